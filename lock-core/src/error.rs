@@ -1,0 +1,91 @@
+//! What can go wrong, by who is at fault.
+
+use crate::name::LockName;
+use alloc::string::String;
+use core::time::Duration;
+
+/// A lock name that breaks a rule of [`LockName`]. The caller's fault.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum NameError {
+    /// The name is empty.
+    #[error("the lock name is empty: give it 1 to {} bytes", LockName::MAX_BYTES)]
+    Empty,
+    /// The name is longer than [`LockName::MAX_BYTES`].
+    #[error("the lock name has {bytes} bytes, at most {} are allowed", LockName::MAX_BYTES)]
+    TooLong {
+        /// How many bytes the name has.
+        bytes: usize,
+    },
+    /// The name contains a control character.
+    #[error("the lock name has a control character (newline, NUL, …) at byte {at}: leave it out")]
+    Control {
+        /// Where the first one is, in bytes.
+        at: usize,
+    },
+}
+
+/// A table name that is not a plain identifier. The caller's fault.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[error(
+    "the table name must be letters, digits and _ (63 at most, no digit first), with a schema before a dot if wanted"
+)]
+pub struct TableError;
+
+/// Timing that cannot be safe. The caller's fault.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum TimingError {
+    /// The TTL is too short to be renewed in time, or longer than a day.
+    #[error("the TTL must be between 1s and 24h")]
+    Ttl,
+    /// A request may take so long that a lease could not be renewed after one failed.
+    #[error(
+        "a request may take {request:?} but a lease counts as held for {valid:?} only: allow a request a third of that at most, or use a longer TTL"
+    )]
+    Request {
+        /// The budget asked for.
+        request: Duration,
+        /// How long a lease of this TTL counts as held.
+        valid: Duration,
+    },
+    /// The request budget is zero.
+    #[error("a request must be allowed some time")]
+    NoTime,
+}
+
+/// Why a command has no reply: what the driver knows of its fate. Drivers never guess.
+///
+/// The text is for people: one line, without secrets.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The command did not reach the server: it has had and will have no effect.
+    #[error("{0}")]
+    NotSent(String),
+    /// The command may have taken effect, may do so later, or never.
+    #[error("{0}")]
+    Unknown(String),
+    /// The server answered that it did not do it.
+    #[error("{message}")]
+    Rejected {
+        /// Whether trying again may help: true for a deadlock or a full disk, false for a missing
+        /// permission. A rejection that is not known is not retried.
+        retry: bool,
+        /// What the server said.
+        message: String,
+    },
+}
+
+/// Why a guard can no longer be sure that it holds its lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum LostReason {
+    /// No renewal was confirmed before the local deadline: the server may since have given the
+    /// lock to another.
+    #[error("no renewal was confirmed before the lease's deadline")]
+    Deadline,
+    /// The server said that the lease is no longer ours.
+    #[error("the server says that the lease is no longer ours")]
+    Taken,
+}

@@ -1,0 +1,106 @@
+//! What the engine tells about an attempt.
+
+use crate::error::{Failure, LostReason};
+use crate::fence::Fence;
+use crate::protocol::Holder;
+use crate::time::Instant;
+
+/// Names one attempt to hold a lock, from [`Engine::acquire`](crate::Engine::acquire) to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LockId(pub(crate) u64);
+
+/// What has become of an attempt.
+///
+/// An attempt ends, for its caller, with one [`NotAcquired`](Event::NotAcquired) or, after
+/// [`Engine::release`](crate::Engine::release), with one [`Released`](Event::Released). Nothing is
+/// told about it afterwards.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Event {
+    /// The lock is held until `deadline` on the caller's clock, and longer if renewed.
+    Granted {
+        /// The attempt.
+        id: LockId,
+        /// The grant's fence.
+        fence: Fence,
+        /// From then on the lock must count as lost, whatever else was heard or not.
+        deadline: Instant,
+    },
+    /// The lock is somebody else's; the attempt goes on. Told at the first denial and when the
+    /// holder changes.
+    Waiting {
+        /// The attempt.
+        id: LockId,
+        /// Who has it, when the server told.
+        holder: Option<Holder>,
+    },
+    /// The server could not be asked; the attempt goes on, and nothing needs to be done.
+    Trouble {
+        /// The attempt.
+        id: LockId,
+        /// What happened.
+        failure: Failure,
+    },
+    /// The attempt ended without the lock. If the server may have granted it all the same, the
+    /// engine frees it.
+    NotAcquired {
+        /// The attempt.
+        id: LockId,
+        /// Why.
+        why: NotAcquired,
+    },
+    /// The lease was renewed: the lock is held until `deadline`.
+    Renewed {
+        /// The attempt.
+        id: LockId,
+        /// Replaces the earlier deadline; never lies before it.
+        deadline: Instant,
+    },
+    /// A renewal failed; it is tried again, and the deadline stays what it was.
+    RenewalFailed {
+        /// The attempt.
+        id: LockId,
+        /// What happened.
+        failure: Failure,
+        /// When the lock will be lost if no renewal succeeds.
+        deadline: Instant,
+    },
+    /// The lock is lost, for good. Told once. Stop what rests on it, then release the attempt.
+    Lost {
+        /// The attempt.
+        id: LockId,
+        /// Why.
+        reason: LostReason,
+    },
+    /// The release that was asked for has ended.
+    Released {
+        /// The attempt.
+        id: LockId,
+        /// How.
+        release: Release,
+    },
+}
+
+/// Why an attempt ended without the lock.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum NotAcquired {
+    /// It was somebody else's, and the caller did not want to wait.
+    Busy(Option<Holder>),
+    /// It was somebody else's all the time that the caller wanted to wait.
+    TimedOut(Option<Holder>),
+    /// The server refused, or could not be asked in all that time.
+    Failed(Failure),
+}
+
+/// How a release ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Release {
+    /// The server holds nothing for this attempt any more.
+    Freed,
+    /// The server said that the lease was no longer ours: it had expired and another took it.
+    NotOurs,
+    /// The server did not confirm it. The lease ends by itself when its TTL is over.
+    Unconfirmed(Failure),
+}

@@ -1,0 +1,180 @@
+//! What a lock is called, who holds it, and the table it is kept in.
+
+use crate::error::{NameError, TableError};
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use core::fmt;
+
+/// The name of a lock: 1 to 255 bytes of UTF-8 without control characters.
+///
+/// Two names are the same lock if and only if they are equal **byte by byte**: no case folding, no
+/// trimming, no Unicode normalisation, on any backend.
+///
+/// ```
+/// use lock_core::LockName;
+/// let name: LockName = "nightly-report".parse()?;
+/// assert_eq!(name.as_str(), "nightly-report");
+/// assert!(LockName::new("").is_err());
+/// assert!(LockName::new("two\nlines").is_err());
+/// # Ok::<(), lock_core::NameError>(())
+/// ```
+//
+// An `Arc<str>` because a name is copied into every command; its `Eq`, `Ord` and `Hash` are the
+// text's, so sharing cannot be observed.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LockName(Arc<str>);
+
+impl LockName {
+    /// The longest name, in bytes.
+    pub const MAX_BYTES: usize = 255;
+
+    /// Checks `name` and makes it a lock name.
+    ///
+    /// # Errors
+    /// [`NameError`] says which rule the name breaks.
+    pub fn new(name: &str) -> Result<Self, NameError> {
+        if name.is_empty() {
+            return Err(NameError::Empty);
+        }
+        if name.len() > Self::MAX_BYTES {
+            return Err(NameError::TooLong { bytes: name.len() });
+        }
+        if let Some((at, _)) = name.char_indices().find(|(_, c)| c.is_control()) {
+            return Err(NameError::Control { at });
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl core::str::FromStr for LockName {
+    type Err = NameError;
+
+    fn from_str(name: &str) -> Result<Self, NameError> {
+        Self::new(name)
+    }
+}
+
+impl fmt::Display for LockName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for LockName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// Who owns a lease: a 128-bit number that is used for one hold and never again.
+///
+/// It must differ between holds, not only between processes: a process that held, lost and took a
+/// lock again under one owner could be hurt by a delayed request of its own first hold.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Owner(u128);
+
+impl Owner {
+    /// The owner with this number.
+    pub const fn new(number: u128) -> Self {
+        Self(number)
+    }
+}
+
+/// 32 lower-case hexadecimal digits: the form in which it is stored.
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The name of a lock table, optionally with a schema: `locks`, `ops.locks`.
+///
+/// Each part is a letter or `_`, then up to 62 letters, digits or `_`, all ASCII: PostgreSQL cuts
+/// longer identifiers off in silence, which would make two tables one. It is always quoted, so
+/// its case counts and no keyword is in the way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TableName(String);
+
+impl TableName {
+    /// Checks `name` and makes it a table name.
+    ///
+    /// # Errors
+    /// [`TableError`] repeats the rule.
+    pub fn new(name: &str) -> Result<Self, TableError> {
+        let mut parts = name.split('.');
+        let well_formed = parts.clone().count() <= 2 && parts.all(is_identifier);
+        if well_formed { Ok(Self(name.to_string())) } else { Err(TableError) }
+    }
+
+    /// The quoted form for use in SQL: `"ops"."locks"`.
+    pub fn quoted(&self) -> String {
+        let quoted = self.0.replace('.', "\".\"");
+        alloc::format!("\"{quoted}\"")
+    }
+
+    /// The schema, if one was named, and the table's own name.
+    pub fn parts(&self) -> (Option<&str>, &str) {
+        match self.0.split_once('.') {
+            Some((schema, table)) => (Some(schema), table),
+            None => (None, &self.0),
+        }
+    }
+}
+
+impl Default for TableName {
+    /// `locks`.
+    fn default() -> Self {
+        Self("locks".to_string())
+    }
+}
+
+fn is_identifier(part: &str) -> bool {
+    part.len() <= 63
+        && part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_bytes_within_limits() {
+        for good in ["a", "Foo", "foo ", "fóo", "🔒", "it's \"quoted\"; --", &"x".repeat(255)] {
+            assert_eq!(LockName::new(good).expect("good").as_str(), good);
+        }
+        assert_eq!(LockName::new(""), Err(NameError::Empty));
+        assert_eq!(LockName::new(&"é".repeat(128)), Err(NameError::TooLong { bytes: 256 }));
+        assert_eq!(LockName::new("a\0b"), Err(NameError::Control { at: 1 }));
+        assert_eq!(LockName::new("é\n"), Err(NameError::Control { at: 2 }));
+        assert_eq!(LockName::new("\u{7f}"), Err(NameError::Control { at: 0 }));
+        assert_eq!(LockName::new("\u{85}"), Err(NameError::Control { at: 0 }));
+    }
+
+    #[test]
+    fn tables_are_plain_identifiers_and_quoted() {
+        assert_eq!(TableName::new("ops.locks").expect("good").quoted(), r#""ops"."locks""#);
+        assert_eq!(TableName::new("_L0").expect("good").parts(), (None, "_L0"));
+        assert_eq!(TableName::new("ops.locks").expect("good").parts(), (Some("ops"), "locks"));
+        let long = "a".repeat(64);
+        for bad in ["", ".", "a.", ".a", "a.b.c", "1a", "a-b", "a\"b", "a b", "lócks", &long] {
+            assert_eq!(TableName::new(bad), Err(TableError), "{bad}");
+        }
+    }
+
+    #[test]
+    fn owners_are_stored_as_32_digits() {
+        assert_eq!(Owner::new(0xab).to_string(), "000000000000000000000000000000ab");
+    }
+}

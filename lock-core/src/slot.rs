@@ -1,0 +1,452 @@
+//! One hold attempt from its beginning to its end. **Everything that changes a phase is in this
+//! file**, in one total function of phase and input, [`Slot::step`].
+//!
+//! ```text
+//!                   acquire
+//!                      |
+//!                   Queued        a local rival has or wants the name; nothing is sent
+//!                      | at the front
+//!      denied,         v
+//!      failed       Waiting <-----------+   for `retry_at`; a hint shortens it
+//!     (back-off)       | sent           | granted too late, denied, failed
+//!                      v                |
+//!                   Claiming -----------+
+//!                      | granted before the request's own deadline
+//!                      v
+//!       renewed     Held ------------------------------> Lost
+//!      (deadline       |     deadline, or "not yours"      | release
+//!      moves on)       | release                           |
+//!                      v                                   |
+//!                   Releasing <----------------------------+
+//!                      | freed, not ours, or surely over
+//!                      v
+//!                    Gone
+//! ```
+//!
+//! Giving up (release, or the wait running out) leads from Queued, Waiting and Claiming to Gone, but
+//! through Releasing whenever the server may hold a lease for this owner: after an answer that
+//! never came, nothing is assumed and nothing is forgotten.
+
+use crate::error::{Failure, LostReason};
+use crate::event::{Event, LockId, NotAcquired, Release};
+use crate::name::{LockName, Owner};
+use crate::protocol::{Action, Holder, Verdict};
+use crate::rng::Rng;
+use crate::time::Instant;
+use crate::timing::Timing;
+use alloc::collections::VecDeque;
+use core::time::Duration;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Phase {
+    Queued,
+    Waiting { retry_at: Instant },
+    Claiming { sent: Instant },
+    Held { deadline: Instant, renew_at: Instant, renewal_sent: Option<Instant> },
+    Lost(LostReason),
+    Releasing { retry_at: Instant, in_flight: Option<Action> },
+    Gone,
+}
+
+/// Who is to be told what becomes of the attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Audience {
+    /// A caller that wants the lock or has it.
+    Holder,
+    /// A caller that asked for its release.
+    Releaser,
+    /// Nobody: only the server's state is still to be settled.
+    Nobody,
+}
+
+pub(crate) enum Input {
+    /// A local rival has or wants the name.
+    Rival,
+    /// No local rival is in front any more.
+    Front,
+    /// The command that was due has been taken by the driver.
+    Sent,
+    /// It was answered, or not.
+    Answer(Result<Verdict, Failure>),
+    /// The caller wants no more of it.
+    Release,
+    /// Something may have changed at the server.
+    Hint,
+    /// Time has passed.
+    Tick,
+}
+
+/// What a step may use and write to.
+pub(crate) struct Context<'a> {
+    pub(crate) id: LockId,
+    pub(crate) now: Instant,
+    pub(crate) timing: &'a Timing,
+    pub(crate) round_trip: Duration,
+    pub(crate) rng: &'a mut Rng,
+    pub(crate) events: &'a mut VecDeque<Event>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Slot {
+    pub(crate) name: LockName,
+    pub(crate) owner: Owner,
+    pub(crate) phase: Phase,
+    audience: Audience,
+    /// A busy answer ends the attempt.
+    once: bool,
+    /// When the caller's wait runs out.
+    give_up: Instant,
+    /// Until when the server may hold a lease for this owner.
+    exposed_until: Option<Instant>,
+    /// Denials and failures in a row, for the back-off.
+    failures: u32,
+    /// A release was sent whose answer never came: "not ours" may then be our own doing.
+    release_unsure: bool,
+    /// Who was in the way at the last denial.
+    holder: Option<Holder>,
+    /// What went wrong since the last denial.
+    failure: Option<Failure>,
+}
+
+impl Slot {
+    pub(crate) fn new(name: LockName, owner: Owner, once: bool, give_up: Instant) -> Self {
+        Self {
+            name,
+            owner,
+            phase: Phase::Queued,
+            audience: Audience::Holder,
+            once,
+            give_up,
+            exposed_until: None,
+            failures: 0,
+            release_unsure: false,
+            holder: None,
+            failure: None,
+        }
+    }
+
+    /// Whether the attempt is in the way of a local rival for the same name.
+    pub(crate) fn contends(&self) -> bool {
+        !matches!(self.phase, Phase::Lost(_) | Phase::Gone)
+    }
+
+    /// Whether somebody has or wants the lock through this attempt: a local rival that will not
+    /// wait is denied at once.
+    pub(crate) fn wanted(&self) -> bool {
+        self.audience == Audience::Holder && self.contends()
+    }
+
+    /// The command that is due.
+    pub(crate) fn due(&self, now: Instant) -> Option<Action> {
+        match self.phase {
+            Phase::Waiting { retry_at } if retry_at <= now => Some(Action::Acquire),
+            Phase::Held { renew_at, renewal_sent: None, .. } if renew_at <= now => {
+                Some(Action::Renew)
+            }
+            Phase::Releasing { retry_at, in_flight: None } if retry_at <= now => {
+                Some(Action::Release)
+            }
+            _ => None,
+        }
+    }
+
+    /// When something will be due or must be noticed, if nothing else happens before.
+    pub(crate) fn wake(&self, now: Instant) -> Option<Instant> {
+        let (command, limit) = match self.phase {
+            Phase::Queued | Phase::Claiming { .. } => (None, self.wanted().then_some(self.give_up)),
+            Phase::Waiting { retry_at } => (Some(retry_at), Some(self.give_up)),
+            Phase::Held { deadline, renew_at, renewal_sent: None } => {
+                (Some(renew_at), Some(deadline))
+            }
+            Phase::Held { deadline, .. } => (None, Some(deadline)),
+            Phase::Releasing { retry_at, in_flight: None } => (Some(retry_at), self.exposed_until),
+            Phase::Releasing { .. } => (None, self.exposed_until),
+            Phase::Lost(_) | Phase::Gone => (None, None),
+        };
+        [command, limit].into_iter().flatten().filter(|at| *at > now).min()
+    }
+
+    /// The one transition function: every pair of phase and input is decided here.
+    pub(crate) fn step(&mut self, input: Input, cx: &mut Context<'_>) {
+        let now = cx.now;
+        self.phase = match (self.phase, input) {
+            // -- time ---------------------------------------------------------------------------
+            (Phase::Queued | Phase::Waiting { .. }, Input::Tick) if self.give_up <= now => {
+                self.not_acquired(cx);
+                self.abandon(cx)
+            }
+            (phase @ Phase::Claiming { .. }, Input::Tick)
+                if self.wanted() && self.give_up <= now =>
+            {
+                self.not_acquired(cx);
+                phase
+            }
+            (Phase::Held { deadline, .. }, Input::Tick) if deadline <= now => {
+                self.lose(LostReason::Deadline, cx)
+            }
+            (Phase::Releasing { .. }, Input::Tick) if !self.exposed(now) => {
+                let failure =
+                    self.failure.take().unwrap_or(Failure::Unknown("no answer came".into()));
+                self.gone(Release::Unconfirmed(failure), cx)
+            }
+            (phase, Input::Tick) => phase,
+
+            // -- the caller, and local rivals ---------------------------------------------------
+            (Phase::Queued, Input::Rival) if self.once => {
+                self.not_acquired(cx);
+                self.abandon(cx)
+            }
+            (Phase::Queued, Input::Front) => Phase::Waiting { retry_at: now },
+            (Phase::Queued | Phase::Waiting { .. }, Input::Release) => {
+                self.audience = Audience::Releaser;
+                self.abandon(cx)
+            }
+            (phase @ Phase::Claiming { .. }, Input::Release) => {
+                self.audience = Audience::Releaser;
+                phase
+            }
+            (Phase::Held { renewal_sent, .. }, Input::Release) => {
+                self.audience = Audience::Releaser;
+                Phase::Releasing { retry_at: now, in_flight: renewal_sent.map(|_| Action::Renew) }
+            }
+            (Phase::Lost(_), Input::Release) => {
+                self.audience = Audience::Releaser;
+                if self.exposed(now) {
+                    Phase::Releasing { retry_at: now, in_flight: None }
+                } else {
+                    self.gone(Release::NotOurs, cx)
+                }
+            }
+            (Phase::Waiting { .. }, Input::Hint) => Phase::Waiting { retry_at: now },
+
+            // -- commands leaving ---------------------------------------------------------------
+            (Phase::Waiting { .. }, Input::Sent) => Phase::Claiming { sent: now },
+            (Phase::Held { deadline, renew_at, .. }, Input::Sent) => {
+                Phase::Held { deadline, renew_at, renewal_sent: Some(now) }
+            }
+            (Phase::Releasing { retry_at, .. }, Input::Sent) => {
+                Phase::Releasing { retry_at, in_flight: Some(Action::Release) }
+            }
+
+            // -- answers to a claim -------------------------------------------------------------
+            (Phase::Claiming { sent }, Input::Answer(answer)) => self.claimed(sent, answer, cx),
+
+            // -- answers to a renewal -----------------------------------------------------------
+            (Phase::Held { deadline, renewal_sent: Some(sent), .. }, Input::Answer(answer)) => {
+                self.renewed(deadline, sent, answer, cx)
+            }
+
+            // -- answers while releasing --------------------------------------------------------
+            (Phase::Releasing { in_flight: Some(Action::Release), .. }, Input::Answer(answer)) => {
+                self.released(answer, cx)
+            }
+            // A renewal that was under way when the release was asked for revives nothing.
+            (Phase::Releasing { in_flight: Some(_), .. }, Input::Answer(_)) => {
+                self.exposed_until = Some(cx.timing.surely_over(now));
+                Phase::Releasing { retry_at: now, in_flight: None }
+            }
+
+            // -- everything else changes nothing ------------------------------------------------
+            (phase, Input::Rival | Input::Front | Input::Sent) => phase,
+            (phase, Input::Answer(_) | Input::Release | Input::Hint) => phase,
+        };
+    }
+
+    fn claimed(
+        &mut self,
+        sent: Instant,
+        answer: Result<Verdict, Failure>,
+        cx: &mut Context<'_>,
+    ) -> Phase {
+        let now = cx.now;
+        match answer {
+            Ok(Verdict::Granted { fence }) => {
+                self.exposed_until = Some(cx.timing.surely_over(now));
+                let deadline = cx.timing.deadline(sent);
+                if !self.wanted() {
+                    return self.abandon(cx);
+                }
+                if deadline <= now {
+                    // The grant may already have ended at the server. Claiming again as the same
+                    // owner gets a whole lease, or tells who has it now.
+                    return self.try_again(
+                        Failure::Unknown("the grant came too late to count".into()),
+                        cx,
+                    );
+                }
+                self.failures = 0;
+                self.failure = None;
+                self.tell(Event::Granted { id: cx.id, fence, deadline }, cx);
+                Phase::Held {
+                    deadline,
+                    renew_at: sent.after(cx.timing.renew_every()),
+                    renewal_sent: None,
+                }
+            }
+            Ok(Verdict::Busy { holder }) => {
+                // Whatever earlier requests of ours did, the row is another's now.
+                self.exposed_until = None;
+                self.failure = None;
+                let news =
+                    self.holder.as_ref().map(|h| &h.label) != holder.as_ref().map(|h| &h.label);
+                let first = self.failures == 0;
+                self.holder = holder;
+                if !self.wanted() {
+                    return self.abandon(cx);
+                }
+                if self.once {
+                    self.not_acquired(cx);
+                    return self.abandon(cx);
+                }
+                if first || news {
+                    self.tell(Event::Waiting { id: cx.id, holder: self.holder.clone() }, cx);
+                }
+                let expiry = self.holder.as_ref().map(|h| now.after(h.expires_in));
+                let retry_at = self.back_off(cx);
+                Phase::Waiting {
+                    retry_at: expiry
+                        .map_or(retry_at, |at| at.min(retry_at))
+                        .max(now.after(cx.round_trip)),
+                }
+            }
+            Ok(Verdict::Done | Verdict::NotOurs) => self.claimed(
+                sent,
+                Err(Failure::Unknown("the reply does not answer a claim".into())),
+                cx,
+            ),
+            Err(failure) => {
+                if let Failure::Unknown(_) = failure {
+                    self.exposed_until = Some(cx.timing.surely_over(now));
+                }
+                let refused = matches!(failure, Failure::Rejected { retry: false, .. });
+                if !self.wanted() {
+                    self.failure = Some(failure);
+                    return self.abandon(cx);
+                }
+                if refused {
+                    self.failure = Some(failure);
+                    self.not_acquired(cx);
+                    return self.abandon(cx);
+                }
+                self.try_again(failure, cx)
+            }
+        }
+    }
+
+    fn renewed(
+        &mut self,
+        deadline: Instant,
+        sent: Instant,
+        answer: Result<Verdict, Failure>,
+        cx: &mut Context<'_>,
+    ) -> Phase {
+        let now = cx.now;
+        match answer {
+            // After the deadline the loss is final, even if the server still renewed.
+            Ok(Verdict::Done) if now < deadline => {
+                self.failures = 0;
+                self.exposed_until = Some(cx.timing.surely_over(now));
+                let deadline = deadline.max(cx.timing.deadline(sent));
+                self.tell(Event::Renewed { id: cx.id, deadline }, cx);
+                Phase::Held {
+                    deadline,
+                    renew_at: sent.after(cx.timing.renew_every()),
+                    renewal_sent: None,
+                }
+            }
+            Ok(Verdict::NotOurs) => self.lose(LostReason::Taken, cx),
+            Ok(Verdict::Done) => self.lose(LostReason::Deadline, cx),
+            // Nothing is lost yet: the lease counts until the deadline it has.
+            Ok(Verdict::Granted { .. } | Verdict::Busy { .. }) | Err(_) => {
+                if let Err(failure) = answer {
+                    self.tell(Event::RenewalFailed { id: cx.id, failure, deadline }, cx);
+                }
+                self.exposed_until = Some(cx.timing.surely_over(now));
+                Phase::Held { deadline, renew_at: self.back_off(cx), renewal_sent: None }
+            }
+        }
+    }
+
+    fn released(&mut self, answer: Result<Verdict, Failure>, cx: &mut Context<'_>) -> Phase {
+        match answer {
+            Ok(Verdict::Done) => self.gone(Release::Freed, cx),
+            Ok(Verdict::NotOurs) if self.release_unsure => self.gone(Release::Freed, cx),
+            Ok(Verdict::NotOurs) => self.gone(Release::NotOurs, cx),
+            Ok(Verdict::Granted { .. } | Verdict::Busy { .. }) => self.gone(
+                Release::Unconfirmed(Failure::Unknown(
+                    "the reply does not answer a release".into(),
+                )),
+                cx,
+            ),
+            Err(failure @ Failure::Rejected { retry: false, .. }) => {
+                self.gone(Release::Unconfirmed(failure), cx)
+            }
+            Err(failure) => {
+                self.release_unsure |= matches!(failure, Failure::Unknown(_));
+                self.failure = Some(failure);
+                Phase::Releasing { retry_at: self.back_off(cx), in_flight: None }
+            }
+        }
+    }
+
+    // -- parts of a step --------------------------------------------------------------------------
+
+    /// Ends the attempt, after freeing what the server may hold for it.
+    fn abandon(&mut self, cx: &mut Context<'_>) -> Phase {
+        if self.audience == Audience::Holder {
+            self.audience = Audience::Nobody;
+        }
+        if self.exposed(cx.now) {
+            Phase::Releasing { retry_at: cx.now, in_flight: None }
+        } else {
+            self.gone(Release::Freed, cx)
+        }
+    }
+
+    fn gone(&mut self, release: Release, cx: &mut Context<'_>) -> Phase {
+        if self.audience == Audience::Releaser {
+            cx.events.push_back(Event::Released { id: cx.id, release });
+        }
+        Phase::Gone
+    }
+
+    fn lose(&mut self, reason: LostReason, cx: &mut Context<'_>) -> Phase {
+        if reason == LostReason::Taken {
+            self.exposed_until = None;
+        }
+        self.tell(Event::Lost { id: cx.id, reason }, cx);
+        Phase::Lost(reason)
+    }
+
+    fn not_acquired(&mut self, cx: &mut Context<'_>) {
+        let why = match (self.failure.take(), self.once) {
+            (Some(failure), _) => NotAcquired::Failed(failure),
+            (None, true) => NotAcquired::Busy(self.holder.take()),
+            (None, false) => NotAcquired::TimedOut(self.holder.take()),
+        };
+        self.tell(Event::NotAcquired { id: cx.id, why }, cx);
+        self.audience = Audience::Nobody;
+    }
+
+    fn try_again(&mut self, failure: Failure, cx: &mut Context<'_>) -> Phase {
+        self.tell(Event::Trouble { id: cx.id, failure: failure.clone() }, cx);
+        self.failure = Some(failure);
+        Phase::Waiting { retry_at: self.back_off(cx) }
+    }
+
+    fn back_off(&mut self, cx: &mut Context<'_>) -> Instant {
+        let full = cx.timing.back_off(self.failures, cx.round_trip);
+        self.failures = self.failures.saturating_add(1);
+        cx.now.after(cx.rng.jitter(full))
+    }
+
+    fn tell(&self, event: Event, cx: &mut Context<'_>) {
+        if self.audience == Audience::Holder {
+            cx.events.push_back(event);
+        }
+    }
+
+    fn exposed(&self, now: Instant) -> bool {
+        self.exposed_until.is_some_and(|until| now < until)
+    }
+}

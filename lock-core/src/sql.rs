@@ -1,0 +1,109 @@
+//! The table protocol in SQL: statements to run, and what their rows mean.
+//!
+//! A driver runs what it is given and hands back the rows; it interprets nothing:
+//!
+//! ```text
+//!   Setup     once a connection:  checks the server and the table, creates the table
+//!   Codec     Command -> Exchange
+//!   Exchange  poll_statement -> Statement     handle_rows(rows) ... finish() -> Reply
+//! ```
+//!
+//! An uncontended acquire is one statement, and so is a renewal or a release of any number of
+//! leases. Only when somebody else has a lock, a second statement asks who.
+
+mod exchange;
+pub mod postgres;
+mod setup;
+pub mod sqlite;
+
+use crate::name::TableName;
+use crate::table::Command;
+use crate::time::Instant;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+pub use exchange::Exchange;
+pub use setup::{Refusal, Setup, Step};
+
+/// A value in SQL: a parameter, or a column of a row.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Value {
+    /// NULL.
+    Null,
+    /// A 64-bit integer (`bigint`, `INTEGER`).
+    Int(i64),
+    /// Text.
+    Text(String),
+    /// An array of texts (PostgreSQL's `text[]`; parameters only).
+    Texts(Vec<String>),
+}
+
+/// The rows that a statement returned.
+pub type Rows = Vec<Vec<Value>>;
+
+/// One statement, committed by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Statement {
+    /// The same text every time, so that a driver may keep it prepared under it.
+    pub text: Arc<str>,
+    /// Its parameters, in order.
+    pub params: Vec<Value>,
+}
+
+impl Statement {
+    fn new(text: &Arc<str>, params: impl Into<Vec<Value>>) -> Self {
+        Self { text: text.clone(), params: params.into() }
+    }
+}
+
+/// Makes statements from commands, for one table in one dialect.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Codec {
+    dialect: Dialect,
+    table: TableName,
+    claim: Arc<str>,
+    renew: Arc<str>,
+    release: Arc<str>,
+    holders: Arc<str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Dialect {
+    Postgres,
+    /// With the id of the running kernel; see [`sqlite`].
+    Sqlite {
+        boot: String,
+    },
+}
+
+impl Codec {
+    /// What is to be run for `command`, made at `now`.
+    pub fn encode(&self, command: &Command, now: Instant) -> Exchange {
+        Exchange::new(self.clone(), command.clone(), now)
+    }
+
+    /// The checks to run on a new connection before its first command.
+    pub fn setup(&self) -> Setup {
+        Setup::new(self.clone())
+    }
+
+    /// The statement that creates the table, for those who create it by hand.
+    pub fn create_table(&self) -> String {
+        let text = match self.dialect {
+            Dialect::Postgres => postgres::CREATE,
+            Dialect::Sqlite { .. } => sqlite::CREATE,
+        };
+        for_table(text, &self.table).trim_start().into()
+    }
+
+    fn new(dialect: Dialect, table: TableName, texts: [&str; 4]) -> Self {
+        let [claim, renew, release, holders] = texts.map(|text| Arc::from(for_table(text, &table)));
+        Self { dialect, table, claim, renew, release, holders }
+    }
+}
+
+/// `text` with the table's quoted name for each `{table}`.
+fn for_table(text: &str, table: &TableName) -> String {
+    text.replace("{table}", &table.quoted())
+}

@@ -1,0 +1,170 @@
+//! PostgreSQL, from version 12.
+//!
+//! * The time is `clock_timestamp()`, the server's, read while the statement runs. A statement that
+//!   waited for a row lock may read it earlier than it could; that errs on the safe side, for a
+//!   taker sees another's lease end later, never earlier.
+//! * Each statement must commit by itself, at READ COMMITTED: under stricter isolation two takers
+//!   at once get serialization errors, which are retried but cost time.
+//! * Rows are locked in the order of their names, so that two clients' batches cannot deadlock.
+//! * A release does not wait for the disk: losing a release is safe, the TTL frees the lock. A
+//!   grant or a renewal does.
+//! * `name` is compared as bytes (`COLLATE "C"`).
+
+use super::{Codec, Dialect};
+use crate::error::Failure;
+use crate::name::TableName;
+use alloc::format;
+use alloc::string::{String, ToString};
+
+/// The oldest server version that is accepted, as `server_version_num`.
+pub(super) const OLDEST: i64 = 120_000;
+
+/// The codec for a table.
+pub fn codec(table: TableName) -> Codec {
+    Codec::new(Dialect::Postgres, table, [CLAIM, RENEW, RELEASE, HOLDERS])
+}
+
+/// What the server's error says about the fate of a statement. `code` is the SQLSTATE, absent
+/// when the connection broke.
+///
+/// | SQLSTATE | meaning | failure |
+/// |---|---|---|
+/// | none, 08*, 57P01, 57P02, 57P05 | the connection or the server ended meanwhile | unknown |
+/// | 40001, 40P01, 55P03, 57014, 53* | serialization, deadlock, lock or statement timeout, out of something | rejected, try again |
+/// | any other | the server will not do it | rejected |
+pub fn statement_failed(code: Option<&str>, message: &str) -> Failure {
+    let Some(code) = code else { return Failure::Unknown(one_line(message)) };
+    let message = format!("{} (SQLSTATE {code})", one_line(message));
+    match code {
+        _ if code.starts_with("08") => Failure::Unknown(message),
+        "57P01" | "57P02" | "57P05" => Failure::Unknown(message),
+        "40001" | "40P01" | "55P03" | "57014" => Failure::Rejected { retry: true, message },
+        _ if code.starts_with("53") => Failure::Rejected { retry: true, message },
+        _ => Failure::Rejected { retry: false, message },
+    }
+}
+
+/// What a failed attempt to connect means: nothing was sent, and unless the server said that it
+/// will not have us, it may work later.
+///
+/// | SQLSTATE | meaning | failure |
+/// |---|---|---|
+/// | none, 08*, 53*, 57P* | unreachable, full, starting or stopping | not sent |
+/// | any other | wrong password, no such database, … | rejected |
+pub fn connect_failed(code: Option<&str>, message: &str) -> Failure {
+    let Some(code) = code else { return Failure::NotSent(one_line(message)) };
+    let message = format!("{} (SQLSTATE {code})", one_line(message));
+    let passing = ["08", "53", "57P"].iter().any(|class| code.starts_with(class));
+    if passing { Failure::NotSent(message) } else { Failure::Rejected { retry: false, message } }
+}
+
+fn one_line(message: &str) -> String {
+    message.trim().replace(char::is_control, " ").to_string()
+}
+
+/// Settings for every session, as the startup parameter `options`. A pooler in transaction mode,
+/// which would leak them into other clients' sessions, refuses the parameter.
+///
+/// A statement that waits at the server (for a row lock, for the disk) is ended there when we have
+/// given it up.
+pub fn session_options(statement_timeout: core::time::Duration) -> String {
+    format!(
+        "-c statement_timeout={} -c default_transaction_isolation=read\\ committed",
+        statement_timeout.as_millis().max(1)
+    )
+}
+
+pub(super) const CREATE: &str = r#"
+CREATE TABLE IF NOT EXISTS {table} (
+  name text COLLATE "C" PRIMARY KEY,
+  owner text, -- NULL: the lock is free; the row stays, for its fence
+  fence bigint NOT NULL,
+  expires_at timestamptz NOT NULL,
+  acquired_at timestamptz NOT NULL,
+  holder text NOT NULL -- for people: host, process, label
+)"#;
+
+/// The columns that [`CREATE`] makes, as [`CHECK`] reports them. Others are nobody's business.
+pub(super) const COLUMNS: &str = "acquired_at timestamptz, expires_at timestamptz, fence int8, holder text, name text C, owner text";
+
+/// One row: standby?, version, `synchronous_commit`, kind and persistence of the table, its columns,
+/// whether it has a unique index on the name alone. `$1`: the table's quoted name.
+pub(super) const CHECK: &str = r#"
+SELECT pg_is_in_recovery()::int::bigint,
+       current_setting('server_version_num')::bigint,
+       current_setting('synchronous_commit'),
+       (SELECT c.relkind::text || c.relpersistence::text FROM pg_class AS c WHERE c.oid = to_regclass($1)),
+       (SELECT string_agg(a.attname::text || ' ' || t.typname::text
+                 || CASE WHEN a.attname = 'name' THEN ' ' || l.collname::text ELSE '' END, ', ' ORDER BY a.attname)
+          FROM pg_attribute AS a
+          JOIN pg_type AS t ON t.oid = a.atttypid
+          LEFT JOIN pg_collation AS l ON l.oid = a.attcollation
+         WHERE a.attrelid = to_regclass($1) AND NOT a.attisdropped
+           AND a.attname IN ('name', 'owner', 'fence', 'expires_at', 'acquired_at', 'holder')),
+       (SELECT count(*)
+          FROM pg_index AS i
+          JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+         WHERE i.indrelid = to_regclass($1) AND i.indisunique AND i.indisvalid
+           AND i.indnkeyatts = 1 AND i.indpred IS NULL AND a.attname = 'name')"#;
+
+/// Where commits do not wait for the disk, they do in our session.
+pub(super) const DURABLE: &str = "SET synchronous_commit = on";
+
+/// `$1` names, `$2` their owners, `$3` the TTL in µs, `$4` the holder's text.
+const CLAIM: &str = r#"
+INSERT INTO {table} AS l (name, owner, fence, expires_at, acquired_at, holder)
+SELECT c.name, c.owner,
+       (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
+       clock_timestamp() + $3::bigint * interval '1 microsecond',
+       clock_timestamp(), $4::text
+  FROM unnest($1::text[], $2::text[]) AS c (name, owner)
+ ORDER BY c.name COLLATE "C"
+ON CONFLICT (name) DO UPDATE
+   SET owner = excluded.owner,
+       fence = CASE WHEN l.owner = excluded.owner THEN l.fence
+                    ELSE greatest(l.fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) END,
+       expires_at = clock_timestamp() + $3::bigint * interval '1 microsecond',
+       acquired_at = CASE WHEN l.owner = excluded.owner THEN l.acquired_at ELSE clock_timestamp() END,
+       holder = excluded.holder
+ WHERE l.owner IS NULL OR l.expires_at <= clock_timestamp() OR l.owner = excluded.owner
+RETURNING name, fence"#;
+
+/// `$1` names, `$2` their owners, `$3` the TTL in µs.
+const RENEW: &str = r#"
+WITH ours AS MATERIALIZED (
+  SELECT l.name, l.owner
+    FROM {table} AS l
+    JOIN unnest($1::text[], $2::text[]) AS c (name, owner) ON l.name = c.name AND l.owner = c.owner
+   ORDER BY l.name
+     FOR NO KEY UPDATE OF l
+)
+UPDATE {table} AS l
+   SET expires_at = greatest(l.expires_at, clock_timestamp() + $3::bigint * interval '1 microsecond')
+  FROM ours
+ WHERE l.name = ours.name AND l.owner = ours.owner AND l.expires_at > clock_timestamp()
+RETURNING l.name, l.owner"#;
+
+/// `$1` names, `$2` their owners.
+const RELEASE: &str = r#"
+WITH fast AS MATERIALIZED (
+  SELECT set_config('synchronous_commit', 'off', true)
+), ours AS MATERIALIZED (
+  SELECT l.name, l.owner
+    FROM {table} AS l
+    JOIN unnest($1::text[], $2::text[]) AS c (name, owner) ON l.name = c.name AND l.owner = c.owner
+   ORDER BY l.name
+     FOR NO KEY UPDATE OF l
+)
+UPDATE {table} AS l
+   SET owner = NULL
+  FROM ours, fast
+ WHERE l.name = ours.name AND l.owner = ours.owner
+RETURNING l.name, ours.owner"#;
+
+/// `$1` names. Name, holder, held for and expires in, both in µs.
+const HOLDERS: &str = r#"
+SELECT l.name, l.holder,
+       (extract(epoch FROM clock_timestamp() - l.acquired_at) * 1000000)::bigint,
+       (extract(epoch FROM l.expires_at - clock_timestamp()) * 1000000)::bigint
+  FROM {table} AS l
+ WHERE l.name = ANY ($1::text[]) AND l.owner IS NOT NULL AND l.expires_at > clock_timestamp()"#;

@@ -1,0 +1,223 @@
+//! What a new connection goes through before its first command.
+
+use super::{Codec, Dialect, Rows, Statement, Value, for_table, postgres, sqlite};
+use crate::error::Failure;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::{format, vec};
+
+/// Checks the server and the table, and creates the table if it is missing.
+///
+/// ```text
+///   loop: match setup.step(answer) {
+///       Run(statement) -> run it; answer = its rows or failure
+///       Ready          -> done
+///       Refuse(why)    -> tell
+///   }
+/// ```
+///
+/// Creating the table needs no rights when it exists.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Setup {
+    codec: Codec,
+    stage: Stage,
+    /// How often the table was found missing.
+    missing: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Stage {
+    Begin,
+    Journal,
+    Durable,
+    Check,
+    Create,
+}
+
+/// What is to be done next.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// Run this and come back with its rows or its failure.
+    Run(Statement),
+    /// The connection is fit for commands.
+    Ready,
+    /// The server, or the way to it, could not be asked.
+    Failed(Failure),
+    /// Locks would not be safe here, or not possible.
+    Refuse(Refusal),
+}
+
+/// Why a server or table is refused, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// A standby grants what the primary does not know of.
+    #[error("the server is a standby: connect to the primary")]
+    Standby,
+    /// The server is too old.
+    #[error("the server is too old: PostgreSQL 12 or later is needed")]
+    TooOld,
+    /// An unlogged or temporary table is empty after a crash, and every lock is forgotten.
+    #[error("{0} does not survive a crash: use a plain table (ALTER TABLE {0} SET LOGGED)")]
+    NotDurable(String),
+    /// The table exists, with other columns.
+    #[error(
+        "{table} is not a lock table (expected: {expected}; found: {found}): choose another table name"
+    )]
+    WrongShape {
+        /// The table's quoted name.
+        table: String,
+        /// The columns that a lock table has.
+        expected: String,
+        /// The ones it has.
+        found: String,
+    },
+    /// The table does not exist, and may not be created.
+    #[error(
+        "{table} does not exist and could not be created ({reason}): have it created by somebody who may, with: {ddl}"
+    )]
+    NoTable {
+        /// The table's quoted name.
+        table: String,
+        /// What the server said.
+        reason: String,
+        /// The statement that creates it.
+        ddl: String,
+    },
+    /// The server's answer makes no sense.
+    #[error("the server's answer makes no sense: is it a PostgreSQL or an SQLite database?")]
+    Nonsense,
+}
+
+impl Setup {
+    pub(super) fn new(codec: Codec) -> Self {
+        Self { codec, stage: Stage::Begin, missing: 0 }
+    }
+
+    /// Takes the answer to the last statement (`None` at first), says what is next.
+    pub fn step(&mut self, answer: Option<Result<Rows, Failure>>) -> Step {
+        let rows = match answer {
+            Some(Err(failure)) => return self.failed(failure),
+            Some(Ok(rows)) => rows,
+            None => Rows::new(),
+        };
+        match (self.stage, &self.codec.dialect) {
+            (Stage::Begin, Dialect::Sqlite { .. }) => {
+                self.run(Stage::Durable, sqlite::DURABLE, vec![])
+            }
+            (Stage::Begin, Dialect::Postgres) => self.check(),
+            (Stage::Durable, Dialect::Sqlite { .. }) | (Stage::Create, _) => self.check(),
+            (Stage::Durable, Dialect::Postgres) => Step::Ready,
+            (Stage::Journal, _) => self.create(),
+            (Stage::Check, Dialect::Postgres) => self.judge_postgres(rows),
+            (Stage::Check, Dialect::Sqlite { .. }) => self.judge_sqlite(rows),
+        }
+    }
+
+    fn check(&mut self) -> Step {
+        let (text, name) = match self.codec.dialect {
+            Dialect::Postgres => (postgres::CHECK, self.codec.table.quoted()),
+            Dialect::Sqlite { .. } => (sqlite::CHECK, self.codec.table.parts().1.to_string()),
+        };
+        self.run(Stage::Check, text, vec![Value::Text(name)])
+    }
+
+    fn judge_postgres(&mut self, rows: Rows) -> Step {
+        let Some(Ok([standby, version, commit, kind, columns, keys])) =
+            rows.into_iter().next().map(<[Value; 6]>::try_from)
+        else {
+            return Step::Refuse(Refusal::Nonsense);
+        };
+        let (Value::Int(standby), Value::Int(version), Value::Text(commit)) =
+            (standby, version, commit)
+        else {
+            return Step::Refuse(Refusal::Nonsense);
+        };
+        if version < postgres::OLDEST {
+            return Step::Refuse(Refusal::TooOld);
+        }
+        if standby != 0 {
+            return Step::Refuse(Refusal::Standby);
+        }
+        let Value::Text(kind) = kind else { return self.table_missing() };
+        let fits = columns == Value::Text(postgres::COLUMNS.to_string());
+        if !fits || kind.starts_with(['v', 'm', 'f']) || keys == Value::Int(0) {
+            return self.wrong_shape(postgres::COLUMNS, columns);
+        }
+        if !kind.ends_with('p') {
+            return Step::Refuse(Refusal::NotDurable(self.codec.table.quoted()));
+        }
+        if commit == "off" {
+            return self.run(Stage::Durable, postgres::DURABLE, vec![]);
+        }
+        Step::Ready
+    }
+
+    fn judge_sqlite(&mut self, rows: Rows) -> Step {
+        match rows.into_iter().next().and_then(|row| row.into_iter().next()) {
+            Some(Value::Null) => self.table_missing(),
+            Some(Value::Text(columns)) if columns == sqlite::COLUMNS => Step::Ready,
+            Some(columns) => self.wrong_shape(sqlite::COLUMNS, columns),
+            None => Step::Refuse(Refusal::Nonsense),
+        }
+    }
+
+    fn table_missing(&mut self) -> Step {
+        self.missing += 1;
+        if self.missing > 3 {
+            return self.no_table("it is not there after it was created");
+        }
+        match self.codec.dialect {
+            Dialect::Postgres => self.create(),
+            Dialect::Sqlite { .. } => self.run(Stage::Journal, sqlite::JOURNAL, vec![]),
+        }
+    }
+
+    fn create(&mut self) -> Step {
+        let text = self.codec.create_table();
+        self.run(Stage::Create, &text, vec![])
+    }
+
+    fn failed(&mut self, failure: Failure) -> Step {
+        match failure {
+            // Somebody created it at the same moment (PostgreSQL answers 23505 or 42P07 then), or it
+            // truly may not be created: if it is there now, it does not matter which.
+            Failure::Rejected { retry: false, message } if self.stage == Stage::Create => {
+                self.missing += 1;
+                if self.missing > 3 { self.no_table(&message) } else { self.check() }
+            }
+            failure => Step::Failed(failure),
+        }
+    }
+
+    fn no_table(&self, reason: &str) -> Step {
+        Step::Refuse(Refusal::NoTable {
+            table: self.codec.table.quoted(),
+            reason: reason.to_string(),
+            ddl: one_line(&self.codec.create_table()),
+        })
+    }
+
+    fn wrong_shape(&self, expected: &str, found: Value) -> Step {
+        let found = match found {
+            Value::Text(found) => found,
+            _ => "none of them".to_string(),
+        };
+        Step::Refuse(Refusal::WrongShape {
+            table: self.codec.table.quoted(),
+            expected: format!("{expected}, name unique"),
+            found,
+        })
+    }
+
+    fn run(&mut self, stage: Stage, text: &str, params: vec::Vec<Value>) -> Step {
+        self.stage = stage;
+        Step::Run(Statement::new(&Arc::from(for_table(text, &self.codec.table)), params))
+    }
+}
+
+/// A statement without its comments and line breaks.
+fn one_line(sql: &str) -> String {
+    let lines = sql.lines().map(|line| line.split("--").next().unwrap_or("").trim());
+    lines.filter(|line| !line.is_empty()).collect::<vec::Vec<_>>().join(" ")
+}

@@ -1,0 +1,165 @@
+//! The table protocol: a lock is a row with an owner, a fence and an expiry.
+//!
+//! Every transition is **one statement** that commits by itself, and every comparison with the time
+//! uses the server's clock, read while the statement runs:
+//!
+//! ```text
+//!   acquire   row absent, or owner absent, or expired, or owner = me
+//!             -> owner = me, expiry = now + ttl, fence = max(fence + 1, now in µs)
+//!                (owner = me already: the fence stays)
+//!   renew     owner = me and not expired   -> expiry = max(expiry, now + ttl)
+//!   release   owner = me                   -> owner = nobody; the row stays, for its fence
+//! ```
+//!
+//! The owner is a number that is never used for a second hold, so it identifies one hold: a late
+//! duplicate of an earlier hold's request cannot touch the row of a newer one.
+
+use crate::error::Failure;
+use crate::fence::Fence;
+use crate::protocol::{Action, Claim, Holder, Protocol, Verdict};
+use alloc::string::ToString;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// The table protocol's vocabulary.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Table {
+    ttl: Duration,
+    holder: Arc<str>,
+}
+
+impl Table {
+    /// The longest text about a holder that is stored, in bytes.
+    pub const MAX_HOLDER_BYTES: usize = 255;
+
+    /// Leases of `ttl`, stored with `holder` for people to read. A longer text is cut, and control
+    /// characters in it become spaces.
+    pub fn new(ttl: Duration, holder: &str) -> Self {
+        let end = (0..=Self::MAX_HOLDER_BYTES.min(holder.len()))
+            .rev()
+            .find(|end| holder.is_char_boundary(*end));
+        let holder = holder[..end.unwrap_or(0)].replace(char::is_control, " ");
+        Self { ttl, holder: holder.into() }
+    }
+}
+
+/// What is asked of a lock table.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Command {
+    /// Take the names that are free, expired or already their claim's owner's.
+    Acquire {
+        /// Sorted by name, each name once.
+        claims: Vec<Claim>,
+        /// How long the leases last from the moment the statement runs.
+        ttl: Duration,
+        /// Stored with the leases, for people.
+        holder: Arc<str>,
+    },
+    /// Extend the leases.
+    Renew {
+        /// Sorted by name.
+        leases: Vec<Claim>,
+        /// How long they last from the moment the statement runs.
+        ttl: Duration,
+    },
+    /// Free the leases.
+    Release {
+        /// Sorted by name.
+        leases: Vec<Claim>,
+    },
+}
+
+impl Command {
+    /// What the command is for.
+    pub fn action(&self) -> Action {
+        match self {
+            Command::Acquire { .. } => Action::Acquire,
+            Command::Renew { .. } => Action::Renew,
+            Command::Release { .. } => Action::Release,
+        }
+    }
+
+    /// What it is about.
+    pub fn claims(&self) -> &[Claim] {
+        match self {
+            Command::Acquire { claims, .. } => claims,
+            Command::Renew { leases, .. } | Command::Release { leases } => leases,
+        }
+    }
+}
+
+/// What a lock table answers: an entry for each claim of the command, in its order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Reply {
+    /// To [`Command::Acquire`].
+    Acquired(Vec<Acquired>),
+    /// To [`Command::Renew`] and [`Command::Release`]: whether the lease was the owner's.
+    Changed(Vec<bool>),
+}
+
+/// What became of one claim.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Acquired {
+    /// The row is the owner's.
+    Granted(Fence),
+    /// It is somebody else's.
+    Busy(Option<Holder>),
+}
+
+impl Protocol for Table {
+    type Command = Command;
+    type Reply = Reply;
+
+    fn acquire(&self, claims: Vec<Claim>) -> Command {
+        Command::Acquire { claims, ttl: self.ttl, holder: self.holder.clone() }
+    }
+
+    fn renew(&self, leases: Vec<Claim>) -> Command {
+        Command::Renew { leases, ttl: self.ttl }
+    }
+
+    fn release(&self, leases: Vec<Claim>) -> Command {
+        Command::Release { leases }
+    }
+
+    fn verdicts(&self, action: Action, reply: Reply) -> Result<Vec<Verdict>, Failure> {
+        match (action, reply) {
+            (Action::Acquire, Reply::Acquired(entries)) => Ok(entries
+                .into_iter()
+                .map(|entry| match entry {
+                    Acquired::Granted(fence) => Verdict::Granted { fence },
+                    Acquired::Busy(holder) => Verdict::Busy { holder },
+                })
+                .collect()),
+            (Action::Renew | Action::Release, Reply::Changed(entries)) => Ok(entries
+                .into_iter()
+                .map(|ours| if ours { Verdict::Done } else { Verdict::NotOurs })
+                .collect()),
+            _ => Err(Failure::Unknown("the reply does not belong to the command".to_string())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_holder_is_one_line_of_bounded_length() {
+        assert_eq!(&*Table::new(Duration::MAX, "host\n1\u{0}").holder, "host 1 ");
+        let long = Table::new(Duration::MAX, &"é".repeat(200));
+        assert_eq!(long.holder.len(), 254, "cut at a character's boundary");
+    }
+
+    #[test]
+    fn a_reply_of_the_wrong_kind_is_never_a_grant() {
+        let table = Table::new(Duration::MAX, "");
+        let granted = || Reply::Acquired([Acquired::Granted(Fence::new(1))].into());
+        for action in [Action::Renew, Action::Release] {
+            assert!(matches!(table.verdicts(action, granted()), Err(Failure::Unknown(_))));
+        }
+        let changed = Reply::Changed([true].into());
+        assert!(matches!(table.verdicts(Action::Acquire, changed), Err(Failure::Unknown(_))));
+    }
+}

@@ -1,0 +1,154 @@
+//! How long a lease counts, and when to do what about it.
+
+use crate::error::TimingError;
+use crate::time::Instant;
+use core::time::Duration;
+
+/// The times that a lease lives by.
+///
+/// The one theorem: the client reads its clock *c0* before the first byte of a request goes out.
+/// The server, later, counts `ttl` from its own clock. The hold is valid while the client's clock
+/// is below `c0 + k·ttl − margin`, and that is safe if and only if
+/// `k ≤ (1 − ρ client) / (1 + ρ server)`, where the ρ are the greatest relative errors of the two
+/// clocks' *rates*. Nothing is assumed about what time the clocks show. `chrony` slews a clock by
+/// up to 8.3 %, which gives 0.846 for two clocks slewed in opposite directions; hence k = 5/6.
+/// (Gray and Cheriton, *Leases*, 1989.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Timing {
+    ttl: Duration,
+    request: Duration,
+}
+
+impl Timing {
+    /// The TTL when none is asked for.
+    pub const DEFAULT_TTL: Duration = Duration::from_secs(30);
+    const MIN_TTL: Duration = Duration::from_secs(1);
+    const MAX_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+    const MAX_REQUEST: Duration = Duration::from_secs(5);
+    const MARGIN: Duration = Duration::from_millis(1);
+    const MAX_BACK_OFF: Duration = Duration::from_secs(1);
+    const MIN_BACK_OFF: Duration = Duration::from_millis(1);
+
+    /// Timing for leases of `ttl`, each request being allowed a quarter of the time that a
+    /// lease counts as held, 5 s at most.
+    ///
+    /// # Errors
+    /// [`TimingError::Ttl`] unless `ttl` is between 1 s and 24 h.
+    pub fn new(ttl: Duration) -> Result<Self, TimingError> {
+        if !(Self::MIN_TTL..=Self::MAX_TTL).contains(&ttl) {
+            return Err(TimingError::Ttl);
+        }
+        let timing = Self { ttl, request: Duration::ZERO };
+        Ok(Self { request: Self::MAX_REQUEST.min(timing.valid() / 4), ..timing })
+    }
+
+    /// The same with another budget for each request.
+    ///
+    /// # Errors
+    /// [`TimingError`] if the budget is zero, or more than a third of the time that a lease counts
+    /// as held: one hung request must leave room for another.
+    pub fn with_request(self, request: Duration) -> Result<Self, TimingError> {
+        if request.is_zero() {
+            return Err(TimingError::NoTime);
+        }
+        if request > self.valid() / 3 {
+            return Err(TimingError::Request { request, valid: self.valid() });
+        }
+        Ok(Self { request, ..self })
+    }
+
+    /// What the server counts.
+    pub const fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
+    /// How long one request may take before it is given up.
+    pub const fn request(&self) -> Duration {
+        self.request
+    }
+
+    /// How long after a request was sent its grant or renewal counts: `k·ttl − margin`.
+    pub fn valid(&self) -> Duration {
+        self.ttl * 5 / 6 - Self::MARGIN
+    }
+
+    /// When a lease granted or renewed by a request sent at `sent` stops to count.
+    pub(crate) fn deadline(&self, sent: Instant) -> Instant {
+        sent.after(self.valid())
+    }
+
+    /// When a lease that the server may have granted by `now` has certainly ended there.
+    pub(crate) fn surely_over(&self, now: Instant) -> Instant {
+        now.after(self.ttl * 6 / 5)
+    }
+
+    /// How long after its last success a renewal is due.
+    pub(crate) fn renew_every(&self) -> Duration {
+        self.ttl / 3
+    }
+
+    /// How much earlier than due a lease is renewed when a renewal leaves anyway: leases taken
+    /// one by one fall into step, and are renewed by one statement.
+    pub(crate) fn renew_early(&self) -> Duration {
+        self.renew_every() / 2
+    }
+
+    /// How long to wait after the `failures`-th failure in a row, before jitter.
+    pub(crate) fn back_off(&self, failures: u32, round_trip: Duration) -> Duration {
+        let first = round_trip.max(Self::MIN_BACK_OFF);
+        let doubled = first.saturating_mul(1 << failures.min(20));
+        // No more than a renewal's share of the lease, or failing renewals would be too few.
+        doubled.min(Self::MAX_BACK_OFF).min(self.renew_every() / 4)
+    }
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self { ttl: Self::DEFAULT_TTL, request: Self::MAX_REQUEST }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_counts_for_less_than_five_sixths_of_its_ttl() {
+        let timing = Timing::new(Duration::from_secs(6)).expect("good");
+        assert_eq!(timing.valid(), Duration::from_millis(4_999));
+        let sent = Instant::from_nanos(1_000);
+        assert_eq!(timing.deadline(sent), sent.after(Duration::from_millis(4_999)));
+        assert_eq!(timing.surely_over(sent), sent.after(Duration::from_millis(7_200)));
+    }
+
+    #[test]
+    fn what_cannot_be_safe_is_refused() {
+        for ttl in [Duration::ZERO, Duration::from_millis(999), Duration::from_secs(86_401)] {
+            assert_eq!(Timing::new(ttl), Err(TimingError::Ttl));
+        }
+        assert_eq!(Timing::new(Duration::MAX), Err(TimingError::Ttl));
+        let timing = Timing::default();
+        assert_eq!(timing.request(), Duration::from_secs(5));
+        let short = Timing::new(Duration::from_secs(1)).expect("good");
+        assert!(short.request() < short.valid() / 3);
+        assert_eq!(timing.with_request(Duration::ZERO), Err(TimingError::NoTime));
+        assert!(matches!(
+            timing.with_request(Duration::from_secs(9)),
+            Err(TimingError::Request { .. })
+        ));
+        assert!(timing.with_request(Duration::from_secs(8)).is_ok());
+        assert_eq!(Timing::new(Timing::DEFAULT_TTL), Ok(timing));
+    }
+
+    #[test]
+    fn back_off_doubles_up_to_a_bound() {
+        let timing = Timing::default();
+        let rtt = Duration::from_millis(3);
+        assert_eq!(timing.back_off(0, rtt), rtt);
+        assert_eq!(timing.back_off(3, rtt), rtt * 8);
+        assert_eq!(timing.back_off(u32::MAX, rtt), Duration::from_secs(1));
+        assert_eq!(timing.back_off(0, Duration::ZERO), Duration::from_millis(1));
+        let short = Timing::new(Duration::from_secs(1)).expect("good");
+        assert!(short.back_off(30, rtt) < short.renew_every());
+    }
+}
