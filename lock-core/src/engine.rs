@@ -247,6 +247,12 @@ impl<P: Protocol> Engine<P> {
 
     // -- getters ----------------------------------------------------------------------------------
 
+    /// Whether [`poll_command`](Self::poll_command) would give a command that is already known to
+    /// be due.
+    pub fn has_command(&self) -> bool {
+        !self.due.is_empty() && self.under_way.len() < self.config.in_flight
+    }
+
     /// How many attempts are not yet settled, including those that only the engine still knows.
     pub fn attempts(&self) -> usize {
         self.slots.len()

@@ -65,6 +65,8 @@ mod fence;
 mod name;
 mod protocol;
 mod rng;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod slot;
 pub mod sql;
 pub mod table;

@@ -1,1 +1,55 @@
-//! wip
+//! Distributed locks on the database you already run, for blocking code.
+//!
+//! ```
+//! # let folder = tempfile::tempdir()?;
+//! # let url = format!("sqlite:{}/locks.db", folder.path().display());
+//! use lock_sync::Locks;
+//!
+//! let locks = Locks::connect(&url)?; // "postgres://app@db/app", "sqlite:/var/lib/app/locks.db"
+//!
+//! let guard = locks.lock("nightly-report")?; // waits
+//! println!("holding it, with fence {}", guard.fence());
+//! assert!(guard.is_held());
+//! guard.release()?; // dropping it releases it too
+//!
+//! if let Some(guard) = locks.try_lock("nightly-report")? {
+//!     println!("it was free");
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What is promised
+//!
+//! At any moment at most one [`Guard`] of a name answers [`is_held`](Guard::is_held) with true, over
+//! all processes that keep their locks in the same place; a later grant's
+//! [`fence`](Guard::fence) is greater; a guard that can no longer be sure says so by its deadline,
+//! without hearing from the server. `lock_core` says what that rests on.
+//!
+//! # Threads
+//!
+//! An acquire or release that nobody else is in the way of is carried out on the calling thread, in
+//! one round trip. Each [`Locks`] has two threads of its own besides, for renewals and for noticing
+//! losses while a request hangs.
+//!
+//! Nothing here may be called on a thread of an async runtime.
+
+mod backend;
+mod clock;
+mod config;
+mod driver;
+mod error;
+mod guard;
+mod locks;
+
+pub use config::Config;
+pub use error::{ConfigError, Error, ReleaseError};
+pub use guard::Guard;
+pub use lock_core::{
+    Fence, Holder, LockName, LostReason, NameError, TableError, TableName, TimingError,
+};
+pub use locks::{Locks, Progress, Wait};
+
+/// The README's examples, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

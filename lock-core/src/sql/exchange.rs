@@ -15,8 +15,8 @@ use core::time::Duration;
 /// A command on its way through one or two statements.
 ///
 /// Run each statement that [`poll_statement`](Self::poll_statement) gives, hand its rows to
-/// [`handle_rows`](Self::handle_rows), and take the reply from [`finish`](Self::finish). If a
-/// statement fails, the command fails with that failure and the exchange is dropped.
+/// [`handle_rows`](Self::handle_rows), or what is known of its fate to
+/// [`handle_failure`](Self::handle_failure), and take the reply from [`finish`](Self::finish).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Exchange {
     codec: Codec,
@@ -71,6 +71,17 @@ impl Exchange {
                 }
             }
             (Stage::Ask { .. } | Stage::Done(_), _) => surprise(),
+        };
+    }
+
+    /// Takes the failure of the last statement.
+    pub fn handle_failure(&mut self, failure: Failure) {
+        self.stage = match (&self.stage, &self.command) {
+            // What was granted is granted; only who is in the way stays unknown.
+            (Stage::Ask { granted }, Command::Acquire { claims, .. }) => {
+                Stage::Done(Ok(acquired(claims, granted, &BTreeMap::new())))
+            }
+            _ => Stage::Done(Err(failure)),
         };
     }
 

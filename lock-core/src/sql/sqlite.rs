@@ -98,10 +98,10 @@ RETURNING name, owner"#;
 
 /// `?1` leases. SQLite returns the new values, so the owner is looked up.
 const RELEASE: &str = r#"
-UPDATE {table} AS l
+UPDATE {table}
    SET owner = NULL
  WHERE (name, owner) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))
-RETURNING name, (SELECT value ->> 1 FROM json_each(?1) WHERE value ->> 0 = l.name)"#;
+RETURNING name, (SELECT value ->> 1 FROM json_each(?1) WHERE value ->> 0 = name)"#;
 
 /// `?1` names (as claims), `?2` now in µs, `?3` boot. Name, holder, held for and expires in, in µs.
 const HOLDERS: &str = r#"

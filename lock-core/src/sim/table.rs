@@ -1,0 +1,166 @@
+//! A lock table in memory.
+
+use super::server::{Connection, Lease, Server};
+use crate::fence::Fence;
+use crate::name::{LockName, Owner};
+use crate::protocol::{Action, Claim, Holder};
+use crate::table::{Acquired, Command, Reply, Table};
+use crate::time::Instant;
+use alloc::collections::BTreeMap;
+use alloc::string::ToString;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// One row.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Row {
+    /// Whose lease it is; [`None`] after a release.
+    pub owner: Option<Owner>,
+    /// The last grant's fence.
+    pub fence: u64,
+    /// When the lease ends, on the server's clock.
+    pub expires: Instant,
+    /// When it was granted, on the server's clock.
+    pub acquired: Instant,
+    /// For people.
+    pub holder: Arc<str>,
+}
+
+/// A lock table as [`table`](crate::table) describes it and the statements of
+/// [`sql`](crate::sql) implement it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FakeTable {
+    rows: BTreeMap<LockName, Row>,
+    durable: bool,
+    tells_holder: bool,
+}
+
+impl Default for FakeTable {
+    fn default() -> Self {
+        Self { rows: BTreeMap::new(), durable: true, tells_holder: true }
+    }
+}
+
+impl FakeTable {
+    /// An empty table that keeps what it committed.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A table that a crash empties: **not** what the protocol may run on.
+    #[must_use]
+    pub fn not_durable(self) -> Self {
+        Self { durable: false, ..self }
+    }
+
+    /// A table that says "busy" without saying who. Times in replies tell states apart, so this
+    /// makes state spaces smaller.
+    #[must_use]
+    pub fn silent(self) -> Self {
+        Self { tells_holder: false, ..self }
+    }
+
+    /// The rows, by lock name.
+    pub fn rows(&self) -> &BTreeMap<LockName, Row> {
+        &self.rows
+    }
+
+    /// The rows, to be tampered with.
+    pub fn rows_mut(&mut self) -> &mut BTreeMap<LockName, Row> {
+        &mut self.rows
+    }
+
+    fn acquire(&mut self, now: Instant, claim: &Claim, ttl: Duration, by: &Arc<str>) -> Acquired {
+        let expires = now.after(ttl);
+        let new = Row {
+            owner: Some(claim.owner),
+            fence: now.as_micros(),
+            expires,
+            acquired: now,
+            holder: by.clone(),
+        };
+        let row = self.rows.entry(claim.name.clone());
+        let mut fresh = false;
+        let row = row.or_insert_with(|| {
+            fresh = true;
+            new.clone()
+        });
+        if fresh {
+            return Acquired::Granted(Fence::new(row.fence));
+        }
+        if row.owner == Some(claim.owner) {
+            row.expires = expires;
+        } else if row.owner.is_none() || row.expires <= now {
+            let fence = new.fence.max(row.fence + 1);
+            *row = Row { fence, ..new };
+        } else {
+            return Acquired::Busy(self.tells_holder.then(|| Holder {
+                label: row.holder.to_string(),
+                held_for: now.since(row.acquired),
+                expires_in: row.expires.since(now),
+            }));
+        }
+        Acquired::Granted(Fence::new(row.fence))
+    }
+
+    fn renew(&mut self, now: Instant, claim: &Claim, ttl: Duration) -> bool {
+        match self.rows.get_mut(&claim.name) {
+            Some(row) if row.owner == Some(claim.owner) && now < row.expires => {
+                row.expires = row.expires.max(now.after(ttl));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn release(&mut self, claim: &Claim) -> bool {
+        match self.rows.get_mut(&claim.name) {
+            Some(row) if row.owner == Some(claim.owner) => {
+                row.owner = None;
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Server for FakeTable {
+    type Protocol = Table;
+
+    fn apply(&mut self, now: Instant, _: Connection, command: &Command) -> Reply {
+        match command {
+            Command::Acquire { claims, ttl, holder } => Reply::Acquired(
+                claims.iter().map(|claim| self.acquire(now, claim, *ttl, holder)).collect(),
+            ),
+            Command::Renew { leases, ttl } => {
+                Reply::Changed(leases.iter().map(|lease| self.renew(now, lease, *ttl)).collect())
+            }
+            Command::Release { leases } => {
+                Reply::Changed(leases.iter().map(|lease| self.release(lease)).collect())
+            }
+        }
+    }
+
+    fn describe(command: &Command) -> (Action, &[Claim]) {
+        (command.action(), command.claims())
+    }
+
+    fn leases(&self) -> Vec<Lease> {
+        self.rows
+            .iter()
+            .map(|(name, row)| Lease {
+                name: name.clone(),
+                owner: row.owner,
+                fence: Fence::new(row.fence),
+                expires: row.expires,
+            })
+            .collect()
+    }
+
+    fn crash(&mut self) {
+        if !self.durable {
+            self.rows.clear();
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! A socket whose every read and write is bounded in time.
+//!
+//! The `postgres` client waits for ever for a server that is frozen but whose kernel still answers.
+//! It lets its user put a stream of their own around the socket, in the place where TLS goes; ours
+//! adds a time limit, and TLS where wanted.
+
+use super::tls::{SslMode, Tls};
+use postgres::Socket;
+use postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+/// When whatever is under way must have ended.
+#[derive(Clone)]
+pub(super) struct Limit(Arc<Mutex<Instant>>);
+
+impl Limit {
+    /// From now on.
+    pub(super) fn set(&self, budget: Duration) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + budget;
+    }
+
+    fn get(&self) -> Instant {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Limit {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Instant::now())))
+    }
+}
+
+/// Makes streams around sockets, as the `postgres` client wants them made.
+#[derive(Clone)]
+pub(super) struct Connector {
+    tls: Tls,
+    host: String,
+    limit: Limit,
+}
+
+impl Connector {
+    pub(super) fn new(tls: Tls, limit: Limit) -> Self {
+        Self { tls, host: String::new(), limit }
+    }
+
+    async fn connect(self, socket: Socket) -> io::Result<Stream> {
+        let mut bounded = Bounded { socket, limit: self.limit, sleep: None };
+        if self.tls.mode == SslMode::Disable {
+            return Ok(Stream::Plain(bounded));
+        }
+        // The protocol's SSLRequest: a length, and a code in the place of a version.
+        bounded.write_all(&[0, 0, 0, 8, 4, 210, 22, 47]).await?;
+        let mut answer = [0];
+        bounded.read_exact(&mut answer).await?;
+        match (&answer, self.tls.mode) {
+            (b"S", _) => {
+                let mut make = self.tls.rustls(&self.host).map_err(io::Error::other)?;
+                let connect = MakeTlsConnect::<Bounded>::make_tls_connect(&mut make, &self.host)
+                    .map_err(io::Error::other)?;
+                Ok(Stream::Encrypted(Box::new(connect.connect(bounded).await?)))
+            }
+            (b"N", SslMode::Prefer) => Ok(Stream::Plain(bounded)),
+            (b"N", _) => Err(io::Error::other(
+                "the server offers no TLS; sslmode=disable would connect without, for all on the way to read",
+            )),
+            _ => Err(io::Error::other("the server does not speak PostgreSQL's protocol")),
+        }
+    }
+}
+
+impl MakeTlsConnect<Socket> for Connector {
+    type Stream = Stream;
+    type TlsConnect = Self;
+    type Error = io::Error;
+
+    fn make_tls_connect(&mut self, host: &str) -> io::Result<Self> {
+        Ok(Self { host: host.to_string(), ..self.clone() })
+    }
+}
+
+impl TlsConnect<Socket> for Connector {
+    type Stream = Stream;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Stream>> + Send>>;
+
+    fn connect(self, socket: Socket) -> Self::Future {
+        Box::pin(Connector::connect(self, socket))
+    }
+}
+
+/// A socket with a limit.
+pub(super) struct Bounded {
+    socket: Socket,
+    limit: Limit,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Bounded {
+    /// `result`, or an error when it is still pending at the limit.
+    fn bounded<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        result: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if result.is_ready() {
+            return result;
+        }
+        let limit = self.limit.get();
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(limit)));
+        if sleep.deadline() != limit {
+            sleep.as_mut().reset(limit);
+        }
+        match sleep.as_mut().poll(cx) {
+            Poll::Ready(()) => {
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time")))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncRead for Bounded {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.socket).poll_read(cx, buf);
+        self.bounded(cx, result)
+    }
+}
+
+impl AsyncWrite for Bounded {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.socket).poll_write(cx, buf);
+        self.bounded(cx, result)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.socket).poll_flush(cx);
+        self.bounded(cx, result)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.socket).poll_shutdown(cx);
+        self.bounded(cx, result)
+    }
+}
+
+/// What the client reads and writes.
+pub(super) enum Stream {
+    Plain(Bounded),
+    Encrypted(Box<<tokio_postgres_rustls::MakeRustlsConnect as MakeTlsConnect<Bounded>>::Stream>),
+}
+
+impl TlsStream for Stream {
+    fn channel_binding(&self) -> ChannelBinding {
+        match self {
+            Stream::Plain(_) => ChannelBinding::none(),
+            Stream::Encrypted(stream) => stream.channel_binding(),
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Encrypted(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Stream::Encrypted(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Encrypted(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Encrypted(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

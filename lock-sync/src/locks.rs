@@ -1,0 +1,157 @@
+//! Where locks are taken.
+
+use crate::config::Config;
+use crate::driver::{Acquired, Drive};
+use crate::error::{ConfigError, Error};
+use crate::guard::Guard;
+use lock_core::{Holder, LockName, NotAcquired};
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A place where locks are kept: a table on a server, or a file.
+///
+/// Cheap to clone; all clones share one connection, and take turns on it without waiting for one
+/// another's locks.
+#[derive(Clone)]
+pub struct Locks {
+    driver: Arc<dyn Drive>,
+}
+
+impl Locks {
+    /// Connects to what the URL names, with the defaults of [`Config`].
+    ///
+    /// `postgres://user:password@host/database` keeps locks in a table, created on first use;
+    /// `sqlite:path/to/file.db` in a file, for the processes of one machine.
+    ///
+    /// # Errors
+    /// [`Error`]: a URL that cannot be read, a server that cannot be reached or must not be used.
+    pub fn connect(url: &str) -> Result<Self, Error> {
+        url.parse::<Config>()?.connect()
+    }
+
+    pub(crate) fn with(driver: Arc<dyn Drive>) -> Self {
+        Self { driver }
+    }
+
+    /// Waits for the lock as long as it takes, also through restarts of the server.
+    ///
+    /// # Errors
+    /// [`Error`] if the name is not one, or the server refuses.
+    pub fn lock(&self, name: &str) -> Result<Guard, Error> {
+        match self.acquire(name, Wait::Forever, &mut |_| {})? {
+            Some(guard) => Ok(guard),
+            // An attempt without a limit ends with the lock or an error.
+            None => Err(Error::Unavailable("the wait ended without the lock".to_string())),
+        }
+    }
+
+    /// Takes the lock if it is free; [`None`] if somebody else has it.
+    ///
+    /// # Errors
+    /// [`Error`] if the name is not one, or the server refuses or does not answer within two
+    /// request budgets.
+    pub fn try_lock(&self, name: &str) -> Result<Option<Guard>, Error> {
+        self.acquire(name, Wait::Never, &mut |_| {})
+    }
+
+    /// Waits for the lock for `limit`; [`None`] if somebody else had it all that time.
+    ///
+    /// It may return up to one request budget later than `limit`, when a request is under way then.
+    ///
+    /// # Errors
+    /// [`Error`] if the name is not one, or the server refuses or could not be asked.
+    pub fn try_lock_for(&self, name: &str, limit: Duration) -> Result<Option<Guard>, Error> {
+        self.acquire(name, Wait::For(limit), &mut |_| {})
+    }
+
+    /// Waits for the lock, calls `work` with it, releases it.
+    ///
+    /// # Errors
+    /// [`Error`] as for [`lock`](Self::lock). What `work` returns is handed through; whether the
+    /// lock was held to its end, it can ask the guard.
+    pub fn with_lock<T>(&self, name: &str, work: impl FnOnce(&Guard) -> T) -> Result<T, Error> {
+        let guard = self.lock(name)?;
+        Ok(work(&guard))
+    }
+
+    /// Calls `work` with the lock if it is free; [`None`], without calling it, if somebody else has
+    /// it.
+    ///
+    /// # Errors
+    /// [`Error`] as for [`try_lock`](Self::try_lock).
+    pub fn try_with_lock<T>(
+        &self,
+        name: &str,
+        work: impl FnOnce(&Guard) -> T,
+    ) -> Result<Option<T>, Error> {
+        Ok(self.try_lock(name)?.map(|guard| work(&guard)))
+    }
+
+    /// The general form: waits as `wait` says, and calls `progress` on this thread with news while
+    /// waiting.
+    ///
+    /// # Errors
+    /// [`Error`] as for the other forms.
+    pub fn acquire(
+        &self,
+        name: &str,
+        wait: Wait,
+        progress: &mut dyn FnMut(&Progress),
+    ) -> Result<Option<Guard>, Error> {
+        let name = LockName::new(name)?;
+        let began = Instant::now();
+        match self.driver.acquire(name.clone(), wait, progress) {
+            Acquired::Granted(granted) => {
+                let waited = began.elapsed();
+                tracing::debug!(lock.name = %name, lock.fence = granted.fence.get(), ?waited, "acquired");
+                Ok(Some(Guard::new(self.driver.clone(), name, granted)))
+            }
+            Acquired::Not(NotAcquired::Busy(_) | NotAcquired::TimedOut(_)) => Ok(None),
+            Acquired::Not(NotAcquired::Failed(failure)) => Err(failure.into()),
+            Acquired::Not(other) => Err(Error::Unavailable(format!("{other:?}"))),
+            Acquired::Closed => Err(Error::Closed),
+        }
+    }
+
+    /// Ends every acquire that waits, of all clones, with [`Error::Closed`], and every later one.
+    /// Guards stay what they are. For an orderly shutdown.
+    pub fn close(&self) {
+        self.driver.close();
+    }
+}
+
+impl fmt::Debug for Locks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Locks").finish_non_exhaustive()
+    }
+}
+
+impl std::str::FromStr for Config {
+    type Err = ConfigError;
+
+    fn from_str(url: &str) -> Result<Self, ConfigError> {
+        Config::from_url(url)
+    }
+}
+
+/// How long to wait for a lock that somebody else has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Not at all.
+    Never,
+    /// That long.
+    For(Duration),
+    /// As long as it takes.
+    Forever,
+}
+
+/// News from an acquire that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Progress {
+    /// Somebody else has the lock. Told at the first denial and when the holder changes.
+    Busy(Option<Holder>),
+    /// The server could not be asked; it is tried again.
+    Trouble(String),
+}
