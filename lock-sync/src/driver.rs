@@ -18,7 +18,7 @@ use crate::error::ReleaseError;
 use crate::guard::{Cell, Granted};
 use crate::locks::{Progress, Wait};
 use lock_core::{
-    Engine, Event, Failure, Instant, LockId, LockName, LostReason, NotAcquired, Release,
+    Engine, Event, Failure, Instant, LockId, LockName, LostReason, NotAcquired, Release, Timing,
 };
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -42,6 +42,9 @@ pub(crate) trait Drive: Send + Sync {
 
     /// Ends every acquire that waits, now and later.
     fn close(&self);
+
+    /// For how long a grant or renewal counts.
+    fn valid_for(&self) -> Duration;
 }
 
 pub(crate) struct Driver<B: Backend> {
@@ -52,9 +55,7 @@ struct Shared<B: Backend> {
     state: Mutex<State<B>>,
     /// The pump and the keeper sleep on it.
     timers: Condvar,
-    ttl: Duration,
-    /// How long a caller waits for its release to be confirmed.
-    patience: Duration,
+    timing: Timing,
 }
 
 struct State<B: Backend> {
@@ -100,12 +101,7 @@ impl<B: Backend> Driver<B> {
             closed: false,
             stopped: false,
         };
-        let shared = Arc::new(Shared {
-            state: Mutex::new(state),
-            timers: Condvar::new(),
-            ttl: timing.ttl(),
-            patience: timing.request() * 2,
-        });
+        let shared = Arc::new(Shared { state: Mutex::new(state), timers: Condvar::new(), timing });
         let driver = Self { shared };
         for (name, io) in [("lock pump", true), ("lock keeper", false)] {
             let shared = driver.shared.clone();
@@ -137,7 +133,7 @@ where
         let now = clock::now();
         // Even who will not wait gives a server that does not answer some time.
         let give_up = match wait {
-            Wait::Never => Some(now.after(shared.patience)),
+            Wait::Never => Some(now.after(shared.patience())),
             Wait::For(limit) => Some(now.after(limit)),
             Wait::Forever => None,
         };
@@ -181,9 +177,10 @@ where
         match (lost, release) {
             (Some(reason), _) => Err(ReleaseError::Lost(reason)),
             (None, Release::NotOurs) => Err(ReleaseError::Lost(LostReason::Taken)),
-            (None, Release::Unconfirmed(failure)) => {
-                Err(ReleaseError::Unconfirmed { reason: failure.to_string(), within: shared.ttl })
-            }
+            (None, Release::Unconfirmed(failure)) => Err(ReleaseError::Unconfirmed {
+                reason: failure.to_string(),
+                within: shared.timing.ttl(),
+            }),
             (None, _) => Ok(()),
         }
     }
@@ -194,6 +191,10 @@ where
         for caller in state.callers.values() {
             caller.wake.notify_all();
         }
+    }
+
+    fn valid_for(&self) -> Duration {
+        self.shared.timing.valid()
     }
 }
 
@@ -207,6 +208,12 @@ enum Pumped<'a, B: Backend> {
 impl<B: Backend> Shared<B> {
     fn lock(&self) -> MutexGuard<'_, State<B>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long a caller waits for its release to be confirmed, or for a server that does not
+    /// answer when it does not want to wait for the lock.
+    fn patience(&self) -> Duration {
+        self.timing.request() * 2
     }
 
     /// Carries out one command on this thread, if one is due and nobody is at it.
@@ -234,7 +241,7 @@ impl<B: Backend> Shared<B> {
 
     /// Has `id` released, and waits for it as long as patience lasts.
     fn release<'a>(&'a self, mut state: MutexGuard<'a, State<B>>, id: LockId) -> Release {
-        let until = clock::now().after(self.patience);
+        let until = clock::now().after(self.patience());
         state.callers.insert(id, Caller::default());
         state.engine.release(clock::now(), id);
         let release = loop {

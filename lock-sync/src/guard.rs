@@ -62,6 +62,11 @@ impl Guard {
         }
     }
 
+    /// For how long a grant or renewal counts: [`remaining`](Self::remaining) right after one.
+    pub fn valid_for(&self) -> Duration {
+        self.driver.valid_for()
+    }
+
     /// Waits until the lock is lost, or for `limit`.
     pub fn wait_lost(&self, limit: Duration) -> Option<LostReason> {
         self.granted.cell.wait(limit)

@@ -1,1 +1,39 @@
-fn main() {}
+//! `withlock NAME [options] -- COMMAND…`: runs a command while holding a lock.
+//!
+//! ```text
+//!   main      exit codes            args    the command line
+//!   run       takes, runs, frees    child   the command's process
+//!   report    what people read      signals what other processes want
+//! ```
+
+mod args;
+mod child;
+mod report;
+mod run;
+mod signals;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // What withlock starts is itself, which then becomes the command; see `child`.
+    if let Some(command) = child::requested() {
+        return child::become_command(command);
+    }
+    match args::parse() {
+        Ok(args) => match run::run(args) {
+            Ok(code) => code,
+            Err(message) => failed(&message),
+        },
+        Err(args::Stop::Print(text)) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(args::Stop::Usage(message)) => failed(&message),
+    }
+}
+
+/// withlock itself failed.
+fn failed(message: &str) -> ExitCode {
+    eprintln!("withlock: {message}");
+    ExitCode::from(run::FAILED)
+}

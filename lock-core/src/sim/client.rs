@@ -1,0 +1,122 @@
+//! A client: the real engine, a clock, and what its callers were told.
+
+use super::clock::Clock;
+use super::flaw::Flaw;
+use super::hash::Aside;
+use super::scope::Scope;
+use super::server::Connection;
+use crate::engine::{Config, Engine};
+use crate::event::LockId;
+use crate::fence::Fence;
+use crate::name::{LockName, Owner};
+use crate::protocol::{Action, Protocol};
+use crate::time::Instant;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Client<P: Protocol> {
+    pub(super) engine: Engine<P>,
+    pub(super) clock: Clock,
+    pub(super) connection: Connection,
+    /// Its callers have wanted something since it last polled.
+    pub(super) called: bool,
+    /// Since when it has been stopped, in real time.
+    pub(super) asleep: Option<Instant>,
+    /// How many attempts it may still begin.
+    pub(super) acquires: u8,
+    pub(super) attempts: Vec<Attempt>,
+    /// What was denied or failed last.
+    pub(super) refused: BTreeMap<(Action, Owner), Refusal>,
+    /// Whom the server knows by another owner: a seeded bug.
+    pub(super) aliases: BTreeMap<Owner, Owner>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Refusal {
+    /// When, on the client's clock.
+    pub(super) at: Instant,
+    /// Whether the reply said when the lease in the way ends.
+    pub(super) informed: bool,
+}
+
+/// What a caller knows of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Attempt {
+    pub(super) id: LockId,
+    pub(super) name: LockName,
+    /// Known when its first claim leaves.
+    pub(super) owner: Option<Owner>,
+    pub(super) stage: Stage,
+    /// Will wait for as long as it takes.
+    pub(super) patient: bool,
+    pub(super) fence: Option<Fence>,
+    /// The last deadline that was told.
+    pub(super) deadline: Option<Instant>,
+    /// When it was granted and whether it had trouble before: to see more, not to tell more.
+    pub(super) granted: Aside<Option<Instant>>,
+    pub(super) trouble: Aside<bool>,
+}
+
+/// How far an attempt has got, as far as its caller was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Stage {
+    Wanting,
+    Held,
+    Lost,
+    /// The caller wants no more of it, and waits to be told that it is over.
+    Releasing,
+    /// It has ended for the caller, and the engine may still be clearing up.
+    Abandoned,
+}
+
+impl<P: Protocol> Client<P> {
+    pub(super) fn new(protocol: P, scope: &Scope, client: usize) -> Self {
+        let connection = Connection { client, number: 0 };
+        Self {
+            engine: engine(protocol, scope, connection),
+            clock: scope.clients[client],
+            connection,
+            called: false,
+            asleep: None,
+            acquires: scope.acquires,
+            attempts: Vec::new(),
+            refused: BTreeMap::new(),
+            aliases: BTreeMap::new(),
+        }
+    }
+
+    /// Dies and is started again with another seed. Its clock goes on.
+    pub(super) fn crash(&mut self, protocol: P, scope: &Scope) {
+        self.connection.number += 1;
+        self.engine = engine(protocol, scope, self.connection);
+        self.called = false;
+        self.asleep = None;
+        self.attempts.clear();
+        self.refused.clear();
+        self.aliases.clear();
+    }
+
+    pub(super) fn attempt(&mut self, id: LockId) -> Option<&mut Attempt> {
+        self.attempts.iter_mut().find(|attempt| attempt.id == id)
+    }
+
+    /// Whether an attempt's caller would be told "held" at `real`. The caller may ask at any
+    /// time, also when the driver was not run for long.
+    pub(super) fn believes(&self, attempt: &Attempt, real: Instant, flaw: Option<Flaw>) -> bool {
+        let now = self.clock.read(real);
+        let until = match flaw {
+            Some(Flaw::HeldCached) if attempt.stage == Stage::Held => return true,
+            Some(Flaw::HeldWhileReleasing) => attempt.deadline,
+            _ => self.engine.held_until(attempt.id),
+        };
+        until.is_some_and(|until| now < until)
+    }
+}
+
+fn engine<P: Protocol>(protocol: P, scope: &Scope, connection: Connection) -> Engine<P> {
+    let number = if scope.flaw == Some(Flaw::OwnerReused) { 0 } else { connection.number };
+    let seed = (connection.client as u128 + 1) << 64 | u128::from(number) << 32;
+    let config = Config { in_flight: scope.in_flight, ..Config::new(scope.timing, seed) };
+    Engine::new(protocol, config)
+}

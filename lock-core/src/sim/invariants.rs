@@ -1,0 +1,73 @@
+//! What must always hold, one file each.
+
+pub(super) mod back_off;
+pub(super) mod backed;
+pub(super) mod commands;
+pub(super) mod exclusion;
+pub(super) mod fences;
+pub(super) mod leaks;
+pub(super) mod liveness;
+pub(super) mod loss;
+pub(super) mod revival;
+pub(super) mod rows;
+
+use alloc::string::String;
+use core::fmt;
+
+/// One of the things that are checked; [`sim`](super) says which promise each belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Check {
+    /// At most one attempt for a name is held.
+    Exclusion,
+    /// An attempt that is held has the server's unexpired lease, with the fence it was told.
+    Backed,
+    /// Fences rise with the grants of a name.
+    Fences,
+    /// A loss is told as soon as the client is run, and no deadline is later than its request
+    /// allows.
+    Loss,
+    /// No lease outlives its attempt, and in the end every attempt is settled.
+    Leaks,
+    /// A row changes only as its owner and the time allow.
+    Rows,
+    /// Events come in an order that makes sense; nothing is revived.
+    Revival,
+    /// What was denied or failed is not tried again at once.
+    BackOff,
+    /// When the faults stop, some waiter is granted.
+    Liveness,
+    /// Commands are as the server and the driver expect them.
+    Commands,
+}
+
+impl Check {
+    /// All of them.
+    pub const ALL: [Check; 10] = [
+        Check::Exclusion,
+        Check::Backed,
+        Check::Fences,
+        Check::Loss,
+        Check::Leaks,
+        Check::Rows,
+        Check::Revival,
+        Check::BackOff,
+        Check::Liveness,
+        Check::Commands,
+    ];
+}
+
+/// What did not hold.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Violation {
+    /// Which check found it.
+    pub check: Check,
+    /// What was found.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.check, self.what)
+    }
+}

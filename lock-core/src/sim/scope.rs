@@ -1,0 +1,152 @@
+//! How big a world is, and what may go wrong in it.
+
+use super::clock::{Clock, Rate};
+use super::flaw::Flaw;
+use super::invariants::Check;
+use crate::time::Instant;
+use crate::timing::Timing;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// The settings of a [`World`](super::World). They do not change while it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// The lease times, the same for everybody.
+    pub timing: Timing,
+    /// A clock for each client.
+    pub clients: Vec<Clock>,
+    /// The server's.
+    pub server: Clock,
+    /// How many locks there are.
+    pub names: usize,
+    /// How many attempts each client may begin.
+    pub acquires: u8,
+    /// How its caller may want a lock.
+    pub wishes: Vec<Wish>,
+    /// How many commands a client has under way at most.
+    pub in_flight: usize,
+    /// How much of each kind may go wrong.
+    pub faults: Faults,
+    /// With a step: time goes on by it, so few distinct times are met. Without: from one
+    /// interesting time to another, and to the last moment before it.
+    pub grid: Option<Duration>,
+    /// Time does not go on beyond this.
+    pub horizon: Instant,
+    /// Clients poll at once when their caller wants something, and need not be run for it.
+    pub eager: bool,
+    /// What is checked.
+    pub checks: Vec<Check>,
+    /// A seeded bug in the clients' driver.
+    pub flaw: Option<Flaw>,
+}
+
+/// How a lock is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Wish {
+    /// The first "busy" ends it.
+    pub once: bool,
+    /// For how long.
+    pub give_up: Option<Duration>,
+}
+
+impl Wish {
+    /// For as long as it takes.
+    pub const WAIT: Self = Self { once: false, give_up: None };
+    /// Now or never.
+    pub const TRY: Self = Self { once: true, give_up: None };
+
+    /// For `duration` at most.
+    pub const fn within(duration: Duration) -> Self {
+        Self { once: false, give_up: Some(duration) }
+    }
+}
+
+/// How much may still go wrong, by kind. Each fault uses one up.
+///
+/// Late replies, lost replies and late wake-ups are not counted: a reply may always be delivered
+/// later or never, and a client is run when the schedule says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Faults {
+    /// Requests that their client gave up on, and that may still be carried out.
+    pub ghosts: u8,
+    /// Requests that vanish.
+    pub losses: u8,
+    /// Requests that are carried out once more.
+    pub duplicates: u8,
+    /// Failures that the driver learns at once: not sent, broken off, rejected.
+    pub failures: u8,
+    /// Requests for which the server reads its clock, and which then wait.
+    pub stale_reads: u8,
+    /// Processes stopped or machines put to sleep.
+    pub suspends: u8,
+    /// Clients that die and are started again.
+    pub client_crashes: u8,
+    /// Server crashes.
+    pub server_crashes: u8,
+    /// Hints that nothing has given rise to.
+    pub hints: u8,
+    /// Steps of the server's clock, forward by a TTL. **Not** what the promises hold under.
+    pub clock_steps: u8,
+}
+
+impl Faults {
+    /// Nothing goes wrong.
+    pub const NONE: Self = Self {
+        ghosts: 0,
+        losses: 0,
+        duplicates: 0,
+        failures: 0,
+        stale_reads: 0,
+        suspends: 0,
+        client_crashes: 0,
+        server_crashes: 0,
+        hints: 0,
+        clock_steps: 0,
+    };
+}
+
+impl Scope {
+    /// A small world that can be searched exhaustively: two clients, one lock, one attempt each.
+    ///
+    /// Times fall on a grid of 1.1 s, on which a client as slow and a server as fast as the theorem
+    /// allows meet exactly: a lease of 6 s ends at the server after 5 steps, a renewal is due
+    /// after 2, a request given up after 1.
+    ///
+    /// # Panics
+    /// Never: the timing is good.
+    pub fn small() -> Self {
+        let timing = Timing::new(Duration::from_secs(6))
+            .and_then(|timing| timing.with_request(Duration::from_secs(1)));
+        Self {
+            timing: timing.expect("6 s and 1 s are good"),
+            clients: Vec::from([
+                Clock::new(Rate::SLOW, Duration::ZERO),
+                Clock::new(Rate::FAST, Duration::from_secs(1_000)),
+            ]),
+            server: Clock::new(Rate::FAST, Duration::from_secs(500)),
+            names: 1,
+            acquires: 1,
+            wishes: Vec::from([Wish::WAIT]),
+            in_flight: 1,
+            faults: Faults::NONE,
+            grid: Some(Duration::from_millis(1_100)),
+            horizon: Instant::from_nanos(0).after(Duration::from_millis(1_100) * 8),
+            eager: true,
+            checks: Check::ALL.into(),
+            flaw: None,
+        }
+    }
+
+    /// The same with `steps` of the grid before time ends.
+    #[must_use]
+    pub fn steps(mut self, steps: u32) -> Self {
+        let step = self.grid.unwrap_or(Duration::from_secs(1));
+        self.horizon = Instant::from_nanos(0).after(step * steps);
+        self
+    }
+
+    /// Which clients, counted from 0.
+    pub(super) fn checks(&self, check: Check) -> bool {
+        self.checks.contains(&check)
+    }
+}

@@ -1,0 +1,178 @@
+//! When a holder can no longer be sure.
+
+use crate::scenario::*;
+use lock_core::{Action, Event, LockId, LostReason, Release};
+use std::time::Duration;
+
+fn lost(id: LockId) -> Event {
+    Event::Lost { id, reason: LostReason::Deadline }
+}
+
+#[test]
+fn it_is_lost_at_the_deadline_and_not_a_nanosecond_before() {
+    let (mut scene, id, _) = Scenario::renewing();
+    scene.sleep_until(START.after(VALID).before(NANO));
+    scene.tells_nothing();
+    assert!(scene.engine.held_until(id).is_some());
+    scene.sleep(NANO);
+    scene.tells([lost(id)]);
+    assert_eq!(scene.engine.held_until(id), None);
+}
+
+#[test]
+fn a_hung_renewal_does_not_delay_the_loss() {
+    let (mut scene, id, renewal) = Scenario::renewing();
+    scene.sleeps();
+    assert_eq!(scene.now, START.after(VALID));
+    scene.tells([lost(id)]);
+    scene.fails(&renewal, unknown());
+    scene.tells_nothing();
+}
+
+#[test]
+fn an_ok_before_the_deadline_still_counts() {
+    let (mut scene, id, renewal) = Scenario::renewing();
+    scene.sleep_until(START.after(VALID).before(NANO));
+    scene.confirms(&renewal);
+    scene.tells([Event::Renewed { id, deadline: renewal.at.after(VALID) }]);
+    scene.sends(Action::Renew, &["a"]);
+}
+
+#[test]
+fn an_ok_at_or_after_the_deadline_revives_nothing() {
+    for late in [Duration::ZERO, NANO, TTL] {
+        let (mut scene, id, renewal) = Scenario::renewing();
+        // The driver was asleep: it learns the time and the answer at once.
+        scene.now = START.after(VALID).after(late);
+        scene.confirms(&renewal);
+        scene.tells([lost(id)]);
+        assert_eq!(scene.engine.held_until(id), None);
+        scene.sends_nothing();
+    }
+}
+
+#[test]
+fn it_is_lost_once_whatever_comes_after() {
+    let (mut scene, id, renewal) = Scenario::renewing();
+    scene.sleep_until(START.after(VALID));
+    scene.tells([lost(id)]);
+    scene.confirms(&renewal);
+    scene.engine.handle_hint(scene.now, &name("a"));
+    for _ in 0..3 {
+        scene.sleep(TTL);
+        scene.sends_nothing();
+    }
+    scene.tells_nothing();
+    assert_eq!((scene.engine.attempts(), scene.engine.poll_timeout()), (1, None));
+}
+
+#[test]
+fn not_ours_loses_at_once() {
+    let (mut scene, id, renewal) = Scenario::renewing();
+    scene.sleep(TRIP);
+    scene.disowns(&renewal);
+    scene.tells([Event::Lost { id, reason: LostReason::Taken }]);
+    assert_eq!(scene.engine.held_until(id), None);
+    scene.sends_nothing();
+    scene.sleep(TTL);
+    scene.tells_nothing();
+}
+
+#[test]
+fn what_was_taken_needs_no_release_at_the_server() {
+    let (mut scene, id, renewal) = Scenario::renewing();
+    scene.disowns(&renewal);
+    scene.tells([Event::Lost { id, reason: LostReason::Taken }]);
+    scene.release(id);
+    scene.tells([Event::Released { id, release: Release::NotOurs }]);
+    scene.is_over();
+}
+
+#[test]
+fn what_was_lost_by_the_deadline_is_freed_at_the_server() {
+    let (mut scene, id) = Scenario::lost();
+    scene.release(id);
+    scene.tells_nothing();
+    let release = scene.sends(Action::Release, &["a"]);
+    scene.confirms(&release);
+    scene.tells([freed(id)]);
+    scene.is_over();
+}
+
+#[test]
+fn what_was_lost_long_ago_needs_no_release_at_the_server() {
+    let (mut scene, id) = Scenario::lost();
+    scene.sleep(OVER);
+    scene.release(id);
+    scene.tells([Event::Released { id, release: Release::NotOurs }]);
+    scene.is_over();
+}
+
+#[test]
+fn after_a_pause_the_loss_comes_first() {
+    // Each driver call alone notices what the pause has done.
+    let hour = Duration::from_secs(3600);
+    let (mut scene, id, renewal) = Scenario::renewing();
+    scene.now = scene.now.after(hour);
+    scene.confirms(&renewal);
+    scene.tells([lost(id)]);
+
+    let (mut scene, id) = Scenario::held();
+    scene.now = scene.now.after(hour);
+    scene.sends_nothing();
+    scene.tells([lost(id)]);
+
+    let (mut scene, id) = Scenario::held();
+    scene.now = scene.now.after(hour);
+    scene.release(id);
+    scene.tells([lost(id), Event::Released { id, release: Release::NotOurs }]);
+    scene.is_over();
+}
+
+#[test]
+fn a_lost_lock_can_be_taken_again_by_a_new_owner() {
+    let (mut scene, old) = Scenario::lost();
+    let new = scene.acquire("a");
+    let claim = scene.sends(Action::Acquire, &["a"]);
+    scene.grants(&claim);
+    scene.tells([Event::Granted { id: new, fence: FENCE, deadline: claim.at.after(VALID) }]);
+    // Releasing the old attempt names the old owner and leaves the new one alone.
+    scene.release(old);
+    let release = scene.sends(Action::Release, &["a"]);
+    assert_ne!(release.owner(), claim.owner());
+    scene.disowns(&release);
+    scene.tells([Event::Released { id: old, release: Release::NotOurs }]);
+    assert_eq!(scene.engine.held_until(new), Some(claim.at.after(VALID)));
+}
+
+#[test]
+fn the_release_of_a_lost_lock_waits_for_its_hung_renewal() {
+    let (mut scene, id, renewal) = Scenario::renewing();
+    scene.sleep_until(START.after(VALID));
+    scene.tells([lost(id)]);
+    scene.release(id);
+    scene.sends_nothing();
+    scene.confirms(&renewal);
+    let release = scene.sends(Action::Release, &["a"]);
+    scene.confirms(&release);
+    scene.tells([freed(id)]);
+    scene.is_over();
+}
+
+#[test]
+fn leases_are_lost_one_by_one() {
+    let (mut scene, a) = Scenario::held();
+    scene.sleep(Duration::from_secs(2));
+    let b = scene.acquire("b");
+    let claim = scene.sends(Action::Acquire, &["b"]);
+    scene.grants(&claim);
+    scene.tells([Event::Granted { id: b, fence: FENCE, deadline: claim.at.after(VALID) }]);
+    scene.sleep_until(START.after(RENEW));
+    let both = scene.sends(Action::Renew, &["a", "b"]);
+    assert!(both.deadline <= claim.at.after(VALID));
+    scene.sleeps();
+    scene.tells([lost(a)]);
+    scene.sleeps();
+    assert_eq!(scene.now, claim.at.after(VALID));
+    scene.tells([lost(b)]);
+}

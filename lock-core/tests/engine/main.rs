@@ -1,0 +1,19 @@
+//! What the engine does, scene by scene, through its public API.
+//!
+//! A [`Scenario`](scenario::Scenario) is one engine with a clock of its own. Whatever it sends or
+//! tells must be expected by the test, or the test fails.
+
+mod acquire;
+mod batch;
+mod cancel;
+mod lose;
+mod release;
+mod renew;
+mod replay;
+mod rivals;
+mod scenario;
+mod wait;
+mod world;
+
+#[path = "../../../tests/src/fake.rs"]
+pub mod fake;

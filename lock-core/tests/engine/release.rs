@@ -1,0 +1,195 @@
+//! Giving back what is held.
+
+use crate::scenario::*;
+use lock_core::table::{Acquired, Reply};
+use lock_core::{Action, Event, Failure, Release};
+use std::time::Duration;
+
+#[test]
+fn a_release_is_one_command_by_the_owner() {
+    let (mut scene, id, claim) = Scenario::claiming();
+    scene.grants(&claim);
+    scene.tells([Event::Granted { id, fence: FENCE, deadline: START.after(VALID) }]);
+    scene.release(id);
+    assert_eq!(scene.engine.held_until(id), None, "from now on it is not held");
+    scene.tells_nothing();
+    let release = scene.sends(Action::Release, &["a"]);
+    assert_eq!(release.owner(), claim.owner());
+    scene.confirms(&release);
+    scene.tells([freed(id)]);
+    scene.is_over();
+}
+
+#[test]
+fn a_release_waits_for_the_renewal_under_way_whose_ok_re_arms_nothing() {
+    let (mut scene, id, renewal) = Scenario::renewing();
+    scene.release(id);
+    scene.sends_nothing();
+    scene.tells_nothing();
+    scene.sleep(TRIP);
+    scene.confirms(&renewal);
+    scene.tells_nothing();
+    assert_eq!(scene.engine.held_until(id), None);
+    let release = scene.sends(Action::Release, &["a"]);
+    scene.confirms(&release);
+    scene.tells([freed(id)]);
+    scene.is_over();
+}
+
+#[test]
+fn a_release_waits_for_the_renewal_under_way_with_room_for_more_commands() {
+    let mut scene = Scenario::with(lock_core::Config { in_flight: 2, ..config() });
+    let id = scene.acquire("a");
+    let claim = scene.sends(Action::Acquire, &["a"]);
+    scene.grants(&claim);
+    scene.told();
+    scene.sleep(RENEW);
+    let renewal = scene.sends(Action::Renew, &["a"]);
+    scene.release(id);
+    scene.sends_nothing();
+    scene.fails(&renewal, unknown());
+    let release = scene.sends(Action::Release, &["a"]);
+    scene.confirms(&release);
+    scene.tells([freed(id)]);
+    scene.is_over();
+}
+
+#[test]
+fn a_release_follows_a_renewal_that_failed_or_was_refused() {
+    let disowned = Ok(Reply::Changed(vec![false]));
+    for answer in [Err(not_sent()), Err(unknown()), Err(refused()), disowned] {
+        let (mut scene, id, renewal) = Scenario::renewing();
+        scene.release(id);
+        scene.answers(&renewal, answer);
+        scene.tells_nothing();
+        let release = scene.sends(Action::Release, &["a"]);
+        scene.disowns(&release);
+        scene.tells([Event::Released { id, release: Release::NotOurs }]);
+        scene.is_over();
+    }
+}
+
+#[test]
+fn no_renewal_leaves_and_nothing_is_lost_after_a_release() {
+    let (mut scene, id) = Scenario::held();
+    scene.release(id);
+    while scene.engine.attempts() > 0 {
+        let release = scene.sends(Action::Release, &["a"]);
+        scene.sleep(Duration::from_secs(3));
+        scene.fails(&release, unknown());
+        scene.sleeps();
+    }
+    let told = scene.told();
+    assert!(matches!(told[..], [Event::Released { .. }]), "{told:?}");
+}
+
+#[test]
+fn a_release_that_found_nothing_says_so() {
+    let (mut scene, id, release) = Scenario::releasing();
+    scene.disowns(&release);
+    scene.tells([Event::Released { id, release: Release::NotOurs }]);
+    scene.is_over();
+}
+
+#[test]
+fn not_ours_after_an_unknown_release_was_our_own_doing() {
+    let (mut scene, id, release) = Scenario::releasing();
+    scene.fails(&release, unknown());
+    scene.tells_nothing();
+    scene.sleeps();
+    let again = scene.sends(Action::Release, &["a"]);
+    assert_eq!(again.owner(), release.owner());
+    scene.disowns(&again);
+    scene.tells([freed(id)]);
+    scene.is_over();
+}
+
+#[test]
+fn not_ours_after_a_release_that_was_not_sent_was_not() {
+    for failure in [not_sent(), deadlock()] {
+        let (mut scene, id, release) = Scenario::releasing();
+        scene.fails(&release, failure);
+        scene.sleeps();
+        let again = scene.sends(Action::Release, &["a"]);
+        scene.disowns(&again);
+        scene.tells([Event::Released { id, release: Release::NotOurs }]);
+    }
+}
+
+#[test]
+fn a_refused_release_is_not_repeated() {
+    let (mut scene, id, release) = Scenario::releasing();
+    scene.fails(&release, refused());
+    scene.tells([Event::Released { id, release: Release::Unconfirmed(refused()) }]);
+    scene.is_over();
+}
+
+#[test]
+fn a_release_is_repeated_until_the_lease_is_surely_over() {
+    let (mut scene, id) = Scenario::held();
+    let granted = scene.now;
+    scene.release(id);
+    let mut releases = 0;
+    while scene.engine.attempts() > 0 {
+        scene.tells_nothing();
+        let release = scene.sends(Action::Release, &["a"]);
+        scene.fails(&release, unknown());
+        releases += 1;
+        scene.sleeps();
+    }
+    assert_eq!(scene.now, granted.after(OVER));
+    assert!((36..90).contains(&releases), "{releases}: with a growing back-off");
+    scene.tells([Event::Released { id, release: Release::Unconfirmed(unknown()) }]);
+    scene.is_over();
+}
+
+#[test]
+fn a_hung_release_ends_when_the_lease_is_surely_over() {
+    let (mut scene, id, release) = Scenario::releasing();
+    let granted = START.after(TRIP);
+    scene.sleeps();
+    assert_eq!(scene.now, granted.after(OVER));
+    let told = scene.told();
+    let [Event::Released { release: Release::Unconfirmed(Failure::Unknown(_)), .. }] = told[..]
+    else {
+        panic!("{told:?}")
+    };
+    assert_eq!(scene.engine.attempts(), 0);
+    // Its answer comes too late to matter.
+    scene.confirms(&release);
+    scene.release(id);
+    scene.is_over();
+}
+
+#[test]
+fn a_renewal_under_way_postpones_the_end_of_what_the_server_may_hold() {
+    let (mut scene, id, renewal) = Scenario::renewing();
+    scene.release(id);
+    scene.sleep(Duration::from_secs(5));
+    scene.fails(&renewal, unknown());
+    let answered = scene.now;
+    let release = scene.sends(Action::Release, &["a"]);
+    scene.sleeps();
+    assert_eq!(scene.now, answered.after(OVER));
+    assert_eq!(scene.told().len(), 1);
+    scene.fails(&release, unknown());
+    scene.is_over();
+}
+
+#[test]
+fn a_reply_that_does_not_answer_a_release_confirms_nothing() {
+    for reply in [
+        Reply::Changed(vec![]),
+        Reply::Changed(vec![true, true]),
+        Reply::Acquired(vec![Acquired::Granted(FENCE)]),
+        Reply::Acquired(vec![Acquired::Busy(None)]),
+    ] {
+        let (mut scene, id, release) = Scenario::releasing();
+        scene.answers(&release, Ok(reply));
+        scene.tells_nothing();
+        scene.sleeps();
+        let again = scene.sends(Action::Release, &["a"]);
+        scene.confirms(&again);
+        scene.tells([freed(id)]);
+    }
+}

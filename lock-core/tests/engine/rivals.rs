@@ -1,0 +1,185 @@
+//! Attempts for one name within one engine.
+
+use crate::scenario::*;
+use lock_core::{Action, Event, LockId, LostReason, NotAcquired};
+
+fn granted(id: LockId, claim: &Sent) -> Event {
+    Event::Granted { id, fence: FENCE, deadline: claim.at.after(VALID) }
+}
+
+#[test]
+fn rivals_are_served_in_order_and_only_one_talks_to_the_server() {
+    let mut scene = Scenario::new();
+    let ids: Vec<_> = (0..4).map(|_| scene.acquire("a")).collect();
+    let mut owners = Vec::new();
+    for id in ids {
+        let claim = scene.sends(Action::Acquire, &["a"]);
+        scene.grants(&claim);
+        scene.tells([granted(id, &claim)]);
+        scene.sends_nothing();
+        scene.release(id);
+        let release = scene.sends(Action::Release, &["a"]);
+        scene.confirms(&release);
+        scene.tells([freed(id)]);
+        assert_eq!(release.owner(), claim.owner());
+        owners.push(claim.owner());
+    }
+    owners.dedup();
+    assert_eq!(owners.len(), 4, "each with an owner of its own");
+    scene.is_over();
+}
+
+#[test]
+fn one_name_does_not_wait_for_another() {
+    let (mut scene, _) = Scenario::held();
+    scene.acquire("a");
+    scene.acquire("b");
+    scene.sends(Action::Acquire, &["b"]);
+}
+
+#[test]
+fn a_rival_that_gives_up_in_the_queue_leaves_the_order_alone() {
+    let (mut scene, first) = Scenario::held();
+    let [second, third, fourth] = ["a"; 3].map(|text| scene.acquire(text));
+    scene.release(third);
+    scene.tells([freed(third)]);
+    for (leaving, next) in [(first, second), (second, fourth)] {
+        scene.release(leaving);
+        let release = scene.sends(Action::Release, &["a"]);
+        scene.confirms(&release);
+        let claim = scene.sends(Action::Acquire, &["a"]);
+        scene.grants(&claim);
+        scene.tells([freed(leaving), granted(next, &claim)]);
+    }
+}
+
+#[test]
+fn a_rivals_wait_runs_out_in_the_queue() {
+    let (mut scene, _) = Scenario::held();
+    let second = scene.acquire_for("a", TRIP);
+    scene.sleep(TRIP - NANO);
+    scene.tells_nothing();
+    scene.sleep(NANO);
+    scene.tells([not_acquired(second, NotAcquired::TimedOut(None))]);
+    assert_eq!(scene.engine.attempts(), 1);
+}
+
+#[test]
+fn the_next_rival_claims_as_soon_as_the_first_gives_up_or_is_refused() {
+    // Released while waiting.
+    let (mut scene, first) = Scenario::waiting();
+    let second = scene.acquire("a");
+    scene.sends_nothing();
+    scene.release(first);
+    scene.tells([freed(first)]);
+    let claim = scene.sends(Action::Acquire, &["a"]);
+    // Refused.
+    let third = scene.acquire("a");
+    scene.fails(&claim, refused());
+    scene.tells([not_acquired(second, NotAcquired::Failed(refused()))]);
+    let claim = scene.sends(Action::Acquire, &["a"]);
+    scene.grants(&claim);
+    scene.tells([granted(third, &claim)]);
+}
+
+#[test]
+fn the_next_rival_claims_as_soon_as_the_first_has_lost() {
+    let (mut scene, first, renewal) = Scenario::renewing();
+    let second = scene.acquire("a");
+    scene.disowns(&renewal);
+    scene.tells([Event::Lost { id: first, reason: LostReason::Taken }]);
+    let claim = scene.sends(Action::Acquire, &["a"]);
+    assert_ne!(claim.owner(), renewal.owner());
+    scene.grants(&claim);
+    scene.tells([granted(second, &claim)]);
+}
+
+#[test]
+fn the_next_rival_waits_until_the_first_is_settled_at_the_server() {
+    let mut scene = Scenario::new();
+    let first = scene.acquire_for("a", TRIP);
+    scene.acquire("a");
+    let claim = scene.sends(Action::Acquire, &["a"]);
+    scene.sleep(TRIP);
+    scene.tells([not_acquired(first, NotAcquired::TimedOut(None))]);
+    scene.sends_nothing();
+    scene.fails(&claim, unknown());
+    let release = scene.sends(Action::Release, &["a"]);
+    scene.fails(&release, unknown());
+    scene.sleeps();
+    let release = scene.sends(Action::Release, &["a"]);
+    scene.confirms(&release);
+    let second = scene.sends(Action::Acquire, &["a"]);
+    assert_ne!(second.owner(), claim.owner());
+}
+
+#[test]
+fn who_will_not_wait_is_busy_at_once_behind_a_rival_that_has_or_wants_the_name() {
+    let scenes = || {
+        let (claiming, _, _) = Scenario::claiming();
+        let (waiting, _) = Scenario::waiting();
+        let (held, _) = Scenario::held();
+        let (renewing, _, _) = Scenario::renewing();
+        [claiming, waiting, held, renewing]
+    };
+    for mut scene in scenes() {
+        let id = scene.acquire_once("a", TTL);
+        scene.tells([not_acquired(id, NotAcquired::Busy(None))]);
+        scene.sends_nothing();
+        assert_eq!(scene.engine.attempts(), 1);
+    }
+}
+
+#[test]
+fn who_will_not_wait_does_wait_for_a_rival_that_is_only_releasing() {
+    let (mut scene, first, release) = Scenario::releasing();
+    let id = scene.acquire_once("a", TTL);
+    scene.tells_nothing();
+    scene.confirms(&release);
+    scene.tells([freed(first)]);
+    let claim = scene.sends(Action::Acquire, &["a"]);
+    scene.grants(&claim);
+    scene.tells([granted(id, &claim)]);
+}
+
+#[test]
+fn who_will_not_wait_does_wait_for_a_claim_that_nobody_wants_any_more() {
+    let (mut scene, first, claim) = Scenario::claiming();
+    scene.release(first);
+    let id = scene.acquire_once("a", TTL);
+    scene.tells_nothing();
+    scene.denies(&claim);
+    scene.tells([freed(first)]);
+    let claim = scene.sends(Action::Acquire, &["a"]);
+    scene.denies(&claim);
+    scene.tells([not_acquired(id, NotAcquired::Busy(None))]);
+    scene.is_over();
+}
+
+#[test]
+fn who_will_not_wait_behind_a_release_waits_no_longer_than_wanted() {
+    let (mut scene, _, _) = Scenario::releasing();
+    let id = scene.acquire_once("a", TRIP);
+    scene.sleep(TRIP);
+    scene.tells([not_acquired(id, NotAcquired::Busy(None))]);
+    assert_eq!(scene.engine.attempts(), 1);
+}
+
+#[test]
+fn who_comes_after_a_loss_does_not_wait_for_its_release() {
+    let (mut scene, _) = Scenario::lost();
+    let id = scene.acquire_once("a", TTL);
+    let claim = scene.sends(Action::Acquire, &["a"]);
+    scene.grants(&claim);
+    scene.tells([granted(id, &claim)]);
+}
+
+#[test]
+fn a_hint_moves_the_first_and_not_the_others() {
+    let (mut scene, first) = Scenario::waiting();
+    scene.acquire("a");
+    scene.engine.handle_hint(scene.now, &name("a"));
+    let claim = scene.sends(Action::Acquire, &["a"]);
+    scene.grants(&claim);
+    scene.tells([granted(first, &claim)]);
+}

@@ -1,0 +1,268 @@
+//! One engine, its clock, and what it says.
+
+use lock_core::table::{Acquired, Command, Reply, Table};
+use lock_core::{
+    Action, Claim, Config, Dispatch, DispatchId, Engine, Event, Failure, Fence, Holder, Instant,
+    LockId, LockName, NotAcquired, Owner, Release, Timing,
+};
+use std::time::Duration;
+
+pub(crate) const TTL: Duration = Timing::DEFAULT_TTL;
+/// How long a lease counts, from the send.
+pub(crate) const VALID: Duration = Duration::from_millis(24_999);
+/// How long after a lease was granted it is surely over at the server.
+pub(crate) const OVER: Duration = Duration::from_secs(36);
+pub(crate) const RENEW: Duration = Duration::from_secs(10);
+/// The round trip of the ready-made scenes.
+pub(crate) const TRIP: Duration = Duration::from_millis(10);
+pub(crate) const NANO: Duration = Duration::from_nanos(1);
+pub(crate) const FENCE: Fence = Fence::new(7);
+pub(crate) const START: Instant = Instant::from_nanos(1_000_000_000_000);
+
+/// An engine at some time. When it goes, nothing may be left unsaid: no event, no command due.
+pub(crate) struct Scenario {
+    pub(crate) engine: Engine<Table>,
+    pub(crate) now: Instant,
+}
+
+/// A command that left.
+pub(crate) struct Sent {
+    pub(crate) id: DispatchId,
+    pub(crate) at: Instant,
+    pub(crate) deadline: Instant,
+    pub(crate) command: Command,
+}
+
+impl Sent {
+    /// The owner of its only claim.
+    pub(crate) fn owner(&self) -> Owner {
+        let [claim] = self.command.claims() else { panic!("not one claim: {:?}", self.command) };
+        claim.owner
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.command.claims().len()
+    }
+}
+
+pub(crate) fn name(text: &str) -> LockName {
+    LockName::new(text).expect("a good name")
+}
+
+pub(crate) fn config() -> Config {
+    Config::new(Timing::default(), 42)
+}
+
+pub(crate) fn unknown() -> Failure {
+    Failure::Unknown("gone quiet".into())
+}
+
+pub(crate) fn not_sent() -> Failure {
+    Failure::NotSent("no route".into())
+}
+
+pub(crate) fn refused() -> Failure {
+    Failure::Rejected { retry: false, message: "no permission".into() }
+}
+
+pub(crate) fn deadlock() -> Failure {
+    Failure::Rejected { retry: true, message: "deadlock".into() }
+}
+
+pub(crate) fn holder(label: &str, expires_in: Duration) -> Holder {
+    Holder { label: label.into(), held_for: Duration::ZERO, expires_in }
+}
+
+pub(crate) fn freed(id: LockId) -> Event {
+    Event::Released { id, release: Release::Freed }
+}
+
+pub(crate) fn not_acquired(id: LockId, why: NotAcquired) -> Event {
+    Event::NotAcquired { id, why }
+}
+
+// Scenes to start from, all about the name "a".
+impl Scenario {
+    pub(crate) fn new() -> Self {
+        Self::with(config())
+    }
+
+    pub(crate) fn with(config: Config) -> Self {
+        Self { engine: Engine::new(Table::new(TTL, "me"), config), now: START }
+    }
+
+    /// Its claim has left at [`START`].
+    pub(crate) fn claiming() -> (Self, LockId, Sent) {
+        let mut scene = Self::new();
+        let id = scene.acquire("a");
+        let claim = scene.sends(Action::Acquire, &["a"]);
+        (scene, id, claim)
+    }
+
+    /// Its claim was denied, one [`TRIP`] after [`START`].
+    pub(crate) fn waiting() -> (Self, LockId) {
+        let (mut scene, id, claim) = Self::claiming();
+        scene.sleep(TRIP);
+        scene.denies(&claim);
+        scene.tells([Event::Waiting { id, holder: None }]);
+        (scene, id)
+    }
+
+    /// Its claim was granted, one [`TRIP`] after [`START`].
+    pub(crate) fn held() -> (Self, LockId) {
+        let (mut scene, id, claim) = Self::claiming();
+        scene.sleep(TRIP);
+        scene.grants(&claim);
+        scene.tells([Event::Granted { id, fence: FENCE, deadline: START.after(VALID) }]);
+        (scene, id)
+    }
+
+    /// Its first renewal has left.
+    pub(crate) fn renewing() -> (Self, LockId, Sent) {
+        let (mut scene, id) = Self::held();
+        scene.sleep_until(START.after(RENEW));
+        let renewal = scene.sends(Action::Renew, &["a"]);
+        (scene, id, renewal)
+    }
+
+    /// It was never renewed, and its deadline is over.
+    pub(crate) fn lost() -> (Self, LockId) {
+        let (mut scene, id, renewal) = Self::renewing();
+        scene.fails(&renewal, not_sent());
+        scene.sleep_until(START.after(VALID));
+        let [Event::RenewalFailed { .. }, Event::Lost { .. }] = scene.told()[..] else {
+            panic!("not lost")
+        };
+        (scene, id)
+    }
+
+    /// Its release has left.
+    pub(crate) fn releasing() -> (Self, LockId, Sent) {
+        let (mut scene, id) = Self::held();
+        scene.release(id);
+        let release = scene.sends(Action::Release, &["a"]);
+        (scene, id, release)
+    }
+}
+
+// What happens.
+impl Scenario {
+    /// Waits for as long as it takes.
+    pub(crate) fn acquire(&mut self, text: &str) -> LockId {
+        self.engine.acquire(self.now, name(text), false, None)
+    }
+
+    /// Waits for that long.
+    pub(crate) fn acquire_for(&mut self, text: &str, wait: Duration) -> LockId {
+        self.engine.acquire(self.now, name(text), false, Some(self.now.after(wait)))
+    }
+
+    /// Does not wait for a holder, but that long for the server.
+    pub(crate) fn acquire_once(&mut self, text: &str, wait: Duration) -> LockId {
+        self.engine.acquire(self.now, name(text), true, Some(self.now.after(wait)))
+    }
+
+    pub(crate) fn release(&mut self, id: LockId) {
+        self.engine.release(self.now, id);
+    }
+
+    pub(crate) fn sleep(&mut self, time: Duration) {
+        self.sleep_until(self.now.after(time));
+    }
+
+    pub(crate) fn sleep_until(&mut self, at: Instant) {
+        assert!(at >= self.now, "time goes on");
+        self.now = at;
+        self.engine.handle_timeout(at);
+    }
+
+    pub(crate) fn answers(&mut self, sent: &Sent, reply: Result<Reply, Failure>) {
+        self.engine.handle_reply(self.now, sent.id, reply);
+    }
+
+    pub(crate) fn grants(&mut self, sent: &Sent) {
+        self.answers(sent, Ok(Reply::Acquired(vec![Acquired::Granted(FENCE); sent.len()])));
+    }
+
+    pub(crate) fn denies(&mut self, sent: &Sent) {
+        self.answers(sent, Ok(Reply::Acquired(vec![Acquired::Busy(None); sent.len()])));
+    }
+
+    pub(crate) fn denies_for(&mut self, sent: &Sent, holder: Holder) {
+        self.answers(sent, Ok(Reply::Acquired(vec![Acquired::Busy(Some(holder)); sent.len()])));
+    }
+
+    pub(crate) fn confirms(&mut self, sent: &Sent) {
+        self.answers(sent, Ok(Reply::Changed(vec![true; sent.len()])));
+    }
+
+    pub(crate) fn disowns(&mut self, sent: &Sent) {
+        self.answers(sent, Ok(Reply::Changed(vec![false; sent.len()])));
+    }
+
+    pub(crate) fn fails(&mut self, sent: &Sent, failure: Failure) {
+        self.answers(sent, Err(failure));
+    }
+}
+
+// What must follow.
+impl Scenario {
+    /// The next command is this one, about these names.
+    pub(crate) fn sends(&mut self, action: Action, names: &[&str]) -> Sent {
+        let sent = self.sends_any();
+        let claimed: Vec<_> = sent.command.claims().iter().map(|c| c.name.as_str()).collect();
+        assert_eq!((sent.command.action(), &claimed[..]), (action, names), "{:?}", sent.command);
+        sent
+    }
+
+    pub(crate) fn sends_any(&mut self) -> Sent {
+        let Dispatch { id, command, deadline } =
+            self.engine.poll_command(self.now).expect("a command is due");
+        assert!(deadline > self.now, "a request is given some time");
+        let claims: &[Claim] = command.claims();
+        assert!(claims.windows(2).all(|w| w[0].name < w[1].name), "unsorted, or a name twice");
+        Sent { id, at: self.now, deadline, command }
+    }
+
+    /// No command is due, and the next look at the engine is due in the future.
+    pub(crate) fn sends_nothing(&mut self) {
+        assert_eq!(self.engine.poll_command(self.now), None);
+        assert!(self.engine.poll_timeout().is_none_or(|at| at > self.now), "due, but not polled");
+    }
+
+    /// Sleeps until the engine wants to be looked at.
+    pub(crate) fn sleeps(&mut self) {
+        self.sends_nothing();
+        let at = self.engine.poll_timeout().expect("something will be due");
+        self.sleep_until(at);
+    }
+
+    /// Exactly these events, in this order.
+    pub(crate) fn tells<const N: usize>(&mut self, events: [Event; N]) {
+        assert_eq!(self.told(), events);
+    }
+
+    pub(crate) fn tells_nothing(&mut self) {
+        self.tells([]);
+    }
+
+    pub(crate) fn told(&mut self) -> Vec<Event> {
+        std::iter::from_fn(|| self.engine.poll_event()).collect()
+    }
+
+    /// Nothing is left: no attempt, no timer, no command, no event.
+    pub(crate) fn is_over(&mut self) {
+        self.tells_nothing();
+        self.sends_nothing();
+        assert_eq!((self.engine.attempts(), self.engine.poll_timeout()), (0, None));
+    }
+}
+
+impl Drop for Scenario {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.tells_nothing();
+            self.sends_nothing();
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Between a denial and the next claim.
+
+use crate::scenario::*;
+use lock_core::{Action, Config, Event, Instant, LockId, NotAcquired};
+use std::time::Duration;
+
+/// Claims and is denied `turns` times; how long it waited after each.
+fn waits(scene: &mut Scenario, turns: usize) -> Vec<Duration> {
+    let mut waits = Vec::new();
+    for _ in 0..turns {
+        let claim = scene.sends(Action::Acquire, &["a"]);
+        scene.sleep(TRIP);
+        scene.denies(&claim);
+        let denied = scene.now;
+        scene.sleeps();
+        waits.push(scene.now.since(denied));
+    }
+    scene.told();
+    waits
+}
+
+fn ends(scene: &mut Scenario, id: LockId) {
+    scene.release(id);
+    assert_eq!(scene.told().last(), Some(&freed(id)));
+    scene.is_over();
+}
+
+#[test]
+fn a_denied_waiter_is_told_once_and_again_when_the_holder_changes() {
+    let (mut scene, id) = Scenario::waiting();
+    let one = holder("one", TTL);
+    let two = holder("two", TTL);
+    for (now, news) in [(&one, true), (&one, false), (&two, true), (&two, false)] {
+        scene.sleeps();
+        let claim = scene.sends(Action::Acquire, &["a"]);
+        scene.denies_for(&claim, now.clone());
+        if news {
+            scene.tells([Event::Waiting { id, holder: Some(now.clone()) }]);
+        }
+        scene.tells_nothing();
+    }
+}
+
+#[test]
+fn waits_double_from_a_round_trip_up_to_a_second() {
+    let mut scene = Scenario::new();
+    let id = scene.acquire("a");
+    let waits = waits(&mut scene, 20);
+    for (turn, wait) in waits.iter().enumerate() {
+        let full = (TRIP * (1 << turn.min(10))).min(Duration::from_secs(1));
+        assert!(*wait >= full / 2 && *wait >= TRIP, "{turn}: {wait:?} is too short");
+        assert!(*wait <= full, "{turn}: {wait:?} is too long");
+    }
+    ends(&mut scene, id);
+}
+
+#[test]
+fn failures_back_off_like_denials_and_never_to_zero() {
+    for failure in [not_sent(), unknown(), deadlock()] {
+        let mut scene = Scenario::new();
+        scene.acquire("a");
+        let mut last = Duration::ZERO;
+        for turn in 0..20 {
+            let claim = scene.sends(Action::Acquire, &["a"]);
+            scene.fails(&claim, failure.clone());
+            let failed = scene.now;
+            scene.sleeps();
+            last = scene.now.since(failed);
+            let full = Duration::from_millis(1 << turn.min(10)).min(Duration::from_secs(1));
+            assert!(last >= full / 2 && last <= full, "{turn}: {last:?}");
+            scene.told();
+        }
+        assert!(last >= Duration::from_millis(500));
+        scene.sends(Action::Acquire, &["a"]);
+    }
+}
+
+#[test]
+fn waits_are_jittered_by_the_seed() {
+    let trace = |seed| {
+        let mut scene = Scenario::with(Config { seed, ..config() });
+        let id = scene.acquire("a");
+        let waits = waits(&mut scene, 10);
+        ends(&mut scene, id);
+        waits
+    };
+    assert_eq!(trace(1), trace(1));
+    assert_ne!(trace(1), trace(2));
+    assert_ne!(trace(1), trace(1 << 64), "all of its bits count");
+}
+
+#[test]
+fn a_grant_after_denials_begins_the_back_off_anew() {
+    let mut scene = Scenario::new();
+    let id = scene.acquire("a");
+    waits(&mut scene, 12);
+    let claim = scene.sends(Action::Acquire, &["a"]);
+    scene.sleep(TRIP);
+    scene.grants(&claim);
+    assert!(matches!(scene.told()[..], [Event::Granted { .. }]));
+    scene.sleep_until(claim.at.after(RENEW));
+    let renewal = scene.sends(Action::Renew, &["a"]);
+    scene.fails(&renewal, not_sent());
+    assert!(matches!(scene.told()[..], [Event::RenewalFailed { .. }]));
+    scene.sleeps();
+    assert!(scene.now <= renewal.at.after(TRIP), "the first failure of its own");
+    scene.sends(Action::Renew, &["a"]);
+    assert_eq!(scene.engine.held_until(id), Some(claim.at.after(VALID)));
+}
+
+#[test]
+fn the_holders_expiry_shortens_a_wait_but_not_below_a_round_trip() {
+    let mut scene = Scenario::new();
+    scene.acquire("a");
+    waits(&mut scene, 12); // by now it waits for half a second or longer
+    for (left, wait) in [(Duration::from_millis(40), Duration::from_millis(40)), (NANO, TRIP)] {
+        let claim = scene.sends(Action::Acquire, &["a"]);
+        scene.sleep(TRIP);
+        scene.denies_for(&claim, holder("somebody", left));
+        let denied = scene.now;
+        scene.told();
+        scene.sleeps();
+        assert_eq!(scene.now.since(denied), wait);
+    }
+    scene.sends(Action::Acquire, &["a"]);
+}
+
+#[test]
+fn a_hint_shortens_a_wait() {
+    let (mut scene, _) = Scenario::waiting();
+    scene.sends_nothing();
+    scene.engine.handle_hint(scene.now, &name("a"));
+    scene.tells_nothing();
+    scene.sends(Action::Acquire, &["a"]);
+}
+
+#[test]
+fn a_hint_concerns_only_who_waits_for_that_name() {
+    let (waiting, _) = Scenario::waiting();
+    let (claiming, _, _) = Scenario::claiming();
+    let (held, _) = Scenario::held();
+    let (releasing, _, _) = Scenario::releasing();
+    let cases = [(waiting, "b"), (claiming, "a"), (held, "a"), (releasing, "a")];
+    for (mut scene, hinted) in cases {
+        let before = scene.engine.clone();
+        scene.engine.handle_hint(scene.now, &name(hinted));
+        assert_eq!(scene.engine, before);
+    }
+}
+
+#[test]
+fn a_wait_that_runs_out_says_who_was_in_the_way() {
+    let mut scene = Scenario::new();
+    let id = scene.acquire_for("a", TRIP * 2);
+    let claim = scene.sends(Action::Acquire, &["a"]);
+    scene.sleep(TRIP);
+    let somebody = holder("somebody", TTL);
+    scene.denies_for(&claim, somebody.clone());
+    scene.tells([Event::Waiting { id, holder: Some(somebody.clone()) }]);
+    scene.sleep(TRIP - NANO);
+    scene.tells_nothing();
+    scene.sleep(NANO);
+    scene.tells([not_acquired(id, NotAcquired::TimedOut(Some(somebody)))]);
+    scene.is_over();
+}
+
+#[test]
+fn a_wait_that_runs_out_with_no_server_says_so() {
+    let mut scene = Scenario::new();
+    let id = scene.acquire_for("a", Duration::from_micros(100));
+    let claim = scene.sends(Action::Acquire, &["a"]);
+    scene.fails(&claim, not_sent());
+    scene.tells([Event::Trouble { id, failure: not_sent() }]);
+    scene.sleeps();
+    scene.tells([not_acquired(id, NotAcquired::Failed(not_sent()))]);
+    scene.is_over();
+}
+
+#[test]
+fn a_wait_runs_out_though_the_claim_hangs() {
+    let mut scene = Scenario::new();
+    let id = scene.acquire_for("a", TRIP);
+    let claim = scene.sends(Action::Acquire, &["a"]);
+    scene.sleeps();
+    assert_eq!(scene.now, START.after(TRIP));
+    scene.tells([not_acquired(id, NotAcquired::TimedOut(None))]);
+    scene.sends_nothing();
+    assert_eq!((scene.engine.attempts(), scene.engine.poll_timeout()), (1, None));
+    // Denied: there was nothing to free.
+    scene.denies(&claim);
+    scene.is_over();
+}
+
+#[test]
+fn a_grant_after_the_wait_ran_out_is_freed_and_not_told() {
+    let mut scene = Scenario::new();
+    let id = scene.acquire_for("a", TRIP);
+    let claim = scene.sends(Action::Acquire, &["a"]);
+    scene.sleep(TRIP);
+    scene.grants(&claim);
+    scene.tells([not_acquired(id, NotAcquired::TimedOut(None))]);
+    let release = scene.sends(Action::Release, &["a"]);
+    assert_eq!(release.owner(), claim.owner());
+    scene.confirms(&release);
+    scene.is_over();
+}
+
+#[test]
+fn who_waits_for_ever_has_no_timer_before_the_end_of_time() {
+    let (mut scene, _, claim) = Scenario::claiming();
+    assert_eq!(scene.engine.poll_timeout(), Some(Instant::from_nanos(u64::MAX)));
+    scene.sleep(TTL * 1000);
+    scene.tells_nothing();
+    scene.fails(&claim, not_sent());
+    assert!(matches!(scene.told()[..], [Event::Trouble { .. }]));
+    scene.sleeps();
+    scene.sends(Action::Acquire, &["a"]);
+}

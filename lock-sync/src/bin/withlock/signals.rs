@@ -1,0 +1,35 @@
+//! What other processes want of us.
+
+use signal_hook::consts::{
+    SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH,
+};
+use signal_hook::iterator::Signals;
+use std::io;
+
+/// Those that end a wait, and that a terminal or a supervisor sends to end us.
+pub(crate) const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+/// Those of the keys of a terminal, which it sends to the command too if it is in its group.
+pub(crate) const KEYS: [i32; 4] = [SIGINT, SIGQUIT, SIGWINCH, SIGCONT];
+const PASSED_ON: [i32; 4] = [SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT];
+
+pub(crate) const CHILD: i32 = SIGCHLD;
+
+/// From now on, calls `notice` with each signal, on a thread of its own. Signals that we were
+/// started to ignore (by `nohup`, say) stay ignored, for the command too.
+pub(crate) fn watch(mut notice: impl FnMut(i32) + Send + 'static) -> io::Result<()> {
+    let ignored = ignored();
+    let wanted =
+        ENDING.iter().chain(&PASSED_ON).filter(|signal| ignored & (1 << (**signal - 1)) == 0);
+    let mut signals = Signals::new(wanted.chain(&[CHILD]))?;
+    std::thread::Builder::new()
+        .name("signals".to_string())
+        .spawn(move || signals.forever().for_each(&mut notice))?;
+    Ok(())
+}
+
+/// The ignored signals, a bit each, as the kernel tells.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
