@@ -102,6 +102,8 @@ pub(crate) struct Slot {
     failures: u32,
     /// A release was sent whose answer never came: "not ours" may then be our own doing.
     release_unsure: bool,
+    /// The server has said that somebody else has the lock.
+    denied: bool,
     /// Who was in the way at the last denial.
     holder: Option<Holder>,
     /// What went wrong since the last denial.
@@ -120,6 +122,7 @@ impl Slot {
             exposed_until: None,
             failures: 0,
             release_unsure: false,
+            denied: false,
             holder: None,
             failure: None,
         }
@@ -287,6 +290,7 @@ impl Slot {
                 // Whatever earlier requests of ours did, the row is another's now.
                 self.exposed_until = None;
                 self.failure = None;
+                self.denied = true;
                 let news =
                     self.holder.as_ref().map(|h| &h.label) != holder.as_ref().map(|h| &h.label);
                 let first = self.failures == 0;
@@ -419,6 +423,10 @@ impl Slot {
     }
 
     fn not_acquired(&mut self, cx: &mut Context<'_>) {
+        if self.phase != Phase::Queued && !self.denied && self.failure.is_none() {
+            // Not even the first answer came: that somebody has the lock is not known.
+            self.failure = Some(Failure::Unknown("no answer came in time".into()));
+        }
         let why = match (self.failure.take(), self.once) {
             (Some(failure), _) => NotAcquired::Failed(failure),
             (None, true) => NotAcquired::Busy(self.holder.take()),

@@ -61,6 +61,11 @@ impl Config {
     /// [`ConfigError`]: what is wrong, without repeating the URL.
     pub fn from_url(url: &str) -> Result<Self, ConfigError> {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
+        if !escapes_are_whole(url) {
+            return Err(ConfigError::Url(
+                "each % must be followed by two hexadecimal digits (% itself is %25)".to_string(),
+            ));
+        }
         let mut parameters = Parameters::default();
         for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
             parameters.take(&name, value.into_owned())?;
@@ -266,7 +271,14 @@ impl Parameters {
             "label" => self.label = Some(value),
             "sslmode" => self.sslmode = Some(value),
             "sslrootcert" => self.sslrootcert = Some(value),
-            _ => self.others.push((name.to_string(), value)),
+            _ if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') => {
+                self.others.push((name.to_string(), value));
+            }
+            // It may be the rest of a password: do not repeat it.
+            _ => {
+                let hint = "what follows the first ? is no list of parameters (in a password, ? is %3F and & is %26)";
+                return Err(ConfigError::Url(hint.to_string()));
+            }
         }
         Ok(())
     }
@@ -334,4 +346,13 @@ impl Parameters {
         }
         Ok(Target::Sqlite(path.into_owned().into()))
     }
+}
+
+fn escapes_are_whole(url: &str) -> bool {
+    let hex = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
+    let bytes = url.as_bytes();
+    bytes
+        .iter()
+        .enumerate()
+        .all(|(at, byte)| *byte != b'%' || (hex(bytes.get(at + 1)) && hex(bytes.get(at + 2))))
 }

@@ -1,1 +1,7 @@
-//! wip
+//! What the tests against real servers and real processes have in common.
+
+pub mod fake;
+pub mod place;
+pub mod proxy;
+pub mod servers;
+pub mod withlock;

@@ -101,6 +101,19 @@ impl<P: Protocol> Client<P> {
         self.attempts.iter_mut().find(|attempt| attempt.id == id)
     }
 
+    /// Forgets attempts that have ended for their callers, once the engine has cleared up behind all
+    /// of them.
+    pub(super) fn forget_settled(&mut self) {
+        let abandoned = |attempt: &Attempt| attempt.stage == Stage::Abandoned;
+        let count = self.attempts.iter().filter(|attempt| abandoned(attempt)).count();
+        if self.engine.attempts() + count <= self.attempts.len() {
+            self.attempts.retain(|attempt| !abandoned(attempt));
+        }
+        let attempts = &self.attempts;
+        self.refused
+            .retain(|(_, owner), _| attempts.iter().any(|attempt| attempt.owner == Some(*owner)));
+    }
+
     /// Whether an attempt's caller would be told "held" at `real`. The caller may ask at any
     /// time, also when the driver was not run for long.
     pub(super) fn believes(&self, attempt: &Attempt, real: Instant, flaw: Option<Flaw>) -> bool {

@@ -4,13 +4,20 @@
 //! Only a process itself can ask for that, between its start and the command's; so withlock starts
 //! itself, and that process asks, then becomes the command.
 
+use crate::report::say;
 use rustix::process::{
-    Pid, Signal, getpid, getppid, kill_process, kill_process_group, set_parent_process_death_signal,
+    Pid, Signal, WaitId, WaitIdOptions, getpid, getppid, kill_process, kill_process_group,
+    set_parent_process_death_signal, waitid,
 };
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, stdin};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitCode, ExitStatus};
+
+/// Stops this process, as the terminal's stop key would, until it is told to go on.
+pub(crate) fn stop_self() {
+    let _ = kill_process(getpid(), Signal::STOP);
+}
 
 /// The first argument of a withlock that is to become the command. The parent's process id
 /// follows, then the command.
@@ -51,9 +58,15 @@ impl Running {
         Ok(Self { child, pid, group })
     }
 
-    /// How it ended, if it has.
-    pub(crate) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
-        self.child.try_wait()
+    /// Whether it has ended. Its process id stays taken until it is [`reap`](Self::reap)ed.
+    pub(crate) fn has_ended(&self) -> io::Result<bool> {
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        Ok(waitid(WaitId::Pid(self.pid), look)?.is_some())
+    }
+
+    /// Waits for its end, and says how it ended.
+    pub(crate) fn reap(&mut self) -> io::Result<ExitStatus> {
+        self.child.wait()
     }
 
     /// Sends it a signal, and all that it started and that is still in its group.
@@ -105,6 +118,6 @@ pub(crate) fn become_command((parent, command): (OsString, Vec<OsString>)) -> Ex
         io::ErrorKind::NotFound => (NOT_FOUND, "not found".to_string()),
         _ => (CANNOT_EXECUTE, error.to_string()),
     };
-    eprintln!("withlock: {}: {reason}", program.to_string_lossy());
+    say!("{}: {reason}", program.to_string_lossy());
     ExitCode::from(code)
 }

@@ -25,7 +25,9 @@ fn main() -> ExitCode {
             Err(message) => failed(&message),
         },
         Err(args::Stop::Print(text)) => {
-            print!("{text}");
+            use std::io::Write as _;
+            // Who closes the pipe early has read enough.
+            let _ = std::io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }
         Err(args::Stop::Usage(message)) => failed(&message),
@@ -34,6 +36,6 @@ fn main() -> ExitCode {
 
 /// withlock itself failed.
 fn failed(message: &str) -> ExitCode {
-    eprintln!("withlock: {message}");
+    report::say!("{message}");
     ExitCode::from(run::FAILED)
 }

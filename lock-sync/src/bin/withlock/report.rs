@@ -5,6 +5,15 @@ use std::io::{IsTerminal, Write, stderr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+/// Writes a line to standard error. That it cannot be written must change nothing else.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), "withlock: {}", format_args!($($text)*));
+    }};
+}
+pub(crate) use say;
+
 /// Who is told how much.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Level {
@@ -34,17 +43,13 @@ impl Waiting {
                     let line = self.line.get_or_insert_with(|| Line::start(self.name.clone()));
                     line.holder(holder.as_ref());
                 } else if self.level == Level::Verbose {
-                    eprintln!(
-                        "withlock: waiting for {:?}{}",
-                        self.name,
-                        held_by(holder.as_ref(), Duration::ZERO)
-                    );
+                    say!("waiting for {:?}{}", self.name, held_by(holder.as_ref(), Duration::ZERO));
                 }
             }
             Progress::Trouble(message) if !self.in_trouble && self.level != Level::Quiet => {
                 self.in_trouble = true;
                 self.line = None;
-                eprintln!("withlock: waiting for {:?}: {message}; trying again", self.name);
+                say!("waiting for {:?}: {message}; trying again", self.name);
             }
             _ => {}
         }

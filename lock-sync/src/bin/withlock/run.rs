@@ -1,8 +1,8 @@
 //! Takes the lock, runs the command, frees the lock.
 
 use crate::args::Args;
-use crate::child::{Running, exit_code};
-use crate::report::{Level, Waiting};
+use crate::child::{Running, exit_code, stop_self};
+use crate::report::{Level, Waiting, say};
 use crate::signals;
 use lock_sync::{Config, Error, Guard, Locks, ReleaseError, TableName, Wait};
 use rustix::process::Signal;
@@ -50,7 +50,9 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
                     ended_by.store(signal, Ordering::SeqCst);
                     locks.close();
                 }
-                _ => drop(sender.send(signal)),
+                Some(_) if signal == signals::STOP => stop_self(),
+                Some(_) => {}
+                None => drop(sender.send(signal)),
             }
         }
     })
@@ -69,7 +71,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
         return Ok(ExitCode::from(code));
     }
     if level == Level::Verbose {
-        eprintln!("withlock: holding {name:?}, fence {}", guard.fence());
+        say!("holding {name:?}, fence {}", guard.fence());
     }
     guard.on_lost(move |_| {
         let _ = sender.send(signals::CHILD);
@@ -78,10 +80,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
 }
 
 fn configure(args: &Args) -> Result<Config, String> {
-    let given = args.db.clone().or_else(|| {
-        URLS.iter().filter_map(|name| std::env::var(name).ok()).find(|url| !url.is_empty())
-    });
-    let config = match given {
+    let config = match given_url(args)? {
         Some(url) => url.parse::<Config>().map_err(|error| error.to_string())?,
         None => Config::sqlite(default_file()?),
     };
@@ -95,6 +94,20 @@ fn configure(args: &Args) -> Result<Config, String> {
         Some(ttl) => config.ttl(ttl),
         None => config,
     })
+}
+
+fn given_url(args: &Args) -> Result<Option<String>, String> {
+    if args.db.is_some() {
+        return Ok(args.db.clone());
+    }
+    for name in URLS {
+        match std::env::var(name) {
+            Ok(url) if !url.is_empty() => return Ok(Some(url)),
+            Err(std::env::VarError::NotUnicode(_)) => return Err(format!("{name} is not UTF-8")),
+            _ => {}
+        }
+    }
+    Ok(None)
 }
 
 /// The program alone: arguments may be secret.
@@ -137,12 +150,12 @@ fn interrupted(ended_by: &AtomicI32) -> Option<u8> {
 fn not_acquired(name: &str, args: &Args, level: Level) -> u8 {
     if args.skip {
         if level == Level::Verbose {
-            eprintln!("withlock: somebody else has {name:?}: skipped");
+            say!("somebody else has {name:?}: skipped");
         }
         return 0;
     }
     if level != Level::Quiet {
-        eprintln!("withlock: somebody else has {name:?}");
+        say!("somebody else has {name:?}");
     }
     let own = if args.wait.is_some() { TIMED_OUT } else { BUSY };
     args.conflict_exit_code.unwrap_or(own)
@@ -166,7 +179,7 @@ fn hold(
     let lost = match guard.release() {
         Err(ReleaseError::Lost(reason)) => Some(reason.to_string()),
         Err(error @ ReleaseError::Unconfirmed { .. }) if level != Level::Quiet => {
-            eprintln!("withlock: {:?}: {error}", name.as_str());
+            say!("{:?}: {error}", name.as_str());
             None
         }
         _ => None,
@@ -175,7 +188,7 @@ fn hold(
         let why = lost.unwrap_or_else(|| "it could not be renewed in time".to_string());
         let what =
             if stopped { "the command was stopped" } else { "the command had ended just then" };
-        eprintln!("withlock: the lock {:?} was lost ({why}); {what}", name.as_str());
+        say!("the lock {:?} was lost ({why}); {what}", name.as_str());
         return Ok(LOST);
     }
     Ok(exit_code(status))
@@ -192,9 +205,12 @@ fn watch(
     let grace = guard.valid_for() / 5;
     let mut warned = false;
     loop {
-        // A command that has ended by itself was not stopped by us.
-        if let Some(status) = running.ended().map_err(|error| error.to_string())? {
-            return Ok((status, warned));
+        if running.has_ended().map_err(|error| error.to_string())? {
+            if warned {
+                // What it started must not outlive the lease either.
+                running.signal(Signal::KILL);
+            }
+            return Ok((running.reap().map_err(|error| error.to_string())?, warned));
         }
         let remaining = guard.remaining();
         if remaining.is_zero() {
@@ -209,6 +225,10 @@ fn watch(
         let nap = next.clamp(Duration::from_millis(1), Duration::from_secs(1));
         match events.recv_timeout(nap) {
             Ok(signals::CHILD) | Err(RecvTimeoutError::Timeout) => {}
+            Ok(signals::STOP) => {
+                running.signal(Signal::STOP);
+                stop_self();
+            }
             Ok(key) if running.shares_terminal() && signals::KEYS.contains(&key) => {}
             Ok(signal) => {
                 if let Some(signal) = Signal::from_named_raw(signal) {

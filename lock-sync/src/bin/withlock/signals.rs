@@ -1,7 +1,7 @@
 //! What other processes want of us.
 
 use signal_hook::consts::{
-    SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH,
+    SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH,
 };
 use signal_hook::iterator::Signals;
 use std::io;
@@ -9,10 +9,12 @@ use std::io;
 /// Those that end a wait, and that a terminal or a supervisor sends to end us.
 pub(crate) const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
 /// Those of the keys of a terminal, which it sends to the command too if it is in its group.
-pub(crate) const KEYS: [i32; 4] = [SIGINT, SIGQUIT, SIGWINCH, SIGCONT];
-const PASSED_ON: [i32; 4] = [SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT];
+pub(crate) const KEYS: [i32; 3] = [SIGINT, SIGQUIT, SIGWINCH];
+const PASSED_ON: [i32; 5] = [SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT, STOP];
 
 pub(crate) const CHILD: i32 = SIGCHLD;
+/// The terminal's stop key. If it stopped us alone, the command would run on past the lease.
+pub(crate) const STOP: i32 = SIGTSTP;
 
 /// From now on, calls `notice` with each signal, on a thread of its own. Signals that we were
 /// started to ignore (by `nohup`, say) stay ignored, for the command too.

@@ -1,0 +1,310 @@
+//! What each action does.
+
+use super::action::{Action, Way};
+use super::client::{Attempt, Stage};
+use super::coverage::Sometimes;
+use super::flaw::Flaw;
+use super::hash::Aside;
+use super::invariants::{Check, backed, exclusion, leaks, rows};
+use super::server::Server;
+use super::world::World;
+use crate::error::Failure;
+use crate::protocol;
+use alloc::format;
+use alloc::vec::Vec;
+
+impl<S: Server> World<S> {
+    /// Does one of [`actions`](Self::actions), and checks what has come of it.
+    ///
+    /// # Panics
+    /// If the action is not one of them.
+    pub fn apply(&mut self, action: &Action) {
+        self.note(|_| format!("{action}"));
+        match *action {
+            Action::Acquire(client, name, wish) => self.acquire(client, name, wish),
+            Action::Release(client, attempt) => self.release(client, attempt),
+            Action::Run(client) => self.run(client),
+            Action::Execute(at) => self.execute(at),
+            Action::Read(at) => {
+                self.faults.stale_reads -= 1;
+                self.exchange(at).read = Some(self.server_now());
+            }
+            Action::Deliver(at) => self.deliver(at),
+            Action::Fail(at, way) => self.fail(at, way),
+            Action::Lose(at) => {
+                self.faults.losses -= 1;
+                self.exchange(at).copies = 0;
+                self.forget_exchanges();
+            }
+            Action::Duplicate(at) => {
+                self.faults.duplicates -= 1;
+                self.exchange(at).copies += 1;
+            }
+            Action::Suspend(client) => {
+                self.faults.suspends -= 1;
+                self.client(client).asleep = Some(self.now);
+            }
+            Action::Resume(client) => self.resume(client),
+            Action::CrashClient(client) => self.crash_client(client),
+            Action::CrashServer => self.crash_server(),
+            Action::RestartServer => {
+                self.up = true;
+                self.server.restart(self.server_now());
+            }
+            Action::StepServer => {
+                self.faults.clock_steps -= 1;
+                self.server_clock.step(self.scope.0.timing.ttl());
+            }
+            Action::Hint(client, name) => {
+                self.faults.hints -= 1;
+                let (now, name) = (self.local(client), self.names.0[name].clone());
+                let client = self.client(client);
+                client.engine.handle_hint(now, &name);
+                client.called = true;
+                client.refused.clear();
+            }
+            Action::Advance(to) => self.now = to,
+        }
+        self.check();
+    }
+
+    fn acquire(&mut self, at: usize, name: usize, wish: usize) {
+        let (now, name) = (self.local(at), self.names.0[name].clone());
+        let wish = self.scope.0.wishes[wish];
+        let client = self.client(at);
+        client.acquires -= 1;
+        let give_up = wish.give_up.map(|duration| now.after(duration));
+        let rival = client.attempts.iter().any(|attempt| attempt.name == name);
+        let id = client.engine.acquire(now, name.clone(), wish.once, give_up);
+        client.attempts.push(Attempt {
+            id,
+            name,
+            owner: None,
+            stage: Stage::Wanting,
+            patient: !wish.once && give_up.is_none(),
+            fence: None,
+            deadline: None,
+            granted: Aside(None),
+            trouble: Aside(false),
+        });
+        if rival {
+            self.saw(Sometimes::LocalRival);
+        }
+        self.called(at);
+    }
+
+    pub(super) fn release(&mut self, at: usize, attempt: usize) {
+        let now = self.local(at);
+        if self.scope.0.flaw == Some(Flaw::DropWithoutRelease) {
+            self.client(at).attempts.remove(attempt);
+            return;
+        }
+        let client = self.client(at);
+        client.attempts[attempt].stage = Stage::Releasing;
+        let id = client.attempts[attempt].id;
+        client.engine.release(now, id);
+        self.called(at);
+    }
+
+    /// A caller has called the engine: the driver polls, now or when it is run.
+    fn called(&mut self, at: usize) {
+        self.hear(at);
+        self.client(at).called = true;
+        if self.scope.0.eager {
+            self.run(at);
+        }
+    }
+
+    pub(super) fn execute(&mut self, at: usize) {
+        let exchange = self.exchanges[at].clone();
+        let mut now = exchange.read.unwrap_or(self.server_now());
+        let (action, claims) = S::describe(&exchange.command);
+        let before = self.server.leases();
+        // A statement that waited may go by the time at which it began.
+        let judged = now;
+        if self.scope.0.flaw == Some(Flaw::ClientsClock) {
+            now = self.local(exchange.from.client);
+        }
+        let reply = self.server.apply(now, exchange.from, &exchange.command);
+        let after = self.server.leases();
+        self.judge(Check::Rows, rows::changed(&before, &after, judged, action, claims));
+        self.note(|_| format!("the server answers {reply:?}, and has {after:?}"));
+
+        let ghost = !exchange.awaited || exchange.executed;
+        for lease in &after {
+            let old = before.iter().find(|old| old.name == lease.name);
+            let changed = old != Some(lease);
+            if changed && ghost {
+                self.excused.extend(lease.owner);
+            }
+            if changed && ghost && action == protocol::Action::Acquire {
+                self.saw(Sometimes::GhostTook);
+            }
+            if old.is_some_and(|old| old.owner.is_some() && old.owner != lease.owner)
+                && lease.owner.is_some()
+            {
+                self.saw(Sometimes::TakenOver);
+            }
+        }
+        if !exchange.awaited {
+            self.saw(Sometimes::GhostExecuted);
+        } else if exchange.executed {
+            self.saw(Sometimes::DuplicateExecuted);
+        }
+        if exchange.read.is_some_and(|read| read < self.server_now()) {
+            self.saw(Sometimes::StaleExecuted);
+        }
+        if !exchange.awaited && self.scope.0.flaw == Some(Flaw::RepliesCrossed) {
+            let next = self.exchanges.iter().position(|other| {
+                other.from == exchange.from
+                    && other.awaited
+                    && S::describe(&other.command).0 == action
+            });
+            if let Some(next) = next {
+                self.exchange(next).reply = Some(reply.clone());
+            }
+        }
+        let exchange = self.exchange(at);
+        exchange.copies -= 1;
+        exchange.executed = true;
+        exchange.read = None;
+        if exchange.awaited && exchange.reply.is_none() {
+            exchange.reply = Some(reply);
+        }
+        self.forget_exchanges();
+    }
+
+    pub(super) fn deliver(&mut self, at: usize) {
+        let exchange = self.exchange(at);
+        exchange.awaited = false;
+        let Some(reply) = exchange.reply.take() else { return };
+        let exchange = exchange.clone();
+        self.forget_exchanges();
+        self.answer(&exchange, Ok(reply));
+        self.run(exchange.from.client);
+    }
+
+    fn fail(&mut self, at: usize, way: Way) {
+        self.faults.failures -= 1;
+        let client = self.exchanges[at].from.client;
+        if way == Way::Broken {
+            self.give_up(at, Failure::Unknown("the connection broke".into()));
+        } else {
+            let exchange = self.exchanges.remove(at);
+            let message = "refused".into();
+            let failure = match way {
+                Way::NotSent => Failure::NotSent("not connected".into()),
+                Way::Rejected => Failure::Rejected { retry: true, message },
+                Way::Broken | Way::Refused => Failure::Rejected { retry: false, message },
+            };
+            if way == Way::Refused {
+                let (_, claims) = S::describe(&exchange.command);
+                self.excused.extend(claims.iter().map(|claim| claim.owner));
+            }
+            self.answer(&exchange, Err(failure));
+        }
+        self.run(client);
+    }
+
+    pub(super) fn resume(&mut self, at: usize) {
+        let now = self.now;
+        let stands_still = self.scope.0.flaw == Some(Flaw::SuspendNotCounted);
+        let client = self.client(at);
+        let Some(since) = client.asleep.take() else { return };
+        if stands_still {
+            client.clock.stood_still(since, now);
+        }
+        let local = client.clock.read(now);
+        let lost = |attempt: &Attempt| attempt.deadline.is_some_and(|until| until <= local);
+        if client.attempts.iter().any(lost) {
+            self.saw(Sometimes::LostAsleep);
+        }
+    }
+
+    fn crash_client(&mut self, at: usize) {
+        self.faults.client_crashes -= 1;
+        let owners: Vec<_> =
+            self.clients[at].attempts.iter().filter_map(|attempt| attempt.owner).collect();
+        self.excused.extend(owners);
+        if self.clients[at].attempts.iter().any(|attempt| attempt.stage == Stage::Held) {
+            self.saw(Sometimes::CrashedHolding);
+        }
+        for exchange in &mut self.exchanges {
+            if exchange.from.client == at && exchange.awaited {
+                let exchange = alloc::sync::Arc::make_mut(exchange);
+                exchange.awaited = false;
+                exchange.reply = None;
+                if self.faults.ghosts == 0 {
+                    exchange.copies = 0;
+                }
+                self.faults.ghosts = self.faults.ghosts.saturating_sub(exchange.copies);
+            }
+        }
+        self.forget_exchanges();
+        let (scope, protocol) = (self.scope.0.clone(), self.protocol.clone());
+        let connection = self.clients[at].connection;
+        self.server.disconnect(self.server_now(), connection);
+        self.client(at).crash(protocol, &scope);
+    }
+
+    fn crash_server(&mut self) {
+        self.faults.server_crashes -= 1;
+        self.up = false;
+        let now = self.server_now();
+        if self.server.leases().iter().any(|lease| lease.holder(now).is_some()) {
+            self.saw(Sometimes::ServerCrashed);
+        }
+        self.server.crash();
+        for exchange in &mut self.exchanges {
+            alloc::sync::Arc::make_mut(exchange).copies = 0;
+        }
+        self.forget_exchanges();
+    }
+
+    /// Forgets requests of which nothing can come any more, and excuses that nothing needs.
+    pub(super) fn forget_exchanges(&mut self) {
+        self.exchanges.retain(|exchange| !exchange.is_over());
+        let leases = self.server.leases();
+        let (exchanges, excused) = (&self.exchanges, &mut self.excused);
+        excused.retain(|owner| {
+            leases.iter().any(|lease| lease.owner == Some(*owner))
+                || exchanges.iter().any(|exchange| {
+                    S::describe(&exchange.command).1.iter().any(|claim| claim.owner == *owner)
+                })
+        });
+    }
+
+    /// What must hold in every state.
+    pub(super) fn check(&mut self) {
+        let (leases, server_now) = (self.server.leases(), self.server_now());
+        let mut beliefs = Vec::new();
+        let mut result = Ok(());
+        for (at, client) in self.clients.iter().enumerate() {
+            for attempt in &client.attempts {
+                if client.believes(attempt, self.now, self.scope.0.flaw) {
+                    beliefs.push((&attempt.name, at));
+                    let one = backed::check(
+                        &leases,
+                        server_now,
+                        &attempt.name,
+                        attempt.owner,
+                        attempt.fence,
+                    );
+                    result = result.and(one);
+                }
+            }
+        }
+        let exclusive = exclusion::check(&beliefs);
+        let known = |owner| {
+            let clients = self.clients.iter();
+            self.excused.contains(&owner)
+                || clients
+                    .flat_map(|client| &client.attempts)
+                    .any(|attempt| attempt.owner == Some(owner))
+        };
+        let leaks = leaks::check(&leases, server_now, known);
+        self.judge(Check::Exclusion, exclusive);
+        self.judge(Check::Backed, result);
+        self.judge(Check::Leaks, leaks);
+    }
+}

@@ -1,0 +1,368 @@
+//! The clients' driver: calls the engine as its contract says, and watches what comes of it.
+
+use super::client::{Refusal, Stage};
+use super::coverage::Sometimes;
+use super::flaw::Flaw;
+use super::invariants::{Check, back_off, commands, fences, loss, revival};
+use super::network::Exchange;
+use super::server::Server;
+use super::world::World;
+use crate::engine::Dispatch;
+use crate::error::{Failure, LostReason};
+use crate::event::{Event, LockId, NotAcquired, Release};
+use crate::name::Owner;
+use crate::protocol::{Action, Claim, Protocol, Verdict};
+use crate::time::Instant;
+use alloc::format;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+type Command<S> = <<S as Server>::Protocol as Protocol>::Command;
+type Reply<S> = <<S as Server>::Protocol as Protocol>::Reply;
+
+/// More commands than a client can need at one moment.
+const TOO_MANY: usize = 50;
+
+impl<S: Server> World<S> {
+    /// Lets a client notice the time, give up what is overdue, and send what is due.
+    pub(super) fn run(&mut self, at: usize) {
+        let now = self.local(at);
+        self.client(at).called = false;
+        let before = self.holds(at);
+        self.client(at).engine.handle_timeout(now);
+        self.moved(at, &before, None);
+        self.hear(at);
+        while let Some(overdue) = self.exchanges.iter().position(|exchange| {
+            exchange.from.client == at && exchange.awaited && exchange.deadline <= now
+        }) {
+            self.give_up(overdue, Failure::Unknown("no answer in time".into()));
+        }
+        let mut sent = 0;
+        while let Some(dispatch) = self.poll_command(at, now) {
+            self.send(at, now, dispatch);
+            sent += 1;
+            if sent > TOO_MANY {
+                let what = format!("client {at} sent {sent} commands at once");
+                return self.judge(Check::BackOff, Err(what));
+            }
+        }
+        self.hear(at);
+        let client = &self.clients[at];
+        let held = client.attempts.iter().filter(|attempt| attempt.stage == Stage::Held);
+        let told: Result<Vec<()>, _> = held
+            .map(|attempt| {
+                let until = client.engine.held_until(attempt.id);
+                loss::told(attempt.id, attempt.deadline, until, now)
+            })
+            .collect();
+        self.judge(Check::Loss, told.map(|_| ()));
+    }
+
+    fn poll_command(&mut self, at: usize, now: Instant) -> Option<Dispatch<Command<S>>> {
+        if self.scope.0.flaw == Some(Flaw::DeadlineFromReply) {
+            let busy = |exchange: &Arc<Exchange<_>>| exchange.from.client == at && exchange.awaited;
+            // The engine learns of the command only when its reply is there: see `answer`.
+            let mut probe = self.clients[at].engine.clone();
+            return if self.exchanges.iter().any(busy) { None } else { probe.poll_command(now) };
+        }
+        self.client(at).engine.poll_command(now)
+    }
+
+    fn send(&mut self, at: usize, now: Instant, dispatch: Dispatch<Command<S>>) {
+        let Dispatch { id, mut command, deadline } = dispatch;
+        let (action, claims) = S::describe(&command);
+        let (action, claims) = (action, claims.to_vec());
+        self.learn_owners(at, &claims);
+        let result = back_off::sent(&self.clients[at].refused, now, action, &claims);
+        self.judge(Check::BackOff, result);
+        let from = self.clients[at].connection;
+        let others = self.exchanges.iter().filter(|other| other.awaited && other.from == from);
+        let others = others.map(|other| S::describe(&other.command).1);
+        let timing = self.scope.0.timing;
+        let result =
+            commands::sent(&claims, others, self.scope.0.in_flight, now, deadline, &timing);
+        self.judge(Check::Commands, result);
+        self.note(|_| format!("client {at} sends {command:?}"));
+        if self.scope.0.flaw == Some(Flaw::NewOwnerOnRetry) {
+            command = self.renamed(at, action, claims);
+        }
+        let exchange = Exchange {
+            from,
+            id,
+            command,
+            sent: now,
+            deadline,
+            awaited: true,
+            copies: 1,
+            executed: false,
+            read: None,
+            reply: None,
+        };
+        let place = self.exchanges.partition_point(|other| other.key() < exchange.key());
+        self.exchanges.insert(place, Arc::new(exchange));
+    }
+
+    /// An attempt's owner is new in its first claim, and never changes.
+    fn learn_owners(&mut self, at: usize, claims: &[Claim]) {
+        for claim in claims {
+            let attempts = &mut self.client(at).attempts;
+            if attempts.iter().any(|attempt| attempt.owner == Some(claim.owner)) {
+                continue;
+            }
+            // Local rivals are served first come, first served.
+            let first = attempts.iter_mut().find(|attempt| {
+                attempt.owner.is_none()
+                    && attempt.name == claim.name
+                    && matches!(attempt.stage, Stage::Wanting | Stage::Releasing)
+            });
+            match first {
+                Some(attempt) => attempt.owner = Some(claim.owner),
+                None => {
+                    let what = format!("client {at} claims as {:?}, nobody's owner", claim.owner);
+                    self.judge(Check::Commands, Err(what));
+                }
+            }
+        }
+    }
+
+    /// The driver will wait no longer, or knows that there is nothing to wait for. The request may
+    /// be carried out all the same.
+    pub(super) fn give_up(&mut self, at: usize, failure: Failure) {
+        let stays = self.exchanges[at].copies > 0 && self.faults.ghosts > 0;
+        let exchange = self.exchange(at);
+        exchange.awaited = false;
+        exchange.reply = None;
+        let exchange = exchange.clone();
+        if stays {
+            self.faults.ghosts -= 1;
+        } else {
+            self.exchanges.remove(at);
+        }
+        let flaw = self.scope.0.flaw;
+        if flaw == Some(Flaw::AnswerForgotten) {
+            return;
+        }
+        if flaw == Some(Flaw::NewOwnerOnRetry) {
+            self.rename(exchange.from.client, &exchange.command);
+        }
+        let failure = match failure {
+            Failure::Unknown(text) if flaw == Some(Flaw::UnknownAsNotSent) => {
+                Failure::NotSent(text)
+            }
+            failure => failure,
+        };
+        self.answer(&exchange, Err(failure));
+    }
+
+    /// Hands an answer to the engine.
+    pub(super) fn answer(
+        &mut self,
+        exchange: &Exchange<S::Protocol>,
+        reply: Result<Reply<S>, Failure>,
+    ) {
+        let at = exchange.from.client;
+        let now = self.local(at);
+        self.note(|_| format!("client {at} gets {reply:?}"));
+        self.remember_refusals(exchange, now, &reply);
+        let before = self.holds(at);
+        let mut id = exchange.id;
+        if self.scope.0.flaw == Some(Flaw::DeadlineFromReply) {
+            let Some(late) = self.client(at).engine.poll_command(now) else { return };
+            if late.command != exchange.command {
+                let failure = Failure::NotSent("another command by now".into());
+                return self.client(at).engine.handle_reply(now, late.id, Err(failure));
+            }
+            id = late.id;
+        }
+        self.client(at).engine.handle_reply(now, id, reply);
+        self.moved(at, &before, Some(exchange.sent));
+        self.hear(at);
+    }
+
+    fn remember_refusals(
+        &mut self,
+        exchange: &Exchange<S::Protocol>,
+        now: Instant,
+        reply: &Result<Reply<S>, Failure>,
+    ) {
+        let at = exchange.from.client;
+        let (action, claims) = S::describe(&exchange.command);
+        let verdicts = reply.clone().and_then(|reply| self.protocol.verdicts(action, reply));
+        let valid = self.scope.0.timing.valid();
+        for (at_claim, claim) in claims.iter().enumerate() {
+            let verdict = verdicts.as_ref().ok().and_then(|verdicts| verdicts.get(at_claim));
+            let refused = match verdict {
+                Some(Verdict::Granted { .. }) => exchange.sent.after(valid) <= now,
+                Some(Verdict::Done | Verdict::NotOurs) => false,
+                Some(Verdict::Busy { .. }) | None => true,
+            };
+            let informed = matches!(verdict, Some(Verdict::Busy { holder: Some(_) }));
+            if matches!(verdict, Some(Verdict::Busy { .. })) {
+                self.saw(Sometimes::Denied);
+            }
+            if refused && matches!(verdict, Some(Verdict::Granted { .. })) {
+                self.saw(Sometimes::LateGrantRefused);
+            }
+            let key = (action, claim.owner);
+            let client = self.client(at);
+            if refused {
+                client.refused.insert(key, Refusal { at: now, informed });
+            } else {
+                client.refused.remove(&key);
+            }
+            let releasing = |attempt: &super::client::Attempt| {
+                attempt.owner == Some(claim.owner)
+                    && matches!(attempt.stage, Stage::Releasing | Stage::Abandoned)
+            };
+            if matches!(verdict, Some(Verdict::Granted { .. }))
+                && client.attempts.iter().any(releasing)
+            {
+                self.saw(Sometimes::AbandonedGranted);
+            }
+        }
+    }
+
+    /// Hears what the engine tells.
+    pub(super) fn hear(&mut self, at: usize) {
+        let now = self.local(at);
+        while let Some(event) = self.client(at).engine.poll_event() {
+            self.note(|_| format!("client {at} is told {event:?}"));
+            let Some(attempt) = self.client(at).attempt(about(&event)) else {
+                let what = format!("{event:?} of an attempt that has ended");
+                return self.judge(Check::Revival, Err(what));
+            };
+            let next = revival::told(attempt, &event, now);
+            let next = match next {
+                Ok(next) => next,
+                Err(what) => return self.judge(Check::Revival, Err(what)),
+            };
+            match next {
+                Some(stage) => attempt.stage = stage,
+                None => {
+                    let id = attempt.id;
+                    self.client(at).attempts.retain(|attempt| attempt.id != id);
+                }
+            }
+            self.heard(at, &event, now);
+        }
+        self.client(at).forget_settled();
+    }
+
+    fn heard(&mut self, at: usize, event: &Event, now: Instant) {
+        match event {
+            Event::Granted { id, fence, deadline } => {
+                self.history.0.granted |= 1 << at;
+                if self.history.0.granted == (1 << self.clients.len()) - 1 {
+                    self.saw(Sometimes::AllAcquired);
+                }
+                let Some(attempt) = self.client(at).attempt(*id) else { return };
+                attempt.fence = Some(*fence);
+                attempt.deadline = Some(*deadline);
+                attempt.granted.0 = Some(now);
+                let (name, trouble) = (attempt.name.clone(), attempt.trouble.0);
+                if trouble {
+                    self.saw(Sometimes::GrantedAfterTrouble);
+                }
+                let result = fences::granted(&mut self.fences, &name, *fence);
+                self.judge(Check::Fences, result);
+            }
+            Event::Renewed { id, deadline } => {
+                let ttl = self.scope.0.timing.ttl();
+                let Some(attempt) = self.client(at).attempt(*id) else { return };
+                attempt.deadline = Some(*deadline);
+                let past = attempt.granted.0.is_some_and(|granted| now > granted.after(ttl));
+                self.saw(if past { Sometimes::RenewedPastTtl } else { Sometimes::Renewed });
+            }
+            Event::Lost { id, reason } => {
+                if let Some(attempt) = self.client(at).attempt(*id) {
+                    attempt.deadline = None;
+                }
+                self.saw(match reason {
+                    LostReason::Deadline => Sometimes::LostByDeadline,
+                    LostReason::Taken => Sometimes::LostByReply,
+                });
+            }
+            Event::Trouble { id, .. } => {
+                if let Some(attempt) = self.client(at).attempt(*id) {
+                    attempt.trouble.0 = true;
+                }
+            }
+            Event::RenewalFailed { .. } => self.saw(Sometimes::RenewalFailed),
+            Event::NotAcquired { why, .. } => match why {
+                NotAcquired::Busy(_) => self.saw(Sometimes::Refused),
+                NotAcquired::TimedOut(_) => self.saw(Sometimes::TimedOut),
+                NotAcquired::Failed(_) => {}
+            },
+            Event::Released { release, .. } => self.saw(match release {
+                Release::Freed => Sometimes::Freed,
+                Release::NotOurs => Sometimes::NotOurs,
+                Release::Unconfirmed(_) => Sometimes::Unconfirmed,
+            }),
+            Event::Waiting { .. } => {}
+        }
+    }
+
+    /// Until when each of a client's attempts is held.
+    pub(super) fn holds(&self, at: usize) -> Vec<(LockId, Option<Instant>)> {
+        let client = &self.clients[at];
+        let hold = |id| (id, client.engine.held_until(id));
+        client.attempts.iter().map(|attempt| hold(attempt.id)).collect()
+    }
+
+    /// Compares with what was before an engine was called.
+    pub(super) fn moved(
+        &mut self,
+        at: usize,
+        before: &[(LockId, Option<Instant>)],
+        sent: Option<Instant>,
+    ) {
+        let timing = self.scope.0.timing;
+        for (id, before) in before {
+            let after = self.clients[at].engine.held_until(*id);
+            self.judge(Check::Loss, loss::moved(*id, *before, after, sent, &timing));
+        }
+    }
+
+    // -- a seeded bug: a new owner on each retry ----------------------------------------------------
+
+    fn rename(&mut self, at: usize, command: &Command<S>) {
+        let (action, claims) = S::describe(command);
+        if action != Action::Acquire {
+            return;
+        }
+        let client = self.client(at);
+        let used = claims.iter().map(|claim| claim.owner);
+        for owner in used {
+            let real = client.aliases.iter().find(|(_, alias)| **alias == owner);
+            let real = real.map_or(owner, |(real, _)| *real);
+            let number = 1 << 127 | (at as u128) << 64 | client.aliases.len() as u128;
+            let next = client.aliases.get(&real).map_or(number, |_| number | 1 << 32);
+            client.aliases.insert(real, Owner::new(next));
+        }
+    }
+
+    fn renamed(&mut self, at: usize, action: Action, mut claims: Vec<Claim>) -> Command<S> {
+        let aliases = &self.clients[at].aliases;
+        for claim in &mut claims {
+            claim.owner = aliases.get(&claim.owner).copied().unwrap_or(claim.owner);
+        }
+        match action {
+            Action::Acquire => self.protocol.acquire(claims),
+            Action::Renew => self.protocol.renew(claims),
+            Action::Release => self.protocol.release(claims),
+        }
+    }
+}
+
+fn about(event: &Event) -> LockId {
+    match event {
+        Event::Granted { id, .. }
+        | Event::Waiting { id, .. }
+        | Event::Trouble { id, .. }
+        | Event::NotAcquired { id, .. }
+        | Event::Renewed { id, .. }
+        | Event::RenewalFailed { id, .. }
+        | Event::Lost { id, .. }
+        | Event::Released { id, .. } => *id,
+    }
+}

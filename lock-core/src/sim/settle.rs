@@ -1,0 +1,100 @@
+//! How a schedule ends: the faults stop, holders release, and everything must come to rest.
+
+use super::client::Stage;
+use super::invariants::{Check, leaks, liveness};
+use super::scope::Faults;
+use super::server::Server;
+use super::world::World;
+use crate::name::LockName;
+use alloc::collections::BTreeSet;
+
+/// More rounds than anything needs that comes to rest.
+const TOO_MANY: usize = 2_000;
+
+impl<S: Server> World<S> {
+    /// Lets the faults stop and time go on, beyond the horizon, until every attempt is settled:
+    /// each request is answered at once, each client is run in time, and each caller releases what
+    /// it holds or has lost. Finds out whether waiters are granted in time, and whether anything is
+    /// left behind.
+    pub fn settle(&mut self) {
+        self.faults = Faults::NONE;
+        self.up = true;
+        let since = self.now;
+        for at in 0..self.clients.len() {
+            self.resume(at);
+        }
+        for exchange in &mut self.exchanges {
+            if !exchange.awaited {
+                alloc::sync::Arc::make_mut(exchange).copies = 0;
+            }
+        }
+        self.forget_exchanges();
+        let mut nobody = BTreeSet::new();
+        for at in 0..self.clients.len() {
+            self.run(at);
+            self.release_all(at, &mut nobody);
+        }
+        let mut waiting = self.waiting();
+        for _ in 0..TOO_MANY {
+            for at in 0..self.clients.len() {
+                self.run(at);
+                self.release_all(at, &mut waiting);
+            }
+            while let Some(at) = self.exchanges.iter().position(|one| one.copies > 0) {
+                self.execute(at);
+            }
+            while let Some(at) = self.exchanges.iter().position(|one| one.reply.is_some()) {
+                self.deliver(at);
+            }
+            self.check();
+            let timing = self.scope.0.timing;
+            self.judge(Check::Liveness, liveness::check(&waiting, since, self.now, &timing));
+            if self.violation.is_some() {
+                return;
+            }
+            if self.attempts() == 0 && self.exchanges.is_empty() {
+                break;
+            }
+            if self.clients.iter().any(|client| client.called) {
+                continue;
+            }
+            match self.interesting_times().first() {
+                Some(next) => self.now = *next,
+                None => break,
+            }
+        }
+        // However slow its clock: by then a lease must have ended at the server.
+        self.now = self.now.after(self.scope.0.timing.ttl() * 2);
+        let leases = self.server.leases();
+        let settled = leaks::settled(&leases, self.server_now(), self.attempts());
+        self.judge(Check::Leaks, settled);
+    }
+
+    fn attempts(&self) -> usize {
+        self.clients.iter().map(|client| client.engine.attempts()).sum()
+    }
+
+    /// The locks that somebody waits for, for as long as it takes.
+    fn waiting(&self) -> BTreeSet<LockName> {
+        let attempts = self.clients.iter().flat_map(|client| &client.attempts);
+        attempts
+            .filter(|attempt| attempt.patient && attempt.stage == Stage::Wanting)
+            .map(|attempt| attempt.name.clone())
+            .collect()
+    }
+
+    /// What a client's callers do now: release what they hold, and what they have lost.
+    fn release_all(&mut self, at: usize, waiting: &mut BTreeSet<LockName>) {
+        while let Some(attempt) = self.clients[at]
+            .attempts
+            .iter()
+            .position(|attempt| matches!(attempt.stage, Stage::Held | Stage::Lost))
+        {
+            let known = &self.clients[at].attempts[attempt];
+            if known.stage == Stage::Held {
+                waiting.remove(&known.name);
+            }
+            self.release(at, attempt);
+        }
+    }
+}

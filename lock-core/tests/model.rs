@@ -1,0 +1,52 @@
+//! quick
+#![cfg(feature = "sim")]
+use lock_core::sim::*;
+use lock_core::table::Table;
+use std::time::Instant as I;
+
+fn world(f: impl FnOnce(&mut Scope)) -> World<sim_t> {
+    let mut s = Scope::small();
+    f(&mut s);
+    make(s)
+}
+#[allow(non_camel_case_types)]
+type sim_t = table::FakeTable;
+fn make(s: Scope) -> World<sim_t> {
+    World::new(table::FakeTable::new().silent(), Table::new(s.timing.ttl(), "c"), s)
+}
+
+#[test]
+fn bfs() {
+    for steps in [4, 6, 8, 10] {
+        let t = I::now();
+        let found = explore(
+            world(|s| {
+                *s = s.clone().steps(steps);
+                s.faults.ghosts = 1;
+            }),
+            1_000_000,
+            16,
+        );
+        println!("steps {steps}: {found} {:?} cov {:?}", t.elapsed(), found.coverage);
+    }
+}
+#[test]
+fn rnd() {
+    let t = I::now();
+    let mut steps = 0;
+    let mut cov = Coverage::default();
+    let mut bad = 0;
+    for seed in 0..5000 {
+        let script = random::script(seed, 150);
+        let w = random::walk(make, &script);
+        steps += w.steps;
+        cov.merge(w.coverage);
+        if let Some(v) = w.violation {
+            bad += 1;
+            if bad < 4 {
+                println!("seed {seed}: {v}\n{}", random::describe(make, &script));
+            }
+        }
+    }
+    println!("{steps} steps {:?} bad {bad} missing {:?}", t.elapsed(), cov.missing());
+}

@@ -1,0 +1,257 @@
+//! What a new connection goes through: what is asked, and what is refused.
+
+use lock_core::sql::{Codec, Refusal, Rows, Setup, Statement, Step, Value, postgres, sqlite};
+use lock_core::{Failure, TableName};
+
+const PG_COLUMNS: &str = "acquired_at timestamptz, expires_at timestamptz, fence int8, holder text, name text C, owner text";
+const SQLITE_COLUMNS: &str = "acquired_us INTEGER, boot TEXT, expires_us INTEGER, fence INTEGER, holder TEXT, name TEXT pk, owner TEXT";
+
+fn pg() -> Codec {
+    postgres::codec(TableName::default())
+}
+
+fn lite() -> Codec {
+    sqlite::codec(TableName::default(), "boot-1")
+}
+
+fn text(text: &str) -> Value {
+    Value::Text(text.into())
+}
+
+/// A row of PostgreSQL's check: standby, version, commit, kind, columns, unique indexes.
+fn pg_row() -> Vec<Value> {
+    let [commit, kind, columns] = ["on", "rp", PG_COLUMNS].map(text);
+    vec![Value::Int(0), Value::Int(150_000), commit, kind, columns, Value::Int(1)]
+}
+
+fn pg_row_with(column: usize, value: Value) -> Rows {
+    let mut row = pg_row();
+    row[column] = value;
+    vec![row]
+}
+
+fn pg_missing() -> Rows {
+    let mut row = pg_row();
+    row.splice(3.., [Value::Null, Value::Null, Value::Int(0)]);
+    vec![row]
+}
+
+fn lite_row(value: Value) -> Rows {
+    vec![vec![value]]
+}
+
+fn denied(message: &str) -> Failure {
+    Failure::Rejected { retry: false, message: message.into() }
+}
+
+/// What it runs, its last answer first given.
+fn runs(setup: &mut Setup, answer: Option<Result<Rows, Failure>>) -> Statement {
+    match setup.step(answer) {
+        Step::Run(statement) => statement,
+        other => panic!("nothing to run: {other:?}"),
+    }
+}
+
+fn refusal(setup: &mut Setup, rows: Rows) -> Refusal {
+    match setup.step(Some(Ok(rows))) {
+        Step::Refuse(refusal) => refusal,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+/// At the answer to its check.
+fn pg_checked() -> Setup {
+    let mut setup = pg().setup();
+    let check = runs(&mut setup, None);
+    assert_eq!(check.params, [text(r#""locks""#)]);
+    setup
+}
+
+fn lite_checked() -> Setup {
+    let mut setup = lite().setup();
+    assert!(runs(&mut setup, None).text.contains("synchronous = FULL"));
+    let check = runs(&mut setup, Some(Ok(vec![])));
+    assert_eq!(check.params, [text("locks")]);
+    setup
+}
+
+#[test]
+fn a_table_that_is_there_needs_nothing_but_the_check() {
+    assert_eq!(pg_checked().step(Some(Ok(vec![pg_row()]))), Step::Ready);
+    assert_eq!(lite_checked().step(Some(Ok(lite_row(text(SQLITE_COLUMNS))))), Step::Ready);
+}
+
+#[test]
+fn a_table_that_is_missing_is_created_and_checked() {
+    let mut setup = pg_checked();
+    assert_eq!(*runs(&mut setup, Some(Ok(pg_missing()))).text, pg().create_table());
+    runs(&mut setup, Some(Ok(vec![])));
+    assert_eq!(setup.step(Some(Ok(vec![pg_row()]))), Step::Ready);
+
+    let mut setup = lite_checked();
+    let journal = runs(&mut setup, Some(Ok(lite_row(Value::Null))));
+    assert!(journal.text.contains("journal_mode = WAL"));
+    assert_eq!(*runs(&mut setup, Some(Ok(lite_row(text("wal"))))).text, lite().create_table());
+    runs(&mut setup, Some(Ok(vec![])));
+    assert_eq!(setup.step(Some(Ok(lite_row(text(SQLITE_COLUMNS))))), Step::Ready);
+}
+
+#[test]
+fn a_table_that_somebody_else_creates_meanwhile_is_as_good() {
+    let mut setup = pg_checked();
+    runs(&mut setup, Some(Ok(pg_missing())));
+    let already = postgres::statement_failed(Some("42P07"), "relation exists");
+    runs(&mut setup, Some(Err(already)));
+    assert_eq!(setup.step(Some(Ok(vec![pg_row()]))), Step::Ready);
+
+    let mut setup = lite_checked();
+    runs(&mut setup, Some(Ok(lite_row(Value::Null))));
+    runs(&mut setup, Some(Ok(lite_row(text("wal")))));
+    let already = sqlite::statement_failed(Some(1), "table already exists");
+    runs(&mut setup, Some(Err(already)));
+    assert_eq!(setup.step(Some(Ok(lite_row(text(SQLITE_COLUMNS))))), Step::Ready);
+}
+
+/// Answers `missing` to every check and `create` to everything else, to the end.
+fn never_there(mut setup: Setup, missing: Rows, create: Result<Rows, Failure>) -> Refusal {
+    let mut step = setup.step(Some(Ok(missing.clone())));
+    for _ in 0..20 {
+        let Step::Run(statement) = step else { break };
+        let answer = match statement.text.trim_start() {
+            text if text.starts_with("SELECT") => Ok(missing.clone()),
+            text if text.starts_with("CREATE") => create.clone(),
+            _ => Ok(vec![]),
+        };
+        step = setup.step(Some(answer));
+    }
+    match step {
+        Step::Refuse(refusal) => refusal,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[test]
+fn a_table_that_may_not_be_created_is_told_in_one_line_that_creates_it() {
+    let cases = [
+        (pg_checked(), pg_missing(), pg(), "BIGINT"),
+        (lite_checked(), lite_row(Value::Null), lite(), "INTEGER"),
+    ];
+    for (setup, missing, codec, integer) in cases {
+        let refusal = never_there(setup, missing, Err(denied("permission denied")));
+        let line = refusal.to_string();
+        assert!(line.contains("permission denied"), "{line}");
+        assert!(line.lines().count() == 1 && !line.contains("--"), "{line}");
+        let Refusal::NoTable { table, ddl, .. } = refusal else { panic!("{refusal:?}") };
+        assert_eq!(table, r#""locks""#);
+        assert!(line.ends_with(&ddl) && ddl.starts_with("CREATE TABLE IF NOT EXISTS \"locks\" ("));
+        assert!(ddl.to_uppercase().contains(&format!("FENCE {integer} NOT NULL, ")), "{ddl}");
+        // The same statement, but for comments and spaces.
+        let bare = codec.create_table();
+        let bare = bare.lines().map(|line| line.split("--").next().unwrap_or_default());
+        let words = |text: &str| text.split_whitespace().map(String::from).collect::<Vec<_>>();
+        assert_eq!(words(&bare.collect::<Vec<_>>().join(" ")), words(&ddl));
+    }
+}
+
+#[test]
+fn a_table_that_vanishes_whenever_it_is_created_is_not_created_for_ever() {
+    for (setup, missing) in [(pg_checked(), pg_missing()), (lite_checked(), lite_row(Value::Null))]
+    {
+        let refusal = never_there(setup, missing, Ok(vec![]));
+        assert!(matches!(refusal, Refusal::NoTable { .. }), "{refusal:?}");
+    }
+}
+
+#[test]
+fn a_table_of_another_shape_is_refused() {
+    let other =
+        [text("id int8"), Value::Null, text(&PG_COLUMNS.replace("name text C", "name text"))];
+    for columns in other {
+        let refusal = refusal(&mut pg_checked(), pg_row_with(4, columns));
+        let Refusal::WrongShape { expected, .. } = &refusal else { panic!("{refusal:?}") };
+        assert!(expected.contains(PG_COLUMNS));
+        assert_eq!(refusal.to_string().lines().count(), 1);
+    }
+    let case_blind = text(&PG_COLUMNS.replace("name text C", "name text default"));
+    let not_unique = (5, Value::Int(0));
+    let views = ["vp", "mp", "fp"].map(|kind| (3, text(kind)));
+    for (column, value) in [(4, case_blind), not_unique].into_iter().chain(views) {
+        let refusal = refusal(&mut pg_checked(), pg_row_with(column, value));
+        assert!(matches!(refusal, Refusal::WrongShape { .. }), "{refusal:?}");
+    }
+    for columns in [text(&SQLITE_COLUMNS.replace(" pk", "")), text(""), Value::Int(1)] {
+        let refusal = refusal(&mut lite_checked(), lite_row(columns));
+        assert!(matches!(refusal, Refusal::WrongShape { .. }), "{refusal:?}");
+    }
+}
+
+#[test]
+fn a_server_where_locks_would_not_be_safe_is_refused() {
+    for kind in ["ru", "rt", "pu"] {
+        let refusal = refusal(&mut pg_checked(), pg_row_with(3, text(kind)));
+        assert_eq!(refusal, Refusal::NotDurable(r#""locks""#.into()), "{kind}");
+    }
+    let standby = pg_row_with(0, Value::Int(1));
+    assert_eq!(refusal(&mut pg_checked(), standby), Refusal::Standby);
+    let old = pg_row_with(1, Value::Int(119_999));
+    assert_eq!(refusal(&mut pg_checked(), old), Refusal::TooOld);
+    let mut missing_on_standby = pg_missing();
+    missing_on_standby[0][0] = Value::Int(1);
+    assert_eq!(refusal(&mut pg_checked(), missing_on_standby), Refusal::Standby);
+
+    assert_eq!(pg_checked().step(Some(Ok(pg_row_with(1, Value::Int(120_000))))), Step::Ready);
+    assert_eq!(pg_checked().step(Some(Ok(pg_row_with(3, text("pp"))))), Step::Ready);
+}
+
+#[test]
+fn commits_that_do_not_wait_for_the_disk_are_made_to() {
+    let mut setup = pg_checked();
+    let durable = runs(&mut setup, Some(Ok(pg_row_with(2, text("off")))));
+    assert_eq!(&*durable.text, "SET synchronous_commit = on");
+    assert_eq!(setup.step(Some(Ok(vec![]))), Step::Ready);
+    for waits in ["on", "local", "remote_write", "remote_apply"] {
+        assert_eq!(pg_checked().step(Some(Ok(pg_row_with(2, text(waits))))), Step::Ready);
+    }
+}
+
+#[test]
+fn an_answer_without_sense_is_refused() {
+    let mut long = pg_row();
+    long.push(Value::Null);
+    let nonsense = [vec![], vec![vec![]], vec![pg_row()[..5].to_vec()], vec![long]];
+    let wrong_types = [0, 1, 2].map(|column| pg_row_with(column, Value::Null));
+    for rows in nonsense.into_iter().chain(wrong_types) {
+        assert_eq!(refusal(&mut pg_checked(), rows), Refusal::Nonsense);
+    }
+    for rows in [vec![], vec![vec![]]] {
+        assert_eq!(refusal(&mut lite_checked(), rows), Refusal::Nonsense);
+    }
+}
+
+#[test]
+fn a_server_that_cannot_be_asked_is_not_refused() {
+    let failures = [
+        Failure::NotSent("no route".into()),
+        Failure::Unknown("gone".into()),
+        Failure::Rejected { retry: true, message: "busy".into() },
+    ];
+    for failure in failures {
+        for mut setup in [pg_checked(), lite_checked()] {
+            assert_eq!(setup.step(Some(Err(failure.clone()))), Step::Failed(failure.clone()));
+        }
+        let mut creating = pg_checked();
+        runs(&mut creating, Some(Ok(pg_missing())));
+        assert_eq!(creating.step(Some(Err(failure.clone()))), Step::Failed(failure));
+    }
+    // No right to look is nothing that creating a table would help with.
+    assert_eq!(pg_checked().step(Some(Err(denied("no")))), Step::Failed(denied("no")));
+}
+
+#[test]
+fn a_table_in_a_schema_is_quoted_part_by_part() {
+    let table = TableName::new("Ops.locks").expect("a good name");
+    let codec = postgres::codec(table);
+    assert!(codec.create_table().starts_with(r#"CREATE TABLE IF NOT EXISTS "Ops"."locks" ("#));
+    let mut setup = codec.setup();
+    assert_eq!(runs(&mut setup, None).params, [text(r#""Ops"."locks""#)]);
+}

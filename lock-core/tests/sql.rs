@@ -1,0 +1,397 @@
+//! What the rows of a statement mean. Both dialects read them alike.
+
+use lock_core::sql::{Codec, Exchange, Rows, Statement, Value, postgres, sqlite};
+use lock_core::table::{Acquired, Command, Reply};
+use lock_core::{Claim, Failure, Fence, Holder, Instant, LockName, Owner, TableName};
+use proptest::prelude::*;
+use std::time::Duration;
+
+const NOW: Instant = Instant::from_nanos(5_000_000_999);
+
+fn codecs() -> [Codec; 2] {
+    [postgres::codec(TableName::default()), sqlite::codec(TableName::default(), "boot-1")]
+}
+
+fn claim(name: &str, owner: u128) -> Claim {
+    Claim { name: LockName::new(name).expect("a good name"), owner: Owner::new(owner) }
+}
+
+fn acquire(claims: Vec<Claim>) -> Command {
+    Command::Acquire { claims, ttl: Duration::from_secs(30), holder: "me".into() }
+}
+
+fn acquire_ab() -> Command {
+    acquire(vec![claim("a", 0xa), claim("b", 0xb)])
+}
+
+fn renew_ab() -> Command {
+    Command::Renew { leases: acquire_ab().claims().to_vec(), ttl: Duration::from_secs(30) }
+}
+
+fn release_ab() -> Command {
+    Command::Release { leases: acquire_ab().claims().to_vec() }
+}
+
+fn int(number: i64) -> Value {
+    Value::Int(number)
+}
+
+fn text(text: &str) -> Value {
+    Value::Text(text.into())
+}
+
+fn owner(number: u128) -> Value {
+    text(&Owner::new(number).to_string())
+}
+
+fn statement(exchange: &Exchange) -> Statement {
+    exchange.poll_statement().expect("a statement is due")
+}
+
+/// Hands `answers` to the statements of `command`, all of which must be used.
+fn run(codec: &Codec, command: &Command, answers: &[Rows]) -> Result<Reply, Failure> {
+    let mut exchange = codec.encode(command, NOW);
+    for rows in answers {
+        statement(&exchange);
+        exchange.handle_rows(rows.clone());
+    }
+    assert_eq!(exchange.poll_statement(), None, "more is asked");
+    exchange.finish()
+}
+
+#[test]
+fn what_is_granted_takes_one_statement() {
+    for codec in codecs() {
+        // In any order.
+        let rows = vec![vec![text("b"), int(8)], vec![text("a"), int(i64::MAX)]];
+        let granted = [i64::MAX as u64, 8].map(|fence| Acquired::Granted(Fence::new(fence)));
+        assert_eq!(run(&codec, &acquire_ab(), &[rows]), Ok(Reply::Acquired(granted.into())));
+    }
+}
+
+#[test]
+fn for_what_is_denied_a_second_statement_asks_who_has_it() {
+    for codec in codecs() {
+        let mut exchange = codec.encode(&acquire_ab(), NOW);
+        let first = statement(&exchange);
+        exchange.handle_rows(vec![vec![text("a"), int(7)]]);
+        let second = statement(&exchange);
+        assert_ne!(first.text, second.text);
+        let asked = match &second.params[0] {
+            Value::Texts(names) => names.join(","),
+            Value::Text(json) => json.clone(),
+            other => panic!("{other:?}"),
+        };
+        assert!(asked.contains('b') && !asked.contains("a\""), "only of that: {asked}");
+        exchange.handle_rows(vec![vec![text("b"), text("host 1"), int(2_000_000), int(3)]]);
+        let holder = Holder {
+            label: "host 1".into(),
+            held_for: Duration::from_secs(2),
+            expires_in: Duration::from_micros(3),
+        };
+        let reply = vec![Acquired::Granted(Fence::new(7)), Acquired::Busy(Some(holder))];
+        assert_eq!(exchange.finish(), Ok(Reply::Acquired(reply)));
+    }
+}
+
+#[test]
+fn a_holder_that_is_gone_by_then_is_not_named() {
+    for codec in codecs() {
+        let rows = vec![vec![text("c"), text("of no concern"), int(1), int(1)]];
+        for rows in [vec![], rows] {
+            let reply = Reply::Acquired(vec![Acquired::Busy(None); 2]);
+            assert_eq!(run(&codec, &acquire_ab(), &[vec![], rows]), Ok(reply));
+        }
+    }
+}
+
+#[test]
+fn a_holders_negative_times_count_as_none() {
+    for codec in codecs() {
+        let rows = vec![vec![text("a"), text(""), int(-1), int(i64::MIN)]];
+        let command = acquire(vec![claim("a", 1)]);
+        let holder =
+            Holder { label: "".into(), held_for: Duration::ZERO, expires_in: Duration::ZERO };
+        let reply = Reply::Acquired(vec![Acquired::Busy(Some(holder))]);
+        assert_eq!(run(&codec, &command, &[vec![], rows]), Ok(reply));
+    }
+}
+
+#[test]
+fn what_a_renewal_or_release_changed_is_matched_by_name_and_owner() {
+    for codec in codecs() {
+        for command in [renew_ab(), release_ab()] {
+            let mine = || vec![text("b"), owner(0xb)];
+            let another = vec![text("a"), owner(0xb)];
+            let cases = [
+                (vec![mine(), vec![text("a"), owner(0xa)]], [true, true]),
+                (vec![mine()], [false, true]),
+                (vec![another, mine(), mine()], [false, true]),
+                (vec![vec![text("A"), owner(0xa)], vec![text("a"), text("a")]], [false, false]),
+                (vec![], [false, false]),
+            ];
+            for (rows, ours) in cases {
+                assert_eq!(run(&codec, &command, &[rows]), Ok(Reply::Changed(ours.into())));
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_that_no_statement_returns_are_never_a_grant() {
+    let hostile: [Rows; 14] = [
+        vec![vec![]],
+        vec![vec![text("a")]],
+        vec![vec![text("a"), int(1), int(1)]],
+        vec![vec![text("a"), int(-1)]],
+        vec![vec![text("a"), int(i64::MIN)]],
+        vec![vec![text("a"), text("1")]],
+        vec![vec![text("a"), Value::Null]],
+        vec![vec![Value::Null, int(1)]],
+        vec![vec![Value::Null, Value::Null]],
+        vec![vec![int(1), int(1)]],
+        vec![vec![int(1), text("a")]],
+        vec![vec![Value::Texts(vec!["a".into()]), int(1)]],
+        // One good row does not make up for a bad one.
+        vec![vec![text("a"), int(1)], vec![text("b"), Value::Null]],
+        vec![vec![text("a"), int(1)], vec![text("b")]],
+    ];
+    for codec in codecs() {
+        for rows in &hostile {
+            let result = run(&codec, &acquire_ab(), std::slice::from_ref(rows));
+            assert!(matches!(result, Err(Failure::Unknown(_))), "{rows:?}: {result:?}");
+        }
+    }
+}
+
+#[test]
+fn rows_that_no_statement_returns_are_never_a_renewal_or_a_release() {
+    let a = || text("a");
+    let hostile: [Rows; 7] = [
+        vec![vec![]],
+        vec![vec![a()]],
+        vec![vec![a(), int(10)]],
+        vec![vec![a(), Value::Null]],
+        vec![vec![Value::Null, owner(0xa)]],
+        vec![vec![a(), owner(0xa), owner(0xa)]],
+        vec![vec![a(), owner(0xa)], vec![text("b"), Value::Null]],
+    ];
+    for codec in codecs() {
+        for command in [renew_ab(), release_ab()] {
+            for rows in &hostile {
+                let result = run(&codec, &command, std::slice::from_ref(rows));
+                assert!(matches!(result, Err(Failure::Unknown(_))), "{rows:?}: {result:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn names_never_asked_for_grant_nothing() {
+    for codec in codecs() {
+        let rows = vec![vec![text("c"), int(1)], vec![text("A"), int(2)], vec![text("a "), int(3)]];
+        let reply = Reply::Acquired(vec![Acquired::Busy(None); 2]);
+        assert_eq!(run(&codec, &acquire_ab(), &[rows, vec![]]), Ok(reply));
+    }
+}
+
+#[test]
+fn hostile_rows_about_holders_are_not_believed() {
+    let row = || vec![text("a"), text("x"), int(1), int(1)];
+    let mut null = row();
+    null[1] = Value::Null;
+    for codec in codecs() {
+        for rows in [vec![row()[..3].to_vec()], vec![row(), null.clone()], vec![vec![int(1); 4]]] {
+            let result = run(&codec, &acquire_ab(), &[vec![], rows]);
+            assert!(matches!(result, Err(Failure::Unknown(_))), "{result:?}");
+        }
+    }
+}
+
+#[test]
+fn an_exchange_without_all_its_rows_has_no_reply() {
+    for codec in codecs() {
+        for command in [acquire_ab(), renew_ab(), release_ab()] {
+            let mut exchange = codec.encode(&command, NOW);
+            assert!(matches!(exchange.clone().finish(), Err(Failure::Unknown(_))));
+            if let Command::Acquire { .. } = command {
+                exchange.handle_rows(vec![vec![text("a"), int(7)]]);
+                assert!(matches!(exchange.clone().finish(), Err(Failure::Unknown(_))), "half");
+                exchange.handle_rows(vec![]);
+            } else {
+                exchange.handle_rows(vec![]);
+            }
+            assert!(exchange.clone().finish().is_ok());
+            exchange.handle_rows(vec![vec![text("a"), int(7)], vec![text("b"), int(7)]]);
+            assert!(matches!(exchange.finish(), Err(Failure::Unknown(_))), "rows unasked for");
+        }
+    }
+}
+
+#[test]
+fn parameters_carry_the_claims_the_clock_and_the_ttl() {
+    let [postgres, sqlite] = codecs();
+    let awkward = acquire(vec![claim(r#"it's "a" \ 🔒"#, 1)]);
+    let micros = int(30_000_000);
+    let one = Owner::new(1).to_string();
+    assert_eq!(
+        statement(&postgres.encode(&awkward, NOW)).params,
+        [
+            Value::Texts(vec![r#"it's "a" \ 🔒"#.into()]),
+            Value::Texts(vec![one.clone()]),
+            micros.clone(),
+            text("me"),
+        ]
+    );
+    let json = text(&format!(r#"[["it's \"a\" \\ 🔒","{one}"]]"#));
+    let timed = [json.clone(), int(5_000_000), text("boot-1"), micros];
+    assert_eq!(
+        statement(&sqlite.encode(&awkward, NOW)).params,
+        [&timed[..], &[text("me")]].concat()
+    );
+    let leases = awkward.claims().to_vec();
+    let renew = Command::Renew { leases: leases.clone(), ttl: Duration::from_secs(30) };
+    assert_eq!(statement(&sqlite.encode(&renew, NOW)).params, timed);
+    let release = Command::Release { leases };
+    assert_eq!(statement(&sqlite.encode(&release, NOW)).params, [json]);
+}
+
+#[test]
+fn a_statements_text_is_the_same_for_every_command_of_its_kind() {
+    for codec in codecs() {
+        let other = acquire(vec![claim("else.", 9)]);
+        let [one, other] =
+            [acquire_ab(), other].map(|command| statement(&codec.encode(&command, NOW)).text);
+        assert_eq!(one, other);
+        assert!(other.contains(r#" "locks" "#) && !other.contains("else."), "{other}");
+    }
+}
+
+#[test]
+fn extreme_times_do_not_overflow() {
+    for codec in codecs() {
+        let claims = vec![claim("a", 1)];
+        let command = Command::Acquire { claims, ttl: Duration::MAX, holder: "".into() };
+        let exchange = codec.encode(&command, Instant::from_nanos(u64::MAX));
+        assert!(statement(&exchange).params.contains(&int(i64::MAX)));
+    }
+}
+
+#[test]
+fn what_a_server_error_says_about_a_statement() {
+    let told = |code| format!("a lock b (SQLSTATE {code})");
+    let fails = |code| postgres::statement_failed(Some(code), " a lock\nb\n");
+    for code in ["08000", "08003", "08006", "08P01", "57P01", "57P02", "57P05"] {
+        assert_eq!(fails(code), Failure::Unknown(told(code)));
+    }
+    for code in ["40001", "40P01", "55P03", "57014", "53000", "53100", "53200", "53300"] {
+        assert_eq!(fails(code), Failure::Rejected { retry: true, message: told(code) });
+    }
+    for code in ["42501", "42P01", "42703", "23505", "22001", "25006", "XX000", "P0001", "", "0"] {
+        assert_eq!(fails(code), Failure::Rejected { retry: false, message: told(code) });
+    }
+    assert_eq!(postgres::statement_failed(None, "gone\n"), Failure::Unknown("gone".into()));
+}
+
+#[test]
+fn what_a_server_error_says_about_a_connection() {
+    let told = |code| format!("no (SQLSTATE {code})");
+    for code in ["08001", "08006", "53300", "57P01", "57P03"] {
+        assert_eq!(postgres::connect_failed(Some(code), "no"), Failure::NotSent(told(code)));
+    }
+    for code in ["28P01", "28000", "3D000", "42704", "57014"] {
+        let message = told(code);
+        let refused = Failure::Rejected { retry: false, message };
+        assert_eq!(postgres::connect_failed(Some(code), "no"), refused);
+    }
+    assert_eq!(postgres::connect_failed(None, "no route"), Failure::NotSent("no route".into()));
+}
+
+#[test]
+fn what_an_error_of_sqlite_says_about_a_statement() {
+    let message = || "a b".to_string();
+    for code in [5, 6, 7, 13, 15] {
+        let again = Failure::Rejected { retry: true, message: message() };
+        assert_eq!(sqlite::statement_failed(Some(code), "a\nb"), again);
+    }
+    assert_eq!(sqlite::statement_failed(Some(10), "a\nb"), Failure::Unknown(message()));
+    for code in [1, 3, 8, 11, 14, 17, 19, 20, 26, -1] {
+        let refused = Failure::Rejected { retry: false, message: message() };
+        assert_eq!(sqlite::statement_failed(Some(code), "a\nb"), refused);
+    }
+    let refused = Failure::Rejected { retry: false, message: message() };
+    assert_eq!(sqlite::statement_failed(None, "a\nb"), refused);
+}
+
+#[test]
+fn a_session_gives_every_statement_some_time() {
+    assert!(postgres::session_options(Duration::ZERO).contains("statement_timeout=1 "));
+    let options = postgres::session_options(Duration::from_millis(5_000));
+    assert!(options.contains("statement_timeout=5000 "));
+    assert!(options.contains(r"default_transaction_isolation=read\ committed"));
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    const KNOWN: &[&str] = &["a", "b", "A", "", "0000000000000000000000000000000a"];
+    prop_oneof![
+        Just(Value::Null),
+        any::<i64>().prop_map(Value::Int),
+        (0_i64..5).prop_map(Value::Int),
+        prop::sample::select(KNOWN).prop_map(|s| Value::Text(s.into())),
+        Just(owner(0xb)),
+        any::<String>().prop_map(Value::Text),
+        prop::collection::vec(any::<String>(), 0..3).prop_map(Value::Texts),
+    ]
+}
+
+fn rows() -> impl Strategy<Value = Rows> {
+    // Mostly of the right width, so that the right types get a chance.
+    let row = prop_oneof![
+        4 => prop::collection::vec(value(), 2),
+        2 => prop::collection::vec(value(), 4),
+        2 => (prop::sample::select(&["a", "b"][..]), -2_i64..9)
+            .prop_map(|(name, fence)| vec![text(name), int(fence)]),
+        1 => prop::collection::vec(value(), 0..6),
+    ];
+    prop::collection::vec(row, 0..4)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_the_rows_nothing_is_believed_that_they_do_not_say(
+        first in rows(),
+        second in rows(),
+        dialect in 0_usize..2,
+        command in prop::sample::select(vec![acquire_ab(), renew_ab(), release_ab()]),
+    ) {
+        let mut exchange = codecs()[dialect].encode(&command, NOW);
+        for rows in [&first, &second] {
+            if exchange.poll_statement().is_some() {
+                exchange.handle_rows(rows.clone());
+            }
+        }
+        let claims = command.claims().iter();
+        match exchange.finish() {
+            Err(Failure::Unknown(_)) => {}
+            Ok(Reply::Acquired(entries)) => {
+                prop_assert_eq!(entries.len(), 2);
+                for (claim, entry) in claims.zip(entries) {
+                    if let Acquired::Granted(fence) = entry {
+                        let fence = i64::try_from(fence.get()).expect("what the row had");
+                        prop_assert!(first.contains(&vec![text(claim.name.as_str()), int(fence)]));
+                    }
+                }
+            }
+            Ok(Reply::Changed(entries)) => {
+                prop_assert_eq!(entries.len(), 2);
+                for (claim, ours) in claims.zip(entries) {
+                    let row = vec![text(claim.name.as_str()), text(&claim.owner.to_string())];
+                    prop_assert_eq!(ours, first.contains(&row));
+                }
+            }
+            other => prop_assert!(false, "{:?}", other),
+        }
+    }
+}

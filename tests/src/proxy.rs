@@ -1,0 +1,138 @@
+//! A TCP proxy that fails on command.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// What becomes of the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Mode {
+    /// They pass.
+    Pass,
+    /// They vanish in both directions; connections stay, new ones are accepted.
+    Hole,
+    /// What the client sends passes, what the server answers vanishes.
+    NoReplies,
+}
+
+/// A proxy in front of a server, on a port of its own.
+pub struct Proxy {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+}
+
+struct Shared {
+    mode: AtomicU8,
+    connections: AtomicUsize,
+    requests: AtomicUsize,
+    open: Mutex<Vec<TcpStream>>,
+    refuse: AtomicU8,
+}
+
+impl Proxy {
+    /// In front of `server`, a host and port.
+    ///
+    /// # Panics
+    /// When there is no port to be had.
+    pub fn start(server: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let shared = Arc::new(Shared {
+            mode: AtomicU8::new(Mode::Pass as u8),
+            connections: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
+            open: Mutex::default(),
+            refuse: AtomicU8::new(0),
+        });
+        let (server, proxy) = (server.to_string(), shared.clone());
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                proxy.connections.fetch_add(1, Ordering::SeqCst);
+                if proxy.refuse.load(Ordering::SeqCst) != 0 {
+                    let _ = client.shutdown(Shutdown::Both);
+                    continue;
+                }
+                let Ok(upstream) = TcpStream::connect(&server) else { continue };
+                let copy = |stream: &TcpStream| stream.try_clone().expect("cloned");
+                proxy.open.lock().expect("unpoisoned").extend([copy(&client), copy(&upstream)]);
+                let (down, up) = (copy(&client), copy(&upstream));
+                let (there, back) = (proxy.clone(), proxy.clone());
+                std::thread::spawn(move || there.carry(client, up, true));
+                std::thread::spawn(move || back.carry(upstream, down, false));
+            }
+        });
+        Self { shared, address }
+    }
+
+    /// `url` with the proxy in the server's place.
+    pub fn url(&self, url: &str) -> String {
+        let server = server_of(url);
+        url.replace(&server, &self.address.to_string())
+    }
+
+    /// What becomes of bytes from now on.
+    pub fn set(&self, mode: Mode) {
+        self.shared.mode.store(mode as u8, Ordering::SeqCst);
+    }
+
+    /// Cuts every connection, and with `refuse` every new one until the next call.
+    pub fn cut(&self, refuse: bool) {
+        self.shared.refuse.store(u8::from(refuse), Ordering::SeqCst);
+        for stream in self.shared.open.lock().expect("unpoisoned").drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// How many connections were tried.
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// How many times a client sent something, as far as the network tells.
+    pub fn requests(&self) -> usize {
+        self.shared.requests.load(Ordering::SeqCst)
+    }
+}
+
+impl Shared {
+    fn carry(&self, mut from: TcpStream, mut to: TcpStream, request: bool) {
+        let mut buffer = [0; 16384];
+        while let Ok(read) = from.read(&mut buffer) {
+            if read == 0 {
+                break;
+            }
+            if request {
+                self.requests.fetch_add(1, Ordering::SeqCst);
+            }
+            let mode = self.mode.load(Ordering::SeqCst);
+            let passes = mode == Mode::Pass as u8 || (request && mode == Mode::NoReplies as u8);
+            if passes && to.write_all(&buffer[..read]).is_err() {
+                break;
+            }
+        }
+        let _ = to.shutdown(Shutdown::Both);
+        let _ = from.shutdown(Shutdown::Both);
+    }
+}
+
+/// The host and port in a URL.
+pub fn server_of(url: &str) -> String {
+    let after = url.split("://").nth(1).expect("a URL");
+    let authority = after.split('/').next().expect("an authority");
+    authority.rsplit('@').next().expect("a host").to_string()
+}
+
+/// Waits until `so` holds, for ten seconds at most; whether it does.
+pub fn eventually(mut so: impl FnMut() -> bool) -> bool {
+    let began = std::time::Instant::now();
+    while began.elapsed() < Duration::from_secs(10) {
+        if so() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    false
+}

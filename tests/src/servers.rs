@@ -1,0 +1,76 @@
+//! A server of a test's own, to be restarted, frozen and killed.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+/// A private PostgreSQL; gone when dropped.
+pub struct Server {
+    folder: tempfile::TempDir,
+    url: String,
+}
+
+impl Server {
+    /// Starts one.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn postgres() -> Self {
+        let base =
+            std::env::var_os("LOCK_SERVERS_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+        let folder = tempfile::Builder::new().prefix("server-").tempdir_in(base).expect("a folder");
+        let mut server = Self { folder, url: String::new() };
+        let told = server.command(&["start", "postgres"]);
+        let url = told.lines().find_map(|line| line.strip_prefix("POSTGRES_URL="));
+        server.url = url.expect("the script prints a URL").to_string();
+        server
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Stops and starts it, on the same port.
+    pub fn restart(&self) {
+        self.command(&["restart"]);
+    }
+
+    /// Ends all of it at once, as a crash would.
+    pub fn kill(&self) {
+        self.command(&["kill"]);
+    }
+
+    /// Starts it again.
+    pub fn start(&self) {
+        self.command(&["start", "postgres"]);
+    }
+
+    /// Freezes it: connections stay, and nothing is answered.
+    pub fn pause(&self) {
+        self.command(&["pause"]);
+    }
+
+    /// Ends a freeze.
+    pub fn resume(&self) {
+        self.command(&["resume"]);
+    }
+
+    fn command(&self, words: &[&str]) -> String {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/servers");
+        // Its error output goes to a file's end, not to a pipe that the server would keep open.
+        let output = Command::new(script)
+            .args(words)
+            .arg(self.folder.path())
+            .output()
+            .expect("the script runs");
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/servers");
+        let _ = Command::new(script).arg("wipe").arg(self.folder.path()).output();
+    }
+}

@@ -1,0 +1,302 @@
+//! The command `withlock`: how tests run it, and how they judge what it ran.
+#![allow(clippy::missing_panics_doc)] // A helper that panics makes its test fail.
+
+use crate::place::Place;
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use std::ffi::OsStr;
+use std::fs::{File, read_to_string};
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// After that long a run is a hang. Generous: the machine may be slow, and other tests run.
+pub const HANG: Duration = Duration::from_secs(60);
+
+/// The command, built once.
+pub fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let output = Command::new(cargo)
+            .args(["build", "--quiet", "--locked", "-p", "lock-sync", "--features", "cli"])
+            .args(["--bin", "withlock", "--message-format=json"])
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+            .stderr(Stdio::inherit())
+            .output()
+            .expect("cargo runs");
+        assert!(output.status.success(), "withlock cannot be built");
+        let told = String::from_utf8(output.stdout).expect("JSON");
+        let path = told.split("\"executable\":\"").nth(1).and_then(|rest| rest.split('"').next());
+        path.expect("cargo names the executable").into()
+    })
+}
+
+/// A folder in which `withlock` finds its home, and a test its files.
+pub struct Sandbox {
+    folder: tempfile::TempDir,
+    runs: AtomicU32,
+}
+
+impl Sandbox {
+    /// An empty one, gone when dropped.
+    #[allow(clippy::new_without_default)]
+    pub fn new() -> Self {
+        let folder = tempfile::Builder::new().prefix("withlock-").tempdir().expect("a folder");
+        Self { folder, runs: AtomicU32::new(0) }
+    }
+
+    /// A file's path in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A file's content; nothing if it does not exist.
+    pub fn read(&self, name: &str) -> String {
+        read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    /// The URL of an SQLite file in it.
+    pub fn url(&self) -> String {
+        format!("sqlite:{}", self.path("locks.db").display())
+    }
+
+    /// Any program, without what the environment says about locks.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command
+            .current_dir(self.folder.path())
+            .env("HOME", self.path("home"))
+            .env("XDG_STATE_HOME", self.path("state"))
+            .env("W", binary())
+            .env_remove("WITHLOCK_URL")
+            .env_remove("PG_CONNECTION_STRING")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// `withlock` with locks at `url`.
+    pub fn withlock(&self, url: &str, args: &[&str]) -> Command {
+        let mut command = self.command(binary());
+        command.env("WITHLOCK_URL", url).args(args);
+        command
+    }
+
+    /// Starts `command`. What it prints goes to files, so that nobody who keeps them open makes us
+    /// wait.
+    pub fn start(&self, command: &mut Command) -> Run {
+        let number = self.runs.fetch_add(1, Ordering::Relaxed);
+        let output = [".out", ".err"].map(|end| self.path(&format!("run-{number}{end}")));
+        let [out, err] = output.each_ref().map(|path| File::create(path).expect("a file"));
+        let mut child = command.stdout(out).stderr(err).spawn().expect("started");
+        let stdin = child.stdin.take();
+        Run { child, stdin, output, told: format!("{command:?}"), began: Instant::now() }
+    }
+
+    /// Runs `withlock` with locks at `url` to its end.
+    pub fn run(&self, url: &str, args: &[&str]) -> Ended {
+        self.start(&mut self.withlock(url, args)).end()
+    }
+
+    /// Starts a `withlock` that holds `name` and runs the shell script, and waits for the script to
+    /// say `up`. Its process id is in the file `pid`.
+    pub fn hold(&self, url: &str, args: &[&str], script: &str) -> Run {
+        let script = format!("echo $$ >pid.new; mv pid.new pid; touch up; {script}");
+        let args = [args, &["--", "sh", "-c", &script]].concat();
+        let run = self.start(&mut self.withlock(url, &args));
+        eventually("the holder runs its command", || self.path("up").exists());
+        run
+    }
+
+    /// The process id that a script of [`hold`](Self::hold) has.
+    pub fn child(&self) -> Pid {
+        pid(&self.read("pid"))
+    }
+}
+
+/// A process id that was written down.
+pub fn pid(text: &str) -> Pid {
+    text.trim().parse().ok().and_then(Pid::from_raw).expect("a process id")
+}
+
+/// A table on the PostgreSQL server for tests, as a URL.
+pub fn url(place: &Place) -> String {
+    let mark = if place.url().contains('?') { '&' } else { '?' };
+    format!("{}{mark}table={}", place.url(), place.table())
+}
+
+/// A running command. Killed when dropped.
+pub struct Run {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    output: [PathBuf; 2],
+    told: String,
+    began: Instant,
+}
+
+/// A command that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// How.
+    pub status: ExitStatus,
+    /// The exit code; `128 + n` after signal n, as shells report it.
+    pub code: i32,
+    /// What it printed.
+    pub stdout: String,
+    /// What it complained about.
+    pub stderr: String,
+    /// How long it ran.
+    pub took: Duration,
+}
+
+impl Run {
+    /// Its process id.
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("it is there");
+    }
+
+    /// Types on its standard input.
+    pub fn type_in(&mut self, text: &str) {
+        let stdin = self.stdin.as_mut().expect("a pipe");
+        stdin.write_all(text.as_bytes()).and_then(|()| stdin.flush()).expect("written");
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("known").is_some()
+    }
+
+    /// What it has printed up to now, and complained about.
+    pub fn output(&self) -> [String; 2] {
+        self.output.each_ref().map(|path| {
+            String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
+        })
+    }
+
+    /// Waits for its end.
+    pub fn end(self) -> Ended {
+        self.end_within(HANG)
+    }
+
+    /// Waits for its end; longer than `limit` is a failure.
+    pub fn end_within(mut self, limit: Duration) -> Ended {
+        let until = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("known") {
+                let took = self.began.elapsed();
+                let [stdout, stderr] = self.output();
+                let code = status.code().or(status.signal().map(|n| 128 + n)).unwrap_or(-1);
+                return Ended { status, code, stdout, stderr, took };
+            }
+            assert!(
+                Instant::now() < until,
+                "{} hangs after {:?}: {:?}",
+                self.told,
+                self.began.elapsed(),
+                self.output()
+            );
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Ended {
+    /// Fails unless it ended with this code.
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{self:?}");
+        self
+    }
+}
+
+/// Waits for what must come.
+#[track_caller]
+pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let until = Instant::now() + HANG;
+    while !is_so() {
+        assert!(Instant::now() < until, "this never happens: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Whether a process runs, stopped or not: it is neither gone nor a zombie.
+pub fn is_alive(pid: Pid) -> bool {
+    !matches!(state(pid), None | Some('Z' | 'X'))
+}
+
+/// A process's state as the kernel tells it: R, S, D, T, Z, …
+pub fn state(pid: Pid) -> Option<char> {
+    let stat = read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// Sends a signal to a process group, if there is one.
+pub fn signal_group(leader: Pid, signal: Signal) {
+    let _ = kill_process_group(leader, signal);
+}
+
+/// What wrapped commands write down: one line when they start, one before they end, each with
+/// their fence, the time and their process id.
+///
+/// The lines' order is that of the appends, so that no clock is needed to tell an overlap.
+pub struct EventLog(PathBuf);
+
+impl EventLog {
+    /// A log in a file of its own.
+    pub fn new(sandbox: &Sandbox) -> Self {
+        Self(sandbox.path("events"))
+    }
+
+    /// A shell script that writes down its start, does `work`, and writes down its end.
+    pub fn script(&self, work: &str) -> String {
+        let tell = |what: &str| {
+            let file = self.0.display();
+            format!("echo {what} $WITHLOCK_FENCE $(date +%s%N) $$ >>'{file}'")
+        };
+        format!("{}; {work}; {}", tell("start"), tell("end"))
+    }
+
+    /// Checks that the intervals do not overlap, that their fences rise, and that there are `count`.
+    #[track_caller]
+    pub fn check(&self, count: usize) {
+        let text = read_to_string(&self.0).expect("a log");
+        let mut last = (0, 0);
+        let mut inside = None;
+        let mut seen = 0;
+        for line in text.lines() {
+            let words: Vec<_> = line.split(' ').collect();
+            let [what, fence, time, pid] = words[..] else { panic!("torn: {line:?}") };
+            let number = |text: &str| text.parse::<u64>().expect("a number");
+            let (fence, time, pid) = (number(fence), number(time), number(pid));
+            match (what, inside) {
+                ("start", None) => {
+                    assert!(last.0 < fence, "fence {fence} comes after {}", last.0);
+                    inside = Some((fence, pid));
+                }
+                ("end", Some(started)) if started == (fence, pid) => {
+                    inside = None;
+                    seen += 1;
+                }
+                _ => panic!("{line:?} while {inside:?} is inside"),
+            }
+            assert!(last.1 <= time, "{line:?} comes after the time {}", last.1);
+            last = (fence, time);
+        }
+        assert_eq!((inside, seen), (None, count), "(somebody still inside, intervals)");
+    }
+}

@@ -1,0 +1,85 @@
+-- setup: what kind of server and table is this
+SELECT pg_is_in_recovery()::int::bigint,
+       current_setting('server_version_num')::bigint,
+       current_setting('synchronous_commit'),
+       (SELECT c.relkind::text || c.relpersistence::text FROM pg_class AS c WHERE c.oid = to_regclass($1)),
+       (SELECT string_agg(a.attname::text || ' ' || t.typname::text
+                 || CASE WHEN a.attname = 'name' THEN ' ' || l.collname::text ELSE '' END, ', ' ORDER BY a.attname)
+          FROM pg_attribute AS a
+          JOIN pg_type AS t ON t.oid = a.atttypid
+          LEFT JOIN pg_collation AS l ON l.oid = a.attcollation
+         WHERE a.attrelid = to_regclass($1) AND NOT a.attisdropped
+           AND a.attname IN ('name', 'owner', 'fence', 'expires_at', 'acquired_at', 'holder')),
+       (SELECT count(*)
+          FROM pg_index AS i
+          JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+         WHERE i.indrelid = to_regclass($1) AND i.indisunique AND i.indisvalid
+           AND i.indnkeyatts = 1 AND i.indpred IS NULL AND a.attname = 'name');
+
+-- setup, if there is no such table
+CREATE TABLE IF NOT EXISTS "locks" (
+  name text COLLATE "C" PRIMARY KEY,
+  owner text, -- NULL: the lock is free; the row stays, for its fence
+  fence bigint NOT NULL,
+  expires_at timestamptz NOT NULL,
+  acquired_at timestamptz NOT NULL,
+  holder text NOT NULL -- for people: host, process, label
+);
+
+-- setup, if commits do not wait for the disk
+SET synchronous_commit = on;
+
+-- acquire: take the names that are free
+INSERT INTO "locks" AS l (name, owner, fence, expires_at, acquired_at, holder)
+SELECT c.name, c.owner,
+       (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
+       clock_timestamp() + $3::bigint * interval '1 microsecond',
+       clock_timestamp(), $4::text
+  FROM unnest($1::text[], $2::text[]) AS c (name, owner)
+ ORDER BY c.name COLLATE "C"
+ON CONFLICT (name) DO UPDATE
+   SET owner = excluded.owner,
+       fence = CASE WHEN l.owner = excluded.owner THEN l.fence
+                    ELSE greatest(l.fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) END,
+       expires_at = clock_timestamp() + $3::bigint * interval '1 microsecond',
+       acquired_at = CASE WHEN l.owner = excluded.owner THEN l.acquired_at ELSE clock_timestamp() END,
+       holder = excluded.holder
+ WHERE l.owner IS NULL OR l.expires_at <= clock_timestamp() OR l.owner = excluded.owner
+RETURNING name, fence;
+
+-- acquire: who has the others
+SELECT l.name, l.holder,
+       (extract(epoch FROM clock_timestamp() - l.acquired_at) * 1000000)::bigint,
+       (extract(epoch FROM l.expires_at - clock_timestamp()) * 1000000)::bigint
+  FROM "locks" AS l
+ WHERE l.name = ANY ($1::text[]) AND l.owner IS NOT NULL AND l.expires_at > clock_timestamp();
+
+-- renew
+WITH ours AS MATERIALIZED (
+  SELECT l.name, l.owner
+    FROM "locks" AS l
+    JOIN unnest($1::text[], $2::text[]) AS c (name, owner) ON l.name = c.name AND l.owner = c.owner
+   ORDER BY l.name
+     FOR NO KEY UPDATE OF l
+)
+UPDATE "locks" AS l
+   SET expires_at = greatest(l.expires_at, clock_timestamp() + $3::bigint * interval '1 microsecond')
+  FROM ours
+ WHERE l.name = ours.name AND l.owner = ours.owner AND l.expires_at > clock_timestamp()
+RETURNING l.name, l.owner;
+
+-- release
+WITH fast AS MATERIALIZED (
+  SELECT set_config('synchronous_commit', 'off', true)
+), ours AS MATERIALIZED (
+  SELECT l.name, l.owner
+    FROM "locks" AS l
+    JOIN unnest($1::text[], $2::text[]) AS c (name, owner) ON l.name = c.name AND l.owner = c.owner
+   ORDER BY l.name
+     FOR NO KEY UPDATE OF l
+)
+UPDATE "locks" AS l
+   SET owner = NULL
+  FROM ours, fast
+ WHERE l.name = ours.name AND l.owner = ours.owner
+RETURNING l.name, ours.owner;

@@ -1,0 +1,56 @@
+-- setup: a commit waits for the disk
+PRAGMA synchronous = FULL;
+
+-- setup: what table is this
+SELECT group_concat(name || ' ' || type || CASE WHEN pk = 1 THEN ' pk' WHEN pk > 1 THEN ' more' ELSE '' END, ', ' ORDER BY name)
+  FROM pragma_table_info(?1)
+ WHERE pk > 0 OR name IN ('name', 'owner', 'fence', 'boot', 'expires_us', 'acquired_us', 'holder');
+
+-- setup, if there is no such table: readers do not block the writer
+PRAGMA journal_mode = WAL;
+
+-- setup, if there is no such table
+CREATE TABLE IF NOT EXISTS "locks" (
+  name TEXT PRIMARY KEY NOT NULL,
+  owner TEXT, -- NULL: the lock is free; the row stays, for its fence
+  fence INTEGER NOT NULL,
+  boot TEXT NOT NULL, -- the kernel that the times below belong to
+  expires_us INTEGER NOT NULL, -- µs of its CLOCK_BOOTTIME
+  acquired_us INTEGER NOT NULL,
+  holder TEXT NOT NULL -- for people: host, process, label
+) STRICT, WITHOUT ROWID;
+
+-- acquire: take the names that are free
+INSERT INTO "locks" AS l (name, owner, fence, boot, expires_us, acquired_us, holder)
+SELECT c.value ->> 0, c.value ->> 1, CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000, ?3, ?2 + ?4, ?2, ?5
+  FROM json_each(?1) AS c
+ WHERE true
+ON CONFLICT (name) DO UPDATE
+   SET owner = excluded.owner,
+       fence = CASE WHEN l.owner = excluded.owner THEN l.fence
+                    ELSE max(l.fence + 1, excluded.fence) END,
+       boot = excluded.boot,
+       expires_us = excluded.expires_us,
+       acquired_us = CASE WHEN l.owner = excluded.owner THEN l.acquired_us ELSE excluded.acquired_us END,
+       holder = excluded.holder
+ WHERE l.owner IS NULL OR l.boot <> ?3 OR l.expires_us <= ?2 OR l.owner = excluded.owner
+RETURNING name, fence;
+
+-- acquire: who has the others
+SELECT name, holder, ?2 - acquired_us, expires_us - ?2
+  FROM "locks"
+ WHERE name IN (SELECT value ->> 0 FROM json_each(?1))
+   AND owner IS NOT NULL AND boot = ?3 AND expires_us > ?2;
+
+-- renew
+UPDATE "locks"
+   SET expires_us = max(expires_us, ?2 + ?4)
+ WHERE (name, owner) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))
+   AND boot = ?3 AND expires_us > ?2
+RETURNING name, owner;
+
+-- release
+UPDATE "locks"
+   SET owner = NULL
+ WHERE (name, owner) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))
+RETURNING name, (SELECT value ->> 1 FROM json_each(?1) WHERE value ->> 0 = name);

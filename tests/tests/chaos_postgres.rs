@@ -1,0 +1,261 @@
+//! Servers that vanish, freeze and come back; answers that are lost.
+
+use lock_sync::{Error, LostReason, ReleaseError};
+use lock_tests::place::{Place, client};
+use lock_tests::proxy::{Mode, Proxy, eventually, server_of};
+use lock_tests::servers::Server;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+const TTL: Duration = Duration::from_secs(3);
+/// For which a lease of that TTL counts.
+const VALID: Duration = Duration::from_millis(2499);
+
+/// A place behind a proxy, and the proxy.
+fn proxied() -> (Place, Place, Proxy) {
+    let direct = Place::postgres();
+    let proxy = Proxy::start(&server_of(direct.url()));
+    let through = direct.through(&proxy.url(direct.url()));
+    (direct, through, proxy)
+}
+
+/// Lets the connection prepare its statements, so that the next acquire is one message.
+fn warm_up(locks: &lock_sync::Locks) {
+    for _ in 0..2 {
+        drop(locks.lock("a").expect("taken"));
+    }
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_silent_network_means_lost_by_the_deadline() {
+    let (direct, through, proxy) = proxied();
+    let (locks, others) = (through.locks(TTL), direct.locks(TTL));
+    let guard = locks.lock("a").expect("taken");
+    let called = std::sync::Arc::new(std::sync::Mutex::new(None));
+    let (slot, silent) = (called.clone(), Instant::now());
+    guard.on_lost(move |reason| {
+        *slot.lock().expect("unpoisoned") = Some((reason, silent.elapsed()))
+    });
+    proxy.set(Mode::Hole);
+
+    let next = others.try_lock_for("a", TTL * 4).expect("asked").expect("taken over");
+    assert!(!guard.is_held(), "two guards of one name");
+    let taken_over = silent.elapsed();
+    assert!(eventually(|| called.lock().expect("unpoisoned").is_some()));
+    let (reason, lost_after) = called.lock().expect("unpoisoned").expect("just seen");
+    assert_eq!(reason, LostReason::Deadline);
+    assert!(
+        lost_after <= VALID + Duration::from_millis(200),
+        "told {lost_after:?} after the last sign of life"
+    );
+    assert!(lost_after < taken_over, "told before the next one entered");
+    assert!(
+        taken_over >= TTL - Duration::from_millis(100),
+        "not before it expired: {taken_over:?}"
+    );
+
+    let began = Instant::now();
+    assert_eq!(guard.release(), Err(ReleaseError::Lost(LostReason::Deadline)));
+    assert!(
+        began.elapsed() < Duration::from_secs(3),
+        "a release is bounded: {:?}",
+        began.elapsed()
+    );
+    assert!(next.is_held());
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_frozen_server_hangs_nobody() {
+    let server = Server::postgres();
+    let place = Place::at(server.url());
+    let locks = place.locks(TTL);
+    let guard = locks.lock("a").expect("taken");
+    server.pause();
+    let frozen = Instant::now();
+    std::thread::scope(|scope| {
+        let hung = scope.spawn(|| (locks.try_lock("b").map(drop), frozen.elapsed()));
+        let bounded = scope.spawn(|| {
+            (locks.try_lock_for("c", Duration::from_millis(500)).map(drop), frozen.elapsed())
+        });
+        assert_eq!(guard.wait_lost(TTL * 2), Some(LostReason::Deadline));
+        assert!(
+            frozen.elapsed() <= VALID + Duration::from_millis(200),
+            "a hung request delays no loss"
+        );
+        for (result, after) in [hung.join().expect("no panic"), bounded.join().expect("no panic")] {
+            assert!(matches!(result, Err(Error::Unavailable(_))), "{result:?}");
+            assert!(after < Duration::from_secs(3), "two request budgets at most: {after:?}");
+        }
+    });
+    server.resume();
+    drop(guard);
+    let guard =
+        locks.try_lock_for("a", Duration::from_secs(20)).expect("asked").expect("it works again");
+    assert!(guard.is_held());
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn an_acquire_whose_answer_is_lost_is_settled_at_once() {
+    let (_, through, proxy) = proxied();
+    let locks = through.locks(Duration::from_secs(30));
+    warm_up(&locks);
+    proxy.set(Mode::NoReplies);
+    std::thread::scope(|scope| {
+        let taken = scope.spawn(|| locks.lock("a").expect("taken"));
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(!taken.is_finished());
+        let began = Instant::now();
+        proxy.cut(false);
+        proxy.set(Mode::Pass);
+        let guard = taken.join().expect("no panic");
+        // The server had granted it: the same owner gets it again, without waiting for the TTL.
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+        guard.release().expect("released");
+    });
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn an_abandoned_acquire_whose_answer_is_lost_leaks_nothing() {
+    let (direct, through, proxy) = proxied();
+    let (locks, others) =
+        (through.locks(Duration::from_secs(30)), direct.locks(Duration::from_secs(30)));
+    warm_up(&locks);
+    proxy.set(Mode::NoReplies);
+    std::thread::scope(|scope| {
+        let given_up =
+            scope.spawn(|| locks.try_lock_for("a", Duration::from_millis(300)).map(drop));
+        std::thread::sleep(Duration::from_millis(600));
+        assert!(others.try_lock("a").expect("asked").is_none(), "the server had granted it");
+        proxy.cut(false);
+        proxy.set(Mode::Pass);
+        assert!(given_up.join().expect("no panic").is_err());
+        let began = Instant::now();
+        assert!(others.try_lock_for("a", Duration::from_secs(20)).expect("asked").is_some());
+        assert!(
+            began.elapsed() < Duration::from_secs(10),
+            "freed, not run out: {:?}",
+            began.elapsed()
+        );
+    });
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_cut_connection_loses_nothing() {
+    let (_, through, proxy) = proxied();
+    let locks = through.locks(TTL);
+    let guard = locks.lock("a").expect("taken");
+    for _ in 0..3 {
+        proxy.cut(false);
+        std::thread::sleep(Duration::from_millis(1500));
+        assert!(guard.is_held());
+    }
+    guard.release().expect("still ours");
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn an_outage_is_waited_out_without_spinning() {
+    let (_, through, proxy) = proxied();
+    let locks = through.locks(Duration::from_secs(30));
+    let guard = locks.lock("held").expect("taken");
+    let before = proxy.connections();
+    proxy.cut(true);
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| locks.lock("a").expect("taken"));
+        let tried = scope.spawn(|| locks.try_lock("b").map(drop));
+        assert!(matches!(tried.join().expect("no panic"), Err(Error::Unavailable(_))));
+        std::thread::sleep(Duration::from_secs(5));
+        // A waiter and a holder, each backing off up to a second, over some fifteen seconds.
+        let tries = proxy.connections() - before;
+        assert!((5..=100).contains(&tries), "{tries} connections were tried");
+        proxy.cut(false);
+        waiter.join().expect("no panic").release().expect("released");
+    });
+    assert!(guard.is_held());
+    guard.release().expect("released");
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_restart_and_a_crash_in_the_middle_of_everything() {
+    let server = Server::postgres();
+    let place = Place::at(server.url());
+    let ttl = Duration::from_secs(15);
+    let holder = place.locks(ttl);
+    let held = holder.lock("held").expect("taken");
+    let (inside, rounds, stop) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let locks = place.locks(ttl);
+            let (inside, rounds, stop) = (&inside, &rounds, &stop);
+            scope.spawn(move || {
+                let mut last = 0;
+                while !stop.load(Ordering::SeqCst) {
+                    let guard = locks.lock("a").expect("waiters outlast a restart");
+                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two are inside");
+                    assert!(guard.is_held());
+                    assert!(guard.fence().get() > last);
+                    last = guard.fence().get();
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                    rounds.fetch_add(1, Ordering::SeqCst);
+                    // A release that meets the restart is not confirmed; the lease then runs out.
+                    let _ = guard.release();
+                }
+            });
+        }
+        for crash in [false, true, false] {
+            let before = rounds.load(Ordering::SeqCst);
+            assert!(eventually(|| rounds.load(Ordering::SeqCst) > before + 20), "work goes on");
+            if crash {
+                server.kill();
+                server.start();
+            } else {
+                server.restart();
+            }
+            let before = rounds.load(Ordering::SeqCst);
+            let recovered =
+                (0..3).any(|_| eventually(|| rounds.load(Ordering::SeqCst) > before + 20));
+            assert!(recovered, "work goes on after the restart");
+        }
+        stop.store(true, Ordering::SeqCst);
+    });
+    assert!(held.is_held(), "renewed across three restarts");
+    held.release().expect("still ours");
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn twenty_waiters_do_not_spin() {
+    let server = Server::postgres();
+    let place = Place::at(server.url());
+    let _guard = place.locks(Duration::from_secs(30)).lock("a").expect("taken");
+    let mut observer = client(server.url());
+    observer
+        .batch_execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+        .expect("the extension is there");
+    std::thread::scope(|scope| {
+        let waiters: Vec<_> = (0..20)
+            .map(|_| {
+                scope.spawn(|| {
+                    place.locks(Duration::from_secs(30)).try_lock_for("a", Duration::from_secs(6))
+                })
+            })
+            .collect();
+        std::thread::sleep(Duration::from_secs(2));
+        observer.batch_execute("SELECT pg_stat_statements_reset()").expect("reset");
+        std::thread::sleep(Duration::from_secs(3));
+        let calls = observer
+            .query_one("SELECT coalesce(sum(calls), 0)::bigint FROM pg_stat_statements", &[]);
+        let calls: i64 = calls.expect("counted").get(0);
+        // Two statements a try, a try every 0.5 to 1 s once backed off: 240 at most in 3 s.
+        assert!((20..=300).contains(&calls), "{calls} statements in 3 s");
+        for waiter in waiters {
+            assert!(waiter.join().expect("no panic").expect("asked").is_none());
+        }
+    });
+}

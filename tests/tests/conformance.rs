@@ -1,0 +1,305 @@
+//! One suite for every backend: the same bodies, each on a table of its own.
+
+use lock_sync::{Error, LostReason, ReleaseError, Wait};
+use lock_tests::place::Place;
+use lock_tests::proxy::eventually;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+const TTL: Duration = Duration::from_secs(30);
+const SHORT: Duration = Duration::from_secs(1);
+
+macro_rules! conformance {
+    ($($name:ident)*) => {
+        mod sqlite {
+            $(#[test] fn $name() { super::$name(&lock_tests::place::Place::sqlite()) })*
+        }
+        mod postgres {
+            $(#[test]
+            #[ignore = "needs a PostgreSQL server: tests/run starts one"]
+            fn $name() { super::$name(&lock_tests::place::Place::postgres()) })*
+        }
+    };
+}
+
+conformance! {
+    a_free_lock_is_taken_and_released
+    a_taken_lock_is_not_taken_again
+    a_wait_ends_with_the_lock_or_in_time
+    fences_rise_over_holders_and_connections
+    many_threads_on_many_connections_exclude_each_other
+    a_lease_is_renewed_beyond_its_ttl
+    a_lease_that_is_not_renewed_is_taken_over
+    a_foreign_owner_means_lost_at_once
+    a_deleted_row_means_lost_at_once
+    a_lost_guard_frees_nobody_elses_lock
+    closing_ends_waits_and_leaks_nothing
+    names_are_bytes
+    names_that_are_none_are_refused
+    a_thousand_locks_on_one_connection
+    waiting_tells_who_is_in_the_way
+    the_table_is_made_once_and_found_again
+    with_lock_hands_the_result_through
+}
+
+fn a_free_lock_is_taken_and_released(place: &Place) {
+    let locks = place.locks(TTL);
+    let guard = locks.lock("a").expect("taken");
+    assert!(guard.is_held());
+    assert_eq!(guard.lost(), None);
+    assert!(guard.remaining() > Duration::from_secs(20) && guard.remaining() <= TTL * 5 / 6);
+    guard.release().expect("released");
+    drop(locks.try_lock("a").expect("asked").expect("free after a release"));
+    assert!(locks.try_lock("a").expect("asked").is_some(), "free after a drop");
+}
+
+fn a_taken_lock_is_not_taken_again(place: &Place) {
+    let (ours, theirs) = (place.locks(TTL), place.locks(TTL));
+    let guard = ours.lock("a").expect("taken");
+    assert!(theirs.try_lock("a").expect("asked").is_none(), "by another connection");
+    assert!(ours.try_lock("a").expect("asked").is_none(), "by the same one: nothing is re-entrant");
+    assert!(ours.clone().try_lock("a").expect("asked").is_none(), "by a clone");
+    assert!(theirs.try_lock("b").expect("asked").is_some(), "another name is another lock");
+    assert!(guard.is_held());
+}
+
+fn a_wait_ends_with_the_lock_or_in_time(place: &Place) {
+    let (ours, theirs) = (place.locks(TTL), place.locks(TTL));
+    let guard = ours.lock("a").expect("taken");
+    let began = Instant::now();
+    assert!(theirs.try_lock_for("a", Duration::from_millis(300)).expect("asked").is_none());
+    assert!(ours.try_lock_for("a", Duration::from_millis(300)).expect("asked").is_none());
+    assert!(began.elapsed() >= Duration::from_millis(600));
+    std::thread::scope(|scope| {
+        let waiter =
+            scope.spawn(|| theirs.try_lock_for("a", Duration::from_secs(20)).expect("asked"));
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(!waiter.is_finished());
+        guard.release().expect("released");
+        assert!(waiter.join().expect("no panic").is_some());
+    });
+}
+
+fn fences_rise_over_holders_and_connections(place: &Place) {
+    let connections = [place.locks(TTL), place.locks(TTL)];
+    let mut last = 0;
+    for turn in 0..10 {
+        let guard = connections[turn % 2].lock("a").expect("taken");
+        assert!(guard.fence().get() > last);
+        last = guard.fence().get();
+    }
+}
+
+fn many_threads_on_many_connections_exclude_each_other(place: &Place) {
+    let inside = AtomicUsize::new(0);
+    let fences = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let locks = place.locks(TTL);
+            for _ in 0..3 {
+                let (locks, inside, fences) = (locks.clone(), &inside, &fences);
+                scope.spawn(move || {
+                    for _ in 0..10 {
+                        let guard = locks.lock("a").expect("taken");
+                        assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two are inside");
+                        fences.lock().expect("unpoisoned").push(guard.fence());
+                        std::thread::yield_now();
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                        guard.release().expect("released");
+                    }
+                });
+            }
+        }
+    });
+    let fences = fences.into_inner().expect("unpoisoned");
+    assert_eq!(fences.len(), 120);
+    assert!(fences.is_sorted_by(|a, b| a < b), "fences rise in the order of the holds");
+}
+
+fn a_lease_is_renewed_beyond_its_ttl(place: &Place) {
+    let (ours, theirs) = (place.locks(SHORT), place.locks(SHORT));
+    let guard = ours.lock("a").expect("taken");
+    let (fence, began) = (guard.fence(), Instant::now());
+    while began.elapsed() < SHORT * 3 {
+        assert!(guard.is_held());
+        assert!(theirs.try_lock("a").expect("asked").is_none());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(guard.fence(), fence);
+    guard.release().expect("still ours");
+}
+
+fn a_lease_that_is_not_renewed_is_taken_over(place: &Place) {
+    // A holder that died: its row stays, nobody renews it.
+    let locks = place.locks(SHORT);
+    let fence = locks.lock("a").expect("taken").fence();
+    match place.url().starts_with("sqlite") {
+        true => {
+            let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("a boot id");
+            let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+            let soon = (now.tv_sec + 1) * 1_000_000 + now.tv_nsec / 1000;
+            place.tamper(&format!("UPDATE {{table}} SET owner = 'dead', boot = '{}', expires_us = {soon}", boot.trim()));
+        }
+        false => place.tamper("UPDATE {table} SET owner = 'dead', expires_at = clock_timestamp() + interval '1 second'"),
+    }
+    let began = Instant::now();
+    assert!(locks.try_lock("a").expect("asked").is_none(), "not before it expired");
+    let guard =
+        locks.try_lock_for("a", Duration::from_secs(10)).expect("asked").expect("taken over");
+    assert!(began.elapsed() >= Duration::from_millis(900), "{:?}", began.elapsed());
+    assert!(guard.fence() > fence);
+}
+
+fn a_foreign_owner_means_lost_at_once(place: &Place) {
+    let locks = place.locks(SHORT);
+    let guard = locks.lock("a").expect("taken");
+    let told = std::sync::Arc::new(AtomicUsize::new(0));
+    let counter = told.clone();
+    guard.on_lost(move |reason| {
+        assert_eq!(reason, LostReason::Taken);
+        counter.fetch_add(1, Ordering::SeqCst);
+    });
+    place.tamper("UPDATE {table} SET owner = 'thief'");
+    assert_eq!(guard.wait_lost(Duration::from_secs(5)), Some(LostReason::Taken));
+    assert!(!guard.is_held());
+    assert_eq!(guard.remaining(), Duration::ZERO);
+    assert!(eventually(|| told.load(Ordering::SeqCst) == 1));
+    assert_eq!(guard.release(), Err(ReleaseError::Lost(LostReason::Taken)));
+    assert_eq!(told.load(Ordering::SeqCst), 1, "told once");
+}
+
+fn a_deleted_row_means_lost_at_once(place: &Place) {
+    let locks = place.locks(SHORT);
+    let guard = locks.lock("a").expect("taken");
+    let fence = guard.fence();
+    place.tamper("DELETE FROM {table}");
+    assert_eq!(guard.wait_lost(Duration::from_secs(5)), Some(LostReason::Taken));
+    drop(guard);
+    let guard = locks.lock("a").expect("taken anew");
+    assert!(guard.fence() > fence, "the clock sees to that");
+}
+
+fn a_lost_guard_frees_nobody_elses_lock(place: &Place) {
+    let (ours, theirs) = (place.locks(SHORT), place.locks(SHORT));
+    let lost = ours.lock("a").expect("taken");
+    place.tamper("UPDATE {table} SET owner = NULL");
+    let guard = theirs.lock("a").expect("free for them");
+    assert!(lost.wait_lost(Duration::from_secs(5)).is_some());
+    assert!(lost.release().is_err());
+    assert!(ours.try_lock("a").expect("asked").is_none(), "still theirs");
+    assert!(guard.is_held());
+    guard.release().expect("still theirs");
+}
+
+fn closing_ends_waits_and_leaks_nothing(place: &Place) {
+    let (ours, theirs) = (place.locks(TTL), place.locks(TTL));
+    let guard = ours.lock("a").expect("taken");
+    std::thread::scope(|scope| {
+        let waiters: Vec<_> = (0..3).map(|_| scope.spawn(|| theirs.lock("a").map(drop))).collect();
+        std::thread::sleep(Duration::from_millis(200));
+        theirs.close();
+        for waiter in waiters {
+            assert_eq!(waiter.join().expect("no panic"), Err(Error::Closed));
+        }
+    });
+    assert_eq!(theirs.try_lock("b").map(drop), Err(Error::Closed));
+    assert!(guard.is_held());
+    guard.release().expect("released");
+    assert!(
+        place.locks(TTL).try_lock("a").expect("asked").is_some(),
+        "no waiter left anything behind"
+    );
+}
+
+fn names_are_bytes(place: &Place) {
+    let locks = place.locks(TTL);
+    let long = "x".repeat(255);
+    let names = [
+        "Foo",
+        "foo",
+        "foo ",
+        " foo",
+        "fo\u{f3}",
+        "foo\u{301}",
+        "🔒",
+        "it's",
+        "\"quoted\"",
+        "back\\slash",
+        "%",
+        "$1",
+        "?1",
+        "; drop table locks --",
+        "{table}",
+        "ß",
+        "ss",
+        &long,
+    ];
+    let guards: Vec<_> = names
+        .iter()
+        .map(|name| {
+            locks
+                .try_lock(name)
+                .expect("asked")
+                .unwrap_or_else(|| panic!("{name:?} is another's name too"))
+        })
+        .collect();
+    for (name, guard) in names.iter().zip(&guards) {
+        assert_eq!(guard.name().as_str(), *name);
+        assert!(place.locks(TTL).try_lock(name).expect("asked").is_none());
+    }
+}
+
+fn names_that_are_none_are_refused(place: &Place) {
+    let locks = place.locks(TTL);
+    for name in ["", "a\0b", "a\nb", "\u{7f}", &"x".repeat(256), &"x".repeat(10_000)] {
+        assert!(matches!(locks.try_lock(name), Err(Error::Name(_))), "{name:?}");
+    }
+}
+
+fn a_thousand_locks_on_one_connection(place: &Place) {
+    let (ours, theirs) = (place.locks(TTL), place.locks(TTL));
+    let guards: Vec<_> = (0..1000).map(|n| ours.lock(&format!("n{n}")).expect("taken")).collect();
+    assert!(guards.iter().all(lock_sync::Guard::is_held));
+    for n in (0..1000).step_by(97) {
+        assert!(theirs.try_lock(&format!("n{n}")).expect("asked").is_none());
+    }
+    for guard in guards {
+        guard.release().expect("released");
+    }
+    assert!(theirs.try_lock("n500").expect("asked").is_some());
+}
+
+fn waiting_tells_who_is_in_the_way(place: &Place) {
+    let ours = place.config(TTL).label("the \"nightly\" job").connect().expect("connected");
+    let _guard = ours.lock("a").expect("taken");
+    let mut told = Vec::new();
+    let theirs = place.locks(TTL);
+    let wait = Wait::For(Duration::from_millis(500));
+    assert!(
+        theirs.acquire("a", wait, &mut |news| told.push(news.clone())).expect("asked").is_none()
+    );
+    let [lock_sync::Progress::Busy(Some(holder))] = &told[..] else { panic!("{told:?}") };
+    assert!(holder.label.contains(&format!("pid {}", std::process::id())), "{holder:?}");
+    assert!(holder.label.contains("the \"nightly\" job"), "{holder:?}");
+    assert!(holder.held_for < Duration::from_secs(5) && holder.expires_in <= TTL, "{holder:?}");
+}
+
+fn the_table_is_made_once_and_found_again(place: &Place) {
+    std::thread::scope(|scope| {
+        let made: Vec<_> = (0..8).map(|_| scope.spawn(|| place.locks(TTL))).collect();
+        for locks in made {
+            assert!(locks.join().expect("eight at once").try_lock("a").is_ok());
+        }
+    });
+}
+
+fn with_lock_hands_the_result_through(place: &Place) {
+    let locks = place.locks(TTL);
+    let inner = locks.clone();
+    let seen = locks.with_lock("a", |guard| {
+        (guard.is_held(), inner.try_with_lock("a", |_| ()).expect("asked"))
+    });
+    assert_eq!(seen, Ok((true, None)));
+    assert_eq!(locks.try_with_lock("a", |_| 7), Ok(Some(7)));
+}

@@ -1,0 +1,445 @@
+//! What the table protocol does on a real SQLite, fact by fact.
+
+use lock_core::sql::{Codec, Refusal, Rows, Statement, Step, Value, sqlite};
+use lock_core::table::{Acquired, Command, Reply};
+use lock_core::{Claim, Failure, Fence, Holder, Instant, LockName, Owner, TableName};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OpenFlags, params_from_iter};
+use std::time::Duration;
+
+/// The leases' TTL in the tests, in µs.
+const TTL: u64 = 1_000;
+
+struct Table {
+    db: Connection,
+    codec: Codec,
+    /// µs since the kernel started.
+    now: u64,
+}
+
+fn bind(value: &Value) -> ToSqlOutput<'_> {
+    ToSqlOutput::Borrowed(match value {
+        Value::Null => ValueRef::Null,
+        Value::Int(number) => ValueRef::Integer(*number),
+        Value::Text(text) => ValueRef::Text(text.as_bytes()),
+        Value::Texts(_) => panic!("SQLite has no arrays"),
+    })
+}
+
+fn run(db: &Connection, statement: &Statement) -> Result<Rows, rusqlite::Error> {
+    let mut prepared = db.prepare_cached(&statement.text)?;
+    let width = prepared.column_count();
+    let mut rows = prepared.query(params_from_iter(statement.params.iter().map(bind)))?;
+    let mut all = Rows::new();
+    while let Some(row) = rows.next()? {
+        let value = |column| match row.get_ref(column).expect("a column") {
+            ValueRef::Null => Value::Null,
+            ValueRef::Integer(number) => Value::Int(number),
+            ValueRef::Text(text) => Value::Text(std::str::from_utf8(text).expect("UTF-8").into()),
+            other => panic!("a surprise: {other:?}"),
+        };
+        all.push((0..width).map(value).collect());
+    }
+    Ok(all)
+}
+
+/// How the setup ends, and what it ran.
+fn set_up(db: &Connection, codec: &Codec) -> (Step, Vec<String>) {
+    let mut setup = codec.setup();
+    let mut ran = Vec::new();
+    let mut answer = None;
+    loop {
+        let Step::Run(statement) = setup.step(answer) else { panic!("handled below") };
+        ran.push(statement.text.trim().to_string());
+        answer = Some(run(db, &statement).map_err(|error| {
+            let code = error.sqlite_error().map(|error| error.extended_code & 0xff);
+            sqlite::statement_failed(code, &error.to_string())
+        }));
+        let mut ahead = setup.clone();
+        match ahead.step(answer.clone()) {
+            Step::Run(_) => {}
+            end => return (end, ran),
+        }
+    }
+}
+
+fn claim(name: &str, owner: u128) -> Claim {
+    Claim { name: LockName::new(name).expect("a good name"), owner: Owner::new(owner) }
+}
+
+impl Table {
+    fn new() -> Self {
+        let db = Connection::open_in_memory().expect("a database");
+        let codec = sqlite::codec(TableName::default(), "boot-1");
+        assert_eq!(set_up(&db, &codec).0, Step::Ready);
+        Self { db, codec, now: 5_000_000 }
+    }
+
+    fn ask(&self, command: &Command) -> Reply {
+        let mut exchange = self.codec.encode(command, Instant::from_nanos(self.now * 1_000));
+        while let Some(statement) = exchange.poll_statement() {
+            exchange.handle_rows(run(&self.db, &statement).expect("it runs"));
+        }
+        exchange.finish().expect("rows as they should be")
+    }
+
+    fn acquire_all(&self, claims: &[Claim]) -> Vec<Acquired> {
+        let (claims, ttl) = (claims.to_vec(), Duration::from_micros(TTL));
+        let holder = format!("holder {}", claims[0].owner);
+        let command = Command::Acquire { claims, ttl, holder: holder.into() };
+        let Reply::Acquired(entries) = self.ask(&command) else { panic!("not its reply") };
+        entries
+    }
+
+    /// The fence, or nothing.
+    fn acquire(&self, name: &str, owner: u128) -> Option<Fence> {
+        match self.acquire_all(&[claim(name, owner)])[..] {
+            [Acquired::Granted(fence)] => Some(fence),
+            _ => None,
+        }
+    }
+
+    fn renew(&self, name: &str, owner: u128) -> bool {
+        let ttl = Duration::from_micros(TTL);
+        let reply = self.ask(&Command::Renew { leases: vec![claim(name, owner)], ttl });
+        reply == Reply::Changed(vec![true])
+    }
+
+    fn release(&self, name: &str, owner: u128) -> bool {
+        let reply = self.ask(&Command::Release { leases: vec![claim(name, owner)] });
+        reply == Reply::Changed(vec![true])
+    }
+
+    /// All that the table has, as text.
+    fn rows(&self) -> Vec<String> {
+        let mut all = self.db.prepare("SELECT * FROM locks ORDER BY name").expect("it is there");
+        let width = all.column_count();
+        let row = |row: &rusqlite::Row<'_>| {
+            Ok((0..width).map(|n| format!("{:?}", row.get_ref(n))).collect::<Vec<_>>().join(" "))
+        };
+        all.query_map([], row).expect("rows").map(|row| row.expect("a row")).collect()
+    }
+}
+
+#[test]
+fn the_same_owner_acquires_again_with_the_same_fence_and_a_whole_lease() {
+    let mut table = Table::new();
+    let fence = table.acquire("a", 1).expect("free");
+    table.now += TTL - 1;
+    assert_eq!(table.acquire("a", 1), Some(fence));
+    table.now += TTL - 1;
+    assert_eq!(table.acquire("a", 2), None);
+    // Also when it has expired, if nobody has taken it.
+    table.now += TTL;
+    assert_eq!(table.acquire("a", 1), Some(fence));
+}
+
+#[test]
+fn a_lease_is_taken_at_its_expiry_and_not_a_microsecond_before() {
+    let mut table = Table::new();
+    let first = table.acquire("a", 1).expect("free");
+    table.now += TTL - 1;
+    assert_eq!(table.acquire("a", 2), None);
+    table.now += 1;
+    assert!(table.acquire("a", 2).expect("expired") > first);
+    assert_eq!(table.acquire("a", 1), None, "now it is the other's");
+}
+
+#[test]
+fn a_renewed_lease_lasts_from_the_renewal() {
+    let mut table = Table::new();
+    table.acquire("a", 1);
+    table.now += TTL - 1;
+    assert!(table.renew("a", 1));
+    table.now += TTL - 1;
+    assert_eq!(table.acquire("a", 2), None);
+    table.now += 1;
+    assert!(table.acquire("a", 2).is_some());
+}
+
+#[test]
+fn a_renewal_with_an_earlier_clock_shortens_nothing() {
+    let mut table = Table::new();
+    table.acquire("a", 1);
+    table.now -= 500;
+    assert!(table.renew("a", 1));
+    table.now += 500 + TTL - 1;
+    assert_eq!(table.acquire("a", 2), None);
+}
+
+#[test]
+fn who_is_not_the_owner_renews_and_releases_nothing() {
+    let table = Table::new();
+    table.acquire("a", 1);
+    let before = table.rows();
+    assert!(!table.renew("a", 2));
+    assert!(!table.release("a", 2));
+    assert!(!table.renew("b", 1));
+    assert!(!table.release("b", 1));
+    assert_eq!(table.rows(), before);
+}
+
+#[test]
+fn an_expired_lease_is_not_renewed_though_nobody_took_it() {
+    let mut table = Table::new();
+    table.acquire("a", 1);
+    table.now += TTL;
+    let before = table.rows();
+    assert!(!table.renew("a", 1));
+    assert_eq!(table.rows(), before);
+}
+
+#[test]
+fn a_released_lock_is_free_at_once_and_released_once() {
+    let table = Table::new();
+    table.acquire("a", 1);
+    assert!(table.release("a", 1));
+    assert!(!table.release("a", 1));
+    assert!(!table.renew("a", 1));
+    assert!(table.acquire("a", 2).is_some());
+}
+
+#[test]
+fn a_released_row_keeps_its_fence() {
+    let mut table = Table::new();
+    table.db.execute("DELETE FROM locks", []).expect("deleted");
+    // Far ahead of any clock, so that only the row's memory can make the next one greater.
+    let mut last = table.acquire("a", 1).expect("free");
+    let ahead = i64::try_from(last.get()).expect("it fits") * 2;
+    table.db.execute("UPDATE locks SET fence = ?1", [ahead]).expect("updated");
+    for owner in 2..10 {
+        table.release("a", owner - 1);
+        table.now += 1;
+        let fence = table.acquire("a", owner).expect("free");
+        assert!(fence > last);
+        last = fence;
+    }
+    assert_eq!(last, Fence::new(ahead as u64 + 8), "one by one");
+}
+
+#[test]
+fn a_first_fence_is_the_clock_in_microseconds() {
+    let table = Table::new();
+    let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let fence = Duration::from_micros(table.acquire("a", 1).expect("free").get());
+    assert!(fence.abs_diff(clock.expect("after 1970")) < Duration::from_secs(60), "{fence:?}");
+}
+
+#[test]
+fn names_are_bytes_and_come_back_as_they_went() {
+    let table = Table::new();
+    let names = [
+        "foo",
+        "Foo",
+        "FOO",
+        "foo ",
+        " foo",
+        "f\u{f3}o",
+        "fo\u{301}o",
+        "foo\u{a0}",
+        "it's",
+        "\"",
+        "\"\"",
+        "\\",
+        "\\\\",
+        "\\\"",
+        "\\u0061",
+        "a",
+        "[1]",
+        "{}",
+        "null",
+        "1",
+        "1.0",
+        "%",
+        "_",
+        "$1",
+        "?1",
+        "--",
+        "a;b",
+        "\u{1f512}",
+        "\u{2028}",
+        "\u{feff}",
+        "ß",
+        "ss",
+        "İ",
+        "i",
+    ];
+    for (owner, name) in (1..).zip(names) {
+        assert!(table.acquire(name, owner).is_some(), "{name:?} is like an earlier one");
+    }
+    let mut stored = table.db.prepare("SELECT name FROM locks").expect("it is there");
+    let stored = stored.query_map([], |row| row.get::<_, String>(0)).expect("rows");
+    let mut stored: Vec<_> = stored.map(|name| name.expect("text")).collect();
+    let mut expected = names.map(String::from).to_vec();
+    stored.sort();
+    expected.sort();
+    assert_eq!(stored, expected);
+    for (owner, name) in (1..).zip(names) {
+        assert_eq!(table.acquire(name, 1_000), None, "{name:?}");
+        assert!(table.renew(name, owner), "{name:?}");
+        assert!(table.release(name, owner), "{name:?}");
+    }
+}
+
+#[test]
+fn the_longest_name_and_a_long_batch_fit() {
+    let table = Table::new();
+    let claims: Vec<_> =
+        (0..512).map(|n| claim(&format!("{n:03}{}", "é".repeat(126)), n)).collect();
+    assert_eq!(claims[0].name.as_str().len(), LockName::MAX_BYTES);
+    let granted = table.acquire_all(&claims);
+    assert!(granted.iter().all(|entry| matches!(entry, Acquired::Granted(_))));
+    assert_eq!(table.ask(&Command::Release { leases: claims }), Reply::Changed(vec![true; 512]));
+}
+
+#[test]
+fn a_batch_grants_what_is_free_and_names_the_holders_of_the_rest() {
+    let mut table = Table::new();
+    table.acquire("b", 1);
+    table.now += 300;
+    table.acquire("d", 2);
+    table.now += 100;
+    let claims = [claim("a", 3), claim("b", 4), claim("c", 5), claim("d", 6)];
+    let holder = |owner, held, left| {
+        Acquired::Busy(Some(Holder {
+            label: format!("holder {}", Owner::new(owner)),
+            held_for: Duration::from_micros(held),
+            expires_in: Duration::from_micros(left),
+        }))
+    };
+    let entries = table.acquire_all(&claims);
+    let [Acquired::Granted(_), b, Acquired::Granted(_), d] = &entries[..] else {
+        panic!("{entries:?}")
+    };
+    assert_eq!([b, d], [&holder(1, 400, TTL - 400), &holder(2, 100, TTL - 100)]);
+    // What was granted has the claim's owner, not its neighbour's.
+    assert!(table.renew("a", 3) && table.renew("c", 5) && !table.renew("c", 3));
+}
+
+#[test]
+fn a_batch_renews_and_releases_only_its_own() {
+    let table = Table::new();
+    let leases = vec![claim("a", 1), claim("b", 2), claim("c", 3)];
+    table.acquire_all(&leases);
+    table.release("b", 2);
+    table.acquire("b", 9);
+    let ours = Reply::Changed(vec![true, false, true]);
+    let ttl = Duration::from_micros(TTL);
+    assert_eq!(table.ask(&Command::Renew { leases: leases.clone(), ttl }), ours);
+    // A pair of another's name and one's own owner is nobody's.
+    let crossed = vec![claim("a", 3), claim("c", 1)];
+    assert_eq!(table.ask(&Command::Release { leases: crossed }), Reply::Changed(vec![false; 2]));
+    assert_eq!(table.ask(&Command::Release { leases }), ours);
+    assert!(table.renew("b", 9));
+}
+
+#[test]
+fn a_row_of_an_earlier_boot_is_free() {
+    let mut table = Table::new();
+    let first = table.acquire("a", 1).expect("free");
+    table.codec = sqlite::codec(TableName::default(), "boot-2");
+    table.now = 10;
+    assert!(!table.renew("a", 1), "its holder is gone");
+    let second = table.acquire("a", 2).expect("nobody has it");
+    assert!(second > first);
+    assert_eq!(table.acquire("a", 3), None);
+    table.now += TTL;
+    assert!(table.acquire("a", 3).is_some(), "by the new kernel's clock");
+}
+
+#[test]
+fn two_connections_to_one_file_exclude_each_other() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let codec = sqlite::codec(TableName::default(), "boot-1");
+    let open = || {
+        let db = Connection::open(dir.path().join("locks.db")).expect("a database");
+        assert_eq!(set_up(&db, &codec).0, Step::Ready);
+        Table { db, codec: codec.clone(), now: 1 }
+    };
+    let (one, two) = (open(), open());
+    assert!(one.acquire("a", 1).is_some());
+    assert_eq!(two.acquire("a", 2), None);
+    assert!(one.release("a", 1));
+    assert!(two.acquire("a", 2).is_some());
+    let journal: String =
+        two.db.query_row("PRAGMA journal_mode", [], |row| row.get(0)).expect("one");
+    let synchronous: i64 =
+        two.db.query_row("PRAGMA synchronous", [], |row| row.get(0)).expect("one");
+    assert_eq!((&*journal, synchronous), ("wal", 2), "FULL");
+}
+
+#[test]
+fn setup_twice_is_harmless() {
+    let table = Table::new();
+    table.acquire("a", 1);
+    let before = table.rows();
+    let (end, ran) = set_up(&table.db, &table.codec);
+    assert_eq!((end, ran.len()), (Step::Ready, 2), "{ran:?}");
+    assert_eq!(table.rows(), before);
+}
+
+#[test]
+fn setup_needs_no_right_to_write_when_the_table_is_there() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("locks.db");
+    let codec = sqlite::codec(TableName::default(), "boot-1");
+    let db = Connection::open(&file).expect("a database");
+    assert_eq!(set_up(&db, &codec).0, Step::Ready);
+    let reader = Connection::open_with_flags(&file, OpenFlags::SQLITE_OPEN_READ_ONLY);
+    assert_eq!(set_up(&reader.expect("readable"), &codec).0, Step::Ready);
+}
+
+#[test]
+fn a_table_with_more_columns_will_do() {
+    let db = Connection::open_in_memory().expect("a database");
+    let codec = sqlite::codec(TableName::default(), "boot-1");
+    let ddl = codec.create_table().replace("holder TEXT NOT NULL", "note, holder TEXT NOT NULL");
+    db.execute_batch(&ddl).expect("created");
+    assert_eq!(set_up(&db, &codec).0, Step::Ready);
+    assert!(Table { db, codec, now: 1 }.acquire("a", 1).is_some());
+}
+
+#[test]
+fn tables_unlike_a_lock_table_are_refused() {
+    let codec = sqlite::codec(TableName::default(), "boot-1");
+    let good = codec.create_table();
+    let unlike = [
+        "CREATE TABLE locks (id INTEGER PRIMARY KEY)".to_string(),
+        "CREATE TABLE locks (name TEXT PRIMARY KEY NOT NULL, owner TEXT)".into(),
+        "CREATE VIEW locks AS SELECT '' AS name, '' AS owner, 1 AS fence, '' AS boot, 1 AS expires_us, 1 AS acquired_us, '' AS holder".into(),
+        good.replace("TEXT PRIMARY KEY NOT NULL", "BLOB PRIMARY KEY NOT NULL"),
+        good.replace("TEXT PRIMARY KEY NOT NULL", "TEXT NOT NULL").replace(", WITHOUT ROWID", ""),
+        good.replace("fence INTEGER", "fence REAL"),
+        good.replace("owner TEXT,", "owner TEXT, other TEXT,"),
+        good.replace("TEXT PRIMARY KEY NOT NULL", "TEXT NOT NULL")
+            .replace("\n) STRICT", ", PRIMARY KEY (name, boot)) STRICT"),
+        good.replace("TEXT PRIMARY KEY NOT NULL", "TEXT NOT NULL, id INTEGER PRIMARY KEY")
+            .replace(", WITHOUT ROWID", ""),
+    ];
+    for ddl in unlike {
+        let db = Connection::open_in_memory().expect("a database");
+        db.execute_batch(&ddl).expect("it is a good statement");
+        let harmless = ddl.contains("other TEXT");
+        match set_up(&db, &codec).0 {
+            Step::Ready => assert!(harmless, "accepted: {ddl}"),
+            Step::Refuse(refusal @ Refusal::WrongShape { .. }) => {
+                assert!(!harmless && refusal.to_string().lines().count() == 1, "{ddl}");
+            }
+            other => panic!("{ddl}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_no_database_is_an_error_in_one_line() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("locks.db");
+    std::fs::write(&file, "this is a text and not a database, and long enough to tell\n".repeat(9))
+        .expect("written");
+    let db = Connection::open(&file).expect("opened at first use");
+    let codec = sqlite::codec(TableName::default(), "boot-1");
+    let Step::Failed(Failure::Rejected { retry: false, message }) = set_up(&db, &codec).0 else {
+        panic!("not rejected")
+    };
+    assert_eq!(message.lines().count(), 1);
+}

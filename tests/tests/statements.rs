@@ -1,0 +1,98 @@
+//! Every statement that is ever sent, next to what was agreed on.
+//!
+//! `UPDATE_STATEMENTS=1 cargo test -p lock-tests --test statements` writes the files anew; then
+//! read the difference.
+
+use lock_core::sql::{Codec, Rows, Setup, Statement, Step, Value, postgres, sqlite};
+use lock_core::table::Command;
+use lock_core::{Claim, Instant, LockName, Owner, TableName};
+use std::path::Path;
+use std::time::Duration;
+
+fn claims() -> Vec<Claim> {
+    vec![Claim { name: LockName::new("a").expect("a good name"), owner: Owner::new(1) }]
+}
+
+/// The statement of `command`, or the one that follows when its first one returned nothing.
+fn statement(codec: &Codec, command: &Command, second: bool) -> String {
+    let mut exchange = codec.encode(command, Instant::default());
+    if second {
+        exchange.handle_rows(vec![]);
+    }
+    exchange.poll_statement().expect("a statement").text.to_string()
+}
+
+fn commands(codec: &Codec) -> [(&'static str, String); 4] {
+    let ttl = Duration::from_secs(30);
+    let acquire = Command::Acquire { claims: claims(), ttl, holder: "".into() };
+    let renew = Command::Renew { leases: claims(), ttl };
+    let release = Command::Release { leases: claims() };
+    [
+        ("acquire: take the names that are free", statement(codec, &acquire, false)),
+        ("acquire: who has the others", statement(codec, &acquire, true)),
+        ("renew", statement(codec, &renew, false)),
+        ("release", statement(codec, &release, false)),
+    ]
+}
+
+fn step(setup: &mut Setup, answer: Option<Rows>) -> String {
+    match setup.step(answer.map(Ok)) {
+        Step::Run(Statement { text, .. }) => text.to_string(),
+        other => panic!("nothing to run: {other:?}"),
+    }
+}
+
+fn check_file(dialect: &str, statements: Vec<(&str, String)>) {
+    let mut text = String::new();
+    for (what, statement) in statements {
+        text += &format!("-- {what}\n{};\n\n", statement.trim());
+    }
+    text.pop();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("statements").join(dialect);
+    if std::env::var_os("UPDATE_STATEMENTS").is_some() {
+        std::fs::write(&file, &text).expect("the file can be written");
+    }
+    let agreed = std::fs::read_to_string(&file).expect("the file is there");
+    assert!(agreed == text, "{dialect} has changed, to:\n{text}");
+}
+
+#[test]
+fn postgres_statements_are_those_agreed_on() {
+    let codec = postgres::codec(TableName::default());
+    let row = |commit: &str, kind: Value| {
+        let columns = "acquired_at timestamptz, expires_at timestamptz, fence int8, holder text, name text C, owner text";
+        let [commit, columns] = [commit, columns].map(|text| Value::Text(text.into()));
+        vec![vec![Value::Int(0), Value::Int(170_000), commit, kind, columns, Value::Int(1)]]
+    };
+    let mut setup = codec.setup();
+    let check = step(&mut setup, None);
+    let create = step(&mut setup, Some(row("off", Value::Null)));
+    assert_eq!(create, codec.create_table());
+    assert_eq!(step(&mut setup, Some(vec![])), check, "and again");
+    let durable = step(&mut setup, Some(row("off", Value::Text("rp".into()))));
+    let setup = [
+        ("setup: what kind of server and table is this", check),
+        ("setup, if there is no such table", create),
+        ("setup, if commits do not wait for the disk", durable),
+    ];
+    check_file("postgres.sql", setup.into_iter().chain(commands(&codec)).collect());
+}
+
+#[test]
+fn sqlite_statements_are_those_agreed_on() {
+    let codec = sqlite::codec(TableName::default(), "");
+    let mut setup = codec.setup();
+    let durable = step(&mut setup, None);
+    let check = step(&mut setup, Some(vec![]));
+    let journal = step(&mut setup, Some(vec![vec![Value::Null]]));
+    let create = step(&mut setup, Some(vec![]));
+    assert_eq!(create, codec.create_table());
+    assert_eq!(step(&mut setup, Some(vec![])), check, "and again");
+    let setup = [
+        ("setup: a commit waits for the disk", durable),
+        ("setup: what table is this", check),
+        ("setup, if there is no such table: readers do not block the writer", journal),
+        ("setup, if there is no such table", create),
+    ];
+    check_file("sqlite.sql", setup.into_iter().chain(commands(&codec)).collect());
+}
