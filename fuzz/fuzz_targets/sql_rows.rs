@@ -1,1 +1,4 @@
-fn main() {}
+//! See `lock_tests::targets::sql_rows`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| lock_tests::targets::sql_rows(bytes));

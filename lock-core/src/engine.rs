@@ -188,6 +188,7 @@ impl<P: Protocol> Engine<P> {
     /// Something may have changed about `name` at the server: whoever waits for it tries again
     /// now. Safety never rests on it.
     pub fn handle_hint(&mut self, now: Instant, name: &LockName) {
+        self.handle_timeout(now);
         if let Some(front) = self.queues.get(name).and_then(|queue| queue.front()).copied() {
             self.step(now, front, Input::Hint);
         }
@@ -269,6 +270,18 @@ impl<P: Protocol> Engine<P> {
     /// The lease times it was made with.
     pub fn timing(&self) -> &Timing {
         &self.config.timing
+    }
+
+    /// What tells engines apart for a search through states: without counters, jitter and what is
+    /// derived, and with each time as `time` sees it.
+    #[cfg(feature = "sim")]
+    pub(crate) fn project(&self, time: impl Fn(Instant) -> Instant) -> impl core::hash::Hash {
+        let slots: Vec<_> = self.slots.iter().map(|(id, slot)| (*id, slot.project(&time))).collect();
+        let under_way = self.under_way.values();
+        let under_way: Vec<_> = under_way
+            .map(|command| UnderWay { sent: time(command.sent), ..command.clone() })
+            .collect();
+        (self.last_id, slots, self.queues.clone(), under_way)
     }
 
     // -- inside -----------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ mod flaw;
 mod hash;
 mod invariants;
 mod network;
+mod project;
 pub mod random;
 mod scope;
 mod server;

@@ -43,7 +43,8 @@ pub(crate) enum Phase {
     Waiting { retry_at: Instant },
     Claiming { sent: Instant },
     Held { deadline: Instant, renew_at: Instant, renewal_sent: Option<Instant> },
-    Lost(LostReason),
+    /// Its last renewal may not have been answered yet.
+    Lost { renewing: bool },
     Releasing { retry_at: Instant, in_flight: Option<Action> },
     Gone,
 }
@@ -128,9 +129,35 @@ impl Slot {
         }
     }
 
+    /// The same with each time as `time` sees it, and no more of the counters than whether they
+    /// count anything.
+    #[cfg(feature = "sim")]
+    pub(crate) fn project(&self, time: impl Fn(Instant) -> Instant) -> Self {
+        let phase = match self.phase {
+            Phase::Waiting { retry_at } => Phase::Waiting { retry_at: time(retry_at) },
+            Phase::Claiming { sent } => Phase::Claiming { sent: time(sent) },
+            Phase::Held { deadline, renew_at, renewal_sent } => Phase::Held {
+                deadline: time(deadline),
+                renew_at: time(renew_at),
+                renewal_sent: renewal_sent.map(&time),
+            },
+            Phase::Releasing { retry_at, in_flight } => {
+                Phase::Releasing { retry_at: time(retry_at), in_flight }
+            }
+            phase @ (Phase::Queued | Phase::Lost { .. } | Phase::Gone) => phase,
+        };
+        Self {
+            phase,
+            give_up: time(self.give_up),
+            exposed_until: self.exposed_until.map(&time),
+            failures: self.failures.min(1),
+            ..self.clone()
+        }
+    }
+
     /// Whether the attempt is in the way of a local rival for the same name.
     pub(crate) fn contends(&self) -> bool {
-        !matches!(self.phase, Phase::Lost(_) | Phase::Gone)
+        !matches!(self.phase, Phase::Lost { .. } | Phase::Gone)
     }
 
     /// Whether somebody has or wants the lock through this attempt: a local rival that will not
@@ -163,8 +190,7 @@ impl Slot {
             }
             Phase::Held { deadline, .. } => (None, Some(deadline)),
             Phase::Releasing { retry_at, in_flight: None } => (Some(retry_at), self.exposed_until),
-            Phase::Releasing { .. } => (None, self.exposed_until),
-            Phase::Lost(_) | Phase::Gone => (None, None),
+            Phase::Releasing { .. } | Phase::Lost { .. } | Phase::Gone => (None, None),
         };
         [command, limit].into_iter().flatten().filter(|at| *at > now).min()
     }
@@ -184,10 +210,11 @@ impl Slot {
                 self.not_acquired(cx);
                 phase
             }
-            (Phase::Held { deadline, .. }, Input::Tick) if deadline <= now => {
-                self.lose(LostReason::Deadline, cx)
+            (Phase::Held { deadline, renewal_sent, .. }, Input::Tick) if deadline <= now => {
+                self.lose(LostReason::Deadline, renewal_sent.is_some(), cx)
             }
-            (Phase::Releasing { .. }, Input::Tick) if !self.exposed(now) => {
+            // While a command is under way, the server may yet do it.
+            (Phase::Releasing { in_flight: None, .. }, Input::Tick) if !self.exposed(now) => {
                 let failure =
                     self.failure.take().unwrap_or(Failure::Unknown("no answer came".into()));
                 self.gone(Release::Unconfirmed(failure), cx)
@@ -212,10 +239,11 @@ impl Slot {
                 self.audience = Audience::Releaser;
                 Phase::Releasing { retry_at: now, in_flight: renewal_sent.map(|_| Action::Renew) }
             }
-            (Phase::Lost(_), Input::Release) => {
+            (Phase::Lost { renewing }, Input::Release) => {
                 self.audience = Audience::Releaser;
-                if self.exposed(now) {
-                    Phase::Releasing { retry_at: now, in_flight: None }
+                if renewing || self.exposed(now) {
+                    let in_flight = renewing.then_some(Action::Renew);
+                    Phase::Releasing { retry_at: now, in_flight }
                 } else {
                     self.gone(Release::NotOurs, cx)
                 }
@@ -237,6 +265,14 @@ impl Slot {
             // -- answers to a renewal -----------------------------------------------------------
             (Phase::Held { deadline, renewal_sent: Some(sent), .. }, Input::Answer(answer)) => {
                 self.renewed(deadline, sent, answer, cx)
+            }
+
+            // It comes too late to revive the lock, but it may have extended the lease.
+            (Phase::Lost { renewing: true }, Input::Answer(answer)) => {
+                if answer != Ok(Verdict::NotOurs) {
+                    self.exposed_until = Some(cx.timing.surely_over(now));
+                }
+                Phase::Lost { renewing: false }
             }
 
             // -- answers while releasing --------------------------------------------------------
@@ -358,8 +394,8 @@ impl Slot {
                     renewal_sent: None,
                 }
             }
-            Ok(Verdict::NotOurs) => self.lose(LostReason::Taken, cx),
-            Ok(Verdict::Done) => self.lose(LostReason::Deadline, cx),
+            Ok(Verdict::NotOurs) => self.lose(LostReason::Taken, false, cx),
+            Ok(Verdict::Done) => self.lose(LostReason::Deadline, false, cx),
             // Nothing is lost yet: the lease counts until the deadline it has.
             Ok(Verdict::Granted { .. } | Verdict::Busy { .. }) | Err(_) => {
                 if let Err(failure) = answer {
@@ -414,12 +450,12 @@ impl Slot {
         Phase::Gone
     }
 
-    fn lose(&mut self, reason: LostReason, cx: &mut Context<'_>) -> Phase {
+    fn lose(&mut self, reason: LostReason, renewing: bool, cx: &mut Context<'_>) -> Phase {
         if reason == LostReason::Taken {
             self.exposed_until = None;
         }
         self.tell(Event::Lost { id: cx.id, reason }, cx);
-        Phase::Lost(reason)
+        Phase::Lost { renewing }
     }
 
     fn not_acquired(&mut self, cx: &mut Context<'_>) {

@@ -72,7 +72,7 @@ fn a_release_after_the_end_tells_nothing() {
     let id = scene.acquire_for("a", TRIP);
     let claim = scene.sends(Action::Acquire, &["a"]);
     scene.sleep(TRIP);
-    scene.tells([not_acquired(id, NotAcquired::TimedOut(None))]);
+    scene.tells_unanswered(id);
     scene.release(id);
     scene.denies(&claim);
     scene.tells_nothing();

@@ -33,6 +33,9 @@
 //!
 //! Nothing here may be called on a thread of an async runtime.
 
+#[cfg(not(any(feature = "sqlite", feature = "postgres")))]
+compile_error!("lock-sync keeps locks in a database: enable the feature sqlite or postgres");
+
 mod backend;
 mod clock;
 mod config;

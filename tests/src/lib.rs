@@ -4,4 +4,5 @@ pub mod fake;
 pub mod place;
 pub mod proxy;
 pub mod servers;
+pub mod targets;
 pub mod withlock;

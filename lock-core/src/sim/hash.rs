@@ -5,18 +5,28 @@ use core::hash::{Hash, Hasher};
 /// A 128-bit fingerprint. At 10⁸ states, two differing ones are taken for one with a probability
 /// of about 10⁻²³.
 pub(super) fn fingerprint(value: &impl Hash) -> u128 {
-    let mut hasher = Fingerprint { a: 0x243f_6a88_85a3_08d3, b: 0x1319_8a2e_0370_7344 };
+    let mut hasher = Fingerprint::new();
     value.hash(&mut hasher);
-    u128::from(fold(hasher.a, A)) << 64 | u128::from(fold(hasher.b, B))
+    hasher.finish128()
 }
 
 const A: u64 = 0x9e37_79b9_7f4a_7c15;
 const B: u64 = 0xd6e8_feb8_6659_fd93;
 
 /// Two folded multiplications side by side.
-struct Fingerprint {
+pub(super) struct Fingerprint {
     a: u64,
     b: u64,
+}
+
+impl Fingerprint {
+    pub(super) const fn new() -> Self {
+        Self { a: 0x243f_6a88_85a3_08d3, b: 0x1319_8a2e_0370_7344 }
+    }
+
+    pub(super) fn finish128(&self) -> u128 {
+        u128::from(fold(self.a, A)) << 64 | u128::from(fold(self.b, B))
+    }
 }
 
 const fn fold(x: u64, y: u64) -> u64 {

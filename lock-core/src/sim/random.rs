@@ -194,7 +194,7 @@ fn scope(script: &mut Script<'_>) -> Scope {
         clock_steps: 0,
     };
     scope.grid = None;
-    scope.horizon = Instant::from_nanos(0).after(scope.timing.ttl() * 20);
+    scope.horizon = Some(Instant::from_nanos(0).after(scope.timing.ttl() * 20));
     scope
 }
 

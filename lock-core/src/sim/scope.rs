@@ -30,8 +30,9 @@ pub struct Scope {
     /// With a step: time goes on by it, so few distinct times are met. Without: from one
     /// interesting time to another, and to the last moment before it.
     pub grid: Option<Duration>,
-    /// Time does not go on beyond this.
-    pub horizon: Instant,
+    /// Time does not go on beyond this. [`None`]: it goes on for ever, and a search ends when nothing
+    /// new can happen. Only on a grid.
+    pub horizon: Option<Instant>,
     /// Clients poll at once when their caller wants something, and need not be run for it.
     pub eager: bool,
     /// What is checked.
@@ -130,22 +131,13 @@ impl Scope {
             in_flight: 1,
             faults: Faults::NONE,
             grid: Some(Duration::from_millis(1_100)),
-            horizon: Instant::from_nanos(0).after(Duration::from_millis(1_100) * 8),
+            horizon: None,
             eager: true,
             checks: Check::ALL.into(),
             flaw: None,
         }
     }
 
-    /// The same with `steps` of the grid before time ends.
-    #[must_use]
-    pub fn steps(mut self, steps: u32) -> Self {
-        let step = self.grid.unwrap_or(Duration::from_secs(1));
-        self.horizon = Instant::from_nanos(0).after(step * steps);
-        self
-    }
-
-    /// Which clients, counted from 0.
     pub(super) fn checks(&self, check: Check) -> bool {
         self.checks.contains(&check)
     }

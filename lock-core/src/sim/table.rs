@@ -34,11 +34,12 @@ pub struct FakeTable {
     rows: BTreeMap<LockName, Row>,
     durable: bool,
     tells_holder: bool,
+    counts_fences: bool,
 }
 
 impl Default for FakeTable {
     fn default() -> Self {
-        Self { rows: BTreeMap::new(), durable: true, tells_holder: true }
+        Self { rows: BTreeMap::new(), durable: true, tells_holder: true, counts_fences: false }
     }
 }
 
@@ -54,11 +55,11 @@ impl FakeTable {
         Self { durable: false, ..self }
     }
 
-    /// A table that says "busy" without saying who. Times in replies tell states apart, so this
-    /// makes state spaces smaller.
+    /// A table with fewer states: it says "busy" without saying who, for times in replies tell
+    /// states apart, and its fences count grants, for the same reason.
     #[must_use]
-    pub fn silent(self) -> Self {
-        Self { tells_holder: false, ..self }
+    pub fn plain(self) -> Self {
+        Self { tells_holder: false, counts_fences: true, ..self }
     }
 
     /// The rows, by lock name.
@@ -75,7 +76,7 @@ impl FakeTable {
         let expires = now.after(ttl);
         let new = Row {
             owner: Some(claim.owner),
-            fence: now.as_micros(),
+            fence: if self.counts_fences { 1 } else { now.as_micros() },
             expires,
             acquired: now,
             holder: by.clone(),
@@ -90,7 +91,8 @@ impl FakeTable {
             return Acquired::Granted(Fence::new(row.fence));
         }
         if row.owner == Some(claim.owner) {
-            row.expires = expires;
+            // A late duplicate may go by an earlier time, and must not shorten the lease.
+            row.expires = row.expires.max(expires);
         } else if row.owner.is_none() || row.expires <= now {
             let fence = new.fence.max(row.fence + 1);
             *row = Row { fence, ..new };

@@ -129,9 +129,15 @@ impl<S: Server> World<S> {
         &self.server
     }
 
-    /// A 128-bit hash of everything that tells states apart.
+    /// A 128-bit hash of what tells states apart.
+    ///
+    /// On a grid, times count as the steps from now until they are reached, and jitter is left out:
+    /// see `project`. Otherwise everything counts.
     pub fn fingerprint(&self) -> u128 {
-        fingerprint(self)
+        match self.scope.0.grid {
+            Some(step) => self.projected(step),
+            None => fingerprint(self),
+        }
     }
 
     /// Writes down from now on what happens.
@@ -219,7 +225,7 @@ impl<S: Server> World<S> {
 
     /// The times that time may go on to.
     fn times(&self) -> Vec<Instant> {
-        let horizon = self.scope.0.horizon;
+        let horizon = self.scope.0.horizon.unwrap_or(Instant::from_nanos(u64::MAX));
         if let Some(step) = self.scope.0.grid {
             let next = self.now.after(step);
             return if next <= horizon { Vec::from([next]) } else { Vec::new() };

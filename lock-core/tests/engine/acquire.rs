@@ -68,7 +68,7 @@ fn a_grant_that_arrives_at_its_deadline_when_the_wait_is_over_is_freed() {
     let claim = scene.sends(Action::Acquire, &["a"]);
     scene.sleep(VALID);
     scene.grants(&claim);
-    scene.tells([not_acquired(id, NotAcquired::TimedOut(None))]);
+    scene.tells_unanswered(id);
     let release = scene.sends(Action::Release, &["a"]);
     assert_eq!(release.owner(), claim.owner());
     scene.confirms(&release);

@@ -101,7 +101,7 @@ fn the_next_rival_waits_until_the_first_is_settled_at_the_server() {
     scene.acquire("a");
     let claim = scene.sends(Action::Acquire, &["a"]);
     scene.sleep(TRIP);
-    scene.tells([not_acquired(first, NotAcquired::TimedOut(None))]);
+    scene.tells_unanswered(first);
     scene.sends_nothing();
     scene.fails(&claim, unknown());
     let release = scene.sends(Action::Release, &["a"]);

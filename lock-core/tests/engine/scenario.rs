@@ -246,6 +246,17 @@ impl Scenario {
         self.tells([]);
     }
 
+    /// Exactly that the wait is over, and that nothing is known of whoever may have the lock.
+    pub(crate) fn tells_unanswered(&mut self, id: LockId) {
+        let told = self.told();
+        let [Event::NotAcquired { id: ended, why: NotAcquired::Failed(Failure::Unknown(_)) }] =
+            told[..]
+        else {
+            panic!("{told:?}")
+        };
+        assert_eq!(ended, id);
+    }
+
     pub(crate) fn told(&mut self) -> Vec<Event> {
         std::iter::from_fn(|| self.engine.poll_event()).collect()
     }

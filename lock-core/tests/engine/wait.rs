@@ -183,7 +183,7 @@ fn a_wait_runs_out_though_the_claim_hangs() {
     let claim = scene.sends(Action::Acquire, &["a"]);
     scene.sleeps();
     assert_eq!(scene.now, START.after(TRIP));
-    scene.tells([not_acquired(id, NotAcquired::TimedOut(None))]);
+    scene.tells_unanswered(id);
     scene.sends_nothing();
     assert_eq!((scene.engine.attempts(), scene.engine.poll_timeout()), (1, None));
     // Denied: there was nothing to free.
@@ -198,7 +198,7 @@ fn a_grant_after_the_wait_ran_out_is_freed_and_not_told() {
     let claim = scene.sends(Action::Acquire, &["a"]);
     scene.sleep(TRIP);
     scene.grants(&claim);
-    scene.tells([not_acquired(id, NotAcquired::TimedOut(None))]);
+    scene.tells_unanswered(id);
     let release = scene.sends(Action::Release, &["a"]);
     assert_eq!(release.owner(), claim.owner());
     scene.confirms(&release);

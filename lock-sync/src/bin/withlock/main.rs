@@ -25,9 +25,7 @@ fn main() -> ExitCode {
             Err(message) => failed(&message),
         },
         Err(args::Stop::Print(text)) => {
-            use std::io::Write as _;
-            // Who closes the pipe early has read enough.
-            let _ = std::io::stdout().write_all(text.as_bytes());
+            report::print(&text);
             ExitCode::SUCCESS
         }
         Err(args::Stop::Usage(message)) => failed(&message),

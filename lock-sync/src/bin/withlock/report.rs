@@ -14,6 +14,11 @@ macro_rules! say {
 }
 pub(crate) use say;
 
+/// Writes to standard output what was asked for. Who closes the pipe early has read enough.
+pub(crate) fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
 /// Who is told how much.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Level {

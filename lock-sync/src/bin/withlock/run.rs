@@ -2,7 +2,7 @@
 
 use crate::args::Args;
 use crate::child::{Running, exit_code, stop_self};
-use crate::report::{Level, Waiting, say};
+use crate::report::{Level, Waiting, print, say};
 use crate::signals;
 use lock_sync::{Config, Error, Guard, Locks, ReleaseError, TableName, Wait};
 use rustix::process::Signal;
@@ -26,7 +26,8 @@ const URLS: [&str; 2] = ["WITHLOCK_URL", "PG_CONNECTION_STRING"];
 pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
     let config = configure(&args)?;
     if args.ddl {
-        println!("{};", config.create_table().map_err(|error| error.to_string())?);
+        let statement = config.create_table().map_err(|error| error.to_string())?;
+        print(&format!("{statement};\n"));
         return Ok(ExitCode::SUCCESS);
     }
     let name = args.name.as_deref().unwrap_or_default();

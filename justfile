@@ -1,0 +1,28 @@
+# What can be run, as short commands.
+default:
+    @just --list
+
+# everything that decides whether a change lands
+ci:
+    .ci/run
+
+# all tests, on real servers
+test *names:
+    tests/run {{names}}
+
+# the tests that need no server
+quick:
+    cargo test --workspace --exclude lock-fuzz
+
+# format and mend what lints can mend
+fix:
+    cargo fmt --all
+    cargo clippy --workspace --all-targets --all-features --fix --allow-dirty --allow-staged
+
+# write the golden files of the SQL statements anew
+statements:
+    UPDATE_STATEMENTS=1 cargo test -p lock-tests --test statements
+
+# fuzz a target for some seconds
+fuzz target seconds="60":
+    cargo fuzz run -s none {{target}} -- -max_total_time={{seconds}}

@@ -1,0 +1,98 @@
+//! What tells states apart on a grid of times.
+//!
+//! On a grid, every time is only ever compared with times on the grid. So a time says no more than
+//! how many steps from now it is reached, and a time long past no more than that. What is left out
+//! beyond that is jitter, which cannot be seen on a grid coarser than the longest back-off, and
+//! how often a thing failed. Thus the states of worlds whose time goes on for ever are finitely many.
+
+use super::client::Client;
+use super::clock::Clock;
+use super::hash::Fingerprint;
+use super::network::Exchange;
+use super::server::Server;
+use super::world::World;
+use crate::protocol::Protocol;
+use crate::time::Instant;
+use core::hash::{Hash, Hasher};
+use core::time::Duration;
+
+/// Times on one clock, as steps.
+struct Steps {
+    clock: Clock,
+    now: Instant,
+    step: u64,
+    /// Times that are further back are all the same.
+    back: u64,
+}
+
+impl Steps {
+    /// The number of steps from now until `local` is reached, as an instant.
+    fn until(&self, local: Instant) -> Instant {
+        if local == Instant::from_nanos(u64::MAX) {
+            return local;
+        }
+        let (at, now) = (self.clock.when(local).as_nanos(), self.now.as_nanos());
+        Instant::from_nanos(if at >= now {
+            self.back + (at - now).div_ceil(self.step)
+        } else {
+            self.back - ((now - at) / self.step).min(self.back)
+        })
+    }
+}
+
+impl<S: Server> World<S> {
+    pub(super) fn projected(&self, step: Duration) -> u128 {
+        let step = step.as_nanos() as u64;
+        // After two TTLs a request is as late as it can be, and a lease is long over.
+        let back = (self.scope.0.timing.ttl() * 2).as_nanos() as u64 / step;
+        let steps = |clock| Steps { clock, now: self.now, step, back };
+        let server = steps(self.server_clock);
+        let mut hasher = Fingerprint::new();
+        self.scope.0.horizon.map(|_| self.now).hash(&mut hasher);
+        // Without stale reads, when a lease ended is of no importance.
+        let stale = self.faults.stale_reads > 0
+            || self.exchanges.iter().any(|exchange| exchange.read.is_some());
+        let ended = Instant::from_nanos(if stale { 0 } else { back });
+        self.server.project(&|time| server.until(time).max(ended)).hash(&mut hasher);
+        (self.up, self.faults, &self.fences, &self.excused).hash(&mut hasher);
+        self.violation.hash(&mut hasher);
+        for client in &self.clients {
+            project_client(client, &steps(client.clock), &mut hasher);
+        }
+        // Ids are only names, and requests with the same owners and times are the same.
+        for exchange in &self.exchanges {
+            let client = steps(self.clients[exchange.from.client].clock);
+            project_exchange(exchange, &client, &server, &mut hasher);
+        }
+        hasher.finish128()
+    }
+}
+
+fn project_client<P: Protocol>(client: &Client<P>, steps: &Steps, hasher: &mut impl Hasher) {
+    client.engine.project(|time| steps.until(time)).hash(hasher);
+    (client.connection, client.acquires, client.called, &client.aliases).hash(hasher);
+    client.asleep.map(|since| steps.until(client.clock.read(since))).hash(hasher);
+    for attempt in &client.attempts {
+        attempt.id.hash(hasher);
+        (&attempt.name, attempt.owner, attempt.stage, attempt.patient).hash(hasher);
+        (attempt.fence, attempt.deadline.map(|time| steps.until(time))).hash(hasher);
+    }
+    let now = client.clock.read(steps.now);
+    for (key, refusal) in client.refused.iter().filter(|(_, refusal)| refusal.at == now) {
+        (key, refusal.informed).hash(hasher);
+    }
+}
+
+fn project_exchange<P: Protocol>(
+    exchange: &Exchange<P>,
+    client: &Steps,
+    server: &Steps,
+    hasher: &mut impl Hasher,
+) {
+    (exchange.from, &exchange.command, exchange.awaited).hash(hasher);
+    (exchange.copies, exchange.executed, &exchange.reply).hash(hasher);
+    exchange.read.map(|time| server.until(time)).hash(hasher);
+    if exchange.awaited {
+        (client.until(exchange.sent), client.until(exchange.deadline)).hash(hasher);
+    }
+}

@@ -1,0 +1,132 @@
+//! What the fuzz targets do with their bytes. Ordinary tests replay the committed inputs through the
+//! same functions.
+
+use lock_core::sql::{Codec, Rows, Value, postgres, sqlite};
+use lock_core::table::{Acquired, Command, Reply};
+use lock_core::{Claim, Fence, Instant, LockName, Owner, TableName};
+use std::time::Duration;
+
+/// A fuzz target: its name, which is also its corpus's, and what it does.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const ALL: [Target; 3] = [("sql_rows", sql_rows), ("names", names), ("urls", urls)];
+
+/// Whatever rows a server returns: no panic, and no grant that they do not say.
+///
+/// # Panics
+/// When there is one.
+pub fn sql_rows(bytes: &[u8]) {
+    let mut input = Input(bytes);
+    let codec = |pick: u8| -> Codec {
+        let table = TableName::default();
+        if pick & 1 == 0 { postgres::codec(table) } else { sqlite::codec(table, "boot") }
+    };
+    let pick = input.byte();
+    let claims: Vec<_> = ["a", "b"].map(|name| Claim { name: LockName::new(name).expect("good"), owner: Owner::new(1) }).into();
+    let ttl = Duration::from_secs(30);
+    let command = match pick >> 1 & 3 {
+        0 | 1 => Command::Acquire { claims, ttl, holder: "h".into() },
+        2 => Command::Renew { leases: claims, ttl },
+        _ => Command::Release { leases: claims },
+    };
+    let mut exchange = codec(pick).encode(&command, Instant::from_nanos(1));
+    let mut first = None;
+    while exchange.poll_statement().is_some() {
+        let rows = input.rows();
+        first.get_or_insert_with(|| rows.clone());
+        exchange.handle_rows(rows);
+    }
+    let first = first.unwrap_or_default();
+    match exchange.finish() {
+        Ok(Reply::Acquired(entries)) => {
+            for (claim, entry) in command.claims().iter().zip(entries) {
+                if let Acquired::Granted(fence) = entry {
+                    assert!(says(&first, claim.name.as_str(), fence), "{first:?}");
+                }
+            }
+        }
+        Ok(Reply::Changed(entries)) => {
+            for (claim, ours) in command.claims().iter().zip(entries) {
+                let row = vec![Value::Text(claim.name.to_string()), Value::Text(claim.owner.to_string())];
+                assert_eq!(ours, first.contains(&row));
+            }
+        }
+        Err(_) => {}
+    }
+    let mut setup = codec(pick).setup();
+    let mut answer = None;
+    for _ in 0..50 {
+        let lock_core::sql::Step::Run(_) = setup.step(answer.take()) else { return };
+        answer = Some(Ok(input.rows()));
+    }
+    panic!("a setup that does not end");
+}
+
+fn says(rows: &Rows, name: &str, fence: Fence) -> bool {
+    let fence = i64::try_from(fence.get()).expect("it came as an i64");
+    rows.contains(&vec![Value::Text(name.to_string()), Value::Int(fence)])
+}
+
+/// Whatever text: a name is what it was made from, or an error.
+///
+/// # Panics
+/// When it is neither.
+pub fn names(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(name) = LockName::new(&text) {
+        assert_eq!(name.as_str(), text);
+        assert!(!text.is_empty() && text.len() <= 255 && !text.contains(char::is_control));
+    }
+    if let Ok(table) = TableName::new(&text) {
+        assert!(table.quoted().trim_matches('"').replace("\".\"", "").bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'));
+    }
+}
+
+/// Whatever URL: no panic, and no secret in the error.
+///
+/// # Panics
+/// When there is one.
+pub fn urls(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let url = format!("postgres://app:hunter2{text}");
+    for url in [text.as_ref(), &url] {
+        if let Err(error) = url.parse::<lock_sync::Config>() {
+            let message = error.to_string();
+            assert!(!message.contains("hunter2"), "{message}");
+            assert!(!message.contains('\n') && message.len() < 1000, "{message}");
+        }
+    }
+}
+
+struct Input<'a>(&'a [u8]);
+
+impl Input<'_> {
+    fn byte(&mut self) -> u8 {
+        match self.0.split_first() {
+            Some((first, rest)) => {
+                self.0 = rest;
+                *first
+            }
+            None => 0,
+        }
+    }
+
+    fn rows(&mut self) -> Rows {
+        (0..self.byte() % 4).map(|_| (0..self.byte() % 8).map(|_| self.value()).collect()).collect()
+    }
+
+    fn value(&mut self) -> Value {
+        let choice = self.byte();
+        match choice % 8 {
+            0 => Value::Null,
+            1 => Value::Int(i64::from(self.byte())),
+            2 => Value::Int(i64::MIN + i64::from(self.byte())),
+            3 => Value::Text("a".into()),
+            4 => Value::Text("b".into()),
+            5 => Value::Text(Owner::new(1).to_string()),
+            6 => Value::Texts(vec!["a".into()]),
+            _ => Value::Text(char::from(self.byte()).to_string()),
+        }
+    }
+}

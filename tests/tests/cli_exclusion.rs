@@ -1,0 +1,112 @@
+//! Many processes want one lock: one at a time gets it, and all of them do.
+
+use lock_tests::place::Place;
+use lock_tests::withlock::{EventLog, Sandbox, url};
+use std::time::Duration;
+
+const PROCESSES: usize = 20;
+const ROUNDS: usize = 50;
+
+/// Every process runs `withlock` again and again. What they wrap adds one to a number in a file, in
+/// two steps: two at once would lose an increment.
+fn crowd(sandbox: &Sandbox, url: &str) {
+    let log = EventLog::new(sandbox);
+    let work = log.script("read n <counter; echo $((n + 1)) >counter");
+    std::fs::write(sandbox.path("work"), work).expect("written");
+    std::fs::write(sandbox.path("counter"), "0\n").expect("written");
+    let lane =
+        format!("i=0; while [ $((i += 1)) -le {ROUNDS} ]; do \"$W\" count -- sh work || exit; done");
+    let began = std::time::Instant::now();
+    let lanes: Vec<_> = (0..PROCESSES)
+        .map(|_| {
+            sandbox.start(sandbox.command("sh").args(["-c", &lane]).env("WITHLOCK_URL", url))
+        })
+        .collect();
+    for lane in lanes {
+        let ended = lane.end_within(Duration::from_secs(300)).expect(0);
+        assert_eq!((ended.stdout.as_str(), ended.stderr.as_str()), ("", ""), "nothing to tell");
+    }
+    let took = began.elapsed();
+    let rounds = PROCESSES * ROUNDS;
+    println!("{rounds} rounds in {took:.1?}: {:.0} per second", rounds as f64 / took.as_secs_f64());
+    log.check(rounds);
+    assert_eq!(sandbox.read("counter").trim(), rounds.to_string());
+}
+
+#[test]
+fn one_at_a_time_gets_in_on_sqlite() {
+    let sandbox = Sandbox::new();
+    crowd(&sandbox, &sandbox.url());
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn one_at_a_time_gets_in_on_postgres() {
+    crowd(&Sandbox::new(), &url(&Place::postgres()));
+}
+
+/// The file and its table are made by whoever comes first, in whatever company.
+#[test]
+fn a_file_is_made_once_though_many_want_to_make_it() {
+    for _ in 0..10 {
+        let sandbox = Sandbox::new();
+        let log = EventLog::new(&sandbox);
+        let script = log.script(":");
+        let args = ["first", "--", "sh", "-c", script.as_str()];
+        let runs: Vec<_> = (0..PROCESSES)
+            .map(|_| sandbox.start(&mut sandbox.withlock(&sandbox.url(), &args)))
+            .collect();
+        for run in runs {
+            run.end().expect(0);
+        }
+        log.check(PROCESSES);
+    }
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_table_is_made_once_though_many_want_to_make_it() {
+    for _ in 0..5 {
+        let (sandbox, place) = (Sandbox::new(), Place::postgres());
+        let log = EventLog::new(&sandbox);
+        let script = log.script(":");
+        let args = ["first", "--", "sh", "-c", script.as_str()];
+        let runs: Vec<_> = (0..PROCESSES)
+            .map(|_| sandbox.start(&mut sandbox.withlock(&url(&place), &args)))
+            .collect();
+        for run in runs {
+            run.end().expect(0);
+        }
+        log.check(PROCESSES);
+    }
+}
+
+/// Names are compared byte by byte; other names are other locks.
+#[test]
+fn locks_of_different_names_do_not_wait_for_one_another() {
+    let sandbox = Sandbox::new();
+    let url = sandbox.url();
+    let holder = sandbox.hold(&url, &["name"], "exec sleep 60");
+    for other in ["Name", "name ", " name", "nam", "name1", "ｎame", "na\u{301}me"] {
+        sandbox.run(&url, &["--try", other, "--", "true"]).expect(0);
+    }
+    sandbox.run(&url, &["--try", "name", "--", "true"]).expect(75);
+    drop(holder);
+}
+
+/// A table is a world of its own, and so is a file.
+#[test]
+fn locks_in_different_tables_and_files_are_different_locks() {
+    let sandbox = Sandbox::new();
+    let url = sandbox.url();
+    let _holder = sandbox.hold(&url, &["name"], "exec sleep 60");
+    sandbox.run(&url, &["--try", "--table", "others", "name", "--", "true"]).expect(0);
+    sandbox.run(&format!("{url}?table=others"), &["--try", "name", "--", "true"]).expect(0);
+    sandbox.run(&url.replace("locks", "others"), &["--try", "name", "--", "true"]).expect(0);
+    // The same by other ways.
+    sandbox.run("sqlite:locks.db", &["--try", "name", "--", "true"]).expect(75);
+    sandbox.run("sqlite:lock%73.db", &["--try", "name", "--", "true"]).expect(75);
+    sandbox.run(&url, &["--try", "--table", "locks", "name", "--", "true"]).expect(75);
+    std::os::unix::fs::symlink("locks.db", sandbox.path("link.db")).expect("linked");
+    sandbox.run("sqlite:link.db", &["--try", "name", "--", "true"]).expect(75);
+}

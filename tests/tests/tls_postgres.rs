@@ -1,0 +1,186 @@
+//! Encryption as `sslmode` says, secrets kept, and servers that must not be used.
+
+use lock_sync::{Config, ConfigError, Error, Locks};
+use lock_tests::place::{Place, client, postgres_url};
+use lock_tests::proxy::{Proxy, server_of};
+
+fn authority() -> String {
+    std::env::var("LOCK_TEST_CA").expect("LOCK_TEST_CA: tests/run makes an authority and sets it")
+}
+
+/// Connects with these parameters, and says whether the connection is encrypted.
+fn encrypted(host: &str, parameters: &str) -> Result<bool, Error> {
+    let place = Place::postgres();
+    let server = server_of(place.url());
+    let (_, port) = server.split_once(':').expect("a port");
+    let label = format!("tls{}", place.table());
+    let url = format!(
+        "postgres://app:secret@{host}:{port}/test?{parameters}&table={}&application_name={label}",
+        place.table()
+    );
+    let locks = Locks::connect(&url)?;
+    drop(locks.lock("a")?);
+    let row = client(&postgres_url()).query_one(
+        "SELECT s.ssl FROM pg_stat_ssl AS s JOIN pg_stat_activity AS a ON a.pid = s.pid WHERE a.application_name = $1",
+        &[&label],
+    );
+    Ok(row.expect("one connection").get(0))
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn sslmode_is_honoured() {
+    let authority = format!("sslrootcert={}", authority());
+    assert_eq!(encrypted("localhost", "sslmode=disable"), Ok(false));
+    assert_eq!(encrypted("localhost", ""), Ok(true), "prefer, on this machine");
+    assert_eq!(encrypted("localhost", "sslmode=prefer"), Ok(true));
+    assert_eq!(encrypted("localhost", "sslmode=require"), Ok(true));
+    assert_eq!(encrypted("localhost", &format!("sslmode=verify-full&{authority}")), Ok(true));
+    assert_eq!(encrypted("127.0.0.1", &format!("sslmode=verify-full&{authority}")), Ok(true));
+    assert_eq!(encrypted("localhost", &format!("sslmode=verify-ca&{authority}")), Ok(true));
+    // The same server under a name that its certificate does not have.
+    let other = format!("hostaddr=127.0.0.1&{authority}");
+    assert_eq!(encrypted("other.example", &format!("sslmode=verify-ca&{other}")), Ok(true));
+    let wrong = encrypted("other.example", &format!("sslmode=verify-full&{other}"));
+    assert!(matches!(&wrong, Err(Error::Unavailable(why)) if why.contains("certificate")), "{wrong:?}");
+    let wrong = encrypted("other.example", &other);
+    assert!(matches!(&wrong, Err(Error::Unavailable(why)) if why.contains("certificate")), "{wrong:?}");
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn an_unknown_authority_is_refused() {
+    // Another server's authority: self-signed, and not ours.
+    let folder = tempfile::tempdir().expect("a folder");
+    let (key, other) = (folder.path().join("key.pem"), folder.path().join("other.pem"));
+    let made = std::process::Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=other", "-days", "2", "-keyout"])
+        .args([&key, std::path::Path::new("-out"), &other])
+        .output()
+        .expect("openssl runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    for mode in ["require", "verify-ca", "verify-full"] {
+        let refused = encrypted("localhost", &format!("sslmode={mode}&sslrootcert={}", other.display()));
+        assert!(matches!(&refused, Err(Error::Unavailable(why)) if why.contains("certificate")), "{mode}: {refused:?}");
+    }
+    let missing = encrypted("localhost", "sslmode=verify-full&sslrootcert=/nonexistent.pem");
+    assert!(matches!(missing, Err(Error::Config(ConfigError::Tls(_)))), "{missing:?}");
+    let empty = encrypted("localhost", &format!("sslmode=verify-full&sslrootcert={}", key.display()));
+    assert!(matches!(empty, Err(Error::Config(ConfigError::Tls(_)))), "{empty:?}");
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_server_without_tls_is_refused_where_tls_is_wanted() {
+    // A proxy that answers the request for TLS with "no".
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            use std::io::{Read, Write};
+            let mut request = [0; 8];
+            let _ = stream.read_exact(&mut request);
+            let _ = stream.write_all(b"N");
+        }
+    });
+    let refused = Locks::connect(&format!("postgres://app:secret@127.0.0.1:{port}/test?sslmode=require"));
+    let message = refused.expect_err("no TLS").to_string();
+    assert!(message.contains("no TLS") && !message.contains("secret@"), "{message}");
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn secrets_are_in_no_message() {
+    let server = server_of(&postgres_url());
+    let proxy = Proxy::start(&server);
+    proxy.cut(true);
+    let cut = server_of(&proxy.url(&postgres_url()));
+    for (user, place) in [("app:hunter2", server.as_str()), ("app:hunter2", "127.0.0.1:1"), ("app:hunter2", &cut)] {
+        let url = format!("postgres://{user}@{place}/test");
+        let error = Locks::connect(&url).expect_err("it cannot work");
+        let config: Config = url.parse().expect("a good URL");
+        for text in [error.to_string(), format!("{error:?}"), format!("{config:?}")] {
+            assert!(!text.contains("hunter2") && !text.contains('\n'), "{text}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn tables_that_cannot_hold_locks_are_refused() {
+    let place = Place::postgres();
+    let good = place.config(std::time::Duration::from_secs(30)).create_table().expect("a statement");
+    let name = format!("\"{}\"", place.table());
+    let without_key = good.replace("PRIMARY KEY", "NOT NULL");
+    let unlogged = good.replace("CREATE TABLE", "CREATE UNLOGGED TABLE");
+    let collation = good.replace("COLLATE \"C\"", "");
+    let cases = [
+        (format!("CREATE TABLE {name} (id int)"), "not a lock table"),
+        (format!("CREATE VIEW {name} AS SELECT 1 AS name"), "not a lock table"),
+        (without_key, "not a lock table"),
+        (collation, "not a lock table"),
+        (unlogged, "does not survive a crash"),
+    ];
+    for (create, why) in cases {
+        place.tamper(&create);
+        let error = place.config(std::time::Duration::from_secs(30)).connect().expect_err("refused");
+        assert!(matches!(error, Error::Unfit(_)), "{error:?}");
+        assert!(error.to_string().contains(why), "{error}");
+        place.tamper("DO $$ BEGIN EXECUTE 'DROP VIEW IF EXISTS {table}'; EXCEPTION WHEN wrong_object_type THEN EXECUTE 'DROP TABLE {table}'; END $$");
+    }
+    // More columns than ours are nobody's business.
+    place.tamper(&good.replace("holder text NOT NULL", "note text, holder text NOT NULL"));
+    drop(place.locks(std::time::Duration::from_secs(30)).lock("a").expect("taken"));
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn creating_needs_rights_only_where_the_table_is_missing() {
+    let place = Place::postgres();
+    let schema = place.table().replace("locks", "schema");
+    let url = postgres_url();
+    let mut admin = client(&format!("postgres://postgres@{}/test", server_of(&url)));
+    admin.batch_execute(&format!("CREATE SCHEMA {schema}; GRANT USAGE ON SCHEMA {schema} TO app")).expect("made");
+    let app = format!("postgres://app:secret@{}/test?table={schema}.jobs", server_of(&url));
+    let error = Locks::connect(&app).expect_err("it may not create it").to_string();
+    assert!(error.contains("CREATE TABLE IF NOT EXISTS") && error.contains("permission denied"), "{error}");
+    assert!(!error.contains('\n') && !error.contains("--"), "{error}");
+    let ddl = app.parse::<Config>().expect("good").create_table().expect("a statement");
+    admin.batch_execute(&format!("{ddl}; GRANT SELECT, INSERT, UPDATE ON {schema}.jobs TO app")).expect("made");
+    let locks = Locks::connect(&app).expect("the table is there");
+    locks.lock("a").expect("these rights suffice").release().expect("released");
+    admin.batch_execute(&format!("REVOKE UPDATE ON {schema}.jobs FROM app")).expect("revoked");
+    assert!(matches!(locks.try_lock("a"), Err(Error::Refused(_))));
+    admin.batch_execute(&format!("DROP SCHEMA {schema} CASCADE")).expect("dropped");
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn asynchronous_commits_are_made_synchronous() {
+    let place = Place::postgres();
+    for (setting, last) in [("off", true), ("local", false)] {
+        let mut own = client(place.url());
+        own.batch_execute(&format!("SET synchronous_commit = {setting}")).expect("set");
+        let pid: i32 = own.query_one("SELECT pg_backend_pid()", &[]).expect("asked").get(0);
+        let table = lock_sync::TableName::new(place.table()).expect("good");
+        let locks = Config::postgres_client(own).table(table).connect().expect("connected");
+        let asked = client(place.url()).query_one("SELECT query FROM pg_stat_activity WHERE pid = $1", &[&pid]);
+        let query: String = asked.expect("it is connected").get(0);
+        assert_eq!(query.contains("SET synchronous_commit = on"), last, "{setting}: {query}");
+        drop(locks);
+    }
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_client_of_the_callers_works_until_it_is_closed() {
+    let place = Place::postgres();
+    let table = lock_sync::TableName::new(place.table()).expect("good");
+    let mut own = client(place.url());
+    let pid: i32 = own.query_one("SELECT pg_backend_pid()", &[]).expect("asked").get(0);
+    let locks = Config::postgres_client(own).table(table).connect().expect("connected");
+    locks.lock("a").expect("taken").release().expect("released");
+    client(place.url()).execute("SELECT pg_terminate_backend($1)", &[&pid]).expect("ended");
+    let error = locks.try_lock("a").expect_err("there is no way back");
+    assert!(matches!(error, Error::Refused(_)), "{error:?}");
+}
