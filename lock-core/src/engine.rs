@@ -118,7 +118,10 @@ impl<P: Protocol> Engine<P> {
     // -- mutators -------------------------------------------------------------------------------
 
     /// Wants `name` until `give_up`, [`None`] for as long as it takes. With `once`, the first
-    /// "busy" ends it, and `give_up` only bounds how long an unreachable server is tried.
+    /// "busy" ends it.
+    ///
+    /// The server is asked once at least: an attempt that was never denied goes on for
+    /// [`Timing::patience`] after `give_up`, and so does one whose claim is under way then.
     ///
     /// Leads to [`Event::Granted`] or [`Event::NotAcquired`], unless released before.
     pub fn acquire(
@@ -132,15 +135,18 @@ impl<P: Protocol> Engine<P> {
         let id = LockId(self.last_id);
         let owner = Owner::new(self.config.seed.wrapping_add(u128::from(self.last_id)));
         let queue = self.queues.entry(name.clone()).or_default();
-        let rival = queue.front().copied();
+        let first = queue.is_empty();
+        let rival = queue.iter().any(|ahead| self.slots[ahead].wanted());
         queue.push_back(id);
         let give_up = give_up.unwrap_or(Instant::from_nanos(u64::MAX));
-        self.slots.insert(id, Slot::new(name, owner, once, give_up));
-        match rival {
-            None => self.step(now, id, Input::Front),
-            Some(rival) if self.slots[&rival].wanted() => self.step(now, id, Input::Rival),
-            Some(_) => self.index(now, id),
-        }
+        let last_call = give_up.after(self.config.timing.patience());
+        self.slots.insert(id, Slot::new(name, owner, once, give_up, last_call));
+        let input = match (first, rival) {
+            (true, _) => Input::Front,
+            (false, true) => Input::Rival,
+            (false, false) => Input::Tick,
+        };
+        self.step(now, id, input);
         id
     }
 
@@ -161,7 +167,7 @@ impl<P: Protocol> Engine<P> {
         self.handle_timeout(now);
         let Some(UnderWay { action, sent, ids }) = self.under_way.remove(&id) else { return };
         if reply.is_ok() {
-            self.round_trip = now.since(sent);
+            self.round_trip = now.since(sent).min(Timing::MAX_BACK_OFF);
         }
         let verdicts =
             reply.and_then(|reply| self.protocol.verdicts(action, reply)).and_then(|verdicts| {
@@ -188,6 +194,7 @@ impl<P: Protocol> Engine<P> {
     /// Something may have changed about `name` at the server: whoever waits for it tries again
     /// now. Safety never rests on it.
     pub fn handle_hint(&mut self, now: Instant, name: &LockName) {
+        self.handle_timeout(now);
         self.handle_timeout(now);
         if let Some(front) = self.queues.get(name).and_then(|queue| queue.front()).copied() {
             self.step(now, front, Input::Hint);
@@ -276,7 +283,8 @@ impl<P: Protocol> Engine<P> {
     /// derived, and with each time as `time` sees it.
     #[cfg(feature = "sim")]
     pub(crate) fn project(&self, time: impl Fn(Instant) -> Instant) -> impl core::hash::Hash {
-        let slots: Vec<_> = self.slots.iter().map(|(id, slot)| (*id, slot.project(&time))).collect();
+        let slots: Vec<_> =
+            self.slots.iter().map(|(id, slot)| (*id, slot.project(&time))).collect();
         let under_way = self.under_way.values();
         let under_way: Vec<_> = under_way
             .map(|command| UnderWay { sent: time(command.sent), ..command.clone() })
@@ -302,6 +310,8 @@ impl<P: Protocol> Engine<P> {
             events: &mut self.events,
         };
         slot.step(input, &mut cx);
+        // The phase it is in now may have a limit that has passed already.
+        slot.step(Input::Tick, &mut cx);
         let next = if slot.contends() { None } else { self.leave_queue(id) };
         self.index(now, id);
         if self.slots[&id].phase == Phase::Gone {

@@ -40,12 +40,25 @@ use core::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Phase {
     Queued,
-    Waiting { retry_at: Instant },
-    Claiming { sent: Instant },
-    Held { deadline: Instant, renew_at: Instant, renewal_sent: Option<Instant> },
+    Waiting {
+        retry_at: Instant,
+    },
+    Claiming {
+        sent: Instant,
+    },
+    Held {
+        deadline: Instant,
+        renew_at: Instant,
+        renewal_sent: Option<Instant>,
+    },
     /// Its last renewal may not have been answered yet.
-    Lost { renewing: bool },
-    Releasing { retry_at: Instant, in_flight: Option<Action> },
+    Lost {
+        renewing: bool,
+    },
+    Releasing {
+        retry_at: Instant,
+        in_flight: Option<Action>,
+    },
     Gone,
 }
 
@@ -95,8 +108,11 @@ pub(crate) struct Slot {
     audience: Audience,
     /// A busy answer ends the attempt.
     once: bool,
-    /// When the caller's wait runs out.
+    /// When the caller's wait runs out: nothing more is tried.
     give_up: Instant,
+    /// Until when an answer to what was tried is worth waiting for. Whoever wants to wait for less
+    /// time than an answer takes gets the answer all the same.
+    last_call: Instant,
     /// Until when the server may hold a lease for this owner.
     exposed_until: Option<Instant>,
     /// Denials and failures in a row, for the back-off.
@@ -112,7 +128,13 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    pub(crate) fn new(name: LockName, owner: Owner, once: bool, give_up: Instant) -> Self {
+    pub(crate) fn new(
+        name: LockName,
+        owner: Owner,
+        once: bool,
+        give_up: Instant,
+        last_call: Instant,
+    ) -> Self {
         Self {
             name,
             owner,
@@ -120,6 +142,7 @@ impl Slot {
             audience: Audience::Holder,
             once,
             give_up,
+            last_call,
             exposed_until: None,
             failures: 0,
             release_unsure: false,
@@ -129,17 +152,21 @@ impl Slot {
         }
     }
 
-    /// The same with each time as `time` sees it, and no more of the counters than whether they
-    /// count anything.
+    /// The same with times that are waited for as `time` sees them, times at which something was
+    /// sent as `sent_at` does, and no more of the counters than whether they count anything.
     #[cfg(feature = "sim")]
-    pub(crate) fn project(&self, time: impl Fn(Instant) -> Instant) -> Self {
+    pub(crate) fn project(
+        &self,
+        time: impl Fn(Instant) -> Instant,
+        sent_at: impl Fn(Instant) -> Instant,
+    ) -> Self {
         let phase = match self.phase {
             Phase::Waiting { retry_at } => Phase::Waiting { retry_at: time(retry_at) },
-            Phase::Claiming { sent } => Phase::Claiming { sent: time(sent) },
+            Phase::Claiming { sent } => Phase::Claiming { sent: sent_at(sent) },
             Phase::Held { deadline, renew_at, renewal_sent } => Phase::Held {
                 deadline: time(deadline),
                 renew_at: time(renew_at),
-                renewal_sent: renewal_sent.map(&time),
+                renewal_sent: renewal_sent.map(&sent_at),
             },
             Phase::Releasing { retry_at, in_flight } => {
                 Phase::Releasing { retry_at: time(retry_at), in_flight }
@@ -149,6 +176,7 @@ impl Slot {
         Self {
             phase,
             give_up: time(self.give_up),
+            last_call: time(self.last_call),
             exposed_until: self.exposed_until.map(&time),
             failures: self.failures.min(1),
             ..self.clone()
@@ -164,6 +192,15 @@ impl Slot {
     /// wait is denied at once.
     pub(crate) fn wanted(&self) -> bool {
         self.audience == Audience::Holder && self.contends()
+    }
+
+    /// When the attempt ends without the lock. Until its first denial it is owed an answer.
+    fn limit(&self) -> Instant {
+        match self.phase {
+            Phase::Queued if !self.once => self.give_up,
+            Phase::Waiting { .. } if self.denied => self.give_up,
+            _ => self.last_call,
+        }
     }
 
     /// The command that is due.
@@ -183,8 +220,8 @@ impl Slot {
     /// When something will be due or must be noticed, if nothing else happens before.
     pub(crate) fn wake(&self, now: Instant) -> Option<Instant> {
         let (command, limit) = match self.phase {
-            Phase::Queued | Phase::Claiming { .. } => (None, self.wanted().then_some(self.give_up)),
-            Phase::Waiting { retry_at } => (Some(retry_at), Some(self.give_up)),
+            Phase::Queued | Phase::Claiming { .. } => (None, self.wanted().then_some(self.limit())),
+            Phase::Waiting { retry_at } => (Some(retry_at), Some(self.limit())),
             Phase::Held { deadline, renew_at, renewal_sent: None } => {
                 (Some(renew_at), Some(deadline))
             }
@@ -200,12 +237,12 @@ impl Slot {
         let now = cx.now;
         self.phase = match (self.phase, input) {
             // -- time ---------------------------------------------------------------------------
-            (Phase::Queued | Phase::Waiting { .. }, Input::Tick) if self.give_up <= now => {
+            (Phase::Queued | Phase::Waiting { .. }, Input::Tick) if self.limit() <= now => {
                 self.not_acquired(cx);
                 self.abandon(cx)
             }
             (phase @ Phase::Claiming { .. }, Input::Tick)
-                if self.wanted() && self.give_up <= now =>
+                if self.wanted() && self.limit() <= now =>
             {
                 self.not_acquired(cx);
                 phase
@@ -228,19 +265,19 @@ impl Slot {
             }
             (Phase::Queued, Input::Front) => Phase::Waiting { retry_at: now },
             (Phase::Queued | Phase::Waiting { .. }, Input::Release) => {
-                self.audience = Audience::Releaser;
+                self.no_more_of_it();
                 self.abandon(cx)
             }
-            (phase @ Phase::Claiming { .. }, Input::Release) => {
-                self.audience = Audience::Releaser;
+            (phase @ Phase::Claiming { .. }, Input::Release) if self.wanted() => {
+                self.no_more_of_it();
                 phase
             }
             (Phase::Held { renewal_sent, .. }, Input::Release) => {
-                self.audience = Audience::Releaser;
+                self.no_more_of_it();
                 Phase::Releasing { retry_at: now, in_flight: renewal_sent.map(|_| Action::Renew) }
             }
             (Phase::Lost { renewing }, Input::Release) => {
-                self.audience = Audience::Releaser;
+                self.no_more_of_it();
                 if renewing || self.exposed(now) {
                     let in_flight = renewing.then_some(Action::Renew);
                     Phase::Releasing { retry_at: now, in_flight }
@@ -326,27 +363,26 @@ impl Slot {
                 // Whatever earlier requests of ours did, the row is another's now.
                 self.exposed_until = None;
                 self.failure = None;
+                let label = |holder: &Option<Holder>| holder.as_ref().map(|h| h.label.clone());
+                let news = !self.denied || label(&self.holder) != label(&holder);
                 self.denied = true;
-                let news =
-                    self.holder.as_ref().map(|h| &h.label) != holder.as_ref().map(|h| &h.label);
-                let first = self.failures == 0;
                 self.holder = holder;
                 if !self.wanted() {
                     return self.abandon(cx);
                 }
-                if self.once {
+                if self.once || self.give_up <= now {
                     self.not_acquired(cx);
                     return self.abandon(cx);
                 }
-                if first || news {
+                if news {
                     self.tell(Event::Waiting { id: cx.id, holder: self.holder.clone() }, cx);
                 }
-                let expiry = self.holder.as_ref().map(|h| now.after(h.expires_in));
+                let soonest = now.after(cx.timing.back_off(0, cx.round_trip));
                 let retry_at = self.back_off(cx);
+                let expiry = self.holder.as_ref().map(|holder| now.after(holder.expires_in));
                 Phase::Waiting {
                     retry_at: expiry
-                        .map_or(retry_at, |at| at.min(retry_at))
-                        .max(now.after(cx.round_trip)),
+                        .map_or(retry_at, |at| at.clamp(soonest, retry_at.max(soonest))),
                 }
             }
             Ok(Verdict::Done | Verdict::NotOurs) => self.claimed(
@@ -470,6 +506,13 @@ impl Slot {
         };
         self.tell(Event::NotAcquired { id: cx.id, why }, cx);
         self.audience = Audience::Nobody;
+    }
+
+    /// The caller asks for the release. If its attempt had ended already, it is told no more.
+    fn no_more_of_it(&mut self) {
+        if self.audience == Audience::Holder {
+            self.audience = Audience::Releaser;
+        }
     }
 
     fn try_again(&mut self, failure: Failure, cx: &mut Context<'_>) -> Phase {

@@ -26,7 +26,7 @@ impl Timing {
     const MAX_TTL: Duration = Duration::from_secs(24 * 60 * 60);
     const MAX_REQUEST: Duration = Duration::from_secs(5);
     const MARGIN: Duration = Duration::from_millis(1);
-    const MAX_BACK_OFF: Duration = Duration::from_secs(1);
+    pub(crate) const MAX_BACK_OFF: Duration = Duration::from_secs(1);
     const MIN_BACK_OFF: Duration = Duration::from_millis(1);
 
     /// Timing for leases of `ttl`, each request being allowed a quarter of the time that a
@@ -65,6 +65,12 @@ impl Timing {
     /// How long one request may take before it is given up.
     pub const fn request(&self) -> Duration {
         self.request
+    }
+
+    /// How long an answer is waited for by a caller that would rather not wait: two requests' time,
+    /// for the first may meet a connection that has broken unnoticed.
+    pub fn patience(&self) -> Duration {
+        self.request * 2
     }
 
     /// How long after a request was sent its grant or renewal counts: `k·ttl − margin`.

@@ -17,17 +17,16 @@ fn make(s: Scope) -> World<sim_t> {
 
 #[test]
 fn bfs() {
-    for steps in [1, 2, 3] {
+    for (what, f) in [
+        ("1c fine", (|s: &mut Scope| { s.clients.pop(); }) as fn(&mut Scope)),
+        ("1c coarse", |s| { s.clients.pop(); s.grid=Some(std::time::Duration::from_millis(2750)); }),
+        ("2c coarse", |s| { s.grid=Some(std::time::Duration::from_millis(2750)); }),
+        ("2c coarse ghost", |s| { s.grid=Some(std::time::Duration::from_millis(2750)); s.faults.ghosts=1; }),
+        ("2c fine", |_s| {  }),
+    ] {
         let t = I::now();
-        let found = explore(
-            world(|s| {
-                
-                s.acquires = if steps==3 {2} else {1}; s.faults.ghosts=if steps==2 {1} else {0};
-            }),
-            2_000_000,
-            16,
-        );
-        println!("steps {steps}: {found} {:?} cov {:?}", t.elapsed(), found.coverage);
+        let found = explore( world(f), 3_000_000, 64);
+        println!("{what}: {found} {:?} cov {:?}", t.elapsed(), found.coverage);
     }
 }
 #[test]

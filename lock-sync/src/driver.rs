@@ -131,9 +131,8 @@ where
             return Acquired::Closed;
         }
         let now = clock::now();
-        // Even who will not wait gives a server that does not answer some time.
         let give_up = match wait {
-            Wait::Never => Some(now.after(shared.patience())),
+            Wait::Never => Some(now),
             Wait::For(limit) => Some(now.after(limit)),
             Wait::Forever => None,
         };
@@ -210,12 +209,6 @@ impl<B: Backend> Shared<B> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long a caller waits for its release to be confirmed, or for a server that does not
-    /// answer when it does not want to wait for the lock.
-    fn patience(&self) -> Duration {
-        self.timing.request() * 2
-    }
-
     /// Carries out one command on this thread, if one is due and nobody is at it.
     fn pump<'a>(&'a self, mut state: MutexGuard<'a, State<B>>) -> Pumped<'a, B> {
         let Some(mut backend) = state.backend.take() else { return Pumped::Nothing(state) };
@@ -241,7 +234,7 @@ impl<B: Backend> Shared<B> {
 
     /// Has `id` released, and waits for it as long as patience lasts.
     fn release<'a>(&'a self, mut state: MutexGuard<'a, State<B>>, id: LockId) -> Release {
-        let until = clock::now().after(self.patience());
+        let until = clock::now().after(self.timing.patience());
         state.callers.insert(id, Caller::default());
         state.engine.release(clock::now(), id);
         let release = loop {

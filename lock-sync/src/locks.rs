@@ -57,7 +57,8 @@ impl Locks {
 
     /// Waits for the lock for `limit`; [`None`] if somebody else had it all that time.
     ///
-    /// It may return up to one request budget later than `limit`, when a request is under way then.
+    /// The server is asked once at least. It may return up to two request budgets later than `limit`,
+    /// when the answer is slow to come.
     ///
     /// # Errors
     /// [`Error`] if the name is not one, or the server refuses or could not be asked.

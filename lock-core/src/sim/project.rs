@@ -21,39 +21,37 @@ struct Steps {
     clock: Clock,
     now: Instant,
     step: u64,
-    /// Times that are further back are all the same.
+    /// Requests that were sent longer ago are all the same: too late.
     back: u64,
 }
 
 impl Steps {
-    /// The number of steps from now until `local` is reached, as an instant.
+    /// The number of steps from now until `local` is reached, as an instant: zero if it was.
     fn until(&self, local: Instant) -> Instant {
         if local == Instant::from_nanos(u64::MAX) {
             return local;
         }
-        let (at, now) = (self.clock.when(local).as_nanos(), self.now.as_nanos());
-        Instant::from_nanos(if at >= now {
-            self.back + (at - now).div_ceil(self.step)
-        } else {
-            self.back - ((now - at) / self.step).min(self.back)
-        })
+        let wait = self.clock.when(local).since(self.now).as_nanos() as u64;
+        Instant::from_nanos(wait.div_ceil(self.step))
+    }
+
+    /// The number of steps since `local` was reached, as an instant.
+    fn since(&self, local: Instant) -> Instant {
+        let passed = self.now.since(self.clock.when(local)).as_nanos() as u64;
+        Instant::from_nanos((passed / self.step).min(self.back))
     }
 }
 
 impl<S: Server> World<S> {
     pub(super) fn projected(&self, step: Duration) -> u128 {
         let step = step.as_nanos() as u64;
-        // After two TTLs a request is as late as it can be, and a lease is long over.
-        let back = (self.scope.0.timing.ttl() * 2).as_nanos() as u64 / step;
+        // However slow the client's clock.
+        let back = (self.scope.0.timing.ttl().as_nanos() as u64).div_ceil(step);
         let steps = |clock| Steps { clock, now: self.now, step, back };
         let server = steps(self.server_clock);
         let mut hasher = Fingerprint::new();
         self.scope.0.horizon.map(|_| self.now).hash(&mut hasher);
-        // Without stale reads, when a lease ended is of no importance.
-        let stale = self.faults.stale_reads > 0
-            || self.exchanges.iter().any(|exchange| exchange.read.is_some());
-        let ended = Instant::from_nanos(if stale { 0 } else { back });
-        self.server.project(&|time| server.until(time).max(ended)).hash(&mut hasher);
+        self.server.project(&|time| server.until(time)).hash(&mut hasher);
         (self.up, self.faults, &self.fences, &self.excused).hash(&mut hasher);
         self.violation.hash(&mut hasher);
         for client in &self.clients {
@@ -69,9 +67,9 @@ impl<S: Server> World<S> {
 }
 
 fn project_client<P: Protocol>(client: &Client<P>, steps: &Steps, hasher: &mut impl Hasher) {
-    client.engine.project(|time| steps.until(time)).hash(hasher);
+    client.engine.project(|time| steps.until(time), |time| steps.since(time)).hash(hasher);
     (client.connection, client.acquires, client.called, &client.aliases).hash(hasher);
-    client.asleep.map(|since| steps.until(client.clock.read(since))).hash(hasher);
+    client.asleep.map(|since| steps.since(client.clock.read(since))).hash(hasher);
     for attempt in &client.attempts {
         attempt.id.hash(hasher);
         (&attempt.name, attempt.owner, attempt.stage, attempt.patient).hash(hasher);
@@ -91,8 +89,8 @@ fn project_exchange<P: Protocol>(
 ) {
     (exchange.from, &exchange.command, exchange.awaited).hash(hasher);
     (exchange.copies, exchange.executed, &exchange.reply).hash(hasher);
-    exchange.read.map(|time| server.until(time)).hash(hasher);
+    exchange.read.map(|time| server.since(time)).hash(hasher);
     if exchange.awaited {
-        (client.until(exchange.sent), client.until(exchange.deadline)).hash(hasher);
+        (client.since(exchange.sent), client.until(exchange.deadline)).hash(hasher);
     }
 }

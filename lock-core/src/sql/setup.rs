@@ -21,8 +21,8 @@ use alloc::{format, vec};
 pub struct Setup {
     codec: Codec,
     stage: Stage,
-    /// How often the table was found missing.
-    missing: u8,
+    /// How often it went back to the check.
+    again: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,6 +33,9 @@ enum Stage {
     Check,
     Create,
 }
+
+/// How often a setup goes back to its check before it gives up.
+const MOST: u8 = 5;
 
 /// What is to be done next.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -91,7 +94,7 @@ pub enum Refusal {
 
 impl Setup {
     pub(super) fn new(codec: Codec) -> Self {
-        Self { codec, stage: Stage::Begin, missing: 0 }
+        Self { codec, stage: Stage::Begin, again: 0 }
     }
 
     /// Takes the answer to the last statement (`None` at first), says what is next.
@@ -163,8 +166,8 @@ impl Setup {
     }
 
     fn table_missing(&mut self) -> Step {
-        self.missing += 1;
-        if self.missing > 3 {
+        self.again += 1;
+        if self.again > MOST {
             return self.no_table("it is not there after it was created");
         }
         match self.codec.dialect {
@@ -179,14 +182,18 @@ impl Setup {
     }
 
     fn failed(&mut self, failure: Failure) -> Step {
-        match failure {
+        self.again += 1;
+        match (self.stage, failure) {
+            // Only speed depends on the journal, and whoever is changing it just now will do.
+            (Stage::Journal, Failure::Rejected { .. }) => self.create(),
             // Somebody created it at the same moment (PostgreSQL answers 23505 or 42P07 then), or it
             // truly may not be created: if it is there now, it does not matter which.
-            Failure::Rejected { retry: false, message } if self.stage == Stage::Create => {
-                self.missing += 1;
-                if self.missing > 3 { self.no_table(&message) } else { self.check() }
+            (Stage::Create, Failure::Rejected { retry: false, message }) if self.again > MOST => {
+                self.no_table(&message)
             }
-            failure => Step::Failed(failure),
+            (Stage::Create, Failure::Rejected { retry: false, .. }) => self.check(),
+            (_, Failure::Rejected { retry: true, .. }) if self.again <= MOST => self.check(),
+            (_, failure) => Step::Failed(failure),
         }
     }
 
