@@ -280,14 +280,19 @@ impl<P: Protocol> Engine<P> {
     }
 
     /// What tells engines apart for a search through states: without counters, jitter and what is
-    /// derived, and with each time as `time` sees it.
+    /// derived, with times that are waited for as `time` sees them, and times at which something
+    /// was sent as `sent_at` does.
     #[cfg(feature = "sim")]
-    pub(crate) fn project(&self, time: impl Fn(Instant) -> Instant) -> impl core::hash::Hash {
-        let slots: Vec<_> =
-            self.slots.iter().map(|(id, slot)| (*id, slot.project(&time))).collect();
+    pub(crate) fn project(
+        &self,
+        time: impl Fn(Instant) -> Instant,
+        sent_at: impl Fn(Instant) -> Instant,
+    ) -> impl core::hash::Hash {
+        let slots = self.slots.iter();
+        let slots: Vec<_> = slots.map(|(id, slot)| (*id, slot.project(&time, &sent_at))).collect();
         let under_way = self.under_way.values();
         let under_way: Vec<_> = under_way
-            .map(|command| UnderWay { sent: time(command.sent), ..command.clone() })
+            .map(|command| UnderWay { sent: sent_at(command.sent), ..command.clone() })
             .collect();
         (self.last_id, slots, self.queues.clone(), under_way)
     }

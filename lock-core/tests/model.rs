@@ -12,7 +12,7 @@ fn world(f: impl FnOnce(&mut Scope)) -> World<sim_t> {
 #[allow(non_camel_case_types)]
 type sim_t = table::FakeTable;
 fn make(s: Scope) -> World<sim_t> {
-    World::new(table::FakeTable::new().plain(), Table::new(s.timing.ttl(), "c"), s)
+    World::new(table::FakeTable::new().silent(), Table::new(s.timing.ttl(), "c"), s)
 }
 
 #[test]
@@ -21,11 +21,9 @@ fn bfs() {
         ("1c fine", (|s: &mut Scope| { s.clients.pop(); }) as fn(&mut Scope)),
         ("1c coarse", |s| { s.clients.pop(); s.grid=Some(std::time::Duration::from_millis(2750)); }),
         ("2c coarse", |s| { s.grid=Some(std::time::Duration::from_millis(2750)); }),
-        ("2c coarse ghost", |s| { s.grid=Some(std::time::Duration::from_millis(2750)); s.faults.ghosts=1; }),
-        ("2c fine", |_s| {  }),
     ] {
         let t = I::now();
-        let found = explore( world(f), 3_000_000, 64);
+        let found = explore( world(f), 1_500_000, 64);
         println!("{what}: {found} {:?} cov {:?}", t.elapsed(), found.coverage);
     }
 }

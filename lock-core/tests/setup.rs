@@ -230,12 +230,7 @@ fn an_answer_without_sense_is_refused() {
 
 #[test]
 fn a_server_that_cannot_be_asked_is_not_refused() {
-    let failures = [
-        Failure::NotSent("no route".into()),
-        Failure::Unknown("gone".into()),
-        Failure::Rejected { retry: true, message: "busy".into() },
-    ];
-    for failure in failures {
+    for failure in [Failure::NotSent("no route".into()), Failure::Unknown("gone".into())] {
         for mut setup in [pg_checked(), lite_checked()] {
             assert_eq!(setup.step(Some(Err(failure.clone()))), Step::Failed(failure.clone()));
         }
@@ -245,6 +240,35 @@ fn a_server_that_cannot_be_asked_is_not_refused() {
     }
     // No right to look is nothing that creating a table would help with.
     assert_eq!(pg_checked().step(Some(Err(denied("no")))), Step::Failed(denied("no")));
+}
+
+#[test]
+fn what_may_pass_is_tried_again_but_not_for_ever() {
+    for mut setup in [pg_checked(), lite_checked()] {
+        let busy = Failure::Rejected { retry: true, message: "busy".into() };
+        let mut turns = 0;
+        let end = loop {
+            match setup.step(Some(Err(busy.clone()))) {
+                Step::Run(statement) => assert!(statement.text.contains("SELECT"), "the check"),
+                end => break end,
+            }
+            turns += 1;
+        };
+        assert_eq!(end, Step::Failed(busy));
+        assert!((1..10).contains(&turns));
+    }
+    // Once it has passed, it goes on.
+    let mut setup = pg_checked();
+    runs(&mut setup, Some(Err(Failure::Rejected { retry: true, message: "busy".into() })));
+    assert_eq!(setup.step(Some(Ok(vec![pg_row()]))), Step::Ready);
+}
+
+#[test]
+fn a_journal_that_cannot_be_changed_just_now_is_no_obstacle() {
+    let mut setup = lite_checked();
+    runs(&mut setup, Some(Ok(lite_row(Value::Null))));
+    let busy = sqlite::statement_failed(Some(5), "database is locked");
+    assert_eq!(*runs(&mut setup, Some(Err(busy))).text, lite().create_table());
 }
 
 #[test]

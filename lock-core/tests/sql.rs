@@ -229,6 +229,26 @@ fn an_exchange_without_all_its_rows_has_no_reply() {
 }
 
 #[test]
+fn a_statement_that_fails_fails_its_command_unless_it_only_asked() {
+    let gone = || Failure::Unknown("gone".into());
+    for codec in codecs() {
+        for command in [acquire_ab(), renew_ab(), release_ab()] {
+            let mut exchange = codec.encode(&command, NOW);
+            exchange.handle_failure(gone());
+            assert_eq!(exchange.poll_statement(), None);
+            assert_eq!(exchange.finish(), Err(gone()));
+        }
+        // What was granted is granted; only who has the rest stays unknown.
+        let mut exchange = codec.encode(&acquire_ab(), NOW);
+        exchange.handle_rows(vec![vec![text("a"), int(7)]]);
+        exchange.handle_failure(gone());
+        assert_eq!(exchange.poll_statement(), None);
+        let reply = vec![Acquired::Granted(Fence::new(7)), Acquired::Busy(None)];
+        assert_eq!(exchange.finish(), Ok(Reply::Acquired(reply)));
+    }
+}
+
+#[test]
 fn parameters_carry_the_claims_the_clock_and_the_ttl() {
     let [postgres, sqlite] = codecs();
     let awkward = acquire(vec![claim(r#"it's "a" \ 🔒"#, 1)]);

@@ -64,8 +64,8 @@ struct State<B: Backend> {
     backend: Option<B>,
     callers: BTreeMap<LockId, Caller>,
     guards: BTreeMap<LockId, Arc<Cell>>,
-    /// Until when the pump and the keeper sleep at most.
-    asleep_until: Instant,
+    /// Until when the keeper and the pump sleep, in this order.
+    asleep_until: [Instant; 2],
     closed: bool,
     /// The driver is gone, and so are all guards.
     stopped: bool,
@@ -97,7 +97,7 @@ impl<B: Backend> Driver<B> {
             backend: Some(backend),
             callers: BTreeMap::new(),
             guards: BTreeMap::new(),
-            asleep_until: Instant::from_nanos(0),
+            asleep_until: [Instant::from_nanos(0); 2],
             closed: false,
             stopped: false,
         };
@@ -218,7 +218,7 @@ impl<B: Backend> Shared<B> {
             return Pumped::Nothing(state);
         };
         // Others rely on the timers while this thread is away.
-        self.rouse(&mut state);
+        self.rouse(&state);
         drop(state);
         let budget = dispatch.deadline.since(sent);
         let reply =
@@ -263,7 +263,7 @@ impl<B: Backend> Shared<B> {
         id: LockId,
         limit: Option<Duration>,
     ) -> MutexGuard<'a, State<B>> {
-        self.rouse(&mut state);
+        self.rouse(&state);
         let wake = state.callers.entry(id).or_default().wake.clone();
         match limit {
             None => wake.wait(state).unwrap_or_else(PoisonError::into_inner),
@@ -275,13 +275,14 @@ impl<B: Backend> Shared<B> {
 
     fn leave(&self, mut state: MutexGuard<'_, State<B>>, id: LockId) {
         state.callers.remove(&id);
-        self.rouse(&mut state);
+        self.rouse(&state);
     }
 
     /// Wakes the pump and the keeper if they would sleep through something.
-    fn rouse(&self, state: &mut State<B>) {
+    fn rouse(&self, state: &State<B>) {
         let to_do = state.engine.has_command() && state.backend.is_some();
-        if to_do || state.timer(clock::now()) < state.asleep_until {
+        let timer = state.timer(clock::now());
+        if to_do || state.asleep_until.iter().any(|until| timer < *until) {
             self.timers.notify_all();
         }
     }
@@ -359,10 +360,14 @@ fn background<B: Backend>(shared: &Shared<B>, io: bool) {
                 Pumped::Did(_) => continue,
                 Pumped::Nothing(state) => state,
             };
+        } else {
+            // What time has made due is the pump's to send.
+            shared.rouse(&state);
         }
         let now = clock::now();
-        state.asleep_until = state.timer(now);
-        let nap = state.asleep_until.since(now).max(Duration::from_millis(1));
+        let until = state.timer(now);
+        state.asleep_until[usize::from(io)] = until;
+        let nap = until.since(now).max(Duration::from_millis(1));
         drop(shared.timers.wait_timeout(state, nap).unwrap_or_else(PoisonError::into_inner));
     }
 }

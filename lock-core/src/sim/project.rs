@@ -3,7 +3,8 @@
 //! On a grid, every time is only ever compared with times on the grid. So a time says no more than
 //! how many steps from now it is reached, and a time long past no more than that. What is left out
 //! beyond that is jitter, which cannot be seen on a grid coarser than the longest back-off, and
-//! how often a thing failed. Thus the states of worlds whose time goes on for ever are finitely many.
+//! how often a thing failed. Thus the states of worlds whose time goes on for ever are finitely many. Of fences only the order
+//! counts.
 
 use super::client::Client;
 use super::clock::Clock;
@@ -11,8 +12,11 @@ use super::hash::Fingerprint;
 use super::network::Exchange;
 use super::server::Server;
 use super::world::World;
-use crate::protocol::Protocol;
+use crate::fence::Fence;
+use crate::protocol::{Protocol, Verdict};
 use crate::time::Instant;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
 use core::time::Duration;
 
@@ -49,48 +53,76 @@ impl<S: Server> World<S> {
         let back = (self.scope.0.timing.ttl().as_nanos() as u64).div_ceil(step);
         let steps = |clock| Steps { clock, now: self.now, step, back };
         let server = steps(self.server_clock);
+        let fences = self.all_fences();
+        let rank = |fence| Fence::new(fences.range(..fence).count() as u64);
+
         let mut hasher = Fingerprint::new();
         self.scope.0.horizon.map(|_| self.now).hash(&mut hasher);
-        self.server.project(&|time| server.until(time)).hash(&mut hasher);
-        (self.up, self.faults, &self.fences, &self.excused).hash(&mut hasher);
-        self.violation.hash(&mut hasher);
-        for client in &self.clients {
-            project_client(client, &steps(client.clock), &mut hasher);
+        self.server.project(&|time| server.until(time), &rank).hash(&mut hasher);
+        for (name, fence) in &self.fences {
+            (name, rank(*fence)).hash(&mut hasher);
         }
-        // Ids are only names, and requests with the same owners and times are the same.
+        (self.up, self.faults, &self.excused, &self.violation).hash(&mut hasher);
+        for client in &self.clients {
+            project_client(client, &steps(client.clock), &rank, &mut hasher);
+        }
+        // Ids are only names: requests with the same claims and times are the same.
         for exchange in &self.exchanges {
-            let client = steps(self.clients[exchange.from.client].clock);
-            project_exchange(exchange, &client, &server, &mut hasher);
+            (exchange.from, &exchange.command, exchange.awaited).hash(&mut hasher);
+            (exchange.copies, exchange.executed).hash(&mut hasher);
+            exchange.read.map(|time| server.since(time)).hash(&mut hasher);
+            if exchange.awaited {
+                let client = steps(self.clients[exchange.from.client].clock);
+                (client.since(exchange.sent), client.until(exchange.deadline)).hash(&mut hasher);
+            }
+            for mut verdict in self.verdicts(exchange) {
+                if let Verdict::Granted { fence } = &mut verdict {
+                    *fence = rank(*fence);
+                }
+                verdict.hash(&mut hasher);
+            }
         }
         hasher.finish128()
     }
+
+    /// Every fence that anybody knows. Only their order tells states apart.
+    fn all_fences(&self) -> BTreeSet<Fence> {
+        let mut fences: BTreeSet<_> = self.fences.values().copied().collect();
+        fences.extend(self.server.leases().into_iter().map(|lease| lease.fence));
+        let attempts = self.clients.iter().flat_map(|client| &client.attempts);
+        fences.extend(attempts.filter_map(|attempt| attempt.fence));
+        for exchange in &self.exchanges {
+            fences.extend(self.verdicts(exchange).into_iter().filter_map(|verdict| match verdict {
+                Verdict::Granted { fence } => Some(fence),
+                _ => None,
+            }));
+        }
+        fences
+    }
+
+    fn verdicts(&self, exchange: &Exchange<S::Protocol>) -> Vec<Verdict> {
+        let Some(reply) = exchange.reply.clone() else { return Vec::new() };
+        self.protocol.verdicts(S::describe(&exchange.command).0, reply).unwrap_or_default()
+    }
 }
 
-fn project_client<P: Protocol>(client: &Client<P>, steps: &Steps, hasher: &mut impl Hasher) {
+fn project_client<P: Protocol>(
+    client: &Client<P>,
+    steps: &Steps,
+    rank: &impl Fn(Fence) -> Fence,
+    hasher: &mut impl Hasher,
+) {
     client.engine.project(|time| steps.until(time), |time| steps.since(time)).hash(hasher);
     (client.connection, client.acquires, client.called, &client.aliases).hash(hasher);
     client.asleep.map(|since| steps.since(client.clock.read(since))).hash(hasher);
     for attempt in &client.attempts {
         attempt.id.hash(hasher);
         (&attempt.name, attempt.owner, attempt.stage, attempt.patient).hash(hasher);
-        (attempt.fence, attempt.deadline.map(|time| steps.until(time))).hash(hasher);
+        attempt.fence.map(rank).hash(hasher);
+        attempt.deadline.map(|time| steps.until(time)).hash(hasher);
     }
     let now = client.clock.read(steps.now);
     for (key, refusal) in client.refused.iter().filter(|(_, refusal)| refusal.at == now) {
         (key, refusal.informed).hash(hasher);
-    }
-}
-
-fn project_exchange<P: Protocol>(
-    exchange: &Exchange<P>,
-    client: &Steps,
-    server: &Steps,
-    hasher: &mut impl Hasher,
-) {
-    (exchange.from, &exchange.command, exchange.awaited).hash(hasher);
-    (exchange.copies, exchange.executed, &exchange.reply).hash(hasher);
-    exchange.read.map(|time| server.since(time)).hash(hasher);
-    if exchange.awaited {
-        (client.since(exchange.sent), client.until(exchange.deadline)).hash(hasher);
     }
 }

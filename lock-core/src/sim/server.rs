@@ -33,12 +33,21 @@ pub trait Server: Clone + Debug + Eq + Hash {
     /// Every lock that the server knows, each name once, in the names' order.
     fn leases(&self) -> Vec<Lease>;
 
-    /// What tells states of the server apart for a search, with each time as `time` sees it.
+    /// What tells states of the server apart for a search, with each time as `time` and each fence
+    /// as `fence` sees it.
     ///
     /// Servers that know more than their leases, and go by it, must say so.
-    fn project(&self, time: &dyn Fn(Instant) -> Instant) -> impl Hash {
-        let relative = |lease: Lease| Lease { expires: time(lease.expires), ..lease };
-        self.leases().into_iter().map(relative).collect::<Vec<_>>()
+    fn project(
+        &self,
+        time: &dyn Fn(Instant) -> Instant,
+        fence: &dyn Fn(Fence) -> Fence,
+    ) -> impl Hash {
+        let seen = |lease: Lease| Lease {
+            expires: time(lease.expires),
+            fence: fence(lease.fence),
+            ..lease
+        };
+        self.leases().into_iter().map(seen).collect::<Vec<_>>()
     }
 
     /// Dies: keeps what it committed, unless it is configured not to.

@@ -64,7 +64,7 @@ fn a_grant_that_arrives_at_its_deadline_is_none_and_is_claimed_again() {
 #[test]
 fn a_grant_that_arrives_at_its_deadline_when_the_wait_is_over_is_freed() {
     let mut scene = Scenario::new();
-    let id = scene.acquire_for("a", VALID);
+    let id = scene.acquire_for("a", VALID - PATIENCE);
     let claim = scene.sends(Action::Acquire, &["a"]);
     scene.sleep(VALID);
     scene.grants(&claim);
@@ -212,7 +212,7 @@ fn who_will_not_wait_for_a_holder_waits_for_the_server() {
     let told = scene.told();
     assert_eq!(told.last(), Some(&not_acquired(id, NotAcquired::Failed(not_sent()))));
     assert_eq!(told.len(), claims + 1, "one trouble for each claim");
-    assert_eq!(scene.now, START.after(Duration::from_secs(1)));
+    assert_eq!(scene.now, START.after(Duration::from_secs(1)).after(PATIENCE));
     scene.is_over();
 }
 

@@ -1,7 +1,7 @@
 //! When a holder can no longer be sure.
 
 use crate::scenario::*;
-use lock_core::{Action, Event, LockId, LostReason, Release};
+use lock_core::{Action, Config, Event, LockId, LostReason, Release};
 use std::time::Duration;
 
 fn lost(id: LockId) -> Event {
@@ -157,6 +157,32 @@ fn the_release_of_a_lost_lock_waits_for_its_hung_renewal() {
     scene.confirms(&release);
     scene.tells([freed(id)]);
     scene.is_over();
+}
+
+#[test]
+fn the_answer_to_a_lost_renewal_is_no_answer_to_the_release() {
+    for late in [true, false] {
+        let mut scene = Scenario::with(Config { in_flight: 2, ..config() });
+        let id = scene.acquire("a");
+        let claim = scene.sends(Action::Acquire, &["a"]);
+        scene.grants(&claim);
+        scene.sleep(RENEW);
+        let renewal = scene.sends(Action::Renew, &["a"]);
+        scene.sleep_until(START.after(VALID));
+        scene.told();
+        if late {
+            // Even so late that the lease is surely over, unless this renews it.
+            scene.sleep(OVER);
+        }
+        scene.release(id);
+        scene.sends_nothing();
+        scene.confirms(&renewal);
+        scene.tells_nothing();
+        let release = scene.sends(Action::Release, &["a"]);
+        scene.confirms(&release);
+        scene.tells([freed(id)]);
+        scene.is_over();
+    }
 }
 
 #[test]

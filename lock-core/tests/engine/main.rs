@@ -6,6 +6,7 @@
 mod acquire;
 mod batch;
 mod cancel;
+mod give_up;
 mod lose;
 mod release;
 mod renew;

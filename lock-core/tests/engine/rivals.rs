@@ -2,6 +2,7 @@
 
 use crate::scenario::*;
 use lock_core::{Action, Event, LockId, LostReason, NotAcquired};
+use std::time::Duration;
 
 fn granted(id: LockId, claim: &Sent) -> Event {
     Event::Granted { id, fence: FENCE, deadline: claim.at.after(VALID) }
@@ -100,7 +101,7 @@ fn the_next_rival_waits_until_the_first_is_settled_at_the_server() {
     let first = scene.acquire_for("a", TRIP);
     scene.acquire("a");
     let claim = scene.sends(Action::Acquire, &["a"]);
-    scene.sleep(TRIP);
+    scene.sleep(TRIP + PATIENCE);
     scene.tells_unanswered(first);
     scene.sends_nothing();
     scene.fails(&claim, unknown());
@@ -160,8 +161,30 @@ fn who_will_not_wait_does_wait_for_a_claim_that_nobody_wants_any_more() {
 fn who_will_not_wait_behind_a_release_waits_no_longer_than_wanted() {
     let (mut scene, _, _) = Scenario::releasing();
     let id = scene.acquire_once("a", TRIP);
-    scene.sleep(TRIP);
+    scene.sleep(TRIP + PATIENCE - NANO);
+    scene.tells_nothing();
+    scene.sleep(NANO);
     scene.tells([not_acquired(id, NotAcquired::Busy(None))]);
+    assert_eq!(scene.engine.attempts(), 1);
+}
+
+#[test]
+fn who_will_not_wait_is_busy_at_once_behind_a_waiter_behind_a_release() {
+    let (mut scene, first, release) = Scenario::releasing();
+    let second = scene.acquire("a");
+    let once = scene.acquire_once("a", TTL);
+    scene.tells([not_acquired(once, NotAcquired::Busy(None))]);
+    scene.confirms(&release);
+    let claim = scene.sends(Action::Acquire, &["a"]);
+    scene.grants(&claim);
+    scene.tells([freed(first), granted(second, &claim)]);
+}
+
+#[test]
+fn a_wait_of_no_time_behind_a_rival_ends_at_once() {
+    let (mut scene, _) = Scenario::held();
+    let id = scene.acquire_for("a", Duration::ZERO);
+    scene.tells([not_acquired(id, NotAcquired::TimedOut(None))]);
     assert_eq!(scene.engine.attempts(), 1);
 }
 

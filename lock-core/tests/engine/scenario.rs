@@ -12,6 +12,8 @@ pub(crate) const TTL: Duration = Timing::DEFAULT_TTL;
 pub(crate) const VALID: Duration = Duration::from_millis(24_999);
 /// How long after a lease was granted it is surely over at the server.
 pub(crate) const OVER: Duration = Duration::from_secs(36);
+/// For how long after the wait has run out a first answer is waited for.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) const RENEW: Duration = Duration::from_secs(10);
 /// The round trip of the ready-made scenes.
 pub(crate) const TRIP: Duration = Duration::from_millis(10);
@@ -216,6 +218,8 @@ impl Scenario {
     }
 
     pub(crate) fn sends_any(&mut self) -> Sent {
+        self.engine.handle_timeout(self.now);
+        assert!(self.engine.has_command());
         let Dispatch { id, command, deadline } =
             self.engine.poll_command(self.now).expect("a command is due");
         assert!(deadline > self.now, "a request is given some time");
@@ -227,6 +231,7 @@ impl Scenario {
     /// No command is due, and the next look at the engine is due in the future.
     pub(crate) fn sends_nothing(&mut self) {
         assert_eq!(self.engine.poll_command(self.now), None);
+        assert!(!self.engine.has_command());
         assert!(self.engine.poll_timeout().is_none_or(|at| at > self.now), "due, but not polled");
     }
 
