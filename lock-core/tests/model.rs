@@ -18,9 +18,10 @@ fn make(s: Scope) -> World<sim_t> {
 #[test]
 fn bfs() {
     for (what, f) in [
-        ("1c fine", (|s: &mut Scope| { s.clients.pop(); }) as fn(&mut Scope)),
-        ("1c coarse", |s| { s.clients.pop(); s.grid=Some(std::time::Duration::from_millis(2750)); }),
-        ("2c coarse", |s| { s.grid=Some(std::time::Duration::from_millis(2750)); }),
+        ("1c2a", (|s: &mut Scope| { s.clients.pop(); s.acquires=2; }) as fn(&mut Scope)),
+        ("1c ghost crash", |s| { s.clients.pop(); s.faults.ghosts=2; s.faults.client_crashes=1; s.faults.duplicates=1; }),
+        ("2c nocancel", |s| { s.cancels=false; }),
+        ("2c try", |s| { s.cancels=false; s.wishes=[Wish::TRY].into(); }),
     ] {
         let t = I::now();
         let found = explore( world(f), 1_500_000, 64);

@@ -5,7 +5,7 @@ pub(crate) mod postgres;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
 
-use crate::error::{ConfigError, Error};
+use crate::error::Error;
 use lock_core::sql::{Codec, Refusal, Rows, Statement, Step};
 use lock_core::table::{Command, Reply, Table};
 use lock_core::{Failure, Instant, Protocol};
@@ -108,14 +108,5 @@ impl<S: Session> Backend for SqlTable<S> {
             }
         }
         exchange.finish()
-    }
-}
-
-/// Refuses to block on a thread that must not.
-#[cfg(feature = "postgres")]
-pub(crate) fn not_async() -> Result<(), ConfigError> {
-    match tokio::runtime::Handle::try_current() {
-        Ok(_) => Err(ConfigError::AsyncContext),
-        Err(_) => Ok(()),
     }
 }

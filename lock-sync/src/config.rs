@@ -13,10 +13,6 @@ use std::time::Duration;
 
 const SCHEMES: &str = "postgres://, postgresql://, sqlite:";
 
-/// The parameters that are ours; the rest of a PostgreSQL URL is for the client.
-const PARAMETERS: &str =
-    "ttl, request_timeout, table, label, sslmode, sslrootcert, and those of the server's client";
-
 /// What locks are made with: where they are kept, and how long a lease lasts.
 ///
 /// ```
@@ -157,7 +153,7 @@ impl Config {
         Ok(Locks::with(match self.target {
             #[cfg(feature = "postgres")]
             Target::Postgres { config, tls } => {
-                crate::backend::not_async()?;
+                crate::backend::postgres::not_async()?;
                 tls.check()?;
                 let session = crate::backend::postgres::Postgres::new(*config, tls, budget);
                 Arc::new(
@@ -167,7 +163,7 @@ impl Config {
             }
             #[cfg(feature = "postgres")]
             Target::PostgresClient(client) => {
-                crate::backend::not_async()?;
+                crate::backend::postgres::not_async()?;
                 let session = crate::backend::postgres::Postgres::with(*client);
                 Arc::new(
                     Driver::start(engine, SqlTable::open(codec, session, budget)?)
@@ -286,6 +282,7 @@ impl Parameters {
     #[cfg(feature = "postgres")]
     fn postgres(&self, base: &str) -> Result<Target, ConfigError> {
         use crate::backend::postgres::{SslMode, Tls, config, is_local};
+        const KNOWN: &str = "ttl, request_timeout, table, label, sslmode, sslrootcert, and those of the server's client";
         const CLIENT: [&str; 13] = [
             "host",
             "hostaddr",
@@ -304,7 +301,7 @@ impl Parameters {
         if let Some((name, _)) =
             self.others.iter().find(|(name, _)| !CLIENT.contains(&name.as_str()))
         {
-            return Err(ConfigError::UnknownParameter { name: name.clone(), known: PARAMETERS });
+            return Err(ConfigError::UnknownParameter { name: name.clone(), known: KNOWN });
         }
         let query: String = url::form_urlencoded::Serializer::new(String::new())
             .extend_pairs(&self.others)

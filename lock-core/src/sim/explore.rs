@@ -47,7 +47,7 @@ pub fn explore<S: Server>(start: World<S>, limit: usize, settle_every: u128) -> 
     let mut met = BTreeSet::from([start.fingerprint()]);
     // How each state was reached: from which, by which of its actions.
     let mut ways: Vec<(u32, u16)> = Vec::from([(0, 0)]);
-    let mut next = VecDeque::from([(start.clone(), 0_u32, 0_usize)]);
+    let mut next = VecDeque::from([(start.clone(), start.fingerprint(), 0_u32, 0_usize)]);
     let mut found = Found {
         states: 1,
         transitions: 0,
@@ -56,7 +56,7 @@ pub fn explore<S: Server>(start: World<S>, limit: usize, settle_every: u128) -> 
         coverage: Coverage::default(),
         violation: None,
     };
-    while let Some((world, at, depth)) = next.pop_front() {
+    while let Some((world, this, at, depth)) = next.pop_front() {
         found.depth = depth;
         let actions = world.actions();
         for (choice, action) in actions.iter().enumerate() {
@@ -77,9 +77,9 @@ pub fn explore<S: Server>(start: World<S>, limit: usize, settle_every: u128) -> 
                 found.states = met.len();
                 return found;
             }
-            next.push_back((successor, place, depth + 1));
+            next.push_back((successor, fingerprint, place, depth + 1));
         }
-        let chosen = settle_every > 0 && world.fingerprint().is_multiple_of(settle_every);
+        let chosen = settle_every > 0 && this.is_multiple_of(settle_every);
         if actions.is_empty() || chosen {
             let mut rest = world;
             rest.settle();

@@ -23,6 +23,8 @@ pub struct Scope {
     pub acquires: u8,
     /// How its caller may want a lock.
     pub wishes: Vec<Wish>,
+    /// Callers may give up attempts that have not been granted.
+    pub cancels: bool,
     /// How many commands a client has under way at most.
     pub in_flight: usize,
     /// How much of each kind may go wrong.
@@ -109,9 +111,9 @@ impl Faults {
 impl Scope {
     /// A small world that can be searched exhaustively: two clients, one lock, one attempt each.
     ///
-    /// Times fall on a grid of 1.1 s, on which a client as slow and a server as fast as the theorem
-    /// allows meet exactly: a lease of 6 s ends at the server after 5 steps, a renewal is due
-    /// after 2, a request given up after 1.
+    /// Times fall on a grid of 2.75 s, on which a client as slow and a server as fast as the theorem
+    /// allows meet exactly: a lease of 6 s ends at the server after 2 steps, a renewal is due and a
+    /// request given up after 1.
     ///
     /// # Panics
     /// Never: the timing is good.
@@ -128,14 +130,22 @@ impl Scope {
             names: 1,
             acquires: 1,
             wishes: Vec::from([Wish::WAIT]),
+            cancels: true,
             in_flight: 1,
             faults: Faults::NONE,
-            grid: Some(Duration::from_millis(1_100)),
+            grid: Some(Duration::from_millis(2_750)),
             horizon: None,
             eager: true,
             checks: Check::ALL.into(),
             flaw: None,
         }
+    }
+
+    /// The same on a grid of 1.1 s: a lease ends at the server after 5 steps, a renewal is due
+    /// after 2, a request given up after 1.
+    #[must_use]
+    pub fn finer(self) -> Self {
+        Self { grid: Some(Duration::from_millis(1_100)), ..self }
     }
 
     pub(super) fn checks(&self, check: Check) -> bool {

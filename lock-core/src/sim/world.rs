@@ -200,7 +200,12 @@ impl<S: Server> World<S> {
             }
         }
         for (attempt, known) in client.attempts.iter().enumerate() {
-            if matches!(known.stage, Stage::Wanting | Stage::Held | Stage::Lost) {
+            let may = match known.stage {
+                Stage::Wanting => self.scope.0.cancels,
+                Stage::Held | Stage::Lost => true,
+                Stage::Releasing | Stage::Abandoned => false,
+            };
+            if may {
                 actions.push(Action::Release(at, attempt));
             }
         }

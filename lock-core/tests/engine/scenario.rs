@@ -25,6 +25,8 @@ pub(crate) const START: Instant = Instant::from_nanos(1_000_000_000_000);
 pub(crate) struct Scenario {
     pub(crate) engine: Engine<Table>,
     pub(crate) now: Instant,
+    /// How often something was waited for; bounded, so that no test goes on for ever.
+    turns: u32,
 }
 
 /// A command that left.
@@ -90,7 +92,7 @@ impl Scenario {
     }
 
     pub(crate) fn with(config: Config) -> Self {
-        Self { engine: Engine::new(Table::new(TTL, "me"), config), now: START }
+        Self { engine: Engine::new(Table::new(TTL, "me"), config), now: START, turns: 0 }
     }
 
     /// Its claim has left at [`START`].
@@ -237,6 +239,8 @@ impl Scenario {
 
     /// Sleeps until the engine wants to be looked at.
     pub(crate) fn sleeps(&mut self) {
+        self.turns += 1;
+        assert!(self.turns < 10_000, "it goes on and on");
         self.sends_nothing();
         let at = self.engine.poll_timeout().expect("something will be due");
         self.sleep_until(at);

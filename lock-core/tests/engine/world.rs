@@ -50,6 +50,8 @@ struct World {
     replies: Vec<(usize, DispatchId, Reply)>,
     fences: BTreeMap<LockName, Fence>,
     grants: usize,
+    /// How often time has passed; bounded, so that no test goes on for ever.
+    turns: u32,
 }
 
 impl World {
@@ -74,6 +76,7 @@ impl World {
             replies: Vec::new(),
             fences: BTreeMap::new(),
             grants: 0,
+            turns: 0,
         }
     }
 
@@ -155,6 +158,8 @@ impl World {
 
     /// Time goes on; requests that took too long are given up, and everybody looks at the clock.
     fn pass(&mut self, micros: u64) {
+        self.turns += 1;
+        assert!(self.turns < 100_000, "it goes on and on");
         self.micros += micros;
         self.check();
         for n in 0..2 {

@@ -3,7 +3,7 @@
 mod stream;
 mod tls;
 
-use super::{Session, not_async};
+use super::Session;
 use crate::error::ConfigError;
 use lock_core::Failure;
 use lock_core::sql::postgres::{connect_failed, session_options, statement_failed};
@@ -219,4 +219,13 @@ pub(crate) fn is_local(config: &Config) -> bool {
         }
         postgres::config::Host::Unix(_) => true,
     })
+}
+
+/// Refuses to block on a thread that must not: the client, which has an async runtime inside, would
+/// panic.
+pub(crate) fn not_async() -> Result<(), ConfigError> {
+    match tokio::runtime::Handle::try_current() {
+        Ok(_) => Err(ConfigError::AsyncContext),
+        Err(_) => Ok(()),
+    }
 }
