@@ -6,6 +6,9 @@
 //!   report    what people read      signals what other processes want
 //! ```
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("withlock needs Linux: nothing else ends a command whose withlock was killed");
+
 mod args;
 mod child;
 mod report;

@@ -1,0 +1,316 @@
+//! What the table protocol does on a real PostgreSQL, fact by fact.
+
+use lock_core::sql::{Codec, Rows, Statement, Step, Value, postgres as dialect};
+use lock_core::table::{Acquired, Command, Reply};
+use lock_core::{Claim, Failure, Fence, Instant, LockName, Owner, TableName};
+use lock_tests::place::{Place, client};
+use postgres::types::{ToSql, Type};
+use postgres::{Client, Row};
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_millis(50);
+
+struct Table {
+    client: Client,
+    codec: Codec,
+    place: Place,
+}
+
+impl Table {
+    fn new() -> Self {
+        Self::at(Place::postgres())
+    }
+
+    fn at(place: Place) -> Self {
+        let codec = dialect::codec(TableName::new(place.table()).expect("good"));
+        let mut table = Self { client: client(place.url()), codec, place };
+        let mut setup = table.codec.setup();
+        let mut answer = None;
+        while let Step::Run(statement) = setup.step(answer.take()) {
+            answer = Some(table.run(&statement));
+        }
+        table
+    }
+
+    /// The same table on another connection.
+    fn other(&self) -> Self {
+        Self::at(self.place.through(self.place.url()))
+    }
+
+    fn run(&mut self, statement: &Statement) -> Result<Rows, Failure> {
+        let params: Vec<(&(dyn ToSql + Sync), Type)> = statement
+            .params
+            .iter()
+            .map(|value| match value {
+                Value::Null => panic!("no parameter is NULL"),
+                Value::Int(number) => (number as &(dyn ToSql + Sync), Type::INT8),
+                Value::Text(text) => (text as &(dyn ToSql + Sync), Type::TEXT),
+                Value::Texts(texts) => (texts as &(dyn ToSql + Sync), Type::TEXT_ARRAY),
+            })
+            .collect();
+        match self.client.query_typed(&statement.text, &params) {
+            Ok(rows) => Ok(rows.iter().map(row).collect()),
+            Err(error) => {
+                let answer = error.as_db_error().expect("the connection holds");
+                Err(dialect::statement_failed(Some(answer.code().code()), answer.message()))
+            }
+        }
+    }
+
+    fn try_ask(&mut self, command: &Command) -> Result<Reply, Failure> {
+        let mut exchange = self.codec.encode(command, Instant::from_nanos(0));
+        while let Some(statement) = exchange.poll_statement() {
+            exchange.handle_rows(self.run(&statement)?);
+        }
+        exchange.finish()
+    }
+
+    fn acquire(&mut self, names: &[&str], owner: u128, ttl: Duration) -> Vec<Acquired> {
+        let claims = claims(names, owner);
+        let reply = self.try_ask(&Command::Acquire {
+            claims,
+            ttl,
+            holder: format!("holder {owner}").into(),
+        });
+        match reply.expect("it is asked") {
+            Reply::Acquired(entries) => entries,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn granted(&mut self, name: &str, owner: u128, ttl: Duration) -> Option<Fence> {
+        match self.acquire(&[name], owner, ttl)[..] {
+            [Acquired::Granted(fence)] => Some(fence),
+            [Acquired::Busy(_)] => None,
+            _ => panic!("one claim, one entry"),
+        }
+    }
+
+    fn changed(&mut self, command: &Command) -> Vec<bool> {
+        match self.try_ask(command).expect("it is asked") {
+            Reply::Changed(entries) => entries,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn renew(&mut self, names: &[&str], owner: u128, ttl: Duration) -> Vec<bool> {
+        self.changed(&Command::Renew { leases: claims(names, owner), ttl })
+    }
+
+    fn release(&mut self, names: &[&str], owner: u128) -> Vec<bool> {
+        self.changed(&Command::Release { leases: claims(names, owner) })
+    }
+}
+
+fn row(row: &Row) -> Vec<Value> {
+    (0..row.len())
+        .map(|at| match *row.columns()[at].type_() {
+            Type::INT8 => row.get::<_, Option<i64>>(at).map_or(Value::Null, Value::Int),
+            _ => row.get::<_, Option<String>>(at).map_or(Value::Null, Value::Text),
+        })
+        .collect()
+}
+
+fn claims(names: &[&str], owner: u128) -> Vec<Claim> {
+    let claim =
+        |name: &&str| Claim { name: LockName::new(name).expect("good"), owner: Owner::new(owner) };
+    names.iter().map(claim).collect()
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn the_same_owner_acquires_again_with_the_same_fence() {
+    let mut table = Table::new();
+    let fence = table.granted("a", 1, LONG).expect("free");
+    assert_eq!(table.granted("a", 1, LONG), Some(fence));
+    assert_eq!(table.granted("a", 2, LONG), None);
+    let mut expired = table.granted("b", 1, SHORT);
+    std::thread::sleep(SHORT * 2);
+    assert_eq!(table.granted("b", 1, SHORT), expired, "nobody took it meanwhile");
+    std::thread::sleep(SHORT * 2);
+    assert!(table.granted("b", 2, LONG) > expired.take());
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn an_expired_lease_is_taken_and_not_renewed() {
+    let mut table = Table::new();
+    let first = table.granted("a", 1, SHORT).expect("free");
+    assert_eq!(table.granted("a", 2, LONG), None, "not before it expired");
+    std::thread::sleep(SHORT * 2);
+    assert_eq!(table.renew(&["a"], 1, LONG), [false], "though nobody took it");
+    assert!(table.granted("a", 2, LONG).expect("expired") > first);
+    assert_eq!(table.renew(&["a"], 1, LONG), [false]);
+    assert_eq!(table.release(&["a"], 1), [false]);
+    assert_eq!(table.granted("a", 3, LONG), None, "the second one's still");
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_renewal_extends_and_never_shortens() {
+    let mut table = Table::new();
+    table.granted("a", 1, Duration::from_millis(300)).expect("free");
+    for _ in 0..4 {
+        assert_eq!(table.renew(&["a"], 1, Duration::from_millis(300)), [true]);
+        std::thread::sleep(Duration::from_millis(150));
+    }
+    assert_eq!(table.granted("a", 2, LONG), None);
+    assert_eq!(table.renew(&["a"], 1, LONG), [true]);
+    assert_eq!(table.renew(&["a"], 1, SHORT), [true]);
+    std::thread::sleep(SHORT * 2);
+    assert_eq!(table.granted("a", 2, LONG), None);
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_stranger_renews_and_releases_nothing() {
+    let mut table = Table::new();
+    table.granted("a", 1, LONG).expect("free");
+    assert_eq!(table.renew(&["a"], 2, LONG), [false]);
+    assert_eq!(table.release(&["a"], 2), [false]);
+    assert_eq!(table.renew(&["a"], 1, LONG), [true]);
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn fences_outlive_releases_and_purges() {
+    let mut table = Table::new();
+    let first = table.granted("a", 1, LONG).expect("free");
+    assert_eq!(table.release(&["a"], 1), [true]);
+    assert_eq!(table.release(&["a"], 1), [false], "once");
+    let second = table.granted("a", 2, LONG).expect("released");
+    assert!(second > first);
+    table.place.tamper("DELETE FROM {table}");
+    assert!(table.granted("a", 3, LONG).expect("gone") > second);
+    table.place.tamper("UPDATE {table} SET owner = NULL, fence = 9000000000000000000");
+    assert_eq!(
+        table.granted("a", 4, LONG),
+        Some(Fence::new(9_000_000_000_000_000_001)),
+        "the clock is no limit"
+    );
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_batch_grants_the_free_ones_and_names_the_holders_of_the_others() {
+    let mut table = Table::new();
+    table.granted("b", 1, LONG).expect("free");
+    let entries = table.acquire(&["a", "b", "c"], 2, LONG);
+    assert!(
+        matches!(entries[0], Acquired::Granted(_)) && matches!(entries[2], Acquired::Granted(_))
+    );
+    let Acquired::Busy(Some(holder)) = &entries[1] else { panic!("{entries:?}") };
+    assert_eq!(holder.label, "holder 1");
+    assert!(
+        holder.expires_in <= LONG && holder.expires_in > LONG / 2 && holder.held_for < LONG / 2
+    );
+    assert_eq!(table.renew(&["a", "b", "c"], 2, LONG), [true, false, true]);
+    assert_eq!(table.release(&["a", "b", "c"], 2), [true, false, true]);
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn of_many_who_want_a_new_name_at_once_one_gets_it() {
+    let table = Table::new();
+    let mut others: Vec<_> = (0..8).map(|_| table.other()).collect();
+    for round in 0..20 {
+        let name = format!("n{round}");
+        let granted: usize = std::thread::scope(|scope| {
+            let asked: Vec<_> = others
+                .iter_mut()
+                .enumerate()
+                .map(|(at, table)| {
+                    let name = &name;
+                    scope
+                        .spawn(move || usize::from(table.granted(name, at as u128, LONG).is_some()))
+                })
+                .collect();
+            asked.into_iter().map(|asked| asked.join().expect("no error")).sum()
+        });
+        assert_eq!(granted, 1);
+    }
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn batches_of_the_same_names_do_not_deadlock() {
+    let table = Table::new();
+    let names: Vec<_> = (0..50).map(|n| format!("n{n:02}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    std::thread::scope(|scope| {
+        for owner in 1..=4 {
+            let (mut table, names) = (table.other(), &names);
+            // A deadlock, or any other failure, panics in `acquire`.
+            scope.spawn(move || {
+                for _ in 0..30 {
+                    table.acquire(names, owner, SHORT);
+                    table.renew(names, owner, SHORT);
+                    table.release(names, owner);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_grant_that_waited_for_a_row_gets_a_whole_lease() {
+    let mut table = Table::new();
+    table.granted("a", 1, LONG).expect("free");
+    table.release(&["a"], 1);
+    let mut blocker = client(table.place.url());
+    let name = format!("\"{}\"", table.place.table());
+    let mut transaction = blocker.transaction().expect("begun");
+    transaction.execute(&format!("SELECT 1 FROM {name} FOR UPDATE"), &[]).expect("locked");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| table.granted("a", 2, Duration::from_secs(2)));
+        std::thread::sleep(Duration::from_secs(1));
+        assert!(!waiting.is_finished());
+        transaction.commit().expect("ended");
+        assert!(waiting.join().expect("no error").is_some());
+    });
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(table.granted("a", 3, LONG), None, "the lease began when the wait had ended");
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_stricter_isolation_means_try_again_and_never_a_wrong_grant() {
+    let mut table = Table::new();
+    table.granted("a", 1, LONG).expect("free");
+    table.release(&["a"], 1);
+    table
+        .client
+        .batch_execute("SET default_transaction_isolation = 'repeatable read'")
+        .expect("set");
+    let mut blocker = client(table.place.url());
+    let name = format!("\"{}\"", table.place.table());
+    let mut transaction = blocker.transaction().expect("begun");
+    transaction
+        .execute(
+            &format!("UPDATE {name} SET owner = 'x', expires_at = now() + interval '1 h'"),
+            &[],
+        )
+        .expect("taken");
+    std::thread::scope(|scope| {
+        let claims = claims(&["a"], 2);
+        let command = Command::Acquire { claims, ttl: LONG, holder: "h".into() };
+        let asked = scope.spawn(move || table.try_ask(&command).map(drop));
+        std::thread::sleep(Duration::from_millis(300));
+        transaction.commit().expect("committed");
+        let answer = asked.join().expect("no panic");
+        assert!(matches!(answer, Err(Failure::Rejected { retry: true, .. })), "{answer:?}");
+    });
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_release_does_not_leave_the_session_careless() {
+    let mut table = Table::new();
+    table.granted("a", 1, LONG).expect("free");
+    assert_eq!(table.release(&["a"], 1), [true]);
+    let setting: String =
+        table.client.query_one("SHOW synchronous_commit", &[]).expect("asked").get(0);
+    assert_eq!(setting, "on");
+}
