@@ -195,7 +195,6 @@ impl<P: Protocol> Engine<P> {
     /// now. Safety never rests on it.
     pub fn handle_hint(&mut self, now: Instant, name: &LockName) {
         self.handle_timeout(now);
-        self.handle_timeout(now);
         if let Some(front) = self.queues.get(name).and_then(|queue| queue.front()).copied() {
             self.step(now, front, Input::Hint);
         }

@@ -1,4 +1,58 @@
-//! Simulated clients, network and server, and searches for schedules that break a promise.
+//! A model checker for lock protocols: real engines, a simulated network and server, and searches
+//! for schedules that break a promise. Feature `sim`.
+//!
+//! ```text
+//!   explore, random::walk          choose among  World::actions()
+//!        |                                            |
+//!        v                                            v
+//!   World::apply(action)   Engine | Engine | ...   requests, replies   impl Server
+//!        |                 each with its clock     late, lost, twice   with its clock
+//!        v
+//!   invariants             after every action, and when everything has come to rest
+//! ```
+//!
+//! Everything that is not determined is an [`Action`]: which request is carried out when, or never,
+//! or long after its client gave it up; when a reply arrives; how late a client is run; who
+//! crashes; how far time goes on. Clocks run at the corners of what
+//! [`Timing`](crate::Timing) allows. The server speaks the protocol's own commands.
+//!
+//! # What is checked
+//!
+//! | promise | checks | in words |
+//! |---|---|---|
+//! | P1 | [`Exclusion`](Check::Exclusion), [`Backed`](Check::Backed) | at most one attempt for a name is held at any real time; each that is held has the server's lease |
+//! | P2 | [`Fences`](Check::Fences) | of two grants of a name the later has the greater fence |
+//! | P3 | [`Loss`](Check::Loss) | a client that is run has told every loss; no hold lasts beyond `c0 + k·ttl` of its request |
+//! | P4 | [`Leaks`](Check::Leaks) | no lease outlives its attempt, save by what only the TTL can end; in the end nothing is left |
+//! | P5 | [`Rows`](Check::Rows), [`Revival`](Check::Revival) | nothing is stolen, renewed or released by another, or revived |
+//! | P6 | [`BackOff`](Check::BackOff), [`Liveness`](Check::Liveness) | failures back off; when faults stop, a waiter is granted within 3.2 TTL |
+//! | all | [`Commands`](Check::Commands) | what servers and drivers rely on in commands |
+//!
+//! [`Sometimes`] says what a search has seen, so that no check passes because nothing happened.
+//! [`Flaw`] seeds mistakes into the driver, to see that the checks bite.
+//!
+//! # Example
+//!
+//! Every state of a world with one client, and a hundred random schedules of larger ones:
+//!
+//! ```
+//! use lock_core::sim::{Scope, World, explore, random, table::FakeTable};
+//! use lock_core::table::Table;
+//!
+//! let world = |scope: Scope| {
+//!     World::new(FakeTable::new(), Table::new(scope.timing.ttl(), "somebody"), scope)
+//! };
+//! let mut scope = Scope::small();
+//! scope.clients.truncate(1);
+//! let found = explore(world(scope), 10_000, 1);
+//! assert!(found.exhausted && found.violation.is_none(), "{found}");
+//!
+//! for seed in 0..100 {
+//!     let script = random::script(seed, 100);
+//!     assert_eq!(random::walk(world, &script).violation, None);
+//! }
+//! ```
+
 mod action;
 mod apply;
 mod client;

@@ -6,7 +6,7 @@
 //! ```text
 //!   acquire   row absent, or owner absent, or expired, or owner = me
 //!             -> owner = me, expiry = now + ttl, fence = max(fence + 1, now in µs)
-//!                (owner = me already: the fence stays)
+//!                (owner = me already: the fence stays, the expiry never moves back)
 //!   renew     owner = me and not expired   -> expiry = max(expiry, now + ttl)
 //!   release   owner = me                   -> owner = nobody; the row stays, for its fence
 //! ```

@@ -167,9 +167,12 @@ fn a_table_of_another_shape_is_refused() {
     let other =
         [text("id int8"), Value::Null, text(&PG_COLUMNS.replace("name text C", "name text"))];
     for columns in other {
-        let refusal = refusal(&mut pg_checked(), pg_row_with(4, columns));
+        let refusal = refusal(&mut pg_checked(), pg_row_with(4, columns.clone()));
         let Refusal::WrongShape { expected, .. } = &refusal else { panic!("{refusal:?}") };
         assert!(expected.contains(PG_COLUMNS));
+        if let Value::Text(found) = &columns {
+            assert!(refusal.to_string().contains(found));
+        }
         assert_eq!(refusal.to_string().lines().count(), 1);
     }
     let case_blind = text(&PG_COLUMNS.replace("name text C", "name text default"));
@@ -249,7 +252,13 @@ fn what_may_pass_is_tried_again_but_not_for_ever() {
         let mut turns = 0;
         let end = loop {
             match setup.step(Some(Err(busy.clone()))) {
-                Step::Run(statement) => assert!(statement.text.contains("SELECT"), "the check"),
+                Step::Run(statement) => {
+                    let again = ["pg_is_in_recovery", "synchronous = FULL"];
+                    assert!(
+                        again.iter().any(|first| statement.text.contains(first)),
+                        "from the start"
+                    );
+                }
                 end => break end,
             }
             turns += 1;
@@ -261,6 +270,21 @@ fn what_may_pass_is_tried_again_but_not_for_ever() {
     let mut setup = pg_checked();
     runs(&mut setup, Some(Err(Failure::Rejected { retry: true, message: "busy".into() })));
     assert_eq!(setup.step(Some(Ok(vec![pg_row()]))), Step::Ready);
+}
+
+#[test]
+fn no_setup_goes_on_without_durable_commits() {
+    let mut setup = lite().setup();
+    let durable = runs(&mut setup, None);
+    let busy = sqlite::statement_failed(Some(5), "database is locked");
+    assert_eq!(runs(&mut setup, Some(Err(busy))).text, durable.text);
+
+    let mut setup = pg_checked();
+    runs(&mut setup, Some(Ok(pg_row_with(2, text("off")))));
+    let timeout = postgres::statement_failed(Some("57014"), "timeout");
+    runs(&mut setup, Some(Err(timeout)));
+    let durable = runs(&mut setup, Some(Ok(pg_row_with(2, text("off")))));
+    assert!(durable.text.contains("synchronous_commit = on"));
 }
 
 #[test]

@@ -15,28 +15,46 @@ fn urls_name_a_place_and_nothing_unknown() {
     for url in ["", "/tmp/a.db", "mysql://h/d", "postgre://h/d", "SQLITE:/a", "sqlite"] {
         assert!(matches!(refused(url), ConfigError::Scheme(_)), "{url}");
     }
-    for url in
-        ["sqlite:", "sqlite::memory:", "sqlite://", "sqlite:a%00b", "sqlite:%ff", "sqlite:%zz", "postgres://"]
-    {
+    for url in [
+        "sqlite:",
+        "sqlite::memory:",
+        "sqlite://",
+        "sqlite:a%00b",
+        "sqlite:%ff",
+        "sqlite:%zz",
+        "postgres://",
+    ] {
         assert!(matches!(refused(url), ConfigError::Url(_)), "{url}");
     }
-    for url in
-        ["postgres://u:hunter2@h:port/d", "postgres://u:hunter2@h/d?se?cret=1", "postgres://u:hunter2%@h/d"]
-    {
+    for url in [
+        "postgres://u:hunter2@h:port/d",
+        "postgres://u:hunter2@h/d?se?cret=1",
+        "postgres://u:hunter2%@h/d",
+    ] {
         assert!(matches!(refused(url), ConfigError::Url(_)), "{url}");
     }
     for url in ["sqlite:a?nope=1", "sqlite:a?sslmode=require", "postgres://u:hunter2@h/d?nope=1"] {
         assert!(matches!(refused(url), ConfigError::UnknownParameter { .. }), "{url}");
     }
-    for url in ["sqlite:a?ttl=", "sqlite:a?ttl=30", "sqlite:a?ttl=-1s", "postgres://h/d?sslmode=bogus"] {
+    for url in
+        ["sqlite:a?ttl=", "sqlite:a?ttl=30", "sqlite:a?ttl=-1s", "postgres://h/d?sslmode=bogus"]
+    {
         assert!(matches!(refused(url), ConfigError::Parameter { .. }), "{url}");
     }
-    for url in ["sqlite:a?table=", "sqlite:a?table=a\"b", "sqlite:a?table=a;b", "postgres://h/d?table=a.b.c"] {
+    for url in [
+        "sqlite:a?table=",
+        "sqlite:a?table=a\"b",
+        "sqlite:a?table=a;b",
+        "postgres://h/d?table=a.b.c",
+    ] {
         assert!(matches!(refused(url), ConfigError::Table(_)), "{url}");
     }
-    for url in
-        ["sqlite:a?ttl=0s", "sqlite:a?ttl=25h", "sqlite:a?ttl=1000years", "sqlite:a?ttl=10s&request_timeout=9s"]
-    {
+    for url in [
+        "sqlite:a?ttl=0s",
+        "sqlite:a?ttl=25h",
+        "sqlite:a?ttl=1000years",
+        "sqlite:a?ttl=10s&request_timeout=9s",
+    ] {
         assert!(matches!(refused(url), ConfigError::Timing(_)), "{url}");
     }
 }
@@ -61,9 +79,12 @@ fn files_that_cannot_be_used_are_refused_with_the_reason() {
     let text = "this is no database, but some text that is long enough to be one";
     std::fs::write(folder.path().join("text"), text).expect("written");
     std::fs::create_dir(folder.path().join("sub")).expect("made");
-    for (name, why) in
-        [("none/a.db", "folder"), ("text/a.db", "folder"), ("sub", "unable to open"), ("text", "not a database")]
-    {
+    for (name, why) in [
+        ("none/a.db", "folder"),
+        ("text/a.db", "folder"),
+        ("sub", "unable to open"),
+        ("text", "not a database"),
+    ] {
         let error = Locks::connect(&path(name)).expect_err(name);
         let line = error.to_string();
         assert!(line.contains(why) && !line.contains('\n'), "{name}: {line}");
@@ -76,7 +97,9 @@ fn tables_of_another_shape_are_left_alone() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("a.db");
     let connection = rusqlite::Connection::open(&path).expect("opened");
-    connection.execute_batch("CREATE TABLE locks (id INTEGER PRIMARY KEY, name TEXT)").expect("made");
+    connection
+        .execute_batch("CREATE TABLE locks (id INTEGER PRIMARY KEY, name TEXT)")
+        .expect("made");
     let url = format!("sqlite:{}", path.display());
     let error = Locks::connect(&url).expect_err("refused");
     assert!(matches!(error, Error::Unfit(_)), "{error:?}");

@@ -1,6 +1,5 @@
 //! What the tests against real servers and real processes have in common.
 
-pub mod fake;
 pub mod place;
 pub mod proxy;
 pub mod servers;

@@ -23,7 +23,9 @@ pub fn sql_rows(bytes: &[u8]) {
         if pick & 1 == 0 { postgres::codec(table) } else { sqlite::codec(table, "boot") }
     };
     let pick = input.byte();
-    let claims: Vec<_> = ["a", "b"].map(|name| Claim { name: LockName::new(name).expect("good"), owner: Owner::new(1) }).into();
+    let claims: Vec<_> = ["a", "b"]
+        .map(|name| Claim { name: LockName::new(name).expect("good"), owner: Owner::new(1) })
+        .into();
     let ttl = Duration::from_secs(30);
     let command = match pick >> 1 & 3 {
         0 | 1 => Command::Acquire { claims, ttl, holder: "h".into() },
@@ -48,7 +50,8 @@ pub fn sql_rows(bytes: &[u8]) {
         }
         Ok(Reply::Changed(entries)) => {
             for (claim, ours) in command.claims().iter().zip(entries) {
-                let row = vec![Value::Text(claim.name.to_string()), Value::Text(claim.owner.to_string())];
+                let row =
+                    vec![Value::Text(claim.name.to_string()), Value::Text(claim.owner.to_string())];
                 assert_eq!(ours, first.contains(&row));
             }
         }
@@ -79,7 +82,14 @@ pub fn names(bytes: &[u8]) {
         assert!(!text.is_empty() && text.len() <= 255 && !text.contains(char::is_control));
     }
     if let Ok(table) = TableName::new(&text) {
-        assert!(table.quoted().trim_matches('"').replace("\".\"", "").bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'));
+        assert!(
+            table
+                .quoted()
+                .trim_matches('"')
+                .replace("\".\"", "")
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        );
     }
 }
 

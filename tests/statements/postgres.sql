@@ -41,7 +41,8 @@ ON CONFLICT (name) DO UPDATE
    SET owner = excluded.owner,
        fence = CASE WHEN l.owner = excluded.owner THEN l.fence
                     ELSE greatest(l.fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) END,
-       expires_at = clock_timestamp() + $3::bigint * interval '1 microsecond',
+       expires_at = greatest(CASE WHEN l.owner = excluded.owner THEN l.expires_at END,
+                             clock_timestamp() + $3::bigint * interval '1 microsecond'),
        acquired_at = CASE WHEN l.owner = excluded.owner THEN l.acquired_at ELSE clock_timestamp() END,
        holder = excluded.holder
  WHERE l.owner IS NULL OR l.expires_at <= clock_timestamp() OR l.owner = excluded.owner

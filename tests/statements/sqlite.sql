@@ -30,7 +30,8 @@ ON CONFLICT (name) DO UPDATE
        fence = CASE WHEN l.owner = excluded.owner THEN l.fence
                     ELSE max(l.fence + 1, excluded.fence) END,
        boot = excluded.boot,
-       expires_us = excluded.expires_us,
+       expires_us = CASE WHEN l.owner = excluded.owner AND l.boot = excluded.boot
+                         THEN max(l.expires_us, excluded.expires_us) ELSE excluded.expires_us END,
        acquired_us = CASE WHEN l.owner = excluded.owner THEN l.acquired_us ELSE excluded.acquired_us END,
        holder = excluded.holder
  WHERE l.owner IS NULL OR l.boot <> ?3 OR l.expires_us <= ?2 OR l.owner = excluded.owner

@@ -126,8 +126,7 @@ fn an_abandoned_acquire_whose_answer_is_lost_leaks_nothing() {
     warm_up(&locks);
     proxy.set(Mode::NoReplies);
     std::thread::scope(|scope| {
-        let given_up =
-            scope.spawn(|| locks.lock("a").map(drop));
+        let given_up = scope.spawn(|| locks.lock("a").map(drop));
         std::thread::sleep(Duration::from_millis(600));
         assert!(others.try_lock("a").expect("asked").is_none(), "the server had granted it");
         locks.close();

@@ -2,9 +2,7 @@
 
 use lock_tests::place::{Place, client};
 use lock_tests::servers::Server;
-use lock_tests::withlock::{
-    Run, Sandbox, eventually, is_alive, pid, signal_group, state, url,
-};
+use lock_tests::withlock::{Run, Sandbox, eventually, is_alive, pid, signal_group, state, url};
 use rustix::process::{Signal, kill_process};
 use rustix::time::{ClockId, clock_gettime};
 use std::thread::sleep;
@@ -108,9 +106,7 @@ fn after_a_stop(url: &str, sandbox: &Sandbox) {
     holder.signal(Signal::STOP);
     signal_group(child, Signal::STOP);
     let stopped = Instant::now();
-    eventually("it is stopped", || {
-        state(child) == Some('T') && state(holder.pid()) == Some('T')
-    });
+    eventually("it is stopped", || state(child) == Some('T') && state(holder.pid()) == Some('T'));
     sandbox.run(url, &["--ttl", "2s", "n", "--", "true"]).expect(0);
     // Last renewed a third of the TTL before at most, unless the machine was in trouble.
     assert!(stopped.elapsed() >= TTL / 2, "{:?}", stopped.elapsed());
@@ -226,7 +222,8 @@ fn a_long_command_keeps_the_lock_on_postgres() {
 
 /// Somebody frees the lock by hand: the next renewal finds out.
 fn taken_away(sandbox: &Sandbox, url: &str, tamper: impl Fn(&str)) {
-    for sql in ["DELETE FROM locks", "UPDATE locks SET owner = NULL", "UPDATE locks SET owner = 'me'"]
+    for sql in
+        ["DELETE FROM locks", "UPDATE locks SET owner = NULL", "UPDATE locks SET owner = 'me'"]
     {
         let holder = sandbox.hold(url, &["--ttl", "3s", "n"], WRITE);
         let child = sandbox.child();

@@ -14,13 +14,12 @@ fn crowd(sandbox: &Sandbox, url: &str) {
     let work = log.script("read n <counter; echo $((n + 1)) >counter");
     std::fs::write(sandbox.path("work"), work).expect("written");
     std::fs::write(sandbox.path("counter"), "0\n").expect("written");
-    let lane =
-        format!("i=0; while [ $((i += 1)) -le {ROUNDS} ]; do \"$W\" count -- sh work || exit; done");
+    let lane = format!(
+        "i=0; while [ $((i += 1)) -le {ROUNDS} ]; do \"$W\" count -- sh work || exit; done"
+    );
     let began = std::time::Instant::now();
     let lanes: Vec<_> = (0..PROCESSES)
-        .map(|_| {
-            sandbox.start(sandbox.command("sh").args(["-c", &lane]).env("WITHLOCK_URL", url))
-        })
+        .map(|_| sandbox.start(sandbox.command("sh").args(["-c", &lane]).env("WITHLOCK_URL", url)))
         .collect();
     for lane in lanes {
         let ended = lane.end_within(Duration::from_secs(300)).expect(0);

@@ -1,9 +1,10 @@
-//! SQLite against the table as it should be: random commands, the same replies.
+//! SQLite against the table that the model checker believes in: random commands, the same replies.
 
+use lock_core::sim::table::FakeTable;
+use lock_core::sim::{Connection as Client, Server};
 use lock_core::sql::{Codec, Rows, Statement, Step, Value, sqlite};
 use lock_core::table::{Acquired, Command, Reply};
 use lock_core::{Claim, Instant, LockName, Owner, TableName};
-use lock_tests::fake::Fake;
 use proptest::prelude::*;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, params_from_iter};
@@ -61,7 +62,8 @@ fn ask(db: &Connection, codec: &Codec, command: &Command, micros: u64) -> Reply 
 
 #[derive(Clone, Debug)]
 enum Turn {
-    Do(Command),
+    /// With a clock that was read so many µs before.
+    Do(Command, u64),
     Pass(u64),
     Reboot,
 }
@@ -81,15 +83,21 @@ fn claims() -> impl Strategy<Value = Vec<Claim>> {
     })
 }
 
+/// A command may be overtaken by another between reading the clock and its effect.
+fn late() -> impl Strategy<Value = u64> {
+    prop_oneof![3 => Just(0), 1 => 1_u64..4]
+}
+
 fn turn() -> impl Strategy<Value = Turn> {
     let ttl = || prop::sample::select(TTLS).prop_map(Duration::from_micros);
     let label = prop::sample::select(&["one", "two"][..]);
     prop_oneof![
-        6 => (claims(), ttl(), label).prop_map(|(claims, ttl, label)| {
-            Turn::Do(Command::Acquire { claims, ttl, holder: label.into() })
+        6 => (claims(), ttl(), label, late()).prop_map(|(claims, ttl, label, late)| {
+            Turn::Do(Command::Acquire { claims, ttl, holder: label.into() }, late)
         }),
-        4 => (claims(), ttl()).prop_map(|(leases, ttl)| Turn::Do(Command::Renew { leases, ttl })),
-        3 => claims().prop_map(|leases| Turn::Do(Command::Release { leases })),
+        4 => (claims(), ttl(), late())
+            .prop_map(|(leases, ttl, late)| Turn::Do(Command::Renew { leases, ttl }, late)),
+        3 => claims().prop_map(|leases| Turn::Do(Command::Release { leases }, 0)),
         4 => (1_u64..4).prop_map(Turn::Pass),
         1 => Just(Turn::Reboot),
     ]
@@ -129,19 +137,25 @@ proptest! {
         let mut boot = 0;
         let codec = |boot: u32| sqlite::codec(TableName::default(), &format!("boot-{boot}"));
         let db = database(&codec(boot));
-        let mut fake = Fake::default();
+        let mut fake = FakeTable::new();
+        let client = Client { client: 0, number: 0 };
         let mut fences = Fences::new();
-        let mut now = 1_000;
+        let mut now: u64 = 1_000;
         for turn in script {
             match turn {
-                Turn::Do(command) => {
-                    let real = ask(&db, &codec(boot), &command, now);
-                    agree(&command, fake.apply(&command, now), real, &mut fences);
+                Turn::Do(command, late) => {
+                    let micros = now.saturating_sub(late).max(1);
+                    let real = ask(&db, &codec(boot), &command, micros);
+                    let ideal = fake.apply(Instant::from_nanos(micros * 1_000), client, &command);
+                    agree(&command, ideal, real, &mut fences);
                 }
                 Turn::Pass(micros) => now += micros,
                 Turn::Reboot => {
                     boot += 1;
-                    fake.reboot();
+                    // No holder of an earlier boot is alive: as if all leases had run out.
+                    for row in fake.rows_mut().values_mut() {
+                        row.expires = Instant::from_nanos(0);
+                    }
                     // The clock of a boot begins anywhere, before or after what rows say.
                     now = [1, 995, 2_000][boot as usize % 3];
                 }

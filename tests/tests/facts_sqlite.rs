@@ -164,6 +164,16 @@ fn a_renewal_with_an_earlier_clock_shortens_nothing() {
 }
 
 #[test]
+fn a_claim_with_an_earlier_clock_shortens_nothing() {
+    let mut table = Table::new();
+    let fence = table.acquire("a", 1);
+    table.now -= 500;
+    assert_eq!(table.acquire("a", 1), fence);
+    table.now += 500 + TTL - 1;
+    assert_eq!(table.acquire("a", 2), None);
+}
+
+#[test]
 fn who_is_not_the_owner_renews_and_releases_nothing() {
     let table = Table::new();
     table.acquire("a", 1);

@@ -42,9 +42,15 @@ fn sslmode_is_honoured() {
     let other = format!("hostaddr=127.0.0.1&{authority}");
     assert_eq!(encrypted("other.example", &format!("sslmode=verify-ca&{other}")), Ok(true));
     let wrong = encrypted("other.example", &format!("sslmode=verify-full&{other}"));
-    assert!(matches!(&wrong, Err(Error::Unavailable(why)) if why.contains("certificate")), "{wrong:?}");
+    assert!(
+        matches!(&wrong, Err(Error::Unavailable(why)) if why.contains("certificate")),
+        "{wrong:?}"
+    );
     let wrong = encrypted("other.example", &other);
-    assert!(matches!(&wrong, Err(Error::Unavailable(why)) if why.contains("certificate")), "{wrong:?}");
+    assert!(
+        matches!(&wrong, Err(Error::Unavailable(why)) if why.contains("certificate")),
+        "{wrong:?}"
+    );
 }
 
 #[test]
@@ -54,18 +60,34 @@ fn an_unknown_authority_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let (key, other) = (folder.path().join("key.pem"), folder.path().join("other.pem"));
     let made = std::process::Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=other", "-days", "2", "-keyout"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-subj",
+            "/CN=other",
+            "-days",
+            "2",
+            "-keyout",
+        ])
         .args([&key, std::path::Path::new("-out"), &other])
         .output()
         .expect("openssl runs");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     for mode in ["require", "verify-ca", "verify-full"] {
-        let refused = encrypted("localhost", &format!("sslmode={mode}&sslrootcert={}", other.display()));
-        assert!(matches!(&refused, Err(Error::Unavailable(why)) if why.contains("certificate")), "{mode}: {refused:?}");
+        let refused =
+            encrypted("localhost", &format!("sslmode={mode}&sslrootcert={}", other.display()));
+        assert!(
+            matches!(&refused, Err(Error::Unavailable(why)) if why.contains("certificate")),
+            "{mode}: {refused:?}"
+        );
     }
     let missing = encrypted("localhost", "sslmode=verify-full&sslrootcert=/nonexistent.pem");
     assert!(matches!(missing, Err(Error::Config(ConfigError::Tls(_)))), "{missing:?}");
-    let empty = encrypted("localhost", &format!("sslmode=verify-full&sslrootcert={}", key.display()));
+    let empty =
+        encrypted("localhost", &format!("sslmode=verify-full&sslrootcert={}", key.display()));
     assert!(matches!(empty, Err(Error::Config(ConfigError::Tls(_)))), "{empty:?}");
 }
 
@@ -83,7 +105,8 @@ fn a_server_without_tls_is_refused_where_tls_is_wanted() {
             let _ = stream.write_all(b"N");
         }
     });
-    let refused = Locks::connect(&format!("postgres://app:secret@127.0.0.1:{port}/test?sslmode=require"));
+    let refused =
+        Locks::connect(&format!("postgres://app:secret@127.0.0.1:{port}/test?sslmode=require"));
     let message = refused.expect_err("no TLS").to_string();
     assert!(message.contains("no TLS") && !message.contains("secret@"), "{message}");
 }
@@ -95,7 +118,9 @@ fn secrets_are_in_no_message() {
     let proxy = Proxy::start(&server);
     proxy.cut(true);
     let cut = server_of(&proxy.url(&postgres_url()));
-    for (user, place) in [("app:hunter2", server.as_str()), ("app:hunter2", "127.0.0.1:1"), ("app:hunter2", &cut)] {
+    for (user, place) in
+        [("app:hunter2", server.as_str()), ("app:hunter2", "127.0.0.1:1"), ("app:hunter2", &cut)]
+    {
         let url = format!("postgres://{user}@{place}/test");
         let error = Locks::connect(&url).expect_err("it cannot work");
         let config: Config = url.parse().expect("a good URL");
@@ -109,7 +134,8 @@ fn secrets_are_in_no_message() {
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn tables_that_cannot_hold_locks_are_refused() {
     let place = Place::postgres();
-    let good = place.config(std::time::Duration::from_secs(30)).create_table().expect("a statement");
+    let good =
+        place.config(std::time::Duration::from_secs(30)).create_table().expect("a statement");
     let name = format!("\"{}\"", place.table());
     let without_key = good.replace("PRIMARY KEY", "NOT NULL");
     let unlogged = good.replace("CREATE TABLE", "CREATE UNLOGGED TABLE");
@@ -123,7 +149,8 @@ fn tables_that_cannot_hold_locks_are_refused() {
     ];
     for (create, why) in cases {
         place.tamper(&create);
-        let error = place.config(std::time::Duration::from_secs(30)).connect().expect_err("refused");
+        let error =
+            place.config(std::time::Duration::from_secs(30)).connect().expect_err("refused");
         assert!(matches!(error, Error::Unfit(_)), "{error:?}");
         assert!(error.to_string().contains(why), "{error}");
         place.tamper("DO $$ BEGIN EXECUTE 'DROP VIEW IF EXISTS {table}'; EXCEPTION WHEN wrong_object_type THEN EXECUTE 'DROP TABLE {table}'; END $$");
@@ -140,13 +167,20 @@ fn creating_needs_rights_only_where_the_table_is_missing() {
     let schema = place.table().replace("locks", "schema");
     let url = postgres_url();
     let mut admin = client(&format!("postgres://postgres@{}/test", server_of(&url)));
-    admin.batch_execute(&format!("CREATE SCHEMA {schema}; GRANT USAGE ON SCHEMA {schema} TO app")).expect("made");
+    admin
+        .batch_execute(&format!("CREATE SCHEMA {schema}; GRANT USAGE ON SCHEMA {schema} TO app"))
+        .expect("made");
     let app = format!("postgres://app:secret@{}/test?table={schema}.jobs", server_of(&url));
     let error = Locks::connect(&app).expect_err("it may not create it").to_string();
-    assert!(error.contains("CREATE TABLE IF NOT EXISTS") && error.contains("permission denied"), "{error}");
+    assert!(
+        error.contains("CREATE TABLE IF NOT EXISTS") && error.contains("permission denied"),
+        "{error}"
+    );
     assert!(!error.contains('\n') && !error.contains("--"), "{error}");
     let ddl = app.parse::<Config>().expect("good").create_table().expect("a statement");
-    admin.batch_execute(&format!("{ddl}; GRANT SELECT, INSERT, UPDATE ON {schema}.jobs TO app")).expect("made");
+    admin
+        .batch_execute(&format!("{ddl}; GRANT SELECT, INSERT, UPDATE ON {schema}.jobs TO app"))
+        .expect("made");
     let locks = Locks::connect(&app).expect("the table is there");
     locks.lock("a").expect("these rights suffice").release().expect("released");
     admin.batch_execute(&format!("REVOKE UPDATE ON {schema}.jobs FROM app")).expect("revoked");
@@ -164,7 +198,8 @@ fn asynchronous_commits_are_made_synchronous() {
         let pid: i32 = own.query_one("SELECT pg_backend_pid()", &[]).expect("asked").get(0);
         let table = lock_sync::TableName::new(place.table()).expect("good");
         let locks = Config::postgres_client(own).table(table).connect().expect("connected");
-        let asked = client(place.url()).query_one("SELECT query FROM pg_stat_activity WHERE pid = $1", &[&pid]);
+        let asked = client(place.url())
+            .query_one("SELECT query FROM pg_stat_activity WHERE pid = $1", &[&pid]);
         let query: String = asked.expect("it is connected").get(0);
         assert_eq!(query.contains("SET synchronous_commit = on"), last, "{setting}: {query}");
         drop(locks);

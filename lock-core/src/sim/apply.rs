@@ -264,6 +264,9 @@ impl<S: Server> World<S> {
     /// Forgets requests of which nothing can come any more, and excuses that nothing needs.
     pub(super) fn forget_exchanges(&mut self) {
         self.exchanges.retain(|exchange| !exchange.is_over());
+        if self.excused.is_empty() {
+            return;
+        }
         let leases = self.server.leases();
         let (exchanges, excused) = (&self.exchanges, &mut self.excused);
         excused.retain(|owner| {

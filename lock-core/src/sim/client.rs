@@ -9,7 +9,7 @@ use crate::engine::{Config, Engine};
 use crate::event::LockId;
 use crate::fence::Fence;
 use crate::name::{LockName, Owner};
-use crate::protocol::{Action, Protocol};
+use crate::protocol::{Action, Claim, Protocol};
 use crate::time::Instant;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -99,6 +99,17 @@ impl<P: Protocol> Client<P> {
 
     pub(super) fn attempt(&mut self, id: LockId) -> Option<&mut Attempt> {
         self.attempts.iter_mut().find(|attempt| attempt.id == id)
+    }
+
+    /// A name in `claims` that an earlier attempt of this client has or wants. Only the first talks
+    /// to the server: on a session that takes a lock twice when asked twice, both would hold it.
+    pub(super) fn overtaken_by<'a>(&self, claims: &'a [Claim]) -> Option<&'a LockName> {
+        let overtaken = |claim: &&Claim| {
+            let same = self.attempts.iter().filter(|attempt| attempt.name == claim.name);
+            same.take_while(|attempt| attempt.owner != Some(claim.owner))
+                .any(|attempt| matches!(attempt.stage, Stage::Wanting | Stage::Held))
+        };
+        claims.iter().find(overtaken).map(|claim| &claim.name)
     }
 
     /// Forgets attempts that have ended for their callers, once the engine has cleared up behind all

@@ -73,6 +73,12 @@ impl<S: Server> World<S> {
         let (action, claims) = S::describe(&command);
         let (action, claims) = (action, claims.to_vec());
         self.learn_owners(at, &claims);
+        if action == Action::Acquire {
+            let ahead = self.clients[at].overtaken_by(&claims);
+            let what =
+                ahead.map(|name| format!("client {at} claims {name:?}, and another is first"));
+            self.judge(Check::Commands, what.map_or(Ok(()), Err));
+        }
         let result = back_off::sent(&self.clients[at].refused, now, action, &claims);
         self.judge(Check::BackOff, result);
         let from = self.clients[at].connection;
@@ -228,6 +234,9 @@ impl<S: Server> World<S> {
         while let Some(event) = self.client(at).engine.poll_event() {
             self.note(|_| format!("client {at} is told {event:?}"));
             let Some(attempt) = self.client(at).attempt(about(&event)) else {
+                if self.scope.0.flaw == Some(Flaw::DropWithoutRelease) {
+                    continue;
+                }
                 let what = format!("{event:?} of an attempt that has ended");
                 return self.judge(Check::Revival, Err(what));
             };

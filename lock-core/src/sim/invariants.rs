@@ -37,7 +37,7 @@ pub enum Check {
     BackOff,
     /// When the faults stop, some waiter is granted.
     Liveness,
-    /// Commands are as the server and the driver expect them.
+    /// Commands are as the server and the driver expect them, and local rivals keep their order.
     Commands,
 }
 

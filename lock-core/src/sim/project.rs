@@ -92,10 +92,12 @@ impl<S: Server> World<S> {
         let attempts = self.clients.iter().flat_map(|client| &client.attempts);
         fences.extend(attempts.filter_map(|attempt| attempt.fence));
         for exchange in &self.exchanges {
-            fences.extend(self.verdicts(exchange).into_iter().filter_map(|verdict| match verdict {
-                Verdict::Granted { fence } => Some(fence),
-                _ => None,
-            }));
+            fences.extend(self.verdicts(exchange).into_iter().filter_map(
+                |verdict| match verdict {
+                    Verdict::Granted { fence } => Some(fence),
+                    _ => None,
+                },
+            ));
         }
         fences
     }

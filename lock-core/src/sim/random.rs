@@ -85,7 +85,7 @@ fn run<S: Server>(
         if total == 0 {
             break;
         }
-        let mut point = u32::from(number) * total >> 16;
+        let mut point = (u32::from(number) * total) >> 16;
         let chosen = actions.iter().find(|action| {
             let weight = weight(action, &mix);
             let here = point < weight;

@@ -92,6 +92,7 @@ impl FakeTable {
         if row.owner == Some(claim.owner) {
             // A late duplicate may go by an earlier time, and must not shorten the lease.
             row.expires = row.expires.max(expires);
+            row.holder = new.holder;
         } else if row.owner.is_none() || row.expires <= now {
             let fence = new.fence.max(row.fence + 1);
             *row = Row { fence, ..new };

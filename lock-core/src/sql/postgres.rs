@@ -5,6 +5,8 @@
 //!   taker sees another's lease end later, never earlier.
 //! * Each statement must commit by itself, at READ COMMITTED: under stricter isolation two takers
 //!   at once get serialization errors, which are retried but cost time.
+//! * A claim never shortens its own owner's lease: one that was delayed on its way may be carried out
+//!   after a later one of the same owner.
 //! * Rows are locked in the order of their names, so that two clients' batches cannot deadlock.
 //! * A release does not wait for the disk: losing a release is safe, the TTL frees the lock. A
 //!   grant or a renewal does.
@@ -123,7 +125,8 @@ ON CONFLICT (name) DO UPDATE
    SET owner = excluded.owner,
        fence = CASE WHEN l.owner = excluded.owner THEN l.fence
                     ELSE greatest(l.fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) END,
-       expires_at = clock_timestamp() + $3::bigint * interval '1 microsecond',
+       expires_at = greatest(CASE WHEN l.owner = excluded.owner THEN l.expires_at END,
+                             clock_timestamp() + $3::bigint * interval '1 microsecond'),
        acquired_at = CASE WHEN l.owner = excluded.owner THEN l.acquired_at ELSE clock_timestamp() END,
        holder = excluded.holder
  WHERE l.owner IS NULL OR l.expires_at <= clock_timestamp() OR l.owner = excluded.owner

@@ -105,15 +105,19 @@ impl Setup {
             None => Rows::new(),
         };
         match (self.stage, &self.codec.dialect) {
-            (Stage::Begin, Dialect::Sqlite { .. }) => {
-                self.run(Stage::Durable, sqlite::DURABLE, vec![])
-            }
-            (Stage::Begin, Dialect::Postgres) => self.check(),
+            (Stage::Begin, _) => self.begin(),
             (Stage::Durable, Dialect::Sqlite { .. }) | (Stage::Create, _) => self.check(),
             (Stage::Durable, Dialect::Postgres) => Step::Ready,
             (Stage::Journal, _) => self.create(),
             (Stage::Check, Dialect::Postgres) => self.judge_postgres(rows),
             (Stage::Check, Dialect::Sqlite { .. }) => self.judge_sqlite(rows),
+        }
+    }
+
+    fn begin(&mut self) -> Step {
+        match self.codec.dialect {
+            Dialect::Postgres => self.check(),
+            Dialect::Sqlite { .. } => self.run(Stage::Durable, sqlite::DURABLE, vec![]),
         }
     }
 
@@ -192,7 +196,7 @@ impl Setup {
                 self.no_table(&message)
             }
             (Stage::Create, Failure::Rejected { retry: false, .. }) => self.check(),
-            (_, Failure::Rejected { retry: true, .. }) if self.again <= MOST => self.check(),
+            (_, Failure::Rejected { retry: true, .. }) if self.again <= MOST => self.begin(),
             (_, failure) => Step::Failed(failure),
         }
     }

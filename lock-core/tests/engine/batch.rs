@@ -179,6 +179,21 @@ fn a_renewal_takes_along_what_is_due_soon() {
 }
 
 #[test]
+fn a_renewal_takes_along_no_more_than_fits() {
+    let mut scene = Scenario::with(Config { batch: 5, ..config() });
+    for texts in [&["a", "b"][..], &["c", "d", "e", "f"]] {
+        for text in texts {
+            scene.acquire(text);
+        }
+        assert_eq!(scene.serves_one(Action::Acquire), texts.len());
+        scene.sleep(Duration::from_secs(1));
+    }
+    scene.told();
+    scene.sleep_until(START.after(RENEW));
+    scene.sends(Action::Renew, &["a", "b", "c", "d", "e"]);
+}
+
+#[test]
 fn leases_taken_one_by_one_end_up_renewed_by_a_handful_of_commands() {
     let mut scene = Scenario::new();
     for n in 0..1000 {

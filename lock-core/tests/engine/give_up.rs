@@ -126,6 +126,32 @@ fn a_claim_under_way_when_the_wait_runs_out_is_still_of_use() {
 }
 
 #[test]
+fn after_a_pause_the_end_of_the_wait_comes_first() {
+    let mut scene = Scenario::new();
+    let id = scene.acquire_for("a", TRIP);
+    let claim = scene.sends(Action::Acquire, &["a"]);
+    scene.now = START.after(TRIP).after(PATIENCE);
+    scene.grants(&claim);
+    scene.tells_unanswered(id);
+    scene.sends(Action::Release, &["a"]);
+}
+
+#[test]
+fn trouble_before_a_denial_is_no_reason_for_the_end() {
+    let mut scene = Scenario::new();
+    let id = scene.acquire_for("a", TRIP);
+    let claim = scene.sends(Action::Acquire, &["a"]);
+    scene.fails(&claim, not_sent());
+    scene.sleeps();
+    let claim = scene.sends(Action::Acquire, &["a"]);
+    scene.denies(&claim);
+    scene.told();
+    scene.sleep_until(START.after(TRIP));
+    scene.tells([not_acquired(id, NotAcquired::TimedOut(None))]);
+    scene.is_over();
+}
+
+#[test]
 fn a_hint_does_not_prolong_a_wait() {
     let (mut scene, id) = Scenario::waiting();
     scene.release(id);

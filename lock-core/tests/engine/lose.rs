@@ -1,6 +1,7 @@
 //! When a holder can no longer be sure.
 
 use crate::scenario::*;
+use lock_core::table::Reply;
 use lock_core::{Action, Config, Event, LockId, LostReason, Release};
 use std::time::Duration;
 
@@ -186,6 +187,43 @@ fn the_answer_to_a_lost_renewal_is_no_answer_to_the_release() {
 }
 
 #[test]
+fn a_late_answer_tells_whether_a_lost_lease_may_still_be_there() {
+    let disowned = Ok(Reply::Changed(vec![false]));
+    let confirmed = Ok(Reply::Changed(vec![true]));
+    for (answer, there) in [(confirmed, true), (Err(unknown()), true), (disowned, false)] {
+        let (mut scene, id, renewal) = Scenario::renewing();
+        scene.sleep_until(START.after(VALID));
+        scene.tells([lost(id)]);
+        scene.sleep_until(START.after(OVER).after(TTL));
+        scene.answers(&renewal, answer);
+        scene.tells_nothing();
+        scene.release(id);
+        if there {
+            let release = scene.sends(Action::Release, &["a"]);
+            scene.confirms(&release);
+            scene.tells([freed(id)]);
+        } else {
+            scene.tells([Event::Released { id, release: Release::NotOurs }]);
+        }
+        scene.is_over();
+    }
+}
+
+#[test]
+fn a_failed_renewal_may_have_extended_what_was_lost() {
+    let (mut scene, id, renewal) = Scenario::renewing();
+    scene.sleep(Duration::from_secs(5));
+    scene.fails(&renewal, unknown());
+    let failed = scene.now;
+    scene.sleep_until(failed.after(OVER).before(NANO));
+    scene.release(id);
+    assert_eq!(scene.told().last(), Some(&lost(id)));
+    let release = scene.sends(Action::Release, &["a"]);
+    scene.disowns(&release);
+    scene.tells([Event::Released { id, release: Release::NotOurs }]);
+}
+
+#[test]
 fn leases_are_lost_one_by_one() {
     let (mut scene, a) = Scenario::held();
     scene.sleep(Duration::from_secs(2));
@@ -195,7 +233,12 @@ fn leases_are_lost_one_by_one() {
     scene.tells([Event::Granted { id: b, fence: FENCE, deadline: claim.at.after(VALID) }]);
     scene.sleep_until(START.after(RENEW));
     let both = scene.sends(Action::Renew, &["a", "b"]);
-    assert!(both.deadline <= claim.at.after(VALID));
+    scene.fails(&both, not_sent());
+    // 2 s before the first deadline, 4 s before the second: it lasts for whoever lasts longest.
+    scene.sleep_until(START.after(VALID).before(Duration::from_secs(2)));
+    scene.told();
+    let both = scene.sends(Action::Renew, &["a", "b"]);
+    assert_eq!(both.deadline, claim.at.after(VALID));
     scene.sleeps();
     scene.tells([lost(a)]);
     scene.sleeps();

@@ -6,6 +6,7 @@
 mod acquire;
 mod batch;
 mod cancel;
+mod fake;
 mod give_up;
 mod lose;
 mod release;
@@ -15,6 +16,3 @@ mod rivals;
 mod scenario;
 mod wait;
 mod world;
-
-#[path = "../../../tests/src/fake.rs"]
-pub mod fake;

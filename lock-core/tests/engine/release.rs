@@ -2,7 +2,7 @@
 
 use crate::scenario::*;
 use lock_core::table::{Acquired, Reply};
-use lock_core::{Action, Event, Release};
+use lock_core::{Action, Event, Failure, Release};
 use std::time::Duration;
 
 #[test]
@@ -158,6 +158,24 @@ fn a_hung_release_is_awaited_for_the_server_may_yet_do_it() {
     // It has been answered, and the attempt has ended.
     scene.confirms(&release);
     scene.release(id);
+    scene.is_over();
+}
+
+#[test]
+fn a_release_that_never_left_is_unconfirmed_for_no_earlier_reason() {
+    let (mut scene, id, claim) = Scenario::claiming();
+    scene.fails(&claim, not_sent());
+    scene.sleeps();
+    let claim = scene.sends(Action::Acquire, &["a"]);
+    scene.grants(&claim);
+    scene.told();
+    scene.release(id);
+    scene.sleep(OVER);
+    let told = scene.told();
+    let [Event::Released { release: Release::Unconfirmed(Failure::Unknown(_)), .. }] = told[..]
+    else {
+        panic!("{told:?}")
+    };
     scene.is_over();
 }
 

@@ -76,6 +76,17 @@ fn failures_back_off_like_denials_and_never_to_zero() {
 }
 
 #[test]
+fn the_time_that_a_failed_request_took_is_no_round_trip() {
+    let (mut scene, _, claim) = Scenario::claiming();
+    scene.sleep_until(claim.deadline);
+    scene.fails(&claim, unknown());
+    scene.told();
+    scene.sleeps();
+    assert!(scene.now.since(claim.deadline) <= TRIP);
+    scene.sends(Action::Acquire, &["a"]);
+}
+
+#[test]
 fn waits_are_jittered_by_the_seed() {
     let trace = |seed| {
         let mut scene = Scenario::with(Config { seed, ..config() });

@@ -156,13 +156,33 @@ impl World {
         self.clients[n].engine.handle_reply(self.now(n), id, Err(failure));
     }
 
-    /// Time goes on; requests that took too long are given up, and everybody looks at the clock.
-    fn pass(&mut self, micros: u64) {
+    /// Time goes on up to just before somebody ceases to believe in a lock, and another grabs for
+    /// it.
+    fn pass_to_a_deadline(&mut self, n: usize, asleep: Option<usize>) {
+        let Client { attempts, origin, rate, .. } = &self.clients[n];
+        let until = attempts.values().find_map(|(name, stage)| match stage {
+            Stage::Held { until } => Some((name.clone(), *until)),
+            _ => None,
+        });
+        let Some((name, until)) = until else { return };
+        let end = (until.as_nanos() - origin) / rate;
+        self.pass(end.saturating_sub(self.micros + 1), asleep);
+        let other = 1 - n;
+        self.acquire(other, name.as_str(), false, None);
+        let now = self.now(other);
+        self.clients[other].engine.handle_hint(now, &name);
+        self.listen();
+        self.serve(other);
+    }
+
+    /// Time goes on; requests that took too long are given up, and everybody who is not asleep
+    /// looks at the clock.
+    fn pass(&mut self, micros: u64, asleep: Option<usize>) {
         self.turns += 1;
         assert!(self.turns < 100_000, "it goes on and on");
         self.micros += micros;
         self.check();
-        for n in 0..2 {
+        for n in (0..2).filter(|n| asleep != Some(*n)) {
             let now = self.now(n);
             let client = &mut self.clients[n];
             client.under_way.retain(|id, deadline| {
@@ -189,7 +209,8 @@ impl World {
         let n = usize::from(how & 1);
         let pick = usize::from(how >> 1);
         let again = how >= 0xc0;
-        match what % 16 {
+        let asleep = [None, Some(n)][pick % 2];
+        match what % 17 {
             0 | 1 => {
                 let wait = [None, Some(1), Some(4_000)][pick / 4 % 3].map(Duration::from_millis);
                 self.acquire(n, NAMES[pick % 2], pick / 2 % 4 == 0, wait);
@@ -204,8 +225,12 @@ impl World {
             10 | 11 if !self.replies.is_empty() => self.hear(pick % self.replies.len(), again),
             12 if !self.replies.is_empty() => drop(self.replies.remove(pick % self.replies.len())),
             13 => self.fail(n, pick),
-            14 => self.pass(u64::from(how) * 1_000),
-            15 => self.pass(u64::from(how) * 40_000),
+            14 => self.pass(u64::from(how) * 10_000, asleep),
+            15 => self.pass_to_a_deadline(n, asleep),
+            16 => {
+                let now = self.now(n);
+                self.clients[n].engine.handle_hint(now, &name(NAMES[pick % 2]));
+            }
             _ => {}
         }
         self.listen();
@@ -248,7 +273,7 @@ fn a_release_that_nobody_heard_of_is_told_as_unconfirmed() {
     while told.is_none() {
         world.send(0);
         world.requests.clear();
-        world.pass(10_000);
+        world.pass(10_000, None);
         told = world.clients[0].engine.poll_event();
     }
     let release = Release::Unconfirmed(unknown());

@@ -47,7 +47,7 @@ impl World {
             (Stage::Leaving, Event::Released { .. }) => Stage::Ended,
             // It was over before the release was asked for, and told in the same breath.
             (Stage::Leaving, Event::NotAcquired { .. }) => Stage::Ended,
-            (Stage::Leaving, Event::Lost { .. } | Event::Granted { .. }) => Stage::Leaving,
+            (Stage::Leaving, Event::Lost { .. }) => Stage::Leaving,
             (stage, event) => panic!("{event:?} for an attempt that is {stage:?}"),
         };
     }
@@ -77,20 +77,20 @@ impl World {
                 self.listen();
                 self.release(n, 0);
                 if !self.serve(n) {
-                    self.pass(10_000);
+                    self.pass(10_000, None);
                 }
                 self.listen();
                 self.check();
             }
             while self.clients[n].engine.attempts() > 0 {
                 if !self.serve(n) {
-                    self.pass(10_000);
+                    self.pass(10_000, None);
                 }
             }
             assert_eq!(self.clients[n].engine.poll_timeout(), None);
         }
         // Whatever was left behind at the server is free by itself.
-        self.pass(2 * 6_000_000);
+        self.pass(2 * 6_000_000, None);
         for text in NAMES {
             self.acquire(0, text, true, None);
         }

@@ -1,0 +1,107 @@
+//! Seeded bugs: each must be caught, and by what is said here.
+
+use crate::tables::{BadTable, Bug};
+use crate::world_of;
+use lock_core::sim::table::FakeTable;
+use lock_core::sim::{Check, Flaw, Scope, Server, World, explore, random};
+use lock_core::table::Table;
+
+/// No bug may survive so many schedules.
+const SCHEDULES: u64 = 20_000;
+
+/// The first schedule that catches it, as (schedule, steps, by which check).
+fn caught<S: Server<Protocol = Table>>(
+    make: impl Fn(Scope) -> World<S>,
+) -> Option<(u64, usize, Check)> {
+    (0..SCHEDULES).find_map(|seed| {
+        let walked = random::walk(&make, &random::script(seed, 120));
+        walked.violation.map(|violation| (seed + 1, walked.steps, violation.check))
+    })
+}
+
+fn row(name: &str, caught: Option<(u64, usize, Check)>, by: Check) {
+    let Some((schedule, steps, check)) = caught else { panic!("{name} survived") };
+    println!("{name:36} {check:?} in schedule {schedule}, step {steps}");
+    assert_eq!(check, by, "{name}");
+}
+
+fn table(bug: Bug, by: Check) {
+    let caught = caught(|scope| world_of(BadTable { bug, table: FakeTable::new() }, scope));
+    row(&format!("{bug:?}"), caught, by);
+}
+
+fn driver(flaw: Flaw, by: Check) {
+    let caught = caught(|scope| {
+        // A dropped guard's attempt is not watched any more, only what it does to others.
+        let watched = if flaw == Flaw::DropWithoutRelease { vec![by] } else { scope.checks };
+        world_of(FakeTable::new(), Scope { flaw: Some(flaw), checks: watched, ..scope })
+    });
+    row(&format!("{flaw:?}"), caught, by);
+}
+
+/// Only by what users see: two holders at once, or a fence that does not rise.
+fn seen_by_users(flaw: Flaw, by: Check) {
+    let caught = caught(|scope| {
+        let checks = [Check::Exclusion, Check::Fences].into();
+        world_of(FakeTable::new(), Scope { flaw: Some(flaw), checks, ..scope })
+    });
+    row(&format!("{flaw:?}, seen by users"), caught, by);
+}
+
+#[test]
+fn bugs_of_tables() {
+    let caught_by = |bug| match bug {
+        Bug::ClaimRaisesOwnFence | Bug::LeaseTooShort | Bug::RepliesInWrongOrder => Check::Backed,
+        Bug::OwnClaimIsBusy => Check::Liveness,
+        Bug::ReleaseKeepsOwner => Check::Leaks,
+        _ => Check::Rows,
+    };
+    let rare = |bug: &Bug| *bug == Bug::RenewShortens;
+    Bug::ALL.into_iter().filter(|bug| !rare(bug)).for_each(|bug| table(bug, caught_by(bug)));
+}
+
+/// It takes two renewals of one lease at once, one of them waiting at the server: rare in random
+/// schedules, but a search cannot miss it.
+#[test]
+fn a_renewal_that_shortens() {
+    let mut scope = Scope::small().finer();
+    scope.clients.pop();
+    scope.cancels = false;
+    scope.faults.ghosts = 1;
+    scope.faults.stale_reads = 1;
+    let table = BadTable { bug: Bug::RenewShortens, table: FakeTable::new().silent() };
+    let found = explore(world_of(table, scope), 1_000_000, 0);
+    let (violation, _) = found.violation.expect("RenewShortens survived");
+    println!("RenewShortens: {violation}, after {} states, step {}", found.states, found.depth + 1);
+    assert_eq!(violation.check, Check::Rows);
+}
+
+#[test]
+fn bugs_of_drivers() {
+    for flaw in Flaw::ALL {
+        let by = match flaw {
+            Flaw::DeadlineFromReply => Check::Loss,
+            Flaw::UnknownAsNotSent | Flaw::NewOwnerOnRetry | Flaw::AnswerForgotten => Check::Leaks,
+            Flaw::RepliesCrossed | Flaw::OwnerReused => Check::Fences,
+            Flaw::ClientsClock => Check::Rows,
+            Flaw::SuspendNotCounted | Flaw::HeldCached | Flaw::HeldWhileReleasing => Check::Backed,
+            Flaw::DropWithoutRelease => Check::Liveness,
+            _ => Check::Exclusion,
+        };
+        driver(flaw, by);
+    }
+}
+
+#[test]
+fn bugs_of_drivers_break_the_first_promise() {
+    for flaw in [
+        Flaw::DeadlineFromReply,
+        Flaw::ClientsClock,
+        Flaw::SuspendNotCounted,
+        Flaw::HeldCached,
+        Flaw::HeldWhileReleasing,
+    ] {
+        let by = if flaw == Flaw::DeadlineFromReply { Check::Fences } else { Check::Exclusion };
+        seen_by_users(flaw, by);
+    }
+}

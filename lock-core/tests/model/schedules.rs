@@ -1,0 +1,55 @@
+//! Random schedules with all kinds of faults.
+
+use crate::{scale, world};
+use lock_core::sim::{Coverage, Sometimes, random};
+use proptest::prelude::*;
+use std::time::{Duration, Instant};
+
+/// How many actions a schedule has at most.
+const ACTIONS: usize = 120;
+
+#[test]
+fn nothing_breaks_in_random_schedules() {
+    let begin = Instant::now();
+    let schedules = 20_000 * scale() as u64;
+    let mut coverage = Coverage::default();
+    let (mut steps, mut simulated) = (0, Duration::ZERO);
+    for seed in 0..schedules {
+        let script = random::script(seed, ACTIONS);
+        let walked = random::walk(world, &script);
+        if let Some(violation) = walked.violation {
+            panic!("seed {seed}: {violation}\n{}", random::describe(world, &script));
+        }
+        steps += walked.steps;
+        simulated += walked.elapsed;
+        coverage.merge(walked.coverage);
+    }
+    let took = begin.elapsed();
+    let rate = steps as f64 / took.as_secs_f64();
+    println!(
+        "{schedules} schedules, {steps} steps, {:.0} simulated hours, {took:.1?}, {rate:.0} steps/s",
+        simulated.as_secs_f64() / 3_600.0
+    );
+    // With a server that keeps its word, no lock is lost before its deadline.
+    assert_eq!(coverage.missing(), [Sometimes::LostByReply]);
+}
+
+#[test]
+fn a_script_always_leads_to_the_same_end() {
+    for seed in 0..200 {
+        let script = random::script(seed, ACTIONS);
+        assert_eq!(random::walk(world, &script), random::walk(world, &script));
+        assert_eq!(random::describe(world, &script), random::describe(world, &script));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
+
+    /// Any bytes are a schedule; a failure shrinks to a short one.
+    #[test]
+    fn nothing_breaks_whatever_the_script(script in prop::collection::vec(any::<u8>(), 0..400)) {
+        let walked = random::walk(world, &script);
+        prop_assert!(walked.violation.is_none(), "{}", random::describe(world, &script));
+    }
+}

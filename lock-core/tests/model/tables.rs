@@ -1,0 +1,155 @@
+//! Lock tables with a seeded bug, around a good one.
+
+use lock_core::sim::table::FakeTable;
+use lock_core::sim::{Connection, Lease, Server};
+use lock_core::table::{Acquired, Command, Reply, Table};
+use lock_core::{Action, Claim, Fence, Instant};
+use std::time::Duration;
+
+/// What is wrong with the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Bug {
+    ReleaseWithoutOwner,
+    RenewWithoutOwner,
+    RenewOfExpired,
+    RenewShortens,
+    ClaimShortens,
+    FenceResetOnRelease,
+    TakeoverKeepsFence,
+    ClaimRaisesOwnFence,
+    ExpiresTooEarly,
+    LeaseTooShort,
+    NeverExpires,
+    OwnClaimIsBusy,
+    RepliesInWrongOrder,
+    ReleaseKeepsOwner,
+}
+
+impl Bug {
+    pub(crate) const ALL: [Bug; 14] = [
+        Bug::ReleaseWithoutOwner,
+        Bug::RenewWithoutOwner,
+        Bug::RenewOfExpired,
+        Bug::RenewShortens,
+        Bug::ClaimShortens,
+        Bug::FenceResetOnRelease,
+        Bug::TakeoverKeepsFence,
+        Bug::ClaimRaisesOwnFence,
+        Bug::ExpiresTooEarly,
+        Bug::LeaseTooShort,
+        Bug::NeverExpires,
+        Bug::OwnClaimIsBusy,
+        Bug::RepliesInWrongOrder,
+        Bug::ReleaseKeepsOwner,
+    ];
+}
+
+/// A good table, used in a wrong way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct BadTable {
+    pub(crate) bug: Bug,
+    pub(crate) table: FakeTable,
+}
+
+impl BadTable {
+    /// Makes the row look as if `claim` had it, so that the good table goes on.
+    fn pretend(&mut self, claim: &Claim) {
+        if let Some(row) = self.table.rows_mut().get_mut(&claim.name) {
+            row.owner = Some(claim.owner);
+        }
+    }
+
+    fn before(&mut self, now: Instant, action: Action, claims: &[Claim]) {
+        for claim in claims {
+            let Some(row) = self.table.rows_mut().get_mut(&claim.name) else { continue };
+            let ours = row.owner == Some(claim.owner);
+            match (self.bug, action) {
+                (Bug::ReleaseWithoutOwner, Action::Release)
+                | (Bug::RenewWithoutOwner, Action::Renew) => self.pretend(claim),
+                (Bug::RenewOfExpired, Action::Renew) if ours && row.expires <= now => {
+                    row.expires = now.after(Duration::from_nanos(1));
+                }
+                (Bug::RenewShortens, Action::Renew) if ours && now < row.expires => {
+                    row.expires = now.after(Duration::from_nanos(1));
+                }
+                (Bug::ClaimShortens, Action::Acquire) if ours => row.expires = now,
+                (Bug::ExpiresTooEarly, Action::Acquire) if !ours => {
+                    row.expires = row.expires.before(Duration::from_millis(600));
+                }
+                (Bug::NeverExpires, Action::Acquire) if !ours => {
+                    row.expires = row.expires.max(now.after(Duration::from_nanos(1)));
+                }
+                (Bug::ClaimRaisesOwnFence, Action::Acquire) if ours => row.fence += 1,
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Server for BadTable {
+    type Protocol = Table;
+
+    fn apply(&mut self, now: Instant, connection: Connection, command: &Command) -> Reply {
+        let (action, claims) = Self::describe(command);
+        let rows = self.table.rows().clone();
+        let released = |changed: bool| action == Action::Release && changed;
+        self.before(now, action, claims);
+        let mut reply = self.table.apply(now, connection, command);
+        for (at, claim) in claims.iter().enumerate() {
+            let old = rows.get(&claim.name);
+            let Some(row) = self.table.rows_mut().get_mut(&claim.name) else { continue };
+            let was_ours =
+                old.is_some_and(|old| old.owner == Some(claim.owner) && now < old.expires);
+            match (self.bug, &mut reply) {
+                (Bug::ExpiresTooEarly, Reply::Acquired(entries)) => {
+                    if let (Acquired::Busy(_), Some(old)) = (&entries[at], old) {
+                        row.expires = old.expires;
+                    }
+                }
+                (Bug::LeaseTooShort, Reply::Acquired(entries)) => {
+                    if let Acquired::Granted(_) = entries[at] {
+                        row.expires = row.expires.before(Duration::from_millis(600));
+                    }
+                }
+                (Bug::TakeoverKeepsFence, Reply::Acquired(entries)) => {
+                    if let (Acquired::Granted(fence), Some(old)) = (&mut entries[at], old) {
+                        row.fence = old.fence;
+                        *fence = Fence::new(old.fence);
+                    }
+                }
+                (Bug::FenceResetOnRelease, Reply::Acquired(entries)) => {
+                    if let (Acquired::Granted(fence), None) = (&mut entries[at], old) {
+                        row.fence = 1;
+                        *fence = Fence::new(1);
+                    }
+                }
+                (Bug::FenceResetOnRelease, Reply::Changed(changed)) if released(changed[at]) => {
+                    self.table.rows_mut().remove(&claim.name);
+                }
+                (Bug::OwnClaimIsBusy, Reply::Acquired(entries)) if was_ours => {
+                    entries[at] = Acquired::Busy(None);
+                }
+                (Bug::ReleaseKeepsOwner, Reply::Changed(changed)) if released(changed[at]) => {
+                    row.owner = Some(claim.owner);
+                }
+                _ => {}
+            }
+        }
+        if let (Bug::RepliesInWrongOrder, Reply::Acquired(entries)) = (self.bug, &mut reply) {
+            entries.reverse();
+        }
+        reply
+    }
+
+    fn describe(command: &Command) -> (Action, &[Claim]) {
+        FakeTable::describe(command)
+    }
+
+    fn leases(&self) -> Vec<Lease> {
+        self.table.leases()
+    }
+
+    fn crash(&mut self) {
+        self.table.crash();
+    }
+}
