@@ -205,6 +205,16 @@ impl World {
         sent
     }
 
+    /// The same, but the client was asleep when the reply came.
+    fn serve_slowly(&mut self, n: usize, micros: u64) {
+        if self.send(n) {
+            self.arrive(self.requests.len() - 1, false);
+            let reply = self.replies.len() - 1;
+            self.pass(micros, Some(n));
+            self.hear(reply, false);
+        }
+    }
+
     fn act(&mut self, what: u8, how: u8) {
         let n = usize::from(how & 1);
         let pick = usize::from(how >> 1);
@@ -217,7 +227,8 @@ impl World {
             }
             2 => self.release(n, pick),
             3 | 4 => _ = self.send(n),
-            5 | 6 => _ = self.serve(n),
+            5 => _ = self.serve(n),
+            6 => self.serve_slowly(n, u64::from(how) * 25_000),
             7 | 8 if !self.requests.is_empty() => self.arrive(pick % self.requests.len(), again),
             9 if !self.requests.is_empty() => {
                 drop(self.requests.remove(pick % self.requests.len()))
