@@ -31,6 +31,7 @@ struct Client {
     origin: u64,
     rate: u64,
     under_way: BTreeMap<DispatchId, Instant>,
+    in_flight: usize,
     attempts: BTreeMap<LockId, (LockName, Stage)>,
 }
 
@@ -65,6 +66,7 @@ impl World {
             origin: [5, 7_000_000_000_000][n],
             rate: rates[n],
             under_way: BTreeMap::new(),
+            in_flight,
             attempts: BTreeMap::new(),
         };
         Self {
@@ -110,7 +112,12 @@ impl World {
         let now = self.now(from);
         let client = &mut self.clients[from];
         let Some(dispatch) = client.engine.poll_command(now) else { return false };
+        let claims = dispatch.command.claims();
+        assert!((1..=2).contains(&claims.len()), "the limit of a batch");
+        assert!(claims.windows(2).all(|w| w[0].name < w[1].name), "unsorted, or a name twice");
+        assert!(now < dispatch.deadline);
         client.under_way.insert(dispatch.id, dispatch.deadline);
+        assert!(client.under_way.len() <= client.in_flight);
         let (id, command) = (dispatch.id, dispatch.command);
         self.requests.push(Request { from, id, command, arrived: false });
         true
