@@ -95,8 +95,11 @@ pub struct Engine<P: Protocol> {
 }
 
 impl<P: Protocol> Engine<P> {
-    /// An engine without attempts.
-    pub fn new(protocol: P, config: Config) -> Self {
+    /// An engine without attempts. Less than one claim a command, or one command at a time, counts
+    /// as one.
+    pub fn new(protocol: P, mut config: Config) -> Self {
+        config.batch = config.batch.max(1);
+        config.in_flight = config.in_flight.max(1);
         let rng = Rng::new((config.seed >> 64) as u64 ^ config.seed as u64);
         Self {
             protocol,
@@ -131,6 +134,7 @@ impl<P: Protocol> Engine<P> {
         once: bool,
         give_up: Option<Instant>,
     ) -> LockId {
+        self.handle_timeout(now);
         self.last_id += 1;
         let id = LockId(self.last_id);
         let owner = Owner::new(self.config.seed.wrapping_add(u128::from(self.last_id)));

@@ -99,7 +99,7 @@ pub enum NotAcquired {
 pub enum Release {
     /// The server holds nothing for this attempt any more.
     Freed,
-    /// The server said that the lease was no longer ours: it had expired and another took it.
+    /// There was nothing to free: the lease had been lost before, or was never granted.
     NotOurs,
     /// The server did not confirm it. The lease ends by itself when its TTL is over.
     Unconfirmed(Failure),

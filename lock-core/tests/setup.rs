@@ -4,7 +4,7 @@ use lock_core::sql::{Codec, Refusal, Rows, Setup, Statement, Step, Value, postgr
 use lock_core::{Failure, TableName};
 
 const PG_COLUMNS: &str = "acquired_at timestamptz, expires_at timestamptz, fence int8, holder text, name text C, owner text";
-const SQLITE_COLUMNS: &str = "acquired_us INTEGER, boot TEXT, expires_us INTEGER, fence INTEGER, holder TEXT, name TEXT pk, owner TEXT";
+const SQLITE_COLUMNS: &str = "acquired_us INTEGER, boot TEXT, expires_us INTEGER, fence INTEGER, holder TEXT, name TEXT pk BINARY, owner TEXT";
 
 fn pg() -> Codec {
     postgres::codec(TableName::default())
@@ -71,7 +71,7 @@ fn lite_checked() -> Setup {
     let mut setup = lite().setup();
     assert!(runs(&mut setup, None).text.contains("synchronous = FULL"));
     let check = runs(&mut setup, Some(Ok(vec![])));
-    assert_eq!(check.params, [text("locks")]);
+    assert_eq!(check.params, [text("locks"), text("main")]);
     setup
 }
 
@@ -182,7 +182,7 @@ fn a_table_of_another_shape_is_refused() {
         let refusal = refusal(&mut pg_checked(), pg_row_with(column, value));
         assert!(matches!(refusal, Refusal::WrongShape { .. }), "{refusal:?}");
     }
-    for columns in [text(&SQLITE_COLUMNS.replace(" pk", "")), text(""), Value::Int(1)] {
+    for columns in [text(&SQLITE_COLUMNS.replace(" pk BINARY", "")), text(""), Value::Int(1)] {
         let refusal = refusal(&mut lite_checked(), lite_row(columns));
         assert!(matches!(refusal, Refusal::WrongShape { .. }), "{refusal:?}");
     }

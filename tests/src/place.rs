@@ -21,9 +21,6 @@ impl Place {
     }
 
     /// The PostgreSQL server that the environment names.
-    ///
-    /// # Panics
-    /// When it names none: a test that needs a server must not pass without.
     pub fn postgres() -> Self {
         Self::at(&postgres_url())
     }
@@ -81,9 +78,6 @@ pub fn client(url: &str) -> postgres::Client {
 }
 
 /// The server for tests.
-///
-/// # Panics
-/// When the environment names none.
 pub fn postgres_url() -> String {
     std::env::var("POSTGRES_URL").expect("POSTGRES_URL: tests/run starts a server and sets it")
 }

@@ -34,9 +34,6 @@ struct Shared {
 
 impl Proxy {
     /// In front of `server`, a host and port.
-    ///
-    /// # Panics
-    /// When there is no port to be had.
     pub fn start(server: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("bound");

@@ -11,9 +11,6 @@ pub struct Server {
 
 impl Server {
     /// Starts one.
-    ///
-    /// # Panics
-    /// When that fails.
     pub fn postgres() -> Self {
         let base =
             std::env::var_os("LOCK_SERVERS_DIR").map_or_else(std::env::temp_dir, PathBuf::from);

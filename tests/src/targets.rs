@@ -13,9 +13,6 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const ALL: [Target; 3] = [("sql_rows", sql_rows), ("names", names), ("urls", urls)];
 
 /// Whatever rows a server returns: no panic, and no grant that they do not say.
-///
-/// # Panics
-/// When there is one.
 pub fn sql_rows(bytes: &[u8]) {
     let mut input = Input(bytes);
     let codec = |pick: u8| -> Codec {
@@ -72,9 +69,6 @@ fn says(rows: &Rows, name: &str, fence: Fence) -> bool {
 }
 
 /// Whatever text: a name is what it was made from, or an error.
-///
-/// # Panics
-/// When it is neither.
 pub fn names(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     if let Ok(name) = LockName::new(&text) {
@@ -94,9 +88,6 @@ pub fn names(bytes: &[u8]) {
 }
 
 /// Whatever URL: no panic, and no secret in the error.
-///
-/// # Panics
-/// When there is one.
 pub fn urls(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let url = format!("postgres://app:hunter2{text}");

@@ -1,5 +1,4 @@
 //! The command `withlock`: how tests run it, and how they judge what it ran.
-#![allow(clippy::missing_panics_doc)] // A helper that panics makes its test fail.
 
 use crate::place::Place;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};

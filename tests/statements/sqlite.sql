@@ -2,9 +2,12 @@
 PRAGMA synchronous = FULL;
 
 -- setup: what table is this
-SELECT group_concat(name || ' ' || type || CASE WHEN pk = 1 THEN ' pk' WHEN pk > 1 THEN ' more' ELSE '' END, ', ' ORDER BY name)
-  FROM pragma_table_info(?1)
- WHERE pk > 0 OR name IN ('name', 'owner', 'fence', 'boot', 'expires_us', 'acquired_us', 'holder');
+SELECT group_concat(c.name || ' ' || c.type || CASE WHEN c.pk > 0 THEN ' pk ' || coalesce((
+         SELECT group_concat(k.coll)
+           FROM pragma_index_list(?1, ?2) AS i, pragma_index_xinfo(i.name, ?2) AS k
+          WHERE i.origin = 'pk' AND k.key = 1), '') ELSE '' END, ', ' ORDER BY c.name)
+  FROM pragma_table_info(?1, ?2) AS c
+ WHERE c.pk > 0 OR c.name IN ('name', 'owner', 'fence', 'boot', 'expires_us', 'acquired_us', 'holder');
 
 -- setup, if there is no such table: readers do not block the writer
 PRAGMA journal_mode = WAL;

@@ -396,6 +396,24 @@ fn setup_needs_no_right_to_write_when_the_table_is_there() {
 }
 
 #[test]
+fn a_table_that_may_not_be_created_is_told_with_the_statement_that_does() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("locks.db");
+    Connection::open(&file).expect("a database").execute_batch("VACUUM").expect("written");
+    let reader = Connection::open_with_flags(&file, OpenFlags::SQLITE_OPEN_READ_ONLY);
+    let codec = sqlite::codec(TableName::default(), "boot-1");
+    let (end, _) = set_up(&reader.expect("readable"), &codec);
+    let Step::Refuse(refusal @ Refusal::NoTable { .. }) = end else { panic!("{end:?}") };
+    let Refusal::NoTable { ddl, reason, .. } = &refusal else { panic!("{refusal:?}") };
+    assert!(reason.contains("readonly"), "{reason}");
+    assert_eq!(refusal.to_string().lines().count(), 1);
+    // It is a statement that makes a table which will do.
+    let db = Connection::open(&file).expect("a database");
+    db.execute_batch(ddl).expect("created");
+    assert_eq!(set_up(&db, &codec).1.len(), 2);
+}
+
+#[test]
 fn a_table_with_more_columns_will_do() {
     let db = Connection::open_in_memory().expect("a database");
     let codec = sqlite::codec(TableName::default(), "boot-1");
@@ -417,6 +435,8 @@ fn tables_unlike_a_lock_table_are_refused() {
         "CREATE TABLE locks (name TEXT PRIMARY KEY NOT NULL, owner TEXT)".into(),
         "CREATE VIEW locks AS SELECT '' AS name, '' AS owner, 1 AS fence, '' AS boot, 1 AS expires_us, 1 AS acquired_us, '' AS holder".into(),
         good.replace(NAME, "name BLOB PRIMARY KEY NOT NULL"),
+        // `Foo` and `foo` would be one lock.
+        good.replace(NAME, "name TEXT PRIMARY KEY NOT NULL COLLATE NOCASE"),
         good.replace("fence INTEGER", "fence REAL"),
         good.replace("  owner TEXT,", "  \"Owner\" TEXT,"),
         without_key.replace("name TEXT", "id INTEGER PRIMARY KEY, name TEXT"),
@@ -431,6 +451,17 @@ fn tables_unlike_a_lock_table_are_refused() {
         };
         assert_eq!(refusal.to_string().lines().count(), 1);
     }
+}
+
+#[test]
+fn a_table_of_that_name_in_another_schema_is_not_meant() {
+    let db = Connection::open_in_memory().expect("a database");
+    db.execute_batch("ATTACH ':memory:' AS ops; CREATE TABLE ops.locks (id INTEGER)")
+        .expect("made");
+    assert_eq!(set_up(&db, &sqlite::codec(TableName::default(), "boot-1")).0, Step::Ready);
+    let ops = TableName::new("ops.locks").expect("a good name");
+    let refused = set_up(&db, &sqlite::codec(ops, "boot-1")).0;
+    assert!(matches!(refused, Step::Refuse(Refusal::WrongShape { .. })), "{refused:?}");
 }
 
 #[test]

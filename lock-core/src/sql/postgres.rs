@@ -31,7 +31,7 @@ pub fn codec(table: TableName) -> Codec {
 ///
 /// | SQLSTATE | meaning | failure |
 /// |---|---|---|
-/// | none, 08*, 57P01, 57P02, 57P05 | the connection or the server ended meanwhile | unknown |
+/// | none, 08*, 40003, 57P01, 57P02, 57P05 | the connection or the server ended meanwhile | unknown |
 /// | 40001, 40P01, 55P03, 57014, 53* | serialization, deadlock, lock or statement timeout, out of something | rejected, try again |
 /// | any other | the server will not do it | rejected |
 pub fn statement_failed(code: Option<&str>, message: &str) -> Failure {
@@ -39,7 +39,7 @@ pub fn statement_failed(code: Option<&str>, message: &str) -> Failure {
     let message = format!("{} (SQLSTATE {code})", one_line(message));
     match code {
         _ if code.starts_with("08") => Failure::Unknown(message),
-        "57P01" | "57P02" | "57P05" => Failure::Unknown(message),
+        "40003" | "57P01" | "57P02" | "57P05" => Failure::Unknown(message),
         "40001" | "40P01" | "55P03" | "57014" => Failure::Rejected { retry: true, message },
         _ if code.starts_with("53") => Failure::Rejected { retry: true, message },
         _ => Failure::Rejected { retry: false, message },

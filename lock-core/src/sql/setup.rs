@@ -122,11 +122,17 @@ impl Setup {
     }
 
     fn check(&mut self) -> Step {
-        let (text, name) = match self.codec.dialect {
-            Dialect::Postgres => (postgres::CHECK, self.codec.table.quoted()),
-            Dialect::Sqlite { .. } => (sqlite::CHECK, self.codec.table.parts().1.to_string()),
-        };
-        self.run(Stage::Check, text, vec![Value::Text(name)])
+        match self.codec.dialect {
+            Dialect::Postgres => {
+                let name = Value::Text(self.codec.table.quoted());
+                self.run(Stage::Check, postgres::CHECK, vec![name])
+            }
+            Dialect::Sqlite { .. } => {
+                let (schema, table) = self.codec.table.parts();
+                let name = [table, schema.unwrap_or("main")].map(|part| Value::Text(part.into()));
+                self.run(Stage::Check, sqlite::CHECK, name.into())
+            }
+        }
     }
 
     fn judge_postgres(&mut self, rows: Rows) -> Step {

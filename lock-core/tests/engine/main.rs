@@ -6,7 +6,6 @@
 mod acquire;
 mod batch;
 mod cancel;
-mod fake;
 mod give_up;
 mod lose;
 mod release;
@@ -15,4 +14,3 @@ mod replay;
 mod rivals;
 mod scenario;
 mod wait;
-mod world;

@@ -1,10 +1,14 @@
 //! An engine is a value: the same calls give the same engine, and looking changes nothing.
 
-use crate::fake::Fake;
 use crate::scenario::*;
+use lock_core::sim::table::FakeTable;
+use lock_core::sim::{Connection, Server};
 use lock_core::table::{Command, Table};
 use lock_core::{Action, Claim, Config, Engine, LockId, Owner};
 use std::time::Duration;
+
+/// All commands take the same way; a table does not care.
+const LINE: Connection = Connection { client: 0, number: 0 };
 
 /// Somebody else takes `text` for a while.
 fn stranger(text: &str) -> Command {
@@ -16,7 +20,7 @@ fn stranger(text: &str) -> Command {
 /// that the engine said, and what became of it. Between turns it is ticked `ticks` times.
 fn play(seed: u128, ticks: u32) -> (Vec<String>, Engine<Table>) {
     let mut engine = Engine::new(Table::new(TTL, "me"), Config { seed, ..config() });
-    let mut server = Fake::default();
+    let mut server = FakeTable::new();
     let mut now = START;
     let mut trace = Vec::new();
     let mut attempts: Vec<LockId> = Vec::new();
@@ -27,14 +31,14 @@ fn play(seed: u128, ticks: u32) -> (Vec<String>, Engine<Table>) {
             2 => attempts.push(engine.acquire(now, name(text), true, Some(now.after(TTL)))),
             6 => attempts.push(engine.acquire(now, name(text), false, Some(now.after(TRIP)))),
             8 if !attempts.is_empty() => engine.release(now, attempts.remove(0)),
-            5 => drop(server.apply(&stranger(text), now.as_micros())),
+            5 => drop(server.apply(now, LINE, &stranger(text))),
             9 => engine.handle_hint(now, &name(text)),
             _ => {}
         }
         while let Some(dispatch) = engine.poll_command(now) {
             trace.push(format!("{now:?} {dispatch:?}"));
             now = now.after(TRIP);
-            let reply = server.apply(&dispatch.command, now.as_micros());
+            let reply = server.apply(now, LINE, &dispatch.command);
             let lost = turn % 7 == 3 || (200..260).contains(&turn);
             engine.handle_reply(now, dispatch.id, if lost { Err(unknown()) } else { Ok(reply) });
         }

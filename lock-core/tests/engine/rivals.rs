@@ -206,3 +206,29 @@ fn a_hint_moves_the_first_and_not_the_others() {
     scene.grants(&claim);
     scene.tells([granted(first, &claim)]);
 }
+
+/// An acquire looks at the clock first.
+#[test]
+fn who_will_not_wait_is_not_denied_by_a_lock_that_is_lost_by_now() {
+    let timing = lock_core::Timing::default();
+    let mut engine = lock_core::Engine::new(
+        lock_core::table::Table::new(timing.ttl(), "me"),
+        lock_core::Config::new(timing, 42),
+    );
+    let name = lock_core::LockName::new("a").expect("a good name");
+    let start = lock_core::Instant::from_nanos(0);
+    engine.acquire(start, name.clone(), false, None);
+    let claim = engine.poll_command(start).expect("a claim");
+    let granted = lock_core::table::Reply::Acquired(vec![lock_core::table::Acquired::Granted(
+        lock_core::Fence::new(7),
+    )]);
+    engine.handle_reply(start, claim.id, Ok(granted));
+
+    let deadline = start.after(timing.valid());
+    engine.acquire(deadline, name, true, None);
+    let told: Vec<_> = std::iter::from_fn(|| engine.poll_event()).collect();
+    assert!(
+        matches!(told[..], [lock_core::Event::Granted { .. }, lock_core::Event::Lost { .. }]),
+        "{told:?}"
+    );
+}
