@@ -217,7 +217,7 @@ impl Setup {
 
     fn wrong_shape(&self, expected: &str, found: Value) -> Step {
         let found = match found {
-            Value::Text(found) => found,
+            Value::Text(found) if !found.is_empty() => found,
             _ => "none of them".to_string(),
         };
         Step::Refuse(Refusal::WrongShape {

@@ -59,12 +59,14 @@ CREATE TABLE IF NOT EXISTS {table} (
 /// The columns that [`CREATE`] makes, as [`CHECK`] reports them.
 pub(super) const COLUMNS: &str = "acquired_us INTEGER, boot TEXT, expires_us INTEGER, fence INTEGER, holder TEXT, name TEXT pk BINARY, owner TEXT";
 
-/// One row: the table's columns, with the primary key's collation. `?1`: its name, `?2`: its schema.
+/// One row: the table's columns, with the primary key's collation; NULL if there is no such table.
+/// `?1`: its name, `?2`: its schema.
 pub(super) const CHECK: &str = r#"
-SELECT group_concat(c.name || ' ' || c.type || CASE WHEN c.pk > 0 THEN ' pk ' || coalesce((
-         SELECT group_concat(k.coll)
-           FROM pragma_index_list(?1, ?2) AS i, pragma_index_xinfo(i.name, ?2) AS k
-          WHERE i.origin = 'pk' AND k.key = 1), '') ELSE '' END, ', ' ORDER BY c.name)
+SELECT CASE WHEN EXISTS (SELECT 1 FROM pragma_table_info(?1, ?2)) THEN coalesce(
+         group_concat(c.name || ' ' || c.type || CASE WHEN c.pk > 0 THEN ' pk ' || coalesce((
+           SELECT group_concat(k.coll)
+             FROM pragma_index_list(?1, ?2) AS i, pragma_index_xinfo(i.name, ?2) AS k
+            WHERE i.origin = 'pk' AND k.key = 1), '') ELSE '' END, ', ' ORDER BY c.name), '') END
   FROM pragma_table_info(?1, ?2) AS c
  WHERE c.pk > 0 OR c.name IN ('name', 'owner', 'fence', 'boot', 'expires_us', 'acquired_us', 'holder')"#;
 
