@@ -28,3 +28,15 @@ impl fmt::Display for Fence {
         fmt::Display::fmt(&self.0, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn a_fence_is_shown_as_its_number() {
+        assert_eq!(Fence::new(42).to_string(), "42");
+        assert!(Fence::new(42) < Fence::new(43));
+    }
+}

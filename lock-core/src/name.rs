@@ -175,6 +175,9 @@ mod tests {
 
     #[test]
     fn owners_are_stored_as_32_digits() {
-        assert_eq!(Owner::new(0xab).to_string(), "000000000000000000000000000000ab");
+        let stored = "000000000000000000000000000000ab";
+        assert_eq!(Owner::new(0xab).to_string(), stored);
+        assert_eq!(alloc::format!("{:?}", Owner::new(0xab)), stored);
+        assert_eq!(alloc::format!("{:?}", LockName::new("a").expect("good")), "\"a\"");
     }
 }

@@ -33,6 +33,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn it_is_splitmix64() {
+        // The first numbers of the authors' own program for this seed.
+        let mut rng = Rng::new(1_234_567);
+        let expected =
+            [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423];
+        assert_eq!([rng.next(), rng.next(), rng.next()], expected);
+    }
+
+    #[test]
     fn jitter_stays_in_the_upper_half_and_varies() {
         let full = Duration::from_millis(10);
         let mut rng = Rng::new(7);

@@ -74,7 +74,7 @@ impl Slot {
                 self.no_more_of_it();
                 self.abandon(cx)
             }
-            (phase @ Phase::Claiming { .. }, Input::Release) if self.wanted() => {
+            (phase @ Phase::Claiming { .. }, Input::Release) => {
                 self.no_more_of_it();
                 phase
             }

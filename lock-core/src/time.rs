@@ -58,6 +58,7 @@ mod tests {
     fn arithmetic_saturates_at_both_ends() {
         let end = Instant::from_nanos(u64::MAX);
         assert_eq!(Instant::from_nanos(5).after(Duration::MAX), end);
+        assert_eq!(Instant::from_nanos(5).after(Duration::from_secs(u64::MAX / 2)), end);
         assert_eq!(end.after(Duration::from_nanos(1)), end);
         assert_eq!(Instant::from_nanos(5).before(Duration::MAX), Instant::from_nanos(0));
         assert_eq!(Instant::from_nanos(5).since(end), Duration::ZERO);
