@@ -23,6 +23,10 @@ fix:
 statements:
     UPDATE_STATEMENTS=1 cargo test -p lock-tests --test statements
 
+# look for schedules that break a promise, so many times as long as usual
+model scale="50":
+    LOCK_MODEL_SCALE={{scale}} cargo test --release -p lock-core --test model -- --nocapture
+
 # fuzz a target for some seconds
 fuzz target seconds="60":
     cargo fuzz run -s none {{target}} -- -max_total_time={{seconds}}

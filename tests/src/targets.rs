@@ -10,7 +10,8 @@ use std::time::Duration;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const ALL: [Target; 3] = [("sql_rows", sql_rows), ("names", names), ("urls", urls)];
+pub const ALL: [Target; 4] =
+    [("sql_rows", sql_rows), ("names", names), ("urls", urls), ("schedules", schedules)];
 
 /// Whatever rows a server returns: no panic, and no grant that they do not say.
 pub fn sql_rows(bytes: &[u8]) {
@@ -98,6 +99,20 @@ pub fn urls(bytes: &[u8]) {
             assert!(!message.contains('\n') && message.len() < 1000, "{message}");
         }
     }
+}
+
+/// Whatever schedule of the model-checked table protocol: no promise is broken.
+pub fn schedules(bytes: &[u8]) {
+    use lock_core::sim::{World, random, table::FakeTable};
+    let world = |scope: lock_core::sim::Scope| {
+        World::new(
+            FakeTable::new(),
+            lock_core::table::Table::new(scope.timing.ttl(), "somebody"),
+            scope,
+        )
+    };
+    let walked = random::walk(world, bytes);
+    assert!(walked.violation.is_none(), "{}", random::describe(world, bytes));
 }
 
 struct Input<'a>(&'a [u8]);
