@@ -21,7 +21,7 @@ use lock_core::{
     Engine, Event, Failure, Instant, LockId, LockName, LostReason, NotAcquired, Release, Timing,
 };
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -157,8 +157,13 @@ where
             }
             if let Some(news) = caller.progress.take() {
                 drop(state);
-                progress(&news);
+                let told = catch_unwind(AssertUnwindSafe(|| progress(&news)));
                 state = shared.lock();
+                if let Err(panic) = told {
+                    // Nobody is left to take the lock: it must not be granted and kept.
+                    shared.release(state, id);
+                    resume_unwind(panic);
+                }
                 continue;
             }
             state = match shared.pump(state) {
@@ -171,16 +176,20 @@ where
     fn release(&self, id: LockId) -> Result<(), ReleaseError> {
         let shared = &*self.shared;
         let mut state = shared.lock();
-        let lost = state.guards.remove(&id).and_then(|cell| cell.loss(clock::now()));
-        let release = shared.release(state, id);
-        match (lost, release) {
-            (Some(reason), _) => Err(ReleaseError::Lost(reason)),
-            (None, Release::NotOurs) => Err(ReleaseError::Lost(LostReason::Taken)),
-            (None, Release::Unconfirmed(failure)) => Err(ReleaseError::Unconfirmed {
+        let now = clock::now();
+        if let Some(reason) = state.guards.remove(&id).and_then(|cell| cell.loss(now)) {
+            // What the server may still hold is freed in the background: the outcome is known.
+            state.engine.release(now, id);
+            shared.rouse(&state);
+            return Err(ReleaseError::Lost(reason));
+        }
+        match shared.release(state, id) {
+            Release::NotOurs => Err(ReleaseError::Lost(LostReason::Taken)),
+            Release::Unconfirmed(failure) => Err(ReleaseError::Unconfirmed {
                 reason: failure.to_string(),
                 within: shared.timing.ttl(),
             }),
-            (None, _) => Ok(()),
+            _ => Ok(()),
         }
     }
 

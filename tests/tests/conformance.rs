@@ -39,6 +39,7 @@ conformance! {
     names_that_are_none_are_refused
     a_thousand_locks_on_one_connection
     waiting_tells_who_is_in_the_way
+    a_panic_while_waiting_leaks_nothing
     the_table_is_made_once_and_found_again
     with_lock_hands_the_result_through
 }
@@ -283,6 +284,18 @@ fn waiting_tells_who_is_in_the_way(place: &Place) {
     assert!(holder.label.contains(&format!("pid {}", std::process::id())), "{holder:?}");
     assert!(holder.label.contains("the \"nightly\" job"), "{holder:?}");
     assert!(holder.held_for < Duration::from_secs(5) && holder.expires_in <= TTL, "{holder:?}");
+}
+
+fn a_panic_while_waiting_leaks_nothing(place: &Place) {
+    let (ours, theirs) = (place.locks(TTL), place.locks(TTL));
+    let guard = ours.lock("a").expect("taken");
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        theirs.acquire("a", Wait::Forever, &mut |_| panic!("on purpose")).map(drop)
+    }));
+    assert!(panicked.is_err());
+    guard.release().expect("released");
+    std::thread::sleep(Duration::from_millis(1500));
+    assert!(ours.try_lock("a").expect("asked").is_some(), "the abandoned wait took it");
 }
 
 fn the_table_is_made_once_and_found_again(place: &Place) {
