@@ -1,7 +1,7 @@
 //! The command `withlock`: how tests run it, and how they judge what it ran.
 
 use crate::place::Place;
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, getpgid, kill_process, kill_process_group};
 use std::ffi::OsStr;
 use std::fs::{File, read_to_string};
 use std::io::Write;
@@ -244,9 +244,11 @@ pub fn state(pid: Pid) -> Option<char> {
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
-/// Sends a signal to a process group, if there is one.
-pub fn signal_group(leader: Pid, signal: Signal) {
-    let _ = kill_process_group(leader, signal);
+/// Sends a signal to the process group that `member` is in, if it is there.
+pub fn signal_group(member: Pid, signal: Signal) {
+    if let Ok(group) = getpgid(Some(member)) {
+        let _ = kill_process_group(group, signal);
+    }
 }
 
 /// What wrapped commands write down: one line when they start, one before they end, each with

@@ -46,6 +46,12 @@ fn is_stopped(pid: Pid) -> bool {
     state(pid) == Some('T')
 }
 
+/// The same of a shell that starts programs: one that was stopped before it became its program
+/// keeps the shell in the kernel (`vfork`).
+fn is_halted(pid: Pid) -> bool {
+    matches!(state(pid), Some('T' | 'D'))
+}
+
 // Signals while the command runs.
 
 /// A command that notes the signal, and runs one in its group that notes it too, takes its time
@@ -275,16 +281,19 @@ fn stop_and_continue_are_for_both() {
     let script = format!("sh -c 'echo $$ >inner; {WRITE_UNTIL_GO}'; exit 5");
     let holder = sandbox.hold(&sandbox.url(), &["--ttl", "60s", "n"], &script);
     eventually("the inner one runs", || !sandbox.read("written").is_empty());
-    let everybody = [holder.pid(), sandbox.child(), pid(&sandbox.read("inner"))];
+    let (both, inner) = ([holder.pid(), sandbox.child()], pid(&sandbox.read("inner")));
     for _ in 0..2 {
         holder.signal(Signal::TSTP);
-        eventually("all are stopped", || everybody.iter().all(|pid| is_stopped(*pid)));
+        eventually("all are stopped", || {
+            both.iter().all(|pid| is_stopped(*pid)) && is_halted(inner)
+        });
+        sleep(Duration::from_millis(100));
         let written = sandbox.read("written").len();
         a_while();
         assert_eq!(sandbox.read("written").len(), written, "the command ran on");
         is_taken(&sandbox);
         holder.signal(Signal::CONT);
-        eventually("all go on", || everybody.iter().all(|pid| !is_stopped(*pid)));
+        eventually("all go on", || both.iter().all(|pid| !is_stopped(*pid)) && !is_stopped(inner));
         eventually("the command goes on", || sandbox.read("written").len() > written);
         is_taken(&sandbox);
     }
@@ -304,8 +313,9 @@ fn who_is_stopped_past_the_lease_has_lost_it() {
     let sent = Instant::now();
     holder.signal(Signal::TSTP);
     eventually("all are stopped", || {
-        is_stopped(holder.pid()) && family.iter().all(|pid| is_stopped(*pid))
+        is_stopped(holder.pid()) && family.iter().all(|pid| is_halted(*pid))
     });
+    sleep(Duration::from_millis(100));
     let written = sandbox.read("written").len();
 
     let script = "touch entered; while [ ! -e leave ]; do sleep 0.02; done; exit 8";
@@ -315,7 +325,7 @@ fn who_is_stopped_past_the_lease_has_lost_it() {
     // Renewed a third of the TTL before at most, unless the machine was in trouble.
     let took = sent.elapsed();
     assert!(took >= Duration::from_millis(500), "the lease was over after {took:?} already");
-    assert!(is_stopped(holder.pid()) && family.iter().all(|pid| is_stopped(*pid)));
+    assert!(is_stopped(holder.pid()) && family.iter().all(|pid| is_halted(*pid)));
 
     holder.signal(Signal::CONT);
     let ended = holder.end_within(PROMPT).expect(123);
@@ -512,7 +522,8 @@ fn the_stop_key_stops_both_and_the_shell_lets_them_go_on() {
     let child = sandbox.child();
     run.type_in("\x1a");
     eventually("the shell is back", || sandbox.path("shell").exists());
-    eventually("the command is stopped", || is_stopped(child));
+    eventually("the command is stopped", || is_halted(child));
+    sleep(Duration::from_millis(100));
     let written = sandbox.read("written").len();
     a_while();
     assert_eq!(sandbox.read("written").len(), written, "the command ran on");

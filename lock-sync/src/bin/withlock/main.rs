@@ -18,9 +18,9 @@ mod signals;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // What withlock starts is itself, which then becomes the command; see `child`.
-    if let Some(command) = child::requested() {
-        return child::become_command(command);
+    // What withlock starts is itself, in another role; see `child`.
+    if let Some(role) = child::requested() {
+        return role.play();
     }
     match args::parse() {
         Ok(args) => match run::run(args) {

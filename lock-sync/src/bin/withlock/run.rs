@@ -42,7 +42,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
     let (sender, events) = channel();
     let ended_by = Arc::new(AtomicI32::new(0));
     let waiting = Arc::new(RwLock::new(Some(locks.clone())));
-    signals::watch({
+    signals::watch(&[], {
         let (sender, ended_by, waiting) = (sender.clone(), ended_by.clone(), waiting.clone());
         move |signal| {
             let waiting = waiting.read().unwrap_or_else(PoisonError::into_inner);

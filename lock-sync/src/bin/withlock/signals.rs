@@ -16,13 +16,13 @@ pub(crate) const CHILD: i32 = SIGCHLD;
 /// The terminal's stop key. If it stopped us alone, the command would run on past the lease.
 pub(crate) const STOP: i32 = SIGTSTP;
 
-/// From now on, calls `notice` with each signal, on a thread of its own. Signals that we were
-/// started to ignore (by `nohup`, say) stay ignored, for the command too.
-pub(crate) fn watch(mut notice: impl FnMut(i32) + Send + 'static) -> io::Result<()> {
+/// From now on, calls `notice` with each signal and with those of `more`, on a thread of its own.
+/// Signals that we were started to ignore (by `nohup`, say) stay ignored, for the command too.
+pub(crate) fn watch(more: &[i32], mut notice: impl FnMut(i32) + Send + 'static) -> io::Result<()> {
     let ignored = ignored();
     let wanted =
         ENDING.iter().chain(&PASSED_ON).filter(|signal| ignored & (1 << (**signal - 1)) == 0);
-    let mut signals = Signals::new(wanted.chain(&[CHILD]))?;
+    let mut signals = Signals::new(wanted.chain(&[CHILD]).chain(more))?;
     std::thread::Builder::new()
         .name("signals".to_string())
         .spawn(move || signals.forever().for_each(&mut notice))?;
