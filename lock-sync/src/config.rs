@@ -128,6 +128,12 @@ impl Config {
         self
     }
 
+    /// The label where none was given yet, by the URL or by [`label`](Self::label).
+    pub fn default_label(mut self, label: impl Into<String>) -> Self {
+        self.label.get_or_insert_with(|| label.into());
+        self
+    }
+
     /// The statement that creates the table, for those who want to create it by hand.
     ///
     /// # Errors

@@ -43,6 +43,9 @@ pub(crate) trait Drive: Send + Sync {
     /// Ends every acquire that waits, now and later.
     fn close(&self);
 
+    /// Calls `call` while no request is under way, and none can begin.
+    fn between_requests(&self, call: &mut dyn FnMut());
+
     /// For how long a grant or renewal counts.
     fn valid_for(&self) -> Duration;
 }
@@ -198,6 +201,20 @@ where
         state.closed = true;
         for caller in state.callers.values() {
             caller.wake.notify_all();
+        }
+    }
+
+    fn between_requests(&self, call: &mut dyn FnMut()) {
+        let until = clock::now().after(self.shared.timing.request());
+        loop {
+            let state = self.shared.lock();
+            // A request that hangs has had its time.
+            if state.backend.is_some() || until <= clock::now() {
+                call();
+                return;
+            }
+            drop(state);
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 

@@ -115,6 +115,15 @@ impl Locks {
         }
     }
 
+    /// Calls `call` at a moment when no request is under way, or when one has taken all its time. For
+    /// a process that stops itself: stopped in the middle of a request, it would keep an SQLite
+    /// file locked for everybody else.
+    ///
+    /// Meanwhile nothing else can be done with these locks: `call` must not use them.
+    pub fn between_requests(&self, mut call: impl FnMut()) {
+        self.driver.between_requests(&mut call);
+    }
+
     /// Ends every acquire that waits, of all clones, with [`Error::Closed`], and every later one.
     /// Guards stay what they are. For an orderly shutdown.
     pub fn close(&self) {

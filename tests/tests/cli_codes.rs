@@ -720,3 +720,24 @@ fn the_table_says_who_holds_a_lock_on_postgres() {
     let place = Place::postgres();
     who_holds_it(&url(&place), || rows_at(&place));
 }
+
+#[test]
+fn a_label_may_come_with_the_url() {
+    let sandbox = Sandbox::new();
+    let url = format!("{}?label=by-url", sandbox.url());
+    for (args, label) in [(vec!["n"], "(by-url)"), (vec!["n", "--label", "by-flag"], "(by-flag)")] {
+        sandbox.run(&url, &[&args[..], &["--", "true"]].concat()).expect(0);
+        let holder: String = rusqlite::Connection::open(sandbox.path("locks.db"))
+            .expect("opened")
+            .query_row("SELECT holder FROM locks", [], |row| row.get(0))
+            .expect("a row");
+        assert!(holder.ends_with(label), "{holder}");
+    }
+}
+
+#[test]
+fn a_program_with_a_line_break_in_its_name_is_told_in_one_line() {
+    let sandbox = Sandbox::new();
+    let ended = sandbox.run(&sandbox.url(), &["n", "--", "./no\nsuch"]).expect(127);
+    assert_eq!(ended.stderr, "withlock: ./no?such: not found\n");
+}

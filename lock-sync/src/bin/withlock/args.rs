@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Runs a command while holding a lock, so that no two run at once.
 #[derive(Debug, Parser)]
-#[command(name = "withlock", version, about, after_help = CODES, override_usage = "withlock [OPTIONS] NAME -- COMMAND [ARGUMENT]...")]
+#[command(name = "withlock", version, after_help = CODES, override_usage = "withlock [OPTIONS] NAME -- COMMAND [ARGUMENT]...")]
 pub(crate) struct Args {
     /// The lock's name: 1 to 255 bytes, compared byte by byte
     #[arg(required_unless_present = "ddl")]

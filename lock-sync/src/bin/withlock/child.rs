@@ -10,15 +10,16 @@
 //!           └─ the command   first asks to be killed when the guard dies, then becomes the command
 //! ```
 //!
-//! At a terminal there is no guard: the command stays in the terminal's group with us, else it could
+//! In a terminal's foreground there is no guard: the command stays in the terminal's group with us, else it could
 //! not read from it, and the keys for interrupt and stop would not reach it.
 
-use crate::report::say;
+use crate::report::{printable, say};
 use crate::signals;
 use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, getpid, getppid, kill_process, kill_process_group,
+    Pid, Signal, WaitId, WaitIdOptions, getpgrp, getpid, getppid, kill_process, kill_process_group,
     set_parent_process_death_signal, waitid,
 };
+use rustix::termios::tcgetpgrp;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, stdin};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -57,7 +58,7 @@ impl Running {
         environment: &[(&str, String)],
         hidden: &[&str],
     ) -> io::Result<Self> {
-        let group = !stdin().is_terminal();
+        let group = !(stdin().is_terminal() || in_foreground());
         let mut starter = again(if group { GUARD } else { COMMAND }, command);
         for name in hidden {
             starter.env_remove(name);
@@ -96,6 +97,13 @@ impl Running {
     pub(crate) fn shares_terminal(&self) -> bool {
         !self.group
     }
+}
+
+/// Whether we are what a terminal's keys reach: then the command may want to read from it, whatever
+/// its standard input is.
+fn in_foreground() -> bool {
+    let terminal = std::fs::File::open("/dev/tty");
+    terminal.is_ok_and(|terminal| tcgetpgrp(terminal).is_ok_and(|group| group == getpgrp()))
 }
 
 /// A child's exit code, as shells report it.
@@ -180,7 +188,7 @@ impl Role {
             io::ErrorKind::NotFound => (NOT_FOUND, "not found".to_string()),
             _ => (CANNOT_EXECUTE, error.to_string()),
         };
-        say!("{}: {reason}", program.to_string_lossy());
+        say!("{}: {reason}", printable(program));
         ExitCode::from(code)
     }
 }

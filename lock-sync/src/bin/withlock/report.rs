@@ -1,6 +1,8 @@
 //! What people read, on standard error. Standard output is the command's alone.
 
 use lock_sync::{Holder, Progress};
+use rustix::termios::tcgetwinsize;
+use std::ffi::OsStr;
 use std::io::{IsTerminal, Write, stderr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,6 +19,11 @@ pub(crate) use say;
 /// Writes to standard output what was asked for. Who closes the pipe early has read enough.
 pub(crate) fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// A program's name on one line.
+pub(crate) fn printable(program: &OsStr) -> String {
+    program.to_string_lossy().replace(char::is_control, "?")
 }
 
 /// Who is told how much.
@@ -132,8 +139,12 @@ fn keep_writing((state, changed): &(Mutex<State>, Condvar)) {
     }
 }
 
-/// Replaces the terminal's current line.
+/// Replaces the terminal's current line, without going on to the next: that could not be wiped.
 fn write(text: &str) {
+    let columns = tcgetwinsize(stderr()).map_or(0, |size| usize::from(size.ws_col));
+    // A terminal that does not know its width says 0.
+    let width = if columns == 0 { usize::MAX } else { columns };
+    let text: String = text.chars().take(width - 1).collect();
     let _ = write!(stderr(), "\r\x1b[K{text}");
 }
 

@@ -2,7 +2,7 @@
 
 use crate::args::Args;
 use crate::child::{Running, exit_code, stop_self};
-use crate::report::{Level, Waiting, print, say};
+use crate::report::{Level, Waiting, print, printable, say};
 use crate::signals;
 use lock_sync::{Config, Error, Guard, Locks, ReleaseError, TableName, Wait};
 use rustix::process::Signal;
@@ -51,7 +51,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
                     ended_by.store(signal, Ordering::SeqCst);
                     locks.close();
                 }
-                Some(_) if signal == signals::STOP => stop_self(),
+                Some(locks) if signal == signals::STOP => locks.between_requests(stop_self),
                 Some(_) => {}
                 None => drop(sender.send(signal)),
             }
@@ -77,16 +77,19 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
     guard.on_lost(move |_| {
         let _ = sender.send(signals::CHILD);
     });
-    hold(guard, &args.command, &events, level).map(ExitCode::from)
+    hold(&locks, guard, &args.command, &events, level).map(ExitCode::from)
 }
 
 fn configure(args: &Args) -> Result<Config, String> {
     let config = match given_url(args)? {
         Some(url) => url.parse::<Config>().map_err(|error| error.to_string())?,
+        None if args.ddl => Config::sqlite("locks.db"),
         None => Config::sqlite(default_file()?),
     };
-    let label = args.label.clone().unwrap_or_else(|| shown(&args.command));
-    let config = config.label(label);
+    let config = match &args.label {
+        Some(label) => config.label(label),
+        None => config.default_label(shown(&args.command)),
+    };
     let config = match &args.table {
         Some(table) => config.table(TableName::new(table).map_err(|error| error.to_string())?),
         None => config,
@@ -113,7 +116,7 @@ fn given_url(args: &Args) -> Result<Option<String>, String> {
 
 /// The program alone: arguments may be secret.
 fn shown(command: &[OsString]) -> String {
-    command.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default()
+    command.first().map(|program| printable(program)).unwrap_or_default()
 }
 
 /// This user's file, in a folder that nobody else can look into.
@@ -164,6 +167,7 @@ fn not_acquired(name: &str, args: &Args, level: Level) -> u8 {
 
 /// Runs the command under the guard, and ends it before the guard can be lost.
 fn hold(
+    locks: &Locks,
     guard: Guard,
     command: &[OsString],
     events: &Receiver<i32>,
@@ -175,7 +179,7 @@ fn hold(
     ];
     let running = Running::start(command, &environment, &URLS);
     let mut running = running.map_err(|error| format!("{}: {error}", shown(command)))?;
-    let (status, stopped) = watch(&mut running, &guard, events)?;
+    let (status, stopped) = watch(&mut running, locks, &guard, events)?;
     let name = guard.name().clone();
     let lost = match guard.release() {
         Err(ReleaseError::Lost(reason)) => Some(reason.to_string()),
@@ -198,6 +202,7 @@ fn hold(
 /// Waits for the command's end. Whether it was stopped because of the lock.
 fn watch(
     running: &mut Running,
+    locks: &Locks,
     guard: &Guard,
     events: &Receiver<i32>,
 ) -> Result<(ExitStatus, bool), String> {
@@ -228,7 +233,7 @@ fn watch(
             Ok(signals::CHILD) | Err(RecvTimeoutError::Timeout) => {}
             Ok(signals::STOP) => {
                 running.signal(Signal::STOP);
-                stop_self();
+                locks.between_requests(stop_self);
             }
             Ok(key) if running.shares_terminal() && signals::KEYS.contains(&key) => {}
             Ok(signal) => {
