@@ -1,0 +1,82 @@
+//! Signals to a wait.
+
+use super::*;
+
+fn ends_the_wait(signal: Signal, code: i32) {
+    let sandbox = Sandbox::new();
+    let holder = sandbox.hold(&sandbox.url(), &["n"], UNTIL_GO);
+    let interrupted = waiter(&sandbox, &["touch", "ran"]);
+    let third = waiter(&sandbox, &["touch", "third"]);
+    a_while();
+    interrupted.signal(signal);
+    let ended = interrupted.end_within(PROMPT).expect(code);
+    assert_eq!(ended.status.code(), Some(code), "it ended by itself: {ended:?}");
+    assert_eq!(ended.stdout, "");
+    assert_eq!(ended.stderr.lines().count(), 1, "nothing but what -v tells: {ended:?}");
+    is_taken(&sandbox);
+    assert!(!sandbox.path("third").exists(), "the holder has not ended yet");
+    go(&sandbox);
+    holder.end().expect(0);
+    // Far less than a lease (30s) of somebody who has gone.
+    third.end_within(PROMPT).expect(0);
+    assert!(sandbox.path("third").exists());
+    is_free(&sandbox);
+    assert!(!sandbox.path("ran").exists(), "the command ran though the wait was ended");
+}
+
+#[test]
+fn term_ends_a_wait() {
+    ends_the_wait(Signal::TERM, 143);
+}
+
+#[test]
+fn int_ends_a_wait() {
+    ends_the_wait(Signal::INT, 130);
+}
+
+#[test]
+fn hup_ends_a_wait() {
+    ends_the_wait(Signal::HUP, 129);
+}
+
+#[test]
+fn quit_ends_a_wait() {
+    ends_the_wait(Signal::QUIT, 131);
+}
+
+/// Nobody is there yet to whom they could mean anything, and the command does not get them later.
+#[test]
+fn signals_for_the_command_are_ignored_while_waiting() {
+    let sandbox = Sandbox::new();
+    let holder = sandbox.hold(&sandbox.url(), &["n"], UNTIL_GO);
+    let mut waiting = waiter(&sandbox, &["sh", "-c", "touch ran; sleep 0.3; exit 4"]);
+    for signal in [Signal::USR1, Signal::USR2, Signal::WINCH, Signal::CONT] {
+        waiting.signal(signal);
+    }
+    a_while();
+    assert!(!waiting.has_ended() && !sandbox.path("ran").exists());
+    go(&sandbox);
+    holder.end().expect(0);
+    waiting.end().expect(4);
+    assert!(sandbox.path("ran").exists());
+    is_free(&sandbox);
+}
+
+#[test]
+fn a_wait_can_be_stopped_and_goes_on() {
+    let sandbox = Sandbox::new();
+    let holder = sandbox.hold(&sandbox.url(), &["n"], UNTIL_GO);
+    let waiting = waiter(&sandbox, &["touch", "ran"]);
+    waiting.signal(Signal::TSTP);
+    eventually("it is stopped", || is_stopped(waiting.pid()));
+    go(&sandbox);
+    holder.end().expect(0);
+    a_while();
+    assert!(!sandbox.path("ran").exists());
+    is_free(&sandbox);
+    waiting.signal(Signal::CONT);
+    waiting.end_within(PROMPT).expect(0);
+    assert!(sandbox.path("ran").exists());
+}
+
+// Signals that it was started to ignore.
