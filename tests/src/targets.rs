@@ -3,7 +3,7 @@
 
 use lock_core::sql::{Codec, Rows, Value, postgres, sqlite};
 use lock_core::table::{Acquired, Command, Reply};
-use lock_core::{Claim, Fence, Instant, LockName, Owner, TableName};
+use lock_core::{Claim, Fence, Instant, LockName, Mode, Owner, TableName};
 use std::time::Duration;
 
 /// A fuzz target: its name, which is also its corpus's, and what it does.
@@ -22,7 +22,11 @@ pub fn sql_rows(bytes: &[u8]) {
     };
     let pick = input.byte();
     let claims: Vec<_> = ["a", "b"]
-        .map(|name| Claim { name: LockName::new(name).expect("good"), owner: Owner::new(1) })
+        .map(|name| Claim {
+            name: LockName::new(name).expect("good"),
+            owner: Owner::new(1),
+            mode: Mode::Exclusive,
+        })
         .into();
     let ttl = Duration::from_secs(30);
     let command = match pick >> 1 & 3 {

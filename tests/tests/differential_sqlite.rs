@@ -4,7 +4,7 @@ use lock_core::sim::table::FakeTable;
 use lock_core::sim::{Connection as Client, Server};
 use lock_core::sql::{Codec, Rows, Statement, Step, Value, sqlite};
 use lock_core::table::{Acquired, Command, Reply};
-use lock_core::{Claim, Instant, LockName, Owner, TableName};
+use lock_core::{Claim, Instant, Lane, LockName, Mode, Owner, TableName};
 use proptest::prelude::*;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, params_from_iter};
@@ -78,6 +78,7 @@ fn claims() -> impl Strategy<Value = Vec<Claim>> {
         let claim = |(name, owner): (&str, u128)| Claim {
             name: LockName::new(name).expect("a good name"),
             owner: Owner::new(owner),
+            mode: Mode::Exclusive,
         };
         names.into_iter().zip(owners).map(claim).collect()
     })
@@ -138,7 +139,7 @@ proptest! {
         let codec = |boot: u32| sqlite::codec(TableName::default(), &format!("boot-{boot}"));
         let db = database(&codec(boot));
         let mut fake = FakeTable::new();
-        let client = Client { client: 0, number: 0 };
+        let client = Client { client: 0, number: 0, lane: Lane::HOME };
         let mut fences = Fences::new();
         let mut now: u64 = 1_000;
         for turn in script {

@@ -2,7 +2,7 @@
 
 use lock_core::sql::{Codec, Rows, Statement, Step, Value, postgres as dialect};
 use lock_core::table::{Acquired, Command, Reply};
-use lock_core::{Claim, Failure, Fence, Instant, LockName, Owner, TableName};
+use lock_core::{Claim, Failure, Fence, Instant, LockName, Mode, Owner, TableName};
 use lock_tests::place::{Place, client};
 use postgres::types::{ToSql, Type};
 use postgres::{Client, Row};
@@ -113,8 +113,11 @@ fn row(row: &Row) -> Vec<Value> {
 }
 
 fn claims(names: &[&str], owner: u128) -> Vec<Claim> {
-    let claim =
-        |name: &&str| Claim { name: LockName::new(name).expect("good"), owner: Owner::new(owner) };
+    let claim = |name: &&str| Claim {
+        name: LockName::new(name).expect("good"),
+        owner: Owner::new(owner),
+        mode: Mode::Exclusive,
+    };
     names.iter().map(claim).collect()
 }
 
