@@ -41,7 +41,7 @@ impl<P: Protocol> Engine<P> {
         let busy = self.sessions.values().filter(|session| session.waits).count();
         if action == Action::Wait && busy < waiting {
             let session = self.new_session(now, true);
-            self.join_session(id, session);
+            self.join_session(now, id, session);
             return (Some(session), action);
         }
         (Some(self.join_home(now, id)), Action::Acquire)
@@ -53,7 +53,7 @@ impl<P: Protocol> Engine<P> {
             None => self.new_session(now, false),
         };
         self.home = Some(home);
-        self.join_session(id, home);
+        self.join_session(now, id, home);
         home
     }
 
@@ -69,13 +69,21 @@ impl<P: Protocol> Engine<P> {
         id
     }
 
-    fn join_session(&mut self, id: LockId, session: SessionId) {
+    fn join_session(&mut self, now: Instant, id: LockId, session: SessionId) {
+        let before = self.attempts.get(&id).and_then(|attempt| attempt.session);
+        if before == Some(session) {
+            return;
+        }
         self.leave_session(id);
         if let Some(attempt) = self.attempts.get_mut(&id) {
             attempt.session = Some(session);
         }
         if let Some(session) = self.sessions.get_mut(&session) {
             session.attempts.insert(id);
+        }
+        if let Some(before) = before {
+            // What a late request took in it would stay for as long as it is kept.
+            self.tidy(now, before);
         }
     }
 

@@ -21,7 +21,7 @@ pub struct Known {
     pub expires: Instant,
     /// How long its keys stay locked after it.
     pub lock_delay: Duration,
-    /// The number in its name.
+    /// Its number.
     pub number: u128,
 }
 
@@ -46,6 +46,7 @@ pub struct FakeConsul {
     sessions: BTreeMap<Session, Known>,
     keys: BTreeMap<LockName, Entry>,
     index: u64,
+    created: u128,
     watches: BTreeMap<Connection, Instant>,
     lock_delay: bool,
 }
@@ -56,6 +57,7 @@ impl Default for FakeConsul {
             sessions: BTreeMap::new(),
             keys: BTreeMap::new(),
             index: 1,
+            created: 0,
             watches: BTreeMap::new(),
             lock_delay: true,
         }
@@ -146,13 +148,15 @@ impl Server for FakeConsul {
 
     fn apply(&mut self, now: Instant, connection: Connection, command: &Command) -> Reply {
         match command {
-            Command::Create { name, ttl, lock_delay } => {
-                let session = Session(format!("{name:?}").into());
+            Command::Create { ttl, lock_delay, .. } => {
+                // Each time another, however often the request is carried out.
+                self.created += 1;
+                let session = Session(format!("{:x}", self.created).into());
                 let known = Known {
                     ttl: *ttl,
                     expires: now.after(*ttl),
                     lock_delay: *lock_delay,
-                    number: name.get(),
+                    number: self.created,
                 };
                 self.sessions.insert(session.clone(), known);
                 Reply::Created(session)

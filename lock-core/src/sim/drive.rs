@@ -86,7 +86,11 @@ impl<S: Server> World<S> {
         let result = back_off::sent(&self.clients[at].refused, now, action, &owners);
         self.judge(Check::BackOff, result);
         let others = self.exchanges.iter().filter(|other| other.awaited && other.from == from);
-        let others = others.map(|other| S::describe(&other.command).1);
+        // A command whose session has ended is about nobody any more.
+        let engine = &self.clients[at].engine;
+        let about = |other: &Arc<Exchange<_>>| engine.listens_for(other.id);
+        let others =
+            others.map(|other| if about(other) { S::describe(&other.command).1 } else { &[] });
         let timing = self.scope.0.timing;
         let result =
             commands::sent(action, &claims, others, self.scope.0.in_flight, now, deadline, &timing);

@@ -26,6 +26,7 @@ impl<S: Server> World<S> {
         let since = self.now;
         for at in 0..self.clients.len() {
             self.resume(at);
+            self.client(at).opens = u8::MAX;
         }
         for exchange in &mut self.exchanges {
             if !exchange.awaited {
