@@ -100,7 +100,8 @@ async fn a_frozen_server_hangs_nobody() {
     }
     assert!(matches!(released.0, Err(ReleaseError::Unconfirmed { .. })), "{released:?}");
     assert!(released.1 <= VALID / 2 + LATE, "two request budgets at most: {released:?}");
-    spawn_blocking(move || server.resume()).await.expect("no panic");
+    let thaw = server.clone();
+    spawn_blocking(move || thaw.resume()).await.expect("no panic");
     let freed = locks.try_lock_for("a", SOON * 2).await.expect("asked");
     assert!(freed.expect("it works again").is_held());
 }
@@ -139,7 +140,6 @@ async fn a_dropped_acquire_whose_answer_is_lost_leaks_nothing() {
     assert!(freed.is_some(), "freed, not run out");
 }
 
-/// A server far away, so that every stage takes its time.
 #[tokio::test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 async fn futures_dropped_at_any_time_leave_nothing() {
