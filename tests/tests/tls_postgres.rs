@@ -251,3 +251,27 @@ fn a_client_of_the_callers_works_until_it_is_closed() {
     let error = locks.try_lock("a").expect_err("there is no way back");
     assert!(matches!(error, Error::Refused(_)), "{error:?}");
 }
+
+/// Sockets in files are not encrypted, but that is no reason to send a password to another host in
+/// the clear.
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_socket_among_the_hosts_takes_no_encryption_from_others() {
+    let server = server_of(&postgres_url());
+    let (_, port) = server.split_once(':').expect("a port");
+    let rest = format!("sslmode=verify-full&sslrootcert={}", authority());
+    let mixed = format!("postgres://app:secret@%2Fnone:{port},127.0.0.1:{port}/test?{rest}");
+    let named = format!("mixed{}", Place::postgres().table());
+    let encrypted = || -> bool {
+        let sql = "SELECT s.ssl FROM pg_stat_ssl AS s JOIN pg_stat_activity AS a ON a.pid = s.pid WHERE a.application_name = $1";
+        client(&postgres_url()).query_one(sql, &[&named]).expect("one connection").get(0)
+    };
+    wait(async {
+        let url = format!("{mixed}&application_name={named}");
+        let _locks = lock_async::Locks::connect(&url).await.expect("the second host");
+        assert!(tokio::task::block_in_place(encrypted));
+    });
+    let other_way = format!("postgres://app:secret@%2Fnone:{port}/test?hostaddr=127.0.0.1&{rest}");
+    let refused = wait(lock_async::Locks::connect(&other_way)).map(drop);
+    assert!(matches!(refused, Err(lock_async::Error::Unavailable(_))), "{refused:?}");
+}
