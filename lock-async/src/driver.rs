@@ -10,6 +10,9 @@
 //! so to the task. While a command is under way the task still serves callers and timers, so that
 //! a hung request delays no loss; wishes that gather meanwhile leave together in the next command.
 
+#[cfg(test)]
+mod tests;
+
 use crate::backend::Backend;
 use crate::clock;
 use crate::error::ReleaseError;

@@ -240,7 +240,8 @@ impl Guard {
             Guard::Blocking(guard) => guard.on_lost(call),
             Guard::Tokio(guard) => {
                 let guard = guard.clone();
-                wait(async { tokio::spawn(async move { call(guard.lost().await) }) });
+                let watch = async move { call(guard.lost().await) };
+                wait(async { drop(tokio::spawn(watch)) });
             }
         }
     }

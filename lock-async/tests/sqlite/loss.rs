@@ -47,6 +47,32 @@ async fn a_blocked_file_means_lost_by_the_deadline() {
     assert!(locks.try_lock_for("a", SOON).await.expect("asked").is_some());
 }
 
+#[tokio::test]
+async fn hundreds_of_guards_are_told_in_time() {
+    let place = Place::new();
+    let locks = place.locks(SHORT).await;
+    let mut guards = Vec::new();
+    for n in 0..200 {
+        guards.push(locks.lock(&format!("n{n}")).await.expect("taken"));
+    }
+    let blocker = place.raw();
+    blocker.execute_batch("BEGIN IMMEDIATE").expect("blocked");
+    // A renewal that is under way has failed by then, and no other can succeed.
+    tokio::time::sleep(VALID / 4).await;
+    let mut told = tokio::task::JoinSet::new();
+    for guard in guards {
+        told.spawn(async move {
+            let (began, remaining) = (Instant::now(), guard.remaining());
+            assert!(remaining > Duration::ZERO, "not yet");
+            assert_eq!(guard.lost().await, LostReason::Deadline);
+            began.elapsed().saturating_sub(remaining)
+        });
+    }
+    let late = told.join_all().await.into_iter().max().expect("some");
+    assert!(late <= LATE, "{late:?}");
+    println!("told {late:?} after the deadline at most");
+}
+
 /// Has every update of the table take seconds, in which SQLite does not answer: a request that
 /// hangs, and that no time limit of the database ends.
 fn slow_down(place: &Place) {
