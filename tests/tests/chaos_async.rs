@@ -173,6 +173,27 @@ async fn futures_dropped_at_any_time_leave_nothing() {
     println!("{dropped} dropped, {granted} granted");
 }
 
+/// Bytes are missing on the old connection: whatever came over it would be the wrong answer.
+#[tokio::test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+async fn a_connection_that_missed_an_answer_is_not_used_again() {
+    let (direct, through, proxy) = proxied();
+    // TLS would notice that bytes are missing.
+    let through = direct.through(&format!("{}?sslmode=disable", through.url()));
+    let locks = connect(&through, TTL).await;
+    warm_up(&locks).await;
+    for mode in [Mode::Hole, Mode::NoReplies] {
+        let before = proxy.connections();
+        proxy.set(mode);
+        let hung = locks.try_lock("a").await;
+        assert!(matches!(hung, Err(Error::Unavailable(_))), "{mode:?}: {hung:?}");
+        proxy.set(Mode::Pass);
+        let guard = locks.try_lock_for("a", SOON).await.expect("asked").expect("free");
+        guard.release().await.expect("released");
+        assert!(proxy.connections() > before);
+    }
+}
+
 #[tokio::test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 async fn a_cut_connection_loses_nothing() {
