@@ -1,6 +1,7 @@
 //! Servers that vanish, freeze and come back; answers that are lost.
 
 use lock_sync::{Error, LostReason, ReleaseError};
+use lock_tests::drivers::{Driven, Driver};
 use lock_tests::place::{Place, client};
 use lock_tests::proxy::{Mode, Proxy, eventually, server_of};
 use lock_tests::servers::Server;
@@ -184,7 +185,8 @@ fn an_outage_is_waited_out_without_spinning() {
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn a_restart_and_a_crash_in_the_middle_of_everything() {
     let server = Server::postgres();
-    let place = Place::at(server.url());
+    // Holders and waiters of both drivers.
+    let place = Driven::new(Driver::Mixed, Place::at(server.url()));
     let ttl = Duration::from_secs(15);
     let holder = place.locks(ttl);
     let held = holder.lock("held").expect("taken");

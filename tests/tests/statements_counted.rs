@@ -1,5 +1,6 @@
 //! How many statements it takes, counted at the server.
 
+use lock_tests::drivers::{Driven, Driver, Guard, tokio_config};
 use lock_tests::place::{Place, client};
 use lock_tests::servers::Server;
 use std::time::Duration;
@@ -28,9 +29,19 @@ fn reset(observer: &mut postgres::Client) {
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn one_statement_to_acquire_and_one_to_release() {
+    one_statement(Driver::Blocking);
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn one_statement_to_acquire_and_one_to_release_with_tokio() {
+    one_statement(Driver::Tokio);
+}
+
+fn one_statement(driver: Driver) {
     let server = Server::postgres();
     let mut observer = observer(&server);
-    let place = Place::at(server.url());
+    let place = Driven::new(driver, Place::at(server.url()));
     let locks = place.locks(Duration::from_secs(30));
     reset(&mut observer);
     for _ in 0..10 {
@@ -51,9 +62,19 @@ fn one_statement_to_acquire_and_one_to_release() {
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn a_thousand_leases_are_renewed_by_a_handful() {
+    few_renewals(Driver::Blocking);
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_thousand_leases_are_renewed_by_a_handful_with_tokio() {
+    few_renewals(Driver::Tokio);
+}
+
+fn few_renewals(driver: Driver) {
     let server = Server::postgres();
     let mut observer = observer(&server);
-    let place = Place::at(server.url());
+    let place = Driven::new(driver, Place::at(server.url()));
     let ttl = Duration::from_secs(6);
     let locks = place.locks(ttl);
     let guards: Vec<_> = (0..1000).map(|n| locks.lock(&format!("n{n}")).expect("taken")).collect();
@@ -70,6 +91,38 @@ fn a_thousand_leases_are_renewed_by_a_handful() {
     // Two of 512 leases each, a period; a third when they are not quite in step.
     let per_period = calls as f64 / f64::from(periods);
     assert!((1.0..=4.0).contains(&per_period), "{per_period} statements a period");
-    assert!(guards.iter().all(lock_sync::Guard::is_held));
+    assert!(guards.iter().all(Guard::is_held));
     println!("{per_period:.1} statements a period renew 1000 leases");
+}
+
+#[tokio::test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+async fn a_thousand_wishes_at_once_leave_together() {
+    let (server, mut observer) = tokio::task::spawn_blocking(|| {
+        let server = Server::postgres();
+        let observer = observer(&server);
+        (server, observer)
+    })
+    .await
+    .expect("no panic");
+    let place = Place::at(server.url());
+    let locks = tokio_config(&place, Duration::from_secs(30)).connect().await.expect("connected");
+    let mut observer = tokio::task::spawn_blocking(move || {
+        reset(&mut observer);
+        observer
+    })
+    .await
+    .expect("no panic");
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..1000 {
+        let locks = locks.clone();
+        tasks.spawn(async move { locks.lock(&format!("n{n}")).await.expect("taken") });
+    }
+    let guards = tasks.join_all().await;
+    let counted = tokio::task::spawn_blocking(move || counted(&mut observer)).await;
+    let counted = counted.expect("no panic");
+    let calls: i64 = counted.iter().map(|(_, calls)| *calls).sum();
+    assert!((2..=20).contains(&calls), "{counted:?}");
+    assert!(guards.iter().all(lock_async::Guard::is_held));
+    println!("{calls} statements take 1000 locks");
 }
