@@ -81,18 +81,31 @@ impl<P: Protocol> Engine<P> {
     }
 
     fn next_action(&self, session: Option<SessionId>) -> Option<Action> {
-        let from =
-            |action| (session, action, LockId(0))..=(session, Action::Wait, LockId(u64::MAX));
+        let first = LockId(0);
         let lane = session.map_or(Lane::HOME, |id| self.session_lane(id));
-        let first = if self.is_free(lane) {
-            self.due.range(from(Action::Close)).next()
-        } else if self.protocol.sessions() == Some(Sessions::Records) {
-            // Waits have lanes of their own, and need not wait for this one.
-            self.due.range(from(Action::Wait)).next()
-        } else {
-            None
-        };
-        first.map(|(_, action, _)| *action)
+        if self.is_free(lane) {
+            let due = (session, Action::Close, first)..(session, Action::Wait, first);
+            if let Some((_, action, _)) = self.due.range(due).next() {
+                return Some(*action);
+            }
+        }
+        let mut waits = self.waits(session);
+        waits.next().map(|_| Action::Wait)
+    }
+
+    /// The waits of a session that are due and may leave.
+    fn waits(&self, session: Option<SessionId>) -> impl Iterator<Item = LockId> + '_ {
+        let (first, last) = (LockId(0), LockId(u64::MAX));
+        let due = self.due.range((session, Action::Wait, first)..=(session, Action::Wait, last));
+        due.map(|(_, _, id)| *id).filter(move |id| self.is_free(self.wait_lane(session, *id)))
+    }
+
+    /// A connection waits itself; for a record, each attempt waits on a connection of its own.
+    fn wait_lane(&self, session: Option<SessionId>, id: LockId) -> Lane {
+        match (session, self.protocol.sessions()) {
+            (Some(session), Some(Sessions::Connections { .. })) => Lane(session.0),
+            _ => Lane(id.0),
+        }
     }
 
     /// What a command is about that is due.
@@ -105,10 +118,10 @@ impl<P: Protocol> Engine<P> {
 
     /// The attempts that the next command is about, sorted by name.
     fn batch(&self, now: Instant, session: Option<SessionId>, action: Action) -> Vec<LockId> {
-        let most = match action {
-            Action::Wait => 1,
-            _ => self.config.batch.min(self.protocol.batch()).max(1),
-        };
+        if action == Action::Wait {
+            return self.waits(session).take(1).collect();
+        }
+        let most = self.config.batch.min(self.protocol.batch()).max(1);
         let due = (session, action, LockId(0))..=(session, action, LockId(u64::MAX));
         let mut ids: Vec<LockId> = self.due.range(due).map(|(_, _, id)| *id).take(most).collect();
         if action == Action::Renew {
@@ -132,12 +145,12 @@ impl<P: Protocol> Engine<P> {
 
     /// Over which connection a command goes.
     pub(super) fn lane(&self, about: &About, action: Action) -> Lane {
-        match (about, action, self.protocol.sessions()) {
-            (About::Claims(_, ids), Action::Wait, Some(Sessions::Records)) => {
-                ids.first().map_or(Lane::HOME, |id| Lane(id.0))
+        match (about, action) {
+            (About::Claims(session, ids), Action::Wait) => {
+                ids.first().map_or(Lane::HOME, |id| self.wait_lane(*session, *id))
             }
-            (About::Session(id) | About::Claims(Some(id), _), ..) => self.session_lane(*id),
-            (About::Claims(None, _), ..) => Lane::HOME,
+            (About::Session(id) | About::Claims(Some(id), _), _) => self.session_lane(*id),
+            (About::Claims(None, _), _) => Lane::HOME,
         }
     }
 
