@@ -387,6 +387,12 @@ impl<P: Protocol> Engine<P> {
         })
     }
 
+    /// Whether an attempt of that owner is not yet settled.
+    #[cfg(feature = "sim")]
+    pub(crate) fn knows(&self, owner: Owner) -> bool {
+        self.attempts.values().any(|attempt| attempt.slot.owner == owner)
+    }
+
     /// The sessions that are kept, as the server calls them.
     #[cfg(feature = "sim")]
     pub(crate) fn kept_sessions(&self) -> impl Iterator<Item = (Lane, &P::Session)> {

@@ -169,7 +169,8 @@ impl<S: Server> World<S> {
             let same = |old: &&Lease| old.name == lease.name && old.mode == Mode::Exclusive;
             let old = before.iter().find(same);
             let changed = old != Some(lease);
-            if changed && ghost {
+            // Late requests in a session that lives on are what its engine has to wait for.
+            if changed && ghost && (S::REPEATABLE || S::CONNECTIONS) {
                 self.excused.extend(lease.owner);
             }
             if changed && ghost && action == protocol::Action::Acquire {
@@ -370,6 +371,7 @@ impl<S: Server> World<S> {
         let known = |lease: &Lease, owner| {
             self.excused.contains(&owner)
                 || (lease.session != 0 && !kept.contains(&lease.session))
+                || self.clients.iter().any(|client| client.engine.knows(owner))
                 || self
                     .clients
                     .iter()
