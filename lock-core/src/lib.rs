@@ -8,20 +8,26 @@
 //!        |  acquire · release                     ^  poll_event
 //!        |  handle_reply · handle_timeout         |  poll_command(now) · poll_timeout
 //!        v                                        |
-//!   Engine<P: Protocol>     queues, deadlines, retry, renewal, cancellation, loss
+//!   Engine<P: Protocol>     queues, deadlines, retry, renewal, sessions, cancellation, loss
 //!        |  semantic commands                     ^  semantic replies
 //!        v                                        |
 //!   sql: the statements of each dialect, and what their rows mean
 //! ```
 //!
+//! | protocol | a lock is | it lives | waiting |
+//! |---|---|---|---|
+//! | [`table`] | a row with an expiry | as long as it is renewed | asks again, ever more rarely |
+//! | [`advisory`] | a server's own lock | as long as the connection is kept | in the server's queue |
+//! | [`consul`] | a key that a session has locked | as long as the session is renewed | told when the key changes |
+//!
 //! # The contract
 //!
 //! | | the engine promises | if |
 //! |---|---|---|
-//! | P1 | at any moment at most one attempt for a name is held, over all engines | the server keeps what it committed; clock *rates* stay within 5/6 ([`Timing`]); the server's clock is not stepped forward |
-//! | P2 | a later grant's [`Fence`] is greater | as P1, or the row still exists |
+//! | P1 | at any moment at most one attempt for a name is held, over all engines | clock *rates* stay within 5/6 ([`Timing`]); table: the server keeps what it committed, and its clock is not stepped forward; advisory: nobody ends the holder's connection at the server; Consul: the lock-delay is not shorter than the lease |
+//! | P2 | a later grant's [`Fence`] is greater | as P1; table: or the row still exists; advisory: the server's clock does not go back |
 //! | P3 | [`Event::Lost`] is told no later than the deadline of the last grant or renewal, without hearing from the server | the driver calls `handle_timeout` in time, and checks the deadline itself when it asks "held?" |
-//! | P4 | no attempt, however it ends, keeps a name locked for longer than one TTL | |
+//! | P4 | no attempt, however it ends, keeps a name locked for longer than one TTL, or than the server takes to see that its connection is gone | |
 //! | P5 | nothing is stolen before it expired, revived after it was lost, or released by another | as P1 |
 //! | P6 | if holders release or expire and the server answers, some waiter is granted | |
 //!

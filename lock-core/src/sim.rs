@@ -13,7 +13,7 @@
 //!
 //! Everything that is not determined is an [`Action`]: which request is carried out when, or never,
 //! or long after its client gave it up; when a reply arrives; how late a client is run; who
-//! crashes; how far time goes on. Clocks run at the corners of what
+//! crashes; which sessions end early; how far time goes on. Clocks run at the corners of what
 //! [`Timing`](crate::Timing) allows. The server speaks the protocol's own commands.
 //!
 //! # What is checked
@@ -23,10 +23,17 @@
 //! | P1 | [`Exclusion`](Check::Exclusion), [`Backed`](Check::Backed) | at most one attempt for a name is held at any real time; each that is held has the server's lease |
 //! | P2 | [`Fences`](Check::Fences) | of two grants of a name the later has the greater fence |
 //! | P3 | [`Loss`](Check::Loss) | a client that is run has told every loss; no hold lasts beyond `c0 + k·ttl` of its request |
-//! | P4 | [`Leaks`](Check::Leaks) | no lease outlives its attempt, save by what only the TTL can end; in the end nothing is left |
+//! | P4 | [`Leaks`](Check::Leaks) | no lease outlives its attempt, save by what only the TTL or the end of its session can end; in the end nothing is left |
 //! | P5 | [`Rows`](Check::Rows), [`Revival`](Check::Revival) | nothing is stolen, renewed or released by another, or revived |
 //! | P6 | [`BackOff`](Check::BackOff), [`Liveness`](Check::Liveness) | failures back off; when faults stop, a waiter is granted within 3.2 TTL |
 //! | all | [`Commands`](Check::Commands) | what servers and drivers rely on in commands |
+//!
+//! # Servers
+//!
+//! [`table::FakeTable`], [`advisory::FakeAdvisory`] and [`consul::FakeConsul`] are the three
+//! protocols' servers. Who writes a backend checks a protocol of their own by implementing
+//! [`Server`] for a value that behaves like theirs, and then shows that the value tells the truth:
+//! by running the same commands on it and on the real thing.
 //!
 //! [`Sometimes`] says what a search has seen, so that no check passes because nothing happened.
 //! [`Flaw`] seeds mistakes into the driver, to see that the checks bite.

@@ -31,10 +31,11 @@
 //! through Releasing whenever the server may hold a lease for this owner: after an answer that
 //! never came, nothing is assumed and nothing is forgotten.
 
+mod parts;
 mod state;
 
 use crate::error::{Failure, LostReason};
-use crate::event::{Event, NotAcquired, Release};
+use crate::event::{Event, Release};
 use crate::protocol::{Action, Holder, Verdict};
 use crate::time::Instant;
 use state::Audience;
@@ -421,13 +422,6 @@ impl Slot {
         }
     }
 
-    /// A request was not answered, and the session lives on.
-    fn may_have_ghosts(&mut self, cx: &mut Context<'_>) {
-        if cx.in_record() {
-            self.ghosts_until = Some(cx.timing.surely_over(cx.now));
-        }
-    }
-
     fn lose(&mut self, reason: LostReason, renewing: bool, cx: &mut Context<'_>) -> Phase {
         if reason == LostReason::Taken {
             self.exposed_until = None;
@@ -436,42 +430,9 @@ impl Slot {
         Phase::Lost { renewing }
     }
 
-    fn not_acquired(&mut self, cx: &mut Context<'_>) {
-        if self.phase != Phase::Queued && !self.denied && self.failure.is_none() {
-            // Not even the first answer came: that somebody has the lock is not known.
-            self.failure = Some(Failure::Unknown("no answer came in time".into()));
-        }
-        let why = match (self.failure.take(), self.once) {
-            (Some(failure), _) => NotAcquired::Failed(failure),
-            (None, true) => NotAcquired::Busy(self.holder.take()),
-            (None, false) => NotAcquired::TimedOut(self.holder.take()),
-        };
-        self.tell(Event::NotAcquired { id: cx.id, why }, cx);
-        self.audience = Audience::Nobody;
-    }
-
-    /// The caller asks for the release. If its attempt had ended already, it is told no more.
-    fn no_more_of_it(&mut self) {
-        if self.audience == Audience::Holder {
-            self.audience = Audience::Releaser;
-        }
-    }
-
     fn try_again(&mut self, failure: Failure, cx: &mut Context<'_>) -> Phase {
         self.tell(Event::Trouble { id: cx.id, failure: failure.clone() }, cx);
         self.failure = Some(failure);
         Phase::Waiting { retry_at: self.back_off(cx) }
-    }
-
-    fn back_off(&mut self, cx: &mut Context<'_>) -> Instant {
-        let full = cx.timing.back_off(self.failures, cx.round_trip);
-        self.failures = self.failures.saturating_add(1);
-        cx.now.after(cx.rng.jitter(full))
-    }
-
-    fn tell(&self, event: Event, cx: &mut Context<'_>) {
-        if self.audience == Audience::Holder {
-            cx.events.push_back(event);
-        }
     }
 }

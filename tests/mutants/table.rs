@@ -148,7 +148,7 @@ pub const MUTANTS: &[Mutant] = &[
     // -- waiting ------------------------------------------------------------------------------------
     Mutant {
         name: "no back-off",
-        file: "slot.rs",
+        file: "slot/parts.rs",
         after: "fn back_off(",
         good: "cx.now.after(cx.rng.jitter(full))",
         bad: "cx.now",

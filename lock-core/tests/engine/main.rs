@@ -13,4 +13,5 @@ mod renew;
 mod replay;
 mod rivals;
 mod scenario;
+mod sessions;
 mod wait;

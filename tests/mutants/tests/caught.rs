@@ -4,11 +4,11 @@
 use lock_mutants::advisory::Advisory;
 use lock_mutants::consul::Consul;
 use lock_mutants::sim::advisory::FakeAdvisory;
-use lock_mutants::sim::consul::FakeConsul;
+use lock_mutants::sim::consul::{Entry, FakeConsul};
 use lock_mutants::sim::table::FakeTable;
 use lock_mutants::sim::{Check, Scope, Server, Violation, Wish, World, explore, random};
 use lock_mutants::table::Table;
-use lock_mutants::{MUTANTS, Mutant, Shown, switch};
+use lock_mutants::{Fence, Instant, LockName, MUTANTS, Mutant, Owner, Shown, switch};
 
 /// No bug may survive so many schedules.
 const SCHEDULES: u64 = 20_000;
@@ -27,16 +27,24 @@ fn consul(mut scope: Scope) -> World<FakeConsul> {
     World::new(FakeConsul::new(), Consul::new(scope.timing.ttl(), "somebody"), scope)
 }
 
-/// One client, whose session may end early and whose requests may be carried out late.
+/// One client whose requests may be carried out late, and a lock whose last session was lost.
 fn small_consul(check: Check) -> World<FakeConsul> {
     let mut scope = Scope::small();
     scope.clients.pop();
-    scope.opens = 3;
+    scope.opens = 2;
     scope.cancels = false;
     scope.faults.ghosts = 1;
-    scope.faults.kills = 1;
     scope.checks = [check].into();
-    World::new(FakeConsul::new(), Consul::new(scope.timing.ttl(), "somebody"), scope)
+    let mut server = FakeConsul::new();
+    let lost = Entry {
+        session: None,
+        owner: Owner::new(0),
+        fence: Fence::new(1),
+        modify_index: 1,
+        delayed: Some(scope.server.read(Instant::from_nanos(0)).after(scope.timing.ttl())),
+    };
+    server.keys_mut().insert(LockName::new("lock-0").expect("good"), lost);
+    World::new(server, Consul::new(scope.timing.ttl(), "somebody"), scope)
 }
 
 /// Which check finds something first, and where.

@@ -1,0 +1,48 @@
+//! Parts of a step that change no phase: what is told, what is noted, and when to try again.
+
+use super::state::{Audience, Context, Phase, Slot};
+use crate::error::Failure;
+use crate::event::{Event, NotAcquired};
+use crate::time::Instant;
+
+impl Slot {
+    pub(super) fn not_acquired(&mut self, cx: &mut Context<'_>) {
+        if self.phase != Phase::Queued && !self.denied && self.failure.is_none() {
+            // Not even the first answer came: that somebody has the lock is not known.
+            self.failure = Some(Failure::Unknown("no answer came in time".into()));
+        }
+        let why = match (self.failure.take(), self.once) {
+            (Some(failure), _) => NotAcquired::Failed(failure),
+            (None, true) => NotAcquired::Busy(self.holder.take()),
+            (None, false) => NotAcquired::TimedOut(self.holder.take()),
+        };
+        self.tell(Event::NotAcquired { id: cx.id, why }, cx);
+        self.audience = Audience::Nobody;
+    }
+
+    /// The caller asks for the release. If its attempt had ended already, it is told no more.
+    pub(super) fn no_more_of_it(&mut self) {
+        if self.audience == Audience::Holder {
+            self.audience = Audience::Releaser;
+        }
+    }
+
+    /// A request was not answered, and the session lives on.
+    pub(super) fn may_have_ghosts(&mut self, cx: &mut Context<'_>) {
+        if cx.in_record() {
+            self.ghosts_until = Some(cx.timing.surely_over(cx.now));
+        }
+    }
+
+    pub(super) fn back_off(&mut self, cx: &mut Context<'_>) -> Instant {
+        let full = cx.timing.back_off(self.failures, cx.round_trip);
+        self.failures = self.failures.saturating_add(1);
+        cx.now.after(cx.rng.jitter(full))
+    }
+
+    pub(super) fn tell(&self, event: Event, cx: &mut Context<'_>) {
+        if self.audience == Audience::Holder {
+            cx.events.push_back(event);
+        }
+    }
+}

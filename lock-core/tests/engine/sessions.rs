@@ -1,0 +1,408 @@
+//! What becomes of attempts when sessions open, are kept, break and end.
+
+use lock_core::advisory::{Advisory, Command, Reply, Tried};
+use lock_core::consul::{self, Consul, Locked, Session};
+use lock_core::{
+    Config, Dispatch, Engine, Event, Failure, Fence, Instant, Lane, LockId, LockName, LostReason,
+    Mode, NotAcquired, Protocol, Release, Timing,
+};
+use std::time::Duration;
+
+const MS: Duration = Duration::from_millis(1);
+const START: Instant = Instant::from_nanos(1_000_000_000_000);
+const FENCE: Fence = Fence::new(7);
+
+struct Scene<P: Protocol> {
+    engine: Engine<P>,
+    now: Instant,
+}
+
+fn advisory() -> Scene<Advisory> {
+    let timing = Timing::default();
+    let engine = Engine::new(Advisory::new(timing.ttl()), Config::new(timing, 42));
+    Scene { engine, now: START }
+}
+
+fn consul() -> Scene<Consul> {
+    let timing = Timing::default();
+    let engine = Engine::new(Consul::new(timing.ttl(), "me"), Config::new(timing, 42));
+    Scene { engine, now: START }
+}
+
+fn unknown() -> Failure {
+    Failure::Unknown("gone quiet".into())
+}
+
+fn granted() -> Reply {
+    Reply::Tried([Tried::Granted(FENCE)].into())
+}
+
+fn busy() -> Reply {
+    Reply::Tried([Tried::Busy(None)].into())
+}
+
+fn locked(locked: Locked) -> consul::Reply {
+    consul::Reply::Locked(locked)
+}
+
+impl<P: Protocol> Scene<P> {
+    fn wants(&mut self, name: &str) -> LockId {
+        self.wants_as(name, Mode::Exclusive)
+    }
+
+    fn wants_as(&mut self, name: &str, mode: Mode) -> LockId {
+        let name = LockName::new(name).expect("a good name");
+        self.engine.acquire_as(self.now, name, mode, false, None)
+    }
+
+    /// The next command, within the time it takes to back off.
+    fn sends(&mut self) -> Dispatch<P::Command> {
+        for _ in 0..10 {
+            if let Some(dispatch) = self.engine.poll_command(self.now) {
+                return dispatch;
+            }
+            self.now = self.engine.poll_timeout().expect("something is to be done");
+        }
+        panic!("nothing is sent");
+    }
+
+    fn sends_nothing(&mut self) {
+        assert_eq!(self.engine.poll_command(self.now), None);
+    }
+
+    /// A millisecond later it is answered.
+    fn answers(&mut self, dispatch: &Dispatch<P::Command>, reply: P::Reply) {
+        self.now = self.now.after(MS);
+        self.engine.handle_reply(self.now, dispatch.id, Ok(reply));
+    }
+
+    fn fails(&mut self, dispatch: &Dispatch<P::Command>, failure: Failure) {
+        self.now = self.now.after(MS);
+        self.engine.handle_reply(self.now, dispatch.id, Err(failure));
+    }
+
+    fn told(&mut self) -> Vec<Event> {
+        std::iter::from_fn(|| self.engine.poll_event()).collect()
+    }
+}
+
+impl Scene<Advisory> {
+    /// A connection is open and its first lock held.
+    fn holding() -> (Self, LockId) {
+        let mut scene = advisory();
+        let id = scene.wants("a");
+        scene.opens();
+        let claim = scene.sends();
+        scene.answers(&claim, granted());
+        scene.told();
+        (scene, id)
+    }
+
+    fn opens(&mut self) -> Lane {
+        let open = self.sends();
+        assert!(matches!(open.command, Command::Open { .. }), "{open:?}");
+        self.answers(&open, Reply::Opened);
+        open.lane
+    }
+
+    /// The home connection says no: the attempt waits on one of its own.
+    fn waits(&mut self) -> Dispatch<Command> {
+        let claim = self.sends();
+        self.answers(&claim, busy());
+        let lane = self.opens();
+        let wait = self.sends();
+        assert!(matches!(wait.command, Command::Wait { .. }), "{wait:?}");
+        assert_eq!(wait.lane, lane);
+        wait
+    }
+}
+
+#[test]
+fn a_session_is_opened_once_and_counts_from_its_own_request() {
+    let mut scene = advisory();
+    let (a, b) = (scene.wants("a"), scene.wants("b"));
+    scene.opens();
+    let claim = scene.sends();
+    assert_eq!(claim.command.claims().len(), 2, "what waited for the session leaves together");
+    scene.answers(&claim, Reply::Tried([Tried::Granted(FENCE), Tried::Granted(FENCE)].into()));
+    let deadline = START.after(Timing::default().valid());
+    let held = |id| Event::Granted { id, fence: FENCE, deadline };
+    assert_eq!(scene.told(), [held(a), held(b)]);
+    scene.sends_nothing();
+}
+
+#[test]
+fn one_question_keeps_all_locks() {
+    let (mut scene, a) = Scene::holding();
+    let b = scene.wants("b");
+    let claim = scene.sends();
+    scene.answers(&claim, granted());
+    scene.told();
+    let keep = scene.sends();
+    assert_eq!((keep.command.clone(), keep.lane), (Command::Keep, claim.lane));
+    let deadline = scene.now.after(Timing::default().valid());
+    scene.answers(&keep, Reply::Kept(true));
+    let renewed = |id| Event::Renewed { id, deadline };
+    assert_eq!(scene.told(), [renewed(a), renewed(b)]);
+}
+
+#[test]
+fn a_connection_is_lost_with_the_first_answer_that_fails_to_come() {
+    let (mut scene, a) = Scene::holding();
+    let b = scene.wants("b");
+    let claim = scene.sends();
+    scene.fails(&claim, unknown());
+    let lost = Event::Lost { id: a, reason: LostReason::Disconnected };
+    let told = scene.told();
+    assert!(told.contains(&lost), "{told:?}");
+    assert!(matches!(told[1], Event::Trouble { id, .. } if id == b), "{told:?}");
+    let close = scene.sends();
+    assert_eq!((close.command.clone(), close.lane), (Command::Close, claim.lane));
+    scene.answers(&close, Reply::Closed);
+    let next = scene.opens();
+    assert_ne!(next, claim.lane, "never the old one again");
+    scene.engine.release(scene.now, a);
+    assert_eq!(scene.told(), [Event::Released { id: a, release: Release::NotOurs }]);
+}
+
+#[test]
+fn another_connection_behind_ones_back_is_a_loss() {
+    let (mut scene, a) = Scene::holding();
+    let keep = scene.sends();
+    scene.answers(&keep, Reply::Kept(false));
+    assert_eq!(scene.told(), [Event::Lost { id: a, reason: LostReason::Taken }]);
+    assert_eq!(scene.sends().command, Command::Close);
+}
+
+#[test]
+fn whoever_is_denied_waits_on_a_connection_of_its_own() {
+    let (mut scene, _) = Scene::holding();
+    let b = scene.wants("b");
+    let wait = scene.waits();
+    scene.told();
+    // The home connection goes on.
+    scene.wants("c");
+    let claim = scene.sends();
+    assert_ne!(claim.lane, wait.lane);
+    scene.answers(&claim, granted());
+    scene.answers(&wait, granted());
+    let told = scene.told();
+    assert!(matches!(told[1], Event::Granted { id, .. } if id == b), "{told:?}");
+    // Its connection ends with it.
+    scene.engine.release(scene.now, b);
+    let unlock = scene.sends();
+    assert_eq!(unlock.lane, wait.lane);
+    scene.answers(&unlock, Reply::Unlocked([true].into()));
+    assert_eq!(scene.told(), [Event::Released { id: b, release: Release::Freed }]);
+    let close = scene.sends();
+    assert_eq!((close.command, close.lane), (Command::Close, wait.lane));
+}
+
+#[test]
+fn a_wait_that_nobody_wants_any_more_is_cut_off_at_once() {
+    let (mut scene, _) = Scene::holding();
+    let b = scene.wants("b");
+    let wait = scene.waits();
+    scene.told();
+    scene.engine.release(scene.now, b);
+    let close = scene.sends();
+    assert_eq!((&close.command, close.lane), (&Command::Close, wait.lane));
+    scene.answers(&close, Reply::Closed);
+    assert_eq!(scene.told(), [Event::Released { id: b, release: Release::Freed }]);
+    // What comes of the wait is of no interest any more.
+    scene.answers(&wait, granted());
+    assert_eq!(scene.told(), []);
+}
+
+#[test]
+fn no_more_connections_wait_than_allowed() {
+    let timing = Timing::default();
+    let protocol = Advisory::new(timing.ttl()).with_waiting(1);
+    let engine = Engine::new(protocol, Config::new(timing, 42));
+    let mut scene = Scene { engine, now: START };
+    scene.wants("a");
+    scene.wants("b");
+    scene.opens();
+    let claim = scene.sends();
+    scene.answers(&claim, Reply::Tried([Tried::Busy(None), Tried::Busy(None)].into()));
+    scene.opens();
+    let (one, other) = (scene.sends(), scene.sends());
+    let (wait, again) = if one.lane == claim.lane { (other, one) } else { (one, other) };
+    assert!(matches!(wait.command, Command::Wait { .. }), "{wait:?}");
+    assert!(matches!(again.command, Command::Try { .. }), "{again:?}");
+    assert_eq!(again.lane, claim.lane, "it asks again where it asked before");
+}
+
+#[test]
+fn those_who_share_go_together_and_the_next_in_turn() {
+    let mut scene = advisory();
+    scene.wants_as("a", Mode::Shared);
+    scene.wants_as("a", Mode::Shared);
+    let excludes = scene.wants("a");
+    let behind = scene.wants_as("a", Mode::Shared);
+    scene.opens();
+    for _ in 0..2 {
+        let claim = scene.sends();
+        assert_eq!(claim.command.claims()[0].mode, Mode::Shared);
+        scene.answers(&claim, granted());
+    }
+    scene.sends_nothing();
+    assert_eq!(scene.told().len(), 2);
+    for id in [excludes, behind] {
+        scene.engine.release(scene.now, id);
+    }
+}
+
+#[test]
+fn a_session_that_cannot_be_opened_is_told_and_tried_again() {
+    let mut scene = advisory();
+    let id = scene.wants("a");
+    let open = scene.sends();
+    let failure = Failure::NotSent("no route".into());
+    scene.fails(&open, failure.clone());
+    assert_eq!(scene.told(), [Event::Trouble { id, failure }]);
+    assert!(matches!(scene.sends().command, Command::Open { .. }));
+}
+
+#[test]
+fn a_session_that_is_refused_ends_its_attempts() {
+    let mut scene = advisory();
+    let id = scene.wants("a");
+    let open = scene.sends();
+    let failure = Failure::Rejected { retry: false, message: "wrong password".into() };
+    scene.fails(&open, failure.clone());
+    assert_eq!(scene.told(), [Event::NotAcquired { id, why: NotAcquired::Failed(failure) }]);
+    assert_eq!(scene.engine.attempts(), 0);
+    let close = scene.sends();
+    scene.answers(&close, Reply::Closed);
+    assert_eq!(scene.engine.sessions(), 0);
+    scene.sends_nothing();
+}
+
+#[test]
+fn a_session_is_kept_for_claims_that_may_come_until_the_engine_is_closed() {
+    let (mut scene, a) = Scene::holding();
+    scene.engine.release(scene.now, a);
+    let unlock = scene.sends();
+    scene.answers(&unlock, Reply::Unlocked([true].into()));
+    scene.told();
+    let keep = scene.sends();
+    scene.answers(&keep, Reply::Kept(true));
+    scene.engine.close(scene.now);
+    let close = scene.sends();
+    assert_eq!(close.command, Command::Close);
+    scene.answers(&close, Reply::Closed);
+    assert_eq!((scene.engine.attempts(), scene.engine.sessions()), (0, 0));
+    assert_eq!(scene.engine.poll_timeout(), None);
+}
+
+// -- records ------------------------------------------------------------------------------------------
+
+impl Scene<Consul> {
+    fn creates(&mut self, name: &str) -> Session {
+        let create = self.sends();
+        assert!(matches!(create.command, consul::Command::Create { .. }), "{create:?}");
+        let session = Session(name.into());
+        self.answers(&create, consul::Reply::Created(session.clone()));
+        session
+    }
+
+    fn in_session(&mut self, session: &Session) -> Dispatch<consul::Command> {
+        let dispatch = self.sends();
+        match &dispatch.command {
+            consul::Command::Lock { session: of, .. }
+            | consul::Command::Unlock { session: of, .. } => assert_eq!(of, session),
+            other => panic!("{other:?}"),
+        }
+        dispatch
+    }
+}
+
+#[test]
+fn after_a_denial_it_asks_again_only_when_the_key_was_seen_free() {
+    let mut scene = consul();
+    scene.wants("a");
+    let session = scene.creates("1");
+    let lock = scene.in_session(&session);
+    scene.answers(&lock, locked(Locked::Busy(None)));
+    for (since, index) in [(0, 5), (5, 9), (9, 3), (0, 4)] {
+        let watch = scene.sends();
+        let consul::Command::Watch { since: from, .. } = watch.command else { panic!("{watch:?}") };
+        assert_eq!(from, since, "an index that goes backwards starts over");
+        assert_ne!(watch.lane, Lane::HOME, "nothing waits for it");
+        scene.answers(&watch, consul::Reply::Watched { index, locked: true });
+    }
+    let watch = scene.sends();
+    scene.answers(&watch, consul::Reply::Watched { index: 10, locked: false });
+    let lock = scene.in_session(&session);
+    scene.answers(&lock, locked(Locked::Granted(FENCE)));
+    assert!(matches!(scene.told()[..], [Event::Waiting { .. }, Event::Granted { .. }]));
+}
+
+#[test]
+fn a_session_that_is_unknown_to_the_server_is_lost_with_all_its_locks() {
+    let mut scene = consul();
+    let a = scene.wants("a");
+    let session = scene.creates("1");
+    let lock = scene.in_session(&session);
+    scene.answers(&lock, locked(Locked::Granted(FENCE)));
+    let b = scene.wants("b");
+    let lock = scene.in_session(&session);
+    scene.told();
+    scene.answers(&lock, locked(Locked::NoSession));
+    let told = scene.told();
+    assert_eq!(told[0], Event::Lost { id: a, reason: LostReason::Taken });
+    assert!(matches!(told[1], Event::Trouble { id, .. } if id == b), "{told:?}");
+    let session = scene.creates("2");
+    scene.in_session(&session);
+}
+
+/// Carried out late, an unlock would free the successor's lock, if that were in the same session.
+#[test]
+fn after_a_release_without_an_answer_the_successor_is_in_another_session() {
+    let mut scene = consul();
+    let a = scene.wants("a");
+    let first = scene.creates("1");
+    let lock = scene.in_session(&first);
+    scene.answers(&lock, locked(Locked::Granted(FENCE)));
+    scene.wants("a");
+    scene.engine.release(scene.now, a);
+    let unlock = scene.in_session(&first);
+    scene.fails(&unlock, unknown());
+    let unlock = scene.in_session(&first);
+    scene.answers(&unlock, consul::Reply::Unlocked(false));
+    assert!(scene.told().contains(&Event::Released { id: a, release: Release::Freed }));
+    // With nothing left in it, what may come late dies with the session.
+    let destroy = scene.sends();
+    assert_eq!(destroy.command, consul::Command::Destroy { session: first });
+    scene.answers(&destroy, consul::Reply::Destroyed);
+    let second = scene.creates("2");
+    scene.in_session(&second);
+}
+
+/// The claim was granted late, in a session that takes no more claims. Had it been kept, its
+/// attempt would have waited for itself.
+#[test]
+fn a_session_that_its_last_attempt_has_left_is_closed() {
+    let mut scene = consul();
+    scene.wants("a");
+    let first = scene.creates("1");
+    let lock = scene.in_session(&first);
+    scene.fails(&lock, unknown());
+    let lock = scene.in_session(&first);
+    scene.answers(&lock, locked(Locked::Delayed));
+    // Until a late request must have arrived, it asks in the same session, then in another.
+    let late = scene.now.after(Timing::default().ttl() * 6 / 5);
+    loop {
+        let dispatch = scene.sends();
+        match dispatch.command {
+            consul::Command::Destroy { session } => return assert_eq!(session, first),
+            consul::Command::Lock { .. } => scene.answers(&dispatch, locked(Locked::Delayed)),
+            consul::Command::Renew { .. } => {
+                scene.answers(&dispatch, consul::Reply::Renewed(true));
+            }
+            other => assert!(scene.now >= late, "{other:?}"),
+        }
+        assert!(scene.now < late.after(Timing::default().ttl()), "it has the lock, perhaps");
+    }
+}
