@@ -159,6 +159,10 @@ impl Protocol for Advisory {
         Some(Sessions::Connections { waiting: self.waiting })
     }
 
+    fn shares(&self) -> bool {
+        true
+    }
+
     fn may_wait(&self) -> bool {
         self.waiting > 0
     }

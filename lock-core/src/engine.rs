@@ -194,7 +194,7 @@ impl<P: Protocol> Engine<P> {
         self.acquire_as(now, name, Mode::Exclusive, once, give_up)
     }
 
-    /// The same, with a [`Mode`]. Only a protocol whose server knows it has shared locks.
+    /// The same, with a [`Mode`]. Where the protocol has no shared locks, every lock is exclusive.
     pub fn acquire_as(
         &mut self,
         now: Instant,
@@ -205,6 +205,7 @@ impl<P: Protocol> Engine<P> {
     ) -> LockId {
         self.handle_timeout(now);
         self.closing = false;
+        let mode = if self.protocol.shares() { mode } else { Mode::Exclusive };
         self.last_id += 1;
         let id = LockId(self.last_id);
         let owner = Owner::new(self.config.seed.wrapping_add(u128::from(self.last_id)));
@@ -277,9 +278,9 @@ impl<P: Protocol> Engine<P> {
 
     // -- what is to be done -----------------------------------------------------------------------
 
-    /// The next command to send, if one is due and may be under way: renewals before releases
-    /// before claims. Its claims are sorted by name, so that two clients cannot deadlock, and no
-    /// name is in it twice.
+    /// The next command to send, if one is due and may be under way on its lane: what a session
+    /// needs before renewals before releases before claims before waits. Its claims are sorted by
+    /// name, so that two clients cannot deadlock, and no name is in it twice.
     ///
     /// May change after: any call but a getter.
     pub fn poll_command(&mut self, now: Instant) -> Option<Dispatch<P::Command>> {

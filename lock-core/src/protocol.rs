@@ -30,13 +30,15 @@ pub trait Protocol: Clone + Debug + Eq + Hash {
     type Session: Clone + Debug + Default + Eq + Hash;
 
     /// The command that takes every name in `claims` that is free, expired or already its
-    /// owner's. Doing it twice in one session is the same as doing it once.
+    /// owner's. Repeated in one session after an answer failed to come, it must change nothing.
+    /// `claims` is never empty.
     fn acquire(&self, session: &Self::Session, claims: Vec<Claim>) -> Self::Command;
 
     /// The command that extends every lease in `leases` that its owner still holds.
     fn renew(&self, leases: Vec<Claim>) -> Option<Self::Command>;
 
-    /// The command that frees every lease in `leases` that its owner still holds.
+    /// The command that frees every lease in `leases` that its owner still holds. `leases` is
+    /// never empty.
     fn release(&self, session: &Self::Session, leases: Vec<Claim>) -> Self::Command;
 
     /// What `reply` says about each claim of the command it answers; about the session if the
@@ -49,6 +51,11 @@ pub trait Protocol: Clone + Debug + Eq + Hash {
     /// How many claims a command may carry, whatever the engine's own limit.
     fn batch(&self) -> usize {
         usize::MAX
+    }
+
+    /// Whether it has [`Mode::Shared`].
+    fn shares(&self) -> bool {
+        false
     }
 
     /// How its sessions are; [`None`] if it has none.
