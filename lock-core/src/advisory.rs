@@ -164,7 +164,7 @@ impl Protocol for Advisory {
     }
 
     fn may_wait(&self) -> bool {
-        self.waiting > 0
+        true
     }
 
     fn open(&self, _: Owner) -> Option<Command> {
