@@ -41,26 +41,13 @@ impl Consul {
         let number = PREFIXES.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("lock-tests-{}-{}-{number}", std::process::id(), seconds());
         let config = ureq::Agent::config_builder()
+            .proxy(None)
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
             .timeout_global(Some(Duration::from_secs(60)));
         let codec = Codec::new(KeyTemplate::under(&prefix).expect("a good prefix"));
         Self { agent: config.build().into(), url: url.to_string(), prefix, codec }
-    }
-
-    /// Sends a request; what is returned is all that came.
-    pub fn send(&self, request: &Request) -> Result<Answer, ureq::Error> {
-        let url = format!("{}{}", self.url, request.path_and_query);
-        let mut response = match request.method {
-            Method::Get => self.agent.get(url).call()?,
-            Method::Put => self.agent.put(url).send(&*request.body)?,
-        };
-        let index = response.headers().get(INDEX_HEADER);
-        let index = index.and_then(|value| value.to_str().ok()).map(str::to_string);
-        let status = response.status().as_u16();
-        let body = response.body_mut().with_config().limit(MAX_BODY as u64 + 1);
-        Ok(Answer { status, index, body: body.read_to_string()? })
     }
 
     /// Sends a request of no codec's making.
@@ -161,9 +148,17 @@ impl Consul {
         &self.prefix
     }
 
-    /// The codec.
-    pub fn codec(&self) -> &Codec {
-        &self.codec
+    fn send(&self, request: &Request) -> Result<Answer, ureq::Error> {
+        let url = format!("{}{}", self.url, request.path_and_query);
+        let mut response = match request.method {
+            Method::Get => self.agent.get(url).call()?,
+            Method::Put => self.agent.put(url).send(&*request.body)?,
+        };
+        let index = response.headers().get(INDEX_HEADER);
+        let index = index.and_then(|value| value.to_str().ok()).map(str::to_string);
+        let status = response.status().as_u16();
+        let body = response.body_mut().with_config().limit(MAX_BODY as u64 + 1);
+        Ok(Answer { status, index, body: body.read_to_string()? })
     }
 }
 

@@ -99,9 +99,8 @@ impl Both {
 
     fn step(&mut self, turn: Turn) {
         let session = |at: usize| (!self.sessions.is_empty()).then(|| at % self.sessions.len());
-        let both = |make: &dyn Fn(Session) -> Command, at: usize| {
-            self.sessions[at].clone().map(|session| make(session))
-        };
+        let both =
+            |make: &dyn Fn(Session) -> Command, at: usize| self.sessions[at].clone().map(make);
         let (commands, name) = match turn {
             Turn::Create(delay) => {
                 let name = Owner::new(self.sessions.len() as u128 + 1);
