@@ -4,7 +4,8 @@
 //! to paths: `.`, `..` and empty segments are redirected elsewhere, `..%2F` out of the keys even, and
 //! characters that its Go library calls unprintable are refused. Later versions refuse such keys, and
 //! spaces at the ends, in JSON too. So these are escaped in the key itself, as `=` and two digits: the
-//! same key can then be locked by JSON and watched by path.
+//! same key can then be locked by JSON and watched by path. (Some versions, such as 1.21.5, watch no
+//! keys but those of letters, digits and `,_./-?&=`.)
 
 use crate::name::LockName;
 use alloc::format;
