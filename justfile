@@ -19,9 +19,9 @@ fix:
     cargo fmt --all
     cargo clippy --workspace --all-targets --all-features --fix --allow-dirty --allow-staged
 
-# write the golden files of the SQL statements anew
+# write the golden files of the SQL statements and the requests anew
 statements:
-    UPDATE_STATEMENTS=1 cargo test -p lock-tests --test statements
+    UPDATE_STATEMENTS=1 cargo test -p lock-tests --test statements --test requests
 
 # look for schedules that break a promise, so many times as long as usual
 model scale="50":

@@ -27,6 +27,7 @@
 //! | an answer to `lock` never came; it may be carried out later | the claim is repeated in the same session, which changes nothing if it was; the session takes no other claims from then on, and what is given up in it is unlocked twice: at once, and when a late request must have arrived |
 //! | an answer to `unlock` never came; carried out late, it would free the successor's lock | the same: the successor is in another session |
 //! | asking again and again slips past the lock-delay | a waiter asks again only after a watch has seen the key free |
+//! | a server that restarts begins old lock-delays anew, also for who has the key by now | the delay is waited for; a claim that was not answered and is given up is unlocked twice, see above |
 //! | the blocking query's index goes backwards, or is zero | the codec: [`Reply::Watched`] always has an index to go on with |
 //! | LockIndex falls when somebody writes the key | the fence is ModifyIndex, and fixed at the grant |
 //! | one session is re-entrant | rivals for one name queue in the engine, also while the first is still releasing |

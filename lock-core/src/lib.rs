@@ -11,7 +11,7 @@
 //!   Engine<P: Protocol>     queues, deadlines, retry, renewal, sessions, cancellation, loss
 //!        |  semantic commands                     ^  semantic replies
 //!        v                                        |
-//!   sql: the statements of each dialect, and what their rows mean
+//!   sql: the statements of each dialect, and what their rows mean; http: requests and answers
 //! ```
 //!
 //! | protocol | a lock is | it lives | waiting |
@@ -70,6 +70,7 @@ mod engine;
 mod error;
 mod event;
 mod fence;
+pub mod http;
 mod name;
 mod protocol;
 mod rng;

@@ -3,21 +3,32 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-/// A private PostgreSQL; gone when dropped.
+/// A private server; gone when dropped.
 pub struct Server {
+    name: &'static str,
     folder: tempfile::TempDir,
     url: String,
 }
 
 impl Server {
-    /// Starts one.
+    /// Starts a PostgreSQL.
     pub fn postgres() -> Self {
+        Self::of("postgres")
+    }
+
+    /// Starts a Consul.
+    pub fn consul() -> Self {
+        Self::of("consul")
+    }
+
+    fn of(name: &'static str) -> Self {
         let base =
             std::env::var_os("LOCK_SERVERS_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
         let folder = tempfile::Builder::new().prefix("server-").tempdir_in(base).expect("a folder");
-        let mut server = Self { folder, url: String::new() };
-        let told = server.command(&["start", "postgres"]);
-        let url = told.lines().find_map(|line| line.strip_prefix("POSTGRES_URL="));
+        let mut server = Self { name, folder, url: String::new() };
+        let told = server.command(&["start", name]);
+        let prefix = format!("{}_URL=", name.to_uppercase());
+        let url = told.lines().find_map(|line| line.strip_prefix(prefix.as_str()));
         server.url = url.expect("the script prints a URL").to_string();
         server
     }
@@ -39,7 +50,7 @@ impl Server {
 
     /// Starts it again.
     pub fn start(&self) {
-        self.command(&["start", "postgres"]);
+        self.command(&["start", self.name]);
     }
 
     /// Freezes it: connections stay, and nothing is answered.

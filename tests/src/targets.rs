@@ -1,6 +1,8 @@
 //! What the fuzz targets do with their bytes. Ordinary tests replay the committed inputs through the
 //! same functions.
 
+use lock_core::consul::{Command as Ask, Locked, Reply as Told, Session};
+use lock_core::http::{Response, consul};
 use lock_core::sql::{Codec, Rows, Value, postgres, sqlite};
 use lock_core::table::{Acquired, Command, Reply};
 use lock_core::{Claim, Fence, Instant, LockName, Mode, Owner, TableName};
@@ -10,8 +12,13 @@ use std::time::Duration;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const ALL: [Target; 4] =
-    [("sql_rows", sql_rows), ("names", names), ("urls", urls), ("schedules", schedules)];
+pub const ALL: [Target; 5] = [
+    ("sql_rows", sql_rows),
+    ("consul_bodies", consul_bodies),
+    ("names", names),
+    ("urls", urls),
+    ("schedules", schedules),
+];
 
 /// Whatever rows a server returns: no panic, and no grant that they do not say.
 pub fn sql_rows(bytes: &[u8]) {
@@ -71,6 +78,55 @@ pub fn sql_rows(bytes: &[u8]) {
 fn says(rows: &Rows, name: &str, fence: Fence) -> bool {
     let fence = i64::try_from(fence.get()).expect("it came as an i64");
     rows.contains(&vec![Value::Text(name.to_string()), Value::Int(fence)])
+}
+
+/// Whatever Consul answers: no panic, no grant that it does not say, and errors fit to be shown.
+///
+/// The first byte is the command, the second the status, then a line with the index; the rest is
+/// the body.
+pub fn consul_bodies(bytes: &[u8]) {
+    const STATUS: [u16; 8] = [200, 409, 404, 200, 403, 500, 301, 429];
+    const ID: &str = "00000000-0000-0000-0000-000000000001";
+    let mut input = Input(bytes);
+    let claim = Claim {
+        name: LockName::new("a").expect("good"),
+        owner: Owner::new(1),
+        mode: Mode::Exclusive,
+    };
+    let session = Session(ID.into());
+    let ttl = Duration::from_secs(30);
+    let command = match input.byte() % 6 {
+        0 => Ask::Lock { session, claim, holder: "h".into() },
+        1 => Ask::Unlock { session, lease: claim },
+        2 => Ask::Watch { claim, since: 1, up_to: ttl },
+        3 => Ask::Renew { session },
+        4 => Ask::Create { name: Owner::new(1), ttl, lock_delay: ttl },
+        _ => Ask::Destroy { session },
+    };
+    let status = STATUS[usize::from(input.byte()) % STATUS.len()];
+    let end = input.0.iter().position(|byte| *byte == b'\n').unwrap_or(0);
+    let (header, body) = input.0.split_at(end);
+    let index = std::str::from_utf8(header).ok().filter(|text| !text.is_empty());
+    let text = String::from_utf8_lossy(body);
+    match consul::Codec::default().decode(&command, &Response { status, index, body }) {
+        Ok(Told::Locked(Locked::Granted(fence))) => {
+            assert!(status == 200 && text.contains(&fence.to_string()), "{text}");
+            assert!(fence.get() > 0 && i64::try_from(fence.get()).is_ok());
+        }
+        Ok(Told::Locked(_)) => assert_eq!(status, 409),
+        Ok(Told::Watched { index, .. }) => assert!(index > 0),
+        Ok(Told::Created(session)) => {
+            assert!(session.0.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
+            assert!(!session.0.is_empty());
+        }
+        Ok(Told::Renewed(exists)) => assert_eq!(exists, status == 200),
+        Ok(Told::Unlocked(ours)) => assert_eq!(ours, status == 200),
+        Ok(Told::Destroyed) => assert_eq!(text.trim(), "true"),
+        Err(failure) => {
+            let text = failure.to_string();
+            assert!(!text.contains(char::is_control) && text.len() < 2000, "{text:?}");
+        }
+    }
 }
 
 /// Whatever text: a name is what it was made from, or an error.

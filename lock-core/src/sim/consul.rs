@@ -88,6 +88,11 @@ impl FakeConsul {
     }
 
     fn lock(&mut self, now: Instant, session: &Session, claim: &Claim) -> Locked {
+        let delayed = self.keys.get(&claim.name).and_then(|entry| entry.delayed);
+        if delayed.is_some_and(|until| now < until) {
+            // Before it looks whether the session exists.
+            return Locked::Delayed;
+        }
         if !self.sessions.contains_key(session) {
             return Locked::NoSession;
         }
@@ -98,9 +103,6 @@ impl FakeConsul {
             }
             if entry.session.is_some() {
                 return Locked::Busy(None);
-            }
-            if entry.delayed.is_some_and(|until| now < until) {
-                return Locked::Delayed;
             }
         }
         self.index += 1;

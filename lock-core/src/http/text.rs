@@ -1,0 +1,83 @@
+//! Text in the forms that HTTP and JSON want.
+
+use alloc::string::{String, ToString};
+use core::fmt::Write;
+
+/// For the path of a URL: everything is escaped but letters, digits, `-_.~` and `/`.
+pub(super) fn path(text: &str) -> String {
+    let mut path = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
+                path.push(char::from(byte));
+            }
+            _ => write!(path, "%{byte:02X}").expect("a String takes everything"),
+        }
+    }
+    path
+}
+
+/// A JSON string, with its quotes.
+pub(super) fn json(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// Base64 with padding.
+pub(super) fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let group = [0, 1, 2].map(|at| u32::from(chunk.get(at).copied().unwrap_or(0)));
+        let bits = group[0] << 16 | group[1] << 8 | group[2];
+        for at in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * at) & 63) as usize];
+            text.push(if at <= chunk.len() { char::from(digit) } else { '=' });
+        }
+    }
+    text
+}
+
+/// What a server says, for people: its first line, not too long, nothing that a terminal obeys.
+pub(super) fn said(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&body[..body.len().min(1000)]);
+    let line = text.trim().lines().next().unwrap_or_default();
+    line.chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_that_of_the_standard() {
+        // The test vectors of RFC 4648.
+        let vectors = [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
+        ];
+        for (plain, coded) in vectors {
+            assert_eq!(base64(plain.as_bytes()), coded);
+        }
+        assert_eq!(base64(&[0xff, 0xfe, 0xfb, 0xef]), "//777w==");
+    }
+
+    #[test]
+    fn what_a_server_says_is_one_short_line() {
+        assert_eq!(said(b"\n a\x1b[31m\tb \r\nc"), "a [31m b ");
+        assert_eq!(said(b"\xff"), "\u{fffd}");
+        assert_eq!(said(&[b'x'; 5000]), "x".repeat(200));
+        assert_eq!(said(b""), "");
+    }
+
+    #[test]
+    fn a_path_has_only_what_paths_may_have() {
+        assert_eq!(path("a/b-_.~c"), "a/b-_.~c");
+        assert_eq!(path("a b?#%=+é"), "a%20b%3F%23%25%3D%2B%C3%A9");
+        assert_eq!(json("a\"\\\u{1}"), r#""a\"\\\u0001""#);
+    }
+}

@@ -1,0 +1,90 @@
+//! Consul's API: what is asked, and what answers say. No server is needed.
+
+mod hostile;
+mod keys;
+mod replies;
+
+use lock_core::consul::{Command, Reply, Session};
+use lock_core::http::Response;
+use lock_core::http::consul::Codec;
+use lock_core::{Claim, Failure, LockName, Mode, Owner};
+use std::time::Duration;
+
+const ID: &str = "d6fc412b-7260-a440-99c1-bf1f6187f5ef";
+
+fn name(text: &str) -> LockName {
+    LockName::new(text).expect("a good name")
+}
+
+fn claim(text: &str) -> Claim {
+    Claim { name: name(text), owner: Owner::new(1), mode: Mode::Exclusive }
+}
+
+fn session() -> Session {
+    Session(ID.into())
+}
+
+fn create() -> Command {
+    let ttl = Duration::from_secs(30);
+    Command::Create { name: Owner::new(0xab), ttl, lock_delay: Duration::from_secs(15) }
+}
+
+fn renew() -> Command {
+    Command::Renew { session: session() }
+}
+
+fn destroy() -> Command {
+    Command::Destroy { session: session() }
+}
+
+fn lock() -> Command {
+    Command::Lock { session: session(), claim: claim("a"), holder: "host 1".into() }
+}
+
+fn unlock() -> Command {
+    Command::Unlock { session: session(), lease: claim("a") }
+}
+
+fn watch(since: u64) -> Command {
+    Command::Watch { claim: claim("a"), since, up_to: Duration::from_secs(17) }
+}
+
+fn all() -> Vec<Command> {
+    vec![create(), renew(), destroy(), lock(), unlock(), watch(0), watch(9)]
+}
+
+fn decode(command: &Command, status: u16, body: &str) -> Result<Reply, Failure> {
+    decode_at(command, status, Some("7"), body)
+}
+
+fn decode_at(
+    command: &Command,
+    status: u16,
+    index: Option<&str>,
+    body: &str,
+) -> Result<Reply, Failure> {
+    Codec::default().decode(command, &Response { status, index, body: body.as_bytes() })
+}
+
+/// A transaction's success.
+fn entry(key: &str, modify_index: &str, session: &str) -> String {
+    format!(
+        r#"{{"Results":[{{"KV":{{"LockIndex":1,"Key":"{key}","Flags":3304740253564472344,"Value":null,{session}"CreateIndex":24,"ModifyIndex":{modify_index}}}}}],"Errors":null}}"#
+    )
+}
+
+fn ours(modify_index: &str) -> String {
+    entry("locks/a/lock", modify_index, &format!(r#""Session":"{ID}","#))
+}
+
+/// A transaction's failure.
+fn denied(what: &str) -> String {
+    let what = what.replace('"', "\\\"");
+    format!(r#"{{"Results":null,"Errors":[{{"OpIndex":0,"What":"{what}"}}]}}"#)
+}
+
+fn watched(modify_index: &str, session: &str) -> String {
+    format!(
+        r#"[{{"LockIndex":1,"Key":"locks/a/lock","Flags":0,"Value":"aGk=",{session}"CreateIndex":24,"ModifyIndex":{modify_index}}}]"#
+    )
+}

@@ -1,0 +1,182 @@
+//! Answers as Consul gives them, and requests as it wants them.
+
+use super::*;
+use lock_core::Fence;
+use lock_core::consul::Locked;
+use lock_core::http::Method;
+
+#[test]
+fn replies_say_what_consul_said() {
+    let granted = |index| Ok(Reply::Locked(Locked::Granted(Fence::new(index))));
+    let created = format!(r#"{{"ID":"{ID}"}}"#);
+    assert_eq!(decode(&create(), 200, &created), Ok(Reply::Created(session())));
+    let known = format!(r#"[{{"ID":"{ID}","Name":"ab","TTL":"30000ms","LockDelay":15e9}}]"#);
+    assert_eq!(decode(&renew(), 200, &known), Ok(Reply::Renewed(true)));
+    let gone = format!("Session id '{ID}' not found");
+    assert_eq!(decode(&renew(), 404, &gone), Ok(Reply::Renewed(false)));
+    assert_eq!(decode(&destroy(), 200, "true\n"), Ok(Reply::Destroyed));
+    assert_eq!(decode(&lock(), 200, &ours("24")), granted(24));
+    assert_eq!(decode(&lock(), 200, &ours("9223372036854775807")), granted(i64::MAX as u64));
+    let none = ours("24").replace(r#""Errors":null"#, r#""Errors":[]"#);
+    assert_eq!(decode(&lock(), 200, &none), granted(24), "no errors either");
+    for session in ["", r#""Session":"","#, r#""Session":null,"#] {
+        let freed = entry("locks/a/lock", "25", session);
+        assert_eq!(decode(&unlock(), 200, &freed), Ok(Reply::Unlocked(true)));
+    }
+}
+
+#[test]
+fn what_is_not_given_has_three_reasons() {
+    let cases = [
+        (r#"failed to lock key "locks/a/lock", lock is already held"#, Locked::Busy(None)),
+        (r#"failed to lock key "locks/a/lock" due to lock delay"#, Locked::Delayed),
+        (r#"invalid session "00000000-0000-0000-0000-000000000000""#, Locked::NoSession),
+        // Names are no reasons.
+        (
+            r#"failed to lock key "invalid session due to lock delay", lock is already held"#,
+            Locked::Busy(None),
+        ),
+        (r#"failed to lock key ", lock is already held" due to lock delay"#, Locked::Delayed),
+    ];
+    for (what, locked) in cases {
+        assert_eq!(decode(&lock(), 409, &denied(what)), Ok(Reply::Locked(locked)), "{what}");
+    }
+    let not_ours =
+        r#"failed to unlock key "locks/a/lock", lock isn't held, or is held by another session"#;
+    assert_eq!(decode(&unlock(), 409, &denied(not_ours)), Ok(Reply::Unlocked(false)));
+    for what in
+        ["", "missing session", "failed session lookup: index error", "lock is already held"]
+    {
+        for command in [lock(), unlock()] {
+            let result = decode(&command, 409, &denied(what));
+            assert!(matches!(result, Err(Failure::Rejected { retry: false, .. })), "{result:?}");
+        }
+    }
+    // One command's refusal is not another's.
+    let held = r#"failed to lock key "locks/a/lock", lock is already held"#;
+    assert!(decode(&unlock(), 409, &denied(held)).is_err());
+    assert!(decode(&lock(), 409, &denied(not_ours)).is_err());
+}
+
+#[test]
+fn a_watch_always_has_an_index_to_go_on_with() {
+    let held = watched("24", &format!(r#""Session":"{ID}","#));
+    let free = watched("24", "");
+    let seen = |index, locked| Ok(Reply::Watched { index, locked });
+    for command in [watch(0), watch(9)] {
+        assert_eq!(decode_at(&command, 200, Some("30"), &held), seen(30, true));
+        assert_eq!(decode_at(&command, 200, Some("2"), &free), seen(2, false), "it may go back");
+        for header in
+            [None, Some(""), Some("0"), Some("-1"), Some("1e9"), Some("18446744073709551616")]
+        {
+            assert_eq!(decode_at(&command, 200, header, &held), seen(24, true), "{header:?}");
+            assert_eq!(decode_at(&command, 404, header, ""), seen(1, false), "{header:?}");
+            let none = watched("0", "");
+            assert_eq!(decode_at(&command, 200, header, &none), seen(1, false), "{header:?}");
+        }
+        assert_eq!(decode_at(&command, 404, Some("31"), "anything"), seen(31, false));
+    }
+}
+
+#[test]
+fn a_watch_asks_the_leader_and_for_less_than_it_may_take() {
+    let sent = |command: &Command| Codec::default().encode(command);
+    assert_eq!(sent(&watch(0)).path_and_query, "/v1/kv/locks/a/lock?consistent");
+    assert_eq!(sent(&watch(0)).waits, Duration::ZERO);
+    let path = "/v1/kv/locks/a/lock?consistent&index=9&wait=16000ms";
+    assert_eq!(sent(&watch(9)).path_and_query, path);
+    assert_eq!(sent(&watch(9)).waits, Duration::from_secs(17));
+    for (up_to, wait) in [(Duration::ZERO, "&wait=1ms"), (Duration::MAX, "&wait=600000ms")] {
+        let command = Command::Watch { claim: claim("a"), since: u64::MAX, up_to };
+        assert!(sent(&command).path_and_query.ends_with(wait), "zero would be minutes");
+    }
+}
+
+#[test]
+fn times_are_sent_with_units_and_never_too_short() {
+    let nanos = Duration::from_nanos;
+    for (time, sent) in [(nanos(0), "0ms"), (nanos(1), "1ms"), (nanos(15_000_000_001), "15001ms")] {
+        let command = Command::Create { name: Owner::new(1), ttl: time, lock_delay: time };
+        let body = Codec::default().encode(&command).body;
+        let times = format!(r#""TTL":"{sent}","LockDelay":"{sent}""#);
+        assert!(body.contains(&times), "{body}");
+    }
+}
+
+#[test]
+fn a_claim_is_the_same_bytes_at_every_repetition() {
+    let codec = Codec::default();
+    assert_eq!(codec.encode(&lock()), codec.encode(&lock()));
+    let request = codec.encode(&lock());
+    assert_eq!((request.method, &*request.path_and_query), (Method::Put, "/v1/txn"));
+    assert!(request.body.contains(r#""Value":"aG9zdCAx""#), "{}", request.body);
+    assert!(request.body.contains(r#""Flags":3304740253564472344"#), "{}", request.body);
+}
+
+#[test]
+fn a_session_cannot_lead_a_request_elsewhere() {
+    for id in ["../../agent/leave", "a/b", "a?b#c", "%2e%2e", "\"},{\"", "é"] {
+        let session = Session(id.into());
+        let renew = Codec::default().encode(&Command::Renew { session: session.clone() });
+        let rest = renew.path_and_query.strip_prefix("/v1/session/renew/").expect("there");
+        assert!(!rest.contains(['/', '?', '#', '"']), "{rest}");
+        let unlock = Codec::default().encode(&Command::Unlock { session, lease: claim("a") });
+        let id = format!("{id:?}");
+        assert!(unlock.body.ends_with(&format!(r#""Session":{id}}}}}]"#)), "{}", unlock.body);
+        // Nor is it taken from an answer.
+        assert!(decode(&create(), 200, &format!(r#"{{"ID":{id}}}"#)).is_err(), "{id}");
+    }
+    assert!(decode(&create(), 200, r#"{"ID":""}"#).is_err());
+    assert!(decode(&create(), 200, &format!(r#"{{"ID":"{}"}}"#, "a".repeat(65))).is_err());
+}
+
+#[test]
+fn what_a_status_says_of_a_commands_fate() {
+    for command in all() {
+        let asks = matches!(command, Command::Watch { .. });
+        let fate = |status| match decode(&command, status, "No cluster leader") {
+            Err(Failure::Rejected { retry: true, .. }) => "again",
+            Err(Failure::Rejected { retry: false, .. }) => "no",
+            Err(Failure::Unknown(_)) => "unknown",
+            other => panic!("{status} to {command:?}: {other:?}"),
+        };
+        for status in [301, 302, 307, 308, 400, 401, 403, 405, 413] {
+            assert_eq!(fate(status), "no", "{status} to {command:?}");
+        }
+        assert_eq!(fate(429), "again", "{command:?}");
+        for status in [408, 500, 502, 503, 504] {
+            assert_eq!(fate(status), if asks { "again" } else { "unknown" }, "{status}");
+        }
+        for status in [0, 100, 201, 204, 206, 600, 999] {
+            assert_eq!(fate(status), "unknown", "{status} to {command:?}");
+        }
+    }
+    let ttl = "Invalid Session TTL '500000000', must be between [10s=24h0m0s]";
+    assert!(matches!(decode(&create(), 500, ttl), Err(Failure::Rejected { retry: false, .. })));
+}
+
+#[test]
+fn errors_are_one_line_and_name_what_is_missing() {
+    let long = format!("one\ntwo\x1b[2J{}", "x".repeat(5000));
+    for command in all() {
+        for status in [200, 301, 400, 403, 404, 409, 429, 500] {
+            for body in [&long, "", &denied(&long.replace(['\n', '\x1b'], "\\n"))] {
+                let Err(failure) = decode(&command, status, body) else { continue };
+                let text = failure.to_string();
+                assert!(text.len() < 500 && !text.contains(char::is_control), "{text:?}");
+            }
+        }
+    }
+    let rights =
+        r#"key_prefix "locks/" { policy = "write" } session_prefix "" { policy = "write" }"#;
+    let by_status = decode(&create(), 403, "Permission denied").expect_err("forbidden");
+    let token = "Permission denied: token with AccessorID 'x' lacks permission";
+    let in_transaction = decode(&lock(), 409, &denied(token)).expect_err("forbidden");
+    for failure in [by_status, in_transaction] {
+        assert!(matches!(&failure, Failure::Rejected { retry: false, .. }));
+        assert!(failure.to_string().contains(rights), "{failure}");
+    }
+    let hidden = r#"{"Results":[],"Errors":null}"#;
+    let failure = decode(&lock(), 200, hidden).expect_err("it may be ours");
+    assert!(matches!(&failure, Failure::Unknown(text) if text.contains("ACL")), "{failure}");
+}

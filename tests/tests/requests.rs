@@ -1,0 +1,65 @@
+//! Every request that is ever sent to Consul, next to what was agreed on.
+//!
+//! `UPDATE_STATEMENTS=1 cargo test -p lock-tests --test requests` writes the file anew; then read
+//! the difference.
+
+use lock_core::consul::{Command, Session};
+use lock_core::http::consul::Codec;
+use lock_core::{Claim, LockName, Mode, Owner};
+use std::path::Path;
+use std::time::Duration;
+
+fn claim(name: &str) -> Claim {
+    let name = LockName::new(name).expect("a good name");
+    Claim { name, owner: Owner::new(1), mode: Mode::Exclusive }
+}
+
+fn requests() -> Vec<(&'static str, Command)> {
+    let session = || Session("d6fc412b-7260-a440-99c1-bf1f6187f5ef".into());
+    let (ttl, delay) = (Duration::from_secs(90), Duration::from_secs(60));
+    let lock = |name| Command::Lock {
+        session: session(),
+        claim: claim(name),
+        holder: "host 4711 nightly".into(),
+    };
+    let watch = |name, since| Command::Watch {
+        claim: claim(name),
+        since,
+        up_to: Duration::from_millis(10_200),
+    };
+    let unlock = |name| Command::Unlock { session: session(), lease: claim(name) };
+    vec![
+        ("create", Command::Create { name: Owner::new(0xab), ttl, lock_delay: delay }),
+        ("renew", Command::Renew { session: session() }),
+        ("destroy", Command::Destroy { session: session() }),
+        ("lock; the value is \"host 4711 nightly\"", lock("nightly-report")),
+        ("unlock; the value is cleared", unlock("nightly-report")),
+        ("watch, at once", watch("nightly-report", 0)),
+        ("watch, for a change", watch("nightly-report", 24)),
+        ("lock \"a \\\"b\\\\ 50%\"", lock("a \"b\\ 50%")),
+        ("watch the same", watch("a \"b\\ 50%", 0)),
+        ("lock \"../é//=\"", lock("../é//=")),
+        ("watch the same", watch("../é//=", 0)),
+    ]
+}
+
+#[test]
+fn requests_are_those_agreed_on() {
+    let codec = Codec::default();
+    let mut text = String::new();
+    for (what, command) in requests() {
+        let request = codec.encode(&command);
+        text += &format!("### {what}\n{} {}\n", request.method.as_str(), request.path_and_query);
+        if !request.body.is_empty() {
+            text += &format!("\n{}\n", request.body);
+        }
+        text += "\n";
+    }
+    text.pop();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("requests/consul.http");
+    if std::env::var_os("UPDATE_STATEMENTS").is_some() {
+        std::fs::write(&file, &text).expect("the file can be written");
+    }
+    let agreed = std::fs::read_to_string(&file).expect("the file is there");
+    assert!(agreed == text, "the requests have changed, to:\n{text}");
+}
