@@ -221,37 +221,16 @@ impl Slot {
                 Phase::Held { deadline, renew_at: cx.renew_at(sent), renewal_sent: None }
             }
             Ok(Verdict::Delayed) => {
-                let phase = self.claimed(sent, waiting, Ok(Verdict::Busy { holder: None }), cx);
-                // Nothing would tell when the delay is over.
+                // It may be said of a lock that is ours, when the server has just started. And
+                // nothing would tell when the delay is over.
                 self.wait_next = false;
-                phase
+                self.denied(None, cx)
             }
             Ok(Verdict::Busy { holder }) => {
-                self.wait_next = self.may_wait;
-                // Whatever earlier requests of ours did, the row is another's now.
+                // Whatever earlier requests of ours did, the lock is another's now.
                 self.exposed_until = None;
-                self.failure = None;
-                let label = |holder: &Option<Holder>| holder.as_ref().map(|h| h.label.clone());
-                let news = !self.denied || label(&self.holder) != label(&holder);
-                self.denied = true;
-                self.holder = holder;
-                if !self.wanted() {
-                    return self.abandon(cx);
-                }
-                if self.once || self.give_up <= now {
-                    self.not_acquired(cx);
-                    return self.abandon(cx);
-                }
-                if news {
-                    self.tell(Event::Waiting { id: cx.id, holder: self.holder.clone() }, cx);
-                }
-                let soonest = now.after(cx.timing.back_off(0, cx.round_trip));
-                let retry_at = self.back_off(cx);
-                let expiry = self.holder.as_ref().map(|holder| now.after(holder.expires_in));
-                Phase::Waiting {
-                    retry_at: expiry
-                        .map_or(retry_at, |at| at.clamp(soonest, retry_at.max(soonest))),
-                }
+                self.wait_next = self.may_wait;
+                self.denied(holder, cx)
             }
             Ok(
                 Verdict::Done
@@ -283,6 +262,29 @@ impl Slot {
                 self.try_again(failure, cx)
             }
         }
+    }
+
+    fn denied(&mut self, holder: Option<Holder>, cx: &mut Context<'_>) -> Phase {
+        self.failure = None;
+        let label = |holder: &Option<Holder>| holder.as_ref().map(|h| h.label.clone());
+        let news = !self.denied || label(&self.holder) != label(&holder);
+        self.denied = true;
+        self.holder = holder;
+        if !self.wanted() {
+            return self.abandon(cx);
+        }
+        if self.once || self.give_up <= cx.now {
+            self.not_acquired(cx);
+            return self.abandon(cx);
+        }
+        if news {
+            self.tell(Event::Waiting { id: cx.id, holder: self.holder.clone() }, cx);
+        }
+        let soonest = cx.now.after(cx.timing.back_off(0, cx.round_trip));
+        let retry_at = self.back_off(cx);
+        let expiry = self.holder.as_ref().map(|holder| cx.now.after(holder.expires_in));
+        let retry_at = expiry.map_or(retry_at, |at| at.clamp(soonest, retry_at.max(soonest)));
+        Phase::Waiting { retry_at }
     }
 
     fn renewed(

@@ -38,6 +38,9 @@ pub struct Entry {
     pub modify_index: u64,
     /// Until when nobody gets it after its session was lost.
     pub delayed: Option<Instant>,
+    /// The lock-delay of the last session that was lost with it: it begins anew when the server
+    /// starts, whoever has the key by then.
+    pub delay: Option<Duration>,
 }
 
 /// Consul as [`consul`](crate::consul) describes it.
@@ -106,12 +109,14 @@ impl FakeConsul {
             }
         }
         self.index += 1;
+        let delay = self.keys.get(&claim.name).and_then(|entry| entry.delay);
         let entry = Entry {
             session: Some(session.clone()),
             owner: claim.owner,
             fence: Fence::new(self.index),
             modify_index: self.index,
             delayed: None,
+            delay,
         };
         self.keys.insert(claim.name.clone(), entry);
         Locked::Granted(Fence::new(self.index))
@@ -138,7 +143,9 @@ impl FakeConsul {
                 entry.session = None;
                 entry.modify_index = self.index;
                 let until = now.after(known.lock_delay);
-                entry.delayed = self.lock_delay.then_some(until);
+                if self.lock_delay {
+                    (entry.delayed, entry.delay) = (Some(until), Some(known.lock_delay));
+                }
             }
         }
     }
@@ -290,6 +297,9 @@ impl Server for FakeConsul {
 
     /// A new leader counts each session's TTL from the beginning.
     fn restart(&mut self, now: Instant) {
+        for entry in self.keys.values_mut() {
+            entry.delayed = entry.delay.map(|delay| now.after(delay));
+        }
         for known in self.sessions.values_mut() {
             known.expires = now.after(known.ttl);
         }

@@ -380,8 +380,8 @@ fn after_a_release_without_an_answer_the_successor_is_in_another_session() {
     scene.in_session(&second);
 }
 
-/// The claim was granted late, in a session that takes no more claims. Had it been kept, its
-/// attempt would have waited for itself.
+/// The claim may have been carried out late, in a session that takes no more claims. Were that
+/// kept, its attempt would wait for itself.
 #[test]
 fn a_session_that_its_last_attempt_has_left_is_closed() {
     let mut scene = consul();
@@ -390,14 +390,16 @@ fn a_session_that_its_last_attempt_has_left_is_closed() {
     let lock = scene.in_session(&first);
     scene.fails(&lock, unknown());
     let lock = scene.in_session(&first);
-    scene.answers(&lock, locked(Locked::Delayed));
-    // Until a late request must have arrived, it asks in the same session, then in another.
+    scene.answers(&lock, locked(Locked::Busy(None)));
     let late = scene.now.after(Timing::default().ttl() * 6 / 5);
-    loop {
+    for index in 5.. {
         let dispatch = scene.sends();
         match dispatch.command {
             consul::Command::Destroy { session } => return assert_eq!(session, first),
-            consul::Command::Lock { .. } => scene.answers(&dispatch, locked(Locked::Delayed)),
+            consul::Command::Watch { .. } => {
+                scene.now = scene.now.after(Timing::default().ttl() / 4);
+                scene.answers(&dispatch, consul::Reply::Watched { index, locked: true });
+            }
             consul::Command::Renew { .. } => {
                 scene.answers(&dispatch, consul::Reply::Renewed(true));
             }
@@ -405,4 +407,22 @@ fn a_session_that_its_last_attempt_has_left_is_closed() {
         }
         assert!(scene.now < late.after(Timing::default().ttl()), "it has the lock, perhaps");
     }
+}
+
+/// When the server has just started, it says so even of a lock that is ours.
+#[test]
+fn a_delay_does_not_say_that_an_unanswered_claim_failed() {
+    let mut scene = consul();
+    let a = scene.wants("a");
+    let session = scene.creates("1");
+    let lock = scene.in_session(&session);
+    scene.fails(&lock, unknown());
+    let lock = scene.in_session(&session);
+    scene.answers(&lock, locked(Locked::Delayed));
+    scene.told();
+    scene.engine.release(scene.now, a);
+    let unlock = scene.in_session(&session);
+    assert!(matches!(unlock.command, consul::Command::Unlock { .. }));
+    scene.answers(&unlock, consul::Reply::Unlocked(true));
+    assert_eq!(scene.told(), [Event::Released { id: a, release: Release::Freed }]);
 }

@@ -108,6 +108,12 @@ fn rivals_in_two_clients() {
         scope.cancels = false;
     });
     search("2 clients, 2 rivals each", table(scope), 30_000 * scale());
+    let scope = small(|scope| {
+        scope.acquires = 2;
+        try_only(scope);
+        scope.cancels = false;
+    });
+    exhaust_if_long("2 clients, 2 rivals each, that try", table(scope), &[Sometimes::LocalRival]);
 }
 
 #[test]

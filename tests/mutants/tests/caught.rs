@@ -2,13 +2,14 @@
 //! is found.
 
 use lock_mutants::advisory::Advisory;
-use lock_mutants::consul::Consul;
+use lock_mutants::consul::{Consul, Session};
 use lock_mutants::sim::advisory::FakeAdvisory;
-use lock_mutants::sim::consul::{Entry, FakeConsul};
+use lock_mutants::sim::consul::{Entry, FakeConsul, Known};
 use lock_mutants::sim::table::FakeTable;
 use lock_mutants::sim::{Check, Scope, Server, Violation, Wish, World, explore, random};
 use lock_mutants::table::Table;
 use lock_mutants::{Fence, Instant, LockName, MUTANTS, Mutant, Owner, Shown, switch};
+use std::time::Duration;
 
 /// No bug may survive so many schedules.
 const SCHEDULES: u64 = 20_000;
@@ -27,7 +28,7 @@ fn consul(mut scope: Scope) -> World<FakeConsul> {
     World::new(FakeConsul::new(), Consul::new(scope.timing.ttl(), "somebody"), scope)
 }
 
-/// One client whose requests may be carried out late, and a lock whose last session was lost.
+/// One client whose requests may be carried out late, and a lock that somebody has who is gone.
 fn small_consul(check: Check) -> World<FakeConsul> {
     let mut scope = Scope::small();
     scope.clients.pop();
@@ -35,16 +36,22 @@ fn small_consul(check: Check) -> World<FakeConsul> {
     scope.cancels = false;
     scope.faults.ghosts = 1;
     scope.checks = [check].into();
-    let mut server = FakeConsul::new();
-    let lost = Entry {
-        session: None,
+    let ttl = scope.timing.ttl();
+    let session = Session("99".into());
+    let expires = scope.server.read(Instant::from_nanos(0)).after(ttl);
+    let gone = Known { ttl, expires, lock_delay: Duration::ZERO, number: 99 };
+    let taken = Entry {
+        session: Some(session.clone()),
         owner: Owner::new(0),
         fence: Fence::new(1),
         modify_index: 1,
-        delayed: Some(scope.server.read(Instant::from_nanos(0)).after(scope.timing.ttl())),
+        delayed: None,
+        delay: None,
     };
-    server.keys_mut().insert(LockName::new("lock-0").expect("good"), lost);
-    World::new(server, Consul::new(scope.timing.ttl(), "somebody"), scope)
+    let mut server = FakeConsul::new();
+    server.sessions_mut().insert(session, gone);
+    server.keys_mut().insert(LockName::new("lock-0").expect("good"), taken);
+    World::new(server, Consul::new(ttl, "somebody"), scope)
 }
 
 /// Which check finds something first, and where.
