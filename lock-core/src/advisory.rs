@@ -216,3 +216,34 @@ impl Protocol for Advisory {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_of_the_wrong_kind_is_never_a_grant() {
+        let advisory = Advisory::new(Duration::MAX);
+        let granted = || Reply::Tried([Tried::Granted(Fence::new(1))].into());
+        for action in [Action::Open, Action::Keep, Action::Close, Action::Release] {
+            assert!(matches!(advisory.verdicts(action, granted()), Err(Failure::Unknown(_))));
+        }
+        for reply in [Reply::Kept(true), Reply::Opened, Reply::Unlocked([true].into())] {
+            for action in [Action::Acquire, Action::Wait] {
+                let verdicts = advisory.verdicts(action, reply.clone());
+                assert!(matches!(verdicts, Err(Failure::Unknown(_))));
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_not_had_or_kept_is_not_ours() {
+        let advisory = Advisory::new(Duration::MAX);
+        let unlocked = Reply::Unlocked([true, false].into());
+        let verdicts = advisory.verdicts(Action::Release, unlocked);
+        assert_eq!(verdicts, Ok([Verdict::Done, Verdict::NotOurs].into()));
+        let kept = advisory.verdicts(Action::Keep, Reply::Kept(false));
+        assert_eq!(kept, Ok([Verdict::NotOurs].into()));
+        assert!(advisory.shares() && advisory.may_wait());
+    }
+}

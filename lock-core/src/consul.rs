@@ -35,7 +35,7 @@
 
 use crate::error::Failure;
 use crate::fence::Fence;
-use crate::name::{LockName, Owner};
+use crate::name::Owner;
 use crate::protocol::{Action, Claim, Holder, Protocol, Sessions, Verdict, Wait};
 use alloc::string::ToString;
 use alloc::sync::Arc;
@@ -144,11 +144,6 @@ impl Command {
             }
             Command::Unlock { lease, .. } => core::slice::from_ref(lease),
         }
-    }
-
-    /// The lock that it is about, if it is about one.
-    pub fn name(&self) -> Option<&LockName> {
-        self.claims().first().map(|claim| &claim.name)
     }
 }
 
@@ -262,5 +257,49 @@ impl Protocol for Consul {
             }
         };
         Ok([verdict].into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TTL: Duration = Duration::from_secs(100);
+
+    #[test]
+    fn a_lock_counts_for_no_longer_than_it_stays_locked_after_its_session() {
+        assert_eq!(Consul::new(TTL, "").lease(), Duration::from_secs(60));
+        assert_eq!(Consul::new(Consul::MIN_TTL, "").lease(), Duration::from_secs(10));
+        assert_eq!(Consul::MAX_TTL, Duration::from_secs(86_400));
+        let create = Consul::new(TTL, "").open(Owner::new(1));
+        let lock_delay = Duration::from_secs(60);
+        assert_eq!(create, Some(Command::Create { name: Owner::new(1), ttl: TTL, lock_delay }));
+    }
+
+    #[test]
+    fn a_session_needs_a_name() {
+        let consul = Consul::new(TTL, "");
+        let created = |name: &str| Reply::Created(Session(name.into()));
+        assert_eq!(consul.opened(&created("1")), Ok(Session("1".into())));
+        assert!(consul.opened(&created("")).is_err());
+        assert!(consul.opened(&Reply::Destroyed).is_err());
+        assert_eq!(consul.close(&Session::default()), None);
+        assert!(consul.close(&Session("1".into())).is_some());
+    }
+
+    #[test]
+    fn one_lock_a_request() {
+        assert_eq!(Consul::new(TTL, "").batch(), 1);
+    }
+
+    #[test]
+    fn a_reply_of_the_wrong_kind_is_never_a_grant() {
+        let consul = Consul::new(TTL, "");
+        let granted = || Reply::Locked(Locked::Granted(Fence::new(1)));
+        for action in [Action::Open, Action::Keep, Action::Close, Action::Release, Action::Wait] {
+            assert!(matches!(consul.verdicts(action, granted()), Err(Failure::Unknown(_))));
+        }
+        let unlocked = Reply::Unlocked(true);
+        assert!(matches!(consul.verdicts(Action::Acquire, unlocked), Err(Failure::Unknown(_))));
     }
 }
