@@ -3,6 +3,7 @@
 
 pub mod place;
 pub mod proxy;
+pub mod raw;
 pub mod servers;
 pub mod targets;
 pub mod withlock;

@@ -1,11 +1,11 @@
 //! What the table protocol does on a real PostgreSQL, fact by fact.
 
-use lock_core::sql::{Codec, Rows, Statement, Step, Value, postgres as dialect};
+use lock_core::sql::{Codec, postgres as dialect};
 use lock_core::table::{Acquired, Command, Reply};
 use lock_core::{Claim, Failure, Fence, Instant, LockName, Owner, TableName};
 use lock_tests::place::{Place, client};
-use postgres::types::{ToSql, Type};
-use postgres::{Client, Row};
+use lock_tests::raw::Raw;
+use postgres::Client;
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(60);
@@ -25,11 +25,7 @@ impl Table {
     fn at(place: Place) -> Self {
         let codec = dialect::codec(TableName::new(place.table()).expect("good"));
         let mut table = Self { client: client(place.url()), codec, place };
-        let mut setup = table.codec.setup();
-        let mut answer = None;
-        while let Step::Run(statement) = setup.step(answer.take()) {
-            answer = Some(table.run(&statement));
-        }
+        table.client.set_up(&table.codec).expect("fit for locks");
         table
     }
 
@@ -38,32 +34,8 @@ impl Table {
         Self::at(self.place.through(self.place.url()))
     }
 
-    fn run(&mut self, statement: &Statement) -> Result<Rows, Failure> {
-        let params: Vec<(&(dyn ToSql + Sync), Type)> = statement
-            .params
-            .iter()
-            .map(|value| match value {
-                Value::Null => panic!("no parameter is NULL"),
-                Value::Int(number) => (number as &(dyn ToSql + Sync), Type::INT8),
-                Value::Text(text) => (text as &(dyn ToSql + Sync), Type::TEXT),
-                Value::Texts(texts) => (texts as &(dyn ToSql + Sync), Type::TEXT_ARRAY),
-            })
-            .collect();
-        match self.client.query_typed(&statement.text, &params) {
-            Ok(rows) => Ok(rows.iter().map(row).collect()),
-            Err(error) => {
-                let answer = error.as_db_error().expect("the connection holds");
-                Err(dialect::statement_failed(Some(answer.code().code()), answer.message()))
-            }
-        }
-    }
-
     fn try_ask(&mut self, command: &Command) -> Result<Reply, Failure> {
-        let mut exchange = self.codec.encode(command, Instant::from_nanos(0));
-        while let Some(statement) = exchange.poll_statement() {
-            exchange.handle_rows(self.run(&statement)?);
-        }
-        exchange.finish()
+        self.client.ask(&self.codec, command, Instant::from_nanos(0))
     }
 
     fn acquire(&mut self, names: &[&str], owner: u128, ttl: Duration) -> Vec<Acquired> {
@@ -101,15 +73,6 @@ impl Table {
     fn release(&mut self, names: &[&str], owner: u128) -> Vec<bool> {
         self.changed(&Command::Release { leases: claims(names, owner) })
     }
-}
-
-fn row(row: &Row) -> Vec<Value> {
-    (0..row.len())
-        .map(|at| match *row.columns()[at].type_() {
-            Type::INT8 => row.get::<_, Option<i64>>(at).map_or(Value::Null, Value::Int),
-            _ => row.get::<_, Option<String>>(at).map_or(Value::Null, Value::Text),
-        })
-        .collect()
 }
 
 fn claims(names: &[&str], owner: u128) -> Vec<Claim> {
