@@ -4,6 +4,7 @@
 use lock_core::sql::{Codec, Rows, Statement, Step, Value};
 use lock_core::table::{Command, Reply};
 use lock_core::{Failure, Instant};
+use mysql::consts::ColumnType;
 use postgres::types::{ToSql, Type};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 
@@ -102,4 +103,41 @@ impl Raw for postgres::Client {
             }
         }
     }
+}
+
+/// A statement that returns no rows returns its number, as the dialect wants it.
+impl Raw for mysql::Conn {
+    fn run(&mut self, statement: &Statement) -> Result<Rows, Failure> {
+        use mysql::prelude::Queryable;
+        let text = lock_core::sql::mysql::inline(statement);
+        let result = match self.query_iter(text) {
+            Ok(result) => result,
+            Err(mysql::Error::MySqlError(error)) => {
+                let (code, message) = (Some(error.code), error.message);
+                return Err(lock_core::sql::mysql::statement_failed(code, &message));
+            }
+            Err(other) => panic!("the connection holds: {other}"),
+        };
+        if result.columns().as_ref().is_empty() {
+            let number = result.last_insert_id().unwrap_or(0);
+            return Ok(vec![vec![Value::Int(number.try_into().expect("no more than an i64"))]]);
+        }
+        Ok(result.map(|row| mysql_row(&row.expect("a row"))).collect())
+    }
+}
+
+fn mysql_row(row: &mysql::Row) -> Vec<Value> {
+    let value = |at: usize| {
+        let text: Option<String> = row.get(at).expect("a column");
+        let integer = matches!(
+            row.columns_ref()[at].column_type(),
+            ColumnType::MYSQL_TYPE_LONG | ColumnType::MYSQL_TYPE_LONGLONG
+        );
+        match text {
+            None => Value::Null,
+            Some(text) if integer => Value::Int(text.parse().expect("an integer")),
+            Some(text) => Value::Text(text),
+        }
+    };
+    (0..row.len()).map(value).collect()
 }

@@ -15,6 +15,9 @@ pub(crate) trait Real {
     /// Whether a first fence is the time that the test sets, or some other clock's.
     const FENCES_ARE_OURS: bool;
 
+    /// What the clock shows at first, in µs.
+    const START: u64;
+
     /// Carries out a command when the clock shows `micros`.
     fn ask(&mut self, command: &Command, micros: u64) -> Reply;
 
@@ -118,7 +121,7 @@ fn play<R: Real>(real: &mut R, script: Vec<Turn>) {
     let client = Client { client: 0, number: 0 };
     let mut fences = Fences::new();
     let mut boots = 0;
-    let mut now: u64 = 1_000;
+    let mut now = R::START;
     for turn in script {
         match turn {
             Turn::Do(command, late) => {

@@ -2,5 +2,6 @@
 //! that the test sets, and the same replies.
 
 mod body;
+mod mysql;
 mod postgres;
 mod sqlite;

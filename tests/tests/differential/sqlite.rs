@@ -27,6 +27,7 @@ impl Sqlite {
 
 impl Real for Sqlite {
     const FENCES_ARE_OURS: bool = false;
+    const START: u64 = 1_000;
 
     fn ask(&mut self, command: &Command, micros: u64) -> Reply {
         let codec = self.codec();
