@@ -6,5 +6,6 @@ pub mod place;
 pub mod proxy;
 pub mod raw;
 pub mod servers;
+pub mod table;
 pub mod targets;
 pub mod withlock;
