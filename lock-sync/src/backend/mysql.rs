@@ -6,6 +6,7 @@
 //! over what a server sends, that is an error like any other.
 
 mod server;
+mod trouble;
 
 use super::Session;
 use super::sslmode::SslMode;
@@ -16,8 +17,8 @@ use mysql::consts::ColumnType;
 use mysql::prelude::Queryable;
 use mysql::{Conn, DriverError, Opts, OptsBuilder, SslOpts};
 use rustls::crypto::{CryptoProvider, ring};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
+use trouble::{Trouble, guarded};
 
 pub(crate) use server::Server;
 
@@ -109,14 +110,9 @@ impl Session for Mysql {
             }
             result => result,
         };
-        let client = connected.map_err(|trouble| match trouble {
-            Trouble::Client(mysql::Error::MySqlError(error)) => {
-                connect_failed(Some(error.code), &error.message)
-            }
-            Trouble::Client(mysql::Error::DriverError(DriverError::TlsNotSupported)) => {
-                Failure::Rejected { retry: false, message: NO_TLS.to_string() }
-            }
-            other => connect_failed(None, &other.describe()),
+        let client = connected.map_err(|trouble| match (trouble.code(), trouble.is_final()) {
+            (None, true) => Failure::Rejected { retry: false, message: trouble.describe() },
+            (code, _) => connect_failed(code, &trouble.describe()),
         })?;
         self.close();
         self.client = Some(client);
@@ -129,12 +125,7 @@ impl Session for Mysql {
         };
         let text = inline(statement);
         guarded(|| rows(client, &text)).map_err(|trouble| {
-            let failure = match trouble {
-                Trouble::Client(mysql::Error::MySqlError(error)) => {
-                    statement_failed(Some(error.code), &error.message)
-                }
-                other => statement_failed(None, &other.describe()),
-            };
+            let failure = statement_failed(trouble.code(), &trouble.describe());
             if matches!(failure, Failure::Unknown(_)) {
                 self.close();
             }
@@ -142,9 +133,6 @@ impl Session for Mysql {
         })
     }
 }
-
-const NO_TLS: &str =
-    "the server offers no TLS; sslmode=disable would connect without, for all on the way to read";
 
 /// The rows, or the number that the server sent along with its OK.
 fn rows(client: &mut Conn, text: &str) -> mysql::Result<Rows> {
@@ -180,34 +168,4 @@ fn values(row: mysql::Row) -> Vec<Value> {
             }
         })
         .collect()
-}
-
-enum Trouble {
-    Client(mysql::Error),
-    Panic,
-}
-
-impl Trouble {
-    /// A line for people, without what the client sent.
-    fn describe(&self) -> String {
-        match self {
-            Trouble::Client(mysql::Error::IoError(error)) if is_timeout(error) => {
-                "no answer in time".to_string()
-            }
-            Trouble::Client(error) => error.to_string(),
-            Trouble::Panic => "the client could not make sense of the server".to_string(),
-        }
-    }
-}
-
-fn is_timeout(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
-}
-
-/// Calls the client, whose panics become errors.
-fn guarded<T>(call: impl FnOnce() -> mysql::Result<T>) -> Result<T, Trouble> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(Trouble::Client),
-        Err(_) => Err(Trouble::Panic),
-    }
 }
