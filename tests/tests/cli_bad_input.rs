@@ -227,6 +227,30 @@ fn servers_that_will_not_have_us() {
 }
 
 #[test]
+#[ignore = "needs a MySQL server: tests/run starts one"]
+fn servers_of_mysql_that_will_not_have_us() {
+    let (sandbox, place) = (Sandbox::new(), Place::mysql());
+    let server = server_of(place.url());
+    let cases = [
+        (format!("mysql://app:hunter2@{server}/test"), "Access denied"),
+        (format!("mysql://app:secret@{server}/none"), "Access denied"),
+        (format!("mysql://root:hunter2@{server}/none"), "Unknown database"),
+        (format!("mysql://root:hunter2@{server}"), "names no database"),
+        (format!("mysql://app:secret@{server}/test?sslmode=verify-full"), "certificate"),
+        (format!("mysql://app:secret@{server}/test?sslrootcert=/none.pem"), "/none.pem"),
+        (format!("mysql://app:secret@{server}/test?pool_min=1"), "pool_min"),
+    ];
+    for (url, says) in &cases {
+        let ended = refused(&sandbox, &mut sandbox.withlock(url, &with(&["a"])), says);
+        assert!(!ended.stderr.contains("secret"), "{ended:?}");
+    }
+    let ddl = sandbox.run(&url(&place), &["--ddl"]).expect(0);
+    assert!(ddl.stdout.contains("CREATE TABLE IF NOT EXISTS `locks_"), "{ddl:?}");
+    place.tamper("CREATE TABLE {table} (id int)");
+    refused(&sandbox, &mut sandbox.withlock(&url(&place), &with(&["a"])), "not a lock table");
+}
+
+#[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn names_and_tables_on_a_server() {
     let sandbox = Sandbox::new();

@@ -116,7 +116,7 @@ fn mysql_statements_are_those_agreed_on() {
     let create = step(&mut setup, Some(vec![missing]));
     assert_eq!(create, codec.create_table());
     assert_eq!(step(&mut setup, Some(number())), check, "and again");
-    let several = acquire(vec![claims(), claims()].concat());
+    let several = acquire([claims(), claims()].concat());
     let setup = [
         ("setup: what the session goes by", session),
         ("setup: nothing is locked but what is meant", isolation),

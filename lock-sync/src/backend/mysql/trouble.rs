@@ -35,11 +35,15 @@ impl Trouble {
             UnknownAuthPlugin, UnsupportedProtocol,
         };
         let Trouble::Client(Error::DriverError(error)) = self else { return false };
-        match error {
-            CleartextPluginDisabled | OldMysqlPasswordDisabled | UnknownAuthPlugin(_) => true,
-            Protocol41NotSet | TlsNotSupported | UnsupportedProtocol(_) => true,
-            _ => false,
-        }
+        matches!(
+            error,
+            CleartextPluginDisabled
+                | OldMysqlPasswordDisabled
+                | UnknownAuthPlugin(_)
+                | Protocol41NotSet
+                | TlsNotSupported
+                | UnsupportedProtocol(_)
+        )
     }
 
     /// A line for people, without what the client sent.
