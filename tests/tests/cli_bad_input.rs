@@ -107,7 +107,11 @@ fn urls_that_lead_nowhere() {
     let at = |name: &str| format!("sqlite:{}", sandbox.path(name).display());
     let cases = [
         ("nonsense".to_string(), "must begin with"),
-        ("mysql://app:hunter2@h/d".into(), "must begin with"),
+        ("mongodb://app:hunter2@h/d".into(), "must begin with"),
+        ("mysql://app:hunter2@127.0.0.1:port/d".into(), "URL"),
+        ("mysql://app:hunter2@127.0.0.1".into(), "names no database"),
+        ("mysql://app:hunter2@127.0.0.1:1/d".into(), "refused"),
+        ("mariadb://app:hunter2@no-such-host.invalid/d?sslmode=disable".into(), "server"),
         ("sqlite:".into(), "names no file"),
         ("sqlite::memory:".into(), "names no file"),
         ("sqlite:%zz".into(), "%25"),
