@@ -1,2 +1,74 @@
-//! The place of the async driver. **Nothing works here yet**: there is no code, so that nothing can
-//! be mistaken for a lock. It will mirror `lock-sync` name by name, on the same `lock-core`.
+//! Distributed locks on the database you already run, for tokio.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let url = format!("sqlite:{}/locks.db", folder.path().display());
+//! use lock_async::Locks;
+//!
+//! let locks = Locks::connect(&url).await?; // "postgres://app@db/app", "sqlite:/var/lib/app/locks.db"
+//!
+//! let guard = locks.lock("nightly-report").await?; // waits
+//! println!("holding it, with fence {}", guard.fence());
+//! tokio::select! {
+//!     () = async { /* the work */ } => {}
+//!     reason = guard.lost() => eprintln!("stopped: {reason}"),
+//! }
+//! guard.release().await?; // dropping it releases it too
+//!
+//! if let Some(guard) = locks.try_lock("nightly-report").await? {
+//!     println!("it was free, and is held: {}", guard.is_held());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is promised
+//!
+//! ```text
+//!   your tasks     lock().await      guard.is_held()      guard.lost().await
+//!                      |                   ^ reads the clock     ^ by the deadline
+//!                      v                   |                     |
+//!   one task       engine (lock-core), connection, the request under way
+//!                      |                   ^
+//!                      v                   |
+//!   a table        name, owner, fence, expires_at
+//! ```
+//!
+//! At any moment at most one [`Guard`] of a name answers [`is_held`](Guard::is_held) with true, over
+//! all processes that keep their locks in the same place; a later grant's
+//! [`fence`](Guard::fence) is greater; a guard that can no longer be sure says so by its deadline,
+//! without hearing from the server. `lock_core` says what that rests on.
+//!
+//! # Cancel safety
+//!
+//! Every future here may be dropped at any point: no lock stays behind, and the connection stays in
+//! step. A request that is under way belongs to the task, not to the future that wanted it; dropping
+//! the future sends the task a message, and so does dropping a guard.
+//!
+//! # Runtimes
+//!
+//! [`Locks::connect`] starts the task on the current tokio runtime, which needs its timer, and its I/O
+//! for a server (`enable_all`). A current-thread runtime will do. All else may be awaited on any
+//! runtime. A task that blocks a current-thread runtime also blocks renewals; `is_held` is right all
+//! the same. When the runtime ends, guards that are left count as lost at once.
+
+#[cfg(not(any(feature = "sqlite", feature = "postgres")))]
+compile_error!("lock-async keeps locks in a database: enable the feature sqlite or postgres");
+
+mod backend;
+mod clock;
+mod config;
+mod driver;
+mod error;
+mod guard;
+mod locks;
+
+pub use config::Config;
+pub use error::{ConfigError, Error, ReleaseError};
+pub use guard::Guard;
+pub use lock_core::{
+    Fence, Holder, LockName, LostReason, NameError, TableError, TableName, TimingError,
+};
+pub use locks::{Locks, Progress, Wait};

@@ -1,16 +1,23 @@
 //! The engine: many attempts, one queue a name, commands in batches.
 
+mod index;
+mod queue;
+mod sessions;
+mod step;
+
 use crate::error::Failure;
 use crate::event::{Event, LockId};
 use crate::name::{LockName, Owner};
-use crate::protocol::{Action, Claim, Protocol, Verdict};
+use crate::protocol::{Action, Mode, Protocol, Verdict};
 use crate::rng::Rng;
-use crate::slot::{Context, Input, Phase, Slot};
+use crate::session::{Session, SessionId};
+use crate::slot::{Input, Phase, Slot};
 use crate::time::Instant;
 use crate::timing::Timing;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
+use index::Who;
 
 /// What an engine is made with.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -21,7 +28,7 @@ pub struct Config {
     pub seed: u128,
     /// How many claims a command carries at most.
     pub batch: usize,
-    /// How many commands may be under way at once.
+    /// How many commands may be under way at once on one lane.
     pub in_flight: usize,
 }
 
@@ -36,23 +43,63 @@ impl Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DispatchId(u64);
 
+#[cfg(feature = "sim")]
+impl DispatchId {
+    /// After all others.
+    pub(crate) const LAST: Self = Self(u64::MAX);
+}
+
+/// Names a connection to the server.
+///
+/// The commands of one lane may go one after another over one connection; different lanes must not
+/// wait for each other, so each needs a connection of its own. A protocol without sessions has one
+/// lane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lane(pub(crate) u64);
+
+impl Lane {
+    /// The lane of everything that does not wait at the server.
+    pub const HOME: Self = Self(0);
+}
+
 /// A command for the server. Answer it exactly once, with
 /// [`handle_reply`](Engine::handle_reply).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Dispatch<C> {
     /// Names it in the answer.
     pub id: DispatchId,
+    /// Over which connection it goes.
+    pub lane: Lane,
     /// What is to be asked.
     pub command: C,
     /// Give it up at this time, and say so: an answer that comes later is of no use.
     pub deadline: Instant,
 }
 
+/// What a command that is under way is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum About {
+    Session(SessionId),
+    /// No claims any more when their session has ended: the answer is of no interest.
+    Claims(Option<SessionId>, Vec<LockId>),
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct UnderWay {
     action: Action,
+    about: About,
+    lane: Lane,
     sent: Instant,
-    ids: Vec<LockId>,
+}
+
+/// One attempt to hold a lock.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Attempt {
+    name: LockName,
+    mode: Mode,
+    /// Where its claims go, in a protocol with sessions.
+    session: Option<SessionId>,
+    slot: Slot,
 }
 
 /// Many lock attempts over one server, as a value.
@@ -78,16 +125,22 @@ pub struct Engine<P: Protocol> {
     config: Config,
     rng: Rng,
     last_id: u64,
+    last_session: u64,
     last_dispatch: u64,
-    slots: BTreeMap<LockId, Slot>,
-    /// Attempts for one name, first come first served; only the first talks to the server.
+    attempts: BTreeMap<LockId, Attempt>,
+    /// Attempts for one name, first come first served; only those in front talk to the server.
     queues: BTreeMap<LockName, VecDeque<LockId>>,
-    /// When each slot wants to be looked at. Derived from `slots`; see `index`.
-    timers: BTreeSet<(Instant, LockId)>,
-    /// Slots with a command due. Derived from `slots`; see `index`.
-    due: BTreeSet<(Action, LockId)>,
+    sessions: BTreeMap<SessionId, Session<P::Session>>,
+    /// Where new claims go.
+    home: Option<SessionId>,
+    /// No session is kept for claims that may come.
+    closing: bool,
+    /// When each slot wants to be looked at. Derived from the slots; see `index`.
+    timers: BTreeSet<(Instant, Who)>,
+    /// Attempts with a command due. Derived from the slots; see `index`.
+    due: BTreeSet<(Option<SessionId>, Action, LockId)>,
     /// What `timers` and `due` have of each slot.
-    indexed: BTreeMap<LockId, (Option<Instant>, Option<Action>)>,
+    indexed: BTreeMap<Who, index::Entry>,
     under_way: BTreeMap<DispatchId, UnderWay>,
     events: VecDeque<Event>,
     /// Of the last answered command: the natural unit of a back-off.
@@ -106,9 +159,13 @@ impl<P: Protocol> Engine<P> {
             config,
             rng,
             last_id: 0,
+            last_session: 0,
             last_dispatch: 0,
-            slots: BTreeMap::new(),
+            attempts: BTreeMap::new(),
             queues: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            home: None,
+            closing: false,
             timers: BTreeSet::new(),
             due: BTreeSet::new(),
             indexed: BTreeMap::new(),
@@ -134,22 +191,29 @@ impl<P: Protocol> Engine<P> {
         once: bool,
         give_up: Option<Instant>,
     ) -> LockId {
+        self.acquire_as(now, name, Mode::Exclusive, once, give_up)
+    }
+
+    /// The same, with a [`Mode`]. Only a protocol whose server knows it has shared locks.
+    pub fn acquire_as(
+        &mut self,
+        now: Instant,
+        name: LockName,
+        mode: Mode,
+        once: bool,
+        give_up: Option<Instant>,
+    ) -> LockId {
         self.handle_timeout(now);
+        self.closing = false;
         self.last_id += 1;
         let id = LockId(self.last_id);
         let owner = Owner::new(self.config.seed.wrapping_add(u128::from(self.last_id)));
-        let queue = self.queues.entry(name.clone()).or_default();
-        let first = queue.is_empty();
-        let rival = queue.iter().any(|ahead| self.slots[ahead].wanted());
-        queue.push_back(id);
-        let give_up = give_up.unwrap_or(Instant::from_nanos(u64::MAX));
+        let give_up = give_up.unwrap_or(Instant::END);
         let last_call = give_up.after(self.config.timing.patience());
-        self.slots.insert(id, Slot::new(name, owner, once, give_up, last_call));
-        let input = match (first, rival) {
-            (true, _) => Input::Front,
-            (false, true) => Input::Rival,
-            (false, false) => Input::Tick,
-        };
+        let may_wait = self.protocol.may_wait();
+        let slot = Slot::new(owner, may_wait, once, give_up, last_call);
+        self.attempts.insert(id, Attempt { name: name.clone(), mode, session: None, slot });
+        let input = self.join_queue(&name, id);
         self.step(now, id, input);
         id
     }
@@ -163,35 +227,30 @@ impl<P: Protocol> Engine<P> {
         self.step(now, id, Input::Release);
     }
 
+    /// Wants no session to be kept for claims that may come: those that no attempt needs are
+    /// closed. Ended by the next [`acquire`](Self::acquire).
+    pub fn close(&mut self, now: Instant) {
+        self.handle_timeout(now);
+        self.closing = true;
+        let sessions: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for session in sessions {
+            self.tidy(now, session);
+        }
+    }
+
     // -- what has happened ------------------------------------------------------------------------
 
     /// Takes the answer to a command, or what is known of its fate. An id that is not under way is
     /// ignored.
     pub fn handle_reply(&mut self, now: Instant, id: DispatchId, reply: Result<P::Reply, Failure>) {
         self.handle_timeout(now);
-        let Some(UnderWay { action, sent, ids }) = self.under_way.remove(&id) else { return };
-        if reply.is_ok() {
+        let Some(UnderWay { action, about, sent, .. }) = self.under_way.remove(&id) else { return };
+        if reply.is_ok() && action != Action::Wait {
             self.round_trip = now.since(sent).min(Timing::MAX_BACK_OFF);
         }
-        let verdicts =
-            reply.and_then(|reply| self.protocol.verdicts(action, reply)).and_then(|verdicts| {
-                if verdicts.len() == ids.len() {
-                    Ok(verdicts)
-                } else {
-                    Err(Failure::Unknown("the reply has the wrong number of entries".into()))
-                }
-            });
-        match verdicts {
-            Ok(verdicts) => {
-                for (id, verdict) in ids.into_iter().zip(verdicts) {
-                    self.answer(now, id, Ok(verdict));
-                }
-            }
-            Err(failure) => {
-                for id in ids {
-                    self.answer(now, id, Err(failure.clone()));
-                }
-            }
+        match about {
+            About::Session(session) => self.session_answered(now, session, action, reply),
+            About::Claims(session, ids) => self.claims_answered(now, session, action, ids, reply),
         }
     }
 
@@ -199,17 +258,20 @@ impl<P: Protocol> Engine<P> {
     /// now. Safety never rests on it.
     pub fn handle_hint(&mut self, now: Instant, name: &LockName) {
         self.handle_timeout(now);
-        if let Some(front) = self.queues.get(name).and_then(|queue| queue.front()).copied() {
+        for front in self.in_front(name) {
             self.step(now, front, Input::Hint);
         }
     }
 
     /// Notices what time alone has changed: deadlines passed, waits run out, retries due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some((at, id)) = self.timers.first().copied()
+        while let Some((at, who)) = self.timers.first().copied()
             && at <= now
         {
-            self.step(now, id, Input::Tick);
+            match who {
+                Who::Session(id) => self.step_session(now, id, Input::Tick),
+                Who::Attempt(id) => self.step(now, id, Input::Tick),
+            }
         }
     }
 
@@ -222,25 +284,25 @@ impl<P: Protocol> Engine<P> {
     /// May change after: any call but a getter.
     pub fn poll_command(&mut self, now: Instant) -> Option<Dispatch<P::Command>> {
         self.handle_timeout(now);
-        if self.under_way.len() >= self.config.in_flight {
-            return None;
+        loop {
+            let (session, action) = self.next_due()?;
+            let about = self.about(now, session, action);
+            let lane = self.lane(&about, action);
+            let deadline = self.give_up_at(now, &about, action);
+            let Some(command) = self.command(now, &about, action) else {
+                // What the protocol has no command for is done.
+                self.sent(now, &about, action);
+                if let About::Session(id) = about {
+                    self.step_session(now, id, Input::Answer(Ok(Verdict::Done)));
+                }
+                continue;
+            };
+            self.sent(now, &about, action);
+            self.last_dispatch += 1;
+            let id = DispatchId(self.last_dispatch);
+            self.under_way.insert(id, UnderWay { action, about, lane, sent: now });
+            return Some(Dispatch { id, lane, command, deadline });
         }
-        let (action, _) = *self.due.first()?;
-        let ids = self.batch(now, action);
-        let claims = ids.iter().map(|id| self.claim(*id)).collect();
-        let command = match action {
-            Action::Acquire => self.protocol.acquire(claims),
-            Action::Renew => self.protocol.renew(claims),
-            Action::Release => self.protocol.release(claims),
-        };
-        let deadline = self.give_up_at(now, &ids);
-        for id in &ids {
-            self.step(now, *id, Input::Sent);
-        }
-        self.last_dispatch += 1;
-        let id = DispatchId(self.last_dispatch);
-        self.under_way.insert(id, UnderWay { action, sent: now, ids });
-        Some(Dispatch { id, command, deadline })
     }
 
     /// The next thing to tell. May change after: any call but a getter.
@@ -261,17 +323,22 @@ impl<P: Protocol> Engine<P> {
     /// Whether [`poll_command`](Self::poll_command) would give a command that is already known to
     /// be due.
     pub fn has_command(&self) -> bool {
-        !self.due.is_empty() && self.under_way.len() < self.config.in_flight
+        self.next_due().is_some()
     }
 
     /// How many attempts are not yet settled, including those that only the engine still knows.
     pub fn attempts(&self) -> usize {
-        self.slots.len()
+        self.attempts.len()
+    }
+
+    /// How many sessions are not yet closed.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
     }
 
     /// Until when the attempt's lock is held if it is not renewed; `None` if it is not held.
     pub fn held_until(&self, id: LockId) -> Option<Instant> {
-        match self.slots.get(&id)?.phase {
+        match self.attempts.get(&id)?.slot.phase {
             Phase::Held { deadline, .. } => Some(deadline),
             _ => None,
         }
@@ -288,114 +355,48 @@ impl<P: Protocol> Engine<P> {
     #[cfg(feature = "sim")]
     pub(crate) fn project(
         &self,
-        time: impl Fn(Instant) -> Instant,
-        sent_at: impl Fn(Instant) -> Instant,
+        time: &dyn Fn(Instant) -> Instant,
+        sent_at: &dyn Fn(Instant) -> Instant,
+        since: &dyn Fn(u64) -> u64,
     ) -> impl core::hash::Hash {
-        let slots = self.slots.iter();
-        let slots: Vec<_> = slots.map(|(id, slot)| (*id, slot.project(&time, &sent_at))).collect();
+        let slot = |slot: &Slot| slot.project(time, sent_at, since);
+        let attempts = self.attempts.iter();
+        let attempts: Vec<_> = attempts
+            .map(|(id, attempt)| {
+                (*id, attempt.name.clone(), attempt.mode, attempt.session, slot(&attempt.slot))
+            })
+            .collect();
+        let sessions = self.sessions.iter();
+        let sessions: Vec<_> = sessions
+            .map(|(id, session)| (*id, Session { slot: slot(&session.slot), ..session.clone() }))
+            .collect();
         let under_way = self.under_way.values();
         let under_way: Vec<_> = under_way
             .map(|command| UnderWay { sent: sent_at(command.sent), ..command.clone() })
             .collect();
-        (self.last_id, slots, self.queues.clone(), under_way)
+        let counters = (self.last_id, self.last_session, self.home, self.closing);
+        (counters, attempts, sessions, self.queues.clone(), under_way)
     }
 
-    // -- inside -----------------------------------------------------------------------------------
-
-    fn answer(&mut self, now: Instant, id: LockId, answer: Result<Verdict, Failure>) {
-        self.step(now, id, Input::Answer(answer));
+    /// Whether the answer to a command means anything to anybody any more.
+    #[cfg(feature = "sim")]
+    pub(crate) fn listens_for(&self, id: DispatchId) -> bool {
+        self.under_way.get(&id).is_some_and(|command| match &command.about {
+            About::Session(id) => self.sessions.contains_key(id),
+            About::Claims(_, ids) => !ids.is_empty(),
+        })
     }
 
-    /// Steps a slot, keeps the indexes true and lets the next local rival come to the front.
-    fn step(&mut self, now: Instant, id: LockId, input: Input) {
-        let Some(slot) = self.slots.get_mut(&id) else { return };
-        let mut cx = Context {
-            id,
-            now,
-            timing: &self.config.timing,
-            round_trip: self.round_trip,
-            rng: &mut self.rng,
-            events: &mut self.events,
-        };
-        slot.step(input, &mut cx);
-        // The phase it is in now may have a limit that has passed already.
-        slot.step(Input::Tick, &mut cx);
-        let next = if slot.contends() { None } else { self.leave_queue(id) };
-        self.index(now, id);
-        if self.slots[&id].phase == Phase::Gone {
-            self.slots.remove(&id);
-            self.indexed.remove(&id);
-        }
-        if let Some(next) = next {
-            self.step(now, next, Input::Front);
-        }
+    /// Whether an attempt of that owner is not yet settled.
+    #[cfg(feature = "sim")]
+    pub(crate) fn knows(&self, owner: Owner) -> bool {
+        self.attempts.values().any(|attempt| attempt.slot.owner == owner)
     }
 
-    /// Takes an attempt out of its name's queue; the one that is in front thereby, if it was not.
-    fn leave_queue(&mut self, id: LockId) -> Option<LockId> {
-        let name = &self.slots[&id].name;
-        let queue = self.queues.get_mut(name)?;
-        let at = queue.iter().position(|waiting| *waiting == id)?;
-        queue.remove(at);
-        if queue.is_empty() {
-            self.queues.remove(name);
-            return None;
-        }
-        if at == 0 { queue.front().copied() } else { None }
-    }
-
-    fn index(&mut self, now: Instant, id: LockId) {
-        let slot = &self.slots[&id];
-        let new = (slot.wake(now), slot.due(now));
-        let old = self.indexed.insert(id, new).unwrap_or((None, None));
-        if old == new {
-            return;
-        }
-        if let Some(at) = old.0 {
-            self.timers.remove(&(at, id));
-        }
-        if let Some(action) = old.1 {
-            self.due.remove(&(action, id));
-        }
-        self.timers.extend(new.0.map(|at| (at, id)));
-        self.due.extend(new.1.map(|action| (action, id)));
-    }
-
-    /// The attempts that the next command is about, sorted by name.
-    fn batch(&self, now: Instant, action: Action) -> Vec<LockId> {
-        let mut ids: Vec<LockId> = self
-            .due
-            .range((action, LockId(0))..=(action, LockId(u64::MAX)))
-            .map(|(_, id)| *id)
-            .take(self.config.batch)
-            .collect();
-        if action == Action::Renew {
-            let soon = now.after(self.config.timing.renew_early());
-            let early = self
-                .timers
-                .range(..=(soon, LockId(u64::MAX)))
-                .map(|(_, id)| *id)
-                .filter(|id| self.slots[id].due(soon) == Some(Action::Renew))
-                .filter(|id| self.slots[id].due(now).is_none());
-            ids.extend(early.take(self.config.batch - ids.len()));
-        }
-        ids.sort_by(|a, b| (&self.slots[a].name, a).cmp(&(&self.slots[b].name, b)));
-        // A lost attempt and its successor may both be releasing one name: one after the other.
-        ids.dedup_by(|a, b| self.slots[a].name == self.slots[b].name);
-        ids
-    }
-
-    fn claim(&self, id: LockId) -> Claim {
-        let slot = &self.slots[&id];
-        Claim { name: slot.name.clone(), owner: slot.owner }
-    }
-
-    /// A request's time: its budget, but no longer than the leases that it is to renew.
-    fn give_up_at(&self, now: Instant, ids: &[LockId]) -> Instant {
-        let budget = now.after(self.config.timing.request());
-        match ids.iter().filter_map(|id| self.held_until(*id)).max() {
-            Some(lost) => budget.min(lost),
-            None => budget,
-        }
+    /// The sessions that are kept, as the server calls them.
+    #[cfg(feature = "sim")]
+    pub(crate) fn kept_sessions(&self) -> impl Iterator<Item = (Lane, &P::Session)> {
+        let kept = self.sessions.iter().filter(|(_, session)| session.is_wanted());
+        kept.map(|(id, session)| (Lane(id.0), &session.name))
     }
 }

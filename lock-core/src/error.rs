@@ -88,4 +88,7 @@ pub enum LostReason {
     /// The server said that the lease is no longer ours.
     #[error("the server says that the lease is no longer ours")]
     Taken,
+    /// The connection that held the lock has broken, or can no longer be trusted.
+    #[error("the connection that held the lock is gone")]
+    Disconnected,
 }

@@ -8,7 +8,7 @@ use core::fmt;
 /// protects, and let the resource refuse a fence lower than one it has seen: that is what stops a
 /// holder that was paused, lost its lock and does not know it yet (Kleppmann, *How to do
 /// distributed locking*, 2016).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fence(u64);
 
 impl Fence {

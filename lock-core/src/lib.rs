@@ -58,6 +58,8 @@
 
 extern crate alloc;
 
+pub mod advisory;
+pub mod consul;
 mod engine;
 mod error;
 mod event;
@@ -65,6 +67,7 @@ mod fence;
 mod name;
 mod protocol;
 mod rng;
+mod session;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod slot;
@@ -73,11 +76,11 @@ pub mod table;
 mod time;
 mod timing;
 
-pub use engine::{Config, Dispatch, DispatchId, Engine};
+pub use engine::{Config, Dispatch, DispatchId, Engine, Lane};
 pub use error::{Failure, LostReason, NameError, TableError, TimingError};
 pub use event::{Event, LockId, NotAcquired, Release};
 pub use fence::Fence;
 pub use name::{LockName, Owner, TableName};
-pub use protocol::{Action, Claim, Holder, Protocol, Verdict};
+pub use protocol::{Action, Claim, Holder, Mode, Protocol, Sessions, Verdict, Wait};
 pub use time::Instant;
 pub use timing::Timing;

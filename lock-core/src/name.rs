@@ -83,6 +83,11 @@ impl Owner {
     pub const fn new(number: u128) -> Self {
         Self(number)
     }
+
+    /// Its number.
+    pub const fn get(self) -> u128 {
+        self.0
+    }
 }
 
 /// 32 lower-case hexadecimal digits: the form in which it is stored.

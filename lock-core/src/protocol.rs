@@ -11,46 +11,141 @@ use core::time::Duration;
 
 /// A vocabulary for [`Engine`](crate::Engine), which is the grammar.
 ///
-/// The engine owns ids, queues, deadlines, retry, renewal, cancellation and loss. A protocol is
-/// stateless: it makes commands and reads replies. Each command carries one or more claims, each
-/// reply one [`Verdict`] for each of them, in the same order.
+/// The engine owns ids, queues, deadlines, retry, renewal, sessions, cancellation and loss. A
+/// protocol is stateless: it makes commands and reads replies. A command about claims carries one
+/// or more of them, and its reply one [`Verdict`] for each, in the same order.
+///
+/// # Leases and sessions
+///
+/// Where each lock is a lease of its own, [`sessions`](Self::sessions) is [`None`], locks are
+/// renewed, and nothing else needs to be said. Otherwise locks belong to a *session*, which is
+/// itself the lease: it is opened, kept and closed, and lost with all its locks. Then locks are not
+/// renewed.
 pub trait Protocol: Clone + Debug + Eq + Hash {
     /// What is asked of the server, in the protocol's own terms.
     type Command: Clone + Debug + Eq + Hash;
     /// What the server answers.
     type Reply: Clone + Debug + Eq + Hash;
+    /// What the server calls a session; `()` where it has no name.
+    type Session: Clone + Debug + Default + Eq + Hash;
 
     /// The command that takes every name in `claims` that is free, expired or already its
-    /// owner's. Doing it twice is the same as doing it once.
-    fn acquire(&self, claims: Vec<Claim>) -> Self::Command;
+    /// owner's. Doing it twice in one session is the same as doing it once.
+    fn acquire(&self, session: &Self::Session, claims: Vec<Claim>) -> Self::Command;
 
     /// The command that extends every lease in `leases` that its owner still holds.
-    fn renew(&self, leases: Vec<Claim>) -> Self::Command;
+    fn renew(&self, leases: Vec<Claim>) -> Option<Self::Command>;
 
     /// The command that frees every lease in `leases` that its owner still holds.
-    fn release(&self, leases: Vec<Claim>) -> Self::Command;
+    fn release(&self, session: &Self::Session, leases: Vec<Claim>) -> Self::Command;
 
-    /// What `reply` says about each claim of the command it answers.
+    /// What `reply` says about each claim of the command it answers; about the session if the
+    /// command was about that.
     ///
     /// # Errors
     /// [`Failure::Unknown`] if the reply does not fit: a surprise is never a grant.
     fn verdicts(&self, action: Action, reply: Self::Reply) -> Result<Vec<Verdict>, Failure>;
+
+    /// How many claims a command may carry, whatever the engine's own limit.
+    fn batch(&self) -> usize {
+        usize::MAX
+    }
+
+    /// How its sessions are; [`None`] if it has none.
+    fn sessions(&self) -> Option<Sessions> {
+        None
+    }
+
+    /// Whether the server can be waited at, see [`wait`](Self::wait).
+    fn may_wait(&self) -> bool {
+        false
+    }
+
+    /// The command that opens a session; `owner` is a number that no other session has.
+    fn open(&self, _owner: Owner) -> Option<Self::Command> {
+        None
+    }
+
+    /// What the server calls the session that it has opened.
+    ///
+    /// # Errors
+    /// [`Failure::Unknown`] if the reply does not fit.
+    fn opened(&self, _reply: &Self::Reply) -> Result<Self::Session, Failure> {
+        Ok(Self::Session::default())
+    }
+
+    /// The command that keeps a session alive.
+    fn keep(&self, _session: &Self::Session) -> Option<Self::Command> {
+        None
+    }
+
+    /// The command that ends a session, and with it all its locks.
+    fn close(&self, _session: &Self::Session) -> Option<Self::Command> {
+        None
+    }
+
+    /// The command that lets the server tell when a lock is taken or may be, instead of being
+    /// asked again and again.
+    fn wait(&self, _session: &Self::Session, _wait: Wait) -> Option<Self::Command> {
+        None
+    }
+}
+
+/// How a protocol's sessions are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Sessions {
+    /// A session is a connection: lost with it, and lost when any answer on it fails to come. The
+    /// server carries out its commands in order.
+    ///
+    /// A connection that waits in the server's queue can do nothing else, so each waiting attempt
+    /// gets one of its own, up to `waiting` of them; further ones ask again and again.
+    Connections {
+        /// How many connections may wait at once.
+        waiting: usize,
+    },
+    /// A session is a record at the server, named in each command. Waiting needs no session.
+    Records,
+}
+
+/// What is waited for at the server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Wait {
+    /// The lock that is wanted.
+    pub claim: Claim,
+    /// Where in the server's history the last wait for it ended; zero at first. See
+    /// [`Verdict::Unchanged`].
+    pub since: u64,
+    /// The server is to answer within this time.
+    pub up_to: Duration,
 }
 
 /// What a command is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {
-    /// To extend leases: goes first, holding on beats taking on.
+    /// To end a session.
+    Close,
+    /// To begin a session.
+    Open,
+    /// To keep a session alive.
+    Keep,
+    /// To extend leases: goes before others, holding on beats taking on.
     Renew,
     /// To free leases.
     Release,
     /// To take names.
     Acquire,
+    /// To wait for a name at the server.
+    Wait,
 }
 
-impl Action {
-    /// All of them, in the order in which commands are made when several are due.
-    pub const IN_ORDER: [Action; 3] = [Action::Renew, Action::Release, Action::Acquire];
+/// Whether a lock excludes everybody or only those who want to exclude others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mode {
+    /// At most one holder.
+    #[default]
+    Exclusive,
+    /// Any number of holders, and no exclusive one. Only some protocols have it.
+    Shared,
 }
 
 /// One name and the owner that wants, has or gives back its lease.
@@ -60,6 +155,8 @@ pub struct Claim {
     pub name: LockName,
     /// The hold's owner.
     pub owner: Owner,
+    /// How it is wanted.
+    pub mode: Mode,
 }
 
 /// What the server decided about one claim.
@@ -75,7 +172,19 @@ pub enum Verdict {
         /// Who, when the server told.
         holder: Option<Holder>,
     },
-    /// Renew or release: done.
+    /// Acquire: nobody has it, but the server does not yet give it away: the session of its last
+    /// holder was lost, or the server has just started. Nothing tells when that is over.
+    Delayed,
+    /// Wait: it is still somebody else's.
+    Unchanged {
+        /// Up to where in its history the server has looked.
+        since: u64,
+    },
+    /// Wait: it may be free by now.
+    Free,
+    /// The session that the command names does not exist (any more). Nothing was changed.
+    NoSession,
+    /// Renew, release, or a command about a session: done.
     Done,
     /// Renew or release: the lease is not this owner's (any more). Nothing was changed.
     NotOurs,

@@ -54,9 +54,11 @@
 //! ```
 
 mod action;
+pub mod advisory;
 mod apply;
 mod client;
 mod clock;
+pub mod consul;
 mod coverage;
 mod drive;
 mod explore;

@@ -17,11 +17,15 @@
 //!      (deadline       |     deadline, or "not yours"      | release
 //!      moves on)       | release                           |
 //!                      v                                   |
-//!                   Releasing <----------------------------+
-//!                      | freed, not ours, or surely over
+//!                   Releasing <----------------------------+ <---- Lingering
+//!                      | freed, not ours, or surely over       |      ^ until no late request
+//!                      +---------------------------------------|------+ can be carried out
 //!                      v
 //!                    Gone
 //! ```
+//!
+//! A session lives the same life, with open for claim and keep for renew. The end of a session
+//! ends what attempts have in it: Held leads to Lost, Claiming to Waiting, the rest to Gone.
 //!
 //! Giving up (release, or the wait running out) leads from Queued, Waiting and Claiming to Gone, but
 //! through Releasing whenever the server may hold a lease for this owner: after an answer that
@@ -35,7 +39,7 @@ use crate::protocol::{Action, Holder, Verdict};
 use crate::time::Instant;
 use state::Audience;
 
-pub(crate) use state::{Context, Input, Phase, Slot};
+pub(crate) use state::{Bond, Context, Input, Phase, Slot};
 
 impl Slot {
     /// The one transition function: every pair of phase and input is decided here.
@@ -51,9 +55,12 @@ impl Slot {
                 if self.wanted() && self.limit() <= now =>
             {
                 self.not_acquired(cx);
-                phase
+                self.stop_waiting(phase, cx)
             }
-            (Phase::Held { deadline, renewal_sent, .. }, Input::Tick) if deadline <= now => {
+            // In a session, it is the session that is lost.
+            (Phase::Held { deadline, renewal_sent, .. }, Input::Tick)
+                if deadline <= now && cx.bond.is_none() =>
+            {
                 self.lose(LostReason::Deadline, renewal_sent.is_some(), cx)
             }
             // While a command is under way, the server may yet do it.
@@ -61,6 +68,11 @@ impl Slot {
                 let failure =
                     self.failure.take().unwrap_or(Failure::Unknown("no answer came".into()));
                 self.gone(Release::Unconfirmed(failure), cx)
+            }
+            (Phase::Lingering { until }, Input::Tick) if until <= now => {
+                self.ghosts_until = None;
+                self.exposed_until = Some(cx.exposure());
+                Phase::Releasing { retry_at: now, in_flight: None }
             }
             (phase, Input::Tick) => phase,
 
@@ -76,7 +88,7 @@ impl Slot {
             }
             (phase @ Phase::Claiming { .. }, Input::Release) => {
                 self.no_more_of_it();
-                phase
+                self.stop_waiting(phase, cx)
             }
             (Phase::Held { renewal_sent, .. }, Input::Release) => {
                 self.no_more_of_it();
@@ -93,17 +105,39 @@ impl Slot {
             }
             (Phase::Waiting { .. }, Input::Hint) => Phase::Waiting { retry_at: now },
 
+            // -- the session --------------------------------------------------------------------
+            (Phase::Held { deadline, renew_at, renewal_sent }, Input::Kept(until)) => {
+                let deadline = deadline.max(until);
+                self.tell(Event::Renewed { id: cx.id, deadline }, cx);
+                Phase::Held { deadline, renew_at, renewal_sent }
+            }
+            (phase @ Phase::Held { deadline, .. }, Input::KeepFailed(failure)) => {
+                self.tell(Event::RenewalFailed { id: cx.id, failure, deadline }, cx);
+                phase
+            }
+            (phase @ Phase::Waiting { .. }, Input::NoSession(failure)) => {
+                self.no_session(phase, failure, cx)
+            }
+            (phase, Input::SessionEnded(lost)) => self.session_ended(phase, lost, cx),
+
             // -- commands leaving ---------------------------------------------------------------
-            (Phase::Waiting { .. }, Input::Sent) => Phase::Claiming { sent: now },
-            (Phase::Held { deadline, renew_at, .. }, Input::Sent) => {
+            (Phase::Waiting { .. }, Input::Sent { waiting }) => {
+                Phase::Claiming { sent: now, waiting }
+            }
+            (Phase::Held { deadline, renew_at, .. }, Input::Sent { .. }) => {
                 Phase::Held { deadline, renew_at, renewal_sent: Some(now) }
             }
-            (Phase::Releasing { retry_at, .. }, Input::Sent) => {
+            (Phase::Releasing { retry_at, .. }, Input::Sent { .. }) => {
                 Phase::Releasing { retry_at, in_flight: Some(Action::Release) }
             }
 
             // -- answers to a claim -------------------------------------------------------------
-            (Phase::Claiming { sent }, Input::Answer(answer)) => self.claimed(sent, answer, cx),
+            (Phase::Claiming { sent, waiting: true }, Input::Answer(Ok(answer))) => {
+                self.waited(sent, answer, cx)
+            }
+            (Phase::Claiming { sent, waiting }, Input::Answer(answer)) => {
+                self.claimed(sent, waiting, answer, cx)
+            }
 
             // -- answers to a renewal -----------------------------------------------------------
             (Phase::Held { deadline, renewal_sent: Some(sent), .. }, Input::Answer(answer)) => {
@@ -113,7 +147,7 @@ impl Slot {
             // It comes too late to revive the lock, but it may have extended the lease.
             (Phase::Lost { renewing: true }, Input::Answer(answer)) => {
                 if answer != Ok(Verdict::NotOurs) {
-                    self.exposed_until = Some(cx.timing.surely_over(now));
+                    self.exposed_until = Some(cx.exposure());
                 }
                 Phase::Lost { renewing: false }
             }
@@ -124,27 +158,51 @@ impl Slot {
             }
             // A renewal that was under way when the release was asked for revives nothing.
             (Phase::Releasing { in_flight: Some(_), .. }, Input::Answer(_)) => {
-                self.exposed_until = Some(cx.timing.surely_over(now));
+                self.exposed_until = Some(cx.exposure());
                 Phase::Releasing { retry_at: now, in_flight: None }
             }
 
             // -- everything else changes nothing ------------------------------------------------
-            (phase, Input::Rival | Input::Front | Input::Sent) => phase,
+            (phase, Input::Rival | Input::Front | Input::Sent { .. }) => phase,
             (phase, Input::Answer(_) | Input::Release | Input::Hint) => phase,
+            (phase, Input::Kept(_) | Input::KeepFailed(_) | Input::NoSession(_)) => phase,
         };
+    }
+
+    /// What the server said at the end of a wait, or at once.
+    fn waited(&mut self, sent: Instant, verdict: Verdict, cx: &mut Context<'_>) -> Phase {
+        if cx.now.since(sent) >= cx.timing.wait() / 2 {
+            // It did wait: asking it again at once is not asking again and again.
+            self.failures = 0;
+        }
+        match verdict {
+            Verdict::Unchanged { since } => {
+                // A history that goes backwards is another history: start over.
+                self.since = if since < self.since { 0 } else { since };
+                let holder = self.holder.clone();
+                self.claimed(sent, true, Ok(Verdict::Busy { holder }), cx)
+            }
+            Verdict::Free => {
+                self.since = 0;
+                self.wait_next = false;
+                if self.wanted() { Phase::Waiting { retry_at: cx.now } } else { self.abandon(cx) }
+            }
+            verdict => self.claimed(sent, true, Ok(verdict), cx),
+        }
     }
 
     fn claimed(
         &mut self,
         sent: Instant,
+        waiting: bool,
         answer: Result<Verdict, Failure>,
         cx: &mut Context<'_>,
     ) -> Phase {
         let now = cx.now;
         match answer {
             Ok(Verdict::Granted { fence }) => {
-                self.exposed_until = Some(cx.timing.surely_over(now));
-                let deadline = cx.timing.deadline(sent);
+                self.exposed_until = Some(cx.exposure());
+                let deadline = cx.deadline(sent);
                 if !self.wanted() {
                     return self.abandon(cx);
                 }
@@ -159,13 +217,16 @@ impl Slot {
                 self.failures = 0;
                 self.failure = None;
                 self.tell(Event::Granted { id: cx.id, fence, deadline }, cx);
-                Phase::Held {
-                    deadline,
-                    renew_at: sent.after(cx.timing.renew_every()),
-                    renewal_sent: None,
-                }
+                Phase::Held { deadline, renew_at: cx.renew_at(sent), renewal_sent: None }
+            }
+            Ok(Verdict::Delayed) => {
+                let phase = self.claimed(sent, waiting, Ok(Verdict::Busy { holder: None }), cx);
+                // Nothing would tell when the delay is over.
+                self.wait_next = false;
+                phase
             }
             Ok(Verdict::Busy { holder }) => {
+                self.wait_next = self.may_wait;
                 // Whatever earlier requests of ours did, the row is another's now.
                 self.exposed_until = None;
                 self.failure = None;
@@ -191,14 +252,22 @@ impl Slot {
                         .map_or(retry_at, |at| at.clamp(soonest, retry_at.max(soonest))),
                 }
             }
-            Ok(Verdict::Done | Verdict::NotOurs) => self.claimed(
+            Ok(
+                Verdict::Done
+                | Verdict::NotOurs
+                | Verdict::NoSession
+                | Verdict::Free
+                | Verdict::Unchanged { .. },
+            ) => self.claimed(
                 sent,
+                waiting,
                 Err(Failure::Unknown("the reply does not answer a claim".into())),
                 cx,
             ),
             Err(failure) => {
-                if let Failure::Unknown(_) = failure {
-                    self.exposed_until = Some(cx.timing.surely_over(now));
+                if let (Failure::Unknown(_), false) = (&failure, waiting) {
+                    self.exposed_until = Some(cx.exposure());
+                    self.may_have_ghosts(cx);
                 }
                 let refused = matches!(failure, Failure::Rejected { retry: false, .. });
                 if !self.wanted() {
@@ -227,23 +296,19 @@ impl Slot {
             // After the deadline the loss is final, even if the server still renewed.
             Ok(Verdict::Done) if now < deadline => {
                 self.failures = 0;
-                self.exposed_until = Some(cx.timing.surely_over(now));
-                let deadline = deadline.max(cx.timing.deadline(sent));
+                self.exposed_until = Some(cx.exposure());
+                let deadline = deadline.max(cx.deadline(sent));
                 self.tell(Event::Renewed { id: cx.id, deadline }, cx);
-                Phase::Held {
-                    deadline,
-                    renew_at: sent.after(cx.timing.renew_every()),
-                    renewal_sent: None,
-                }
+                Phase::Held { deadline, renew_at: cx.renew_at(sent), renewal_sent: None }
             }
             Ok(Verdict::NotOurs) => self.lose(LostReason::Taken, false, cx),
             Ok(Verdict::Done) => self.lose(LostReason::Deadline, false, cx),
             // Nothing is lost yet: the lease counts until the deadline it has.
-            Ok(Verdict::Granted { .. } | Verdict::Busy { .. }) | Err(_) => {
+            answer => {
                 if let Err(failure) = answer {
                     self.tell(Event::RenewalFailed { id: cx.id, failure, deadline }, cx);
                 }
-                self.exposed_until = Some(cx.timing.surely_over(now));
+                self.exposed_until = Some(cx.exposure());
                 Phase::Held { deadline, renew_at: self.back_off(cx), renewal_sent: None }
             }
         }
@@ -254,7 +319,7 @@ impl Slot {
             Ok(Verdict::Done) => self.gone(Release::Freed, cx),
             Ok(Verdict::NotOurs) if self.release_unsure => self.gone(Release::Freed, cx),
             Ok(Verdict::NotOurs) => self.gone(Release::NotOurs, cx),
-            Ok(Verdict::Granted { .. } | Verdict::Busy { .. }) => self.gone(
+            Ok(_) => self.gone(
                 Release::Unconfirmed(Failure::Unknown(
                     "the reply does not answer a release".into(),
                 )),
@@ -264,10 +329,61 @@ impl Slot {
                 self.gone(Release::Unconfirmed(failure), cx)
             }
             Err(failure) => {
-                self.release_unsure |= matches!(failure, Failure::Unknown(_));
+                if let Failure::Unknown(_) = failure {
+                    self.release_unsure = true;
+                    self.may_have_ghosts(cx);
+                }
                 self.failure = Some(failure);
                 Phase::Releasing { retry_at: self.back_off(cx), in_flight: None }
             }
+        }
+    }
+
+    /// It could not be opened.
+    fn no_session(&mut self, phase: Phase, failure: Failure, cx: &mut Context<'_>) -> Phase {
+        if !self.wanted() {
+            return phase;
+        }
+        let refused = matches!(failure, Failure::Rejected { retry: false, .. });
+        if refused {
+            self.failure = Some(failure);
+            self.not_acquired(cx);
+            return self.abandon(cx);
+        }
+        self.tell(Event::Trouble { id: cx.id, failure: failure.clone() }, cx);
+        self.failure = Some(failure);
+        phase
+    }
+
+    /// It was closed, or lost: the server has nothing in it any more, or will soon have nothing
+    /// that anybody could help.
+    fn session_ended(
+        &mut self,
+        phase: Phase,
+        lost: Option<(LostReason, Failure)>,
+        cx: &mut Context<'_>,
+    ) -> Phase {
+        self.exposed_until = None;
+        self.ghosts_until = None;
+        self.since = 0;
+        let (reason, failure) = match lost {
+            Some((reason, failure)) => (reason, Some(failure)),
+            None => (LostReason::Disconnected, None),
+        };
+        let release = failure.clone().map_or(Release::Freed, Release::Unconfirmed);
+        match phase {
+            Phase::Held { .. } => self.lose(reason, false, cx),
+            Phase::Claiming { .. } if self.wanted() => {
+                self.wait_next = false;
+                let closed = || Failure::Unknown("the session was closed".into());
+                self.try_again(failure.unwrap_or_else(closed), cx)
+            }
+            Phase::Claiming { .. } | Phase::Releasing { .. } if self.always_exposed => {
+                Phase::Releasing { retry_at: cx.now, in_flight: None }
+            }
+            Phase::Claiming { .. } | Phase::Releasing { .. } => self.gone(release, cx),
+            Phase::Lingering { .. } => Phase::Gone,
+            phase => phase,
         }
     }
 
@@ -289,7 +405,27 @@ impl Slot {
         if self.audience == Audience::Releaser {
             cx.events.push_back(Event::Released { id: cx.id, release });
         }
-        Phase::Gone
+        self.audience = Audience::Nobody;
+        match self.ghosts_until {
+            Some(until) if cx.now < until => Phase::Lingering { until },
+            _ => Phase::Gone,
+        }
+    }
+
+    /// Nobody wants what is waited for at the server. A wait that cannot be granted is forgotten; a
+    /// connection in the server's queue is closed, by the engine, and so ends the attempt.
+    fn stop_waiting(&mut self, phase: Phase, cx: &mut Context<'_>) -> Phase {
+        match phase {
+            Phase::Claiming { waiting: true, .. } if cx.in_record() => self.abandon(cx),
+            phase => phase,
+        }
+    }
+
+    /// A request was not answered, and the session lives on.
+    fn may_have_ghosts(&mut self, cx: &mut Context<'_>) {
+        if cx.in_record() {
+            self.ghosts_until = Some(cx.timing.surely_over(cx.now));
+        }
     }
 
     fn lose(&mut self, reason: LostReason, renewing: bool, cx: &mut Context<'_>) -> Phase {

@@ -110,16 +110,17 @@ pub enum Acquired {
 impl Protocol for Table {
     type Command = Command;
     type Reply = Reply;
+    type Session = ();
 
-    fn acquire(&self, claims: Vec<Claim>) -> Command {
+    fn acquire(&self, _: &(), claims: Vec<Claim>) -> Command {
         Command::Acquire { claims, ttl: self.ttl, holder: self.holder.clone() }
     }
 
-    fn renew(&self, leases: Vec<Claim>) -> Command {
-        Command::Renew { leases, ttl: self.ttl }
+    fn renew(&self, leases: Vec<Claim>) -> Option<Command> {
+        Some(Command::Renew { leases, ttl: self.ttl })
     }
 
-    fn release(&self, leases: Vec<Claim>) -> Command {
+    fn release(&self, _: &(), leases: Vec<Claim>) -> Command {
         Command::Release { leases }
     }
 

@@ -11,6 +11,9 @@ use core::time::Duration;
 pub struct Instant(u64);
 
 impl Instant {
+    /// The end of time: later than anything is waited for.
+    pub(crate) const END: Self = Self(u64::MAX);
+
     /// The instant `nanos` nanoseconds after the clock's origin.
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)

@@ -99,6 +99,13 @@ impl Timing {
         self.renew_every() / 2
     }
 
+    /// How long one wait at the server lasts at most. A connection that waits cannot be kept
+    /// alive meanwhile: a third of the TTL until it is kept, this, and a request's time must be
+    /// less than what a lease counts for.
+    pub(crate) fn wait(&self) -> Duration {
+        self.ttl / 4
+    }
+
     /// How long to wait after the `failures`-th failure in a row, before jitter.
     pub(crate) fn back_off(&self, failures: u32, round_trip: Duration) -> Duration {
         let first = round_trip.max(Self::MIN_BACK_OFF);

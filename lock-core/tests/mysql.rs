@@ -2,7 +2,7 @@
 
 use lock_core::sql::{Codec, Refusal, Rows, Setup, Statement, Step, Value, mysql};
 use lock_core::table::{Acquired, Command, Reply};
-use lock_core::{Claim, Failure, Fence, Instant, LockName, Owner, TableName};
+use lock_core::{Claim, Failure, Fence, Instant, LockName, Mode, Owner, TableName};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,8 +27,11 @@ fn number(number: i64) -> Rows {
 }
 
 fn claims(names: &[&str]) -> Vec<Claim> {
-    let claim =
-        |name: &&str| Claim { name: LockName::new(name).expect("good"), owner: Owner::new(0xa) };
+    let claim = |name: &&str| Claim {
+        name: LockName::new(name).expect("good"),
+        owner: Owner::new(0xa),
+        mode: Mode::Exclusive,
+    };
     names.iter().map(claim).collect()
 }
 

@@ -2,7 +2,7 @@
 
 use lock_core::sql::{Codec, Exchange, Rows, Statement, Value, postgres, sqlite};
 use lock_core::table::{Acquired, Command, Reply};
-use lock_core::{Claim, Failure, Fence, Holder, Instant, LockName, Owner, TableName};
+use lock_core::{Claim, Failure, Fence, Holder, Instant, LockName, Mode, Owner, TableName};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -13,7 +13,11 @@ fn codecs() -> [Codec; 2] {
 }
 
 fn claim(name: &str, owner: u128) -> Claim {
-    Claim { name: LockName::new(name).expect("a good name"), owner: Owner::new(owner) }
+    Claim {
+        name: LockName::new(name).expect("a good name"),
+        owner: Owner::new(owner),
+        mode: Mode::Exclusive,
+    }
 }
 
 fn acquire(claims: Vec<Claim>) -> Command {

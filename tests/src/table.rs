@@ -4,7 +4,7 @@ use crate::place::Place;
 use crate::raw::Raw;
 use lock_core::sql::Codec;
 use lock_core::table::{Acquired, Command, Reply};
-use lock_core::{Claim, Failure, Fence, Instant, LockName, Owner};
+use lock_core::{Claim, Failure, Fence, Instant, LockName, Mode, Owner};
 use std::time::Duration;
 
 /// A lock table, by way of a connection that the test made.
@@ -71,7 +71,10 @@ impl<R: Raw> Table<R> {
 
 /// Claims of `names` by one owner.
 pub fn claims(names: &[&str], owner: u128) -> Vec<Claim> {
-    let claim =
-        |name: &&str| Claim { name: LockName::new(name).expect("good"), owner: Owner::new(owner) };
+    let claim = |name: &&str| Claim {
+        name: LockName::new(name).expect("good"),
+        owner: Owner::new(owner),
+        mode: Mode::Exclusive,
+    };
     names.iter().map(claim).collect()
 }

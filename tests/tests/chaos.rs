@@ -1,6 +1,7 @@
 //! Servers that vanish, freeze and come back; answers that are lost.
 
 use lock_sync::{Error, LostReason, ReleaseError};
+use lock_tests::drivers::{Driven, Driver};
 use lock_tests::observer::Observer;
 use lock_tests::place::Place;
 use lock_tests::proxy::{Mode, Proxy, eventually, server_of};
@@ -202,7 +203,8 @@ fn an_outage_is_waited_out_without_spinning(kind: Kind) {
 
 fn a_restart_and_a_crash_in_the_middle_of_everything(kind: Kind) {
     let server = kind.server();
-    let place = Place::at(server.url());
+    // Holders and waiters of every driver that knows the server.
+    let place = Driven::new(Driver::every(kind), Place::at(server.url()));
     let ttl = Duration::from_secs(15);
     let holder = place.locks(ttl);
     let held = holder.lock("held").expect("taken");

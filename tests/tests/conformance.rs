@@ -1,6 +1,7 @@
-//! One suite for every backend: the same bodies, each on a table of its own.
+//! One suite for every backend and both drivers: the same bodies, each on a table of its own.
 
 use lock_sync::{Error, LostReason, ReleaseError, Wait};
+use lock_tests::drivers::{Driven, Driver, Guard};
 use lock_tests::place::Place;
 use lock_tests::proxy::eventually;
 use std::sync::Mutex;
@@ -12,23 +13,39 @@ const SHORT: Duration = Duration::from_secs(1);
 
 macro_rules! conformance {
     ($($name:ident)*) => {
-        mod sqlite {
-            $(#[test] fn $name() { super::$name(&lock_tests::place::Place::sqlite()) })*
+        mod blocking {
+            const DRIVER: crate::Driver = crate::Driver::Blocking;
+            suite! { sqlite: $($name)* }
+            suite! { postgres "needs a PostgreSQL server: tests/run starts one": $($name)* }
+            suite! { mysql "needs a MySQL server: tests/run starts one": $($name)* }
+            suite! { mariadb "needs a MariaDB server: tests/run starts one": $($name)* }
         }
-        mod postgres {
-            $(#[test]
-            #[ignore = "needs a PostgreSQL server: tests/run starts one"]
-            fn $name() { super::$name(&lock_tests::place::Place::postgres()) })*
+        mod asynchronous {
+            const DRIVER: crate::Driver = crate::Driver::Tokio;
+            suite! { sqlite: $($name)* }
+            suite! { postgres "needs a PostgreSQL server: tests/run starts one": $($name)* }
         }
-        mod mysql {
-            $(#[test]
-            #[ignore = "needs a MySQL server: tests/run starts one"]
-            fn $name() { super::$name(&lock_tests::place::Place::mysql()) })*
+        // One connection of each: the drivers exclude each other.
+        mod mixed {
+            const DRIVER: crate::Driver = crate::Driver::Mixed;
+            suite! { sqlite: $($name)* }
+            suite! { postgres "needs a PostgreSQL server: tests/run starts one": $($name)* }
         }
-        mod mariadb {
+    };
+}
+
+macro_rules! suite {
+    ($place:ident: $($name:ident)*) => {
+        mod $place {
             $(#[test]
-            #[ignore = "needs a MariaDB server: tests/run starts one"]
-            fn $name() { super::$name(&lock_tests::place::Place::mariadb()) })*
+            fn $name() { crate::$name(&crate::Driven::new(super::DRIVER, crate::Place::$place())) })*
+        }
+    };
+    ($place:ident $needs:literal: $($name:ident)*) => {
+        mod $place {
+            $(#[test]
+            #[ignore = $needs]
+            fn $name() { crate::$name(&crate::Driven::new(super::DRIVER, crate::Place::$place())) })*
         }
     };
 }
@@ -54,7 +71,7 @@ conformance! {
     with_lock_hands_the_result_through
 }
 
-fn a_free_lock_is_taken_and_released(place: &Place) {
+fn a_free_lock_is_taken_and_released(place: &Driven) {
     let locks = place.locks(TTL);
     let guard = locks.lock("a").expect("taken");
     assert!(guard.is_held());
@@ -65,7 +82,7 @@ fn a_free_lock_is_taken_and_released(place: &Place) {
     assert!(locks.try_lock("a").expect("asked").is_some(), "free after a drop");
 }
 
-fn a_taken_lock_is_not_taken_again(place: &Place) {
+fn a_taken_lock_is_not_taken_again(place: &Driven) {
     let (ours, theirs) = (place.locks(TTL), place.locks(TTL));
     let guard = ours.lock("a").expect("taken");
     assert!(theirs.try_lock("a").expect("asked").is_none(), "by another connection");
@@ -75,7 +92,7 @@ fn a_taken_lock_is_not_taken_again(place: &Place) {
     assert!(guard.is_held());
 }
 
-fn a_wait_ends_with_the_lock_or_in_time(place: &Place) {
+fn a_wait_ends_with_the_lock_or_in_time(place: &Driven) {
     let (ours, theirs) = (place.locks(TTL), place.locks(TTL));
     let guard = ours.lock("a").expect("taken");
     let began = Instant::now();
@@ -92,7 +109,7 @@ fn a_wait_ends_with_the_lock_or_in_time(place: &Place) {
     });
 }
 
-fn fences_rise_over_holders_and_connections(place: &Place) {
+fn fences_rise_over_holders_and_connections(place: &Driven) {
     let connections = [place.locks(TTL), place.locks(TTL)];
     let mut last = 0;
     for turn in 0..10 {
@@ -102,7 +119,7 @@ fn fences_rise_over_holders_and_connections(place: &Place) {
     }
 }
 
-fn many_threads_on_many_connections_exclude_each_other(place: &Place) {
+fn many_threads_on_many_connections_exclude_each_other(place: &Driven) {
     let inside = AtomicUsize::new(0);
     let fences = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -128,7 +145,7 @@ fn many_threads_on_many_connections_exclude_each_other(place: &Place) {
     assert!(fences.is_sorted_by(|a, b| a < b), "fences rise in the order of the holds");
 }
 
-fn a_lease_is_renewed_beyond_its_ttl(place: &Place) {
+fn a_lease_is_renewed_beyond_its_ttl(place: &Driven) {
     let (ours, theirs) = (place.locks(SHORT), place.locks(SHORT));
     let guard = ours.lock("a").expect("taken");
     let (fence, began) = (guard.fence(), Instant::now());
@@ -141,7 +158,7 @@ fn a_lease_is_renewed_beyond_its_ttl(place: &Place) {
     guard.release().expect("still ours");
 }
 
-fn a_lease_that_is_not_renewed_is_taken_over(place: &Place) {
+fn a_lease_that_is_not_renewed_is_taken_over(place: &Driven) {
     // A holder that died: its row stays, nobody renews it.
     let locks = place.locks(SHORT);
     let fence = locks.lock("a").expect("taken").fence();
@@ -163,7 +180,7 @@ fn a_lease_that_is_not_renewed_is_taken_over(place: &Place) {
     assert!(guard.fence() > fence);
 }
 
-fn a_foreign_owner_means_lost_at_once(place: &Place) {
+fn a_foreign_owner_means_lost_at_once(place: &Driven) {
     let locks = place.locks(SHORT);
     let guard = locks.lock("a").expect("taken");
     let told = std::sync::Arc::new(AtomicUsize::new(0));
@@ -181,7 +198,7 @@ fn a_foreign_owner_means_lost_at_once(place: &Place) {
     assert_eq!(told.load(Ordering::SeqCst), 1, "told once");
 }
 
-fn a_deleted_row_means_lost_at_once(place: &Place) {
+fn a_deleted_row_means_lost_at_once(place: &Driven) {
     let locks = place.locks(SHORT);
     let guard = locks.lock("a").expect("taken");
     let fence = guard.fence();
@@ -192,7 +209,7 @@ fn a_deleted_row_means_lost_at_once(place: &Place) {
     assert!(guard.fence() > fence, "the clock sees to that");
 }
 
-fn a_lost_guard_frees_nobody_elses_lock(place: &Place) {
+fn a_lost_guard_frees_nobody_elses_lock(place: &Driven) {
     let (ours, theirs) = (place.locks(SHORT), place.locks(SHORT));
     let lost = ours.lock("a").expect("taken");
     place.tamper("UPDATE {table} SET owner = NULL");
@@ -204,7 +221,7 @@ fn a_lost_guard_frees_nobody_elses_lock(place: &Place) {
     guard.release().expect("still theirs");
 }
 
-fn closing_ends_waits_and_leaks_nothing(place: &Place) {
+fn closing_ends_waits_and_leaks_nothing(place: &Driven) {
     let (ours, theirs) = (place.locks(TTL), place.locks(TTL));
     let guard = ours.lock("a").expect("taken");
     std::thread::scope(|scope| {
@@ -224,7 +241,7 @@ fn closing_ends_waits_and_leaks_nothing(place: &Place) {
     );
 }
 
-fn names_are_bytes(place: &Place) {
+fn names_are_bytes(place: &Driven) {
     let locks = place.locks(TTL);
     let long = "x".repeat(255);
     let names = [
@@ -262,17 +279,17 @@ fn names_are_bytes(place: &Place) {
     }
 }
 
-fn names_that_are_none_are_refused(place: &Place) {
+fn names_that_are_none_are_refused(place: &Driven) {
     let locks = place.locks(TTL);
     for name in ["", "a\0b", "a\nb", "\u{7f}", &"x".repeat(256), &"x".repeat(10_000)] {
         assert!(matches!(locks.try_lock(name), Err(Error::Name(_))), "{name:?}");
     }
 }
 
-fn a_thousand_locks_on_one_connection(place: &Place) {
+fn a_thousand_locks_on_one_connection(place: &Driven) {
     let (ours, theirs) = (place.locks(TTL), place.locks(TTL));
     let guards: Vec<_> = (0..1000).map(|n| ours.lock(&format!("n{n}")).expect("taken")).collect();
-    assert!(guards.iter().all(lock_sync::Guard::is_held));
+    assert!(guards.iter().all(Guard::is_held));
     for n in (0..1000).step_by(97) {
         assert!(theirs.try_lock(&format!("n{n}")).expect("asked").is_none());
     }
@@ -282,8 +299,8 @@ fn a_thousand_locks_on_one_connection(place: &Place) {
     assert!(theirs.try_lock("n500").expect("asked").is_some());
 }
 
-fn waiting_tells_who_is_in_the_way(place: &Place) {
-    let ours = place.config(TTL).label("the \"nightly\" job").connect().expect("connected");
+fn waiting_tells_who_is_in_the_way(place: &Driven) {
+    let ours = place.labelled(TTL, "the \"nightly\" job");
     let _guard = ours.lock("a").expect("taken");
     let mut told = Vec::new();
     let theirs = place.locks(TTL);
@@ -297,7 +314,7 @@ fn waiting_tells_who_is_in_the_way(place: &Place) {
     assert!(holder.held_for < Duration::from_secs(5) && holder.expires_in <= TTL, "{holder:?}");
 }
 
-fn a_panic_while_waiting_leaks_nothing(place: &Place) {
+fn a_panic_while_waiting_leaks_nothing(place: &Driven) {
     let (ours, theirs) = (place.locks(TTL), place.locks(TTL));
     let guard = ours.lock("a").expect("taken");
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -309,7 +326,7 @@ fn a_panic_while_waiting_leaks_nothing(place: &Place) {
     assert!(ours.try_lock("a").expect("asked").is_some(), "the abandoned wait took it");
 }
 
-fn the_table_is_made_once_and_found_again(place: &Place) {
+fn the_table_is_made_once_and_found_again(place: &Driven) {
     std::thread::scope(|scope| {
         let made: Vec<_> = (0..8).map(|_| scope.spawn(|| place.locks(TTL))).collect();
         for locks in made {
@@ -318,12 +335,11 @@ fn the_table_is_made_once_and_found_again(place: &Place) {
     });
 }
 
-fn with_lock_hands_the_result_through(place: &Place) {
+fn with_lock_hands_the_result_through(place: &Driven) {
     let locks = place.locks(TTL);
     let inner = locks.clone();
-    let seen = locks.with_lock("a", |guard| {
-        (guard.is_held(), inner.try_with_lock("a", |_| ()).expect("asked"))
-    });
+    let seen = locks
+        .with_lock("a", |is_held| (is_held(), inner.try_with_lock("a", |_| ()).expect("asked")));
     assert_eq!(seen, Ok((true, None)));
     assert_eq!(locks.try_with_lock("a", |_| 7), Ok(Some(7)));
 }

@@ -2,7 +2,7 @@
 
 use lock_core::sql::{Codec, Refusal, Rows, Statement, Step, Value, sqlite};
 use lock_core::table::{Acquired, Command, Reply};
-use lock_core::{Claim, Failure, Fence, Holder, Instant, LockName, Owner, TableName};
+use lock_core::{Claim, Failure, Fence, Holder, Instant, LockName, Mode, Owner, TableName};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, params_from_iter};
 use std::time::Duration;
@@ -60,7 +60,11 @@ fn set_up(db: &Connection, codec: &Codec) -> (Step, Vec<String>) {
 }
 
 fn claim(name: &str, owner: u128) -> Claim {
-    Claim { name: LockName::new(name).expect("a good name"), owner: Owner::new(owner) }
+    Claim {
+        name: LockName::new(name).expect("a good name"),
+        owner: Owner::new(owner),
+        mode: Mode::Exclusive,
+    }
 }
 
 impl Table {

@@ -5,12 +5,16 @@
 
 use lock_core::sql::{Codec, Rows, Setup, Statement, Step, Value, mysql, postgres, sqlite};
 use lock_core::table::Command;
-use lock_core::{Claim, Instant, LockName, Owner, TableName};
+use lock_core::{Claim, Instant, LockName, Mode, Owner, TableName};
 use std::path::Path;
 use std::time::Duration;
 
 fn claims() -> Vec<Claim> {
-    vec![Claim { name: LockName::new("a").expect("a good name"), owner: Owner::new(1) }]
+    vec![Claim {
+        name: LockName::new("a").expect("a good name"),
+        owner: Owner::new(1),
+        mode: Mode::Exclusive,
+    }]
 }
 
 fn acquire(claims: Vec<Claim>) -> Command {

@@ -1,5 +1,6 @@
 //! How many statements it takes, counted at the server.
 
+use lock_tests::drivers::{Driven, Driver, Guard, tokio_config};
 use lock_tests::observer::Observer;
 use lock_tests::place::Place;
 use lock_tests::servers::Kind;
@@ -10,17 +11,22 @@ macro_rules! counted {
         mod postgres {
             $(#[test]
             #[ignore = "needs a PostgreSQL server: tests/run starts one"]
-            fn $name() { super::$name(super::Kind::Postgres) })*
+            fn $name() { super::$name(super::Kind::Postgres, super::Driver::Blocking) })*
+        }
+        mod postgres_with_tokio {
+            $(#[test]
+            #[ignore = "needs a PostgreSQL server: tests/run starts one"]
+            fn $name() { super::$name(super::Kind::Postgres, super::Driver::Tokio) })*
         }
         mod mysql {
             $(#[test]
             #[ignore = "needs a MySQL server: tests/run starts one"]
-            fn $name() { super::$name(super::Kind::Mysql) })*
+            fn $name() { super::$name(super::Kind::Mysql, super::Driver::Blocking) })*
         }
         mod mariadb {
             $(#[test]
             #[ignore = "needs a MariaDB server: tests/run starts one"]
-            fn $name() { super::$name(super::Kind::Mariadb) })*
+            fn $name() { super::$name(super::Kind::Mariadb, super::Driver::Blocking) })*
         }
     };
 }
@@ -30,10 +36,10 @@ counted! {
     a_thousand_leases_are_renewed_by_a_handful
 }
 
-fn one_statement_to_acquire_and_one_to_release(kind: Kind) {
+fn one_statement_to_acquire_and_one_to_release(kind: Kind, driver: Driver) {
     let server = kind.server();
     let mut observer = Observer::new(&server);
-    let place = Place::at(server.url());
+    let place = Driven::new(driver, Place::at(server.url()));
     let locks = place.locks(Duration::from_secs(30));
     observer.reset();
     for _ in 0..10 {
@@ -51,10 +57,10 @@ fn one_statement_to_acquire_and_one_to_release(kind: Kind) {
     assert!(counted[1].0.contains("UPDATE"), "{counted:?}");
 }
 
-fn a_thousand_leases_are_renewed_by_a_handful(kind: Kind) {
+fn a_thousand_leases_are_renewed_by_a_handful(kind: Kind, driver: Driver) {
     let server = kind.server();
     let mut observer = Observer::new(&server);
-    let place = Place::at(server.url());
+    let place = Driven::new(driver, Place::at(server.url()));
     let ttl = Duration::from_secs(6);
     let locks = place.locks(ttl);
     let guards: Vec<_> = (0..1000).map(|n| locks.lock(&format!("n{n}")).expect("taken")).collect();
@@ -75,6 +81,38 @@ fn a_thousand_leases_are_renewed_by_a_handful(kind: Kind) {
     let most = if kind == Kind::Postgres { 4.0 } else { 8.0 };
     let per_period = calls as f64 / f64::from(periods);
     assert!((1.0..=most).contains(&per_period), "{per_period} statements a period: {counted:?}");
-    assert!(guards.iter().all(lock_sync::Guard::is_held));
+    assert!(guards.iter().all(Guard::is_held));
     println!("{per_period:.1} statements a period renew 1000 leases");
+}
+
+#[tokio::test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+async fn a_thousand_wishes_at_once_leave_together() {
+    let (server, mut observer) = tokio::task::spawn_blocking(|| {
+        let server = Kind::Postgres.server();
+        let observer = Observer::new(&server);
+        (server, observer)
+    })
+    .await
+    .expect("no panic");
+    let place = Place::at(server.url());
+    let locks = tokio_config(&place, Duration::from_secs(30)).connect().await.expect("connected");
+    let mut observer = tokio::task::spawn_blocking(move || {
+        observer.reset();
+        observer
+    })
+    .await
+    .expect("no panic");
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..1000 {
+        let locks = locks.clone();
+        tasks.spawn(async move { locks.lock(&format!("n{n}")).await.expect("taken") });
+    }
+    let guards = tasks.join_all().await;
+    let counted = tokio::task::spawn_blocking(move || observer.counted()).await;
+    let counted = counted.expect("no panic");
+    let calls: i64 = counted.iter().map(|(_, calls)| *calls).sum();
+    assert!((2..=20).contains(&calls), "{counted:?}");
+    assert!(guards.iter().all(lock_async::Guard::is_held));
+    println!("{calls} statements take 1000 locks");
 }

@@ -1,15 +1,17 @@
 //! Encryption as `sslmode` says, secrets kept, and servers that must not be used.
 
 use lock_sync::{Config, ConfigError, Error, Locks};
+use lock_tests::drivers::wait;
 use lock_tests::place::{Place, client, postgres_url};
-use lock_tests::proxy::{Proxy, server_of};
+use lock_tests::proxy::{Proxy, eventually, server_of};
 
 fn authority() -> String {
     std::env::var("LOCK_TEST_POSTGRES_CA")
         .expect("LOCK_TEST_POSTGRES_CA: tests/run makes an authority and sets it")
 }
 
-/// Connects with these parameters, and says whether the connection is encrypted.
+/// Connects with these parameters by both drivers, which must agree, and says whether the
+/// connection is encrypted.
 fn encrypted(host: &str, parameters: &str) -> Result<bool, Error> {
     let place = Place::postgres();
     let server = server_of(place.url());
@@ -19,13 +21,33 @@ fn encrypted(host: &str, parameters: &str) -> Result<bool, Error> {
         "postgres://app:secret@{host}:{port}/test?{parameters}&table={}&application_name={label}",
         place.table()
     );
-    let locks = Locks::connect(&url)?;
-    drop(locks.lock("a")?);
-    let row = client(&postgres_url()).query_one(
-        "SELECT s.ssl FROM pg_stat_ssl AS s JOIN pg_stat_activity AS a ON a.pid = s.pid WHERE a.application_name = $1",
-        &[&label],
+    let encrypted = || -> bool {
+        let row = client(&postgres_url()).query_one(
+            "SELECT s.ssl FROM pg_stat_ssl AS s JOIN pg_stat_activity AS a ON a.pid = s.pid WHERE a.application_name = $1",
+            &[&label],
+        );
+        row.expect("one connection").get(0)
+    };
+    let gone = || {
+        let sql = "SELECT 1 FROM pg_stat_activity WHERE application_name = $1";
+        eventually(|| client(&postgres_url()).query(sql, &[&label]).expect("asked").is_empty())
+    };
+    let by_tokio = wait(async {
+        let locks = lock_async::Locks::connect(&url).await?;
+        let guard = locks.lock("a").await?;
+        Ok::<_, lock_async::Error>((tokio::task::block_in_place(encrypted), guard.fence()))
+    });
+    assert!(gone(), "the connection ends with the locks");
+    let blocking = Locks::connect(&url).and_then(|locks| {
+        drop(locks.lock("a")?);
+        Ok(encrypted())
+    });
+    let texts = (
+        by_tokio.map(|(encrypted, _)| encrypted).map_err(|error| error.to_string()),
+        blocking.clone().map_err(|error| error.to_string()),
     );
-    Ok(row.expect("one connection").get(0))
+    assert_eq!(texts.0, texts.1, "with tokio, and without");
+    blocking
 }
 
 #[test]
@@ -106,10 +128,11 @@ fn a_server_without_tls_is_refused_where_tls_is_wanted() {
             let _ = stream.write_all(b"N");
         }
     });
-    let refused =
-        Locks::connect(&format!("postgres://app:secret@127.0.0.1:{port}/test?sslmode=require"));
-    let message = refused.expect_err("no TLS").to_string();
+    let url = format!("postgres://app:secret@127.0.0.1:{port}/test?sslmode=require");
+    let message = Locks::connect(&url).expect_err("no TLS").to_string();
     assert!(message.contains("no TLS") && !message.contains("secret@"), "{message}");
+    let by_tokio = wait(lock_async::Locks::connect(&url)).expect_err("no TLS").to_string();
+    assert_eq!(by_tokio, message);
 }
 
 #[test]
@@ -125,7 +148,16 @@ fn secrets_are_in_no_message() {
         let url = format!("postgres://{user}@{place}/test");
         let error = Locks::connect(&url).expect_err("it cannot work");
         let config: Config = url.parse().expect("a good URL");
-        for text in [error.to_string(), format!("{error:?}"), format!("{config:?}")] {
+        let by_tokio = wait(lock_async::Locks::connect(&url)).expect_err("it cannot work");
+        let tokio_config: lock_async::Config = url.parse().expect("a good URL");
+        for text in [
+            error.to_string(),
+            format!("{error:?}"),
+            format!("{config:?}"),
+            by_tokio.to_string(),
+            format!("{by_tokio:?}"),
+            format!("{tokio_config:?}"),
+        ] {
             assert!(!text.contains("hunter2") && !text.contains('\n'), "{text}");
         }
     }
@@ -219,4 +251,28 @@ fn a_client_of_the_callers_works_until_it_is_closed() {
     client(place.url()).execute("SELECT pg_terminate_backend($1)", &[&pid]).expect("ended");
     let error = locks.try_lock("a").expect_err("there is no way back");
     assert!(matches!(error, Error::Refused(_)), "{error:?}");
+}
+
+/// Sockets in files are not encrypted, but that is no reason to send a password to another host in
+/// the clear.
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_socket_among_the_hosts_takes_no_encryption_from_others() {
+    let server = server_of(&postgres_url());
+    let (_, port) = server.split_once(':').expect("a port");
+    let rest = format!("sslmode=verify-full&sslrootcert={}", authority());
+    let mixed = format!("postgres://app:secret@%2Fnone:{port},127.0.0.1:{port}/test?{rest}");
+    let named = format!("mixed{}", Place::postgres().table());
+    let encrypted = || -> bool {
+        let sql = "SELECT s.ssl FROM pg_stat_ssl AS s JOIN pg_stat_activity AS a ON a.pid = s.pid WHERE a.application_name = $1";
+        client(&postgres_url()).query_one(sql, &[&named]).expect("one connection").get(0)
+    };
+    wait(async {
+        let url = format!("{mixed}&application_name={named}");
+        let _locks = lock_async::Locks::connect(&url).await.expect("the second host");
+        assert!(tokio::task::block_in_place(encrypted));
+    });
+    let other_way = format!("postgres://app:secret@%2Fnone:{port}/test?hostaddr=127.0.0.1&{rest}");
+    let refused = wait(lock_async::Locks::connect(&other_way)).map(drop);
+    assert!(matches!(refused, Err(lock_async::Error::Unavailable(_))), "{refused:?}");
 }

@@ -39,6 +39,10 @@ pub enum Action {
     RestartServer,
     /// The server's clock steps forward by a TTL.
     StepServer,
+    /// The server does by itself what it may do: which of these things.
+    Move(usize),
+    /// The server ends a session before its time: which.
+    Kill(usize),
     /// A client is told that something may have changed about a lock.
     Hint(usize, usize),
     /// Time goes on until then.
@@ -52,6 +56,8 @@ pub enum Way {
     NotSent,
     /// The connection broke.
     Broken,
+    /// The server has closed the connection.
+    Closed,
     /// The server refused, for now.
     Rejected,
     /// The server refused for good.
@@ -82,6 +88,8 @@ impl fmt::Display for Action {
             Action::CrashServer => f.write_str("the server dies"),
             Action::RestartServer => f.write_str("the server starts again"),
             Action::StepServer => f.write_str("the server's clock steps forward"),
+            Action::Move(which) => write!(f, "the server does by itself thing {which}"),
+            Action::Kill(which) => write!(f, "the server ends session {which}"),
             Action::Hint(client, name) => write!(f, "client {client} gets a hint for lock {name}"),
             Action::Advance(_) => f.write_str("time passes"),
         }

@@ -6,10 +6,12 @@ use super::coverage::Sometimes;
 use super::flaw::Flaw;
 use super::hash::Aside;
 use super::invariants::{Check, backed, exclusion, leaks, rows};
-use super::server::Server;
+use super::server::{Connection, Lease, Server};
 use super::world::World;
 use crate::error::Failure;
-use crate::protocol;
+use crate::protocol::{self, Mode, Protocol};
+use crate::time::Instant;
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::vec::Vec;
 
@@ -51,6 +53,12 @@ impl<S: Server> World<S> {
                 self.up = true;
                 self.server.restart(self.server_now());
             }
+            Action::Move(which) => self.server.make_move(self.server_now(), which),
+            Action::Kill(which) => {
+                self.faults.kills -= 1;
+                self.server.kill(self.server_now(), which);
+                self.forget_exchanges();
+            }
             Action::StepServer => {
                 self.faults.clock_steps -= 1;
                 self.server_clock.step(self.scope.0.timing.ttl());
@@ -63,7 +71,7 @@ impl<S: Server> World<S> {
                 client.called = true;
                 client.refused.clear();
             }
-            Action::Advance(to) => self.now = to,
+            Action::Advance(to) => self.advance(to),
         }
         self.check();
     }
@@ -75,11 +83,12 @@ impl<S: Server> World<S> {
         client.acquires -= 1;
         let give_up = wish.give_up.map(|duration| now.after(duration));
         let rival = client.attempts.iter().any(|attempt| attempt.name == name);
-        let id = client.engine.acquire(now, name.clone(), wish.once, give_up);
+        let id = client.engine.acquire_as(now, name.clone(), wish.mode, wish.once, give_up);
         client.attempts.push(Attempt {
             id,
             name,
             owner: None,
+            mode: wish.mode,
             stage: Stage::Wanting,
             patient: !wish.once && give_up.is_none(),
             fence: None,
@@ -115,8 +124,25 @@ impl<S: Server> World<S> {
         }
     }
 
+    pub(super) fn advance(&mut self, to: Instant) {
+        self.now = to;
+        if self.up {
+            self.server.tick(self.server_now());
+        }
+        self.forget_exchanges();
+    }
+
     pub(super) fn execute(&mut self, at: usize) {
         let exchange = self.exchanges[at].clone();
+        if !exchange.waiting
+            && self.server.waits(self.server_now(), exchange.from, &exchange.command)
+        {
+            self.server.queue(self.server_now(), exchange.from, &exchange.command);
+            self.exchange(at).waiting = true;
+            self.saw(Sometimes::WaitedAtServer);
+            return;
+        }
+
         let mut now = exchange.read.unwrap_or(self.server_now());
         let (action, claims) = S::describe(&exchange.command);
         let before = self.server.leases();
@@ -127,14 +153,24 @@ impl<S: Server> World<S> {
         }
         let reply = self.server.apply(now, exchange.from, &exchange.command);
         let after = self.server.leases();
-        self.judge(Check::Rows, rows::changed(&before, &after, judged, action, claims));
+        let result = if self.protocol.sessions().is_some() {
+            rows::changed_in_session(&before, &after, judged, action, claims)
+        } else {
+            rows::changed(&before, &after, judged, action, claims)
+        };
+        self.judge(Check::Rows, result);
+        if action == protocol::Action::Open {
+            self.client(exchange.from.client).opens -= 1;
+        }
         self.note(|_| format!("the server answers {reply:?}, and has {after:?}"));
 
         let ghost = !exchange.awaited || exchange.executed;
         for lease in &after {
-            let old = before.iter().find(|old| old.name == lease.name);
+            let same = |old: &&Lease| old.name == lease.name && old.mode == Mode::Exclusive;
+            let old = before.iter().find(same);
             let changed = old != Some(lease);
-            if changed && ghost {
+            // Late requests in a session that lives on are what its engine has to wait for.
+            if changed && ghost && (S::REPEATABLE || S::CONNECTIONS) {
                 self.excused.extend(lease.owner);
             }
             if changed && ghost && action == protocol::Action::Acquire {
@@ -185,9 +221,11 @@ impl<S: Server> World<S> {
     }
 
     fn fail(&mut self, at: usize, way: Way) {
-        self.faults.failures -= 1;
+        if way != Way::Closed {
+            self.faults.failures -= 1;
+        }
         let client = self.exchanges[at].from.client;
-        if way == Way::Broken {
+        if way == Way::Broken || way == Way::Closed {
             self.give_up(at, Failure::Unknown("the connection broke".into()));
         } else {
             let exchange = self.exchanges.remove(at);
@@ -195,7 +233,9 @@ impl<S: Server> World<S> {
             let failure = match way {
                 Way::NotSent => Failure::NotSent("not connected".into()),
                 Way::Rejected => Failure::Rejected { retry: true, message },
-                Way::Broken | Way::Refused => Failure::Rejected { retry: false, message },
+                Way::Broken | Way::Closed | Way::Refused => {
+                    Failure::Rejected { retry: false, message }
+                }
             };
             if way == Way::Refused {
                 let (_, claims) = S::describe(&exchange.command);
@@ -233,6 +273,7 @@ impl<S: Server> World<S> {
             if exchange.from.client == at && exchange.awaited {
                 let exchange = alloc::sync::Arc::make_mut(exchange);
                 exchange.awaited = false;
+                exchange.given_up = Some(self.clients[at].clock.read(self.now));
                 exchange.reply = None;
                 if self.faults.ghosts == 0 {
                     exchange.copies = 0;
@@ -241,9 +282,14 @@ impl<S: Server> World<S> {
             }
         }
         self.forget_exchanges();
+        if let Some(close) = S::drop_connection() {
+            let lanes: Vec<_> =
+                self.clients[at].engine.kept_sessions().map(|(lane, _)| lane).collect();
+            for lane in lanes {
+                self.close_unasked(at, lane, close.clone());
+            }
+        }
         let (scope, protocol) = (self.scope.0.clone(), self.protocol.clone());
-        let connection = self.clients[at].connection;
-        self.server.disconnect(self.server_now(), connection);
         self.client(at).crash(protocol, &scope);
     }
 
@@ -263,7 +309,17 @@ impl<S: Server> World<S> {
 
     /// Forgets requests of which nothing can come any more, and excuses that nothing needs.
     pub(super) fn forget_exchanges(&mut self) {
-        self.exchanges.retain(|exchange| !exchange.is_over());
+        let (server, scope) = (&self.server, &self.scope.0);
+        let (clients, now) = (&self.clients, self.now);
+        self.exchanges.retain(|exchange| {
+            let unheard = !exchange.awaited && !server.reaches(exchange.from, &exchange.command);
+            // A session lives on, so what is carried out late is bounded by assumption.
+            let local = clients[exchange.from.client].clock.read(now);
+            let too_late = !S::REPEATABLE
+                && !S::CONNECTIONS
+                && exchange.given_up.is_some_and(|at| scope.timing.surely_over(at) <= local);
+            !exchange.is_over() && !unheard && !too_late
+        });
         if self.excused.is_empty() {
             return;
         }
@@ -285,7 +341,7 @@ impl<S: Server> World<S> {
         for (at, client) in self.clients.iter().enumerate() {
             for attempt in &client.attempts {
                 if client.believes(attempt, self.now, self.scope.0.flaw) {
-                    beliefs.push((&attempt.name, at));
+                    beliefs.push((&attempt.name, at, attempt.mode));
                     let one = backed::check(
                         &leases,
                         server_now,
@@ -297,11 +353,28 @@ impl<S: Server> World<S> {
                 }
             }
         }
+        if beliefs.iter().enumerate().any(|(at, one)| beliefs[..at].iter().any(|b| b.0 == one.0)) {
+            self.history.0.coverage.insert(Sometimes::Shared);
+        }
         let exclusive = exclusion::check(&beliefs);
-        let known = |owner| {
-            let clients = self.clients.iter();
+        let kept: BTreeSet<u128> = self
+            .clients
+            .iter()
+            .flat_map(|client| {
+                let here = client.connection;
+                client
+                    .engine
+                    .kept_sessions()
+                    .map(move |(lane, name)| S::session(Connection { lane, ..here }, name))
+            })
+            .collect();
+        let known = |lease: &Lease, owner| {
             self.excused.contains(&owner)
-                || clients
+                || (lease.session != 0 && !kept.contains(&lease.session))
+                || self.clients.iter().any(|client| client.engine.knows(owner))
+                || self
+                    .clients
+                    .iter()
                     .flat_map(|client| &client.attempts)
                     .any(|attempt| attempt.owner == Some(owner))
         };

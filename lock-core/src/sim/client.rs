@@ -5,13 +5,13 @@ use super::flaw::Flaw;
 use super::hash::Aside;
 use super::scope::Scope;
 use super::server::Connection;
-use crate::engine::{Config, Engine};
+use crate::engine::{Config, Engine, Lane};
 use crate::event::LockId;
 use crate::fence::Fence;
 use crate::name::{LockName, Owner};
-use crate::protocol::{Action, Claim, Protocol};
+use crate::protocol::{Action, Claim, Mode, Protocol};
 use crate::time::Instant;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -25,9 +25,16 @@ pub(super) struct Client<P: Protocol> {
     pub(super) asleep: Option<Instant>,
     /// How many attempts it may still begin.
     pub(super) acquires: u8,
+    /// How many sessions it may still open.
+    pub(super) opens: u8,
     pub(super) attempts: Vec<Attempt>,
     /// What was denied or failed last.
     pub(super) refused: BTreeMap<(Action, Owner), Refusal>,
+    /// Every owner that it has claimed as: to see more, not to tell more.
+    pub(super) owners: Aside<BTreeSet<Owner>>,
+    /// For each of its connections, when the last question about the session was sent that was
+    /// answered with yes: to see more, not to tell more.
+    pub(super) confirmed: Aside<BTreeMap<Lane, Instant>>,
     /// Whom the server knows by another owner: a seeded bug.
     pub(super) aliases: BTreeMap<Owner, Owner>,
 }
@@ -47,6 +54,7 @@ pub(super) struct Attempt {
     pub(super) name: LockName,
     /// Known when its first claim leaves.
     pub(super) owner: Option<Owner>,
+    pub(super) mode: Mode,
     pub(super) stage: Stage,
     /// Will wait for as long as it takes.
     pub(super) patient: bool,
@@ -72,7 +80,7 @@ pub(super) enum Stage {
 
 impl<P: Protocol> Client<P> {
     pub(super) fn new(protocol: P, scope: &Scope, client: usize) -> Self {
-        let connection = Connection { client, number: 0 };
+        let connection = Connection { client, number: 0, lane: Lane::HOME };
         Self {
             engine: engine(protocol, scope, connection),
             clock: scope.clients[client],
@@ -80,8 +88,11 @@ impl<P: Protocol> Client<P> {
             called: false,
             asleep: None,
             acquires: scope.acquires,
+            opens: scope.opens,
             attempts: Vec::new(),
             refused: BTreeMap::new(),
+            owners: Aside(BTreeSet::new()),
+            confirmed: Aside(BTreeMap::new()),
             aliases: BTreeMap::new(),
         }
     }
@@ -94,6 +105,8 @@ impl<P: Protocol> Client<P> {
         self.asleep = None;
         self.attempts.clear();
         self.refused.clear();
+        self.owners.0.clear();
+        self.confirmed.0.clear();
         self.aliases.clear();
     }
 
@@ -107,6 +120,7 @@ impl<P: Protocol> Client<P> {
         let overtaken = |claim: &&Claim| {
             let same = self.attempts.iter().filter(|attempt| attempt.name == claim.name);
             same.take_while(|attempt| attempt.owner != Some(claim.owner))
+                .filter(|attempt| attempt.mode == Mode::Exclusive || claim.mode == Mode::Exclusive)
                 .any(|attempt| matches!(attempt.stage, Stage::Wanting | Stage::Held))
         };
         claims.iter().find(overtaken).map(|claim| &claim.name)
@@ -121,8 +135,11 @@ impl<P: Protocol> Client<P> {
             self.attempts.retain(|attempt| !abandoned(attempt));
         }
         let attempts = &self.attempts;
-        self.refused
-            .retain(|(_, owner), _| attempts.iter().any(|attempt| attempt.owner == Some(*owner)));
+        let sessions = self.engine.sessions();
+        self.refused.retain(|(action, owner), _| match action {
+            Action::Open | Action::Keep | Action::Close => sessions > 0,
+            _ => attempts.iter().any(|attempt| attempt.owner == Some(*owner)),
+        });
     }
 
     /// Whether an attempt's caller would be told "held" at `real`. The caller may ask at any

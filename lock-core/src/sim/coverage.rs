@@ -56,11 +56,19 @@ pub enum Sometimes {
     CrashedHolding,
     /// The server died while somebody held a lock.
     ServerCrashed,
+    /// A request waited at the server.
+    WaitedAtServer,
+    /// A lock was lost with its connection.
+    LostByDisconnect,
+    /// Two held a lock at once, sharing it.
+    Shared,
+    /// A claim was denied because a session was lost, or the server has just started.
+    Delayed,
 }
 
 impl Sometimes {
     /// All of them.
-    pub const ALL: [Sometimes; 24] = [
+    pub const ALL: [Sometimes; 28] = [
         Sometimes::AllAcquired,
         Sometimes::Denied,
         Sometimes::LocalRival,
@@ -85,6 +93,10 @@ impl Sometimes {
         Sometimes::Unconfirmed,
         Sometimes::CrashedHolding,
         Sometimes::ServerCrashed,
+        Sometimes::WaitedAtServer,
+        Sometimes::LostByDisconnect,
+        Sometimes::Shared,
+        Sometimes::Delayed,
     ];
 }
 

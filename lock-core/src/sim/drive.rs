@@ -3,11 +3,12 @@
 use super::client::{Refusal, Stage};
 use super::coverage::Sometimes;
 use super::flaw::Flaw;
+use super::hash::fingerprint;
 use super::invariants::{Check, back_off, commands, fences, loss, revival};
 use super::network::Exchange;
-use super::server::Server;
+use super::server::{Connection, Server};
 use super::world::World;
-use crate::engine::Dispatch;
+use crate::engine::{Dispatch, DispatchId, Lane};
 use crate::error::{Failure, LostReason};
 use crate::event::{Event, LockId, NotAcquired, Release};
 use crate::name::Owner;
@@ -16,6 +17,7 @@ use crate::time::Instant;
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::hash::Hash;
 
 type Command<S> = <<S as Server>::Protocol as Protocol>::Command;
 type Reply<S> = <<S as Server>::Protocol as Protocol>::Reply;
@@ -69,28 +71,37 @@ impl<S: Server> World<S> {
     }
 
     fn send(&mut self, at: usize, now: Instant, dispatch: Dispatch<Command<S>>) {
-        let Dispatch { id, mut command, deadline } = dispatch;
+        let Dispatch { id, lane, mut command, deadline } = dispatch;
         let (action, claims) = S::describe(&command);
         let (action, claims) = (action, claims.to_vec());
-        self.learn_owners(at, &claims);
+        self.learn_owners(at, action, &claims);
         if action == Action::Acquire {
             let ahead = self.clients[at].overtaken_by(&claims);
             let what =
                 ahead.map(|name| format!("client {at} claims {name:?}, and another is first"));
             self.judge(Check::Commands, what.map_or(Ok(()), Err));
         }
-        let result = back_off::sent(&self.clients[at].refused, now, action, &claims);
+        let from = Connection { lane, ..self.clients[at].connection };
+        let owners = owners(&command, &claims, from);
+        let result = back_off::sent(&self.clients[at].refused, now, action, &owners);
         self.judge(Check::BackOff, result);
-        let from = self.clients[at].connection;
         let others = self.exchanges.iter().filter(|other| other.awaited && other.from == from);
-        let others = others.map(|other| S::describe(&other.command).1);
+        // A command whose session has ended is about nobody any more.
+        let engine = &self.clients[at].engine;
+        let about = |other: &Arc<Exchange<_>>| engine.listens_for(other.id);
+        let others =
+            others.map(|other| if about(other) { S::describe(&other.command).1 } else { &[] });
         let timing = self.scope.0.timing;
         let result =
-            commands::sent(&claims, others, self.scope.0.in_flight, now, deadline, &timing);
+            commands::sent(action, &claims, others, self.scope.0.in_flight, now, deadline, &timing);
         self.judge(Check::Commands, result);
         self.note(|_| format!("client {at} sends {command:?}"));
         if self.scope.0.flaw == Some(Flaw::NewOwnerOnRetry) {
-            command = self.renamed(at, action, claims);
+            command = self.renamed(at, action, claims, command);
+        }
+        let dropped = S::dropped(&command);
+        if dropped.is_some() {
+            self.drop_lane(from);
         }
         let exchange = Exchange {
             from,
@@ -98,19 +109,71 @@ impl<S: Server> World<S> {
             command,
             sent: now,
             deadline,
-            awaited: true,
+            waiting: false,
+            given_up: None,
+            awaited: dropped.is_none(),
             copies: 1,
             executed: false,
             read: None,
             reply: None,
         };
         let place = self.exchanges.partition_point(|other| other.key() < exchange.key());
-        self.exchanges.insert(place, Arc::new(exchange));
+        let exchange = Arc::new(exchange);
+        self.exchanges.insert(place, exchange.clone());
+        if let Some(reply) = dropped {
+            self.answer(&exchange, Ok(reply));
+        }
+    }
+
+    /// The driver drops a connection: it will hear nothing more on it.
+    fn drop_lane(&mut self, from: Connection) {
+        let now = self.local(from.client);
+        for exchange in &mut self.exchanges {
+            if exchange.from == from && exchange.awaited {
+                let stays = exchange.copies > 0 && !exchange.waiting && self.faults.ghosts > 0;
+                let exchange = Arc::make_mut(exchange);
+                exchange.awaited = false;
+                exchange.given_up = Some(now);
+                exchange.reply = None;
+                if stays {
+                    self.faults.ghosts -= 1;
+                } else {
+                    exchange.copies = 0;
+                }
+            }
+        }
+        self.forget_exchanges();
+    }
+
+    /// A client has died: its machine closes the connection, and the server hears of it, or not.
+    pub(super) fn close_unasked(&mut self, at: usize, lane: Lane, command: Command<S>) {
+        let now = self.local(at);
+        let from = Connection { lane, ..self.clients[at].connection };
+        self.exchanges.push(Arc::new(Exchange {
+            from,
+            id: DispatchId::LAST,
+            command,
+            sent: now,
+            deadline: now,
+            waiting: false,
+            given_up: Some(now),
+            awaited: false,
+            copies: 1,
+            executed: false,
+            read: None,
+            reply: None,
+        }));
+        self.exchanges.sort_by_key(|exchange| exchange.key());
     }
 
     /// An attempt's owner is new in its first claim, and never changes.
-    fn learn_owners(&mut self, at: usize, claims: &[Claim]) {
+    fn learn_owners(&mut self, at: usize, action: Action, claims: &[Claim]) {
         for claim in claims {
+            let known = !self.client(at).owners.0.insert(claim.owner);
+            if known && action == Action::Release {
+                // It may be freed once more when its caller has long been told.
+                continue;
+            }
             let attempts = &mut self.client(at).attempts;
             if attempts.iter().any(|attempt| attempt.owner == Some(claim.owner)) {
                 continue;
@@ -134,9 +197,13 @@ impl<S: Server> World<S> {
     /// The driver will wait no longer, or knows that there is nothing to wait for. The request may
     /// be carried out all the same.
     pub(super) fn give_up(&mut self, at: usize, failure: Failure) {
-        let stays = self.exchanges[at].copies > 0 && self.faults.ghosts > 0;
+        // What waits at the server goes on waiting there, whatever becomes of the request.
+        let stays =
+            self.exchanges[at].copies > 0 && !self.exchanges[at].waiting && self.faults.ghosts > 0;
+        let now = self.local(self.exchanges[at].from.client);
         let exchange = self.exchange(at);
         exchange.awaited = false;
+        exchange.given_up = Some(now);
         exchange.reply = None;
         let exchange = exchange.clone();
         if stays {
@@ -169,7 +236,10 @@ impl<S: Server> World<S> {
         let at = exchange.from.client;
         let now = self.local(at);
         self.note(|_| format!("client {at} gets {reply:?}"));
-        self.remember_refusals(exchange, now, &reply);
+        let flawed = self.scope.0.flaw == Some(Flaw::DeadlineFromReply);
+        if flawed || self.clients[at].engine.listens_for(exchange.id) {
+            self.remember_refusals(exchange, now, &reply);
+        }
         let before = self.holds(at);
         let mut id = exchange.id;
         if self.scope.0.flaw == Some(Flaw::DeadlineFromReply) {
@@ -180,9 +250,32 @@ impl<S: Server> World<S> {
             }
             id = late.id;
         }
+        let sent = self.vouched_since(exchange, &reply);
         self.client(at).engine.handle_reply(now, id, reply);
-        self.moved(at, &before, Some(exchange.sent));
+        self.moved(at, &before, Some(sent));
         self.hear(at);
+    }
+
+    /// When the request was sent that a hold rests on: the one that is answered or, in a session, the
+    /// last one that found it alive.
+    fn vouched_since(
+        &mut self,
+        exchange: &Exchange<S::Protocol>,
+        reply: &Result<Reply<S>, Failure>,
+    ) -> Instant {
+        if self.protocol.sessions().is_none() {
+            return exchange.sent;
+        }
+        let action = S::describe(&exchange.command).0;
+        let verdicts = reply.clone().and_then(|reply| self.protocol.verdicts(action, reply));
+        let confirmed = &mut self.client(exchange.from.client).confirmed.0;
+        let last = confirmed.entry(exchange.from.lane).or_default();
+        if matches!(action, Action::Open | Action::Keep)
+            && verdicts == Ok(Vec::from([Verdict::Done]))
+        {
+            *last = exchange.sent.max(*last);
+        }
+        *last
     }
 
     fn remember_refusals(
@@ -194,22 +287,42 @@ impl<S: Server> World<S> {
         let at = exchange.from.client;
         let (action, claims) = S::describe(&exchange.command);
         let verdicts = reply.clone().and_then(|reply| self.protocol.verdicts(action, reply));
-        let valid = self.scope.0.timing.valid();
-        for (at_claim, claim) in claims.iter().enumerate() {
+        let timing = self.scope.0.timing;
+        let valid = timing.valid();
+        let waited = now.since(exchange.sent) >= timing.wait() / 2;
+        for (at_claim, owner) in
+            owners(&exchange.command, claims, exchange.from).into_iter().enumerate()
+        {
             let verdict = verdicts.as_ref().ok().and_then(|verdicts| verdicts.get(at_claim));
             let refused = match verdict {
-                Some(Verdict::Granted { .. }) => exchange.sent.after(valid) <= now,
-                Some(Verdict::Done | Verdict::NotOurs) => false,
-                Some(Verdict::Busy { .. }) | None => true,
+                Some(Verdict::Granted { .. }) => {
+                    self.protocol.sessions().is_none() && exchange.sent.after(valid) <= now
+                }
+                Some(Verdict::Done | Verdict::NotOurs | Verdict::Free) => false,
+                Some(Verdict::Busy { .. } | Verdict::Unchanged { .. })
+                    if action == Action::Wait && waited =>
+                {
+                    false
+                }
+                Some(
+                    Verdict::Busy { .. }
+                    | Verdict::Unchanged { .. }
+                    | Verdict::Delayed
+                    | Verdict::NoSession,
+                )
+                | None => true,
             };
             let informed = matches!(verdict, Some(Verdict::Busy { holder: Some(_) }));
             if matches!(verdict, Some(Verdict::Busy { .. })) {
                 self.saw(Sometimes::Denied);
             }
+            if matches!(verdict, Some(Verdict::Delayed)) {
+                self.saw(Sometimes::Delayed);
+            }
             if refused && matches!(verdict, Some(Verdict::Granted { .. })) {
                 self.saw(Sometimes::LateGrantRefused);
             }
-            let key = (action, claim.owner);
+            let key = (action, owner);
             let client = self.client(at);
             if refused {
                 client.refused.insert(key, Refusal { at: now, informed });
@@ -217,7 +330,7 @@ impl<S: Server> World<S> {
                 client.refused.remove(&key);
             }
             let releasing = |attempt: &super::client::Attempt| {
-                attempt.owner == Some(claim.owner)
+                attempt.owner == Some(owner)
                     && matches!(attempt.stage, Stage::Releasing | Stage::Abandoned)
             };
             if matches!(verdict, Some(Verdict::Granted { .. }))
@@ -268,11 +381,12 @@ impl<S: Server> World<S> {
                 attempt.fence = Some(*fence);
                 attempt.deadline = Some(*deadline);
                 attempt.granted.0 = Some(now);
-                let (name, trouble) = (attempt.name.clone(), attempt.trouble.0);
+                let (name, mode) = (attempt.name.clone(), attempt.mode);
+                let trouble = attempt.trouble.0;
                 if trouble {
                     self.saw(Sometimes::GrantedAfterTrouble);
                 }
-                let result = fences::granted(&mut self.fences, &name, *fence);
+                let result = fences::granted(&mut self.fences, &name, *fence, mode);
                 self.judge(Check::Fences, result);
             }
             Event::Renewed { id, deadline } => {
@@ -289,6 +403,7 @@ impl<S: Server> World<S> {
                 self.saw(match reason {
                     LostReason::Deadline => Sometimes::LostByDeadline,
                     LostReason::Taken => Sometimes::LostByReply,
+                    LostReason::Disconnected => Sometimes::LostByDisconnect,
                 });
             }
             Event::Trouble { id, .. } => {
@@ -350,17 +465,32 @@ impl<S: Server> World<S> {
         }
     }
 
-    fn renamed(&mut self, at: usize, action: Action, mut claims: Vec<Claim>) -> Command<S> {
+    fn renamed(
+        &mut self,
+        at: usize,
+        action: Action,
+        mut claims: Vec<Claim>,
+        command: Command<S>,
+    ) -> Command<S> {
         let aliases = &self.clients[at].aliases;
         for claim in &mut claims {
             claim.owner = aliases.get(&claim.owner).copied().unwrap_or(claim.owner);
         }
+        let none = Default::default();
         match action {
-            Action::Acquire => self.protocol.acquire(claims),
-            Action::Renew => self.protocol.renew(claims),
-            Action::Release => self.protocol.release(claims),
+            Action::Acquire => self.protocol.acquire(&none, claims),
+            Action::Release => self.protocol.release(&none, claims),
+            _ => self.protocol.renew(claims).unwrap_or(command),
         }
     }
+}
+
+/// Whom a command is for: its claims' owners, or the session that it is about.
+fn owners<C: Hash>(command: &C, claims: &[Claim], from: Connection) -> Vec<Owner> {
+    if claims.is_empty() {
+        return Vec::from([Owner::new(fingerprint(&(command, from.lane)))]);
+    }
+    claims.iter().map(|claim| claim.owner).collect()
 }
 
 fn about(event: &Event) -> LockId {

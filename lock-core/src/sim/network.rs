@@ -15,6 +15,10 @@ pub(super) struct Exchange<P: Protocol> {
     pub(super) sent: Instant,
     /// When the driver gives it up, on the client's clock.
     pub(super) deadline: Instant,
+    /// Whether it waits at the server.
+    pub(super) waiting: bool,
+    /// When the client gave it up, on the client's clock.
+    pub(super) given_up: Option<Instant>,
     /// Whether the client still wants an answer.
     pub(super) awaited: bool,
     /// How many times it will yet be carried out.

@@ -55,29 +55,37 @@ impl<S: Server> World<S> {
         let server = steps(self.server_clock);
         let fences = self.all_fences();
         let rank = |fence| Fence::new(fences.range(..fence).count() as u64);
+        let since = |index| fences.range(..=Fence::new(index)).count() as u64;
 
         let mut hasher = Fingerprint::new();
         self.scope.0.horizon.map(|_| self.now).hash(&mut hasher);
         self.server.project(&|time| server.until(time), &rank).hash(&mut hasher);
         for (name, fence) in &self.fences {
-            (name, rank(*fence)).hash(&mut hasher);
+            (name, rank(fence.any), rank(fence.exclusive)).hash(&mut hasher);
         }
         (self.up, self.faults, &self.excused, &self.violation).hash(&mut hasher);
         for client in &self.clients {
-            project_client(client, &steps(client.clock), &rank, &mut hasher);
+            project_client(client, &steps(client.clock), &rank, &since, &mut hasher);
         }
         // Ids are only names: requests with the same claims and times are the same.
         for exchange in &self.exchanges {
-            (exchange.from, &exchange.command, exchange.awaited).hash(&mut hasher);
-            (exchange.copies, exchange.executed).hash(&mut hasher);
+            let command = S::project_command(&exchange.command, &since);
+            (exchange.from, command, exchange.awaited).hash(&mut hasher);
+            (exchange.copies, exchange.executed, exchange.waiting).hash(&mut hasher);
+            if !S::REPEATABLE && !S::CONNECTIONS {
+                let client = steps(self.clients[exchange.from.client].clock);
+                exchange.given_up.map(|time| client.since(time)).hash(&mut hasher);
+            }
             exchange.read.map(|time| server.since(time)).hash(&mut hasher);
             if exchange.awaited {
                 let client = steps(self.clients[exchange.from.client].clock);
                 (client.since(exchange.sent), client.until(exchange.deadline)).hash(&mut hasher);
             }
             for mut verdict in self.verdicts(exchange) {
-                if let Verdict::Granted { fence } = &mut verdict {
-                    *fence = rank(*fence);
+                match &mut verdict {
+                    Verdict::Granted { fence } => *fence = rank(*fence),
+                    Verdict::Unchanged { since: index } => *index = since(*index),
+                    _ => {}
                 }
                 verdict.hash(&mut hasher);
             }
@@ -87,8 +95,9 @@ impl<S: Server> World<S> {
 
     /// Every fence that anybody knows. Only their order tells states apart.
     fn all_fences(&self) -> BTreeSet<Fence> {
-        let mut fences: BTreeSet<_> = self.fences.values().copied().collect();
-        fences.extend(self.server.leases().into_iter().map(|lease| lease.fence));
+        let mut fences: BTreeSet<_> =
+            self.fences.values().flat_map(|latest| [latest.any, latest.exclusive]).collect();
+        fences.extend(self.server.fences());
         let attempts = self.clients.iter().flat_map(|client| &client.attempts);
         fences.extend(attempts.filter_map(|attempt| attempt.fence));
         for exchange in &self.exchanges {
@@ -112,10 +121,11 @@ fn project_client<P: Protocol>(
     client: &Client<P>,
     steps: &Steps,
     rank: &impl Fn(Fence) -> Fence,
+    since: &dyn Fn(u64) -> u64,
     hasher: &mut impl Hasher,
 ) {
-    client.engine.project(|time| steps.until(time), |time| steps.since(time)).hash(hasher);
-    (client.connection, client.acquires, client.called, &client.aliases).hash(hasher);
+    client.engine.project(&|time| steps.until(time), &|time| steps.since(time), since).hash(hasher);
+    (client.connection, client.acquires, client.opens, client.called, &client.aliases).hash(hasher);
     client.asleep.map(|since| steps.since(client.clock.read(since))).hash(hasher);
     for attempt in &client.attempts {
         attempt.id.hash(hasher);

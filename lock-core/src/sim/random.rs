@@ -148,7 +148,8 @@ fn weight(action: &Action, mix: &[u8; KINDS]) -> u32 {
         Action::Fail(..) => fault(8),
         Action::Read(_) => fault(9),
         Action::CrashClient(_) | Action::CrashServer => fault(10),
-        Action::StepServer => 2,
+        Action::StepServer | Action::Move(_) => 2,
+        Action::Kill(_) => fault(10),
         Action::Hint(..) => fault(11),
     }
 }
@@ -191,6 +192,7 @@ fn scope(script: &mut Script<'_>) -> Scope {
         client_crashes: up_to(2),
         server_crashes: up_to(2),
         hints: up_to(2),
+        kills: 0,
         clock_steps: 0,
     };
     scope.grid = None;

@@ -3,6 +3,7 @@
 use super::clock::{Clock, Rate};
 use super::flaw::Flaw;
 use super::invariants::Check;
+use crate::protocol::Mode;
 use crate::time::Instant;
 use crate::timing::Timing;
 use alloc::vec::Vec;
@@ -23,6 +24,9 @@ pub struct Scope {
     pub acquires: u8,
     /// How its caller may want a lock.
     pub wishes: Vec<Wish>,
+    /// How many sessions a client may open; further requests to open one are never carried out. For
+    /// ever going on, a search would never be over.
+    pub opens: u8,
     /// Callers may give up attempts that have not been granted.
     pub cancels: bool,
     /// How many commands a client has under way at most.
@@ -50,17 +54,25 @@ pub struct Wish {
     pub once: bool,
     /// For how long.
     pub give_up: Option<Duration>,
+    /// Together with others that want it so.
+    pub mode: Mode,
 }
 
 impl Wish {
     /// For as long as it takes.
-    pub const WAIT: Self = Self { once: false, give_up: None };
+    pub const WAIT: Self = Self { once: false, give_up: None, mode: Mode::Exclusive };
     /// Now or never.
-    pub const TRY: Self = Self { once: true, give_up: None };
+    pub const TRY: Self = Self { once: true, give_up: None, mode: Mode::Exclusive };
 
     /// For `duration` at most.
     pub const fn within(duration: Duration) -> Self {
-        Self { once: false, give_up: Some(duration) }
+        Self { give_up: Some(duration), ..Self::WAIT }
+    }
+
+    /// The same, shared.
+    #[must_use]
+    pub const fn shared(self) -> Self {
+        Self { mode: Mode::Shared, ..self }
     }
 }
 
@@ -88,6 +100,8 @@ pub struct Faults {
     pub server_crashes: u8,
     /// Hints that nothing has given rise to.
     pub hints: u8,
+    /// Sessions that the server ends before their time.
+    pub kills: u8,
     /// Steps of the server's clock, forward by a TTL. **Not** what the promises hold under.
     pub clock_steps: u8,
 }
@@ -104,6 +118,7 @@ impl Faults {
         client_crashes: 0,
         server_crashes: 0,
         hints: 0,
+        kills: 0,
         clock_steps: 0,
     };
 }
@@ -130,6 +145,7 @@ impl Scope {
             names: 1,
             acquires: 1,
             wishes: Vec::from([Wish::WAIT]),
+            opens: u8::MAX,
             cancels: true,
             in_flight: 1,
             faults: Faults::NONE,

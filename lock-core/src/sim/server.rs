@@ -1,8 +1,9 @@
 //! What a simulated server must do.
 
+use crate::engine::Lane;
 use crate::fence::Fence;
 use crate::name::{LockName, Owner};
-use crate::protocol::{Action, Claim, Protocol};
+use crate::protocol::{Action, Claim, Mode, Protocol};
 use crate::time::Instant;
 use alloc::vec::Vec;
 use core::fmt::Debug;
@@ -16,6 +17,12 @@ pub trait Server: Clone + Debug + Eq + Hash {
     /// What it speaks.
     type Protocol: Protocol;
 
+    /// Sessions are connections: the requests of one are carried out in order, and only while it is
+    /// open.
+    const CONNECTIONS: bool = false;
+    /// The promises hold even if a request is carried out twice, or goes by a time read earlier.
+    const REPEATABLE: bool = true;
+
     /// Carries out a command that reaches the server on `connection` when its clock shows `now`.
     ///
     /// `now` may be earlier than at the command before: a statement may read the clock, wait for a
@@ -26,6 +33,90 @@ pub trait Server: Clone + Debug + Eq + Hash {
         connection: Connection,
         command: &<Self::Protocol as Protocol>::Command,
     ) -> <Self::Protocol as Protocol>::Reply;
+
+    /// Whether a command cannot be answered yet: it waits at the server.
+    fn waits(
+        &self,
+        _now: Instant,
+        _connection: Connection,
+        _command: &<Self::Protocol as Protocol>::Command,
+    ) -> bool {
+        false
+    }
+
+    /// Such a command arrives.
+    fn queue(
+        &mut self,
+        _now: Instant,
+        _connection: Connection,
+        _command: &<Self::Protocol as Protocol>::Command,
+    ) {
+    }
+
+    /// Whether a command on this connection reaches the server, or finds the connection closed.
+    fn reaches(
+        &self,
+        _connection: Connection,
+        _command: &<Self::Protocol as Protocol>::Command,
+    ) -> bool {
+        true
+    }
+
+    /// A command that the driver itself carries out, by dropping a connection, and its answer. The
+    /// server gets it too, later or never.
+    fn dropped(
+        _command: &<Self::Protocol as Protocol>::Command,
+    ) -> Option<<Self::Protocol as Protocol>::Reply> {
+        None
+    }
+
+    /// The same command as [`dropped`](Self::dropped) knows, for a client that dies.
+    fn drop_connection() -> Option<<Self::Protocol as Protocol>::Command> {
+        None
+    }
+
+    /// Notices that its clock shows `now`.
+    fn tick(&mut self, _now: Instant) {}
+
+    /// How many things it may do by itself, and need not.
+    fn moves(&self, _now: Instant) -> usize {
+        0
+    }
+
+    /// Does one of them.
+    fn make_move(&mut self, _now: Instant, _which: usize) {}
+
+    /// How many sessions it knows that may be ended before their time.
+    fn killable(&self) -> usize {
+        0
+    }
+
+    /// Ends one of them.
+    fn kill(&mut self, _now: Instant, _which: usize) {}
+
+    /// The times on its clock at which something changes.
+    fn times(&self) -> Vec<Instant> {
+        let leases = self.leases().into_iter().filter(|lease| lease.owner.is_some());
+        leases.map(|lease| lease.expires).collect()
+    }
+
+    /// Every fence and index that it knows.
+    fn fences(&self) -> Vec<Fence> {
+        self.leases().into_iter().map(|lease| lease.fence).collect()
+    }
+
+    /// What [`Lease::session`] says of the leases of a client's session.
+    fn session(_connection: Connection, _name: &<Self::Protocol as Protocol>::Session) -> u128 {
+        0
+    }
+
+    /// What tells commands apart for a search.
+    fn project_command(
+        command: &<Self::Protocol as Protocol>::Command,
+        _since: &dyn Fn(u64) -> u64,
+    ) -> <Self::Protocol as Protocol>::Command {
+        command.clone()
+    }
 
     /// What a command is for, and what it is about.
     fn describe(command: &<Self::Protocol as Protocol>::Command) -> (Action, &[Claim]);
@@ -55,18 +146,17 @@ pub trait Server: Clone + Debug + Eq + Hash {
 
     /// Starts again when its clock shows `now`.
     fn restart(&mut self, _now: Instant) {}
-
-    /// A connection has ended. Of no importance to a server whose locks are leases.
-    fn disconnect(&mut self, _now: Instant, _connection: Connection) {}
 }
 
-/// Names a client's connection: a new one after each crash of the client.
+/// Names a client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Connection {
     /// Which client.
     pub client: usize,
-    /// How many it had before.
+    /// How often the client has died before.
     pub number: u32,
+    /// Which of its connections.
+    pub lane: Lane,
 }
 
 /// What a server knows about one lock.
@@ -80,6 +170,10 @@ pub struct Lease {
     pub fence: Fence,
     /// When it ends, on the server's clock.
     pub expires: Instant,
+    /// It excludes only those that want to exclude others.
+    pub mode: Mode,
+    /// The session that it belongs to, if there are any.
+    pub session: u128,
 }
 
 impl Lease {

@@ -5,6 +5,7 @@ use super::invariants::{Check, leaks, liveness};
 use super::scope::Faults;
 use super::server::Server;
 use super::world::World;
+use crate::error::Failure;
 use crate::name::LockName;
 use alloc::collections::BTreeSet;
 
@@ -18,10 +19,14 @@ impl<S: Server> World<S> {
     /// left behind.
     pub fn settle(&mut self) {
         self.faults = Faults::NONE;
-        self.up = true;
+        if !self.up {
+            self.up = true;
+            self.server.restart(self.server_now());
+        }
         let since = self.now;
         for at in 0..self.clients.len() {
             self.resume(at);
+            self.client(at).opens = u8::MAX;
         }
         for exchange in &mut self.exchanges {
             if !exchange.awaited {
@@ -40,7 +45,18 @@ impl<S: Server> World<S> {
                 self.run(at);
                 self.release_all(at, &mut waiting);
             }
-            while let Some(at) = self.exchanges.iter().position(|one| one.copies > 0) {
+            self.make_all_moves();
+            self.forget_exchanges();
+            while let Some(at) = self
+                .exchanges
+                .iter()
+                .position(|one| one.awaited && !self.server.reaches(one.from, &one.command))
+            {
+                let client = self.exchanges[at].from.client;
+                self.give_up(at, Failure::Unknown("the connection is closed".into()));
+                self.run(client);
+            }
+            while let Some(at) = (0..self.exchanges.len()).find(|at| self.may_execute(*at)) {
                 self.execute(at);
             }
             while let Some(at) = self.exchanges.iter().position(|one| one.reply.is_some()) {
@@ -52,26 +68,49 @@ impl<S: Server> World<S> {
             if self.violation.is_some() {
                 return;
             }
-            if self.attempts() == 0 && self.exchanges.is_empty() {
-                break;
+            if self.attempts() == 0 {
+                for at in 0..self.clients.len() {
+                    let now = self.local(at);
+                    self.client(at).engine.close(now);
+                    self.run(at);
+                }
+                if self.unsettled() == 0 && self.exchanges.is_empty() {
+                    break;
+                }
             }
-            if self.clients.iter().any(|client| client.called) {
+            let called = self.clients.iter().any(|client| client.called);
+            if called || (0..self.exchanges.len()).any(|at| self.may_execute(at)) {
                 continue;
             }
             match self.interesting_times().first() {
-                Some(next) => self.now = *next,
+                Some(next) => self.advance(*next),
                 None => break,
             }
         }
         // However slow its clock: by then a lease must have ended at the server.
-        self.now = self.now.after(self.scope.0.timing.ttl() * 2);
+        // So must a session that nobody keeps, and then what protects its locks.
+        for _ in 0..2 {
+            self.advance(self.now.after(self.scope.0.timing.ttl() * 2));
+            self.make_all_moves();
+        }
         let leases = self.server.leases();
-        let settled = leaks::settled(&leases, self.server_now(), self.attempts());
+        let settled = leaks::settled(&leases, self.server_now(), self.unsettled());
         self.judge(Check::Leaks, settled);
+    }
+
+    fn make_all_moves(&mut self) {
+        while self.server.moves(self.server_now()) > 0 {
+            self.server.make_move(self.server_now(), 0);
+        }
     }
 
     fn attempts(&self) -> usize {
         self.clients.iter().map(|client| client.engine.attempts()).sum()
+    }
+
+    fn unsettled(&self) -> usize {
+        let sessions = self.clients.iter().map(|client| client.engine.sessions());
+        self.attempts() + sessions.sum::<usize>()
     }
 
     /// The locks that somebody waits for, for as long as it takes.

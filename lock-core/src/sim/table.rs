@@ -3,7 +3,7 @@
 use super::server::{Connection, Lease, Server};
 use crate::fence::Fence;
 use crate::name::{LockName, Owner};
-use crate::protocol::{Action, Claim, Holder};
+use crate::protocol::{Action, Claim, Holder, Mode};
 use crate::table::{Acquired, Command, Reply, Table};
 use crate::time::Instant;
 use alloc::collections::BTreeMap;
@@ -156,6 +156,8 @@ impl Server for FakeTable {
                 owner: row.owner,
                 fence: Fence::new(row.fence),
                 expires: row.expires,
+                mode: Mode::Exclusive,
+                session: 0,
             })
             .collect()
     }

@@ -5,12 +5,13 @@ use super::client::{Client, Stage};
 use super::clock::Clock;
 use super::coverage::{Coverage, Sometimes};
 use super::hash::{Aside, fingerprint};
+use super::invariants::fences::Latest;
 use super::invariants::{Check, Violation};
 use super::network::Exchange;
 use super::scope::{Faults, Scope};
 use super::server::Server;
-use crate::fence::Fence;
 use crate::name::{LockName, Owner};
+use crate::protocol;
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -42,8 +43,8 @@ pub struct World<S: Server> {
     pub(super) exchanges: Vec<Arc<Exchange<S::Protocol>>>,
     /// What may still go wrong.
     pub(super) faults: Faults,
-    /// Of each name's last grant that was told.
-    pub(super) fences: BTreeMap<LockName, Fence>,
+    /// Of each name's last grants that were told.
+    pub(super) fences: BTreeMap<LockName, Latest>,
     /// Owners whose lease may outlive their attempt; see `invariants::leaks`.
     pub(super) excused: BTreeSet<Owner>,
     pub(super) violation: Option<Violation>,
@@ -101,6 +102,13 @@ impl<S: Server> World<S> {
             actions.push(Action::RestartServer);
         } else if self.faults.server_crashes > 0 {
             actions.push(Action::CrashServer);
+        }
+        if self.up {
+            let now = self.server_now();
+            actions.extend((0..self.server.moves(now)).map(Action::Move));
+            if self.faults.kills > 0 {
+                actions.extend((0..self.server.killable()).map(Action::Kill));
+            }
         }
         if self.faults.clock_steps > 0 {
             actions.push(Action::StepServer);
@@ -162,23 +170,52 @@ impl<S: Server> World<S> {
         if exchange.copies == 0 {
             return;
         }
-        if self.up {
+        if !self.server.reaches(exchange.from, &exchange.command) && awake && exchange.awaited {
+            actions.push(Action::Fail(at, Way::Closed));
+            return;
+        }
+        if self.may_execute(at) {
             actions.push(Action::Execute(at));
-            if self.faults.stale_reads > 0 && exchange.read.is_none() {
+            if S::REPEATABLE && self.faults.stale_reads > 0 && exchange.read.is_none() {
                 actions.push(Action::Read(at));
             }
         }
-        if self.faults.losses > 0 {
+        if self.faults.losses > 0 && !exchange.waiting {
             actions.push(Action::Lose(at));
         }
-        if self.faults.duplicates > 0 {
+        if S::REPEATABLE && self.faults.duplicates > 0 {
             actions.push(Action::Duplicate(at));
         }
         if self.faults.failures > 0 && exchange.awaited && awake {
-            let untouched = !exchange.executed && exchange.read.is_none() && exchange.copies == 1;
+            let untouched = !exchange.executed
+                && !exchange.waiting
+                && exchange.read.is_none()
+                && exchange.copies == 1;
             let possible = |way: &Way| untouched || *way == Way::Broken;
             actions.extend(Way::ALL.into_iter().filter(possible).map(|way| Action::Fail(at, way)));
         }
+    }
+
+    /// Whether a request can be carried out now.
+    pub(super) fn may_execute(&self, at: usize) -> bool {
+        let exchange = &self.exchanges[at];
+        let reaches = || self.server.reaches(exchange.from, &exchange.command);
+        if !self.up || exchange.copies == 0 || !reaches() {
+            return false;
+        }
+        let action = S::describe(&exchange.command).0;
+        if action == protocol::Action::Open && self.clients[exchange.from.client].opens == 0 {
+            return false;
+        }
+        if exchange.waiting {
+            return !self.server.waits(self.server_now(), exchange.from, &exchange.command);
+        }
+        // Connections keep the order.
+        let earlier = self.exchanges[..at].iter();
+        !S::CONNECTIONS
+            || earlier
+                .filter(|earlier| earlier.from == exchange.from)
+                .all(|earlier| earlier.copies == 0 || earlier.waiting)
     }
 
     fn client_actions(&self, at: usize, actions: &mut Vec<Action>) {
@@ -258,8 +295,8 @@ impl<S: Server> World<S> {
         for exchange in self.exchanges.iter().filter(|exchange| exchange.awaited) {
             times.insert(self.clients[exchange.from.client].clock.when(exchange.deadline));
         }
-        for lease in self.server.leases().iter().filter(|lease| lease.owner.is_some()) {
-            times.extend(and_just_before(self.server_clock.when(lease.expires)));
+        for at in self.server.times() {
+            times.extend(and_just_before(self.server_clock.when(at)));
         }
         times.retain(|at| self.now < *at);
         times

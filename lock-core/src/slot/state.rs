@@ -1,8 +1,8 @@
 //! What an attempt consists of, and what can be told from it. Nothing here changes a phase.
 
-use crate::error::Failure;
+use crate::error::{Failure, LostReason};
 use crate::event::{Event, LockId};
-use crate::name::{LockName, Owner};
+use crate::name::Owner;
 use crate::protocol::{Action, Holder, Verdict};
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -16,8 +16,10 @@ pub(crate) enum Phase {
     Waiting {
         retry_at: Instant,
     },
+    /// A claim is under way, or a wait at the server.
     Claiming {
         sent: Instant,
+        waiting: bool,
     },
     Held {
         deadline: Instant,
@@ -31,6 +33,10 @@ pub(crate) enum Phase {
     Releasing {
         retry_at: Instant,
         in_flight: Option<Action>,
+    },
+    /// Freed, but an earlier request may yet be carried out in a session that lives on.
+    Lingering {
+        until: Instant,
     },
     Gone,
 }
@@ -51,14 +57,22 @@ pub(crate) enum Input {
     Rival,
     /// No local rival is in front any more.
     Front,
-    /// The command that was due has been taken by the driver.
-    Sent,
+    /// The command that was due has been taken by the driver; for a claim, whether it is a wait.
+    Sent { waiting: bool },
     /// It was answered, or not.
     Answer(Result<Verdict, Failure>),
     /// The caller wants no more of it.
     Release,
     /// Something may have changed at the server.
     Hint,
+    /// Its session was kept, and lasts until then.
+    Kept(Instant),
+    /// Its session could not be kept.
+    KeepFailed(Failure),
+    /// It has no session, and why; there may be one later.
+    NoSession(Failure),
+    /// Its session has ended: closed, or lost for this reason, of which this is to be told.
+    SessionEnded(Option<(LostReason, Failure)>),
     /// Time has passed.
     Tick,
 }
@@ -68,14 +82,50 @@ pub(crate) struct Context<'a> {
     pub(crate) id: LockId,
     pub(crate) now: Instant,
     pub(crate) timing: &'a Timing,
+    /// Of an attempt in a protocol with sessions: its session.
+    pub(crate) bond: Option<Bond>,
     pub(crate) round_trip: Duration,
     pub(crate) rng: &'a mut Rng,
     pub(crate) events: &'a mut VecDeque<Event>,
 }
 
+/// What an attempt's session is to it.
+#[derive(Clone, Copy)]
+pub(crate) struct Bond {
+    /// Until when the session is vouched for, if it is.
+    pub(crate) deadline: Option<Instant>,
+    /// It is a record at the server: it lives on when a request is not answered.
+    pub(crate) record: bool,
+}
+
+impl Context<'_> {
+    /// Until when a grant counts whose request was sent at `sent`.
+    pub(super) fn deadline(&self, sent: Instant) -> Instant {
+        match self.bond {
+            Some(bond) => bond.deadline.unwrap_or_default(),
+            None => self.timing.deadline(sent),
+        }
+    }
+
+    /// When a lease granted or renewed by a request sent at `sent` is to be renewed.
+    pub(super) fn renew_at(&self, sent: Instant) -> Instant {
+        if self.bond.is_some() { Instant::END } else { sent.after(self.timing.renew_every()) }
+    }
+
+    /// Until when the server may hold what it may have granted by now: in a session, until that
+    /// ends.
+    pub(super) fn exposure(&self) -> Instant {
+        if self.bond.is_some() { Instant::END } else { self.timing.surely_over(self.now) }
+    }
+
+    pub(super) fn in_record(&self) -> bool {
+        self.bond.is_some_and(|bond| bond.record)
+    }
+}
+
+/// An attempt to hold a lock, or a session: both are leases, and live the same life.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Slot {
-    pub(crate) name: LockName,
     pub(crate) owner: Owner,
     pub(crate) phase: Phase,
     pub(super) audience: Audience,
@@ -88,6 +138,18 @@ pub(crate) struct Slot {
     pub(super) last_call: Instant,
     /// Until when the server may hold a lease for this owner.
     pub(super) exposed_until: Option<Instant>,
+    /// It is to be released even if the server certainly has nothing: somebody has to drop the
+    /// connection.
+    pub(super) always_exposed: bool,
+    /// Until when a request that was not answered may yet be carried out, in a session that lives
+    /// on.
+    pub(super) ghosts_until: Option<Instant>,
+    /// The protocol lets the server tell when a lock may be free.
+    pub(super) may_wait: bool,
+    /// The next claim is a wait.
+    pub(super) wait_next: bool,
+    /// Where the last wait has ended, in the server's history.
+    pub(crate) since: u64,
     /// Denials and failures in a row, for the back-off.
     pub(super) failures: u32,
     /// A release was sent whose answer never came: "not ours" may then be our own doing.
@@ -102,14 +164,13 @@ pub(crate) struct Slot {
 
 impl Slot {
     pub(crate) fn new(
-        name: LockName,
         owner: Owner,
+        may_wait: bool,
         once: bool,
         give_up: Instant,
         last_call: Instant,
     ) -> Self {
         Self {
-            name,
             owner,
             phase: Phase::Queued,
             audience: Audience::Holder,
@@ -117,12 +178,23 @@ impl Slot {
             give_up,
             last_call,
             exposed_until: None,
+            always_exposed: false,
+            ghosts_until: None,
+            may_wait,
+            wait_next: false,
+            since: 0,
             failures: 0,
             release_unsure: false,
             denied: false,
             holder: None,
             failure: None,
         }
+    }
+
+    /// A session that is wanted at once, for as long as it takes.
+    pub(crate) fn session(owner: Owner, now: Instant, always_exposed: bool) -> Self {
+        let phase = Phase::Waiting { retry_at: now };
+        Self { phase, always_exposed, ..Self::new(owner, false, false, Instant::END, Instant::END) }
     }
 
     /// The same with times that are waited for as `time` sees them, times at which something was
@@ -132,10 +204,12 @@ impl Slot {
         &self,
         time: impl Fn(Instant) -> Instant,
         sent_at: impl Fn(Instant) -> Instant,
+        since: impl Fn(u64) -> u64,
     ) -> Self {
         let phase = match self.phase {
             Phase::Waiting { retry_at } => Phase::Waiting { retry_at: time(retry_at) },
-            Phase::Claiming { sent } => Phase::Claiming { sent: sent_at(sent) },
+            Phase::Claiming { sent, waiting } => Phase::Claiming { sent: sent_at(sent), waiting },
+            Phase::Lingering { until } => Phase::Lingering { until: time(until) },
             Phase::Held { deadline, renew_at, renewal_sent } => Phase::Held {
                 deadline: time(deadline),
                 renew_at: time(renew_at),
@@ -151,6 +225,8 @@ impl Slot {
             give_up: time(self.give_up),
             last_call: time(self.last_call),
             exposed_until: self.exposed_until.map(&time),
+            ghosts_until: self.ghosts_until.map(&time),
+            since: since(self.since),
             failures: self.failures.min(1),
             ..self.clone()
         }
@@ -158,13 +234,34 @@ impl Slot {
 
     /// Whether the attempt is in the way of a local rival for the same name.
     pub(crate) fn contends(&self) -> bool {
-        !matches!(self.phase, Phase::Lost { .. } | Phase::Gone)
+        !matches!(self.phase, Phase::Lost { .. } | Phase::Lingering { .. } | Phase::Gone)
+    }
+
+    /// Whether its claims may only go to the session that it has: the server may have something
+    /// for it there, or will.
+    pub(crate) fn bound(&self, now: Instant) -> bool {
+        self.exposed(now) || self.ghosts_until.is_some_and(|until| now < until)
+    }
+
+    /// Whether the attempt needs its session to live.
+    pub(crate) fn needs_session(&self) -> bool {
+        match self.phase {
+            Phase::Waiting { .. } => self.wanted(),
+            Phase::Claiming { waiting, .. } => self.wanted() || !waiting,
+            Phase::Held { .. } | Phase::Releasing { .. } => true,
+            Phase::Queued | Phase::Lost { .. } | Phase::Lingering { .. } | Phase::Gone => false,
+        }
     }
 
     /// Whether somebody has or wants the lock through this attempt: a local rival that will not
     /// wait is denied at once.
     pub(crate) fn wanted(&self) -> bool {
         self.audience == Audience::Holder && self.contends()
+    }
+
+    /// When the caller's wait runs out.
+    pub(crate) fn give_up(&self) -> Instant {
+        self.give_up
     }
 
     /// When the attempt ends without the lock. Until its first denial it is owed an answer.
@@ -179,6 +276,7 @@ impl Slot {
     /// The command that is due.
     pub(crate) fn due(&self, now: Instant) -> Option<Action> {
         match self.phase {
+            Phase::Waiting { retry_at } if retry_at <= now && self.wait_next => Some(Action::Wait),
             Phase::Waiting { retry_at } if retry_at <= now => Some(Action::Acquire),
             Phase::Held { renew_at, renewal_sent: None, .. } if renew_at <= now => {
                 Some(Action::Renew)
@@ -199,7 +297,10 @@ impl Slot {
                 (Some(renew_at), Some(deadline))
             }
             Phase::Held { deadline, .. } => (None, Some(deadline)),
-            Phase::Releasing { retry_at, in_flight: None } => (Some(retry_at), self.exposed_until),
+            Phase::Releasing { retry_at, in_flight: None } => {
+                (Some(retry_at), self.exposed_until.filter(|_| !self.always_exposed))
+            }
+            Phase::Lingering { until } => (Some(until), None),
             Phase::Releasing { .. } | Phase::Lost { .. } | Phase::Gone => (None, None),
         };
         [command, limit].into_iter().flatten().filter(|at| *at > now).min()
@@ -207,6 +308,6 @@ impl Slot {
 
     /// Whether the server may hold a lease for this owner.
     pub(super) fn exposed(&self, now: Instant) -> bool {
-        self.exposed_until.is_some_and(|until| now < until)
+        self.always_exposed || self.exposed_until.is_some_and(|until| now < until)
     }
 }

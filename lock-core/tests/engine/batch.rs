@@ -227,7 +227,8 @@ impl Scenario {
 
     fn serves_all(&mut self) -> Vec<Sent> {
         let mut all = Vec::new();
-        while let Some(Dispatch { id, command, deadline }) = self.engine.poll_command(self.now) {
+        while let Some(Dispatch { id, command, deadline, .. }) = self.engine.poll_command(self.now)
+        {
             let sent = Sent { id, at: self.now, deadline, command };
             self.serves(&sent);
             all.push(sent);
@@ -249,7 +250,7 @@ impl Scenario {
     fn serves(&mut self, sent: &Sent) {
         match sent.command.action() {
             Action::Acquire => self.grants(sent),
-            Action::Renew | Action::Release => self.confirms(sent),
+            _ => self.confirms(sent),
         }
     }
 }

@@ -4,15 +4,15 @@ use crate::scenario::*;
 use lock_core::sim::table::FakeTable;
 use lock_core::sim::{Connection, Server};
 use lock_core::table::{Command, Table};
-use lock_core::{Action, Claim, Config, Engine, LockId, Owner};
+use lock_core::{Action, Claim, Config, Engine, Lane, LockId, Mode, Owner};
 use std::time::Duration;
 
 /// All commands take the same way; a table does not care.
-const LINE: Connection = Connection { client: 0, number: 0 };
+const LINE: Connection = Connection { client: 0, number: 0, lane: Lane::HOME };
 
 /// Somebody else takes `text` for a while.
 fn stranger(text: &str) -> Command {
-    let claims = vec![Claim { name: name(text), owner: Owner::new(9) }];
+    let claims = vec![Claim { name: name(text), owner: Owner::new(9), mode: Mode::Exclusive }];
     Command::Acquire { claims, ttl: Duration::from_secs(2), holder: "stranger".into() }
 }
 

@@ -222,7 +222,7 @@ impl Scenario {
     pub(crate) fn sends_any(&mut self) -> Sent {
         self.engine.handle_timeout(self.now);
         assert!(self.engine.has_command());
-        let Dispatch { id, command, deadline } =
+        let Dispatch { id, command, deadline, .. } =
             self.engine.poll_command(self.now).expect("a command is due");
         assert!(deadline > self.now, "a request is given some time");
         let claims: &[Claim] = command.claims();

@@ -1,26 +1,47 @@
 //! Every state of small worlds, with time going on for ever.
 
-use crate::{scale, small, world_of};
+use crate::{advisory_of, consul_of, scale, small, world_of};
+use lock_core::sim::advisory::FakeAdvisory;
+use lock_core::sim::consul::FakeConsul;
 use lock_core::sim::table::FakeTable;
-use lock_core::sim::{Found, Scope, Sometimes, Wish, explore};
+use lock_core::sim::{Found, Scope, Server, Sometimes, Wish, World, explore};
 use std::time::Instant;
 
-fn search(what: &str, scope: Scope, limit: usize) -> Found {
+fn search<S: Server>(what: &str, world: World<S>, limit: usize) -> Found {
     let begin = Instant::now();
-    let found = explore(world_of(FakeTable::new().silent(), scope), limit, 64);
+    let found = explore(world, limit, 64);
     println!("{what}: {found}, {:.1?}", begin.elapsed());
     assert!(found.violation.is_none(), "{found}");
     found
 }
 
 /// Searches it all, and sees each of these.
-fn exhaust(what: &str, scope: Scope, seen: &[Sometimes]) {
-    let found = search(what, scope, usize::MAX);
+fn exhaust_world<S: Server>(what: &str, world: World<S>, seen: &[Sometimes]) -> Found {
+    let found = search(what, world, usize::MAX);
     assert!(found.exhausted);
     for sometimes in seen {
         assert!(found.coverage.contains(*sometimes), "{what}: never {sometimes:?}");
     }
+    found
+}
+
+/// The same for a table.
+fn exhaust(what: &str, scope: Scope, seen: &[Sometimes]) {
+    let found = exhaust_world(what, table(scope), seen);
     assert!(!found.coverage.contains(Sometimes::LostByReply), "the server broke its word");
+}
+
+/// Searches a world that takes minutes: all of it if searches are to be long.
+fn exhaust_if_long<S: Server>(what: &str, world: World<S>, seen: &[Sometimes]) {
+    if scale() < 50 {
+        search(what, world, 30_000 * scale());
+    } else {
+        exhaust_world(what, world, seen);
+    }
+}
+
+fn table(scope: Scope) -> World<FakeTable> {
+    world_of(FakeTable::new().silent(), scope)
 }
 
 #[test]
@@ -86,7 +107,7 @@ fn rivals_in_two_clients() {
         scope.acquires = 2;
         scope.cancels = false;
     });
-    search("2 clients, 2 rivals each", scope, 30_000 * scale());
+    search("2 clients, 2 rivals each", table(scope), 30_000 * scale());
 }
 
 #[test]
@@ -95,11 +116,97 @@ fn three_clients() {
         scope.clients.push(scope.clients[0]);
         scope.faults.ghosts = 1;
     });
-    search("3 clients, 1 ghost", scope, 30_000 * scale());
+    search("3 clients, 1 ghost", table(scope), 30_000 * scale());
 }
 
 #[test]
 fn a_finer_grid() {
     let scope = small(|scope| scope.faults.ghosts = 1).finer();
-    search("2 clients, 1 ghost, on a finer grid", scope, 30_000 * scale());
+    search("2 clients, 1 ghost, on a finer grid", table(scope), 30_000 * scale());
+}
+
+// -- sessions ---------------------------------------------------------------------------------------
+
+/// With sessions, time going on for ever would also open sessions for ever.
+fn opens(opens: u8, change: impl FnOnce(&mut Scope)) -> Scope {
+    small(|scope| {
+        scope.opens = opens;
+        scope.cancels = false;
+        change(scope);
+    })
+}
+
+fn try_only(scope: &mut Scope) {
+    scope.wishes = [Wish::TRY].into();
+}
+
+#[test]
+fn two_clients_try_advisory_locks() {
+    let seen = [Sometimes::AllAcquired, Sometimes::Refused, Sometimes::LostByDeadline];
+    let world = advisory_of(FakeAdvisory::new(), opens(1, try_only));
+    exhaust_world("advisory, 2 clients that try, 1 connection each", world, &seen);
+    let world = advisory_of(FakeAdvisory::new(), opens(2, try_only));
+    exhaust_if_long("advisory, 2 clients that try, 2 connections each", world, &seen);
+}
+
+#[test]
+fn two_clients_wait_for_advisory_locks() {
+    let seen = [Sometimes::AllAcquired, Sometimes::RenewedPastTtl, Sometimes::GrantedAfterTrouble];
+    let world = advisory_of(FakeAdvisory::new(), opens(1, |_| ()));
+    exhaust_world("advisory, 2 clients that wait, 1 connection each", world, &seen);
+    let seen = [Sometimes::WaitedAtServer, Sometimes::TakenOver];
+    let world = advisory_of(FakeAdvisory::new(), opens(2, |_| ()));
+    exhaust_if_long("advisory, 2 clients that wait, 2 connections each", world, &seen);
+}
+
+#[test]
+fn two_clients_share_advisory_locks() {
+    let world = advisory_of(
+        FakeAdvisory::new(),
+        opens(1, |scope| scope.wishes = [Wish::TRY, Wish::TRY.shared()].into()),
+    );
+    let seen = [Sometimes::Shared, Sometimes::Refused];
+    exhaust_if_long("advisory, 2 clients that try, shared or not", world, &seen);
+}
+
+#[test]
+fn rivals_in_one_client_with_sessions() {
+    let rivals = |scope: &mut Scope| {
+        scope.clients.pop();
+        scope.acquires = 2;
+        scope.cancels = true;
+        scope.faults.ghosts = 1;
+        scope.faults.client_crashes = 1;
+    };
+    let seen = [Sometimes::LocalRival, Sometimes::Freed, Sometimes::GhostExecuted];
+    let world = advisory_of(FakeAdvisory::new(), opens(2, rivals));
+    exhaust_world("advisory, 1 client, 2 rivals, 1 ghost, 1 crash", world, &seen);
+    let world = consul_of(FakeConsul::new(), opens(2, rivals));
+    exhaust_if_long("consul, 1 client, 2 rivals, 1 ghost, 1 crash", world, &seen);
+}
+
+#[test]
+fn one_client_with_consul() {
+    let alone = |scope: &mut Scope| {
+        scope.clients.pop();
+        scope.cancels = true;
+        scope.faults.ghosts = 2;
+        scope.faults.kills = 1;
+    };
+    let seen = [Sometimes::GhostTook, Sometimes::LostByReply, Sometimes::AbandonedGranted];
+    let world = consul_of(FakeConsul::new(), opens(2, alone));
+    exhaust_world("consul, 1 client, 2 sessions, 2 ghosts, 1 early end", world, &seen);
+}
+
+#[test]
+fn two_clients_try_consul() {
+    let seen = [Sometimes::AllAcquired, Sometimes::Refused, Sometimes::TakenOver];
+    let world = consul_of(FakeConsul::new(), opens(1, try_only));
+    exhaust_if_long("consul, 2 clients that try, 1 session each", world, &seen);
+}
+
+#[test]
+fn two_clients_wait_for_consul() {
+    let world = consul_of(FakeConsul::new(), opens(1, |_| ()));
+    search("consul, 2 clients that wait, 1 session each", world, 30_000 * scale());
 }

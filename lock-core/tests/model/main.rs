@@ -9,8 +9,12 @@ mod negative;
 mod schedules;
 mod tables;
 
+use lock_core::advisory::Advisory;
+use lock_core::consul::Consul;
+use lock_core::sim::advisory::FakeAdvisory;
+use lock_core::sim::consul::FakeConsul;
 use lock_core::sim::table::FakeTable;
-use lock_core::sim::{Scope, Server, World};
+use lock_core::sim::{Scope, Server, Wish, World};
 use lock_core::table::Table;
 
 /// How much longer than usual the searches are to be.
@@ -26,6 +30,29 @@ fn world_of<S: Server<Protocol = Table>>(server: S, scope: Scope) -> World<S> {
 /// A world around a good lock table.
 fn world(scope: Scope) -> World<FakeTable> {
     world_of(FakeTable::new(), scope)
+}
+
+/// A world around a server with advisory locks.
+fn advisory_of<S: Server<Protocol = Advisory>>(server: S, scope: Scope) -> World<S> {
+    World::new(server, Advisory::new(scope.timing.ttl()), scope)
+}
+
+/// A world around a good one, in which some want to share.
+fn advisory(scope: Scope) -> World<FakeAdvisory> {
+    let mut wishes = scope.wishes.clone();
+    wishes.push(Wish::WAIT.shared());
+    advisory_of(FakeAdvisory::new(), Scope { wishes, ..scope })
+}
+
+/// A world around a server that speaks the Consul protocol.
+fn consul_of<S: Server<Protocol = Consul>>(server: S, scope: Scope) -> World<S> {
+    World::new(server, Consul::new(scope.timing.ttl(), "somebody"), scope)
+}
+
+/// A world around a good one, in which sessions end early.
+fn consul(mut scope: Scope) -> World<FakeConsul> {
+    scope.faults.kills = scope.faults.hints;
+    consul_of(FakeConsul::new(), scope)
 }
 
 /// The small scope, changed.

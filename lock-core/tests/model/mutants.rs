@@ -101,7 +101,8 @@ fn bugs_of_drivers_break_the_first_promise() {
         Flaw::HeldCached,
         Flaw::HeldWhileReleasing,
     ] {
-        let by = if flaw == Flaw::DeadlineFromReply { Check::Fences } else { Check::Exclusion };
+        let fences = matches!(flaw, Flaw::DeadlineFromReply | Flaw::ClientsClock);
+        let by = if fences { Check::Fences } else { Check::Exclusion };
         seen_by_users(flaw, by);
     }
 }

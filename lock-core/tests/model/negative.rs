@@ -1,19 +1,23 @@
 //! What the promises rest on is needed: without it, two hold one lock.
 
-use crate::{small, world, world_of};
+use crate::{advisory_of, consul_of, small, world, world_of};
+use lock_core::sim::advisory::FakeAdvisory;
+use lock_core::sim::consul::FakeConsul;
 use lock_core::sim::table::FakeTable;
-use lock_core::sim::{Check, Clock, Faults, Rate, Scope, explore, random};
+use lock_core::sim::{Check, Clock, Faults, Rate, Scope, Server, World, explore, random};
 use std::time::Duration;
 
 /// Only what users see: two holders, or a fence that does not rise.
 const SEEN: [Check; 2] = [Check::Exclusion, Check::Fences];
 
-/// How many schedules it takes to break the promise.
+/// How many schedules it takes to break the promise with a table.
 fn broken(what: &str, make: impl Fn(Scope) -> Scope, table: &FakeTable) {
-    let world = |scope| {
-        let scope = Scope { checks: SEEN.into(), ..make(scope) };
-        world_of(table.clone(), scope)
-    };
+    breaks(what, |scope| world_of(table.clone(), make(scope)));
+}
+
+/// How many schedules it takes to break the promise.
+fn breaks<S: Server>(what: &str, make: impl Fn(Scope) -> World<S>) {
+    let world = |scope: Scope| make(Scope { checks: SEEN.into(), ..scope });
     for seed in 0..20_000 {
         let walked = random::walk(world, &random::script(seed, 120));
         if let Some(violation) = walked.violation {
@@ -48,6 +52,45 @@ fn out_of_bounds(scope: Scope) -> Scope {
 #[test]
 fn clock_rates_that_k_does_not_cover() {
     broken("clock rates out of bounds", out_of_bounds, &FakeTable::new());
+}
+
+// -- sessions ---------------------------------------------------------------------------------------
+
+#[test]
+fn clock_rates_that_k_does_not_cover_for_a_connection() {
+    let world = |scope| advisory_of(FakeAdvisory::new(), out_of_bounds(scope));
+    breaks("advisory, clock rates out of bounds", world);
+}
+
+#[test]
+fn a_connection_ended_by_an_administrator() {
+    let killing = |scope: Scope| Scope { faults: Faults { kills: 2, ..scope.faults }, ..scope };
+    let world = |scope| advisory_of(FakeAdvisory::new(), killing(scope));
+    breaks("advisory, connection ended", world);
+}
+
+#[test]
+fn a_server_that_grants_right_after_a_start() {
+    let crashing =
+        |scope: Scope| Scope { faults: Faults { server_crashes: 3, ..scope.faults }, ..scope };
+    let world = |scope| advisory_of(FakeAdvisory::new().graceless(), crashing(scope));
+    breaks("advisory, no grace after a start", world);
+}
+
+#[test]
+fn clock_rates_that_k_does_not_cover_for_a_session() {
+    let world = |scope| {
+        // Without the delay, which would make up for it.
+        consul_of(FakeConsul::new().without_lock_delay(), out_of_bounds(scope))
+    };
+    breaks("consul, clock rates out of bounds", world);
+}
+
+#[test]
+fn a_session_that_ends_early_without_a_lock_delay() {
+    let killing = |scope: Scope| Scope { faults: Faults { kills: 2, ..scope.faults }, ..scope };
+    let world = |scope| consul_of(FakeConsul::new().without_lock_delay(), killing(scope));
+    breaks("consul, early end without lock-delay", world);
 }
 
 #[test]

@@ -1,24 +1,24 @@
 //! Random schedules with all kinds of faults.
 
-use crate::{scale, world};
-use lock_core::sim::{Coverage, Sometimes, random};
+use crate::{advisory, consul, scale, world};
+use lock_core::sim::{Coverage, Scope, Server, Sometimes, World, random};
 use proptest::prelude::*;
 use std::time::{Duration, Instant};
 
 /// How many actions a schedule has at most.
 const ACTIONS: usize = 120;
 
-#[test]
-fn nothing_breaks_in_random_schedules() {
+/// Walks through many schedules, and sees everything but `never`.
+fn nothing_breaks<S: Server>(what: &str, world: impl Fn(Scope) -> World<S>, never: &[Sometimes]) {
     let begin = Instant::now();
     let schedules = 20_000 * scale() as u64;
     let mut coverage = Coverage::default();
     let (mut steps, mut simulated) = (0, Duration::ZERO);
     for seed in 0..schedules {
         let script = random::script(seed, ACTIONS);
-        let walked = random::walk(world, &script);
+        let walked = random::walk(&world, &script);
         if let Some(violation) = walked.violation {
-            panic!("seed {seed}: {violation}\n{}", random::describe(world, &script));
+            panic!("seed {seed}: {violation}\n{}", random::describe(&world, &script));
         }
         steps += walked.steps;
         simulated += walked.elapsed;
@@ -27,11 +27,47 @@ fn nothing_breaks_in_random_schedules() {
     let took = begin.elapsed();
     let rate = steps as f64 / took.as_secs_f64();
     println!(
-        "{schedules} schedules, {steps} steps, {:.0} simulated hours, {took:.1?}, {rate:.0} steps/s",
+        "{what}: {schedules} schedules, {steps} steps, {:.0} simulated hours, {took:.1?}, {rate:.0} steps/s",
         simulated.as_secs_f64() / 3_600.0
     );
+    assert_eq!(coverage.missing(), never, "{what}");
+}
+
+#[test]
+fn nothing_breaks_with_a_table() {
     // With a server that keeps its word, no lock is lost before its deadline.
-    assert_eq!(coverage.missing(), [Sometimes::LostByReply]);
+    let never = [
+        Sometimes::LostByReply,
+        Sometimes::WaitedAtServer,
+        Sometimes::LostByDisconnect,
+        Sometimes::Shared,
+        Sometimes::Delayed,
+    ];
+    nothing_breaks("table", world, &never);
+}
+
+#[test]
+fn nothing_breaks_with_advisory_locks() {
+    // A connection carries out what it is asked in order and once, or not at all.
+    let never = [
+        Sometimes::LostByReply,
+        Sometimes::DuplicateExecuted,
+        Sometimes::StaleExecuted,
+        Sometimes::LateGrantRefused,
+    ];
+    nothing_breaks("advisory", advisory, &never);
+}
+
+#[test]
+fn nothing_breaks_with_consul() {
+    let never = [
+        Sometimes::DuplicateExecuted,
+        Sometimes::StaleExecuted,
+        Sometimes::LateGrantRefused,
+        Sometimes::LostByDisconnect,
+        Sometimes::Shared,
+    ];
+    nothing_breaks("consul", consul, &never);
 }
 
 #[test]

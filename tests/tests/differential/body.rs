@@ -3,7 +3,7 @@
 use lock_core::sim::table::FakeTable;
 use lock_core::sim::{Connection as Client, Server};
 use lock_core::table::{Acquired, Command, Reply};
-use lock_core::{Claim, Instant, LockName, Owner};
+use lock_core::{Claim, Instant, Lane, LockName, Mode, Owner};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use std::cell::RefCell;
@@ -47,6 +47,7 @@ fn claims() -> impl Strategy<Value = Vec<Claim>> {
         let claim = |(name, owner): (&str, u128)| Claim {
             name: LockName::new(name).expect("a good name"),
             owner: Owner::new(owner),
+            mode: Mode::Exclusive,
         };
         names.into_iter().zip(owners).map(claim).collect()
     })
@@ -118,7 +119,7 @@ pub(crate) fn play_many<R: Real>(real: R) {
 /// Carries a script out on `real`, whose table is empty, and on the model's table.
 fn play<R: Real>(real: &mut R, script: Vec<Turn>) {
     let mut fake = FakeTable::new();
-    let client = Client { client: 0, number: 0 };
+    let client = Client { client: 0, number: 0, lane: Lane::HOME };
     let mut fences = Fences::new();
     let mut boots = 0;
     let mut now = R::START;

@@ -2,7 +2,7 @@
 //! than allowed, one command at a time for each hold, one owner for each hold, and a time to give
 //! it up that lies ahead.
 
-use crate::protocol::Claim;
+use crate::protocol::{Action, Claim};
 use crate::time::Instant;
 use crate::timing::Timing;
 use alloc::format;
@@ -10,6 +10,7 @@ use alloc::string::{String, ToString};
 
 /// A command that is sent at `now` while the commands with the claims `others` are under way.
 pub(in super::super) fn sent<'a>(
+    action: Action,
     claims: &[Claim],
     others: impl Iterator<Item = &'a [Claim]>,
     in_flight: usize,
@@ -17,13 +18,18 @@ pub(in super::super) fn sent<'a>(
     deadline: Instant,
     timing: &Timing,
 ) -> Result<(), String> {
-    if claims.is_empty() {
-        return Err("a command about nothing".to_string());
+    let of_session = matches!(action, Action::Open | Action::Keep | Action::Close);
+    if claims.is_empty() != of_session {
+        return Err("a command about no lock".to_string());
     }
     if !claims.is_sorted_by(|a, b| a.name < b.name) {
         return Err(format!("claims not sorted, or a name twice: {claims:?}"));
     }
-    if deadline <= now || deadline > now.after(timing.request()) {
+    let longest = match action {
+        Action::Wait => timing.request() + timing.wait(),
+        _ => timing.request(),
+    };
+    if deadline <= now || deadline > now.after(longest) {
         return Err(format!("sent at {now:?}, to be given up at {deadline:?}"));
     }
     let mut under_way = 1;
@@ -33,7 +39,8 @@ pub(in super::super) fn sent<'a>(
             return Err(format!("two commands about {twice:?} under way"));
         }
     }
-    if under_way > in_flight {
+    // A connection is closed whatever else is under way on it.
+    if under_way > in_flight && action != Action::Close {
         return Err(format!("{under_way} commands under way, {in_flight} allowed"));
     }
     Ok(())

@@ -2,20 +2,33 @@
 
 use crate::fence::Fence;
 use crate::name::LockName;
+use crate::protocol::Mode;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 
-/// `latest` has the fence of each name's last grant.
+/// The last grants of a name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(in super::super) struct Latest {
+    pub(in super::super) any: Fence,
+    pub(in super::super) exclusive: Fence,
+}
+
+/// Those who share a lock need not exclude one another.
 pub(in super::super) fn granted(
-    latest: &mut BTreeMap<LockName, Fence>,
+    latest: &mut BTreeMap<LockName, Latest>,
     name: &LockName,
     fence: Fence,
+    mode: Mode,
 ) -> Result<(), String> {
-    match latest.insert(name.clone(), fence) {
-        Some(earlier) if fence <= earlier => {
-            Err(format!("{name:?} was granted with fence {fence} after {earlier}"))
-        }
-        _ => Ok(()),
+    let latest = latest.entry(name.clone()).or_default();
+    let earlier = if mode == Mode::Shared { latest.exclusive } else { latest.any };
+    latest.any = latest.any.max(fence);
+    if mode == Mode::Exclusive {
+        latest.exclusive = fence;
     }
+    if fence <= earlier {
+        return Err(format!("{name:?} was granted with fence {fence} after {earlier}"));
+    }
+    Ok(())
 }

@@ -1,8 +1,8 @@
 //! P4: a lease ends with its attempt.
 //!
 //! Excused is what nobody can help, and what the TTL ends: leases of clients that died, leases that
-//! were taken or renewed by a request that its client had given up, and leases whose release the
-//! server refused.
+//! were taken or renewed by a request that its client had given up, leases whose release the
+//! server refused, and leases of sessions that their client does not keep any more.
 
 use crate::name::Owner;
 use crate::sim::server::Lease;
@@ -14,11 +14,11 @@ use alloc::string::String;
 pub(in super::super) fn check(
     leases: &[Lease],
     now: Instant,
-    known: impl Fn(Owner) -> bool,
+    known: impl Fn(&Lease, Owner) -> bool,
 ) -> Result<(), String> {
     for lease in leases {
         if let Some(owner) = lease.holder(now)
-            && !known(owner)
+            && !known(lease, owner)
         {
             return Err(format!("{:?} is still {owner:?}'s, whose attempt has ended", lease.name));
         }
@@ -35,5 +35,5 @@ pub(in super::super) fn settled(
     if attempts > 0 {
         return Err(format!("{attempts} attempts are not settled"));
     }
-    check(leases, now, |_| false)
+    check(leases, now, |_, _| false)
 }

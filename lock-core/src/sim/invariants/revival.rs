@@ -23,7 +23,7 @@ pub(in super::super) fn told(
         }
         (Stage::Held, Event::RenewalFailed { .. }) => Stage::Held,
         (Stage::Held, Event::Lost { .. }) => Stage::Lost,
-        (Stage::Releasing, Event::Lost { .. }) => Stage::Releasing,
+        (Stage::Releasing, Event::Lost { .. } | Event::Trouble { .. }) => Stage::Releasing,
         (Stage::Releasing, Event::Released { .. }) => return Ok(None),
         (stage, event) => return Err(format!("at {now:?}, {stage:?}, told {event:?}")),
     };

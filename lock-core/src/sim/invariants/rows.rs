@@ -1,7 +1,7 @@
 //! P5, at the server: a row changes only as its owner and the time allow.
 
 use crate::name::Owner;
-use crate::protocol::{Action, Claim};
+use crate::protocol::{Action, Claim, Mode};
 use crate::sim::server::Lease;
 use crate::time::Instant;
 use alloc::format;
@@ -28,6 +28,64 @@ pub(in super::super) fn changed(
         Some(gone) => Err(format!("{:?} is forgotten, and its fence with it", gone.name)),
         None => Ok(()),
     }
+}
+
+/// The same where leases belong to sessions: a lease goes only by a release of its owner or with its
+/// session, and nobody gets what another has.
+pub(in super::super) fn changed_in_session(
+    before: &[Lease],
+    after: &[Lease],
+    now: Instant,
+    action: Action,
+    claims: &[Claim],
+) -> Result<(), String> {
+    let of_session = matches!(action, Action::Open | Action::Close);
+    for old in before.iter().filter(|old| old.holder(now).is_some()) {
+        let same = |new: &&Lease| {
+            (&new.name, new.owner, new.session) == (&old.name, old.owner, old.session)
+        };
+        let asked = claims.iter().any(|claim| Some(claim.owner) == old.owner);
+        let best = after.iter().filter(same).max_by_key(|new| new.fence == old.fence);
+        match best {
+            Some(new) if new.fence != old.fence => {
+                return Err(format!("{:?} was granted to its holder again", old.name));
+            }
+            Some(new) if new.expires < old.expires && !of_session => {
+                let Lease { name, expires, .. } = old;
+                return Err(format!(
+                    "{name:?} was to last until {expires:?}, now {:?}",
+                    new.expires
+                ));
+            }
+            None if !(of_session || asked && action == Action::Release) => {
+                return Err(format!(
+                    "{action:?} of {claims:?} took {:?} from {:?}",
+                    old.name, old.owner
+                ));
+            }
+            _ => {}
+        }
+    }
+    for (at, new) in after.iter().enumerate().filter(|(_, new)| new.holder(now).is_some()) {
+        let excludes = |other: &&Lease| {
+            other.name == new.name
+                && other.holder(now).is_some()
+                && (other.mode == Mode::Exclusive || new.mode == Mode::Exclusive)
+        };
+        if let Some(other) = after[..at].iter().find(excludes) {
+            return Err(format!("{:?} is {:?}'s and {:?}'s", new.name, other.owner, new.owner));
+        }
+        let waited_for = !matches!(action, Action::Acquire | Action::Wait | Action::Keep);
+        let asked = claims.iter().any(|claim| Some(claim.owner) == new.owner);
+        let had = before.iter().any(|old| old.name == new.name && old.owner == new.owner);
+        if !had && !asked && !waited_for {
+            return Err(format!(
+                "{:?} became {:?}'s by {action:?} of {claims:?}",
+                new.name, new.owner
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn one(

@@ -1,0 +1,320 @@
+//! Sessions on a PostgreSQL server.
+
+mod tls;
+
+use super::Session;
+use crate::backend::sslmode::SslMode;
+use crate::error::ConfigError;
+use lock_core::Failure;
+use lock_core::sql::postgres::{connect_failed, session_options, statement_failed};
+use lock_core::sql::{Rows, Statement, Value};
+use std::collections::BTreeMap;
+use std::error::Error as _;
+use std::future::{Future, pending, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::timeout;
+use tokio_postgres::config::{Host, SslMode as Negotiate};
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Config, Error, NoTls};
+
+pub(crate) use tls::Tls;
+
+/// A connection to PostgreSQL.
+pub(crate) struct Postgres {
+    link: Option<Link>,
+    source: Source,
+    /// Statements by their text: how often each was run, and its prepared form.
+    statements: BTreeMap<Arc<str>, Prepared>,
+}
+
+enum Source {
+    Server {
+        config: Box<Config>,
+        tls: Tls,
+    },
+    /// The caller gave us a client; there is no way to another.
+    Client,
+}
+
+enum Prepared {
+    /// Once run without: a task that takes one lock needs no second round trip.
+    NotYet,
+    Yes(tokio_postgres::Statement),
+}
+
+/// A client, and what moves its bytes, unless the caller sees to that. Both are polled by the
+/// driver's task: when that ends, so does the connection.
+struct Link {
+    client: Client,
+    connection: Option<Connection>,
+    /// A statement is under way, or was cut off.
+    busy: bool,
+}
+
+type Connection = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+
+impl Postgres {
+    /// Connections are made by `config`, encrypted as `tls` says. A statement is ended by the server
+    /// after `request`.
+    pub(crate) fn new(mut config: Config, tls: Tls, request: Duration) -> Self {
+        let options = config.get_options().map(|own| format!("{own} ")).unwrap_or_default();
+        config.options(format!("{options}{}", session_options(request)));
+        if config.get_application_name().is_none() {
+            config.application_name("lock-async");
+        }
+        config.tcp_user_timeout(request);
+        let source = Source::Server { config: Box::new(config), tls };
+        Self { link: None, source, statements: BTreeMap::new() }
+    }
+
+    /// A client of the caller's.
+    pub(crate) fn with(client: Client) -> Self {
+        let link = Link { client, connection: None, busy: false };
+        Self { link: Some(link), source: Source::Client, statements: BTreeMap::new() }
+    }
+
+    /// Ends the connection without a word: the server may not be listening.
+    fn discard(&mut self) {
+        self.link = None;
+        self.statements.clear();
+    }
+}
+
+impl Session for Postgres {
+    fn is_open(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| !link.busy && !link.client.is_closed())
+    }
+
+    async fn open(&mut self, limit: Duration) -> Result<(), Failure> {
+        let open = self.is_open();
+        match &self.source {
+            Source::Client if open => Ok(()),
+            Source::Client => Err(Failure::Rejected {
+                retry: false,
+                message:
+                    "the connection that was handed over is closed, and there is no way to another"
+                        .to_string(),
+            }),
+            Source::Server { config, tls } => {
+                let link = match timeout(limit, connect(config, tls, limit)).await {
+                    Ok(link) => link?,
+                    Err(_) => return Err(connect_failed(None, "no answer in time")),
+                };
+                self.discard();
+                self.link = Some(link);
+                Ok(())
+            }
+        }
+    }
+
+    async fn run(&mut self, statement: &Statement, limit: Duration) -> Result<Rows, Failure> {
+        let Some(link) = &mut self.link else {
+            return Err(Failure::NotSent("there is no connection".to_string()));
+        };
+        link.busy = true;
+        let rows = rows(&link.client, &mut self.statements, statement);
+        let failure = match timeout(limit, drive(&mut link.connection, rows)).await {
+            Ok(Ok(rows)) => {
+                link.busy = false;
+                return Ok(rows);
+            }
+            Ok(Err(error)) => {
+                let (code, message) = describe(&error);
+                statement_failed(code.as_deref(), &message)
+            }
+            Err(_) => statement_failed(None, "no answer in time"),
+        };
+        match failure {
+            Failure::Unknown(_) => self.discard(),
+            _ => link.busy = false,
+        }
+        Err(failure)
+    }
+
+    /// Notices that the server ended the connection, so that the next statement finds a new one.
+    async fn idle(&mut self) {
+        match self.link.as_mut().and_then(|link| link.connection.as_mut()) {
+            Some(connection) => {
+                if let Err(error) = connection.await {
+                    tracing::debug!(error = describe(&error).1, "the connection ended");
+                }
+                self.discard();
+            }
+            None => pending().await,
+        }
+    }
+
+    async fn close(mut self) {
+        if let Some(Link { client, connection: Some(connection), busy: false }) = self.link.take() {
+            drop(client);
+            let _ = timeout(Duration::from_millis(100), connection).await;
+        }
+    }
+}
+
+async fn connect(config: &Config, tls: &Tls, limit: Duration) -> Result<Link, Failure> {
+    let mut config = config.clone();
+    // One address that swallows everything must leave time for the next.
+    let hosts = u32::try_from(config.get_hosts().len().max(1)).unwrap_or(u32::MAX);
+    let share = limit / hosts;
+    config.connect_timeout(config.get_connect_timeout().map_or(share, |own| share.min(*own)));
+    let failed = |error: Error| {
+        let (code, message) = describe(&error);
+        connect_failed(code.as_deref(), &message)
+    };
+    if tls.mode == SslMode::Disable || is_unix(&config) {
+        config.ssl_mode(Negotiate::Disable);
+        let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
+        return Ok(Link { client, connection: Some(Box::pin(connection)), busy: false });
+    }
+    config.ssl_mode(match tls.mode {
+        SslMode::Prefer => Negotiate::Prefer,
+        _ => Negotiate::Require,
+    });
+    let tls = tls.clone();
+    let make = apart(move || tls.rustls("the server"))
+        .await
+        .map_err(|error| connect_failed(None, &error.to_string()))?;
+    let (client, connection) = config.connect(make).await.map_err(failed)?;
+    Ok(Link { client, connection: Some(Box::pin(connection)), busy: false })
+}
+
+/// Fails when a handshake would fail for reasons of our own.
+pub(crate) async fn check(tls: &Tls) -> Result<(), ConfigError> {
+    let tls = tls.clone();
+    apart(move || tls.check()).await
+}
+
+/// Reads certificates, which are in files, where that holds up nothing else.
+async fn apart<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, ConfigError> + Send + 'static,
+) -> Result<T, ConfigError> {
+    tokio::task::spawn_blocking(read)
+        .await
+        .unwrap_or_else(|error| Err(ConfigError::System(error.to_string())))
+}
+
+/// Does `work` with the client while moving the connection's bytes.
+async fn drive<T>(
+    connection: &mut Option<Connection>,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let mut work = pin!(work);
+    poll_fn(|cx: &mut Context<'_>| {
+        if let done @ Poll::Ready(_) = work.as_mut().poll(cx) {
+            return done;
+        }
+        let Some(Poll::Ready(ended)) = connection.as_mut().map(|moving| moving.as_mut().poll(cx))
+        else {
+            // An answer that has just come in wakes us again.
+            return Poll::Pending;
+        };
+        *connection = None;
+        match (work.as_mut().poll(cx), ended) {
+            // It says only that the connection ended; why, the connection said.
+            (Poll::Ready(Err(error)), Err(why)) if error.is_closed() => Poll::Ready(Err(why)),
+            (result, _) => result,
+        }
+    })
+    .await
+}
+
+async fn rows(
+    client: &Client,
+    statements: &mut BTreeMap<Arc<str>, Prepared>,
+    statement: &Statement,
+) -> Result<Rows, Error> {
+    let params = statement.params.iter().map(param);
+    let rows = match statements.get(&statement.text) {
+        None => {
+            let typed: Vec<_> = params.collect();
+            let rows = client.query_typed(&statement.text, &typed).await?;
+            statements.insert(statement.text.clone(), Prepared::NotYet);
+            rows
+        }
+        Some(prepared) => {
+            let prepared = match prepared {
+                Prepared::Yes(prepared) => prepared.clone(),
+                Prepared::NotYet => {
+                    let types: Vec<Type> = params.clone().map(|(_, kind)| kind).collect();
+                    let prepared = client.prepare_typed(&statement.text, &types).await?;
+                    statements.insert(statement.text.clone(), Prepared::Yes(prepared.clone()));
+                    prepared
+                }
+            };
+            let values: Vec<_> = params.map(|(value, _)| value).collect();
+            client.query(&prepared, &values).await?
+        }
+    };
+    Ok(rows.iter().map(row).collect())
+}
+
+fn param(value: &Value) -> (&(dyn ToSql + Sync), Type) {
+    match value {
+        Value::Null => (&None::<i64>, Type::INT8),
+        Value::Int(number) => (number, Type::INT8),
+        Value::Text(text) => (text, Type::TEXT),
+        Value::Texts(texts) => (texts, Type::TEXT_ARRAY),
+    }
+}
+
+/// A row's values. What is neither a `bigint` nor a text, no statement of ours returns; the core
+/// takes NULL for a surprise.
+fn row(row: &tokio_postgres::Row) -> Vec<Value> {
+    (0..row.len())
+        .map(|at| match *row.columns()[at].type_() {
+            Type::INT8 => row.try_get(at).ok().flatten().map_or(Value::Null, Value::Int),
+            Type::TEXT => row.try_get(at).ok().flatten().map_or(Value::Null, Value::Text),
+            _ => Value::Null,
+        })
+        .collect()
+}
+
+/// The SQLSTATE, and a line for people. Neither contains what the client sent.
+fn describe(error: &Error) -> (Option<String>, String) {
+    if let Some(answer) = error.as_db_error() {
+        return (Some(answer.code().code().to_string()), answer.message().to_string());
+    }
+    let mut message = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        message = format!("{message}: {cause}");
+        source = cause.source();
+    }
+    // The client knows what is wrong, but not what to do about it.
+    let message = message.replace(
+        "server does not support TLS",
+        "the server offers no TLS; sslmode=disable would connect without, for all on the way to read",
+    );
+    (None, message)
+}
+
+/// Reads the server's part of the URL, without our own parameters.
+pub(crate) fn config(url: &str) -> Result<Config, ConfigError> {
+    let config: Config = url.parse().map_err(|error| ConfigError::Url(describe(&error).1))?;
+    if config.get_hosts().is_empty() {
+        return Err(ConfigError::Url("it names no host: postgres://HOST/DATABASE".to_string()));
+    }
+    Ok(config)
+}
+
+/// Whether everything that would be sent stays on this machine.
+pub(crate) fn is_local(config: &Config) -> bool {
+    let hosts = config.get_hosts().iter().all(|host| match host {
+        Host::Tcp(name) => {
+            name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        }
+        Host::Unix(_) => true,
+    });
+    // Where there are addresses, names do not matter.
+    hosts && config.get_hostaddrs().iter().all(std::net::IpAddr::is_loopback)
+}
+
+/// Whether there is nothing but sockets in files, which are not encrypted.
+fn is_unix(config: &Config) -> bool {
+    let hosts = config.get_hosts().iter();
+    config.get_hostaddrs().is_empty() && hosts.clone().all(|host| matches!(host, Host::Unix(_)))
+}

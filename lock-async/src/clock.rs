@@ -1,0 +1,32 @@
+//! The clock that the engine is fed with.
+
+use lock_core::Instant;
+use rustix::time::{ClockId, clock_gettime};
+
+// Both count the time that the machine is suspended. `CLOCK_MONOTONIC` does so on Apple systems
+// only; elsewhere than on Linux and there, a suspended holder may notice its loss late.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const CLOCK: ClockId = ClockId::Boottime;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const CLOCK: ClockId = ClockId::Monotonic;
+
+/// Now, on a clock that all processes of this machine share since it booted.
+pub(crate) fn now() -> Instant {
+    let now = clock_gettime(CLOCK);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    let nanos = u64::try_from(now.tv_nsec).unwrap_or(0);
+    Instant::from_nanos(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn it_runs_forward_at_the_pace_of_time() {
+        let before = now();
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(now().since(before) >= Duration::from_millis(20));
+    }
+}

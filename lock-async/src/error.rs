@@ -1,0 +1,119 @@
+//! What can go wrong, by who is at fault.
+
+use lock_core::sql::Refusal;
+use lock_core::{Failure, LostReason, NameError, TableError, TimingError};
+use std::time::Duration;
+
+/// Why a lock could not be asked for. That somebody else has it is no error.
+///
+/// Each is one line for people, without secrets.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The lock's name breaks a rule. The caller's fault.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The configuration cannot work. The caller's fault.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The server or the table is such that locks would not be safe, or not possible. Its operator
+    /// must act.
+    #[error(transparent)]
+    Unfit(#[from] Refusal),
+    /// The server could not be reached, or did not answer in time. May pass.
+    #[error("the lock server cannot be used: {0}")]
+    Unavailable(String),
+    /// The server answered that it will not do it. Its operator must act.
+    #[error("the lock server refuses: {0}")]
+    Refused(String),
+    /// [`Locks::close`](crate::Locks::close) was called, or the runtime that they were connected on
+    /// has ended.
+    #[error("the locks were closed")]
+    Closed,
+}
+
+impl Error {
+    /// Whether the same call may succeed later without anybody changing anything.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Error::Unavailable(_))
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Rejected { retry: false, message } => Error::Refused(message),
+            other => Error::Unavailable(other.to_string()),
+        }
+    }
+}
+
+/// A configuration that cannot work.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The URL has no scheme that this build knows.
+    #[error("the URL must begin with one of: {0}")]
+    Scheme(&'static str),
+    /// The URL cannot be read.
+    #[error("the URL cannot be read: {0}")]
+    Url(String),
+    /// The URL has a parameter that means nothing here.
+    #[error("unknown URL parameter {name:?} (known: {known})")]
+    UnknownParameter {
+        /// The parameter.
+        name: String,
+        /// Those that are known.
+        known: &'static str,
+    },
+    /// A parameter's value cannot be used.
+    #[error("URL parameter {name}: {reason}")]
+    Parameter {
+        /// The parameter.
+        name: String,
+        /// What is wrong with its value.
+        reason: String,
+    },
+    /// The lease times cannot be safe.
+    #[error(transparent)]
+    Timing(#[from] TimingError),
+    /// The table's name is not an identifier.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// The SQLite file cannot be used.
+    #[error("the SQLite file {path}: {reason}")]
+    File {
+        /// Where it is.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// TLS cannot be set up.
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// It was not called on a tokio runtime.
+    #[error("lock-async needs a tokio runtime: use it there, or use lock-sync")]
+    NoRuntime,
+    /// The system has no random numbers, or no threads, to give.
+    #[error("the system: {0}")]
+    System(String),
+}
+
+/// Why a release does not end with a lock freed by us.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReleaseError {
+    /// The lock had been lost before: what was done under it may have overlapped with another
+    /// holder's work.
+    #[error("the lock had been lost: {0}")]
+    Lost(LostReason),
+    /// The server did not confirm the release in time. It is tried again in the background as long
+    /// as this process lives, and the lease ends by itself after its TTL.
+    #[error("the release was not confirmed ({reason}); the lease ends by itself within {within:?}")]
+    Unconfirmed {
+        /// What is known.
+        reason: String,
+        /// The TTL.
+        within: Duration,
+    },
+}

@@ -1,0 +1,216 @@
+//! Where locks are taken.
+
+use crate::config::Config;
+use crate::driver::{Driver, News};
+use crate::error::{ConfigError, Error};
+use crate::guard::Guard;
+use lock_core::{Holder, LockName, NotAcquired};
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// A place where locks are kept: a table on a server, or a file.
+///
+/// Cheap to clone; all clones and all guards share one task, which has one connection. The task
+/// ends when the last of them is dropped, and with it the connection.
+#[derive(Clone)]
+pub struct Locks {
+    driver: Driver,
+}
+
+impl Locks {
+    /// Connects to what the URL names, with the defaults of [`Config`].
+    ///
+    /// `postgres://user:password@host/database` keeps locks in a table, created on first use;
+    /// `sqlite:path/to/file.db` in a file, for the processes of one machine.
+    ///
+    /// # Errors
+    /// [`Error`]: a URL that cannot be read, a server that cannot be reached or must not be used,
+    /// no tokio runtime to run on.
+    ///
+    /// # Panics
+    /// If the runtime has no timer, or for a server no I/O: build it with `enable_all`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the connection. A table that was missing may have been created.
+    pub async fn connect(url: &str) -> Result<Self, Error> {
+        url.parse::<Config>()?.connect().await
+    }
+
+    pub(crate) fn with(driver: Driver) -> Self {
+        Self { driver }
+    }
+
+    /// Waits for the lock as long as it takes, also through restarts of the server.
+    ///
+    /// # Errors
+    /// [`Error`] if the name is not one, or the server refuses.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the wait up, at any point: what the server granted meanwhile, or
+    /// still grants, is released in the background. A place among the waiters of this process is
+    /// lost.
+    pub async fn lock(&self, name: &str) -> Result<Guard, Error> {
+        match self.acquire(name, Wait::Forever, &mut |_| {}).await? {
+            Some(guard) => Ok(guard),
+            // An attempt without a limit ends with the lock or an error.
+            None => Err(Error::Unavailable("the wait ended without the lock".to_string())),
+        }
+    }
+
+    /// Takes the lock if it is free; [`None`] if somebody else has it.
+    ///
+    /// # Errors
+    /// [`Error`] if the name is not one, or the server refuses or does not answer within two
+    /// request budgets.
+    ///
+    /// # Cancel safety
+    /// As for [`lock`](Self::lock).
+    pub async fn try_lock(&self, name: &str) -> Result<Option<Guard>, Error> {
+        self.acquire(name, Wait::Never, &mut |_| {}).await
+    }
+
+    /// Waits for the lock for `limit`; [`None`] if somebody else had it all that time.
+    ///
+    /// The server is asked once at least. It may resolve up to two request budgets later than
+    /// `limit`, when the answer is slow to come. (`tokio::time::timeout` around
+    /// [`lock`](Self::lock) is as safe, and ends on time, but without telling whether the server
+    /// could be asked.)
+    ///
+    /// # Errors
+    /// [`Error`] if the name is not one, or the server refuses or could not be asked.
+    ///
+    /// # Cancel safety
+    /// As for [`lock`](Self::lock).
+    pub async fn try_lock_for(&self, name: &str, limit: Duration) -> Result<Option<Guard>, Error> {
+        self.acquire(name, Wait::For(limit), &mut |_| {}).await
+    }
+
+    /// Waits for the lock, calls `work` with it, releases it.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let locks = lock_async::Locks::connect(&format!("sqlite:{}/l.db", folder.path().display())).await?;
+    /// let fence = locks.with_lock("nightly-report", async |guard| guard.fence()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error`] as for [`lock`](Self::lock). What `work` returns is handed through; whether the
+    /// lock was held to its end, it can ask the guard.
+    ///
+    /// # Cancel safety
+    /// As for [`lock`](Self::lock) while waiting. Dropping the future later drops `work` where it
+    /// is, and then releases the lock in the background.
+    pub async fn with_lock<T>(
+        &self,
+        name: &str,
+        work: impl AsyncFnOnce(&Guard) -> T,
+    ) -> Result<T, Error> {
+        let guard = self.lock(name).await?;
+        Ok(under(guard, work).await)
+    }
+
+    /// Calls `work` with the lock if it is free; [`None`], without calling it, if somebody else has
+    /// it.
+    ///
+    /// # Errors
+    /// [`Error`] as for [`try_lock`](Self::try_lock).
+    ///
+    /// # Cancel safety
+    /// As for [`with_lock`](Self::with_lock).
+    pub async fn try_with_lock<T>(
+        &self,
+        name: &str,
+        work: impl AsyncFnOnce(&Guard) -> T,
+    ) -> Result<Option<T>, Error> {
+        match self.try_lock(name).await? {
+            Some(guard) => Ok(Some(under(guard, work).await)),
+            None => Ok(None),
+        }
+    }
+
+    /// The general form: waits as `wait` says, and calls `progress` with news while waiting.
+    ///
+    /// # Errors
+    /// [`Error`] as for the other forms.
+    ///
+    /// # Cancel safety
+    /// As for [`lock`](Self::lock).
+    pub async fn acquire(
+        &self,
+        name: &str,
+        wait: Wait,
+        progress: &mut (dyn FnMut(&Progress) + Send),
+    ) -> Result<Option<Guard>, Error> {
+        let name = LockName::new(name)?;
+        let began = Instant::now();
+        let mut attempt = self.driver.acquire(name.clone(), wait);
+        loop {
+            match attempt.news().await {
+                News::Progress(news) => progress(&news),
+                News::Granted(granted) => {
+                    let waited = began.elapsed();
+                    tracing::debug!(lock.name = %name, lock.fence = granted.fence.get(), ?waited, "acquired");
+                    return Ok(Some(Guard::new(attempt, name, granted)));
+                }
+                News::Not(NotAcquired::Busy(_) | NotAcquired::TimedOut(_)) => return Ok(None),
+                News::Not(NotAcquired::Failed(failure)) => return Err(failure.into()),
+                News::Not(other) => return Err(Error::Unavailable(format!("{other:?}"))),
+                News::Closed => return Err(Error::Closed),
+            }
+        }
+    }
+
+    /// Ends every acquire that waits, of all clones, with [`Error::Closed`], and every later one.
+    /// Guards stay what they are. For an orderly shutdown.
+    pub fn close(&self) {
+        self.driver.close();
+    }
+}
+
+async fn under<T>(guard: Guard, work: impl AsyncFnOnce(&Guard) -> T) -> T {
+    let result = work(&guard).await;
+    let name = guard.name().clone();
+    if let Err(error) = guard.release().await {
+        tracing::warn!(lock.name = %name, %error, "a lock was not released as it should be");
+    }
+    result
+}
+
+impl fmt::Debug for Locks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Locks").finish_non_exhaustive()
+    }
+}
+
+impl std::str::FromStr for Config {
+    type Err = ConfigError;
+
+    fn from_str(url: &str) -> Result<Self, ConfigError> {
+        Config::from_url(url)
+    }
+}
+
+/// How long to wait for a lock that somebody else has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Not at all.
+    Never,
+    /// That long.
+    For(Duration),
+    /// As long as it takes.
+    Forever,
+}
+
+/// News from an acquire that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Progress {
+    /// Somebody else has the lock. Told at the first denial and when the holder changes.
+    Busy(Option<Holder>),
+    /// The server could not be asked; it is tried again.
+    Trouble(String),
+}

@@ -1,0 +1,187 @@
+//! Who can no longer be sure is told in time.
+
+use crate::{LONG, Place, SHORT, SOON, VALID};
+use lock_async::{Config, Error, LostReason, ReleaseError};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+/// Timers are late, and this machine is shared.
+const LATE: Duration = Duration::from_millis(100);
+
+#[tokio::test]
+async fn a_lease_is_renewed_beyond_its_ttl() {
+    let place = Place::new();
+    let (ours, theirs) = (place.locks(SHORT).await, place.locks(SHORT).await);
+    let guard = ours.lock("a").await.expect("taken");
+    let began = Instant::now();
+    while began.elapsed() < SHORT * 2 {
+        assert!(guard.is_held());
+        assert!(guard.remaining() > Duration::ZERO && guard.remaining() <= guard.valid_for());
+        assert!(theirs.try_lock("a").await.expect("asked").is_none());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    guard.release().await.expect("still ours");
+}
+
+#[tokio::test]
+async fn a_blocked_file_means_lost_by_the_deadline() {
+    let place = Place::new();
+    let locks = place.locks(SHORT).await;
+    let guard = locks.lock("a").await.expect("taken");
+    let blocker = place.raw();
+    blocker.execute_batch("BEGIN IMMEDIATE").expect("blocked");
+    let blocked = Instant::now();
+    let reason = tokio::select! {
+        reason = guard.lost() => reason,
+        () = tokio::time::sleep(SOON) => panic!("not told"),
+    };
+    assert_eq!(reason, LostReason::Deadline);
+    assert!(blocked.elapsed() <= VALID + LATE, "told after {:?}", blocked.elapsed());
+    assert!(!guard.is_held());
+    assert_eq!(guard.remaining(), Duration::ZERO);
+    // The loss is final, though the file can be written again.
+    blocker.execute_batch("COMMIT").expect("unblocked");
+    tokio::time::sleep(SHORT).await;
+    assert!(!guard.is_held());
+    assert_eq!(guard.lost().await, LostReason::Deadline, "as often as it is asked");
+    assert_eq!(guard.release().await, Err(ReleaseError::Lost(LostReason::Deadline)));
+    assert!(locks.try_lock_for("a", SOON).await.expect("asked").is_some());
+}
+
+#[tokio::test]
+async fn hundreds_of_guards_are_told_in_time() {
+    let place = Place::new();
+    let locks = place.locks(SHORT).await;
+    let mut guards = Vec::new();
+    for n in 0..200 {
+        guards.push(locks.lock(&format!("n{n}")).await.expect("taken"));
+    }
+    let blocker = place.raw();
+    blocker.execute_batch("BEGIN IMMEDIATE").expect("blocked");
+    // A renewal that is under way has failed by then, and no other can succeed.
+    tokio::time::sleep(VALID / 4).await;
+    let mut told = tokio::task::JoinSet::new();
+    for guard in guards {
+        told.spawn(async move {
+            let (began, remaining) = (Instant::now(), guard.remaining());
+            assert!(remaining > Duration::ZERO, "not yet");
+            assert_eq!(guard.lost().await, LostReason::Deadline);
+            began.elapsed().saturating_sub(remaining)
+        });
+    }
+    let late = told.join_all().await.into_iter().max().expect("some");
+    assert!(late <= LATE, "{late:?}");
+    println!("told {late:?} after the deadline at most");
+}
+
+/// Holds up every update that a connection makes while it is shut: a request that hangs, and that no
+/// time limit of the database ends.
+#[derive(Clone, Default)]
+struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    fn set_shut(&self, shut: bool) {
+        *self.0.0.lock().expect("unpoisoned") = shut;
+        self.0.1.notify_all();
+    }
+
+    /// A connection with the gate in it, to a file that has the table.
+    fn connection(&self, place: &Place) -> rusqlite::Connection {
+        let (connection, gate) = (place.raw(), self.0.clone());
+        let pass = move |_: &rusqlite::functions::Context<'_>| {
+            let shut = gate.0.lock().expect("unpoisoned");
+            drop(gate.1.wait_while(shut, |shut| *shut).expect("unpoisoned"));
+            Ok(0)
+        };
+        let flags = rusqlite::functions::FunctionFlags::SQLITE_UTF8;
+        connection.create_scalar_function("gate", 0, flags, pass).expect("made");
+        let trigger =
+            "CREATE TEMP TRIGGER gate BEFORE UPDATE ON main.locks BEGIN SELECT gate(); END";
+        connection.execute_batch(trigger).expect("made");
+        connection
+    }
+}
+
+#[tokio::test]
+async fn a_hung_request_delays_no_loss_and_hangs_nobody() {
+    let (place, gate) = (Place::new(), Gate::default());
+    drop(place.locks(SHORT).await);
+    let config = Config::sqlite_connection(gate.connection(&place)).ttl(SHORT);
+    let locks = config.connect().await.expect("connected");
+    let guard = locks.lock("a").await.expect("taken");
+    let began = Instant::now();
+    gate.set_shut(true);
+    tokio::time::sleep(VALID / 2).await;
+    // By now the renewal hangs. Others are told so in time.
+    let (tried, asked) = (locks.try_lock("b").await, began.elapsed());
+    assert!(matches!(tried, Err(Error::Unavailable(_))), "{tried:?}");
+    assert_eq!(guard.lost().await, LostReason::Deadline);
+    assert!(began.elapsed() <= (VALID + LATE).max(asked + LATE), "{:?}", began.elapsed());
+    drop(guard);
+    gate.set_shut(false);
+    // The connection is in step: what hung has ended, what comes next is answered.
+    let guard = locks.try_lock_for("a", SOON).await.expect("asked").expect("free");
+    guard.release().await.expect("released");
+}
+
+#[tokio::test]
+async fn a_foreign_owner_means_lost_at_the_next_renewal() {
+    let place = Place::new();
+    let locks = place.locks(SHORT).await;
+    let guard = locks.lock("a").await.expect("taken");
+    let soon = Duration::from_millis(10);
+    assert!(tokio::time::timeout(soon, guard.lost()).await.is_err(), "not lost yet");
+    let mut early = Box::pin(guard.lost());
+    assert!(tokio::time::timeout(soon, &mut early).await.is_err(), "nor now");
+    place.raw().execute_batch("UPDATE locks SET owner = 'thief'").expect("stolen");
+    // Awaited by many; those that were dropped and those that come late change nothing.
+    let (first, second) = tokio::join!(early, guard.lost());
+    assert_eq!([first, second, guard.lost().await], [LostReason::Taken; 3]);
+    assert!(!guard.is_held());
+    assert_eq!(guard.release().await, Err(ReleaseError::Lost(LostReason::Taken)));
+}
+
+#[tokio::test]
+async fn a_lock_taken_meanwhile_is_not_released() {
+    let place = Place::new();
+    let (ours, theirs) = (place.locks(LONG).await, place.locks(LONG).await);
+    let lost = ours.lock("a").await.expect("taken");
+    place.raw().execute_batch("UPDATE locks SET owner = NULL").expect("freed");
+    let guard = theirs.lock("a").await.expect("free for them");
+    assert_eq!(lost.release().await, Err(ReleaseError::Lost(LostReason::Taken)));
+    assert!(ours.try_lock("a").await.expect("asked").is_none(), "still theirs");
+    guard.release().await.expect("still theirs");
+}
+
+#[tokio::test]
+async fn a_release_that_cannot_be_confirmed_says_so_in_time() {
+    let place = Place::new();
+    let ttl = Duration::from_secs(4);
+    let locks = place.locks(ttl).await;
+    let guard = locks.lock("a").await.expect("taken");
+    let blocker = place.raw();
+    blocker.execute_batch("BEGIN IMMEDIATE").expect("blocked");
+    let (began, patience) = (Instant::now(), guard.valid_for() / 2);
+    let released = guard.release().await;
+    assert!(matches!(released, Err(ReleaseError::Unconfirmed { .. })), "{released:?}");
+    assert!(began.elapsed() <= patience + LATE, "{:?}", began.elapsed());
+    blocker.execute_batch("COMMIT").expect("unblocked");
+    // It is tried again in the background.
+    let began = Instant::now();
+    assert!(locks.lock("a").await.expect("taken").is_held());
+    assert!(began.elapsed() < Duration::from_millis(1500), "freed, not run out");
+}
+
+/// A task that blocks the runtime's only thread holds up the driver's too.
+#[tokio::test]
+async fn is_held_needs_no_task() {
+    let place = Place::new();
+    let locks = place.locks(SHORT).await;
+    let guard = locks.lock("a").await.expect("taken");
+    assert!(guard.is_held());
+    std::thread::sleep(VALID + LATE);
+    assert!(!guard.is_held(), "the clock says so");
+    assert_eq!(guard.lost().await, LostReason::Deadline);
+    tokio::time::sleep(VALID).await;
+    assert!(!guard.is_held(), "what a late renewal came to does not matter");
+}

@@ -1,0 +1,196 @@
+//! Which slot is to be looked at when, and which command is due: derived from the slots, so that
+//! no call has to look at all of them.
+
+use super::{About, Engine, Lane};
+use crate::event::LockId;
+use crate::protocol::{Action, Protocol, Sessions};
+use crate::session::SessionId;
+use crate::slot::Phase;
+use crate::time::Instant;
+use alloc::vec::Vec;
+
+/// What a timer is for. Sessions first: what they lose, their attempts have lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Who {
+    Session(SessionId),
+    Attempt(LockId),
+}
+
+/// What is indexed of a slot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Entry {
+    wake: Option<Instant>,
+    due: Option<(Option<SessionId>, Action)>,
+}
+
+impl<P: Protocol> Engine<P> {
+    pub(super) fn index(&mut self, now: Instant, id: LockId) {
+        let slot = &self.attempts[&id].slot;
+        let (wake, due) = (slot.wake(now), slot.due(now));
+        let due = due.map(|action| self.assign(now, id, action));
+        let who = Who::Attempt(id);
+        let new = Entry { wake, due };
+        let old = self.indexed.insert(who, new).unwrap_or_default();
+        if old.wake != new.wake {
+            self.timers.extend(new.wake.map(|at| (at, who)));
+            old.wake.map(|at| self.timers.remove(&(at, who)));
+        }
+        if old.due != new.due {
+            self.due.extend(new.due.map(|(session, action)| (session, action, id)));
+            old.due.map(|(session, action)| self.due.remove(&(session, action, id)));
+        }
+    }
+
+    pub(super) fn index_session(&mut self, now: Instant, id: SessionId) {
+        let who = Who::Session(id);
+        let session = &self.sessions[&id];
+        let due = session.due(now).map(|action| (Some(id), action));
+        let new = Entry { wake: session.slot.wake(now), due };
+        let old = self.indexed.insert(who, new).unwrap_or_default();
+        if old.wake != new.wake {
+            self.timers.extend(new.wake.map(|at| (at, who)));
+            old.wake.map(|at| self.timers.remove(&(at, who)));
+        }
+    }
+
+    /// Forgets an attempt or a session that has ended.
+    pub(super) fn unindex(&mut self, who: Who) {
+        let old = self.indexed.remove(&who).unwrap_or_default();
+        old.wake.map(|at| self.timers.remove(&(at, who)));
+        if let (Some((session, action)), Who::Attempt(id)) = (old.due, who) {
+            self.due.remove(&(session, action, id));
+        }
+    }
+
+    /// What the next command is for, and in which session.
+    pub(super) fn next_due(&self) -> Option<(Option<SessionId>, Action)> {
+        for (id, session) in &self.sessions {
+            let due = self.indexed.get(&Who::Session(*id)).and_then(|entry| entry.due);
+            if let Some((_, action)) = due
+                && (action == Action::Close || self.is_free(self.session_lane(*id)))
+            {
+                return Some((Some(*id), action));
+            }
+            if session.is_open()
+                && let Some(action) = self.next_action(Some(*id))
+            {
+                return Some((Some(*id), action));
+            }
+        }
+        self.next_action(None).map(|action| (None, action))
+    }
+
+    fn next_action(&self, session: Option<SessionId>) -> Option<Action> {
+        let first = LockId(0);
+        let lane = session.map_or(Lane::HOME, |id| self.session_lane(id));
+        if self.is_free(lane) {
+            let due = (session, Action::Close, first)..(session, Action::Wait, first);
+            if let Some((_, action, _)) = self.due.range(due).next() {
+                return Some(*action);
+            }
+        }
+        let mut waits = self.waits(session);
+        waits.next().map(|_| Action::Wait)
+    }
+
+    /// The waits of a session that are due and may leave.
+    fn waits(&self, session: Option<SessionId>) -> impl Iterator<Item = LockId> + '_ {
+        let (first, last) = (LockId(0), LockId(u64::MAX));
+        let due = self.due.range((session, Action::Wait, first)..=(session, Action::Wait, last));
+        due.map(|(_, _, id)| *id).filter(move |id| self.is_free(self.wait_lane(session, *id)))
+    }
+
+    /// A connection waits itself; for a record, each attempt waits on a connection of its own.
+    fn wait_lane(&self, session: Option<SessionId>, id: LockId) -> Lane {
+        match (session, self.protocol.sessions()) {
+            (Some(session), Some(Sessions::Connections { .. })) => Lane(session.0),
+            _ => Lane(id.0),
+        }
+    }
+
+    /// What a command is about that is due.
+    pub(super) fn about(&self, now: Instant, session: Option<SessionId>, action: Action) -> About {
+        match (session, action) {
+            (Some(id), Action::Open | Action::Keep | Action::Close) => About::Session(id),
+            _ => About::Claims(session, self.batch(now, session, action)),
+        }
+    }
+
+    /// The attempts that the next command is about, sorted by name.
+    fn batch(&self, now: Instant, session: Option<SessionId>, action: Action) -> Vec<LockId> {
+        if action == Action::Wait {
+            return self.waits(session).take(1).collect();
+        }
+        let most = self.config.batch.min(self.protocol.batch()).max(1);
+        let due = (session, action, LockId(0))..=(session, action, LockId(u64::MAX));
+        let mut ids: Vec<LockId> = self.due.range(due).map(|(_, _, id)| *id).take(most).collect();
+        if action == Action::Renew {
+            let soon = now.after(self.config.timing.renew_early());
+            let early = self.timers.range(..=(soon, Who::Attempt(LockId(u64::MAX))));
+            let early = early
+                .filter_map(|(_, who)| match who {
+                    Who::Attempt(id) => Some(*id),
+                    Who::Session(_) => None,
+                })
+                .filter(|id| self.attempts[id].slot.due(soon) == Some(Action::Renew))
+                .filter(|id| self.attempts[id].slot.due(now).is_none());
+            ids.extend(early.take(most - ids.len()));
+        }
+        let name = |id: &LockId| &self.attempts[id].name;
+        ids.sort_by(|a, b| (name(a), a).cmp(&(name(b), b)));
+        // A lost attempt and its successor may both be releasing one name: one after the other.
+        ids.dedup_by(|a, b| name(a) == name(b));
+        ids
+    }
+
+    /// Over which connection a command goes.
+    pub(super) fn lane(&self, about: &About, action: Action) -> Lane {
+        match (about, action) {
+            (About::Claims(session, ids), Action::Wait) => {
+                ids.first().map_or(Lane::HOME, |id| self.wait_lane(*session, *id))
+            }
+            (About::Session(id) | About::Claims(Some(id), _), _) => self.session_lane(*id),
+            (About::Claims(None, _), _) => Lane::HOME,
+        }
+    }
+
+    fn session_lane(&self, id: SessionId) -> Lane {
+        match self.protocol.sessions() {
+            Some(Sessions::Connections { .. }) => Lane(id.0),
+            Some(Sessions::Records) | None => Lane::HOME,
+        }
+    }
+
+    fn is_free(&self, lane: Lane) -> bool {
+        let busy = self.under_way.values().filter(|command| command.lane == lane);
+        busy.count() < self.config.in_flight
+    }
+
+    /// A request's time: its budget, but no longer than the leases that it is to renew.
+    pub(super) fn give_up_at(&self, now: Instant, about: &About, action: Action) -> Instant {
+        let budget = now.after(self.config.timing.request());
+        match (about, action) {
+            (About::Session(id), Action::Keep) => {
+                self.sessions[id].deadline().map_or(budget, |lost| budget.min(lost))
+            }
+            (About::Claims(_, ids), Action::Wait) => budget.after(self.wait_up_to(now, ids)),
+            (About::Claims(_, ids), Action::Renew) => {
+                let lost = ids.iter().filter_map(|id| self.held_until(*id)).max();
+                lost.map_or(budget, |lost| budget.min(lost))
+            }
+            _ => budget,
+        }
+    }
+
+    /// How long the server may take to answer a wait.
+    pub(super) fn wait_up_to(&self, now: Instant, ids: &[LockId]) -> core::time::Duration {
+        let give_up = ids.first().map_or(now, |id| self.attempts[id].slot.give_up());
+        let least = core::time::Duration::from_millis(1);
+        self.config.timing.wait().min(give_up.since(now)).max(least)
+    }
+
+    /// Whether an attempt has nothing more to do or to hold.
+    pub(super) fn is_gone(&self, id: LockId) -> bool {
+        self.attempts.get(&id).is_none_or(|attempt| attempt.slot.phase == Phase::Gone)
+    }
+}

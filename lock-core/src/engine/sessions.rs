@@ -1,0 +1,271 @@
+//! Which session an attempt's claims go to, and what becomes of attempts when it changes.
+
+use super::{About, Engine, index::Who};
+use crate::error::{Failure, LostReason};
+use crate::event::{Event, LockId, NotAcquired};
+use crate::fence::Fence;
+use crate::name::Owner;
+use crate::protocol::{Action, Protocol, Sessions, Verdict};
+use crate::session::{Session, SessionId};
+use crate::slot::{Context, Input, Phase, Slot};
+use crate::time::Instant;
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::vec::Vec;
+
+/// Sessions are owners, too: theirs are far from those of attempts.
+const SESSIONS: u128 = 1 << 96;
+
+impl<P: Protocol> Engine<P> {
+    // -- which session ----------------------------------------------------------------------------
+
+    /// Where what is due goes, and as what: a claim to the home session unless it is bound to
+    /// another, a wait to a connection of its own if there may be one more.
+    pub(super) fn assign(
+        &mut self,
+        now: Instant,
+        id: LockId,
+        action: Action,
+    ) -> (Option<SessionId>, Action) {
+        let Some(kind) = self.protocol.sessions() else { return (None, action) };
+        let attempt = &self.attempts[&id];
+        let claims = matches!(action, Action::Acquire | Action::Wait);
+        let current = attempt.session.and_then(|id| Some((id, self.sessions.get(&id)?)));
+        if let Some((session, known)) = current
+            && (!claims || attempt.slot.bound(now) || (known.waits && known.is_wanted()))
+        {
+            return (attempt.session.or(Some(session)), action);
+        }
+        let Sessions::Connections { waiting } = kind else {
+            return (Some(self.join_home(now, id)), action);
+        };
+        let busy = self.sessions.values().filter(|session| session.waits).count();
+        if action == Action::Wait && busy < waiting {
+            let session = self.new_session(now, true);
+            self.join_session(now, id, session);
+            return (Some(session), action);
+        }
+        (Some(self.join_home(now, id)), Action::Acquire)
+    }
+
+    fn join_home(&mut self, now: Instant, id: LockId) -> SessionId {
+        let home = match self.home {
+            Some(home) => home,
+            None => self.new_session(now, false),
+        };
+        self.home = Some(home);
+        self.join_session(now, id, home);
+        home
+    }
+
+    fn new_session(&mut self, now: Instant, waits: bool) -> SessionId {
+        self.last_session += 1;
+        let id = SessionId(self.last_session);
+        let owner = self.config.seed.wrapping_add(SESSIONS + u128::from(self.last_session));
+        let connection = self.protocol.sessions() != Some(Sessions::Records);
+        let slot = Slot::session(Owner::new(owner), now, connection);
+        let name = P::Session::default();
+        self.sessions.insert(id, Session { slot, name, attempts: BTreeSet::new(), waits });
+        self.index_session(now, id);
+        id
+    }
+
+    fn join_session(&mut self, now: Instant, id: LockId, session: SessionId) {
+        let before = self.attempts.get(&id).and_then(|attempt| attempt.session);
+        if before == Some(session) {
+            return;
+        }
+        self.leave_session(id);
+        if let Some(attempt) = self.attempts.get_mut(&id) {
+            attempt.session = Some(session);
+        }
+        if let Some(session) = self.sessions.get_mut(&session) {
+            session.attempts.insert(id);
+        }
+        if let Some(before) = before {
+            // What a late request took in it would stay for as long as it is kept.
+            self.tidy(now, before);
+        }
+    }
+
+    pub(super) fn leave_session(&mut self, id: LockId) {
+        let session = self.attempts.get_mut(&id).and_then(|attempt| attempt.session.take());
+        if let Some(session) = session.and_then(|session| self.sessions.get_mut(&session)) {
+            session.attempts.remove(&id);
+        }
+    }
+
+    // -- what has happened to it ------------------------------------------------------------------
+
+    /// Steps a session, and tells its attempts what that means to them.
+    pub(super) fn step_session(&mut self, now: Instant, id: SessionId, input: Input) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let mut told = VecDeque::new();
+        let mut cx = Context {
+            id: LockId(id.0),
+            now,
+            timing: &self.config.timing,
+            bond: None,
+            round_trip: self.round_trip,
+            rng: &mut self.rng,
+            events: &mut told,
+        };
+        session.slot.step(input, &mut cx);
+        session.slot.step(Input::Tick, &mut cx);
+        let gone = session.slot.phase == Phase::Gone;
+        self.index_session(now, id);
+        for event in told {
+            self.session_told(now, id, event);
+        }
+        if gone {
+            self.end_session(now, id, None);
+            self.unindex(Who::Session(id));
+            self.sessions.remove(&id);
+        }
+    }
+
+    fn session_told(&mut self, now: Instant, id: SessionId, event: Event) {
+        match event {
+            Event::Renewed { deadline, .. } => {
+                self.tell_attempts(now, id, || Input::Kept(deadline));
+            }
+            Event::RenewalFailed { failure, .. } => {
+                self.tell_attempts(now, id, || Input::KeepFailed(failure.clone()));
+            }
+            Event::Trouble { failure, .. } => {
+                self.tell_attempts(now, id, || Input::NoSession(failure.clone()));
+            }
+            Event::NotAcquired { why: NotAcquired::Failed(failure), .. } => {
+                self.tell_attempts(now, id, || Input::NoSession(failure.clone()));
+                self.retire(id);
+            }
+            Event::Lost { reason, .. } => {
+                let failure = Failure::Unknown(alloc::format!("{reason}"));
+                self.end_session(now, id, Some((reason, failure.clone())));
+                if self.protocol.sessions() != Some(Sessions::Records) {
+                    // Nothing will be heard any more on its connection.
+                    self.step_session(now, id, Input::Answer(Err(failure)));
+                }
+                self.step_session(now, id, Input::Release);
+            }
+            _ => {}
+        }
+    }
+
+    fn tell_attempts(&mut self, now: Instant, id: SessionId, input: impl Fn() -> Input) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let attempts: Vec<LockId> = session.attempts.iter().copied().collect();
+        for attempt in attempts {
+            self.step(now, attempt, input());
+        }
+    }
+
+    /// Ends what attempts have in it. Answers to what they have asked in it are of no interest any
+    /// more.
+    fn end_session(&mut self, now: Instant, id: SessionId, lost: Option<(LostReason, Failure)>) {
+        self.retire(id);
+        let connection = self.protocol.sessions() != Some(Sessions::Records);
+        self.under_way.retain(|_, command| match &mut command.about {
+            About::Claims(Some(session), ids) if *session == id => {
+                ids.clear();
+                !connection
+            }
+            About::Session(session) => *session != id || !connection,
+            About::Claims(..) => true,
+        });
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        for attempt in core::mem::take(&mut session.attempts) {
+            if let Some(attempt) = self.attempts.get_mut(&attempt) {
+                attempt.session = None;
+            }
+            self.step(now, attempt, Input::SessionEnded(lost.clone()));
+        }
+    }
+
+    /// No more claims go to it, save from attempts that are bound to it.
+    fn retire(&mut self, id: SessionId) {
+        if self.home == Some(id) {
+            self.home = None;
+        }
+    }
+
+    /// Closes a session that nobody needs.
+    pub(super) fn tidy(&mut self, now: Instant, id: SessionId) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let stays = self.home == Some(id) && session.is_open() && !self.closing;
+        let needs = |id: &LockId| self.attempts.get(id).is_some_and(|a| a.slot.needs_session());
+        if session.is_wanted() && !stays && !session.attempts.iter().any(needs) {
+            self.retire(id);
+            self.step_session(now, id, Input::Release);
+        }
+    }
+
+    // -- answers ----------------------------------------------------------------------------------
+
+    pub(super) fn session_answered(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        action: Action,
+        reply: Result<P::Reply, Failure>,
+    ) {
+        let answer = reply.and_then(|reply| {
+            let name = match action {
+                Action::Open => Some(self.protocol.opened(&reply)?),
+                _ => None,
+            };
+            let verdict = self.protocol.verdicts(action, reply)?.into_iter().next();
+            let surprise = || Failure::Unknown("the reply says nothing".into());
+            Ok((name, verdict.ok_or_else(surprise)?))
+        });
+        if let (Err(failure), Action::Keep) = (&answer, action)
+            && self.fails(now, id, action, failure)
+        {
+            return;
+        }
+        let answer = answer.map(|(name, verdict)| match name {
+            Some(name) => {
+                if let Some(session) = self.sessions.get_mut(&id) {
+                    session.name = name;
+                }
+                Verdict::Granted { fence: Fence::new(0) }
+            }
+            None => verdict,
+        });
+        self.step_session(now, id, Input::Answer(answer));
+    }
+
+    /// What a failed request means to the session it was sent in: a connection is lost with the
+    /// first answer that fails to come; a record takes no new claims after a claim or release whose
+    /// fate is not known, and neither does any session that may not have freed what it was to
+    /// free. True if the session is lost.
+    pub(super) fn fails(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        action: Action,
+        failure: &Failure,
+    ) -> bool {
+        let answered = matches!(failure, Failure::Rejected { .. });
+        match self.protocol.sessions() {
+            Some(Sessions::Connections { .. }) if !answered => {
+                self.lose_session(now, id, LostReason::Disconnected, failure.clone());
+                true
+            }
+            _ if matches!(failure, Failure::Unknown(_)) || action == Action::Release => {
+                self.retire(id);
+                false
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn lose_session(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        reason: LostReason,
+        failure: Failure,
+    ) {
+        self.step_session(now, id, Input::SessionEnded(Some((reason, failure))));
+    }
+}

@@ -1,0 +1,151 @@
+//! What the engine does around one step of a slot.
+
+use super::{About, Attempt, Engine, index::Who};
+use crate::error::{Failure, LostReason};
+use crate::event::LockId;
+use crate::protocol::{Action, Claim, Protocol, Sessions, Verdict, Wait};
+use crate::session::SessionId;
+use crate::slot::{Bond, Context, Input, Phase};
+use crate::time::Instant;
+use alloc::vec::Vec;
+
+impl<P: Protocol> Engine<P> {
+    /// Steps an attempt, keeps the indexes true, lets the next local rivals come to the front, and
+    /// closes a session that is no longer needed.
+    pub(super) fn step(&mut self, now: Instant, id: LockId, input: Input) {
+        let Some(attempt) = self.attempts.get_mut(&id) else { return };
+        let bond = self.protocol.sessions().map(|kind| Bond {
+            deadline: attempt.session.and_then(|id| self.sessions.get(&id)?.deadline()),
+            record: kind == Sessions::Records,
+        });
+        let mut cx = Context {
+            id,
+            now,
+            timing: &self.config.timing,
+            bond,
+            round_trip: self.round_trip,
+            rng: &mut self.rng,
+            events: &mut self.events,
+        };
+        attempt.slot.step(input, &mut cx);
+        // The phase it is in now may have a limit that has passed already.
+        attempt.slot.step(Input::Tick, &mut cx);
+        let (contends, phase) = (attempt.slot.contends(), attempt.slot.phase);
+        let next = if contends { Vec::new() } else { self.leave_queue(id) };
+        self.index(now, id);
+        let session = self.attempts[&id].session;
+        if matches!(phase, Phase::Lost { .. } | Phase::Gone) {
+            self.leave_session(id);
+        }
+        if self.is_gone(id) {
+            self.unindex(Who::Attempt(id));
+            self.attempts.remove(&id);
+        }
+        if let Some(session) = session {
+            self.tidy(now, session);
+        }
+        for next in next {
+            self.step(now, next, Input::Front);
+        }
+    }
+
+    /// The command for what is due.
+    pub(super) fn command(
+        &self,
+        now: Instant,
+        about: &About,
+        action: Action,
+    ) -> Option<P::Command> {
+        let (session, ids) = match about {
+            About::Session(id) => {
+                let session = self.sessions.get(id)?;
+                return match action {
+                    Action::Open => self.protocol.open(session.slot.owner),
+                    Action::Keep => self.protocol.keep(&session.name),
+                    _ => self.protocol.close(&session.name),
+                };
+            }
+            About::Claims(session, ids) => (session, ids),
+        };
+        let none = P::Session::default();
+        let session = session.and_then(|id| self.sessions.get(&id)).map_or(&none, |s| &s.name);
+        let claims = ids.iter().map(|id| self.claim(*id));
+        match action {
+            Action::Renew => self.protocol.renew(claims.collect()),
+            Action::Release => Some(self.protocol.release(session, claims.collect())),
+            Action::Wait => {
+                let (id, claim) = (ids.first()?, claims.into_iter().next()?);
+                let since = self.attempts[id].slot.since;
+                let up_to = self.wait_up_to(now, ids);
+                self.protocol.wait(session, Wait { claim, since, up_to })
+            }
+            _ => Some(self.protocol.acquire(session, claims.collect())),
+        }
+    }
+
+    fn claim(&self, id: LockId) -> Claim {
+        let Attempt { name, mode, slot, .. } = &self.attempts[&id];
+        Claim { name: name.clone(), owner: slot.owner, mode: *mode }
+    }
+
+    /// The command has been made, and leaves.
+    pub(super) fn sent(&mut self, now: Instant, about: &About, action: Action) {
+        let waiting = action == Action::Wait;
+        match about {
+            About::Session(id) => self.step_session(now, *id, Input::Sent { waiting }),
+            About::Claims(_, ids) => {
+                for id in ids {
+                    self.step(now, *id, Input::Sent { waiting });
+                }
+            }
+        }
+    }
+
+    /// Hands each attempt its part of an answer.
+    pub(super) fn claims_answered(
+        &mut self,
+        now: Instant,
+        session: Option<SessionId>,
+        action: Action,
+        ids: Vec<LockId>,
+        reply: Result<P::Reply, Failure>,
+    ) {
+        let verdicts =
+            reply.and_then(|reply| self.protocol.verdicts(action, reply)).and_then(|verdicts| {
+                if verdicts.len() == ids.len() || ids.is_empty() {
+                    Ok(verdicts)
+                } else {
+                    Err(Failure::Unknown("the reply has the wrong number of entries".into()))
+                }
+            });
+        if ids.is_empty() {
+            return;
+        }
+        if let Some(session) = session {
+            if let Ok(verdicts) = &verdicts
+                && verdicts.contains(&Verdict::NoSession)
+            {
+                let failure = Failure::Unknown("the session has ended at the server".into());
+                self.lose_session(now, session, LostReason::Taken, failure);
+                return;
+            }
+            if let Err(failure) = &verdicts
+                && self.fails(now, session, action, failure)
+            {
+                return;
+            }
+        }
+        match verdicts {
+            Ok(verdicts) => {
+                for (id, verdict) in ids.into_iter().zip(verdicts) {
+                    self.step(now, id, Input::Answer(Ok(verdict)));
+                }
+            }
+            Err(failure) => {
+                for id in ids {
+                    self.step(now, id, Input::Answer(Err(failure.clone())));
+                }
+            }
+        }
+    }
+}

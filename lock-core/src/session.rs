@@ -1,0 +1,55 @@
+//! A session: the lease that the locks of a connection, or of a record at the server, live by.
+//!
+//! Its phases are those of any lease, and change where all phases do, in `slot`: opening is
+//! claiming, keeping is renewing, closing is releasing. What is here says what a session has beyond
+//! that; what becomes of the attempts in it is in `engine::sessions`.
+
+use crate::event::LockId;
+use crate::protocol::Action;
+use crate::slot::{Phase, Slot};
+use crate::time::Instant;
+use alloc::collections::BTreeSet;
+
+/// Names a session, once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SessionId(pub(crate) u64);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Session<S> {
+    pub(crate) slot: Slot,
+    /// What the server calls it, once it is open.
+    pub(crate) name: S,
+    /// The attempts whose claims go to it.
+    pub(crate) attempts: BTreeSet<LockId>,
+    /// It is for one attempt that waits at the server.
+    pub(crate) waits: bool,
+}
+
+impl<S> Session<S> {
+    /// Whether claims may be sent in it.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.slot.phase, Phase::Held { .. })
+    }
+
+    /// Whether it is open or is to be opened.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.slot.wanted()
+    }
+
+    /// Until when it is vouched for.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self.slot.phase {
+            Phase::Held { deadline, .. } => Some(deadline),
+            _ => None,
+        }
+    }
+
+    /// The command about it that is due.
+    pub(crate) fn due(&self, now: Instant) -> Option<Action> {
+        self.slot.due(now).map(|action| match action {
+            Action::Renew => Action::Keep,
+            Action::Release => Action::Close,
+            _ => Action::Open,
+        })
+    }
+}

@@ -1,0 +1,395 @@
+//! A server with advisory locks in memory.
+
+use super::server::{Connection, Lease, Server};
+use crate::advisory::{Advisory, Command, Reply, Tried};
+use crate::fence::Fence;
+use crate::name::{LockName, Owner};
+use crate::protocol::{Action, Claim, Mode};
+use crate::time::Instant;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use core::hash::Hash;
+use core::time::Duration;
+
+/// A connection at the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Line {
+    /// How long it may be idle.
+    pub ttl: Duration,
+    /// When it is ended if nothing comes before.
+    pub expires: Instant,
+}
+
+/// A connection's hold on a lock. If it shares a lock with itself, it has one for each owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Hold {
+    /// Whose.
+    pub connection: Connection,
+    /// Of its claims, the last one's owner: a real server knows connections only.
+    pub owner: Owner,
+    /// How.
+    pub mode: Mode,
+    /// How often it must be freed: a connection may take a lock more than once.
+    pub count: u32,
+    /// The last grant's fence.
+    pub fence: Fence,
+}
+
+/// A connection in a lock's queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Waiter {
+    /// Whose.
+    pub connection: Connection,
+    /// Its claim's owner.
+    pub owner: Owner,
+    /// How it wants the lock.
+    pub mode: Mode,
+    /// When its wait ends.
+    pub until: Instant,
+}
+
+/// Who has a lock and who waits for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Lock {
+    /// Several only if all share it.
+    pub holds: Vec<Hold>,
+    /// First come, first served.
+    pub queue: VecDeque<Waiter>,
+}
+
+/// A server with advisory locks as [`advisory`](crate::advisory) describes it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FakeAdvisory {
+    lines: BTreeMap<Connection, Line>,
+    locks: BTreeMap<LockName, Lock>,
+    /// Granted while they waited, and not yet told.
+    granted: BTreeMap<Connection, Fence>,
+    /// What was held when the server died, and nobody is granted before its holder has noticed.
+    remembered: Vec<Lease>,
+    /// No two commands read the clock in the same microsecond.
+    last_fence: Fence,
+    started: Instant,
+    /// How long it grants nothing then.
+    grace: Duration,
+    graceful: bool,
+}
+
+impl Default for FakeAdvisory {
+    fn default() -> Self {
+        Self {
+            lines: BTreeMap::new(),
+            locks: BTreeMap::new(),
+            granted: BTreeMap::new(),
+            remembered: Vec::new(),
+            last_fence: Fence::new(0),
+            started: Instant::from_nanos(0),
+            grace: Duration::ZERO,
+            graceful: true,
+        }
+    }
+}
+
+impl FakeAdvisory {
+    /// A server that has run for long.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A server that grants locks right after a start: **not** what the protocol may run on.
+    #[must_use]
+    pub fn graceless(self) -> Self {
+        Self { graceful: false, ..self }
+    }
+
+    /// The locks that somebody has or waits for, to be tampered with.
+    pub fn locks_mut(&mut self) -> &mut BTreeMap<LockName, Lock> {
+        &mut self.locks
+    }
+
+    /// The open connections, to be tampered with.
+    pub fn lines_mut(&mut self) -> &mut BTreeMap<Connection, Line> {
+        &mut self.lines
+    }
+
+    fn fence(&mut self, now: Instant) -> Fence {
+        let fence = Fence::new(now.as_micros().max(self.last_fence.get() + 1));
+        self.last_fence = fence;
+        fence
+    }
+
+    /// A connection has done something.
+    fn touch(&mut self, now: Instant, connection: Connection) {
+        if let Some(line) = self.lines.get_mut(&connection) {
+            line.expires = now.after(line.ttl);
+        }
+    }
+
+    fn starting(&self, now: Instant, grace: Duration) -> bool {
+        self.graceful && self.grace > Duration::ZERO && now < self.started.after(grace)
+    }
+
+    fn take(&mut self, now: Instant, connection: Connection, claim: &Claim) -> Option<Fence> {
+        let lock = self.locks.entry(claim.name.clone()).or_default();
+        if !lock.grants(connection, claim.mode, lock.queue.len()) {
+            return None;
+        }
+        let fence = self.fence(now);
+        let lock = self.locks.entry(claim.name.clone()).or_default();
+        lock.hold(connection, claim.owner, claim.mode, fence);
+        Some(fence)
+    }
+
+    fn unlock(&mut self, now: Instant, connection: Connection, lease: &Claim) -> bool {
+        let Some(lock) = self.locks.get_mut(&lease.name) else { return false };
+        let ours = |hold: &Hold| hold.connection == connection && hold.mode == lease.mode;
+        let same = |hold: &Hold| ours(hold) && hold.owner == lease.owner;
+        let found = lock.holds.iter().position(same).or(lock.holds.iter().position(ours));
+        let Some(found) = found else { return false };
+        lock.holds[found].count -= 1;
+        lock.holds.retain(|hold| hold.count > 0);
+        self.serve(now);
+        true
+    }
+
+    fn drop_line(&mut self, now: Instant, connection: Connection) {
+        self.lines.remove(&connection);
+        self.granted.remove(&connection);
+        for lock in self.locks.values_mut() {
+            lock.holds.retain(|hold| hold.connection != connection);
+            lock.queue.retain(|waiter| waiter.connection != connection);
+        }
+        self.serve(now);
+    }
+
+    /// Grants what can be granted to those who wait.
+    fn serve(&mut self, now: Instant) {
+        let mut served = Vec::new();
+        let mut fence = self.last_fence.get().max(now.as_micros().saturating_sub(1));
+        for lock in self.locks.values_mut() {
+            while let Some(next) = lock.queue.front().copied()
+                && lock.grants(next.connection, next.mode, 0)
+            {
+                fence += 1;
+                lock.queue.pop_front();
+                lock.hold(next.connection, next.owner, next.mode, Fence::new(fence));
+                served.push((next.connection, Fence::new(fence)));
+            }
+        }
+        for (connection, fence) in served {
+            self.last_fence = fence;
+            self.granted.insert(connection, fence);
+            self.touch(now, connection);
+        }
+        self.locks.retain(|_, lock| !lock.holds.is_empty() || !lock.queue.is_empty());
+    }
+
+    fn queued(&self, connection: Connection) -> bool {
+        let mut queues = self.locks.values().flat_map(|lock| &lock.queue);
+        queues.any(|waiter| waiter.connection == connection)
+    }
+}
+
+impl Lock {
+    /// Whether a connection would get it, with `ahead` others waiting before it.
+    fn grants(&self, connection: Connection, mode: Mode, ahead: usize) -> bool {
+        if self.holds.iter().any(|hold| hold.connection == connection) {
+            // The server does not make a connection wait for itself.
+            return self.holds.iter().all(|hold| {
+                hold.connection == connection || (hold.mode, mode) == (Mode::Shared, Mode::Shared)
+            });
+        }
+        let shared = mode == Mode::Shared;
+        ahead == 0 && self.holds.iter().all(|hold| shared && hold.mode == Mode::Shared)
+    }
+
+    fn hold(&mut self, connection: Connection, owner: Owner, mode: Mode, fence: Fence) {
+        let same = |hold: &&mut Hold| {
+            let shares = mode == Mode::Shared && hold.owner != owner;
+            hold.connection == connection && hold.mode == mode && !shares
+        };
+        match self.holds.iter_mut().find(same) {
+            Some(hold) => {
+                (hold.owner, hold.fence) = (owner, fence);
+                hold.count += 1;
+            }
+            None => self.holds.push(Hold { connection, owner, mode, count: 1, fence }),
+        }
+    }
+}
+
+impl Server for FakeAdvisory {
+    type Protocol = Advisory;
+    const CONNECTIONS: bool = true;
+    const REPEATABLE: bool = false;
+
+    fn apply(&mut self, now: Instant, connection: Connection, command: &Command) -> Reply {
+        self.touch(now, connection);
+        let tried = |fence: Option<Fence>| fence.map_or(Tried::Busy(None), Tried::Granted);
+        match command {
+            Command::Open { ttl } => {
+                self.drop_line(now, connection);
+                self.lines.insert(connection, Line { ttl: *ttl, expires: now.after(*ttl) });
+                Reply::Opened
+            }
+            Command::Keep => Reply::Kept(true),
+            Command::Close => {
+                self.drop_line(now, connection);
+                Reply::Closed
+            }
+            Command::Try { claims, grace } if self.starting(now, *grace) => {
+                Reply::Tried(claims.iter().map(|_| Tried::Starting).collect())
+            }
+            Command::Try { claims, .. } => {
+                let try_one = |claim| tried(self.take(now, connection, claim));
+                Reply::Tried(claims.iter().map(try_one).collect())
+            }
+            Command::Wait { grace, .. } if self.starting(now, *grace) => {
+                Reply::Tried([Tried::Starting].into())
+            }
+            Command::Wait { claim, .. } => {
+                let granted = self.granted.remove(&connection);
+                let fence = granted.or_else(|| self.take(now, connection, claim));
+                Reply::Tried([tried(fence)].into())
+            }
+            Command::Unlock { leases } => {
+                let unlock = |lease| self.unlock(now, connection, lease);
+                Reply::Unlocked(leases.iter().map(unlock).collect())
+            }
+        }
+    }
+
+    fn waits(&self, now: Instant, connection: Connection, command: &Command) -> bool {
+        let Command::Wait { claim, grace, .. } = command else { return false };
+        if self.granted.contains_key(&connection) {
+            return false;
+        }
+        let in_the_way = |lock: &Lock| !lock.grants(connection, claim.mode, lock.queue.len());
+        self.queued(connection)
+            || (!self.starting(now, *grace) && self.locks.get(&claim.name).is_some_and(in_the_way))
+    }
+
+    fn queue(&mut self, now: Instant, connection: Connection, command: &Command) {
+        let Command::Wait { claim, up_to, .. } = command else { return };
+        let until = now.after(*up_to);
+        let waiter = Waiter { connection, owner: claim.owner, mode: claim.mode, until };
+        self.locks.entry(claim.name.clone()).or_default().queue.push_back(waiter);
+    }
+
+    fn reaches(&self, connection: Connection, command: &Command) -> bool {
+        matches!(command, Command::Open { .. }) || self.lines.contains_key(&connection)
+    }
+
+    fn dropped(command: &Command) -> Option<Reply> {
+        (*command == Command::Close).then_some(Reply::Closed)
+    }
+
+    fn drop_connection() -> Option<Command> {
+        Some(Command::Close)
+    }
+
+    fn tick(&mut self, now: Instant) {
+        for lock in self.locks.values_mut() {
+            for waiter in lock.queue.iter().filter(|waiter| waiter.until <= now) {
+                if let Some(line) = self.lines.get_mut(&waiter.connection) {
+                    line.expires = waiter.until.after(line.ttl);
+                }
+            }
+            lock.queue.retain(|waiter| now < waiter.until);
+        }
+        let idle = |(connection, line): (&Connection, &Line)| {
+            (line.expires <= now && !self.queued(*connection)).then_some(*connection)
+        };
+        let expired: Vec<Connection> = self.lines.iter().filter_map(idle).collect();
+        for connection in expired {
+            self.drop_line(now, connection);
+        }
+        self.remembered.retain(|lease| now < lease.expires);
+        self.serve(now);
+    }
+
+    fn times(&self) -> Vec<Instant> {
+        let waits = self.locks.values().flat_map(|lock| &lock.queue).map(|waiter| waiter.until);
+        let ends = self.lines.iter().filter(|(connection, _)| !self.queued(**connection));
+        let starting = (self.grace > Duration::ZERO).then(|| self.started.after(self.grace));
+        waits.chain(ends.map(|(_, line)| line.expires)).chain(starting).collect()
+    }
+
+    fn killable(&self) -> usize {
+        self.lines.len()
+    }
+
+    fn kill(&mut self, now: Instant, which: usize) {
+        if let Some(connection) = self.lines.keys().nth(which).copied() {
+            self.drop_line(now, connection);
+        }
+    }
+
+    fn session(connection: Connection, (): &()) -> u128 {
+        (connection.client as u128 + 1) << 96
+            | u128::from(connection.number) << 64
+            | u128::from(connection.lane.0)
+    }
+
+    fn describe(command: &Command) -> (Action, &[Claim]) {
+        (command.action(), command.claims())
+    }
+
+    fn leases(&self) -> Vec<Lease> {
+        let holds =
+            self.locks.iter().flat_map(|(name, lock)| lock.holds.iter().map(move |h| (name, h)));
+        holds
+            .map(|(name, hold)| Lease {
+                name: name.clone(),
+                owner: Some(hold.owner),
+                fence: hold.fence,
+                expires: self.lines.get(&hold.connection).map_or(Instant::END, |line| line.expires),
+                mode: hold.mode,
+                session: Self::session(hold.connection, &()),
+            })
+            .chain(self.remembered.iter().cloned())
+            .collect()
+    }
+
+    fn project(
+        &self,
+        time: &dyn Fn(Instant) -> Instant,
+        fence: &dyn Fn(Fence) -> Fence,
+    ) -> impl Hash {
+        let mut seen = self.clone();
+        for line in seen.lines.values_mut() {
+            line.expires = time(line.expires);
+        }
+        for lock in seen.locks.values_mut() {
+            lock.holds.iter_mut().for_each(|hold| hold.fence = fence(hold.fence));
+            lock.queue.iter_mut().for_each(|waiter| waiter.until = time(waiter.until));
+        }
+        seen.granted.values_mut().for_each(|granted| *granted = fence(*granted));
+        seen.last_fence = Fence::new(0);
+        for lease in &mut seen.remembered {
+            (lease.expires, lease.fence) = (time(lease.expires), fence(lease.fence));
+        }
+        // Long enough ago is long enough ago.
+        seen.started = time(self.started.after(self.grace));
+        seen
+    }
+
+    fn crash(&mut self) {
+        if self.graceful {
+            let held = self.leases();
+            let held = held.into_iter().map(|lease| Lease { session: u128::MAX, ..lease });
+            self.remembered = held.collect();
+        }
+        self.grace =
+            self.lines.values().map(|line| line.ttl).chain([self.grace]).max().unwrap_or_default();
+        self.lines.clear();
+        self.locks.clear();
+        self.granted.clear();
+    }
+
+    fn restart(&mut self, now: Instant) {
+        self.started = now;
+        for lease in &mut self.remembered {
+            lease.expires = now.after(self.grace);
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Consul's sessions and keys in memory.
+
+use super::server::{Connection, Lease, Server};
+use crate::consul::{Command, Consul, Locked, Reply, Session};
+use crate::fence::Fence;
+use crate::name::{LockName, Owner};
+use crate::protocol::{Action, Claim, Mode};
+use crate::time::Instant;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::vec::Vec;
+use core::hash::Hash;
+use core::time::Duration;
+
+/// A session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Known {
+    /// Its TTL.
+    pub ttl: Duration,
+    /// When it may be ended. It may also live on: up to twice the TTL.
+    pub expires: Instant,
+    /// How long its keys stay locked after it.
+    pub lock_delay: Duration,
+    /// Its number.
+    pub number: u128,
+}
+
+/// A key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Entry {
+    /// Whose it is.
+    pub session: Option<Session>,
+    /// The last claim's owner: the real one knows sessions only.
+    pub owner: Owner,
+    /// Of its last grant.
+    pub fence: Fence,
+    /// When it last changed.
+    pub modify_index: u64,
+    /// Until when nobody gets it after its session was lost.
+    pub delayed: Option<Instant>,
+}
+
+/// Consul as [`consul`](crate::consul) describes it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FakeConsul {
+    sessions: BTreeMap<Session, Known>,
+    keys: BTreeMap<LockName, Entry>,
+    index: u64,
+    created: u128,
+    watches: BTreeMap<Connection, Instant>,
+    lock_delay: bool,
+}
+
+impl Default for FakeConsul {
+    fn default() -> Self {
+        Self {
+            sessions: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            index: 1,
+            created: 0,
+            watches: BTreeMap::new(),
+            lock_delay: true,
+        }
+    }
+}
+
+impl FakeConsul {
+    /// Without sessions or keys.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A server that gives a lost session's keys away at once: **not** what the protocol may run
+    /// on if sessions can end early.
+    #[must_use]
+    pub fn without_lock_delay(self) -> Self {
+        Self { lock_delay: false, ..self }
+    }
+
+    /// The sessions, to be tampered with.
+    pub fn sessions_mut(&mut self) -> &mut BTreeMap<Session, Known> {
+        &mut self.sessions
+    }
+
+    /// The keys, to be tampered with.
+    pub fn keys_mut(&mut self) -> &mut BTreeMap<LockName, Entry> {
+        &mut self.keys
+    }
+
+    fn lock(&mut self, now: Instant, session: &Session, claim: &Claim) -> Locked {
+        if !self.sessions.contains_key(session) {
+            return Locked::NoSession;
+        }
+        if let Some(entry) = self.keys.get_mut(&claim.name) {
+            if entry.session.as_ref() == Some(session) {
+                entry.owner = claim.owner;
+                return Locked::Granted(entry.fence);
+            }
+            if entry.session.is_some() {
+                return Locked::Busy(None);
+            }
+            if entry.delayed.is_some_and(|until| now < until) {
+                return Locked::Delayed;
+            }
+        }
+        self.index += 1;
+        let entry = Entry {
+            session: Some(session.clone()),
+            owner: claim.owner,
+            fence: Fence::new(self.index),
+            modify_index: self.index,
+            delayed: None,
+        };
+        self.keys.insert(claim.name.clone(), entry);
+        Locked::Granted(Fence::new(self.index))
+    }
+
+    fn unlock(&mut self, session: &Session, lease: &Claim) -> bool {
+        match self.keys.get_mut(&lease.name) {
+            Some(entry) if entry.session.as_ref() == Some(session) => {
+                self.index += 1;
+                entry.session = None;
+                entry.modify_index = self.index;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Ends a session; its keys stay locked for its lock-delay.
+    fn end(&mut self, now: Instant, session: &Session) {
+        let Some(known) = self.sessions.remove(session) else { return };
+        for entry in self.keys.values_mut() {
+            if entry.session.as_ref() == Some(session) {
+                self.index += 1;
+                entry.session = None;
+                entry.modify_index = self.index;
+                let until = now.after(known.lock_delay);
+                entry.delayed = self.lock_delay.then_some(until);
+            }
+        }
+    }
+}
+
+impl Server for FakeConsul {
+    type Protocol = Consul;
+    const REPEATABLE: bool = false;
+
+    fn apply(&mut self, now: Instant, connection: Connection, command: &Command) -> Reply {
+        match command {
+            Command::Create { ttl, lock_delay, .. } => {
+                // Each time another, however often the request is carried out.
+                self.created += 1;
+                let session = Session(format!("{:x}", self.created).into());
+                let known = Known {
+                    ttl: *ttl,
+                    expires: now.after(*ttl),
+                    lock_delay: *lock_delay,
+                    number: self.created,
+                };
+                self.sessions.insert(session.clone(), known);
+                Reply::Created(session)
+            }
+            Command::Renew { session } => {
+                let known = self.sessions.get_mut(session);
+                let known = known.map(|known| known.expires = now.after(known.ttl));
+                Reply::Renewed(known.is_some())
+            }
+            Command::Destroy { session } => {
+                self.end(now, session);
+                Reply::Destroyed
+            }
+            Command::Lock { session, claim, .. } => Reply::Locked(self.lock(now, session, claim)),
+            Command::Unlock { session, lease } => Reply::Unlocked(self.unlock(session, lease)),
+            Command::Watch { claim, .. } => {
+                self.watches.remove(&connection);
+                let entry = self.keys.get(&claim.name);
+                Reply::Watched {
+                    index: entry.map_or(1, |entry| entry.modify_index),
+                    locked: entry.is_some_and(|entry| entry.session.is_some()),
+                }
+            }
+        }
+    }
+
+    fn waits(&self, now: Instant, connection: Connection, command: &Command) -> bool {
+        let Command::Watch { claim, since, .. } = command else { return false };
+        let changed = self.keys.get(&claim.name).is_some_and(|entry| *since < entry.modify_index);
+        let over = self.watches.get(&connection).is_some_and(|until| *until <= now);
+        *since > 0 && !changed && !over
+    }
+
+    fn queue(&mut self, now: Instant, connection: Connection, command: &Command) {
+        if let Command::Watch { up_to, .. } = command {
+            self.watches.insert(connection, now.after(*up_to));
+        }
+    }
+
+    fn moves(&self, now: Instant) -> usize {
+        self.sessions.values().filter(|known| known.expires <= now).count()
+    }
+
+    fn make_move(&mut self, now: Instant, which: usize) {
+        let mut expired = self.sessions.iter().filter(|(_, known)| known.expires <= now);
+        if let Some(session) = expired.nth(which).map(|(session, _)| session.clone()) {
+            self.end(now, &session);
+        }
+    }
+
+    fn killable(&self) -> usize {
+        self.sessions.len()
+    }
+
+    fn kill(&mut self, now: Instant, which: usize) {
+        if let Some(session) = self.sessions.keys().nth(which).cloned() {
+            self.end(now, &session);
+        }
+    }
+
+    fn fences(&self) -> Vec<Fence> {
+        let known = |entry: &Entry| [entry.fence, Fence::new(entry.modify_index)];
+        self.keys.values().flat_map(known).collect()
+    }
+
+    fn times(&self) -> Vec<Instant> {
+        let delays = self.keys.values().filter_map(|entry| entry.delayed);
+        let sessions = self.sessions.values().map(|known| known.expires);
+        delays.chain(sessions).chain(self.watches.values().copied()).collect()
+    }
+
+    fn session(_: Connection, session: &Session) -> u128 {
+        u128::from_str_radix(&session.0, 16).unwrap_or_default()
+    }
+
+    fn describe(command: &Command) -> (Action, &[Claim]) {
+        (command.action(), command.claims())
+    }
+
+    fn leases(&self) -> Vec<Lease> {
+        let lease = |(name, entry): (&LockName, &Entry)| {
+            let known = entry.session.as_ref().and_then(|session| self.sessions.get(session));
+            let (expires, owner, session) = match (known, entry.delayed) {
+                (Some(known), _) => {
+                    // It has the key for as long as it lives.
+                    let alive = known.expires.after(known.lock_delay);
+                    (alive, Some(entry.owner), known.number)
+                }
+                // Nobody's session, and still not another's.
+                (None, Some(until)) => (until, Some(entry.owner), u128::MAX),
+                (None, None) => (Instant::from_nanos(0), None, 0),
+            };
+            let fence = entry.fence;
+            Lease { name: name.clone(), owner, fence, expires, mode: Mode::Exclusive, session }
+        };
+        self.keys.iter().map(lease).collect()
+    }
+
+    fn project(
+        &self,
+        time: &dyn Fn(Instant) -> Instant,
+        fence: &dyn Fn(Fence) -> Fence,
+    ) -> impl Hash {
+        let mut seen = self.clone();
+        for known in seen.sessions.values_mut() {
+            known.expires = time(known.expires);
+        }
+        for entry in seen.keys.values_mut() {
+            entry.fence = fence(entry.fence);
+            entry.modify_index = fence(Fence::new(entry.modify_index)).get();
+            entry.delayed = entry.delayed.map(time);
+        }
+        seen.watches.values_mut().for_each(|until| *until = time(*until));
+        seen.index = 0;
+        seen
+    }
+
+    fn project_command(command: &Command, seen: &dyn Fn(u64) -> u64) -> Command {
+        let mut command = command.clone();
+        if let Command::Watch { since, .. } = &mut command {
+            *since = seen(*since);
+        }
+        command
+    }
+
+    fn crash(&mut self) {
+        self.watches.clear();
+    }
+
+    /// A new leader counts each session's TTL from the beginning.
+    fn restart(&mut self, now: Instant) {
+        for known in self.sessions.values_mut() {
+            known.expires = now.after(known.ttl);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Each bug of the table is found by its check, with no other one looking; without a bug, nothing
+//! is found.
+
+use lock_mutants::advisory::Advisory;
+use lock_mutants::consul::Consul;
+use lock_mutants::sim::advisory::FakeAdvisory;
+use lock_mutants::sim::consul::FakeConsul;
+use lock_mutants::sim::table::FakeTable;
+use lock_mutants::sim::{Check, Scope, Server, Violation, Wish, World, explore, random};
+use lock_mutants::table::Table;
+use lock_mutants::{MUTANTS, Mutant, Shown, switch};
+
+/// No bug may survive so many schedules.
+const SCHEDULES: u64 = 20_000;
+
+fn table(scope: Scope) -> World<FakeTable> {
+    World::new(FakeTable::new(), Table::new(scope.timing.ttl(), "somebody"), scope)
+}
+
+fn advisory(mut scope: Scope) -> World<FakeAdvisory> {
+    scope.wishes.push(Wish::WAIT.shared());
+    World::new(FakeAdvisory::new(), Advisory::new(scope.timing.ttl()), scope)
+}
+
+fn consul(mut scope: Scope) -> World<FakeConsul> {
+    scope.faults.kills = scope.faults.hints;
+    World::new(FakeConsul::new(), Consul::new(scope.timing.ttl(), "somebody"), scope)
+}
+
+/// One client, whose session may end early and whose requests may be carried out late.
+fn small_consul(check: Check) -> World<FakeConsul> {
+    let mut scope = Scope::small();
+    scope.clients.pop();
+    scope.opens = 3;
+    scope.cancels = false;
+    scope.faults.ghosts = 1;
+    scope.faults.kills = 1;
+    scope.checks = [check].into();
+    World::new(FakeConsul::new(), Consul::new(scope.timing.ttl(), "somebody"), scope)
+}
+
+/// Which check finds something first, and where.
+fn caught<S: Server>(
+    check: Check,
+    make: impl Fn(Scope) -> World<S>,
+) -> Option<(Violation, String)> {
+    let make = |scope| make(Scope { checks: [check].into(), ..scope });
+    (0..SCHEDULES).find_map(|seed| {
+        let walked = random::walk(make, &random::script(seed, 120));
+        let place = format!("schedule {}, step {}", seed + 1, walked.steps);
+        walked.violation.map(|violation| (violation, place))
+    })
+}
+
+fn searched<S: Server>(world: World<S>) -> Option<(Violation, String)> {
+    let found = explore(world, 3_000_000, 1);
+    let place = format!("{} states, step {}", found.states, found.depth + 1);
+    found.violation.map(|(violation, _)| (violation, place))
+}
+
+fn find(mutant: &Mutant) -> Option<(Violation, String)> {
+    let named = |check: &&Check| format!("{check:?}") == mutant.check;
+    let check = *Check::ALL.iter().find(named).expect("a check's name");
+    match mutant.shown_by {
+        Shown::Table => caught(check, table),
+        Shown::Advisory => caught(check, advisory),
+        Shown::Consul => caught(check, consul),
+        Shown::ConsulSearched => searched(small_consul(check)),
+    }
+}
+
+#[test]
+fn each_bug_is_found() {
+    let mut survivors = Vec::new();
+    for mutant in MUTANTS {
+        switch(mutant.name);
+        match find(mutant) {
+            Some((violation, place)) => {
+                println!("{:62} {:9} {place}", mutant.name, format!("{:?}", violation.check));
+            }
+            None => survivors.push(mutant.name),
+        }
+    }
+    switch("");
+    assert!(survivors.is_empty(), "survived: {survivors:#?}");
+}
+
+#[test]
+fn the_copy_without_a_bug_is_good() {
+    switch("");
+    for seed in 0..500 {
+        let script = random::script(seed, 120);
+        assert_eq!(random::walk(table, &script).violation, None);
+        assert_eq!(random::walk(advisory, &script).violation, None);
+        assert_eq!(random::walk(consul, &script).violation, None);
+    }
+}

@@ -1,0 +1,312 @@
+//! Both drivers behind one blocking face, so that one test body shows each of them, and both at
+//! once on one table.
+
+use crate::place::Place;
+use crate::servers::Kind;
+use lock_sync::{Error, Fence, LockName, LostReason, Progress, ReleaseError, TableName, Wait};
+use std::future::Future;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+use tokio::runtime::Runtime;
+
+/// Whose locks they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// lock-sync's.
+    Blocking,
+    /// lock-async's.
+    Tokio,
+    /// One connection lock-sync's, the next lock-async's.
+    Mixed,
+}
+
+impl Driver {
+    /// All those that know such a server, at once.
+    pub fn every(kind: Kind) -> Self {
+        match kind {
+            Kind::Postgres => Self::Mixed,
+            Kind::Mysql | Kind::Mariadb => Self::Blocking,
+        }
+    }
+}
+
+/// A place, and the driver that is used there.
+pub struct Driven {
+    place: Place,
+    driver: Driver,
+    turn: AtomicUsize,
+}
+
+impl Driven {
+    /// A place for this driver.
+    pub fn new(driver: Driver, place: Place) -> Self {
+        Self { place, driver, turn: AtomicUsize::new(0) }
+    }
+
+    /// A connection of its own, as another process would have.
+    pub fn locks(&self, ttl: Duration) -> Locks {
+        self.labelled(ttl, "")
+    }
+
+    /// The same, for a holder with this label.
+    pub fn labelled(&self, ttl: Duration, label: &str) -> Locks {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        match self.driver {
+            Driver::Tokio => self.tokio(ttl, label),
+            Driver::Mixed if turn % 2 == 1 => self.tokio(ttl, label),
+            _ => {
+                let config = self.place.config(ttl).label(label);
+                Locks::Blocking(config.connect().expect("connected"))
+            }
+        }
+    }
+
+    fn tokio(&self, ttl: Duration, label: &str) -> Locks {
+        let connecting = tokio_config(&self.place, ttl).label(label).connect();
+        Locks::Tokio(wait(connecting).expect("connected"))
+    }
+}
+
+/// What [`Place::config`] is for lock-sync.
+pub fn tokio_config(place: &Place, ttl: Duration) -> lock_async::Config {
+    let config: lock_async::Config = place.url().parse().expect("a good URL");
+    config.ttl(ttl).table(TableName::new(place.table()).expect("a good table"))
+}
+
+impl Deref for Driven {
+    type Target = Place;
+
+    fn deref(&self) -> &Place {
+        &self.place
+    }
+}
+
+/// What lock-sync and lock-async make of a URL, or have to say against it. Each tells the schemes
+/// that it knows; lock-async does not know all of lock-sync's.
+pub fn read(url: &str) -> (Result<String, String>, Result<String, String>) {
+    use lock_async::ConfigError as Tokio;
+    use lock_sync::ConfigError as Blocking;
+    let blocking = url.parse::<lock_sync::Config>().map_err(|error| match error {
+        Blocking::Scheme(_) => Blocking::Scheme("").to_string(),
+        other => other.to_string(),
+    });
+    let tokio = url.parse::<lock_async::Config>().map_err(|error| match error {
+        Tokio::Scheme(_) => Tokio::Scheme("").to_string(),
+        other => other.to_string(),
+    });
+    (blocking.map(|config| format!("{config:?}")), tokio.map(|config| format!("{config:?}")))
+}
+
+/// Waits on a runtime that all tests share.
+pub fn wait<T>(work: impl Future<Output = T>) -> T {
+    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
+    // Inside of `with_lock` this is called on the runtime's own ground.
+    tokio::task::block_in_place(|| RUNTIME.block_on(work))
+}
+
+/// Locks of either driver; see the drivers' own.
+#[derive(Clone)]
+#[allow(missing_docs)]
+pub enum Locks {
+    Blocking(lock_sync::Locks),
+    Tokio(lock_async::Locks),
+}
+
+#[allow(missing_docs, clippy::missing_errors_doc)]
+impl Locks {
+    pub fn lock(&self, name: &str) -> Result<Guard, Error> {
+        match self {
+            Locks::Blocking(locks) => locks.lock(name).map(Guard::Blocking),
+            Locks::Tokio(locks) => wait(locks.lock(name)).map(Guard::tokio).map_err(error),
+        }
+    }
+
+    pub fn try_lock(&self, name: &str) -> Result<Option<Guard>, Error> {
+        match self {
+            Locks::Blocking(locks) => Ok(locks.try_lock(name)?.map(Guard::Blocking)),
+            Locks::Tokio(locks) => Ok(wait(locks.try_lock(name)).map_err(error)?.map(Guard::tokio)),
+        }
+    }
+
+    pub fn try_lock_for(&self, name: &str, limit: Duration) -> Result<Option<Guard>, Error> {
+        match self {
+            Locks::Blocking(locks) => Ok(locks.try_lock_for(name, limit)?.map(Guard::Blocking)),
+            Locks::Tokio(locks) => {
+                Ok(wait(locks.try_lock_for(name, limit)).map_err(error)?.map(Guard::tokio))
+            }
+        }
+    }
+
+    pub fn acquire(
+        &self,
+        name: &str,
+        how_long: Wait,
+        progress: &mut (dyn FnMut(&Progress) + Send),
+    ) -> Result<Option<Guard>, Error> {
+        match self {
+            Locks::Blocking(locks) => {
+                Ok(locks.acquire(name, how_long, progress)?.map(Guard::Blocking))
+            }
+            Locks::Tokio(locks) => {
+                let how_long = match how_long {
+                    Wait::Never => lock_async::Wait::Never,
+                    Wait::For(limit) => lock_async::Wait::For(limit),
+                    Wait::Forever => lock_async::Wait::Forever,
+                };
+                let mut progress = |news: &lock_async::Progress| match news {
+                    lock_async::Progress::Busy(holder) => progress(&Progress::Busy(holder.clone())),
+                    lock_async::Progress::Trouble(why) => progress(&Progress::Trouble(why.clone())),
+                    other => panic!("{other:?}"),
+                };
+                let acquired = wait(locks.acquire(name, how_long, &mut progress));
+                Ok(acquired.map_err(error)?.map(Guard::tokio))
+            }
+        }
+    }
+
+    /// `work` gets the guard's `is_held`.
+    pub fn with_lock<T>(
+        &self,
+        name: &str,
+        work: impl FnOnce(&dyn Fn() -> bool) -> T,
+    ) -> Result<T, Error> {
+        match self {
+            Locks::Blocking(locks) => locks.with_lock(name, |guard| work(&|| guard.is_held())),
+            Locks::Tokio(locks) => {
+                let work = async |guard: &lock_async::Guard| work(&|| guard.is_held());
+                wait(locks.with_lock(name, work)).map_err(error)
+            }
+        }
+    }
+
+    /// `work` gets the guard's `is_held`.
+    pub fn try_with_lock<T>(
+        &self,
+        name: &str,
+        work: impl FnOnce(&dyn Fn() -> bool) -> T,
+    ) -> Result<Option<T>, Error> {
+        match self {
+            Locks::Blocking(locks) => locks.try_with_lock(name, |guard| work(&|| guard.is_held())),
+            Locks::Tokio(locks) => {
+                let work = async |guard: &lock_async::Guard| work(&|| guard.is_held());
+                wait(locks.try_with_lock(name, work)).map_err(error)
+            }
+        }
+    }
+
+    pub fn close(&self) {
+        match self {
+            Locks::Blocking(locks) => locks.close(),
+            Locks::Tokio(locks) => locks.close(),
+        }
+    }
+}
+
+/// A guard of either driver; see the drivers' own.
+#[allow(missing_docs)]
+pub enum Guard {
+    Blocking(lock_sync::Guard),
+    Tokio(Arc<lock_async::Guard>),
+}
+
+#[allow(missing_docs, clippy::missing_errors_doc)]
+impl Guard {
+    fn tokio(guard: lock_async::Guard) -> Self {
+        Guard::Tokio(Arc::new(guard))
+    }
+
+    pub fn name(&self) -> &LockName {
+        match self {
+            Guard::Blocking(guard) => guard.name(),
+            Guard::Tokio(guard) => guard.name(),
+        }
+    }
+
+    pub fn fence(&self) -> Fence {
+        match self {
+            Guard::Blocking(guard) => guard.fence(),
+            Guard::Tokio(guard) => guard.fence(),
+        }
+    }
+
+    pub fn is_held(&self) -> bool {
+        match self {
+            Guard::Blocking(guard) => guard.is_held(),
+            Guard::Tokio(guard) => guard.is_held(),
+        }
+    }
+
+    pub fn lost(&self) -> Option<LostReason> {
+        match self {
+            Guard::Blocking(guard) => guard.lost(),
+            Guard::Tokio(guard) => guard.lost_reason(),
+        }
+    }
+
+    pub fn remaining(&self) -> Duration {
+        match self {
+            Guard::Blocking(guard) => guard.remaining(),
+            Guard::Tokio(guard) => guard.remaining(),
+        }
+    }
+
+    pub fn wait_lost(&self, limit: Duration) -> Option<LostReason> {
+        match self {
+            Guard::Blocking(guard) => guard.wait_lost(limit),
+            Guard::Tokio(guard) => {
+                wait(async { tokio::time::timeout(limit, guard.lost()).await.ok() })
+            }
+        }
+    }
+
+    /// With lock-async: a task that awaits `lost`, and ends with the lock's loss.
+    pub fn on_lost(&self, call: impl FnOnce(LostReason) + Send + 'static) {
+        match self {
+            Guard::Blocking(guard) => guard.on_lost(call),
+            Guard::Tokio(guard) => {
+                let guard = guard.clone();
+                let watch = async move { call(guard.lost().await) };
+                wait(async { drop(tokio::spawn(watch)) });
+            }
+        }
+    }
+
+    /// Those who were to be called on a loss must have been.
+    pub fn release(self) -> Result<(), ReleaseError> {
+        match self {
+            Guard::Blocking(guard) => guard.release(),
+            Guard::Tokio(guard) => {
+                let mut shared = Some(guard);
+                let mut alone = None;
+                crate::proxy::eventually(|| {
+                    match Arc::try_unwrap(shared.take().expect("put back")) {
+                        Ok(guard) => alone = Some(guard),
+                        Err(guard) => shared = Some(guard),
+                    }
+                    alone.is_some()
+                });
+                let guard = alone.expect("nobody waits for its loss any more");
+                wait(guard.release()).map_err(|error| match error {
+                    lock_async::ReleaseError::Lost(reason) => ReleaseError::Lost(reason),
+                    lock_async::ReleaseError::Unconfirmed { reason, within } => {
+                        ReleaseError::Unconfirmed { reason, within }
+                    }
+                    other => panic!("{other}"),
+                })
+            }
+        }
+    }
+}
+
+fn error(error: lock_async::Error) -> Error {
+    match error {
+        lock_async::Error::Name(error) => Error::Name(error),
+        lock_async::Error::Unfit(refusal) => Error::Unfit(refusal),
+        lock_async::Error::Unavailable(why) => Error::Unavailable(why),
+        lock_async::Error::Refused(why) => Error::Refused(why),
+        lock_async::Error::Closed => Error::Closed,
+        other => panic!("{other}"),
+    }
+}
