@@ -8,7 +8,9 @@ use std::path::Path;
 #[test]
 fn files_that_both_have_are_the_same() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-    for file in ["clock.rs", "backend/postgres/tls.rs", "backend/sslmode.rs"] {
+    for file in
+        ["clock.rs", "backend/postgres/hosts.rs", "backend/postgres/tls.rs", "backend/sslmode.rs"]
+    {
         let [one, other] = ["lock-sync", "lock-async"].map(|driver| {
             std::fs::read_to_string(root.join(driver).join("src").join(file)).expect("read")
         });

@@ -1,5 +1,6 @@
 //! Sessions on a PostgreSQL server.
 
+mod hosts;
 mod tls;
 
 use super::Session;
@@ -20,6 +21,7 @@ use tokio_postgres::config::{Host, SslMode as Negotiate};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, Error, NoTls};
 
+pub(crate) use hosts::is_local;
 pub(crate) use tls::Tls;
 
 /// A connection to PostgreSQL.
@@ -299,18 +301,6 @@ pub(crate) fn config(url: &str) -> Result<Config, ConfigError> {
         return Err(ConfigError::Url("it names no host: postgres://HOST/DATABASE".to_string()));
     }
     Ok(config)
-}
-
-/// Whether everything that would be sent stays on this machine.
-pub(crate) fn is_local(config: &Config) -> bool {
-    let hosts = config.get_hosts().iter().all(|host| match host {
-        Host::Tcp(name) => {
-            name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-        }
-        Host::Unix(_) => true,
-    });
-    // Where there are addresses, names do not matter.
-    hosts && config.get_hostaddrs().iter().all(std::net::IpAddr::is_loopback)
 }
 
 /// Whether there is nothing but sockets in files, which are not encrypted.

@@ -1,5 +1,6 @@
 //! Sessions on a PostgreSQL server.
 
+mod hosts;
 mod stream;
 mod tls;
 
@@ -8,6 +9,7 @@ use crate::error::ConfigError;
 use lock_core::Failure;
 use lock_core::sql::postgres::{connect_failed, session_options, statement_failed};
 use lock_core::sql::{Rows, Statement, Value};
+use postgres::config::Host;
 use postgres::types::{ToSql, Type};
 use postgres::{Client, Config};
 use std::collections::BTreeMap;
@@ -16,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use stream::{Connector, Limit};
 
+pub(crate) use hosts::is_local;
 pub(crate) use tls::Tls;
 
 /// A connection to PostgreSQL.
@@ -55,7 +58,7 @@ impl Postgres {
         config.tcp_user_timeout(request);
         // Our connector speaks TLS by itself, or does not: it is what bounds every read and write,
         // which the client has no means of its own for. Unix sockets cannot go through it.
-        let unix = matches!(config.get_hosts().first(), Some(postgres::config::Host::Unix(_)));
+        let unix = matches!(config.get_hosts().first(), Some(Host::Unix(_)));
         if unix {
             config.ssl_mode(postgres::config::SslMode::Disable);
         } else {
@@ -209,16 +212,6 @@ pub(crate) fn config(url: &str) -> Result<Config, ConfigError> {
         return Err(ConfigError::Url("it names no host: postgres://HOST/DATABASE".to_string()));
     }
     Ok(config)
-}
-
-/// Whether everything that would be sent stays on this machine.
-pub(crate) fn is_local(config: &Config) -> bool {
-    config.get_hosts().iter().all(|host| match host {
-        postgres::config::Host::Tcp(name) => {
-            name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-        }
-        postgres::config::Host::Unix(_) => true,
-    })
 }
 
 /// Refuses to block on a thread that must not: the client, which has an async runtime inside, would
