@@ -6,6 +6,7 @@ mod tls;
 use super::Session;
 use crate::backend::sslmode::SslMode;
 use crate::error::ConfigError;
+use hosts::{each, is_unix};
 use lock_core::Failure;
 use lock_core::sql::postgres::{connect_failed, session_options, statement_failed};
 use lock_core::sql::{Rows, Statement, Value};
@@ -34,7 +35,7 @@ pub(crate) struct Postgres {
 
 enum Source {
     Server {
-        config: Box<Config>,
+        hosts: Vec<Config>,
         tls: Tls,
     },
     /// The caller gave us a client; there is no way to another.
@@ -68,7 +69,7 @@ impl Postgres {
             config.application_name("lock-async");
         }
         config.tcp_user_timeout(request);
-        let source = Source::Server { config: Box::new(config), tls };
+        let source = Source::Server { hosts: each(&config), tls };
         Self { link: None, source, statements: BTreeMap::new() }
     }
 
@@ -100,8 +101,8 @@ impl Session for Postgres {
                     "the connection that was handed over is closed, and there is no way to another"
                         .to_string(),
             }),
-            Source::Server { config, tls } => {
-                let link = match timeout(limit, connect(config, tls, limit)).await {
+            Source::Server { hosts, tls } => {
+                let link = match timeout(limit, connect(hosts, tls, limit)).await {
                     Ok(link) => link?,
                     Err(_) => return Err(connect_failed(None, "no answer in time")),
                 };
@@ -157,12 +158,23 @@ impl Session for Postgres {
     }
 }
 
-async fn connect(config: &Config, tls: &Tls, limit: Duration) -> Result<Link, Failure> {
-    let mut config = config.clone();
+/// Connects to the first host that can be used.
+async fn connect(hosts: &[Config], tls: &Tls, limit: Duration) -> Result<Link, Failure> {
     // One address that swallows everything must leave time for the next.
-    let hosts = u32::try_from(config.get_hosts().len().max(1)).unwrap_or(u32::MAX);
-    let share = limit / hosts;
-    config.connect_timeout(config.get_connect_timeout().map_or(share, |own| share.min(*own)));
+    let share = limit / u32::try_from(hosts.len().max(1)).unwrap_or(u32::MAX);
+    let mut result = Err(connect_failed(None, "there is no host"));
+    for host in hosts {
+        result = connect_to(host, tls, share).await;
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+async fn connect_to(host: &Config, tls: &Tls, limit: Duration) -> Result<Link, Failure> {
+    let mut config = host.clone();
+    config.connect_timeout(config.get_connect_timeout().map_or(limit, |own| limit.min(*own)));
     let failed = |error: Error| {
         let (code, message) = describe(&error);
         connect_failed(code.as_deref(), &message)
@@ -301,10 +313,4 @@ pub(crate) fn config(url: &str) -> Result<Config, ConfigError> {
         return Err(ConfigError::Url("it names no host: postgres://HOST/DATABASE".to_string()));
     }
     Ok(config)
-}
-
-/// Whether there is nothing but sockets in files, which are not encrypted.
-fn is_unix(config: &Config) -> bool {
-    let hosts = config.get_hosts().iter();
-    config.get_hostaddrs().is_empty() && hosts.clone().all(|host| matches!(host, Host::Unix(_)))
 }

@@ -6,10 +6,11 @@ mod tls;
 
 use super::Session;
 use crate::error::ConfigError;
+use hosts::{each, is_unix};
 use lock_core::Failure;
 use lock_core::sql::postgres::{connect_failed, session_options, statement_failed};
 use lock_core::sql::{Rows, Statement, Value};
-use postgres::config::Host;
+use postgres::config::{Host, SslMode, SslNegotiation};
 use postgres::types::{ToSql, Type};
 use postgres::{Client, Config};
 use std::collections::BTreeMap;
@@ -32,7 +33,7 @@ pub(crate) struct Postgres {
 
 enum Source {
     Server {
-        config: Box<Config>,
+        hosts: Vec<Config>,
         connector: Box<Connector>,
     },
     /// The caller gave us a client; there is no way to another.
@@ -56,17 +57,9 @@ impl Postgres {
             config.application_name("lock-sync");
         }
         config.tcp_user_timeout(request);
-        // Our connector speaks TLS by itself, or does not: it is what bounds every read and write,
-        // which the client has no means of its own for. Unix sockets cannot go through it.
-        let unix = matches!(config.get_hosts().first(), Some(Host::Unix(_)));
-        if unix {
-            config.ssl_mode(postgres::config::SslMode::Disable);
-        } else {
-            config.ssl_mode(postgres::config::SslMode::Require);
-            config.ssl_negotiation(postgres::config::SslNegotiation::Direct);
-        }
+        let hosts = each(&config).into_iter().map(bounded).collect();
         let connector = Box::new(Connector::new(tls, limit.clone()));
-        let source = Source::Server { config: Box::new(config), connector };
+        let source = Source::Server { hosts, connector };
         Self { client: None, source, limit, statements: BTreeMap::new() }
     }
 
@@ -96,7 +89,7 @@ impl Session for Postgres {
     fn open(&mut self, budget: Duration) -> Result<(), Failure> {
         not_async()
             .map_err(|error| Failure::Rejected { retry: false, message: error.to_string() })?;
-        match &mut self.source {
+        match &self.source {
             Source::Client if self.client.as_ref().is_some_and(|client| !client.is_closed()) => {
                 Ok(())
             }
@@ -106,14 +99,9 @@ impl Session for Postgres {
                     "the connection that was handed over is closed, and there is no way to another"
                         .to_string(),
             }),
-            Source::Server { config, connector } => {
-                config.connect_timeout(budget);
+            Source::Server { hosts, connector } => {
                 self.limit.set(budget);
-                let connected = config.connect((**connector).clone());
-                let client = connected.map_err(|error| {
-                    let (code, message) = describe(&error);
-                    connect_failed(code.as_deref(), &message)
-                })?;
+                let client = connect(hosts, connector, budget)?;
                 self.close();
                 self.client = Some(client);
                 Ok(())
@@ -137,6 +125,33 @@ impl Session for Postgres {
             failure
         })
     }
+}
+
+/// Our connector speaks TLS by itself, or does not: it is what bounds every read and write, which the
+/// client has no means of its own for. Unix sockets cannot go through it.
+fn bounded(mut host: Config) -> Config {
+    if is_unix(&host) {
+        host.ssl_mode(SslMode::Disable);
+    } else {
+        host.ssl_mode(SslMode::Require);
+        host.ssl_negotiation(SslNegotiation::Direct);
+    }
+    host
+}
+
+/// Connects to the first host that can be used.
+fn connect(hosts: &[Config], connector: &Connector, limit: Duration) -> Result<Client, Failure> {
+    let mut result = Err(connect_failed(None, "there is no host"));
+    for host in hosts {
+        result = host.clone().connect_timeout(limit).connect(connector.clone()).map_err(|error| {
+            let (code, message) = describe(&error);
+            connect_failed(code.as_deref(), &message)
+        });
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
 }
 
 fn rows(

@@ -1,4 +1,4 @@
-//! The hosts that a URL names.
+//! The hosts that a URL names. They are tried one by one, for each is encrypted by itself.
 
 use super::{Config, Host};
 use std::net::IpAddr;
@@ -13,6 +13,68 @@ pub(crate) fn is_local(config: &Config) -> bool {
     });
     // Where there are addresses, names do not matter.
     hosts && config.get_hostaddrs().iter().all(IpAddr::is_loopback)
+}
+
+/// Whether it is a socket in a file, which is not encrypted. `host` names one host.
+pub(super) fn is_unix(host: &Config) -> bool {
+    host.get_hostaddrs().is_empty() && matches!(host.get_hosts(), [Host::Unix(_)])
+}
+
+/// For each host of `config`, in their order, a configuration that names no other.
+pub(super) fn each(config: &Config) -> Vec<Config> {
+    let (hosts, ports) = (config.get_hosts(), config.get_ports());
+    let addresses = config.get_hostaddrs();
+    let fits = |many: usize, few: usize| many <= few || many == hosts.len();
+    if hosts.len() == 1 || !fits(ports.len(), 1) || !fits(addresses.len(), 0) {
+        // The client says what does not fit, and connects nowhere.
+        return vec![config.clone()];
+    }
+    let one = |(at, host): (usize, &Host)| {
+        let mut one = without_hosts(config);
+        match host {
+            Host::Tcp(name) => one.host(name),
+            Host::Unix(folder) => one.host_path(folder),
+        };
+        if let Some(address) = addresses.get(at) {
+            one.hostaddr(*address);
+        }
+        if let Some(port) = ports.get(at).or(ports.first()) {
+            one.port(*port);
+        }
+        one
+    };
+    hosts.iter().enumerate().map(one).collect()
+}
+
+/// Whatever else a URL may say, and what we set ourselves.
+fn without_hosts(config: &Config) -> Config {
+    let mut one = Config::new();
+    if let Some(user) = config.get_user() {
+        one.user(user);
+    }
+    if let Some(password) = config.get_password() {
+        one.password(password);
+    }
+    if let Some(database) = config.get_dbname() {
+        one.dbname(database);
+    }
+    if let Some(options) = config.get_options() {
+        one.options(options);
+    }
+    if let Some(name) = config.get_application_name() {
+        one.application_name(name);
+    }
+    if let Some(limit) = config.get_connect_timeout() {
+        one.connect_timeout(*limit);
+    }
+    if let Some(limit) = config.get_tcp_user_timeout() {
+        one.tcp_user_timeout(*limit);
+    }
+    one.keepalives(config.get_keepalives())
+        .keepalives_idle(config.get_keepalives_idle())
+        .target_session_attrs(config.get_target_session_attrs())
+        .channel_binding(config.get_channel_binding());
+    one
 }
 
 #[cfg(test)]
@@ -42,6 +104,35 @@ mod tests {
             "postgres://db.example/d?hostaddr=127.0.0.1",
         ] {
             assert!(!is_local(&read(url)), "{url}");
+        }
+    }
+
+    #[test]
+    fn each_host_is_as_if_it_were_alone() {
+        let all = "user=u&password=p&dbname=d&application_name=a&options=-c%20x%3D1&connect_timeout=7&target_session_attrs=read-write&channel_binding=require&keepalives=0&keepalives_idle=9";
+        let several = read(&format!(
+            "postgres://one:1,%2Frun%2Fpg:2,three:3?hostaddr=127.0.0.1,127.0.0.2,127.0.0.3&{all}"
+        ));
+        let alone = [
+            "one:1?hostaddr=127.0.0.1",
+            "%2Frun%2Fpg:2?hostaddr=127.0.0.2",
+            "three:3?hostaddr=127.0.0.3",
+        ]
+        .map(|host| read(&format!("postgres://{host}&{all}")));
+        assert_eq!(format!("{:?}", each(&several)), format!("{alone:?}"));
+        assert_eq!(each(&several)[0].get_password(), Some(&b"p"[..]), "which is not told");
+        assert!(!each(&several).iter().any(is_unix), "they have addresses");
+
+        let one_port = each(&read("postgres://one,%2Frun%2Fpg:7/d"));
+        assert_eq!(one_port.iter().map(is_unix).collect::<Vec<_>>(), [false, true]);
+        let shared = each(&read("postgres:///d?host=one&host=two&port=7"));
+        assert_eq!(shared.iter().map(Config::get_ports).collect::<Vec<_>>(), [[7], [7]]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_left_to_the_client() {
+        for url in ["postgres://one,two/d?hostaddr=127.0.0.1", "postgres://one,two/d?port=1"] {
+            assert_eq!(each(&read(url)).len(), 1, "{url}");
         }
     }
 }
