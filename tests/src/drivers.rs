@@ -52,20 +52,25 @@ impl Driven {
 
     /// The same, for a holder with this label.
     pub fn labelled(&self, ttl: Duration, label: &str) -> Locks {
+        self.try_labelled(ttl, label).expect("connected")
+    }
+
+    /// The same, where that may not be possible.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn try_labelled(&self, ttl: Duration, label: &str) -> Result<Locks, Error> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         match self.driver {
             Driver::Tokio => self.tokio(ttl, label),
             Driver::Mixed if turn % 2 == 1 => self.tokio(ttl, label),
-            _ => {
-                let config = self.place.config(ttl).label(label);
-                Locks::Blocking(config.connect().expect("connected"))
-            }
+            _ => self.place.config(ttl).label(label).connect().map(Locks::Blocking),
         }
     }
 
-    fn tokio(&self, ttl: Duration, label: &str) -> Locks {
+    fn tokio(&self, ttl: Duration, label: &str) -> Result<Locks, Error> {
         let connecting = tokio_config(&self.place, ttl).label(label).connect();
-        Locks::Tokio(wait(connecting).expect("connected"))
+        wait(connecting).map(Locks::Tokio).map_err(error)
     }
 }
 

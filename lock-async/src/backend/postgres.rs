@@ -6,7 +6,7 @@ mod tls;
 use super::Session;
 use crate::backend::sslmode::SslMode;
 use crate::error::ConfigError;
-use hosts::{each, is_unix};
+use hosts::{addresses, each, is_unix, share};
 use lock_core::Failure;
 use lock_core::sql::postgres::{connect_failed, session_options, statement_failed};
 use lock_core::sql::{Rows, Statement, Value};
@@ -16,7 +16,7 @@ use std::future::{Future, pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use tokio_postgres::config::{Host, SslMode as Negotiate};
 use tokio_postgres::types::{ToSql, Type};
@@ -160,11 +160,10 @@ impl Session for Postgres {
 
 /// Connects to the first host that can be used.
 async fn connect(hosts: &[Config], tls: &Tls, limit: Duration) -> Result<Link, Failure> {
-    // One address that swallows everything must leave time for the next.
-    let share = limit / u32::try_from(hosts.len().max(1)).unwrap_or(u32::MAX);
+    let until = Instant::now() + limit;
     let mut result = Err(connect_failed(None, "there is no host"));
-    for host in hosts {
-        result = connect_to(host, tls, share).await;
+    for (at, host) in hosts.iter().enumerate() {
+        result = connect_to(host, tls, share(until, hosts.len() - at)).await;
         if result.is_ok() {
             break;
         }
@@ -172,8 +171,28 @@ async fn connect(hosts: &[Config], tls: &Tls, limit: Duration) -> Result<Link, F
     result
 }
 
+/// Connects to the first address of the host that can be used.
 async fn connect_to(host: &Config, tls: &Tls, limit: Duration) -> Result<Link, Failure> {
-    let mut config = host.clone();
+    let until = Instant::now() + limit;
+    let named = host.clone();
+    let addresses = tokio::task::spawn_blocking(move || addresses(&named))
+        .await
+        .unwrap_or_else(|error| Err(connect_failed(None, &error.to_string())))?;
+    let mut result = Err(connect_failed(None, "the host has no address"));
+    for (at, address) in addresses.iter().enumerate() {
+        let share = share(until, addresses.len() - at);
+        result = timeout(share, connect_at(address, tls, share))
+            .await
+            .unwrap_or_else(|_| Err(connect_failed(None, "no answer in time")));
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+async fn connect_at(address: &Config, tls: &Tls, limit: Duration) -> Result<Link, Failure> {
+    let mut config = address.clone();
     config.connect_timeout(config.get_connect_timeout().map_or(limit, |own| limit.min(*own)));
     let failed = |error: Error| {
         let (code, message) = describe(&error);

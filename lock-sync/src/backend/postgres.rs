@@ -6,7 +6,7 @@ mod tls;
 
 use super::Session;
 use crate::error::ConfigError;
-use hosts::{each, is_unix};
+use hosts::{addresses, each, is_unix, share};
 use lock_core::Failure;
 use lock_core::sql::postgres::{connect_failed, session_options, statement_failed};
 use lock_core::sql::{Rows, Statement, Value};
@@ -16,7 +16,7 @@ use postgres::{Client, Config};
 use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use stream::{Connector, Limit};
 
 pub(crate) use hosts::is_local;
@@ -100,8 +100,7 @@ impl Session for Postgres {
                         .to_string(),
             }),
             Source::Server { hosts, connector } => {
-                self.limit.set(budget);
-                let client = connect(hosts, connector, budget)?;
+                let client = connect(hosts, connector, &self.limit, budget)?;
                 self.close();
                 self.client = Some(client);
                 Ok(())
@@ -139,11 +138,41 @@ fn bounded(mut host: Config) -> Config {
     host
 }
 
-/// Connects to the first host that can be used.
-fn connect(hosts: &[Config], connector: &Connector, limit: Duration) -> Result<Client, Failure> {
+/// Connects to the first host that can be used. Only looking up its name has no limit: the system
+/// knows none.
+fn connect(
+    hosts: &[Config],
+    connector: &Connector,
+    limit: &Limit,
+    budget: Duration,
+) -> Result<Client, Failure> {
+    let until = Instant::now() + budget;
     let mut result = Err(connect_failed(None, "there is no host"));
-    for host in hosts {
-        result = host.clone().connect_timeout(limit).connect(connector.clone()).map_err(|error| {
+    for (at, host) in hosts.iter().enumerate() {
+        result = connect_to(host, connector, limit, share(until, hosts.len() - at));
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+/// Connects to the first address of the host that can be used.
+fn connect_to(
+    host: &Config,
+    connector: &Connector,
+    limit: &Limit,
+    budget: Duration,
+) -> Result<Client, Failure> {
+    let until = Instant::now() + budget;
+    let mut addresses = addresses(host)?;
+    let many = addresses.len();
+    let mut result = Err(connect_failed(None, "the host has no address"));
+    for (at, config) in addresses.iter_mut().enumerate() {
+        let share = share(until, many - at);
+        limit.set(share);
+        config.connect_timeout(config.get_connect_timeout().map_or(share, |own| share.min(*own)));
+        result = config.connect(connector.clone()).map_err(|error| {
             let (code, message) = describe(&error);
             connect_failed(code.as_deref(), &message)
         });

@@ -1,7 +1,11 @@
-//! The hosts that a URL names. They are tried one by one, for each is encrypted by itself.
+//! The hosts that a URL names. They are tried one by one, for each is encrypted by itself, and one
+//! that does not answer must leave time for the next.
 
 use super::{Config, Host};
-use std::net::IpAddr;
+use lock_core::Failure;
+use lock_core::sql::postgres::connect_failed;
+use std::net::{IpAddr, ToSocketAddrs};
+use std::time::{Duration, Instant};
 
 /// Whether everything that would be sent stays on this machine.
 pub(crate) fn is_local(config: &Config) -> bool {
@@ -44,6 +48,31 @@ pub(super) fn each(config: &Config) -> Vec<Config> {
         one
     };
     hosts.iter().enumerate().map(one).collect()
+}
+
+/// For each address of a host, a configuration that names no other. Names are looked up, which may
+/// take its time.
+pub(super) fn addresses(host: &Config) -> Result<Vec<Config>, Failure> {
+    let name = match host.get_hosts() {
+        [Host::Tcp(name)] if host.get_hostaddrs().is_empty() => name,
+        _ => return Ok(vec![host.clone()]),
+    };
+    let port = host.get_ports().first().copied().unwrap_or(5432);
+    let with = |address: IpAddr| {
+        let mut one = host.clone();
+        one.hostaddr(address);
+        one
+    };
+    match (name.as_str(), port).to_socket_addrs() {
+        Ok(found) => Ok(found.map(|found| with(found.ip())).collect()),
+        Err(error) => Err(connect_failed(None, &format!("error connecting to server: {error}"))),
+    }
+}
+
+/// How long the next of `many` may take that are to be tried until then.
+pub(super) fn share(until: Instant, many: usize) -> Duration {
+    let left = until.saturating_duration_since(Instant::now());
+    left / u32::try_from(many.max(1)).unwrap_or(u32::MAX)
 }
 
 /// Whatever else a URL may say, and what we set ourselves.
@@ -133,6 +162,26 @@ mod tests {
     fn what_does_not_fit_is_left_to_the_client() {
         for url in ["postgres://one,two/d?hostaddr=127.0.0.1", "postgres://one,two/d?port=1"] {
             assert_eq!(each(&read(url)).len(), 1, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_name_stays_beside_its_address() {
+        let found = addresses(&read("postgres://localhost:7/d")).expect("found");
+        assert!(!found.is_empty());
+        for one in &found {
+            // The name is what a certificate is for.
+            assert_eq!(one.get_hosts(), [Host::Tcp("localhost".to_string())]);
+            assert!(matches!(one.get_hostaddrs(), [address] if address.is_loopback()));
+        }
+        for url in [
+            "postgres://%2Frun%2Fpg/d",
+            "postgres://db.example/d?hostaddr=127.0.0.1",
+            "postgres:///d?host=/pg",
+        ] {
+            let host = read(url);
+            let found = addresses(&host).expect("nothing is looked up");
+            assert_eq!(format!("{found:?}"), format!("{:?}", [host]), "{url}");
         }
     }
 }
