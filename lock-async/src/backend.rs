@@ -4,6 +4,8 @@
 pub(crate) mod postgres;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
+#[cfg(feature = "postgres")]
+pub(crate) mod sslmode;
 
 use crate::error::Error;
 use lock_core::sql::{Codec, Refusal, Rows, Statement, Step};

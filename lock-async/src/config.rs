@@ -284,7 +284,8 @@ impl Parameters {
 
     #[cfg(feature = "postgres")]
     fn postgres(&self, base: &str) -> Result<Target, ConfigError> {
-        use crate::backend::postgres::{SslMode, Tls, config, is_local};
+        use crate::backend::postgres::{Tls, config, is_local};
+        use crate::backend::sslmode::SslMode;
         const KNOWN: &str = "ttl, request_timeout, table, label, sslmode, sslrootcert, and those of the server's client";
         const CLIENT: [&str; 13] = [
             "host",

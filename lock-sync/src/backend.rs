@@ -1,10 +1,15 @@
 //! What executes the core's commands.
 
+#[cfg(feature = "mysql")]
+pub(crate) mod mysql;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(crate) mod sslmode;
 
+use crate::clock;
 use crate::error::Error;
 use lock_core::sql::{Codec, Refusal, Rows, Statement, Step};
 use lock_core::table::{Command, Reply, Table};
@@ -45,10 +50,11 @@ pub(crate) struct SqlTable<S> {
 }
 
 impl<S: Session> SqlTable<S> {
-    /// Opens and checks the session, so that what cannot work is told at once.
+    /// Opens and checks the session, so that what cannot work is told at once. Each step may take
+    /// `budget`.
     pub(crate) fn open(codec: Codec, session: S, budget: Duration) -> Result<Self, Error> {
         let mut table = Self { codec, session, checked: false };
-        table.ready(budget).map_err(|trouble| match trouble {
+        table.ready(|| budget).map_err(|trouble| match trouble {
             Trouble::Unfit(refusal) => Error::Unfit(refusal),
             Trouble::Failed(failure) => failure.into(),
         })?;
@@ -56,17 +62,17 @@ impl<S: Session> SqlTable<S> {
     }
 
     /// Opens the session and lets it through its checks, if it is not open.
-    fn ready(&mut self, budget: Duration) -> Result<(), Trouble> {
+    fn ready(&mut self, limit: impl Fn() -> Duration) -> Result<(), Trouble> {
         if self.checked && self.session.is_open() {
             return Ok(());
         }
         self.checked = false;
-        self.session.open(budget).map_err(Trouble::Failed)?;
+        in_time(limit(), |left| self.session.open(left)).map_err(Trouble::Failed)?;
         let mut setup = self.codec.setup();
         let mut answer = None;
         loop {
             match setup.step(answer.take()) {
-                Step::Run(statement) => answer = Some(self.session.run(&statement, budget)),
+                Step::Run(statement) => answer = Some(self.run(&statement, limit())),
                 Step::Ready => {
                     self.checked = true;
                     return Ok(());
@@ -76,6 +82,21 @@ impl<S: Session> SqlTable<S> {
             }
         }
     }
+
+    fn run(&mut self, statement: &Statement, limit: Duration) -> Result<Rows, Failure> {
+        in_time(limit, |left| self.session.run(statement, left))
+    }
+}
+
+/// Begins a step only while time is left for it.
+fn in_time<T>(
+    left: Duration,
+    step: impl FnOnce(Duration) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    if left.is_zero() {
+        return Err(Failure::NotSent("no answer in time".to_string()));
+    }
+    step(left)
 }
 
 enum Trouble {
@@ -92,8 +113,10 @@ impl<S: Session> Backend for SqlTable<S> {
         now: Instant,
         budget: Duration,
     ) -> Result<Reply, Failure> {
+        let until = clock::now().after(budget);
+        let limit = || until.since(clock::now());
         // Whatever goes wrong before the command's own statement: the command was not sent.
-        self.ready(budget).map_err(|trouble| match trouble {
+        self.ready(limit).map_err(|trouble| match trouble {
             Trouble::Failed(rejected @ Failure::Rejected { .. }) => rejected,
             Trouble::Failed(failure) => Failure::NotSent(failure.to_string()),
             Trouble::Unfit(refusal) => {
@@ -102,11 +125,89 @@ impl<S: Session> Backend for SqlTable<S> {
         })?;
         let mut exchange = self.codec.encode(command, now);
         while let Some(statement) = exchange.poll_statement() {
-            match self.session.run(&statement, budget) {
+            match self.run(&statement, limit()) {
                 Ok(rows) => exchange.handle_rows(rows),
                 Err(failure) => exchange.handle_failure(failure),
             }
         }
         exchange.finish()
+    }
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use super::sqlite::Sqlite;
+    use super::*;
+    use lock_core::sql::sqlite;
+    use lock_core::{Claim, LockName, Mode, Owner, TableName};
+    use std::time::Instant as Time;
+
+    const BUDGET: Duration = Duration::from_secs(1);
+
+    /// Not open for long, and everything takes its time.
+    struct Slow {
+        session: Sqlite,
+        pause: Duration,
+        /// When each step began, and how long it was given.
+        steps: Vec<(Time, Duration)>,
+    }
+
+    impl Slow {
+        fn step(&mut self, budget: Duration) {
+            self.steps.push((Time::now(), budget));
+            std::thread::sleep(self.pause.min(budget));
+        }
+    }
+
+    impl Session for Slow {
+        fn is_open(&self) -> bool {
+            self.pause.is_zero()
+        }
+
+        fn open(&mut self, budget: Duration) -> Result<(), Failure> {
+            self.step(budget);
+            self.session.open(budget)
+        }
+
+        fn run(&mut self, statement: &Statement, budget: Duration) -> Result<Rows, Failure> {
+            self.step(budget);
+            self.session.run(statement, budget)
+        }
+    }
+
+    fn slow(pause: Duration) -> (SqlTable<Slow>, Result<Reply, Failure>, Time) {
+        let db = rusqlite::Connection::open_in_memory().expect("a database");
+        let session = Slow { session: Sqlite::with(db), pause: Duration::ZERO, steps: Vec::new() };
+        let codec = sqlite::codec(TableName::default(), "boot");
+        let mut table = SqlTable::open(codec, session, BUDGET).expect("fit for locks");
+        table.session.pause = pause;
+        table.session.steps.clear();
+        let name = LockName::new("a").expect("good");
+        let claims = vec![Claim { name, owner: Owner::new(1), mode: Mode::Exclusive }];
+        let ttl = Duration::from_secs(30);
+        let command = Command::Acquire { claims, ttl, holder: "h".into() };
+        let began = Time::now();
+        let reply = table.execute(&command, Instant::from_nanos(1_000_000), BUDGET);
+        (table, reply, began)
+    }
+
+    #[test]
+    fn all_steps_of_an_exchange_have_one_limit() {
+        let (table, reply, began) = slow(BUDGET / 10);
+        assert!(matches!(reply, Ok(Reply::Acquired(_))), "{reply:?}");
+        let steps = &table.session.steps;
+        assert!(steps.len() > 3, "{steps:?}");
+        for (at, budget) in steps {
+            let end = (*at + *budget).duration_since(began);
+            assert!(end <= BUDGET + Duration::from_millis(100), "until {end:?}: {steps:?}");
+        }
+    }
+
+    #[test]
+    fn no_step_begins_after_the_limit() {
+        let (table, reply, began) = slow(BUDGET / 2);
+        assert!(matches!(reply, Err(Failure::NotSent(_))), "{reply:?}");
+        let took = began.elapsed();
+        assert!(took <= BUDGET + Duration::from_millis(100), "{took:?}: {:?}", table.session.steps);
     }
 }

@@ -2,6 +2,7 @@
 //! once on one table.
 
 use crate::place::Place;
+use crate::servers::Kind;
 use lock_sync::{Error, Fence, LockName, LostReason, Progress, ReleaseError, TableName, Wait};
 use std::future::Future;
 use std::ops::Deref;
@@ -19,6 +20,16 @@ pub enum Driver {
     Tokio,
     /// One connection lock-sync's, the next lock-async's.
     Mixed,
+}
+
+impl Driver {
+    /// All those that know such a server, at once.
+    pub fn every(kind: Kind) -> Self {
+        match kind {
+            Kind::Postgres => Self::Mixed,
+            Kind::Mysql | Kind::Mariadb => Self::Blocking,
+        }
+    }
 }
 
 /// A place, and the driver that is used there.
@@ -41,20 +52,25 @@ impl Driven {
 
     /// The same, for a holder with this label.
     pub fn labelled(&self, ttl: Duration, label: &str) -> Locks {
+        self.try_labelled(ttl, label).expect("connected")
+    }
+
+    /// The same, where that may not be possible.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn try_labelled(&self, ttl: Duration, label: &str) -> Result<Locks, Error> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         match self.driver {
             Driver::Tokio => self.tokio(ttl, label),
             Driver::Mixed if turn % 2 == 1 => self.tokio(ttl, label),
-            _ => {
-                let config = self.place.config(ttl).label(label);
-                Locks::Blocking(config.connect().expect("connected"))
-            }
+            _ => self.place.config(ttl).label(label).connect().map(Locks::Blocking),
         }
     }
 
-    fn tokio(&self, ttl: Duration, label: &str) -> Locks {
+    fn tokio(&self, ttl: Duration, label: &str) -> Result<Locks, Error> {
         let connecting = tokio_config(&self.place, ttl).label(label).connect();
-        Locks::Tokio(wait(connecting).expect("connected"))
+        wait(connecting).map(Locks::Tokio).map_err(error)
     }
 }
 
@@ -70,6 +86,22 @@ impl Deref for Driven {
     fn deref(&self) -> &Place {
         &self.place
     }
+}
+
+/// What lock-sync and lock-async make of a URL, or have to say against it. Each tells the schemes
+/// that it knows; lock-async does not know all of lock-sync's.
+pub fn read(url: &str) -> (Result<String, String>, Result<String, String>) {
+    use lock_async::ConfigError as Tokio;
+    use lock_sync::ConfigError as Blocking;
+    let blocking = url.parse::<lock_sync::Config>().map_err(|error| match error {
+        Blocking::Scheme(_) => Blocking::Scheme("").to_string(),
+        other => other.to_string(),
+    });
+    let tokio = url.parse::<lock_async::Config>().map_err(|error| match error {
+        Tokio::Scheme(_) => Tokio::Scheme("").to_string(),
+        other => other.to_string(),
+    });
+    (blocking.map(|config| format!("{config:?}")), tokio.map(|config| format!("{config:?}")))
 }
 
 /// Waits on a runtime that all tests share.

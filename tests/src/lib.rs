@@ -3,8 +3,11 @@
 
 pub mod consul;
 pub mod drivers;
+pub mod observer;
 pub mod place;
 pub mod proxy;
+pub mod raw;
 pub mod servers;
+pub mod table;
 pub mod targets;
 pub mod withlock;

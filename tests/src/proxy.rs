@@ -35,7 +35,12 @@ struct Shared {
 impl Proxy {
     /// In front of `server`, a host and port.
     pub fn start(server: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        Self::start_at("127.0.0.1", server)
+    }
+
+    /// The same, at an address of this machine.
+    pub fn start_at(address: &str, server: &str) -> Self {
+        let listener = TcpListener::bind((address, 0)).expect("a port");
         let address = listener.local_addr().expect("bound");
         let shared = Arc::new(Shared {
             mode: AtomicU8::new(Mode::Pass as u8),

@@ -1,35 +1,66 @@
 //! A server of a test's own, to be restarted, frozen and killed.
 
+use crate::place::Place;
 use std::path::PathBuf;
 use std::process::Command;
 
+/// A kind of server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// PostgreSQL.
+    Postgres,
+    /// MySQL.
+    Mysql,
+    /// MariaDB.
+    Mariadb,
+}
+
+impl Kind {
+    /// A place on the server that the environment names.
+    pub fn place(self) -> Place {
+        match self {
+            Self::Postgres => Place::postgres(),
+            Self::Mysql => Place::mysql(),
+            Self::Mariadb => Place::mariadb(),
+        }
+    }
+
+    /// A server of the test's own.
+    pub fn server(self) -> Server {
+        Server::new(match self {
+            Self::Postgres => "postgres",
+            Self::Mysql => "mysql",
+            Self::Mariadb => "mariadb",
+        })
+    }
+}
+
 /// A private server; gone when dropped.
 pub struct Server {
-    name: &'static str,
     folder: tempfile::TempDir,
+    name: &'static str,
     url: String,
 }
 
 impl Server {
     /// Starts a PostgreSQL.
     pub fn postgres() -> Self {
-        Self::of("postgres")
+        Self::new("postgres")
     }
 
     /// Starts a Consul.
     pub fn consul() -> Self {
-        Self::of("consul")
+        Self::new("consul")
     }
 
-    fn of(name: &'static str) -> Self {
+    fn new(name: &'static str) -> Self {
         let base =
             std::env::var_os("LOCK_SERVERS_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
         let folder = tempfile::Builder::new().prefix("server-").tempdir_in(base).expect("a folder");
-        let mut server = Self { name, folder, url: String::new() };
+        let mut server = Self { folder, name, url: String::new() };
         let told = server.command(&["start", name]);
-        let prefix = format!("{}_URL=", name.to_uppercase());
-        let url = told.lines().find_map(|line| line.strip_prefix(prefix.as_str()));
-        server.url = url.expect("the script prints a URL").to_string();
+        let url = told.lines().find_map(|line| line.split_once("_URL="));
+        server.url = url.expect("the script prints a URL").1.to_string();
         server
     }
 

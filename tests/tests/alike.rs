@@ -1,6 +1,6 @@
 //! The two drivers are to be used alike: the same settings, the same words.
 
-use lock_tests::drivers::wait;
+use lock_tests::drivers::{read, wait};
 use std::path::Path;
 
 /// What both need and neither can get from the core is in both, byte for byte: what is mended in
@@ -8,7 +8,9 @@ use std::path::Path;
 #[test]
 fn files_that_both_have_are_the_same() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-    for file in ["clock.rs", "backend/postgres/tls.rs"] {
+    for file in
+        ["clock.rs", "backend/postgres/hosts.rs", "backend/postgres/tls.rs", "backend/sslmode.rs"]
+    {
         let [one, other] = ["lock-sync", "lock-async"].map(|driver| {
             std::fs::read_to_string(root.join(driver).join("src").join(file)).expect("read")
         });
@@ -49,11 +51,8 @@ fn urls_are_read_alike() {
         "sqlite:a?ttl=10s&request_timeout=9s",
     ];
     for url in good.iter().chain(&bad) {
-        let blocking = url.parse::<lock_sync::Config>().map(|config| format!("{config:?}"));
-        let tokio = url.parse::<lock_async::Config>().map(|config| format!("{config:?}"));
+        let (blocking, tokio) = read(url);
         assert_eq!(blocking.is_ok(), good.contains(url), "{url}");
-        let [blocking, tokio] =
-            [blocking.map_err(|error| error.to_string()), tokio.map_err(|error| error.to_string())];
         assert_eq!(tokio, blocking, "{url}");
         if let Err(line) = tokio {
             assert!(!line.contains('\n') && !line.contains("hunter2"), "{line}");

@@ -107,7 +107,11 @@ fn urls_that_lead_nowhere() {
     let at = |name: &str| format!("sqlite:{}", sandbox.path(name).display());
     let cases = [
         ("nonsense".to_string(), "must begin with"),
-        ("mysql://app:hunter2@h/d".into(), "must begin with"),
+        ("mongodb://app:hunter2@h/d".into(), "must begin with"),
+        ("mysql://app:hunter2@127.0.0.1:port/d".into(), "URL"),
+        ("mysql://app:hunter2@127.0.0.1".into(), "names no database"),
+        ("mysql://app:hunter2@127.0.0.1:1/d".into(), "refused"),
+        ("mariadb://app:hunter2@no-such-host.invalid/d?sslmode=disable".into(), "server"),
         ("sqlite:".into(), "names no file"),
         ("sqlite::memory:".into(), "names no file"),
         ("sqlite:%zz".into(), "%25"),
@@ -218,12 +222,36 @@ fn servers_that_will_not_have_us() {
         let ended = refused(&sandbox, &mut sandbox.withlock(url, &with(&["a"])), says);
         assert!(!ended.stderr.contains("secret"), "{ended:?}");
     }
-    let authority = std::env::var("LOCK_TEST_CA")
-        .expect("LOCK_TEST_CA: tests/run makes an authority and sets it");
+    let authority = std::env::var("LOCK_TEST_POSTGRES_CA")
+        .expect("LOCK_TEST_POSTGRES_CA: tests/run makes an authority and sets it");
     let good = format!(
         "postgres://app:secret@{server}/test?sslmode=verify-full&sslrootcert={authority}&table=tls_cli"
     );
     sandbox.run(&good, &["a", "--", "true"]).expect(0);
+}
+
+#[test]
+#[ignore = "needs a MySQL server: tests/run starts one"]
+fn servers_of_mysql_that_will_not_have_us() {
+    let (sandbox, place) = (Sandbox::new(), Place::mysql());
+    let server = server_of(place.url());
+    let cases = [
+        (format!("mysql://app:hunter2@{server}/test"), "Access denied"),
+        (format!("mysql://app:secret@{server}/none"), "Access denied"),
+        (format!("mysql://root:hunter2@{server}/none"), "Unknown database"),
+        (format!("mysql://root:hunter2@{server}"), "names no database"),
+        (format!("mysql://app:secret@{server}/test?sslmode=verify-full"), "certificate"),
+        (format!("mysql://app:secret@{server}/test?sslrootcert=/none.pem"), "/none.pem"),
+        (format!("mysql://app:secret@{server}/test?pool_min=1"), "pool_min"),
+    ];
+    for (url, says) in &cases {
+        let ended = refused(&sandbox, &mut sandbox.withlock(url, &with(&["a"])), says);
+        assert!(!ended.stderr.contains("secret"), "{ended:?}");
+    }
+    let ddl = sandbox.run(&url(&place), &["--ddl"]).expect(0);
+    assert!(ddl.stdout.contains("CREATE TABLE IF NOT EXISTS `locks_"), "{ddl:?}");
+    place.tamper("CREATE TABLE {table} (id int)");
+    refused(&sandbox, &mut sandbox.withlock(&url(&place), &with(&["a"])), "not a lock table");
 }
 
 #[test]

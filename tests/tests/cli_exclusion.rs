@@ -44,6 +44,18 @@ fn one_at_a_time_gets_in_on_postgres() {
     crowd(&Sandbox::new(), &url(&Place::postgres()));
 }
 
+#[test]
+#[ignore = "needs a MySQL server: tests/run starts one"]
+fn one_at_a_time_gets_in_on_mysql() {
+    crowd(&Sandbox::new(), &url(&Place::mysql()));
+}
+
+#[test]
+#[ignore = "needs a MariaDB server: tests/run starts one"]
+fn one_at_a_time_gets_in_on_mariadb() {
+    crowd(&Sandbox::new(), &url(&Place::mariadb()));
+}
+
 /// The file and its table are made by whoever comes first, in whatever company.
 #[test]
 fn a_file_is_made_once_though_many_want_to_make_it() {
@@ -65,8 +77,24 @@ fn a_file_is_made_once_though_many_want_to_make_it() {
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn a_table_is_made_once_though_many_want_to_make_it() {
+    made_once(Place::postgres);
+}
+
+#[test]
+#[ignore = "needs a MySQL server: tests/run starts one"]
+fn a_table_is_made_once_on_mysql() {
+    made_once(Place::mysql);
+}
+
+#[test]
+#[ignore = "needs a MariaDB server: tests/run starts one"]
+fn a_table_is_made_once_on_mariadb() {
+    made_once(Place::mariadb);
+}
+
+fn made_once(place: fn() -> Place) {
     for _ in 0..5 {
-        let (sandbox, place) = (Sandbox::new(), Place::postgres());
+        let (sandbox, place) = (Sandbox::new(), place());
         let log = EventLog::new(&sandbox);
         let script = log.script(":");
         let args = ["first", "--", "sh", "-c", script.as_str()];

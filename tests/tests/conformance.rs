@@ -1,7 +1,8 @@
 //! One suite for every backend and both drivers: the same bodies, each on a table of its own.
 
 use lock_sync::{Error, LostReason, ReleaseError, Wait};
-use lock_tests::drivers::{Driven, Guard};
+use lock_tests::drivers::{Driven, Driver, Guard};
+use lock_tests::place::Place;
 use lock_tests::proxy::eventually;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,31 +13,39 @@ const SHORT: Duration = Duration::from_secs(1);
 
 macro_rules! conformance {
     ($($name:ident)*) => {
-        suite! { blocking Blocking: $($name)* }
-        suite! { asynchronous Tokio: $($name)* }
+        mod blocking {
+            const DRIVER: crate::Driver = crate::Driver::Blocking;
+            suite! { sqlite: $($name)* }
+            suite! { postgres "needs a PostgreSQL server: tests/run starts one": $($name)* }
+            suite! { mysql "needs a MySQL server: tests/run starts one": $($name)* }
+            suite! { mariadb "needs a MariaDB server: tests/run starts one": $($name)* }
+        }
+        mod asynchronous {
+            const DRIVER: crate::Driver = crate::Driver::Tokio;
+            suite! { sqlite: $($name)* }
+            suite! { postgres "needs a PostgreSQL server: tests/run starts one": $($name)* }
+        }
         // One connection of each: the drivers exclude each other.
-        suite! { mixed Mixed: $($name)* }
+        mod mixed {
+            const DRIVER: crate::Driver = crate::Driver::Mixed;
+            suite! { sqlite: $($name)* }
+            suite! { postgres "needs a PostgreSQL server: tests/run starts one": $($name)* }
+        }
     };
 }
 
 macro_rules! suite {
-    ($module:ident $driver:ident: $($name:ident)*) => {
-        mod $module {
-            use lock_tests::drivers::{Driven, Driver};
-            use lock_tests::place::Place;
-
-            const DRIVER: Driver = Driver::$driver;
-
-            mod sqlite {
-                use super::*;
-                $(#[test] fn $name() { crate::$name(&Driven::new(DRIVER, Place::sqlite())) })*
-            }
-            mod postgres {
-                use super::*;
-                $(#[test]
-                #[ignore = "needs a PostgreSQL server: tests/run starts one"]
-                fn $name() { crate::$name(&Driven::new(DRIVER, Place::postgres())) })*
-            }
+    ($place:ident: $($name:ident)*) => {
+        mod $place {
+            $(#[test]
+            fn $name() { crate::$name(&crate::Driven::new(super::DRIVER, crate::Place::$place())) })*
+        }
+    };
+    ($place:ident $needs:literal: $($name:ident)*) => {
+        mod $place {
+            $(#[test]
+            #[ignore = $needs]
+            fn $name() { crate::$name(&crate::Driven::new(super::DRIVER, crate::Place::$place())) })*
         }
     };
 }
@@ -153,14 +162,15 @@ fn a_lease_that_is_not_renewed_is_taken_over(place: &Driven) {
     // A holder that died: its row stays, nobody renews it.
     let locks = place.locks(SHORT);
     let fence = locks.lock("a").expect("taken").fence();
-    match place.url().starts_with("sqlite") {
-        true => {
+    match place.url().split(':').next() {
+        Some("sqlite") => {
             let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("a boot id");
             let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
             let soon = (now.tv_sec + 1) * 1_000_000 + now.tv_nsec / 1000;
             place.tamper(&format!("UPDATE {{table}} SET owner = 'dead', boot = '{}', expires_us = {soon}", boot.trim()));
         }
-        false => place.tamper("UPDATE {table} SET owner = 'dead', expires_at = clock_timestamp() + interval '1 second'"),
+        Some("postgres") => place.tamper("UPDATE {table} SET owner = 'dead', expires_at = clock_timestamp() + interval '1 second'"),
+        _ => place.tamper("UPDATE {table} SET owner = 'dead', expires_us = TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) + 1000000"),
     }
     let began = Instant::now();
     assert!(locks.try_lock("a").expect("asked").is_none(), "not before it expired");

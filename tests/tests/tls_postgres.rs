@@ -6,7 +6,8 @@ use lock_tests::place::{Place, client, postgres_url};
 use lock_tests::proxy::{Proxy, eventually, server_of};
 
 fn authority() -> String {
-    std::env::var("LOCK_TEST_CA").expect("LOCK_TEST_CA: tests/run makes an authority and sets it")
+    std::env::var("LOCK_TEST_POSTGRES_CA")
+        .expect("LOCK_TEST_POSTGRES_CA: tests/run makes an authority and sets it")
 }
 
 /// Connects with these parameters by both drivers, which must agree, and says whether the
@@ -259,19 +260,35 @@ fn a_client_of_the_callers_works_until_it_is_closed() {
 fn a_socket_among_the_hosts_takes_no_encryption_from_others() {
     let server = server_of(&postgres_url());
     let (_, port) = server.split_once(':').expect("a port");
-    let rest = format!("sslmode=verify-full&sslrootcert={}", authority());
-    let mixed = format!("postgres://app:secret@%2Fnone:{port},127.0.0.1:{port}/test?{rest}");
-    let named = format!("mixed{}", Place::postgres().table());
-    let encrypted = || -> bool {
-        let sql = "SELECT s.ssl FROM pg_stat_ssl AS s JOIN pg_stat_activity AS a ON a.pid = s.pid WHERE a.application_name = $1";
-        client(&postgres_url()).query_one(sql, &[&named]).expect("one connection").get(0)
+    let verify = format!("sslmode=verify-full&sslrootcert={}", authority());
+    // The first host is a folder where there is no socket.
+    let mixed = format!("%2Fnone:{port},127.0.0.1");
+    assert_eq!(encrypted(&mixed, &verify), Ok(true));
+    assert_eq!(encrypted(&mixed, "sslmode=prefer"), Ok(true));
+    assert_eq!(encrypted(&mixed, "sslmode=disable"), Ok(false));
+    // An address wins over a socket, which names nobody who could have a certificate.
+    let refused = encrypted("%2Fnone", &format!("hostaddr=127.0.0.1&{verify}"));
+    assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
+}
+
+/// As with libpq, encryption is nothing that sockets in files could have.
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_socket_is_used_whatever_the_sslmode() {
+    let mut asked = client(&postgres_url());
+    let mut show = |setting: &str| -> String {
+        asked.query_one(&format!("SHOW {setting}"), &[]).expect("told").get(0)
     };
-    wait(async {
-        let url = format!("{mixed}&application_name={named}");
-        let _locks = lock_async::Locks::connect(&url).await.expect("the second host");
-        assert!(tokio::task::block_in_place(encrypted));
-    });
-    let other_way = format!("postgres://app:secret@%2Fnone:{port}/test?hostaddr=127.0.0.1&{rest}");
-    let refused = wait(lock_async::Locks::connect(&other_way)).map(drop);
-    assert!(matches!(refused, Err(lock_async::Error::Unavailable(_))), "{refused:?}");
+    let folder = format!("{}/{}", show("data_directory"), show("unix_socket_directories"));
+    let folder = folder.replace('/', "%2F");
+    let server = server_of(&postgres_url());
+    let (_, port) = server.split_once(':').expect("a port");
+    for mode in ["disable", "prefer", "require", "verify-full"] {
+        let parameters = format!("sslmode={mode}&sslrootcert={}", authority());
+        assert_eq!(encrypted(&folder, &parameters), Ok(false), "{mode}");
+        let first = format!("{folder}:{port},127.0.0.1");
+        assert_eq!(encrypted(&first, &parameters), Ok(false), "{mode}, before another host");
+        let second = format!("127.0.0.1:1,{folder}");
+        assert_eq!(encrypted(&second, &parameters), Ok(false), "{mode}, after another host");
+    }
 }

@@ -1,9 +1,12 @@
 //! Sessions on a PostgreSQL server.
 
+mod hosts;
 mod tls;
 
 use super::Session;
+use crate::backend::sslmode::SslMode;
 use crate::error::ConfigError;
+use hosts::{addresses, each, is_unix, share};
 use lock_core::Failure;
 use lock_core::sql::postgres::{connect_failed, session_options, statement_failed};
 use lock_core::sql::{Rows, Statement, Value};
@@ -13,13 +16,14 @@ use std::future::{Future, pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use tokio_postgres::config::{Host, SslMode as Negotiate};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, Error, NoTls};
 
-pub(crate) use tls::{SslMode, Tls};
+pub(crate) use hosts::is_local;
+pub(crate) use tls::Tls;
 
 /// A connection to PostgreSQL.
 pub(crate) struct Postgres {
@@ -31,7 +35,7 @@ pub(crate) struct Postgres {
 
 enum Source {
     Server {
-        config: Box<Config>,
+        hosts: Vec<Config>,
         tls: Tls,
     },
     /// The caller gave us a client; there is no way to another.
@@ -65,7 +69,7 @@ impl Postgres {
             config.application_name("lock-async");
         }
         config.tcp_user_timeout(request);
-        let source = Source::Server { config: Box::new(config), tls };
+        let source = Source::Server { hosts: each(&config), tls };
         Self { link: None, source, statements: BTreeMap::new() }
     }
 
@@ -97,8 +101,8 @@ impl Session for Postgres {
                     "the connection that was handed over is closed, and there is no way to another"
                         .to_string(),
             }),
-            Source::Server { config, tls } => {
-                let link = match timeout(limit, connect(config, tls, limit)).await {
+            Source::Server { hosts, tls } => {
+                let link = match timeout(limit, connect(hosts, tls, limit)).await {
                     Ok(link) => link?,
                     Err(_) => return Err(connect_failed(None, "no answer in time")),
                 };
@@ -154,12 +158,42 @@ impl Session for Postgres {
     }
 }
 
-async fn connect(config: &Config, tls: &Tls, limit: Duration) -> Result<Link, Failure> {
-    let mut config = config.clone();
-    // One address that swallows everything must leave time for the next.
-    let hosts = u32::try_from(config.get_hosts().len().max(1)).unwrap_or(u32::MAX);
-    let share = limit / hosts;
-    config.connect_timeout(config.get_connect_timeout().map_or(share, |own| share.min(*own)));
+/// Connects to the first host that can be used.
+async fn connect(hosts: &[Config], tls: &Tls, limit: Duration) -> Result<Link, Failure> {
+    let until = Instant::now() + limit;
+    let mut result = Err(connect_failed(None, "there is no host"));
+    for (at, host) in hosts.iter().enumerate() {
+        result = connect_to(host, tls, share(until, hosts.len() - at)).await;
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+/// Connects to the first address of the host that can be used.
+async fn connect_to(host: &Config, tls: &Tls, limit: Duration) -> Result<Link, Failure> {
+    let until = Instant::now() + limit;
+    let named = host.clone();
+    let addresses = tokio::task::spawn_blocking(move || addresses(&named))
+        .await
+        .unwrap_or_else(|error| Err(connect_failed(None, &error.to_string())))?;
+    let mut result = Err(connect_failed(None, "the host has no address"));
+    for (at, address) in addresses.iter().enumerate() {
+        let share = share(until, addresses.len() - at);
+        result = timeout(share, connect_at(address, tls, share))
+            .await
+            .unwrap_or_else(|_| Err(connect_failed(None, "no answer in time")));
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+async fn connect_at(address: &Config, tls: &Tls, limit: Duration) -> Result<Link, Failure> {
+    let mut config = address.clone();
+    config.connect_timeout(config.get_connect_timeout().map_or(limit, |own| limit.min(*own)));
     let failed = |error: Error| {
         let (code, message) = describe(&error);
         connect_failed(code.as_deref(), &message)
@@ -298,22 +332,4 @@ pub(crate) fn config(url: &str) -> Result<Config, ConfigError> {
         return Err(ConfigError::Url("it names no host: postgres://HOST/DATABASE".to_string()));
     }
     Ok(config)
-}
-
-/// Whether everything that would be sent stays on this machine.
-pub(crate) fn is_local(config: &Config) -> bool {
-    let hosts = config.get_hosts().iter().all(|host| match host {
-        Host::Tcp(name) => {
-            name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-        }
-        Host::Unix(_) => true,
-    });
-    // Where there are addresses, names do not matter.
-    hosts && config.get_hostaddrs().iter().all(std::net::IpAddr::is_loopback)
-}
-
-/// Whether there is nothing but sockets in files, which are not encrypted.
-fn is_unix(config: &Config) -> bool {
-    let hosts = config.get_hosts().iter();
-    config.get_hostaddrs().is_empty() && hosts.clone().all(|host| matches!(host, Host::Unix(_)))
 }

@@ -1,22 +1,26 @@
 //! Sessions on a PostgreSQL server.
 
+mod hosts;
 mod stream;
 mod tls;
 
 use super::Session;
 use crate::error::ConfigError;
+use hosts::{addresses, each, is_unix, share};
 use lock_core::Failure;
 use lock_core::sql::postgres::{connect_failed, session_options, statement_failed};
 use lock_core::sql::{Rows, Statement, Value};
+use postgres::config::{Host, SslMode, SslNegotiation};
 use postgres::types::{ToSql, Type};
 use postgres::{Client, Config};
 use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use stream::{Connector, Limit};
 
-pub(crate) use tls::{SslMode, Tls};
+pub(crate) use hosts::is_local;
+pub(crate) use tls::Tls;
 
 /// A connection to PostgreSQL.
 pub(crate) struct Postgres {
@@ -29,7 +33,7 @@ pub(crate) struct Postgres {
 
 enum Source {
     Server {
-        config: Box<Config>,
+        hosts: Vec<Config>,
         connector: Box<Connector>,
     },
     /// The caller gave us a client; there is no way to another.
@@ -53,17 +57,9 @@ impl Postgres {
             config.application_name("lock-sync");
         }
         config.tcp_user_timeout(request);
-        // Our connector speaks TLS by itself, or does not: it is what bounds every read and write,
-        // which the client has no means of its own for. Unix sockets cannot go through it.
-        let unix = matches!(config.get_hosts().first(), Some(postgres::config::Host::Unix(_)));
-        if unix {
-            config.ssl_mode(postgres::config::SslMode::Disable);
-        } else {
-            config.ssl_mode(postgres::config::SslMode::Require);
-            config.ssl_negotiation(postgres::config::SslNegotiation::Direct);
-        }
+        let hosts = each(&config).into_iter().map(bounded).collect();
         let connector = Box::new(Connector::new(tls, limit.clone()));
-        let source = Source::Server { config: Box::new(config), connector };
+        let source = Source::Server { hosts, connector };
         Self { client: None, source, limit, statements: BTreeMap::new() }
     }
 
@@ -93,7 +89,7 @@ impl Session for Postgres {
     fn open(&mut self, budget: Duration) -> Result<(), Failure> {
         not_async()
             .map_err(|error| Failure::Rejected { retry: false, message: error.to_string() })?;
-        match &mut self.source {
+        match &self.source {
             Source::Client if self.client.as_ref().is_some_and(|client| !client.is_closed()) => {
                 Ok(())
             }
@@ -103,14 +99,8 @@ impl Session for Postgres {
                     "the connection that was handed over is closed, and there is no way to another"
                         .to_string(),
             }),
-            Source::Server { config, connector } => {
-                config.connect_timeout(budget);
-                self.limit.set(budget);
-                let connected = config.connect((**connector).clone());
-                let client = connected.map_err(|error| {
-                    let (code, message) = describe(&error);
-                    connect_failed(code.as_deref(), &message)
-                })?;
+            Source::Server { hosts, connector } => {
+                let client = connect(hosts, connector, &self.limit, budget)?;
                 self.close();
                 self.client = Some(client);
                 Ok(())
@@ -134,6 +124,63 @@ impl Session for Postgres {
             failure
         })
     }
+}
+
+/// Our connector speaks TLS by itself, or does not: it is what bounds every read and write, which the
+/// client has no means of its own for. Unix sockets cannot go through it.
+fn bounded(mut host: Config) -> Config {
+    if is_unix(&host) {
+        host.ssl_mode(SslMode::Disable);
+    } else {
+        host.ssl_mode(SslMode::Require);
+        host.ssl_negotiation(SslNegotiation::Direct);
+    }
+    host
+}
+
+/// Connects to the first host that can be used. Only looking up its name has no limit: the system
+/// knows none.
+fn connect(
+    hosts: &[Config],
+    connector: &Connector,
+    limit: &Limit,
+    budget: Duration,
+) -> Result<Client, Failure> {
+    let until = Instant::now() + budget;
+    let mut result = Err(connect_failed(None, "there is no host"));
+    for (at, host) in hosts.iter().enumerate() {
+        result = connect_to(host, connector, limit, share(until, hosts.len() - at));
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+/// Connects to the first address of the host that can be used.
+fn connect_to(
+    host: &Config,
+    connector: &Connector,
+    limit: &Limit,
+    budget: Duration,
+) -> Result<Client, Failure> {
+    let until = Instant::now() + budget;
+    let mut addresses = addresses(host)?;
+    let many = addresses.len();
+    let mut result = Err(connect_failed(None, "the host has no address"));
+    for (at, config) in addresses.iter_mut().enumerate() {
+        let share = share(until, many - at);
+        limit.set(share);
+        config.connect_timeout(config.get_connect_timeout().map_or(share, |own| share.min(*own)));
+        result = config.connect(connector.clone()).map_err(|error| {
+            let (code, message) = describe(&error);
+            connect_failed(code.as_deref(), &message)
+        });
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
 }
 
 fn rows(
@@ -209,16 +256,6 @@ pub(crate) fn config(url: &str) -> Result<Config, ConfigError> {
         return Err(ConfigError::Url("it names no host: postgres://HOST/DATABASE".to_string()));
     }
     Ok(config)
-}
-
-/// Whether everything that would be sent stays on this machine.
-pub(crate) fn is_local(config: &Config) -> bool {
-    config.get_hosts().iter().all(|host| match host {
-        postgres::config::Host::Tcp(name) => {
-            name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-        }
-        postgres::config::Host::Unix(_) => true,
-    })
 }
 
 /// Refuses to block on a thread that must not: the client, which has an async runtime inside, would

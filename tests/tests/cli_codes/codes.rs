@@ -197,7 +197,7 @@ fn its_own_failures_are_125_and_one_line() {
         &["--table", "a\"b", "n"],
         &["--db", "", "n"],
         &["--db", "nonsense", "n"],
-        &["--db", "mysql://localhost/locks", "n"],
+        &["--db", "mongodb://localhost/locks", "n"],
         &["--db", "sqlite:", "n"],
         &["--db", "sqlite:nowhere/locks.db", "n"],
         &["--db", "sqlite:.", "n"],

@@ -1,0 +1,99 @@
+//! What went wrong, in words of our own.
+
+use mysql::{DriverError, Error};
+use std::error::Error as _;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// What the client says, or that it panicked.
+pub(super) enum Trouble {
+    Client(Error),
+    Panic,
+}
+
+/// Calls the client, whose panics become errors.
+pub(super) fn guarded<T>(call: impl FnOnce() -> mysql::Result<T>) -> Result<T, Trouble> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(Trouble::Client),
+        Err(_) => Err(Trouble::Panic),
+    }
+}
+
+impl Trouble {
+    /// The number of the server's error, if it is the server's.
+    pub(super) fn code(&self) -> Option<u16> {
+        match self {
+            Trouble::Client(Error::MySqlError(error)) => Some(error.code),
+            _ => None,
+        }
+    }
+
+    /// Whether trying again will not help.
+    pub(super) fn is_final(&self) -> bool {
+        use DriverError::{
+            CleartextPluginDisabled, OldMysqlPasswordDisabled, Protocol41NotSet, TlsNotSupported,
+            UnknownAuthPlugin, UnsupportedProtocol,
+        };
+        let Trouble::Client(Error::DriverError(error)) = self else { return false };
+        matches!(
+            error,
+            CleartextPluginDisabled
+                | OldMysqlPasswordDisabled
+                | UnknownAuthPlugin(_)
+                | Protocol41NotSet
+                | TlsNotSupported
+                | UnsupportedProtocol(_)
+        )
+    }
+
+    /// A line for people, without what the client sent.
+    pub(super) fn describe(&self) -> String {
+        let error = match self {
+            Trouble::Client(error) => error,
+            Trouble::Panic => return "the client could not make sense of the server".to_string(),
+        };
+        match error {
+            Error::MySqlError(error) => error.message.clone(),
+            Error::IoError(error) => io(error),
+            Error::CodecError(error) => {
+                let cause = error.source().and_then(|cause| cause.downcast_ref());
+                cause.map_or_else(|| error.to_string(), io)
+            }
+            Error::DriverError(error) => driver(error),
+            Error::TlsError(error) => error.to_string(),
+            // Those of URLs and of conversions: there are none after the connection was configured.
+            _ => "the server's answer makes no sense".to_string(),
+        }
+    }
+}
+
+fn io(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "no answer in time".to_string(),
+        io::ErrorKind::UnexpectedEof => "the server closed the connection".to_string(),
+        _ => error.to_string(),
+    }
+}
+
+fn driver(error: &DriverError) -> String {
+    let told = match error {
+        DriverError::CouldNotConnect(Some((address, reason, _))) => {
+            return format!("{address}: {reason}");
+        }
+        DriverError::ConnectTimeout => "no answer in time",
+        DriverError::TlsNotSupported => {
+            "the server offers no TLS; sslmode=disable would connect without, for all on the way to read"
+        }
+        DriverError::CleartextPluginDisabled | DriverError::OldMysqlPasswordDisabled => {
+            "the server wants the password in the clear, or nearly so: change how its user logs in"
+        }
+        DriverError::UnknownAuthPlugin(_) => {
+            "the server does not know the user, or wants it to log in in a way that is not supported: create it with caching_sha2_password or mysql_native_password"
+        }
+        DriverError::Protocol41NotSet | DriverError::UnsupportedProtocol(_) => {
+            "the server is too old, or no MySQL"
+        }
+        _ => "the server's answer makes no sense",
+    };
+    told.to_string()
+}

@@ -1,0 +1,187 @@
+//! The hosts that a URL names. They are tried one by one, for each is encrypted by itself, and one
+//! that does not answer must leave time for the next.
+
+use super::{Config, Host};
+use lock_core::Failure;
+use lock_core::sql::postgres::connect_failed;
+use std::net::{IpAddr, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+/// Whether everything that would be sent stays on this machine.
+pub(crate) fn is_local(config: &Config) -> bool {
+    let hosts = config.get_hosts().iter().all(|host| match host {
+        Host::Tcp(name) => {
+            name == "localhost" || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        }
+        Host::Unix(_) => true,
+    });
+    // Where there are addresses, names do not matter.
+    hosts && config.get_hostaddrs().iter().all(IpAddr::is_loopback)
+}
+
+/// Whether it is a socket in a file, which is not encrypted. `host` names one host.
+pub(super) fn is_unix(host: &Config) -> bool {
+    host.get_hostaddrs().is_empty() && matches!(host.get_hosts(), [Host::Unix(_)])
+}
+
+/// For each host of `config`, in their order, a configuration that names no other.
+pub(super) fn each(config: &Config) -> Vec<Config> {
+    let (hosts, ports) = (config.get_hosts(), config.get_ports());
+    let addresses = config.get_hostaddrs();
+    let fits = |many: usize, few: usize| many <= few || many == hosts.len();
+    if hosts.len() == 1 || !fits(ports.len(), 1) || !fits(addresses.len(), 0) {
+        // The client says what does not fit, and connects nowhere.
+        return vec![config.clone()];
+    }
+    let one = |(at, host): (usize, &Host)| {
+        let mut one = without_hosts(config);
+        match host {
+            Host::Tcp(name) => one.host(name),
+            Host::Unix(folder) => one.host_path(folder),
+        };
+        if let Some(address) = addresses.get(at) {
+            one.hostaddr(*address);
+        }
+        if let Some(port) = ports.get(at).or(ports.first()) {
+            one.port(*port);
+        }
+        one
+    };
+    hosts.iter().enumerate().map(one).collect()
+}
+
+/// For each address of a host, a configuration that names no other. Names are looked up, which may
+/// take its time.
+pub(super) fn addresses(host: &Config) -> Result<Vec<Config>, Failure> {
+    let name = match host.get_hosts() {
+        [Host::Tcp(name)] if host.get_hostaddrs().is_empty() => name,
+        _ => return Ok(vec![host.clone()]),
+    };
+    let port = host.get_ports().first().copied().unwrap_or(5432);
+    let with = |address: IpAddr| {
+        let mut one = host.clone();
+        one.hostaddr(address);
+        one
+    };
+    match (name.as_str(), port).to_socket_addrs() {
+        Ok(found) => Ok(found.map(|found| with(found.ip())).collect()),
+        Err(error) => Err(connect_failed(None, &format!("error connecting to server: {error}"))),
+    }
+}
+
+/// How long the next of `many` may take that are to be tried until then.
+pub(super) fn share(until: Instant, many: usize) -> Duration {
+    let left = until.saturating_duration_since(Instant::now());
+    left / u32::try_from(many.max(1)).unwrap_or(u32::MAX)
+}
+
+/// Whatever else a URL may say, and what we set ourselves.
+fn without_hosts(config: &Config) -> Config {
+    let mut one = Config::new();
+    if let Some(user) = config.get_user() {
+        one.user(user);
+    }
+    if let Some(password) = config.get_password() {
+        one.password(password);
+    }
+    if let Some(database) = config.get_dbname() {
+        one.dbname(database);
+    }
+    if let Some(options) = config.get_options() {
+        one.options(options);
+    }
+    if let Some(name) = config.get_application_name() {
+        one.application_name(name);
+    }
+    if let Some(limit) = config.get_connect_timeout() {
+        one.connect_timeout(*limit);
+    }
+    if let Some(limit) = config.get_tcp_user_timeout() {
+        one.tcp_user_timeout(*limit);
+    }
+    one.keepalives(config.get_keepalives())
+        .keepalives_idle(config.get_keepalives_idle())
+        .target_session_attrs(config.get_target_session_attrs())
+        .channel_binding(config.get_channel_binding());
+    one
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(url: &str) -> Config {
+        super::super::config(url).expect("a good URL")
+    }
+
+    #[test]
+    fn what_leaves_this_machine_is_not_local() {
+        for url in [
+            "postgres://localhost/d",
+            "postgres://127.0.0.1,[::1]/d",
+            "postgres://%2Frun%2Fpostgresql,localhost/d",
+            "postgres://localhost/d?hostaddr=127.0.0.2",
+        ] {
+            assert!(is_local(&read(url)), "{url}");
+        }
+        for url in [
+            "postgres://db.example/d",
+            "postgres://localhost,10.0.0.1/d",
+            "postgres://localhost/d?hostaddr=10.0.0.1",
+            "postgres://%2Frun%2Fpostgresql/d?hostaddr=10.0.0.1",
+            // Its certificate is for that name, whatever the address.
+            "postgres://db.example/d?hostaddr=127.0.0.1",
+        ] {
+            assert!(!is_local(&read(url)), "{url}");
+        }
+    }
+
+    #[test]
+    fn each_host_is_as_if_it_were_alone() {
+        let all = "user=u&password=p&dbname=d&application_name=a&options=-c%20x%3D1&connect_timeout=7&target_session_attrs=read-write&channel_binding=require&keepalives=0&keepalives_idle=9";
+        let several = read(&format!(
+            "postgres://one:1,%2Frun%2Fpg:2,three:3?hostaddr=127.0.0.1,127.0.0.2,127.0.0.3&{all}"
+        ));
+        let alone = [
+            "one:1?hostaddr=127.0.0.1",
+            "%2Frun%2Fpg:2?hostaddr=127.0.0.2",
+            "three:3?hostaddr=127.0.0.3",
+        ]
+        .map(|host| read(&format!("postgres://{host}&{all}")));
+        assert_eq!(format!("{:?}", each(&several)), format!("{alone:?}"));
+        assert_eq!(each(&several)[0].get_password(), Some(&b"p"[..]), "which is not told");
+        assert!(!each(&several).iter().any(is_unix), "they have addresses");
+
+        let one_port = each(&read("postgres://one,%2Frun%2Fpg:7/d"));
+        assert_eq!(one_port.iter().map(is_unix).collect::<Vec<_>>(), [false, true]);
+        let shared = each(&read("postgres:///d?host=one&host=two&port=7"));
+        assert_eq!(shared.iter().map(Config::get_ports).collect::<Vec<_>>(), [[7], [7]]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_left_to_the_client() {
+        for url in ["postgres://one,two/d?hostaddr=127.0.0.1", "postgres://one,two/d?port=1"] {
+            assert_eq!(each(&read(url)).len(), 1, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_name_stays_beside_its_address() {
+        let found = addresses(&read("postgres://localhost:7/d")).expect("found");
+        assert!(!found.is_empty());
+        for one in &found {
+            // The name is what a certificate is for.
+            assert_eq!(one.get_hosts(), [Host::Tcp("localhost".to_string())]);
+            assert!(matches!(one.get_hostaddrs(), [address] if address.is_loopback()));
+        }
+        for url in [
+            "postgres://%2Frun%2Fpg/d",
+            "postgres://db.example/d?hostaddr=127.0.0.1",
+            "postgres:///d?host=/pg",
+        ] {
+            let host = read(url);
+            let found = addresses(&host).expect("nothing is looked up");
+            assert_eq!(format!("{found:?}"), format!("{:?}", [host]), "{url}");
+        }
+    }
+}
