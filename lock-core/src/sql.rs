@@ -9,9 +9,11 @@
 //! ```
 //!
 //! An uncontended acquire is one statement, and so is a renewal or a release of any number of
-//! leases. Only when somebody else has a lock, a second statement asks who.
+//! leases. Only when somebody else has a lock, a second statement asks who; and on [`mysql`], where a
+//! statement cannot return rows of what it changed, one reads what became of several leases.
 
 mod exchange;
+pub mod mysql;
 pub mod postgres;
 mod setup;
 pub mod sqlite;
@@ -75,6 +77,10 @@ enum Dialect {
     Sqlite {
         boot: String,
     },
+    Mysql {
+        /// The statement that reads which claims are their owner's.
+        mine: Arc<str>,
+    },
 }
 
 impl Codec {
@@ -93,17 +99,29 @@ impl Codec {
         let text = match self.dialect {
             Dialect::Postgres => postgres::CREATE,
             Dialect::Sqlite { .. } => sqlite::CREATE,
+            Dialect::Mysql { .. } => mysql::CREATE,
         };
-        for_table(text, &self.table).trim_start().into()
+        self.dialect.text(text, &self.table).trim_start().into()
     }
 
     fn new(dialect: Dialect, table: TableName, texts: [&str; 4]) -> Self {
-        let [claim, renew, release, holders] = texts.map(|text| Arc::from(for_table(text, &table)));
+        let [claim, renew, release, holders] =
+            texts.map(|text| Arc::from(dialect.text(text, &table)));
         Self { dialect, table, claim, renew, release, holders }
     }
 }
 
-/// `text` with the table's quoted name for each `{table}`.
-fn for_table(text: &str, table: &TableName) -> String {
-    text.replace("{table}", &table.quoted())
+impl Dialect {
+    /// The table's name, quoted.
+    fn quoted(&self, table: &TableName) -> String {
+        match self {
+            Dialect::Mysql { .. } => mysql::quoted(table),
+            _ => table.quoted(),
+        }
+    }
+
+    /// `text` with the table's quoted name for each `{table}`.
+    fn text(&self, text: &str, table: &TableName) -> String {
+        text.replace("{table}", &self.quoted(table))
+    }
 }

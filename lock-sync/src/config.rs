@@ -1,7 +1,7 @@
 //! What locks are made with.
 
-use crate::backend::SqlTable;
-use crate::driver::Driver;
+use crate::backend::{Session, SqlTable};
+use crate::driver::{Drive, Driver};
 use crate::error::{ConfigError, Error};
 use crate::locks::Locks;
 use lock_core::sql::Codec;
@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-const SCHEMES: &str = "postgres://, postgresql://, sqlite:";
+const SCHEMES: &str = "postgres://, postgresql://, mysql://, mariadb://, sqlite:";
 
 /// What locks are made with: where they are kept, and how long a lease lasts.
 ///
@@ -28,8 +28,9 @@ const SCHEMES: &str = "postgres://, postgresql://, sqlite:";
 ///
 /// A URL's parameters do the same: `ttl=30s`, `request_timeout=5s`, `table=ops.locks`, `label=…`.
 /// PostgreSQL also takes libpq's `sslmode` (`disable`, `prefer`, `require`, `verify-ca`,
-/// `verify-full`) and `sslrootcert`. Without `sslmode`, it is `prefer` on this machine and
-/// `verify-full` to any other host.
+/// `verify-full`) and `sslrootcert`, and so do MySQL and MariaDB, except for `verify-ca`. Without
+/// `sslmode`, it is `prefer` on this machine and `verify-full` to any other host. MySQL and MariaDB
+/// also take `socket`, the path of a Unix socket.
 #[must_use]
 pub struct Config {
     target: Target,
@@ -44,6 +45,10 @@ enum Target {
     Postgres { config: Box<postgres::Config>, tls: crate::backend::postgres::Tls },
     #[cfg(feature = "postgres")]
     PostgresClient(Box<postgres::Client>),
+    #[cfg(feature = "mysql")]
+    Mysql(crate::backend::mysql::Server),
+    #[cfg(feature = "mysql")]
+    MysqlConnection(Box<mysql::Conn>),
     #[cfg(feature = "sqlite")]
     Sqlite(std::path::PathBuf),
     #[cfg(feature = "sqlite")]
@@ -69,6 +74,8 @@ impl Config {
         let target = match base.split_once(':') {
             #[cfg(feature = "postgres")]
             Some(("postgres" | "postgresql", _)) => parameters.postgres(base)?,
+            #[cfg(feature = "mysql")]
+            Some(("mysql" | "mariadb", _)) => parameters.mysql(base)?,
             #[cfg(feature = "sqlite")]
             Some(("sqlite", path)) => parameters.sqlite(path)?,
             _ => return Err(ConfigError::Scheme(SCHEMES)),
@@ -100,6 +107,15 @@ impl Config {
     #[cfg(feature = "postgres")]
     pub fn postgres_client(client: postgres::Client) -> Self {
         Self::new(Target::PostgresClient(Box::new(client)))
+    }
+
+    /// A MySQL or MariaDB connection of yours, with a database chosen. It must have a read timeout,
+    /// and must not be inside a transaction; its session's settings are changed to what the locks
+    /// need. When it breaks, locks that are held are lost at their deadline, and new ones are
+    /// refused: there is no way to another.
+    #[cfg(feature = "mysql")]
+    pub fn mysql_connection(connection: mysql::Conn) -> Self {
+        Self::new(Target::MysqlConnection(Box::new(connection)))
     }
 
     /// How long a lease lasts unless renewed: 1 s to 24 h, 30 s by default. It is how long others
@@ -155,42 +171,40 @@ impl Config {
         let config = lock_core::Config::new(timing, u128::from_ne_bytes(seed));
         let engine = Engine::new(Table::new(timing.ttl(), &self.holder()), config);
         let budget = timing.request();
-        let system = |error: std::io::Error| ConfigError::System(format!("no threads: {error}"));
         Ok(Locks::with(match self.target {
             #[cfg(feature = "postgres")]
             Target::Postgres { config, tls } => {
                 crate::backend::postgres::not_async()?;
                 tls.check()?;
                 let session = crate::backend::postgres::Postgres::new(*config, tls, budget);
-                Arc::new(
-                    Driver::start(engine, SqlTable::open(codec, session, budget)?)
-                        .map_err(system)?,
-                )
+                start(engine, codec, session, budget)?
             }
             #[cfg(feature = "postgres")]
             Target::PostgresClient(client) => {
                 crate::backend::postgres::not_async()?;
                 let session = crate::backend::postgres::Postgres::with(*client);
-                Arc::new(
-                    Driver::start(engine, SqlTable::open(codec, session, budget)?)
-                        .map_err(system)?,
-                )
+                start(engine, codec, session, budget)?
+            }
+            #[cfg(feature = "mysql")]
+            Target::Mysql(server) => {
+                server.check()?;
+                let session = crate::backend::mysql::Mysql::new(server, budget);
+                start(engine, codec, session, budget)?
+            }
+            #[cfg(feature = "mysql")]
+            Target::MysqlConnection(connection) => {
+                let session = crate::backend::mysql::Mysql::with(*connection);
+                start(engine, codec, session, budget)?
             }
             #[cfg(feature = "sqlite")]
             Target::Sqlite(path) => {
                 let session = crate::backend::sqlite::Sqlite::open(&path)?;
-                Arc::new(
-                    Driver::start(engine, SqlTable::open(codec, session, budget)?)
-                        .map_err(system)?,
-                )
+                start(engine, codec, session, budget)?
             }
             #[cfg(feature = "sqlite")]
             Target::SqliteConnection(connection) => {
                 let session = crate::backend::sqlite::Sqlite::with(*connection);
-                Arc::new(
-                    Driver::start(engine, SqlTable::open(codec, session, budget)?)
-                        .map_err(system)?,
-                )
+                start(engine, codec, session, budget)?
             }
         }))
     }
@@ -219,6 +233,10 @@ impl Config {
             Target::Postgres { .. } | Target::PostgresClient(_) => {
                 lock_core::sql::postgres::codec(self.table.clone())
             }
+            #[cfg(feature = "mysql")]
+            Target::Mysql(_) | Target::MysqlConnection(_) => {
+                lock_core::sql::mysql::codec(self.table.clone())
+            }
             #[cfg(feature = "sqlite")]
             Target::Sqlite(_) | Target::SqliteConnection(_) => {
                 lock_core::sql::sqlite::codec(self.table.clone(), &crate::backend::sqlite::boot()?)
@@ -233,6 +251,18 @@ impl Config {
         let label = self.label.as_ref().map(|label| format!(" ({label})")).unwrap_or_default();
         format!("{host} pid {}{label}", std::process::id())
     }
+}
+
+/// Opens and checks the session, and hands it to a driver.
+fn start(
+    engine: Engine<Table>,
+    codec: Codec,
+    session: impl Session,
+    budget: Duration,
+) -> Result<Arc<dyn Drive>, Error> {
+    let table = SqlTable::open(codec, session, budget)?;
+    let system = |error: std::io::Error| ConfigError::System(format!("no threads: {error}"));
+    Ok(Arc::new(Driver::start(engine, table).map_err(system)?))
 }
 
 /// Without what is in the URL: there may be a password in it.
@@ -287,7 +317,8 @@ impl Parameters {
 
     #[cfg(feature = "postgres")]
     fn postgres(&self, base: &str) -> Result<Target, ConfigError> {
-        use crate::backend::postgres::{SslMode, Tls, config, is_local};
+        use crate::backend::postgres::{Tls, config, is_local};
+        use crate::backend::sslmode::SslMode;
         const KNOWN: &str = "ttl, request_timeout, table, label, sslmode, sslrootcert, and those of the server's client";
         const CLIENT: [&str; 13] = [
             "host",
@@ -314,16 +345,40 @@ impl Parameters {
             .finish();
         // The client's parser knows %20, but not + for a space.
         let config = config(&format!("{base}?{}", query.replace('+', "%20")))?;
-        let mode = match &self.sslmode {
-            Some(text) => SslMode::parse(text).ok_or_else(|| ConfigError::Parameter {
-                name: "sslmode".to_string(),
-                reason: "must be disable, prefer, require, verify-ca or verify-full".to_string(),
-            })?,
+        let mode = match self.sslmode()? {
+            Some(mode) => mode,
             None if is_local(&config) => SslMode::Prefer,
             None => SslMode::VerifyFull,
         };
         let root_cert = self.sslrootcert.as_ref().map(Into::into);
         Ok(Target::Postgres { config: Box::new(config), tls: Tls { mode, root_cert } })
+    }
+
+    #[cfg(feature = "mysql")]
+    fn mysql(&self, base: &str) -> Result<Target, ConfigError> {
+        let mut socket = None;
+        for (name, value) in &self.others {
+            if name != "socket" {
+                return Err(ConfigError::UnknownParameter {
+                    name: name.clone(),
+                    known: "ttl, request_timeout, table, label, sslmode, sslrootcert, socket",
+                });
+            }
+            socket = Some(value.clone());
+        }
+        let root_cert = self.sslrootcert.as_ref().map(Into::into);
+        let server = crate::backend::mysql::Server::read(base, socket, self.sslmode()?, root_cert)?;
+        Ok(Target::Mysql(server))
+    }
+
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
+    fn sslmode(&self) -> Result<Option<crate::backend::sslmode::SslMode>, ConfigError> {
+        let Some(text) = &self.sslmode else { return Ok(None) };
+        let mode = crate::backend::sslmode::SslMode::parse(text);
+        mode.map(Some).ok_or_else(|| ConfigError::Parameter {
+            name: "sslmode".to_string(),
+            reason: "must be disable, prefer, require, verify-ca or verify-full".to_string(),
+        })
     }
 
     #[cfg(feature = "sqlite")]

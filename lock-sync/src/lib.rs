@@ -5,7 +5,7 @@
 //! # let url = format!("sqlite:{}/locks.db", folder.path().display());
 //! use lock_sync::Locks;
 //!
-//! let locks = Locks::connect(&url)?; // "postgres://app@db/app", "sqlite:/var/lib/app/locks.db"
+//! let locks = Locks::connect(&url)?; // "postgres://app@db/app", "mysql://app@db/app", "sqlite:/var/lib/…"
 //!
 //! let guard = locks.lock("nightly-report")?; // waits
 //! println!("holding it, with fence {}", guard.fence());
@@ -33,8 +33,8 @@
 //!
 //! Nothing here may be called on a thread of an async runtime.
 
-#[cfg(not(any(feature = "sqlite", feature = "postgres")))]
-compile_error!("lock-sync keeps locks in a database: enable the feature sqlite or postgres");
+#[cfg(not(any(feature = "sqlite", feature = "postgres", feature = "mysql")))]
+compile_error!("lock-sync keeps locks in a database: enable the feature sqlite, postgres or mysql");
 
 mod backend;
 mod clock;

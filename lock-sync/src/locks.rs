@@ -21,8 +21,9 @@ pub struct Locks {
 impl Locks {
     /// Connects to what the URL names, with the defaults of [`Config`].
     ///
-    /// `postgres://user:password@host/database` keeps locks in a table, created on first use;
-    /// `sqlite:path/to/file.db` in a file, for the processes of one machine.
+    /// `postgres://user:password@host/database`, `mysql://…` and `mariadb://…` keep locks in a
+    /// table, created on first use; `sqlite:path/to/file.db` in a file, for the processes of one
+    /// machine.
     ///
     /// # Errors
     /// [`Error`]: a URL that cannot be read, a server that cannot be reached or must not be used.

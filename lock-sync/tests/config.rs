@@ -1,5 +1,5 @@
 //! URLs and settings that cannot work are refused before anything is connected, in one line.
-#![cfg(all(feature = "sqlite", feature = "postgres"))]
+#![cfg(all(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 
 use lock_sync::{Config, ConfigError, Error, Locks};
 
@@ -12,7 +12,7 @@ fn refused(url: &str) -> ConfigError {
 
 #[test]
 fn urls_name_a_place_and_nothing_unknown() {
-    for url in ["", "/tmp/a.db", "mysql://h/d", "postgre://h/d", "SQLITE:/a", "sqlite"] {
+    for url in ["", "/tmp/a.db", "mysqlx://h/d", "postgre://h/d", "SQLITE:/a", "sqlite"] {
         assert!(matches!(refused(url), ConfigError::Scheme(_)), "{url}");
     }
     for url in [
@@ -30,15 +30,32 @@ fn urls_name_a_place_and_nothing_unknown() {
         "postgres://u:hunter2@h:port/d",
         "postgres://u:hunter2@h/d?se?cret=1",
         "postgres://u:hunter2%@h/d",
+        "mysql://u:hunter2@h:port/d",
+        "mysql://u:hunter2@h",
+        "mariadb://u:hunter2@h/",
+        "mysql:///d",
+        "mysql:d",
+        "mysql://u:hunter2@h/d?se?cret=1",
     ] {
         assert!(matches!(refused(url), ConfigError::Url(_)), "{url}");
     }
-    for url in ["sqlite:a?nope=1", "sqlite:a?sslmode=require", "postgres://u:hunter2@h/d?nope=1"] {
+    for url in [
+        "sqlite:a?nope=1",
+        "sqlite:a?sslmode=require",
+        "postgres://u:hunter2@h/d?nope=1",
+        "mysql://u:hunter2@h/d?require_ssl=true",
+    ] {
         assert!(matches!(refused(url), ConfigError::UnknownParameter { .. }), "{url}");
     }
-    for url in
-        ["sqlite:a?ttl=", "sqlite:a?ttl=30", "sqlite:a?ttl=-1s", "postgres://h/d?sslmode=bogus"]
-    {
+    for url in [
+        "sqlite:a?ttl=",
+        "sqlite:a?ttl=30",
+        "sqlite:a?ttl=-1s",
+        "postgres://h/d?sslmode=bogus",
+        "mysql://h/d?sslmode=bogus",
+        "mysql://h/d?sslmode=verify-ca",
+        "mysql://h/d?sslmode=require&sslrootcert=/ca.pem",
+    ] {
         assert!(matches!(refused(url), ConfigError::Parameter { .. }), "{url}");
     }
     for url in [
@@ -67,6 +84,8 @@ fn what_is_fine_is_taken() {
         "postgresql://u:p%3F@h:5432/d?sslmode=verify-full&sslrootcert=/ca.pem&application_name=a+b",
         "postgres://u@%2Frun%2Fpostgresql/d",
         "postgres:///d?host=/run/postgresql",
+        "mysql://u:p%3F@h:3307/d?sslmode=verify-full&sslrootcert=/ca.pem&ttl=10s",
+        "mariadb://u@[::1]/d?socket=/run/mysqld/mysqld.sock",
     ] {
         assert_eq!(url.parse::<Config>().map(drop), Ok(()), "{url}");
     }

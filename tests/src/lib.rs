@@ -1,8 +1,11 @@
 //! What the tests against real servers and real processes have in common.
 #![allow(clippy::missing_panics_doc)] // A helper that panics makes its test fail.
 
+pub mod observer;
 pub mod place;
 pub mod proxy;
+pub mod raw;
 pub mod servers;
+pub mod table;
 pub mod targets;
 pub mod withlock;

@@ -1,6 +1,7 @@
 //! Where a test keeps its locks: a backend and a table of its own.
 
 use lock_sync::{Config, Locks, TableName};
+use mysql::prelude::Queryable;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -25,7 +26,17 @@ impl Place {
         Self::at(&postgres_url())
     }
 
-    /// A PostgreSQL server.
+    /// The MySQL server that the environment names.
+    pub fn mysql() -> Self {
+        Self::at(&server_url("MYSQL_URL"))
+    }
+
+    /// The MariaDB server that the environment names.
+    pub fn mariadb() -> Self {
+        Self::at(&server_url("MARIADB_URL"))
+    }
+
+    /// A server.
     pub fn at(url: &str) -> Self {
         static TABLES: AtomicU32 = AtomicU32::new(0);
         let table =
@@ -61,11 +72,13 @@ impl Place {
 
     /// Runs SQL on the table, past the library; `{table}` is its name.
     pub fn tamper(&self, sql: &str) {
-        let sql = sql.replace("{table}", &format!("\"{}\"", self.table));
+        let sql = sql.replace("{table}", &self.table);
         if let Some(path) = self.url.strip_prefix("sqlite:") {
             let connection = rusqlite::Connection::open(path).expect("opened");
             connection.busy_timeout(Duration::from_secs(5)).expect("set");
             connection.execute_batch(&sql).expect("run");
+        } else if self.url.starts_with("m") {
+            mysql_client(&self.url).query_drop(&sql).expect("run");
         } else {
             client(&self.url).batch_execute(&sql).expect("run");
         }
@@ -77,7 +90,20 @@ pub fn client(url: &str) -> postgres::Client {
     postgres::Client::connect(url, postgres::NoTls).expect("connected")
 }
 
+/// A client of MySQL or MariaDB that knows nothing of locks.
+pub fn mysql_client(url: &str) -> mysql::Conn {
+    let url = url.replacen("mariadb://", "mysql://", 1);
+    let opts = mysql::Opts::from_url(&url).expect("a good URL");
+    let opts = mysql::OptsBuilder::from_opts(opts).prefer_socket(false);
+    mysql::Conn::new(opts).expect("connected")
+}
+
 /// The server for tests.
 pub fn postgres_url() -> String {
-    std::env::var("POSTGRES_URL").expect("POSTGRES_URL: tests/run starts a server and sets it")
+    server_url("POSTGRES_URL")
+}
+
+fn server_url(variable: &str) -> String {
+    let missing = |_| panic!("{variable}: tests/run starts a server and sets it");
+    std::env::var(variable).unwrap_or_else(missing)
 }

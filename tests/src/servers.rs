@@ -1,24 +1,61 @@
 //! A server of a test's own, to be restarted, frozen and killed.
 
+use crate::place::Place;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// A private PostgreSQL; gone when dropped.
+/// A kind of server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// PostgreSQL.
+    Postgres,
+    /// MySQL.
+    Mysql,
+    /// MariaDB.
+    Mariadb,
+}
+
+impl Kind {
+    /// A place on the server that the environment names.
+    pub fn place(self) -> Place {
+        match self {
+            Self::Postgres => Place::postgres(),
+            Self::Mysql => Place::mysql(),
+            Self::Mariadb => Place::mariadb(),
+        }
+    }
+
+    /// A server of the test's own.
+    pub fn server(self) -> Server {
+        Server::new(match self {
+            Self::Postgres => "postgres",
+            Self::Mysql => "mysql",
+            Self::Mariadb => "mariadb",
+        })
+    }
+}
+
+/// A private server; gone when dropped.
 pub struct Server {
     folder: tempfile::TempDir,
+    name: &'static str,
     url: String,
 }
 
 impl Server {
-    /// Starts one.
+    /// Starts a PostgreSQL.
     pub fn postgres() -> Self {
+        Self::new("postgres")
+    }
+
+    fn new(name: &'static str) -> Self {
         let base =
             std::env::var_os("LOCK_SERVERS_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
         let folder = tempfile::Builder::new().prefix("server-").tempdir_in(base).expect("a folder");
-        let mut server = Self { folder, url: String::new() };
-        let told = server.command(&["start", "postgres"]);
-        let url = told.lines().find_map(|line| line.strip_prefix("POSTGRES_URL="));
-        server.url = url.expect("the script prints a URL").to_string();
+        let mut server = Self { folder, name, url: String::new() };
+        let told = server.command(&["start", name]);
+        let url = told.lines().find_map(|line| line.split_once("_URL="));
+        server.url = url.expect("the script prints a URL").1.to_string();
         server
     }
 
@@ -39,7 +76,7 @@ impl Server {
 
     /// Starts it again.
     pub fn start(&self) {
-        self.command(&["start", "postgres"]);
+        self.command(&["start", self.name]);
     }
 
     /// Freezes it: connections stay, and nothing is answered.

@@ -218,8 +218,8 @@ fn servers_that_will_not_have_us() {
         let ended = refused(&sandbox, &mut sandbox.withlock(url, &with(&["a"])), says);
         assert!(!ended.stderr.contains("secret"), "{ended:?}");
     }
-    let authority = std::env::var("LOCK_TEST_CA")
-        .expect("LOCK_TEST_CA: tests/run makes an authority and sets it");
+    let authority = std::env::var("LOCK_TEST_POSTGRES_CA")
+        .expect("LOCK_TEST_POSTGRES_CA: tests/run makes an authority and sets it");
     let good = format!(
         "postgres://app:secret@{server}/test?sslmode=verify-full&sslrootcert={authority}&table=tls_cli"
     );

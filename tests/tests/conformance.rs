@@ -20,6 +20,16 @@ macro_rules! conformance {
             #[ignore = "needs a PostgreSQL server: tests/run starts one"]
             fn $name() { super::$name(&lock_tests::place::Place::postgres()) })*
         }
+        mod mysql {
+            $(#[test]
+            #[ignore = "needs a MySQL server: tests/run starts one"]
+            fn $name() { super::$name(&lock_tests::place::Place::mysql()) })*
+        }
+        mod mariadb {
+            $(#[test]
+            #[ignore = "needs a MariaDB server: tests/run starts one"]
+            fn $name() { super::$name(&lock_tests::place::Place::mariadb()) })*
+        }
     };
 }
 
@@ -135,14 +145,15 @@ fn a_lease_that_is_not_renewed_is_taken_over(place: &Place) {
     // A holder that died: its row stays, nobody renews it.
     let locks = place.locks(SHORT);
     let fence = locks.lock("a").expect("taken").fence();
-    match place.url().starts_with("sqlite") {
-        true => {
+    match place.url().split(':').next() {
+        Some("sqlite") => {
             let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("a boot id");
             let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
             let soon = (now.tv_sec + 1) * 1_000_000 + now.tv_nsec / 1000;
             place.tamper(&format!("UPDATE {{table}} SET owner = 'dead', boot = '{}', expires_us = {soon}", boot.trim()));
         }
-        false => place.tamper("UPDATE {table} SET owner = 'dead', expires_at = clock_timestamp() + interval '1 second'"),
+        Some("postgres") => place.tamper("UPDATE {table} SET owner = 'dead', expires_at = clock_timestamp() + interval '1 second'"),
+        _ => place.tamper("UPDATE {table} SET owner = 'dead', expires_us = TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) + 1000000"),
     }
     let began = Instant::now();
     assert!(locks.try_lock("a").expect("asked").is_none(), "not before it expired");

@@ -1,130 +1,36 @@
 //! What the table protocol does on a real PostgreSQL, fact by fact.
 
-use lock_core::sql::{Codec, Rows, Statement, Step, Value, postgres as dialect};
-use lock_core::table::{Acquired, Command, Reply};
-use lock_core::{Claim, Failure, Fence, Instant, LockName, Mode, Owner, TableName};
+use lock_core::sql::postgres as dialect;
+use lock_core::table::{Acquired, Command};
+use lock_core::{Failure, Fence, TableName};
 use lock_tests::place::{Place, client};
-use postgres::types::{ToSql, Type};
-use postgres::{Client, Row};
+use lock_tests::table::claims;
+use postgres::Client;
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(50);
 
-struct Table {
-    client: Client,
-    codec: Codec,
-    place: Place,
+type Table = lock_tests::table::Table<Client>;
+
+fn new() -> Table {
+    at(Place::postgres())
 }
 
-impl Table {
-    fn new() -> Self {
-        Self::at(Place::postgres())
-    }
-
-    fn at(place: Place) -> Self {
-        let codec = dialect::codec(TableName::new(place.table()).expect("good"));
-        let mut table = Self { client: client(place.url()), codec, place };
-        let mut setup = table.codec.setup();
-        let mut answer = None;
-        while let Step::Run(statement) = setup.step(answer.take()) {
-            answer = Some(table.run(&statement));
-        }
-        table
-    }
-
-    /// The same table on another connection.
-    fn other(&self) -> Self {
-        Self::at(self.place.through(self.place.url()))
-    }
-
-    fn run(&mut self, statement: &Statement) -> Result<Rows, Failure> {
-        let params: Vec<(&(dyn ToSql + Sync), Type)> = statement
-            .params
-            .iter()
-            .map(|value| match value {
-                Value::Null => panic!("no parameter is NULL"),
-                Value::Int(number) => (number as &(dyn ToSql + Sync), Type::INT8),
-                Value::Text(text) => (text as &(dyn ToSql + Sync), Type::TEXT),
-                Value::Texts(texts) => (texts as &(dyn ToSql + Sync), Type::TEXT_ARRAY),
-            })
-            .collect();
-        match self.client.query_typed(&statement.text, &params) {
-            Ok(rows) => Ok(rows.iter().map(row).collect()),
-            Err(error) => {
-                let answer = error.as_db_error().expect("the connection holds");
-                Err(dialect::statement_failed(Some(answer.code().code()), answer.message()))
-            }
-        }
-    }
-
-    fn try_ask(&mut self, command: &Command) -> Result<Reply, Failure> {
-        let mut exchange = self.codec.encode(command, Instant::from_nanos(0));
-        while let Some(statement) = exchange.poll_statement() {
-            exchange.handle_rows(self.run(&statement)?);
-        }
-        exchange.finish()
-    }
-
-    fn acquire(&mut self, names: &[&str], owner: u128, ttl: Duration) -> Vec<Acquired> {
-        let claims = claims(names, owner);
-        let reply = self.try_ask(&Command::Acquire {
-            claims,
-            ttl,
-            holder: format!("holder {owner}").into(),
-        });
-        match reply.expect("it is asked") {
-            Reply::Acquired(entries) => entries,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn granted(&mut self, name: &str, owner: u128, ttl: Duration) -> Option<Fence> {
-        match self.acquire(&[name], owner, ttl)[..] {
-            [Acquired::Granted(fence)] => Some(fence),
-            [Acquired::Busy(_)] => None,
-            _ => panic!("one claim, one entry"),
-        }
-    }
-
-    fn changed(&mut self, command: &Command) -> Vec<bool> {
-        match self.try_ask(command).expect("it is asked") {
-            Reply::Changed(entries) => entries,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn renew(&mut self, names: &[&str], owner: u128, ttl: Duration) -> Vec<bool> {
-        self.changed(&Command::Renew { leases: claims(names, owner), ttl })
-    }
-
-    fn release(&mut self, names: &[&str], owner: u128) -> Vec<bool> {
-        self.changed(&Command::Release { leases: claims(names, owner) })
-    }
+fn at(place: Place) -> Table {
+    let codec = dialect::codec(TableName::new(place.table()).expect("good"));
+    Table::new(client(place.url()), codec, place)
 }
 
-fn row(row: &Row) -> Vec<Value> {
-    (0..row.len())
-        .map(|at| match *row.columns()[at].type_() {
-            Type::INT8 => row.get::<_, Option<i64>>(at).map_or(Value::Null, Value::Int),
-            _ => row.get::<_, Option<String>>(at).map_or(Value::Null, Value::Text),
-        })
-        .collect()
-}
-
-fn claims(names: &[&str], owner: u128) -> Vec<Claim> {
-    let claim = |name: &&str| Claim {
-        name: LockName::new(name).expect("good"),
-        owner: Owner::new(owner),
-        mode: Mode::Exclusive,
-    };
-    names.iter().map(claim).collect()
+/// The same table on another connection.
+fn other(table: &Table) -> Table {
+    at(table.place.through(table.place.url()))
 }
 
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn the_same_owner_acquires_again_with_the_same_fence() {
-    let mut table = Table::new();
+    let mut table = new();
     let fence = table.granted("a", 1, LONG).expect("free");
     assert_eq!(table.granted("a", 1, LONG), Some(fence));
     assert_eq!(table.granted("a", 2, LONG), None);
@@ -138,7 +44,7 @@ fn the_same_owner_acquires_again_with_the_same_fence() {
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn an_expired_lease_is_taken_and_not_renewed() {
-    let mut table = Table::new();
+    let mut table = new();
     let first = table.granted("a", 1, SHORT).expect("free");
     assert_eq!(table.granted("a", 2, LONG), None, "not before it expired");
     std::thread::sleep(SHORT * 2);
@@ -152,7 +58,7 @@ fn an_expired_lease_is_taken_and_not_renewed() {
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn a_renewal_extends_and_never_shortens() {
-    let mut table = Table::new();
+    let mut table = new();
     table.granted("a", 1, Duration::from_millis(300)).expect("free");
     for _ in 0..4 {
         assert_eq!(table.renew(&["a"], 1, Duration::from_millis(300)), [true]);
@@ -168,7 +74,7 @@ fn a_renewal_extends_and_never_shortens() {
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn a_stranger_renews_and_releases_nothing() {
-    let mut table = Table::new();
+    let mut table = new();
     table.granted("a", 1, LONG).expect("free");
     assert_eq!(table.renew(&["a"], 2, LONG), [false]);
     assert_eq!(table.release(&["a"], 2), [false]);
@@ -178,7 +84,7 @@ fn a_stranger_renews_and_releases_nothing() {
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn fences_outlive_releases_and_purges() {
-    let mut table = Table::new();
+    let mut table = new();
     let first = table.granted("a", 1, LONG).expect("free");
     assert_eq!(table.release(&["a"], 1), [true]);
     assert_eq!(table.release(&["a"], 1), [false], "once");
@@ -197,7 +103,7 @@ fn fences_outlive_releases_and_purges() {
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn a_batch_grants_the_free_ones_and_names_the_holders_of_the_others() {
-    let mut table = Table::new();
+    let mut table = new();
     table.granted("b", 1, LONG).expect("free");
     let entries = table.acquire(&["a", "b", "c"], 2, LONG);
     assert!(
@@ -215,8 +121,8 @@ fn a_batch_grants_the_free_ones_and_names_the_holders_of_the_others() {
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn of_many_who_want_a_new_name_at_once_one_gets_it() {
-    let table = Table::new();
-    let mut others: Vec<_> = (0..8).map(|_| table.other()).collect();
+    let table = new();
+    let mut others: Vec<_> = (0..8).map(|_| other(&table)).collect();
     for round in 0..20 {
         let name = format!("n{round}");
         let granted: usize = std::thread::scope(|scope| {
@@ -238,12 +144,12 @@ fn of_many_who_want_a_new_name_at_once_one_gets_it() {
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn batches_of_the_same_names_do_not_deadlock() {
-    let table = Table::new();
+    let table = new();
     let names: Vec<_> = (0..50).map(|n| format!("n{n:02}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     std::thread::scope(|scope| {
         for owner in 1..=4 {
-            let (mut table, names) = (table.other(), &names);
+            let (mut table, names) = (other(&table), &names);
             // A deadlock, or any other failure, panics in `acquire`.
             scope.spawn(move || {
                 for _ in 0..30 {
@@ -259,7 +165,7 @@ fn batches_of_the_same_names_do_not_deadlock() {
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn a_grant_that_waited_for_a_row_gets_a_whole_lease() {
-    let mut table = Table::new();
+    let mut table = new();
     table.granted("a", 1, LONG).expect("free");
     table.release(&["a"], 1);
     let mut blocker = client(table.place.url());
@@ -280,7 +186,7 @@ fn a_grant_that_waited_for_a_row_gets_a_whole_lease() {
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn a_stricter_isolation_means_try_again_and_never_a_wrong_grant() {
-    let mut table = Table::new();
+    let mut table = new();
     table.granted("a", 1, LONG).expect("free");
     table.release(&["a"], 1);
     table
@@ -310,7 +216,7 @@ fn a_stricter_isolation_means_try_again_and_never_a_wrong_grant() {
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn a_release_does_not_leave_the_session_careless() {
-    let mut table = Table::new();
+    let mut table = new();
     table.granted("a", 1, LONG).expect("free");
     assert_eq!(table.release(&["a"], 1), [true]);
     let setting: String =

@@ -3,7 +3,7 @@
 //! `UPDATE_STATEMENTS=1 cargo test -p lock-tests --test statements` writes the files anew; then
 //! read the difference.
 
-use lock_core::sql::{Codec, Rows, Setup, Statement, Step, Value, postgres, sqlite};
+use lock_core::sql::{Codec, Rows, Setup, Statement, Step, Value, mysql, postgres, sqlite};
 use lock_core::table::Command;
 use lock_core::{Claim, Instant, LockName, Mode, Owner, TableName};
 use std::path::Path;
@@ -17,25 +17,30 @@ fn claims() -> Vec<Claim> {
     }]
 }
 
-/// The statement of `command`, or the one that follows when its first one returned nothing.
-fn statement(codec: &Codec, command: &Command, second: bool) -> String {
+fn acquire(claims: Vec<Claim>) -> Command {
+    Command::Acquire { claims, ttl: Duration::from_secs(30), holder: "".into() }
+}
+
+/// The statement of `command`, or the one that follows when its first one returned `rows`.
+fn statement(codec: &Codec, command: &Command, rows: Option<Rows>) -> String {
     let mut exchange = codec.encode(command, Instant::default());
-    if second {
-        exchange.handle_rows(vec![]);
+    if let Some(rows) = rows {
+        exchange.handle_rows(rows);
     }
     exchange.poll_statement().expect("a statement").text.to_string()
 }
 
-fn commands(codec: &Codec) -> [(&'static str, String); 4] {
+/// The statements for commands. Those that take names return `denied` if they took none.
+fn commands(codec: &Codec, denied: Rows) -> [(&'static str, String); 4] {
     let ttl = Duration::from_secs(30);
-    let acquire = Command::Acquire { claims: claims(), ttl, holder: "".into() };
+    let acquire = acquire(claims());
     let renew = Command::Renew { leases: claims(), ttl };
     let release = Command::Release { leases: claims() };
     [
-        ("acquire: take the names that are free", statement(codec, &acquire, false)),
-        ("acquire: who has the others", statement(codec, &acquire, true)),
-        ("renew", statement(codec, &renew, false)),
-        ("release", statement(codec, &release, false)),
+        ("acquire: take the names that are free", statement(codec, &acquire, None)),
+        ("acquire: who has the others", statement(codec, &acquire, Some(denied))),
+        ("renew", statement(codec, &renew, None)),
+        ("release", statement(codec, &release, None)),
     ]
 }
 
@@ -79,7 +84,7 @@ fn postgres_statements_are_those_agreed_on() {
         ("setup, if there is no such table", create),
         ("setup, if commits do not wait for the disk", durable),
     ];
-    check_file("postgres.sql", setup.into_iter().chain(commands(&codec)).collect());
+    check_file("postgres.sql", setup.into_iter().chain(commands(&codec, vec![])).collect());
 }
 
 #[test]
@@ -98,5 +103,34 @@ fn sqlite_statements_are_those_agreed_on() {
         ("setup, if there is no such table: readers do not block the writer", journal),
         ("setup, if there is no such table", create),
     ];
-    check_file("sqlite.sql", setup.into_iter().chain(commands(&codec)).collect());
+    check_file("sqlite.sql", setup.into_iter().chain(commands(&codec, vec![])).collect());
+}
+
+#[test]
+fn mysql_statements_are_those_agreed_on() {
+    let codec = mysql::codec(TableName::default());
+    let number = || vec![vec![Value::Int(0)]];
+    let mut setup = codec.setup();
+    let session = step(&mut setup, None);
+    let isolation = step(&mut setup, Some(number()));
+    let check = step(&mut setup, Some(number()));
+    let [version, read_only] = ["8.0.11", "0"].map(|text| Value::Text(text.into()));
+    let mut missing = vec![version, read_only, Value::Int(1), Value::Int(0)];
+    missing.extend([Value::Null, Value::Null, Value::Int(0), Value::Int(0)]);
+    let create = step(&mut setup, Some(vec![missing]));
+    assert_eq!(create, codec.create_table());
+    assert_eq!(step(&mut setup, Some(number())), check, "and again");
+    let several = acquire(vec![claims(), claims()].concat());
+    let setup = [
+        ("setup: what the session goes by", session),
+        ("setup: nothing is locked but what is meant", isolation),
+        ("setup: what kind of server and table is this", check),
+        ("setup, if there is no such table", create),
+    ];
+    let mine = [(
+        "several claims: which are their owner's (after acquire and renew, before release)",
+        statement(&codec, &several, Some(number())),
+    )];
+    let statements = setup.into_iter().chain(commands(&codec, number())).chain(mine);
+    check_file("mysql.sql", statements.collect());
 }

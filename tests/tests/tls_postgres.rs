@@ -5,7 +5,8 @@ use lock_tests::place::{Place, client, postgres_url};
 use lock_tests::proxy::{Proxy, server_of};
 
 fn authority() -> String {
-    std::env::var("LOCK_TEST_CA").expect("LOCK_TEST_CA: tests/run makes an authority and sets it")
+    std::env::var("LOCK_TEST_POSTGRES_CA")
+        .expect("LOCK_TEST_POSTGRES_CA: tests/run makes an authority and sets it")
 }
 
 /// Connects with these parameters, and says whether the connection is encrypted.

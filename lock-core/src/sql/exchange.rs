@@ -1,18 +1,18 @@
 //! One command as statements, and their rows as its reply.
 
-use super::{Codec, Dialect, Rows, Statement, Value, sqlite};
+use super::{Codec, Dialect, Rows, Statement, Value, mysql, sqlite};
 use crate::error::Failure;
 use crate::fence::Fence;
 use crate::protocol::{Claim, Holder};
 use crate::table::{Acquired, Command, Reply};
 use crate::time::Instant;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// A command on its way through one or two statements.
+/// A command on its way through one statement, or a few.
 ///
 /// Run each statement that [`poll_statement`](Self::poll_statement) gives, hand its rows to
 /// [`handle_rows`](Self::handle_rows), or what is known of its fate to
@@ -27,8 +27,16 @@ pub struct Exchange {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Stage {
-    /// The statement that does it is to be run.
-    Act,
+    /// What the statement does could not be told afterwards: read whose the leases are.
+    Look,
+    /// The statement that does it is to be run. What was read before it is the reply.
+    Act {
+        seen: Option<Reply>,
+    },
+    /// It could not tell of each claim: read what became of them. An earlier expiry does not count.
+    Check {
+        since: i64,
+    },
     /// Some claims were not granted: ask who is in the way.
     Ask {
         granted: BTreeMap<String, Fence>,
@@ -38,13 +46,20 @@ enum Stage {
 
 impl Exchange {
     pub(super) fn new(codec: Codec, command: Command, now: Instant) -> Self {
-        Self { codec, command, now, stage: Stage::Act }
+        let releases_several = matches!(&command, Command::Release { leases } if leases.len() > 1);
+        let stage = match codec.dialect {
+            Dialect::Mysql { .. } if releases_several => Stage::Look,
+            _ => Stage::Act { seen: None },
+        };
+        Self { codec, command, now, stage }
     }
 
     /// The next statement to run, if there is one.
     pub fn poll_statement(&self) -> Option<Statement> {
         match &self.stage {
-            Stage::Act => Some(self.act()),
+            Stage::Look => Some(self.mine(0)),
+            Stage::Act { .. } => Some(self.act()),
+            Stage::Check { since } => Some(self.mine(*since)),
             Stage::Ask { granted } => Some(self.ask(granted)),
             Stage::Done(_) => None,
         }
@@ -52,35 +67,76 @@ impl Exchange {
 
     /// Takes the rows of the last statement.
     pub fn handle_rows(&mut self, rows: Rows) {
-        self.stage = match (&self.stage, &self.command) {
-            (Stage::Act, Command::Acquire { claims, .. }) => match granted(rows) {
-                Some(granted) if claims.iter().any(|c| !granted.contains_key(c.name.as_str())) => {
-                    Stage::Ask { granted }
-                }
-                Some(granted) => Stage::Done(Ok(acquired(claims, &granted, &BTreeMap::new()))),
-                None => surprise(),
-            },
-            (Stage::Ask { granted }, Command::Acquire { claims, .. }) => match holders(rows) {
-                Some(holders) => Stage::Done(Ok(acquired(claims, granted, &holders))),
-                None => surprise(),
-            },
-            (Stage::Act, Command::Renew { leases, .. } | Command::Release { leases }) => {
-                match changed(rows, leases) {
-                    Some(reply) => Stage::Done(Ok(reply)),
-                    None => surprise(),
-                }
+        let claims = self.command.claims();
+        let by_number = matches!(self.codec.dialect, Dialect::Mysql { .. });
+        let next = match (&self.stage, &self.command) {
+            (Stage::Look, _) => mine(rows).map(|mine| match mine.is_empty() {
+                true => Stage::Done(Ok(changed(claims, |_| false))),
+                false => Stage::Act { seen: Some(changed(claims, |of| mine.contains_key(of))) },
+            }),
+            (Stage::Act { seen }, _) if by_number => {
+                number(rows).map(|number| self.acted(number, seen.clone()))
             }
-            (Stage::Ask { .. } | Stage::Done(_), _) => surprise(),
+            (Stage::Act { .. }, Command::Acquire { .. }) => {
+                granted(rows).map(|granted| self.granted(granted))
+            }
+            (Stage::Act { .. }, _) => {
+                pairs(rows).map(|ours| Stage::Done(Ok(changed(claims, |of| ours.contains(of)))))
+            }
+            (Stage::Check { .. }, Command::Acquire { .. }) => mine(rows).map(|mine| {
+                let fence = |of: &Claim| Some((of.name.to_string(), *mine.get(&pair(of))?));
+                self.granted(claims.iter().filter_map(fence).collect())
+            }),
+            (Stage::Check { .. }, _) => {
+                mine(rows).map(|mine| Stage::Done(Ok(changed(claims, |of| mine.contains_key(of)))))
+            }
+            (Stage::Ask { granted }, _) => {
+                holders(rows).map(|held| Stage::Done(Ok(acquired(claims, granted, &held))))
+            }
+            (Stage::Done(_), _) => None,
         };
+        self.stage = next.unwrap_or_else(surprise);
+    }
+
+    /// What follows the number by which a MySQL statement told what it did.
+    fn acted(&self, number: i64, seen: Option<Reply>) -> Stage {
+        match (&self.command, self.command.claims()) {
+            (Command::Acquire { .. }, [claim]) => {
+                let fence = u64::try_from(number).map(Fence::new).ok().filter(|_| number != 0);
+                self.granted(
+                    fence.map(|fence| (claim.name.to_string(), fence)).into_iter().collect(),
+                )
+            }
+            (Command::Acquire { .. }, _) => Stage::Check { since: 0 },
+            (Command::Renew { ttl, .. }, [_, _, ..]) if number != 0 => {
+                let ttl = i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX);
+                Stage::Check { since: number.saturating_add(ttl) }
+            }
+            (_, leases) => {
+                let all = Reply::Changed(leases.iter().map(|_| number != 0).collect());
+                Stage::Done(Ok(seen.unwrap_or(all)))
+            }
+        }
+    }
+
+    /// What follows when it is known what was granted.
+    fn granted(&self, granted: BTreeMap<String, Fence>) -> Stage {
+        let claims = self.command.claims();
+        if claims.iter().all(|claim| granted.contains_key(claim.name.as_str())) {
+            return Stage::Done(Ok(acquired(claims, &granted, &BTreeMap::new())));
+        }
+        Stage::Ask { granted }
     }
 
     /// Takes the failure of the last statement.
     pub fn handle_failure(&mut self, failure: Failure) {
-        self.stage = match (&self.stage, &self.command) {
+        self.stage = match &self.stage {
             // What was granted is granted; only who is in the way stays unknown.
-            (Stage::Ask { granted }, Command::Acquire { claims, .. }) => {
-                Stage::Done(Ok(acquired(claims, granted, &BTreeMap::new())))
+            Stage::Ask { granted } => {
+                Stage::Done(Ok(acquired(self.command.claims(), granted, &BTreeMap::new())))
             }
+            // It was done, and what came of it stays unknown.
+            Stage::Check { .. } => Stage::Done(Err(Failure::Unknown(failure.to_string()))),
             _ => Stage::Done(Err(failure)),
         };
     }
@@ -93,9 +149,7 @@ impl Exchange {
     pub fn finish(self) -> Result<Reply, Failure> {
         match self.stage {
             Stage::Done(result) => result,
-            Stage::Act | Stage::Ask { .. } => {
-                Err(Failure::Unknown("the answer is incomplete".to_string()))
-            }
+            _ => Err(Failure::Unknown("the answer is incomplete".to_string())),
         }
     }
 
@@ -119,8 +173,21 @@ impl Exchange {
         let denied: Vec<&Claim> = denied.collect();
         match self.codec.dialect {
             Dialect::Postgres => Statement::new(&self.codec.holders, [names(&denied)]),
-            Dialect::Sqlite { .. } => self.statement(&self.codec.holders, &denied, true, []),
+            Dialect::Sqlite { .. } | Dialect::Mysql { .. } => {
+                self.statement(&self.codec.holders, &denied, true, [])
+            }
         }
+    }
+
+    /// Which claims are their owner's, with an expiry that is not earlier than `since`.
+    fn mine(&self, since: i64) -> Statement {
+        let text = match &self.codec.dialect {
+            Dialect::Mysql { mine } => mine,
+            // The others never get here: their statements return rows.
+            _ => &self.codec.holders,
+        };
+        let claims: Vec<&Claim> = self.command.claims().iter().collect();
+        self.statement(text, &claims, false, [Value::Int(since)])
     }
 
     /// `text` with its claims, with the client's clock where the dialect wants it, and with `more`.
@@ -137,6 +204,11 @@ impl Exchange {
                 Vec::from([names(claims), Value::Texts(owners)])
             }
             Dialect::Sqlite { .. } => Vec::from([Value::Text(sqlite::json(claims))]),
+            Dialect::Mysql { .. } => {
+                let mut params = Vec::from(more);
+                params.push(Value::Text(mysql::json(claims)));
+                return Statement::new(text, params);
+            }
         };
         if let Dialect::Sqlite { boot } = &self.codec.dialect
             && timed
@@ -188,17 +260,47 @@ fn holders(rows: Rows) -> Option<BTreeMap<String, Holder>> {
         .collect()
 }
 
-/// Rows of (name, owner): which leases were ours.
-fn changed(rows: Rows, leases: &[Claim]) -> Option<Reply> {
-    let ours = rows
-        .into_iter()
+/// A name and its owner, as rows have them.
+type Pair = (String, String);
+
+fn pair(claim: &Claim) -> Pair {
+    (claim.name.to_string(), claim.owner.to_string())
+}
+
+/// Rows of (name, owner).
+fn pairs(rows: Rows) -> Option<BTreeSet<Pair>> {
+    rows.into_iter()
         .map(|row| match <[Value; 2]>::try_from(row).ok()? {
             [Value::Text(name), Value::Text(owner)] => Some((name, owner)),
             _ => None,
         })
-        .collect::<Option<alloc::collections::BTreeSet<_>>>()?;
-    let is_ours = |lease: &Claim| ours.contains(&(lease.name.to_string(), lease.owner.to_string()));
-    Some(Reply::Changed(leases.iter().map(is_ours).collect()))
+        .collect()
+}
+
+/// Rows of (name, owner, fence).
+fn mine(rows: Rows) -> Option<BTreeMap<Pair, Fence>> {
+    rows.into_iter()
+        .map(|row| match <[Value; 3]>::try_from(row).ok()? {
+            [Value::Text(name), Value::Text(owner), Value::Int(fence)] => {
+                Some(((name, owner), Fence::new(u64::try_from(fence).ok()?)))
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+/// One row of one number.
+fn number(rows: Rows) -> Option<i64> {
+    let [row] = <[Vec<Value>; 1]>::try_from(rows).ok()?;
+    match row[..] {
+        [Value::Int(number)] if number >= 0 => Some(number),
+        _ => None,
+    }
+}
+
+/// Which leases were ours.
+fn changed(leases: &[Claim], is_ours: impl Fn(&Pair) -> bool) -> Reply {
+    Reply::Changed(leases.iter().map(|lease| is_ours(&pair(lease))).collect())
 }
 
 fn acquired(

@@ -1,6 +1,6 @@
 //! What a new connection goes through before its first command.
 
-use super::{Codec, Dialect, Rows, Statement, Value, for_table, postgres, sqlite};
+use super::{Codec, Dialect, Rows, Statement, Value, mysql, postgres, sqlite};
 use crate::error::Failure;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -28,6 +28,8 @@ pub struct Setup {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Stage {
     Begin,
+    Session,
+    Isolation,
     Journal,
     Durable,
     Check,
@@ -58,8 +60,22 @@ pub enum Refusal {
     #[error("the server is a standby: connect to the primary")]
     Standby,
     /// The server is too old.
-    #[error("the server is too old: PostgreSQL 12 or later is needed")]
+    #[error("the server is too old: PostgreSQL 12, MySQL 8.0, MariaDB 10.6 or later is needed")]
     TooOld,
+    /// A replica, or a server that is being moved.
+    #[error("the server is read-only: connect to the primary")]
+    ReadOnly,
+    /// A server that answers before a commit is on the disk forgets locks and fences in a crash.
+    #[error("commits do not survive a crash of this server: have {0} set to 1")]
+    Careless(&'static str),
+    /// Only InnoDB's tables survive a crash and are locked row by row.
+    #[error("{table} is no InnoDB table but {engine}: ALTER TABLE {table} ENGINE = InnoDB")]
+    NotInnoDb {
+        /// The table's quoted name.
+        table: String,
+        /// What it is.
+        engine: String,
+    },
     /// An unlogged or temporary table is empty after a crash, and every lock is forgotten.
     #[error("{0} does not survive a crash: use a plain table (ALTER TABLE {0} SET LOGGED)")]
     NotDurable(String),
@@ -88,7 +104,7 @@ pub enum Refusal {
         ddl: String,
     },
     /// The server's answer makes no sense.
-    #[error("the server's answer makes no sense: is it a PostgreSQL or an SQLite database?")]
+    #[error("the server's answer makes no sense: is it a server of the kind that was named?")]
     Nonsense,
 }
 
@@ -106,11 +122,13 @@ impl Setup {
         };
         match (self.stage, &self.codec.dialect) {
             (Stage::Begin, _) => self.begin(),
-            (Stage::Durable, Dialect::Sqlite { .. }) | (Stage::Create, _) => self.check(),
+            (Stage::Session, _) => self.run(Stage::Isolation, mysql::ISOLATION, vec![]),
             (Stage::Durable, Dialect::Postgres) => Step::Ready,
+            (Stage::Durable | Stage::Create | Stage::Isolation, _) => self.check(),
             (Stage::Journal, _) => self.create(),
             (Stage::Check, Dialect::Postgres) => self.judge_postgres(rows),
             (Stage::Check, Dialect::Sqlite { .. }) => self.judge_sqlite(rows),
+            (Stage::Check, Dialect::Mysql { .. }) => self.judge_mysql(rows),
         }
     }
 
@@ -118,19 +136,26 @@ impl Setup {
         match self.codec.dialect {
             Dialect::Postgres => self.check(),
             Dialect::Sqlite { .. } => self.run(Stage::Durable, sqlite::DURABLE, vec![]),
+            Dialect::Mysql { .. } => self.run(Stage::Session, mysql::SESSION, vec![]),
         }
     }
 
     fn check(&mut self) -> Step {
         match self.codec.dialect {
             Dialect::Postgres => {
-                let name = Value::Text(self.codec.table.quoted());
+                let name = Value::Text(self.quoted());
                 self.run(Stage::Check, postgres::CHECK, vec![name])
             }
             Dialect::Sqlite { .. } => {
                 let (schema, table) = self.codec.table.parts();
                 let name = [table, schema.unwrap_or("main")].map(|part| Value::Text(part.into()));
                 self.run(Stage::Check, sqlite::CHECK, name.into())
+            }
+            Dialect::Mysql { .. } => {
+                let (schema, table) = self.codec.table.parts();
+                let schema = schema.map_or(Value::Null, |schema| Value::Text(schema.into()));
+                let name = [schema, Value::Text(table.into())];
+                self.run(Stage::Check, mysql::CHECK, [&name[..]; 3].concat())
             }
         }
     }
@@ -158,10 +183,42 @@ impl Setup {
             return self.wrong_shape(postgres::COLUMNS, columns);
         }
         if !kind.ends_with('p') {
-            return Step::Refuse(Refusal::NotDurable(self.codec.table.quoted()));
+            return Step::Refuse(Refusal::NotDurable(self.quoted()));
         }
         if commit == "off" {
             return self.run(Stage::Durable, postgres::DURABLE, vec![]);
+        }
+        Step::Ready
+    }
+
+    fn judge_mysql(&mut self, rows: Rows) -> Step {
+        let Some(Ok([version, read_only, flush, unsynced, engine, columns, keys, fitting])) =
+            rows.into_iter().next().map(<[Value; 8]>::try_from)
+        else {
+            return Step::Refuse(Refusal::Nonsense);
+        };
+        let (Value::Text(version), Value::Text(read_only)) = (version, read_only) else {
+            return Step::Refuse(Refusal::Nonsense);
+        };
+        if !mysql::is_new_enough(&version) {
+            return Step::Refuse(Refusal::TooOld);
+        }
+        if !matches!(&*read_only, "0" | "OFF") {
+            return Step::Refuse(Refusal::ReadOnly);
+        }
+        if flush != Value::Int(1) {
+            return Step::Refuse(Refusal::Careless("innodb_flush_log_at_trx_commit"));
+        }
+        if unsynced != Value::Int(0) {
+            return Step::Refuse(Refusal::Careless("sync_binlog"));
+        }
+        let Value::Text(engine) = engine else { return self.table_missing() };
+        let fits = columns == Value::Text(mysql::COLUMNS.to_string());
+        if !fits || engine.contains("VIEW") || keys == Value::Int(0) || keys != fitting {
+            return self.wrong_shape(mysql::COLUMNS, columns);
+        }
+        if engine != "InnoDB" {
+            return Step::Refuse(Refusal::NotInnoDb { table: self.quoted(), engine });
         }
         Step::Ready
     }
@@ -181,7 +238,7 @@ impl Setup {
             return self.no_table("it is not there after it was created");
         }
         match self.codec.dialect {
-            Dialect::Postgres => self.create(),
+            Dialect::Postgres | Dialect::Mysql { .. } => self.create(),
             Dialect::Sqlite { .. } => self.run(Stage::Journal, sqlite::JOURNAL, vec![]),
         }
     }
@@ -209,7 +266,7 @@ impl Setup {
 
     fn no_table(&self, reason: &str) -> Step {
         Step::Refuse(Refusal::NoTable {
-            table: self.codec.table.quoted(),
+            table: self.quoted(),
             reason: reason.to_string(),
             ddl: one_line(&self.codec.create_table()),
         })
@@ -221,7 +278,7 @@ impl Setup {
             _ => "none of them".to_string(),
         };
         Step::Refuse(Refusal::WrongShape {
-            table: self.codec.table.quoted(),
+            table: self.quoted(),
             expected: format!("{expected}, name unique"),
             found,
         })
@@ -229,7 +286,12 @@ impl Setup {
 
     fn run(&mut self, stage: Stage, text: &str, params: vec::Vec<Value>) -> Step {
         self.stage = stage;
-        Step::Run(Statement::new(&Arc::from(for_table(text, &self.codec.table)), params))
+        let text = self.codec.dialect.text(text, &self.codec.table);
+        Step::Run(Statement::new(&Arc::from(text), params))
+    }
+
+    fn quoted(&self) -> String {
+        self.codec.dialect.quoted(&self.codec.table)
     }
 }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use stream::{Connector, Limit};
 
-pub(crate) use tls::{SslMode, Tls};
+pub(crate) use tls::Tls;
 
 /// A connection to PostgreSQL.
 pub(crate) struct Postgres {

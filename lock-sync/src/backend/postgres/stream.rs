@@ -4,7 +4,8 @@
 //! It lets its user put a stream of their own around the socket, in the place where TLS goes; ours
 //! adds a time limit, and TLS where wanted.
 
-use super::tls::{SslMode, Tls};
+use super::tls::Tls;
+use crate::backend::sslmode::SslMode;
 use postgres::Socket;
 use postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use std::future::Future;

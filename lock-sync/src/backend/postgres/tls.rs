@@ -1,5 +1,6 @@
 //! What the connection is encrypted with, and what is checked about the server.
 
+use crate::backend::sslmode::SslMode;
 use crate::error::ConfigError;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -12,34 +13,6 @@ use rustls::{
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio_postgres_rustls::MakeRustlsConnect;
-
-/// The `sslmode` of libpq.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SslMode {
-    /// In the clear.
-    Disable,
-    /// TLS if the server has it; whose server it is, is not checked.
-    Prefer,
-    /// TLS; whose server it is, is not checked.
-    Require,
-    /// TLS, with a certificate of a known authority.
-    VerifyCa,
-    /// TLS, with a certificate of a known authority for this very host.
-    VerifyFull,
-}
-
-impl SslMode {
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        Some(match text {
-            "disable" => Self::Disable,
-            "prefer" => Self::Prefer,
-            "require" => Self::Require,
-            "verify-ca" => Self::VerifyCa,
-            "verify-full" => Self::VerifyFull,
-            _ => return None,
-        })
-    }
-}
 
 /// How to encrypt.
 #[derive(Clone, Debug)]

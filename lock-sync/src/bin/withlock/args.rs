@@ -13,9 +13,9 @@ pub(crate) struct Args {
     #[arg(required_unless_present = "ddl")]
     pub(crate) name: Option<String>,
 
-    /// Where locks are kept: postgres://USER@HOST/DATABASE or sqlite:FILE. A password is safer in the
-    /// environment, where other users cannot see it: WITHLOCK_URL, else PG_CONNECTION_STRING.
-    /// Without any: an SQLite file of this user's, for this machine
+    /// Where locks are kept: postgres://USER@HOST/DATABASE, mysql://USER@HOST/DATABASE or
+    /// sqlite:FILE. A password is safer in the environment, where other users cannot see it:
+    /// WITHLOCK_URL, else PG_CONNECTION_STRING. Without any: an SQLite file of this user's, for this machine
     #[arg(long, value_name = "URL")]
     pub(crate) db: Option<String>,
 

@@ -1,9 +1,10 @@
 //! Servers that vanish, freeze and come back; answers that are lost.
 
 use lock_sync::{Error, LostReason, ReleaseError};
-use lock_tests::place::{Place, client};
+use lock_tests::observer::Observer;
+use lock_tests::place::Place;
 use lock_tests::proxy::{Mode, Proxy, eventually, server_of};
-use lock_tests::servers::Server;
+use lock_tests::servers::Kind;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -11,25 +12,54 @@ const TTL: Duration = Duration::from_secs(3);
 /// For which a lease of that TTL counts.
 const VALID: Duration = Duration::from_millis(2499);
 
+macro_rules! chaos {
+    ($($name:ident)*) => {
+        mod postgres {
+            $(#[test]
+            #[ignore = "needs a PostgreSQL server: tests/run starts one"]
+            fn $name() { super::$name(super::Kind::Postgres) })*
+        }
+        mod mysql {
+            $(#[test]
+            #[ignore = "needs a MySQL server: tests/run starts one"]
+            fn $name() { super::$name(super::Kind::Mysql) })*
+        }
+        mod mariadb {
+            $(#[test]
+            #[ignore = "needs a MariaDB server: tests/run starts one"]
+            fn $name() { super::$name(super::Kind::Mariadb) })*
+        }
+    };
+}
+
+chaos! {
+    a_silent_network_means_lost_by_the_deadline
+    a_frozen_server_hangs_nobody
+    an_acquire_whose_answer_is_lost_is_settled_at_once
+    an_abandoned_acquire_whose_answer_is_lost_leaks_nothing
+    a_cut_connection_loses_nothing
+    an_outage_is_waited_out_without_spinning
+    a_restart_and_a_crash_in_the_middle_of_everything
+    twenty_waiters_do_not_spin
+}
+
 /// A place behind a proxy, and the proxy.
-fn proxied() -> (Place, Place, Proxy) {
-    let direct = Place::postgres();
+fn proxied(kind: Kind) -> (Place, Place, Proxy) {
+    let direct = kind.place();
     let proxy = Proxy::start(&server_of(direct.url()));
     let through = direct.through(&proxy.url(direct.url()));
     (direct, through, proxy)
 }
 
-/// Lets the connection prepare its statements, so that the next acquire is one message.
+/// Lets the connection prepare its statements, if it does such a thing, so that the next acquire is one message.
 fn warm_up(locks: &lock_sync::Locks) {
     for _ in 0..2 {
         drop(locks.lock("a").expect("taken"));
     }
 }
 
-#[test]
-#[ignore = "needs a PostgreSQL server: tests/run starts one"]
-fn a_silent_network_means_lost_by_the_deadline() {
-    let (direct, through, proxy) = proxied();
+fn a_silent_network_means_lost_by_the_deadline(kind: Kind) {
+    let (direct, through, proxy) = proxied(kind);
     let (locks, others) = (through.locks(TTL), direct.locks(TTL));
     let guard = locks.lock("a").expect("taken");
     let called = std::sync::Arc::new(std::sync::Mutex::new(None));
@@ -65,10 +95,8 @@ fn a_silent_network_means_lost_by_the_deadline() {
     assert!(next.is_held());
 }
 
-#[test]
-#[ignore = "needs a PostgreSQL server: tests/run starts one"]
-fn a_frozen_server_hangs_nobody() {
-    let server = Server::postgres();
+fn a_frozen_server_hangs_nobody(kind: Kind) {
+    let server = kind.server();
     let place = Place::at(server.url());
     let locks = place.locks(TTL);
     let guard = locks.lock("a").expect("taken");
@@ -96,10 +124,8 @@ fn a_frozen_server_hangs_nobody() {
     assert!(guard.is_held());
 }
 
-#[test]
-#[ignore = "needs a PostgreSQL server: tests/run starts one"]
-fn an_acquire_whose_answer_is_lost_is_settled_at_once() {
-    let (_, through, proxy) = proxied();
+fn an_acquire_whose_answer_is_lost_is_settled_at_once(kind: Kind) {
+    let (_, through, proxy) = proxied(kind);
     let locks = through.locks(Duration::from_secs(30));
     warm_up(&locks);
     proxy.set(Mode::NoReplies);
@@ -117,10 +143,8 @@ fn an_acquire_whose_answer_is_lost_is_settled_at_once() {
     });
 }
 
-#[test]
-#[ignore = "needs a PostgreSQL server: tests/run starts one"]
-fn an_abandoned_acquire_whose_answer_is_lost_leaks_nothing() {
-    let (direct, through, proxy) = proxied();
+fn an_abandoned_acquire_whose_answer_is_lost_leaks_nothing(kind: Kind) {
+    let (direct, through, proxy) = proxied(kind);
     let (locks, others) =
         (through.locks(Duration::from_secs(30)), direct.locks(Duration::from_secs(30)));
     warm_up(&locks);
@@ -143,10 +167,8 @@ fn an_abandoned_acquire_whose_answer_is_lost_leaks_nothing() {
     });
 }
 
-#[test]
-#[ignore = "needs a PostgreSQL server: tests/run starts one"]
-fn a_cut_connection_loses_nothing() {
-    let (_, through, proxy) = proxied();
+fn a_cut_connection_loses_nothing(kind: Kind) {
+    let (_, through, proxy) = proxied(kind);
     let locks = through.locks(TTL);
     let guard = locks.lock("a").expect("taken");
     for _ in 0..3 {
@@ -157,10 +179,8 @@ fn a_cut_connection_loses_nothing() {
     guard.release().expect("still ours");
 }
 
-#[test]
-#[ignore = "needs a PostgreSQL server: tests/run starts one"]
-fn an_outage_is_waited_out_without_spinning() {
-    let (_, through, proxy) = proxied();
+fn an_outage_is_waited_out_without_spinning(kind: Kind) {
+    let (_, through, proxy) = proxied(kind);
     let locks = through.locks(Duration::from_secs(30));
     let guard = locks.lock("held").expect("taken");
     let before = proxy.connections();
@@ -180,10 +200,8 @@ fn an_outage_is_waited_out_without_spinning() {
     guard.release().expect("released");
 }
 
-#[test]
-#[ignore = "needs a PostgreSQL server: tests/run starts one"]
-fn a_restart_and_a_crash_in_the_middle_of_everything() {
-    let server = Server::postgres();
+fn a_restart_and_a_crash_in_the_middle_of_everything(kind: Kind) {
+    let server = kind.server();
     let place = Place::at(server.url());
     let ttl = Duration::from_secs(15);
     let holder = place.locks(ttl);
@@ -228,16 +246,11 @@ fn a_restart_and_a_crash_in_the_middle_of_everything() {
     held.release().expect("still ours");
 }
 
-#[test]
-#[ignore = "needs a PostgreSQL server: tests/run starts one"]
-fn twenty_waiters_do_not_spin() {
-    let server = Server::postgres();
+fn twenty_waiters_do_not_spin(kind: Kind) {
+    let server = kind.server();
     let place = Place::at(server.url());
     let _guard = place.locks(Duration::from_secs(30)).lock("a").expect("taken");
-    let mut observer = client(server.url());
-    observer
-        .batch_execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
-        .expect("the extension is there");
+    let mut observer = Observer::new(&server);
     std::thread::scope(|scope| {
         let waiters: Vec<_> = (0..20)
             .map(|_| {
@@ -247,11 +260,9 @@ fn twenty_waiters_do_not_spin() {
             })
             .collect();
         std::thread::sleep(Duration::from_secs(2));
-        observer.batch_execute("SELECT pg_stat_statements_reset()").expect("reset");
+        observer.reset();
         std::thread::sleep(Duration::from_secs(3));
-        let calls = observer
-            .query_one("SELECT coalesce(sum(calls), 0)::bigint FROM pg_stat_statements", &[]);
-        let calls: i64 = calls.expect("counted").get(0);
+        let calls: i64 = observer.counted().iter().map(|(_, calls)| calls).sum();
         // Two statements a try, a try every 0.5 to 1 s once backed off: 240 at most in 3 s.
         assert!((20..=300).contains(&calls), "{calls} statements in 3 s");
         for waiter in waiters {

@@ -1,0 +1,255 @@
+//! MySQL, from version 8.0, and MariaDB, from 10.6: the same statements serve both.
+//!
+//! * The time is `UTC_TIMESTAMP(6)`, the server's when the statement began, in µs since 1970 and
+//!   untouched by time zones. A statement that waited for a row goes by an earlier time than it
+//!   could; that errs on the safe side, for a taker sees another's lease end later, never earlier,
+//!   and a lease is counted from a moment after its request was sent.
+//! * There is no `RETURNING` that both know. What a statement did, it says by `LAST_INSERT_ID(…)`,
+//!   which the server sends along with its OK: **a driver hands it back as one row of one integer**
+//!   wherever a statement returns no rows. Neither the number of affected rows nor the client's
+//!   flags play a part.
+//! * That is one number. Where a command is about several claims, a second statement reads which.
+//!   It locks what it reads, so that a proxy does not send it to a replica.
+//! * Assignments are evaluated from left to right, each seeing what those before it did: first what
+//!   depends on the old owner and expiry, then the owner, then the expiry.
+//! * Claims are a JSON array of `[name, owner]` pairs, both hexadecimal: they mean the same in every
+//!   character set. They are in the order of their names, and rows are locked in that order.
+//! * Statements are sent as text, with their parameters put in by [`inline`]: one round trip, nothing
+//!   prepared that a proxy could lose.
+//! * `name` is compared as bytes (`VARBINARY`).
+
+use super::{Codec, Dialect, Statement, Value};
+use crate::error::Failure;
+use crate::name::TableName;
+use crate::protocol::Claim;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use core::fmt::Write;
+
+/// The codec for a table.
+pub fn codec(table: TableName) -> Codec {
+    let texts = [CLAIM, RENEW, RELEASE, HOLDERS, MINE]
+        .map(|text| text.replace("{now}", NOW).replace("{claims}", CLAIMS));
+    let [claim, renew, release, holders, mine] = &texts;
+    let mine = Arc::from(mine.replace("{table}", &quoted(&table)));
+    Codec::new(Dialect::Mysql { mine }, table, [claim, renew, release, holders])
+}
+
+/// The table's name as the server quotes it.
+pub(super) fn quoted(table: &TableName) -> String {
+    table.quoted().replace('"', "`")
+}
+
+/// A statement with its parameters in the places of its question marks. No parameter can be taken for
+/// anything else: what is not made of harmless characters is written in hexadecimal.
+pub fn inline(statement: &Statement) -> String {
+    let mut parts = statement.text.split('?');
+    let mut text = parts.next().unwrap_or_default().to_string();
+    let mut params = statement.params.iter();
+    for part in parts {
+        match params.next() {
+            Some(Value::Int(number)) => text += &number.to_string(),
+            Some(Value::Text(value)) => literal(&mut text, value),
+            Some(Value::Null | Value::Texts(_)) | None => text += "NULL",
+        }
+        text += part;
+    }
+    text
+}
+
+fn literal(text: &mut String, value: &str) {
+    if value.bytes().all(|b| b.is_ascii_alphanumeric() || b" []\",.:()_-".contains(&b)) {
+        text.push('\'');
+        text.push_str(value);
+        text.push('\'');
+        return;
+    }
+    text.push_str("_utf8mb4 X'");
+    hex(text, value.as_bytes());
+    text.push('\'');
+}
+
+/// `claims` as a JSON array of pairs.
+pub(super) fn json(claims: &[&Claim]) -> String {
+    let mut text = String::from("[");
+    for (at, claim) in claims.iter().enumerate() {
+        text += if at == 0 { "[\"" } else { ",[\"" };
+        hex(&mut text, claim.name.as_str().as_bytes());
+        text += &format!("\",\"{}\"]", claim.owner);
+    }
+    text + "]"
+}
+
+fn hex(text: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+}
+
+/// What the server's error says about the fate of a statement. `code` is its number, absent when
+/// the connection broke.
+///
+/// | error | meaning | failure |
+/// |---|---|---|
+/// | none, 1053, 1077–1079, 1152, 1158–1161, 1180, 1184, 1927, 2000–2999, 3169, 4031 | the connection or the server ended meanwhile, or the commit did | unknown |
+/// | 1213, 1205, 1020, 3101, 3572 | deadlock, lock timeout, conflict | rejected, try again |
+/// | 1317, 1969, 3024 | ended for taking too long | rejected, try again |
+/// | 1021, 1037, 1038, 1041, 1047, 1114, 1135 | out of something, or not ready yet | rejected, try again |
+/// | any other | the server will not do it | rejected |
+pub fn statement_failed(code: Option<u16>, message: &str) -> Failure {
+    let Some(code) = code else { return Failure::Unknown(one_line(message)) };
+    let message = format!("{} (error {code})", one_line(message));
+    match code {
+        1053
+        | 1077..=1079
+        | 1152
+        | 1158..=1161
+        | 1180
+        | 1184
+        | 1927
+        | 2000..=2999
+        | 3169
+        | 4031 => Failure::Unknown(message),
+        1213 | 1205 | 1020 | 3101 | 3572 | 1317 | 1969 | 3024 => {
+            Failure::Rejected { retry: true, message }
+        }
+        1021 | 1037 | 1038 | 1041 | 1047 | 1114 | 1135 => {
+            Failure::Rejected { retry: true, message }
+        }
+        _ => Failure::Rejected { retry: false, message },
+    }
+}
+
+/// What a failed attempt to connect means: nothing was sent, and unless the server said that it
+/// will not have us, it may work later.
+///
+/// | error | meaning | failure |
+/// |---|---|---|
+/// | none, 1037–1043, 1047, 1053, 1077–1079, 1135, 1158–1161, 1203, 1226, 2000–2999 | unreachable, full, starting or stopping | not sent |
+/// | any other | wrong password, no such database, … | rejected |
+pub fn connect_failed(code: Option<u16>, message: &str) -> Failure {
+    let Some(code) = code else { return Failure::NotSent(one_line(message)) };
+    let message = format!("{} (error {code})", one_line(message));
+    match code {
+        1037..=1043
+        | 1047
+        | 1053
+        | 1077..=1079
+        | 1135
+        | 1158..=1161
+        | 1203
+        | 1226
+        | 2000..=2999 => Failure::NotSent(message),
+        _ => Failure::Rejected { retry: false, message },
+    }
+}
+
+fn one_line(message: &str) -> String {
+    message.trim().replace(char::is_control, " ").to_string()
+}
+
+/// Whether a server of this version has what the statements need (`JSON_TABLE`).
+pub(super) fn is_new_enough(version: &str) -> bool {
+    let mut numbers = version.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    let version_of = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    version_of >= if version.contains("MariaDB") { (10, 6) } else { (8, 0) }
+}
+
+/// A statement that waits for a row or for the table's definition is ended by the server.
+pub(super) const SESSION: &str = "SET NAMES utf8mb4, autocommit = 1, sql_mode = 'STRICT_TRANS_TABLES', time_zone = '+00:00', innodb_lock_wait_timeout = 1, lock_wait_timeout = 5, sql_safe_updates = 0";
+
+/// Nothing is locked but the rows that are meant.
+pub(super) const ISOLATION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
+
+pub(super) const CREATE: &str = r#"
+CREATE TABLE IF NOT EXISTS {table} (
+  name VARBINARY(255) NOT NULL PRIMARY KEY,
+  owner BINARY(16), -- NULL: the lock is free; the row stays, for its fence
+  fence BIGINT NOT NULL,
+  expires_us BIGINT NOT NULL, -- in µs since 1970, UTC
+  acquired_us BIGINT NOT NULL,
+  holder VARCHAR(255) CHARACTER SET utf8mb4 NOT NULL -- for people: host, process, label
+) ENGINE = InnoDB"#;
+
+/// The columns that [`CREATE`] makes, as [`CHECK`] reports them. Others are nobody's business,
+/// except one that counts by itself: its number would be taken for a fence.
+pub(super) const COLUMNS: &str = "acquired_us bigint, expires_us bigint, fence bigint, holder varchar(255) utf8mb4, name varbinary(255), owner binary(16)";
+
+/// One row: version, read-only?, `innodb_flush_log_at_trx_commit`, whether there is a binary log that
+/// a commit does not wait for, the table's engine, its columns, how many unique keys it has and
+/// how many of them are the name alone. Three times schema and table.
+pub(super) const CHECK: &str = r#"
+SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at_trx_commit,
+       @@GLOBAL.log_bin = 1 AND @@GLOBAL.sync_binlog <> 1,
+       (SELECT COALESCE(engine, table_type) FROM information_schema.tables
+         WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ?),
+       (SELECT GROUP_CONCAT(CONCAT(column_name, ' ',
+                 CASE WHEN data_type = 'bigint' AND column_type NOT LIKE '%unsigned%' THEN data_type ELSE column_type END,
+                 CASE WHEN character_set_name IS NULL THEN '' ELSE CONCAT(' ', character_set_name) END)
+                 ORDER BY column_name SEPARATOR ', ')
+          FROM information_schema.columns
+         WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ?
+           AND (column_name IN ('name', 'owner', 'fence', 'expires_us', 'acquired_us', 'holder')
+                OR extra LIKE '%auto_increment%')),
+       COUNT(*), COUNT(CASE WHEN k.fits THEN 1 END)
+  FROM (SELECT MAX(column_name = 'name' AND sub_part IS NULL) = 1 AND COUNT(*) = 1 AS fits
+          FROM information_schema.statistics
+         WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ? AND non_unique = 0
+         GROUP BY index_name) AS k"#;
+
+const NOW: &str = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))";
+
+const CLAIMS: &str =
+    "JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]'))";
+
+/// TTL in µs, the holder's text, claims. The last claim's fence, 0 if it was not granted.
+const CLAIM: &str = r#"
+INSERT INTO {table} (name, owner, fence, expires_us, acquired_us, holder)
+SELECT c.its_name, c.claimant, LAST_INSERT_ID(c.now), c.now + c.ttl, c.now, c.label
+  FROM (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, {now} AS now, ? AS ttl, ? AS label
+          FROM {claims} AS j) AS c
+ON DUPLICATE KEY UPDATE
+       fence = CASE WHEN owner = c.claimant THEN LAST_INSERT_ID(fence)
+                    WHEN owner IS NULL OR expires_us <= c.now THEN LAST_INSERT_ID(GREATEST(fence + 1, c.now))
+                    ELSE fence + LAST_INSERT_ID(0) END,
+       acquired_us = CASE WHEN owner = c.claimant THEN acquired_us
+                          WHEN owner IS NULL OR expires_us <= c.now THEN c.now
+                          ELSE acquired_us END,
+       holder = CASE WHEN owner IS NULL OR expires_us <= c.now OR owner = c.claimant THEN c.label ELSE holder END,
+       owner = CASE WHEN owner IS NULL OR expires_us <= c.now THEN c.claimant ELSE owner END,
+       expires_us = CASE WHEN owner = c.claimant THEN GREATEST(expires_us, c.now + c.ttl) ELSE expires_us END"#;
+
+/// TTL in µs, leases. The time that they are renewed from, 0 if none was.
+const RENEW: &str = r#"
+UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, {now} AS now, ? AS ttl
+          FROM {claims} AS j) AS c
+  STRAIGHT_JOIN {table} AS l ON l.name = c.its_name
+   SET l.expires_us = GREATEST(l.expires_us, LAST_INSERT_ID(c.now) + c.ttl)
+ WHERE l.owner = c.claimant AND l.expires_us > c.now"#;
+
+/// Leases. Not 0 if one was released. An expiry of 0 is what the claim goes by.
+const RELEASE: &str = r#"
+UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant
+          FROM {claims} AS j) AS c
+  STRAIGHT_JOIN {table} AS l ON l.name = c.its_name
+   SET l.owner = NULL, l.expires_us = LAST_INSERT_ID(1) - 1
+ WHERE l.owner = c.claimant"#;
+
+/// The earliest expiry that counts, claims. Name, owner and fence of those that are their owner's.
+const MINE: &str = r#"
+SELECT l.name, LOWER(HEX(l.owner)), l.fence
+  FROM (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, ? AS since
+          FROM {claims} AS j) AS c
+  STRAIGHT_JOIN {table} AS l ON l.name = c.its_name
+ WHERE l.owner = c.claimant AND l.expires_us >= c.since
+  LOCK IN SHARE MODE"#;
+
+/// Claims. Name, holder, held for and expires in, both in µs.
+const HOLDERS: &str = r#"
+SELECT l.name, l.holder, c.now - l.acquired_us, l.expires_us - c.now
+  FROM (SELECT UNHEX(j.name) AS its_name, {now} AS now
+          FROM {claims} AS j) AS c
+  STRAIGHT_JOIN {table} AS l ON l.name = c.its_name
+ WHERE l.owner IS NOT NULL AND l.expires_us > c.now"#;

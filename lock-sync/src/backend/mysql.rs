@@ -1,0 +1,213 @@
+//! Sessions on a MySQL or MariaDB server.
+//!
+//! The client is not asked for more than it does well: text statements without parameters of its own,
+//! no pool, no prepared statements. It has limits for each read and write and for connecting, which
+//! together bound a request. It sends no password in the clear and no local file. Where it panics
+//! over what a server sends, that is an error like any other.
+
+mod server;
+
+use super::Session;
+use super::sslmode::SslMode;
+use lock_core::Failure;
+use lock_core::sql::mysql::{connect_failed, inline, statement_failed};
+use lock_core::sql::{Rows, Statement, Value};
+use mysql::consts::ColumnType;
+use mysql::prelude::Queryable;
+use mysql::{Conn, DriverError, Opts, OptsBuilder, SslOpts};
+use rustls::crypto::{CryptoProvider, ring};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+pub(crate) use server::Server;
+
+/// The longest packet that is sent or taken: five hundred claims and more.
+const PACKET: usize = 4 << 20;
+/// More rows than this, no statement of ours returns.
+const ROWS: usize = 10_000;
+
+/// A connection to MySQL or MariaDB.
+pub(crate) struct Mysql {
+    client: Option<Conn>,
+    source: Source,
+}
+
+enum Source {
+    Server {
+        opts: Box<Opts>,
+        mode: SslMode,
+        /// How long a read or write may take.
+        request: Duration,
+    },
+    /// The caller gave us a client; there is no way to another.
+    Client,
+}
+
+impl Mysql {
+    /// Connections to `server`, each read and write bounded by `request`.
+    pub(crate) fn new(server: Server, request: Duration) -> Self {
+        let Server { opts, mode, root_cert } = server;
+        let attributes = [("program_name", "lock-sync")];
+        let ssl = (mode != SslMode::Disable).then(|| {
+            SslOpts::default()
+                .with_root_cert_path(root_cert)
+                .with_danger_accept_invalid_certs(mode != SslMode::VerifyFull)
+        });
+        let opts = OptsBuilder::from_opts(*opts)
+            // From loopback it would change over to the server's Unix socket.
+            .prefer_socket(false)
+            .read_timeout(Some(request))
+            .write_timeout(Some(request))
+            .max_allowed_packet(Some(PACKET))
+            .stmt_cache_size(0)
+            .connect_attrs(Some(attributes.into()))
+            .ssl_opts(ssl);
+        Self { client: None, source: Source::Server { opts: Box::new(opts.into()), mode, request } }
+    }
+
+    /// A client of the caller's.
+    pub(crate) fn with(client: Conn) -> Self {
+        Self { client: Some(client), source: Source::Client }
+    }
+
+    fn close(&mut self) {
+        // It says goodbye to the server; if that goes wrong, it is as well.
+        let client = self.client.take();
+        let _ = guarded(|| {
+            drop(client);
+            Ok(())
+        });
+    }
+}
+
+impl Session for Mysql {
+    fn is_open(&self) -> bool {
+        self.client.is_some()
+    }
+
+    fn open(&mut self, budget: Duration) -> Result<(), Failure> {
+        let Source::Server { opts, mode, request } = &self.source else {
+            return if self.is_open() {
+                Ok(())
+            } else {
+                let message =
+                    "the connection that was handed over broke, and there is no way to another";
+                Err(Failure::Rejected { retry: false, message: message.to_string() })
+            };
+        };
+        if *mode != SslMode::Disable && CryptoProvider::get_default().is_none() {
+            // The client takes the default, and panics where there is none to take.
+            let _ = ring::default_provider().install_default();
+        }
+        let opts = OptsBuilder::from_opts((**opts).clone())
+            .tcp_connect_timeout(Some(budget.min(*request)));
+        let connected = match guarded(|| Conn::new(opts.clone())) {
+            Err(Trouble::Client(mysql::Error::DriverError(DriverError::TlsNotSupported)))
+                if *mode == SslMode::Prefer =>
+            {
+                guarded(|| Conn::new(opts.clone().ssl_opts(None::<SslOpts>)))
+            }
+            result => result,
+        };
+        let client = connected.map_err(|trouble| match trouble {
+            Trouble::Client(mysql::Error::MySqlError(error)) => {
+                connect_failed(Some(error.code), &error.message)
+            }
+            Trouble::Client(mysql::Error::DriverError(DriverError::TlsNotSupported)) => {
+                Failure::Rejected { retry: false, message: NO_TLS.to_string() }
+            }
+            other => connect_failed(None, &other.describe()),
+        })?;
+        self.close();
+        self.client = Some(client);
+        Ok(())
+    }
+
+    fn run(&mut self, statement: &Statement, _budget: Duration) -> Result<Rows, Failure> {
+        let Some(client) = &mut self.client else {
+            return Err(Failure::NotSent("there is no connection".to_string()));
+        };
+        let text = inline(statement);
+        guarded(|| rows(client, &text)).map_err(|trouble| {
+            let failure = match trouble {
+                Trouble::Client(mysql::Error::MySqlError(error)) => {
+                    statement_failed(Some(error.code), &error.message)
+                }
+                other => statement_failed(None, &other.describe()),
+            };
+            if matches!(failure, Failure::Unknown(_)) {
+                self.close();
+            }
+            failure
+        })
+    }
+}
+
+const NO_TLS: &str =
+    "the server offers no TLS; sslmode=disable would connect without, for all on the way to read";
+
+/// The rows, or the number that the server sent along with its OK.
+fn rows(client: &mut Conn, text: &str) -> mysql::Result<Rows> {
+    let result = client.query_iter(text)?;
+    if result.columns().as_ref().is_empty() {
+        let number = result.last_insert_id().unwrap_or(0);
+        return Ok(vec![vec![i64::try_from(number).map_or(Value::Null, Value::Int)]]);
+    }
+    let mut rows = Rows::new();
+    for row in result {
+        if rows.len() == ROWS {
+            return Err(DriverError::UnexpectedPacket.into());
+        }
+        rows.push(values(row?));
+    }
+    Ok(rows)
+}
+
+/// A row's values. What is neither an integer nor a text, no statement of ours returns; the core
+/// takes NULL for a surprise.
+fn values(row: mysql::Row) -> Vec<Value> {
+    let columns = row.columns();
+    let values = row.unwrap_raw().into_iter().zip(columns.iter());
+    values
+        .map(|(value, column)| {
+            let Some(mysql::Value::Bytes(bytes)) = value else { return Value::Null };
+            let Ok(text) = String::from_utf8(bytes) else { return Value::Null };
+            match column.column_type() {
+                ColumnType::MYSQL_TYPE_LONG | ColumnType::MYSQL_TYPE_LONGLONG => {
+                    text.parse().map_or(Value::Null, Value::Int)
+                }
+                _ => Value::Text(text),
+            }
+        })
+        .collect()
+}
+
+enum Trouble {
+    Client(mysql::Error),
+    Panic,
+}
+
+impl Trouble {
+    /// A line for people, without what the client sent.
+    fn describe(&self) -> String {
+        match self {
+            Trouble::Client(mysql::Error::IoError(error)) if is_timeout(error) => {
+                "no answer in time".to_string()
+            }
+            Trouble::Client(error) => error.to_string(),
+            Trouble::Panic => "the client could not make sense of the server".to_string(),
+        }
+    }
+}
+
+fn is_timeout(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
+}
+
+/// Calls the client, whose panics become errors.
+fn guarded<T>(call: impl FnOnce() -> mysql::Result<T>) -> Result<T, Trouble> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(Trouble::Client),
+        Err(_) => Err(Trouble::Panic),
+    }
+}

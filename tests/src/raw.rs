@@ -1,0 +1,143 @@
+//! Statements of the core's on a connection that the test itself made: what the servers make of
+//! them, without a driver in between.
+
+use lock_core::sql::{Codec, Rows, Statement, Step, Value};
+use lock_core::table::{Command, Reply};
+use lock_core::{Failure, Instant};
+use mysql::consts::ColumnType;
+use postgres::types::{ToSql, Type};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+
+/// A connection that statements can be run on.
+pub trait Raw {
+    /// Runs a statement.
+    ///
+    /// # Errors
+    /// What the dialect says about the server's error.
+    fn run(&mut self, statement: &Statement) -> Result<Rows, Failure>;
+
+    /// Lets the connection through its checks, which make the table if it is missing.
+    ///
+    /// # Errors
+    /// The step that ends the checks otherwise.
+    fn set_up(&mut self, codec: &Codec) -> Result<(), Step> {
+        let mut setup = codec.setup();
+        let mut answer = None;
+        loop {
+            match setup.step(answer) {
+                Step::Run(statement) => answer = Some(self.run(&statement)),
+                Step::Ready => return Ok(()),
+                other => return Err(other),
+            }
+        }
+    }
+
+    /// Carries out a command that was made at `now`.
+    ///
+    /// # Errors
+    /// The first failure of a statement, or what the core says of the rows.
+    fn ask(&mut self, codec: &Codec, command: &Command, now: Instant) -> Result<Reply, Failure> {
+        let mut exchange = codec.encode(command, now);
+        while let Some(statement) = exchange.poll_statement() {
+            exchange.handle_rows(self.run(&statement)?);
+        }
+        exchange.finish()
+    }
+}
+
+impl Raw for rusqlite::Connection {
+    fn run(&mut self, statement: &Statement) -> Result<Rows, Failure> {
+        let mut prepared = self.prepare_cached(&statement.text).expect("a statement");
+        let width = prepared.column_count();
+        let params = statement.params.iter().map(|value| {
+            ToSqlOutput::Borrowed(match value {
+                Value::Null => ValueRef::Null,
+                Value::Int(number) => ValueRef::Integer(*number),
+                Value::Text(text) => ValueRef::Text(text.as_bytes()),
+                Value::Texts(_) => panic!("SQLite has no arrays"),
+            })
+        });
+        let mut rows =
+            prepared.query(rusqlite::params_from_iter(params)).expect("parameters that fit");
+        let mut all = Rows::new();
+        while let Some(row) = rows.next().expect("a row") {
+            let value = |column| match row.get_ref(column).expect("a column") {
+                ValueRef::Null => Value::Null,
+                ValueRef::Integer(number) => Value::Int(number),
+                ValueRef::Text(text) => {
+                    Value::Text(std::str::from_utf8(text).expect("UTF-8").into())
+                }
+                other => panic!("a surprise: {other:?}"),
+            };
+            all.push((0..width).map(value).collect());
+        }
+        Ok(all)
+    }
+}
+
+impl Raw for postgres::Client {
+    fn run(&mut self, statement: &Statement) -> Result<Rows, Failure> {
+        let params: Vec<(&(dyn ToSql + Sync), Type)> = statement
+            .params
+            .iter()
+            .map(|value| match value {
+                Value::Null => panic!("no parameter is NULL"),
+                Value::Int(number) => (number as &(dyn ToSql + Sync), Type::INT8),
+                Value::Text(text) => (text as &(dyn ToSql + Sync), Type::TEXT),
+                Value::Texts(texts) => (texts as &(dyn ToSql + Sync), Type::TEXT_ARRAY),
+            })
+            .collect();
+        let row = |row: &postgres::Row| {
+            let value = |at: usize| match *row.columns()[at].type_() {
+                Type::INT8 => row.get::<_, Option<i64>>(at).map_or(Value::Null, Value::Int),
+                _ => row.get::<_, Option<String>>(at).map_or(Value::Null, Value::Text),
+            };
+            (0..row.len()).map(value).collect()
+        };
+        match self.query_typed(&statement.text, &params) {
+            Ok(rows) => Ok(rows.iter().map(row).collect()),
+            Err(error) => {
+                let answer = error.as_db_error().expect("the connection holds");
+                let code = Some(answer.code().code());
+                Err(lock_core::sql::postgres::statement_failed(code, answer.message()))
+            }
+        }
+    }
+}
+
+/// A statement that returns no rows returns its number, as the dialect wants it.
+impl Raw for mysql::Conn {
+    fn run(&mut self, statement: &Statement) -> Result<Rows, Failure> {
+        use mysql::prelude::Queryable;
+        let text = lock_core::sql::mysql::inline(statement);
+        let result = match self.query_iter(text) {
+            Ok(result) => result,
+            Err(mysql::Error::MySqlError(error)) => {
+                let (code, message) = (Some(error.code), error.message);
+                return Err(lock_core::sql::mysql::statement_failed(code, &message));
+            }
+            Err(other) => panic!("the connection holds: {other}"),
+        };
+        if result.columns().as_ref().is_empty() {
+            let number = result.last_insert_id().unwrap_or(0);
+            return Ok(vec![vec![Value::Int(number.try_into().expect("no more than an i64"))]]);
+        }
+        Ok(result.map(|row| mysql_row(&row.expect("a row"))).collect())
+    }
+}
+
+fn mysql_row(row: &mysql::Row) -> Vec<Value> {
+    let value = |at: usize| {
+        let text: Option<String> = row.get(at).expect("a column");
+        let integer = matches!(
+            row.columns_ref()[at].column_type(),
+            ColumnType::MYSQL_TYPE_LONG | ColumnType::MYSQL_TYPE_LONGLONG
+        );
+        match text {
+            None => Value::Null,
+            Some(text) if integer => Value::Int(text.parse().expect("an integer")),
+            Some(text) => Value::Text(text),
+        }
+    };
+    (0..row.len()).map(value).collect()
+}

@@ -1,0 +1,80 @@
+//! The table protocol, command by command, without a driver in between.
+
+use crate::place::Place;
+use crate::raw::Raw;
+use lock_core::sql::Codec;
+use lock_core::table::{Acquired, Command, Reply};
+use lock_core::{Claim, Failure, Fence, Instant, LockName, Mode, Owner};
+use std::time::Duration;
+
+/// A lock table, by way of a connection that the test made.
+pub struct Table<R> {
+    /// The connection.
+    pub client: R,
+    /// Makes the statements.
+    pub codec: Codec,
+    /// Where the table is.
+    pub place: Place,
+}
+
+impl<R: Raw> Table<R> {
+    /// The table at `place`, which `codec` names; made if it is missing.
+    pub fn new(mut client: R, codec: Codec, place: Place) -> Self {
+        client.set_up(&codec).expect("fit for locks");
+        Self { client, codec, place }
+    }
+
+    /// Carries out a command.
+    ///
+    /// # Errors
+    /// The first failure of a statement, or what the core says of the rows.
+    pub fn try_ask(&mut self, command: &Command) -> Result<Reply, Failure> {
+        self.client.ask(&self.codec, command, Instant::from_nanos(0))
+    }
+
+    /// Claims `names`.
+    pub fn acquire(&mut self, names: &[&str], owner: u128, ttl: Duration) -> Vec<Acquired> {
+        let claims = claims(names, owner);
+        let holder = format!("holder {owner}").into();
+        match self.try_ask(&Command::Acquire { claims, ttl, holder }).expect("it is asked") {
+            Reply::Acquired(entries) => entries,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Claims one name; its fence if it was granted.
+    pub fn granted(&mut self, name: &str, owner: u128, ttl: Duration) -> Option<Fence> {
+        match self.acquire(&[name], owner, ttl)[..] {
+            [Acquired::Granted(fence)] => Some(fence),
+            [Acquired::Busy(_)] => None,
+            _ => panic!("one claim, one entry"),
+        }
+    }
+
+    /// Renews leases.
+    pub fn renew(&mut self, names: &[&str], owner: u128, ttl: Duration) -> Vec<bool> {
+        self.changed(&Command::Renew { leases: claims(names, owner), ttl })
+    }
+
+    /// Releases leases.
+    pub fn release(&mut self, names: &[&str], owner: u128) -> Vec<bool> {
+        self.changed(&Command::Release { leases: claims(names, owner) })
+    }
+
+    fn changed(&mut self, command: &Command) -> Vec<bool> {
+        match self.try_ask(command).expect("it is asked") {
+            Reply::Changed(entries) => entries,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Claims of `names` by one owner.
+pub fn claims(names: &[&str], owner: u128) -> Vec<Claim> {
+    let claim = |name: &&str| Claim {
+        name: LockName::new(name).expect("good"),
+        owner: Owner::new(owner),
+        mode: Mode::Exclusive,
+    };
+    names.iter().map(claim).collect()
+}

@@ -1,0 +1,79 @@
+-- setup: what the session goes by
+SET NAMES utf8mb4, autocommit = 1, sql_mode = 'STRICT_TRANS_TABLES', time_zone = '+00:00', innodb_lock_wait_timeout = 1, lock_wait_timeout = 5, sql_safe_updates = 0;
+
+-- setup: nothing is locked but what is meant
+SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;
+
+-- setup: what kind of server and table is this
+SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at_trx_commit,
+       @@GLOBAL.log_bin = 1 AND @@GLOBAL.sync_binlog <> 1,
+       (SELECT COALESCE(engine, table_type) FROM information_schema.tables
+         WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ?),
+       (SELECT GROUP_CONCAT(CONCAT(column_name, ' ',
+                 CASE WHEN data_type = 'bigint' AND column_type NOT LIKE '%unsigned%' THEN data_type ELSE column_type END,
+                 CASE WHEN character_set_name IS NULL THEN '' ELSE CONCAT(' ', character_set_name) END)
+                 ORDER BY column_name SEPARATOR ', ')
+          FROM information_schema.columns
+         WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ?
+           AND (column_name IN ('name', 'owner', 'fence', 'expires_us', 'acquired_us', 'holder')
+                OR extra LIKE '%auto_increment%')),
+       COUNT(*), COUNT(CASE WHEN k.fits THEN 1 END)
+  FROM (SELECT MAX(column_name = 'name' AND sub_part IS NULL) = 1 AND COUNT(*) = 1 AS fits
+          FROM information_schema.statistics
+         WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ? AND non_unique = 0
+         GROUP BY index_name) AS k;
+
+-- setup, if there is no such table
+CREATE TABLE IF NOT EXISTS `locks` (
+  name VARBINARY(255) NOT NULL PRIMARY KEY,
+  owner BINARY(16), -- NULL: the lock is free; the row stays, for its fence
+  fence BIGINT NOT NULL,
+  expires_us BIGINT NOT NULL, -- in µs since 1970, UTC
+  acquired_us BIGINT NOT NULL,
+  holder VARCHAR(255) CHARACTER SET utf8mb4 NOT NULL -- for people: host, process, label
+) ENGINE = InnoDB;
+
+-- acquire: take the names that are free
+INSERT INTO `locks` (name, owner, fence, expires_us, acquired_us, holder)
+SELECT c.its_name, c.claimant, LAST_INSERT_ID(c.now), c.now + c.ttl, c.now, c.label
+  FROM (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, ? AS ttl, ? AS label
+          FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]')) AS j) AS c
+ON DUPLICATE KEY UPDATE
+       fence = CASE WHEN owner = c.claimant THEN LAST_INSERT_ID(fence)
+                    WHEN owner IS NULL OR expires_us <= c.now THEN LAST_INSERT_ID(GREATEST(fence + 1, c.now))
+                    ELSE fence + LAST_INSERT_ID(0) END,
+       acquired_us = CASE WHEN owner = c.claimant THEN acquired_us
+                          WHEN owner IS NULL OR expires_us <= c.now THEN c.now
+                          ELSE acquired_us END,
+       holder = CASE WHEN owner IS NULL OR expires_us <= c.now OR owner = c.claimant THEN c.label ELSE holder END,
+       owner = CASE WHEN owner IS NULL OR expires_us <= c.now THEN c.claimant ELSE owner END,
+       expires_us = CASE WHEN owner = c.claimant THEN GREATEST(expires_us, c.now + c.ttl) ELSE expires_us END;
+
+-- acquire: who has the others
+SELECT l.name, l.holder, c.now - l.acquired_us, l.expires_us - c.now
+  FROM (SELECT UNHEX(j.name) AS its_name, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now
+          FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]')) AS j) AS c
+  STRAIGHT_JOIN `locks` AS l ON l.name = c.its_name
+ WHERE l.owner IS NOT NULL AND l.expires_us > c.now;
+
+-- renew
+UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, ? AS ttl
+          FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]')) AS j) AS c
+  STRAIGHT_JOIN `locks` AS l ON l.name = c.its_name
+   SET l.expires_us = GREATEST(l.expires_us, LAST_INSERT_ID(c.now) + c.ttl)
+ WHERE l.owner = c.claimant AND l.expires_us > c.now;
+
+-- release
+UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant
+          FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]')) AS j) AS c
+  STRAIGHT_JOIN `locks` AS l ON l.name = c.its_name
+   SET l.owner = NULL, l.expires_us = LAST_INSERT_ID(1) - 1
+ WHERE l.owner = c.claimant;
+
+-- several claims: which are their owner's (after acquire and renew, before release)
+SELECT l.name, LOWER(HEX(l.owner)), l.fence
+  FROM (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, ? AS since
+          FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]')) AS j) AS c
+  STRAIGHT_JOIN `locks` AS l ON l.name = c.its_name
+ WHERE l.owner = c.claimant AND l.expires_us >= c.since
+  LOCK IN SHARE MODE;

@@ -1,0 +1,152 @@
+//! What is done with every database.
+
+use lock_core::sim::table::FakeTable;
+use lock_core::sim::{Connection as Client, Server};
+use lock_core::table::{Acquired, Command, Reply};
+use lock_core::{Claim, Instant, Lane, LockName, Mode, Owner};
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A lock table in a database whose clock the test sets.
+pub(crate) trait Real {
+    /// Whether a first fence is the time that the test sets, or some other clock's.
+    const FENCES_ARE_OURS: bool;
+
+    /// What the clock shows at first, in µs.
+    const START: u64;
+
+    /// Carries out a command when the clock shows `micros`.
+    fn ask(&mut self, command: &Command, micros: u64) -> Reply;
+
+    /// Restarts the clock, and says that leases are over; or, where the clock stays, only connects
+    /// anew.
+    fn reboot(&mut self) -> bool;
+
+    /// Empties the table.
+    fn empty(&mut self);
+}
+
+#[derive(Clone, Debug)]
+enum Turn {
+    /// With a clock that was read so many µs before.
+    Do(Command, u64),
+    Pass(u64),
+    Reboot,
+}
+
+/// So short that scripts often hit an expiry to the microsecond.
+const TTLS: &[u64] = &[2, 3, 10];
+
+fn claims() -> impl Strategy<Value = Vec<Claim>> {
+    let names = prop::sample::subsequence(vec!["a", "A", "\"", "\\"], 1..=3);
+    (names, prop::collection::vec(1_u128..4, 3)).prop_map(|(mut names, owners)| {
+        names.sort_unstable();
+        let claim = |(name, owner): (&str, u128)| Claim {
+            name: LockName::new(name).expect("a good name"),
+            owner: Owner::new(owner),
+            mode: Mode::Exclusive,
+        };
+        names.into_iter().zip(owners).map(claim).collect()
+    })
+}
+
+/// A command may be overtaken by another between reading the clock and its effect.
+fn late() -> impl Strategy<Value = u64> {
+    prop_oneof![3 => Just(0), 1 => 1_u64..4]
+}
+
+fn turn() -> impl Strategy<Value = Turn> {
+    let ttl = || prop::sample::select(TTLS).prop_map(Duration::from_micros);
+    let label = prop::sample::select(&["one", "two"][..]);
+    prop_oneof![
+        6 => (claims(), ttl(), label, late()).prop_map(|(claims, ttl, label, late)| {
+            Turn::Do(Command::Acquire { claims, ttl, holder: label.into() }, late)
+        }),
+        4 => (claims(), ttl(), late())
+            .prop_map(|(leases, ttl, late)| Turn::Do(Command::Renew { leases, ttl }, late)),
+        3 => claims().prop_map(|leases| Turn::Do(Command::Release { leases }, 0)),
+        4 => (1_u64..4).prop_map(Turn::Pass),
+        1 => Just(Turn::Reboot),
+    ]
+}
+
+fn scripts() -> impl Strategy<Value = Vec<Turn>> {
+    prop::collection::vec(turn(), 1..60)
+}
+
+/// What is known of the fences of each name: the fake's last, and the real ones.
+type Fences = BTreeMap<LockName, (u64, Vec<u64>)>;
+
+/// The replies are the same but for the fences, and those have the same order.
+fn agree(command: &Command, ideal: &Reply, real: &Reply, fences: &mut Fences) {
+    let (Reply::Acquired(ideal), Reply::Acquired(real)) = (ideal, real) else {
+        assert_eq!(ideal, real, "{command:?}");
+        return;
+    };
+    assert_eq!(ideal.len(), real.len());
+    for ((claim, ideal), real) in command.claims().iter().zip(ideal).zip(real) {
+        let (Acquired::Granted(ideal), Acquired::Granted(real)) = (ideal, real) else {
+            assert_eq!(ideal, real, "{claim:?} of {command:?}");
+            continue;
+        };
+        let (last, reals) = fences.entry(claim.name.clone()).or_default();
+        if *last == ideal.get() && !reals.is_empty() {
+            assert_eq!(reals.last(), Some(&real.get()), "the same hold, another fence");
+        } else {
+            assert!(reals.last().is_none_or(|last| *last < real.get()), "a fence that went back");
+            *last = ideal.get();
+            reals.push(real.get());
+        }
+    }
+}
+
+/// Random scripts, the shortest that fails being told.
+pub(crate) fn play_many<R: Real>(real: R) {
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    let real = RefCell::new(real);
+    let played = TestRunner::new(config).run(&scripts(), |script| {
+        let mut real = real.borrow_mut();
+        real.empty();
+        play(&mut *real, script);
+        Ok(())
+    });
+    played.unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// Carries a script out on `real`, whose table is empty, and on the model's table.
+fn play<R: Real>(real: &mut R, script: Vec<Turn>) {
+    let mut fake = FakeTable::new();
+    let client = Client { client: 0, number: 0, lane: Lane::HOME };
+    let mut fences = Fences::new();
+    let mut boots = 0;
+    let mut now = R::START;
+    for turn in script {
+        match turn {
+            Turn::Do(command, late) => {
+                let micros = now.saturating_sub(late).max(1);
+                let answer = real.ask(&command, micros);
+                let ideal = fake.apply(Instant::from_nanos(micros * 1_000), client, &command);
+                if R::FENCES_ARE_OURS {
+                    assert_eq!(ideal, answer, "{command:?}");
+                } else {
+                    agree(&command, &ideal, &answer, &mut fences);
+                }
+            }
+            Turn::Pass(micros) => now += micros,
+            Turn::Reboot => {
+                if real.reboot() {
+                    boots += 1;
+                    // No holder of an earlier boot is alive: as if all leases had run out.
+                    for row in fake.rows_mut().values_mut() {
+                        row.expires = Instant::from_nanos(0);
+                    }
+                    // The clock of a boot begins anywhere, before or after what rows say.
+                    now = [1, 995, 2_000][boots % 3];
+                }
+            }
+        }
+    }
+}
