@@ -27,7 +27,7 @@ pub fn sql_rows(bytes: &[u8]) {
     let pick = input.byte();
     let names = if pick & 16 == 0 { &["a", "b"][..] } else { &["a"] };
     let claim = |name: &&str| Claim {
-        name: LockName::new(*name).expect("good"),
+        name: LockName::new(name).expect("good"),
         owner: Owner::new(1),
         mode: Mode::Exclusive,
     };
