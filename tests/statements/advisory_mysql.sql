@@ -1,5 +1,5 @@
 -- setup: idle connections are ended, and this one is marked
-SET NAMES utf8mb4, autocommit = 1, sql_mode = 'STRICT_TRANS_TABLES', time_zone = '+00:00', wait_timeout = ?, @withlock_session = UUID();
+SET NAMES utf8mb4, autocommit = 1, sql_mode = 'STRICT_TRANS_TABLES', time_zone = '+00:00', wait_timeout = ?, @withlock_session = IF(@withlock_session IS NULL, UUID(), NULL);
 
 -- setup: for how long has the server run
 SHOW GLOBAL STATUS LIKE 'Uptime';

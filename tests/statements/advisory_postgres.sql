@@ -1,7 +1,8 @@
 -- setup: what kind of server is this, and since when
 SELECT current_setting('server_version_num')::bigint,
        pg_is_in_recovery()::int::bigint,
-       (extract(epoch FROM greatest(pg_postmaster_start_time(), pg_stat_get_bgwriter_stat_reset_time())) * 1000000)::bigint;
+       (extract(epoch FROM greatest(pg_postmaster_start_time(), pg_stat_get_bgwriter_stat_reset_time())) * 1000000)::bigint,
+       coalesce(current_setting('withlock.session', true), '');
 
 -- setup: idle connections are ended, and this one is marked
 SELECT pg_backend_pid()::bigint,
@@ -52,12 +53,14 @@ SELECT 1::bigint,
   FROM server AS s;
 
 -- try and wait, if it failed: what was taken all the same
+WITH ours AS MATERIALIZED (
+  SELECT format('%s %s %s', l.classid, l.objid, l.objsubid) AS entry, l.mode
+    FROM pg_locks AS l
+   WHERE l.locktype = 'advisory' AND l.pid = pg_backend_pid() AND l.granted
+)
 SELECT c.place,
        CASE WHEN NOT (pg_backend_pid() = $1::bigint AND current_setting('withlock.session', true) IS NOT DISTINCT FROM $2::text) THEN -3
-            WHEN EXISTS (SELECT FROM pg_locks AS l
-                          WHERE l.locktype = 'advisory' AND l.pid = pg_backend_pid() AND l.granted AND l.mode = c.mode
-                            AND format('%s %s %s', l.classid, l.objid, l.objsubid) = c.entry)
-            THEN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+            WHEN (c.entry, c.mode) IN (SELECT o.entry, o.mode FROM ours AS o) THEN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
             ELSE 0 END
   FROM unnest($3::text[], $4::text[]) WITH ORDINALITY AS c (entry, mode, place);
 

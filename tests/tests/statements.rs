@@ -122,7 +122,7 @@ fn mysql_statements_are_those_agreed_on() {
     let create = step(&mut setup, Some(vec![missing]));
     assert_eq!(create, codec.create_table());
     assert_eq!(step(&mut setup, Some(number())), check, "and again");
-    let several = acquire(vec![claims(), claims()].concat());
+    let several = acquire([claims(), claims()].concat());
     let setup = [
         ("setup: what the session goes by", session),
         ("setup: nothing is locked but what is meant", isolation),
@@ -195,7 +195,7 @@ fn advisory_statements_on_postgres_are_those_agreed_on() {
         vec![
             (
                 "setup: what kind of server is this, and since when",
-                vec![vec![Value::Int(140_000), Value::Int(0), Value::Int(0)]],
+                vec![vec![Value::Int(140_000), Value::Int(0), Value::Int(0), text("")]],
             ),
             (
                 "setup: idle connections are ended, and this one is marked",

@@ -84,6 +84,14 @@ pub struct Session {
     whole_seconds: bool,
 }
 
+impl Session {
+    /// What the server calls the connection: a process id on PostgreSQL, a connection's number on
+    /// MySQL and MariaDB.
+    pub fn id(&self) -> i64 {
+        self.id
+    }
+}
+
 impl Codec {
     /// Whether there is such a lock. To be asked before an attempt is made: an attempt that is
     /// refused takes those with it that share its command.

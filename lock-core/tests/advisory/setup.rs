@@ -41,9 +41,12 @@ fn a_good_server_is_ready() {
 #[test]
 fn postgres_is_refused_where_locks_would_not_be_leases() {
     let with = |at, rows| changed(&on_postgres(), postgres_setup(), at, rows);
-    let check = |version, standby| with(0, vec![vec![int(version), int(standby), int(1)]]);
-    assert_eq!(check(139_999, 0), refused(Refusal::KeepsIdle));
-    assert_eq!(check(140_000, 1), refused(Refusal::Standby));
+    let check = |version, standby, mark| {
+        with(0, vec![vec![int(version), int(standby), int(1), text(mark)]])
+    };
+    assert_eq!(check(139_999, 0, ""), refused(Refusal::KeepsIdle));
+    assert_eq!(check(140_000, 1, ""), refused(Refusal::Standby));
+    assert_eq!(check(140_000, 0, "another's"), refused(Refusal::Pooled));
     for found in [vec![int(78), text("mark")], vec![int(77), text("")], vec![int(77), Value::Null]]
     {
         assert_eq!(with(2, vec![found]), refused(Refusal::Pooled));

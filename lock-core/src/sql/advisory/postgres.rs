@@ -73,14 +73,16 @@ pub(super) fn wait_ended(failure: &Failure) -> bool {
 /// The oldest server version that is accepted, as `server_version_num`.
 pub(super) const OLDEST: i64 = 140_000;
 
-/// One row: version, standby?, and since when there have been locks.
+/// One row: version, standby?, since when there have been locks, and the mark if there is one: no
+/// client has marked a connection that is new.
 ///
 /// When a server process dies, all others are ended and the locks forgotten, but the server does not
 /// count that as a start. Its statistics begin anew then.
 pub(super) const CHECK: &str = r#"
 SELECT current_setting('server_version_num')::bigint,
        pg_is_in_recovery()::int::bigint,
-       (extract(epoch FROM greatest(pg_postmaster_start_time(), pg_stat_get_bgwriter_stat_reset_time())) * 1000000)::bigint"#;
+       (extract(epoch FROM greatest(pg_postmaster_start_time(), pg_stat_get_bgwriter_stat_reset_time())) * 1000000)::bigint,
+       coalesce(current_setting('withlock.session', true), '')"#;
 
 /// `$1` TTL in ms, `$2` to `$3` a third and a ninth of it in s. The server's number for the
 /// connection, and the mark. It is idleness that ends a connection for certain; probes may not be
@@ -146,12 +148,14 @@ SELECT 1::bigint,
 /// `$1` and `$2` the session, `$3` locks as `pg_locks` shows them, `$4` modes. Place and a fence, 0 for
 /// what the connection does not have.
 const HELD: &str = r#"
+WITH ours AS MATERIALIZED (
+  SELECT format('%s %s %s', l.classid, l.objid, l.objsubid) AS entry, l.mode
+    FROM pg_locks AS l
+   WHERE l.locktype = 'advisory' AND l.pid = pg_backend_pid() AND l.granted
+)
 SELECT c.place,
        CASE WHEN NOT ({same}) THEN -3
-            WHEN EXISTS (SELECT FROM pg_locks AS l
-                          WHERE l.locktype = 'advisory' AND l.pid = pg_backend_pid() AND l.granted AND l.mode = c.mode
-                            AND format('%s %s %s', l.classid, l.objid, l.objsubid) = c.entry)
-            THEN {now}
+            WHEN (c.entry, c.mode) IN (SELECT o.entry, o.mode FROM ours AS o) THEN {now}
             ELSE 0 END
   FROM unnest($3::text[], $4::text[]) WITH ORDINALITY AS c (entry, mode, place)"#;
 

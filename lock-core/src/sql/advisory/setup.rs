@@ -85,7 +85,9 @@ impl Setup {
     // -- PostgreSQL -------------------------------------------------------------------------------
 
     fn checked(&mut self, rows: &Rows) -> Option<Step> {
-        let [Value::Int(version), Value::Int(standby), Value::Int(since)] = only(rows)? else {
+        let [Value::Int(version), Value::Int(standby), Value::Int(since), Value::Text(mark)] =
+            only(rows)?
+        else {
             return None;
         };
         if *version < postgres::OLDEST {
@@ -93,6 +95,9 @@ impl Setup {
         }
         if *standby != 0 {
             return Some(Step::Refuse(Refusal::Standby));
+        }
+        if !mark.is_empty() {
+            return Some(Step::Refuse(Refusal::Pooled));
         }
         self.session.since = *since;
         let ttl = micros(self.ttl).max(1);
