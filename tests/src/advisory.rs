@@ -1,11 +1,12 @@
 //! The advisory protocol, command by command, without a driver in between.
 
 use crate::place::{client, mysql_client};
+use crate::proxy::eventually;
 use crate::raw::Raw;
 use crate::servers::Kind;
 use lock_core::advisory::{Command, Reply, Tried};
 use lock_core::sql::advisory::{Codec, Key, Prefix, Session, mysql, postgres};
-use lock_core::sql::{Refusal, Step};
+use lock_core::sql::{Refusal, Statement, Step, Value};
 use lock_core::{Claim, Failure, Fence, LockName, Mode, Owner};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -19,8 +20,12 @@ pub struct Line {
     pub client: Box<dyn Raw + Send>,
     /// Makes the statements.
     pub codec: Codec,
+    /// What kind of server it is.
+    pub kind: Kind,
     /// Which connection it is.
     pub session: Session,
+    /// How often a statement that failed was looked into.
+    pub looked: usize,
 }
 
 /// The codec that is used for a kind of server when nothing else is said.
@@ -61,14 +66,14 @@ pub fn open(
 impl Line {
     /// A connection to the server that the environment names.
     pub fn new(kind: Kind, ttl: Duration) -> Self {
-        Self::at(kind.place().url(), codec(kind), ttl)
+        Self::at(kind.place().url(), kind, codec(kind), ttl)
     }
 
     /// A connection to a server.
-    pub fn at(url: &str, codec: Codec, ttl: Duration) -> Self {
+    pub fn at(url: &str, kind: Kind, codec: Codec, ttl: Duration) -> Self {
         let mut client = connect(url);
         let session = open(&mut *client, &codec, ttl, None).expect("fit for locks");
-        Self { client, codec, session }
+        Self { client, codec, kind, session, looked: 0 }
     }
 
     /// Carries out a command.
@@ -80,7 +85,10 @@ impl Line {
         while let Some(statement) = exchange.poll_statement() {
             match self.client.run(&statement) {
                 Ok(rows) => exchange.handle_rows(rows),
-                Err(failure) => exchange.handle_failure(failure),
+                Err(failure) => {
+                    exchange.handle_failure(failure);
+                    self.looked += usize::from(exchange.poll_statement().is_some());
+                }
             }
         }
         exchange.finish()
@@ -148,6 +156,29 @@ impl Line {
             Reply::Kept(same) => Ok(same),
             other => panic!("{other:?}"),
         }
+    }
+
+    /// The time at the server: the fence of a lock that nobody else wants.
+    pub fn time(&mut self) -> Fence {
+        let name = fresh("time");
+        let time = self.take(&name).expect("free");
+        assert!(self.free(&name));
+        time
+    }
+
+    /// Drops another connection, and waits until the server knows.
+    pub fn end(&mut self, other: Self) {
+        let text = match self.kind {
+            Kind::Postgres => "SELECT count(*) FROM pg_stat_activity WHERE pid = $1::bigint",
+            Kind::Mysql | Kind::Mariadb => {
+                "SELECT COUNT(*) FROM information_schema.processlist WHERE id = ?"
+            }
+        };
+        let params = vec![Value::Int(other.session.id())];
+        let statement = Statement { text: text.into(), params };
+        drop(other);
+        let mut gone = || self.client.run(&statement) == Ok(vec![vec![Value::Int(0)]]);
+        assert!(eventually(&mut gone), "it is not told that its client is gone");
     }
 
     /// Runs SQL, past the codec.

@@ -19,6 +19,9 @@ pub trait Raw {
     /// Runs SQL that is none of the core's.
     fn batch(&mut self, sql: &str);
 
+    /// Makes the session as good as new, which is what poolers do before they hand it on.
+    fn reset(&mut self);
+
     /// Lets the connection through its checks, which make the table if it is missing.
     ///
     /// # Errors
@@ -53,6 +56,10 @@ impl Raw for rusqlite::Connection {
         self.execute_batch(sql).expect("run");
     }
 
+    fn reset(&mut self) {
+        panic!("SQLite has no sessions");
+    }
+
     fn run(&mut self, statement: &Statement) -> Result<Rows, Failure> {
         let mut prepared = self.prepare_cached(&statement.text).expect("a statement");
         let width = prepared.column_count();
@@ -85,6 +92,10 @@ impl Raw for rusqlite::Connection {
 impl Raw for postgres::Client {
     fn batch(&mut self, sql: &str) {
         self.batch_execute(sql).expect("run");
+    }
+
+    fn reset(&mut self) {
+        self.batch("DISCARD ALL");
     }
 
     fn run(&mut self, statement: &Statement) -> Result<Rows, Failure> {
@@ -123,6 +134,10 @@ impl Raw for postgres::Client {
 impl Raw for mysql::Conn {
     fn batch(&mut self, sql: &str) {
         mysql::prelude::Queryable::query_drop(self, sql).expect("run");
+    }
+
+    fn reset(&mut self) {
+        mysql::Conn::reset(self).expect("reset");
     }
 
     fn run(&mut self, statement: &Statement) -> Result<Rows, Failure> {
