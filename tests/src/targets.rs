@@ -1,17 +1,26 @@
 //! What the fuzz targets do with their bytes. Ordinary tests replay the committed inputs through the
 //! same functions.
 
+mod advisory;
+
 use lock_core::sql::{Codec, Rows, Value, mysql, postgres, sqlite};
 use lock_core::table::{Acquired, Command, Reply};
 use lock_core::{Claim, Fence, Instant, LockName, Mode, Owner, TableName};
 use std::time::Duration;
 
+pub use advisory::advisory_rows;
+
 /// A fuzz target: its name, which is also its corpus's, and what it does.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const ALL: [Target; 4] =
-    [("sql_rows", sql_rows), ("names", names), ("urls", urls), ("schedules", schedules)];
+pub const ALL: [Target; 5] = [
+    ("sql_rows", sql_rows),
+    ("advisory_rows", advisory_rows),
+    ("names", names),
+    ("urls", urls),
+    ("schedules", schedules),
+];
 
 /// Whatever rows a server returns: no panic, and no grant that they do not say.
 pub fn sql_rows(bytes: &[u8]) {
