@@ -1,6 +1,7 @@
 //! What the tests against real servers and real processes have in common.
 #![allow(clippy::missing_panics_doc)] // A helper that panics makes its test fail.
 
+pub mod advisory;
 pub mod consul;
 pub mod drivers;
 pub mod observer;

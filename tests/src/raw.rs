@@ -16,6 +16,12 @@ pub trait Raw {
     /// What the dialect says about the server's error.
     fn run(&mut self, statement: &Statement) -> Result<Rows, Failure>;
 
+    /// Runs SQL that is none of the core's.
+    fn batch(&mut self, sql: &str);
+
+    /// Makes the session as good as new, which is what poolers do before they hand it on.
+    fn reset(&mut self);
+
     /// Lets the connection through its checks, which make the table if it is missing.
     ///
     /// # Errors
@@ -46,6 +52,14 @@ pub trait Raw {
 }
 
 impl Raw for rusqlite::Connection {
+    fn batch(&mut self, sql: &str) {
+        self.execute_batch(sql).expect("run");
+    }
+
+    fn reset(&mut self) {
+        panic!("SQLite has no sessions");
+    }
+
     fn run(&mut self, statement: &Statement) -> Result<Rows, Failure> {
         let mut prepared = self.prepare_cached(&statement.text).expect("a statement");
         let width = prepared.column_count();
@@ -76,6 +90,14 @@ impl Raw for rusqlite::Connection {
 }
 
 impl Raw for postgres::Client {
+    fn batch(&mut self, sql: &str) {
+        self.batch_execute(sql).expect("run");
+    }
+
+    fn reset(&mut self) {
+        self.batch("DISCARD ALL");
+    }
+
     fn run(&mut self, statement: &Statement) -> Result<Rows, Failure> {
         let params: Vec<(&(dyn ToSql + Sync), Type)> = statement
             .params
@@ -97,7 +119,10 @@ impl Raw for postgres::Client {
         match self.query_typed(&statement.text, &params) {
             Ok(rows) => Ok(rows.iter().map(row).collect()),
             Err(error) => {
-                let answer = error.as_db_error().expect("the connection holds");
+                let Some(answer) = error.as_db_error() else {
+                    let message = error.to_string();
+                    return Err(lock_core::sql::postgres::statement_failed(None, &message));
+                };
                 let code = Some(answer.code().code());
                 Err(lock_core::sql::postgres::statement_failed(code, answer.message()))
             }
@@ -107,23 +132,31 @@ impl Raw for postgres::Client {
 
 /// A statement that returns no rows returns its number, as the dialect wants it.
 impl Raw for mysql::Conn {
-    fn run(&mut self, statement: &Statement) -> Result<Rows, Failure> {
-        use mysql::prelude::Queryable;
-        let text = lock_core::sql::mysql::inline(statement);
-        let result = match self.query_iter(text) {
-            Ok(result) => result,
-            Err(mysql::Error::MySqlError(error)) => {
-                let (code, message) = (Some(error.code), error.message);
-                return Err(lock_core::sql::mysql::statement_failed(code, &message));
-            }
-            Err(other) => panic!("the connection holds: {other}"),
-        };
-        if result.columns().as_ref().is_empty() {
-            let number = result.last_insert_id().unwrap_or(0);
-            return Ok(vec![vec![Value::Int(number.try_into().expect("no more than an i64"))]]);
-        }
-        Ok(result.map(|row| mysql_row(&row.expect("a row"))).collect())
+    fn batch(&mut self, sql: &str) {
+        mysql::prelude::Queryable::query_drop(self, sql).expect("run");
     }
+
+    fn reset(&mut self) {
+        mysql::Conn::reset(self).expect("reset");
+    }
+
+    fn run(&mut self, statement: &Statement) -> Result<Rows, Failure> {
+        mysql_rows(self, &lock_core::sql::mysql::inline(statement)).map_err(|error| match error {
+            mysql::Error::MySqlError(error) => {
+                lock_core::sql::mysql::statement_failed(Some(error.code), &error.message)
+            }
+            other => lock_core::sql::mysql::statement_failed(None, &other.to_string()),
+        })
+    }
+}
+
+fn mysql_rows(client: &mut mysql::Conn, text: &str) -> mysql::Result<Rows> {
+    let result = mysql::prelude::Queryable::query_iter(client, text)?;
+    if result.columns().as_ref().is_empty() {
+        let number = result.last_insert_id().unwrap_or(0);
+        return Ok(vec![vec![Value::Int(number.try_into().expect("no more than an i64"))]]);
+    }
+    result.map(|row| Ok(mysql_row(&row?))).collect()
 }
 
 fn mysql_row(row: &mysql::Row) -> Vec<Value> {

@@ -79,6 +79,11 @@ impl Server {
         self.command(&["kill"]);
     }
 
+    /// Where it keeps its files.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     /// Starts it again.
     pub fn start(&self) {
         self.command(&["start", self.name]);

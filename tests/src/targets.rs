@@ -1,25 +1,33 @@
 //! What the fuzz targets do with their bytes. Ordinary tests replay the committed inputs through the
 //! same functions.
 
+mod advisory;
+
 use crate::drivers::read;
 use crate::table::claims;
 use lock_core::consul::{Command as Ask, Locked, Reply as Told, Session};
 use lock_core::http::{Response, consul};
+use lock_core::sim::{Scope, Server, Wish, World, random};
 use lock_core::sql::{Codec, Rows, Value, mysql, postgres, sqlite};
 use lock_core::table::{Acquired, Command, Reply};
 use lock_core::{Claim, Fence, Instant, LockName, Mode, Owner, TableName};
 use std::time::Duration;
 
+pub use advisory::advisory_rows;
+
 /// A fuzz target: its name, which is also its corpus's, and what it does.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const ALL: [Target; 5] = [
+pub const ALL: [Target; 8] = [
     ("sql_rows", sql_rows),
     ("consul_bodies", consul_bodies),
+    ("advisory_rows", advisory_rows),
     ("names", names),
     ("urls", urls),
     ("schedules", schedules),
+    ("schedules_advisory", schedules_advisory),
+    ("schedules_consul", schedules_consul),
 ];
 
 /// Whatever rows a server returns: no panic, and no grant that they do not say.
@@ -179,13 +187,31 @@ pub fn urls(bytes: &[u8]) {
 
 /// Whatever schedule of the model-checked table protocol: no promise is broken.
 pub fn schedules(bytes: &[u8]) {
-    use lock_core::sim::{World, random, table::FakeTable};
-    let world = |scope: lock_core::sim::Scope| {
-        World::new(
-            FakeTable::new(),
-            lock_core::table::Table::new(scope.timing.ttl(), "somebody"),
-            scope,
-        )
+    use lock_core::sim::table::FakeTable;
+    use lock_core::table::Table;
+    unbroken(bytes, FakeTable::new(), |ttl| Table::new(ttl, "somebody"));
+}
+
+/// The same with advisory locks.
+pub fn schedules_advisory(bytes: &[u8]) {
+    use lock_core::advisory::Advisory;
+    use lock_core::sim::advisory::FakeAdvisory;
+    unbroken(bytes, FakeAdvisory::new(), Advisory::new);
+}
+
+/// The same with Consul.
+pub fn schedules_consul(bytes: &[u8]) {
+    use lock_core::consul::Consul;
+    use lock_core::sim::consul::FakeConsul;
+    unbroken(bytes, FakeConsul::new(), |ttl| Consul::new(ttl, "somebody"));
+}
+
+fn unbroken<S: Server>(bytes: &[u8], server: S, protocol: impl Fn(Duration) -> S::Protocol) {
+    let world = |mut scope: Scope| {
+        if S::CONNECTIONS {
+            scope.wishes.push(Wish::WAIT.shared());
+        }
+        World::new(server.clone(), protocol(scope.timing.ttl()), scope)
     };
     let walked = random::walk(world, bytes);
     assert!(walked.violation.is_none(), "{}", random::describe(world, bytes));

@@ -139,6 +139,15 @@ impl FakeAdvisory {
         Some(fence)
     }
 
+    /// Whether somebody waits whom a try would pass. Only what a connection has in the same mode
+    /// already, it gets again.
+    fn behind(&self, connection: Connection, claim: &Claim) -> bool {
+        let Some(lock) = self.locks.get(&claim.name) else { return false };
+        let has = |hold: &Hold| hold.connection == connection && hold.mode == claim.mode;
+        let shares = |waiter: &Waiter| (waiter.mode, claim.mode) == (Mode::Shared, Mode::Shared);
+        !lock.holds.iter().any(has) && !lock.queue.iter().all(shares)
+    }
+
     fn unlock(&mut self, now: Instant, connection: Connection, lease: &Claim) -> bool {
         let Some(lock) = self.locks.get_mut(&lease.name) else { return false };
         let ours = |hold: &Hold| hold.connection == connection && hold.mode == lease.mode;
@@ -240,7 +249,10 @@ impl Server for FakeAdvisory {
                 Reply::Tried(claims.iter().map(|_| Tried::Starting).collect())
             }
             Command::Try { claims, .. } => {
-                let try_one = |claim| tried(self.take(now, connection, claim));
+                let try_one = |claim| {
+                    let behind = self.behind(connection, claim);
+                    tried(if behind { None } else { self.take(now, connection, claim) })
+                };
                 Reply::Tried(claims.iter().map(try_one).collect())
             }
             Command::Wait { grace, .. } if self.starting(now, *grace) => {

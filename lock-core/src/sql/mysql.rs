@@ -94,7 +94,7 @@ fn hex(text: &mut String, bytes: &[u8]) {
 /// | error | meaning | failure |
 /// |---|---|---|
 /// | none, 1053, 1077–1079, 1152, 1158–1161, 1180, 1184, 1927, 2000–2999, 3169, 4031 | the connection or the server ended meanwhile, or the commit did | unknown |
-/// | 1213, 1205, 1020, 3101, 3572 | deadlock, lock timeout, conflict | rejected, try again |
+/// | 1213, 1205, 1020, 3058, 3101, 3572 | deadlock, lock timeout, conflict | rejected, try again |
 /// | 1317, 1969, 3024 | ended for taking too long | rejected, try again |
 /// | 1021, 1037, 1038, 1041, 1047, 1114, 1135 | out of something, or not ready yet | rejected, try again |
 /// | any other | the server will not do it | rejected |
@@ -112,7 +112,7 @@ pub fn statement_failed(code: Option<u16>, message: &str) -> Failure {
         | 2000..=2999
         | 3169
         | 4031 => Failure::Unknown(message),
-        1213 | 1205 | 1020 | 3101 | 3572 | 1317 | 1969 | 3024 => {
+        1213 | 1205 | 1020 | 3058 | 3101 | 3572 | 1317 | 1969 | 3024 => {
             Failure::Rejected { retry: true, message }
         }
         1021 | 1037 | 1038 | 1041 | 1047 | 1114 | 1135 => {

@@ -62,6 +62,22 @@ pub enum Refusal {
     /// The server is too old.
     #[error("the server is too old: PostgreSQL 12, MySQL 8.0, MariaDB 10.6 or later is needed")]
     TooOld,
+    /// Its idle connections live on, and with them the locks of clients that are gone.
+    #[error(
+        "the server is too old for advisory locks: PostgreSQL 14 or later is needed; or use a lock table"
+    )]
+    KeepsIdle,
+    /// Advisory locks belong to the server's connection, and a pooler changes that.
+    #[error(
+        "there is a pooler before the server: connect to the server itself, or use a lock table"
+    )]
+    Pooled,
+    /// Advisory locks belong to one node.
+    #[error("each node of this cluster has advisory locks of its own: use a lock table")]
+    SeveralPrimaries,
+    /// Fences are read from the clock when a wait is over, not when it began.
+    #[error("the server's clock stands still in a statement: start it without --sysdate-is-now")]
+    StandingClock,
     /// A replica, or a server that is being moved.
     #[error("the server is read-only: connect to the primary")]
     ReadOnly,

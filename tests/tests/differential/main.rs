@@ -1,6 +1,7 @@
-//! Real databases against the table that the model checker believes in: random commands, at times
-//! that the test sets, and the same replies.
+//! Real databases against the servers that the model checker believes in: random commands, and the same
+//! replies; those about a table at times that the test sets.
 
+mod advisory;
 mod body;
 mod mysql;
 mod postgres;

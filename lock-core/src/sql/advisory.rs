@@ -1,0 +1,195 @@
+//! The advisory protocol in SQL: `pg_advisory_lock` and `GET_LOCK`.
+//!
+//! As with the table, a driver runs what it is given and interprets nothing:
+//!
+//! ```text
+//!   Command::Open    connect, then Setup -> Session: checks the server, makes the connection a lease
+//!   Command::Close   drop the connection
+//!   any other        Codec::encode(command, session) -> Exchange
+//! ```
+//!
+//! Each command is one statement. Only where that failed, and the connection did not, a second one
+//! looks at what it had taken by then.
+//!
+//! # Whose lock it is
+//!
+//! The server's locks have numbers or short names, made from the lock's name by [`Key`] or
+//! [`Prefix`], and a scope that is the server's, not ours:
+//!
+//! | | whoever is to be excluded must connect to |
+//! |---|---|
+//! | PostgreSQL | the same **database** on the same primary |
+//! | MySQL, MariaDB | the same **server**, whatever the database |
+//! | Galera, group replication with several primaries | refused: each node has locks of its own |
+//!
+//! They need no privilege. Whoever may connect may take any of them.
+//!
+//! # What each statement makes sure of
+//!
+//! * It finds the connection that was opened: the server's number for it, and a mark that is set
+//!   when it is opened and gone when a pooler swaps or resets it. Otherwise it does nothing, and
+//!   the session is lost.
+//! * The server takes writes. A standby grants locks that the primary knows nothing of.
+//! * It has run for long enough: see [`Tried::Starting`](crate::advisory::Tried::Starting).
+//! * A fence is the server's clock, in µs since 1970, read **after** the lock was granted. A later
+//!   holder's is greater, for it is read after the earlier one has let go.
+
+mod exchange;
+mod key;
+pub mod mysql;
+pub mod postgres;
+mod setup;
+
+use super::{Statement, Value};
+use crate::advisory::Command;
+use crate::name::LockName;
+use crate::protocol::{Claim, Mode};
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+pub use exchange::Exchange;
+pub use key::{ClaimError, Key, Prefix, PrefixError};
+pub use setup::Setup;
+
+/// Makes statements from commands.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Codec {
+    dialect: Dialect,
+    attempt: Arc<str>,
+    wait: Arc<str>,
+    held: Arc<str>,
+    unlock: Arc<str>,
+    keep: Arc<str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Dialect {
+    Postgres(Key),
+    Mysql(Prefix),
+}
+
+/// A connection as the server knows it, from [`Setup::session`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Session {
+    /// What the server calls the connection.
+    id: i64,
+    /// What was written on it when it was opened.
+    mark: String,
+    /// When the server began to keep locks, in µs by its own clock. It has not been later: the
+    /// connection would not have survived that.
+    since: i64,
+    /// It waits for whole seconds only.
+    whole_seconds: bool,
+}
+
+impl Session {
+    /// What the server calls the connection: a process id on PostgreSQL, a connection's number on
+    /// MySQL and MariaDB.
+    pub fn id(&self) -> i64 {
+        self.id
+    }
+}
+
+impl Codec {
+    /// Whether there is such a lock. To be asked before an attempt is made: an attempt that is
+    /// refused takes those with it that share its command.
+    ///
+    /// # Errors
+    /// [`ClaimError`] says what to do instead.
+    pub fn check(&self, name: &LockName, mode: Mode) -> Result<(), ClaimError> {
+        match &self.dialect {
+            Dialect::Postgres(key) => key.of(name).map(|_| ()),
+            Dialect::Mysql(_) if mode == Mode::Shared => Err(ClaimError::NoShared),
+            Dialect::Mysql(_) => Ok(()),
+        }
+    }
+
+    /// What a new connection goes through, which is to be ended by the server when it is idle for
+    /// `ttl`. `id` is what the server called it when it was made, if the client tells: the process
+    /// in PostgreSQL's `BackendKeyData`, the connection in MySQL's greeting.
+    pub fn setup(&self, ttl: Duration, id: Option<u32>) -> Setup {
+        Setup::new(self.dialect.clone(), ttl, id)
+    }
+
+    /// What is to be run for `command` on the connection that is `session`. What is not run on a
+    /// connection, [`Command::Open`] and [`Command::Close`], comes to a failure.
+    pub fn encode(&self, command: &Command, session: &Session) -> Exchange {
+        Exchange::new(self.clone(), command.clone(), session.clone())
+    }
+
+    fn new(dialect: Dialect, texts: [String; 5]) -> Self {
+        let [attempt, wait, held, unlock, keep] = texts.map(Arc::from);
+        Self { dialect, attempt, wait, held, unlock, keep }
+    }
+
+    /// The statement that carries out `command`.
+    fn act(&self, command: &Command, session: &Session) -> Option<Statement> {
+        let claims: Vec<&Claim> = command.claims().iter().collect();
+        let from = |grace: &Duration| Value::Int(session.since.saturating_add(micros(*grace)));
+        Some(match (command, &self.dialect) {
+            (Command::Try { grace, .. }, Dialect::Postgres(key)) => {
+                let [keys, modes] = postgres::keys(*key, &claims);
+                self.on(session, &self.attempt, [from(grace), keys, modes])
+            }
+            (Command::Try { grace, .. }, Dialect::Mysql(prefix)) => {
+                self.on(session, &self.attempt, [from(grace), mysql::json(prefix, &claims)])
+            }
+            (Command::Wait { claim, up_to, grace }, Dialect::Postgres(key)) => {
+                let [key, mode] = postgres::key(*key, claim);
+                let up_to = Value::Int(millis(*up_to).max(1));
+                self.on(session, &self.wait, [from(grace), key, mode, up_to])
+            }
+            (Command::Wait { claim, up_to, grace }, Dialect::Mysql(prefix)) => {
+                let [limit, seconds] = mysql::limits(*up_to, session.whole_seconds);
+                let name = Value::Text(prefix.of(&claim.name));
+                let params = [from(grace), name, seconds];
+                let mut statement = self.on(session, &self.wait, params);
+                statement.params.insert(0, limit);
+                statement
+            }
+            (Command::Unlock { .. }, Dialect::Postgres(key)) => {
+                self.on(session, &self.unlock, postgres::keys(*key, &claims))
+            }
+            (Command::Unlock { .. }, Dialect::Mysql(prefix)) => {
+                self.on(session, &self.unlock, [mysql::json(prefix, &claims)])
+            }
+            (Command::Keep, _) => self.on(session, &self.keep, []),
+            (Command::Open { .. } | Command::Close, _) => return None,
+        })
+    }
+
+    /// The statement that reads which of the claims the connection has.
+    fn held(&self, command: &Command, session: &Session) -> Statement {
+        let claims: Vec<&Claim> = command.claims().iter().collect();
+        match &self.dialect {
+            Dialect::Postgres(key) => {
+                self.on(session, &self.held, postgres::entries(*key, &claims))
+            }
+            Dialect::Mysql(prefix) => self.on(session, &self.held, [mysql::json(prefix, &claims)]),
+        }
+    }
+
+    /// `text` on the connection that is `session`: its first parameters say which that is.
+    fn on<const N: usize>(
+        &self,
+        session: &Session,
+        text: &Arc<str>,
+        more: [Value; N],
+    ) -> Statement {
+        let mut params = Vec::from([Value::Int(session.id), Value::Text(session.mark.to_string())]);
+        params.extend(more);
+        Statement::new(text, params)
+    }
+}
+
+/// Whole µs, rounded up.
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos().div_ceil(1_000)).unwrap_or(i64::MAX)
+}
+
+/// Whole ms, rounded down.
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,220 @@
+//! One command as a statement, or two, and their rows as its reply.
+
+use super::{Codec, Dialect, Session, mysql, postgres};
+use crate::advisory::{Command, Reply, Tried};
+use crate::error::Failure;
+use crate::fence::Fence;
+use crate::protocol::Mode;
+use crate::sql::{Refusal, Rows, Statement, Value};
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+/// A command on its way through a statement.
+///
+/// Run each statement that [`poll_statement`](Self::poll_statement) gives, hand its rows to
+/// [`handle_rows`](Self::handle_rows), or what is known of its fate to
+/// [`handle_failure`](Self::handle_failure), and take the reply from [`finish`](Self::finish).
+///
+/// After [`Failure::Rejected`], the connection has of the command's locks what it had before.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Exchange {
+    codec: Codec,
+    command: Command,
+    session: Session,
+    stage: Stage,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Stage {
+    /// The statement that does it is to be run.
+    Act,
+    /// It failed, and may have taken locks before it did: read which.
+    Look {
+        failure: Failure,
+    },
+    Done(Result<Reply, Failure>),
+}
+
+/// What a statement says instead of a fence, or of what it freed.
+const BUSY: i64 = 0;
+const STARTING: i64 = -1;
+const READ_ONLY: i64 = -2;
+const REPLACED: i64 = -3;
+
+impl Exchange {
+    pub(super) fn new(codec: Codec, command: Command, session: Session) -> Self {
+        let unfit = command.claims().iter().find_map(|c| codec.check(&c.name, c.mode).err());
+        let stage = match (&command, unfit) {
+            (Command::Open { .. } | Command::Close, _) => {
+                Stage::Done(unknown("the driver opens and closes connections by itself"))
+            }
+            (_, Some(error)) => {
+                let message = error.to_string();
+                Stage::Done(Err(Failure::Rejected { retry: false, message }))
+            }
+            _ => Stage::Act,
+        };
+        Self { codec, command, session, stage }
+    }
+
+    /// The next statement to run, if there is one.
+    pub fn poll_statement(&self) -> Option<Statement> {
+        match &self.stage {
+            Stage::Act => self.codec.act(&self.command, &self.session),
+            Stage::Look { .. } => Some(self.codec.held(&self.command, &self.session)),
+            Stage::Done(_) => None,
+        }
+    }
+
+    /// Takes the rows of the last statement.
+    pub fn handle_rows(&mut self, rows: Rows) {
+        let count = self.command.claims().len();
+        let next = match (&self.stage, &self.command) {
+            (Stage::Act, Command::Keep) => kept(&rows),
+            (Stage::Act, Command::Unlock { .. }) => numbers(rows, count).and_then(unlocked),
+            (Stage::Act, _) => numbers(rows, count).and_then(|said| self.tried(said)),
+            (Stage::Look { failure }, _) => {
+                numbers(rows, count).and_then(|said| self.found(said, failure))
+            }
+            (Stage::Done(_), _) => None,
+        };
+        let surprise = || unknown("the server's rows are not those that were asked for");
+        self.stage = next.unwrap_or_else(|| Stage::Done(surprise()));
+    }
+
+    /// Takes the failure of the last statement.
+    pub fn handle_failure(&mut self, failure: Failure) {
+        self.stage = match (&self.stage, failure) {
+            (Stage::Act, failure @ Failure::Rejected { .. }) => self.look(failure),
+            (Stage::Act, failure) => Stage::Done(Err(failure)),
+            // It cannot be found out what the connection has: it must be dropped.
+            (_, failure) => Stage::Done(unknown(&failure.to_string())),
+        };
+    }
+
+    /// The command's reply.
+    ///
+    /// # Errors
+    /// What became of it otherwise. [`Failure::Unknown`] if the rows were not what the statements
+    /// return, or are still missing: a surprise is never a grant.
+    pub fn finish(self) -> Result<Reply, Failure> {
+        match self.stage {
+            Stage::Done(result) => result,
+            _ => unknown("the answer is incomplete"),
+        }
+    }
+
+    /// What follows when the statement failed, and the connection did not.
+    fn look(&self, failure: Failure) -> Stage {
+        let shared = self.command.claims().iter().any(|claim| claim.mode == Mode::Shared);
+        match &self.command {
+            // A connection may share a lock with itself, and the server does not tell how often: it
+            // would not be known whether one of ours was taken, or freed.
+            Command::Try { .. } | Command::Unlock { .. } if shared => {
+                Stage::Done(unknown(&failure.to_string()))
+            }
+            Command::Try { .. } | Command::Wait { .. } => Stage::Look { failure },
+            _ => Stage::Done(Err(failure)),
+        }
+    }
+
+    /// What a try or a wait came to.
+    fn tried(&self, said: Vec<Option<i64>>) -> Option<Stage> {
+        if said.contains(&Some(REPLACED)) {
+            return Some(Stage::Done(replaced()));
+        }
+        if said.contains(&None) {
+            let message = "the server could not take the lock, and did not say why".to_string();
+            return Some(self.look(Failure::Rejected { retry: true, message }));
+        }
+        if said.contains(&Some(READ_ONLY)) {
+            // Some may have been taken before it became so.
+            let none = said.iter().all(|number| *number <= Some(BUSY));
+            let why = match self.codec.dialect {
+                Dialect::Postgres(_) => Refusal::Standby,
+                Dialect::Mysql(_) => Refusal::ReadOnly,
+            };
+            let message = why.to_string();
+            let rejected = || Err(Failure::Rejected { retry: false, message: message.clone() });
+            return Some(Stage::Done(if none { rejected() } else { unknown(&message) }));
+        }
+        let entries: Option<Vec<Tried>> = said.into_iter().map(|number| entry(number?)).collect();
+        entries.map(|entries| Stage::Done(Ok(Reply::Tried(entries))))
+    }
+
+    /// What a statement that failed has taken all the same.
+    fn found(&self, said: Vec<Option<i64>>, failure: &Failure) -> Option<Stage> {
+        if said.contains(&Some(REPLACED)) {
+            return Some(Stage::Done(replaced()));
+        }
+        if said.iter().any(|number| number.is_none_or(|number| number < BUSY)) {
+            return None;
+        }
+        let waited = matches!(&self.command, Command::Wait { .. });
+        let denied = waited
+            && match self.codec.dialect {
+                Dialect::Postgres(_) => postgres::wait_ended(failure),
+                Dialect::Mysql(_) => mysql::wait_ended(failure),
+            };
+        if !denied && said.iter().all(|number| *number == Some(BUSY)) {
+            return Some(Stage::Done(Err(failure.clone())));
+        }
+        // What was taken is taken. Of the others it is only known that they are not ours.
+        let entries: Option<Vec<Tried>> = said.into_iter().map(|number| entry(number?)).collect();
+        entries.map(|entries| Stage::Done(Ok(Reply::Tried(entries))))
+    }
+}
+
+fn entry(number: i64) -> Option<Tried> {
+    match number {
+        STARTING => Some(Tried::Starting),
+        BUSY => Some(Tried::Busy(None)),
+        fence => Some(Tried::Granted(Fence::new(u64::try_from(fence).ok()?))),
+    }
+}
+
+fn kept(rows: &Rows) -> Option<Stage> {
+    match rows.iter().map(Vec::as_slice).collect::<Vec<_>>()[..] {
+        [[Value::Int(same @ 0..=1)]] => Some(Stage::Done(Ok(Reply::Kept(*same == 1)))),
+        _ => None,
+    }
+}
+
+fn unlocked(said: Vec<Option<i64>>) -> Option<Stage> {
+    if said.contains(&Some(REPLACED)) {
+        return Some(Stage::Done(replaced()));
+    }
+    let ours = |number| match number {
+        Some(ours @ 0..=1) => Some(ours == 1),
+        _ => None,
+    };
+    let ours: Option<Vec<bool>> = said.into_iter().map(ours).collect();
+    Some(Stage::Done(Ok(Reply::Unlocked(ours?))))
+}
+
+/// Rows of (place, number or NULL), one for each place from 1 to `count`; `None` if they are
+/// anything else.
+fn numbers(rows: Rows, count: usize) -> Option<Vec<Option<i64>>> {
+    let mut said = BTreeMap::new();
+    for row in rows {
+        let (at, number) = match <[Value; 2]>::try_from(row).ok()? {
+            [Value::Int(at), Value::Int(number)] => (at, Some(number)),
+            [Value::Int(at), Value::Null] => (at, None),
+            _ => return None,
+        };
+        let at = usize::try_from(at).ok().filter(|at| (1..=count).contains(at))?;
+        if said.insert(at, number).is_some() {
+            return None;
+        }
+    }
+    (said.len() == count).then(|| said.into_values().collect())
+}
+
+fn unknown<T>(message: &str) -> Result<T, Failure> {
+    Err(Failure::Unknown(String::from(message)))
+}
+
+fn replaced<T>() -> Result<T, Failure> {
+    unknown("the connection was replaced or reset by something between us and the server")
+}

@@ -1,0 +1,189 @@
+//! What a lock is called at the server.
+
+use crate::name::LockName;
+use alloc::format;
+use alloc::string::{String, ToString};
+use sha2::{Digest, Sha256};
+
+/// Which of PostgreSQL's advisory locks a name stands for.
+///
+/// Locks of one `bigint` and of two `int` are different locks, even where the bits are the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Key {
+    /// Two `int` from the first 8 bytes of the name's SHA-256, each little-endian: the same locks as
+    /// those of the npm package `advisory-lock` from version 1.1.1 on.
+    ///
+    /// Two names that have the same 64 bits are one lock, which two holders in one process would
+    /// both get. Among a million names, the odds are 1 : 37 000 000.
+    #[default]
+    Hash,
+    /// The name is a `bigint`, in decimal: `-7`.
+    Int,
+    /// The name is two `int` with a comma between them: `12,-7`.
+    Pair,
+}
+
+/// What the names of MySQL's and MariaDB's locks begin with; `withlock:` by default.
+///
+/// Those servers have one set of locks for all databases: to have locks of one's own, have a prefix
+/// of one's own. 28 bytes at most, of `a-z`, `0-9` and `_.:-`. 32 hexadecimal digits of the name's
+/// SHA-256 follow, so that neither the servers' limit of 64 characters nor their ideas of upper and
+/// lower case make two names one lock.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Prefix(String);
+
+/// A prefix that the server would change or cut off. The caller's fault.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[error(
+    "the prefix of lock names must be at most {} of a-z, 0-9, _, ., : and -",
+    Prefix::MAX_BYTES
+)]
+pub struct PrefixError;
+
+/// A lock that the server does not have. The caller's fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClaimError {
+    /// With [`Key::Int`].
+    #[error(
+        "the lock's name must be a whole number of 64 bits, such as -7, where it is used as the key"
+    )]
+    NotAnInt,
+    /// With [`Key::Pair`].
+    #[error(
+        "the lock's name must be two whole numbers of 32 bits, such as 12,-7, where they are used as the key"
+    )]
+    NotAPair,
+    /// On MySQL and MariaDB.
+    #[error("GET_LOCK knows no shared locks: take it exclusively, or use PostgreSQL")]
+    NoShared,
+}
+
+impl Key {
+    /// The key as the statements want it: `-7`, or `12,-7`.
+    pub(super) fn of(self, name: &LockName) -> Result<String, ClaimError> {
+        let name = name.as_str();
+        // Only what a number is written back as: "7" and "+7" would be two names of one lock.
+        let is_int = |text: &str| text.parse().is_ok_and(|n: i64| n.to_string() == text);
+        let is_half = |text: &str| is_int(text) && text.parse::<i32>().is_ok();
+        match self {
+            Key::Hash => {
+                let digest = Sha256::digest(name.as_bytes());
+                let int = |at: usize| {
+                    let bytes = [digest[at], digest[at + 1], digest[at + 2], digest[at + 3]];
+                    i32::from_le_bytes(bytes)
+                };
+                Ok(format!("{},{}", int(0), int(4)))
+            }
+            Key::Int if is_int(name) => Ok(name.to_string()),
+            Key::Int => Err(ClaimError::NotAnInt),
+            Key::Pair => match name.split_once(',') {
+                Some((one, two)) if is_half(one) && is_half(two) => Ok(name.to_string()),
+                _ => Err(ClaimError::NotAPair),
+            },
+        }
+    }
+
+    /// The key as `pg_locks` shows it: `classid objid objsubid`.
+    pub(super) fn entry(self, name: &LockName) -> Result<String, ClaimError> {
+        let key = self.of(name)?;
+        let half = |text: &str| text.parse::<i32>().unwrap_or_default().cast_unsigned();
+        Ok(match key.split_once(',') {
+            Some((one, two)) => format!("{} {} 2", half(one), half(two)),
+            None => {
+                let bits = key.parse::<i64>().unwrap_or_default().cast_unsigned();
+                format!("{} {} 1", bits >> 32, bits & 0xffff_ffff)
+            }
+        })
+    }
+}
+
+impl Prefix {
+    /// The longest prefix, in bytes.
+    pub const MAX_BYTES: usize = 28;
+
+    /// Checks `prefix`.
+    ///
+    /// # Errors
+    /// [`PrefixError`] repeats the rule.
+    pub fn new(prefix: &str) -> Result<Self, PrefixError> {
+        let harmless = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_.:-".contains(&b);
+        let good = prefix.len() <= Self::MAX_BYTES && prefix.bytes().all(harmless);
+        if good { Ok(Self(prefix.to_string())) } else { Err(PrefixError) }
+    }
+
+    /// What the server calls the lock.
+    pub(super) fn of(&self, name: &LockName) -> String {
+        let digest = Sha256::digest(name.as_str().as_bytes());
+        let hex = digest[..16].iter().map(|byte| format!("{byte:02x}"));
+        self.0.chars().map(String::from).chain(hex).collect()
+    }
+}
+
+impl Default for Prefix {
+    fn default() -> Self {
+        Self("withlock:".to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> LockName {
+        LockName::new(text).expect("good")
+    }
+
+    #[test]
+    fn hashed_keys_are_those_of_the_npm_package() {
+        for (of, key) in [
+            ("test-lock", "-107789403,-1898803861"),
+            ("dbmigration", "-1682085387,-1149921686"),
+            ("é", "2119539018,1405301568"),
+            ("日本", "213854927,-886643877"),
+        ] {
+            assert_eq!(Key::Hash.of(&name(of)).as_deref(), Ok(key), "{of}");
+        }
+        assert_eq!(Key::default(), Key::Hash);
+    }
+
+    #[test]
+    fn a_number_is_written_in_one_way_only() {
+        for good in ["0", "7", "-7", "9223372036854775807", "-9223372036854775808"] {
+            assert_eq!(Key::Int.of(&name(good)).as_deref(), Ok(good));
+        }
+        for bad in ["+7", "07", "-0", " 7", "7.0", "7,8", "seven", "9223372036854775808", "1e3"] {
+            assert_eq!(Key::Int.of(&name(bad)), Err(ClaimError::NotAnInt), "{bad}");
+        }
+        for good in ["0,0", "12,-7", "2147483647,-2147483648"] {
+            assert_eq!(Key::Pair.of(&name(good)).as_deref(), Ok(good));
+        }
+        for bad in ["7", "7,", ",7", "1,2,3", "1, 2", "+1,2", "2147483648,0", "0,-2147483649"] {
+            assert_eq!(Key::Pair.of(&name(bad)), Err(ClaimError::NotAPair), "{bad}");
+        }
+    }
+
+    #[test]
+    fn keys_are_shown_as_unsigned_halves() {
+        assert_eq!(Key::Pair.entry(&name("-1,7")).as_deref(), Ok("4294967295 7 2"));
+        assert_eq!(Key::Int.entry(&name("-1")).as_deref(), Ok("4294967295 4294967295 1"));
+        assert_eq!(Key::Int.entry(&name("4294967297")).as_deref(), Ok("1 1 1"));
+        assert_eq!(Key::Hash.entry(&name("test-lock")).as_deref(), Ok("4187177893 2396163435 2"));
+        assert_eq!(Key::Int.entry(&name("a")), Err(ClaimError::NotAnInt));
+    }
+
+    #[test]
+    fn get_lock_names_are_short_and_lower_case() {
+        let default = Prefix::default();
+        assert_eq!(default.of(&name("a")), "withlock:ca978112ca1bbdcafac231b39a23dc4d");
+        let (small, large) = (default.of(&name("foo")), default.of(&name("FOO")));
+        assert_ne!(small.to_lowercase(), large.to_lowercase());
+        let longest = Prefix::new(&"x".repeat(28)).expect("good").of(&name(&"y".repeat(255)));
+        assert_eq!(longest.len(), 60);
+        assert!(Prefix::new("").is_ok() && Prefix::new("app_1.prod:a-b").is_ok());
+        for bad in ["A", "a b", "é", "a'b", "a\"", "a\\", &"x".repeat(29)] {
+            assert_eq!(Prefix::new(bad), Err(PrefixError), "{bad}");
+        }
+    }
+}

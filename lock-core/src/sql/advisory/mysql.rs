@@ -1,0 +1,121 @@
+//! MySQL, from version 8.0, and MariaDB, from 10.6: the same statements serve both.
+//!
+//! * `GET_LOCK` says 1, 0, or NULL for an error; `ELT` makes the clock's time, 0 and NULL of that. It
+//!   evaluates its first argument once, and of the others only the one that is wanted: the clock is
+//!   read when the lock is there.
+//! * `SYSDATE(6)` is the time when it is evaluated, where the other functions give that of the
+//!   statement's start; so it is unless the server was told otherwise, which is refused.
+//! * MariaDB waits for fractions of a second. MySQL rounds them: it is given whole seconds, and a time
+//!   limit for the statement. When that ends a wait, the lock may have been granted in the last
+//!   moment. To MariaDB the limit is a comment.
+//! * The server counts how often a connection took a lock. There are no shared locks.
+//! * A connection that waits is not idle: `wait_timeout` does not end it.
+//! * Statements are sent as text, with their parameters put in by
+//!   [`inline`](crate::sql::mysql::inline).
+
+use super::{Codec, Dialect, Prefix, millis};
+use crate::error::Failure;
+use crate::protocol::Claim;
+use crate::sql::Value;
+use alloc::string::String;
+use core::time::Duration;
+
+/// The codec for locks whose names begin with `prefix`.
+pub fn codec(prefix: Prefix) -> Codec {
+    let texts = [TRY, WAIT, HELD, UNLOCK, KEEP].map(|text| {
+        text.replace("{same}", SAME)
+            .replace("{writable}", WRITABLE)
+            .replace("{now}", NOW)
+            .replace("{claims}", CLAIMS)
+    });
+    Codec::new(Dialect::Mysql(prefix), texts)
+}
+
+/// The claims' names at the server as a JSON array. None has a character that JSON would escape.
+pub(super) fn json(prefix: &Prefix, claims: &[&Claim]) -> Value {
+    let mut text = String::from("[");
+    for (at, claim) in claims.iter().enumerate() {
+        text += if at == 0 { "\"" } else { ",\"" };
+        text += &prefix.of(&claim.name);
+        text.push('"');
+    }
+    text.push(']');
+    Value::Text(text)
+}
+
+/// The limit for the whole statement and the time to wait for the lock, both in ms: one of them is
+/// `up_to`, the other is longer.
+pub(super) fn limits(up_to: Duration, whole_seconds: bool) -> [Value; 2] {
+    let up_to = millis(up_to).clamp(1, i64::MAX / 2);
+    let longer = up_to / 1_000 * 1_000 + 1_000;
+    let limits = if whole_seconds { [up_to, longer] } else { [longer, up_to] };
+    limits.map(Value::Int)
+}
+
+/// Whether a wait failed only because it was over, by what
+/// [`statement_failed`](crate::sql::mysql::statement_failed) made of the error.
+pub(super) fn wait_ended(failure: &Failure) -> bool {
+    let ends =
+        |message: &str| ["(error 3024)", "(error 1969)"].iter().any(|e| message.ends_with(e));
+    matches!(failure, Failure::Rejected { message, .. } if ends(message))
+}
+
+/// The idle time in seconds. There is no mark on a connection that is new, and no new one otherwise.
+pub(super) const SESSION: &str = "SET NAMES utf8mb4, autocommit = 1, sql_mode = 'STRICT_TRANS_TABLES', time_zone = '+00:00', wait_timeout = ?, @withlock_session = IF(@withlock_session IS NULL, UUID(), NULL)";
+
+/// Name and value: for how many seconds the server has run.
+pub(super) const UPTIME: &str = "SHOW GLOBAL STATUS LIKE 'Uptime'";
+
+/// The server's number for the connection, the mark, version, read-only?, the time, and by how much
+/// that differs from the statement's start.
+pub(super) const FIND: &str = "SELECT CONNECTION_ID(), @withlock_session, VERSION(), CAST(@@GLOBAL.read_only AS CHAR), {now}, SLEEP(0.001) + TIMESTAMPDIFF(MICROSECOND, NOW(6), SYSDATE(6))";
+
+/// Name and value, where there is such a variable.
+pub(super) const GALERA: &str = "SHOW GLOBAL VARIABLES LIKE 'wsrep_on'";
+
+/// Name and value, where there is such a variable.
+pub(super) const GROUP: &str = "SHOW GLOBAL VARIABLES LIKE 'group_replication_single_primary_mode'";
+
+pub(super) const NOW: &str = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', SYSDATE(6))";
+
+const SAME: &str = "CONNECTION_ID() = ? AND @withlock_session = ?";
+
+/// Its type differs between versions.
+const WRITABLE: &str = "CAST(@@GLOBAL.read_only AS CHAR) IN ('0', 'OFF')";
+
+const CLAIMS: &str =
+    "JSON_TABLE(?, '$[*]' COLUMNS (place FOR ORDINALITY, name VARCHAR(64) PATH '$')) AS c";
+
+/// The session, the time before which nothing is granted, names. Place and fence, or why there is
+/// none.
+const TRY: &str = r#"
+SELECT c.place,
+       CAST(IF({same},
+               IF({writable},
+                  IF({now} >= ?, ELT(1 + GET_LOCK(c.name, 0), 0, {now}), -1),
+                  -2),
+               -3) AS SIGNED)
+  FROM {claims}"#;
+
+/// The limit in ms, the session, the time before which nothing is granted, a name, how long to wait
+/// in ms. Place and fence, or why there is none.
+const WAIT: &str = r#"
+SELECT /*+ MAX_EXECUTION_TIME(?) */ 1,
+       CAST(IF({same},
+               IF({writable},
+                  IF({now} >= ?, ELT(1 + GET_LOCK(?, ? / 1000), 0, {now}), -1),
+                  -2),
+               -3) AS SIGNED)"#;
+
+/// The session, names. Place and a fence, 0 for what the connection does not have.
+const HELD: &str = r#"
+SELECT c.place, CAST(IF({same}, IF(IS_USED_LOCK(c.name) = CONNECTION_ID(), {now}, 0), -3) AS SIGNED)
+  FROM {claims}"#;
+
+/// The session, names. Place and whether the connection had it; that nobody had it is NULL.
+const UNLOCK: &str = r#"
+SELECT c.place, CAST(IF({same}, COALESCE(RELEASE_LOCK(c.name), 0), -3) AS SIGNED)
+  FROM {claims}"#;
+
+/// The session. Whether it is that connection, and the server still takes writes.
+const KEEP: &str = "SELECT COALESCE({same} AND {writable}, 0)";

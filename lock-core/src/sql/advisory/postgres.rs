@@ -1,0 +1,173 @@
+//! PostgreSQL, from version 14: it must end idle connections.
+//!
+//! * The server counts how often a connection took a lock, and in which mode. It does not tell how
+//!   often.
+//! * `CASE` evaluates its conditions in order and what follows one only if it is true: the clock is
+//!   read when the lock is there.
+//! * A wait ends by `lock_timeout`, set for the statement alone. The lock may have been granted in
+//!   the last moment: then the connection has it, though the statement failed.
+
+use super::{Codec, Dialect, Key};
+use crate::error::Failure;
+use crate::protocol::{Claim, Mode};
+use crate::sql::Value;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+/// The codec for locks that are called as `key` says.
+pub fn codec(key: Key) -> Codec {
+    let call = match key {
+        Key::Int => "{key}::bigint",
+        Key::Hash | Key::Pair => "split_part({key}, ',', 1)::int, split_part({key}, ',', 2)::int",
+    };
+    let text = |text: &str, key: &str| {
+        text.replace("{call}", &call.replace("{key}", key))
+            .replace("{same}", SAME)
+            .replace("{now}", NOW)
+    };
+    let texts = [
+        text(TRY, "c.key"),
+        text(WAIT, "$4::text"),
+        text(HELD, ""),
+        text(UNLOCK, "c.key"),
+        text(KEEP, ""),
+    ];
+    Codec::new(Dialect::Postgres(key), texts)
+}
+
+/// The claims' keys and their modes.
+pub(super) fn keys(key: Key, claims: &[&Claim]) -> [Value; 2] {
+    texts(claims, |claim| key.of(&claim.name).unwrap_or_default())
+}
+
+/// The claims' locks as `pg_locks` shows them, and their modes.
+pub(super) fn entries(key: Key, claims: &[&Claim]) -> [Value; 2] {
+    texts(claims, |claim| key.entry(&claim.name).unwrap_or_default())
+}
+
+/// One claim's key and mode.
+pub(super) fn key(key: Key, claim: &Claim) -> [Value; 2] {
+    [Value::Text(key.of(&claim.name).unwrap_or_default()), Value::Text(mode(claim).to_string())]
+}
+
+fn texts(claims: &[&Claim], of: impl Fn(&Claim) -> String) -> [Value; 2] {
+    let keys: Vec<String> = claims.iter().map(|claim| of(claim)).collect();
+    let modes = claims.iter().map(|claim| mode(claim).to_string()).collect();
+    [Value::Texts(keys), Value::Texts(modes)]
+}
+
+/// As `pg_locks` calls it.
+fn mode(claim: &Claim) -> &'static str {
+    match claim.mode {
+        Mode::Exclusive => "ExclusiveLock",
+        Mode::Shared => "ShareLock",
+    }
+}
+
+/// Whether a wait failed only because it was over, by what
+/// [`statement_failed`](crate::sql::postgres::statement_failed) made of the error.
+pub(super) fn wait_ended(failure: &Failure) -> bool {
+    matches!(failure, Failure::Rejected { message, .. } if message.ends_with("(SQLSTATE 55P03)"))
+}
+
+/// The oldest server version that is accepted, as `server_version_num`.
+pub(super) const OLDEST: i64 = 140_000;
+
+/// One row: version, standby?, since when there have been locks, and the mark if there is one: no
+/// client has marked a connection that is new.
+///
+/// When a server process dies, all others are ended and the locks forgotten, but the server does not
+/// count that as a start. Its statistics begin anew then.
+pub(super) const CHECK: &str = r#"
+SELECT current_setting('server_version_num')::bigint,
+       pg_is_in_recovery()::int::bigint,
+       (extract(epoch FROM greatest(pg_postmaster_start_time(), pg_stat_get_bgwriter_stat_reset_time())) * 1000000)::bigint,
+       coalesce(current_setting('withlock.session', true), '')"#;
+
+/// `$1` TTL in ms, `$2` to `$3` a third and a ninth of it in s. The server's number for the
+/// connection, and the mark. It is idleness that ends a connection for certain; probes may not be
+/// sent while something is not acknowledged, and only help.
+pub(super) const SESSION: &str = r#"
+SELECT pg_backend_pid()::bigint,
+       set_config('withlock.session', gen_random_uuid()::text, false),
+       set_config('idle_session_timeout', $1::bigint::text, false),
+       set_config('statement_timeout', $1::bigint::text, false),
+       set_config('lock_timeout', $1::bigint::text, false),
+       set_config('tcp_user_timeout', $1::bigint::text, false),
+       set_config('tcp_keepalives_idle', $2::bigint::text, false),
+       set_config('tcp_keepalives_interval', $3::bigint::text, false),
+       set_config('tcp_keepalives_count', '3', false)"#;
+
+/// The same two, to be found again.
+pub(super) const FIND: &str =
+    "SELECT pg_backend_pid()::bigint, current_setting('withlock.session', true)";
+
+/// `$1` ms. Makes a connection that waits notice that its client is gone, where the system can.
+pub(super) const PROBE: &str =
+    "SELECT set_config('client_connection_check_interval', $1::bigint::text, false)";
+
+const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+
+const SAME: &str = "pg_backend_pid() = $1::bigint AND current_setting('withlock.session', true) IS NOT DISTINCT FROM $2::text";
+
+/// `$1` and `$2` the session, `$3` the time before which nothing is granted, `$4` keys, `$5` modes.
+/// Place and fence, or why there is none.
+const TRY: &str = r#"
+WITH server AS MATERIALIZED (
+  SELECT CASE WHEN NOT ({same}) THEN -3
+              WHEN pg_is_in_recovery() THEN -2
+              WHEN {now} < $3::bigint THEN -1
+              ELSE 0 END AS says
+)
+SELECT c.place,
+       CASE WHEN s.says < 0 THEN s.says
+            WHEN CASE c.mode WHEN 'ShareLock' THEN pg_try_advisory_lock_shared({call})
+                             ELSE pg_try_advisory_lock({call}) END
+            THEN {now}
+            ELSE 0 END
+  FROM server AS s, unnest($4::text[], $5::text[]) WITH ORDINALITY AS c (key, mode, place)"#;
+
+/// `$1` and `$2` the session, `$3` the time before which nothing is granted, `$4` key, `$5` mode,
+/// `$6` how long to wait, in ms. Place and fence, or why there is none.
+const WAIT: &str = r#"
+WITH server AS MATERIALIZED (
+  SELECT CASE WHEN NOT ({same}) THEN -3
+              WHEN pg_is_in_recovery() THEN -2
+              WHEN {now} < $3::bigint THEN -1
+              ELSE 0 END AS says,
+         set_config('lock_timeout', $6::bigint::text, true) AS up_to
+)
+SELECT 1::bigint,
+       CASE WHEN s.says < 0 THEN s.says
+            WHEN s.up_to IS NULL THEN NULL
+            WHEN CASE $5::text WHEN 'ShareLock' THEN pg_advisory_lock_shared({call}) IS NOT NULL
+                               ELSE pg_advisory_lock({call}) IS NOT NULL END
+            THEN {now} END
+  FROM server AS s"#;
+
+/// `$1` and `$2` the session, `$3` locks as `pg_locks` shows them, `$4` modes. Place and a fence, 0 for
+/// what the connection does not have.
+const HELD: &str = r#"
+WITH ours AS MATERIALIZED (
+  SELECT format('%s %s %s', l.classid, l.objid, l.objsubid) AS entry, l.mode
+    FROM pg_locks AS l
+   WHERE l.locktype = 'advisory' AND l.pid = pg_backend_pid() AND l.granted
+)
+SELECT c.place,
+       CASE WHEN NOT ({same}) THEN -3
+            WHEN (c.entry, c.mode) IN (SELECT o.entry, o.mode FROM ours AS o) THEN {now}
+            ELSE 0 END
+  FROM unnest($3::text[], $4::text[]) WITH ORDINALITY AS c (entry, mode, place)"#;
+
+/// `$1` and `$2` the session, `$3` keys, `$4` modes. Place and whether the connection had it.
+const UNLOCK: &str = r#"
+SELECT c.place,
+       CASE WHEN NOT ({same}) THEN -3::bigint
+            WHEN CASE c.mode WHEN 'ShareLock' THEN pg_advisory_unlock_shared({call})
+                             ELSE pg_advisory_unlock({call}) END
+            THEN 1
+            ELSE 0 END
+  FROM unnest($3::text[], $4::text[]) WITH ORDINALITY AS c (key, mode, place)"#;
+
+/// `$1` and `$2` the session. Whether it is that connection.
+const KEEP: &str = "SELECT ({same} AND NOT pg_is_in_recovery())::int::bigint";

@@ -1,0 +1,257 @@
+//! Commands, their statements' parameters, and what rows and failures come to.
+
+use super::{SINCE, all, claim, claims, int, on_mysql, on_postgres, said, text};
+use lock_core::advisory::{Command, Reply, Tried};
+use lock_core::sql::advisory::{ClaimError, Codec, Exchange, Key, Session};
+use lock_core::sql::{Rows, Value};
+use lock_core::{Claim, Failure, Fence, LockName, Mode};
+use std::time::Duration;
+
+const GRACE: Duration = Duration::from_secs(30);
+
+/// What becomes of a statement.
+type Answer = Result<Rows, Failure>;
+
+fn run(
+    (codec, session): &(Codec, Session),
+    command: &Command,
+    answers: &[Answer],
+) -> Result<Reply, Failure> {
+    let mut exchange = codec.encode(command, session);
+    for answer in answers {
+        exchange.poll_statement().expect("a statement is due");
+        match answer.clone() {
+            Ok(rows) => exchange.handle_rows(rows),
+            Err(failure) => exchange.handle_failure(failure),
+        }
+    }
+    assert_eq!(exchange.poll_statement(), None, "more is asked");
+    exchange.finish()
+}
+
+fn params(exchange: &Exchange) -> Vec<Value> {
+    exchange.poll_statement().expect("a statement").params
+}
+
+fn attempt(claims: Vec<Claim>) -> Command {
+    Command::Try { claims, grace: GRACE }
+}
+
+fn wait(up_to: Duration) -> Command {
+    Command::Wait { claim: claim("a", Mode::Exclusive), up_to, grace: GRACE }
+}
+
+fn granted(fence: u64) -> Tried {
+    Tried::Granted(Fence::new(fence))
+}
+
+fn rejected(message: &str) -> Failure {
+    Failure::Rejected { retry: true, message: message.into() }
+}
+
+#[test]
+fn each_claim_has_its_entry_whatever_the_rows_order() {
+    let command = attempt(claims(&["a", "b", "c"]));
+    for on in all() {
+        let mut rows = said(&[7, 0, -1]);
+        let entries = vec![granted(7), Tried::Busy(None), Tried::Starting];
+        assert_eq!(run(&on, &command, &[Ok(rows.clone())]), Ok(Reply::Tried(entries.clone())));
+        rows.reverse();
+        assert_eq!(run(&on, &command, &[Ok(rows)]), Ok(Reply::Tried(entries)));
+        assert_eq!(run(&on, &attempt(vec![]), &[Ok(vec![])]), Ok(Reply::Tried(vec![])));
+    }
+}
+
+#[test]
+fn unlocking_and_keeping_say_what_was_ours() {
+    let unlock = Command::Unlock { leases: claims(&["a", "b"]) };
+    for on in all() {
+        let ours = Ok(Reply::Unlocked(vec![true, false]));
+        assert_eq!(run(&on, &unlock, &[Ok(said(&[1, 0]))]), ours);
+        for (number, same) in [(1, true), (0, false)] {
+            let kept = run(&on, &Command::Keep, &[Ok(vec![vec![int(number)]])]);
+            assert_eq!(kept, Ok(Reply::Kept(same)));
+        }
+    }
+}
+
+#[test]
+fn statements_say_which_connection_and_since_when() {
+    let grace = int(SINCE + 30_000_000);
+    let session = [int(77), text("mark")];
+    let key = "-107789403,-1898803861";
+    let (codec, on) = on_postgres(Key::Hash);
+    let both = vec![claim("test-lock", Mode::Exclusive), claim("b", Mode::Shared)];
+    let [_, _, from, Value::Texts(keys), modes] = &params(&codec.encode(&attempt(both), &on))[..]
+    else {
+        panic!("five");
+    };
+    assert_eq!((from, &*keys[0], keys.len()), (&grace, key, 2));
+    assert_eq!(*modes, Value::Texts(vec!["ExclusiveLock".into(), "ShareLock".into()]));
+    let up_to = Duration::from_millis(250);
+    let command = Command::Wait { claim: claim("test-lock", Mode::Shared), up_to, grace: GRACE };
+    let more = [grace.clone(), text(key), text("ShareLock"), int(250)];
+    assert_eq!(params(&codec.encode(&command, &on)), [&session[..], &more[..]].concat());
+    assert_eq!(params(&codec.encode(&Command::Keep, &on)), session);
+
+    let (codec, on) = on_mysql("8.0.11");
+    let names = r#"["withlock:ca978112ca1bbdcafac231b39a23dc4d","withlock:3e23e8160039594a33894f6564e1b134"]"#;
+    let more = [grace, text(names)];
+    let command = attempt(claims(&["a", "b"]));
+    assert_eq!(params(&codec.encode(&command, &on)), [&session[..], &more[..]].concat());
+}
+
+/// The limit for the statement, and for the lock.
+fn limits(on: &(Codec, Session), up_to: Duration) -> (i64, i64) {
+    match params(&on.0.encode(&wait(up_to), &on.1))[..] {
+        [Value::Int(limit), _, _, _, _, Value::Int(lock)] => (limit, lock),
+        ref other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_wait_is_never_endless_and_never_longer() {
+    let ms = Duration::from_millis;
+    let mysql = on_mysql("8.0.11");
+    for (up_to, seconds) in [(0, 1), (1, 1), (999, 1), (1_000, 2), (7_500, 8)] {
+        let (limit, lock) = limits(&mysql, ms(up_to));
+        assert_eq!((limit, lock), (i64::try_from(up_to.max(1)).expect("small"), seconds * 1_000));
+    }
+    let mariadb = on_mysql("10.6.1-MariaDB");
+    for up_to in [0, 1, 999, 1_000, 7_500] {
+        let (limit, lock) = limits(&mariadb, ms(up_to));
+        assert_eq!(lock, i64::try_from(up_to.max(1)).expect("small"));
+        assert!(limit > lock);
+    }
+    for on in [mysql, mariadb] {
+        let (limit, lock) = limits(&on, Duration::MAX);
+        assert!(limit > 0 && lock > 0);
+    }
+    let (codec, on) = on_postgres(Key::Hash);
+    for (up_to, expected) in [(Duration::ZERO, 1), (ms(7), 7), (Duration::MAX, i64::MAX)] {
+        assert_eq!(params(&codec.encode(&wait(up_to), &on)).pop(), Some(int(expected)));
+    }
+}
+
+#[test]
+fn a_wait_that_the_server_ended_is_looked_into() {
+    let timeouts = [
+        (on_postgres(Key::Hash), "canceling statement due to lock timeout (SQLSTATE 55P03)"),
+        (on_mysql("8.0.11"), "maximum statement execution time exceeded (error 3024)"),
+        (on_mysql("10.6.1-MariaDB"), "interrupted (error 1969)"),
+    ];
+    let command = wait(GRACE);
+    for (on, message) in timeouts {
+        let over = Err(rejected(message));
+        let busy = Ok(Reply::Tried(vec![Tried::Busy(None)]));
+        assert_eq!(run(&on, &command, &[over.clone(), Ok(said(&[0]))]), busy);
+        let ours = Ok(Reply::Tried(vec![granted(9)]));
+        assert_eq!(run(&on, &command, &[over.clone(), Ok(said(&[9]))]), ours);
+        // Another failure is no answer about the lock, unless it is ours.
+        let full = rejected("out of shared memory (SQLSTATE 53200)");
+        let full_then = |number| run(&on, &command, &[Err(full.clone()), Ok(said(&[number]))]);
+        assert_eq!(full_then(0), Err(full.clone()));
+        assert_eq!(full_then(9), ours);
+        for lost in [Ok(said(&[-3])), Ok(said(&[-1])), Ok(vec![]), Err(full.clone())] {
+            let answer = run(&on, &command, &[over.clone(), lost]);
+            assert!(matches!(answer, Err(Failure::Unknown(_))), "{answer:?}");
+        }
+    }
+}
+
+#[test]
+fn a_try_that_failed_halfway_says_what_it_took() {
+    let command = attempt(claims(&["a", "b"]));
+    let full = rejected("out of shared memory (SQLSTATE 53200)");
+    for on in all() {
+        let then = |rows| run(&on, &command, &[Err(full.clone()), Ok(rows)]);
+        assert_eq!(then(said(&[0, 0])), Err(full.clone()), "nothing");
+        let half = Ok(Reply::Tried(vec![granted(9), Tried::Busy(None)]));
+        assert_eq!(then(said(&[9, 0])), half);
+    }
+    // A connection may share a lock with itself, and then nobody could tell.
+    let (codec, session) = on_postgres(Key::Hash);
+    let shared = || vec![claim("a", Mode::Shared)];
+    for command in [attempt(shared()), Command::Unlock { leases: shared() }] {
+        let mut exchange = codec.encode(&command, &session);
+        exchange.handle_failure(full.clone());
+        assert_eq!(exchange.finish(), Err(Failure::Unknown(full.to_string())));
+    }
+}
+
+#[test]
+fn null_is_an_error_and_never_busy() {
+    let command = attempt(claims(&["a", "b"]));
+    for on in all() {
+        let null = || Ok(vec![vec![int(1), int(7)], vec![int(2), Value::Null]]);
+        let half = Ok(Reply::Tried(vec![granted(9), Tried::Busy(None)]));
+        assert_eq!(run(&on, &command, &[null(), Ok(said(&[9, 0]))]), half);
+        let none = Ok(vec![vec![int(1), Value::Null]]);
+        let answer = run(&on, &wait(GRACE), &[none, Ok(said(&[0]))]);
+        assert!(matches!(answer, Err(Failure::Rejected { retry: true, .. })), "{answer:?}");
+    }
+}
+
+#[test]
+fn a_replaced_connection_and_a_read_only_server_grant_nothing() {
+    for on in all() {
+        let commands =
+            [attempt(claims(&["a"])), wait(GRACE), Command::Unlock { leases: claims(&["a"]) }];
+        for command in commands {
+            let answer = run(&on, &command, &[Ok(said(&[-3]))]);
+            assert!(matches!(answer, Err(Failure::Unknown(_))), "{answer:?}");
+        }
+        let command = attempt(claims(&["a", "b"]));
+        let answer = run(&on, &command, &[Ok(said(&[0, -2]))]);
+        let Err(Failure::Rejected { retry: false, message }) = answer else { panic!("{answer:?}") };
+        assert!(message.ends_with("connect to the primary"), "{message}");
+        // It was taken before the server became so: only the connection's end frees it.
+        let answer = run(&on, &command, &[Ok(said(&[7, -2]))]);
+        assert!(matches!(answer, Err(Failure::Unknown(_))), "{answer:?}");
+    }
+}
+
+#[test]
+fn failures_keep_their_meaning() {
+    let unknown = Failure::Unknown("broken".into());
+    for on in all() {
+        let commands = [
+            attempt(claims(&["a"])),
+            wait(GRACE),
+            Command::Unlock { leases: claims(&["a"]) },
+            Command::Keep,
+        ];
+        for command in commands {
+            assert_eq!(run(&on, &command, &[Err(unknown.clone())]), Err(unknown.clone()));
+            let incomplete = on.0.encode(&command, &on.1).finish();
+            assert!(matches!(incomplete, Err(Failure::Unknown(_))));
+        }
+        let refused = rejected("no");
+        for command in [Command::Keep, Command::Unlock { leases: claims(&["a"]) }] {
+            assert_eq!(run(&on, &command, &[Err(refused.clone())]), Err(refused.clone()));
+        }
+        for command in [Command::Open { ttl: GRACE }, Command::Close] {
+            assert!(matches!(run(&on, &command, &[]), Err(Failure::Unknown(_))));
+        }
+    }
+}
+
+#[test]
+fn what_the_server_has_not_is_refused_before_anything_is_sent() {
+    let name = |text: &str| LockName::new(text).expect("good");
+    let refused = |on: &(Codec, Session), claim: Claim, why: ClaimError| {
+        assert_eq!(on.0.check(&claim.name, claim.mode), Err(why));
+        let message = why.to_string();
+        assert!(!message.contains('\n'));
+        let all = vec![super::claim("7", Mode::Exclusive), claim];
+        let answer = run(on, &attempt(all), &[]);
+        assert_eq!(answer, Err(Failure::Rejected { retry: false, message }));
+    };
+    refused(&on_mysql("8.0.11"), claim("a", Mode::Shared), ClaimError::NoShared);
+    refused(&on_postgres(Key::Int), claim("a", Mode::Shared), ClaimError::NotAnInt);
+    refused(&on_postgres(Key::Pair), claim("7", Mode::Exclusive), ClaimError::NotAPair);
+    for on in all() {
+        assert_eq!(on.0.check(&name("a"), Mode::Exclusive), Ok(()));
+    }
+    assert_eq!(on_postgres(Key::Int).0.check(&name("-7"), Mode::Shared), Ok(()));
+}

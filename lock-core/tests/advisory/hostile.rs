@@ -1,0 +1,129 @@
+//! Servers that return anything.
+
+use super::{all, claim, int, text};
+use lock_core::advisory::{Command, Reply, Tried};
+use lock_core::sql::{Rows, Step, Value};
+use lock_core::{Failure, Mode};
+use proptest::prelude::*;
+use std::time::Duration;
+
+fn value() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        6 => (-4_i64..4).prop_map(int),
+        1 => any::<i64>().prop_map(int),
+        1 => Just(Value::Null),
+        1 => Just(text("7")),
+        1 => Just(Value::Texts(vec!["7".into()])),
+    ]
+}
+
+fn rows() -> impl Strategy<Value = Rows> {
+    let pair = || (1_i64..4, value()).prop_map(|(at, number)| vec![int(at), number]);
+    let row = prop_oneof![4 => pair(), 1 => prop::collection::vec(value(), 0..4)];
+    prop::collection::vec(row, 0..4)
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    let mode = prop_oneof![3 => Just(Mode::Exclusive), 1 => Just(Mode::Shared)];
+    let claims = || {
+        prop::collection::vec(mode.clone(), 0..4).prop_map(|modes| {
+            ["a", "b", "c"].into_iter().zip(modes).map(|(n, mode)| claim(n, mode)).collect()
+        })
+    };
+    let grace = Duration::ZERO;
+    prop_oneof![
+        3 => claims().prop_map(move |claims| Command::Try { claims, grace }),
+        3 => mode.clone().prop_map(move |mode| Command::Wait { claim: claim("a", mode), up_to: grace, grace }),
+        2 => claims().prop_map(|leases| Command::Unlock { leases }),
+        1 => Just(Command::Keep),
+    ]
+}
+
+fn failure() -> impl Strategy<Value = Failure> {
+    let rejected = |message: &str| Failure::Rejected { retry: true, message: message.into() };
+    prop_oneof![
+        Just(rejected("(SQLSTATE 55P03)")),
+        Just(rejected("(error 3024)")),
+        Just(rejected("full")),
+        Just(Failure::Unknown("broken".into())),
+        Just(Failure::NotSent("closed".into())),
+    ]
+}
+
+/// Exactly one row is about the place, and has this number.
+fn says(rows: &Rows, place: usize, number: i64) -> bool {
+    let place = int(i64::try_from(place).expect("small"));
+    let about: Vec<_> = rows.iter().filter(|row| row.first() == Some(&place)).collect();
+    about == [&vec![place.clone(), int(number)]]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_is_granted_or_freed_that_the_last_rows_do_not_say(
+        command in command(),
+        answers in prop::collection::vec(prop_oneof![3 => rows().prop_map(Ok), 1 => failure().prop_map(Err)], 3),
+        which in 0_usize..3,
+    ) {
+        let (codec, session) = &all()[which];
+        let mut exchange = codec.encode(&command, session);
+        let mut last = Rows::new();
+        for answer in answers {
+            if exchange.poll_statement().is_none() {
+                break;
+            }
+            match answer {
+                Ok(rows) => {
+                    last = rows.clone();
+                    exchange.handle_rows(rows);
+                }
+                Err(failure) => exchange.handle_failure(failure),
+            }
+        }
+        prop_assert!(exchange.poll_statement().is_none(), "two statements at most");
+        match exchange.finish() {
+            Ok(Reply::Tried(entries)) => {
+                prop_assert_eq!(entries.len(), command.claims().len());
+                for (at, entry) in entries.iter().enumerate() {
+                    let number = match entry {
+                        Tried::Granted(fence) => i64::try_from(fence.get()).expect("a fence fits"),
+                        Tried::Busy(holder) => { prop_assert_eq!(holder, &None); 0 }
+                        Tried::Starting => -1,
+                    };
+                    prop_assert!(number != 0 || !matches!(entry, Tried::Granted(_)));
+                    prop_assert!(says(&last, at + 1, number), "{:?} {:?}", entries, last);
+                }
+            }
+            Ok(Reply::Unlocked(entries)) => {
+                prop_assert_eq!(entries.len(), command.claims().len());
+                for (at, ours) in entries.iter().enumerate() {
+                    prop_assert!(says(&last, at + 1, i64::from(*ours)), "{:?} {:?}", entries, last);
+                }
+            }
+            Ok(Reply::Kept(same)) => prop_assert_eq!(last, vec![vec![int(i64::from(same))]]),
+            Ok(other) => prop_assert!(false, "{:?}", other),
+            Err(Failure::Rejected { .. }) => {
+                // Nothing was taken: the last rows do not say otherwise.
+                prop_assert!((1..4).all(|at| (1..4).all(|number| !says(&last, at, number))), "{:?}", last);
+            }
+            Err(_) => {}
+        }
+    }
+
+    #[test]
+    fn a_setup_ends(
+        answers in prop::collection::vec(prop_oneof![9 => rows().prop_map(Ok), 1 => failure().prop_map(Err)], 6),
+        which in 0_usize..3,
+        id in any::<Option<u32>>(),
+    ) {
+        let mut setup = all()[which].0.setup(Duration::from_secs(30), id);
+        let mut step = setup.step(None);
+        for answer in answers {
+            let Step::Run(_) = step else { break };
+            step = setup.step(Some(answer));
+        }
+        prop_assert!(!matches!(step, Step::Run(_)));
+        prop_assert_eq!(setup.session().is_some(), step == Step::Ready);
+    }
+}

@@ -1,0 +1,204 @@
+//! The advisory protocol, command by command, without a driver in between.
+
+use crate::place::{client, mysql_client};
+use crate::proxy::eventually;
+use crate::raw::Raw;
+use crate::servers::Kind;
+use lock_core::advisory::{Command, Reply, Tried};
+use lock_core::sql::advisory::{Codec, Key, Prefix, Session, mysql, postgres};
+use lock_core::sql::{Refusal, Statement, Step, Value};
+use lock_core::{Claim, Failure, Fence, LockName, Mode, Owner};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// Longer than any test.
+pub const LONG: Duration = Duration::from_secs(600);
+
+/// A connection that has gone through its checks.
+pub struct Line {
+    /// The connection.
+    pub client: Box<dyn Raw + Send>,
+    /// Makes the statements.
+    pub codec: Codec,
+    /// What kind of server it is.
+    pub kind: Kind,
+    /// Which connection it is.
+    pub session: Session,
+    /// How often a statement that failed was looked into.
+    pub looked: usize,
+}
+
+/// The codec that is used for a kind of server when nothing else is said.
+pub fn codec(kind: Kind) -> Codec {
+    match kind {
+        Kind::Postgres => postgres::codec(Key::default()),
+        Kind::Mysql | Kind::Mariadb => mysql::codec(Prefix::default()),
+    }
+}
+
+/// A connection to a server.
+pub fn connect(url: &str) -> Box<dyn Raw + Send> {
+    if url.starts_with("postgres") { Box::new(client(url)) } else { Box::new(mysql_client(url)) }
+}
+
+/// Lets a connection through its checks.
+///
+/// # Errors
+/// Why the server is refused.
+pub fn open(
+    client: &mut dyn Raw,
+    codec: &Codec,
+    ttl: Duration,
+    id: Option<u32>,
+) -> Result<Session, Refusal> {
+    let mut setup = codec.setup(ttl, id);
+    let mut answer = None;
+    loop {
+        match setup.step(answer) {
+            Step::Run(statement) => answer = Some(client.run(&statement)),
+            Step::Ready => return Ok(setup.session().expect("it is ready").clone()),
+            Step::Refuse(why) => return Err(why),
+            Step::Failed(failure) => panic!("{failure}"),
+        }
+    }
+}
+
+impl Line {
+    /// A connection to the server that the environment names.
+    pub fn new(kind: Kind, ttl: Duration) -> Self {
+        Self::at(kind.place().url(), kind, codec(kind), ttl)
+    }
+
+    /// A connection to a server.
+    pub fn at(url: &str, kind: Kind, codec: Codec, ttl: Duration) -> Self {
+        let mut client = connect(url);
+        let session = open(&mut *client, &codec, ttl, None).expect("fit for locks");
+        Self { client, codec, kind, session, looked: 0 }
+    }
+
+    /// Carries out a command.
+    ///
+    /// # Errors
+    /// What became of it otherwise.
+    pub fn ask(&mut self, command: &Command) -> Result<Reply, Failure> {
+        let mut exchange = self.codec.encode(command, &self.session);
+        while let Some(statement) = exchange.poll_statement() {
+            match self.client.run(&statement) {
+                Ok(rows) => exchange.handle_rows(rows),
+                Err(failure) => {
+                    exchange.handle_failure(failure);
+                    self.looked += usize::from(exchange.poll_statement().is_some());
+                }
+            }
+        }
+        exchange.finish()
+    }
+
+    /// Tries to take locks.
+    pub fn try_all(&mut self, claims: Vec<Claim>) -> Vec<Tried> {
+        match self.ask(&Command::Try { claims, grace: Duration::ZERO }) {
+            Ok(Reply::Tried(entries)) => entries,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Tries to take one lock; its fence if that went well.
+    pub fn try_as(&mut self, name: &str, mode: Mode) -> Option<Fence> {
+        match self.try_all(vec![claim(name, mode)])[..] {
+            [Tried::Granted(fence)] => Some(fence),
+            [Tried::Busy(None)] => None,
+            ref other => panic!("{other:?}"),
+        }
+    }
+
+    /// The same for an exclusive lock.
+    pub fn take(&mut self, name: &str) -> Option<Fence> {
+        self.try_as(name, Mode::Exclusive)
+    }
+
+    /// Waits for a lock; its fence if it was granted.
+    pub fn wait_as(&mut self, name: &str, mode: Mode, up_to: Duration) -> Option<Fence> {
+        let command = Command::Wait { claim: claim(name, mode), up_to, grace: Duration::ZERO };
+        match self.ask(&command) {
+            Ok(Reply::Tried(entries)) => match entries[..] {
+                [Tried::Granted(fence)] => Some(fence),
+                [Tried::Busy(None)] => None,
+                ref other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The same for an exclusive lock.
+    pub fn wait(&mut self, name: &str, up_to: Duration) -> Option<Fence> {
+        self.wait_as(name, Mode::Exclusive, up_to)
+    }
+
+    /// Frees a lock; whether the connection had it.
+    pub fn free_as(&mut self, name: &str, mode: Mode) -> bool {
+        match self.ask(&Command::Unlock { leases: vec![claim(name, mode)] }) {
+            Ok(Reply::Unlocked(entries)) => entries == [true],
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The same for an exclusive lock.
+    pub fn free(&mut self, name: &str) -> bool {
+        self.free_as(name, Mode::Exclusive)
+    }
+
+    /// Asks whether it is still the connection that was opened.
+    ///
+    /// # Errors
+    /// If it is none any more.
+    pub fn keep(&mut self) -> Result<bool, Failure> {
+        match self.ask(&Command::Keep)? {
+            Reply::Kept(same) => Ok(same),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The time at the server: the fence of a lock that nobody else wants.
+    pub fn time(&mut self) -> Fence {
+        let name = fresh("time");
+        let time = self.take(&name).expect("free");
+        assert!(self.free(&name));
+        time
+    }
+
+    /// Drops another connection, and waits until the server knows.
+    pub fn end(&mut self, other: Self) {
+        let text = match self.kind {
+            Kind::Postgres => "SELECT count(*) FROM pg_stat_activity WHERE pid = $1::bigint",
+            Kind::Mysql | Kind::Mariadb => {
+                "SELECT COUNT(*) FROM information_schema.processlist WHERE id = ?"
+            }
+        };
+        let params = vec![Value::Int(other.session.id())];
+        let statement = Statement { text: text.into(), params };
+        drop(other);
+        let mut gone = || self.client.run(&statement) == Ok(vec![vec![Value::Int(0)]]);
+        assert!(eventually(&mut gone), "it is not told that its client is gone");
+    }
+
+    /// Runs SQL, past the codec.
+    pub fn run(&mut self, sql: &str) {
+        self.client.batch(sql);
+    }
+}
+
+/// A claim. Its owner plays no part at the server.
+pub fn claim(name: &str, mode: Mode) -> Claim {
+    Claim { name: LockName::new(name).expect("good"), owner: Owner::new(1), mode }
+}
+
+/// Exclusive claims.
+pub fn claims(names: &[&str]) -> Vec<Claim> {
+    names.iter().map(|name| claim(name, Mode::Exclusive)).collect()
+}
+
+/// A name that no other test uses.
+pub fn fresh(what: &str) -> String {
+    static NAMES: AtomicU32 = AtomicU32::new(0);
+    format!("{what}-{}-{}", std::process::id(), NAMES.fetch_add(1, Ordering::Relaxed))
+}

@@ -1,0 +1,116 @@
+//! Rows about advisory locks.
+
+use super::Input;
+use lock_core::advisory::{Command, Reply, Tried};
+use lock_core::sql::advisory::{Codec, Key, Prefix, Session, mysql, postgres};
+use lock_core::sql::{Rows, Step, Value};
+use lock_core::{Claim, Failure, LockName, Mode, Owner};
+use std::time::Duration;
+
+/// Whatever rows a server returns about advisory locks: no panic, two statements at most, nothing
+/// granted or freed but what the last rows say of it.
+pub fn advisory_rows(bytes: &[u8]) {
+    let mut input = Input(bytes);
+    let pick = input.byte();
+    let (codec, session) = ready(pick);
+    let command = command(pick);
+    let mut exchange = codec.encode(&command, &session);
+    let mut last = Rows::new();
+    for _ in 0..2 {
+        if exchange.poll_statement().is_none() {
+            break;
+        }
+        match input.byte() % 4 {
+            0 => exchange.handle_failure(Failure::Unknown("broken".into())),
+            1 => {
+                let message = "(SQLSTATE 55P03) (error 3024)".into();
+                exchange.handle_failure(Failure::Rejected { retry: true, message });
+            }
+            _ => {
+                last = input.rows();
+                exchange.handle_rows(last.clone());
+            }
+        }
+    }
+    assert_eq!(exchange.poll_statement(), None, "a command that does not end");
+    let said = match exchange.finish() {
+        Ok(Reply::Tried(entries)) => entries.iter().map(number).collect(),
+        Ok(Reply::Unlocked(entries)) => entries.into_iter().map(i64::from).collect(),
+        Ok(Reply::Kept(same)) => {
+            assert_eq!(last, [[Value::Int(i64::from(same))]]);
+            Vec::new()
+        }
+        Ok(other) => panic!("{other:?}"),
+        Err(_) => Vec::new(),
+    };
+    for (place, number) in (1..).zip(said) {
+        let about: Vec<_> = last.iter().filter(|row| row[0] == Value::Int(place)).collect();
+        assert_eq!(about, [&[Value::Int(place), Value::Int(number)]]);
+    }
+    let mut setup = codec.setup(Duration::from_secs(30), (pick & 128 != 0).then_some(7));
+    let mut step = setup.step(None);
+    for _ in 0..10 {
+        let Step::Run(_) = step else { break };
+        step = setup.step(Some(Ok(input.rows())));
+    }
+    assert!(!matches!(step, Step::Run(_)), "a setup that does not end");
+    assert_eq!(setup.session().is_some(), step == Step::Ready);
+}
+
+fn number(entry: &Tried) -> i64 {
+    match entry {
+        Tried::Granted(fence) => i64::try_from(fence.get()).expect("it fits"),
+        Tried::Busy(_) => 0,
+        Tried::Starting => -1,
+    }
+}
+
+/// A codec, and a connection that has passed its checks.
+fn ready(pick: u8) -> (Codec, Session) {
+    let text = |text: &str| Value::Text(text.into());
+    let find = |version: &str| {
+        let more = [text(version), text("0"), Value::Int(9), Value::Int(1_000)];
+        [vec![Value::Int(7), text("mark")], more.into()].concat()
+    };
+    let on_mysql = |version| {
+        let answers =
+            [vec![], vec![vec![text("Uptime"), text("9")]], vec![find(version)], vec![], vec![]];
+        (mysql::codec(Prefix::default()), answers.to_vec())
+    };
+    let (codec, answers) = match pick & 3 {
+        0 => on_mysql("8.0.11"),
+        1 => on_mysql("10.6.1-MariaDB"),
+        which => {
+            let check = vec![Value::Int(140_000), Value::Int(0), Value::Int(9), text("")];
+            let mark = vec![Value::Int(7), text("mark")];
+            let key = if which == 2 { Key::Hash } else { Key::Int };
+            (postgres::codec(key), vec![vec![check], vec![mark.clone()], vec![mark], vec![]])
+        }
+    };
+    let mut setup = codec.setup(Duration::from_secs(30), Some(7));
+    let mut answers = answers.into_iter();
+    let mut step = setup.step(None);
+    while let Step::Run(_) = step {
+        step = setup.step(answers.next().map(Ok));
+    }
+    let session = setup.session().expect("it is a good server").clone();
+    (codec, session)
+}
+
+fn command(pick: u8) -> Command {
+    let names = if pick & 16 == 0 { &["1", "2"][..] } else { &["1"] };
+    let mode = if pick & 32 == 0 { Mode::Exclusive } else { Mode::Shared };
+    let claim = |name: &&str| Claim {
+        name: LockName::new(name).expect("good"),
+        owner: Owner::new(1),
+        mode,
+    };
+    let mut claims: Vec<Claim> = names.iter().map(claim).collect();
+    let grace = Duration::ZERO;
+    match pick >> 2 & 3 {
+        0 => Command::Try { claims, grace },
+        1 => Command::Wait { claim: claims.remove(0), up_to: grace, grace },
+        2 => Command::Unlock { leases: claims },
+        _ => Command::Keep,
+    }
+}

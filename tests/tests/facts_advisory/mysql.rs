@@ -1,0 +1,84 @@
+//! What MySQL and MariaDB have of their own.
+
+use lock_core::advisory::Command;
+use lock_core::sql::Refusal;
+use lock_core::sql::advisory::{Prefix, mysql::codec};
+use lock_core::{Failure, Mode};
+use lock_tests::advisory::{LONG, Line, claim, claims, connect, fresh, open};
+use lock_tests::servers::Kind;
+use std::time::Duration;
+
+macro_rules! facts {
+    ($($name:ident)*) => {
+        mod mysql_server {
+            $(#[test]
+            #[ignore = "needs a MySQL server: tests/run starts one"]
+            fn $name() { super::$name(super::Kind::Mysql) })*
+        }
+        mod mariadb_server {
+            $(#[test]
+            #[ignore = "needs a MariaDB server: tests/run starts one"]
+            fn $name() { super::$name(super::Kind::Mariadb) })*
+        }
+    };
+}
+
+facts! {
+    there_are_no_shared_locks
+    a_lock_belongs_to_the_server_and_a_prefix_to_its_users
+    a_server_that_is_read_only_is_refused_and_grants_nothing
+    the_time_of_a_fence_moves_with_no_time_zone
+}
+
+fn there_are_no_shared_locks(kind: Kind) {
+    let (mut a, mut b, name) = (Line::new(kind, LONG), Line::new(kind, LONG), fresh("shared"));
+    let command = Command::Try { claims: vec![claim(&name, Mode::Shared)], grace: Duration::ZERO };
+    let answer = a.ask(&command);
+    assert!(matches!(answer, Err(Failure::Rejected { retry: false, .. })), "{answer:?}");
+    assert!(b.take(&name).is_some(), "nor was it taken for an exclusive one");
+}
+
+fn a_lock_belongs_to_the_server_and_a_prefix_to_its_users(kind: Kind) {
+    let name = fresh("scope");
+    let url = kind.place().url().to_string();
+    let mut here = Line::new(kind, LONG);
+    assert!(here.take(&name).is_some());
+    let elsewhere = url.replace("/test", "/mysql");
+    assert_ne!(url, elsewhere);
+    let default = codec(Prefix::default());
+    assert_eq!(Line::at(&elsewhere, kind, default, LONG).take(&name), None, "in all databases");
+    let own = codec(Prefix::new("own:").expect("good"));
+    assert!(Line::at(&url, kind, own, LONG).take(&name).is_some(), "another lock");
+}
+
+fn a_server_that_is_read_only_is_refused_and_grants_nothing(kind: Kind) {
+    let server = kind.server();
+    let name = fresh("replica");
+    let codec = codec(Prefix::default());
+    let [mut a, mut b] = [0; 2].map(|_| Line::at(server.url(), kind, codec.clone(), LONG));
+    a.run("SET GLOBAL read_only = 1");
+    assert_eq!(a.keep(), Ok(false), "its locks count elsewhere by now");
+    let names = claims(&[&name]);
+    let commands = [
+        Command::Try { claims: names.clone(), grace: Duration::ZERO },
+        Command::Wait { claim: names[0].clone(), up_to: LONG, grace: Duration::ZERO },
+    ];
+    for command in commands {
+        let answer = a.ask(&command);
+        let Err(Failure::Rejected { retry: false, message }) = answer else { panic!("{answer:?}") };
+        assert!(message.contains("read-only"), "{message}");
+    }
+    let mut client = connect(server.url());
+    assert_eq!(open(&mut *client, &codec, LONG, None), Err(Refusal::ReadOnly));
+    a.run("SET GLOBAL read_only = 0");
+    assert!(b.take(&name).is_some());
+    assert_eq!(a.keep(), Ok(true));
+}
+
+fn the_time_of_a_fence_moves_with_no_time_zone(kind: Kind) {
+    let server = kind.server();
+    let codec = codec(Prefix::default());
+    let before = Line::at(server.url(), kind, codec.clone(), LONG).time();
+    connect(server.url()).batch("SET GLOBAL time_zone = '-11:00'");
+    assert!(Line::at(server.url(), kind, codec, LONG).time() > before);
+}
