@@ -108,7 +108,7 @@ pub(super) const PROBE: &str =
 
 const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
-const SAME: &str = "$1::bigint > 0 AND $2::text IS NOT NULL";
+const SAME: &str = "pg_backend_pid() = $1::bigint AND current_setting('withlock.session', true) IS NOT DISTINCT FROM $2::text";
 
 /// `$1` and `$2` the session, `$3` the time before which nothing is granted, `$4` keys, `$5` modes.
 /// Place and fence, or why there is none.
