@@ -244,6 +244,13 @@ pub fn state(pid: Pid) -> Option<char> {
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
+/// A process's parent: of a command, its guardian.
+pub fn parent(of: Pid) -> Pid {
+    let stat = read_to_string(format!("/proc/{}/stat", of.as_raw_nonzero())).expect("it is there");
+    let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1));
+    pid(parent.expect("a line of the kernel's"))
+}
+
 /// Sends a signal to the process group that `member` is in, if it is there.
 pub fn signal_group(member: Pid, signal: Signal) {
     if let Ok(group) = getpgid(Some(member)) {

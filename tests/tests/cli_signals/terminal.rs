@@ -178,3 +178,32 @@ fn a_command_reads_from_the_terminal() {
     assert!(ended.stdout.ends_with("got some words\r\n"), "{ended:?}");
     is_free(&sandbox);
 }
+
+/// The terminal's groups know nothing of the guardian: it keeps the deadline while they are stopped.
+#[test]
+fn a_stopped_withlock_on_a_terminal_does_not_keep_its_command_alive() {
+    let sandbox = Sandbox::new();
+    let inner = format!("trap \"\" TERM; echo $$ >pid; touch up; {WRITE_UNTIL_GO}");
+    let script = format!("echo $$ >holder; exec \"$W\" --ttl 2s n -- sh -c '{inner}'");
+    let run = on_terminal(&sandbox, &script);
+    eventually("the command writes", || !sandbox.read("written").is_empty());
+    let (holder, child) = (pid(&sandbox.read("holder")), sandbox.child());
+    kill_process(holder, Signal::STOP).expect("there");
+    sandbox.run(&sandbox.url(), &["n", "--", "true"]).expect(0);
+    assert!(!is_alive(child), "two at once");
+    // Its group may have become an orphan just then, which the kernel lets go on.
+    let _ = kill_process(holder, Signal::CONT);
+    run.end_within(PROMPT).expect(123);
+}
+
+#[test]
+fn help_is_coloured_on_a_terminal_and_only_there() {
+    let sandbox = Sandbox::new();
+    let shown = |script: &str| {
+        let script = format!("TERM=xterm; export TERM; {script}");
+        on_terminal(&sandbox, &script).end().expect(0).stdout
+    };
+    assert!(shown("\"$W\" --help").contains("\x1b["));
+    assert!(!shown("NO_COLOR=1 \"$W\" --help").contains('\x1b'));
+    assert!(!shown("\"$W\" --help | cat").contains('\x1b'));
+}
