@@ -1,5 +1,6 @@
 //! What executes the core's commands.
 
+pub(crate) mod admin;
 #[cfg(feature = "mysql")]
 pub(crate) mod mysql;
 #[cfg(feature = "postgres")]

@@ -1,5 +1,7 @@
 //! What locks are made with.
 
+mod admin;
+
 use crate::backend::{Session, SqlTable};
 use crate::driver::{Drive, Driver};
 use crate::error::{ConfigError, Error};

@@ -36,6 +36,7 @@
 #[cfg(not(any(feature = "sqlite", feature = "postgres", feature = "mysql")))]
 compile_error!("lock-sync keeps locks in a database: enable the feature sqlite, postgres or mysql");
 
+mod admin;
 mod backend;
 mod clock;
 mod config;
@@ -44,9 +45,11 @@ mod error;
 mod guard;
 mod locks;
 
+pub use admin::Admin;
 pub use config::Config;
 pub use error::{ConfigError, Error, ReleaseError};
 pub use guard::Guard;
+pub use lock_core::sql::admin::LockState;
 pub use lock_core::{
     Fence, Holder, LockName, LostReason, NameError, TableError, TableName, TimingError,
 };
