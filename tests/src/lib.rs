@@ -11,4 +11,5 @@ pub mod raw;
 pub mod servers;
 pub mod table;
 pub mod targets;
+pub mod transcript;
 pub mod withlock;

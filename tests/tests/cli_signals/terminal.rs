@@ -31,7 +31,7 @@ sys.exit(code if code >= 0 else 128 - code)
 "#;
 
 /// Starts a shell script on a terminal. What the terminal shows is the run's standard output.
-fn on_terminal(sandbox: &Sandbox, script: &str) -> Run {
+pub(super) fn on_terminal(sandbox: &Sandbox, script: &str) -> Run {
     static PYTHON: OnceLock<bool> = OnceLock::new();
     let has_python = *PYTHON.get_or_init(|| {
         let look = "import pty, os; os.waitstatus_to_exitcode";
@@ -51,7 +51,7 @@ fn on_terminal(sandbox: &Sandbox, script: &str) -> Run {
     sandbox.start(command.env("WITHLOCK_URL", sandbox.url()).stdin(Stdio::piped()))
 }
 
-fn shown(run: &Run) -> String {
+pub(super) fn shown(run: &Run) -> String {
     let [shown, _] = run.output();
     shown
 }

@@ -3,7 +3,7 @@
 use crate::ending::OnLost;
 use crate::help;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
+use clap::{ArgGroup, CommandFactory, Parser};
 use clap_complete::Shell;
 use std::ffi::OsString;
 use std::time::Duration;
@@ -14,11 +14,12 @@ use std::time::Duration;
     name = "withlock",
     version,
     override_usage = "withlock [OPTIONS] NAME -- COMMAND [ARGUMENT]...",
-    after_help = help::AFTER
+    after_help = help::AFTER,
+    group = ArgGroup::new("instead").multiple(false).conflicts_with("command")
 )]
 pub(crate) struct Args {
     /// The lock's name: 1 to 255 bytes, compared byte by byte
-    #[arg(required_unless_present_any = ["dashed", "ddl", "completions", "man"])]
+    #[arg(required_unless_present_any = ["dashed", "list", "purge", "ddl", "completions", "man"])]
     name: Option<String>,
 
     /// The same, for a name that begins with a dash
@@ -32,7 +33,7 @@ pub(crate) struct Args {
     dashed: Option<String>,
 
     /// What to run, not through a shell
-    #[arg(last = true, required_unless_present_any = ["ddl", "completions", "man"], value_name = "COMMAND")]
+    #[arg(last = true, required_unless_present = "instead", value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
 
     /// Where locks are kept: postgres://USER@HOST/DATABASE, mysql://USER@HOST/DATABASE or
@@ -44,10 +45,6 @@ pub(crate) struct Args {
     /// The table that locks are kept in [default: locks]
     #[arg(long, value_name = "[SCHEMA.]NAME", help_heading = "Where")]
     pub(crate) table: Option<String>,
-
-    /// Print the statement that creates the table, and exit
-    #[arg(long, help_heading = "Where")]
-    pub(crate) ddl: bool,
 
     /// Do not wait: if somebody else has the lock, exit with 75
     #[arg(short = 'n', long = "try", conflicts_with = "wait", help_heading = "Waiting")]
@@ -94,6 +91,45 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TEXT", help_heading = "Holding")]
     pub(crate) label: Option<String>,
 
+    /// Show the locks that are held
+    #[arg(long, group = "instead", conflicts_with_all = ["name", "dashed"], help_heading = "Instead of a command")]
+    pub(crate) list: bool,
+
+    /// Show who holds NAME: exit code 75 if somebody does, 0 if it is free
+    #[arg(long, group = "instead", help_heading = "Instead of a command")]
+    pub(crate) status: bool,
+
+    /// Take NAME from whoever holds it: the holder is told that it has lost, and the fence rises. Exit
+    /// code 0 when it is free, 75 if it was left alone
+    #[arg(long = "break", group = "instead", help_heading = "Instead of a command")]
+    pub(crate) break_hold: bool,
+
+    /// Break it without asking
+    #[arg(long, requires = "break_hold", help_heading = "Instead of a command")]
+    pub(crate) yes: bool,
+
+    /// Remove what is kept of locks that are free and were not taken for that long [default: 30d]
+    #[arg(
+        long,
+        group = "instead",
+        value_name = "TIME",
+        value_parser = duration,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "30d",
+        conflicts_with_all = ["name", "dashed"],
+        help_heading = "Instead of a command"
+    )]
+    pub(crate) purge: Option<Duration>,
+
+    /// Show locks as JSON, also on a terminal
+    #[arg(long, help_heading = "Instead of a command")]
+    pub(crate) json: bool,
+
+    /// Print the statement that creates the table
+    #[arg(long, group = "instead", help_heading = "Instead of a command")]
+    pub(crate) ddl: bool,
+
     /// Say on standard error what happens, also without a terminal
     #[arg(short, long)]
     pub(crate) verbose: bool,
@@ -106,14 +142,22 @@ pub(crate) struct Args {
     #[arg(
         long,
         value_name = "SHELL",
+        group = "instead",
         exclusive = true,
         hide_short_help = true,
-        hide_possible_values = true
+        hide_possible_values = true,
+        help_heading = "Instead of a command"
     )]
     pub(crate) completions: Option<Shell>,
 
     /// Print the manual page, for "man -l -"
-    #[arg(long, exclusive = true, hide_short_help = true)]
+    #[arg(
+        long,
+        group = "instead",
+        exclusive = true,
+        hide_short_help = true,
+        help_heading = "Instead of a command"
+    )]
     pub(crate) man: bool,
 }
 

@@ -16,6 +16,7 @@ mod ending;
 mod guardian;
 mod help;
 mod hold;
+mod look;
 mod place;
 mod report;
 mod run;

@@ -32,7 +32,7 @@ pub(crate) fn configure(args: &Args) -> Result<Config, String> {
 
 /// The program alone: arguments may be secret.
 pub(crate) fn shown(command: &[OsString]) -> String {
-    command.first().map(|program| printable(program)).unwrap_or_default()
+    command.first().map(printable).unwrap_or_default()
 }
 
 fn given_url(args: &Args) -> Result<Option<String>, String> {

@@ -18,9 +18,9 @@ pub(crate) fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-/// A program's name on one line.
-pub(crate) fn printable(program: &OsStr) -> String {
-    program.to_string_lossy().replace(char::is_control, "?")
+/// A program's name, or what others wrote, on one line and without orders to the terminal.
+pub(crate) fn printable(text: impl AsRef<OsStr>) -> String {
+    text.as_ref().to_string_lossy().replace(char::is_control, "?")
 }
 
 /// Who is told how much.

@@ -4,6 +4,7 @@ use crate::args::Args;
 use crate::child::stop_self;
 use crate::ending::{Ending, OnLost};
 use crate::hold::Hold;
+use crate::look::look;
 use crate::place::configure;
 use crate::report::{Level, print, say};
 use crate::signals;
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) const FAILED: u8 = 125;
 const TIMED_OUT: u8 = 124;
-const BUSY: u8 = 75;
+pub(crate) const BUSY: u8 = 75;
 
 pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
     let config = configure(&args)?;
@@ -25,6 +26,9 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
         let statement = config.create_table().map_err(|error| error.to_string())?;
         print(&format!("{statement};\n"));
         return Ok(ExitCode::SUCCESS);
+    }
+    if args.list || args.status || args.break_hold || args.purge.is_some() {
+        return look(&args, config).map(ExitCode::from);
     }
     let name = args.name();
     let level = match (args.quiet, args.verbose) {
