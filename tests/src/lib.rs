@@ -3,6 +3,8 @@
 
 pub mod advisory;
 pub mod consul;
+#[cfg(doctest)]
+mod docs;
 pub mod drivers;
 pub mod observer;
 pub mod place;
