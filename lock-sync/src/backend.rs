@@ -12,21 +12,70 @@ pub(crate) mod sslmode;
 use crate::clock;
 use crate::error::Error;
 use lock_core::sql::{Codec, Refusal, Rows, Statement, Step};
-use lock_core::table::{Command, Reply, Table};
+use lock_core::table::{self, Table};
 use lock_core::{Failure, Instant, Protocol};
 use std::time::Duration;
 
+type Command<B> = <<B as Backend>::Protocol as Protocol>::Command;
+type Reply<B> = <<B as Backend>::Protocol as Protocol>::Reply;
+
+/// Ends what a backend is doing on another thread, as far as that is possible. Does not block.
+pub(crate) type Cut = Box<dyn FnOnce() + Send>;
+
+/// Makes the backends, each for one [`Lane`](lock_core::Lane).
+pub(crate) trait Backends: Send + 'static {
+    type Backend: Backend;
+
+    /// Whether there may be more than one. Then none is to wait for another.
+    const LANES: bool = true;
+
+    /// Another one, if there may be one. It connects when it is used.
+    fn backend(&mut self) -> Option<Self::Backend>;
+}
+
+/// The one backend of a protocol with one lane, until it is asked for.
+pub(crate) struct One<B>(pub(crate) Option<B>);
+
+impl<B: Backend> Backends for One<B> {
+    type Backend = B;
+    const LANES: bool = false;
+
+    fn backend(&mut self) -> Option<B> {
+        self.0.take()
+    }
+}
+
 /// Executes commands, one at a time, on the calling thread.
 pub(crate) trait Backend: Send + 'static {
-    type Protocol: Protocol;
+    type Protocol: Protocol<Command: Send, Reply: Send, Session: Send> + Send;
 
     /// Executes a command that was made at `now`, within `budget`.
     fn execute(
         &mut self,
-        command: &<Self::Protocol as Protocol>::Command,
+        command: &Command<Self>,
         now: Instant,
         budget: Duration,
-    ) -> Result<<Self::Protocol as Protocol>::Reply, Failure>;
+    ) -> Result<Reply<Self>, Failure>;
+
+    /// Whether the server may take its time with the command.
+    fn waits(_command: &Command<Self>) -> bool {
+        false
+    }
+
+    /// The reply to a command that is carried out by dropping the backend.
+    fn dropped(_command: &Command<Self>) -> Option<Reply<Self>> {
+        None
+    }
+
+    /// Whether it is to be kept for its lane's next command; there will be a new one otherwise.
+    fn lasts(&self) -> bool {
+        true
+    }
+
+    /// What cuts short the command that it is going to execute.
+    fn cut(&self) -> Option<Cut> {
+        None
+    }
 }
 
 /// A connection that statements can be run on, and that can be opened again.
@@ -109,10 +158,10 @@ impl<S: Session> Backend for SqlTable<S> {
 
     fn execute(
         &mut self,
-        command: &Command,
+        command: &table::Command,
         now: Instant,
         budget: Duration,
-    ) -> Result<Reply, Failure> {
+    ) -> Result<table::Reply, Failure> {
         let until = clock::now().after(budget);
         let limit = || until.since(clock::now());
         // Whatever goes wrong before the command's own statement: the command was not sent.
@@ -139,6 +188,7 @@ mod tests {
     use super::sqlite::Sqlite;
     use super::*;
     use lock_core::sql::sqlite;
+    use lock_core::table::{Command, Reply};
     use lock_core::{Claim, LockName, Mode, Owner, TableName};
     use std::time::Instant as Time;
 

@@ -1,6 +1,6 @@
 //! What locks are made with.
 
-use crate::backend::{Session, SqlTable};
+use crate::backend::{One, Session, SqlTable};
 use crate::driver::{Drive, Driver};
 use crate::error::{ConfigError, Error};
 use crate::locks::Locks;
@@ -262,7 +262,7 @@ fn start(
 ) -> Result<Arc<dyn Drive>, Error> {
     let table = SqlTable::open(codec, session, budget)?;
     let system = |error: std::io::Error| ConfigError::System(format!("no threads: {error}"));
-    Ok(Arc::new(Driver::start(engine, table).map_err(system)?))
+    Ok(Arc::new(Driver::start(engine, One(Some(table))).map_err(system)?))
 }
 
 /// Without what is in the URL: there may be a password in it.

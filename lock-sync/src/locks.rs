@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::driver::{Acquired, Drive};
 use crate::error::{ConfigError, Error};
 use crate::guard::Guard;
-use lock_core::{Holder, LockName, NotAcquired};
+use lock_core::{Holder, LockName, Mode, NotAcquired};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -103,7 +103,7 @@ impl Locks {
     ) -> Result<Option<Guard>, Error> {
         let name = LockName::new(name)?;
         let began = Instant::now();
-        match self.driver.acquire(name.clone(), wait, progress) {
+        match self.driver.acquire(name.clone(), Mode::Exclusive, wait, progress) {
             Acquired::Granted(granted) => {
                 let waited = began.elapsed();
                 tracing::debug!(lock.name = %name, lock.fence = granted.fence.get(), ?waited, "acquired");
