@@ -71,6 +71,7 @@ mod drive;
 mod explore;
 mod flaw;
 mod hash;
+mod hear;
 mod invariants;
 mod network;
 mod project;

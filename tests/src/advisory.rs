@@ -168,17 +168,21 @@ impl Line {
 
     /// Drops another connection, and waits until the server knows.
     pub fn end(&mut self, other: Self) {
+        let id = other.session.id();
+        drop(other);
+        assert!(eventually(|| self.is_gone(id)), "it is not told that its client is gone");
+    }
+
+    /// Whether the server has ended a connection.
+    pub fn is_gone(&mut self, id: i64) -> bool {
         let text = match self.kind {
             Kind::Postgres => "SELECT count(*) FROM pg_stat_activity WHERE pid = $1::bigint",
             Kind::Mysql | Kind::Mariadb => {
                 "SELECT COUNT(*) FROM information_schema.processlist WHERE id = ?"
             }
         };
-        let params = vec![Value::Int(other.session.id())];
-        let statement = Statement { text: text.into(), params };
-        drop(other);
-        let mut gone = || self.client.run(&statement) == Ok(vec![vec![Value::Int(0)]]);
-        assert!(eventually(&mut gone), "it is not told that its client is gone");
+        let statement = Statement { text: text.into(), params: vec![Value::Int(id)] };
+        self.client.run(&statement) == Ok(vec![vec![Value::Int(0)]])
     }
 
     /// Runs SQL, past the codec.

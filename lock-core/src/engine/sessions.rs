@@ -28,12 +28,15 @@ impl<P: Protocol> Engine<P> {
     ) -> (Option<SessionId>, Action) {
         let Some(kind) = self.protocol.sessions() else { return (None, action) };
         let attempt = &self.attempts[&id];
-        let claims = matches!(action, Action::Acquire | Action::Wait);
         let current = attempt.session.and_then(|id| Some((id, self.sessions.get(&id)?)));
+        if !matches!(action, Action::Acquire | Action::Wait) {
+            // What is to be freed is where it was taken.
+            return (current.map(|(session, _)| session), action);
+        }
         if let Some((session, known)) = current
-            && (!claims || attempt.slot.bound(now) || (known.waits && known.is_wanted()))
+            && (attempt.slot.bound(now) || (known.waits && known.is_wanted()))
         {
-            return (attempt.session.or(Some(session)), action);
+            return (Some(session), action);
         }
         let Sessions::Connections { waiting } = kind else {
             return (Some(self.join_home(now, id)), action);

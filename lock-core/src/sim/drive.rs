@@ -4,13 +4,13 @@ use super::client::{Refusal, Stage};
 use super::coverage::Sometimes;
 use super::flaw::Flaw;
 use super::hash::fingerprint;
-use super::invariants::{Check, back_off, commands, fences, loss, revival};
+use super::invariants::{Check, back_off, commands, loss};
 use super::network::Exchange;
 use super::server::{Connection, Server};
 use super::world::World;
 use crate::engine::{Dispatch, DispatchId, Lane};
-use crate::error::{Failure, LostReason};
-use crate::event::{Event, LockId, NotAcquired, Release};
+use crate::error::Failure;
+use crate::event::LockId;
 use crate::name::Owner;
 use crate::protocol::{Action, Claim, Protocol, Verdict};
 use crate::time::Instant;
@@ -341,91 +341,6 @@ impl<S: Server> World<S> {
         }
     }
 
-    /// Hears what the engine tells.
-    pub(super) fn hear(&mut self, at: usize) {
-        let now = self.local(at);
-        while let Some(event) = self.client(at).engine.poll_event() {
-            self.note(|_| format!("client {at} is told {event:?}"));
-            let Some(attempt) = self.client(at).attempt(about(&event)) else {
-                if self.scope.0.flaw == Some(Flaw::DropWithoutRelease) {
-                    continue;
-                }
-                let what = format!("{event:?} of an attempt that has ended");
-                return self.judge(Check::Revival, Err(what));
-            };
-            let next = revival::told(attempt, &event, now);
-            let next = match next {
-                Ok(next) => next,
-                Err(what) => return self.judge(Check::Revival, Err(what)),
-            };
-            match next {
-                Some(stage) => attempt.stage = stage,
-                None => {
-                    let id = attempt.id;
-                    self.client(at).attempts.retain(|attempt| attempt.id != id);
-                }
-            }
-            self.heard(at, &event, now);
-        }
-        self.client(at).forget_settled();
-    }
-
-    fn heard(&mut self, at: usize, event: &Event, now: Instant) {
-        match event {
-            Event::Granted { id, fence, deadline } => {
-                self.history.0.granted |= 1 << at;
-                if self.history.0.granted == (1 << self.clients.len()) - 1 {
-                    self.saw(Sometimes::AllAcquired);
-                }
-                let Some(attempt) = self.client(at).attempt(*id) else { return };
-                attempt.fence = Some(*fence);
-                attempt.deadline = Some(*deadline);
-                attempt.granted.0 = Some(now);
-                let (name, mode) = (attempt.name.clone(), attempt.mode);
-                let trouble = attempt.trouble.0;
-                if trouble {
-                    self.saw(Sometimes::GrantedAfterTrouble);
-                }
-                let result = fences::granted(&mut self.fences, &name, *fence, mode);
-                self.judge(Check::Fences, result);
-            }
-            Event::Renewed { id, deadline } => {
-                let ttl = self.scope.0.timing.ttl();
-                let Some(attempt) = self.client(at).attempt(*id) else { return };
-                attempt.deadline = Some(*deadline);
-                let past = attempt.granted.0.is_some_and(|granted| now > granted.after(ttl));
-                self.saw(if past { Sometimes::RenewedPastTtl } else { Sometimes::Renewed });
-            }
-            Event::Lost { id, reason } => {
-                if let Some(attempt) = self.client(at).attempt(*id) {
-                    attempt.deadline = None;
-                }
-                self.saw(match reason {
-                    LostReason::Deadline => Sometimes::LostByDeadline,
-                    LostReason::Taken => Sometimes::LostByReply,
-                    LostReason::Disconnected => Sometimes::LostByDisconnect,
-                });
-            }
-            Event::Trouble { id, .. } => {
-                if let Some(attempt) = self.client(at).attempt(*id) {
-                    attempt.trouble.0 = true;
-                }
-            }
-            Event::RenewalFailed { .. } => self.saw(Sometimes::RenewalFailed),
-            Event::NotAcquired { why, .. } => match why {
-                NotAcquired::Busy(_) => self.saw(Sometimes::Refused),
-                NotAcquired::TimedOut(_) => self.saw(Sometimes::TimedOut),
-                NotAcquired::Failed(_) => {}
-            },
-            Event::Released { release, .. } => self.saw(match release {
-                Release::Freed => Sometimes::Freed,
-                Release::NotOurs => Sometimes::NotOurs,
-                Release::Unconfirmed(_) => Sometimes::Unconfirmed,
-            }),
-            Event::Waiting { .. } => {}
-        }
-    }
-
     /// Until when each of a client's attempts is held.
     pub(super) fn holds(&self, at: usize) -> Vec<(LockId, Option<Instant>)> {
         let client = &self.clients[at];
@@ -491,17 +406,4 @@ fn owners<C: Hash>(command: &C, claims: &[Claim], from: Connection) -> Vec<Owner
         return Vec::from([Owner::new(fingerprint(&(command, from.lane)))]);
     }
     claims.iter().map(|claim| claim.owner).collect()
-}
-
-fn about(event: &Event) -> LockId {
-    match event {
-        Event::Granted { id, .. }
-        | Event::Waiting { id, .. }
-        | Event::Trouble { id, .. }
-        | Event::NotAcquired { id, .. }
-        | Event::Renewed { id, .. }
-        | Event::RenewalFailed { id, .. }
-        | Event::Lost { id, .. }
-        | Event::Released { id, .. } => *id,
-    }
 }

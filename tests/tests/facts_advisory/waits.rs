@@ -4,7 +4,7 @@ use crate::facts;
 use lock_core::Failure;
 use lock_core::advisory::{Command, Reply, Tried};
 use lock_tests::advisory::{LONG, Line, claims, codec, fresh};
-use lock_tests::proxy::{Proxy, server_of};
+use lock_tests::proxy::{Proxy, eventually, server_of};
 use lock_tests::servers::Kind;
 use std::sync::Mutex;
 use std::thread::{scope, sleep};
@@ -97,6 +97,7 @@ fn a_waiter_that_is_gone_is_not_served(kind: Kind) {
     let proxy = Proxy::start(&server_of(place.url()));
     // PostgreSQL looks after it every ninth of this.
     let mut b = Line::at(&proxy.url(place.url()), kind, codec(kind), Duration::from_secs(9));
+    let id = b.session.id();
     assert!(a.take(&name).is_some());
     scope(|scope| {
         let claim = claims(&[&name]).remove(0);
@@ -107,7 +108,10 @@ fn a_waiter_that_is_gone_is_not_served(kind: Kind) {
         let answer = waiting.join().expect("no panic");
         assert!(matches!(answer, Err(Failure::Unknown(_))), "{answer:?}");
     });
-    sleep(Duration::from_millis(1_500));
+    let began = Instant::now();
+    assert!(eventually(|| c.is_gone(id)), "it would be served");
+    println!("{kind:?}: noticed after {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(3), "not only when its time was over");
     assert!(a.free(&name));
     assert!(c.take(&name).is_some(), "nobody is in the way");
 }
