@@ -50,7 +50,8 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 pub use exchange::Exchange;
-pub use key::{ClaimError, Key, Prefix, PrefixError};
+pub use crate::error::ClaimError;
+pub use key::{Key, Prefix, PrefixError};
 pub use setup::Setup;
 
 /// Makes statements from commands.
