@@ -314,7 +314,10 @@ mod tests {
         // It exists, and its TTL ends it.
         assert_eq!(run([created(), unlocked(false), Some(Err(refused()))]).1, Step::Ready);
         let failed = Step::Failed(refused());
-        assert_eq!(run([Some(Err(refused())), None, None]), ([Action::Open].into(), failed.clone()));
+        assert_eq!(
+            run([Some(Err(refused())), None, None]),
+            ([Action::Open].into(), failed.clone())
+        );
         assert_eq!(run([created(), Some(Err(refused())), destroyed()]), (all.into(), failed));
         for wrong in [destroyed(), unlocked(true)] {
             assert!(matches!(run([wrong, None, None]).1, Step::Failed(Failure::Unknown(_))));

@@ -47,7 +47,9 @@ pub enum ClaimError {
     )]
     NotAPair,
     /// Anywhere but with PostgreSQL's advisory locks.
-    #[error("there are no shared locks here: take it exclusively, or use PostgreSQL's advisory locks")]
+    #[error(
+        "there are no shared locks here: take it exclusively, or use PostgreSQL's advisory locks"
+    )]
     NoShared,
 }
 

@@ -1,12 +1,15 @@
 //! What executes the core's commands.
 
+pub(crate) mod advisory;
+#[cfg(feature = "consul")]
+pub(crate) mod consul;
 #[cfg(feature = "mysql")]
 pub(crate) mod mysql;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
-#[cfg(any(feature = "mysql", feature = "postgres"))]
+#[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
 pub(crate) mod sslmode;
 
 use crate::clock;
@@ -29,8 +32,9 @@ pub(crate) trait Backends: Send + 'static {
     /// Whether there may be more than one. Then none is to wait for another.
     const LANES: bool = true;
 
-    /// Another one, if there may be one. It connects when it is used.
-    fn backend(&mut self) -> Option<Self::Backend>;
+    /// Another one, if there may be one. It connects when it is used; `waits` if it is there to wait
+    /// at the server.
+    fn backend(&mut self, waits: bool) -> Option<Self::Backend>;
 }
 
 /// The one backend of a protocol with one lane, until it is asked for.
@@ -40,7 +44,7 @@ impl<B: Backend> Backends for One<B> {
     type Backend = B;
     const LANES: bool = false;
 
-    fn backend(&mut self) -> Option<B> {
+    fn backend(&mut self, _waits: bool) -> Option<B> {
         self.0.take()
     }
 }
@@ -88,6 +92,38 @@ pub(crate) trait Session: Send + 'static {
 
     /// Runs a statement within `budget`. After [`Failure::Unknown`] it is no longer open.
     fn run(&mut self, statement: &Statement, budget: Duration) -> Result<Rows, Failure>;
+
+    /// Closes it, without waiting for a server that does not answer.
+    fn close(&mut self) {}
+
+    /// What the server called it when it was opened, if the client tells.
+    fn id(&self) -> Option<u32> {
+        None
+    }
+
+    /// What cuts short the next statement.
+    fn cut(&self) -> Option<Cut> {
+        None
+    }
+}
+
+/// Makes sessions.
+pub(crate) trait Source: Send + 'static {
+    type Session: Session;
+
+    /// Another one, not open yet, if there may be one; `waits` if it is there to wait at the server.
+    fn session(&mut self, waits: bool) -> Option<Self::Session>;
+}
+
+/// The one session that there is, until it is asked for.
+pub(crate) struct Handed<S>(pub(crate) Option<S>);
+
+impl<S: Session> Source for Handed<S> {
+    type Session = S;
+
+    fn session(&mut self, _waits: bool) -> Option<S> {
+        self.0.take()
+    }
 }
 
 /// The table protocol over a session.
@@ -103,10 +139,7 @@ impl<S: Session> SqlTable<S> {
     /// `budget`.
     pub(crate) fn open(codec: Codec, session: S, budget: Duration) -> Result<Self, Error> {
         let mut table = Self { codec, session, checked: false };
-        table.ready(|| budget).map_err(|trouble| match trouble {
-            Trouble::Unfit(refusal) => Error::Unfit(refusal),
-            Trouble::Failed(failure) => failure.into(),
-        })?;
+        table.ready(|| budget)?;
         Ok(table)
     }
 
@@ -148,9 +181,32 @@ fn in_time<T>(
     step(left)
 }
 
+/// Why a connection is not ready for commands.
 enum Trouble {
     Failed(Failure),
     Unfit(Refusal),
+}
+
+impl Trouble {
+    /// What it means to a command that was to follow.
+    fn before(self) -> Failure {
+        match self {
+            Trouble::Failed(rejected @ Failure::Rejected { .. }) => rejected,
+            Trouble::Failed(failure) => Failure::NotSent(failure.to_string()),
+            Trouble::Unfit(refusal) => {
+                Failure::Rejected { retry: false, message: refusal.to_string() }
+            }
+        }
+    }
+}
+
+impl From<Trouble> for Error {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Unfit(refusal) => Error::Unfit(refusal),
+            Trouble::Failed(failure) => failure.into(),
+        }
+    }
 }
 
 impl<S: Session> Backend for SqlTable<S> {
@@ -165,13 +221,7 @@ impl<S: Session> Backend for SqlTable<S> {
         let until = clock::now().after(budget);
         let limit = || until.since(clock::now());
         // Whatever goes wrong before the command's own statement: the command was not sent.
-        self.ready(limit).map_err(|trouble| match trouble {
-            Trouble::Failed(rejected @ Failure::Rejected { .. }) => rejected,
-            Trouble::Failed(failure) => Failure::NotSent(failure.to_string()),
-            Trouble::Unfit(refusal) => {
-                Failure::Rejected { retry: false, message: refusal.to_string() }
-            }
-        })?;
+        self.ready(limit).map_err(Trouble::before)?;
         let mut exchange = self.codec.encode(command, now);
         while let Some(statement) = exchange.poll_statement() {
             match self.run(&statement, limit()) {

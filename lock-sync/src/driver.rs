@@ -36,7 +36,7 @@ use std::time::Duration;
 const NO_LIMIT: Instant = Instant::from_nanos(u64::MAX);
 
 /// What the backends of these speak.
-type Speaks<F> = <<F as Backends>::Backend as Backend>::Protocol;
+pub(crate) type Speaks<F> = <<F as Backends>::Backend as Backend>::Protocol;
 type Command<F> = <Speaks<F> as Protocol>::Command;
 type Reply<F> = <Speaks<F> as Protocol>::Reply;
 

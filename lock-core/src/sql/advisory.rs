@@ -49,8 +49,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-pub use exchange::Exchange;
 pub use crate::error::ClaimError;
+pub use exchange::Exchange;
 pub use key::{Key, Prefix, PrefixError};
 pub use setup::Setup;
 

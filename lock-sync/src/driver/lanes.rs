@@ -26,9 +26,16 @@ impl<F: Backends> Lanes<F> {
         Self { backends, idle: BTreeMap::new(), away: BTreeMap::new() }
     }
 
-    /// Takes the lane's backend away to carry out a command, or a new one if the lane has none.
-    pub(super) fn take(&mut self, lane: Lane, id: DispatchId, waits: bool) -> Option<F::Backend> {
-        let backend = self.idle.remove(&lane).or_else(|| self.backends.backend())?;
+    /// Takes the lane's backend away to carry out a command, or a new one if the lane has none;
+    /// `for_waits` if the lane is there to wait.
+    pub(super) fn take(
+        &mut self,
+        lane: Lane,
+        id: DispatchId,
+        waits: bool,
+        for_waits: bool,
+    ) -> Option<F::Backend> {
+        let backend = self.idle.remove(&lane).or_else(|| self.backends.backend(for_waits))?;
         let cut = backend.cut();
         self.away.insert(id, Away { lane, waits, dropped: false, cut });
         Some(backend)

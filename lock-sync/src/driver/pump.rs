@@ -246,7 +246,8 @@ fn leave<F: Backends>(
         return Leaving::Answered(Ok(reply), state.lanes.drop_lane(lane));
     }
     let waits = F::Backend::waits(&command);
-    let Some(backend) = state.lanes.take(lane, id, waits) else {
+    let for_waits = state.engine.waits_on(lane);
+    let Some(backend) = state.lanes.take(lane, id, waits, for_waits) else {
         let failure = Failure::NotSent("there is no connection".to_string());
         return Leaving::Answered(Err(failure), None);
     };
