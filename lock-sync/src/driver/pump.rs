@@ -119,7 +119,10 @@ impl<F: Backends> Shared<F> {
             }
         };
         let spawned = std::thread::Builder::new().name("lock lane".to_string()).spawn(life);
-        if let (Err(error), Some(job)) = (spawned, take(&job)) {
+        // The thread, if there is one, may not have taken it yet.
+        if let Err(error) = spawned
+            && let Some(job) = take(&job)
+        {
             tracing::warn!(%error, "no thread for a request: it is made on another's");
             self.carry_out(job);
         }
