@@ -1,6 +1,6 @@
 //! An operator's questions about a lock table.
 
-use super::{Session, SqlTable, Trouble};
+use super::{Session, SqlTable};
 use crate::admin::Ask;
 use crate::clock;
 use crate::error::Error;
@@ -23,10 +23,7 @@ impl<S: Session> TableAdmin<S> {
 impl<S: Session> Ask for TableAdmin<S> {
     fn ask(&mut self, question: &Question) -> Result<Answer, Error> {
         let Self { table, budget } = self;
-        table.ready(|| *budget).map_err(|trouble| match trouble {
-            Trouble::Unfit(refusal) => Error::Unfit(refusal),
-            Trouble::Failed(failure) => failure.into(),
-        })?;
+        table.ready(|| *budget)?;
         let mut rows = Vec::new();
         for statement in table.codec.ask(question, clock::now()) {
             rows = table.run(&statement, *budget)?;

@@ -8,6 +8,7 @@ use rustls::pki_types::pem::PemObject;
 use std::path::PathBuf;
 
 /// Where the server is, and how to encrypt.
+#[derive(Clone)]
 pub(crate) struct Server {
     pub(super) opts: Box<Opts>,
     pub(super) mode: SslMode,

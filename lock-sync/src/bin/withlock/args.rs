@@ -5,6 +5,7 @@ use crate::help;
 use clap::error::ErrorKind;
 use clap::{ArgGroup, CommandFactory, Parser};
 use clap_complete::Shell;
+use lock_sync::Protocol;
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -36,11 +37,15 @@ pub(crate) struct Args {
     #[arg(last = true, required_unless_present = "instead", value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
 
-    /// Where locks are kept: postgres://USER@HOST/DATABASE, mysql://USER@HOST/DATABASE or
-    /// sqlite:FILE. A password is safer in the environment, where other users cannot see it:
+    /// Where locks are kept: postgres://USER@HOST/DATABASE, mysql://USER@HOST/DATABASE,
+    /// consul://HOST/PREFIX or sqlite:FILE. A password is safer in the environment, where other users cannot see it:
     /// WITHLOCK_URL, else PG_CONNECTION_STRING. Without any: an SQLite file of this user's, for this machine
     #[arg(long, value_name = "URL", help_heading = "Where")]
     pub(crate) db: Option<String>,
+
+    /// How they are kept: table, advisory or session [default: session on Consul, else table]
+    #[arg(long, value_name = "HOW", help_heading = "Where")]
+    pub(crate) protocol: Option<Protocol>,
 
     /// The table that locks are kept in [default: locks]
     #[arg(long, value_name = "[SCHEMA.]NAME", help_heading = "Where")]
@@ -61,6 +66,10 @@ pub(crate) struct Args {
     /// Exit with this code instead of 75 or 124
     #[arg(short = 'E', long, value_name = "CODE", help_heading = "Waiting")]
     pub(crate) conflict_exit_code: Option<u8>,
+
+    /// Share the lock with others that say --shared; PostgreSQL's advisory locks can
+    #[arg(short, long, help_heading = "Holding")]
+    pub(crate) shared: bool,
 
     /// How long the lock stays taken if this machine dies; renewed while the command runs [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true, help_heading = "Holding")]

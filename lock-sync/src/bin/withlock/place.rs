@@ -2,7 +2,7 @@
 
 use crate::args::Args;
 use crate::report::printable;
-use lock_sync::{Config, TableName};
+use lock_sync::{Config, ConfigError, TableName};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -10,9 +10,13 @@ use std::path::PathBuf;
 /// them.
 pub(crate) const URLS: [&str; 2] = ["WITHLOCK_URL", "PG_CONNECTION_STRING"];
 
+const TOKEN: &str = "CONSUL_HTTP_TOKEN";
+
 pub(crate) fn configure(args: &Args) -> Result<Config, String> {
     let config = match given_url(args)? {
-        Some(url) => url.parse::<Config>().map_err(|error| error.to_string())?,
+        Some(url) => {
+            with_token(url.parse().map_err(|error: ConfigError| error.to_string())?, &url)?
+        }
         None if args.ddl => Config::sqlite("locks.db"),
         None => Config::sqlite(default_file()?),
     };
@@ -24,10 +28,26 @@ pub(crate) fn configure(args: &Args) -> Result<Config, String> {
         Some(table) => config.table(TableName::new(table).map_err(|error| error.to_string())?),
         None => config,
     };
+    let config = match args.protocol {
+        Some(protocol) => config.protocol(protocol),
+        None => config,
+    };
     Ok(match args.ttl {
         Some(ttl) => config.ttl(ttl),
         None => config,
     })
+}
+
+/// With Consul's token from where Consul's own tools look for it, if there is none in the URL.
+fn with_token(config: Config, url: &str) -> Result<Config, String> {
+    if !url.starts_with("consul:") || url.contains("token=") {
+        return Ok(config);
+    }
+    match std::env::var(TOKEN) {
+        Ok(token) if !token.is_empty() => Ok(config.token(token)),
+        Err(std::env::VarError::NotUnicode(_)) => Err(format!("{TOKEN} is not UTF-8")),
+        _ => Ok(config),
+    }
 }
 
 /// The program alone: arguments may be secret.

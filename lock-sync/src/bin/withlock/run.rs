@@ -9,7 +9,7 @@ use crate::place::configure;
 use crate::report::{Level, print, say};
 use crate::signals;
 use crate::waiting::Waiting;
-use lock_sync::{Error, Guard, Locks, Wait};
+use lock_sync::{Error, Guard, Locks, Mode, Wait};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::channel;
@@ -105,7 +105,8 @@ fn acquire(locks: &Locks, name: &str, args: &Args, level: Level) -> Result<Optio
         None => Wait::Forever,
     };
     let mut waiting = Waiting::new(name, level);
-    locks.acquire(name, wait, &mut |progress| waiting.tell(progress))
+    let mode = if args.shared { Mode::Shared } else { Mode::Exclusive };
+    locks.acquire_as(name, mode, wait, &mut |progress| waiting.tell(progress))
 }
 
 fn interrupted(ended_by: &AtomicI32) -> Option<u8> {
