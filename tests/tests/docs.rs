@@ -75,6 +75,8 @@ fn sessions_and_sql_go_as_written() {
     for sql in mysql_old.split("; ") {
         mysql_admin.query_drop(sql).expect(sql);
     }
+    let consul = std::env::var("CONSUL_URL").expect("tests/run starts a server and sets it");
+    let consul = consul.replace("http://", "consul://").trim_end_matches('/').to_string();
     for (file, text) in pages() {
         for sql in statements(&text, "PostgreSQL") {
             admin.batch_execute(&sql).unwrap_or_else(|error| panic!("{file}: {sql}: {error}"));
@@ -82,14 +84,15 @@ fn sessions_and_sql_go_as_written() {
         for sql in statements(&text, "MySQL") {
             mysql_admin.query_drop(&sql).unwrap_or_else(|error| panic!("{file}: {sql}: {error}"));
         }
-        if !text.contains("```console") {
+        if blocks(&text, "console").is_empty() {
             continue;
         }
         let demo = "withlock_demo:secret@localhost/withlock_demo";
         let there = |scheme, url| as_app(url, scheme, "withlock_demo", "withlock_demo");
         let text = text
             .replace(&format!("postgres://{demo}"), &there("postgres", postgres.url()))
-            .replace(&format!("mysql://{demo}"), &there("mysql", place.url()));
+            .replace(&format!("mysql://{demo}"), &there("mysql", place.url()))
+            .replace("consul://localhost:8500", &consul);
         // The first words of the quick start are about a machine where nothing is set up.
         let url = if file.ends_with("quickstart.md") { String::new() } else { url(&sqlite) };
         let count = transcript::run(&file, &text, &url);
