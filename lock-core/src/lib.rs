@@ -64,6 +64,7 @@
 
 extern crate alloc;
 
+pub mod admin;
 pub mod advisory;
 pub mod consul;
 mod engine;

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::error::Error;
-use lock_core::sql::admin::{Answer, LockState, PAGE, Question};
+use lock_core::admin::{Answer, LockState, PAGE, Question};
 use lock_core::{Failure, Fence, LockName};
 use std::fmt;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(crate) trait Ask: Send {
 /// let guard = Locks::connect(&url)?.lock("nightly-report")?;
 /// let mut admin = Admin::connect(&url)?;
 /// for lock in admin.list()? {
-///     let holder = lock.holder.map(|holder| holder.label).unwrap_or_default();
+///     let holder = lock.hold.map(|hold| hold.label).unwrap_or_default();
 ///     println!("{} is held by {holder}, fence {}", lock.name, lock.fence);
 /// }
 /// // Its holder is told that it has lost, and the next fence is higher than this one.
@@ -63,7 +63,7 @@ impl Admin {
                 return Err(surprise());
             };
             let is_last = page.len() < PAGE;
-            all.extend(page.into_iter().filter(|lock| lock.holder.is_some()));
+            all.extend(page.into_iter().filter(|lock| lock.hold.is_some()));
             if is_last {
                 return Ok(all);
             }
@@ -89,6 +89,9 @@ impl Admin {
     /// the lock for its own, while somebody else may have got it: give the new fence to what the lock
     /// protects first, if that may not happen.
     ///
+    /// In Consul it is the holder's session that is ended, with all its locks; the lock is free when
+    /// the lock-delay is over.
+    ///
     /// # Errors
     /// [`Error`] if the name is not one, or the server refuses or does not answer. After
     /// [`Error::Unavailable`] it may have been done.
@@ -104,8 +107,8 @@ impl Admin {
     /// (an hour at least), and tells how many they were. Their fences go on rising, by the server's clock.
     ///
     /// # Errors
-    /// [`Error`] if the server refuses (it takes the right to `DELETE`, which locks do not need) or
-    /// does not answer.
+    /// [`Error`] if the server refuses (it takes the right to `DELETE`, which locks do not need; Consul
+    /// has nothing to purge) or does not answer.
     pub fn purge(&mut self, unused: Duration) -> Result<usize, Error> {
         let mut sum = 0;
         loop {

@@ -64,9 +64,9 @@ pub use admin::Admin;
 pub use config::{Config, Protocol};
 pub use error::{ConfigError, Error, ReleaseError};
 pub use guard::Guard;
+pub use lock_core::admin::{Hold, LockState};
 pub use lock_core::http::KeyError;
 pub use lock_core::sql::Refusal;
-pub use lock_core::sql::admin::LockState;
 pub use lock_core::sql::advisory::{Key, Prefix, PrefixError};
 pub use lock_core::{
     ClaimError, Fence, Holder, LockName, LostReason, Mode, NameError, TableError, TableName,

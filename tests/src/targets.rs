@@ -5,10 +5,10 @@ mod advisory;
 
 use crate::drivers::read;
 use crate::table::claims;
+use lock_core::admin::{Answer, Question};
 use lock_core::consul::{Command as Ask, Locked, Reply as Told, Session};
 use lock_core::http::{Response, consul};
 use lock_core::sim::{Scope, Server, Wish, World, random};
-use lock_core::sql::admin::{Answer, Question};
 use lock_core::sql::{Codec, Rows, Value, mysql, postgres, sqlite};
 use lock_core::table::{Acquired, Command, Reply};
 use lock_core::{Claim, Fence, Instant, LockName, Mode, Owner, TableName};
@@ -75,7 +75,7 @@ pub fn sql_rows(bytes: &[u8]) {
     }
     for question in questions() {
         let rows = input.rows();
-        if let Ok(Answer::Broken(Some(fence))) = question.answer(rows.clone()) {
+        if let Ok(Answer::Broken(Some(fence))) = codec(pick).answer(&question, rows.clone()) {
             assert_eq!(rows[0][0], Value::Int(fence.get().try_into().expect("it was one")));
         }
     }

@@ -3,9 +3,10 @@
 //! `UPDATE_STATEMENTS=1 cargo test -p lock-tests --test requests` writes the file anew; then read
 //! the difference.
 
+use lock_core::admin::Question;
 use lock_core::consul::{Command, Session};
 use lock_core::http::consul::Codec;
-use lock_core::{Claim, LockName, Mode, Owner};
+use lock_core::{Claim, Fence, LockName, Mode, Owner};
 use std::path::Path;
 use std::time::Duration;
 
@@ -43,12 +44,24 @@ fn requests() -> Vec<(&'static str, Command)> {
     ]
 }
 
+fn questions() -> [(&'static str, Question); 3] {
+    let name = LockName::new("nightly-report").expect("a good name");
+    [
+        ("look: which locks are held", Question::List { after: None }),
+        ("look: one lock", Question::Status { name: name.clone() }),
+        ("break, at first", Question::Break { name, fence: Fence::new(7) }),
+    ]
+}
+
 #[test]
 fn requests_are_those_agreed_on() {
     let codec = Codec::default();
     let mut text = String::new();
-    for (what, command) in requests() {
-        let request = codec.encode(&command);
+    let commands = requests().into_iter().map(|(what, command)| (what, codec.encode(&command)));
+    let questions = questions()
+        .into_iter()
+        .map(|(what, question)| (what, codec.ask(&question).expect("it can be asked")));
+    for (what, request) in commands.chain(questions) {
         text += &format!("### {what}\n{} {}\n", request.method.as_str(), request.path_and_query);
         if !request.body.is_empty() {
             text += &format!("\n{}\n", request.body);

@@ -3,7 +3,7 @@
 //! `UPDATE_STATEMENTS=1 cargo test -p lock-tests --test statements` writes the files anew; then
 //! read the difference.
 
-use lock_core::sql::admin::{PAGE, Question, SHORTEST};
+use lock_core::admin::{PAGE, Question, SHORTEST};
 use lock_core::sql::{
     Codec, Rows, Setup, Statement, Step, Value, advisory, mysql, postgres, sqlite,
 };

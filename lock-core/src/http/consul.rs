@@ -16,6 +16,7 @@
 //! * 4xx: Consul did not do it. 5xx: nobody knows; it is also said when a leader was lost while it
 //!   wrote. Only a question that failed has certainly changed nothing.
 
+mod admin;
 mod answer;
 
 use super::key::KeyTemplate;
@@ -163,7 +164,7 @@ impl Codec {
             (Command::Watch { .. }, 404) => {
                 Ok(Reply::Watched { index: index(response).unwrap_or(1), locked: false })
             }
-            _ => Err(self.failed(command, response)),
+            _ => Err(self.failed(matches!(command, Command::Watch { .. }), response)),
         }
     }
 
@@ -199,9 +200,8 @@ impl Codec {
         rejected(false, format!("Consul says: {why}; the ACL token needs {rights}"))
     }
 
-    /// What a status code says that is no reply to the command.
-    fn failed(&self, command: &Command, response: &Response<'_>) -> Failure {
-        let asks = matches!(command, Command::Watch { .. });
+    /// What a status code says that is no reply to the command, or to the question if it only `asks`.
+    fn failed(&self, asks: bool, response: &Response<'_>) -> Failure {
         let (status, said) = (response.status, text::said(response.body));
         let told = format!("Consul answered with HTTP status {status}: {said}");
         match status {

@@ -10,6 +10,7 @@
 use crate::name::LockName;
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::fmt::Write;
 
 /// Where a lock's key is: a text in which `{name}` stands for the lock's name.
@@ -91,6 +92,26 @@ impl KeyTemplate {
     /// The key of a lock.
     pub fn key(&self, name: &LockName) -> String {
         format!("{}{}{}", self.before, escape(name.as_str()), self.after)
+    }
+
+    /// The lock that a key is of; `None` if it is none of ours.
+    pub fn name(&self, key: &str) -> Option<LockName> {
+        let escaped = key.strip_prefix(&*self.before)?.strip_suffix(&*self.after)?;
+        let mut bytes = Vec::with_capacity(escaped.len());
+        let mut rest = escaped.as_bytes();
+        while let [first, others @ ..] = rest {
+            rest = others;
+            bytes.push(match first {
+                b'=' => {
+                    let code = core::str::from_utf8(others.get(..2)?).ok()?;
+                    rest = &others[2..];
+                    u8::from_str_radix(code, 16).ok()?
+                }
+                byte => *byte,
+            });
+        }
+        let name = LockName::new(&String::from_utf8(bytes).ok()?).ok()?;
+        (escape(name.as_str()) == escaped).then_some(name)
     }
 
     /// What all keys begin with.

@@ -37,6 +37,29 @@ pub(super) fn base64(bytes: &[u8]) -> String {
     text
 }
 
+/// What [`base64`] was made of, as far as it is text.
+pub(super) fn from_base64(coded: &str) -> String {
+    let mut bytes = alloc::vec::Vec::with_capacity(coded.len() / 4 * 3);
+    let (mut bits, mut count) = (0_u32, 0);
+    for byte in coded.bytes() {
+        let digit = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => break,
+        };
+        bits = bits << 6 | u32::from(digit);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count & 0xff) as u8);
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// What a server says, for people: its first line, not too long, nothing that a terminal obeys.
 pub(super) fn said(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(&body[..body.len().min(1000)]);
@@ -62,6 +85,7 @@ mod tests {
         ];
         for (plain, coded) in vectors {
             assert_eq!(base64(plain.as_bytes()), coded);
+            assert_eq!(from_base64(coded), plain);
         }
         assert_eq!(base64(&[0xff, 0xfe, 0xfb, 0xef]), "//777w==");
     }

@@ -1,90 +1,23 @@
-//! Looking at a table's locks and putting them right by hand: for operators, not for the protocol.
+//! An operator's questions about a lock table, in SQL; see [`admin`](crate::admin).
 //!
-//! | question | statement | needs |
-//! |---|---|---|
-//! | [`List`](Question::List) | the locks that are held, in the order of their names, a [page](PAGE) at a time | `SELECT` |
-//! | [`Status`](Question::Status) | one lock, also if it is free | `SELECT` |
-//! | [`Break`](Question::Break) | takes the lock from its holder, and raises its fence | `UPDATE` |
-//! | [`Purge`](Question::Purge) | removes rows long unused, a [page](PAGE) at a time | `DELETE` |
-//!
-//! A break names the fence of the hold that is meant: who has got the lock since then keeps it. The
-//! holder's next renewal finds no row of its own, and so it hears that it has lost.
-//!
-//! A purge forgets fences, and must not make them fall. The first fence of a name is the server's
-//! clock in µs; so a row goes only when its fence is older by that clock than the time it must have
-//! been unused, which is at least [`SHORTEST`]: the clock would have to be stepped back by more for a
-//! later fence to be lower.
+//! Lists and purges come a [page](PAGE) at a time.
 
 use super::{Codec, Dialect, Rows, Statement, Value, mysql};
+#[cfg(doc)]
+use crate::admin::PAGE;
+use crate::admin::{Answer, Hold, LockState, Question, SHORTEST};
 use crate::error::Failure;
 use crate::fence::Fence;
-use crate::name::LockName;
-use crate::protocol::Holder;
 use crate::time::Instant;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// How many locks one answer is about, at most.
-pub const PAGE: usize = 500;
-
-/// How long a row must have been unused before it may be purged, at least.
-pub const SHORTEST: Duration = Duration::from_secs(3600);
-
-/// What an operator wants.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Question {
-    /// The locks that are held, those whose names come after this one.
-    List {
-        /// The last name of the page before.
-        after: Option<String>,
-    },
-    /// One lock.
-    Status {
-        /// Its name.
-        name: LockName,
-    },
-    /// Takes the lock from the holder that was granted this fence.
-    Break {
-        /// Its name.
-        name: LockName,
-        /// The fence of the hold that is meant.
-        fence: Fence,
-    },
-    /// Removes the rows of locks that are free and were not granted for so long.
-    Purge {
-        /// At least [`SHORTEST`]; less counts as that.
-        unused: Duration,
-    },
-}
-
-/// What came of it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Answer {
-    /// Locks, in the order of their names as bytes.
-    Locks(Vec<LockState>),
-    /// The lock's new fence; `None` if that hold was over already.
-    Broken(Option<Fence>),
-    /// How many rows were removed; there may be more if it is a [`PAGE`].
-    Purged(usize),
-}
-
-/// A lock, as the table shows it. By the time it is read it may be out of date.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct LockState {
-    /// Its name.
-    pub name: String,
-    /// The fence of the latest grant.
-    pub fence: Fence,
-    /// Who holds it; `None` if it is free.
-    pub holder: Option<Holder>,
-}
-
 impl Codec {
     /// What is to be run for `question`, at `now`, one after the other on one connection. The rows of
-    /// the last one are for [`Question::answer`].
+    /// the last one are for [`answer`](Self::answer).
     pub fn ask(&self, question: &Question, now: Instant) -> Vec<Statement> {
         let texts = self.texts();
         let statement = |text: &str, params: Vec<Value>| {
@@ -122,30 +55,28 @@ impl Codec {
         }
     }
 
+    /// What the rows of `question`'s last statement mean.
+    ///
+    /// # Errors
+    /// [`Failure::Unknown`] if they are not what the statement returns.
+    pub fn answer(&self, question: &Question, rows: Rows) -> Result<Answer, Failure> {
+        let answer = match question {
+            Question::List { .. } | Question::Status { .. } => {
+                rows.into_iter().map(state).collect::<Option<Vec<_>>>().map(Answer::Locks)
+            }
+            Question::Break { .. } => broken(&rows).map(Answer::Broken),
+            Question::Purge { .. } => purged(&rows).map(Answer::Purged),
+        };
+        let surprise = "the server's rows are not those that were asked for";
+        answer.ok_or_else(|| Failure::Unknown(surprise.to_string()))
+    }
+
     fn texts(&self) -> Texts {
         match self.dialect {
             Dialect::Postgres => POSTGRES,
             Dialect::Sqlite { .. } => SQLITE,
             Dialect::Mysql { .. } => MYSQL,
         }
-    }
-}
-
-impl Question {
-    /// What the last statement's rows mean.
-    ///
-    /// # Errors
-    /// [`Failure::Unknown`] if they are not what the statement returns.
-    pub fn answer(&self, rows: Rows) -> Result<Answer, Failure> {
-        let answer = match self {
-            Self::List { .. } | Self::Status { .. } => {
-                rows.into_iter().map(state).collect::<Option<Vec<_>>>().map(Answer::Locks)
-            }
-            Self::Break { .. } => broken(&rows).map(Answer::Broken),
-            Self::Purge { .. } => purged(&rows).map(Answer::Purged),
-        };
-        let surprise = "the server's rows are not those that were asked for";
-        answer.ok_or_else(|| Failure::Unknown(surprise.to_string()))
     }
 }
 
@@ -159,10 +90,10 @@ fn state(row: Vec<Value>) -> Option<LockState> {
             Value::Int(held),
             Value::Int(left),
         ] => {
-            let span = |us: i64| Duration::from_micros(u64::try_from(us).unwrap_or(0));
-            let holder = Holder { label, held_for: span(held), expires_in: span(left) };
+            let span = |us: i64| Some(Duration::from_micros(u64::try_from(us).unwrap_or(0)));
+            let hold = Hold { label, held_for: span(held), expires_in: span(left) };
             let fence = Fence::new(u64::try_from(fence).ok()?);
-            Some(LockState { name, fence, holder: (left > 0).then_some(holder) })
+            Some(LockState { name, fence, hold: (left > 0).then_some(hold) })
         }
         _ => None,
     }

@@ -4,8 +4,8 @@ use super::{Session, SqlTable};
 use crate::admin::Ask;
 use crate::clock;
 use crate::error::Error;
+use lock_core::admin::{Answer, Question};
 use lock_core::sql::Codec;
-use lock_core::sql::admin::{Answer, Question};
 use std::time::Duration;
 
 /// A lock table, and how long each statement about it may take.
@@ -28,6 +28,6 @@ impl<S: Session> Ask for TableAdmin<S> {
         for statement in table.codec.ask(question, clock::now()) {
             rows = table.run(&statement, *budget)?;
         }
-        Ok(question.answer(rows)?)
+        Ok(table.codec.answer(question, rows)?)
     }
 }

@@ -3,6 +3,7 @@
 //! The client is asked for one exchange at a time, bounded as a whole: no redirect, which would take
 //! the token elsewhere, no proxy, no second try, and no more of an answer than any is long.
 
+mod admin;
 mod server;
 
 use super::{Backend, Backends, in_time};
@@ -18,6 +19,7 @@ use std::time::Duration;
 use ureq::http::HeaderValue;
 use ureq::{Agent, Timeout};
 
+pub(crate) use admin::ConsulAdmin;
 pub(crate) use server::Server;
 
 /// Sends requests. Each lane has one; all of them share the client, and its connections.

@@ -9,21 +9,24 @@ use lock_core::sql;
 use std::time::Duration;
 
 impl Config {
-    /// Connects for looking at locks in a table and freeing them by hand. The server and the table are
-    /// checked as by [`connect`](Self::connect).
+    /// Connects for looking at locks and freeing them by hand: at those in a table, or in Consul. A
+    /// database server and its table are checked as by [`connect`](Self::connect).
     ///
     /// # Errors
-    /// [`Error`]: the configuration, the server or the table cannot be used; or the locks are not in
-    /// a table.
+    /// [`Error`]: the configuration, the server or the table cannot be used; or they are advisory
+    /// locks, which do not tell their names.
     #[cfg_attr(
         not(any(feature = "mysql", feature = "postgres", feature = "sqlite")),
         allow(unused_variables)
     )]
     pub fn connect_admin(self) -> Result<Admin, Error> {
         let timing = self.timing()?;
-        let (budget, codec) = (timing.request(), self.codec()?);
-        let Codec::Table(codec) = codec else {
-            return Err(ConfigError::NotInTable(self.chosen()).into());
+        let budget = timing.request();
+        let codec = match self.codec()? {
+            Codec::Table(codec) => codec,
+            #[cfg(feature = "consul")]
+            Codec::Session(codec) => return self.consul_admin(codec, budget),
+            _ => return Err(ConfigError::NotShown(self.chosen()).into()),
         };
         let place: Result<Box<dyn Ask>, Error> = match self.target {
             #[cfg(feature = "postgres")]
@@ -65,6 +68,18 @@ impl Config {
             Target::Consul(_) => Err(no_way()),
         };
         place.map(Admin::with)
+    }
+
+    #[cfg(feature = "consul")]
+    fn consul_admin(
+        self,
+        codec: lock_core::http::consul::Codec,
+        budget: Duration,
+    ) -> Result<Admin, Error> {
+        use crate::backend::consul::{ConsulAdmin, Requests};
+        let Target::Consul(server) = &self.target else { return Err(no_way()) };
+        let requests = Requests::new(codec, server, self.token)?;
+        Ok(Admin::with(Box::new(ConsulAdmin { requests, budget })))
     }
 }
 

@@ -31,6 +31,8 @@ pub(super) struct Entry {
     pub(super) key: String,
     pub(super) modify_index: u64,
     pub(super) session: Option<String>,
+    /// In base64.
+    pub(super) value: Option<String>,
 }
 
 #[derive(Deserialize)]

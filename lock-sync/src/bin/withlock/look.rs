@@ -4,7 +4,7 @@ use crate::args::Args;
 use crate::report::{print, printable, say, seconds};
 use crate::run::BUSY;
 use comfy_table::{ContentArrangement, Table, presets};
-use lock_sync::{Admin, Config, Fence, Holder, LockState};
+use lock_sync::{Admin, Config, Fence, Hold, LockState};
 use rustix::termios::tcgetwinsize;
 use serde::Serialize;
 use std::io::{IsTerminal, Write, stderr, stdin, stdout};
@@ -43,7 +43,7 @@ pub(crate) fn look(args: &Args, config: Config) -> Result<u8, String> {
 
 /// A lock that nobody has taken yet, or that was purged.
 fn unknown(name: &str) -> LockState {
-    LockState { name: name.to_string(), fence: Fence::default(), holder: None }
+    LockState { name: name.to_string(), fence: Fence::default(), hold: None }
 }
 
 fn status(args: &Args, state: &LockState, json: bool) -> u8 {
@@ -52,7 +52,7 @@ fn status(args: &Args, state: &LockState, json: bool) -> u8 {
         (_, true) => print(&(object(state) + "\n")),
         (_, false) => print(&format!("{}\n", sentence(state))),
     }
-    match state.holder {
+    match state.hold {
         Some(_) => args.conflict_exit_code.unwrap_or(BUSY),
         None => 0,
     }
@@ -66,7 +66,7 @@ fn force(args: &Args, admin: &mut Admin, state: &LockState) -> Result<u8, lock_s
             say!("{text}");
         }
     };
-    if state.holder.is_none() {
+    if state.hold.is_none() {
         tell(sentence(state));
         return Ok(0);
     }
@@ -82,7 +82,7 @@ fn force(args: &Args, admin: &mut Admin, state: &LockState) -> Result<u8, lock_s
         None => {
             let now = admin.status(&state.name)?.unwrap_or_else(|| unknown(&state.name));
             tell(format!("that hold is over already; {}", sentence(&now)));
-            Ok(if now.holder.is_some() { busy } else { 0 })
+            Ok(if now.hold.is_some() { busy } else { 0 })
         }
     }
 }
@@ -102,14 +102,19 @@ fn agreed(state: &LockState) -> bool {
 }
 
 fn sentence(state: &LockState) -> String {
-    let LockState { name, fence, holder } = state;
-    match holder {
-        Some(Holder { label, held_for, expires_in, .. }) => format!(
-            "{name:?} is held by {} for {}, with fence {fence}, and expires in {} unless renewed",
-            printable(label),
-            seconds(*held_for),
-            seconds(*expires_in),
-        ),
+    let LockState { name, fence, hold } = state;
+    match hold {
+        Some(Hold { label, held_for, expires_in }) => {
+            let since = held_for.map(|time| format!(" for {}", seconds(time)));
+            let until =
+                expires_in.map(|time| format!(", and expires in {} unless renewed", seconds(time)));
+            format!(
+                "{name:?} is held by {}{}, with fence {fence}{}",
+                printable(label),
+                since.unwrap_or_default(),
+                until.unwrap_or_default(),
+            )
+        }
         None if *fence == Fence::default() => format!("{name:?} is free, and was never taken"),
         None => format!("{name:?} is free; its fence is {fence}"),
     }
@@ -129,7 +134,8 @@ fn table(locks: &[LockState]) -> String {
     table.set_header(["NAME", "HOST", "PID", "LABEL", "FENCE", "HELD FOR", "EXPIRES IN"]);
     for lock in locks {
         let shown = Shown::of(lock);
-        let times = lock.holder.as_ref().map(|holder| (holder.held_for, holder.expires_in));
+        let shown_time = |time: Option<Duration>| time.map(|time| seconds(time).to_string());
+        let times = lock.hold.as_ref().map(|hold| (hold.held_for, hold.expires_in));
         let (held_for, expires_in) = times.unwrap_or_default();
         table.add_row([
             printable(shown.name),
@@ -137,8 +143,8 @@ fn table(locks: &[LockState]) -> String {
             shown.pid.map(|pid| pid.to_string()).unwrap_or_default(),
             printable(shown.label.unwrap_or_default()),
             shown.fence.to_string(),
-            seconds(held_for).to_string(),
-            seconds(expires_in).to_string(),
+            shown_time(held_for).unwrap_or_default(),
+            shown_time(expires_in).unwrap_or_default(),
         ]);
     }
     table.trim_fmt() + "\n"
@@ -175,7 +181,7 @@ struct Shown<'a> {
 
 impl<'a> Shown<'a> {
     fn of(lock: &'a LockState) -> Self {
-        let holder = lock.holder.as_ref();
+        let holder = lock.hold.as_ref();
         let text = holder.map(|holder| holder.label.as_str());
         let parts = text.and_then(parts);
         let span = |time: Duration| time.as_millis() as f64 / 1_000.0;
@@ -187,8 +193,8 @@ impl<'a> Shown<'a> {
             host: parts.map(|(host, ..)| host),
             pid: parts.map(|(_, pid, _)| pid),
             label: parts.and_then(|(.., label)| label),
-            held_for_seconds: holder.map(|holder| span(holder.held_for)),
-            expires_in_seconds: holder.map(|holder| span(holder.expires_in)),
+            held_for_seconds: holder.and_then(|holder| holder.held_for).map(span),
+            expires_in_seconds: holder.and_then(|holder| holder.expires_in).map(span),
         }
     }
 }

@@ -1,0 +1,88 @@
+//! Looking at locks and putting them right by hand: for operators, not for the protocols.
+//!
+//! | question | what is done | a table's rows need | Consul's keys need |
+//! |---|---|---|---|
+//! | [`List`](Question::List) | shows the locks that are held | `SELECT` | `key_prefix` read |
+//! | [`Status`](Question::Status) | shows one lock, also if it is free | `SELECT` | `key` read |
+//! | [`Break`](Question::Break) | takes the lock from its holder, and raises its fence | `UPDATE` | `session` write; it ends the holder's session, and all its locks |
+//! | [`Purge`](Question::Purge) | removes what is long unused | `DELETE` | there is no such thing |
+//!
+//! A break names the fence of the hold that is meant: who has got the lock since then keeps it. The
+//! holder hears that it has lost at its next renewal.
+//!
+//! A purge forgets fences, and must not make them fall. The first fence of a name is the server's
+//! clock in µs; so a row goes only when its fence is older by that clock than the time it must have
+//! been unused, which is at least [`SHORTEST`]: the clock would have to be stepped back by more for a
+//! later fence to be lower.
+
+use crate::fence::Fence;
+use crate::name::LockName;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// If an answer is about so many locks, there may be more.
+pub const PAGE: usize = 500;
+
+/// How long a row must have been unused before it may be purged, at least.
+pub const SHORTEST: Duration = Duration::from_secs(3600);
+
+/// What an operator wants.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Question {
+    /// The locks that are held, those whose names come after this one.
+    List {
+        /// The last name of the page before.
+        after: Option<String>,
+    },
+    /// One lock.
+    Status {
+        /// Its name.
+        name: LockName,
+    },
+    /// Takes the lock from the holder that was granted this fence.
+    Break {
+        /// Its name.
+        name: LockName,
+        /// The fence of the hold that is meant.
+        fence: Fence,
+    },
+    /// Removes the rows of locks that are free and were not granted for so long.
+    Purge {
+        /// At least [`SHORTEST`]; less counts as that.
+        unused: Duration,
+    },
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Answer {
+    /// Locks, in the order of their names as bytes.
+    Locks(Vec<LockState>),
+    /// What the next fence is greater than; `None` if that hold was over already.
+    Broken(Option<Fence>),
+    /// How many rows were removed; there may be more if it is a [`PAGE`].
+    Purged(usize),
+}
+
+/// A lock, as the server shows it. By the time it is read it may be out of date.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LockState {
+    /// Its name.
+    pub name: String,
+    /// The fence of its holder; if it is free, what the next one is greater than.
+    pub fence: Fence,
+    /// Who holds it; `None` if it is free.
+    pub hold: Option<Hold>,
+}
+
+/// Who holds a lock, for people to read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Hold {
+    /// What the holder said of itself: host, process id and a label of its own.
+    pub label: String,
+    /// How long it has had the lock, by the server's clock. Consul does not tell.
+    pub held_for: Option<Duration>,
+    /// When its lease ends unless it is renewed, by the server's clock. Consul does not tell.
+    pub expires_in: Option<Duration>,
+}

@@ -1,0 +1,126 @@
+//! An operator's questions about the keys of locks in Consul; see [`admin`](crate::admin).
+//!
+//! A break ends the holder's session, and with it **all** locks of that holder: a session is what a holder
+//! keeps an eye on, so that is how it hears of it. The lock-delay then gives it time to stop. (If the key
+//! alone were deleted, the holder would go on believing that it has the lock.) Every later grant has a
+//! greater index, as that is one of the whole of Consul's history.
+
+use super::answer::{Entry, fence, is_id, read};
+use super::{Codec, put, rejected};
+use crate::admin::{Answer, Hold, LockState, Question};
+use crate::error::Failure;
+use crate::fence::Fence;
+use crate::http::{MAX_BODY, Method, Request, Response, text};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+impl Codec {
+    /// What is to be sent for `question`.
+    ///
+    /// # Errors
+    /// [`Failure::Rejected`]: there is nothing to purge. What Consul keeps of a free lock is a key.
+    pub fn ask(&self, question: &Question) -> Result<Request, Failure> {
+        let get = |path_and_query: String| {
+            let (body, waits) = (String::new(), Duration::ZERO);
+            Ok(Request { method: Method::Get, path_and_query, body, waits })
+        };
+        match question {
+            Question::List { .. } => {
+                get(format!("/v1/kv/{}?consistent&recurse", text::path(self.keys.prefix())))
+            }
+            Question::Status { name } | Question::Break { name, .. } => {
+                get(format!("/v1/kv/{}?consistent", text::path(&self.keys.key(name))))
+            }
+            Question::Purge { .. } => {
+                Err(rejected(false, "Consul has no rows to purge".to_string()))
+            }
+        }
+    }
+
+    /// What the answer to `question` says.
+    ///
+    /// # Errors
+    /// What is known of its fate when it is no answer to that.
+    pub fn answer(&self, question: &Question, response: &Response<'_>) -> Result<Answer, Failure> {
+        if response.body.len() > MAX_BODY {
+            return Err(rejected(false, "Consul has too many keys there to list".to_string()));
+        }
+        match (question, response.status) {
+            (Question::List { after }, 200) => {
+                let mut locks = self.locks(response.body)?;
+                locks.retain(|lock| {
+                    lock.hold.is_some() && after.as_ref().is_none_or(|after| lock.name > *after)
+                });
+                locks.sort_by(|a, b| a.name.cmp(&b.name));
+                Ok(Answer::Locks(locks))
+            }
+            (Question::Status { .. }, 200) => self.locks(response.body).map(Answer::Locks),
+            (Question::List { .. } | Question::Status { .. }, 404) => Ok(Answer::Locks(Vec::new())),
+            // What was to be broken is over: nothing followed.
+            (Question::Break { .. }, 200 | 404) => Ok(Answer::Broken(None)),
+            (Question::Break { .. } | Question::Purge { .. }, _) => {
+                Err(self.failed(false, response))
+            }
+            _ => Err(self.failed(true, response)),
+        }
+    }
+
+    /// What is to be sent after the first answer, if anything: its answer is for
+    /// [`followed`](Self::followed).
+    ///
+    /// # Errors
+    /// As for [`answer`](Self::answer).
+    pub fn follow(
+        &self,
+        question: &Question,
+        response: &Response<'_>,
+    ) -> Result<Option<Request>, Failure> {
+        let (Question::Break { name, fence: meant }, 200) = (question, response.status) else {
+            return Ok(None);
+        };
+        let key = self.keys.key(name);
+        for entry in read::<Vec<Entry>>(response.body)? {
+            if let (true, Some(session)) = (entry.key == key, &entry.session)
+                && fence(entry.modify_index)? == *meant
+                && is_id(session)
+            {
+                return Ok(Some(put(format!("/v1/session/destroy/{session}"), String::new())));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What the answer to that says.
+    ///
+    /// # Errors
+    /// As for [`answer`](Self::answer).
+    pub fn followed(
+        &self,
+        question: &Question,
+        response: &Response<'_>,
+    ) -> Result<Answer, Failure> {
+        match (question, response.status) {
+            (Question::Break { fence, .. }, 200) if read(response.body)? => {
+                Ok(Answer::Broken(Some(Fence::new(fence.get().saturating_add(1)))))
+            }
+            _ => Err(self.failed(false, response)),
+        }
+    }
+
+    /// The locks among the keys. Others are nobody's business.
+    fn locks(&self, body: &[u8]) -> Result<Vec<LockState>, Failure> {
+        let state = |entry: Entry| {
+            let name = self.keys.name(&entry.key)?;
+            let hold = entry.session.filter(|session| !session.is_empty()).map(|_| Hold {
+                label: text::from_base64(entry.value.as_deref().unwrap_or_default()),
+                held_for: None,
+                expires_in: None,
+            });
+            let fence = fence(entry.modify_index);
+            Some(fence.map(|fence| LockState { name: name.to_string(), fence, hold }))
+        };
+        read::<Vec<Entry>>(body)?.into_iter().filter_map(state).collect()
+    }
+}
