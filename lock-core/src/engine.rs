@@ -1,6 +1,7 @@
 //! The engine: many attempts, one queue a name, commands in batches.
 
 mod index;
+mod news;
 mod queue;
 mod sessions;
 mod step;
@@ -18,6 +19,7 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
 use index::Who;
+use news::Ear;
 
 /// What an engine is made with.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -60,6 +62,8 @@ pub struct Lane(pub(crate) u64);
 impl Lane {
     /// The lane of everything that does not wait at the server.
     pub const HOME: Self = Self(0);
+    /// The lane on which the server tells what was freed.
+    pub const NEWS: Self = Self(u64::MAX);
 }
 
 /// A command for the server. Answer it exactly once, with
@@ -82,6 +86,7 @@ enum About {
     Session(SessionId),
     /// No claims any more when their session has ended: the answer is of no interest.
     Claims(Option<SessionId>, Vec<LockId>),
+    News,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -135,6 +140,9 @@ pub struct Engine<P: Protocol> {
     home: Option<SessionId>,
     /// No session is kept for claims that may come.
     closing: bool,
+    ear: Ear,
+    /// Attempts that were denied and wait. Derived from the slots; see `index`.
+    denied: BTreeSet<LockId>,
     /// When each slot wants to be looked at. Derived from the slots; see `index`.
     timers: BTreeSet<(Instant, Who)>,
     /// Attempts with a command due. Derived from the slots; see `index`.
@@ -166,6 +174,8 @@ impl<P: Protocol> Engine<P> {
             sessions: BTreeMap::new(),
             home: None,
             closing: false,
+            ear: Ear::default(),
+            denied: BTreeSet::new(),
             timers: BTreeSet::new(),
             due: BTreeSet::new(),
             indexed: BTreeMap::new(),
@@ -246,12 +256,13 @@ impl<P: Protocol> Engine<P> {
     pub fn handle_reply(&mut self, now: Instant, id: DispatchId, reply: Result<P::Reply, Failure>) {
         self.handle_timeout(now);
         let Some(UnderWay { action, about, sent, .. }) = self.under_way.remove(&id) else { return };
-        if reply.is_ok() && action != Action::Wait {
+        if reply.is_ok() && !matches!(action, Action::Wait | Action::Listen) {
             self.round_trip = now.since(sent).min(Timing::MAX_BACK_OFF);
         }
         match about {
             About::Session(session) => self.session_answered(now, session, action, reply),
             About::Claims(session, ids) => self.claims_answered(now, session, action, ids, reply),
+            About::News => self.heard(now, action, reply),
         }
     }
 
@@ -272,6 +283,7 @@ impl<P: Protocol> Engine<P> {
             match who {
                 Who::Session(id) => self.step_session(now, id, Input::Tick),
                 Who::Attempt(id) => self.step(now, id, Input::Tick),
+                Who::Ear => self.listen_again(now),
             }
         }
     }
@@ -375,7 +387,8 @@ impl<P: Protocol> Engine<P> {
         let under_way: Vec<_> = under_way
             .map(|command| UnderWay { sent: sent_at(command.sent), ..command.clone() })
             .collect();
-        let counters = (self.last_id, self.last_session, self.home, self.closing);
+        let ear = self.ear.project(time);
+        let counters = (self.last_id, self.last_session, self.home, self.closing, ear);
         (counters, attempts, sessions, self.queues.clone(), under_way)
     }
 
@@ -385,6 +398,7 @@ impl<P: Protocol> Engine<P> {
         self.under_way.get(&id).is_some_and(|command| match &command.about {
             About::Session(id) => self.sessions.contains_key(id),
             About::Claims(_, ids) => !ids.is_empty(),
+            About::News => true,
         })
     }
 

@@ -105,6 +105,10 @@ impl Slot {
                 }
             }
             (Phase::Waiting { .. }, Input::Hint) => Phase::Waiting { retry_at: now },
+            (phase @ Phase::Claiming { .. }, Input::Hint) => {
+                self.hinted = true;
+                phase
+            }
 
             // -- the session --------------------------------------------------------------------
             (Phase::Held { deadline, renew_at, renewal_sent }, Input::Kept(until)) => {
@@ -224,13 +228,13 @@ impl Slot {
                 // It may be said of a lock that is ours, when the server has just started. And
                 // nothing would tell when the delay is over.
                 self.wait_next = false;
-                self.denied(None, cx)
+                self.denied(None, sent, cx)
             }
             Ok(Verdict::Busy { holder }) => {
                 // Whatever earlier requests of ours did, the lock is another's now.
                 self.exposed_until = None;
                 self.wait_next = self.may_wait;
-                self.denied(holder, cx)
+                self.denied(holder, sent, cx)
             }
             Ok(
                 Verdict::Done
@@ -264,7 +268,7 @@ impl Slot {
         }
     }
 
-    fn denied(&mut self, holder: Option<Holder>, cx: &mut Context<'_>) -> Phase {
+    fn denied(&mut self, holder: Option<Holder>, sent: Instant, cx: &mut Context<'_>) -> Phase {
         self.failure = None;
         let label = |holder: &Option<Holder>| holder.as_ref().map(|h| h.label.clone());
         let news = !self.denied || label(&self.holder) != label(&holder);
@@ -280,11 +284,7 @@ impl Slot {
         if news {
             self.tell(Event::Waiting { id: cx.id, holder: self.holder.clone() }, cx);
         }
-        let soonest = cx.now.after(cx.timing.back_off(0, cx.round_trip));
-        let retry_at = self.back_off(cx);
-        let expiry = self.holder.as_ref().map(|holder| cx.now.after(holder.expires_in));
-        let retry_at = expiry.map_or(retry_at, |at| at.clamp(soonest, retry_at.max(soonest)));
-        Phase::Waiting { retry_at }
+        Phase::Waiting { retry_at: self.after_denial(sent, cx) }
     }
 
     fn renewed(

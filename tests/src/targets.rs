@@ -70,6 +70,7 @@ pub fn sql_rows(bytes: &[u8]) {
                 assert!(!ours || says(&told, claim, None), "{told:?}");
             }
         }
+        Ok(other) => panic!("nobody asked for {other:?}"),
         Err(_) => {}
     }
     let mut setup = codec(pick).setup();

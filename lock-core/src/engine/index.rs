@@ -14,6 +14,7 @@ use alloc::vec::Vec;
 pub(super) enum Who {
     Session(SessionId),
     Attempt(LockId),
+    Ear,
 }
 
 /// What is indexed of a slot.
@@ -21,16 +22,24 @@ pub(super) enum Who {
 pub(super) struct Entry {
     wake: Option<Instant>,
     due: Option<(Option<SessionId>, Action)>,
+    denied: bool,
 }
 
 impl<P: Protocol> Engine<P> {
     pub(super) fn index(&mut self, now: Instant, id: LockId) {
         let slot = &self.attempts[&id].slot;
-        let (wake, due) = (slot.wake(now), slot.due(now));
+        let (wake, due, denied) = (slot.wake(now), slot.due(now), slot.is_denied());
         let due = due.map(|action| self.assign(now, id, action));
         let who = Who::Attempt(id);
-        let new = Entry { wake, due };
+        let new = Entry { wake, due, denied };
         let old = self.indexed.insert(who, new).unwrap_or_default();
+        if denied && !old.denied {
+            self.denied.insert(id);
+            self.listen();
+        }
+        if old.denied && !denied {
+            self.denied.remove(&id);
+        }
         if old.wake != new.wake {
             self.timers.extend(new.wake.map(|at| (at, who)));
             old.wake.map(|at| self.timers.remove(&(at, who)));
@@ -45,7 +54,7 @@ impl<P: Protocol> Engine<P> {
         let who = Who::Session(id);
         let session = &self.sessions[&id];
         let due = session.due(now).map(|action| (Some(id), action));
-        let new = Entry { wake: session.slot.wake(now), due };
+        let new = Entry { wake: session.slot.wake(now), due, denied: false };
         let old = self.indexed.insert(who, new).unwrap_or_default();
         if old.wake != new.wake {
             self.timers.extend(new.wake.map(|at| (at, who)));
@@ -57,7 +66,9 @@ impl<P: Protocol> Engine<P> {
     pub(super) fn unindex(&mut self, who: Who) {
         let old = self.indexed.remove(&who).unwrap_or_default();
         old.wake.map(|at| self.timers.remove(&(at, who)));
-        if let (Some((session, action)), Who::Attempt(id)) = (old.due, who) {
+        let Who::Attempt(id) = who else { return };
+        self.denied.remove(&id);
+        if let Some((session, action)) = old.due {
             self.due.remove(&(session, action, id));
         }
     }
@@ -77,7 +88,8 @@ impl<P: Protocol> Engine<P> {
                 return Some((Some(*id), action));
             }
         }
-        self.next_action(None).map(|action| (None, action))
+        let news = || self.ear.due();
+        self.next_action(None).or_else(news).map(|action| (None, action))
     }
 
     fn next_action(&self, session: Option<SessionId>) -> Option<Action> {
@@ -112,6 +124,7 @@ impl<P: Protocol> Engine<P> {
     pub(super) fn about(&self, now: Instant, session: Option<SessionId>, action: Action) -> About {
         match (session, action) {
             (Some(id), Action::Open | Action::Keep | Action::Close) => About::Session(id),
+            (_, Action::Listen | Action::Unlisten) => About::News,
             _ => About::Claims(session, self.batch(now, session, action)),
         }
     }
@@ -130,7 +143,7 @@ impl<P: Protocol> Engine<P> {
             let early = early
                 .filter_map(|(_, who)| match who {
                     Who::Attempt(id) => Some(*id),
-                    Who::Session(_) => None,
+                    Who::Session(_) | Who::Ear => None,
                 })
                 .filter(|id| self.attempts[id].slot.due(soon) == Some(Action::Renew))
                 .filter(|id| self.attempts[id].slot.due(now).is_none());
@@ -151,6 +164,7 @@ impl<P: Protocol> Engine<P> {
             }
             (About::Session(id) | About::Claims(Some(id), _), _) => self.session_lane(*id),
             (About::Claims(None, _), _) => Lane::HOME,
+            (About::News, _) => Lane::NEWS,
         }
     }
 
@@ -174,6 +188,7 @@ impl<P: Protocol> Engine<P> {
                 self.sessions[id].deadline().map_or(budget, |lost| budget.min(lost))
             }
             (About::Claims(_, ids), Action::Wait) => budget.after(self.wait_up_to(now, ids)),
+            (About::News, Action::Listen) => budget.after(self.config.timing.wait()),
             (About::Claims(_, ids), Action::Renew) => {
                 let lost = ids.iter().filter_map(|id| self.held_until(*id)).max();
                 lost.map_or(budget, |lost| budget.min(lost))

@@ -108,6 +108,7 @@ impl<P: Protocol> Engine<P> {
             now,
             timing: &self.config.timing,
             bond: None,
+            told_since: None,
             round_trip: self.round_trip,
             rng: &mut self.rng,
             events: &mut told,
@@ -173,7 +174,7 @@ impl<P: Protocol> Engine<P> {
                 !connection
             }
             About::Session(session) => *session != id || !connection,
-            About::Claims(..) => true,
+            About::Claims(..) | About::News => true,
         });
         let Some(session) = self.sessions.get_mut(&id) else { return };
         for attempt in core::mem::take(&mut session.attempts) {

@@ -23,6 +23,7 @@ impl<P: Protocol> Engine<P> {
             now,
             timing: &self.config.timing,
             bond,
+            told_since: self.ear.since(),
             round_trip: self.round_trip,
             rng: &mut self.rng,
             events: &mut self.events,
@@ -66,6 +67,10 @@ impl<P: Protocol> Engine<P> {
                 };
             }
             About::Claims(session, ids) => (session, ids),
+            About::News if action == Action::Listen => {
+                return self.protocol.listen(self.config.timing.wait());
+            }
+            About::News => return self.protocol.unlisten(),
         };
         let none = P::Session::default();
         let session = session.and_then(|id| self.sessions.get(&id)).map_or(&none, |s| &s.name);
@@ -98,6 +103,7 @@ impl<P: Protocol> Engine<P> {
                     self.step(now, *id, Input::Sent { waiting });
                 }
             }
+            About::News => self.ear.sent(action),
         }
     }
 

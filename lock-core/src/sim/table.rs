@@ -3,10 +3,10 @@
 use super::server::{Connection, Lease, Server};
 use crate::fence::Fence;
 use crate::name::{LockName, Owner};
-use crate::protocol::{Action, Claim, Holder, Mode};
+use crate::protocol::{Action, Claim, Holder, Mode, News};
 use crate::table::{Acquired, Command, Reply, Table};
 use crate::time::Instant;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -25,6 +25,8 @@ pub struct Row {
     pub acquired: Instant,
     /// For people.
     pub holder: Arc<str>,
+    /// Somebody waits to be told of the release.
+    pub contended: bool,
 }
 
 /// A lock table as [`table`](crate::table) describes it and the statements of
@@ -34,11 +36,20 @@ pub struct FakeTable {
     rows: BTreeMap<LockName, Row>,
     durable: bool,
     tells_holder: bool,
+    ears: BTreeMap<Connection, Ear>,
+}
+
+/// A connection that is told what was freed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Ear {
+    freed: BTreeSet<LockName>,
+    /// When it is to answer, though nothing was.
+    until: Option<Instant>,
 }
 
 impl Default for FakeTable {
     fn default() -> Self {
-        Self { rows: BTreeMap::new(), durable: true, tells_holder: true }
+        Self { rows: BTreeMap::new(), durable: true, tells_holder: true, ears: BTreeMap::new() }
     }
 }
 
@@ -79,6 +90,7 @@ impl FakeTable {
             expires,
             acquired: now,
             holder: by.clone(),
+            contended: false,
         };
         let row = self.rows.entry(claim.name.clone());
         let mut fresh = false;
@@ -97,6 +109,7 @@ impl FakeTable {
             let fence = new.fence.max(row.fence + 1);
             *row = Row { fence, ..new };
         } else {
+            row.contended = true;
             return Acquired::Busy(self.tells_holder.then(|| Holder {
                 label: row.holder.to_string(),
                 held_for: now.since(row.acquired),
@@ -120,6 +133,11 @@ impl FakeTable {
         match self.rows.get_mut(&claim.name) {
             Some(row) if row.owner == Some(claim.owner) => {
                 row.owner = None;
+                if row.contended {
+                    for ear in self.ears.values_mut() {
+                        ear.freed.insert(claim.name.clone());
+                    }
+                }
                 true
             }
             _ => false,
@@ -130,7 +148,7 @@ impl FakeTable {
 impl Server for FakeTable {
     type Protocol = Table;
 
-    fn apply(&mut self, now: Instant, _: Connection, command: &Command) -> Reply {
+    fn apply(&mut self, now: Instant, connection: Connection, command: &Command) -> Reply {
         match command {
             Command::Acquire { claims, ttl, holder } => Reply::Acquired(
                 claims.iter().map(|claim| self.acquire(now, claim, *ttl, holder)).collect(),
@@ -141,7 +159,42 @@ impl Server for FakeTable {
             Command::Release { leases } => {
                 Reply::Changed(leases.iter().map(|lease| self.release(lease)).collect())
             }
+            Command::Listen { .. } => Reply::Told(match self.ears.get_mut(&connection) {
+                Some(ear) => {
+                    ear.until = None;
+                    News::Freed(core::mem::take(&mut ear.freed).into_iter().collect())
+                }
+                None => {
+                    self.ears.insert(connection, Ear::default());
+                    News::Begun
+                }
+            }),
+            Command::Unlisten => {
+                self.ears.remove(&connection);
+                Reply::Silent
+            }
         }
+    }
+
+    fn waits(&self, now: Instant, connection: Connection, command: &Command) -> bool {
+        let ear = self.ears.get(&connection).filter(|_| matches!(command, Command::Listen { .. }));
+        ear.is_some_and(|ear| ear.freed.is_empty() && ear.until.is_none_or(|until| now < until))
+    }
+
+    fn queue(&mut self, now: Instant, connection: Connection, command: &Command) {
+        if let (Command::Listen { up_to }, Some(ear)) = (command, self.ears.get_mut(&connection)) {
+            ear.until = Some(now.after(*up_to));
+        }
+    }
+
+    fn dropped(command: &Command) -> Option<Reply> {
+        matches!(command, Command::Unlisten).then_some(Reply::Silent)
+    }
+
+    fn times(&self) -> Vec<Instant> {
+        let leases = self.rows.values().filter(|row| row.owner.is_some());
+        let ears = self.ears.values().filter_map(|ear| ear.until);
+        leases.map(|row| row.expires).chain(ears).collect()
     }
 
     fn describe(command: &Command) -> (Action, &[Claim]) {
@@ -163,6 +216,7 @@ impl Server for FakeTable {
     }
 
     fn crash(&mut self) {
+        self.ears.clear();
         if !self.durable {
             self.rows.clear();
         }
