@@ -18,6 +18,7 @@ use crate::timing::Timing;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
+pub(crate) use index::Entry;
 use index::Who;
 use news::Ear;
 
@@ -105,6 +106,7 @@ struct Attempt {
     /// Where its claims go, in a protocol with sessions.
     session: Option<SessionId>,
     slot: Slot,
+    indexed: Entry,
 }
 
 /// Many lock attempts over one server, as a value.
@@ -147,8 +149,6 @@ pub struct Engine<P: Protocol> {
     timers: BTreeSet<(Instant, Who)>,
     /// Attempts with a command due. Derived from the slots; see `index`.
     due: BTreeSet<(Option<SessionId>, Action, LockId)>,
-    /// What `timers` and `due` have of each slot.
-    indexed: BTreeMap<Who, index::Entry>,
     under_way: BTreeMap<DispatchId, UnderWay>,
     events: VecDeque<Event>,
     /// Of the last answered command: the natural unit of a back-off.
@@ -178,7 +178,6 @@ impl<P: Protocol> Engine<P> {
             denied: BTreeSet::new(),
             timers: BTreeSet::new(),
             due: BTreeSet::new(),
-            indexed: BTreeMap::new(),
             under_way: BTreeMap::new(),
             events: VecDeque::new(),
             round_trip: Duration::ZERO,
@@ -223,7 +222,10 @@ impl<P: Protocol> Engine<P> {
         let last_call = give_up.after(self.config.timing.patience());
         let may_wait = self.protocol.may_wait();
         let slot = Slot::new(owner, may_wait, once, give_up, last_call);
-        self.attempts.insert(id, Attempt { name: name.clone(), mode, session: None, slot });
+        self.attempts.insert(
+            id,
+            Attempt { name: name.clone(), mode, session: None, slot, indexed: Entry::default() },
+        );
         let input = self.join_queue(&name, id);
         self.step(now, id, input);
         id
@@ -270,7 +272,8 @@ impl<P: Protocol> Engine<P> {
     /// now. Safety never rests on it.
     pub fn handle_hint(&mut self, now: Instant, name: &LockName) {
         self.handle_timeout(now);
-        for front in self.in_front(name) {
+        let front: Vec<LockId> = self.in_front(name).collect();
+        for front in front {
             self.step(now, front, Input::Hint);
         }
     }
@@ -381,7 +384,10 @@ impl<P: Protocol> Engine<P> {
             .collect();
         let sessions = self.sessions.iter();
         let sessions: Vec<_> = sessions
-            .map(|(id, session)| (*id, Session { slot: slot(&session.slot), ..session.clone() }))
+            .map(|(id, session)| {
+                let (slot, indexed) = (slot(&session.slot), Entry::default());
+                (*id, Session { slot, indexed, ..session.clone() })
+            })
             .collect();
         let under_way = self.under_way.values();
         let under_way: Vec<_> = under_way

@@ -1,6 +1,6 @@
 //! Which session an attempt's claims go to, and what becomes of attempts when it changes.
 
-use super::{About, Engine, index::Who};
+use super::{About, Engine, Entry, index::Who};
 use crate::error::{Failure, LostReason};
 use crate::event::{Event, LockId, NotAcquired};
 use crate::fence::Fence;
@@ -67,7 +67,8 @@ impl<P: Protocol> Engine<P> {
         let connection = self.protocol.sessions() != Some(Sessions::Records);
         let slot = Slot::session(Owner::new(owner), now, connection);
         let name = P::Session::default();
-        self.sessions.insert(id, Session { slot, name, attempts: BTreeSet::new(), waits });
+        let (attempts, indexed) = (BTreeSet::new(), Entry::default());
+        self.sessions.insert(id, Session { slot, name, attempts, waits, indexed });
         self.index_session(now, id);
         id
     }
@@ -122,8 +123,9 @@ impl<P: Protocol> Engine<P> {
         }
         if gone {
             self.end_session(now, id, None);
-            self.unindex(Who::Session(id));
-            self.sessions.remove(&id);
+            if let Some(session) = self.sessions.remove(&id) {
+                self.unindex(Who::Session(id), session.indexed);
+            }
         }
     }
 

@@ -38,9 +38,10 @@ impl<P: Protocol> Engine<P> {
         if matches!(phase, Phase::Lost { .. } | Phase::Gone) {
             self.leave_session(id);
         }
-        if self.is_gone(id) {
-            self.unindex(Who::Attempt(id));
-            self.attempts.remove(&id);
+        if phase == Phase::Gone
+            && let Some(attempt) = self.attempts.remove(&id)
+        {
+            self.unindex(Who::Attempt(id), attempt.indexed);
         }
         if let Some(session) = session {
             self.tidy(now, session);
