@@ -143,6 +143,8 @@ pub struct Engine<P: Protocol> {
     /// No session is kept for claims that may come.
     closing: bool,
     ear: Ear,
+    /// Names that others wait for: until when they go first.
+    yielded: BTreeMap<LockName, Instant>,
     /// Attempts that were denied and wait. Derived from the slots; see `index`.
     denied: BTreeSet<LockId>,
     /// When each slot wants to be looked at. Derived from the slots; see `index`.
@@ -175,6 +177,7 @@ impl<P: Protocol> Engine<P> {
             home: None,
             closing: false,
             ear: Ear::default(),
+            yielded: BTreeMap::new(),
             denied: BTreeSet::new(),
             timers: BTreeSet::new(),
             due: BTreeSet::new(),
@@ -393,8 +396,9 @@ impl<P: Protocol> Engine<P> {
         let under_way: Vec<_> = under_way
             .map(|command| UnderWay { sent: sent_at(command.sent), ..command.clone() })
             .collect();
-        let ear = self.ear.project(time);
-        let counters = (self.last_id, self.last_session, self.home, self.closing, ear);
+        let yielded = self.yielded.iter().map(|(name, until)| (name.clone(), time(*until)));
+        let news = (self.ear.project(time), yielded.collect::<Vec<_>>());
+        let counters = (self.last_id, self.last_session, self.home, self.closing, news);
         (counters, attempts, sessions, self.queues.clone(), under_way)
     }
 

@@ -225,6 +225,8 @@ pub enum Verdict {
     NoSession,
     /// Renew, release, or a command about a session: done.
     Done,
+    /// Release: done, and somebody else waits for the lock and was told.
+    Wanted,
     /// Renew or release: the lease is not this owner's (any more). Nothing was changed.
     NotOurs,
 }

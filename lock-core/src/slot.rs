@@ -82,7 +82,7 @@ impl Slot {
                 self.not_acquired(cx);
                 self.abandon(cx)
             }
-            (Phase::Queued, Input::Front) => Phase::Waiting { retry_at: now },
+            (Phase::Queued, Input::Front) => Phase::Waiting { retry_at: now.max(cx.not_before) },
             (Phase::Queued | Phase::Waiting { .. }, Input::Release) => {
                 self.no_more_of_it();
                 self.abandon(cx)
@@ -238,6 +238,7 @@ impl Slot {
             }
             Ok(
                 Verdict::Done
+                | Verdict::Wanted
                 | Verdict::NotOurs
                 | Verdict::NoSession
                 | Verdict::Free
@@ -319,7 +320,7 @@ impl Slot {
 
     fn released(&mut self, answer: Result<Verdict, Failure>, cx: &mut Context<'_>) -> Phase {
         match answer {
-            Ok(Verdict::Done) => self.gone(Release::Freed, cx),
+            Ok(Verdict::Done | Verdict::Wanted) => self.gone(Release::Freed, cx),
             Ok(Verdict::NotOurs) if self.release_unsure => self.gone(Release::Freed, cx),
             Ok(Verdict::NotOurs) => self.gone(Release::NotOurs, cx),
             Ok(_) => self.gone(

@@ -114,6 +114,8 @@ pub enum Reply {
     Acquired(Vec<Acquired>),
     /// To [`Command::Renew`] and [`Command::Release`]: whether the lease was the owner's.
     Changed(Vec<bool>),
+    /// To [`Command::Release`], where the server tells those that wait.
+    Freed(Vec<Freed>),
     /// To [`Command::Listen`].
     Told(News),
     /// To [`Command::Unlisten`].
@@ -127,6 +129,17 @@ pub enum Acquired {
     Granted(Fence),
     /// It is somebody else's.
     Busy(Option<Holder>),
+}
+
+/// What became of a lease that was to be freed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Freed {
+    /// It was not its owner's.
+    NotOurs,
+    /// It is free.
+    Free,
+    /// It is free, and those that wait for it were told.
+    Wanted,
 }
 
 impl Protocol for Table {
@@ -173,6 +186,14 @@ impl Protocol for Table {
             (Action::Renew | Action::Release, Reply::Changed(entries)) => Ok(entries
                 .into_iter()
                 .map(|ours| if ours { Verdict::Done } else { Verdict::NotOurs })
+                .collect()),
+            (Action::Release, Reply::Freed(entries)) => Ok(entries
+                .into_iter()
+                .map(|entry| match entry {
+                    Freed::NotOurs => Verdict::NotOurs,
+                    Freed::Free => Verdict::Done,
+                    Freed::Wanted => Verdict::Wanted,
+                })
                 .collect()),
             (Action::Listen, Reply::Told(_)) | (Action::Unlisten, Reply::Silent) => {
                 Ok([Verdict::Done].into())

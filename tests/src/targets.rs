@@ -9,7 +9,7 @@ use lock_core::consul::{Command as Ask, Locked, Reply as Told, Session};
 use lock_core::http::{Response, consul};
 use lock_core::sim::{Scope, Server, Wish, World, random};
 use lock_core::sql::{Codec, Rows, Value, mysql, postgres, sqlite};
-use lock_core::table::{Acquired, Command, Reply};
+use lock_core::table::{Acquired, Command, Freed, Reply};
 use lock_core::{Claim, Fence, Instant, LockName, Mode, Owner, TableName};
 use std::time::Duration;
 
@@ -68,6 +68,11 @@ pub fn sql_rows(bytes: &[u8]) {
         Ok(Reply::Changed(entries)) => {
             for (claim, ours) in command.claims().iter().zip(entries) {
                 assert!(!ours || says(&told, claim, None), "{told:?}");
+            }
+        }
+        Ok(Reply::Freed(entries)) => {
+            for (claim, freed) in command.claims().iter().zip(entries) {
+                assert!(freed == Freed::NotOurs || says(&told, claim, None), "{told:?}");
             }
         }
         Ok(other) => panic!("nobody asked for {other:?}"),

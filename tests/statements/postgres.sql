@@ -106,9 +106,9 @@ UPDATE "locks" AS l
    SET owner = NULL
   FROM ours, fast
  WHERE l.name = ours.name AND l.owner = ours.owner
-RETURNING l.name,
-          CASE WHEN l.contended AND pg_notify('withlock_' || l.tableoid::text, l.name) IS NULL THEN NULL
-               ELSE ours.owner END;
+RETURNING l.name, ours.owner,
+          CASE WHEN l.contended THEN (pg_notify('withlock_' || l.tableoid::text, l.name) IS NOT NULL)::int
+               ELSE 0 END::bigint;
 
 -- listen, on a connection of its own
 DO $$ BEGIN EXECUTE format('LISTEN %I', 'withlock_' || '"locks"'::regclass::oid::text); END $$;

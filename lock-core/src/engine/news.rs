@@ -134,6 +134,15 @@ impl<P: Protocol> Engine<P> {
         }
     }
 
+    /// What was freed is not taken again at once: those that were told of it need a round trip.
+    pub(super) fn yield_to_others(&mut self, now: Instant, id: LockId) {
+        self.yielded.retain(|_, until| now < *until);
+        if let Some(attempt) = self.attempts.get(&id) {
+            let until = now.after(self.config.timing.back_off(1, self.round_trip));
+            self.yielded.insert(attempt.name.clone(), until);
+        }
+    }
+
     fn hint_all(&mut self, now: Instant) {
         let waiting: Vec<LockId> = self.denied.iter().copied().collect();
         for id in waiting {

@@ -110,6 +110,7 @@ impl<P: Protocol> Engine<P> {
             timing: &self.config.timing,
             bond: None,
             told_since: None,
+            not_before: now,
             round_trip: self.round_trip,
             rng: &mut self.rng,
             events: &mut told,

@@ -24,6 +24,7 @@ impl<P: Protocol> Engine<P> {
             timing: &self.config.timing,
             bond,
             told_since: self.ear.since(),
+            not_before: self.yielded.get(&attempt.name).copied().unwrap_or_default(),
             round_trip: self.round_trip,
             rng: &mut self.rng,
             events: &mut self.events,
@@ -145,6 +146,9 @@ impl<P: Protocol> Engine<P> {
         match verdicts {
             Ok(verdicts) => {
                 for (id, verdict) in ids.into_iter().zip(verdicts) {
+                    if verdict == Verdict::Wanted {
+                        self.yield_to_others(now, id);
+                    }
                     self.step(now, id, Input::Answer(Ok(verdict)));
                 }
             }

@@ -313,7 +313,7 @@ impl<S: Server> World<S> {
                 Some(Verdict::Granted { .. }) => {
                     self.protocol.sessions().is_none() && exchange.sent.after(valid) <= now
                 }
-                Some(Verdict::Done | Verdict::NotOurs | Verdict::Free) => false,
+                Some(Verdict::Done | Verdict::Wanted | Verdict::NotOurs | Verdict::Free) => false,
                 Some(Verdict::Busy { .. } | Verdict::Unchanged { .. })
                     if action == Action::Wait && waited =>
                 {

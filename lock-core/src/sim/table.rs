@@ -4,7 +4,7 @@ use super::server::{Connection, Lease, Server};
 use crate::fence::Fence;
 use crate::name::{LockName, Owner};
 use crate::protocol::{Action, Claim, Holder, Mode, News};
-use crate::table::{Acquired, Command, Reply, Table};
+use crate::table::{Acquired, Command, Freed, Reply, Table};
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::ToString;
@@ -36,6 +36,7 @@ pub struct FakeTable {
     rows: BTreeMap<LockName, Row>,
     durable: bool,
     tells_holder: bool,
+    tells: bool,
     ears: BTreeMap<Connection, Ear>,
 }
 
@@ -49,7 +50,13 @@ struct Ear {
 
 impl Default for FakeTable {
     fn default() -> Self {
-        Self { rows: BTreeMap::new(), durable: true, tells_holder: true, ears: BTreeMap::new() }
+        Self {
+            rows: BTreeMap::new(),
+            durable: true,
+            tells_holder: true,
+            tells: false,
+            ears: BTreeMap::new(),
+        }
     }
 }
 
@@ -70,6 +77,12 @@ impl FakeTable {
     #[must_use]
     pub fn silent(self) -> Self {
         Self { tells_holder: false, ..self }
+    }
+
+    /// A table that tells those that wait what was freed.
+    #[must_use]
+    pub fn telling(self) -> Self {
+        Self { tells: true, ..self }
     }
 
     /// The rows, by lock name.
@@ -109,7 +122,7 @@ impl FakeTable {
             let fence = new.fence.max(row.fence + 1);
             *row = Row { fence, ..new };
         } else {
-            row.contended = true;
+            row.contended = self.tells;
             return Acquired::Busy(self.tells_holder.then(|| Holder {
                 label: row.holder.to_string(),
                 held_for: now.since(row.acquired),
@@ -129,19 +142,18 @@ impl FakeTable {
         }
     }
 
-    fn release(&mut self, claim: &Claim) -> bool {
+    fn release(&mut self, claim: &Claim) -> Freed {
         match self.rows.get_mut(&claim.name) {
-            Some(row) if row.owner == Some(claim.owner) => {
-                row.owner = None;
-                if row.contended {
-                    for ear in self.ears.values_mut() {
-                        ear.freed.insert(claim.name.clone());
-                    }
-                }
-                true
-            }
-            _ => false,
+            Some(row) if row.owner == Some(claim.owner) => row.owner = None,
+            _ => return Freed::NotOurs,
         }
+        if !self.rows[&claim.name].contended {
+            return Freed::Free;
+        }
+        for ear in self.ears.values_mut() {
+            ear.freed.insert(claim.name.clone());
+        }
+        Freed::Wanted
     }
 }
 
@@ -157,7 +169,11 @@ impl Server for FakeTable {
                 Reply::Changed(leases.iter().map(|lease| self.renew(now, lease, *ttl)).collect())
             }
             Command::Release { leases } => {
-                Reply::Changed(leases.iter().map(|lease| self.release(lease)).collect())
+                let freed: Vec<Freed> = leases.iter().map(|lease| self.release(lease)).collect();
+                if self.tells {
+                    return Reply::Freed(freed);
+                }
+                Reply::Changed(freed.into_iter().map(|freed| freed != Freed::NotOurs).collect())
             }
             Command::Listen { .. } => Reply::Told(match self.ears.get_mut(&connection) {
                 Some(ear) => {

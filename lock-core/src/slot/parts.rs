@@ -45,6 +45,13 @@ impl Slot {
             return expiry.max(soonest);
         }
         self.hinted = false;
+        if let Some(holder) = &self.holder {
+            let before = core::mem::replace(&mut self.denied_at, cx.now);
+            if holder.held_for < cx.now.since(before) {
+                // It changed hands meanwhile, and may soon again.
+                self.failures = 0;
+            }
+        }
         let retry_at = self.back_off(cx);
         expiry.map_or(retry_at, |at| at.clamp(soonest, retry_at.max(soonest)))
     }

@@ -4,7 +4,7 @@ use super::{Codec, Dialect, Rows, Statement, Value, mysql, sqlite};
 use crate::error::Failure;
 use crate::fence::Fence;
 use crate::protocol::{Claim, Holder, News};
-use crate::table::{Acquired, Command, Reply};
+use crate::table::{Acquired, Command, Freed, Reply};
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
@@ -86,6 +86,8 @@ impl Exchange {
             (Stage::Act { .. }, Command::Acquire { .. }) => {
                 granted(rows).map(|granted| self.granted(granted))
             }
+            (Stage::Act { .. }, Command::Release { .. }) if self.tells() => freed(rows)
+                .map(|freed| Stage::Done(Ok(Reply::Freed(claims.iter().map(freed).collect())))),
             (Stage::Act { .. }, _) => {
                 pairs(rows).map(|ours| Stage::Done(Ok(changed(claims, |of| ours.contains(of)))))
             }
@@ -102,6 +104,10 @@ impl Exchange {
             (Stage::Done(_), _) => None,
         };
         self.stage = next.unwrap_or_else(surprise);
+    }
+
+    fn tells(&self) -> bool {
+        matches!(self.codec.dialect, Dialect::Postgres { .. })
     }
 
     /// What follows the number by which a MySQL statement told what it did.
@@ -289,6 +295,25 @@ fn pairs(rows: Rows) -> Option<BTreeSet<Pair>> {
             _ => None,
         })
         .collect()
+}
+
+/// Rows of (name, owner, whether somebody waits): what became of a lease.
+fn freed(rows: Rows) -> Option<impl Fn(&Claim) -> Freed> {
+    let freed: Option<BTreeMap<Pair, bool>> = rows
+        .into_iter()
+        .map(|row| match <[Value; 3]>::try_from(row).ok()? {
+            [Value::Text(name), Value::Text(owner), Value::Int(wanted)] => {
+                Some(((name, owner), wanted != 0))
+            }
+            _ => None,
+        })
+        .collect();
+    let freed = freed?;
+    Some(move |lease: &Claim| match freed.get(&pair(lease)) {
+        None => Freed::NotOurs,
+        Some(false) => Freed::Free,
+        Some(true) => Freed::Wanted,
+    })
 }
 
 /// Rows of (name, owner, fence).

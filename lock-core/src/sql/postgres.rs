@@ -169,9 +169,9 @@ UPDATE {table} AS l
    SET owner = NULL
   FROM ours, fast
  WHERE l.name = ours.name AND l.owner = ours.owner
-RETURNING l.name,
-          CASE WHEN l.contended AND pg_notify('withlock_' || l.tableoid::text, l.name) IS NULL THEN NULL
-               ELSE ours.owner END"#;
+RETURNING l.name, ours.owner,
+          CASE WHEN l.contended THEN (pg_notify('withlock_' || l.tableoid::text, l.name) IS NOT NULL)::int
+               ELSE 0 END::bigint"#;
 
 /// `$1` names. Name, holder, held for and expires in, both in µs, of the locks that are certain to
 /// be told of when they are freed; of others in the way, nothing.

@@ -1,7 +1,7 @@
 //! A server that tells what was freed: who is sure to be told does not ask.
 
 use crate::scenario::{NANO, Scenario, Sent, TRIP, deadlock, holder, name, unknown};
-use lock_core::table::{Command, Reply, Table};
+use lock_core::table::{Command, Freed, Reply, Table};
 use lock_core::{Action, Engine, Event, Instant, Lane, LockId, News};
 use std::time::Duration;
 
@@ -146,6 +146,29 @@ fn when_the_server_stops_telling_everybody_asks_again() {
         } else {
             denied(&mut scene, &sent);
         }
+    }
+}
+
+#[test]
+fn who_frees_what_others_wait_for_lets_them_go_first() {
+    for (freed, wait) in [(Freed::Free, Duration::ZERO), (Freed::Wanted, TRIP * 2)] {
+        let mut scene = told();
+        let first = scene.acquire("a");
+        let claim = scene.sends(Action::Acquire, &["a"]);
+        scene.sleep(TRIP);
+        scene.grants(&claim);
+        scene.acquire("a"); // a local rival
+        scene.release(first);
+        let release = scene.sends(Action::Release, &["a"]);
+        scene.sleep(TRIP);
+        scene.answers(&release, Ok(Reply::Freed(vec![freed])));
+        scene.told();
+        let at = scene.now;
+        if !scene.engine.has_command() {
+            scene.sleeps();
+        }
+        scene.sends(Action::Acquire, &["a"]);
+        assert_eq!(scene.now.since(at), wait);
     }
 }
 

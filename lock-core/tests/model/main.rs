@@ -35,7 +35,7 @@ fn world(scope: Scope) -> World<FakeTable> {
 /// The same where the server tells what was freed.
 fn told(scope: Scope) -> World<FakeTable> {
     let table = Table::new(scope.timing.ttl(), "somebody").told();
-    World::new(FakeTable::new(), table, scope)
+    World::new(FakeTable::new().telling(), table, scope)
 }
 
 /// A world around a server with advisory locks.

@@ -20,7 +20,7 @@ fn table(scope: Scope) -> World<FakeTable> {
 
 fn told(scope: Scope) -> World<FakeTable> {
     let table = Table::new(scope.timing.ttl(), "somebody").told();
-    World::new(FakeTable::new(), table, scope)
+    World::new(FakeTable::new().telling(), table, scope)
 }
 
 fn advisory(mut scope: Scope) -> World<FakeAdvisory> {
