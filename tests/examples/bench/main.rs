@@ -23,13 +23,16 @@ pub(crate) struct Backend {
     pub(crate) floor: floor::Kind,
 }
 
+/// A section's name, and what prints it.
+type Section = (&'static str, fn(&[Backend]));
+
 fn main() {
     let wanted: Vec<String> =
         std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let is_wanted = |section: &str| wanted.is_empty() || wanted.iter().any(|one| one == section);
     let folder = tempfile::tempdir().expect("a folder");
     let backends = backends(folder.path());
-    let sections: [(&str, fn(&[Backend])); 6] = [
+    let sections: [Section; 6] = [
         ("uncontended", uncontended::run),
         ("handoff", handoff::run),
         ("fairness", handoff::fairness),
