@@ -10,7 +10,7 @@ use lock_core::{Engine, TableName, Timing};
 use std::fmt;
 use std::time::Duration;
 
-const SCHEMES: &str = "postgres://, postgresql://, sqlite:";
+const SCHEMES: &str = "postgres://, postgresql://, mysql://, mariadb://, sqlite:";
 
 /// What locks are made with: where they are kept, and how long a lease lasts.
 ///
@@ -30,8 +30,9 @@ const SCHEMES: &str = "postgres://, postgresql://, sqlite:";
 ///
 /// A URL's parameters do the same: `ttl=30s`, `request_timeout=5s`, `table=ops.locks`, `label=…`.
 /// PostgreSQL also takes libpq's `sslmode` (`disable`, `prefer`, `require`, `verify-ca`,
-/// `verify-full`) and `sslrootcert`. Without `sslmode`, it is `prefer` on this machine and
-/// `verify-full` to any other host.
+/// `verify-full`) and `sslrootcert`, and so do MySQL and MariaDB, except for `verify-ca`. Without
+/// `sslmode`, it is `prefer` on this machine and `verify-full` to any other host. MySQL and MariaDB
+/// also take `socket`, the path of a Unix socket.
 #[must_use]
 pub struct Config {
     target: Target,
@@ -46,6 +47,10 @@ enum Target {
     Postgres { config: Box<tokio_postgres::Config>, tls: crate::backend::postgres::Tls },
     #[cfg(feature = "postgres")]
     PostgresClient(Box<tokio_postgres::Client>),
+    #[cfg(feature = "mysql")]
+    Mysql(crate::backend::mysql::Server),
+    #[cfg(feature = "mysql")]
+    MysqlConnection(Box<mysql_async::Conn>),
     #[cfg(feature = "sqlite")]
     Sqlite(std::path::PathBuf),
     #[cfg(feature = "sqlite")]
@@ -71,6 +76,8 @@ impl Config {
         let target = match base.split_once(':') {
             #[cfg(feature = "postgres")]
             Some(("postgres" | "postgresql", _)) => parameters.postgres(base)?,
+            #[cfg(feature = "mysql")]
+            Some(("mysql" | "mariadb", _)) => parameters.mysql(base)?,
             #[cfg(feature = "sqlite")]
             Some(("sqlite", path)) => parameters.sqlite(path)?,
             _ => return Err(ConfigError::Scheme(SCHEMES)),
@@ -103,6 +110,15 @@ impl Config {
     #[cfg(feature = "postgres")]
     pub fn postgres_client(client: tokio_postgres::Client) -> Self {
         Self::new(Target::PostgresClient(Box::new(client)))
+    }
+
+    /// A MySQL or MariaDB connection of yours, with a database chosen, and not from a pool. It must not
+    /// be inside a transaction; its session's settings are changed to what the locks need. When it
+    /// breaks, or an answer does not come in time, locks that are held are lost at their deadline, and
+    /// new ones are refused: there is no way to another.
+    #[cfg(feature = "mysql")]
+    pub fn mysql_connection(connection: mysql_async::Conn) -> Self {
+        Self::new(Target::MysqlConnection(Box::new(connection)))
     }
 
     /// How long a lease lasts unless renewed: 1 s to 24 h, 30 s by default. It is how long others
@@ -179,6 +195,17 @@ impl Config {
                 let session = crate::backend::postgres::Postgres::with(*client);
                 Driver::start(engine, SqlTable::open(codec, session, budget).await?)
             }
+            #[cfg(feature = "mysql")]
+            Target::Mysql(server) => {
+                use crate::backend::mysql::{Mysql, check};
+                let session = Mysql::new(check(server).await?);
+                Driver::start(engine, SqlTable::open(codec, session, budget).await?)
+            }
+            #[cfg(feature = "mysql")]
+            Target::MysqlConnection(connection) => {
+                let session = crate::backend::mysql::Mysql::with(*connection);
+                Driver::start(engine, SqlTable::open(codec, session, budget).await?)
+            }
             #[cfg(feature = "sqlite")]
             Target::Sqlite(path) => {
                 let session = crate::backend::sqlite::Sqlite::open(path).await?;
@@ -215,6 +242,10 @@ impl Config {
             #[cfg(feature = "postgres")]
             Target::Postgres { .. } | Target::PostgresClient(_) => {
                 lock_core::sql::postgres::codec(self.table.clone())
+            }
+            #[cfg(feature = "mysql")]
+            Target::Mysql(_) | Target::MysqlConnection(_) => {
+                lock_core::sql::mysql::codec(self.table.clone())
             }
             #[cfg(feature = "sqlite")]
             Target::Sqlite(_) | Target::SqliteConnection(_) => {
@@ -312,16 +343,40 @@ impl Parameters {
             .finish();
         // The client's parser knows %20, but not + for a space.
         let config = config(&format!("{base}?{}", query.replace('+', "%20")))?;
-        let mode = match &self.sslmode {
-            Some(text) => SslMode::parse(text).ok_or_else(|| ConfigError::Parameter {
-                name: "sslmode".to_string(),
-                reason: "must be disable, prefer, require, verify-ca or verify-full".to_string(),
-            })?,
+        let mode = match self.sslmode()? {
+            Some(mode) => mode,
             None if is_local(&config) => SslMode::Prefer,
             None => SslMode::VerifyFull,
         };
         let root_cert = self.sslrootcert.as_ref().map(Into::into);
         Ok(Target::Postgres { config: Box::new(config), tls: Tls { mode, root_cert } })
+    }
+
+    #[cfg(feature = "mysql")]
+    fn mysql(&self, base: &str) -> Result<Target, ConfigError> {
+        let mut socket = None;
+        for (name, value) in &self.others {
+            if name != "socket" {
+                return Err(ConfigError::UnknownParameter {
+                    name: name.clone(),
+                    known: "ttl, request_timeout, table, label, sslmode, sslrootcert, socket",
+                });
+            }
+            socket = Some(value.clone());
+        }
+        let root_cert = self.sslrootcert.as_ref().map(Into::into);
+        let server = crate::backend::mysql::Server::read(base, socket, self.sslmode()?, root_cert)?;
+        Ok(Target::Mysql(server))
+    }
+
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
+    fn sslmode(&self) -> Result<Option<crate::backend::sslmode::SslMode>, ConfigError> {
+        let Some(text) = &self.sslmode else { return Ok(None) };
+        let mode = crate::backend::sslmode::SslMode::parse(text);
+        mode.map(Some).ok_or_else(|| ConfigError::Parameter {
+            name: "sslmode".to_string(),
+            reason: "must be disable, prefer, require, verify-ca or verify-full".to_string(),
+        })
     }
 
     #[cfg(feature = "sqlite")]

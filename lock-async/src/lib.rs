@@ -54,8 +54,10 @@
 //! runtime. A task that blocks a current-thread runtime also blocks renewals; `is_held` is right all
 //! the same. When the runtime ends, guards that are left count as lost at once.
 
-#[cfg(not(any(feature = "sqlite", feature = "postgres")))]
-compile_error!("lock-async keeps locks in a database: enable the feature sqlite or postgres");
+#[cfg(not(any(feature = "sqlite", feature = "postgres", feature = "mysql")))]
+compile_error!(
+    "lock-async keeps locks in a database: enable the feature sqlite, postgres or mysql"
+);
 
 mod backend;
 mod clock;

@@ -26,8 +26,7 @@ impl Driver {
     /// All those that know such a server, at once.
     pub fn every(kind: Kind) -> Self {
         match kind {
-            Kind::Postgres => Self::Mixed,
-            Kind::Mysql | Kind::Mariadb => Self::Blocking,
+            Kind::Postgres | Kind::Mysql | Kind::Mariadb => Self::Mixed,
         }
     }
 }
@@ -88,19 +87,10 @@ impl Deref for Driven {
     }
 }
 
-/// What lock-sync and lock-async make of a URL, or have to say against it. Each tells the schemes
-/// that it knows; lock-async does not know all of lock-sync's.
+/// What lock-sync and lock-async make of a URL, or have to say against it.
 pub fn read(url: &str) -> (Result<String, String>, Result<String, String>) {
-    use lock_async::ConfigError as Tokio;
-    use lock_sync::ConfigError as Blocking;
-    let blocking = url.parse::<lock_sync::Config>().map_err(|error| match error {
-        Blocking::Scheme(_) => Blocking::Scheme("").to_string(),
-        other => other.to_string(),
-    });
-    let tokio = url.parse::<lock_async::Config>().map_err(|error| match error {
-        Tokio::Scheme(_) => Tokio::Scheme("").to_string(),
-        other => other.to_string(),
-    });
+    let blocking = url.parse::<lock_sync::Config>().map_err(|error| error.to_string());
+    let tokio = url.parse::<lock_async::Config>().map_err(|error| error.to_string());
     (blocking.map(|config| format!("{config:?}")), tokio.map(|config| format!("{config:?}")))
 }
 

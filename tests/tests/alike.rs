@@ -8,9 +8,13 @@ use std::path::Path;
 #[test]
 fn files_that_both_have_are_the_same() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-    for file in
-        ["clock.rs", "backend/postgres/hosts.rs", "backend/postgres/tls.rs", "backend/sslmode.rs"]
-    {
+    for file in [
+        "clock.rs",
+        "backend/mysql/server.rs",
+        "backend/postgres/hosts.rs",
+        "backend/postgres/tls.rs",
+        "backend/sslmode.rs",
+    ] {
         let [one, other] = ["lock-sync", "lock-async"].map(|driver| {
             std::fs::read_to_string(root.join(driver).join("src").join(file)).expect("read")
         });
@@ -26,6 +30,9 @@ fn urls_are_read_alike() {
         "postgresql://u:p%3F@h:5432/d?sslmode=verify-full&sslrootcert=/ca.pem&application_name=a+b",
         "postgres://u@%2Frun%2Fpostgresql/d",
         "postgres:///d?host=/run/postgresql",
+        "mysql://u:p%3F@h:3307/d?sslmode=verify-full&sslrootcert=/ca.pem",
+        "mariadb://[::1]/d?sslmode=require&ttl=10s",
+        "mysql://u@localhost/d?socket=/run/mysqld/mysqld.sock",
     ];
     let bad = [
         "",
@@ -40,6 +47,13 @@ fn urls_are_read_alike() {
         "postgres://u:hunter2@h:port/d",
         "postgres://u:hunter2@h/d?se?cret=1",
         "postgres://u:hunter2%@h/d",
+        "mysql://",
+        "mysql:/d",
+        "mysql://u:hunter2@h",
+        "mysql://u:hunter2@h:port/d",
+        "mysql://u:hunter2@h/d?nope=1",
+        "mariadb://h/d?sslmode=verify-ca",
+        "mysql://h/d?sslmode=prefer&sslrootcert=/ca.pem",
         "sqlite:a?nope=1",
         "sqlite:a?sslmode=require",
         "postgres://u:hunter2@h/d?nope=1",

@@ -24,12 +24,16 @@ macro_rules! conformance {
             const DRIVER: crate::Driver = crate::Driver::Tokio;
             suite! { sqlite: $($name)* }
             suite! { postgres "needs a PostgreSQL server: tests/run starts one": $($name)* }
+            suite! { mysql "needs a MySQL server: tests/run starts one": $($name)* }
+            suite! { mariadb "needs a MariaDB server: tests/run starts one": $($name)* }
         }
         // One connection of each: the drivers exclude each other.
         mod mixed {
             const DRIVER: crate::Driver = crate::Driver::Mixed;
             suite! { sqlite: $($name)* }
             suite! { postgres "needs a PostgreSQL server: tests/run starts one": $($name)* }
+            suite! { mysql "needs a MySQL server: tests/run starts one": $($name)* }
+            suite! { mariadb "needs a MariaDB server: tests/run starts one": $($name)* }
         }
     };
 }

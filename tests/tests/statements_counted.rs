@@ -28,6 +28,16 @@ macro_rules! counted {
             #[ignore = "needs a MariaDB server: tests/run starts one"]
             fn $name() { super::$name(super::Kind::Mariadb, super::Driver::Blocking) })*
         }
+        mod mysql_with_tokio {
+            $(#[test]
+            #[ignore = "needs a MySQL server: tests/run starts one"]
+            fn $name() { super::$name(super::Kind::Mysql, super::Driver::Tokio) })*
+        }
+        mod mariadb_with_tokio {
+            $(#[test]
+            #[ignore = "needs a MariaDB server: tests/run starts one"]
+            fn $name() { super::$name(super::Kind::Mariadb, super::Driver::Tokio) })*
+        }
     };
 }
 

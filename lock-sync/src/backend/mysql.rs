@@ -47,14 +47,20 @@ enum Source {
 impl Mysql {
     /// Connections to `server`, each read and write bounded by `request`.
     pub(crate) fn new(server: Server, request: Duration) -> Self {
-        let Server { opts, mode, root_cert } = server;
+        let Server { host, port, user, password, database, socket, mode, root_cert } = server;
         let attributes = [("program_name", "lock-sync")];
         let ssl = (mode != SslMode::Disable).then(|| {
             SslOpts::default()
                 .with_root_cert_path(root_cert)
                 .with_danger_accept_invalid_certs(mode != SslMode::VerifyFull)
         });
-        let opts = OptsBuilder::from_opts(*opts)
+        let opts = OptsBuilder::new()
+            .ip_or_hostname(Some(host))
+            .tcp_port(port)
+            .user(user)
+            .pass(password)
+            .db_name(Some(database))
+            .socket(socket)
             // From loopback it would change over to the server's Unix socket.
             .prefer_socket(false)
             .read_timeout(Some(request))
