@@ -187,6 +187,7 @@ async fn connect(opts: &Opts, mode: SslMode, limit: Duration) -> Result<Conn, Fa
 }
 
 async fn connect_at(opts: Opts, mode: SslMode) -> Result<Conn, Failure> {
+    let place = format!("{}:{}: ", opts.ip_or_hostname(), opts.tcp_port());
     let connected = match guarded(Conn::new(opts.clone())).await {
         Err(Trouble::Client(mysql_async::Error::Driver(
             DriverError::NoClientSslFlagFromServer,
@@ -198,6 +199,9 @@ async fn connect_at(opts: Opts, mode: SslMode) -> Result<Conn, Failure> {
     };
     connected.map_err(|trouble| match (trouble.code(), trouble.is_final()) {
         (None, true) => Failure::Rejected { retry: false, message: trouble.describe() },
+        (None, _) if trouble.is_unreachable() => {
+            connect_failed(None, &(place + &trouble.describe()))
+        }
         (code, _) => connect_failed(code, &trouble.describe()),
     })
 }

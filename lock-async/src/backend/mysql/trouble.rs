@@ -51,6 +51,13 @@ impl Trouble {
         )
     }
 
+    /// Whether nothing answers where the server should be.
+    pub(super) fn is_unreachable(&self) -> bool {
+        use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+        let Trouble::Client(Error::Io(IoError::Io(error))) = self else { return false };
+        matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable)
+    }
+
     /// A line for people, without what the client sent.
     pub(super) fn describe(&self) -> String {
         let error = match self {
