@@ -1,6 +1,6 @@
 //! What locks are made with.
 
-use crate::backend::SqlTable;
+use crate::backend::{One, SqlTable};
 use crate::driver::Driver;
 use crate::error::{ConfigError, Error};
 use crate::locks::Locks;
@@ -188,33 +188,33 @@ impl Config {
                 use crate::backend::postgres::{Postgres, check};
                 check(&tls).await?;
                 let session = Postgres::new(*config, tls, budget);
-                Driver::start(engine, SqlTable::open(codec, session, budget).await?)
+                Driver::start(engine, One(Some(SqlTable::open(codec, session, budget).await?)))
             }
             #[cfg(feature = "postgres")]
             Target::PostgresClient(client) => {
                 let session = crate::backend::postgres::Postgres::with(*client);
-                Driver::start(engine, SqlTable::open(codec, session, budget).await?)
+                Driver::start(engine, One(Some(SqlTable::open(codec, session, budget).await?)))
             }
             #[cfg(feature = "mysql")]
             Target::Mysql(server) => {
                 use crate::backend::mysql::{Mysql, check};
                 let session = Mysql::new(check(server).await?);
-                Driver::start(engine, SqlTable::open(codec, session, budget).await?)
+                Driver::start(engine, One(Some(SqlTable::open(codec, session, budget).await?)))
             }
             #[cfg(feature = "mysql")]
             Target::MysqlConnection(connection) => {
                 let session = crate::backend::mysql::Mysql::with(*connection);
-                Driver::start(engine, SqlTable::open(codec, session, budget).await?)
+                Driver::start(engine, One(Some(SqlTable::open(codec, session, budget).await?)))
             }
             #[cfg(feature = "sqlite")]
             Target::Sqlite(path) => {
                 let session = crate::backend::sqlite::Sqlite::open(path).await?;
-                Driver::start(engine, SqlTable::open(codec, session, budget).await?)
+                Driver::start(engine, One(Some(SqlTable::open(codec, session, budget).await?)))
             }
             #[cfg(feature = "sqlite")]
             Target::SqliteConnection(connection) => {
                 let session = crate::backend::sqlite::Sqlite::with(*connection).await?;
-                Driver::start(engine, SqlTable::open(codec, session, budget).await?)
+                Driver::start(engine, One(Some(SqlTable::open(codec, session, budget).await?)))
             }
         }))
     }

@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::driver::{Driver, News};
 use crate::error::{ConfigError, Error};
 use crate::guard::Guard;
-use lock_core::{Holder, LockName, NotAcquired};
+use lock_core::{Holder, LockName, Mode, NotAcquired};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -147,7 +147,7 @@ impl Locks {
     ) -> Result<Option<Guard>, Error> {
         let name = LockName::new(name)?;
         let began = Instant::now();
-        let mut attempt = self.driver.acquire(name.clone(), wait);
+        let mut attempt = self.driver.acquire(name.clone(), Mode::Exclusive, wait);
         loop {
             match attempt.news().await {
                 News::Progress(news) => progress(&news),

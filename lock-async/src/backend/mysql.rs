@@ -18,7 +18,7 @@ use mysql_async::consts::ColumnType;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, DriverError, Opts, OptsBuilder, SslOpts};
 use rustls::crypto::{CryptoProvider, ring};
-use std::future::{Future, pending};
+use std::future::Future;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -139,8 +139,12 @@ impl Session for Mysql {
         Err(failure)
     }
 
-    async fn idle(&mut self) {
-        pending().await
+    fn id(&self) -> Option<u32> {
+        self.link.as_ref()?.client.as_ref().map(Conn::id)
+    }
+
+    fn discard(&mut self) {
+        self.link = None;
     }
 
     async fn close(self) {}

@@ -12,7 +12,7 @@ use lock_core::sql::postgres::{connect_failed, session_options, statement_failed
 use lock_core::sql::{Rows, Statement, Value};
 use std::collections::BTreeMap;
 use std::error::Error as _;
-use std::future::{Future, pending, poll_fn};
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -78,12 +78,6 @@ impl Postgres {
         let link = Link { client, connection: None, busy: false };
         Self { link: Some(link), source: Source::Client, statements: BTreeMap::new() }
     }
-
-    /// Ends the connection without a word: the server may not be listening.
-    fn discard(&mut self) {
-        self.link = None;
-        self.statements.clear();
-    }
 }
 
 impl Session for Postgres {
@@ -138,16 +132,20 @@ impl Session for Postgres {
     }
 
     /// Notices that the server ended the connection, so that the next statement finds a new one.
-    async fn idle(&mut self) {
-        match self.link.as_mut().and_then(|link| link.connection.as_mut()) {
-            Some(connection) => {
-                if let Err(error) = connection.await {
-                    tracing::debug!(error = describe(&error).1, "the connection ended");
-                }
-                self.discard();
+    fn poll_idle(&mut self, cx: &mut Context<'_>) {
+        let connection = self.link.as_mut().and_then(|link| link.connection.as_mut());
+        if let Some(Poll::Ready(ended)) = connection.map(|moving| moving.as_mut().poll(cx)) {
+            if let Err(error) = ended {
+                tracing::debug!(error = describe(&error).1, "the connection ended");
             }
-            None => pending().await,
+            self.discard();
         }
+    }
+
+    /// The server may not be listening.
+    fn discard(&mut self) {
+        self.link = None;
+        self.statements.clear();
     }
 
     async fn close(mut self) {

@@ -1,10 +1,12 @@
 //! The task over a backend that does as it is told.
 
 use super::*;
+use crate::backend::One;
 use crate::locks::Locks;
 use lock_core::table::{Acquired, Command, Reply, Table};
-use lock_core::{Config, Fence};
+use lock_core::{Config, Failure, Fence};
 use std::sync::Mutex;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// A table that is always free, and what was asked of it.
@@ -47,10 +49,6 @@ impl Backend for Fake {
         Ok(reply)
     }
 
-    async fn idle(&mut self) {
-        std::future::pending().await
-    }
-
     async fn close(self) {
         self.0.closed.store(true, Ordering::SeqCst);
     }
@@ -59,7 +57,7 @@ impl Backend for Fake {
 fn start(ttl: u64, fake: &Fake) -> Locks {
     let timing = Timing::new(Duration::from_secs(ttl)).expect("good");
     let engine = Engine::new(Table::new(timing.ttl(), "me"), Config::new(timing, 1));
-    Locks::with(Driver::start(engine, fake.clone()))
+    Locks::with(Driver::start(engine, One(Some(fake.clone()))))
 }
 
 fn mute() -> Fake {
