@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use url::{Host, Url};
 
 /// Where the server is, who we are, and how to encrypt.
+#[derive(Clone)]
 pub(crate) struct Server {
     /// IPv6 addresses in square brackets.
     pub(super) host: String,
