@@ -1,13 +1,15 @@
 //! What executes the core's commands.
 
 pub(crate) mod advisory;
+#[cfg(feature = "consul")]
+pub(crate) mod consul;
 #[cfg(feature = "mysql")]
 pub(crate) mod mysql;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
-#[cfg(any(feature = "mysql", feature = "postgres"))]
+#[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
 pub(crate) mod sslmode;
 
 use crate::error::Error;

@@ -8,8 +8,8 @@
 mod server;
 mod trouble;
 
-use super::Session;
 use super::sslmode::SslMode;
+use super::{Session, Source as Sessions};
 use crate::error::ConfigError;
 use lock_core::Failure;
 use lock_core::sql::mysql::{connect_failed, inline, statement_failed};
@@ -33,6 +33,21 @@ pub(crate) use server::Server;
 const PACKET: usize = 4 << 20;
 /// More rows than this, no statement of ours returns.
 const ROWS: usize = 10_000;
+
+/// Connects to a server.
+pub(crate) struct Connects {
+    pub(crate) server: Server,
+    /// What the server shows of connections.
+    pub(crate) holder: Option<String>,
+}
+
+impl Sessions for Connects {
+    type Session = Mysql;
+
+    fn session(&mut self) -> Option<Mysql> {
+        Some(Mysql::new(self.server.clone(), self.holder.as_deref()))
+    }
+}
 
 /// A connection to MySQL or MariaDB.
 pub(crate) struct Mysql {
@@ -59,7 +74,7 @@ struct Link {
 
 impl Mysql {
     /// Connections to `server`.
-    pub(crate) fn new(server: Server) -> Self {
+    fn new(server: Server, holder: Option<&str>) -> Self {
         let Server { host, port, user, password, database, socket, mode, root_cert } = server;
         let root_cert = root_cert.map(Into::into).into_iter().collect();
         let ssl = (mode != SslMode::Disable && socket.is_none()).then(|| {
@@ -82,6 +97,10 @@ impl Mysql {
             .stmt_cache_size(0)
             .connect_attribute("program_name", "lock-async")
             .ssl_opts(ssl);
+        let opts = match holder {
+            Some(holder) => opts.connect_attribute("holder", holder),
+            None => opts,
+        };
         Self { link: None, source: Source::Server { opts: opts.into(), mode } }
     }
 

@@ -3,7 +3,7 @@
 mod hosts;
 mod tls;
 
-use super::Session;
+use super::{Session, Source as Sessions};
 use crate::backend::sslmode::SslMode;
 use crate::error::ConfigError;
 use hosts::{addresses, each, is_unix, share};
@@ -24,6 +24,28 @@ use tokio_postgres::{Client, Config, Error, NoTls};
 
 pub(crate) use hosts::is_local;
 pub(crate) use tls::Tls;
+
+/// A server.
+pub(crate) struct Server {
+    pub(crate) config: Box<Config>,
+    pub(crate) tls: Tls,
+    /// After which the server ends a statement.
+    pub(crate) request: Duration,
+    /// What the server shows of connections, if nothing else was said.
+    pub(crate) holder: Option<String>,
+}
+
+impl Sessions for Server {
+    type Session = Postgres;
+
+    fn session(&mut self) -> Option<Postgres> {
+        let mut config = (*self.config).clone();
+        if config.get_application_name().is_none() {
+            config.application_name(self.holder.as_deref().unwrap_or("lock-async"));
+        }
+        Some(Postgres::new(config, self.tls.clone(), self.request))
+    }
+}
 
 /// A connection to PostgreSQL.
 pub(crate) struct Postgres {
@@ -62,12 +84,9 @@ type Connection = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 impl Postgres {
     /// Connections are made by `config`, encrypted as `tls` says. A statement is ended by the server
     /// after `request`.
-    pub(crate) fn new(mut config: Config, tls: Tls, request: Duration) -> Self {
+    fn new(mut config: Config, tls: Tls, request: Duration) -> Self {
         let options = config.get_options().map(|own| format!("{own} ")).unwrap_or_default();
         config.options(format!("{options}{}", session_options(request)));
-        if config.get_application_name().is_none() {
-            config.application_name("lock-async");
-        }
         config.tcp_user_timeout(request);
         let source = Source::Server { hosts: each(&config), tls };
         Self { link: None, source, statements: BTreeMap::new() }

@@ -57,7 +57,7 @@ impl Backend for Fake {
 fn start(ttl: u64, fake: &Fake) -> Locks {
     let timing = Timing::new(Duration::from_secs(ttl)).expect("good");
     let engine = Engine::new(Table::new(timing.ttl(), "me"), Config::new(timing, 1));
-    Locks::with(Driver::start(engine, One(Some(fake.clone()))))
+    Locks::with(Driver::start(engine, One(Some(fake.clone()))), Arc::new(|_, _| Ok(())))
 }
 
 fn mute() -> Fake {
