@@ -53,6 +53,11 @@
 //! for a server (`enable_all`). A current-thread runtime will do. All else may be awaited on any
 //! runtime. A task that blocks a current-thread runtime also blocks renewals; `is_held` is right all
 //! the same. When the runtime ends, guards that are left count as lost at once.
+//!
+//! # Events
+//!
+//! `tracing` is told: `waiting`, `acquired` (with `waited`), `renewed`, `lost` and `released` (with
+//! `held`), each with `lock.name`, and `lock.fence` once there is one.
 
 // With fewer backends, some of what they share is not used.
 #![cfg_attr(
@@ -70,6 +75,7 @@ mod clock;
 mod config;
 mod driver;
 mod error;
+mod events;
 mod guard;
 mod locks;
 

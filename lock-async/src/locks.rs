@@ -7,7 +7,7 @@ use crate::guard::Guard;
 use lock_core::{ClaimError, Holder, LockName, Mode, NotAcquired};
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Whether there is such a lock at all, where the locks are kept.
 pub(crate) type Check = Arc<dyn Fn(&LockName, Mode) -> Result<(), ClaimError> + Send + Sync>;
@@ -212,14 +212,11 @@ impl Locks {
     ) -> Result<Option<Guard>, Error> {
         let name = LockName::new(name)?;
         (self.check)(&name, mode)?;
-        let began = Instant::now();
         let mut attempt = self.driver.acquire(name.clone(), mode, wait);
         loop {
             match attempt.news().await {
                 News::Progress(news) => progress(&news),
                 News::Granted(granted) => {
-                    let waited = began.elapsed();
-                    tracing::debug!(lock.name = %name, lock.fence = granted.fence.get(), ?waited, "acquired");
                     return Ok(Some(Guard::new(attempt, name, mode, granted)));
                 }
                 News::Not(NotAcquired::Busy(_) | NotAcquired::TimedOut(_)) => return Ok(None),
@@ -244,10 +241,8 @@ fn granted(guard: Option<Guard>) -> Result<Guard, Error> {
 
 async fn under<T>(guard: Guard, work: impl AsyncFnOnce(&Guard) -> T) -> T {
     let result = work(&guard).await;
-    let name = guard.name().clone();
-    if let Err(error) = guard.release().await {
-        tracing::warn!(lock.name = %name, %error, "a lock was not released as it should be");
-    }
+    // How that went is told as an event.
+    let _ = guard.release().await;
     result
 }
 

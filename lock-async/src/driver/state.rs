@@ -1,10 +1,12 @@
 //! What the task knows of its callers.
 
 use super::{Call, NO_LIMIT, News, Ticket};
-use crate::clock;
 use crate::guard::{Cell, Granted};
 use crate::locks::Progress;
-use lock_core::{Engine, Event, Failure, Instant, LockId, LostReason, Protocol, Release};
+use crate::{clock, events};
+use lock_core::{
+    Engine, Event, Failure, Fence, Instant, LockId, LockName, LostReason, Protocol, Release,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +15,29 @@ use tokio::sync::{mpsc, oneshot};
 pub(super) struct State<P: Protocol> {
     pub(super) engine: Engine<P>,
     tickets: BTreeMap<Ticket, LockId>,
-    waiting: BTreeMap<LockId, mpsc::UnboundedSender<News>>,
-    guards: BTreeMap<LockId, Arc<Cell>>,
+    waiting: BTreeMap<LockId, Wanted>,
+    guards: BTreeMap<LockId, Held>,
+    /// What was held and is being released.
+    freeing: BTreeMap<LockId, Held>,
     leaving: BTreeMap<LockId, Leaving>,
     closed: bool,
     /// Nobody can call any more: until when what is being released is seen to.
     orphaned: Option<Instant>,
+}
+
+/// A caller that waits for a lock.
+struct Wanted {
+    name: LockName,
+    since: Instant,
+    news: mpsc::UnboundedSender<News>,
+}
+
+/// A guard.
+struct Held {
+    name: LockName,
+    fence: Fence,
+    since: Instant,
+    cell: Arc<Cell>,
 }
 
 /// A caller that waits for a release.
@@ -41,6 +60,7 @@ impl<P: Protocol> State<P> {
             tickets: BTreeMap::new(),
             waiting: BTreeMap::new(),
             guards: BTreeMap::new(),
+            freeing: BTreeMap::new(),
             leaving: BTreeMap::new(),
             closed: false,
             orphaned: None,
@@ -52,21 +72,21 @@ impl<P: Protocol> State<P> {
         match call {
             Call::Acquire { news, .. } if self.closed => drop(news.send(News::Closed)),
             Call::Acquire { ticket, name, mode, once, give_up, news } => {
-                let id = self.engine.acquire_as(now, name, mode, once, give_up);
+                let id = self.engine.acquire_as(now, name.clone(), mode, once, give_up);
                 self.tickets.insert(ticket, id);
-                self.waiting.insert(id, news);
+                self.waiting.insert(id, Wanted { name, since: now, news });
             }
             Call::Release { ticket, tell } => {
                 let Some(id) = self.tickets.remove(&ticket) else { return };
                 self.waiting.remove(&id);
-                self.guards.remove(&id);
+                self.freeing.extend(self.guards.remove(&id).map(|held| (id, held)));
                 self.release(now, id, tell.map(Tell::Release));
             }
             Call::Close => {
                 self.closed = true;
                 // What the server may have granted meanwhile is freed before they are told.
-                for (id, news) in std::mem::take(&mut self.waiting) {
-                    self.release(now, id, Some(Tell::Closed(news)));
+                for (id, wanted) in std::mem::take(&mut self.waiting) {
+                    self.release(now, id, Some(Tell::Closed(wanted.news)));
                 }
             }
         }
@@ -103,7 +123,7 @@ impl<P: Protocol> State<P> {
     /// Sees to what time alone has changed, and tells what there is to tell.
     pub(super) fn look(&mut self, now: Instant) {
         self.engine.handle_timeout(now);
-        self.drain();
+        self.drain(now);
         self.end_patience(now);
     }
 
@@ -127,43 +147,40 @@ impl<P: Protocol> State<P> {
     }
 
     /// Hands the engine's events to those they concern. Who has left meanwhile hears nothing.
-    fn drain(&mut self) {
+    fn drain(&mut self, now: Instant) {
         while let Some(event) = self.engine.poll_event() {
             match event {
-                Event::Granted { id, fence, deadline } => {
-                    if let Some(news) = self.waiting.remove(&id) {
-                        let cell = Arc::new(Cell::new(deadline));
-                        self.guards.insert(id, cell.clone());
-                        let _ = news.send(News::Granted(Granted { fence, cell }));
-                    }
-                }
+                Event::Granted { id, fence, deadline } => self.granted(now, id, fence, deadline),
                 Event::NotAcquired { id, why } => {
-                    if let Some(news) = self.waiting.remove(&id) {
-                        let _ = news.send(News::Not(why));
+                    if let Some(wanted) = self.waiting.remove(&id) {
+                        let _ = wanted.news.send(News::Not(why));
                     }
                 }
-                Event::Released { id, release } => match self.leaving.remove(&id) {
-                    Some(leaving) => leaving.tell(release),
-                    None if matches!(release, Release::Unconfirmed(_)) => {
-                        tracing::warn!(?release, "a lock was not released as it should be");
+                Event::Released { id, release } => self.released(now, id, release),
+                Event::Waiting { id, holder } => {
+                    if let Some(wanted) = self.waiting.get(&id) {
+                        events::waiting(&wanted.name, holder.as_ref());
                     }
-                    None => {}
-                },
-                Event::Waiting { id, holder } => self.report(id, Progress::Busy(holder)),
+                    self.report(id, Progress::Busy(holder));
+                }
                 Event::Trouble { id, failure } => {
                     self.report(id, Progress::Trouble(failure.to_string()))
                 }
                 Event::Renewed { id, deadline } => {
-                    if let Some(cell) = self.guards.get(&id) {
+                    if let Some(Held { name, fence, cell, .. }) = self.guards.get(&id) {
                         cell.renewed(deadline);
+                        events::renewed(name, *fence, deadline.since(now));
                     }
                 }
-                Event::RenewalFailed { failure, .. } => {
-                    tracing::warn!(%failure, "a renewal failed")
+                Event::RenewalFailed { id, failure, deadline } => {
+                    if let Some(Held { name, fence, .. }) = self.guards.get(&id) {
+                        events::renewal_failed(name, *fence, deadline.since(now), &failure);
+                    }
                 }
                 Event::Lost { id, reason } => {
-                    if let Some(cell) = self.guards.get(&id) {
+                    if let Some(Held { name, fence, since, cell }) = self.guards.get(&id) {
                         cell.lose(reason);
+                        events::lost(name, *fence, now.since(*since), reason);
                     }
                 }
                 _ => {}
@@ -171,9 +188,26 @@ impl<P: Protocol> State<P> {
         }
     }
 
+    fn granted(&mut self, now: Instant, id: LockId, fence: Fence, deadline: Instant) {
+        let Some(Wanted { name, since, news }) = self.waiting.remove(&id) else { return };
+        events::acquired(&name, fence, now.since(since));
+        let cell = Arc::new(Cell::new(deadline));
+        self.guards.insert(id, Held { name, fence, since: now, cell: cell.clone() });
+        let _ = news.send(News::Granted(Granted { fence, cell }));
+    }
+
+    fn released(&mut self, now: Instant, id: LockId, release: Release) {
+        if let Some(Held { name, fence, since, .. }) = self.freeing.remove(&id) {
+            events::released(&name, fence, now.since(since), &release);
+        }
+        if let Some(leaving) = self.leaving.remove(&id) {
+            leaving.tell(release);
+        }
+    }
+
     fn report(&mut self, id: LockId, progress: Progress) {
-        if let Some(news) = self.waiting.get(&id) {
-            let _ = news.send(News::Progress(progress));
+        if let Some(wanted) = self.waiting.get(&id) {
+            let _ = wanted.news.send(News::Progress(progress));
         }
     }
 }
@@ -190,8 +224,8 @@ impl Leaving {
 /// The task ends before its guards only with the runtime: nobody will renew, nor tell of losses.
 impl<P: Protocol> Drop for State<P> {
     fn drop(&mut self) {
-        for cell in self.guards.values() {
-            cell.lose(LostReason::Deadline);
+        for held in self.guards.values() {
+            held.cell.lose(LostReason::Deadline);
         }
     }
 }
