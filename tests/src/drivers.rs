@@ -3,7 +3,7 @@
 
 use crate::place::Place;
 use crate::servers::Kind;
-use lock_sync::{Error, Fence, LockName, LostReason, Progress, ReleaseError, TableName, Wait};
+use lock_sync::{Error, Fence, LockName, LostReason, Progress, ReleaseError, Wait};
 use std::future::Future;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -75,8 +75,8 @@ impl Driven {
 
 /// What [`Place::config`] is for lock-sync.
 pub fn tokio_config(place: &Place, ttl: Duration) -> lock_async::Config {
-    let config: lock_async::Config = place.url().parse().expect("a good URL");
-    config.ttl(ttl).table(TableName::new(place.table()).expect("a good table"))
+    let config: lock_async::Config = place.whole_url().parse().expect("a good URL");
+    config.ttl(ttl)
 }
 
 impl Deref for Driven {

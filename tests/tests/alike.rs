@@ -10,10 +10,13 @@ fn files_that_both_have_are_the_same() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
     for file in [
         "clock.rs",
+        "backend/consul/server.rs",
         "backend/mysql/server.rs",
         "backend/postgres/hosts.rs",
         "backend/postgres/tls.rs",
         "backend/sslmode.rs",
+        "config/protocol.rs",
+        "config/url.rs",
     ] {
         let [one, other] = ["lock-sync", "lock-async"].map(|driver| {
             std::fs::read_to_string(root.join(driver).join("src").join(file)).expect("read")
@@ -33,6 +36,12 @@ fn urls_are_read_alike() {
         "mysql://u:p%3F@h:3307/d?sslmode=verify-full&sslrootcert=/ca.pem",
         "mariadb://[::1]/d?sslmode=require&ttl=10s",
         "mysql://u@localhost/d?socket=/run/mysqld/mysqld.sock",
+        "postgres://h/d?protocol=advisory&keys=pair&waiting=0",
+        "mysql://h/d?protocol=advisory&prefix=app:&waiting=2",
+        "sqlite:a?protocol=table",
+        "consul://localhost",
+        "consul://[::1]:8501/app/locks?sslmode=verify-full&token=hunter2&ttl=20s",
+        "consul://h?protocol=session&sslrootcert=/ca.pem",
     ];
     let bad = [
         "",
@@ -63,6 +72,24 @@ fn urls_are_read_alike() {
         "postgres://h/d?table=a.b.c",
         "sqlite:a?ttl=25h",
         "sqlite:a?ttl=10s&request_timeout=9s",
+        "sqlite:a?protocol=advisory",
+        "postgres://h/d?protocol=session",
+        "postgres://h/d?protocol=bogus",
+        "postgres://h/d?keys=int",
+        "postgres://h/d?protocol=advisory&keys=float",
+        "postgres://h/d?protocol=advisory&table=a",
+        "mysql://h/d?protocol=advisory&prefix=UPPER",
+        "mysql://h/d?waiting=1",
+        "mysql://h/d?protocol=advisory&waiting=-1",
+        "postgres://h/d?token=hunter2",
+        "consul://",
+        "consul:///locks",
+        "consul://h?protocol=table",
+        "consul://h?sslmode=prefer",
+        "consul://h?sslmode=disable&sslrootcert=/ca.pem",
+        "consul://u:hunter2@h",
+        "consul://h/a//b",
+        "consul://h/a#hunter2",
     ];
     for url in good.iter().chain(&bad) {
         let (blocking, tokio) = read(url);
