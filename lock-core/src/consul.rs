@@ -33,6 +33,8 @@
 //! | one session is re-entrant | rivals for one name queue in the engine, also while the first is still releasing |
 //! | a plain write or delete of the key by others | not covered, like a `DELETE` in a table |
 
+mod setup;
+
 use crate::error::Failure;
 use crate::fence::Fence;
 use crate::name::Owner;
@@ -41,6 +43,8 @@ use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
+
+pub use setup::{Setup, Step};
 
 /// The Consul protocol's vocabulary.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -285,6 +289,41 @@ mod tests {
         assert!(consul.opened(&Reply::Destroyed).is_err());
         assert_eq!(consul.close(&Session::default()), None);
         assert!(consul.close(&Session("1".into())).is_some());
+    }
+
+    #[test]
+    fn a_setup_changes_nothing_and_tells_what_is_in_the_way() {
+        let consul = Consul::new(TTL, "");
+        let created = || Some(Ok(Reply::Created(Session("1".into()))));
+        let run = |answers: [Option<Result<Reply, Failure>>; 3]| {
+            let mut setup = consul.setup(Owner::new(7));
+            let mut asked = Vec::new();
+            let mut step = setup.step(None);
+            for answer in answers {
+                let Step::Ask(command) = step else { break };
+                asked.push(command.action());
+                step = setup.step(answer);
+            }
+            (asked, step)
+        };
+        let refused = || Failure::Rejected { retry: false, message: "no rights".into() };
+        let all = [Action::Open, Action::Release, Action::Close];
+        let unlocked = |ours| Some(Ok(Reply::Unlocked(ours)));
+        let destroyed = || Some(Ok(Reply::Destroyed));
+        assert_eq!(run([created(), unlocked(false), destroyed()]), (all.into(), Step::Ready));
+        // It exists, and its TTL ends it.
+        assert_eq!(run([created(), unlocked(false), Some(Err(refused()))]).1, Step::Ready);
+        let failed = Step::Failed(refused());
+        assert_eq!(
+            run([Some(Err(refused())), None, None]),
+            ([Action::Open].into(), failed.clone())
+        );
+        assert_eq!(run([created(), Some(Err(refused())), destroyed()]), (all.into(), failed));
+        for wrong in [destroyed(), unlocked(true)] {
+            assert!(matches!(run([wrong, None, None]).1, Step::Failed(Failure::Unknown(_))));
+        }
+        let (asked, step) = run([created(), created(), destroyed()]);
+        assert!(matches!(step, Step::Failed(Failure::Unknown(_))) && asked == all);
     }
 
     #[test]

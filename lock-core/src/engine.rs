@@ -355,6 +355,12 @@ impl<P: Protocol> Engine<P> {
         self.sessions.len()
     }
 
+    /// Whether the connection of this lane is there to wait at the server, and one that does not
+    /// answer at once is no surprise.
+    pub fn waits_on(&self, lane: Lane) -> bool {
+        self.sessions.get(&SessionId(lane.0)).is_some_and(|session| session.waits)
+    }
+
     /// Until when the attempt's lock is held if it is not renewed; `None` if it is not held.
     pub fn held_until(&self, id: LockId) -> Option<Instant> {
         match self.attempts.get(&id)?.slot.phase {

@@ -32,6 +32,27 @@ pub enum NameError {
 )]
 pub struct TableError;
 
+/// A lock that cannot be had where locks are kept. The caller's fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClaimError {
+    /// With [`Key::Int`](crate::sql::advisory::Key::Int).
+    #[error(
+        "the lock's name must be a whole number of 64 bits, such as -7, where it is used as the key"
+    )]
+    NotAnInt,
+    /// With [`Key::Pair`](crate::sql::advisory::Key::Pair).
+    #[error(
+        "the lock's name must be two whole numbers of 32 bits, such as 12,-7, where they are used as the key"
+    )]
+    NotAPair,
+    /// Anywhere but with PostgreSQL's advisory locks.
+    #[error(
+        "there are no shared locks here: take it exclusively, or use PostgreSQL's advisory locks"
+    )]
+    NoShared,
+}
+
 /// Timing that cannot be safe. The caller's fault.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]

@@ -45,6 +45,11 @@ impl LockName {
         Ok(Self(name.into()))
     }
 
+    /// A name that nobody else uses.
+    pub(crate) fn of(owner: Owner) -> Self {
+        Self(owner.to_string().into())
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

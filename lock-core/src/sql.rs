@@ -19,7 +19,9 @@ pub mod postgres;
 mod setup;
 pub mod sqlite;
 
-use crate::name::TableName;
+use crate::error::ClaimError;
+use crate::name::{LockName, TableName};
+use crate::protocol::Mode;
 use crate::table::Command;
 use crate::time::Instant;
 use alloc::string::String;
@@ -86,6 +88,14 @@ enum Dialect {
 }
 
 impl Codec {
+    /// Whether there is such a lock. To be asked before an attempt is made.
+    ///
+    /// # Errors
+    /// [`ClaimError::NoShared`]: a row has one owner.
+    pub fn check(&self, _: &LockName, mode: Mode) -> Result<(), ClaimError> {
+        if mode == Mode::Shared { Err(ClaimError::NoShared) } else { Ok(()) }
+    }
+
     /// What is to be run for `command`, made at `now`.
     pub fn encode(&self, command: &Command, now: Instant) -> Exchange {
         Exchange::new(self.clone(), command.clone(), now)

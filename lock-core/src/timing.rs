@@ -102,7 +102,7 @@ impl Timing {
     /// How long one wait at the server lasts at most. A connection that waits cannot be kept
     /// alive meanwhile: a third of the TTL until it is kept, this, and a request's time must be
     /// less than what a lease counts for.
-    pub(crate) fn wait(&self) -> Duration {
+    pub fn wait(&self) -> Duration {
         self.ttl / 4
     }
 

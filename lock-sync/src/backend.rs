@@ -1,32 +1,85 @@
 //! What executes the core's commands.
 
+pub(crate) mod advisory;
+#[cfg(feature = "consul")]
+pub(crate) mod consul;
 #[cfg(feature = "mysql")]
 pub(crate) mod mysql;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
-#[cfg(any(feature = "mysql", feature = "postgres"))]
+#[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
 pub(crate) mod sslmode;
 
 use crate::clock;
 use crate::error::Error;
 use lock_core::sql::{Codec, Refusal, Rows, Statement, Step};
-use lock_core::table::{Command, Reply, Table};
+use lock_core::table::{self, Table};
 use lock_core::{Failure, Instant, Protocol};
 use std::time::Duration;
 
+type Command<B> = <<B as Backend>::Protocol as Protocol>::Command;
+type Reply<B> = <<B as Backend>::Protocol as Protocol>::Reply;
+
+/// Ends what a backend is doing on another thread, as far as that is possible. Does not block.
+pub(crate) type Cut = Box<dyn FnOnce() + Send>;
+
+/// Makes the backends, each for one [`Lane`](lock_core::Lane).
+pub(crate) trait Backends: Send + 'static {
+    type Backend: Backend;
+
+    /// Whether there may be more than one. Then none is to wait for another.
+    const LANES: bool = true;
+
+    /// Another one, if there may be one. It connects when it is used; `waits` if it is there to wait
+    /// at the server.
+    fn backend(&mut self, waits: bool) -> Option<Self::Backend>;
+}
+
+/// The one backend of a protocol with one lane, until it is asked for.
+pub(crate) struct One<B>(pub(crate) Option<B>);
+
+impl<B: Backend> Backends for One<B> {
+    type Backend = B;
+    const LANES: bool = false;
+
+    fn backend(&mut self, _waits: bool) -> Option<B> {
+        self.0.take()
+    }
+}
+
 /// Executes commands, one at a time, on the calling thread.
 pub(crate) trait Backend: Send + 'static {
-    type Protocol: Protocol;
+    type Protocol: Protocol<Command: Send, Reply: Send, Session: Send> + Send;
 
     /// Executes a command that was made at `now`, within `budget`.
     fn execute(
         &mut self,
-        command: &<Self::Protocol as Protocol>::Command,
+        command: &Command<Self>,
         now: Instant,
         budget: Duration,
-    ) -> Result<<Self::Protocol as Protocol>::Reply, Failure>;
+    ) -> Result<Reply<Self>, Failure>;
+
+    /// Whether the server may take its time with the command.
+    fn waits(_command: &Command<Self>) -> bool {
+        false
+    }
+
+    /// The reply to a command that is carried out by dropping the backend.
+    fn dropped(_command: &Command<Self>) -> Option<Reply<Self>> {
+        None
+    }
+
+    /// Whether it is to be kept for its lane's next command; there will be a new one otherwise.
+    fn lasts(&self) -> bool {
+        true
+    }
+
+    /// What cuts short the command that it is going to execute.
+    fn cut(&self) -> Option<Cut> {
+        None
+    }
 }
 
 /// A connection that statements can be run on, and that can be opened again.
@@ -39,6 +92,38 @@ pub(crate) trait Session: Send + 'static {
 
     /// Runs a statement within `budget`. After [`Failure::Unknown`] it is no longer open.
     fn run(&mut self, statement: &Statement, budget: Duration) -> Result<Rows, Failure>;
+
+    /// Closes it, without waiting for a server that does not answer.
+    fn close(&mut self) {}
+
+    /// What the server called it when it was opened, if the client tells.
+    fn id(&self) -> Option<u32> {
+        None
+    }
+
+    /// What cuts short the next statement.
+    fn cut(&self) -> Option<Cut> {
+        None
+    }
+}
+
+/// Makes sessions.
+pub(crate) trait Source: Send + 'static {
+    type Session: Session;
+
+    /// Another one, not open yet, if there may be one; `waits` if it is there to wait at the server.
+    fn session(&mut self, waits: bool) -> Option<Self::Session>;
+}
+
+/// The one session that there is, until it is asked for.
+pub(crate) struct Handed<S>(pub(crate) Option<S>);
+
+impl<S: Session> Source for Handed<S> {
+    type Session = S;
+
+    fn session(&mut self, _waits: bool) -> Option<S> {
+        self.0.take()
+    }
 }
 
 /// The table protocol over a session.
@@ -54,10 +139,7 @@ impl<S: Session> SqlTable<S> {
     /// `budget`.
     pub(crate) fn open(codec: Codec, session: S, budget: Duration) -> Result<Self, Error> {
         let mut table = Self { codec, session, checked: false };
-        table.ready(|| budget).map_err(|trouble| match trouble {
-            Trouble::Unfit(refusal) => Error::Unfit(refusal),
-            Trouble::Failed(failure) => failure.into(),
-        })?;
+        table.ready(|| budget)?;
         Ok(table)
     }
 
@@ -99,9 +181,32 @@ fn in_time<T>(
     step(left)
 }
 
+/// Why a connection is not ready for commands.
 enum Trouble {
     Failed(Failure),
     Unfit(Refusal),
+}
+
+impl Trouble {
+    /// What it means to a command that was to follow.
+    fn before(self) -> Failure {
+        match self {
+            Trouble::Failed(rejected @ Failure::Rejected { .. }) => rejected,
+            Trouble::Failed(failure) => Failure::NotSent(failure.to_string()),
+            Trouble::Unfit(refusal) => {
+                Failure::Rejected { retry: false, message: refusal.to_string() }
+            }
+        }
+    }
+}
+
+impl From<Trouble> for Error {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Unfit(refusal) => Error::Unfit(refusal),
+            Trouble::Failed(failure) => failure.into(),
+        }
+    }
 }
 
 impl<S: Session> Backend for SqlTable<S> {
@@ -109,20 +214,14 @@ impl<S: Session> Backend for SqlTable<S> {
 
     fn execute(
         &mut self,
-        command: &Command,
+        command: &table::Command,
         now: Instant,
         budget: Duration,
-    ) -> Result<Reply, Failure> {
+    ) -> Result<table::Reply, Failure> {
         let until = clock::now().after(budget);
         let limit = || until.since(clock::now());
         // Whatever goes wrong before the command's own statement: the command was not sent.
-        self.ready(limit).map_err(|trouble| match trouble {
-            Trouble::Failed(rejected @ Failure::Rejected { .. }) => rejected,
-            Trouble::Failed(failure) => Failure::NotSent(failure.to_string()),
-            Trouble::Unfit(refusal) => {
-                Failure::Rejected { retry: false, message: refusal.to_string() }
-            }
-        })?;
+        self.ready(limit).map_err(Trouble::before)?;
         let mut exchange = self.codec.encode(command, now);
         while let Some(statement) = exchange.poll_statement() {
             match self.run(&statement, limit()) {
@@ -139,6 +238,7 @@ mod tests {
     use super::sqlite::Sqlite;
     use super::*;
     use lock_core::sql::sqlite;
+    use lock_core::table::{Command, Reply};
     use lock_core::{Claim, LockName, Mode, Owner, TableName};
     use std::time::Instant as Time;
 

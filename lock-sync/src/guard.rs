@@ -3,7 +3,7 @@
 use crate::clock;
 use crate::driver::Drive;
 use crate::error::ReleaseError;
-use lock_core::{Fence, Instant, LockId, LockName, LostReason};
+use lock_core::{Fence, Instant, LockId, LockName, LostReason, Mode};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -22,18 +22,29 @@ use std::time::Duration;
 pub struct Guard {
     driver: Arc<dyn Drive>,
     name: LockName,
+    mode: Mode,
     granted: Granted,
     released: bool,
 }
 
 impl Guard {
-    pub(crate) fn new(driver: Arc<dyn Drive>, name: LockName, granted: Granted) -> Self {
-        Self { driver, name, granted, released: false }
+    pub(crate) fn new(
+        driver: Arc<dyn Drive>,
+        name: LockName,
+        mode: Mode,
+        granted: Granted,
+    ) -> Self {
+        Self { driver, name, mode, granted, released: false }
     }
 
     /// The lock's name.
     pub fn name(&self) -> &LockName {
         &self.name
+    }
+
+    /// Whether it is shared with others.
+    pub fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// The hold's fencing token: greater than that of every earlier hold of this name. It does not
@@ -108,6 +119,7 @@ impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guard")
             .field("name", &self.name)
+            .field("mode", &self.mode)
             .field("fence", &self.granted.fence)
             .field("lost", &self.lost())
             .finish_non_exhaustive()

@@ -33,8 +33,16 @@
 //!
 //! Nothing here may be called on a thread of an async runtime.
 
-#[cfg(not(any(feature = "sqlite", feature = "postgres", feature = "mysql")))]
-compile_error!("lock-sync keeps locks in a database: enable the feature sqlite, postgres or mysql");
+// With fewer backends, some of what they share is not used.
+#![cfg_attr(
+    not(all(feature = "consul", feature = "mysql", feature = "postgres", feature = "sqlite")),
+    allow(dead_code, unused_imports)
+)]
+
+#[cfg(not(any(feature = "consul", feature = "mysql", feature = "postgres", feature = "sqlite")))]
+compile_error!(
+    "lock-sync keeps locks at a server: enable the feature consul, mysql, postgres or sqlite"
+);
 
 mod backend;
 mod clock;
@@ -44,11 +52,15 @@ mod error;
 mod guard;
 mod locks;
 
-pub use config::Config;
+pub use config::{Config, Protocol};
 pub use error::{ConfigError, Error, ReleaseError};
 pub use guard::Guard;
+pub use lock_core::http::KeyError;
+pub use lock_core::sql::Refusal;
+pub use lock_core::sql::advisory::{Key, Prefix, PrefixError};
 pub use lock_core::{
-    Fence, Holder, LockName, LostReason, NameError, TableError, TableName, TimingError,
+    ClaimError, Fence, Holder, LockName, LostReason, Mode, NameError, TableError, TableName,
+    TimingError,
 };
 pub use locks::{Locks, Progress, Wait};
 

@@ -4,26 +4,33 @@ use crate::config::Config;
 use crate::driver::{Acquired, Drive};
 use crate::error::{ConfigError, Error};
 use crate::guard::Guard;
-use lock_core::{Holder, LockName, NotAcquired};
+use lock_core::{ClaimError, Holder, LockName, Mode, NotAcquired};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A place where locks are kept: a table on a server, or a file.
+/// Whether there is such a lock at all, where the locks are kept.
+pub(crate) type Check = Arc<dyn Fn(&LockName, Mode) -> Result<(), ClaimError> + Send + Sync>;
+
+/// A place where locks are kept: a table on a server, the server itself, or a file.
 ///
 /// Cheap to clone; all clones share one connection, and take turns on it without waiting for one
-/// another's locks.
+/// another's locks. With advisory locks, each acquire that waits in the server's queue has a
+/// connection of its own besides, and keeps its lock on it; with Consul, it has one as long as it
+/// waits.
 #[derive(Clone)]
 pub struct Locks {
     driver: Arc<dyn Drive>,
+    check: Check,
 }
 
 impl Locks {
     /// Connects to what the URL names, with the defaults of [`Config`].
     ///
     /// `postgres://user:password@host/database`, `mysql://…` and `mariadb://…` keep locks in a
-    /// table, created on first use; `sqlite:path/to/file.db` in a file, for the processes of one
-    /// machine.
+    /// table, created on first use, or with `?protocol=advisory` as locks of the server's own;
+    /// `consul://host:8500` keeps them in Consul; `sqlite:path/to/file.db` in a file, for the
+    /// processes of one machine.
     ///
     /// # Errors
     /// [`Error`]: a URL that cannot be read, a server that cannot be reached or must not be used.
@@ -31,8 +38,8 @@ impl Locks {
         url.parse::<Config>()?.connect()
     }
 
-    pub(crate) fn with(driver: Arc<dyn Drive>) -> Self {
-        Self { driver }
+    pub(crate) fn with(driver: Arc<dyn Drive>, check: Check) -> Self {
+        Self { driver, check }
     }
 
     /// Waits for the lock as long as it takes, also through restarts of the server.
@@ -40,11 +47,7 @@ impl Locks {
     /// # Errors
     /// [`Error`] if the name is not one, or the server refuses.
     pub fn lock(&self, name: &str) -> Result<Guard, Error> {
-        match self.acquire(name, Wait::Forever, &mut |_| {})? {
-            Some(guard) => Ok(guard),
-            // An attempt without a limit ends with the lock or an error.
-            None => Err(Error::Unavailable("the wait ended without the lock".to_string())),
-        }
+        granted(self.acquire(name, Wait::Forever, &mut |_| {})?)
     }
 
     /// Takes the lock if it is free; [`None`] if somebody else has it.
@@ -65,6 +68,34 @@ impl Locks {
     /// [`Error`] if the name is not one, or the server refuses or could not be asked.
     pub fn try_lock_for(&self, name: &str, limit: Duration) -> Result<Option<Guard>, Error> {
         self.acquire(name, Wait::For(limit), &mut |_| {})
+    }
+
+    /// Waits for the lock as [`lock`](Self::lock) does, to share it: with any number of others that
+    /// share it, and with nobody who has it exclusively.
+    ///
+    /// # Errors
+    /// [`Error`] as for [`lock`](Self::lock); [`Error::Claim`] where there are no shared locks: there
+    /// are with PostgreSQL's advisory locks.
+    pub fn lock_shared(&self, name: &str) -> Result<Guard, Error> {
+        granted(self.acquire_as(name, Mode::Shared, Wait::Forever, &mut |_| {})?)
+    }
+
+    /// Shares the lock if nobody has it exclusively; [`None`] if somebody has.
+    ///
+    /// # Errors
+    /// [`Error`] as for [`try_lock`](Self::try_lock) and [`lock_shared`](Self::lock_shared).
+    pub fn try_lock_shared(&self, name: &str) -> Result<Option<Guard>, Error> {
+        self.acquire_as(name, Mode::Shared, Wait::Never, &mut |_| {})
+    }
+
+    /// Waits for `limit` to share the lock; [`None`] if somebody else had it exclusively all that
+    /// time.
+    ///
+    /// # Errors
+    /// [`Error`] as for [`try_lock_for`](Self::try_lock_for) and
+    /// [`lock_shared`](Self::lock_shared).
+    pub fn try_lock_shared_for(&self, name: &str, limit: Duration) -> Result<Option<Guard>, Error> {
+        self.acquire_as(name, Mode::Shared, Wait::For(limit), &mut |_| {})
     }
 
     /// Waits for the lock, calls `work` with it, releases it.
@@ -90,8 +121,8 @@ impl Locks {
         Ok(self.try_lock(name)?.map(|guard| work(&guard)))
     }
 
-    /// The general form: waits as `wait` says, and calls `progress` on this thread with news while
-    /// waiting.
+    /// The general form for exclusive locks: waits as `wait` says, and calls `progress` on this
+    /// thread with news while waiting.
     ///
     /// # Errors
     /// [`Error`] as for the other forms.
@@ -101,13 +132,28 @@ impl Locks {
         wait: Wait,
         progress: &mut dyn FnMut(&Progress),
     ) -> Result<Option<Guard>, Error> {
+        self.acquire_as(name, Mode::Exclusive, wait, progress)
+    }
+
+    /// The general form for locks of either mode.
+    ///
+    /// # Errors
+    /// [`Error`] as for the other forms.
+    pub fn acquire_as(
+        &self,
+        name: &str,
+        mode: Mode,
+        wait: Wait,
+        progress: &mut dyn FnMut(&Progress),
+    ) -> Result<Option<Guard>, Error> {
         let name = LockName::new(name)?;
+        (self.check)(&name, mode)?;
         let began = Instant::now();
-        match self.driver.acquire(name.clone(), wait, progress) {
+        match self.driver.acquire(name.clone(), mode, wait, progress) {
             Acquired::Granted(granted) => {
                 let waited = began.elapsed();
                 tracing::debug!(lock.name = %name, lock.fence = granted.fence.get(), ?waited, "acquired");
-                Ok(Some(Guard::new(self.driver.clone(), name, granted)))
+                Ok(Some(Guard::new(self.driver.clone(), name, mode, granted)))
             }
             Acquired::Not(NotAcquired::Busy(_) | NotAcquired::TimedOut(_)) => Ok(None),
             Acquired::Not(NotAcquired::Failed(failure)) => Err(failure.into()),
@@ -130,6 +176,11 @@ impl Locks {
     pub fn close(&self) {
         self.driver.close();
     }
+}
+
+/// An attempt without a limit ends with the lock or an error.
+fn granted(guard: Option<Guard>) -> Result<Guard, Error> {
+    guard.ok_or_else(|| Error::Unavailable("the wait ended without the lock".to_string()))
 }
 
 impl fmt::Debug for Locks {

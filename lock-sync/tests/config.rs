@@ -1,7 +1,7 @@
 //! URLs and settings that cannot work are refused before anything is connected, in one line.
-#![cfg(all(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+#![cfg(all(feature = "sqlite", feature = "postgres", feature = "mysql", feature = "consul"))]
 
-use lock_sync::{Config, ConfigError, Error, Locks};
+use lock_sync::{ClaimError, Config, ConfigError, Error, Key, Locks};
 
 fn refused(url: &str) -> ConfigError {
     let error = url.parse::<Config>().expect_err(url);
@@ -36,6 +36,15 @@ fn urls_name_a_place_and_nothing_unknown() {
         "mysql:///d",
         "mysql:d",
         "mysql://u:hunter2@h/d?se?cret=1",
+        "consul:",
+        "consul://",
+        "consul:h",
+        "consul://hunter2@h",
+        "consul://u:hunter2@h/locks",
+        "consul://h:port",
+        "consul://h/a%ff",
+        "consul://h/a#b",
+        "consul://h?hunter%22&x",
     ] {
         assert!(matches!(refused(url), ConfigError::Url(_)), "{url}");
     }
@@ -44,6 +53,14 @@ fn urls_name_a_place_and_nothing_unknown() {
         "sqlite:a?sslmode=require",
         "postgres://u:hunter2@h/d?nope=1",
         "mysql://u:hunter2@h/d?require_ssl=true",
+        "mysql://u:hunter2@h/d?token=hunter2",
+        "mysql://h/d?keys=int",
+        "postgres://h/d?prefix=a",
+        "sqlite:a?keys=int",
+        "sqlite:a?waiting=1",
+        "consul://h?table=a",
+        "consul://h?keys=int",
+        "consul://h?token=hunter2&nope=1",
     ] {
         assert!(matches!(refused(url), ConfigError::UnknownParameter { .. }), "{url}");
     }
@@ -55,6 +72,12 @@ fn urls_name_a_place_and_nothing_unknown() {
         "mysql://h/d?sslmode=bogus",
         "mysql://h/d?sslmode=verify-ca",
         "mysql://h/d?sslmode=require&sslrootcert=/ca.pem",
+        "sqlite:a?protocol=",
+        "sqlite:a?protocol=hunter2",
+        "postgres://h/d?protocol=advisory&keys=hunter2",
+        "postgres://h/d?protocol=advisory&waiting=-1",
+        "consul://h?sslmode=require",
+        "consul://h?sslmode=disable&sslrootcert=/ca.pem",
     ] {
         assert!(matches!(refused(url), ConfigError::Parameter { .. }), "{url}");
     }
@@ -71,8 +94,57 @@ fn urls_name_a_place_and_nothing_unknown() {
         "sqlite:a?ttl=25h",
         "sqlite:a?ttl=1000years",
         "sqlite:a?ttl=10s&request_timeout=9s",
+        "consul://h?ttl=25h",
+        // A lock counts for as long as the lock-delay, at most: a minute.
+        "consul://h?ttl=1h&request_timeout=20s",
     ] {
         assert!(matches!(refused(url), ConfigError::Timing(_)), "{url}");
+    }
+    for url in ["consul://h/a//b", "consul://h/a..b", "consul://h/%C3%A9", "consul://h/a%3Db"] {
+        assert!(matches!(refused(url), ConfigError::Key(_)), "{url}");
+    }
+    for url in
+        ["mysql://h/d?protocol=advisory&prefix=A", "mysql://h/d?protocol=advisory&prefix=a%20b"]
+    {
+        assert!(matches!(refused(url), ConfigError::Prefix(_)), "{url}");
+    }
+}
+
+#[test]
+fn a_protocol_is_had_or_refused_with_those_that_are() {
+    for (url, has) in [
+        ("sqlite:a?protocol=advisory", "SQLite has no advisory locks (there are: table)"),
+        ("sqlite:a?protocol=session", "SQLite has no session locks (there are: table)"),
+        (
+            "postgres://h/d?protocol=session",
+            "PostgreSQL has no session locks (there are: table, advisory)",
+        ),
+        (
+            "mysql://h/d?protocol=session",
+            "MySQL or MariaDB has no session locks (there are: table, advisory)",
+        ),
+        ("consul://h?protocol=table", "Consul has no table locks (there are: session)"),
+    ] {
+        let error = refused(url);
+        assert!(matches!(error, ConfigError::Protocol { .. }), "{url}");
+        assert_eq!(error.to_string(), has);
+    }
+    for url in [
+        "postgres://h/d?keys=int",
+        "postgres://h/d?waiting=3",
+        "postgres://h/d?protocol=advisory&table=a",
+        "mysql://h/d?prefix=a",
+        "mysql://h/d?protocol=advisory&table=a",
+    ] {
+        assert!(matches!(refused(url), ConfigError::Setting { .. }), "{url}");
+    }
+    let no_table =
+        Config::from_url("postgres://h/d?protocol=advisory").expect("good").create_table();
+    assert!(matches!(no_table, Err(ConfigError::Setting { .. })), "{no_table:?}");
+    let sqlite = || Config::sqlite("a.db");
+    for config in [sqlite().token("hunter2"), sqlite().keys(Key::Int), sqlite().prefix("p")] {
+        let error = config.connect().expect_err("refused");
+        assert!(matches!(error, Error::Config(ConfigError::Setting { .. })), "{error:?}");
     }
 }
 
@@ -86,9 +158,45 @@ fn what_is_fine_is_taken() {
         "postgres:///d?host=/run/postgresql",
         "mysql://u:p%3F@h:3307/d?sslmode=verify-full&sslrootcert=/ca.pem&ttl=10s",
         "mariadb://u@[::1]/d?socket=/run/mysqld/mysqld.sock",
+        "mysql://u@h/d?protocol=advisory&prefix=app_1:&waiting=0",
+        "postgres://u@h/d?protocol=advisory&keys=pair&waiting=100&ttl=5s&label=x",
+        "postgres://u@h/d?protocol=table",
+        "sqlite:a?protocol=table",
+        "consul://localhost",
+        "consul://[::1]:8500/ops/locks/?ttl=30s&token=hunter2&protocol=session",
+        "consul://consul.example:8501/a%20b?sslmode=verify-full&sslrootcert=/ca.pem&label=x&request_timeout=2s",
     ] {
         assert_eq!(url.parse::<Config>().map(drop), Ok(()), "{url}");
     }
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    for url in
+        ["consul://h/locks?token=hunter2", "postgres://u:hunter2@h/d", "mysql://u:hunter2@h/d"]
+    {
+        let config: Config = url.parse().expect("good");
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+    // Nobody listens there.
+    let error = Locks::connect("consul://127.0.0.1:1/locks?token=hunter2").expect_err("refused");
+    assert!(error.is_transient() && !error.to_string().contains("hunter2"), "{error:?}");
+    let error = Locks::connect("consul://127.0.0.1:1?token=hunter2%0a").expect_err("refused");
+    assert!(!error.to_string().contains("hunter2"), "{error:?}");
+}
+
+#[test]
+fn a_mode_that_there_is_not_is_refused_without_asking() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = format!("sqlite:{}/a.db", folder.path().display());
+    let locks = Locks::connect(&url).expect("connected");
+    let refused = Error::Claim(ClaimError::NoShared);
+    assert_eq!(locks.lock_shared("a").map(drop), Err(refused.clone()));
+    assert_eq!(locks.try_lock_shared("a").map(drop), Err(refused.clone()));
+    let limit = std::time::Duration::from_secs(1);
+    assert_eq!(locks.try_lock_shared_for("a", limit).map(drop), Err(refused));
+    assert!(locks.try_lock("a").expect("asked").is_some());
 }
 
 #[test]

@@ -138,6 +138,13 @@ impl Consul {
         }
     }
 
+    /// Ends the session that has a key.
+    pub fn rob(&self, key: &str) {
+        let entry = self.raw(Method::Get, &format!("/v1/kv/{key}"), "").body;
+        let session = entry.split("\"Session\":\"").nth(1).and_then(|rest| rest.split('"').next());
+        self.destroy(&Session(session.expect("a session has it").into()));
+    }
+
     /// The path of a lock whose name needs no escape.
     pub fn path(&self, name: &str) -> String {
         format!("/v1/kv/{}/{name}/lock", self.prefix)

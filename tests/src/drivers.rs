@@ -3,7 +3,7 @@
 
 use crate::place::Place;
 use crate::servers::Kind;
-use lock_sync::{Error, Fence, LockName, LostReason, Progress, ReleaseError, TableName, Wait};
+use lock_sync::{Error, Fence, LockName, LostReason, Progress, ReleaseError, Wait};
 use std::future::Future;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,8 +26,7 @@ impl Driver {
     /// All those that know such a server, at once.
     pub fn every(kind: Kind) -> Self {
         match kind {
-            Kind::Postgres => Self::Mixed,
-            Kind::Mysql | Kind::Mariadb => Self::Blocking,
+            Kind::Postgres | Kind::Mysql | Kind::Mariadb => Self::Mixed,
         }
     }
 }
@@ -76,8 +75,8 @@ impl Driven {
 
 /// What [`Place::config`] is for lock-sync.
 pub fn tokio_config(place: &Place, ttl: Duration) -> lock_async::Config {
-    let config: lock_async::Config = place.url().parse().expect("a good URL");
-    config.ttl(ttl).table(TableName::new(place.table()).expect("a good table"))
+    let config: lock_async::Config = place.whole_url().parse().expect("a good URL");
+    config.ttl(ttl)
 }
 
 impl Deref for Driven {
@@ -88,19 +87,10 @@ impl Deref for Driven {
     }
 }
 
-/// What lock-sync and lock-async make of a URL, or have to say against it. Each tells the schemes
-/// that it knows; lock-async does not know all of lock-sync's.
+/// What lock-sync and lock-async make of a URL, or have to say against it.
 pub fn read(url: &str) -> (Result<String, String>, Result<String, String>) {
-    use lock_async::ConfigError as Tokio;
-    use lock_sync::ConfigError as Blocking;
-    let blocking = url.parse::<lock_sync::Config>().map_err(|error| match error {
-        Blocking::Scheme(_) => Blocking::Scheme("").to_string(),
-        other => other.to_string(),
-    });
-    let tokio = url.parse::<lock_async::Config>().map_err(|error| match error {
-        Tokio::Scheme(_) => Tokio::Scheme("").to_string(),
-        other => other.to_string(),
-    });
+    let blocking = url.parse::<lock_sync::Config>().map_err(|error| error.to_string());
+    let tokio = url.parse::<lock_async::Config>().map_err(|error| error.to_string());
     (blocking.map(|config| format!("{config:?}")), tokio.map(|config| format!("{config:?}")))
 }
 

@@ -1,16 +1,37 @@
-//! Where a test keeps its locks: a backend and a table of its own.
+//! Where a test keeps its locks: a backend and locks of its own.
 
-use lock_sync::{Config, Locks, TableName};
+use crate::consul::Consul;
+use crate::proxy::{Mode, Proxy, server_of};
+use lock_sync::{Config, Guard, Locks, LostReason};
 use mysql::prelude::Queryable;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// A backend, and a table that no other test uses.
+/// A backend, and a table, database or prefix that no other test uses.
 pub struct Place {
     url: String,
     table: String,
+    keeps: Keeps,
+    _own: Option<Own>,
+}
+
+/// What a lock is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeps {
+    /// A row.
+    Rows,
+    /// A lock of the server's own.
+    Advisory,
+    /// A key.
+    Keys,
+}
+
+/// What was made for the test, and goes with it.
+enum Own {
     /// Of the SQLite file.
-    _folder: Option<tempfile::TempDir>,
+    Folder { _folder: tempfile::TempDir },
+    /// PostgreSQL's advisory locks belong to a database.
+    Database { server: String, name: String },
 }
 
 impl Place {
@@ -18,7 +39,8 @@ impl Place {
     pub fn sqlite() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let url = format!("sqlite:{}/locks.db", folder.path().display());
-        Self { url, table: "locks".to_string(), _folder: Some(folder) }
+        let own = Some(Own::Folder { _folder: folder });
+        Self { url, table: "locks".to_string(), keeps: Keeps::Rows, _own: own }
     }
 
     /// The PostgreSQL server that the environment names.
@@ -36,17 +58,55 @@ impl Place {
         Self::at(&server_url("MARIADB_URL"))
     }
 
-    /// A server.
-    pub fn at(url: &str) -> Self {
-        static TABLES: AtomicU32 = AtomicU32::new(0);
-        let table =
-            format!("locks_{}_{}", std::process::id(), TABLES.fetch_add(1, Ordering::Relaxed));
-        Self { url: url.to_string(), table, _folder: None }
+    /// PostgreSQL's advisory locks.
+    pub fn postgres_advisory() -> Self {
+        Self::advisory_at(&postgres_url())
     }
 
-    /// The same table by another way.
+    /// MySQL's `GET_LOCK`.
+    pub fn mysql_advisory() -> Self {
+        Self::advisory_at(&server_url("MYSQL_URL"))
+    }
+
+    /// MariaDB's `GET_LOCK`.
+    pub fn mariadb_advisory() -> Self {
+        Self::advisory_at(&server_url("MARIADB_URL"))
+    }
+
+    /// The Consul that the environment names.
+    pub fn consul() -> Self {
+        Self::consul_at(&server_url("CONSUL_URL"))
+    }
+
+    /// A server.
+    pub fn at(url: &str) -> Self {
+        Self { url: url.to_string(), table: fresh(), keeps: Keeps::Rows, _own: None }
+    }
+
+    /// A server's advisory locks.
+    pub fn advisory_at(url: &str) -> Self {
+        let name = fresh();
+        let (url, own) = if url.starts_with("postgres") {
+            client(url).batch_execute(&format!("CREATE DATABASE {name}")).expect("made");
+            let (server, _) = url.rsplit_once('/').expect("a database");
+            let own = Own::Database { server: url.to_string(), name: name.clone() };
+            (format!("{server}/{name}"), Some(own))
+        } else {
+            (url.to_string(), None)
+        };
+        Self { url, table: name, keeps: Keeps::Advisory, _own: own }
+    }
+
+    /// A Consul, at its `http://` address.
+    pub fn consul_at(url: &str) -> Self {
+        let name = fresh();
+        let url = format!("{}/{name}", url.replacen("http://", "consul://", 1));
+        Self { url, table: name, keeps: Keeps::Keys, _own: None }
+    }
+
+    /// The same locks by another way.
     pub fn through(&self, url: &str) -> Self {
-        Self { url: url.to_string(), table: self.table.clone(), _folder: None }
+        Self { url: url.to_string(), table: self.table.clone(), keeps: self.keeps, _own: None }
     }
 
     /// The URL, without parameters.
@@ -54,20 +114,73 @@ impl Place {
         &self.url
     }
 
-    /// The table.
+    /// The URL, with those that name the test's own locks.
+    pub fn whole_url(&self) -> String {
+        let Self { url, table, .. } = self;
+        match self.keeps {
+            Keeps::Rows => format!("{url}?table={table}"),
+            Keeps::Advisory if url.starts_with("postgres") => format!("{url}?protocol=advisory"),
+            Keeps::Advisory => format!("{url}?protocol=advisory&prefix={}", self.prefix()),
+            Keeps::Keys => url.clone(),
+        }
+    }
+
+    /// The table, or what takes its place.
     pub fn table(&self) -> &str {
         &self.table
     }
 
+    /// What a lock is there.
+    pub fn keeps(&self) -> Keeps {
+        self.keeps
+    }
+
     /// A configuration with this TTL.
     pub fn config(&self, ttl: Duration) -> Config {
-        let config: Config = self.url.parse().expect("a good URL");
-        config.ttl(ttl).table(TableName::new(&self.table).expect("a good table"))
+        let config: Config = self.whole_url().parse().expect("a good URL");
+        config.ttl(ttl)
     }
 
     /// A connection of its own, as another process would have.
     pub fn locks(&self, ttl: Duration) -> Locks {
         self.config(ttl).connect().expect("connected")
+    }
+
+    /// Takes a lock as a process would that dies, or whose network does, right after.
+    pub fn abandon(&self, name: &str, ttl: Duration) -> (Guard, Proxy) {
+        let proxy = Proxy::start(&server_of(&self.url));
+        let guard = self.through(&proxy.url(&self.url)).locks(ttl).lock(name).expect("taken");
+        proxy.set(Mode::Hole);
+        (guard, proxy)
+    }
+
+    /// Takes a lock away from whoever has it, at the server; what the holder is told.
+    pub fn rob(&self, name: &str) -> LostReason {
+        match self.keeps {
+            Keeps::Rows => {
+                self.tamper("UPDATE {table} SET owner = 'thief'");
+                LostReason::Taken
+            }
+            Keeps::Advisory if self.url.starts_with("postgres") => {
+                self.tamper("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())");
+                LostReason::Disconnected
+            }
+            Keeps::Advisory => {
+                let mut client = mysql_client(&self.url);
+                let name = format!("CONCAT('{}', LEFT(SHA2('{name}', 256), 32))", self.prefix());
+                let holder = format!("SELECT IS_USED_LOCK({name})");
+                let holder: Option<Option<u64>> = client.query_first(holder).expect("asked");
+                let holder = holder.flatten().expect("somebody has it");
+                client.query_drop(format!("KILL {holder}")).expect("ended");
+                LostReason::Disconnected
+            }
+            Keeps::Keys => {
+                let (server, prefix) = self.url.rsplit_once('/').expect("a prefix");
+                let consul = Consul::at(&server.replacen("consul://", "http://", 1));
+                consul.rob(&format!("{prefix}/{name}/lock"));
+                LostReason::Taken
+            }
+        }
     }
 
     /// Runs SQL on the table, past the library; `{table}` is its name.
@@ -83,6 +196,27 @@ impl Place {
             client(&self.url).batch_execute(&sql).expect("run");
         }
     }
+
+    /// Of MySQL's and MariaDB's advisory locks.
+    fn prefix(&self) -> String {
+        format!("{}:", self.table.replacen("locks_", "", 1))
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        if let Own::Database { server, name } = self
+            && let Ok(mut client) = postgres::Client::connect(server, postgres::NoTls)
+        {
+            let _ = client.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)"));
+        }
+    }
+}
+
+/// A name that no other test uses.
+fn fresh() -> String {
+    static NAMES: AtomicU32 = AtomicU32::new(0);
+    format!("locks_{}_{}", std::process::id(), NAMES.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A client that knows nothing of locks.

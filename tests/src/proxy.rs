@@ -12,7 +12,8 @@ use std::time::Duration;
 pub enum Mode {
     /// They pass.
     Pass,
-    /// They vanish in both directions; connections stay, new ones are accepted.
+    /// They vanish in both directions; connections stay, new ones are accepted. That one side closes
+    /// a connection, the other is not told either.
     Hole,
     /// What the client sends passes, what the server answers vanishes.
     NoReplies,
@@ -115,8 +116,10 @@ impl Shared {
                 break;
             }
         }
-        let _ = to.shutdown(Shutdown::Both);
-        let _ = from.shutdown(Shutdown::Both);
+        if self.mode.load(Ordering::SeqCst) != Mode::Hole as u8 {
+            let _ = to.shutdown(Shutdown::Both);
+            let _ = from.shutdown(Shutdown::Both);
+        }
     }
 }
 

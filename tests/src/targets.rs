@@ -179,11 +179,7 @@ pub fn urls(bytes: &[u8]) {
     let url = format!("postgres://app:hunter2{text}");
     for url in [text.as_ref(), &url] {
         let (read, tokio) = read(url);
-        if ["mysql:", "mariadb:"].iter().any(|scheme| url.starts_with(scheme)) {
-            assert!(tokio.is_err(), "lock-async does not have these yet");
-        } else {
-            assert_eq!(tokio, read);
-        }
+        assert_eq!(tokio, read);
         if let Err(message) = read {
             assert!(!message.contains("hunter2"), "{message}");
             assert!(!message.contains('\n') && message.len() < 1000, "{message}");

@@ -2,8 +2,8 @@
 
 use lock_tests::drivers::{Driven, Driver, Guard, tokio_config};
 use lock_tests::observer::Observer;
-use lock_tests::place::Place;
-use lock_tests::servers::Kind;
+use lock_tests::place::{Keeps, Place};
+use lock_tests::servers::{Kind, Server};
 use std::time::Duration;
 
 macro_rules! counted {
@@ -28,12 +28,129 @@ macro_rules! counted {
             #[ignore = "needs a MariaDB server: tests/run starts one"]
             fn $name() { super::$name(super::Kind::Mariadb, super::Driver::Blocking) })*
         }
+        mod mysql_with_tokio {
+            $(#[test]
+            #[ignore = "needs a MySQL server: tests/run starts one"]
+            fn $name() { super::$name(super::Kind::Mysql, super::Driver::Tokio) })*
+        }
+        mod mariadb_with_tokio {
+            $(#[test]
+            #[ignore = "needs a MariaDB server: tests/run starts one"]
+            fn $name() { super::$name(super::Kind::Mariadb, super::Driver::Tokio) })*
+        }
     };
 }
 
 counted! {
     one_statement_to_acquire_and_one_to_release
     a_thousand_leases_are_renewed_by_a_handful
+}
+
+macro_rules! sessions_counted {
+    ($($name:ident)*) => {
+        mod postgres_advisory {
+            $(#[test]
+            #[ignore = "needs a PostgreSQL server: tests/run starts one"]
+            fn $name() { super::$name(&super::Kind::Postgres.server()) })*
+        }
+        mod mysql_advisory {
+            $(#[test]
+            #[ignore = "needs a MySQL server: tests/run starts one"]
+            fn $name() { super::$name(&super::Kind::Mysql.server()) })*
+        }
+        mod mariadb_advisory {
+            $(#[test]
+            #[ignore = "needs a MariaDB server: tests/run starts one"]
+            fn $name() { super::$name(&super::Kind::Mariadb.server()) })*
+        }
+        mod consul {
+            $(#[test]
+            #[ignore = "needs a Consul server: tests/run starts one"]
+            fn $name() { super::$name(&super::Server::consul()) })*
+        }
+    };
+}
+
+sessions_counted! {
+    in_a_session_it_takes_one_request_to_acquire_and_one_to_release
+    one_request_keeps_a_thousand_locks
+    waiters_wait_at_the_server
+}
+
+/// A server's own locks, or Consul's keys.
+fn own(server: &Server) -> Place {
+    let url = server.url();
+    if url.starts_with("http") { Place::consul_at(url) } else { Place::advisory_at(url) }
+}
+
+fn in_a_session_it_takes_one_request_to_acquire_and_one_to_release(server: &Server) {
+    let place = own(server);
+    // The server must have run for as long as a lease lasts.
+    let locks = place.locks(Duration::from_secs(6));
+    drop(locks.lock("first").expect("the session exists now"));
+    let mut observer = Observer::new(server);
+    for _ in 0..10 {
+        let guard = locks.lock("a").expect("taken");
+        assert!(guard.fence().get() > 0, "the fence comes with it");
+        guard.release().expect("released");
+    }
+    let mut counted = observer.counted();
+    counted.retain(|(text, _)| !keeps(text));
+    match place.keeps() {
+        Keeps::Keys => assert_eq!(counted, [("PUT /v1/txn".to_string(), 20)]),
+        _ => {
+            let calls: Vec<i64> = counted.iter().map(|(_, calls)| *calls).collect();
+            assert_eq!(calls, [10, 10], "{counted:?}");
+        }
+    }
+}
+
+fn one_request_keeps_a_thousand_locks(server: &Server) {
+    let ttl = Duration::from_secs(6);
+    let place = own(server);
+    let locks = place.locks(ttl);
+    let guards: Vec<_> = (0..1000).map(|n| locks.lock(&format!("n{n}")).expect("taken")).collect();
+    let mut observer = Observer::new(server);
+    let periods = 5;
+    std::thread::sleep(ttl / 3 * periods);
+    let counted = observer.counted();
+    assert!(counted.iter().all(|(text, _)| keeps(text)), "nothing else: {counted:?}");
+    let calls: i64 = counted.iter().map(|(_, calls)| *calls).sum();
+    assert!((3..=6).contains(&calls), "{calls} in {periods} periods: {counted:?}");
+    assert!(guards.iter().all(lock_sync::Guard::is_held));
+}
+
+/// Whether it is what keeps a session alive.
+fn keeps(text: &str) -> bool {
+    let sql = !text.contains("place") && text.contains("withlock");
+    text.contains("/v1/session/renew/") || sql
+}
+
+fn waiters_wait_at_the_server(server: &Server) {
+    let place = own(server);
+    let ttl = Duration::from_secs(12);
+    let guard = place.locks(ttl).lock("a").expect("taken");
+    let mut observer = Observer::new(server);
+    std::thread::scope(|scope| {
+        let waiters: Vec<_> = (0..15)
+            .map(|_| {
+                let locks = place.locks(ttl);
+                scope.spawn(move || locks.try_lock_for("a", Duration::from_secs(9)))
+            })
+            .collect();
+        std::thread::sleep(Duration::from_secs(2));
+        observer.reset();
+        std::thread::sleep(Duration::from_secs(3));
+        let mut counted = observer.counted();
+        counted.retain(|(text, _)| !keeps(text));
+        let calls: i64 = counted.iter().map(|(_, calls)| *calls).sum();
+        // Each waits for a quarter of the TTL before it asks again, which is those 3 s.
+        assert!(calls <= 15 * 2, "{counted:?}");
+        for waiter in waiters {
+            assert!(waiter.join().expect("no panic").expect("asked").is_none());
+        }
+    });
+    assert!(guard.is_held());
 }
 
 fn one_statement_to_acquire_and_one_to_release(kind: Kind, driver: Driver) {

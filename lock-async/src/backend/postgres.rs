@@ -3,7 +3,7 @@
 mod hosts;
 mod tls;
 
-use super::Session;
+use super::{Session, Source as Sessions};
 use crate::backend::sslmode::SslMode;
 use crate::error::ConfigError;
 use hosts::{addresses, each, is_unix, share};
@@ -12,7 +12,7 @@ use lock_core::sql::postgres::{connect_failed, session_options, statement_failed
 use lock_core::sql::{Rows, Statement, Value};
 use std::collections::BTreeMap;
 use std::error::Error as _;
-use std::future::{Future, pending, poll_fn};
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -24,6 +24,28 @@ use tokio_postgres::{Client, Config, Error, NoTls};
 
 pub(crate) use hosts::is_local;
 pub(crate) use tls::Tls;
+
+/// A server.
+pub(crate) struct Server {
+    pub(crate) config: Box<Config>,
+    pub(crate) tls: Tls,
+    /// After which the server ends a statement.
+    pub(crate) request: Duration,
+    /// What the server shows of connections, if nothing else was said.
+    pub(crate) holder: Option<String>,
+}
+
+impl Sessions for Server {
+    type Session = Postgres;
+
+    fn session(&mut self) -> Option<Postgres> {
+        let mut config = (*self.config).clone();
+        if config.get_application_name().is_none() {
+            config.application_name(self.holder.as_deref().unwrap_or("lock-async"));
+        }
+        Some(Postgres::new(config, self.tls.clone(), self.request))
+    }
+}
 
 /// A connection to PostgreSQL.
 pub(crate) struct Postgres {
@@ -62,12 +84,9 @@ type Connection = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 impl Postgres {
     /// Connections are made by `config`, encrypted as `tls` says. A statement is ended by the server
     /// after `request`.
-    pub(crate) fn new(mut config: Config, tls: Tls, request: Duration) -> Self {
+    fn new(mut config: Config, tls: Tls, request: Duration) -> Self {
         let options = config.get_options().map(|own| format!("{own} ")).unwrap_or_default();
         config.options(format!("{options}{}", session_options(request)));
-        if config.get_application_name().is_none() {
-            config.application_name("lock-async");
-        }
         config.tcp_user_timeout(request);
         let source = Source::Server { hosts: each(&config), tls };
         Self { link: None, source, statements: BTreeMap::new() }
@@ -77,12 +96,6 @@ impl Postgres {
     pub(crate) fn with(client: Client) -> Self {
         let link = Link { client, connection: None, busy: false };
         Self { link: Some(link), source: Source::Client, statements: BTreeMap::new() }
-    }
-
-    /// Ends the connection without a word: the server may not be listening.
-    fn discard(&mut self) {
-        self.link = None;
-        self.statements.clear();
     }
 }
 
@@ -138,16 +151,20 @@ impl Session for Postgres {
     }
 
     /// Notices that the server ended the connection, so that the next statement finds a new one.
-    async fn idle(&mut self) {
-        match self.link.as_mut().and_then(|link| link.connection.as_mut()) {
-            Some(connection) => {
-                if let Err(error) = connection.await {
-                    tracing::debug!(error = describe(&error).1, "the connection ended");
-                }
-                self.discard();
+    fn poll_idle(&mut self, cx: &mut Context<'_>) {
+        let connection = self.link.as_mut().and_then(|link| link.connection.as_mut());
+        if let Some(Poll::Ready(ended)) = connection.map(|moving| moving.as_mut().poll(cx)) {
+            if let Err(error) = ended {
+                tracing::debug!(error = describe(&error).1, "the connection ended");
             }
-            None => pending().await,
+            self.discard();
         }
+    }
+
+    /// The server may not be listening.
+    fn discard(&mut self) {
+        self.link = None;
+        self.statements.clear();
     }
 
     async fn close(mut self) {

@@ -22,7 +22,9 @@ use super::key::KeyTemplate;
 use super::text;
 use super::{MAX_BODY, Method, Request, Response};
 use crate::consul::{Command, Locked, Reply, Session};
-use crate::error::Failure;
+use crate::error::{ClaimError, Failure};
+use crate::name::LockName;
+use crate::protocol::Mode;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -52,6 +54,14 @@ impl Codec {
     /// For locks at these keys.
     pub fn new(keys: KeyTemplate) -> Self {
         Self { keys }
+    }
+
+    /// Whether there is such a lock. To be asked before an attempt is made.
+    ///
+    /// # Errors
+    /// [`ClaimError::NoShared`]: a key has one session.
+    pub fn check(&self, _: &LockName, mode: Mode) -> Result<(), ClaimError> {
+        if mode == Mode::Shared { Err(ClaimError::NoShared) } else { Ok(()) }
     }
 
     /// What is to be sent for `command`.

@@ -49,8 +49,9 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+pub use crate::error::ClaimError;
 pub use exchange::Exchange;
-pub use key::{ClaimError, Key, Prefix, PrefixError};
+pub use key::{Key, Prefix, PrefixError};
 pub use setup::Setup;
 
 /// Makes statements from commands.

@@ -8,11 +8,11 @@
 mod server;
 mod trouble;
 
-use super::Session;
 use super::sslmode::SslMode;
-use lock_core::Failure;
+use super::{Session, Source as Sessions};
 use lock_core::sql::mysql::{connect_failed, inline, statement_failed};
 use lock_core::sql::{Rows, Statement, Value};
+use lock_core::{Failure, Timing};
 use mysql::consts::ColumnType;
 use mysql::prelude::Queryable;
 use mysql::{Conn, DriverError, Opts, OptsBuilder, SslOpts};
@@ -26,6 +26,25 @@ pub(crate) use server::Server;
 const PACKET: usize = 4 << 20;
 /// More rows than this, no statement of ours returns.
 const ROWS: usize = 10_000;
+
+/// Connects to a server.
+pub(crate) struct Connects {
+    pub(crate) server: Server,
+    pub(crate) timing: Timing,
+    /// What the server shows of connections.
+    pub(crate) holder: Option<String>,
+}
+
+impl Sessions for Connects {
+    type Session = Mysql;
+
+    fn session(&mut self, waits: bool) -> Option<Mysql> {
+        // The client's limits are set once for a connection.
+        let wait = if waits { self.timing.wait() } else { Duration::ZERO };
+        let holder = self.holder.as_deref();
+        Some(Mysql::new(self.server.clone(), self.timing.request(), wait, holder))
+    }
+}
 
 /// A connection to MySQL or MariaDB.
 pub(crate) struct Mysql {
@@ -45,23 +64,31 @@ enum Source {
 }
 
 impl Mysql {
-    /// Connections to `server`, each read and write bounded by `request`.
-    pub(crate) fn new(server: Server, request: Duration) -> Self {
-        let Server { opts, mode, root_cert } = server;
-        let attributes = [("program_name", "lock-sync")];
+    /// Connections to `server`, each read and write bounded by `request`, and a read by `wait` more.
+    fn new(server: Server, request: Duration, wait: Duration, holder: Option<&str>) -> Self {
+        let Server { host, port, user, password, database, socket, mode, root_cert } = server;
+        let program = [("program_name", "lock-sync")];
+        let attributes = program.into_iter().chain(holder.map(|holder| ("holder", holder)));
+        let attributes = attributes.map(|(name, value)| (name.to_string(), value.to_string()));
         let ssl = (mode != SslMode::Disable).then(|| {
             SslOpts::default()
                 .with_root_cert_path(root_cert)
                 .with_danger_accept_invalid_certs(mode != SslMode::VerifyFull)
         });
-        let opts = OptsBuilder::from_opts(*opts)
+        let opts = OptsBuilder::new()
+            .ip_or_hostname(Some(host))
+            .tcp_port(port)
+            .user(user)
+            .pass(password)
+            .db_name(Some(database))
+            .socket(socket)
             // From loopback it would change over to the server's Unix socket.
             .prefer_socket(false)
-            .read_timeout(Some(request))
+            .read_timeout(Some(request + wait))
             .write_timeout(Some(request))
             .max_allowed_packet(Some(PACKET))
             .stmt_cache_size(0)
-            .connect_attrs(Some(attributes.into()))
+            .connect_attrs(Some(attributes.collect()))
             .ssl_opts(ssl);
         Self { client: None, source: Source::Server { opts: Box::new(opts.into()), mode, request } }
     }
@@ -70,7 +97,15 @@ impl Mysql {
     pub(crate) fn with(client: Conn) -> Self {
         Self { client: Some(client), source: Source::Client }
     }
+}
 
+impl Drop for Mysql {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Session for Mysql {
     fn close(&mut self) {
         // It says goodbye to the server; if that goes wrong, it is as well.
         let client = self.client.take();
@@ -79,9 +114,11 @@ impl Mysql {
             Ok(())
         });
     }
-}
 
-impl Session for Mysql {
+    fn id(&self) -> Option<u32> {
+        self.client.as_ref().map(Conn::connection_id)
+    }
+
     fn is_open(&self) -> bool {
         self.client.is_some()
     }

@@ -4,7 +4,7 @@ mod hosts;
 mod stream;
 mod tls;
 
-use super::Session;
+use super::{Cut, Session, Source as Sessions};
 use crate::error::ConfigError;
 use hosts::{addresses, each, is_unix, share};
 use lock_core::Failure;
@@ -21,6 +21,28 @@ use stream::{Connector, Limit};
 
 pub(crate) use hosts::is_local;
 pub(crate) use tls::Tls;
+
+/// A server.
+pub(crate) struct Server {
+    pub(crate) config: Box<Config>,
+    pub(crate) tls: Tls,
+    /// After which the server ends a statement.
+    pub(crate) request: Duration,
+    /// What the server shows of connections, if nothing else was said.
+    pub(crate) holder: Option<String>,
+}
+
+impl Sessions for Server {
+    type Session = Postgres;
+
+    fn session(&mut self, _waits: bool) -> Option<Postgres> {
+        let mut config = (*self.config).clone();
+        if config.get_application_name().is_none() {
+            config.application_name(self.holder.as_deref().unwrap_or("lock-sync"));
+        }
+        Some(Postgres::new(config, self.tls.clone(), self.request))
+    }
+}
 
 /// A connection to PostgreSQL.
 pub(crate) struct Postgres {
@@ -49,13 +71,10 @@ enum Prepared {
 impl Postgres {
     /// Connections are made by `config`, encrypted as `tls` says. A statement is ended by the server
     /// after `request`.
-    pub(crate) fn new(mut config: Config, tls: Tls, request: Duration) -> Self {
+    fn new(mut config: Config, tls: Tls, request: Duration) -> Self {
         let limit = Limit::default();
         let options = config.get_options().map(|own| format!("{own} ")).unwrap_or_default();
         config.options(&format!("{options}{}", session_options(request)));
-        if config.get_application_name().is_none() {
-            config.application_name("lock-sync");
-        }
         config.tcp_user_timeout(request);
         let hosts = each(&config).into_iter().map(bounded).collect();
         let connector = Box::new(Connector::new(tls, limit.clone()));
@@ -72,16 +91,28 @@ impl Postgres {
             statements: BTreeMap::new(),
         }
     }
+}
 
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Session for Postgres {
     fn close(&mut self) {
         // Dropping a client says goodbye to the server, which may not be listening.
         self.limit.set(Duration::from_millis(100));
         self.client = None;
         self.statements.clear();
     }
-}
 
-impl Session for Postgres {
+    /// A Unix socket has no limit that could be set to now.
+    fn cut(&self) -> Option<Cut> {
+        let limit = self.limit.clone();
+        Some(Box::new(move || limit.cut()))
+    }
+
     fn is_open(&self) -> bool {
         self.client.as_ref().is_some_and(|client| !client.is_closed())
     }

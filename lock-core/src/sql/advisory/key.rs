@@ -1,5 +1,6 @@
 //! What a lock is called at the server.
 
+use crate::error::ClaimError;
 use crate::name::LockName;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -40,25 +41,6 @@ pub struct Prefix(String);
     Prefix::MAX_BYTES
 )]
 pub struct PrefixError;
-
-/// A lock that the server does not have. The caller's fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-#[non_exhaustive]
-pub enum ClaimError {
-    /// With [`Key::Int`].
-    #[error(
-        "the lock's name must be a whole number of 64 bits, such as -7, where it is used as the key"
-    )]
-    NotAnInt,
-    /// With [`Key::Pair`].
-    #[error(
-        "the lock's name must be two whole numbers of 32 bits, such as 12,-7, where they are used as the key"
-    )]
-    NotAPair,
-    /// On MySQL and MariaDB.
-    #[error("GET_LOCK knows no shared locks: take it exclusively, or use PostgreSQL")]
-    NoShared,
-}
 
 impl Key {
     /// The key as the statements want it: `-7`, or `12,-7`.

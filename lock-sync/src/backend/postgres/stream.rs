@@ -11,30 +11,59 @@ use postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 /// When whatever is under way must have ended.
 #[derive(Clone)]
-pub(super) struct Limit(Arc<Mutex<Instant>>);
+pub(super) struct Limit(Arc<Mutex<Until>>);
+
+struct Until {
+    at: Instant,
+    /// Nothing is to be begun any more.
+    cut: bool,
+    /// What is under way.
+    waker: Option<Waker>,
+}
 
 impl Limit {
     /// From now on.
     pub(super) fn set(&self, budget: Duration) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + budget;
+        let mut until = self.lock();
+        if !until.cut {
+            until.at = Instant::now() + budget;
+        }
     }
 
-    fn get(&self) -> Instant {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Ends what is under way, and all that follows.
+    pub(super) fn cut(&self) {
+        let mut until = self.lock();
+        (until.at, until.cut) = (Instant::now(), true);
+        if let Some(waker) = until.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// The limit, for what is to be woken when that is now.
+    fn get(&self, waker: &Waker) -> Instant {
+        let mut until = self.lock();
+        if !until.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            until.waker = Some(waker.clone());
+        }
+        until.at
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Until> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Default for Limit {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(Instant::now())))
+        Self(Arc::new(Mutex::new(Until { at: Instant::now(), cut: false, waker: None })))
     }
 }
 
@@ -113,7 +142,7 @@ impl Bounded {
         if result.is_ready() {
             return result;
         }
-        let limit = self.limit.get();
+        let limit = self.limit.get(cx.waker());
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(limit)));
         if sleep.deadline() != limit {
             sleep.as_mut().reset(limit);

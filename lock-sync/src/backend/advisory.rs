@@ -1,0 +1,165 @@
+//! The advisory protocol over sessions: a connection is the lease, and is never replaced in silence.
+
+use super::{Backend, Backends, Cut, Session, Source, Trouble, in_time};
+use crate::clock;
+use crate::error::Error;
+use lock_core::advisory::{Advisory, Command, Reply};
+use lock_core::sql::advisory::{Codec, Session as Opened};
+use lock_core::sql::{Rows, Statement, Step};
+use lock_core::{Failure, Instant};
+use std::time::Duration;
+
+/// Connections to one server, as many as there are lanes.
+pub(crate) struct Connections<S: Source> {
+    codec: Codec,
+    source: S,
+    /// The one that was opened to see whether locks are safe there.
+    first: Option<SqlAdvisory<S::Session>>,
+}
+
+impl<S: Source> Connections<S> {
+    /// Opens and checks a connection, so that what cannot work is told at once. Each step may take
+    /// `budget`.
+    pub(crate) fn open(
+        codec: Codec,
+        mut source: S,
+        ttl: Duration,
+        budget: Duration,
+    ) -> Result<Self, Error> {
+        let mut first = SqlAdvisory::new(codec.clone(), source.session(false));
+        first.enter(ttl, || budget)?;
+        Ok(Self { codec, source, first: Some(first) })
+    }
+}
+
+impl<S: Source> Backends for Connections<S> {
+    type Backend = SqlAdvisory<S::Session>;
+
+    fn backend(&mut self, waits: bool) -> Option<Self::Backend> {
+        let first = if waits { None } else { self.first.take() };
+        Some(
+            first.unwrap_or_else(|| {
+                SqlAdvisory::new(self.codec.clone(), self.source.session(waits))
+            }),
+        )
+    }
+}
+
+/// One connection.
+pub(crate) struct SqlAdvisory<S> {
+    codec: Codec,
+    /// There is none where the one that was handed over is gone.
+    session: Option<S>,
+    /// What the server knows it as, since it went through its checks. Without, it has no locks.
+    opened: Option<Opened>,
+}
+
+impl<S: Session> SqlAdvisory<S> {
+    fn new(codec: Codec, session: Option<S>) -> Self {
+        Self { codec, session, opened: None }
+    }
+
+    /// Connects anew, and lets the connection through its checks.
+    fn enter(&mut self, ttl: Duration, limit: impl Fn() -> Duration) -> Result<(), Trouble> {
+        self.opened = None;
+        let Some(session) = &mut self.session else {
+            let message =
+                "the connection that was handed over is gone, and there is no way to another";
+            let message = message.to_string();
+            return Err(Trouble::Failed(Failure::Rejected { retry: false, message }));
+        };
+        in_time(limit(), |left| session.open(left)).map_err(Trouble::Failed)?;
+        let mut setup = self.codec.setup(ttl, session.id());
+        let mut answer = None;
+        loop {
+            match setup.step(answer.take()) {
+                Step::Run(statement) => answer = Some(self.run(&statement, limit())),
+                Step::Ready => {
+                    self.opened = setup.session().cloned();
+                    return Ok(());
+                }
+                Step::Failed(failure) => return Err(Trouble::Failed(failure)),
+                Step::Refuse(refusal) => return Err(Trouble::Unfit(refusal)),
+            }
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        command: &Command,
+        limit: impl Fn() -> Duration,
+    ) -> Result<Reply, Failure> {
+        let Some(opened) = &self.opened else {
+            return Err(Failure::NotSent("the connection is gone".to_string()));
+        };
+        let mut exchange = self.codec.encode(command, opened);
+        while let Some(statement) = exchange.poll_statement() {
+            match self.run(&statement, limit()) {
+                Ok(rows) => exchange.handle_rows(rows),
+                Err(failure) => exchange.handle_failure(failure),
+            }
+        }
+        exchange.finish()
+    }
+
+    fn run(&mut self, statement: &Statement, limit: Duration) -> Result<Rows, Failure> {
+        let Some(session) = &mut self.session else {
+            return Err(Failure::NotSent("there is no connection".to_string()));
+        };
+        in_time(limit, |left| session.run(statement, left))
+    }
+
+    /// What it has goes with it.
+    fn close(&mut self) {
+        self.opened = None;
+        if let Some(session) = &mut self.session {
+            session.close();
+        }
+    }
+}
+
+impl<S: Session> Backend for SqlAdvisory<S> {
+    type Protocol = Advisory;
+
+    fn execute(
+        &mut self,
+        command: &Command,
+        _now: Instant,
+        budget: Duration,
+    ) -> Result<Reply, Failure> {
+        let until = clock::now().after(budget);
+        let limit = || until.since(clock::now());
+        let Command::Open { ttl } = command else {
+            let reply = self.carry_out(command, limit);
+            if matches!(reply, Err(Failure::Unknown(_) | Failure::NotSent(_))) {
+                self.close();
+            }
+            return reply;
+        };
+        // The first one was opened some time ago. Its lease counts from now, so it must show now that
+        // it is still what it was.
+        let fresh =
+            self.opened.is_some() && self.carry_out(&Command::Keep, limit) == Ok(Reply::Kept(true));
+        if !fresh && let Err(trouble) = self.enter(*ttl, limit) {
+            self.close();
+            return Err(trouble.before());
+        }
+        Ok(Reply::Opened)
+    }
+
+    fn waits(command: &Command) -> bool {
+        matches!(command, Command::Wait { .. })
+    }
+
+    fn dropped(command: &Command) -> Option<Reply> {
+        matches!(command, Command::Close).then_some(Reply::Closed)
+    }
+
+    fn lasts(&self) -> bool {
+        self.opened.is_some() && self.session.as_ref().is_some_and(Session::is_open)
+    }
+
+    fn cut(&self) -> Option<Cut> {
+        self.session.as_ref().and_then(Session::cut)
+    }
+}

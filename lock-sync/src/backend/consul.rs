@@ -1,0 +1,207 @@
+//! Requests to a Consul agent.
+//!
+//! The client is asked for one exchange at a time, bounded as a whole: no redirect, which would take
+//! the token elsewhere, no proxy, no second try, and no more of an answer than any is long.
+
+mod server;
+
+use super::{Backend, Backends, in_time};
+use crate::clock;
+use crate::error::{ConfigError, Error};
+use lock_core::consul::{Command, Consul, Reply, Setup, Step};
+use lock_core::http::consul::{Codec, INDEX_HEADER, TOKEN_HEADER};
+use lock_core::http::{MAX_BODY, Method, Request, Response};
+use lock_core::{Failure, Instant};
+use rustls::crypto::ring;
+use std::io::Read;
+use std::sync::Arc;
+use std::time::Duration;
+use ureq::http::{self, HeaderValue};
+use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
+use ureq::{Agent, Timeout};
+
+pub(crate) use server::Server;
+
+/// Sends requests. Each lane has one; all of them share the client, and its connections.
+#[derive(Clone)]
+pub(crate) struct Requests {
+    codec: Codec,
+    agent: Agent,
+    /// What comes before the path.
+    origin: Arc<str>,
+    token: Option<HeaderValue>,
+}
+
+/// What was answered.
+struct Answer {
+    status: u16,
+    index: Option<String>,
+    body: Vec<u8>,
+}
+
+impl Requests {
+    /// Requests to `server`, with the right that `token` gives.
+    pub(crate) fn new(
+        codec: Codec,
+        server: &Server,
+        token: Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let token = token.map(|token| {
+            let mut value = HeaderValue::from_str(&token).map_err(|_| ConfigError::Parameter {
+                name: "token".to_string(),
+                reason: "must be of visible ASCII characters".to_string(),
+            })?;
+            value.set_sensitive(true);
+            Ok::<_, ConfigError>(value)
+        });
+        let config = Agent::config_builder()
+            .proxy(None)
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .user_agent("lock-sync");
+        let config = match tls(server)? {
+            Some(tls) => config.https_only(true).tls_config(tls),
+            None => config,
+        };
+        let agent = config.build().into();
+        let scheme = if server.encrypted { "https" } else { "http" };
+        let origin = format!("{scheme}://{}", server.authority).into();
+        Ok(Self { codec, agent, origin, token: token.transpose()? })
+    }
+
+    /// Finds out whether locks can be had. Each request may take `budget`.
+    pub(crate) fn check(&self, mut setup: Setup, budget: Duration) -> Result<(), Error> {
+        let mut answer = None;
+        loop {
+            match setup.step(answer.take()) {
+                Step::Ask(command) => answer = Some(self.ask(&command, budget)),
+                Step::Ready => return Ok(()),
+                Step::Failed(failure) => return Err(failure.into()),
+            }
+        }
+    }
+
+    fn ask(&self, command: &Command, budget: Duration) -> Result<Reply, Failure> {
+        let request = self.codec.encode(command);
+        let answer = in_time(budget, |left| {
+            self.send(&request, left).map_err(|error| failure(request.method, &error))
+        })?;
+        let Answer { status, index, body } = &answer;
+        self.codec.decode(command, &Response { status: *status, index: index.as_deref(), body })
+    }
+
+    fn send(&self, request: &Request, budget: Duration) -> Result<Answer, ureq::Error> {
+        let url = format!("{}{}", self.origin, request.path_and_query);
+        let mut builder = http::Request::builder().method(request.method.as_str()).uri(url);
+        if let Some(token) = &self.token {
+            builder = builder.header(TOKEN_HEADER, token.clone());
+        }
+        let call = builder.body(request.body.as_str())?;
+        let call = self.agent.configure_request(call);
+        // Whoever did not even get through in most of that time has sent nothing.
+        let call = call.timeout_global(Some(budget)).timeout_connect(Some(budget / 8 * 7)).build();
+        let mut response = self.agent.run(call)?;
+        let index = response.headers().get(INDEX_HEADER);
+        let index = index.and_then(|value| value.to_str().ok()).map(str::to_string);
+        let status = response.status().as_u16();
+        let mut body = Vec::new();
+        let longest = MAX_BODY as u64 + 1;
+        response.body_mut().as_reader().take(longest).read_to_end(&mut body)?;
+        Ok(Answer { status, index, body })
+    }
+}
+
+impl Backends for Requests {
+    type Backend = Self;
+
+    fn backend(&mut self, _waits: bool) -> Option<Self> {
+        Some(self.clone())
+    }
+}
+
+impl Backend for Requests {
+    type Protocol = Consul;
+
+    fn execute(
+        &mut self,
+        command: &Command,
+        _now: Instant,
+        budget: Duration,
+    ) -> Result<Reply, Failure> {
+        let until = clock::now().after(budget);
+        self.ask(command, until.since(clock::now()))
+    }
+
+    fn waits(command: &Command) -> bool {
+        matches!(command, Command::Watch { .. })
+    }
+
+    /// Each waiting attempt has a lane of its own, and there is nothing to keep of it.
+    fn lasts(&self) -> bool {
+        false
+    }
+}
+
+/// How to encrypt, if that is wanted.
+fn tls(server: &Server) -> Result<Option<TlsConfig>, ConfigError> {
+    if !server.encrypted {
+        return Ok(None);
+    }
+    let roots = server.roots()?;
+    let roots: Vec<_> = roots.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
+    let config = TlsConfig::builder()
+        .provider(TlsProvider::Rustls)
+        .unversioned_rustls_crypto_provider(Arc::new(ring::default_provider()))
+        .root_certs(RootCerts::new_with_certs(&roots));
+    Ok(Some(config.build()))
+}
+
+/// What is known of a request without an answer. A question changes nothing, whatever became of it.
+fn failure(method: Method, error: &ureq::Error) -> Failure {
+    use std::io::ErrorKind::ConnectionRefused;
+    let sent = match error {
+        ureq::Error::HostNotFound
+        | ureq::Error::ConnectionFailed
+        | ureq::Error::BadUri(_)
+        | ureq::Error::Http(_)
+        | ureq::Error::Tls(_)
+        | ureq::Error::TlsRequired
+        | ureq::Error::RequireHttpsOnly(_)
+        | ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => false,
+        ureq::Error::Io(error) if is_certificate(error) => false,
+        ureq::Error::Io(error) => error.kind() != ConnectionRefused,
+        _ => true,
+    };
+    let message = format!("Consul: {}", describe(error));
+    if sent && method == Method::Put {
+        Failure::Unknown(message)
+    } else {
+        Failure::NotSent(message)
+    }
+}
+
+/// The handshake was ours to end.
+fn is_certificate(error: &std::io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    matches!(cause, Some(rustls::Error::InvalidCertificate(_)))
+}
+
+/// A line for people.
+fn describe(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Timeout(_) => "no answer in time".to_string(),
+        ureq::Error::HostNotFound => "there is no such host".to_string(),
+        ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            "the connection was closed".to_string()
+        }
+        ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => format!(
+            "{error} (where Consul has no TLS, sslmode=disable connects without, for all on the way to read)"
+        ),
+        ureq::Error::Io(error) => error.to_string(),
+        ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..) => {
+            "the answer is no HTTP that makes sense: is this address Consul's?".to_string()
+        }
+        other => other.to_string().replace(char::is_control, " "),
+    }
+}

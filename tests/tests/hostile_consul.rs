@@ -1,0 +1,260 @@
+//! Servers that answer as no Consul does: an error, never a panic or a grant, and never a request
+//! elsewhere.
+
+use lock_sync::{Error, Locks, LostReason};
+use lock_tests::proxy::eventually;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+const SESSION: &str = "11111111-1111-1111-1111-111111111111";
+const TOKEN: &str = "hunter2";
+
+/// What was asked.
+struct Asked {
+    line: String,
+    headers: Vec<String>,
+    body: String,
+}
+
+/// An answer as it goes over the line; nothing more comes, and the connection ends, after it.
+type Answers = Box<dyn Fn(&Asked) -> Vec<u8> + Send + Sync>;
+
+/// A server of this process.
+struct Fake {
+    address: String,
+    asked: Arc<Mutex<Vec<Asked>>>,
+    answers: Arc<Mutex<Answers>>,
+}
+
+impl Fake {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("bound").to_string();
+        let answers: Answers = Box::new(well);
+        let fake = Self { address, asked: Arc::default(), answers: Arc::new(Mutex::new(answers)) };
+        let (asked, answers) = (fake.asked.clone(), fake.answers.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (asked, answers) = (asked.clone(), answers.clone());
+                std::thread::spawn(move || serve(stream, &asked, &answers));
+            }
+        });
+        fake
+    }
+
+    fn answer(&self, answers: impl Fn(&Asked) -> Vec<u8> + Send + Sync + 'static) {
+        *self.answers.lock().expect("unpoisoned") = Box::new(answers);
+    }
+
+    fn connect(&self) -> Result<Locks, Error> {
+        let url = format!("consul://{}?token={TOKEN}&request_timeout=1s", self.address);
+        Locks::connect(&url)
+    }
+
+    fn asked<T>(&self, of: impl Fn(&Asked) -> T) -> Vec<T> {
+        self.asked.lock().expect("unpoisoned").iter().map(of).collect()
+    }
+}
+
+fn serve(stream: TcpStream, asked: &Mutex<Vec<Asked>>, answers: &Mutex<Answers>) -> Option<()> {
+    let mut writer = stream.try_clone().ok()?;
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line).ok()?;
+    let mut headers = Vec::new();
+    loop {
+        let mut header = String::new();
+        reader.read_line(&mut header).ok()?;
+        match header.trim() {
+            "" => break,
+            header => headers.push(header.to_lowercase()),
+        }
+    }
+    let length = headers.iter().find_map(|h| h.strip_prefix("content-length: "));
+    let mut body = vec![0; length.map_or(0, |length| length.parse().expect("a number"))];
+    reader.read_exact(&mut body).ok()?;
+    let body = String::from_utf8(body).expect("text");
+    let question = Asked { line: line.trim().to_string(), headers, body };
+    let answer = answers.lock().expect("unpoisoned")(&question);
+    asked.lock().expect("unpoisoned").push(question);
+    writer.write_all(&answer).ok()
+}
+
+/// What Consul would say.
+fn well(asked: &Asked) -> Vec<u8> {
+    if asked.line.contains("/session/create") {
+        return json(200, &format!(r#"{{"ID":"{SESSION}"}}"#));
+    }
+    if asked.line.contains("/session/renew") {
+        return json(200, &format!(r#"[{{"ID":"{SESSION}"}}]"#));
+    }
+    if asked.line.contains("/session/destroy") {
+        return json(200, "true");
+    }
+    if asked.body.contains(r#""Verb":"unlock""#) {
+        let what = "failed to unlock key 'x', lock isn't held, or is held by another session";
+        return json(
+            409,
+            &format!(r#"{{"Results":null,"Errors":[{{"OpIndex":0,"What":"{what}"}}]}}"#),
+        );
+    }
+    json(200, &granted())
+}
+
+fn granted() -> String {
+    format!(
+        r#"{{"Results":[{{"KV":{{"Key":"locks/a/lock","ModifyIndex":7,"Session":"{SESSION}"}}}}],"Errors":null}}"#
+    )
+}
+
+fn json(status: u16, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!("HTTP/1.1 {status} It\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+        .into()
+}
+
+#[test]
+fn the_fake_is_good_enough_to_be_taken_for_a_consul() {
+    let fake = Fake::start();
+    let locks = fake.connect().expect("connected");
+    let guard = locks.try_lock("a").expect("asked").expect("granted");
+    assert_eq!(guard.fence().get(), 7);
+    drop(guard);
+    drop(locks);
+    let tokens = fake.asked(|asked| asked.headers.contains(&format!("x-consul-token: {TOKEN}")));
+    assert!(tokens.len() >= 7 && tokens.into_iter().all(|there| there), "with every request");
+    let elsewhere = fake.asked(|asked| asked.line.contains(TOKEN) || asked.body.contains(TOKEN));
+    assert!(!elsewhere.contains(&true), "and nowhere else");
+}
+
+#[test]
+fn answers_that_make_no_sense_are_errors_and_no_grants() {
+    let other = SESSION.replace('1', "2");
+    let huge = format!(r#"{{"Results":[],"Errors":"{}"}}"#, "x".repeat(2 << 20));
+    let deep = "[".repeat(100_000);
+    let bodies = [
+        String::new(),
+        "null".to_string(),
+        "true".to_string(),
+        "{}".to_string(),
+        "<html>".to_string(),
+        "\u{0}\u{1}\u{7f}".to_string(),
+        granted()[..20].to_string(),
+        granted().replace(SESSION, &other),
+        granted().replace("locks/a/lock", "locks/b/lock"),
+        granted().replace(":7", ":-7"),
+        granted().replace(":7", ":\"7\""),
+        granted().replace(":7", ":0"),
+        granted().replace(":7", ":7.5"),
+        granted().replace(":7", ":99999999999999999999"),
+        format!("{}x", granted()),
+        huge,
+        deep,
+    ];
+    let mut answers: Vec<Vec<u8>> = bodies.iter().map(|body| json(200, body)).collect();
+    answers.extend([
+        json(500, "rpc error: No cluster leader"),
+        json(404, ""),
+        json(204, ""),
+        json(999, &granted()),
+        b"HTTP/1.1 200 It\r\nContent-Length: 9999\r\n\r\n{\"Results\":".to_vec(),
+        b"HTTP/1.1 200 It\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n".to_vec(),
+        b"HTTP/1.1 200 It\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"Res".to_vec(),
+        b"HTTP/1.1 200 It\r\nContent-Length: -1\r\n\r\n".to_vec(),
+        b"HTTP/9.9 200\r\n\r\n".to_vec(),
+        b"SSH-2.0-OpenSSH\r\n".to_vec(),
+        [b"HTTP/1.1 200 It\r\nX-A: ".as_slice(), &[b'a'; 1 << 20], b"\r\n\r\n"].concat(),
+        [b"HTTP/1.1 200 It\r\n".as_slice(), &b"X-A: a\r\n".repeat(10_000), b"\r\n"].concat(),
+        vec![0xff; 4096],
+        Vec::new(),
+    ]);
+    std::thread::scope(|scope| {
+        for part in answers.chunks(answers.len().div_ceil(8)) {
+            scope.spawn(|| part.iter().for_each(|answer| makes_no_sense(answer)));
+        }
+    });
+}
+
+fn makes_no_sense(answer: &[u8]) {
+    let shown: String = String::from_utf8_lossy(answer).chars().take(100).collect();
+    let fake = Fake::start();
+    let locks = fake.connect().expect("connected");
+    let sent = answer.to_vec();
+    fake.answer(move |asked| match asked.body.contains(r#""Verb":"lock""#) {
+        true => sent.clone(),
+        false => well(asked),
+    });
+    let error = locks.try_lock("a").expect_err(&shown).to_string();
+    assert!(!error.contains('\n') && !error.contains(TOKEN) && error.len() < 1000, "{error}");
+
+    // The same to whoever connects.
+    let sent = answer.to_vec();
+    fake.answer(move |_| sent.clone());
+    let error = fake.connect().expect_err(&shown).to_string();
+    assert!(!error.contains('\n') && !error.contains(TOKEN) && error.len() < 1000, "{error}");
+}
+
+#[test]
+fn a_redirect_is_not_followed() {
+    let (fake, elsewhere) = (Fake::start(), Fake::start());
+    for status in [301, 302, 303, 307, 308] {
+        let to = format!(
+            "HTTP/1.1 {status} It\r\nLocation: http://{}/v1/txn\r\nContent-Length: 0\r\n\r\n",
+            elsewhere.address
+        );
+        fake.answer(move |_| to.clone().into());
+        let error = fake.connect().expect_err("a redirect");
+        assert!(matches!(&error, Error::Refused(why) if why.contains("redirect")), "{error:?}");
+        assert!(!error.to_string().contains(&elsewhere.address), "{error}");
+    }
+    assert_eq!(elsewhere.asked(|asked| asked.line.clone()), [""; 0]);
+}
+
+#[test]
+fn an_answer_that_drips_ends_in_time() {
+    let fake = Fake::start();
+    let locks = fake.connect().expect("connected");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound").to_string();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let _ = stream.write_all(b"HTTP/1.1 200 It\r\nContent-Length: 100000\r\n\r\n");
+                while stream.write_all(b" ").is_ok() {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+            });
+        }
+    });
+    let began = Instant::now();
+    let error =
+        Locks::connect(&format!("consul://{address}?request_timeout=1s")).expect_err("slow");
+    assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
+    let took = began.elapsed();
+    assert!(took >= Duration::from_millis(900), "it was given its time: {took:?}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(locks.try_lock("a").expect("asked").is_some(), "the other one is well");
+}
+
+#[test]
+fn a_session_that_is_gone_is_lost_at_once_and_a_server_that_errs_by_the_deadline() {
+    let fake = Fake::start();
+    let url = format!("consul://{}?ttl=3s", fake.address);
+    for (status, reason) in [(404, LostReason::Taken), (500, LostReason::Deadline)] {
+        fake.answer(well);
+        let guard = Locks::connect(&url).expect("connected").lock("a").expect("granted");
+        let granted = Instant::now();
+        fake.answer(move |asked| match asked.line.contains("/session/renew") {
+            true => json(status, "gone"),
+            false => well(asked),
+        });
+        assert!(eventually(|| guard.lost().is_some()));
+        assert_eq!(guard.lost(), Some(reason));
+        let valid = Duration::from_millis(2499);
+        let after = granted.elapsed();
+        assert!(after <= valid + Duration::from_millis(300), "{after:?}");
+        assert!(reason != LostReason::Taken || after < valid / 2, "at once: {after:?}");
+    }
+}
