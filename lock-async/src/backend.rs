@@ -11,17 +11,18 @@ pub(crate) mod postgres;
 pub(crate) mod sqlite;
 #[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
 pub(crate) mod sslmode;
+pub(crate) mod tables;
 
-use crate::error::Error;
+use crate::error::{ConfigError, Error};
 use lock_core::sql::{Codec, Refusal, Rows, Statement, Step};
-use lock_core::table::{self, Table};
-use lock_core::{Failure, Instant, Protocol};
-use std::future::Future;
+use lock_core::table::{Command, Reply, Table};
+use lock_core::{Failure, Instant, LockName, News, Protocol};
+use std::future::{Future, ready};
 use std::task::Context;
 use std::time::Duration;
 
-type Command<B> = <<B as Backend>::Protocol as Protocol>::Command;
-type Reply<B> = <<B as Backend>::Protocol as Protocol>::Reply;
+type CommandOf<B> = <<B as Backend>::Protocol as Protocol>::Command;
+type ReplyOf<B> = <<B as Backend>::Protocol as Protocol>::Reply;
 
 /// Makes the backends, each for one [`Lane`](lock_core::Lane).
 pub(crate) trait Backends: Send + 'static {
@@ -29,17 +30,6 @@ pub(crate) trait Backends: Send + 'static {
 
     /// Another one, if there may be one. It connects when it is used.
     fn backend(&mut self) -> Option<Self::Backend>;
-}
-
-/// The one backend of a protocol with one lane, until it is asked for.
-pub(crate) struct One<B>(pub(crate) Option<B>);
-
-impl<B: Backend> Backends for One<B> {
-    type Backend = B;
-
-    fn backend(&mut self) -> Option<B> {
-        self.0.take()
-    }
 }
 
 /// Executes commands, one at a time.
@@ -50,13 +40,13 @@ pub(crate) trait Backend: Send + 'static {
     /// again; if it is dropped before its end, so is the backend.
     fn execute(
         &mut self,
-        command: &Command<Self>,
+        command: &CommandOf<Self>,
         now: Instant,
         budget: Duration,
-    ) -> impl Future<Output = Result<Reply<Self>, Failure>> + Send;
+    ) -> impl Future<Output = Result<ReplyOf<Self>, Failure>> + Send;
 
     /// The reply to a command that is carried out by dropping the backend.
-    fn dropped(_command: &Command<Self>) -> Option<Reply<Self>> {
+    fn dropped(_command: &CommandOf<Self>) -> Option<ReplyOf<Self>> {
         None
     }
 
@@ -88,6 +78,15 @@ pub(crate) trait Session: Send + 'static {
         limit: Duration,
     ) -> impl Future<Output = Result<Rows, Failure>> + Send;
 
+    /// What it was told since the last time, as soon as there is something, or after `up_to`. After
+    /// [`Failure::Unknown`] it is no longer open.
+    fn news(
+        &mut self,
+        _up_to: Duration,
+    ) -> impl Future<Output = Result<Vec<LockName>, Failure>> + Send {
+        ready(Err(Failure::NotSent("this server tells nothing".to_string())))
+    }
+
     /// What the server called it when it was opened, if the client tells.
     fn id(&self) -> Option<u32> {
         None
@@ -107,6 +106,9 @@ pub(crate) trait Session: Send + 'static {
 pub(crate) trait Source: Send + 'static {
     type Session: Session;
 
+    /// Whether a session of its own can be told what was freed.
+    const TELLS: bool = false;
+
     /// Another one, not open yet, if there may be one.
     fn session(&mut self) -> Option<Self::Session>;
 }
@@ -122,19 +124,31 @@ impl<S: Session> Source for Handed<S> {
     }
 }
 
+/// A codec of another server's, or no session. A configuration makes neither.
+pub(crate) fn nowhere() -> Error {
+    ConfigError::System("there is no way to the server".to_string()).into()
+}
+
 /// The table protocol over a session.
 pub(crate) struct SqlTable<S> {
     codec: Codec,
     session: S,
     /// Whether this connection is through its checks.
     checked: bool,
+    /// Whether it is told what was freed.
+    listens: bool,
 }
 
 impl<S: Session> SqlTable<S> {
+    /// One that is opened when it is used.
+    fn new(codec: Codec, session: S) -> Self {
+        Self { codec, session, checked: false, listens: false }
+    }
+
     /// Opens and checks the session, so that what cannot work is told at once. Each step may take
     /// `budget`.
     pub(crate) async fn open(codec: Codec, session: S, budget: Duration) -> Result<Self, Error> {
-        let mut table = Self { codec, session, checked: false };
+        let mut table = Self::new(codec, session);
         table.ready(|| budget).await?;
         Ok(table)
     }
@@ -144,7 +158,7 @@ impl<S: Session> SqlTable<S> {
         if self.checked && self.session.is_open() {
             return Ok(());
         }
-        self.checked = false;
+        (self.checked, self.listens) = (false, false);
         self.session.open(limit()).await.map_err(Trouble::Failed)?;
         let mut setup = self.codec.setup();
         let mut answer = None;
@@ -200,13 +214,16 @@ impl<S: Session> Backend for SqlTable<S> {
 
     async fn execute(
         &mut self,
-        command: &table::Command,
+        command: &Command,
         now: Instant,
         budget: Duration,
-    ) -> Result<table::Reply, Failure> {
+    ) -> Result<Reply, Failure> {
         let limit = left(tokio::time::Instant::now() + budget);
         // Whatever goes wrong before the command's own statement: the command was not sent.
         self.ready(limit).await.map_err(Trouble::before)?;
+        if let (Command::Listen { up_to }, true) = (command, self.listens) {
+            return self.session.news(*up_to).await.map(|names| Reply::Told(News::Freed(names)));
+        }
         let mut exchange = self.codec.encode(command, now);
         while let Some(statement) = exchange.poll_statement() {
             match self.session.run(&statement, limit()).await {
@@ -214,7 +231,13 @@ impl<S: Session> Backend for SqlTable<S> {
                 Err(failure) => exchange.handle_failure(failure),
             }
         }
-        exchange.finish()
+        let reply = exchange.finish();
+        self.listens |= reply == Ok(Reply::Told(News::Begun));
+        reply
+    }
+
+    fn dropped(command: &Command) -> Option<Reply> {
+        matches!(command, Command::Unlisten).then_some(Reply::Silent)
     }
 
     fn poll_idle(&mut self, cx: &mut Context<'_>) {

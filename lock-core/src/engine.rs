@@ -267,7 +267,7 @@ impl<P: Protocol> Engine<P> {
         match about {
             About::Session(session) => self.session_answered(now, session, action, reply),
             About::Claims(session, ids) => self.claims_answered(now, session, action, ids, reply),
-            About::News => self.heard(now, action, reply),
+            About::News => self.heard(now, sent, action, reply),
         }
     }
 

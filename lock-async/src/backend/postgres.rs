@@ -7,20 +7,22 @@ use super::{Session, Source as Sessions};
 use crate::backend::sslmode::SslMode;
 use crate::error::ConfigError;
 use hosts::{addresses, each, is_unix, share};
-use lock_core::Failure;
 use lock_core::sql::postgres::{connect_failed, session_options, statement_failed};
 use lock_core::sql::{Rows, Statement, Value};
+use lock_core::{Failure, LockName};
 use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_postgres::config::{Host, SslMode as Negotiate};
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Config, Error, NoTls};
+use tokio_postgres::{AsyncMessage, Client, Config, Error, NoTls, Socket};
 
 pub(crate) use hosts::is_local;
 pub(crate) use tls::Tls;
@@ -37,6 +39,7 @@ pub(crate) struct Server {
 
 impl Sessions for Server {
     type Session = Postgres;
+    const TELLS: bool = true;
 
     fn session(&mut self) -> Option<Postgres> {
         let mut config = (*self.config).clone();
@@ -75,11 +78,35 @@ enum Prepared {
 struct Link {
     client: Client,
     connection: Option<Connection>,
+    /// What the server told.
+    told: mpsc::UnboundedReceiver<String>,
     /// A statement is under way, or was cut off.
     busy: bool,
 }
 
 type Connection = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+
+impl Link {
+    fn new<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        client: Client,
+        mut connection: tokio_postgres::Connection<Socket, T>,
+    ) -> Self {
+        let (tell, told) = mpsc::unbounded_channel();
+        let moving = poll_fn(move |cx| {
+            loop {
+                match ready!(connection.poll_message(cx)) {
+                    Some(Ok(AsyncMessage::Notification(news))) => {
+                        let _ = tell.send(news.payload().to_string());
+                    }
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => return Poll::Ready(Err(error)),
+                    None => return Poll::Ready(Ok(())),
+                }
+            }
+        });
+        Self { client, connection: Some(Box::pin(moving)), told, busy: false }
+    }
+}
 
 impl Postgres {
     /// Connections are made by `config`, encrypted as `tls` says. A statement is ended by the server
@@ -88,13 +115,16 @@ impl Postgres {
         let options = config.get_options().map(|own| format!("{own} ")).unwrap_or_default();
         config.options(format!("{options}{}", session_options(request)));
         config.tcp_user_timeout(request);
+        // Who is only told things would not notice otherwise that the server is gone.
+        config.keepalives_idle(request);
         let source = Source::Server { hosts: each(&config), tls };
         Self { link: None, source, statements: BTreeMap::new() }
     }
 
     /// A client of the caller's.
     pub(crate) fn with(client: Client) -> Self {
-        let link = Link { client, connection: None, busy: false };
+        let (_, told) = mpsc::unbounded_channel();
+        let link = Link { client, connection: None, told, busy: false };
         Self { link: Some(link), source: Source::Client, statements: BTreeMap::new() }
     }
 }
@@ -150,6 +180,24 @@ impl Session for Postgres {
         Err(failure)
     }
 
+    async fn news(&mut self, up_to: Duration) -> Result<Vec<LockName>, Failure> {
+        let Some(Link { connection, told, .. }) = &mut self.link else {
+            return Err(Failure::NotSent("there is no connection".to_string()));
+        };
+        let heard = drive(connection, async { Ok(told.recv().await) });
+        let first = match timeout(up_to, heard).await {
+            Ok(Ok(first)) => first,
+            Ok(Err(error)) => {
+                self.discard();
+                return Err(statement_failed(None, &describe(&error).1));
+            }
+            Err(_) => None,
+        };
+        let rest = std::iter::from_fn(|| told.try_recv().ok());
+        // What is no name, nobody waits for.
+        Ok(first.into_iter().chain(rest).filter_map(|name| LockName::new(&name).ok()).collect())
+    }
+
     /// Notices that the server ended the connection, so that the next statement finds a new one.
     fn poll_idle(&mut self, cx: &mut Context<'_>) {
         let connection = self.link.as_mut().and_then(|link| link.connection.as_mut());
@@ -168,7 +216,9 @@ impl Session for Postgres {
     }
 
     async fn close(mut self) {
-        if let Some(Link { client, connection: Some(connection), busy: false }) = self.link.take() {
+        if let Some(Link { client, connection: Some(connection), busy: false, .. }) =
+            self.link.take()
+        {
             drop(client);
             let _ = timeout(Duration::from_millis(100), connection).await;
         }
@@ -218,7 +268,7 @@ async fn connect_at(address: &Config, tls: &Tls, limit: Duration) -> Result<Link
     if tls.mode == SslMode::Disable || is_unix(&config) {
         config.ssl_mode(Negotiate::Disable);
         let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
-        return Ok(Link { client, connection: Some(Box::pin(connection)), busy: false });
+        return Ok(Link::new(client, connection));
     }
     config.ssl_mode(match tls.mode {
         SslMode::Prefer => Negotiate::Prefer,
@@ -229,7 +279,7 @@ async fn connect_at(address: &Config, tls: &Tls, limit: Duration) -> Result<Link
         .await
         .map_err(|error| connect_failed(None, &error.to_string()))?;
     let (client, connection) = config.connect(make).await.map_err(failed)?;
-    Ok(Link { client, connection: Some(Box::pin(connection)), busy: false })
+    Ok(Link::new(client, connection))
 }
 
 /// Fails when a handshake would fail for reasons of our own.

@@ -2,7 +2,8 @@
 
 use super::{Codec, Config, Target};
 use crate::backend::advisory::Connections;
-use crate::backend::{Backends, Handed, One, Session, Source, SqlTable};
+use crate::backend::tables::Tables;
+use crate::backend::{Backends, Handed, Session, Source, nowhere};
 use crate::driver::{Driver, Speaks};
 use crate::error::{ConfigError, Error};
 use crate::locks::{Check, Locks};
@@ -85,22 +86,22 @@ impl Config {
                 plan.consul(codec, server, self.token).await
             }
             #[cfg(feature = "consul")]
-            (Target::Consul(_), _) => Err(stray()),
+            (Target::Consul(_), _) => Err(nowhere()),
         }
     }
 }
 
 impl Plan {
     /// Over connections that are opened as they are needed.
-    async fn start(self, codec: Codec, mut source: impl Source) -> Result<Locks, Error> {
+    async fn start<S: Source>(self, codec: Codec, source: S) -> Result<Locks, Error> {
         let budget = self.timing.request();
         match codec {
             Codec::Table(codec) => {
                 let check = check(&codec, sql::Codec::check);
-                let session = source.session().ok_or_else(stray)?;
-                let table = SqlTable::open(codec, session, budget).await?;
-                let protocol = Table::new(self.ttl, &self.holder);
-                Ok(drive(Engine::new(protocol, self.core), One(Some(table)), check))
+                let tables = Tables::open(codec, source, budget).await?;
+                let table = Table::new(self.ttl, &self.holder);
+                let table = if S::TELLS { table.told() } else { table };
+                Ok(drive(Engine::new(table, self.core), tables, check))
             }
             Codec::Advisory(codec) => {
                 let check = check(&codec, sql::advisory::Codec::check);
@@ -108,7 +109,7 @@ impl Plan {
                 let protocol = Advisory::new(self.ttl).with_waiting(self.waiting);
                 Ok(drive(Engine::new(protocol, self.core), connections, check))
             }
-            Codec::Session(_) => Err(stray()),
+            Codec::Session(_) => Err(nowhere()),
         }
     }
 
@@ -150,9 +151,4 @@ fn check<C: Send + Sync + Clone + 'static>(
 
 fn drive<F: Backends>(engine: Engine<Speaks<F>>, backends: F, check: Check) -> Locks {
     Locks::with(Driver::start(engine, backends), check)
-}
-
-/// A codec of another server's. [`Config`] makes none.
-fn stray() -> Error {
-    ConfigError::System("there is no way to the server".to_string()).into()
 }

@@ -1,7 +1,6 @@
 //! The task over a backend that does as it is told.
 
 use super::*;
-use crate::backend::One;
 use crate::locks::Locks;
 use lock_core::advisory::{self, Advisory, Tried};
 use lock_core::table::{Acquired, Command, Reply, Table};
@@ -53,6 +52,17 @@ impl Backend for Fake {
 
     async fn close(self) {
         self.0.closed.store(true, Ordering::SeqCst);
+    }
+}
+
+/// The only backend there is.
+struct One(Option<Fake>);
+
+impl Backends for One {
+    type Backend = Fake;
+
+    fn backend(&mut self) -> Option<Fake> {
+        self.0.take()
     }
 }
 

@@ -91,11 +91,23 @@ impl<P: Protocol> Engine<P> {
         }
     }
 
-    /// Takes the answer to a command about news.
-    pub(super) fn heard(&mut self, now: Instant, action: Action, reply: Result<P::Reply, Failure>) {
+    /// Takes the answer to a command about news that was sent at `sent`.
+    pub(super) fn heard(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        action: Action,
+        reply: Result<P::Reply, Failure>,
+    ) {
         self.ear.stage = Stage::Silent;
         if action == Action::Listen {
             match reply.and_then(|reply| self.protocol.news(reply)) {
+                // Who has nothing to tell does not say so again and again.
+                Ok(News::Freed(names))
+                    if names.is_empty() && now.since(sent) < self.config.timing.wait() / 2 =>
+                {
+                    return self.deaf(now);
+                }
                 Ok(news) => self.take_news(now, news),
                 Err(_) => return self.deaf(now),
             }

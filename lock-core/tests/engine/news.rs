@@ -8,6 +8,9 @@ use std::time::Duration;
 /// How long the lease in the way lasts.
 const LEFT: Duration = Duration::from_secs(20);
 
+/// After so long, a server that has nothing to tell says so.
+const QUIET: Duration = Duration::from_millis(7_500);
+
 /// An engine at a server that tells.
 fn told() -> Scenario {
     let mut scene = Scenario::new();
@@ -57,6 +60,7 @@ fn who_is_sure_to_be_told_asks_again_when_the_lease_ends_and_not_before() {
     let (mut scene, _, listen) = listening();
     let ends = scene.now.after(LEFT);
     assert_eq!(next(&mut scene), ends);
+    scene.sleep(QUIET);
     tells_of(&mut scene, &listen, &[]); // nothing happened for long
     let listen = scene.sends(Action::Listen, &[]);
     assert_eq!(next(&mut scene), ends);
@@ -77,6 +81,7 @@ fn who_is_told_tries_at_once() {
     scene.grants(&claim);
     assert!(matches!(scene.told()[..], [Event::Granted { id: granted, .. }] if granted == id));
     // Nobody waits any more: when nothing has happened for long, the connection goes.
+    scene.sleep(QUIET);
     tells_of(&mut scene, &listen, &[]);
     let unlisten = scene.sends(Action::Unlisten, &[]);
     scene.answers(&unlisten, Ok(Reply::Silent));
@@ -170,6 +175,14 @@ fn who_frees_what_others_wait_for_lets_them_go_first() {
         scene.sends(Action::Acquire, &["a"]);
         assert_eq!(scene.now.since(at), wait);
     }
+}
+
+#[test]
+fn a_server_that_tells_nothing_at_once_is_not_listened_to_at_once_again() {
+    let (mut scene, _, listen) = listening();
+    tells_of(&mut scene, &listen, &[]);
+    scene.sends(Action::Acquire, &["a"]); // as if it told no more
+    assert!(next(&mut scene) > scene.now);
 }
 
 #[test]
