@@ -377,6 +377,7 @@ fn a_session_gives_every_statement_some_time() {
     let options = postgres::session_options(Duration::from_millis(5_000));
     assert!(options.contains("statement_timeout=5000 "));
     assert!(options.contains(r"default_transaction_isolation=read\ committed"));
+    assert!(options.contains("plan_cache_mode=force_generic_plan"), "planning costs more");
 }
 
 fn value() -> impl Strategy<Value = Value> {

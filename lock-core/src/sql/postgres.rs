@@ -73,10 +73,12 @@ fn one_line(message: &str) -> String {
 /// which would leak them into other clients' sessions, refuses the parameter.
 ///
 /// A statement that waits at the server (for a row lock, for the disk) is ended there when we have
-/// given it up.
+/// given it up. Plans are made once: these statements are always carried out in the same way, and
+/// planning them costs more than that.
 pub fn session_options(statement_timeout: core::time::Duration) -> String {
     format!(
-        "-c statement_timeout={} -c default_transaction_isolation=read\\ committed",
+        "-c statement_timeout={} -c default_transaction_isolation=read\\ committed \
+         -c plan_cache_mode=force_generic_plan",
         statement_timeout.as_millis().max(1)
     )
 }
