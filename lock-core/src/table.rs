@@ -215,6 +215,21 @@ mod tests {
     }
 
     #[test]
+    fn who_is_told_is_told_in_words_of_its_own() {
+        let table = Table::new(Duration::MAX, "").told();
+        let told = || Reply::Told(News::Begun);
+        assert_eq!(table.verdicts(Action::Listen, told()), Ok([Verdict::Done].into()));
+        assert_eq!(table.verdicts(Action::Unlisten, Reply::Silent), Ok([Verdict::Done].into()));
+        assert_eq!(table.news(told()), Ok(News::Begun));
+        assert!(table.news(Reply::Silent).is_err());
+        assert!(table.verdicts(Action::Acquire, told()).is_err());
+        assert!(Table::new(Duration::MAX, "").listen(Duration::MAX).is_none());
+        let freed = Reply::Freed([Freed::NotOurs, Freed::Free, Freed::Wanted].into());
+        let verdicts = [Verdict::NotOurs, Verdict::Done, Verdict::Wanted];
+        assert_eq!(table.verdicts(Action::Release, freed), Ok(verdicts.into()));
+    }
+
+    #[test]
     fn a_reply_of_the_wrong_kind_is_never_a_grant() {
         let table = Table::new(Duration::MAX, "");
         let granted = || Reply::Acquired([Acquired::Granted(Fence::new(1))].into());
