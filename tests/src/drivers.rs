@@ -73,6 +73,17 @@ impl Driven {
     }
 }
 
+/// Connects to what a URL names. Both drivers at once have no connection in common.
+///
+/// # Errors
+/// What the driver says.
+pub fn connect(driver: Driver, url: &str) -> Result<Locks, Error> {
+    match driver {
+        Driver::Tokio => wait(lock_async::Locks::connect(url)).map(Locks::Tokio).map_err(error),
+        _ => lock_sync::Locks::connect(url).map(Locks::Blocking),
+    }
+}
+
 /// What [`Place::config`] is for lock-sync.
 pub fn tokio_config(place: &Place, ttl: Duration) -> lock_async::Config {
     let config: lock_async::Config = place.whole_url().parse().expect("a good URL");
@@ -298,6 +309,7 @@ impl Guard {
 fn error(error: lock_async::Error) -> Error {
     match error {
         lock_async::Error::Name(error) => Error::Name(error),
+        lock_async::Error::Claim(error) => Error::Claim(error),
         lock_async::Error::Unfit(refusal) => Error::Unfit(refusal),
         lock_async::Error::Unavailable(why) => Error::Unavailable(why),
         lock_async::Error::Refused(why) => Error::Refused(why),
