@@ -3,7 +3,7 @@
 
 use crate::place::Place;
 use crate::servers::Kind;
-use lock_sync::{Error, Fence, LockName, LostReason, Progress, ReleaseError, Wait};
+use lock_sync::{Error, Fence, LockName, LostReason, Mode, Progress, ReleaseError, Wait};
 use std::future::Future;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -145,15 +145,52 @@ impl Locks {
         }
     }
 
+    pub fn lock_shared(&self, name: &str) -> Result<Guard, Error> {
+        match self {
+            Locks::Blocking(locks) => locks.lock_shared(name).map(Guard::Blocking),
+            Locks::Tokio(locks) => wait(locks.lock_shared(name)).map(Guard::tokio).map_err(error),
+        }
+    }
+
+    pub fn try_lock_shared(&self, name: &str) -> Result<Option<Guard>, Error> {
+        match self {
+            Locks::Blocking(locks) => Ok(locks.try_lock_shared(name)?.map(Guard::Blocking)),
+            Locks::Tokio(locks) => {
+                Ok(wait(locks.try_lock_shared(name)).map_err(error)?.map(Guard::tokio))
+            }
+        }
+    }
+
+    pub fn try_lock_shared_for(&self, name: &str, limit: Duration) -> Result<Option<Guard>, Error> {
+        match self {
+            Locks::Blocking(locks) => {
+                Ok(locks.try_lock_shared_for(name, limit)?.map(Guard::Blocking))
+            }
+            Locks::Tokio(locks) => {
+                Ok(wait(locks.try_lock_shared_for(name, limit)).map_err(error)?.map(Guard::tokio))
+            }
+        }
+    }
+
     pub fn acquire(
         &self,
         name: &str,
         how_long: Wait,
         progress: &mut (dyn FnMut(&Progress) + Send),
     ) -> Result<Option<Guard>, Error> {
+        self.acquire_as(name, Mode::Exclusive, how_long, progress)
+    }
+
+    pub fn acquire_as(
+        &self,
+        name: &str,
+        mode: Mode,
+        how_long: Wait,
+        progress: &mut (dyn FnMut(&Progress) + Send),
+    ) -> Result<Option<Guard>, Error> {
         match self {
             Locks::Blocking(locks) => {
-                Ok(locks.acquire(name, how_long, progress)?.map(Guard::Blocking))
+                Ok(locks.acquire_as(name, mode, how_long, progress)?.map(Guard::Blocking))
             }
             Locks::Tokio(locks) => {
                 let how_long = match how_long {
@@ -166,7 +203,7 @@ impl Locks {
                     lock_async::Progress::Trouble(why) => progress(&Progress::Trouble(why.clone())),
                     other => panic!("{other:?}"),
                 };
-                let acquired = wait(locks.acquire(name, how_long, &mut progress));
+                let acquired = wait(locks.acquire_as(name, mode, how_long, &mut progress));
                 Ok(acquired.map_err(error)?.map(Guard::tokio))
             }
         }
@@ -227,6 +264,13 @@ impl Guard {
         match self {
             Guard::Blocking(guard) => guard.name(),
             Guard::Tokio(guard) => guard.name(),
+        }
+    }
+
+    pub fn mode(&self) -> Mode {
+        match self {
+            Guard::Blocking(guard) => guard.mode(),
+            Guard::Tokio(guard) => guard.mode(),
         }
     }
 
