@@ -2,7 +2,6 @@
 //! once on one table.
 
 use crate::place::Place;
-use crate::servers::Kind;
 use lock_sync::{Error, Fence, LockName, LostReason, Mode, Progress, ReleaseError, Wait};
 use std::future::Future;
 use std::ops::Deref;
@@ -20,15 +19,6 @@ pub enum Driver {
     Tokio,
     /// One connection lock-sync's, the next lock-async's.
     Mixed,
-}
-
-impl Driver {
-    /// All those that know such a server, at once.
-    pub fn every(kind: Kind) -> Self {
-        match kind {
-            Kind::Postgres | Kind::Mysql | Kind::Mariadb => Self::Mixed,
-        }
-    }
 }
 
 /// A place, and the driver that is used there.
