@@ -353,6 +353,11 @@ fn what_a_server_error_says_about_a_connection() {
         assert_eq!(postgres::connect_failed(Some(code), "no"), refused);
     }
     assert_eq!(postgres::connect_failed(None, "no route"), Failure::NotSent("no route".into()));
+    let pooler = "unsupported startup parameter: options";
+    let refused = postgres::connect_failed(Some("08P01"), pooler);
+    assert!(
+        matches!(&refused, Failure::Rejected { retry: false, message } if message.contains("pooler"))
+    );
 }
 
 #[test]

@@ -115,8 +115,9 @@ impl<F: Backends> Drive for Driver<F> {
             Wait::For(limit) => Some(now.after(limit)),
             Wait::Forever => None,
         };
+        let caller = Caller { name: Some(name.clone()), ..Caller::default() };
         let id = state.engine.acquire_as(now, name, mode, wait == Wait::Never, give_up);
-        state.callers.insert(id, Caller::default());
+        state.callers.insert(id, caller);
         loop {
             state.drain();
             let closed = state.closed;

@@ -3,7 +3,7 @@
 use crate::clock;
 use crate::driver::Drive;
 use crate::error::ReleaseError;
-use lock_core::{Fence, Instant, LockId, LockName, LostReason, Mode};
+use lock_core::{Failure, Fence, Instant, LockId, LockName, LostReason, Mode};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -98,19 +98,26 @@ impl Guard {
     /// with another holder's. [`ReleaseError::Unconfirmed`] if the server did not confirm it; the
     /// lease then ends by itself.
     pub fn release(mut self) -> Result<(), ReleaseError> {
+        self.give_back()
+    }
+
+    fn give_back(&mut self) -> Result<(), ReleaseError> {
         self.released = true;
         self.granted.cell.forget();
-        self.driver.release(self.granted.id)
+        let (held, result) = (self.granted.cell.held(), self.driver.release(self.granted.id));
+        if result.is_ok() {
+            tracing::debug!(lock.name = %self.name, lock.fence = self.granted.fence.get(), ?held, "released");
+        }
+        result
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if !self.released {
-            self.granted.cell.forget();
-            if let Err(error) = self.driver.release(self.granted.id) {
-                tracing::warn!(lock.name = %self.name, %error, "a lock was not released as it should be");
-            }
+        if !self.released
+            && let Err(error) = self.give_back()
+        {
+            tracing::warn!(lock.name = %self.name, lock.fence = self.granted.fence.get(), %error, "a lock was not released as it should be");
         }
     }
 }
@@ -137,6 +144,9 @@ type Call = Box<dyn FnOnce(LostReason) + Send>;
 
 /// What the driver tells a guard. Read without the driver's mutex.
 pub(crate) struct Cell {
+    name: LockName,
+    fence: Fence,
+    since: Instant,
     deadline: AtomicU64,
     loss: Mutex<Loss>,
     lost: Condvar,
@@ -149,8 +159,11 @@ struct Loss {
 }
 
 impl Cell {
-    pub(crate) fn new(deadline: Instant) -> Self {
+    pub(crate) fn new(name: LockName, fence: Fence, deadline: Instant) -> Self {
         Self {
+            name,
+            fence,
+            since: clock::now(),
             deadline: AtomicU64::new(deadline.as_nanos()),
             loss: Mutex::default(),
             lost: Condvar::new(),
@@ -169,6 +182,15 @@ impl Cell {
 
     pub(crate) fn renewed(&self, deadline: Instant) {
         self.deadline.store(deadline.as_nanos(), Ordering::SeqCst);
+        tracing::trace!(lock.name = %self.name, lock.fence = self.fence.get(), held = ?self.held(), "renewed");
+    }
+
+    pub(crate) fn renewal_failed(&self, failure: &Failure) {
+        tracing::warn!(lock.name = %self.name, lock.fence = self.fence.get(), held = ?self.held(), %failure, "a renewal failed");
+    }
+
+    fn held(&self) -> Duration {
+        clock::now().since(self.since)
     }
 
     pub(crate) fn lose(&self, reason: LostReason) {
@@ -184,6 +206,7 @@ impl Cell {
 
     fn latch(&self, loss: &mut Loss, reason: LostReason) {
         loss.reason = Some(reason);
+        tracing::warn!(lock.name = %self.name, lock.fence = self.fence.get(), held = ?self.held(), %reason, "lost");
         self.lost.notify_all();
         if let Some(call) = loss.call.take() {
             run(call, reason);

@@ -39,6 +39,7 @@ impl Kind {
 pub struct Server {
     folder: tempfile::TempDir,
     name: &'static str,
+    settings: Vec<(&'static str, String)>,
     url: String,
 }
 
@@ -53,11 +54,28 @@ impl Server {
         Self::new("consul")
     }
 
+    /// Starts a Consul with more of a configuration, as HCL.
+    pub fn consul_with(hcl: &str) -> Self {
+        Self::with("consul", &[("LOCK_SERVERS_CONSUL", hcl)])
+    }
+
+    /// Starts a PgBouncer before a PostgreSQL, with more of a configuration.
+    pub fn pgbouncer(postgres: &str, ini: &str) -> Self {
+        let upstream = crate::proxy::server_of(postgres);
+        let settings = [("LOCK_SERVERS_POSTGRES", &*upstream), ("LOCK_SERVERS_PGBOUNCER", ini)];
+        Self::with("pgbouncer", &settings)
+    }
+
     fn new(name: &'static str) -> Self {
+        Self::with(name, &[])
+    }
+
+    fn with(name: &'static str, settings: &[(&'static str, &str)]) -> Self {
         let base =
             std::env::var_os("LOCK_SERVERS_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
         let folder = tempfile::Builder::new().prefix("server-").tempdir_in(base).expect("a folder");
-        let mut server = Self { folder, name, url: String::new() };
+        let settings = settings.iter().map(|(name, value)| (*name, value.to_string())).collect();
+        let mut server = Self { folder, name, settings, url: String::new() };
         let told = server.command(&["start", name]);
         let url = told.lines().find_map(|line| line.split_once("_URL="));
         server.url = url.expect("the script prints a URL").1.to_string();
@@ -105,6 +123,7 @@ impl Server {
         let output = Command::new(script)
             .args(words)
             .arg(self.folder.path())
+            .envs(self.settings.iter().cloned())
             .output()
             .expect("the script runs");
         assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));

@@ -164,17 +164,20 @@ impl<P: Protocol> State<P> {
                     self.report(id, Progress::Busy(holder));
                 }
                 Event::Trouble { id, failure } => {
+                    if let Some(wanted) = self.waiting.get(&id) {
+                        events::trouble(&wanted.name, &failure);
+                    }
                     self.report(id, Progress::Trouble(failure.to_string()))
                 }
                 Event::Renewed { id, deadline } => {
-                    if let Some(Held { name, fence, cell, .. }) = self.guards.get(&id) {
+                    if let Some(Held { name, fence, since, cell }) = self.guards.get(&id) {
                         cell.renewed(deadline);
-                        events::renewed(name, *fence, deadline.since(now));
+                        events::renewed(name, *fence, now.since(*since));
                     }
                 }
-                Event::RenewalFailed { id, failure, deadline } => {
-                    if let Some(Held { name, fence, .. }) = self.guards.get(&id) {
-                        events::renewal_failed(name, *fence, deadline.since(now), &failure);
+                Event::RenewalFailed { id, failure, .. } => {
+                    if let Some(Held { name, fence, since, .. }) = self.guards.get(&id) {
+                        events::renewal_failed(name, *fence, now.since(*since), &failure);
                     }
                 }
                 Event::Lost { id, reason } => {

@@ -99,12 +99,13 @@ async fn renewals_and_losses_are_told() {
     let guard = locks.lock("nightly").await.expect("taken");
     let fence = format!("lock.name=nightly lock.fence={}", guard.fence());
     tokio::time::sleep(SHORT / 2).await;
-    lines.only(&format!("renewed {fence} remaining="));
+    lines.only(&format!("renewed {fence} held="));
     place.raw().execute_batch("UPDATE locks SET owner = 'thief'").expect("robbed");
     guard.lost().await;
     lines.only(&format!("lost {fence} held="));
     drop(guard);
-    let told = || lines.0.lock().expect("unpoisoned").iter().any(|line| line.contains("had been"));
+    let told =
+        || lines.0.lock().expect("unpoisoned").iter().any(|line| line.contains("not released"));
     tokio::time::timeout(SOON, async {
         while !told() {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -112,5 +113,5 @@ async fn renewals_and_losses_are_told() {
     })
     .await
     .expect("told");
-    lines.only(&format!("it had been lost when it was released {fence} held="));
+    lines.only(&format!("a lock was not released as it should be {fence} held="));
 }

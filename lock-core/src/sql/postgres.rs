@@ -57,10 +57,15 @@ pub fn statement_failed(code: Option<&str>, message: &str) -> Failure {
 /// | SQLSTATE | meaning | failure |
 /// |---|---|---|
 /// | none, 08*, 53*, 57P* | unreachable, full, starting or stopping | not sent |
+/// | 08P01 about a startup parameter | a pooler, which would leak [our settings](session_options) to others | rejected |
 /// | any other | wrong password, no such database, … | rejected |
 pub fn connect_failed(code: Option<&str>, message: &str) -> Failure {
     let Some(code) = code else { return Failure::NotSent(one_line(message)) };
     let message = format!("{} (SQLSTATE {code})", one_line(message));
+    if code == "08P01" && message.contains("startup parameter") {
+        let advice = "there is a pooler before the server: connect to the server itself";
+        return Failure::Rejected { retry: false, message: format!("{advice}: {message}") };
+    }
     let passing = ["08", "53", "57P"].iter().any(|class| code.starts_with(class));
     if passing { Failure::NotSent(message) } else { Failure::Rejected { retry: false, message } }
 }

@@ -5,7 +5,7 @@ use super::{NO_LIMIT, Speaks};
 use crate::backend::Backends;
 use crate::guard::{Cell, Granted};
 use crate::locks::Progress;
-use lock_core::{Engine, Event, Instant, LockId, NotAcquired, Release};
+use lock_core::{Engine, Event, Instant, LockId, LockName, NotAcquired, Release};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar};
 use std::time::Duration;
@@ -25,6 +25,8 @@ pub(super) struct State<F: Backends> {
 /// A thread that waits for something to become of an attempt.
 #[derive(Default)]
 pub(super) struct Caller {
+    /// What it wants, if it is a lock.
+    pub(super) name: Option<LockName>,
     pub(super) outcome: Option<Outcome>,
     pub(super) progress: Option<Progress>,
     pub(super) wake: Arc<Condvar>,
@@ -63,7 +65,10 @@ impl<F: Backends> State<F> {
         while let Some(event) = self.engine.poll_event() {
             match event {
                 Event::Granted { id, fence, deadline } => {
-                    let cell = Arc::new(Cell::new(deadline));
+                    let Some(name) = self.callers.get(&id).and_then(|c| c.name.clone()) else {
+                        continue; // Nobody wants it any more.
+                    };
+                    let cell = Arc::new(Cell::new(name, fence, deadline));
                     self.guards.insert(id, cell.clone());
                     self.tell(id, Outcome::Granted(Granted { id, fence, cell }));
                 }
@@ -78,8 +83,10 @@ impl<F: Backends> State<F> {
                         cell.renewed(deadline);
                     }
                 }
-                Event::RenewalFailed { failure, .. } => {
-                    tracing::warn!(%failure, "a renewal failed")
+                Event::RenewalFailed { id, failure, .. } => {
+                    if let Some(cell) = self.guards.get(&id) {
+                        cell.renewal_failed(&failure);
+                    }
                 }
                 Event::Lost { id, reason } => {
                     if let Some(cell) = self.guards.get(&id) {
@@ -100,6 +107,17 @@ impl<F: Backends> State<F> {
 
     fn report(&mut self, id: LockId, progress: Progress) {
         if let Some(caller) = self.callers.get_mut(&id) {
+            if let Some(name) = &caller.name {
+                match &progress {
+                    Progress::Busy(holder) => {
+                        let holder = holder.as_ref().map(|holder| &*holder.label);
+                        tracing::debug!(lock.name = %name, holder, "waiting");
+                    }
+                    Progress::Trouble(why) => {
+                        tracing::warn!(lock.name = %name, %why, "the server could not be asked");
+                    }
+                }
+            }
             caller.progress = Some(progress);
             caller.wake.notify_all();
         }

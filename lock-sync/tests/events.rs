@@ -1,0 +1,102 @@
+//! What is told to whoever listens to `tracing`.
+#![cfg(feature = "sqlite")]
+
+use lock_sync::{Locks, Wait};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+type Fields = BTreeMap<&'static str, String>;
+
+/// Writes events down.
+#[derive(Clone, Default)]
+struct Listener(Arc<Mutex<Vec<Fields>>>);
+
+struct Taker<'a>(&'a mut Fields);
+
+impl Visit for Taker<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.insert(field.name(), format!("{value:?}"));
+    }
+}
+
+impl Subscriber for Listener {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("lock_sync")
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut fields = Fields::new();
+        event.record(&mut Taker(&mut fields));
+        self.0.lock().expect("unpoisoned").push(fields);
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+impl Listener {
+    /// The events about a lock.
+    fn about(&self, name: &str) -> Vec<Fields> {
+        let events = self.0.lock().expect("unpoisoned");
+        events
+            .iter()
+            .filter(|fields| fields.get("lock.name").is_some_and(|n| n == name))
+            .cloned()
+            .collect()
+    }
+}
+
+fn texts(events: &[Fields]) -> Vec<&str> {
+    events.iter().map(|fields| fields["message"].as_str()).collect()
+}
+
+#[test]
+fn a_locks_life_is_told() {
+    let listener = Listener::default();
+    tracing::subscriber::set_global_default(listener.clone()).expect("the only test here");
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = format!("sqlite:{}/a.db?ttl=1s", folder.path().display());
+    let (ours, theirs) =
+        (Locks::connect(&url).expect("ours"), Locks::connect(&url).expect("theirs"));
+
+    let guard = ours.lock("short").expect("taken");
+    let fence = guard.fence().to_string();
+    assert!(theirs.acquire("short", Wait::Never, &mut |_| {}).expect("asked").is_none());
+    guard.release().expect("released");
+    let events = listener.about("short");
+    assert_eq!(texts(&events), ["acquired", "released"]);
+    assert!(events.iter().all(|fields| fields["lock.fence"] == fence));
+    assert!(events[0].contains_key("waited") && events[1].contains_key("held"), "{events:?}");
+
+    let guard = ours.lock("long").expect("taken");
+    let waited = theirs.try_lock_for("long", Duration::from_millis(1200)).expect("asked");
+    assert!(waited.is_none());
+    let table = rusqlite::Connection::open(folder.path().join("a.db")).expect("opened");
+    table.execute_batch("UPDATE locks SET owner = 'thief'").expect("robbed");
+    assert!(guard.wait_lost(Duration::from_secs(5)).is_some());
+    drop(guard);
+    let events = listener.about("long");
+    let texts = texts(&events);
+    assert_eq!(texts[..2], ["acquired", "waiting"]);
+    assert!(events[1]["holder"].contains("pid"), "{events:?}");
+    assert!(texts.contains(&"renewed"), "{texts:?}");
+    let [.., lost, dropped] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(lost["message"], "lost");
+    assert_eq!(texts.iter().filter(|text| **text == "lost").count(), 1, "{texts:?}");
+    assert!(lost["reason"].contains("no longer ours") && lost.contains_key("held"), "{lost:?}");
+    assert!(dropped["message"].contains("not released"), "{dropped:?}");
+}

@@ -1,0 +1,248 @@
+//! What lock-sync's advisory locks have that others do not: shared locks, keys of one's own, waits in
+//! the server's queue, a limit for those, connections of the caller's.
+
+use lock_sync::{ClaimError, Config, Error, Key, Locks, LostReason, Mode, Protocol, Wait};
+use lock_tests::place::{Place, client, mysql_client};
+use lock_tests::proxy::eventually;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+const TTL: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_millis(300);
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn shared_locks_are_shared_and_exclude_exclusive_ones() {
+    let place = Place::postgres_advisory();
+    let [a, b, c] = [0; 3].map(|_| place.locks(TTL));
+    let (one, two) = (a.lock_shared("a").expect("free"), b.lock_shared("a").expect("shared"));
+    let three = a.try_lock_shared("a").expect("asked").expect("on one connection, too");
+    assert_eq!([&one, &two, &three].map(lock_sync::Guard::mode), [Mode::Shared; 3]);
+    assert!(one.is_held() && two.is_held() && three.is_held());
+    assert!(c.try_lock("a").expect("asked").is_none());
+    assert!(a.try_lock("a").expect("asked").is_none(), "nor on a connection that shares it");
+    assert!(c.try_lock_for("a", SOON).expect("asked").is_none());
+    one.release().expect("released");
+    two.release().expect("released");
+    assert!(c.try_lock("a").expect("asked").is_none(), "the third has it still");
+    three.release().expect("released");
+
+    let exclusive = c.lock("a").expect("free");
+    assert_eq!(exclusive.mode(), Mode::Exclusive);
+    assert!(a.try_lock_shared("a").expect("asked").is_none());
+    assert!(c.try_lock_shared("a").expect("asked").is_none(), "nor by the holder's connection");
+    assert!(a.try_lock_shared_for("a", SOON).expect("asked").is_none());
+    std::thread::scope(|scope| {
+        let waiters =
+            [&a, &b].map(|locks| scope.spawn(|| locks.lock_shared("a").expect("in the end")));
+        std::thread::sleep(SOON);
+        assert!(!waiters.iter().any(|waiter| waiter.is_finished()));
+        exclusive.release().expect("released");
+        let guards = waiters.map(|waiter| waiter.join().expect("no panic"));
+        assert!(guards.iter().all(lock_sync::Guard::is_held), "both at once");
+    });
+    let general = c.acquire_as("a", Mode::Shared, Wait::Never, &mut |_| {}).expect("asked");
+    assert!(general.is_some());
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn readers_and_writers_exclude_each_other() {
+    let place = Place::postgres_advisory();
+    let (readers, writers) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let most = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let locks = place.locks(TTL);
+            let (readers, writers, most) = (&readers, &writers, &most);
+            scope.spawn(move || {
+                for round in 0..20 {
+                    if (thread + round) % 4 == 0 {
+                        let guard = locks.lock("a").expect("taken");
+                        assert_eq!(writers.fetch_add(1, Ordering::SeqCst), 0, "two writers");
+                        assert_eq!(readers.load(Ordering::SeqCst), 0, "a writer among readers");
+                        writers.fetch_sub(1, Ordering::SeqCst);
+                        guard.release().expect("released");
+                    } else {
+                        let guard = locks.lock_shared("a").expect("taken");
+                        let inside = readers.fetch_add(1, Ordering::SeqCst) + 1;
+                        assert_eq!(writers.load(Ordering::SeqCst), 0, "a reader beside a writer");
+                        most.fetch_max(inside, Ordering::SeqCst);
+                        std::thread::sleep(Duration::from_millis(1));
+                        readers.fetch_sub(1, Ordering::SeqCst);
+                        guard.release().expect("released");
+                    }
+                }
+            });
+        }
+    });
+    assert!(most.load(Ordering::SeqCst) > 1, "readers were never together");
+}
+
+#[test]
+#[ignore = "needs MySQL, MariaDB and Consul servers: tests/run starts them"]
+fn elsewhere_there_are_no_shared_locks() {
+    for place in [Place::mysql_advisory(), Place::mariadb_advisory(), Place::consul()] {
+        let locks = place.locks(TTL);
+        let refused = Err(Error::Claim(ClaimError::NoShared));
+        assert_eq!(locks.lock_shared("a").map(drop), refused);
+        assert!(place.locks(TTL).try_lock("a").expect("asked").is_some(), "nothing was taken");
+    }
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn keys_are_those_that_others_use() {
+    let place = Place::postgres_advisory();
+    let mut other = client(place.url());
+    let mut free = |call: &str| -> bool {
+        let row = other.query_one(&format!("SELECT pg_try_advisory_lock({call})"), &[]);
+        let free = row.expect("asked").get(0);
+        if free {
+            other.execute(&format!("SELECT pg_advisory_unlock({call})"), &[]).expect("freed");
+        }
+        free
+    };
+    let keyed = |key| place.config(TTL).keys(key).connect().expect("connected");
+    // As the npm package advisory-lock calls it.
+    for (locks, name, call) in [
+        (place.locks(TTL), "test-lock", "-107789403, -1898803861"),
+        (keyed(Key::Int), "-7", "(-7)::bigint"),
+        (keyed(Key::Pair), "12,-7", "12, -7"),
+    ] {
+        let guard = locks.lock(name).expect("taken");
+        assert!(!free(call), "{name}");
+        guard.release().expect("released");
+        assert!(free(call), "{name}");
+    }
+    for (key, name, why) in
+        [(Key::Int, "a", ClaimError::NotAnInt), (Key::Pair, "7", ClaimError::NotAPair)]
+    {
+        assert_eq!(keyed(key).try_lock(name).map(drop), Err(Error::Claim(why)));
+    }
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_wait_that_is_given_up_leaves_the_servers_queue_at_once() {
+    let place = Place::postgres_advisory();
+    let (ours, theirs) = (place.locks(TTL), place.locks(TTL));
+    let _guard = ours.lock("a").expect("taken");
+    let mut observer = client(place.url());
+    let mut waiting = || -> i64 {
+        let waiting = "SELECT count(*) FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database WHERE l.locktype = 'advisory' AND NOT l.granted AND d.datname = current_database()";
+        observer.query_one(waiting, &[]).expect("asked").get(0)
+    };
+    std::thread::scope(|scope| {
+        let waiters: Vec<_> = (0..3).map(|_| scope.spawn(|| theirs.lock("a").map(drop))).collect();
+        // Rivals in one process wait there for one another.
+        assert!(eventually(|| waiting() == 1));
+        let closed = Instant::now();
+        theirs.close();
+        for waiter in waiters {
+            assert_eq!(waiter.join().expect("no panic"), Err(Error::Closed));
+        }
+        // Sooner than the wait, which was to last for a quarter of the TTL, would have ended.
+        assert!(eventually(|| waiting() == 0));
+        assert!(closed.elapsed() < TTL / 5, "{:?}", closed.elapsed());
+    });
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn waits_beyond_the_limit_ask_again_and_again() {
+    let place = Place::postgres_advisory();
+    let holder = place.locks(TTL);
+    let waiters = place.config(TTL).waiting(2).label("limited").connect().expect("connected");
+    let names: Vec<String> = (0..5).map(|n| format!("n{n}")).collect();
+    let guards: Vec<_> = names.iter().map(|name| holder.lock(name).expect("taken")).collect();
+    let mut observer = client(place.url());
+    let mut connections = || -> i64 {
+        let text = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '%(limited)'";
+        observer.query_one(text, &[]).expect("asked").get(0)
+    };
+    std::thread::scope(|scope| {
+        let waiting: Vec<_> = names
+            .iter()
+            .map(|name| scope.spawn(|| waiters.lock(name).expect("in the end")))
+            .collect();
+        assert!(eventually(|| connections() == 3), "the home connection, and two that wait");
+        std::thread::sleep(Duration::from_secs(1));
+        assert_eq!(connections(), 3);
+        drop(guards);
+        for waiter in waiting {
+            assert!(waiter.join().expect("no panic").is_held());
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_postgres_client_of_the_callers_is_the_only_connection() {
+    let place = Place::postgres_advisory();
+    let handed = Config::postgres_client(client(place.url()));
+    only(&place, handed.protocol(Protocol::Advisory).ttl(Duration::from_secs(3)));
+}
+
+#[test]
+#[ignore = "needs a MySQL server: tests/run starts one"]
+fn a_mysql_connection_of_the_callers_is_the_only_connection() {
+    let place = Place::mysql_advisory();
+    let url = place.whole_url();
+    let (_, prefix) = url.split_once("prefix=").expect("it has one");
+    let handed = Config::mysql_connection(mysql_client(place.url()));
+    let handed = handed.protocol(Protocol::Advisory).prefix(prefix);
+    only(&place, handed.ttl(Duration::from_secs(3)));
+}
+
+fn only(place: &Place, config: Config) {
+    let (ours, theirs) = (config.connect().expect("connected"), place.locks(TTL));
+    let held = theirs.lock("a").expect("taken");
+    assert!(
+        ours.try_lock_for("a", SOON).expect("asked").is_none(),
+        "without a connection to wait on"
+    );
+    let released = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            let guard = ours.lock("a").expect("taken");
+            assert!(released.load(Ordering::SeqCst));
+            guard
+        });
+        std::thread::sleep(SOON);
+        released.store(true, Ordering::SeqCst);
+        held.release().expect("released");
+        let guard = waiter.join().expect("no panic");
+        place.rob("a");
+        assert_eq!(guard.wait_lost(Duration::from_secs(3)), Some(LostReason::Disconnected));
+    });
+    let refused = ours.lock("a").map(drop);
+    assert!(matches!(&refused, Err(Error::Refused(why)) if why.contains("no way")), "{refused:?}");
+}
+
+#[test]
+#[ignore = "needs PostgreSQL, MySQL and MariaDB servers: tests/run starts them"]
+fn who_has_a_connection_is_shown_at_the_server() {
+    let pid = format!("pid {} (of this test)", std::process::id());
+    let place = Place::postgres_advisory();
+    let _locks = place.config(TTL).label("of this test").connect().expect("connected");
+    let text = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '%' || $1 AND datname = current_database()";
+    let shown: i64 = client(place.url()).query_one(text, &[&pid]).expect("asked").get(0);
+    assert_eq!(shown, 1);
+
+    use mysql::prelude::Queryable;
+    let place = Place::mysql_advisory();
+    let _locks = place.config(TTL).label("of this test").connect().expect("connected");
+    let text = "SELECT ATTR_VALUE FROM performance_schema.session_connect_attrs WHERE ATTR_NAME = 'holder'";
+    let shown: Vec<String> = mysql_client(place.url()).query(text).expect("asked");
+    assert!(shown.iter().any(|holder| holder.ends_with(&pid)), "{shown:?}");
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn tables_and_advisory_locks_do_not_exclude_each_other() {
+    let place = Place::postgres_advisory();
+    let table = Locks::connect(place.url()).expect("connected");
+    let _row = table.lock("a").expect("taken");
+    assert!(place.locks(TTL).try_lock("a").expect("asked").is_some());
+}
