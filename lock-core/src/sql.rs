@@ -12,6 +12,7 @@
 //! leases. Only when somebody else has a lock, a second statement asks who; and on [`mysql`], where a
 //! statement cannot return rows of what it changed, one reads what became of several leases.
 
+pub mod admin;
 pub mod advisory;
 mod exchange;
 pub mod mysql;

@@ -162,6 +162,11 @@ impl Locks {
         }
     }
 
+    /// For how long a grant or a renewal counts: five sixths of the TTL, and a little less.
+    pub fn valid_for(&self) -> Duration {
+        self.driver.valid_for()
+    }
+
     /// Calls `call` at a moment when no request is under way, or when one has taken all its time. For
     /// a process that stops itself: stopped in the middle of a request, it would keep an SQLite
     /// file locked for everybody else.

@@ -3,6 +3,8 @@
 
 pub mod advisory;
 pub mod consul;
+#[cfg(doctest)]
+mod docs;
 pub mod drivers;
 pub mod observer;
 pub mod place;
@@ -11,4 +13,5 @@ pub mod raw;
 pub mod servers;
 pub mod table;
 pub mod targets;
+pub mod transcript;
 pub mod withlock;

@@ -8,6 +8,7 @@ use crate::table::claims;
 use lock_core::consul::{Command as Ask, Locked, Reply as Told, Session};
 use lock_core::http::{Response, consul};
 use lock_core::sim::{Scope, Server, Wish, World, random};
+use lock_core::sql::admin::{Answer, Question};
 use lock_core::sql::{Codec, Rows, Value, mysql, postgres, sqlite};
 use lock_core::table::{Acquired, Command, Freed, Reply};
 use lock_core::{Claim, Fence, Instant, LockName, Mode, Owner, TableName};
@@ -78,6 +79,12 @@ pub fn sql_rows(bytes: &[u8]) {
         Ok(other) => panic!("nobody asked for {other:?}"),
         Err(_) => {}
     }
+    for question in questions() {
+        let rows = input.rows();
+        if let Ok(Answer::Broken(Some(fence))) = question.answer(rows.clone()) {
+            assert_eq!(rows[0][0], Value::Int(fence.get().try_into().expect("it was one")));
+        }
+    }
     let mut setup = codec(pick).setup();
     let mut answer = None;
     for _ in 0..50 {
@@ -85,6 +92,17 @@ pub fn sql_rows(bytes: &[u8]) {
         answer = Some(Ok(input.rows()));
     }
     panic!("a setup that does not end");
+}
+
+/// One of each.
+fn questions() -> [Question; 4] {
+    let name = LockName::new("a").expect("good");
+    [
+        Question::List { after: None },
+        Question::Status { name: name.clone() },
+        Question::Break { name, fence: Fence::new(1) },
+        Question::Purge { unused: Duration::ZERO },
+    ]
 }
 
 /// Whether a row speaks of the claim. A number alone speaks of the only claim there is.

@@ -123,8 +123,7 @@ pub fn pid(text: &str) -> Pid {
 
 /// A table on the PostgreSQL server for tests, as a URL.
 pub fn url(place: &Place) -> String {
-    let mark = if place.url().contains('?') { '&' } else { '?' };
-    format!("{}{mark}table={}", place.url(), place.table())
+    place.whole_url()
 }
 
 /// A running command. Killed when dropped.
@@ -242,6 +241,13 @@ pub fn is_alive(pid: Pid) -> bool {
 pub fn state(pid: Pid) -> Option<char> {
     let stat = read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
     stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// A process's parent: of a command, its guardian.
+pub fn parent(of: Pid) -> Pid {
+    let stat = read_to_string(format!("/proc/{}/stat", of.as_raw_nonzero())).expect("it is there");
+    let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1));
+    pid(parent.expect("a line of the kernel's"))
 }
 
 /// Sends a signal to the process group that `member` is in, if it is there.

@@ -77,3 +77,30 @@ SELECT l.name, LOWER(HEX(l.owner)), l.fence
   STRAIGHT_JOIN `locks` AS l ON l.name = c.its_name
  WHERE l.owner = c.claimant AND l.expires_us >= c.since
   LOCK IN SHARE MODE;
+
+-- look: which locks are held
+SELECT name, fence, holder, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) - acquired_us, expires_us - TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))
+  FROM `locks`
+ WHERE owner IS NOT NULL AND expires_us > TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AND name > ?
+ ORDER BY name
+ LIMIT 500;
+
+-- look: one lock
+SELECT name, fence, holder, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) - acquired_us,
+       CASE WHEN owner IS NULL THEN 0 ELSE expires_us - TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) END
+  FROM `locks`
+ WHERE name = ?;
+
+-- break
+UPDATE `locks`
+   SET fence = LAST_INSERT_ID(GREATEST(fence + 1, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)))), owner = NULL, expires_us = 0
+ WHERE name = ? AND fence = ? AND owner IS NOT NULL;
+
+-- purge
+DELETE FROM `locks`
+ WHERE (owner IS NULL OR expires_us <= TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))) AND fence < TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) - ?
+ ORDER BY name
+ LIMIT 500;
+
+-- purge: how many were they
+SELECT ROW_COUNT();

@@ -112,3 +112,41 @@ RETURNING l.name, ours.owner,
 
 -- listen, on a connection of its own
 DO $$ BEGIN EXECUTE format('LISTEN %I', 'withlock_' || '"locks"'::regclass::oid::text); END $$;
+
+-- look: which locks are held
+SELECT l.name, l.fence, l.holder,
+       (extract(epoch FROM clock_timestamp() - l.acquired_at) * 1000000)::bigint,
+       (extract(epoch FROM l.expires_at - clock_timestamp()) * 1000000)::bigint
+  FROM "locks" AS l
+ WHERE l.owner IS NOT NULL AND l.expires_at > clock_timestamp() AND l.name > $1::text
+ ORDER BY l.name
+ LIMIT 500;
+
+-- look: one lock
+SELECT l.name, l.fence, l.holder,
+       (extract(epoch FROM clock_timestamp() - l.acquired_at) * 1000000)::bigint,
+       CASE WHEN l.owner IS NULL THEN 0
+            ELSE (extract(epoch FROM l.expires_at - clock_timestamp()) * 1000000)::bigint END
+  FROM "locks" AS l
+ WHERE l.name = $1::text;
+
+-- break
+UPDATE "locks"
+   SET owner = NULL,
+       fence = greatest(fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
+ WHERE name = $1::text AND fence = $2::bigint AND owner IS NOT NULL
+RETURNING CASE WHEN contended AND pg_notify('withlock_' || tableoid::text, name) IS NULL THEN NULL
+               ELSE fence END;
+
+-- purge
+DELETE FROM "locks"
+ WHERE name IN (
+   SELECT l.name
+     FROM "locks" AS l
+    WHERE (l.owner IS NULL OR l.expires_at <= clock_timestamp())
+      AND l.fence < (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - $1::bigint
+    ORDER BY l.name
+    LIMIT 500
+      FOR UPDATE SKIP LOCKED
+ )
+RETURNING name;

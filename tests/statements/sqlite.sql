@@ -59,3 +59,35 @@ UPDATE "locks"
    SET owner = NULL
  WHERE (name, owner) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))
 RETURNING name, (SELECT value ->> 1 FROM json_each(?1) WHERE value ->> 0 = name);
+
+-- look: which locks are held
+SELECT name, fence, holder, ?1 - acquired_us, expires_us - ?1
+  FROM "locks"
+ WHERE owner IS NOT NULL AND boot = ?2 AND expires_us > ?1 AND name > ?3
+ ORDER BY name
+ LIMIT 500;
+
+-- look: one lock
+SELECT name, fence, holder, ?1 - acquired_us,
+       CASE WHEN owner IS NULL OR boot <> ?2 THEN 0 ELSE expires_us - ?1 END
+  FROM "locks"
+ WHERE name = ?3;
+
+-- break
+UPDATE "locks"
+   SET owner = NULL,
+       fence = max(fence + 1, CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000)
+ WHERE name = ?1 AND fence = ?2 AND owner IS NOT NULL
+RETURNING fence;
+
+-- purge
+DELETE FROM "locks"
+ WHERE name IN (
+   SELECT name
+     FROM "locks"
+    WHERE (owner IS NULL OR boot <> ?2 OR expires_us <= ?1)
+      AND fence < CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000 - ?3
+    ORDER BY name
+    LIMIT 500
+ )
+RETURNING name;

@@ -246,3 +246,20 @@ fn tables_and_advisory_locks_do_not_exclude_each_other() {
     let _row = table.lock("a").expect("taken");
     assert!(place.locks(TTL).try_lock("a").expect("asked").is_some());
 }
+
+#[test]
+#[ignore = "needs PostgreSQL, MySQL and MariaDB servers: tests/run starts them"]
+fn a_first_lock_long_after_connecting_is_had_all_the_same() {
+    let ttl = Duration::from_secs(1);
+    for place in [Place::postgres_advisory(), Place::mysql_advisory(), Place::mariadb_advisory()] {
+        let locks = place.locks(ttl);
+        // The server has ended the connection by then.
+        std::thread::sleep(ttl * 5 / 2);
+        let guard = locks.try_lock("a").expect("asked").expect("free");
+        std::thread::sleep(ttl * 5 / 2);
+        assert!(guard.is_held(), "it is kept from then on");
+        guard.release().expect("released");
+        std::thread::sleep(ttl * 5 / 2);
+        assert!(locks.try_lock("a").expect("asked").is_some(), "and also without a lock");
+    }
+}

@@ -2,7 +2,9 @@
 
 use lock_tests::place::{Place, client};
 use lock_tests::servers::Server;
-use lock_tests::withlock::{Run, Sandbox, eventually, is_alive, pid, signal_group, state, url};
+use lock_tests::withlock::{
+    Run, Sandbox, eventually, is_alive, parent, pid, signal_group, state, url,
+};
 use rustix::process::{Signal, kill_process};
 use rustix::time::{ClockId, clock_gettime};
 use std::thread::sleep;
@@ -103,7 +105,9 @@ fn after_a_kill_the_next_gets_in_when_the_lease_is_over_on_postgres() {
 fn after_a_stop(url: &str, sandbox: &Sandbox) {
     let holder = sandbox.hold(url, &["--ttl", "2s", "n"], WRITE);
     let child = sandbox.child();
+    let guardian = parent(child);
     holder.signal(Signal::STOP);
+    kill_process(guardian, Signal::STOP).expect("it is there");
     signal_group(child, Signal::STOP);
     let stopped = Instant::now();
     // A shell that is just starting a program waits for it in D, and the program is stopped.
@@ -114,6 +118,7 @@ fn after_a_stop(url: &str, sandbox: &Sandbox) {
     assert!(stopped.elapsed() >= TTL / 2, "{:?}", stopped.elapsed());
     let resumed = Instant::now();
     signal_group(child, Signal::CONT);
+    kill_process(guardian, Signal::CONT).expect("it is there");
     holder.signal(Signal::CONT);
     eventually("the command is ended", || !is_alive(child));
     let took = resumed.elapsed();

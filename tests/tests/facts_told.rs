@@ -1,9 +1,11 @@
 //! What PostgreSQL tells those that wait for a lock table's locks, fact by fact.
 
+use lock_core::sql::admin::{Answer, Question};
 use lock_core::sql::postgres as dialect;
 use lock_core::table::{Command, Reply};
-use lock_core::{News, TableName};
+use lock_core::{Instant, LockName, News, TableName};
 use lock_tests::place::{Place, client};
+use lock_tests::raw::Raw;
 use postgres::Client;
 use postgres::fallible_iterator::FallibleIterator;
 use std::time::Duration;
@@ -95,6 +97,23 @@ fn a_release_by_a_stranger_is_not_told() {
     assert_eq!(table.release(&["a"], 2), [false]);
     assert!(told(&mut ear).is_empty());
     assert_eq!(table.release(&["a"], 1), [true]);
+    assert_eq!(told(&mut ear), ["a"]);
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_break_is_told_as_a_release_is() {
+    let mut table = new();
+    let mut ear = ear(&table);
+    let fence = table.granted("a", 1, LONG).expect("free");
+    assert_eq!(table.granted("a", 2, LONG), None);
+    let name = LockName::new("a").expect("good");
+    let question = Question::Break { name, fence };
+    for statement in table.codec.ask(&question, Instant::default()) {
+        let rows = table.client.run(&statement).expect("broken");
+        let Ok(Answer::Broken(Some(raised))) = question.answer(rows) else { panic!("not broken") };
+        assert!(raised > fence);
+    }
     assert_eq!(told(&mut ear), ["a"]);
 }
 

@@ -3,11 +3,12 @@
 //! `UPDATE_STATEMENTS=1 cargo test -p lock-tests --test statements` writes the files anew; then
 //! read the difference.
 
+use lock_core::sql::admin::{PAGE, Question, SHORTEST};
 use lock_core::sql::{
     Codec, Rows, Setup, Statement, Step, Value, advisory, mysql, postgres, sqlite,
 };
 use lock_core::table::Command;
-use lock_core::{Claim, Failure, Instant, LockName, Mode, Owner, TableName};
+use lock_core::{Claim, Failure, Fence, Instant, LockName, Mode, Owner, TableName};
 use std::path::Path;
 use std::time::Duration;
 
@@ -44,6 +45,27 @@ fn commands(codec: &Codec, denied: Rows) -> [(&'static str, String); 4] {
         ("renew", statement(codec, &renew, None)),
         ("release", statement(codec, &release, None)),
     ]
+}
+
+/// The statements for operators.
+fn admin(codec: &Codec) -> Vec<(&'static str, String)> {
+    let name = LockName::new("a").expect("good");
+    [
+        ("look: which locks are held", Question::List { after: None }),
+        ("look: one lock", Question::Status { name: name.clone() }),
+        ("break", Question::Break { name, fence: Fence::new(1) }),
+        ("purge", Question::Purge { unused: SHORTEST }),
+    ]
+    .into_iter()
+    .flat_map(|(what, question)| {
+        let statements = codec.ask(&question, Instant::default()).into_iter();
+        let again = std::iter::repeat("purge: how many were they");
+        statements.zip([what].into_iter().chain(again)).map(|(s, what)| (what, s.text.to_string()))
+    })
+    .inspect(|(_, text)| {
+        assert!(!text.contains("LIMIT") || text.contains(&format!("LIMIT {PAGE}")), "{text}");
+    })
+    .collect()
 }
 
 fn step(setup: &mut Setup, answer: Option<Rows>) -> String {
@@ -88,7 +110,7 @@ fn postgres_statements_are_those_agreed_on() {
     ];
     let listen = Command::Listen { up_to: Duration::from_secs(1) };
     let listen = ("listen, on a connection of its own", statement(&codec, &listen, None));
-    let commands = commands(&codec, vec![]).into_iter().chain([listen]);
+    let commands = commands(&codec, vec![]).into_iter().chain([listen]).chain(admin(&codec));
     check_file("postgres.sql", setup.into_iter().chain(commands).collect());
 }
 
@@ -108,7 +130,8 @@ fn sqlite_statements_are_those_agreed_on() {
         ("setup, if there is no such table: readers do not block the writer", journal),
         ("setup, if there is no such table", create),
     ];
-    check_file("sqlite.sql", setup.into_iter().chain(commands(&codec, vec![])).collect());
+    let statements = setup.into_iter().chain(commands(&codec, vec![])).chain(admin(&codec));
+    check_file("sqlite.sql", statements.collect());
 }
 
 #[test]
@@ -136,7 +159,8 @@ fn mysql_statements_are_those_agreed_on() {
         "several claims: which are their owner's (after acquire and renew, before release)",
         statement(&codec, &several, Some(number())),
     )];
-    let statements = setup.into_iter().chain(commands(&codec, number())).chain(mine);
+    let statements =
+        setup.into_iter().chain(commands(&codec, number())).chain(mine).chain(admin(&codec));
     check_file("mysql.sql", statements.collect());
 }
 

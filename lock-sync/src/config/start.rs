@@ -91,13 +91,13 @@ impl Plan {
                 let tables = Tables::open(codec, source, budget)?;
                 let table = Table::new(self.ttl, &self.holder);
                 let table = if S::TELLS { table.told() } else { table };
-                drive(Engine::new(table, self.core), tables, check)
+                drive(Engine::new(table, self.core), tables, self.ttl, check)
             }
             Codec::Advisory(codec) => {
                 let check = check(&codec, sql::advisory::Codec::check);
                 let connections = Connections::open(codec, source, self.ttl, budget)?;
                 let protocol = Advisory::new(self.ttl).with_waiting(self.waiting);
-                drive(Engine::new(protocol, self.core), connections, check)
+                drive(Engine::new(protocol, self.core), connections, self.ttl, check)
             }
             Codec::Session(_) => Err(nowhere()),
         }
@@ -121,7 +121,9 @@ impl Plan {
         // Attempts are owners too, but the first of them has another number.
         let setup = protocol.setup(lock_core::Owner::new(self.core.seed));
         requests.check(setup, self.timing.request())?;
-        drive(Engine::new(protocol, self.core), requests, check)
+        // Consul takes up to twice the TTL to end a session.
+        let within = self.ttl * 2 + protocol.lease();
+        drive(Engine::new(protocol, self.core), requests, within, check)
     }
 
     /// What is shown of a connection whose locks are not.
@@ -142,8 +144,9 @@ fn check<C: Send + Sync + Clone + 'static>(
 fn drive<F: Backends>(
     engine: Engine<Speaks<F>>,
     backends: F,
+    within: Duration,
     check: Check,
 ) -> Result<Locks, Error> {
     let system = |error: std::io::Error| ConfigError::System(format!("no threads: {error}"));
-    Ok(Locks::with(Arc::new(Driver::start(engine, backends).map_err(system)?), check))
+    Ok(Locks::with(Arc::new(Driver::start(engine, backends, within).map_err(system)?), check))
 }

@@ -185,7 +185,16 @@ fn its_own_failures_are_125_and_one_line() {
         &["--try", "--try", "n"],
         &["--wait", "soon", "n"],
         &["--wait", "-1s", "n"],
-        &["--wait", "5", "n"],
+        &["--wait", "5x", "n"],
+        &["--wait", "1e3", "n"],
+        &["--min-hold", "soon", "n"],
+        &["--grace", "-1s", "n"],
+        &["--grace", "13s", "n"],
+        &["--on-lost", "pray", "n"],
+        &["--name", "", ""],
+        &["--name", "m", "n"],
+        &["--completions", "csh"],
+        &["--man", "n"],
         &["--wait", "", "n"],
         &["--ttl", "0s", "n"],
         &["--ttl", "-1s", "n"],
@@ -204,10 +213,10 @@ fn its_own_failures_are_125_and_one_line() {
         &["--db", "sqlite:locks.db?nope=1", "n"],
     ] {
         for option in [&[][..], &["--ttl=20s"]] {
-            let ended = sandbox.run(&url, &[option, args, &run].concat());
             if args.contains(&"--ttl") && !option.is_empty() {
                 continue;
             }
+            let ended = sandbox.run(&url, &[option, args, &run].concat());
             assert_eq!(ended.code, 125, "{args:?}: {ended:?}");
             complains(&ended);
             assert!(!sandbox.path("ran").exists(), "{args:?} ran the command");

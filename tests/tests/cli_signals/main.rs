@@ -1,12 +1,13 @@
 //! `withlock` under signals and on a terminal: what reaches the command, and what people see.
 
 mod command;
+mod looking;
 mod stopping;
 mod terminal;
 mod waiting;
 
 use lock_tests::withlock::{Run, Sandbox, eventually, is_alive, pid, state};
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{read_to_string, write};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;

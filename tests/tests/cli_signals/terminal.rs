@@ -31,7 +31,7 @@ sys.exit(code if code >= 0 else 128 - code)
 "#;
 
 /// Starts a shell script on a terminal. What the terminal shows is the run's standard output.
-fn on_terminal(sandbox: &Sandbox, script: &str) -> Run {
+pub(super) fn on_terminal(sandbox: &Sandbox, script: &str) -> Run {
     static PYTHON: OnceLock<bool> = OnceLock::new();
     let has_python = *PYTHON.get_or_init(|| {
         let look = "import pty, os; os.waitstatus_to_exitcode";
@@ -51,7 +51,7 @@ fn on_terminal(sandbox: &Sandbox, script: &str) -> Run {
     sandbox.start(command.env("WITHLOCK_URL", sandbox.url()).stdin(Stdio::piped()))
 }
 
-fn shown(run: &Run) -> String {
+pub(super) fn shown(run: &Run) -> String {
     let [shown, _] = run.output();
     shown
 }
@@ -177,4 +177,33 @@ fn a_command_reads_from_the_terminal() {
     let ended = run.end_within(PROMPT).expect(3);
     assert!(ended.stdout.ends_with("got some words\r\n"), "{ended:?}");
     is_free(&sandbox);
+}
+
+/// The terminal's groups know nothing of the guardian: it keeps the deadline while they are stopped.
+#[test]
+fn a_stopped_withlock_on_a_terminal_does_not_keep_its_command_alive() {
+    let sandbox = Sandbox::new();
+    let inner = format!("trap \"\" TERM; echo $$ >pid; touch up; {WRITE_UNTIL_GO}");
+    let script = format!("echo $$ >holder; exec \"$W\" --ttl 2s n -- sh -c '{inner}'");
+    let run = on_terminal(&sandbox, &script);
+    eventually("the command writes", || !sandbox.read("written").is_empty());
+    let (holder, child) = (pid(&sandbox.read("holder")), sandbox.child());
+    kill_process(holder, Signal::STOP).expect("there");
+    sandbox.run(&sandbox.url(), &["n", "--", "true"]).expect(0);
+    assert!(!is_alive(child), "two at once");
+    // Its group may have become an orphan just then, which the kernel lets go on.
+    let _ = kill_process(holder, Signal::CONT);
+    run.end_within(PROMPT).expect(123);
+}
+
+#[test]
+fn help_is_coloured_on_a_terminal_and_only_there() {
+    let sandbox = Sandbox::new();
+    let shown = |script: &str| {
+        let script = format!("TERM=xterm; export TERM; {script}");
+        on_terminal(&sandbox, &script).end().expect(0).stdout
+    };
+    assert!(shown("\"$W\" --help").contains("\x1b["));
+    assert!(!shown("NO_COLOR=1 \"$W\" --help").contains('\x1b'));
+    assert!(!shown("\"$W\" --help | cat").contains('\x1b'));
 }

@@ -1,51 +1,143 @@
 //! The command line.
 
-use clap::Parser;
+use crate::ending::OnLost;
+use crate::help;
 use clap::error::ErrorKind;
+use clap::{ArgGroup, CommandFactory, Parser};
+use clap_complete::Shell;
+use lock_sync::Protocol;
 use std::ffi::OsString;
 use std::time::Duration;
 
 /// Runs a command while holding a lock, so that no two run at once.
 #[derive(Debug, Parser)]
-#[command(name = "withlock", version, after_help = CODES, override_usage = "withlock [OPTIONS] NAME -- COMMAND [ARGUMENT]...")]
+#[command(
+    name = "withlock",
+    version,
+    override_usage = "withlock [OPTIONS] NAME -- COMMAND [ARGUMENT]...",
+    after_help = help::AFTER,
+    group = ArgGroup::new("instead").multiple(false).conflicts_with("command")
+)]
 pub(crate) struct Args {
     /// The lock's name: 1 to 255 bytes, compared byte by byte
-    #[arg(required_unless_present = "ddl")]
-    pub(crate) name: Option<String>,
+    #[arg(required_unless_present_any = ["dashed", "list", "purge", "ddl", "completions", "man"])]
+    name: Option<String>,
 
-    /// Where locks are kept: postgres://USER@HOST/DATABASE, mysql://USER@HOST/DATABASE or
-    /// sqlite:FILE. A password is safer in the environment, where other users cannot see it:
+    /// The same, for a name that begins with a dash
+    #[arg(
+        long = "name",
+        value_name = "NAME",
+        allow_hyphen_values = true,
+        conflicts_with = "name",
+        hide_short_help = true
+    )]
+    dashed: Option<String>,
+
+    /// What to run, not through a shell
+    #[arg(last = true, required_unless_present = "instead", value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+
+    /// Where locks are kept: postgres://USER@HOST/DATABASE, mysql://USER@HOST/DATABASE,
+    /// consul://HOST/PREFIX or sqlite:FILE. A password is safer in the environment, where other users cannot see it:
     /// WITHLOCK_URL, else PG_CONNECTION_STRING. Without any: an SQLite file of this user's, for this machine
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", help_heading = "Where")]
     pub(crate) db: Option<String>,
 
+    /// How they are kept: table, advisory or session [default: session on Consul, else table]
+    #[arg(long, value_name = "HOW", help_heading = "Where")]
+    pub(crate) protocol: Option<Protocol>,
+
+    /// The table that locks are kept in [default: locks]
+    #[arg(long, value_name = "[SCHEMA.]NAME", help_heading = "Where")]
+    pub(crate) table: Option<String>,
+
     /// Do not wait: if somebody else has the lock, exit with 75
-    #[arg(long = "try", conflicts_with = "wait")]
+    #[arg(short = 'n', long = "try", conflicts_with = "wait", help_heading = "Waiting")]
     pub(crate) once: bool,
 
-    /// Wait that long at most ("30s", "5m"), then exit with 124. Without, wait as long as it takes
-    #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]
+    /// Wait that long at most, then exit with 124. Without, wait as long as it takes
+    #[arg(short, long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true, help_heading = "Waiting")]
     pub(crate) wait: Option<Duration>,
 
     /// If somebody else has the lock (with --wait: all that time), exit with 0
-    #[arg(long)]
+    #[arg(long, help_heading = "Waiting")]
     pub(crate) skip: bool,
 
+    /// Exit with this code instead of 75 or 124
+    #[arg(short = 'E', long, value_name = "CODE", help_heading = "Waiting")]
+    pub(crate) conflict_exit_code: Option<u8>,
+
+    /// Share the lock with others that say --shared; PostgreSQL's advisory locks can
+    #[arg(short, long, help_heading = "Holding")]
+    pub(crate) shared: bool,
+
     /// How long the lock stays taken if this machine dies; renewed while the command runs [default: 30s]
-    #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true, help_heading = "Holding")]
     pub(crate) ttl: Option<Duration>,
 
-    /// The table that locks are kept in [default: locks]
-    #[arg(long, value_name = "[SCHEMA.]NAME")]
-    pub(crate) table: Option<String>,
+    /// Keep the lock at least that long, also if the command ends sooner: for jobs that are done before
+    /// the clocks of other machines have struck
+    #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true, help_heading = "Holding")]
+    pub(crate) min_hold: Option<Duration>,
+
+    /// What the command gets when the lock can no longer be kept: TERM, and KILL by the end of the lease;
+    /// KILL by the end of the lease; nothing
+    #[arg(
+        long,
+        value_name = "WHAT",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        help_heading = "Holding"
+    )]
+    pub(crate) on_lost: OnLost,
+
+    /// How long before KILL comes TERM [default: a sixth of the TTL]
+    #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true, help_heading = "Holding")]
+    pub(crate) grace: Option<Duration>,
 
     /// Shown to those who wait for the lock [default: the command]
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", help_heading = "Holding")]
     pub(crate) label: Option<String>,
 
-    /// Exit with this code instead of 75 or 124
-    #[arg(short = 'E', long, value_name = "CODE")]
-    pub(crate) conflict_exit_code: Option<u8>,
+    /// Show the locks that are held
+    #[arg(long, group = "instead", conflicts_with_all = ["name", "dashed"], help_heading = "Instead of a command")]
+    pub(crate) list: bool,
+
+    /// Show who holds NAME: exit code 75 if somebody does, 0 if it is free
+    #[arg(long, group = "instead", help_heading = "Instead of a command")]
+    pub(crate) status: bool,
+
+    /// Take NAME from whoever holds it: the holder is told that it has lost, and the fence rises. Exit
+    /// code 0 when it is free, 75 if it was left alone
+    #[arg(long = "break", group = "instead", help_heading = "Instead of a command")]
+    pub(crate) break_hold: bool,
+
+    /// Break it without asking
+    #[arg(long, requires = "break_hold", help_heading = "Instead of a command")]
+    pub(crate) yes: bool,
+
+    /// Remove what is kept of locks that are free and were not taken for that long [default: 30d]
+    #[arg(
+        long,
+        group = "instead",
+        value_name = "TIME",
+        value_parser = duration,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "30d",
+        conflicts_with_all = ["name", "dashed"],
+        help_heading = "Instead of a command"
+    )]
+    pub(crate) purge: Option<Duration>,
+
+    /// Show locks as JSON, also on a terminal
+    #[arg(long, help_heading = "Instead of a command")]
+    pub(crate) json: bool,
+
+    /// Print the statement that creates the table
+    #[arg(long, group = "instead", help_heading = "Instead of a command")]
+    pub(crate) ddl: bool,
 
     /// Say on standard error what happens, also without a terminal
     #[arg(short, long)]
@@ -55,40 +147,54 @@ pub(crate) struct Args {
     #[arg(short, long, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
 
-    /// Print the statement that creates the table, and exit
-    #[arg(long)]
-    pub(crate) ddl: bool,
+    /// Print what a shell needs to complete withlock's options: bash, elvish, fish, powershell or zsh
+    #[arg(
+        long,
+        value_name = "SHELL",
+        group = "instead",
+        exclusive = true,
+        hide_short_help = true,
+        hide_possible_values = true,
+        help_heading = "Instead of a command"
+    )]
+    pub(crate) completions: Option<Shell>,
 
-    /// What to run, not through a shell
-    #[arg(last = true, required_unless_present = "ddl", value_name = "COMMAND")]
-    pub(crate) command: Vec<OsString>,
+    /// Print the manual page, for "man -l -"
+    #[arg(
+        long,
+        group = "instead",
+        exclusive = true,
+        hide_short_help = true,
+        help_heading = "Instead of a command"
+    )]
+    pub(crate) man: bool,
 }
 
-const CODES: &str = "\
-The command's exit code is passed on; 128+n if signal n ended it. withlock's own:
-   75  --try: somebody else has the lock        123  the lock was lost; the command was stopped
-  124  --wait: somebody else had it all along   125  withlock itself failed
-  126  COMMAND cannot be executed               127  COMMAND was not found
-
-The command finds WITHLOCK_NAME and WITHLOCK_FENCE in its environment; the fence is a number that is
-higher at every grant of the lock. Signals are passed to it, and when the lock is lost it gets TERM,
-then KILL before the lease counts as over. Standard output is the command's alone.";
+impl Args {
+    /// The lock's name, however it was given.
+    pub(crate) fn name(&self) -> &str {
+        self.name.as_deref().or(self.dashed.as_deref()).unwrap_or_default()
+    }
+}
 
 /// Why there is nothing to run.
 pub(crate) enum Stop {
-    /// Something was asked for that is printed.
-    Print(String),
+    /// Help was asked for, or the version.
+    Print(clap::Error),
     /// The command line makes no sense.
     Usage(String),
 }
 
 pub(crate) fn parse() -> Result<Args, Stop> {
     Args::try_parse().map_err(|error| match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            Stop::Print(error.render().to_string())
-        }
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Stop::Print(error),
         _ => Stop::Usage(one_line(&error.render().to_string())),
     })
+}
+
+/// The definition of the command line, for what is made from it.
+pub(crate) fn definition() -> clap::Command {
+    Args::command()
 }
 
 /// What is wrong and what to do, without the usage that clap repeats.
@@ -101,9 +207,15 @@ fn one_line(error: &str) -> String {
     format!("{}; see 'withlock --help'", said.join(" ").trim_start_matches("error: "))
 }
 
+/// A time as people write it. A bare number is seconds, as with flock, sleep and timeout.
 fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write for example 30s, 5m or 1h"))
+    const EXAMPLES: &str = "write for example 30s, 5m or 1h30m";
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        let seconds = text.parse::<f64>().ok();
+        let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        return duration.ok_or_else(|| format!("not a number of seconds; {EXAMPLES}"));
+    }
+    humantime::parse_duration(text).map_err(|error| format!("{error}; {EXAMPLES}"))
 }
 
 #[cfg(test)]
@@ -112,8 +224,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory;
-        Args::command().debug_assert();
+        definition().debug_assert();
     }
 
     #[test]
@@ -125,5 +236,39 @@ mod tests {
             !line.contains('\n') && line.contains("--nope") && line.contains("--help"),
             "{line}"
         );
+    }
+
+    #[test]
+    fn times_are_as_people_write_them() {
+        let ms = Duration::from_millis;
+        for (text, expected) in [
+            ("30s", ms(30_000)),
+            ("5m", ms(300_000)),
+            ("1h30m", ms(5_400_000)),
+            ("1h 30m", ms(5_400_000)),
+            ("250ms", ms(250)),
+            ("0", ms(0)),
+            ("10", ms(10_000)),
+            ("0.5", ms(500)),
+            ("1.25", ms(1_250)),
+        ] {
+            assert_eq!(duration(text), Ok(expected), "{text}");
+        }
+        for text in [
+            "",
+            "-1",
+            "-1s",
+            "soon",
+            "1e3",
+            "inf",
+            "nan",
+            ".",
+            "1.2.3",
+            "5 s 3",
+            "9".repeat(40).as_str(),
+        ] {
+            let error = duration(text).expect_err(text);
+            assert!(error.contains("1h30m") && !error.contains('\n'), "{error}");
+        }
     }
 }

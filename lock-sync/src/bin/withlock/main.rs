@@ -1,9 +1,10 @@
 //! `withlock NAME [options] -- COMMAND…`: runs a command while holding a lock.
 //!
 //! ```text
-//!   main      exit codes            args    the command line
-//!   run       takes, runs, frees    child   the command's process
-//!   report    what people read      signals what other processes want
+//!   main     exit codes               args      the command line        help     what it says of itself
+//!   run      takes, runs, frees       place     where locks are kept    report   what people read
+//!   waiting  what they read of a wait hold      while it is held        signals  what others want
+//!   child    the command's process    guardian  what ends it in time    ending   when that is
 //! ```
 
 #[cfg(not(target_os = "linux"))]
@@ -11,28 +12,41 @@ compile_error!("withlock needs Linux: nothing else ends a command whose withlock
 
 mod args;
 mod child;
+mod ending;
+mod guardian;
+mod help;
+mod hold;
+mod look;
+mod place;
 mod report;
 mod run;
 mod signals;
+mod waiting;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // What withlock starts is itself, in another role; see `child`.
-    if let Some(role) = child::requested() {
+    if let Some(role) = guardian::requested() {
         return role.play();
     }
-    match args::parse() {
-        Ok(args) => match run::run(args) {
-            Ok(code) => code,
-            Err(message) => failed(&message),
-        },
+    let args = match args::parse() {
+        Ok(args) => args,
         Err(args::Stop::Print(text)) => {
-            report::print(&text);
-            ExitCode::SUCCESS
+            // In colour on a terminal. Who closes the pipe early has read enough.
+            let _ = text.print();
+            return ExitCode::SUCCESS;
         }
-        Err(args::Stop::Usage(message)) => failed(&message),
+        Err(args::Stop::Usage(message)) => return failed(&message),
+    };
+    if let Some(shell) = args.completions {
+        help::completions(shell);
+    } else if args.man {
+        help::manual();
+    } else {
+        return run::run(args).unwrap_or_else(|message| failed(&message));
     }
+    ExitCode::SUCCESS
 }
 
 /// withlock itself failed.

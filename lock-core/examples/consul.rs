@@ -1,0 +1,141 @@
+//! A driver of one's own: locks in Consul over a plain socket, with no library but the core.
+//!
+//! ```text
+//! consul agent -dev &
+//! cargo run -p lock-core --example consul -- 127.0.0.1:8500
+//! ```
+//!
+//! That is what it takes to bring the locks to another client library: something that sends a request
+//! and returns the answer, and a loop. Sessions, retries, renewals, deadlines, fences, hints, and what
+//! to do after an answer that did not come, are the core's.
+//!
+//! What a real driver adds: a clock that counts suspend, a thread for blocking queries, TLS, a token.
+
+use lock_core::consul::{Command, Consul, Reply};
+use lock_core::http::consul::{Codec, INDEX_HEADER};
+use lock_core::http::{MAX_BODY, Request, Response};
+use lock_core::{Config, Engine, Event, Failure, Instant, LockName, Timing};
+use std::error::Error;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let server = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8500".to_string());
+    let ttl = Duration::from_secs(10);
+    let protocol = Consul::new(ttl, "an example");
+    let timing = Timing::new(protocol.lease())?;
+    // Owners are made from it, so it must be random: here of the standard library's own keys.
+    let seed = u128::from(random()) << 64 | u128::from(random());
+    let mut driver = Driver {
+        engine: Engine::new(protocol, Config::new(timing, seed)),
+        codec: Codec::default(),
+        server,
+        began: std::time::Instant::now(),
+    };
+    driver.run(&LockName::new("example")?)
+}
+
+struct Driver {
+    engine: Engine<Consul>,
+    codec: Codec,
+    server: String,
+    began: std::time::Instant,
+}
+
+impl Driver {
+    /// Takes the lock, works, and frees it.
+    fn run(&mut self, name: &LockName) -> Result<(), Box<dyn Error>> {
+        let id = self.engine.acquire(self.now(), name.clone(), true, None);
+        let (done, work) = channel();
+        let mut work: Option<Receiver<()>> = Some(work);
+        let mut closing = false;
+        loop {
+            self.pump();
+            while let Some(event) = self.engine.poll_event() {
+                match event {
+                    Event::Granted { fence, .. } => {
+                        println!("granted: {}", fence.get() > 0);
+                        let done = done.clone();
+                        std::thread::spawn(move || {
+                            std::thread::sleep(Duration::from_millis(300)); // the work
+                            let _ = done.send(());
+                        });
+                    }
+                    Event::Waiting { .. } => println!("waiting"),
+                    Event::Lost { reason, .. } => return Err(reason.to_string().into()),
+                    Event::NotAcquired { why, .. } => return Err(format!("{why:?}").into()),
+                    Event::Trouble { failure, .. } => println!("trouble: {failure}"),
+                    Event::Released { .. } => {
+                        println!("released");
+                        self.engine.close(self.now());
+                        closing = true;
+                    }
+                    _ => {}
+                }
+            }
+            if closing && !self.engine.has_command() {
+                self.pump(); // the session's end
+                return Ok(());
+            }
+            // Until the work is done, or the engine has something to do.
+            let due = self.engine.poll_timeout().map(|due| due.since(self.now()));
+            let nap = due.unwrap_or(Duration::from_secs(1)).max(Duration::from_millis(1));
+            let is_done = match &work {
+                Some(work) => work.recv_timeout(nap).is_ok(),
+                None => false,
+            };
+            if is_done {
+                work = None;
+                self.engine.release(self.now(), id);
+            }
+            self.engine.handle_timeout(self.now());
+        }
+    }
+
+    /// Carries out what is due.
+    fn pump(&mut self) {
+        while let Some(dispatch) = self.engine.poll_command(self.now()) {
+            let budget = dispatch.deadline.since(self.now());
+            let reply = self.execute(&dispatch.command, budget);
+            self.engine.handle_reply(self.now(), dispatch.id, reply);
+        }
+    }
+
+    fn execute(&self, command: &Command, budget: Duration) -> Result<Reply, Failure> {
+        let request = self.codec.encode(command);
+        let stream = TcpStream::connect(&self.server);
+        let stream = stream.map_err(|error| Failure::NotSent(error.to_string()))?;
+        let answer = exchange(stream, &request, budget);
+        let answer = answer.map_err(|error| Failure::Unknown(error.to_string()))?;
+        let text = String::from_utf8_lossy(&answer).into_owned();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+        let mut headers = head.lines().filter_map(|line| line.split_once(": "));
+        let index = headers.find(|(name, _)| name.eq_ignore_ascii_case(INDEX_HEADER));
+        let index = index.map(|(_, value)| value);
+        self.codec.decode(command, &Response { status, index, body: body.as_bytes() })
+    }
+
+    fn now(&self) -> Instant {
+        Instant::from_nanos(u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+}
+
+/// HTTP/1.0: the server ends the connection when it has said all.
+fn exchange(mut stream: TcpStream, request: &Request, budget: Duration) -> io::Result<Vec<u8>> {
+    stream.set_read_timeout(Some(budget.max(Duration::from_millis(1))))?;
+    let Request { method, path_and_query, body, .. } = request;
+    let method = method.as_str();
+    let length = body.len();
+    write!(stream, "{method} {path_and_query} HTTP/1.0\r\nContent-Length: {length}\r\n\r\n{body}")?;
+    let mut answer = Vec::new();
+    stream.take(MAX_BODY as u64 + 4096).read_to_end(&mut answer)?;
+    Ok(answer)
+}
+
+fn random() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(0)
+}

@@ -1,0 +1,298 @@
+//! Looking at a table's locks and putting them right by hand: for operators, not for the protocol.
+//!
+//! | question | statement | needs |
+//! |---|---|---|
+//! | [`List`](Question::List) | the locks that are held, in the order of their names, a [page](PAGE) at a time | `SELECT` |
+//! | [`Status`](Question::Status) | one lock, also if it is free | `SELECT` |
+//! | [`Break`](Question::Break) | takes the lock from its holder, and raises its fence | `UPDATE` |
+//! | [`Purge`](Question::Purge) | removes rows long unused, a [page](PAGE) at a time | `DELETE` |
+//!
+//! A break names the fence of the hold that is meant: who has got the lock since then keeps it. The
+//! holder's next renewal finds no row of its own, and so it hears that it has lost.
+//!
+//! A purge forgets fences, and must not make them fall. The first fence of a name is the server's
+//! clock in µs; so a row goes only when its fence is older by that clock than the time it must have
+//! been unused, which is at least [`SHORTEST`]: the clock would have to be stepped back by more for a
+//! later fence to be lower.
+
+use super::{Codec, Dialect, Rows, Statement, Value, mysql};
+use crate::error::Failure;
+use crate::fence::Fence;
+use crate::name::LockName;
+use crate::protocol::Holder;
+use crate::time::Instant;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// How many locks one answer is about, at most.
+pub const PAGE: usize = 500;
+
+/// How long a row must have been unused before it may be purged, at least.
+pub const SHORTEST: Duration = Duration::from_secs(3600);
+
+/// What an operator wants.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Question {
+    /// The locks that are held, those whose names come after this one.
+    List {
+        /// The last name of the page before.
+        after: Option<String>,
+    },
+    /// One lock.
+    Status {
+        /// Its name.
+        name: LockName,
+    },
+    /// Takes the lock from the holder that was granted this fence.
+    Break {
+        /// Its name.
+        name: LockName,
+        /// The fence of the hold that is meant.
+        fence: Fence,
+    },
+    /// Removes the rows of locks that are free and were not granted for so long.
+    Purge {
+        /// At least [`SHORTEST`]; less counts as that.
+        unused: Duration,
+    },
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Answer {
+    /// Locks, in the order of their names as bytes.
+    Locks(Vec<LockState>),
+    /// The lock's new fence; `None` if that hold was over already.
+    Broken(Option<Fence>),
+    /// How many rows were removed; there may be more if it is a [`PAGE`].
+    Purged(usize),
+}
+
+/// A lock, as the table shows it. By the time it is read it may be out of date.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LockState {
+    /// Its name.
+    pub name: String,
+    /// The fence of the latest grant.
+    pub fence: Fence,
+    /// Who holds it; `None` if it is free.
+    pub holder: Option<Holder>,
+}
+
+impl Codec {
+    /// What is to be run for `question`, at `now`, one after the other on one connection. The rows of
+    /// the last one are for [`Question::answer`].
+    pub fn ask(&self, question: &Question, now: Instant) -> Vec<Statement> {
+        let texts = self.texts();
+        let statement = |text: &str, params: Vec<Value>| {
+            let text = self.dialect.text(text, &self.table).replace("{now}", mysql::NOW);
+            let text = Arc::from(text);
+            vec![Statement::new(&text, params)]
+        };
+        let timed = |param: Value| match &self.dialect {
+            Dialect::Sqlite { boot } => {
+                let now = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
+                vec![Value::Int(now), Value::Text(boot.clone()), param]
+            }
+            _ => vec![param],
+        };
+        match question {
+            Question::List { after } => {
+                statement(texts.list, timed(Value::Text(after.clone().unwrap_or_default())))
+            }
+            Question::Status { name } => {
+                statement(texts.status, timed(Value::Text(name.to_string())))
+            }
+            Question::Break { name, fence } => {
+                let fence = i64::try_from(fence.get()).unwrap_or(i64::MAX);
+                statement(texts.force, vec![Value::Text(name.to_string()), Value::Int(fence)])
+            }
+            Question::Purge { unused } => {
+                let unused = (*unused).max(SHORTEST).as_micros();
+                let unused = Value::Int(i64::try_from(unused).unwrap_or(i64::MAX / 2));
+                let mut statements = statement(texts.purge, timed(unused));
+                if let Dialect::Mysql { .. } = self.dialect {
+                    statements.extend(statement(COUNT, vec![]));
+                }
+                statements
+            }
+        }
+    }
+
+    fn texts(&self) -> Texts {
+        match self.dialect {
+            Dialect::Postgres { .. } => POSTGRES,
+            Dialect::Sqlite { .. } => SQLITE,
+            Dialect::Mysql { .. } => MYSQL,
+        }
+    }
+}
+
+impl Question {
+    /// What the last statement's rows mean.
+    ///
+    /// # Errors
+    /// [`Failure::Unknown`] if they are not what the statement returns.
+    pub fn answer(&self, rows: Rows) -> Result<Answer, Failure> {
+        let answer = match self {
+            Self::List { .. } | Self::Status { .. } => {
+                rows.into_iter().map(state).collect::<Option<Vec<_>>>().map(Answer::Locks)
+            }
+            Self::Break { .. } => broken(&rows).map(Answer::Broken),
+            Self::Purge { .. } => purged(&rows).map(Answer::Purged),
+        };
+        let surprise = "the server's rows are not those that were asked for";
+        answer.ok_or_else(|| Failure::Unknown(surprise.to_string()))
+    }
+}
+
+/// A row of (name, fence, holder, µs held, µs left).
+fn state(row: Vec<Value>) -> Option<LockState> {
+    match <[Value; 5]>::try_from(row).ok()? {
+        [
+            Value::Text(name),
+            Value::Int(fence),
+            Value::Text(label),
+            Value::Int(held),
+            Value::Int(left),
+        ] => {
+            let span = |us: i64| Duration::from_micros(u64::try_from(us).unwrap_or(0));
+            let holder = Holder { label, held_for: span(held), expires_in: span(left) };
+            let fence = Fence::new(u64::try_from(fence).ok()?);
+            Some(LockState { name, fence, holder: (left > 0).then_some(holder) })
+        }
+        _ => None,
+    }
+}
+
+/// No row, or one of a fence; on MySQL 0 if there was nothing to break.
+fn broken(rows: &Rows) -> Option<Option<Fence>> {
+    match &rows[..] {
+        [] => Some(None),
+        [row] => match row[..] {
+            [Value::Int(0)] => Some(None),
+            [Value::Int(fence)] => Some(Some(Fence::new(u64::try_from(fence).ok()?))),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The names that were removed, or on MySQL how many.
+fn purged(rows: &Rows) -> Option<usize> {
+    match &rows[..] {
+        [row] if matches!(row[..], [Value::Int(_)]) => match row[..] {
+            [Value::Int(number)] => usize::try_from(number).ok(),
+            _ => None,
+        },
+        rows => rows.iter().all(|row| matches!(row[..], [Value::Text(_)])).then_some(rows.len()),
+    }
+}
+
+/// Statements of one dialect. `list` and `status` return rows for [`state`].
+struct Texts {
+    list: &'static str,
+    status: &'static str,
+    force: &'static str,
+    purge: &'static str,
+}
+
+/// `$1`: the name, after which; the name; the name, `$2` the fence; the time unused, in µs.
+const POSTGRES: Texts = Texts {
+    list: r#"
+SELECT l.name, l.fence, l.holder,
+       (extract(epoch FROM clock_timestamp() - l.acquired_at) * 1000000)::bigint,
+       (extract(epoch FROM l.expires_at - clock_timestamp()) * 1000000)::bigint
+  FROM {table} AS l
+ WHERE l.owner IS NOT NULL AND l.expires_at > clock_timestamp() AND l.name > $1::text
+ ORDER BY l.name
+ LIMIT 500"#,
+    status: r#"
+SELECT l.name, l.fence, l.holder,
+       (extract(epoch FROM clock_timestamp() - l.acquired_at) * 1000000)::bigint,
+       CASE WHEN l.owner IS NULL THEN 0
+            ELSE (extract(epoch FROM l.expires_at - clock_timestamp()) * 1000000)::bigint END
+  FROM {table} AS l
+ WHERE l.name = $1::text"#,
+    force: r#"
+UPDATE {table}
+   SET owner = NULL,
+       fence = greatest(fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
+ WHERE name = $1::text AND fence = $2::bigint AND owner IS NOT NULL
+RETURNING CASE WHEN contended AND pg_notify('withlock_' || tableoid::text, name) IS NULL THEN NULL
+               ELSE fence END"#,
+    purge: r#"
+DELETE FROM {table}
+ WHERE name IN (
+   SELECT l.name
+     FROM {table} AS l
+    WHERE (l.owner IS NULL OR l.expires_at <= clock_timestamp())
+      AND l.fence < (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - $1::bigint
+    ORDER BY l.name
+    LIMIT 500
+      FOR UPDATE SKIP LOCKED
+ )
+RETURNING name"#,
+};
+
+/// `?1` now in µs, `?2` boot, `?3` as for PostgreSQL; to break, `?1` the name, `?2` the fence.
+const SQLITE: Texts = Texts {
+    list: r#"
+SELECT name, fence, holder, ?1 - acquired_us, expires_us - ?1
+  FROM {table}
+ WHERE owner IS NOT NULL AND boot = ?2 AND expires_us > ?1 AND name > ?3
+ ORDER BY name
+ LIMIT 500"#,
+    status: r#"
+SELECT name, fence, holder, ?1 - acquired_us,
+       CASE WHEN owner IS NULL OR boot <> ?2 THEN 0 ELSE expires_us - ?1 END
+  FROM {table}
+ WHERE name = ?3"#,
+    force: r#"
+UPDATE {table}
+   SET owner = NULL,
+       fence = max(fence + 1, CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000)
+ WHERE name = ?1 AND fence = ?2 AND owner IS NOT NULL
+RETURNING fence"#,
+    purge: r#"
+DELETE FROM {table}
+ WHERE name IN (
+   SELECT name
+     FROM {table}
+    WHERE (owner IS NULL OR boot <> ?2 OR expires_us <= ?1)
+      AND fence < CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000 - ?3
+    ORDER BY name
+    LIMIT 500
+ )
+RETURNING name"#,
+};
+
+/// Parameters as for PostgreSQL.
+const MYSQL: Texts = Texts {
+    list: r#"
+SELECT name, fence, holder, {now} - acquired_us, expires_us - {now}
+  FROM {table}
+ WHERE owner IS NOT NULL AND expires_us > {now} AND name > ?
+ ORDER BY name
+ LIMIT 500"#,
+    status: r#"
+SELECT name, fence, holder, {now} - acquired_us,
+       CASE WHEN owner IS NULL THEN 0 ELSE expires_us - {now} END
+  FROM {table}
+ WHERE name = ?"#,
+    force: r#"
+UPDATE {table}
+   SET fence = LAST_INSERT_ID(GREATEST(fence + 1, {now})), owner = NULL, expires_us = 0
+ WHERE name = ? AND fence = ? AND owner IS NOT NULL"#,
+    purge: r#"
+DELETE FROM {table}
+ WHERE (owner IS NULL OR expires_us <= {now}) AND fence < {now} - ?
+ ORDER BY name
+ LIMIT 500"#,
+};
+
+/// How many rows the statement before has removed.
+const COUNT: &str = "\nSELECT ROW_COUNT()";

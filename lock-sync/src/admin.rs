@@ -1,0 +1,131 @@
+//! Looking at locks, and putting them right by hand.
+
+use crate::config::Config;
+use crate::error::Error;
+use lock_core::sql::admin::{Answer, LockState, PAGE, Question};
+use lock_core::{Failure, Fence, LockName};
+use std::fmt;
+use std::time::Duration;
+
+/// What can answer an operator's questions.
+pub(crate) trait Ask: Send {
+    fn ask(&mut self, question: &Question) -> Result<Answer, Error>;
+}
+
+/// Looks at the locks of a place, and frees them by hand: for tools and operators.
+///
+/// It has a connection of its own, and takes no lock itself. Each call is answered within a few request
+/// budgets (see [`Config::request_timeout`]), and blocks as long.
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// # let url = format!("sqlite:{}/locks.db", folder.path().display());
+/// use lock_sync::{Admin, Locks};
+///
+/// let guard = Locks::connect(&url)?.lock("nightly-report")?;
+/// let mut admin = Admin::connect(&url)?;
+/// for lock in admin.list()? {
+///     let holder = lock.holder.map(|holder| holder.label).unwrap_or_default();
+///     println!("{} is held by {holder}, fence {}", lock.name, lock.fence);
+/// }
+/// // Its holder is told that it has lost, and the next fence is higher than this one.
+/// let raised = admin.break_hold("nightly-report", guard.fence())?;
+/// assert!(raised > Some(guard.fence()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Admin {
+    place: Box<dyn Ask>,
+}
+
+impl Admin {
+    /// Connects to what the URL names, as [`Locks::connect`](crate::Locks::connect) does.
+    ///
+    /// # Errors
+    /// [`Error`]: a URL that cannot be read, a server that cannot be reached or must not be used.
+    pub fn connect(url: &str) -> Result<Self, Error> {
+        url.parse::<Config>()?.connect_admin()
+    }
+
+    pub(crate) fn with(place: Box<dyn Ask>) -> Self {
+        Self { place }
+    }
+
+    /// The locks that are held, in the order of their names as bytes. Not one snapshot if there are
+    /// more than a few hundred.
+    ///
+    /// # Errors
+    /// [`Error`] if the server refuses or does not answer.
+    pub fn list(&mut self) -> Result<Vec<LockState>, Error> {
+        let mut all = Vec::new();
+        loop {
+            let after = all.last().map(|last: &LockState| last.name.clone());
+            let Answer::Locks(page) = self.place.ask(&Question::List { after })? else {
+                return Err(surprise());
+            };
+            let is_last = page.len() < PAGE;
+            all.extend(page.into_iter().filter(|lock| lock.holder.is_some()));
+            if is_last {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// The state of a lock; [`None`] if there is no row for it, so that it is free.
+    ///
+    /// # Errors
+    /// [`Error`] if the name is not one, or the server refuses or does not answer.
+    pub fn status(&mut self, name: &str) -> Result<Option<LockState>, Error> {
+        let name = LockName::new(name)?;
+        match self.place.ask(&Question::Status { name })? {
+            Answer::Locks(mut locks) => Ok(locks.pop()),
+            _ => Err(surprise()),
+        }
+    }
+
+    /// Ends the hold of `name` that has this `fence`, and raises the lock's fence; the new one, or
+    /// [`None`] if that hold was over already.
+    ///
+    /// The holder hears of it at its next renewal, a third of its TTL later at most. Until then it takes
+    /// the lock for its own, while somebody else may have got it: give the new fence to what the lock
+    /// protects first, if that may not happen.
+    ///
+    /// # Errors
+    /// [`Error`] if the name is not one, or the server refuses or does not answer. After
+    /// [`Error::Unavailable`] it may have been done.
+    pub fn break_hold(&mut self, name: &str, fence: Fence) -> Result<Option<Fence>, Error> {
+        let name = LockName::new(name)?;
+        match self.place.ask(&Question::Break { name, fence })? {
+            Answer::Broken(fence) => Ok(fence),
+            _ => Err(surprise()),
+        }
+    }
+
+    /// Removes what is kept of locks that are free and were last granted longer than `unused` ago
+    /// (an hour at least), and tells how many they were. Their fences go on rising, by the server's clock.
+    ///
+    /// # Errors
+    /// [`Error`] if the server refuses (it takes the right to `DELETE`, which locks do not need) or
+    /// does not answer.
+    pub fn purge(&mut self, unused: Duration) -> Result<usize, Error> {
+        let mut sum = 0;
+        loop {
+            let Answer::Purged(count) = self.place.ask(&Question::Purge { unused })? else {
+                return Err(surprise());
+            };
+            sum += count;
+            if count < PAGE {
+                return Ok(sum);
+            }
+        }
+    }
+}
+
+fn surprise() -> Error {
+    Failure::Unknown("the answer is to another question".to_string()).into()
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,76 @@
+//! What a lease that runs out means for the command.
+
+use rustix::process::Signal;
+use std::time::Duration;
+
+/// What the command gets when the lock can no longer be kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum OnLost {
+    /// TERM in time to clean up, then KILL.
+    #[default]
+    Term,
+    /// KILL.
+    Kill,
+    /// Nothing: it knows what to do about its fence.
+    Ignore,
+}
+
+/// When it gets that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ending {
+    pub(crate) on_lost: OnLost,
+    /// How long before the lease is over TERM comes.
+    pub(crate) grace: Duration,
+}
+
+impl Ending {
+    /// What is due when the lock is certainly held for `remaining` more.
+    pub(crate) fn due(self, remaining: Duration) -> Option<Signal> {
+        match self.on_lost {
+            OnLost::Ignore => None,
+            _ if remaining.is_zero() => Some(Signal::KILL),
+            OnLost::Term if remaining <= self.grace => Some(Signal::TERM),
+            OnLost::Term | OnLost::Kill => None,
+        }
+    }
+
+    /// How long until something is due that was not before.
+    pub(crate) fn next(self, remaining: Duration) -> Duration {
+        match self.on_lost {
+            OnLost::Ignore => Duration::MAX,
+            OnLost::Term if remaining > self.grace => remaining - self.grace,
+            OnLost::Term | OnLost::Kill => remaining,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn ending(on_lost: OnLost) -> Ending {
+        Ending { on_lost, grace: 5 * S }
+    }
+
+    #[test]
+    fn term_comes_by_the_grace_and_kill_by_the_deadline() {
+        let term = ending(OnLost::Term);
+        assert_eq!((term.due(6 * S), term.next(6 * S)), (None, S));
+        assert_eq!((term.due(5 * S), term.next(5 * S)), (Some(Signal::TERM), 5 * S));
+        assert_eq!(term.due(Duration::ZERO), Some(Signal::KILL));
+    }
+
+    #[test]
+    fn kill_comes_without_a_warning() {
+        let kill = ending(OnLost::Kill);
+        assert_eq!((kill.due(S), kill.next(S)), (None, S));
+        assert_eq!(kill.due(Duration::ZERO), Some(Signal::KILL));
+    }
+
+    #[test]
+    fn who_ignores_a_loss_gets_nothing() {
+        assert_eq!(ending(OnLost::Ignore).due(Duration::ZERO), None);
+    }
+}

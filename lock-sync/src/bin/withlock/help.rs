@@ -1,0 +1,48 @@
+//! What withlock tells about itself.
+
+use crate::args::definition;
+use clap_complete::{Shell, generate};
+use clap_mangen::Man;
+use std::io::stdout;
+
+/// After the options, in the help and in the manual page.
+pub(crate) const AFTER: &str = "\
+Examples:
+  withlock report -- ./report.sh            one at a time on this machine
+  withlock --db postgres://app@db/app report -- ./report.sh
+                                            one at a time in the fleet
+  withlock -n report -- ./report.sh         do nothing if it is running (75)
+  withlock -w 5m deploy -- make deploy      wait five minutes at most (124)
+  withlock --skip --min-hold 1m cron -- …   of many machines' cron, one does it
+
+Exit codes: the command's is passed on; 128+n if signal n ended it, or the wait.
+   75  --try: somebody else has the lock        123  the lock was lost; the command was stopped
+  124  --wait: somebody else had it all along   125  withlock itself failed
+  126  COMMAND cannot be executed               127  COMMAND was not found
+
+A TIME is 30s, 5m or 1h30m; a bare number is seconds. An option may follow NAME.
+
+The command finds WITHLOCK_NAME and WITHLOCK_FENCE in its environment; the fence is a number that is
+higher at every grant of the lock. Signals are passed to it, and when the lock is lost it gets TERM,
+then KILL before the lease counts as over. Standard output is the command's alone.";
+
+/// Writes to standard output what a shell needs for completing withlock's options.
+pub(crate) fn completions(shell: Shell) {
+    let mut text = Vec::new();
+    generate(shell, &mut definition(), "withlock", &mut text);
+    write(&text);
+}
+
+/// Writes the manual page to standard output.
+pub(crate) fn manual() {
+    let mut text = Vec::new();
+    // Into memory nothing fails.
+    let _ = Man::new(definition()).render(&mut text);
+    write(&text);
+}
+
+/// Who closes the pipe early has read enough.
+fn write(text: &[u8]) {
+    use std::io::Write;
+    let _ = stdout().write_all(text);
+}

@@ -1,0 +1,145 @@
+//! What happens while the lock is held.
+
+use crate::child::{Running, exit_code, stop_self};
+use crate::ending::{Ending, OnLost};
+use crate::place::{URLS, shown};
+use crate::report::{Level, say, seconds};
+use crate::signals;
+use lock_sync::{Guard, Locks, ReleaseError};
+use rustix::process::Signal;
+use std::ffi::OsString;
+use std::process::ExitStatus;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+pub(crate) const LOST: u8 = 123;
+
+/// How the lock is held.
+pub(crate) struct Hold<'a> {
+    pub(crate) locks: &'a Locks,
+    pub(crate) ending: Ending,
+    /// At least until then, if that was asked for.
+    pub(crate) until: Option<Instant>,
+    pub(crate) level: Level,
+    /// Signals, and [`signals::CHILD`] when there is something to look at.
+    pub(crate) events: Receiver<i32>,
+}
+
+impl Hold<'_> {
+    /// Runs the command under the guard, frees the lock, and says what to exit with.
+    pub(crate) fn run(&self, guard: Guard, command: &[OsString]) -> Result<u8, String> {
+        let environment = [
+            ("WITHLOCK_NAME", guard.name().to_string()),
+            ("WITHLOCK_FENCE", guard.fence().to_string()),
+        ];
+        let running = Running::start(command, &environment, &URLS, self.ending, guard.remaining());
+        let mut running = running.map_err(|error| format!("{}: {error}", shown(command)))?;
+        let (status, stopped, told_to_end) = self.watch(&mut running, &guard)?;
+        let lost = stopped || !guard.is_held();
+        if !lost && !told_to_end {
+            self.keep(&guard, exit_code(status));
+        }
+        let name = guard.name().clone();
+        let why = match guard.release() {
+            Err(ReleaseError::Lost(reason)) => Some(reason.to_string()),
+            Err(error @ ReleaseError::Unconfirmed { .. }) if self.level != Level::Quiet => {
+                say!("{:?}: {error}", name.as_str());
+                None
+            }
+            _ => None,
+        };
+        let ignored = self.ending.on_lost == OnLost::Ignore;
+        // A loss after the command's end, while the lock was only kept, harmed nobody.
+        let kept_only = !lost && self.until.is_some();
+        if ignored || kept_only || !(stopped || why.is_some()) {
+            return Ok(exit_code(status));
+        }
+        let why = why.unwrap_or_else(|| "it could not be renewed in time".to_string());
+        let what =
+            if stopped { "the command was stopped" } else { "the command had ended just then" };
+        say!("the lock {:?} was lost ({why}); {what}", name.as_str());
+        Ok(LOST)
+    }
+
+    /// Waits for the command's end. Whether it was stopped because of the lock, and whether somebody
+    /// wanted it to end.
+    fn watch(
+        &self,
+        running: &mut Running,
+        guard: &Guard,
+    ) -> Result<(ExitStatus, bool, bool), String> {
+        // Short enough that the guardian learns of a renewal long before the old deadline.
+        let nap = (guard.valid_for() / 8).clamp(Duration::from_millis(1), Duration::from_secs(1));
+        let (mut lost_at, mut told_to_end) = (None, false);
+        loop {
+            if running.has_ended().map_err(|error| error.to_string())? {
+                let (status, stopped) = running.reap().map_err(|error| error.to_string())?;
+                return Ok((status, stopped, told_to_end));
+            }
+            running.may_run(guard.remaining());
+            if let Some(reason) = guard.lost() {
+                match (lost_at, self.ending.on_lost) {
+                    (None, OnLost::Ignore) if self.level != Level::Quiet => {
+                        let name = guard.name().as_str();
+                        say!("the lock {name:?} was lost ({reason}); the command runs on");
+                    }
+                    (_, OnLost::Ignore) => {}
+                    (Some(at), _) if Instant::now() >= at + guard.valid_for() / 10 => {
+                        running.kill_guardian();
+                    }
+                    _ => running.wake_guardian(),
+                }
+                lost_at.get_or_insert_with(Instant::now);
+            }
+            let event = self.events.recv_timeout(nap);
+            told_to_end |= event.is_ok_and(|signal| signals::ENDING.contains(&signal));
+            match event {
+                Ok(signals::CHILD) | Err(RecvTimeoutError::Timeout) => {}
+                Ok(signals::STOP) => {
+                    running.signal(Signal::STOP);
+                    self.locks.between_requests(stop_self);
+                }
+                Ok(key) if running.shares_terminal() && signals::KEYS.contains(&key) => {}
+                Ok(signal) => {
+                    if let Some(signal) = Signal::from_named_raw(signal) {
+                        running.signal(signal);
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err("signals are no longer watched".to_string());
+                }
+            }
+        }
+    }
+
+    /// Keeps the lock after the command's end for as long as was asked for. A signal that would end
+    /// us ends this, and so does a loss.
+    fn keep(&self, guard: &Guard, code: u8) {
+        let Some(until) = self.until else { return };
+        let left = || until.saturating_duration_since(Instant::now());
+        if !left().is_zero() && self.level == Level::Verbose {
+            say!(
+                "the command has ended with {code}; keeping {:?} for {}",
+                guard.name().as_str(),
+                seconds(left())
+            );
+        }
+        while !left().is_zero() && guard.is_held() {
+            match self.events.recv_timeout(left().min(Duration::from_secs(1))) {
+                Ok(signals::STOP) => self.locks.between_requests(stop_self),
+                Ok(signal) if signals::ENDING.contains(&signal) => {
+                    if self.level != Level::Quiet {
+                        say!(
+                            "the lock {:?} is freed {} early",
+                            guard.name().as_str(),
+                            seconds(left())
+                        );
+                    }
+                    return;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Looking at locks, and putting them right by hand.
+
+use crate::args::Args;
+use crate::report::{print, printable, say, seconds};
+use crate::run::BUSY;
+use comfy_table::{ContentArrangement, Table, presets};
+use lock_sync::{Admin, Config, Fence, Holder, LockState};
+use rustix::termios::tcgetwinsize;
+use serde::Serialize;
+use std::io::{IsTerminal, Write, stderr, stdin, stdout};
+use std::time::Duration;
+
+/// Does what was asked for instead of running a command, and says what to exit with.
+pub(crate) fn look(args: &Args, config: Config) -> Result<u8, String> {
+    let name = args.name();
+    if !args.list && args.purge.is_none() {
+        lock_sync::LockName::new(name).map_err(|error| error.to_string())?;
+    }
+    let mut admin = config.connect_admin().map_err(|error| error.to_string())?;
+    let json = args.json || !stdout().is_terminal();
+    let done = if args.list {
+        admin.list().map(|locks| {
+            print(&if json { array(&locks) } else { table(&locks) });
+            0
+        })
+    } else if let Some(unused) = args.purge {
+        admin.purge(unused).map(|count| {
+            if !args.quiet {
+                say!("removed {count} {}", if count == 1 { "row" } else { "rows" });
+            }
+            0
+        })
+    } else {
+        admin.status(name).map(|state| state.unwrap_or_else(|| unknown(name))).and_then(|state| {
+            if args.status {
+                return Ok(status(args, &state, json));
+            }
+            force(args, &mut admin, &state)
+        })
+    };
+    done.map_err(|error| error.to_string())
+}
+
+/// A lock that nobody has taken yet, or that was purged.
+fn unknown(name: &str) -> LockState {
+    LockState { name: name.to_string(), fence: Fence::default(), holder: None }
+}
+
+fn status(args: &Args, state: &LockState, json: bool) -> u8 {
+    match (args.quiet, json) {
+        (true, _) => {}
+        (_, true) => print(&(object(state) + "\n")),
+        (_, false) => print(&format!("{}\n", sentence(state))),
+    }
+    match state.holder {
+        Some(_) => args.conflict_exit_code.unwrap_or(BUSY),
+        None => 0,
+    }
+}
+
+/// Takes the lock away, if that is what is wanted.
+fn force(args: &Args, admin: &mut Admin, state: &LockState) -> Result<u8, lock_sync::Error> {
+    let busy = args.conflict_exit_code.unwrap_or(BUSY);
+    let tell = |text: String| {
+        if !args.quiet {
+            say!("{text}");
+        }
+    };
+    if state.holder.is_none() {
+        tell(sentence(state));
+        return Ok(0);
+    }
+    if !args.yes && !agreed(state) {
+        return Ok(busy);
+    }
+    // Only the hold that was shown: somebody else may have got the lock meanwhile.
+    match admin.break_hold(&state.name, state.fence)? {
+        Some(fence) => {
+            tell(format!("took {:?} away from its holder; its fence is now {fence}", state.name));
+            Ok(0)
+        }
+        None => {
+            let now = admin.status(&state.name)?.unwrap_or_else(|| unknown(&state.name));
+            tell(format!("that hold is over already; {}", sentence(&now)));
+            Ok(if now.holder.is_some() { busy } else { 0 })
+        }
+    }
+}
+
+/// Asks a person, if there is one.
+fn agreed(state: &LockState) -> bool {
+    if !(stdin().is_terminal() && stderr().is_terminal()) {
+        say!("{}; to take it away without being asked, say --yes", sentence(state));
+        return false;
+    }
+    say!("{}", sentence(state));
+    let _ = write!(stderr(), "withlock: take it away? Its command may still be running. [y/N] ");
+    let mut answer = String::new();
+    // Who closes the terminal has not agreed.
+    stdin().read_line(&mut answer).is_ok()
+        && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+}
+
+fn sentence(state: &LockState) -> String {
+    let LockState { name, fence, holder } = state;
+    match holder {
+        Some(Holder { label, held_for, expires_in, .. }) => format!(
+            "{name:?} is held by {} for {}, with fence {fence}, and expires in {} unless renewed",
+            printable(label),
+            seconds(*held_for),
+            seconds(*expires_in),
+        ),
+        None if *fence == Fence::default() => format!("{name:?} is free, and was never taken"),
+        None => format!("{name:?} is free; its fence is {fence}"),
+    }
+}
+
+fn table(locks: &[LockState]) -> String {
+    if locks.is_empty() {
+        return "no lock is held\n".to_string();
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    if let Ok(size) = tcgetwinsize(stdout())
+        && size.ws_col > 0
+    {
+        table.set_width(size.ws_col);
+    }
+    table.set_header(["NAME", "HOST", "PID", "LABEL", "FENCE", "HELD FOR", "EXPIRES IN"]);
+    for lock in locks {
+        let shown = Shown::of(lock);
+        let times = lock.holder.as_ref().map(|holder| (holder.held_for, holder.expires_in));
+        let (held_for, expires_in) = times.unwrap_or_default();
+        table.add_row([
+            printable(shown.name),
+            printable(shown.host.or(shown.holder).unwrap_or_default()),
+            shown.pid.map(|pid| pid.to_string()).unwrap_or_default(),
+            printable(shown.label.unwrap_or_default()),
+            shown.fence.to_string(),
+            seconds(held_for).to_string(),
+            seconds(expires_in).to_string(),
+        ]);
+    }
+    table.trim_fmt() + "\n"
+}
+
+/// One lock a line, as an array.
+fn array(locks: &[LockState]) -> String {
+    if locks.is_empty() {
+        return "[]\n".to_string();
+    }
+    let objects: Vec<_> = locks.iter().map(object).collect();
+    format!("[\n{}\n]\n", objects.join(",\n"))
+}
+
+fn object(lock: &LockState) -> String {
+    // Numbers and text always are.
+    serde_json::to_string(&Shown::of(lock)).unwrap_or_default()
+}
+
+/// A lock as scripts read it.
+#[derive(Serialize)]
+struct Shown<'a> {
+    name: &'a str,
+    held: bool,
+    fence: u64,
+    /// As it is in the table.
+    holder: Option<&'a str>,
+    host: Option<&'a str>,
+    pid: Option<u32>,
+    label: Option<&'a str>,
+    held_for_seconds: Option<f64>,
+    expires_in_seconds: Option<f64>,
+}
+
+impl<'a> Shown<'a> {
+    fn of(lock: &'a LockState) -> Self {
+        let holder = lock.holder.as_ref();
+        let text = holder.map(|holder| holder.label.as_str());
+        let parts = text.and_then(parts);
+        let span = |time: Duration| time.as_millis() as f64 / 1_000.0;
+        Self {
+            name: &lock.name,
+            held: holder.is_some(),
+            fence: lock.fence.get(),
+            holder: text,
+            host: parts.map(|(host, ..)| host),
+            pid: parts.map(|(_, pid, _)| pid),
+            label: parts.and_then(|(.., label)| label),
+            held_for_seconds: holder.map(|holder| span(holder.held_for)),
+            expires_in_seconds: holder.map(|holder| span(holder.expires_in)),
+        }
+    }
+}
+
+/// Host, process id and label, if a holder's text is of that form: `HOST pid 123 (LABEL)`.
+fn parts(holder: &str) -> Option<(&str, u32, Option<&str>)> {
+    let (host, rest) = holder.split_once(" pid ")?;
+    let (pid, label) = rest.split_once(' ').unwrap_or((rest, ""));
+    let label = label.strip_prefix('(').map(|label| label.strip_suffix(')').unwrap_or(label));
+    Some((host, pid.parse().ok()?, label))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_holder_is_taken_apart() {
+        for (text, expected) in [
+            ("db1 pid 7 (sh)", Some(("db1", 7, Some("sh")))),
+            ("db1 pid 7", Some(("db1", 7, None))),
+            ("db1 pid 7 (a (b) c)", Some(("db1", 7, Some("a (b) c")))),
+            ("db1 pid 7 (cut o", Some(("db1", 7, Some("cut o")))),
+            ("somebody else", None),
+            ("db1 pid many", None),
+            ("", None),
+        ] {
+            assert_eq!(parts(text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! What people read of a wait: who has the lock, since when, and how long we have waited.
+//!
+//! On a terminal it is one line that follows the time. Elsewhere it is a line now and then: at once
+//! and soon for those who asked (`-v`), else only when the wait gets long.
+
+use crate::report::{Level, say, seconds};
+use lock_sync::{Holder, Progress};
+use rustix::termios::tcgetwinsize;
+use std::io::{IsTerminal, Write, stderr};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Tells about a wait, until it is dropped.
+pub(crate) struct Waiting {
+    name: String,
+    level: Level,
+    news: Option<News>,
+    in_trouble: bool,
+}
+
+impl Waiting {
+    pub(crate) fn new(name: &str, level: Level) -> Self {
+        Self { name: name.to_string(), level, news: None, in_trouble: false }
+    }
+
+    pub(crate) fn tell(&mut self, progress: &Progress) {
+        match progress {
+            Progress::Busy(_) if self.level == Level::Quiet => {}
+            Progress::Busy(holder) => {
+                self.in_trouble = false;
+                let start = || News::start(self.name.clone(), self.level);
+                self.news.get_or_insert_with(start).holder(holder.as_ref());
+            }
+            Progress::Trouble(message) if !self.in_trouble && self.level != Level::Quiet => {
+                self.in_trouble = true;
+                if self.news.as_ref().is_some_and(|news| news.on_terminal) {
+                    self.news = None;
+                }
+                say!("waiting for {:?}: {message}; trying again", self.name);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// When the wait is next told of, after it has been told of at `waited`, without a terminal.
+fn next(waited: Duration, level: Level) -> Duration {
+    let early: &[Duration] = if level == Level::Verbose { &[MINUTE / 6] } else { &[] };
+    let times = early.iter().copied().chain([MINUTE, 10 * MINUTE]);
+    // Then every full hour.
+    let hour = HOUR.saturating_mul(u32::try_from(waited.as_secs() / 3600 + 1).unwrap_or(u32::MAX));
+    times.into_iter().find(|time| *time > waited).unwrap_or(hour)
+}
+
+/// A thread that tells the news.
+struct News {
+    shared: Arc<(Mutex<State>, Condvar)>,
+    on_terminal: bool,
+    level: Level,
+}
+
+struct State {
+    name: String,
+    began: Instant,
+    holder: Option<(Holder, Instant)>,
+    done: bool,
+}
+
+impl News {
+    fn start(name: String, level: Level) -> Self {
+        let state = State { name, began: Instant::now(), holder: None, done: false };
+        let shared = Arc::new((Mutex::new(state), Condvar::new()));
+        let (writer, on_terminal) = (shared.clone(), stderr().is_terminal());
+        // Without the thread there is no progress to see, and no harm.
+        let _ = std::thread::Builder::new().name("progress".to_string()).spawn(move || {
+            if on_terminal { keep_writing(&writer) } else { keep_telling(&writer, level) }
+        });
+        Self { shared, on_terminal, level }
+    }
+
+    fn holder(&self, holder: Option<&Holder>) {
+        let mut state = lock(&self.shared.0);
+        state.holder = holder.map(|holder| (holder.clone(), Instant::now()));
+        if !self.on_terminal && self.level == Level::Verbose {
+            say!("{}", state.line());
+        }
+        self.shared.1.notify_all();
+    }
+}
+
+impl Drop for News {
+    fn drop(&mut self) {
+        let mut state = lock(&self.shared.0);
+        state.done = true;
+        if self.on_terminal {
+            // Written under the mutex, so that the writer cannot follow with one more line.
+            write("");
+        }
+        self.shared.1.notify_all();
+    }
+}
+
+impl State {
+    fn line(&self) -> String {
+        let waited = self.began.elapsed();
+        let waited = match waited.as_secs() {
+            0 => String::new(),
+            _ => format!(" for {}", seconds(waited)),
+        };
+        format!("waiting{waited} for {:?}{}", self.name, self.held_by())
+    }
+
+    fn held_by(&self) -> String {
+        match &self.holder {
+            Some((holder, seen)) => {
+                let held_for = seconds(holder.held_for + seen.elapsed());
+                format!(", held by {} for {held_for}", holder.label)
+            }
+            None => String::new(),
+        }
+    }
+}
+
+/// One line, written anew every second.
+fn keep_writing((state, changed): &(Mutex<State>, Condvar)) {
+    let mut state = lock(state);
+    while !state.done {
+        let waited = seconds(state.began.elapsed());
+        write(&format!("withlock: waiting for {:?} since {waited}{}", state.name, state.held_by()));
+        let waited = changed.wait_timeout(state, Duration::from_secs(1));
+        state = waited.unwrap_or_else(PoisonError::into_inner).0;
+    }
+}
+
+/// A line now and then.
+fn keep_telling((state, changed): &(Mutex<State>, Condvar), level: Level) {
+    let mut state = lock(state);
+    let mut due = next(Duration::ZERO, level);
+    while !state.done {
+        let waited = state.began.elapsed();
+        if waited >= due {
+            say!("{}", state.line());
+            due = next(waited, level);
+        }
+        let waited = changed.wait_timeout(state, due.saturating_sub(waited));
+        state = waited.unwrap_or_else(PoisonError::into_inner).0;
+    }
+}
+
+/// Replaces the terminal's current line, without going on to the next: that could not be wiped.
+fn write(text: &str) {
+    let columns = tcgetwinsize(stderr()).map_or(0, |size| usize::from(size.ws_col));
+    // A terminal that does not know its width says 0.
+    let width = if columns == 0 { usize::MAX } else { columns };
+    let text: String = text.chars().take(width - 1).collect();
+    let _ = write!(stderr(), "\r\x1b[K{text}");
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_wait_is_told_of_less_and_less_often() {
+        let times = |level| {
+            let mut told = vec![Duration::ZERO];
+            while told.len() < 6 {
+                told.push(next(told[told.len() - 1], level));
+            }
+            told
+        };
+        assert_eq!(times(Level::Verbose), [0, 10, 60, 600, 3600, 7200].map(Duration::from_secs));
+        assert_eq!(times(Level::Normal), [0, 60, 600, 3600, 7200, 10800].map(Duration::from_secs));
+    }
+}

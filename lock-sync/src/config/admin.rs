@@ -1,0 +1,79 @@
+//! The way to the locks for operators.
+
+use super::{Codec, Config, TABLES, Target};
+use crate::admin::{Admin, Ask};
+use crate::backend::admin::TableAdmin;
+use crate::backend::{Handed, Source};
+use crate::error::{ConfigError, Error};
+use lock_core::sql;
+use std::time::Duration;
+
+impl Config {
+    /// Connects for looking at locks in a table and freeing them by hand. The server and the table are
+    /// checked as by [`connect`](Self::connect).
+    ///
+    /// # Errors
+    /// [`Error`]: the configuration, the server or the table cannot be used; or the locks are not in
+    /// a table.
+    pub fn connect_admin(self) -> Result<Admin, Error> {
+        let timing = self.timing()?;
+        let (budget, codec) = (timing.request(), self.codec()?);
+        let Codec::Table(codec) = codec else {
+            return Err(ConfigError::Setting { name: "looking at locks", belongs: TABLES }.into());
+        };
+        let place = match self.target {
+            #[cfg(feature = "postgres")]
+            Target::Postgres { config, tls } => {
+                crate::backend::postgres::not_async()?;
+                tls.check()?;
+                let server =
+                    crate::backend::postgres::Server { config, tls, request: budget, holder: None };
+                open(codec, server, budget)?
+            }
+            #[cfg(feature = "postgres")]
+            Target::PostgresClient(client) => {
+                crate::backend::postgres::not_async()?;
+                let session = crate::backend::postgres::Postgres::with(*client);
+                open(codec, Handed(Some(session)), budget)?
+            }
+            #[cfg(feature = "mysql")]
+            Target::Mysql(server) => {
+                server.check()?;
+                let connects = crate::backend::mysql::Connects { server, timing, holder: None };
+                open(codec, connects, budget)?
+            }
+            #[cfg(feature = "mysql")]
+            Target::MysqlConnection(connection) => {
+                let session = crate::backend::mysql::Mysql::with(*connection);
+                open(codec, Handed(Some(session)), budget)?
+            }
+            #[cfg(feature = "sqlite")]
+            Target::Sqlite(path) => {
+                let session = crate::backend::sqlite::Sqlite::open(&path)?;
+                open(codec, Handed(Some(session)), budget)?
+            }
+            #[cfg(feature = "sqlite")]
+            Target::SqliteConnection(connection) => {
+                let session = crate::backend::sqlite::Sqlite::with(*connection);
+                open(codec, Handed(Some(session)), budget)?
+            }
+            #[cfg(feature = "consul")]
+            Target::Consul(_) => return Err(no_way()),
+        };
+        Ok(Admin::with(place))
+    }
+}
+
+fn open(
+    codec: sql::Codec,
+    mut source: impl Source,
+    budget: Duration,
+) -> Result<Box<dyn Ask>, Error> {
+    let session = source.session(false).ok_or_else(no_way)?;
+    Ok(Box::new(TableAdmin::open(codec, session, budget)?))
+}
+
+/// A codec of another server's. [`Config`] makes none.
+fn no_way() -> Error {
+    ConfigError::System("there is no way to the server".to_string()).into()
+}

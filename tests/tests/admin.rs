@@ -1,0 +1,164 @@
+//! Looking at locks and freeing them by hand, on every database.
+
+use lock_sync::{Admin, Fence, LostReason};
+use lock_tests::place::Place;
+use std::time::{Duration, Instant};
+
+const TTL: Duration = Duration::from_secs(3);
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn admin(place: &Place) -> Admin {
+    place.config(TTL).connect_admin().expect("connected")
+}
+
+fn names(admin: &mut Admin) -> Vec<String> {
+    admin.list().expect("listed").into_iter().map(|lock| lock.name).collect()
+}
+
+/// Has every row look as if it had been granted so long ago.
+fn age(place: &Place, by: Duration) {
+    place.tamper(&format!("UPDATE {{table}} SET fence = fence - {}", by.as_micros()));
+}
+
+fn looking(place: &Place) {
+    let mut admin = admin(place);
+    assert_eq!(admin.list().expect("listed"), []);
+    assert_eq!(admin.status("n").expect("asked"), None);
+
+    let locks = place.config(TTL).label("it's \"nightly\" 🔒").connect().expect("connected");
+    // In the order of their bytes, not of some language.
+    let all = ["B", "a", "n", "ä", "🔒"];
+    let guards: Vec<_> = all.iter().rev().map(|name| locks.lock(name).expect("got")).collect();
+    locks.lock("free again").expect("got").release().expect("freed");
+    let listed = admin.list().expect("listed");
+    assert_eq!(listed.iter().map(|lock| lock.name.as_str()).collect::<Vec<_>>(), all);
+    for (lock, guard) in listed.iter().zip(guards.iter().rev()) {
+        assert_eq!(lock.fence, guard.fence());
+        let holder = lock.holder.as_ref().expect("held");
+        let who = format!(" pid {} (it's \"nightly\" 🔒)", std::process::id());
+        assert!(holder.label.ends_with(&who), "{holder:?}");
+        assert!(holder.held_for < Duration::from_secs(30), "{holder:?}");
+        assert!(holder.expires_in > Duration::ZERO && holder.expires_in <= TTL, "{holder:?}");
+    }
+    let status = admin.status("n").expect("asked").expect("a row");
+    assert_eq!((status.fence, status.holder.is_some()), (listed[2].fence, true));
+    let free = admin.status("free again").expect("asked").expect("a row");
+    assert!(free.holder.is_none() && free.fence > Fence::default(), "{free:?}");
+    assert!(admin.status("two\nlines").is_err());
+    drop(guards);
+    assert_eq!(admin.list().expect("listed"), []);
+
+    // Who has died holds nothing after its lease.
+    let place = place.config(Duration::from_secs(1)).connect().expect("connected");
+    std::mem::forget(place.lock("dead").expect("got"));
+    assert_eq!(names(&mut admin), ["dead"]);
+}
+
+fn many(place: &Place) {
+    let locks = place.locks(Duration::from_secs(60));
+    let name = |n: i32| format!("lock {n:04}");
+    let guards: Vec<_> = (0..1_203).map(|n| locks.lock(&name(n)).expect("got")).collect();
+    let expected: Vec<_> = (0..1_203).map(name).collect();
+    assert_eq!(names(&mut admin(place)), expected);
+    drop(guards);
+}
+
+fn breaking(place: &Place) {
+    let mut admin = admin(place);
+    assert_eq!(admin.break_hold("n", Fence::new(1)).expect("asked"), None, "there is no row");
+    let guard = place.locks(TTL).lock("n").expect("got");
+    let fence = guard.fence();
+    for wrong in [Fence::new(fence.get() - 1), Fence::new(fence.get() + 1), Fence::new(0)] {
+        assert_eq!(admin.break_hold("n", wrong).expect("asked"), None, "another hold");
+    }
+    assert!(guard.is_held());
+    let broken_at = Instant::now();
+    let raised = admin.break_hold("n", fence).expect("asked").expect("broken");
+    assert!(raised > fence);
+    let state = admin.status("n").expect("asked").expect("a row");
+    assert_eq!((state.fence, state.holder), (raised, None));
+    assert_eq!(admin.break_hold("n", fence).expect("asked"), None, "once");
+
+    let next = place.locks(TTL).try_lock("n").expect("asked").expect("it is free at once");
+    assert!(next.fence() > raised);
+    // At the next renewal.
+    assert_eq!(guard.wait_lost(TTL), Some(LostReason::Taken));
+    assert!(broken_at.elapsed() < TTL / 2, "{:?}", broken_at.elapsed());
+    // And who lost it cannot free it for the next one.
+    drop(guard);
+    assert!(next.is_held());
+    assert_eq!(admin.break_hold("n", fence).expect("asked"), None, "that one is over");
+    assert!(next.is_held());
+    next.release().expect("ours");
+}
+
+fn purging(place: &Place) {
+    let mut admin = admin(place);
+    let locks = place.locks(Duration::from_secs(60));
+    let old: Vec<_> = ["a", "b"].map(|name| locks.lock(name).expect("got").fence()).into();
+    assert_eq!(admin.purge(Duration::ZERO).expect("purged"), 0, "used just now");
+    age(place, Duration::from_secs(3_500));
+    assert_eq!(admin.purge(Duration::ZERO).expect("purged"), 0, "less than an hour ago");
+    age(place, 30 * DAY);
+    let held = locks.lock("held").expect("got");
+    age(place, 2 * DAY);
+    let fresh = locks.lock("fresh").expect("got");
+    let fence = fresh.fence();
+    fresh.release().expect("freed");
+    assert_eq!(admin.purge(40 * DAY).expect("purged"), 0);
+    assert_eq!(admin.purge(30 * DAY).expect("purged"), 2);
+    assert_eq!(admin.status("a").expect("asked"), None);
+    // What is held stays, however long, and what was used.
+    assert_eq!(admin.purge(DAY).expect("purged"), 0);
+    assert!(admin.status("held").expect("asked").expect("a row").holder.is_some());
+    assert_eq!(admin.status("fresh").expect("asked").expect("a row").fence, fence);
+    // A fence does not fall because its row was purged.
+    let again = locks.lock("a").expect("got").fence();
+    assert!(again > old[0] && again > old[1] && again > fence, "{again} after {old:?}");
+    drop(held);
+
+    let guards: Vec<_> = (0..612).map(|n| locks.lock(&n.to_string()).expect("got")).collect();
+    drop(guards);
+    age(place, 60 * DAY);
+    assert!(admin.purge(30 * DAY).expect("purged") >= 612, "in more than one page");
+    assert_eq!(admin.purge(30 * DAY).expect("purged"), 0);
+}
+
+macro_rules! on {
+    ($($place:ident $(, $server:literal)?;)*) => {$(
+        mod $place {
+            use super::*;
+
+            #[test]
+            $(#[ignore = $server])?
+            fn a_list_tells_who_holds_what() {
+                looking(&Place::$place());
+            }
+
+            #[test]
+            $(#[ignore = $server])?
+            fn a_long_list_comes_in_pages() {
+                many(&Place::$place());
+            }
+
+            #[test]
+            $(#[ignore = $server])?
+            fn a_broken_hold_is_told_and_the_fence_rises() {
+                breaking(&Place::$place());
+            }
+
+            #[test]
+            $(#[ignore = $server])?
+            fn a_purge_takes_what_is_long_free_and_no_fence_falls() {
+                purging(&Place::$place());
+            }
+        }
+    )*};
+}
+
+on! {
+    sqlite;
+    postgres, "needs a PostgreSQL server: tests/run starts one";
+    mysql, "needs a MySQL server: tests/run starts one";
+    mariadb, "needs a MariaDB server: tests/run starts one";
+}

@@ -1,0 +1,177 @@
+//! The guardian ends the command by the deadline, whatever has become of `withlock`.
+
+use lock_tests::place::Place;
+use lock_tests::withlock::{Run, Sandbox, eventually, is_alive, parent, pid, state, url};
+use rustix::process::{Pid, Signal, getpgid, kill_process};
+use rustix::time::{ClockId, clock_gettime};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// Notes TERM and does nothing else about it; so does one that it started.
+const STUBBORN: &str = "trap 'echo told >>got' TERM; \
+     sh -c 'trap \"\" TERM; echo $$ >inner.new; mv inner.new inner; \
+            while :; do echo >>written; sleep 0.02; done' & \
+     while :; do sleep 0.02; done";
+
+fn family(sandbox: &Sandbox) -> [Pid; 2] {
+    eventually("the inner one runs", || sandbox.path("inner").exists());
+    [sandbox.child(), pid(&sandbox.read("inner"))]
+}
+
+/// When the lease is over, in µs since boot.
+fn expires(sandbox: &Sandbox) -> i64 {
+    let file = rusqlite::Connection::open(sandbox.path("locks.db")).expect("opened");
+    file.busy_timeout(Duration::from_secs(10)).expect("set");
+    file.query_row("SELECT expires_us FROM locks", [], |row| row.get(0)).expect("a row")
+}
+
+fn since_boot() -> i64 {
+    let now = clock_gettime(ClockId::Boottime);
+    now.tv_sec * 1_000_000 + now.tv_nsec / 1_000
+}
+
+fn stop(run: &Run) {
+    run.signal(Signal::STOP);
+    eventually("it is stopped", || state(run.pid()) == Some('T'));
+}
+
+/// What `kill -STOP`, a debugger or a swapped-out page does to withlock does not make its command
+/// outlive the lease.
+#[test]
+fn a_stopped_withlock_does_not_keep_its_command_alive() {
+    let sandbox = Sandbox::new();
+    let holder = sandbox.hold(&sandbox.url(), &["--ttl", "3s", "n"], STUBBORN);
+    let family = family(&sandbox);
+    stop(&holder);
+    let over = expires(&sandbox);
+    eventually("it is told", || !sandbox.read("got").is_empty());
+    assert!(is_alive(family[0]), "there is time to clean up");
+    eventually("all are ended", || family.iter().all(|pid| !is_alive(*pid)));
+    let left = over - since_boot();
+    println!("ended {} ms before the lease was over", left / 1_000);
+    assert!(left > 0, "the command outlived its lease by {} µs", -left);
+    assert_eq!(sandbox.read("got"), "told\n", "once");
+    assert_eq!(state(holder.pid()), Some('T'), "withlock is stopped still");
+
+    sandbox.run(&sandbox.url(), &["--wait", "20s", "n", "--", "true"]).expect(0);
+    holder.signal(Signal::CONT);
+    let ended = holder.end().expect(123);
+    assert!(ended.stderr.contains("the command was stopped"), "{ended:?}");
+}
+
+/// Stopped for less than that, nothing happens.
+#[test]
+fn a_withlock_that_was_stopped_for_a_moment_goes_on() {
+    let sandbox = Sandbox::new();
+    let script = "while [ ! -e go ]; do sleep 0.02; done; exit 7";
+    let holder = sandbox.hold(&sandbox.url(), &["--ttl", "3s", "n"], script);
+    for _ in 0..3 {
+        stop(&holder);
+        sleep(Duration::from_millis(400));
+        holder.signal(Signal::CONT);
+        sleep(Duration::from_millis(800));
+    }
+    sandbox.run(&sandbox.url(), &["--try", "n", "--", "true"]).expect(75);
+    std::fs::write(sandbox.path("go"), "").expect("written");
+    assert_eq!(holder.end().expect(7).stderr, "");
+}
+
+/// A terminal's stop key, or a job control shell, stops withlock's process group: the guardian is in
+/// none of the groups.
+#[test]
+fn the_guardian_is_in_a_group_of_its_own() {
+    let sandbox = Sandbox::new();
+    let holder = sandbox.hold(&sandbox.url(), &["n"], STUBBORN);
+    let [child, inner] = family(&sandbox);
+    let guardian = parent(child);
+    let group = |pid| getpgid(Some(pid)).expect("there");
+    assert_eq!(group(guardian), guardian);
+    assert_eq!((group(child), group(inner)), (child, child), "the command leads another");
+    assert_eq!(parent(guardian), holder.pid());
+}
+
+/// Somebody stops the guardian: withlock wakes it.
+#[test]
+fn a_stopped_guardian_is_woken_when_the_lock_is_lost() {
+    let sandbox = Sandbox::new();
+    let holder = sandbox.hold(&sandbox.url(), &["--ttl", "3s", "n"], STUBBORN);
+    let family = family(&sandbox);
+    let guardian = parent(family[0]);
+    kill_process(guardian, Signal::STOP).expect("there");
+    eventually("it is stopped", || state(guardian) == Some('T'));
+    let file = rusqlite::Connection::open(sandbox.path("locks.db")).expect("opened");
+    file.busy_timeout(Duration::from_secs(10)).expect("set");
+    file.execute_batch("UPDATE locks SET owner = NULL").expect("taken away");
+    let began = Instant::now();
+    eventually("all are ended", || family.iter().all(|pid| !is_alive(*pid)));
+    // A third of the TTL until the renewal finds out; the deadline would be later.
+    assert!(began.elapsed() < Duration::from_millis(1_900), "{:?}", began.elapsed());
+    assert!(holder.end().expect(123).stderr.contains("the command was stopped"));
+}
+
+/// If the guardian is killed, the kernel kills the command.
+#[test]
+fn the_command_dies_with_its_guardian() {
+    let sandbox = Sandbox::new();
+    let holder = sandbox.hold(&sandbox.url(), &["n"], "exec sleep 60");
+    let child = sandbox.child();
+    kill_process(parent(child), Signal::KILL).expect("there");
+    holder.end().expect(137);
+    eventually("it is ended", || !is_alive(child));
+    sandbox.run(&sandbox.url(), &["--try", "n", "--", "true"]).expect(0);
+}
+
+/// What signals ask of the guardian itself is not done: it would take the command along.
+#[test]
+fn signals_do_not_end_the_guardian() {
+    let sandbox = Sandbox::new();
+    let script = "while [ ! -e go ]; do sleep 0.02; done; exit 7";
+    let holder = sandbox.hold(&sandbox.url(), &["n"], script);
+    let guardian = parent(sandbox.child());
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::USR1] {
+        kill_process(guardian, signal).expect("there");
+    }
+    kill_process(guardian, Signal::TSTP).expect("there");
+    sleep(Duration::from_millis(300));
+    assert!(is_alive(sandbox.child()) && state(guardian) != Some('T'));
+    std::fs::write(sandbox.path("go"), "").expect("written");
+    holder.end().expect(7);
+}
+
+/// The same on servers: killed, withlock takes along all that it started; stopped, not beyond the
+/// lease.
+fn dead_or_stopped(place: &Place) {
+    let url = url(place);
+    for signal in [Signal::KILL, Signal::STOP] {
+        let sandbox = Sandbox::new();
+        let holder = sandbox.hold(&url, &["--ttl", "2s", "n"], STUBBORN);
+        let family = family(&sandbox);
+        holder.signal(signal);
+        // Exit code 0 only when the lease is over: nobody may be left by then.
+        sandbox.run(&url, &["n", "--", "true"]).expect(0);
+        assert!(family.iter().all(|pid| !is_alive(*pid)), "{signal:?}: two at once");
+    }
+}
+
+#[test]
+fn nobody_is_left_when_the_next_gets_in_on_sqlite() {
+    dead_or_stopped(&Place::sqlite());
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn nobody_is_left_when_the_next_gets_in_on_postgres() {
+    dead_or_stopped(&Place::postgres());
+}
+
+#[test]
+#[ignore = "needs a MySQL server: tests/run starts one"]
+fn nobody_is_left_when_the_next_gets_in_on_mysql() {
+    dead_or_stopped(&Place::mysql());
+}
+
+#[test]
+#[ignore = "needs a MariaDB server: tests/run starts one"]
+fn nobody_is_left_when_the_next_gets_in_on_mariadb() {
+    dead_or_stopped(&Place::mariadb());
+}

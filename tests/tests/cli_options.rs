@@ -1,0 +1,238 @@
+//! `withlock`'s options beyond those that every script uses.
+
+use lock_tests::withlock::{Ended, Sandbox, eventually, is_alive, state};
+use rustix::process::Signal;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+const UNTIL_GO: &str = "while [ ! -e go ]; do sleep 0.02; done";
+
+fn is_free(sandbox: &Sandbox) -> bool {
+    sandbox.run(&sandbox.url(), &["--try", "n", "--", "true"]).code == 0
+}
+
+fn take_away(sandbox: &Sandbox) {
+    let file = rusqlite::Connection::open(sandbox.path("locks.db")).expect("opened");
+    file.busy_timeout(Duration::from_secs(10)).expect("set");
+    file.execute_batch("UPDATE locks SET owner = NULL").expect("taken away");
+}
+
+// As flock spells them.
+
+#[test]
+fn short_options_are_those_of_flock() {
+    let sandbox = Sandbox::new();
+    let url = sandbox.url();
+    let _holder = sandbox.hold(&url, &["n"], UNTIL_GO);
+    sandbox.run(&url, &["-n", "n", "--", "true"]).expect(75);
+    sandbox.run(&url, &["-n", "-E", "9", "n", "--", "true"]).expect(9);
+    sandbox.run(&url, &["-nE9", "n", "--", "true"]).expect(9);
+    for wait in ["0.3", "300ms"] {
+        let began = Instant::now();
+        sandbox.run(&url, &["-w", wait, "n", "--", "true"]).expect(124);
+        let took = began.elapsed();
+        assert!(took >= Duration::from_millis(300) && took < Duration::from_secs(5), "{took:?}");
+    }
+    sandbox.run(&url, &["-w", "0", "n", "--", "true"]).expect(124);
+    sandbox.run(&url, &["-w", "1h30m", "free", "--", "true"]).expect(0);
+}
+
+#[test]
+fn a_name_may_begin_with_a_dash() {
+    let sandbox = Sandbox::new();
+    let url = sandbox.url();
+    for args in [&["--name", "-x"][..], &["--name=-x"], &["--name=--try"], &["--name", "plain"]] {
+        let told = ["--", "sh", "-c", "printf %s \"$WITHLOCK_NAME\""];
+        let name = args.last().map_or("", |arg| arg.trim_start_matches("--name="));
+        assert_eq!(sandbox.run(&url, &[args, &told].concat()).expect(0).stdout, name);
+    }
+}
+
+#[test]
+fn a_long_wait_is_told_of_again() {
+    let sandbox = Sandbox::new();
+    let holder = sandbox.hold(&sandbox.url(), &["n"], UNTIL_GO);
+    let waiter = sandbox.start(&mut sandbox.withlock(&sandbox.url(), &["-v", "n", "--", "true"]));
+    eventually("it is told again", || waiter.output()[1].lines().count() == 2);
+    let [_, told] = waiter.output();
+    let again = told.lines().last().unwrap_or_default();
+    assert!(again.starts_with("withlock: waiting for 1"), "ten seconds and some: {told}");
+    assert!(again.contains(&format!(" pid {} ", holder.pid())), "{told}");
+    std::fs::write(sandbox.path("go"), "").expect("written");
+    waiter.end().expect(0);
+}
+
+// Kept for a while.
+
+#[test]
+fn the_lock_is_kept_after_a_command_that_was_quick() {
+    let sandbox = Sandbox::new();
+    let url = sandbox.url();
+    let began = Instant::now();
+    let args = ["-v", "--min-hold", "2s", "n", "--", "sh", "-c", "touch ran; exit 7"];
+    let holder = sandbox.start(&mut sandbox.withlock(&url, &args));
+    eventually("the command has run", || holder.output()[1].contains("keeping \"n\""));
+    assert!(began.elapsed() >= Duration::from_secs(2) || !is_free(&sandbox));
+    let ended = holder.end().expect(7);
+    assert!(ended.took >= Duration::from_secs(2), "{ended:?}");
+    assert!(ended.stderr.contains("the command has ended with 7"), "{ended:?}");
+    assert!(is_free(&sandbox));
+}
+
+/// It is counted from the grant: a command that takes as long costs nothing more.
+#[test]
+fn the_time_that_a_lock_is_kept_begins_with_its_grant() {
+    let sandbox = Sandbox::new();
+    let args = ["-v", "--min-hold", "1s", "n", "--", "sleep", "1.2"];
+    let ended = sandbox.run(&sandbox.url(), &args).expect(0);
+    assert!(!ended.stderr.contains("keeping"), "{ended:?}");
+}
+
+#[test]
+fn a_signal_ends_the_keeping_and_the_exit_code_is_the_commands() {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        let sandbox = Sandbox::new();
+        let args = ["-v", "--min-hold", "50s", "n", "--", "sh", "-c", "exit 7"];
+        let holder = sandbox.start(&mut sandbox.withlock(&sandbox.url(), &args));
+        eventually("it is kept", || holder.output()[1].contains("keeping"));
+        assert!(!is_free(&sandbox));
+        holder.signal(signal);
+        let ended = holder.end().expect(7);
+        assert!(ended.took < Duration::from_secs(40), "{ended:?}");
+        assert!(ended.stderr.contains("is freed 4"), "{signal:?}: {ended:?}");
+        assert!(is_free(&sandbox), "{signal:?}");
+    }
+}
+
+/// Who ends the command by a signal wants it over.
+#[test]
+fn a_signal_to_the_command_ends_it_without_keeping() {
+    let sandbox = Sandbox::new();
+    let holder = sandbox.hold(&sandbox.url(), &["--min-hold", "50s", "n"], "exec sleep 60");
+    holder.signal(Signal::TERM);
+    let ended = holder.end().expect(143);
+    assert!(ended.took < Duration::from_secs(40), "{ended:?}");
+    assert!(is_free(&sandbox));
+}
+
+/// The command has ended: a loss then is no reason for another exit code.
+#[test]
+fn a_loss_while_keeping_changes_no_exit_code() {
+    let sandbox = Sandbox::new();
+    let args = ["-v", "--ttl", "1s", "--min-hold", "50s", "n", "--", "sh", "-c", "exit 7"];
+    let holder = sandbox.start(&mut sandbox.withlock(&sandbox.url(), &args));
+    eventually("it is kept", || holder.output()[1].contains("keeping"));
+    take_away(&sandbox);
+    let ended = holder.end().expect(7);
+    assert!(ended.took < Duration::from_secs(40), "{ended:?}");
+}
+
+// When the lock is lost.
+
+/// Loses the lock of a command that notes TERM and goes on until it is killed, or `go`.
+fn lost(options: &[&str]) -> (Sandbox, Ended) {
+    let sandbox = Sandbox::new();
+    let script = format!("trap 'date +%s%N >told' TERM; {UNTIL_GO}; exit 7");
+    let args = [&["--ttl", "4s"], options, &["n"]].concat();
+    let holder = sandbox.hold(&sandbox.url(), &args, &script);
+    let child = sandbox.child();
+    // No renewal gets through.
+    let file = rusqlite::Connection::open(sandbox.path("locks.db")).expect("opened");
+    file.busy_timeout(Duration::from_secs(10)).expect("set");
+    file.execute_batch("BEGIN IMMEDIATE").expect("begun");
+    if options.contains(&"ignore") {
+        eventually("it is told", || holder.output()[1].contains("the command runs on"));
+        sleep(Duration::from_millis(300));
+        assert!(is_alive(child) && state(child) != Some('T'));
+        std::fs::write(sandbox.path("go"), "").expect("written");
+    } else {
+        eventually("it is killed", || !is_alive(child));
+        let at = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let killed = at.expect("after 1970").as_nanos().to_string();
+        std::fs::write(sandbox.path("killed"), killed).expect("written");
+    }
+    file.execute_batch("ROLLBACK").expect("rolled back");
+    (sandbox, holder.end())
+}
+
+/// How long before KILL TERM came, in seconds; `None` if it did not come.
+fn grace(sandbox: &Sandbox) -> Option<f64> {
+    let at = |file: &str| sandbox.read(file).trim().parse::<f64>().ok();
+    Some((at("killed")? - at("told")?) / 1e9)
+}
+
+#[test]
+fn term_comes_a_sixth_of_the_ttl_before_kill() {
+    let (sandbox, ended) = lost(&[]);
+    assert_eq!(ended.code, 123, "{ended:?}");
+    let grace = grace(&sandbox).expect("told");
+    assert!((0.4..1.0).contains(&grace), "{grace} s of 4 s");
+}
+
+#[test]
+fn the_grace_can_be_chosen() {
+    let (sandbox, ended) = lost(&["--grace", "1.5s"]);
+    assert_eq!(ended.code, 123, "{ended:?}");
+    let grace = grace(&sandbox).expect("told");
+    assert!((1.2..2.0).contains(&grace), "{grace} s");
+}
+
+#[test]
+fn a_grace_that_leaves_no_time_for_a_renewal_is_refused() {
+    let sandbox = Sandbox::new();
+    let args = ["--ttl", "6s", "--grace", "3s", "n", "--", "touch", "ran"];
+    let ended = sandbox.run(&sandbox.url(), &args).expect(125);
+    assert!(ended.stderr.contains("--grace must not be more than 2s"), "{ended:?}");
+    assert!(!sandbox.path("ran").exists());
+}
+
+#[test]
+fn kill_comes_alone_if_that_was_asked_for() {
+    let (sandbox, ended) = lost(&["--on-lost", "kill"]);
+    assert_eq!(ended.code, 123, "{ended:?}");
+    assert_eq!(grace(&sandbox), None);
+}
+
+#[test]
+fn a_command_that_ignores_losses_runs_on_and_its_exit_code_is_passed_on() {
+    let (sandbox, ended) = lost(&["--on-lost", "ignore"]);
+    assert_eq!(ended.code, 7, "{ended:?}");
+    assert!(!sandbox.path("told").exists(), "it got no signal");
+    let told = ended.stderr.lines().filter(|line| line.starts_with("withlock: the lock \"n\""));
+    assert_eq!(told.count(), 1, "{ended:?}");
+}
+
+// What is made from the definition.
+
+#[test]
+fn completions_and_a_manual_page_are_printed() {
+    let sandbox = Sandbox::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let ended = sandbox.run("nonsense", &["--completions", shell]).expect(0);
+        assert!(ended.stdout.contains("min-hold") && ended.stderr.is_empty(), "{shell}");
+    }
+    // A shell takes it, and completes.
+    let script = "eval \"$(\"$W\" --completions bash)\"; COMP_WORDS=(withlock --min); COMP_CWORD=1; \
+                  _withlock withlock --min withlock; echo \"${COMPREPLY[@]}\"";
+    let bash = sandbox.start(sandbox.command("bash").args(["-c", script])).end().expect(0);
+    assert_eq!(bash.stdout, "--min-hold\n", "{bash:?}");
+
+    let page = sandbox.run("nonsense", &["--man"]).expect(0).stdout;
+    for word in [".TH withlock", "min\\-hold", "Exit codes", "WITHLOCK_FENCE"] {
+        assert!(page.contains(word), "{word} is not in {page}");
+    }
+    assert!(!sandbox.path("state").exists(), "nothing is locked");
+}
+
+/// The help is a page for people: it has examples, and every exit code.
+#[test]
+fn the_help_has_examples_and_every_exit_code() {
+    let sandbox = Sandbox::new();
+    let help = sandbox.run("", &["--help"]).expect(0).stdout;
+    for word in ["Examples:", "75  --try", "123", "124", "125", "126", "127", "128+n", "-n, --try"]
+    {
+        assert!(help.contains(word), "{word} is not in {help}");
+    }
+    assert!(!help.contains('\x1b'), "no colours without a terminal");
+    assert!(help.lines().all(|line| line.chars().count() <= 110), "{help}");
+}
