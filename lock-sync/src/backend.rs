@@ -1,5 +1,6 @@
 //! What executes the core's commands.
 
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub(crate) mod admin;
 pub(crate) mod advisory;
 #[cfg(feature = "consul")]

@@ -1,5 +1,6 @@
 //! What locks are made with.
 
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod admin;
 mod protocol;
 mod start;

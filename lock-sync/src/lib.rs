@@ -51,6 +51,7 @@ compile_error!(
     "lock-sync keeps locks at a server: enable the feature consul, mysql, postgres or sqlite"
 );
 
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod admin;
 mod backend;
 mod clock;
@@ -60,12 +61,14 @@ mod error;
 mod guard;
 mod locks;
 
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub use admin::Admin;
 pub use config::{Config, Protocol};
 pub use error::{ConfigError, Error, ReleaseError};
 pub use guard::Guard;
 pub use lock_core::http::KeyError;
 pub use lock_core::sql::Refusal;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub use lock_core::sql::admin::LockState;
 pub use lock_core::sql::advisory::{Key, Prefix, PrefixError};
 pub use lock_core::{
