@@ -11,6 +11,8 @@ pub(crate) enum Kind {
     Postgres(String),
     /// A server's URL.
     Mysql(String),
+    /// A server's URL.
+    Consul(String),
 }
 
 /// A connection made for this.
@@ -21,6 +23,8 @@ pub(crate) enum Floor {
     Postgres(Box<postgres::Client>, [postgres::Statement; 2]),
     /// To MySQL or MariaDB.
     Mysql(Box<mysql::Conn>),
+    /// To Consul, and where it writes.
+    Consul(ureq::Agent, String),
 }
 
 const TABLE: &str =
@@ -58,6 +62,9 @@ impl Floor {
                 }
                 Self::Mysql(Box::new(conn))
             }
+            Kind::Consul(url) => {
+                Self::Consul(ureq::Agent::new_with_defaults(), format!("{url}/v1/kv/bench-floor"))
+            }
         }
     }
 
@@ -71,14 +78,19 @@ impl Floor {
                 assert_eq!(client.execute(write, &[]).expect("written"), 1)
             }
             Self::Mysql(conn) => conn.exec_drop(WRITE, ()).expect("written"),
+            Self::Consul(agent, url) => {
+                let answer =
+                    agent.put(&*url).send("x").expect("written").into_body().read_to_string();
+                assert_eq!(answer.expect("an answer").trim(), "true");
+            }
         }
     }
 
     /// One round trip: what a release must cost, which need not wait for the disk.
     pub(crate) fn trip(&mut self) {
         match self {
-            // Its release is a write of its own: nothing is there to go to and fro.
-            Self::Sqlite(_) => self.write(),
+            // A release is a write, too: nothing is there to go to and fro; or a write is how one goes.
+            Self::Sqlite(_) | Self::Consul(..) => self.write(),
             Self::Postgres(client, [_, trip]) => drop(client.query_one(trip, &[]).expect("one")),
             Self::Mysql(conn) => drop(conn.exec_first::<i64, _, _>(TRIP, ()).expect("one")),
         }

@@ -31,6 +31,7 @@ pub(crate) fn run(backends: &[Backend]) {
     let runtime = runtime();
     for backend in backends {
         let (trip, write) = floors(backend);
+        let floor = if backend.writes { trip * 3 + write } else { trip * 3 };
         for waiters in [2, 8, 32] {
             let Some(mut contest) = contest(&runtime, backend, waiters, HOLD) else { continue };
             println!(
@@ -40,7 +41,7 @@ pub(crate) fn run(backends: &[Backend]) {
                 us(write),
                 us(contest.handoffs.percentile(50)),
                 us(contest.handoffs.percentile(99)),
-                ratio(contest.handoffs.percentile(50), trip * 3 + write),
+                ratio(contest.handoffs.percentile(50), floor),
                 contest.handoffs.len() as f64 / SPAN.as_secs_f64(),
             );
         }

@@ -21,6 +21,20 @@ pub(crate) struct Backend {
     pub(crate) url: String,
     /// What the floor is measured with.
     pub(crate) floor: floor::Kind,
+    /// Whether a lock must be written to the disk.
+    pub(crate) writes: bool,
+}
+
+impl Backend {
+    /// The least that a lock and an unlock must cost.
+    pub(crate) fn pair(&self, floor: &mut floor::Floor) {
+        if self.writes {
+            floor.write()
+        } else {
+            floor.trip()
+        }
+        floor.trip();
+    }
 }
 
 /// A section's name, and what prints it.
@@ -49,25 +63,39 @@ fn main() {
 
 fn backends(folder: &std::path::Path) -> Vec<Backend> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("later").as_millis();
-    let table = format!("bench_{now}");
     let mut backends = vec![Backend {
         name: "SQLite table",
         url: format!("sqlite:{}/locks.db", folder.display()),
         floor: floor::Kind::Sqlite(folder.join("floor.db")),
+        writes: true,
     }];
-    let servers = [
-        ("POSTGRES_URL", "PostgreSQL table", floor::Kind::Postgres as fn(String) -> floor::Kind),
-        ("MYSQL_URL", "MySQL table", floor::Kind::Mysql),
-        ("MARIADB_URL", "MariaDB table", floor::Kind::Mysql),
+    type Make = fn(String) -> floor::Kind;
+    let servers: [(&str, &str, &str, Make); 3] = [
+        ("POSTGRES_URL", "PostgreSQL table", "PostgreSQL advisory", floor::Kind::Postgres),
+        ("MYSQL_URL", "MySQL table", "MySQL advisory", floor::Kind::Mysql),
+        ("MARIADB_URL", "MariaDB table", "MariaDB advisory", floor::Kind::Mysql),
     ];
-    for (variable, name, kind) in servers {
+    for (variable, table, advisory, kind) in servers {
         let Ok(url) = std::env::var(variable) else {
-            println!("{name} is not measured: {variable} is not set");
+            println!("{table} is not measured: {variable} is not set");
             continue;
         };
         let joint = if url.contains('?') { '&' } else { '?' };
-        let floor = kind(url.clone());
-        backends.push(Backend { name, url: format!("{url}{joint}table={table}"), floor });
+        let with = |setting: &str| format!("{url}{joint}{setting}");
+        let floor = || kind(url.clone());
+        let url = with(&format!("table=bench_{now}"));
+        backends.push(Backend { name: table, url, floor: floor(), writes: true });
+        let url = with("protocol=advisory&waiting=64");
+        backends.push(Backend { name: advisory, url, floor: floor(), writes: false });
+    }
+    match std::env::var("CONSUL_URL") {
+        Ok(server) => backends.push(Backend {
+            name: "Consul",
+            url: format!("{}/bench-{now}", server.replacen("http", "consul", 1)),
+            floor: floor::Kind::Consul(server),
+            writes: true,
+        }),
+        Err(_) => println!("Consul is not measured: CONSUL_URL is not set"),
     }
     backends
 }

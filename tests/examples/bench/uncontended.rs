@@ -26,10 +26,7 @@ pub(crate) fn run(backends: &[Backend]) {
         for round in 0..=ROUNDS {
             let warm = round > 0;
             let before = own_switches();
-            let floor_times = times(|| {
-                floor.write();
-                floor.trip();
-            });
+            let floor_times = times(|| backend.pair(&mut floor));
             let between = own_switches();
             let sync_times = times(|| {
                 sync.lock("bench").expect("free").release().expect("freed");
