@@ -27,6 +27,7 @@ statements:
 model scale="50":
     LOCK_MODEL_SCALE={{scale}} cargo test --release -p lock-core --test model -- --nocapture
 
-# fuzz a target for some seconds
+# fuzz a target for some seconds; what it finds interesting is kept only until it ends
 fuzz target seconds="60":
-    cargo fuzz run -s none {{target}} -- -max_total_time={{seconds}}
+    found=$(mktemp -d) && trap 'rm -rf "$found"' EXIT && \
+        cargo fuzz run -s none {{target}} "$found" fuzz/corpus/{{target}} -- -max_total_time={{seconds}}

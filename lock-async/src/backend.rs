@@ -1,34 +1,62 @@
 //! What executes the core's commands.
 
+pub(crate) mod advisory;
+#[cfg(feature = "consul")]
+pub(crate) mod consul;
+#[cfg(feature = "mysql")]
+pub(crate) mod mysql;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
 pub(crate) mod sslmode;
+pub(crate) mod tables;
 
-use crate::error::Error;
+use crate::error::{ConfigError, Error};
 use lock_core::sql::{Codec, Refusal, Rows, Statement, Step};
 use lock_core::table::{Command, Reply, Table};
-use lock_core::{Failure, Instant, Protocol};
-use std::future::Future;
+use lock_core::{Failure, Instant, LockName, News, Protocol};
+use std::future::{Future, ready};
+use std::task::Context;
 use std::time::Duration;
+
+type CommandOf<B> = <<B as Backend>::Protocol as Protocol>::Command;
+type ReplyOf<B> = <<B as Backend>::Protocol as Protocol>::Reply;
+
+/// Makes the backends, each for one [`Lane`](lock_core::Lane).
+pub(crate) trait Backends: Send + 'static {
+    type Backend: Backend;
+
+    /// Another one, if there may be one. It connects when it is used.
+    fn backend(&mut self) -> Option<Self::Backend>;
+}
 
 /// Executes commands, one at a time.
 pub(crate) trait Backend: Send + 'static {
-    type Protocol: Protocol<Command: Send + Sync, Reply: Send> + Send;
+    type Protocol: Protocol<Command: Send + Sync, Reply: Send, Session: Send> + Send;
 
     /// Executes a command that was made at `now`, within `budget`. If it panics, it may be used
-    /// again.
+    /// again; if it is dropped before its end, so is the backend.
     fn execute(
         &mut self,
-        command: &<Self::Protocol as Protocol>::Command,
+        command: &CommandOf<Self>,
         now: Instant,
         budget: Duration,
-    ) -> impl Future<Output = Result<<Self::Protocol as Protocol>::Reply, Failure>> + Send;
+    ) -> impl Future<Output = Result<ReplyOf<Self>, Failure>> + Send;
 
-    /// What the connection needs while there is nothing to execute. May be dropped at any time.
-    fn idle(&mut self) -> impl Future<Output = ()> + Send;
+    /// The reply to a command that is carried out by dropping the backend.
+    fn dropped(_command: &CommandOf<Self>) -> Option<ReplyOf<Self>> {
+        None
+    }
+
+    /// Whether it is to be kept for its lane's next command; there will be a new one otherwise.
+    fn lasts(&self) -> bool {
+        true
+    }
+
+    /// Sees to what the connection needs while there is nothing to execute.
+    fn poll_idle(&mut self, _cx: &mut Context<'_>) {}
 
     /// Says goodbye. Bounded in time.
     fn close(self) -> impl Future<Output = ()> + Send;
@@ -50,11 +78,55 @@ pub(crate) trait Session: Send + 'static {
         limit: Duration,
     ) -> impl Future<Output = Result<Rows, Failure>> + Send;
 
-    /// What it needs while no statement runs. May be dropped at any time.
-    fn idle(&mut self) -> impl Future<Output = ()> + Send;
+    /// What it was told since the last time, as soon as there is something, or after `up_to`. After
+    /// [`Failure::Unknown`] it is no longer open.
+    fn news(
+        &mut self,
+        _up_to: Duration,
+    ) -> impl Future<Output = Result<Vec<LockName>, Failure>> + Send {
+        ready(Err(Failure::NotSent("this server tells nothing".to_string())))
+    }
+
+    /// What the server called it when it was opened, if the client tells.
+    fn id(&self) -> Option<u32> {
+        None
+    }
+
+    /// Sees to what it needs while no statement runs.
+    fn poll_idle(&mut self, _cx: &mut Context<'_>) {}
+
+    /// Ends it without a word, if it can be ended: the server may not be listening.
+    fn discard(&mut self) {}
 
     /// Says goodbye. Bounded in time.
     fn close(self) -> impl Future<Output = ()> + Send;
+}
+
+/// Makes sessions.
+pub(crate) trait Source: Send + 'static {
+    type Session: Session;
+
+    /// Whether a session of its own can be told what was freed.
+    const TELLS: bool = false;
+
+    /// Another one, not open yet, if there may be one.
+    fn session(&mut self) -> Option<Self::Session>;
+}
+
+/// The one session that there is, until it is asked for.
+pub(crate) struct Handed<S>(pub(crate) Option<S>);
+
+impl<S: Session> Source for Handed<S> {
+    type Session = S;
+
+    fn session(&mut self) -> Option<S> {
+        self.0.take()
+    }
+}
+
+/// A codec of another server's, or no session. A configuration makes neither.
+pub(crate) fn nowhere() -> Error {
+    ConfigError::System("there is no way to the server".to_string()).into()
 }
 
 /// The table protocol over a session.
@@ -63,17 +135,21 @@ pub(crate) struct SqlTable<S> {
     session: S,
     /// Whether this connection is through its checks.
     checked: bool,
+    /// Whether it is told what was freed.
+    listens: bool,
 }
 
 impl<S: Session> SqlTable<S> {
+    /// One that is opened when it is used.
+    fn new(codec: Codec, session: S) -> Self {
+        Self { codec, session, checked: false, listens: false }
+    }
+
     /// Opens and checks the session, so that what cannot work is told at once. Each step may take
     /// `budget`.
     pub(crate) async fn open(codec: Codec, session: S, budget: Duration) -> Result<Self, Error> {
-        let mut table = Self { codec, session, checked: false };
-        table.ready(|| budget).await.map_err(|trouble| match trouble {
-            Trouble::Unfit(refusal) => Error::Unfit(refusal),
-            Trouble::Failed(failure) => failure.into(),
-        })?;
+        let mut table = Self::new(codec, session);
+        table.ready(|| budget).await?;
         Ok(table)
     }
 
@@ -82,7 +158,7 @@ impl<S: Session> SqlTable<S> {
         if self.checked && self.session.is_open() {
             return Ok(());
         }
-        self.checked = false;
+        (self.checked, self.listens) = (false, false);
         self.session.open(limit()).await.map_err(Trouble::Failed)?;
         let mut setup = self.codec.setup();
         let mut answer = None;
@@ -100,9 +176,37 @@ impl<S: Session> SqlTable<S> {
     }
 }
 
+/// Why a connection is not ready for commands.
 enum Trouble {
     Failed(Failure),
     Unfit(Refusal),
+}
+
+impl Trouble {
+    /// What it means to a command that was to follow.
+    fn before(self) -> Failure {
+        match self {
+            Trouble::Failed(rejected @ Failure::Rejected { .. }) => rejected,
+            Trouble::Failed(failure) => Failure::NotSent(failure.to_string()),
+            Trouble::Unfit(refusal) => {
+                Failure::Rejected { retry: false, message: refusal.to_string() }
+            }
+        }
+    }
+}
+
+impl From<Trouble> for Error {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Unfit(refusal) => Error::Unfit(refusal),
+            Trouble::Failed(failure) => failure.into(),
+        }
+    }
+}
+
+/// How much time is left.
+fn left(until: tokio::time::Instant) -> impl Fn() -> Duration + Send + Copy {
+    move || until.saturating_duration_since(tokio::time::Instant::now())
 }
 
 impl<S: Session> Backend for SqlTable<S> {
@@ -114,16 +218,12 @@ impl<S: Session> Backend for SqlTable<S> {
         now: Instant,
         budget: Duration,
     ) -> Result<Reply, Failure> {
-        let until = tokio::time::Instant::now() + budget;
-        let limit = || until.saturating_duration_since(tokio::time::Instant::now());
+        let limit = left(tokio::time::Instant::now() + budget);
         // Whatever goes wrong before the command's own statement: the command was not sent.
-        self.ready(limit).await.map_err(|trouble| match trouble {
-            Trouble::Failed(rejected @ Failure::Rejected { .. }) => rejected,
-            Trouble::Failed(failure) => Failure::NotSent(failure.to_string()),
-            Trouble::Unfit(refusal) => {
-                Failure::Rejected { retry: false, message: refusal.to_string() }
-            }
-        })?;
+        self.ready(limit).await.map_err(Trouble::before)?;
+        if let (Command::Listen { up_to }, true) = (command, self.listens) {
+            return self.session.news(*up_to).await.map(|names| Reply::Told(News::Freed(names)));
+        }
         let mut exchange = self.codec.encode(command, now);
         while let Some(statement) = exchange.poll_statement() {
             match self.session.run(&statement, limit()).await {
@@ -131,11 +231,17 @@ impl<S: Session> Backend for SqlTable<S> {
                 Err(failure) => exchange.handle_failure(failure),
             }
         }
-        exchange.finish()
+        let reply = exchange.finish();
+        self.listens |= reply == Ok(Reply::Told(News::Begun));
+        reply
     }
 
-    async fn idle(&mut self) {
-        self.session.idle().await;
+    fn dropped(command: &Command) -> Option<Reply> {
+        matches!(command, Command::Unlisten).then_some(Reply::Silent)
+    }
+
+    fn poll_idle(&mut self, cx: &mut Context<'_>) {
+        self.session.poll_idle(cx);
     }
 
     async fn close(self) {

@@ -1,16 +1,18 @@
 //! What locks are made with.
 
-use crate::backend::SqlTable;
-use crate::driver::Driver;
-use crate::error::{ConfigError, Error};
-use crate::locks::Locks;
-use lock_core::sql::Codec;
-use lock_core::table::Table;
-use lock_core::{Engine, TableName, Timing};
+mod protocol;
+mod start;
+mod url;
+
+use crate::error::ConfigError;
+use lock_core::consul::Consul;
+use lock_core::http::KeyTemplate;
+use lock_core::sql::advisory::{Key, Prefix};
+use lock_core::{TableName, Timing, http, sql};
 use std::fmt;
 use std::time::Duration;
 
-const SCHEMES: &str = "postgres://, postgresql://, sqlite:";
+pub use protocol::Protocol;
 
 /// What locks are made with: where they are kept, and how long a lease lasts.
 ///
@@ -28,16 +30,34 @@ const SCHEMES: &str = "postgres://, postgresql://, sqlite:";
 /// # }
 /// ```
 ///
-/// A URL's parameters do the same: `ttl=30s`, `request_timeout=5s`, `table=ops.locks`, `label=…`.
+/// # URLs
+///
+/// | | |
+/// |---|---|
+/// | `postgres://USER@HOST/DATABASE`, `postgresql://…` | as libpq has it |
+/// | `mysql://USER@HOST/DATABASE`, `mariadb://…` | `socket` is the path of a Unix socket |
+/// | `consul://HOST:PORT/PREFIX` | port 8500, or 8501 with TLS, and prefix `locks`, when nothing else is said |
+/// | `sqlite:FILE` | |
+///
+/// A URL's parameters do what the methods here do: `protocol=advisory`, `ttl=30s`,
+/// `request_timeout=5s`, `label=…`; `table=ops.locks` with lock tables; `keys=int`, `prefix=…`,
+/// `waiting=16` with advisory locks; `token=…` with Consul.
+///
 /// PostgreSQL also takes libpq's `sslmode` (`disable`, `prefer`, `require`, `verify-ca`,
-/// `verify-full`) and `sslrootcert`. Without `sslmode`, it is `prefer` on this machine and
-/// `verify-full` to any other host.
+/// `verify-full`) and `sslrootcert`, and so do MySQL and MariaDB, except for `verify-ca`, and Consul,
+/// which has only `disable` and `verify-full`. Without `sslmode`, it is `prefer` on this machine
+/// (`disable` with Consul), and `verify-full` to any other host.
 #[must_use]
 pub struct Config {
     target: Target,
+    protocol: Option<Protocol>,
     ttl: Duration,
     request: Option<Duration>,
-    table: TableName,
+    table: Option<TableName>,
+    keys: Option<Key>,
+    prefix: Option<String>,
+    waiting: Option<usize>,
+    token: Option<String>,
     label: Option<String>,
 }
 
@@ -46,6 +66,12 @@ enum Target {
     Postgres { config: Box<tokio_postgres::Config>, tls: crate::backend::postgres::Tls },
     #[cfg(feature = "postgres")]
     PostgresClient(Box<tokio_postgres::Client>),
+    #[cfg(feature = "mysql")]
+    Mysql(crate::backend::mysql::Server),
+    #[cfg(feature = "mysql")]
+    MysqlConnection(Box<mysql_async::Conn>),
+    #[cfg(feature = "consul")]
+    Consul(crate::backend::consul::Server),
     #[cfg(feature = "sqlite")]
     Sqlite(std::path::PathBuf),
     #[cfg(feature = "sqlite")]
@@ -58,30 +84,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`]: what is wrong, without repeating the URL.
     pub fn from_url(url: &str) -> Result<Self, ConfigError> {
-        let (base, query) = url.split_once('?').unwrap_or((url, ""));
-        if !escapes_are_whole(url) {
-            return Err(ConfigError::Url(
-                "each % must be followed by two hexadecimal digits (% itself is %25)".to_string(),
-            ));
-        }
-        let mut parameters = Parameters::default();
-        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
-            parameters.take(&name, value.into_owned())?;
-        }
-        let target = match base.split_once(':') {
-            #[cfg(feature = "postgres")]
-            Some(("postgres" | "postgresql", _)) => parameters.postgres(base)?,
-            #[cfg(feature = "sqlite")]
-            Some(("sqlite", path)) => parameters.sqlite(path)?,
-            _ => return Err(ConfigError::Scheme(SCHEMES)),
-        };
-        let mut config = Self::new(target);
-        config.ttl = parameters.ttl.unwrap_or(Timing::DEFAULT_TTL);
-        config.request = parameters.request;
-        config.label = parameters.label;
-        config.table = parameters.table.unwrap_or_default();
-        config.timing()?;
-        Ok(config)
+        url::read(url)
     }
 
     /// A file, for the processes of one machine. Its folder must exist.
@@ -105,8 +108,24 @@ impl Config {
         Self::new(Target::PostgresClient(Box::new(client)))
     }
 
+    /// A MySQL or MariaDB connection of yours, with a database chosen, and not from a pool. It must not
+    /// be inside a transaction; its session's settings are changed to what the locks need. When it
+    /// breaks, or an answer does not come in time, locks that are held are lost at their deadline, and
+    /// new ones are refused: there is no way to another.
+    #[cfg(feature = "mysql")]
+    pub fn mysql_connection(connection: mysql_async::Conn) -> Self {
+        Self::new(Target::MysqlConnection(Box::new(connection)))
+    }
+
+    /// How the locks are kept: see [`Protocol`].
+    pub fn protocol(mut self, protocol: Protocol) -> Self {
+        self.protocol = Some(protocol);
+        self
+    }
+
     /// How long a lease lasts unless renewed: 1 s to 24 h, 30 s by default. It is how long others
-    /// wait after a holder died.
+    /// wait after a holder died; with Consul, up to twice that and the lock-delay, which is as long
+    /// as the TTL, but 1 min at most. Consul takes no less than 10 s unless it was told to.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
         self
@@ -121,11 +140,40 @@ impl Config {
 
     /// The table that locks are kept in, `locks` by default.
     pub fn table(mut self, table: TableName) -> Self {
-        self.table = table;
+        self.table = Some(table);
         self
     }
 
-    /// Stored with each lock beside host and process id, for people who wait for it.
+    /// Which of PostgreSQL's advisory locks a name stands for: [`Key::Hash`] by default.
+    pub fn keys(mut self, keys: Key) -> Self {
+        self.keys = Some(keys);
+        self
+    }
+
+    /// What the names of locks begin with at the server, so that others do not mean the same ones:
+    /// with `GET_LOCK` of MySQL and MariaDB, `withlock:` by default (see
+    /// [`Prefix`]); with Consul, the part of its keys before `/NAME/lock`, `locks` by default.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = Some(prefix.into());
+        self
+    }
+
+    /// How many acquires may wait in the server's queue at once, each on a connection of its own; 16
+    /// by default. Those beyond it ask again and again. With advisory locks.
+    pub fn waiting(mut self, connections: usize) -> Self {
+        self.waiting = Some(connections);
+        self
+    }
+
+    /// Consul's ACL token. It is sent in a header, and shown nowhere.
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(token.into());
+        self
+    }
+
+    /// Stored with each lock beside host and process id, for people who wait for it. With advisory
+    /// locks, it is with the connection: PostgreSQL shows it as `application_name`, MySQL and MariaDB
+    /// as the connection attribute `holder`.
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = Some(label.into());
         self
@@ -140,87 +188,101 @@ impl Config {
     /// The statement that creates the table, for those who want to create it by hand.
     ///
     /// # Errors
-    /// [`ConfigError`] if this machine cannot keep locks so.
+    /// [`ConfigError`] if this machine cannot keep locks so, or there is no table.
     pub fn create_table(&self) -> Result<String, ConfigError> {
-        Ok(self.codec()?.create_table())
-    }
-
-    /// Connects, checks the server and the table, and creates the table if it is missing.
-    ///
-    /// # Errors
-    /// [`Error`]: the configuration, the server or the table cannot be used, or there is no tokio
-    /// runtime to run on.
-    ///
-    /// # Panics
-    /// If the runtime has no timer, or for a server no I/O: build it with `enable_all`.
-    ///
-    /// # Cancel safety
-    /// Dropping the future ends the connection. A table that was missing may have been created.
-    pub async fn connect(self) -> Result<Locks, Error> {
-        tokio::runtime::Handle::try_current().map_err(|_| ConfigError::NoRuntime)?;
-        let timing = self.timing()?;
-        let codec = self.codec()?;
-        let mut seed = [0; 16];
-        getrandom::fill(&mut seed)
-            .map_err(|error| ConfigError::System(format!("no random numbers: {error}")))?;
-        let config = lock_core::Config::new(timing, u128::from_ne_bytes(seed));
-        let engine = Engine::new(Table::new(timing.ttl(), &self.holder()), config);
-        let budget = timing.request();
-        Ok(Locks::with(match self.target {
-            #[cfg(feature = "postgres")]
-            Target::Postgres { config, tls } => {
-                use crate::backend::postgres::{Postgres, check};
-                check(&tls).await?;
-                let session = Postgres::new(*config, tls, budget);
-                Driver::start(engine, SqlTable::open(codec, session, budget).await?)
-            }
-            #[cfg(feature = "postgres")]
-            Target::PostgresClient(client) => {
-                let session = crate::backend::postgres::Postgres::with(*client);
-                Driver::start(engine, SqlTable::open(codec, session, budget).await?)
-            }
-            #[cfg(feature = "sqlite")]
-            Target::Sqlite(path) => {
-                let session = crate::backend::sqlite::Sqlite::open(path).await?;
-                Driver::start(engine, SqlTable::open(codec, session, budget).await?)
-            }
-            #[cfg(feature = "sqlite")]
-            Target::SqliteConnection(connection) => {
-                let session = crate::backend::sqlite::Sqlite::with(*connection).await?;
-                Driver::start(engine, SqlTable::open(codec, session, budget).await?)
-            }
-        }))
+        match self.codec()? {
+            Codec::Table(codec) => Ok(codec.create_table()),
+            _ => Err(ConfigError::Setting { name: "the table", belongs: TABLES }),
+        }
     }
 
     fn new(target: Target) -> Self {
         Self {
             target,
+            protocol: None,
             ttl: Timing::DEFAULT_TTL,
             request: None,
-            table: TableName::default(),
+            table: None,
+            keys: None,
+            prefix: None,
+            waiting: None,
+            token: None,
             label: None,
         }
     }
 
+    /// Whether it can work, as far as that shows without connecting.
+    fn check(&self) -> Result<(), ConfigError> {
+        self.timing()?;
+        self.codec().map(drop)
+    }
+
     fn timing(&self) -> Result<Timing, ConfigError> {
         let timing = Timing::new(self.ttl)?;
+        let timing = match self.chosen() {
+            Protocol::Session => Timing::new(Consul::new(self.ttl, "").lease())?,
+            _ => timing,
+        };
         Ok(match self.request {
             Some(request) => timing.with_request(request)?,
             None => timing,
         })
     }
 
+    fn chosen(&self) -> Protocol {
+        self.protocol.unwrap_or(self.target.place().default)
+    }
+
+    /// What makes the requests, if there is such a protocol there, and the settings belong to it.
     fn codec(&self) -> Result<Codec, ConfigError> {
-        Ok(match self.target {
+        let place = self.target.place();
+        let chosen = self.chosen();
+        let codec = match (&self.target, chosen) {
             #[cfg(feature = "postgres")]
-            Target::Postgres { .. } | Target::PostgresClient(_) => {
-                lock_core::sql::postgres::codec(self.table.clone())
+            (Target::Postgres { .. } | Target::PostgresClient(_), Protocol::Table) => {
+                Codec::Table(sql::postgres::codec(self.table.clone().unwrap_or_default()))
+            }
+            #[cfg(feature = "postgres")]
+            (Target::Postgres { .. } | Target::PostgresClient(_), Protocol::Advisory) => {
+                Codec::Advisory(sql::advisory::postgres::codec(self.keys.unwrap_or_default()))
+            }
+            #[cfg(feature = "mysql")]
+            (Target::Mysql(_) | Target::MysqlConnection(_), Protocol::Table) => {
+                Codec::Table(sql::mysql::codec(self.table.clone().unwrap_or_default()))
+            }
+            #[cfg(feature = "mysql")]
+            (Target::Mysql(_) | Target::MysqlConnection(_), Protocol::Advisory) => {
+                let prefix = self.prefix.as_deref().map(Prefix::new).transpose()?;
+                Codec::Advisory(sql::advisory::mysql::codec(prefix.unwrap_or_default()))
+            }
+            #[cfg(feature = "consul")]
+            (Target::Consul(_), Protocol::Session) => {
+                let keys = self.prefix.as_deref().map(KeyTemplate::under).transpose()?;
+                Codec::Session(http::consul::Codec::new(keys.unwrap_or_default()))
             }
             #[cfg(feature = "sqlite")]
-            Target::Sqlite(_) | Target::SqliteConnection(_) => {
-                lock_core::sql::sqlite::codec(self.table.clone(), &crate::backend::sqlite::boot()?)
+            (Target::Sqlite(_) | Target::SqliteConnection(_), Protocol::Table) => {
+                let table = self.table.clone().unwrap_or_default();
+                Codec::Table(sql::sqlite::codec(table, &crate::backend::sqlite::boot()?))
             }
-        })
+            _ => {
+                let Place { name: place, has, .. } = place;
+                return Err(ConfigError::Protocol { place, protocol: chosen, has });
+            }
+        };
+        let stray = |given: bool, fits: bool, name, belongs| match given && !fits {
+            true => Err(ConfigError::Setting { name, belongs }),
+            false => Ok(()),
+        };
+        let (advisory, session) = (chosen == Protocol::Advisory, chosen == Protocol::Session);
+        let postgres = place.name == POSTGRES;
+        stray(self.table.is_some(), chosen == Protocol::Table, "table", TABLES)?;
+        stray(self.keys.is_some(), advisory && postgres, "keys", "PostgreSQL's advisory locks")?;
+        let prefixed = "the advisory locks of MySQL and MariaDB, and to Consul";
+        stray(self.prefix.is_some(), session || (advisory && !postgres), "prefix", prefixed)?;
+        stray(self.waiting.is_some(), advisory, "waiting", "advisory locks")?;
+        stray(self.token.is_some(), session, "token", "Consul")?;
+        Ok(codec)
     }
 
     /// Who we are, for people who wait for our locks.
@@ -232,128 +294,64 @@ impl Config {
     }
 }
 
-/// Without what is in the URL: there may be a password in it.
+const POSTGRES: &str = "PostgreSQL";
+const TABLES: &str = "lock tables";
+
+/// What makes the requests.
+#[derive(Clone)]
+enum Codec {
+    Table(sql::Codec),
+    Advisory(sql::advisory::Codec),
+    Session(http::consul::Codec),
+}
+
+/// A backend, for people.
+struct Place {
+    name: &'static str,
+    /// Its protocols.
+    has: &'static str,
+    default: Protocol,
+}
+
+impl Target {
+    fn place(&self) -> Place {
+        let (name, has, default) = match self {
+            #[cfg(feature = "postgres")]
+            Target::Postgres { .. } | Target::PostgresClient(_) => {
+                (POSTGRES, "table, advisory", Protocol::Table)
+            }
+            #[cfg(feature = "mysql")]
+            Target::Mysql(_) | Target::MysqlConnection(_) => {
+                ("MySQL or MariaDB", "table, advisory", Protocol::Table)
+            }
+            #[cfg(feature = "consul")]
+            Target::Consul(_) => ("Consul", "session", Protocol::Session),
+            #[cfg(feature = "sqlite")]
+            Target::Sqlite(_) | Target::SqliteConnection(_) => ("SQLite", "table", Protocol::Table),
+        };
+        Place { name, has, default }
+    }
+}
+
+/// Without what is in the URL, where there may be a password, and without the token.
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config")
-            .field("ttl", &self.ttl)
-            .field("table", &self.table)
-            .field("label", &self.label)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A URL's parameters.
-#[derive(Default)]
-struct Parameters {
-    ttl: Option<Duration>,
-    request: Option<Duration>,
-    table: Option<TableName>,
-    label: Option<String>,
-    sslmode: Option<String>,
-    sslrootcert: Option<String>,
-    /// Those that are not ours.
-    others: Vec<(String, String)>,
-}
-
-impl Parameters {
-    fn take(&mut self, name: &str, value: String) -> Result<(), ConfigError> {
-        let wrong = |reason: String| ConfigError::Parameter { name: name.to_string(), reason };
-        let duration = |text: &str| {
-            humantime::parse_duration(text)
-                .map_err(|error| wrong(format!("{error} (example: {name}=30s)")))
-        };
-        match name {
-            "ttl" => self.ttl = Some(duration(&value)?),
-            "request_timeout" => self.request = Some(duration(&value)?),
-            "table" => self.table = Some(TableName::new(&value)?),
-            "label" => self.label = Some(value),
-            "sslmode" => self.sslmode = Some(value),
-            "sslrootcert" => self.sslrootcert = Some(value),
-            _ if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') => {
-                self.others.push((name.to_string(), value));
-            }
-            // It may be the rest of a password: do not repeat it.
-            _ => {
-                let hint = "what follows the first ? is no list of parameters (in a password, ? is %3F and & is %26)";
-                return Err(ConfigError::Url(hint.to_string()));
-            }
+        let mut config = f.debug_struct("Config");
+        config.field("ttl", &self.ttl);
+        config.field("table", &self.table.clone().unwrap_or_default());
+        config.field("label", &self.label);
+        if let Some(protocol) = &self.protocol {
+            config.field("protocol", protocol);
         }
-        Ok(())
-    }
-
-    #[cfg(feature = "postgres")]
-    fn postgres(&self, base: &str) -> Result<Target, ConfigError> {
-        use crate::backend::postgres::{Tls, config, is_local};
-        use crate::backend::sslmode::SslMode;
-        const KNOWN: &str = "ttl, request_timeout, table, label, sslmode, sslrootcert, and those of the server's client";
-        const CLIENT: [&str; 13] = [
-            "host",
-            "hostaddr",
-            "port",
-            "user",
-            "password",
-            "dbname",
-            "application_name",
-            "options",
-            "connect_timeout",
-            "target_session_attrs",
-            "channel_binding",
-            "keepalives",
-            "keepalives_idle",
-        ];
-        if let Some((name, _)) =
-            self.others.iter().find(|(name, _)| !CLIENT.contains(&name.as_str()))
-        {
-            return Err(ConfigError::UnknownParameter { name: name.clone(), known: KNOWN });
+        if let Some(keys) = &self.keys {
+            config.field("keys", keys);
         }
-        let query: String = url::form_urlencoded::Serializer::new(String::new())
-            .extend_pairs(&self.others)
-            .finish();
-        // The client's parser knows %20, but not + for a space.
-        let config = config(&format!("{base}?{}", query.replace('+', "%20")))?;
-        let mode = match &self.sslmode {
-            Some(text) => SslMode::parse(text).ok_or_else(|| ConfigError::Parameter {
-                name: "sslmode".to_string(),
-                reason: "must be disable, prefer, require, verify-ca or verify-full".to_string(),
-            })?,
-            None if is_local(&config) => SslMode::Prefer,
-            None => SslMode::VerifyFull,
-        };
-        let root_cert = self.sslrootcert.as_ref().map(Into::into);
-        Ok(Target::Postgres { config: Box::new(config), tls: Tls { mode, root_cert } })
-    }
-
-    #[cfg(feature = "sqlite")]
-    fn sqlite(&self, path: &str) -> Result<Target, ConfigError> {
-        let ours = self
-            .sslmode
-            .as_ref()
-            .map(|_| "sslmode")
-            .or(self.sslrootcert.as_ref().map(|_| "sslrootcert"));
-        if let Some(name) = self.others.first().map(|(name, _)| name.as_str()).or(ours) {
-            return Err(ConfigError::UnknownParameter {
-                name: name.to_string(),
-                known: "ttl, request_timeout, table, label",
-            });
+        if let Some(prefix) = &self.prefix {
+            config.field("prefix", prefix);
         }
-        // sqlite:relative, sqlite:/absolute, sqlite:///absolute
-        let path = path.strip_prefix("//").unwrap_or(path);
-        let path = percent_encoding::percent_decode_str(path)
-            .decode_utf8()
-            .map_err(|_| ConfigError::Url("the path is not UTF-8".to_string()))?;
-        if path.is_empty() || path == ":memory:" || path.contains('\0') {
-            return Err(ConfigError::Url("it names no file: sqlite:path/to/locks.db".to_string()));
+        if let Some(waiting) = &self.waiting {
+            config.field("waiting", waiting);
         }
-        Ok(Target::Sqlite(path.into_owned().into()))
+        config.finish_non_exhaustive()
     }
-}
-
-fn escapes_are_whole(url: &str) -> bool {
-    let hex = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
-    let bytes = url.as_bytes();
-    bytes
-        .iter()
-        .enumerate()
-        .all(|(at, byte)| *byte != b'%' || (hex(bytes.get(at + 1)) && hex(bytes.get(at + 2))))
 }

@@ -1,7 +1,10 @@
 //! What can go wrong, by who is at fault.
 
+use crate::config::Protocol;
+use lock_core::http::KeyError;
 use lock_core::sql::Refusal;
-use lock_core::{Failure, LostReason, NameError, TableError, TimingError};
+use lock_core::sql::advisory::PrefixError;
+use lock_core::{ClaimError, Failure, LostReason, NameError, TableError, TimingError};
 use std::time::Duration;
 
 /// Why a lock could not be asked for. That somebody else has it is no error.
@@ -13,6 +16,10 @@ pub enum Error {
     /// The lock's name breaks a rule. The caller's fault.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// There is no such lock where the locks are kept: a mode or a name that it does not have. Told
+    /// without asking the server. The caller's fault.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
     /// The configuration cannot work. The caller's fault.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -80,6 +87,30 @@ pub enum ConfigError {
     /// The table's name is not an identifier.
     #[error(transparent)]
     Table(#[from] TableError),
+    /// The prefix of lock names cannot be used.
+    #[error(transparent)]
+    Prefix(#[from] PrefixError),
+    /// The prefix of Consul's keys cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The backend does not have the protocol.
+    #[error("{place} has no {protocol} locks (there are: {has})")]
+    Protocol {
+        /// The backend.
+        place: &'static str,
+        /// The protocol that was asked for.
+        protocol: Protocol,
+        /// Those that it has.
+        has: &'static str,
+    },
+    /// A setting means nothing with this backend and protocol.
+    #[error("{name} belongs to {belongs}: leave it out, or choose the protocol that has it")]
+    Setting {
+        /// The setting.
+        name: &'static str,
+        /// What it is for.
+        belongs: &'static str,
+    },
     /// The SQLite file cannot be used.
     #[error("the SQLite file {path}: {reason}")]
     File {

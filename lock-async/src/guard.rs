@@ -3,7 +3,7 @@
 use crate::clock;
 use crate::driver::Attempt;
 use crate::error::ReleaseError;
-use lock_core::{Fence, Instant, LockName, LostReason};
+use lock_core::{Fence, Instant, LockName, LostReason, Mode};
 use std::fmt;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,17 +28,23 @@ use tokio::sync::Notify;
 pub struct Guard {
     attempt: Attempt,
     name: LockName,
+    mode: Mode,
     granted: Granted,
 }
 
 impl Guard {
-    pub(crate) fn new(attempt: Attempt, name: LockName, granted: Granted) -> Self {
-        Self { attempt, name, granted }
+    pub(crate) fn new(attempt: Attempt, name: LockName, mode: Mode, granted: Granted) -> Self {
+        Self { attempt, name, mode, granted }
     }
 
     /// The lock's name.
     pub fn name(&self) -> &LockName {
         &self.name
+    }
+
+    /// Whether it is shared with others.
+    pub fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// The hold's fencing token: greater than that of every earlier hold of this name. It does not
@@ -134,6 +140,7 @@ impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guard")
             .field("name", &self.name)
+            .field("mode", &self.mode)
             .field("fence", &self.granted.fence)
             .field("lost", &self.lost_reason())
             .finish_non_exhaustive()

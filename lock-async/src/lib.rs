@@ -53,22 +53,40 @@
 //! for a server (`enable_all`). A current-thread runtime will do. All else may be awaited on any
 //! runtime. A task that blocks a current-thread runtime also blocks renewals; `is_held` is right all
 //! the same. When the runtime ends, guards that are left count as lost at once.
+//!
+//! # Events
+//!
+//! `tracing` is told: `waiting`, `acquired` (with `waited`), `renewed`, `lost` and `released` (with
+//! `held`), each with `lock.name`, and `lock.fence` once there is one.
 
-#[cfg(not(any(feature = "sqlite", feature = "postgres")))]
-compile_error!("lock-async keeps locks in a database: enable the feature sqlite or postgres");
+// With fewer backends, some of what they share is not used.
+#![cfg_attr(
+    not(all(feature = "consul", feature = "mysql", feature = "postgres", feature = "sqlite")),
+    allow(dead_code, unused_imports)
+)]
+
+#[cfg(not(any(feature = "consul", feature = "mysql", feature = "postgres", feature = "sqlite")))]
+compile_error!(
+    "lock-async keeps locks at a server: enable the feature consul, mysql, postgres or sqlite"
+);
 
 mod backend;
 mod clock;
 mod config;
 mod driver;
 mod error;
+mod events;
 mod guard;
 mod locks;
 
-pub use config::Config;
+pub use config::{Config, Protocol};
 pub use error::{ConfigError, Error, ReleaseError};
 pub use guard::Guard;
+pub use lock_core::http::KeyError;
+pub use lock_core::sql::Refusal;
+pub use lock_core::sql::advisory::{Key, Prefix, PrefixError};
 pub use lock_core::{
-    Fence, Holder, LockName, LostReason, NameError, TableError, TableName, TimingError,
+    ClaimError, Fence, Holder, LockName, LostReason, Mode, NameError, TableError, TableName,
+    TimingError,
 };
 pub use locks::{Locks, Progress, Wait};

@@ -4,24 +4,33 @@ use crate::config::Config;
 use crate::driver::{Driver, News};
 use crate::error::{ConfigError, Error};
 use crate::guard::Guard;
-use lock_core::{Holder, LockName, NotAcquired};
+use lock_core::{ClaimError, Holder, LockName, Mode, NotAcquired};
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-/// A place where locks are kept: a table on a server, or a file.
+/// Whether there is such a lock at all, where the locks are kept.
+pub(crate) type Check = Arc<dyn Fn(&LockName, Mode) -> Result<(), ClaimError> + Send + Sync>;
+
+/// A place where locks are kept: a table on a server, the server itself, or a file.
 ///
-/// Cheap to clone; all clones and all guards share one task, which has one connection. The task
-/// ends when the last of them is dropped, and with it the connection.
+/// Cheap to clone; all clones and all guards share one task, which has one connection. With advisory
+/// locks, each acquire that waits in the server's queue has a connection of its own besides, and keeps
+/// its lock on it; with Consul, it has one as long as it waits. The task ends when the last clone and
+/// the last guard are dropped, and with it the connections.
 #[derive(Clone)]
 pub struct Locks {
     driver: Driver,
+    check: Check,
 }
 
 impl Locks {
     /// Connects to what the URL names, with the defaults of [`Config`].
     ///
-    /// `postgres://user:password@host/database` keeps locks in a table, created on first use;
-    /// `sqlite:path/to/file.db` in a file, for the processes of one machine.
+    /// `postgres://user:password@host/database`, `mysql://…` and `mariadb://…` keep locks in a
+    /// table, created on first use, or with `?protocol=advisory` as locks of the server's own;
+    /// `consul://host:8500` keeps them in Consul; `sqlite:path/to/file.db` in a file, for the
+    /// processes of one machine.
     ///
     /// # Errors
     /// [`Error`]: a URL that cannot be read, a server that cannot be reached or must not be used,
@@ -31,13 +40,14 @@ impl Locks {
     /// If the runtime has no timer, or for a server no I/O: build it with `enable_all`.
     ///
     /// # Cancel safety
-    /// Dropping the future ends the connection. A table that was missing may have been created.
+    /// Dropping the future ends the connection. A table that was missing may have been created, and
+    /// a session in Consul, without locks, lives for up to two TTLs.
     pub async fn connect(url: &str) -> Result<Self, Error> {
         url.parse::<Config>()?.connect().await
     }
 
-    pub(crate) fn with(driver: Driver) -> Self {
-        Self { driver }
+    pub(crate) fn with(driver: Driver, check: Check) -> Self {
+        Self { driver, check }
     }
 
     /// Waits for the lock as long as it takes, also through restarts of the server.
@@ -50,11 +60,7 @@ impl Locks {
     /// still grants, is released in the background. A place among the waiters of this process is
     /// lost.
     pub async fn lock(&self, name: &str) -> Result<Guard, Error> {
-        match self.acquire(name, Wait::Forever, &mut |_| {}).await? {
-            Some(guard) => Ok(guard),
-            // An attempt without a limit ends with the lock or an error.
-            None => Err(Error::Unavailable("the wait ended without the lock".to_string())),
-        }
+        granted(self.acquire(name, Wait::Forever, &mut |_| {}).await?)
     }
 
     /// Takes the lock if it is free; [`None`] if somebody else has it.
@@ -83,6 +89,47 @@ impl Locks {
     /// As for [`lock`](Self::lock).
     pub async fn try_lock_for(&self, name: &str, limit: Duration) -> Result<Option<Guard>, Error> {
         self.acquire(name, Wait::For(limit), &mut |_| {}).await
+    }
+
+    /// Waits for the lock as [`lock`](Self::lock) does, to share it: with any number of others that
+    /// share it, and with nobody who has it exclusively.
+    ///
+    /// # Errors
+    /// [`Error`] as for [`lock`](Self::lock); [`Error::Claim`] where there are no shared locks: there
+    /// are with PostgreSQL's advisory locks.
+    ///
+    /// # Cancel safety
+    /// As for [`lock`](Self::lock).
+    pub async fn lock_shared(&self, name: &str) -> Result<Guard, Error> {
+        granted(self.acquire_as(name, Mode::Shared, Wait::Forever, &mut |_| {}).await?)
+    }
+
+    /// Shares the lock if nobody has it exclusively; [`None`] if somebody has.
+    ///
+    /// # Errors
+    /// [`Error`] as for [`try_lock`](Self::try_lock) and [`lock_shared`](Self::lock_shared).
+    ///
+    /// # Cancel safety
+    /// As for [`lock`](Self::lock).
+    pub async fn try_lock_shared(&self, name: &str) -> Result<Option<Guard>, Error> {
+        self.acquire_as(name, Mode::Shared, Wait::Never, &mut |_| {}).await
+    }
+
+    /// Waits for `limit` to share the lock; [`None`] if somebody else had it exclusively all that
+    /// time.
+    ///
+    /// # Errors
+    /// [`Error`] as for [`try_lock_for`](Self::try_lock_for) and
+    /// [`lock_shared`](Self::lock_shared).
+    ///
+    /// # Cancel safety
+    /// As for [`lock`](Self::lock).
+    pub async fn try_lock_shared_for(
+        &self,
+        name: &str,
+        limit: Duration,
+    ) -> Result<Option<Guard>, Error> {
+        self.acquire_as(name, Mode::Shared, Wait::For(limit), &mut |_| {}).await
     }
 
     /// Waits for the lock, calls `work` with it, releases it.
@@ -132,7 +179,8 @@ impl Locks {
         }
     }
 
-    /// The general form: waits as `wait` says, and calls `progress` with news while waiting.
+    /// The general form for exclusive locks: waits as `wait` says, and calls `progress` with news
+    /// while waiting.
     ///
     /// # Errors
     /// [`Error`] as for the other forms.
@@ -145,16 +193,31 @@ impl Locks {
         wait: Wait,
         progress: &mut (dyn FnMut(&Progress) + Send),
     ) -> Result<Option<Guard>, Error> {
+        self.acquire_as(name, Mode::Exclusive, wait, progress).await
+    }
+
+    /// The general form for locks of either mode.
+    ///
+    /// # Errors
+    /// [`Error`] as for the other forms.
+    ///
+    /// # Cancel safety
+    /// As for [`lock`](Self::lock).
+    pub async fn acquire_as(
+        &self,
+        name: &str,
+        mode: Mode,
+        wait: Wait,
+        progress: &mut (dyn FnMut(&Progress) + Send),
+    ) -> Result<Option<Guard>, Error> {
         let name = LockName::new(name)?;
-        let began = Instant::now();
-        let mut attempt = self.driver.acquire(name.clone(), wait);
+        (self.check)(&name, mode)?;
+        let mut attempt = self.driver.acquire(name.clone(), mode, wait);
         loop {
             match attempt.news().await {
                 News::Progress(news) => progress(&news),
                 News::Granted(granted) => {
-                    let waited = began.elapsed();
-                    tracing::debug!(lock.name = %name, lock.fence = granted.fence.get(), ?waited, "acquired");
-                    return Ok(Some(Guard::new(attempt, name, granted)));
+                    return Ok(Some(Guard::new(attempt, name, mode, granted)));
                 }
                 News::Not(NotAcquired::Busy(_) | NotAcquired::TimedOut(_)) => return Ok(None),
                 News::Not(NotAcquired::Failed(failure)) => return Err(failure.into()),
@@ -171,12 +234,15 @@ impl Locks {
     }
 }
 
+/// An attempt without a limit ends with the lock or an error.
+fn granted(guard: Option<Guard>) -> Result<Guard, Error> {
+    guard.ok_or_else(|| Error::Unavailable("the wait ended without the lock".to_string()))
+}
+
 async fn under<T>(guard: Guard, work: impl AsyncFnOnce(&Guard) -> T) -> T {
     let result = work(&guard).await;
-    let name = guard.name().clone();
-    if let Err(error) = guard.release().await {
-        tracing::warn!(lock.name = %name, %error, "a lock was not released as it should be");
-    }
+    // How that went is told as an event.
+    let _ = guard.release().await;
     result
 }
 

@@ -1,6 +1,7 @@
 //! The engine: many attempts, one queue a name, commands in batches.
 
 mod index;
+mod news;
 mod queue;
 mod sessions;
 mod step;
@@ -17,7 +18,9 @@ use crate::timing::Timing;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
+pub(crate) use index::Entry;
 use index::Who;
+use news::Ear;
 
 /// What an engine is made with.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -60,6 +63,8 @@ pub struct Lane(pub(crate) u64);
 impl Lane {
     /// The lane of everything that does not wait at the server.
     pub const HOME: Self = Self(0);
+    /// The lane on which the server tells what was freed.
+    pub const NEWS: Self = Self(u64::MAX);
 }
 
 /// A command for the server. Answer it exactly once, with
@@ -82,6 +87,7 @@ enum About {
     Session(SessionId),
     /// No claims any more when their session has ended: the answer is of no interest.
     Claims(Option<SessionId>, Vec<LockId>),
+    News,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -100,6 +106,7 @@ struct Attempt {
     /// Where its claims go, in a protocol with sessions.
     session: Option<SessionId>,
     slot: Slot,
+    indexed: Entry,
 }
 
 /// Many lock attempts over one server, as a value.
@@ -135,12 +142,15 @@ pub struct Engine<P: Protocol> {
     home: Option<SessionId>,
     /// No session is kept for claims that may come.
     closing: bool,
+    ear: Ear,
+    /// Names that others wait for: until when they go first.
+    yielded: BTreeMap<LockName, Instant>,
+    /// Attempts that were denied and wait. Derived from the slots; see `index`.
+    denied: BTreeSet<LockId>,
     /// When each slot wants to be looked at. Derived from the slots; see `index`.
     timers: BTreeSet<(Instant, Who)>,
     /// Attempts with a command due. Derived from the slots; see `index`.
     due: BTreeSet<(Option<SessionId>, Action, LockId)>,
-    /// What `timers` and `due` have of each slot.
-    indexed: BTreeMap<Who, index::Entry>,
     under_way: BTreeMap<DispatchId, UnderWay>,
     events: VecDeque<Event>,
     /// Of the last answered command: the natural unit of a back-off.
@@ -166,9 +176,11 @@ impl<P: Protocol> Engine<P> {
             sessions: BTreeMap::new(),
             home: None,
             closing: false,
+            ear: Ear::default(),
+            yielded: BTreeMap::new(),
+            denied: BTreeSet::new(),
             timers: BTreeSet::new(),
             due: BTreeSet::new(),
-            indexed: BTreeMap::new(),
             under_way: BTreeMap::new(),
             events: VecDeque::new(),
             round_trip: Duration::ZERO,
@@ -213,7 +225,10 @@ impl<P: Protocol> Engine<P> {
         let last_call = give_up.after(self.config.timing.patience());
         let may_wait = self.protocol.may_wait();
         let slot = Slot::new(owner, may_wait, once, give_up, last_call);
-        self.attempts.insert(id, Attempt { name: name.clone(), mode, session: None, slot });
+        self.attempts.insert(
+            id,
+            Attempt { name: name.clone(), mode, session: None, slot, indexed: Entry::default() },
+        );
         let input = self.join_queue(&name, id);
         self.step(now, id, input);
         id
@@ -246,12 +261,13 @@ impl<P: Protocol> Engine<P> {
     pub fn handle_reply(&mut self, now: Instant, id: DispatchId, reply: Result<P::Reply, Failure>) {
         self.handle_timeout(now);
         let Some(UnderWay { action, about, sent, .. }) = self.under_way.remove(&id) else { return };
-        if reply.is_ok() && action != Action::Wait {
+        if reply.is_ok() && !matches!(action, Action::Wait | Action::Listen) {
             self.round_trip = now.since(sent).min(Timing::MAX_BACK_OFF);
         }
         match about {
             About::Session(session) => self.session_answered(now, session, action, reply),
             About::Claims(session, ids) => self.claims_answered(now, session, action, ids, reply),
+            About::News => self.heard(now, sent, action, reply),
         }
     }
 
@@ -259,7 +275,8 @@ impl<P: Protocol> Engine<P> {
     /// now. Safety never rests on it.
     pub fn handle_hint(&mut self, now: Instant, name: &LockName) {
         self.handle_timeout(now);
-        for front in self.in_front(name) {
+        let front: Vec<LockId> = self.in_front(name).collect();
+        for front in front {
             self.step(now, front, Input::Hint);
         }
     }
@@ -272,6 +289,7 @@ impl<P: Protocol> Engine<P> {
             match who {
                 Who::Session(id) => self.step_session(now, id, Input::Tick),
                 Who::Attempt(id) => self.step(now, id, Input::Tick),
+                Who::Ear => self.listen_again(now),
             }
         }
     }
@@ -375,13 +393,18 @@ impl<P: Protocol> Engine<P> {
             .collect();
         let sessions = self.sessions.iter();
         let sessions: Vec<_> = sessions
-            .map(|(id, session)| (*id, Session { slot: slot(&session.slot), ..session.clone() }))
+            .map(|(id, session)| {
+                let (slot, indexed) = (slot(&session.slot), Entry::default());
+                (*id, Session { slot, indexed, ..session.clone() })
+            })
             .collect();
         let under_way = self.under_way.values();
         let under_way: Vec<_> = under_way
             .map(|command| UnderWay { sent: sent_at(command.sent), ..command.clone() })
             .collect();
-        let counters = (self.last_id, self.last_session, self.home, self.closing);
+        let yielded = self.yielded.iter().map(|(name, until)| (name.clone(), time(*until)));
+        let news = (self.ear.project(time), yielded.collect::<Vec<_>>());
+        let counters = (self.last_id, self.last_session, self.home, self.closing, news);
         (counters, attempts, sessions, self.queues.clone(), under_way)
     }
 
@@ -391,6 +414,7 @@ impl<P: Protocol> Engine<P> {
         self.under_way.get(&id).is_some_and(|command| match &command.about {
             About::Session(id) => self.sessions.contains_key(id),
             About::Claims(_, ids) => !ids.is_empty(),
+            About::News => true,
         })
     }
 

@@ -89,6 +89,6 @@ pub use error::{ClaimError, Failure, LostReason, NameError, TableError, TimingEr
 pub use event::{Event, LockId, NotAcquired, Release};
 pub use fence::Fence;
 pub use name::{LockName, Owner, TableName};
-pub use protocol::{Action, Claim, Holder, Mode, Protocol, Sessions, Verdict, Wait};
+pub use protocol::{Action, Claim, Holder, Mode, News, Protocol, Sessions, Verdict, Wait};
 pub use time::Instant;
 pub use timing::Timing;

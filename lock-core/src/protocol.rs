@@ -96,6 +96,34 @@ pub trait Protocol: Clone + Debug + Eq + Hash {
     fn wait(&self, _session: &Self::Session, _wait: Wait) -> Option<Self::Command> {
         None
     }
+
+    /// The command that lets the server tell, within `up_to`, which locks were freed, to all that
+    /// wait at once. It goes over a connection of its own, [`Lane::NEWS`](crate::Lane::NEWS).
+    fn listen(&self, _up_to: Duration) -> Option<Self::Command> {
+        None
+    }
+
+    /// What such a command was told.
+    ///
+    /// # Errors
+    /// [`Failure::Unknown`] if the reply does not fit.
+    fn news(&self, _reply: Self::Reply) -> Result<News, Failure> {
+        Err(Failure::Unknown("the reply brings no news".into()))
+    }
+
+    /// The command that ends the connection on which the server tells them.
+    fn unlisten(&self) -> Option<Self::Command> {
+        None
+    }
+}
+
+/// What the server tells those that wait. Safety never rests on it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum News {
+    /// From now on it tells them. What was freed before, it did not tell.
+    Begun,
+    /// These locks were freed since the last news.
+    Freed(Vec<LockName>),
 }
 
 /// How a protocol's sessions are.
@@ -143,6 +171,10 @@ pub enum Action {
     Acquire,
     /// To wait for a name at the server.
     Wait,
+    /// To be told which names were freed.
+    Listen,
+    /// To be told no more.
+    Unlisten,
 }
 
 /// Whether a lock excludes everybody or only those who want to exclude others.
@@ -193,6 +225,8 @@ pub enum Verdict {
     NoSession,
     /// Renew, release, or a command about a session: done.
     Done,
+    /// Release: done, and somebody else waits for the lock and was told.
+    Wanted,
     /// Renew or release: the lease is not this owner's (any more). Nothing was changed.
     NotOurs,
 }

@@ -4,6 +4,7 @@
 //! claiming, keeping is renewing, closing is releasing. What is here says what a session has beyond
 //! that; what becomes of the attempts in it is in `engine::sessions`.
 
+use crate::engine::Entry;
 use crate::event::LockId;
 use crate::protocol::Action;
 use crate::slot::{Phase, Slot};
@@ -23,6 +24,7 @@ pub(crate) struct Session<S> {
     pub(crate) attempts: BTreeSet<LockId>,
     /// It is for one attempt that waits at the server.
     pub(crate) waits: bool,
+    pub(crate) indexed: Entry,
 }
 
 impl<S> Session<S> {

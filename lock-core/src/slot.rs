@@ -82,7 +82,7 @@ impl Slot {
                 self.not_acquired(cx);
                 self.abandon(cx)
             }
-            (Phase::Queued, Input::Front) => Phase::Waiting { retry_at: now },
+            (Phase::Queued, Input::Front) => Phase::Waiting { retry_at: now.max(cx.not_before) },
             (Phase::Queued | Phase::Waiting { .. }, Input::Release) => {
                 self.no_more_of_it();
                 self.abandon(cx)
@@ -105,6 +105,10 @@ impl Slot {
                 }
             }
             (Phase::Waiting { .. }, Input::Hint) => Phase::Waiting { retry_at: now },
+            (phase @ Phase::Claiming { .. }, Input::Hint) => {
+                self.hinted = true;
+                phase
+            }
 
             // -- the session --------------------------------------------------------------------
             (Phase::Held { deadline, renew_at, renewal_sent }, Input::Kept(until)) => {
@@ -224,16 +228,17 @@ impl Slot {
                 // It may be said of a lock that is ours, when the server has just started. And
                 // nothing would tell when the delay is over.
                 self.wait_next = false;
-                self.denied(None, cx)
+                self.denied(None, sent, cx)
             }
             Ok(Verdict::Busy { holder }) => {
                 // Whatever earlier requests of ours did, the lock is another's now.
                 self.exposed_until = None;
                 self.wait_next = self.may_wait;
-                self.denied(holder, cx)
+                self.denied(holder, sent, cx)
             }
             Ok(
                 Verdict::Done
+                | Verdict::Wanted
                 | Verdict::NotOurs
                 | Verdict::NoSession
                 | Verdict::Free
@@ -264,7 +269,7 @@ impl Slot {
         }
     }
 
-    fn denied(&mut self, holder: Option<Holder>, cx: &mut Context<'_>) -> Phase {
+    fn denied(&mut self, holder: Option<Holder>, sent: Instant, cx: &mut Context<'_>) -> Phase {
         self.failure = None;
         let label = |holder: &Option<Holder>| holder.as_ref().map(|h| h.label.clone());
         let news = !self.denied || label(&self.holder) != label(&holder);
@@ -280,11 +285,7 @@ impl Slot {
         if news {
             self.tell(Event::Waiting { id: cx.id, holder: self.holder.clone() }, cx);
         }
-        let soonest = cx.now.after(cx.timing.back_off(0, cx.round_trip));
-        let retry_at = self.back_off(cx);
-        let expiry = self.holder.as_ref().map(|holder| cx.now.after(holder.expires_in));
-        let retry_at = expiry.map_or(retry_at, |at| at.clamp(soonest, retry_at.max(soonest)));
-        Phase::Waiting { retry_at }
+        Phase::Waiting { retry_at: self.after_denial(sent, cx) }
     }
 
     fn renewed(
@@ -319,7 +320,7 @@ impl Slot {
 
     fn released(&mut self, answer: Result<Verdict, Failure>, cx: &mut Context<'_>) -> Phase {
         match answer {
-            Ok(Verdict::Done) => self.gone(Release::Freed, cx),
+            Ok(Verdict::Done | Verdict::Wanted) => self.gone(Release::Freed, cx),
             Ok(Verdict::NotOurs) if self.release_unsure => self.gone(Release::Freed, cx),
             Ok(Verdict::NotOurs) => self.gone(Release::NotOurs, cx),
             Ok(_) => self.gone(

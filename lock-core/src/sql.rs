@@ -76,11 +76,12 @@ pub struct Codec {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Dialect {
-    Postgres,
-    /// With the id of the running kernel; see [`sqlite`].
-    Sqlite {
-        boot: String,
+    Postgres {
+        /// The statement that begins to listen.
+        listen: Arc<str>,
     },
+    /// With the id of the running kernel; see [`sqlite`].
+    Sqlite { boot: String },
     Mysql {
         /// The statement that reads which claims are their owner's.
         mine: Arc<str>,
@@ -109,7 +110,7 @@ impl Codec {
     /// The statement that creates the table, for those who create it by hand.
     pub fn create_table(&self) -> String {
         let text = match self.dialect {
-            Dialect::Postgres => postgres::CREATE,
+            Dialect::Postgres { .. } => postgres::CREATE,
             Dialect::Sqlite { .. } => sqlite::CREATE,
             Dialect::Mysql { .. } => mysql::CREATE,
         };

@@ -16,7 +16,7 @@
 
 use crate::error::Failure;
 use crate::fence::Fence;
-use crate::protocol::{Action, Claim, Holder, Protocol, Verdict};
+use crate::protocol::{Action, Claim, Holder, News, Protocol, Verdict};
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -27,6 +27,7 @@ use core::time::Duration;
 pub struct Table {
     ttl: Duration,
     holder: Arc<str>,
+    tells: bool,
 }
 
 impl Table {
@@ -40,7 +41,13 @@ impl Table {
             .rev()
             .find(|end| holder.is_char_boundary(*end));
         let holder = holder[..end.unwrap_or(0)].replace(char::is_control, " ");
-        Self { ttl, holder: holder.into() }
+        Self { ttl, holder: holder.into(), tells: false }
+    }
+
+    /// The same on a server that tells, on a connection of its own, which locks were freed.
+    #[must_use]
+    pub fn told(self) -> Self {
+        Self { tells: true, ..self }
     }
 }
 
@@ -68,6 +75,14 @@ pub enum Command {
         /// Sorted by name.
         leases: Vec<Claim>,
     },
+    /// On a new connection: begin to listen. On one that listens: tell which locks that somebody
+    /// waits for were freed, as soon as one was.
+    Listen {
+        /// Answer within this time.
+        up_to: Duration,
+    },
+    /// Listen no more: drop the connection.
+    Unlisten,
 }
 
 impl Command {
@@ -77,6 +92,8 @@ impl Command {
             Command::Acquire { .. } => Action::Acquire,
             Command::Renew { .. } => Action::Renew,
             Command::Release { .. } => Action::Release,
+            Command::Listen { .. } => Action::Listen,
+            Command::Unlisten => Action::Unlisten,
         }
     }
 
@@ -85,17 +102,24 @@ impl Command {
         match self {
             Command::Acquire { claims, .. } => claims,
             Command::Renew { leases, .. } | Command::Release { leases } => leases,
+            Command::Listen { .. } | Command::Unlisten => &[],
         }
     }
 }
 
-/// What a lock table answers: an entry for each claim of the command, in its order.
+/// What a lock table answers: about claims, an entry for each claim of the command, in its order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Reply {
     /// To [`Command::Acquire`].
     Acquired(Vec<Acquired>),
     /// To [`Command::Renew`] and [`Command::Release`]: whether the lease was the owner's.
     Changed(Vec<bool>),
+    /// To [`Command::Release`], where the server tells those that wait.
+    Freed(Vec<Freed>),
+    /// To [`Command::Listen`].
+    Told(News),
+    /// To [`Command::Unlisten`].
+    Silent,
 }
 
 /// What became of one claim.
@@ -105,6 +129,17 @@ pub enum Acquired {
     Granted(Fence),
     /// It is somebody else's.
     Busy(Option<Holder>),
+}
+
+/// What became of a lease that was to be freed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Freed {
+    /// It was not its owner's.
+    NotOurs,
+    /// It is free.
+    Free,
+    /// It is free, and those that wait for it were told.
+    Wanted,
 }
 
 impl Protocol for Table {
@@ -124,6 +159,21 @@ impl Protocol for Table {
         Command::Release { leases }
     }
 
+    fn listen(&self, up_to: Duration) -> Option<Command> {
+        self.tells.then_some(Command::Listen { up_to })
+    }
+
+    fn news(&self, reply: Reply) -> Result<News, Failure> {
+        match reply {
+            Reply::Told(news) => Ok(news),
+            _ => Err(Failure::Unknown("the reply does not belong to the command".to_string())),
+        }
+    }
+
+    fn unlisten(&self) -> Option<Command> {
+        self.tells.then_some(Command::Unlisten)
+    }
+
     fn verdicts(&self, action: Action, reply: Reply) -> Result<Vec<Verdict>, Failure> {
         match (action, reply) {
             (Action::Acquire, Reply::Acquired(entries)) => Ok(entries
@@ -137,6 +187,17 @@ impl Protocol for Table {
                 .into_iter()
                 .map(|ours| if ours { Verdict::Done } else { Verdict::NotOurs })
                 .collect()),
+            (Action::Release, Reply::Freed(entries)) => Ok(entries
+                .into_iter()
+                .map(|entry| match entry {
+                    Freed::NotOurs => Verdict::NotOurs,
+                    Freed::Free => Verdict::Done,
+                    Freed::Wanted => Verdict::Wanted,
+                })
+                .collect()),
+            (Action::Listen, Reply::Told(_)) | (Action::Unlisten, Reply::Silent) => {
+                Ok([Verdict::Done].into())
+            }
             _ => Err(Failure::Unknown("the reply does not belong to the command".to_string())),
         }
     }
@@ -151,6 +212,21 @@ mod tests {
         assert_eq!(&*Table::new(Duration::MAX, "host\n1\u{0}").holder, "host 1 ");
         let long = Table::new(Duration::MAX, &"é".repeat(200));
         assert_eq!(long.holder.len(), 254, "cut at a character's boundary");
+    }
+
+    #[test]
+    fn who_is_told_is_told_in_words_of_its_own() {
+        let table = Table::new(Duration::MAX, "").told();
+        let told = || Reply::Told(News::Begun);
+        assert_eq!(table.verdicts(Action::Listen, told()), Ok([Verdict::Done].into()));
+        assert_eq!(table.verdicts(Action::Unlisten, Reply::Silent), Ok([Verdict::Done].into()));
+        assert_eq!(table.news(told()), Ok(News::Begun));
+        assert!(table.news(Reply::Silent).is_err());
+        assert!(table.verdicts(Action::Acquire, told()).is_err());
+        assert!(Table::new(Duration::MAX, "").listen(Duration::MAX).is_none());
+        let freed = Reply::Freed([Freed::NotOurs, Freed::Free, Freed::Wanted].into());
+        let verdicts = [Verdict::NotOurs, Verdict::Done, Verdict::Wanted];
+        assert_eq!(table.verdicts(Action::Release, freed), Ok(verdicts.into()));
     }
 
     #[test]

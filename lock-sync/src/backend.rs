@@ -12,16 +12,17 @@ pub(crate) mod postgres;
 pub(crate) mod sqlite;
 #[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
 pub(crate) mod sslmode;
+pub(crate) mod tables;
 
 use crate::clock;
-use crate::error::Error;
+use crate::error::{ConfigError, Error};
 use lock_core::sql::{Codec, Refusal, Rows, Statement, Step};
-use lock_core::table::{self, Table};
-use lock_core::{Failure, Instant, Protocol};
+use lock_core::table::{Command, Reply, Table};
+use lock_core::{Failure, Instant, LockName, News, Protocol};
 use std::time::Duration;
 
-type Command<B> = <<B as Backend>::Protocol as Protocol>::Command;
-type Reply<B> = <<B as Backend>::Protocol as Protocol>::Reply;
+type CommandOf<B> = <<B as Backend>::Protocol as Protocol>::Command;
+type ReplyOf<B> = <<B as Backend>::Protocol as Protocol>::Reply;
 
 /// Ends what a backend is doing on another thread, as far as that is possible. Does not block.
 pub(crate) type Cut = Box<dyn FnOnce() + Send>;
@@ -38,18 +39,6 @@ pub(crate) trait Backends: Send + 'static {
     fn backend(&mut self, waits: bool) -> Option<Self::Backend>;
 }
 
-/// The one backend of a protocol with one lane, until it is asked for.
-pub(crate) struct One<B>(pub(crate) Option<B>);
-
-impl<B: Backend> Backends for One<B> {
-    type Backend = B;
-    const LANES: bool = false;
-
-    fn backend(&mut self, _waits: bool) -> Option<B> {
-        self.0.take()
-    }
-}
-
 /// Executes commands, one at a time, on the calling thread.
 pub(crate) trait Backend: Send + 'static {
     type Protocol: Protocol<Command: Send, Reply: Send, Session: Send> + Send;
@@ -57,18 +46,18 @@ pub(crate) trait Backend: Send + 'static {
     /// Executes a command that was made at `now`, within `budget`.
     fn execute(
         &mut self,
-        command: &Command<Self>,
+        command: &CommandOf<Self>,
         now: Instant,
         budget: Duration,
-    ) -> Result<Reply<Self>, Failure>;
+    ) -> Result<ReplyOf<Self>, Failure>;
 
     /// Whether the server may take its time with the command.
-    fn waits(_command: &Command<Self>) -> bool {
+    fn waits(_command: &CommandOf<Self>) -> bool {
         false
     }
 
     /// The reply to a command that is carried out by dropping the backend.
-    fn dropped(_command: &Command<Self>) -> Option<Reply<Self>> {
+    fn dropped(_command: &CommandOf<Self>) -> Option<ReplyOf<Self>> {
         None
     }
 
@@ -94,6 +83,12 @@ pub(crate) trait Session: Send + 'static {
     /// Runs a statement within `budget`. After [`Failure::Unknown`] it is no longer open.
     fn run(&mut self, statement: &Statement, budget: Duration) -> Result<Rows, Failure>;
 
+    /// What it was told since the last time, as soon as there is something, or after `up_to`. After
+    /// [`Failure::Unknown`] it is no longer open.
+    fn news(&mut self, _up_to: Duration) -> Result<Vec<LockName>, Failure> {
+        Err(Failure::NotSent("this server tells nothing".to_string()))
+    }
+
     /// Closes it, without waiting for a server that does not answer.
     fn close(&mut self) {}
 
@@ -112,6 +107,9 @@ pub(crate) trait Session: Send + 'static {
 pub(crate) trait Source: Send + 'static {
     type Session: Session;
 
+    /// Whether a session of its own can be told what was freed.
+    const TELLS: bool = false;
+
     /// Another one, not open yet, if there may be one; `waits` if it is there to wait at the server.
     fn session(&mut self, waits: bool) -> Option<Self::Session>;
 }
@@ -127,19 +125,31 @@ impl<S: Session> Source for Handed<S> {
     }
 }
 
+/// A codec of another server's, or no session. A configuration makes neither.
+pub(crate) fn nowhere() -> Error {
+    ConfigError::System("there is no way to the server".to_string()).into()
+}
+
 /// The table protocol over a session.
 pub(crate) struct SqlTable<S> {
     codec: Codec,
     session: S,
     /// Whether this connection is through its checks.
     checked: bool,
+    /// Whether it is told what was freed.
+    listens: bool,
 }
 
 impl<S: Session> SqlTable<S> {
+    /// One that is opened when it is used.
+    fn new(codec: Codec, session: S) -> Self {
+        Self { codec, session, checked: false, listens: false }
+    }
+
     /// Opens and checks the session, so that what cannot work is told at once. Each step may take
     /// `budget`.
     pub(crate) fn open(codec: Codec, session: S, budget: Duration) -> Result<Self, Error> {
-        let mut table = Self { codec, session, checked: false };
+        let mut table = Self::new(codec, session);
         table.ready(|| budget)?;
         Ok(table)
     }
@@ -149,7 +159,7 @@ impl<S: Session> SqlTable<S> {
         if self.checked && self.session.is_open() {
             return Ok(());
         }
-        self.checked = false;
+        (self.checked, self.listens) = (false, false);
         in_time(limit(), |left| self.session.open(left)).map_err(Trouble::Failed)?;
         let mut setup = self.codec.setup();
         let mut answer = None;
@@ -215,14 +225,17 @@ impl<S: Session> Backend for SqlTable<S> {
 
     fn execute(
         &mut self,
-        command: &table::Command,
+        command: &Command,
         now: Instant,
         budget: Duration,
-    ) -> Result<table::Reply, Failure> {
+    ) -> Result<Reply, Failure> {
         let until = clock::now().after(budget);
         let limit = || until.since(clock::now());
         // Whatever goes wrong before the command's own statement: the command was not sent.
         self.ready(limit).map_err(Trouble::before)?;
+        if let (Command::Listen { up_to }, true) = (command, self.listens) {
+            return self.session.news(*up_to).map(|names| Reply::Told(News::Freed(names)));
+        }
         let mut exchange = self.codec.encode(command, now);
         while let Some(statement) = exchange.poll_statement() {
             match self.run(&statement, limit()) {
@@ -230,7 +243,21 @@ impl<S: Session> Backend for SqlTable<S> {
                 Err(failure) => exchange.handle_failure(failure),
             }
         }
-        exchange.finish()
+        let reply = exchange.finish();
+        self.listens |= reply == Ok(Reply::Told(News::Begun));
+        reply
+    }
+
+    fn waits(command: &Command) -> bool {
+        matches!(command, Command::Listen { .. })
+    }
+
+    fn dropped(command: &Command) -> Option<Reply> {
+        matches!(command, Command::Unlisten).then_some(Reply::Silent)
+    }
+
+    fn cut(&self) -> Option<Cut> {
+        self.session.cut()
     }
 }
 

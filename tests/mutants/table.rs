@@ -19,6 +19,7 @@ pub struct Mutant {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Shown {
     Table,
+    TableThatTells,
     Advisory,
     Consul,
     /// In a small world that is searched to the end: it is too rare for random schedules.
@@ -157,11 +158,20 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "denied once, denied for ever",
-        file: "slot.rs",
-        after: "let soonest =",
+        file: "slot/parts.rs",
+        after: "self.hinted = false;",
         good: "self.back_off(cx)",
         bad: "Instant::END",
         shown_by: Shown::Advisory,
+        check: "Liveness",
+    },
+    Mutant {
+        name: "who is told does not look when the lease ends",
+        file: "slot/parts.rs",
+        after: "fn after_denial(",
+        good: "expiry.max(soonest)",
+        bad: "Instant::END",
+        shown_by: Shown::TableThatTells,
         check: "Liveness",
     },
     Mutant {
@@ -177,7 +187,7 @@ pub const MUTANTS: &[Mutant] = &[
         name: "the lock-delay is taken for ever",
         file: "slot.rs",
         after: "Ok(Verdict::Delayed) => {",
-        good: "self.denied(None, cx)",
+        good: "self.denied(None, sent, cx)",
         bad: "Phase::Waiting { retry_at: Instant::END }",
         shown_by: Shown::Consul,
         check: "Liveness",

@@ -2,8 +2,7 @@
 //! once on one table.
 
 use crate::place::Place;
-use crate::servers::Kind;
-use lock_sync::{Error, Fence, LockName, LostReason, Progress, ReleaseError, Wait};
+use lock_sync::{Error, Fence, LockName, LostReason, Mode, Progress, ReleaseError, Wait};
 use std::future::Future;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,16 +19,6 @@ pub enum Driver {
     Tokio,
     /// One connection lock-sync's, the next lock-async's.
     Mixed,
-}
-
-impl Driver {
-    /// All those that know such a server, at once.
-    pub fn every(kind: Kind) -> Self {
-        match kind {
-            Kind::Postgres => Self::Mixed,
-            Kind::Mysql | Kind::Mariadb => Self::Blocking,
-        }
-    }
 }
 
 /// A place, and the driver that is used there.
@@ -74,6 +63,17 @@ impl Driven {
     }
 }
 
+/// Connects to what a URL names. Both drivers at once have no connection in common.
+///
+/// # Errors
+/// What the driver says.
+pub fn connect(driver: Driver, url: &str) -> Result<Locks, Error> {
+    match driver {
+        Driver::Tokio => wait(lock_async::Locks::connect(url)).map(Locks::Tokio).map_err(error),
+        _ => lock_sync::Locks::connect(url).map(Locks::Blocking),
+    }
+}
+
 /// What [`Place::config`] is for lock-sync.
 pub fn tokio_config(place: &Place, ttl: Duration) -> lock_async::Config {
     let config: lock_async::Config = place.whole_url().parse().expect("a good URL");
@@ -88,25 +88,10 @@ impl Deref for Driven {
     }
 }
 
-/// What lock-sync and lock-async make of a URL, or have to say against it. Each tells the schemes
-/// and parameters that it knows; lock-async does not know all of lock-sync's.
+/// What lock-sync and lock-async make of a URL, or have to say against it.
 pub fn read(url: &str) -> (Result<String, String>, Result<String, String>) {
-    use lock_async::ConfigError as Tokio;
-    use lock_sync::ConfigError as Blocking;
-    let blocking = url.parse::<lock_sync::Config>().map_err(|error| match error {
-        Blocking::Scheme(_) => Blocking::Scheme("").to_string(),
-        Blocking::UnknownParameter { name, .. } => {
-            Blocking::UnknownParameter { name, known: "" }.to_string()
-        }
-        other => other.to_string(),
-    });
-    let tokio = url.parse::<lock_async::Config>().map_err(|error| match error {
-        Tokio::Scheme(_) => Tokio::Scheme("").to_string(),
-        Tokio::UnknownParameter { name, .. } => {
-            Tokio::UnknownParameter { name, known: "" }.to_string()
-        }
-        other => other.to_string(),
-    });
+    let blocking = url.parse::<lock_sync::Config>().map_err(|error| error.to_string());
+    let tokio = url.parse::<lock_async::Config>().map_err(|error| error.to_string());
     (blocking.map(|config| format!("{config:?}")), tokio.map(|config| format!("{config:?}")))
 }
 
@@ -150,15 +135,52 @@ impl Locks {
         }
     }
 
+    pub fn lock_shared(&self, name: &str) -> Result<Guard, Error> {
+        match self {
+            Locks::Blocking(locks) => locks.lock_shared(name).map(Guard::Blocking),
+            Locks::Tokio(locks) => wait(locks.lock_shared(name)).map(Guard::tokio).map_err(error),
+        }
+    }
+
+    pub fn try_lock_shared(&self, name: &str) -> Result<Option<Guard>, Error> {
+        match self {
+            Locks::Blocking(locks) => Ok(locks.try_lock_shared(name)?.map(Guard::Blocking)),
+            Locks::Tokio(locks) => {
+                Ok(wait(locks.try_lock_shared(name)).map_err(error)?.map(Guard::tokio))
+            }
+        }
+    }
+
+    pub fn try_lock_shared_for(&self, name: &str, limit: Duration) -> Result<Option<Guard>, Error> {
+        match self {
+            Locks::Blocking(locks) => {
+                Ok(locks.try_lock_shared_for(name, limit)?.map(Guard::Blocking))
+            }
+            Locks::Tokio(locks) => {
+                Ok(wait(locks.try_lock_shared_for(name, limit)).map_err(error)?.map(Guard::tokio))
+            }
+        }
+    }
+
     pub fn acquire(
         &self,
         name: &str,
         how_long: Wait,
         progress: &mut (dyn FnMut(&Progress) + Send),
     ) -> Result<Option<Guard>, Error> {
+        self.acquire_as(name, Mode::Exclusive, how_long, progress)
+    }
+
+    pub fn acquire_as(
+        &self,
+        name: &str,
+        mode: Mode,
+        how_long: Wait,
+        progress: &mut (dyn FnMut(&Progress) + Send),
+    ) -> Result<Option<Guard>, Error> {
         match self {
             Locks::Blocking(locks) => {
-                Ok(locks.acquire(name, how_long, progress)?.map(Guard::Blocking))
+                Ok(locks.acquire_as(name, mode, how_long, progress)?.map(Guard::Blocking))
             }
             Locks::Tokio(locks) => {
                 let how_long = match how_long {
@@ -171,7 +193,7 @@ impl Locks {
                     lock_async::Progress::Trouble(why) => progress(&Progress::Trouble(why.clone())),
                     other => panic!("{other:?}"),
                 };
-                let acquired = wait(locks.acquire(name, how_long, &mut progress));
+                let acquired = wait(locks.acquire_as(name, mode, how_long, &mut progress));
                 Ok(acquired.map_err(error)?.map(Guard::tokio))
             }
         }
@@ -232,6 +254,13 @@ impl Guard {
         match self {
             Guard::Blocking(guard) => guard.name(),
             Guard::Tokio(guard) => guard.name(),
+        }
+    }
+
+    pub fn mode(&self) -> Mode {
+        match self {
+            Guard::Blocking(guard) => guard.mode(),
+            Guard::Tokio(guard) => guard.mode(),
         }
     }
 
@@ -314,6 +343,7 @@ impl Guard {
 fn error(error: lock_async::Error) -> Error {
     match error {
         lock_async::Error::Name(error) => Error::Name(error),
+        lock_async::Error::Claim(error) => Error::Claim(error),
         lock_async::Error::Unfit(refusal) => Error::Unfit(refusal),
         lock_async::Error::Unavailable(why) => Error::Unavailable(why),
         lock_async::Error::Refused(why) => Error::Refused(why),

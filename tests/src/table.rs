@@ -3,7 +3,7 @@
 use crate::place::Place;
 use crate::raw::Raw;
 use lock_core::sql::Codec;
-use lock_core::table::{Acquired, Command, Reply};
+use lock_core::table::{Acquired, Command, Freed, Reply};
 use lock_core::{Claim, Failure, Fence, Instant, LockName, Mode, Owner};
 use std::time::Duration;
 
@@ -64,6 +64,7 @@ impl<R: Raw> Table<R> {
     fn changed(&mut self, command: &Command) -> Vec<bool> {
         match self.try_ask(command).expect("it is asked") {
             Reply::Changed(entries) => entries,
+            Reply::Freed(entries) => entries.iter().map(|entry| *entry != Freed::NotOurs).collect(),
             other => panic!("{other:?}"),
         }
     }

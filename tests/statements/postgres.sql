@@ -9,7 +9,7 @@ SELECT pg_is_in_recovery()::int::bigint,
           JOIN pg_type AS t ON t.oid = a.atttypid
           LEFT JOIN pg_collation AS l ON l.oid = a.attcollation
          WHERE a.attrelid = to_regclass($1) AND NOT a.attisdropped
-           AND a.attname IN ('name', 'owner', 'fence', 'expires_at', 'acquired_at', 'holder')),
+           AND a.attname IN ('name', 'owner', 'fence', 'expires_at', 'acquired_at', 'contended', 'holder')),
        (SELECT count(*)
           FROM pg_index AS i
           JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
@@ -23,6 +23,7 @@ CREATE TABLE IF NOT EXISTS "locks" (
   fence bigint NOT NULL,
   expires_at timestamptz NOT NULL,
   acquired_at timestamptz NOT NULL,
+  contended boolean NOT NULL DEFAULT false, -- somebody waits to be told of the release
   holder text NOT NULL -- for people: host, process, label
 );
 
@@ -44,16 +45,38 @@ ON CONFLICT (name) DO UPDATE
        expires_at = greatest(CASE WHEN l.owner = excluded.owner THEN l.expires_at END,
                              clock_timestamp() + $3::bigint * interval '1 microsecond'),
        acquired_at = CASE WHEN l.owner = excluded.owner THEN l.acquired_at ELSE clock_timestamp() END,
+       contended = l.contended AND l.owner IS NOT DISTINCT FROM excluded.owner,
        holder = excluded.holder
  WHERE l.owner IS NULL OR l.expires_at <= clock_timestamp() OR l.owner = excluded.owner
 RETURNING name, fence;
 
 -- acquire: who has the others
-SELECT l.name, l.holder,
-       (extract(epoch FROM clock_timestamp() - l.acquired_at) * 1000000)::bigint,
-       (extract(epoch FROM l.expires_at - clock_timestamp()) * 1000000)::bigint
-  FROM "locks" AS l
- WHERE l.name = ANY ($1::text[]) AND l.owner IS NOT NULL AND l.expires_at > clock_timestamp();
+WITH fast AS MATERIALIZED (
+  SELECT set_config('synchronous_commit', 'off', true)
+), unmarked AS MATERIALIZED (
+  SELECT l.name
+    FROM "locks" AS l
+   WHERE l.name = ANY ($1::text[]) AND l.owner IS NOT NULL AND NOT l.contended
+   ORDER BY l.name
+     FOR NO KEY UPDATE OF l
+), marked AS (
+  UPDATE "locks" AS l
+     SET contended = true
+    FROM unmarked, fast
+   WHERE l.name = unmarked.name AND l.owner IS NOT NULL
+  RETURNING l.name, l.holder, l.acquired_at, l.expires_at
+), seen AS (
+  SELECT l.name, l.holder, l.acquired_at, l.expires_at
+    FROM "locks" AS l
+   WHERE l.name = ANY ($1::text[]) AND l.owner IS NOT NULL AND l.contended
+   UNION ALL
+  SELECT * FROM marked
+)
+SELECT s.name, s.holder,
+       (extract(epoch FROM clock_timestamp() - s.acquired_at) * 1000000)::bigint,
+       (extract(epoch FROM s.expires_at - clock_timestamp()) * 1000000)::bigint
+  FROM seen AS s
+ WHERE s.expires_at > clock_timestamp();
 
 -- renew
 WITH ours AS MATERIALIZED (
@@ -83,7 +106,12 @@ UPDATE "locks" AS l
    SET owner = NULL
   FROM ours, fast
  WHERE l.name = ours.name AND l.owner = ours.owner
-RETURNING l.name, ours.owner;
+RETURNING l.name, ours.owner,
+          CASE WHEN l.contended THEN (pg_notify('withlock_' || l.tableoid::text, l.name) IS NOT NULL)::int
+               ELSE 0 END::bigint;
+
+-- listen, on a connection of its own
+DO $$ BEGIN EXECUTE format('LISTEN %I', 'withlock_' || '"locks"'::regclass::oid::text); END $$;
 
 -- look: which locks are held
 SELECT l.name, l.fence, l.holder,
@@ -107,7 +135,8 @@ UPDATE "locks"
    SET owner = NULL,
        fence = greatest(fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
  WHERE name = $1::text AND fence = $2::bigint AND owner IS NOT NULL
-RETURNING fence;
+RETURNING CASE WHEN contended AND pg_notify('withlock_' || tableoid::text, name) IS NULL THEN NULL
+               ELSE fence END;
 
 -- purge
 DELETE FROM "locks"

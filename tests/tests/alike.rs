@@ -8,9 +8,16 @@ use std::path::Path;
 #[test]
 fn files_that_both_have_are_the_same() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-    for file in
-        ["clock.rs", "backend/postgres/hosts.rs", "backend/postgres/tls.rs", "backend/sslmode.rs"]
-    {
+    for file in [
+        "clock.rs",
+        "backend/consul/server.rs",
+        "backend/mysql/server.rs",
+        "backend/postgres/hosts.rs",
+        "backend/postgres/tls.rs",
+        "backend/sslmode.rs",
+        "config/protocol.rs",
+        "config/url.rs",
+    ] {
         let [one, other] = ["lock-sync", "lock-async"].map(|driver| {
             std::fs::read_to_string(root.join(driver).join("src").join(file)).expect("read")
         });
@@ -26,6 +33,15 @@ fn urls_are_read_alike() {
         "postgresql://u:p%3F@h:5432/d?sslmode=verify-full&sslrootcert=/ca.pem&application_name=a+b",
         "postgres://u@%2Frun%2Fpostgresql/d",
         "postgres:///d?host=/run/postgresql",
+        "mysql://u:p%3F@h:3307/d?sslmode=verify-full&sslrootcert=/ca.pem",
+        "mariadb://[::1]/d?sslmode=require&ttl=10s",
+        "mysql://u@localhost/d?socket=/run/mysqld/mysqld.sock",
+        "postgres://h/d?protocol=advisory&keys=pair&waiting=0",
+        "mysql://h/d?protocol=advisory&prefix=app:&waiting=2",
+        "sqlite:a?protocol=table",
+        "consul://localhost",
+        "consul://[::1]:8501/app/locks?sslmode=verify-full&token=hunter2&ttl=20s",
+        "consul://h?protocol=session&sslrootcert=/ca.pem",
     ];
     let bad = [
         "",
@@ -40,6 +56,13 @@ fn urls_are_read_alike() {
         "postgres://u:hunter2@h:port/d",
         "postgres://u:hunter2@h/d?se?cret=1",
         "postgres://u:hunter2%@h/d",
+        "mysql://",
+        "mysql:/d",
+        "mysql://u:hunter2@h",
+        "mysql://u:hunter2@h:port/d",
+        "mysql://u:hunter2@h/d?nope=1",
+        "mariadb://h/d?sslmode=verify-ca",
+        "mysql://h/d?sslmode=prefer&sslrootcert=/ca.pem",
         "sqlite:a?nope=1",
         "sqlite:a?sslmode=require",
         "postgres://u:hunter2@h/d?nope=1",
@@ -49,6 +72,24 @@ fn urls_are_read_alike() {
         "postgres://h/d?table=a.b.c",
         "sqlite:a?ttl=25h",
         "sqlite:a?ttl=10s&request_timeout=9s",
+        "sqlite:a?protocol=advisory",
+        "postgres://h/d?protocol=session",
+        "postgres://h/d?protocol=bogus",
+        "postgres://h/d?keys=int",
+        "postgres://h/d?protocol=advisory&keys=float",
+        "postgres://h/d?protocol=advisory&table=a",
+        "mysql://h/d?protocol=advisory&prefix=UPPER",
+        "mysql://h/d?waiting=1",
+        "mysql://h/d?protocol=advisory&waiting=-1",
+        "postgres://h/d?token=hunter2",
+        "consul://",
+        "consul:///locks",
+        "consul://h?protocol=table",
+        "consul://h?sslmode=prefer",
+        "consul://h?sslmode=disable&sslrootcert=/ca.pem",
+        "consul://u:hunter2@h",
+        "consul://h/a//b",
+        "consul://h/a#hunter2",
     ];
     for url in good.iter().chain(&bad) {
         let (blocking, tokio) = read(url);

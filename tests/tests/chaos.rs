@@ -1,7 +1,7 @@
 //! Servers that vanish, freeze and come back; answers that are lost.
 
 use lock_sync::{Error, LostReason, ReleaseError};
-use lock_tests::drivers::{Driven, Driver};
+use lock_tests::drivers::{Driven, Driver, Locks};
 use lock_tests::observer::Observer;
 use lock_tests::place::Place;
 use lock_tests::proxy::{Mode, Proxy, eventually, server_of};
@@ -13,54 +13,77 @@ const TTL: Duration = Duration::from_secs(3);
 /// For which a lease of that TTL counts.
 const VALID: Duration = Duration::from_millis(2499);
 
+/// Which server, and who asks it.
+#[derive(Clone, Copy)]
+struct At(Kind, Driver);
+
 macro_rules! chaos {
+    (both { $($name:ident)* } mixed { $($mixed:ident)* }) => {
+        mod blocking {
+            const DRIVER: crate::Driver = crate::Driver::Blocking;
+            everywhere! { $($name)* }
+        }
+        mod asynchronous {
+            const DRIVER: crate::Driver = crate::Driver::Tokio;
+            everywhere! { $($name)* }
+        }
+        mod mixed {
+            const DRIVER: crate::Driver = crate::Driver::Mixed;
+            everywhere! { $($mixed)* }
+        }
+    };
+}
+
+macro_rules! everywhere {
     ($($name:ident)*) => {
-        mod postgres {
+        at! { postgres, Postgres, "needs a PostgreSQL server: tests/run starts one": $($name)* }
+        at! { mysql, Mysql, "needs a MySQL server: tests/run starts one": $($name)* }
+        at! { mariadb, Mariadb, "needs a MariaDB server: tests/run starts one": $($name)* }
+    };
+}
+
+macro_rules! at {
+    ($module:ident, $kind:ident, $needs:literal: $($name:ident)*) => {
+        mod $module {
             $(#[test]
-            #[ignore = "needs a PostgreSQL server: tests/run starts one"]
-            fn $name() { super::$name(super::Kind::Postgres) })*
-        }
-        mod mysql {
-            $(#[test]
-            #[ignore = "needs a MySQL server: tests/run starts one"]
-            fn $name() { super::$name(super::Kind::Mysql) })*
-        }
-        mod mariadb {
-            $(#[test]
-            #[ignore = "needs a MariaDB server: tests/run starts one"]
-            fn $name() { super::$name(super::Kind::Mariadb) })*
+            #[ignore = $needs]
+            fn $name() { crate::$name(crate::At(crate::Kind::$kind, super::DRIVER)) })*
         }
     };
 }
 
 chaos! {
-    a_silent_network_means_lost_by_the_deadline
-    a_frozen_server_hangs_nobody
-    an_acquire_whose_answer_is_lost_is_settled_at_once
-    an_abandoned_acquire_whose_answer_is_lost_leaks_nothing
-    a_cut_connection_loses_nothing
-    an_outage_is_waited_out_without_spinning
-    a_restart_and_a_crash_in_the_middle_of_everything
-    twenty_waiters_do_not_spin
-}
-
-/// A place behind a proxy, and the proxy.
-fn proxied(kind: Kind) -> (Place, Place, Proxy) {
-    let direct = kind.place();
-    let proxy = Proxy::start(&server_of(direct.url()));
-    let through = direct.through(&proxy.url(direct.url()));
-    (direct, through, proxy)
-}
-
-/// Lets the connection prepare its statements, if it does such a thing, so that the next acquire is one message.
-fn warm_up(locks: &lock_sync::Locks) {
-    for _ in 0..2 {
-        drop(locks.lock("a").expect("taken"));
+    both {
+        a_silent_network_means_lost_by_the_deadline
+        a_frozen_server_hangs_nobody
+        an_acquire_whose_answer_is_lost_is_settled_at_once
+        an_abandoned_acquire_whose_answer_is_lost_leaks_nothing
+        a_cut_connection_loses_nothing
+        an_outage_is_waited_out_without_spinning
+    }
+    mixed {
+        a_restart_and_a_crash_in_the_middle_of_everything
+        twenty_waiters_do_not_spin
     }
 }
 
-fn a_silent_network_means_lost_by_the_deadline(kind: Kind) {
-    let (direct, through, proxy) = proxied(kind);
+/// A place behind a proxy, and the proxy.
+fn proxied(At(kind, driver): At) -> (Driven, Driven, Proxy) {
+    let direct = kind.place();
+    let proxy = Proxy::start(&server_of(direct.url()));
+    let through = direct.through(&proxy.url(direct.url()));
+    (Driven::new(driver, direct), Driven::new(driver, through), proxy)
+}
+
+/// Lets the connection prepare its statements, if it does such a thing, so that the next acquire is one message.
+fn warm_up(locks: &Locks) {
+    for _ in 0..2 {
+        locks.lock("a").expect("taken").release().expect("released");
+    }
+}
+
+fn a_silent_network_means_lost_by_the_deadline(at: At) {
+    let (direct, through, proxy) = proxied(at);
     let (locks, others) = (through.locks(TTL), direct.locks(TTL));
     let guard = locks.lock("a").expect("taken");
     let called = std::sync::Arc::new(std::sync::Mutex::new(None));
@@ -96,9 +119,9 @@ fn a_silent_network_means_lost_by_the_deadline(kind: Kind) {
     assert!(next.is_held());
 }
 
-fn a_frozen_server_hangs_nobody(kind: Kind) {
-    let server = kind.server();
-    let place = Place::at(server.url());
+fn a_frozen_server_hangs_nobody(at: At) {
+    let server = at.0.server();
+    let place = Driven::new(at.1, Place::at(server.url()));
     let locks = place.locks(TTL);
     let guard = locks.lock("a").expect("taken");
     server.pause();
@@ -125,8 +148,8 @@ fn a_frozen_server_hangs_nobody(kind: Kind) {
     assert!(guard.is_held());
 }
 
-fn an_acquire_whose_answer_is_lost_is_settled_at_once(kind: Kind) {
-    let (_, through, proxy) = proxied(kind);
+fn an_acquire_whose_answer_is_lost_is_settled_at_once(at: At) {
+    let (_, through, proxy) = proxied(at);
     let locks = through.locks(Duration::from_secs(30));
     warm_up(&locks);
     proxy.set(Mode::NoReplies);
@@ -144,8 +167,8 @@ fn an_acquire_whose_answer_is_lost_is_settled_at_once(kind: Kind) {
     });
 }
 
-fn an_abandoned_acquire_whose_answer_is_lost_leaks_nothing(kind: Kind) {
-    let (direct, through, proxy) = proxied(kind);
+fn an_abandoned_acquire_whose_answer_is_lost_leaks_nothing(at: At) {
+    let (direct, through, proxy) = proxied(at);
     let (locks, others) =
         (through.locks(Duration::from_secs(30)), direct.locks(Duration::from_secs(30)));
     warm_up(&locks);
@@ -168,8 +191,8 @@ fn an_abandoned_acquire_whose_answer_is_lost_leaks_nothing(kind: Kind) {
     });
 }
 
-fn a_cut_connection_loses_nothing(kind: Kind) {
-    let (_, through, proxy) = proxied(kind);
+fn a_cut_connection_loses_nothing(at: At) {
+    let (_, through, proxy) = proxied(at);
     let locks = through.locks(TTL);
     let guard = locks.lock("a").expect("taken");
     for _ in 0..3 {
@@ -180,8 +203,8 @@ fn a_cut_connection_loses_nothing(kind: Kind) {
     guard.release().expect("still ours");
 }
 
-fn an_outage_is_waited_out_without_spinning(kind: Kind) {
-    let (_, through, proxy) = proxied(kind);
+fn an_outage_is_waited_out_without_spinning(at: At) {
+    let (_, through, proxy) = proxied(at);
     let locks = through.locks(Duration::from_secs(30));
     let guard = locks.lock("held").expect("taken");
     let before = proxy.connections();
@@ -201,10 +224,10 @@ fn an_outage_is_waited_out_without_spinning(kind: Kind) {
     guard.release().expect("released");
 }
 
-fn a_restart_and_a_crash_in_the_middle_of_everything(kind: Kind) {
-    let server = kind.server();
+fn a_restart_and_a_crash_in_the_middle_of_everything(at: At) {
+    let server = at.0.server();
     // Holders and waiters of every driver that knows the server.
-    let place = Driven::new(Driver::every(kind), Place::at(server.url()));
+    let place = Driven::new(at.1, Place::at(server.url()));
     let ttl = Duration::from_secs(15);
     let holder = place.locks(ttl);
     let held = holder.lock("held").expect("taken");
@@ -248,9 +271,9 @@ fn a_restart_and_a_crash_in_the_middle_of_everything(kind: Kind) {
     held.release().expect("still ours");
 }
 
-fn twenty_waiters_do_not_spin(kind: Kind) {
-    let server = kind.server();
-    let place = Place::at(server.url());
+fn twenty_waiters_do_not_spin(at: At) {
+    let server = at.0.server();
+    let place = Driven::new(at.1, Place::at(server.url()));
     let _guard = place.locks(Duration::from_secs(30)).lock("a").expect("taken");
     let mut observer = Observer::new(&server);
     std::thread::scope(|scope| {

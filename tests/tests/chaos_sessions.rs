@@ -2,6 +2,7 @@
 //! connection, or to a session in Consul.
 
 use lock_sync::{Error, LostReason, ReleaseError};
+use lock_tests::drivers::{Driven, Driver, Locks};
 use lock_tests::place::{Keeps, Place};
 use lock_tests::proxy::{Mode, Proxy, eventually, server_of};
 use lock_tests::servers::{Kind, Server};
@@ -12,70 +13,79 @@ const TTL: Duration = Duration::from_secs(3);
 /// For which a lock counts after a sign of life.
 const VALID: Duration = Duration::from_millis(2499);
 
-/// Where the locks are.
+/// Where the locks are, and who asks for them.
+struct At {
+    server: On,
+    driver: Driver,
+}
+
 #[derive(Clone, Copy)]
-enum At {
+enum On {
     Advisory(Kind),
     Consul,
 }
 
 impl At {
     /// On the server that the environment names.
-    fn place(self) -> Place {
-        match self {
-            At::Advisory(Kind::Postgres) => Place::postgres_advisory(),
-            At::Advisory(Kind::Mysql) => Place::mysql_advisory(),
-            At::Advisory(Kind::Mariadb) => Place::mariadb_advisory(),
-            At::Consul => Place::consul(),
+    fn place(&self) -> Place {
+        match self.server {
+            On::Advisory(Kind::Postgres) => Place::postgres_advisory(),
+            On::Advisory(Kind::Mysql) => Place::mysql_advisory(),
+            On::Advisory(Kind::Mariadb) => Place::mariadb_advisory(),
+            On::Consul => Place::consul(),
         }
     }
 
     /// On a server of the test's own.
-    fn own(self) -> (Server, Place) {
-        match self {
-            At::Advisory(kind) => {
-                let server = kind.server();
-                let place = Place::advisory_at(server.url());
-                (server, place)
-            }
-            At::Consul => {
-                let server = Server::consul();
-                let place = Place::consul_at(server.url());
-                (server, place)
-            }
-        }
+    fn own(&self) -> (Server, Driven) {
+        let server = match self.server {
+            On::Advisory(kind) => kind.server(),
+            On::Consul => Server::consul(),
+        };
+        let place = match self.server {
+            On::Advisory(_) => Place::advisory_at(server.url()),
+            On::Consul => Place::consul_at(server.url()),
+        };
+        (server, Driven::new(self.driver, place))
     }
 
     /// A place, the same behind a proxy, and the proxy.
-    fn proxied(self) -> (Place, Place, Proxy) {
+    fn proxied(&self) -> (Driven, Driven, Proxy) {
         let direct = self.place();
         let proxy = Proxy::start(&server_of(direct.url()));
         let through = direct.through(&proxy.url(direct.url()));
-        (direct, through, proxy)
+        (Driven::new(self.driver, direct), Driven::new(self.driver, through), proxy)
     }
 }
 
 macro_rules! chaos {
     ($($name:ident)*) => {
-        mod postgres_advisory {
-            $(#[test]
-            #[ignore = "needs a PostgreSQL server: tests/run starts one"]
-            fn $name() { super::$name(super::At::Advisory(super::Kind::Postgres)) })*
+        mod blocking {
+            const DRIVER: crate::Driver = crate::Driver::Blocking;
+            everywhere! { $($name)* }
         }
-        mod mysql_advisory {
-            $(#[test]
-            #[ignore = "needs a MySQL server: tests/run starts one"]
-            fn $name() { super::$name(super::At::Advisory(super::Kind::Mysql)) })*
+        mod asynchronous {
+            const DRIVER: crate::Driver = crate::Driver::Tokio;
+            everywhere! { $($name)* }
         }
-        mod mariadb_advisory {
+    };
+}
+
+macro_rules! everywhere {
+    ($($name:ident)*) => {
+        at! { postgres_advisory, crate::On::Advisory(crate::Kind::Postgres), "needs a PostgreSQL server: tests/run starts one": $($name)* }
+        at! { mysql_advisory, crate::On::Advisory(crate::Kind::Mysql), "needs a MySQL server: tests/run starts one": $($name)* }
+        at! { mariadb_advisory, crate::On::Advisory(crate::Kind::Mariadb), "needs a MariaDB server: tests/run starts one": $($name)* }
+        at! { consul, crate::On::Consul, "needs a Consul server: tests/run starts one": $($name)* }
+    };
+}
+
+macro_rules! at {
+    ($module:ident, $server:expr, $needs:literal: $($name:ident)*) => {
+        mod $module {
             $(#[test]
-            #[ignore = "needs a MariaDB server: tests/run starts one"]
-            fn $name() { super::$name(super::At::Advisory(super::Kind::Mariadb)) })*
-        }
-        mod consul {
-            $(#[test]
-            #[ignore = "needs a Consul server: tests/run starts one"]
-            fn $name() { super::$name(super::At::Consul) })*
+            #[ignore = $needs]
+            fn $name() { crate::$name(&crate::At { server: $server, driver: super::DRIVER }) })*
         }
     };
 }
@@ -91,13 +101,13 @@ chaos! {
 }
 
 /// Lets the session be opened, and statements be prepared, so that the next acquire is one message.
-fn warm_up(locks: &lock_sync::Locks) {
+fn warm_up(locks: &Locks) {
     for _ in 0..3 {
-        drop(locks.lock("a").expect("taken"));
+        locks.lock("a").expect("taken").release().expect("released");
     }
 }
 
-fn a_silent_network_means_lost_before_the_next_one_enters(at: At) {
+fn a_silent_network_means_lost_before_the_next_one_enters(at: &At) {
     let (direct, through, proxy) = at.proxied();
     let (locks, others) = (through.locks(TTL), direct.locks(TTL));
     let guard = locks.lock("a").expect("taken");
@@ -127,7 +137,7 @@ fn a_silent_network_means_lost_before_the_next_one_enters(at: At) {
     assert!(next.is_held());
 }
 
-fn a_frozen_server_hangs_nobody(at: At) {
+fn a_frozen_server_hangs_nobody(at: &At) {
     let (server, place) = at.own();
     let locks = place.locks(TTL);
     let guard = locks.lock("a").expect("taken");
@@ -155,7 +165,7 @@ fn a_frozen_server_hangs_nobody(at: At) {
     assert!(guard.is_held());
 }
 
-fn an_acquire_whose_answer_is_lost_is_settled_at_once(at: At) {
+fn an_acquire_whose_answer_is_lost_is_settled_at_once(at: &At) {
     let (_direct, through, proxy) = at.proxied();
     let locks = through.locks(Duration::from_secs(30));
     warm_up(&locks);
@@ -174,7 +184,7 @@ fn an_acquire_whose_answer_is_lost_is_settled_at_once(at: At) {
     });
 }
 
-fn an_abandoned_acquire_whose_answer_is_lost_leaks_nothing(at: At) {
+fn an_abandoned_acquire_whose_answer_is_lost_leaks_nothing(at: &At) {
     let (direct, through, proxy) = at.proxied();
     let (locks, others) =
         (through.locks(Duration::from_secs(30)), direct.locks(Duration::from_secs(30)));
@@ -199,7 +209,7 @@ fn an_abandoned_acquire_whose_answer_is_lost_leaks_nothing(at: At) {
 }
 
 /// A connection's, or a session's: that lives on.
-fn a_cut_connection_takes_its_own_locks_along_and_no_others(at: At) {
+fn a_cut_connection_takes_its_own_locks_along_and_no_others(at: &At) {
     let (direct, through, proxy) = at.proxied();
     let (locks, others) = (through.locks(TTL), direct.locks(TTL));
     let kept = others.lock("kept").expect("taken");
@@ -222,7 +232,7 @@ fn a_cut_connection_takes_its_own_locks_along_and_no_others(at: At) {
     assert!(kept.is_held());
 }
 
-fn an_outage_is_waited_out_without_spinning(at: At) {
+fn an_outage_is_waited_out_without_spinning(at: &At) {
     let (direct, through, proxy) = at.proxied();
     let locks = through.locks(Duration::from_secs(30));
     let guard = locks.lock("held").expect("taken");
@@ -242,7 +252,7 @@ fn an_outage_is_waited_out_without_spinning(at: At) {
     assert_eq!(guard.is_held(), direct.keeps() == Keeps::Keys, "it outlives its connection");
 }
 
-fn a_restart_and_a_crash_in_the_middle_of_everything(at: At) {
+fn a_restart_and_a_crash_in_the_middle_of_everything(at: &At) {
     let (server, place) = at.own();
     // A server that forgets its locks gives none away for as long as its clients may count on them.
     let ttl = if place.keeps() == Keeps::Keys { Duration::from_secs(15) } else { TTL };

@@ -12,29 +12,33 @@ const TTL: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_secs(1);
 
 macro_rules! conformance {
-    (all { $($name:ident)* } tables { $($table:ident)* }) => {
+    ($($bodies:tt)*) => {
         mod blocking {
             const DRIVER: crate::Driver = crate::Driver::Blocking;
-            suite! { sqlite: $($name)* $($table)* }
-            suite! { postgres "needs a PostgreSQL server: tests/run starts one": $($name)* $($table)* }
-            suite! { mysql "needs a MySQL server: tests/run starts one": $($name)* $($table)* }
-            suite! { mariadb "needs a MariaDB server: tests/run starts one": $($name)* $($table)* }
-            suite! { postgres_advisory "needs a PostgreSQL server: tests/run starts one": $($name)* }
-            suite! { mysql_advisory "needs a MySQL server: tests/run starts one": $($name)* }
-            suite! { mariadb_advisory "needs a MariaDB server: tests/run starts one": $($name)* }
-            suite! { consul "needs a Consul server: tests/run starts one": $($name)* }
+            suites! { $($bodies)* }
         }
         mod asynchronous {
             const DRIVER: crate::Driver = crate::Driver::Tokio;
-            suite! { sqlite: $($name)* $($table)* }
-            suite! { postgres "needs a PostgreSQL server: tests/run starts one": $($name)* $($table)* }
+            suites! { $($bodies)* }
         }
         // One connection of each: the drivers exclude each other.
         mod mixed {
             const DRIVER: crate::Driver = crate::Driver::Mixed;
-            suite! { sqlite: $($name)* $($table)* }
-            suite! { postgres "needs a PostgreSQL server: tests/run starts one": $($name)* $($table)* }
+            suites! { $($bodies)* }
         }
+    };
+}
+
+macro_rules! suites {
+    (all { $($name:ident)* } tables { $($table:ident)* }) => {
+        suite! { sqlite: $($name)* $($table)* }
+        suite! { postgres "needs a PostgreSQL server: tests/run starts one": $($name)* $($table)* }
+        suite! { mysql "needs a MySQL server: tests/run starts one": $($name)* $($table)* }
+        suite! { mariadb "needs a MariaDB server: tests/run starts one": $($name)* $($table)* }
+        suite! { postgres_advisory "needs a PostgreSQL server: tests/run starts one": $($name)* }
+        suite! { mysql_advisory "needs a MySQL server: tests/run starts one": $($name)* }
+        suite! { mariadb_advisory "needs a MariaDB server: tests/run starts one": $($name)* }
+        suite! { consul "needs a Consul server: tests/run starts one": $($name)* }
     };
 }
 

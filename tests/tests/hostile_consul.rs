@@ -1,7 +1,8 @@
 //! Servers that answer as no Consul does: an error, never a panic or a grant, and never a request
 //! elsewhere.
 
-use lock_sync::{ConfigError, Error, Locks, LostReason};
+use lock_sync::{ConfigError, Error, LostReason};
+use lock_tests::drivers::{Driver, Locks, connect};
 use lock_tests::place::Place;
 use lock_tests::proxy::{Proxy, eventually, server_of};
 use rustls::crypto::ring;
@@ -12,6 +13,27 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+macro_rules! hostile {
+    ($($name:ident)*) => {
+        mod blocking {
+            $(#[test]
+            fn $name() { super::$name(super::Driver::Blocking) })*
+        }
+        mod asynchronous {
+            $(#[test]
+            fn $name() { super::$name(super::Driver::Tokio) })*
+        }
+    };
+}
+
+hostile! {
+    the_fake_is_good_enough_to_be_taken_for_a_consul
+    answers_that_make_no_sense_are_errors_and_no_grants
+    a_redirect_is_not_followed
+    an_answer_that_drips_ends_in_time
+    a_session_that_is_gone_is_lost_at_once_and_a_server_that_errs_by_the_deadline
+}
 
 const SESSION: &str = "11111111-1111-1111-1111-111111111111";
 const TOKEN: &str = "hunter2";
@@ -63,9 +85,9 @@ impl Fake {
         *self.answers.lock().expect("unpoisoned") = Box::new(answers);
     }
 
-    fn connect(&self) -> Result<Locks, Error> {
+    fn connect(&self, driver: Driver) -> Result<Locks, Error> {
         let url = format!("consul://{}?token={TOKEN}&request_timeout=1s", self.address);
-        Locks::connect(&url)
+        connect(driver, &url)
     }
 
     fn asked<T>(&self, of: impl Fn(&Asked) -> T) -> Vec<T> {
@@ -133,22 +155,21 @@ fn json(status: u16, body: &str) -> Vec<u8> {
         .into()
 }
 
-#[test]
-fn the_fake_is_good_enough_to_be_taken_for_a_consul() {
+fn the_fake_is_good_enough_to_be_taken_for_a_consul(driver: Driver) {
     let fake = Fake::start();
-    let locks = fake.connect().expect("connected");
+    let locks = fake.connect(driver).expect("connected");
     let guard = locks.try_lock("a").expect("asked").expect("granted");
     assert_eq!(guard.fence().get(), 7);
     drop(guard);
     drop(locks);
-    let tokens = fake.asked(|asked| asked.headers.contains(&format!("x-consul-token: {TOKEN}")));
-    assert!(tokens.len() >= 7 && tokens.into_iter().all(|there| there), "with every request");
+    let tokens = || fake.asked(|asked| asked.headers.contains(&format!("x-consul-token: {TOKEN}")));
+    assert!(eventually(|| tokens().len() >= 7), "{:?}", fake.asked(|asked| asked.line.clone()));
+    assert!(tokens().into_iter().all(|there| there), "with every request");
     let elsewhere = fake.asked(|asked| asked.line.contains(TOKEN) || asked.body.contains(TOKEN));
     assert!(!elsewhere.contains(&true), "and nowhere else");
 }
 
-#[test]
-fn answers_that_make_no_sense_are_errors_and_no_grants() {
+fn answers_that_make_no_sense_are_errors_and_no_grants(driver: Driver) {
     let other = SESSION.replace('1', "2");
     let huge = format!(r#"{{"Results":[],"Errors":"{}"}}"#, "x".repeat(2 << 20));
     let deep = "[".repeat(100_000);
@@ -190,32 +211,31 @@ fn answers_that_make_no_sense_are_errors_and_no_grants() {
     ]);
     std::thread::scope(|scope| {
         for part in answers.chunks(answers.len().div_ceil(8)) {
-            scope.spawn(|| part.iter().for_each(|answer| makes_no_sense(answer)));
+            scope.spawn(|| part.iter().for_each(|answer| makes_no_sense(driver, answer)));
         }
     });
 }
 
-fn makes_no_sense(answer: &[u8]) {
+fn makes_no_sense(driver: Driver, answer: &[u8]) {
     let shown: String = String::from_utf8_lossy(answer).chars().take(100).collect();
     let fake = Fake::start();
-    let locks = fake.connect().expect("connected");
+    let locks = fake.connect(driver).expect("connected");
     let sent = answer.to_vec();
     fake.answer(move |asked| match asked.body.contains(r#""Verb":"lock""#) {
         true => sent.clone(),
         false => well(asked),
     });
-    let error = locks.try_lock("a").expect_err(&shown).to_string();
+    let error = locks.try_lock("a").map(drop).expect_err(&shown).to_string();
     assert!(!error.contains('\n') && !error.contains(TOKEN) && error.len() < 1000, "{error}");
 
     // The same to whoever connects.
     let sent = answer.to_vec();
     fake.answer(move |_| sent.clone());
-    let error = fake.connect().expect_err(&shown).to_string();
+    let error = fake.connect(driver).map(drop).expect_err(&shown).to_string();
     assert!(!error.contains('\n') && !error.contains(TOKEN) && error.len() < 1000, "{error}");
 }
 
-#[test]
-fn a_redirect_is_not_followed() {
+fn a_redirect_is_not_followed(driver: Driver) {
     let (fake, elsewhere) = (Fake::start(), Fake::start());
     for status in [301, 302, 303, 307, 308] {
         let to = format!(
@@ -223,17 +243,16 @@ fn a_redirect_is_not_followed() {
             elsewhere.address
         );
         fake.answer(move |_| to.clone().into());
-        let error = fake.connect().expect_err("a redirect");
+        let error = fake.connect(driver).map(drop).expect_err("a redirect");
         assert!(matches!(&error, Error::Refused(why) if why.contains("redirect")), "{error:?}");
         assert!(!error.to_string().contains(&elsewhere.address), "{error}");
     }
     assert_eq!(elsewhere.asked(|asked| asked.line.clone()), [""; 0]);
 }
 
-#[test]
-fn an_answer_that_drips_ends_in_time() {
+fn an_answer_that_drips_ends_in_time(driver: Driver) {
     let fake = Fake::start();
-    let locks = fake.connect().expect("connected");
+    let locks = fake.connect(driver).expect("connected");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound").to_string();
     std::thread::spawn(move || {
@@ -247,8 +266,8 @@ fn an_answer_that_drips_ends_in_time() {
         }
     });
     let began = Instant::now();
-    let error =
-        Locks::connect(&format!("consul://{address}?request_timeout=1s")).expect_err("slow");
+    let slow = connect(driver, &format!("consul://{address}?request_timeout=1s"));
+    let error = slow.map(drop).expect_err("slow");
     assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
     let took = began.elapsed();
     assert!(took >= Duration::from_millis(900), "it was given its time: {took:?}");
@@ -256,13 +275,12 @@ fn an_answer_that_drips_ends_in_time() {
     assert!(locks.try_lock("a").expect("asked").is_some(), "the other one is well");
 }
 
-#[test]
-fn a_session_that_is_gone_is_lost_at_once_and_a_server_that_errs_by_the_deadline() {
+fn a_session_that_is_gone_is_lost_at_once_and_a_server_that_errs_by_the_deadline(driver: Driver) {
     let fake = Fake::start();
     let url = format!("consul://{}?ttl=3s", fake.address);
     for (status, reason) in [(404, LostReason::Taken), (500, LostReason::Deadline)] {
         fake.answer(well);
-        let guard = Locks::connect(&url).expect("connected").lock("a").expect("granted");
+        let guard = connect(driver, &url).expect("connected").lock("a").expect("granted");
         let granted = Instant::now();
         fake.answer(move |asked| match asked.line.contains("/session/renew") {
             true => json(status, "gone"),
@@ -303,7 +321,7 @@ fn the_certificate_is_checked_before_anything_is_sent() {
     let (_, port) = fake.address.split_once(':').expect("a port");
     let at = |host: &str, parameters: &str| {
         let url = format!("consul://{host}?token={TOKEN}&{parameters}");
-        Locks::connect(&url).and_then(|locks| locks.lock("a").map(drop))
+        lock_sync::Locks::connect(&url).and_then(|locks| locks.lock("a").map(drop))
     };
     let good = format!("sslrootcert={ca}");
     for host in ["localhost", "127.0.0.1"] {

@@ -93,7 +93,7 @@ fn check_file(dialect: &str, statements: Vec<(&str, String)>) {
 fn postgres_statements_are_those_agreed_on() {
     let codec = postgres::codec(TableName::default());
     let row = |commit: &str, kind: Value| {
-        let columns = "acquired_at timestamptz, expires_at timestamptz, fence int8, holder text, name text C, owner text";
+        let columns = "acquired_at timestamptz, contended bool, expires_at timestamptz, fence int8, holder text, name text C, owner text";
         let [commit, columns] = [commit, columns].map(|text| Value::Text(text.into()));
         vec![vec![Value::Int(0), Value::Int(170_000), commit, kind, columns, Value::Int(1)]]
     };
@@ -108,8 +108,10 @@ fn postgres_statements_are_those_agreed_on() {
         ("setup, if there is no such table", create),
         ("setup, if commits do not wait for the disk", durable),
     ];
-    let statements = setup.into_iter().chain(commands(&codec, vec![])).chain(admin(&codec));
-    check_file("postgres.sql", statements.collect());
+    let listen = Command::Listen { up_to: Duration::from_secs(1) };
+    let listen = ("listen, on a connection of its own", statement(&codec, &listen, None));
+    let commands = commands(&codec, vec![]).into_iter().chain([listen]).chain(admin(&codec));
+    check_file("postgres.sql", setup.into_iter().chain(commands).collect());
 }
 
 #[test]

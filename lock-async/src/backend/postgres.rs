@@ -3,27 +3,52 @@
 mod hosts;
 mod tls;
 
-use super::Session;
+use super::{Session, Source as Sessions};
 use crate::backend::sslmode::SslMode;
 use crate::error::ConfigError;
 use hosts::{addresses, each, is_unix, share};
-use lock_core::Failure;
 use lock_core::sql::postgres::{connect_failed, session_options, statement_failed};
 use lock_core::sql::{Rows, Statement, Value};
+use lock_core::{Failure, LockName};
 use std::collections::BTreeMap;
 use std::error::Error as _;
-use std::future::{Future, pending, poll_fn};
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_postgres::config::{Host, SslMode as Negotiate};
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Config, Error, NoTls};
+use tokio_postgres::{AsyncMessage, Client, Config, Error, NoTls, Socket};
 
 pub(crate) use hosts::is_local;
 pub(crate) use tls::Tls;
+
+/// A server.
+pub(crate) struct Server {
+    pub(crate) config: Box<Config>,
+    pub(crate) tls: Tls,
+    /// After which the server ends a statement.
+    pub(crate) request: Duration,
+    /// What the server shows of connections, if nothing else was said.
+    pub(crate) holder: Option<String>,
+}
+
+impl Sessions for Server {
+    type Session = Postgres;
+    const TELLS: bool = true;
+
+    fn session(&mut self) -> Option<Postgres> {
+        let mut config = (*self.config).clone();
+        if config.get_application_name().is_none() {
+            config.application_name(self.holder.as_deref().unwrap_or("lock-async"));
+        }
+        Some(Postgres::new(config, self.tls.clone(), self.request))
+    }
+}
 
 /// A connection to PostgreSQL.
 pub(crate) struct Postgres {
@@ -53,36 +78,54 @@ enum Prepared {
 struct Link {
     client: Client,
     connection: Option<Connection>,
+    /// What the server told.
+    told: mpsc::UnboundedReceiver<String>,
     /// A statement is under way, or was cut off.
     busy: bool,
 }
 
 type Connection = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
+impl Link {
+    fn new<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        client: Client,
+        mut connection: tokio_postgres::Connection<Socket, T>,
+    ) -> Self {
+        let (tell, told) = mpsc::unbounded_channel();
+        let moving = poll_fn(move |cx| {
+            loop {
+                match ready!(connection.poll_message(cx)) {
+                    Some(Ok(AsyncMessage::Notification(news))) => {
+                        let _ = tell.send(news.payload().to_string());
+                    }
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => return Poll::Ready(Err(error)),
+                    None => return Poll::Ready(Ok(())),
+                }
+            }
+        });
+        Self { client, connection: Some(Box::pin(moving)), told, busy: false }
+    }
+}
+
 impl Postgres {
     /// Connections are made by `config`, encrypted as `tls` says. A statement is ended by the server
     /// after `request`.
-    pub(crate) fn new(mut config: Config, tls: Tls, request: Duration) -> Self {
+    fn new(mut config: Config, tls: Tls, request: Duration) -> Self {
         let options = config.get_options().map(|own| format!("{own} ")).unwrap_or_default();
         config.options(format!("{options}{}", session_options(request)));
-        if config.get_application_name().is_none() {
-            config.application_name("lock-async");
-        }
         config.tcp_user_timeout(request);
+        // Who is only told things would not notice otherwise that the server is gone.
+        config.keepalives_idle(request);
         let source = Source::Server { hosts: each(&config), tls };
         Self { link: None, source, statements: BTreeMap::new() }
     }
 
     /// A client of the caller's.
     pub(crate) fn with(client: Client) -> Self {
-        let link = Link { client, connection: None, busy: false };
+        let (_, told) = mpsc::unbounded_channel();
+        let link = Link { client, connection: None, told, busy: false };
         Self { link: Some(link), source: Source::Client, statements: BTreeMap::new() }
-    }
-
-    /// Ends the connection without a word: the server may not be listening.
-    fn discard(&mut self) {
-        self.link = None;
-        self.statements.clear();
     }
 }
 
@@ -137,21 +180,45 @@ impl Session for Postgres {
         Err(failure)
     }
 
-    /// Notices that the server ended the connection, so that the next statement finds a new one.
-    async fn idle(&mut self) {
-        match self.link.as_mut().and_then(|link| link.connection.as_mut()) {
-            Some(connection) => {
-                if let Err(error) = connection.await {
-                    tracing::debug!(error = describe(&error).1, "the connection ended");
-                }
+    async fn news(&mut self, up_to: Duration) -> Result<Vec<LockName>, Failure> {
+        let Some(Link { connection, told, .. }) = &mut self.link else {
+            return Err(Failure::NotSent("there is no connection".to_string()));
+        };
+        let heard = drive(connection, async { Ok(told.recv().await) });
+        let first = match timeout(up_to, heard).await {
+            Ok(Ok(first)) => first,
+            Ok(Err(error)) => {
                 self.discard();
+                return Err(statement_failed(None, &describe(&error).1));
             }
-            None => pending().await,
+            Err(_) => None,
+        };
+        let rest = std::iter::from_fn(|| told.try_recv().ok());
+        // What is no name, nobody waits for.
+        Ok(first.into_iter().chain(rest).filter_map(|name| LockName::new(&name).ok()).collect())
+    }
+
+    /// Notices that the server ended the connection, so that the next statement finds a new one.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) {
+        let connection = self.link.as_mut().and_then(|link| link.connection.as_mut());
+        if let Some(Poll::Ready(ended)) = connection.map(|moving| moving.as_mut().poll(cx)) {
+            if let Err(error) = ended {
+                tracing::debug!(error = describe(&error).1, "the connection ended");
+            }
+            self.discard();
         }
     }
 
+    /// The server may not be listening.
+    fn discard(&mut self) {
+        self.link = None;
+        self.statements.clear();
+    }
+
     async fn close(mut self) {
-        if let Some(Link { client, connection: Some(connection), busy: false }) = self.link.take() {
+        if let Some(Link { client, connection: Some(connection), busy: false, .. }) =
+            self.link.take()
+        {
             drop(client);
             let _ = timeout(Duration::from_millis(100), connection).await;
         }
@@ -201,7 +268,7 @@ async fn connect_at(address: &Config, tls: &Tls, limit: Duration) -> Result<Link
     if tls.mode == SslMode::Disable || is_unix(&config) {
         config.ssl_mode(Negotiate::Disable);
         let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
-        return Ok(Link { client, connection: Some(Box::pin(connection)), busy: false });
+        return Ok(Link::new(client, connection));
     }
     config.ssl_mode(match tls.mode {
         SslMode::Prefer => Negotiate::Prefer,
@@ -212,7 +279,7 @@ async fn connect_at(address: &Config, tls: &Tls, limit: Duration) -> Result<Link
         .await
         .map_err(|error| connect_failed(None, &error.to_string()))?;
     let (client, connection) = config.connect(make).await.map_err(failed)?;
-    Ok(Link { client, connection: Some(Box::pin(connection)), busy: false })
+    Ok(Link::new(client, connection))
 }
 
 /// Fails when a handshake would fail for reasons of our own.

@@ -7,7 +7,6 @@ use lock_core::sql::sqlite::statement_failed;
 use lock_core::sql::{Rows, Statement, Value};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, ToSql};
-use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::mpsc;
@@ -83,10 +82,6 @@ impl Session for Sqlite {
             Ok(answer) => answer.unwrap_or_else(|_| Err(Failure::Unknown(panicked()))),
             Err(_) => Err(Failure::Unknown("no answer in time".to_string())),
         }
-    }
-
-    async fn idle(&mut self) {
-        pending().await
     }
 
     async fn close(self) {}

@@ -2,9 +2,11 @@
 
 use super::*;
 use crate::locks::Locks;
+use lock_core::advisory::{self, Advisory, Tried};
 use lock_core::table::{Acquired, Command, Reply, Table};
-use lock_core::{Config, Fence};
+use lock_core::{Config, Failure, Fence};
 use std::sync::Mutex;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// A table that is always free, and what was asked of it.
@@ -37,6 +39,7 @@ impl Backend for Fake {
             }
             Command::Renew { leases, .. } => ("renew", Reply::Changed(vec![true; leases.len()])),
             Command::Release { leases } => ("release", Reply::Changed(vec![true; leases.len()])),
+            Command::Listen { .. } | Command::Unlisten => panic!("nobody tells anything here"),
         };
         self.0.began.lock().expect("unpoisoned").push(what);
         if let Some(answers) = &self.0.answers {
@@ -47,19 +50,26 @@ impl Backend for Fake {
         Ok(reply)
     }
 
-    async fn idle(&mut self) {
-        std::future::pending().await
-    }
-
     async fn close(self) {
         self.0.closed.store(true, Ordering::SeqCst);
+    }
+}
+
+/// The only backend there is.
+struct One(Option<Fake>);
+
+impl Backends for One {
+    type Backend = Fake;
+
+    fn backend(&mut self) -> Option<Fake> {
+        self.0.take()
     }
 }
 
 fn start(ttl: u64, fake: &Fake) -> Locks {
     let timing = Timing::new(Duration::from_secs(ttl)).expect("good");
     let engine = Engine::new(Table::new(timing.ttl(), "me"), Config::new(timing, 1));
-    Locks::with(Driver::start(engine, fake.clone()))
+    Locks::with(Driver::start(engine, One(Some(fake.clone()))), Arc::new(|_, _| Ok(())))
 }
 
 fn mute() -> Fake {
@@ -127,4 +137,178 @@ async fn the_task_says_goodbye_after_the_last_release() {
     drop(guard);
     until(|| fake.0.closed.load(Ordering::SeqCst)).await;
     assert_eq!(*fake.0.ended.lock().expect("unpoisoned"), ["acquire", "release"]);
+}
+
+/// Connections to a server with locks of its own, all of which somebody else has, save "free".
+#[derive(Clone, Default)]
+struct Server(Arc<Seen>);
+
+#[derive(Default)]
+struct Seen {
+    /// What each connection was asked, in the order in which they were made.
+    asked: Mutex<Vec<Vec<&'static str>>>,
+    /// Those that were dropped, without a goodbye and with one.
+    cut: Mutex<Vec<usize>>,
+    left: Mutex<Vec<usize>>,
+    /// Whether tries are not answered either.
+    hangs: std::sync::atomic::AtomicBool,
+}
+
+struct Line {
+    seen: Arc<Seen>,
+    number: usize,
+    said_goodbye: bool,
+}
+
+impl crate::backend::Backends for Server {
+    type Backend = Line;
+
+    fn backend(&mut self) -> Option<Line> {
+        let mut asked = self.0.asked.lock().expect("unpoisoned");
+        asked.push(Vec::new());
+        Some(Line { seen: self.0.clone(), number: asked.len() - 1, said_goodbye: false })
+    }
+}
+
+impl Backend for Line {
+    type Protocol = Advisory;
+
+    async fn execute(
+        &mut self,
+        command: &advisory::Command,
+        _now: Instant,
+        _budget: Duration,
+    ) -> Result<advisory::Reply, Failure> {
+        let (what, reply) = match command {
+            advisory::Command::Open { .. } => ("open", Some(advisory::Reply::Opened)),
+            advisory::Command::Keep => ("keep", Some(advisory::Reply::Kept(true))),
+            advisory::Command::Try { claims, .. } => {
+                let tried = claims.iter().map(|claim| match claim.name.as_str() {
+                    "free" => Tried::Granted(Fence::new(1)),
+                    _ => Tried::Busy(None),
+                });
+                let hangs = self.seen.hangs.load(Ordering::SeqCst);
+                ("try", (!hangs).then(|| advisory::Reply::Tried(tried.collect())))
+            }
+            advisory::Command::Unlock { leases } => {
+                ("unlock", Some(advisory::Reply::Unlocked(vec![true; leases.len()])))
+            }
+            // Its answer never comes.
+            _ => ("wait", None),
+        };
+        self.seen.asked.lock().expect("unpoisoned")[self.number].push(what);
+        match reply {
+            Some(reply) => Ok(reply),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn dropped(command: &advisory::Command) -> Option<advisory::Reply> {
+        matches!(command, advisory::Command::Close).then_some(advisory::Reply::Closed)
+    }
+
+    async fn close(mut self) {
+        self.said_goodbye = true;
+        self.seen.left.lock().expect("unpoisoned").push(self.number);
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if !self.said_goodbye {
+            self.seen.cut.lock().expect("unpoisoned").push(self.number);
+        }
+    }
+}
+
+impl Server {
+    fn locks(&self, ttl: u64) -> Locks {
+        let timing = Timing::new(Duration::from_secs(ttl)).expect("good");
+        let engine = Engine::new(Advisory::new(timing.ttl()), Config::new(timing, 1));
+        Locks::with(Driver::start(engine, self.clone()), Arc::new(|_, _| Ok(())))
+    }
+
+    fn asked(&self) -> Vec<Vec<&'static str>> {
+        self.0.asked.lock().expect("unpoisoned").clone()
+    }
+
+    fn waiting(&self) -> usize {
+        self.asked().iter().filter(|asked| asked.last() == Some(&"wait")).count()
+    }
+}
+
+#[tokio::test]
+async fn waits_at_the_server_hold_up_nobody() {
+    let server = Server::default();
+    let locks = server.locks(30);
+    let waits: Vec<_> = ["a", "b", "c"]
+        .map(|name| {
+            let locks = locks.clone();
+            tokio::spawn(async move { locks.lock(name).await.map(drop) })
+        })
+        .into();
+    until(|| server.waiting() == 3).await;
+    let guard = locks.lock("free").await.expect("taken");
+    guard.release().await.expect("released");
+    assert!(locks.try_lock("d").await.expect("asked").is_none());
+    let asked = server.asked();
+    assert_eq!(asked.len(), 4, "a home, and one for each that waits: {asked:?}");
+    assert!(waits.iter().all(|wait| !wait.is_finished()));
+    // Dropping one ends its connection where it is, and no other.
+    waits[1].abort();
+    until(|| server.0.cut.lock().expect("unpoisoned").len() == 1).await;
+    assert_eq!(server.waiting(), 3, "nothing more was asked on it");
+    locks.lock("free").await.expect("taken").release().await.expect("released");
+    for wait in waits {
+        wait.abort();
+    }
+    until(|| server.0.cut.lock().expect("unpoisoned").len() == 3).await;
+    assert!(server.0.left.lock().expect("unpoisoned").is_empty(), "the home stays");
+    drop(locks);
+    until(|| *server.0.left.lock().expect("unpoisoned") == [0]).await;
+}
+
+#[tokio::test]
+async fn an_end_of_a_wait_in_time_is_an_end_of_its_connection() {
+    let server = Server::default();
+    let locks = server.locks(30);
+    let limit = Duration::from_millis(50);
+    // The server is told to answer in time, and given a request's time besides.
+    let waited = tokio::time::timeout(limit * 4, locks.try_lock_for("a", limit)).await;
+    assert!(waited.is_err(), "it is still hoped for an answer");
+    until(|| !server.0.cut.lock().expect("unpoisoned").is_empty()).await;
+    locks.lock("free").await.expect("taken").release().await.expect("released");
+}
+
+#[tokio::test]
+async fn closing_ends_waits_at_the_server() {
+    let server = Server::default();
+    let locks = server.locks(30);
+    let wait = tokio::spawn({
+        let locks = locks.clone();
+        async move { locks.lock("a").await.map(drop) }
+    });
+    until(|| server.waiting() == 1).await;
+    locks.close();
+    let ended = tokio::time::timeout(Duration::from_secs(2), wait).await.expect("soon");
+    assert_eq!(ended.expect("no panic"), Err(crate::Error::Closed));
+    until(|| server.0.cut.lock().expect("unpoisoned").len() == 1).await;
+}
+
+#[tokio::test]
+async fn the_task_ends_in_time_though_a_request_hangs() {
+    let server = Server::default();
+    let locks = server.locks(1);
+    let guard = locks.lock("free").await.expect("taken");
+    server.0.hangs.store(true, Ordering::SeqCst);
+    let hung = tokio::time::timeout(Duration::from_millis(50), locks.lock("b")).await;
+    assert!(hung.is_err());
+    let patience = guard.valid_for() / 2;
+    drop(guard);
+    drop(locks);
+    let began = std::time::Instant::now();
+    until(|| !server.0.cut.lock().expect("unpoisoned").is_empty()).await;
+    let took = began.elapsed();
+    assert!(took <= patience + Duration::from_millis(200), "two requests' time: {took:?}");
+    assert_eq!(server.asked().len(), 1, "no other connection was made for that");
 }

@@ -2,6 +2,7 @@
 #![cfg(feature = "sqlite")]
 
 mod cancel;
+mod events;
 mod exclusion;
 mod loss;
 mod runtime;

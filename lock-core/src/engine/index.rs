@@ -1,11 +1,10 @@
 //! Which slot is to be looked at when, and which command is due: derived from the slots, so that
 //! no call has to look at all of them.
 
-use super::{About, Engine, Lane};
+use super::{About, Attempt, Engine, Lane};
 use crate::event::LockId;
 use crate::protocol::{Action, Protocol, Sessions};
 use crate::session::SessionId;
-use crate::slot::Phase;
 use crate::time::Instant;
 use alloc::vec::Vec;
 
@@ -14,50 +13,60 @@ use alloc::vec::Vec;
 pub(super) enum Who {
     Session(SessionId),
     Attempt(LockId),
+    Ear,
 }
 
 /// What is indexed of a slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     wake: Option<Instant>,
     due: Option<(Option<SessionId>, Action)>,
+    denied: bool,
 }
 
 impl<P: Protocol> Engine<P> {
     pub(super) fn index(&mut self, now: Instant, id: LockId) {
-        let slot = &self.attempts[&id].slot;
-        let (wake, due) = (slot.wake(now), slot.due(now));
+        let Some(Attempt { slot, .. }) = self.attempts.get(&id) else { return };
+        let (wake, due, denied) = (slot.wake(now), slot.due(now), slot.is_denied());
         let due = due.map(|action| self.assign(now, id, action));
-        let who = Who::Attempt(id);
-        let new = Entry { wake, due };
-        let old = self.indexed.insert(who, new).unwrap_or_default();
-        if old.wake != new.wake {
-            self.timers.extend(new.wake.map(|at| (at, who)));
-            old.wake.map(|at| self.timers.remove(&(at, who)));
-        }
+        let Some(Attempt { indexed, .. }) = self.attempts.get_mut(&id) else { return };
+        let new = Entry { wake, due, denied };
+        let old = core::mem::replace(indexed, new);
         if old.due != new.due {
             self.due.extend(new.due.map(|(session, action)| (session, action, id)));
             old.due.map(|(session, action)| self.due.remove(&(session, action, id)));
         }
+        if denied && !old.denied {
+            self.denied.insert(id);
+            self.listen();
+        }
+        if old.denied && !denied {
+            self.denied.remove(&id);
+        }
+        self.set_timer(Who::Attempt(id), old.wake, wake);
     }
 
     pub(super) fn index_session(&mut self, now: Instant, id: SessionId) {
-        let who = Who::Session(id);
-        let session = &self.sessions[&id];
+        let Some(session) = self.sessions.get_mut(&id) else { return };
         let due = session.due(now).map(|action| (Some(id), action));
-        let new = Entry { wake: session.slot.wake(now), due };
-        let old = self.indexed.insert(who, new).unwrap_or_default();
-        if old.wake != new.wake {
-            self.timers.extend(new.wake.map(|at| (at, who)));
-            old.wake.map(|at| self.timers.remove(&(at, who)));
+        let new = Entry { wake: session.slot.wake(now), due, denied: false };
+        let old = core::mem::replace(&mut session.indexed, new);
+        self.set_timer(Who::Session(id), old.wake, new.wake);
+    }
+
+    fn set_timer(&mut self, who: Who, old: Option<Instant>, new: Option<Instant>) {
+        if old != new {
+            self.timers.extend(new.map(|at| (at, who)));
+            old.map(|at| self.timers.remove(&(at, who)));
         }
     }
 
     /// Forgets an attempt or a session that has ended.
-    pub(super) fn unindex(&mut self, who: Who) {
-        let old = self.indexed.remove(&who).unwrap_or_default();
-        old.wake.map(|at| self.timers.remove(&(at, who)));
-        if let (Some((session, action)), Who::Attempt(id)) = (old.due, who) {
+    pub(super) fn unindex(&mut self, who: Who, old: Entry) {
+        self.set_timer(who, old.wake, None);
+        let Who::Attempt(id) = who else { return };
+        self.denied.remove(&id);
+        if let Some((session, action)) = old.due {
             self.due.remove(&(session, action, id));
         }
     }
@@ -65,8 +74,7 @@ impl<P: Protocol> Engine<P> {
     /// What the next command is for, and in which session.
     pub(super) fn next_due(&self) -> Option<(Option<SessionId>, Action)> {
         for (id, session) in &self.sessions {
-            let due = self.indexed.get(&Who::Session(*id)).and_then(|entry| entry.due);
-            if let Some((_, action)) = due
+            if let Some((_, action)) = session.indexed.due
                 && (action == Action::Close || self.is_free(self.session_lane(*id)))
             {
                 return Some((Some(*id), action));
@@ -77,7 +85,8 @@ impl<P: Protocol> Engine<P> {
                 return Some((Some(*id), action));
             }
         }
-        self.next_action(None).map(|action| (None, action))
+        let news = || self.ear.due();
+        self.next_action(None).or_else(news).map(|action| (None, action))
     }
 
     fn next_action(&self, session: Option<SessionId>) -> Option<Action> {
@@ -112,6 +121,7 @@ impl<P: Protocol> Engine<P> {
     pub(super) fn about(&self, now: Instant, session: Option<SessionId>, action: Action) -> About {
         match (session, action) {
             (Some(id), Action::Open | Action::Keep | Action::Close) => About::Session(id),
+            (_, Action::Listen | Action::Unlisten) => About::News,
             _ => About::Claims(session, self.batch(now, session, action)),
         }
     }
@@ -130,11 +140,14 @@ impl<P: Protocol> Engine<P> {
             let early = early
                 .filter_map(|(_, who)| match who {
                     Who::Attempt(id) => Some(*id),
-                    Who::Session(_) => None,
+                    Who::Session(_) | Who::Ear => None,
                 })
                 .filter(|id| self.attempts[id].slot.due(soon) == Some(Action::Renew))
                 .filter(|id| self.attempts[id].slot.due(now).is_none());
             ids.extend(early.take(most - ids.len()));
+        }
+        if ids.len() < 2 {
+            return ids;
         }
         let name = |id: &LockId| &self.attempts[id].name;
         ids.sort_by(|a, b| (name(a), a).cmp(&(name(b), b)));
@@ -151,6 +164,7 @@ impl<P: Protocol> Engine<P> {
             }
             (About::Session(id) | About::Claims(Some(id), _), _) => self.session_lane(*id),
             (About::Claims(None, _), _) => Lane::HOME,
+            (About::News, _) => Lane::NEWS,
         }
     }
 
@@ -174,6 +188,7 @@ impl<P: Protocol> Engine<P> {
                 self.sessions[id].deadline().map_or(budget, |lost| budget.min(lost))
             }
             (About::Claims(_, ids), Action::Wait) => budget.after(self.wait_up_to(now, ids)),
+            (About::News, Action::Listen) => budget.after(self.config.timing.wait()),
             (About::Claims(_, ids), Action::Renew) => {
                 let lost = ids.iter().filter_map(|id| self.held_until(*id)).max();
                 lost.map_or(budget, |lost| budget.min(lost))
@@ -187,10 +202,5 @@ impl<P: Protocol> Engine<P> {
         let give_up = ids.first().map_or(now, |id| self.attempts[id].slot.give_up());
         let least = core::time::Duration::from_millis(1);
         self.config.timing.wait().min(give_up.since(now)).max(least)
-    }
-
-    /// Whether an attempt has nothing more to do or to hold.
-    pub(super) fn is_gone(&self, id: LockId) -> bool {
-        self.attempts.get(&id).is_none_or(|attempt| attempt.slot.phase == Phase::Gone)
     }
 }

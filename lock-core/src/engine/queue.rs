@@ -14,7 +14,7 @@ impl<P: Protocol> Engine<P> {
         let attempts = &self.attempts;
         let rival = queue.iter().any(|ahead| attempts[ahead].slot.wanted());
         queue.push_back(id);
-        match (self.in_front(name).contains(&id), rival) {
+        match (self.in_front(name).any(|front| front == id), rival) {
             (true, _) => Input::Front,
             (false, true) => Input::Rival,
             (false, false) => Input::Tick,
@@ -30,21 +30,20 @@ impl<P: Protocol> Engine<P> {
         if queue.is_empty() {
             self.queues.remove(&name);
         }
-        self.in_front(&name)
+        self.in_front(&name).collect()
     }
 
     /// The first in a name's queue. If that wants to share, also those behind it that do.
-    pub(super) fn in_front(&self, name: &LockName) -> Vec<LockId> {
+    pub(super) fn in_front(&self, name: &LockName) -> impl Iterator<Item = LockId> + use<'_, P> {
         let queue = self.queues.get(name).into_iter().flatten().copied();
         let mut shared = true;
         queue
             .enumerate()
-            .take_while(|(at, id)| {
+            .take_while(move |(at, id)| {
                 let first_or_with_it = *at == 0 || shared;
                 shared &= self.attempts[id].mode == Mode::Shared;
                 first_or_with_it && (*at == 0 || shared)
             })
             .map(|(_, id)| id)
-            .collect()
     }
 }

@@ -1,6 +1,6 @@
 //! Which session an attempt's claims go to, and what becomes of attempts when it changes.
 
-use super::{About, Engine, index::Who};
+use super::{About, Engine, Entry, index::Who};
 use crate::error::{Failure, LostReason};
 use crate::event::{Event, LockId, NotAcquired};
 use crate::fence::Fence;
@@ -67,7 +67,8 @@ impl<P: Protocol> Engine<P> {
         let connection = self.protocol.sessions() != Some(Sessions::Records);
         let slot = Slot::session(Owner::new(owner), now, connection);
         let name = P::Session::default();
-        self.sessions.insert(id, Session { slot, name, attempts: BTreeSet::new(), waits });
+        let (attempts, indexed) = (BTreeSet::new(), Entry::default());
+        self.sessions.insert(id, Session { slot, name, attempts, waits, indexed });
         self.index_session(now, id);
         id
     }
@@ -108,6 +109,8 @@ impl<P: Protocol> Engine<P> {
             now,
             timing: &self.config.timing,
             bond: None,
+            told_since: None,
+            not_before: now,
             round_trip: self.round_trip,
             rng: &mut self.rng,
             events: &mut told,
@@ -121,8 +124,9 @@ impl<P: Protocol> Engine<P> {
         }
         if gone {
             self.end_session(now, id, None);
-            self.unindex(Who::Session(id));
-            self.sessions.remove(&id);
+            if let Some(session) = self.sessions.remove(&id) {
+                self.unindex(Who::Session(id), session.indexed);
+            }
         }
     }
 
@@ -173,7 +177,7 @@ impl<P: Protocol> Engine<P> {
                 !connection
             }
             About::Session(session) => *session != id || !connection,
-            About::Claims(..) => true,
+            About::Claims(..) | About::News => true,
         });
         let Some(session) = self.sessions.get_mut(&id) else { return };
         for attempt in core::mem::take(&mut session.attempts) {

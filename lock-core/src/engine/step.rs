@@ -23,6 +23,8 @@ impl<P: Protocol> Engine<P> {
             now,
             timing: &self.config.timing,
             bond,
+            told_since: self.ear.since(),
+            not_before: self.yielded.get(&attempt.name).copied().unwrap_or_default(),
             round_trip: self.round_trip,
             rng: &mut self.rng,
             events: &mut self.events,
@@ -37,9 +39,10 @@ impl<P: Protocol> Engine<P> {
         if matches!(phase, Phase::Lost { .. } | Phase::Gone) {
             self.leave_session(id);
         }
-        if self.is_gone(id) {
-            self.unindex(Who::Attempt(id));
-            self.attempts.remove(&id);
+        if phase == Phase::Gone
+            && let Some(attempt) = self.attempts.remove(&id)
+        {
+            self.unindex(Who::Attempt(id), attempt.indexed);
         }
         if let Some(session) = session {
             self.tidy(now, session);
@@ -66,6 +69,10 @@ impl<P: Protocol> Engine<P> {
                 };
             }
             About::Claims(session, ids) => (session, ids),
+            About::News if action == Action::Listen => {
+                return self.protocol.listen(self.config.timing.wait());
+            }
+            About::News => return self.protocol.unlisten(),
         };
         let none = P::Session::default();
         let session = session.and_then(|id| self.sessions.get(&id)).map_or(&none, |s| &s.name);
@@ -98,6 +105,7 @@ impl<P: Protocol> Engine<P> {
                     self.step(now, *id, Input::Sent { waiting });
                 }
             }
+            About::News => self.ear.sent(action),
         }
     }
 
@@ -138,6 +146,9 @@ impl<P: Protocol> Engine<P> {
         match verdicts {
             Ok(verdicts) => {
                 for (id, verdict) in ids.into_iter().zip(verdicts) {
+                    if verdict == Verdict::Wanted {
+                        self.yield_to_others(now, id);
+                    }
                     self.step(now, id, Input::Answer(Ok(verdict)));
                 }
             }

@@ -64,11 +64,13 @@ pub enum Sometimes {
     Shared,
     /// A claim was denied because a session was lost, or the server has just started.
     Delayed,
+    /// A client was told that a lock was freed.
+    Told,
 }
 
 impl Sometimes {
     /// All of them.
-    pub const ALL: [Sometimes; 28] = [
+    pub const ALL: [Sometimes; 29] = [
         Sometimes::AllAcquired,
         Sometimes::Denied,
         Sometimes::LocalRival,
@@ -97,6 +99,7 @@ impl Sometimes {
         Sometimes::LostByDisconnect,
         Sometimes::Shared,
         Sometimes::Delayed,
+        Sometimes::Told,
     ];
 }
 

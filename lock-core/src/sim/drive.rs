@@ -12,7 +12,7 @@ use crate::engine::{Dispatch, DispatchId, Lane};
 use crate::error::Failure;
 use crate::event::LockId;
 use crate::name::Owner;
-use crate::protocol::{Action, Claim, Protocol, Verdict};
+use crate::protocol::{Action, Claim, News, Protocol, Verdict};
 use crate::time::Instant;
 use alloc::format;
 use alloc::sync::Arc;
@@ -240,6 +240,7 @@ impl<S: Server> World<S> {
         if flawed || self.clients[at].engine.listens_for(exchange.id) {
             self.remember_refusals(exchange, now, &reply);
         }
+        self.take_news(exchange, &reply);
         let before = self.holds(at);
         let mut id = exchange.id;
         if self.scope.0.flaw == Some(Flaw::DeadlineFromReply) {
@@ -254,6 +255,20 @@ impl<S: Server> World<S> {
         self.client(at).engine.handle_reply(now, id, reply);
         self.moved(at, &before, Some(sent));
         self.hear(at);
+    }
+
+    /// Who is told, or not any more, may try again.
+    fn take_news(&mut self, exchange: &Exchange<S::Protocol>, reply: &Result<Reply<S>, Failure>) {
+        if S::describe(&exchange.command).0 != Action::Listen {
+            return;
+        }
+        self.client(exchange.from.client)
+            .refused
+            .retain(|(action, _), _| *action == Action::Listen);
+        let news = reply.clone().and_then(|reply| self.protocol.news(reply));
+        if matches!(news, Ok(News::Freed(names)) if !names.is_empty()) {
+            self.saw(Sometimes::Told);
+        }
     }
 
     /// When the request was sent that a hold rests on: the one that is answered or, in a session, the
@@ -298,7 +313,7 @@ impl<S: Server> World<S> {
                 Some(Verdict::Granted { .. }) => {
                     self.protocol.sessions().is_none() && exchange.sent.after(valid) <= now
                 }
-                Some(Verdict::Done | Verdict::NotOurs | Verdict::Free) => false,
+                Some(Verdict::Done | Verdict::Wanted | Verdict::NotOurs | Verdict::Free) => false,
                 Some(Verdict::Busy { .. } | Verdict::Unchanged { .. })
                     if action == Action::Wait && waited =>
                 {

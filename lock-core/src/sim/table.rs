@@ -3,10 +3,10 @@
 use super::server::{Connection, Lease, Server};
 use crate::fence::Fence;
 use crate::name::{LockName, Owner};
-use crate::protocol::{Action, Claim, Holder, Mode};
-use crate::table::{Acquired, Command, Reply, Table};
+use crate::protocol::{Action, Claim, Holder, Mode, News};
+use crate::table::{Acquired, Command, Freed, Reply, Table};
 use crate::time::Instant;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -25,6 +25,8 @@ pub struct Row {
     pub acquired: Instant,
     /// For people.
     pub holder: Arc<str>,
+    /// Somebody waits to be told of the release.
+    pub contended: bool,
 }
 
 /// A lock table as [`table`](crate::table) describes it and the statements of
@@ -34,11 +36,27 @@ pub struct FakeTable {
     rows: BTreeMap<LockName, Row>,
     durable: bool,
     tells_holder: bool,
+    tells: bool,
+    ears: BTreeMap<Connection, Ear>,
+}
+
+/// A connection that is told what was freed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Ear {
+    freed: BTreeSet<LockName>,
+    /// When it is to answer, though nothing was.
+    until: Option<Instant>,
 }
 
 impl Default for FakeTable {
     fn default() -> Self {
-        Self { rows: BTreeMap::new(), durable: true, tells_holder: true }
+        Self {
+            rows: BTreeMap::new(),
+            durable: true,
+            tells_holder: true,
+            tells: false,
+            ears: BTreeMap::new(),
+        }
     }
 }
 
@@ -61,6 +79,12 @@ impl FakeTable {
         Self { tells_holder: false, ..self }
     }
 
+    /// A table that tells those that wait what was freed.
+    #[must_use]
+    pub fn telling(self) -> Self {
+        Self { tells: true, ..self }
+    }
+
     /// The rows, by lock name.
     pub fn rows(&self) -> &BTreeMap<LockName, Row> {
         &self.rows
@@ -79,6 +103,7 @@ impl FakeTable {
             expires,
             acquired: now,
             holder: by.clone(),
+            contended: false,
         };
         let row = self.rows.entry(claim.name.clone());
         let mut fresh = false;
@@ -97,6 +122,7 @@ impl FakeTable {
             let fence = new.fence.max(row.fence + 1);
             *row = Row { fence, ..new };
         } else {
+            row.contended = self.tells;
             return Acquired::Busy(self.tells_holder.then(|| Holder {
                 label: row.holder.to_string(),
                 held_for: now.since(row.acquired),
@@ -116,21 +142,25 @@ impl FakeTable {
         }
     }
 
-    fn release(&mut self, claim: &Claim) -> bool {
+    fn release(&mut self, claim: &Claim) -> Freed {
         match self.rows.get_mut(&claim.name) {
-            Some(row) if row.owner == Some(claim.owner) => {
-                row.owner = None;
-                true
-            }
-            _ => false,
+            Some(row) if row.owner == Some(claim.owner) => row.owner = None,
+            _ => return Freed::NotOurs,
         }
+        if !self.rows[&claim.name].contended {
+            return Freed::Free;
+        }
+        for ear in self.ears.values_mut() {
+            ear.freed.insert(claim.name.clone());
+        }
+        Freed::Wanted
     }
 }
 
 impl Server for FakeTable {
     type Protocol = Table;
 
-    fn apply(&mut self, now: Instant, _: Connection, command: &Command) -> Reply {
+    fn apply(&mut self, now: Instant, connection: Connection, command: &Command) -> Reply {
         match command {
             Command::Acquire { claims, ttl, holder } => Reply::Acquired(
                 claims.iter().map(|claim| self.acquire(now, claim, *ttl, holder)).collect(),
@@ -139,9 +169,48 @@ impl Server for FakeTable {
                 Reply::Changed(leases.iter().map(|lease| self.renew(now, lease, *ttl)).collect())
             }
             Command::Release { leases } => {
-                Reply::Changed(leases.iter().map(|lease| self.release(lease)).collect())
+                let freed: Vec<Freed> = leases.iter().map(|lease| self.release(lease)).collect();
+                if self.tells {
+                    return Reply::Freed(freed);
+                }
+                Reply::Changed(freed.into_iter().map(|freed| freed != Freed::NotOurs).collect())
+            }
+            Command::Listen { .. } => Reply::Told(match self.ears.get_mut(&connection) {
+                Some(ear) => {
+                    ear.until = None;
+                    News::Freed(core::mem::take(&mut ear.freed).into_iter().collect())
+                }
+                None => {
+                    self.ears.insert(connection, Ear::default());
+                    News::Begun
+                }
+            }),
+            Command::Unlisten => {
+                self.ears.remove(&connection);
+                Reply::Silent
             }
         }
+    }
+
+    fn waits(&self, now: Instant, connection: Connection, command: &Command) -> bool {
+        let ear = self.ears.get(&connection).filter(|_| matches!(command, Command::Listen { .. }));
+        ear.is_some_and(|ear| ear.freed.is_empty() && ear.until.is_none_or(|until| now < until))
+    }
+
+    fn queue(&mut self, now: Instant, connection: Connection, command: &Command) {
+        if let (Command::Listen { up_to }, Some(ear)) = (command, self.ears.get_mut(&connection)) {
+            ear.until = Some(now.after(*up_to));
+        }
+    }
+
+    fn dropped(command: &Command) -> Option<Reply> {
+        matches!(command, Command::Unlisten).then_some(Reply::Silent)
+    }
+
+    fn times(&self) -> Vec<Instant> {
+        let leases = self.rows.values().filter(|row| row.owner.is_some());
+        let ears = self.ears.values().filter_map(|ear| ear.until);
+        leases.map(|row| row.expires).chain(ears).collect()
     }
 
     fn describe(command: &Command) -> (Action, &[Claim]) {
@@ -163,6 +232,7 @@ impl Server for FakeTable {
     }
 
     fn crash(&mut self) {
+        self.ears.clear();
         if !self.durable {
             self.rows.clear();
         }

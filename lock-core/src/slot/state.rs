@@ -84,6 +84,10 @@ pub(crate) struct Context<'a> {
     pub(crate) timing: &'a Timing,
     /// Of an attempt in a protocol with sessions: its session.
     pub(crate) bond: Option<Bond>,
+    /// Since when the server tells what was freed, if it does.
+    pub(crate) told_since: Option<Instant>,
+    /// Others that wait for the lock go first until then.
+    pub(crate) not_before: Instant,
     pub(crate) round_trip: Duration,
     pub(crate) rng: &'a mut Rng,
     pub(crate) events: &'a mut VecDeque<Event>,
@@ -156,6 +160,10 @@ pub(crate) struct Slot {
     pub(super) release_unsure: bool,
     /// The server has said that somebody else has the lock.
     pub(super) denied: bool,
+    /// When the last denial came.
+    pub(super) denied_at: Instant,
+    /// It may have been freed while the claim was under way.
+    pub(super) hinted: bool,
     /// Who was in the way at the last denial.
     pub(super) holder: Option<Holder>,
     /// What went wrong since the last denial.
@@ -186,6 +194,8 @@ impl Slot {
             failures: 0,
             release_unsure: false,
             denied: false,
+            denied_at: Instant::default(),
+            hinted: false,
             holder: None,
             failure: None,
         }
@@ -227,6 +237,7 @@ impl Slot {
             exposed_until: self.exposed_until.map(&time),
             ghosts_until: self.ghosts_until.map(&time),
             since: since(self.since),
+            denied_at: sent_at(self.denied_at),
             failures: self.failures.min(1),
             ..self.clone()
         }
@@ -257,6 +268,12 @@ impl Slot {
     /// wait is denied at once.
     pub(crate) fn wanted(&self) -> bool {
         self.audience == Audience::Holder && self.contends()
+    }
+
+    /// Whether it waits for somebody else to free the lock.
+    pub(crate) fn is_denied(&self) -> bool {
+        let waits = matches!(self.phase, Phase::Waiting { .. } | Phase::Claiming { .. });
+        waits && self.denied && self.wanted()
     }
 
     /// When the caller's wait runs out.

@@ -73,7 +73,7 @@ impl Codec {
 
     fn texts(&self) -> Texts {
         match self.dialect {
-            Dialect::Postgres => POSTGRES,
+            Dialect::Postgres { .. } => POSTGRES,
             Dialect::Sqlite { .. } => SQLITE,
             Dialect::Mysql { .. } => MYSQL,
         }
@@ -153,7 +153,8 @@ UPDATE {table}
    SET owner = NULL,
        fence = greatest(fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
  WHERE name = $1::text AND fence = $2::bigint AND owner IS NOT NULL
-RETURNING fence"#,
+RETURNING CASE WHEN contended AND pg_notify('withlock_' || tableoid::text, name) IS NULL THEN NULL
+               ELSE fence END"#,
     purge: r#"
 DELETE FROM {table}
  WHERE name IN (

@@ -3,8 +3,8 @@
 use super::{Codec, Dialect, Rows, Statement, Value, mysql, sqlite};
 use crate::error::Failure;
 use crate::fence::Fence;
-use crate::protocol::{Claim, Holder};
-use crate::table::{Acquired, Command, Reply};
+use crate::protocol::{Claim, Holder, News};
+use crate::table::{Acquired, Command, Freed, Reply};
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
@@ -47,8 +47,11 @@ enum Stage {
 impl Exchange {
     pub(super) fn new(codec: Codec, command: Command, now: Instant) -> Self {
         let releases_several = matches!(&command, Command::Release { leases } if leases.len() > 1);
-        let stage = match codec.dialect {
-            Dialect::Mysql { .. } if releases_several => Stage::Look,
+        let stage = match (&codec.dialect, &command) {
+            (_, Command::Unlisten) => Stage::Done(Ok(Reply::Silent)),
+            (Dialect::Postgres { .. }, Command::Listen { .. }) => Stage::Act { seen: None },
+            (_, Command::Listen { .. }) => surprise(),
+            (Dialect::Mysql { .. }, _) if releases_several => Stage::Look,
             _ => Stage::Act { seen: None },
         };
         Self { codec, command, now, stage }
@@ -77,9 +80,14 @@ impl Exchange {
             (Stage::Act { seen }, _) if by_number => {
                 number(rows).map(|number| self.acted(number, seen.clone()))
             }
+            (Stage::Act { .. }, Command::Listen { .. }) => {
+                Some(Stage::Done(Ok(Reply::Told(News::Begun))))
+            }
             (Stage::Act { .. }, Command::Acquire { .. }) => {
                 granted(rows).map(|granted| self.granted(granted))
             }
+            (Stage::Act { .. }, Command::Release { .. }) if self.tells() => freed(rows)
+                .map(|freed| Stage::Done(Ok(Reply::Freed(claims.iter().map(freed).collect())))),
             (Stage::Act { .. }, _) => {
                 pairs(rows).map(|ours| Stage::Done(Ok(changed(claims, |of| ours.contains(of)))))
             }
@@ -96,6 +104,10 @@ impl Exchange {
             (Stage::Done(_), _) => None,
         };
         self.stage = next.unwrap_or_else(surprise);
+    }
+
+    fn tells(&self) -> bool {
+        matches!(self.codec.dialect, Dialect::Postgres { .. })
     }
 
     /// What follows the number by which a MySQL statement told what it did.
@@ -164,6 +176,14 @@ impl Exchange {
                 self.statement(&self.codec.renew, &claims, true, [micros(*ttl)])
             }
             Command::Release { .. } => self.statement(&self.codec.release, &claims, false, []),
+            Command::Listen { .. } | Command::Unlisten => {
+                let text = match &self.codec.dialect {
+                    Dialect::Postgres { listen } => listen,
+                    // The others never get here: they cannot tell.
+                    _ => &self.codec.holders,
+                };
+                Statement::new(text, [])
+            }
         }
     }
 
@@ -172,7 +192,7 @@ impl Exchange {
             self.command.claims().iter().filter(|claim| !granted.contains_key(claim.name.as_str()));
         let denied: Vec<&Claim> = denied.collect();
         match self.codec.dialect {
-            Dialect::Postgres => Statement::new(&self.codec.holders, [names(&denied)]),
+            Dialect::Postgres { .. } => Statement::new(&self.codec.holders, [names(&denied)]),
             Dialect::Sqlite { .. } | Dialect::Mysql { .. } => {
                 self.statement(&self.codec.holders, &denied, true, [])
             }
@@ -199,7 +219,7 @@ impl Exchange {
         more: [Value; N],
     ) -> Statement {
         let mut params = match &self.codec.dialect {
-            Dialect::Postgres => {
+            Dialect::Postgres { .. } => {
                 let owners = claims.iter().map(|claim| claim.owner.to_string()).collect();
                 Vec::from([names(claims), Value::Texts(owners)])
             }
@@ -275,6 +295,25 @@ fn pairs(rows: Rows) -> Option<BTreeSet<Pair>> {
             _ => None,
         })
         .collect()
+}
+
+/// Rows of (name, owner, whether somebody waits): what became of a lease.
+fn freed(rows: Rows) -> Option<impl Fn(&Claim) -> Freed> {
+    let freed: Option<BTreeMap<Pair, bool>> = rows
+        .into_iter()
+        .map(|row| match <[Value; 3]>::try_from(row).ok()? {
+            [Value::Text(name), Value::Text(owner), Value::Int(wanted)] => {
+                Some(((name, owner), wanted != 0))
+            }
+            _ => None,
+        })
+        .collect();
+    let freed = freed?;
+    Some(move |lease: &Claim| match freed.get(&pair(lease)) {
+        None => Freed::NotOurs,
+        Some(false) => Freed::Free,
+        Some(true) => Freed::Wanted,
+    })
 }
 
 /// Rows of (name, owner, fence).

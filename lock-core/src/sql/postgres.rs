@@ -11,6 +11,10 @@
 //! * A release does not wait for the disk: losing a release is safe, the TTL frees the lock. A
 //!   grant or a renewal does.
 //! * `name` is compared as bytes (`COLLATE "C"`).
+//! * Whoever is denied marks the row `contended`, once a hold, and the release of such a row tells
+//!   all that listen (`NOTIFY`). The mark is made, or seen, while the row is somebody's, so its
+//!   release comes later and finds it. A grant to another takes it away: those that wait for a lease
+//!   to end try again by then, and mark it anew.
 
 use super::{Codec, Dialect};
 use crate::error::Failure;
@@ -23,7 +27,8 @@ pub(super) const OLDEST: i64 = 120_000;
 
 /// The codec for a table.
 pub fn codec(table: TableName) -> Codec {
-    Codec::new(Dialect::Postgres, table, [CLAIM, RENEW, RELEASE, HOLDERS])
+    let listen = Dialect::Postgres { listen: "".into() }.text(LISTEN, &table).into();
+    Codec::new(Dialect::Postgres { listen }, table, [CLAIM, RENEW, RELEASE, HOLDERS])
 }
 
 /// What the server's error says about the fate of a statement. `code` is the SQLSTATE, absent
@@ -73,10 +78,12 @@ fn one_line(message: &str) -> String {
 /// which would leak them into other clients' sessions, refuses the parameter.
 ///
 /// A statement that waits at the server (for a row lock, for the disk) is ended there when we have
-/// given it up.
+/// given it up. Plans are made once: these statements are always carried out in the same way, and
+/// planning them costs more than that.
 pub fn session_options(statement_timeout: core::time::Duration) -> String {
     format!(
-        "-c statement_timeout={} -c default_transaction_isolation=read\\ committed",
+        "-c statement_timeout={} -c default_transaction_isolation=read\\ committed \
+         -c plan_cache_mode=force_generic_plan",
         statement_timeout.as_millis().max(1)
     )
 }
@@ -88,11 +95,12 @@ CREATE TABLE IF NOT EXISTS {table} (
   fence bigint NOT NULL,
   expires_at timestamptz NOT NULL,
   acquired_at timestamptz NOT NULL,
+  contended boolean NOT NULL DEFAULT false, -- somebody waits to be told of the release
   holder text NOT NULL -- for people: host, process, label
 )"#;
 
 /// The columns that [`CREATE`] makes, as [`CHECK`] reports them. Others are nobody's business.
-pub(super) const COLUMNS: &str = "acquired_at timestamptz, expires_at timestamptz, fence int8, holder text, name text C, owner text";
+pub(super) const COLUMNS: &str = "acquired_at timestamptz, contended bool, expires_at timestamptz, fence int8, holder text, name text C, owner text";
 
 /// One row: standby?, version, `synchronous_commit`, kind and persistence of the table, its columns,
 /// whether it has a unique index on the name alone. `$1`: the table's quoted name.
@@ -107,7 +115,7 @@ SELECT pg_is_in_recovery()::int::bigint,
           JOIN pg_type AS t ON t.oid = a.atttypid
           LEFT JOIN pg_collation AS l ON l.oid = a.attcollation
          WHERE a.attrelid = to_regclass($1) AND NOT a.attisdropped
-           AND a.attname IN ('name', 'owner', 'fence', 'expires_at', 'acquired_at', 'holder')),
+           AND a.attname IN ('name', 'owner', 'fence', 'expires_at', 'acquired_at', 'contended', 'holder')),
        (SELECT count(*)
           FROM pg_index AS i
           JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
@@ -133,6 +141,7 @@ ON CONFLICT (name) DO UPDATE
        expires_at = greatest(CASE WHEN l.owner = excluded.owner THEN l.expires_at END,
                              clock_timestamp() + $3::bigint * interval '1 microsecond'),
        acquired_at = CASE WHEN l.owner = excluded.owner THEN l.acquired_at ELSE clock_timestamp() END,
+       contended = l.contended AND l.owner IS NOT DISTINCT FROM excluded.owner,
        holder = excluded.holder
  WHERE l.owner IS NULL OR l.expires_at <= clock_timestamp() OR l.owner = excluded.owner
 RETURNING name, fence"#;
@@ -167,12 +176,41 @@ UPDATE {table} AS l
    SET owner = NULL
   FROM ours, fast
  WHERE l.name = ours.name AND l.owner = ours.owner
-RETURNING l.name, ours.owner"#;
+RETURNING l.name, ours.owner,
+          CASE WHEN l.contended THEN (pg_notify('withlock_' || l.tableoid::text, l.name) IS NOT NULL)::int
+               ELSE 0 END::bigint"#;
 
-/// `$1` names. Name, holder, held for and expires in, both in µs.
+/// `$1` names. Name, holder, held for and expires in, both in µs, of the locks that are certain to
+/// be told of when they are freed; of others in the way, nothing.
 const HOLDERS: &str = r#"
-SELECT l.name, l.holder,
-       (extract(epoch FROM clock_timestamp() - l.acquired_at) * 1000000)::bigint,
-       (extract(epoch FROM l.expires_at - clock_timestamp()) * 1000000)::bigint
-  FROM {table} AS l
- WHERE l.name = ANY ($1::text[]) AND l.owner IS NOT NULL AND l.expires_at > clock_timestamp()"#;
+WITH fast AS MATERIALIZED (
+  SELECT set_config('synchronous_commit', 'off', true)
+), unmarked AS MATERIALIZED (
+  SELECT l.name
+    FROM {table} AS l
+   WHERE l.name = ANY ($1::text[]) AND l.owner IS NOT NULL AND NOT l.contended
+   ORDER BY l.name
+     FOR NO KEY UPDATE OF l
+), marked AS (
+  UPDATE {table} AS l
+     SET contended = true
+    FROM unmarked, fast
+   WHERE l.name = unmarked.name AND l.owner IS NOT NULL
+  RETURNING l.name, l.holder, l.acquired_at, l.expires_at
+), seen AS (
+  SELECT l.name, l.holder, l.acquired_at, l.expires_at
+    FROM {table} AS l
+   WHERE l.name = ANY ($1::text[]) AND l.owner IS NOT NULL AND l.contended
+   UNION ALL
+  SELECT * FROM marked
+)
+SELECT s.name, s.holder,
+       (extract(epoch FROM clock_timestamp() - s.acquired_at) * 1000000)::bigint,
+       (extract(epoch FROM s.expires_at - clock_timestamp()) * 1000000)::bigint
+  FROM seen AS s
+ WHERE s.expires_at > clock_timestamp()"#;
+
+/// Releases of contended rows are told to this connection from now on. The channel has the table's
+/// number, so that it does not matter how the table was named.
+const LISTEN: &str = r#"
+DO $$ BEGIN EXECUTE format('LISTEN %I', 'withlock_' || '{table}'::regclass::oid::text); END $$"#;

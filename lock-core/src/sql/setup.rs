@@ -139,10 +139,10 @@ impl Setup {
         match (self.stage, &self.codec.dialect) {
             (Stage::Begin, _) => self.begin(),
             (Stage::Session, _) => self.run(Stage::Isolation, mysql::ISOLATION, vec![]),
-            (Stage::Durable, Dialect::Postgres) => Step::Ready,
+            (Stage::Durable, Dialect::Postgres { .. }) => Step::Ready,
             (Stage::Durable | Stage::Create | Stage::Isolation, _) => self.check(),
             (Stage::Journal, _) => self.create(),
-            (Stage::Check, Dialect::Postgres) => self.judge_postgres(rows),
+            (Stage::Check, Dialect::Postgres { .. }) => self.judge_postgres(rows),
             (Stage::Check, Dialect::Sqlite { .. }) => self.judge_sqlite(rows),
             (Stage::Check, Dialect::Mysql { .. }) => self.judge_mysql(rows),
         }
@@ -150,7 +150,7 @@ impl Setup {
 
     fn begin(&mut self) -> Step {
         match self.codec.dialect {
-            Dialect::Postgres => self.check(),
+            Dialect::Postgres { .. } => self.check(),
             Dialect::Sqlite { .. } => self.run(Stage::Durable, sqlite::DURABLE, vec![]),
             Dialect::Mysql { .. } => self.run(Stage::Session, mysql::SESSION, vec![]),
         }
@@ -158,7 +158,7 @@ impl Setup {
 
     fn check(&mut self) -> Step {
         match self.codec.dialect {
-            Dialect::Postgres => {
+            Dialect::Postgres { .. } => {
                 let name = Value::Text(self.quoted());
                 self.run(Stage::Check, postgres::CHECK, vec![name])
             }
@@ -254,7 +254,7 @@ impl Setup {
             return self.no_table("it is not there after it was created");
         }
         match self.codec.dialect {
-            Dialect::Postgres | Dialect::Mysql { .. } => self.create(),
+            Dialect::Postgres { .. } | Dialect::Mysql { .. } => self.create(),
             Dialect::Sqlite { .. } => self.run(Stage::Journal, sqlite::JOURNAL, vec![]),
         }
     }

@@ -8,6 +8,7 @@ mod batch;
 mod cancel;
 mod give_up;
 mod lose;
+mod news;
 mod release;
 mod renew;
 mod replay;

@@ -73,8 +73,9 @@ pub(crate) fn deadlock() -> Failure {
     Failure::Rejected { retry: true, message: "deadlock".into() }
 }
 
+/// One that has had it for long.
 pub(crate) fn holder(label: &str, expires_in: Duration) -> Holder {
-    Holder { label: label.into(), held_for: Duration::ZERO, expires_in }
+    Holder { label: label.into(), held_for: Duration::from_secs(3_600), expires_in }
 }
 
 pub(crate) fn freed(id: LockId) -> Event {

@@ -33,6 +33,10 @@ fn unknown() -> Failure {
     Failure::Unknown("gone quiet".into())
 }
 
+fn deadlock() -> Failure {
+    Failure::Rejected { retry: true, message: "deadlock".into() }
+}
+
 fn granted() -> Reply {
     Reply::Tried([Tried::Granted(FENCE)].into())
 }
@@ -129,6 +133,30 @@ fn a_session_is_opened_once_and_counts_from_its_own_request() {
     let held = |id| Event::Granted { id, fence: FENCE, deadline };
     assert_eq!(scene.told(), [held(a), held(b)]);
     scene.sends_nothing();
+}
+
+#[test]
+fn a_question_that_keeps_a_session_is_given_up_when_the_session_is_lost() {
+    let (mut scene, _) = Scene::holding();
+    assert_eq!(scene.engine.sessions(), 1);
+    let lost = START.after(Timing::default().valid());
+    let mut last = scene.now;
+    while scene.now < lost {
+        let keep = scene.sends();
+        assert!(matches!(keep.command, Command::Keep), "{keep:?}");
+        assert!(keep.deadline <= lost, "{:?} is after {lost:?}", keep.deadline);
+        last = keep.deadline;
+        scene.engine.handle_reply(scene.now, keep.id, Err(deadlock()));
+        scene.told();
+        let Some(next) = scene.engine.poll_timeout() else { break };
+        scene.now = next;
+        scene.engine.handle_timeout(next);
+        if !scene.engine.has_command() && scene.now >= lost {
+            break;
+        }
+    }
+    assert_eq!(last, lost, "the last one had less than a request's time");
+    scene.told();
 }
 
 #[test]

@@ -32,6 +32,12 @@ fn world(scope: Scope) -> World<FakeTable> {
     world_of(FakeTable::new(), scope)
 }
 
+/// The same where the server tells what was freed.
+fn told(scope: Scope) -> World<FakeTable> {
+    let table = Table::new(scope.timing.ttl(), "somebody").told();
+    World::new(FakeTable::new().telling(), table, scope)
+}
+
 /// A world around a server with advisory locks.
 fn advisory_of<S: Server<Protocol = Advisory>>(server: S, scope: Scope) -> World<S> {
     World::new(server, Advisory::new(scope.timing.ttl()), scope)

@@ -1,6 +1,6 @@
 //! Random schedules with all kinds of faults.
 
-use crate::{advisory, consul, scale, world};
+use crate::{advisory, consul, scale, told, world};
 use lock_core::sim::{Coverage, Scope, Server, Sometimes, World, random};
 use proptest::prelude::*;
 use std::time::{Duration, Instant};
@@ -42,8 +42,20 @@ fn nothing_breaks_with_a_table() {
         Sometimes::LostByDisconnect,
         Sometimes::Shared,
         Sometimes::Delayed,
+        Sometimes::Told,
     ];
     nothing_breaks("table", world, &never);
+}
+
+#[test]
+fn nothing_breaks_with_a_table_that_tells() {
+    let never = [
+        Sometimes::LostByReply,
+        Sometimes::LostByDisconnect,
+        Sometimes::Shared,
+        Sometimes::Delayed,
+    ];
+    nothing_breaks("table that tells", told, &never);
 }
 
 #[test]
@@ -54,6 +66,7 @@ fn nothing_breaks_with_advisory_locks() {
         Sometimes::DuplicateExecuted,
         Sometimes::StaleExecuted,
         Sometimes::LateGrantRefused,
+        Sometimes::Told,
     ];
     nothing_breaks("advisory", advisory, &never);
 }
@@ -66,6 +79,7 @@ fn nothing_breaks_with_consul() {
         Sometimes::LateGrantRefused,
         Sometimes::LostByDisconnect,
         Sometimes::Shared,
+        Sometimes::Told,
     ];
     nothing_breaks("consul", consul, &never);
 }

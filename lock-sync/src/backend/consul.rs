@@ -13,10 +13,12 @@ use lock_core::consul::{Command, Consul, Reply, Setup, Step};
 use lock_core::http::consul::{Codec, INDEX_HEADER, TOKEN_HEADER};
 use lock_core::http::{MAX_BODY, Method, Request, Response};
 use lock_core::{Failure, Instant};
+use rustls::crypto::ring;
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
-use ureq::http::HeaderValue;
+use ureq::http::{self, HeaderValue};
+use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 use ureq::{Agent, Timeout};
 
 pub(crate) use admin::ConsulAdmin;
@@ -60,12 +62,14 @@ impl Requests {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .user_agent("lock-sync");
-        let config = match server.tls()? {
+        let config = match tls(server)? {
             Some(tls) => config.https_only(true).tls_config(tls),
             None => config,
         };
         let agent = config.build().into();
-        Ok(Self { codec, agent, origin: server.origin().into(), token: token.transpose()? })
+        let scheme = if server.encrypted { "https" } else { "http" };
+        let origin = format!("{scheme}://{}", server.authority).into();
+        Ok(Self { codec, agent, origin, token: token.transpose()? })
     }
 
     /// Finds out whether locks can be had. Each request may take `budget`.
@@ -91,7 +95,7 @@ impl Requests {
 
     fn send(&self, request: &Request, budget: Duration) -> Result<Answer, ureq::Error> {
         let url = format!("{}{}", self.origin, request.path_and_query);
-        let mut builder = ureq::http::Request::builder().method(request.method.as_str()).uri(url);
+        let mut builder = http::Request::builder().method(request.method.as_str()).uri(url);
         if let Some(token) = &self.token {
             builder = builder.header(TOKEN_HEADER, token.clone());
         }
@@ -139,6 +143,20 @@ impl Backend for Requests {
     fn lasts(&self) -> bool {
         false
     }
+}
+
+/// How to encrypt, if that is wanted.
+fn tls(server: &Server) -> Result<Option<TlsConfig>, ConfigError> {
+    if !server.encrypted {
+        return Ok(None);
+    }
+    let roots = server.roots()?;
+    let roots: Vec<_> = roots.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
+    let config = TlsConfig::builder()
+        .provider(TlsProvider::Rustls)
+        .unversioned_rustls_crypto_provider(Arc::new(ring::default_provider()))
+        .root_certs(RootCerts::new_with_certs(&roots));
+    Ok(Some(config.build()))
 }
 
 /// What is known of a request without an answer. A question changes nothing, whatever became of it.

@@ -66,7 +66,7 @@ enum Source {
 impl Mysql {
     /// Connections to `server`, each read and write bounded by `request`, and a read by `wait` more.
     fn new(server: Server, request: Duration, wait: Duration, holder: Option<&str>) -> Self {
-        let Server { opts, mode, root_cert } = server;
+        let Server { host, port, user, password, database, socket, mode, root_cert } = server;
         let program = [("program_name", "lock-sync")];
         let attributes = program.into_iter().chain(holder.map(|holder| ("holder", holder)));
         let attributes = attributes.map(|(name, value)| (name.to_string(), value.to_string()));
@@ -75,7 +75,13 @@ impl Mysql {
                 .with_root_cert_path(root_cert)
                 .with_danger_accept_invalid_certs(mode != SslMode::VerifyFull)
         });
-        let opts = OptsBuilder::from_opts(*opts)
+        let opts = OptsBuilder::new()
+            .ip_or_hostname(Some(host))
+            .tcp_port(port)
+            .user(user)
+            .pass(password)
+            .db_name(Some(database))
+            .socket(socket)
             // From loopback it would change over to the server's Unix socket.
             .prefer_socket(false)
             .read_timeout(Some(request + wait))

@@ -7,10 +7,11 @@ mod tls;
 use super::{Cut, Session, Source as Sessions};
 use crate::error::ConfigError;
 use hosts::{addresses, each, is_unix, share};
-use lock_core::Failure;
 use lock_core::sql::postgres::{connect_failed, session_options, statement_failed};
 use lock_core::sql::{Rows, Statement, Value};
+use lock_core::{Failure, LockName};
 use postgres::config::{Host, SslMode, SslNegotiation};
+use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::{ToSql, Type};
 use postgres::{Client, Config};
 use std::collections::BTreeMap;
@@ -34,6 +35,7 @@ pub(crate) struct Server {
 
 impl Sessions for Server {
     type Session = Postgres;
+    const TELLS: bool = true;
 
     fn session(&mut self, _waits: bool) -> Option<Postgres> {
         let mut config = (*self.config).clone();
@@ -76,6 +78,8 @@ impl Postgres {
         let options = config.get_options().map(|own| format!("{own} ")).unwrap_or_default();
         config.options(&format!("{options}{}", session_options(request)));
         config.tcp_user_timeout(request);
+        // Who is only told things would not notice otherwise that the server is gone.
+        config.keepalives_idle(request);
         let hosts = each(&config).into_iter().map(bounded).collect();
         let connector = Box::new(Connector::new(tls, limit.clone()));
         let source = Source::Server { hosts, connector };
@@ -146,15 +150,38 @@ impl Session for Postgres {
         };
         self.limit.set(budget);
         let result = rows(client, &mut self.statements, statement);
-        result.map_err(|error| {
-            let (code, message) = describe(&error);
-            let failure = statement_failed(code.as_deref(), &message);
-            if matches!(failure, Failure::Unknown(_)) {
-                self.close();
-            }
-            failure
-        })
+        result.map_err(|error| self.failed(&error))
     }
+
+    fn news(&mut self, up_to: Duration) -> Result<Vec<LockName>, Failure> {
+        let Some(client) = &mut self.client else {
+            return Err(Failure::NotSent("there is no connection".to_string()));
+        };
+        self.limit.set(up_to * 2);
+        told(client, up_to).map_err(|error| self.failed(&error))
+    }
+}
+
+impl Postgres {
+    fn failed(&mut self, error: &postgres::Error) -> Failure {
+        let (code, message) = describe(error);
+        let failure = statement_failed(code.as_deref(), &message);
+        if matches!(failure, Failure::Unknown(_)) {
+            self.close();
+        }
+        failure
+    }
+}
+
+/// What the client was told, as soon as there is something.
+fn told(client: &mut Client, up_to: Duration) -> Result<Vec<LockName>, postgres::Error> {
+    let mut notifications = client.notifications();
+    let mut heard: Vec<_> = notifications.timeout_iter(up_to).next()?.into_iter().collect();
+    while let Some(next) = notifications.iter().next()? {
+        heard.push(next);
+    }
+    // What is no name, nobody waits for.
+    Ok(heard.iter().filter_map(|one| LockName::new(one.payload()).ok()).collect())
 }
 
 /// Our connector speaks TLS by itself, or does not: it is what bounds every read and write, which the

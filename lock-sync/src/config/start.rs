@@ -2,7 +2,8 @@
 
 use super::{Codec, Config, Target};
 use crate::backend::advisory::Connections;
-use crate::backend::{Backends, Handed, One, Session, Source, SqlTable};
+use crate::backend::tables::Tables;
+use crate::backend::{Backends, Handed, Session, Source, nowhere};
 use crate::driver::{Driver, Speaks};
 use crate::error::{ConfigError, Error};
 use crate::locks::{Check, Locks};
@@ -75,22 +76,22 @@ impl Config {
                 plan.consul(codec, &server, self.token)
             }
             #[cfg(feature = "consul")]
-            (Target::Consul(_), _) => Err(stray()),
+            (Target::Consul(_), _) => Err(nowhere()),
         }
     }
 }
 
 impl Plan {
     /// Over connections that are opened as they are needed.
-    fn start(self, codec: Codec, mut source: impl Source) -> Result<Locks, Error> {
+    fn start<S: Source>(self, codec: Codec, source: S) -> Result<Locks, Error> {
         let budget = self.timing.request();
         match codec {
             Codec::Table(codec) => {
                 let check = check(&codec, sql::Codec::check);
-                let session = source.session(false).ok_or_else(stray)?;
-                let table = SqlTable::open(codec, session, budget)?;
-                let protocol = Table::new(self.ttl, &self.holder);
-                drive(Engine::new(protocol, self.core), One(Some(table)), self.ttl, check)
+                let tables = Tables::open(codec, source, budget)?;
+                let table = Table::new(self.ttl, &self.holder);
+                let table = if S::TELLS { table.told() } else { table };
+                drive(Engine::new(table, self.core), tables, self.ttl, check)
             }
             Codec::Advisory(codec) => {
                 let check = check(&codec, sql::advisory::Codec::check);
@@ -98,7 +99,7 @@ impl Plan {
                 let protocol = Advisory::new(self.ttl).with_waiting(self.waiting);
                 drive(Engine::new(protocol, self.core), connections, self.ttl, check)
             }
-            Codec::Session(_) => Err(stray()),
+            Codec::Session(_) => Err(nowhere()),
         }
     }
 
@@ -148,9 +149,4 @@ fn drive<F: Backends>(
 ) -> Result<Locks, Error> {
     let system = |error: std::io::Error| ConfigError::System(format!("no threads: {error}"));
     Ok(Locks::with(Arc::new(Driver::start(engine, backends, within).map_err(system)?), check))
-}
-
-/// A codec of another server's. [`Config`] makes none.
-fn stray() -> Error {
-    ConfigError::System("there is no way to the server".to_string()).into()
 }

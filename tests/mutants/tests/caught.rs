@@ -18,6 +18,11 @@ fn table(scope: Scope) -> World<FakeTable> {
     World::new(FakeTable::new(), Table::new(scope.timing.ttl(), "somebody"), scope)
 }
 
+fn told(scope: Scope) -> World<FakeTable> {
+    let table = Table::new(scope.timing.ttl(), "somebody").told();
+    World::new(FakeTable::new().telling(), table, scope)
+}
+
 fn advisory(mut scope: Scope) -> World<FakeAdvisory> {
     scope.wishes.push(Wish::WAIT.shared());
     World::new(FakeAdvisory::new(), Advisory::new(scope.timing.ttl()), scope)
@@ -78,6 +83,7 @@ fn find(mutant: &Mutant) -> Option<(Violation, String)> {
     let check = *Check::ALL.iter().find(named).expect("a check's name");
     match mutant.shown_by {
         Shown::Table => caught(check, table),
+        Shown::TableThatTells => caught(check, told),
         Shown::Advisory => caught(check, advisory),
         Shown::Consul => caught(check, consul),
         Shown::ConsulSearched => searched(small_consul(check)),

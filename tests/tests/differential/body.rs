@@ -15,6 +15,9 @@ pub(crate) trait Real {
     /// Whether a first fence is the time that the test sets, or some other clock's.
     const FENCES_ARE_OURS: bool;
 
+    /// Whether it tells those that wait what was freed.
+    const TELLS: bool = false;
+
     /// What the clock shows at first, in µs.
     const START: u64;
 
@@ -118,7 +121,7 @@ pub(crate) fn play_many<R: Real>(real: R) {
 
 /// Carries a script out on `real`, whose table is empty, and on the model's table.
 fn play<R: Real>(real: &mut R, script: Vec<Turn>) {
-    let mut fake = FakeTable::new();
+    let mut fake = if R::TELLS { FakeTable::new().telling() } else { FakeTable::new() };
     let client = Client { client: 0, number: 0, lane: Lane::HOME };
     let mut fences = Fences::new();
     let mut boots = 0;

@@ -51,6 +51,7 @@ impl Postgres {
 
 impl Real for Postgres {
     const FENCES_ARE_OURS: bool = true;
+    const TELLS: bool = true;
     const START: u64 = 1_000;
 
     fn ask(&mut self, command: &Command, micros: u64) -> Reply {

@@ -18,15 +18,18 @@ pub(in super::super) fn sent<'a>(
     deadline: Instant,
     timing: &Timing,
 ) -> Result<(), String> {
-    let of_session = matches!(action, Action::Open | Action::Keep | Action::Close);
-    if claims.is_empty() != of_session {
+    let of_no_lock = match action {
+        Action::Open | Action::Keep | Action::Close | Action::Listen | Action::Unlisten => true,
+        Action::Renew | Action::Release | Action::Acquire | Action::Wait => false,
+    };
+    if claims.is_empty() != of_no_lock {
         return Err("a command about no lock".to_string());
     }
     if !claims.is_sorted_by(|a, b| a.name < b.name) {
         return Err(format!("claims not sorted, or a name twice: {claims:?}"));
     }
     let longest = match action {
-        Action::Wait => timing.request() + timing.wait(),
+        Action::Wait | Action::Listen => timing.request() + timing.wait(),
         _ => timing.request(),
     };
     if deadline <= now || deadline > now.after(longest) {

@@ -1,19 +1,17 @@
 //! What a URL says about a Consul.
 
+use super::http::uri::Authority;
 use crate::backend::sslmode::SslMode;
 use crate::error::ConfigError;
-use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::path::PathBuf;
-use std::sync::Arc;
-use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 
 /// Where Consul is, and whether to encrypt.
 pub(crate) struct Server {
     /// Host and port.
-    authority: String,
-    encrypted: bool,
+    pub(super) authority: Authority,
+    pub(super) encrypted: bool,
     /// The authorities to trust instead of the system's, as PEM.
     root_cert: Option<PathBuf>,
 }
@@ -53,50 +51,31 @@ impl Server {
             return Err(ConfigError::Parameter { name: "sslrootcert".to_string(), reason });
         }
         let port = url.port().unwrap_or(if encrypted { 8501 } else { 8500 });
-        let authority = format!("{host}:{port}");
-        if authority.parse::<ureq::http::uri::Authority>().is_err() {
-            return Err(wrong("its host is none"));
-        }
+        let authority = format!("{host}:{port}").parse().map_err(|_| wrong("its host is none"))?;
         let prefix = percent_encoding::percent_decode_str(url.path().trim_matches('/'));
         let prefix = prefix.decode_utf8().map_err(|_| wrong("its path is not UTF-8"))?;
         let prefix = (!prefix.is_empty()).then(|| prefix.into_owned());
         Ok((Self { authority, encrypted, root_cert }, prefix))
     }
 
-    /// What comes before a request's path.
-    pub(super) fn origin(&self) -> String {
-        let scheme = if self.encrypted { "https" } else { "http" };
-        format!("{scheme}://{}", self.authority)
-    }
-
-    /// How to encrypt, if that is wanted.
-    pub(super) fn tls(&self) -> Result<Option<TlsConfig>, ConfigError> {
-        if !self.encrypted {
-            return Ok(None);
-        }
-        let roots = self.roots()?;
+    /// The authorities to trust, of which there is one at least.
+    pub(super) fn roots(&self) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+        let roots = match &self.root_cert {
+            None => rustls_native_certs::load_native_certs().certs,
+            Some(path) => {
+                let wrong = |error: rustls::pki_types::pem::Error| {
+                    ConfigError::Tls(format!("sslrootcert {}: {error}", path.display()))
+                };
+                let certificates = CertificateDer::pem_file_iter(path).map_err(wrong)?;
+                certificates.collect::<Result<_, _>>().map_err(wrong)?
+            }
+        };
         if roots.is_empty() {
             return Err(ConfigError::Tls(
                 "no certificate authority is known: name one with sslrootcert=FILE".to_string(),
             ));
         }
-        let config = TlsConfig::builder()
-            .provider(TlsProvider::Rustls)
-            .unversioned_rustls_crypto_provider(Arc::new(ring::default_provider()))
-            .root_certs(RootCerts::new_with_certs(&roots));
-        Ok(Some(config.build()))
-    }
-
-    fn roots(&self) -> Result<Vec<Certificate<'static>>, ConfigError> {
-        let own = |der: &CertificateDer<'_>| Certificate::from_der(der).to_owned();
-        let Some(path) = &self.root_cert else {
-            return Ok(rustls_native_certs::load_native_certs().certs.iter().map(own).collect());
-        };
-        let wrong = |error: rustls::pki_types::pem::Error| {
-            ConfigError::Tls(format!("sslrootcert {}: {error}", path.display()))
-        };
-        let certificates = CertificateDer::pem_file_iter(path).map_err(wrong)?;
-        certificates.map(|certificate| Ok(own(&certificate.map_err(wrong)?))).collect()
+        Ok(roots)
     }
 }
 

@@ -2,15 +2,23 @@
 
 use crate::backend::sslmode::SslMode;
 use crate::error::ConfigError;
-use mysql::{Opts, OptsBuilder};
+use percent_encoding::percent_decode_str;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::path::PathBuf;
+use url::{Host, Url};
 
-/// Where the server is, and how to encrypt.
+/// Where the server is, who we are, and how to encrypt.
 #[derive(Clone)]
 pub(crate) struct Server {
-    pub(super) opts: Box<Opts>,
+    /// IPv6 addresses in square brackets.
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) user: Option<String>,
+    pub(super) password: Option<String>,
+    pub(super) database: String,
+    /// Of a Unix socket that is used instead.
+    pub(super) socket: Option<String>,
     pub(super) mode: SslMode,
     /// An authority to trust, besides the public ones, as PEM.
     pub(super) root_cert: Option<PathBuf>,
@@ -26,14 +34,20 @@ impl Server {
     ) -> Result<Self, ConfigError> {
         let wrong = |reason: &str| ConfigError::Url(reason.to_string());
         let (_, rest) = url.split_once(':').unwrap_or_default();
-        let opts = Opts::from_url(&format!("mysql:{rest}")).map_err(|error| match error {
-            mysql::UrlError::ParseError(error) => ConfigError::Url(error.to_string()),
-            _ => wrong("it names no host: mysql://HOST/DATABASE"),
-        })?;
-        if opts.get_db_name().is_none_or(str::is_empty) {
-            return Err(wrong("it names no database: mysql://HOST/DATABASE"));
-        }
-        let local = socket.is_some() || is_local(&opts.get_ip_or_hostname());
+        let url = Url::parse(&format!("mysql:{rest}"))
+            .map_err(|error| ConfigError::Url(error.to_string()))?;
+        let host = url.host().and_then(|host| Host::parse(&host.to_string()).ok());
+        let host =
+            host.ok_or_else(|| wrong("it names no host: mysql://HOST/DATABASE"))?.to_string();
+        let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        let database = url.path_segments().and_then(|mut parts| parts.next()).map(decoded);
+        let database = database
+            .filter(|name| !name.is_empty())
+            .ok_or_else(|| wrong("it names no database: mysql://HOST/DATABASE"))?;
+        let user = Some(url.username()).filter(|name| !name.is_empty()).map(decoded);
+        let password = url.password().map(decoded);
+        let port = url.port().unwrap_or(3306);
+        let local = socket.is_some() || is_local(&host);
         let mode = sslmode.unwrap_or(match local && root_cert.is_none() {
             true => SslMode::Prefer,
             false => SslMode::VerifyFull,
@@ -49,8 +63,7 @@ impl Server {
         if root_cert.is_some() && mode != SslMode::VerifyFull {
             return Err(parameter("sslrootcert", "goes with sslmode=verify-full only"));
         }
-        let opts = OptsBuilder::from_opts(opts).socket(socket);
-        Ok(Self { opts: Box::new(opts.into()), mode, root_cert })
+        Ok(Self { host, port, user, password, database, socket, mode, root_cert })
     }
 
     /// Fails when a handshake would fail for reasons of our own.

@@ -1,0 +1,164 @@
+//! The advisory protocol over sessions: a connection is the lease, and is never replaced in silence.
+
+use super::{Backend, Backends, Session, Source, Trouble, left};
+use crate::error::Error;
+use lock_core::advisory::{Advisory, Command, Reply};
+use lock_core::sql::Step;
+use lock_core::sql::advisory::{Codec, Session as Opened};
+use lock_core::{Failure, Instant};
+use std::task::Context;
+use std::time::Duration;
+
+/// Connections to one server, as many as there are lanes.
+pub(crate) struct Connections<S: Source> {
+    codec: Codec,
+    source: S,
+    /// The one that was opened to see whether locks are safe there.
+    first: Option<SqlAdvisory<S::Session>>,
+}
+
+impl<S: Source> Connections<S> {
+    /// Opens and checks a connection, so that what cannot work is told at once. Each step may take
+    /// `budget`.
+    pub(crate) async fn open(
+        codec: Codec,
+        mut source: S,
+        ttl: Duration,
+        budget: Duration,
+    ) -> Result<Self, Error> {
+        let mut first = SqlAdvisory::new(codec.clone(), source.session());
+        first.enter(ttl, || budget).await?;
+        Ok(Self { codec, source, first: Some(first) })
+    }
+}
+
+impl<S: Source> Backends for Connections<S> {
+    type Backend = SqlAdvisory<S::Session>;
+
+    fn backend(&mut self) -> Option<Self::Backend> {
+        let another = || SqlAdvisory::new(self.codec.clone(), self.source.session());
+        Some(self.first.take().unwrap_or_else(another))
+    }
+}
+
+/// One connection.
+pub(crate) struct SqlAdvisory<S> {
+    codec: Codec,
+    /// There is none where the one that was handed over is gone.
+    session: Option<S>,
+    /// What the server knows it as, since it went through its checks. Without, it has no locks.
+    opened: Option<Opened>,
+}
+
+impl<S: Session> SqlAdvisory<S> {
+    fn new(codec: Codec, session: Option<S>) -> Self {
+        Self { codec, session, opened: None }
+    }
+
+    /// Connects anew, and lets the connection through its checks.
+    async fn enter(
+        &mut self,
+        ttl: Duration,
+        limit: impl Fn() -> Duration + Send,
+    ) -> Result<(), Trouble> {
+        self.opened = None;
+        let Some(session) = &mut self.session else {
+            let message =
+                "the connection that was handed over is gone, and there is no way to another";
+            let message = message.to_string();
+            return Err(Trouble::Failed(Failure::Rejected { retry: false, message }));
+        };
+        session.open(limit()).await.map_err(Trouble::Failed)?;
+        let mut setup = self.codec.setup(ttl, session.id());
+        let mut answer = None;
+        loop {
+            match setup.step(answer.take()) {
+                Step::Run(statement) => answer = Some(session.run(&statement, limit()).await),
+                Step::Ready => {
+                    self.opened = setup.session().cloned();
+                    return Ok(());
+                }
+                Step::Failed(failure) => return Err(Trouble::Failed(failure)),
+                Step::Refuse(refusal) => return Err(Trouble::Unfit(refusal)),
+            }
+        }
+    }
+
+    async fn carry_out(
+        &mut self,
+        command: &Command,
+        limit: impl Fn() -> Duration + Send,
+    ) -> Result<Reply, Failure> {
+        let (Some(session), Some(opened)) = (&mut self.session, &self.opened) else {
+            return Err(Failure::NotSent("the connection is gone".to_string()));
+        };
+        if !session.is_open() {
+            return Err(Failure::NotSent("the connection has ended".to_string()));
+        }
+        let mut exchange = self.codec.encode(command, opened);
+        while let Some(statement) = exchange.poll_statement() {
+            match session.run(&statement, limit()).await {
+                Ok(rows) => exchange.handle_rows(rows),
+                Err(failure) => exchange.handle_failure(failure),
+            }
+        }
+        exchange.finish()
+    }
+
+    /// What it has goes with it.
+    fn discard(&mut self) {
+        self.opened = None;
+        if let Some(session) = &mut self.session {
+            session.discard();
+        }
+    }
+}
+
+impl<S: Session> Backend for SqlAdvisory<S> {
+    type Protocol = Advisory;
+
+    async fn execute(
+        &mut self,
+        command: &Command,
+        _now: Instant,
+        budget: Duration,
+    ) -> Result<Reply, Failure> {
+        let limit = left(tokio::time::Instant::now() + budget);
+        let Command::Open { ttl } = command else {
+            let reply = self.carry_out(command, limit).await;
+            if matches!(reply, Err(Failure::Unknown(_) | Failure::NotSent(_))) {
+                self.discard();
+            }
+            return reply;
+        };
+        // The first one was opened some time ago. Its lease counts from now, so it must show now that
+        // it is still what it was.
+        let fresh = self.opened.is_some()
+            && self.carry_out(&Command::Keep, limit).await == Ok(Reply::Kept(true));
+        if !fresh && let Err(trouble) = self.enter(*ttl, limit).await {
+            self.discard();
+            return Err(trouble.before());
+        }
+        Ok(Reply::Opened)
+    }
+
+    fn dropped(command: &Command) -> Option<Reply> {
+        matches!(command, Command::Close).then_some(Reply::Closed)
+    }
+
+    fn lasts(&self) -> bool {
+        self.opened.is_some() && self.session.as_ref().is_some_and(Session::is_open)
+    }
+
+    fn poll_idle(&mut self, cx: &mut Context<'_>) {
+        if let Some(session) = &mut self.session {
+            session.poll_idle(cx);
+        }
+    }
+
+    async fn close(self) {
+        if let Some(session) = self.session {
+            session.close().await;
+        }
+    }
+}

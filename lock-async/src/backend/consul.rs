@@ -1,0 +1,179 @@
+//! Requests to a Consul agent.
+//!
+//! The client is asked for one exchange at a time, bounded as a whole: no redirect, which would take
+//! the token elsewhere, no proxy, no second try, and no more of an answer than any is long.
+
+mod link;
+mod server;
+
+use super::{Backend, Backends, left};
+use crate::error::{ConfigError, Error};
+use hyper::header::HeaderValue;
+use hyper::http;
+use link::{Address, Answer, Link};
+use lock_core::consul::{Command, Consul, Reply, Setup, Step};
+use lock_core::http::consul::{Codec, TOKEN_HEADER};
+use lock_core::http::{Method, Request, Response};
+use lock_core::{Failure, Instant};
+use std::sync::Arc;
+use std::task::Context;
+use std::time::Duration;
+
+pub(crate) use server::Server;
+
+/// Sends requests. Each lane has one, and each a connection of its own.
+pub(crate) struct Requests {
+    to: Arc<To>,
+    /// Absent while a request is under way: if that is dropped, so is the connection.
+    link: Option<Link>,
+    /// It has waited, which is all that its lane was for.
+    waited: bool,
+}
+
+/// What all of them know.
+struct To {
+    codec: Codec,
+    address: Address,
+    token: Option<HeaderValue>,
+}
+
+/// What is known of a request without an answer.
+struct Trouble {
+    /// It may have arrived.
+    sent: bool,
+    told: String,
+}
+
+impl Requests {
+    /// Requests to `server`, with the right that `token` gives. Certificates are in files, which are
+    /// read where that holds up nothing else.
+    pub(crate) async fn new(
+        codec: Codec,
+        server: Server,
+        token: Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let token = token.map(|token| {
+            let mut value = HeaderValue::from_str(&token).map_err(|_| ConfigError::Parameter {
+                name: "token".to_string(),
+                reason: "must be of visible ASCII characters".to_string(),
+            })?;
+            value.set_sensitive(true);
+            Ok::<_, ConfigError>(value)
+        });
+        let token = token.transpose()?;
+        let address = tokio::task::spawn_blocking(move || Address::new(&server))
+            .await
+            .unwrap_or_else(|error| Err(ConfigError::System(error.to_string())))?;
+        Ok(Self::over(Arc::new(To { codec, address, token })))
+    }
+
+    fn over(to: Arc<To>) -> Self {
+        Self { to, link: None, waited: false }
+    }
+
+    /// Finds out whether locks can be had. Each request may take `budget`.
+    pub(crate) async fn check(&mut self, mut setup: Setup, budget: Duration) -> Result<(), Error> {
+        let mut answer = None;
+        loop {
+            match setup.step(answer.take()) {
+                Step::Ask(command) => answer = Some(self.ask(&command, budget).await),
+                Step::Ready => return Ok(()),
+                Step::Failed(failure) => return Err(failure.into()),
+            }
+        }
+    }
+
+    async fn ask(&mut self, command: &Command, budget: Duration) -> Result<Reply, Failure> {
+        let request = self.to.codec.encode(command);
+        let answer = tokio::time::timeout(budget, self.send(&request, budget))
+            .await
+            .unwrap_or_else(|_| Err(Trouble { sent: true, told: "no answer in time".to_string() }))
+            .map_err(|trouble| trouble.failure(request.method))?;
+        let Answer { status, index, body } = &answer;
+        let response = Response { status: *status, index: index.as_deref(), body };
+        self.to.codec.decode(command, &response)
+    }
+
+    async fn send(&mut self, request: &Request, budget: Duration) -> Result<Answer, Trouble> {
+        let limit = left(tokio::time::Instant::now() + budget);
+        let mut kept = self.link.take();
+        if let Some(link) = &mut kept
+            && !link.is_ready().await
+        {
+            kept = None;
+        }
+        let mut link = match kept {
+            Some(link) => link,
+            None => {
+                // Whoever did not even get through in most of that time has sent nothing.
+                let connecting = self.to.address.connect(limit);
+                let connected = tokio::time::timeout(limit() / 8 * 7, connecting).await;
+                let late = |_| Err(Trouble { sent: false, told: "no answer in time".to_string() });
+                connected.unwrap_or_else(late)?
+            }
+        };
+        let mut builder = http::Request::builder()
+            .method(request.method.as_str())
+            .uri(&request.path_and_query)
+            .header("Host", self.to.address.authority())
+            .header("User-Agent", "lock-async");
+        if let Some(token) = &self.to.token {
+            builder = builder.header(TOKEN_HEADER, token.clone());
+        }
+        let made = builder
+            .body(request.body.clone())
+            .map_err(|error| Trouble { sent: false, told: error.to_string() })?;
+        let answer = link.exchange(made).await?;
+        // Only what was read to its end leaves the connection in step.
+        self.link = answer.whole.then_some(link);
+        Ok(answer.answer)
+    }
+}
+
+impl Trouble {
+    /// A question changes nothing, whatever became of it.
+    fn failure(self, method: Method) -> Failure {
+        let message = format!("Consul: {}", self.told.replace(char::is_control, " "));
+        if self.sent && method == Method::Put {
+            Failure::Unknown(message)
+        } else {
+            Failure::NotSent(message)
+        }
+    }
+}
+
+impl Backends for Requests {
+    type Backend = Self;
+
+    fn backend(&mut self) -> Option<Self> {
+        Some(Self::over(self.to.clone()))
+    }
+}
+
+impl Backend for Requests {
+    type Protocol = Consul;
+
+    async fn execute(
+        &mut self,
+        command: &Command,
+        _now: Instant,
+        budget: Duration,
+    ) -> Result<Reply, Failure> {
+        self.waited |= matches!(command, Command::Watch { .. });
+        self.ask(command, budget).await
+    }
+
+    /// Each waiting attempt has a lane of its own, and there is nothing to keep of it.
+    fn lasts(&self) -> bool {
+        !self.waited
+    }
+
+    /// Notices that Consul ended the connection, so that the next request finds a new one.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) {
+        if self.link.as_mut().is_some_and(|link| link.poll_ended(cx)) {
+            self.link = None;
+        }
+    }
+
+    async fn close(self) {}
+}

@@ -1,0 +1,210 @@
+//! A connection to Consul.
+
+use super::{Server, Trouble};
+use crate::error::ConfigError;
+use hyper::body::{Body, Incoming};
+use hyper::client::conn::http1::{Connection, SendRequest, handshake};
+use hyper::http::{Request, Response};
+use hyper_util::rt::TokioIo;
+use lock_core::http::MAX_BODY;
+use lock_core::http::consul::INDEX_HEADER;
+use rustls::crypto::ring;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// Where Consul is, and how to encrypt.
+pub(super) struct Address {
+    authority: String,
+    /// Without the brackets around an IPv6 address.
+    host: String,
+    port: u16,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+}
+
+/// What was answered.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) index: Option<String>,
+    pub(super) body: Vec<u8>,
+}
+
+/// An answer, and whether all of it was read.
+pub(super) struct Taken {
+    pub(super) answer: Answer,
+    pub(super) whole: bool,
+}
+
+/// A connection, and what moves its bytes: that is polled along with what is done on it.
+pub(super) struct Link {
+    requests: SendRequest<String>,
+    moving: Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>,
+}
+
+impl Address {
+    /// Reads certificates, which are in files.
+    pub(super) fn new(server: &Server) -> Result<Self, ConfigError> {
+        let host = server.authority.host().trim_matches(['[', ']']).to_string();
+        let port = server.authority.port_u16().unwrap_or(8500);
+        let tls = if server.encrypted { Some(tls(server, &host)?) } else { None };
+        Ok(Self { authority: server.authority.to_string(), host, port, tls })
+    }
+
+    /// Host and port.
+    pub(super) fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// Connects to the first address of the host that can be used, while `left` says that there is
+    /// time.
+    pub(super) async fn connect(&self, left: impl Fn() -> Duration) -> Result<Link, Trouble> {
+        let named = (self.host.as_str(), self.port);
+        let addresses: Vec<_> = match tokio::net::lookup_host(named).await {
+            Ok(addresses) => addresses.collect(),
+            Err(_) => return Err(not_sent("there is no such host")),
+        };
+        let mut result = Err(not_sent("there is no such host"));
+        for (at, address) in addresses.iter().enumerate() {
+            // One that does not answer leaves time for the next.
+            let share = left() / u32::try_from(addresses.len() - at).unwrap_or(u32::MAX);
+            let connecting = async {
+                let stream = TcpStream::connect(address).await.map_err(broken)?;
+                stream.set_nodelay(true).map_err(broken)?;
+                match &self.tls {
+                    None => Link::over(stream).await,
+                    Some((tls, name)) => {
+                        Link::over(tls.connect(name.clone(), stream).await.map_err(broken)?).await
+                    }
+                }
+            };
+            result = tokio::time::timeout(share, connecting)
+                .await
+                .unwrap_or_else(|_| Err(not_sent("no answer in time")));
+            if result.is_ok() {
+                break;
+            }
+        }
+        result
+    }
+}
+
+fn tls(server: &Server, host: &str) -> Result<(TlsConnector, ServerName<'static>), ConfigError> {
+    let wrong = |error: &dyn std::error::Error| ConfigError::Tls(error.to_string());
+    let mut roots = RootCertStore::empty();
+    let (known, _) = roots.add_parsable_certificates(server.roots()?);
+    if known == 0 {
+        return Err(ConfigError::Tls("no certificate authority can be read".to_string()));
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| wrong(&error))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from(host.to_string()).map_err(|error| wrong(&error))?;
+    Ok((TlsConnector::from(Arc::new(config)), name))
+}
+
+impl Link {
+    async fn over(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) -> Result<Self, Trouble> {
+        let (requests, connection): (_, Connection<_, String>) =
+            handshake(TokioIo::new(stream)).await.map_err(|error| trouble(&error, false))?;
+        Ok(Self { requests, moving: Box::pin(connection) })
+    }
+
+    /// Whether it takes a request, once it is done with the last one.
+    pub(super) async fn is_ready(&mut self) -> bool {
+        poll_fn(|cx| match self.poll_ended(cx) {
+            true => Poll::Ready(false),
+            false => self.requests.poll_ready(cx).map(|ready| ready.is_ok()),
+        })
+        .await
+    }
+
+    /// Whether Consul has ended it. To be asked while no request is under way.
+    pub(super) fn poll_ended(&mut self, cx: &mut Context<'_>) -> bool {
+        self.moving.as_mut().poll(cx).is_ready()
+    }
+
+    /// Sends a request, and reads its answer, to its end or to where it is longer than any should be.
+    pub(super) async fn exchange(&mut self, request: Request<String>) -> Result<Taken, Trouble> {
+        let Self { requests, moving } = self;
+        let mut ended = false;
+        let mut exchange = pin!(async {
+            let response = requests.try_send_request(request).await.map_err(|mut error| {
+                // What it gives back, it has not sent.
+                let sent = error.take_message().is_none();
+                trouble(error.error(), sent)
+            })?;
+            take(response).await
+        });
+        poll_fn(|cx| {
+            if let done @ Poll::Ready(_) = exchange.as_mut().poll(cx) {
+                return done;
+            }
+            if ended || moving.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            // It has said to the exchange what there is to say.
+            ended = true;
+            exchange.as_mut().poll(cx)
+        })
+        .await
+    }
+}
+
+async fn take(response: Response<Incoming>) -> Result<Taken, Trouble> {
+    let (head, mut incoming) = response.into_parts();
+    let index = head.headers.get(INDEX_HEADER).and_then(|value| value.to_str().ok());
+    let (status, index) = (head.status.as_u16(), index.map(str::to_string));
+    let mut body = Vec::new();
+    let mut whole = true;
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut incoming).poll_frame(cx)).await {
+        let frame = frame.map_err(|error| trouble(&error, true))?;
+        body.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+        if body.len() > MAX_BODY {
+            body.truncate(MAX_BODY + 1);
+            whole = false;
+            break;
+        }
+    }
+    Ok(Taken { answer: Answer { status, index, body }, whole })
+}
+
+fn not_sent(told: &str) -> Trouble {
+    Trouble { sent: false, told: told.to_string() }
+}
+
+/// No connection came about.
+fn broken(error: io::Error) -> Trouble {
+    let told = match error.kind() {
+        io::ErrorKind::UnexpectedEof => "the connection was closed".to_string(),
+        io::ErrorKind::InvalidData => format!(
+            "{error} (where Consul has no TLS, sslmode=disable connects without, for all on the way to read)"
+        ),
+        _ => error.to_string(),
+    };
+    Trouble { sent: false, told }
+}
+
+/// An exchange broke off.
+fn trouble(error: &hyper::Error, sent: bool) -> Trouble {
+    use std::error::Error as _;
+    let told = if error.is_parse() {
+        "the answer is no HTTP that makes sense: is this address Consul's?".to_string()
+    } else if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+        "the connection was closed".to_string()
+    } else {
+        error.source().map_or_else(|| error.to_string(), ToString::to_string)
+    };
+    Trouble { sent, told }
+}

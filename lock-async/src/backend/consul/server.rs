@@ -1,0 +1,86 @@
+//! What a URL says about a Consul.
+
+use super::http::uri::Authority;
+use crate::backend::sslmode::SslMode;
+use crate::error::ConfigError;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use std::path::PathBuf;
+
+/// Where Consul is, and whether to encrypt.
+pub(crate) struct Server {
+    /// Host and port.
+    pub(super) authority: Authority,
+    pub(super) encrypted: bool,
+    /// The authorities to trust instead of the system's, as PEM.
+    root_cert: Option<PathBuf>,
+}
+
+impl Server {
+    /// Reads the URL, without its parameters. The prefix of keys, if there is one, is what follows
+    /// the host.
+    pub(crate) fn read(
+        url: &str,
+        sslmode: Option<SslMode>,
+        root_cert: Option<PathBuf>,
+    ) -> Result<(Self, Option<String>), ConfigError> {
+        const SHAPE: &str = "consul://HOST:PORT/PREFIX";
+        let wrong = |reason: &str| ConfigError::Url(format!("{reason}: {SHAPE}"));
+        let url = url::Url::parse(url).map_err(|error| wrong(&error.to_string()))?;
+        let host = url.host_str().filter(|host| !host.is_empty());
+        let host = host.ok_or_else(|| wrong("it names no host"))?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(ConfigError::Url(
+                "Consul knows no users: its ACL token is the parameter token".to_string(),
+            ));
+        }
+        if url.fragment().is_some() {
+            return Err(wrong("there is a # in it (%23)"));
+        }
+        let encrypted = match sslmode {
+            None => root_cert.is_some() || !is_local(host),
+            Some(SslMode::Disable) => false,
+            Some(SslMode::VerifyFull) => true,
+            Some(_) => {
+                let reason = "must be disable or verify-full with Consul".to_string();
+                return Err(ConfigError::Parameter { name: "sslmode".to_string(), reason });
+            }
+        };
+        if root_cert.is_some() && !encrypted {
+            let reason = "does not go with sslmode=disable".to_string();
+            return Err(ConfigError::Parameter { name: "sslrootcert".to_string(), reason });
+        }
+        let port = url.port().unwrap_or(if encrypted { 8501 } else { 8500 });
+        let authority = format!("{host}:{port}").parse().map_err(|_| wrong("its host is none"))?;
+        let prefix = percent_encoding::percent_decode_str(url.path().trim_matches('/'));
+        let prefix = prefix.decode_utf8().map_err(|_| wrong("its path is not UTF-8"))?;
+        let prefix = (!prefix.is_empty()).then(|| prefix.into_owned());
+        Ok((Self { authority, encrypted, root_cert }, prefix))
+    }
+
+    /// The authorities to trust, of which there is one at least.
+    pub(super) fn roots(&self) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+        let roots = match &self.root_cert {
+            None => rustls_native_certs::load_native_certs().certs,
+            Some(path) => {
+                let wrong = |error: rustls::pki_types::pem::Error| {
+                    ConfigError::Tls(format!("sslrootcert {}: {error}", path.display()))
+                };
+                let certificates = CertificateDer::pem_file_iter(path).map_err(wrong)?;
+                certificates.collect::<Result<_, _>>().map_err(wrong)?
+            }
+        };
+        if roots.is_empty() {
+            return Err(ConfigError::Tls(
+                "no certificate authority is known: name one with sslrootcert=FILE".to_string(),
+            ));
+        }
+        Ok(roots)
+    }
+}
+
+/// Whether everything that would be sent stays on this machine.
+fn is_local(host: &str) -> bool {
+    let host = host.trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}

@@ -1,0 +1,54 @@
+//! How locks are kept where they are kept.
+
+use crate::error::ConfigError;
+use std::fmt;
+
+/// What a lock is, where it is kept.
+///
+/// | | a lock is | when its holder dies, it is free | shared locks |
+/// |---|---|---|---|
+/// | [`Table`](Self::Table) | a row of a table | after the TTL | no |
+/// | [`Advisory`](Self::Advisory) | a lock of the server's own, of a connection | when the server sees the connection end, or after the TTL | PostgreSQL |
+/// | [`Session`](Self::Session) | a key in Consul, of a session | after one to two TTLs, and the lock-delay | no |
+///
+/// Locks of different protocols do not exclude each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// On PostgreSQL, MySQL, MariaDB and SQLite, and there the one if none is named.
+    Table,
+    /// On PostgreSQL from version 14 (`pg_advisory_lock`), MySQL and MariaDB (`GET_LOCK`). Nothing is
+    /// written: they survive neither a restart of the server nor a fail-over. Each waiting acquire
+    /// takes a connection of its own.
+    Advisory,
+    /// On Consul, which has no other.
+    Session,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Table => "table",
+            Self::Advisory => "advisory",
+            Self::Session => "session",
+        })
+    }
+}
+
+impl std::str::FromStr for Protocol {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        Ok(match text {
+            "table" => Self::Table,
+            "advisory" => Self::Advisory,
+            "session" => Self::Session,
+            _ => {
+                return Err(ConfigError::Parameter {
+                    name: "protocol".to_string(),
+                    reason: "must be table, advisory or session".to_string(),
+                });
+            }
+        })
+    }
+}

@@ -1,0 +1,154 @@
+//! From a configuration to a driver.
+
+use super::{Codec, Config, Target};
+use crate::backend::advisory::Connections;
+use crate::backend::tables::Tables;
+use crate::backend::{Backends, Handed, Session, Source, nowhere};
+use crate::driver::{Driver, Speaks};
+use crate::error::{ConfigError, Error};
+use crate::locks::{Check, Locks};
+use lock_core::advisory::Advisory;
+use lock_core::table::Table;
+use lock_core::{ClaimError, Engine, LockName, Mode, Timing, sql};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a driver is started with, wherever the locks are kept.
+struct Plan {
+    core: lock_core::Config,
+    timing: Timing,
+    ttl: Duration,
+    holder: String,
+    waiting: usize,
+}
+
+impl Config {
+    /// Connects, and checks that locks are safe there: the server, its settings, the rights, the
+    /// table, which is created if it is missing.
+    ///
+    /// # Errors
+    /// [`Error`]: the configuration, the server or the table cannot be used, or there is no tokio
+    /// runtime to run on.
+    ///
+    /// # Panics
+    /// If the runtime has no timer, or for a server no I/O: build it with `enable_all`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the connection. A table that was missing may have been created, and
+    /// a session in Consul, without locks, lives for up to two TTLs.
+    pub async fn connect(self) -> Result<Locks, Error> {
+        tokio::runtime::Handle::try_current().map_err(|_| ConfigError::NoRuntime)?;
+        let (timing, codec) = (self.timing()?, self.codec()?);
+        let mut seed = [0; 16];
+        getrandom::fill(&mut seed)
+            .map_err(|error| ConfigError::System(format!("no random numbers: {error}")))?;
+        let plan = Plan {
+            core: lock_core::Config::new(timing, u128::from_ne_bytes(seed)),
+            timing,
+            ttl: self.ttl,
+            holder: self.holder(),
+            waiting: self.waiting.unwrap_or(Advisory::WAITING),
+        };
+        match (self.target, codec) {
+            #[cfg(feature = "postgres")]
+            (Target::Postgres { config, tls }, codec) => {
+                use crate::backend::postgres::{Server, check};
+                check(&tls).await?;
+                let (request, holder) = (timing.request(), plan.shown(&codec));
+                plan.start(codec, Server { config, tls, request, holder }).await
+            }
+            #[cfg(feature = "postgres")]
+            (Target::PostgresClient(client), codec) => {
+                plan.handed(codec, crate::backend::postgres::Postgres::with(*client)).await
+            }
+            #[cfg(feature = "mysql")]
+            (Target::Mysql(server), codec) => {
+                use crate::backend::mysql::{Connects, check};
+                let (server, holder) = (check(server).await?, plan.shown(&codec));
+                plan.start(codec, Connects { server, holder }).await
+            }
+            #[cfg(feature = "mysql")]
+            (Target::MysqlConnection(connection), codec) => {
+                plan.handed(codec, crate::backend::mysql::Mysql::with(*connection)).await
+            }
+            #[cfg(feature = "sqlite")]
+            (Target::Sqlite(path), codec) => {
+                let session = crate::backend::sqlite::Sqlite::open(path).await?;
+                plan.handed(codec, session).await
+            }
+            #[cfg(feature = "sqlite")]
+            (Target::SqliteConnection(connection), codec) => {
+                let session = crate::backend::sqlite::Sqlite::with(*connection).await?;
+                plan.handed(codec, session).await
+            }
+            #[cfg(feature = "consul")]
+            (Target::Consul(server), Codec::Session(codec)) => {
+                plan.consul(codec, server, self.token).await
+            }
+            #[cfg(feature = "consul")]
+            (Target::Consul(_), _) => Err(nowhere()),
+        }
+    }
+}
+
+impl Plan {
+    /// Over connections that are opened as they are needed.
+    async fn start<S: Source>(self, codec: Codec, source: S) -> Result<Locks, Error> {
+        let budget = self.timing.request();
+        match codec {
+            Codec::Table(codec) => {
+                let check = check(&codec, sql::Codec::check);
+                let tables = Tables::open(codec, source, budget).await?;
+                let table = Table::new(self.ttl, &self.holder);
+                let table = if S::TELLS { table.told() } else { table };
+                Ok(drive(Engine::new(table, self.core), tables, check))
+            }
+            Codec::Advisory(codec) => {
+                let check = check(&codec, sql::advisory::Codec::check);
+                let connections = Connections::open(codec, source, self.ttl, budget).await?;
+                let protocol = Advisory::new(self.ttl).with_waiting(self.waiting);
+                Ok(drive(Engine::new(protocol, self.core), connections, check))
+            }
+            Codec::Session(_) => Err(nowhere()),
+        }
+    }
+
+    /// Over one connection, which there is no second of.
+    async fn handed(self, codec: Codec, session: impl Session) -> Result<Locks, Error> {
+        Self { waiting: 0, ..self }.start(codec, Handed(Some(session))).await
+    }
+
+    #[cfg(feature = "consul")]
+    async fn consul(
+        self,
+        codec: lock_core::http::consul::Codec,
+        server: crate::backend::consul::Server,
+        token: Option<String>,
+    ) -> Result<Locks, Error> {
+        let check = check(&codec, lock_core::http::consul::Codec::check);
+        let protocol = lock_core::consul::Consul::new(self.ttl, &self.holder);
+        let mut requests = crate::backend::consul::Requests::new(codec, server, token).await?;
+        // Attempts are owners too, but the first of them has another number.
+        let setup = protocol.setup(lock_core::Owner::new(self.core.seed));
+        requests.check(setup, self.timing.request()).await?;
+        Ok(drive(Engine::new(protocol, self.core), requests, check))
+    }
+
+    /// What is shown of a connection whose locks are not.
+    fn shown(&self, codec: &Codec) -> Option<String> {
+        matches!(codec, Codec::Advisory(_)).then(|| self.holder.clone())
+    }
+}
+
+/// What is asked before each attempt.
+fn check<C: Send + Sync + Clone + 'static>(
+    codec: &C,
+    check: fn(&C, &LockName, Mode) -> Result<(), ClaimError>,
+) -> Check {
+    let codec = codec.clone();
+    Arc::new(move |name, mode| check(&codec, name, mode))
+}
+
+fn drive<F: Backends>(engine: Engine<Speaks<F>>, backends: F, check: Check) -> Locks {
+    Locks::with(Driver::start(engine, backends), check)
+}

@@ -1,0 +1,132 @@
+//! The backends, one for each lane that has one, and what they are doing.
+
+use super::{Command, Reply};
+use crate::backend::{Backend, Backends};
+use futures_util::Stream;
+use futures_util::stream::FuturesUnordered;
+use lock_core::{DispatchId, Failure, Instant, Lane};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+pub(super) struct Lanes<F: Backends> {
+    backends: F,
+    /// Those that nobody uses just now.
+    idle: BTreeMap<Lane, F::Backend>,
+    away: BTreeMap<DispatchId, Away>,
+    exchanges: FuturesUnordered<Boxed<Arrival<F>>>,
+    goodbyes: FuturesUnordered<Boxed<()>>,
+}
+
+/// A backend that is carrying out a command. When this is dropped, so is that backend, with its
+/// command where it is.
+struct Away {
+    lane: Lane,
+    _cut: oneshot::Sender<Infallible>,
+}
+
+/// A command's answer, and the backend that it came by, unless that was dropped.
+struct Arrival<F: Backends> {
+    id: DispatchId,
+    backend: Option<F::Backend>,
+    reply: Result<Reply<F>, Failure>,
+}
+
+impl<F: Backends> Lanes<F> {
+    pub(super) fn new(backends: F) -> Self {
+        Self {
+            backends,
+            idle: BTreeMap::new(),
+            away: BTreeMap::new(),
+            exchanges: FuturesUnordered::new(),
+            goodbyes: FuturesUnordered::new(),
+        }
+    }
+
+    /// Has the lane's backend carry out a command, or a new one if the lane has none. If there is
+    /// none to be had, that is false.
+    pub(super) fn send(
+        &mut self,
+        lane: Lane,
+        id: DispatchId,
+        command: Command<F>,
+        sent: Instant,
+        budget: Duration,
+    ) -> bool {
+        let idle = self.idle.remove(&lane);
+        let Some(mut backend) = idle.or_else(|| self.backends.backend()) else { return false };
+        let (cut, mut is_cut) = oneshot::channel();
+        self.away.insert(id, Away { lane, _cut: cut });
+        self.exchanges.push(Box::pin(async move {
+            let reply = {
+                let mut exchange = pin!(backend.execute(&command, sent, budget));
+                poll_fn(|cx| {
+                    if Pin::new(&mut is_cut).poll(cx).is_ready() {
+                        return Poll::Ready(None);
+                    }
+                    catch_unwind(AssertUnwindSafe(|| exchange.as_mut().poll(cx).map(Some)))
+                        .unwrap_or_else(|_| {
+                            let panicked = "the database driver panicked".to_string();
+                            Poll::Ready(Some(Err(Failure::Unknown(panicked))))
+                        })
+                })
+                .await
+            };
+            match reply {
+                Some(reply) => Arrival { id, backend: Some(backend), reply },
+                None => {
+                    let dropped = "the connection was dropped".to_string();
+                    Arrival { id, backend: None, reply: Err(Failure::Unknown(dropped)) }
+                }
+            }
+        }));
+        true
+    }
+
+    /// The next answer. Moves along what else is under way, and what is idle.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<(DispatchId, Result<Reply<F>, Failure>)> {
+        while let Poll::Ready(Some(())) = Pin::new(&mut self.goodbyes).poll_next(cx) {}
+        for backend in self.idle.values_mut() {
+            // One that panics is found out when it is used.
+            let _ = catch_unwind(AssertUnwindSafe(|| backend.poll_idle(cx)));
+        }
+        let Poll::Ready(Some(arrival)) = Pin::new(&mut self.exchanges).poll_next(cx) else {
+            return Poll::Pending;
+        };
+        let Arrival { id, backend, reply } = arrival;
+        if let (Some(Away { lane, .. }), Some(backend)) = (self.away.remove(&id), backend)
+            && backend.lasts()
+        {
+            self.idle.insert(lane, backend);
+        }
+        Poll::Ready((id, reply))
+    }
+
+    /// Drops a lane: its backend says goodbye, or is cut off if it is carrying out a command.
+    pub(super) fn drop_lane(&mut self, lane: Lane) {
+        self.away.retain(|_, away| away.lane != lane);
+        if let Some(backend) = self.idle.remove(&lane) {
+            self.goodbyes.push(Box::pin(backend.close()));
+        }
+    }
+
+    /// Drops them all. Bounded in time, as each goodbye is.
+    pub(super) async fn drop_all(mut self) {
+        self.away.clear();
+        self.exchanges.clear();
+        let backends = std::mem::take(&mut self.idle).into_values();
+        self.goodbyes.extend(backends.map(|backend| -> Boxed<()> { Box::pin(backend.close()) }));
+        let mut goodbyes = pin!(self.goodbyes);
+        while poll_fn(|cx| goodbyes.as_mut().poll_next(cx)).await.is_some() {}
+    }
+}

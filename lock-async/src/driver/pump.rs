@@ -1,0 +1,95 @@
+//! Commands on their way to the server and back: the task's life.
+
+use super::lanes::Lanes;
+use super::state::State;
+use super::{Call, Speaks};
+use crate::backend::{Backend, Backends};
+use crate::clock;
+use lock_core::{Dispatch, Engine, Failure};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::{Context, Poll};
+use tokio::sync::mpsc;
+
+pub(super) struct Pump<F: Backends> {
+    state: State<Speaks<F>>,
+    lanes: Lanes<F>,
+    calls: mpsc::UnboundedReceiver<Call>,
+}
+
+impl<F: Backends> Pump<F> {
+    pub(super) fn new(
+        engine: Engine<Speaks<F>>,
+        backends: F,
+        calls: mpsc::UnboundedReceiver<Call>,
+    ) -> Self {
+        Self { state: State::new(engine), lanes: Lanes::new(backends), calls }
+    }
+
+    pub(super) async fn run(mut self) {
+        while !self.state.is_over() {
+            self.send();
+            self.next().await;
+        }
+        self.lanes.drop_all().await;
+    }
+
+    /// Lets leave what is due.
+    fn send(&mut self) {
+        loop {
+            let sent = clock::now();
+            let Some(dispatch) = self.state.engine.poll_command(sent) else { return };
+            let Dispatch { id, lane, command, deadline } = dispatch;
+            let answer = if let Some(reply) = F::Backend::dropped(&command) {
+                self.lanes.drop_lane(lane);
+                Ok(reply)
+            } else if self.lanes.send(lane, id, command, sent, deadline.since(sent)) {
+                continue;
+            } else {
+                Err(Failure::NotSent("there is no connection".to_string()))
+            };
+            self.state.engine.handle_reply(clock::now(), id, answer);
+        }
+    }
+
+    /// Waits for something to happen, and sees to it: an answer has come, somebody called, a timer
+    /// ran out.
+    async fn next(&mut self) {
+        let now = clock::now();
+        self.state.look(now);
+        if self.state.engine.has_command() || self.state.is_over() {
+            return;
+        }
+        let mut nap = pin!(tokio::time::sleep(self.state.timer(now).since(now)));
+        poll_fn(|cx| {
+            let happened = [self.arrive(cx), self.hear(cx), nap.as_mut().poll(cx).is_ready()];
+            if happened.contains(&true) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// Takes the answers that have come; whether there was any.
+    fn arrive(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut arrived = false;
+        while let Poll::Ready((id, reply)) = self.lanes.poll(cx) {
+            arrived = true;
+            self.state.engine.handle_reply(clock::now(), id, reply);
+        }
+        arrived
+    }
+
+    /// Takes all calls that have come; whether there was any.
+    fn hear(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut heard = false;
+        while !self.state.is_orphaned()
+            && let Poll::Ready(call) = self.calls.poll_recv(cx)
+        {
+            heard = true;
+            match call {
+                Some(call) => self.state.take(call),
+                None => self.state.orphan(),
+            }
+        }
+        heard
+    }
+}

@@ -1,0 +1,234 @@
+//! What the task knows of its callers.
+
+use super::{Call, NO_LIMIT, News, Ticket};
+use crate::guard::{Cell, Granted};
+use crate::locks::Progress;
+use crate::{clock, events};
+use lock_core::{
+    Engine, Event, Failure, Fence, Instant, LockId, LockName, LostReason, Protocol, Release,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+pub(super) struct State<P: Protocol> {
+    pub(super) engine: Engine<P>,
+    tickets: BTreeMap<Ticket, LockId>,
+    waiting: BTreeMap<LockId, Wanted>,
+    guards: BTreeMap<LockId, Held>,
+    /// What was held and is being released.
+    freeing: BTreeMap<LockId, Held>,
+    leaving: BTreeMap<LockId, Leaving>,
+    closed: bool,
+    /// Nobody can call any more: until when what is being released is seen to.
+    orphaned: Option<Instant>,
+}
+
+/// A caller that waits for a lock.
+struct Wanted {
+    name: LockName,
+    since: Instant,
+    news: mpsc::UnboundedSender<News>,
+}
+
+/// A guard.
+struct Held {
+    name: LockName,
+    fence: Fence,
+    since: Instant,
+    cell: Arc<Cell>,
+}
+
+/// A caller that waits for a release.
+struct Leaving {
+    /// For so long, then it is told that nothing is known.
+    until: Instant,
+    tell: Tell,
+}
+
+enum Tell {
+    Release(oneshot::Sender<Release>),
+    /// Its wait was ended by [`Driver::close`](super::Driver::close).
+    Closed(mpsc::UnboundedSender<News>),
+}
+
+impl<P: Protocol> State<P> {
+    pub(super) fn new(engine: Engine<P>) -> Self {
+        Self {
+            engine,
+            tickets: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            guards: BTreeMap::new(),
+            freeing: BTreeMap::new(),
+            leaving: BTreeMap::new(),
+            closed: false,
+            orphaned: None,
+        }
+    }
+
+    pub(super) fn take(&mut self, call: Call) {
+        let now = clock::now();
+        match call {
+            Call::Acquire { news, .. } if self.closed => drop(news.send(News::Closed)),
+            Call::Acquire { ticket, name, mode, once, give_up, news } => {
+                let id = self.engine.acquire_as(now, name.clone(), mode, once, give_up);
+                self.tickets.insert(ticket, id);
+                self.waiting.insert(id, Wanted { name, since: now, news });
+            }
+            Call::Release { ticket, tell } => {
+                let Some(id) = self.tickets.remove(&ticket) else { return };
+                self.waiting.remove(&id);
+                self.freeing.extend(self.guards.remove(&id).map(|held| (id, held)));
+                self.release(now, id, tell.map(Tell::Release));
+            }
+            Call::Close => {
+                self.closed = true;
+                // What the server may have granted meanwhile is freed before they are told.
+                for (id, wanted) in std::mem::take(&mut self.waiting) {
+                    self.release(now, id, Some(Tell::Closed(wanted.news)));
+                }
+            }
+        }
+    }
+
+    /// Nobody can call any more: sessions are closed, and what is being released has its time.
+    pub(super) fn orphan(&mut self) {
+        let now = clock::now();
+        self.orphaned = Some(now.after(self.engine.timing().patience()));
+        self.engine.close(now);
+    }
+
+    pub(super) fn is_orphaned(&self) -> bool {
+        self.orphaned.is_some()
+    }
+
+    /// Whether nobody can call any more, and nothing is left to be freed.
+    pub(super) fn is_over(&self) -> bool {
+        let settled = self.engine.attempts() == 0 && self.engine.sessions() == 0;
+        self.orphaned.is_some_and(|until| settled || until <= clock::now())
+    }
+
+    /// When time alone gives something to do.
+    pub(super) fn timer(&self, now: Instant) -> Instant {
+        // The runtime's timers do not count suspended time. While a lock is held, a look now and
+        // then makes sure that a machine that slept through its lease says so soon after waking up.
+        const LOOK: Duration = Duration::from_secs(1);
+        let look = (!self.guards.is_empty()).then(|| now.after(LOOK));
+        let leaving = self.leaving.values().map(|leaving| leaving.until);
+        let timers = self.engine.poll_timeout().into_iter().chain(look).chain(self.orphaned);
+        timers.chain(leaving).min().unwrap_or(NO_LIMIT)
+    }
+
+    /// Sees to what time alone has changed, and tells what there is to tell.
+    pub(super) fn look(&mut self, now: Instant) {
+        self.engine.handle_timeout(now);
+        self.drain(now);
+        self.end_patience(now);
+    }
+
+    fn release(&mut self, now: Instant, id: LockId, tell: Option<Tell>) {
+        self.engine.release(now, id);
+        if let Some(tell) = tell {
+            let until = now.after(self.engine.timing().patience());
+            self.leaving.insert(id, Leaving { until, tell });
+        }
+    }
+
+    /// Tells those that have waited for a release long enough.
+    fn end_patience(&mut self, now: Instant) {
+        let over = self.leaving.iter().filter(|(_, leaving)| leaving.until <= now);
+        for id in over.map(|(id, _)| *id).collect::<Vec<_>>() {
+            if let Some(leaving) = self.leaving.remove(&id) {
+                let failure = Failure::Unknown("no answer in time".to_string());
+                leaving.tell(Release::Unconfirmed(failure));
+            }
+        }
+    }
+
+    /// Hands the engine's events to those they concern. Who has left meanwhile hears nothing.
+    fn drain(&mut self, now: Instant) {
+        while let Some(event) = self.engine.poll_event() {
+            match event {
+                Event::Granted { id, fence, deadline } => self.granted(now, id, fence, deadline),
+                Event::NotAcquired { id, why } => {
+                    if let Some(wanted) = self.waiting.remove(&id) {
+                        let _ = wanted.news.send(News::Not(why));
+                    }
+                }
+                Event::Released { id, release } => self.released(now, id, release),
+                Event::Waiting { id, holder } => {
+                    if let Some(wanted) = self.waiting.get(&id) {
+                        events::waiting(&wanted.name, holder.as_ref());
+                    }
+                    self.report(id, Progress::Busy(holder));
+                }
+                Event::Trouble { id, failure } => {
+                    if let Some(wanted) = self.waiting.get(&id) {
+                        events::trouble(&wanted.name, &failure);
+                    }
+                    self.report(id, Progress::Trouble(failure.to_string()))
+                }
+                Event::Renewed { id, deadline } => {
+                    if let Some(Held { name, fence, since, cell }) = self.guards.get(&id) {
+                        cell.renewed(deadline);
+                        events::renewed(name, *fence, now.since(*since));
+                    }
+                }
+                Event::RenewalFailed { id, failure, .. } => {
+                    if let Some(Held { name, fence, since, .. }) = self.guards.get(&id) {
+                        events::renewal_failed(name, *fence, now.since(*since), &failure);
+                    }
+                }
+                Event::Lost { id, reason } => {
+                    if let Some(Held { name, fence, since, cell }) = self.guards.get(&id) {
+                        cell.lose(reason);
+                        events::lost(name, *fence, now.since(*since), reason);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn granted(&mut self, now: Instant, id: LockId, fence: Fence, deadline: Instant) {
+        let Some(Wanted { name, since, news }) = self.waiting.remove(&id) else { return };
+        events::acquired(&name, fence, now.since(since));
+        let cell = Arc::new(Cell::new(deadline));
+        self.guards.insert(id, Held { name, fence, since: now, cell: cell.clone() });
+        let _ = news.send(News::Granted(Granted { fence, cell }));
+    }
+
+    fn released(&mut self, now: Instant, id: LockId, release: Release) {
+        if let Some(Held { name, fence, since, .. }) = self.freeing.remove(&id) {
+            events::released(&name, fence, now.since(since), &release);
+        }
+        if let Some(leaving) = self.leaving.remove(&id) {
+            leaving.tell(release);
+        }
+    }
+
+    fn report(&mut self, id: LockId, progress: Progress) {
+        if let Some(wanted) = self.waiting.get(&id) {
+            let _ = wanted.news.send(News::Progress(progress));
+        }
+    }
+}
+
+impl Leaving {
+    fn tell(self, release: Release) {
+        match self.tell {
+            Tell::Release(tell) => drop(tell.send(release)),
+            Tell::Closed(news) => drop(news.send(News::Closed)),
+        }
+    }
+}
+
+/// The task ends before its guards only with the runtime: nobody will renew, nor tell of losses.
+impl<P: Protocol> Drop for State<P> {
+    fn drop(&mut self) {
+        for held in self.guards.values() {
+            held.cell.lose(LostReason::Deadline);
+        }
+    }
+}

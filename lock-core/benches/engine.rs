@@ -1,0 +1,100 @@
+//! What the engine itself costs: time and allocations, without a server.
+//!
+//! `cargo bench -p lock-core`
+
+use divan::Bencher;
+use lock_core::table::{Acquired, Command, Reply, Table};
+use lock_core::{Config, Engine, Fence, Instant, LockId, LockName, Timing};
+use std::time::Duration;
+
+#[global_allocator]
+static ALLOCATIONS: divan::AllocProfiler = divan::AllocProfiler::system();
+
+fn main() {
+    divan::main();
+}
+
+/// An engine, its clock, and a table that is always free.
+struct Scene {
+    engine: Engine<Table>,
+    now: Instant,
+    names: Vec<LockName>,
+}
+
+impl Scene {
+    /// With `held` locks, and one more name.
+    fn new(held: usize) -> Self {
+        let timing = Timing::default();
+        let engine = Engine::new(Table::new(timing.ttl(), "me"), Config::new(timing, 42));
+        let names = (0..=held).map(|n| LockName::new(&format!("lock-{n}")).expect("good"));
+        let mut scene = Self { engine, now: Instant::from_nanos(0), names: names.collect() };
+        for at in 0..held {
+            scene.acquire(at);
+        }
+        scene.answer();
+        scene
+    }
+
+    fn acquire(&mut self, at: usize) -> LockId {
+        self.engine.acquire(self.now, self.names[at].clone(), false, None)
+    }
+
+    /// Answers all commands that are due; how many there were.
+    fn answer(&mut self) -> usize {
+        let mut commands = 0;
+        while let Some(dispatch) = self.engine.poll_command(self.now) {
+            commands += 1;
+            let claims = dispatch.command.claims().len();
+            let reply = match dispatch.command {
+                Command::Acquire { .. } => {
+                    Reply::Acquired(vec![Acquired::Granted(Fence::new(1)); claims])
+                }
+                _ => Reply::Changed(vec![true; claims]),
+            };
+            self.engine.handle_reply(self.now, dispatch.id, Ok(reply));
+        }
+        while self.engine.poll_event().is_some() {}
+        commands
+    }
+
+    fn acquire_and_release(&mut self) {
+        self.now = self.now.after(Duration::from_nanos(1));
+        let id = self.acquire(self.names.len() - 1);
+        assert_eq!(self.answer(), 1);
+        self.engine.release(self.now, id);
+        assert_eq!(self.answer(), 1);
+    }
+}
+
+/// One lock taken and freed while others are held.
+#[divan::bench(args = [0, 100, 10_000], sample_size = 1_000)]
+fn acquire_and_release(bencher: Bencher<'_, '_>, held: usize) {
+    let mut scene = Scene::new(held);
+    bencher.bench_local(|| scene.acquire_and_release());
+}
+
+/// All leases renewed, in batches of 512.
+#[divan::bench(args = [1, 512, 10_000])]
+fn renew(bencher: Bencher<'_, '_>, held: usize) {
+    let mut scene = Scene::new(held);
+    bencher.counter(divan::counter::ItemsCount::new(held)).bench_local(|| {
+        scene.now = scene.now.after(Timing::DEFAULT_TTL / 3);
+        assert_eq!(scene.answer(), held.div_ceil(512));
+    });
+}
+
+/// As many tasks want a lock of their own each at once.
+#[divan::bench(args = [512])]
+fn acquire_and_release_many(bencher: Bencher<'_, '_>, many: usize) {
+    let mut scene = Scene::new(many);
+    scene = Scene { engine: Scene::new(0).engine, ..scene };
+    bencher.counter(divan::counter::ItemsCount::new(many)).bench_local(|| {
+        scene.now = scene.now.after(Duration::from_nanos(1));
+        let ids: Vec<LockId> = (0..many).map(|at| scene.acquire(at)).collect();
+        assert_eq!(scene.answer(), 1);
+        for id in ids {
+            scene.engine.release(scene.now, id);
+        }
+        assert_eq!(scene.answer(), 1);
+    });
+}

@@ -1,0 +1,35 @@
+//! The table protocol's connections: one for all commands and, where the server tells what was freed,
+//! one on which it is heard.
+
+use super::{Backends, Source, SqlTable};
+use crate::error::Error;
+use lock_core::sql::Codec;
+use std::time::Duration;
+
+/// Connections to one table, as many as there are lanes.
+pub(crate) struct Tables<S: Source> {
+    codec: Codec,
+    source: S,
+    /// The one that was opened to see whether locks are safe there.
+    first: Option<SqlTable<S::Session>>,
+}
+
+impl<S: Source> Tables<S> {
+    /// Opens and checks a connection, so that what cannot work is told at once. Each step may take
+    /// `budget`.
+    pub(crate) fn open(codec: Codec, mut source: S, budget: Duration) -> Result<Self, Error> {
+        let session = source.session(false).ok_or_else(super::nowhere)?;
+        let first = Some(SqlTable::open(codec.clone(), session, budget)?);
+        Ok(Self { codec, source, first })
+    }
+}
+
+impl<S: Source> Backends for Tables<S> {
+    type Backend = SqlTable<S::Session>;
+    const LANES: bool = false;
+
+    fn backend(&mut self, waits: bool) -> Option<Self::Backend> {
+        let first = if waits { None } else { self.first.take() };
+        first.or_else(|| Some(SqlTable::new(self.codec.clone(), self.source.session(waits)?)))
+    }
+}

@@ -1,0 +1,164 @@
+//! Several who want one lock, each with a connection of its own, as several processes would be.
+
+use crate::Backend;
+use crate::floor::Floor;
+use crate::times::{Times, ratio, us};
+use lock_async::{Config, Locks};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
+use tokio::time::sleep;
+
+const HOLD: Duration = Duration::from_millis(5);
+const SPAN: Duration = Duration::from_secs(6);
+
+/// What one contest showed.
+struct Contest {
+    /// From the beginning of a release to the next one's grant.
+    handoffs: Times,
+    /// How often each got it.
+    counts: Vec<usize>,
+    worst_wait: Duration,
+}
+
+/// Prints the time from a release to the next grant.
+pub(crate) fn run(backends: &[Backend]) {
+    println!("\n## Hand-off: from a release to the next one's grant, lock-async, {HOLD:?} held\n");
+    println!(
+        "| | round trip µs | write µs | waiters | p50 µs | p99 | p50 × (3 trips + write) | hand-offs a second |"
+    );
+    println!("|---|---|---|---|---|---|---|---|");
+    let runtime = runtime();
+    for backend in backends {
+        let (trip, write) = floors(backend);
+        let floor = if backend.writes { trip * 3 + write } else { trip * 3 };
+        for waiters in [2, 8, 32] {
+            let Some(mut contest) = contest(&runtime, backend, waiters, HOLD) else { continue };
+            println!(
+                "| {} | {} | {} | {waiters} | {} | {} | {} | {:.0} |",
+                backend.name,
+                us(trip),
+                us(write),
+                us(contest.handoffs.percentile(50)),
+                us(contest.handoffs.percentile(99)),
+                ratio(contest.handoffs.percentile(50), floor),
+                contest.handoffs.len() as f64 / SPAN.as_secs_f64(),
+            );
+        }
+    }
+}
+
+/// Prints how evenly eight share a lock.
+pub(crate) fn fairness(backends: &[Backend]) {
+    println!("\n## Fairness: 8 on one lock, {HOLD:?} held, {SPAN:?}\n");
+    println!("| | fewest / most | worst wait ms | in (hold + hand-off) × 8 |");
+    println!("|---|---|---|---|");
+    let runtime = runtime();
+    for backend in backends {
+        let Some(mut contest) = contest(&runtime, backend, 8, HOLD) else { continue };
+        let fewest = contest.counts.iter().min().copied().unwrap_or(0);
+        let most = contest.counts.iter().max().copied().unwrap_or(0).max(1);
+        let turn = (HOLD + contest.handoffs.percentile(50)) * 8;
+        println!(
+            "| {} | {fewest} / {most} = {:.2} | {:.0} | {} |",
+            backend.name,
+            fewest as f64 / most as f64,
+            contest.worst_wait.as_secs_f64() * 1e3,
+            ratio(contest.worst_wait, turn),
+        );
+    }
+}
+
+/// Prints how hand-offs grow with the tasks of one process that wait.
+pub(crate) fn waiters(backends: &[Backend]) {
+    println!("\n## Waiters: tasks of one process on one name, over one connection\n");
+    println!("| | waiters | hand-offs a second |");
+    println!("|---|---|---|");
+    let runtime = runtime();
+    for backend in backends {
+        for waiters in [1, 10, 100, 1000] {
+            let Ok(locks) = runtime.block_on(connect(backend)) else { continue };
+            let began = Instant::now();
+            let done = runtime.block_on(async {
+                let mut tasks = tokio::task::JoinSet::new();
+                for _ in 0..waiters {
+                    let locks = locks.clone();
+                    tasks.spawn(async move {
+                        let mut done = 0;
+                        while began.elapsed() < SPAN / 2 {
+                            let guard = locks.lock("one").await.expect("granted");
+                            done += usize::from(began.elapsed() < SPAN / 2);
+                            guard.release().await.expect("freed");
+                        }
+                        done
+                    });
+                }
+                tasks.join_all().await.into_iter().sum::<usize>()
+            });
+            let rate = done as f64 / (SPAN / 2).as_secs_f64();
+            println!("| {} | {waiters} | {rate:.0} |", backend.name);
+        }
+    }
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime")
+}
+
+async fn connect(backend: &Backend) -> Result<Locks, lock_async::Error> {
+    let config: Config = backend.url.parse()?;
+    config.connect().await
+}
+
+/// The round trip and the committed write, by the raw driver.
+fn floors(backend: &Backend) -> (Duration, Duration) {
+    let mut floor = Floor::new(&backend.floor);
+    let (mut trips, mut writes) = (Times::default(), Times::default());
+    for _ in 0..500 {
+        let began = Instant::now();
+        floor.trip();
+        let between = Instant::now();
+        floor.write();
+        trips.push(between - began);
+        writes.push(between.elapsed());
+    }
+    (trips.percentile(50), writes.percentile(50))
+}
+
+fn contest(runtime: &Runtime, backend: &Backend, rivals: usize, hold: Duration) -> Option<Contest> {
+    let freed: &Mutex<Option<Instant>> = Box::leak(Box::default());
+    let began = Instant::now();
+    runtime.block_on(async {
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..rivals {
+            let locks = connect(backend).await.ok()?;
+            tasks.spawn(async move {
+                let (mut handoffs, mut count, mut worst) = (Times::default(), 0, Duration::ZERO);
+                while began.elapsed() < SPAN {
+                    let wanted = Instant::now();
+                    let guard = locks.lock("contest").await.expect("granted");
+                    let last = freed.lock().expect("no panic").take();
+                    handoffs.extend(last.filter(|at| wanted < *at).map(|at| at.elapsed()));
+                    worst = worst.max(wanted.elapsed());
+                    count += 1;
+                    sleep(hold).await;
+                    *freed.lock().expect("no panic") = Some(Instant::now());
+                    guard.release().await.expect("freed");
+                }
+                (handoffs, count, worst)
+            });
+        }
+        let mut contest =
+            Contest { handoffs: Times::default(), counts: Vec::new(), worst_wait: Duration::ZERO };
+        for (handoffs, count, worst) in tasks.join_all().await {
+            contest.handoffs.extend(handoffs);
+            contest.counts.push(count);
+            contest.worst_wait = contest.worst_wait.max(worst);
+        }
+        Some(contest)
+    })
+}

@@ -1,0 +1,206 @@
+//! What PostgreSQL tells those that wait for a lock table's locks, fact by fact.
+
+use lock_core::sql::admin::{Answer, Question};
+use lock_core::sql::postgres as dialect;
+use lock_core::table::{Command, Reply};
+use lock_core::{Instant, LockName, News, TableName};
+use lock_tests::place::{Place, client};
+use lock_tests::raw::Raw;
+use postgres::Client;
+use postgres::fallible_iterator::FallibleIterator;
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_millis(50);
+
+type Table = lock_tests::table::Table<Client>;
+
+fn new() -> Table {
+    at(Place::postgres())
+}
+
+fn at(place: Place) -> Table {
+    let codec = dialect::codec(TableName::new(place.table()).expect("good"));
+    Table::new(client(place.url()), codec, place)
+}
+
+/// The same table on another connection.
+fn other(table: &Table) -> Table {
+    at(table.place.through(table.place.url()))
+}
+
+/// The same, and it listens.
+fn ear(table: &Table) -> Table {
+    let mut ear = other(table);
+    let listen = Command::Listen { up_to: SHORT };
+    assert_eq!(ear.try_ask(&listen), Ok(Reply::Told(News::Begun)));
+    ear
+}
+
+/// What was told since the last time.
+fn told(ear: &mut Table) -> Vec<String> {
+    let mut notifications = ear.client.notifications();
+    let mut told = notifications.timeout_iter(SHORT * 4);
+    let mut names = Vec::new();
+    while let Some(notification) = told.next().expect("connected") {
+        names.push(notification.payload().to_string());
+    }
+    names
+}
+
+fn is_contended(table: &mut Table, name: &str) -> bool {
+    let sql = format!("SELECT contended FROM {} WHERE name = $1", table.place.table());
+    table.client.query_one(&sql, &[&name]).expect("a row").get(0)
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn the_release_of_what_somebody_waits_for_is_told() {
+    let mut table = new();
+    let mut waiter = other(&table);
+    let mut ears = [ear(&table), ear(&table)];
+    table.granted("a", 1, LONG).expect("free");
+    assert_eq!(waiter.granted("a", 2, LONG), None);
+    assert!(is_contended(&mut table, "a"));
+    assert!(told(&mut ears[0]).is_empty(), "not before it is free");
+    assert_eq!(table.release(&["a"], 1), [true]);
+    for ear in &mut ears {
+        assert_eq!(told(ear), ["a"]);
+    }
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn nothing_is_told_when_nobody_waits() {
+    let mut table = new();
+    let mut ear = ear(&table);
+    table.granted("a", 1, LONG).expect("free");
+    assert_eq!(table.release(&["a"], 1), [true]);
+    // Nor of the next hold, when those who waited for this one have given up.
+    table.granted("b", 1, LONG).expect("free");
+    assert_eq!(table.granted("b", 2, LONG), None);
+    assert_eq!(table.release(&["b"], 1), [true]);
+    assert_eq!(told(&mut ear), ["b"]);
+    table.granted("b", 3, LONG).expect("free");
+    assert!(!is_contended(&mut table, "b"));
+    assert_eq!(table.release(&["b"], 3), [true]);
+    assert!(told(&mut ear).is_empty());
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_release_by_a_stranger_is_not_told() {
+    let mut table = new();
+    let mut ear = ear(&table);
+    table.granted("a", 1, LONG).expect("free");
+    assert_eq!(table.granted("a", 2, LONG), None);
+    assert_eq!(table.release(&["a"], 2), [false]);
+    assert!(told(&mut ear).is_empty());
+    assert_eq!(table.release(&["a"], 1), [true]);
+    assert_eq!(told(&mut ear), ["a"]);
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_break_is_told_as_a_release_is() {
+    let mut table = new();
+    let mut ear = ear(&table);
+    let fence = table.granted("a", 1, LONG).expect("free");
+    assert_eq!(table.granted("a", 2, LONG), None);
+    let name = LockName::new("a").expect("good");
+    let question = Question::Break { name, fence };
+    for statement in table.codec.ask(&question, Instant::default()) {
+        let rows = table.client.run(&statement).expect("broken");
+        let Ok(Answer::Broken(Some(raised))) = question.answer(rows) else { panic!("not broken") };
+        assert!(raised > fence);
+    }
+    assert_eq!(told(&mut ear), ["a"]);
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn who_claims_again_what_it_has_keeps_the_mark() {
+    let mut table = new();
+    let mut ear = ear(&table);
+    table.granted("a", 1, LONG).expect("free");
+    assert_eq!(table.granted("a", 2, LONG), None);
+    table.granted("a", 1, LONG).expect("still its own");
+    assert_eq!(table.renew(&["a"], 1, LONG), [true]);
+    assert_eq!(table.release(&["a"], 1), [true]);
+    assert_eq!(told(&mut ear), ["a"]);
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_waiter_marks_a_row_once_a_hold() {
+    let mut table = new();
+    table.granted("a", 1, LONG).expect("free");
+    assert_eq!(table.granted("a", 2, LONG), None);
+    let version = |table: &mut Table| -> String {
+        let sql = format!("SELECT ctid::text || xmin::text FROM {}", table.place.table());
+        table.client.query_one(&sql, &[]).expect("a row").get(0)
+    };
+    let before = version(&mut table);
+    for owner in 2..9 {
+        assert_eq!(table.granted("a", owner, LONG), None);
+    }
+    assert_eq!(version(&mut table), before, "no more writes");
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_table_is_told_of_whatever_it_is_called() {
+    let table = new();
+    let schema: String =
+        other(&table).client.query_one("SELECT current_schema()::text", &[]).expect("one").get(0);
+    let full = TableName::new(&format!("{schema}.{}", table.place.table())).expect("good");
+    let mut named = other(&table);
+    named.codec = dialect::codec(full);
+    let mut ear = ear(&table);
+    named.granted("a", 1, LONG).expect("free");
+    assert_eq!(named.granted("a", 2, LONG), None);
+    assert_eq!(named.release(&["a"], 1), [true]);
+    assert_eq!(told(&mut ear), ["a"]);
+    // And another table's releases are not.
+    let mut another = new();
+    another.granted("a", 1, LONG).expect("free");
+    assert_eq!(another.granted("a", 2, LONG), None);
+    assert_eq!(another.release(&["a"], 1), [true]);
+    assert!(told(&mut ear).is_empty());
+}
+
+/// The mark and the release race: whoever was told of a holder is told of its release.
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn whoever_learned_of_the_holder_is_told_of_its_release() {
+    use lock_core::table::Acquired;
+    let mut table = new();
+    let waiter = std::sync::Mutex::new((other(&table), ear(&table)));
+    let (mut learned, mut missed) = (0, 0);
+    for round in 0..100 {
+        let name = format!("lock-{round}");
+        table.granted(&name, 1, LONG).expect("free");
+        let denied = std::thread::scope(|scope| {
+            let waits = scope.spawn(|| {
+                let (waiter, _) = &mut *waiter.lock().expect("alone");
+                waiter.acquire(&[&name], 2, LONG)
+            });
+            std::thread::sleep(Duration::from_micros(round * 21 % 2_000));
+            assert_eq!(table.release(&[&name], 1), [true]);
+            waits.join().expect("no panic")
+        });
+        let (_, ear) = &mut *waiter.lock().expect("alone");
+        if let [Acquired::Busy(Some(_))] = denied[..] {
+            learned += 1;
+            let mut notifications = ear.client.notifications();
+            let mut told = notifications.timeout_iter(Duration::from_secs(5));
+            let heard = told.next().expect("connected").expect("it is told");
+            assert_eq!(heard.payload(), name);
+        } else {
+            missed += 1;
+            told(ear);
+        }
+    }
+    println!("{learned} learned of the holder, {missed} came too late for that");
+    assert!(learned > 0, "the race was never lost by the holder");
+}
