@@ -88,7 +88,8 @@ fn script(steps: &[Step]) -> String {
     for step in steps {
         script += &format!("{{ {}\n}}\nprintf '{MARK}%d{MARK}' $?\n", step.command);
     }
-    script + "kill $(jobs -p) 2>/dev/null; wait\n"
+    // Not all shells know of their jobs in a substitution.
+    script + "jobs -p >.jobs; kill $(cat .jobs) 2>/dev/null; wait\n"
 }
 
 fn matches(expected: &[String], lines: &[&str]) -> bool {

@@ -86,7 +86,7 @@ fn they_go_as_written_on_consul() {
         .map(|(a, b)| (a.to_string(), b.to_string()))
         .expect("a URL");
     let host = host.trim_end_matches('/').to_string();
-    run_all(&["codes"], |name| {
+    run_all(&["codes", "consul"], |name| {
         (format!("consul://{host}/withlock-{name}-{}", std::process::id()), ())
     });
 }

@@ -116,7 +116,8 @@ impl Postgres {
         config.options(format!("{options}{}", session_options(request)));
         config.tcp_user_timeout(request);
         // Who is only told things would not notice otherwise that the server is gone.
-        config.keepalives_idle(request);
+        // In whole seconds, of which the kernel wants one at least.
+        config.keepalives_idle(request.max(Duration::from_secs(1)));
         let source = Source::Server { hosts: each(&config), tls };
         Self { link: None, source, statements: BTreeMap::new() }
     }

@@ -71,13 +71,18 @@ impl Config {
     }
 
     #[cfg(feature = "consul")]
+    #[allow(clippy::infallible_destructuring_match)] // With Consul alone.
     fn consul_admin(
         self,
         codec: lock_core::http::consul::Codec,
         budget: Duration,
     ) -> Result<Admin, Error> {
         use crate::backend::consul::{ConsulAdmin, Requests};
-        let Target::Consul(server) = &self.target else { return Err(no_way()) };
+        let server = match &self.target {
+            Target::Consul(server) => server,
+            #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+            _ => return Err(no_way()),
+        };
         let requests = Requests::new(codec, server, self.token)?;
         Ok(Admin::with(Box::new(ConsulAdmin { requests, budget })))
     }
