@@ -76,9 +76,13 @@ pub(crate) struct Driver<F: Backends> {
 }
 
 impl<F: Backends> Driver<F> {
-    /// Starts the two threads.
-    pub(crate) fn start(engine: Engine<Speaks<F>>, backends: F) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared::new(engine, backends));
+    /// Starts the two threads. What was not released ends by itself `within` that time.
+    pub(crate) fn start(
+        engine: Engine<Speaks<F>>,
+        backends: F,
+        within: Duration,
+    ) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared::new(engine, backends, within));
         let driver = Self { shared };
         for (name, io) in [("lock pump", true), ("lock keeper", false)] {
             let shared = driver.shared.clone();
@@ -167,7 +171,7 @@ impl<F: Backends> Drive for Driver<F> {
             Release::NotOurs => Err(ReleaseError::Lost(LostReason::Taken)),
             Release::Unconfirmed(failure) => Err(ReleaseError::Unconfirmed {
                 reason: failure.to_string(),
-                within: shared.timing.ttl(),
+                within: shared.within,
             }),
             _ => Ok(()),
         }

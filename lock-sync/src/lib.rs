@@ -5,7 +5,7 @@
 //! # let url = format!("sqlite:{}/locks.db", folder.path().display());
 //! use lock_sync::Locks;
 //!
-//! let locks = Locks::connect(&url)?; // "postgres://app@db/app", "mysql://app@db/app", "sqlite:/var/lib/…"
+//! let locks = Locks::connect(&url)?; // "postgres://app@db/app", "mysql://…", "consul://…", "sqlite:/var/lib/…"
 //!
 //! let guard = locks.lock("nightly-report")?; // waits
 //! println!("holding it, with fence {}", guard.fence());
@@ -23,13 +23,20 @@
 //! At any moment at most one [`Guard`] of a name answers [`is_held`](Guard::is_held) with true, over
 //! all processes that keep their locks in the same place; a later grant's
 //! [`fence`](Guard::fence) is greater; a guard that can no longer be sure says so by its deadline,
-//! without hearing from the server. `lock_core` says what that rests on.
+//! without hearing from the server. `lock_core` says what that rests on, which is not the same for
+//! every [`Protocol`].
 //!
 //! # Threads
 //!
 //! An acquire or release that nobody else is in the way of is carried out on the calling thread, in
 //! one round trip. Each [`Locks`] has two threads of its own besides, for renewals and for noticing
-//! losses while a request hangs.
+//! losses while a request hangs. With advisory locks and Consul, there is another one for each acquire
+//! that waits at the server.
+//!
+//! # What is told
+//!
+//! With `tracing`: when a lock is `acquired`, `waiting`, `renewed`, `lost` and `released`, with
+//! `lock.name`, `lock.fence`, and how long it was `waited` for or `held`.
 //!
 //! Nothing here may be called on a thread of an async runtime.
 

@@ -123,8 +123,7 @@ pub fn pid(text: &str) -> Pid {
 
 /// A table on the PostgreSQL server for tests, as a URL.
 pub fn url(place: &Place) -> String {
-    let mark = if place.url().contains('?') { '&' } else { '?' };
-    format!("{}{mark}table={}", place.url(), place.table())
+    place.whole_url()
 }
 
 /// A running command. Killed when dropped.

@@ -10,13 +10,16 @@ const ROUNDS: usize = 50;
 /// Every process runs `withlock` again and again. What they wrap adds one to a number in a file, in
 /// two steps: two at once would lose an increment.
 fn crowd(sandbox: &Sandbox, url: &str) {
+    crowd_of(sandbox, url, ROUNDS);
+}
+
+fn crowd_of(sandbox: &Sandbox, url: &str, each: usize) {
     let log = EventLog::new(sandbox);
     let work = log.script("read n <counter; echo $((n + 1)) >counter");
     std::fs::write(sandbox.path("work"), work).expect("written");
     std::fs::write(sandbox.path("counter"), "0\n").expect("written");
-    let lane = format!(
-        "i=0; while [ $((i += 1)) -le {ROUNDS} ]; do \"$W\" count -- sh work || exit; done"
-    );
+    let lane =
+        format!("i=0; while [ $((i += 1)) -le {each} ]; do \"$W\" count -- sh work || exit; done");
     let began = std::time::Instant::now();
     let lanes: Vec<_> = (0..PROCESSES)
         .map(|_| sandbox.start(sandbox.command("sh").args(["-c", &lane]).env("WITHLOCK_URL", url)))
@@ -26,7 +29,7 @@ fn crowd(sandbox: &Sandbox, url: &str) {
         assert_eq!((ended.stdout.as_str(), ended.stderr.as_str()), ("", ""), "nothing to tell");
     }
     let took = began.elapsed();
-    let rounds = PROCESSES * ROUNDS;
+    let rounds = PROCESSES * each;
     println!("{rounds} rounds in {took:.1?}: {:.0} per second", rounds as f64 / took.as_secs_f64());
     log.check(rounds);
     assert_eq!(sandbox.read("counter").trim(), rounds.to_string());
@@ -54,6 +57,31 @@ fn one_at_a_time_gets_in_on_mysql() {
 #[ignore = "needs a MariaDB server: tests/run starts one"]
 fn one_at_a_time_gets_in_on_mariadb() {
     crowd(&Sandbox::new(), &url(&Place::mariadb()));
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn one_at_a_time_gets_in_with_postgres_advisory_locks() {
+    let place = Place::postgres_advisory();
+    crowd_of(&Sandbox::new(), &url(&place), 10);
+}
+
+#[test]
+#[ignore = "needs a MySQL server: tests/run starts one"]
+fn one_at_a_time_gets_in_with_mysql_advisory_locks() {
+    crowd_of(&Sandbox::new(), &url(&Place::mysql_advisory()), 10);
+}
+
+#[test]
+#[ignore = "needs a MariaDB server: tests/run starts one"]
+fn one_at_a_time_gets_in_with_mariadb_advisory_locks() {
+    crowd_of(&Sandbox::new(), &url(&Place::mariadb_advisory()), 10);
+}
+
+#[test]
+#[ignore = "needs a Consul server: tests/run starts one"]
+fn one_at_a_time_gets_in_on_consul() {
+    crowd_of(&Sandbox::new(), &url(&Place::consul()), 10);
 }
 
 /// The file and its table are made by whoever comes first, in whatever company.

@@ -1,11 +1,16 @@
 //! Servers that answer as no Consul does: an error, never a panic or a grant, and never a request
 //! elsewhere.
 
-use lock_sync::{Error, LostReason};
+use lock_sync::{ConfigError, Error, LostReason};
 use lock_tests::drivers::{Driver, Locks, connect};
-use lock_tests::proxy::eventually;
+use lock_tests::place::Place;
+use lock_tests::proxy::{Proxy, eventually, server_of};
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -52,6 +57,10 @@ struct Fake {
 
 impl Fake {
     fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    fn start_with(tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("bound").to_string();
         let answers: Answers = Box::new(well);
@@ -59,8 +68,14 @@ impl Fake {
         let (asked, answers) = (fake.asked.clone(), fake.answers.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (asked, answers) = (asked.clone(), answers.clone());
-                std::thread::spawn(move || serve(stream, &asked, &answers));
+                let (asked, answers, tls) = (asked.clone(), answers.clone(), tls.clone());
+                std::thread::spawn(move || match tls {
+                    Some(tls) => {
+                        let connection = ServerConnection::new(tls).expect("a configuration");
+                        serve(StreamOwned::new(connection, stream), &asked, &answers)
+                    }
+                    None => serve(stream, &asked, &answers),
+                });
             }
         });
         fake
@@ -80,8 +95,11 @@ impl Fake {
     }
 }
 
-fn serve(stream: TcpStream, asked: &Mutex<Vec<Asked>>, answers: &Mutex<Answers>) -> Option<()> {
-    let mut writer = stream.try_clone().ok()?;
+fn serve(
+    stream: impl Read + Write,
+    asked: &Mutex<Vec<Asked>>,
+    answers: &Mutex<Answers>,
+) -> Option<()> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
@@ -101,7 +119,7 @@ fn serve(stream: TcpStream, asked: &Mutex<Vec<Asked>>, answers: &Mutex<Answers>)
     let question = Asked { line: line.trim().to_string(), headers, body };
     let answer = answers.lock().expect("unpoisoned")(&question);
     asked.lock().expect("unpoisoned").push(question);
-    writer.write_all(&answer).ok()
+    reader.get_mut().write_all(&answer).ok()
 }
 
 /// What Consul would say.
@@ -275,4 +293,76 @@ fn a_session_that_is_gone_is_lost_at_once_and_a_server_that_errs_by_the_deadline
         assert!(after <= valid + Duration::from_millis(300), "{after:?}");
         assert!(reason != LostReason::Taken || after < valid / 2, "at once: {after:?}");
     }
+}
+
+/// A server with a certificate of the authority that `tests/servers` has made.
+fn encrypted() -> (Fake, String) {
+    let ca = std::env::var("LOCK_TEST_POSTGRES_CA");
+    let ca = ca.expect("LOCK_TEST_POSTGRES_CA: tests/run makes an authority and sets it");
+    let file = |name: &str| ca.replace("ca.pem", name);
+    let chain: Vec<_> = CertificateDer::pem_file_iter(file("cert.pem"))
+        .expect("read")
+        .map(|certificate| certificate.expect("a certificate"))
+        .collect();
+    let key = PrivateKeyDer::from_pem_file(file("key.pem")).expect("a key");
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .expect("a certificate and its key");
+    (Fake::start_with(Some(Arc::new(config))), ca)
+}
+
+#[test]
+#[ignore = "needs a Consul server, and a PostgreSQL's certificate: tests/run starts them"]
+fn the_certificate_is_checked_before_anything_is_sent() {
+    the_certificate_is_checked(Driver::Blocking);
+}
+
+#[test]
+#[ignore = "needs a Consul server, and a PostgreSQL's certificate: tests/run starts them"]
+fn the_certificate_is_checked_before_anything_is_sent_with_tokio() {
+    the_certificate_is_checked(Driver::Tokio);
+}
+
+fn the_certificate_is_checked(driver: Driver) {
+    let (fake, ca) = encrypted();
+    let (_, port) = fake.address.split_once(':').expect("a port");
+    let at = |host: &str, parameters: &str| {
+        let url = format!("consul://{host}?token={TOKEN}&{parameters}");
+        connect(driver, &url).and_then(|locks| locks.lock("a").map(drop))
+    };
+    let good = format!("sslrootcert={ca}");
+    for host in ["localhost", "127.0.0.1"] {
+        let result = at(&format!("{host}:{port}"), &good);
+        assert_eq!(result, Ok(()), "{host}");
+    }
+    // Three to see whether it will do; a session, a lock, and their ends.
+    let sent = 2 * 7;
+    assert!(
+        eventually(|| fake.asked(|_| ()).len() == sent),
+        "{:?}",
+        fake.asked(|a| a.line.clone())
+    );
+    let certificate = |result: &Result<(), Error>| matches!(result, Err(Error::Unavailable(why)) if why.contains("certificate"));
+    let unknown = at(&format!("localhost:{port}"), "sslmode=verify-full");
+    assert!(certificate(&unknown), "the system's authorities do not know it: {unknown:?}");
+    let proxy = Proxy::start_at("127.0.0.2", &fake.address);
+    let other = at(&proxy.url(&format!("x://{}", fake.address))[4..], &good);
+    assert!(certificate(&other), "another host's certificate: {other:?}");
+    let plain = at(&format!("localhost:{port}"), "sslmode=disable");
+    assert!(matches!(plain, Err(Error::Unavailable(_))), "{plain:?}");
+    assert_eq!(fake.asked(|_| ()).len(), sent, "nothing was sent to whom it was not meant for");
+    for file in ["/nonexistent.pem", "/dev/null"] {
+        let missing = at(&format!("localhost:{port}"), &format!("sslrootcert={file}"));
+        assert!(matches!(missing, Err(Error::Config(ConfigError::Tls(_)))), "{missing:?}");
+    }
+    // And where there is no TLS.
+    let open = Place::consul();
+    let clear = at(&server_of(open.url()), &good);
+    assert!(
+        matches!(&clear, Err(Error::Unavailable(why)) if why.contains("sslmode=disable")),
+        "{clear:?}"
+    );
 }

@@ -64,7 +64,8 @@ impl Config {
             (Target::Mysql(server), codec) => {
                 use crate::backend::mysql::{Connects, check};
                 let (server, holder) = (check(server).await?, plan.shown(&codec));
-                plan.start(codec, Connects { server, holder }).await
+                let request = timing.request();
+                plan.start(codec, Connects { server, request, holder }).await
             }
             #[cfg(feature = "mysql")]
             (Target::MysqlConnection(connection), codec) => {
@@ -100,13 +101,13 @@ impl Plan {
                 let session = source.session().ok_or_else(stray)?;
                 let table = SqlTable::open(codec, session, budget).await?;
                 let protocol = Table::new(self.ttl, &self.holder);
-                Ok(drive(Engine::new(protocol, self.core), One(Some(table)), check))
+                Ok(drive(Engine::new(protocol, self.core), One(Some(table)), self.ttl, check))
             }
             Codec::Advisory(codec) => {
                 let check = check(&codec, sql::advisory::Codec::check);
                 let connections = Connections::open(codec, source, self.ttl, budget).await?;
                 let protocol = Advisory::new(self.ttl).with_waiting(self.waiting);
-                Ok(drive(Engine::new(protocol, self.core), connections, check))
+                Ok(drive(Engine::new(protocol, self.core), connections, self.ttl, check))
             }
             Codec::Session(_) => Err(stray()),
         }
@@ -130,7 +131,8 @@ impl Plan {
         // Attempts are owners too, but the first of them has another number.
         let setup = protocol.setup(lock_core::Owner::new(self.core.seed));
         requests.check(setup, self.timing.request()).await?;
-        Ok(drive(Engine::new(protocol, self.core), requests, check))
+        let within = self.ttl * 2 + protocol.lease();
+        Ok(drive(Engine::new(protocol, self.core), requests, within, check))
     }
 
     /// What is shown of a connection whose locks are not.
@@ -148,8 +150,13 @@ fn check<C: Send + Sync + Clone + 'static>(
     Arc::new(move |name, mode| check(&codec, name, mode))
 }
 
-fn drive<F: Backends>(engine: Engine<Speaks<F>>, backends: F, check: Check) -> Locks {
-    Locks::with(Driver::start(engine, backends), check)
+fn drive<F: Backends>(
+    engine: Engine<Speaks<F>>,
+    backends: F,
+    within: Duration,
+    check: Check,
+) -> Locks {
+    Locks::with(Driver::start(engine, backends, within), check)
 }
 
 /// A codec of another server's. [`Config`] makes none.

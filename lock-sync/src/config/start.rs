@@ -90,13 +90,13 @@ impl Plan {
                 let session = source.session(false).ok_or_else(stray)?;
                 let table = SqlTable::open(codec, session, budget)?;
                 let protocol = Table::new(self.ttl, &self.holder);
-                drive(Engine::new(protocol, self.core), One(Some(table)), check)
+                drive(Engine::new(protocol, self.core), One(Some(table)), self.ttl, check)
             }
             Codec::Advisory(codec) => {
                 let check = check(&codec, sql::advisory::Codec::check);
                 let connections = Connections::open(codec, source, self.ttl, budget)?;
                 let protocol = Advisory::new(self.ttl).with_waiting(self.waiting);
-                drive(Engine::new(protocol, self.core), connections, check)
+                drive(Engine::new(protocol, self.core), connections, self.ttl, check)
             }
             Codec::Session(_) => Err(stray()),
         }
@@ -120,7 +120,9 @@ impl Plan {
         // Attempts are owners too, but the first of them has another number.
         let setup = protocol.setup(lock_core::Owner::new(self.core.seed));
         requests.check(setup, self.timing.request())?;
-        drive(Engine::new(protocol, self.core), requests, check)
+        // Consul takes up to twice the TTL to end a session.
+        let within = self.ttl * 2 + protocol.lease();
+        drive(Engine::new(protocol, self.core), requests, within, check)
     }
 
     /// What is shown of a connection whose locks are not.
@@ -141,10 +143,11 @@ fn check<C: Send + Sync + Clone + 'static>(
 fn drive<F: Backends>(
     engine: Engine<Speaks<F>>,
     backends: F,
+    within: Duration,
     check: Check,
 ) -> Result<Locks, Error> {
     let system = |error: std::io::Error| ConfigError::System(format!("no threads: {error}"));
-    Ok(Locks::with(Arc::new(Driver::start(engine, backends).map_err(system)?), check))
+    Ok(Locks::with(Arc::new(Driver::start(engine, backends, within).map_err(system)?), check))
 }
 
 /// A codec of another server's. [`Config`] makes none.

@@ -14,6 +14,8 @@ pub(super) struct Shared<F: Backends> {
     /// The pump and the keeper sleep on it.
     pub(super) timers: Condvar,
     pub(super) timing: Timing,
+    /// How long the server may keep what was not released.
+    pub(super) within: Duration,
 }
 
 /// What came of an attempt to carry out a command.
@@ -42,10 +44,10 @@ enum Leaving<F: Backends> {
 }
 
 impl<F: Backends> Shared<F> {
-    pub(super) fn new(engine: Engine<Speaks<F>>, backends: F) -> Self {
+    pub(super) fn new(engine: Engine<Speaks<F>>, backends: F, within: Duration) -> Self {
         let timing = *engine.timing();
         let state = Mutex::new(State::new(engine, backends));
-        Self { state, timers: Condvar::new(), timing }
+        Self { state, timers: Condvar::new(), timing, within }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State<F>> {
