@@ -12,3 +12,8 @@ pub mod servers;
 pub mod table;
 pub mod targets;
 pub mod withlock;
+
+/// The README's examples, compiled: here, where both drivers are.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
