@@ -173,8 +173,8 @@ impl Config {
     }
 
     /// Stored with each lock beside host and process id, for people who wait for it. With advisory
-    /// locks, it is with the connection: PostgreSQL shows it as `application_name`, MySQL and MariaDB
-    /// as the connection attribute `holder`.
+    /// locks, it is with the connection: PostgreSQL shows it as `application_name`. (To MySQL and
+    /// MariaDB the client of this crate cannot tell it yet; lock-sync's does.)
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = Some(label.into());
         self

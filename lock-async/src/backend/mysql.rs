@@ -38,7 +38,7 @@ const ROWS: usize = 10_000;
 pub(crate) struct Connects {
     pub(crate) server: Server,
     pub(crate) request: Duration,
-    /// What the server shows of connections.
+    /// What the server is to show of connections. Version 0.37 of the client does not send it.
     pub(crate) holder: Option<String>,
 }
 
