@@ -118,6 +118,9 @@ pub enum ConfigError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Operators' questions can be asked about lock tables alone.
+    #[error("only locks in a table can be looked at: for {0} locks, ask the server's own tools")]
+    NotInTable(crate::config::Protocol),
     /// TLS cannot be set up.
     #[error("TLS: {0}")]
     Tls(String),

@@ -1,6 +1,6 @@
 //! The way to the locks for operators.
 
-use super::{Codec, Config, TABLES, Target};
+use super::{Codec, Config, Target};
 use crate::admin::{Admin, Ask};
 use crate::backend::admin::TableAdmin;
 use crate::backend::{Handed, Source};
@@ -15,52 +15,56 @@ impl Config {
     /// # Errors
     /// [`Error`]: the configuration, the server or the table cannot be used; or the locks are not in
     /// a table.
+    #[cfg_attr(
+        not(any(feature = "mysql", feature = "postgres", feature = "sqlite")),
+        allow(unused_variables)
+    )]
     pub fn connect_admin(self) -> Result<Admin, Error> {
         let timing = self.timing()?;
         let (budget, codec) = (timing.request(), self.codec()?);
         let Codec::Table(codec) = codec else {
-            return Err(ConfigError::Setting { name: "looking at locks", belongs: TABLES }.into());
+            return Err(ConfigError::NotInTable(self.chosen()).into());
         };
-        let place = match self.target {
+        let place: Result<Box<dyn Ask>, Error> = match self.target {
             #[cfg(feature = "postgres")]
             Target::Postgres { config, tls } => {
                 crate::backend::postgres::not_async()?;
                 tls.check()?;
                 let server =
                     crate::backend::postgres::Server { config, tls, request: budget, holder: None };
-                open(codec, server, budget)?
+                open(codec, server, budget)
             }
             #[cfg(feature = "postgres")]
             Target::PostgresClient(client) => {
                 crate::backend::postgres::not_async()?;
                 let session = crate::backend::postgres::Postgres::with(*client);
-                open(codec, Handed(Some(session)), budget)?
+                open(codec, Handed(Some(session)), budget)
             }
             #[cfg(feature = "mysql")]
             Target::Mysql(server) => {
                 server.check()?;
                 let connects = crate::backend::mysql::Connects { server, timing, holder: None };
-                open(codec, connects, budget)?
+                open(codec, connects, budget)
             }
             #[cfg(feature = "mysql")]
             Target::MysqlConnection(connection) => {
                 let session = crate::backend::mysql::Mysql::with(*connection);
-                open(codec, Handed(Some(session)), budget)?
+                open(codec, Handed(Some(session)), budget)
             }
             #[cfg(feature = "sqlite")]
             Target::Sqlite(path) => {
                 let session = crate::backend::sqlite::Sqlite::open(&path)?;
-                open(codec, Handed(Some(session)), budget)?
+                open(codec, Handed(Some(session)), budget)
             }
             #[cfg(feature = "sqlite")]
             Target::SqliteConnection(connection) => {
                 let session = crate::backend::sqlite::Sqlite::with(*connection);
-                open(codec, Handed(Some(session)), budget)?
+                open(codec, Handed(Some(session)), budget)
             }
             #[cfg(feature = "consul")]
-            Target::Consul(_) => return Err(no_way()),
+            Target::Consul(_) => Err(no_way()),
         };
-        Ok(Admin::with(place))
+        place.map(Admin::with)
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) struct Args {
     pub(crate) db: Option<String>,
 
     /// How they are kept: table, advisory or session [default: session on Consul, else table]
-    #[arg(long, value_name = "HOW", help_heading = "Where")]
+    #[arg(long, value_name = "HOW", value_parser = protocol, help_heading = "Where")]
     pub(crate) protocol: Option<Protocol>,
 
     /// The table that locks are kept in [default: locks]
@@ -80,8 +80,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true, help_heading = "Holding")]
     pub(crate) min_hold: Option<Duration>,
 
-    /// What the command gets when the lock can no longer be kept: TERM, and KILL by the end of the lease;
-    /// KILL by the end of the lease; nothing
+    /// What the command gets when the lock can no longer be kept. term: TERM, and KILL by the end of the
+    /// lease; kill: only KILL; ignore: nothing
     #[arg(
         long,
         value_name = "WHAT",
@@ -216,6 +216,10 @@ fn duration(text: &str) -> Result<Duration, String> {
         return duration.ok_or_else(|| format!("not a number of seconds; {EXAMPLES}"));
     }
     humantime::parse_duration(text).map_err(|error| format!("{error}; {EXAMPLES}"))
+}
+
+fn protocol(text: &str) -> Result<Protocol, &'static str> {
+    text.parse().map_err(|_| "must be table, advisory or session")
 }
 
 #[cfg(test)]

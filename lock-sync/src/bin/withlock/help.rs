@@ -14,6 +14,8 @@ Examples:
   withlock -n report -- ./report.sh         do nothing if it is running (75)
   withlock -w 5m deploy -- make deploy      wait five minutes at most (124)
   withlock --skip --min-hold 1m cron -- …   of many machines' cron, one does it
+  withlock --list                           who holds what
+  withlock --break report                   take it away from its holder
 
 Exit codes: the command's is passed on; 128+n if signal n ended it, or the wait.
    75  --try: somebody else has the lock        123  the lock was lost; the command was stopped
