@@ -37,7 +37,7 @@ pub(crate) trait Backend: Send + 'static {
     type Protocol: Protocol<Command: Send + Sync, Reply: Send, Session: Send> + Send;
 
     /// Executes a command that was made at `now`, within `budget`. If it panics, it may be used
-    /// again; if it is dropped before its end, so is the backend.
+    /// again; if it is dropped before its end, the backend is [`cut`](Self::cut).
     fn execute(
         &mut self,
         command: &CommandOf<Self>,
@@ -60,6 +60,15 @@ pub(crate) trait Backend: Send + 'static {
 
     /// Says goodbye. Bounded in time.
     fn close(self) -> impl Future<Output = ()> + Send;
+
+    /// Drops it in the middle of a command, of which nobody wants to hear any more: has the server
+    /// end that too, where it would not by itself. Bounded in time.
+    fn cut(self) -> impl Future<Output = ()> + Send
+    where
+        Self: Sized,
+    {
+        async { drop(self) }
+    }
 }
 
 /// A connection that statements can be run on, and that can be opened again.
@@ -100,6 +109,14 @@ pub(crate) trait Session: Send + 'static {
 
     /// Says goodbye. Bounded in time.
     fn close(self) -> impl Future<Output = ()> + Send;
+
+    /// Drops it in the middle of a statement, and has the server end that too. Bounded in time.
+    fn cut(self) -> impl Future<Output = ()> + Send
+    where
+        Self: Sized,
+    {
+        async { drop(self) }
+    }
 }
 
 /// Makes sessions.

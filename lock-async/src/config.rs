@@ -8,6 +8,7 @@ use crate::error::ConfigError;
 use lock_core::consul::Consul;
 use lock_core::http::KeyTemplate;
 use lock_core::sql::advisory::{Key, Prefix};
+use lock_core::table::Table;
 use lock_core::{TableName, Timing, http, sql};
 use std::fmt;
 use std::time::Duration;
@@ -172,8 +173,8 @@ impl Config {
     }
 
     /// Stored with each lock beside host and process id, for people who wait for it. With advisory
-    /// locks, it is with the connection: PostgreSQL shows it as `application_name`, MySQL and MariaDB
-    /// as the connection attribute `holder`.
+    /// locks, it is with the connection: PostgreSQL shows it as `application_name`. (To MySQL and
+    /// MariaDB the client of this crate cannot tell it yet; lock-sync's does.)
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = Some(label.into());
         self
@@ -290,7 +291,9 @@ impl Config {
         let host = rustix::system::uname();
         let host = host.nodename().to_string_lossy();
         let label = self.label.as_ref().map(|label| format!(" ({label})")).unwrap_or_default();
-        format!("{host} pid {}{label}", std::process::id())
+        let holder = format!("{host} pid {}{label}", std::process::id());
+        let shown = holder.chars().take(Table::MAX_HOLDER_BYTES);
+        shown.map(|c| if c.is_control() { ' ' } else { c }).collect()
     }
 }
 

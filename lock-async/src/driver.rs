@@ -28,6 +28,7 @@ use lock_core::{
 use pump::Pump;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// Later than ever.
@@ -46,6 +47,8 @@ struct Shared {
     calls: mpsc::UnboundedSender<Call>,
     tickets: AtomicU64,
     timing: Timing,
+    /// After which what was not released ends by itself.
+    within: Duration,
 }
 
 /// Names an attempt before the engine does.
@@ -77,12 +80,17 @@ pub(crate) enum News {
 }
 
 impl Driver {
-    /// Starts the task on the current runtime.
-    pub(crate) fn start<F: Backends>(engine: Engine<Speaks<F>>, backends: F) -> Self {
+    /// Starts the task on the current runtime. What was not released ends by itself `within` that
+    /// time.
+    pub(crate) fn start<F: Backends>(
+        engine: Engine<Speaks<F>>,
+        backends: F,
+        within: Duration,
+    ) -> Self {
         let timing = *engine.timing();
         let (calls, heard) = mpsc::unbounded_channel();
         tokio::spawn(Pump::new(engine, backends, heard).run());
-        Self(Arc::new(Shared { calls, tickets: AtomicU64::new(0), timing }))
+        Self(Arc::new(Shared { calls, tickets: AtomicU64::new(0), timing, within }))
     }
 
     /// Wants `name`. The attempt ends when what is returned is dropped.
@@ -125,7 +133,7 @@ impl Attempt {
 
     /// Frees what is held, and tells how that went. The task sees to it that it is bounded in time.
     pub(crate) async fn release(self) -> Result<(), ReleaseError> {
-        let within = self.timing().ttl();
+        let within = self.driver.0.within;
         let (tell, told) = oneshot::channel();
         let _ = self.driver.0.calls.send(Call::Release { ticket: self.ticket, tell: Some(tell) });
         let unconfirmed = |reason: String| Err(ReleaseError::Unconfirmed { reason, within });

@@ -139,12 +139,13 @@ pub enum ReleaseError {
     #[error("the lock had been lost: {0}")]
     Lost(LostReason),
     /// The server did not confirm the release in time. It is tried again in the background as long
-    /// as this process lives, and the lease ends by itself after its TTL.
+    /// as this process lives, and the lease ends by itself: after its TTL; with Consul, where it is
+    /// the session's, after up to twice that and the lock-delay, when nothing else is held in it.
     #[error("the release was not confirmed ({reason}); the lease ends by itself within {within:?}")]
     Unconfirmed {
         /// What is known.
         reason: String,
-        /// The TTL.
+        /// That time.
         within: Duration,
     },
 }

@@ -7,7 +7,7 @@
 //! # let url = format!("sqlite:{}/locks.db", folder.path().display());
 //! use lock_async::Locks;
 //!
-//! let locks = Locks::connect(&url).await?; // "postgres://app@db/app", "sqlite:/var/lib/app/locks.db"
+//! let locks = Locks::connect(&url).await?; // "postgres://app@db/app", "consul://agent/locks", "sqlite:/var/…"
 //!
 //! let guard = locks.lock("nightly-report").await?; // waits
 //! println!("holding it, with fence {}", guard.fence());
@@ -30,22 +30,24 @@
 //!   your tasks     lock().await      guard.is_held()      guard.lost().await
 //!                      |                   ^ reads the clock     ^ by the deadline
 //!                      v                   |                     |
-//!   one task       engine (lock-core), connection, the request under way
+//!   one task       engine (lock-core), connections, the requests under way
 //!                      |                   ^
 //!                      v                   |
-//!   a table        name, owner, fence, expires_at
+//!   a server       rows of a table; its own locks, of a connection; Consul's keys, of a session
 //! ```
 //!
 //! At any moment at most one [`Guard`] of a name answers [`is_held`](Guard::is_held) with true, over
 //! all processes that keep their locks in the same place; a later grant's
 //! [`fence`](Guard::fence) is greater; a guard that can no longer be sure says so by its deadline,
-//! without hearing from the server. `lock_core` says what that rests on.
+//! without hearing from the server. `lock_core` says what that rests on, and [`Protocol`] what a lock
+//! is where it is kept.
 //!
 //! # Cancel safety
 //!
 //! Every future here may be dropped at any point: no lock stays behind, and the connection stays in
 //! step. A request that is under way belongs to the task, not to the future that wanted it; dropping
-//! the future sends the task a message, and so does dropping a guard.
+//! the future sends the task a message, and so does dropping a guard. A wait in a server's queue that
+//! nobody wants any more is ended there, with its connection.
 //!
 //! # Runtimes
 //!

@@ -11,6 +11,8 @@
 //!   destroy   the session, when no lock is left
 //! ```
 //!
+//! Before its first lock a client asks whether it would get one: see [`Setup`].
+//!
 //! A session ends when its TTL is over, but also earlier, when the agent that it was made at is
 //! thought dead. Then the keys that it had stay locked for the *lock-delay*. So a hold counts until
 //! `c0 + k·min(TTL, lock-delay)` of the last renewal that was answered, which is what

@@ -66,7 +66,7 @@ pub(crate) trait Backend: Send + 'static {
         true
     }
 
-    /// What cuts short the command that it is going to execute.
+    /// What cuts short the wait that it is going to execute.
     fn cut(&self) -> Option<Cut> {
         None
     }

@@ -9,6 +9,7 @@ use crate::error::ConfigError;
 use lock_core::consul::Consul;
 use lock_core::http::KeyTemplate;
 use lock_core::sql::advisory::{Key, Prefix};
+use lock_core::table::Table;
 use lock_core::{TableName, Timing, http, sql};
 use std::fmt;
 use std::time::Duration;
@@ -287,7 +288,9 @@ impl Config {
         let host = rustix::system::uname();
         let host = host.nodename().to_string_lossy();
         let label = self.label.as_ref().map(|label| format!(" ({label})")).unwrap_or_default();
-        format!("{host} pid {}{label}", std::process::id())
+        let holder = format!("{host} pid {}{label}", std::process::id());
+        let shown = holder.chars().take(Table::MAX_HOLDER_BYTES);
+        shown.map(|c| if c.is_control() { ' ' } else { c }).collect()
     }
 }
 

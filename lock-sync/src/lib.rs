@@ -73,8 +73,3 @@ pub use lock_core::{
     TimingError,
 };
 pub use locks::{Locks, Progress, Wait};
-
-/// The README's examples, compiled.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;

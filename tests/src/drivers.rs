@@ -34,6 +34,12 @@ impl Driven {
         Self { place, driver, turn: AtomicUsize::new(0) }
     }
 
+    /// The same place with another driver.
+    #[must_use]
+    pub fn driven_by(self, driver: Driver) -> Self {
+        Self { driver, ..self }
+    }
+
     /// A connection of its own, as another process would have.
     pub fn locks(&self, ttl: Duration) -> Locks {
         self.labelled(ttl, "")
@@ -348,6 +354,9 @@ fn error(error: lock_async::Error) -> Error {
         lock_async::Error::Unavailable(why) => Error::Unavailable(why),
         lock_async::Error::Refused(why) => Error::Refused(why),
         lock_async::Error::Closed => Error::Closed,
+        lock_async::Error::Config(lock_async::ConfigError::Tls(why)) => {
+            Error::Config(lock_sync::ConfigError::Tls(why))
+        }
         other => panic!("{other}"),
     }
 }

@@ -15,3 +15,8 @@ pub mod table;
 pub mod targets;
 pub mod transcript;
 pub mod withlock;
+
+/// The README's examples, compiled: here, where both drivers are.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

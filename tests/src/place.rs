@@ -117,12 +117,14 @@ impl Place {
     /// The URL, with those that name the test's own locks.
     pub fn whole_url(&self) -> String {
         let Self { url, table, .. } = self;
-        match self.keeps {
-            Keeps::Rows => format!("{url}?table={table}"),
-            Keeps::Advisory if url.starts_with("postgres") => format!("{url}?protocol=advisory"),
-            Keeps::Advisory => format!("{url}?protocol=advisory&prefix={}", self.prefix()),
-            Keeps::Keys => url.clone(),
-        }
+        let parameters = match self.keeps {
+            Keeps::Rows => format!("table={table}"),
+            Keeps::Advisory if url.starts_with("postgres") => "protocol=advisory".to_string(),
+            Keeps::Advisory => format!("protocol=advisory&prefix={}", self.prefix()),
+            Keeps::Keys => return url.clone(),
+        };
+        let mark = if url.contains('?') { '&' } else { '?' };
+        format!("{url}{mark}{parameters}")
     }
 
     /// The table, or what takes its place.
@@ -150,7 +152,7 @@ impl Place {
     pub fn abandon(&self, name: &str, ttl: Duration) -> (Guard, Proxy) {
         let proxy = Proxy::start(&server_of(&self.url));
         let guard = self.through(&proxy.url(&self.url)).locks(ttl).lock(name).expect("taken");
-        proxy.set(Mode::Hole);
+        proxy.set(Mode::Unplugged);
         (guard, proxy)
     }
 

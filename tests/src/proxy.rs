@@ -12,11 +12,12 @@ use std::time::Duration;
 pub enum Mode {
     /// They pass.
     Pass,
-    /// They vanish in both directions; connections stay, new ones are accepted. That one side closes
-    /// a connection, the other is not told either.
+    /// They vanish in both directions; connections stay, new ones are accepted.
     Hole,
     /// What the client sends passes, what the server answers vanishes.
     NoReplies,
+    /// As [`Hole`](Self::Hole), and that one side closes a connection, the other is not told.
+    Unplugged,
 }
 
 /// A proxy in front of a server, on a port of its own.
@@ -116,7 +117,7 @@ impl Shared {
                 break;
             }
         }
-        if self.mode.load(Ordering::SeqCst) != Mode::Hole as u8 {
+        if self.mode.load(Ordering::SeqCst) != Mode::Unplugged as u8 {
             let _ = to.shutdown(Shutdown::Both);
             let _ = from.shutdown(Shutdown::Both);
         }

@@ -114,7 +114,7 @@ fn a_silent_network_means_lost_before_the_next_one_enters(at: &At) {
     let called = std::sync::Arc::new(std::sync::Mutex::new(None));
     let (slot, silent) = (called.clone(), Instant::now());
     guard.on_lost(move |_| *slot.lock().expect("unpoisoned") = Some(silent.elapsed()));
-    proxy.set(Mode::Hole);
+    proxy.set(Mode::Unplugged);
 
     let next = others.try_lock_for("a", TTL * 5).expect("asked").expect("taken over");
     assert!(!guard.is_held(), "two guards of one name");

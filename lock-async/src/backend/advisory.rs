@@ -161,4 +161,10 @@ impl<S: Session> Backend for SqlAdvisory<S> {
             session.close().await;
         }
     }
+
+    async fn cut(self) {
+        if let Some(session) = self.session {
+            session.cut().await;
+        }
+    }
 }

@@ -37,7 +37,8 @@ const ROWS: usize = 10_000;
 /// Connects to a server.
 pub(crate) struct Connects {
     pub(crate) server: Server,
-    /// What the server shows of connections.
+    pub(crate) request: Duration,
+    /// What the server is to show of connections. Version 0.37 of the client does not send it.
     pub(crate) holder: Option<String>,
 }
 
@@ -45,7 +46,7 @@ impl Sessions for Connects {
     type Session = Mysql;
 
     fn session(&mut self) -> Option<Mysql> {
-        Some(Mysql::new(self.server.clone(), self.holder.as_deref()))
+        Some(Mysql::new(self.server.clone(), self.request, self.holder.as_deref()))
     }
 }
 
@@ -59,6 +60,7 @@ enum Source {
     Server {
         opts: Opts,
         mode: SslMode,
+        request: Duration,
     },
     /// The caller gave us a client; there is no way to another.
     Client,
@@ -74,7 +76,7 @@ struct Link {
 
 impl Mysql {
     /// Connections to `server`.
-    fn new(server: Server, holder: Option<&str>) -> Self {
+    fn new(server: Server, request: Duration, holder: Option<&str>) -> Self {
         let Server { host, port, user, password, database, socket, mode, root_cert } = server;
         let root_cert = root_cert.map(Into::into).into_iter().collect();
         let ssl = (mode != SslMode::Disable && socket.is_none()).then(|| {
@@ -101,7 +103,7 @@ impl Mysql {
             Some(holder) => opts.connect_attribute("holder", holder),
             None => opts,
         };
-        Self { link: None, source: Source::Server { opts: opts.into(), mode } }
+        Self { link: None, source: Source::Server { opts: opts.into(), mode, request } }
     }
 
     /// A client of the caller's.
@@ -118,7 +120,7 @@ impl Session for Mysql {
 
     async fn open(&mut self, limit: Duration) -> Result<(), Failure> {
         let (opts, mode) = match &self.source {
-            Source::Server { opts, mode } => (opts, *mode),
+            Source::Server { opts, mode, .. } => (opts, *mode),
             Source::Client if self.is_open() => return Ok(()),
             Source::Client => {
                 let message =
@@ -167,6 +169,25 @@ impl Session for Mysql {
     }
 
     async fn close(self) {}
+
+    /// The server would go on waiting for a while with a client that is gone: it is told to stop,
+    /// over another connection.
+    async fn cut(self) {
+        let (Source::Server { opts, mode, request }, Some(id)) = (&self.source, self.id()) else {
+            return;
+        };
+        let kill = async {
+            let mut client = connect(opts, *mode, *request).await?;
+            let killed = guarded(rows(&mut client, &format!("KILL {id}"))).await;
+            drop(Link { client: Some(client), busy: false });
+            killed
+                .map(drop)
+                .map_err(|trouble| statement_failed(trouble.code(), &trouble.describe()))
+        };
+        if let Err(why) = timeout(*request, kill).await.unwrap_or(Ok(())) {
+            tracing::debug!(%why, "a wait goes on at the server");
+        }
+    }
 }
 
 /// Ends the connection. The client would have a task of its own say goodbye to the server first,

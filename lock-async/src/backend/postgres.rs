@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_postgres::config::{Host, SslMode as Negotiate};
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{AsyncMessage, Client, Config, Error, NoTls, Socket};
+use tokio_postgres::{AsyncMessage, CancelToken, Client, Config, Error, NoTls, Socket};
 
 pub(crate) use hosts::is_local;
 pub(crate) use tls::Tls;
@@ -62,6 +62,7 @@ enum Source {
     Server {
         hosts: Vec<Config>,
         tls: Tls,
+        request: Duration,
     },
     /// The caller gave us a client; there is no way to another.
     Client,
@@ -118,7 +119,7 @@ impl Postgres {
         // Who is only told things would not notice otherwise that the server is gone.
         // In whole seconds, of which the kernel wants one at least.
         config.keepalives_idle(request.max(Duration::from_secs(1)));
-        let source = Source::Server { hosts: each(&config), tls };
+        let source = Source::Server { hosts: each(&config), tls, request };
         Self { link: None, source, statements: BTreeMap::new() }
     }
 
@@ -145,7 +146,7 @@ impl Session for Postgres {
                     "the connection that was handed over is closed, and there is no way to another"
                         .to_string(),
             }),
-            Source::Server { hosts, tls } => {
+            Source::Server { hosts, tls, .. } => {
                 let link = match timeout(limit, connect(hosts, tls, limit)).await {
                     Ok(link) => link?,
                     Err(_) => return Err(connect_failed(None, "no answer in time")),
@@ -224,6 +225,30 @@ impl Session for Postgres {
             let _ = timeout(Duration::from_millis(100), connection).await;
         }
     }
+
+    /// The server would go on waiting for a while with a client that is gone: it is told to stop.
+    async fn cut(mut self) {
+        let (Source::Server { tls, request, .. }, Some(link)) = (&self.source, &self.link) else {
+            return;
+        };
+        let token = link.client.cancel_token();
+        if let Err(why) = timeout(*request, cancel(token, tls)).await.unwrap_or(Ok(())) {
+            tracing::debug!(error = why, "a wait goes on at the server");
+        }
+        self.discard();
+    }
+}
+
+/// Has the server end the statement that is under way.
+async fn cancel(token: CancelToken, tls: &Tls) -> Result<(), String> {
+    let cancelled = if tls.mode == SslMode::Disable {
+        token.cancel_query(NoTls).await
+    } else {
+        let tls = tls.clone();
+        let make = apart(move || tls.rustls("the server")).await;
+        token.cancel_query(make.map_err(|error| error.to_string())?).await
+    };
+    cancelled.map_err(|error| describe(&error).1)
 }
 
 /// Connects to the first host that can be used.

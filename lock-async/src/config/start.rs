@@ -65,7 +65,8 @@ impl Config {
             (Target::Mysql(server), codec) => {
                 use crate::backend::mysql::{Connects, check};
                 let (server, holder) = (check(server).await?, plan.shown(&codec));
-                plan.start(codec, Connects { server, holder }).await
+                let request = timing.request();
+                plan.start(codec, Connects { server, request, holder }).await
             }
             #[cfg(feature = "mysql")]
             (Target::MysqlConnection(connection), codec) => {
@@ -101,13 +102,13 @@ impl Plan {
                 let tables = Tables::open(codec, source, budget).await?;
                 let table = Table::new(self.ttl, &self.holder);
                 let table = if S::TELLS { table.told() } else { table };
-                Ok(drive(Engine::new(table, self.core), tables, check))
+                Ok(drive(Engine::new(table, self.core), tables, self.ttl, check))
             }
             Codec::Advisory(codec) => {
                 let check = check(&codec, sql::advisory::Codec::check);
                 let connections = Connections::open(codec, source, self.ttl, budget).await?;
                 let protocol = Advisory::new(self.ttl).with_waiting(self.waiting);
-                Ok(drive(Engine::new(protocol, self.core), connections, check))
+                Ok(drive(Engine::new(protocol, self.core), connections, self.ttl, check))
             }
             Codec::Session(_) => Err(nowhere()),
         }
@@ -131,7 +132,8 @@ impl Plan {
         // Attempts are owners too, but the first of them has another number.
         let setup = protocol.setup(lock_core::Owner::new(self.core.seed));
         requests.check(setup, self.timing.request()).await?;
-        Ok(drive(Engine::new(protocol, self.core), requests, check))
+        let within = self.ttl * 2 + protocol.lease();
+        Ok(drive(Engine::new(protocol, self.core), requests, within, check))
     }
 
     /// What is shown of a connection whose locks are not.
@@ -149,6 +151,11 @@ fn check<C: Send + Sync + Clone + 'static>(
     Arc::new(move |name, mode| check(&codec, name, mode))
 }
 
-fn drive<F: Backends>(engine: Engine<Speaks<F>>, backends: F, check: Check) -> Locks {
-    Locks::with(Driver::start(engine, backends), check)
+fn drive<F: Backends>(
+    engine: Engine<Speaks<F>>,
+    backends: F,
+    within: Duration,
+    check: Check,
+) -> Locks {
+    Locks::with(Driver::start(engine, backends, within), check)
 }

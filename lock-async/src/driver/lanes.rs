@@ -25,17 +25,17 @@ pub(super) struct Lanes<F: Backends> {
     goodbyes: FuturesUnordered<Boxed<()>>,
 }
 
-/// A backend that is carrying out a command. When this is dropped, so is that backend, with its
+/// A backend that is carrying out a command. When this is dropped, that backend is cut off, with its
 /// command where it is.
 struct Away {
     lane: Lane,
     _cut: oneshot::Sender<Infallible>,
 }
 
-/// A command's answer, and the backend that it came by, unless that was dropped.
+/// A command's answer, and the backend that it came by, or that was cut off.
 struct Arrival<F: Backends> {
     id: DispatchId,
-    backend: Option<F::Backend>,
+    backend: F::Backend,
     reply: Result<Reply<F>, Failure>,
 }
 
@@ -79,13 +79,8 @@ impl<F: Backends> Lanes<F> {
                 })
                 .await
             };
-            match reply {
-                Some(reply) => Arrival { id, backend: Some(backend), reply },
-                None => {
-                    let dropped = "the connection was dropped".to_string();
-                    Arrival { id, backend: None, reply: Err(Failure::Unknown(dropped)) }
-                }
-            }
+            let dropped = || Failure::Unknown("the connection was dropped".to_string());
+            Arrival { id, backend, reply: reply.unwrap_or_else(|| Err(dropped())) }
         }));
         true
     }
@@ -104,10 +99,10 @@ impl<F: Backends> Lanes<F> {
             return Poll::Pending;
         };
         let Arrival { id, backend, reply } = arrival;
-        if let (Some(Away { lane, .. }), Some(backend)) = (self.away.remove(&id), backend)
-            && backend.lasts()
-        {
-            self.idle.insert(lane, backend);
+        match self.away.remove(&id) {
+            None => self.goodbyes.push(Box::pin(backend.cut())),
+            Some(Away { lane, .. }) if backend.lasts() => drop(self.idle.insert(lane, backend)),
+            Some(_) => {}
         }
         Poll::Ready((id, reply))
     }
@@ -121,12 +116,19 @@ impl<F: Backends> Lanes<F> {
     }
 
     /// Drops them all. Bounded in time, as each goodbye is.
-    pub(super) async fn drop_all(mut self) {
-        self.away.clear();
-        self.exchanges.clear();
-        let backends = std::mem::take(&mut self.idle).into_values();
-        self.goodbyes.extend(backends.map(|backend| -> Boxed<()> { Box::pin(backend.close()) }));
-        let mut goodbyes = pin!(self.goodbyes);
-        while poll_fn(|cx| goodbyes.as_mut().poll_next(cx)).await.is_some() {}
+    pub(super) async fn drop_all(self) {
+        let Self { idle, away, mut exchanges, mut goodbyes, .. } = self;
+        drop(away);
+        while let Some(Arrival { backend, .. }) = next(&mut exchanges).await {
+            goodbyes.push(Box::pin(backend.cut()));
+        }
+        for backend in idle.into_values() {
+            goodbyes.push(Box::pin(backend.close()));
+        }
+        while next(&mut goodbyes).await.is_some() {}
     }
+}
+
+async fn next<T>(all: &mut FuturesUnordered<Boxed<T>>) -> Option<T> {
+    poll_fn(|cx| Pin::new(&mut *all).poll_next(cx)).await
 }

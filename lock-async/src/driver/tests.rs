@@ -69,7 +69,10 @@ impl Backends for One {
 fn start(ttl: u64, fake: &Fake) -> Locks {
     let timing = Timing::new(Duration::from_secs(ttl)).expect("good");
     let engine = Engine::new(Table::new(timing.ttl(), "me"), Config::new(timing, 1));
-    Locks::with(Driver::start(engine, One(Some(fake.clone()))), Arc::new(|_, _| Ok(())))
+    Locks::with(
+        Driver::start(engine, One(Some(fake.clone())), timing.ttl()),
+        Arc::new(|_, _| Ok(())),
+    )
 }
 
 fn mute() -> Fake {
@@ -225,7 +228,7 @@ impl Server {
     fn locks(&self, ttl: u64) -> Locks {
         let timing = Timing::new(Duration::from_secs(ttl)).expect("good");
         let engine = Engine::new(Advisory::new(timing.ttl()), Config::new(timing, 1));
-        Locks::with(Driver::start(engine, self.clone()), Arc::new(|_, _| Ok(())))
+        Locks::with(Driver::start(engine, self.clone(), timing.ttl()), Arc::new(|_, _| Ok(())))
     }
 
     fn asked(&self) -> Vec<Vec<&'static str>> {

@@ -9,7 +9,7 @@ mod server;
 mod trouble;
 
 use super::sslmode::SslMode;
-use super::{Session, Source as Sessions};
+use super::{Cut, Session, Source as Sessions};
 use lock_core::sql::mysql::{connect_failed, inline, statement_failed};
 use lock_core::sql::{Rows, Statement, Value};
 use lock_core::{Failure, Timing};
@@ -117,6 +117,24 @@ impl Session for Mysql {
 
     fn id(&self) -> Option<u32> {
         self.client.as_ref().map(Conn::connection_id)
+    }
+
+    /// The client cannot be interrupted: the server is asked to, over another connection.
+    fn cut(&self) -> Option<Cut> {
+        let (Source::Server { opts, .. }, Some(id)) = (&self.source, self.id()) else {
+            return None;
+        };
+        let opts = opts.clone();
+        let kill = move || {
+            let killed = guarded(|| Conn::new(*opts)?.query_drop(format!("KILL {id}")));
+            if let Err(trouble) = killed {
+                tracing::debug!(error = trouble.describe(), "a wait goes on at the server");
+            }
+        };
+        Some(Box::new(move || {
+            // Without it, the wait ends by itself in the end.
+            let _ = std::thread::Builder::new().name("lock cut".to_string()).spawn(kill);
+        }))
     }
 
     fn is_open(&self) -> bool {

@@ -59,6 +59,7 @@ enum Source {
     Server {
         hosts: Vec<Config>,
         connector: Box<Connector>,
+        request: Duration,
     },
     /// The caller gave us a client; there is no way to another.
     Client,
@@ -83,7 +84,7 @@ impl Postgres {
         config.keepalives_idle(request.max(Duration::from_secs(1)));
         let hosts = each(&config).into_iter().map(bounded).collect();
         let connector = Box::new(Connector::new(tls, limit.clone()));
-        let source = Source::Server { hosts, connector };
+        let source = Source::Server { hosts, connector, request };
         Self { client: None, source, limit, statements: BTreeMap::new() }
     }
 
@@ -112,10 +113,24 @@ impl Session for Postgres {
         self.statements.clear();
     }
 
-    /// A Unix socket has no limit that could be set to now.
+    /// The server would go on waiting for a while with a client that is gone: it is told to stop.
     fn cut(&self) -> Option<Cut> {
-        let limit = self.limit.clone();
-        Some(Box::new(move || limit.cut()))
+        let Source::Server { connector, request, .. } = &self.source else { return None };
+        let token = self.client.as_ref()?.cancel_token();
+        let (limit, own) = (self.limit.clone(), Limit::default());
+        let (connector, request) = (connector.within(own.clone()), *request);
+        let cancel = move || {
+            own.set(request);
+            if let Err(error) = token.cancel_query(connector) {
+                let error = describe(&error).1;
+                tracing::debug!(error, "a wait goes on at the server");
+            }
+        };
+        Some(Box::new(move || {
+            limit.cut();
+            // Without it, the server notices in the end.
+            let _ = std::thread::Builder::new().name("lock cut".to_string()).spawn(cancel);
+        }))
     }
 
     fn is_open(&self) -> bool {
@@ -135,7 +150,7 @@ impl Session for Postgres {
                     "the connection that was handed over is closed, and there is no way to another"
                         .to_string(),
             }),
-            Source::Server { hosts, connector } => {
+            Source::Server { hosts, connector, .. } => {
                 let client = connect(hosts, connector, &self.limit, budget)?;
                 self.close();
                 self.client = Some(client);

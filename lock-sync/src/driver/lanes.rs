@@ -36,7 +36,7 @@ impl<F: Backends> Lanes<F> {
         for_waits: bool,
     ) -> Option<F::Backend> {
         let backend = self.idle.remove(&lane).or_else(|| self.backends.backend(for_waits))?;
-        let cut = backend.cut();
+        let cut = if waits { backend.cut() } else { None };
         self.away.insert(id, Away { lane, waits, dropped: false, cut });
         Some(backend)
     }

@@ -80,6 +80,11 @@ impl Connector {
         Self { tls, host: String::new(), limit }
     }
 
+    /// The same with another limit.
+    pub(super) fn within(&self, limit: Limit) -> Self {
+        Self { limit, ..self.clone() }
+    }
+
     async fn connect(self, socket: Socket) -> io::Result<Stream> {
         let mut bounded = Bounded { socket, limit: self.limit, sleep: None };
         if self.tls.mode == SslMode::Disable {
