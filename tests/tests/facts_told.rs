@@ -1,6 +1,6 @@
 //! What PostgreSQL tells those that wait for a lock table's locks, fact by fact.
 
-use lock_core::sql::admin::{Answer, Question};
+use lock_core::admin::{Answer, Question};
 use lock_core::sql::postgres as dialect;
 use lock_core::table::{Command, Reply};
 use lock_core::{Instant, LockName, News, TableName};
@@ -111,7 +111,8 @@ fn a_break_is_told_as_a_release_is() {
     let question = Question::Break { name, fence };
     for statement in table.codec.ask(&question, Instant::default()) {
         let rows = table.client.run(&statement).expect("broken");
-        let Ok(Answer::Broken(Some(raised))) = question.answer(rows) else { panic!("not broken") };
+        let answer = table.codec.answer(&question, rows);
+        let Ok(Answer::Broken(Some(raised))) = answer else { panic!("not broken") };
         assert!(raised > fence);
     }
     assert_eq!(told(&mut ear), ["a"]);
