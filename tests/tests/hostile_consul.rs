@@ -366,3 +366,19 @@ fn the_certificate_is_checked(driver: Driver) {
         "{clear:?}"
     );
 }
+
+#[test]
+#[ignore = "needs a Consul server: tests/run starts one"]
+fn one_connection_carries_all_requests() {
+    for driver in [Driver::Blocking, Driver::Tokio] {
+        let place = Place::consul();
+        let proxy = Proxy::start(&server_of(place.url()));
+        let locks = connect(driver, &proxy.url(place.url())).expect("connected");
+        locks.lock("a").expect("taken").release().expect("released");
+        let before = proxy.connections();
+        for _ in 0..20 {
+            locks.lock("a").expect("taken").release().expect("released");
+        }
+        assert_eq!(proxy.connections(), before, "{driver:?}");
+    }
+}
