@@ -1,9 +1,10 @@
 //! lock-async's futures dropped at many points, wherever locks are kept: nothing stays behind, and
 //! every connection stays in step.
 
-use lock_async::{Guard, Locks};
+use lock_async::{Error, Guard, Locks};
 use lock_tests::drivers::tokio_config;
 use lock_tests::place::Place;
+use lock_tests::proxy::{Mode, Proxy, server_of};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -46,6 +47,7 @@ cancel! {
     many_waits_dropped_at_once_leave_nothing
     connecting_may_be_dropped_at_any_time
     tasks_and_connections_end_with_the_last_handle
+    a_connection_that_missed_an_answer_is_not_used_again
 }
 
 async fn connect(place: &Place) -> Locks {
@@ -185,6 +187,30 @@ async fn tasks_and_connections_end_with_the_last_handle(place: &Place) {
     ended(before).await;
     let locks = connect(place).await;
     is_freed("a", [&locks, &locks]).await;
+}
+
+/// Bytes are missing on the old connection: whatever came over it would be the wrong answer.
+async fn a_connection_that_missed_an_answer_is_not_used_again(place: &Place) {
+    let proxy = Proxy::start(&server_of(place.url()));
+    // TLS would notice that bytes are missing.
+    let through = place.through(&format!("{}?sslmode=disable", proxy.url(place.url())));
+    let config = tokio_config(&through, Duration::from_secs(3));
+    let locks = config.connect().await.expect("connected");
+    for mode in [Mode::Hole, Mode::NoReplies] {
+        for _ in 0..3 {
+            locks.lock("a").await.expect("taken").release().await.expect("released");
+        }
+        let before = proxy.connections();
+        proxy.set(mode);
+        let hung = locks.try_lock("a").await.map(drop);
+        assert!(matches!(hung, Err(Error::Unavailable(_))), "{mode:?}: {hung:?}");
+        proxy.set(Mode::Pass);
+        for _ in 0..3 {
+            let guard = timeout(SOON, locks.lock("a")).await.expect("soon").expect("taken");
+            guard.release().await.expect("released");
+        }
+        assert!(proxy.connections() > before);
+    }
 }
 
 /// Waits until no more tasks are alive than there were, which must be soon.

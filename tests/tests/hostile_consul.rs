@@ -258,6 +258,8 @@ fn an_answer_that_drips_ends_in_time(driver: Driver) {
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             std::thread::spawn(move || {
+                // An answer to nothing would be refused at once.
+                let _ = stream.read_exact(&mut [0; 4]);
                 let _ = stream.write_all(b"HTTP/1.1 200 It\r\nContent-Length: 100000\r\n\r\n");
                 while stream.write_all(b" ").is_ok() {
                     std::thread::sleep(Duration::from_millis(50));
@@ -365,4 +367,20 @@ fn the_certificate_is_checked(driver: Driver) {
         matches!(&clear, Err(Error::Unavailable(why)) if why.contains("sslmode=disable")),
         "{clear:?}"
     );
+}
+
+#[test]
+#[ignore = "needs a Consul server: tests/run starts one"]
+fn one_connection_carries_all_requests() {
+    for driver in [Driver::Blocking, Driver::Tokio] {
+        let place = Place::consul();
+        let proxy = Proxy::start(&server_of(place.url()));
+        let locks = connect(driver, &proxy.url(place.url())).expect("connected");
+        locks.lock("a").expect("taken").release().expect("released");
+        let before = proxy.connections();
+        for _ in 0..20 {
+            locks.lock("a").expect("taken").release().expect("released");
+        }
+        assert_eq!(proxy.connections(), before, "{driver:?}");
+    }
 }
