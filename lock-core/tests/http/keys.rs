@@ -153,3 +153,30 @@ proptest! {
         check_key(&text);
     }
 }
+
+/// A key tells its lock, and what is no key of ours is none.
+#[test]
+fn a_key_leads_back_to_its_lock() {
+    let keys = KeyTemplate::default();
+    for name in ["n", "a b", " a ", "../é//=", "=", "=41", "a=b", "/a//b/", ".", "..", "🔒", "%41"]
+    {
+        let name = LockName::new(name).expect("good");
+        assert_eq!(keys.name(&keys.key(&name)), Some(name));
+    }
+    for other in [
+        "",
+        "locks/",
+        "locks//lock",
+        "locks/a",
+        "other/a/lock",
+        "locks/=/lock",
+        "locks/=4/lock",
+        "locks/=zz/lock",
+        "locks/=41/lock",
+        "locks/=0A/lock",
+        "locks/=FF/lock",
+        "locks/é/lock",
+    ] {
+        assert_eq!(keys.name(other), None, "{other}");
+    }
+}
