@@ -230,6 +230,11 @@ impl Setup {
         }
         let Value::Text(engine) = engine else { return self.table_missing() };
         let fits = columns == Value::Text(mysql::COLUMNS.to_string());
+        self.again += 1;
+        if fits && keys == Value::Int(0) && self.again <= MOST {
+            // MariaDB shows the columns of a table that somebody is creating before its key.
+            return self.check();
+        }
         if !fits || engine.contains("VIEW") || keys == Value::Int(0) || keys != fitting {
             return self.wrong_shape(mysql::COLUMNS, columns);
         }
