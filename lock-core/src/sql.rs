@@ -22,7 +22,7 @@ pub mod sqlite;
 
 use crate::error::ClaimError;
 use crate::name::{LockName, TableName};
-use crate::protocol::Mode;
+use crate::protocol::{Claim, Mode};
 use crate::table::Command;
 use crate::time::Instant;
 use alloc::string::String;
@@ -68,10 +68,29 @@ impl Statement {
 pub struct Codec {
     dialect: Dialect,
     table: TableName,
-    claim: Arc<str>,
-    renew: Arc<str>,
-    release: Arc<str>,
-    holders: Arc<str>,
+    claim: Text,
+    renew: Text,
+    release: Text,
+    holders: Text,
+}
+
+/// A statement about claims.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Text {
+    /// However many there are.
+    any: Arc<str>,
+    /// The same for one, where that is less work for the server.
+    one: Option<Arc<str>>,
+}
+
+impl Text {
+    /// The text for so many claims; and the one, if it is for that.
+    fn of<'a>(&self, claims: &[&'a Claim]) -> (&Arc<str>, Option<&'a Claim>) {
+        match (claims, &self.one) {
+            ([claim], Some(one)) => (one, Some(claim)),
+            _ => (&self.any, None),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -84,7 +103,7 @@ enum Dialect {
     Sqlite { boot: String },
     Mysql {
         /// The statement that reads which claims are their owner's.
-        mine: Arc<str>,
+        mine: Text,
     },
 }
 
@@ -119,8 +138,15 @@ impl Codec {
 
     fn new(dialect: Dialect, table: TableName, texts: [&str; 4]) -> Self {
         let [claim, renew, release, holders] =
-            texts.map(|text| Arc::from(dialect.text(text, &table)));
+            texts.map(|text| Text { any: dialect.text(text, &table).into(), one: None });
         Self { dialect, table, claim, renew, release, holders }
+    }
+
+    /// With statements of their own for one claim and one release: what most commands are about.
+    fn with_one(mut self, claim: &str, release: &str) -> Self {
+        self.claim.one = Some(self.dialect.text(claim, &self.table).into());
+        self.release.one = Some(self.dialect.text(release, &self.table).into());
+        self
     }
 }
 

@@ -172,11 +172,17 @@ fn parameters_are_put_in_and_mean_nothing_else() {
     assert_eq!(inline(vec![text("é"), int(1)]), "SELECT _utf8mb4 X'c3a9', 1 FROM t");
     assert_eq!(inline(vec![int(1)]), "SELECT 1, NULL FROM t", "never a question mark");
 
-    let exchange = codec().encode(&acquire(&[r#"it's "a" \ 🔒?"#]), Instant::default());
-    let sent = mysql::inline(&exchange.poll_statement().expect("a statement"));
-    let claims = r#"'[["6974277320226122205c20f09f94923f","0000000000000000000000000000000a"]]'"#;
-    assert!(sent.contains(claims) && sent.contains("30000000 AS ttl, 'me' AS label"), "{sent}");
-    assert!(!sent.contains('?'));
+    let awkward = r#"it's "a" \ 🔒?"#;
+    let [name, owner] = ["6974277320226122205c20f09f94923f", "0000000000000000000000000000000a"];
+    let one = format!("UNHEX('{name}') AS its_name, UNHEX('{owner}') AS claimant)");
+    let several = format!(r#"'[["61","{owner}"],["{name}","{owner}"]]'"#);
+    for (names, claims) in [(vec![awkward], one), (vec!["a", awkward], several)] {
+        let exchange = codec().encode(&acquire(&names), Instant::default());
+        let sent = mysql::inline(&exchange.poll_statement().expect("a statement"));
+        let sets = "30000000 AS ttl, 'me' AS label";
+        assert!(sent.contains(&claims) && sent.contains(sets), "{sent}");
+        assert!(!sent.contains('?'));
+    }
 }
 
 #[test]

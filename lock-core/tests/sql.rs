@@ -282,14 +282,19 @@ fn parameters_carry_the_claims_the_clock_and_the_ttl() {
     let awkward = acquire(vec![claim(r#"it's "a" \ 🔒"#, 1)]);
     let micros = int(30_000_000);
     let one = Owner::new(1).to_string();
+    let name = text(r#"it's "a" \ 🔒"#);
     assert_eq!(
         statement(&postgres.encode(&awkward, NOW)).params,
-        [
-            Value::Texts(vec![r#"it's "a" \ 🔒"#.into()]),
-            Value::Texts(vec![one.clone()]),
-            micros.clone(),
-            text("me"),
-        ]
+        [name.clone(), text(&one), micros.clone(), text("me")]
+    );
+    let release = Command::Release { leases: awkward.claims().to_vec() };
+    assert_eq!(statement(&postgres.encode(&release, NOW)).params, [name, text(&one)]);
+    let [names, owners] =
+        [["a", "b"], [&Owner::new(0xa).to_string(), &Owner::new(0xb).to_string()]]
+            .map(|texts| Value::Texts(texts.map(String::from).into()));
+    assert_eq!(
+        statement(&postgres.encode(&acquire_ab(), NOW)).params,
+        [names, owners, micros.clone(), text("me")]
     );
     let json = text(&format!(r#"[["it's \"a\" \\ 🔒","{one}"]]"#));
     let timed = [json.clone(), int(5_000_000), text("boot-1"), micros];
@@ -307,10 +312,10 @@ fn parameters_carry_the_claims_the_clock_and_the_ttl() {
 #[test]
 fn a_statements_text_is_the_same_for_every_command_of_its_kind() {
     for codec in codecs() {
-        let other = acquire(vec![claim("else.", 9)]);
-        let [one, other] =
-            [acquire_ab(), other].map(|command| statement(&codec.encode(&command, NOW)).text);
-        assert_eq!(one, other);
+        let of = |claims| statement(&codec.encode(&acquire(claims), NOW)).text;
+        let other = of(vec![claim("else.", 9), claim("other.", 9)]);
+        assert_eq!(of(acquire_ab().claims().to_vec()), other);
+        assert_eq!(of(vec![claim("a", 1)]), of(vec![claim("else.", 9)]));
         assert!(other.contains(r#" "locks" "#) && !other.contains("else."), "{other}");
     }
 }

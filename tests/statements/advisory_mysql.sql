@@ -13,6 +13,14 @@ SHOW GLOBAL VARIABLES LIKE 'wsrep_on';
 -- setup: is it one of several primaries
 SHOW GLOBAL VARIABLES LIKE 'group_replication_single_primary_mode';
 
+-- try: take one if it is free
+SELECT 1,
+       CAST(IF(CONNECTION_ID() = ? AND @withlock_session = ?,
+               IF(CAST(@@GLOBAL.read_only AS CHAR) IN ('0', 'OFF'),
+                  IF(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', SYSDATE(6)) >= ?, ELT(1 + GET_LOCK(?, 0), 0, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', SYSDATE(6))), -1),
+                  -2),
+               -3) AS SIGNED);
+
 -- try: take what is free
 SELECT c.place,
        CAST(IF(CONNECTION_ID() = ? AND @withlock_session = ?,
@@ -33,6 +41,9 @@ SELECT /*+ MAX_EXECUTION_TIME(?) */ 1,
 -- try and wait, if it failed: what was taken all the same
 SELECT c.place, CAST(IF(CONNECTION_ID() = ? AND @withlock_session = ?, IF(IS_USED_LOCK(c.name) = CONNECTION_ID(), TIMESTAMPDIFF(MICROSECOND, '1970-01-01', SYSDATE(6)), 0), -3) AS SIGNED)
   FROM JSON_TABLE(?, '$[*]' COLUMNS (place FOR ORDINALITY, name VARCHAR(64) PATH '$')) AS c;
+
+-- unlock one
+SELECT 1, CAST(IF(CONNECTION_ID() = ? AND @withlock_session = ?, COALESCE(RELEASE_LOCK(?), 0), -3) AS SIGNED);
 
 -- unlock
 SELECT c.place, CAST(IF(CONNECTION_ID() = ? AND @withlock_session = ?, COALESCE(RELEASE_LOCK(c.name), 0), -3) AS SIGNED)

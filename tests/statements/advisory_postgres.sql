@@ -21,6 +21,21 @@ SELECT pg_backend_pid()::bigint, current_setting('withlock.session', true);
 -- setup, where it works: waits end with their client
 SELECT set_config('client_connection_check_interval', $1::bigint::text, false);
 
+-- try: take one if it is free
+WITH server AS MATERIALIZED (
+  SELECT CASE WHEN NOT (pg_backend_pid() = $1::bigint AND current_setting('withlock.session', true) IS NOT DISTINCT FROM $2::text) THEN -3
+              WHEN pg_is_in_recovery() THEN -2
+              WHEN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint < $3::bigint THEN -1
+              ELSE 0 END AS says
+)
+SELECT c.place,
+       CASE WHEN s.says < 0 THEN s.says
+            WHEN CASE c.mode WHEN 'ShareLock' THEN pg_try_advisory_lock_shared(split_part(c.key, ',', 1)::int, split_part(c.key, ',', 2)::int)
+                             ELSE pg_try_advisory_lock(split_part(c.key, ',', 1)::int, split_part(c.key, ',', 2)::int) END
+            THEN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+            ELSE 0 END
+  FROM server AS s, (VALUES ($4::text, $5::text, 1::bigint)) AS c (key, mode, place);
+
 -- try: take what is free
 WITH server AS MATERIALIZED (
   SELECT CASE WHEN NOT (pg_backend_pid() = $1::bigint AND current_setting('withlock.session', true) IS NOT DISTINCT FROM $2::text) THEN -3
@@ -63,6 +78,15 @@ SELECT c.place,
             WHEN (c.entry, c.mode) IN (SELECT o.entry, o.mode FROM ours AS o) THEN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
             ELSE 0 END
   FROM unnest($3::text[], $4::text[]) WITH ORDINALITY AS c (entry, mode, place);
+
+-- unlock one
+SELECT c.place,
+       CASE WHEN NOT (pg_backend_pid() = $1::bigint AND current_setting('withlock.session', true) IS NOT DISTINCT FROM $2::text) THEN -3::bigint
+            WHEN CASE c.mode WHEN 'ShareLock' THEN pg_advisory_unlock_shared(split_part(c.key, ',', 1)::int, split_part(c.key, ',', 2)::int)
+                             ELSE pg_advisory_unlock(split_part(c.key, ',', 1)::int, split_part(c.key, ',', 2)::int) END
+            THEN 1
+            ELSE 0 END
+  FROM (VALUES ($3::text, $4::text, 1::bigint)) AS c (key, mode, place);
 
 -- unlock
 SELECT c.place,

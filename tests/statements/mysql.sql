@@ -33,10 +33,25 @@ CREATE TABLE IF NOT EXISTS `locks` (
   holder VARCHAR(255) CHARACTER SET utf8mb4 NOT NULL -- for people: host, process, label
 ) ENGINE = InnoDB;
 
+-- acquire: take the name if it is free
+INSERT INTO `locks` (name, owner, fence, expires_us, acquired_us, holder)
+SELECT c.its_name, c.claimant, LAST_INSERT_ID(c.now), c.now + c.ttl, c.now, c.label
+  FROM (SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, ? AS ttl, ? AS label, UNHEX(?) AS its_name, UNHEX(?) AS claimant) AS c
+ON DUPLICATE KEY UPDATE
+       fence = CASE WHEN owner = c.claimant THEN LAST_INSERT_ID(fence)
+                    WHEN owner IS NULL OR expires_us <= c.now THEN LAST_INSERT_ID(GREATEST(fence + 1, c.now))
+                    ELSE fence + LAST_INSERT_ID(0) END,
+       acquired_us = CASE WHEN owner = c.claimant THEN acquired_us
+                          WHEN owner IS NULL OR expires_us <= c.now THEN c.now
+                          ELSE acquired_us END,
+       holder = CASE WHEN owner IS NULL OR expires_us <= c.now OR owner = c.claimant THEN c.label ELSE holder END,
+       owner = CASE WHEN owner IS NULL OR expires_us <= c.now THEN c.claimant ELSE owner END,
+       expires_us = CASE WHEN owner = c.claimant THEN GREATEST(expires_us, c.now + c.ttl) ELSE expires_us END;
+
 -- acquire: take the names that are free
 INSERT INTO `locks` (name, owner, fence, expires_us, acquired_us, holder)
 SELECT c.its_name, c.claimant, LAST_INSERT_ID(c.now), c.now + c.ttl, c.now, c.label
-  FROM (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, ? AS ttl, ? AS label
+  FROM (SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, ? AS ttl, ? AS label, UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant
           FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]')) AS j) AS c
 ON DUPLICATE KEY UPDATE
        fence = CASE WHEN owner = c.claimant THEN LAST_INSERT_ID(fence)
@@ -62,6 +77,11 @@ UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, TIMESTAMPD
   STRAIGHT_JOIN `locks` AS l ON l.name = c.its_name
    SET l.expires_us = GREATEST(l.expires_us, LAST_INSERT_ID(c.now) + c.ttl)
  WHERE l.owner = c.claimant AND l.expires_us > c.now;
+
+-- release one
+UPDATE `locks`
+   SET owner = NULL, expires_us = LAST_INSERT_ID(1) - 1
+ WHERE name = UNHEX(?) AND owner = UNHEX(?);
 
 -- release
 UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant

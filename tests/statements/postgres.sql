@@ -25,10 +25,30 @@ CREATE TABLE IF NOT EXISTS "locks" (
   acquired_at timestamptz NOT NULL,
   contended boolean NOT NULL DEFAULT false, -- somebody waits to be told of the release
   holder text NOT NULL -- for people: host, process, label
-);
+) WITH (fillfactor = 50);
 
 -- setup, if commits do not wait for the disk
 SET synchronous_commit = on;
+
+-- acquire: take the name if it is free
+INSERT INTO "locks" AS l (name, owner, fence, expires_at, acquired_at, holder)
+SELECT c.name, c.owner,
+       (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
+       clock_timestamp() + $3::bigint * interval '1 microsecond',
+       clock_timestamp(), $4::text
+  FROM (VALUES ($1::text, $2::text)) AS c (name, owner)
+ ORDER BY c.name COLLATE "C"
+ON CONFLICT (name) DO UPDATE
+   SET owner = excluded.owner,
+       fence = CASE WHEN l.owner = excluded.owner THEN l.fence
+                    ELSE greatest(l.fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) END,
+       expires_at = greatest(CASE WHEN l.owner = excluded.owner THEN l.expires_at END,
+                             clock_timestamp() + $3::bigint * interval '1 microsecond'),
+       acquired_at = CASE WHEN l.owner = excluded.owner THEN l.acquired_at ELSE clock_timestamp() END,
+       contended = l.contended AND l.owner IS NOT DISTINCT FROM excluded.owner,
+       holder = excluded.holder
+ WHERE l.owner IS NULL OR l.expires_at <= clock_timestamp() OR l.owner = excluded.owner
+RETURNING name, fence;
 
 -- acquire: take the names that are free
 INSERT INTO "locks" AS l (name, owner, fence, expires_at, acquired_at, holder)
@@ -91,6 +111,15 @@ UPDATE "locks" AS l
   FROM ours
  WHERE l.name = ours.name AND l.owner = ours.owner AND l.expires_at > clock_timestamp()
 RETURNING l.name, l.owner;
+
+-- release one
+UPDATE "locks" AS l
+   SET owner = NULL
+ WHERE l.name = $1::text AND l.owner = $2::text
+   AND set_config('synchronous_commit', 'off', true) IS NOT NULL
+RETURNING l.name, $2::text,
+          CASE WHEN l.contended THEN (pg_notify('withlock_' || l.tableoid::text, l.name) IS NOT NULL)::int
+               ELSE 0 END::bigint;
 
 -- release
 WITH fast AS MATERIALIZED (

@@ -40,7 +40,7 @@ pub mod mysql;
 pub mod postgres;
 mod setup;
 
-use super::{Statement, Value};
+use super::{Statement, Text, Value};
 use crate::advisory::Command;
 use crate::name::LockName;
 use crate::protocol::{Claim, Mode};
@@ -58,10 +58,10 @@ pub use setup::Setup;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Codec {
     dialect: Dialect,
-    attempt: Arc<str>,
+    attempt: Text,
     wait: Arc<str>,
     held: Arc<str>,
-    unlock: Arc<str>,
+    unlock: Text,
     keep: Arc<str>,
 }
 
@@ -120,8 +120,8 @@ impl Codec {
         Exchange::new(self.clone(), command.clone(), session.clone())
     }
 
-    fn new(dialect: Dialect, texts: [String; 5]) -> Self {
-        let [attempt, wait, held, unlock, keep] = texts.map(Arc::from);
+    fn new(dialect: Dialect, [attempt, unlock]: [Text; 2], texts: [String; 3]) -> Self {
+        let [wait, held, keep] = texts.map(Arc::from);
         Self { dialect, attempt, wait, held, unlock, keep }
     }
 
@@ -130,12 +130,9 @@ impl Codec {
         let claims: Vec<&Claim> = command.claims().iter().collect();
         let from = |grace: &Duration| Value::Int(session.since.saturating_add(micros(*grace)));
         Some(match (command, &self.dialect) {
-            (Command::Try { grace, .. }, Dialect::Postgres(key)) => {
-                let [keys, modes] = postgres::keys(*key, &claims);
-                self.on(session, &self.attempt, [from(grace), keys, modes])
-            }
-            (Command::Try { grace, .. }, Dialect::Mysql(prefix)) => {
-                self.on(session, &self.attempt, [from(grace), mysql::json(prefix, &claims)])
+            (Command::Try { grace, .. }, _) => {
+                let (text, about) = self.about(&self.attempt, &claims);
+                self.on(session, text, [from(grace)].into_iter().chain(about))
             }
             (Command::Wait { claim, up_to, grace }, Dialect::Postgres(key)) => {
                 let [key, mode] = postgres::key(*key, claim);
@@ -150,15 +147,25 @@ impl Codec {
                 statement.params.insert(0, limit);
                 statement
             }
-            (Command::Unlock { .. }, Dialect::Postgres(key)) => {
-                self.on(session, &self.unlock, postgres::keys(*key, &claims))
-            }
-            (Command::Unlock { .. }, Dialect::Mysql(prefix)) => {
-                self.on(session, &self.unlock, [mysql::json(prefix, &claims)])
+            (Command::Unlock { .. }, _) => {
+                let (text, about) = self.about(&self.unlock, &claims);
+                self.on(session, text, about)
             }
             (Command::Keep, _) => self.on(session, &self.keep, []),
             (Command::Open { .. } | Command::Close, _) => return None,
         })
+    }
+
+    /// The text for so many claims, and they as its parameters.
+    fn about<'a>(&self, text: &'a Text, claims: &[&Claim]) -> (&'a Arc<str>, Vec<Value>) {
+        let (text, one) = text.of(claims);
+        let about = match (&self.dialect, one) {
+            (Dialect::Postgres(key), Some(claim)) => postgres::key(*key, claim).into(),
+            (Dialect::Postgres(key), None) => postgres::keys(*key, claims).into(),
+            (Dialect::Mysql(prefix), Some(claim)) => [Value::Text(prefix.of(&claim.name))].into(),
+            (Dialect::Mysql(prefix), None) => [mysql::json(prefix, claims)].into(),
+        };
+        (text, about)
     }
 
     /// The statement that reads which of the claims the connection has.
@@ -173,11 +180,11 @@ impl Codec {
     }
 
     /// `text` on the connection that is `session`: its first parameters say which that is.
-    fn on<const N: usize>(
+    fn on(
         &self,
         session: &Session,
         text: &Arc<str>,
-        more: [Value; N],
+        more: impl IntoIterator<Item = Value>,
     ) -> Statement {
         let mut params = Vec::from([Value::Int(session.id), Value::Text(session.mark.to_string())]);
         params.extend(more);

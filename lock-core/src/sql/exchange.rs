@@ -1,6 +1,6 @@
 //! One command as statements, and their rows as its reply.
 
-use super::{Codec, Dialect, Rows, Statement, Value, mysql, sqlite};
+use super::{Codec, Dialect, Rows, Statement, Text, Value, mysql, sqlite};
 use crate::error::Failure;
 use crate::fence::Fence;
 use crate::protocol::{Claim, Holder, News};
@@ -8,7 +8,6 @@ use crate::table::{Acquired, Command, Freed, Reply};
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -180,7 +179,7 @@ impl Exchange {
                 let text = match &self.codec.dialect {
                     Dialect::Postgres { listen } => listen,
                     // The others never get here: they cannot tell.
-                    _ => &self.codec.holders,
+                    _ => &self.codec.holders.any,
                 };
                 Statement::new(text, [])
             }
@@ -192,7 +191,7 @@ impl Exchange {
             self.command.claims().iter().filter(|claim| !granted.contains_key(claim.name.as_str()));
         let denied: Vec<&Claim> = denied.collect();
         match self.codec.dialect {
-            Dialect::Postgres { .. } => Statement::new(&self.codec.holders, [names(&denied)]),
+            Dialect::Postgres { .. } => Statement::new(&self.codec.holders.any, [names(&denied)]),
             Dialect::Sqlite { .. } | Dialect::Mysql { .. } => {
                 self.statement(&self.codec.holders, &denied, true, [])
             }
@@ -213,20 +212,28 @@ impl Exchange {
     /// `text` with its claims, with the client's clock where the dialect wants it, and with `more`.
     fn statement<const N: usize>(
         &self,
-        text: &Arc<str>,
+        text: &Text,
         claims: &[&Claim],
         timed: bool,
         more: [Value; N],
     ) -> Statement {
-        let mut params = match &self.codec.dialect {
-            Dialect::Postgres { .. } => {
+        let (text, one) = text.of(claims);
+        let mut params = match (&self.codec.dialect, one) {
+            (Dialect::Postgres { .. }, Some(claim)) => Vec::from([
+                Value::Text(claim.name.to_string()),
+                Value::Text(claim.owner.to_string()),
+            ]),
+            (Dialect::Postgres { .. }, None) => {
                 let owners = claims.iter().map(|claim| claim.owner.to_string()).collect();
                 Vec::from([names(claims), Value::Texts(owners)])
             }
-            Dialect::Sqlite { .. } => Vec::from([Value::Text(sqlite::json(claims))]),
-            Dialect::Mysql { .. } => {
+            (Dialect::Sqlite { .. }, _) => Vec::from([Value::Text(sqlite::json(claims))]),
+            (Dialect::Mysql { .. }, one) => {
                 let mut params = Vec::from(more);
-                params.push(Value::Text(mysql::json(claims)));
+                match one {
+                    Some(claim) => params.extend(mysql::pair(claim).map(Value::Text)),
+                    None => params.push(Value::Text(mysql::json(claims))),
+                }
                 return Statement::new(text, params);
             }
         };

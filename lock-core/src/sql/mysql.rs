@@ -18,22 +18,23 @@
 //!   prepared that a proxy could lose.
 //! * `name` is compared as bytes (`VARBINARY`).
 
-use super::{Codec, Dialect, Statement, Value};
+use super::{Codec, Dialect, Statement, Text, Value};
 use crate::error::Failure;
 use crate::name::TableName;
 use crate::protocol::Claim;
 use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::sync::Arc;
 use core::fmt::Write;
 
 /// The codec for a table.
 pub fn codec(table: TableName) -> Codec {
-    let texts = [CLAIM, RENEW, RELEASE, HOLDERS, MINE]
-        .map(|text| text.replace("{now}", NOW).replace("{claims}", CLAIMS));
-    let [claim, renew, release, holders, mine] = &texts;
-    let mine = Arc::from(mine.replace("{table}", &quoted(&table)));
+    let [any, one] = [CLAIMS, CLAIM_OF_ONE].map(|claims| CLAIM.replace("{claims}", claims));
+    let texts = [&any, RENEW, RELEASE, HOLDERS, MINE, &one]
+        .map(|text| text.replace("{now}", NOW).replace("{pairs}", PAIRS));
+    let [claim, renew, release, holders, mine, one] = &texts;
+    let mine = Text { any: mine.replace("{table}", &quoted(&table)).into(), one: None };
     Codec::new(Dialect::Mysql { mine }, table, [claim, renew, release, holders])
+        .with_one(one, RELEASE_ONE)
 }
 
 /// The table's name as the server quotes it.
@@ -74,11 +75,18 @@ fn literal(text: &mut String, value: &str) {
 pub(super) fn json(claims: &[&Claim]) -> String {
     let mut text = String::from("[");
     for (at, claim) in claims.iter().enumerate() {
-        text += if at == 0 { "[\"" } else { ",[\"" };
-        hex(&mut text, claim.name.as_str().as_bytes());
-        text += &format!("\",\"{}\"]", claim.owner);
+        let [name, owner] = pair(claim);
+        text += if at == 0 { "" } else { "," };
+        text += &format!("[\"{name}\",\"{owner}\"]");
     }
     text + "]"
+}
+
+/// A claim's name and owner, both hexadecimal.
+pub(super) fn pair(claim: &Claim) -> [String; 2] {
+    let mut name = String::new();
+    hex(&mut name, claim.name.as_str().as_bytes());
+    [name, claim.owner.to_string()]
 }
 
 fn hex(text: &mut String, bytes: &[u8]) {
@@ -201,15 +209,18 @@ SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at
 
 pub(super) const NOW: &str = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))";
 
-const CLAIMS: &str =
+const PAIRS: &str =
     "JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]'))";
 
-/// TTL in µs, the holder's text, claims. The last claim's fence, 0 if it was not granted.
+const CLAIMS: &str =
+    "UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant\n          FROM {pairs} AS j";
+const CLAIM_OF_ONE: &str = "UNHEX(?) AS its_name, UNHEX(?) AS claimant";
+
+/// TTL in µs, the holder's text, claims or one name and owner. The last claim's fence, 0 if it was not granted.
 const CLAIM: &str = r#"
 INSERT INTO {table} (name, owner, fence, expires_us, acquired_us, holder)
 SELECT c.its_name, c.claimant, LAST_INSERT_ID(c.now), c.now + c.ttl, c.now, c.label
-  FROM (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, {now} AS now, ? AS ttl, ? AS label
-          FROM {claims} AS j) AS c
+  FROM (SELECT {now} AS now, ? AS ttl, ? AS label, {claims}) AS c
 ON DUPLICATE KEY UPDATE
        fence = CASE WHEN owner = c.claimant THEN LAST_INSERT_ID(fence)
                     WHEN owner IS NULL OR expires_us <= c.now THEN LAST_INSERT_ID(GREATEST(fence + 1, c.now))
@@ -224,7 +235,7 @@ ON DUPLICATE KEY UPDATE
 /// TTL in µs, leases. The time that they are renewed from, 0 if none was.
 const RENEW: &str = r#"
 UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, {now} AS now, ? AS ttl
-          FROM {claims} AS j) AS c
+          FROM {pairs} AS j) AS c
   STRAIGHT_JOIN {table} AS l ON l.name = c.its_name
    SET l.expires_us = GREATEST(l.expires_us, LAST_INSERT_ID(c.now) + c.ttl)
  WHERE l.owner = c.claimant AND l.expires_us > c.now"#;
@@ -232,16 +243,22 @@ UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, {now} AS n
 /// Leases. Not 0 if one was released. An expiry of 0 is what the claim goes by.
 const RELEASE: &str = r#"
 UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant
-          FROM {claims} AS j) AS c
+          FROM {pairs} AS j) AS c
   STRAIGHT_JOIN {table} AS l ON l.name = c.its_name
    SET l.owner = NULL, l.expires_us = LAST_INSERT_ID(1) - 1
  WHERE l.owner = c.claimant"#;
+
+/// A name and its owner. As above.
+const RELEASE_ONE: &str = r#"
+UPDATE {table}
+   SET owner = NULL, expires_us = LAST_INSERT_ID(1) - 1
+ WHERE name = UNHEX(?) AND owner = UNHEX(?)"#;
 
 /// The earliest expiry that counts, claims. Name, owner and fence of those that are their owner's.
 const MINE: &str = r#"
 SELECT l.name, LOWER(HEX(l.owner)), l.fence
   FROM (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, ? AS since
-          FROM {claims} AS j) AS c
+          FROM {pairs} AS j) AS c
   STRAIGHT_JOIN {table} AS l ON l.name = c.its_name
  WHERE l.owner = c.claimant AND l.expires_us >= c.since
   LOCK IN SHARE MODE"#;
@@ -250,6 +267,6 @@ SELECT l.name, LOWER(HEX(l.owner)), l.fence
 const HOLDERS: &str = r#"
 SELECT l.name, l.holder, c.now - l.acquired_us, l.expires_us - c.now
   FROM (SELECT UNHEX(j.name) AS its_name, {now} AS now
-          FROM {claims} AS j) AS c
+          FROM {pairs} AS j) AS c
   STRAIGHT_JOIN {table} AS l ON l.name = c.its_name
  WHERE l.owner IS NOT NULL AND l.expires_us > c.now"#;

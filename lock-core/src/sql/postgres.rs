@@ -28,7 +28,9 @@ pub(super) const OLDEST: i64 = 120_000;
 /// The codec for a table.
 pub fn codec(table: TableName) -> Codec {
     let listen = Dialect::Postgres { listen: "".into() }.text(LISTEN, &table).into();
-    Codec::new(Dialect::Postgres { listen }, table, [CLAIM, RENEW, RELEASE, HOLDERS])
+    let [any, one] = [CLAIMS, CLAIM_OF_ONE].map(|claims| CLAIM.replace("{claims}", claims));
+    Codec::new(Dialect::Postgres { listen }, table, [&any, RENEW, RELEASE, HOLDERS])
+        .with_one(&one, RELEASE_ONE)
 }
 
 /// What the server's error says about the fate of a statement. `code` is the SQLSTATE, absent
@@ -97,7 +99,9 @@ CREATE TABLE IF NOT EXISTS {table} (
   acquired_at timestamptz NOT NULL,
   contended boolean NOT NULL DEFAULT false, -- somebody waits to be told of the release
   holder text NOT NULL -- for people: host, process, label
-)"#;
+) WITH (fillfactor = 50)"#;
+
+// A row is written anew by each command. With room on its page, the index need not be.
 
 /// The columns that [`CREATE`] makes, as [`CHECK`] reports them. Others are nobody's business.
 pub(super) const COLUMNS: &str = "acquired_at timestamptz, contended bool, expires_at timestamptz, fence int8, holder text, name text C, owner text";
@@ -125,14 +129,17 @@ SELECT pg_is_in_recovery()::int::bigint,
 /// Where commits do not wait for the disk, they do in our session.
 pub(super) const DURABLE: &str = "SET synchronous_commit = on";
 
-/// `$1` names, `$2` their owners, `$3` the TTL in µs, `$4` the holder's text.
+const CLAIMS: &str = "unnest($1::text[], $2::text[])";
+const CLAIM_OF_ONE: &str = "(VALUES ($1::text, $2::text))";
+
+/// `$1` names, `$2` their owners, or one of each; `$3` the TTL in µs, `$4` the holder's text.
 const CLAIM: &str = r#"
 INSERT INTO {table} AS l (name, owner, fence, expires_at, acquired_at, holder)
 SELECT c.name, c.owner,
        (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
        clock_timestamp() + $3::bigint * interval '1 microsecond',
        clock_timestamp(), $4::text
-  FROM unnest($1::text[], $2::text[]) AS c (name, owner)
+  FROM {claims} AS c (name, owner)
  ORDER BY c.name COLLATE "C"
 ON CONFLICT (name) DO UPDATE
    SET owner = excluded.owner,
@@ -177,6 +184,16 @@ UPDATE {table} AS l
   FROM ours, fast
  WHERE l.name = ours.name AND l.owner = ours.owner
 RETURNING l.name, ours.owner,
+          CASE WHEN l.contended THEN (pg_notify('withlock_' || l.tableoid::text, l.name) IS NOT NULL)::int
+               ELSE 0 END::bigint"#;
+
+/// `$1` a name, `$2` its owner.
+const RELEASE_ONE: &str = r#"
+UPDATE {table} AS l
+   SET owner = NULL
+ WHERE l.name = $1::text AND l.owner = $2::text
+   AND set_config('synchronous_commit', 'off', true) IS NOT NULL
+RETURNING l.name, $2::text,
           CASE WHEN l.contended THEN (pg_notify('withlock_' || l.tableoid::text, l.name) IS NOT NULL)::int
                ELSE 0 END::bigint"#;
 

@@ -88,6 +88,9 @@ fn statements_say_which_connection_and_since_when() {
     };
     assert_eq!((from, &*keys[0], keys.len()), (&grace, key, 2));
     assert_eq!(*modes, Value::Texts(vec!["ExclusiveLock".into(), "ShareLock".into()]));
+    let one = attempt(vec![claim("test-lock", Mode::Shared)]);
+    let more = [grace.clone(), text(key), text("ShareLock")];
+    assert_eq!(params(&codec.encode(&one, &on)), [&session[..], &more[..]].concat());
     let up_to = Duration::from_millis(250);
     let command = Command::Wait { claim: claim("test-lock", Mode::Shared), up_to, grace: GRACE };
     let more = [grace.clone(), text(key), text("ShareLock"), int(250)];
@@ -96,6 +99,9 @@ fn statements_say_which_connection_and_since_when() {
 
     let (codec, on) = on_mysql("8.0.11");
     let names = r#"["withlock:ca978112ca1bbdcafac231b39a23dc4d","withlock:3e23e8160039594a33894f6564e1b134"]"#;
+    let one = attempt(claims(&["a"]));
+    let more = [grace.clone(), text("withlock:ca978112ca1bbdcafac231b39a23dc4d")];
+    assert_eq!(params(&codec.encode(&one, &on)), [&session[..], &more[..]].concat());
     let more = [grace, text(names)];
     let command = attempt(claims(&["a", "b"]));
     assert_eq!(params(&codec.encode(&command, &on)), [&session[..], &more[..]].concat());

@@ -16,19 +16,26 @@
 use super::{Codec, Dialect, Prefix, millis};
 use crate::error::Failure;
 use crate::protocol::Claim;
-use crate::sql::Value;
+use crate::sql::{Text, Value};
 use alloc::string::String;
 use core::time::Duration;
 
 /// The codec for locks whose names begin with `prefix`.
 pub fn codec(prefix: Prefix) -> Codec {
-    let texts = [TRY, WAIT, HELD, UNLOCK, KEEP].map(|text| {
+    let text = |text: &str, [place, name, from]: [&str; 3]| {
         text.replace("{same}", SAME)
             .replace("{writable}", WRITABLE)
             .replace("{now}", NOW)
-            .replace("{claims}", CLAIMS)
-    });
-    Codec::new(Dialect::Mysql(prefix), texts)
+            .replace("{place}", place)
+            .replace("{name}", name)
+            .replace("{from}", from)
+    };
+    let claims = |of: &str| {
+        let [any, one] = [CLAIMS, CLAIM].map(|claims| text(of, claims));
+        Text { any: any.into(), one: Some(one.into()) }
+    };
+    let texts = [WAIT, HELD, KEEP].map(|of| text(of, CLAIMS));
+    Codec::new(Dialect::Mysql(prefix), [claims(TRY), claims(UNLOCK)], texts)
 }
 
 /// The claims' names at the server as a JSON array. None has a character that JSON would escape.
@@ -83,19 +90,23 @@ const SAME: &str = "CONNECTION_ID() = ? AND @withlock_session = ?";
 /// Its type differs between versions.
 const WRITABLE: &str = "CAST(@@GLOBAL.read_only AS CHAR) IN ('0', 'OFF')";
 
-const CLAIMS: &str =
-    "JSON_TABLE(?, '$[*]' COLUMNS (place FOR ORDINALITY, name VARCHAR(64) PATH '$')) AS c";
+/// Place and name, and where they are from: an array of names, or one.
+const CLAIMS: [&str; 3] = [
+    "c.place",
+    "c.name",
+    "\n  FROM JSON_TABLE(?, '$[*]' COLUMNS (place FOR ORDINALITY, name VARCHAR(64) PATH '$')) AS c",
+];
+const CLAIM: [&str; 3] = ["1", "?", ""];
 
 /// The session, the time before which nothing is granted, names. Place and fence, or why there is
 /// none.
 const TRY: &str = r#"
-SELECT c.place,
+SELECT {place},
        CAST(IF({same},
                IF({writable},
-                  IF({now} >= ?, ELT(1 + GET_LOCK(c.name, 0), 0, {now}), -1),
+                  IF({now} >= ?, ELT(1 + GET_LOCK({name}, 0), 0, {now}), -1),
                   -2),
-               -3) AS SIGNED)
-  FROM {claims}"#;
+               -3) AS SIGNED){from}"#;
 
 /// The limit in ms, the session, the time before which nothing is granted, a name, how long to wait
 /// in ms. Place and fence, or why there is none.
@@ -109,13 +120,11 @@ SELECT /*+ MAX_EXECUTION_TIME(?) */ 1,
 
 /// The session, names. Place and a fence, 0 for what the connection does not have.
 const HELD: &str = r#"
-SELECT c.place, CAST(IF({same}, IF(IS_USED_LOCK(c.name) = CONNECTION_ID(), {now}, 0), -3) AS SIGNED)
-  FROM {claims}"#;
+SELECT {place}, CAST(IF({same}, IF(IS_USED_LOCK({name}) = CONNECTION_ID(), {now}, 0), -3) AS SIGNED){from}"#;
 
 /// The session, names. Place and whether the connection had it; that nobody had it is NULL.
 const UNLOCK: &str = r#"
-SELECT c.place, CAST(IF({same}, COALESCE(RELEASE_LOCK(c.name), 0), -3) AS SIGNED)
-  FROM {claims}"#;
+SELECT {place}, CAST(IF({same}, COALESCE(RELEASE_LOCK({name}), 0), -3) AS SIGNED){from}"#;
 
 /// The session. Whether it is that connection, and the server still takes writes.
 const KEEP: &str = "SELECT COALESCE({same} AND {writable}, 0)";

@@ -10,7 +10,7 @@
 use super::{Codec, Dialect, Key};
 use crate::error::Failure;
 use crate::protocol::{Claim, Mode};
-use crate::sql::Value;
+use crate::sql::{Text, Value};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
@@ -25,14 +25,16 @@ pub fn codec(key: Key) -> Codec {
             .replace("{same}", SAME)
             .replace("{now}", NOW)
     };
-    let texts = [
-        text(TRY, "c.key"),
-        text(WAIT, "$4::text"),
-        text(HELD, ""),
-        text(UNLOCK, "c.key"),
-        text(KEEP, ""),
-    ];
-    Codec::new(Dialect::Postgres(key), texts)
+    let claims = |of: &str, [keys, modes]: [&str; 2]| {
+        let [any, one] = [CLAIMS, CLAIM].map(|claims| {
+            let claims = claims.replace("{keys}", keys).replace("{modes}", modes);
+            text(&of.replace("{claims}", &claims), "c.key")
+        });
+        Text { any: any.into(), one: Some(one.into()) }
+    };
+    let by_claim = [claims(TRY, ["$4", "$5"]), claims(UNLOCK, ["$3", "$4"])];
+    let texts = [text(WAIT, "$4::text"), text(HELD, ""), text(KEEP, "")];
+    Codec::new(Dialect::Postgres(key), by_claim, texts)
 }
 
 /// The claims' keys and their modes.
@@ -110,8 +112,11 @@ const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
 const SAME: &str = "pg_backend_pid() = $1::bigint AND current_setting('withlock.session', true) IS NOT DISTINCT FROM $2::text";
 
-/// `$1` and `$2` the session, `$3` the time before which nothing is granted, `$4` keys, `$5` modes.
-/// Place and fence, or why there is none.
+/// Any number of keys and modes, or one of each.
+const CLAIMS: &str = "unnest({keys}::text[], {modes}::text[]) WITH ORDINALITY";
+const CLAIM: &str = "(VALUES ({keys}::text, {modes}::text, 1::bigint))";
+
+/// `$1` and `$2` the session, `$3` the time before which nothing is granted, claims. Place and fence, or why there is none.
 const TRY: &str = r#"
 WITH server AS MATERIALIZED (
   SELECT CASE WHEN NOT ({same}) THEN -3
@@ -125,7 +130,7 @@ SELECT c.place,
                              ELSE pg_try_advisory_lock({call}) END
             THEN {now}
             ELSE 0 END
-  FROM server AS s, unnest($4::text[], $5::text[]) WITH ORDINALITY AS c (key, mode, place)"#;
+  FROM server AS s, {claims} AS c (key, mode, place)"#;
 
 /// `$1` and `$2` the session, `$3` the time before which nothing is granted, `$4` key, `$5` mode,
 /// `$6` how long to wait, in ms. Place and fence, or why there is none.
@@ -159,7 +164,7 @@ SELECT c.place,
             ELSE 0 END
   FROM unnest($3::text[], $4::text[]) WITH ORDINALITY AS c (entry, mode, place)"#;
 
-/// `$1` and `$2` the session, `$3` keys, `$4` modes. Place and whether the connection had it.
+/// `$1` and `$2` the session, claims. Place and whether the connection had it.
 const UNLOCK: &str = r#"
 SELECT c.place,
        CASE WHEN NOT ({same}) THEN -3::bigint
@@ -167,7 +172,7 @@ SELECT c.place,
                              ELSE pg_advisory_unlock({call}) END
             THEN 1
             ELSE 0 END
-  FROM unnest($3::text[], $4::text[]) WITH ORDINALITY AS c (key, mode, place)"#;
+  FROM {claims} AS c (key, mode, place)"#;
 
 /// `$1` and `$2` the session. Whether it is that connection.
 const KEEP: &str = "SELECT ({same} AND NOT pg_is_in_recovery())::int::bigint";
