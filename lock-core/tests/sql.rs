@@ -81,7 +81,7 @@ fn for_what_is_denied_a_second_statement_asks_who_has_it() {
         exchange.handle_rows(vec![vec![text("a"), int(7)]]);
         let second = statement(&exchange);
         assert_ne!(first.text, second.text);
-        let asked = match &second.params[0] {
+        let asked = match second.params.last().expect("names") {
             Value::Texts(names) => names.join(","),
             Value::Text(json) => json.clone(),
             other => panic!("{other:?}"),
@@ -285,28 +285,29 @@ fn parameters_carry_the_claims_the_clock_and_the_ttl() {
     let name = text(r#"it's "a" \ 🔒"#);
     assert_eq!(
         statement(&postgres.encode(&awkward, NOW)).params,
-        [name.clone(), text(&one), micros.clone(), text("me")]
+        [micros.clone(), text("me"), name.clone(), text(&one)]
     );
     let release = Command::Release { leases: awkward.claims().to_vec() };
-    assert_eq!(statement(&postgres.encode(&release, NOW)).params, [name, text(&one)]);
+    assert_eq!(statement(&postgres.encode(&release, NOW)).params, [name.clone(), text(&one)]);
     let [names, owners] =
         [["a", "b"], [&Owner::new(0xa).to_string(), &Owner::new(0xb).to_string()]]
             .map(|texts| Value::Texts(texts.map(String::from).into()));
     assert_eq!(
         statement(&postgres.encode(&acquire_ab(), NOW)).params,
-        [names, owners, micros.clone(), text("me")]
+        [micros.clone(), text("me"), names, owners]
     );
-    let json = text(&format!(r#"[["it's \"a\" \\ 🔒","{one}"]]"#));
-    let timed = [json.clone(), int(5_000_000), text("boot-1"), micros];
-    assert_eq!(
-        statement(&sqlite.encode(&awkward, NOW)).params,
-        [&timed[..], &[text("me")]].concat()
-    );
+    let clock = [int(5_000_000), text("boot-1")];
+    let pair = [name.clone(), text(&one)];
+    let params = |command: &Command| statement(&sqlite.encode(command, NOW)).params;
     let leases = awkward.claims().to_vec();
-    let renew = Command::Renew { leases: leases.clone(), ttl: Duration::from_secs(30) };
-    assert_eq!(statement(&sqlite.encode(&renew, NOW)).params, timed);
-    let release = Command::Release { leases };
-    assert_eq!(statement(&sqlite.encode(&release, NOW)).params, [json]);
+    let release = Command::Release { leases: leases.clone() };
+    assert_eq!(params(&release), pair);
+    assert_eq!(params(&awkward), [&clock[..], &[micros.clone(), text("me")], &pair].concat());
+    let json = text(&format!(r#"[["it's \"a\" \\ 🔒","{one}"]]"#));
+    let renew = Command::Renew { leases, ttl: Duration::from_secs(30) };
+    assert_eq!(params(&renew), [&clock[..], &[micros, json]].concat());
+    let both = format!(r#"[["a","{}"],["b","{}"]]"#, Owner::new(0xa), Owner::new(0xb));
+    assert_eq!(params(&release_ab()), [text(&both)]);
 }
 
 #[test]

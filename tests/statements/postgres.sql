@@ -34,16 +34,16 @@ SET synchronous_commit = on;
 INSERT INTO "locks" AS l (name, owner, fence, expires_at, acquired_at, holder)
 SELECT c.name, c.owner,
        (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
-       clock_timestamp() + $3::bigint * interval '1 microsecond',
-       clock_timestamp(), $4::text
-  FROM (VALUES ($1::text, $2::text)) AS c (name, owner)
+       clock_timestamp() + $1::bigint * interval '1 microsecond',
+       clock_timestamp(), $2::text
+  FROM (VALUES ($3::text, $4::text)) AS c (name, owner)
  ORDER BY c.name COLLATE "C"
 ON CONFLICT (name) DO UPDATE
    SET owner = excluded.owner,
        fence = CASE WHEN l.owner = excluded.owner THEN l.fence
                     ELSE greatest(l.fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) END,
        expires_at = greatest(CASE WHEN l.owner = excluded.owner THEN l.expires_at END,
-                             clock_timestamp() + $3::bigint * interval '1 microsecond'),
+                             clock_timestamp() + $1::bigint * interval '1 microsecond'),
        acquired_at = CASE WHEN l.owner = excluded.owner THEN l.acquired_at ELSE clock_timestamp() END,
        contended = l.contended AND l.owner IS NOT DISTINCT FROM excluded.owner,
        holder = excluded.holder
@@ -54,16 +54,16 @@ RETURNING name, fence;
 INSERT INTO "locks" AS l (name, owner, fence, expires_at, acquired_at, holder)
 SELECT c.name, c.owner,
        (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
-       clock_timestamp() + $3::bigint * interval '1 microsecond',
-       clock_timestamp(), $4::text
-  FROM unnest($1::text[], $2::text[]) AS c (name, owner)
+       clock_timestamp() + $1::bigint * interval '1 microsecond',
+       clock_timestamp(), $2::text
+  FROM unnest($3::text[], $4::text[]) AS c (name, owner)
  ORDER BY c.name COLLATE "C"
 ON CONFLICT (name) DO UPDATE
    SET owner = excluded.owner,
        fence = CASE WHEN l.owner = excluded.owner THEN l.fence
                     ELSE greatest(l.fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) END,
        expires_at = greatest(CASE WHEN l.owner = excluded.owner THEN l.expires_at END,
-                             clock_timestamp() + $3::bigint * interval '1 microsecond'),
+                             clock_timestamp() + $1::bigint * interval '1 microsecond'),
        acquired_at = CASE WHEN l.owner = excluded.owner THEN l.acquired_at ELSE clock_timestamp() END,
        contended = l.contended AND l.owner IS NOT DISTINCT FROM excluded.owner,
        holder = excluded.holder
@@ -102,12 +102,12 @@ SELECT s.name, s.holder,
 WITH ours AS MATERIALIZED (
   SELECT l.name, l.owner
     FROM "locks" AS l
-    JOIN unnest($1::text[], $2::text[]) AS c (name, owner) ON l.name = c.name AND l.owner = c.owner
+    JOIN unnest($2::text[], $3::text[]) AS c (name, owner) ON l.name = c.name AND l.owner = c.owner
    ORDER BY l.name
      FOR NO KEY UPDATE OF l
 )
 UPDATE "locks" AS l
-   SET expires_at = greatest(l.expires_at, clock_timestamp() + $3::bigint * interval '1 microsecond')
+   SET expires_at = greatest(l.expires_at, clock_timestamp() + $1::bigint * interval '1 microsecond')
   FROM ours
  WHERE l.name = ours.name AND l.owner = ours.owner AND l.expires_at > clock_timestamp()
 RETURNING l.name, l.owner;

@@ -24,10 +24,9 @@ CREATE TABLE IF NOT EXISTS "locks" (
   holder TEXT NOT NULL -- for people: host, process, label
 ) STRICT, WITHOUT ROWID;
 
--- acquire: take the names that are free
+-- acquire: take the name if it is free
 INSERT INTO "locks" AS l (name, owner, fence, boot, expires_us, acquired_us, holder)
-SELECT c.value ->> 0, c.value ->> 1, CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000, ?3, ?2 + ?4, ?2, ?5
-  FROM json_each(?1) AS c
+SELECT ?5, ?6, CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000, ?2, ?1 + ?3, ?1, ?4
  WHERE true
 ON CONFLICT (name) DO UPDATE
    SET owner = excluded.owner,
@@ -38,21 +37,44 @@ ON CONFLICT (name) DO UPDATE
                          THEN max(l.expires_us, excluded.expires_us) ELSE excluded.expires_us END,
        acquired_us = CASE WHEN l.owner = excluded.owner THEN l.acquired_us ELSE excluded.acquired_us END,
        holder = excluded.holder
- WHERE l.owner IS NULL OR l.boot <> ?3 OR l.expires_us <= ?2 OR l.owner = excluded.owner
+ WHERE l.owner IS NULL OR l.boot <> ?2 OR l.expires_us <= ?1 OR l.owner = excluded.owner
+RETURNING name, fence;
+
+-- acquire: take the names that are free
+INSERT INTO "locks" AS l (name, owner, fence, boot, expires_us, acquired_us, holder)
+SELECT c.value ->> 0, c.value ->> 1, CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000, ?2, ?1 + ?3, ?1, ?4
+  FROM json_each(?5) AS c
+ WHERE true
+ON CONFLICT (name) DO UPDATE
+   SET owner = excluded.owner,
+       fence = CASE WHEN l.owner = excluded.owner THEN l.fence
+                    ELSE max(l.fence + 1, excluded.fence) END,
+       boot = excluded.boot,
+       expires_us = CASE WHEN l.owner = excluded.owner AND l.boot = excluded.boot
+                         THEN max(l.expires_us, excluded.expires_us) ELSE excluded.expires_us END,
+       acquired_us = CASE WHEN l.owner = excluded.owner THEN l.acquired_us ELSE excluded.acquired_us END,
+       holder = excluded.holder
+ WHERE l.owner IS NULL OR l.boot <> ?2 OR l.expires_us <= ?1 OR l.owner = excluded.owner
 RETURNING name, fence;
 
 -- acquire: who has the others
-SELECT name, holder, ?2 - acquired_us, expires_us - ?2
+SELECT name, holder, ?1 - acquired_us, expires_us - ?1
   FROM "locks"
- WHERE name IN (SELECT value ->> 0 FROM json_each(?1))
-   AND owner IS NOT NULL AND boot = ?3 AND expires_us > ?2;
+ WHERE name IN (SELECT value ->> 0 FROM json_each(?3))
+   AND owner IS NOT NULL AND boot = ?2 AND expires_us > ?1;
 
 -- renew
 UPDATE "locks"
-   SET expires_us = max(expires_us, ?2 + ?4)
- WHERE (name, owner) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))
-   AND boot = ?3 AND expires_us > ?2
+   SET expires_us = max(expires_us, ?1 + ?3)
+ WHERE (name, owner) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?4))
+   AND boot = ?2 AND expires_us > ?1
 RETURNING name, owner;
+
+-- release one
+UPDATE "locks"
+   SET owner = NULL
+ WHERE name = ?1 AND owner = ?2
+RETURNING name, ?2;
 
 -- release
 UPDATE "locks"

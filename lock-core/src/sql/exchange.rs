@@ -209,7 +209,7 @@ impl Exchange {
         self.statement(text, &claims, false, [Value::Int(since)])
     }
 
-    /// `text` with its claims, with the client's clock where the dialect wants it, and with `more`.
+    /// `text` with the client's clock where the dialect wants it, with `more`, and with the claims.
     fn statement<const N: usize>(
         &self,
         text: &Text,
@@ -218,25 +218,7 @@ impl Exchange {
         more: [Value; N],
     ) -> Statement {
         let (text, one) = text.of(claims);
-        let mut params = match (&self.codec.dialect, one) {
-            (Dialect::Postgres { .. }, Some(claim)) => Vec::from([
-                Value::Text(claim.name.to_string()),
-                Value::Text(claim.owner.to_string()),
-            ]),
-            (Dialect::Postgres { .. }, None) => {
-                let owners = claims.iter().map(|claim| claim.owner.to_string()).collect();
-                Vec::from([names(claims), Value::Texts(owners)])
-            }
-            (Dialect::Sqlite { .. }, _) => Vec::from([Value::Text(sqlite::json(claims))]),
-            (Dialect::Mysql { .. }, one) => {
-                let mut params = Vec::from(more);
-                match one {
-                    Some(claim) => params.extend(mysql::pair(claim).map(Value::Text)),
-                    None => params.push(Value::Text(mysql::json(claims))),
-                }
-                return Statement::new(text, params);
-            }
-        };
+        let mut params = Vec::new();
         if let Dialect::Sqlite { boot } = &self.codec.dialect
             && timed
         {
@@ -244,6 +226,21 @@ impl Exchange {
             params.extend([Value::Int(now), Value::Text(boot.clone())]);
         }
         params.extend(more);
+        match (&self.codec.dialect, one) {
+            (Dialect::Mysql { .. }, Some(claim)) => {
+                params.extend(mysql::pair(claim).map(Value::Text));
+            }
+            (_, Some(claim)) => {
+                let (name, owner) = pair(claim);
+                params.extend([name, owner].map(Value::Text));
+            }
+            (Dialect::Postgres { .. }, None) => {
+                let owners = claims.iter().map(|claim| claim.owner.to_string()).collect();
+                params.extend([names(claims), Value::Texts(owners)]);
+            }
+            (Dialect::Sqlite { .. }, None) => params.push(Value::Text(sqlite::json(claims))),
+            (Dialect::Mysql { .. }, None) => params.push(Value::Text(mysql::json(claims))),
+        }
         Statement::new(text, params)
     }
 }

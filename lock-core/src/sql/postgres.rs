@@ -129,16 +129,16 @@ SELECT pg_is_in_recovery()::int::bigint,
 /// Where commits do not wait for the disk, they do in our session.
 pub(super) const DURABLE: &str = "SET synchronous_commit = on";
 
-const CLAIMS: &str = "unnest($1::text[], $2::text[])";
-const CLAIM_OF_ONE: &str = "(VALUES ($1::text, $2::text))";
+const CLAIMS: &str = "unnest($3::text[], $4::text[])";
+const CLAIM_OF_ONE: &str = "(VALUES ($3::text, $4::text))";
 
-/// `$1` names, `$2` their owners, or one of each; `$3` the TTL in µs, `$4` the holder's text.
+/// `$1` the TTL in µs, `$2` the holder's text, `$3` names and `$4` their owners, or one of each.
 const CLAIM: &str = r#"
 INSERT INTO {table} AS l (name, owner, fence, expires_at, acquired_at, holder)
 SELECT c.name, c.owner,
        (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
-       clock_timestamp() + $3::bigint * interval '1 microsecond',
-       clock_timestamp(), $4::text
+       clock_timestamp() + $1::bigint * interval '1 microsecond',
+       clock_timestamp(), $2::text
   FROM {claims} AS c (name, owner)
  ORDER BY c.name COLLATE "C"
 ON CONFLICT (name) DO UPDATE
@@ -146,24 +146,24 @@ ON CONFLICT (name) DO UPDATE
        fence = CASE WHEN l.owner = excluded.owner THEN l.fence
                     ELSE greatest(l.fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) END,
        expires_at = greatest(CASE WHEN l.owner = excluded.owner THEN l.expires_at END,
-                             clock_timestamp() + $3::bigint * interval '1 microsecond'),
+                             clock_timestamp() + $1::bigint * interval '1 microsecond'),
        acquired_at = CASE WHEN l.owner = excluded.owner THEN l.acquired_at ELSE clock_timestamp() END,
        contended = l.contended AND l.owner IS NOT DISTINCT FROM excluded.owner,
        holder = excluded.holder
  WHERE l.owner IS NULL OR l.expires_at <= clock_timestamp() OR l.owner = excluded.owner
 RETURNING name, fence"#;
 
-/// `$1` names, `$2` their owners, `$3` the TTL in µs.
+/// `$1` the TTL in µs, `$2` names, `$3` their owners.
 const RENEW: &str = r#"
 WITH ours AS MATERIALIZED (
   SELECT l.name, l.owner
     FROM {table} AS l
-    JOIN unnest($1::text[], $2::text[]) AS c (name, owner) ON l.name = c.name AND l.owner = c.owner
+    JOIN unnest($2::text[], $3::text[]) AS c (name, owner) ON l.name = c.name AND l.owner = c.owner
    ORDER BY l.name
      FOR NO KEY UPDATE OF l
 )
 UPDATE {table} AS l
-   SET expires_at = greatest(l.expires_at, clock_timestamp() + $3::bigint * interval '1 microsecond')
+   SET expires_at = greatest(l.expires_at, clock_timestamp() + $1::bigint * interval '1 microsecond')
   FROM ours
  WHERE l.name = ours.name AND l.owner = ours.owner AND l.expires_at > clock_timestamp()
 RETURNING l.name, l.owner"#;

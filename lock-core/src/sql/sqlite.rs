@@ -7,7 +7,7 @@
 //! * The first fence of a name is the wall clock in µs, every later one is higher than the last.
 //! * The file must be on a local file system: over a network, neither its locks nor the shared
 //!   clock would hold. The driver refuses what it can recognise.
-//! * Claims are bound as one JSON array of `[name, owner]` pairs.
+//! * Several claims are bound as one JSON array of `[name, owner]` pairs.
 
 use super::{Codec, Dialect};
 use crate::error::Failure;
@@ -18,7 +18,10 @@ use alloc::string::{String, ToString};
 
 /// The codec for a table, on the machine whose kernel runs since `boot`.
 pub fn codec(table: TableName, boot: &str) -> Codec {
-    Codec::new(Dialect::Sqlite { boot: boot.to_string() }, table, [CLAIM, RENEW, RELEASE, HOLDERS])
+    let [any, one] = [CLAIMS, CLAIM_OF_ONE]
+        .map(|claims| CLAIM.replace("{claims}", claims).replace("{lease}", LEASE));
+    let dialect = Dialect::Sqlite { boot: boot.to_string() };
+    Codec::new(dialect, table, [&any, RENEW, RELEASE, HOLDERS]).with_one(&one, RELEASE_ONE)
 }
 
 /// What an error says about the fate of a statement. `code` is SQLite's primary result code.
@@ -76,11 +79,16 @@ pub(super) const JOURNAL: &str = "PRAGMA journal_mode = WAL";
 /// A commit is on the disk before it is answered, so that a fence survives a power cut.
 pub(super) const DURABLE: &str = "PRAGMA synchronous = FULL";
 
-/// `?1` claims, `?2` now in µs, `?3` boot, `?4` the TTL in µs, `?5` the holder's text.
+/// What a claim puts into its row, but for the name and the owner.
+const CLAIMS: &str = "c.value ->> 0, c.value ->> 1, {lease}\n  FROM json_each(?5) AS c";
+const CLAIM_OF_ONE: &str = "?5, ?6, {lease}";
+const LEASE: &str = "CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000, ?2, ?1 + ?3, ?1, ?4";
+
+/// `?1` now in µs, `?2` boot, `?3` the TTL in µs, `?4` the holder's text, `?5` claims; or a name and
+/// `?6` its owner.
 const CLAIM: &str = r#"
 INSERT INTO {table} AS l (name, owner, fence, boot, expires_us, acquired_us, holder)
-SELECT c.value ->> 0, c.value ->> 1, CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000, ?3, ?2 + ?4, ?2, ?5
-  FROM json_each(?1) AS c
+SELECT {claims}
  WHERE true
 ON CONFLICT (name) DO UPDATE
    SET owner = excluded.owner,
@@ -91,15 +99,15 @@ ON CONFLICT (name) DO UPDATE
                          THEN max(l.expires_us, excluded.expires_us) ELSE excluded.expires_us END,
        acquired_us = CASE WHEN l.owner = excluded.owner THEN l.acquired_us ELSE excluded.acquired_us END,
        holder = excluded.holder
- WHERE l.owner IS NULL OR l.boot <> ?3 OR l.expires_us <= ?2 OR l.owner = excluded.owner
+ WHERE l.owner IS NULL OR l.boot <> ?2 OR l.expires_us <= ?1 OR l.owner = excluded.owner
 RETURNING name, fence"#;
 
-/// `?1` leases, `?2` now in µs, `?3` boot, `?4` the TTL in µs.
+/// `?1` now in µs, `?2` boot, `?3` the TTL in µs, `?4` leases.
 const RENEW: &str = r#"
 UPDATE {table}
-   SET expires_us = max(expires_us, ?2 + ?4)
- WHERE (name, owner) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))
-   AND boot = ?3 AND expires_us > ?2
+   SET expires_us = max(expires_us, ?1 + ?3)
+ WHERE (name, owner) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?4))
+   AND boot = ?2 AND expires_us > ?1
 RETURNING name, owner"#;
 
 /// `?1` leases. SQLite returns the new values, so the owner is looked up.
@@ -109,9 +117,16 @@ UPDATE {table}
  WHERE (name, owner) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))
 RETURNING name, (SELECT value ->> 1 FROM json_each(?1) WHERE value ->> 0 = name)"#;
 
-/// `?1` names (as claims), `?2` now in µs, `?3` boot. Name, holder, held for and expires in, in µs.
+/// `?1` a name, `?2` its owner.
+const RELEASE_ONE: &str = r#"
+UPDATE {table}
+   SET owner = NULL
+ WHERE name = ?1 AND owner = ?2
+RETURNING name, ?2"#;
+
+/// `?1` now in µs, `?2` boot, `?3` names (as claims). Name, holder, held for and expires in, in µs.
 const HOLDERS: &str = r#"
-SELECT name, holder, ?2 - acquired_us, expires_us - ?2
+SELECT name, holder, ?1 - acquired_us, expires_us - ?1
   FROM {table}
- WHERE name IN (SELECT value ->> 0 FROM json_each(?1))
-   AND owner IS NOT NULL AND boot = ?3 AND expires_us > ?2"#;
+ WHERE name IN (SELECT value ->> 0 FROM json_each(?3))
+   AND owner IS NOT NULL AND boot = ?2 AND expires_us > ?1"#;
