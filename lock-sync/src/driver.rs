@@ -181,7 +181,7 @@ impl<F: Backends> Drive for Driver<F> {
         let mut state = self.shared.lock();
         state.closed = true;
         for caller in state.callers.values() {
-            caller.wake.notify_all();
+            caller.wake();
         }
     }
 

@@ -166,13 +166,17 @@ impl<F: Backends> Shared<F> {
         limit: Option<Duration>,
     ) -> MutexGuard<'a, State<F>> {
         self.rouse(&state);
-        let wake = state.callers.entry(id).or_default().wake.clone();
-        match limit {
+        let caller = state.callers.entry(id).or_default();
+        caller.asleep = true;
+        let wake = caller.wake.clone();
+        state = match limit {
             None => wake.wait(state).unwrap_or_else(PoisonError::into_inner),
             Some(limit) => {
                 wake.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner).0
             }
-        }
+        };
+        state.callers.entry(id).or_default().asleep = false;
+        state
     }
 
     pub(super) fn leave(&self, mut state: MutexGuard<'_, State<F>>, id: LockId) {

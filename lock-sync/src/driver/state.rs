@@ -3,6 +3,7 @@
 use super::lanes::Lanes;
 use super::{NO_LIMIT, Speaks};
 use crate::backend::Backends;
+use crate::clock;
 use crate::guard::{Cell, Granted};
 use crate::locks::Progress;
 use lock_core::{Engine, Event, Instant, LockId, LockName, NotAcquired, Release};
@@ -17,6 +18,10 @@ pub(super) struct State<F: Backends> {
     pub(super) guards: BTreeMap<LockId, Arc<Cell>>,
     /// Until when the keeper and the pump sleep, in this order.
     pub(super) asleep_until: [Instant; 2],
+    /// The pump and the keeper look for what is due so often while there are guards.
+    look: Duration,
+    /// When the last guard will have been there long ago.
+    idle_from: Instant,
     pub(super) closed: bool,
     /// The driver is gone, and so are all guards.
     pub(super) stopped: bool,
@@ -30,6 +35,16 @@ pub(super) struct Caller {
     pub(super) outcome: Option<Outcome>,
     pub(super) progress: Option<Progress>,
     pub(super) wake: Arc<Condvar>,
+    /// It sleeps on that; waking nobody would cost a system call.
+    pub(super) asleep: bool,
+}
+
+impl Caller {
+    pub(super) fn wake(&self) {
+        if self.asleep {
+            self.wake.notify_all();
+        }
+    }
 }
 
 pub(super) enum Outcome {
@@ -40,7 +55,11 @@ pub(super) enum Outcome {
 
 impl<F: Backends> State<F> {
     pub(super) fn new(engine: Engine<Speaks<F>>, backends: F) -> Self {
+        // No more than a request's time, so that the limit of one need not wake them.
+        let look = engine.timing().request().min(Duration::from_secs(1));
         Self {
+            look,
+            idle_from: Instant::from_nanos(0),
             engine,
             lanes: Lanes::new(backends),
             callers: BTreeMap::new(),
@@ -55,9 +74,10 @@ impl<F: Backends> State<F> {
     pub(super) fn timer(&self, now: Instant) -> Instant {
         // Condition variables do not count suspended time. While a lock is held, a look now and
         // then makes sure that a machine that slept through its lease says so soon after waking up.
-        const LOOK: Duration = Duration::from_secs(1);
+        // Also for a while after that: then locks taken again and again need not wake anybody.
         let timer = self.engine.poll_timeout().unwrap_or(NO_LIMIT);
-        if self.guards.is_empty() { timer } else { timer.min(now.after(LOOK)) }
+        let idle = self.guards.is_empty() && self.idle_from <= now;
+        if idle { timer } else { timer.min(now.after(self.look)) }
     }
 
     /// Hands the engine's events to those they concern.
@@ -70,6 +90,7 @@ impl<F: Backends> State<F> {
                     };
                     let cell = Arc::new(Cell::new(name, fence, deadline));
                     self.guards.insert(id, cell.clone());
+                    self.idle_from = clock::now().after(self.look);
                     self.tell(id, Outcome::Granted(Granted { id, fence, cell }));
                 }
                 Event::NotAcquired { id, why } => self.tell(id, Outcome::Not(why)),
@@ -101,7 +122,7 @@ impl<F: Backends> State<F> {
     fn tell(&mut self, id: LockId, outcome: Outcome) {
         if let Some(caller) = self.callers.get_mut(&id) {
             caller.outcome = Some(outcome);
-            caller.wake.notify_all();
+            caller.wake();
         }
     }
 
@@ -119,7 +140,7 @@ impl<F: Backends> State<F> {
                 }
             }
             caller.progress = Some(progress);
-            caller.wake.notify_all();
+            caller.wake();
         }
     }
 }
