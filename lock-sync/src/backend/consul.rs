@@ -4,6 +4,7 @@
 //! the token elsewhere, no proxy, no second try, and no more of an answer than any is long.
 
 mod admin;
+mod lookup;
 mod server;
 
 use super::{Backend, Backends, in_time};
@@ -13,12 +14,14 @@ use lock_core::consul::{Command, Consul, Reply, Setup, Step};
 use lock_core::http::consul::{Codec, INDEX_HEADER, TOKEN_HEADER};
 use lock_core::http::{MAX_BODY, Method, Request, Response};
 use lock_core::{Failure, Instant};
+use lookup::Lookup;
 use rustls::crypto::ring;
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 use ureq::http::{self, HeaderValue};
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
+use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Timeout};
 
 pub(crate) use admin::ConsulAdmin;
@@ -66,7 +69,8 @@ impl Requests {
             Some(tls) => config.https_only(true).tls_config(tls),
             None => config,
         };
-        let agent = config.build().into();
+        let lookup = Lookup::new(server.authority.as_str());
+        let agent = Agent::with_parts(config.build(), DefaultConnector::default(), lookup);
         let scheme = if server.encrypted { "https" } else { "http" };
         let origin = format!("{scheme}://{}", server.authority).into();
         Ok(Self { codec, agent, origin, token: token.transpose()? })

@@ -86,10 +86,19 @@ impl Floor {
         }
     }
 
-    /// One round trip: what a release must cost, which need not wait for the disk.
+    /// What a table's release must cost: a round trip, where it need not wait for the disk. Only
+    /// PostgreSQL lets a session choose.
+    pub(crate) fn free(&mut self) {
+        match self {
+            Self::Postgres(..) => self.trip(),
+            Self::Sqlite(_) | Self::Mysql(_) | Self::Consul(..) => self.write(),
+        }
+    }
+
+    /// One round trip.
     pub(crate) fn trip(&mut self) {
         match self {
-            // A release is a write, too: nothing is there to go to and fro; or a write is how one goes.
+            // Nothing is there to go to and fro; or a write is how one goes.
             Self::Sqlite(_) | Self::Consul(..) => self.write(),
             Self::Postgres(client, [_, trip]) => drop(client.query_one(trip, &[]).expect("one")),
             Self::Mysql(conn) => drop(conn.exec_first::<i64, _, _>(TRIP, ()).expect("one")),
