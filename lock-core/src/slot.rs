@@ -182,6 +182,10 @@ impl Slot {
         }
         match verdict {
             Verdict::Unchanged { since } => {
+                if self.since > 0 && since > self.since {
+                    // It changed hands, and will again: as often as that, it is worth a look.
+                    self.failures = 0;
+                }
                 // A history that goes backwards is another history: start over.
                 self.since = if since < self.since { 0 } else { since };
                 let holder = self.holder.clone();

@@ -9,6 +9,7 @@ mod cancel;
 mod give_up;
 mod lose;
 mod news;
+mod records;
 mod release;
 mod renew;
 mod replay;

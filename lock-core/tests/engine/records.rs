@@ -1,0 +1,163 @@
+//! What becomes of attempts when sessions are records at the server.
+
+use crate::sessions::{FENCE, MS, Scene, unknown};
+use lock_core::consul::{self, Consul, Locked, Session};
+use lock_core::{Dispatch, Event, Lane, LostReason, Release, Timing};
+
+fn consul() -> Scene<Consul> {
+    Scene::new(Consul::new(Timing::default().ttl(), "me"))
+}
+
+fn locked(locked: Locked) -> consul::Reply {
+    consul::Reply::Locked(locked)
+}
+
+impl Scene<Consul> {
+    fn creates(&mut self, name: &str) -> Session {
+        let create = self.sends();
+        assert!(matches!(create.command, consul::Command::Create { .. }), "{create:?}");
+        let session = Session(name.into());
+        self.answers(&create, consul::Reply::Created(session.clone()));
+        session
+    }
+
+    fn in_session(&mut self, session: &Session) -> Dispatch<consul::Command> {
+        let dispatch = self.sends();
+        match &dispatch.command {
+            consul::Command::Lock { session: of, .. }
+            | consul::Command::Unlock { session: of, .. } => assert_eq!(of, session),
+            other => panic!("{other:?}"),
+        }
+        dispatch
+    }
+}
+
+#[test]
+fn a_key_that_changes_hands_is_watched_without_a_pause() {
+    // How soon after the last of many answers the next watch leaves.
+    let pause = |moves: u64| {
+        let mut scene = consul();
+        scene.wants("a");
+        let session = scene.creates("1");
+        let lock = scene.in_session(&session);
+        scene.answers(&lock, locked(Locked::Busy(None)));
+        for turn in 0..20 {
+            let watch = scene.sends();
+            scene.answers(&watch, consul::Reply::Watched { index: 5 + turn * moves, locked: true });
+        }
+        let answered = scene.now;
+        scene.sends();
+        scene.now.since(answered)
+    };
+    assert!(pause(1) <= MS, "{:?}", pause(1));
+    assert!(pause(0) >= MS * 100, "nothing changed: it is not asked again and again");
+}
+
+#[test]
+fn after_a_denial_it_asks_again_only_when_the_key_was_seen_free() {
+    let mut scene = consul();
+    scene.wants("a");
+    let session = scene.creates("1");
+    let lock = scene.in_session(&session);
+    scene.answers(&lock, locked(Locked::Busy(None)));
+    for (since, index) in [(0, 5), (5, 9), (9, 3), (0, 4)] {
+        let watch = scene.sends();
+        let consul::Command::Watch { since: from, .. } = watch.command else { panic!("{watch:?}") };
+        assert_eq!(from, since, "an index that goes backwards starts over");
+        assert_ne!(watch.lane, Lane::HOME, "nothing waits for it");
+        scene.answers(&watch, consul::Reply::Watched { index, locked: true });
+    }
+    let watch = scene.sends();
+    scene.answers(&watch, consul::Reply::Watched { index: 10, locked: false });
+    let lock = scene.in_session(&session);
+    scene.answers(&lock, locked(Locked::Granted(FENCE)));
+    assert!(matches!(scene.told()[..], [Event::Waiting { .. }, Event::Granted { .. }]));
+}
+
+#[test]
+fn a_session_that_is_unknown_to_the_server_is_lost_with_all_its_locks() {
+    let mut scene = consul();
+    let a = scene.wants("a");
+    let session = scene.creates("1");
+    let lock = scene.in_session(&session);
+    scene.answers(&lock, locked(Locked::Granted(FENCE)));
+    let b = scene.wants("b");
+    let lock = scene.in_session(&session);
+    scene.told();
+    scene.answers(&lock, locked(Locked::NoSession));
+    let told = scene.told();
+    assert_eq!(told[0], Event::Lost { id: a, reason: LostReason::Taken });
+    assert!(matches!(told[1], Event::Trouble { id, .. } if id == b), "{told:?}");
+    let session = scene.creates("2");
+    scene.in_session(&session);
+}
+
+/// Carried out late, an unlock would free the successor's lock, if that were in the same session.
+#[test]
+fn after_a_release_without_an_answer_the_successor_is_in_another_session() {
+    let mut scene = consul();
+    let a = scene.wants("a");
+    let first = scene.creates("1");
+    let lock = scene.in_session(&first);
+    scene.answers(&lock, locked(Locked::Granted(FENCE)));
+    scene.wants("a");
+    scene.engine.release(scene.now, a);
+    let unlock = scene.in_session(&first);
+    scene.fails(&unlock, unknown());
+    let unlock = scene.in_session(&first);
+    scene.answers(&unlock, consul::Reply::Unlocked(false));
+    assert!(scene.told().contains(&Event::Released { id: a, release: Release::Freed }));
+    // With nothing left in it, what may come late dies with the session.
+    let destroy = scene.sends();
+    assert_eq!(destroy.command, consul::Command::Destroy { session: first });
+    scene.answers(&destroy, consul::Reply::Destroyed);
+    let second = scene.creates("2");
+    scene.in_session(&second);
+}
+
+/// The claim may have been carried out late, in a session that takes no more claims. Were that
+/// kept, its attempt would wait for itself.
+#[test]
+fn a_session_that_its_last_attempt_has_left_is_closed() {
+    let mut scene = consul();
+    scene.wants("a");
+    let first = scene.creates("1");
+    let lock = scene.in_session(&first);
+    scene.fails(&lock, unknown());
+    let lock = scene.in_session(&first);
+    scene.answers(&lock, locked(Locked::Busy(None)));
+    let late = scene.now.after(Timing::default().ttl() * 6 / 5);
+    for index in 5.. {
+        let dispatch = scene.sends();
+        match dispatch.command {
+            consul::Command::Destroy { session } => return assert_eq!(session, first),
+            consul::Command::Watch { .. } => {
+                scene.now = scene.now.after(Timing::default().ttl() / 4);
+                scene.answers(&dispatch, consul::Reply::Watched { index, locked: true });
+            }
+            consul::Command::Renew { .. } => {
+                scene.answers(&dispatch, consul::Reply::Renewed(true));
+            }
+            other => assert!(scene.now >= late, "{other:?}"),
+        }
+        assert!(scene.now < late.after(Timing::default().ttl()), "it has the lock, perhaps");
+    }
+}
+
+/// When the server has just started, it says so even of a lock that is ours.
+#[test]
+fn a_delay_does_not_say_that_an_unanswered_claim_failed() {
+    let mut scene = consul();
+    let a = scene.wants("a");
+    let session = scene.creates("1");
+    let lock = scene.in_session(&session);
+    scene.fails(&lock, unknown());
+    let lock = scene.in_session(&session);
+    scene.answers(&lock, locked(Locked::Delayed));
+    scene.told();
+    scene.engine.release(scene.now, a);
+    let unlock = scene.in_session(&session);
+    assert!(matches!(unlock.command, consul::Command::Unlock { .. }));
+    scene.answers(&unlock, consul::Reply::Unlocked(true));
+    assert_eq!(scene.told(), [Event::Released { id: a, release: Release::Freed }]);
+}
