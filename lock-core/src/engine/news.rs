@@ -14,7 +14,7 @@
 use super::{Engine, index::Who};
 use crate::error::Failure;
 use crate::event::LockId;
-use crate::protocol::{Action, News, Protocol};
+use crate::protocol::{Action, News, Protocol, Sessions, Verdict};
 use crate::slot::Input;
 use crate::time::Instant;
 use alloc::vec::Vec;
@@ -146,7 +146,21 @@ impl<P: Protocol> Engine<P> {
         }
     }
 
-    /// What was freed is not taken again at once: those that were told of it need a round trip.
+    /// Whether others are likely to wait for what is freed by this verdict. Where the server tells
+    /// nobody, and nobody queues there, whoever had to wait itself is not alone.
+    pub(super) fn others_wait(&self, id: LockId, verdict: &Verdict) -> bool {
+        let queues = matches!(self.protocol.sessions(), Some(Sessions::Connections { .. }));
+        let tells = || self.protocol.listen(self.config.timing.wait()).is_some();
+        match verdict {
+            Verdict::Wanted => true,
+            Verdict::Done if !queues && !tells() => {
+                self.attempts.get(&id).is_some_and(|attempt| attempt.slot.has_waited())
+            }
+            _ => false,
+        }
+    }
+
+    /// What was freed is not taken again at once: those that wait for it need a round trip.
     pub(super) fn yield_to_others(&mut self, now: Instant, id: LockId) {
         self.yielded.retain(|_, until| now < *until);
         if let Some(attempt) = self.attempts.get(&id) {

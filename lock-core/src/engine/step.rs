@@ -146,7 +146,7 @@ impl<P: Protocol> Engine<P> {
         match verdicts {
             Ok(verdicts) => {
                 for (id, verdict) in ids.into_iter().zip(verdicts) {
-                    if verdict == Verdict::Wanted {
+                    if self.others_wait(id, &verdict) {
                         self.yield_to_others(now, id);
                     }
                     self.step(now, id, Input::Answer(Ok(verdict)));

@@ -276,6 +276,11 @@ impl Slot {
         waits && self.denied && self.wanted()
     }
 
+    /// Whether it frees what it got after a denial.
+    pub(crate) fn has_waited(&self) -> bool {
+        self.denied && matches!(self.phase, Phase::Releasing { .. })
+    }
+
     /// When the caller's wait runs out.
     pub(crate) fn give_up(&self) -> Instant {
         self.give_up

@@ -213,3 +213,41 @@ fn a_reply_that_does_not_answer_a_release_confirms_nothing() {
         scene.tells([freed(id)]);
     }
 }
+
+#[test]
+fn who_had_to_wait_lets_others_go_first() {
+    // The pause between an answered release and the next claim, of the same process.
+    fn pause(scene: &mut Scenario, held: lock_core::LockId) -> Duration {
+        scene.release(held);
+        let release = scene.sends(Action::Release, &["a"]);
+        scene.sleep(TRIP);
+        scene.confirms(&release);
+        let at = scene.now;
+        if !scene.engine.has_command() {
+            scene.sleeps();
+        }
+        let claim = scene.sends(Action::Acquire, &["a"]);
+        scene.sleep(TRIP);
+        scene.grants(&claim);
+        scene.told();
+        claim.at.since(at)
+    }
+    let (mut scene, id) = Scenario::held();
+    let [second, third] = ["a", "a"].map(|name| scene.acquire(name));
+    assert_eq!(pause(&mut scene, id), Duration::ZERO, "nobody else was ever seen");
+    assert_eq!(pause(&mut scene, second), Duration::ZERO);
+    scene.release(third);
+    let release = scene.sends(Action::Release, &["a"]);
+    scene.confirms(&release);
+    scene.told();
+
+    let (mut scene, id) = Scenario::waiting();
+    let [second, _third] = ["a", "a"].map(|name| scene.acquire(name));
+    scene.sleeps();
+    let claim = scene.sends(Action::Acquire, &["a"]);
+    scene.sleep(TRIP);
+    scene.grants(&claim);
+    scene.told();
+    assert_eq!(pause(&mut scene, id), TRIP * 2);
+    assert_eq!(pause(&mut scene, second), Duration::ZERO, "nobody took it meanwhile");
+}

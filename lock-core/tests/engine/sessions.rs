@@ -315,3 +315,20 @@ fn a_session_is_kept_for_claims_that_may_come_until_the_engine_is_closed() {
     assert_eq!((scene.engine.attempts(), scene.engine.sessions()), (0, 0));
     assert_eq!(scene.engine.poll_timeout(), None);
 }
+
+#[test]
+fn where_the_server_has_a_queue_nobody_needs_to_be_let_go_first() {
+    let mut scene = advisory();
+    let first = scene.wants("a");
+    scene.opens();
+    let wait = scene.waits();
+    scene.answers(&wait, granted());
+    scene.wants("a"); // a local rival
+    scene.engine.release(scene.now, first);
+    let unlock = scene.sends();
+    scene.answers(&unlock, Reply::Unlocked([true].into()));
+    let at = scene.now;
+    let claim = scene.sends();
+    assert!(matches!(claim.command, Command::Try { .. }), "{claim:?}");
+    assert_eq!(scene.now, at);
+}
