@@ -154,6 +154,20 @@ fn a_table_that_may_not_be_created_is_told_in_one_line_that_creates_it() {
 }
 
 #[test]
+fn why_a_table_may_not_be_created_is_told_also_if_something_else_failed_before() {
+    let busy = || Some(Err(Failure::Rejected { retry: true, message: "busy".into() }));
+    for failures in 0..4 {
+        let mut setup = pg_checked();
+        for _ in 0..failures {
+            runs(&mut setup, busy());
+        }
+        let refusal = never_there(setup, pg_missing(), Err(denied("permission denied")));
+        let Refusal::NoTable { reason, .. } = refusal else { panic!("{refusal:?}") };
+        assert_eq!(reason, "permission denied", "after {failures}");
+    }
+}
+
+#[test]
 fn a_table_that_vanishes_whenever_it_is_created_is_not_created_for_ever() {
     for (setup, missing) in [(pg_checked(), pg_missing()), (lite_checked(), lite_row(Value::Null))]
     {
