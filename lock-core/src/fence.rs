@@ -37,6 +37,7 @@ mod tests {
     #[test]
     fn a_fence_is_shown_as_its_number() {
         assert_eq!(Fence::new(42).to_string(), "42");
+        assert_eq!(Fence::new(42).get(), 42);
         assert!(Fence::new(42) < Fence::new(43));
     }
 }

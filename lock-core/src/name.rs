@@ -163,6 +163,7 @@ mod tests {
     fn names_are_bytes_within_limits() {
         for good in ["a", "Foo", "foo ", "fóo", "🔒", "it's \"quoted\"; --", &"x".repeat(255)] {
             assert_eq!(LockName::new(good).expect("good").as_str(), good);
+            assert_eq!(good.parse(), LockName::new(good));
         }
         assert_eq!(LockName::new(""), Err(NameError::Empty));
         assert_eq!(LockName::new(&"é".repeat(128)), Err(NameError::TooLong { bytes: 256 }));
@@ -187,6 +188,7 @@ mod tests {
     fn owners_are_stored_as_32_digits() {
         let stored = "000000000000000000000000000000ab";
         assert_eq!(Owner::new(0xab).to_string(), stored);
+        assert_eq!(Owner::new(0xab).get(), 0xab);
         assert_eq!(alloc::format!("{:?}", Owner::new(0xab)), stored);
         assert_eq!(alloc::format!("{:?}", LockName::new("a").expect("good")), "\"a\"");
     }

@@ -58,6 +58,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_instant_is_stored_in_whole_microseconds() {
+        let instant = Instant::from_nanos(5_000_000_999);
+        assert_eq!((instant.as_nanos(), instant.as_micros()), (5_000_000_999, 5_000_000));
+    }
+
+    #[test]
     fn arithmetic_saturates_at_both_ends() {
         let end = Instant::from_nanos(u64::MAX);
         assert_eq!(Instant::from_nanos(5).after(Duration::MAX), end);

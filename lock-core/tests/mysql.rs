@@ -97,6 +97,7 @@ fn several_leases_are_renewed_if_they_end_as_late_as_they_must() {
     exchange.handle_rows(number(1_000));
     let check = exchange.poll_statement().expect("it reads which");
     assert_eq!(check.params[0], int(30_001_000));
+    assert!(check.text.contains("LOCK IN SHARE MODE"), "a replica may not know of it yet");
     exchange.handle_rows(vec![mine("b", 0xa, 8)]);
     assert_eq!(exchange.finish(), Ok(Reply::Changed(vec![false, true])));
     assert_eq!(run(&renew(&["a", "b"]), &[number(0)]), Ok(Reply::Changed(vec![false; 2])));
@@ -105,6 +106,8 @@ fn several_leases_are_renewed_if_they_end_as_late_as_they_must() {
 #[test]
 fn whose_several_leases_are_is_read_before_they_are_released() {
     let command = release(&["a", "b"]);
+    let look = codec().encode(&command, Instant::default()).poll_statement().expect("it reads");
+    assert!(look.text.contains("LOCK IN SHARE MODE"), "a replica may not know of it yet");
     let none = Ok(Reply::Changed(vec![false; 2]));
     assert_eq!(run(&command, &[vec![]]), none, "nothing is left to release");
     let replied = run(&command, &[vec![mine("b", 0xa, 8), mine("a", 0xb, 7)], number(1)]);

@@ -154,6 +154,20 @@ fn a_table_that_may_not_be_created_is_told_in_one_line_that_creates_it() {
 }
 
 #[test]
+fn why_a_table_may_not_be_created_is_told_also_if_something_else_failed_before() {
+    let busy = || Some(Err(Failure::Rejected { retry: true, message: "busy".into() }));
+    for failures in 0..4 {
+        let mut setup = pg_checked();
+        for _ in 0..failures {
+            runs(&mut setup, busy());
+        }
+        let refusal = never_there(setup, pg_missing(), Err(denied("permission denied")));
+        let Refusal::NoTable { reason, .. } = refusal else { panic!("{refusal:?}") };
+        assert_eq!(reason, "permission denied", "after {failures}");
+    }
+}
+
+#[test]
 fn a_table_that_vanishes_whenever_it_is_created_is_not_created_for_ever() {
     for (setup, missing) in [(pg_checked(), pg_missing()), (lite_checked(), lite_row(Value::Null))]
     {
@@ -170,9 +184,8 @@ fn a_table_of_another_shape_is_refused() {
         let refusal = refusal(&mut pg_checked(), pg_row_with(4, columns.clone()));
         let Refusal::WrongShape { expected, .. } = &refusal else { panic!("{refusal:?}") };
         assert!(expected.contains(PG_COLUMNS));
-        if let Value::Text(found) = &columns {
-            assert!(refusal.to_string().contains(found));
-        }
+        let found = if let Value::Text(found) = &columns { found } else { "none of them" };
+        assert!(refusal.to_string().contains(&format!("found: {found})")), "{refusal}");
         assert_eq!(refusal.to_string().lines().count(), 1);
     }
     let case_blind = text(&PG_COLUMNS.replace("name text C", "name text default"));
@@ -182,9 +195,13 @@ fn a_table_of_another_shape_is_refused() {
         let refusal = refusal(&mut pg_checked(), pg_row_with(column, value));
         assert!(matches!(refusal, Refusal::WrongShape { .. }), "{refusal:?}");
     }
-    for columns in [text(&SQLITE_COLUMNS.replace(" pk BINARY", "")), text(""), Value::Int(1)] {
+    let other = SQLITE_COLUMNS.replace(" pk BINARY", "");
+    for (columns, told) in
+        [(text(&other), &*other), (text(""), "none of them"), (Value::Int(1), "none of them")]
+    {
         let refusal = refusal(&mut lite_checked(), lite_row(columns));
-        assert!(matches!(refusal, Refusal::WrongShape { .. }), "{refusal:?}");
+        let Refusal::WrongShape { found, .. } = &refusal else { panic!("{refusal:?}") };
+        assert_eq!(found, told);
     }
 }
 

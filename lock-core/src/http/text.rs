@@ -27,8 +27,8 @@ pub(super) fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
-        let group = [0, 1, 2].map(|at| u32::from(chunk.get(at).copied().unwrap_or(0)));
-        let bits = group[0] << 16 | group[1] << 8 | group[2];
+        let [a, b, c] = [0, 1, 2].map(|at| chunk.get(at).copied().unwrap_or(0));
+        let bits = u32::from_be_bytes([0, a, b, c]);
         for at in 0..4 {
             let digit = DIGITS[(bits >> (18 - 6 * at) & 63) as usize];
             text.push(if at <= chunk.len() { char::from(digit) } else { '=' });
@@ -82,12 +82,17 @@ mod tests {
             ("foob", "Zm9vYg=="),
             ("fooba", "Zm9vYmE="),
             ("foobar", "Zm9vYmFy"),
+            // With the last two digits, which are neither letters nor numbers.
+            ("~~~", "fn5+"),
+            ("???", "Pz8/"),
         ];
         for (plain, coded) in vectors {
             assert_eq!(base64(plain.as_bytes()), coded);
             assert_eq!(from_base64(coded), plain);
         }
         assert_eq!(base64(&[0xff, 0xfe, 0xfb, 0xef]), "//777w==");
+        assert_eq!(from_base64("Zm9v\nZm9v"), "foo", "as far as it is base64");
+        assert_eq!(from_base64("Zv8="), "f\u{fffd}", "as far as it is text");
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Consul's API: what is asked, and what answers say. No server is needed.
 
+mod admin;
 mod hostile;
 mod keys;
+mod limits;
 mod replies;
 
 use lock_core::consul::{Command, Reply, Session};

@@ -1,9 +1,9 @@
 //! Answers as Consul gives them, and requests as it wants them.
 
 use super::*;
-use lock_core::Fence;
 use lock_core::consul::Locked;
 use lock_core::http::Method;
+use lock_core::{ClaimError, Fence};
 
 #[test]
 fn replies_say_what_consul_said() {
@@ -44,9 +44,13 @@ fn what_is_not_given_has_three_reasons() {
     let not_ours =
         r#"failed to unlock key "locks/a/lock", lock isn't held, or is held by another session"#;
     assert_eq!(decode(&unlock(), 409, &denied(not_ours)), Ok(Reply::Unlocked(false)));
-    for what in
-        ["", "missing session", "failed session lookup: index error", "lock is already held"]
-    {
+    let half = [
+        r#"failed to unlock key "a" due to lock delay"#,
+        r#"lock "a", lock isn't held, or is held by another session"#,
+    ];
+    let other =
+        ["", "missing session", "failed session lookup: index error", "lock is already held"];
+    for what in half.into_iter().chain(other) {
         for command in [lock(), unlock()] {
             let result = decode(&command, 409, &denied(what));
             assert!(matches!(result, Err(Failure::Rejected { retry: false, .. })), "{result:?}");
@@ -56,6 +60,12 @@ fn what_is_not_given_has_three_reasons() {
     let held = r#"failed to lock key "locks/a/lock", lock is already held"#;
     assert!(decode(&unlock(), 409, &denied(held)).is_err());
     assert!(decode(&lock(), 409, &denied(not_ours)).is_err());
+}
+
+#[test]
+fn nobody_may_share_a_key() {
+    assert_eq!(Codec::default().check(&name("a"), Mode::Exclusive), Ok(()));
+    assert_eq!(Codec::default().check(&name("a"), Mode::Shared), Err(ClaimError::NoShared));
 }
 
 #[test]
@@ -109,6 +119,7 @@ fn a_claim_is_the_same_bytes_at_every_repetition() {
     assert_eq!(codec.encode(&lock()), codec.encode(&lock()));
     let request = codec.encode(&lock());
     assert_eq!((request.method, &*request.path_and_query), (Method::Put, "/v1/txn"));
+    assert_eq!(request.method.as_str(), "PUT");
     assert!(request.body.contains(r#""Value":"aG9zdCAx""#), "{}", request.body);
     assert!(request.body.contains(r#""Flags":3304740253564472344"#), "{}", request.body);
 }

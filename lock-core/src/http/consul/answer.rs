@@ -63,7 +63,8 @@ fn is_deep(body: &[u8]) -> bool {
     for byte in body {
         match byte {
             _ if escaped => escaped = false,
-            b'\\' if text => escaped = true,
+            // Outside of a text it is no JSON, whatever follows.
+            b'\\' => escaped = true,
             b'"' => text = !text,
             b'[' | b'{' if !text => depth += 1,
             b']' | b'}' if !text => depth = depth.saturating_sub(1),

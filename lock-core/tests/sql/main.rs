@@ -1,5 +1,8 @@
 //! What the rows of a statement mean. Both dialects read them alike.
 
+mod failures;
+mod news;
+
 use lock_core::sql::{Codec, Exchange, Rows, Statement, Value, postgres, sqlite};
 use lock_core::table::{Acquired, Command, Freed, Reply};
 use lock_core::{Claim, Failure, Fence, Holder, Instant, LockName, Mode, Owner, TableName};
@@ -329,66 +332,6 @@ fn extreme_times_do_not_overflow() {
         let exchange = codec.encode(&command, Instant::from_nanos(u64::MAX));
         assert!(statement(&exchange).params.contains(&int(i64::MAX)));
     }
-}
-
-#[test]
-fn what_a_server_error_says_about_a_statement() {
-    let told = |code| format!("a lock b (SQLSTATE {code})");
-    let fails = |code| postgres::statement_failed(Some(code), " a lock\nb\n");
-    for code in ["08000", "08003", "08006", "08P01", "57P01", "57P02", "57P05"] {
-        assert_eq!(fails(code), Failure::Unknown(told(code)));
-    }
-    for code in ["40001", "40P01", "55P03", "57014", "53000", "53100", "53200", "53300"] {
-        assert_eq!(fails(code), Failure::Rejected { retry: true, message: told(code) });
-    }
-    for code in ["42501", "42P01", "42703", "23505", "22001", "25006", "XX000", "P0001", "", "0"] {
-        assert_eq!(fails(code), Failure::Rejected { retry: false, message: told(code) });
-    }
-    assert_eq!(postgres::statement_failed(None, "gone\n"), Failure::Unknown("gone".into()));
-}
-
-#[test]
-fn what_a_server_error_says_about_a_connection() {
-    let told = |code| format!("no (SQLSTATE {code})");
-    for code in ["08001", "08006", "53300", "57P01", "57P03"] {
-        assert_eq!(postgres::connect_failed(Some(code), "no"), Failure::NotSent(told(code)));
-    }
-    for code in ["28P01", "28000", "3D000", "42704", "57014"] {
-        let message = told(code);
-        let refused = Failure::Rejected { retry: false, message };
-        assert_eq!(postgres::connect_failed(Some(code), "no"), refused);
-    }
-    assert_eq!(postgres::connect_failed(None, "no route"), Failure::NotSent("no route".into()));
-    let pooler = "unsupported startup parameter: options";
-    let refused = postgres::connect_failed(Some("08P01"), pooler);
-    assert!(
-        matches!(&refused, Failure::Rejected { retry: false, message } if message.contains("pooler"))
-    );
-}
-
-#[test]
-fn what_an_error_of_sqlite_says_about_a_statement() {
-    let message = || "a b".to_string();
-    for code in [5, 6, 7, 13, 15] {
-        let again = Failure::Rejected { retry: true, message: message() };
-        assert_eq!(sqlite::statement_failed(Some(code), "a\nb"), again);
-    }
-    assert_eq!(sqlite::statement_failed(Some(10), "a\nb"), Failure::Unknown(message()));
-    for code in [1, 3, 8, 11, 14, 17, 19, 20, 26, -1] {
-        let refused = Failure::Rejected { retry: false, message: message() };
-        assert_eq!(sqlite::statement_failed(Some(code), "a\nb"), refused);
-    }
-    let refused = Failure::Rejected { retry: false, message: message() };
-    assert_eq!(sqlite::statement_failed(None, "a\nb"), refused);
-}
-
-#[test]
-fn a_session_gives_every_statement_some_time() {
-    assert!(postgres::session_options(Duration::ZERO).contains("statement_timeout=1 "));
-    let options = postgres::session_options(Duration::from_millis(5_000));
-    assert!(options.contains("statement_timeout=5000 "));
-    assert!(options.contains(r"default_transaction_isolation=read\ committed"));
-    assert!(options.contains("plan_cache_mode=force_generic_plan"), "planning costs more");
 }
 
 fn value() -> impl Strategy<Value = Value> {

@@ -1,0 +1,123 @@
+//! What the rows mean.
+
+use super::*;
+use lock_core::Failure;
+use lock_core::admin::{Answer, Hold, LockState, SHORTEST};
+use lock_core::sql::Rows;
+
+fn row(name: &str, fence: i64, held: i64, left: i64) -> Vec<Value> {
+    vec![text(name), int(fence), text("host 1"), int(held), int(left)]
+}
+
+fn lock(name: &str, fence: u64, hold: Option<(u64, u64)>) -> LockState {
+    let hold = hold.map(|(held, left)| Hold {
+        label: "host 1".into(),
+        held_for: Some(Duration::from_micros(held)),
+        expires_in: Some(Duration::from_micros(left)),
+    });
+    LockState { name: name.into(), fence: Fence::new(fence), hold }
+}
+
+#[test]
+fn a_lock_is_held_while_its_lease_has_time_left() {
+    let rows = vec![
+        row("b", 8, 2_000_000, 1),
+        row("a", i64::MAX, 1, i64::MAX),
+        row("c", 0, -1, 3),
+        row("d", 9, 2_000_000, 0),
+        row("e", 9, 2_000_000, -1),
+        row("f", 9, i64::MIN, i64::MIN),
+    ];
+    let locks = vec![
+        lock("b", 8, Some((2_000_000, 1))),
+        lock("a", i64::MAX as u64, Some((1, i64::MAX as u64))),
+        lock("c", 0, Some((0, 3))),
+        lock("d", 9, None),
+        lock("e", 9, None),
+        lock("f", 9, None),
+    ];
+    for codec in all() {
+        for question in [list(None), status()] {
+            let answer = codec.answer(&question, rows.clone());
+            assert_eq!(answer, Ok(Answer::Locks(locks.clone())));
+            assert_eq!(codec.answer(&question, vec![]), Ok(Answer::Locks(vec![])));
+        }
+    }
+}
+
+#[test]
+fn a_break_says_what_the_next_fence_is_greater_than() {
+    let broken = |fence| Ok(Answer::Broken(Some(Fence::new(fence))));
+    for codec in all() {
+        let says = |rows| codec.answer(&breaks(7), rows);
+        assert_eq!(says(vec![vec![int(8)]]), broken(8));
+        assert_eq!(says(vec![vec![int(i64::MAX)]]), broken(i64::MAX as u64));
+        for over in [vec![], vec![vec![int(0)]]] {
+            assert_eq!(says(over), Ok(Answer::Broken(None)));
+        }
+    }
+}
+
+#[test]
+fn a_purge_says_how_many_rows_went() {
+    let cases = [
+        (vec![], 0),
+        (vec![vec![text("a")]], 1),
+        (vec![vec![text("a")], vec![text("b")]], 2),
+        (vec![vec![int(0)]], 0),
+        (vec![vec![int(500)]], 500),
+    ];
+    for codec in all() {
+        for (rows, number) in cases.clone() {
+            assert_eq!(codec.answer(&purge(SHORTEST), rows), Ok(Answer::Purged(number)));
+        }
+    }
+}
+
+#[test]
+fn rows_that_no_question_returns_are_not_believed() {
+    let one = |row: Vec<Value>| vec![row];
+    let with = |column: usize, value: Value| {
+        let mut row = row("a", 7, 1, 1);
+        row[column] = value;
+        vec![row]
+    };
+    let long = [row("a", 7, 1, 1), vec![int(1)]].concat();
+    let states: Vec<Rows> = vec![
+        vec![vec![]],
+        one(row("a", 7, 1, 1)[..4].to_vec()),
+        one(long),
+        with(0, Value::Null),
+        with(1, int(-1)),
+        with(1, text("7")),
+        with(2, Value::Null),
+        with(3, Value::Null),
+        with(4, Value::Null),
+        vec![row("a", 7, 1, 1), vec![]],
+    ];
+    let numbers: Vec<Rows> = vec![
+        vec![vec![]],
+        one(vec![int(-1)]),
+        one(vec![Value::Null]),
+        one(vec![int(7), int(7)]),
+        vec![vec![int(7)], vec![int(7)]],
+    ];
+    let fences = [vec![one(vec![text("7")])], numbers.clone()].concat();
+    let names: Vec<Rows> =
+        vec![one(vec![text("a"), text("a")]), vec![vec![text("a")], vec![int(7)]]];
+    let purged = [names, numbers].concat();
+    let cases = [
+        (list(None), &states),
+        (status(), &states),
+        (breaks(7), &fences),
+        (purge(SHORTEST), &purged),
+    ];
+    for codec in all() {
+        for (question, hostile) in &cases {
+            for rows in *hostile {
+                let answer = codec.answer(question, rows.clone());
+                assert!(matches!(answer, Err(Failure::Unknown(_))), "{rows:?}: {answer:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What is run for a question.
+
+use super::*;
+use lock_core::Instant;
+use lock_core::admin::SHORTEST;
+use lock_core::sql::Statement;
+
+const NOW: Instant = Instant::from_nanos(5_000_000_999);
+
+/// The parameters of the first statement.
+fn params(codec: &Codec, question: &Question, now: Instant) -> Vec<Value> {
+    codec.ask(question, now).swap_remove(0).params
+}
+
+#[test]
+fn a_question_is_about_the_table_and_what_was_named() {
+    let hours = Duration::from_secs(7_200);
+    let questions = [
+        (list(None), "SELECT", vec![text("")]),
+        (list(Some("job 7")), "SELECT", vec![text("job 7")]),
+        (status(), "SELECT", vec![text("a")]),
+        (breaks(7), "UPDATE", vec![text("a"), int(7)]),
+        (purge(hours), "DELETE", vec![int(7_200_000_000)]),
+    ];
+    for (question, verb, named) in questions {
+        for (codec, table) in
+            [(on_postgres(), r#""locks""#), (on_sqlite(), r#""locks""#), (on_mysql(), "`locks`")]
+        {
+            let [Statement { text, params }, ..] = &codec.ask(&question, NOW)[..] else {
+                panic!("nothing is asked");
+            };
+            assert!(text.trim_start().starts_with(verb), "{text}");
+            assert!(text.contains(table) && !text.contains('{'), "{text}");
+            assert!(params.ends_with(&named), "{params:?}");
+        }
+    }
+}
+
+#[test]
+fn only_sqlite_is_told_the_time_and_only_where_it_counts() {
+    let clock = [int(5_000_000), text("boot-1")];
+    for question in [list(None), status(), purge(SHORTEST)] {
+        let named = params(&on_postgres(), &question, NOW);
+        assert_eq!(params(&on_mysql(), &question, NOW), named);
+        assert_eq!(params(&on_sqlite(), &question, NOW), [&clock[..], &named].concat());
+    }
+    assert_eq!(params(&on_sqlite(), &breaks(7), NOW), params(&on_postgres(), &breaks(7), NOW));
+}
+
+#[test]
+fn mysql_counts_what_it_purged_in_a_second_statement() {
+    for codec in all() {
+        for question in [list(None), status(), breaks(7)] {
+            assert_eq!(codec.ask(&question, NOW).len(), 1);
+        }
+    }
+    for codec in [on_postgres(), on_sqlite()] {
+        assert_eq!(codec.ask(&purge(SHORTEST), NOW).len(), 1);
+    }
+    let [_, count] = &on_mysql().ask(&purge(SHORTEST), NOW)[..] else { panic!("not two") };
+    assert!(count.text.contains("ROW_COUNT()") && count.params.is_empty(), "{count:?}");
+}
+
+#[test]
+fn extreme_numbers_neither_overflow_nor_purge_too_much() {
+    let end = Instant::from_nanos(u64::MAX);
+    // The server takes the time from its clock: there is room for that.
+    let never = int(i64::MAX / 2);
+    for codec in all() {
+        for (unused, sent) in [
+            (Duration::ZERO, int(3_600_000_000)),
+            (SHORTEST - Duration::from_micros(1), int(3_600_000_000)),
+            (SHORTEST + Duration::from_micros(1), int(3_600_000_001)),
+            (Duration::MAX, never.clone()),
+        ] {
+            assert_eq!(params(&codec, &purge(unused), end).pop(), Some(sent), "{unused:?}");
+        }
+        assert_eq!(params(&codec, &breaks(u64::MAX), end).pop(), Some(int(i64::MAX)));
+    }
+}

@@ -1,0 +1,75 @@
+//! What the errors of servers say, and the settings that a session begins with.
+
+use lock_core::Failure;
+use lock_core::sql::{postgres, sqlite};
+use std::time::Duration;
+
+#[test]
+fn what_a_server_error_says_about_a_statement() {
+    let told = |code| format!("a lock b (SQLSTATE {code})");
+    let fails = |code| postgres::statement_failed(Some(code), " a lock\nb\n");
+    for code in ["08000", "08003", "08006", "08P01", "57P01", "57P02", "57P05"] {
+        assert_eq!(fails(code), Failure::Unknown(told(code)));
+    }
+    for code in ["40001", "40P01", "55P03", "57014", "53000", "53100", "53200", "53300"] {
+        assert_eq!(fails(code), Failure::Rejected { retry: true, message: told(code) });
+    }
+    for code in ["42501", "42P01", "42703", "23505", "22001", "25006", "XX000", "P0001", "", "0"] {
+        assert_eq!(fails(code), Failure::Rejected { retry: false, message: told(code) });
+    }
+    assert_eq!(postgres::statement_failed(None, "gone\n"), Failure::Unknown("gone".into()));
+}
+
+#[test]
+fn what_a_server_error_says_about_a_connection() {
+    let told = |code| format!("no (SQLSTATE {code})");
+    for code in ["08001", "08006", "53300", "57P01", "57P03"] {
+        assert_eq!(postgres::connect_failed(Some(code), "no"), Failure::NotSent(told(code)));
+    }
+    for code in ["28P01", "28000", "3D000", "42704", "57014"] {
+        let message = told(code);
+        let refused = Failure::Rejected { retry: false, message };
+        assert_eq!(postgres::connect_failed(Some(code), "no"), refused);
+    }
+    assert_eq!(postgres::connect_failed(None, "no route"), Failure::NotSent("no route".into()));
+}
+
+#[test]
+fn a_pooler_that_would_leak_settings_is_refused_and_named() {
+    let parameter = "unsupported startup parameter: options";
+    let fails = |code, message| postgres::connect_failed(Some(code), message);
+    let Failure::Rejected { retry: false, message } = fails("08P01", parameter) else {
+        panic!("not refused");
+    };
+    assert!(message.starts_with("there is a pooler") && message.contains(parameter), "{message}");
+    // Neither half alone is a pooler's answer.
+    let other = Failure::NotSent("bad packet (SQLSTATE 08P01)".into());
+    assert_eq!(fails("08P01", "bad packet"), other);
+    let message = format!("{parameter} (SQLSTATE 42704)");
+    assert_eq!(fails("42704", parameter), Failure::Rejected { retry: false, message });
+}
+
+#[test]
+fn what_an_error_of_sqlite_says_about_a_statement() {
+    let message = || "a b".to_string();
+    for code in [5, 6, 7, 13, 15] {
+        let again = Failure::Rejected { retry: true, message: message() };
+        assert_eq!(sqlite::statement_failed(Some(code), "a\nb"), again);
+    }
+    assert_eq!(sqlite::statement_failed(Some(10), "a\nb"), Failure::Unknown(message()));
+    for code in [1, 3, 8, 11, 14, 17, 19, 20, 26, -1] {
+        let refused = Failure::Rejected { retry: false, message: message() };
+        assert_eq!(sqlite::statement_failed(Some(code), "a\nb"), refused);
+    }
+    let refused = Failure::Rejected { retry: false, message: message() };
+    assert_eq!(sqlite::statement_failed(None, "a\nb"), refused);
+}
+
+#[test]
+fn a_session_gives_every_statement_some_time() {
+    assert!(postgres::session_options(Duration::ZERO).contains("statement_timeout=1 "));
+    let options = postgres::session_options(Duration::from_millis(5_000));
+    assert!(options.contains("statement_timeout=5000 "));
+    assert!(options.contains(r"default_transaction_isolation=read\ committed"));
+    assert!(options.contains("plan_cache_mode=force_generic_plan"), "planning costs more");
+}
