@@ -192,6 +192,7 @@ impl Slot {
                 self.claimed(sent, true, Ok(Verdict::Busy { holder }), cx)
             }
             Verdict::Free => {
+                self.failures = 0; // It changed hands, too.
                 self.since = 0;
                 self.wait_next = false;
                 if self.wanted() { Phase::Waiting { retry_at: cx.now } } else { self.abandon(cx) }

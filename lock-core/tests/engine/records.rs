@@ -54,6 +54,22 @@ fn a_key_that_changes_hands_is_watched_without_a_pause() {
 }
 
 #[test]
+fn who_is_too_late_for_a_free_key_watches_it_again_soon() {
+    let mut scene = consul();
+    scene.wants("a");
+    let session = scene.creates("1");
+    let mut answered = scene.now;
+    for turn in 0..20 {
+        let lock = scene.in_session(&session);
+        scene.answers(&lock, locked(Locked::Busy(None)));
+        answered = scene.now;
+        let watch = scene.sends();
+        scene.answers(&watch, consul::Reply::Watched { index: 5 + turn, locked: false });
+    }
+    assert!(scene.now.since(answered) <= MS * 2, "{:?}", scene.now.since(answered));
+}
+
+#[test]
 fn after_a_denial_it_asks_again_only_when_the_key_was_seen_free() {
     let mut scene = consul();
     scene.wants("a");
