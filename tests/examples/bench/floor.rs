@@ -87,7 +87,7 @@ impl Floor {
     }
 
     /// What a table's release must cost: a round trip, where it need not wait for the disk. Only
-    /// PostgreSQL lets a session choose.
+    /// PostgreSQL lets a statement choose.
     pub(crate) fn free(&mut self) {
         match self {
             Self::Postgres(..) => self.trip(),

@@ -32,7 +32,7 @@ pub(crate) fn run(backends: &[Backend]) {
             });
             let took = began.elapsed();
             let before = processor();
-            runtime.block_on(tokio::time::sleep(SPAN));
+            runtime.block_on(async { tokio::time::sleep(SPAN).await });
             let used = processor().saturating_sub(before);
             let held = guards.iter().filter(|guard| guard.is_held()).count();
             let more = resident().saturating_sub(memory);
