@@ -251,3 +251,40 @@ fn who_had_to_wait_lets_others_go_first() {
     assert_eq!(pause(&mut scene, id), TRIP * 2);
     assert_eq!(pause(&mut scene, second), Duration::ZERO, "nobody took it meanwhile");
 }
+
+#[test]
+fn others_go_first_for_each_name_that_was_waited_for() {
+    let mut scene = Scenario::new();
+    let ids = ["a", "b"].map(|name| scene.acquire(name));
+    let claim = scene.sends(Action::Acquire, &["a", "b"]);
+    scene.sleep(TRIP);
+    scene.answers(&claim, Ok(Reply::Acquired(vec![Acquired::Busy(None); 2])));
+    scene.told();
+    while scene.engine.held_until(ids[0]).is_none() || scene.engine.held_until(ids[1]).is_none() {
+        if !scene.engine.has_command() {
+            scene.sleeps();
+        }
+        let claim = scene.sends_any();
+        scene.sleep(TRIP);
+        let granted = vec![Acquired::Granted(FENCE); claim.len()];
+        scene.answers(&claim, Ok(Reply::Acquired(granted)));
+        scene.told();
+    }
+    for id in ids {
+        scene.release(id);
+    }
+    let release = scene.sends(Action::Release, &["a", "b"]);
+    scene.sleep(TRIP);
+    scene.answers(&release, Ok(Reply::Changed(vec![true; 2])));
+    scene.told();
+    let freed = scene.now;
+    for name in ["a", "b"] {
+        scene.acquire(name);
+    }
+    scene.sends_nothing();
+    scene.sleeps();
+    assert_eq!(scene.now, freed.after(TRIP * 2));
+    let claim = scene.sends(Action::Acquire, &["a", "b"]);
+    scene.answers(&claim, Ok(Reply::Acquired(vec![Acquired::Granted(FENCE); 2])));
+    scene.told();
+}
