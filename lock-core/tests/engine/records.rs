@@ -2,7 +2,7 @@
 
 use crate::sessions::{FENCE, MS, Scene, unknown};
 use lock_core::consul::{self, Consul, Locked, Session};
-use lock_core::{Dispatch, Event, Lane, LostReason, Release, Timing};
+use lock_core::{Dispatch, Event, Failure, Lane, LostReason, Release, Timing};
 
 fn consul() -> Scene<Consul> {
     Scene::new(Consul::new(Timing::default().ttl(), "me"))
@@ -176,4 +176,21 @@ fn a_delay_does_not_say_that_an_unanswered_claim_failed() {
     assert!(matches!(unlock.command, consul::Command::Unlock { .. }));
     scene.answers(&unlock, consul::Reply::Unlocked(true));
     assert_eq!(scene.told(), [Event::Released { id: a, release: Release::Freed }]);
+}
+
+#[test]
+fn what_was_not_carried_out_changes_nothing_about_the_session() {
+    let mut scene = consul();
+    scene.wants("a");
+    let session = scene.creates("1");
+    let rejected = Failure::Rejected { retry: true, message: "not now".into() };
+    for failure in [Failure::NotSent("no route".into()), rejected] {
+        let lock = scene.in_session(&session);
+        scene.fails(&lock, failure);
+    }
+    scene.wants("b");
+    for _ in 0..2 {
+        let lock = scene.in_session(&session);
+        scene.answers(&lock, locked(Locked::Granted(FENCE)));
+    }
 }
