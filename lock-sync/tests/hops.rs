@@ -1,0 +1,36 @@
+//! Locks that nobody else wants are taken and freed on the calling thread.
+#![cfg(all(feature = "sqlite", target_os = "linux"))]
+
+use lock_sync::Locks;
+
+const PAIRS: u64 = 2_000;
+
+#[test]
+fn locks_taken_again_and_again_wake_no_other_thread() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let locks =
+        Locks::connect(&format!("sqlite:{}/locks.db", folder.path().display())).expect("connected");
+    let pair = || locks.lock("a").expect("free").release().expect("freed");
+    pair();
+    let (began, before) = (std::time::Instant::now(), waits());
+    (0..PAIRS).for_each(|_| pair());
+    // Each of the two looks once a second whether it is still needed.
+    let looks = 2 * (began.elapsed().as_secs() + 1);
+    let woken = waits() - before;
+    assert!(woken <= looks + PAIRS / 100, "{woken} times in {PAIRS} pairs");
+}
+
+/// How often the threads in the background have gone to sleep.
+fn waits() -> u64 {
+    let threads: Vec<_> = std::fs::read_dir("/proc/self/task")
+        .expect("threads")
+        .filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("status")).ok())
+        .filter(|status| status.starts_with("Name:\tlock "))
+        .collect();
+    assert_eq!(threads.len(), 2, "the pump and the keeper");
+    let count = |status: &String| {
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line.and_then(|count| count.trim().parse::<u64>().ok()).expect("a count")
+    };
+    threads.iter().map(count).sum()
+}
