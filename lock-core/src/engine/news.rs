@@ -72,10 +72,14 @@ impl Ear {
 impl<P: Protocol> Engine<P> {
     /// Somebody waits.
     pub(super) fn listen(&mut self) {
-        let tells = || self.protocol.listen(self.config.timing.wait()).is_some();
-        if self.ear.stage == Stage::Silent && tells() {
+        if self.ear.stage == Stage::Silent && self.is_told() {
             self.ear.stage = Stage::Due(Action::Listen);
         }
+    }
+
+    /// Whether the server tells what was freed, to who listens.
+    fn is_told(&self) -> bool {
+        self.protocol.listen(self.config.timing.wait()).is_some()
     }
 
     /// The time has come to try it again.
@@ -150,10 +154,9 @@ impl<P: Protocol> Engine<P> {
     /// nobody, and nobody queues there, whoever had to wait itself is not alone.
     pub(super) fn others_wait(&self, id: LockId, verdict: &Verdict) -> bool {
         let queues = matches!(self.protocol.sessions(), Some(Sessions::Connections { .. }));
-        let tells = || self.protocol.listen(self.config.timing.wait()).is_some();
         match verdict {
             Verdict::Wanted => true,
-            Verdict::Done if !queues && !tells() => {
+            Verdict::Done if !queues && !self.is_told() => {
                 self.attempts.get(&id).is_some_and(|attempt| attempt.slot.has_waited())
             }
             _ => false,
