@@ -50,16 +50,21 @@ pub type Rows = Vec<Vec<Value>>;
 
 /// One statement, committed by itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Statement {
     /// The same text every time, so that a driver may keep it prepared under it.
     pub text: Arc<str>,
     /// Its parameters, in order.
     pub params: Vec<Value>,
+    /// Whether its commit must be on the disk before it is answered. Without it, and where the client
+    /// has the choice, a driver need not wait for the disk; it may.
+    pub durable: bool,
 }
 
 impl Statement {
-    fn new(text: &Arc<str>, params: impl Into<Vec<Value>>) -> Self {
-        Self { text: text.clone(), params: params.into() }
+    /// One that is durable.
+    pub fn new(text: impl Into<Arc<str>>, params: impl Into<Vec<Value>>) -> Self {
+        Self { text: text.into(), params: params.into(), durable: true }
     }
 }
 

@@ -3,7 +3,6 @@
 use lock_core::sql::{Codec, Refusal, Rows, Setup, Statement, Step, Value, mysql};
 use lock_core::table::{Acquired, Command, Reply};
 use lock_core::{Claim, Failure, Fence, Instant, LockName, Mode, Owner, TableName};
-use std::sync::Arc;
 use std::time::Duration;
 
 const COLUMNS: &str = "acquired_us bigint, expires_us bigint, fence bigint, holder varchar(255) utf8mb4, name varbinary(255), owner binary(16)";
@@ -160,9 +159,7 @@ fn what_was_done_and_could_not_be_read_is_unknown() {
 
 #[test]
 fn parameters_are_put_in_and_mean_nothing_else() {
-    let inline = |params: Vec<Value>| {
-        mysql::inline(&Statement { text: Arc::from("SELECT ?, ? FROM t"), params })
-    };
+    let inline = |params: Vec<Value>| mysql::inline(&Statement::new("SELECT ?, ? FROM t", params));
     assert_eq!(
         inline(vec![int(i64::MIN), Value::Null]),
         "SELECT -9223372036854775808, NULL FROM t"

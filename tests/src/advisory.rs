@@ -181,7 +181,7 @@ impl Line {
                 "SELECT COUNT(*) FROM information_schema.processlist WHERE id = ?"
             }
         };
-        let statement = Statement { text: text.into(), params: vec![Value::Int(id)] };
+        let statement = Statement::new(text, [Value::Int(id)]);
         self.client.run(&statement) == Ok(vec![vec![Value::Int(0)]])
     }
 

@@ -10,7 +10,6 @@ use crate::error::Failure;
 use crate::fence::Fence;
 use crate::time::Instant;
 use alloc::string::ToString;
-use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -22,8 +21,7 @@ impl Codec {
         let texts = self.texts();
         let statement = |text: &str, params: Vec<Value>| {
             let text = self.dialect.text(text, &self.table).replace("{now}", mysql::NOW);
-            let text = Arc::from(text);
-            vec![Statement::new(&text, params)]
+            vec![Statement::new(text, params)]
         };
         let timed = |param: Value| match &self.dialect {
             Dialect::Sqlite { boot } => {

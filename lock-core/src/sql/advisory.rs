@@ -188,7 +188,7 @@ impl Codec {
     ) -> Statement {
         let mut params = Vec::from([Value::Int(session.id), Value::Text(session.mark.to_string())]);
         params.extend(more);
-        Statement::new(text, params)
+        Statement::new(text.clone(), params)
     }
 }
 

@@ -181,7 +181,7 @@ impl Exchange {
                     // The others never get here: they cannot tell.
                     _ => &self.codec.holders.any,
                 };
-                Statement::new(text, [])
+                Statement::new(text.clone(), [])
             }
         }
     }
@@ -191,7 +191,9 @@ impl Exchange {
             self.command.claims().iter().filter(|claim| !granted.contains_key(claim.name.as_str()));
         let denied: Vec<&Claim> = denied.collect();
         match self.codec.dialect {
-            Dialect::Postgres { .. } => Statement::new(&self.codec.holders.any, [names(&denied)]),
+            Dialect::Postgres { .. } => {
+                Statement::new(self.codec.holders.any.clone(), [names(&denied)])
+            }
             Dialect::Sqlite { .. } | Dialect::Mysql { .. } => {
                 self.statement(&self.codec.holders, &denied, true, [])
             }
@@ -241,7 +243,13 @@ impl Exchange {
             (Dialect::Sqlite { .. }, None) => params.push(Value::Text(sqlite::json(claims))),
             (Dialect::Mysql { .. }, None) => params.push(Value::Text(mysql::json(claims))),
         }
-        Statement::new(text, params)
+        // After a power cut another kernel runs, for which all rows of this one are free: by then, only
+        // the fences must be on the disk.
+        let durable = !matches!(
+            (&self.codec.dialect, &self.command),
+            (Dialect::Sqlite { .. }, Command::Renew { .. } | Command::Release { .. })
+        );
+        Statement { durable, ..Statement::new(text.clone(), params) }
     }
 }
 

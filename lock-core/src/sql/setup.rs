@@ -3,7 +3,6 @@
 use super::{Codec, Dialect, Rows, Statement, Value, mysql, postgres, sqlite};
 use crate::error::Failure;
 use alloc::string::{String, ToString};
-use alloc::sync::Arc;
 use alloc::{format, vec};
 
 /// Checks the server and the table, and creates the table if it is missing.
@@ -308,7 +307,7 @@ impl Setup {
     fn run(&mut self, stage: Stage, text: &str, params: vec::Vec<Value>) -> Step {
         self.stage = stage;
         let text = self.codec.dialect.text(text, &self.codec.table);
-        Step::Run(Statement::new(&Arc::from(text), params))
+        Step::Run(Statement::new(text, params))
     }
 
     fn quoted(&self) -> String {

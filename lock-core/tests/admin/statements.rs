@@ -26,7 +26,7 @@ fn a_question_is_about_the_table_and_what_was_named() {
         for (codec, table) in
             [(on_postgres(), r#""locks""#), (on_sqlite(), r#""locks""#), (on_mysql(), "`locks`")]
         {
-            let [Statement { text, params }, ..] = &codec.ask(&question, NOW)[..] else {
+            let [Statement { text, params, .. }, ..] = &codec.ask(&question, NOW)[..] else {
                 panic!("nothing is asked");
             };
             assert!(text.trim_start().starts_with(verb), "{text}");

@@ -77,6 +77,16 @@ fn what_is_granted_takes_one_statement() {
 }
 
 #[test]
+fn only_a_fence_must_be_on_the_disk_where_a_power_cut_ends_all_leases() {
+    let [postgres, sqlite] = codecs();
+    for (command, fence) in [(acquire_ab(), true), (renew_ab(), false), (release_ab(), false)] {
+        assert_eq!(statement(&sqlite.encode(&command, NOW)).durable, fence, "{command:?}");
+        // Its text says where a commit need not wait.
+        assert!(statement(&postgres.encode(&command, NOW)).durable);
+    }
+}
+
+#[test]
 fn for_what_is_denied_a_second_statement_asks_who_has_it() {
     for codec in codecs() {
         let mut exchange = codec.encode(&acquire_ab(), NOW);

@@ -75,6 +75,11 @@ impl Session for Sqlite {
 }
 
 fn rows(connection: &Connection, statement: &Statement) -> rusqlite::Result<Rows> {
+    connection.pragma_update(
+        None,
+        "synchronous",
+        if statement.durable { "FULL" } else { "NORMAL" },
+    )?;
     let mut prepared = connection.prepare_cached(&statement.text)?;
     let columns = prepared.column_count();
     let params = rusqlite::params_from_iter(statement.params.iter().map(Param));
@@ -160,4 +165,22 @@ pub(crate) fn boot() -> Result<String, ConfigError> {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn boot() -> Result<String, ConfigError> {
     Err(ConfigError::System("SQLite locks need Linux for now: use a database server".to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_durable_statement_waits_for_the_disk_and_no_other() {
+        const FULL: i64 = 2;
+        const NORMAL: i64 = 1;
+        let connection = Connection::open_in_memory().expect("opened");
+        let mut statement = Statement::new("SELECT * FROM pragma_synchronous", []);
+        // Also when it is found prepared.
+        for (durable, level) in [(true, FULL), (false, NORMAL), (true, FULL), (false, NORMAL)] {
+            statement.durable = durable;
+            assert_eq!(rows(&connection, &statement), Ok(vec![vec![Value::Int(level)]]));
+        }
+    }
 }

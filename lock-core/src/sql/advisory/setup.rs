@@ -5,8 +5,6 @@ use crate::error::Failure;
 use crate::sql::mysql::is_new_enough;
 use crate::sql::{Refusal, Rows, Statement, Step, Value};
 use alloc::string::{String, ToString};
-use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::time::Duration;
 
 /// Checks the server, and makes the connection a lease: tells the server to end it when it is idle,
@@ -204,7 +202,7 @@ impl Setup {
 
     fn run<const N: usize>(&mut self, stage: Stage, text: &str, params: [Value; N]) -> Step {
         self.stage = stage;
-        Step::Run(Statement::new(&Arc::from(text), Vec::from(params)))
+        Step::Run(Statement::new(text, params))
     }
 }
 
