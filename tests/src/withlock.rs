@@ -250,6 +250,14 @@ pub fn parent(of: Pid) -> Pid {
     pid(parent.expect("a line of the kernel's"))
 }
 
+/// The processes that it has started and that are there.
+pub fn children(of: Pid) -> Vec<Pid> {
+    let of = of.as_raw_nonzero();
+    // With those of other threads: none of ours starts any.
+    let children = read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
+    children.split_whitespace().map(pid).collect()
+}
+
 /// Sends a signal to the process group that `member` is in, if it is there.
 pub fn signal_group(member: Pid, signal: Signal) {
     if let Ok(group) = getpgid(Some(member)) {

@@ -1,7 +1,9 @@
 //! The guardian ends the command by the deadline, whatever has become of `withlock`.
 
 use lock_tests::place::Place;
-use lock_tests::withlock::{Run, Sandbox, eventually, is_alive, parent, pid, state, url};
+use lock_tests::withlock::{
+    Run, Sandbox, children, eventually, is_alive, parent, pid, state, url,
+};
 use rustix::process::{Pid, Signal, getpgid, kill_process};
 use rustix::time::{ClockId, clock_gettime};
 use std::thread::sleep;
@@ -107,6 +109,72 @@ fn a_stopped_guardian_is_woken_when_the_lock_is_lost() {
     // A third of the TTL until the renewal finds out; the deadline would be later.
     assert!(began.elapsed() < Duration::from_millis(1_900), "{:?}", began.elapsed());
     assert!(holder.end().expect(123).stderr.contains("the command was stopped"));
+}
+
+/// The guardian and what is to become the command of a withlock that waits for the lock.
+fn ready(waiter: &Run) -> [Pid; 2] {
+    eventually("they are there", || {
+        children(waiter.pid()).first().is_some_and(|guardian| !children(*guardian).is_empty())
+    });
+    let guardian = children(waiter.pid())[0];
+    [guardian, children(guardian)[0]]
+}
+
+/// They are started while the lock is being taken; without it they end with withlock.
+#[test]
+fn who_gets_no_lock_leaves_nobody_behind() {
+    let sandbox = Sandbox::new();
+    let holder = sandbox.hold(&sandbox.url(), &["n"], "sleep 60");
+    let waiter = |args: &[&str]| {
+        let args = [args, &["n", "--", "sh", "-c", "echo >>ran"]].concat();
+        let run = sandbox.start(&mut sandbox.withlock(&sandbox.url(), &args));
+        let started = ready(&run);
+        (run, started)
+    };
+    let gone = |started: [Pid; 2]| started.iter().all(|pid| !is_alive(*pid));
+
+    let (run, started) = waiter(&["--wait", "2s"]);
+    run.end().expect(124);
+    assert!(gone(started), "at the end of the wait");
+    let (run, started) = waiter(&[]);
+    run.signal(Signal::TERM);
+    run.end().expect(143);
+    eventually("they end with it", || gone(started));
+    let (run, started) = waiter(&[]);
+    kill_process(started[0], Signal::STOP).expect("there");
+    eventually("it is stopped", || state(started[0]) == Some('T'));
+    run.signal(Signal::INT);
+    run.end().expect(130);
+    eventually("they end with it, though the guardian was stopped", || gone(started));
+    let (run, started) = waiter(&[]);
+    run.signal(Signal::KILL);
+    run.end();
+    eventually("they are ended by the kernel", || gone(started));
+
+    drop(holder);
+    assert!(!sandbox.path("ran").exists());
+}
+
+/// A guardian that learns of the grant when the lease is over has nothing begin.
+#[test]
+fn a_late_guardian_begins_nothing() {
+    let sandbox = Sandbox::new();
+    let holder = sandbox.hold(&sandbox.url(), &["n"], "while [ ! -e go ]; do sleep 0.02; done");
+    let command = ["--ttl", "3s", "--verbose", "n", "--", "sh", "-c", "echo >>ran"];
+    let waiter = sandbox.start(&mut sandbox.withlock(&sandbox.url(), &command));
+    let [guardian, child] = ready(&waiter);
+    kill_process(guardian, Signal::STOP).expect("there");
+    std::fs::write(sandbox.path("go"), "").expect("written");
+    holder.end().expect(0);
+    eventually("it has the lock", || waiter.output()[1].contains("holding"));
+    stop(&waiter);
+    let over = expires(&sandbox);
+    eventually("its lease is over", || since_boot() > over);
+    kill_process(guardian, Signal::CONT).expect("there");
+    eventually("the command is ended", || !is_alive(child));
+    waiter.signal(Signal::CONT);
+    waiter.end().expect(123);
+    assert!(!sandbox.path("ran").exists());
 }
 
 /// If the guardian is killed, the kernel kills the command.

@@ -8,15 +8,19 @@
 //!   withlock           takes and renews the lock; tells the guardian each new deadline
 //!      └─ the guardian    in a process group of its own: ends the command's group by the
 //!         │               deadline, and when withlock dies
-//!         └─ the command     first asks to be killed when the guardian dies, then becomes the command
+//!         └─ the command     asks to be killed when the guardian dies, waits until the lock is held,
+//!                            then becomes the command
 //! ```
+//!
+//! Both are started before the lock is asked for, and are ready when it is granted.
 //!
 //! The command leads a process group, which gets the signals. In a terminal's foreground it stays in
 //! the terminal's group with us, else it could not read from it, and the keys for interrupt and stop
 //! would not reach it; then signals are for the command alone.
 
 use crate::ending::Ending;
-use crate::guardian::{self, Charge, now};
+use crate::guardian::{Lease, Order, now};
+use crate::role::{GUARDIAN, starter};
 use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpgrp, getpid, kill_process, waitid};
 use rustix::termios::tcgetpgrp;
@@ -30,12 +34,15 @@ use std::time::Duration;
 /// A deadline that is later by less is not worth telling.
 const NEWS: Duration = Duration::from_millis(5);
 
+/// The environment variable with the lock's name in it.
+const NAME: &str = "WITHLOCK_NAME";
+
 /// Stops this process, as the terminal's stop key would, until it is told to go on.
 pub(crate) fn stop_self() {
     let _ = kill_process(getpid(), Signal::STOP);
 }
 
-/// A running command, seen through its guardian.
+/// The command's processes, seen through the guardian. They end with this.
 pub(crate) struct Running {
     guardian: Child,
     pid: Pid,
@@ -43,45 +50,41 @@ pub(crate) struct Running {
     reports: PipeReader,
     /// The other ends. The guardian opens them by way of the kernel's list of our files.
     _kept: (PipeReader, PipeWriter),
-    /// Since boot: the deadline that the guardian knows.
-    told: Duration,
+    /// Since boot: the deadline that the guardian knows. Nothing before the command has begun.
+    told: Option<Duration>,
     shares_terminal: bool,
 }
 
 impl Running {
-    /// Starts the command, which may run for `remaining` if nothing else is heard. To be called on
-    /// the main thread: the kernel takes the death of the *thread* that started a process for the
-    /// death of its parent.
-    pub(crate) fn start(
-        command: &[OsString],
-        environment: &[(&str, String)],
-        hidden: &[&str],
-        ending: Ending,
-        remaining: Duration,
-    ) -> io::Result<Self> {
-        let shares_terminal = stdin().is_terminal() || in_foreground();
+    /// Starts what becomes the command when it is to [`begin`](Self::begin). To be called on the main
+    /// thread: the kernel takes the death of the *thread* that started a process for the death of its
+    /// parent.
+    pub(crate) fn start(command: &[OsString], name: &str, hidden: &[&str]) -> io::Result<Self> {
         let (hears, orders) = io::pipe()?;
         let (reports, tells) = io::pipe()?;
         // A guardian that does not read must not keep us from anything.
         ioctl_fionbio(&orders, true)?;
         ioctl_fionbio(&reports, true)?;
-        let told = now().saturating_add(remaining);
-        let charge = Charge {
-            orders: hears.as_raw_fd(),
-            reports: tells.as_raw_fd(),
-            group: if shares_terminal { getpgrp().as_raw_nonzero().get() } else { 0 },
-            ending,
-            until: told,
-        };
-        let mut starter = guardian::starter(&charge, command);
+        let files = [hears.as_raw_fd(), tells.as_raw_fd()];
+        let mut starter = starter(GUARDIAN, files, command);
         for name in hidden {
             starter.env_remove(name);
         }
-        starter.envs(environment.iter().map(|(name, value)| (name, value)));
-        let guardian = starter.process_group(0).spawn()?;
+        let guardian = starter.env(NAME, name).process_group(0).spawn()?;
         let pid = Pid::from_child(&guardian);
         let kept = (hears, tells);
+        let (told, shares_terminal) = (None, false);
         Ok(Self { guardian, pid, orders, reports, _kept: kept, told, shares_terminal })
+    }
+
+    /// The lock is held, under this fence, and certainly for `remaining` if nothing else is heard: has
+    /// the command begin.
+    pub(crate) fn begin(&mut self, fence: u64, ending: Ending, remaining: Duration) {
+        self.shares_terminal = stdin().is_terminal() || in_foreground();
+        let group = if self.shares_terminal { getpgrp().as_raw_nonzero().get() } else { 0 };
+        let until = now().saturating_add(remaining);
+        self.told = Some(until);
+        self.tell(&Order::Begin { fence, group, lease: Lease { ending, until } });
     }
 
     /// Whether it has ended. Its process id stays taken until it is [`reap`](Self::reap)ed.
@@ -100,15 +103,16 @@ impl Running {
     /// Tells that the lock is certainly held for `remaining` more.
     pub(crate) fn may_run(&mut self, remaining: Duration) {
         let until = if remaining.is_zero() { Duration::ZERO } else { now() + remaining };
-        if until.is_zero() != self.told.is_zero() || until > self.told + NEWS {
-            self.told = until;
-            self.tell(&format!("until {}\n", until.as_nanos()));
+        let is_news = |told: Duration| until.is_zero() != told.is_zero() || until > told + NEWS;
+        if self.told.is_some_and(is_news) {
+            self.told = Some(until);
+            self.tell(&Order::Until(until));
         }
     }
 
     /// Has it get a signal, and all that it started and that is still in its group.
     pub(crate) fn signal(&mut self, signal: Signal) {
-        self.tell(&format!("signal {}\n", signal.as_raw()));
+        self.tell(&Order::Signal(signal));
     }
 
     /// For a guardian that should have ended the command and has not: somebody may have stopped it.
@@ -127,8 +131,20 @@ impl Running {
     }
 
     /// In one piece, or not at all: to a guardian that has gone, or has been stopped for ages.
-    fn tell(&mut self, order: &str) {
-        let _ = self.orders.write(order.as_bytes());
+    fn tell(&mut self, order: &Order) {
+        let _ = self.orders.write(order.to_string().as_bytes());
+    }
+}
+
+impl Drop for Running {
+    /// A command that has not begun is not to be; and none outlives this.
+    fn drop(&mut self) {
+        if self.guardian.try_wait().is_ok_and(|ended| ended.is_none()) {
+            self.signal(Signal::KILL);
+            // Somebody may have stopped it.
+            self.wake_guardian();
+            let _ = self.guardian.wait();
+        }
     }
 }
 

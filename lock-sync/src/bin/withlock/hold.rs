@@ -2,12 +2,10 @@
 
 use crate::child::{Running, exit_code, stop_self};
 use crate::ending::{Ending, OnLost};
-use crate::place::{URLS, shown};
 use crate::report::{Level, say, seconds};
 use crate::signals;
 use lock_sync::{Guard, Locks, ReleaseError};
 use rustix::process::Signal;
-use std::ffi::OsString;
 use std::process::ExitStatus;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -26,14 +24,9 @@ pub(crate) struct Hold<'a> {
 }
 
 impl Hold<'_> {
-    /// Runs the command under the guard, frees the lock, and says what to exit with.
-    pub(crate) fn run(&self, guard: Guard, command: &[OsString]) -> Result<u8, String> {
-        let environment = [
-            ("WITHLOCK_NAME", guard.name().to_string()),
-            ("WITHLOCK_FENCE", guard.fence().to_string()),
-        ];
-        let running = Running::start(command, &environment, &URLS, self.ending, guard.remaining());
-        let mut running = running.map_err(|error| format!("{}: {error}", shown(command)))?;
+    /// Has the command run under the guard, frees the lock, and says what to exit with.
+    pub(crate) fn run(&self, guard: Guard, mut running: Running) -> Result<u8, String> {
+        running.begin(guard.fence().get(), self.ending, guard.remaining());
         let (status, stopped, told_to_end) = self.watch(&mut running, &guard)?;
         let lost = stopped || !guard.is_held();
         if !lost && !told_to_end {

@@ -4,7 +4,8 @@
 //!   main     exit codes               args      the command line        help     what it says of itself
 //!   run      takes, runs, frees       place     where locks are kept    report   what people read
 //!   waiting  what they read of a wait hold      while it is held        signals  what others want
-//!   child    the command's process    guardian  what ends it in time    ending   when that is
+//!   child    the command's processes  guardian  what ends it in time    ending   when that is
+//!   role     what each of them is     command   what becomes it
 //! ```
 
 #[cfg(not(target_os = "linux"))]
@@ -12,6 +13,7 @@ compile_error!("withlock needs Linux: nothing else ends a command whose withlock
 
 mod args;
 mod child;
+mod command;
 mod ending;
 mod guardian;
 mod help;
@@ -19,6 +21,7 @@ mod hold;
 mod look;
 mod place;
 mod report;
+mod role;
 mod run;
 mod signals;
 mod waiting;
@@ -27,8 +30,8 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // What withlock starts is itself, in another role; see `child`.
-    if let Some(role) = guardian::requested() {
-        return role.play();
+    if let Some(code) = role::played() {
+        return code;
     }
     let args = match args::parse() {
         Ok(args) => args,

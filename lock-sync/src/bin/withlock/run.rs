@@ -1,11 +1,11 @@
 //! Takes the lock, runs the command, frees the lock.
 
 use crate::args::Args;
-use crate::child::stop_self;
+use crate::child::{Running, stop_self};
 use crate::ending::{Ending, OnLost};
 use crate::hold::Hold;
 use crate::look::look;
-use crate::place::configure;
+use crate::place::{URLS, configure, shown};
 use crate::report::{Level, print, say};
 use crate::signals;
 use crate::waiting::Waiting;
@@ -37,6 +37,9 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
         _ => Level::Normal,
     };
     lock_sync::LockName::new(name).map_err(|error| error.to_string())?;
+    // It gets ready while the lock is being taken.
+    let running = Running::start(&args.command, name, &URLS)
+        .map_err(|error| format!("{}: {error}", shown(&args.command)))?;
     let locks = config.connect().map_err(|error| error.to_string())?;
     let ending = ending(&args, locks.valid_for())?;
 
@@ -80,7 +83,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
         let _ = sender.send(signals::CHILD);
     });
     let hold = Hold { locks: &locks, ending, until, level, events };
-    hold.run(guard, &args.command).map(ExitCode::from)
+    hold.run(guard, running).map(ExitCode::from)
 }
 
 /// What is to become of the command when the lock is lost. A renewal that was late must not find it

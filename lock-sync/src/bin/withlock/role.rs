@@ -1,0 +1,75 @@
+//! What withlock starts is itself, in another role; see [`child`](crate::child).
+
+use crate::{command, guardian};
+use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
+use std::env::ArgsOs;
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+/// The first argument of a withlock that has another role. The parent's process id follows.
+pub(crate) const GUARDIAN: &str = "--guard-the-command-of";
+pub(crate) const COMMAND: &str = "--become-the-command-of";
+
+/// Exit codes, as shells have them.
+pub(crate) const CANNOT_EXECUTE: u8 = 126;
+pub(crate) const NOT_FOUND: u8 = 127;
+pub(crate) const KILLED: u8 = 128 + 9;
+
+/// What starts this very program in another role, with the numbers that [`numbers`] is to find, and
+/// about this command.
+pub(crate) fn starter<const N: usize>(
+    role: &str,
+    numbers: [i32; N],
+    command: &[OsString],
+) -> Command {
+    let mut starter = Command::new("/proc/self/exe");
+    let parent = getpid().as_raw_nonzero().to_string();
+    starter.arg0("withlock").arg(role).arg(parent);
+    starter.args(numbers.map(|number| number.to_string())).args(command);
+    starter
+}
+
+/// Plays the role that this process was started for, if it was.
+pub(crate) fn played() -> Option<ExitCode> {
+    let mut args = std::env::args_os();
+    let play: fn(Parent, ArgsOs) -> Option<ExitCode> = match args.nth(1)?.to_str()? {
+        GUARDIAN => guardian::play,
+        COMMAND => command::play,
+        _ => return None,
+    };
+    let parent = Parent(args.next()?);
+    play(parent, args)
+}
+
+/// The next arguments.
+pub(crate) fn numbers<const N: usize>(args: &mut ArgsOs) -> Option<[i32; N]> {
+    let mut numbers = [0; N];
+    for number in &mut numbers {
+        *number = args.next()?.to_str()?.parse().ok()?;
+    }
+    Some(numbers)
+}
+
+/// Who started this process.
+pub(crate) struct Parent(OsString);
+
+impl Parent {
+    /// From now on, its death is told by `signal`. Nothing if it cannot be, or if it has died.
+    pub(crate) fn watched(self, signal: Signal) -> Option<Self> {
+        set_parent_process_death_signal(Some(signal)).ok()?;
+        // It may have died before the kernel was asked.
+        (!self.has_died()).then_some(self)
+    }
+
+    pub(crate) fn has_died(&self) -> bool {
+        getppid().map(|pid| pid.as_raw_nonzero().to_string().into()).as_ref() != Some(&self.0)
+    }
+
+    /// Opens what it has open under that number.
+    pub(crate) fn open(&self, options: &OpenOptions, number: i32) -> io::Result<File> {
+        options.open(format!("/proc/{}/fd/{number}", self.0.to_string_lossy()))
+    }
+}
