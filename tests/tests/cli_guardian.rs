@@ -1,9 +1,7 @@
 //! The guardian ends the command by the deadline, whatever has become of `withlock`.
 
 use lock_tests::place::Place;
-use lock_tests::withlock::{
-    Run, Sandbox, children, eventually, is_alive, parent, pid, state, url,
-};
+use lock_tests::withlock::{Run, Sandbox, children, eventually, is_alive, parent, pid, state, url};
 use rustix::process::{Pid, Signal, getpgid, kill_process};
 use rustix::time::{ClockId, clock_gettime};
 use std::thread::sleep;

@@ -172,11 +172,7 @@ struct Begin {
 }
 
 impl Ward {
-    fn watch(
-        mut self,
-        news: &Receiver<News>,
-        orphaned: impl Fn() -> bool,
-    ) -> io::Result<ExitCode> {
+    fn watch(mut self, news: &Receiver<News>, orphaned: impl Fn() -> bool) -> io::Result<ExitCode> {
         let mut lease = None;
         let mut alone = false;
         loop {

@@ -21,14 +21,13 @@ const TIMED_OUT: u8 = 124;
 pub(crate) const BUSY: u8 = 75;
 
 pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
-    let config = configure(&args)?;
     if args.ddl {
-        let statement = config.create_table().map_err(|error| error.to_string())?;
+        let statement = configure(&args)?.create_table().map_err(|error| error.to_string())?;
         print(&format!("{statement};\n"));
         return Ok(ExitCode::SUCCESS);
     }
     if args.list || args.status || args.break_hold || args.purge.is_some() {
-        return look(&args, config).map(ExitCode::from);
+        return look(&args, configure(&args)?).map(ExitCode::from);
     }
     let name = args.name();
     let level = match (args.quiet, args.verbose) {
@@ -40,7 +39,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
     // It gets ready while the lock is being taken.
     let running = Running::start(&args.command, name, &URLS)
         .map_err(|error| format!("{}: {error}", shown(&args.command)))?;
-    let locks = config.connect().map_err(|error| error.to_string())?;
+    let locks = configure(&args)?.connect().map_err(|error| error.to_string())?;
     let ending = ending(&args, locks.valid_for())?;
 
     let (sender, events) = channel();
