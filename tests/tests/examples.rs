@@ -42,3 +42,10 @@ fn a_driver_of_ones_own_takes_a_lock_in_consul() {
     let server = url.trim_start_matches("http://").trim_end_matches('/');
     assert_eq!(run("lock-core", "consul", &[server]), "granted: true\nreleased\n");
 }
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_driver_for_another_client_library_takes_a_lock_in_postgres() {
+    let url = std::env::var("POSTGRES_URL").expect("tests/run starts a server and sets it");
+    assert_eq!(run("lock-async", "sqlx", &[&url]), "granted: true\nreleased\n");
+}
