@@ -50,13 +50,13 @@ fn one_at_a_time_gets_in_on_postgres() {
 #[test]
 #[ignore = "needs a MySQL server: tests/run starts one"]
 fn one_at_a_time_gets_in_on_mysql() {
-    crowd(&Sandbox::new(), &url(&Place::mysql()));
+    crowd_of(&Sandbox::new(), &url(&Place::mysql()), 10);
 }
 
 #[test]
 #[ignore = "needs a MariaDB server: tests/run starts one"]
 fn one_at_a_time_gets_in_on_mariadb() {
-    crowd(&Sandbox::new(), &url(&Place::mariadb()));
+    crowd_of(&Sandbox::new(), &url(&Place::mariadb()), 10);
 }
 
 #[test]
