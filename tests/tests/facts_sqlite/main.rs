@@ -4,7 +4,7 @@ mod setup;
 
 use lock_core::sql::{Codec, Rows, Statement, Step, Value, sqlite};
 use lock_core::table::{Acquired, Command, Reply};
-use lock_core::{Claim, Failure, Fence, Holder, Instant, LockName, Mode, Owner, TableName};
+use lock_core::{Claim, Fence, Holder, Instant, LockName, Mode, Owner, TableName};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, params_from_iter};
 use std::time::Duration;
