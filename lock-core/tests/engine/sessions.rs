@@ -227,11 +227,40 @@ fn a_wait_that_nobody_wants_any_more_is_cut_off_at_once() {
     scene.engine.release(scene.now, b);
     let close = scene.sends();
     assert_eq!((&close.command, close.lane), (&Command::Close, wait.lane));
+    assert_eq!(scene.told(), [], "until then it may yet be granted");
     scene.answers(&close, Reply::Closed);
     assert_eq!(scene.told(), [Event::Released { id: b, release: Release::Freed }]);
     // What comes of the wait is of no interest any more.
     scene.answers(&wait, granted());
     assert_eq!(scene.told(), []);
+}
+
+#[test]
+fn a_wait_that_fails_before_it_is_cut_off_leaves_a_connection_to_close() {
+    let (mut scene, _) = Scene::holding();
+    let b = scene.wants("b");
+    let wait = scene.waits();
+    scene.told();
+    scene.engine.release(scene.now, b);
+    scene.fails(&wait, unknown());
+    let close = scene.sends();
+    assert_eq!((&close.command, close.lane), (&Command::Close, wait.lane));
+    scene.answers(&close, Reply::Closed);
+    assert_eq!(scene.told(), [Event::Released { id: b, release: Release::Freed }]);
+    assert_eq!(scene.engine.sessions(), 1, "the home connection");
+}
+
+#[test]
+fn only_a_connection_that_waits_may_be_slow_to_answer() {
+    let (mut scene, _) = Scene::holding();
+    scene.wants("b");
+    let wait = scene.waits();
+    assert!(scene.engine.waits_on(wait.lane));
+    scene.wants("c");
+    let home = scene.sends().lane;
+    for lane in [home, Lane::HOME, Lane::NEWS] {
+        assert!(!scene.engine.waits_on(lane), "{lane:?}");
+    }
 }
 
 #[test]
