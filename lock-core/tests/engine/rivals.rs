@@ -1,7 +1,7 @@
 //! Attempts for one name within one engine.
 
 use crate::scenario::*;
-use lock_core::{Action, Event, LockId, LostReason, NotAcquired};
+use lock_core::{Action, Event, LockId, LostReason, Mode, NotAcquired};
 use std::time::Duration;
 
 fn granted(id: LockId, claim: &Sent) -> Event {
@@ -28,6 +28,18 @@ fn rivals_are_served_in_order_and_only_one_talks_to_the_server() {
     owners.dedup();
     assert_eq!(owners.len(), 4, "each with an owner of its own");
     scene.is_over();
+}
+
+#[test]
+fn who_wants_to_share_excludes_where_the_protocol_shares_nothing() {
+    let mut scene = Scenario::new();
+    let [first, _] =
+        [(); 2].map(|()| scene.engine.acquire_as(scene.now, name("a"), Mode::Shared, false, None));
+    let claim = scene.sends(Action::Acquire, &["a"]);
+    assert_eq!(claim.command.claims()[0].mode, Mode::Exclusive);
+    scene.grants(&claim);
+    scene.tells([granted(first, &claim)]);
+    scene.sends_nothing();
 }
 
 #[test]
