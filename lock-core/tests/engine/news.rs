@@ -186,6 +186,14 @@ fn a_server_that_tells_nothing_at_once_is_not_listened_to_at_once_again() {
 }
 
 #[test]
+fn a_server_that_has_nothing_to_tell_for_half_the_time_is_listened_to_at_once_again() {
+    let (mut scene, _, listen) = listening();
+    scene.sleep_until(listen.at.after(QUIET / 2));
+    tells_of(&mut scene, &listen, &[]);
+    scene.sends(Action::Listen, &[]);
+}
+
+#[test]
 fn nobody_listens_when_nobody_waits() {
     let mut scene = told();
     let id = scene.acquire_once("a", TRIP);
