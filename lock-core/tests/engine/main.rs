@@ -17,3 +17,4 @@ mod rivals;
 mod scenario;
 mod sessions;
 mod wait;
+mod watch;

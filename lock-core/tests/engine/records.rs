@@ -1,19 +1,19 @@
 //! What becomes of attempts when sessions are records at the server.
 
-use crate::sessions::{FENCE, MS, Scene, unknown};
+use crate::sessions::{FENCE, Scene, unknown};
 use lock_core::consul::{self, Consul, Locked, Session};
-use lock_core::{Dispatch, Event, Failure, Lane, LostReason, Release, Timing};
+use lock_core::{Dispatch, Event, Failure, LostReason, Release, Timing};
 
-fn consul() -> Scene<Consul> {
+pub(crate) fn consul() -> Scene<Consul> {
     Scene::new(Consul::new(Timing::default().ttl(), "me"))
 }
 
-fn locked(locked: Locked) -> consul::Reply {
+pub(crate) fn locked(locked: Locked) -> consul::Reply {
     consul::Reply::Locked(locked)
 }
 
 impl Scene<Consul> {
-    fn creates(&mut self, name: &str) -> Session {
+    pub(crate) fn creates(&mut self, name: &str) -> Session {
         let create = self.sends();
         assert!(matches!(create.command, consul::Command::Create { .. }), "{create:?}");
         let session = Session(name.into());
@@ -21,7 +21,7 @@ impl Scene<Consul> {
         session
     }
 
-    fn in_session(&mut self, session: &Session) -> Dispatch<consul::Command> {
+    pub(crate) fn in_session(&mut self, session: &Session) -> Dispatch<consul::Command> {
         let dispatch = self.sends();
         match &dispatch.command {
             consul::Command::Lock { session: of, .. }
@@ -30,64 +30,6 @@ impl Scene<Consul> {
         }
         dispatch
     }
-}
-
-#[test]
-fn a_key_that_changes_hands_is_watched_without_a_pause() {
-    // How soon after the last of many answers the next watch leaves.
-    let pause = |moves: u64| {
-        let mut scene = consul();
-        scene.wants("a");
-        let session = scene.creates("1");
-        let lock = scene.in_session(&session);
-        scene.answers(&lock, locked(Locked::Busy(None)));
-        for turn in 0..20 {
-            let watch = scene.sends();
-            scene.answers(&watch, consul::Reply::Watched { index: 5 + turn * moves, locked: true });
-        }
-        let answered = scene.now;
-        scene.sends();
-        scene.now.since(answered)
-    };
-    assert!(pause(1) <= MS, "{:?}", pause(1));
-    assert!(pause(0) >= MS * 100, "nothing changed: it is not asked again and again");
-}
-
-#[test]
-fn who_is_too_late_for_a_free_key_watches_it_again_soon() {
-    let mut scene = consul();
-    scene.wants("a");
-    let session = scene.creates("1");
-    let mut answered = scene.now;
-    for turn in 0..20 {
-        let lock = scene.in_session(&session);
-        scene.answers(&lock, locked(Locked::Busy(None)));
-        answered = scene.now;
-        let watch = scene.sends();
-        scene.answers(&watch, consul::Reply::Watched { index: 5 + turn, locked: false });
-    }
-    assert!(scene.now.since(answered) <= MS * 2, "{:?}", scene.now.since(answered));
-}
-
-#[test]
-fn after_a_denial_it_asks_again_only_when_the_key_was_seen_free() {
-    let mut scene = consul();
-    scene.wants("a");
-    let session = scene.creates("1");
-    let lock = scene.in_session(&session);
-    scene.answers(&lock, locked(Locked::Busy(None)));
-    for (since, index) in [(0, 5), (5, 9), (9, 3), (0, 4)] {
-        let watch = scene.sends();
-        let consul::Command::Watch { since: from, .. } = watch.command else { panic!("{watch:?}") };
-        assert_eq!(from, since, "an index that goes backwards starts over");
-        assert_ne!(watch.lane, Lane::HOME, "nothing waits for it");
-        scene.answers(&watch, consul::Reply::Watched { index, locked: true });
-    }
-    let watch = scene.sends();
-    scene.answers(&watch, consul::Reply::Watched { index: 10, locked: false });
-    let lock = scene.in_session(&session);
-    scene.answers(&lock, locked(Locked::Granted(FENCE)));
-    assert!(matches!(scene.told()[..], [Event::Waiting { .. }, Event::Granted { .. }]));
 }
 
 #[test]

@@ -1,0 +1,145 @@
+//! What is watched at the server, until it is seen free.
+
+use crate::records::{consul, locked};
+use crate::scenario::{TTL, freed, name};
+use crate::sessions::{FENCE, MS, Scene};
+use lock_core::consul::{Command, Consul, Locked, Reply};
+use lock_core::{Dispatch, Event, Lane, LockId};
+use std::time::Duration;
+
+/// For how long a watch that sees no change lasts.
+const QUIET: Duration = Duration::from_millis(7_500);
+
+impl Scene<Consul> {
+    /// It was denied.
+    fn denied() -> (Self, LockId) {
+        let mut scene = consul();
+        let id = scene.wants("a");
+        let session = scene.creates("1");
+        let lock = scene.in_session(&session);
+        scene.answers(&lock, locked(Locked::Busy(None)));
+        scene.told();
+        (scene, id)
+    }
+
+    /// The next watch, and since when; the session is kept meanwhile.
+    fn watches(&mut self) -> (Dispatch<Command>, u64) {
+        for _ in 0..10 {
+            let dispatch = self.sends();
+            match dispatch.command {
+                Command::Watch { since, .. } => return (dispatch, since),
+                Command::Renew { .. } => self.answers(&dispatch, Reply::Renewed(true)),
+                other => panic!("{other:?}"),
+            }
+        }
+        panic!("nothing is watched");
+    }
+
+    /// After so long, the key is still locked.
+    fn unchanged(&mut self, watch: &Dispatch<Command>, lasting: Duration, index: u64) {
+        self.now = self.now.after(lasting);
+        self.answers(watch, Reply::Watched { index, locked: true });
+    }
+}
+
+/// How soon after the last of many answers the next watch leaves.
+fn pause(lasting: Duration, index: impl Fn(u64) -> u64) -> Duration {
+    let (mut scene, _) = Scene::denied();
+    for turn in 0..20 {
+        let (watch, _) = scene.watches();
+        scene.unchanged(&watch, lasting, index(turn));
+    }
+    let answered = scene.now;
+    scene.watches();
+    scene.now.since(answered)
+}
+
+/// Not asked again and again.
+fn at_leisure(pause: Duration) -> bool {
+    pause >= MS * 100
+}
+
+#[test]
+fn a_key_that_changes_hands_is_watched_without_a_pause() {
+    let pause = |moves: u64| pause(Duration::ZERO, |turn| 5 + turn * moves);
+    assert!(pause(1) <= MS, "{:?}", pause(1));
+    assert!(at_leisure(pause(0)), "nothing changed: {:?}", pause(0));
+}
+
+#[test]
+fn what_the_server_has_watched_for_long_is_watched_on_without_a_pause() {
+    let pause = |lasting| pause(lasting, |_| 5);
+    assert!(pause(QUIET) <= MS * 2, "{:?}", pause(QUIET));
+    assert!(at_leisure(pause(QUIET / 4)), "{:?}", pause(QUIET / 4));
+}
+
+#[test]
+fn a_history_that_goes_backwards_again_and_again_is_watched_at_leisure() {
+    let pause = pause(Duration::ZERO, |turn| 9 - turn % 2);
+    assert!(at_leisure(pause), "{pause:?}");
+}
+
+#[test]
+fn who_is_too_late_for_a_free_key_watches_it_again_soon() {
+    let mut scene = consul();
+    scene.wants("a");
+    let session = scene.creates("1");
+    let mut answered = scene.now;
+    for turn in 0..20 {
+        let lock = scene.in_session(&session);
+        scene.answers(&lock, locked(Locked::Busy(None)));
+        answered = scene.now;
+        let watch = scene.sends();
+        scene.answers(&watch, Reply::Watched { index: 5 + turn, locked: false });
+    }
+    assert!(scene.now.since(answered) <= MS * 2, "{:?}", scene.now.since(answered));
+}
+
+#[test]
+fn after_a_denial_it_asks_again_only_when_the_key_was_seen_free() {
+    let mut scene = consul();
+    scene.wants("a");
+    let session = scene.creates("1");
+    let lock = scene.in_session(&session);
+    scene.answers(&lock, locked(Locked::Busy(None)));
+    for (since, index) in [(0, 5), (5, 9), (9, 3), (0, 4), (4, 4), (4, 4)] {
+        let (watch, from) = scene.watches();
+        assert_eq!(from, since, "only an index that goes backwards starts over");
+        assert_ne!(watch.lane, Lane::HOME, "nothing waits for it");
+        scene.unchanged(&watch, Duration::ZERO, index);
+    }
+    let (watch, _) = scene.watches();
+    scene.answers(&watch, Reply::Watched { index: 10, locked: false });
+    let lock = scene.in_session(&session);
+    scene.answers(&lock, locked(Locked::Granted(FENCE)));
+    assert!(matches!(scene.told()[..], [Event::Waiting { .. }, Event::Granted { .. }]));
+}
+
+#[test]
+fn a_watch_that_nobody_wants_any_more_is_forgotten_at_once() {
+    let (mut scene, id) = Scene::denied();
+    let (watch, _) = scene.watches();
+    scene.engine.release(scene.now, id);
+    assert_eq!((scene.told(), scene.engine.attempts()), (vec![freed(id)], 0));
+    scene.answers(&watch, Reply::Watched { index: 5, locked: false });
+    assert_eq!(scene.told(), []);
+}
+
+#[test]
+fn a_watch_lasts_no_longer_than_its_waiter_waits_and_leaves_time_for_the_answer() {
+    let second = Duration::from_secs(1);
+    for (wait, most) in [(None, QUIET), (Some(TTL), QUIET), (Some(second), second)] {
+        let mut scene = consul();
+        let give_up = wait.map(|wait| scene.now.after(wait));
+        scene.engine.acquire(scene.now, name("a"), false, give_up);
+        let session = scene.creates("1");
+        let lock = scene.in_session(&session);
+        scene.answers(&lock, locked(Locked::Busy(None)));
+        let (watch, _) = scene.watches();
+        let Command::Watch { up_to, .. } = watch.command else { panic!("{watch:?}") };
+        let left = give_up.map_or(most, |give_up| give_up.since(scene.now));
+        assert_eq!(up_to, most.min(left));
+        let ends = scene.now.after(up_to);
+        assert_eq!(watch.deadline, ends.after(scene.engine.timing().request()));
+    }
+}
