@@ -1,8 +1,10 @@
 //! What becomes of attempts when sessions are records at the server.
 
-use crate::sessions::{FENCE, Scene, unknown};
+use crate::scenario::{NANO, OVER, freed};
+use crate::sessions::{FENCE, MS, Scene, unknown};
 use lock_core::consul::{self, Consul, Locked, Session};
-use lock_core::{Dispatch, Event, Failure, LostReason, Release, Timing};
+use lock_core::{Dispatch, Event, Failure, Instant, LockId, LostReason, Release, Timing};
+use std::time::Duration;
 
 pub(crate) fn consul() -> Scene<Consul> {
     Scene::new(Consul::new(Timing::default().ttl(), "me"))
@@ -30,6 +32,48 @@ impl Scene<Consul> {
         }
         dispatch
     }
+
+    /// Two locks are held in a session. The first was claimed twice; until the time returned, the
+    /// claim that was not answered may be carried out.
+    fn claimed_twice() -> (Self, LockId, Session, Instant) {
+        let mut scene = consul();
+        let a = scene.wants("a");
+        scene.wants("b");
+        let session = scene.creates("1");
+        let lock = scene.in_session(&session);
+        scene.fails(&lock, unknown());
+        let late = scene.now.after(OVER);
+        for _ in 0..2 {
+            let lock = scene.in_session(&session);
+            scene.answers(&lock, locked(Locked::Granted(FENCE)));
+        }
+        scene.told();
+        (scene, a, session, late)
+    }
+
+    /// Until then the session is kept, and nothing else happens.
+    fn keeps_until(&mut self, at: Instant) {
+        while let Some(next) = self.engine.poll_timeout()
+            && next < at
+        {
+            self.now = next;
+            let renew = self.sends();
+            assert!(matches!(renew.command, consul::Command::Renew { .. }), "{renew:?}");
+            self.answers(&renew, consul::Reply::Renewed(true));
+            assert!(self.told().iter().all(|event| matches!(event, Event::Renewed { .. })));
+        }
+        self.now = at;
+    }
+}
+
+#[test]
+fn a_session_has_an_owner_of_its_own() {
+    let mut scene = consul();
+    scene.wants("a");
+    let create = scene.sends();
+    let consul::Command::Create { name, .. } = create.command else { panic!("{create:?}") };
+    scene.answers(&create, consul::Reply::Created(Session("1".into())));
+    assert_ne!(scene.sends().command.claims()[0].owner, name);
 }
 
 #[test]
@@ -71,6 +115,36 @@ fn after_a_release_without_an_answer_the_successor_is_in_another_session() {
     scene.answers(&destroy, consul::Reply::Destroyed);
     let second = scene.creates("2");
     scene.in_session(&second);
+}
+
+/// It is freed at once, and again when the claim that was not answered has surely been carried out.
+#[test]
+fn what_was_claimed_twice_is_unlocked_twice() {
+    let (mut scene, a, session, late) = Scene::claimed_twice();
+    scene.engine.release(scene.now, a);
+    let unlock = scene.in_session(&session);
+    scene.answers(&unlock, consul::Reply::Unlocked(true));
+    assert_eq!(scene.told(), [freed(a)]);
+    scene.keeps_until(late);
+    let again = scene.in_session(&session);
+    assert_eq!((again.command.claims(), scene.now), (unlock.command.claims(), late));
+    scene.answers(&again, consul::Reply::Unlocked(false));
+    assert_eq!((scene.told(), scene.engine.attempts()), (vec![], 1));
+}
+
+#[test]
+fn what_was_claimed_twice_long_ago_is_unlocked_once() {
+    for after in [Duration::ZERO, NANO, OVER] {
+        let (mut scene, a, session, late) = Scene::claimed_twice();
+        let answered = late.after(after);
+        scene.keeps_until(answered.before(MS));
+        scene.engine.release(scene.now, a);
+        let unlock = scene.in_session(&session);
+        scene.answers(&unlock, consul::Reply::Unlocked(true));
+        assert_eq!(scene.now, answered);
+        assert_eq!((scene.told(), scene.engine.attempts()), (vec![freed(a)], 1));
+        scene.sends_nothing();
+    }
 }
 
 /// The claim may have been carried out late, in a session that takes no more claims. Were that
