@@ -303,6 +303,19 @@ fn those_who_share_go_together_and_the_next_in_turn() {
 }
 
 #[test]
+fn who_would_share_waits_behind_one_that_excludes() {
+    let mut scene = advisory();
+    let excludes = scene.wants("a");
+    scene.wants_as("a", Mode::Shared);
+    scene.opens();
+    let claim = scene.sends();
+    assert_eq!(claim.command.claims()[0].mode, Mode::Exclusive);
+    scene.answers(&claim, granted());
+    scene.sends_nothing();
+    assert!(matches!(scene.told()[..], [Event::Granted { id, .. }] if id == excludes));
+}
+
+#[test]
 fn a_session_that_cannot_be_opened_is_told_and_tried_again() {
     let mut scene = advisory();
     let id = scene.wants("a");
