@@ -197,7 +197,7 @@ pub const MUTANTS: &[Mutant] = &[
         name: "no local queue",
         file: "engine/queue.rs",
         after: ".take_while(",
-        good: "first_or_with_it && (*at == 0 || shared)",
+        good: "*at == 0 || shared",
         bad: "true",
         shown_by: Shown::Advisory,
         check: "Exclusion",
@@ -205,7 +205,7 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "one that shares overtakes one that excludes",
         file: "engine/queue.rs",
-        after: "let first_or_with_it",
+        after: "let mut shared = true;",
         good: "shared &= self.attempts[id].mode == Mode::Shared",
         bad: "shared = *at == 0 || self.attempts[id].mode == Mode::Shared",
         shown_by: Shown::Advisory,

@@ -40,9 +40,8 @@ impl<P: Protocol> Engine<P> {
         queue
             .enumerate()
             .take_while(move |(at, id)| {
-                let first_or_with_it = *at == 0 || shared;
                 shared &= self.attempts[id].mode == Mode::Shared;
-                first_or_with_it && (*at == 0 || shared)
+                *at == 0 || shared
             })
             .map(|(_, id)| id)
     }
