@@ -25,6 +25,7 @@ pub(crate) struct Entry {
 }
 
 impl<P: Protocol> Engine<P> {
+    /// Keeps true what is indexed of an attempt: nothing, once it has ended.
     pub(super) fn index(&mut self, now: Instant, id: LockId) {
         let Some(Attempt { slot, .. }) = self.attempts.get(&id) else { return };
         let (wake, due, denied) = (slot.wake(now), slot.due(now), slot.is_denied());
@@ -58,16 +59,6 @@ impl<P: Protocol> Engine<P> {
         if old != new {
             self.timers.extend(new.map(|at| (at, who)));
             old.map(|at| self.timers.remove(&(at, who)));
-        }
-    }
-
-    /// Forgets an attempt or a session that has ended.
-    pub(super) fn unindex(&mut self, who: Who, old: Entry) {
-        self.set_timer(who, old.wake, None);
-        let Who::Attempt(id) = who else { return };
-        self.denied.remove(&id);
-        if let Some((session, action)) = old.due {
-            self.due.remove(&(session, action, id));
         }
     }
 

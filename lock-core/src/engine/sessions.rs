@@ -1,6 +1,6 @@
 //! Which session an attempt's claims go to, and what becomes of attempts when it changes.
 
-use super::{About, Engine, Entry, index::Who};
+use super::{About, Engine, Entry};
 use crate::error::{Failure, LostReason};
 use crate::event::{Event, LockId, NotAcquired};
 use crate::fence::Fence;
@@ -124,9 +124,7 @@ impl<P: Protocol> Engine<P> {
         }
         if gone {
             self.end_session(now, id, None);
-            if let Some(session) = self.sessions.remove(&id) {
-                self.unindex(Who::Session(id), session.indexed);
-            }
+            self.sessions.remove(&id);
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the engine does around one step of a slot.
 
-use super::{About, Attempt, Engine, index::Who};
+use super::{About, Attempt, Engine};
 use crate::error::{Failure, LostReason};
 use crate::event::LockId;
 use crate::protocol::{Action, Claim, Protocol, Sessions, Verdict, Wait};
@@ -39,10 +39,8 @@ impl<P: Protocol> Engine<P> {
         if matches!(phase, Phase::Lost { .. } | Phase::Gone) {
             self.leave_session(id);
         }
-        if phase == Phase::Gone
-            && let Some(attempt) = self.attempts.remove(&id)
-        {
-            self.unindex(Who::Attempt(id), attempt.indexed);
+        if phase == Phase::Gone {
+            self.attempts.remove(&id);
         }
         if let Some(session) = session {
             self.tidy(now, session);
