@@ -152,6 +152,19 @@ fn a_question_that_keeps_a_session_is_given_up_when_the_session_is_lost() {
 }
 
 #[test]
+fn an_answer_at_or_after_the_deadline_keeps_nothing() {
+    let (mut kept, a) = Scene::holding();
+    let keep = kept.sends();
+    let deadline = START.after(Timing::default().valid());
+    for late in [Duration::ZERO, MS, Timing::default().ttl()] {
+        let mut scene = Scene { engine: kept.engine.clone(), now: deadline.before(MS).after(late) };
+        scene.answers(&keep, Reply::Kept(true));
+        assert_eq!(scene.told(), [Event::Lost { id: a, reason: LostReason::Deadline }]);
+        assert_eq!(scene.sends().command, Command::Close);
+    }
+}
+
+#[test]
 fn one_question_keeps_all_locks() {
     let (mut scene, a) = Scene::holding();
     let b = scene.wants("b");
