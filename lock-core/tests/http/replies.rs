@@ -125,6 +125,14 @@ fn a_claim_is_the_same_bytes_at_every_repetition() {
 }
 
 #[test]
+fn a_session_is_kept_and_ended_by_its_id() {
+    for (command, what) in [(renew(), "renew"), (destroy(), "destroy")] {
+        let request = Codec::default().encode(&command);
+        assert_eq!(request.path_and_query, format!("/v1/session/{what}/{ID}"));
+    }
+}
+
+#[test]
 fn a_session_cannot_lead_a_request_elsewhere() {
     for id in ["../../agent/leave", "a/b", "a?b#c", "%2e%2e", "\"},{\"", "é"] {
         let session = Session(id.into());
