@@ -69,7 +69,10 @@ impl Driver {
                     }
                     Event::Lost { reason, .. } => return Err(reason.to_string().into()),
                     Event::NotAcquired { why, .. } => return Err(format!("{why:?}").into()),
-                    Event::Released { .. } => return Ok(println!("released")),
+                    Event::Released { .. } => {
+                        println!("released");
+                        return Ok(());
+                    }
                     other => println!("{other:?}"), // who has it, and what went wrong
                 }
             }
