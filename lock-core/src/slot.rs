@@ -300,9 +300,10 @@ impl Slot {
         answer: Result<Verdict, Failure>,
         cx: &mut Context<'_>,
     ) -> Phase {
+        let now = cx.now;
         match answer {
-            // Before the deadline: the engine looks at the time first, and then the loss is final.
-            Ok(Verdict::Done) => {
+            // After the deadline the loss is final, even if the server still renewed.
+            Ok(Verdict::Done) if now < deadline => {
                 self.failures = 0;
                 self.exposed_until = Some(cx.exposure());
                 let deadline = deadline.max(cx.deadline(sent));
@@ -310,6 +311,7 @@ impl Slot {
                 Phase::Held { deadline, renew_at: cx.renew_at(sent), renewal_sent: None }
             }
             Ok(Verdict::NotOurs) => self.lose(LostReason::Taken, false, cx),
+            Ok(Verdict::Done) => self.lose(LostReason::Deadline, false, cx),
             // Nothing is lost yet: the lease counts until the deadline it has.
             answer => {
                 if let Err(failure) = answer {

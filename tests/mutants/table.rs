@@ -96,7 +96,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: "slot.rs",
         after: "fn renewed(",
         good: "self.lose(LostReason::Taken, false, cx)",
-        bad: "Phase::Held { deadline: deadline.after(cx.timing.ttl()), renew_at: cx.now, renewal_sent: None }",
+        bad: "Phase::Held { deadline: deadline.after(cx.timing.ttl()), renew_at: now, renewal_sent: None }",
         shown_by: Shown::Consul,
         check: "Loss",
     },
