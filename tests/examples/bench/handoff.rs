@@ -12,15 +12,6 @@ use tokio::time::sleep;
 const HOLD: Duration = Duration::from_millis(5);
 const SPAN: Duration = Duration::from_secs(6);
 
-/// What one contest showed.
-struct Contest {
-    /// From the beginning of a release to the next one's grant.
-    handoffs: Times,
-    /// How often each got it.
-    counts: Vec<usize>,
-    worst_wait: Duration,
-}
-
 /// Prints the time from a release to the next grant.
 pub(crate) fn run(backends: &[Backend]) {
     println!("\n## Hand-off: from a release to the next one's grant, lock-async, {HOLD:?} held\n");
@@ -33,39 +24,18 @@ pub(crate) fn run(backends: &[Backend]) {
         let (trip, write) = floors(backend);
         let floor = if backend.writes { trip * 3 + write } else { trip * 3 };
         for waiters in [2, 8, 32] {
-            let Some(mut contest) = contest(&runtime, backend, waiters, HOLD) else { continue };
+            let Some(mut handoffs) = contest(&runtime, backend, waiters) else { continue };
             println!(
                 "| {} | {} | {} | {waiters} | {} | {} | {} | {:.0} |",
                 backend.name,
                 us(trip),
                 us(write),
-                us(contest.handoffs.percentile(50)),
-                us(contest.handoffs.percentile(99)),
-                ratio(contest.handoffs.percentile(50), floor),
-                contest.handoffs.len() as f64 / SPAN.as_secs_f64(),
+                us(handoffs.percentile(50)),
+                us(handoffs.percentile(99)),
+                ratio(handoffs.percentile(50), floor),
+                handoffs.len() as f64 / SPAN.as_secs_f64(),
             );
         }
-    }
-}
-
-/// Prints how evenly eight share a lock.
-pub(crate) fn fairness(backends: &[Backend]) {
-    println!("\n## Fairness: 8 on one lock, {HOLD:?} held, {SPAN:?}\n");
-    println!("| | fewest / most | worst wait ms | in (hold + hand-off) × 8 |");
-    println!("|---|---|---|---|");
-    let runtime = runtime();
-    for backend in backends {
-        let Some(mut contest) = contest(&runtime, backend, 8, HOLD) else { continue };
-        let fewest = contest.counts.iter().min().copied().unwrap_or(0);
-        let most = contest.counts.iter().max().copied().unwrap_or(0).max(1);
-        let turn = (HOLD + contest.handoffs.percentile(50)) * 8;
-        println!(
-            "| {} | {fewest} / {most} = {:.2} | {:.0} | {} |",
-            backend.name,
-            fewest as f64 / most as f64,
-            contest.worst_wait.as_secs_f64() * 1e3,
-            ratio(contest.worst_wait, turn),
-        );
     }
 }
 
@@ -132,7 +102,8 @@ fn floors(backend: &Backend) -> (Duration, Duration) {
     (trips.percentile(50), writes.percentile(50))
 }
 
-fn contest(runtime: &Runtime, backend: &Backend, rivals: usize, hold: Duration) -> Option<Contest> {
+/// From the beginning of each release to the next one's grant.
+fn contest(runtime: &Runtime, backend: &Backend, rivals: usize) -> Option<Times> {
     let freed: &Mutex<Option<Instant>> = Box::leak(Box::default());
     let began = Instant::now();
     runtime.block_on(async {
@@ -140,28 +111,23 @@ fn contest(runtime: &Runtime, backend: &Backend, rivals: usize, hold: Duration) 
         for _ in 0..rivals {
             let locks = connect(backend).await.ok()?;
             tasks.spawn(async move {
-                let (mut handoffs, mut count, mut worst) = (Times::default(), 0, Duration::ZERO);
+                let mut handoffs = Times::default();
                 while began.elapsed() < SPAN {
                     let wanted = Instant::now();
                     let guard = locks.lock("contest").await.expect("granted");
                     let last = freed.lock().expect("no panic").take();
                     handoffs.extend(last.filter(|at| wanted < *at).map(|at| at.elapsed()));
-                    worst = worst.max(wanted.elapsed());
-                    count += 1;
-                    sleep(hold).await;
+                    sleep(HOLD).await;
                     *freed.lock().expect("no panic") = Some(Instant::now());
                     guard.release().await.expect("freed");
                 }
-                (handoffs, count, worst)
+                handoffs
             });
         }
-        let mut contest =
-            Contest { handoffs: Times::default(), counts: Vec::new(), worst_wait: Duration::ZERO };
-        for (handoffs, count, worst) in tasks.join_all().await {
-            contest.handoffs.extend(handoffs);
-            contest.counts.push(count);
-            contest.worst_wait = contest.worst_wait.max(worst);
+        let mut all = Times::default();
+        for handoffs in tasks.join_all().await {
+            all.extend(handoffs);
         }
-        Some(contest)
+        Some(all)
     })
 }

@@ -4,6 +4,7 @@
 //! `bench [SECTION...]` runs only those sections: uncontended, handoff, throughput, held, fairness,
 //! waiters.
 
+mod fairness;
 mod floor;
 mod handoff;
 mod held;
@@ -42,6 +43,10 @@ impl Backend {
 type Section = (&'static str, fn(&[Backend]));
 
 fn main() {
+    let mut args = std::env::args().skip(1);
+    if args.next().is_some_and(|arg| arg == fairness::CONTENDER) {
+        return fairness::contend(&args.next().expect("a URL"));
+    }
     let wanted: Vec<String> =
         std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let is_wanted = |section: &str| wanted.is_empty() || wanted.iter().any(|one| one == section);
@@ -50,7 +55,7 @@ fn main() {
     let sections: [Section; 6] = [
         ("uncontended", uncontended::run),
         ("handoff", handoff::run),
-        ("fairness", handoff::fairness),
+        ("fairness", fairness::run),
         ("waiters", handoff::waiters),
         ("throughput", throughput::run),
         ("held", held::run),
