@@ -161,7 +161,7 @@ fn a_crash_of_one_process_counts_as_a_start() {
     let grace = Duration::from_secs(4);
     let attempt = Command::Try { claims: claims(&[&name]), grace };
     let mut holder = at(&server);
-    let settled = loop {
+    let mut settled = loop {
         let mut line = at(&server);
         match line.ask(&attempt).expect("asked") {
             Reply::Tried(entries) if entries == [Tried::Starting] => sleep(SOON),
@@ -173,8 +173,8 @@ fn a_crash_of_one_process_counts_as_a_start() {
     let pid = i32::try_from(holder.session.id()).expect("a pid");
     let pid = rustix::process::Pid::from_raw(pid).expect("a pid");
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
-    drop(settled);
-    // Nobody is let in while it recovers.
+    // It ends all connections when it has noticed, and lets nobody in while it recovers.
+    assert!(eventually(&mut || settled.keep() != Ok(true)));
     let mut recovered = || postgres::Client::connect(server.url(), postgres::NoTls).is_ok();
     assert!(eventually(&mut recovered));
     let mut after = at(&server);
