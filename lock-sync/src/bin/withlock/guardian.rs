@@ -113,8 +113,7 @@ fn guard(parent: &Parent, files: [i32; 2], words: &[OsString]) -> io::Result<Exi
         let _ = child.kill().and_then(|()| child.wait());
     })?;
     let pid = Pid::from_child(&child);
-    let begin = Some(Begin { go, told: None });
-    let ward = Ward { child, pid, group: true, begin, reports, stopped: None };
+    let ward = Ward { child, pid, group: true, go: Some(go), reports, stopped: None };
     ward.watch(&news, || parent.has_died())
 }
 
@@ -158,17 +157,11 @@ struct Ward {
     pid: Pid,
     /// Whether it leads a group of its own.
     group: bool,
-    /// Until it has begun.
-    begin: Option<Begin>,
+    /// Until it has begun: where it waits to be told the fence and its group.
+    go: Option<PipeWriter>,
     reports: File,
     /// What it got because of the lease.
     stopped: Option<Signal>,
-}
-
-struct Begin {
-    /// Where it waits to be told the fence and its group.
-    go: PipeWriter,
-    told: Option<String>,
 }
 
 impl Ward {
@@ -201,16 +194,18 @@ impl Ward {
                 Some(signal) if self.stopped != due && self.stopped != Some(Signal::KILL) => {
                     self.stop(signal);
                 }
-                Some(_) => {}
-                None => self.begin(),
+                _ => {}
             }
             match news.recv_timeout(nap.clamp(Duration::from_millis(1), most)) {
                 Ok(News::Gone) => alone = true,
                 Ok(News::Order(Order::Begin { fence, group, lease: begun })) => {
                     lease = Some(begun);
                     self.group = group == 0;
-                    if let Some(begin) = &mut self.begin {
-                        begin.told = Some(format!("{fence} {group}"));
+                    // If it is told too late, it does not begin.
+                    let due = begun.ending.due(begun.until.saturating_sub(now()));
+                    if let (None, Some(mut go)) = (due, self.go.take()) {
+                        // If nobody reads it, it has ended, which is seen next.
+                        let _ = go.write_all(format!("{fence} {group}").as_bytes());
                     }
                 }
                 Ok(News::Order(Order::Until(until))) => {
@@ -219,15 +214,6 @@ impl Ward {
                 Ok(News::Order(Order::Signal(signal))) => self.signal(signal),
                 Ok(News::Look) | Err(_) => {}
             }
-        }
-    }
-
-    /// Has the command begin, once, if it may.
-    fn begin(&mut self) {
-        let begin = self.begin.take_if(|begin| begin.told.is_some());
-        if let Some(Begin { mut go, told: Some(words) }) = begin {
-            // If nobody reads it, it has ended, which is seen next.
-            let _ = go.write_all(words.as_bytes());
         }
     }
 
