@@ -2,10 +2,14 @@
 
 use lock_tests::place::Place;
 use lock_tests::withlock::{EventLog, Sandbox, url};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 const PROCESSES: usize = 20;
 const ROUNDS: usize = 50;
+
+/// One crowd at a time: each of them fills the machine, and servers have more to do than answer.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// Every process runs `withlock` again and again. What they wrap adds one to a number in a file, in
 /// two steps: two at once would lose an increment.
@@ -14,6 +18,7 @@ fn crowd(sandbox: &Sandbox, url: &str) {
 }
 
 fn crowd_of(sandbox: &Sandbox, url: &str, each: usize) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let log = EventLog::new(sandbox);
     let work = log.script("read n <counter; echo $((n + 1)) >counter");
     std::fs::write(sandbox.path("work"), work).expect("written");
@@ -26,7 +31,10 @@ fn crowd_of(sandbox: &Sandbox, url: &str, each: usize) {
         .collect();
     for lane in lanes {
         let ended = lane.end_within(Duration::from_secs(300)).expect(0);
-        assert_eq!((ended.stdout.as_str(), ended.stderr.as_str()), ("", ""), "nothing to tell");
+        assert_eq!(ended.stdout, "");
+        // A server that was slow for a moment is told of, and is no failure.
+        let told = ended.stderr.lines().find(|line| !line.ends_with("; trying again"));
+        assert_eq!(told, None, "nothing else to tell");
     }
     let took = began.elapsed();
     let rounds = PROCESSES * each;
