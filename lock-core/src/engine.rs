@@ -403,7 +403,7 @@ impl<P: Protocol> Engine<P> {
             .map(|command| UnderWay { sent: sent_at(command.sent), ..command.clone() })
             .collect();
         let yielded = self.yielded.iter().map(|(name, until)| (name.clone(), time(*until)));
-        let news = (self.ear.project(time), yielded.collect::<Vec<_>>());
+        let news = (self.ear.project(time, sent_at), yielded.collect::<Vec<_>>());
         let counters = (self.last_id, self.last_session, self.home, self.closing, news);
         (counters, attempts, sessions, self.queues.clone(), under_way)
     }

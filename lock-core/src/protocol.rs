@@ -242,4 +242,7 @@ pub struct Holder {
     pub held_for: Duration,
     /// When its lease ends unless it is renewed, by the server's clock.
     pub expires_in: Duration,
+    /// Whether somebody else had asked before us to be told of the release. Only a server that tells
+    /// knows.
+    pub wanted: bool,
 }

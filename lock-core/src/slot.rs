@@ -33,6 +33,7 @@
 
 mod parts;
 mod state;
+mod turn;
 
 use crate::error::{Failure, LostReason};
 use crate::event::{Event, Release};
@@ -104,8 +105,12 @@ impl Slot {
                     self.gone(Release::NotOurs, cx)
                 }
             }
-            (Phase::Waiting { .. }, Input::Hint) => Phase::Waiting { retry_at: now },
+            (Phase::Waiting { retry_at }, Input::Hint) => {
+                let turn = self.turn(cx).max(cx.not_before);
+                Phase::Waiting { retry_at: retry_at.min(turn) }
+            }
             (phase @ Phase::Claiming { .. }, Input::Hint) => {
+                self.passed = self.passed.saturating_add(1);
                 self.hinted = true;
                 phase
             }

@@ -37,6 +37,8 @@ SELECT c.name, c.owner,
        clock_timestamp() + $1::bigint * interval '1 microsecond',
        clock_timestamp(), $2::text
   FROM (VALUES ($3::text, $4::text)) AS c (name, owner)
+ WHERE NOT EXISTS (SELECT FROM "locks" AS o
+                    WHERE o.name = c.name AND o.owner <> c.owner AND o.expires_at > clock_timestamp())
  ORDER BY c.name COLLATE "C"
 ON CONFLICT (name) DO UPDATE
    SET owner = excluded.owner,
@@ -57,6 +59,8 @@ SELECT c.name, c.owner,
        clock_timestamp() + $1::bigint * interval '1 microsecond',
        clock_timestamp(), $2::text
   FROM unnest($3::text[], $4::text[]) AS c (name, owner)
+ WHERE NOT EXISTS (SELECT FROM "locks" AS o
+                    WHERE o.name = c.name AND o.owner <> c.owner AND o.expires_at > clock_timestamp())
  ORDER BY c.name COLLATE "C"
 ON CONFLICT (name) DO UPDATE
    SET owner = excluded.owner,
@@ -86,15 +90,16 @@ WITH fast AS MATERIALIZED (
    WHERE l.name = unmarked.name AND l.owner IS NOT NULL
   RETURNING l.name, l.holder, l.acquired_at, l.expires_at
 ), seen AS (
-  SELECT l.name, l.holder, l.acquired_at, l.expires_at
+  SELECT l.name, l.holder, l.acquired_at, l.expires_at, 1 AS wanted
     FROM "locks" AS l
    WHERE l.name = ANY ($1::text[]) AND l.owner IS NOT NULL AND l.contended
    UNION ALL
-  SELECT * FROM marked
+  SELECT m.*, 0 FROM marked AS m
 )
 SELECT s.name, s.holder,
        (extract(epoch FROM clock_timestamp() - s.acquired_at) * 1000000)::bigint,
-       (extract(epoch FROM s.expires_at - clock_timestamp()) * 1000000)::bigint
+       (extract(epoch FROM s.expires_at - clock_timestamp()) * 1000000)::bigint,
+       s.wanted::bigint
   FROM seen AS s
  WHERE s.expires_at > clock_timestamp();
 

@@ -2,7 +2,7 @@
 
 use lock_core::admin::{Answer, Question};
 use lock_core::sql::postgres as dialect;
-use lock_core::table::{Command, Reply};
+use lock_core::table::{Acquired, Command, Reply};
 use lock_core::{Instant, LockName, News, TableName};
 use lock_tests::place::{Place, client};
 use lock_tests::raw::Raw;
@@ -138,14 +138,31 @@ fn a_waiter_marks_a_row_once_a_hold() {
     table.granted("a", 1, LONG).expect("free");
     assert_eq!(table.granted("a", 2, LONG), None);
     let version = |table: &mut Table| -> String {
-        let sql = format!("SELECT ctid::text || xmin::text FROM {}", table.place.table());
+        let columns = "concat_ws(' ', ctid, xmin, xmax)";
+        let sql = format!("SELECT {columns} FROM {}", table.place.table());
         table.client.query_one(&sql, &[]).expect("a row").get(0)
     };
     let before = version(&mut table);
     for owner in 2..9 {
         assert_eq!(table.granted("a", owner, LONG), None);
     }
-    assert_eq!(version(&mut table), before, "no more writes");
+    assert_eq!(version(&mut table), before, "no more writes, and not even a row lock");
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn who_is_denied_learns_whether_somebody_was_before_it() {
+    let mut table = new();
+    let wanted = |table: &mut Table, owner| match &table.acquire(&["a"], owner, LONG)[..] {
+        [Acquired::Busy(Some(holder))] => Some(holder.wanted),
+        [Acquired::Granted(_)] => None,
+        other => panic!("{other:?}"),
+    };
+    let told = [1, 2, 3, 2].map(|owner| wanted(&mut table, owner));
+    assert_eq!(told, [None, Some(false), Some(true), Some(true)]);
+    assert_eq!(table.release(&["a"], 1), [true]);
+    let told = [2, 3, 1].map(|owner| wanted(&mut table, owner));
+    assert_eq!(told, [None, Some(false), Some(true)], "anew with each hold");
 }
 
 #[test]
@@ -174,7 +191,6 @@ fn a_table_is_told_of_whatever_it_is_called() {
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn whoever_learned_of_the_holder_is_told_of_its_release() {
-    use lock_core::table::Acquired;
     let mut table = new();
     let waiter = std::sync::Mutex::new((other(&table), ear(&table)));
     let (mut learned, mut missed) = (0, 0);

@@ -2,7 +2,7 @@
 //! need not ask again and again.
 //!
 //! ```text
-//!             somebody waits            answered           nobody waits
+//!             somebody waits            answered        nobody has for long
 //!    Silent ----------------> Due -------------> Listening ------------> Leaving -> Silent
 //!                              ^                     |
 //!                              +--- Failed <---------+   after a back-off
@@ -24,6 +24,8 @@ pub(super) struct Ear {
     stage: Stage,
     /// Since when the server tells.
     since: Option<Instant>,
+    /// Since when it was not needed, as far as was noticed.
+    unneeded: Option<Instant>,
     failures: u32,
 }
 
@@ -54,18 +56,24 @@ impl Ear {
     pub(super) fn sent(&mut self, action: Action) {
         self.stage = Stage::UnderWay;
         if action == Action::Unlisten {
-            self.since = None;
+            (self.since, self.unneeded) = (None, None);
         }
     }
 
-    /// The same with times as `time` sees them, and no more of the counter than whether it counts.
+    /// The same with times that are waited for as `time` sees them, times past as `past` does, and no
+    /// more of the counter than whether it counts.
     #[cfg(feature = "sim")]
-    pub(super) fn project(self, time: &dyn Fn(Instant) -> Instant) -> Self {
+    pub(super) fn project(
+        self,
+        time: &dyn Fn(Instant) -> Instant,
+        past: &dyn Fn(Instant) -> Instant,
+    ) -> Self {
         let stage = match self.stage {
             Stage::Failed(until) => Stage::Failed(time(until)),
             stage => stage,
         };
-        Self { stage, since: self.since.map(time), failures: self.failures.min(1) }
+        let unneeded = self.unneeded.map(past);
+        Self { stage, since: self.since.map(time), unneeded, failures: self.failures.min(1) }
     }
 }
 
@@ -115,9 +123,11 @@ impl<P: Protocol> Engine<P> {
                 Ok(news) => self.take_news(now, news),
                 Err(_) => return self.deaf(now),
             }
-            let nobody = self.denied.is_empty();
-            let next = if nobody { Action::Unlisten } else { Action::Listen };
-            self.ear.stage = Stage::Due(next);
+            // Who waited once may soon wait again, and a connection is dear.
+            let unneeded = self.ear.unneeded.filter(|_| self.denied.is_empty());
+            let enough = unneeded.is_some_and(|at| now.since(at) >= self.config.timing.wait());
+            self.ear.unneeded = self.denied.is_empty().then(|| unneeded.unwrap_or(now));
+            self.ear.stage = Stage::Due(if enough { Action::Unlisten } else { Action::Listen });
         } else if !self.denied.is_empty() {
             self.listen();
         }
@@ -167,7 +177,8 @@ impl<P: Protocol> Engine<P> {
     pub(super) fn yield_to_others(&mut self, now: Instant, id: LockId) {
         self.yielded.retain(|_, until| now < *until);
         if let Some(attempt) = self.attempts.get(&id) {
-            let until = now.after(self.config.timing.back_off(1, self.round_trip));
+            let one = self.config.timing.back_off(0, self.round_trip);
+            let until = now.after(one * attempt.slot.yields());
             self.yielded.insert(attempt.name.clone(), until);
         }
     }

@@ -122,11 +122,12 @@ impl FakeTable {
             let fence = new.fence.max(row.fence + 1);
             *row = Row { fence, ..new };
         } else {
-            row.contended = self.tells;
+            let wanted = core::mem::replace(&mut row.contended, self.tells);
             return Acquired::Busy(self.tells_holder.then(|| Holder {
                 label: row.holder.to_string(),
                 held_for: now.since(row.acquired),
                 expires_in: row.expires.since(now),
+                wanted,
             }));
         }
         Acquired::Granted(Fence::new(row.fence))

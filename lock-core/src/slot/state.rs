@@ -164,6 +164,8 @@ pub(crate) struct Slot {
     pub(super) denied_at: Instant,
     /// It may have been freed while the claim was under way.
     pub(super) hinted: bool,
+    /// How many hand-overs to others it was told of.
+    pub(super) passed: u32,
     /// Who was in the way at the last denial.
     pub(super) holder: Option<Holder>,
     /// What went wrong since the last denial.
@@ -196,6 +198,7 @@ impl Slot {
             denied: false,
             denied_at: Instant::default(),
             hinted: false,
+            passed: 0,
             holder: None,
             failure: None,
         }
@@ -239,6 +242,7 @@ impl Slot {
             since: since(self.since),
             denied_at: sent_at(self.denied_at),
             failures: self.failures.min(1),
+            passed: self.passed.min(1),
             ..self.clone()
         }
     }

@@ -279,15 +279,25 @@ fn granted(rows: Rows) -> Option<BTreeMap<String, Fence>> {
         .collect()
 }
 
-/// Rows of (name, holder, µs held, µs left).
+/// Rows of (name, holder, µs held, µs left), and where the server tells, whether somebody wanted to
+/// be told before.
 fn holders(rows: Rows) -> Option<BTreeMap<String, Holder>> {
+    let span = |us: i64| Duration::from_micros(u64::try_from(us).unwrap_or(0));
     rows.into_iter()
-        .map(|row| match <[Value; 4]>::try_from(row).ok()? {
-            [Value::Text(name), Value::Text(label), Value::Int(held), Value::Int(left)] => {
-                let span = |us: i64| Duration::from_micros(u64::try_from(us).unwrap_or(0));
-                Some((name, Holder { label, held_for: span(held), expires_in: span(left) }))
+        .map(|mut row| {
+            let wanted = match row.get(4) {
+                Some(Value::Int(wanted)) => *wanted != 0,
+                Some(_) => return None,
+                None => false,
+            };
+            row.truncate(4);
+            match <[Value; 4]>::try_from(row).ok()? {
+                [Value::Text(name), Value::Text(label), Value::Int(held), Value::Int(left)] => {
+                    let (held_for, expires_in) = (span(held), span(left));
+                    Some((name, Holder { label, held_for, expires_in, wanted }))
+                }
+                _ => None,
             }
-            _ => None,
         })
         .collect()
 }

@@ -8,6 +8,9 @@
 //! * A claim never shortens its own owner's lease: one that was delayed on its way may be carried out
 //!   after a later one of the same owner.
 //! * Rows are locked in the order of their names, so that two clients' batches cannot deadlock.
+//! * A claim looks before it leaps: `ON CONFLICT` locks the row even if it then changes nothing, and
+//!   the commit of a row lock is written to the disk; those that are denied would stand in line for
+//!   that, and the release behind them. What decides is still the row as it is locked.
 //! * A release does not wait for the disk: losing a release is safe, the TTL frees the lock. A
 //!   grant or a renewal does.
 //! * `name` is compared as bytes (`COLLATE "C"`).
@@ -140,6 +143,8 @@ SELECT c.name, c.owner,
        clock_timestamp() + $1::bigint * interval '1 microsecond',
        clock_timestamp(), $2::text
   FROM {claims} AS c (name, owner)
+ WHERE NOT EXISTS (SELECT FROM {table} AS o
+                    WHERE o.name = c.name AND o.owner <> c.owner AND o.expires_at > clock_timestamp())
  ORDER BY c.name COLLATE "C"
 ON CONFLICT (name) DO UPDATE
    SET owner = excluded.owner,
@@ -197,8 +202,9 @@ RETURNING l.name, $2::text,
           CASE WHEN l.contended THEN (pg_notify('withlock_' || l.tableoid::text, l.name) IS NOT NULL)::int
                ELSE 0 END::bigint"#;
 
-/// `$1` names. Name, holder, held for and expires in, both in µs, of the locks that are certain to
-/// be told of when they are freed; of others in the way, nothing.
+/// `$1` names. Name, holder, held for and expires in, both in µs, and whether somebody else had asked
+/// to be told of the release, of the locks that are certain to be told of when they are freed; of
+/// others in the way, nothing.
 const HOLDERS: &str = r#"
 WITH fast AS MATERIALIZED (
   SELECT set_config('synchronous_commit', 'off', true)
@@ -215,15 +221,16 @@ WITH fast AS MATERIALIZED (
    WHERE l.name = unmarked.name AND l.owner IS NOT NULL
   RETURNING l.name, l.holder, l.acquired_at, l.expires_at
 ), seen AS (
-  SELECT l.name, l.holder, l.acquired_at, l.expires_at
+  SELECT l.name, l.holder, l.acquired_at, l.expires_at, 1 AS wanted
     FROM {table} AS l
    WHERE l.name = ANY ($1::text[]) AND l.owner IS NOT NULL AND l.contended
    UNION ALL
-  SELECT * FROM marked
+  SELECT m.*, 0 FROM marked AS m
 )
 SELECT s.name, s.holder,
        (extract(epoch FROM clock_timestamp() - s.acquired_at) * 1000000)::bigint,
-       (extract(epoch FROM s.expires_at - clock_timestamp()) * 1000000)::bigint
+       (extract(epoch FROM s.expires_at - clock_timestamp()) * 1000000)::bigint,
+       s.wanted::bigint
   FROM seen AS s
  WHERE s.expires_at > clock_timestamp()"#;
 

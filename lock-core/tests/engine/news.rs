@@ -2,7 +2,7 @@
 
 use crate::scenario::{NANO, Scenario, Sent, TRIP, deadlock, holder, name, unknown};
 use lock_core::table::{Command, Freed, Reply, Table};
-use lock_core::{Action, Engine, Event, Instant, Lane, LockId, News};
+use lock_core::{Action, Engine, Event, Holder, Instant, Lane, LockId, News};
 use std::time::Duration;
 
 /// How long the lease in the way lasts.
@@ -80,7 +80,14 @@ fn who_is_told_tries_at_once() {
     scene.sleep(TRIP);
     scene.grants(&claim);
     assert!(matches!(scene.told()[..], [Event::Granted { id: granted, .. }] if granted == id));
-    // Nobody waits any more: when nothing has happened for long, the connection goes.
+    scene.release(id);
+    let release = scene.sends(Action::Release, &["a"]);
+    scene.answers(&release, Ok(Reply::Freed(vec![Freed::Free])));
+    scene.told();
+    // Nobody waits any more: when nobody has for long, the connection goes.
+    scene.sleep(QUIET);
+    tells_of(&mut scene, &listen, &[]);
+    let listen = scene.sends(Action::Listen, &[]);
     scene.sleep(QUIET);
     tells_of(&mut scene, &listen, &[]);
     let unlisten = scene.sends(Action::Unlisten, &[]);
@@ -211,6 +218,9 @@ fn who_waits_again_listens_again() {
     scene.told();
     scene.sends_nothing(); // what is under way goes on
     tells_of(&mut scene, &listen, &["a"]);
+    let listen = scene.sends(Action::Listen, &[]);
+    scene.sleep(QUIET);
+    tells_of(&mut scene, &listen, &["a"]); // others' business does not keep it
     let unlisten = scene.sends(Action::Unlisten, &[]);
     scene.acquire("a");
     let claim = scene.sends(Action::Acquire, &["a"]);
@@ -218,6 +228,72 @@ fn who_waits_again_listens_again() {
     scene.answers(&unlisten, Ok(Reply::Silent));
     scene.sends(Action::Listen, &[]);
     assert!(next(&mut scene) <= scene.now.after(Duration::from_secs(1)), "it is not told yet");
+}
+
+#[test]
+fn who_waits_again_soon_is_told_from_the_start() {
+    let (mut scene, id, listen) = listening();
+    scene.release(id);
+    scene.told();
+    scene.sleep(QUIET / 2);
+    tells_of(&mut scene, &listen, &["a"]);
+    let listen = scene.sends(Action::Listen, &[]);
+    scene.acquire("a");
+    let claim = scene.sends(Action::Acquire, &["a"]);
+    denied(&mut scene, &claim);
+    assert_eq!(next(&mut scene), scene.now.after(LEFT), "it need not ask again");
+    // It was needed meanwhile: the time without begins anew.
+    scene.sleep(QUIET / 2);
+    tells_of(&mut scene, &listen, &["b"]);
+    scene.sends(Action::Listen, &[]);
+}
+
+fn denied_behind(scene: &mut Scenario, claim: &Sent) {
+    scene.sleep(TRIP);
+    scene.denies_for(claim, Holder { wanted: true, ..holder("somebody", LEFT) });
+    scene.told();
+}
+
+#[test]
+fn who_was_denied_behind_others_is_held_back_the_less_the_more_often_it_was_passed_over() {
+    let (mut scene, _, listen) = listening();
+    tells_of(&mut scene, &listen, &["a"]);
+    let mut claim = scene.sends(Action::Acquire, &["a"]); // nobody was before it
+    let mut listen = scene.sends(Action::Listen, &[]);
+    let mut backs = Vec::new();
+    while backs.last() != Some(&Duration::ZERO) {
+        denied_behind(&mut scene, &claim);
+        let told = scene.now;
+        tells_of(&mut scene, &listen, &["a"]);
+        let mut sent = scene.sends_any();
+        if sent.command.action() == Action::Listen {
+            scene.sleeps();
+            (listen, sent) = (sent, scene.sends_any());
+        } else {
+            listen = scene.sends(Action::Listen, &[]);
+        }
+        backs.push(scene.now.since(told));
+        claim = sent;
+    }
+    assert!(backs[0] >= TRIP * 8, "{backs:?}");
+    assert!(backs.is_sorted_by(|a, b| a > b), "{backs:?}");
+    assert_eq!(backs.len(), 10, "{backs:?}");
+}
+
+#[test]
+fn further_news_do_not_put_off_who_is_held_back() {
+    let (mut scene, _, listen) = listening();
+    tells_of(&mut scene, &listen, &["a"]);
+    let claim = scene.sends(Action::Acquire, &["a"]);
+    let listen = scene.sends(Action::Listen, &[]);
+    denied_behind(&mut scene, &claim);
+    tells_of(&mut scene, &listen, &["a"]);
+    let listen = scene.sends(Action::Listen, &[]);
+    let at = next(&mut scene);
+    scene.sleep(at.since(scene.now) - TRIP);
+    tells_of(&mut scene, &listen, &["a"]);
+    scene.sends(Action::Listen, &[]);
+    assert_eq!(next(&mut scene), at);
 }
 
 #[test]

@@ -75,7 +75,7 @@ pub(crate) fn deadlock() -> Failure {
 
 /// One that has had it for long.
 pub(crate) fn holder(label: &str, expires_in: Duration) -> Holder {
-    Holder { label: label.into(), held_for: Duration::from_secs(3_600), expires_in }
+    Holder { label: label.into(), held_for: Duration::from_secs(3_600), expires_in, wanted: false }
 }
 
 pub(crate) fn freed(id: LockId) -> Event {

@@ -105,6 +105,7 @@ fn for_what_is_denied_a_second_statement_asks_who_has_it() {
             label: "host 1".into(),
             held_for: Duration::from_secs(2),
             expires_in: Duration::from_micros(3),
+            wanted: false,
         };
         let reply = vec![Acquired::Granted(Fence::new(7)), Acquired::Busy(Some(holder))];
         assert_eq!(exchange.finish(), Ok(Reply::Acquired(reply)));
@@ -127,8 +128,12 @@ fn a_holders_negative_times_count_as_none() {
     for codec in codecs() {
         let rows = vec![vec![text("a"), text(""), int(-1), int(i64::MIN)]];
         let command = acquire(vec![claim("a", 1)]);
-        let holder =
-            Holder { label: "".into(), held_for: Duration::ZERO, expires_in: Duration::ZERO };
+        let holder = Holder {
+            label: "".into(),
+            held_for: Duration::ZERO,
+            expires_in: Duration::ZERO,
+            wanted: false,
+        };
         let reply = Reply::Acquired(vec![Acquired::Busy(Some(holder))]);
         assert_eq!(run(&codec, &command, &[vec![], rows]), Ok(reply));
     }
