@@ -140,6 +140,8 @@ pub struct Engine<P: Protocol> {
     sessions: BTreeMap<SessionId, Session<P::Session>>,
     /// Where new claims go.
     home: Option<SessionId>,
+    /// A connection that was there to wait, for the next that waits soon.
+    spare: Option<SessionId>,
     /// No session is kept for claims that may come.
     closing: bool,
     ear: Ear,
@@ -175,6 +177,7 @@ impl<P: Protocol> Engine<P> {
             queues: BTreeMap::new(),
             sessions: BTreeMap::new(),
             home: None,
+            spare: None,
             closing: false,
             ear: Ear::default(),
             yielded: BTreeMap::new(),
@@ -405,6 +408,7 @@ impl<P: Protocol> Engine<P> {
         let yielded = self.yielded.iter().map(|(name, until)| (name.clone(), time(*until)));
         let news = (self.ear.project(time, sent_at), yielded.collect::<Vec<_>>());
         let counters = (self.last_id, self.last_session, self.home, self.closing, news);
+        let counters = (counters, self.spare);
         (counters, attempts, sessions, self.queues.clone(), under_way)
     }
 

@@ -296,9 +296,9 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a session that nobody needs is kept",
         file: "engine/sessions.rs",
-        after: "if session.is_wanted() && ",
-        good: "!stays",
-        bad: "false",
+        after: "if !session.is_wanted() || ",
+        good: "session.attempts.iter().any(needs)",
+        bad: "true",
         shown_by: Shown::Advisory,
         check: "Leaks",
     },

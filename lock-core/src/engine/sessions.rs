@@ -42,8 +42,8 @@ impl<P: Protocol> Engine<P> {
             return (Some(self.join_home(now, id)), action);
         };
         let busy = self.sessions.values().filter(|session| session.waits).count();
-        if action == Action::Wait && busy < waiting {
-            let session = self.new_session(now, true);
+        if action == Action::Wait && (self.spare.is_some() || busy < waiting) {
+            let session = self.spare.take().unwrap_or_else(|| self.new_session(now, true));
             self.join_session(now, id, session);
             return (Some(session), action);
         }
@@ -118,6 +118,7 @@ impl<P: Protocol> Engine<P> {
         session.slot.step(input, &mut cx);
         session.slot.step(Input::Tick, &mut cx);
         let gone = session.slot.phase == Phase::Gone;
+        let idle = self.spare == Some(id) && session.due(now).is_some();
         self.index_session(now, id);
         for event in told {
             self.session_told(now, id, event);
@@ -125,6 +126,11 @@ impl<P: Protocol> Engine<P> {
         if gone {
             self.end_session(now, id, None);
             self.sessions.remove(&id);
+        }
+        if idle {
+            // Nobody has waited for so long that it would have to be kept alive.
+            self.retire(id);
+            self.step_session(now, id, Input::Release);
         }
     }
 
@@ -188,20 +194,31 @@ impl<P: Protocol> Engine<P> {
 
     /// No more claims go to it, save from attempts that are bound to it.
     fn retire(&mut self, id: SessionId) {
-        if self.home == Some(id) {
-            self.home = None;
+        for known in [&mut self.home, &mut self.spare] {
+            if *known == Some(id) {
+                *known = None;
+            }
         }
     }
 
-    /// Closes a session that nobody needs.
+    /// Closes a session that nobody needs. One that waited stays a while, if it is the only one: who
+    /// had to wait once may soon wait again, and a connection is dear.
     pub(super) fn tidy(&mut self, now: Instant, id: SessionId) {
         let Some(session) = self.sessions.get(&id) else { return };
-        let stays = self.home == Some(id) && session.is_open() && !self.closing;
         let needs = |id: &LockId| self.attempts.get(id).is_some_and(|a| a.slot.needs_session());
-        if session.is_wanted() && !stays && !session.attempts.iter().any(needs) {
-            self.retire(id);
-            self.step_session(now, id, Input::Release);
+        if !session.is_wanted() || session.attempts.iter().any(needs) {
+            return;
         }
+        if session.is_open() && !self.closing {
+            if session.waits && session.attempts.is_empty() {
+                self.spare.get_or_insert(id);
+            }
+            if [self.home, self.spare].contains(&Some(id)) {
+                return;
+            }
+        }
+        self.retire(id);
+        self.step_session(now, id, Input::Release);
     }
 
     // -- answers ----------------------------------------------------------------------------------
