@@ -41,6 +41,8 @@ async fn a_mysql_connection_of_the_callers_is_the_only_connection() {
 
 async fn only(place: Place, config: Config) {
     let ours = config.connect().await.expect("connected");
+    // The server ends connections that are idle for a TTL, and there is no way to another.
+    sleep(Duration::from_secs(4)).await;
     let theirs = tokio_config(&place, TTL).connect().await.expect("connected");
     let held = theirs.lock("a").await.expect("taken");
     let waited = ours.try_lock_for("a", SOON).await.expect("asked");

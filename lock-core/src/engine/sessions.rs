@@ -16,6 +16,17 @@ use alloc::vec::Vec;
 const SESSIONS: u128 = 1 << 96;
 
 impl<P: Protocol> Engine<P> {
+    /// Wants a session for claims that may come: it is opened now and kept, where it would be opened
+    /// with the first claim. For who has only one connection, which the server would end meanwhile.
+    /// Where a session is no connection, this does nothing.
+    pub fn open(&mut self, now: Instant) {
+        self.handle_timeout(now);
+        self.closing = false;
+        if let (Some(Sessions::Connections { .. }), None) = (self.protocol.sessions(), self.home) {
+            self.home = Some(self.new_session(now, false));
+        }
+    }
+
     // -- which session ----------------------------------------------------------------------------
 
     /// Where what is due goes, and as what: a claim to the home session unless it is bound to

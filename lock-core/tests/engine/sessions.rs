@@ -128,6 +128,24 @@ fn a_session_is_opened_once_and_counts_from_its_own_request() {
 }
 
 #[test]
+fn a_session_that_is_wanted_for_claims_to_come_is_opened_and_kept() {
+    let mut scene = advisory();
+    scene.engine.open(scene.now);
+    scene.engine.open(scene.now);
+    let lane = scene.opens();
+    scene.sends_nothing();
+    let keep = scene.sends();
+    assert_eq!((&keep.command, keep.lane), (&Command::Keep, lane));
+    scene.answers(&keep, Reply::Kept(true));
+    scene.wants("a");
+    let claim = scene.sends();
+    assert_eq!(claim.lane, lane);
+    scene.answers(&claim, granted());
+    assert_eq!(scene.engine.sessions(), 1);
+    scene.told();
+}
+
+#[test]
 fn a_question_that_keeps_a_session_is_given_up_when_the_session_is_lost() {
     let (mut scene, _) = Scene::holding();
     assert_eq!(scene.engine.sessions(), 1);

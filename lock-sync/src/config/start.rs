@@ -4,6 +4,7 @@ use super::{Codec, Config, Target};
 use crate::backend::advisory::Connections;
 use crate::backend::tables::Tables;
 use crate::backend::{Backends, Handed, Session, Source, nowhere};
+use crate::clock;
 use crate::driver::{Driver, Speaks};
 use crate::error::{ConfigError, Error};
 use crate::locks::{Check, Locks};
@@ -20,6 +21,8 @@ struct Plan {
     ttl: Duration,
     holder: String,
     waiting: usize,
+    /// There is one connection, and never another.
+    only: bool,
 }
 
 impl Config {
@@ -39,6 +42,7 @@ impl Config {
             ttl: self.ttl,
             holder: self.holder(),
             waiting: self.waiting.unwrap_or(Advisory::WAITING),
+            only: false,
         };
         match (self.target, codec) {
             #[cfg(feature = "postgres")]
@@ -97,7 +101,11 @@ impl Plan {
                 let check = check(&codec, sql::advisory::Codec::check);
                 let connections = Connections::open(codec, source, self.ttl, budget)?;
                 let protocol = Advisory::new(self.ttl).with_waiting(self.waiting);
-                drive(Engine::new(protocol, self.core), connections, self.ttl, check)
+                let mut engine = Engine::new(protocol, self.core);
+                if self.only {
+                    engine.open(clock::now());
+                }
+                drive(engine, connections, self.ttl, check)
             }
             Codec::Session(_) => Err(nowhere()),
         }
@@ -105,7 +113,7 @@ impl Plan {
 
     /// Over one connection, which there is no second of.
     fn handed(self, codec: Codec, session: impl Session) -> Result<Locks, Error> {
-        Self { waiting: 0, ..self }.start(codec, Handed(Some(session)))
+        Self { waiting: 0, only: true, ..self }.start(codec, Handed(Some(session)))
     }
 
     #[cfg(feature = "consul")]
