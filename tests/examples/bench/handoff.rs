@@ -21,10 +21,14 @@ pub(crate) fn run(backends: &[Backend]) {
     println!("|---|---|---|---|---|---|---|---|");
     let runtime = runtime();
     for backend in backends {
-        let (trip, write) = floors(backend);
-        let floor = if backend.writes { trip * 3 + write } else { trip * 3 };
-        for waiters in [2, 8, 32] {
+        let mut floor = Floor::new(&backend.floor);
+        for waiters in [2, 8, 64] {
+            let mut floors = Floors::default();
+            floors.measure(&mut floor);
             let Some(mut handoffs) = contest(&runtime, backend, waiters) else { continue };
+            floors.measure(&mut floor);
+            let [trip, write] = [floors.trips, floors.writes].map(|mut all| all.percentile(50));
+            let floor = if backend.writes { trip * 3 + write } else { trip * 3 };
             println!(
                 "| {} | {} | {} | {waiters} | {} | {} | {} | {:.0} |",
                 backend.name,
@@ -86,20 +90,25 @@ async fn connect(backend: &Backend) -> Result<Locks, lock_async::Error> {
 
 /// The round trip and the committed write, by the raw driver, each after a pause as long as the lock is
 /// held: processors that have fallen asleep are woken up at each hand-off, too.
-fn floors(backend: &Backend) -> (Duration, Duration) {
-    let mut floor = Floor::new(&backend.floor);
-    let (mut trips, mut writes) = (Times::default(), Times::default());
-    let timed = |call: fn(&mut Floor), floor: &mut Floor| {
-        std::thread::sleep(HOLD);
-        let began = Instant::now();
-        call(floor);
-        began.elapsed()
-    };
-    for _ in 0..200 {
-        trips.push(timed(Floor::trip, &mut floor));
-        writes.push(timed(Floor::write, &mut floor));
+#[derive(Default)]
+struct Floors {
+    trips: Times,
+    writes: Times,
+}
+
+impl Floors {
+    fn measure(&mut self, floor: &mut Floor) {
+        let timed = |call: fn(&mut Floor), floor: &mut Floor| {
+            std::thread::sleep(HOLD);
+            let began = Instant::now();
+            call(floor);
+            began.elapsed()
+        };
+        for _ in 0..200 {
+            self.trips.push(timed(Floor::trip, floor));
+            self.writes.push(timed(Floor::write, floor));
+        }
     }
-    (trips.percentile(50), writes.percentile(50))
 }
 
 /// From the beginning of each release to the next one's grant.
