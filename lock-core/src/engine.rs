@@ -15,6 +15,7 @@ use crate::session::{Session, SessionId};
 use crate::slot::{Input, Phase, Slot};
 use crate::time::Instant;
 use crate::timing::Timing;
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -134,7 +135,8 @@ pub struct Engine<P: Protocol> {
     last_id: u64,
     last_session: u64,
     last_dispatch: u64,
-    attempts: BTreeMap<LockId, Attempt>,
+    /// Boxed, for a map makes room for eleven at once.
+    attempts: BTreeMap<LockId, Box<Attempt>>,
     /// Attempts for one name, first come first served; only those in front talk to the server.
     queues: BTreeMap<LockName, VecDeque<LockId>>,
     sessions: BTreeMap<SessionId, Session<P::Session>>,
@@ -228,10 +230,9 @@ impl<P: Protocol> Engine<P> {
         let last_call = give_up.after(self.config.timing.patience());
         let may_wait = self.protocol.may_wait();
         let slot = Slot::new(owner, may_wait, once, give_up, last_call);
-        self.attempts.insert(
-            id,
-            Attempt { name: name.clone(), mode, session: None, slot, indexed: Entry::default() },
-        );
+        let indexed = Entry::default();
+        let attempt = Attempt { name: name.clone(), mode, session: None, slot, indexed };
+        self.attempts.insert(id, Box::new(attempt));
         let input = self.join_queue(&name, id);
         self.step(now, id, input);
         id

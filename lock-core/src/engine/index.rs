@@ -27,10 +27,12 @@ pub(crate) struct Entry {
 impl<P: Protocol> Engine<P> {
     /// Keeps true what is indexed of an attempt: nothing, once it has ended.
     pub(super) fn index(&mut self, now: Instant, id: LockId) {
-        let Some(Attempt { slot, .. }) = self.attempts.get(&id) else { return };
+        let Some(Attempt { slot, .. }) = self.attempts.get(&id).map(|one| &**one) else { return };
         let (wake, due, denied) = (slot.wake(now), slot.due(now), slot.is_denied());
         let due = due.map(|action| self.assign(now, id, action));
-        let Some(Attempt { indexed, .. }) = self.attempts.get_mut(&id) else { return };
+        let Some(Attempt { indexed, .. }) = self.attempts.get_mut(&id).map(|one| &mut **one) else {
+            return;
+        };
         let new = Entry { wake, due, denied };
         let old = core::mem::replace(indexed, new);
         if old.due != new.due {

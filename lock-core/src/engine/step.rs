@@ -89,7 +89,7 @@ impl<P: Protocol> Engine<P> {
     }
 
     fn claim(&self, id: LockId) -> Claim {
-        let Attempt { name, mode, slot, .. } = &self.attempts[&id];
+        let Attempt { name, mode, slot, .. } = &*self.attempts[&id];
         Claim { name: name.clone(), owner: slot.owner, mode: *mode }
     }
 
