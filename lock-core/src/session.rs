@@ -24,6 +24,8 @@ pub(crate) struct Session<S> {
     pub(crate) attempts: BTreeSet<LockId>,
     /// It is for one attempt that waits at the server.
     pub(crate) waits: bool,
+    /// It takes no new attempts: the server may have more in it than is known.
+    pub(crate) retired: bool,
     pub(crate) indexed: Entry,
 }
 

@@ -79,7 +79,8 @@ impl<P: Protocol> Engine<P> {
         let slot = Slot::session(Owner::new(owner), now, connection);
         let name = P::Session::default();
         let (attempts, indexed) = (BTreeSet::new(), Entry::default());
-        self.sessions.insert(id, Session { slot, name, attempts, waits, indexed });
+        let retired = false;
+        self.sessions.insert(id, Session { slot, name, attempts, waits, retired, indexed });
         self.index_session(now, id);
         id
     }
@@ -210,6 +211,9 @@ impl<P: Protocol> Engine<P> {
                 *known = None;
             }
         }
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.retired = true;
+        }
     }
 
     /// Closes a session that nobody needs. One that waited stays a while, if it is the only one: who
@@ -221,7 +225,7 @@ impl<P: Protocol> Engine<P> {
             return;
         }
         if session.is_open() && !self.closing {
-            if session.waits && session.attempts.is_empty() {
+            if session.waits && !session.retired && session.attempts.is_empty() {
                 self.spare.get_or_insert(id);
             }
             if [self.home, self.spare].contains(&Some(id)) {
@@ -270,7 +274,8 @@ impl<P: Protocol> Engine<P> {
     /// What a failed request means to the session it was sent in: a connection is lost with the
     /// first answer that fails to come; a record takes no new claims after a claim or release whose
     /// fate is not known, and neither does any session that may not have freed what it was to
-    /// free. True if the session is lost.
+    /// free. Nobody else is to wait on a connection that was refused anything. True if the session is
+    /// lost.
     pub(super) fn fails(
         &mut self,
         now: Instant,
@@ -279,12 +284,13 @@ impl<P: Protocol> Engine<P> {
         failure: &Failure,
     ) -> bool {
         let answered = matches!(failure, Failure::Rejected { .. });
+        let waits = self.sessions.get(&id).is_some_and(|session| session.waits);
         match self.protocol.sessions() {
             Some(Sessions::Connections { .. }) if !answered => {
                 self.lose_session(now, id, LostReason::Disconnected, failure.clone());
                 true
             }
-            _ if matches!(failure, Failure::Unknown(_)) || action == Action::Release => {
+            _ if waits || matches!(failure, Failure::Unknown(_)) || action == Action::Release => {
                 self.retire(id);
                 false
             }

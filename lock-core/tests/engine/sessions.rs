@@ -325,6 +325,39 @@ fn a_connection_on_which_nobody_waits_goes_when_the_engine_closes() {
     assert_eq!((close.command, close.lane), (Command::Close, lane));
 }
 
+/// The search found it: whoever waited there next had the lock twice.
+#[test]
+fn nobody_waits_on_a_connection_that_may_not_have_freed_what_it_had() {
+    let (mut scene, _) = Scene::holding();
+    let b = scene.wants("b");
+    let wait = scene.waits();
+    scene.answers(&wait, granted());
+    scene.engine.release(scene.now, b);
+    let unlock = scene.sends();
+    scene.fails(&unlock, Failure::Rejected { retry: false, message: "refused".into() });
+    scene.told();
+    let close = scene.sends();
+    assert_eq!((close.command, close.lane), (Command::Close, wait.lane));
+}
+
+/// A wait may be refused in the moment in which it is granted.
+#[test]
+fn nobody_waits_on_a_connection_that_refused_anything_to_another() {
+    let (mut scene, _) = Scene::holding();
+    let b = scene.wants("b");
+    let wait = scene.waits();
+    scene.fails(&wait, deadlock());
+    let again = scene.sends();
+    assert_eq!(again.lane, wait.lane, "the same one does");
+    scene.answers(&again, granted());
+    scene.engine.release(scene.now, b);
+    let unlock = scene.sends();
+    scene.answers(&unlock, Reply::Unlocked([true].into()));
+    scene.told();
+    let close = scene.sends();
+    assert_eq!((close.command, close.lane), (Command::Close, wait.lane));
+}
+
 #[test]
 fn nobody_waits_on_a_connection_that_was_lost_meanwhile() {
     let (mut scene, lane) = waited();
