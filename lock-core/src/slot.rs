@@ -106,8 +106,7 @@ impl Slot {
                 }
             }
             (Phase::Waiting { retry_at }, Input::Hint) => {
-                let turn = self.turn(cx).max(cx.not_before);
-                Phase::Waiting { retry_at: retry_at.min(turn) }
+                Phase::Waiting { retry_at: retry_at.min(self.turn(cx)) }
             }
             (phase @ Phase::Claiming { .. }, Input::Hint) => {
                 self.passed = self.passed.saturating_add(1);

@@ -178,7 +178,7 @@ impl<P: Protocol> Engine<P> {
         self.yielded.retain(|_, until| now < *until);
         if let Some(attempt) = self.attempts.get(&id) {
             let one = self.config.timing.back_off(0, self.round_trip);
-            let until = now.after(one * attempt.slot.yields());
+            let until = now.after(attempt.slot.yields(one));
             self.yielded.insert(attempt.name.clone(), until);
         }
     }
