@@ -16,5 +16,6 @@ mod replay;
 mod rivals;
 mod scenario;
 mod sessions;
+mod spare;
 mod wait;
 mod watch;

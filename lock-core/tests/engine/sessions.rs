@@ -16,7 +16,7 @@ pub(crate) struct Scene<P: Protocol> {
     pub(crate) now: Instant,
 }
 
-fn advisory() -> Scene<Advisory> {
+pub(crate) fn advisory() -> Scene<Advisory> {
     Scene::new(Advisory::new(Timing::default().ttl()))
 }
 
@@ -24,15 +24,15 @@ pub(crate) fn unknown() -> Failure {
     Failure::Unknown("gone quiet".into())
 }
 
-fn deadlock() -> Failure {
+pub(crate) fn deadlock() -> Failure {
     Failure::Rejected { retry: true, message: "deadlock".into() }
 }
 
-fn granted() -> Reply {
+pub(crate) fn granted() -> Reply {
     Reply::Tried([Tried::Granted(FENCE)].into())
 }
 
-fn busy() -> Reply {
+pub(crate) fn busy() -> Reply {
     Reply::Tried([Tried::Busy(None)].into())
 }
 
@@ -84,7 +84,7 @@ impl<P: Protocol> Scene<P> {
 
 impl Scene<Advisory> {
     /// A connection is open and its first lock held.
-    fn holding() -> (Self, LockId) {
+    pub(crate) fn holding() -> (Self, LockId) {
         let mut scene = advisory();
         let id = scene.wants("a");
         scene.opens();
@@ -94,7 +94,7 @@ impl Scene<Advisory> {
         (scene, id)
     }
 
-    fn opens(&mut self) -> Lane {
+    pub(crate) fn opens(&mut self) -> Lane {
         let open = self.sends();
         assert!(matches!(open.command, Command::Open { .. }), "{open:?}");
         self.answers(&open, Reply::Opened);
@@ -102,7 +102,7 @@ impl Scene<Advisory> {
     }
 
     /// The home connection says no: the attempt waits on one of its own.
-    fn waits(&mut self) -> Dispatch<Command> {
+    pub(crate) fn waits(&mut self) -> Dispatch<Command> {
         let claim = self.sends();
         self.answers(&claim, busy());
         let lane = self.opens();
@@ -245,138 +245,6 @@ fn whoever_is_denied_waits_on_a_connection_of_its_own() {
     assert_eq!(unlock.lane, wait.lane);
     scene.answers(&unlock, Reply::Unlocked([true].into()));
     assert_eq!(scene.told(), [Event::Released { id: b, release: Release::Freed }]);
-}
-
-/// A lock is held on the home connection; another was waited for, and is free again.
-fn waited() -> (Scene<Advisory>, Lane) {
-    let (mut scene, _) = Scene::holding();
-    let b = scene.wants("b");
-    let wait = scene.waits();
-    scene.answers(&wait, granted());
-    scene.engine.release(scene.now, b);
-    let unlock = scene.sends();
-    scene.answers(&unlock, Reply::Unlocked([true].into()));
-    scene.told();
-    (scene, wait.lane)
-}
-
-#[test]
-fn who_waits_again_soon_waits_on_the_same_connection() {
-    let (mut scene, lane) = waited();
-    scene.sends_nothing();
-    // What need not wait does not go there.
-    scene.wants("c");
-    let claim = scene.sends();
-    assert_ne!(claim.lane, lane);
-    scene.answers(&claim, busy());
-    let wait = scene.sends();
-    assert!(matches!(wait.command, Command::Wait { .. }), "{wait:?}");
-    assert_eq!(wait.lane, lane);
-    // It is one attempt's at a time.
-    scene.wants("d");
-    assert_ne!(scene.waits().lane, lane);
-}
-
-#[test]
-fn only_one_connection_stays_for_who_waits_next() {
-    let (mut scene, _) = Scene::holding();
-    let ids = ["b", "c"].map(|name| scene.wants(name));
-    let claim = scene.sends();
-    scene.answers(&claim, Reply::Tried([Tried::Busy(None), Tried::Busy(None)].into()));
-    for _ in ids {
-        scene.opens();
-        let wait = scene.sends();
-        scene.answers(&wait, granted());
-    }
-    let lanes = ids.map(|id| {
-        scene.engine.release(scene.now, id);
-        let unlock = scene.sends();
-        scene.answers(&unlock, Reply::Unlocked([true].into()));
-        unlock.lane
-    });
-    let close = scene.sends();
-    assert_eq!((close.command, close.lane), (Command::Close, lanes[1]));
-    scene.sends_nothing();
-    scene.told();
-}
-
-#[test]
-fn a_connection_on_which_nobody_waits_goes_when_it_would_have_to_be_kept() {
-    let (mut scene, lane) = waited();
-    let opened = scene.now;
-    let keep = scene.sends();
-    assert!(matches!(keep.command, Command::Keep), "the home connection: {keep:?}");
-    scene.answers(&keep, Reply::Kept(true));
-    let close = scene.sends();
-    assert_eq!((&close.command, close.lane), (&Command::Close, lane));
-    assert!(scene.now.since(opened) <= Timing::default().ttl() / 3);
-    scene.answers(&close, Reply::Closed);
-    assert_eq!(scene.engine.sessions(), 1);
-    // The next one waits on another.
-    scene.wants("c");
-    assert_ne!(scene.waits().lane, lane);
-}
-
-#[test]
-fn a_connection_on_which_nobody_waits_goes_when_the_engine_closes() {
-    let (mut scene, lane) = waited();
-    scene.engine.close(scene.now);
-    let close = scene.sends();
-    assert_eq!((close.command, close.lane), (Command::Close, lane));
-}
-
-/// The search found it: whoever waited there next had the lock twice.
-#[test]
-fn nobody_waits_on_a_connection_that_may_not_have_freed_what_it_had() {
-    let (mut scene, _) = Scene::holding();
-    let b = scene.wants("b");
-    let wait = scene.waits();
-    scene.answers(&wait, granted());
-    scene.engine.release(scene.now, b);
-    let unlock = scene.sends();
-    scene.fails(&unlock, Failure::Rejected { retry: false, message: "refused".into() });
-    scene.told();
-    let close = scene.sends();
-    assert_eq!((close.command, close.lane), (Command::Close, wait.lane));
-}
-
-/// A wait may be refused in the moment in which it is granted.
-#[test]
-fn nobody_waits_on_a_connection_that_refused_anything_to_another() {
-    let (mut scene, _) = Scene::holding();
-    let b = scene.wants("b");
-    let wait = scene.waits();
-    scene.fails(&wait, deadlock());
-    let again = scene.sends();
-    assert_eq!(again.lane, wait.lane, "the same one does");
-    scene.answers(&again, granted());
-    scene.engine.release(scene.now, b);
-    let unlock = scene.sends();
-    scene.answers(&unlock, Reply::Unlocked([true].into()));
-    scene.told();
-    let close = scene.sends();
-    assert_eq!((close.command, close.lane), (Command::Close, wait.lane));
-}
-
-#[test]
-fn nobody_waits_on_a_connection_that_was_lost_meanwhile() {
-    let (mut scene, lane) = waited();
-    scene.now = scene.now.after(Timing::default().valid());
-    scene.engine.handle_timeout(scene.now);
-    scene.told();
-    scene.wants("c");
-    for _ in 0..20 {
-        let dispatch = scene.sends();
-        match dispatch.command {
-            Command::Open { .. } => scene.answers(&dispatch, Reply::Opened),
-            Command::Close => scene.answers(&dispatch, Reply::Closed),
-            Command::Try { .. } => scene.answers(&dispatch, busy()),
-            Command::Keep => scene.fails(&dispatch, unknown()),
-            Command::Wait { .. } => return assert_ne!(dispatch.lane, lane),
-            other => panic!("{other:?}"),
-        }
-    }
-    panic!("it does not wait");
 }
 
 #[test]
