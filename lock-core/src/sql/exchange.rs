@@ -285,16 +285,18 @@ fn holders(rows: Rows) -> Option<BTreeMap<String, Holder>> {
     let span = |us: i64| Duration::from_micros(u64::try_from(us).unwrap_or(0));
     rows.into_iter()
         .map(|mut row| {
-            let wanted = match row.get(4) {
-                Some(Value::Int(wanted)) => *wanted != 0,
-                Some(_) => return None,
-                None => false,
-            };
-            row.truncate(4);
-            match <[Value; 4]>::try_from(row).ok()? {
-                [Value::Text(name), Value::Text(label), Value::Int(held), Value::Int(left)] => {
+            let wanted = if row.len() == 5 { row.pop()? } else { Value::Int(0) };
+            let [name, label, held, left] = <[Value; 4]>::try_from(row).ok()?;
+            match (name, label, held, left, wanted) {
+                (
+                    Value::Text(name),
+                    Value::Text(label),
+                    Value::Int(held),
+                    Value::Int(left),
+                    Value::Int(wanted),
+                ) => {
                     let (held_for, expires_in) = (span(held), span(left));
-                    Some((name, Holder { label, held_for, expires_in, wanted }))
+                    Some((name, Holder { label, held_for, expires_in, wanted: wanted != 0 }))
                 }
                 _ => None,
             }

@@ -67,6 +67,14 @@ impl Scene<Consul> {
 }
 
 #[test]
+fn no_session_is_opened_for_claims_to_come() {
+    let mut scene = consul();
+    scene.engine.open(scene.now);
+    scene.sends_nothing();
+    assert_eq!(scene.engine.sessions(), 0);
+}
+
+#[test]
 fn a_session_has_an_owner_of_its_own() {
     let mut scene = consul();
     scene.wants("a");

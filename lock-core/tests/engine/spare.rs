@@ -1,20 +1,38 @@
 //! The connection on which somebody has waited, and who waits there next.
 
-use crate::sessions::{Scene, busy, deadlock, granted, unknown};
+use crate::sessions::{MS, Scene, busy, deadlock, granted, unknown};
 use lock_core::advisory::{Advisory, Command, Reply, Tried};
-use lock_core::{Failure, Lane, Timing};
+use lock_core::{Dispatch, Failure, Lane, LockId, Timing};
 
-/// A lock is held on the home connection; another was waited for, and is free again.
-fn waited() -> (Scene<Advisory>, Lane) {
+/// A lock is held on the home connection; another is waited for.
+fn waiting() -> (Scene<Advisory>, LockId, Dispatch<Command>) {
     let (mut scene, _) = Scene::holding();
-    let b = scene.wants("b");
+    let id = scene.wants("b");
     let wait = scene.waits();
-    scene.answers(&wait, granted());
-    scene.engine.release(scene.now, b);
+    (scene, id, wait)
+}
+
+/// A lock is freed, on this connection.
+fn frees(scene: &mut Scene<Advisory>, id: LockId) -> Lane {
+    scene.engine.release(scene.now, id);
     let unlock = scene.sends();
     scene.answers(&unlock, Reply::Unlocked([true].into()));
     scene.told();
+    unlock.lane
+}
+
+/// What was waited for was granted, and is free again.
+fn waited() -> (Scene<Advisory>, Lane) {
+    let (mut scene, id, wait) = waiting();
+    scene.answers(&wait, granted());
+    assert_eq!(frees(&mut scene, id), wait.lane);
     (scene, wait.lane)
+}
+
+fn closes(scene: &mut Scene<Advisory>, lane: Lane) {
+    let close = scene.sends();
+    assert_eq!((&close.command, close.lane), (&Command::Close, lane));
+    scene.answers(&close, Reply::Closed);
 }
 
 #[test]
@@ -45,16 +63,9 @@ fn only_one_connection_stays_for_who_waits_next() {
         let wait = scene.sends();
         scene.answers(&wait, granted());
     }
-    let lanes = ids.map(|id| {
-        scene.engine.release(scene.now, id);
-        let unlock = scene.sends();
-        scene.answers(&unlock, Reply::Unlocked([true].into()));
-        unlock.lane
-    });
-    let close = scene.sends();
-    assert_eq!((close.command, close.lane), (Command::Close, lanes[1]));
+    let [_, other] = ids.map(|id| frees(&mut scene, id));
+    closes(&mut scene, other);
     scene.sends_nothing();
-    scene.told();
 }
 
 #[test]
@@ -64,10 +75,8 @@ fn a_connection_on_which_nobody_waits_goes_when_it_would_have_to_be_kept() {
     let keep = scene.sends();
     assert!(matches!(keep.command, Command::Keep), "the home connection: {keep:?}");
     scene.answers(&keep, Reply::Kept(true));
-    let close = scene.sends();
-    assert_eq!((&close.command, close.lane), (&Command::Close, lane));
-    assert!(scene.now.since(opened) <= Timing::default().ttl() / 3);
-    scene.answers(&close, Reply::Closed);
+    closes(&mut scene, lane);
+    assert!(scene.now.since(opened) <= Timing::default().ttl() / 3 + MS);
     assert_eq!(scene.engine.sessions(), 1);
     // The next one waits on another.
     scene.wants("c");
@@ -78,41 +87,31 @@ fn a_connection_on_which_nobody_waits_goes_when_it_would_have_to_be_kept() {
 fn a_connection_on_which_nobody_waits_goes_when_the_engine_closes() {
     let (mut scene, lane) = waited();
     scene.engine.close(scene.now);
-    let close = scene.sends();
-    assert_eq!((close.command, close.lane), (Command::Close, lane));
+    closes(&mut scene, lane);
 }
 
 /// The search found it: whoever waited there next had the lock twice.
 #[test]
 fn nobody_waits_on_a_connection_that_may_not_have_freed_what_it_had() {
-    let (mut scene, _) = Scene::holding();
-    let b = scene.wants("b");
-    let wait = scene.waits();
+    let (mut scene, id, wait) = waiting();
     scene.answers(&wait, granted());
-    scene.engine.release(scene.now, b);
+    scene.engine.release(scene.now, id);
     let unlock = scene.sends();
     scene.fails(&unlock, Failure::Rejected { retry: false, message: "refused".into() });
     scene.told();
-    let close = scene.sends();
-    assert_eq!((close.command, close.lane), (Command::Close, wait.lane));
+    closes(&mut scene, wait.lane);
 }
 
 /// A wait may be refused in the moment in which it is granted.
 #[test]
 fn nobody_waits_on_a_connection_that_refused_anything_to_another() {
-    let (mut scene, _) = Scene::holding();
-    let b = scene.wants("b");
-    let wait = scene.waits();
+    let (mut scene, id, wait) = waiting();
     scene.fails(&wait, deadlock());
     let again = scene.sends();
     assert_eq!(again.lane, wait.lane, "the same one does");
     scene.answers(&again, granted());
-    scene.engine.release(scene.now, b);
-    let unlock = scene.sends();
-    scene.answers(&unlock, Reply::Unlocked([true].into()));
-    scene.told();
-    let close = scene.sends();
-    assert_eq!((close.command, close.lane), (Command::Close, wait.lane));
+    frees(&mut scene, id);
+    closes(&mut scene, wait.lane);
 }
 
 #[test]

@@ -140,6 +140,26 @@ fn a_holders_negative_times_count_as_none() {
 }
 
 #[test]
+fn whether_somebody_wanted_to_be_told_before_is_read_where_it_is_said() {
+    let reply = |more: &[Value]| {
+        let row = [&[text("a"), text("me"), int(1), int(1)][..], more].concat();
+        let codec = postgres::codec(TableName::default());
+        match run(&codec, &acquire(vec![claim("a", 1)]), &[vec![], vec![row]]) {
+            Ok(Reply::Acquired(entries)) => match &entries[..] {
+                [Acquired::Busy(Some(holder))] => Some(holder.wanted),
+                other => panic!("{other:?}"),
+            },
+            _ => None,
+        }
+    };
+    assert_eq!(reply(&[]), Some(false));
+    assert_eq!(reply(&[int(0)]), Some(false));
+    assert_eq!(reply(&[int(1)]), Some(true));
+    assert_eq!(reply(&[text("1")]), None);
+    assert_eq!(reply(&[int(1), int(1)]), None, "nothing that was not asked for");
+}
+
+#[test]
 fn what_a_renewal_or_release_changed_is_matched_by_name_and_owner() {
     for codec in codecs() {
         for command in [renew_ab(), release_ab()] {
