@@ -163,8 +163,8 @@ impl Protocol for Advisory {
         true
     }
 
-    fn may_wait(&self) -> bool {
-        true
+    fn again(&self) -> Action {
+        Action::Wait
     }
 
     fn open(&self, _: Owner) -> Option<Command> {
@@ -244,6 +244,6 @@ mod tests {
         assert_eq!(verdicts, Ok([Verdict::Done, Verdict::NotOurs].into()));
         let kept = advisory.verdicts(Action::Keep, Reply::Kept(false));
         assert_eq!(kept, Ok([Verdict::NotOurs].into()));
-        assert!(advisory.shares() && advisory.may_wait());
+        assert!(advisory.shares() && advisory.again() == Action::Wait);
     }
 }

@@ -202,8 +202,8 @@ impl Protocol for Consul {
         Some(Sessions::Records)
     }
 
-    fn may_wait(&self) -> bool {
-        true
+    fn again(&self) -> Action {
+        Action::Wait
     }
 
     fn open(&self, owner: Owner) -> Option<Command> {

@@ -228,8 +228,7 @@ impl<P: Protocol> Engine<P> {
         let owner = Owner::new(self.config.seed.wrapping_add(u128::from(self.last_id)));
         let give_up = give_up.unwrap_or(Instant::END);
         let last_call = give_up.after(self.config.timing.patience());
-        let may_wait = self.protocol.may_wait();
-        let slot = Slot::new(owner, may_wait, once, give_up, last_call);
+        let slot = Slot::new(owner, self.protocol.again(), once, give_up, last_call);
         let indexed = Entry::default();
         let attempt = Attempt { name: name.clone(), mode, session: None, slot, indexed };
         self.attempts.insert(id, Box::new(attempt));

@@ -16,7 +16,7 @@
 //!
 //! | protocol | a lock is | it lives | waiting |
 //! |---|---|---|---|
-//! | [`table`] | a row with an expiry | as long as it is renewed | told when it is freed (PostgreSQL), or asks again, ever more rarely |
+//! | [`table`] | a row with an expiry | as long as it is renewed | told when it is freed (PostgreSQL), or looks again, ever more rarely |
 //! | [`advisory`] | a server's own lock | as long as the connection is kept | in the server's queue |
 //! | [`consul`] | a key that a session has locked | as long as the session is renewed | told when the key changes |
 //!

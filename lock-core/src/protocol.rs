@@ -63,9 +63,10 @@ pub trait Protocol: Clone + Debug + Eq + Hash {
         None
     }
 
-    /// Whether the server can be waited at, see [`wait`](Self::wait).
-    fn may_wait(&self) -> bool {
-        false
+    /// What is asked after a denial: to acquire again, to [`look`](Self::look) first, or to
+    /// [`wait`](Self::wait) at the server.
+    fn again(&self) -> Action {
+        Action::Acquire
     }
 
     /// The command that opens a session; `owner` is a number that no other session has.
@@ -88,6 +89,12 @@ pub trait Protocol: Clone + Debug + Eq + Hash {
 
     /// The command that ends a session, and with it all its locks.
     fn close(&self, _session: &Self::Session) -> Option<Self::Command> {
+        None
+    }
+
+    /// The command that reads which of `claims` somebody else has: less work for the server than to
+    /// try to take them, and in nobody's way.
+    fn look(&self, _claims: Vec<Claim>) -> Option<Self::Command> {
         None
     }
 
@@ -169,6 +176,8 @@ pub enum Action {
     Release,
     /// To take names.
     Acquire,
+    /// To see whether names may be free by now.
+    Look,
     /// To wait for a name at the server.
     Wait,
     /// To be told which names were freed.
@@ -206,7 +215,7 @@ pub enum Verdict {
         /// The grant's fence.
         fence: Fence,
     },
-    /// Acquire: somebody else has it.
+    /// Acquire or look: somebody else has it.
     Busy {
         /// Who, when the server told.
         holder: Option<Holder>,
@@ -219,13 +228,13 @@ pub enum Verdict {
         /// Up to where in its history the server has looked.
         since: u64,
     },
-    /// Wait: it may be free by now.
+    /// Look or wait: it may be free by now.
     Free,
     /// The session that the command names does not exist (any more). Nothing was changed.
     NoSession,
     /// Renew, release, or a command about a session: done.
     Done,
-    /// Release: done, and somebody else waits for the lock and was told.
+    /// Release: done, and somebody else waits for the lock; where the server tells, it was told.
     Wanted,
     /// Renew or release: the lease is not this owner's (any more). Nothing was changed.
     NotOurs,
@@ -242,7 +251,6 @@ pub struct Holder {
     pub held_for: Duration,
     /// When its lease ends unless it is renewed, by the server's clock.
     pub expires_in: Duration,
-    /// Whether somebody else had asked before us to be told of the release. Only a server that tells
-    /// knows.
+    /// Whether somebody waited for it before us. Only tables know.
     pub wanted: bool,
 }

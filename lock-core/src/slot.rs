@@ -196,10 +196,16 @@ impl Slot {
                 self.claimed(sent, true, Ok(Verdict::Busy { holder }), cx)
             }
             Verdict::Free => {
-                self.failures = 0; // It changed hands, too.
+                if self.again == Action::Wait {
+                    self.failures = 0; // It changed hands, too.
+                }
                 self.since = 0;
-                self.wait_next = false;
-                if self.wanted() { Phase::Waiting { retry_at: cx.now } } else { self.abandon(cx) }
+                self.next = Action::Acquire;
+                if self.wanted() {
+                    Phase::Waiting { retry_at: self.found(cx) }
+                } else {
+                    self.abandon(cx)
+                }
             }
             verdict => self.claimed(sent, true, Ok(verdict), cx),
         }
@@ -236,13 +242,13 @@ impl Slot {
             Ok(Verdict::Delayed) => {
                 // It may be said of a lock that is ours, when the server has just started. And
                 // nothing would tell when the delay is over.
-                self.wait_next = false;
+                self.next = Action::Acquire;
                 self.denied(None, sent, cx)
             }
             Ok(Verdict::Busy { holder }) => {
                 // Whatever earlier requests of ours did, the lock is another's now.
                 self.exposed_until = None;
-                self.wait_next = self.may_wait;
+                self.next = self.again;
                 self.denied(holder, sent, cx)
             }
             Ok(
@@ -387,7 +393,7 @@ impl Slot {
         match phase {
             Phase::Held { .. } => self.lose(reason, false, cx),
             Phase::Claiming { .. } if self.wanted() => {
-                self.wait_next = false;
+                self.next = Action::Acquire;
                 let closed = || Failure::Unknown("the session was closed".into());
                 self.try_again(failure.unwrap_or_else(closed), cx)
             }

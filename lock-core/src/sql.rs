@@ -9,7 +9,9 @@
 //! ```
 //!
 //! An uncontended acquire is one statement, and so is a renewal or a release of any number of
-//! leases. Only when somebody else has a lock, a second statement asks who; and on [`mysql`], where a
+//! leases. Only when somebody else has a lock, a second statement asks who, and the first to ask leaves
+//! a mark, on PostgreSQL by the same statement and elsewhere by a third; those that wait and are not
+//! told ask again. And on [`mysql`], where a
 //! statement cannot return rows of what it changed, one reads what became of several leases.
 
 mod admin;
@@ -77,6 +79,8 @@ pub struct Codec {
     renew: Text,
     release: Text,
     holders: Text,
+    /// Where who asks for the holders does not thereby say that it waits.
+    mark: Option<Text>,
 }
 
 /// A statement about claims.
@@ -144,13 +148,26 @@ impl Codec {
     fn new(dialect: Dialect, table: TableName, texts: [&str; 4]) -> Self {
         let [claim, renew, release, holders] =
             texts.map(|text| Text { any: dialect.text(text, &table).into(), one: None });
-        Self { dialect, table, claim, renew, release, holders }
+        Self { dialect, table, claim, renew, release, holders, mark: None }
     }
 
     /// With statements of their own for one claim and one release: what most commands are about.
     fn with_one(mut self, claim: &str, release: &str) -> Self {
         self.claim.one = Some(self.dialect.text(claim, &self.table).into());
         self.release.one = Some(self.dialect.text(release, &self.table).into());
+        self
+    }
+
+    /// With a statement of its own for who has one name: what those that wait ask again and again.
+    fn with_one_holder(mut self, holders: &str) -> Self {
+        self.holders.one = Some(self.dialect.text(holders, &self.table).into());
+        self
+    }
+
+    /// With statements by which it is known to the holders that somebody waits.
+    fn with_mark(mut self, any: &str, one: &str) -> Self {
+        let [any, one] = [any, one].map(|text| self.dialect.text(text, &self.table).into());
+        self.mark = Some(Text { any, one: Some(one) });
         self
     }
 }

@@ -11,6 +11,14 @@
 //!   release   owner = me                   -> owner = nobody; the row stays, for its fence
 //! ```
 //!
+//! Who is denied marks the row, so that its holder, on the release, learns that somebody waits; then it
+//! is told, or looks from time to time:
+//!
+//! ```text
+//!   look      row absent, or owner absent, or expired, or owner = me   -> it may be free
+//!             otherwise: who has it, and whether somebody waited before
+//! ```
+//!
 //! The owner is a number that is never used for a second hold, so it identifies one hold: a late
 //! duplicate of an earlier hold's request cannot touch the row of a newer one.
 
@@ -44,7 +52,8 @@ impl Table {
         Self { ttl, holder: holder.into(), tells: false }
     }
 
-    /// The same on a server that tells, on a connection of its own, which locks were freed.
+    /// The same on a server that tells, on a connection of its own, which locks were freed. Who is
+    /// told need not look whether they were.
     #[must_use]
     pub fn told(self) -> Self {
         Self { tells: true, ..self }
@@ -62,6 +71,11 @@ pub enum Command {
         ttl: Duration,
         /// Stored with the leases, for people.
         holder: Arc<str>,
+    },
+    /// See which names somebody else has.
+    Look {
+        /// Sorted by name, each name once.
+        claims: Vec<Claim>,
     },
     /// Extend the leases.
     Renew {
@@ -90,6 +104,7 @@ impl Command {
     pub fn action(&self) -> Action {
         match self {
             Command::Acquire { .. } => Action::Acquire,
+            Command::Look { .. } => Action::Look,
             Command::Renew { .. } => Action::Renew,
             Command::Release { .. } => Action::Release,
             Command::Listen { .. } => Action::Listen,
@@ -100,7 +115,7 @@ impl Command {
     /// What it is about.
     pub fn claims(&self) -> &[Claim] {
         match self {
-            Command::Acquire { claims, .. } => claims,
+            Command::Acquire { claims, .. } | Command::Look { claims } => claims,
             Command::Renew { leases, .. } | Command::Release { leases } => leases,
             Command::Listen { .. } | Command::Unlisten => &[],
         }
@@ -112,9 +127,11 @@ impl Command {
 pub enum Reply {
     /// To [`Command::Acquire`].
     Acquired(Vec<Acquired>),
-    /// To [`Command::Renew`] and [`Command::Release`]: whether the lease was the owner's.
+    /// To [`Command::Look`].
+    Seen(Vec<Seen>),
+    /// To [`Command::Renew`]: whether the lease was the owner's.
     Changed(Vec<bool>),
-    /// To [`Command::Release`], where the server tells those that wait.
+    /// To [`Command::Release`].
     Freed(Vec<Freed>),
     /// To [`Command::Listen`].
     Told(News),
@@ -131,6 +148,15 @@ pub enum Acquired {
     Busy(Option<Holder>),
 }
 
+/// What is seen of a name that somebody wants.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Seen {
+    /// Nobody else has it.
+    Free,
+    /// It is somebody else's.
+    Held(Option<Holder>),
+}
+
 /// What became of a lease that was to be freed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Freed {
@@ -138,7 +164,7 @@ pub enum Freed {
     NotOurs,
     /// It is free.
     Free,
-    /// It is free, and those that wait for it were told.
+    /// It is free, and somebody waits for it; where the server tells, it was told.
     Wanted,
 }
 
@@ -157,6 +183,14 @@ impl Protocol for Table {
 
     fn release(&self, _: &(), leases: Vec<Claim>) -> Command {
         Command::Release { leases }
+    }
+
+    fn again(&self) -> Action {
+        if self.tells { Action::Acquire } else { Action::Look }
+    }
+
+    fn look(&self, claims: Vec<Claim>) -> Option<Command> {
+        Some(Command::Look { claims })
     }
 
     fn listen(&self, up_to: Duration) -> Option<Command> {
@@ -183,7 +217,14 @@ impl Protocol for Table {
                     Acquired::Busy(holder) => Verdict::Busy { holder },
                 })
                 .collect()),
-            (Action::Renew | Action::Release, Reply::Changed(entries)) => Ok(entries
+            (Action::Look, Reply::Seen(entries)) => Ok(entries
+                .into_iter()
+                .map(|entry| match entry {
+                    Seen::Free => Verdict::Free,
+                    Seen::Held(holder) => Verdict::Busy { holder },
+                })
+                .collect()),
+            (Action::Renew, Reply::Changed(entries)) => Ok(entries
                 .into_iter()
                 .map(|ours| if ours { Verdict::Done } else { Verdict::NotOurs })
                 .collect()),

@@ -1,11 +1,11 @@
 //! MySQL's and MariaDB's statements: what their numbers and rows mean, and what is refused.
 
 use lock_core::sql::{Codec, Refusal, Rows, Setup, Statement, Step, Value, mysql};
-use lock_core::table::{Acquired, Command, Reply};
+use lock_core::table::{Acquired, Command, Freed, Reply};
 use lock_core::{Claim, Failure, Fence, Instant, LockName, Mode, Owner, TableName};
 use std::time::Duration;
 
-const COLUMNS: &str = "acquired_us bigint, expires_us bigint, fence bigint, holder varchar(255) utf8mb4, name varbinary(255), owner binary(16)";
+const COLUMNS: &str = "acquired_us bigint, contended tinyint(1), expires_us bigint, fence bigint, holder varchar(255) utf8mb4, name varbinary(255), owner binary(16)";
 const TTL: Duration = Duration::from_secs(30);
 
 fn codec() -> Codec {
@@ -48,7 +48,7 @@ fn release(names: &[&str]) -> Command {
 
 /// A row of those that are their owner's.
 fn mine(name: &str, owner: u128, fence: i64) -> Vec<Value> {
-    vec![text(name), text(&Owner::new(owner).to_string()), int(fence)]
+    vec![text(name), text(&Owner::new(owner).to_string()), int(fence), int(0)]
 }
 
 fn granted(fence: u64) -> Acquired {
@@ -71,9 +71,10 @@ fn one_claim_is_answered_by_one_number() {
     assert_eq!(run(&acquire(&["a"]), &[number(7)]), Ok(Reply::Acquired(vec![granted(7)])));
     let busy = Ok(Reply::Acquired(vec![Acquired::Busy(None)]));
     assert_eq!(run(&acquire(&["a"]), &[number(0), vec![]]), busy);
-    for command in [renew(&["a"]), release(&["a"])] {
-        assert_eq!(run(&command, &[number(1)]), Ok(Reply::Changed(vec![true])));
-        assert_eq!(run(&command, &[number(0)]), Ok(Reply::Changed(vec![false])));
+    assert_eq!(run(&renew(&["a"]), &[number(1)]), Ok(Reply::Changed(vec![true])));
+    assert_eq!(run(&renew(&["a"]), &[number(0)]), Ok(Reply::Changed(vec![false])));
+    for (told, freed) in [(0, Freed::NotOurs), (1, Freed::Free), (2, Freed::Wanted)] {
+        assert_eq!(run(&release(&["a"]), &[number(told)]), Ok(Reply::Freed(vec![freed])));
     }
 }
 
@@ -107,10 +108,14 @@ fn whose_several_leases_are_is_read_before_they_are_released() {
     let command = release(&["a", "b"]);
     let look = codec().encode(&command, Instant::default()).poll_statement().expect("it reads");
     assert!(look.text.contains("LOCK IN SHARE MODE"), "a replica may not know of it yet");
-    let none = Ok(Reply::Changed(vec![false; 2]));
+    let none = Ok(Reply::Freed(vec![Freed::NotOurs; 2]));
     assert_eq!(run(&command, &[vec![]]), none, "nothing is left to release");
     let replied = run(&command, &[vec![mine("b", 0xa, 8), mine("a", 0xb, 7)], number(1)]);
-    assert_eq!(replied, Ok(Reply::Changed(vec![false, true])));
+    assert_eq!(replied, Ok(Reply::Freed(vec![Freed::NotOurs, Freed::Free])));
+    let mut wanted = mine("b", 0xa, 8);
+    wanted[3] = int(1);
+    let replied = run(&command, &[vec![wanted], number(1)]);
+    assert_eq!(replied, Ok(Reply::Freed(vec![Freed::NotOurs, Freed::Wanted])));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::place::Place;
 use crate::raw::Raw;
 use lock_core::sql::Codec;
-use lock_core::table::{Acquired, Command, Freed, Reply};
+use lock_core::table::{Acquired, Command, Freed, Reply, Seen};
 use lock_core::{Claim, Failure, Fence, Instant, LockName, Mode, Owner};
 use std::time::Duration;
 
@@ -53,18 +53,35 @@ impl<R: Raw> Table<R> {
 
     /// Renews leases.
     pub fn renew(&mut self, names: &[&str], owner: u128, ttl: Duration) -> Vec<bool> {
-        self.changed(&Command::Renew { leases: claims(names, owner), ttl })
+        match self.try_ask(&Command::Renew { leases: claims(names, owner), ttl }) {
+            Ok(Reply::Changed(entries)) => entries,
+            other => panic!("{other:?}"),
+        }
     }
 
     /// Releases leases.
     pub fn release(&mut self, names: &[&str], owner: u128) -> Vec<bool> {
-        self.changed(&Command::Release { leases: claims(names, owner) })
+        self.freed(names, owner).iter().map(|freed| *freed != Freed::NotOurs).collect()
     }
 
-    fn changed(&mut self, command: &Command) -> Vec<bool> {
-        match self.try_ask(command).expect("it is asked") {
-            Reply::Changed(entries) => entries,
-            Reply::Freed(entries) => entries.iter().map(|entry| *entry != Freed::NotOurs).collect(),
+    /// The same, and whether somebody waits for them.
+    pub fn freed(&mut self, names: &[&str], owner: u128) -> Vec<Freed> {
+        match self.try_ask(&Command::Release { leases: claims(names, owner) }) {
+            Ok(Reply::Freed(entries)) => entries,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Whether others have these names, and whether somebody waited for them before.
+    pub fn looks(&mut self, names: &[&str], owner: u128) -> Vec<Option<bool>> {
+        match self.try_ask(&Command::Look { claims: claims(names, owner) }) {
+            Ok(Reply::Seen(entries)) => entries
+                .iter()
+                .map(|seen| match seen {
+                    Seen::Free => None,
+                    Seen::Held(holder) => Some(holder.as_ref().is_some_and(|one| one.wanted)),
+                })
+                .collect(),
             other => panic!("{other:?}"),
         }
     }

@@ -15,7 +15,7 @@ SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at
                  ORDER BY column_name SEPARATOR ', ')
           FROM information_schema.columns
          WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ?
-           AND (column_name IN ('name', 'owner', 'fence', 'expires_us', 'acquired_us', 'holder')
+           AND (column_name IN ('name', 'owner', 'fence', 'expires_us', 'acquired_us', 'contended', 'holder')
                 OR extra LIKE '%auto_increment%')),
        COUNT(*), COUNT(CASE WHEN k.fits THEN 1 END)
   FROM (SELECT MAX(column_name = 'name' AND sub_part IS NULL) = 1 AND COUNT(*) = 1 AS fits
@@ -30,6 +30,7 @@ CREATE TABLE IF NOT EXISTS `locks` (
   fence BIGINT NOT NULL,
   expires_us BIGINT NOT NULL, -- in µs since 1970, UTC
   acquired_us BIGINT NOT NULL,
+  contended BOOLEAN NOT NULL DEFAULT 0, -- somebody waits for the release
   holder VARCHAR(255) CHARACTER SET utf8mb4 NOT NULL -- for people: host, process, label
 ) ENGINE = InnoDB;
 
@@ -44,6 +45,7 @@ ON DUPLICATE KEY UPDATE
        acquired_us = CASE WHEN owner = c.claimant THEN acquired_us
                           WHEN owner IS NULL OR expires_us <= c.now THEN c.now
                           ELSE acquired_us END,
+       contended = CASE WHEN owner IS NULL OR expires_us <= c.now THEN 0 ELSE contended END,
        holder = CASE WHEN owner IS NULL OR expires_us <= c.now OR owner = c.claimant THEN c.label ELSE holder END,
        owner = CASE WHEN owner IS NULL OR expires_us <= c.now THEN c.claimant ELSE owner END,
        expires_us = CASE WHEN owner = c.claimant THEN GREATEST(expires_us, c.now + c.ttl) ELSE expires_us END;
@@ -60,16 +62,34 @@ ON DUPLICATE KEY UPDATE
        acquired_us = CASE WHEN owner = c.claimant THEN acquired_us
                           WHEN owner IS NULL OR expires_us <= c.now THEN c.now
                           ELSE acquired_us END,
+       contended = CASE WHEN owner IS NULL OR expires_us <= c.now THEN 0 ELSE contended END,
        holder = CASE WHEN owner IS NULL OR expires_us <= c.now OR owner = c.claimant THEN c.label ELSE holder END,
        owner = CASE WHEN owner IS NULL OR expires_us <= c.now THEN c.claimant ELSE owner END,
        expires_us = CASE WHEN owner = c.claimant THEN GREATEST(expires_us, c.now + c.ttl) ELSE expires_us END;
 
--- acquire: who has the others
-SELECT l.name, l.holder, c.now - l.acquired_us, l.expires_us - c.now
-  FROM (SELECT UNHEX(j.name) AS its_name, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now
+-- acquire and look: who has it
+SELECT name, holder, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) - acquired_us, expires_us - TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)), CAST(contended AS SIGNED)
+  FROM `locks`
+ WHERE name = UNHEX(?) AND owner <> UNHEX(?) AND expires_us > TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6));
+
+-- acquire and look: who has them
+SELECT l.name, l.holder, c.now - l.acquired_us, l.expires_us - c.now, CAST(l.contended AS SIGNED)
+  FROM (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now
           FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]')) AS j) AS c
   STRAIGHT_JOIN `locks` AS l ON l.name = c.its_name
- WHERE l.owner IS NOT NULL AND l.expires_us > c.now;
+ WHERE l.owner <> c.claimant AND l.expires_us > c.now;
+
+-- acquire and look: the first that waits for it says so
+UPDATE `locks`
+   SET contended = 1
+ WHERE name = UNHEX(?) AND owner <> UNHEX(?);
+
+-- acquire and look: the first that waits for them says so
+UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant
+          FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]')) AS j) AS c
+  STRAIGHT_JOIN `locks` AS l ON l.name = c.its_name
+   SET l.contended = 1
+ WHERE l.owner <> c.claimant;
 
 -- renew
 UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, ? AS ttl
@@ -80,18 +100,18 @@ UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, TIMESTAMPD
 
 -- release one
 UPDATE `locks`
-   SET owner = NULL, expires_us = LAST_INSERT_ID(1) - 1
+   SET owner = NULL, expires_us = LAST_INSERT_ID(1 + contended) - 1 - contended
  WHERE name = UNHEX(?) AND owner = UNHEX(?);
 
 -- release
 UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant
           FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]')) AS j) AS c
   STRAIGHT_JOIN `locks` AS l ON l.name = c.its_name
-   SET l.owner = NULL, l.expires_us = LAST_INSERT_ID(1) - 1
+   SET l.owner = NULL, l.expires_us = LAST_INSERT_ID(1 + l.contended) - 1 - l.contended
  WHERE l.owner = c.claimant;
 
 -- several claims: which are their owner's (after acquire and renew, before release)
-SELECT l.name, LOWER(HEX(l.owner)), l.fence
+SELECT l.name, LOWER(HEX(l.owner)), l.fence, CAST(l.contended AS SIGNED)
   FROM (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, ? AS since
           FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]')) AS j) AS c
   STRAIGHT_JOIN `locks` AS l ON l.name = c.its_name

@@ -8,7 +8,7 @@ SELECT CASE WHEN EXISTS (SELECT 1 FROM pragma_table_info(?1, ?2)) THEN coalesce(
              FROM pragma_index_list(?1, ?2) AS i, pragma_index_xinfo(i.name, ?2) AS k
             WHERE i.origin = 'pk' AND k.key = 1), '') ELSE '' END, ', ' ORDER BY c.name), '') END
   FROM pragma_table_info(?1, ?2) AS c
- WHERE c.pk > 0 OR c.name IN ('name', 'owner', 'fence', 'boot', 'expires_us', 'acquired_us', 'holder');
+ WHERE c.pk > 0 OR c.name IN ('name', 'owner', 'fence', 'boot', 'expires_us', 'acquired_us', 'contended', 'holder');
 
 -- setup, if there is no such table: readers do not block the writer
 PRAGMA journal_mode = WAL;
@@ -21,6 +21,7 @@ CREATE TABLE IF NOT EXISTS "locks" (
   boot TEXT NOT NULL, -- the kernel that the times below belong to
   expires_us INTEGER NOT NULL, -- µs of its CLOCK_BOOTTIME
   acquired_us INTEGER NOT NULL,
+  contended INTEGER NOT NULL DEFAULT 0, -- somebody waits for the release
   holder TEXT NOT NULL -- for people: host, process, label
 ) STRICT, WITHOUT ROWID;
 
@@ -36,6 +37,7 @@ ON CONFLICT (name) DO UPDATE
        expires_us = CASE WHEN l.owner = excluded.owner AND l.boot = excluded.boot
                          THEN max(l.expires_us, excluded.expires_us) ELSE excluded.expires_us END,
        acquired_us = CASE WHEN l.owner = excluded.owner THEN l.acquired_us ELSE excluded.acquired_us END,
+       contended = l.contended AND l.owner IS excluded.owner,
        holder = excluded.holder
  WHERE l.owner IS NULL OR l.boot <> ?2 OR l.expires_us <= ?1 OR l.owner = excluded.owner
 RETURNING name, fence;
@@ -53,15 +55,31 @@ ON CONFLICT (name) DO UPDATE
        expires_us = CASE WHEN l.owner = excluded.owner AND l.boot = excluded.boot
                          THEN max(l.expires_us, excluded.expires_us) ELSE excluded.expires_us END,
        acquired_us = CASE WHEN l.owner = excluded.owner THEN l.acquired_us ELSE excluded.acquired_us END,
+       contended = l.contended AND l.owner IS excluded.owner,
        holder = excluded.holder
  WHERE l.owner IS NULL OR l.boot <> ?2 OR l.expires_us <= ?1 OR l.owner = excluded.owner
 RETURNING name, fence;
 
--- acquire: who has the others
-SELECT name, holder, ?1 - acquired_us, expires_us - ?1
+-- acquire and look: who has it
+SELECT name, holder, ?1 - acquired_us, expires_us - ?1, contended
   FROM "locks"
- WHERE name IN (SELECT value ->> 0 FROM json_each(?3))
-   AND owner IS NOT NULL AND boot = ?2 AND expires_us > ?1;
+ WHERE name = ?3 AND owner <> ?4 AND boot = ?2 AND expires_us > ?1;
+
+-- acquire and look: who has them
+SELECT name, holder, ?1 - acquired_us, expires_us - ?1, contended
+  FROM "locks"
+ WHERE name IN (SELECT value ->> 0 FROM json_each(?3) WHERE owner <> value ->> 1)
+   AND boot = ?2 AND expires_us > ?1;
+
+-- acquire and look: the first that waits for it says so
+UPDATE "locks"
+   SET contended = 1
+ WHERE name = ?1 AND owner <> ?2;
+
+-- acquire and look: the first that waits for them says so
+UPDATE "locks"
+   SET contended = 1
+ WHERE name IN (SELECT value ->> 0 FROM json_each(?1) WHERE owner <> value ->> 1);
 
 -- renew
 UPDATE "locks"
@@ -74,13 +92,13 @@ RETURNING name, owner;
 UPDATE "locks"
    SET owner = NULL
  WHERE name = ?1 AND owner = ?2
-RETURNING name, ?2;
+RETURNING name, ?2, contended;
 
 -- release
 UPDATE "locks"
    SET owner = NULL
  WHERE (name, owner) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))
-RETURNING name, (SELECT value ->> 1 FROM json_each(?1) WHERE value ->> 0 = name);
+RETURNING name, (SELECT value ->> 1 FROM json_each(?1) WHERE value ->> 0 = name), contended;
 
 -- look: which locks are held
 SELECT name, fence, holder, ?1 - acquired_us, expires_us - ?1

@@ -2,7 +2,7 @@
 //! relies on there.
 
 use lock_core::sql::{Statement, mysql as dialect};
-use lock_core::table::{Acquired, Command};
+use lock_core::table::{Acquired, Command, Freed};
 use lock_core::{Failure, Fence, TableName};
 use lock_tests::place::{Place, mysql_client};
 use lock_tests::raw::Raw;
@@ -42,6 +42,8 @@ facts! {
     an_expired_lease_is_taken_and_not_renewed
     fences_outlive_releases_and_purges
     a_batch_grants_the_free_ones_and_names_the_holders_of_the_others
+    who_frees_it_knows_whether_somebody_waits
+    a_look_is_in_nobodys_way
     of_many_who_want_a_new_name_at_once_one_gets_it
     batches_of_the_same_names_do_not_deadlock
     a_deadlock_means_try_again
@@ -199,6 +201,42 @@ fn a_batch_grants_the_free_ones_and_names_the_holders_of_the_others(kind: Kind) 
     assert_eq!(table.release(&["a", "b", "c"], 2), [true, false, true]);
 }
 
+fn who_frees_it_knows_whether_somebody_waits(kind: Kind) {
+    let mut table = at(kind.place());
+    let mut waiter = other(&table);
+    let [free, wanted] = [Freed::Free, Freed::Wanted];
+    table.granted("a", 1, LONG).expect("free");
+    assert_eq!(table.freed(&["a"], 1), [free]);
+    table.granted("a", 2, LONG).expect("free");
+    assert_eq!(waiter.granted("a", 9, LONG), None);
+    assert_eq!(table.freed(&["a"], 2), [wanted]);
+    // The next one knows nothing of who waited for the last.
+    table.acquire(&["a", "b"], 3, LONG);
+    assert_eq!(table.looks(&["a", "b"], 3), [None, None], "its own are in nobody's way");
+    assert_eq!(waiter.looks(&["a", "c"], 9), [Some(false), None]);
+    assert_eq!(waiter.looks(&["a"], 8), [Some(true)], "another was first");
+    table.renew(&["a", "b"], 3, LONG);
+    assert_eq!(table.granted("a", 3, LONG).map(|_| ()), Some(()), "its own");
+    assert_eq!(table.freed(&["a", "b"], 3), [wanted, free]);
+    assert_eq!(waiter.looks(&["a", "b"], 9), [None, None]);
+    // Of several, each is marked.
+    table.acquire(&["a", "b"], 4, LONG);
+    assert_eq!(waiter.looks(&["a", "b"], 9), [Some(false); 2]);
+    assert_eq!(table.freed(&["a", "b"], 4), [wanted; 2]);
+}
+
+/// Neither of the holder's, while its row is locked, nor of an expired lease's.
+fn a_look_is_in_nobodys_way(kind: Kind) {
+    let mut table = at(kind.place());
+    table.granted("a", 1, SHORT).expect("free");
+    let mut waiter = other(&table);
+    assert_eq!(waiter.looks(&["a"], 2), [Some(false)]);
+    let _blocker = block(&table);
+    assert_eq!(waiter.looks(&["a"], 2), [Some(true)], "it waits for no row");
+    std::thread::sleep(SHORT * 2);
+    assert_eq!(waiter.looks(&["a"], 2), [None], "an expired lease is nobody's");
+}
+
 fn of_many_who_want_a_new_name_at_once_one_gets_it(kind: Kind) {
     let table = at(kind.place());
     let mut others: Vec<_> = (0..8).map(|_| other(&table)).collect();
@@ -246,7 +284,7 @@ fn a_deadlock_means_try_again(kind: Kind) {
     rival.query_drop("BEGIN").expect("begun");
     let many = format!(
         "INSERT INTO {name} WITH RECURSIVE seq (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM seq WHERE n < 200)
-         SELECT CONCAT('z', n), NULL, 1, 0, 0, '' FROM seq"
+         SELECT CONCAT('z', n), NULL, 1, 0, 0, 0, '' FROM seq"
     );
     rival.query_drop(many).expect("inserted");
     rival.query_drop(row("b")).expect("locked");

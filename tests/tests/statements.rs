@@ -24,6 +24,10 @@ fn acquire(claims: Vec<Claim>) -> Command {
     Command::Acquire { claims, ttl: Duration::from_secs(30), holder: "".into() }
 }
 
+fn look(claims: Vec<Claim>) -> Command {
+    Command::Look { claims }
+}
+
 /// The statement of `command`, or the one that follows when its first one returned `rows`.
 fn statement(codec: &Codec, command: &Command, rows: Option<Rows>) -> String {
     let mut exchange = codec.encode(command, Instant::default());
@@ -43,17 +47,37 @@ fn commands(codec: &Codec, denied: Rows) -> Vec<(&'static str, String)> {
     let renew = |leases| Command::Renew { leases, ttl };
     let [release_one, release] = [claims(), several()].map(|leases| Command::Release { leases });
     // MySQL reads first which of several are ours.
-    let mine = Some(vec![vec![text("a"), text(&claims()[0].owner.to_string()), Value::Int(1)]]);
+    let owner = text(&claims()[0].owner.to_string());
+    let mine = Some(vec![vec![text("a"), owner, Value::Int(1), Value::Int(0)]]);
     let mine = mine.filter(|_| codec.create_table().contains("InnoDB"));
     assert_eq!(statement(codec, &renew(claims()), None), statement(codec, &renew(several()), None));
-    vec![
+    let take = [
         ("acquire: take the name if it is free", statement(codec, &acquire(claims()), None)),
         ("acquire: take the names that are free", statement(codec, &acquire(several()), None)),
-        ("acquire: who has the others", statement(codec, &acquire(claims()), Some(denied))),
+    ];
+    let asked = statement(codec, &acquire(claims()), Some(denied));
+    let ask = match codec.encode(&look(claims()), Instant::default()).poll_statement() {
+        None => vec![("acquire: who has the others", asked)],
+        Some(first) => {
+            assert_eq!(asked, *first.text, "who waits asks the same again");
+            let held = |name: &str| {
+                vec![text(name), text(""), Value::Int(1), Value::Int(1), Value::Int(0)]
+            };
+            let mark = |claims| statement(codec, &look(claims), Some(vec![held("a")]));
+            vec![
+                ("acquire and look: who has it", asked),
+                ("acquire and look: who has them", statement(codec, &look(several()), None)),
+                ("acquire and look: the first that waits for it says so", mark(claims())),
+                ("acquire and look: the first that waits for them says so", mark(several())),
+            ]
+        }
+    };
+    let others = [
         ("renew", statement(codec, &renew(claims()), None)),
         ("release one", statement(codec, &release_one, None)),
         ("release", statement(codec, &release, mine)),
-    ]
+    ];
+    take.into_iter().chain(ask).chain(others).collect()
 }
 
 /// The statements for operators.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::locks::Locks;
 use lock_core::advisory::{self, Advisory, Tried};
-use lock_core::table::{Acquired, Command, Reply, Table};
+use lock_core::table::{Acquired, Command, Freed, Reply, Table};
 use lock_core::{Config, Failure, Fence};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -38,8 +38,12 @@ impl Backend for Fake {
                 ("acquire", Reply::Acquired(claims.iter().map(granted).collect()))
             }
             Command::Renew { leases, .. } => ("renew", Reply::Changed(vec![true; leases.len()])),
-            Command::Release { leases } => ("release", Reply::Changed(vec![true; leases.len()])),
-            Command::Listen { .. } | Command::Unlisten => panic!("nobody tells anything here"),
+            Command::Release { leases } => {
+                ("release", Reply::Freed(vec![Freed::Free; leases.len()]))
+            }
+            Command::Look { .. } | Command::Listen { .. } | Command::Unlisten => {
+                panic!("nobody waits here")
+            }
         };
         self.0.began.lock().expect("unpoisoned").push(what);
         if let Some(answers) = &self.0.answers {

@@ -160,13 +160,12 @@ impl<P: Protocol> Engine<P> {
         }
     }
 
-    /// Whether others are likely to wait for what is freed by this verdict. Where the server tells
-    /// nobody, and nobody queues there, whoever had to wait itself is not alone.
+    /// Whether others are likely to wait for what is freed by this verdict. Where nobody says that it
+    /// waits, and nobody queues, whoever had to wait itself is not alone.
     pub(super) fn others_wait(&self, id: LockId, verdict: &Verdict) -> bool {
-        let queues = matches!(self.protocol.sessions(), Some(Sessions::Connections { .. }));
         match verdict {
             Verdict::Wanted => true,
-            Verdict::Done if !queues && !self.is_told() => {
+            Verdict::Done if self.protocol.sessions() == Some(Sessions::Records) => {
                 self.attempts.get(&id).is_some_and(|attempt| attempt.slot.has_waited())
             }
             _ => false,

@@ -78,6 +78,7 @@ impl<P: Protocol> Engine<P> {
         match action {
             Action::Renew => self.protocol.renew(claims.collect()),
             Action::Release => Some(self.protocol.release(session, claims.collect())),
+            Action::Look => self.protocol.look(claims.collect()),
             Action::Wait => {
                 let (id, claim) = (ids.first()?, claims.into_iter().next()?);
                 let since = self.attempts[id].slot.since;
@@ -95,7 +96,7 @@ impl<P: Protocol> Engine<P> {
 
     /// The command has been made, and leaves.
     pub(super) fn sent(&mut self, now: Instant, about: &About, action: Action) {
-        let waiting = action == Action::Wait;
+        let waiting = matches!(action, Action::Look | Action::Wait);
         match about {
             About::Session(id) => self.step_session(now, *id, Input::Sent { waiting }),
             About::Claims(_, ids) => {

@@ -410,6 +410,7 @@ impl<S: Server> World<S> {
         match action {
             Action::Acquire => self.protocol.acquire(&none, claims),
             Action::Release => self.protocol.release(&none, claims),
+            Action::Look => self.protocol.look(claims).unwrap_or(command),
             _ => self.protocol.renew(claims).unwrap_or(command),
         }
     }

@@ -4,7 +4,7 @@ use super::server::{Connection, Lease, Server};
 use crate::fence::Fence;
 use crate::name::{LockName, Owner};
 use crate::protocol::{Action, Claim, Holder, Mode, News};
-use crate::table::{Acquired, Command, Freed, Reply, Table};
+use crate::table::{Acquired, Command, Freed, Reply, Seen, Table};
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::ToString;
@@ -25,8 +25,19 @@ pub struct Row {
     pub acquired: Instant,
     /// For people.
     pub holder: Arc<str>,
-    /// Somebody waits to be told of the release.
+    /// Somebody waits for the release.
     pub contended: bool,
+}
+
+impl Row {
+    fn holder(&self, now: Instant, wanted: bool) -> Holder {
+        Holder {
+            label: self.holder.to_string(),
+            held_for: now.since(self.acquired),
+            expires_in: self.expires.since(now),
+            wanted,
+        }
+    }
 }
 
 /// A lock table as [`table`](crate::table) describes it and the statements of
@@ -122,15 +133,21 @@ impl FakeTable {
             let fence = new.fence.max(row.fence + 1);
             *row = Row { fence, ..new };
         } else {
-            let wanted = core::mem::replace(&mut row.contended, self.tells);
-            return Acquired::Busy(self.tells_holder.then(|| Holder {
-                label: row.holder.to_string(),
-                held_for: now.since(row.acquired),
-                expires_in: row.expires.since(now),
-                wanted,
-            }));
+            let wanted = core::mem::replace(&mut row.contended, true);
+            return Acquired::Busy(self.tells_holder.then(|| row.holder(now, wanted)));
         }
         Acquired::Granted(Fence::new(row.fence))
+    }
+
+    fn look(&mut self, now: Instant, claim: &Claim) -> Seen {
+        let others = |row: &&mut Row| row.owner.is_some_and(|owner| owner != claim.owner);
+        match self.rows.get_mut(&claim.name).filter(others).filter(|row| now < row.expires) {
+            Some(row) => {
+                let wanted = core::mem::replace(&mut row.contended, true);
+                Seen::Held(self.tells_holder.then(|| row.holder(now, wanted)))
+            }
+            None => Seen::Free,
+        }
     }
 
     fn renew(&mut self, now: Instant, claim: &Claim, ttl: Duration) -> bool {
@@ -166,15 +183,14 @@ impl Server for FakeTable {
             Command::Acquire { claims, ttl, holder } => Reply::Acquired(
                 claims.iter().map(|claim| self.acquire(now, claim, *ttl, holder)).collect(),
             ),
+            Command::Look { claims } => {
+                Reply::Seen(claims.iter().map(|claim| self.look(now, claim)).collect())
+            }
             Command::Renew { leases, ttl } => {
                 Reply::Changed(leases.iter().map(|lease| self.renew(now, lease, *ttl)).collect())
             }
             Command::Release { leases } => {
-                let freed: Vec<Freed> = leases.iter().map(|lease| self.release(lease)).collect();
-                if self.tells {
-                    return Reply::Freed(freed);
-                }
-                Reply::Changed(freed.into_iter().map(|freed| freed != Freed::NotOurs).collect())
+                Reply::Freed(leases.iter().map(|lease| self.release(lease)).collect())
             }
             Command::Listen { .. } => Reply::Told(match self.ears.get_mut(&connection) {
                 Some(ear) => {

@@ -37,6 +37,7 @@ impl Slot {
     /// When to try again after a denial of a claim sent at `sent`: when the lease in the way ends, but
     /// after a back-off at the latest, unless the server is sure to tell that it was freed.
     pub(super) fn after_denial(&mut self, sent: Instant, cx: &mut Context<'_>) -> Instant {
+        self.watch_hands(cx.now);
         let soonest = cx.now.after(cx.timing.back_off(0, cx.round_trip));
         let told = cx.told_since.is_some_and(|since| since <= sent);
         let expiry = self.holder.as_ref().map(|holder| cx.now.after(holder.expires_in));
@@ -45,14 +46,11 @@ impl Slot {
             return expiry.max(soonest);
         }
         self.hinted = false;
-        if let Some(holder) = &self.holder {
-            let before = core::mem::replace(&mut self.denied_at, cx.now);
-            if holder.held_for < cx.now.since(before) {
-                // It changed hands meanwhile, and may soon again.
-                self.failures = 0;
-            }
-        }
-        let retry_at = self.back_off(cx);
+        let full = cx.timing.back_off(self.failures, cx.round_trip);
+        let retry_at = match self.pace(cx.now).filter(|pace| *pace < full) {
+            Some(pace) => cx.now.after(cx.rng.jitter(pace)),
+            None => self.back_off(cx),
+        };
         expiry.map_or(retry_at, |at| at.clamp(soonest, retry_at.max(soonest)))
     }
 

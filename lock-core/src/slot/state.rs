@@ -16,7 +16,7 @@ pub(crate) enum Phase {
     Waiting {
         retry_at: Instant,
     },
-    /// A claim is under way, or a wait at the server.
+    /// A claim is under way; or a look whether it is worth one, or a wait at the server for it.
     Claiming {
         sent: Instant,
         waiting: bool,
@@ -57,7 +57,8 @@ pub(crate) enum Input {
     Rival,
     /// No local rival is in front any more.
     Front,
-    /// The command that was due has been taken by the driver; for a claim, whether it is a wait.
+    /// The command that was due has been taken by the driver; for a claim, whether it takes nothing
+    /// at once.
     Sent { waiting: bool },
     /// It was answered, or not.
     Answer(Result<Verdict, Failure>),
@@ -148,10 +149,10 @@ pub(crate) struct Slot {
     /// Until when a request that was not answered may yet be carried out, in a session that lives
     /// on.
     pub(super) ghosts_until: Option<Instant>,
-    /// The protocol lets the server tell when a lock may be free.
-    pub(super) may_wait: bool,
-    /// The next claim is a wait.
-    pub(super) wait_next: bool,
+    /// What is asked after a denial.
+    pub(super) again: Action,
+    /// What is asked next.
+    pub(super) next: Action,
     /// Where the last wait has ended, in the server's history.
     pub(crate) since: u64,
     /// Denials and failures in a row, for the back-off.
@@ -162,9 +163,15 @@ pub(crate) struct Slot {
     pub(super) denied: bool,
     /// When the last denial came.
     pub(super) denied_at: Instant,
+    /// Nobody waited for that holder before.
+    pub(super) first: bool,
+    /// When who was in the way then had got the lock.
+    pub(super) taken_at: Instant,
+    /// How long the one before had kept it, hand-over and all.
+    pub(super) turn: Option<Duration>,
     /// It may have been freed while the claim was under way.
     pub(super) hinted: bool,
-    /// How many hand-overs to others it was told of.
+    /// How many hand-overs to others it was told of, or has seen.
     pub(super) passed: u32,
     /// Who was in the way at the last denial.
     pub(super) holder: Option<Holder>,
@@ -175,7 +182,7 @@ pub(crate) struct Slot {
 impl Slot {
     pub(crate) fn new(
         owner: Owner,
-        may_wait: bool,
+        again: Action,
         once: bool,
         give_up: Instant,
         last_call: Instant,
@@ -190,13 +197,16 @@ impl Slot {
             exposed_until: None,
             always_exposed: false,
             ghosts_until: None,
-            may_wait,
-            wait_next: false,
+            again,
+            next: Action::Acquire,
             since: 0,
             failures: 0,
             release_unsure: false,
             denied: false,
             denied_at: Instant::default(),
+            first: true,
+            taken_at: Instant::default(),
+            turn: None,
             hinted: false,
             passed: 0,
             holder: None,
@@ -207,7 +217,11 @@ impl Slot {
     /// A session that is wanted at once, for as long as it takes.
     pub(crate) fn session(owner: Owner, now: Instant, always_exposed: bool) -> Self {
         let phase = Phase::Waiting { retry_at: now };
-        Self { phase, always_exposed, ..Self::new(owner, false, false, Instant::END, Instant::END) }
+        Self {
+            phase,
+            always_exposed,
+            ..Self::new(owner, Action::Acquire, false, Instant::END, Instant::END)
+        }
     }
 
     /// The same with times that are waited for as `time` sees them, times at which something was
@@ -241,6 +255,8 @@ impl Slot {
             ghosts_until: self.ghosts_until.map(&time),
             since: since(self.since),
             denied_at: sent_at(self.denied_at),
+            taken_at: Instant::default(),
+            turn: None,
             failures: self.failures.min(1),
             passed: self.passed.min(1),
             ..self.clone()
@@ -302,8 +318,7 @@ impl Slot {
     /// The command that is due.
     pub(crate) fn due(&self, now: Instant) -> Option<Action> {
         match self.phase {
-            Phase::Waiting { retry_at } if retry_at <= now && self.wait_next => Some(Action::Wait),
-            Phase::Waiting { retry_at } if retry_at <= now => Some(Action::Acquire),
+            Phase::Waiting { retry_at } if retry_at <= now => Some(self.next),
             Phase::Held { renew_at, renewal_sent: None, .. } if renew_at <= now => {
                 Some(Action::Renew)
             }

@@ -1,32 +1,83 @@
-//! Who goes first among those that are all told, at once, that a lock was freed.
+//! Who goes first among those that wait for one lock.
 //!
-//! * Who was the first to be denied claims at once: nobody is waited for.
-//! * Those behind it are held back by a number of steps, of a round trip each, that shrinks with the
-//!   square of how often they were passed over: 24, 24, 14, 8, 5, 3½, … none. So they are not in its
-//!   way, and the next to be denied first is most likely the one that has waited longest.
+//! * Who was the first to be denied claims at once what was freed: nobody is waited for.
+//! * Those behind it are held back by a number of steps that shrinks with the square of how often they
+//!   were passed over: 24, 24, 14, 8, 5, 3½, … none. So they are not in its way, and the next to be
+//!   denied first is most likely the one that has waited longest. A step is a round trip where all are
+//!   told at once; a quarter of it where each finds out by itself, for most do so later; and less
+//!   still where nobody knows who was first.
+//! * Who finds out by itself, and has seen the lock change hands, expects that again: it looks four
+//!   times in the time that took, and if it was passed over often, up to sixteen times. If the lock
+//!   does not change hands then, it looks less and less often, like anybody else.
 //! * Who frees what others wait for stays behind them, longer if there were many of them.
 //!
 //! Nothing that must be safe rests on it, and nobody is held back for long: not even if the first has
 //! died.
 
 use super::state::{Context, Slot};
+use crate::protocol::Action;
 use crate::time::Instant;
 use crate::timing::Timing;
 use core::time::Duration;
 
 /// By how many steps at most somebody is held back.
 const MOST: u32 = 24;
+/// How often somebody looks in the time in which a lock changes hands, before it is passed over.
+const LOOKS: u32 = 4;
 
 impl Slot {
-    /// When to claim what was freed.
+    /// When to claim what was freed, as all that wait are told.
     pub(super) fn turn(&mut self, cx: &mut Context<'_>) -> Instant {
         self.passed = self.passed.saturating_add(1);
-        if !self.holder.as_ref().is_some_and(|holder| holder.wanted) {
+        self.behind_the_first(1, cx)
+    }
+
+    /// When to claim what it has found free.
+    pub(super) fn found(&mut self, cx: &mut Context<'_>) -> Instant {
+        if self.again == Action::Look {
+            return self.behind_the_first(4, cx);
+        }
+        self.passed = self.passed.saturating_add(1);
+        self.first = false; // or not: nobody knows
+        self.behind_the_first(16, cx)
+    }
+
+    fn behind_the_first(&mut self, steps_a_round_trip: u32, cx: &mut Context<'_>) -> Instant {
+        if self.first {
             return cx.now.max(cx.not_before);
         }
-        let back = held_back(self.passed, cx.timing.back_off(0, cx.round_trip));
+        let step = cx.timing.back_off(0, cx.round_trip) / steps_a_round_trip;
+        let back = held_back(self.passed, step);
         // Jitter for equals, but not so much that it reverses the order.
         cx.now.after(back / 2 + cx.rng.jitter(back / 2)).max(cx.not_before)
+    }
+
+    /// Notes whether another has the lock than at the last denial, and since when.
+    pub(super) fn watch_hands(&mut self, now: Instant) {
+        let Some(holder) = &self.holder else { return };
+        let before = core::mem::replace(&mut self.denied_at, now);
+        let seen_before = before != Instant::default();
+        if seen_before && holder.held_for >= now.since(before) {
+            return;
+        }
+        self.first = !holder.wanted;
+        let taken_at = now.before(holder.held_for);
+        let last = core::mem::replace(&mut self.taken_at, taken_at);
+        if !seen_before {
+            return;
+        }
+        // It changed hands meanwhile, and may soon again.
+        self.failures = 0;
+        if self.again == Action::Look {
+            self.passed = self.passed.saturating_add(1);
+            self.turn = Some(taken_at.since(last));
+        }
+    }
+
+    /// How long to wait between two looks, while it is likely to change hands.
+    pub(super) fn pace(&self, now: Instant) -> Option<Duration> {
+        let turn = self.turn.filter(|turn| now.since(self.taken_at) < *turn * 2)?;
+        Some(turn / LOOKS * 12u32.saturating_sub(self.passed).max(3) / 12)
     }
 
     /// For how long it stays behind those that wait for what it has freed.

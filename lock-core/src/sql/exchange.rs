@@ -4,7 +4,7 @@ use super::{Codec, Dialect, Rows, Statement, Text, Value, mysql, sqlite};
 use crate::error::Failure;
 use crate::fence::Fence;
 use crate::protocol::{Claim, Holder, News};
-use crate::table::{Acquired, Command, Freed, Reply};
+use crate::table::{Acquired, Command, Freed, Reply, Seen};
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
@@ -36,9 +36,13 @@ enum Stage {
     Check {
         since: i64,
     },
-    /// Some claims were not granted: ask who is in the way.
+    /// Some claims were not granted, or are not yet to be tried: ask who is in the way.
     Ask {
         granted: BTreeMap<String, Fence>,
+    },
+    /// Nobody had said before that it waits for some of them: say so.
+    Mark {
+        reply: Reply,
     },
     Done(Result<Reply, Failure>),
 }
@@ -49,7 +53,10 @@ impl Exchange {
         let stage = match (&codec.dialect, &command) {
             (_, Command::Unlisten) => Stage::Done(Ok(Reply::Silent)),
             (Dialect::Postgres { .. }, Command::Listen { .. }) => Stage::Act { seen: None },
-            (_, Command::Listen { .. }) => surprise(),
+            (_, Command::Listen { .. }) | (Dialect::Postgres { .. }, Command::Look { .. }) => {
+                surprise()
+            }
+            (_, Command::Look { .. }) => Stage::Ask { granted: BTreeMap::new() },
             (Dialect::Mysql { .. }, _) if releases_several => Stage::Look,
             _ => Stage::Act { seen: None },
         };
@@ -63,6 +70,7 @@ impl Exchange {
             Stage::Act { .. } => Some(self.act()),
             Stage::Check { since } => Some(self.mine(*since)),
             Stage::Ask { granted } => Some(self.ask(granted)),
+            Stage::Mark { reply } => self.mark(reply),
             Stage::Done(_) => None,
         }
     }
@@ -72,9 +80,12 @@ impl Exchange {
         let claims = self.command.claims();
         let by_number = matches!(self.codec.dialect, Dialect::Mysql { .. });
         let next = match (&self.stage, &self.command) {
-            (Stage::Look, _) => mine(rows).map(|mine| match mine.is_empty() {
-                true => Stage::Done(Ok(changed(claims, |_| false))),
-                false => Stage::Act { seen: Some(changed(claims, |of| mine.contains_key(of))) },
+            (Stage::Look, _) => mine(rows).map(|mine| {
+                let nothing = mine.is_empty();
+                let wanted = |of: &Pair| mine.get(of).map(|(_, wanted)| *wanted);
+                let freed =
+                    Reply::Freed(claims.iter().map(|claim| freed(wanted(&pair(claim)))).collect());
+                if nothing { Stage::Done(Ok(freed)) } else { Stage::Act { seen: Some(freed) } }
             }),
             (Stage::Act { seen }, _) if by_number => {
                 number(rows).map(|number| self.acted(number, seen.clone()))
@@ -85,28 +96,30 @@ impl Exchange {
             (Stage::Act { .. }, Command::Acquire { .. }) => {
                 granted(rows).map(|granted| self.granted(granted))
             }
-            (Stage::Act { .. }, Command::Release { .. }) if self.tells() => freed(rows)
-                .map(|freed| Stage::Done(Ok(Reply::Freed(claims.iter().map(freed).collect())))),
+            (Stage::Act { .. }, Command::Release { .. }) => wanted(rows).map(|wanted| {
+                let entry = |claim| freed(wanted.get(&pair(claim)).copied());
+                Stage::Done(Ok(Reply::Freed(claims.iter().map(entry).collect())))
+            }),
             (Stage::Act { .. }, _) => {
                 pairs(rows).map(|ours| Stage::Done(Ok(changed(claims, |of| ours.contains(of)))))
             }
             (Stage::Check { .. }, Command::Acquire { .. }) => mine(rows).map(|mine| {
-                let fence = |of: &Claim| Some((of.name.to_string(), *mine.get(&pair(of))?));
+                let fence = |of: &Claim| Some((of.name.to_string(), mine.get(&pair(of))?.0));
                 self.granted(claims.iter().filter_map(fence).collect())
             }),
             (Stage::Check { .. }, _) => {
                 mine(rows).map(|mine| Stage::Done(Ok(changed(claims, |of| mine.contains_key(of)))))
             }
-            (Stage::Ask { granted }, _) => {
-                holders(rows).map(|held| Stage::Done(Ok(acquired(claims, granted, &held))))
+            (Stage::Ask { .. }, Command::Look { claims }) => {
+                holders(rows).map(|held| self.asked(seen(claims, &held)))
             }
+            (Stage::Ask { granted }, _) => {
+                holders(rows).map(|held| self.asked(acquired(claims, granted, &held)))
+            }
+            (Stage::Mark { reply }, _) => Some(Stage::Done(Ok(reply.clone()))),
             (Stage::Done(_), _) => None,
         };
         self.stage = next.unwrap_or_else(surprise);
-    }
-
-    fn tells(&self) -> bool {
-        matches!(self.codec.dialect, Dialect::Postgres { .. })
     }
 
     /// What follows the number by which a MySQL statement told what it did.
@@ -123,9 +136,13 @@ impl Exchange {
                 let ttl = i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX);
                 Stage::Check { since: number.saturating_add(ttl) }
             }
-            (_, leases) => {
-                let all = Reply::Changed(leases.iter().map(|_| number != 0).collect());
+            (Command::Release { .. }, leases) => {
+                let wanted = (number != 0).then_some(number != 1);
+                let all = Reply::Freed(leases.iter().map(|_| freed(wanted)).collect());
                 Stage::Done(Ok(seen.unwrap_or(all)))
+            }
+            (_, leases) => {
+                Stage::Done(Ok(Reply::Changed(leases.iter().map(|_| number != 0).collect())))
             }
         }
     }
@@ -139,13 +156,20 @@ impl Exchange {
         Stage::Ask { granted }
     }
 
+    /// What follows when it is known who is in the way.
+    fn asked(&self, reply: Reply) -> Stage {
+        if self.mark(&reply).is_some() { Stage::Mark { reply } } else { Stage::Done(Ok(reply)) }
+    }
+
     /// Takes the failure of the last statement.
     pub fn handle_failure(&mut self, failure: Failure) {
         self.stage = match &self.stage {
             // What was granted is granted; only who is in the way stays unknown.
-            Stage::Ask { granted } => {
+            Stage::Ask { granted } if matches!(self.command, Command::Acquire { .. }) => {
                 Stage::Done(Ok(acquired(self.command.claims(), granted, &BTreeMap::new())))
             }
+            // Whoever has it will not know that somebody waits.
+            Stage::Mark { reply } => Stage::Done(Ok(reply.clone())),
             // It was done, and what came of it stays unknown.
             Stage::Check { .. } => Stage::Done(Err(Failure::Unknown(failure.to_string()))),
             _ => Stage::Done(Err(failure)),
@@ -175,7 +199,8 @@ impl Exchange {
                 self.statement(&self.codec.renew, &claims, true, [micros(*ttl)])
             }
             Command::Release { .. } => self.statement(&self.codec.release, &claims, false, []),
-            Command::Listen { .. } | Command::Unlisten => {
+            // Looks never get here: they only ask.
+            Command::Listen { .. } | Command::Unlisten | Command::Look { .. } => {
                 let text = match &self.codec.dialect {
                     Dialect::Postgres { listen } => listen,
                     // The others never get here: they cannot tell.
@@ -198,6 +223,26 @@ impl Exchange {
                 self.statement(&self.codec.holders, &denied, true, [])
             }
         }
+    }
+
+    /// Says that somebody waits for the names of which nobody had said so.
+    fn mark(&self, reply: &Reply) -> Option<Statement> {
+        let unmarked = |holder: &Option<Holder>| holder.as_ref().is_some_and(|one| !one.wanted);
+        let unmarked: Vec<bool> = match reply {
+            Reply::Acquired(entries) => entries
+                .iter()
+                .map(|entry| matches!(entry, Acquired::Busy(holder) if unmarked(holder)))
+                .collect(),
+            Reply::Seen(entries) => entries
+                .iter()
+                .map(|entry| matches!(entry, Seen::Held(holder) if unmarked(holder)))
+                .collect(),
+            _ => Vec::new(),
+        };
+        let claims = self.command.claims().iter().zip(unmarked).filter(|(_, unmarked)| *unmarked);
+        let claims: Vec<&Claim> = claims.map(|(claim, _)| claim).collect();
+        let text = self.codec.mark.as_ref().filter(|_| !claims.is_empty())?;
+        Some(Statement { durable: false, ..self.statement(text, &claims, false, []) })
     }
 
     /// Which claims are their owner's, with an expiry that is not earlier than `since`.
@@ -247,7 +292,8 @@ impl Exchange {
         // the fences must be on the disk.
         let durable = !matches!(
             (&self.codec.dialect, &self.command),
-            (Dialect::Sqlite { .. }, Command::Renew { .. } | Command::Release { .. })
+            (_, Command::Look { .. })
+                | (Dialect::Sqlite { .. }, Command::Renew { .. } | Command::Release { .. })
         );
         Statement { durable, ..Statement::new(text.clone(), params) }
     }
@@ -279,27 +325,22 @@ fn granted(rows: Rows) -> Option<BTreeMap<String, Fence>> {
         .collect()
 }
 
-/// Rows of (name, holder, µs held, µs left), and where the server tells, whether somebody wanted to
-/// be told before.
+/// Rows of (name, holder, µs held, µs left, whether somebody waits already).
 fn holders(rows: Rows) -> Option<BTreeMap<String, Holder>> {
     let span = |us: i64| Duration::from_micros(u64::try_from(us).unwrap_or(0));
     rows.into_iter()
-        .map(|mut row| {
-            let wanted = if row.len() == 5 { row.pop()? } else { Value::Int(0) };
-            let [name, label, held, left] = <[Value; 4]>::try_from(row).ok()?;
-            match (name, label, held, left, wanted) {
-                (
-                    Value::Text(name),
-                    Value::Text(label),
-                    Value::Int(held),
-                    Value::Int(left),
-                    Value::Int(wanted),
-                ) => {
-                    let (held_for, expires_in) = (span(held), span(left));
-                    Some((name, Holder { label, held_for, expires_in, wanted: wanted != 0 }))
-                }
-                _ => None,
+        .map(|row| match <[Value; 5]>::try_from(row).ok()? {
+            [
+                Value::Text(name),
+                Value::Text(label),
+                Value::Int(held),
+                Value::Int(left),
+                Value::Int(wanted),
+            ] => {
+                let (held_for, expires_in) = (span(held), span(left));
+                Some((name, Holder { label, held_for, expires_in, wanted: wanted != 0 }))
             }
+            _ => None,
         })
         .collect()
 }
@@ -321,31 +362,33 @@ fn pairs(rows: Rows) -> Option<BTreeSet<Pair>> {
         .collect()
 }
 
-/// Rows of (name, owner, whether somebody waits): what became of a lease.
-fn freed(rows: Rows) -> Option<impl Fn(&Claim) -> Freed> {
-    let freed: Option<BTreeMap<Pair, bool>> = rows
-        .into_iter()
+/// Rows of (name, owner, whether somebody waits): what was freed.
+fn wanted(rows: Rows) -> Option<BTreeMap<Pair, bool>> {
+    rows.into_iter()
         .map(|row| match <[Value; 3]>::try_from(row).ok()? {
             [Value::Text(name), Value::Text(owner), Value::Int(wanted)] => {
                 Some(((name, owner), wanted != 0))
             }
             _ => None,
         })
-        .collect();
-    let freed = freed?;
-    Some(move |lease: &Claim| match freed.get(&pair(lease)) {
+        .collect()
+}
+
+/// What became of a lease, by whether somebody waits for it, if it was its owner's.
+fn freed(wanted: Option<bool>) -> Freed {
+    match wanted {
         None => Freed::NotOurs,
         Some(false) => Freed::Free,
         Some(true) => Freed::Wanted,
-    })
+    }
 }
 
-/// Rows of (name, owner, fence).
-fn mine(rows: Rows) -> Option<BTreeMap<Pair, Fence>> {
+/// Rows of (name, owner, fence, whether somebody waits).
+fn mine(rows: Rows) -> Option<BTreeMap<Pair, (Fence, bool)>> {
     rows.into_iter()
-        .map(|row| match <[Value; 3]>::try_from(row).ok()? {
-            [Value::Text(name), Value::Text(owner), Value::Int(fence)] => {
-                Some(((name, owner), Fence::new(u64::try_from(fence).ok()?)))
+        .map(|row| match <[Value; 4]>::try_from(row).ok()? {
+            [Value::Text(name), Value::Text(owner), Value::Int(fence), Value::Int(wanted)] => {
+                Some(((name, owner), (Fence::new(u64::try_from(fence).ok()?), wanted != 0)))
             }
             _ => None,
         })
@@ -364,6 +407,14 @@ fn number(rows: Rows) -> Option<i64> {
 /// Which leases were ours.
 fn changed(leases: &[Claim], is_ours: impl Fn(&Pair) -> bool) -> Reply {
     Reply::Changed(leases.iter().map(|lease| is_ours(&pair(lease))).collect())
+}
+
+fn seen(claims: &[Claim], holders: &BTreeMap<String, Holder>) -> Reply {
+    let entry = |claim: &Claim| match holders.get(claim.name.as_str()) {
+        Some(holder) => Seen::Held(Some(holder.clone())),
+        None => Seen::Free,
+    };
+    Reply::Seen(claims.iter().map(entry).collect())
 }
 
 fn acquired(

@@ -29,12 +29,14 @@ use core::fmt::Write;
 /// The codec for a table.
 pub fn codec(table: TableName) -> Codec {
     let [any, one] = [CLAIMS, CLAIM_OF_ONE].map(|claims| CLAIM.replace("{claims}", claims));
-    let texts = [&any, RENEW, RELEASE, HOLDERS, MINE, &one]
+    let texts = [&any, RENEW, RELEASE, HOLDERS, MINE, &one, HOLDER, MARK]
         .map(|text| text.replace("{now}", NOW).replace("{pairs}", PAIRS));
-    let [claim, renew, release, holders, mine, one] = &texts;
+    let [claim, renew, release, holders, mine, one, holder, mark] = &texts;
     let mine = Text { any: mine.replace("{table}", &quoted(&table)).into(), one: None };
     Codec::new(Dialect::Mysql { mine }, table, [claim, renew, release, holders])
         .with_one(one, RELEASE_ONE)
+        .with_one_holder(holder)
+        .with_mark(mark, MARK_ONE)
 }
 
 /// The table's name as the server quotes it.
@@ -178,12 +180,13 @@ CREATE TABLE IF NOT EXISTS {table} (
   fence BIGINT NOT NULL,
   expires_us BIGINT NOT NULL, -- in µs since 1970, UTC
   acquired_us BIGINT NOT NULL,
+  contended BOOLEAN NOT NULL DEFAULT 0, -- somebody waits for the release
   holder VARCHAR(255) CHARACTER SET utf8mb4 NOT NULL -- for people: host, process, label
 ) ENGINE = InnoDB"#;
 
 /// The columns that [`CREATE`] makes, as [`CHECK`] reports them. Others are nobody's business,
 /// except one that counts by itself: its number would be taken for a fence.
-pub(super) const COLUMNS: &str = "acquired_us bigint, expires_us bigint, fence bigint, holder varchar(255) utf8mb4, name varbinary(255), owner binary(16)";
+pub(super) const COLUMNS: &str = "acquired_us bigint, contended tinyint(1), expires_us bigint, fence bigint, holder varchar(255) utf8mb4, name varbinary(255), owner binary(16)";
 
 /// One row: version, read-only?, `innodb_flush_log_at_trx_commit`, whether there is a binary log that
 /// a commit does not wait for, the table's engine, its columns, how many unique keys it has and
@@ -199,7 +202,7 @@ SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at
                  ORDER BY column_name SEPARATOR ', ')
           FROM information_schema.columns
          WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ?
-           AND (column_name IN ('name', 'owner', 'fence', 'expires_us', 'acquired_us', 'holder')
+           AND (column_name IN ('name', 'owner', 'fence', 'expires_us', 'acquired_us', 'contended', 'holder')
                 OR extra LIKE '%auto_increment%')),
        COUNT(*), COUNT(CASE WHEN k.fits THEN 1 END)
   FROM (SELECT MAX(column_name = 'name' AND sub_part IS NULL) = 1 AND COUNT(*) = 1 AS fits
@@ -228,6 +231,7 @@ ON DUPLICATE KEY UPDATE
        acquired_us = CASE WHEN owner = c.claimant THEN acquired_us
                           WHEN owner IS NULL OR expires_us <= c.now THEN c.now
                           ELSE acquired_us END,
+       contended = CASE WHEN owner IS NULL OR expires_us <= c.now THEN 0 ELSE contended END,
        holder = CASE WHEN owner IS NULL OR expires_us <= c.now OR owner = c.claimant THEN c.label ELSE holder END,
        owner = CASE WHEN owner IS NULL OR expires_us <= c.now THEN c.claimant ELSE owner END,
        expires_us = CASE WHEN owner = c.claimant THEN GREATEST(expires_us, c.now + c.ttl) ELSE expires_us END"#;
@@ -240,33 +244,56 @@ UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, {now} AS n
    SET l.expires_us = GREATEST(l.expires_us, LAST_INSERT_ID(c.now) + c.ttl)
  WHERE l.owner = c.claimant AND l.expires_us > c.now"#;
 
-/// Leases. Not 0 if one was released. An expiry of 0 is what the claim goes by.
+/// Leases. Not 0 if one was released, and 2 if somebody waits for it. An expiry of 0 is what the claim
+/// goes by.
 const RELEASE: &str = r#"
 UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant
           FROM {pairs} AS j) AS c
   STRAIGHT_JOIN {table} AS l ON l.name = c.its_name
-   SET l.owner = NULL, l.expires_us = LAST_INSERT_ID(1) - 1
+   SET l.owner = NULL, l.expires_us = LAST_INSERT_ID(1 + l.contended) - 1 - l.contended
  WHERE l.owner = c.claimant"#;
 
 /// A name and its owner. As above.
 const RELEASE_ONE: &str = r#"
 UPDATE {table}
-   SET owner = NULL, expires_us = LAST_INSERT_ID(1) - 1
+   SET owner = NULL, expires_us = LAST_INSERT_ID(1 + contended) - 1 - contended
  WHERE name = UNHEX(?) AND owner = UNHEX(?)"#;
 
-/// The earliest expiry that counts, claims. Name, owner and fence of those that are their owner's.
+/// The earliest expiry that counts, claims. Name, owner, fence and whether somebody waits for it, of
+/// those that are their owner's.
 const MINE: &str = r#"
-SELECT l.name, LOWER(HEX(l.owner)), l.fence
+SELECT l.name, LOWER(HEX(l.owner)), l.fence, CAST(l.contended AS SIGNED)
   FROM (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, ? AS since
           FROM {pairs} AS j) AS c
   STRAIGHT_JOIN {table} AS l ON l.name = c.its_name
  WHERE l.owner = c.claimant AND l.expires_us >= c.since
   LOCK IN SHARE MODE"#;
 
-/// Claims. Name, holder, held for and expires in, both in µs.
+/// Claims. Name, holder, held for and expires in, both in µs, and whether somebody waits for it, of
+/// those that are others'.
 const HOLDERS: &str = r#"
-SELECT l.name, l.holder, c.now - l.acquired_us, l.expires_us - c.now
-  FROM (SELECT UNHEX(j.name) AS its_name, {now} AS now
+SELECT l.name, l.holder, c.now - l.acquired_us, l.expires_us - c.now, CAST(l.contended AS SIGNED)
+  FROM (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, {now} AS now
           FROM {pairs} AS j) AS c
   STRAIGHT_JOIN {table} AS l ON l.name = c.its_name
- WHERE l.owner IS NOT NULL AND l.expires_us > c.now"#;
+ WHERE l.owner <> c.claimant AND l.expires_us > c.now"#;
+
+/// A name and its owner. As above.
+const HOLDER: &str = r#"
+SELECT name, holder, {now} - acquired_us, expires_us - {now}, CAST(contended AS SIGNED)
+  FROM {table}
+ WHERE name = UNHEX(?) AND owner <> UNHEX(?) AND expires_us > {now}"#;
+
+/// Claims whose names others have.
+const MARK: &str = r#"
+UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant
+          FROM {pairs} AS j) AS c
+  STRAIGHT_JOIN {table} AS l ON l.name = c.its_name
+   SET l.contended = 1
+ WHERE l.owner <> c.claimant"#;
+
+/// A name and its owner. As above.
+const MARK_ONE: &str = r#"
+UPDATE {table}
+   SET contended = 1
+ WHERE name = UNHEX(?) AND owner <> UNHEX(?)"#;

@@ -21,7 +21,10 @@ pub fn codec(table: TableName, boot: &str) -> Codec {
     let [any, one] = [CLAIMS, CLAIM_OF_ONE]
         .map(|claims| CLAIM.replace("{claims}", claims).replace("{lease}", LEASE));
     let dialect = Dialect::Sqlite { boot: boot.to_string() };
-    Codec::new(dialect, table, [&any, RENEW, RELEASE, HOLDERS]).with_one(&one, RELEASE_ONE)
+    Codec::new(dialect, table, [&any, RENEW, RELEASE, HOLDERS])
+        .with_one(&one, RELEASE_ONE)
+        .with_one_holder(HOLDER)
+        .with_mark(MARK, MARK_ONE)
 }
 
 /// What an error says about the fate of a statement. `code` is SQLite's primary result code.
@@ -56,11 +59,12 @@ CREATE TABLE IF NOT EXISTS {table} (
   boot TEXT NOT NULL, -- the kernel that the times below belong to
   expires_us INTEGER NOT NULL, -- µs of its CLOCK_BOOTTIME
   acquired_us INTEGER NOT NULL,
+  contended INTEGER NOT NULL DEFAULT 0, -- somebody waits for the release
   holder TEXT NOT NULL -- for people: host, process, label
 ) STRICT, WITHOUT ROWID"#;
 
 /// The columns that [`CREATE`] makes, as [`CHECK`] reports them.
-pub(super) const COLUMNS: &str = "acquired_us INTEGER, boot TEXT, expires_us INTEGER, fence INTEGER, holder TEXT, name TEXT pk BINARY, owner TEXT";
+pub(super) const COLUMNS: &str = "acquired_us INTEGER, boot TEXT, contended INTEGER, expires_us INTEGER, fence INTEGER, holder TEXT, name TEXT pk BINARY, owner TEXT";
 
 /// One row: the table's columns, with the primary key's collation; NULL if there is no such table.
 /// `?1`: its name, `?2`: its schema.
@@ -71,7 +75,7 @@ SELECT CASE WHEN EXISTS (SELECT 1 FROM pragma_table_info(?1, ?2)) THEN coalesce(
              FROM pragma_index_list(?1, ?2) AS i, pragma_index_xinfo(i.name, ?2) AS k
             WHERE i.origin = 'pk' AND k.key = 1), '') ELSE '' END, ', ' ORDER BY c.name), '') END
   FROM pragma_table_info(?1, ?2) AS c
- WHERE c.pk > 0 OR c.name IN ('name', 'owner', 'fence', 'boot', 'expires_us', 'acquired_us', 'holder')"#;
+ WHERE c.pk > 0 OR c.name IN ('name', 'owner', 'fence', 'boot', 'expires_us', 'acquired_us', 'contended', 'holder')"#;
 
 /// Readers do not block the writer, and a commit is one append.
 pub(super) const JOURNAL: &str = "PRAGMA journal_mode = WAL";
@@ -98,6 +102,7 @@ ON CONFLICT (name) DO UPDATE
        expires_us = CASE WHEN l.owner = excluded.owner AND l.boot = excluded.boot
                          THEN max(l.expires_us, excluded.expires_us) ELSE excluded.expires_us END,
        acquired_us = CASE WHEN l.owner = excluded.owner THEN l.acquired_us ELSE excluded.acquired_us END,
+       contended = l.contended AND l.owner IS excluded.owner,
        holder = excluded.holder
  WHERE l.owner IS NULL OR l.boot <> ?2 OR l.expires_us <= ?1 OR l.owner = excluded.owner
 RETURNING name, fence"#;
@@ -115,18 +120,37 @@ const RELEASE: &str = r#"
 UPDATE {table}
    SET owner = NULL
  WHERE (name, owner) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))
-RETURNING name, (SELECT value ->> 1 FROM json_each(?1) WHERE value ->> 0 = name)"#;
+RETURNING name, (SELECT value ->> 1 FROM json_each(?1) WHERE value ->> 0 = name), contended"#;
 
 /// `?1` a name, `?2` its owner.
 const RELEASE_ONE: &str = r#"
 UPDATE {table}
    SET owner = NULL
  WHERE name = ?1 AND owner = ?2
-RETURNING name, ?2"#;
+RETURNING name, ?2, contended"#;
 
-/// `?1` now in µs, `?2` boot, `?3` names (as claims). Name, holder, held for and expires in, in µs.
+/// `?1` now in µs, `?2` boot, `?3` claims. Name, holder, held for and expires in, in µs, and whether
+/// somebody waits for it, of those that are others'.
 const HOLDERS: &str = r#"
-SELECT name, holder, ?1 - acquired_us, expires_us - ?1
+SELECT name, holder, ?1 - acquired_us, expires_us - ?1, contended
   FROM {table}
- WHERE name IN (SELECT value ->> 0 FROM json_each(?3))
-   AND owner IS NOT NULL AND boot = ?2 AND expires_us > ?1"#;
+ WHERE name IN (SELECT value ->> 0 FROM json_each(?3) WHERE owner <> value ->> 1)
+   AND boot = ?2 AND expires_us > ?1"#;
+
+/// `?3` a name, `?4` its owner. As above.
+const HOLDER: &str = r#"
+SELECT name, holder, ?1 - acquired_us, expires_us - ?1, contended
+  FROM {table}
+ WHERE name = ?3 AND owner <> ?4 AND boot = ?2 AND expires_us > ?1"#;
+
+/// `?1` claims whose names others have.
+const MARK: &str = r#"
+UPDATE {table}
+   SET contended = 1
+ WHERE name IN (SELECT value ->> 0 FROM json_each(?1) WHERE owner <> value ->> 1)"#;
+
+/// `?1` a name, `?2` its owner. As above.
+const MARK_ONE: &str = r#"
+UPDATE {table}
+   SET contended = 1
+ WHERE name = ?1 AND owner <> ?2"#;

@@ -147,8 +147,7 @@ fn a_reply_with_the_wrong_count_or_kind_is_never_a_grant() {
 #[test]
 fn a_second_answer_to_a_command_is_ignored() {
     let (mut scene, id) = Scenario::waiting();
-    scene.sleeps();
-    let claim = scene.sends(Action::Acquire, &["a"]);
+    let claim = scene.looks_and_claims();
     scene.grants(&claim);
     scene.tells([Event::Granted { id, fence: FENCE, deadline: claim.at.after(VALID) }]);
     let before = scene.engine.clone();
@@ -163,8 +162,7 @@ fn an_answer_to_a_command_that_never_left_is_ignored() {
     let (mut other, _, _) = Scenario::claiming();
     other.sleep(TRIP);
     let (mut elsewhere, _) = Scenario::waiting();
-    elsewhere.sleeps();
-    let second = elsewhere.sends(Action::Acquire, &["a"]);
+    let second = elsewhere.looks_and_claims();
     let before = other.engine.clone();
     other.grants(&second);
     assert_eq!(other.engine, before);

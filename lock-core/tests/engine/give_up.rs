@@ -93,8 +93,7 @@ fn in_between() -> (Scenario, LockId, Sent) {
     let claim = scene.sends(Action::Acquire, &["a"]);
     scene.denies(&claim);
     scene.tells([Event::Waiting { id, holder: None }]);
-    scene.sleeps();
-    let claim = scene.sends(Action::Acquire, &["a"]);
+    let claim = scene.looks_and_claims();
     scene.sleep_until(START.after(Duration::from_secs(1)));
     scene.tells_nothing();
     (scene, id, claim)

@@ -250,7 +250,8 @@ fn who_waits_again_soon_is_told_from_the_start() {
 
 fn denied_behind(scene: &mut Scenario, claim: &Sent) {
     scene.sleep(TRIP);
-    scene.denies_for(claim, Holder { wanted: true, ..holder("somebody", LEFT) });
+    let just = Holder { held_for: Duration::ZERO, wanted: true, ..holder("somebody", LEFT) };
+    scene.denies_for(claim, just);
     scene.told();
 }
 

@@ -1,7 +1,7 @@
 //! Giving back what is held.
 
 use crate::scenario::*;
-use lock_core::table::{Acquired, Reply};
+use lock_core::table::{Acquired, Freed, Reply};
 use lock_core::{Action, Event, Failure, Release};
 use std::time::Duration;
 
@@ -214,68 +214,47 @@ fn a_reply_that_does_not_answer_a_release_confirms_nothing() {
     }
 }
 
-#[test]
-fn who_had_to_wait_lets_others_go_first() {
-    // The pause between an answered release and the next claim, of the same process.
-    fn pause(scene: &mut Scenario, held: lock_core::LockId) -> Duration {
-        scene.release(held);
-        let release = scene.sends(Action::Release, &["a"]);
-        scene.sleep(TRIP);
-        scene.confirms(&release);
-        let at = scene.now;
-        if !scene.engine.has_command() {
-            scene.sleeps();
-        }
-        let claim = scene.sends(Action::Acquire, &["a"]);
-        scene.sleep(TRIP);
-        scene.grants(&claim);
-        scene.told();
-        claim.at.since(at)
-    }
-    let (mut scene, id) = Scenario::held();
-    let [second, third] = ["a", "a"].map(|name| scene.acquire(name));
-    assert_eq!(pause(&mut scene, id), Duration::ZERO, "nobody else was ever seen");
-    assert_eq!(pause(&mut scene, second), Duration::ZERO);
-    scene.release(third);
+/// The pause between an answered release and the next claim of the same process.
+fn pause(scene: &mut Scenario, held: lock_core::LockId, answer: Freed) -> Duration {
+    scene.release(held);
     let release = scene.sends(Action::Release, &["a"]);
-    scene.confirms(&release);
-    scene.told();
-
-    let (mut scene, id) = Scenario::waiting();
-    let [second, _third] = ["a", "a"].map(|name| scene.acquire(name));
-    scene.sleeps();
+    scene.sleep(TRIP);
+    scene.answers(&release, Ok(Reply::Freed(vec![answer])));
+    let at = scene.now;
+    if !scene.engine.has_command() {
+        scene.sleeps();
+    }
     let claim = scene.sends(Action::Acquire, &["a"]);
     scene.sleep(TRIP);
     scene.grants(&claim);
     scene.told();
-    assert_eq!(pause(&mut scene, id), TRIP * 2);
-    assert_eq!(pause(&mut scene, second), Duration::ZERO, "nobody took it meanwhile");
+    claim.at.since(at)
 }
 
 #[test]
-fn others_go_first_for_each_name_that_was_waited_for() {
+fn who_frees_what_others_wait_for_lets_them_go_first() {
+    let (mut scene, first) = Scenario::held();
+    let [second, third] = ["a", "a"].map(|name| scene.acquire(name));
+    assert_eq!(pause(&mut scene, first, Freed::Free), Duration::ZERO, "nobody else waits");
+    assert_eq!(pause(&mut scene, second, Freed::Wanted), TRIP * 2);
+    scene.acquire("a");
+    assert_eq!(pause(&mut scene, third, Freed::Free), Duration::ZERO, "nobody took it meanwhile");
+}
+
+#[test]
+fn others_go_first_for_each_name_that_they_wait_for() {
     let mut scene = Scenario::new();
     let ids = ["a", "b"].map(|name| scene.acquire(name));
     let claim = scene.sends(Action::Acquire, &["a", "b"]);
     scene.sleep(TRIP);
-    scene.answers(&claim, Ok(Reply::Acquired(vec![Acquired::Busy(None); 2])));
+    scene.grants(&claim);
     scene.told();
-    while scene.engine.held_until(ids[0]).is_none() || scene.engine.held_until(ids[1]).is_none() {
-        if !scene.engine.has_command() {
-            scene.sleeps();
-        }
-        let claim = scene.sends_any();
-        scene.sleep(TRIP);
-        let granted = vec![Acquired::Granted(FENCE); claim.len()];
-        scene.answers(&claim, Ok(Reply::Acquired(granted)));
-        scene.told();
-    }
     for id in ids {
         scene.release(id);
     }
     let release = scene.sends(Action::Release, &["a", "b"]);
     scene.sleep(TRIP);
-    scene.answers(&release, Ok(Reply::Changed(vec![true; 2])));
+    scene.answers(&release, Ok(Reply::Freed(vec![Freed::Wanted; 2])));
     scene.told();
     let freed = scene.now;
     for name in ["a", "b"] {
@@ -284,7 +263,5 @@ fn others_go_first_for_each_name_that_was_waited_for() {
     scene.sends_nothing();
     scene.sleeps();
     assert_eq!(scene.now, freed.after(TRIP * 2));
-    let claim = scene.sends(Action::Acquire, &["a", "b"]);
-    scene.answers(&claim, Ok(Reply::Acquired(vec![Acquired::Granted(FENCE); 2])));
-    scene.told();
+    scene.sends(Action::Acquire, &["a", "b"]);
 }

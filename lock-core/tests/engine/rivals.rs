@@ -214,6 +214,8 @@ fn a_hint_moves_the_first_and_not_the_others() {
     let (mut scene, first) = Scenario::waiting();
     scene.acquire("a");
     scene.engine.handle_hint(scene.now, &name("a"));
+    let look = scene.sends(Action::Look, &["a"]);
+    scene.is_free(&look);
     let claim = scene.sends(Action::Acquire, &["a"]);
     scene.grants(&claim);
     scene.tells([granted(first, &claim)]);

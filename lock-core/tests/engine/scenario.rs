@@ -1,6 +1,6 @@
 //! One engine, its clock, and what it says.
 
-use lock_core::table::{Acquired, Command, Reply, Table};
+use lock_core::table::{Acquired, Command, Freed, Reply, Seen, Table};
 use lock_core::{
     Action, Claim, Config, Dispatch, DispatchId, Engine, Event, Failure, Fence, Holder, Instant,
     LockId, LockName, NotAcquired, Owner, Release, Timing,
@@ -189,20 +189,52 @@ impl Scenario {
         self.answers(sent, Ok(Reply::Acquired(vec![Acquired::Granted(FENCE); sent.len()])));
     }
 
+    /// Somebody has what was claimed, or looked at.
     pub(crate) fn denies(&mut self, sent: &Sent) {
-        self.answers(sent, Ok(Reply::Acquired(vec![Acquired::Busy(None); sent.len()])));
+        self.is_held_by(sent, None);
     }
 
     pub(crate) fn denies_for(&mut self, sent: &Sent, holder: Holder) {
-        self.answers(sent, Ok(Reply::Acquired(vec![Acquired::Busy(Some(holder)); sent.len()])));
+        self.is_held_by(sent, Some(holder));
     }
 
+    fn is_held_by(&mut self, sent: &Sent, holder: Option<Holder>) {
+        let reply = match sent.command.action() {
+            Action::Look => Reply::Seen(vec![Seen::Held(holder); sent.len()]),
+            _ => Reply::Acquired(vec![Acquired::Busy(holder); sent.len()]),
+        };
+        self.answers(sent, Ok(reply));
+    }
+
+    /// What a renewal, or a release, asked for was done.
     pub(crate) fn confirms(&mut self, sent: &Sent) {
-        self.answers(sent, Ok(Reply::Changed(vec![true; sent.len()])));
+        let reply = match sent.command.action() {
+            Action::Release => Reply::Freed(vec![Freed::Free; sent.len()]),
+            _ => Reply::Changed(vec![true; sent.len()]),
+        };
+        self.answers(sent, Ok(reply));
     }
 
+    /// It was not theirs to renew, or to release.
     pub(crate) fn disowns(&mut self, sent: &Sent) {
-        self.answers(sent, Ok(Reply::Changed(vec![false; sent.len()])));
+        let reply = match sent.command.action() {
+            Action::Release => Reply::Freed(vec![Freed::NotOurs; sent.len()]),
+            _ => Reply::Changed(vec![false; sent.len()]),
+        };
+        self.answers(sent, Ok(reply));
+    }
+
+    /// Nobody else has what was looked at.
+    pub(crate) fn is_free(&mut self, look: &Sent) {
+        self.answers(look, Ok(Reply::Seen(vec![Seen::Free; look.len()])));
+    }
+
+    /// It waits for "a", looks, finds it free and claims it.
+    pub(crate) fn looks_and_claims(&mut self) -> Sent {
+        self.sleeps();
+        let look = self.sends(Action::Look, &["a"]);
+        self.is_free(&look);
+        self.sends(Action::Acquire, &["a"])
     }
 
     pub(crate) fn fails(&mut self, sent: &Sent, failure: Failure) {

@@ -1,16 +1,17 @@
-//! Between a denial and the next claim.
+//! Between a denial and the next look or claim.
 
 use crate::scenario::*;
 use lock_core::{Action, Config, Event, Holder, LockId};
 use std::time::Duration;
 
-/// Claims and is denied `turns` times; how long it waited after each.
+/// Claims, then looks, and is denied `turns` times; how long it waited after each.
 fn waits(scene: &mut Scenario, turns: usize) -> Vec<Duration> {
     let mut waits = Vec::new();
-    for _ in 0..turns {
-        let claim = scene.sends(Action::Acquire, &["a"]);
+    for turn in 0..turns {
+        let ask = if turn == 0 { Action::Acquire } else { Action::Look };
+        let asked = scene.sends(ask, &["a"]);
         scene.sleep(TRIP);
-        scene.denies(&claim);
+        scene.denies(&asked);
         let denied = scene.now;
         scene.sleeps();
         waits.push(scene.now.since(denied));
@@ -32,8 +33,8 @@ fn a_denied_waiter_is_told_once_and_again_when_the_holder_changes() {
     let two = holder("two", TTL);
     for (now, news) in [(&one, true), (&one, false), (&two, true), (&two, false)] {
         scene.sleeps();
-        let claim = scene.sends(Action::Acquire, &["a"]);
-        scene.denies_for(&claim, now.clone());
+        let look = scene.sends(Action::Look, &["a"]);
+        scene.denies_for(&look, now.clone());
         if news {
             scene.tells([Event::Waiting { id, holder: Some(now.clone()) }]);
         }
@@ -105,6 +106,8 @@ fn a_grant_after_denials_begins_the_back_off_anew() {
     let mut scene = Scenario::new();
     let id = scene.acquire("a");
     waits(&mut scene, 12);
+    let look = scene.sends(Action::Look, &["a"]);
+    scene.is_free(&look);
     let claim = scene.sends(Action::Acquire, &["a"]);
     scene.sleep(TRIP);
     scene.grants(&claim);
@@ -125,15 +128,15 @@ fn the_holders_expiry_shortens_a_wait_but_not_below_a_round_trip() {
     scene.acquire("a");
     waits(&mut scene, 12); // by now it waits for half a second or longer
     for (left, wait) in [(Duration::from_millis(40), Duration::from_millis(40)), (NANO, TRIP)] {
-        let claim = scene.sends(Action::Acquire, &["a"]);
+        let look = scene.sends(Action::Look, &["a"]);
         scene.sleep(TRIP);
-        scene.denies_for(&claim, holder("somebody", left));
+        scene.denies_for(&look, holder("somebody", left));
         let denied = scene.now;
         scene.told();
         scene.sleeps();
         assert_eq!(scene.now.since(denied), wait);
     }
-    scene.sends(Action::Acquire, &["a"]);
+    scene.sends(Action::Look, &["a"]);
 }
 
 #[test]
@@ -142,15 +145,15 @@ fn a_lock_that_changed_hands_is_asked_for_soon_again() {
     scene.acquire("a");
     waits(&mut scene, 12); // by now it waits for half a second or longer
     for (held_for, soon) in [(Duration::from_secs(3_600), false), (Duration::ZERO, true)] {
-        let claim = scene.sends(Action::Acquire, &["a"]);
+        let look = scene.sends(Action::Look, &["a"]);
         scene.sleep(TRIP);
-        scene.denies_for(&claim, Holder { held_for, ..holder("somebody", RENEW) });
+        scene.denies_for(&look, Holder { held_for, ..holder("somebody", RENEW) });
         let denied = scene.now;
         scene.told();
         scene.sleeps();
         assert_eq!(scene.now.since(denied) <= TRIP, soon, "held for {held_for:?}");
     }
-    scene.sends(Action::Acquire, &["a"]);
+    scene.sends(Action::Look, &["a"]);
 }
 
 #[test]
@@ -159,7 +162,7 @@ fn a_hint_shortens_a_wait() {
     scene.sends_nothing();
     scene.engine.handle_hint(scene.now, &name("a"));
     scene.tells_nothing();
-    scene.sends(Action::Acquire, &["a"]);
+    scene.sends(Action::Look, &["a"]);
 }
 
 #[test]
@@ -176,7 +179,7 @@ fn a_hint_concerns_only_who_waits_for_that_name() {
 }
 
 #[test]
-fn a_denial_after_a_pause_is_followed_by_a_claim_within_a_second() {
+fn a_denial_after_a_pause_is_followed_by_a_look_within_a_second() {
     let (mut scene, _, claim) = Scenario::claiming();
     scene.sleep(Duration::from_secs(3600));
     scene.denies(&claim);
@@ -184,7 +187,7 @@ fn a_denial_after_a_pause_is_followed_by_a_claim_within_a_second() {
     let denied = scene.now;
     scene.sleeps();
     assert!(scene.now.since(denied) <= Duration::from_secs(1), "{:?}", scene.now.since(denied));
-    scene.sends(Action::Acquire, &["a"]);
+    scene.sends(Action::Look, &["a"]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use lock_core::sim::table::FakeTable;
 use lock_core::sim::{Connection, Lease, Server};
-use lock_core::table::{Acquired, Command, Reply, Table};
+use lock_core::table::{Acquired, Command, Freed, Reply, Table};
 use lock_core::{Action, Claim, Fence, Instant};
 use std::time::Duration;
 
@@ -92,7 +92,7 @@ impl Server for BadTable {
     fn apply(&mut self, now: Instant, connection: Connection, command: &Command) -> Reply {
         let (action, claims) = Self::describe(command);
         let rows = self.table.rows().clone();
-        let released = |changed: bool| action == Action::Release && changed;
+        let released = |freed: Freed| action == Action::Release && freed != Freed::NotOurs;
         self.before(now, action, claims);
         let mut reply = self.table.apply(now, connection, command);
         for (at, claim) in claims.iter().enumerate() {
@@ -123,13 +123,13 @@ impl Server for BadTable {
                         *fence = Fence::new(1);
                     }
                 }
-                (Bug::FenceResetOnRelease, Reply::Changed(changed)) if released(changed[at]) => {
+                (Bug::FenceResetOnRelease, Reply::Freed(freed)) if released(freed[at]) => {
                     self.table.rows_mut().remove(&claim.name);
                 }
                 (Bug::OwnClaimIsBusy, Reply::Acquired(entries)) if was_ours => {
                     entries[at] = Acquired::Busy(None);
                 }
-                (Bug::ReleaseKeepsOwner, Reply::Changed(changed)) if released(changed[at]) => {
+                (Bug::ReleaseKeepsOwner, Reply::Freed(freed)) if released(freed[at]) => {
                     row.owner = Some(claim.owner);
                 }
                 _ => {}

@@ -3,7 +3,7 @@
 mod setup;
 
 use lock_core::sql::{Codec, Rows, Statement, Step, Value, sqlite};
-use lock_core::table::{Acquired, Command, Reply};
+use lock_core::table::{Acquired, Command, Freed, Reply, Seen};
 use lock_core::{Claim, Fence, Holder, Instant, LockName, Mode, Owner, TableName};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, params_from_iter};
@@ -109,7 +109,7 @@ impl Table {
 
     fn release(&self, name: &str, owner: u128) -> bool {
         let reply = self.ask(&Command::Release { leases: vec![claim(name, owner)] });
-        reply == Reply::Changed(vec![true])
+        reply != Reply::Freed(vec![Freed::NotOurs])
     }
 
     /// All that the table has, as text.
@@ -301,7 +301,10 @@ fn the_longest_name_and_a_long_batch_fit() {
     assert_eq!(claims[0].name.as_str().len(), LockName::MAX_BYTES);
     let granted = table.acquire_all(&claims);
     assert!(granted.iter().all(|entry| matches!(entry, Acquired::Granted(_))));
-    assert_eq!(table.ask(&Command::Release { leases: claims }), Reply::Changed(vec![true; 512]));
+    assert_eq!(
+        table.ask(&Command::Release { leases: claims }),
+        Reply::Freed(vec![Freed::Free; 512])
+    );
 }
 
 #[test]
@@ -330,6 +333,44 @@ fn a_batch_grants_what_is_free_and_names_the_holders_of_the_rest() {
 }
 
 #[test]
+fn who_frees_it_knows_whether_somebody_waits() {
+    let mut table = Table::new();
+    let freed = |table: &Table, leases: &[Claim]| {
+        let reply = table.ask(&Command::Release { leases: leases.to_vec() });
+        let Reply::Freed(entries) = reply else { panic!("{reply:?}") };
+        entries
+    };
+    let looks = |table: &Table, claims: &[Claim]| {
+        let reply = table.ask(&Command::Look { claims: claims.to_vec() });
+        let Reply::Seen(entries) = reply else { panic!("{reply:?}") };
+        let wanted = |seen| match seen {
+            Seen::Free => None,
+            Seen::Held(holder) => Some(holder.is_some_and(|holder: Holder| holder.wanted)),
+        };
+        entries.into_iter().map(wanted).collect::<Vec<_>>()
+    };
+    let [free, wanted] = [Freed::Free, Freed::Wanted];
+    table.acquire("a", 1);
+    assert_eq!(freed(&table, &[claim("a", 1)]), [free]);
+    table.acquire("a", 2);
+    assert_eq!(table.acquire("a", 9), None);
+    assert_eq!(freed(&table, &[claim("a", 2)]), [wanted]);
+    // The next one knows nothing of who waited for the last.
+    let [ours, theirs] = [3, 9].map(|owner| [claim("a", owner), claim("b", owner)]);
+    table.acquire_all(&ours);
+    assert_eq!(looks(&table, &ours), [None, None], "its own are in nobody's way");
+    assert_eq!(looks(&table, &theirs[..1]), [Some(false)]);
+    assert_eq!(looks(&table, &theirs), [Some(true), Some(false)], "another was first for a");
+    assert!(table.acquire("a", 3).is_some() && table.renew("a", 3), "its own");
+    assert_eq!(freed(&table, &ours), [wanted; 2]);
+    assert_eq!(looks(&table, &theirs), [None, None]);
+    // An expired lease is nobody's.
+    table.acquire("a", 4);
+    table.now += TTL;
+    assert_eq!(looks(&table, &theirs[..1]), [None]);
+}
+
+#[test]
 fn a_batch_renews_and_releases_only_its_own() {
     let table = Table::new();
     let leases = vec![claim("a", 1), claim("b", 2), claim("c", 3)];
@@ -341,8 +382,10 @@ fn a_batch_renews_and_releases_only_its_own() {
     assert_eq!(table.ask(&Command::Renew { leases: leases.clone(), ttl }), ours);
     // A pair of another's name and one's own owner is nobody's.
     let crossed = vec![claim("a", 3), claim("c", 1)];
-    assert_eq!(table.ask(&Command::Release { leases: crossed }), Reply::Changed(vec![false; 2]));
-    assert_eq!(table.ask(&Command::Release { leases }), ours);
+    let none = Reply::Freed(vec![Freed::NotOurs; 2]);
+    assert_eq!(table.ask(&Command::Release { leases: crossed }), none);
+    let [free, none] = [Freed::Free, Freed::NotOurs];
+    assert_eq!(table.ask(&Command::Release { leases }), Reply::Freed(vec![free, none, free]));
     assert!(table.renew("b", 9));
 }
 

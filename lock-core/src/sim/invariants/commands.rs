@@ -20,7 +20,7 @@ pub(in super::super) fn sent<'a>(
 ) -> Result<(), String> {
     let of_no_lock = match action {
         Action::Open | Action::Keep | Action::Close | Action::Listen | Action::Unlisten => true,
-        Action::Renew | Action::Release | Action::Acquire | Action::Wait => false,
+        Action::Renew | Action::Release | Action::Acquire | Action::Look | Action::Wait => false,
     };
     if claims.is_empty() != of_no_lock {
         return Err("a command about no lock".to_string());

@@ -107,6 +107,7 @@ fn one(
         return Err(format!("{asked:?} changed {name:?} ({action:?}), which is {holder:?}'s"));
     }
     match action {
+        Action::Look => Err(format!("{asked:?} looked at {name:?}, and it changed")),
         Action::Release if old.owner != asked => {
             Err(format!("{asked:?} released {name:?}, which was {:?}'s", old.owner))
         }

@@ -1,0 +1,101 @@
+//! What somebody that waits sees, and the mark that it leaves.
+
+use super::*;
+use lock_core::sql::mysql;
+use lock_core::table::Seen;
+
+/// The dialects in which nobody is told of a release.
+fn codecs() -> [Codec; 2] {
+    [sqlite::codec(TableName::default(), "boot-1"), mysql::codec(TableName::default())]
+}
+
+fn look(names: &[&str]) -> Command {
+    Command::Look { claims: names.iter().map(|name| claim(name, 1)).collect() }
+}
+
+fn row(name: &str, wanted: i64) -> Vec<Value> {
+    vec![text(name), text("me"), int(5), int(7), int(wanted)]
+}
+
+fn holder(wanted: bool) -> Holder {
+    let [held_for, expires_in] = [5, 7].map(Duration::from_micros);
+    Holder { label: "me".into(), held_for, expires_in, wanted }
+}
+
+fn held(wanted: bool) -> Seen {
+    Seen::Held(Some(holder(wanted)))
+}
+
+#[test]
+fn what_nobody_else_has_may_be_free() {
+    for codec in codecs() {
+        assert_eq!(run(&codec, &look(&["a"]), &[vec![]]), Ok(Reply::Seen(vec![Seen::Free])));
+        let reply = Reply::Seen(vec![Seen::Free, held(true)]);
+        assert_eq!(run(&codec, &look(&["a", "b"]), &[vec![row("b", 1)]]), Ok(reply));
+        let rows = vec![row("c", 1)];
+        let reply = Reply::Seen(vec![Seen::Free]);
+        assert_eq!(run(&codec, &look(&["a"]), &[rows]), Ok(reply), "that was not asked");
+    }
+}
+
+#[test]
+fn who_is_the_first_to_wait_leaves_a_mark_and_nobody_else_does() {
+    for codec in codecs() {
+        let command = look(&["a", "b", "c"]);
+        let mut exchange = codec.encode(&command, NOW);
+        exchange.handle_rows(vec![row("a", 1), row("b", 0)]);
+        let mark = statement(&exchange);
+        assert!(mark.text.contains("SET contended = 1") || mark.text.contains("l.contended = 1"));
+        assert!(!mark.durable, "a mark that is lost costs nothing");
+        assert_eq!(mark.params, only_b(&codec), "b's alone");
+        exchange.handle_rows(vec![]);
+        let reply = Reply::Seen(vec![held(true), held(false), Seen::Free]);
+        assert_eq!(exchange.finish(), Ok(reply));
+    }
+}
+
+#[test]
+fn who_is_denied_by_a_claim_leaves_the_same_mark() {
+    for codec in codecs() {
+        let mut exchange = codec.encode(&acquire(vec![claim("b", 1)]), NOW);
+        let nothing = if codec == codecs()[0] { vec![] } else { vec![vec![int(0)]] };
+        exchange.handle_rows(nothing);
+        exchange.handle_rows(vec![row("b", 0)]);
+        assert_eq!(statement(&exchange).params, only_b(&codec));
+        // It is denied all the same, mark or not.
+        exchange.handle_failure(Failure::Unknown("gone".into()));
+        let reply = Reply::Acquired(vec![Acquired::Busy(Some(holder(false)))]);
+        assert_eq!(exchange.finish(), Ok(reply));
+    }
+}
+
+/// The parameters of a statement about the claim of b.
+fn only_b(codec: &Codec) -> Vec<Value> {
+    let name = if *codec == codecs()[0] { "b" } else { "62" };
+    vec![text(name), owner(1)]
+}
+
+#[test]
+fn a_look_that_fails_tells_nothing() {
+    for codec in codecs() {
+        let mut exchange = codec.encode(&look(&["a"]), NOW);
+        exchange.handle_failure(Failure::NotSent("gone".into()));
+        assert_eq!(exchange.finish(), Err(Failure::NotSent("gone".into())));
+        let result = run(&codec, &look(&["a"]), &[vec![vec![text("a")]]]);
+        assert!(matches!(result, Err(Failure::Unknown(_))), "{result:?}");
+    }
+}
+
+#[test]
+fn a_look_waits_for_no_disk() {
+    for codec in codecs() {
+        assert!(!statement(&codec.encode(&look(&["a"]), NOW)).durable);
+    }
+}
+
+#[test]
+fn postgres_tells_and_is_not_looked_at() {
+    let postgres = postgres::codec(TableName::default());
+    let result = run(&postgres, &look(&["a"]), &[]);
+    assert!(matches!(result, Err(Failure::Unknown(_))), "{result:?}");
+}
