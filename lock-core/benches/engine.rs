@@ -3,7 +3,7 @@
 //! `cargo bench -p lock-core`
 
 use divan::Bencher;
-use lock_core::table::{Acquired, Command, Reply, Table};
+use lock_core::table::{Acquired, Command, Freed, Reply, Table};
 use lock_core::{Config, Engine, Fence, Instant, LockId, LockName, Timing};
 use std::time::Duration;
 
@@ -49,6 +49,7 @@ impl Scene {
                 Command::Acquire { .. } => {
                     Reply::Acquired(vec![Acquired::Granted(Fence::new(1)); claims])
                 }
+                Command::Release { .. } => Reply::Freed(vec![Freed::Free; claims]),
                 _ => Reply::Changed(vec![true; claims]),
             };
             self.engine.handle_reply(self.now, dispatch.id, Ok(reply));

@@ -138,7 +138,7 @@ pub struct Engine<P: Protocol> {
     /// Boxed, for a map makes room for eleven at once.
     attempts: BTreeMap<LockId, Box<Attempt>>,
     /// Attempts for one name, first come first served; only those in front talk to the server.
-    queues: BTreeMap<LockName, VecDeque<LockId>>,
+    queues: BTreeSet<(LockName, LockId)>,
     sessions: BTreeMap<SessionId, Session<P::Session>>,
     /// Where new claims go.
     home: Option<SessionId>,
@@ -176,7 +176,7 @@ impl<P: Protocol> Engine<P> {
             last_session: 0,
             last_dispatch: 0,
             attempts: BTreeMap::new(),
-            queues: BTreeMap::new(),
+            queues: BTreeSet::new(),
             sessions: BTreeMap::new(),
             home: None,
             spare: None,

@@ -196,9 +196,6 @@ impl Slot {
                 self.claimed(sent, true, Ok(Verdict::Busy { holder }), cx)
             }
             Verdict::Free => {
-                if self.again == Action::Wait {
-                    self.failures = 0; // It changed hands, too.
-                }
                 self.since = 0;
                 self.next = Action::Acquire;
                 if self.wanted() {
@@ -251,14 +248,7 @@ impl Slot {
                 self.next = self.again;
                 self.denied(holder, sent, cx)
             }
-            Ok(
-                Verdict::Done
-                | Verdict::Wanted
-                | Verdict::NotOurs
-                | Verdict::NoSession
-                | Verdict::Free
-                | Verdict::Unchanged { .. },
-            ) => self.claimed(
+            Ok(_) => self.claimed(
                 sent,
                 waiting,
                 Err(Failure::Unknown("the reply does not answer a claim".into())),

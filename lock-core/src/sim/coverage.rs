@@ -66,11 +66,13 @@ pub enum Sometimes {
     Delayed,
     /// A client was told that a lock was freed.
     Told,
+    /// A client that waited saw that a lock may be free.
+    FoundFree,
 }
 
 impl Sometimes {
     /// All of them.
-    pub const ALL: [Sometimes; 29] = [
+    pub const ALL: [Sometimes; 30] = [
         Sometimes::AllAcquired,
         Sometimes::Denied,
         Sometimes::LocalRival,
@@ -100,6 +102,7 @@ impl Sometimes {
         Sometimes::Shared,
         Sometimes::Delayed,
         Sometimes::Told,
+        Sometimes::FoundFree,
     ];
 }
 

@@ -334,6 +334,9 @@ impl<S: Server> World<S> {
             if matches!(verdict, Some(Verdict::Delayed)) {
                 self.saw(Sometimes::Delayed);
             }
+            if matches!(verdict, Some(Verdict::Free)) {
+                self.saw(Sometimes::FoundFree);
+            }
             if refused && matches!(verdict, Some(Verdict::Granted { .. })) {
                 self.saw(Sometimes::LateGrantRefused);
             }

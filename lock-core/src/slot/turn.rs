@@ -38,6 +38,7 @@ impl Slot {
             return self.behind_the_first(4, cx);
         }
         self.passed = self.passed.saturating_add(1);
+        self.failures = 0; // It has changed hands.
         self.first = false; // or not: nobody knows
         self.behind_the_first(16, cx)
     }

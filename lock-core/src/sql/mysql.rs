@@ -231,7 +231,9 @@ ON DUPLICATE KEY UPDATE
        acquired_us = CASE WHEN owner = c.claimant THEN acquired_us
                           WHEN owner IS NULL OR expires_us <= c.now THEN c.now
                           ELSE acquired_us END,
-       contended = CASE WHEN owner IS NULL OR expires_us <= c.now THEN 0 ELSE contended END,
+       contended = CASE WHEN owner = c.claimant THEN contended
+                        WHEN owner IS NULL OR expires_us <= c.now THEN 0
+                        ELSE contended END,
        holder = CASE WHEN owner IS NULL OR expires_us <= c.now OR owner = c.claimant THEN c.label ELSE holder END,
        owner = CASE WHEN owner IS NULL OR expires_us <= c.now THEN c.claimant ELSE owner END,
        expires_us = CASE WHEN owner = c.claimant THEN GREATEST(expires_us, c.now + c.ttl) ELSE expires_us END"#;

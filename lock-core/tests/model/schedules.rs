@@ -54,6 +54,7 @@ fn nothing_breaks_with_a_table_that_tells() {
         Sometimes::LostByDisconnect,
         Sometimes::Shared,
         Sometimes::Delayed,
+        Sometimes::FoundFree,
     ];
     nothing_breaks("table that tells", told, &never);
 }
@@ -67,6 +68,7 @@ fn nothing_breaks_with_advisory_locks() {
         Sometimes::StaleExecuted,
         Sometimes::LateGrantRefused,
         Sometimes::Told,
+        Sometimes::FoundFree,
     ];
     nothing_breaks("advisory", advisory, &never);
 }

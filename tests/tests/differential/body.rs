@@ -71,6 +71,7 @@ fn turn() -> impl Strategy<Value = Turn> {
         4 => (claims(), ttl(), late())
             .prop_map(|(leases, ttl, late)| Turn::Do(Command::Renew { leases, ttl }, late)),
         3 => claims().prop_map(|leases| Turn::Do(Command::Release { leases }, 0)),
+        3 => (claims(), late()).prop_map(|(claims, late)| Turn::Do(Command::Look { claims }, late)),
         4 => (1_u64..4).prop_map(Turn::Pass),
         1 => Just(Turn::Reboot),
     ]
@@ -128,6 +129,8 @@ fn play<R: Real>(real: &mut R, script: Vec<Turn>) {
     let mut now = R::START;
     for turn in script {
         match turn {
+            // Who is told does not look.
+            Turn::Do(Command::Look { .. }, _) if R::TELLS => {}
             Turn::Do(command, late) => {
                 let micros = now.saturating_sub(late).max(1);
                 let answer = real.ask(&command, micros);
