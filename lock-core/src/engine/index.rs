@@ -25,14 +25,14 @@ pub(crate) struct Entry {
 }
 
 impl<P: Protocol> Engine<P> {
-    /// Keeps true what is indexed of an attempt: nothing, once it has ended.
-    pub(super) fn index(&mut self, now: Instant, id: LockId) {
-        let Some(Attempt { slot, .. }) = self.attempts.get(&id).map(|one| &**one) else { return };
+    /// Keeps true what is indexed of an attempt: nothing, once it has ended. The session that it is
+    /// in now.
+    pub(super) fn index(&mut self, now: Instant, id: LockId) -> Option<SessionId> {
+        let slot = &self.attempts.get(&id)?.slot;
         let (wake, due, denied) = (slot.wake(now), slot.due(now), slot.is_denied());
         let due = due.map(|action| self.assign(now, id, action));
-        let Some(Attempt { indexed, .. }) = self.attempts.get_mut(&id).map(|one| &mut **one) else {
-            return;
-        };
+        let Attempt { indexed, session, .. } = &mut **self.attempts.get_mut(&id)?;
+        let session = *session;
         let new = Entry { wake, due, denied };
         let old = core::mem::replace(indexed, new);
         if old.due != new.due {
@@ -47,6 +47,7 @@ impl<P: Protocol> Engine<P> {
             self.denied.remove(&id);
         }
         self.set_timer(Who::Attempt(id), old.wake, wake);
+        session
     }
 
     pub(super) fn index_session(&mut self, now: Instant, id: SessionId) {
@@ -83,6 +84,9 @@ impl<P: Protocol> Engine<P> {
     }
 
     fn next_action(&self, session: Option<SessionId>) -> Option<Action> {
+        if self.due.is_empty() {
+            return None;
+        }
         let first = LockId(0);
         let lane = session.map_or(Lane::HOME, |id| self.session_lane(id));
         if self.is_free(lane) {

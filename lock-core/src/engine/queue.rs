@@ -10,12 +10,17 @@ use alloc::vec::Vec;
 impl<P: Protocol> Engine<P> {
     /// Puts an attempt at the end of its name's queue, and says what that means to it.
     pub(super) fn join_queue(&mut self, name: &LockName, id: LockId) -> Input {
-        let rival = self.queue(name).any(|ahead| self.attempts[&ahead].slot.wanted());
+        let mut ahead = self.queue(name).peekable();
+        let alone = ahead.peek().is_none();
+        let rival = ahead.any(|ahead| self.attempts[&ahead].slot.wanted());
+        drop(ahead);
         self.queues.insert((name.clone(), id));
-        match (self.in_front(name).any(|front| front == id), rival) {
-            (true, _) => Input::Front,
-            (false, true) => Input::Rival,
-            (false, false) => Input::Tick,
+        if alone || self.in_front(name).any(|front| front == id) {
+            Input::Front
+        } else if rival {
+            Input::Rival
+        } else {
+            Input::Tick
         }
     }
 

@@ -34,8 +34,7 @@ impl<P: Protocol> Engine<P> {
         attempt.slot.step(Input::Tick, &mut cx);
         let (contends, phase) = (attempt.slot.contends(), attempt.slot.phase);
         let next = if contends { Vec::new() } else { self.leave_queue(id) };
-        self.index(now, id);
-        let session = self.attempts[&id].session;
+        let session = self.index(now, id);
         if matches!(phase, Phase::Lost { .. } | Phase::Gone) {
             self.leave_session(id);
         }
