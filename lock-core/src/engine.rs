@@ -157,7 +157,7 @@ pub struct Engine<P: Protocol> {
     due: BTreeSet<(Option<SessionId>, Action, LockId)>,
     under_way: BTreeMap<DispatchId, UnderWay>,
     events: VecDeque<Event>,
-    /// Of the last answered command: the natural unit of a back-off.
+    /// Of the last answered commands: the natural unit of a back-off.
     round_trip: Duration,
 }
 
@@ -228,7 +228,10 @@ impl<P: Protocol> Engine<P> {
         let owner = Owner::new(self.config.seed.wrapping_add(u128::from(self.last_id)));
         let give_up = give_up.unwrap_or(Instant::END);
         let last_call = give_up.after(self.config.timing.patience());
-        let slot = Slot::new(owner, self.protocol.again(), once, give_up, last_call);
+        let mut slot = Slot::new(owner, self.protocol.again(), once, give_up, last_call);
+        if self.yielded.get(&name).is_some_and(|until| now < *until) {
+            slot.comes_behind();
+        }
         let indexed = Entry::default();
         let attempt = Attempt { name: name.clone(), mode, session: None, slot, indexed };
         self.attempts.insert(id, Box::new(attempt));
@@ -265,7 +268,12 @@ impl<P: Protocol> Engine<P> {
         self.handle_timeout(now);
         let Some(UnderWay { action, about, sent, .. }) = self.under_way.remove(&id) else { return };
         if reply.is_ok() && !matches!(action, Action::Wait | Action::Listen) {
-            self.round_trip = now.since(sent).min(Timing::MAX_BACK_OFF);
+            let took = now.since(sent).min(Timing::MAX_BACK_OFF);
+            // One slow answer does not make a slow server.
+            self.round_trip = match self.round_trip {
+                Duration::ZERO => took,
+                known => took.min(known + took.saturating_sub(known) / 8),
+            };
         }
         match about {
             About::Session(session) => self.session_answered(now, session, action, reply),

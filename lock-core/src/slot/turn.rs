@@ -4,8 +4,7 @@
 //! * Those behind it are held back by a number of steps that shrinks with the square of how often they
 //!   were passed over: 24, 24, 14, 8, 5, 3½, … none. So they are not in its way, and the next to be
 //!   denied first is most likely the one that has waited longest. A step is a round trip where all are
-//!   told at once; a quarter of it where each finds out by itself, for most do so later; and less
-//!   still where nobody knows who was first.
+//!   told at once, and a quarter of it where each finds out by itself, for most do so later.
 //! * Who finds out by itself, and has seen the lock change hands, expects that again: it looks four
 //!   times in the time that took, and if it was passed over often, up to sixteen times. If the lock
 //!   does not change hands then, it looks less and less often, like anybody else.
@@ -26,6 +25,14 @@ const MOST: u32 = 24;
 const LOOKS: u32 = 4;
 
 impl Slot {
+    /// Its process has just freed the lock, for others that wait: it joins them.
+    pub(crate) fn comes_behind(&mut self) {
+        if self.again == Action::Look && !self.once {
+            self.next = self.again;
+            self.first = false;
+        }
+    }
+
     /// When to claim what was freed, as all that wait are told.
     pub(super) fn turn(&mut self, cx: &mut Context<'_>) -> Instant {
         self.passed = self.passed.saturating_add(1);
@@ -37,10 +44,9 @@ impl Slot {
         if self.again == Action::Look {
             return self.behind_the_first(4, cx);
         }
-        self.passed = self.passed.saturating_add(1);
-        self.failures = 0; // It has changed hands.
-        self.first = false; // or not: nobody knows
-        self.behind_the_first(16, cx)
+        // It has changed hands, and nobody knows who was first.
+        self.failures = 0;
+        cx.now
     }
 
     fn behind_the_first(&mut self, steps_a_round_trip: u32, cx: &mut Context<'_>) -> Instant {

@@ -263,5 +263,21 @@ fn others_go_first_for_each_name_that_they_wait_for() {
     scene.sends_nothing();
     scene.sleeps();
     assert_eq!(scene.now, freed.after(TRIP * 2));
-    scene.sends(Action::Acquire, &["a", "b"]);
+    // As one of them: it looks before it claims.
+    let look = scene.sends(Action::Look, &["a", "b"]);
+    scene.is_free(&look);
+    scene.sends_nothing();
+}
+
+#[test]
+fn who_will_not_wait_comes_behind_nobody() {
+    let (mut scene, held) = Scenario::held();
+    scene.release(held);
+    let release = scene.sends(Action::Release, &["a"]);
+    scene.sleep(TRIP);
+    scene.answers(&release, Ok(Reply::Freed(vec![Freed::Wanted])));
+    scene.told();
+    scene.acquire_once("a", VALID);
+    scene.sleeps();
+    scene.sends(Action::Acquire, &["a"]);
 }

@@ -88,6 +88,25 @@ fn the_time_that_a_failed_request_took_is_no_round_trip() {
 }
 
 #[test]
+fn one_slow_answer_does_not_make_a_slow_server() {
+    let (mut scene, _) = Scenario::waiting();
+    let slow = Duration::from_millis(500);
+    let mut waits = Vec::new();
+    for turn in 0..60 {
+        scene.sleeps();
+        let look = scene.sends(Action::Look, &["a"]);
+        scene.sleep(if turn == 0 { TRIP } else { slow });
+        // It changes hands each time: there is no other reason to wait for longer.
+        scene.denies_for(&look, Holder { held_for: Duration::ZERO, ..holder("one", TTL) });
+        let denied = scene.now;
+        waits.push(scene.engine.poll_timeout().expect("it looks again").since(denied));
+        scene.told();
+    }
+    assert!(waits[1] < slow / 4, "{waits:?}");
+    assert!(*waits.last().expect("many") > slow / 2, "but many do: {waits:?}");
+}
+
+#[test]
 fn waits_are_jittered_by_the_seed() {
     let trace = |seed| {
         let mut scene = Scenario::with(Config { seed, ..config() });
