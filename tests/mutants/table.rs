@@ -175,6 +175,15 @@ pub const MUTANTS: &[Mutant] = &[
         check: "Liveness",
     },
     Mutant {
+        name: "free, and looked at for ever",
+        file: "slot.rs",
+        after: "Verdict::Free => {",
+        good: "self.next = Action::Acquire",
+        bad: "self.next = self.again",
+        shown_by: Shown::Table,
+        check: "Liveness",
+    },
+    Mutant {
         name: "free, and never claimed",
         file: "slot.rs",
         after: "Verdict::Free => {",

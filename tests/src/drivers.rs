@@ -47,7 +47,15 @@ impl Driven {
 
     /// The same, for a holder with this label.
     pub fn labelled(&self, ttl: Duration, label: &str) -> Locks {
-        self.try_labelled(ttl, label).expect("connected")
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        // With a short TTL, a disk that stands still for a moment is enough to get no answer in time.
+        for _ in 0..4 {
+            match self.connect(turn, ttl, label) {
+                Err(Error::Unavailable(_)) => std::thread::sleep(ttl / 2),
+                connected => return connected.expect("connected"),
+            }
+        }
+        self.connect(turn, ttl, label).expect("connected")
     }
 
     /// The same, where that may not be possible.
@@ -55,7 +63,10 @@ impl Driven {
     /// # Errors
     /// What the driver says.
     pub fn try_labelled(&self, ttl: Duration, label: &str) -> Result<Locks, Error> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        self.connect(self.turn.fetch_add(1, Ordering::Relaxed), ttl, label)
+    }
+
+    fn connect(&self, turn: usize, ttl: Duration, label: &str) -> Result<Locks, Error> {
         match self.driver {
             Driver::Tokio => self.tokio(ttl, label),
             Driver::Mixed if turn % 2 == 1 => self.tokio(ttl, label),
