@@ -181,7 +181,7 @@ pub const MUTANTS: &[Mutant] = &[
         good: "self.next = Action::Acquire",
         bad: "self.next = self.again",
         shown_by: Shown::Table,
-        check: "Liveness",
+        check: "Leaks",
     },
     Mutant {
         name: "free, and never claimed",
