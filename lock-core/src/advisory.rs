@@ -191,7 +191,7 @@ impl Protocol for Advisory {
         None
     }
 
-    fn release(&self, _: &(), leases: Vec<Claim>) -> Command {
+    fn release(&self, _: &(), leases: Vec<Claim>, _: u32) -> Command {
         Command::Unlock { leases }
     }
 

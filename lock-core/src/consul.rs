@@ -29,6 +29,7 @@
 //! | an answer to `lock` never came; it may be carried out later | the claim is repeated in the same session, which changes nothing if it was; the session takes no other claims from then on, and what is given up in it is unlocked twice: at once, and when a late request must have arrived |
 //! | an answer to `unlock` never came; carried out late, it would free the successor's lock | the same: the successor is in another session |
 //! | asking again and again slips past the lock-delay | a waiter asks again only after a watch has seen the key free |
+//! | all that wait are told at once, and whoever is lucky gets it | who unlocks writes to the key by how many it was passed over; who was passed over by fewer lets others go first |
 //! | a server that restarts begins old lock-delays anew, also for who has the key by now | the delay is waited for; a claim that was not answered and is given up is unlocked twice, see above |
 //! | the blocking query's index goes backwards, or is zero | the codec: [`Reply::Watched`] always has an index to go on with |
 //! | LockIndex falls when somebody writes the key | the fence is ModifyIndex, and fixed at the grant |
@@ -116,6 +117,8 @@ pub enum Command {
         session: Session,
         /// The key.
         lease: Claim,
+        /// By how many others its holder was passed over: written to the key.
+        passed: u32,
     },
     /// Answer when the key has changed, or after a time.
     Watch {
@@ -172,6 +175,8 @@ pub enum Reply {
         index: u64,
         /// Whether a session has the key.
         locked: bool,
+        /// What its last holder wrote to it when it unlocked it.
+        passed: Option<u32>,
     },
 }
 
@@ -239,8 +244,8 @@ impl Protocol for Consul {
         None
     }
 
-    fn release(&self, session: &Session, mut leases: Vec<Claim>) -> Command {
-        Command::Unlock { session: session.clone(), lease: leases.swap_remove(0) }
+    fn release(&self, session: &Session, mut leases: Vec<Claim>, passed: u32) -> Command {
+        Command::Unlock { session: session.clone(), lease: leases.swap_remove(0), passed }
     }
 
     fn verdicts(&self, action: Action, reply: Reply) -> Result<Vec<Verdict>, Failure> {
@@ -253,10 +258,12 @@ impl Protocol for Consul {
             (Action::Acquire, Reply::Locked(Locked::Delayed)) => Verdict::Delayed,
             (Action::Acquire, Reply::Locked(Locked::NoSession)) => Verdict::NoSession,
             (Action::Release, Reply::Unlocked(ours)) => done(ours),
-            (Action::Wait, Reply::Watched { index, locked: true }) => {
+            (Action::Wait, Reply::Watched { index, locked: true, .. }) => {
                 Verdict::Unchanged { since: index }
             }
-            (Action::Wait, Reply::Watched { locked: false, .. }) => Verdict::Free,
+            (Action::Wait, Reply::Watched { locked: false, passed, .. }) => {
+                Verdict::Free { passed }
+            }
             _ => {
                 let what = "the reply does not belong to the command";
                 return Err(Failure::Unknown(what.to_string()));

@@ -269,10 +269,10 @@ impl<P: Protocol> Engine<P> {
         let Some(UnderWay { action, about, sent, .. }) = self.under_way.remove(&id) else { return };
         if reply.is_ok() && !matches!(action, Action::Wait | Action::Listen) {
             let took = now.since(sent).min(Timing::MAX_BACK_OFF);
-            // One slow answer does not make a slow server.
+            // One slow answer does not make a slow server: nobody is to stay behind others for so long.
             self.round_trip = match self.round_trip {
                 Duration::ZERO => took,
-                known => took.min(known + took.saturating_sub(known) / 8),
+                known => took.min(known + known / 4),
             };
         }
         match about {

@@ -38,8 +38,9 @@ pub trait Protocol: Clone + Debug + Eq + Hash {
     fn renew(&self, leases: Vec<Claim>) -> Option<Self::Command>;
 
     /// The command that frees every lease in `leases` that its owner still holds. `leases` is
-    /// never empty.
-    fn release(&self, session: &Self::Session, leases: Vec<Claim>) -> Self::Command;
+    /// never empty. The first of them was passed over by `passed` others before it was granted, for
+    /// those that wait for it to know: see [`Verdict::Free`].
+    fn release(&self, session: &Self::Session, leases: Vec<Claim>, passed: u32) -> Self::Command;
 
     /// What `reply` says about each claim of the command it answers; about the session if the
     /// command was about that.
@@ -229,7 +230,11 @@ pub enum Verdict {
         since: u64,
     },
     /// Look or wait: it may be free by now.
-    Free,
+    Free {
+        /// By how many others its last holder was passed over before it got it, if the server tells:
+        /// whoever was passed over by fewer is not the next.
+        passed: Option<u32>,
+    },
     /// The session that the command names does not exist (any more). Nothing was changed.
     NoSession,
     /// Renew, release, or a command about a session: done.

@@ -189,17 +189,19 @@ impl Slot {
                 if self.since > 0 && since > self.since {
                     // It changed hands, and will again: as often as that, it is worth a look.
                     self.failures = 0;
+                    self.passed = self.passed.saturating_add(1);
                 }
+                self.held_back = false;
                 // A history that goes backwards is another history: start over.
                 self.since = if since < self.since { 0 } else { since };
                 let holder = self.holder.clone();
                 self.claimed(sent, true, Ok(Verdict::Busy { holder }), cx)
             }
-            Verdict::Free => {
+            Verdict::Free { passed } => {
                 self.since = 0;
                 self.next = Action::Acquire;
                 if self.wanted() {
-                    Phase::Waiting { retry_at: self.found(cx) }
+                    Phase::Waiting { retry_at: self.found(passed, cx) }
                 } else {
                     self.abandon(cx)
                 }

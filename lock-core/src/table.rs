@@ -181,7 +181,7 @@ impl Protocol for Table {
         Some(Command::Renew { leases, ttl: self.ttl })
     }
 
-    fn release(&self, _: &(), leases: Vec<Claim>) -> Command {
+    fn release(&self, _: &(), leases: Vec<Claim>, _: u32) -> Command {
         Command::Release { leases }
     }
 
@@ -220,7 +220,7 @@ impl Protocol for Table {
             (Action::Look, Reply::Seen(entries)) => Ok(entries
                 .into_iter()
                 .map(|entry| match entry {
-                    Seen::Free => Verdict::Free,
+                    Seen::Free => Verdict::Free { passed: None },
                     Seen::Held(holder) => Verdict::Busy { holder },
                 })
                 .collect()),

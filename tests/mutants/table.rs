@@ -177,7 +177,7 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "free, and looked at for ever",
         file: "slot.rs",
-        after: "Verdict::Free => {",
+        after: "Verdict::Free { passed } => {",
         good: "self.next = Action::Acquire",
         bad: "self.next = self.again",
         shown_by: Shown::Table,
@@ -186,11 +186,20 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "free, and never claimed",
         file: "slot.rs",
-        after: "Verdict::Free => {",
+        after: "Verdict::Free { passed } => {",
         good: "self.next = Action::Acquire",
         bad: "self.next = Action::Wait",
         shown_by: Shown::Consul,
         check: "Leaks",
+    },
+    Mutant {
+        name: "others go first, for ever",
+        file: "slot/turn.rs",
+        after: "fn found(",
+        good: "cx.now.after(back.min(Timing::MAX_BACK_OFF))",
+        bad: "Instant::END",
+        shown_by: Shown::Consul,
+        check: "Liveness",
     },
     Mutant {
         name: "the lock-delay is taken for ever",

@@ -123,7 +123,8 @@ impl Consul {
 
     /// Unlocks; whether it was the session's.
     pub fn unlock(&self, session: &Session, name: &str) -> bool {
-        match self.ask(&Command::Unlock { session: session.clone(), lease: claim(name) }) {
+        match self.ask(&Command::Unlock { session: session.clone(), lease: claim(name), passed: 0 })
+        {
             Reply::Unlocked(ours) => ours,
             other => panic!("{other:?}"),
         }
@@ -133,7 +134,7 @@ impl Consul {
     pub fn watch(&self, name: &str, since: u64, up_to: Duration) -> (u64, bool, Duration) {
         let began = Instant::now();
         match self.ask(&Command::Watch { claim: claim(name), since, up_to }) {
-            Reply::Watched { index, locked } => (index, locked, began.elapsed()),
+            Reply::Watched { index, locked, .. } => (index, locked, began.elapsed()),
             other => panic!("{other:?}"),
         }
     }

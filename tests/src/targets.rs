@@ -140,7 +140,7 @@ pub fn consul_bodies(bytes: &[u8]) {
     let ttl = Duration::from_secs(30);
     let command = match input.byte() % 6 {
         0 => Ask::Lock { session, claim, holder: "h".into() },
-        1 => Ask::Unlock { session, lease: claim },
+        1 => Ask::Unlock { session, lease: claim, passed: 1 },
         2 => Ask::Watch { claim, since: 1, up_to: ttl },
         3 => Ask::Renew { session },
         4 => Ask::Create { name: Owner::new(1), ttl, lock_delay: ttl },

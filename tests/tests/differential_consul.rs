@@ -129,8 +129,11 @@ impl Both {
             },
             Turn::Unlock(at, name) => match session(at) {
                 Some(at) => {
-                    let lease = || claim(NAMES[name]);
-                    (both(&|session| Command::Unlock { session, lease: lease() }, at), Some(name))
+                    // What is left word of differs from one unlock to the next.
+                    let passed = u32::try_from(self.indices.len()).expect("small");
+                    let unlock =
+                        |session| Command::Unlock { session, lease: claim(NAMES[name]), passed };
+                    (both(&unlock, at), Some(name))
                 }
                 None => return,
             },
@@ -160,10 +163,10 @@ impl Both {
                 "granted"
             }
             (
-                Reply::Watched { index: fake, locked: fake_locked },
-                Reply::Watched { index: real, locked: real_locked },
+                Reply::Watched { index: fake, locked: fake_locked, passed: fake_passed },
+                Reply::Watched { index: real, locked: real_locked, passed: real_passed },
             ) => {
-                assert_eq!(fake_locked, real_locked, "{turn:?}");
+                assert_eq!((fake_locked, fake_passed), (real_locked, real_passed), "{turn:?}");
                 let name = name.expect("a key's");
                 // Of a key that was never there, there is no index of its own.
                 if self.fake.keys_mut().contains_key(&claim(NAMES[name]).name) {

@@ -28,13 +28,13 @@ fn requests() -> Vec<(&'static str, Command)> {
         since,
         up_to: Duration::from_millis(10_200),
     };
-    let unlock = |name| Command::Unlock { session: session(), lease: claim(name) };
+    let unlock = |name| Command::Unlock { session: session(), lease: claim(name), passed: 7 };
     vec![
         ("create", Command::Create { name: Owner::new(0xab), ttl, lock_delay: delay }),
         ("renew", Command::Renew { session: session() }),
         ("destroy", Command::Destroy { session: session() }),
         ("lock; the value is \"host 4711 nightly\"", lock("nightly-report")),
-        ("unlock; the value is cleared", unlock("nightly-report")),
+        ("unlock; the value is \"free; passed over: 7\"", unlock("nightly-report")),
         ("watch, at once", watch("nightly-report", 0)),
         ("watch, for a change", watch("nightly-report", 24)),
         ("lock \"a \\\"b\\\\ 50%\"", lock("a \"b\\ 50%")),

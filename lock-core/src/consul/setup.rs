@@ -67,7 +67,10 @@ impl Setup {
             (Stage::Create, Ok(Some(reply))) => match self.consul.opened(&reply) {
                 Ok(session) => {
                     self.session = session.clone();
-                    self.ask(Stage::Unlock, Some(Command::Unlock { session, lease: self.claim() }))
+                    self.ask(
+                        Stage::Unlock,
+                        Some(Command::Unlock { session, lease: self.claim(), passed: 0 }),
+                    )
                 }
                 Err(failure) => Step::Failed(failure),
             },

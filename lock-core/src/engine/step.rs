@@ -76,7 +76,10 @@ impl<P: Protocol> Engine<P> {
         let claims = ids.iter().map(|id| self.claim(*id));
         match action {
             Action::Renew => self.protocol.renew(claims.collect()),
-            Action::Release => Some(self.protocol.release(session, claims.collect())),
+            Action::Release => {
+                let passed = ids.first().map_or(0, |id| self.attempts[id].slot.passed);
+                Some(self.protocol.release(session, claims.collect(), passed))
+            }
             Action::Look => self.protocol.look(claims.collect()),
             Action::Wait => {
                 let (id, claim) = (ids.first()?, claims.into_iter().next()?);

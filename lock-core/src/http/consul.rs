@@ -86,8 +86,9 @@ impl Codec {
                 let value = format!(r#""{}""#, text::base64(holder.as_bytes()));
                 transaction("lock", &self.keys.key(&claim.name), &value, session)
             }
-            Command::Unlock { session, lease } => {
-                transaction("unlock", &self.keys.key(&lease.name), "null", session)
+            Command::Unlock { session, lease, passed } => {
+                let value = format!(r#""{}""#, text::base64(passed_over(*passed).as_bytes()));
+                transaction("unlock", &self.keys.key(&lease.name), &value, session)
             }
             Command::Watch { claim, since, up_to } => {
                 let key = text::path(&self.keys.key(&claim.name));
@@ -159,10 +160,12 @@ impl Codec {
                 }
                 let index = index(response).unwrap_or(entry.modify_index.max(1));
                 let locked = entry.session.is_some_and(|session| !session.is_empty());
-                Ok(Reply::Watched { index, locked })
+                let passed = entry.value.filter(|_| !locked).and_then(|value| passed(&value));
+                Ok(Reply::Watched { index, locked, passed })
             }
             (Command::Watch { .. }, 404) => {
-                Ok(Reply::Watched { index: index(response).unwrap_or(1), locked: false })
+                let index = index(response).unwrap_or(1);
+                Ok(Reply::Watched { index, locked: false, passed: None })
             }
             _ => Err(self.failed(matches!(command, Command::Watch { .. }), response)),
         }
@@ -222,6 +225,16 @@ impl Codec {
             _ => Failure::Unknown(told),
         }
     }
+}
+
+/// What is written to a key that is unlocked, for people too.
+fn passed_over(times: u32) -> String {
+    format!("free; passed over: {times}")
+}
+
+/// What was, unless somebody else wrote to it.
+fn passed(value: &str) -> Option<u32> {
+    text::from_base64(value).strip_prefix("free; passed over: ")?.parse().ok()
 }
 
 fn segment(session: &Session) -> String {

@@ -36,6 +36,8 @@ pub struct Entry {
     pub fence: Fence,
     /// When it last changed.
     pub modify_index: u64,
+    /// What was written to it when it was last unlocked, until it is locked.
+    pub passed: Option<u32>,
     /// Until when nobody gets it after its session was lost.
     pub delayed: Option<Instant>,
     /// The lock-delay of the last session that was lost with it: it begins anew when the server
@@ -115,6 +117,7 @@ impl FakeConsul {
             owner: claim.owner,
             fence: Fence::new(self.index),
             modify_index: self.index,
+            passed: None,
             delayed: None,
             delay,
         };
@@ -122,12 +125,13 @@ impl FakeConsul {
         Locked::Granted(Fence::new(self.index))
     }
 
-    fn unlock(&mut self, session: &Session, lease: &Claim) -> bool {
+    fn unlock(&mut self, session: &Session, lease: &Claim, passed: u32) -> bool {
         match self.keys.get_mut(&lease.name) {
             Some(entry) if entry.session.as_ref() == Some(session) => {
                 self.index += 1;
                 entry.session = None;
                 entry.modify_index = self.index;
+                entry.passed = Some(passed);
                 true
             }
             _ => false,
@@ -180,13 +184,16 @@ impl Server for FakeConsul {
                 Reply::Destroyed
             }
             Command::Lock { session, claim, .. } => Reply::Locked(self.lock(now, session, claim)),
-            Command::Unlock { session, lease } => Reply::Unlocked(self.unlock(session, lease)),
+            Command::Unlock { session, lease, passed } => {
+                Reply::Unlocked(self.unlock(session, lease, *passed))
+            }
             Command::Watch { claim, .. } => {
                 self.watches.remove(&connection);
                 let entry = self.keys.get(&claim.name);
                 Reply::Watched {
                     index: entry.map_or(1, |entry| entry.modify_index),
                     locked: entry.is_some_and(|entry| entry.session.is_some()),
+                    passed: entry.and_then(|entry| entry.passed),
                 }
             }
         }
@@ -277,6 +284,7 @@ impl Server for FakeConsul {
             entry.fence = fence(entry.fence);
             entry.modify_index = fence(Fence::new(entry.modify_index)).get();
             entry.delayed = entry.delayed.map(time);
+            entry.passed = entry.passed.map(few);
         }
         seen.watches.values_mut().for_each(|until| *until = time(*until));
         seen.index = 0;
@@ -285,8 +293,10 @@ impl Server for FakeConsul {
 
     fn project_command(command: &Command, seen: &dyn Fn(u64) -> u64) -> Command {
         let mut command = command.clone();
-        if let Command::Watch { since, .. } = &mut command {
-            *since = seen(*since);
+        match &mut command {
+            Command::Watch { since, .. } => *since = seen(*since),
+            Command::Unlock { passed, .. } => *passed = few(*passed),
+            _ => {}
         }
         command
     }
@@ -304,4 +314,9 @@ impl Server for FakeConsul {
             known.expires = now.after(known.ttl);
         }
     }
+}
+
+/// As much of it as an attempt is told apart by.
+fn few(passed: u32) -> u32 {
+    passed.min(1)
 }

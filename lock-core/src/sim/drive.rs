@@ -313,7 +313,9 @@ impl<S: Server> World<S> {
                 Some(Verdict::Granted { .. }) => {
                     self.protocol.sessions().is_none() && exchange.sent.after(valid) <= now
                 }
-                Some(Verdict::Done | Verdict::Wanted | Verdict::NotOurs | Verdict::Free) => false,
+                Some(Verdict::Done | Verdict::Wanted | Verdict::NotOurs | Verdict::Free { .. }) => {
+                    false
+                }
                 Some(Verdict::Busy { .. } | Verdict::Unchanged { .. })
                     if action == Action::Wait && waited =>
                 {
@@ -334,7 +336,7 @@ impl<S: Server> World<S> {
             if matches!(verdict, Some(Verdict::Delayed)) {
                 self.saw(Sometimes::Delayed);
             }
-            if matches!(verdict, Some(Verdict::Free)) {
+            if matches!(verdict, Some(Verdict::Free { .. })) {
                 self.saw(Sometimes::FoundFree);
             }
             if refused && matches!(verdict, Some(Verdict::Granted { .. })) {
@@ -412,7 +414,7 @@ impl<S: Server> World<S> {
         let none = Default::default();
         match action {
             Action::Acquire => self.protocol.acquire(&none, claims),
-            Action::Release => self.protocol.release(&none, claims),
+            Action::Release => self.protocol.release(&none, claims, 0),
             Action::Look => self.protocol.look(claims).unwrap_or(command),
             _ => self.protocol.renew(claims).unwrap_or(command),
         }

@@ -128,6 +128,15 @@ impl Context<'_> {
     }
 }
 
+/// Somebody else's, as a denial told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Hold {
+    /// When it told.
+    pub(super) seen_at: Instant,
+    /// When it had begun.
+    pub(super) taken_at: Instant,
+}
+
 /// An attempt to hold a lock, or a session: both are leases, and live the same life.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Slot {
@@ -161,18 +170,18 @@ pub(crate) struct Slot {
     pub(super) release_unsure: bool,
     /// The server has said that somebody else has the lock.
     pub(super) denied: bool,
-    /// When the last denial came.
-    pub(super) denied_at: Instant,
+    /// Whose the lock is, by the last denial.
+    pub(super) hold: Option<Hold>,
     /// Nobody waited for that holder before.
     pub(super) first: bool,
-    /// When who was in the way then had got the lock.
-    pub(super) taken_at: Instant,
     /// How long the one before had kept it, hand-over and all.
     pub(super) turn: Option<Duration>,
     /// It may have been freed while the claim was under way.
     pub(super) hinted: bool,
     /// How many hand-overs to others it was told of, or has seen.
-    pub(super) passed: u32,
+    pub(crate) passed: u32,
+    /// It has let others go first to what was freed.
+    pub(super) held_back: bool,
     /// Who was in the way at the last denial.
     pub(super) holder: Option<Holder>,
     /// What went wrong since the last denial.
@@ -203,12 +212,12 @@ impl Slot {
             failures: 0,
             release_unsure: false,
             denied: false,
-            denied_at: Instant::default(),
             first: true,
-            taken_at: Instant::default(),
+            hold: None,
             turn: None,
             hinted: false,
             passed: 0,
+            held_back: false,
             holder: None,
             failure: None,
         }
@@ -254,8 +263,9 @@ impl Slot {
             exposed_until: self.exposed_until.map(&time),
             ghosts_until: self.ghosts_until.map(&time),
             since: since(self.since),
-            denied_at: sent_at(self.denied_at),
-            taken_at: Instant::default(),
+            hold: self
+                .hold
+                .map(|hold| Hold { seen_at: sent_at(hold.seen_at), taken_at: Instant::default() }),
             turn: None,
             failures: self.failures.min(1),
             passed: self.passed.min(1),

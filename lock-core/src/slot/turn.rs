@@ -7,13 +7,17 @@
 //!   told at once, and a quarter of it where each finds out by itself, for most do so later.
 //! * Who finds out by itself, and has seen the lock change hands, expects that again: it looks four
 //!   times in the time that took, and if it was passed over often, up to sixteen times. If the lock
-//!   does not change hands then, it looks less and less often, like anybody else.
+//!   is kept for longer, it looks less often by and by: an eighth of that time apart. After a
+//!   standstill, nobody sleeps long while others go on.
+//! * Consul tells all at once, and knows no first. There, who frees a lock leaves word of how often it
+//!   was passed over. Who was passed over as often is next, and claims at once; anybody else is held back
+//!   by a round trip for each time that it lacks, and then sees first whether it is still free.
 //! * Who frees what others wait for stays behind them, longer if there were many of them.
 //!
 //! Nothing that must be safe rests on it, and nobody is held back for long: not even if the first has
 //! died.
 
-use super::state::{Context, Slot};
+use super::state::{Context, Hold, Slot};
 use crate::protocol::Action;
 use crate::time::Instant;
 use crate::timing::Timing;
@@ -27,7 +31,7 @@ const LOOKS: u32 = 4;
 impl Slot {
     /// Its process has just freed the lock, for others that wait: it joins them.
     pub(crate) fn comes_behind(&mut self) {
-        if self.again == Action::Look && !self.once {
+        if !self.once {
             self.next = self.again;
             self.first = false;
         }
@@ -39,14 +43,27 @@ impl Slot {
         self.behind_the_first(1, cx)
     }
 
-    /// When to claim what it has found free.
-    pub(super) fn found(&mut self, cx: &mut Context<'_>) -> Instant {
+    /// When to claim what it has found free, or to see whether it still is. Its last holder was passed
+    /// over by so many, if that is known.
+    pub(super) fn found(&mut self, last: Option<u32>, cx: &mut Context<'_>) -> Instant {
         if self.again == Action::Look {
             return self.behind_the_first(4, cx);
         }
-        // It has changed hands, and nobody knows who was first.
+        // It has changed hands.
         self.failures = 0;
-        cx.now
+        if core::mem::replace(&mut self.held_back, false) {
+            return cx.now;
+        }
+        self.passed = self.passed.saturating_add(1);
+        let ahead = last.unwrap_or(0).saturating_sub(self.passed).min(MOST);
+        if ahead == 0 {
+            return cx.now;
+        }
+        self.held_back = true;
+        self.next = self.again;
+        let step = cx.timing.back_off(0, cx.round_trip);
+        let back = step * ahead + cx.rng.jitter(step);
+        cx.now.after(back.min(Timing::MAX_BACK_OFF))
     }
 
     fn behind_the_first(&mut self, steps_a_round_trip: u32, cx: &mut Context<'_>) -> Instant {
@@ -62,34 +79,33 @@ impl Slot {
     /// Notes whether another has the lock than at the last denial, and since when.
     pub(super) fn watch_hands(&mut self, now: Instant) {
         let Some(holder) = &self.holder else { return };
-        let before = core::mem::replace(&mut self.denied_at, now);
-        let seen_before = before != Instant::default();
-        if seen_before && holder.held_for >= now.since(before) {
+        let taken_at = now.before(holder.held_for);
+        let last = self.hold.replace(Hold { seen_at: now, taken_at });
+        if last.is_some_and(|last| holder.held_for >= now.since(last.seen_at)) {
             return;
         }
         self.first = !holder.wanted;
-        let taken_at = now.before(holder.held_for);
-        let last = core::mem::replace(&mut self.taken_at, taken_at);
-        if !seen_before {
-            return;
-        }
+        let Some(last) = last else { return };
         // It changed hands meanwhile, and may soon again.
         self.failures = 0;
         if self.again == Action::Look {
             self.passed = self.passed.saturating_add(1);
-            self.turn = Some(taken_at.since(last));
+            self.turn = Some(taken_at.since(last.taken_at));
         }
     }
 
-    /// How long to wait between two looks, while it is likely to change hands.
+    /// How long to wait between two looks at a lock that has changed hands.
     pub(super) fn pace(&self, now: Instant) -> Option<Duration> {
-        let turn = self.turn.filter(|turn| now.since(self.taken_at) < *turn * 2)?;
-        Some(turn / LOOKS * 12u32.saturating_sub(self.passed).max(3) / 12)
+        let (turn, hold) = self.turn.zip(self.hold)?;
+        let pace = turn / LOOKS * 12u32.saturating_sub(self.passed).max(3) / 12;
+        Some(pace.max(now.since(hold.taken_at) / 8))
     }
 
     /// For how long it stays behind those that wait for what it has freed.
     pub(crate) fn yields(&self, step: Duration) -> Duration {
-        (step * self.passed.saturating_add(2).min(MOST)).min(Timing::MAX_BACK_OFF)
+        // What is left word of holds it back by itself.
+        let passed = if self.again == Action::Wait { 0 } else { self.passed };
+        (step * passed.saturating_add(2).min(MOST)).min(Timing::MAX_BACK_OFF)
     }
 }
 

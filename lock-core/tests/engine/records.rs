@@ -173,7 +173,10 @@ fn a_session_that_its_last_attempt_has_left_is_closed() {
             consul::Command::Destroy { session } => return assert_eq!(session, first),
             consul::Command::Watch { .. } => {
                 scene.now = scene.now.after(Timing::default().ttl() / 4);
-                scene.answers(&dispatch, consul::Reply::Watched { index, locked: true });
+                scene.answers(
+                    &dispatch,
+                    consul::Reply::Watched { index, locked: true, passed: None },
+                );
             }
             consul::Command::Renew { .. } => {
                 scene.answers(&dispatch, consul::Reply::Renewed(true));

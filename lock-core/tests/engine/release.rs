@@ -281,3 +281,18 @@ fn who_will_not_wait_comes_behind_nobody() {
     scene.sleeps();
     scene.sends(Action::Acquire, &["a"]);
 }
+
+#[test]
+fn who_heard_late_that_it_is_free_stays_behind_no_longer_for_it() {
+    let (mut scene, first) = Scenario::held();
+    scene.acquire("a");
+    scene.release(first);
+    let release = scene.sends(Action::Release, &["a"]);
+    scene.sleep(Duration::from_millis(500));
+    scene.answers(&release, Ok(Reply::Freed(vec![Freed::Wanted])));
+    scene.told();
+    let freed = scene.now;
+    scene.sleeps();
+    scene.sends(Action::Acquire, &["a"]);
+    assert!(scene.now.since(freed) <= TRIP * 3, "{:?}", scene.now.since(freed));
+}

@@ -102,7 +102,7 @@ fn one_slow_answer_does_not_make_a_slow_server() {
         waits.push(scene.engine.poll_timeout().expect("it looks again").since(denied));
         scene.told();
     }
-    assert!(waits[1] < slow / 4, "{waits:?}");
+    assert!(waits[1] <= TRIP * 2, "{waits:?}");
     assert!(*waits.last().expect("many") > slow / 2, "but many do: {waits:?}");
 }
 

@@ -38,7 +38,7 @@ impl Scene<Consul> {
     /// After so long, the key is still locked.
     fn unchanged(&mut self, watch: &Dispatch<Command>, lasting: Duration, index: u64) {
         self.now = self.now.after(lasting);
-        self.answers(watch, Reply::Watched { index, locked: true });
+        self.answers(watch, Reply::Watched { index, locked: true, passed: None });
     }
 }
 
@@ -90,9 +90,113 @@ fn who_is_too_late_for_a_free_key_watches_it_again_soon() {
         scene.answers(&lock, locked(Locked::Busy(None)));
         answered = scene.now;
         let watch = scene.sends();
-        scene.answers(&watch, Reply::Watched { index: 5 + turn, locked: false });
+        scene.answers(&watch, Reply::Watched { index: 5 + turn, locked: false, passed: None });
     }
     assert!(scene.now.since(answered) <= MS * 2, "{:?}", scene.now.since(answered));
+}
+
+impl Scene<Consul> {
+    /// It waits for the key, which is then unlocked by somebody who was passed over this often.
+    fn sees_it_free(&mut self, passed: Option<u32>) {
+        let (first, _) = self.watches();
+        self.unchanged(&first, Duration::ZERO, 5);
+        let (watch, since) = self.watches();
+        assert_eq!(since, 5);
+        self.answers(&watch, Reply::Watched { index: 6, locked: false, passed });
+    }
+
+    /// It was told this many times that the lock was free, and was too late.
+    fn passed_over(times: u32) -> Self {
+        let (mut scene, _) = Self::denied();
+        for _ in 0..times {
+            scene.sees_it_free(None);
+            let lock = scene.sends();
+            assert!(matches!(lock.command, Command::Lock { .. }));
+            scene.answers(&lock, locked(Locked::Busy(None)));
+        }
+        scene
+    }
+}
+
+#[test]
+fn who_was_passed_over_as_often_as_the_last_holder_claims_at_once() {
+    for (times, last) in [(0, None), (0, Some(0)), (0, Some(1)), (3, Some(4)), (3, Some(0))] {
+        let mut scene = Scene::passed_over(times);
+        scene.sees_it_free(last);
+        let before = scene.now;
+        let next = scene.sends();
+        assert!(matches!(next.command, Command::Lock { .. }), "{times} {last:?}");
+        assert_eq!(scene.now, before, "{times} {last:?}");
+    }
+}
+
+#[test]
+fn who_was_passed_over_by_fewer_lets_others_go_first_and_then_looks() {
+    let held_back = |times, last| {
+        let mut scene = Scene::passed_over(times);
+        scene.sees_it_free(Some(last));
+        let before = scene.now;
+        let (look, since) = scene.watches();
+        assert_eq!(since, 0, "it is answered at once");
+        (scene.now.since(before), scene, look)
+    };
+    let (one, two, most) = (held_back(0, 2).0, held_back(0, 4).0, held_back(0, u32::MAX).0);
+    assert!(MS <= one && one < two && two < most && most <= MS * 30, "{one:?} {two:?} {most:?}");
+    assert!(held_back(3, 5).0 < two, "what counts is by how many fewer");
+
+    let (_, mut scene, look) = held_back(0, 7);
+    scene.answers(&look, Reply::Watched { index: 6, locked: false, passed: Some(7) });
+    let next = scene.sends();
+    assert!(matches!(next.command, Command::Lock { .. }), "nobody wanted it: {next:?}");
+
+    let (_, mut scene, look) = held_back(0, 7);
+    scene.answers(&look, Reply::Watched { index: 7, locked: true, passed: None });
+    assert_eq!(scene.watches().1, 7, "it waits for the next time");
+}
+
+impl Scene<Consul> {
+    /// The lock is granted, and freed by one who was passed over this often.
+    fn has_it_once(&mut self, times: u32) {
+        let lock = self.sends();
+        self.answers(&lock, locked(Locked::Granted(FENCE)));
+        let granted = self.told().into_iter().find_map(|event| match event {
+            Event::Granted { id, .. } => Some(id),
+            _ => None,
+        });
+        self.engine.release(self.now, granted.expect("it was granted"));
+        let unlock = self.sends();
+        assert!(matches!(unlock.command, Command::Unlock { passed, .. } if passed == times));
+        self.answers(&unlock, Reply::Unlocked(true));
+        self.told();
+    }
+}
+
+#[test]
+fn who_unlocks_leaves_word_of_how_often_it_was_passed_over() {
+    for times in [0, 3] {
+        let mut scene = Scene::passed_over(times);
+        scene.sees_it_free(None);
+        scene.has_it_once(times + 1);
+    }
+}
+
+#[test]
+fn who_frees_what_it_waited_for_comes_behind_others_and_looks_first() {
+    let mut scene = Scene::passed_over(3);
+    scene.sees_it_free(None);
+    scene.has_it_once(4);
+    let freed = scene.now;
+    scene.wants("a");
+    let (look, since) = scene.watches();
+    assert_eq!((scene.now.since(freed), since), (MS * 2, 0));
+    // Nobody else wanted it, and so nobody is left to come behind.
+    scene.answers(&look, Reply::Watched { index: 8, locked: false, passed: Some(0) });
+    scene.has_it_once(1);
+    let freed = scene.now;
+    scene.wants("a");
+    let next = scene.sends();
+    assert!(matches!(next.command, Command::Lock { .. }), "{next:?}");
+    assert_eq!(scene.now, freed);
 }
 
 #[test]
@@ -109,7 +213,7 @@ fn after_a_denial_it_asks_again_only_when_the_key_was_seen_free() {
         scene.unchanged(&watch, Duration::ZERO, index);
     }
     let (watch, _) = scene.watches();
-    scene.answers(&watch, Reply::Watched { index: 10, locked: false });
+    scene.answers(&watch, Reply::Watched { index: 10, locked: false, passed: None });
     let lock = scene.in_session(&session);
     scene.answers(&lock, locked(Locked::Granted(FENCE)));
     assert!(matches!(scene.told()[..], [Event::Waiting { .. }, Event::Granted { .. }]));
@@ -121,7 +225,7 @@ fn a_watch_that_nobody_wants_any_more_is_forgotten_at_once() {
     let (watch, _) = scene.watches();
     scene.engine.release(scene.now, id);
     assert_eq!((scene.told(), scene.engine.attempts()), (vec![freed(id)], 0));
-    scene.answers(&watch, Reply::Watched { index: 5, locked: false });
+    scene.answers(&watch, Reply::Watched { index: 5, locked: false, passed: None });
     assert_eq!(scene.told(), []);
 }
 

@@ -44,7 +44,7 @@ fn lock() -> Command {
 }
 
 fn unlock() -> Command {
-    Command::Unlock { session: session(), lease: claim("a") }
+    Command::Unlock { session: session(), lease: claim("a"), passed: 7 }
 }
 
 fn watch(since: u64) -> Command {

@@ -72,7 +72,7 @@ fn nobody_may_share_a_key() {
 fn a_watch_always_has_an_index_to_go_on_with() {
     let held = watched("24", &format!(r#""Session":"{ID}","#));
     let free = watched("24", "");
-    let seen = |index, locked| Ok(Reply::Watched { index, locked });
+    let seen = |index, locked| Ok(Reply::Watched { index, locked, passed: None });
     for command in [watch(0), watch(9)] {
         assert_eq!(decode_at(&command, 200, Some("30"), &held), seen(30, true));
         assert_eq!(decode_at(&command, 200, Some("2"), &free), seen(2, false), "it may go back");
@@ -86,6 +86,34 @@ fn a_watch_always_has_an_index_to_go_on_with() {
         }
         assert_eq!(decode_at(&command, 404, Some("31"), "anything"), seen(31, false));
     }
+}
+
+#[test]
+fn a_free_key_tells_how_often_its_last_holder_was_passed_over() {
+    let told = |value: &str, more: &str| {
+        let body = watched("24", more).replace(r#""aGk=""#, value);
+        match decode(&watch(9), 200, &body) {
+            Ok(Reply::Watched { passed, .. }) => passed,
+            other => panic!("{other:?}"),
+        }
+    };
+    let body = Codec::default().encode(&unlock()).body;
+    let (_, rest) = body.split_once(r#""Value":"#).expect("a value is written");
+    let (written, _) = rest.split_once(',').expect("and more");
+    assert_eq!(told(written, ""), Some(7));
+    assert_eq!(told(written, &format!(r#""Session":"{ID}","#)), None, "it is not free");
+    let wrong = [
+        ("", "nothing"),
+        ("aG9zdCAx", "host 1"),
+        ("ZnJlZTsgcGFzc2VkIG92ZXI6IA==", "no number"),
+        ("ZnJlZTsgcGFzc2VkIG92ZXI6IC0x", "-1"),
+        ("ZnJlZTsgcGFzc2VkIG92ZXI6IDQyOTQ5NjcyOTY=", "2^32"),
+        ("%%%", "no base64"),
+    ];
+    for (value, what) in wrong {
+        assert_eq!(told(&format!(r#""{value}""#), ""), None, "{what}");
+    }
+    assert_eq!(told("null", ""), None);
 }
 
 #[test]
@@ -139,7 +167,8 @@ fn a_session_cannot_lead_a_request_elsewhere() {
         let renew = Codec::default().encode(&Command::Renew { session: session.clone() });
         let rest = renew.path_and_query.strip_prefix("/v1/session/renew/").expect("there");
         assert!(!rest.contains(['/', '?', '#', '"']), "{rest}");
-        let unlock = Codec::default().encode(&Command::Unlock { session, lease: claim("a") });
+        let unlock =
+            Codec::default().encode(&Command::Unlock { session, lease: claim("a"), passed: 0 });
         let id = format!("{id:?}");
         assert!(unlock.body.ends_with(&format!(r#""Session":{id}}}}}]"#)), "{}", unlock.body);
         // Nor is it taken from an answer.
