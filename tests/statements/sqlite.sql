@@ -66,10 +66,10 @@ SELECT name, holder, ?1 - acquired_us, expires_us - ?1, contended
  WHERE name = ?3 AND owner <> ?4 AND boot = ?2 AND expires_us > ?1;
 
 -- acquire and look: who has them
-SELECT name, holder, ?1 - acquired_us, expires_us - ?1, contended
-  FROM "locks"
- WHERE name IN (SELECT value ->> 0 FROM json_each(?3) WHERE owner <> value ->> 1)
-   AND boot = ?2 AND expires_us > ?1;
+SELECT l.name, l.holder, ?1 - l.acquired_us, l.expires_us - ?1, l.contended
+  FROM json_each(?3) AS c
+ CROSS JOIN "locks" AS l ON l.name = c.value ->> 0
+ WHERE l.owner <> c.value ->> 1 AND l.boot = ?2 AND l.expires_us > ?1;
 
 -- acquire and look: the first that waits for it says so
 UPDATE "locks"
@@ -79,7 +79,8 @@ UPDATE "locks"
 -- acquire and look: the first that waits for them says so
 UPDATE "locks"
    SET contended = 1
- WHERE name IN (SELECT value ->> 0 FROM json_each(?1) WHERE owner <> value ->> 1);
+ WHERE name IN (SELECT value ->> 0 FROM json_each(?1))
+   AND (name, owner) NOT IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1));
 
 -- renew
 UPDATE "locks"

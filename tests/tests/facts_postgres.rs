@@ -4,6 +4,7 @@ use lock_core::sql::postgres as dialect;
 use lock_core::table::{Acquired, Command};
 use lock_core::{Failure, Fence, TableName};
 use lock_tests::place::{Place, client};
+use lock_tests::proxy::eventually;
 use lock_tests::table::claims;
 use postgres::Client;
 use std::time::Duration;
@@ -222,4 +223,29 @@ fn a_release_does_not_leave_the_session_careless() {
     let setting: String =
         table.client.query_one("SHOW synchronous_commit", &[]).expect("asked").get(0);
     assert_eq!(setting, "on");
+}
+
+/// Plans are made once, while the table may still be small: reading all of it would stay the plan.
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_batch_finds_its_rows_by_the_index_though_the_table_was_empty() {
+    let place = Place::postgres();
+    let locks = place.locks(Duration::from_secs(1));
+    let names: Vec<String> = (0..20).map(|n| format!("n{n}")).collect();
+    let guards: Vec<_> = names.iter().map(|name| locks.lock(name).expect("free")).collect();
+    // Long enough to be renewed together.
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(guards.iter().all(|guard| guard.is_held()));
+    drop(guards);
+    // What a connection has done is counted when it ends, at the latest.
+    drop(locks);
+    let mut client = client(place.url());
+    let counted = "SELECT seq_tup_read, idx_scan FROM pg_stat_user_tables WHERE relname = $1";
+    let mut read = (0, 0);
+    assert!(eventually(|| {
+        let row = client.query_one(counted, &[&place.table()]).expect("a table");
+        read = (row.get::<_, i64>(0), row.get::<_, i64>(1));
+        read.1 > 40
+    }));
+    assert_eq!(read.0, 0, "the whole table was read: {read:?}");
 }

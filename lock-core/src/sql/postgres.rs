@@ -84,11 +84,13 @@ fn one_line(message: &str) -> String {
 ///
 /// A statement that waits at the server (for a row lock, for the disk) is ended there when we have
 /// given it up. Plans are made once: these statements are always carried out in the same way, and
-/// planning them costs more than that.
+/// planning them costs more than that. They may be made while the table is small, and so are not to read all of
+/// it: rows are found by the index.
 pub fn session_options(statement_timeout: core::time::Duration) -> String {
     format!(
         "-c statement_timeout={} -c default_transaction_isolation=read\\ committed \
-         -c plan_cache_mode=force_generic_plan",
+         -c plan_cache_mode=force_generic_plan \
+         -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off",
         statement_timeout.as_millis().max(1)
     )
 }

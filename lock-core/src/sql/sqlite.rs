@@ -130,12 +130,12 @@ UPDATE {table}
 RETURNING name, ?2, contended"#;
 
 /// `?1` now in µs, `?2` boot, `?3` claims. Name, holder, held for and expires in, in µs, and whether
-/// somebody waits for it, of those that are others'.
+/// somebody waits for it, of those that are others'. A cross join looks up the right for each on the left.
 const HOLDERS: &str = r#"
-SELECT name, holder, ?1 - acquired_us, expires_us - ?1, contended
-  FROM {table}
- WHERE name IN (SELECT value ->> 0 FROM json_each(?3) WHERE owner <> value ->> 1)
-   AND boot = ?2 AND expires_us > ?1"#;
+SELECT l.name, l.holder, ?1 - l.acquired_us, l.expires_us - ?1, l.contended
+  FROM json_each(?3) AS c
+ CROSS JOIN {table} AS l ON l.name = c.value ->> 0
+ WHERE l.owner <> c.value ->> 1 AND l.boot = ?2 AND l.expires_us > ?1"#;
 
 /// `?3` a name, `?4` its owner. As above.
 const HOLDER: &str = r#"
@@ -147,7 +147,8 @@ SELECT name, holder, ?1 - acquired_us, expires_us - ?1, contended
 const MARK: &str = r#"
 UPDATE {table}
    SET contended = 1
- WHERE name IN (SELECT value ->> 0 FROM json_each(?1) WHERE owner <> value ->> 1)"#;
+ WHERE name IN (SELECT value ->> 0 FROM json_each(?1))
+   AND (name, owner) NOT IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))"#;
 
 /// `?1` a name, `?2` its owner. As above.
 const MARK_ONE: &str = r#"

@@ -1,5 +1,6 @@
 //! What the table protocol does on a real SQLite, fact by fact.
 
+mod plans;
 mod setup;
 
 use lock_core::sql::{Codec, Rows, Statement, Step, Value, sqlite};
