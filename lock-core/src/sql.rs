@@ -61,12 +61,16 @@ pub struct Statement {
     /// Whether its commit must be on the disk before it is answered. Without it, and where the client
     /// has the choice, a driver need not wait for the disk; it may.
     pub durable: bool,
+    /// Whether it is run again and again on a connection, so that a driver does well to have it prepared
+    /// from the second time on, though that takes another round trip. The others are not worth it, and
+    /// some cannot be prepared at all.
+    pub repeated: bool,
 }
 
 impl Statement {
-    /// One that is durable.
+    /// One that is durable, and not repeated.
     pub fn new(text: impl Into<Arc<str>>, params: impl Into<Vec<Value>>) -> Self {
-        Self { text: text.into(), params: params.into(), durable: true }
+        Self { text: text.into(), params: params.into(), durable: true, repeated: false }
     }
 }
 

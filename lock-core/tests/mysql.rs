@@ -184,9 +184,45 @@ fn parameters_are_put_in_and_mean_nothing_else() {
     for (names, claims) in [(vec![awkward], one), (vec!["a", awkward], several)] {
         let exchange = codec().encode(&acquire(&names), Instant::default());
         let sent = mysql::inline(&exchange.poll_statement().expect("a statement"));
-        let sets = "30000000 AS ttl, 'me' AS label";
+        let sets = "CAST(30000000 AS SIGNED) AS ttl, 'me' AS label";
         assert!(sent.contains(&claims) && sent.contains(sets), "{sent}");
         assert!(!sent.contains('?'));
+    }
+}
+
+#[test]
+fn what_is_about_one_claim_is_repeated_and_nothing_else() {
+    let look = |names: &[&str]| Command::Look { claims: claims(names) };
+    let repeated = |command: &Command, rows: Option<Rows>| {
+        let mut exchange = codec().encode(command, Instant::default());
+        if let Some(rows) = rows {
+            exchange.handle_rows(rows);
+        }
+        exchange.poll_statement().expect("a statement").repeated
+    };
+    for names in [&["a"][..], &["a", "b"]] {
+        let one = names.len() == 1;
+        for command in [acquire(names), release(names), look(names)] {
+            assert_eq!(repeated(&command, None), one, "{command:?}");
+        }
+        let held = |name: &&str| vec![text(name), text("me"), int(1), int(1), int(0)];
+        let holders = names.iter().map(held).collect();
+        assert_eq!(repeated(&look(names), Some(holders)), one, "the mark");
+        assert_eq!(repeated(&acquire(names), Some(number(0))), one, "what became of it");
+        assert!(!repeated(&renew(names), None));
+    }
+    assert!(!checked(&codec()).1.repeated);
+}
+
+#[test]
+fn what_is_not_prepared_was_not_run() {
+    for code in [1243, 1615] {
+        assert!(mysql::is_unprepared(Some(code)));
+        let failure = mysql::statement_failed(Some(code), "");
+        assert!(matches!(failure, Failure::Rejected { .. }), "{failure:?}");
+    }
+    for code in [None, Some(1047), Some(1205), Some(1213), Some(1461), Some(2013)] {
+        assert!(!mysql::is_unprepared(code), "{code:?}");
     }
 }
 

@@ -58,7 +58,7 @@ impl Observer {
     }
 
     /// Each statement, or its first line where it is logged with what it is about, and how often it
-    /// was run.
+    /// was run. That it was prepared is not counted.
     pub fn counted(&mut self) -> Vec<(String, i64)> {
         match self {
             Self::Postgres(observer) => {
@@ -67,7 +67,7 @@ impl Observer {
                 rows.iter().map(|row| (row.get(0), row.get(1))).collect()
             }
             Self::Mysql(observer) => {
-                let query = "SELECT SUBSTRING_INDEX(TRIM(LEADING '\\n' FROM CONVERT(argument USING utf8mb4)), '\\n', 1) AS line, COUNT(*) FROM mysql.general_log WHERE command_type NOT IN ('Connect', 'Quit') AND argument NOT LIKE '%general_log%' GROUP BY line ORDER BY line";
+                let query = "SELECT SUBSTRING_INDEX(TRIM(LEADING '\\n' FROM CONVERT(argument USING utf8mb4)), '\\n', 1) AS line, COUNT(*) FROM mysql.general_log WHERE command_type IN ('Query', 'Execute') AND argument NOT LIKE '%general_log%' GROUP BY line ORDER BY line";
                 observer.query(query).expect("counted")
             }
             Self::Consul(lines) => {

@@ -26,8 +26,12 @@ pub struct Proxy {
     address: SocketAddr,
 }
 
+/// What is answered to what a client sent, in the server's place.
+type Answer = Box<dyn Fn(&[u8]) -> Option<Vec<u8>> + Send>;
+
 struct Shared {
     mode: AtomicU8,
+    answer: Mutex<Option<Answer>>,
     connections: AtomicUsize,
     requests: AtomicUsize,
     open: Mutex<Vec<TcpStream>>,
@@ -46,6 +50,7 @@ impl Proxy {
         let address = listener.local_addr().expect("bound");
         let shared = Arc::new(Shared {
             mode: AtomicU8::new(Mode::Pass as u8),
+            answer: Mutex::default(),
             connections: AtomicUsize::new(0),
             requests: AtomicUsize::new(0),
             open: Mutex::default(),
@@ -82,6 +87,11 @@ impl Proxy {
         self.shared.mode.store(mode as u8, Ordering::SeqCst);
     }
 
+    /// Answers by itself what `answer` has an answer to, from now on; the server is not told of that.
+    pub fn answer(&self, answer: impl Fn(&[u8]) -> Option<Vec<u8>> + Send + 'static) {
+        *self.shared.answer.lock().expect("unpoisoned") = Some(Box::new(answer));
+    }
+
     /// Cuts every connection, and with `refuse` every new one until the next call.
     pub fn cut(&self, refuse: bool) {
         self.shared.refuse.store(u8::from(refuse), Ordering::SeqCst);
@@ -110,6 +120,11 @@ impl Shared {
             }
             if request {
                 self.requests.fetch_add(1, Ordering::SeqCst);
+                let answer = self.answer.lock().expect("unpoisoned");
+                if let Some(own) = answer.as_ref().and_then(|answer| answer(&buffer[..read])) {
+                    let _ = from.write_all(&own);
+                    continue;
+                }
             }
             let mode = self.mode.load(Ordering::SeqCst);
             let passes = mode == Mode::Pass as u8 || (request && mode == Mode::NoReplies as u8);

@@ -4,7 +4,9 @@
 use lock_core::sql::{Codec, Rows, Statement, Step, Value};
 use lock_core::table::{Command, Reply};
 use lock_core::{Failure, Instant};
+use mysql::QueryResult;
 use mysql::consts::ColumnType;
+use mysql::prelude::Protocol;
 use postgres::types::{ToSql, Type};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 
@@ -41,11 +43,14 @@ pub trait Raw {
     /// Carries out a command that was made at `now`.
     ///
     /// # Errors
-    /// The first failure of a statement, or what the core says of the rows.
+    /// What the core says of a statement's failure, or of the rows.
     fn ask(&mut self, codec: &Codec, command: &Command, now: Instant) -> Result<Reply, Failure> {
         let mut exchange = codec.encode(command, now);
         while let Some(statement) = exchange.poll_statement() {
-            exchange.handle_rows(self.run(&statement)?);
+            match self.run(&statement) {
+                Ok(rows) => exchange.handle_rows(rows),
+                Err(failure) => exchange.handle_failure(failure),
+            }
         }
         exchange.finish()
     }
@@ -130,7 +135,8 @@ impl Raw for postgres::Client {
     }
 }
 
-/// A statement that returns no rows returns its number, as the dialect wants it.
+/// A statement that returns no rows returns its number, as the dialect wants it. One that is repeated is
+/// prepared from the first time on: as text, the drivers show it.
 impl Raw for mysql::Conn {
     fn batch(&mut self, sql: &str) {
         mysql::prelude::Queryable::query_drop(self, sql).expect("run");
@@ -141,7 +147,14 @@ impl Raw for mysql::Conn {
     }
 
     fn run(&mut self, statement: &Statement) -> Result<Rows, Failure> {
-        mysql_rows(self, &lock_core::sql::mysql::inline(statement)).map_err(|error| match error {
+        use mysql::prelude::Queryable;
+        let rows = if statement.repeated {
+            let params: Vec<_> = statement.params.iter().map(mysql_param).collect();
+            self.exec_iter(&*statement.text, params).and_then(mysql_rows)
+        } else {
+            self.query_iter(lock_core::sql::mysql::inline(statement)).and_then(mysql_rows)
+        };
+        rows.map_err(|error| match error {
             mysql::Error::MySqlError(error) => {
                 lock_core::sql::mysql::statement_failed(Some(error.code), &error.message)
             }
@@ -150,8 +163,15 @@ impl Raw for mysql::Conn {
     }
 }
 
-fn mysql_rows(client: &mut mysql::Conn, text: &str) -> mysql::Result<Rows> {
-    let result = mysql::prelude::Queryable::query_iter(client, text)?;
+fn mysql_param(value: &Value) -> mysql::Value {
+    match value {
+        Value::Int(number) => mysql::Value::from(*number),
+        Value::Text(text) => mysql::Value::from(text),
+        other => panic!("no parameter is {other:?}"),
+    }
+}
+
+fn mysql_rows<P: Protocol>(result: QueryResult<'_, '_, '_, P>) -> mysql::Result<Rows> {
     if result.columns().as_ref().is_empty() {
         let number = result.last_insert_id().unwrap_or(0);
         return Ok(vec![vec![Value::Int(number.try_into().expect("no more than an i64"))]]);
@@ -161,15 +181,15 @@ fn mysql_rows(client: &mut mysql::Conn, text: &str) -> mysql::Result<Rows> {
 
 fn mysql_row(row: &mysql::Row) -> Vec<Value> {
     let value = |at: usize| {
-        let text: Option<String> = row.get(at).expect("a column");
         let integer = matches!(
             row.columns_ref()[at].column_type(),
             ColumnType::MYSQL_TYPE_LONG | ColumnType::MYSQL_TYPE_LONGLONG
         );
-        match text {
-            None => Value::Null,
-            Some(text) if integer => Value::Int(text.parse().expect("an integer")),
-            Some(text) => Value::Text(text),
+        match row.as_ref(at).expect("a column") {
+            mysql::Value::NULL => Value::Null,
+            _ if integer => Value::Int(row.get(at).expect("an integer")),
+            mysql::Value::Bytes(_) => Value::Text(row.get(at).expect("a text")),
+            other => panic!("a surprise: {other:?}"),
         }
     };
     (0..row.len()).map(value).collect()

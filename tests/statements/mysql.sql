@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS `locks` (
 -- acquire: take the name if it is free
 INSERT INTO `locks` (name, owner, fence, expires_us, acquired_us, holder)
 SELECT c.its_name, c.claimant, LAST_INSERT_ID(c.now), c.now + c.ttl, c.now, c.label
-  FROM (SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, ? AS ttl, ? AS label, UNHEX(?) AS its_name, UNHEX(?) AS claimant) AS c
+  FROM (SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, CAST(? AS SIGNED) AS ttl, ? AS label, UNHEX(?) AS its_name, UNHEX(?) AS claimant) AS c
 ON DUPLICATE KEY UPDATE
        fence = CASE WHEN owner = c.claimant THEN LAST_INSERT_ID(fence)
                     WHEN owner IS NULL OR expires_us <= c.now THEN LAST_INSERT_ID(GREATEST(fence + 1, c.now))
@@ -55,7 +55,7 @@ ON DUPLICATE KEY UPDATE
 -- acquire: take the names that are free
 INSERT INTO `locks` (name, owner, fence, expires_us, acquired_us, holder)
 SELECT c.its_name, c.claimant, LAST_INSERT_ID(c.now), c.now + c.ttl, c.now, c.label
-  FROM (SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, ? AS ttl, ? AS label, UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant
+  FROM (SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, CAST(? AS SIGNED) AS ttl, ? AS label, UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant
           FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]')) AS j) AS c
 ON DUPLICATE KEY UPDATE
        fence = CASE WHEN owner = c.claimant THEN LAST_INSERT_ID(fence)

@@ -44,6 +44,7 @@ facts! {
     a_batch_grants_the_free_ones_and_names_the_holders_of_the_others
     who_frees_it_knows_whether_somebody_waits
     a_look_is_in_nobodys_way
+    a_mark_that_cannot_be_made_takes_nothing_from_what_was_seen
     of_many_who_want_a_new_name_at_once_one_gets_it
     batches_of_the_same_names_do_not_deadlock
     a_deadlock_means_try_again
@@ -235,6 +236,20 @@ fn a_look_is_in_nobodys_way(kind: Kind) {
     assert_eq!(waiter.looks(&["a"], 2), [Some(true)], "it waits for no row");
     std::thread::sleep(SHORT * 2);
     assert_eq!(waiter.looks(&["a"], 2), [None], "an expired lease is nobody's");
+}
+
+fn a_mark_that_cannot_be_made_takes_nothing_from_what_was_seen(kind: Kind) {
+    let mut table = at(kind.place());
+    table.granted("a", 1, LONG).expect("free");
+    let mut waiter = other(&table);
+    let mut blocker = block(&table);
+    let began = Instant::now();
+    assert_eq!(waiter.looks(&["a", "b"], 2), [Some(false), None]);
+    assert!(began.elapsed() >= Duration::from_millis(900), "it waited for the row");
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    blocker.query_drop("COMMIT").expect("ended");
+    assert_eq!(waiter.looks(&["a"], 2), [Some(false)], "it is made the next time");
+    assert_eq!(table.freed(&["a"], 1), [Freed::Wanted]);
 }
 
 fn of_many_who_want_a_new_name_at_once_one_gets_it(kind: Kind) {

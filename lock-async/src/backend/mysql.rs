@@ -1,23 +1,24 @@
 //! Sessions on a MySQL or MariaDB server.
 //!
-//! The client is not asked for more than it does well: text statements without parameters of its own,
-//! no pool, no prepared statements. It has no time limits; all that is asked of it is given up after
-//! one here, and then its connection is too. It sends no password in the clear and no local file.
-//! Where it panics over what a server sends, that is an error like any other.
+//! The client is not asked for more than it does well: no pool, and nothing prepared but when it is told
+//! to. It has no time limits; all that is asked of it is given up after one here, and then its
+//! connection is too. It sends no password in the clear and no local file. Where it panics over what a
+//! server sends, that is an error like any other.
 
 mod server;
+mod statements;
 mod trouble;
 
 use super::sslmode::SslMode;
 use super::{Session, Source as Sessions};
 use crate::error::ConfigError;
 use lock_core::Failure;
-use lock_core::sql::mysql::{connect_failed, inline, statement_failed};
-use lock_core::sql::{Rows, Statement, Value};
-use mysql_async::consts::ColumnType;
+use lock_core::sql::mysql::{connect_failed, statement_failed};
+use lock_core::sql::{Rows, Statement};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, DriverError, Opts, OptsBuilder, SslOpts};
 use rustls::crypto::{CryptoProvider, ring};
+use statements::Statements;
 use std::future::Future;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,8 +32,6 @@ pub(crate) use server::Server;
 
 /// The longest packet that is sent or taken: five hundred claims and more.
 const PACKET: usize = 4 << 20;
-/// More rows than this, no statement of ours returns.
-const ROWS: usize = 10_000;
 
 /// Connects to a server.
 pub(crate) struct Connects {
@@ -70,6 +69,7 @@ enum Source {
 struct Link {
     /// Absent only while it is dropped.
     client: Option<Conn>,
+    statements: Statements,
     /// A statement is under way, or was cut off.
     busy: bool,
 }
@@ -108,8 +108,7 @@ impl Mysql {
 
     /// A client of the caller's.
     pub(crate) fn with(client: Conn) -> Self {
-        let link = Link { client: Some(client), busy: false };
-        Self { link: Some(link), source: Source::Client }
+        Self { link: Some(Link::new(client)), source: Source::Client }
     }
 }
 
@@ -135,29 +134,23 @@ impl Session for Mysql {
         let client = timeout(limit, connect(opts, mode, limit))
             .await
             .unwrap_or_else(|_| Err(connect_failed(None, "no answer in time")))?;
-        self.link = Some(Link { client: Some(client), busy: false });
+        self.link = Some(Link::new(client));
         Ok(())
     }
 
     async fn run(&mut self, statement: &Statement, limit: Duration) -> Result<Rows, Failure> {
-        let Some(Link { client: Some(client), busy }) = &mut self.link else {
+        let Some(Link { client: Some(client), statements, busy }) = &mut self.link else {
             return Err(Failure::NotSent("there is no connection".to_string()));
         };
         *busy = true;
-        let text = inline(statement);
-        let failure = match timeout(limit, guarded(rows(client, &text))).await {
-            Ok(Ok(rows)) => {
-                *busy = false;
-                return Ok(rows);
-            }
-            Ok(Err(trouble)) => statement_failed(trouble.code(), &trouble.describe()),
-            Err(_) => statement_failed(None, "no answer in time"),
-        };
-        match failure {
-            Failure::Unknown(_) => self.link = None,
+        let result = timeout(limit, statements.run(client, statement))
+            .await
+            .unwrap_or_else(|_| Err(statement_failed(None, "no answer in time")));
+        match result {
+            Err(Failure::Unknown(_)) => self.link = None,
             _ => *busy = false,
         }
-        Err(failure)
+        result
     }
 
     fn id(&self) -> Option<u32> {
@@ -178,15 +171,19 @@ impl Session for Mysql {
         };
         let kill = async {
             let mut client = connect(opts, *mode, *request).await?;
-            let killed = guarded(rows(&mut client, &format!("KILL {id}"))).await;
-            drop(Link { client: Some(client), busy: false });
-            killed
-                .map(drop)
-                .map_err(|trouble| statement_failed(trouble.code(), &trouble.describe()))
+            let killed = guarded(client.query_drop(format!("KILL {id}"))).await;
+            drop(Link::new(client));
+            killed.map_err(|trouble| statement_failed(trouble.code(), &trouble.describe()))
         };
         if let Err(why) = timeout(*request, kill).await.unwrap_or(Ok(())) {
             tracing::debug!(%why, "a wait goes on at the server");
         }
+    }
+}
+
+impl Link {
+    fn new(client: Conn) -> Self {
+        Self { client: Some(client), statements: Statements::default(), busy: false }
     }
 }
 
@@ -256,44 +253,4 @@ pub(crate) async fn check(server: Server) -> Result<Server, ConfigError> {
     tokio::task::spawn_blocking(move || server.check().map(|()| server))
         .await
         .unwrap_or_else(|error| Err(ConfigError::System(error.to_string())))
-}
-
-/// The rows, or the number that the server sent along with its OK.
-async fn rows(client: &mut Conn, text: &str) -> mysql_async::Result<Rows> {
-    let result = client.query_iter(text).await?;
-    if result.columns_ref().is_empty() {
-        let number = result.last_insert_id().unwrap_or(0);
-        result.drop_result().await?;
-        return Ok(vec![vec![i64::try_from(number).map_or(Value::Null, Value::Int)]]);
-    }
-    let mut rows = Rows::new();
-    let take = |row| {
-        if rows.len() <= ROWS {
-            rows.push(values(row));
-        }
-    };
-    result.for_each_and_drop(take).await?;
-    if rows.len() > ROWS {
-        return Err(DriverError::UnexpectedPacket { payload: Vec::new() }.into());
-    }
-    Ok(rows)
-}
-
-/// A row's values. What is neither an integer nor a text, no statement of ours returns; the core
-/// takes NULL for a surprise.
-fn values(row: mysql_async::Row) -> Vec<Value> {
-    let columns = row.columns();
-    let values = row.unwrap_raw().into_iter().zip(columns.iter());
-    values
-        .map(|(value, column)| {
-            let Some(mysql_async::Value::Bytes(bytes)) = value else { return Value::Null };
-            let Ok(text) = String::from_utf8(bytes) else { return Value::Null };
-            match column.column_type() {
-                ColumnType::MYSQL_TYPE_LONG | ColumnType::MYSQL_TYPE_LONGLONG => {
-                    text.parse().map_or(Value::Null, Value::Int)
-                }
-                _ => Value::Text(text),
-            }
-        })
-        .collect()
 }

@@ -131,8 +131,7 @@ impl Codec {
         let from = |grace: &Duration| Value::Int(session.since.saturating_add(micros(*grace)));
         Some(match (command, &self.dialect) {
             (Command::Try { grace, .. }, _) => {
-                let (text, about) = self.about(&self.attempt, &claims);
-                self.on(session, text, [from(grace)].into_iter().chain(about))
+                self.about(session, &self.attempt, &claims, Some(from(grace)))
             }
             (Command::Wait { claim, up_to, grace }, Dialect::Postgres(key)) => {
                 let [key, mode] = postgres::key(*key, claim);
@@ -147,25 +146,29 @@ impl Codec {
                 statement.params.insert(0, limit);
                 statement
             }
-            (Command::Unlock { .. }, _) => {
-                let (text, about) = self.about(&self.unlock, &claims);
-                self.on(session, text, about)
-            }
+            (Command::Unlock { .. }, _) => self.about(session, &self.unlock, &claims, None),
             (Command::Keep, _) => self.on(session, &self.keep, []),
             (Command::Open { .. } | Command::Close, _) => return None,
         })
     }
 
-    /// The text for so many claims, and they as its parameters.
-    fn about<'a>(&self, text: &'a Text, claims: &[&Claim]) -> (&'a Arc<str>, Vec<Value>) {
+    /// The text for so many claims, with `more` and then they as its parameters.
+    fn about(
+        &self,
+        session: &Session,
+        text: &Text,
+        claims: &[&Claim],
+        more: Option<Value>,
+    ) -> Statement {
         let (text, one) = text.of(claims);
-        let about = match (&self.dialect, one) {
+        let about: Vec<Value> = match (&self.dialect, one) {
             (Dialect::Postgres(key), Some(claim)) => postgres::key(*key, claim).into(),
             (Dialect::Postgres(key), None) => postgres::keys(*key, claims).into(),
             (Dialect::Mysql(prefix), Some(claim)) => [Value::Text(prefix.of(&claim.name))].into(),
             (Dialect::Mysql(prefix), None) => [mysql::json(prefix, claims)].into(),
         };
-        (text, about)
+        let statement = self.on(session, text, more.into_iter().chain(about));
+        Statement { repeated: one.is_some(), ..statement }
     }
 
     /// The statement that reads which of the claims the connection has.

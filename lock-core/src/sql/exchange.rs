@@ -295,7 +295,7 @@ impl Exchange {
             (_, Command::Look { .. })
                 | (Dialect::Sqlite { .. }, Command::Renew { .. } | Command::Release { .. })
         );
-        Statement { durable, ..Statement::new(text.clone(), params) }
+        Statement { durable, repeated: one.is_some(), ..Statement::new(text.clone(), params) }
     }
 }
 

@@ -14,8 +14,10 @@
 //!   depends on the old owner and expiry, then the owner, then the expiry.
 //! * Claims are a JSON array of `[name, owner]` pairs, both hexadecimal: they mean the same in every
 //!   character set. They are in the order of their names, and rows are locked in that order.
-//! * Statements are sent as text, with their parameters put in by [`inline`]: one round trip, nothing
-//!   prepared that a proxy could lose.
+//! * Statements are sent as text, with their parameters put in by [`inline`]: one round trip. Those that
+//!   are [repeated](Statement::repeated) may be prepared the second time, and executed from then on; each
+//!   means the same prepared. What cannot be prepared, or was and is lost ([`is_unprepared`]), was not run:
+//!   it is sent as text as before.
 //! * `name` is compared as bytes (`VARBINARY`).
 
 use super::{Codec, Dialect, Statement, Text, Value};
@@ -132,6 +134,13 @@ pub fn statement_failed(code: Option<u16>, message: &str) -> Failure {
     }
 }
 
+/// Whether the server's error says that a statement was not run only because it is not prepared: it
+/// was forgotten on the way (1243), or the server, which prepares it anew when the table was changed,
+/// gave that up (1615).
+pub fn is_unprepared(code: Option<u16>) -> bool {
+    matches!(code, Some(1243 | 1615))
+}
+
 /// What a failed attempt to connect means: nothing was sent, and unless the server said that it
 /// will not have us, it may work later.
 ///
@@ -223,7 +232,7 @@ const CLAIM_OF_ONE: &str = "UNHEX(?) AS its_name, UNHEX(?) AS claimant";
 const CLAIM: &str = r#"
 INSERT INTO {table} (name, owner, fence, expires_us, acquired_us, holder)
 SELECT c.its_name, c.claimant, LAST_INSERT_ID(c.now), c.now + c.ttl, c.now, c.label
-  FROM (SELECT {now} AS now, ? AS ttl, ? AS label, {claims}) AS c
+  FROM (SELECT {now} AS now, CAST(? AS SIGNED) AS ttl, ? AS label, {claims}) AS c
 ON DUPLICATE KEY UPDATE
        fence = CASE WHEN owner = c.claimant THEN LAST_INSERT_ID(fence)
                     WHEN owner IS NULL OR expires_us <= c.now THEN LAST_INSERT_ID(GREATEST(fence + 1, c.now))

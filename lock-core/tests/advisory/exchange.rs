@@ -107,6 +107,25 @@ fn statements_say_which_connection_and_since_when() {
     assert_eq!(params(&codec.encode(&command, &on)), [&session[..], &more[..]].concat());
 }
 
+#[test]
+fn what_is_about_one_claim_is_repeated_unless_it_waits() {
+    let unlock = |leases| Command::Unlock { leases };
+    for (codec, on) in all() {
+        let repeated = |exchange: &Exchange| exchange.poll_statement().expect("due").repeated;
+        for (names, one) in [(&["a"][..], true), (&["a", "b"], false)] {
+            for command in [attempt(claims(names)), unlock(claims(names))] {
+                assert_eq!(repeated(&codec.encode(&command, &on)), one, "{command:?}");
+            }
+            let mut look = codec.encode(&attempt(claims(names)), &on);
+            look.handle_failure(rejected("no"));
+            assert!(!repeated(&look));
+        }
+        for command in [wait(GRACE), Command::Keep] {
+            assert!(!repeated(&codec.encode(&command, &on)), "{command:?}");
+        }
+    }
+}
+
 /// The limit for the statement, and for the lock.
 fn limits(on: &(Codec, Session), up_to: Duration) -> (i64, i64) {
     match params(&on.0.encode(&wait(up_to), &on.1))[..] {

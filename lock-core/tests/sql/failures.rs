@@ -72,4 +72,5 @@ fn a_session_gives_every_statement_some_time() {
     assert!(options.contains("statement_timeout=5000 "));
     assert!(options.contains(r"default_transaction_isolation=read\ committed"));
     assert!(options.contains("plan_cache_mode=force_generic_plan"), "planning costs more");
+    assert!(options.contains("enable_seqscan=off"), "the table may have been small then");
 }

@@ -1,22 +1,23 @@
 //! Sessions on a MySQL or MariaDB server.
 //!
-//! The client is not asked for more than it does well: text statements without parameters of its own,
-//! no pool, no prepared statements. It has limits for each read and write and for connecting, which
-//! together bound a request. It sends no password in the clear and no local file. Where it panics
-//! over what a server sends, that is an error like any other.
+//! The client is not asked for more than it does well: no pool, and nothing prepared but when it is told
+//! to. It has limits for each read and write and for connecting, which together bound a request. It sends
+//! no password in the clear and no local file. Where it panics over what a server sends, that is an
+//! error like any other.
 
 mod server;
+mod statements;
 mod trouble;
 
 use super::sslmode::SslMode;
 use super::{Cut, Session, Source as Sessions};
-use lock_core::sql::mysql::{connect_failed, inline, statement_failed};
-use lock_core::sql::{Rows, Statement, Value};
+use lock_core::sql::mysql::connect_failed;
+use lock_core::sql::{Rows, Statement};
 use lock_core::{Failure, Timing};
-use mysql::consts::ColumnType;
 use mysql::prelude::Queryable;
 use mysql::{Conn, DriverError, Opts, OptsBuilder, SslOpts};
 use rustls::crypto::{CryptoProvider, ring};
+use statements::Statements;
 use std::time::Duration;
 use trouble::{Trouble, guarded};
 
@@ -24,8 +25,6 @@ pub(crate) use server::Server;
 
 /// The longest packet that is sent or taken: five hundred claims and more.
 const PACKET: usize = 4 << 20;
-/// More rows than this, no statement of ours returns.
-const ROWS: usize = 10_000;
 
 /// Connects to a server.
 pub(crate) struct Connects {
@@ -49,6 +48,7 @@ impl Sessions for Connects {
 /// A connection to MySQL or MariaDB.
 pub(crate) struct Mysql {
     client: Option<Conn>,
+    statements: Statements,
     source: Source,
 }
 
@@ -90,12 +90,13 @@ impl Mysql {
             .stmt_cache_size(0)
             .connect_attrs(Some(attributes.collect()))
             .ssl_opts(ssl);
-        Self { client: None, source: Source::Server { opts: Box::new(opts.into()), mode, request } }
+        let source = Source::Server { opts: Box::new(opts.into()), mode, request };
+        Self { client: None, statements: Statements::default(), source }
     }
 
     /// A client of the caller's.
     pub(crate) fn with(client: Conn) -> Self {
-        Self { client: Some(client), source: Source::Client }
+        Self { client: Some(client), statements: Statements::default(), source: Source::Client }
     }
 }
 
@@ -109,6 +110,7 @@ impl Session for Mysql {
     fn close(&mut self) {
         // It says goodbye to the server; if that goes wrong, it is as well.
         let client = self.client.take();
+        self.statements = Statements::default();
         let _ = guarded(|| {
             drop(client);
             Ok(())
@@ -174,53 +176,14 @@ impl Session for Mysql {
         Ok(())
     }
 
-    fn run(&mut self, statement: &Statement, _budget: Duration) -> Result<Rows, Failure> {
+    fn run(&mut self, statement: &Statement, budget: Duration) -> Result<Rows, Failure> {
         let Some(client) = &mut self.client else {
             return Err(Failure::NotSent("there is no connection".to_string()));
         };
-        let text = inline(statement);
-        guarded(|| rows(client, &text)).map_err(|trouble| {
-            let failure = statement_failed(trouble.code(), &trouble.describe());
-            if matches!(failure, Failure::Unknown(_)) {
-                self.close();
-            }
-            failure
-        })
-    }
-}
-
-/// The rows, or the number that the server sent along with its OK.
-fn rows(client: &mut Conn, text: &str) -> mysql::Result<Rows> {
-    let result = client.query_iter(text)?;
-    if result.columns().as_ref().is_empty() {
-        let number = result.last_insert_id().unwrap_or(0);
-        return Ok(vec![vec![i64::try_from(number).map_or(Value::Null, Value::Int)]]);
-    }
-    let mut rows = Rows::new();
-    for row in result {
-        if rows.len() == ROWS {
-            return Err(DriverError::UnexpectedPacket.into());
+        let result = self.statements.run(client, statement, budget);
+        if let Err(Failure::Unknown(_)) = result {
+            self.close();
         }
-        rows.push(values(row?));
+        result
     }
-    Ok(rows)
-}
-
-/// A row's values. What is neither an integer nor a text, no statement of ours returns; the core
-/// takes NULL for a surprise.
-fn values(row: mysql::Row) -> Vec<Value> {
-    let columns = row.columns();
-    let values = row.unwrap_raw().into_iter().zip(columns.iter());
-    values
-        .map(|(value, column)| {
-            let Some(mysql::Value::Bytes(bytes)) = value else { return Value::Null };
-            let Ok(text) = String::from_utf8(bytes) else { return Value::Null };
-            match column.column_type() {
-                ColumnType::MYSQL_TYPE_LONG | ColumnType::MYSQL_TYPE_LONGLONG => {
-                    text.parse().map_or(Value::Null, Value::Int)
-                }
-                _ => Value::Text(text),
-            }
-        })
-        .collect()
 }

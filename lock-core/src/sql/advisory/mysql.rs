@@ -10,8 +10,8 @@
 //!   moment. To MariaDB the limit is a comment.
 //! * The server counts how often a connection took a lock. There are no shared locks.
 //! * A connection that waits is not idle: `wait_timeout` does not end it.
-//! * Statements are sent as text, with their parameters put in by
-//!   [`inline`](crate::sql::mysql::inline).
+//! * Statements are sent as text or prepared, as [those for a table](crate::sql::mysql) are. The one that
+//!   waits cannot be prepared: there is no parameter in a hint.
 
 use super::{Codec, Dialect, Prefix, millis};
 use crate::error::Failure;
