@@ -1,5 +1,6 @@
 //! The least that must happen at a server, by its raw driver.
 
+use lock_tests::place::mysql_client;
 use mysql::prelude::Queryable;
 use std::path::PathBuf;
 
@@ -56,9 +57,7 @@ impl Floor {
                 Self::Postgres(Box::new(client), prepared)
             }
             Kind::Mysql(url) => {
-                let url = url.replacen("mariadb://", "mysql://", 1);
-                let mut conn = mysql::Conn::new(mysql::Opts::from_url(&url).expect("good"))
-                    .expect("connected");
+                let mut conn = mysql_client(url);
                 for text in [TABLE, "DELETE FROM bench_floor", ROW] {
                     conn.query_drop(text).expect("made");
                 }

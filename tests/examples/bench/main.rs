@@ -8,6 +8,7 @@ mod fairness;
 mod floor;
 mod handoff;
 mod held;
+mod ours;
 mod throughput;
 mod times;
 mod uncontended;

@@ -2,26 +2,30 @@
 
 use crate::Backend;
 use crate::floor::Floor;
+use crate::ours::Ours;
 use crate::times::{Times, ratio, us};
 use std::time::Instant;
 
 const ROUNDS: usize = 40;
 const PAIRS: usize = 50;
 
-/// Prints a table: both drivers beside the floor, by turns, so that noise hits all alike.
+/// Prints a table: both drivers beside the floor and beside our statements alone, by turns, so that noise
+/// hits all alike.
 pub(crate) fn run(backends: &[Backend]) {
     println!("\n## Uncontended: lock and unlock\n");
     println!(
-        "| | floor p50 µs | lock-sync p50 µs | p99 | × floor | lock-async p50 µs | p99 | × floor | switches a pair: raw, lock-sync |"
+        "| | floor p50 µs | our statements alone | × floor | lock-sync p50 µs | p99 | × floor | lock-async p50 µs | p99 | × floor | switches a pair: floor, lock-sync |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     for backend in backends {
         let sync = lock_sync::Locks::connect(&backend.url).expect("connected");
         let tokio = runtime.block_on(lock_async::Locks::connect(&backend.url));
         let mut floor = Floor::new(&backend.floor);
-        let [mut raw, mut blocking, mut asynchronous] = [(); 3].map(|()| Times::default());
+        let mut ours = Ours::new(&backend.floor, backend.writes);
+        let [mut raw, mut alone, mut blocking, mut asynchronous] =
+            [(); 4].map(|()| Times::default());
         let [mut raw_switches, mut switches] = [0; 2];
         for round in 0..=ROUNDS {
             let warm = round > 0;
@@ -32,6 +36,7 @@ pub(crate) fn run(backends: &[Backend]) {
                 sync.lock("bench").expect("free").release().expect("freed");
             });
             let after = own_switches();
+            let ours_times = times(|| ours.pair());
             let tokio_times = tokio.as_ref().map(|locks| {
                 let locks = locks.clone();
                 // In a task, as a service does it: what a runtime is blocked on is woken up through
@@ -49,6 +54,7 @@ pub(crate) fn run(backends: &[Backend]) {
             });
             if warm {
                 raw.extend(floor_times);
+                alone.extend(ours_times);
                 blocking.extend(sync_times);
                 asynchronous.extend(tokio_times.into_iter().flatten());
                 raw_switches += between - before;
@@ -58,9 +64,11 @@ pub(crate) fn run(backends: &[Backend]) {
         let base = raw.percentile(50);
         let pairs = raw.len() as f64;
         println!(
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {:.2}, {:.2} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {:.2}, {:.2} |",
             backend.name,
             us(base),
+            us(alone.percentile(50)),
+            ratio(alone.percentile(50), base),
             us(blocking.percentile(50)),
             us(blocking.percentile(99)),
             ratio(blocking.percentile(50), base),

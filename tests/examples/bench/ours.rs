@@ -1,0 +1,156 @@
+//! Our own two statements, run by the raw driver with nothing around them, prepared where it can:
+//! what is between this and the floor is the server's, and what is between this and a lock is ours.
+
+use crate::floor::Kind;
+use lock_core::consul::Session;
+use lock_core::sql::{
+    Statement, Value, advisory, mysql as mysql_table, postgres as pg_table, sqlite,
+};
+use lock_core::{Claim, Instant, LockName, Mode, Owner, TableName, table};
+use lock_tests::advisory::{LONG, open};
+use lock_tests::consul::Consul;
+use lock_tests::place::{client, mysql_client};
+use lock_tests::raw::Raw;
+use mysql::prelude::Queryable;
+use postgres::types::ToSql;
+use std::time::Duration;
+
+/// A connection, and what takes and frees a lock on it.
+pub(crate) enum Ours {
+    /// To a file.
+    Sqlite(rusqlite::Connection, [Statement; 2]),
+    /// To PostgreSQL.
+    Postgres(Box<postgres::Client>, [(postgres::Statement, Vec<Value>); 2]),
+    /// To MySQL or MariaDB.
+    Mysql(Box<mysql::Conn>, [(mysql::Statement, mysql::Params); 2]),
+    /// To Consul.
+    Consul(Box<Consul>, Session),
+}
+
+impl Ours {
+    /// Connects, and makes a table unless the lock is the server's own.
+    pub(crate) fn new(kind: &Kind, is_row: bool) -> Self {
+        match kind {
+            Kind::Sqlite(path) => {
+                // A file of its own: in the floor's, its log would grow for both.
+                let path = path.with_file_name("ours.db");
+                let mut client = rusqlite::Connection::open(path).expect("a file");
+                client.execute_batch("PRAGMA journal_mode = WAL").expect("set");
+                let pair = rows(&mut client, &sqlite::codec(name(), "boot"));
+                Self::Sqlite(client, pair)
+            }
+            Kind::Postgres(url) => {
+                let mut client = client(url);
+                let pair = if is_row {
+                    rows(&mut client, &pg_table::codec(name()))
+                } else {
+                    let codec = advisory::postgres::codec(advisory::Key::default());
+                    advisory_locks(&mut client, &codec, None)
+                };
+                let pair = pair.map(|statement| {
+                    (client.prepare(&statement.text).expect("prepared"), statement.params)
+                });
+                Self::Postgres(Box::new(client), pair)
+            }
+            Kind::Mysql(url) => {
+                let mut client = mysql_client(url);
+                let pair = if is_row {
+                    rows(&mut client, &mysql_table::codec(name()))
+                } else {
+                    let codec = advisory::mysql::codec(advisory::Prefix::default());
+                    let id = client.connection_id();
+                    advisory_locks(&mut client, &codec, Some(id))
+                };
+                let pair = pair.map(|statement| {
+                    let prepared = client.prep(&*statement.text).expect("prepared");
+                    let params: Vec<mysql::Value> = statement.params.iter().map(bound).collect();
+                    (prepared, params.into())
+                });
+                Self::Mysql(Box::new(client), pair)
+            }
+            Kind::Consul(url) => {
+                let consul = Consul::at(url);
+                let session = consul.session(Duration::from_secs(600), Duration::from_secs(1));
+                Self::Consul(Box::new(consul), session)
+            }
+        }
+    }
+
+    /// Takes the lock and frees it.
+    pub(crate) fn pair(&mut self) {
+        match self {
+            Self::Sqlite(client, pair) => {
+                for statement in pair {
+                    let level = if statement.durable { "FULL" } else { "NORMAL" };
+                    client.pragma_update(None, "synchronous", level).expect("set");
+                    client.run(statement).expect("done");
+                }
+            }
+            Self::Postgres(client, pair) => {
+                for (prepared, params) in pair {
+                    let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(any).collect();
+                    assert_eq!(client.query(prepared, &params).expect("done").len(), 1);
+                }
+            }
+            Self::Mysql(client, pair) => {
+                for (prepared, params) in pair {
+                    client.exec_drop(&*prepared, params.clone()).expect("done");
+                }
+            }
+            Self::Consul(consul, session) => {
+                consul.granted(session, "bench");
+                assert!(consul.unlock(session, "bench"));
+            }
+        }
+    }
+}
+
+fn name() -> TableName {
+    TableName::new("bench_ours").expect("a good name")
+}
+
+fn claim() -> Claim {
+    let name = LockName::new("bench").expect("a good name");
+    Claim { name, owner: Owner::new(7), mode: Mode::Exclusive }
+}
+
+/// What takes a row and frees it, in a table that is there afterwards.
+fn rows(client: &mut dyn Raw, codec: &lock_core::sql::Codec) -> [Statement; 2] {
+    client.set_up(codec).expect("fit for locks");
+    let acquire = table::Command::Acquire { claims: vec![claim()], ttl: LONG, holder: "h".into() };
+    let release = table::Command::Release { leases: vec![claim()] };
+    [acquire, release].map(|command| {
+        codec.encode(&command, Instant::from_nanos(1)).poll_statement().expect("a statement")
+    })
+}
+
+/// What takes a lock of the server's own and frees it, on this connection.
+fn advisory_locks(
+    client: &mut dyn Raw,
+    codec: &advisory::Codec,
+    id: Option<u32>,
+) -> [Statement; 2] {
+    use lock_core::advisory::Command;
+    let session = open(client, codec, LONG, id).expect("fit for locks");
+    let acquire = Command::Try { claims: vec![claim()], grace: Duration::ZERO };
+    let release = Command::Unlock { leases: vec![claim()] };
+    [acquire, release]
+        .map(|command| codec.encode(&command, &session).poll_statement().expect("a statement"))
+}
+
+fn any(value: &Value) -> &(dyn ToSql + Sync) {
+    match value {
+        Value::Int(number) => number,
+        Value::Text(text) => text,
+        Value::Texts(texts) => texts,
+        Value::Null => panic!("no parameter is NULL"),
+    }
+}
+
+fn bound(value: &Value) -> mysql::Value {
+    match value {
+        Value::Int(number) => (*number).into(),
+        Value::Text(text) => text.as_str().into(),
+        Value::Texts(_) | Value::Null => panic!("MySQL has no arrays"),
+    }
+}
