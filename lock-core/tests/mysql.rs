@@ -215,18 +215,6 @@ fn what_is_about_one_claim_is_repeated_and_nothing_else() {
 }
 
 #[test]
-fn what_is_not_prepared_was_not_run() {
-    for code in [1243, 1615] {
-        assert!(mysql::is_unprepared(Some(code)));
-        let failure = mysql::statement_failed(Some(code), "");
-        assert!(matches!(failure, Failure::Rejected { .. }), "{failure:?}");
-    }
-    for code in [None, Some(1047), Some(1205), Some(1213), Some(1461), Some(2013)] {
-        assert!(!mysql::is_unprepared(code), "{code:?}");
-    }
-}
-
-#[test]
 fn what_a_server_error_says() {
     let told = |code| format!("a lock b (error {code})");
     let fails = |code| mysql::statement_failed(Some(code), " a lock\nb\n");

@@ -9,7 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 const TTL: Duration = Duration::from_secs(30);
-const SHORT: Duration = Duration::from_secs(1);
+/// Of leases that are to end, or to be renewed: a busy machine stands still for a part of it.
+const SHORT: Duration = Duration::from_secs(3);
+/// For what happens soon.
+const SOON: Duration = Duration::from_secs(30);
 
 macro_rules! conformance {
     ($($bodies:tt)*) => {
@@ -89,7 +92,9 @@ fn a_free_lock_is_taken_and_released(place: &Driven) {
     let guard = locks.lock("a").expect("taken");
     assert!(guard.is_held());
     assert_eq!(guard.lost(), None);
-    assert!(guard.remaining() > Duration::from_secs(20) && guard.remaining() <= TTL * 5 / 6);
+    // A session, if that is what it is held by, was kept alive a third of it ago at the most.
+    let remaining = guard.remaining();
+    assert!(remaining > TTL / 3 && remaining <= TTL * 5 / 6, "{remaining:?}");
     guard.release().expect("released");
     drop(locks.try_lock("a").expect("asked").expect("free after a release"));
     assert!(locks.try_lock("a").expect("asked").is_some(), "free after a drop");
@@ -113,8 +118,7 @@ fn a_wait_ends_with_the_lock_or_in_time(place: &Driven) {
     assert!(ours.try_lock_for("a", Duration::from_millis(300)).expect("asked").is_none());
     assert!(began.elapsed() >= Duration::from_millis(600));
     std::thread::scope(|scope| {
-        let waiter =
-            scope.spawn(|| theirs.try_lock_for("a", Duration::from_secs(20)).expect("asked"));
+        let waiter = scope.spawn(|| theirs.try_lock_for("a", SOON).expect("asked"));
         std::thread::sleep(Duration::from_millis(300));
         assert!(!waiter.is_finished());
         guard.release().expect("released");
@@ -159,10 +163,10 @@ fn many_threads_on_many_connections_exclude_each_other(place: &Driven) {
 }
 
 fn a_lease_is_renewed_beyond_its_ttl(place: &Driven) {
-    let (ours, theirs) = (place.locks(SHORT), place.locks(SHORT));
+    let (ours, theirs) = (place.locks(SHORT), place.locks(TTL));
     let guard = ours.lock("a").expect("taken");
     let (fence, began) = (guard.fence(), Instant::now());
-    while began.elapsed() < SHORT * 3 {
+    while began.elapsed() < SHORT * 2 {
         assert!(guard.is_held());
         assert!(theirs.try_lock("a").expect("asked").is_none());
         std::thread::sleep(Duration::from_millis(50));
@@ -176,17 +180,12 @@ fn a_lease_that_is_not_renewed_is_taken_over(place: &Driven) {
         return an_expired_row_is_taken_over(place); // There is no network that could be cut.
     }
     let locks = place.locks(SHORT);
-    let (dead, _proxy) = place.abandon("a", SHORT);
     let began = Instant::now();
-    match locks.try_lock("a") {
-        // On a machine that stands still for so long, nothing can be seen so early.
-        Err(Error::Unavailable(_)) => {}
-        asked => assert!(asked.expect("asked").is_none(), "not before it expired"),
-    }
-    let guard =
-        locks.try_lock_for("a", Duration::from_secs(10)).expect("asked").expect("taken over");
+    let (dead, _proxy) = place.abandon("a", SHORT);
+    assert!(locks.try_lock("a").expect("asked").is_none(), "not before it expired");
+    let guard = locks.try_lock_for("a", SOON).expect("asked").expect("taken over");
     assert!(!dead.is_held(), "two guards of one name");
-    assert!(began.elapsed() >= Duration::from_millis(900), "{:?}", began.elapsed());
+    assert!(began.elapsed() >= SHORT, "{:?}", began.elapsed());
     assert!(guard.fence() > dead.fence());
     let told = dead.lost();
     assert!(matches!(told, Some(LostReason::Deadline | LostReason::Disconnected)), "{told:?}");
@@ -196,21 +195,20 @@ fn an_expired_row_is_taken_over(place: &Driven) {
     // A holder that died: its row stays, nobody renews it.
     let locks = place.locks(SHORT);
     let fence = locks.lock("a").expect("taken").fence();
+    let began = Instant::now();
     match place.url().split(':').next() {
         Some("sqlite") => {
             let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("a boot id");
             let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-            let soon = (now.tv_sec + 1) * 1_000_000 + now.tv_nsec / 1000;
+            let soon = (now.tv_sec + 3) * 1_000_000 + now.tv_nsec / 1000;
             place.tamper(&format!("UPDATE {{table}} SET owner = 'dead', boot = '{}', expires_us = {soon}", boot.trim()));
         }
-        Some("postgres") => place.tamper("UPDATE {table} SET owner = 'dead', expires_at = clock_timestamp() + interval '1 second'"),
-        _ => place.tamper("UPDATE {table} SET owner = 'dead', expires_us = TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) + 1000000"),
+        Some("postgres") => place.tamper("UPDATE {table} SET owner = 'dead', expires_at = clock_timestamp() + interval '3 seconds'"),
+        _ => place.tamper("UPDATE {table} SET owner = 'dead', expires_us = TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) + 3000000"),
     }
-    let began = Instant::now();
     assert!(locks.try_lock("a").expect("asked").is_none(), "not before it expired");
-    let guard =
-        locks.try_lock_for("a", Duration::from_secs(10)).expect("asked").expect("taken over");
-    assert!(began.elapsed() >= Duration::from_millis(900), "{:?}", began.elapsed());
+    let guard = locks.try_lock_for("a", SOON).expect("asked").expect("taken over");
+    assert!(began.elapsed() >= SHORT, "{:?}", began.elapsed());
     assert!(guard.fence() > fence);
 }
 
@@ -222,7 +220,7 @@ fn a_foreign_owner_means_lost_at_once(place: &Driven) {
     guard.on_lost(move |reason| list.lock().expect("unpoisoned").push(reason));
     let why = place.rob("a");
     let robbed = Instant::now();
-    assert_eq!(guard.wait_lost(Duration::from_secs(5)), Some(why));
+    assert_eq!(guard.wait_lost(SOON), Some(why));
     assert!(robbed.elapsed() < SHORT * 5 / 6, "before its deadline: {:?}", robbed.elapsed());
     assert!(!guard.is_held());
     assert_eq!(guard.remaining(), Duration::ZERO);
@@ -236,21 +234,21 @@ fn a_deleted_row_means_lost_at_once(place: &Driven) {
     let guard = locks.lock("a").expect("taken");
     let fence = guard.fence();
     place.tamper("DELETE FROM {table}");
-    assert_eq!(guard.wait_lost(Duration::from_secs(5)), Some(LostReason::Taken));
+    assert_eq!(guard.wait_lost(SOON), Some(LostReason::Taken));
     drop(guard);
     let guard = locks.lock("a").expect("taken anew");
     assert!(guard.fence() > fence, "the clock sees to that");
 }
 
 fn a_lost_guard_frees_nobody_elses_lock(place: &Driven) {
-    let (ours, theirs) = (place.locks(SHORT), place.locks(SHORT));
+    let (ours, theirs) = (place.locks(SHORT), place.locks(TTL));
     let lost = ours.lock("a").expect("taken");
     match place.keeps() {
         Keeps::Rows => place.tamper("UPDATE {table} SET owner = NULL"),
         _ => drop(place.rob("a")),
     }
     let guard = theirs.lock("a").expect("free for them");
-    assert!(lost.wait_lost(Duration::from_secs(5)).is_some());
+    assert!(lost.wait_lost(SOON).is_some());
     assert!(lost.release().is_err());
     assert!(ours.try_lock("a").expect("asked").is_none(), "still theirs");
     assert!(guard.is_held());

@@ -13,6 +13,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const TTL: Duration = Duration::from_secs(6);
+/// `COM_STMT_PREPARE` and `COM_STMT_EXECUTE`, the fifth byte of what a client sends.
+const PREPARE: u8 = 0x16;
+const EXECUTE: u8 = 0x17;
 
 macro_rules! prepared {
     ($($name:ident)*) => {
@@ -44,6 +47,18 @@ prepared! {
     what_cannot_be_prepared_is_sent_as_text
     what_the_server_forgot_is_sent_as_text
     whatever_is_answered_is_no_panic
+}
+
+#[test]
+#[ignore = "needs a MySQL server: tests/run starts one"]
+fn what_took_too_long_to_prepare_is_not_executed_by_mysql() {
+    what_took_too_long_to_prepare_is_not_executed(Kind::Mysql);
+}
+
+#[test]
+#[ignore = "needs a MariaDB server: tests/run starts one"]
+fn what_took_too_long_to_prepare_is_not_executed_by_mariadb() {
+    what_took_too_long_to_prepare_is_not_executed(Kind::Mariadb);
 }
 
 /// The server's rows and its own locks, through a proxy.
@@ -154,6 +169,35 @@ fn what_the_server_forgot_is_sent_as_text(kind: Kind, driver: Driver) {
     assert_eq!(since(&mut admin, before), [2, 1 + 4]);
 }
 
+/// lock-sync's client limits each answer; lock-async gives up both at once.
+fn what_took_too_long_to_prepare_is_not_executed(kind: Kind) {
+    let direct = kind.place();
+    let proxy = Proxy::start(&server_of(direct.url()));
+    let url = format!("{}?sslmode=disable", proxy.url(direct.url()));
+    let locks = Driven::new(Driver::Blocking, direct.through(&url)).locks(TTL * 2);
+    let ours = direct.locks(TTL * 10);
+    let guard = ours.lock("a").expect("taken");
+    assert!(locks.try_lock("a").expect("asked").is_none());
+    let request = lock_core::Timing::new(TTL * 2).expect("good").request();
+    let counts = Arc::new([const { AtomicUsize::new(0) }; 2]);
+    let count = counts.clone();
+    proxy.answer(move |sent| {
+        let command = sent.get(4);
+        // Prepared, executed and then, who is in the way, prepared: that takes too long.
+        if matches!(command, Some(&PREPARE | &EXECUTE)) {
+            std::thread::sleep(request * 2 / 5);
+            count[usize::from(command == Some(&EXECUTE))].fetch_add(1, Ordering::SeqCst);
+        }
+        None
+    });
+    let sent = || [0, 1].map(|at: usize| counts[at].load(Ordering::SeqCst));
+    assert!(locks.try_lock("a").expect("asked").is_none(), "that much was known");
+    assert_eq!(sent(), [2, 1], "prepared and executed");
+    guard.release().expect("released");
+    assert!(locks.try_lock("a").expect("asked").is_some());
+    assert_eq!(sent(), [2, 2], "what was prepared is not prepared again");
+}
+
 fn whatever_is_answered_is_no_panic(kind: Kind, driver: Driver) {
     let direct = kind.place();
     let proxy = Proxy::start(&server_of(direct.url()));
@@ -163,8 +207,7 @@ fn whatever_is_answered_is_no_panic(kind: Kind, driver: Driver) {
         Ok(Some(guard)) => guard.release().is_ok(),
         _ => false,
     };
-    // COM_STMT_PREPARE and COM_STMT_EXECUTE.
-    for command in [0x16, 0x17] {
+    for command in [PREPARE, EXECUTE] {
         let answered = Arc::new(AtomicUsize::new(0));
         for first in [0x00, 0x01, 0xfb, 0xfe, 0xff] {
             for length in [0, 2, 11, 12, 40] {

@@ -15,10 +15,11 @@
 //! * Claims are a JSON array of `[name, owner]` pairs, both hexadecimal: they mean the same in every
 //!   character set. They are in the order of their names, and rows are locked in that order.
 //! * Statements are sent as text, with their parameters put in by [`inline`]: one round trip. Those that
-//!   are [repeated](Statement::repeated) may be prepared the second time, and executed from then on; each
-//!   means the same prepared. What cannot be prepared, or was and is lost ([`is_unprepared`]), was not run:
-//!   it is sent as text as before.
+//!   are [repeated](Statement::repeated) are [prepared](Prepared) the second time, and executed from then
+//!   on; each means the same prepared.
 //! * `name` is compared as bytes (`VARBINARY`).
+
+mod prepared;
 
 use super::{Codec, Dialect, Statement, Text, Value};
 use crate::error::Failure;
@@ -27,6 +28,8 @@ use crate::protocol::Claim;
 use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt::Write;
+
+pub use prepared::{Prepared, Run};
 
 /// The codec for a table.
 pub fn codec(table: TableName) -> Codec {
@@ -132,13 +135,6 @@ pub fn statement_failed(code: Option<u16>, message: &str) -> Failure {
         }
         _ => Failure::Rejected { retry: false, message },
     }
-}
-
-/// Whether the server's error says that a statement was not run only because it is not prepared: it
-/// was forgotten on the way (1243), or the server, which prepares it anew when the table was changed,
-/// gave that up (1615).
-pub fn is_unprepared(code: Option<u16>) -> bool {
-    matches!(code, Some(1243 | 1615))
 }
 
 /// What a failed attempt to connect means: nothing was sent, and unless the server said that it

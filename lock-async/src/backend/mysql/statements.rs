@@ -1,30 +1,19 @@
-//! Statements on a connection: what is repeated is prepared, all else is sent as text.
+//! Statements on a connection: sent as text, or prepared and executed.
 
 use super::trouble::{Trouble, guarded};
 use lock_core::Failure;
-use lock_core::sql::mysql::{inline, is_unprepared, statement_failed};
+use lock_core::sql::mysql::{Prepared, Run, inline, statement_failed};
 use lock_core::sql::{Rows, Statement, Value};
 use mysql_async::consts::ColumnType;
 use mysql_async::prelude::{Protocol, Queryable};
 use mysql_async::{Conn, DriverError, QueryResult};
-use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// More rows than this, no statement of ours returns.
 const ROWS: usize = 10_000;
 
-/// The repeated texts that were run on one connection. They are few, and stay prepared until it ends.
+/// Runs the statements of one connection.
 #[derive(Default)]
-pub(super) struct Statements(BTreeMap<Arc<str>, Form>);
-
-/// How a text is run the next time.
-enum Form {
-    /// Once run as text: a task that takes one lock needs no second round trip.
-    NotYet,
-    Prepared(mysql_async::Statement),
-    /// The server, or what is on the way to it, does not have it prepared.
-    Text,
-}
+pub(super) struct Statements(Prepared<mysql_async::Statement>);
 
 impl Statements {
     /// Runs a statement.
@@ -33,47 +22,26 @@ impl Statements {
         client: &mut Conn,
         statement: &Statement,
     ) -> Result<Rows, Failure> {
-        if let Some(prepared) = self.prepared(client, statement).await? {
-            let params = params(statement);
-            let executed = async { rows(client.exec_iter(prepared, params).await?).await };
-            match guarded(executed).await {
-                Err(trouble) if is_unprepared(trouble.code()) => {
-                    self.0.insert(statement.text.clone(), Form::Text);
+        loop {
+            let result = match self.0.run(statement) {
+                Run::Text => {
+                    let text = inline(statement);
+                    guarded(async { rows(client.query_iter(text).await?).await }).await
                 }
+                Run::Execute(prepared) => {
+                    let params = params(statement);
+                    guarded(async { rows(client.exec_iter(prepared, params).await?).await }).await
+                }
+                Run::Prepare => {
+                    let prepared = guarded(client.prep(&*statement.text)).await;
+                    self.0.prepared(statement, prepared.map_err(|trouble| failed(&trouble)))?;
+                    continue;
+                }
+            };
+            match result {
+                Err(trouble) if self.0.was_lost(statement, trouble.code()) => {}
                 result => return result.map_err(|trouble| failed(&trouble)),
             }
-        }
-        let text = inline(statement);
-        let queried = async { rows(client.query_iter(text).await?).await };
-        guarded(queried).await.map_err(|trouble| failed(&trouble))
-    }
-
-    /// What is to be executed, unless it is the text that is to be sent.
-    async fn prepared(
-        &mut self,
-        client: &mut Conn,
-        statement: &Statement,
-    ) -> Result<Option<mysql_async::Statement>, Failure> {
-        if !statement.repeated {
-            return Ok(None);
-        }
-        let Some(form) = self.0.get_mut(&statement.text) else {
-            self.0.insert(statement.text.clone(), Form::NotYet);
-            return Ok(None);
-        };
-        if let Form::NotYet = form {
-            *form = match guarded(client.prep(&*statement.text)).await {
-                Ok(prepared) => Form::Prepared(prepared),
-                Err(trouble) => match failed(&trouble) {
-                    failure @ Failure::Unknown(_) => return Err(failure),
-                    // Nothing was done. If the text itself is at fault, it fails by itself.
-                    _ => Form::Text,
-                },
-            };
-        }
-        match form {
-            Form::Prepared(prepared) => Ok(Some(prepared.clone())),
-            _ => Ok(None),
         }
     }
 }

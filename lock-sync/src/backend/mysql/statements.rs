@@ -1,31 +1,20 @@
-//! Statements on a connection: what is repeated is prepared, all else is sent as text.
+//! Statements on a connection: sent as text, or prepared and executed.
 
 use super::trouble::{Trouble, guarded};
 use lock_core::Failure;
-use lock_core::sql::mysql::{inline, is_unprepared, statement_failed};
+use lock_core::sql::mysql::{Prepared, Run, inline, statement_failed};
 use lock_core::sql::{Rows, Statement, Value};
 use mysql::consts::ColumnType;
 use mysql::prelude::{Protocol, Queryable};
 use mysql::{Conn, DriverError, QueryResult};
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// More rows than this, no statement of ours returns.
 const ROWS: usize = 10_000;
 
-/// The repeated texts that were run on one connection. They are few, and stay prepared until it ends.
+/// Runs the statements of one connection.
 #[derive(Default)]
-pub(super) struct Statements(BTreeMap<Arc<str>, Form>);
-
-/// How a text is run the next time.
-enum Form {
-    /// Once run as text: a script that takes one lock needs no second round trip.
-    NotYet,
-    Prepared(mysql::Statement),
-    /// The server, or what is on the way to it, does not have it prepared.
-    Text,
-}
+pub(super) struct Statements(Prepared<mysql::Statement>);
 
 impl Statements {
     /// Runs a statement. The client's limits hold for each of its answers, so that what is prepared is
@@ -36,49 +25,26 @@ impl Statements {
         statement: &Statement,
         budget: Duration,
     ) -> Result<Rows, Failure> {
-        if let Some(prepared) = self.prepared(client, statement, budget)? {
-            match guarded(|| rows(client.exec_iter(prepared, params(statement))?)) {
-                Err(trouble) if is_unprepared(trouble.code()) => {
-                    self.0.insert(statement.text.clone(), Form::Text);
+        loop {
+            let result = match self.0.run(statement) {
+                Run::Text => guarded(|| rows(client.query_iter(inline(statement))?)),
+                Run::Execute(prepared) => {
+                    guarded(|| rows(client.exec_iter(prepared, params(statement))?))
                 }
+                Run::Prepare => {
+                    let began = Instant::now();
+                    let prepared = guarded(|| client.prep(&*statement.text));
+                    self.0.prepared(statement, prepared.map_err(|trouble| failed(&trouble)))?;
+                    if began.elapsed() >= budget {
+                        return Err(Failure::NotSent("no answer in time".to_string()));
+                    }
+                    continue;
+                }
+            };
+            match result {
+                Err(trouble) if self.0.was_lost(statement, trouble.code()) => {}
                 result => return result.map_err(|trouble| failed(&trouble)),
             }
-        }
-        let text = inline(statement);
-        guarded(|| rows(client.query_iter(text)?)).map_err(|trouble| failed(&trouble))
-    }
-
-    /// What is to be executed, unless it is the text that is to be sent.
-    fn prepared(
-        &mut self,
-        client: &mut Conn,
-        statement: &Statement,
-        budget: Duration,
-    ) -> Result<Option<mysql::Statement>, Failure> {
-        if !statement.repeated {
-            return Ok(None);
-        }
-        let Some(form) = self.0.get_mut(&statement.text) else {
-            self.0.insert(statement.text.clone(), Form::NotYet);
-            return Ok(None);
-        };
-        if let Form::NotYet = form {
-            let began = Instant::now();
-            *form = match guarded(|| client.prep(&*statement.text)) {
-                Ok(prepared) => Form::Prepared(prepared),
-                Err(trouble) => match failed(&trouble) {
-                    failure @ Failure::Unknown(_) => return Err(failure),
-                    // Nothing was done. If the text itself is at fault, it fails by itself.
-                    _ => Form::Text,
-                },
-            };
-            if began.elapsed() >= budget {
-                return Err(Failure::NotSent("no answer in time".to_string()));
-            }
-        }
-        match form {
-            Form::Prepared(prepared) => Ok(Some(prepared.clone())),
-            _ => Ok(None),
         }
     }
 }
