@@ -99,8 +99,11 @@ impl Config {
     }
 
     /// A PostgreSQL client of yours, for which you made the settings: its statements must commit by
-    /// themselves, and `statement_timeout` should be set. When its connection breaks, locks that
-    /// are held are lost at their deadline, and new ones are refused: there is no way to another.
+    /// themselves, and `statement_timeout` should be set. Best are those of
+    /// [`session_options`](lock_core::sql::postgres::session_options), which our own connections have: without
+    /// them, a plan that was made while the table was small may read all of it for every batch. When its
+    /// connection breaks, locks that are held are lost at their deadline, and new ones are refused: there is
+    /// no way to another.
     #[cfg(feature = "postgres")]
     pub fn postgres_client(client: postgres::Client) -> Self {
         Self::new(Target::PostgresClient(Box::new(client)))

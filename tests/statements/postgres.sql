@@ -122,7 +122,7 @@ UPDATE "locks" AS l
    SET owner = NULL
  WHERE l.name = $1::text AND l.owner = $2::text
    AND set_config('synchronous_commit', 'off', true) IS NOT NULL
-RETURNING l.name, $2::text,
+RETURNING l.name,
           CASE WHEN l.contended THEN (pg_notify('withlock_' || l.tableoid::text, l.name) IS NOT NULL)::int
                ELSE 0 END::bigint;
 
@@ -140,7 +140,7 @@ UPDATE "locks" AS l
    SET owner = NULL
   FROM ours, fast
  WHERE l.name = ours.name AND l.owner = ours.owner
-RETURNING l.name, ours.owner,
+RETURNING l.name,
           CASE WHEN l.contended THEN (pg_notify('withlock_' || l.tableoid::text, l.name) IS NOT NULL)::int
                ELSE 0 END::bigint;
 

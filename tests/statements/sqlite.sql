@@ -80,7 +80,7 @@ UPDATE "locks"
 UPDATE "locks"
    SET contended = 1
  WHERE name IN (SELECT value ->> 0 FROM json_each(?1))
-   AND (name, owner) NOT IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1));
+   AND owner || name NOT IN (SELECT (value ->> 1) || (value ->> 0) FROM json_each(?1));
 
 -- renew
 UPDATE "locks"
@@ -93,13 +93,13 @@ RETURNING name, owner;
 UPDATE "locks"
    SET owner = NULL
  WHERE name = ?1 AND owner = ?2
-RETURNING name, ?2, contended;
+RETURNING name, contended;
 
 -- release
 UPDATE "locks"
    SET owner = NULL
  WHERE (name, owner) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))
-RETURNING name, (SELECT value ->> 1 FROM json_each(?1) WHERE value ->> 0 = name), contended;
+RETURNING name, contended;
 
 -- look: which locks are held
 SELECT name, fence, holder, ?1 - acquired_us, expires_us - ?1

@@ -97,7 +97,7 @@ impl Exchange {
                 granted(rows).map(|granted| self.granted(granted))
             }
             (Stage::Act { .. }, Command::Release { .. }) => wanted(rows).map(|wanted| {
-                let entry = |claim| freed(wanted.get(&pair(claim)).copied());
+                let entry = |claim: &Claim| freed(wanted.get(claim.name.as_str()).copied());
                 Stage::Done(Ok(Reply::Freed(claims.iter().map(entry).collect())))
             }),
             (Stage::Act { .. }, _) => {
@@ -362,13 +362,11 @@ fn pairs(rows: Rows) -> Option<BTreeSet<Pair>> {
         .collect()
 }
 
-/// Rows of (name, owner, whether somebody waits): what was freed.
-fn wanted(rows: Rows) -> Option<BTreeMap<Pair, bool>> {
+/// Rows of (name, whether somebody waits): what was freed. No name is in a command twice.
+fn wanted(rows: Rows) -> Option<BTreeMap<String, bool>> {
     rows.into_iter()
-        .map(|row| match <[Value; 3]>::try_from(row).ok()? {
-            [Value::Text(name), Value::Text(owner), Value::Int(wanted)] => {
-                Some(((name, owner), wanted != 0))
-            }
+        .map(|row| match <[Value; 2]>::try_from(row).ok()? {
+            [Value::Text(name), Value::Int(wanted @ 0..=1)] => Some((name, wanted != 0)),
             _ => None,
         })
         .collect()

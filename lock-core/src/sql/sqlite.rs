@@ -115,19 +115,19 @@ UPDATE {table}
    AND boot = ?2 AND expires_us > ?1
 RETURNING name, owner"#;
 
-/// `?1` leases. SQLite returns the new values, so the owner is looked up.
+/// `?1` leases. The owner is not returned: SQLite returns new values, and no name is among them twice.
 const RELEASE: &str = r#"
 UPDATE {table}
    SET owner = NULL
  WHERE (name, owner) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))
-RETURNING name, (SELECT value ->> 1 FROM json_each(?1) WHERE value ->> 0 = name), contended"#;
+RETURNING name, contended"#;
 
 /// `?1` a name, `?2` its owner.
 const RELEASE_ONE: &str = r#"
 UPDATE {table}
    SET owner = NULL
  WHERE name = ?1 AND owner = ?2
-RETURNING name, ?2, contended"#;
+RETURNING name, contended"#;
 
 /// `?1` now in µs, `?2` boot, `?3` claims. Name, holder, held for and expires in, in µs, and whether
 /// somebody waits for it, of those that are others'. A cross join looks up the right for each on the left.
@@ -143,12 +143,13 @@ SELECT name, holder, ?1 - acquired_us, expires_us - ?1, contended
   FROM {table}
  WHERE name = ?3 AND owner <> ?4 AND boot = ?2 AND expires_us > ?1"#;
 
-/// `?1` claims whose names others have.
+/// `?1` claims whose names others have. All owners are of the same length; of pairs, NOT IN would look
+/// through all for a NULL.
 const MARK: &str = r#"
 UPDATE {table}
    SET contended = 1
  WHERE name IN (SELECT value ->> 0 FROM json_each(?1))
-   AND (name, owner) NOT IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))"#;
+   AND owner || name NOT IN (SELECT (value ->> 1) || (value ->> 0) FROM json_each(?1))"#;
 
 /// `?1` a name, `?2` its owner. As above.
 const MARK_ONE: &str = r#"

@@ -4,6 +4,7 @@ use crate::{Table, run};
 use lock_core::sql::{Exchange, Statement, Value};
 use lock_core::table::Command;
 use lock_core::{Claim, Instant, LockName, Mode, Owner};
+use rusqlite::StatementStatus;
 use std::time::Duration;
 
 fn claims(names: &[&str]) -> Vec<Claim> {
@@ -47,6 +48,45 @@ fn no_statement_reads_the_whole_table() {
         }
     }
     assert_eq!(seen, 14, "claims, looks and marks after them, renewals, releases");
+}
+
+/// Steps of the machine that SQLite has its statements run by.
+#[test]
+fn what_a_batch_costs_grows_no_faster_than_the_batch() {
+    let ttl = Duration::from_secs(1);
+    let cost = |count: usize, owner: u128, command: fn(Vec<Claim>, Duration) -> Command| {
+        let mut table = Table::new();
+        let names: Vec<String> = (0..count).map(|n| format!("n{n}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        table.acquire_all(&claims(&names));
+        table.now += 1;
+        let asked =
+            claims(&names).into_iter().map(|claim| Claim { owner: Owner::new(owner), ..claim });
+        let now = Instant::from_nanos(table.now * 1_000);
+        let mut exchange = table.codec.encode(&command(asked.collect(), ttl), now);
+        let mut steps = 0;
+        while let Some(statement) = exchange.poll_statement() {
+            exchange.handle_rows(run(&table.db, &statement).expect("it runs"));
+            let prepared = table.db.prepare_cached(&statement.text).expect("cached");
+            steps += prepared.get_status(StatementStatus::VmStep);
+        }
+        exchange.finish().expect("rows as they should be");
+        steps
+    };
+    let acquire = |claims, ttl| Command::Acquire { claims, ttl, holder: "h".into() };
+    let renew = |leases, ttl| Command::Renew { leases, ttl };
+    let release = |leases, _| Command::Release { leases };
+    let look = |claims, _| Command::Look { claims };
+    for (what, owner, command) in [
+        ("again", 1, acquire as fn(Vec<Claim>, Duration) -> Command),
+        ("in vain, and marked", 2, acquire),
+        ("renewed", 1, renew),
+        ("released", 1, release),
+        ("looked at", 2, look),
+    ] {
+        let [few, many] = [32, 256].map(|count| cost(count, owner, command));
+        assert!(few > 32 && many < few * 12, "{what}: {few}, eight times as many: {many}");
+    }
 }
 
 fn plan(table: &Table, statement: &Statement) -> Vec<String> {
