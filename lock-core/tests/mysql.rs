@@ -215,6 +215,16 @@ fn what_is_about_one_claim_is_repeated_and_nothing_else() {
 }
 
 #[test]
+fn a_columns_bytes_are_digits_or_a_text_or_a_surprise() {
+    assert_eq!(mysql::value(b"-7".to_vec(), true), int(-7));
+    assert_eq!(mysql::value(b"7".to_vec(), false), text("7"));
+    for bytes in [&b""[..], b"7x", b"9223372036854775808", b"\xff"] {
+        assert_eq!(mysql::value(bytes.to_vec(), true), Value::Null, "{bytes:?}");
+    }
+    assert_eq!(mysql::value(b"\xff".to_vec(), false), Value::Null);
+}
+
+#[test]
 fn what_a_server_error_says() {
     let told = |code| format!("a lock b (error {code})");
     let fails = |code| mysql::statement_failed(Some(code), " a lock\nb\n");

@@ -27,6 +27,7 @@ use crate::name::TableName;
 use crate::protocol::Claim;
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::fmt::Write;
 
 pub use prepared::{Prepared, Run};
@@ -64,6 +65,16 @@ pub fn inline(statement: &Statement) -> String {
         text += part;
     }
     text
+}
+
+/// What a column's bytes are: an integer's are its digits where the statement was sent as text. What is
+/// neither an integer nor a text, no statement of ours returns; NULL is a surprise wherever it comes.
+pub fn value(bytes: Vec<u8>, is_integer: bool) -> Value {
+    match String::from_utf8(bytes) {
+        Ok(digits) if is_integer => digits.parse().map_or(Value::Null, Value::Int),
+        Ok(text) => Value::Text(text),
+        Err(_) => Value::Null,
+    }
 }
 
 fn literal(text: &mut String, value: &str) {

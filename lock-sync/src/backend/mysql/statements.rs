@@ -2,7 +2,7 @@
 
 use super::trouble::{Trouble, guarded};
 use lock_core::Failure;
-use lock_core::sql::mysql::{Prepared, Run, inline, statement_failed};
+use lock_core::sql::mysql::{Prepared, Run, inline, statement_failed, value};
 use lock_core::sql::{Rows, Statement, Value};
 use mysql::consts::ColumnType;
 use mysql::prelude::{Protocol, Queryable};
@@ -79,24 +79,19 @@ fn rows<P: Protocol>(result: QueryResult<'_, '_, '_, P>) -> mysql::Result<Rows> 
     Ok(rows)
 }
 
-/// A row's values: what was executed sends numbers as such, what was sent as text as digits. What is
-/// neither an integer nor a text, no statement of ours returns; the core takes NULL for a surprise.
+/// A row's values.
 fn values(row: mysql::Row) -> Vec<Value> {
     let columns = row.columns();
     let values = row.unwrap_raw().into_iter().zip(columns.iter());
     values
-        .map(|(value, column)| {
-            let integer = matches!(
+        .map(|(wire, column)| {
+            let is_integer = matches!(
                 column.column_type(),
                 ColumnType::MYSQL_TYPE_LONG | ColumnType::MYSQL_TYPE_LONGLONG
             );
-            match value {
-                Some(mysql::Value::Int(number)) if integer => Value::Int(number),
-                Some(mysql::Value::Bytes(bytes)) => match String::from_utf8(bytes) {
-                    Ok(text) if integer => text.parse().map_or(Value::Null, Value::Int),
-                    Ok(text) => Value::Text(text),
-                    Err(_) => Value::Null,
-                },
+            match wire {
+                Some(mysql::Value::Int(number)) if is_integer => Value::Int(number),
+                Some(mysql::Value::Bytes(bytes)) => value(bytes, is_integer),
                 _ => Value::Null,
             }
         })
