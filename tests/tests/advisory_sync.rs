@@ -294,7 +294,7 @@ fn tables_and_advisory_locks_do_not_exclude_each_other() {
 #[test]
 #[ignore = "needs PostgreSQL, MySQL and MariaDB servers: tests/run starts them"]
 fn a_first_lock_long_after_connecting_is_had_all_the_same() {
-    let ttl = Duration::from_secs(1);
+    let ttl = Duration::from_secs(2);
     for place in [Place::postgres_advisory(), Place::mysql_advisory(), Place::mariadb_advisory()] {
         let locks = place.locks(ttl);
         // The server has ended the connection by then.

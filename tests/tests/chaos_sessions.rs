@@ -226,7 +226,8 @@ fn a_cut_connection_takes_its_own_locks_along_and_no_others(at: &At) {
         assert_eq!(guard.wait_lost(TTL), Some(LostReason::Disconnected));
         let noticed = cut.elapsed();
         assert!(noticed < TTL / 2, "when it was to be kept, at the latest: {noticed:?}");
-        assert!(others.try_lock("a").expect("asked").is_some(), "the server knows, too");
+        let after = others.try_lock_for("a", TTL / 2).expect("asked");
+        assert!(after.is_some(), "the server knows, too");
         assert_eq!(guard.release(), Err(ReleaseError::Lost(LostReason::Disconnected)));
     }
     assert!(kept.is_held());

@@ -269,10 +269,9 @@ fn closing_ends_waits_and_leaks_nothing(place: &Driven) {
     assert_eq!(theirs.try_lock("b").map(drop), Err(Error::Closed));
     assert!(guard.is_held());
     guard.release().expect("released");
-    assert!(
-        place.locks(TTL).try_lock("a").expect("asked").is_some(),
-        "no waiter left anything behind"
-    );
+    // A wait that was cut at the server may just have been granted, and ends with its connection.
+    let after = place.locks(TTL).try_lock_for("a", TTL / 3).expect("asked");
+    assert!(after.is_some(), "no waiter left anything behind");
 }
 
 fn names_are_bytes(place: &Driven) {
@@ -361,7 +360,8 @@ fn a_panic_while_waiting_leaks_nothing(place: &Driven) {
     assert!(panicked.is_err());
     guard.release().expect("released");
     std::thread::sleep(Duration::from_millis(1500));
-    assert!(ours.try_lock("a").expect("asked").is_some(), "the abandoned wait took it");
+    let after = ours.try_lock_for("a", TTL / 3).expect("asked");
+    assert!(after.is_some(), "the abandoned wait took it");
 }
 
 /// A table is made once, and found again.
