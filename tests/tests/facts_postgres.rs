@@ -230,7 +230,7 @@ fn a_release_does_not_leave_the_session_careless() {
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn a_batch_finds_its_rows_by_the_index_though_the_table_was_empty() {
     let place = Place::postgres();
-    let locks = place.locks(Duration::from_secs(1));
+    let locks = place.locks(Duration::from_secs(2));
     let names: Vec<String> = (0..20).map(|n| format!("n{n}")).collect();
     let guards: Vec<_> = names.iter().map(|name| locks.lock(name).expect("free")).collect();
     // Long enough to be renewed together.
