@@ -21,7 +21,7 @@ fix:
 
 # write the golden files of the SQL statements and the requests anew
 statements:
-    UPDATE_STATEMENTS=1 cargo test -p lock-tests --test statements --test requests
+    UPDATE_STATEMENTS=1 cargo test -p lock-tests --test codecs
 
 # look for schedules that break a promise, so many times as long as usual
 model scale="50":

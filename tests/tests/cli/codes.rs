@@ -1,7 +1,7 @@
 //! What `withlock` promises to scripts: exit codes, output, environment, and where locks are kept.
 
-mod codes;
 mod command;
+mod outcomes;
 mod places;
 
 use lock_tests::place::{Place, client};

@@ -1,6 +1,6 @@
 //! Who has a lock, how often, and with which fence.
 
-use crate::facts;
+use crate::advisory::facts;
 use lock_core::advisory::{Command, Reply, Tried};
 use lock_core::{Failure, Fence};
 use lock_tests::advisory::{LONG, Line, claims, fresh};

@@ -1,6 +1,6 @@
 //! The server's queue.
 
-use crate::facts;
+use crate::advisory::facts;
 use lock_core::Failure;
 use lock_core::advisory::{Command, Reply, Tried};
 use lock_tests::advisory::{LONG, Line, claims, codec, fresh};

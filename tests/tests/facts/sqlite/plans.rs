@@ -1,6 +1,6 @@
 //! How SQLite finds the rows that a statement is about.
 
-use crate::{Table, run};
+use crate::sqlite::{Table, run};
 use lock_core::sql::{Exchange, Statement, Value};
 use lock_core::table::Command;
 use lock_core::{Claim, Instant, LockName, Mode, Owner};

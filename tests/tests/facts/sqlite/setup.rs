@@ -1,6 +1,6 @@
 //! What a connection goes through before its first command.
 
-use crate::{Table, set_up};
+use crate::sqlite::{Table, set_up};
 use lock_core::sql::{Refusal, Step, sqlite};
 use lock_core::{Failure, TableName};
 use rusqlite::{Connection, OpenFlags};

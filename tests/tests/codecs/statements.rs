@@ -1,6 +1,6 @@
 //! Every statement that is ever sent, next to what was agreed on.
 //!
-//! `UPDATE_STATEMENTS=1 cargo test -p lock-tests --test statements` writes the files anew; then
+//! `UPDATE_STATEMENTS=1 cargo test -p lock-tests --test codecs statements` writes the files anew; then
 //! read the difference.
 
 use lock_core::admin::{PAGE, Question, SHORTEST};

@@ -1,6 +1,6 @@
 //! MySQL and MariaDB: a session may be given a time that stands still.
 
-use crate::body::{Real, play_many};
+use crate::differential::body::{Real, play_many};
 use lock_core::sql::{Codec, mysql as dialect};
 use lock_core::table::{Command, Reply};
 use lock_core::{Instant, TableName};

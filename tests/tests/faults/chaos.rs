@@ -20,15 +20,15 @@ struct At(Kind, Driver);
 macro_rules! chaos {
     (both { $($name:ident)* } mixed { $($mixed:ident)* }) => {
         mod blocking {
-            const DRIVER: crate::Driver = crate::Driver::Blocking;
+            const DRIVER: crate::chaos::Driver = crate::chaos::Driver::Blocking;
             everywhere! { $($name)* }
         }
         mod asynchronous {
-            const DRIVER: crate::Driver = crate::Driver::Tokio;
+            const DRIVER: crate::chaos::Driver = crate::chaos::Driver::Tokio;
             everywhere! { $($name)* }
         }
         mod mixed {
-            const DRIVER: crate::Driver = crate::Driver::Mixed;
+            const DRIVER: crate::chaos::Driver = crate::chaos::Driver::Mixed;
             everywhere! { $($mixed)* }
         }
     };
@@ -47,7 +47,7 @@ macro_rules! at {
         mod $module {
             $(#[test]
             #[ignore = $needs]
-            fn $name() { crate::$name(crate::At(crate::Kind::$kind, super::DRIVER)) })*
+            fn $name() { crate::chaos::$name(crate::chaos::At(crate::chaos::Kind::$kind, super::DRIVER)) })*
         }
     };
 }

@@ -61,11 +61,11 @@ impl At {
 macro_rules! chaos {
     ($($name:ident)*) => {
         mod blocking {
-            const DRIVER: crate::Driver = crate::Driver::Blocking;
+            const DRIVER: crate::chaos_sessions::Driver = crate::chaos_sessions::Driver::Blocking;
             everywhere! { $($name)* }
         }
         mod asynchronous {
-            const DRIVER: crate::Driver = crate::Driver::Tokio;
+            const DRIVER: crate::chaos_sessions::Driver = crate::chaos_sessions::Driver::Tokio;
             everywhere! { $($name)* }
         }
     };
@@ -73,10 +73,10 @@ macro_rules! chaos {
 
 macro_rules! everywhere {
     ($($name:ident)*) => {
-        at! { postgres_advisory, crate::On::Advisory(crate::Kind::Postgres), "needs a PostgreSQL server: tests/run starts one": $($name)* }
-        at! { mysql_advisory, crate::On::Advisory(crate::Kind::Mysql), "needs a MySQL server: tests/run starts one": $($name)* }
-        at! { mariadb_advisory, crate::On::Advisory(crate::Kind::Mariadb), "needs a MariaDB server: tests/run starts one": $($name)* }
-        at! { consul, crate::On::Consul, "needs a Consul server: tests/run starts one": $($name)* }
+        at! { postgres_advisory, crate::chaos_sessions::On::Advisory(crate::chaos_sessions::Kind::Postgres), "needs a PostgreSQL server: tests/run starts one": $($name)* }
+        at! { mysql_advisory, crate::chaos_sessions::On::Advisory(crate::chaos_sessions::Kind::Mysql), "needs a MySQL server: tests/run starts one": $($name)* }
+        at! { mariadb_advisory, crate::chaos_sessions::On::Advisory(crate::chaos_sessions::Kind::Mariadb), "needs a MariaDB server: tests/run starts one": $($name)* }
+        at! { consul, crate::chaos_sessions::On::Consul, "needs a Consul server: tests/run starts one": $($name)* }
     };
 }
 
@@ -85,7 +85,7 @@ macro_rules! at {
         mod $module {
             $(#[test]
             #[ignore = $needs]
-            fn $name() { crate::$name(&crate::At { server: $server, driver: super::DRIVER }) })*
+            fn $name() { crate::chaos_sessions::$name(&crate::chaos_sessions::At { server: $server, driver: super::DRIVER }) })*
         }
     };
 }

@@ -1,6 +1,6 @@
 //! Every request that is ever sent to Consul, next to what was agreed on.
 //!
-//! `UPDATE_STATEMENTS=1 cargo test -p lock-tests --test requests` writes the file anew; then read
+//! `UPDATE_STATEMENTS=1 cargo test -p lock-tests --test codecs requests` writes the file anew; then read
 //! the difference.
 
 use lock_core::admin::Question;

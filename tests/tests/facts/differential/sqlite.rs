@@ -1,6 +1,6 @@
 //! SQLite: the time is a parameter.
 
-use crate::body::{Real, play_many};
+use crate::differential::body::{Real, play_many};
 use lock_core::sql::{Codec, sqlite};
 use lock_core::table::{Command, Reply};
 use lock_core::{Instant, TableName};

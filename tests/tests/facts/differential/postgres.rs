@@ -1,6 +1,6 @@
 //! PostgreSQL: the statements find a `clock_timestamp` of the test's own before the server's.
 
-use crate::body::{Real, play_many};
+use crate::differential::body::{Real, play_many};
 use lock_core::sql::{Codec, postgres as dialect};
 use lock_core::table::{Command, Reply};
 use lock_core::{Instant, TableName};

@@ -32,9 +32,9 @@ macro_rules! at {
             $(#[tokio::test]
             #[ignore = $needs]
             async fn $name() {
-                let place = tokio::task::spawn_blocking(crate::Place::$place);
+                let place = tokio::task::spawn_blocking(crate::cancel_async::Place::$place);
                 let place = place.await.expect("a place");
-                crate::$name(&place).await;
+                crate::cancel_async::$name(&place).await;
                 tokio::task::spawn_blocking(move || drop(place)).await.expect("no panic");
             })*
         }

@@ -1,6 +1,6 @@
 //! How long a connection lives, and what does not survive the server.
 
-use crate::facts;
+use crate::advisory::facts;
 use lock_core::Failure;
 use lock_core::advisory::{Command, Reply, Tried};
 use lock_core::sql::Refusal;

@@ -17,16 +17,16 @@ const SOON: Duration = Duration::from_secs(30);
 macro_rules! conformance {
     ($($bodies:tt)*) => {
         mod blocking {
-            const DRIVER: crate::Driver = crate::Driver::Blocking;
+            const DRIVER: crate::places::Driver = crate::places::Driver::Blocking;
             suites! { $($bodies)* }
         }
         mod asynchronous {
-            const DRIVER: crate::Driver = crate::Driver::Tokio;
+            const DRIVER: crate::places::Driver = crate::places::Driver::Tokio;
             suites! { $($bodies)* }
         }
         // One connection of each: the drivers exclude each other.
         mod mixed {
-            const DRIVER: crate::Driver = crate::Driver::Mixed;
+            const DRIVER: crate::places::Driver = crate::places::Driver::Mixed;
             suites! { $($bodies)* }
         }
     };
@@ -49,14 +49,14 @@ macro_rules! suite {
     ($place:ident: $($name:ident)*) => {
         mod $place {
             $(#[test]
-            fn $name() { crate::$name(&crate::Driven::new(super::DRIVER, crate::Place::$place())) })*
+            fn $name() { crate::places::$name(&crate::places::Driven::new(super::DRIVER, crate::places::Place::$place())) })*
         }
     };
     ($place:ident $needs:literal: $($name:ident)*) => {
         mod $place {
             $(#[test]
             #[ignore = $needs]
-            fn $name() { crate::$name(&crate::Driven::new(super::DRIVER, crate::Place::$place())) })*
+            fn $name() { crate::places::$name(&crate::places::Driven::new(super::DRIVER, crate::places::Place::$place())) })*
         }
     };
 }

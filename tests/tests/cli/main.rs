@@ -1,0 +1,10 @@
+//! The command `withlock`, as people and other programs use it.
+
+mod bad_input;
+mod codes;
+mod death;
+mod exclusion;
+mod guardian;
+mod options;
+mod signals;
+mod transcripts;

@@ -1,0 +1,11 @@
+//! Every place where locks are kept, and what each of the drivers promises there.
+
+mod admin;
+mod advisory_async;
+mod advisory_sync;
+mod hosts_postgres;
+mod places;
+mod refused_mysql;
+mod refused_sessions;
+mod shared;
+mod tls_postgres;

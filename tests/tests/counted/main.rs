@@ -1,0 +1,5 @@
+//! Statements counted at a server: nothing else may ask it meanwhile, so these tests have a process of their own.
+
+mod idle_waiters;
+mod prepared;
+mod statements;

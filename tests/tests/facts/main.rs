@@ -1,0 +1,10 @@
+//! Facts about each server that the protocols rest on.
+
+mod advisory;
+mod consul;
+mod differential;
+mod differential_consul;
+mod mysql;
+mod postgres;
+mod sqlite;
+mod told;

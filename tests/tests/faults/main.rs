@@ -1,0 +1,8 @@
+//! Servers that restart, freeze and lie, networks that break, futures that are dropped.
+
+mod cancel_async;
+mod chaos;
+mod chaos_async;
+mod chaos_sessions;
+mod crash_consul;
+mod hostile_consul;
