@@ -62,7 +62,7 @@ mod locks;
 
 pub use admin::Admin;
 pub use config::{Config, Protocol};
-pub use error::{ConfigError, Error, ReleaseError};
+pub use error::{ConfigError, Error, ReleaseError, WithLockError};
 pub use guard::Guard;
 pub use lock_core::admin::{Hold, LockState};
 pub use lock_core::http::KeyError;

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::driver::{Acquired, Drive};
-use crate::error::{ConfigError, Error};
+use crate::error::{ConfigError, Error, WithLockError};
 use crate::guard::Guard;
 use lock_core::{ClaimError, Holder, LockName, Mode, NotAcquired};
 use std::fmt;
@@ -100,25 +100,42 @@ impl Locks {
 
     /// Waits for the lock, calls `work` with it, releases it.
     ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let locks = lock_sync::Locks::connect(&format!("sqlite:{}/l.db", folder.path().display()))?;
+    /// use lock_sync::WithLockError;
+    ///
+    /// match locks.with_lock("nightly-report", |guard| guard.fence()) {
+    ///     Ok(fence) => println!("done under the lock, with fence {fence}"),
+    ///     Err(WithLockError::Lost { value, reason }) => eprintln!("{value} was not alone: {reason}"),
+    ///     Err(other) => return Err(other.into()),
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
-    /// [`Error`] as for [`lock`](Self::lock). What `work` returns is handed through; whether the
-    /// lock was held to its end, it can ask the guard.
-    pub fn with_lock<T>(&self, name: &str, work: impl FnOnce(&Guard) -> T) -> Result<T, Error> {
-        let guard = self.lock(name)?;
-        Ok(work(&guard))
+    /// [`WithLockError::Acquire`] as for [`lock`](Self::lock), without calling `work`.
+    /// [`WithLockError::Lost`] and [`WithLockError::Unconfirmed`], with what `work` returned, if the
+    /// lock was lost before `work` ended, or its release was not confirmed.
+    pub fn with_lock<T>(
+        &self,
+        name: &str,
+        work: impl FnOnce(&Guard) -> T,
+    ) -> Result<T, WithLockError<T>> {
+        under(self.lock(name)?, work)
     }
 
     /// Calls `work` with the lock if it is free; [`None`], without calling it, if somebody else has
     /// it.
     ///
     /// # Errors
-    /// [`Error`] as for [`try_lock`](Self::try_lock).
+    /// As for [`with_lock`](Self::with_lock), and [`try_lock`](Self::try_lock).
     pub fn try_with_lock<T>(
         &self,
         name: &str,
         work: impl FnOnce(&Guard) -> T,
-    ) -> Result<Option<T>, Error> {
-        Ok(self.try_lock(name)?.map(|guard| work(&guard)))
+    ) -> Result<Option<T>, WithLockError<T>> {
+        self.try_lock(name)?.map(|guard| under(guard, work)).transpose()
     }
 
     /// The general form for exclusive locks: waits as `wait` says, and calls `progress` on this
@@ -186,6 +203,11 @@ impl Locks {
 /// An attempt without a limit ends with the lock or an error.
 fn granted(guard: Option<Guard>) -> Result<Guard, Error> {
     guard.ok_or_else(|| Error::Unavailable("the wait ended without the lock".to_string()))
+}
+
+fn under<T>(guard: Guard, work: impl FnOnce(&Guard) -> T) -> Result<T, WithLockError<T>> {
+    let value = work(&guard);
+    WithLockError::after(value, guard.release())
 }
 
 impl fmt::Debug for Locks {

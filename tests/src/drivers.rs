@@ -2,7 +2,9 @@
 //! once on one table.
 
 use crate::place::Place;
-use lock_sync::{Error, Fence, LockName, LostReason, Mode, Progress, ReleaseError, Wait};
+use lock_sync::{
+    Error, Fence, LockName, LostReason, Mode, Progress, ReleaseError, Wait, WithLockError,
+};
 use std::future::Future;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -221,12 +223,12 @@ impl Locks {
         &self,
         name: &str,
         work: impl FnOnce(&dyn Fn() -> bool) -> T,
-    ) -> Result<T, Error> {
+    ) -> Result<T, WithLockError<T>> {
         match self {
             Locks::Blocking(locks) => locks.with_lock(name, |guard| work(&|| guard.is_held())),
             Locks::Tokio(locks) => {
                 let work = async |guard: &lock_async::Guard| work(&|| guard.is_held());
-                wait(locks.with_lock(name, work)).map_err(error)
+                Ok(wait(locks.with_lock(name, work)).map_err(error)?)
             }
         }
     }
@@ -236,12 +238,12 @@ impl Locks {
         &self,
         name: &str,
         work: impl FnOnce(&dyn Fn() -> bool) -> T,
-    ) -> Result<Option<T>, Error> {
+    ) -> Result<Option<T>, WithLockError<T>> {
         match self {
             Locks::Blocking(locks) => locks.try_with_lock(name, |guard| work(&|| guard.is_held())),
             Locks::Tokio(locks) => {
                 let work = async |guard: &lock_async::Guard| work(&|| guard.is_held());
-                wait(locks.try_with_lock(name, work)).map_err(error)
+                Ok(wait(locks.try_with_lock(name, work)).map_err(error)?)
             }
         }
     }
