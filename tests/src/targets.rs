@@ -105,7 +105,8 @@ fn questions() -> [Question; 4] {
     ]
 }
 
-/// Whether a row speaks of the claim. A number alone speaks of the only claim there is.
+/// Whether a row says that the claim was granted with `fence`; without one, that its lease was renewed or released.
+/// A number alone speaks of the only claim there is.
 fn says(rows: &Rows, claim: &Claim, fence: Option<Fence>) -> bool {
     let name = Value::Text(claim.name.to_string());
     let owner = Value::Text(claim.owner.to_string());
@@ -114,11 +115,14 @@ fn says(rows: &Rows, claim: &Claim, fence: Option<Fence>) -> bool {
         (Value::Int(number), None) => *number != 0,
         _ => false,
     };
+    let flag = |value: &Value| matches!(value, Value::Int(0 | 1));
     rows.iter().any(|row| match &row[..] {
         [number] => is_it(number),
         [of, number] if fence.is_some() => *of == name && is_it(number),
-        [of, by] => *of == name && *by == owner,
+        // A renewal's rows are (name, owner), a release's (name, whether somebody waits).
+        [of, by] => *of == name && (*by == owner || flag(by)),
         [of, by, number] => *of == name && *by == owner && (fence.is_none() || is_it(number)),
+        [of, by, number, _] => *of == name && *by == owner && (fence.is_none() || is_it(number)),
         _ => false,
     })
 }
