@@ -118,7 +118,7 @@ impl Driver {
                 Step::Ready => return Ok(connection),
                 Step::Failed(failure) => return Err(failure),
                 Step::Refuse(why) => {
-                    return Err(Failure::Rejected { retry: false, message: why.to_string() });
+                    return Err(Failure::refused(why.to_string()));
                 }
             }
         }

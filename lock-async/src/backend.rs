@@ -205,9 +205,7 @@ impl Trouble {
         match self {
             Trouble::Failed(rejected @ Failure::Rejected { .. }) => rejected,
             Trouble::Failed(failure) => Failure::NotSent(failure.to_string()),
-            Trouble::Unfit(refusal) => {
-                Failure::Rejected { retry: false, message: refusal.to_string() }
-            }
+            Trouble::Unfit(refusal) => Failure::refused(refusal.to_string()),
         }
     }
 }

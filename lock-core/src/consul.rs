@@ -315,7 +315,7 @@ mod tests {
             }
             (asked, step)
         };
-        let refused = || Failure::Rejected { retry: false, message: "no rights".into() };
+        let refused = || Failure::refused("no rights".into());
         let all = [Action::Open, Action::Release, Action::Close];
         let unlocked = |ours| Some(Ok(Reply::Unlocked(ours)));
         let destroyed = || Some(Ok(Reply::Destroyed));

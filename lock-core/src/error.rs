@@ -87,15 +87,70 @@ pub enum Failure {
     /// The command may have taken effect, may do so later, or never.
     #[error("{0}")]
     Unknown(String),
-    /// The server answered that it did not do it.
+    /// The server answered that it did not do it. Made by [`Failure::refused`] and
+    /// [`Failure::not_now`].
     #[error("{message}")]
+    #[non_exhaustive]
     Rejected {
         /// Whether trying again may help: true for a deadlock or a full disk, false for a missing
         /// permission. A rejection that is not known is not retried.
         retry: bool,
+        /// The server's own code for it, if the server said it.
+        code: Option<Code>,
         /// What the server said.
         message: String,
     },
+}
+
+impl Failure {
+    /// A rejection that stays: the server will not do it.
+    pub fn refused(message: String) -> Self {
+        Self::Rejected { retry: false, code: None, message }
+    }
+
+    /// A rejection that may pass: it is worth trying again.
+    pub fn not_now(message: String) -> Self {
+        Self::Rejected { retry: true, code: None, message }
+    }
+
+    /// The same with the server's code, if it is a rejection.
+    #[must_use]
+    pub fn with_code(self, code: Option<Code>) -> Self {
+        match self {
+            Self::Rejected { retry, message, .. } => Self::Rejected { retry, code, message },
+            other => other,
+        }
+    }
+
+    /// The server's own code for a rejection.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Rejected { code, .. } => *code,
+            _ => None,
+        }
+    }
+}
+
+/// What a server calls an error. Unlike the error's text, it does not change with versions and languages:
+/// decisions go by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Code {
+    /// PostgreSQL's SQLSTATE, such as `55P03`.
+    SqlState([u8; 5]),
+    /// The number of a MySQL or MariaDB error.
+    Mysql(u16),
+    /// SQLite's primary result code.
+    Sqlite(i32),
+    /// The status of an HTTP answer.
+    Http(u16),
+}
+
+impl Code {
+    /// The SQLSTATE of this text; [`None`] if it is not one.
+    pub fn sql_state(text: &str) -> Option<Self> {
+        text.as_bytes().try_into().ok().map(Self::SqlState)
+    }
 }
 
 /// Why a guard can no longer be sure that it holds its lock.

@@ -2,7 +2,7 @@
 
 use lock_core::sql::{Codec, Refusal, Rows, Setup, Statement, Step, Value, mysql};
 use lock_core::table::{Acquired, Command, Freed, Reply};
-use lock_core::{Claim, Failure, Fence, Instant, LockName, Mode, Owner, TableName};
+use lock_core::{Claim, Code, Failure, Fence, Instant, LockName, Mode, Owner, TableName};
 use std::time::Duration;
 
 const COLUMNS: &str = "acquired_us bigint, contended tinyint(1), expires_us bigint, fence bigint, holder varchar(255) utf8mb4, name varbinary(255), owner binary(16)";
@@ -232,10 +232,12 @@ fn what_a_server_error_says() {
         assert_eq!(fails(code), Failure::Unknown(told(code)));
     }
     for code in [1213, 1205, 1020, 3101, 3572, 1317, 1969, 3024, 1021, 1041, 1047, 1114, 1135] {
-        assert_eq!(fails(code), Failure::Rejected { retry: true, message: told(code) });
+        let again = Failure::not_now(told(code)).with_code(Some(Code::Mysql(code)));
+        assert_eq!(fails(code), again);
     }
     for code in [1044, 1142, 1146, 1054, 1062, 1227, 1290, 1406, 1665, 1690, 1836, 0] {
-        assert_eq!(fails(code), Failure::Rejected { retry: false, message: told(code) });
+        let refused = Failure::refused(told(code)).with_code(Some(Code::Mysql(code)));
+        assert_eq!(fails(code), refused);
     }
     assert_eq!(mysql::statement_failed(None, "gone\n"), Failure::Unknown("gone".into()));
     for code in [1040, 1043, 1053, 1203, 1226, 2003] {
@@ -243,7 +245,7 @@ fn what_a_server_error_says() {
         assert_eq!(failure, Failure::NotSent(told(code)));
     }
     for code in [1044, 1045, 1049, 1130, 1251, 3118] {
-        let refused = Failure::Rejected { retry: false, message: told(code) };
+        let refused = Failure::refused(told(code)).with_code(Some(Code::Mysql(code)));
         assert_eq!(mysql::connect_failed(Some(code), "a lock\nb"), refused);
     }
     assert_eq!(mysql::connect_failed(None, "no route"), Failure::NotSent("no route".into()));

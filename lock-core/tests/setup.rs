@@ -41,7 +41,7 @@ fn lite_row(value: Value) -> Rows {
 }
 
 fn denied(message: &str) -> Failure {
-    Failure::Rejected { retry: false, message: message.into() }
+    Failure::refused(message.into())
 }
 
 /// What it runs, its last answer first given.
@@ -155,7 +155,7 @@ fn a_table_that_may_not_be_created_is_told_in_one_line_that_creates_it() {
 
 #[test]
 fn why_a_table_may_not_be_created_is_told_also_if_something_else_failed_before() {
-    let busy = || Some(Err(Failure::Rejected { retry: true, message: "busy".into() }));
+    let busy = || Some(Err(Failure::not_now("busy".into())));
     for failures in 0..4 {
         let mut setup = pg_checked();
         for _ in 0..failures {
@@ -265,7 +265,7 @@ fn a_server_that_cannot_be_asked_is_not_refused() {
 #[test]
 fn what_may_pass_is_tried_again_but_not_for_ever() {
     for mut setup in [pg_checked(), lite_checked()] {
-        let busy = Failure::Rejected { retry: true, message: "busy".into() };
+        let busy = Failure::not_now("busy".into());
         let mut turns = 0;
         let end = loop {
             match setup.step(Some(Err(busy.clone()))) {
@@ -285,7 +285,7 @@ fn what_may_pass_is_tried_again_but_not_for_ever() {
     }
     // Once it has passed, it goes on.
     let mut setup = pg_checked();
-    runs(&mut setup, Some(Err(Failure::Rejected { retry: true, message: "busy".into() })));
+    runs(&mut setup, Some(Err(Failure::not_now("busy".into()))));
     assert_eq!(setup.step(Some(Ok(vec![pg_row()]))), Step::Ready);
 }
 

@@ -49,7 +49,7 @@ impl Error {
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Rejected { retry: false, message } => Error::Refused(message),
+            Failure::Rejected { retry: false, message, .. } => Error::Refused(message),
             other => Error::Unavailable(other.to_string()),
         }
     }

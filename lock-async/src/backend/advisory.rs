@@ -66,7 +66,7 @@ impl<S: Session> SqlAdvisory<S> {
             let message =
                 "the connection that was handed over is gone, and there is no way to another";
             let message = message.to_string();
-            return Err(Trouble::Failed(Failure::Rejected { retry: false, message }));
+            return Err(Trouble::Failed(Failure::refused(message)));
         };
         session.open(limit()).await.map_err(Trouble::Failed)?;
         let mut setup = self.codec.setup(ttl, session.id());

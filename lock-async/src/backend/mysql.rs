@@ -124,7 +124,7 @@ impl Session for Mysql {
             Source::Client => {
                 let message =
                     "the connection that was handed over broke, and there is no way to another";
-                return Err(Failure::Rejected { retry: false, message: message.to_string() });
+                return Err(Failure::refused(message.to_string()));
             }
         };
         if mode != SslMode::Disable && CryptoProvider::get_default().is_none() {
@@ -239,7 +239,7 @@ async fn connect_at(opts: Opts, mode: SslMode) -> Result<Conn, Failure> {
         result => result,
     };
     connected.map_err(|trouble| match (trouble.code(), trouble.is_final()) {
-        (None, true) => Failure::Rejected { retry: false, message: trouble.describe() },
+        (None, true) => Failure::refused(trouble.describe()),
         (None, _) if trouble.is_unreachable() => {
             connect_failed(None, &(place + &trouble.describe()))
         }

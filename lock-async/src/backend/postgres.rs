@@ -140,12 +140,10 @@ impl Session for Postgres {
         let open = self.is_open();
         match &self.source {
             Source::Client if open => Ok(()),
-            Source::Client => Err(Failure::Rejected {
-                retry: false,
-                message:
-                    "the connection that was handed over is closed, and there is no way to another"
-                        .to_string(),
-            }),
+            Source::Client => Err(Failure::refused(
+                "the connection that was handed over is closed, and there is no way to another"
+                    .to_string(),
+            )),
             Source::Server { hosts, tls, .. } => {
                 let link = match timeout(limit, connect(hosts, tls, limit)).await {
                     Ok(link) => link?,

@@ -23,7 +23,7 @@ use super::key::KeyTemplate;
 use super::text;
 use super::{MAX_BODY, Method, Request, Response};
 use crate::consul::{Command, Locked, Reply, Session};
-use crate::error::{ClaimError, Failure};
+use crate::error::{ClaimError, Code, Failure};
 use crate::name::LockName;
 use crate::protocol::Mode;
 use alloc::format;
@@ -192,7 +192,7 @@ impl Codec {
         if why.starts_with("Permission denied") || why.starts_with("ACL not found") {
             return self.forbidden(why);
         }
-        rejected(false, format!("Consul refused: {}", text::said(why.as_bytes())))
+        refused(409, format!("Consul refused: {}", text::said(why.as_bytes())))
     }
 
     fn forbidden(&self, why: &str) -> Failure {
@@ -200,7 +200,7 @@ impl Codec {
         let rights = format!(
             r#"key_prefix "{prefix}" {{ policy = "write" }} session_prefix "" {{ policy = "write" }}"#
         );
-        rejected(false, format!("Consul says: {why}; the ACL token needs {rights}"))
+        refused(403, format!("Consul says: {why}; the ACL token needs {rights}"))
     }
 
     /// What a status code says that is no reply to the command, or to the question if it only `asks`.
@@ -211,16 +211,16 @@ impl Codec {
             300..=399 => {
                 // Where to is not repeated: it may have a secret in it.
                 let message = "Consul's address answers with a redirect, which is not followed: name the address of Consul itself, with https if it wants that";
-                rejected(false, message.to_string())
+                refused(status, message.to_string())
             }
             403 => self.forbidden(&said),
-            429 => rejected(true, told),
-            408 | 500..=599 if asks => rejected(true, told),
+            429 => not_now(status, told),
+            408 | 500..=599 if asks => not_now(status, told),
             408 => Failure::Unknown(told),
-            400..=499 => rejected(false, told),
+            400..=499 => refused(status, told),
             // Some versions say this with a 500, and it will never pass.
             500..=599 if said.starts_with("Invalid Session TTL") => {
-                rejected(false, format!("Consul refused: {said}"))
+                refused(status, format!("Consul refused: {said}"))
             }
             _ => Failure::Unknown(told),
         }
@@ -259,6 +259,10 @@ fn transaction(verb: &str, key: &str, value: &str, session: &Session) -> Request
     put("/v1/txn".to_string(), body)
 }
 
-fn rejected(retry: bool, message: String) -> Failure {
-    Failure::Rejected { retry, message }
+fn refused(status: u16, message: String) -> Failure {
+    Failure::refused(message).with_code(Some(Code::Http(status)))
+}
+
+fn not_now(status: u16, message: String) -> Failure {
+    Failure::not_now(message).with_code(Some(Code::Http(status)))
 }

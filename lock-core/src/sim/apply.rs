@@ -232,10 +232,8 @@ impl<S: Server> World<S> {
             let message = "refused".into();
             let failure = match way {
                 Way::NotSent => Failure::NotSent("not connected".into()),
-                Way::Rejected => Failure::Rejected { retry: true, message },
-                Way::Broken | Way::Closed | Way::Refused => {
-                    Failure::Rejected { retry: false, message }
-                }
+                Way::Rejected => Failure::not_now(message),
+                Way::Broken | Way::Closed | Way::Refused => Failure::refused(message),
             };
             if way == Way::Refused {
                 let (_, claims) = S::describe(&exchange.command);

@@ -22,7 +22,7 @@
 mod prepared;
 
 use super::{Codec, Dialect, Statement, Text, Value};
-use crate::error::Failure;
+use crate::error::{Code, Failure};
 use crate::name::TableName;
 use crate::protocol::Claim;
 use alloc::format;
@@ -127,7 +127,7 @@ fn hex(text: &mut String, bytes: &[u8]) {
 pub fn statement_failed(code: Option<u16>, message: &str) -> Failure {
     let Some(code) = code else { return Failure::Unknown(one_line(message)) };
     let message = format!("{} (error {code})", one_line(message));
-    match code {
+    let failure = match code {
         1053
         | 1077..=1079
         | 1152
@@ -138,14 +138,11 @@ pub fn statement_failed(code: Option<u16>, message: &str) -> Failure {
         | 2000..=2999
         | 3169
         | 4031 => Failure::Unknown(message),
-        1213 | 1205 | 1020 | 3058 | 3101 | 3572 | 1317 | 1969 | 3024 => {
-            Failure::Rejected { retry: true, message }
-        }
-        1021 | 1037 | 1038 | 1041 | 1047 | 1114 | 1135 => {
-            Failure::Rejected { retry: true, message }
-        }
-        _ => Failure::Rejected { retry: false, message },
-    }
+        1213 | 1205 | 1020 | 3058 | 3101 | 3572 | 1317 | 1969 | 3024 => Failure::not_now(message),
+        1021 | 1037 | 1038 | 1041 | 1047 | 1114 | 1135 => Failure::not_now(message),
+        _ => Failure::refused(message),
+    };
+    failure.with_code(Some(Code::Mysql(code)))
 }
 
 /// What a failed attempt to connect means: nothing was sent, and unless the server said that it
@@ -168,7 +165,7 @@ pub fn connect_failed(code: Option<u16>, message: &str) -> Failure {
         | 1203
         | 1226
         | 2000..=2999 => Failure::NotSent(message),
-        _ => Failure::Rejected { retry: false, message },
+        _ => Failure::refused(message).with_code(Some(Code::Mysql(code))),
     }
 }
 

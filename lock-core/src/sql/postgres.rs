@@ -20,7 +20,7 @@
 //!   to end try again by then, and mark it anew.
 
 use super::{Codec, Dialect};
-use crate::error::Failure;
+use crate::error::{Code, Failure};
 use crate::name::TableName;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -47,13 +47,14 @@ pub fn codec(table: TableName) -> Codec {
 pub fn statement_failed(code: Option<&str>, message: &str) -> Failure {
     let Some(code) = code else { return Failure::Unknown(one_line(message)) };
     let message = format!("{} (SQLSTATE {code})", one_line(message));
-    match code {
+    let failure = match code {
         _ if code.starts_with("08") => Failure::Unknown(message),
         "40003" | "57P01" | "57P02" | "57P05" => Failure::Unknown(message),
-        "40001" | "40P01" | "55P03" | "57014" => Failure::Rejected { retry: true, message },
-        _ if code.starts_with("53") => Failure::Rejected { retry: true, message },
-        _ => Failure::Rejected { retry: false, message },
-    }
+        "40001" | "40P01" | "55P03" | "57014" => Failure::not_now(message),
+        _ if code.starts_with("53") => Failure::not_now(message),
+        _ => Failure::refused(message),
+    };
+    failure.with_code(Code::sql_state(code))
 }
 
 /// What a failed attempt to connect means: nothing was sent, and unless the server said that it
@@ -61,18 +62,23 @@ pub fn statement_failed(code: Option<&str>, message: &str) -> Failure {
 ///
 /// | SQLSTATE | meaning | failure |
 /// |---|---|---|
+/// | 08P01 | a pooler, which would leak [our settings](session_options) to others | rejected |
 /// | none, 08*, 53*, 57P* | unreachable, full, starting or stopping | not sent |
-/// | 08P01 about a startup parameter | a pooler, which would leak [our settings](session_options) to others | rejected |
 /// | any other | wrong password, no such database, … | rejected |
 pub fn connect_failed(code: Option<&str>, message: &str) -> Failure {
     let Some(code) = code else { return Failure::NotSent(one_line(message)) };
     let message = format!("{} (SQLSTATE {code})", one_line(message));
-    if code == "08P01" && message.contains("startup parameter") {
+    if code == "08P01" {
+        // The server itself has nothing to say against how our clients begin.
         let advice = "there is a pooler before the server: connect to the server itself";
-        return Failure::Rejected { retry: false, message: format!("{advice}: {message}") };
+        let refused = Failure::refused(format!("{advice}: {message}"));
+        return refused.with_code(Code::sql_state(code));
     }
     let passing = ["08", "53", "57P"].iter().any(|class| code.starts_with(class));
-    if passing { Failure::NotSent(message) } else { Failure::Rejected { retry: false, message } }
+    if passing {
+        return Failure::NotSent(message);
+    }
+    Failure::refused(message).with_code(Code::sql_state(code))
 }
 
 fn one_line(message: &str) -> String {

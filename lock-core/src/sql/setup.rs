@@ -275,7 +275,9 @@ impl Setup {
             (Stage::Journal, Failure::Rejected { .. }) => self.create(),
             // Somebody created it at the same moment (PostgreSQL answers 23505 or 42P07 then), or it
             // truly may not be created: if it is there now, it does not matter which.
-            (Stage::Create, Failure::Rejected { retry: false, message }) if self.again >= MOST => {
+            (Stage::Create, Failure::Rejected { retry: false, message, .. })
+                if self.again >= MOST =>
+            {
                 self.no_table(&message)
             }
             (Stage::Create, Failure::Rejected { retry: false, .. }) => self.check(),

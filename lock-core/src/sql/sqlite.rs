@@ -10,7 +10,7 @@
 //! * Several claims are bound as one JSON array of `[name, owner]` pairs.
 
 use super::{Codec, Dialect};
-use crate::error::Failure;
+use crate::error::{Code, Failure};
 use crate::name::TableName;
 use crate::protocol::Claim;
 use alloc::format;
@@ -34,11 +34,12 @@ pub fn codec(table: TableName, boot: &str) -> Codec {
 /// `SQLITE_PROTOCOL` (15) may pass. After `SQLITE_IOERR` (10) nobody knows. Anything else stays.
 pub fn statement_failed(code: Option<i32>, message: &str) -> Failure {
     let message = message.replace(char::is_control, " ");
-    match code {
-        Some(5 | 6 | 7 | 13 | 15) => Failure::Rejected { retry: true, message },
+    let failure = match code {
+        Some(5 | 6 | 7 | 13 | 15) => Failure::not_now(message),
         Some(10) => Failure::Unknown(message),
-        _ => Failure::Rejected { retry: false, message },
-    }
+        _ => Failure::refused(message),
+    };
+    failure.with_code(code.map(Code::Sqlite))
 }
 
 /// `claims` as a JSON array of pairs. Names have no control characters, so two escapes suffice.

@@ -3,7 +3,7 @@
 use super::{SINCE, all, claim, claims, int, on_mysql, on_postgres, said, text};
 use lock_core::advisory::{Command, Reply, Tried};
 use lock_core::sql::advisory::{ClaimError, Codec, Exchange, Key, Session};
-use lock_core::sql::{Rows, Value};
+use lock_core::sql::{Rows, Value, mysql, postgres};
 use lock_core::{Claim, Failure, Fence, LockName, Mode};
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ fn granted(fence: u64) -> Tried {
 }
 
 fn rejected(message: &str) -> Failure {
-    Failure::Rejected { retry: true, message: message.into() }
+    Failure::not_now(message.into())
 }
 
 #[test]
@@ -161,13 +161,16 @@ fn a_wait_is_never_endless_and_never_longer() {
 #[test]
 fn a_wait_that_the_server_ended_is_looked_into() {
     let timeouts = [
-        (on_postgres(Key::Hash), "canceling statement due to lock timeout (SQLSTATE 55P03)"),
-        (on_mysql("8.0.11"), "maximum statement execution time exceeded (error 3024)"),
-        (on_mysql("10.6.1-MariaDB"), "interrupted (error 1969)"),
+        (on_postgres(Key::Hash), postgres::statement_failed(Some("55P03"), "Sperrzeit")),
+        (on_mysql("8.0.11"), mysql::statement_failed(Some(3024), "Zeit")),
+        (on_mysql("10.6.1-MariaDB"), mysql::statement_failed(Some(1969), "Zeit")),
     ];
     let command = wait(GRACE);
-    for (on, message) in timeouts {
-        let over = Err(rejected(message));
+    for (on, over) in timeouts {
+        // The code counts, and not a text that looks like one.
+        let text = rejected(&over.to_string());
+        assert_eq!(run(&on, &command, &[Err(text.clone()), Ok(said(&[0]))]), Err(text));
+        let over = Err(over);
         let busy = Ok(Reply::Tried(vec![Tried::Busy(None)]));
         assert_eq!(run(&on, &command, &[over.clone(), Ok(said(&[0]))]), busy);
         let ours = Ok(Reply::Tried(vec![granted(9)]));
@@ -228,7 +231,9 @@ fn a_replaced_connection_and_a_read_only_server_grant_nothing() {
         }
         let command = attempt(claims(&["a", "b"]));
         let answer = run(&on, &command, &[Ok(said(&[0, -2]))]);
-        let Err(Failure::Rejected { retry: false, message }) = answer else { panic!("{answer:?}") };
+        let Err(Failure::Rejected { retry: false, message, .. }) = answer else {
+            panic!("{answer:?}")
+        };
         assert!(message.ends_with("connect to the primary"), "{message}");
         // It was taken before the server became so: only the connection's end frees it.
         let answer = run(&on, &command, &[Ok(said(&[7, -2]))]);
@@ -270,7 +275,7 @@ fn what_the_server_has_not_is_refused_before_anything_is_sent() {
         assert!(!message.contains('\n'));
         let all = vec![super::claim("7", Mode::Exclusive), claim];
         let answer = run(on, &attempt(all), &[]);
-        assert_eq!(answer, Err(Failure::Rejected { retry: false, message }));
+        assert_eq!(answer, Err(Failure::refused(message)));
     };
     refused(&on_mysql("8.0.11"), claim("a", Mode::Shared), ClaimError::NoShared);
     refused(&on_postgres(Key::Int), claim("a", Mode::Shared), ClaimError::NotAnInt);

@@ -3,7 +3,7 @@
 use super::{all, claim, int, text};
 use lock_core::advisory::{Command, Reply, Tried};
 use lock_core::sql::{Rows, Step, Value};
-use lock_core::{Failure, Mode};
+use lock_core::{Code, Failure, Mode};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -40,10 +40,10 @@ fn command() -> impl Strategy<Value = Command> {
 }
 
 fn failure() -> impl Strategy<Value = Failure> {
-    let rejected = |message: &str| Failure::Rejected { retry: true, message: message.into() };
+    let rejected = |message: &str| Failure::not_now(message.into());
     prop_oneof![
-        Just(rejected("(SQLSTATE 55P03)")),
-        Just(rejected("(error 3024)")),
+        Just(rejected("wait over").with_code(Some(Code::SqlState(*b"55P03")))),
+        Just(rejected("wait over").with_code(Some(Code::Mysql(3024)))),
         Just(rejected("full")),
         Just(Failure::Unknown("broken".into())),
         Just(Failure::NotSent("closed".into())),

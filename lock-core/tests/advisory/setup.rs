@@ -134,7 +134,7 @@ fn the_server_counts_no_less_than_the_client() {
 
 #[test]
 fn only_the_probe_may_fail() {
-    let rejected = || Failure::Rejected { retry: false, message: "no".into() };
+    let rejected = || Failure::refused("no".into());
     for (codec, answers) in [(on_postgres(), postgres_setup()), (on_mysql(), mysql_setup("8.0.11"))]
     {
         for at in 0..answers.len() {

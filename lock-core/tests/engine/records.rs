@@ -210,7 +210,7 @@ fn what_was_not_carried_out_changes_nothing_about_the_session() {
     let mut scene = consul();
     scene.wants("a");
     let session = scene.creates("1");
-    let rejected = Failure::Rejected { retry: true, message: "not now".into() };
+    let rejected = Failure::not_now("not now".into());
     for failure in [Failure::NotSent("no route".into()), rejected] {
         let lock = scene.in_session(&session);
         scene.fails(&lock, failure);

@@ -66,11 +66,11 @@ pub(crate) fn not_sent() -> Failure {
 }
 
 pub(crate) fn refused() -> Failure {
-    Failure::Rejected { retry: false, message: "no permission".into() }
+    Failure::refused("no permission".into())
 }
 
 pub(crate) fn deadlock() -> Failure {
-    Failure::Rejected { retry: true, message: "deadlock".into() }
+    Failure::not_now("deadlock".into())
 }
 
 /// One that has had it for long.

@@ -25,7 +25,7 @@ pub(crate) fn unknown() -> Failure {
 }
 
 pub(crate) fn deadlock() -> Failure {
-    Failure::Rejected { retry: true, message: "deadlock".into() }
+    Failure::not_now("deadlock".into())
 }
 
 pub(crate) fn granted() -> Reply {
@@ -360,7 +360,7 @@ fn a_session_that_is_refused_ends_its_attempts() {
     let mut scene = advisory();
     let id = scene.wants("a");
     let open = scene.sends();
-    let failure = Failure::Rejected { retry: false, message: "wrong password".into() };
+    let failure = Failure::refused("wrong password".into());
     scene.fails(&open, failure.clone());
     assert_eq!(scene.told(), [Event::NotAcquired { id, why: NotAcquired::Failed(failure) }]);
     assert_eq!(scene.engine.attempts(), 0);

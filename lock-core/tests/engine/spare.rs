@@ -97,7 +97,7 @@ fn nobody_waits_on_a_connection_that_may_not_have_freed_what_it_had() {
     scene.answers(&wait, granted());
     scene.engine.release(scene.now, id);
     let unlock = scene.sends();
-    scene.fails(&unlock, Failure::Rejected { retry: false, message: "refused".into() });
+    scene.fails(&unlock, Failure::refused("refused".into()));
     scene.told();
     closes(&mut scene, wait.lane);
 }

@@ -1,7 +1,7 @@
 //! What the errors of servers say, and the settings that a session begins with.
 
-use lock_core::Failure;
 use lock_core::sql::{postgres, sqlite};
+use lock_core::{Code, Failure};
 use std::time::Duration;
 
 #[test]
@@ -12,10 +12,12 @@ fn what_a_server_error_says_about_a_statement() {
         assert_eq!(fails(code), Failure::Unknown(told(code)));
     }
     for code in ["40001", "40P01", "55P03", "57014", "53000", "53100", "53200", "53300"] {
-        assert_eq!(fails(code), Failure::Rejected { retry: true, message: told(code) });
+        let code_of = Code::sql_state(code);
+        assert_eq!(fails(code), Failure::not_now(told(code)).with_code(code_of));
     }
     for code in ["42501", "42P01", "42703", "23505", "22001", "25006", "XX000", "P0001", "", "0"] {
-        assert_eq!(fails(code), Failure::Rejected { retry: false, message: told(code) });
+        let code_of = Code::sql_state(code);
+        assert_eq!(fails(code), Failure::refused(told(code)).with_code(code_of));
     }
     assert_eq!(postgres::statement_failed(None, "gone\n"), Failure::Unknown("gone".into()));
 }
@@ -28,7 +30,7 @@ fn what_a_server_error_says_about_a_connection() {
     }
     for code in ["28P01", "28000", "3D000", "42704", "57014"] {
         let message = told(code);
-        let refused = Failure::Rejected { retry: false, message };
+        let refused = Failure::refused(message).with_code(Code::sql_state(code));
         assert_eq!(postgres::connect_failed(Some(code), "no"), refused);
     }
     assert_eq!(postgres::connect_failed(None, "no route"), Failure::NotSent("no route".into()));
@@ -38,30 +40,30 @@ fn what_a_server_error_says_about_a_connection() {
 fn a_pooler_that_would_leak_settings_is_refused_and_named() {
     let parameter = "unsupported startup parameter: options";
     let fails = |code, message| postgres::connect_failed(Some(code), message);
-    let Failure::Rejected { retry: false, message } = fails("08P01", parameter) else {
+    let Failure::Rejected { retry: false, message, .. } = fails("08P01", parameter) else {
         panic!("not refused");
     };
     assert!(message.starts_with("there is a pooler") && message.contains(parameter), "{message}");
-    // Neither half alone is a pooler's answer.
-    let other = Failure::NotSent("bad packet (SQLSTATE 08P01)".into());
-    assert_eq!(fails("08P01", "bad packet"), other);
-    let message = format!("{parameter} (SQLSTATE 42704)");
-    assert_eq!(fails("42704", parameter), Failure::Rejected { retry: false, message });
+    // Whatever language it speaks: the code says it, and the text does not.
+    let other = fails("08P01", "bad packet");
+    assert!(matches!(other, Failure::Rejected { retry: false, .. }), "{other:?}");
+    let other = fails("42704", parameter).to_string();
+    assert!(!other.contains("pooler"), "{other}");
 }
 
 #[test]
 fn what_an_error_of_sqlite_says_about_a_statement() {
     let message = || "a b".to_string();
     for code in [5, 6, 7, 13, 15] {
-        let again = Failure::Rejected { retry: true, message: message() };
+        let again = Failure::not_now(message()).with_code(Some(Code::Sqlite(code)));
         assert_eq!(sqlite::statement_failed(Some(code), "a\nb"), again);
     }
     assert_eq!(sqlite::statement_failed(Some(10), "a\nb"), Failure::Unknown(message()));
     for code in [1, 3, 8, 11, 14, 17, 19, 20, 26, -1] {
-        let refused = Failure::Rejected { retry: false, message: message() };
+        let refused = Failure::refused(message()).with_code(Some(Code::Sqlite(code)));
         assert_eq!(sqlite::statement_failed(Some(code), "a\nb"), refused);
     }
-    let refused = Failure::Rejected { retry: false, message: message() };
+    let refused = Failure::refused(message());
     assert_eq!(sqlite::statement_failed(None, "a\nb"), refused);
 }
 

@@ -150,7 +150,7 @@ impl Session for Mysql {
             } else {
                 let message =
                     "the connection that was handed over broke, and there is no way to another";
-                Err(Failure::Rejected { retry: false, message: message.to_string() })
+                Err(Failure::refused(message.to_string()))
             };
         };
         if *mode != SslMode::Disable && CryptoProvider::get_default().is_none() {
@@ -168,7 +168,7 @@ impl Session for Mysql {
             result => result,
         };
         let client = connected.map_err(|trouble| match (trouble.code(), trouble.is_final()) {
-            (None, true) => Failure::Rejected { retry: false, message: trouble.describe() },
+            (None, true) => Failure::refused(trouble.describe()),
             (code, _) => connect_failed(code, &trouble.describe()),
         })?;
         self.close();

@@ -138,18 +138,15 @@ impl Session for Postgres {
     }
 
     fn open(&mut self, budget: Duration) -> Result<(), Failure> {
-        not_async()
-            .map_err(|error| Failure::Rejected { retry: false, message: error.to_string() })?;
+        not_async().map_err(|error| Failure::refused(error.to_string()))?;
         match &self.source {
             Source::Client if self.client.as_ref().is_some_and(|client| !client.is_closed()) => {
                 Ok(())
             }
-            Source::Client => Err(Failure::Rejected {
-                retry: false,
-                message:
-                    "the connection that was handed over is closed, and there is no way to another"
-                        .to_string(),
-            }),
+            Source::Client => Err(Failure::refused(
+                "the connection that was handed over is closed, and there is no way to another"
+                    .to_string(),
+            )),
             Source::Server { hosts, connector, .. } => {
                 let client = connect(hosts, connector, &self.limit, budget)?;
                 self.close();

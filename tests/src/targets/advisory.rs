@@ -4,7 +4,7 @@ use super::Input;
 use lock_core::advisory::{Command, Reply, Tried};
 use lock_core::sql::advisory::{Codec, Key, Prefix, Session, mysql, postgres};
 use lock_core::sql::{Rows, Step, Value};
-use lock_core::{Claim, Failure, LockName, Mode, Owner};
+use lock_core::{Claim, Code, Failure, LockName, Mode, Owner};
 use std::time::Duration;
 
 /// Whatever rows a server returns about advisory locks: no panic, two statements at most, nothing
@@ -23,8 +23,9 @@ pub fn advisory_rows(bytes: &[u8]) {
         match input.byte() % 4 {
             0 => exchange.handle_failure(Failure::Unknown("broken".into())),
             1 => {
-                let message = "(SQLSTATE 55P03) (error 3024)".into();
-                exchange.handle_failure(Failure::Rejected { retry: true, message });
+                let mysql = pick & 3 < 2;
+                let code = if mysql { Code::Mysql(3024) } else { Code::SqlState(*b"55P03") };
+                exchange.handle_failure(Failure::not_now("over".into()).with_code(Some(code)));
             }
             _ => {
                 last = input.rows();

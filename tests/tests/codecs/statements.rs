@@ -234,7 +234,7 @@ fn advisory_commands(
     let attempt = |claims: &[Claim]| Command::Try { claims: claims.to_vec(), grace };
     let unlock = |leases: &[Claim]| Command::Unlock { leases: leases.to_vec() };
     let wait = Command::Wait { claim: claim(), up_to: grace, grace };
-    let failed = Failure::Rejected { retry: true, message: String::new() };
+    let failed = Failure::not_now(String::new());
     let look = text(attempt(&several), Some(failed));
     vec![
         ("try: take one if it is free", text(attempt(&one), None)),

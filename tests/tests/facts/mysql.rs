@@ -310,7 +310,9 @@ fn a_deadlock_means_try_again(kind: Kind) {
         std::thread::sleep(Duration::from_millis(300));
         rival.query_drop(row("a")).expect("the other was ended");
         let answer = asked.join().expect("no panic");
-        let Err(Failure::Rejected { retry: true, message }) = &answer else { panic!("{answer:?}") };
+        let Err(Failure::Rejected { retry: true, message, .. }) = &answer else {
+            panic!("{answer:?}")
+        };
         assert!(message.contains("1213"), "{message}");
         rival.query_drop("ROLLBACK").expect("ended");
     });
@@ -323,7 +325,7 @@ fn a_claim_that_waits_for_a_row_is_given_up_by_the_server(kind: Kind) {
     let began = Instant::now();
     let command = Command::Acquire { claims: claims(&["a"], 1), ttl: LONG, holder: "h".into() };
     let answer = table.try_ask(&command);
-    let Err(Failure::Rejected { retry: true, message }) = &answer else { panic!("{answer:?}") };
+    let Err(Failure::Rejected { retry: true, message, .. }) = &answer else { panic!("{answer:?}") };
     assert!(message.contains("1205"), "{message}");
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
 }

@@ -6,7 +6,7 @@
 //! greater index, as that is one of the whole of Consul's history.
 
 use super::answer::{Entry, fence, is_id, read};
-use super::{Codec, put, rejected};
+use super::{Codec, put};
 use crate::admin::{Answer, Hold, LockState, Question};
 use crate::error::Failure;
 use crate::fence::Fence;
@@ -34,7 +34,7 @@ impl Codec {
                 get(format!("/v1/kv/{}?consistent", text::path(&self.keys.key(name))))
             }
             Question::Purge { .. } => {
-                Err(rejected(false, "Consul has no rows to purge".to_string()))
+                Err(Failure::refused("Consul has no rows to purge".to_string()))
             }
         }
     }
@@ -45,7 +45,7 @@ impl Codec {
     /// What is known of its fate when it is no answer to that.
     pub fn answer(&self, question: &Question, response: &Response<'_>) -> Result<Answer, Failure> {
         if response.body.len() > MAX_BODY {
-            return Err(rejected(false, "Consul has too many keys there to list".to_string()));
+            return Err(Failure::refused("Consul has too many keys there to list".to_string()));
         }
         match (question, response.status) {
             (Question::List { after }, 200) => {

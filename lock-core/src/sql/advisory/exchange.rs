@@ -51,7 +51,7 @@ impl Exchange {
             }
             (_, Some(error)) => {
                 let message = error.to_string();
-                Stage::Done(Err(Failure::Rejected { retry: false, message }))
+                Stage::Done(Err(Failure::refused(message)))
             }
             _ => Stage::Act,
         };
@@ -126,7 +126,7 @@ impl Exchange {
         }
         if said.contains(&None) {
             let message = "the server could not take the lock, and did not say why".to_string();
-            return Some(self.look(Failure::Rejected { retry: true, message }));
+            return Some(self.look(Failure::not_now(message)));
         }
         if said.contains(&Some(READ_ONLY)) {
             // Some may have been taken before it became so.
@@ -136,7 +136,7 @@ impl Exchange {
                 Dialect::Mysql(_) => Refusal::ReadOnly,
             };
             let message = why.to_string();
-            let rejected = || Err(Failure::Rejected { retry: false, message: message.clone() });
+            let rejected = || Err(Failure::refused(message.clone()));
             return Some(Stage::Done(if none { rejected() } else { unknown(&message) }));
         }
         let entries: Option<Vec<Tried>> = said.into_iter().map(|number| entry(number?)).collect();

@@ -14,7 +14,7 @@
 //!   waits cannot be prepared: there is no parameter in a hint.
 
 use super::{Codec, Dialect, Prefix, millis};
-use crate::error::Failure;
+use crate::error::{Code, Failure};
 use crate::protocol::Claim;
 use crate::sql::{Text, Value};
 use alloc::string::String;
@@ -62,9 +62,7 @@ pub(super) fn limits(up_to: Duration, whole_seconds: bool) -> [Value; 2] {
 /// Whether a wait failed only because it was over, by what
 /// [`statement_failed`](crate::sql::mysql::statement_failed) made of the error.
 pub(super) fn wait_ended(failure: &Failure) -> bool {
-    let ends =
-        |message: &str| ["(error 3024)", "(error 1969)"].iter().any(|e| message.ends_with(e));
-    matches!(failure, Failure::Rejected { message, .. } if ends(message))
+    matches!(failure.code(), Some(Code::Mysql(3024 | 1969)))
 }
 
 /// The idle time in seconds. There is no mark on a connection that is new, and no new one otherwise.

@@ -8,7 +8,7 @@
 //!   the last moment: then the connection has it, though the statement failed.
 
 use super::{Codec, Dialect, Key};
-use crate::error::Failure;
+use crate::error::{Code, Failure};
 use crate::protocol::{Claim, Mode};
 use crate::sql::{Text, Value};
 use alloc::string::{String, ToString};
@@ -69,7 +69,7 @@ fn mode(claim: &Claim) -> &'static str {
 /// Whether a wait failed only because it was over, by what
 /// [`statement_failed`](crate::sql::postgres::statement_failed) made of the error.
 pub(super) fn wait_ended(failure: &Failure) -> bool {
-    matches!(failure, Failure::Rejected { message, .. } if message.ends_with("(SQLSTATE 55P03)"))
+    failure.code() == Some(Code::SqlState(*b"55P03"))
 }
 
 /// The oldest server version that is accepted, as `server_version_num`.

@@ -103,7 +103,8 @@ fn a_file_that_is_no_database_is_an_error_in_one_line() {
         .expect("written");
     let db = Connection::open(&file).expect("opened at first use");
     let codec = sqlite::codec(TableName::default(), "boot-1");
-    let Step::Failed(Failure::Rejected { retry: false, message }) = set_up(&db, &codec).0 else {
+    let Step::Failed(Failure::Rejected { retry: false, message, .. }) = set_up(&db, &codec).0
+    else {
         panic!("not rejected")
     };
     assert_eq!(message.lines().count(), 1);
