@@ -8,8 +8,9 @@
 //! lease's deadline at the latest, also when the database is silent, and so before anybody else can
 //! have the lock. Then the service waits for its next turn.
 
-use lock_async::{Config, Guard};
+use lock_async::{Config, Guard, Locks};
 use std::error::Error;
+use std::path::Path;
 use std::time::Duration;
 
 #[tokio::main(flavor = "current_thread")]
@@ -20,11 +21,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let config: Config = format!("sqlite:{}", file.display()).parse()?;
     let locks = config.ttl(Duration::from_secs(1)).connect().await?;
 
+    let result = serve(&locks, &file).await;
+    // What an error dropped on its way out is released here: the runtime ends with `main`.
+    locks.shutdown().await?;
+    result
+}
+
+async fn serve(locks: &Locks, file: &Path) -> Result<(), Box<dyn Error>> {
     for turn in 1..=2 {
         let guard = locks.lock("queue-consumer").await?;
         println!("turn {turn}: it is ours");
         if turn == 1 {
-            somebody_takes_it_away(&file);
+            somebody_takes_it_away(file);
         }
         tokio::select! {
             () = work(&guard) => println!("turn {turn}: the work is done"),
@@ -48,7 +56,7 @@ async fn work(guard: &Guard) {
 }
 
 /// As an operator does with `withlock --break`.
-fn somebody_takes_it_away(file: &std::path::Path) {
+fn somebody_takes_it_away(file: &Path) {
     let db = rusqlite::Connection::open(file).expect("it is there");
     db.busy_timeout(Duration::from_secs(5)).expect("set");
     db.execute_batch("UPDATE locks SET owner = NULL, fence = fence + 1").expect("done");

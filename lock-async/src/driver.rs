@@ -19,15 +19,15 @@ mod tests;
 
 use crate::backend::{Backend, Backends};
 use crate::clock;
-use crate::error::ReleaseError;
+use crate::error::{ReleaseError, ShutdownError};
 use crate::guard::Granted;
 use crate::locks::{Progress, Wait};
 use lock_core::{
     Engine, Instant, LockName, LostReason, Mode, NotAcquired, Protocol, Release, Timing,
 };
 use pump::Pump;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -49,7 +49,12 @@ struct Shared {
     timing: Timing,
     /// After which what was not released ends by itself.
     within: Duration,
+    /// Set when the task has ended in order.
+    end: Arc<OnceLock<End>>,
 }
+
+/// How the task has ended.
+type End = Result<(), ShutdownError>;
 
 /// Names an attempt before the engine does.
 type Ticket = u64;
@@ -69,6 +74,9 @@ enum Call {
         tell: Option<oneshot::Sender<Release>>,
     },
     Close,
+    Shutdown {
+        tell: oneshot::Sender<End>,
+    },
 }
 
 /// What becomes of an attempt.
@@ -89,8 +97,9 @@ impl Driver {
     ) -> Self {
         let timing = *engine.timing();
         let (calls, heard) = mpsc::unbounded_channel();
-        tokio::spawn(Pump::new(engine, backends, heard).run());
-        Self(Arc::new(Shared { calls, tickets: AtomicU64::new(0), timing, within }))
+        let end = Arc::new(OnceLock::new());
+        tokio::spawn(Pump::new(engine, backends, heard, within, end.clone()).run());
+        Self(Arc::new(Shared { calls, tickets: AtomicU64::new(0), timing, within, end }))
     }
 
     /// Wants `name`. The attempt ends when what is returned is dropped.
@@ -111,6 +120,20 @@ impl Driver {
     /// Ends every acquire that waits, now and later.
     pub(crate) fn close(&self) {
         let _ = self.0.calls.send(Call::Close);
+    }
+
+    /// Ends every acquire, waits until all that was held is freed, and ends the task. The task sees to
+    /// it that it is bounded in time.
+    pub(crate) async fn shutdown(&self) -> End {
+        let (tell, told) = oneshot::channel();
+        let _ = self.0.calls.send(Call::Shutdown { tell });
+        match told.await {
+            Ok(end) => end,
+            Err(_) => {
+                let within = self.0.within;
+                self.0.end.get().cloned().unwrap_or(Err(ShutdownError::Ended { within }))
+            }
+        }
     }
 }
 

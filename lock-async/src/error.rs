@@ -33,8 +33,8 @@ pub enum Error {
     /// The server answered that it will not do it. Its operator must act.
     #[error("the lock server refuses: {0}")]
     Refused(String),
-    /// [`Locks::close`](crate::Locks::close) was called, or the runtime that they were connected on
-    /// has ended.
+    /// [`Locks::close`](crate::Locks::close) or [`Locks::shutdown`](crate::Locks::shutdown) was called,
+    /// or the runtime that they were connected on has ended.
     #[error("the locks were closed")]
     Closed,
 }
@@ -145,6 +145,35 @@ pub enum ReleaseError {
     Unconfirmed {
         /// What is known.
         reason: String,
+        /// That time.
+        within: Duration,
+    },
+}
+
+/// Why a shutdown may leave locks behind.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ShutdownError {
+    /// Guards are still there, and their locks are held and renewed as before. The caller's fault: if
+    /// the process ends now, the leases end by themselves.
+    #[error("locks are still held: drop their {guards} guards before the shutdown")]
+    Held {
+        /// How many.
+        guards: usize,
+    },
+    /// The server did not confirm in time that locks were freed whose guards had been dropped.
+    #[error("{locks} releases were not confirmed; the leases end by themselves within {within:?}")]
+    Unconfirmed {
+        /// How many.
+        locks: usize,
+        /// After which the leases end.
+        within: Duration,
+    },
+    /// The runtime that the locks were connected on has ended before, so that nothing could be sent.
+    #[error(
+        "the runtime had ended before the shutdown; leases that were left end by themselves within {within:?}"
+    )]
+    Ended {
         /// That time.
         within: Duration,
     },

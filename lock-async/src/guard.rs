@@ -23,7 +23,9 @@ use tokio::sync::Notify;
 /// the resource that the lock protects.
 ///
 /// Dropping a guard releases its lock in the background. That may be done anywhere, also while
-/// panicking and outside of any runtime.
+/// panicking and outside of any runtime. The background is a task of the runtime that the locks were
+/// connected on: a guard dropped at the end of `main` keeps its lock until the lease ends, unless
+/// [`release`](Self::release) or [`Locks::shutdown`](crate::Locks::shutdown) is awaited.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct Guard {
     attempt: Attempt,

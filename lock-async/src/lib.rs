@@ -20,6 +20,8 @@
 //! if let Some(guard) = locks.try_lock("nightly-report").await? {
 //!     println!("it was free, and is held: {}", guard.is_held());
 //! }
+//!
+//! locks.shutdown().await?; // at the end of main: waits until what was dropped is released
 //! # Ok(())
 //! # }
 //! ```
@@ -56,6 +58,13 @@
 //! runtime. A task that blocks a current-thread runtime also blocks renewals; `is_held` is right all
 //! the same. When the runtime ends, guards that are left count as lost at once.
 //!
+//! # The end of `main`
+//!
+//! A guard that is dropped is released by the task. If the runtime ends before the task has sent that,
+//! the lock stays taken until its lease ends, for up to a TTL. Call [`Locks::shutdown`] at the end of
+//! `main`, also when it ends with an error: it waits until all is released, for two request budgets at
+//! most.
+//!
 //! # Events
 //!
 //! `tracing` is told: `waiting`, `acquired` (with `waited`), `renewed`, `lost` and `released` (with
@@ -82,7 +91,7 @@ mod guard;
 mod locks;
 
 pub use config::{Config, Protocol};
-pub use error::{ConfigError, Error, ReleaseError};
+pub use error::{ConfigError, Error, ReleaseError, ShutdownError};
 pub use guard::Guard;
 pub use lock_core::http::KeyError;
 pub use lock_core::sql::Refusal;

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::driver::{Driver, News};
-use crate::error::{ConfigError, Error};
+use crate::error::{ConfigError, Error, ShutdownError};
 use crate::guard::Guard;
 use lock_core::{ClaimError, Holder, LockName, Mode, NotAcquired};
 use std::fmt;
@@ -17,7 +17,8 @@ pub(crate) type Check = Arc<dyn Fn(&LockName, Mode) -> Result<(), ClaimError> + 
 /// Cheap to clone; all clones and all guards share one task, which has one connection. With advisory
 /// locks, each acquire that waits in the server's queue has a connection of its own besides, and keeps
 /// its lock on it; with Consul, it has one as long as it waits. The task ends when the last clone and
-/// the last guard are dropped, and with it the connections.
+/// the last guard are dropped, and with it the connections. Call [`shutdown`](Self::shutdown) before the
+/// runtime ends: it waits until the locks of dropped guards are free.
 #[derive(Clone)]
 pub struct Locks {
     driver: Driver,
@@ -228,9 +229,53 @@ impl Locks {
     }
 
     /// Ends every acquire that waits, of all clones, with [`Error::Closed`], and every later one.
-    /// Guards stay what they are. For an orderly shutdown.
+    /// Guards stay what they are. [`shutdown`](Self::shutdown) does so too, and waits for the rest.
     pub fn close(&self) {
         self.driver.close();
+    }
+
+    /// Ends the locks in order: call it last in `main`, also when that ends with an error.
+    ///
+    /// A dropped guard's release is sent by the task, and the task ends with the runtime. Without a
+    /// shutdown, a lock whose guard is dropped right before the end of `main` stays taken until its lease
+    /// ends, a whole TTL later.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let url = format!("sqlite:{}/locks.db", folder.path().display());
+    /// # use lock_async::Locks;
+    /// async fn run(locks: &Locks) -> Result<(), Box<dyn std::error::Error>> {
+    ///     let guard = locks.lock("nightly-report").await?;
+    ///     "7".parse::<u32>()?; // an error ends it here, and drops the guard
+    ///     Ok(guard.release().await?)
+    /// }
+    ///
+    /// let locks = Locks::connect(&url).await?;
+    /// let result = run(&locks).await;
+    /// locks.shutdown().await?;
+    /// result
+    /// # }
+    /// ```
+    ///
+    /// Every acquire that waits, of all clones, ends with [`Error::Closed`], and so does every later one.
+    /// The releases of dropped guards are sent and confirmed, the connections are closed, and the task
+    /// ends. It resolves within two request budgets (see
+    /// [`Config::request_timeout`](crate::Config::request_timeout)).
+    ///
+    /// A guard that is still there keeps its lock, which goes on being renewed. If it is dropped within
+    /// that time, its release is waited for too; if later, the task releases the lock and ends then.
+    ///
+    /// It may be called again, on any clone, and then tells what is left.
+    ///
+    /// # Errors
+    /// [`ShutdownError`]: not all locks were freed, or it is not known.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the shutdown going on in the background; only how it went is not told.
+    pub async fn shutdown(&self) -> Result<(), ShutdownError> {
+        self.driver.shutdown().await
     }
 }
 

@@ -7,6 +7,7 @@ use lock_core::sql::sqlite::statement_failed;
 use lock_core::sql::{Rows, Statement, Value};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, ToSql};
+use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::mpsc;
@@ -18,6 +19,8 @@ use tokio::sync::oneshot;
 /// server does.
 pub(crate) struct Sqlite {
     jobs: mpsc::Sender<Job>,
+    /// Ends with the thread, when the file is closed.
+    closed: oneshot::Receiver<Infallible>,
 }
 
 /// A statement to be run. Nobody waits for the answer when the time for it is over.
@@ -44,20 +47,24 @@ impl Sqlite {
     ) -> Result<Self, ConfigError> {
         let (jobs, todo) = mpsc::channel();
         let (tell, told) = oneshot::channel();
-        let thread = move || match connect() {
-            Ok(connection) => {
-                if tell.send(Ok(())).is_ok() {
-                    work(&connection, &todo);
+        let (alive, closed) = oneshot::channel();
+        let thread = move || {
+            let _alive = alive;
+            match connect() {
+                Ok(connection) => {
+                    if tell.send(Ok(())).is_ok() {
+                        work(&connection, &todo);
+                    }
                 }
+                Err(error) => drop(tell.send(Err(error))),
             }
-            Err(error) => drop(tell.send(Err(error))),
         };
         std::thread::Builder::new()
             .name("lock sqlite".to_string())
             .spawn(thread)
             .map_err(|error| ConfigError::System(format!("no threads: {error}")))?;
         told.await.unwrap_or_else(|_| Err(ConfigError::System("SQLite panicked".to_string())))?;
-        Ok(Self { jobs })
+        Ok(Self { jobs, closed })
     }
 }
 
@@ -84,7 +91,12 @@ impl Session for Sqlite {
         }
     }
 
-    async fn close(self) {}
+    async fn close(self) {
+        let Self { jobs, closed } = self;
+        drop(jobs);
+        // What hung has hung for the time it had.
+        let _ = tokio::time::timeout(Duration::from_secs(1), closed).await;
+    }
 }
 
 /// The thread's life.

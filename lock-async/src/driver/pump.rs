@@ -2,19 +2,24 @@
 
 use super::lanes::Lanes;
 use super::state::State;
-use super::{Call, Speaks};
+use super::{Call, End, Speaks};
 use crate::backend::{Backend, Backends};
 use crate::clock;
 use lock_core::{Dispatch, Engine, Failure};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 pub(super) struct Pump<F: Backends> {
     state: State<Speaks<F>>,
     lanes: Lanes<F>,
     calls: mpsc::UnboundedReceiver<Call>,
+    /// Nobody can call any more.
+    orphaned: bool,
+    end: Arc<OnceLock<End>>,
 }
 
 impl<F: Backends> Pump<F> {
@@ -22,8 +27,11 @@ impl<F: Backends> Pump<F> {
         engine: Engine<Speaks<F>>,
         backends: F,
         calls: mpsc::UnboundedReceiver<Call>,
+        within: Duration,
+        end: Arc<OnceLock<End>>,
     ) -> Self {
-        Self { state: State::new(engine), lanes: Lanes::new(backends), calls }
+        let (state, lanes) = (State::new(engine, within), Lanes::new(backends));
+        Self { state, lanes, calls, orphaned: false, end }
     }
 
     pub(super) async fn run(mut self) {
@@ -31,7 +39,16 @@ impl<F: Backends> Pump<F> {
             self.send();
             self.next().await;
         }
-        self.lanes.drop_all().await;
+        let Self { mut state, lanes, end, .. } = self;
+        // What the last answer has brought.
+        state.look(clock::now());
+        let mut goodbyes = pin!(lanes.drop_all());
+        let time_left = state.told_by().since(clock::now());
+        let in_time = tokio::time::timeout(time_left, &mut goodbyes).await.is_ok();
+        let _ = end.set(state.end_now());
+        if !in_time {
+            goodbyes.await;
+        }
     }
 
     /// Lets leave what is due.
@@ -81,13 +98,16 @@ impl<F: Backends> Pump<F> {
     /// Takes all calls that have come; whether there was any.
     fn hear(&mut self, cx: &mut Context<'_>) -> bool {
         let mut heard = false;
-        while !self.state.is_orphaned()
+        while !self.orphaned
             && let Poll::Ready(call) = self.calls.poll_recv(cx)
         {
             heard = true;
             match call {
                 Some(call) => self.state.take(call),
-                None => self.state.orphan(),
+                None => {
+                    self.orphaned = true;
+                    self.state.begin_end(clock::now());
+                }
             }
         }
         heard

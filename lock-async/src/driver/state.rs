@@ -1,6 +1,7 @@
 //! What the task knows of its callers.
 
-use super::{Call, NO_LIMIT, News, Ticket};
+use super::{Call, End, NO_LIMIT, News, Ticket};
+use crate::error::ShutdownError;
 use crate::guard::{Cell, Granted};
 use crate::locks::Progress;
 use crate::{clock, events};
@@ -21,8 +22,13 @@ pub(super) struct State<P: Protocol> {
     freeing: BTreeMap<LockId, Held>,
     leaving: BTreeMap<LockId, Leaving>,
     closed: bool,
-    /// Nobody can call any more: until when what is being released is seen to.
-    orphaned: Option<Instant>,
+    /// Callers that wait for the task's end.
+    shutdowns: Vec<Shutdown>,
+    /// The task ends when no guard is left.
+    shut_down: bool,
+    /// No guard is left, nor will be: until when what is being released is seen to.
+    ends_by: Option<Instant>,
+    unconfirmed: Unconfirmed,
 }
 
 /// A caller that waits for a lock.
@@ -47,6 +53,22 @@ struct Leaving {
     tell: Tell,
 }
 
+/// A caller that waits for the task's end.
+struct Shutdown {
+    /// For so long, then it is told what is left.
+    until: Instant,
+    tell: oneshot::Sender<End>,
+}
+
+/// Locks that the server may still hold, though their guards are gone, and nothing more is done.
+struct Unconfirmed {
+    locks: usize,
+    /// After which a lease ends by itself.
+    within: Duration,
+    /// By then all of them have.
+    until: Instant,
+}
+
 enum Tell {
     Release(oneshot::Sender<Release>),
     /// Its wait was ended by [`Driver::close`](super::Driver::close).
@@ -54,7 +76,7 @@ enum Tell {
 }
 
 impl<P: Protocol> State<P> {
-    pub(super) fn new(engine: Engine<P>) -> Self {
+    pub(super) fn new(engine: Engine<P>, within: Duration) -> Self {
         Self {
             engine,
             tickets: BTreeMap::new(),
@@ -63,7 +85,10 @@ impl<P: Protocol> State<P> {
             freeing: BTreeMap::new(),
             leaving: BTreeMap::new(),
             closed: false,
-            orphaned: None,
+            shutdowns: Vec::new(),
+            shut_down: false,
+            ends_by: None,
+            unconfirmed: Unconfirmed { locks: 0, within, until: Instant::from_nanos(0) },
         }
     }
 
@@ -82,31 +107,63 @@ impl<P: Protocol> State<P> {
                 self.freeing.extend(self.guards.remove(&id).map(|held| (id, held)));
                 self.release(now, id, tell.map(Tell::Release));
             }
-            Call::Close => {
-                self.closed = true;
-                // What the server may have granted meanwhile is freed before they are told.
-                for (id, wanted) in std::mem::take(&mut self.waiting) {
-                    self.release(now, id, Some(Tell::Closed(wanted.news)));
-                }
+            Call::Close => self.close(now),
+            Call::Shutdown { tell } => {
+                self.close(now);
+                self.shut_down = true;
+                let until = now.after(self.engine.timing().patience());
+                self.shutdowns.push(Shutdown { until, tell });
             }
         }
     }
 
-    /// Nobody can call any more: sessions are closed, and what is being released has its time.
-    pub(super) fn orphan(&mut self) {
-        let now = clock::now();
-        self.orphaned = Some(now.after(self.engine.timing().patience()));
-        self.engine.close(now);
+    fn close(&mut self, now: Instant) {
+        self.closed = true;
+        // What the server may have granted meanwhile is freed before they are told.
+        for (id, wanted) in std::mem::take(&mut self.waiting) {
+            self.release(now, id, Some(Tell::Closed(wanted.news)));
+        }
     }
 
-    pub(super) fn is_orphaned(&self) -> bool {
-        self.orphaned.is_some()
+    /// No guard is left, nor will be: sessions are closed, and what is being released has its time.
+    pub(super) fn begin_end(&mut self, now: Instant) {
+        if self.ends_by.is_none() {
+            self.ends_by = Some(now.after(self.engine.timing().patience()));
+            self.engine.close(now);
+        }
     }
 
-    /// Whether nobody can call any more, and nothing is left to be freed.
+    /// By when those that wait for the task's end are to be told.
+    pub(super) fn told_by(&self) -> Instant {
+        let asked = self.shutdowns.iter().map(|shutdown| shutdown.until);
+        asked.min().unwrap_or(NO_LIMIT)
+    }
+
+    /// Whether the task has nothing more to do, or no more time for it.
     pub(super) fn is_over(&self) -> bool {
         let settled = self.engine.attempts() == 0 && self.engine.sessions() == 0;
-        self.orphaned.is_some_and(|until| settled || until <= clock::now())
+        self.ends_by.is_some_and(|until| settled || until <= clock::now())
+    }
+
+    /// How the task ends, as it does now. All who wait for that are told.
+    pub(super) fn end_now(mut self) -> End {
+        let end = self.left(clock::now());
+        for Shutdown { tell, .. } in std::mem::take(&mut self.shutdowns) {
+            let _ = tell.send(end.clone());
+        }
+        end
+    }
+
+    /// What a task that ended now would leave behind.
+    fn left(&self, now: Instant) -> End {
+        let within = self.unconfirmed.within;
+        let unsettled = self.engine.attempts().saturating_sub(self.guards.len());
+        let locks = self.unconfirmed.at(now) + unsettled;
+        match (self.guards.len(), locks) {
+            (0, 0) => Ok(()),
+            (0, locks) => Err(ShutdownError::Unconfirmed { locks, within }),
+            (guards, _) => Err(ShutdownError::Held { guards }),
+        }
     }
 
     /// When time alone gives something to do.
@@ -116,8 +173,8 @@ impl<P: Protocol> State<P> {
         const LOOK: Duration = Duration::from_secs(1);
         let look = (!self.guards.is_empty()).then(|| now.after(LOOK));
         let leaving = self.leaving.values().map(|leaving| leaving.until);
-        let timers = self.engine.poll_timeout().into_iter().chain(look).chain(self.orphaned);
-        timers.chain(leaving).min().unwrap_or(NO_LIMIT)
+        let timers = self.engine.poll_timeout().into_iter().chain(look).chain(self.ends_by);
+        timers.chain(leaving).chain([self.told_by()]).min().unwrap_or(NO_LIMIT)
     }
 
     /// Sees to what time alone has changed, and tells what there is to tell.
@@ -125,6 +182,9 @@ impl<P: Protocol> State<P> {
         self.engine.handle_timeout(now);
         self.drain(now);
         self.end_patience(now);
+        if self.shut_down && self.guards.is_empty() {
+            self.begin_end(now);
+        }
     }
 
     fn release(&mut self, now: Instant, id: LockId, tell: Option<Tell>) {
@@ -135,7 +195,7 @@ impl<P: Protocol> State<P> {
         }
     }
 
-    /// Tells those that have waited for a release long enough.
+    /// Tells those that have waited long enough: for a release, or the task's end.
     fn end_patience(&mut self, now: Instant) {
         let over = self.leaving.iter().filter(|(_, leaving)| leaving.until <= now);
         for id in over.map(|(id, _)| *id).collect::<Vec<_>>() {
@@ -143,6 +203,11 @@ impl<P: Protocol> State<P> {
                 let failure = Failure::Unknown("no answer in time".to_string());
                 leaving.tell(Release::Unconfirmed(failure));
             }
+        }
+        let end = self.left(now);
+        for Shutdown { tell, .. } in self.shutdowns.extract_if(.., |shutdown| shutdown.until <= now)
+        {
+            let _ = tell.send(end.clone());
         }
     }
 
@@ -203,8 +268,10 @@ impl<P: Protocol> State<P> {
         if let Some(Held { name, fence, since, .. }) = self.freeing.remove(&id) {
             events::released(&name, fence, now.since(since), &release);
         }
-        if let Some(leaving) = self.leaving.remove(&id) {
-            leaving.tell(release);
+        match self.leaving.remove(&id) {
+            Some(leaving) => leaving.tell(release),
+            None if matches!(release, Release::Unconfirmed(_)) => self.unconfirmed.add(now),
+            None => {}
         }
     }
 
@@ -212,6 +279,17 @@ impl<P: Protocol> State<P> {
         if let Some(wanted) = self.waiting.get(&id) {
             let _ = wanted.news.send(News::Progress(progress));
         }
+    }
+}
+
+impl Unconfirmed {
+    fn add(&mut self, now: Instant) {
+        self.locks = self.at(now) + 1;
+        self.until = now.after(self.within);
+    }
+
+    fn at(&self, now: Instant) -> usize {
+        if now < self.until { self.locks } else { 0 }
     }
 }
 

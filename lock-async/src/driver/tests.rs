@@ -1,5 +1,7 @@
 //! The task over a backend that does as it is told.
 
+mod shutdown;
+
 use super::*;
 use crate::locks::Locks;
 use lock_core::advisory::{self, Advisory, Tried};
@@ -20,6 +22,7 @@ struct Script {
     /// How many answers may be given; without limit if there is none.
     answers: Option<Semaphore>,
     panics: std::sync::atomic::AtomicBool,
+    refuses: std::sync::atomic::AtomicBool,
     closed: std::sync::atomic::AtomicBool,
 }
 
@@ -51,6 +54,9 @@ impl Backend for Fake {
         }
         assert!(!self.0.panics.swap(false, Ordering::SeqCst), "on purpose");
         self.0.ended.lock().expect("unpoisoned").push(what);
+        if self.0.refuses.load(Ordering::SeqCst) {
+            return Err(Failure::refused("no".to_string()));
+        }
         Ok(reply)
     }
 

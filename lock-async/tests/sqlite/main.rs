@@ -65,4 +65,5 @@ fn what_is_public_can_be_sent() {
     future(|_, guard| guard.release());
     future(|_, guard| async move { guard.lost().await });
     future(|_, _| Locks::connect("sqlite:a"));
+    future(|locks, _| locks.shutdown());
 }

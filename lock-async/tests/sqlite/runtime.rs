@@ -117,3 +117,42 @@ async fn the_task_and_its_thread_end_with_the_last_handle() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
+
+#[test]
+fn shutdown_at_the_end_of_main_frees_what_was_dropped_before() {
+    for orderly in [false, true] {
+        let place = Place::new();
+        let [main, elsewhere] = runtimes();
+        let others = elsewhere.block_on(place.locks(LONG));
+        let end = main.block_on(async {
+            let locks = place.locks(LONG).await;
+            drop(locks.lock("a").await.expect("taken"));
+            if orderly { locks.shutdown().await } else { Ok(()) }
+        });
+        assert_eq!(end, Ok(()));
+        drop(main);
+        let freed = elsewhere.block_on(others.try_lock("a")).expect("asked").is_some();
+        assert_eq!(freed, orderly, "else it stays taken for an hour");
+    }
+}
+
+#[test]
+fn shutdown_works_on_every_runtime_and_closes_the_file() {
+    let files = || {
+        let files = std::fs::read_dir("/proc/self/fd").expect("files").flatten();
+        files.filter_map(|file| std::fs::read_link(file.path()).ok()).collect::<Vec<_>>()
+    };
+    for runtime in runtimes() {
+        let place = Place::new();
+        let locks = runtime.block_on(place.locks(LONG));
+        let guard = runtime.block_on(locks.lock("a")).expect("taken");
+        assert!(files().contains(&place.path()));
+        // Guards and clones may be elsewhere.
+        std::thread::spawn(move || drop(guard)).join().expect("no panic");
+        assert_eq!(runtime.block_on(locks.shutdown()), Ok(()));
+        assert!(!files().contains(&place.path()), "closed");
+        assert_eq!(runtime.block_on(locks.lock("a")).map(drop), Err(Error::Closed));
+        let others = runtime.block_on(place.locks(LONG));
+        assert!(runtime.block_on(others.try_lock("a")).expect("asked").is_some());
+    }
+}

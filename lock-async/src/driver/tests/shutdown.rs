@@ -1,0 +1,164 @@
+//! The end in order.
+
+use super::*;
+use crate::error::ShutdownError;
+use std::future::{Future, poll_fn};
+use std::task::Poll;
+
+/// A day: nothing waits for a lease to end.
+const TTL: Duration = Duration::from_secs(86_400);
+/// Two of these bound a shutdown.
+const REQUEST: Duration = Duration::from_millis(200);
+/// Somebody hangs.
+const LATE: Duration = Duration::from_secs(20);
+
+fn timing() -> Timing {
+    Timing::new(TTL).and_then(|timing| timing.with_request(REQUEST)).expect("good")
+}
+
+fn table(fake: &Fake) -> Locks {
+    let engine = Engine::new(Table::new(TTL, "me"), Config::new(timing(), 1));
+    let driver = Driver::start(engine, One(Some(fake.clone())), TTL);
+    Locks::with(driver, Arc::new(|_, _| Ok(())))
+}
+
+async fn shut_down(locks: &Locks) -> Result<(), ShutdownError> {
+    tokio::time::timeout(LATE, locks.shutdown()).await.expect("bounded in time")
+}
+
+fn ended(fake: &Fake) -> Vec<&'static str> {
+    fake.0.ended.lock().expect("unpoisoned").clone()
+}
+
+fn tasks() -> usize {
+    tokio::runtime::Handle::current().metrics().num_alive_tasks()
+}
+
+#[tokio::test]
+async fn shutdown_sends_what_was_dropped_and_ends_the_task() {
+    let fake = Fake::default();
+    let locks = table(&fake);
+    assert_eq!(tasks(), 1);
+    let clone = locks.clone();
+    drop([locks.lock("a").await.expect("taken"), locks.lock("b").await.expect("taken")]);
+    assert_eq!(shut_down(&locks).await, Ok(()));
+    assert_eq!(ended(&fake).last(), Some(&"release"));
+    assert!(fake.0.closed.load(Ordering::SeqCst), "the connection, too");
+    until(|| tasks() == 0).await;
+    assert_eq!(clone.lock("a").await.map(drop), Err(crate::Error::Closed));
+    assert_eq!(shut_down(&clone).await, Ok(()), "again");
+}
+
+#[tokio::test]
+async fn shutdown_ends_waits() {
+    let server = Server::default();
+    let locks = server.locks(30);
+    let wait = tokio::spawn({
+        let locks = locks.clone();
+        async move { locks.lock("a").await.map(drop) }
+    });
+    until(|| server.waiting() == 1).await;
+    assert_eq!(shut_down(&locks).await, Ok(()));
+    assert_eq!(wait.await.expect("no panic"), Err(crate::Error::Closed));
+    assert_eq!(*server.0.left.lock().expect("unpoisoned"), [0], "the home said goodbye");
+}
+
+#[tokio::test]
+async fn guards_keep_their_locks_through_a_shutdown() {
+    let fake = Fake::default();
+    let locks = table(&fake);
+    let [kept, dropped] =
+        [locks.lock("a").await.expect("taken"), locks.lock("b").await.expect("taken")];
+    drop(dropped);
+    assert_eq!(shut_down(&locks).await, Err(ShutdownError::Held { guards: 1 }));
+    assert!(kept.is_held());
+    assert_eq!(ended(&fake), ["acquire", "acquire", "release"]);
+    assert_eq!(locks.lock("c").await.map(drop), Err(crate::Error::Closed));
+    // The last one to go takes the task along, though there are locks that could be used.
+    kept.release().await.expect("confirmed");
+    until(|| tasks() == 0).await;
+    assert_eq!(shut_down(&locks).await, Ok(()));
+    assert!(fake.0.closed.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn a_guard_dropped_during_a_shutdown_is_waited_for() {
+    let fake = Fake::default();
+    let engine = Engine::new(
+        Table::new(TTL, "me"),
+        Config::new(timing().with_request(LATE).expect("good"), 1),
+    );
+    let driver = Driver::start(engine, One(Some(fake.clone())), TTL);
+    let locks = Locks::with(driver, Arc::new(|_, _| Ok(())));
+    let guard = locks.lock("a").await.expect("taken");
+    let shutdown = tokio::spawn({
+        let locks = locks.clone();
+        async move { locks.shutdown().await }
+    });
+    // It has been heard.
+    until(|| shutdown.is_finished() || tasks() == 2).await;
+    assert_eq!(locks.lock("b").await.map(drop), Err(crate::Error::Closed));
+    drop(guard);
+    let end = tokio::time::timeout(LATE, shutdown).await.expect("no waiting for the limit");
+    assert_eq!(end.expect("no panic"), Ok(()));
+    assert_eq!(ended(&fake), ["acquire", "release"]);
+}
+
+#[tokio::test]
+async fn a_release_without_an_answer_is_told_in_time() {
+    let fake = mute();
+    let locks = table(&fake);
+    fake.0.answers.as_ref().expect("some").add_permits(1);
+    drop(locks.lock("a").await.expect("taken"));
+    let end = shut_down(&locks).await;
+    assert_eq!(end, Err(ShutdownError::Unconfirmed { locks: 1, within: TTL }));
+    until(|| tasks() == 0).await;
+    assert_eq!(shut_down(&locks).await, end, "told again");
+}
+
+#[tokio::test]
+async fn a_release_that_failed_before_is_told() {
+    let fake = Fake::default();
+    let locks = table(&fake);
+    let guard = locks.lock("a").await.expect("taken");
+    fake.0.refuses.store(true, Ordering::SeqCst);
+    drop(guard);
+    until(|| ended(&fake) == ["acquire", "release"]).await;
+    // That it was refused has been heard when this is answered.
+    fake.0.refuses.store(false, Ordering::SeqCst);
+    locks.lock("b").await.expect("taken").release().await.expect("released");
+    let end = shut_down(&locks).await;
+    assert_eq!(end, Err(ShutdownError::Unconfirmed { locks: 1, within: TTL }));
+}
+
+#[test]
+fn shutdown_after_the_runtime_is_told() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let first = runtime().expect("a runtime");
+    let fake = Fake::default();
+    let (locks, guard) = first.block_on(async {
+        let locks = table(&fake);
+        let guard = locks.lock("a").await.expect("taken");
+        (locks, guard)
+    });
+    drop(first);
+    drop(guard);
+    let second = runtime().expect("a runtime");
+    let end = second.block_on(locks.shutdown());
+    assert_eq!(end, Err(ShutdownError::Ended { within: TTL }));
+}
+
+/// Dropping the future does not take back what it asked for.
+#[tokio::test]
+async fn a_shutdown_nobody_waits_for_goes_on() {
+    let fake = Fake::default();
+    let locks = table(&fake);
+    drop(locks.lock("a").await.expect("taken"));
+    let mut shutdown = Box::pin(locks.shutdown());
+    let polled = poll_fn(|cx| Poll::Ready(shutdown.as_mut().poll(cx))).await;
+    assert!(polled.is_pending());
+    drop(shutdown);
+    until(|| tasks() == 0).await;
+    assert_eq!(ended(&fake), ["acquire", "release"]);
+    assert_eq!(shut_down(&locks).await, Ok(()));
+}
