@@ -171,8 +171,36 @@ fn a_late_guardian_begins_nothing() {
     kill_process(guardian, Signal::CONT).expect("there");
     eventually("the command is ended", || !is_alive(child));
     waiter.signal(Signal::CONT);
-    waiter.end().expect(123);
+    let ended = waiter.end().expect(123);
+    assert!(ended.stderr.ends_with("the command was not started\n"), "{ended:?}");
     assert!(!sandbox.path("ran").exists());
+}
+
+/// One that learns of it when TERM would be due waits for a renewal.
+#[test]
+fn a_command_with_too_little_time_left_begins_after_the_renewal() {
+    let sandbox = Sandbox::new();
+    let holder = sandbox.hold(&sandbox.url(), &["n"], "while [ ! -e go ]; do sleep 0.02; done");
+    let command = ["--ttl", "12s", "--grace", "4900ms", "-v", "n", "--", "sh", "-c", "echo >>ran"];
+    let waiter = sandbox.start(&mut sandbox.withlock(&sandbox.url(), &command));
+    let [guardian, _] = ready(&waiter);
+    kill_process(guardian, Signal::STOP).expect("there");
+    std::fs::write(sandbox.path("go"), "").expect("written");
+    holder.end().expect(0);
+    eventually("it has the lock", || waiter.output()[1].contains("holding"));
+    let file = rusqlite::Connection::open(sandbox.path("locks.db")).expect("opened");
+    file.busy_timeout(Duration::from_secs(10)).expect("set");
+    file.execute_batch("BEGIN IMMEDIATE").expect("no renewal gets through");
+    // It counts for five sixths of the TTL: the grace begins 6.9 s before the server's end.
+    let over = expires(&sandbox);
+    eventually("TERM would be due", || since_boot() > over - 6_500_000);
+    kill_process(guardian, Signal::CONT).expect("there");
+    sleep(Duration::from_millis(300));
+    assert!(!sandbox.path("ran").exists(), "it would be told to end at once");
+    file.execute_batch("ROLLBACK").expect("renewals get through");
+    let ended = waiter.end().expect(0);
+    assert_eq!(sandbox.read("ran"), "\n", "{ended:?}");
+    assert!(!ended.stderr.contains("lost"), "{ended:?}");
 }
 
 /// If the guardian is killed, the kernel kills the command.

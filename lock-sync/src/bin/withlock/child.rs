@@ -19,7 +19,7 @@
 //! would not reach it; then signals are for the command alone.
 
 use crate::ending::Ending;
-use crate::guardian::{Lease, Order, now};
+use crate::guardian::{Lease, Order, Report, now};
 use crate::role::{GUARDIAN, starter};
 use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpgrp, getpid, kill_process, waitid};
@@ -46,7 +46,10 @@ pub(crate) fn stop_self() {
 pub(crate) struct Running {
     guardian: Child,
     pid: Pid,
-    orders: PipeWriter,
+    /// Closed, it has the guardian end the command.
+    orders: Option<PipeWriter>,
+    /// What the pipe had no room for: it is full if somebody has stopped the guardian for ages.
+    unsent: Vec<u8>,
     reports: PipeReader,
     /// The other ends. The guardian opens them by way of the kernel's list of our files.
     _kept: (PipeReader, PipeWriter),
@@ -73,12 +76,12 @@ impl Running {
         let guardian = starter.env(NAME, name).process_group(0).spawn()?;
         let pid = Pid::from_child(&guardian);
         let kept = (hears, tells);
-        let (told, shares_terminal) = (None, false);
-        Ok(Self { guardian, pid, orders, reports, _kept: kept, told, shares_terminal })
+        let (orders, unsent, told, shares_terminal) = (Some(orders), Vec::new(), None, false);
+        Ok(Self { guardian, pid, orders, unsent, reports, _kept: kept, told, shares_terminal })
     }
 
     /// The lock is held, under this fence, and certainly for `remaining` if nothing else is heard: has
-    /// the command begin.
+    /// the command begin, as soon as that leaves it time to run.
     pub(crate) fn begin(&mut self, fence: u64, ending: Ending, remaining: Duration) {
         self.shares_terminal = stdin().is_terminal() || in_foreground();
         let group = if self.shares_terminal { getpgrp().as_raw_nonzero().get() } else { 0 };
@@ -93,18 +96,21 @@ impl Running {
         Ok(waitid(WaitId::Pid(self.pid), look)?.is_some())
     }
 
-    /// Waits for its end, and says how it ended, and whether it was made to because of the lease.
-    pub(crate) fn reap(&mut self) -> io::Result<(ExitStatus, bool)> {
+    /// Waits for its end, and says how it ended, and what the lease did to it.
+    pub(crate) fn reap(&mut self) -> io::Result<(ExitStatus, Report)> {
         let status = self.guardian.wait()?;
-        let stopped = self.reports.read(&mut [0]).is_ok_and(|bytes| bytes > 0);
-        Ok((status, stopped))
+        let mut report = [0];
+        let bytes = self.reports.read(&mut report).unwrap_or(0);
+        Ok((status, Report::read(&report[..bytes])))
     }
 
     /// Tells that the lock is certainly held for `remaining` more.
     pub(crate) fn may_run(&mut self, remaining: Duration) {
+        self.send();
         let until = if remaining.is_zero() { Duration::ZERO } else { now() + remaining };
         let is_news = |told: Duration| until.is_zero() != told.is_zero() || until > told + NEWS;
-        if self.told.is_some_and(is_news) {
+        // To a guardian that does not read, the newest deadline is told when it does.
+        if self.unsent.is_empty() && self.told.is_some_and(is_news) {
             self.told = Some(until);
             self.tell(&Order::Until(until));
         }
@@ -130,9 +136,21 @@ impl Running {
         self.shares_terminal
     }
 
-    /// In one piece, or not at all: to a guardian that has gone, or has been stopped for ages.
+    /// Without waiting for a guardian that does not read.
     fn tell(&mut self, order: &Order) {
-        let _ = self.orders.write(order.to_string().as_bytes());
+        self.unsent.extend(order.to_string().into_bytes());
+        self.send();
+    }
+
+    fn send(&mut self) {
+        let Some(orders) = &mut self.orders else { return };
+        while !self.unsent.is_empty() {
+            match orders.write(&self.unsent) {
+                Ok(sent) => drop(self.unsent.drain(..sent)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
     }
 }
 
@@ -140,7 +158,8 @@ impl Drop for Running {
     /// A command that has not begun is not to be; and none outlives this.
     fn drop(&mut self) {
         if self.guardian.try_wait().is_ok_and(|ended| ended.is_none()) {
-            self.signal(Signal::KILL);
+            // However full it is, the guardian sees its end.
+            self.orders = None;
             // Somebody may have stopped it.
             self.wake_guardian();
             let _ = self.guardian.wait();

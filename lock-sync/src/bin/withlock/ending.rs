@@ -34,6 +34,11 @@ impl Ending {
         }
     }
 
+    /// Whether a command that has not begun may: the lock is held, and nothing is due soon.
+    pub(crate) fn may_begin(self, remaining: Duration) -> bool {
+        !remaining.is_zero() && self.due(remaining).is_none()
+    }
+
     /// How long until something is due that was not before.
     pub(crate) fn next(self, remaining: Duration) -> Duration {
         match self.on_lost {
@@ -72,5 +77,14 @@ mod tests {
     #[test]
     fn who_ignores_a_loss_gets_nothing() {
         assert_eq!(ending(OnLost::Ignore).due(Duration::ZERO), None);
+    }
+
+    #[test]
+    fn a_command_begins_while_the_lock_is_held_and_nothing_is_due() {
+        let begins = |on_lost, left| ending(on_lost).may_begin(left);
+        assert!(begins(OnLost::Term, 6 * S) && !begins(OnLost::Term, 5 * S));
+        for on_lost in [OnLost::Kill, OnLost::Ignore] {
+            assert!(begins(on_lost, S) && !begins(on_lost, Duration::ZERO), "{on_lost:?}");
+        }
     }
 }

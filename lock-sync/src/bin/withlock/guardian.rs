@@ -53,6 +53,31 @@ pub(crate) struct Lease {
     pub(crate) until: Duration,
 }
 
+/// What the lease did to the command, as the guardian reports it: a byte for each signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Report {
+    /// Nothing.
+    None,
+    /// It was stopped.
+    Stopped,
+    /// It was not begun: the lease left it no time.
+    NotBegun,
+}
+
+impl Report {
+    const STOPPED: u8 = b's';
+    const NOT_BEGUN: u8 = b'n';
+
+    /// What was reported, the first byte first.
+    pub(crate) fn read(reported: &[u8]) -> Self {
+        match reported.first() {
+            None => Self::None,
+            Some(&Self::NOT_BEGUN) => Self::NotBegun,
+            Some(_) => Self::Stopped,
+        }
+    }
+}
+
 impl std::fmt::Display for Order {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -113,7 +138,8 @@ fn guard(parent: &Parent, files: [i32; 2], words: &[OsString]) -> io::Result<Exi
         let _ = child.kill().and_then(|()| child.wait());
     })?;
     let pid = Pid::from_child(&child);
-    let ward = Ward { child, pid, group: true, go: Some(go), reports, stopped: None };
+    let go = Go::Waiting(go);
+    let ward = Ward { child, pid, group: true, go, lease: None, reports, stopped: None };
     ward.watch(&news, || parent.has_died())
 }
 
@@ -157,16 +183,28 @@ struct Ward {
     pid: Pid,
     /// Whether it leads a group of its own.
     group: bool,
-    /// Until it has begun: where it waits to be told the fence and its group.
-    go: Option<PipeWriter>,
+    go: Go,
+    /// Nothing until withlock holds the lock.
+    lease: Option<Lease>,
     reports: File,
     /// What it got because of the lease.
     stopped: Option<Signal>,
 }
 
+/// How far the command is.
+enum Go {
+    /// It waits at the other end to be told the fence and its group.
+    Waiting(PipeWriter),
+    /// It is to be told that as soon as the lease leaves it time to run.
+    Ordered(PipeWriter, String),
+    Gone,
+}
+
+/// Timers do not count suspended time: look now and then.
+const NAP: Duration = Duration::from_secs(1);
+
 impl Ward {
     fn watch(mut self, news: &Receiver<News>, orphaned: impl Fn() -> bool) -> io::Result<ExitCode> {
-        let mut lease = None;
         let mut alone = false;
         loop {
             let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
@@ -178,41 +216,58 @@ impl Ward {
                 return Ok(ExitCode::from(exit_code(self.child.wait()?)));
             }
             alone = alone || orphaned();
-            // Timers do not count suspended time: look now and then.
-            let most = Duration::from_secs(1);
-            let (due, nap) = match lease {
-                _ if alone => (Some(Signal::KILL), most),
-                // It has not begun.
-                None => (None, most),
-                Some(Lease { ending, until }) => {
-                    let remaining = until.saturating_sub(now());
-                    let nap = if remaining.is_zero() { most } else { ending.next(remaining) };
-                    (ending.due(remaining), nap)
-                }
-            };
+            let (due, nap) = if alone { (Some(Signal::KILL), NAP) } else { self.due() };
             match due {
                 Some(signal) if self.stopped != due && self.stopped != Some(Signal::KILL) => {
                     self.stop(signal);
                 }
                 _ => {}
             }
-            match news.recv_timeout(nap.clamp(Duration::from_millis(1), most)) {
-                Ok(News::Gone) => alone = true,
-                Ok(News::Order(Order::Begin { fence, group, lease: begun })) => {
-                    lease = Some(begun);
-                    self.group = group == 0;
-                    // If it is told too late, it does not begin.
-                    let due = begun.ending.due(begun.until.saturating_sub(now()));
-                    if let (None, Some(mut go)) = (due, self.go.take()) {
-                        // If nobody reads it, it has ended, which is seen next.
-                        let _ = go.write_all(format!("{fence} {group}").as_bytes());
-                    }
-                }
-                Ok(News::Order(Order::Until(until))) => {
-                    lease = lease.map(|lease| Lease { until, ..lease });
-                }
-                Ok(News::Order(Order::Signal(signal))) => self.signal(signal),
-                Ok(News::Look) | Err(_) => {}
+            let mut heard = news.recv_timeout(nap.clamp(Duration::from_millis(1), NAP)).ok();
+            // All of it before the next judgement: a newer deadline may be among it.
+            while let Some(next) = heard {
+                alone |= matches!(next, News::Gone);
+                self.hear(next);
+                heard = news.try_recv().ok();
+            }
+        }
+    }
+
+    fn hear(&mut self, news: News) {
+        match news {
+            News::Order(Order::Begin { fence, group, lease }) => {
+                self.lease = Some(lease);
+                self.group = group == 0;
+                self.go = match std::mem::replace(&mut self.go, Go::Gone) {
+                    Go::Waiting(go) => Go::Ordered(go, format!("{fence} {group}")),
+                    go => go,
+                };
+            }
+            News::Order(Order::Until(until)) => {
+                self.lease = self.lease.map(|lease| Lease { until, ..lease });
+            }
+            News::Order(Order::Signal(signal)) => self.signal(signal),
+            News::Look | News::Gone => {}
+        }
+    }
+
+    /// What the lease has in store for the command, and how long it may be left alone.
+    fn due(&mut self) -> (Option<Signal>, Duration) {
+        let Some(Lease { ending, until }) = self.lease else { return (None, NAP) };
+        let remaining = until.saturating_sub(now());
+        let nap = if remaining.is_zero() { NAP } else { ending.next(remaining) };
+        match std::mem::replace(&mut self.go, Go::Gone) {
+            Go::Gone => (ending.due(remaining), nap),
+            Go::Ordered(mut go, told) if ending.may_begin(remaining) => {
+                // If nobody reads it, it has ended, which is seen next.
+                let _ = go.write_all(told.as_bytes());
+                (None, nap)
+            }
+            // A renewal may leave it time enough. If none comes, it never begins.
+            go => {
+                self.go = go;
+                let over = remaining.is_zero().then_some(Signal::KILL);
+                (over, if remaining.is_zero() { NAP } else { remaining })
             }
         }
     }
@@ -220,7 +275,8 @@ impl Ward {
     /// Ends it because of the lease. First of all it is reported: the command may end at once, and
     /// withlock must know why.
     fn stop(&mut self, signal: Signal) {
-        let _ = self.reports.write_all(b"stopped\n");
+        let report = if matches!(self.go, Go::Gone) { Report::STOPPED } else { Report::NOT_BEGUN };
+        let _ = self.reports.write_all(&[report]);
         self.stopped = Some(signal);
         self.signal(signal);
     }

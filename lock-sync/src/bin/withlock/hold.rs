@@ -2,6 +2,7 @@
 
 use crate::child::{Running, exit_code, stop_self};
 use crate::ending::{Ending, OnLost};
+use crate::guardian::Report;
 use crate::report::{Level, say, seconds};
 use crate::signals;
 use lock_sync::{Guard, Locks, ReleaseError};
@@ -11,6 +12,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 pub(crate) const LOST: u8 = 123;
+
+/// How soon the guardian of a command that has little time is told that it has more.
+const SOON: Duration = Duration::from_millis(20);
 
 /// How the lock is held.
 pub(crate) struct Hold<'a> {
@@ -27,49 +31,55 @@ impl Hold<'_> {
     /// Has the command run under the guard, frees the lock, and says what to exit with.
     pub(crate) fn run(&self, guard: Guard, mut running: Running) -> Result<u8, String> {
         running.begin(guard.fence().get(), self.ending, guard.remaining());
-        let (status, stopped, told_to_end) = self.watch(&mut running, &guard)?;
+        let (status, report, told_to_end) = self.watch(&mut running, &guard)?;
+        let stopped = report != Report::None;
         let lost = stopped || !guard.is_held();
         if !lost && !told_to_end {
             self.keep(&guard, exit_code(status));
         }
         let name = guard.name().clone();
-        let why = match guard.release() {
-            Err(ReleaseError::Lost(reason)) => Some(reason.to_string()),
-            Err(error @ ReleaseError::Unconfirmed { .. }) if self.level != Level::Quiet => {
-                say!("{:?}: {error}", name.as_str());
-                None
-            }
-            _ => None,
+        let (why, unconfirmed) = match guard.release() {
+            Err(ReleaseError::Lost(reason)) => (Some(reason.to_string()), None),
+            Err(error) => (None, Some(error)),
+            Ok(()) => (None, None),
         };
         let ignored = self.ending.on_lost == OnLost::Ignore;
         // A loss after the command's end, while the lock was only kept, harmed nobody.
         let kept_only = !lost && self.until.is_some();
-        if ignored || kept_only || !(stopped || why.is_some()) {
+        if report != Report::NotBegun && (ignored || kept_only || !(stopped || why.is_some())) {
+            if let (Some(error), true) = (unconfirmed, self.level != Level::Quiet) {
+                say!("{:?}: {error}", name.as_str());
+            }
             return Ok(exit_code(status));
         }
         let why = why.unwrap_or_else(|| "it could not be renewed in time".to_string());
-        let what =
-            if stopped { "the command was stopped" } else { "the command had ended just then" };
+        let what = match report {
+            Report::None => "the command had ended just then",
+            Report::Stopped => "the command was stopped",
+            Report::NotBegun => "the command was not started",
+        };
         say!("the lock {:?} was lost ({why}); {what}", name.as_str());
         Ok(LOST)
     }
 
-    /// Waits for the command's end. Whether it was stopped because of the lock, and whether somebody
-    /// wanted it to end.
+    /// Waits for the command's end. What the lease did to it, and whether somebody wanted it to end.
     fn watch(
         &self,
         running: &mut Running,
         guard: &Guard,
-    ) -> Result<(ExitStatus, bool, bool), String> {
+    ) -> Result<(ExitStatus, Report, bool), String> {
         // Short enough that the guardian learns of a renewal long before the old deadline.
         let nap = (guard.valid_for() / 8).clamp(Duration::from_millis(1), Duration::from_secs(1));
         let (mut lost_at, mut told_to_end) = (None, false);
         loop {
             if running.has_ended().map_err(|error| error.to_string())? {
-                let (status, stopped) = running.reap().map_err(|error| error.to_string())?;
-                return Ok((status, stopped, told_to_end));
+                let (status, report) = running.reap().map_err(|error| error.to_string())?;
+                return Ok((status, report, told_to_end));
             }
-            running.may_run(guard.remaining());
+            let remaining = guard.remaining();
+            running.may_run(remaining);
+            // A command that was not begun for want of time waits for a renewal.
+            let nap = if self.ending.may_begin(remaining) { nap } else { nap.min(SOON) };
             if let Some(reason) = guard.lost() {
                 match (lost_at, self.ending.on_lost) {
                     (None, OnLost::Ignore) if self.level != Level::Quiet => {
