@@ -5,6 +5,7 @@ use lock_core::http::KeyError;
 use lock_core::sql::Refusal;
 use lock_core::sql::advisory::PrefixError;
 use lock_core::{ClaimError, Failure, LostReason, NameError, TableError, TimingError};
+use std::fmt;
 use std::time::Duration;
 
 /// Why a lock could not be asked for. That somebody else has it is no error.
@@ -148,6 +149,75 @@ pub enum ReleaseError {
         /// That time.
         within: Duration,
     },
+}
+
+/// Why [`with_lock`](crate::Locks::with_lock) cannot say that the lock was held while the work was
+/// done. If the work was done, the error contains its value.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WithLockError<T> {
+    /// The lock could not be asked for: the work was not begun.
+    #[error(transparent)]
+    Acquire(#[from] Error),
+    /// The lock was lost before the work was done: the work may have overlapped with another holder's.
+    #[error("the lock was lost while it was used: {reason}")]
+    Lost {
+        /// What the work returned.
+        value: T,
+        /// How the lock was lost.
+        reason: LostReason,
+    },
+    /// The work was done under the lock, but the server did not confirm the release. The lease ends by
+    /// itself, as after [`ReleaseError::Unconfirmed`].
+    #[error("the release was not confirmed ({reason}); the lease ends by itself within {within:?}")]
+    Unconfirmed {
+        /// What the work returned.
+        value: T,
+        /// What is known.
+        reason: String,
+        /// The longest time until the lease ends.
+        within: Duration,
+    },
+}
+
+impl<T> WithLockError<T> {
+    /// What the work returned; [`None`] if it was not begun.
+    pub fn into_value(self) -> Option<T> {
+        match self {
+            WithLockError::Acquire(_) => None,
+            WithLockError::Lost { value, .. } | WithLockError::Unconfirmed { value, .. } => {
+                Some(value)
+            }
+        }
+    }
+
+    /// What the work's `value` and the `release` after it come to.
+    pub(crate) fn after(value: T, release: Result<(), ReleaseError>) -> Result<T, Self> {
+        match release {
+            Ok(()) => Ok(value),
+            Err(ReleaseError::Lost(reason)) => Err(WithLockError::Lost { value, reason }),
+            Err(ReleaseError::Unconfirmed { reason, within }) => {
+                Err(WithLockError::Unconfirmed { value, reason, within })
+            }
+        }
+    }
+}
+
+/// Without the value, which need not have a `Debug` of its own.
+impl<T> fmt::Debug for WithLockError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WithLockError::Acquire(error) => f.debug_tuple("Acquire").field(error).finish(),
+            WithLockError::Lost { reason, .. } => {
+                f.debug_struct("Lost").field("reason", reason).finish_non_exhaustive()
+            }
+            WithLockError::Unconfirmed { reason, within, .. } => f
+                .debug_struct("Unconfirmed")
+                .field("reason", reason)
+                .field("within", within)
+                .finish_non_exhaustive(),
+        }
+    }
 }
 
 /// Why a shutdown may leave locks behind.

@@ -91,7 +91,7 @@ mod guard;
 mod locks;
 
 pub use config::{Config, Protocol};
-pub use error::{ConfigError, Error, ReleaseError, ShutdownError};
+pub use error::{ConfigError, Error, ReleaseError, ShutdownError, WithLockError};
 pub use guard::Guard;
 pub use lock_core::http::KeyError;
 pub use lock_core::sql::Refusal;

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::driver::{Driver, News};
-use crate::error::{ConfigError, Error, ShutdownError};
+use crate::error::{ConfigError, Error, ShutdownError, WithLockError};
 use crate::guard::Guard;
 use lock_core::{ClaimError, Holder, LockName, Mode, NotAcquired};
 use std::fmt;
@@ -140,14 +140,21 @@ impl Locks {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let folder = tempfile::tempdir()?;
     /// # let locks = lock_async::Locks::connect(&format!("sqlite:{}/l.db", folder.path().display())).await?;
-    /// let fence = locks.with_lock("nightly-report", async |guard| guard.fence()).await?;
+    /// use lock_async::WithLockError;
+    ///
+    /// match locks.with_lock("nightly-report", async |guard| guard.fence()).await {
+    ///     Ok(fence) => println!("done under the lock, with fence {fence}"),
+    ///     Err(WithLockError::Lost { value, reason }) => eprintln!("{value} was not alone: {reason}"),
+    ///     Err(other) => return Err(other.into()),
+    /// }
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
-    /// [`Error`] as for [`lock`](Self::lock). What `work` returns is handed through; whether the
-    /// lock was held to its end, it can ask the guard.
+    /// [`WithLockError::Acquire`] as for [`lock`](Self::lock), without calling `work`.
+    /// [`WithLockError::Lost`] and [`WithLockError::Unconfirmed`], with what `work` returned, if the
+    /// lock was lost before `work` ended, or its release was not confirmed.
     ///
     /// # Cancel safety
     /// As for [`lock`](Self::lock) while waiting. Dropping the future later drops `work` where it
@@ -156,16 +163,15 @@ impl Locks {
         &self,
         name: &str,
         work: impl AsyncFnOnce(&Guard) -> T,
-    ) -> Result<T, Error> {
-        let guard = self.lock(name).await?;
-        Ok(under(guard, work).await)
+    ) -> Result<T, WithLockError<T>> {
+        under(self.lock(name).await?, work).await
     }
 
     /// Calls `work` with the lock if it is free; [`None`], without calling it, if somebody else has
     /// it.
     ///
     /// # Errors
-    /// [`Error`] as for [`try_lock`](Self::try_lock).
+    /// As for [`with_lock`](Self::with_lock), and [`try_lock`](Self::try_lock).
     ///
     /// # Cancel safety
     /// As for [`with_lock`](Self::with_lock).
@@ -173,9 +179,9 @@ impl Locks {
         &self,
         name: &str,
         work: impl AsyncFnOnce(&Guard) -> T,
-    ) -> Result<Option<T>, Error> {
+    ) -> Result<Option<T>, WithLockError<T>> {
         match self.try_lock(name).await? {
-            Some(guard) => Ok(Some(under(guard, work).await)),
+            Some(guard) => under(guard, work).await.map(Some),
             None => Ok(None),
         }
     }
@@ -284,11 +290,12 @@ fn granted(guard: Option<Guard>) -> Result<Guard, Error> {
     guard.ok_or_else(|| Error::Unavailable("the wait ended without the lock".to_string()))
 }
 
-async fn under<T>(guard: Guard, work: impl AsyncFnOnce(&Guard) -> T) -> T {
-    let result = work(&guard).await;
-    // How that went is told as an event.
-    let _ = guard.release().await;
-    result
+async fn under<T>(
+    guard: Guard,
+    work: impl AsyncFnOnce(&Guard) -> T,
+) -> Result<T, WithLockError<T>> {
+    let value = work(&guard).await;
+    WithLockError::after(value, guard.release().await)
 }
 
 impl fmt::Debug for Locks {

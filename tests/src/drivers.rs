@@ -228,7 +228,7 @@ impl Locks {
             Locks::Blocking(locks) => locks.with_lock(name, |guard| work(&|| guard.is_held())),
             Locks::Tokio(locks) => {
                 let work = async |guard: &lock_async::Guard| work(&|| guard.is_held());
-                Ok(wait(locks.with_lock(name, work)).map_err(error)?)
+                wait(locks.with_lock(name, work)).map_err(with_error)
             }
         }
     }
@@ -243,7 +243,7 @@ impl Locks {
             Locks::Blocking(locks) => locks.try_with_lock(name, |guard| work(&|| guard.is_held())),
             Locks::Tokio(locks) => {
                 let work = async |guard: &lock_async::Guard| work(&|| guard.is_held());
-                Ok(wait(locks.try_with_lock(name, work)).map_err(error)?)
+                wait(locks.try_with_lock(name, work)).map_err(with_error)
             }
         }
     }
@@ -356,6 +356,17 @@ impl Guard {
                 })
             }
         }
+    }
+}
+
+fn with_error<T>(failed: lock_async::WithLockError<T>) -> WithLockError<T> {
+    match failed {
+        lock_async::WithLockError::Acquire(why) => WithLockError::Acquire(error(why)),
+        lock_async::WithLockError::Lost { value, reason } => WithLockError::Lost { value, reason },
+        lock_async::WithLockError::Unconfirmed { value, reason, within } => {
+            WithLockError::Unconfirmed { value, reason, within }
+        }
+        other => panic!("{other}"),
     }
 }
 

@@ -6,6 +6,7 @@ mod events;
 mod exclusion;
 mod loss;
 mod runtime;
+mod with_lock;
 
 use lock_async::{Config, Guard, Locks};
 use std::time::Duration;
