@@ -185,6 +185,21 @@ impl Line {
         self.client.run(&statement) == Ok(vec![vec![Value::Int(0)]])
     }
 
+    /// Waits until another connection waits in the server's queue.
+    pub fn sees_waiting(&mut self, id: i64) {
+        let text = match self.kind {
+            Kind::Postgres => {
+                "SELECT count(*) FROM pg_stat_activity WHERE pid = $1::bigint AND wait_event_type = 'Lock'"
+            }
+            Kind::Mysql | Kind::Mariadb => {
+                "SELECT COUNT(*) FROM information_schema.processlist WHERE id = ? AND state = 'User lock'"
+            }
+        };
+        let statement = Statement::new(text, [Value::Int(id)]);
+        let waits = Ok(vec![vec![Value::Int(1)]]);
+        assert!(eventually(|| self.client.run(&statement) == waits), "{id} waits for nothing");
+    }
+
     /// Runs SQL, past the codec.
     pub fn run(&mut self, sql: &str) {
         self.client.batch(sql);

@@ -5,6 +5,7 @@ use lock_core::sql::{Statement, mysql as dialect};
 use lock_core::table::{Acquired, Command, Freed};
 use lock_core::{Failure, Fence, TableName};
 use lock_tests::place::{Place, mysql_client};
+use lock_tests::proxy::eventually;
 use lock_tests::raw::Raw;
 use lock_tests::servers::Kind;
 use lock_tests::table::claims;
@@ -88,8 +89,8 @@ fn the_time_is_that_of_the_statements_start(kind: Kind) {
         &mut client,
         "SELECT TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), SYSDATE(6)) - TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), NOW(6)) AS early, SLEEP(0.2) + TIMESTAMPDIFF(MICROSECOND, NOW(6), SYSDATE(6)) AS late",
     );
-    assert!((0..150_000).contains(&before), "{before}");
-    assert!(after >= 200_000, "{after}: the clock goes on, the statement's time does not");
+    assert!(before >= 0, "{before}");
+    assert!(after >= before + 200_000, "{after}: the clock goes on, the statement's time does not");
 }
 
 fn the_time_moves_with_no_time_zone(kind: Kind) {
@@ -162,9 +163,9 @@ fn assignments_are_made_from_left_to_right(kind: Kind) {
 
 fn an_expired_lease_is_taken_and_not_renewed(kind: Kind) {
     let mut table = at(kind.place());
-    let first = table.granted("a", 1, SHORT).expect("free");
+    let first = table.granted("a", 1, LONG).expect("free");
     assert_eq!(table.granted("a", 2, LONG), None, "not before it expired");
-    std::thread::sleep(SHORT * 2);
+    table.expire("a");
     assert_eq!(table.renew(&["a"], 1, LONG), [false], "though nobody took it");
     assert!(table.granted("a", 2, LONG).expect("expired") > first);
     assert_eq!(table.renew(&["a"], 1, LONG), [false]);
@@ -229,12 +230,14 @@ fn who_frees_it_knows_whether_somebody_waits(kind: Kind) {
 /// Neither of the holder's, while its row is locked, nor of an expired lease's.
 fn a_look_is_in_nobodys_way(kind: Kind) {
     let mut table = at(kind.place());
-    table.granted("a", 1, SHORT).expect("free");
+    table.granted("a", 1, LONG).expect("free");
     let mut waiter = other(&table);
     assert_eq!(waiter.looks(&["a"], 2), [Some(false)]);
-    let _blocker = block(&table);
+    let mut blocker = block(&table);
     assert_eq!(waiter.looks(&["a"], 2), [Some(true)], "it waits for no row");
-    std::thread::sleep(SHORT * 2);
+    blocker.query_drop("COMMIT").expect("ended");
+    table.expire("a");
+    let _blocker = block(&table);
     assert_eq!(waiter.looks(&["a"], 2), [None], "an expired lease is nobody's");
 }
 
@@ -290,8 +293,8 @@ fn batches_of_the_same_names_do_not_deadlock(kind: Kind) {
 
 fn a_deadlock_means_try_again(kind: Kind) {
     let mut table = at(kind.place());
-    table.acquire(&["a", "b"], 1, SHORT);
-    std::thread::sleep(SHORT * 2);
+    table.acquire(&["a", "b"], 1, LONG);
+    table.release(&["a", "b"], 1);
     let name = table.place.table().to_string();
     let row = |of: &str| format!("SELECT * FROM {name} WHERE name = '{of}' FOR UPDATE");
     // Another locks b and then a; and has changed so much that it is not the one to be ended.
@@ -334,20 +337,30 @@ fn a_lease_that_waited_for_a_row_is_counted_from_the_statements_start(kind: Kind
     let mut table = at(kind.place());
     table.granted("a", 1, LONG).expect("free");
     table.release(&["a"], 1);
-    let mut other = other(&table);
-    let mut blocker = block(&table);
-    let began = Instant::now();
-    std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| table.granted("a", 2, Duration::from_secs(2)));
-        std::thread::sleep(Duration::from_millis(600));
-        assert!(!waiting.is_finished());
-        blocker.query_drop("COMMIT").expect("ended");
-        assert!(waiting.join().expect("no error").is_some());
-    });
-    let until = |table: &mut Table| table.granted("a", 3, LONG).is_some();
-    while !until(&mut other) {
-        assert!(began.elapsed() < Duration::from_millis(2_400), "it was asked for 2 s at first");
-        std::thread::sleep(Duration::from_millis(5));
+    let (name, url) = (table.place.table().to_string(), table.place.url().to_string());
+    let waits = "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'";
+    // A machine that stands still lets the wait for the row end before the row is free: once more then.
+    for _ in 0..10 {
+        let mut blocker = block(&table);
+        let (claimed, released) = std::thread::scope(|scope| {
+            let command =
+                Command::Acquire { claims: claims(&["a"], 2), ttl: LONG, holder: "h".into() };
+            let table = &mut table;
+            let waiting = scope.spawn(move || table.try_ask(&command));
+            let waits = format!("{waits} AND trx_query LIKE '%{name}%'");
+            assert!(eventually(|| one::<i64>(&mut mysql_client(&url), &waits) > 0));
+            let now = "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))";
+            let released: i64 = one(&mut blocker, now);
+            blocker.query_drop("COMMIT").expect("ended");
+            (waiting.join().expect("no panic"), released)
+        });
+        if claimed.is_ok() {
+            let until: i64 =
+                one(&mut mysql_client(&url), &format!("SELECT expires_us FROM {name}"));
+            let ttl = i64::try_from(LONG.as_micros()).expect("short");
+            assert!(until - ttl < released, "{until} is a whole lease after {released}");
+            return;
+        }
     }
-    assert!(began.elapsed() >= Duration::from_millis(1_990), "not earlier: {:?}", began.elapsed());
+    panic!("it was never granted");
 }

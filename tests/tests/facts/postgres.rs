@@ -7,7 +7,7 @@ use lock_tests::place::{Place, client};
 use lock_tests::proxy::eventually;
 use lock_tests::table::claims;
 use postgres::Client;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(50);
@@ -28,6 +28,14 @@ fn other(table: &Table) -> Table {
     at(table.place.through(table.place.url()))
 }
 
+/// Whether a statement about the table waits for a row.
+fn waits(observer: &mut Client, table: &str) -> bool {
+    let sql = format!(
+        "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%{table}%'"
+    );
+    observer.query_one(&sql, &[]).expect("asked").get(0)
+}
+
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn the_same_owner_acquires_again_with_the_same_fence() {
@@ -35,10 +43,10 @@ fn the_same_owner_acquires_again_with_the_same_fence() {
     let fence = table.granted("a", 1, LONG).expect("free");
     assert_eq!(table.granted("a", 1, LONG), Some(fence));
     assert_eq!(table.granted("a", 2, LONG), None);
-    let mut expired = table.granted("b", 1, SHORT);
-    std::thread::sleep(SHORT * 2);
-    assert_eq!(table.granted("b", 1, SHORT), expired, "nobody took it meanwhile");
-    std::thread::sleep(SHORT * 2);
+    let mut expired = table.granted("b", 1, LONG);
+    table.expire("b");
+    assert_eq!(table.granted("b", 1, LONG), expired, "nobody took it meanwhile");
+    table.expire("b");
     assert!(table.granted("b", 2, LONG) > expired.take());
 }
 
@@ -46,9 +54,9 @@ fn the_same_owner_acquires_again_with_the_same_fence() {
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn an_expired_lease_is_taken_and_not_renewed() {
     let mut table = new();
-    let first = table.granted("a", 1, SHORT).expect("free");
+    let first = table.granted("a", 1, LONG).expect("free");
     assert_eq!(table.granted("a", 2, LONG), None, "not before it expired");
-    std::thread::sleep(SHORT * 2);
+    table.expire("a");
     assert_eq!(table.renew(&["a"], 1, LONG), [false], "though nobody took it");
     assert!(table.granted("a", 2, LONG).expect("expired") > first);
     assert_eq!(table.renew(&["a"], 1, LONG), [false]);
@@ -60,16 +68,15 @@ fn an_expired_lease_is_taken_and_not_renewed() {
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn a_renewal_extends_and_never_shortens() {
     let mut table = new();
-    table.granted("a", 1, Duration::from_millis(300)).expect("free");
-    for _ in 0..4 {
-        assert_eq!(table.renew(&["a"], 1, Duration::from_millis(300)), [true]);
-        std::thread::sleep(Duration::from_millis(150));
-    }
-    assert_eq!(table.granted("a", 2, LONG), None);
-    assert_eq!(table.renew(&["a"], 1, LONG), [true]);
+    table.granted("a", 1, LONG).expect("free");
+    let left = |table: &mut Table| match &table.acquire(&["a"], 2, LONG)[..] {
+        [Acquired::Busy(Some(holder))] => holder.expires_in,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(table.renew(&["a"], 1, LONG * 60), [true]);
+    assert!(left(&mut table) > LONG * 59);
     assert_eq!(table.renew(&["a"], 1, SHORT), [true]);
-    std::thread::sleep(SHORT * 2);
-    assert_eq!(table.granted("a", 2, LONG), None);
+    assert!(left(&mut table) > LONG * 58);
 }
 
 #[test]
@@ -173,15 +180,17 @@ fn a_grant_that_waited_for_a_row_gets_a_whole_lease() {
     let name = format!("\"{}\"", table.place.table());
     let mut transaction = blocker.transaction().expect("begun");
     transaction.execute(&format!("SELECT 1 FROM {name} FOR UPDATE"), &[]).expect("locked");
-    std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| table.granted("a", 2, Duration::from_secs(2)));
-        std::thread::sleep(Duration::from_secs(1));
-        assert!(!waiting.is_finished());
+    let mut observer = client(table.place.url());
+    let released: SystemTime = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| table.granted("a", 2, LONG));
+        assert!(eventually(|| waits(&mut observer, &name)));
+        let now = transaction.query_one("SELECT clock_timestamp()", &[]).expect("asked").get(0);
         transaction.commit().expect("ended");
         assert!(waiting.join().expect("no error").is_some());
+        now
     });
-    std::thread::sleep(Duration::from_millis(1500));
-    assert_eq!(table.granted("a", 3, LONG), None, "the lease began when the wait had ended");
+    let row = observer.query_one(&format!("SELECT expires_at FROM {name}"), &[]).expect("a row");
+    assert!(row.get::<_, SystemTime>(0) >= released + LONG, "it began when the wait had ended");
 }
 
 #[test]
@@ -195,6 +204,7 @@ fn a_stricter_isolation_means_try_again_and_never_a_wrong_grant() {
         .batch_execute("SET default_transaction_isolation = 'repeatable read'")
         .expect("set");
     let mut blocker = client(table.place.url());
+    let mut observer = client(table.place.url());
     let name = format!("\"{}\"", table.place.table());
     let mut transaction = blocker.transaction().expect("begun");
     transaction
@@ -207,7 +217,7 @@ fn a_stricter_isolation_means_try_again_and_never_a_wrong_grant() {
         let claims = claims(&["a"], 2);
         let command = Command::Acquire { claims, ttl: LONG, holder: "h".into() };
         let asked = scope.spawn(move || table.try_ask(&command).map(drop));
-        std::thread::sleep(Duration::from_millis(300));
+        assert!(eventually(|| waits(&mut observer, &name)));
         transaction.commit().expect("committed");
         let answer = asked.join().expect("no panic");
         assert!(matches!(answer, Err(Failure::Rejected { retry: true, .. })), "{answer:?}");

@@ -22,15 +22,15 @@ const TTL: Duration = Duration::from_secs(2);
 fn an_idle_connection_is_ended_after_its_time_and_not_before(kind: Kind) {
     let name = fresh("idle");
     let (mut a, mut b) = (Line::new(kind, TTL), Line::new(kind, LONG));
+    let before = Instant::now();
     assert!(a.take(&name).is_some());
-    let after = Instant::now();
     while b.take(&name).is_none() {
-        assert!(after.elapsed() < TTL + Duration::from_secs(1), "it is still there");
+        assert!(before.elapsed() < TTL * 10, "it is still there");
         sleep(Duration::from_millis(5));
     }
-    let lived = after.elapsed();
-    println!("{kind:?}: ended {lived:?} after its last answer");
-    assert!(lived > TTL - Duration::from_millis(50), "{lived:?}");
+    let lived = before.elapsed();
+    println!("{kind:?}: ended {lived:?} after its last request");
+    assert!(lived >= TTL, "{lived:?}");
     let answer = a.keep();
     assert!(matches!(answer, Err(Failure::Unknown(_))), "{answer:?}");
 }
@@ -48,7 +48,7 @@ fn a_connection_that_is_kept_lives(kind: Kind) {
 
 fn a_connection_that_waits_is_not_idle(kind: Kind) {
     let name = fresh("patient");
-    let ttl = Duration::from_secs(1);
+    let ttl = Duration::from_secs(3);
     let (mut a, mut b) = (Line::new(kind, LONG), Line::new(kind, ttl));
     if kind == Kind::Postgres {
         // It would end a statement that takes longer than the TTL.

@@ -8,6 +8,9 @@ use lock_tests::advisory::{LONG, Line, claims, connect, fresh, open};
 use lock_tests::place::{client, postgres_url};
 use lock_tests::proxy::eventually;
 use lock_tests::servers::{Kind, Server};
+use lock_tests::withlock::HANG;
+use std::collections::BTreeSet;
+use std::sync::mpsc;
 use std::thread::{scope, sleep};
 use std::time::Duration;
 
@@ -50,10 +53,11 @@ fn a_connection_may_have_a_lock_in_both_modes() {
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn a_try_passes_nobody_who_waits() {
     let (mut a, mut b, mut c, name) = (line(), line(), line(), fresh("queue"));
+    let id = b.session.id();
     assert!(a.try_as(&name, Shared).is_some());
     scope(|scope| {
         let waiting = scope.spawn(|| b.wait(&name, LONG));
-        sleep(SOON);
+        c.sees_waiting(id);
         assert_eq!(c.try_as(&name, Shared), None, "though it could share");
         assert!(a.try_as(&name, Shared).is_some(), "what it has already");
         assert_eq!(a.take(&name), None, "though nobody else has it");
@@ -69,29 +73,32 @@ fn a_try_passes_nobody_who_waits() {
 fn those_that_can_share_are_served_together_and_in_turn() {
     let name = fresh("turns");
     let mut lines: Vec<Line> = (0..4).map(|_| line()).collect();
+    let ids: Vec<i64> = lines.iter().map(|line| line.session.id()).collect();
     let mut holder = line();
     assert!(holder.take(&name).is_some());
+    let (granted, turns) = mpsc::channel();
     scope(|scope| {
         let modes = [Shared, Shared, Exclusive, Shared];
-        let waiting: Vec<_> = lines
-            .iter_mut()
-            .zip(modes)
-            .map(|(line, mode)| {
-                let name = &name;
-                let waiting = scope.spawn(move || line.wait_as(name, mode, Duration::from_secs(2)));
-                sleep(SOON);
-                waiting
-            })
-            .collect();
+        let mut enough = Vec::new();
+        for ((at, mode), line) in (0..).zip(modes).zip(&mut lines) {
+            let (name, granted, (done, until)) = (&name, granted.clone(), mpsc::channel::<()>());
+            enough.push(done);
+            scope.spawn(move || {
+                assert!(line.wait_as(name, mode, LONG).is_some());
+                granted.send(at).expect("it is heard");
+                let _ = until.recv();
+                assert!(line.free_as(name, mode));
+            });
+            holder.sees_waiting(ids[at]);
+        }
+        let next = || turns.recv_timeout(HANG).expect("somebody's turn");
         assert!(holder.free(&name));
-        sleep(SOON);
-        let done: Vec<bool> = waiting.iter().map(|waiting| waiting.is_finished()).collect();
-        assert_eq!(done, [true, true, false, false], "the last one does not pass the third");
-        let granted: Vec<bool> = waiting
-            .into_iter()
-            .map(|waiting| waiting.join().expect("no panic").is_some())
-            .collect();
-        assert_eq!(granted, [true, true, false, true], "and gets it when that has given up");
+        assert_eq!(BTreeSet::from([next(), next()]), BTreeSet::from([0, 1]));
+        holder.sees_waiting(ids[3]); // it could share, but does not pass the third
+        enough.drain(..2);
+        assert_eq!(next(), 2);
+        enough.clear();
+        assert_eq!(next(), 3);
     });
 }
 

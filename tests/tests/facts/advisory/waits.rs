@@ -31,13 +31,13 @@ fn first_come_first_served(kind: Kind) {
     let served = Mutex::new(Vec::new());
     scope(|scope| {
         for (at, line) in lines.iter_mut().enumerate() {
-            let (name, served) = (&name, &served);
+            let (name, served, id) = (&name, &served, line.session.id());
             scope.spawn(move || {
                 let fence = line.wait(name, LONG).expect("in time");
                 served.lock().expect("whole").push((at, fence));
                 assert!(line.free(name));
             });
-            sleep(SOON);
+            holder.sees_waiting(id);
         }
         assert!(holder.free(&name));
     });
@@ -56,10 +56,7 @@ fn a_wait_is_over_in_its_time(kind: Kind) {
         let began = Instant::now();
         assert_eq!(b.wait(&name, up_to), None);
         let waited = began.elapsed();
-        assert!(
-            waited >= up_to && waited < up_to + Duration::from_millis(500),
-            "{up_to:?}: {waited:?}"
-        );
+        assert!(waited >= up_to && waited < up_to + LONG / 10, "{up_to:?}: {waited:?}");
     }
 }
 
@@ -78,10 +75,11 @@ fn a_waiter_whose_wait_ended_gets_nothing(kind: Kind) {
 fn a_waiters_fence_is_read_after_the_unlock(kind: Kind) {
     let name = fresh("fence");
     let (mut a, mut b) = (Line::new(kind, LONG), Line::new(kind, LONG));
+    let id = b.session.id();
     assert!(a.take(&name).is_some());
     scope(|scope| {
         let waiting = scope.spawn(|| b.wait(&name, LONG));
-        sleep(SOON);
+        a.sees_waiting(id);
         let before = a.time();
         assert!(a.free(&name));
         let fence = waiting.join().expect("no panic").expect("granted");
@@ -103,7 +101,7 @@ fn a_waiter_that_is_gone_is_not_served(kind: Kind) {
         let claim = claims(&[&name]).remove(0);
         let command = Command::Wait { claim, up_to: LONG, grace: Duration::ZERO };
         let waiting = scope.spawn(move || b.ask(&command));
-        sleep(SOON);
+        c.sees_waiting(id);
         proxy.cut(false);
         let answer = waiting.join().expect("no panic");
         assert!(matches!(answer, Err(Failure::Unknown(_))), "{answer:?}");
@@ -111,7 +109,7 @@ fn a_waiter_that_is_gone_is_not_served(kind: Kind) {
     let began = Instant::now();
     assert!(eventually(|| c.is_gone(id)), "it would be served");
     println!("{kind:?}: noticed after {:?}", began.elapsed());
-    assert!(began.elapsed() < Duration::from_secs(3), "not only when its time was over");
+    // `eventually` ends long before the wait's own time is over.
     assert!(a.free(&name));
     assert!(c.take(&name).is_some(), "nobody is in the way");
 }
@@ -161,7 +159,7 @@ fn a_wait_that_is_stopped_by_an_administrator_is_an_error_and_not_busy(kind: Kin
             let b = &mut b;
             move || b.ask(&command)
         });
-        sleep(SOON);
+        a.sees_waiting(id);
         a.run(&match kind {
             Kind::Postgres => format!("SELECT pg_cancel_backend({id})"),
             Kind::Mysql | Kind::Mariadb => format!("KILL QUERY {id}"),
@@ -174,11 +172,13 @@ fn a_wait_that_is_stopped_by_an_administrator_is_an_error_and_not_busy(kind: Kin
 
 fn of_two_that_wait_for_each_other_one_is_told_to_try_again(kind: Kind) {
     let (one, two) = (fresh("one"), fresh("two"));
+    let mut observer = Line::new(kind, LONG);
     let (mut a, mut b) = (Line::new(kind, LONG), Line::new(kind, LONG));
+    let id = a.session.id();
     assert!(a.take(&one).is_some() && b.take(&two).is_some());
     let wait = |name: &str| Command::Wait {
         claim: claims(&[name]).remove(0),
-        up_to: Duration::from_secs(5),
+        up_to: LONG,
         grace: Duration::ZERO,
     };
     let [mut first, mut second] = scope(|scope| {
@@ -194,7 +194,7 @@ fn of_two_that_wait_for_each_other_one_is_told_to_try_again(kind: Kind) {
         };
         let a = ask(a, two.clone(), one.clone());
         // At the same moment, MySQL may tell both.
-        sleep(SOON);
+        observer.sees_waiting(id);
         let b = ask(b, one.clone(), two.clone());
         [a, b].map(|asked| asked.join().expect("no panic"))
     });
