@@ -29,6 +29,7 @@
 //! | blocking the shared connection by a wait, or by the monitor | the home connection only ever *tries*; waits have connections of their own, keeping is one short question |
 //! | a waiter that was cancelled is granted the lock later | its connection is closed at once, not when the wait ends |
 //! | the server restarts, and has forgotten every lock while holders still count on theirs | nothing is granted in the first T after a start: [`Tried::Starting`] |
+//! | the server's clock is set back, and its start lies in the future | a connection that was open for 6/5 of T, by the client's clock, proves that the server has run for T |
 //!
 //! Not covered: an administrator who ends the holder's connection at the server. The lock is free
 //! then, and the holder believes in it until its next question, T/3 at most.
@@ -63,6 +64,13 @@ impl Advisory {
     pub fn with_waiting(self, waiting: usize) -> Self {
         Self { waiting, ..self }
     }
+
+    /// For how long the server must have run by its own clock. If that clock was set back, the start
+    /// lies in its future, for however long. A connection that has been open for longer by the client's
+    /// clock proves the same, and then the server's clock is not asked.
+    fn grace(&self, proven: bool) -> Duration {
+        if proven { Duration::ZERO } else { self.ttl }
+    }
 }
 
 /// What is asked of a server with advisory locks, on one connection.
@@ -81,7 +89,7 @@ pub enum Command {
     Try {
         /// Sorted by name, each name once.
         claims: Vec<Claim>,
-        /// Grant nothing before the server has run for so long.
+        /// Grant nothing before the server has run for so long. Zero if it is known that it has.
         grace: Duration,
     },
     /// Wait in the server's queue.
@@ -90,7 +98,7 @@ pub enum Command {
         claim: Claim,
         /// Answer within this time.
         up_to: Duration,
-        /// Grant nothing before the server has run for so long.
+        /// Grant nothing before the server has run for so long. Zero if it is known that it has.
         grace: Duration,
     },
     /// Free them.
@@ -179,12 +187,13 @@ impl Protocol for Advisory {
         Some(Command::Close)
     }
 
-    fn acquire(&self, _: &(), claims: Vec<Claim>) -> Command {
-        Command::Try { claims, grace: self.ttl }
+    fn acquire(&self, _: &(), claims: Vec<Claim>, proven: bool) -> Command {
+        Command::Try { claims, grace: self.grace(proven) }
     }
 
     fn wait(&self, _: &(), wait: Wait) -> Option<Command> {
-        Some(Command::Wait { claim: wait.claim, up_to: wait.up_to, grace: self.ttl })
+        let grace = self.grace(wait.proven);
+        Some(Command::Wait { claim: wait.claim, up_to: wait.up_to, grace })
     }
 
     fn renew(&self, _: Vec<Claim>) -> Option<Command> {

@@ -231,7 +231,7 @@ impl Protocol for Consul {
         (!session.0.is_empty()).then(|| Command::Destroy { session: session.clone() })
     }
 
-    fn acquire(&self, session: &Session, mut claims: Vec<Claim>) -> Command {
+    fn acquire(&self, session: &Session, mut claims: Vec<Claim>, _: bool) -> Command {
         let claim = claims.swap_remove(0);
         Command::Lock { session: session.clone(), claim, holder: self.holder.clone() }
     }

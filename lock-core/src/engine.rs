@@ -406,7 +406,10 @@ impl<P: Protocol> Engine<P> {
         let sessions: Vec<_> = sessions
             .map(|(id, session)| {
                 let (slot, indexed) = (slot(&session.slot), Entry::default());
-                (*id, Session { slot, indexed, ..session.clone() })
+                // Only what it proves counts.
+                let proves = |at| time(self.config.timing.surely_over(at));
+                let opened_at = session.opened_at.map(proves);
+                (*id, Session { slot, indexed, opened_at, ..session.clone() })
             })
             .collect();
         let under_way = self.under_way.values();

@@ -31,8 +31,9 @@ pub trait Protocol: Clone + Debug + Eq + Hash {
 
     /// The command that takes every name in `claims` that is free, expired or already its
     /// owner's. Repeated in one session after an answer failed to come, it must change nothing.
-    /// `claims` is never empty.
-    fn acquire(&self, session: &Self::Session, claims: Vec<Claim>) -> Self::Command;
+    /// `claims` is never empty. `proven`: by the session's age, the server has certainly run for a
+    /// TTL.
+    fn acquire(&self, session: &Self::Session, claims: Vec<Claim>, proven: bool) -> Self::Command;
 
     /// The command that extends every lease in `leases` that its owner still holds.
     fn renew(&self, leases: Vec<Claim>) -> Option<Self::Command>;
@@ -160,6 +161,8 @@ pub struct Wait {
     pub since: u64,
     /// The server is to answer within this time.
     pub up_to: Duration,
+    /// By the session's age, the server has certainly run for a TTL.
+    pub proven: bool,
 }
 
 /// What a command is for.

@@ -9,6 +9,7 @@ use crate::event::LockId;
 use crate::protocol::Action;
 use crate::slot::{Phase, Slot};
 use crate::time::Instant;
+use crate::timing::Timing;
 use alloc::collections::BTreeSet;
 
 /// Names a session, once.
@@ -20,6 +21,8 @@ pub(crate) struct Session<S> {
     pub(crate) slot: Slot,
     /// What the server calls it, once it is open.
     pub(crate) name: S,
+    /// When it was opened, where it is a connection: the server has run since then.
+    pub(crate) opened_at: Option<Instant>,
     /// The attempts whose claims go to it.
     pub(crate) attempts: BTreeSet<LockId>,
     /// It is for one attempt that waits at the server.
@@ -38,6 +41,11 @@ impl<S> Session<S> {
     /// Whether it is open or is to be opened.
     pub(crate) fn is_wanted(&self) -> bool {
         self.slot.wanted()
+    }
+
+    /// Whether the server has certainly run for a TTL, by its own clock and by any other.
+    pub(crate) fn is_proven(&self, timing: &Timing, now: Instant) -> bool {
+        self.opened_at.is_some_and(|at| timing.surely_over(at) <= now)
     }
 
     /// Until when it is vouched for.

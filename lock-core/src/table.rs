@@ -173,7 +173,7 @@ impl Protocol for Table {
     type Reply = Reply;
     type Session = ();
 
-    fn acquire(&self, _: &(), claims: Vec<Claim>) -> Command {
+    fn acquire(&self, _: &(), claims: Vec<Claim>, _: bool) -> Command {
         Command::Acquire { claims, ttl: self.ttl, holder: self.holder.clone() }
     }
 

@@ -83,7 +83,8 @@ impl Timing {
         sent.after(self.valid())
     }
 
-    /// When a lease that the server may have granted by `now` has certainly ended there.
+    /// When a lease that the server may have granted by `now` has certainly ended there: a TTL, by
+    /// whatever clock.
     pub(crate) fn surely_over(&self, now: Instant) -> Instant {
         now.after(self.ttl * 6 / 5)
     }

@@ -21,6 +21,8 @@ pub enum Shown {
     Table,
     TableThatTells,
     Advisory,
+    /// With a server whose clock is set back now and then.
+    AdvisorySetBack,
     Consul,
     /// In a small world that is searched to the end: it is too rare for random schedules.
     ConsulSearched,
@@ -391,6 +393,24 @@ pub const MUTANTS: &[Mutant] = &[
         good: "self.ttl",
         bad: "self.ttl * 1_000",
         shown_by: Shown::Advisory,
+        check: "Liveness",
+    },
+    Mutant {
+        name: "a connection that was just opened proves that the server has run for long",
+        file: "session.rs",
+        after: "fn is_proven(",
+        good: "timing.surely_over(at) <= now",
+        bad: "at <= now",
+        shown_by: Shown::Advisory,
+        check: "Exclusion",
+    },
+    Mutant {
+        name: "a connection that was open for long proves nothing",
+        file: "advisory.rs",
+        after: "fn grace(",
+        good: "Duration::ZERO",
+        bad: "self.ttl",
+        shown_by: Shown::AdvisorySetBack,
         check: "Liveness",
     },
 ];

@@ -27,11 +27,15 @@ impl Kind {
 
     /// A server of the test's own.
     pub fn server(self) -> Server {
-        Server::new(match self {
+        Server::new(self.name())
+    }
+
+    fn name(self) -> &'static str {
+        match self {
             Self::Postgres => "postgres",
             Self::Mysql => "mysql",
             Self::Mariadb => "mariadb",
-        })
+        }
     }
 }
 
@@ -52,6 +56,18 @@ impl Server {
     /// Starts a Consul.
     pub fn consul() -> Self {
         Self::new("consul")
+    }
+
+    /// Starts a server whose clock is ahead of the machine's by so many seconds.
+    pub fn with_clock(kind: Kind, ahead: i64) -> Self {
+        Self::with(kind.name(), &[("LOCK_SERVERS_CLOCK", &format!("{ahead:+}"))])
+    }
+
+    /// Steps that clock.
+    pub fn set_clock(&self, ahead: i64) {
+        let (new, file) = (self.folder().join("clock.new"), self.folder().join("clock"));
+        std::fs::write(&new, format!("{ahead:+}\n")).expect("written");
+        std::fs::rename(new, file).expect("in its place");
     }
 
     /// Starts a Consul with more of a configuration, as HCL.

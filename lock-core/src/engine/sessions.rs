@@ -79,8 +79,9 @@ impl<P: Protocol> Engine<P> {
         let slot = Slot::session(Owner::new(owner), now, connection);
         let name = P::Session::default();
         let (attempts, indexed) = (BTreeSet::new(), Entry::default());
-        let retired = false;
-        self.sessions.insert(id, Session { slot, name, attempts, waits, retired, indexed });
+        let (retired, opened_at) = (false, None);
+        let session = Session { slot, name, opened_at, attempts, waits, retired, indexed };
+        self.sessions.insert(id, session);
         self.index_session(now, id);
         id
     }
@@ -261,8 +262,10 @@ impl<P: Protocol> Engine<P> {
         }
         let answer = answer.map(|(name, verdict)| match name {
             Some(name) => {
+                let connection = self.protocol.sessions() != Some(Sessions::Records);
                 if let Some(session) = self.sessions.get_mut(&id) {
                     session.name = name;
+                    session.opened_at = connection.then_some(now);
                 }
                 Verdict::Granted { fence: Fence::new(0) }
             }

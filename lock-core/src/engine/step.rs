@@ -72,7 +72,10 @@ impl<P: Protocol> Engine<P> {
             About::News => return self.protocol.unlisten(),
         };
         let none = P::Session::default();
-        let session = session.and_then(|id| self.sessions.get(&id)).map_or(&none, |s| &s.name);
+        let session = session.and_then(|id| self.sessions.get(&id));
+        let timing = &self.config.timing;
+        let proven = session.is_some_and(|session| session.is_proven(timing, now));
+        let session = session.map_or(&none, |session| &session.name);
         let claims = ids.iter().map(|id| self.claim(*id));
         match action {
             Action::Renew => self.protocol.renew(claims.collect()),
@@ -85,9 +88,9 @@ impl<P: Protocol> Engine<P> {
                 let (id, claim) = (ids.first()?, claims.into_iter().next()?);
                 let since = self.attempts[id].slot.since;
                 let up_to = self.wait_up_to(now, ids);
-                self.protocol.wait(session, Wait { claim, since, up_to })
+                self.protocol.wait(session, Wait { claim, since, up_to, proven })
             }
-            _ => Some(self.protocol.acquire(session, claims.collect())),
+            _ => Some(self.protocol.acquire(session, claims.collect(), proven)),
         }
     }
 

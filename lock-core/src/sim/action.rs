@@ -39,6 +39,8 @@ pub enum Action {
     RestartServer,
     /// The server's clock steps forward by a TTL.
     StepServer,
+    /// The server's clock is set back, by much more than a TTL.
+    SetServerBack,
     /// The server does by itself what it may do: which of these things.
     Move(usize),
     /// The server ends a session before its time: which.
@@ -88,6 +90,7 @@ impl fmt::Display for Action {
             Action::CrashServer => f.write_str("the server dies"),
             Action::RestartServer => f.write_str("the server starts again"),
             Action::StepServer => f.write_str("the server's clock steps forward"),
+            Action::SetServerBack => f.write_str("the server's clock is set back"),
             Action::Move(which) => write!(f, "the server does by itself thing {which}"),
             Action::Kill(which) => write!(f, "the server ends session {which}"),
             Action::Hint(client, name) => write!(f, "client {client} gets a hint for lock {name}"),

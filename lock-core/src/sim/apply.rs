@@ -63,6 +63,16 @@ impl<S: Server> World<S> {
                 self.faults.clock_steps -= 1;
                 self.server_clock.step(self.scope.0.timing.ttl());
             }
+            Action::SetServerBack => {
+                self.faults.set_backs -= 1;
+                let by = self.scope.0.timing.ttl() * 10;
+                self.server_clock.set_back(by);
+                self.server.set_back(by);
+                // No statement goes on for so long that it reads the clock before and acts after.
+                for exchange in &mut self.exchanges {
+                    alloc::sync::Arc::make_mut(exchange).read = None;
+                }
+            }
             Action::Hint(client, name) => {
                 self.faults.hints -= 1;
                 let (now, name) = (self.local(client), self.names.0[name].clone());

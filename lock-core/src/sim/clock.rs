@@ -61,6 +61,11 @@ impl Clock {
         self.origin += by.as_nanos() as i128;
     }
 
+    /// Sets it back.
+    pub(super) fn set_back(&mut self, by: Duration) {
+        self.origin -= by.as_nanos() as i128;
+    }
+
     /// Takes back what it counted between two real times, as a clock does that stands still while
     /// the machine sleeps.
     pub(super) fn stood_still(&mut self, from: Instant, to: Instant) {

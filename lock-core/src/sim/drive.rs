@@ -413,7 +413,7 @@ impl<S: Server> World<S> {
         }
         let none = Default::default();
         match action {
-            Action::Acquire => self.protocol.acquire(&none, claims),
+            Action::Acquire => self.protocol.acquire(&none, claims, false),
             Action::Release => self.protocol.release(&none, claims, 0),
             Action::Look => self.protocol.look(claims).unwrap_or(command),
             _ => self.protocol.renew(claims).unwrap_or(command),

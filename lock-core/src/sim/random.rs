@@ -148,7 +148,7 @@ fn weight(action: &Action, mix: &[u8; KINDS]) -> u32 {
         Action::Fail(..) => fault(8),
         Action::Read(_) => fault(9),
         Action::CrashClient(_) | Action::CrashServer => fault(10),
-        Action::StepServer | Action::Move(_) => 2,
+        Action::StepServer | Action::SetServerBack | Action::Move(_) => 2,
         Action::Kill(_) => fault(10),
         Action::Hint(..) => fault(11),
     }
@@ -194,6 +194,7 @@ fn scope(script: &mut Script<'_>) -> Scope {
         hints: up_to(2),
         kills: 0,
         clock_steps: 0,
+        set_backs: 0,
     };
     scope.grid = None;
     scope.horizon = Some(Instant::from_nanos(0).after(scope.timing.ttl() * 20));

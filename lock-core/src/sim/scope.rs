@@ -104,6 +104,9 @@ pub struct Faults {
     pub kills: u8,
     /// Steps of the server's clock, forward by a TTL. **Not** what the promises hold under.
     pub clock_steps: u8,
+    /// How often the server's clock is set back, by ten TTLs. Mutual exclusion holds under it, and
+    /// those that wait are granted in time.
+    pub set_backs: u8,
 }
 
 impl Faults {
@@ -120,6 +123,7 @@ impl Faults {
         hints: 0,
         kills: 0,
         clock_steps: 0,
+        set_backs: 0,
     };
 }
 

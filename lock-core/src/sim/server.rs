@@ -8,6 +8,7 @@ use crate::time::Instant;
 use alloc::vec::Vec;
 use core::fmt::Debug;
 use core::hash::Hash;
+use core::time::Duration;
 
 /// A server as a value: it understands the protocol's own commands, no SQL and no HTTP.
 ///
@@ -77,6 +78,9 @@ pub trait Server: Clone + Debug + Eq + Hash {
 
     /// Notices that its clock shows `now`.
     fn tick(&mut self, _now: Instant) {}
+
+    /// Its clock has been set back. Nothing changes for what it counts by a clock that nobody sets.
+    fn set_back(&mut self, _by: Duration) {}
 
     /// How many things it may do by itself, and need not.
     fn moves(&self, _now: Instant) -> usize {

@@ -113,6 +113,9 @@ impl<S: Server> World<S> {
         if self.faults.clock_steps > 0 {
             actions.push(Action::StepServer);
         }
+        if self.faults.set_backs > 0 {
+            actions.push(Action::SetServerBack);
+        }
         actions.extend(self.times().into_iter().map(Action::Advance));
         actions
     }

@@ -128,7 +128,11 @@ impl Codec {
     /// The statement that carries out `command`.
     fn act(&self, command: &Command, session: &Session) -> Option<Statement> {
         let claims: Vec<&Claim> = command.claims().iter().collect();
-        let from = |grace: &Duration| Value::Int(session.since.saturating_add(micros(*grace)));
+        let from = |grace: &Duration| match micros(*grace) {
+            // It is known by other means, and the server's clock may say something else.
+            0 => Value::Int(i64::MIN),
+            grace => Value::Int(session.since.saturating_add(grace)),
+        };
         Some(match (command, &self.dialect) {
             (Command::Try { grace, .. }, _) => {
                 self.about(session, &self.attempt, &claims, Some(from(grace)))

@@ -1,8 +1,9 @@
 //! What a connection goes through, and why it is refused.
 
-use super::{TTL, all, int, mysql_setup, postgres_setup, set_up, text};
+use super::{SINCE, TTL, all, claims, int, mysql_setup, postgres_setup, set_up, text};
 use lock_core::Failure;
-use lock_core::sql::advisory::{Codec, Key, Prefix, mysql, postgres};
+use lock_core::advisory::Command;
+use lock_core::sql::advisory::{Codec, Key, Prefix, Session, mysql, postgres};
 use lock_core::sql::{Refusal, Rows, Statement, Step, Value};
 use std::time::Duration;
 
@@ -97,6 +98,33 @@ fn nonsense_is_refused() {
                 assert_eq!(step, refused(Refusal::Nonsense), "{at} {rows:?}");
             }
         }
+    }
+}
+
+/// How such a server has run is not known: for less than nothing, by its own account.
+#[test]
+fn a_server_whose_clock_was_set_back_since_its_start_is_ready() {
+    for uptime in ["-3600", "18446744073709548016"] {
+        let mut answers = mysql_setup("8.0.11");
+        answers[1] = vec![vec![text("Uptime"), text(uptime)]];
+        let (step, session) = set_up(&on_mysql(), Some(77), answers);
+        assert_eq!(step, Step::Ready, "{uptime}");
+        // As if it had just started.
+        assert_eq!(earliest(&on_mysql(), &session.expect("ready"), TTL), SINCE + 39_000_000);
+    }
+    for (codec, session) in all() {
+        assert_eq!(earliest(&codec, &session, TTL), SINCE + 30_000_000);
+        assert_eq!(earliest(&codec, &session, Duration::ZERO), i64::MIN, "whatever it says");
+    }
+}
+
+/// The time before which a try is granted nothing.
+fn earliest(codec: &Codec, session: &Session, grace: Duration) -> i64 {
+    let command = Command::Try { claims: claims(&["a"]), grace };
+    let statement = codec.encode(&command, session).poll_statement().expect("a try");
+    match statement.params[2] {
+        Value::Int(at) => at,
+        ref other => panic!("{other:?}"),
     }
 }
 

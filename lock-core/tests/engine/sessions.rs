@@ -127,6 +127,45 @@ fn a_session_is_opened_once_and_counts_from_its_own_request() {
     scene.sends_nothing();
 }
 
+/// By the server's clock, which may have been set back since, it may have started in the future.
+#[test]
+fn a_connection_that_was_open_for_a_ttl_proves_that_the_server_has_run_for_one() {
+    let mut scene = advisory();
+    let ttl = Timing::default().ttl();
+    scene.engine.open(scene.now);
+    scene.opens();
+    let proven = scene.now.after(ttl * 6 / 5);
+    scene.wants("a");
+    loop {
+        let sent = scene.sends();
+        match &sent.command {
+            Command::Keep => scene.answers(&sent, Reply::Kept(true)),
+            Command::Try { grace, .. } if grace.is_zero() => {
+                assert!(proven <= scene.now && scene.now < proven.after(Duration::from_secs(2)));
+                scene.answers(&sent, granted());
+                break;
+            }
+            Command::Try { grace, .. } => {
+                assert_eq!((*grace, scene.now < proven), (ttl, true));
+                scene.answers(&sent, Reply::Tried([Tried::Starting].into()));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(matches!(scene.told()[..], [Event::Waiting { .. }, Event::Granted { .. }]));
+    // Another connection proves nothing: the server may have started anew.
+    scene.wants("b");
+    let claim = scene.sends();
+    assert!(matches!(claim.command, Command::Try { grace: Duration::ZERO, .. }));
+    scene.fails(&claim, unknown());
+    let close = scene.sends();
+    assert_eq!(close.command, Command::Close);
+    scene.answers(&close, Reply::Closed);
+    scene.opens();
+    let claim = scene.sends();
+    assert!(matches!(claim.command, Command::Try { grace, .. } if grace == ttl), "{claim:?}");
+}
+
 #[test]
 fn a_session_that_is_wanted_for_claims_to_come_is_opened_and_kept() {
     let mut scene = advisory();

@@ -61,6 +61,12 @@ fn consul(mut scope: Scope) -> World<FakeConsul> {
     consul_of(FakeConsul::new(), scope)
 }
 
+/// The same, and the server's clock is set back now and then.
+fn set_back(mut scope: Scope) -> Scope {
+    scope.faults.set_backs = 2;
+    scope
+}
+
 /// The small scope, changed.
 fn small(change: impl FnOnce(&mut Scope)) -> Scope {
     let mut scope = Scope::small();

@@ -1,6 +1,6 @@
 //! Random schedules with all kinds of faults.
 
-use crate::{advisory, consul, scale, told, world};
+use crate::{advisory, consul, scale, set_back, told, world};
 use lock_core::sim::{Coverage, Scope, Server, Sometimes, World, random};
 use proptest::prelude::*;
 use std::time::{Duration, Instant};
@@ -71,6 +71,21 @@ fn nothing_breaks_with_advisory_locks() {
         Sometimes::FoundFree,
     ];
     nothing_breaks("advisory", advisory, &never);
+}
+
+/// The server starts in the future, by its own clock, or has.
+#[test]
+fn nothing_breaks_with_advisory_locks_and_a_clock_that_is_set_back() {
+    let never = [
+        Sometimes::LostByReply,
+        Sometimes::DuplicateExecuted,
+        Sometimes::StaleExecuted,
+        Sometimes::LateGrantRefused,
+        Sometimes::Told,
+        Sometimes::FoundFree,
+    ];
+    let set_back = |scope| advisory(set_back(scope));
+    nothing_breaks("advisory, clock set back", set_back, &never);
 }
 
 #[test]

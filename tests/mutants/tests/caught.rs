@@ -86,6 +86,10 @@ fn find(mutant: &Mutant) -> Option<(Violation, String)> {
         Shown::Table => caught(check, table),
         Shown::TableThatTells => caught(check, told),
         Shown::Advisory => caught(check, advisory),
+        Shown::AdvisorySetBack => caught(check, |mut scope| {
+            scope.faults.set_backs = 2;
+            advisory(scope)
+        }),
         Shown::Consul => caught(check, consul),
         Shown::ConsulSearched => searched(small_consul(check)),
     }

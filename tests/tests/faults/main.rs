@@ -4,5 +4,6 @@ mod cancel_async;
 mod chaos;
 mod chaos_async;
 mod chaos_sessions;
+mod clock;
 mod crash_consul;
 mod hostile_consul;

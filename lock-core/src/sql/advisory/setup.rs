@@ -127,7 +127,10 @@ impl Setup {
 
     fn has_run_for(&mut self, rows: &Rows) -> Option<Step> {
         let [Value::Text(_), Value::Text(seconds)] = only(rows)? else { return None };
-        let seconds: u32 = seconds.parse().ok()?;
+        let seconds: i128 = seconds.parse().ok()?;
+        // With a clock set back since the start, the server counts less than nothing, and some print
+        // that as a number without a sign. How long it has run is not known then.
+        let seconds = u32::try_from(seconds).unwrap_or(0);
         // Counted back from a clock that is read later, and from whole seconds: not too early.
         self.session.since = i64::from(seconds) * -1_000_000;
         let text = mysql::FIND.replace("{now}", mysql::NOW);
