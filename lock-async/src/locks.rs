@@ -226,7 +226,10 @@ impl Locks {
                 News::Granted(granted) => {
                     return Ok(Some(Guard::new(attempt, name, mode, granted)));
                 }
-                News::Not(NotAcquired::Busy(_) | NotAcquired::TimedOut(_)) => return Ok(None),
+                News::Not(NotAcquired::Busy(holder) | NotAcquired::TimedOut(holder)) => {
+                    progress(&Progress::Busy(holder));
+                    return Ok(None);
+                }
                 News::Not(NotAcquired::Failed(failure)) => return Err(failure.into()),
                 News::Not(other) => return Err(Error::Unavailable(format!("{other:?}"))),
                 News::Closed => return Err(Error::Closed),
@@ -327,7 +330,8 @@ pub enum Wait {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Progress {
-    /// Somebody else has the lock. Told at the first denial and when the holder changes.
+    /// Somebody else has the lock. Told at the first denial, when the holder changes, and at the end
+    /// of an attempt that did not get the lock; its times are those of the last look at the server.
     Busy(Option<Holder>),
     /// The server could not be asked; it is tried again.
     Trouble(String),

@@ -172,7 +172,10 @@ impl Locks {
                 tracing::debug!(lock.name = %name, lock.fence = granted.fence.get(), ?waited, "acquired");
                 Ok(Some(Guard::new(self.driver.clone(), name, mode, granted)))
             }
-            Acquired::Not(NotAcquired::Busy(_) | NotAcquired::TimedOut(_)) => Ok(None),
+            Acquired::Not(NotAcquired::Busy(holder) | NotAcquired::TimedOut(holder)) => {
+                progress(&Progress::Busy(holder));
+                Ok(None)
+            }
             Acquired::Not(NotAcquired::Failed(failure)) => Err(failure.into()),
             Acquired::Not(other) => Err(Error::Unavailable(format!("{other:?}"))),
             Acquired::Closed => Err(Error::Closed),
@@ -239,7 +242,8 @@ pub enum Wait {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Progress {
-    /// Somebody else has the lock. Told at the first denial and when the holder changes.
+    /// Somebody else has the lock. Told at the first denial, when the holder changes, and at the end
+    /// of an attempt that did not get the lock; its times are those of the last look at the server.
     Busy(Option<Holder>),
     /// The server could not be asked; it is tried again.
     Trouble(String),

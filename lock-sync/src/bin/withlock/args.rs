@@ -96,7 +96,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true, help_heading = "Holding")]
     pub(crate) grace: Option<Duration>,
 
-    /// Shown to those who wait for the lock [default: the command]
+    /// Shown to those who wait for the lock [default: the program or script, without arguments]
     #[arg(long, value_name = "TEXT", help_heading = "Holding")]
     pub(crate) label: Option<String>,
 

@@ -5,7 +5,7 @@
 //!   run      takes, runs, frees       place     where locks are kept    report   what people read
 //!   waiting  what they read of a wait hold      while it is held        signals  what others want
 //!   child    the command's processes  guardian  what ends it in time    ending   when that is
-//!   role     what each of them is     command   what becomes it
+//!   role     what each of them is     command   what becomes it        label    what it is called
 //! ```
 
 #[cfg(not(target_os = "linux"))]
@@ -18,6 +18,7 @@ mod ending;
 mod guardian;
 mod help;
 mod hold;
+mod label;
 mod look;
 mod place;
 mod report;

@@ -1,6 +1,7 @@
 //! Where locks are kept.
 
 use crate::args::Args;
+use crate::label::label;
 use crate::report::printable;
 use lock_sync::{Config, ConfigError, TableName};
 use std::ffi::OsString;
@@ -22,7 +23,7 @@ pub(crate) fn configure(args: &Args) -> Result<Config, String> {
     };
     let config = match &args.label {
         Some(label) => config.label(label),
-        None => config.default_label(shown(&args.command)),
+        None => config.default_label(label(&args.command)),
     };
     let config = match &args.table {
         Some(table) => config.table(TableName::new(table).map_err(|error| error.to_string())?),

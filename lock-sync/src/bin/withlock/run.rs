@@ -7,6 +7,7 @@ use crate::hold::Hold;
 use crate::look::look;
 use crate::place::{URLS, configure, shown};
 use crate::report::{Level, print, say};
+use crate::role::CANNOT_EXECUTE;
 use crate::signals;
 use crate::waiting::Waiting;
 use lock_sync::{Error, Guard, Locks, Mode, Wait};
@@ -37,8 +38,17 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
     };
     lock_sync::LockName::new(name).map_err(|error| error.to_string())?;
     // It gets ready while the lock is being taken.
-    let running = Running::start(&args.command, name, &URLS)
-        .map_err(|error| format!("{}: {error}", shown(&args.command)))?;
+    let running = match Running::start(&args.command, name, &URLS) {
+        Ok(running) => running,
+        Err(error) => {
+            let message = format!("{}: {error}", shown(&args.command));
+            if error.kind() == std::io::ErrorKind::ArgumentListTooLong {
+                say!("{message}");
+                return Ok(ExitCode::from(CANNOT_EXECUTE));
+            }
+            return Err(message);
+        }
+    };
     let locks = configure(&args)?.connect().map_err(|error| error.to_string())?;
     let ending = ending(&args, locks.valid_for())?;
 
@@ -62,7 +72,9 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
     })
     .map_err(|error| format!("signals cannot be watched: {error}"))?;
 
-    let guard = match acquire(&locks, name, &args, level) {
+    let mut waiting_for =
+        Waiting::new(name, level, args.wait.is_some() || !(args.once || args.skip));
+    let guard = match acquire(&locks, name, &args, &mut waiting_for) {
         Ok(guard) => guard,
         Err(Error::Closed) => return Ok(ExitCode::from(interrupted(&ended_by).unwrap_or(FAILED))),
         Err(error) => return Err(error.to_string()),
@@ -70,7 +82,10 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
     let until = args.min_hold.and_then(|time| Instant::now().checked_add(time));
     // From here on signals are the command's.
     *waiting.write().unwrap_or_else(PoisonError::into_inner) = None;
-    let Some(guard) = guard else { return Ok(ExitCode::from(not_acquired(name, &args, level))) };
+    let who = waiting_for.end();
+    let Some(guard) = guard else {
+        return Ok(ExitCode::from(not_acquired(name, &who, &args, level)));
+    };
     if let Some(code) = interrupted(&ended_by) {
         let _ = guard.release();
         return Ok(ExitCode::from(code));
@@ -100,13 +115,17 @@ fn ending(args: &Args, valid: Duration) -> Result<Ending, String> {
     }
 }
 
-fn acquire(locks: &Locks, name: &str, args: &Args, level: Level) -> Result<Option<Guard>, Error> {
+fn acquire(
+    locks: &Locks,
+    name: &str,
+    args: &Args,
+    waiting: &mut Waiting,
+) -> Result<Option<Guard>, Error> {
     let wait = match args.wait {
         Some(limit) => Wait::For(limit),
         None if args.once || args.skip => Wait::Never,
         None => Wait::Forever,
     };
-    let mut waiting = Waiting::new(name, level);
     let mode = if args.shared { Mode::Shared } else { Mode::Exclusive };
     locks.acquire_as(name, mode, wait, &mut |progress| waiting.tell(progress))
 }
@@ -118,15 +137,15 @@ fn interrupted(ended_by: &AtomicI32) -> Option<u8> {
     }
 }
 
-fn not_acquired(name: &str, args: &Args, level: Level) -> u8 {
+fn not_acquired(name: &str, who: &str, args: &Args, level: Level) -> u8 {
     if args.skip {
         if level == Level::Verbose {
-            say!("somebody else has {name:?}: skipped");
+            say!("somebody else has {name:?}: {who}; skipped");
         }
         return 0;
     }
     if level != Level::Quiet {
-        say!("somebody else has {name:?}");
+        say!("somebody else has {name:?}: {who}");
     }
     let own = if args.wait.is_some() { TIMED_OUT } else { BUSY };
     args.conflict_exit_code.unwrap_or(own)

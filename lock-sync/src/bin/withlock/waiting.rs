@@ -3,7 +3,7 @@
 //! On a terminal it is one line that follows the time. Elsewhere it is a line now and then: at once
 //! and soon for those who asked (`-v`), else only when the wait gets long.
 
-use crate::report::{Level, say, seconds};
+use crate::report::{Level, printable, say, seconds};
 use lock_sync::{Holder, Progress};
 use rustix::termios::tcgetwinsize;
 use std::io::{IsTerminal, Write, stderr};
@@ -17,31 +17,76 @@ const HOUR: Duration = Duration::from_secs(3600);
 pub(crate) struct Waiting {
     name: String,
     level: Level,
+    /// Whether there is a wait to tell of.
+    waits: bool,
+    busy: bool,
+    holder: Option<Seen>,
     news: Option<News>,
     in_trouble: bool,
 }
 
+/// A holder, and when it was seen.
+#[derive(Clone)]
+struct Seen {
+    label: String,
+    held_for: Duration,
+    at: Instant,
+}
+
+impl Seen {
+    fn new(holder: &Holder) -> Self {
+        // What others wrote must give the terminal no orders.
+        let label = printable(&holder.label);
+        Self { label, held_for: holder.held_for, at: Instant::now() }
+    }
+
+    fn held_for(&self) -> Duration {
+        self.held_for.saturating_add(self.at.elapsed())
+    }
+}
+
 impl Waiting {
-    pub(crate) fn new(name: &str, level: Level) -> Self {
-        Self { name: name.to_string(), level, news: None, in_trouble: false }
+    pub(crate) fn new(name: &str, level: Level, waits: bool) -> Self {
+        let (name, holder, news) = (name.to_string(), None, None);
+        Self { name, level, waits, busy: false, holder, news, in_trouble: false }
     }
 
     pub(crate) fn tell(&mut self, progress: &Progress) {
         match progress {
-            Progress::Busy(_) if self.level == Level::Quiet => {}
             Progress::Busy(holder) => {
                 self.in_trouble = false;
-                let start = || News::start(self.name.clone(), self.level);
-                self.news.get_or_insert_with(start).holder(holder.as_ref());
+                let seen = holder.as_ref().map(Seen::new);
+                let label = |seen: &Option<Seen>| seen.as_ref().map(|seen| seen.label.clone());
+                // The end of a wait is told with the times of a look that may be long ago.
+                if self.busy && label(&seen) == label(&self.holder) {
+                    return;
+                }
+                self.busy = true;
+                self.holder = seen;
+                if self.waits && self.level != Level::Quiet {
+                    let start = || News::start(self.name.clone(), self.level);
+                    self.news.get_or_insert_with(start).holder(self.holder.clone());
+                }
             }
             Progress::Trouble(message) if !self.in_trouble && self.level != Level::Quiet => {
                 self.in_trouble = true;
+                self.busy = false;
                 if self.news.as_ref().is_some_and(|news| news.on_terminal) {
                     self.news = None;
                 }
                 say!("waiting for {:?}: {message}; trying again", self.name);
             }
             _ => {}
+        }
+    }
+
+    /// Ends the telling. Who has the lock, for how long, as far as that is known.
+    pub(crate) fn end(self) -> String {
+        match &self.holder {
+            // Consul does not tell since when.
+            Some(holder) if holder.held_for().as_secs() == 0 => holder.label.clone(),
+            Some(holder) => format!("{}, for {}", holder.label, seconds(holder.held_for())),
+            None => "the server does not tell who".to_string(),
         }
     }
 }
@@ -65,7 +110,7 @@ struct News {
 struct State {
     name: String,
     began: Instant,
-    holder: Option<(Holder, Instant)>,
+    holder: Option<Seen>,
     done: bool,
 }
 
@@ -81,9 +126,9 @@ impl News {
         Self { shared, on_terminal, level }
     }
 
-    fn holder(&self, holder: Option<&Holder>) {
+    fn holder(&self, holder: Option<Seen>) {
         let mut state = lock(&self.shared.0);
-        state.holder = holder.map(|holder| (holder.clone(), Instant::now()));
+        state.holder = holder;
         if !self.on_terminal && self.level == Level::Verbose {
             say!("{}", state.line());
         }
@@ -115,9 +160,8 @@ impl State {
 
     fn held_by(&self) -> String {
         match &self.holder {
-            Some((holder, seen)) => {
-                let held_for = seconds(holder.held_for + seen.elapsed());
-                format!(", held by {} for {held_for}", holder.label)
+            Some(holder) => {
+                format!(", held by {} for {}", holder.label, seconds(holder.held_for()))
             }
             None => String::new(),
         }

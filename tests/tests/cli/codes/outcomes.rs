@@ -138,24 +138,64 @@ fn a_wait_ends_when_the_lock_is_free_on_postgres() {
     it_becomes_free_in_time(&url(&Place::postgres()));
 }
 
+fn script(sandbox: &Sandbox, file: &str, text: &str) {
+    write(sandbox.path(file), text).expect("written");
+    let executable = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(sandbox.path(file), executable).expect("set");
+}
+
+/// Text without a first line that says who reads it is the shell's, as everywhere.
+#[test]
+fn a_script_without_an_interpreter_is_the_shells() {
+    let sandbox = Sandbox::new();
+    script(&sandbox, "plain", "echo $1; exit 7\n");
+    let ended = sandbox.run(&sandbox.url(), &["n", "--", "./plain", "one"]).expect(7);
+    assert_eq!((ended.stdout.as_str(), ended.stderr.as_str()), ("one\n", ""));
+}
+
+#[test]
+fn a_file_that_is_being_written_cannot_be_run() {
+    let sandbox = Sandbox::new();
+    std::fs::copy("/bin/true", sandbox.path("busy")).expect("copied");
+    let _writes = std::fs::File::options().write(true).open(sandbox.path("busy")).expect("opened");
+    let ended = sandbox.run(&sandbox.url(), &["n", "--", "./busy"]).expect(126);
+    assert!(ended.stderr.starts_with("withlock: ./busy: Text file busy"), "{ended:?}");
+}
+
 #[test]
 fn what_cannot_be_run_is_126_or_127() {
     let sandbox = Sandbox::new();
     write(sandbox.path("plain"), "#!/bin/sh\n").expect("written");
     std::fs::create_dir(sandbox.path("folder")).expect("made");
-    for (command, code) in [
-        ("./plain", 126),
-        ("./folder", 126),
-        ("./plain/below", 126),
-        ("./nowhere", 127),
-        ("/nowhere/at/all", 127),
-        ("no-such-program-anywhere", 127),
-        ("", 127),
+    for (file, text) in [
+        ("lost", "#!/no/such/shell -e\n"),
+        ("windows", "#!/bin/sh\r\necho\r\n"),
+        ("plain-shell", "#! ./plain\n"),
+        ("in-path", "#!/no/such/shell\n"),
+    ] {
+        script(&sandbox, file, text);
+    }
+    for (command, code, reason) in [
+        ("./plain", 126, "not executable"),
+        ("./folder", 126, "is a directory"),
+        ("./plain/below", 126, "Not a directory"),
+        ("./nowhere", 127, "not found"),
+        ("/nowhere/at/all", 127, "not found"),
+        ("no-such-program-anywhere", 127, "not found"),
+        ("", 127, "not found"),
+        ("./lost", 126, "its interpreter /no/such/shell (see its first line) is missing"),
+        ("./windows", 126, "Windows"),
+        ("./plain-shell", 126, "its interpreter ./plain cannot be executed"),
+        ("in-path", 126, "its interpreter /no/such/shell (see its first line) is missing"),
     ] {
         for option in ["-v", "-q"] {
-            let ended = sandbox.run(&sandbox.url(), &[option, "n", "--", command]).expect(code);
+            let path = std::env::var("PATH").unwrap_or_default();
+            let path = format!("{}:{path}", sandbox.path("").display());
+            let mut run = sandbox.withlock(&sandbox.url(), &[option, "n", "--", command]);
+            let ended = sandbox.start(run.env("PATH", path)).end().expect(code);
             let last = ended.stderr.lines().last().unwrap_or_default();
             assert!(last.starts_with(&format!("withlock: {command}: ")), "{ended:?}");
+            assert!(last.contains(reason), "{ended:?}");
             if option == "-q" {
                 complains(&ended);
             }

@@ -273,7 +273,7 @@ fn who_holds_it(url: &str, rows: impl Fn() -> Vec<Row>) {
     for (options, label) in [
         (&["--label", "it's \"nightly\" 🔒"][..], "it's \"nightly\" 🔒"),
         // The program, and not its arguments: they may be secret.
-        (&[], "sh"),
+        (&[], "sh -c"),
     ] {
         let sandbox = Sandbox::new();
         let args = [options, &["n"]].concat();
@@ -285,6 +285,25 @@ fn who_holds_it(url: &str, rows: impl Fn() -> Vec<Row>) {
         let ended = sandbox.run(url, &["-v", "--wait", "300ms", "n", "--", "true"]).expect(124);
         let told = format!("withlock: waiting for \"n\", held by {text} for ");
         assert!(ended.stderr.contains(&told), "{ended:?}");
+        // And those who do not, or no longer.
+        for (args, code) in
+            [(&["--try"][..], 75), (&["--wait", "10ms"], 124), (&["--skip", "-v"], 0)]
+        {
+            let ended = sandbox.run(url, &[args, &["n", "--", "true"]].concat()).expect(code);
+            let told = format!("withlock: somebody else has \"n\": {text}");
+            assert!(ended.stderr.lines().any(|line| line.starts_with(&told)), "{ended:?}");
+            let waits = ended.stderr.contains("waiting for");
+            assert!(!waits, "it does not wait, or not for long: {ended:?}");
+        }
+        // For how long: after a wait it is still right, though nobody looked meanwhile.
+        for args in [&["--try"][..], &["--wait", "2s"]] {
+            eventually("it is held for seconds", || {
+                let ended = sandbox.run(url, &[args, &["n", "--", "true"]].concat());
+                let held = ended.stderr.trim_end().rsplit_once(&format!("{text}, for "));
+                let held = held.map(|(_, time)| time.trim_end_matches('s').parse::<u32>());
+                held.is_some_and(|seconds| seconds.expect("seconds") >= 2)
+            });
+        }
         File::create(sandbox.path("go")).expect("made");
         holder.end().expect(0);
     }
