@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!   Locks, Guard  --- Call, on an unbounded channel --->  task: engine, and for each lane
-//!   Attempt       <-- News, Release ------------------          a backend, and the exchange
+//!   Attempt       <-- News, in a slot; Release -------          a backend, and the exchange
 //!   Cell          <-- deadline, loss (atomic) --------          that is under way
+//!   tracing       <-- events, by a task of its own ---
 //! ```
 //!
 //! Callers own nothing that can be cut in half: a future that is dropped, wherever it is, only says
@@ -12,6 +13,7 @@
 //! Lanes do not wait for each other: a wait at the server holds up nobody else.
 
 mod lanes;
+mod news;
 mod pump;
 mod state;
 #[cfg(test)]
@@ -67,7 +69,7 @@ enum Call {
         mode: Mode,
         once: bool,
         give_up: Option<Instant>,
-        news: mpsc::UnboundedSender<News>,
+        news: news::Sender,
     },
     Release {
         ticket: Ticket,
@@ -105,7 +107,7 @@ impl Driver {
     /// Wants `name`. The attempt ends when what is returned is dropped.
     pub(crate) fn acquire(&self, name: LockName, mode: Mode, wait: Wait) -> Attempt {
         let ticket = self.0.tickets.fetch_add(1, Ordering::Relaxed);
-        let (tell, news) = mpsc::unbounded_channel();
+        let (tell, news) = news::channel();
         let give_up = match wait {
             Wait::Never => Some(clock::now()),
             Wait::For(limit) => Some(clock::now().after(limit)),
@@ -141,13 +143,13 @@ impl Driver {
 pub(crate) struct Attempt {
     driver: Driver,
     ticket: Ticket,
-    news: mpsc::UnboundedReceiver<News>,
+    news: news::Receiver,
 }
 
 impl Attempt {
     /// Waits for the next news. Cancel safe.
     pub(crate) async fn news(&mut self) -> News {
-        self.news.recv().await.unwrap_or(News::Closed)
+        self.news.next().await
     }
 
     pub(crate) fn timing(&self) -> &Timing {

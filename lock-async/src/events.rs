@@ -1,7 +1,21 @@
 //! What is told to `tracing`: each with `lock.name`, once it is granted with `lock.fence`.
+//!
+//! A subscriber is foreign code: it may block, panic, or take a lock. What happens while a caller waits
+//! is told by the caller's own future, and what happens to a guard by a task of its own, so that no
+//! subscriber holds up a renewal or a loss.
 
 use lock_core::{Failure, Fence, Holder, LockName, LostReason, Release};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tracing::Level;
+use tracing::level_filters::LevelFilter;
+
+/// So many events may wait for a subscriber that is slow. Of what comes then only the number is told.
+const QUEUE: usize = 1 << 16;
 
 /// Somebody else has it, and it is waited for.
 pub(crate) fn waiting(name: &LockName, holder: Option<&Holder>) {
@@ -15,35 +29,106 @@ pub(crate) fn acquired(name: &LockName, fence: Fence, waited: Duration) {
 }
 
 /// The server could not be asked; it is tried again.
-pub(crate) fn trouble(name: &LockName, why: &Failure) {
+pub(crate) fn trouble(name: &LockName, why: &str) {
     tracing::warn!(lock.name = %name, %why, "the server could not be asked");
 }
 
-/// `held` after it was acquired.
-pub(crate) fn renewed(name: &LockName, fence: Fence, held: Duration) {
-    tracing::trace!(lock.name = %name, lock.fence = fence.get(), ?held, "renewed");
+/// An event in a guard's life, `held` after it was acquired.
+pub(crate) struct Told {
+    pub(crate) name: LockName,
+    pub(crate) fence: Fence,
+    pub(crate) held: Duration,
+    pub(crate) what: Life,
 }
 
-/// The same; it is tried again.
-pub(crate) fn renewal_failed(name: &LockName, fence: Fence, held: Duration, failure: &Failure) {
-    tracing::warn!(lock.name = %name, lock.fence = fence.get(), ?held, %failure, "a renewal failed");
+pub(crate) enum Life {
+    Renewed,
+    /// It is tried again.
+    RenewalFailed(Failure),
+    Lost(LostReason),
+    Released(Release),
 }
 
-/// The same.
-pub(crate) fn lost(name: &LockName, fence: Fence, held: Duration, reason: LostReason) {
-    tracing::warn!(lock.name = %name, lock.fence = fence.get(), ?held, %reason, "lost");
+impl Life {
+    fn level(&self) -> Level {
+        match self {
+            Life::Renewed => Level::TRACE,
+            Life::Released(Release::Freed) => Level::DEBUG,
+            _ => Level::WARN,
+        }
+    }
 }
 
-/// The same.
-pub(crate) fn released(name: &LockName, fence: Fence, held: Duration, release: &Release) {
-    let fence = fence.get();
-    let error = match release {
-        Release::Freed => {
-            tracing::debug!(lock.name = %name, lock.fence = fence, ?held, "released");
+impl Told {
+    fn emit(self) {
+        let Self { name, fence, held, what } = self;
+        let fence = fence.get();
+        match what {
+            Life::Renewed => {
+                tracing::trace!(lock.name = %name, lock.fence = fence, ?held, "renewed");
+            }
+            Life::RenewalFailed(failure) => {
+                tracing::warn!(lock.name = %name, lock.fence = fence, ?held, %failure, "a renewal failed");
+            }
+            Life::Lost(reason) => {
+                tracing::warn!(lock.name = %name, lock.fence = fence, ?held, %reason, "lost");
+            }
+            Life::Released(Release::Freed) => {
+                tracing::debug!(lock.name = %name, lock.fence = fence, ?held, "released");
+            }
+            Life::Released(release) => {
+                let error = match release {
+                    Release::Unconfirmed(why) => why.to_string(),
+                    _ => "the lock had been lost".to_string(),
+                };
+                tracing::warn!(lock.name = %name, lock.fence = fence, ?held, error, "a lock was not released as it should be");
+            }
+        }
+    }
+}
+
+/// The way to the task that tells events. The task starts with the first one that somebody may want to hear.
+#[derive(Default)]
+pub(crate) struct Teller {
+    task: Option<(mpsc::Sender<Told>, JoinHandle<()>)>,
+    missed: Arc<AtomicUsize>,
+}
+
+impl Teller {
+    pub(crate) fn tell(&mut self, told: Told) {
+        // This asks no subscriber, as `enabled!` would. Warnings are for those of `log` too.
+        let level = told.what.level();
+        if level > Level::WARN && LevelFilter::current() < level {
             return;
         }
-        Release::Unconfirmed(why) => why.to_string(),
-        _ => "the lock had been lost".to_string(),
-    };
-    tracing::warn!(lock.name = %name, lock.fence = fence, ?held, error, "a lock was not released as it should be");
+        let (queue, _) = self.task.get_or_insert_with(|| {
+            let (queue, todo) = mpsc::channel(QUEUE);
+            (queue, tokio::spawn(tell_all(todo, self.missed.clone())))
+        });
+        if queue.try_send(told).is_err() {
+            self.missed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// All that was told has been heard when this ends.
+    pub(crate) async fn end(self) {
+        let Some((queue, task)) = self.task else { return };
+        drop(queue);
+        let _ = task.await;
+    }
+}
+
+async fn tell_all(mut todo: mpsc::Receiver<Told>, missed: Arc<AtomicUsize>) {
+    while let Some(told) = todo.recv().await {
+        guarded(|| told.emit());
+        let missed = missed.swap(0, Ordering::Relaxed);
+        if missed > 0 {
+            guarded(|| tracing::warn!(missed, "there were more events than could be told"));
+        }
+    }
+}
+
+/// A subscriber that panics has had its say.
+fn guarded(emit: impl FnOnce()) {
+    let _ = catch_unwind(AssertUnwindSafe(emit));
 }

@@ -3,6 +3,7 @@
 use crate::clock;
 use crate::driver::Attempt;
 use crate::error::ReleaseError;
+use crate::keeper::Watch;
 use lock_core::{Fence, Instant, LockName, LostReason, Mode};
 use std::fmt;
 use std::pin::pin;
@@ -69,8 +70,9 @@ impl Guard {
     /// Waits until the lock is lost, and says why. For ever, if it never is.
     ///
     /// It resolves by the lease's deadline though the server is silent, to within the few
-    /// milliseconds that timers are late by. It may be awaited by many and many times; once the
-    /// lock is lost, it resolves at once.
+    /// milliseconds that timers are late by, also on another runtime, and when the one that the locks
+    /// were connected on is held up: a thread of this crate sees to that. It may be awaited by many
+    /// and many times; once the lock is lost, it resolves at once.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -91,6 +93,7 @@ impl Guard {
     /// # Cancel safety
     /// Dropping the future loses nothing: the next one resolves as this one would have.
     pub async fn lost(&self) -> LostReason {
+        let mut watch = None;
         loop {
             let mut told = pin!(self.granted.cell.lost.notified());
             // From here on a loss wakes us, so that none can fall between the look and the wait.
@@ -98,6 +101,7 @@ impl Guard {
             if let Some(reason) = self.lost_reason() {
                 return reason;
             }
+            watch.get_or_insert_with(|| Watch::new(&self.granted.cell));
             told.await;
         }
     }
@@ -190,7 +194,7 @@ impl Cell {
         }
     }
 
-    fn deadline(&self) -> Instant {
+    pub(crate) fn deadline(&self) -> Instant {
         Instant::from_nanos(self.deadline.load(Ordering::SeqCst))
     }
 }

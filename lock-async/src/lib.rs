@@ -68,7 +68,9 @@
 //! # Events
 //!
 //! `tracing` is told: `waiting`, `acquired` (with `waited`), `renewed`, `lost` and `released` (with
-//! `held`), each with `lock.name`, and `lock.fence` once there is one.
+//! `held`), each with `lock.name`, and `lock.fence` once there is one. The first two are told by the future
+//! that waits, the others by a task of their own: a subscriber that blocks one of the runtime's threads, or
+//! panics, holds up no renewal and no loss.
 
 // With fewer backends, some of what they share is not used.
 #![cfg_attr(
@@ -88,6 +90,7 @@ mod driver;
 mod error;
 mod events;
 mod guard;
+mod keeper;
 mod locks;
 
 pub use config::{Config, Protocol};

@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::driver::{Driver, News};
 use crate::error::{ConfigError, Error, ShutdownError, WithLockError};
 use crate::guard::Guard;
+use crate::{clock, events};
 use lock_core::{ClaimError, Holder, LockName, Mode, NotAcquired};
 use std::fmt;
 use std::sync::Arc;
@@ -219,12 +220,21 @@ impl Locks {
     ) -> Result<Option<Guard>, Error> {
         let name = LockName::new(name)?;
         (self.check)(&name, mode)?;
+        let began = clock::now();
         let mut attempt = self.driver.acquire(name.clone(), mode, wait);
         loop {
             match attempt.news().await {
-                News::Progress(news) => progress(&news),
+                News::Progress(news) => {
+                    match &news {
+                        Progress::Busy(holder) => events::waiting(&name, holder.as_ref()),
+                        Progress::Trouble(why) => events::trouble(&name, why),
+                    }
+                    progress(&news);
+                }
                 News::Granted(granted) => {
-                    return Ok(Some(Guard::new(attempt, name, mode, granted)));
+                    let guard = Guard::new(attempt, name, mode, granted);
+                    events::acquired(guard.name(), guard.fence(), clock::now().since(began));
+                    return Ok(Some(guard));
                 }
                 News::Not(NotAcquired::Busy(holder) | NotAcquired::TimedOut(holder)) => {
                     progress(&Progress::Busy(holder));

@@ -42,7 +42,11 @@ impl<F: Backends> Pump<F> {
         let Self { mut state, lanes, end, .. } = self;
         // What the last answer has brought.
         state.look(clock::now());
-        let mut goodbyes = pin!(lanes.drop_all());
+        let events = state.end_events();
+        let mut goodbyes = pin!(async {
+            lanes.drop_all().await;
+            events.await;
+        });
         let time_left = state.told_by().since(clock::now());
         let in_time = tokio::time::timeout(time_left, &mut goodbyes).await.is_ok();
         let _ = end.set(state.end_now());

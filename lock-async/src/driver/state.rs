@@ -1,17 +1,19 @@
 //! What the task knows of its callers.
 
-use super::{Call, End, NO_LIMIT, News, Ticket};
+use super::{Call, End, NO_LIMIT, News, Ticket, news};
+use crate::clock;
 use crate::error::ShutdownError;
+use crate::events::{Life, Teller, Told};
 use crate::guard::{Cell, Granted};
 use crate::locks::Progress;
-use crate::{clock, events};
 use lock_core::{
     Engine, Event, Failure, Fence, Instant, LockId, LockName, LostReason, Protocol, Release,
 };
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 pub(super) struct State<P: Protocol> {
     pub(super) engine: Engine<P>,
@@ -29,13 +31,13 @@ pub(super) struct State<P: Protocol> {
     /// No guard is left, nor will be: until when what is being released is seen to.
     ends_by: Option<Instant>,
     unconfirmed: Unconfirmed,
+    events: Teller,
 }
 
 /// A caller that waits for a lock.
 struct Wanted {
     name: LockName,
-    since: Instant,
-    news: mpsc::UnboundedSender<News>,
+    news: news::Sender,
 }
 
 /// A guard.
@@ -72,7 +74,7 @@ struct Unconfirmed {
 enum Tell {
     Release(oneshot::Sender<Release>),
     /// Its wait was ended by [`Driver::close`](super::Driver::close).
-    Closed(mpsc::UnboundedSender<News>),
+    Closed(news::Sender),
 }
 
 impl<P: Protocol> State<P> {
@@ -89,17 +91,18 @@ impl<P: Protocol> State<P> {
             shut_down: false,
             ends_by: None,
             unconfirmed: Unconfirmed { locks: 0, within, until: Instant::from_nanos(0) },
+            events: Teller::default(),
         }
     }
 
     pub(super) fn take(&mut self, call: Call) {
         let now = clock::now();
         match call {
-            Call::Acquire { news, .. } if self.closed => drop(news.send(News::Closed)),
+            Call::Acquire { news, .. } if self.closed => drop(news),
             Call::Acquire { ticket, name, mode, once, give_up, news } => {
                 let id = self.engine.acquire_as(now, name.clone(), mode, once, give_up);
                 self.tickets.insert(ticket, id);
-                self.waiting.insert(id, Wanted { name, since: now, news });
+                self.waiting.insert(id, Wanted { name, news });
             }
             Call::Release { ticket, tell } => {
                 let Some(id) = self.tickets.remove(&ticket) else { return };
@@ -143,6 +146,11 @@ impl<P: Protocol> State<P> {
     pub(super) fn is_over(&self) -> bool {
         let settled = self.engine.attempts() == 0 && self.engine.sessions() == 0;
         self.ends_by.is_some_and(|until| settled || until <= clock::now())
+    }
+
+    /// The last events are told.
+    pub(super) fn end_events(&mut self) -> impl Future<Output = ()> + use<P> {
+        std::mem::take(&mut self.events).end()
     }
 
     /// How the task ends, as it does now. All who wait for that are told.
@@ -218,37 +226,29 @@ impl<P: Protocol> State<P> {
                 Event::Granted { id, fence, deadline } => self.granted(now, id, fence, deadline),
                 Event::NotAcquired { id, why } => {
                     if let Some(wanted) = self.waiting.remove(&id) {
-                        let _ = wanted.news.send(News::Not(why));
+                        wanted.news.end(News::Not(why));
                     }
                 }
                 Event::Released { id, release } => self.released(now, id, release),
-                Event::Waiting { id, holder } => {
-                    if let Some(wanted) = self.waiting.get(&id) {
-                        events::waiting(&wanted.name, holder.as_ref());
-                    }
-                    self.report(id, Progress::Busy(holder));
-                }
+                Event::Waiting { id, holder } => self.report(id, Progress::Busy(holder)),
                 Event::Trouble { id, failure } => {
-                    if let Some(wanted) = self.waiting.get(&id) {
-                        events::trouble(&wanted.name, &failure);
-                    }
                     self.report(id, Progress::Trouble(failure.to_string()))
                 }
                 Event::Renewed { id, deadline } => {
-                    if let Some(Held { name, fence, since, cell }) = self.guards.get(&id) {
-                        cell.renewed(deadline);
-                        events::renewed(name, *fence, now.since(*since));
+                    if let Some(held) = self.guards.get(&id) {
+                        held.cell.renewed(deadline);
+                        self.events.tell(held.event(now, Life::Renewed));
                     }
                 }
                 Event::RenewalFailed { id, failure, .. } => {
-                    if let Some(Held { name, fence, since, .. }) = self.guards.get(&id) {
-                        events::renewal_failed(name, *fence, now.since(*since), &failure);
+                    if let Some(held) = self.guards.get(&id) {
+                        self.events.tell(held.event(now, Life::RenewalFailed(failure)));
                     }
                 }
                 Event::Lost { id, reason } => {
-                    if let Some(Held { name, fence, since, cell }) = self.guards.get(&id) {
-                        cell.lose(reason);
-                        events::lost(name, *fence, now.since(*since), reason);
+                    if let Some(held) = self.guards.get(&id) {
+                        held.cell.lose(reason);
+                        self.events.tell(held.event(now, Life::Lost(reason)));
                     }
                 }
                 _ => {}
@@ -257,16 +257,15 @@ impl<P: Protocol> State<P> {
     }
 
     fn granted(&mut self, now: Instant, id: LockId, fence: Fence, deadline: Instant) {
-        let Some(Wanted { name, since, news }) = self.waiting.remove(&id) else { return };
-        events::acquired(&name, fence, now.since(since));
+        let Some(Wanted { name, news }) = self.waiting.remove(&id) else { return };
         let cell = Arc::new(Cell::new(deadline));
         self.guards.insert(id, Held { name, fence, since: now, cell: cell.clone() });
-        let _ = news.send(News::Granted(Granted { fence, cell }));
+        news.end(News::Granted(Granted { fence, cell }));
     }
 
     fn released(&mut self, now: Instant, id: LockId, release: Release) {
-        if let Some(Held { name, fence, since, .. }) = self.freeing.remove(&id) {
-            events::released(&name, fence, now.since(since), &release);
+        if let Some(held) = self.freeing.remove(&id) {
+            self.events.tell(held.event(now, Life::Released(release.clone())));
         }
         match self.leaving.remove(&id) {
             Some(leaving) => leaving.tell(release),
@@ -277,8 +276,15 @@ impl<P: Protocol> State<P> {
 
     fn report(&mut self, id: LockId, progress: Progress) {
         if let Some(wanted) = self.waiting.get(&id) {
-            let _ = wanted.news.send(News::Progress(progress));
+            wanted.news.progress(progress);
         }
+    }
+}
+
+impl Held {
+    fn event(&self, now: Instant, what: Life) -> Told {
+        let held = now.since(self.since);
+        Told { name: self.name.clone(), fence: self.fence, held, what }
     }
 }
 
@@ -297,7 +303,7 @@ impl Leaving {
     fn tell(self, release: Release) {
         match self.tell {
             Tell::Release(tell) => drop(tell.send(release)),
-            Tell::Closed(news) => drop(news.send(News::Closed)),
+            Tell::Closed(news) => drop(news),
         }
     }
 }
@@ -306,7 +312,8 @@ impl Leaving {
 impl<P: Protocol> Drop for State<P> {
     fn drop(&mut self) {
         for held in self.guards.values() {
-            held.cell.lose(LostReason::Deadline);
+            // What a waker does is not up to us, and must not keep the others from being told.
+            let _ = catch_unwind(AssertUnwindSafe(|| held.cell.lose(LostReason::Deadline)));
         }
     }
 }

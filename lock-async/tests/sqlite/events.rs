@@ -115,3 +115,131 @@ async fn renewals_and_losses_are_told() {
     .expect("told");
     lines.only(&format!("a lock was not released as it should be {fence} held="));
 }
+
+/// Does something in the middle of certain events.
+#[derive(Clone)]
+struct Hostile {
+    on: &'static str,
+    act: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Subscriber for Hostile {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("lock_async")
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut line = Line(String::new());
+        event.record(&mut line);
+        if line.0.starts_with(self.on) {
+            (self.act)();
+        }
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+/// A runtime whose threads tell it.
+fn told(hostile: &Hostile) -> tokio::runtime::Runtime {
+    let hostile = hostile.clone();
+    let start = move || std::mem::forget(tracing::subscriber::set_default(hostile.clone()));
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .enable_all()
+        .on_thread_start(start)
+        .build()
+        .expect("a runtime")
+}
+
+/// Long enough that a machine may stand still for a while, and renewed all the same while a test waits.
+const RENEWED: Duration = Duration::from_secs(9);
+
+#[test]
+fn a_subscriber_that_blocks_delays_nobody() {
+    let (blocked, is_blocked) = std::sync::mpsc::channel();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let (blocked, ended) = (Mutex::new(blocked), Mutex::new(ended));
+    let act = move || {
+        let _ = blocked.lock().expect("unpoisoned").send(());
+        let _ = ended.lock().expect("unpoisoned").recv();
+    };
+    let runtime = told(&Hostile { on: "lost", act: Arc::new(act) });
+    // Dropped first, also by a panic: the runtime waits for its threads.
+    let end = end;
+    let place = Place::new();
+    let work = async {
+        let locks = place.locks(RENEWED).await;
+        let a = locks.lock("a").await.expect("taken");
+        place.raw().execute_batch("UPDATE locks SET owner = 'thief'").expect("robbed");
+        let b = locks.lock("b").await.expect("taken");
+        let reason = tokio::time::timeout(2 * SOON, a.lost()).await.expect("told");
+        assert_eq!(reason, lock_async::LostReason::Taken);
+        is_blocked.recv_timeout(SOON).expect("the subscriber hears of it");
+        assert!(!a.is_held());
+        let c = tokio::time::timeout(SOON, locks.try_lock("c")).await.expect("in time");
+        assert!(c.expect("asked").is_some());
+        let renewed = async {
+            let mut before = b.remaining();
+            loop {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                let now = b.remaining();
+                if std::mem::replace(&mut before, now) < now {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(SOON, renewed).await.expect("renewed");
+        assert!(b.is_held());
+    };
+    runtime.block_on(async { tokio::time::timeout(6 * SOON, work).await.expect("nothing hangs") });
+    drop(end);
+}
+
+#[test]
+fn a_subscriber_that_panics_costs_its_event() {
+    let place = Place::new();
+    for on in ["renewed", "lost", "released"] {
+        let panics = Arc::new(Mutex::new(0));
+        let count = panics.clone();
+        let act = move || {
+            *count.lock().expect("unpoisoned") += 1;
+            panic!("on purpose")
+        };
+        let runtime = told(&Hostile { on, act: Arc::new(act) });
+        runtime.block_on(async {
+            let locks = place.locks(SHORT).await;
+            if on == "lost" {
+                let guard = locks.lock("a").await.expect("taken");
+                place.raw().execute_batch("UPDATE locks SET owner = 'thief'").expect("robbed");
+                guard.lost().await;
+            }
+            locks.lock("b").await.expect("taken").release().await.expect("released");
+            let guard = locks.lock("c").await.expect("taken");
+            let done = async {
+                while *panics.lock().expect("unpoisoned") == 0 {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::time::timeout(SOON, done).await.expect("it has panicked");
+            drop(guard);
+            assert!(locks.try_lock_for("d", SOON).await.expect("the task lives").is_some());
+            locks.shutdown().await.expect("in order");
+        });
+    }
+    // Where it is told by a caller, it is the caller that panics, and gets no lock.
+    let act = || panic!("on purpose");
+    let runtime = told(&Hostile { on: "acquired", act: Arc::new(act) });
+    let locks = runtime.block_on(place.locks(LONG));
+    let caller = locks.clone();
+    let caller = runtime.spawn(async move { caller.lock("x").await.map(drop) });
+    assert!(runtime.block_on(caller).expect_err("a panic").is_panic());
+    let freed = runtime.block_on(locks.try_lock_for("x", SOON));
+    assert!(freed.expect("asked").is_some());
+}

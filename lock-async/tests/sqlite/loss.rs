@@ -185,3 +185,21 @@ async fn is_held_needs_no_task() {
     tokio::time::sleep(VALID).await;
     assert!(!guard.is_held(), "what a late renewal came to does not matter");
 }
+
+/// The task's thread stands still, and the one that waits has no timer either.
+#[test]
+fn lost_is_told_by_the_deadline_though_the_task_stands_still() {
+    let place = Place::new();
+    let blocked = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let blocked = blocked.expect("a runtime");
+    let guard =
+        blocked.block_on(async { place.locks(SHORT).await.lock("a").await.expect("taken") });
+    // Nobody runs the first runtime any more.
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let other = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        tell.send(other.block_on(async { (guard.lost().await, guard.is_held()) }))
+    });
+    assert_eq!(told.recv_timeout(SOON), Ok((LostReason::Deadline, false)));
+    drop(blocked);
+}

@@ -1,0 +1,140 @@
+//! What becomes of an attempt, on its way from the task to the caller.
+//!
+//! A caller that is not polled keeps the task from nothing, and nothing piles up: of each kind of progress
+//! the latest is kept, and how the attempt ended replaces nothing.
+
+use super::News;
+use crate::locks::Progress;
+use std::mem::discriminant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+/// Both ends, for one attempt.
+pub(super) fn channel() -> (Sender, Receiver) {
+    let slot = Arc::new(Slot::default());
+    (Sender(slot.clone()), Receiver(slot))
+}
+
+/// The task's end. When it is dropped, the other end hears [`News::Closed`] after all else.
+pub(super) struct Sender(Arc<Slot>);
+
+/// The caller's end.
+pub(super) struct Receiver(Arc<Slot>);
+
+#[derive(Default)]
+struct Slot {
+    untold: Mutex<Untold>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Untold {
+    /// One of each kind at most, the latest, in the order in which they came.
+    progress: Vec<Progress>,
+    end: Option<News>,
+    closed: bool,
+}
+
+impl Slot {
+    fn lock(&self) -> MutexGuard<'_, Untold> {
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sender {
+    pub(super) fn progress(&self, progress: Progress) {
+        let mut untold = self.0.lock();
+        untold.progress.retain(|old| discriminant(old) != discriminant(&progress));
+        untold.progress.push(progress);
+        drop(untold);
+        self.0.changed.notify_one();
+    }
+
+    /// How the attempt ended, which is the last that is told.
+    pub(super) fn end(self, end: News) {
+        self.0.lock().end = Some(end);
+        // Dropping this wakes the caller.
+    }
+
+    #[cfg(test)]
+    pub(super) fn untold(&self) -> usize {
+        self.0.lock().progress.len()
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.0.lock().closed = true;
+        self.0.changed.notify_one();
+    }
+}
+
+impl Receiver {
+    /// Waits for the next news. Cancel safe.
+    pub(super) async fn next(&mut self) -> News {
+        loop {
+            // What is told from here on is not missed: it leaves a permit behind.
+            let changed = self.0.changed.notified();
+            {
+                let mut untold = self.0.lock();
+                if !untold.progress.is_empty() {
+                    return News::Progress(untold.progress.remove(0));
+                }
+                if let Some(end) = untold.end.take() {
+                    return end;
+                }
+                if untold.closed {
+                    return News::Closed;
+                }
+            }
+            changed.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lock_core::{Holder, NotAcquired};
+    use std::time::Duration;
+
+    fn busy(label: &str) -> Progress {
+        Progress::Busy(Some(Holder {
+            label: label.to_string(),
+            held_for: Duration::ZERO,
+            expires_in: Duration::ZERO,
+            wanted: false,
+        }))
+    }
+
+    #[tokio::test]
+    async fn the_latest_of_each_kind_is_told_and_then_the_end() {
+        let (sender, mut receiver) = channel();
+        for n in 0..10_000 {
+            sender.progress(busy(&n.to_string()));
+            sender.progress(Progress::Trouble(n.to_string()));
+        }
+        assert_eq!(sender.untold(), 2);
+        sender.end(News::Not(NotAcquired::Busy(None)));
+        let News::Progress(first) = receiver.next().await else { panic!("progress") };
+        assert_eq!(first, busy("9999"));
+        let News::Progress(second) = receiver.next().await else { panic!("progress") };
+        assert_eq!(second, Progress::Trouble("9999".to_string()));
+        assert!(matches!(receiver.next().await, News::Not(_)));
+        assert!(matches!(receiver.next().await, News::Closed));
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_waits_is_woken() {
+        let (sender, mut receiver) = channel();
+        let told = tokio::spawn(async move {
+            let first = receiver.next().await;
+            (matches!(first, News::Progress(_)), matches!(receiver.next().await, News::Closed))
+        });
+        tokio::task::yield_now().await;
+        sender.progress(busy("a"));
+        tokio::task::yield_now().await;
+        drop(sender);
+        assert_eq!(told.await.expect("no panic"), (true, true));
+    }
+}

@@ -1,0 +1,42 @@
+//! A task that ends by a panic.
+
+use super::*;
+use crate::error::ReleaseError;
+
+/// One connection, and none after it: asking for another one panics, in the middle of the task.
+struct Trap(Server, bool);
+
+impl Backends for Trap {
+    type Backend = Line;
+
+    fn backend(&mut self) -> Option<Line> {
+        assert!(!std::mem::replace(&mut self.1, true), "on purpose");
+        self.0.backend()
+    }
+}
+
+#[tokio::test]
+async fn a_dead_task_loses_every_guard_and_ends_every_wait() {
+    let timing = Timing::new(Duration::from_secs(60)).expect("good");
+    let engine = Engine::new(Advisory::new(timing.ttl()), Config::new(timing, 1));
+    let trap = Trap(Server::default(), false);
+    let locks = Locks::with(Driver::start(engine, trap, timing.ttl()), Arc::new(|_, _| Ok(())));
+    let [guard, other] = [
+        locks.lock("free").await.expect("taken"),
+        locks.lock_shared("free 2").await.expect("taken"),
+    ];
+    let waiter = guard.lost();
+    let held_elsewhere = locks.lock("a");
+    let soon = Duration::from_secs(20);
+    let (lost, ended) = tokio::time::timeout(soon, async { tokio::join!(waiter, held_elsewhere) })
+        .await
+        .expect("told");
+    assert_eq!(lost, LostReason::Deadline);
+    assert_eq!(ended.map(drop), Err(crate::Error::Closed));
+    assert!(!guard.is_held() && !other.is_held());
+    assert_eq!(guard.release().await, Err(ReleaseError::Lost(LostReason::Deadline)));
+    drop(other);
+    assert_eq!(locks.try_lock("free").await.map(drop), Err(crate::Error::Closed));
+    let within = timing.ttl();
+    assert_eq!(locks.shutdown().await, Err(crate::ShutdownError::Ended { within }));
+}
