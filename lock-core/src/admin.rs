@@ -85,4 +85,7 @@ pub struct Hold {
     pub held_for: Option<Duration>,
     /// When its lease ends unless it is renewed, by the server's clock. Consul does not tell.
     pub expires_in: Option<Duration>,
+    /// Its lease ends later than its TTL allows: the server's clock was set back since. If its holder is
+    /// dead, whoever wants the lock gets it within two TTLs all the same.
+    pub ends_late: bool,
 }

@@ -85,6 +85,8 @@ pub struct Codec {
     holders: Text,
     /// Where who asks for the holders does not thereby say that it waits.
     mark: Option<Text>,
+    /// Where the clock may be set back: ends a lease a TTL from now that ends later.
+    correct: Option<Arc<str>>,
 }
 
 /// A statement about claims.
@@ -152,7 +154,7 @@ impl Codec {
     fn new(dialect: Dialect, table: TableName, texts: [&str; 4]) -> Self {
         let [claim, renew, release, holders] =
             texts.map(|text| Text { any: dialect.text(text, &table).into(), one: None });
-        Self { dialect, table, claim, renew, release, holders, mark: None }
+        Self { dialect, table, claim, renew, release, holders, mark: None, correct: None }
     }
 
     /// With statements of their own for one claim and one release: what most commands are about.
@@ -166,6 +168,12 @@ impl Codec {
     fn with_one_holder(mut self, holders: &str) -> Self {
         self.holders.one = Some(self.dialect.text(holders, &self.table).into());
         self
+    }
+
+    /// With a statement for leases that end later than they can.
+    fn with_correction(self, correct: &str) -> Self {
+        let correct = self.dialect.text(correct, &self.table).into();
+        Self { correct: Some(correct), ..self }
     }
 
     /// With statements by which it is known to the holders that somebody waits.

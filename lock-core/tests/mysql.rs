@@ -5,7 +5,7 @@ use lock_core::table::{Acquired, Command, Freed, Reply};
 use lock_core::{Claim, Code, Failure, Fence, Instant, LockName, Mode, Owner, TableName};
 use std::time::Duration;
 
-const COLUMNS: &str = "acquired_us bigint, contended tinyint(1), expires_us bigint, fence bigint, holder varchar(255) utf8mb4, name varbinary(255), owner binary(16)";
+const COLUMNS: &str = "acquired_us bigint, contended tinyint(1), expires_us bigint, fence bigint, holder varchar(255) utf8mb4, name varbinary(255), owner binary(16), ttl_us bigint";
 const TTL: Duration = Duration::from_secs(30);
 
 fn codec() -> Codec {
@@ -205,7 +205,8 @@ fn what_is_about_one_claim_is_repeated_and_nothing_else() {
         for command in [acquire(names), release(names), look(names)] {
             assert_eq!(repeated(&command, None), one, "{command:?}");
         }
-        let held = |name: &&str| vec![text(name), text("me"), int(1), int(1), int(0)];
+        let held =
+            |name: &&str| vec![text(name), text("me"), int(1), int(1), int(0), int(7), int(0)];
         let holders = names.iter().map(held).collect();
         assert_eq!(repeated(&look(names), Some(holders)), one, "the mark");
         assert_eq!(repeated(&acquire(names), Some(number(0))), one, "what became of it");

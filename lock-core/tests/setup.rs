@@ -3,7 +3,7 @@
 use lock_core::sql::{Codec, Refusal, Rows, Setup, Statement, Step, Value, postgres, sqlite};
 use lock_core::{Failure, TableName};
 
-const PG_COLUMNS: &str = "acquired_at timestamptz, contended bool, expires_at timestamptz, fence int8, holder text, name text C, owner text";
+const PG_COLUMNS: &str = "acquired_at timestamptz, contended bool, expires_at timestamptz, fence int8, holder text, name text C, owner text, ttl_us int8";
 const SQLITE_COLUMNS: &str = "acquired_us INTEGER, boot TEXT, contended INTEGER, expires_us INTEGER, fence INTEGER, holder TEXT, name TEXT pk BINARY, owner TEXT";
 
 fn pg() -> Codec {

@@ -15,7 +15,7 @@ SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at
                  ORDER BY column_name SEPARATOR ', ')
           FROM information_schema.columns
          WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ?
-           AND (column_name IN ('name', 'owner', 'fence', 'expires_us', 'acquired_us', 'contended', 'holder')
+           AND (column_name IN ('name', 'owner', 'fence', 'expires_us', 'acquired_us', 'ttl_us', 'contended', 'holder')
                 OR extra LIKE '%auto_increment%')),
        COUNT(*), COUNT(CASE WHEN k.fits THEN 1 END)
   FROM (SELECT MAX(column_name = 'name' AND sub_part IS NULL) = 1 AND COUNT(*) = 1 AS fits
@@ -30,13 +30,14 @@ CREATE TABLE IF NOT EXISTS `locks` (
   fence BIGINT NOT NULL,
   expires_us BIGINT NOT NULL, -- in µs since 1970, UTC
   acquired_us BIGINT NOT NULL,
+  ttl_us BIGINT NOT NULL DEFAULT 86400000000, -- of the lease; the longest there is, where it is not known
   contended BOOLEAN NOT NULL DEFAULT 0, -- somebody waits for the release
   holder VARCHAR(255) CHARACTER SET utf8mb4 NOT NULL -- for people: host, process, label
 ) ENGINE = InnoDB;
 
 -- acquire: take the name if it is free
-INSERT INTO `locks` (name, owner, fence, expires_us, acquired_us, holder)
-SELECT c.its_name, c.claimant, LAST_INSERT_ID(c.now), c.now + c.ttl, c.now, c.label
+INSERT INTO `locks` (name, owner, fence, expires_us, acquired_us, ttl_us, holder)
+SELECT c.its_name, c.claimant, LAST_INSERT_ID(c.now), c.now + c.ttl, c.now, c.ttl, c.label
   FROM (SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, CAST(? AS SIGNED) AS ttl, ? AS label, UNHEX(?) AS its_name, UNHEX(?) AS claimant) AS c
 ON DUPLICATE KEY UPDATE
        fence = CASE WHEN owner = c.claimant THEN LAST_INSERT_ID(fence)
@@ -45,16 +46,19 @@ ON DUPLICATE KEY UPDATE
        acquired_us = CASE WHEN owner = c.claimant THEN acquired_us
                           WHEN owner IS NULL OR expires_us <= c.now THEN c.now
                           ELSE acquired_us END,
+       ttl_us = CASE WHEN owner = c.claimant THEN GREATEST(ttl_us, c.ttl)
+                     WHEN owner IS NULL OR expires_us <= c.now THEN c.ttl
+                     ELSE ttl_us END,
        contended = CASE WHEN owner = c.claimant THEN contended
                         WHEN owner IS NULL OR expires_us <= c.now THEN 0
                         ELSE contended END,
        holder = CASE WHEN owner IS NULL OR expires_us <= c.now OR owner = c.claimant THEN c.label ELSE holder END,
        owner = CASE WHEN owner IS NULL OR expires_us <= c.now THEN c.claimant ELSE owner END,
-       expires_us = CASE WHEN owner = c.claimant THEN GREATEST(expires_us, c.now + c.ttl) ELSE expires_us END;
+       expires_us = CASE WHEN owner = c.claimant THEN GREATEST(expires_us + 1, c.now + c.ttl) ELSE expires_us END;
 
 -- acquire: take the names that are free
-INSERT INTO `locks` (name, owner, fence, expires_us, acquired_us, holder)
-SELECT c.its_name, c.claimant, LAST_INSERT_ID(c.now), c.now + c.ttl, c.now, c.label
+INSERT INTO `locks` (name, owner, fence, expires_us, acquired_us, ttl_us, holder)
+SELECT c.its_name, c.claimant, LAST_INSERT_ID(c.now), c.now + c.ttl, c.now, c.ttl, c.label
   FROM (SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, CAST(? AS SIGNED) AS ttl, ? AS label, UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant
           FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]')) AS j) AS c
 ON DUPLICATE KEY UPDATE
@@ -64,20 +68,27 @@ ON DUPLICATE KEY UPDATE
        acquired_us = CASE WHEN owner = c.claimant THEN acquired_us
                           WHEN owner IS NULL OR expires_us <= c.now THEN c.now
                           ELSE acquired_us END,
+       ttl_us = CASE WHEN owner = c.claimant THEN GREATEST(ttl_us, c.ttl)
+                     WHEN owner IS NULL OR expires_us <= c.now THEN c.ttl
+                     ELSE ttl_us END,
        contended = CASE WHEN owner = c.claimant THEN contended
                         WHEN owner IS NULL OR expires_us <= c.now THEN 0
                         ELSE contended END,
        holder = CASE WHEN owner IS NULL OR expires_us <= c.now OR owner = c.claimant THEN c.label ELSE holder END,
        owner = CASE WHEN owner IS NULL OR expires_us <= c.now THEN c.claimant ELSE owner END,
-       expires_us = CASE WHEN owner = c.claimant THEN GREATEST(expires_us, c.now + c.ttl) ELSE expires_us END;
+       expires_us = CASE WHEN owner = c.claimant THEN GREATEST(expires_us + 1, c.now + c.ttl) ELSE expires_us END;
 
 -- acquire and look: who has it
-SELECT name, holder, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) - acquired_us, expires_us - TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)), CAST(contended AS SIGNED)
+SELECT name, holder, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) - acquired_us,
+       IF(expires_us > TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) + ttl_us + 1000000, ttl_us, expires_us - TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))),
+       CAST(contended AS SIGNED), fence, IF(expires_us > TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) + ttl_us + 1000000, expires_us, 0)
   FROM `locks`
  WHERE name = UNHEX(?) AND owner <> UNHEX(?) AND expires_us > TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6));
 
 -- acquire and look: who has them
-SELECT l.name, l.holder, c.now - l.acquired_us, l.expires_us - c.now, CAST(l.contended AS SIGNED)
+SELECT l.name, l.holder, c.now - l.acquired_us,
+       IF(l.expires_us > c.now + l.ttl_us + 1000000, l.ttl_us, l.expires_us - c.now),
+       CAST(l.contended AS SIGNED), l.fence, IF(l.expires_us > c.now + l.ttl_us + 1000000, l.expires_us, 0)
   FROM (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now
           FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]')) AS j) AS c
   STRAIGHT_JOIN `locks` AS l ON l.name = c.its_name
@@ -95,11 +106,17 @@ UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant
    SET l.contended = 1
  WHERE l.owner <> c.claimant;
 
+-- acquire and look: it ends later than it can
+UPDATE `locks`
+   SET expires_us = TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) + ttl_us, acquired_us = LEAST(acquired_us, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)))
+ WHERE name = ? AND fence = ? AND owner IS NOT NULL AND expires_us = ? AND expires_us > TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) + ttl_us;
+
 -- renew
 UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, ? AS ttl
           FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]')) AS j) AS c
   STRAIGHT_JOIN `locks` AS l ON l.name = c.its_name
-   SET l.expires_us = GREATEST(l.expires_us, LAST_INSERT_ID(c.now) + c.ttl)
+   SET l.expires_us = GREATEST(l.expires_us + 1, LAST_INSERT_ID(c.now) + c.ttl),
+       l.ttl_us = GREATEST(l.ttl_us, c.ttl)
  WHERE l.owner = c.claimant AND l.expires_us > c.now;
 
 -- release one
@@ -123,7 +140,7 @@ SELECT l.name, LOWER(HEX(l.owner)), l.fence, CAST(l.contended AS SIGNED)
   LOCK IN SHARE MODE;
 
 -- look: which locks are held
-SELECT name, fence, holder, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) - acquired_us, expires_us - TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))
+SELECT name, fence, holder, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) - acquired_us, expires_us - TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)), expires_us > TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) + ttl_us + 1000000
   FROM `locks`
  WHERE owner IS NOT NULL AND expires_us > TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AND name > ?
  ORDER BY name
@@ -131,7 +148,7 @@ SELECT name, fence, holder, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTA
 
 -- look: one lock
 SELECT name, fence, holder, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) - acquired_us,
-       CASE WHEN owner IS NULL THEN 0 ELSE expires_us - TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) END
+       CASE WHEN owner IS NULL THEN 0 ELSE expires_us - TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) END, expires_us > TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) + ttl_us + 1000000
   FROM `locks`
  WHERE name = ?;
 

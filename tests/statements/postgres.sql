@@ -9,7 +9,7 @@ SELECT pg_is_in_recovery()::int::bigint,
           JOIN pg_type AS t ON t.oid = a.atttypid
           LEFT JOIN pg_collation AS l ON l.oid = a.attcollation
          WHERE a.attrelid = to_regclass($1) AND NOT a.attisdropped
-           AND a.attname IN ('name', 'owner', 'fence', 'expires_at', 'acquired_at', 'contended', 'holder')),
+           AND a.attname IN ('name', 'owner', 'fence', 'expires_at', 'acquired_at', 'ttl_us', 'contended', 'holder')),
        (SELECT count(*)
           FROM pg_index AS i
           JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
@@ -23,6 +23,7 @@ CREATE TABLE IF NOT EXISTS "locks" (
   fence bigint NOT NULL,
   expires_at timestamptz NOT NULL,
   acquired_at timestamptz NOT NULL,
+  ttl_us bigint NOT NULL DEFAULT 86400000000, -- of the lease; the longest there is, where it is not known
   contended boolean NOT NULL DEFAULT false, -- somebody waits to be told of the release
   holder text NOT NULL -- for people: host, process, label
 ) WITH (fillfactor = 50);
@@ -31,11 +32,11 @@ CREATE TABLE IF NOT EXISTS "locks" (
 SET synchronous_commit = on;
 
 -- acquire: take the name if it is free
-INSERT INTO "locks" AS l (name, owner, fence, expires_at, acquired_at, holder)
+INSERT INTO "locks" AS l (name, owner, fence, expires_at, acquired_at, ttl_us, holder)
 SELECT c.name, c.owner,
        (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
        clock_timestamp() + $1::bigint * interval '1 microsecond',
-       clock_timestamp(), $2::text
+       clock_timestamp(), $1::bigint, $2::text
   FROM (VALUES ($3::text, $4::text)) AS c (name, owner)
  WHERE NOT EXISTS (SELECT FROM "locks" AS o
                     WHERE o.name = c.name AND o.owner <> c.owner AND o.expires_at > clock_timestamp())
@@ -44,20 +45,21 @@ ON CONFLICT (name) DO UPDATE
    SET owner = excluded.owner,
        fence = CASE WHEN l.owner = excluded.owner THEN l.fence
                     ELSE greatest(l.fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) END,
-       expires_at = greatest(CASE WHEN l.owner = excluded.owner THEN l.expires_at END,
+       expires_at = greatest(CASE WHEN l.owner = excluded.owner THEN l.expires_at + interval '1 microsecond' END,
                              clock_timestamp() + $1::bigint * interval '1 microsecond'),
        acquired_at = CASE WHEN l.owner = excluded.owner THEN l.acquired_at ELSE clock_timestamp() END,
+       ttl_us = greatest(CASE WHEN l.owner = excluded.owner THEN l.ttl_us END, excluded.ttl_us),
        contended = l.contended AND l.owner IS NOT DISTINCT FROM excluded.owner,
        holder = excluded.holder
  WHERE l.owner IS NULL OR l.expires_at <= clock_timestamp() OR l.owner = excluded.owner
 RETURNING name, fence;
 
 -- acquire: take the names that are free
-INSERT INTO "locks" AS l (name, owner, fence, expires_at, acquired_at, holder)
+INSERT INTO "locks" AS l (name, owner, fence, expires_at, acquired_at, ttl_us, holder)
 SELECT c.name, c.owner,
        (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
        clock_timestamp() + $1::bigint * interval '1 microsecond',
-       clock_timestamp(), $2::text
+       clock_timestamp(), $1::bigint, $2::text
   FROM unnest($3::text[], $4::text[]) AS c (name, owner)
  WHERE NOT EXISTS (SELECT FROM "locks" AS o
                     WHERE o.name = c.name AND o.owner <> c.owner AND o.expires_at > clock_timestamp())
@@ -66,9 +68,10 @@ ON CONFLICT (name) DO UPDATE
    SET owner = excluded.owner,
        fence = CASE WHEN l.owner = excluded.owner THEN l.fence
                     ELSE greatest(l.fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) END,
-       expires_at = greatest(CASE WHEN l.owner = excluded.owner THEN l.expires_at END,
+       expires_at = greatest(CASE WHEN l.owner = excluded.owner THEN l.expires_at + interval '1 microsecond' END,
                              clock_timestamp() + $1::bigint * interval '1 microsecond'),
        acquired_at = CASE WHEN l.owner = excluded.owner THEN l.acquired_at ELSE clock_timestamp() END,
+       ttl_us = greatest(CASE WHEN l.owner = excluded.owner THEN l.ttl_us END, excluded.ttl_us),
        contended = l.contended AND l.owner IS NOT DISTINCT FROM excluded.owner,
        holder = excluded.holder
  WHERE l.owner IS NULL OR l.expires_at <= clock_timestamp() OR l.owner = excluded.owner
@@ -88,9 +91,9 @@ WITH fast AS MATERIALIZED (
      SET contended = true
     FROM unmarked, fast
    WHERE l.name = unmarked.name AND l.owner IS NOT NULL
-  RETURNING l.name, l.holder, l.acquired_at, l.expires_at
+  RETURNING l.name, l.holder, l.acquired_at, l.expires_at, l.ttl_us, l.fence
 ), seen AS (
-  SELECT l.name, l.holder, l.acquired_at, l.expires_at, 1 AS wanted
+  SELECT l.name, l.holder, l.acquired_at, l.expires_at, l.ttl_us, l.fence, 1 AS wanted
     FROM "locks" AS l
    WHERE l.name = ANY ($1::text[]) AND l.owner IS NOT NULL AND l.contended
    UNION ALL
@@ -98,10 +101,20 @@ WITH fast AS MATERIALIZED (
 )
 SELECT s.name, s.holder,
        (extract(epoch FROM clock_timestamp() - s.acquired_at) * 1000000)::bigint,
-       (extract(epoch FROM s.expires_at - clock_timestamp()) * 1000000)::bigint,
-       s.wanted::bigint
+       CASE WHEN s.expires_at > clock_timestamp() + (s.ttl_us + 1000000) * interval '1 microsecond' THEN s.ttl_us
+            ELSE (extract(epoch FROM s.expires_at - clock_timestamp()) * 1000000)::bigint END,
+       s.wanted::bigint, s.fence,
+       CASE WHEN s.expires_at > clock_timestamp() + (s.ttl_us + 1000000) * interval '1 microsecond' THEN (extract(epoch FROM s.expires_at) * 1000000)::bigint ELSE 0 END
   FROM seen AS s
  WHERE s.expires_at > clock_timestamp();
+
+-- acquire and look: it ends later than it can
+UPDATE "locks" AS l
+   SET expires_at = clock_timestamp() + l.ttl_us * interval '1 microsecond',
+       acquired_at = least(l.acquired_at, clock_timestamp())
+ WHERE l.name = $1::text AND l.fence = $2::bigint AND l.owner IS NOT NULL
+   AND (extract(epoch FROM l.expires_at) * 1000000)::bigint = $3::bigint
+   AND l.expires_at > clock_timestamp() + l.ttl_us * interval '1 microsecond';
 
 -- renew
 WITH ours AS MATERIALIZED (
@@ -112,7 +125,8 @@ WITH ours AS MATERIALIZED (
      FOR NO KEY UPDATE OF l
 )
 UPDATE "locks" AS l
-   SET expires_at = greatest(l.expires_at, clock_timestamp() + $1::bigint * interval '1 microsecond')
+   SET expires_at = greatest(l.expires_at + interval '1 microsecond', clock_timestamp() + $1::bigint * interval '1 microsecond'),
+       ttl_us = greatest(l.ttl_us, $1::bigint)
   FROM ours
  WHERE l.name = ours.name AND l.owner = ours.owner AND l.expires_at > clock_timestamp()
 RETURNING l.name, l.owner;
@@ -150,7 +164,8 @@ DO $$ BEGIN EXECUTE format('LISTEN %I', 'withlock_' || '"locks"'::regclass::oid:
 -- look: which locks are held
 SELECT l.name, l.fence, l.holder,
        (extract(epoch FROM clock_timestamp() - l.acquired_at) * 1000000)::bigint,
-       (extract(epoch FROM l.expires_at - clock_timestamp()) * 1000000)::bigint
+       (extract(epoch FROM l.expires_at - clock_timestamp()) * 1000000)::bigint,
+       (l.expires_at > clock_timestamp() + (l.ttl_us + 1000000) * interval '1 microsecond')::int::bigint
   FROM "locks" AS l
  WHERE l.owner IS NOT NULL AND l.expires_at > clock_timestamp() AND l.name > $1::text
  ORDER BY l.name
@@ -160,7 +175,8 @@ SELECT l.name, l.fence, l.holder,
 SELECT l.name, l.fence, l.holder,
        (extract(epoch FROM clock_timestamp() - l.acquired_at) * 1000000)::bigint,
        CASE WHEN l.owner IS NULL THEN 0
-            ELSE (extract(epoch FROM l.expires_at - clock_timestamp()) * 1000000)::bigint END
+            ELSE (extract(epoch FROM l.expires_at - clock_timestamp()) * 1000000)::bigint END,
+       (l.expires_at > clock_timestamp() + (l.ttl_us + 1000000) * interval '1 microsecond')::int::bigint
   FROM "locks" AS l
  WHERE l.name = $1::text;
 

@@ -35,7 +35,7 @@ ON CONFLICT (name) DO UPDATE
                     ELSE max(l.fence + 1, excluded.fence) END,
        boot = excluded.boot,
        expires_us = CASE WHEN l.owner = excluded.owner AND l.boot = excluded.boot
-                         THEN max(l.expires_us, excluded.expires_us) ELSE excluded.expires_us END,
+                         THEN max(l.expires_us + 1, excluded.expires_us) ELSE excluded.expires_us END,
        acquired_us = CASE WHEN l.owner = excluded.owner THEN l.acquired_us ELSE excluded.acquired_us END,
        contended = l.contended AND l.owner IS excluded.owner,
        holder = excluded.holder
@@ -53,7 +53,7 @@ ON CONFLICT (name) DO UPDATE
                     ELSE max(l.fence + 1, excluded.fence) END,
        boot = excluded.boot,
        expires_us = CASE WHEN l.owner = excluded.owner AND l.boot = excluded.boot
-                         THEN max(l.expires_us, excluded.expires_us) ELSE excluded.expires_us END,
+                         THEN max(l.expires_us + 1, excluded.expires_us) ELSE excluded.expires_us END,
        acquired_us = CASE WHEN l.owner = excluded.owner THEN l.acquired_us ELSE excluded.acquired_us END,
        contended = l.contended AND l.owner IS excluded.owner,
        holder = excluded.holder
@@ -61,12 +61,12 @@ ON CONFLICT (name) DO UPDATE
 RETURNING name, fence;
 
 -- acquire and look: who has it
-SELECT name, holder, ?1 - acquired_us, expires_us - ?1, contended
+SELECT name, holder, ?1 - acquired_us, expires_us - ?1, contended, fence, 0
   FROM "locks"
  WHERE name = ?3 AND owner <> ?4 AND boot = ?2 AND expires_us > ?1;
 
 -- acquire and look: who has them
-SELECT l.name, l.holder, ?1 - l.acquired_us, l.expires_us - ?1, l.contended
+SELECT l.name, l.holder, ?1 - l.acquired_us, l.expires_us - ?1, l.contended, l.fence, 0
   FROM json_each(?3) AS c
  CROSS JOIN "locks" AS l ON l.name = c.value ->> 0
  WHERE l.owner <> c.value ->> 1 AND l.boot = ?2 AND l.expires_us > ?1;
@@ -84,7 +84,7 @@ UPDATE "locks"
 
 -- renew
 UPDATE "locks"
-   SET expires_us = max(expires_us, ?1 + ?3)
+   SET expires_us = max(expires_us + 1, ?1 + ?3)
  WHERE (name, owner) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?4))
    AND boot = ?2 AND expires_us > ?1
 RETURNING name, owner;
@@ -102,7 +102,7 @@ UPDATE "locks"
 RETURNING name, contended;
 
 -- look: which locks are held
-SELECT name, fence, holder, ?1 - acquired_us, expires_us - ?1
+SELECT name, fence, holder, ?1 - acquired_us, expires_us - ?1, 0
   FROM "locks"
  WHERE owner IS NOT NULL AND boot = ?2 AND expires_us > ?1 AND name > ?3
  ORDER BY name
@@ -110,7 +110,7 @@ SELECT name, fence, holder, ?1 - acquired_us, expires_us - ?1
 
 -- look: one lock
 SELECT name, fence, holder, ?1 - acquired_us,
-       CASE WHEN owner IS NULL OR boot <> ?2 THEN 0 ELSE expires_us - ?1 END
+       CASE WHEN owner IS NULL OR boot <> ?2 THEN 0 ELSE expires_us - ?1 END, 0
   FROM "locks"
  WHERE name = ?3;
 

@@ -161,12 +161,16 @@ impl<S: Server> World<S> {
         if self.scope.0.flaw == Some(Flaw::ClientsClock) {
             now = self.local(exchange.from.client);
         }
+        self.server.tick(self.server_now());
         let reply = self.server.apply(now, exchange.from, &exchange.command);
         let after = self.server.leases();
         let result = if self.protocol.sessions().is_some() {
             rows::changed_in_session(&before, &after, judged, action, claims)
         } else {
-            rows::changed(&before, &after, judged, action, claims)
+            {
+                let floor = judged.after(self.scope.0.timing.ttl());
+                rows::changed(&before, &after, judged, action, claims, floor)
+            }
         };
         self.judge(Check::Rows, result);
         if action == protocol::Action::Open {
@@ -386,7 +390,11 @@ impl<S: Server> World<S> {
                     .flat_map(|client| &client.attempts)
                     .any(|attempt| attempt.owner == Some(owner))
         };
-        let leaks = leaks::check(&leases, server_now, known);
+        // What was left behind before the clock was set back ends when somebody wants it.
+        let leaks = match self.scope.0.faults.set_backs {
+            0 => leaks::check(&leases, server_now, known),
+            _ => Ok(()),
+        };
         self.judge(Check::Exclusion, exclusive);
         self.judge(Check::Backed, result);
         self.judge(Check::Leaks, leaks);

@@ -3,11 +3,14 @@
 use super::client::Stage;
 use super::invariants::{Check, leaks, liveness};
 use super::scope::Faults;
-use super::server::Server;
+use super::server::{Connection, Server};
 use super::world::World;
+use crate::engine::Lane;
 use crate::error::Failure;
-use crate::name::LockName;
+use crate::name::{LockName, Owner};
+use crate::protocol::{Claim, Mode, Protocol};
 use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
 
 /// More rounds than anything needs that comes to rest.
 const TOO_MANY: usize = 2_000;
@@ -93,9 +96,28 @@ impl<S: Server> World<S> {
             self.advance(self.now.after(self.scope.0.timing.ttl() * 2));
             self.make_all_moves();
         }
+        self.somebody_looks();
         let leases = self.server.leases();
         let settled = leaks::settled(&leases, self.server_now(), self.unsettled());
         self.judge(Check::Leaks, settled);
+    }
+
+    /// Where the clock was set back, what is left behind stays until somebody wants it, and a TTL from then.
+    fn somebody_looks(&mut self) {
+        let stranger = Connection { client: usize::MAX, number: 0, lane: Lane::HOME };
+        let claim = |name: &LockName| Claim {
+            name: name.clone(),
+            owner: Owner::new(u128::MAX),
+            mode: Mode::Exclusive,
+        };
+        let names: Vec<Claim> = self.names.0.iter().map(claim).collect();
+        if let Some(look) = self.protocol.look(names)
+            && self.scope.0.faults.set_backs > 0
+        {
+            self.server.tick(self.server_now());
+            self.server.apply(self.server_now(), stranger, &look);
+            self.advance(self.now.after(self.scope.0.timing.ttl() * 2));
+        }
     }
 
     fn make_all_moves(&mut self) {

@@ -21,6 +21,8 @@ pub struct Row {
     pub fence: u64,
     /// When the lease ends, on the server's clock.
     pub expires: Instant,
+    /// How long it lasts when it is granted or renewed.
+    pub ttl: Duration,
     /// When it was granted, on the server's clock.
     pub acquired: Instant,
     /// For people.
@@ -30,6 +32,17 @@ pub struct Row {
 }
 
 impl Row {
+    /// Has a lease end a TTL from now that ends later than it can. Not by the time at which the statement
+    /// began, for it may have been renewed since.
+    fn correct(&mut self, clock: Option<Instant>) {
+        if let Some(now) = clock
+            && now.after(self.ttl + LATE) < self.expires
+        {
+            self.expires = now.after(self.ttl);
+            self.acquired = self.acquired.min(now);
+        }
+    }
+
     fn holder(&self, now: Instant, wanted: bool) -> Holder {
         Holder {
             label: self.holder.to_string(),
@@ -40,6 +53,11 @@ impl Row {
     }
 }
 
+/// By how much each renewal moves the expiry at least.
+const MICROSECOND: Duration = Duration::from_micros(1);
+/// A lease that ends so much later than its TTL allows is a sign that the clock was set back.
+const LATE: Duration = Duration::from_secs(1);
+
 /// A lock table as [`table`](crate::table) describes it and the statements of
 /// [`sql`](crate::sql) implement it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -49,6 +67,8 @@ pub struct FakeTable {
     tells_holder: bool,
     tells: bool,
     ears: BTreeMap<Connection, Ear>,
+    /// What its clock shows; unknown in a table that knows no other time than its statements'.
+    clock: Option<Instant>,
 }
 
 /// A connection that is told what was freed.
@@ -67,6 +87,7 @@ impl Default for FakeTable {
             tells_holder: true,
             tells: false,
             ears: BTreeMap::new(),
+            clock: None,
         }
     }
 }
@@ -112,6 +133,7 @@ impl FakeTable {
             owner: Some(claim.owner),
             fence: now.as_micros(),
             expires,
+            ttl,
             acquired: now,
             holder: by.clone(),
             contended: false,
@@ -127,12 +149,14 @@ impl FakeTable {
         }
         if row.owner == Some(claim.owner) {
             // A late duplicate may go by an earlier time, and must not shorten the lease.
-            row.expires = row.expires.max(expires);
+            row.expires = row.expires.after(MICROSECOND).max(expires);
+            row.ttl = row.ttl.max(ttl);
             row.holder = new.holder;
         } else if row.owner.is_none() || row.expires <= now {
             let fence = new.fence.max(row.fence + 1);
             *row = Row { fence, ..new };
         } else {
+            row.correct(self.clock);
             let wanted = core::mem::replace(&mut row.contended, true);
             return Acquired::Busy(self.tells_holder.then(|| row.holder(now, wanted)));
         }
@@ -143,6 +167,7 @@ impl FakeTable {
         let others = |row: &&mut Row| row.owner.is_some_and(|owner| owner != claim.owner);
         match self.rows.get_mut(&claim.name).filter(others).filter(|row| now < row.expires) {
             Some(row) => {
+                row.correct(self.clock);
                 let wanted = core::mem::replace(&mut row.contended, true);
                 Seen::Held(self.tells_holder.then(|| row.holder(now, wanted)))
             }
@@ -153,7 +178,8 @@ impl FakeTable {
     fn renew(&mut self, now: Instant, claim: &Claim, ttl: Duration) -> bool {
         match self.rows.get_mut(&claim.name) {
             Some(row) if row.owner == Some(claim.owner) && now < row.expires => {
-                row.expires = row.expires.max(now.after(ttl));
+                row.expires = row.expires.after(MICROSECOND).max(now.after(ttl));
+                row.ttl = row.ttl.max(ttl);
                 true
             }
             _ => false,
@@ -207,6 +233,10 @@ impl Server for FakeTable {
                 Reply::Silent
             }
         }
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.clock = Some(now);
     }
 
     fn waits(&self, now: Instant, connection: Connection, command: &Command) -> bool {

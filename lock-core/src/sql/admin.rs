@@ -78,18 +78,20 @@ impl Codec {
     }
 }
 
-/// A row of (name, fence, holder, µs held, µs left).
+/// A row of (name, fence, holder, µs held, µs left, whether that is more than its TTL allows).
 fn state(row: Vec<Value>) -> Option<LockState> {
-    match <[Value; 5]>::try_from(row).ok()? {
+    match <[Value; 6]>::try_from(row).ok()? {
         [
             Value::Text(name),
             Value::Int(fence),
             Value::Text(label),
             Value::Int(held),
             Value::Int(left),
+            Value::Int(late),
         ] => {
             let span = |us: i64| Some(Duration::from_micros(u64::try_from(us).unwrap_or(0)));
-            let hold = Hold { label, held_for: span(held), expires_in: span(left) };
+            let hold =
+                Hold { label, held_for: span(held), expires_in: span(left), ends_late: late != 0 };
             let fence = Fence::new(u64::try_from(fence).ok()?);
             Some(LockState { name, fence, hold: (left > 0).then_some(hold) })
         }
@@ -134,7 +136,8 @@ const POSTGRES: Texts = Texts {
     list: r#"
 SELECT l.name, l.fence, l.holder,
        (extract(epoch FROM clock_timestamp() - l.acquired_at) * 1000000)::bigint,
-       (extract(epoch FROM l.expires_at - clock_timestamp()) * 1000000)::bigint
+       (extract(epoch FROM l.expires_at - clock_timestamp()) * 1000000)::bigint,
+       (l.expires_at > clock_timestamp() + (l.ttl_us + 1000000) * interval '1 microsecond')::int::bigint
   FROM {table} AS l
  WHERE l.owner IS NOT NULL AND l.expires_at > clock_timestamp() AND l.name > $1::text
  ORDER BY l.name
@@ -143,7 +146,8 @@ SELECT l.name, l.fence, l.holder,
 SELECT l.name, l.fence, l.holder,
        (extract(epoch FROM clock_timestamp() - l.acquired_at) * 1000000)::bigint,
        CASE WHEN l.owner IS NULL THEN 0
-            ELSE (extract(epoch FROM l.expires_at - clock_timestamp()) * 1000000)::bigint END
+            ELSE (extract(epoch FROM l.expires_at - clock_timestamp()) * 1000000)::bigint END,
+       (l.expires_at > clock_timestamp() + (l.ttl_us + 1000000) * interval '1 microsecond')::int::bigint
   FROM {table} AS l
  WHERE l.name = $1::text"#,
     force: r#"
@@ -170,14 +174,14 @@ RETURNING name"#,
 /// `?1` now in µs, `?2` boot, `?3` as for PostgreSQL; to break, `?1` the name, `?2` the fence.
 const SQLITE: Texts = Texts {
     list: r#"
-SELECT name, fence, holder, ?1 - acquired_us, expires_us - ?1
+SELECT name, fence, holder, ?1 - acquired_us, expires_us - ?1, 0
   FROM {table}
  WHERE owner IS NOT NULL AND boot = ?2 AND expires_us > ?1 AND name > ?3
  ORDER BY name
  LIMIT 500"#,
     status: r#"
 SELECT name, fence, holder, ?1 - acquired_us,
-       CASE WHEN owner IS NULL OR boot <> ?2 THEN 0 ELSE expires_us - ?1 END
+       CASE WHEN owner IS NULL OR boot <> ?2 THEN 0 ELSE expires_us - ?1 END, 0
   FROM {table}
  WHERE name = ?3"#,
     force: r#"
@@ -202,14 +206,14 @@ RETURNING name"#,
 /// Parameters as for PostgreSQL.
 const MYSQL: Texts = Texts {
     list: r#"
-SELECT name, fence, holder, {now} - acquired_us, expires_us - {now}
+SELECT name, fence, holder, {now} - acquired_us, expires_us - {now}, expires_us > {now} + ttl_us + 1000000
   FROM {table}
  WHERE owner IS NOT NULL AND expires_us > {now} AND name > ?
  ORDER BY name
  LIMIT 500"#,
     status: r#"
 SELECT name, fence, holder, {now} - acquired_us,
-       CASE WHEN owner IS NULL THEN 0 ELSE expires_us - {now} END
+       CASE WHEN owner IS NULL THEN 0 ELSE expires_us - {now} END, expires_us > {now} + ttl_us + 1000000
   FROM {table}
  WHERE name = ?"#,
     force: r#"

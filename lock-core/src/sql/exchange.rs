@@ -1,21 +1,32 @@
 //! One command as statements, and their rows as its reply.
 
+mod rows;
+
 use super::{Codec, Dialect, Rows, Statement, Text, Value, mysql, sqlite};
 use crate::error::Failure;
 use crate::fence::Fence;
 use crate::protocol::{Claim, Holder, News};
 use crate::table::{Acquired, Command, Freed, Reply, Seen};
 use crate::time::Instant;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
+use rows::{Late, Pair, granted, holders, mine, number, pairs, wanted};
 
 /// A command on its way through one statement, or a few.
 ///
 /// Run each statement that [`poll_statement`](Self::poll_statement) gives, hand its rows to
 /// [`handle_rows`](Self::handle_rows), or what is known of its fate to
 /// [`handle_failure`](Self::handle_failure), and take the reply from [`finish`](Self::finish).
+///
+/// # A server whose clock is set back
+///
+/// It leaves leases behind that end later than their TTL allows, and the holder of one may be dead. Whoever
+/// is denied by such a lease has it end a TTL from now, unless it was renewed since it was seen: the
+/// statement compares fence and expiry with what was seen, and each renewal moves the expiry. That is as
+/// if the holder had renewed it, so it takes nothing from one that lives: its last request was sent before
+/// the row was seen, and counts for less than a TTL from then.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Exchange {
     codec: Codec,
@@ -39,6 +50,12 @@ enum Stage {
     /// Some claims were not granted, or are not yet to be tried: ask who is in the way.
     Ask {
         granted: BTreeMap<String, Fence>,
+    },
+    /// Some leases end later than they can: have the first of them end a TTL from now, unless it was
+    /// renewed since.
+    Correct {
+        reply: Reply,
+        late: Vec<Late>,
     },
     /// Nobody had said before that it waits for some of them: say so.
     Mark {
@@ -70,6 +87,7 @@ impl Exchange {
             Stage::Act { .. } => Some(self.act()),
             Stage::Check { since } => Some(self.mine(*since)),
             Stage::Ask { granted } => Some(self.ask(granted)),
+            Stage::Correct { late, .. } => self.correct(late),
             Stage::Mark { reply } => self.mark(reply),
             Stage::Done(_) => None,
         }
@@ -111,11 +129,12 @@ impl Exchange {
                 mine(rows).map(|mine| Stage::Done(Ok(changed(claims, |of| mine.contains_key(of)))))
             }
             (Stage::Ask { .. }, Command::Look { claims }) => {
-                holders(rows).map(|held| self.asked(seen(claims, &held)))
+                holders(rows).map(|(held, late)| self.asked(seen(claims, &held), late))
             }
             (Stage::Ask { granted }, _) => {
-                holders(rows).map(|held| self.asked(acquired(claims, granted, &held)))
+                holders(rows).map(|(held, late)| self.asked(acquired(claims, granted, &held), late))
             }
+            (Stage::Correct { reply, late }, _) => Some(self.corrected(reply, late)),
             (Stage::Mark { reply }, _) => Some(Stage::Done(Ok(reply.clone()))),
             (Stage::Done(_), _) => None,
         };
@@ -156,8 +175,16 @@ impl Exchange {
         Stage::Ask { granted }
     }
 
+    /// What follows when one of them ends as it should, or was renewed.
+    fn corrected(&self, reply: &Reply, late: &[Late]) -> Stage {
+        self.asked(reply.clone(), late.get(1..).unwrap_or_default().to_vec())
+    }
+
     /// What follows when it is known who is in the way.
-    fn asked(&self, reply: Reply) -> Stage {
+    fn asked(&self, reply: Reply, late: Vec<Late>) -> Stage {
+        if self.correct(&late).is_some() {
+            return Stage::Correct { reply, late };
+        }
         if self.mark(&reply).is_some() { Stage::Mark { reply } } else { Stage::Done(Ok(reply)) }
     }
 
@@ -168,6 +195,8 @@ impl Exchange {
             Stage::Ask { granted } if matches!(self.command, Command::Acquire { .. }) => {
                 Stage::Done(Ok(acquired(self.command.claims(), granted, &BTreeMap::new())))
             }
+            // It is found to be late again.
+            Stage::Correct { reply, late } => self.corrected(reply, late),
             // Whoever has it will not know that somebody waits.
             Stage::Mark { reply } => Stage::Done(Ok(reply.clone())),
             // It was done, and what came of it stays unknown.
@@ -223,6 +252,13 @@ impl Exchange {
                 self.statement(&self.codec.holders, &denied, true, [])
             }
         }
+    }
+
+    /// Ends the first of these leases a TTL from now.
+    fn correct(&self, late: &[Late]) -> Option<Statement> {
+        let (text, Late { name, fence, expiry }) = (self.codec.correct.as_ref()?, late.first()?);
+        let params = [Value::Text(name.clone()), Value::Int(*fence), Value::Int(*expiry)];
+        Some(Statement { durable: false, ..Statement::new(text.clone(), params) })
     }
 
     /// Says that somebody waits for the names of which nobody had said so.
@@ -313,63 +349,8 @@ fn surprise() -> Stage {
     )))
 }
 
-/// Rows of (name, fence); `None` if they are anything else.
-fn granted(rows: Rows) -> Option<BTreeMap<String, Fence>> {
-    rows.into_iter()
-        .map(|row| match <[Value; 2]>::try_from(row).ok()? {
-            [Value::Text(name), Value::Int(fence)] => {
-                Some((name, Fence::new(u64::try_from(fence).ok()?)))
-            }
-            _ => None,
-        })
-        .collect()
-}
-
-/// Rows of (name, holder, µs held, µs left, whether somebody waits already).
-fn holders(rows: Rows) -> Option<BTreeMap<String, Holder>> {
-    let span = |us: i64| Duration::from_micros(u64::try_from(us).unwrap_or(0));
-    rows.into_iter()
-        .map(|row| match <[Value; 5]>::try_from(row).ok()? {
-            [
-                Value::Text(name),
-                Value::Text(label),
-                Value::Int(held),
-                Value::Int(left),
-                Value::Int(wanted),
-            ] => {
-                let (held_for, expires_in) = (span(held), span(left));
-                Some((name, Holder { label, held_for, expires_in, wanted: wanted != 0 }))
-            }
-            _ => None,
-        })
-        .collect()
-}
-
-/// A name and its owner, as rows have them.
-type Pair = (String, String);
-
 fn pair(claim: &Claim) -> Pair {
     (claim.name.to_string(), claim.owner.to_string())
-}
-
-/// Rows of (name, owner).
-fn pairs(rows: Rows) -> Option<BTreeSet<Pair>> {
-    rows.into_iter()
-        .map(|row| match <[Value; 2]>::try_from(row).ok()? {
-            [Value::Text(name), Value::Text(owner)] => Some((name, owner)),
-            _ => None,
-        })
-        .collect()
-}
-
-/// Rows of (name, whether somebody waits): what was freed. No name is in a command twice.
-fn wanted(rows: Rows) -> Option<BTreeMap<String, bool>> {
-    rows.into_iter()
-        .map(|row| match <[Value; 2]>::try_from(row).ok()? {
-            [Value::Text(name), Value::Int(wanted @ 0..=1)] => Some((name, wanted != 0)),
-            _ => None,
-        })
-        .collect()
 }
 
 /// What became of a lease, by whether somebody waits for it, if it was its owner's.
@@ -378,27 +359,6 @@ fn freed(wanted: Option<bool>) -> Freed {
         None => Freed::NotOurs,
         Some(false) => Freed::Free,
         Some(true) => Freed::Wanted,
-    }
-}
-
-/// Rows of (name, owner, fence, whether somebody waits).
-fn mine(rows: Rows) -> Option<BTreeMap<Pair, (Fence, bool)>> {
-    rows.into_iter()
-        .map(|row| match <[Value; 4]>::try_from(row).ok()? {
-            [Value::Text(name), Value::Text(owner), Value::Int(fence), Value::Int(wanted)] => {
-                Some(((name, owner), (Fence::new(u64::try_from(fence).ok()?), wanted != 0)))
-            }
-            _ => None,
-        })
-        .collect()
-}
-
-/// One row of one number.
-fn number(rows: Rows) -> Option<i64> {
-    let [row] = <[Vec<Value>; 1]>::try_from(rows).ok()?;
-    match row[..] {
-        [Value::Int(number)] if number >= 0 => Some(number),
-        _ => None,
     }
 }
 

@@ -12,6 +12,8 @@
 //!   It locks what it reads, so that a proxy does not send it to a replica.
 //! * Assignments are evaluated from left to right, each seeing what those before it did: first what
 //!   depends on the old owner and expiry, then the owner, then the expiry.
+//! * Each renewal moves the expiry, by a microsecond at least: where the clock was set back, an expiry that
+//!   has not moved is that of a lease that was not renewed. See [`Exchange`](super::Exchange).
 //! * Claims are a JSON array of `[name, owner]` pairs, both hexadecimal: they mean the same in every
 //!   character set. They are in the order of their names, and rows are locked in that order.
 //! * Statements are sent as text, with their parameters put in by [`inline`]: one round trip. Those that
@@ -35,14 +37,15 @@ pub use prepared::{Prepared, Run};
 /// The codec for a table.
 pub fn codec(table: TableName) -> Codec {
     let [any, one] = [CLAIMS, CLAIM_OF_ONE].map(|claims| CLAIM.replace("{claims}", claims));
-    let texts = [&any, RENEW, RELEASE, HOLDERS, MINE, &one, HOLDER, MARK]
+    let texts = [&any, RENEW, RELEASE, HOLDERS, MINE, &one, HOLDER, MARK, CORRECT]
         .map(|text| text.replace("{now}", NOW).replace("{pairs}", PAIRS));
-    let [claim, renew, release, holders, mine, one, holder, mark] = &texts;
+    let [claim, renew, release, holders, mine, one, holder, mark, correct] = &texts;
     let mine = Text { any: mine.replace("{table}", &quoted(&table)).into(), one: None };
     Codec::new(Dialect::Mysql { mine }, table, [claim, renew, release, holders])
         .with_one(one, RELEASE_ONE)
         .with_one_holder(holder)
         .with_mark(mark, MARK_ONE)
+        .with_correction(correct)
 }
 
 /// The table's name as the server quotes it.
@@ -193,13 +196,14 @@ CREATE TABLE IF NOT EXISTS {table} (
   fence BIGINT NOT NULL,
   expires_us BIGINT NOT NULL, -- in µs since 1970, UTC
   acquired_us BIGINT NOT NULL,
+  ttl_us BIGINT NOT NULL DEFAULT 86400000000, -- of the lease; the longest there is, where it is not known
   contended BOOLEAN NOT NULL DEFAULT 0, -- somebody waits for the release
   holder VARCHAR(255) CHARACTER SET utf8mb4 NOT NULL -- for people: host, process, label
 ) ENGINE = InnoDB"#;
 
 /// The columns that [`CREATE`] makes, as [`CHECK`] reports them. Others are nobody's business,
 /// except one that counts by itself: its number would be taken for a fence.
-pub(super) const COLUMNS: &str = "acquired_us bigint, contended tinyint(1), expires_us bigint, fence bigint, holder varchar(255) utf8mb4, name varbinary(255), owner binary(16)";
+pub(super) const COLUMNS: &str = "acquired_us bigint, contended tinyint(1), expires_us bigint, fence bigint, holder varchar(255) utf8mb4, name varbinary(255), owner binary(16), ttl_us bigint";
 
 /// One row: version, read-only?, `innodb_flush_log_at_trx_commit`, whether there is a binary log that
 /// a commit does not wait for, the table's engine, its columns, how many unique keys it has and
@@ -215,7 +219,7 @@ SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at
                  ORDER BY column_name SEPARATOR ', ')
           FROM information_schema.columns
          WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ?
-           AND (column_name IN ('name', 'owner', 'fence', 'expires_us', 'acquired_us', 'contended', 'holder')
+           AND (column_name IN ('name', 'owner', 'fence', 'expires_us', 'acquired_us', 'ttl_us', 'contended', 'holder')
                 OR extra LIKE '%auto_increment%')),
        COUNT(*), COUNT(CASE WHEN k.fits THEN 1 END)
   FROM (SELECT MAX(column_name = 'name' AND sub_part IS NULL) = 1 AND COUNT(*) = 1 AS fits
@@ -234,8 +238,8 @@ const CLAIM_OF_ONE: &str = "UNHEX(?) AS its_name, UNHEX(?) AS claimant";
 
 /// TTL in µs, the holder's text, claims or one name and owner. The last claim's fence, 0 if it was not granted.
 const CLAIM: &str = r#"
-INSERT INTO {table} (name, owner, fence, expires_us, acquired_us, holder)
-SELECT c.its_name, c.claimant, LAST_INSERT_ID(c.now), c.now + c.ttl, c.now, c.label
+INSERT INTO {table} (name, owner, fence, expires_us, acquired_us, ttl_us, holder)
+SELECT c.its_name, c.claimant, LAST_INSERT_ID(c.now), c.now + c.ttl, c.now, c.ttl, c.label
   FROM (SELECT {now} AS now, CAST(? AS SIGNED) AS ttl, ? AS label, {claims}) AS c
 ON DUPLICATE KEY UPDATE
        fence = CASE WHEN owner = c.claimant THEN LAST_INSERT_ID(fence)
@@ -244,19 +248,23 @@ ON DUPLICATE KEY UPDATE
        acquired_us = CASE WHEN owner = c.claimant THEN acquired_us
                           WHEN owner IS NULL OR expires_us <= c.now THEN c.now
                           ELSE acquired_us END,
+       ttl_us = CASE WHEN owner = c.claimant THEN GREATEST(ttl_us, c.ttl)
+                     WHEN owner IS NULL OR expires_us <= c.now THEN c.ttl
+                     ELSE ttl_us END,
        contended = CASE WHEN owner = c.claimant THEN contended
                         WHEN owner IS NULL OR expires_us <= c.now THEN 0
                         ELSE contended END,
        holder = CASE WHEN owner IS NULL OR expires_us <= c.now OR owner = c.claimant THEN c.label ELSE holder END,
        owner = CASE WHEN owner IS NULL OR expires_us <= c.now THEN c.claimant ELSE owner END,
-       expires_us = CASE WHEN owner = c.claimant THEN GREATEST(expires_us, c.now + c.ttl) ELSE expires_us END"#;
+       expires_us = CASE WHEN owner = c.claimant THEN GREATEST(expires_us + 1, c.now + c.ttl) ELSE expires_us END"#;
 
 /// TTL in µs, leases. The time that they are renewed from, 0 if none was.
 const RENEW: &str = r#"
 UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, {now} AS now, ? AS ttl
           FROM {pairs} AS j) AS c
   STRAIGHT_JOIN {table} AS l ON l.name = c.its_name
-   SET l.expires_us = GREATEST(l.expires_us, LAST_INSERT_ID(c.now) + c.ttl)
+   SET l.expires_us = GREATEST(l.expires_us + 1, LAST_INSERT_ID(c.now) + c.ttl),
+       l.ttl_us = GREATEST(l.ttl_us, c.ttl)
  WHERE l.owner = c.claimant AND l.expires_us > c.now"#;
 
 /// Leases. Not 0 if one was released, and 2 if somebody waits for it. An expiry of 0 is what the claim
@@ -284,10 +292,13 @@ SELECT l.name, LOWER(HEX(l.owner)), l.fence, CAST(l.contended AS SIGNED)
  WHERE l.owner = c.claimant AND l.expires_us >= c.since
   LOCK IN SHARE MODE"#;
 
-/// Claims. Name, holder, held for and expires in, both in µs, and whether somebody waits for it, of
-/// those that are others'.
+/// Claims. Name, holder, held for and expires in, both in µs, whether somebody waits for it, fence, and
+/// the expiry if it is late, of those that are others'. A lease that ends a second later than its TTL
+/// allows is late: the clock was set back.
 const HOLDERS: &str = r#"
-SELECT l.name, l.holder, c.now - l.acquired_us, l.expires_us - c.now, CAST(l.contended AS SIGNED)
+SELECT l.name, l.holder, c.now - l.acquired_us,
+       IF(l.expires_us > c.now + l.ttl_us + 1000000, l.ttl_us, l.expires_us - c.now),
+       CAST(l.contended AS SIGNED), l.fence, IF(l.expires_us > c.now + l.ttl_us + 1000000, l.expires_us, 0)
   FROM (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, {now} AS now
           FROM {pairs} AS j) AS c
   STRAIGHT_JOIN {table} AS l ON l.name = c.its_name
@@ -295,7 +306,9 @@ SELECT l.name, l.holder, c.now - l.acquired_us, l.expires_us - c.now, CAST(l.con
 
 /// A name and its owner. As above.
 const HOLDER: &str = r#"
-SELECT name, holder, {now} - acquired_us, expires_us - {now}, CAST(contended AS SIGNED)
+SELECT name, holder, {now} - acquired_us,
+       IF(expires_us > {now} + ttl_us + 1000000, ttl_us, expires_us - {now}),
+       CAST(contended AS SIGNED), fence, IF(expires_us > {now} + ttl_us + 1000000, expires_us, 0)
   FROM {table}
  WHERE name = UNHEX(?) AND owner <> UNHEX(?) AND expires_us > {now}"#;
 
@@ -312,3 +325,9 @@ const MARK_ONE: &str = r#"
 UPDATE {table}
    SET contended = 1
  WHERE name = UNHEX(?) AND owner <> UNHEX(?)"#;
+
+/// A name, its fence, its expiry as it was seen.
+const CORRECT: &str = r#"
+UPDATE {table}
+   SET expires_us = {now} + ttl_us, acquired_us = LEAST(acquired_us, {now})
+ WHERE name = ? AND fence = ? AND owner IS NOT NULL AND expires_us = ? AND expires_us > {now} + ttl_us"#;

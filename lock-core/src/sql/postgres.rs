@@ -13,6 +13,8 @@
 //!   that, and the release behind them. What decides is still the row as it is locked.
 //! * A release does not wait for the disk: losing a release is safe, the TTL frees the lock. A
 //!   grant or a renewal does.
+//! * Each renewal moves the expiry, by a microsecond at least: where the clock was set back, an expiry that
+//!   has not moved is that of a lease that was not renewed. See [`Exchange`](super::Exchange).
 //! * `name` is compared as bytes (`COLLATE "C"`).
 //! * Whoever is denied marks the row `contended`, once a hold, and the release of such a row tells
 //!   all that listen (`NOTIFY`). The mark is made, or seen, while the row is somebody's, so its
@@ -32,8 +34,10 @@ pub(super) const OLDEST: i64 = 120_000;
 pub fn codec(table: TableName) -> Codec {
     let listen = Dialect::Postgres { listen: "".into() }.text(LISTEN, &table).into();
     let [any, one] = [CLAIMS, CLAIM_OF_ONE].map(|claims| CLAIM.replace("{claims}", claims));
-    Codec::new(Dialect::Postgres { listen }, table, [&any, RENEW, RELEASE, HOLDERS])
+    let holders = HOLDERS.replace("{late}", LATE);
+    Codec::new(Dialect::Postgres { listen }, table, [&any, RENEW, RELEASE, &holders])
         .with_one(&one, RELEASE_ONE)
+        .with_correction(CORRECT)
 }
 
 /// What the server's error says about the fate of a statement. `code` is the SQLSTATE, absent
@@ -108,6 +112,7 @@ CREATE TABLE IF NOT EXISTS {table} (
   fence bigint NOT NULL,
   expires_at timestamptz NOT NULL,
   acquired_at timestamptz NOT NULL,
+  ttl_us bigint NOT NULL DEFAULT 86400000000, -- of the lease; the longest there is, where it is not known
   contended boolean NOT NULL DEFAULT false, -- somebody waits to be told of the release
   holder text NOT NULL -- for people: host, process, label
 ) WITH (fillfactor = 50)"#;
@@ -115,7 +120,7 @@ CREATE TABLE IF NOT EXISTS {table} (
 // A row is written anew by each command. With room on its page, the index need not be.
 
 /// The columns that [`CREATE`] makes, as [`CHECK`] reports them. Others are nobody's business.
-pub(super) const COLUMNS: &str = "acquired_at timestamptz, contended bool, expires_at timestamptz, fence int8, holder text, name text C, owner text";
+pub(super) const COLUMNS: &str = "acquired_at timestamptz, contended bool, expires_at timestamptz, fence int8, holder text, name text C, owner text, ttl_us int8";
 
 /// One row: standby?, version, `synchronous_commit`, kind and persistence of the table, its columns,
 /// whether it has a unique index on the name alone. `$1`: the table's quoted name.
@@ -130,7 +135,7 @@ SELECT pg_is_in_recovery()::int::bigint,
           JOIN pg_type AS t ON t.oid = a.atttypid
           LEFT JOIN pg_collation AS l ON l.oid = a.attcollation
          WHERE a.attrelid = to_regclass($1) AND NOT a.attisdropped
-           AND a.attname IN ('name', 'owner', 'fence', 'expires_at', 'acquired_at', 'contended', 'holder')),
+           AND a.attname IN ('name', 'owner', 'fence', 'expires_at', 'acquired_at', 'ttl_us', 'contended', 'holder')),
        (SELECT count(*)
           FROM pg_index AS i
           JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
@@ -145,11 +150,11 @@ const CLAIM_OF_ONE: &str = "(VALUES ($3::text, $4::text))";
 
 /// `$1` the TTL in µs, `$2` the holder's text, `$3` names and `$4` their owners, or one of each.
 const CLAIM: &str = r#"
-INSERT INTO {table} AS l (name, owner, fence, expires_at, acquired_at, holder)
+INSERT INTO {table} AS l (name, owner, fence, expires_at, acquired_at, ttl_us, holder)
 SELECT c.name, c.owner,
        (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
        clock_timestamp() + $1::bigint * interval '1 microsecond',
-       clock_timestamp(), $2::text
+       clock_timestamp(), $1::bigint, $2::text
   FROM {claims} AS c (name, owner)
  WHERE NOT EXISTS (SELECT FROM {table} AS o
                     WHERE o.name = c.name AND o.owner <> c.owner AND o.expires_at > clock_timestamp())
@@ -158,9 +163,10 @@ ON CONFLICT (name) DO UPDATE
    SET owner = excluded.owner,
        fence = CASE WHEN l.owner = excluded.owner THEN l.fence
                     ELSE greatest(l.fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) END,
-       expires_at = greatest(CASE WHEN l.owner = excluded.owner THEN l.expires_at END,
+       expires_at = greatest(CASE WHEN l.owner = excluded.owner THEN l.expires_at + interval '1 microsecond' END,
                              clock_timestamp() + $1::bigint * interval '1 microsecond'),
        acquired_at = CASE WHEN l.owner = excluded.owner THEN l.acquired_at ELSE clock_timestamp() END,
+       ttl_us = greatest(CASE WHEN l.owner = excluded.owner THEN l.ttl_us END, excluded.ttl_us),
        contended = l.contended AND l.owner IS NOT DISTINCT FROM excluded.owner,
        holder = excluded.holder
  WHERE l.owner IS NULL OR l.expires_at <= clock_timestamp() OR l.owner = excluded.owner
@@ -176,7 +182,8 @@ WITH ours AS MATERIALIZED (
      FOR NO KEY UPDATE OF l
 )
 UPDATE {table} AS l
-   SET expires_at = greatest(l.expires_at, clock_timestamp() + $1::bigint * interval '1 microsecond')
+   SET expires_at = greatest(l.expires_at + interval '1 microsecond', clock_timestamp() + $1::bigint * interval '1 microsecond'),
+       ttl_us = greatest(l.ttl_us, $1::bigint)
   FROM ours
  WHERE l.name = ours.name AND l.owner = ours.owner AND l.expires_at > clock_timestamp()
 RETURNING l.name, l.owner"#;
@@ -210,9 +217,9 @@ RETURNING l.name,
           CASE WHEN l.contended THEN (pg_notify('withlock_' || l.tableoid::text, l.name) IS NOT NULL)::int
                ELSE 0 END::bigint"#;
 
-/// `$1` names. Name, holder, held for and expires in, both in µs, and whether somebody else had asked
-/// to be told of the release, of the locks that are certain to be told of when they are freed; of
-/// others in the way, nothing.
+/// `$1` names. Name, holder, held for and expires in, both in µs, whether somebody else had asked
+/// to be told of the release, fence, and the expiry if it is [late](LATE), of the locks that are certain
+/// to be told of when they are freed; of others in the way, nothing.
 const HOLDERS: &str = r#"
 WITH fast AS MATERIALIZED (
   SELECT set_config('synchronous_commit', 'off', true)
@@ -227,9 +234,9 @@ WITH fast AS MATERIALIZED (
      SET contended = true
     FROM unmarked, fast
    WHERE l.name = unmarked.name AND l.owner IS NOT NULL
-  RETURNING l.name, l.holder, l.acquired_at, l.expires_at
+  RETURNING l.name, l.holder, l.acquired_at, l.expires_at, l.ttl_us, l.fence
 ), seen AS (
-  SELECT l.name, l.holder, l.acquired_at, l.expires_at, 1 AS wanted
+  SELECT l.name, l.holder, l.acquired_at, l.expires_at, l.ttl_us, l.fence, 1 AS wanted
     FROM {table} AS l
    WHERE l.name = ANY ($1::text[]) AND l.owner IS NOT NULL AND l.contended
    UNION ALL
@@ -237,10 +244,26 @@ WITH fast AS MATERIALIZED (
 )
 SELECT s.name, s.holder,
        (extract(epoch FROM clock_timestamp() - s.acquired_at) * 1000000)::bigint,
-       (extract(epoch FROM s.expires_at - clock_timestamp()) * 1000000)::bigint,
-       s.wanted::bigint
+       CASE WHEN {late} THEN s.ttl_us
+            ELSE (extract(epoch FROM s.expires_at - clock_timestamp()) * 1000000)::bigint END,
+       s.wanted::bigint, s.fence,
+       CASE WHEN {late} THEN (extract(epoch FROM s.expires_at) * 1000000)::bigint ELSE 0 END
   FROM seen AS s
  WHERE s.expires_at > clock_timestamp()"#;
+
+/// A lease ends later than its TTL allows: the clock was set back. A second is no sign of that, for the
+/// statement may have taken it.
+pub(super) const LATE: &str =
+    "s.expires_at > clock_timestamp() + (s.ttl_us + 1000000) * interval '1 microsecond'";
+
+/// `$1` a name, `$2` its fence, `$3` its expiry as it was seen, in µs.
+const CORRECT: &str = r#"
+UPDATE {table} AS l
+   SET expires_at = clock_timestamp() + l.ttl_us * interval '1 microsecond',
+       acquired_at = least(l.acquired_at, clock_timestamp())
+ WHERE l.name = $1::text AND l.fence = $2::bigint AND l.owner IS NOT NULL
+   AND (extract(epoch FROM l.expires_at) * 1000000)::bigint = $3::bigint
+   AND l.expires_at > clock_timestamp() + l.ttl_us * interval '1 microsecond'"#;
 
 /// Releases of contended rows are told to this connection from now on. The channel has the table's
 /// number, so that it does not matter how the table was named.

@@ -101,7 +101,7 @@ ON CONFLICT (name) DO UPDATE
                     ELSE max(l.fence + 1, excluded.fence) END,
        boot = excluded.boot,
        expires_us = CASE WHEN l.owner = excluded.owner AND l.boot = excluded.boot
-                         THEN max(l.expires_us, excluded.expires_us) ELSE excluded.expires_us END,
+                         THEN max(l.expires_us + 1, excluded.expires_us) ELSE excluded.expires_us END,
        acquired_us = CASE WHEN l.owner = excluded.owner THEN l.acquired_us ELSE excluded.acquired_us END,
        contended = l.contended AND l.owner IS excluded.owner,
        holder = excluded.holder
@@ -111,7 +111,7 @@ RETURNING name, fence"#;
 /// `?1` now in µs, `?2` boot, `?3` the TTL in µs, `?4` leases.
 const RENEW: &str = r#"
 UPDATE {table}
-   SET expires_us = max(expires_us, ?1 + ?3)
+   SET expires_us = max(expires_us + 1, ?1 + ?3)
  WHERE (name, owner) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?4))
    AND boot = ?2 AND expires_us > ?1
 RETURNING name, owner"#;
@@ -130,17 +130,17 @@ UPDATE {table}
  WHERE name = ?1 AND owner = ?2
 RETURNING name, contended"#;
 
-/// `?1` now in µs, `?2` boot, `?3` claims. Name, holder, held for and expires in, in µs, and whether
-/// somebody waits for it, of those that are others'. A cross join looks up the right for each on the left.
+/// `?1` now in µs, `?2` boot, `?3` claims. Name, holder, held for and expires in, in µs, whether
+/// somebody waits for it, fence, and 0, for this clock is never set back, of those that are others'. A cross join looks up the right for each on the left.
 const HOLDERS: &str = r#"
-SELECT l.name, l.holder, ?1 - l.acquired_us, l.expires_us - ?1, l.contended
+SELECT l.name, l.holder, ?1 - l.acquired_us, l.expires_us - ?1, l.contended, l.fence, 0
   FROM json_each(?3) AS c
  CROSS JOIN {table} AS l ON l.name = c.value ->> 0
  WHERE l.owner <> c.value ->> 1 AND l.boot = ?2 AND l.expires_us > ?1"#;
 
 /// `?3` a name, `?4` its owner. As above.
 const HOLDER: &str = r#"
-SELECT name, holder, ?1 - acquired_us, expires_us - ?1, contended
+SELECT name, holder, ?1 - acquired_us, expires_us - ?1, contended, fence, 0
   FROM {table}
  WHERE name = ?3 AND owner <> ?4 AND boot = ?2 AND expires_us > ?1"#;
 

@@ -6,7 +6,7 @@ use lock_core::admin::{Answer, Hold, LockState, SHORTEST};
 use lock_core::sql::Rows;
 
 fn row(name: &str, fence: i64, held: i64, left: i64) -> Vec<Value> {
-    vec![text(name), int(fence), text("host 1"), int(held), int(left)]
+    vec![text(name), int(fence), text("host 1"), int(held), int(left), int(0)]
 }
 
 fn lock(name: &str, fence: u64, hold: Option<(u64, u64)>) -> LockState {
@@ -14,8 +14,21 @@ fn lock(name: &str, fence: u64, hold: Option<(u64, u64)>) -> LockState {
         label: "host 1".into(),
         held_for: Some(Duration::from_micros(held)),
         expires_in: Some(Duration::from_micros(left)),
+        ends_late: false,
     });
     LockState { name: name.into(), fence: Fence::new(fence), hold }
+}
+
+#[test]
+fn a_lease_that_ends_later_than_it_can_says_so() {
+    let mut late = row("a", 7, 1, 3_600_000_000);
+    late[5] = int(1);
+    for codec in all() {
+        let Ok(Answer::Locks(locks)) = codec.answer(&status(), vec![late.clone()]) else {
+            panic!("no locks");
+        };
+        assert!(locks[0].hold.as_ref().is_some_and(|hold| hold.ends_late));
+    }
 }
 
 #[test]

@@ -51,7 +51,13 @@ fn keys(entries: &[String]) -> String {
 }
 
 fn lock(name: &str, label: Option<&str>) -> LockState {
-    let hold = label.map(|label| Hold { label: label.into(), held_for: None, expires_in: None });
+    let hold = |label: &str| Hold {
+        label: label.into(),
+        held_for: None,
+        expires_in: None,
+        ends_late: false,
+    };
+    let hold = label.map(hold);
     LockState { name: name.into(), fence: Fence::new(24), hold }
 }
 

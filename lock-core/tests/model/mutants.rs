@@ -1,7 +1,7 @@
 //! Seeded bugs: each must be caught by the check that is named here, with no other one looking.
 
 use crate::tables::{BadTable, Bug};
-use crate::world_of;
+use crate::{set_back, world_of};
 use lock_core::sim::table::FakeTable;
 use lock_core::sim::{Check, Flaw, Scope, Server, World, explore, random};
 use lock_core::table::Table;
@@ -27,6 +27,7 @@ fn row(name: &str, caught: Option<(u64, usize, Check)>, by: Check) {
 
 fn table(bug: Bug, by: Check) {
     let caught = caught(|scope| {
+        let scope = if bug.is_about_clocks() { set_back(scope) } else { scope };
         world_of(BadTable { bug, table: FakeTable::new() }, Scope { checks: vec![by], ..scope })
     });
     row(&format!("{bug:?}"), caught, by);
@@ -53,11 +54,12 @@ fn seen_by_users(flaw: Flaw) {
 fn bugs_of_tables() {
     let caught_by = |bug| match bug {
         Bug::ClaimRaisesOwnFence | Bug::LeaseTooShort | Bug::RepliesInWrongOrder => Check::Backed,
-        Bug::OwnClaimIsBusy => Check::Liveness,
+        Bug::CorrectsToNow => Check::Exclusion,
+        Bug::OwnClaimIsBusy | Bug::CorrectsNothing => Check::Liveness,
         Bug::ReleaseKeepsOwner => Check::Leaks,
         _ => Check::Rows,
     };
-    let rare = |bug: &Bug| *bug == Bug::RenewShortens;
+    let rare = |bug: &Bug| matches!(bug, Bug::RenewShortens | Bug::CorrectsByAnEarlierTime);
     Bug::ALL.into_iter().filter(|bug| !rare(bug)).for_each(|bug| table(bug, caught_by(bug)));
 }
 
@@ -75,6 +77,22 @@ fn a_renewal_that_shortens() {
     let (violation, _) = found.violation.expect("RenewShortens survived");
     println!("RenewShortens: {violation}, after {} states, step {}", found.states, found.depth + 1);
     assert_eq!(violation.check, Check::Rows);
+}
+
+/// It takes a lease that was renewed while the statement that ends it waited: as rare.
+#[test]
+fn a_correction_by_an_earlier_time() {
+    let mut scope = set_back(Scope::small());
+    scope.faults.set_backs = 1;
+    scope.faults.stale_reads = 1;
+    scope.cancels = false;
+    scope.checks = vec![Check::Exclusion];
+    let bug = Bug::CorrectsByAnEarlierTime;
+    let found =
+        explore(world_of(BadTable { bug, table: FakeTable::new().silent() }, scope), 3_000_000, 0);
+    let (violation, _) = found.violation.expect("CorrectsByAnEarlierTime survived");
+    println!("{bug:?}: {violation}, after {} states, step {}", found.states, found.depth + 1);
+    assert_eq!(violation.check, Check::Exclusion);
 }
 
 #[test]

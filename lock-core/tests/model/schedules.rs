@@ -73,6 +73,27 @@ fn nothing_breaks_with_advisory_locks() {
     nothing_breaks("advisory", advisory, &never);
 }
 
+/// What it has granted before seems to last for ever; to those that want it, it does not.
+#[test]
+fn nothing_breaks_with_tables_and_a_clock_that_is_set_back() {
+    let never = [
+        Sometimes::LostByReply,
+        Sometimes::LostByDisconnect,
+        Sometimes::Shared,
+        Sometimes::Delayed,
+    ];
+    let nobody_tells = [&never[..], &[Sometimes::WaitedAtServer, Sometimes::Told]].concat();
+    let in_order = |mut never: Vec<Sometimes>| {
+        never.sort();
+        never
+    };
+    let table = |scope| world(set_back(scope));
+    nothing_breaks("table, clock set back", table, &in_order(nobody_tells));
+    let tells = |scope| told(set_back(scope));
+    let always_told = [&never[..], &[Sometimes::FoundFree]].concat();
+    nothing_breaks("table that tells, clock set back", tells, &in_order(always_told));
+}
+
 /// The server starts in the future, by its own clock, or has.
 #[test]
 fn nothing_breaks_with_advisory_locks_and_a_clock_that_is_set_back() {

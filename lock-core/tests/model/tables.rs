@@ -23,10 +23,14 @@ pub(crate) enum Bug {
     OwnClaimIsBusy,
     RepliesInWrongOrder,
     ReleaseKeepsOwner,
+    /// Of leases that end later than they can, once the clock was set back.
+    CorrectsToNow,
+    CorrectsByAnEarlierTime,
+    CorrectsNothing,
 }
 
 impl Bug {
-    pub(crate) const ALL: [Bug; 14] = [
+    pub(crate) const ALL: [Bug; 17] = [
         Bug::ReleaseWithoutOwner,
         Bug::RenewWithoutOwner,
         Bug::RenewOfExpired,
@@ -41,7 +45,15 @@ impl Bug {
         Bug::OwnClaimIsBusy,
         Bug::RepliesInWrongOrder,
         Bug::ReleaseKeepsOwner,
+        Bug::CorrectsToNow,
+        Bug::CorrectsByAnEarlierTime,
+        Bug::CorrectsNothing,
     ];
+
+    /// It needs a clock that is set back.
+    pub(crate) fn is_about_clocks(self) -> bool {
+        matches!(self, Bug::CorrectsToNow | Bug::CorrectsByAnEarlierTime | Bug::CorrectsNothing)
+    }
 }
 
 /// A good table, used in a wrong way.
@@ -94,13 +106,20 @@ impl Server for BadTable {
         let rows = self.table.rows().clone();
         let released = |freed: Freed| action == Action::Release && freed != Freed::NotOurs;
         self.before(now, action, claims);
+        if self.bug == Bug::CorrectsByAnEarlierTime {
+            self.table.tick(now);
+        }
         let mut reply = self.table.apply(now, connection, command);
         for (at, claim) in claims.iter().enumerate() {
             let old = rows.get(&claim.name);
             let Some(row) = self.table.rows_mut().get_mut(&claim.name) else { continue };
             let was_ours =
                 old.is_some_and(|old| old.owner == Some(claim.owner) && now < old.expires);
+            let corrected = old.is_some_and(|old| {
+                old.owner.is_some() && old.owner == row.owner && row.expires < old.expires
+            });
             match (self.bug, &mut reply) {
+                (Bug::CorrectsToNow, _) if corrected => row.expires = now,
                 (Bug::ExpiresTooEarly, Reply::Acquired(entries)) => {
                     if let (Acquired::Busy(_), Some(old)) = (&entries[at], old) {
                         row.expires = old.expires;
@@ -139,6 +158,12 @@ impl Server for BadTable {
             entries.reverse();
         }
         reply
+    }
+
+    fn tick(&mut self, now: Instant) {
+        if self.bug != Bug::CorrectsNothing {
+            self.table.tick(now);
+        }
     }
 
     fn describe(command: &Command) -> (Action, &[Claim]) {

@@ -14,7 +14,7 @@ fn look(names: &[&str]) -> Command {
 }
 
 fn row(name: &str, wanted: i64) -> Vec<Value> {
-    vec![text(name), text("me"), int(5), int(7), int(wanted)]
+    vec![text(name), text("me"), int(5), int(7), int(wanted), int(8), int(0)]
 }
 
 fn holder(wanted: bool) -> Holder {
@@ -98,4 +98,29 @@ fn postgres_tells_and_is_not_looked_at() {
     let postgres = postgres::codec(TableName::default());
     let result = run(&postgres, &look(&["a"]), &[]);
     assert!(matches!(result, Err(Failure::Unknown(_))), "{result:?}");
+}
+
+/// The clock was set back since it was granted. It is to end in a TTL, unless it was renewed since.
+#[test]
+fn a_lease_that_ends_later_than_it_can_is_corrected_once_it_was_seen() {
+    for codec in codecs() {
+        let mut exchange = codec.encode(&look(&["a", "b"]), NOW);
+        if exchange.poll_statement().is_none() {
+            continue; // it is told
+        }
+        let late = |name, expiry| [&row(name, 1)[..6], &[int(expiry)]].concat();
+        exchange.handle_rows(vec![late("a", 4_000), late("b", 5_000)]);
+        for (name, expiry) in [("a", 4_000), ("b", 5_000)] {
+            let Some(correct) = exchange.poll_statement() else { break };
+            assert_eq!(correct.params, [text(name), int(8), int(expiry)]);
+            assert!(correct.text.contains("fence = ?") && correct.text.contains("expires_us = ?"));
+            assert!(!correct.durable && !correct.repeated);
+            match name {
+                "a" => exchange.handle_rows(vec![]),
+                // It is late again the next time.
+                _ => exchange.handle_failure(Failure::Unknown("gone quiet".into())),
+            }
+        }
+        assert_eq!(exchange.finish(), Ok(Reply::Seen(vec![held(true), held(true)])));
+    }
 }

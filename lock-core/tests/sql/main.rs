@@ -101,7 +101,7 @@ fn for_what_is_denied_a_second_statement_asks_who_has_it() {
             other => panic!("{other:?}"),
         };
         assert!(asked.contains('b') && !asked.contains("a\""), "only of that: {asked}");
-        let row = vec![text("b"), text("host 1"), int(2_000_000), int(3), int(1)];
+        let row = vec![text("b"), text("host 1"), int(2_000_000), int(3), int(1), int(7), int(0)];
         exchange.handle_rows(vec![row]);
         let holder = Holder {
             label: "host 1".into(),
@@ -117,7 +117,8 @@ fn for_what_is_denied_a_second_statement_asks_who_has_it() {
 #[test]
 fn a_holder_that_is_gone_by_then_is_not_named() {
     for codec in codecs() {
-        let rows = vec![vec![text("c"), text("of no concern"), int(1), int(1), int(1)]];
+        let rows =
+            vec![vec![text("c"), text("of no concern"), int(1), int(1), int(1), int(7), int(0)]];
         for rows in [vec![], rows] {
             let reply = Reply::Acquired(vec![Acquired::Busy(None); 2]);
             assert_eq!(run(&codec, &acquire_ab(), &[vec![], rows]), Ok(reply));
@@ -128,7 +129,7 @@ fn a_holder_that_is_gone_by_then_is_not_named() {
 #[test]
 fn a_holders_negative_times_count_as_none() {
     for codec in codecs() {
-        let rows = vec![vec![text("a"), text(""), int(-1), int(i64::MIN), int(1)]];
+        let rows = vec![vec![text("a"), text(""), int(-1), int(i64::MIN), int(1), int(-7), int(0)]];
         let command = acquire(vec![claim("a", 1)]);
         let holder = Holder {
             label: "".into(),
@@ -247,7 +248,7 @@ fn names_never_asked_for_grant_nothing() {
 
 #[test]
 fn hostile_rows_about_holders_are_not_believed() {
-    let row = || vec![text("a"), text("x"), int(1), int(1), int(1)];
+    let row = || vec![text("a"), text("x"), int(1), int(1), int(1), int(7), int(0)];
     let [mut null, mut no_number] = [row(), row()];
     null[1] = Value::Null;
     no_number[4] = text("1");
@@ -256,7 +257,7 @@ fn hostile_rows_about_holders_are_not_believed() {
         for rows in [
             vec![row()[..4].to_vec()],
             vec![row(), null.clone()],
-            vec![vec![int(1); 5]],
+            vec![vec![int(1); 7]],
             vec![no_number.clone()],
             vec![more.clone()],
         ] {

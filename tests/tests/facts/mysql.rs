@@ -302,7 +302,7 @@ fn a_deadlock_means_try_again(kind: Kind) {
     rival.query_drop("BEGIN").expect("begun");
     let many = format!(
         "INSERT INTO {name} WITH RECURSIVE seq (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM seq WHERE n < 200)
-         SELECT CONCAT('z', n), NULL, 1, 0, 0, 0, '' FROM seq"
+         SELECT CONCAT('z', n), NULL, 1, 0, 0, 0, 0, '' FROM seq"
     );
     rival.query_drop(many).expect("inserted");
     rival.query_drop(row("b")).expect("locked");

@@ -1,6 +1,7 @@
 //! Servers whose clock is set back while they run, or was before.
 
 use lock_sync::{Config, Locks};
+use lock_tests::place::Place;
 use lock_tests::servers::{Kind, Server};
 use std::time::Duration;
 
@@ -46,4 +47,40 @@ fn advisory_locks_are_granted_by_a_mysql_that_started_in_the_future() {
 #[ignore = "needs a MariaDB server: tests/run starts one"]
 fn advisory_locks_are_granted_by_a_mariadb_that_started_in_the_future() {
     started_in_the_future(Kind::Mariadb);
+}
+
+/// What was granted before seems to last for an hour. A holder that lives keeps it; one that is gone does
+/// not, and neither has to be told apart by a clock that was set.
+fn leases_of_before(kind: Kind) {
+    let server = Server::with_clock(kind, HOUR);
+    let place = Place::at(server.url());
+    let ttl = Duration::from_secs(4);
+    let (gone, _proxy) = place.abandon("gone", ttl);
+    let alive = place.locks(ttl);
+    let held = alive.lock("alive").expect("free");
+    server.set_clock(0);
+    let waiter = place.locks(ttl);
+    let granted = waiter.try_lock_for("gone", PATIENCE).expect("no error");
+    let granted = granted.unwrap_or_else(|| panic!("{kind:?}: a dead holder has it for the hour"));
+    assert!(!gone.is_held() && granted.fence() > gone.fence(), "{kind:?}");
+    let stolen = waiter.try_lock_for("alive", ttl * 3).expect("no error");
+    assert!(stolen.is_none() && held.is_held(), "{kind:?}: taken from one that renews it");
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_dead_holders_lease_ends_in_time_on_a_postgres_whose_clock_is_set_back() {
+    leases_of_before(Kind::Postgres);
+}
+
+#[test]
+#[ignore = "needs a MySQL server: tests/run starts one"]
+fn a_dead_holders_lease_ends_in_time_on_a_mysql_whose_clock_is_set_back() {
+    leases_of_before(Kind::Mysql);
+}
+
+#[test]
+#[ignore = "needs a MariaDB server: tests/run starts one"]
+fn a_dead_holders_lease_ends_in_time_on_a_mariadb_whose_clock_is_set_back() {
+    leases_of_before(Kind::Mariadb);
 }

@@ -117,6 +117,7 @@ impl Codec {
                 label: text::from_base64(entry.value.as_deref().unwrap_or_default()),
                 held_for: None,
                 expires_in: None,
+                ends_late: false,
             });
             let fence = fence(entry.modify_index);
             Some(fence.map(|fence| LockState { name: name.to_string(), fence, hold }))

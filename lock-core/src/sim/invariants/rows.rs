@@ -7,17 +7,26 @@ use crate::time::Instant;
 use alloc::format;
 use alloc::string::String;
 
-/// What one command has changed. `now` is the time that the server went by.
+/// What one command has changed. `now` is the time that the server went by; where its clock was set back,
+/// the lease of another may be made to end sooner, but no sooner than at `floor`: in a TTL.
 pub(in super::super) fn changed(
     before: &[Lease],
     after: &[Lease],
     now: Instant,
     action: Action,
     claims: &[Claim],
+    floor: Instant,
 ) -> Result<(), String> {
+    let corrected = |old: &Lease, new: &Lease| {
+        let same = Lease { expires: old.expires, ..new.clone() } == *old;
+        let others = claims.iter().any(|one| one.name == old.name && Some(one.owner) != old.owner);
+        let denied = matches!(action, Action::Acquire | Action::Look);
+        same && others && denied && floor <= new.expires && new.expires < old.expires
+    };
     for new in after {
         let asked = claims.iter().find(|claim| claim.name == new.name).map(|claim| claim.owner);
         match before.iter().find(|old| old.name == new.name) {
+            Some(old) if corrected(old, new) => {}
             Some(old) if old != new => one(old, new, now, action, asked)?,
             Some(_) => {}
             None if action == Action::Acquire && asked.is_some() && new.owner == asked => {}

@@ -101,18 +101,22 @@ fn agreed(state: &LockState) -> bool {
         && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
 }
 
+/// Of a lease that ends later than its TTL allows.
+const ENDS_LATE: &str = " (the server's clock was set back since)";
+
 fn sentence(state: &LockState) -> String {
     let LockState { name, fence, hold } = state;
     match hold {
-        Some(Hold { label, held_for, expires_in }) => {
+        Some(Hold { label, held_for, expires_in, ends_late }) => {
             let since = held_for.map(|time| format!(" for {}", seconds(time)));
             let until =
                 expires_in.map(|time| format!(", and expires in {} unless renewed", seconds(time)));
             format!(
-                "{name:?} is held by {}{}, with fence {fence}{}",
+                "{name:?} is held by {}{}, with fence {fence}{}{}",
                 printable(label),
                 since.unwrap_or_default(),
                 until.unwrap_or_default(),
+                if *ends_late { ENDS_LATE } else { "" },
             )
         }
         None if *fence == Fence::default() => format!("{name:?} is free, and was never taken"),
@@ -144,7 +148,8 @@ fn table(locks: &[LockState]) -> String {
             printable(shown.label.unwrap_or_default()),
             shown.fence.to_string(),
             shown_time(held_for).unwrap_or_default(),
-            shown_time(expires_in).unwrap_or_default(),
+            shown_time(expires_in).unwrap_or_default()
+                + if shown.ends_late { ENDS_LATE } else { "" },
         ]);
     }
     table.trim_fmt() + "\n"
@@ -177,6 +182,9 @@ struct Shown<'a> {
     label: Option<&'a str>,
     held_for_seconds: Option<f64>,
     expires_in_seconds: Option<f64>,
+    /// Later than its TTL allows.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    ends_late: bool,
 }
 
 impl<'a> Shown<'a> {
@@ -195,6 +203,7 @@ impl<'a> Shown<'a> {
             label: parts.and_then(|(.., label)| label),
             held_for_seconds: holder.and_then(|holder| holder.held_for).map(span),
             expires_in_seconds: holder.and_then(|holder| holder.expires_in).map(span),
+            ends_late: holder.is_some_and(|holder| holder.ends_late),
         }
     }
 }

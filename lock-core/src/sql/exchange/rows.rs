@@ -1,0 +1,101 @@
+//! What rows say. Each of these is `None` if they are anything else.
+
+use crate::fence::Fence;
+use crate::protocol::Holder;
+use crate::sql::{Rows, Value};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// A lease that ends later than it can, as it was seen.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Late {
+    pub(super) name: String,
+    pub(super) fence: i64,
+    pub(super) expiry: i64,
+}
+
+/// Rows of (name, fence).
+pub(super) fn granted(rows: Rows) -> Option<BTreeMap<String, Fence>> {
+    rows.into_iter()
+        .map(|row| match <[Value; 2]>::try_from(row).ok()? {
+            [Value::Text(name), Value::Int(fence)] => {
+                Some((name, Fence::new(u64::try_from(fence).ok()?)))
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+/// Rows of (name, holder, µs held, µs left, whether somebody waits already, fence, expiry if it is
+/// late or 0).
+pub(super) fn holders(rows: Rows) -> Option<(BTreeMap<String, Holder>, Vec<Late>)> {
+    let span = |us: i64| Duration::from_micros(u64::try_from(us).unwrap_or(0));
+    let (mut holders, mut late) = (BTreeMap::new(), Vec::new());
+    for row in rows {
+        match <[Value; 7]>::try_from(row).ok()? {
+            [
+                Value::Text(name),
+                Value::Text(label),
+                Value::Int(held),
+                Value::Int(left),
+                Value::Int(wanted),
+                Value::Int(fence),
+                Value::Int(expiry),
+            ] => {
+                if expiry != 0 {
+                    late.push(Late { name: name.clone(), fence, expiry });
+                }
+                let (held_for, expires_in) = (span(held), span(left));
+                holders.insert(name, Holder { label, held_for, expires_in, wanted: wanted != 0 });
+            }
+            _ => return None,
+        }
+    }
+    Some((holders, late))
+}
+
+/// A name and its owner, as rows have them.
+pub(super) type Pair = (String, String);
+
+/// Rows of (name, owner).
+pub(super) fn pairs(rows: Rows) -> Option<BTreeSet<Pair>> {
+    rows.into_iter()
+        .map(|row| match <[Value; 2]>::try_from(row).ok()? {
+            [Value::Text(name), Value::Text(owner)] => Some((name, owner)),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Rows of (name, whether somebody waits): what was freed. No name is in a command twice.
+pub(super) fn wanted(rows: Rows) -> Option<BTreeMap<String, bool>> {
+    rows.into_iter()
+        .map(|row| match <[Value; 2]>::try_from(row).ok()? {
+            [Value::Text(name), Value::Int(wanted @ 0..=1)] => Some((name, wanted != 0)),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Rows of (name, owner, fence, whether somebody waits).
+pub(super) fn mine(rows: Rows) -> Option<BTreeMap<Pair, (Fence, bool)>> {
+    rows.into_iter()
+        .map(|row| match <[Value; 4]>::try_from(row).ok()? {
+            [Value::Text(name), Value::Text(owner), Value::Int(fence), Value::Int(wanted)] => {
+                Some(((name, owner), (Fence::new(u64::try_from(fence).ok()?), wanted != 0)))
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+/// One row of one number.
+pub(super) fn number(rows: Rows) -> Option<i64> {
+    let [row] = <[Vec<Value>; 1]>::try_from(rows).ok()?;
+    match row[..] {
+        [Value::Int(number)] if number >= 0 => Some(number),
+        _ => None,
+    }
+}
