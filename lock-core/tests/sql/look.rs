@@ -103,15 +103,15 @@ fn postgres_tells_and_is_not_looked_at() {
 /// The clock was set back since it was granted. It is to end in a TTL, unless it was renewed since.
 #[test]
 fn a_lease_that_ends_later_than_it_can_is_corrected_once_it_was_seen() {
-    for codec in codecs() {
+    // SQLite's clock is never set back.
+    for (codec, corrects) in codecs().into_iter().zip([false, true]) {
         let mut exchange = codec.encode(&look(&["a", "b"]), NOW);
-        if exchange.poll_statement().is_none() {
-            continue; // it is told
-        }
         let late = |name, expiry| [&row(name, 1)[..6], &[int(expiry)]].concat();
         exchange.handle_rows(vec![late("a", 4_000), late("b", 5_000)]);
         for (name, expiry) in [("a", 4_000), ("b", 5_000)] {
-            let Some(correct) = exchange.poll_statement() else { break };
+            let correct = exchange.poll_statement();
+            assert_eq!(correct.is_some(), corrects, "{name}");
+            let Some(correct) = correct else { continue };
             assert_eq!(correct.params, [text(name), int(8), int(expiry)]);
             assert!(correct.text.contains("fence = ?") && correct.text.contains("expires_us = ?"));
             assert!(!correct.durable && !correct.repeated);
