@@ -80,16 +80,19 @@ async fn acquires_and_releases_dropped_at_any_time_leave_nothing(place: &Place) 
     let (locks, others) = (connect(place).await, connect(place).await);
     // A session that is opened for nobody any more is closed; this one is there.
     locks.lock("a").await.expect("taken").release().await.expect("released");
+    let began = Instant::now();
+    locks.lock("a").await.expect("taken").release().await.expect("released");
+    // Cut at moments up to four times as long after the beginning, however slow the machine is.
+    let step = began.elapsed() / 50;
     let (mut dropped, mut granted) = (0, 0);
     for round in 0..200 {
-        let limit = Duration::from_micros(round * 25);
         let wanted = locks.clone();
-        match cut(tokio::spawn(async move { wanted.lock("a").await }), limit).await {
+        match cut(tokio::spawn(async move { wanted.lock("a").await }), step * round).await {
             None => dropped += 1,
             Some(guard) => {
                 granted += 1;
                 let release = tokio::spawn(guard.expect("taken").release());
-                cut(release, limit / 4).await;
+                cut(release, step * round / 4).await;
             }
         }
     }
