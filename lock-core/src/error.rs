@@ -167,4 +167,10 @@ pub enum LostReason {
     /// The connection that held the lock has broken, or can no longer be trusted.
     #[error("the connection that held the lock is gone")]
     Disconnected,
+    /// The guard is a copy in a fork of the process that took the lock. Told by drivers.
+    #[error("the lock belongs to the process that this one was forked from")]
+    Forked,
+    /// Nobody renews the lock any more: the driver has ended before its guards. Told by drivers.
+    #[error("nobody renews the lock any more: its driver has ended")]
+    Unattended,
 }

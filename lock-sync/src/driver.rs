@@ -8,15 +8,24 @@
 //!   wait         a thread for each command that waits at the server
 //!   keeper       a thread that never does I/O: it notices what time alone decides, so that a hung
 //!                request delays no loss
+//!   teller       a thread, while there is something to tell, for subscribers of events
 //! ```
 //!
-//! The mutex around [`State`] is held for moments only, never during I/O. A lane's backend belongs
-//! to whoever took it out of the state; wishes that gather meanwhile leave together in the next
-//! command.
+//! The mutex around [`State`] is held for moments only, never during I/O, and no foreign code runs under
+//! it: no callback, no subscriber, no `Drop` of a client. A lane's backend belongs to whoever took it
+//! out of the state; wishes that gather meanwhile leave together in the next command.
+//!
+//! A panic under that mutex, or of one of the threads, is a bug, after which nothing in the state can be
+//! trusted: the driver ends, and everybody is told (see [`Shared::alive`](pump::Shared::alive)).
 
+mod callers;
 mod lanes;
 mod pump;
 mod state;
+mod teller;
+#[cfg(test)]
+mod tests;
+mod threads;
 
 use crate::backend::{Backend, Backends};
 use crate::clock;
@@ -26,11 +35,14 @@ use crate::locks::{Progress, Wait};
 use lock_core::{
     Engine, Instant, LockId, LockName, LostReason, Mode, NotAcquired, Protocol, Release,
 };
-use pump::{Pumped, Shared};
-use state::{Caller, Outcome};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use pump::Shared;
+use std::any::Any;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub(crate) use teller::Teller;
+pub(crate) use threads::apart;
 
 /// Later than ever.
 const NO_LIMIT: Instant = Instant::from_nanos(u64::MAX);
@@ -45,6 +57,10 @@ pub(crate) enum Acquired {
     Granted(Granted),
     Not(NotAcquired),
     Closed,
+    /// The caller is a fork of the process that connected.
+    Forked,
+    /// The caller's own callback did.
+    Panicked(Box<dyn Any + Send>),
 }
 
 /// A driver, whatever its protocol and backend are.
@@ -60,6 +76,9 @@ pub(crate) trait Drive: Send + Sync {
 
     /// Frees what `id` holds. Bounded in time.
     fn release(&self, id: LockId) -> Result<(), ReleaseError>;
+
+    /// Has what `id` holds freed, without waiting for it.
+    fn release_in_background(&self, id: LockId);
 
     /// Ends every acquire that waits, now and later.
     fn close(&self);
@@ -86,17 +105,26 @@ impl<F: Backends> Driver<F> {
         let driver = Self { shared };
         for (name, io) in [("lock pump", true), ("lock keeper", false)] {
             let shared = driver.shared.clone();
-            let life = move || shared.background(io);
+            let life = move || drop(shared.alive(|| shared.background(io)));
             std::thread::Builder::new().name(name.to_string()).spawn(life)?;
         }
         Ok(driver)
+    }
+
+    fn is_forked(&self) -> bool {
+        !self.shared.process.is_current()
     }
 }
 
 impl<F: Backends> Drop for Driver<F> {
     fn drop(&mut self) {
+        if self.is_forked() {
+            // The connections are the parent's: not even a goodbye may be said on them.
+            std::mem::forget(self.shared.clone());
+            return;
+        }
         // The two threads, and the waits, own what is shared; all of them end soon.
-        self.shared.end();
+        let _ = self.shared.alive(|| self.shared.end());
     }
 }
 
@@ -108,95 +136,69 @@ impl<F: Backends> Drive for Driver<F> {
         wait: Wait,
         progress: &mut dyn FnMut(&Progress),
     ) -> Acquired {
-        let shared = &self.shared;
-        let mut state = shared.lock();
-        if state.closed {
-            return Acquired::Closed;
+        if self.is_forked() {
+            return Acquired::Forked;
         }
-        let now = clock::now();
-        let give_up = match wait {
-            Wait::Never => Some(now),
-            Wait::For(limit) => Some(now.after(limit)),
-            Wait::Forever => None,
-        };
-        let caller = Caller { name: Some(name.clone()), ..Caller::default() };
-        let id = state.engine.acquire_as(now, name, mode, wait == Wait::Never, give_up);
-        state.callers.insert(id, caller);
-        loop {
-            state.drain();
-            let closed = state.closed;
-            let caller = state.callers.entry(id).or_default();
-            if let Some(outcome) = caller.outcome.take() {
-                shared.leave(state, id);
-                return match outcome {
-                    Outcome::Granted(granted) => Acquired::Granted(granted),
-                    Outcome::Not(why) => Acquired::Not(why),
-                    Outcome::Released(_) => Acquired::Closed,
-                };
-            }
-            if closed {
-                // What the server may have granted meanwhile is freed.
-                shared.release(state, id);
-                return Acquired::Closed;
-            }
-            if let Some(news) = caller.progress.take() {
-                drop(state);
-                let told = catch_unwind(AssertUnwindSafe(|| progress(&news)));
-                state = shared.lock();
-                if let Err(panic) = told {
-                    // Nobody is left to take the lock: it must not be granted and kept.
-                    shared.release(state, id);
-                    resume_unwind(panic);
-                }
-                continue;
-            }
-            state = match shared.pump(state, NO_LIMIT) {
-                Pumped::Did(state) => state,
-                Pumped::Nothing(state) => shared.sleep(state, id, None),
-            };
+        let acquired = self.shared.alive(|| self.shared.acquire(name, mode, wait, progress));
+        match acquired {
+            Ok(Acquired::Panicked(panic)) => resume_unwind(panic),
+            Ok(acquired) => acquired,
+            Err(_) => Acquired::Closed,
         }
     }
 
     fn release(&self, id: LockId) -> Result<(), ReleaseError> {
-        let shared = &self.shared;
-        let mut state = shared.lock();
-        let now = clock::now();
-        if let Some(reason) = state.guards.remove(&id).and_then(|cell| cell.loss(now)) {
-            // What the server may still hold is freed in the background: the outcome is known.
-            state.engine.release(now, id);
-            shared.rouse(&state);
-            return Err(ReleaseError::Lost(reason));
+        if self.is_forked() {
+            return Err(ReleaseError::Lost(LostReason::Forked));
         }
-        match shared.release(state, id) {
-            Release::NotOurs => Err(ReleaseError::Lost(LostReason::Taken)),
-            Release::Unconfirmed(failure) => Err(ReleaseError::Unconfirmed {
-                reason: failure.to_string(),
-                within: shared.within,
-            }),
-            _ => Ok(()),
+        let unconfirmed =
+            |reason: String| ReleaseError::Unconfirmed { reason, within: self.shared.within };
+        let released = self.shared.alive(|| {
+            let mut state = self.shared.lock()?;
+            let cell = state.guards.remove(&id);
+            if let Some(reason) = cell.and_then(|cell| cell.loss(clock::now())) {
+                // What the server may still hold is freed in the background: the outcome is known.
+                self.shared.abandon(state, id);
+                return Ok(Err(reason));
+            }
+            self.shared.release(state, id).map(Ok)
+        });
+        match released {
+            Ok(Err(reason)) => Err(ReleaseError::Lost(reason)),
+            Ok(Ok(Release::NotOurs)) => Err(ReleaseError::Lost(LostReason::Taken)),
+            Ok(Ok(Release::Unconfirmed(failure))) => Err(unconfirmed(failure.to_string())),
+            Ok(Ok(_)) => Ok(()),
+            Err(_) => Err(ReleaseError::Lost(LostReason::Unattended)),
+        }
+    }
+
+    fn release_in_background(&self, id: LockId) {
+        if !self.is_forked() {
+            let _ = self.shared.alive(|| {
+                self.shared.abandon(self.shared.lock()?, id);
+                Ok(())
+            });
         }
     }
 
     fn close(&self) {
-        let mut state = self.shared.lock();
-        state.closed = true;
-        for caller in state.callers.values() {
-            caller.wake();
+        if !self.is_forked() {
+            let _ = self.shared.alive(|| {
+                let mut state = self.shared.lock()?;
+                state.closed = true;
+                state.callers.values().for_each(|caller| caller.wake());
+                Ok(())
+            });
         }
     }
 
     fn between_requests(&self, call: &mut dyn FnMut()) {
-        let until = clock::now().after(self.shared.timing.request());
-        loop {
-            let state = self.shared.lock();
-            // A request that hangs has had its time.
-            if !state.lanes.is_asking() || until <= clock::now() {
-                call();
-                return;
-            }
-            drop(state);
-            std::thread::sleep(Duration::from_millis(1));
+        if self.is_forked() {
+            return call();
         }
+        let pause = self.shared.pause();
+        call();
+        drop(pause);
     }
 
     fn valid_for(&self) -> Duration {

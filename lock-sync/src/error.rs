@@ -34,9 +34,16 @@ pub enum Error {
     /// The server answered that it will not do it. Its operator must act.
     #[error("the lock server refuses: {0}")]
     Refused(String),
-    /// [`Locks::close`](crate::Locks::close) was called.
+    /// [`Locks::close`](crate::Locks::close) was called, or one of the locks' threads panicked, which is a
+    /// bug: then every guard is lost, too.
     #[error("the locks were closed")]
     Closed,
+    /// The caller is a fork of the process that connected, whose connections and threads are not its own.
+    /// The caller's fault.
+    #[error(
+        "the locks belong to the process that this one was forked from: connect again after a fork"
+    )]
+    Forked,
 }
 
 impl Error {

@@ -1,19 +1,25 @@
 //! A lock that is held.
 
-use crate::clock;
-use crate::driver::Drive;
+use crate::driver::{Drive, Teller, apart};
 use crate::error::ReleaseError;
+use crate::process::Process;
+use crate::{clock, events};
 use lock_core::{Failure, Fence, Instant, LockId, LockName, LostReason, Mode};
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
+use tracing::Level;
 
 /// A lock that this process holds, until it is released, dropped or lost.
 ///
 /// It is renewed in the background every third of its TTL. When no renewal has been confirmed in
 /// time, or the server says that the lease is not ours any more, the lock is **lost**: for good,
 /// even if the server can be reached again.
+///
+/// A guard belongs to the process that took the lock. In a fork of it nothing is held: the guard says so, and
+/// dropping it there releases nothing.
 ///
 /// Between a look at [`is_held`](Self::is_held) and what is done next, time passes, and a process
 /// can be stopped for any length of it. Where that would be fatal, give [`fence`](Self::fence) to
@@ -54,7 +60,7 @@ impl Guard {
     }
 
     /// Whether the lock is certainly held at this moment. Reads the clock at every call, so that a
-    /// process that was stopped or suspended past its lease never gets a stale "yes".
+    /// process that was stopped or suspended past its lease never gets a stale "yes". Never blocks.
     pub fn is_held(&self) -> bool {
         self.lost().is_none()
     }
@@ -83,42 +89,67 @@ impl Guard {
         self.granted.cell.wait(limit)
     }
 
-    /// Has `call` called once if the lock is lost, on a thread of its own; at once if it is lost
-    /// already. It is not called after a release.
+    /// Registers a callback that runs once if the lock is lost, on a thread of its own; at once if the lock
+    /// is lost already. Several callbacks may be registered: all of them run, in no order. None runs after a
+    /// release.
+    ///
+    /// A callback runs by the lease's deadline, whatever the server, other callbacks or a `tracing`
+    /// subscriber do. If the system has no thread to give, it runs on one of the driver's.
     pub fn on_lost(&self, call: impl FnOnce(LostReason) + Send + 'static) {
         self.granted.cell.on_lost(Box::new(call));
     }
 
     /// Releases the lock and tells how that went. Returns within two request budgets.
     ///
-    /// Dropping the guard releases it too, without telling.
+    /// Dropping the guard releases it too, without telling, and takes as long.
     ///
     /// # Errors
     /// [`ReleaseError::Lost`] if the lock had been lost: work done under it may have overlapped
     /// with another holder's. [`ReleaseError::Unconfirmed`] if the server did not confirm it; the
     /// lease then ends by itself.
     pub fn release(mut self) -> Result<(), ReleaseError> {
-        self.give_back()
+        let result = self.give_back();
+        events::released(&self.name, self.granted.fence, self.granted.cell.held(), &result);
+        result
+    }
+
+    /// Releases the lock in the background, without waiting for the server.
+    ///
+    /// The request is made by a thread of the [`Locks`](crate::Locks): if the process ends before, the lock
+    /// stays taken until its lease ends.
+    pub fn release_in_background(mut self) {
+        self.released = true;
+        self.granted.cell.forget();
+        self.driver.release_in_background(self.granted.id);
     }
 
     fn give_back(&mut self) -> Result<(), ReleaseError> {
         self.released = true;
-        self.granted.cell.forget();
-        let (held, result) = (self.granted.cell.held(), self.driver.release(self.granted.id));
-        if result.is_ok() {
-            tracing::debug!(lock.name = %self.name, lock.fence = self.granted.fence.get(), ?held, "released");
+        if let Some(reason @ LostReason::Forked) = self.lost() {
+            // Nothing of it is ours to touch.
+            return Err(ReleaseError::Lost(reason));
         }
-        result
+        self.granted.cell.forget();
+        self.driver.release(self.granted.id)
     }
 }
 
+/// Releases the lock, and waits for that as [`Guard::release`] does: usually for one round trip, for up to
+/// two request budgets (10 s by default) if the server does not answer.
+/// [`Guard::release_in_background`] does not wait.
 impl Drop for Guard {
     fn drop(&mut self) {
-        if !self.released
-            && let Err(error) = self.give_back()
-        {
-            tracing::warn!(lock.name = %self.name, lock.fence = self.granted.fence.get(), %error, "a lock was not released as it should be");
+        if self.released {
+            return;
         }
+        let result = self.give_back();
+        if result == Err(ReleaseError::Lost(LostReason::Forked)) {
+            return;
+        }
+        let (fence, held) = (self.granted.fence, self.granted.cell.held());
+        // A subscriber that panics here, while its caller does, would end the process.
+        let event = || events::released(&self.name, fence, held, &result);
+        let _ = catch_unwind(AssertUnwindSafe(event));
     }
 }
 
@@ -142,91 +173,113 @@ pub(crate) struct Granted {
 
 type Call = Box<dyn FnOnce(LostReason) + Send>;
 
-/// What the driver tells a guard. Read without the driver's mutex.
+/// What the driver tells a guard. Whether the lock is held is read without any mutex.
 pub(crate) struct Cell {
     name: LockName,
     fence: Fence,
     since: Instant,
+    process: Process,
     deadline: AtomicU64,
-    loss: Mutex<Loss>,
+    reason: OnceLock<LostReason>,
+    /// To be called on a loss. Nothing foreign runs, and nothing foreign is dropped, while it is locked.
+    calls: Mutex<Vec<Call>>,
     lost: Condvar,
-}
-
-#[derive(Default)]
-struct Loss {
-    reason: Option<LostReason>,
-    call: Option<Call>,
+    teller: Teller,
 }
 
 impl Cell {
-    pub(crate) fn new(name: LockName, fence: Fence, deadline: Instant) -> Self {
+    pub(crate) fn new(name: LockName, fence: Fence, deadline: Instant, teller: Teller) -> Self {
         Self {
             name,
             fence,
             since: clock::now(),
+            process: Process::current(),
             deadline: AtomicU64::new(deadline.as_nanos()),
-            loss: Mutex::default(),
+            reason: OnceLock::new(),
+            calls: Mutex::default(),
             lost: Condvar::new(),
+            teller,
         }
     }
 
     /// Why the lock is lost at `now`. Latched: a deadline seen to have passed is a loss, whatever
     /// the driver still hears.
-    pub(crate) fn loss(&self, now: Instant) -> Option<LostReason> {
-        let mut loss = self.lock();
-        if loss.reason.is_none() && self.deadline() <= now {
-            self.latch(&mut loss, LostReason::Deadline);
+    pub(crate) fn loss(self: &Arc<Self>, now: Instant) -> Option<LostReason> {
+        if !self.process.is_current() {
+            return Some(LostReason::Forked);
         }
-        loss.reason
+        if self.reason.get().is_none() && self.deadline() <= now {
+            self.lose(LostReason::Deadline);
+        }
+        self.reason.get().copied()
     }
 
-    pub(crate) fn renewed(&self, deadline: Instant) {
+    pub(crate) fn renew(&self, deadline: Instant) {
         self.deadline.store(deadline.as_nanos(), Ordering::SeqCst);
-        tracing::trace!(lock.name = %self.name, lock.fence = self.fence.get(), held = ?self.held(), "renewed");
     }
 
-    pub(crate) fn renewal_failed(&self, failure: &Failure) {
-        tracing::warn!(lock.name = %self.name, lock.fence = self.fence.get(), held = ?self.held(), %failure, "a renewal failed");
+    /// From now on it is lost; whether it was not before. Then everybody is still to be told.
+    pub(crate) fn latch(&self, reason: LostReason) -> bool {
+        self.reason.set(reason).is_ok()
+    }
+
+    /// The same, and tells everybody.
+    pub(crate) fn lose(self: &Arc<Self>, reason: LostReason) {
+        if self.latch(reason) {
+            self.tell_lost(reason);
+        }
+    }
+
+    pub(crate) fn tell_renewed(self: &Arc<Self>) {
+        let (cell, held) = (self.clone(), self.held());
+        let event = move || events::renewed(&cell.name, cell.fence, held);
+        self.teller.tell(Level::TRACE, event);
+    }
+
+    pub(crate) fn tell_renewal_failed(self: &Arc<Self>, failure: Failure) {
+        let (cell, held) = (self.clone(), self.held());
+        let event = move || events::renewal_failed(&cell.name, cell.fence, held, &failure);
+        self.teller.tell(Level::WARN, event);
+    }
+
+    pub(crate) fn tell_lost(self: &Arc<Self>, reason: LostReason) {
+        let calls = std::mem::take(&mut *self.lock());
+        self.lost.notify_all();
+        for call in calls {
+            run(call, reason);
+        }
+        let (cell, held) = (self.clone(), self.held());
+        let event = move || events::lost(&cell.name, cell.fence, held, reason);
+        self.teller.tell(Level::WARN, event);
     }
 
     fn held(&self) -> Duration {
         clock::now().since(self.since)
     }
 
-    pub(crate) fn lose(&self, reason: LostReason) {
-        let mut loss = self.lock();
-        if loss.reason.is_none() {
-            self.latch(&mut loss, reason);
-        }
-    }
-
     fn deadline(&self) -> Instant {
         Instant::from_nanos(self.deadline.load(Ordering::SeqCst))
     }
 
-    fn latch(&self, loss: &mut Loss, reason: LostReason) {
-        loss.reason = Some(reason);
-        tracing::warn!(lock.name = %self.name, lock.fence = self.fence.get(), held = ?self.held(), %reason, "lost");
-        self.lost.notify_all();
-        if let Some(call) = loss.call.take() {
-            run(call, reason);
+    fn on_lost(self: &Arc<Self>, call: Call) {
+        if self.loss(clock::now()).is_none() {
+            let mut calls = self.lock();
+            // Else who loses it takes the calls after this.
+            if self.reason.get().is_none() {
+                calls.push(call);
+                return;
+            }
         }
-    }
-
-    fn on_lost(&self, call: Call) {
-        let mut loss = self.lock();
-        match loss.reason {
-            Some(reason) => run(call, reason),
-            None => loss.call = Some(call),
-        }
+        run(call, self.loss(clock::now()).unwrap_or(LostReason::Deadline));
     }
 
     /// The guard's owner has given the lock back: nobody is to be called any more.
     fn forget(&self) {
-        self.lock().call = None;
+        let calls = std::mem::take(&mut *self.lock());
+        drop(calls);
     }
 
-    fn wait(&self, limit: Duration) -> Option<LostReason> {
+    fn wait(self: &Arc<Self>, limit: Duration) -> Option<LostReason> {
         let until = clock::now().after(limit);
         loop {
             let now = clock::now();
@@ -241,23 +294,22 @@ impl Cell {
                 .min(self.deadline())
                 .since(now)
                 .clamp(Duration::from_millis(1), Duration::from_secs(1));
-            let loss = self.lock();
-            if loss.reason.is_none() {
-                drop(self.lost.wait_timeout(loss, nap).unwrap_or_else(PoisonError::into_inner));
+            let calls = self.lock();
+            if self.reason.get().is_none() {
+                drop(self.lost.wait_timeout(calls, nap).unwrap_or_else(PoisonError::into_inner));
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Loss> {
-        self.loss.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Vec<Call>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// On a thread of its own, so that a call that takes long delays no renewal of other locks.
+/// On a thread of its own, so that a call that takes long delays no other and no renewal.
 fn run(call: Call, reason: LostReason) {
-    let spawned =
-        std::thread::Builder::new().name("lock lost".to_string()).spawn(move || call(reason));
-    if let Err(error) = spawned {
-        tracing::error!(%error, "no thread for telling that a lock is lost");
+    if let Err((_, call)) = apart("lock lost", move || call(reason)) {
+        // Better late for others than not at all.
+        let _ = catch_unwind(AssertUnwindSafe(call));
     }
 }

@@ -33,10 +33,18 @@
 //! losses while a request hangs. With advisory locks and Consul, there is another one for each acquire
 //! that waits at the server.
 //!
+//! A [`Guard`] or a [`Locks`] may be dropped on any thread. Dropping a guard releases its lock, and waits
+//! for that.
+//!
+//! After a `fork` the child holds nothing: its guards say so, its calls fail with [`Error::Forked`], and
+//! dropping them sends nothing. Connect after the fork.
+//!
 //! # What is told
 //!
 //! With `tracing`: when a lock is `acquired`, `waiting`, `renewed`, `lost` and `released`, with
-//! `lock.name`, `lock.fence`, and how long it was `waited` for or `held`.
+//! `lock.name`, `lock.fence`, and how long it was `waited` for or `held`. A caller's own events are told on its
+//! thread, renewals and losses on a thread of their own. A subscriber that blocks delays no renewal and no
+//! loss; events that it is too slow for are counted and left out.
 //!
 //! Nothing here may be called on a thread of an async runtime.
 
@@ -57,8 +65,10 @@ mod clock;
 mod config;
 mod driver;
 mod error;
+mod events;
 mod guard;
 mod locks;
+mod process;
 
 pub use admin::Admin;
 pub use config::{Config, Protocol};

@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::driver::{Acquired, Drive};
 use crate::error::{ConfigError, Error, WithLockError};
+use crate::events;
 use crate::guard::Guard;
 use lock_core::{ClaimError, Holder, LockName, Mode, NotAcquired};
 use std::fmt;
@@ -168,9 +169,11 @@ impl Locks {
         let began = Instant::now();
         match self.driver.acquire(name.clone(), mode, wait, progress) {
             Acquired::Granted(granted) => {
-                let waited = began.elapsed();
-                tracing::debug!(lock.name = %name, lock.fence = granted.fence.get(), ?waited, "acquired");
-                Ok(Some(Guard::new(self.driver.clone(), name, mode, granted)))
+                let (fence, waited) = (granted.fence, began.elapsed());
+                // Whatever a subscriber does now: there is a guard, which frees the lock.
+                let guard = Guard::new(self.driver.clone(), name.clone(), mode, granted);
+                events::acquired(&name, fence, waited);
+                Ok(Some(guard))
             }
             Acquired::Not(NotAcquired::Busy(holder) | NotAcquired::TimedOut(holder)) => {
                 progress(&Progress::Busy(holder));
@@ -178,7 +181,9 @@ impl Locks {
             }
             Acquired::Not(NotAcquired::Failed(failure)) => Err(failure.into()),
             Acquired::Not(other) => Err(Error::Unavailable(format!("{other:?}"))),
-            Acquired::Closed => Err(Error::Closed),
+            Acquired::Forked => Err(Error::Forked),
+            // A panic is resumed by the driver.
+            Acquired::Closed | Acquired::Panicked(_) => Err(Error::Closed),
         }
     }
 
@@ -191,7 +196,8 @@ impl Locks {
     /// a process that stops itself: stopped in the middle of a request, it would keep an SQLite
     /// file locked for everybody else.
     ///
-    /// Meanwhile nothing else can be done with these locks: `call` must not use them.
+    /// Meanwhile no other thread begins a request: none takes or frees one of these locks, and none is
+    /// renewed. Whether locks are held can be asked as ever.
     pub fn between_requests(&self, mut call: impl FnMut()) {
         self.driver.between_requests(&mut call);
     }

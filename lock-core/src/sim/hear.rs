@@ -74,6 +74,8 @@ impl<S: Server> World<S> {
                     LostReason::Deadline => Sometimes::LostByDeadline,
                     LostReason::Taken => Sometimes::LostByReply,
                     LostReason::Disconnected => Sometimes::LostByDisconnect,
+                    // The engine knows neither forks nor drivers.
+                    LostReason::Forked | LostReason::Unattended => return,
                 });
             }
             Event::Trouble { id, .. } => {

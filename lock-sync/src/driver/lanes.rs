@@ -8,12 +8,15 @@ pub(super) struct Lanes<F: Backends> {
     backends: F,
     /// Those that nobody uses just now.
     idle: BTreeMap<Lane, F::Backend>,
-    away: BTreeMap<DispatchId, Away>,
+    /// Those that carry out a command: one a lane, or more if it was dropped and used again.
+    away: BTreeMap<Lane, Vec<Away>>,
+    /// How many of these do not wait at the server.
+    asking: usize,
 }
 
 /// A backend that is carrying out a command.
 struct Away {
-    lane: Lane,
+    id: DispatchId,
     /// It waits at the server.
     waits: bool,
     /// Its lane was dropped meanwhile.
@@ -23,7 +26,7 @@ struct Away {
 
 impl<F: Backends> Lanes<F> {
     pub(super) fn new(backends: F) -> Self {
-        Self { backends, idle: BTreeMap::new(), away: BTreeMap::new() }
+        Self { backends, idle: BTreeMap::new(), away: BTreeMap::new(), asking: 0 }
     }
 
     /// Takes the lane's backend away to carry out a command, or a new one if the lane has none;
@@ -37,38 +40,52 @@ impl<F: Backends> Lanes<F> {
     ) -> Option<F::Backend> {
         let backend = self.idle.remove(&lane).or_else(|| self.backends.backend(for_waits))?;
         let cut = if waits { backend.cut() } else { None };
-        self.away.insert(id, Away { lane, waits, dropped: false, cut });
+        self.asking += usize::from(!waits);
+        self.away.entry(lane).or_default().push(Away { id, waits, dropped: false, cut });
         Some(backend)
     }
 
     /// Takes it back, unless it is of no more use: then it is the caller's to drop, which may take a
     /// moment.
-    pub(super) fn give_back(&mut self, id: DispatchId, backend: F::Backend) -> Option<F::Backend> {
-        let away = self.away.remove(&id)?;
-        if away.dropped || !backend.lasts() {
+    pub(super) fn give_back(
+        &mut self,
+        lane: Lane,
+        id: DispatchId,
+        backend: F::Backend,
+    ) -> Option<F::Backend> {
+        let away = self.returned(lane, id);
+        if away.is_none_or(|away| away.dropped) || !backend.lasts() {
             return Some(backend);
         }
-        self.idle.insert(away.lane, backend)
+        self.idle.insert(lane, backend)
+    }
+
+    fn returned(&mut self, lane: Lane, id: DispatchId) -> Option<Away> {
+        let all = self.away.get_mut(&lane)?;
+        let away = all.swap_remove(all.iter().position(|away| away.id == id)?);
+        if all.is_empty() {
+            self.away.remove(&lane);
+        }
+        self.asking -= usize::from(!away.waits);
+        Some(away)
     }
 
     /// Drops a lane. A backend that is away is cut off where that is possible, and dropped when it
     /// comes back; one that is not is the caller's to drop.
     pub(super) fn drop_lane(&mut self, lane: Lane) -> Option<F::Backend> {
-        for away in self.away.values_mut().filter(|away| away.lane == lane) {
-            away.end();
-        }
+        self.away.get_mut(&lane).into_iter().flatten().for_each(Away::end);
         self.idle.remove(&lane)
     }
 
     /// Drops them all.
     pub(super) fn drop_all(&mut self) -> Vec<F::Backend> {
-        self.away.values_mut().for_each(Away::end);
+        self.away.values_mut().flatten().for_each(Away::end);
         std::mem::take(&mut self.idle).into_values().collect()
     }
 
     /// Whether a command is under way that does not wait at the server.
     pub(super) fn is_asking(&self) -> bool {
-        self.away.values().any(|away| !away.waits)
+        self.asking > 0
     }
 }
 

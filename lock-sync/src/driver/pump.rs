@@ -1,13 +1,16 @@
 //! Commands on their way to the server and back, and the threads that see to it.
 
-use super::state::{Outcome, State};
-use super::{Command, NO_LIMIT, Reply, Speaks};
+use super::state::{State, Told};
+use super::{Command, NO_LIMIT, Reply, Speaks, Teller, apart};
 use crate::backend::{Backend, Backends};
-use crate::clock;
-use lock_core::{Dispatch, DispatchId, Engine, Failure, Instant, LockId, Release, Timing};
+use crate::process::Process;
+use crate::{clock, events};
+use lock_core::{Dispatch, DispatchId, Engine, Failure, Instant, Lane, LostReason, Timing};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::ThreadId;
 use std::time::Duration;
+use tracing::Level;
 
 pub(super) struct Shared<F: Backends> {
     state: Mutex<State<F>>,
@@ -16,18 +19,29 @@ pub(super) struct Shared<F: Backends> {
     pub(super) timing: Timing,
     /// How long the server may keep what was not released.
     pub(super) within: Duration,
+    /// Where all of this belongs.
+    pub(super) process: Process,
+    teller: Teller,
 }
+
+/// The state, locked.
+pub(super) type Locked<'a, F> = MutexGuard<'a, State<F>>;
+
+/// A thread panicked in the middle of the state, which nobody can rely on any more.
+#[derive(Debug)]
+pub(super) struct Dead;
 
 /// What came of an attempt to carry out a command.
 pub(super) enum Pumped<'a, F: Backends> {
-    Did(MutexGuard<'a, State<F>>),
+    Did(Locked<'a, F>),
     /// None is due, or somebody else is at it.
-    Nothing(MutexGuard<'a, State<F>>),
+    Nothing(Locked<'a, F>),
 }
 
 /// A command that has been taken from the engine, and who is to carry it out.
 struct Job<F: Backends> {
     backend: F::Backend,
+    lane: Lane,
     id: DispatchId,
     command: Command<F>,
     sent: Instant,
@@ -45,37 +59,91 @@ enum Leaving<F: Backends> {
 
 impl<F: Backends> Shared<F> {
     pub(super) fn new(engine: Engine<Speaks<F>>, backends: F, within: Duration) -> Self {
-        let timing = *engine.timing();
-        let state = Mutex::new(State::new(engine, backends));
-        Self { state, timers: Condvar::new(), timing, within }
+        let (timing, teller) = (*engine.timing(), Teller::default());
+        let state = Mutex::new(State::new(engine, backends, teller.clone()));
+        let (timers, process) = (Condvar::new(), Process::current());
+        Self { state, timers, timing, within, process, teller }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State<F>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn lock(&self) -> Result<Locked<'_, F>, Dead> {
+        self.checked(self.state.lock().map_err(drop))
+    }
+
+    /// The state, if it can be relied on.
+    pub(super) fn checked<'a>(
+        &self,
+        state: Result<Locked<'a, F>, ()>,
+    ) -> Result<Locked<'a, F>, Dead> {
+        match state {
+            Ok(state) if !state.dead => Ok(state),
+            _ => Err(Dead),
+        }
+    }
+
+    /// Does `work`, in which no panic is but by a bug. If there is one, the driver ends: all guards are
+    /// told, and all callers, also those that sleep.
+    pub(super) fn alive<T>(&self, work: impl FnOnce() -> Result<T, Dead>) -> Result<T, Dead> {
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+            self.die();
+            Err(Dead)
+        })
+    }
+
+    fn die(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::replace(&mut state.dead, true) {
+            return;
+        }
+        let guards = std::mem::take(&mut state.guards);
+        state.callers.values().for_each(|caller| caller.wake.notify_all());
+        let dropped = catch_unwind(AssertUnwindSafe(|| state.lanes.drop_all()));
+        drop(state);
+        self.timers.notify_all();
+        guards.values().for_each(|cell| cell.lose(LostReason::Unattended));
+        self.teller.tell(Level::ERROR, events::ended);
+        // Now others may have the locks that went with a connection.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(dropped)));
+    }
+
+    /// Hands the engine's events to those they concern. What runs foreign code is told without the
+    /// mutex.
+    pub(super) fn settle<'a>(&'a self, mut state: Locked<'a, F>) -> Result<Locked<'a, F>, Dead> {
+        loop {
+            let told = state.drain();
+            if told.is_empty() {
+                return Ok(state);
+            }
+            drop(state);
+            told.into_iter().for_each(Told::tell);
+            state = self.lock()?;
+        }
     }
 
     /// Carries out one command on this thread, if one is due and nobody is at it; has it carried out,
     /// if it waits at the server. It is to end by `until`.
     pub(super) fn pump<'a>(
         self: &'a Arc<Self>,
-        state: MutexGuard<'a, State<F>>,
+        state: Locked<'a, F>,
         until: Instant,
-    ) -> Pumped<'a, F> {
+    ) -> Result<Pumped<'a, F>, Dead> {
         self.pump_as(state, until, false)
     }
 
     fn pump_as<'a>(
         self: &'a Arc<Self>,
-        mut state: MutexGuard<'a, State<F>>,
+        mut state: Locked<'a, F>,
         until: Instant,
-        apart: bool,
-    ) -> Pumped<'a, F> {
+        alone: bool,
+    ) -> Result<Pumped<'a, F>, Dead> {
+        if state.paused.is_some_and(|by| by != std::thread::current().id()) {
+            return Ok(Pumped::Nothing(state));
+        }
         let sent = clock::now();
         let Some(dispatch) = state.engine.poll_command(sent) else {
-            return Pumped::Nothing(state);
+            return Ok(Pumped::Nothing(state));
         };
         let id = dispatch.id;
-        match leave(&mut state, dispatch, sent, until, apart) {
+        match leave(&mut state, dispatch, sent, until, alone) {
             Leaving::Answered(reply, dropped) => {
                 state.engine.handle_reply(clock::now(), id, reply);
                 drop(state);
@@ -85,103 +153,42 @@ impl<F: Backends> Shared<F> {
                 // Others rely on the timers while this thread is away.
                 self.rouse(&state);
                 drop(state);
-                self.carry_out(job);
+                self.carry_out(job)?;
             }
             Leaving::Apart(job) => {
                 drop(state);
                 self.carry_out_apart(job);
             }
         }
-        Pumped::Did(self.lock())
+        Ok(Pumped::Did(self.lock()?))
     }
 
-    fn carry_out(&self, mut job: Job<F>) {
+    fn carry_out(&self, mut job: Job<F>) -> Result<(), Dead> {
         let execute = || job.backend.execute(&job.command, job.sent, job.budget);
         let reply = catch_unwind(AssertUnwindSafe(execute))
             .unwrap_or_else(|_| Err(Failure::Unknown("the database driver panicked".to_string())));
-        let mut state = self.lock();
-        let dropped = state.lanes.give_back(job.id, job.backend);
+        let mut state = self.lock()?;
+        let dropped = state.lanes.give_back(job.lane, job.id, job.backend);
         state.engine.handle_reply(clock::now(), job.id, reply);
         drop(state);
         drop(dropped);
+        Ok(())
     }
 
     fn carry_out_apart(self: &Arc<Self>, job: Job<F>) {
-        // Where the system has no thread to give, the job is still here.
-        let job = Arc::new(Mutex::new(Some(job)));
-        let (shared, taken) = (self.clone(), job.clone());
-        let take =
-            |job: &Mutex<Option<Job<F>>>| job.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let shared = self.clone();
         let life = move || {
-            if let Some(job) = take(&taken) {
-                shared.carry_out(job);
-                let mut state = shared.lock();
-                state.drain();
+            let _ = shared.alive(|| {
+                shared.carry_out(job)?;
+                let state = shared.settle(shared.lock()?)?;
                 shared.rouse(&state);
-            }
+                Ok(())
+            });
         };
-        let spawned = std::thread::Builder::new().name("lock lane".to_string()).spawn(life);
-        // The thread, if there is one, may not have taken it yet.
-        if let Err(error) = spawned
-            && let Some(job) = take(&job)
-        {
-            tracing::warn!(%error, "no thread for a request: it is made on another's");
-            self.carry_out(job);
+        if let Err((error, life)) = apart("lock lane", life) {
+            self.teller.tell(Level::WARN, move || events::no_thread(&error));
+            life();
         }
-    }
-
-    /// Has `id` released, and waits for it as long as patience lasts.
-    pub(super) fn release<'a>(
-        self: &'a Arc<Self>,
-        mut state: MutexGuard<'a, State<F>>,
-        id: LockId,
-    ) -> Release {
-        let until = clock::now().after(self.timing.patience());
-        state.callers.insert(id, Default::default());
-        state.engine.release(clock::now(), id);
-        let release = loop {
-            state.drain();
-            let caller = state.callers.entry(id).or_default();
-            if let Some(Outcome::Released(release)) = caller.outcome.take() {
-                break release;
-            }
-            let now = clock::now();
-            if until <= now {
-                break Release::Unconfirmed(Failure::Unknown("no answer in time".to_string()));
-            }
-            state = match self.pump(state, NO_LIMIT) {
-                Pumped::Did(state) => state,
-                Pumped::Nothing(state) => self.sleep(state, id, Some(until.since(now))),
-            };
-        };
-        self.leave(state, id);
-        release
-    }
-
-    /// Sleeps until something has become of `id`.
-    pub(super) fn sleep<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State<F>>,
-        id: LockId,
-        limit: Option<Duration>,
-    ) -> MutexGuard<'a, State<F>> {
-        self.rouse(&state);
-        let caller = state.callers.entry(id).or_default();
-        caller.asleep = true;
-        let wake = caller.wake.clone();
-        state = match limit {
-            None => wake.wait(state).unwrap_or_else(PoisonError::into_inner),
-            Some(limit) => {
-                wake.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner).0
-            }
-        };
-        state.callers.entry(id).or_default().asleep = false;
-        state
-    }
-
-    pub(super) fn leave(&self, mut state: MutexGuard<'_, State<F>>, id: LockId) {
-        state.callers.remove(&id);
-        self.rouse(&state);
     }
 
     /// Wakes the pump and the keeper if they would sleep through something.
@@ -193,16 +200,16 @@ impl<F: Backends> Shared<F> {
     }
 
     /// The pump's life (`io`), or the keeper's.
-    pub(super) fn background(self: &Arc<Self>, io: bool) {
+    pub(super) fn background(self: &Arc<Self>, io: bool) -> Result<(), Dead> {
         loop {
-            let mut state = self.lock();
+            let mut state = self.lock()?;
             if state.stopped {
-                return;
+                return Ok(());
             }
             state.engine.handle_timeout(clock::now());
-            state.drain();
+            state = self.settle(state)?;
             if io {
-                state = match self.pump_as(state, NO_LIMIT, F::LANES) {
+                state = match self.pump_as(state, NO_LIMIT, F::LANES)? {
                     Pumped::Did(_) => continue,
                     Pumped::Nothing(state) => state,
                 };
@@ -214,24 +221,42 @@ impl<F: Backends> Shared<F> {
             let until = state.timer(now);
             state.asleep_until[usize::from(io)] = until;
             let nap = until.since(now).max(Duration::from_millis(1));
-            drop(self.timers.wait_timeout(state, nap).unwrap_or_else(PoisonError::into_inner));
+            let woken = self.timers.wait_timeout(state, nap);
+            drop(self.checked(woken.map(|(state, _)| state).map_err(drop))?);
         }
     }
 
-    /// Nobody uses the driver any more: closes the sessions, within a request's time, and has the
-    /// threads end.
-    pub(super) fn end(self: &Arc<Self>) {
-        let mut state = self.lock();
+    /// Has no request begin, except by this thread, until the result is dropped; comes back when none is
+    /// under way, or the time for one has passed.
+    pub(super) fn pause(&self) -> Pause<'_, F> {
+        let until = clock::now().after(self.timing.request());
+        let by = std::thread::current().id();
+        while let Ok(mut state) = self.lock() {
+            let ours = *state.paused.get_or_insert(by) == by;
+            // A request that hangs has had its time.
+            if (ours && !state.lanes.is_asking()) || until <= clock::now() {
+                break;
+            }
+            drop(state);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Pause { shared: self, by }
+    }
+
+    /// Nobody uses the driver any more: sees to what is being released and closes the sessions, within a
+    /// request's time, and has the threads end.
+    pub(super) fn end(self: &Arc<Self>) -> Result<(), Dead> {
+        let mut state = self.lock()?;
         state.engine.close(clock::now());
         let until = clock::now().after(self.timing.request());
-        while state.engine.sessions() > 0 && clock::now() < until {
-            state = match self.pump(state, until) {
+        while (state.engine.sessions() > 0 || state.engine.attempts() > 0) && clock::now() < until {
+            state = match self.pump(state, until)? {
                 Pumped::Did(state) => state,
                 Pumped::Nothing(state) => {
                     // Something is under way, or is to be tried again.
                     drop(state);
                     std::thread::sleep(Duration::from_millis(1));
-                    self.lock()
+                    self.lock()?
                 }
             };
         }
@@ -240,6 +265,26 @@ impl<F: Backends> Shared<F> {
         drop(state);
         self.timers.notify_all();
         drop(dropped);
+        Ok(())
+    }
+}
+
+/// While it is there, only one thread begins requests.
+pub(super) struct Pause<'a, F: Backends> {
+    shared: &'a Shared<F>,
+    by: ThreadId,
+}
+
+impl<F: Backends> Drop for Pause<'_, F> {
+    fn drop(&mut self) {
+        // In a fork, the mutex may be locked for ever.
+        if self.shared.process.is_current()
+            && let Ok(mut state) = self.shared.lock()
+            && state.paused == Some(self.by)
+        {
+            state.paused = None;
+            self.shared.rouse(&state);
+        }
     }
 }
 
@@ -248,7 +293,7 @@ fn leave<F: Backends>(
     dispatch: Dispatch<Command<F>>,
     sent: Instant,
     until: Instant,
-    apart: bool,
+    alone: bool,
 ) -> Leaving<F> {
     let Dispatch { id, lane, command, deadline } = dispatch;
     if let Some(reply) = F::Backend::dropped(&command) {
@@ -261,6 +306,6 @@ fn leave<F: Backends>(
         return Leaving::Answered(Err(failure), None);
     };
     let budget = deadline.min(until).since(sent);
-    let job = Job { backend, id, command, sent, budget };
-    if waits || apart { Leaving::Apart(job) } else { Leaving::Here(job) }
+    let job = Job { backend, lane, id, command, sent, budget };
+    if waits || alone { Leaving::Apart(job) } else { Leaving::Here(job) }
 }

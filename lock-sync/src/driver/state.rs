@@ -1,14 +1,17 @@
 //! What the driver's threads share, under its mutex.
 
 use super::lanes::Lanes;
-use super::{NO_LIMIT, Speaks};
+use super::{NO_LIMIT, Speaks, Teller};
 use crate::backend::Backends;
 use crate::clock;
 use crate::guard::{Cell, Granted};
 use crate::locks::Progress;
-use lock_core::{Engine, Event, Instant, LockId, LockName, NotAcquired, Release};
+use lock_core::{
+    Engine, Event, Failure, Instant, LockId, LockName, LostReason, NotAcquired, Release,
+};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 pub(super) struct State<F: Backends> {
@@ -25,6 +28,28 @@ pub(super) struct State<F: Backends> {
     pub(super) closed: bool,
     /// The driver is gone, and so are all guards.
     pub(super) stopped: bool,
+    /// A thread panicked while it was at this: nothing here is to be used any more.
+    pub(super) dead: bool,
+    /// The only thread that may begin requests for now.
+    pub(super) paused: Option<ThreadId>,
+    teller: Teller,
+}
+
+/// What has become of a guard, for callbacks and subscribers: never to be told under the driver's mutex.
+pub(super) enum Told {
+    Renewed(Arc<Cell>),
+    RenewalFailed(Arc<Cell>, Failure),
+    Lost(Arc<Cell>, LostReason),
+}
+
+impl Told {
+    pub(super) fn tell(self) {
+        match self {
+            Told::Renewed(cell) => cell.tell_renewed(),
+            Told::RenewalFailed(cell, failure) => cell.tell_renewal_failed(failure),
+            Told::Lost(cell, reason) => cell.tell_lost(reason),
+        }
+    }
 }
 
 /// A thread that waits for something to become of an attempt.
@@ -54,7 +79,7 @@ pub(super) enum Outcome {
 }
 
 impl<F: Backends> State<F> {
-    pub(super) fn new(engine: Engine<Speaks<F>>, backends: F) -> Self {
+    pub(super) fn new(engine: Engine<Speaks<F>>, backends: F, teller: Teller) -> Self {
         // No more than a request's time, so that the limit of one need not wake them.
         let look = engine.timing().request().min(Duration::from_secs(1));
         Self {
@@ -67,6 +92,9 @@ impl<F: Backends> State<F> {
             asleep_until: [Instant::from_nanos(0); 2],
             closed: false,
             stopped: false,
+            dead: false,
+            paused: None,
+            teller,
         }
     }
 
@@ -80,15 +108,18 @@ impl<F: Backends> State<F> {
         if idle { timer } else { timer.min(now.after(self.look)) }
     }
 
-    /// Hands the engine's events to those they concern.
-    pub(super) fn drain(&mut self) {
+    /// Hands the engine's events to those they concern. What is told to foreign code is the caller's to
+    /// tell, without the mutex.
+    #[must_use]
+    pub(super) fn drain(&mut self) -> Vec<Told> {
+        let mut told = Vec::new();
         while let Some(event) = self.engine.poll_event() {
             match event {
                 Event::Granted { id, fence, deadline } => {
                     let Some(name) = self.callers.get(&id).and_then(|c| c.name.clone()) else {
                         continue; // Nobody wants it any more.
                     };
-                    let cell = Arc::new(Cell::new(name, fence, deadline));
+                    let cell = Arc::new(Cell::new(name, fence, deadline, self.teller.clone()));
                     self.guards.insert(id, cell.clone());
                     self.idle_from = clock::now().after(self.look);
                     self.tell(id, Outcome::Granted(Granted { id, fence, cell }));
@@ -97,26 +128,31 @@ impl<F: Backends> State<F> {
                 Event::Released { id, release } => self.tell(id, Outcome::Released(release)),
                 Event::Waiting { id, holder } => self.report(id, Progress::Busy(holder)),
                 Event::Trouble { id, failure } => {
-                    self.report(id, Progress::Trouble(failure.to_string()))
+                    self.report(id, Progress::Trouble(failure.to_string()));
                 }
                 Event::Renewed { id, deadline } => {
                     if let Some(cell) = self.guards.get(&id) {
-                        cell.renewed(deadline);
+                        cell.renew(deadline);
+                        told.push(Told::Renewed(cell.clone()));
                     }
                 }
                 Event::RenewalFailed { id, failure, .. } => {
                     if let Some(cell) = self.guards.get(&id) {
-                        cell.renewal_failed(&failure);
+                        told.push(Told::RenewalFailed(cell.clone(), failure));
                     }
                 }
                 Event::Lost { id, reason } => {
-                    if let Some(cell) = self.guards.get(&id) {
-                        cell.lose(reason);
+                    // Before anything else is granted, for that may be the same lock.
+                    if let Some(cell) = self.guards.get(&id)
+                        && cell.latch(reason)
+                    {
+                        told.push(Told::Lost(cell.clone(), reason));
                     }
                 }
                 _ => {}
             }
         }
+        told
     }
 
     fn tell(&mut self, id: LockId, outcome: Outcome) {
@@ -128,17 +164,6 @@ impl<F: Backends> State<F> {
 
     fn report(&mut self, id: LockId, progress: Progress) {
         if let Some(caller) = self.callers.get_mut(&id) {
-            if let Some(name) = &caller.name {
-                match &progress {
-                    Progress::Busy(holder) => {
-                        let holder = holder.as_ref().map(|holder| &*holder.label);
-                        tracing::debug!(lock.name = %name, holder, "waiting");
-                    }
-                    Progress::Trouble(why) => {
-                        tracing::warn!(lock.name = %name, %why, "the server could not be asked");
-                    }
-                }
-            }
             caller.progress = Some(progress);
             caller.wake();
         }

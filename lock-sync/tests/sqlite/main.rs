@@ -1,6 +1,8 @@
 //! What the blocking driver promises in any place, shown where no server is needed.
 #![cfg(feature = "sqlite")]
 
+mod callbacks;
+mod subscribers;
 mod with_lock;
 
 use lock_sync::{Config, Locks};
@@ -39,4 +41,28 @@ impl Place {
         let changed = self.raw().execute("UPDATE locks SET owner = 'thief'", []).expect("robbed");
         assert_ne!(changed, 0, "there is something to rob");
     }
+
+    /// Makes the lease of one lock somebody else's.
+    fn rob_of(&self, name: &str) {
+        let rob = "UPDATE locks SET owner = 'thief' WHERE name = ?1";
+        assert_eq!(self.raw().execute(rob, [name]), Ok(1));
+    }
+
+    /// When the lease of a lock ends, on whatever clock.
+    fn expires(&self, name: &str) -> i64 {
+        let query = "SELECT expires_us FROM locks WHERE name = ?1";
+        self.raw().query_row(query, [name], |row| row.get(0)).expect("there is a row")
+    }
+}
+
+/// Whether it is so before long.
+fn soon(so: impl Fn() -> bool) -> bool {
+    let until = std::time::Instant::now() + SOON;
+    while !so() {
+        if until < std::time::Instant::now() {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    true
 }

@@ -1,0 +1,162 @@
+//! What is done on the threads of callers.
+
+use super::pump::{Dead, Locked, Pumped, Shared};
+use super::state::{Caller, Outcome};
+use super::{Acquired, NO_LIMIT};
+use crate::backend::Backends;
+use crate::locks::{Progress, Wait};
+use crate::{clock, events};
+use lock_core::{Failure, Instant, LockId, LockName, Mode, Release};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+impl<F: Backends> Shared<F> {
+    /// Waits for `name`.
+    pub(super) fn acquire(
+        self: &Arc<Self>,
+        name: LockName,
+        mode: Mode,
+        wait: Wait,
+        progress: &mut dyn FnMut(&Progress),
+    ) -> Result<Acquired, Dead> {
+        let mut state = self.lock()?;
+        if state.closed {
+            return Ok(Acquired::Closed);
+        }
+        let now = clock::now();
+        let give_up = match wait {
+            Wait::Never => Some(now),
+            Wait::For(limit) => Some(now.after(limit)),
+            Wait::Forever => None,
+        };
+        let until = give_up.map_or(NO_LIMIT, |at| at.after(self.timing.patience()));
+        let caller = Caller { name: Some(name.clone()), ..Caller::default() };
+        let id = state.engine.acquire_as(now, name.clone(), mode, wait == Wait::Never, give_up);
+        state.callers.insert(id, caller);
+        loop {
+            state = self.settle(state)?;
+            let closed = state.closed;
+            let caller = state.callers.entry(id).or_default();
+            if let Some(outcome) = caller.outcome.take() {
+                self.leave(state, id);
+                return Ok(match outcome {
+                    Outcome::Granted(granted) => Acquired::Granted(granted),
+                    Outcome::Not(why) => Acquired::Not(why),
+                    Outcome::Released(_) => Acquired::Closed,
+                });
+            }
+            if closed {
+                // What the server may have granted meanwhile is freed.
+                self.release(state, id)?;
+                return Ok(Acquired::Closed);
+            }
+            if let Some(news) = caller.progress.take() {
+                // The callback may take its time: what is due is not to wait for it.
+                self.rouse(&state);
+                drop(state);
+                let tell = || {
+                    match &news {
+                        Progress::Busy(holder) => events::waiting(&name, holder.as_ref()),
+                        Progress::Trouble(why) => events::trouble(&name, why),
+                    }
+                    progress(&news);
+                };
+                let told = catch_unwind(AssertUnwindSafe(tell));
+                if !self.process.is_current() {
+                    return Ok(told.map_or_else(Acquired::Panicked, |()| Acquired::Forked));
+                }
+                let locked = self.lock();
+                if let Err(panic) = told {
+                    // Nobody is left to take the lock: it must not be granted and kept.
+                    let _ = locked.and_then(|state| self.release(state, id));
+                    return Ok(Acquired::Panicked(panic));
+                }
+                state = locked?;
+                continue;
+            }
+            state = self.proceed(state, id, until)?;
+        }
+    }
+
+    /// Has `id` released, and waits for it as long as patience lasts.
+    pub(super) fn release<'a>(
+        self: &'a Arc<Self>,
+        mut state: Locked<'a, F>,
+        id: LockId,
+    ) -> Result<Release, Dead> {
+        let now = clock::now();
+        let until = now.after(self.timing.patience());
+        // There is one if it was granted, and its caller did not live to see it.
+        let guard = state.guards.remove(&id);
+        state.callers.insert(id, Caller::default());
+        state.engine.release(now, id);
+        let release = loop {
+            state = self.settle(state)?;
+            let caller = state.callers.entry(id).or_default();
+            if let Some(Outcome::Released(release)) = caller.outcome.take() {
+                break release;
+            }
+            if until <= clock::now() {
+                break Release::Unconfirmed(Failure::Unknown("no answer in time".to_string()));
+            }
+            state = self.proceed(state, id, until)?;
+        };
+        self.leave(state, id);
+        drop(guard);
+        Ok(release)
+    }
+
+    /// Has `id` released by the pump, and leaves.
+    pub(super) fn abandon(&self, mut state: Locked<'_, F>, id: LockId) {
+        let guard = state.guards.remove(&id);
+        state.engine.release(clock::now(), id);
+        self.rouse(&state);
+        drop(state);
+        drop(guard);
+    }
+
+    /// Carries out a command that is due, or sleeps until something has become of `id`, or until
+    /// `until`.
+    fn proceed<'a>(
+        self: &'a Arc<Self>,
+        state: Locked<'a, F>,
+        id: LockId,
+        until: Instant,
+    ) -> Result<Locked<'a, F>, Dead> {
+        let now = clock::now();
+        // A command may be about others, too: it gets all its time, or is the pump's.
+        if until < now.after(self.timing.request()) {
+            return self.sleep(state, id, until.since(now));
+        }
+        match self.pump(state, NO_LIMIT)? {
+            Pumped::Did(state) => Ok(state),
+            Pumped::Nothing(state) if until == NO_LIMIT => self.sleep(state, id, Duration::MAX),
+            Pumped::Nothing(state) => self.sleep(state, id, until.since(clock::now())),
+        }
+    }
+
+    /// Sleeps until something has become of `id`, for `limit` at most.
+    fn sleep<'a>(
+        &'a self,
+        mut state: Locked<'a, F>,
+        id: LockId,
+        limit: Duration,
+    ) -> Result<Locked<'a, F>, Dead> {
+        self.rouse(&state);
+        let caller = state.callers.entry(id).or_default();
+        caller.asleep = true;
+        let wake = caller.wake.clone();
+        let woken = wake.wait_timeout(state, limit);
+        state = self.checked(woken.map(|(state, _)| state).map_err(drop))?;
+        state.callers.entry(id).or_default().asleep = false;
+        Ok(state)
+    }
+
+    fn leave(&self, mut state: Locked<'_, F>, id: LockId) {
+        let caller = state.callers.remove(&id);
+        self.rouse(&state);
+        drop(state);
+        drop(caller);
+    }
+}

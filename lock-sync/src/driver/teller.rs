@@ -1,0 +1,112 @@
+//! What there is to tell `tracing`, on its way to a subscriber that may block or panic.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tracing::Level;
+use tracing::level_filters::LevelFilter;
+
+/// Events beyond this number are counted instead of kept.
+const MOST: usize = 1024;
+
+type Event = Box<dyn FnOnce() + Send>;
+
+/// Hands events over to the subscriber, in order, on a thread that nobody waits for. The thread lives
+/// as long as there is something to tell.
+#[derive(Clone, Default)]
+pub(crate) struct Teller(Arc<Mutex<Queue>>);
+
+#[derive(Default)]
+struct Queue {
+    events: VecDeque<Event>,
+    missed: usize,
+    /// There is a thread.
+    telling: bool,
+}
+
+impl Teller {
+    /// Whether anybody may want to hear of `level`. Asks no subscriber.
+    pub(crate) fn tells(level: Level) -> bool {
+        level <= LevelFilter::current()
+    }
+
+    /// Has `event` called, which tells something of `level`. Does not block.
+    pub(crate) fn tell(&self, level: Level, event: impl FnOnce() + Send + 'static) {
+        if !Self::tells(level) {
+            return;
+        }
+        if !self.keep(Box::new(event)) {
+            return;
+        }
+        let teller = self.clone();
+        let life = move || teller.run();
+        if std::thread::Builder::new().name("lock events".to_string()).spawn(life).is_err() {
+            // The next event tries again.
+            self.lock().telling = false;
+        }
+    }
+
+    /// Puts an event in the queue, or counts it; whether a thread is needed.
+    fn keep(&self, event: Event) -> bool {
+        let mut queue = self.lock();
+        if queue.events.len() >= MOST {
+            queue.missed += 1;
+        } else {
+            queue.events.push_back(event);
+        }
+        !std::mem::replace(&mut queue.telling, true)
+    }
+
+    fn run(&self) {
+        while let Some((event, missed)) = self.next() {
+            // A panic of the subscriber's is its own affair.
+            let _ = catch_unwind(AssertUnwindSafe(event));
+            if missed > 0 {
+                let _ = catch_unwind(|| crate::events::missed(missed));
+            }
+        }
+    }
+
+    fn next(&self) -> Option<(Event, usize)> {
+        let mut queue = self.lock();
+        let event = queue.events.pop_front();
+        queue.telling = event.is_some();
+        event.map(|event| (event, std::mem::take(&mut queue.missed)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_told_in_order_also_after_a_panic() {
+        let (teller, told) = (Teller::default(), Arc::new(Mutex::new(Vec::new())));
+        for number in 0..4 {
+            let told = told.clone();
+            let needs_thread = teller.keep(Box::new(move || {
+                assert_ne!(number, 1, "on purpose");
+                told.lock().expect("unpoisoned").push(number);
+            }));
+            assert_eq!(needs_thread, number == 0);
+        }
+        teller.run();
+        assert_eq!(*told.lock().expect("unpoisoned"), [0, 2, 3]);
+        assert!(teller.keep(Box::new(|| {})), "the thread has ended");
+    }
+
+    #[test]
+    fn events_beyond_a_number_are_counted() {
+        let teller = Teller::default();
+        for _ in 0..MOST + 3 {
+            teller.keep(Box::new(|| {}));
+        }
+        assert_eq!(teller.next().map(|(_, missed)| missed), Some(3));
+        assert_eq!(teller.next().map(|(_, missed)| missed), Some(0), "told once");
+        assert_eq!(teller.lock().events.len(), MOST - 2);
+    }
+}

@@ -1,0 +1,217 @@
+//! The driver over a backend that does as it is told.
+
+use super::*;
+use crate::error::Error;
+use crate::locks::Locks;
+use lock_core::table::{Acquired as Claimed, Command, Freed, Reply, Seen, Table};
+use lock_core::{Config, Failure, Fence, Timing};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::mpsc::channel;
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// A table that is free, unless it is busy, and what was done to it.
+#[derive(Default)]
+struct Script {
+    done: Mutex<Vec<&'static str>>,
+    /// Everything is somebody else's.
+    busy: AtomicBool,
+    /// The next command makes the client panic.
+    panics: AtomicBool,
+    /// The next look at the backend, which is under the driver's mutex, makes its thread panic.
+    breaks: AtomicBool,
+}
+
+#[derive(Clone)]
+struct Fake<const LANES: bool>(Arc<Script>);
+
+impl<const LANES: bool> Backends for Fake<LANES> {
+    type Backend = Self;
+    const LANES: bool = LANES;
+
+    fn backend(&mut self, _waits: bool) -> Option<Self> {
+        Some(self.clone())
+    }
+}
+
+impl<const LANES: bool> Backend for Fake<LANES> {
+    type Protocol = Table;
+
+    fn execute(
+        &mut self,
+        command: &Command,
+        _now: Instant,
+        _budget: Duration,
+    ) -> Result<Reply, Failure> {
+        assert!(!self.0.panics.swap(false, SeqCst), "on purpose");
+        let busy = self.0.busy.load(SeqCst);
+        let (what, reply) = match command {
+            Command::Acquire { claims, .. } if busy => {
+                ("denied", Reply::Acquired(vec![Claimed::Busy(None); claims.len()]))
+            }
+            Command::Acquire { claims, .. } => {
+                ("acquire", Reply::Acquired(vec![Claimed::Granted(Fence::new(1)); claims.len()]))
+            }
+            Command::Look { claims } => {
+                let seen = if busy { Seen::Held(None) } else { Seen::Free };
+                ("look", Reply::Seen(vec![seen; claims.len()]))
+            }
+            Command::Renew { leases, .. } => ("renew", Reply::Changed(vec![true; leases.len()])),
+            Command::Release { leases } => {
+                ("release", Reply::Freed(vec![Freed::Free; leases.len()]))
+            }
+            Command::Listen { .. } | Command::Unlisten => panic!("nobody listens here"),
+        };
+        self.0.done.lock().expect("unpoisoned").push(what);
+        Ok(reply)
+    }
+
+    fn lasts(&self) -> bool {
+        assert!(!self.0.breaks.swap(false, SeqCst), "on purpose");
+        true
+    }
+}
+
+impl Script {
+    fn has_done(&self, what: &str) -> bool {
+        self.done.lock().expect("unpoisoned").contains(&what)
+    }
+}
+
+fn start<const LANES: bool>() -> (Arc<Driver<Fake<LANES>>>, Locks, Arc<Script>) {
+    let script = Arc::new(Script::default());
+    let timing = Timing::new(Duration::from_secs(30)).expect("good");
+    let engine = Engine::new(Table::new(timing.ttl(), "me"), Config::new(timing, 1));
+    let driver = Driver::start(engine, Fake::<LANES>(script.clone()), timing.ttl());
+    let driver = Arc::new(driver.expect("threads"));
+    (driver.clone(), Locks::with(driver, Arc::new(|_, _| Ok(()))), script)
+}
+
+/// Does `work` on a thread of its own, for it may hang.
+fn apart<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (tell, told) = channel();
+    std::thread::spawn(move || tell.send(work()));
+    told.recv_timeout(SOON).unwrap_or_else(|_| panic!("{what} hangs"))
+}
+
+fn soon(so: impl Fn() -> bool) -> bool {
+    let until = std::time::Instant::now() + SOON;
+    while !so() && std::time::Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    so()
+}
+
+/// After `end`, on which a thread panics under the mutex, everybody is told.
+fn all_are_told<const LANES: bool>(end: impl FnOnce(&Locks, &Script)) {
+    let (driver, locks, script) = start::<LANES>();
+    let (guard, other) = (locks.lock("a").expect("free"), locks.lock("b").expect("free"));
+    let (tell, told) = channel();
+    guard.on_lost(move |reason| tell.send(reason).expect("heard"));
+    let waiting = locks.clone();
+    let waiter = std::thread::spawn(move || waiting.lock("a").map(drop));
+    assert!(soon(|| driver
+        .shared
+        .lock()
+        .is_ok_and(|state| state.callers.values().any(|c| c.asleep))));
+    script.breaks.store(true, SeqCst);
+    other.release_in_background();
+    end(&locks, &script);
+    assert_eq!(told.recv_timeout(SOON), Ok(LostReason::Unattended));
+    assert_eq!(apart("a waiter", move || waiter.join().expect("no panic")), Err(Error::Closed));
+    let later = locks.clone();
+    let later = apart("an acquire", move || later.try_lock("c").map(|got| got.is_some()));
+    assert_eq!(later, Err(Error::Closed));
+    assert!(!guard.is_held());
+    let released = apart("a release", move || guard.release());
+    assert_eq!(released, Err(ReleaseError::Lost(LostReason::Unattended)));
+    apart("the end", move || drop((locks, driver)));
+}
+
+#[test]
+fn after_a_panic_of_the_pump_everybody_is_told() {
+    all_are_told::<false>(|_, _| {});
+}
+
+#[test]
+fn after_a_panic_of_a_lanes_thread_everybody_is_told() {
+    all_are_told::<true>(|_, _| {});
+}
+
+#[test]
+fn after_a_panic_on_a_callers_thread_everybody_is_told() {
+    let (driver, locks, script) = start::<false>();
+    let guard = locks.lock("a").expect("free");
+    let waiting = locks.clone();
+    let waiter = std::thread::spawn(move || waiting.lock("a").map(drop));
+    assert!(soon(|| driver
+        .shared
+        .lock()
+        .is_ok_and(|state| state.callers.values().any(|c| c.asleep))));
+    script.breaks.store(true, SeqCst);
+    assert_eq!(locks.try_lock("b").map(drop), Err(Error::Closed));
+    assert_eq!(guard.lost(), Some(LostReason::Unattended));
+    assert_eq!(apart("a waiter", move || waiter.join().expect("no panic")), Err(Error::Closed));
+}
+
+#[test]
+fn a_panic_of_the_client_costs_one_answer() {
+    let (_driver, locks, script) = start::<false>();
+    let guard = locks.lock("a").expect("free");
+    script.panics.store(true, SeqCst);
+    let mut news = Vec::new();
+    let other = locks.acquire("b", Wait::Forever, &mut |what| news.push(what.clone()));
+    assert!(other.expect("asked").is_some(), "tried again");
+    assert!(matches!(&news[..], [Progress::Trouble(why)] if why.contains("panicked")), "{news:?}");
+    assert!(guard.is_held());
+    guard.release().expect("released");
+}
+
+#[test]
+fn a_callback_that_panics_at_the_moment_of_the_grant_leaves_nothing() {
+    let (driver, locks, script) = start::<false>();
+    script.busy.store(true, SeqCst);
+    let granted = || {
+        script.busy.store(false, SeqCst);
+        assert!(soon(|| script.has_done("acquire")), "granted meanwhile");
+        // By then the grant has been taken in.
+        assert!(soon(|| !driver.shared.lock().expect("alive").guards.is_empty()));
+        panic!("on purpose");
+    };
+    let wait = || locks.acquire("a", Wait::Forever, &mut |_| granted()).map(|got| got.is_some());
+    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(wait));
+    assert!(ended.is_err(), "{ended:?}");
+    assert!(script.has_done("release"));
+    let state = driver.shared.lock().expect("alive");
+    assert_eq!((state.guards.len(), state.callers.len(), state.engine.attempts()), (0, 0, 0));
+}
+
+#[test]
+fn what_is_released_in_the_background_is_released_before_the_end() {
+    let (driver, locks, script) = start::<false>();
+    let guard = locks.lock("a").expect("free");
+    // The first try fails: the pump waits for a while before the next.
+    script.panics.store(true, SeqCst);
+    guard.release_in_background();
+    drop((locks, driver));
+    assert!(script.has_done("release"));
+}
+
+#[test]
+fn between_requests_only_the_caller_makes_any() {
+    let (_driver, locks, script) = start::<false>();
+    let guard = locks.lock("a").expect("free");
+    let mut other = None;
+    locks.between_requests(|| {
+        let waiting = locks.clone();
+        let (tell, told) = channel();
+        std::thread::spawn(move || tell.send(waiting.try_lock("b").map(drop)));
+        assert!(told.recv_timeout(Duration::from_millis(100)).is_err(), "it waits");
+        assert!(guard.is_held());
+        assert!(locks.try_lock("c").expect("asked").is_some(), "by the one thread that may");
+        other = Some(told);
+    });
+    assert_eq!(other.expect("called").recv_timeout(SOON), Ok(Ok(())));
+    assert!(script.has_done("release"));
+}
