@@ -164,6 +164,7 @@ impl Attempt {
         let unconfirmed = |reason: String| Err(ReleaseError::Unconfirmed { reason, within });
         match told.await {
             Ok(Release::NotOurs) => Err(ReleaseError::Lost(LostReason::Taken)),
+            Ok(Release::Gone) => Err(ReleaseError::Lost(LostReason::Gone)),
             Ok(Release::Unconfirmed(failure)) => unconfirmed(failure.to_string()),
             Ok(_) => Ok(()),
             Err(_) => unconfirmed("the runtime that it was acquired on has ended".to_string()),

@@ -100,6 +100,10 @@ pub enum Failure {
         /// What the server said.
         message: String,
     },
+    /// Where the locks were kept is no more: it was deleted, or something else is in its place.
+    /// All leases in it are lost, and nothing that was asked of it counts.
+    #[error("{0}")]
+    Gone(String),
 }
 
 impl Failure {
@@ -173,4 +177,8 @@ pub enum LostReason {
     /// Nobody renews the lock any more: the driver has ended before its guards. Told by drivers.
     #[error("nobody renews the lock any more: its driver has ended")]
     Unattended,
+    /// Where the lock was kept was deleted, or something else took its place: another may have got
+    /// the lock there.
+    #[error("where the lock was kept was deleted or replaced")]
+    Gone,
 }

@@ -101,6 +101,8 @@ pub enum Release {
     Freed,
     /// There was nothing to free: the lease had been lost before, or was never granted.
     NotOurs,
+    /// Where the lease was kept is no more: it had been lost by then.
+    Gone,
     /// The server did not confirm it. The lease ends by itself when its TTL is over, or with its
     /// session, which takes no more claims and is closed when nothing else is held in it.
     Unconfirmed(Failure),

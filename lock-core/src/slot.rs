@@ -129,6 +129,11 @@ impl Slot {
             }
             (phase, Input::SessionEnded(lost)) => self.session_ended(phase, lost, cx),
 
+            // -- the place ----------------------------------------------------------------------
+            (Phase::Held { renewal_sent, .. }, Input::PlaceGone) => {
+                self.lose(LostReason::Gone, renewal_sent.is_some(), cx)
+            }
+
             // -- commands leaving ---------------------------------------------------------------
             (Phase::Waiting { .. }, Input::Sent { waiting }) => {
                 Phase::Claiming { sent: now, waiting }
@@ -172,6 +177,8 @@ impl Slot {
             }
 
             // -- everything else changes nothing ------------------------------------------------
+            // An attempt whose own request was not answered yet will hear of it with that answer.
+            (phase, Input::PlaceGone) => phase,
             (phase, Input::Rival | Input::Front | Input::Sent { .. }) => phase,
             (phase, Input::Answer(_) | Input::Release | Input::Hint) => phase,
             (phase, Input::Kept(_) | Input::KeepFailed(_) | Input::NoSession(_)) => phase,
@@ -261,6 +268,9 @@ impl Slot {
                     self.exposed_until = Some(cx.exposure());
                     self.may_have_ghosts(cx);
                 }
+                if let Failure::Gone(_) = failure {
+                    self.exposed_until = None;
+                }
                 let refused = matches!(failure, Failure::Rejected { retry: false, .. });
                 if !self.wanted() {
                     self.failure = Some(failure);
@@ -314,6 +324,7 @@ impl Slot {
             }
             Ok(Verdict::NotOurs) => self.lose(LostReason::Taken, false, cx),
             Ok(Verdict::Done) => self.lose(LostReason::Deadline, false, cx),
+            Err(Failure::Gone(_)) => self.lose(LostReason::Gone, false, cx),
             // Nothing is lost yet: the lease counts until the deadline it has.
             answer => {
                 if let Err(failure) = answer {
@@ -339,6 +350,7 @@ impl Slot {
             Err(failure @ Failure::Rejected { retry: false, .. }) => {
                 self.gone(Release::Unconfirmed(failure), cx)
             }
+            Err(Failure::Gone(_)) => self.gone(Release::Gone, cx),
             Err(failure) => {
                 if let Failure::Unknown(_) = failure {
                     self.release_unsure = true;
@@ -433,7 +445,7 @@ impl Slot {
     }
 
     fn lose(&mut self, reason: LostReason, renewing: bool, cx: &mut Context<'_>) -> Phase {
-        if reason == LostReason::Taken {
+        if matches!(reason, LostReason::Taken | LostReason::Gone) {
             self.exposed_until = None;
         }
         self.tell(Event::Lost { id: cx.id, reason }, cx);

@@ -202,7 +202,7 @@ impl Trouble {
     /// What it means to a command that was to follow.
     fn before(self) -> Failure {
         match self {
-            Trouble::Failed(rejected @ Failure::Rejected { .. }) => rejected,
+            Trouble::Failed(known @ (Failure::Rejected { .. } | Failure::Gone(_))) => known,
             Trouble::Failed(failure) => Failure::NotSent(failure.to_string()),
             Trouble::Unfit(refusal) => Failure::refused(refusal.to_string()),
         }

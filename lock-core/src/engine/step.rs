@@ -160,7 +160,20 @@ impl<P: Protocol> Engine<P> {
                 for id in ids {
                     self.step(now, id, Input::Answer(Err(failure.clone())));
                 }
+                if let Failure::Gone(_) = failure {
+                    self.place_gone(now);
+                }
             }
+        }
+    }
+
+    /// No lease is left, whichever of them the failed command was about.
+    fn place_gone(&mut self, now: Instant) {
+        let held = |attempt: &Attempt| matches!(attempt.slot.phase, Phase::Held { .. });
+        let attempts = self.attempts.iter().filter(|(_, attempt)| held(attempt));
+        let ids: Vec<LockId> = attempts.map(|(id, _)| *id).collect();
+        for id in ids {
+            self.step(now, id, Input::PlaceGone);
         }
     }
 }

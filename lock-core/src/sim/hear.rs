@@ -73,7 +73,7 @@ impl<S: Server> World<S> {
                 self.saw(match reason {
                     LostReason::Deadline => Sometimes::LostByDeadline,
                     LostReason::Taken => Sometimes::LostByReply,
-                    LostReason::Disconnected => Sometimes::LostByDisconnect,
+                    LostReason::Disconnected | LostReason::Gone => Sometimes::LostByDisconnect,
                     // The engine knows neither forks nor drivers.
                     LostReason::Forked | LostReason::Unattended => return,
                 });
@@ -91,7 +91,7 @@ impl<S: Server> World<S> {
             },
             Event::Released { release, .. } => self.saw(match release {
                 Release::Freed => Sometimes::Freed,
-                Release::NotOurs => Sometimes::NotOurs,
+                Release::NotOurs | Release::Gone => Sometimes::NotOurs,
                 Release::Unconfirmed(_) => Sometimes::Unconfirmed,
             }),
             Event::Waiting { .. } => {}

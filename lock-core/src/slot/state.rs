@@ -74,6 +74,8 @@ pub(crate) enum Input {
     NoSession(Failure),
     /// Its session has ended: closed, or lost for this reason, of which this is to be told.
     SessionEnded(Option<(LostReason, Failure)>),
+    /// Where the leases were kept is no more.
+    PlaceGone,
     /// Time has passed.
     Tick,
 }

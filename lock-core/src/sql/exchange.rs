@@ -191,6 +191,8 @@ impl Exchange {
     /// Takes the failure of the last statement.
     pub fn handle_failure(&mut self, failure: Failure) {
         self.stage = match &self.stage {
+            // Then nothing that was done before counts.
+            _ if matches!(failure, Failure::Gone(_)) => Stage::Done(Err(failure)),
             // What was granted is granted; only who is in the way stays unknown.
             Stage::Ask { granted } if matches!(self.command, Command::Acquire { .. }) => {
                 Stage::Done(Ok(acquired(self.command.claims(), granted, &BTreeMap::new())))

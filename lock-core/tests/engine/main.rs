@@ -7,6 +7,7 @@ mod acquire;
 mod batch;
 mod cancel;
 mod give_up;
+mod gone;
 mod look;
 mod lose;
 mod news;
