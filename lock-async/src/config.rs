@@ -360,3 +360,9 @@ impl fmt::Debug for Config {
         config.finish_non_exhaustive()
     }
 }
+
+/// The database of a connection that the table is in.
+#[cfg(feature = "sqlite")]
+fn schema(table: Option<&TableName>) -> &str {
+    table.and_then(|table| table.parts().0).unwrap_or("main")
+}

@@ -115,7 +115,11 @@ enum Dialect {
         listen: Arc<str>,
     },
     /// With the id of the running kernel; see [`sqlite`].
-    Sqlite { boot: String },
+    Sqlite {
+        boot: String,
+        /// A new database is to have a write-ahead log.
+        log: bool,
+    },
     Mysql {
         /// The statement that reads which claims are their owner's.
         mine: Text,
@@ -149,6 +153,16 @@ impl Codec {
             Dialect::Mysql { .. } => mysql::CREATE,
         };
         self.dialect.text(text, &self.table).trim_start().into()
+    }
+
+    /// On SQLite, a new database keeps its rollback journal and gets no write-ahead log: for folders in
+    /// which users cannot write to each other's files. Elsewhere, this changes nothing.
+    #[must_use]
+    pub fn without_log(mut self) -> Self {
+        if let Dialect::Sqlite { log, .. } = &mut self.dialect {
+            *log = false;
+        }
+        self
     }
 
     fn new(dialect: Dialect, table: TableName, texts: [&str; 4]) -> Self {

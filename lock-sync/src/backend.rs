@@ -302,8 +302,9 @@ mod tests {
     }
 
     fn slow(pause: Duration) -> (SqlTable<Slow>, Result<Reply, Failure>, Time) {
-        let db = rusqlite::Connection::open_in_memory().expect("a database");
-        let session = Slow { session: Sqlite::with(db), pause: Duration::ZERO, steps: Vec::new() };
+        let folder = tempfile::tempdir().expect("a folder");
+        let session = Sqlite::open(&folder.path().join("locks.db")).expect("opened");
+        let session = Slow { session, pause: Duration::ZERO, steps: Vec::new() };
         let codec = sqlite::codec(TableName::default(), "boot");
         let mut table = SqlTable::open(codec, session, BUDGET).expect("fit for locks");
         table.session.pause = pause;

@@ -209,7 +209,7 @@ fn files_that_cannot_be_used_are_refused_with_the_reason() {
     for (name, why) in [
         ("none/a.db", "folder"),
         ("text/a.db", "folder"),
-        ("sub", "unable to open"),
+        ("sub", "it is a folder"),
         ("text", "not a database"),
     ] {
         let error = Locks::connect(&path(name)).expect_err(name);

@@ -370,7 +370,8 @@ fn with_error<T>(failed: lock_async::WithLockError<T>) -> WithLockError<T> {
     }
 }
 
-fn error(error: lock_async::Error) -> Error {
+/// What lock-sync would have said.
+pub fn error(error: lock_async::Error) -> Error {
     match error {
         lock_async::Error::Name(error) => Error::Name(error),
         lock_async::Error::Claim(error) => Error::Claim(error),
@@ -380,6 +381,12 @@ fn error(error: lock_async::Error) -> Error {
         lock_async::Error::Closed => Error::Closed,
         lock_async::Error::Config(lock_async::ConfigError::Tls(why)) => {
             Error::Config(lock_sync::ConfigError::Tls(why))
+        }
+        lock_async::Error::Config(lock_async::ConfigError::Url(why)) => {
+            Error::Config(lock_sync::ConfigError::Url(why))
+        }
+        lock_async::Error::Config(lock_async::ConfigError::File { path, reason }) => {
+            Error::Config(lock_sync::ConfigError::File { path, reason })
         }
         other => panic!("{other}"),
     }

@@ -77,15 +77,18 @@ impl Config {
                 plan.handed(codec, crate::backend::mysql::Mysql::with(*connection)).await
             }
             #[cfg(feature = "sqlite")]
-            (Target::Sqlite(path), codec) => {
+            (Target::Sqlite(path), Codec::Table(codec)) => {
                 let session = crate::backend::sqlite::Sqlite::open(path).await?;
-                plan.handed(codec, session).await
+                plan.handed(Codec::Table(session.fit(codec)), session).await
             }
             #[cfg(feature = "sqlite")]
             (Target::SqliteConnection(connection), codec) => {
-                let session = crate::backend::sqlite::Sqlite::with(*connection).await?;
+                let schema = super::schema(self.table.as_ref());
+                let session = crate::backend::sqlite::Sqlite::with(*connection, schema).await?;
                 plan.handed(codec, session).await
             }
+            #[cfg(feature = "sqlite")]
+            (Target::Sqlite(_), _) => Err(nowhere()),
             #[cfg(feature = "consul")]
             (Target::Consul(server), Codec::Session(codec)) => {
                 plan.consul(codec, server, self.token).await

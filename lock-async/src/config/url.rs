@@ -195,9 +195,8 @@ impl Parameters {
         let path = percent_encoding::percent_decode_str(path)
             .decode_utf8()
             .map_err(|_| ConfigError::Url("the path is not UTF-8".to_string()))?;
-        if path.is_empty() || path == ":memory:" || path.contains('\0') {
-            return Err(ConfigError::Url("it names no file: sqlite:path/to/locks.db".to_string()));
-        }
+        lock_core::sql::sqlite::file::check_name(&path)
+            .map_err(|reason| ConfigError::Url(reason.to_string()))?;
         Ok(Target::Sqlite(path.into_owned().into()))
     }
 }

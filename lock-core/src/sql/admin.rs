@@ -24,7 +24,7 @@ impl Codec {
             vec![Statement::new(text, params)]
         };
         let timed = |param: Value| match &self.dialect {
-            Dialect::Sqlite { boot } => {
+            Dialect::Sqlite { boot, .. } => {
                 let now = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
                 vec![Value::Int(now), Value::Text(boot.clone()), param]
             }

@@ -304,7 +304,7 @@ impl Exchange {
     ) -> Statement {
         let (text, one) = text.of(claims);
         let mut params = Vec::new();
-        if let Dialect::Sqlite { boot } = &self.codec.dialect
+        if let Dialect::Sqlite { boot, .. } = &self.codec.dialect
             && timed
         {
             let now = i64::try_from(self.now.as_micros()).unwrap_or(i64::MAX);

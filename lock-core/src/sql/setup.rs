@@ -258,7 +258,9 @@ impl Setup {
             return self.no_table("it is not there after it was created");
         }
         match self.codec.dialect {
-            Dialect::Postgres { .. } | Dialect::Mysql { .. } => self.create(),
+            Dialect::Postgres { .. }
+            | Dialect::Mysql { .. }
+            | Dialect::Sqlite { log: false, .. } => self.create(),
             Dialect::Sqlite { .. } => self.run(Stage::Journal, sqlite::JOURNAL, vec![]),
         }
     }

@@ -9,6 +9,8 @@
 //!   clock would hold. The driver refuses what it can recognise.
 //! * Several claims are bound as one JSON array of `[name, owner]` pairs.
 
+pub mod file;
+
 use super::{Codec, Dialect};
 use crate::error::{Code, Failure};
 use crate::name::TableName;
@@ -20,7 +22,7 @@ use alloc::string::{String, ToString};
 pub fn codec(table: TableName, boot: &str) -> Codec {
     let [any, one] = [CLAIMS, CLAIM_OF_ONE]
         .map(|claims| CLAIM.replace("{claims}", claims).replace("{lease}", LEASE));
-    let dialect = Dialect::Sqlite { boot: boot.to_string() };
+    let dialect = Dialect::Sqlite { boot: boot.to_string(), log: true };
     Codec::new(dialect, table, [&any, RENEW, RELEASE, HOLDERS])
         .with_one(&one, RELEASE_ONE)
         .with_one_holder(HOLDER)

@@ -1,186 +1,70 @@
 //! Sessions on an SQLite file.
 
+mod file;
+mod machine;
+mod rows;
+
 use super::Session;
 use crate::error::ConfigError;
+use file::File;
 use lock_core::Failure;
-use lock_core::sql::sqlite::statement_failed;
-use lock_core::sql::{Rows, Statement, Value};
-use rusqlite::config::DbConfig;
-use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, OpenFlags, ToSql};
-use std::path::Path;
+use lock_core::sql::{Codec, Rows, Statement};
+use rusqlite::Connection;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// An SQLite connection. It is opened once: a file does not go away like a server does.
-pub(crate) struct Sqlite(Connection);
+pub(crate) use machine::boot;
+
+/// An SQLite connection. It is opened again only when its file is no longer where it was.
+pub(crate) struct Sqlite {
+    /// None if it is no more what was opened.
+    file: Option<File>,
+    /// Where to open it again, if it was opened here.
+    path: Option<PathBuf>,
+}
 
 impl Sqlite {
     /// Opens the file, creating it if its folder exists.
     pub(crate) fn open(path: &Path) -> Result<Self, ConfigError> {
-        let wrong = |reason: String| ConfigError::File { path: path.display().to_string(), reason };
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        if !folder.is_dir() {
-            return Err(wrong("its folder does not exist: create it first".to_string()));
-        }
-        if let Some(kind) = network_file_system(folder) {
-            return Err(wrong(format!(
-                "it is on {kind}, where other machines may use it too: choose a local disk, or a database server"
-            )));
-        }
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection =
-            Connection::open_with_flags(path, flags).map_err(|error| wrong(describe(&error).1))?;
-        if connection.is_readonly("main").unwrap_or(false) {
-            return Err(wrong("it may not be written to: check its permissions".to_string()));
-        }
-        keep_journal(&connection).map_err(|error| wrong(describe(&error).1))?;
-        Ok(Self::with(connection))
+        let file = File::open(path)?;
+        let path = Some(file.named().to_path_buf());
+        Ok(Self { file: Some(file), path })
     }
 
-    /// A connection of the caller's.
-    pub(crate) fn with(connection: Connection) -> Self {
-        Self(connection)
+    /// A connection of the caller's, to the file of one of its databases.
+    pub(crate) fn with(connection: Connection, schema: &str) -> Result<Self, ConfigError> {
+        Ok(Self { file: Some(File::with(connection, schema)?), path: None })
+    }
+
+    /// The codec for locks in this file.
+    pub(crate) fn fit(&self, codec: Codec) -> Codec {
+        let no_log = self.file.as_ref().is_some_and(File::no_log);
+        if no_log { codec.without_log() } else { codec }
     }
 }
 
-/// Has the last connection leave the journal where it is. Else each process that is alone with the file
-/// would copy the journal into it at its end, and the next one begin another: twice as much to wait
-/// for as for the locks themselves. The journal is kept short, as the next one reads it through.
-fn keep_journal(connection: &Connection) -> rusqlite::Result<()> {
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    connection.query_row("PRAGMA wal_autocheckpoint = 100", [], |_| Ok(()))
+fn closed() -> Failure {
+    Failure::NotSent("the file is not open".to_string())
 }
 
 impl Session for Sqlite {
     fn is_open(&self) -> bool {
-        true
+        self.file.is_some()
     }
 
     fn open(&mut self, _budget: Duration) -> Result<(), Failure> {
+        if self.file.is_none() {
+            self.file = Some(file::reopen(self.path.as_deref())?);
+        }
         Ok(())
     }
 
     fn run(&mut self, statement: &Statement, budget: Duration) -> Result<Rows, Failure> {
-        let result = self.0.busy_timeout(budget).and_then(|()| rows(&self.0, statement));
-        result.map_err(|error| {
-            let (code, message) = describe(&error);
-            statement_failed(code, &message)
-        })
-    }
-}
-
-fn rows(connection: &Connection, statement: &Statement) -> rusqlite::Result<Rows> {
-    connection.pragma_update(
-        None,
-        "synchronous",
-        if statement.durable { "FULL" } else { "NORMAL" },
-    )?;
-    let mut prepared = connection.prepare_cached(&statement.text)?;
-    let columns = prepared.column_count();
-    let params = rusqlite::params_from_iter(statement.params.iter().map(Param));
-    let rows = prepared.query_map(params, |row| {
-        (0..columns)
-            .map(|at| {
-                Ok(match row.get_ref(at)? {
-                    ValueRef::Integer(number) => Value::Int(number),
-                    ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
-                    // No statement of ours returns these; the core takes NULL for a surprise.
-                    ValueRef::Null | ValueRef::Real(_) | ValueRef::Blob(_) => Value::Null,
-                })
-            })
-            .collect()
-    })?;
-    rows.collect()
-}
-
-struct Param<'a>(&'a Value);
-
-impl ToSql for Param<'_> {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(match self.0 {
-            Value::Int(number) => ValueRef::Integer(*number),
-            Value::Text(text) => ValueRef::Text(text.as_bytes()),
-            // The SQLite dialect has no arrays.
-            Value::Null | Value::Texts(_) => ValueRef::Null,
-        }))
-    }
-}
-
-/// SQLite's primary result code, and a line for people.
-fn describe(error: &rusqlite::Error) -> (Option<i32>, String) {
-    let code = error.sqlite_error().map(|inner| inner.extended_code & 0xff);
-    (code, error.to_string())
-}
-
-/// The kind of network file system that `folder` is on, if it is known to be one. The numbers are
-/// those of statfs(2).
-#[cfg(target_os = "linux")]
-fn network_file_system(folder: &Path) -> Option<&'static str> {
-    let found = rustix::fs::statfs(folder).ok()?;
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    Some(match found.f_type as u32 {
-        0x6969 => "NFS",
-        0x517b | 0xff53_4d42 | 0xfe53_4d42 => "SMB",
-        0x0102_1997 => "9P",
-        0x5346_414f => "AFS",
-        0x00c3_6400 => "CephFS",
-        0x0bd0_0bd0 => "Lustre",
-        0x0116_1970 => "GFS2",
-        0x7461_636f => "OCFS2",
-        0x6573_5546 => "FUSE",
-        _ => return None,
-    })
-}
-
-#[cfg(not(target_os = "linux"))]
-fn network_file_system(_folder: &Path) -> Option<&'static str> {
-    None
-}
-
-/// Names the running kernel: the lease times in the file are of its clock.
-#[cfg(target_os = "linux")]
-pub(crate) fn boot() -> Result<String, ConfigError> {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(|error| {
-        ConfigError::System(format!("/proc/sys/kernel/random/boot_id: {error}"))
-    })?;
-    // A time namespace has a clock of its own, which the file's other users do not share.
-    let offsets = std::fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
-    let shifted = |line: &str| {
-        line.starts_with("boottime") && line.split_whitespace().skip(1).any(|n| n != "0")
-    };
-    if offsets.lines().any(shifted) {
-        return Err(ConfigError::System(
-            "this process runs in a time namespace, so its clock is not the machine's".to_string(),
-        ));
-    }
-    Ok(id.trim().to_string())
-}
-
-/// Names the running kernel: the lease times in the file are of its clock.
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn boot() -> Result<String, ConfigError> {
-    Err(ConfigError::System("SQLite locks need Linux for now: use a database server".to_string()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_durable_statement_waits_for_the_disk_and_no_other() {
-        const FULL: i64 = 2;
-        const NORMAL: i64 = 1;
-        let connection = Connection::open_in_memory().expect("opened");
-        let mut statement = Statement::new("SELECT * FROM pragma_synchronous", []);
-        // Also when it is found prepared.
-        for (durable, level) in [(true, FULL), (false, NORMAL), (true, FULL), (false, NORMAL)] {
-            statement.durable = durable;
-            assert_eq!(rows(&connection, &statement), Ok(vec![vec![Value::Int(level)]]));
+        let file = self.file.as_mut().ok_or_else(closed)?;
+        let result = file.run(statement, budget);
+        if matches!(result, Err(Failure::Gone(_))) {
+            self.file = None;
         }
+        result
     }
 }

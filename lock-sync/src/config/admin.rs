@@ -57,11 +57,14 @@ impl Config {
             #[cfg(feature = "sqlite")]
             Target::Sqlite(path) => {
                 let session = crate::backend::sqlite::Sqlite::open(&path)?;
-                open(codec, Handed(Some(session)), budget)
+                open(session.fit(codec), Handed(Some(session)), budget)
             }
             #[cfg(feature = "sqlite")]
             Target::SqliteConnection(connection) => {
-                let session = crate::backend::sqlite::Sqlite::with(*connection);
+                let session = {
+                    let schema = super::schema(self.table.as_ref());
+                    crate::backend::sqlite::Sqlite::with(*connection, schema)?
+                };
                 open(codec, Handed(Some(session)), budget)
             }
             #[cfg(feature = "consul")]

@@ -68,13 +68,18 @@ impl Config {
                 plan.handed(codec, crate::backend::mysql::Mysql::with(*connection))
             }
             #[cfg(feature = "sqlite")]
-            (Target::Sqlite(path), codec) => {
-                plan.handed(codec, crate::backend::sqlite::Sqlite::open(&path)?)
+            (Target::Sqlite(path), Codec::Table(codec)) => {
+                let session = crate::backend::sqlite::Sqlite::open(&path)?;
+                plan.handed(Codec::Table(session.fit(codec)), session)
             }
             #[cfg(feature = "sqlite")]
             (Target::SqliteConnection(connection), codec) => {
-                plan.handed(codec, crate::backend::sqlite::Sqlite::with(*connection))
+                let schema = super::schema(self.table.as_ref());
+                let session = crate::backend::sqlite::Sqlite::with(*connection, schema)?;
+                plan.handed(codec, session)
             }
+            #[cfg(feature = "sqlite")]
+            (Target::Sqlite(_), _) => Err(nowhere()),
             #[cfg(feature = "consul")]
             (Target::Consul(server), Codec::Session(codec)) => {
                 plan.consul(codec, &server, self.token)

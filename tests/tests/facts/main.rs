@@ -7,4 +7,5 @@ mod differential_consul;
 mod mysql;
 mod postgres;
 mod sqlite;
+mod sqlite_file;
 mod told;

@@ -1,0 +1,283 @@
+//! A database file: how it is opened and made, and whether it is still the one that was opened.
+
+use super::machine::{identity, network_file_system, stat};
+use super::rows::{describe, rows};
+use crate::error::ConfigError;
+use lock_core::Failure;
+use lock_core::sql::sqlite::file::{Files, SET_GROUP_ID, check_name, no_shared_log, shared_mode};
+use lock_core::sql::sqlite::statement_failed;
+use lock_core::sql::{Rows, Statement};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, FileControl, OpenFlags, OptionalExtension};
+use std::fs::{OpenOptions, Permissions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// How often a file may change while it is opened.
+const ATTEMPTS: u32 = 8;
+
+/// How long a connection that was handed over may take to show that it has its file to itself.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A connection, and the file that it is on.
+pub(crate) struct File {
+    connection: Connection,
+    /// What the user calls it; absolute.
+    named: PathBuf,
+    /// What SQLite calls it; its journals are called after that.
+    real: PathBuf,
+    /// Which files it uses.
+    files: Files,
+    /// No log that stays may be made beside it.
+    no_log: bool,
+}
+
+impl File {
+    /// Opens the file, creating it if its folder exists.
+    pub(crate) fn open(path: &Path) -> Result<Self, ConfigError> {
+        let fault = |reason: String| wrong(path, reason);
+        check_name(&path.to_string_lossy()).map_err(|reason| fault(reason.to_string()))?;
+        // From the root on, SQLite takes nothing for a URI, and the working folder may change.
+        let named = std::path::absolute(path).map_err(|error| fault(error.to_string()))?;
+        let folder = named.parent().unwrap_or(Path::new("/"));
+        let about = match std::fs::metadata(folder) {
+            Ok(about) if about.is_dir() => about,
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                return Err(fault("its folder may not be entered: choose another".to_string()));
+            }
+            _ => return Err(fault("its folder does not exist: create it first".to_string())),
+        };
+        for _ in 0..ATTEMPTS {
+            let Some(found) = stat(&named).map_err(|error| fault(error.to_string()))? else {
+                create(&named, folder, &about).map_err(fault)?;
+                continue;
+            };
+            found.check().map_err(|reason| fault(reason.to_string()))?;
+            // Without O_CREAT, which may be forbidden for a file of another's.
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let connection = match Connection::open_with_flags(&named, flags) {
+                Ok(connection) => connection,
+                Err(_) if stat(&named).is_ok_and(|found| found.is_none()) => continue,
+                Err(error) => return Err(fault(explained(&named, &error))),
+            };
+            if connection.is_readonly("main").unwrap_or(false) {
+                return Err(fault(not_writable(&named)));
+            }
+            let file = Self::bind(connection, named.clone(), "main").map_err(fault)?;
+            if let Some(mut file) = file {
+                file.no_log = no_shared_log(about.mode());
+                file.keep_journal().map_err(|error| fault(explained(&named, &error)))?;
+                return Ok(file);
+            }
+        }
+        Err(fault("it is removed again and again, or a symbolic link to nothing".to_string()))
+    }
+
+    /// A connection of the caller's, to the file of one of its databases.
+    pub(crate) fn with(connection: Connection, schema: &str) -> Result<Self, ConfigError> {
+        let path = "SELECT file FROM pragma_database_list WHERE name = ?1 COLLATE NOCASE";
+        let path = connection.query_row(path, [schema], |row| row.get::<_, Option<String>>(0));
+        let path = match path.optional() {
+            Ok(path) => PathBuf::from(path.flatten().unwrap_or_default()),
+            Err(error) => return Err(wrong(Path::new(schema), describe(&error).1)),
+        };
+        let fault = |reason: String| wrong(&path, reason);
+        if path.as_os_str().is_empty() {
+            let reason =
+                "the connection has none: a database in memory is nobody else's, so open a file";
+            return Err(wrong(Path::new(schema), reason.to_string()));
+        }
+        let gone = || fault("it is no more what was opened: open it again".to_string());
+        let found = stat(&path).map_err(|error| fault(error.to_string()))?.ok_or_else(gone)?;
+        found.check().map_err(|reason| fault(reason.to_string()))?;
+        let file = Self::bind(connection, path.clone(), schema).map_err(fault)?.ok_or_else(gone)?;
+        file.excludes_others(schema).map_err(fault)?;
+        Ok(file)
+    }
+
+    /// Remembers which file the connection is on; none if the name leads to another by now.
+    fn bind(connection: Connection, named: PathBuf, schema: &str) -> Result<Option<Self>, String> {
+        let real = std::fs::canonicalize(&named).map_err(|error| error.to_string())?;
+        if let Some(kind) = real.parent().and_then(network_file_system) {
+            return Err(format!(
+                "it is on {kind}, where other machines may use it too: choose a local disk, or a database server"
+            ));
+        }
+        let before = identity(&named).map_err(|error| error.to_string())?;
+        let mut moved = 0;
+        let asked = connection.file_control(Some(schema), FileControl::HasMoved(&mut moved));
+        asked.map_err(|_| "SQLite does not keep it in a file of its own".to_string())?;
+        let mut files = Files { named: before, real: before, ..Files::default() };
+        let mut file = Self { connection, named, real, files, no_log: false };
+        let now = file.look().map_err(|error| error.to_string())?;
+        let same =
+            moved == 0 && before.is_some() && files.still(Files { log: None, index: None, ..now });
+        file.files = files;
+        Ok(same.then_some(file))
+    }
+
+    /// Whether another connection to the file notices that this one writes. It does not, if this one's
+    /// locks are none.
+    fn excludes_others(&self, schema: &str) -> Result<(), String> {
+        let plain = |error: rusqlite::Error| describe(&error).1;
+        let schema_is_main = schema.eq_ignore_ascii_case("main");
+        self.connection.busy_timeout(PATIENCE).map_err(plain)?;
+        if schema_is_main && self.connection.is_readonly(schema).unwrap_or(false) {
+            return Err("its connection may only read: open it for writing".to_string());
+        }
+        self.connection.execute_batch("BEGIN IMMEDIATE").map_err(plain)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let other = Connection::open_with_flags(&self.real, flags).and_then(|other| {
+            other.busy_timeout(Duration::ZERO)?;
+            other.execute_batch("BEGIN IMMEDIATE")
+        });
+        self.connection.execute_batch("ROLLBACK").map_err(plain)?;
+        match other {
+            Ok(()) => Err(
+                "its connection locks out nobody: open it with SQLite's own file system, and without nolock"
+                    .to_string(),
+            ),
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => Ok(()),
+            Err(error) => Err(describe(&error).1),
+        }
+    }
+
+    /// Has the last connection leave the log where it is. Else each process that is alone with the file
+    /// would copy the log into it at its end, and the next one begin another: twice as much to wait
+    /// for as for the locks themselves. The log is kept short, as the next one reads it through.
+    fn keep_journal(&self) -> rusqlite::Result<()> {
+        if self.no_log {
+            // Of one that was made before, or elsewhere. If it cannot be changed now, it works as it is,
+            // or an error will tell.
+            self.connection.busy_timeout(Duration::ZERO)?;
+            let _ = self.connection.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(()));
+        }
+        self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        self.connection.query_row("PRAGMA wal_autocheckpoint = 100", [], |_| Ok(()))
+    }
+
+    /// What the user calls it; absolute.
+    pub(crate) fn named(&self) -> &Path {
+        &self.named
+    }
+
+    /// Whether no log that stays may be made beside it.
+    pub(crate) fn no_log(&self) -> bool {
+        self.no_log
+    }
+
+    /// Runs a statement, which counts only if the file is still where others find it.
+    pub(crate) fn run(&mut self, statement: &Statement, limit: Duration) -> Result<Rows, Failure> {
+        self.check().map_err(|failure| match failure {
+            Failure::Unknown(message) => Failure::NotSent(message),
+            gone => gone,
+        })?;
+        let connection = &self.connection;
+        let result = connection.busy_timeout(limit).and_then(|()| rows(connection, statement));
+        self.check()?;
+        result.map_err(|error| {
+            let (code, message) = describe(&error);
+            statement_failed(code, &message)
+        })
+    }
+
+    fn check(&mut self) -> Result<(), Failure> {
+        let now = self.look().map_err(|error| Failure::Unknown(self.about(&error.to_string())))?;
+        if self.files.still(now) {
+            return Ok(());
+        }
+        // Nothing of what is in the old log may get into a file that others use.
+        let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        Err(Failure::Gone(self.about("it was deleted or replaced, and with it all locks in it")))
+    }
+
+    fn look(&self) -> std::io::Result<Files> {
+        let beside = |end: &str| {
+            let mut path = self.real.clone().into_os_string();
+            path.push(end);
+            identity(Path::new(&path))
+        };
+        let named = identity(&self.named)?;
+        let real = if self.named == self.real { named } else { identity(&self.real)? };
+        Ok(Files { named, real, log: beside("-wal")?, index: beside("-shm")? })
+    }
+
+    fn about(&self, text: &str) -> String {
+        wrong(&self.named, text.to_string()).to_string()
+    }
+}
+
+/// Opens what is there now, or a new file. Of a connection that was handed over, the path is not known
+/// to be for us to use.
+pub(crate) fn reopen(path: Option<&Path>) -> Result<File, Failure> {
+    let Some(path) = path else {
+        let message =
+            "the connection that was handed over leads to a file that was deleted or replaced";
+        return Err(Failure::refused(message.to_string()));
+    };
+    File::open(path).map_err(|error| Failure::NotSent(error.to_string()))
+}
+
+fn wrong(path: &Path, reason: String) -> ConfigError {
+    ConfigError::File { path: path.display().to_string(), reason }
+}
+
+/// An error of SQLite's, or what is behind it.
+fn explained(path: &Path, error: &rusqlite::Error) -> String {
+    use rustix::fs::{Access, access};
+    let (code, message) = describe(error);
+    // SQLITE_PERM, SQLITE_READONLY, SQLITE_CANTOPEN, SQLITE_AUTH.
+    match code {
+        Some(3 | 8 | 14 | 23) if access(path, Access::WRITE_OK).is_err() => not_writable(path),
+        _ => message,
+    }
+}
+
+fn not_writable(path: &Path) -> String {
+    let owner =
+        std::fs::metadata(path).map(|about| format!(" (it belongs to user {})", about.uid()));
+    let owner = owner.unwrap_or_default();
+    format!("it may not be written to: check its permissions{owner}")
+}
+
+/// Makes an empty file, which is an empty database, unless there is one. It has its permissions before
+/// it has its name: others may come for it at any moment.
+fn create(path: &Path, folder: &Path, about: &std::fs::Metadata) -> Result<(), String> {
+    static NUMBERS: AtomicU32 = AtomicU32::new(0);
+    let failed = |error: std::io::Error| match error.kind() {
+        ErrorKind::PermissionDenied => {
+            "it does not exist, and its folder may not be written to".into()
+        }
+        _ => error.to_string(),
+    };
+    let (new, file) = loop {
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        let new = folder.join(format!(".locks-{}-{number}.new", std::process::id()));
+        match OpenOptions::new().write(true).create_new(true).mode(0o644).open(&new) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            opened => break (new, opened.map_err(failed)?),
+        }
+    };
+    let made = (|| {
+        if let Some(mode) = shared_mode(about.mode()) {
+            if about.mode() & SET_GROUP_ID == 0 {
+                // Who is in no such group need not be: then the file is for all who may enter.
+                let _ = std::os::unix::fs::fchown(&file, None, Some(about.gid()));
+            }
+            file.set_permissions(Permissions::from_mode(mode))?;
+        }
+        // Not by a second name: that would keep out who comes just now.
+        super::machine::rename_new(&new, path)
+    })();
+    drop(file);
+    match made {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            let _ = std::fs::remove_file(&new);
+            if error.kind() == ErrorKind::AlreadyExists { Ok(()) } else { Err(failed(error)) }
+        }
+    }
+}
