@@ -401,7 +401,7 @@ pub const MUTANTS: &[Mutant] = &[
         after: "fn is_proven(",
         good: "timing.surely_over(at) <= now",
         bad: "at <= now",
-        shown_by: Shown::Advisory,
+        shown_by: Shown::AdvisorySetBack,
         check: "Exclusion",
     },
     Mutant {

@@ -173,8 +173,11 @@ fn a_connection_that_was_handed_over_ends_with_its_file() {
 
 // -- deleted, replaced ----------------------------------------------------------------------------------
 
+/// What happens to the file, by a name.
+type Mishap = (&'static str, fn(&Folder));
+
 /// What may happen to a file behind its users' backs.
-const MISHAPS: [(&str, fn(&Folder)); 7] = [
+const MISHAPS: [Mishap; 7] = [
     ("deleted", |folder| remove_file(folder.path("a.db")).expect("removed")),
     ("deleted with all that is beside it", |folder| {
         for name in folder.names() {
