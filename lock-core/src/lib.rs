@@ -67,6 +67,7 @@ extern crate alloc;
 pub mod admin;
 pub mod advisory;
 pub mod consul;
+pub mod duration;
 mod engine;
 mod error;
 mod event;

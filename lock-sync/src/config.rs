@@ -1,6 +1,7 @@
 //! What locks are made with.
 
 mod admin;
+mod place;
 mod protocol;
 mod start;
 mod url;
@@ -15,6 +16,8 @@ use std::fmt;
 use std::time::Duration;
 
 pub use protocol::Protocol;
+
+pub(crate) use place::escaped;
 
 /// What locks are made with: where they are kept, and how long a lease lasts.
 ///

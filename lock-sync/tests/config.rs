@@ -66,7 +66,8 @@ fn urls_name_a_place_and_nothing_unknown() {
     }
     for url in [
         "sqlite:a?ttl=",
-        "sqlite:a?ttl=30",
+        "sqlite:a?ttl=5M",
+        "sqlite:a?ttl=1000years",
         "sqlite:a?ttl=-1s",
         "postgres://h/d?sslmode=bogus",
         "mysql://h/d?sslmode=bogus",
@@ -92,7 +93,7 @@ fn urls_name_a_place_and_nothing_unknown() {
     for url in [
         "sqlite:a?ttl=0s",
         "sqlite:a?ttl=25h",
-        "sqlite:a?ttl=1000years",
+        "sqlite:a?ttl=1000d",
         "sqlite:a?ttl=10s&request_timeout=9s",
         "consul://h?ttl=25h",
         // A lock counts for as long as the lock-delay, at most: a minute.

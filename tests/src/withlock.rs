@@ -15,6 +15,15 @@ use std::time::{Duration, Instant};
 /// After that long a run is a hang. Generous: the machine may be slow, and other tests run.
 pub const HANG: Duration = Duration::from_secs(60);
 
+/// The environment variables that say where locks are kept.
+const NAMES_A_PLACE: [&str; 5] = [
+    "WITHLOCK_URL",
+    "WITHLOCK_URL_FILE",
+    "WITHLOCK_PLACE",
+    "CREDENTIALS_DIRECTORY",
+    "PG_CONNECTION_STRING",
+];
+
 /// The command, built once.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
@@ -70,17 +79,22 @@ impl Sandbox {
             .current_dir(self.folder.path())
             .env("HOME", self.path("home"))
             .env("XDG_STATE_HOME", self.path("state"))
+            .env("XDG_CONFIG_HOME", self.path("config"))
             .env("W", binary())
-            .env_remove("WITHLOCK_URL")
-            .env_remove("PG_CONNECTION_STRING")
             .stdin(Stdio::null());
+        for name in NAMES_A_PLACE {
+            command.env_remove(name);
+        }
         command
     }
 
-    /// `withlock` with locks at `url`.
+    /// `withlock` with locks at `url`; without one, in this sandbox's user's own file.
     pub fn withlock(&self, url: &str, args: &[&str]) -> Command {
         let mut command = self.command(binary());
-        command.env("WITHLOCK_URL", url).args(args);
+        if !url.is_empty() {
+            command.env("WITHLOCK_URL", url);
+        }
+        command.args(args);
         command
     }
 

@@ -27,6 +27,13 @@ use ureq::{Agent, Timeout};
 pub(crate) use admin::ConsulAdmin;
 pub(crate) use server::Server;
 
+impl Server {
+    /// Host and port.
+    pub(crate) fn place(&self) -> &str {
+        self.authority.as_str()
+    }
+}
+
 /// Sends requests. Each lane has one; all of them share the client, and its connections.
 #[derive(Clone)]
 pub(crate) struct Requests {

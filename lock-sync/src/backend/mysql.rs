@@ -11,6 +11,7 @@ mod trouble;
 
 use super::sslmode::SslMode;
 use super::{Cut, Session, Source as Sessions};
+use crate::config::escaped;
 use lock_core::sql::mysql::connect_failed;
 use lock_core::sql::{Rows, Statement};
 use lock_core::{Failure, Timing};
@@ -25,6 +26,17 @@ pub(crate) use server::Server;
 
 /// The longest packet that is sent or taken: five hundred claims and more.
 const PACKET: usize = 4 << 20;
+
+impl Server {
+    /// As a URL, without the password.
+    pub(crate) fn place(&self) -> String {
+        let user = self.user.as_deref().map(|user| escaped(user) + "@").unwrap_or_default();
+        let port = if self.port == 3306 { String::new() } else { format!(":{}", self.port) };
+        let socket = self.socket.as_deref().map(|path| format!("?socket={}", escaped(path)));
+        let socket = socket.unwrap_or_default();
+        format!("mysql://{user}{}{port}/{}{socket}", self.host, escaped(&self.database))
+    }
+}
 
 /// Connects to a server.
 pub(crate) struct Connects {

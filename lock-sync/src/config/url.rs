@@ -3,7 +3,7 @@
 use super::{Config, Protocol, Target};
 use crate::error::ConfigError;
 use lock_core::sql::advisory::Key;
-use lock_core::{TableName, Timing};
+use lock_core::{TableName, Timing, duration};
 use std::time::Duration;
 
 const SCHEMES: &str = "postgres://, postgresql://, mysql://, mariadb://, consul://, sqlite:";
@@ -70,10 +70,7 @@ struct Parameters {
 impl Parameters {
     fn take(&mut self, name: &str, value: String) -> Result<(), ConfigError> {
         let wrong = |reason: String| ConfigError::Parameter { name: name.to_string(), reason };
-        let duration = |text: &str| {
-            humantime::parse_duration(text)
-                .map_err(|error| wrong(format!("{error} (example: {name}=30s)")))
-        };
+        let duration = |text: &str| duration::parse(text).map_err(|error| wrong(error.to_string()));
         match name {
             "protocol" => self.protocol = Some(value.parse()?),
             "ttl" => self.ttl = Some(duration(&value)?),

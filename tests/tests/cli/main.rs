@@ -5,6 +5,7 @@ mod codes;
 mod death;
 mod exclusion;
 mod guardian;
+mod nested;
 mod options;
 mod signals;
 mod transcripts;

@@ -32,6 +32,8 @@ fn files_that_both_have_are_the_same() {
 fn urls_are_read_alike() {
     let good = [
         "sqlite:a.db",
+        "sqlite:a?ttl=30&request_timeout=1.5",
+        "sqlite:a?ttl=1h30m",
         "sqlite:///var/lib/a%20b.db?ttl=10s&table=ops_locks&label=x%20y&request_timeout=1s",
         "postgresql://u:p%3F@h:5432/d?sslmode=verify-full&sslrootcert=/ca.pem&application_name=a+b",
         "postgres://u@%2Frun%2Fpostgresql/d",
@@ -69,7 +71,9 @@ fn urls_are_read_alike() {
         "sqlite:a?nope=1",
         "sqlite:a?sslmode=require",
         "postgres://u:hunter2@h/d?nope=1",
-        "sqlite:a?ttl=30",
+        "sqlite:a?ttl=5M",
+        "sqlite:a?ttl=1y",
+        "sqlite:a?request_timeout=2min",
         "postgres://h/d?sslmode=bogus",
         "sqlite:a?table=a;b",
         "postgres://h/d?table=a.b.c",

@@ -5,6 +5,7 @@ use crate::help;
 use clap::error::ErrorKind;
 use clap::{ArgGroup, CommandFactory, Parser};
 use clap_complete::Shell;
+use lock_core::duration;
 use lock_sync::Protocol;
 use std::ffi::OsString;
 use std::time::Duration;
@@ -38,8 +39,7 @@ pub(crate) struct Args {
     pub(crate) command: Vec<OsString>,
 
     /// Where locks are kept: postgres://USER@HOST/DATABASE, mysql://USER@HOST/DATABASE,
-    /// consul://HOST/PREFIX or sqlite:FILE. A password is safer in the environment, where other users cannot see it:
-    /// WITHLOCK_URL, else PG_CONNECTION_STRING. Without any: an SQLite file of this user's, for this machine
+    /// consul://HOST/PREFIX or sqlite:FILE. Other users can see it here: for a password, see below
     #[arg(long, value_name = "URL", help_heading = "Where")]
     pub(crate) db: Option<String>,
 
@@ -56,7 +56,7 @@ pub(crate) struct Args {
     pub(crate) once: bool,
 
     /// Wait that long at most, then exit with 124. Without, wait as long as it takes
-    #[arg(short, long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true, help_heading = "Waiting")]
+    #[arg(short, long, value_name = "TIME", value_parser = duration::parse, allow_hyphen_values = true, help_heading = "Waiting")]
     pub(crate) wait: Option<Duration>,
 
     /// If somebody else has the lock (with --wait: all that time), exit with 0
@@ -72,12 +72,12 @@ pub(crate) struct Args {
     pub(crate) shared: bool,
 
     /// How long the lock stays taken if this machine dies; renewed while the command runs [default: 30s]
-    #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true, help_heading = "Holding")]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, allow_hyphen_values = true, help_heading = "Holding")]
     pub(crate) ttl: Option<Duration>,
 
     /// Keep the lock at least that long, also if the command ends sooner: for jobs that are done before
     /// the clocks of other machines have struck
-    #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true, help_heading = "Holding")]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, allow_hyphen_values = true, help_heading = "Holding")]
     pub(crate) min_hold: Option<Duration>,
 
     /// What the command gets when the lock can no longer be kept. term: TERM, and KILL by the end of the
@@ -93,7 +93,7 @@ pub(crate) struct Args {
     pub(crate) on_lost: OnLost,
 
     /// How long before KILL comes TERM [default: a sixth of the TTL]
-    #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true, help_heading = "Holding")]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, allow_hyphen_values = true, help_heading = "Holding")]
     pub(crate) grace: Option<Duration>,
 
     /// Shown to those who wait for the lock [default: the program or script, without arguments]
@@ -122,7 +122,7 @@ pub(crate) struct Args {
         long,
         group = "instead",
         value_name = "TIME",
-        value_parser = duration,
+        value_parser = duration::parse,
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = "30d",
@@ -207,17 +207,6 @@ fn one_line(error: &str) -> String {
     format!("{}; see 'withlock --help'", said.join(" ").trim_start_matches("error: "))
 }
 
-/// A time as people write it. A bare number is seconds, as with flock, sleep and timeout.
-fn duration(text: &str) -> Result<Duration, String> {
-    const EXAMPLES: &str = "write for example 30s, 5m or 1h30m";
-    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
-        let seconds = text.parse::<f64>().ok();
-        let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        return duration.ok_or_else(|| format!("not a number of seconds; {EXAMPLES}"));
-    }
-    humantime::parse_duration(text).map_err(|error| format!("{error}; {EXAMPLES}"))
-}
-
 fn protocol(text: &str) -> Result<Protocol, &'static str> {
     text.parse().map_err(|_| "must be table, advisory or session")
 }
@@ -240,39 +229,5 @@ mod tests {
             !line.contains('\n') && line.contains("--nope") && line.contains("--help"),
             "{line}"
         );
-    }
-
-    #[test]
-    fn times_are_as_people_write_them() {
-        let ms = Duration::from_millis;
-        for (text, expected) in [
-            ("30s", ms(30_000)),
-            ("5m", ms(300_000)),
-            ("1h30m", ms(5_400_000)),
-            ("1h 30m", ms(5_400_000)),
-            ("250ms", ms(250)),
-            ("0", ms(0)),
-            ("10", ms(10_000)),
-            ("0.5", ms(500)),
-            ("1.25", ms(1_250)),
-        ] {
-            assert_eq!(duration(text), Ok(expected), "{text}");
-        }
-        for text in [
-            "",
-            "-1",
-            "-1s",
-            "soon",
-            "1e3",
-            "inf",
-            "nan",
-            ".",
-            "1.2.3",
-            "5 s 3",
-            "9".repeat(40).as_str(),
-        ] {
-            let error = duration(text).expect_err(text);
-            assert!(error.contains("1h30m") && !error.contains('\n'), "{error}");
-        }
     }
 }

@@ -20,7 +20,9 @@
 
 use crate::ending::Ending;
 use crate::guardian::{Lease, Order, Report, now};
+use crate::nested::Handed;
 use crate::role::{GUARDIAN, starter};
+use crate::source::URL;
 use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpgrp, getpid, kill_process, waitid};
 use rustix::termios::tcgetpgrp;
@@ -62,7 +64,7 @@ impl Running {
     /// Starts what becomes the command when it is to [`begin`](Self::begin). To be called on the main
     /// thread: the kernel takes the death of the *thread* that started a process for the death of its
     /// parent.
-    pub(crate) fn start(command: &[OsString], name: &str, hidden: &[&str]) -> io::Result<Self> {
+    pub(crate) fn start(command: &[OsString], name: &str, handed: &Handed) -> io::Result<Self> {
         let (hears, orders) = io::pipe()?;
         let (reports, tells) = io::pipe()?;
         // A guardian that does not read must not keep us from anything.
@@ -70,9 +72,7 @@ impl Running {
         ioctl_fionbio(&reports, true)?;
         let files = [hears.as_raw_fd(), tells.as_raw_fd()];
         let mut starter = starter(GUARDIAN, files, command);
-        for name in hidden {
-            starter.env_remove(name);
-        }
+        starter.env_remove(URL).envs(handed.variables());
         let guardian = starter.env(NAME, name).process_group(0).spawn()?;
         let pid = Pid::from_child(&guardian);
         let kept = (hears, tells);

@@ -8,7 +8,7 @@ use std::io::stdout;
 /// After the options, in the help and in the manual page.
 pub(crate) const AFTER: &str = "\
 Examples:
-  withlock report -- ./report.sh            one at a time on this machine
+  withlock report -- ./report.sh            one at a time for this user
   withlock --db postgres://app@db/app report -- ./report.sh
                                             one at a time in the fleet
   withlock -n report -- ./report.sh         do nothing if it is running (75)
@@ -22,7 +22,11 @@ Exit codes: the command's is passed on; 128+n if signal n ended it, or the wait.
   124  --wait: somebody else had it all along   125  withlock itself failed
   126  COMMAND cannot be executed               127  COMMAND was not found
 
-A TIME is 30s, 5m or 1h30m; a bare number is seconds. An option may follow NAME.
+A TIME is 250ms, 30s, 5m, 2h, 7d or 1h30m; a bare number is seconds. An option may follow NAME.
+
+Where locks are kept is named by the first of: --db; WITHLOCK_URL; the file that WITHLOCK_URL_FILE names;
+the systemd credential withlock-url; ~/.config/withlock/url; /etc/withlock/url; PG_CONNECTION_STRING.
+Without any, it is a file of this user's, on this machine. Inside a command, it is the outer withlock's place.
 
 The command finds WITHLOCK_NAME and WITHLOCK_FENCE in its environment; the fence is a number that is
 higher at every grant of the lock. Signals are passed to it, and when the lock is lost it gets TERM,

@@ -1,20 +1,25 @@
 //! Looking at locks, and putting them right by hand.
 
 use crate::args::Args;
+use crate::place::Place;
 use crate::report::{print, printable, say, seconds};
 use crate::run::BUSY;
 use comfy_table::{ContentArrangement, Table, presets};
-use lock_sync::{Admin, Config, Fence, Hold, LockState};
+use lock_sync::{Admin, Fence, Hold, LockState};
 use rustix::termios::tcgetwinsize;
 use serde::Serialize;
 use std::io::{IsTerminal, Write, stderr, stdin, stdout};
 use std::time::Duration;
 
 /// Does what was asked for instead of running a command, and says what to exit with.
-pub(crate) fn look(args: &Args, config: Config) -> Result<u8, String> {
+pub(crate) fn look(args: &Args, Place { config, .. }: Place) -> Result<u8, String> {
     let name = args.name();
     if !args.list && args.purge.is_none() {
         lock_sync::LockName::new(name).map_err(|error| error.to_string())?;
+    }
+    let place = config.place();
+    if args.verbose {
+        say!("locks are kept at {place}");
     }
     let mut admin = config.connect_admin().map_err(|error| error.to_string())?;
     let json = args.json || !stdout().is_terminal();

@@ -6,6 +6,7 @@
 //!   waiting  what they read of a wait hold      while it is held        signals  what others want
 //!   child    the command's processes  guardian  what ends it in time    ending   when that is
 //!   role     what each of them is     command   what becomes it        label    what it is called
+//!   source   what names a place       nested    a withlock in a command of another
 //! ```
 
 #[cfg(not(target_os = "linux"))]
@@ -20,11 +21,13 @@ mod help;
 mod hold;
 mod label;
 mod look;
+mod nested;
 mod place;
 mod report;
 mod role;
 mod run;
 mod signals;
+mod source;
 mod waiting;
 
 use std::process::ExitCode;

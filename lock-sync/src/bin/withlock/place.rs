@@ -2,41 +2,90 @@
 
 use crate::args::Args;
 use crate::label::label;
+use crate::nested::{Outer, PLACE, astray};
 use crate::report::printable;
+use crate::source::{FILE, Found, find};
 use lock_sync::{Config, ConfigError, TableName};
+use std::env::{VarError, var, var_os};
 use std::ffi::OsString;
-use std::path::PathBuf;
-
-/// The environment variables that may hold a URL with a password in it. The command does not get
-/// them.
-pub(crate) const URLS: [&str; 2] = ["WITHLOCK_URL", "PG_CONNECTION_STRING"];
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
 
 const TOKEN: &str = "CONSUL_HTTP_TOKEN";
 
-pub(crate) fn configure(args: &Args) -> Result<Config, String> {
-    let config = match given_url(args)? {
-        Some(url) => {
-            with_token(url.parse().map_err(|error: ConfigError| error.to_string())?, &url)?
+/// Where locks are kept, and how.
+pub(crate) struct Place {
+    pub(crate) config: Config,
+    /// The same as a URL that leads there from any folder. There may be a password in it.
+    pub(crate) url: String,
+    /// Nothing named a place: it is this user's own file.
+    pub(crate) own: bool,
+}
+
+impl Place {
+    /// Where the command line, the environment or a file says.
+    pub(crate) fn of(args: &Args) -> Result<Self, String> {
+        let place = match find(args.db.as_deref())? {
+            Some(found) => Self::at(&found)?,
+            None if args.ddl => Self::file(PathBuf::from("locks.db")),
+            None => match astray() {
+                Some(message) => return Err(message),
+                None => Self::file(default_file()?),
+            },
+        };
+        let Self { mut config, mut url, own } = place;
+        let mut add = |setting: &str, value: &dyn Display| {
+            let between = if url.contains('?') { '&' } else { '?' };
+            url += &format!("{between}{setting}={value}");
+        };
+        if let Some(table) = &args.table {
+            config = config.table(TableName::new(table).map_err(|error| error.to_string())?);
+            add("table", table);
         }
-        None if args.ddl => Config::sqlite("locks.db"),
-        None => Config::sqlite(default_file()?),
-    };
-    let config = match &args.label {
-        Some(label) => config.label(label),
-        None => config.default_label(label(&args.command)),
-    };
-    let config = match &args.table {
-        Some(table) => config.table(TableName::new(table).map_err(|error| error.to_string())?),
-        None => config,
-    };
-    let config = match args.protocol {
-        Some(protocol) => config.protocol(protocol),
-        None => config,
-    };
-    Ok(match args.ttl {
-        Some(ttl) => config.ttl(ttl),
-        None => config,
-    })
+        if let Some(protocol) = args.protocol {
+            config = config.protocol(protocol);
+            add("protocol", &protocol);
+        }
+        config = match &args.label {
+            Some(label) => config.label(label),
+            None => config.default_label(label(&args.command)),
+        };
+        if let Some(ttl) = args.ttl {
+            config = config.ttl(ttl);
+        }
+        Ok(Self { config, url, own })
+    }
+
+    fn at(found: &Found) -> Result<Self, String> {
+        let Found { source, url, inherited } = found;
+        let config: Config =
+            url.parse().map_err(|error: ConfigError| format!("{source}: {error}"))?;
+        if *inherited && var(PLACE).ok() != Some(config.place()) {
+            let outer = var_os(FILE).and_then(|path| Outer::of(Path::new(&path)));
+            return Err(outer.map(|outer| outer.silent()).unwrap_or_default());
+        }
+        let config = with_token(config, url)?;
+        Ok(Self { config, url: absolute(url)?, own: false })
+    }
+
+    fn file(path: PathBuf) -> Self {
+        let config = Config::sqlite(path);
+        let url = config.place();
+        Self { config, url, own: true }
+    }
+}
+
+/// A URL that leads to the same file from every folder.
+fn absolute(url: &str) -> Result<String, String> {
+    let path = url.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));
+    match path {
+        Some(path) if !path.starts_with('/') => {
+            let folder =
+                std::env::current_dir().map_err(|error| format!("this folder: {error}"))?;
+            Ok(format!("{}/{path}", Config::sqlite(folder).place()))
+        }
+        _ => Ok(url.to_string()),
+    }
 }
 
 /// With Consul's token from where Consul's own tools look for it, if there is none in the URL.
@@ -44,9 +93,9 @@ fn with_token(config: Config, url: &str) -> Result<Config, String> {
     if !url.starts_with("consul:") || url.contains("token=") {
         return Ok(config);
     }
-    match std::env::var(TOKEN) {
+    match var(TOKEN) {
         Ok(token) if !token.is_empty() => Ok(config.token(token)),
-        Err(std::env::VarError::NotUnicode(_)) => Err(format!("{TOKEN} is not UTF-8")),
+        Err(VarError::NotUnicode(_)) => Err(format!("{TOKEN} is not UTF-8")),
         _ => Ok(config),
     }
 }
@@ -56,25 +105,10 @@ pub(crate) fn shown(command: &[OsString]) -> String {
     command.first().map(printable).unwrap_or_default()
 }
 
-fn given_url(args: &Args) -> Result<Option<String>, String> {
-    if args.db.is_some() {
-        return Ok(args.db.clone());
-    }
-    for name in URLS {
-        match std::env::var(name) {
-            Ok(url) if !url.is_empty() => return Ok(Some(url)),
-            Err(std::env::VarError::NotUnicode(_)) => return Err(format!("{name} is not UTF-8")),
-            _ => {}
-        }
-    }
-    Ok(None)
-}
-
 /// This user's file, in a folder that nobody else can look into.
 fn default_file() -> Result<PathBuf, String> {
     use std::os::unix::fs::DirBuilderExt;
-    let absolute =
-        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute = |name: &str| var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
     let folder = state
         .ok_or("neither XDG_STATE_HOME nor HOME is set: name a place with --db sqlite:FILE")?

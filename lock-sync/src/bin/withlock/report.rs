@@ -1,5 +1,6 @@
 //! What people read, on standard error. Standard output is the command's alone.
 
+use lock_core::duration::Shown;
 use std::ffi::OsStr;
 use std::io::Write;
 use std::time::Duration;
@@ -32,6 +33,6 @@ pub(crate) enum Level {
 }
 
 /// A time for people: without what is less than a second.
-pub(crate) fn seconds(duration: Duration) -> humantime::FormattedDuration {
-    humantime::format_duration(Duration::from_secs(duration.as_secs()))
+pub(crate) fn seconds(duration: Duration) -> Shown {
+    Shown(Duration::from_secs(duration.as_secs()))
 }

@@ -5,11 +5,13 @@ use crate::child::{Running, stop_self};
 use crate::ending::{Ending, OnLost};
 use crate::hold::Hold;
 use crate::look::look;
-use crate::place::{URLS, configure, shown};
+use crate::nested::Handed;
+use crate::place::{Place, shown};
 use crate::report::{Level, print, say};
 use crate::role::CANNOT_EXECUTE;
 use crate::signals;
 use crate::waiting::Waiting;
+use lock_core::duration::Shown;
 use lock_sync::{Error, Guard, Locks, Mode, Wait};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -23,12 +25,13 @@ pub(crate) const BUSY: u8 = 75;
 
 pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
     if args.ddl {
-        let statement = configure(&args)?.create_table().map_err(|error| error.to_string())?;
+        let statement =
+            Place::of(&args)?.config.create_table().map_err(|error| error.to_string())?;
         print(&format!("{statement};\n"));
         return Ok(ExitCode::SUCCESS);
     }
     if args.list || args.status || args.break_hold || args.purge.is_some() {
-        return look(&args, configure(&args)?).map(ExitCode::from);
+        return look(&args, Place::of(&args)?).map(ExitCode::from);
     }
     let name = args.name();
     let level = match (args.quiet, args.verbose) {
@@ -37,8 +40,12 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
         _ => Level::Normal,
     };
     lock_sync::LockName::new(name).map_err(|error| error.to_string())?;
+    let Place { config, url, .. } = Place::of(&args)?;
+    let place = config.place();
     // It gets ready while the lock is being taken.
-    let running = match Running::start(&args.command, name, &URLS) {
+    let handed = Handed::new(&url, &place)
+        .map_err(|error| format!("the place cannot be handed down: {error}"))?;
+    let running = match Running::start(&args.command, name, &handed) {
         Ok(running) => running,
         Err(error) => {
             let message = format!("{}: {error}", shown(&args.command));
@@ -49,7 +56,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
             return Err(message);
         }
     };
-    let locks = configure(&args)?.connect().map_err(|error| error.to_string())?;
+    let locks = config.connect().map_err(|error| error.to_string())?;
     let ending = ending(&args, locks.valid_for())?;
 
     let (sender, events) = channel();
@@ -72,8 +79,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
     })
     .map_err(|error| format!("signals cannot be watched: {error}"))?;
 
-    let mut waiting_for =
-        Waiting::new(name, level, args.wait.is_some() || !(args.once || args.skip));
+    let waits = args.wait.is_some() || !(args.once || args.skip);
+    let mut waiting_for = Waiting::new(name, &place, level, waits);
     let guard = match acquire(&locks, name, &args, &mut waiting_for) {
         Ok(guard) => guard,
         Err(Error::Closed) => return Ok(ExitCode::from(interrupted(&ended_by).unwrap_or(FAILED))),
@@ -91,7 +98,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
         return Ok(ExitCode::from(code));
     }
     if level == Level::Verbose {
-        say!("holding {name:?}, fence {}", guard.fence());
+        say!("holding {name:?}, fence {}, at {place}", guard.fence());
     }
     guard.on_lost(move |_| {
         let _ = sender.send(signals::CHILD);
@@ -107,9 +114,7 @@ fn ending(args: &Args, valid: Duration) -> Result<Ending, String> {
     match args.grace {
         Some(grace) if grace > most && args.on_lost == OnLost::Term => Err(format!(
             "--grace must not be more than {}, five twelfths of the TTL: have a longer --ttl",
-            humantime::format_duration(Duration::from_millis(
-                most.as_millis().try_into().unwrap_or(u64::MAX)
-            ))
+            Shown(most)
         )),
         grace => Ok(Ending { on_lost: args.on_lost, grace: grace.unwrap_or(valid / 5) }),
     }

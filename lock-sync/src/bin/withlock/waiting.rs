@@ -16,6 +16,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// Tells about a wait, until it is dropped.
 pub(crate) struct Waiting {
     name: String,
+    place: String,
     level: Level,
     /// Whether there is a wait to tell of.
     waits: bool,
@@ -46,9 +47,9 @@ impl Seen {
 }
 
 impl Waiting {
-    pub(crate) fn new(name: &str, level: Level, waits: bool) -> Self {
-        let (name, holder, news) = (name.to_string(), None, None);
-        Self { name, level, waits, busy: false, holder, news, in_trouble: false }
+    pub(crate) fn new(name: &str, place: &str, level: Level, waits: bool) -> Self {
+        let (name, place, holder, news) = (name.to_string(), place.to_string(), None, None);
+        Self { name, place, level, waits, busy: false, holder, news, in_trouble: false }
     }
 
     pub(crate) fn tell(&mut self, progress: &Progress) {
@@ -64,7 +65,7 @@ impl Waiting {
                 self.busy = true;
                 self.holder = seen;
                 if self.waits && self.level != Level::Quiet {
-                    let start = || News::start(self.name.clone(), self.level);
+                    let start = || News::start(self.name.clone(), self.place.clone(), self.level);
                     self.news.get_or_insert_with(start).holder(self.holder.clone());
                 }
             }
@@ -109,14 +110,15 @@ struct News {
 
 struct State {
     name: String,
+    place: String,
     began: Instant,
     holder: Option<Seen>,
     done: bool,
 }
 
 impl News {
-    fn start(name: String, level: Level) -> Self {
-        let state = State { name, began: Instant::now(), holder: None, done: false };
+    fn start(name: String, place: String, level: Level) -> Self {
+        let state = State { name, place, began: Instant::now(), holder: None, done: false };
         let shared = Arc::new((Mutex::new(state), Condvar::new()));
         let (writer, on_terminal) = (shared.clone(), stderr().is_terminal());
         // Without the thread there is no progress to see, and no harm.
@@ -155,7 +157,7 @@ impl State {
             0 => String::new(),
             _ => format!(" for {}", seconds(waited)),
         };
-        format!("waiting{waited} for {:?}{}", self.name, self.held_by())
+        format!("waiting{waited} for {:?}{}, at {}", self.name, self.held_by(), self.place)
     }
 
     fn held_by(&self) -> String {
@@ -173,7 +175,12 @@ fn keep_writing((state, changed): &(Mutex<State>, Condvar)) {
     let mut state = lock(state);
     while !state.done {
         let waited = seconds(state.began.elapsed());
-        write(&format!("withlock: waiting for {:?} since {waited}{}", state.name, state.held_by()));
+        write(&format!(
+            "withlock: waiting for {:?} since {waited}{}, at {}",
+            state.name,
+            state.held_by(),
+            state.place
+        ));
         let waited = changed.wait_timeout(state, Duration::from_secs(1));
         state = waited.unwrap_or_else(PoisonError::into_inner).0;
     }

@@ -73,8 +73,9 @@ fn arguments_arrive_unchanged() {
     sandbox.run(&sandbox.url(), &["n", "--", "--", "true"]).expect(127);
 }
 
-/// The command's environment is withlock's, with the lock and without the URLs.
-fn environment(sandbox: &Sandbox, url: &str, fence: impl Fn() -> i64) {
+/// The command's environment is withlock's, with the lock and without withlock's URL. What the
+/// application is told about its database is the application's.
+fn environment(sandbox: &Sandbox, url: &str, place: &str, fence: impl Fn() -> i64) {
     let set = |command: &mut std::process::Command| {
         command
             .env("PG_CONNECTION_STRING", "postgres://me:secret@nowhere/db")
@@ -91,7 +92,6 @@ fn environment(sandbox: &Sandbox, url: &str, fence: impl Fn() -> i64) {
     let mut plain = sandbox.command("env");
     set(plain.arg("-0"));
     let mut expected = variables(&sandbox.start(&mut plain).end().expect(0));
-    assert!(expected.remove("PG_CONNECTION_STRING=postgres://me:secret@nowhere/db"));
     assert!(expected.remove("WITHLOCK_FENCE=7") && expected.remove("WITHLOCK_NAME=outer"));
     let mut last = 0;
     for _ in 0..3 {
@@ -102,6 +102,9 @@ fn environment(sandbox: &Sandbox, url: &str, fence: impl Fn() -> i64) {
         assert!(fence > last, "{fence} after {last}");
         last = fence;
         let mut expected = expected.clone();
+        let handed = |variable: &&String| variable.starts_with("WITHLOCK_URL_FILE=/proc/");
+        expected.insert(found.iter().find(handed).expect("named").clone());
+        expected.insert(format!("WITHLOCK_PLACE={place}"));
         expected.insert(format!("WITHLOCK_FENCE={fence}"));
         expected.insert("WITHLOCK_NAME=a 'b' 🔒".to_string());
         assert_eq!(found, expected);
@@ -111,12 +114,13 @@ fn environment(sandbox: &Sandbox, url: &str, fence: impl Fn() -> i64) {
 #[test]
 fn the_commands_environment_has_the_lock_and_no_url_on_sqlite() {
     let sandbox = Sandbox::new();
-    environment(&sandbox, &sandbox.url(), || rows(&sandbox.path("locks.db"))[0].1);
+    environment(&sandbox, &sandbox.url(), &sandbox.url(), || rows(&sandbox.path("locks.db"))[0].1);
 }
 
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn the_commands_environment_has_the_lock_and_no_url_on_postgres() {
     let place = Place::postgres();
-    environment(&Sandbox::new(), &url(&place), || rows_at(&place)[0].1);
+    let url = url(&place);
+    environment(&Sandbox::new(), &url, &url, || rows_at(&place)[0].1);
 }

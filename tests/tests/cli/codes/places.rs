@@ -29,8 +29,6 @@ fn the_option_beats_the_variables_and_withlocks_own_beats_the_other() {
     assert_eq!(place_of(None, b, c), ["b.db"]);
     assert_eq!(place_of(None, b, Some("nonsense")), ["b.db"]);
     assert_eq!(place_of(None, None, c), ["c.db"]);
-    assert_eq!(place_of(None, Some(""), c), ["c.db"], "empty is as not set");
-    assert_eq!(place_of(None, Some(""), Some("")), ["state/withlock/locks.db"]);
     assert_eq!(place_of(None, None, None), ["state/withlock/locks.db"]);
 }
 

@@ -1,0 +1,216 @@
+//! Where the URL comes from that says where locks are kept.
+
+use crate::nested;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// The environment variable with the URL in it, and so with a password. The command does not get it.
+pub(crate) const URL: &str = "WITHLOCK_URL";
+/// The one that names a file with the URL in it.
+pub(crate) const FILE: &str = "WITHLOCK_URL_FILE";
+/// The application's own. The command keeps it.
+const APPLICATION: &str = "PG_CONNECTION_STRING";
+/// The name of a systemd credential.
+const CREDENTIAL: &str = "withlock-url";
+/// For all users of this machine.
+const SYSTEM: &str = "/etc/withlock/url";
+
+/// A file with more in it is another file.
+const MOST: u64 = 16 << 10;
+
+/// A URL.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// The option, variable or file that it was found in.
+    pub(crate) source: String,
+    pub(crate) url: String,
+    /// It is that of the withlock that runs us as its command.
+    pub(crate) inherited: bool,
+}
+
+impl Found {
+    /// White space around the URL is not part of it: secrets tend to end in a newline.
+    fn new(source: &str, text: &str) -> Result<Self, String> {
+        let url = text.trim();
+        if url.is_empty() {
+            return Err(format!("{source} is empty: put a URL into it, or do without it"));
+        }
+        if url.contains(char::is_control) {
+            return Err(format!("{source} has more in it than one URL"));
+        }
+        Ok(Self { source: source.to_string(), url: url.to_string(), inherited: false })
+    }
+}
+
+/// The first URL that there is, in the order that the help tells. None if nothing names a place.
+pub(crate) fn find(option: Option<&str>) -> Result<Option<Found>, String> {
+    first(option, |name| std::env::var_os(name), Path::new(SYSTEM))
+}
+
+fn first(
+    option: Option<&str>,
+    variable: impl Fn(&str) -> Option<OsString>,
+    system: &Path,
+) -> Result<Option<Found>, String> {
+    if let Some(url) = option {
+        return Found::new("--db", url).map(Some);
+    }
+    let text = |name: &str| {
+        let text = variable(name).map(OsString::into_string).transpose();
+        text.map_err(|_| format!("{name} is not UTF-8"))
+    };
+    if let Some(url) = text(URL)? {
+        return Found::new(URL, &url).map(Some);
+    }
+    if let Some(path) = variable(FILE) {
+        if path.is_empty() {
+            return Err(format!("{FILE} is empty: name a file by it, or unset it"));
+        }
+        return named(Path::new(&path)).map(Some);
+    }
+    let folder = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let user = folder("XDG_CONFIG_HOME").or_else(|| Some(folder("HOME")?.join(".config")));
+    let credential = folder("CREDENTIALS_DIRECTORY").map(|folder| folder.join(CREDENTIAL));
+    let user = user.map(|folder| folder.join("withlock/url"));
+    for path in [credential, user, Some(system.to_path_buf())].into_iter().flatten() {
+        if let Some(text) = read(&path)? {
+            return Found::new(&path.display().to_string(), &text).map(Some);
+        }
+    }
+    match text(APPLICATION)? {
+        Some(url) => Found::new(APPLICATION, &url).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// What is in a file that was named, and so must be there.
+fn named(path: &Path) -> Result<Found, String> {
+    if let Some(outer) = nested::Outer::of(path) {
+        let text = if outer.is_there(path) { read(path).ok().flatten() } else { None };
+        let text = text.ok_or_else(|| outer.silent())?;
+        return Ok(Found { inherited: true, ..Found::new(FILE, &text)? });
+    }
+    match read(path)? {
+        Some(text) => Found::new(&path.display().to_string(), &text),
+        None => Err(format!("{FILE}: {}: there is no such file", path.display())),
+    }
+}
+
+/// A file's text; nothing if there is no such file. One that is there and cannot be read is an error.
+fn read(path: &Path) -> Result<Option<String>, String> {
+    let mut text = String::new();
+    let all = File::open(path).and_then(|file| file.take(MOST).read_to_string(&mut text));
+    match all {
+        Ok(_) => Ok(Some(text)),
+        // A link that leads nowhere is there.
+        Err(error) if is_absent(&error) && path.symlink_metadata().is_err() => Ok(None),
+        Err(error) => Err(format!("{}: {error}", path.display())),
+    }
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{create_dir_all, write};
+
+    /// A folder with files of a name each, and what is found there with these variables.
+    fn found(
+        files: &[(&str, &str)],
+        variables: &[(&str, &str)],
+    ) -> Result<Option<(String, String)>, String> {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (file, text) in files {
+            let path = folder.path().join(file);
+            create_dir_all(path.parent().expect("a folder")).expect("made");
+            write(path, text).expect("written");
+        }
+        let at = |value: &str| value.replace("DIR", &folder.path().display().to_string());
+        let variable = |name: &str| {
+            let value = variables.iter().find(|(variable, _)| *variable == name);
+            value.map(|(_, value)| OsString::from(at(value)))
+        };
+        let found = first(None, variable, &folder.path().join("etc/withlock/url"));
+        let plain = |text: String| text.replace(&at("DIR"), "DIR");
+        found.map(|found| found.map(|found| (plain(found.source), found.url))).map_err(plain)
+    }
+
+    #[test]
+    fn sources_come_in_the_order_of_the_help() {
+        let mut files = vec![
+            ("url", "sqlite:1\n"),
+            ("cred/withlock-url", "sqlite:2\n"),
+            ("xdg/withlock/url", "sqlite:3\n"),
+            ("home/.config/withlock/url", "sqlite:4\n"),
+            ("etc/withlock/url", "sqlite:5\n"),
+        ];
+        let mut variables = vec![
+            ("WITHLOCK_URL", "sqlite:0"),
+            ("WITHLOCK_URL_FILE", "DIR/url"),
+            ("CREDENTIALS_DIRECTORY", "DIR/cred"),
+            ("XDG_CONFIG_HOME", "DIR/xdg"),
+            ("HOME", "DIR/home"),
+            ("PG_CONNECTION_STRING", "sqlite:6"),
+        ];
+        let url = |files: &[_], variables: &[_]| {
+            found(files, variables).expect("good").map(|(_, url)| url)
+        };
+        assert_eq!(url(&files, &variables).as_deref(), Some("sqlite:0"));
+        variables.remove(0);
+        assert_eq!(url(&files, &variables).as_deref(), Some("sqlite:1"));
+        variables.remove(0);
+        assert_eq!(url(&files, &variables).as_deref(), Some("sqlite:2"));
+        // A unit may have other credentials.
+        files.remove(1);
+        assert_eq!(url(&files, &variables).as_deref(), Some("sqlite:3"));
+        variables.remove(1);
+        assert_eq!(url(&files, &variables).as_deref(), Some("sqlite:4"));
+        variables.remove(1);
+        assert_eq!(url(&files, &variables).as_deref(), Some("sqlite:5"));
+        assert_eq!(url(&[], &variables).as_deref(), Some("sqlite:6"));
+        assert_eq!(url(&[], &[]), None);
+        assert_eq!(url(&[], &[("HOME", "/dev/null"), ("CREDENTIALS_DIRECTORY", "DIR")]), None);
+    }
+
+    #[test]
+    fn an_empty_source_is_an_error_and_never_none() {
+        for variable in ["WITHLOCK_URL", "WITHLOCK_URL_FILE", "PG_CONNECTION_STRING"] {
+            for value in ["", " \n"] {
+                let error = found(&[], &[(variable, value)]).expect_err(variable);
+                assert!(error.contains(variable), "{error}");
+            }
+        }
+        for file in ["cred/withlock-url", "xdg/withlock/url", "etc/withlock/url"] {
+            let variables = [("CREDENTIALS_DIRECTORY", "DIR/cred"), ("XDG_CONFIG_HOME", "DIR/xdg")];
+            let error = found(&[(file, "\n")], &variables).expect_err(file);
+            assert!(error.starts_with(&format!("DIR/{file} is empty")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_an_error_and_not_skipped() {
+        let named = |path| found(&[("folder/x", "")], &[("WITHLOCK_URL_FILE", path)]);
+        assert!(
+            named("DIR/none").expect_err("missing").contains("DIR/none: there is no such file")
+        );
+        assert!(named("DIR/folder").expect_err("a folder").contains("DIR/folder"));
+        let folder = [("etc/withlock/url/x", "")];
+        assert!(found(&folder, &[]).expect_err("a folder").contains("etc/withlock/url"));
+        let two = found(&[("etc/withlock/url", "sqlite:a\nsqlite:hunter2\n")], &[]);
+        let error = two.expect_err("two URLs");
+        assert!(error.contains("more in it than one URL") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_an_error() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let link = folder.path().join("url");
+        std::os::unix::fs::symlink("nowhere", &link).expect("linked");
+        first(None, |_| None, &link).expect_err("it was meant to be there");
+    }
+}
