@@ -33,8 +33,8 @@
 //! losses while a request hangs. With advisory locks and Consul, there is another one for each acquire
 //! that waits at the server.
 //!
-//! A [`Guard`] or a [`Locks`] may be dropped on any thread, but on PostgreSQL not on one of an async runtime. Dropping a guard releases its lock, and waits
-//! for that.
+//! A [`Guard`] or a [`Locks`] may be dropped on any thread, but with PostgreSQL not on one of an async
+//! runtime. Dropping a guard releases its lock, and waits for that.
 //!
 //! After a `fork` the child holds nothing: its guards say so, its calls fail with [`Error::Forked`], and
 //! dropping them sends nothing. Connect after the fork.

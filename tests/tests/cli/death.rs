@@ -64,7 +64,7 @@ fn since_epoch() -> i64 {
 
 /// Kills the holder, child and all. Who waits gets in when the lease has expired, and not before.
 fn after_a_kill(sandbox: &Sandbox, url: &str, row: impl Fn() -> Row, now: impl Fn() -> i64) {
-    let holder = sandbox.hold(url, &["--ttl", "2s", "n"], "exec sleep 60");
+    let holder = sandbox.hold(url, &["--ttl", "2s", "n"], "exec sleep 600");
     let first = row();
     let waiter =
         sandbox.start(&mut sandbox.withlock(url, &["--ttl", "2s", "n", "--", "touch", "entered"]));
@@ -182,7 +182,7 @@ fn kill_at_any_moment_leaves_no_command_behind() {
     let url = sandbox.url();
     sandbox.run(&url, &["n", "--", "true"]).expect(0);
     for round in 0..60 {
-        let script = "echo $$ >>pids; exec sleep 60";
+        let script = "echo $$ >>pids; exec sleep 600";
         let run = sandbox.start(&mut sandbox.withlock(
             &format!("{url}?ttl=1s"),
             &[format!("n{round}").as_str(), "--", "sh", "-c", script],

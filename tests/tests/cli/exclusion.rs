@@ -149,7 +149,7 @@ fn made_once(place: fn() -> Place) {
 fn locks_of_different_names_do_not_wait_for_one_another() {
     let sandbox = Sandbox::new();
     let url = sandbox.url();
-    let holder = sandbox.hold(&url, &["name"], "exec sleep 60");
+    let holder = sandbox.hold(&url, &["name"], "exec sleep 600");
     for other in ["Name", "name ", " name", "nam", "name1", "ｎame", "na\u{301}me"] {
         sandbox.run(&url, &["--try", other, "--", "true"]).expect(0);
     }
@@ -162,7 +162,7 @@ fn locks_of_different_names_do_not_wait_for_one_another() {
 fn locks_in_different_tables_and_files_are_different_locks() {
     let sandbox = Sandbox::new();
     let url = sandbox.url();
-    let _holder = sandbox.hold(&url, &["name"], "exec sleep 60");
+    let _holder = sandbox.hold(&url, &["name"], "exec sleep 600");
     sandbox.run(&url, &["--try", "--table", "others", "name", "--", "true"]).expect(0);
     sandbox.run(&format!("{url}?table=others"), &["--try", "name", "--", "true"]).expect(0);
     sandbox.run(&url.replace("locks", "others"), &["--try", "name", "--", "true"]).expect(0);

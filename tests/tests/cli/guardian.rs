@@ -122,7 +122,7 @@ fn ready(waiter: &Run) -> [Pid; 2] {
 #[test]
 fn who_gets_no_lock_leaves_nobody_behind() {
     let sandbox = Sandbox::new();
-    let holder = sandbox.hold(&sandbox.url(), &["n"], "sleep 60");
+    let holder = sandbox.hold(&sandbox.url(), &["n"], "sleep 600");
     let waiter = |args: &[&str]| {
         let args = [args, &["n", "--", "sh", "-c", "echo >>ran"]].concat();
         let run = sandbox.start(&mut sandbox.withlock(&sandbox.url(), &args));
@@ -207,7 +207,7 @@ fn a_command_with_too_little_time_left_begins_after_the_renewal() {
 #[test]
 fn the_command_dies_with_its_guardian() {
     let sandbox = Sandbox::new();
-    let holder = sandbox.hold(&sandbox.url(), &["n"], "exec sleep 60");
+    let holder = sandbox.hold(&sandbox.url(), &["n"], "exec sleep 600");
     let child = sandbox.child();
     kill_process(parent(child), Signal::KILL).expect("there");
     holder.end().expect(137);

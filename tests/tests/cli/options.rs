@@ -108,7 +108,7 @@ fn a_signal_ends_the_keeping_and_the_exit_code_is_the_commands() {
 #[test]
 fn a_signal_to_the_command_ends_it_without_keeping() {
     let sandbox = Sandbox::new();
-    let holder = sandbox.hold(&sandbox.url(), &["--min-hold", "50s", "n"], "exec sleep 60");
+    let holder = sandbox.hold(&sandbox.url(), &["--min-hold", "50s", "n"], "exec sleep 600");
     holder.signal(Signal::TERM);
     let ended = holder.end().expect(143);
     assert!(ended.took < Duration::from_secs(40), "{ended:?}");

@@ -25,7 +25,7 @@ fn after_a_signal_the_exit_code_is_128_and_the_signals_number() {
     let sandbox = Sandbox::new();
     for (signal, number) in [("HUP", 1), ("INT", 2), ("KILL", 9), ("USR1", 10), ("TERM", 15)] {
         for option in ["-v", "-q"] {
-            let script = format!("printf 'a\\nb'; kill -s {signal} $$; sleep 60");
+            let script = format!("printf 'a\\nb'; kill -s {signal} $$; sleep 600");
             let args = [option, "n", "--", "sh", "-c", &script];
             let ended = sandbox.run(&sandbox.url(), &args).expect(128 + number);
             assert!(ended.status.code().is_some(), "it exits, and is not killed: {ended:?}");

@@ -63,7 +63,7 @@ fn a_command_that_a_signal_ends_is_reported_as_shells_do() {
         (Signal::USR2, 140),
     ] {
         let sandbox = Sandbox::new();
-        let holder = sandbox.hold(&sandbox.url(), &["n"], "exec sleep 60");
+        let holder = sandbox.hold(&sandbox.url(), &["n"], "exec sleep 600");
         holder.signal(signal);
         let ended = holder.end_within(PROMPT).expect(code);
         assert_eq!(ended.stderr, "", "{signal:?}");

@@ -54,7 +54,7 @@ fn an_ignored_signal_stays_ignored() {
 #[test]
 fn who_ignores_one_signal_does_not_ignore_the_others() {
     let sandbox = Sandbox::new();
-    let holder = sandbox.start(&mut without_hup(&sandbox, "n -- sh -c 'touch up; exec sleep 60'"));
+    let holder = sandbox.start(&mut without_hup(&sandbox, "n -- sh -c 'touch up; exec sleep 600'"));
     eventually("the command runs", || sandbox.path("up").exists());
     holder.signal(Signal::TERM);
     holder.end_within(PROMPT).expect(143);

@@ -93,7 +93,7 @@ fn a_terminal_shows_nothing_without_a_wait_or_if_asked_to_be_quiet() {
 #[test]
 fn the_interrupt_key_ends_the_command() {
     let sandbox = Sandbox::new();
-    let script = "echo $$ >holder; exec \"$W\" n -- sh -c 'echo $$ >pid; touch up; exec sleep 60'";
+    let script = "echo $$ >holder; exec \"$W\" n -- sh -c 'echo $$ >pid; touch up; exec sleep 600'";
     let mut run = on_terminal(&sandbox, script);
     eventually("the command runs", || sandbox.path("up").exists());
     is_taken(&sandbox);
@@ -128,7 +128,7 @@ fn the_interrupt_key_is_pressed_once() {
 #[test]
 fn the_interrupt_key_ends_a_wait() {
     let sandbox = Sandbox::new();
-    let _holder = sandbox.hold(&sandbox.url(), &["n"], "exec sleep 60");
+    let _holder = sandbox.hold(&sandbox.url(), &["n"], "exec sleep 600");
     let mut waiting = on_terminal(&sandbox, "exec \"$W\" n -- touch ran");
     eventually("it waits", || shown(&waiting).contains("held by"));
     waiting.type_in("\x03");

@@ -1,0 +1,33 @@
+//! What a child process has of its parent's locks: nothing.
+#![cfg(feature = "sqlite")]
+
+use fork::{Fork, fork};
+use lock_sync::{Error, Locks, LostReason};
+
+/// The only test of its program: a fork has no other test's threads to miss.
+#[test]
+fn a_forked_child_holds_nothing_and_frees_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = format!("sqlite:{}", folder.path().join("locks.db").display());
+    let locks = Locks::connect(&url).expect("connected");
+    let guard = locks.lock("a").expect("free");
+    match fork().expect("forked") {
+        Fork::Child => {
+            let told = guard.lost() == Some(LostReason::Forked) && !guard.is_held();
+            let refused = matches!(locks.try_lock("b"), Err(Error::Forked));
+            drop((guard, locks));
+            std::process::exit(i32::from(!told) + 2 * i32::from(!refused));
+        }
+        Fork::Parent(child) => {
+            let child = rustix::process::Pid::from_raw(child).expect("a pid");
+            let ended =
+                rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty());
+            let (_, status) = ended.expect("waited for").expect("ended");
+            assert_eq!(status.exit_status(), Some(0), "1: it thinks it holds; 2: its call is sent");
+        }
+    }
+    assert!(guard.is_held());
+    let others = Locks::connect(&url).expect("connected");
+    assert!(others.try_lock("a").expect("asked").is_none(), "the child's drop freed nothing");
+    guard.release().expect("still ours");
+}
