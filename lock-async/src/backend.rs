@@ -14,7 +14,7 @@ pub(crate) mod sslmode;
 pub(crate) mod tables;
 
 use crate::error::{ConfigError, Error};
-use lock_core::sql::{Codec, Refusal, Rows, Statement, Step};
+use lock_core::sql::{Codec, ConnectError, Rows, Statement, Step};
 use lock_core::table::{Command, Reply, Table};
 use lock_core::{Failure, Instant, LockName, News, Protocol};
 use std::future::{Future, ready};
@@ -77,7 +77,7 @@ pub(crate) trait Session: Send + 'static {
     fn is_open(&self) -> bool;
 
     /// Opens it, or a new one in its place, within `limit`.
-    fn open(&mut self, limit: Duration) -> impl Future<Output = Result<(), Failure>> + Send;
+    fn open(&mut self, limit: Duration) -> impl Future<Output = Result<(), ConnectError>> + Send;
 
     /// Runs a statement within `limit`. After [`Failure::Unknown`] it is no longer open, unless
     /// what runs next is sure to run after that statement.
@@ -141,6 +141,9 @@ impl<S: Session> Source for Handed<S> {
     }
 }
 
+/// What becomes of commands when a connection of the caller's is gone.
+const GONE: &str = "the connection that was handed over is gone, and there is no way to another";
+
 /// A codec of another server's, or no session. A configuration makes neither.
 pub(crate) fn nowhere() -> Error {
     ConfigError::System("there is no way to the server".to_string()).into()
@@ -171,12 +174,12 @@ impl<S: Session> SqlTable<S> {
     }
 
     /// Opens the session and lets it through its checks, if it is not open.
-    async fn ready(&mut self, limit: impl Fn() -> Duration + Send) -> Result<(), Trouble> {
+    async fn ready(&mut self, limit: impl Fn() -> Duration + Send) -> Result<(), ConnectError> {
         if self.checked && self.session.is_open() {
             return Ok(());
         }
         (self.checked, self.listens) = (false, false);
-        self.session.open(limit()).await.map_err(Trouble::Failed)?;
+        self.session.open(limit()).await?;
         let mut setup = self.codec.setup();
         let mut answer = None;
         loop {
@@ -186,35 +189,19 @@ impl<S: Session> SqlTable<S> {
                     self.checked = true;
                     return Ok(());
                 }
-                Step::Failed(failure) => return Err(Trouble::Failed(failure)),
-                Step::Refuse(refusal) => return Err(Trouble::Unfit(refusal)),
+                Step::Failed(failure) => return Err(ConnectError::Failed(failure)),
+                Step::Refuse(refusal) => return Err(ConnectError::Unfit(refusal)),
             }
         }
     }
 }
 
-/// Why a connection is not ready for commands.
-enum Trouble {
-    Failed(Failure),
-    Unfit(Refusal),
-}
-
-impl Trouble {
-    /// What it means to a command that was to follow.
-    fn before(self) -> Failure {
-        match self {
-            Trouble::Failed(known @ (Failure::Rejected { .. } | Failure::Gone(_))) => known,
-            Trouble::Failed(failure) => Failure::NotSent(failure.to_string()),
-            Trouble::Unfit(refusal) => Failure::refused(refusal.to_string()),
-        }
-    }
-}
-
-impl From<Trouble> for Error {
-    fn from(trouble: Trouble) -> Self {
-        match trouble {
-            Trouble::Unfit(refusal) => Error::Unfit(refusal),
-            Trouble::Failed(failure) => failure.into(),
+impl From<ConnectError> for Error {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Unfit(refusal) => Error::Unfit(refusal),
+            ConnectError::Failed(failure) => failure.into(),
+            other => other.before_command().into(),
         }
     }
 }
@@ -235,7 +222,7 @@ impl<S: Session> Backend for SqlTable<S> {
     ) -> Result<Reply, Failure> {
         let limit = left(tokio::time::Instant::now() + budget);
         // Whatever goes wrong before the command's own statement: the command was not sent.
-        self.ready(limit).await.map_err(Trouble::before)?;
+        self.ready(limit).await.map_err(ConnectError::before_command)?;
         if let (Command::Listen { up_to }, true) = (command, self.listens) {
             return self.session.news(*up_to).await.map(|names| Reply::Told(News::Freed(names)));
         }
@@ -247,6 +234,7 @@ impl<S: Session> Backend for SqlTable<S> {
             }
         }
         let reply = exchange.finish();
+        self.checked &= !reply.as_ref().is_err_and(Failure::is_read_only);
         self.listens |= reply == Ok(Reply::Told(News::Begun));
         reply
     }

@@ -52,7 +52,8 @@ impl Locks {
         Self { driver, check }
     }
 
-    /// Waits for the lock as long as it takes, also through restarts of the server.
+    /// Waits for the lock as long as it takes, also through restarts of the server and switch-overs: a
+    /// standby, a read-only server or a missing table that is met on the way is tried again.
     ///
     /// # Errors
     /// [`Error`] if the name is not one, or the server refuses.

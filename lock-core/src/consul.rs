@@ -276,6 +276,7 @@ impl Protocol for Consul {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Code;
 
     const TTL: Duration = Duration::from_secs(100);
 
@@ -328,6 +329,14 @@ mod tests {
             ([Action::Open].into(), failed.clone())
         );
         assert_eq!(run([created(), Some(Err(refused())), destroyed()]), (all.into(), failed));
+        // What may pass later is final at the first connect, unless there are too many requests.
+        let rejected = |status| {
+            let failure = Failure::not_now("no rights".into()).with_code(Some(Code::Http(status)));
+            run([Some(Err(failure)), None, None]).1
+        };
+        let for_good = refused().with_code(Some(Code::Http(403)));
+        assert_eq!(rejected(403), Step::Failed(for_good));
+        assert!(matches!(rejected(429), Step::Failed(Failure::Rejected { retry: true, .. })));
         for wrong in [destroyed(), unlocked(true)] {
             assert!(matches!(run([wrong, None, None]).1, Step::Failed(Failure::Unknown(_))));
         }

@@ -126,6 +126,28 @@ impl Failure {
         }
     }
 
+    /// Whether the server says that it takes no writes. Another may by now be where this one was, so the
+    /// next command is to go over a connection that was made, and checked, anew.
+    pub fn is_read_only(&self) -> bool {
+        match self.code() {
+            Some(Code::SqlState(state)) => state == *b"25006",
+            // Super-read-only, a read-only transaction, InnoDB; and a group's member that is no primary.
+            Some(Code::Mysql(number)) => {
+                matches!(number, 1290 | 1792 | 1836 | 1874 | 3100)
+            }
+            _ => false,
+        }
+    }
+
+    /// The same as what may pass, if it is a rejection.
+    #[must_use]
+    pub(crate) fn may_pass(self, may: bool) -> Self {
+        match self {
+            Self::Rejected { code, message, .. } => Self::Rejected { retry: may, code, message },
+            other => other,
+        }
+    }
+
     /// The server's own code for a rejection.
     pub fn code(&self) -> Option<Code> {
         match self {

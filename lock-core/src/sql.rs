@@ -32,7 +32,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 pub use exchange::Exchange;
-pub use setup::{Refusal, Setup, Step};
+pub use setup::{ConnectError, Refusal, Setup, Step};
 
 /// A value in SQL: a parameter, or a column of a row.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

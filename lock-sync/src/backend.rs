@@ -16,7 +16,7 @@ pub(crate) mod tables;
 
 use crate::clock;
 use crate::error::{ConfigError, Error};
-use lock_core::sql::{Codec, Refusal, Rows, Statement, Step};
+use lock_core::sql::{Codec, ConnectError, Rows, Statement, Step};
 use lock_core::table::{Command, Reply, Table};
 use lock_core::{Failure, Instant, LockName, News, Protocol};
 use std::time::Duration;
@@ -78,7 +78,7 @@ pub(crate) trait Session: Send + 'static {
     fn is_open(&self) -> bool;
 
     /// Opens it, or a new one in its place, within `budget`.
-    fn open(&mut self, budget: Duration) -> Result<(), Failure>;
+    fn open(&mut self, budget: Duration) -> Result<(), ConnectError>;
 
     /// Runs a statement within `budget`. After [`Failure::Unknown`] it is no longer open.
     fn run(&mut self, statement: &Statement, budget: Duration) -> Result<Rows, Failure>;
@@ -125,6 +125,9 @@ impl<S: Session> Source for Handed<S> {
     }
 }
 
+/// What becomes of commands when a connection of the caller's is gone.
+const GONE: &str = "the connection that was handed over is gone, and there is no way to another";
+
 /// A codec of another server's, or no session. A configuration makes neither.
 pub(crate) fn nowhere() -> Error {
     ConfigError::System("there is no way to the server".to_string()).into()
@@ -155,12 +158,12 @@ impl<S: Session> SqlTable<S> {
     }
 
     /// Opens the session and lets it through its checks, if it is not open.
-    fn ready(&mut self, limit: impl Fn() -> Duration) -> Result<(), Trouble> {
+    fn ready(&mut self, limit: impl Fn() -> Duration) -> Result<(), ConnectError> {
         if self.checked && self.session.is_open() {
             return Ok(());
         }
         (self.checked, self.listens) = (false, false);
-        in_time(limit(), |left| self.session.open(left)).map_err(Trouble::Failed)?;
+        in_time(limit(), |left| self.session.open(left))?;
         let mut setup = self.codec.setup();
         let mut answer = None;
         loop {
@@ -170,8 +173,8 @@ impl<S: Session> SqlTable<S> {
                     self.checked = true;
                     return Ok(());
                 }
-                Step::Failed(failure) => return Err(Trouble::Failed(failure)),
-                Step::Refuse(refusal) => return Err(Trouble::Unfit(refusal)),
+                Step::Failed(failure) => return Err(ConnectError::Failed(failure)),
+                Step::Refuse(refusal) => return Err(ConnectError::Unfit(refusal)),
             }
         }
     }
@@ -182,38 +185,22 @@ impl<S: Session> SqlTable<S> {
 }
 
 /// Begins a step only while time is left for it.
-fn in_time<T>(
+fn in_time<T, E: From<Failure>>(
     left: Duration,
-    step: impl FnOnce(Duration) -> Result<T, Failure>,
-) -> Result<T, Failure> {
+    step: impl FnOnce(Duration) -> Result<T, E>,
+) -> Result<T, E> {
     if left.is_zero() {
-        return Err(Failure::NotSent("no answer in time".to_string()));
+        return Err(Failure::NotSent("no answer in time".to_string()).into());
     }
     step(left)
 }
 
-/// Why a connection is not ready for commands.
-enum Trouble {
-    Failed(Failure),
-    Unfit(Refusal),
-}
-
-impl Trouble {
-    /// What it means to a command that was to follow.
-    fn before(self) -> Failure {
-        match self {
-            Trouble::Failed(known @ (Failure::Rejected { .. } | Failure::Gone(_))) => known,
-            Trouble::Failed(failure) => Failure::NotSent(failure.to_string()),
-            Trouble::Unfit(refusal) => Failure::refused(refusal.to_string()),
-        }
-    }
-}
-
-impl From<Trouble> for Error {
-    fn from(trouble: Trouble) -> Self {
-        match trouble {
-            Trouble::Unfit(refusal) => Error::Unfit(refusal),
-            Trouble::Failed(failure) => failure.into(),
+impl From<ConnectError> for Error {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Unfit(refusal) => Error::Unfit(refusal),
+            ConnectError::Failed(failure) => failure.into(),
+            other => other.before_command().into(),
         }
     }
 }
@@ -230,7 +217,7 @@ impl<S: Session> Backend for SqlTable<S> {
         let until = clock::now().after(budget);
         let limit = || until.since(clock::now());
         // Whatever goes wrong before the command's own statement: the command was not sent.
-        self.ready(limit).map_err(Trouble::before)?;
+        self.ready(limit).map_err(ConnectError::before_command)?;
         if let (Command::Listen { up_to }, true) = (command, self.listens) {
             return self.session.news(*up_to).map(|names| Reply::Told(News::Freed(names)));
         }
@@ -242,6 +229,7 @@ impl<S: Session> Backend for SqlTable<S> {
             }
         }
         let reply = exchange.finish();
+        self.checked &= !reply.as_ref().is_err_and(Failure::is_read_only);
         self.listens |= reply == Ok(Reply::Told(News::Begun));
         reply
     }
@@ -290,7 +278,7 @@ mod tests {
             self.pause.is_zero()
         }
 
-        fn open(&mut self, budget: Duration) -> Result<(), Failure> {
+        fn open(&mut self, budget: Duration) -> Result<(), ConnectError> {
             self.step(budget);
             self.session.open(budget)
         }

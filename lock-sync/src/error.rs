@@ -47,7 +47,9 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the same call may succeed later without anybody changing anything.
+    /// Whether the same call may succeed later without anybody changing anything. That includes all that
+    /// a server was found to be (a standby, read-only, without the table) after it was connected to once:
+    /// only the first connect ends with [`Error::Unfit`].
     pub fn is_transient(&self) -> bool {
         matches!(self, Error::Unavailable(_))
     }

@@ -1,10 +1,10 @@
 //! The advisory protocol over sessions: a connection is the lease, and is never replaced in silence.
 
-use super::{Backend, Backends, Session, Source, Trouble, left};
+use super::{Backend, Backends, GONE, Session, Source, left};
 use crate::error::Error;
 use lock_core::advisory::{Advisory, Command, Reply};
-use lock_core::sql::Step;
 use lock_core::sql::advisory::{Codec, Session as Opened};
+use lock_core::sql::{ConnectError, Step};
 use lock_core::{Failure, Instant};
 use std::task::Context;
 use std::time::Duration;
@@ -60,15 +60,12 @@ impl<S: Session> SqlAdvisory<S> {
         &mut self,
         ttl: Duration,
         limit: impl Fn() -> Duration + Send,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), ConnectError> {
         self.opened = None;
         let Some(session) = &mut self.session else {
-            let message =
-                "the connection that was handed over is gone, and there is no way to another";
-            let message = message.to_string();
-            return Err(Trouble::Failed(Failure::refused(message)));
+            return Err(ConnectError::NoWay(GONE.to_string()));
         };
-        session.open(limit()).await.map_err(Trouble::Failed)?;
+        session.open(limit()).await?;
         let mut setup = self.codec.setup(ttl, session.id());
         let mut answer = None;
         loop {
@@ -78,8 +75,8 @@ impl<S: Session> SqlAdvisory<S> {
                     self.opened = setup.session().cloned();
                     return Ok(());
                 }
-                Step::Failed(failure) => return Err(Trouble::Failed(failure)),
-                Step::Refuse(refusal) => return Err(Trouble::Unfit(refusal)),
+                Step::Failed(failure) => return Err(ConnectError::Failed(failure)),
+                Step::Refuse(refusal) => return Err(ConnectError::Unfit(refusal)),
             }
         }
     }
@@ -135,9 +132,9 @@ impl<S: Session> Backend for SqlAdvisory<S> {
         // it is still what it was.
         let fresh = self.opened.is_some()
             && self.carry_out(&Command::Keep, limit).await == Ok(Reply::Kept(true));
-        if !fresh && let Err(trouble) = self.enter(*ttl, limit).await {
+        if !fresh && let Err(error) = self.enter(*ttl, limit).await {
             self.discard();
-            return Err(trouble.before());
+            return Err(error.before_command());
         }
         Ok(Reply::Opened)
     }

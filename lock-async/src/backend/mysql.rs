@@ -10,11 +10,11 @@ mod statements;
 mod trouble;
 
 use super::sslmode::SslMode;
-use super::{Session, Source as Sessions};
+use super::{GONE, Session, Source as Sessions};
 use crate::error::ConfigError;
 use lock_core::Failure;
 use lock_core::sql::mysql::{connect_failed, statement_failed};
-use lock_core::sql::{Rows, Statement};
+use lock_core::sql::{ConnectError, Rows, Statement};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, DriverError, Opts, OptsBuilder, SslOpts};
 use rustls::crypto::{CryptoProvider, ring};
@@ -117,14 +117,12 @@ impl Session for Mysql {
         self.link.as_ref().is_some_and(|link| !link.busy)
     }
 
-    async fn open(&mut self, limit: Duration) -> Result<(), Failure> {
+    async fn open(&mut self, limit: Duration) -> Result<(), ConnectError> {
         let (opts, mode) = match &self.source {
             Source::Server { opts, mode, .. } => (opts, *mode),
             Source::Client if self.is_open() => return Ok(()),
             Source::Client => {
-                let message =
-                    "the connection that was handed over broke, and there is no way to another";
-                return Err(Failure::refused(message.to_string()));
+                return Err(ConnectError::NoWay(GONE.to_string()));
             }
         };
         if mode != SslMode::Disable && CryptoProvider::get_default().is_none() {

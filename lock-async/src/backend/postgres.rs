@@ -3,12 +3,12 @@
 mod hosts;
 mod tls;
 
-use super::{Session, Source as Sessions};
+use super::{GONE, Session, Source as Sessions};
 use crate::backend::sslmode::SslMode;
 use crate::error::ConfigError;
 use hosts::{addresses, each, is_unix, share};
 use lock_core::sql::postgres::{connect_failed, session_options, statement_failed};
-use lock_core::sql::{Rows, Statement, Value};
+use lock_core::sql::{ConnectError, Rows, Statement, Value};
 use lock_core::{Failure, LockName};
 use std::collections::BTreeMap;
 use std::error::Error as _;
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tokio_postgres::config::{Host, SslMode as Negotiate};
+use tokio_postgres::config::{Host, SslMode as Negotiate, TargetSessionAttrs};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{AsyncMessage, CancelToken, Client, Config, Error, NoTls, Socket};
 
@@ -136,18 +136,15 @@ impl Session for Postgres {
         self.link.as_ref().is_some_and(|link| !link.busy && !link.client.is_closed())
     }
 
-    async fn open(&mut self, limit: Duration) -> Result<(), Failure> {
+    async fn open(&mut self, limit: Duration) -> Result<(), ConnectError> {
         let open = self.is_open();
         match &self.source {
             Source::Client if open => Ok(()),
-            Source::Client => Err(Failure::refused(
-                "the connection that was handed over is closed, and there is no way to another"
-                    .to_string(),
-            )),
+            Source::Client => Err(ConnectError::NoWay(GONE.to_string())),
             Source::Server { hosts, tls, .. } => {
                 let link = match timeout(limit, connect(hosts, tls, limit)).await {
                     Ok(link) => link?,
-                    Err(_) => return Err(connect_failed(None, "no answer in time")),
+                    Err(_) => return Err(connect_failed(None, "no answer in time").into()),
                 };
                 self.discard();
                 self.link = Some(link);

@@ -8,7 +8,7 @@ use super::Session;
 use crate::error::ConfigError;
 use file::File;
 use lock_core::Failure;
-use lock_core::sql::{Codec, Rows, Statement};
+use lock_core::sql::{Codec, ConnectError, Rows, Statement};
 use rusqlite::Connection;
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -41,7 +41,7 @@ enum Job {
     },
     /// To open what is there now in the place of a file that is gone.
     Open {
-        answer: oneshot::Sender<Result<(), Failure>>,
+        answer: oneshot::Sender<Result<(), ConnectError>>,
     },
 }
 
@@ -95,17 +95,17 @@ impl Sqlite {
         Ok(Self { jobs, closed, is_open: true, no_log })
     }
 
-    async fn ask<T>(
+    async fn ask<T, E: From<Failure>>(
         &self,
         limit: Duration,
-        job: impl FnOnce(oneshot::Sender<Result<T, Failure>>) -> Job,
-    ) -> Result<T, Failure> {
+        job: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Job,
+    ) -> Result<T, E> {
         let (answer, told) = oneshot::channel();
         let panicked = || "SQLite panicked".to_string();
         self.jobs.send(job(answer)).map_err(|_| Failure::NotSent(panicked()))?;
         match tokio::time::timeout(limit, told).await {
-            Ok(answer) => answer.unwrap_or_else(|_| Err(Failure::Unknown(panicked()))),
-            Err(_) => Err(Failure::Unknown("no answer in time".to_string())),
+            Ok(answer) => answer.unwrap_or_else(|_| Err(Failure::Unknown(panicked()).into())),
+            Err(_) => Err(Failure::Unknown("no answer in time".to_string()).into()),
         }
     }
 }
@@ -115,7 +115,7 @@ impl Session for Sqlite {
         self.is_open
     }
 
-    async fn open(&mut self, limit: Duration) -> Result<(), Failure> {
+    async fn open(&mut self, limit: Duration) -> Result<(), ConnectError> {
         if !self.is_open {
             self.ask(limit, |answer| Job::Open { answer }).await?;
             self.is_open = true;

@@ -1,7 +1,7 @@
 //! What is asked of a Consul before it is relied on.
 
 use super::{Command, Consul, Reply, Session};
-use crate::error::Failure;
+use crate::error::{Code, Failure};
 use crate::name::{LockName, Owner};
 use crate::protocol::{Claim, Mode, Protocol};
 use alloc::string::ToString;
@@ -59,7 +59,7 @@ impl Setup {
     pub fn step(&mut self, answer: Option<Result<Reply, Failure>>) -> Step {
         let answer = match answer {
             Some(Ok(reply)) => Ok(Some(reply)),
-            Some(Err(failure)) => Err(failure),
+            Some(Err(failure)) => Err(for_good(failure)),
             None => Ok(None),
         };
         match (self.stage, answer) {
@@ -98,6 +98,11 @@ impl Setup {
     fn claim(&self) -> Claim {
         Claim { name: LockName::of(self.owner), owner: self.owner, mode: Mode::Exclusive }
     }
+}
+
+/// Later a rejection may pass. The first connect refuses for good, unless there are too many requests.
+fn for_good(failure: Failure) -> Failure {
+    if failure.code() == Some(Code::Http(429)) { failure } else { failure.may_pass(false) }
 }
 
 fn surprise() -> Failure {

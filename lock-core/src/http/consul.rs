@@ -109,7 +109,17 @@ impl Codec {
     /// # Errors
     /// What is known of the command's fate when the answer is no reply to it: a surprise is never a
     /// grant.
+    ///
+    /// A rejection that is not about the lock may pass: a token, a leader or a proxy that refuses has not
+    /// refused before, when a [`Setup`](crate::consul::Setup) asked for the same.
     pub fn decode(&self, command: &Command, response: &Response<'_>) -> Result<Reply, Failure> {
+        self.judge(command, response).map_err(|failure| {
+            let about_the_lock = failure.code() == Some(Code::Http(409));
+            if about_the_lock { failure } else { failure.may_pass(true) }
+        })
+    }
+
+    fn judge(&self, command: &Command, response: &Response<'_>) -> Result<Reply, Failure> {
         if response.body.len() > MAX_BODY {
             return Err(unknown("Consul's answer is longer than any that was asked for"));
         }

@@ -123,9 +123,10 @@ fn hex(text: &mut String, bytes: &[u8]) {
 /// | error | meaning | failure |
 /// |---|---|---|
 /// | none, 1053, 1077–1079, 1152, 1158–1161, 1180, 1184, 1927, 2000–2999, 3169, 4031 | the connection or the server ended meanwhile, or the commit did | unknown |
-/// | 1213, 1205, 1020, 3058, 3101, 3572 | deadlock, lock timeout, conflict | rejected, try again |
+/// | 1213, 1205, 1020, 1412, 1689, 3058, 3101, 3572 | deadlock, lock timeout, conflict | rejected, try again |
 /// | 1317, 1969, 3024 | ended for taking too long | rejected, try again |
-/// | 1021, 1037, 1038, 1041, 1047, 1114, 1135 | out of something, or not ready yet | rejected, try again |
+/// | 1021, 1030, 1037, 1038, 1041, 1047, 1114, 1135, 1206, 1226, 1637 | out of something, or not ready yet | rejected, try again |
+/// | 1290, 1792, 1836, 1874, 3100 | [read-only](Failure::is_read_only) | rejected, try again |
 /// | any other | the server will not do it | rejected |
 pub fn statement_failed(code: Option<u16>, message: &str) -> Failure {
     let Some(code) = code else { return Failure::Unknown(one_line(message)) };
@@ -141,8 +142,13 @@ pub fn statement_failed(code: Option<u16>, message: &str) -> Failure {
         | 2000..=2999
         | 3169
         | 4031 => Failure::Unknown(message),
-        1213 | 1205 | 1020 | 3058 | 3101 | 3572 | 1317 | 1969 | 3024 => Failure::not_now(message),
-        1021 | 1037 | 1038 | 1041 | 1047 | 1114 | 1135 => Failure::not_now(message),
+        1213 | 1205 | 1020 | 1412 | 1689 | 3058 | 3101 | 3572 | 1317 | 1969 | 3024 => {
+            Failure::not_now(message)
+        }
+        1021 | 1030 | 1037 | 1038 | 1041 | 1047 | 1114 | 1135 | 1206 | 1226 | 1637 => {
+            Failure::not_now(message)
+        }
+        1290 | 1792 | 1836 | 1874 | 3100 => Failure::not_now(message),
         _ => Failure::refused(message),
     };
     failure.with_code(Some(Code::Mysql(code)))

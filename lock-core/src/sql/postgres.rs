@@ -45,17 +45,19 @@ pub fn codec(table: TableName) -> Codec {
 ///
 /// | SQLSTATE | meaning | failure |
 /// |---|---|---|
-/// | none, 08*, 40003, 57P01, 57P02, 57P05 | the connection or the server ended meanwhile | unknown |
-/// | 40001, 40P01, 55P03, 57014, 53* | serialization, deadlock, lock or statement timeout, out of something | rejected, try again |
+/// | none, 08*, 25P03, 25P04, 40003, 57P* | the connection or the server ended meanwhile | unknown |
+/// | 40001, 40P01, 55P03, 57014, 53*, 58* | serialization, deadlock, lock or statement timeout, out of something, a disk | rejected, try again |
+/// | 25006 | [read-only](Failure::is_read_only) | rejected, try again |
 /// | any other | the server will not do it | rejected |
 pub fn statement_failed(code: Option<&str>, message: &str) -> Failure {
     let Some(code) = code else { return Failure::Unknown(one_line(message)) };
     let message = format!("{} (SQLSTATE {code})", one_line(message));
     let failure = match code {
         _ if code.starts_with("08") => Failure::Unknown(message),
-        "40003" | "57P01" | "57P02" | "57P05" => Failure::Unknown(message),
-        "40001" | "40P01" | "55P03" | "57014" => Failure::not_now(message),
-        _ if code.starts_with("53") => Failure::not_now(message),
+        _ if code.starts_with("57P") => Failure::Unknown(message),
+        "25P03" | "25P04" | "40003" => Failure::Unknown(message),
+        "25006" | "40001" | "40P01" | "55P03" | "57014" => Failure::not_now(message),
+        _ if code.starts_with("53") || code.starts_with("58") => Failure::not_now(message),
         _ => Failure::refused(message),
     };
     failure.with_code(Code::sql_state(code))

@@ -51,6 +51,40 @@ pub enum Step {
     Refuse(Refusal),
 }
 
+/// Why a connection is not fit for commands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The server could not be reached or asked, or refused.
+    Failed(Failure),
+    /// Locks would not be safe there, or not possible.
+    Unfit(Refusal),
+    /// There is no way to a connection, and there will be none: the one that was handed over is gone.
+    NoWay(String),
+}
+
+impl ConnectError {
+    /// What it means to the command that a connection was made anew for.
+    ///
+    /// Only the first connect refuses for good. A server that was fit before may be fit again: in a
+    /// switch-over a client meets standbys, read-only primaries, missing tables and unknown passwords. So
+    /// the command was not sent, and is sent again until its caller's limit.
+    pub fn before_command(self) -> Failure {
+        match self {
+            Self::Failed(gone @ Failure::Gone(_)) => gone,
+            Self::Failed(failure) => Failure::NotSent(failure.to_string()),
+            Self::Unfit(refusal) => Failure::NotSent(refusal.to_string()),
+            Self::NoWay(why) => Failure::refused(why),
+        }
+    }
+}
+
+impl From<Failure> for ConnectError {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
 /// Why a server or table is refused, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]

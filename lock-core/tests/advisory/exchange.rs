@@ -231,7 +231,7 @@ fn a_replaced_connection_and_a_read_only_server_grant_nothing() {
         }
         let command = attempt(claims(&["a", "b"]));
         let answer = run(&on, &command, &[Ok(said(&[0, -2]))]);
-        let Err(Failure::Rejected { retry: false, message, .. }) = answer else {
+        let Err(Failure::Rejected { retry: true, message, .. }) = answer else {
             panic!("{answer:?}")
         };
         assert!(message.ends_with("connect to the primary"), "{message}");

@@ -1,6 +1,6 @@
 //! What the errors of servers say, and the settings that a session begins with.
 
-use lock_core::sql::{postgres, sqlite};
+use lock_core::sql::{ConnectError, Refusal, mysql, postgres, sqlite};
 use lock_core::{Code, Failure};
 use std::time::Duration;
 
@@ -8,14 +8,16 @@ use std::time::Duration;
 fn what_a_server_error_says_about_a_statement() {
     let told = |code| format!("a lock b (SQLSTATE {code})");
     let fails = |code| postgres::statement_failed(Some(code), " a lock\nb\n");
-    for code in ["08000", "08003", "08006", "08P01", "57P01", "57P02", "57P05"] {
+    for code in ["08000", "08003", "08006", "08P01", "57P01", "57P02", "57P03", "57P05", "25P03"] {
         assert_eq!(fails(code), Failure::Unknown(told(code)));
     }
-    for code in ["40001", "40P01", "55P03", "57014", "53000", "53100", "53200", "53300"] {
+    for code in
+        ["40001", "40P01", "55P03", "57014", "53000", "53100", "53200", "53300", "58030", "25006"]
+    {
         let code_of = Code::sql_state(code);
         assert_eq!(fails(code), Failure::not_now(told(code)).with_code(code_of));
     }
-    for code in ["42501", "42P01", "42703", "23505", "22001", "25006", "XX000", "P0001", "", "0"] {
+    for code in ["42501", "42P01", "42703", "23505", "22001", "XX000", "P0001", "", "0"] {
         let code_of = Code::sql_state(code);
         assert_eq!(fails(code), Failure::refused(told(code)).with_code(code_of));
     }
@@ -75,4 +77,38 @@ fn a_session_gives_every_statement_some_time() {
     assert!(options.contains(r"default_transaction_isolation=read\ committed"));
     assert!(options.contains("plan_cache_mode=force_generic_plan"), "planning costs more");
     assert!(options.contains("enable_seqscan=off"), "the table may have been small then");
+}
+
+#[test]
+fn a_server_that_takes_no_writes_is_tried_again_over_another_connection() {
+    let read_only = [
+        postgres::statement_failed(Some("25006"), "read-only"),
+        mysql::statement_failed(Some(1290), "read-only"),
+        mysql::statement_failed(Some(1792), "read-only"),
+        mysql::statement_failed(Some(1836), "read-only"),
+    ];
+    for failure in read_only {
+        assert!(matches!(failure, Failure::Rejected { retry: true, .. }), "{failure:?}");
+        assert!(failure.is_read_only(), "{failure:?}");
+    }
+    let deadlock = postgres::statement_failed(Some("40P01"), "deadlock");
+    assert!(!deadlock.is_read_only());
+}
+
+#[test]
+fn what_is_wrong_with_a_server_that_was_fit_before_may_pass() {
+    let password = postgres::connect_failed(Some("28P01"), "no");
+    for error in [
+        ConnectError::Unfit(Refusal::Standby),
+        ConnectError::Unfit(Refusal::ReadOnly),
+        ConnectError::Failed(password),
+        ConnectError::Failed(Failure::Unknown("broken".into())),
+    ] {
+        let failure = error.clone().before_command();
+        assert!(matches!(failure, Failure::NotSent(_)), "{error:?}: {failure:?}");
+    }
+    let gone = Failure::Gone("deleted".into());
+    assert_eq!(ConnectError::Failed(gone.clone()).before_command(), gone);
+    let refused = Failure::refused("gone".into());
+    assert_eq!(ConnectError::NoWay("gone".into()).before_command(), refused);
 }

@@ -1,11 +1,11 @@
 //! The advisory protocol over sessions: a connection is the lease, and is never replaced in silence.
 
-use super::{Backend, Backends, Cut, Session, Source, Trouble, in_time};
+use super::{Backend, Backends, Cut, GONE, Session, Source, in_time};
 use crate::clock;
 use crate::error::Error;
 use lock_core::advisory::{Advisory, Command, Reply};
 use lock_core::sql::advisory::{Codec, Session as Opened};
-use lock_core::sql::{Rows, Statement, Step};
+use lock_core::sql::{ConnectError, Rows, Statement, Step};
 use lock_core::{Failure, Instant};
 use std::time::Duration;
 
@@ -60,15 +60,12 @@ impl<S: Session> SqlAdvisory<S> {
     }
 
     /// Connects anew, and lets the connection through its checks.
-    fn enter(&mut self, ttl: Duration, limit: impl Fn() -> Duration) -> Result<(), Trouble> {
+    fn enter(&mut self, ttl: Duration, limit: impl Fn() -> Duration) -> Result<(), ConnectError> {
         self.opened = None;
         let Some(session) = &mut self.session else {
-            let message =
-                "the connection that was handed over is gone, and there is no way to another";
-            let message = message.to_string();
-            return Err(Trouble::Failed(Failure::refused(message)));
+            return Err(ConnectError::NoWay(GONE.to_string()));
         };
-        in_time(limit(), |left| session.open(left)).map_err(Trouble::Failed)?;
+        in_time(limit(), |left| session.open(left))?;
         let mut setup = self.codec.setup(ttl, session.id());
         let mut answer = None;
         loop {
@@ -78,8 +75,8 @@ impl<S: Session> SqlAdvisory<S> {
                     self.opened = setup.session().cloned();
                     return Ok(());
                 }
-                Step::Failed(failure) => return Err(Trouble::Failed(failure)),
-                Step::Refuse(refusal) => return Err(Trouble::Unfit(refusal)),
+                Step::Failed(failure) => return Err(ConnectError::Failed(failure)),
+                Step::Refuse(refusal) => return Err(ConnectError::Unfit(refusal)),
             }
         }
     }
@@ -140,9 +137,9 @@ impl<S: Session> Backend for SqlAdvisory<S> {
         // it is still what it was.
         let fresh =
             self.opened.is_some() && self.carry_out(&Command::Keep, limit) == Ok(Reply::Kept(true));
-        if !fresh && let Err(trouble) = self.enter(*ttl, limit) {
+        if !fresh && let Err(error) = self.enter(*ttl, limit) {
             self.close();
-            return Err(trouble.before());
+            return Err(error.before_command());
         }
         Ok(Reply::Opened)
     }

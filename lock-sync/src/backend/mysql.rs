@@ -10,10 +10,10 @@ mod statements;
 mod trouble;
 
 use super::sslmode::SslMode;
-use super::{Cut, Session, Source as Sessions};
+use super::{Cut, GONE, Session, Source as Sessions};
 use crate::config::escaped;
 use lock_core::sql::mysql::connect_failed;
-use lock_core::sql::{Rows, Statement};
+use lock_core::sql::{ConnectError, Rows, Statement};
 use lock_core::{Failure, Timing};
 use mysql::prelude::Queryable;
 use mysql::{Conn, DriverError, Opts, OptsBuilder, SslOpts};
@@ -155,14 +155,12 @@ impl Session for Mysql {
         self.client.is_some()
     }
 
-    fn open(&mut self, budget: Duration) -> Result<(), Failure> {
+    fn open(&mut self, budget: Duration) -> Result<(), ConnectError> {
         let Source::Server { opts, mode, request } = &self.source else {
             return if self.is_open() {
                 Ok(())
             } else {
-                let message =
-                    "the connection that was handed over broke, and there is no way to another";
-                Err(Failure::refused(message.to_string()))
+                Err(ConnectError::NoWay(GONE.to_string()))
             };
         };
         if *mode != SslMode::Disable && CryptoProvider::get_default().is_none() {

@@ -4,13 +4,13 @@ mod hosts;
 mod stream;
 mod tls;
 
-use super::{Cut, Session, Source as Sessions};
+use super::{Cut, GONE, Session, Source as Sessions};
 use crate::error::ConfigError;
 use hosts::{addresses, each, is_unix, share};
 use lock_core::sql::postgres::{connect_failed, session_options, statement_failed};
-use lock_core::sql::{Rows, Statement, Value};
+use lock_core::sql::{ConnectError, Rows, Statement, Value};
 use lock_core::{Failure, LockName};
-use postgres::config::{Host, SslMode, SslNegotiation};
+use postgres::config::{Host, SslMode, SslNegotiation, TargetSessionAttrs};
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::{ToSql, Type};
 use postgres::{Client, Config};
@@ -137,16 +137,13 @@ impl Session for Postgres {
         self.client.as_ref().is_some_and(|client| !client.is_closed())
     }
 
-    fn open(&mut self, budget: Duration) -> Result<(), Failure> {
-        not_async().map_err(|error| Failure::refused(error.to_string()))?;
+    fn open(&mut self, budget: Duration) -> Result<(), ConnectError> {
+        not_async().map_err(|error| ConnectError::NoWay(error.to_string()))?;
         match &self.source {
             Source::Client if self.client.as_ref().is_some_and(|client| !client.is_closed()) => {
                 Ok(())
             }
-            Source::Client => Err(Failure::refused(
-                "the connection that was handed over is closed, and there is no way to another"
-                    .to_string(),
-            )),
+            Source::Client => Err(ConnectError::NoWay(GONE.to_string())),
             Source::Server { hosts, connector, .. } => {
                 let client = connect(hosts, connector, &self.limit, budget)?;
                 self.close();

@@ -8,7 +8,7 @@ use super::Session;
 use crate::error::ConfigError;
 use file::File;
 use lock_core::Failure;
-use lock_core::sql::{Codec, Rows, Statement};
+use lock_core::sql::{Codec, ConnectError, Rows, Statement};
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -52,7 +52,7 @@ impl Session for Sqlite {
         self.file.is_some()
     }
 
-    fn open(&mut self, _budget: Duration) -> Result<(), Failure> {
+    fn open(&mut self, _budget: Duration) -> Result<(), ConnectError> {
         if self.file.is_none() {
             self.file = Some(file::reopen(self.path.as_deref())?);
         }

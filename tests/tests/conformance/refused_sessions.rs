@@ -25,9 +25,9 @@ fn a_standby_has_no_advisory_locks_to_give() {
     std::fs::write(server.folder().join("data/standby.signal"), "").expect("written");
     server.restart();
     assert_eq!(advisory(server.url()).map(drop), Err(Error::Unfit(Refusal::Standby)));
-    // Whoever was there before is told so, too.
-    let refused = locks.lock("a").map(drop);
-    assert!(matches!(&refused, Err(Error::Refused(why)) if why.contains("standby")), "{refused:?}");
+    // To a client that was there before it may be the primary again.
+    let told = locks.try_lock_for("a", Duration::from_secs(2)).map(drop);
+    assert!(matches!(&told, Err(Error::Unavailable(why)) if why.contains("standby")), "{told:?}");
 }
 
 #[test]
@@ -122,6 +122,17 @@ impl Guarded {
         field(&token, "SecretID").expect("a token")
     }
 
+    /// Changes the rights of the tokens that were made with this name.
+    fn allow(&self, name: &str, rules: &str) {
+        let manager = &self.manager;
+        let path = format!("/v1/acl/policy/name/{name}?token={manager}");
+        let id = field(&self.consul.raw(Method::Get, &path, ""), "ID").expect("a policy");
+        let rules = rules.replace('"', "\\\"");
+        let body = format!(r#"{{"ID":"{id}","Name":"{name}","Rules":"{rules}"}}"#);
+        let path = format!("/v1/acl/policy/{id}?token={manager}");
+        assert_eq!(self.consul.raw(Method::Put, &path, &body).status, 200);
+    }
+
     fn connect(&self, parameters: &str) -> Result<Locks, Error> {
         let url = self.server.url().replacen("http://", "consul://", 1);
         Locks::connect(&format!("{url}/ops/locks?{parameters}"))
@@ -159,6 +170,18 @@ fn a_token_without_the_rights_is_refused_and_says_which_it_needs() {
         let Err(Error::Refused(why)) = refused else { panic!("{parameters}: {refused:?}") };
         assert!(why.contains(keys) && !why.contains("2222"), "{parameters}: {why}");
     }
+    // One whose rights come and go.
+    let rules = format!("{session} {keys}");
+    let token = guarded.token("flaps", &rules);
+    let locks = guarded.connect(&format!("token={token}")).expect("it has rights");
+    guarded.allow("flaps", "");
+    let told = locks.try_lock_for("b", Duration::from_secs(2)).map(drop);
+    assert!(matches!(&told, Err(Error::Unavailable(why)) if why.contains(keys)), "{told:?}");
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| locks.lock("b").map(drop));
+        guarded.allow("flaps", &rules);
+        assert_eq!(waits.join().expect("no panic"), Ok(()));
+    });
     let token = guarded.token("enough", &format!("{session} {keys}"));
     let locks = guarded.connect(&format!("token={token}")).expect("what it says is enough");
     let guard = locks.lock("a").expect("taken");

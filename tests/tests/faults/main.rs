@@ -7,3 +7,4 @@ mod chaos_sessions;
 mod clock;
 mod crash_consul;
 mod hostile_consul;
+mod switch_over;

@@ -1,7 +1,7 @@
 //! The hosts that a URL names. They are tried one by one, for each is encrypted by itself, and one
 //! that does not answer must leave time for the next.
 
-use super::{Config, Host};
+use super::{Config, Host, TargetSessionAttrs};
 use lock_core::Failure;
 use lock_core::sql::postgres::connect_failed;
 use std::net::{IpAddr, ToSocketAddrs};
@@ -35,6 +35,10 @@ pub(super) fn each(config: &Config) -> Vec<Config> {
     }
     let one = |(at, host): (usize, &Host)| {
         let mut one = without_hosts(config);
+        if config.get_target_session_attrs() == TargetSessionAttrs::Any {
+            // One of them is the primary, and after a switch-over another is.
+            one.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        }
         match host {
             Host::Tcp(name) => one.host(name),
             Host::Unix(folder) => one.host_path(folder),
@@ -155,6 +159,11 @@ mod tests {
         let one_port = each(&read("postgres://one,%2Frun%2Fpg:7/d"));
         assert_eq!(one_port.iter().map(is_unix).collect::<Vec<_>>(), [false, true]);
         let shared = each(&read("postgres:///d?host=one&host=two&port=7"));
+        assert!(
+            shared
+                .iter()
+                .all(|one| { one.get_target_session_attrs() == TargetSessionAttrs::ReadWrite })
+        );
         assert_eq!(shared.iter().map(Config::get_ports).collect::<Vec<_>>(), [[7], [7]]);
     }
 

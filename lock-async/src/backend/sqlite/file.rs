@@ -6,7 +6,7 @@ use crate::error::ConfigError;
 use lock_core::Failure;
 use lock_core::sql::sqlite::file::{Files, SET_GROUP_ID, check_name, no_shared_log, shared_mode};
 use lock_core::sql::sqlite::statement_failed;
-use lock_core::sql::{Rows, Statement};
+use lock_core::sql::{ConnectError, Rows, Statement};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, FileControl, OpenFlags, OptionalExtension};
 use std::fs::{OpenOptions, Permissions};
@@ -212,13 +212,13 @@ impl File {
 
 /// Opens what is there now, or a new file. Of a connection that was handed over, the path is not known
 /// to be for us to use.
-pub(crate) fn reopen(path: Option<&Path>) -> Result<File, Failure> {
+pub(crate) fn reopen(path: Option<&Path>) -> Result<File, ConnectError> {
     let Some(path) = path else {
         let message =
             "the connection that was handed over leads to a file that was deleted or replaced";
-        return Err(Failure::refused(message.to_string()));
+        return Err(ConnectError::NoWay(message.to_string()));
     };
-    File::open(path).map_err(|error| Failure::NotSent(error.to_string()))
+    File::open(path).map_err(|error| Failure::NotSent(error.to_string()).into())
 }
 
 fn wrong(path: &Path, reason: String) -> ConfigError {

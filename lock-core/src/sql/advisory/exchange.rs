@@ -136,7 +136,8 @@ impl Exchange {
                 Dialect::Mysql(_) => Refusal::ReadOnly,
             };
             let message = why.to_string();
-            let rejected = || Err(Failure::refused(message.clone()));
+            // It may be one for a while only, in a switch-over.
+            let rejected = || Err(Failure::not_now(message.clone()));
             return Some(Stage::Done(if none { rejected() } else { unknown(&message) }));
         }
         let entries: Option<Vec<Tried>> = said.into_iter().map(|number| entry(number?)).collect();
