@@ -4,11 +4,11 @@ use crate::clock;
 use crate::driver::Attempt;
 use crate::error::ReleaseError;
 use crate::keeper::Watch;
-use lock_core::{Fence, Instant, LockName, LostReason, Mode};
+use lock_core::{Failure, Fence, Instant, LockName, LostReason, Mode};
 use std::fmt;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -59,7 +59,7 @@ impl Guard {
     /// Whether the lock is certainly held at this moment. Reads the clock at every call, so that a
     /// process that was stopped or suspended past its lease never gets a stale "yes".
     pub fn is_held(&self) -> bool {
-        self.lost_reason().is_none()
+        !self.granted.cell.is_lost(clock::now())
     }
 
     /// Why the lock is lost, if it is. Once lost it stays lost. Reads the clock at every call.
@@ -115,6 +115,12 @@ impl Guard {
         }
     }
 
+    /// Why the last renewal failed, while the lock is held on an earlier one; [`None`] once a renewal
+    /// succeeds. After a loss, [`LostReason`] has it.
+    pub fn last_failure(&self) -> Option<Failure> {
+        self.granted.cell.last_failure()
+    }
+
     /// For how long a grant or renewal counts: [`remaining`](Self::remaining) right after one.
     pub fn valid_for(&self) -> Duration {
         self.attempt.timing().valid()
@@ -161,9 +167,12 @@ pub(crate) struct Granted {
 
 /// What the driver's task tells a guard. Read without the task.
 pub(crate) struct Cell {
+    /// Zero once it was seen to have passed.
     deadline: AtomicU64,
     loss: OnceLock<LostReason>,
     lost: Notify,
+    /// Why the last renewal failed.
+    last_failure: Mutex<Option<Failure>>,
 }
 
 impl Cell {
@@ -172,20 +181,49 @@ impl Cell {
             deadline: AtomicU64::new(deadline.as_nanos()),
             loss: OnceLock::new(),
             lost: Notify::new(),
+            last_failure: Mutex::default(),
         }
     }
 
     /// Why the lock is lost at `now`. Latched: a deadline seen to have passed is a loss, whatever
     /// the driver still hears.
     pub(crate) fn loss(&self, now: Instant) -> Option<LostReason> {
-        if self.loss.get().is_none() && self.deadline() <= now {
-            self.lose(LostReason::Deadline);
+        if self.loss.get().is_none() && self.is_lost(now) {
+            self.lose(LostReason::Deadline { last_failure: self.last_failure() });
         }
-        self.loss.get().copied()
+        self.loss.get().cloned()
+    }
+
+    /// The same without the reason, and without a lock.
+    pub(crate) fn is_lost(&self, now: Instant) -> bool {
+        if self.loss.get().is_some() {
+            return true;
+        }
+        let passed = self.deadline() <= now;
+        if passed {
+            self.deadline.store(0, Ordering::SeqCst);
+            self.lost.notify_waiters();
+        }
+        passed
     }
 
     pub(crate) fn renewed(&self, deadline: Instant) {
-        self.deadline.store(deadline.as_nanos(), Ordering::SeqCst);
+        *self.failure() = None;
+        let later = |at| (at != 0).then_some(deadline.as_nanos());
+        // One that was seen to have passed stays so.
+        let _ = self.deadline.fetch_update(Ordering::SeqCst, Ordering::SeqCst, later);
+    }
+
+    pub(crate) fn renewal_failed(&self, failure: &Failure) {
+        *self.failure() = Some(failure.clone());
+    }
+
+    fn last_failure(&self) -> Option<Failure> {
+        self.failure().clone()
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<Failure>> {
+        self.last_failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn lose(&self, reason: LostReason) {
@@ -196,5 +234,36 @@ impl Cell {
 
     pub(crate) fn deadline(&self) -> Instant {
         Instant::from_nanos(self.deadline.load(Ordering::SeqCst))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_seen_by_the_guard_alone_says_why_the_last_renewal_failed() {
+        let full = Failure::Unknown("disk full".to_string());
+        let lost = |last_failure| Some(LostReason::Deadline { last_failure });
+        let seen = Cell::new(Instant::from_nanos(10));
+        seen.renewal_failed(&full);
+        assert_eq!(seen.loss(Instant::from_nanos(9)), None);
+        assert_eq!(seen.last_failure(), Some(full.clone()));
+        assert_eq!(seen.loss(Instant::from_nanos(10)), lost(Some(full.clone())));
+        let renewed = Cell::new(Instant::from_nanos(10));
+        renewed.renewal_failed(&full);
+        renewed.renewed(Instant::from_nanos(20));
+        assert_eq!(renewed.last_failure(), None);
+        assert_eq!(renewed.loss(Instant::from_nanos(20)), lost(None));
+    }
+
+    #[test]
+    fn what_was_seen_to_be_lost_is_not_revived_by_a_late_renewal() {
+        let cell = Cell::new(Instant::from_nanos(10));
+        assert!(!cell.is_lost(Instant::from_nanos(9)));
+        assert!(cell.is_lost(Instant::from_nanos(10)));
+        cell.renewed(Instant::from_nanos(20));
+        assert!(cell.is_lost(Instant::from_nanos(11)));
+        assert!(cell.loss(Instant::from_nanos(11)).is_some());
     }
 }

@@ -1,6 +1,7 @@
 //! What can go wrong, by who is at fault.
 
 use crate::name::LockName;
+use alloc::format;
 use alloc::string::String;
 use core::time::Duration;
 
@@ -179,20 +180,28 @@ impl Code {
     }
 }
 
-/// Why a guard can no longer be sure that it holds its lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+/// Why a guard can no longer be sure that it holds its lock. Its text is one line, and says why the
+/// renewals failed, where that is known.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum LostReason {
     /// No renewal was confirmed before the local deadline: the server may since have given the
     /// lock to another.
-    #[error("no renewal was confirmed before the lease's deadline")]
-    Deadline,
+    #[error("no renewal was confirmed before the lease's deadline{}", after(.last_failure))]
+    Deadline {
+        /// Why the last renewal failed. [`None`] if none had failed since the last success: the
+        /// process was stopped, say, or the answer is still outstanding.
+        last_failure: Option<Failure>,
+    },
     /// The server said that the lease is no longer ours.
     #[error("the server says that the lease is no longer ours")]
     Taken,
     /// The connection that held the lock has broken, or can no longer be trusted.
-    #[error("the connection that held the lock is gone")]
-    Disconnected,
+    #[error("the connection that held the lock is gone{}", after(.last_failure))]
+    Disconnected {
+        /// How the connection failed. [`None`] if it was closed from this side.
+        last_failure: Option<Failure>,
+    },
     /// The guard is a copy in a fork of the process that took the lock. Told by drivers.
     #[error("the lock belongs to the process that this one was forked from")]
     Forked,
@@ -203,4 +212,20 @@ pub enum LostReason {
     /// the lock there.
     #[error("where the lock was kept was deleted or replaced")]
     Gone,
+}
+
+impl LostReason {
+    /// The last error before the loss, if there was one.
+    pub fn last_failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Deadline { last_failure } | Self::Disconnected { last_failure } => {
+                last_failure.as_ref()
+            }
+            Self::Taken | Self::Forked | Self::Unattended | Self::Gone => None,
+        }
+    }
+}
+
+fn after(last: &Option<Failure>) -> String {
+    last.as_ref().map_or_else(String::new, |last| format!(" (last error: {last})"))
 }

@@ -63,7 +63,8 @@ impl Slot {
             (Phase::Held { deadline, renewal_sent, .. }, Input::Tick)
                 if deadline <= now && cx.bond.is_none() =>
             {
-                self.lose(LostReason::Deadline, renewal_sent.is_some(), cx)
+                let last_failure = self.failure.take();
+                self.lose(LostReason::Deadline { last_failure }, renewal_sent.is_some(), cx)
             }
             // While a command is under way, the server may yet do it.
             (Phase::Releasing { in_flight: None, .. }, Input::Tick) if !self.exposed(now) => {
@@ -93,6 +94,7 @@ impl Slot {
                 self.stop_waiting(phase, cx)
             }
             (Phase::Held { renewal_sent, .. }, Input::Release) => {
+                self.failure = None;
                 self.no_more_of_it();
                 Phase::Releasing { retry_at: now, in_flight: renewal_sent.map(|_| Action::Renew) }
             }
@@ -317,17 +319,22 @@ impl Slot {
             // After the deadline the loss is final, even if the server still renewed.
             Ok(Verdict::Done) if now < deadline => {
                 self.failures = 0;
+                self.failure = None;
                 self.exposed_until = Some(cx.exposure());
                 let deadline = deadline.max(cx.deadline(sent));
                 self.tell(Event::Renewed { id: cx.id, deadline }, cx);
                 Phase::Held { deadline, renew_at: cx.renew_at(sent), renewal_sent: None }
             }
             Ok(Verdict::NotOurs) => self.lose(LostReason::Taken, false, cx),
-            Ok(Verdict::Done) => self.lose(LostReason::Deadline, false, cx),
+            Ok(Verdict::Done) => {
+                let last_failure = self.failure.take();
+                self.lose(LostReason::Deadline { last_failure }, false, cx)
+            }
             Err(Failure::Gone(_)) => self.lose(LostReason::Gone, false, cx),
             // Nothing is lost yet: the lease counts until the deadline it has.
             answer => {
                 if let Err(failure) = answer {
+                    self.failure = Some(failure.clone());
                     self.tell(Event::RenewalFailed { id: cx.id, failure, deadline }, cx);
                 }
                 self.exposed_until = Some(cx.exposure());
@@ -391,7 +398,7 @@ impl Slot {
         self.since = 0;
         let (reason, failure) = match lost {
             Some((reason, failure)) => (reason, Some(failure)),
-            None => (LostReason::Disconnected, None),
+            None => (LostReason::Disconnected { last_failure: None }, None),
         };
         let release = failure.clone().map_or(Release::Freed, Release::Unconfirmed);
         match phase {

@@ -34,7 +34,7 @@ pub(crate) fn renewal_failed(name: &LockName, fence: Fence, held: Duration, fail
 }
 
 /// The same.
-pub(crate) fn lost(name: &LockName, fence: Fence, held: Duration, reason: LostReason) {
+pub(crate) fn lost(name: &LockName, fence: Fence, held: Duration, reason: &LostReason) {
     tracing::warn!(lock.name = %name, lock.fence = fence.get(), ?held, %reason, "lost");
 }
 

@@ -79,6 +79,12 @@ impl Guard {
         }
     }
 
+    /// Why the last renewal failed, while the lock is held on an earlier one; [`None`] once a renewal
+    /// succeeds. After a loss, [`LostReason`] has it.
+    pub fn last_failure(&self) -> Option<Failure> {
+        self.granted.cell.last_failure()
+    }
+
     /// For how long a grant or renewal counts: [`remaining`](Self::remaining) right after one.
     pub fn valid_for(&self) -> Duration {
         self.driver.valid_for()
@@ -185,6 +191,8 @@ pub(crate) struct Cell {
     calls: Mutex<Vec<Call>>,
     lost: Condvar,
     teller: Teller,
+    /// Why the last renewal failed. Locked for moments only, never during I/O or foreign code.
+    last_failure: Mutex<Option<Failure>>,
 }
 
 impl Cell {
@@ -199,6 +207,7 @@ impl Cell {
             calls: Mutex::default(),
             lost: Condvar::new(),
             teller,
+            last_failure: Mutex::default(),
         }
     }
 
@@ -209,12 +218,13 @@ impl Cell {
             return Some(LostReason::Forked);
         }
         if self.reason.get().is_none() && self.deadline() <= now {
-            self.lose(LostReason::Deadline);
+            self.lose(self.overdue());
         }
-        self.reason.get().copied()
+        self.reason.get().cloned()
     }
 
     pub(crate) fn renew(&self, deadline: Instant) {
+        *self.failure() = None;
         self.deadline.store(deadline.as_nanos(), Ordering::SeqCst);
     }
 
@@ -225,9 +235,14 @@ impl Cell {
 
     /// The same, and tells everybody.
     pub(crate) fn lose(self: &Arc<Self>, reason: LostReason) {
-        if self.latch(reason) {
+        if self.latch(reason.clone()) {
             self.tell_lost(reason);
         }
+    }
+
+    /// Until a renewal succeeds, this is why the lock would be lost.
+    pub(crate) fn renewal_failed(&self, failure: &Failure) {
+        *self.failure() = Some(failure.clone());
     }
 
     pub(crate) fn tell_renewed(self: &Arc<Self>) {
@@ -246,11 +261,24 @@ impl Cell {
         let calls = std::mem::take(&mut *self.lock());
         self.lost.notify_all();
         for call in calls {
-            run(call, reason);
+            run(call, reason.clone());
         }
         let (cell, held) = (self.clone(), self.held());
-        let event = move || events::lost(&cell.name, cell.fence, held, reason);
+        let event = move || events::lost(&cell.name, cell.fence, held, &reason);
         self.teller.tell(Level::WARN, event);
+    }
+
+    /// Why it is lost if its deadline has passed.
+    fn overdue(&self) -> LostReason {
+        LostReason::Deadline { last_failure: self.last_failure() }
+    }
+
+    fn last_failure(&self) -> Option<Failure> {
+        self.failure().clone()
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<Failure>> {
+        self.last_failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn held(&self) -> Duration {
@@ -270,7 +298,8 @@ impl Cell {
                 return;
             }
         }
-        run(call, self.loss(clock::now()).unwrap_or(LostReason::Deadline));
+        let reason = self.loss(clock::now());
+        run(call, reason.unwrap_or_else(|| self.overdue()));
     }
 
     /// The guard's owner has given the lock back: nobody is to be called any more.
@@ -311,5 +340,32 @@ fn run(call: Call, reason: LostReason) {
     if let Err((_, call)) = apart("lock lost", move || call(reason)) {
         // Better late for others than not at all.
         let _ = catch_unwind(AssertUnwindSafe(call));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cell(deadline: u64) -> Arc<Cell> {
+        let name = LockName::new("a").expect("a good name");
+        let deadline = Instant::from_nanos(deadline);
+        Arc::new(Cell::new(name, Fence::new(1), deadline, Teller::default()))
+    }
+
+    #[test]
+    fn a_loss_seen_by_the_guard_alone_says_why_the_last_renewal_failed() {
+        let full = Failure::Unknown("disk full".to_string());
+        let lost = |last_failure| Some(LostReason::Deadline { last_failure });
+        let seen = cell(10);
+        seen.renewal_failed(&full);
+        assert_eq!(seen.loss(Instant::from_nanos(9)), None);
+        assert_eq!(seen.last_failure(), Some(full.clone()));
+        assert_eq!(seen.loss(Instant::from_nanos(10)), lost(Some(full.clone())));
+        let renewed = cell(10);
+        renewed.renewal_failed(&full);
+        renewed.renew(Instant::from_nanos(20));
+        assert_eq!(renewed.last_failure(), None);
+        assert_eq!(renewed.loss(Instant::from_nanos(20)), lost(None));
     }
 }

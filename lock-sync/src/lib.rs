@@ -79,7 +79,7 @@ pub use lock_core::http::KeyError;
 pub use lock_core::sql::Refusal;
 pub use lock_core::sql::advisory::{Key, Prefix, PrefixError};
 pub use lock_core::{
-    ClaimError, Fence, Holder, LockName, LostReason, Mode, NameError, TableError, TableName,
-    TimingError,
+    ClaimError, Failure, Fence, Holder, LockName, LostReason, Mode, NameError, TableError,
+    TableName, TimingError,
 };
 pub use locks::{Locks, Progress, Wait};

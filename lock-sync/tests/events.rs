@@ -58,6 +58,14 @@ impl Listener {
             .cloned()
             .collect()
     }
+
+    /// Waits for it: events that no caller waits for are told on a thread of their own.
+    fn hears_of_loss(&self, name: &str) {
+        let soon = Instant::now() + Duration::from_secs(20);
+        while !texts(&self.about(name)).contains(&"lost") && Instant::now() < soon {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
 }
 
 fn texts(events: &[Fields]) -> Vec<&str> {
@@ -88,11 +96,7 @@ fn a_locks_life_is_told() {
     let table = rusqlite::Connection::open(folder.path().join("a.db")).expect("opened");
     table.execute_batch("UPDATE locks SET owner = 'thief'").expect("robbed");
     assert!(guard.wait_lost(Duration::from_secs(5)).is_some());
-    // Events that no caller waits for are told on a thread of their own.
-    let soon = Instant::now() + Duration::from_secs(20);
-    while !texts(&listener.about("long")).contains(&"lost") && Instant::now() < soon {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    listener.hears_of_loss("long");
     drop(guard);
     let events = listener.about("long");
     let texts = texts(&events);
@@ -104,4 +108,16 @@ fn a_locks_life_is_told() {
     assert_eq!(texts.iter().filter(|text| **text == "lost").count(), 1, "{texts:?}");
     assert!(lost["reason"].contains("no longer ours") && lost.contains_key("held"), "{lost:?}");
     assert!(dropped["message"].contains("not released"), "{dropped:?}");
+
+    let guard = ours.lock("blocked").expect("taken");
+    table.execute_batch("BEGIN IMMEDIATE").expect("blocked");
+    let reason = guard.wait_lost(Duration::from_secs(5)).expect("lost");
+    let why = "last error: database is locked";
+    assert!(reason.to_string().contains(why), "{reason}");
+    listener.hears_of_loss("blocked");
+    drop(guard);
+    table.execute_batch("COMMIT").expect("unblocked");
+    let events = listener.about("blocked");
+    let lost = events.iter().find(|fields| fields["message"] == "lost").expect("told");
+    assert!(lost["reason"].contains(why), "{lost:?}");
 }

@@ -165,7 +165,7 @@ impl Place {
             }
             Keeps::Advisory if self.url.starts_with("postgres") => {
                 self.tamper("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())");
-                LostReason::Disconnected
+                LostReason::Disconnected { last_failure: None }
             }
             Keeps::Advisory => {
                 let mut client = mysql_client(&self.url);
@@ -174,7 +174,7 @@ impl Place {
                 let holder: Option<Option<u64>> = client.query_first(holder).expect("asked");
                 let holder = holder.flatten().expect("somebody has it");
                 client.query_drop(format!("KILL {holder}")).expect("ended");
-                LostReason::Disconnected
+                LostReason::Disconnected { last_failure: None }
             }
             Keeps::Keys => {
                 let (server, prefix) = self.url.rsplit_once('/').expect("a prefix");

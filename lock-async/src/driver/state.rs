@@ -242,12 +242,13 @@ impl<P: Protocol> State<P> {
                 }
                 Event::RenewalFailed { id, failure, .. } => {
                     if let Some(held) = self.guards.get(&id) {
+                        held.cell.renewal_failed(&failure);
                         self.events.tell(held.event(now, Life::RenewalFailed(failure)));
                     }
                 }
                 Event::Lost { id, reason } => {
                     if let Some(held) = self.guards.get(&id) {
-                        held.cell.lose(reason);
+                        held.cell.lose(reason.clone());
                         self.events.tell(held.event(now, Life::Lost(reason)));
                     }
                 }
@@ -312,8 +313,10 @@ impl Leaving {
 impl<P: Protocol> Drop for State<P> {
     fn drop(&mut self) {
         for held in self.guards.values() {
+            let ended = "the runtime that it was acquired on has ended".to_string();
+            let reason = LostReason::Deadline { last_failure: Some(Failure::Unknown(ended)) };
             // What a waker does is not up to us, and must not keep the others from being told.
-            let _ = catch_unwind(AssertUnwindSafe(|| held.cell.lose(LostReason::Deadline)));
+            let _ = catch_unwind(AssertUnwindSafe(|| held.cell.lose(reason)));
         }
     }
 }

@@ -137,7 +137,7 @@ async fn a_backend_that_never_answers_delays_no_loss() {
     let guard = locks.lock("a").await.expect("taken");
     let remaining = guard.remaining();
     let lost = tokio::time::timeout(remaining + Duration::from_millis(100), guard.lost()).await;
-    assert_eq!(lost, Ok(LostReason::Deadline));
+    assert_eq!(lost, Ok(LostReason::Deadline { last_failure: None }));
     assert_eq!(*fake.0.began.lock().expect("unpoisoned"), ["acquire", "renew"]);
     assert_eq!(*fake.0.ended.lock().expect("unpoisoned"), ["acquire"], "it hangs to this moment");
 }

@@ -290,7 +290,8 @@ impl<P: Protocol> Engine<P> {
         let waits = self.sessions.get(&id).is_some_and(|session| session.waits);
         match self.protocol.sessions() {
             Some(Sessions::Connections { .. }) if !answered => {
-                self.lose_session(now, id, LostReason::Disconnected, failure.clone());
+                let reason = LostReason::Disconnected { last_failure: Some(failure.clone()) };
+                self.lose_session(now, id, reason, failure.clone());
                 true
             }
             _ if waits || matches!(failure, Failure::Unknown(_)) || action == Action::Release => {

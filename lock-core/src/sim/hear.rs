@@ -71,9 +71,11 @@ impl<S: Server> World<S> {
                     attempt.deadline = None;
                 }
                 self.saw(match reason {
-                    LostReason::Deadline => Sometimes::LostByDeadline,
+                    LostReason::Deadline { .. } => Sometimes::LostByDeadline,
                     LostReason::Taken => Sometimes::LostByReply,
-                    LostReason::Disconnected | LostReason::Gone => Sometimes::LostByDisconnect,
+                    LostReason::Disconnected { .. } | LostReason::Gone => {
+                        Sometimes::LostByDisconnect
+                    }
                     // The engine knows neither forks nor drivers.
                     LostReason::Forked | LostReason::Unattended => return,
                 });

@@ -186,7 +186,7 @@ pub(crate) struct Slot {
     pub(super) held_back: bool,
     /// Who was in the way at the last denial.
     pub(super) holder: Option<Holder>,
-    /// What went wrong since the last denial.
+    /// What went wrong since the last denial or, while it is held, since the last renewal.
     pub(super) failure: Option<Failure>,
 }
 
@@ -271,6 +271,8 @@ impl Slot {
             turn: None,
             failures: self.failures.min(1),
             passed: self.passed.min(1),
+            // While it is held, it is only told.
+            failure: self.failure.clone().filter(|_| !matches!(phase, Phase::Held { .. })),
             ..self.clone()
         }
     }

@@ -2,11 +2,70 @@
 
 use crate::scenario::*;
 use lock_core::table::Reply;
-use lock_core::{Action, Config, Event, LockId, LostReason, Release};
+use lock_core::{Action, Config, Event, Failure, LockId, LostReason, Release};
 use std::time::Duration;
 
 fn lost(id: LockId) -> Event {
-    Event::Lost { id, reason: LostReason::Deadline }
+    lost_after(id, None)
+}
+
+fn lost_after(id: LockId, last_failure: Option<Failure>) -> Event {
+    Event::Lost { id, reason: LostReason::Deadline { last_failure } }
+}
+
+#[test]
+fn the_loss_says_why_the_last_renewal_failed() {
+    let (mut scene, id, mut renewal) = Scenario::renewing();
+    for failure in [unknown(), deadlock()] {
+        scene.fails(&renewal, failure);
+        scene.sleeps();
+        renewal = scene.sends(Action::Renew, &["a"]);
+    }
+    scene.told();
+    scene.sleep_until(START.after(VALID));
+    scene.tells([lost_after(id, Some(deadlock()))]);
+    scene.fails(&renewal, unknown());
+    scene.tells_nothing();
+}
+
+#[test]
+fn a_renewal_that_succeeds_makes_earlier_failures_history() {
+    let (mut scene, id, renewal) = Scenario::renewing();
+    scene.fails(&renewal, deadlock());
+    scene.sleeps();
+    let renewal = scene.sends(Action::Renew, &["a"]);
+    scene.confirms(&renewal);
+    scene.told();
+    scene.sleeps();
+    let hung = scene.sends(Action::Renew, &["a"]);
+    scene.sleep_until(renewal.at.after(VALID));
+    scene.tells([lost(id)]);
+    scene.fails(&hung, unknown());
+}
+
+#[test]
+fn a_release_is_not_blamed_on_an_earlier_renewal() {
+    let (mut scene, id, renewal) = Scenario::renewing();
+    scene.fails(&renewal, deadlock());
+    scene.told();
+    scene.release(id);
+    // Nothing is sent until the lease is over: the driver was asleep.
+    scene.sleep(OVER);
+    let no_answer = Failure::Unknown("no answer came".into());
+    scene.tells([Event::Released { id, release: Release::Unconfirmed(no_answer) }]);
+}
+
+#[test]
+fn a_loss_reads_as_one_line_with_its_cause() {
+    let full = Failure::not_now("disk full".into());
+    let deadline = |last_failure| LostReason::Deadline { last_failure }.to_string();
+    let unrenewed = "no renewal was confirmed before the lease's deadline";
+    assert_eq!(deadline(None), unrenewed);
+    assert_eq!(deadline(Some(full.clone())), format!("{unrenewed} (last error: disk full)"));
+    let gone = LostReason::Disconnected { last_failure: Some(full.clone()) };
+    let text = "the connection that held the lock is gone (last error: disk full)";
+    assert_eq!((gone.to_string().as_str(), gone.last_failure()), (text, Some(&full)));
+    assert_eq!(LostReason::Taken.last_failure(), None);
 }
 
 #[test]
@@ -217,7 +276,7 @@ fn a_failed_renewal_may_have_extended_what_was_lost() {
     let failed = scene.now;
     scene.sleep_until(failed.after(OVER).before(NANO));
     scene.release(id);
-    assert_eq!(scene.told().last(), Some(&lost(id)));
+    assert_eq!(scene.told().last(), Some(&lost_after(id, Some(unknown()))));
     let release = scene.sends(Action::Release, &["a"]);
     scene.disowns(&release);
     scene.tells([Event::Released { id, release: Release::NotOurs }]);
@@ -240,8 +299,8 @@ fn leases_are_lost_one_by_one() {
     let both = scene.sends(Action::Renew, &["a", "b"]);
     assert_eq!(both.deadline, claim.at.after(VALID));
     scene.sleeps();
-    scene.tells([lost(a)]);
+    scene.tells([lost_after(a, Some(not_sent()))]);
     scene.sleeps();
     assert_eq!(scene.now, claim.at.after(VALID));
-    scene.tells([lost(b)]);
+    scene.tells([lost_after(b, Some(not_sent()))]);
 }

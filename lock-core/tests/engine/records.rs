@@ -102,6 +102,33 @@ fn a_session_that_is_unknown_to_the_server_is_lost_with_all_its_locks() {
     scene.in_session(&session);
 }
 
+#[test]
+fn locks_lost_with_their_session_say_why_it_could_not_be_kept() {
+    let mut scene = consul();
+    let a = scene.wants("a");
+    let session = scene.creates("1");
+    let lock = scene.in_session(&session);
+    scene.answers(&lock, locked(Locked::Granted(FENCE)));
+    scene.told();
+    let no_leader = Failure::not_now("No cluster leader".into());
+    let lost = loop {
+        scene.now = scene.engine.poll_timeout().expect("it is to be kept");
+        scene.engine.handle_timeout(scene.now);
+        match scene.told()[..] {
+            [] => {}
+            [ref lost] => break lost.clone(),
+            ref told => panic!("{told:?}"),
+        }
+        let keep = scene.sends();
+        scene.fails(&keep, no_leader.clone());
+        assert!(matches!(scene.told()[..], [Event::RenewalFailed { .. }]));
+    };
+    let reason = LostReason::Deadline { last_failure: Some(no_leader) };
+    assert_eq!(lost, Event::Lost { id: a, reason });
+    scene.engine.release(scene.now, a);
+    scene.told();
+}
+
 /// Carried out late, an unlock would free the successor's lock, if that were in the same session.
 #[test]
 fn after_a_release_without_an_answer_the_successor_is_in_another_session() {

@@ -85,7 +85,8 @@ fn failed_renewals_are_tried_again_up_to_the_deadline() {
         scene.sleeps();
     }
     assert!((15..60).contains(&renewals), "{renewals}: often, and not too often");
-    scene.tells([Event::Lost { id, reason: LostReason::Deadline }]);
+    let last_failure = Some(unknown());
+    scene.tells([Event::Lost { id, reason: LostReason::Deadline { last_failure } }]);
 }
 
 #[test]
@@ -106,7 +107,8 @@ fn one_hung_renewal_leaves_room_for_two_more() {
         scene.sleeps();
     }
     assert!(renewals >= 3);
-    scene.tells([Event::Lost { id, reason: LostReason::Deadline }]);
+    let last_failure = Some(unknown());
+    scene.tells([Event::Lost { id, reason: LostReason::Deadline { last_failure } }]);
 }
 
 #[test]

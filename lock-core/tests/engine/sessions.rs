@@ -216,7 +216,8 @@ fn an_answer_at_or_after_the_deadline_keeps_nothing() {
     for late in [Duration::ZERO, MS, Timing::default().ttl()] {
         let mut scene = Scene { engine: kept.engine.clone(), now: deadline.before(MS).after(late) };
         scene.answers(&keep, Reply::Kept(true));
-        assert_eq!(scene.told(), [Event::Lost { id: a, reason: LostReason::Deadline }]);
+        let reason = LostReason::Deadline { last_failure: None };
+        assert_eq!(scene.told(), [Event::Lost { id: a, reason }]);
         assert_eq!(scene.sends().command, Command::Close);
     }
 }
@@ -242,7 +243,8 @@ fn a_connection_is_lost_with_the_first_answer_that_fails_to_come() {
     let b = scene.wants("b");
     let claim = scene.sends();
     scene.fails(&claim, unknown());
-    let lost = Event::Lost { id: a, reason: LostReason::Disconnected };
+    let reason = LostReason::Disconnected { last_failure: Some(unknown()) };
+    let lost = Event::Lost { id: a, reason };
     let told = scene.told();
     assert!(told.contains(&lost), "{told:?}");
     assert!(matches!(told[1], Event::Trouble { id, .. } if id == b), "{told:?}");

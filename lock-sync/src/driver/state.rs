@@ -138,13 +138,14 @@ impl<F: Backends> State<F> {
                 }
                 Event::RenewalFailed { id, failure, .. } => {
                     if let Some(cell) = self.guards.get(&id) {
+                        cell.renewal_failed(&failure);
                         told.push(Told::RenewalFailed(cell.clone(), failure));
                     }
                 }
                 Event::Lost { id, reason } => {
                     // Before anything else is granted, for that may be the same lock.
                     if let Some(cell) = self.guards.get(&id)
-                        && cell.latch(reason)
+                        && cell.latch(reason.clone())
                     {
                         told.push(Told::Lost(cell.clone(), reason));
                     }

@@ -280,7 +280,7 @@ fn an_answer_that_drips_ends_in_time(driver: Driver) {
 fn a_session_that_is_gone_is_lost_at_once_and_a_server_that_errs_by_the_deadline(driver: Driver) {
     let fake = Fake::start();
     let url = format!("consul://{}?ttl=3s", fake.address);
-    for (status, reason) in [(404, LostReason::Taken), (500, LostReason::Deadline)] {
+    for status in [404, 500] {
         fake.answer(well);
         let guard = connect(driver, &url).expect("connected").lock("a").expect("granted");
         let granted = Instant::now();
@@ -289,11 +289,17 @@ fn a_session_that_is_gone_is_lost_at_once_and_a_server_that_errs_by_the_deadline
             false => well(asked),
         });
         assert!(eventually(|| guard.lost().is_some()));
-        assert_eq!(guard.lost(), Some(reason));
+        match (status, guard.lost().expect("just seen")) {
+            (404, reason) => assert_eq!(reason, LostReason::Taken),
+            (_, LostReason::Deadline { last_failure: Some(why) }) => {
+                assert!(why.to_string().contains("500"), "{why}");
+            }
+            (_, reason) => panic!("{reason}"),
+        }
         let valid = Duration::from_millis(2499);
         let after = granted.elapsed();
         assert!(after <= valid + Duration::from_millis(300), "{after:?}");
-        assert!(reason != LostReason::Taken || after < valid / 2, "at once: {after:?}");
+        assert!(status == 500 || after < valid / 2, "at once: {after:?}");
     }
 }
 

@@ -37,7 +37,7 @@ impl Hold<'_> {
         if !lost && !told_to_end {
             self.keep(&guard, exit_code(status));
         }
-        let name = guard.name().clone();
+        let (name, failure) = (guard.name().clone(), guard.last_failure());
         let (why, unconfirmed) = match guard.release() {
             Err(ReleaseError::Lost(reason)) => (Some(reason.to_string()), None),
             Err(error) => (None, Some(error)),
@@ -52,7 +52,11 @@ impl Hold<'_> {
             }
             return Ok(exit_code(status));
         }
-        let why = why.unwrap_or_else(|| "it could not be renewed in time".to_string());
+        // It was stopped while the lock was still held: that had no reason yet.
+        let why = why.unwrap_or_else(|| {
+            let last = failure.map_or_else(String::new, |last| format!(" (last error: {last})"));
+            format!("it could not be renewed in time{last}")
+        });
         let what = match report {
             Report::None => "the command had ended just then",
             Report::Stopped => "the command was stopped",
