@@ -67,7 +67,7 @@ enum Target {
     #[cfg(feature = "postgres")]
     Postgres { config: Box<postgres::Config>, tls: crate::backend::postgres::Tls },
     #[cfg(feature = "postgres")]
-    PostgresClient(Box<postgres::Client>),
+    PostgresClient(Box<crate::backend::postgres::Postgres>),
     #[cfg(feature = "mysql")]
     Mysql(crate::backend::mysql::Server),
     #[cfg(feature = "mysql")]
@@ -109,7 +109,9 @@ impl Config {
     /// no way to another.
     #[cfg(feature = "postgres")]
     pub fn postgres_client(client: postgres::Client) -> Self {
-        Self::new(Target::PostgresClient(Box::new(client)))
+        Self::new(Target::PostgresClient(Box::new(crate::backend::postgres::Postgres::with(
+            client,
+        ))))
     }
 
     /// A MySQL or MariaDB connection of yours, with a database chosen. It must have a read timeout,

@@ -134,11 +134,6 @@ pub enum ConfigError {
     /// TLS cannot be set up.
     #[error("TLS: {0}")]
     Tls(String),
-    /// A blocking client was used on a thread of an async runtime.
-    #[error(
-        "lock-sync blocks, but was called on an async runtime's thread: use lock-async, or spawn_blocking"
-    )]
-    AsyncContext,
     /// The system has no random numbers, or no threads, to give.
     #[error("the system: {0}")]
     System(String),

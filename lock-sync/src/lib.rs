@@ -33,11 +33,21 @@
 //! losses while a request hangs. With advisory locks and Consul, there is another one for each acquire
 //! that waits at the server.
 //!
-//! A [`Guard`] or a [`Locks`] may be dropped on any thread, but with PostgreSQL not on one of an async
-//! runtime. Dropping a guard releases its lock, and waits for that.
+//! A [`Guard`] or a [`Locks`] may be dropped on any thread, also while it panics. Dropping a guard releases its
+//! lock, and waits for that.
 //!
 //! After a `fork` the child holds nothing: its guards say so, its calls fail with [`Error::Forked`], and
 //! dropping them sends nothing. Connect after the fork.
+//!
+//! # Async runtimes
+//!
+//! Every call blocks its thread, for a round trip at least. Inside an async program, call it where blocking is
+//! allowed: in `tokio::task::spawn_blocking` or `block_in_place`. On a worker thread of a runtime every call and
+//! every drop works too, in all places, but the worker's other tasks stand still meanwhile; a task that waits
+//! there for a lock that another task of the same thread holds waits for ever. `lock-async` is made for that.
+//!
+//! PostgreSQL's client cannot be used on a runtime's thread, not even on one for blocking. There, each request
+//! is made by a thread of its own, while the caller waits.
 //!
 //! # What is told
 //!
@@ -45,8 +55,6 @@
 //! `lock.name`, `lock.fence`, and how long it was `waited` for or `held`. A caller's own events are told on its
 //! thread, renewals and losses on a thread of their own. A subscriber that blocks delays no renewal and no
 //! loss; events that it is too slow for are counted and left out.
-//!
-//! Nothing here may be called on a thread of an async runtime.
 
 // With fewer backends, some of what they share is not used.
 #![cfg_attr(

@@ -247,10 +247,3 @@ fn a_connection_of_the_callers_is_used() {
     let locks = Config::sqlite_connection(connection).connect().expect("connected");
     locks.lock("a").expect("taken").release().expect("released");
 }
-
-#[test]
-fn blocking_in_an_async_context_is_an_error_not_a_panic() {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let result = runtime.block_on(async { Locks::connect("postgres://u@127.0.0.1:1/d") });
-    assert!(matches!(result, Err(Error::Config(ConfigError::AsyncContext))), "{result:?}");
-}

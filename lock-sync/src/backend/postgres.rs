@@ -1,6 +1,7 @@
 //! Sessions on a PostgreSQL server.
 
 mod hosts;
+mod outside;
 mod stream;
 mod tls;
 
@@ -10,6 +11,7 @@ use hosts::{addresses, each, is_unix, share};
 use lock_core::sql::postgres::{connect_failed, session_options, statement_failed};
 use lock_core::sql::{ConnectError, Rows, Statement, Value};
 use lock_core::{Failure, LockName};
+use outside::outside;
 use postgres::config::{Host, SslMode, SslNegotiation, TargetSessionAttrs};
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::{ToSql, Type};
@@ -107,9 +109,16 @@ impl Drop for Postgres {
 
 impl Session for Postgres {
     fn close(&mut self) {
+        if self.client.is_none() {
+            return;
+        }
         // Dropping a client says goodbye to the server, which may not be listening.
         self.limit.set(Duration::from_millis(100));
-        self.client = None;
+        let client = &mut self.client;
+        if outside(|| *client = None).is_err() {
+            // Here it would panic. The server ends the connection when it has been silent for too long.
+            std::mem::forget(self.client.take());
+        }
         self.statements.clear();
     }
 
@@ -138,14 +147,14 @@ impl Session for Postgres {
     }
 
     fn open(&mut self, budget: Duration) -> Result<(), ConnectError> {
-        not_async().map_err(|error| ConnectError::NoWay(error.to_string()))?;
         match &self.source {
             Source::Client if self.client.as_ref().is_some_and(|client| !client.is_closed()) => {
                 Ok(())
             }
             Source::Client => Err(ConnectError::NoWay(GONE.to_string())),
             Source::Server { hosts, connector, .. } => {
-                let client = connect(hosts, connector, &self.limit, budget)?;
+                let connected = outside(|| connect(hosts, connector, &self.limit, budget));
+                let client = connected.map_err(no_thread)??;
                 self.close();
                 self.client = Some(client);
                 Ok(())
@@ -154,12 +163,12 @@ impl Session for Postgres {
     }
 
     fn run(&mut self, statement: &Statement, budget: Duration) -> Result<Rows, Failure> {
-        not_async().map_err(|error| Failure::NotSent(error.to_string()))?;
         let Some(client) = &mut self.client else {
             return Err(Failure::NotSent("there is no connection".to_string()));
         };
         self.limit.set(budget);
-        let result = rows(client, &mut self.statements, statement);
+        let statements = &mut self.statements;
+        let result = outside(|| rows(client, statements, statement)).map_err(no_thread)?;
         result.map_err(|error| self.failed(&error))
     }
 
@@ -168,7 +177,8 @@ impl Session for Postgres {
             return Err(Failure::NotSent("there is no connection".to_string()));
         };
         self.limit.set(up_to * 2);
-        told(client, up_to).map_err(|error| self.failed(&error))
+        let result = outside(|| told(client, up_to)).map_err(no_thread)?;
+        result.map_err(|error| self.failed(&error))
     }
 }
 
@@ -181,6 +191,12 @@ impl Postgres {
         }
         failure
     }
+}
+
+fn no_thread(error: std::io::Error) -> Failure {
+    Failure::NotSent(format!(
+        "no thread to be had, which the client needs on an async runtime: {error}"
+    ))
 }
 
 /// What the client was told, as soon as there is something.
@@ -324,13 +340,4 @@ pub(crate) fn config(url: &str) -> Result<Config, ConfigError> {
         return Err(ConfigError::Url("it names no host: postgres://HOST/DATABASE".to_string()));
     }
     Ok(config)
-}
-
-/// Refuses to block on a thread that must not: the client, which has an async runtime inside, would
-/// panic.
-pub(crate) fn not_async() -> Result<(), ConfigError> {
-    match tokio::runtime::Handle::try_current() {
-        Ok(_) => Err(ConfigError::AsyncContext),
-        Err(_) => Ok(()),
-    }
 }

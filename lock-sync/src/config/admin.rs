@@ -31,18 +31,13 @@ impl Config {
         let place: Result<Box<dyn Ask>, Error> = match self.target {
             #[cfg(feature = "postgres")]
             Target::Postgres { config, tls } => {
-                crate::backend::postgres::not_async()?;
                 tls.check()?;
                 let server =
                     crate::backend::postgres::Server { config, tls, request: budget, holder: None };
                 open(codec, server, budget)
             }
             #[cfg(feature = "postgres")]
-            Target::PostgresClient(client) => {
-                crate::backend::postgres::not_async()?;
-                let session = crate::backend::postgres::Postgres::with(*client);
-                open(codec, Handed(Some(session)), budget)
-            }
+            Target::PostgresClient(session) => open(codec, Handed(Some(*session)), budget),
             #[cfg(feature = "mysql")]
             Target::Mysql(server) => {
                 server.check()?;

@@ -47,16 +47,12 @@ impl Config {
         match (self.target, codec) {
             #[cfg(feature = "postgres")]
             (Target::Postgres { config, tls }, codec) => {
-                crate::backend::postgres::not_async()?;
                 tls.check()?;
                 let (request, holder) = (timing.request(), plan.shown(&codec));
                 plan.start(codec, crate::backend::postgres::Server { config, tls, request, holder })
             }
             #[cfg(feature = "postgres")]
-            (Target::PostgresClient(client), codec) => {
-                crate::backend::postgres::not_async()?;
-                plan.handed(codec, crate::backend::postgres::Postgres::with(*client))
-            }
+            (Target::PostgresClient(session), codec) => plan.handed(codec, *session),
             #[cfg(feature = "mysql")]
             (Target::Mysql(server), codec) => {
                 server.check()?;

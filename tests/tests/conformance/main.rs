@@ -7,5 +7,6 @@ mod hosts_postgres;
 mod places;
 mod refused_mysql;
 mod refused_sessions;
+mod runtimes_sync;
 mod shared;
 mod tls_postgres;
