@@ -19,6 +19,7 @@ pub mod advisory;
 mod exchange;
 pub mod mysql;
 pub mod postgres;
+mod prepared;
 mod setup;
 pub mod sqlite;
 
@@ -32,6 +33,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 pub use exchange::Exchange;
+pub use prepared::{Prepared, Run};
 pub use setup::{ConnectError, Refusal, Setup, Step};
 
 /// A value in SQL: a parameter, or a column of a row.
@@ -82,6 +84,8 @@ pub struct Codec {
     claim: Text,
     renew: Text,
     release: Text,
+    /// The release without telling those that wait, where they are told.
+    untold: Option<Text>,
     holders: Text,
     /// Where who asks for the holders does not thereby say that it waits.
     mark: Option<Text>,
@@ -168,7 +172,8 @@ impl Codec {
     fn new(dialect: Dialect, table: TableName, texts: [&str; 4]) -> Self {
         let [claim, renew, release, holders] =
             texts.map(|text| Text { any: dialect.text(text, &table).into(), one: None });
-        Self { dialect, table, claim, renew, release, holders, mark: None, correct: None }
+        let (untold, mark, correct) = (None, None, None);
+        Self { dialect, table, claim, renew, release, untold, holders, mark, correct }
     }
 
     /// With statements of their own for one claim and one release: what most commands are about.
@@ -182,6 +187,12 @@ impl Codec {
     fn with_one_holder(mut self, holders: &str) -> Self {
         self.holders.one = Some(self.dialect.text(holders, &self.table).into());
         self
+    }
+
+    /// With releases, of any number and of one, for when those that wait cannot be told.
+    fn with_untold(self, texts: [String; 2]) -> Self {
+        let [any, one] = texts.map(|text| self.dialect.text(&text, &self.table).into());
+        Self { untold: Some(Text { any, one: Some(one) }), ..self }
     }
 
     /// With a statement for leases that end later than they can.

@@ -1,8 +1,8 @@
-//! Which statements are prepared on a connection to MySQL, and when.
+//! Which statements are prepared on a connection, and when.
 
 use lock_core::Failure;
-use lock_core::sql::Statement;
-use lock_core::sql::mysql::{Prepared, Run, statement_failed};
+use lock_core::sql::mysql::statement_failed;
+use lock_core::sql::{Prepared, Run, Statement, postgres};
 
 fn repeated(text: &str) -> Statement {
     let mut statement = Statement::new(text, []);
@@ -57,21 +57,63 @@ fn a_connection_that_broke_over_it_is_told() {
     assert_eq!(prepared.prepared(&a, Err(broke.clone())), Err(broke));
 }
 
+/// What says that a statement was not run since it is not, or no longer, prepared.
+fn lost() -> [Failure; 4] {
+    [
+        statement_failed(Some(1243), ""),
+        statement_failed(Some(1615), ""),
+        postgres::statement_failed(Some("26000"), ""),
+        postgres::statement_failed(Some("0A000"), ""),
+    ]
+}
+
 #[test]
-fn what_was_lost_was_not_run_and_is_sent_as_text_from_then_on() {
-    for code in [1243, 1615] {
-        let failure = statement_failed(Some(code), "");
+fn what_was_lost_is_prepared_anew_once_and_then_sent_as_text() {
+    for failure in lost() {
         assert!(matches!(failure, Failure::Rejected { .. }), "{failure:?}");
         let mut prepared = Prepared::default();
         let a = repeated("a");
         assert_eq!([prepared.run(&a), prepared.run(&a)], [Run::Text, Run::Prepare]);
         assert_eq!(prepared.prepared(&a, Ok(7)), Ok(()));
         assert_eq!(prepared.run(&a), Run::Execute(7));
-        assert!(prepared.was_lost(&a, Some(code)));
+        assert!(prepared.was_lost(&a, &failure));
+        assert_eq!(prepared.run(&a), Run::Prepare);
+        assert_eq!(prepared.prepared(&a, Ok(8)), Ok(()));
+        assert_eq!(prepared.run(&a), Run::Execute(8));
+        assert_eq!(prepared.run(&a), Run::Execute(8));
+        assert!(prepared.was_lost(&a, &failure));
         assert_eq!(prepared.run(&a), Run::Text);
-        assert!(!prepared.was_lost(&a, Some(code)), "as text, it does not go on for ever");
+        assert!(!prepared.was_lost(&a, &failure), "as text, it does not go on for ever");
         assert_eq!(prepared.run(&a), Run::Text);
     }
+}
+
+#[test]
+fn what_cannot_be_prepared_anew_is_sent_as_text() {
+    let taken = postgres::statement_failed(Some("42P05"), "");
+    for lost in lost() {
+        let mut prepared = Prepared::default();
+        let a = repeated("a");
+        assert_eq!([prepared.run(&a), prepared.run(&a)], [Run::Text, Run::Prepare]);
+        assert_eq!(prepared.prepared(&a, Ok(7)), Ok(()));
+        assert!(prepared.was_lost(&a, &lost));
+        assert_eq!(prepared.run(&a), Run::Prepare);
+        assert_eq!(prepared.prepared(&a, Err(taken.clone())), Ok(()));
+        assert_eq!(prepared.run(&a), Run::Text);
+    }
+}
+
+/// Somebody changes the table just now, say. Nothing was run, and the statement may be prepared later.
+#[test]
+fn what_cannot_be_prepared_just_now_is_told_and_tried_again() {
+    let mut prepared = Prepared::default();
+    let a = repeated("a");
+    let busy = postgres::statement_failed(Some("55P03"), "");
+    assert_eq!([prepared.run(&a), prepared.run(&a)], [Run::Text, Run::Prepare]);
+    assert_eq!(prepared.prepared(&a, Err(busy.clone())), Err(busy));
+    assert_eq!(prepared.run(&a), Run::Prepare);
+    assert_eq!(prepared.prepared(&a, Ok(7)), Ok(()));
+    assert_eq!(prepared.run(&a), Run::Execute(7));
 }
 
 /// After any other error it may have been run, or fails however it is sent.
@@ -79,13 +121,16 @@ fn what_was_lost_was_not_run_and_is_sent_as_text_from_then_on() {
 fn all_else_that_fails_is_not_run_again() {
     let mut prepared = Prepared::default();
     let a = repeated("a");
-    for code in [1243, 1615] {
-        assert!(!prepared.was_lost(&a, Some(code)), "it was never prepared");
+    for failure in lost() {
+        assert!(!prepared.was_lost(&a, &failure), "it was never prepared");
     }
     assert_eq!([prepared.run(&a), prepared.run(&a)], [Run::Text, Run::Prepare]);
     assert_eq!(prepared.prepared(&a, Ok(7)), Ok(()));
     for code in [None, Some(1047), Some(1205), Some(1213), Some(1461), Some(2013)] {
-        assert!(!prepared.was_lost(&a, code), "{code:?}");
+        assert!(!prepared.was_lost(&a, &statement_failed(code, "")), "{code:?}");
+    }
+    for code in [None, Some("40001"), Some("42501"), Some("42P05"), Some("57P01")] {
+        assert!(!prepared.was_lost(&a, &postgres::statement_failed(code, "")), "{code:?}");
     }
     assert_eq!(prepared.run(&a), Run::Execute(7));
 }

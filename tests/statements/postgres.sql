@@ -158,6 +158,41 @@ RETURNING l.name,
           CASE WHEN l.contended THEN (pg_notify('withlock_' || l.tableoid::text, l.name) IS NOT NULL)::int
                ELSE 0 END::bigint;
 
+-- release one, if the queue of notifications is full
+UPDATE "locks" AS l
+   SET owner = NULL
+ WHERE l.name = $1::text AND l.owner = $2::text
+   AND set_config('synchronous_commit', 'off', true) IS NOT NULL
+RETURNING l.name,
+          CASE WHEN l.contended THEN 1
+               ELSE 0 END::bigint;
+
+-- release, if the queue of notifications is full
+WITH fast AS MATERIALIZED (
+  SELECT set_config('synchronous_commit', 'off', true)
+), ours AS MATERIALIZED (
+  SELECT l.name, l.owner
+    FROM "locks" AS l
+    JOIN unnest($1::text[], $2::text[]) AS c (name, owner) ON l.name = c.name AND l.owner = c.owner
+   ORDER BY l.name
+     FOR NO KEY UPDATE OF l
+)
+UPDATE "locks" AS l
+   SET owner = NULL
+  FROM ours, fast
+ WHERE l.name = ours.name AND l.owner = ours.owner
+RETURNING l.name,
+          CASE WHEN l.contended THEN 1
+               ELSE 0 END::bigint;
+
+-- break, if the queue of notifications is full
+UPDATE "locks"
+   SET owner = NULL,
+       fence = greatest(fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
+ WHERE name = $1::text AND fence = $2::bigint AND owner IS NOT NULL
+RETURNING CASE WHEN contended AND false THEN NULL
+               ELSE fence END;
+
 -- listen, on a connection of its own
 DO $$ BEGIN EXECUTE format('LISTEN %I', 'withlock_' || '"locks"'::regclass::oid::text); END $$;
 

@@ -8,13 +8,11 @@ use crate::backend::sslmode::SslMode;
 use crate::error::ConfigError;
 use hosts::{addresses, each, is_unix, share};
 use lock_core::sql::postgres::{connect_failed, session_options, statement_failed};
-use lock_core::sql::{ConnectError, Rows, Statement, Value};
+use lock_core::sql::{ConnectError, Prepared, Rows, Run, Statement, Value};
 use lock_core::{Failure, LockName};
-use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -54,8 +52,7 @@ impl Sessions for Server {
 pub(crate) struct Postgres {
     link: Option<Link>,
     source: Source,
-    /// Statements by their text: how often each was run, and its prepared form.
-    statements: BTreeMap<Arc<str>, Prepared>,
+    statements: Prepared<tokio_postgres::Statement>,
 }
 
 enum Source {
@@ -66,12 +63,6 @@ enum Source {
     },
     /// The caller gave us a client; there is no way to another.
     Client,
-}
-
-enum Prepared {
-    /// Once run without: a task that takes one lock needs no second round trip.
-    NotYet,
-    Yes(tokio_postgres::Statement),
 }
 
 /// A client, and what moves its bytes, unless the caller sees to that. Both are polled by the
@@ -120,14 +111,14 @@ impl Postgres {
         // In whole seconds, of which the kernel wants one at least.
         config.keepalives_idle(request.max(Duration::from_secs(1)));
         let source = Source::Server { hosts: each(&config), tls, request };
-        Self { link: None, source, statements: BTreeMap::new() }
+        Self { link: None, source, statements: Prepared::default() }
     }
 
     /// A client of the caller's.
     pub(crate) fn with(client: Client) -> Self {
         let (_, told) = mpsc::unbounded_channel();
         let link = Link { client, connection: None, told, busy: false };
-        Self { link: Some(link), source: Source::Client, statements: BTreeMap::new() }
+        Self { link: Some(link), source: Source::Client, statements: Prepared::default() }
     }
 }
 
@@ -158,23 +149,14 @@ impl Session for Postgres {
             return Err(Failure::NotSent("there is no connection".to_string()));
         };
         link.busy = true;
-        let rows = rows(&link.client, &mut self.statements, statement);
-        let failure = match timeout(limit, drive(&mut link.connection, rows)).await {
-            Ok(Ok(rows)) => {
-                link.busy = false;
-                return Ok(rows);
-            }
-            Ok(Err(error)) => {
-                let (code, message) = describe(&error);
-                statement_failed(code.as_deref(), &message)
-            }
-            Err(_) => statement_failed(None, "no answer in time"),
-        };
-        match failure {
-            Failure::Unknown(_) => self.discard(),
+        let result = timeout(limit, rows(link, &mut self.statements, statement))
+            .await
+            .unwrap_or_else(|_| Err(statement_failed(None, "no answer in time")));
+        match result {
+            Err(Failure::Unknown(_)) => self.discard(),
             _ => link.busy = false,
         }
-        Err(failure)
+        result
     }
 
     async fn news(&mut self, up_to: Duration) -> Result<Vec<LockName>, Failure> {
@@ -209,7 +191,7 @@ impl Session for Postgres {
     /// The server may not be listening.
     fn discard(&mut self) {
         self.link = None;
-        self.statements.clear();
+        self.statements = Prepared::default();
     }
 
     async fn close(mut self) {
@@ -344,33 +326,38 @@ async fn drive<T>(
 }
 
 async fn rows(
-    client: &Client,
-    statements: &mut BTreeMap<Arc<str>, Prepared>,
+    link: &mut Link,
+    statements: &mut Prepared<tokio_postgres::Statement>,
     statement: &Statement,
-) -> Result<Rows, Error> {
-    let params = statement.params.iter().map(param);
-    let rows = match statements.get(&statement.text) {
-        None => {
-            let typed: Vec<_> = params.collect();
-            let rows = client.query_typed(&statement.text, &typed).await?;
-            statements.insert(statement.text.clone(), Prepared::NotYet);
-            rows
+) -> Result<Rows, Failure> {
+    let Link { client, connection, .. } = link;
+    let params: Vec<_> = statement.params.iter().map(param).collect();
+    loop {
+        let result = match statements.run(statement) {
+            Run::Text => drive(connection, client.query_typed(&statement.text, &params)).await,
+            Run::Execute(prepared) => {
+                let values: Vec<_> = params.iter().map(|(value, _)| *value).collect();
+                drive(connection, client.query(&prepared, &values)).await
+            }
+            Run::Prepare => {
+                let types: Vec<Type> = params.iter().map(|(_, kind)| kind.clone()).collect();
+                let preparing = client.prepare_typed(&statement.text, &types);
+                let prepared = drive(connection, preparing).await;
+                statements.prepared(statement, prepared.map_err(|error| failed(&error)))?;
+                continue;
+            }
+        };
+        match result.map_err(|error| failed(&error)) {
+            Err(failure) if statements.was_lost(statement, &failure) => {}
+            result => return Ok(result?.iter().map(row).collect()),
         }
-        Some(prepared) => {
-            let prepared = match prepared {
-                Prepared::Yes(prepared) => prepared.clone(),
-                Prepared::NotYet => {
-                    let types: Vec<Type> = params.clone().map(|(_, kind)| kind).collect();
-                    let prepared = client.prepare_typed(&statement.text, &types).await?;
-                    statements.insert(statement.text.clone(), Prepared::Yes(prepared.clone()));
-                    prepared
-                }
-            };
-            let values: Vec<_> = params.map(|(value, _)| value).collect();
-            client.query(&prepared, &values).await?
-        }
-    };
-    Ok(rows.iter().map(row).collect())
+    }
+}
+
+/// What the server's error, or its silence, means.
+fn failed(error: &Error) -> Failure {
+    let (code, message) = describe(error);
+    statement_failed(code.as_deref(), &message)
 }
 
 fn param(value: &Value) -> (&(dyn ToSql + Sync), Type) {

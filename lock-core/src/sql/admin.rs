@@ -2,6 +2,7 @@
 //!
 //! Lists and purges come a [page](PAGE) at a time.
 
+use super::postgres::could_not_tell;
 use super::{Codec, Dialect, Rows, Statement, Value, mysql};
 #[cfg(doc)]
 use crate::admin::PAGE;
@@ -51,6 +52,16 @@ impl Codec {
                 statements
             }
         }
+    }
+
+    /// What is to be run instead, and will do, where a statement for `question` failed so: a break that
+    /// could not be told to those that wait.
+    pub fn ask_untold(&self, question: &Question, failure: &Failure) -> Option<Statement> {
+        let told = matches!(question, Question::Break { .. }) && could_not_tell(failure);
+        let [Statement { text, params, .. }] =
+            <[Statement; 1]>::try_from(self.ask(question, Instant::default())).ok()?;
+        let text = text.replace(TOLD, "false");
+        (told && self.untold.is_some()).then(|| Statement::new(text, params))
     }
 
     /// What the rows of `question`'s last statement mean.
@@ -226,6 +237,9 @@ DELETE FROM {table}
  ORDER BY name
  LIMIT 500"#,
 };
+
+/// What PostgreSQL's break does for those that wait.
+const TOLD: &str = "pg_notify('withlock_' || tableoid::text, name) IS NULL";
 
 /// How many rows the statement before has removed.
 const COUNT: &str = "\nSELECT ROW_COUNT()";

@@ -172,7 +172,7 @@ impl Codec {
             (Dialect::Mysql(prefix), None) => [mysql::json(prefix, claims)].into(),
         };
         let statement = self.on(session, text, more.into_iter().chain(about));
-        Statement { repeated: one.is_some(), ..statement }
+        Statement { repeated: one.is_some() || statement.repeated, ..statement }
     }
 
     /// The statement that reads which of the claims the connection has.
@@ -195,7 +195,8 @@ impl Codec {
     ) -> Statement {
         let mut params = Vec::from([Value::Int(session.id), Value::Text(session.mark.to_string())]);
         params.extend(more);
-        Statement::new(text.clone(), params)
+        let repeated = matches!(self.dialect, Dialect::Postgres(_));
+        Statement { repeated, ..Statement::new(text.clone(), params) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod rows;
 
-use super::{Codec, Dialect, Rows, Statement, Text, Value, mysql, sqlite};
+use super::{Codec, Dialect, Rows, Statement, Text, Value, mysql, postgres, sqlite};
 use crate::error::Failure;
 use crate::fence::Fence;
 use crate::protocol::{Claim, Holder, News};
@@ -43,6 +43,8 @@ enum Stage {
     Act {
         seen: Option<Reply>,
     },
+    /// The leases could be released, but not those told that wait for them: release them all the same.
+    Untold,
     /// It could not tell of each claim: read what became of them. An earlier expiry does not count.
     Check {
         since: i64,
@@ -85,6 +87,7 @@ impl Exchange {
         match &self.stage {
             Stage::Look => Some(self.mine(0)),
             Stage::Act { .. } => Some(self.act()),
+            Stage::Untold => self.codec.untold.as_ref().map(|text| self.released(text)),
             Stage::Check { since } => Some(self.mine(*since)),
             Stage::Ask { granted } => Some(self.ask(granted)),
             Stage::Correct { late, .. } => self.correct(late),
@@ -114,11 +117,13 @@ impl Exchange {
             (Stage::Act { .. }, Command::Acquire { .. }) => {
                 granted(rows).map(|granted| self.granted(granted))
             }
-            (Stage::Act { .. }, Command::Release { .. }) => wanted(rows).map(|wanted| {
-                let entry = |claim: &Claim| freed(wanted.get(claim.name.as_str()).copied());
-                Stage::Done(Ok(Reply::Freed(claims.iter().map(entry).collect())))
-            }),
-            (Stage::Act { .. }, _) => {
+            (Stage::Act { .. } | Stage::Untold, Command::Release { .. }) => {
+                wanted(rows).map(|wanted| {
+                    let entry = |claim: &Claim| freed(wanted.get(claim.name.as_str()).copied());
+                    Stage::Done(Ok(Reply::Freed(claims.iter().map(entry).collect())))
+                })
+            }
+            (Stage::Act { .. } | Stage::Untold, _) => {
                 pairs(rows).map(|ours| Stage::Done(Ok(changed(claims, |of| ours.contains(of)))))
             }
             (Stage::Check { .. }, Command::Acquire { .. }) => mine(rows).map(|mine| {
@@ -201,6 +206,14 @@ impl Exchange {
             Stage::Correct { reply, late } => self.corrected(reply, late),
             // Whoever has it will not know that somebody waits.
             Stage::Mark { reply } => Stage::Done(Ok(reply.clone())),
+            // They find out by themselves, later.
+            Stage::Act { .. }
+                if self.codec.untold.is_some()
+                    && matches!(self.command, Command::Release { .. })
+                    && postgres::could_not_tell(&failure) =>
+            {
+                Stage::Untold
+            }
             // It was done, and what came of it stays unknown.
             Stage::Check { .. } => Stage::Done(Err(Failure::Unknown(failure.to_string()))),
             _ => Stage::Done(Err(failure)),
@@ -229,7 +242,7 @@ impl Exchange {
             Command::Renew { ttl, .. } => {
                 self.statement(&self.codec.renew, &claims, true, [micros(*ttl)])
             }
-            Command::Release { .. } => self.statement(&self.codec.release, &claims, false, []),
+            Command::Release { .. } => self.released(&self.codec.release),
             // Looks never get here: they only ask.
             Command::Listen { .. } | Command::Unlisten | Command::Look { .. } => {
                 let text = match &self.codec.dialect {
@@ -242,13 +255,19 @@ impl Exchange {
         }
     }
 
+    fn released(&self, text: &Text) -> Statement {
+        let claims: Vec<&Claim> = self.command.claims().iter().collect();
+        self.statement(text, &claims, false, [])
+    }
+
     fn ask(&self, granted: &BTreeMap<String, Fence>) -> Statement {
         let denied =
             self.command.claims().iter().filter(|claim| !granted.contains_key(claim.name.as_str()));
         let denied: Vec<&Claim> = denied.collect();
         match self.codec.dialect {
             Dialect::Postgres { .. } => {
-                Statement::new(self.codec.holders.any.clone(), [names(&denied)])
+                let text = self.codec.holders.any.clone();
+                Statement { repeated: true, ..Statement::new(text, [names(&denied)]) }
             }
             Dialect::Sqlite { .. } | Dialect::Mysql { .. } => {
                 self.statement(&self.codec.holders, &denied, true, [])
@@ -333,7 +352,9 @@ impl Exchange {
             (_, Command::Look { .. })
                 | (Dialect::Sqlite { .. }, Command::Renew { .. } | Command::Release { .. })
         );
-        Statement { durable, repeated: one.is_some(), ..Statement::new(text.clone(), params) }
+        // Where arrays are parameters, one text serves however many claims there are, and cheaply.
+        let repeated = one.is_some() || matches!(self.codec.dialect, Dialect::Postgres { .. });
+        Statement { durable, repeated, ..Statement::new(text.clone(), params) }
     }
 }
 

@@ -17,11 +17,9 @@
 //! * Claims are a JSON array of `[name, owner]` pairs, both hexadecimal: they mean the same in every
 //!   character set. They are in the order of their names, and rows are locked in that order.
 //! * Statements are sent as text, with their parameters put in by [`inline`]: one round trip. Those that
-//!   are [repeated](Statement::repeated) are [prepared](Prepared) the second time, and executed from then
+//!   are [repeated](Statement::repeated) are [prepared](super::Prepared) the second time, and executed from then
 //!   on; each means the same prepared.
 //! * `name` is compared as bytes (`VARBINARY`).
-
-mod prepared;
 
 use super::{Codec, Dialect, Statement, Text, Value};
 use crate::error::{Code, Failure};
@@ -31,8 +29,6 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt::Write;
-
-pub use prepared::{Prepared, Run};
 
 /// The codec for a table.
 pub fn codec(table: TableName) -> Codec {

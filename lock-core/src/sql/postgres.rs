@@ -35,8 +35,10 @@ pub fn codec(table: TableName) -> Codec {
     let listen = Dialect::Postgres { listen: "".into() }.text(LISTEN, &table).into();
     let [any, one] = [CLAIMS, CLAIM_OF_ONE].map(|claims| CLAIM.replace("{claims}", claims));
     let holders = HOLDERS.replace("{late}", LATE);
-    Codec::new(Dialect::Postgres { listen }, table, [&any, RENEW, RELEASE, &holders])
-        .with_one(&one, RELEASE_ONE)
+    let [release, release_one] = [RELEASE, RELEASE_ONE].map(|text| text.replace("{tell}", TELL));
+    Codec::new(Dialect::Postgres { listen }, table, [&any, RENEW, &release, &holders])
+        .with_untold([RELEASE, RELEASE_ONE].map(|text| text.replace("{tell}", "1")))
+        .with_one(&one, &release_one)
         .with_correction(CORRECT)
 }
 
@@ -190,6 +192,15 @@ UPDATE {table} AS l
  WHERE l.name = ours.name AND l.owner = ours.owner AND l.expires_at > clock_timestamp()
 RETURNING l.name, l.owner"#;
 
+/// Tells those that listen; 1. When the server's queue of notifications is full, the statement fails, as its
+/// commit does.
+const TELL: &str = "(pg_notify('withlock_' || l.tableoid::text, l.name) IS NOT NULL)::int";
+
+/// Whether a statement failed only because [those that listen](TELL) could not be told.
+pub(super) fn could_not_tell(failure: &Failure) -> bool {
+    failure.code() == Some(Code::SqlState(*b"54000"))
+}
+
 /// `$1` names, `$2` their owners.
 const RELEASE: &str = r#"
 WITH fast AS MATERIALIZED (
@@ -206,7 +217,7 @@ UPDATE {table} AS l
   FROM ours, fast
  WHERE l.name = ours.name AND l.owner = ours.owner
 RETURNING l.name,
-          CASE WHEN l.contended THEN (pg_notify('withlock_' || l.tableoid::text, l.name) IS NOT NULL)::int
+          CASE WHEN l.contended THEN {tell}
                ELSE 0 END::bigint"#;
 
 /// `$1` a name, `$2` its owner.
@@ -216,7 +227,7 @@ UPDATE {table} AS l
  WHERE l.name = $1::text AND l.owner = $2::text
    AND set_config('synchronous_commit', 'off', true) IS NOT NULL
 RETURNING l.name,
-          CASE WHEN l.contended THEN (pg_notify('withlock_' || l.tableoid::text, l.name) IS NOT NULL)::int
+          CASE WHEN l.contended THEN {tell}
                ELSE 0 END::bigint"#;
 
 /// `$1` names. Name, holder, held for and expires in, both in µs, whether somebody else had asked

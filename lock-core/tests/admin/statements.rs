@@ -78,3 +78,16 @@ fn extreme_numbers_neither_overflow_nor_purge_too_much() {
         assert_eq!(params(&codec, &breaks(u64::MAX), end).pop(), Some(int(i64::MAX)));
     }
 }
+
+#[test]
+fn a_break_that_cannot_be_told_is_made_all_the_same() {
+    let failed = |code| lock_core::sql::postgres::statement_failed(Some(code), "");
+    let full = failed("54000");
+    let [told] = &on_postgres().ask(&breaks(7), NOW)[..] else { panic!("not one") };
+    let untold = on_postgres().ask_untold(&breaks(7), &full).expect("it will do without");
+    assert_eq!(untold.params, told.params);
+    assert!(untold.text.contains("CASE WHEN contended AND false THEN NULL"), "{}", untold.text);
+    assert_eq!(on_postgres().ask_untold(&breaks(7), &failed("42501")), None);
+    assert_eq!(on_postgres().ask_untold(&status(), &full), None);
+    assert_eq!(on_mysql().ask_untold(&breaks(7), &full), None);
+}

@@ -110,18 +110,20 @@ fn statements_say_which_connection_and_since_when() {
 #[test]
 fn what_is_about_one_claim_is_repeated_unless_it_waits() {
     let unlock = |leases| Command::Unlock { leases };
-    for (codec, on) in all() {
+    for (at, (codec, on)) in all().into_iter().enumerate() {
+        // PostgreSQL is given arrays, and has everything prepared.
+        let always = at == 0;
         let repeated = |exchange: &Exchange| exchange.poll_statement().expect("due").repeated;
         for (names, one) in [(&["a"][..], true), (&["a", "b"], false)] {
             for command in [attempt(claims(names)), unlock(claims(names))] {
-                assert_eq!(repeated(&codec.encode(&command, &on)), one, "{command:?}");
+                assert_eq!(repeated(&codec.encode(&command, &on)), one || always, "{command:?}");
             }
             let mut look = codec.encode(&attempt(claims(names)), &on);
             look.handle_failure(rejected("no"));
-            assert!(!repeated(&look));
+            assert_eq!(repeated(&look), always);
         }
         for command in [wait(GRACE), Command::Keep] {
-            assert!(!repeated(&codec.encode(&command, &on)), "{command:?}");
+            assert_eq!(repeated(&codec.encode(&command, &on)), always, "{command:?}");
         }
     }
 }

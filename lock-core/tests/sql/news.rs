@@ -51,3 +51,44 @@ fn to_stop_listening_needs_no_statement() {
         assert_eq!(run(&codec, &Command::Unlisten, &[]), Ok(Reply::Silent));
     }
 }
+
+fn full() -> Failure {
+    postgres::statement_failed(Some("54000"), "too many notifications in the NOTIFY queue")
+}
+
+/// Those that wait find out later. A lock that stays taken would be worse.
+#[test]
+fn what_cannot_be_told_is_released_all_the_same() {
+    let [postgres, _] = codecs();
+    for command in [release_ab(), Command::Release { leases: vec![claim("a", 0xa)] }] {
+        let mut exchange = postgres.encode(&command, NOW);
+        let told = statement(&exchange);
+        exchange.handle_failure(full());
+        let untold = statement(&exchange);
+        assert_eq!((&told.params, told.repeated), (&untold.params, untold.repeated));
+        assert!(told.text.contains("pg_notify") && !untold.text.contains("pg_notify"));
+        let mut again = exchange.clone();
+        exchange.handle_rows(vec![vec![text("a"), int(1)]]);
+        let Ok(Reply::Freed(freed)) = exchange.finish() else { panic!("not freed") };
+        assert_eq!(freed[0], Freed::Wanted);
+        again.handle_failure(full());
+        assert_eq!(again.finish(), Err(full()), "once");
+    }
+}
+
+#[test]
+fn nothing_but_a_release_is_repeated_untold() {
+    let [postgres, sqlite] = codecs();
+    let refused = postgres::statement_failed(Some("42501"), "");
+    for (codec, command, failure) in [
+        (&postgres, acquire_ab(), full()),
+        (&postgres, renew_ab(), full()),
+        (&postgres, listen(), full()),
+        (&postgres, release_ab(), refused),
+        (&sqlite, release_ab(), full()),
+    ] {
+        let mut exchange = codec.encode(&command, NOW);
+        exchange.handle_failure(failure.clone());
+        assert_eq!(exchange.finish(), Err(failure));
+    }
+}

@@ -26,7 +26,11 @@ impl<S: Session> Ask for TableAdmin<S> {
         table.ready(|| *budget)?;
         let mut rows = Vec::new();
         for statement in table.codec.ask(question, clock::now()) {
-            rows = table.run(&statement, *budget)?;
+            let ran = table.run(&statement, *budget);
+            rows = match ran.as_ref().err().and_then(|why| table.codec.ask_untold(question, why)) {
+                Some(statement) => table.run(&statement, *budget)?,
+                None => ran?,
+            };
         }
         Ok(table.codec.answer(question, rows)?)
     }

@@ -9,16 +9,14 @@ use super::{Cut, GONE, Session, Source as Sessions};
 use crate::error::ConfigError;
 use hosts::{addresses, each, is_unix, share};
 use lock_core::sql::postgres::{connect_failed, session_options, statement_failed};
-use lock_core::sql::{ConnectError, Rows, Statement, Value};
+use lock_core::sql::{ConnectError, Prepared, Rows, Run, Statement, Value};
 use lock_core::{Failure, LockName};
 use outside::outside;
 use postgres::config::{Host, SslMode, SslNegotiation, TargetSessionAttrs};
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::{ToSql, Type};
 use postgres::{Client, Config};
-use std::collections::BTreeMap;
 use std::error::Error as _;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stream::{Connector, Limit};
 
@@ -53,8 +51,7 @@ pub(crate) struct Postgres {
     client: Option<Client>,
     source: Source,
     limit: Limit,
-    /// Statements by their text: how often each was run, and its prepared form.
-    statements: BTreeMap<Arc<str>, Prepared>,
+    statements: Prepared<postgres::Statement>,
 }
 
 enum Source {
@@ -65,12 +62,6 @@ enum Source {
     },
     /// The caller gave us a client; there is no way to another.
     Client,
-}
-
-enum Prepared {
-    /// Once run without: a script that takes one lock needs no second round trip.
-    NotYet,
-    Yes(postgres::Statement),
 }
 
 impl Postgres {
@@ -87,7 +78,7 @@ impl Postgres {
         let hosts = each(&config).into_iter().map(bounded).collect();
         let connector = Box::new(Connector::new(tls, limit.clone()));
         let source = Source::Server { hosts, connector, request };
-        Self { client: None, source, limit, statements: BTreeMap::new() }
+        Self { client: None, source, limit, statements: Prepared::default() }
     }
 
     /// A client of the caller's.
@@ -96,7 +87,7 @@ impl Postgres {
             client: Some(client),
             source: Source::Client,
             limit: Limit::default(),
-            statements: BTreeMap::new(),
+            statements: Prepared::default(),
         }
     }
 }
@@ -119,7 +110,7 @@ impl Session for Postgres {
             // Here it would panic. The server ends the connection when it has been silent for too long.
             std::mem::forget(self.client.take());
         }
-        self.statements.clear();
+        self.statements = Prepared::default();
     }
 
     /// The server would go on waiting for a while with a client that is gone: it is told to stop.
@@ -169,7 +160,10 @@ impl Session for Postgres {
         self.limit.set(budget);
         let statements = &mut self.statements;
         let result = outside(|| rows(client, statements, statement)).map_err(no_thread)?;
-        result.map_err(|error| self.failed(&error))
+        if let Err(Failure::Unknown(_)) = result {
+            self.close();
+        }
+        result
     }
 
     fn news(&mut self, up_to: Duration) -> Result<Vec<LockName>, Failure> {
@@ -178,19 +172,18 @@ impl Session for Postgres {
         };
         self.limit.set(up_to * 2);
         let result = outside(|| told(client, up_to)).map_err(no_thread)?;
-        result.map_err(|error| self.failed(&error))
+        let result = result.map_err(|error| failed(&error));
+        if let Err(Failure::Unknown(_)) = result {
+            self.close();
+        }
+        result
     }
 }
 
-impl Postgres {
-    fn failed(&mut self, error: &postgres::Error) -> Failure {
-        let (code, message) = describe(error);
-        let failure = statement_failed(code.as_deref(), &message);
-        if matches!(failure, Failure::Unknown(_)) {
-            self.close();
-        }
-        failure
-    }
+/// What the server's error, or its silence, means.
+fn failed(error: &postgres::Error) -> Failure {
+    let (code, message) = describe(error);
+    statement_failed(code.as_deref(), &message)
 }
 
 fn no_thread(error: std::io::Error) -> Failure {
@@ -269,32 +262,29 @@ fn connect_to(
 
 fn rows(
     client: &mut Client,
-    statements: &mut BTreeMap<Arc<str>, Prepared>,
+    statements: &mut Prepared<postgres::Statement>,
     statement: &Statement,
-) -> Result<Rows, postgres::Error> {
-    let params = statement.params.iter().map(param);
-    let rows = match statements.get(&statement.text) {
-        None => {
-            let typed: Vec<_> = params.collect();
-            let rows = client.query_typed(&statement.text, &typed)?;
-            statements.insert(statement.text.clone(), Prepared::NotYet);
-            rows
+) -> Result<Rows, Failure> {
+    let params: Vec<_> = statement.params.iter().map(param).collect();
+    loop {
+        let result = match statements.run(statement) {
+            Run::Text => client.query_typed(&statement.text, &params),
+            Run::Execute(prepared) => {
+                let values: Vec<_> = params.iter().map(|(value, _)| *value).collect();
+                client.query(&prepared, &values)
+            }
+            Run::Prepare => {
+                let types: Vec<Type> = params.iter().map(|(_, kind)| kind.clone()).collect();
+                let prepared = client.prepare_typed(&statement.text, &types);
+                statements.prepared(statement, prepared.map_err(|error| failed(&error)))?;
+                continue;
+            }
+        };
+        match result.map_err(|error| failed(&error)) {
+            Err(failure) if statements.was_lost(statement, &failure) => {}
+            result => return Ok(result?.iter().map(row).collect()),
         }
-        Some(prepared) => {
-            let prepared = match prepared {
-                Prepared::Yes(prepared) => prepared.clone(),
-                Prepared::NotYet => {
-                    let types: Vec<Type> = params.clone().map(|(_, kind)| kind).collect();
-                    let prepared = client.prepare_typed(&statement.text, &types)?;
-                    statements.insert(statement.text.clone(), Prepared::Yes(prepared.clone()));
-                    prepared
-                }
-            };
-            let values: Vec<_> = params.map(|(value, _)| value).collect();
-            client.query(&prepared, &values)?
-        }
-    };
-    Ok(rows.iter().map(row).collect())
+    }
 }
 
 fn param(value: &Value) -> (&(dyn ToSql + Sync), Type) {

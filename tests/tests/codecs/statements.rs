@@ -134,6 +134,25 @@ fn check_file(dialect: &str, statements: Vec<(&str, String)>) {
     assert!(agreed == text, "{dialect} has changed, to:\n{text}");
 }
 
+/// The statements that follow when those that wait cannot be told.
+fn untold(codec: &Codec) -> Vec<(&'static str, String)> {
+    let full = postgres::statement_failed(Some("54000"), "full");
+    let mut all = Vec::new();
+    for (what, leases) in [
+        ("release one, if the queue of notifications is full", claims()),
+        ("release, if the queue of notifications is full", several()),
+    ] {
+        let mut exchange = codec.encode(&Command::Release { leases }, Instant::default());
+        exchange.handle_failure(full.clone());
+        all.push((what, exchange.poll_statement().expect("a statement").text.to_string()));
+    }
+    let question =
+        Question::Break { name: LockName::new("a").expect("good"), fence: Fence::new(1) };
+    let text = codec.ask_untold(&question, &full).expect("a statement").text.to_string();
+    all.push(("break, if the queue of notifications is full", text));
+    all
+}
+
 #[test]
 fn postgres_statements_are_those_agreed_on() {
     let codec = postgres::codec(TableName::default());
@@ -155,7 +174,9 @@ fn postgres_statements_are_those_agreed_on() {
     ];
     let listen = Command::Listen { up_to: Duration::from_secs(1) };
     let listen = ("listen, on a connection of its own", statement(&codec, &listen, None));
-    let commands = commands(&codec, vec![]).into_iter().chain([listen]).chain(admin(&codec));
+    let untold = untold(&codec);
+    let commands = commands(&codec, vec![]).into_iter().chain(untold).chain([listen]);
+    let commands = commands.chain(admin(&codec));
     check_file("postgres.sql", setup.into_iter().chain(commands).collect());
 }
 

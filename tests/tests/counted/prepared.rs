@@ -45,7 +45,7 @@ macro_rules! prepared {
 prepared! {
     what_is_run_again_is_prepared
     what_cannot_be_prepared_is_sent_as_text
-    what_the_server_forgot_is_sent_as_text
+    what_the_server_forgot_is_prepared_anew_once
     whatever_is_answered_is_no_panic
 }
 
@@ -142,7 +142,7 @@ fn what_cannot_be_prepared_is_sent_as_text(kind: Kind, driver: Driver) {
 }
 
 /// A client of the caller's that keeps one statement has the server forget the others.
-fn what_the_server_forgot_is_sent_as_text(kind: Kind, driver: Driver) {
+fn what_the_server_forgot_is_prepared_anew_once(kind: Kind, driver: Driver) {
     let server = kind.server();
     let mut admin = mysql_client(server.url());
     let url = server.url().replacen("mariadb://", "mysql://", 1);
@@ -165,8 +165,9 @@ fn what_the_server_forgot_is_sent_as_text(kind: Kind, driver: Driver) {
     };
     let before = counted(&mut admin);
     pairs(5, &locks);
-    // One text was forgotten after it was executed once, the other one never.
-    assert_eq!(since(&mut admin, before), [2, 1 + 4]);
+    // Each text has the other one forgotten when it is prepared, and is prepared anew once. One is forgotten again
+    // after it was executed twice, and sent as text from then on; the other one never.
+    assert_eq!(since(&mut admin, before), [4, 2 + 4]);
 }
 
 /// lock-sync's client limits each answer; lock-async gives up both at once.

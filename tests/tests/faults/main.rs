@@ -7,4 +7,5 @@ mod chaos_sessions;
 mod clock;
 mod crash_consul;
 mod hostile_consul;
+mod statements;
 mod switch_over;

@@ -2,8 +2,8 @@
 
 use super::trouble::{Trouble, guarded};
 use lock_core::Failure;
-use lock_core::sql::mysql::{Prepared, Run, inline, statement_failed, value};
-use lock_core::sql::{Rows, Statement, Value};
+use lock_core::sql::mysql::{inline, statement_failed, value};
+use lock_core::sql::{Prepared, Rows, Run, Statement, Value};
 use mysql_async::consts::ColumnType;
 use mysql_async::prelude::{Protocol, Queryable};
 use mysql_async::{Conn, DriverError, QueryResult};
@@ -38,9 +38,9 @@ impl Statements {
                     continue;
                 }
             };
-            match result {
-                Err(trouble) if self.0.was_lost(statement, trouble.code()) => {}
-                result => return result.map_err(|trouble| failed(&trouble)),
+            match result.map_err(|trouble| failed(&trouble)) {
+                Err(failure) if self.0.was_lost(statement, &failure) => {}
+                result => return result,
             }
         }
     }
