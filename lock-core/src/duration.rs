@@ -7,7 +7,7 @@
 //! | `1.5h`, `.5` | decimal fractions |
 //! | `1h30m`, `1h 30m` | a sum, the largest unit first |
 
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use core::fmt;
 use core::time::Duration;
 
@@ -52,7 +52,8 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
         let tail = tail.trim_start_matches(' ');
         let scale = match unit {
             "" if tail.is_empty() && rest.len() == text.len() => SECOND,
-            "" if number.is_empty() || tail.is_empty() => return Err(missing(number)),
+            _ if number.is_empty() => return Err(DurationError::NoNumber),
+            "" if tail.is_empty() => return Err(DurationError::Order),
             "" => return Err(DurationError::NoNumber),
             unit => {
                 let at = units.iter().position(|(name, _)| *name == unit);
@@ -77,15 +78,11 @@ fn split(text: &str, belongs: impl Fn(char) -> bool) -> (&str, &str) {
     text.split_at(text.find(|c| !belongs(c)).unwrap_or(text.len()))
 }
 
-fn missing(number: &str) -> DurationError {
-    if number.is_empty() { DurationError::NoNumber } else { DurationError::Order }
-}
-
 fn unknown(unit: &str) -> DurationError {
     if UNITS.iter().any(|(name, _)| *name == unit) {
         return DurationError::Order;
     }
-    DurationError::Unit(unit.chars().take(12).collect::<String>().to_string())
+    DurationError::Unit(unit.chars().take(12).collect())
 }
 
 /// That many of a unit, in nanoseconds; what is less than one of them is left out.
@@ -96,10 +93,10 @@ fn scaled(number: &str, scale: u128) -> Result<u128, DurationError> {
     if whole.is_empty() && fraction.is_empty() {
         return Err(DurationError::NoNumber);
     }
-    let fraction = &fraction[..fraction.find('.').map_or(fraction.len().min(DIGITS), |_| 0)];
-    if number.matches('.').count() > 1 {
+    if fraction.contains('.') {
         return Err(DurationError::NoNumber);
     }
+    let fraction = &fraction[..fraction.len().min(DIGITS)];
     let digits = |text: &str| match text {
         "" => Ok(0),
         text => text.parse::<u64>().map(u128::from).map_err(|_| DurationError::TooLong),
@@ -132,6 +129,7 @@ impl fmt::Display for Shown {
 mod tests {
     use super::*;
     use alloc::format;
+    use alloc::string::ToString;
 
     #[test]
     fn times_are_as_people_write_them() {
@@ -178,9 +176,9 @@ mod tests {
             ("-1s", NoNumber),
             ("+1", NoNumber),
             ("s", NoNumber),
-            ("soon", unit("soon")),
-            ("inf", unit("inf")),
-            ("nan", unit("nan")),
+            ("soon", NoNumber),
+            ("inf", NoNumber),
+            ("nan", NoNumber),
             ("1e3", unit("e")),
             ("5M", unit("M")),
             ("5min", unit("min")),
@@ -207,7 +205,7 @@ mod tests {
             let error = format!("{}", parse(text).expect_err(text));
             assert!(error.contains("1h30m") && !error.contains('\n'), "{error}");
         }
-        assert_eq!(parse(&"x".repeat(100)), Err(unit(&"x".repeat(12))));
+        assert_eq!(parse(&("1".to_string() + &"x".repeat(100))), Err(unit(&"x".repeat(12))));
     }
 
     #[test]
