@@ -15,6 +15,7 @@
 //! been unused, which is at least [`SHORTEST`]: the clock would have to be stepped back by more for a
 //! later fence to be lower.
 
+use crate::duration::Shown;
 use crate::fence::Fence;
 use crate::name::LockName;
 use alloc::string::String;
@@ -47,11 +48,39 @@ pub enum Question {
         /// The fence of the hold that is meant.
         fence: Fence,
     },
-    /// Removes the rows of locks that are free and were not granted for so long.
+    /// Removes the rows of locks that are free and were not granted for so long; see
+    /// [`purge`](Self::purge).
     Purge {
         /// At least [`SHORTEST`]; less counts as that.
         unused: Duration,
     },
+}
+
+/// What would be purged is too young.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "rows can be removed when they were not used for {} or longer: else a fence could fall",
+    Shown(SHORTEST)
+)]
+pub struct PurgeError;
+
+impl Question {
+    /// Removes the rows of locks that are free and were not granted for so long.
+    ///
+    /// # Errors
+    /// [`PurgeError`] if that is less than [`SHORTEST`].
+    pub fn purge(unused: Duration) -> Result<Self, PurgeError> {
+        if unused < SHORTEST { Err(PurgeError) } else { Ok(Self::Purge { unused }) }
+    }
+
+    /// The answer where no lock was ever taken: the default table does not exist yet.
+    pub fn of_nothing(&self) -> Answer {
+        match self {
+            Self::List { .. } | Self::Status { .. } => Answer::Locks(Vec::new()),
+            Self::Break { .. } => Answer::Broken(None),
+            Self::Purge { .. } => Answer::Purged(0),
+        }
+    }
 }
 
 /// What came of it.

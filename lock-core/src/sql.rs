@@ -89,6 +89,8 @@ pub struct Codec {
     holders: Text,
     /// Where who asks for the holders does not thereby say that it waits.
     mark: Option<Text>,
+    /// Whether a missing table is created.
+    creates: bool,
     /// Where the clock may be set back: ends a lease a TTL from now that ends later.
     correct: Option<Arc<str>>,
 }
@@ -169,11 +171,18 @@ impl Codec {
         self
     }
 
+    /// For those who only look: a table that is missing is not created, but is
+    /// [`Refusal::NothingThere`].
+    #[must_use]
+    pub fn look_only(self) -> Self {
+        Self { creates: false, ..self }
+    }
+
     fn new(dialect: Dialect, table: TableName, texts: [&str; 4]) -> Self {
         let [claim, renew, release, holders] =
             texts.map(|text| Text { any: dialect.text(text, &table).into(), one: None });
-        let (untold, mark, correct) = (None, None, None);
-        Self { dialect, table, claim, renew, release, untold, holders, mark, correct }
+        let (creates, untold, mark, correct) = (true, None, None, None);
+        Self { dialect, table, claim, renew, release, untold, holders, creates, mark, correct }
     }
 
     /// With statements of their own for one claim and one release: what most commands are about.

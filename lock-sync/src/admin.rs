@@ -14,7 +14,7 @@ pub(crate) trait Ask: Send {
 
 /// Looks at the locks of a place, and frees them by hand: for tools and operators.
 ///
-/// It has a connection of its own, and takes no lock itself. Each call is answered within a few request
+/// It has a connection of its own, takes no lock itself, and creates nothing: not a table, and not a file. Each call is answered within a few request
 /// budgets (see [`Config::request_timeout`]), and blocks as long.
 ///
 /// ```
@@ -41,7 +41,8 @@ impl Admin {
     /// Connects to what the URL names, as [`Locks::connect`](crate::Locks::connect) does.
     ///
     /// # Errors
-    /// [`Error`]: a URL that cannot be read, a server that cannot be reached or must not be used.
+    /// [`Error`]: a URL that cannot be read, a server that cannot be reached or must not be used, a table
+    /// (`?table=…`) or an SQLite file that does not exist.
     pub fn connect(url: &str) -> Result<Self, Error> {
         url.parse::<Config>()?.connect_admin()
     }
@@ -103,16 +104,17 @@ impl Admin {
         }
     }
 
-    /// Removes what is kept of locks that are free and were last granted longer than `unused` ago
-    /// (an hour at least), and tells how many they were. Their fences go on rising, by the server's clock.
+    /// Removes what is kept of locks that are free and were last granted longer than `unused` ago, and tells
+    /// how many they were. Their fences go on rising, by the server's clock.
     ///
     /// # Errors
-    /// [`Error`] if the server refuses (it takes the right to `DELETE`, which locks do not need; Consul
+    /// [`Error::Purge`] if `unused` is less than an [hour](lock_core::admin::SHORTEST); another if the server refuses (it takes the right to `DELETE`, which locks do not need; Consul
     /// has nothing to purge) or does not answer.
     pub fn purge(&mut self, unused: Duration) -> Result<usize, Error> {
+        let question = Question::purge(unused)?;
         let mut sum = 0;
         loop {
-            let Answer::Purged(count) = self.place.ask(&Question::Purge { unused })? else {
+            let Answer::Purged(count) = self.place.ask(&question)? else {
                 return Err(surprise());
             };
             sum += count;

@@ -1,6 +1,7 @@
 //! What can go wrong, by who is at fault.
 
 use crate::config::Protocol;
+use lock_core::admin::PurgeError;
 use lock_core::http::KeyError;
 use lock_core::sql::Refusal;
 use lock_core::sql::advisory::PrefixError;
@@ -21,6 +22,9 @@ pub enum Error {
     /// without asking the server. The caller's fault.
     #[error(transparent)]
     Claim(#[from] ClaimError),
+    /// What is used was to be purged. The caller's fault.
+    #[error(transparent)]
+    Purge(#[from] PurgeError),
     /// The configuration cannot work. The caller's fault.
     #[error(transparent)]
     Config(#[from] ConfigError),

@@ -49,7 +49,7 @@ impl Sqlite {
     /// Opens the file, creating it if its folder exists.
     pub(crate) async fn open(path: PathBuf) -> Result<Self, ConfigError> {
         Self::start(move || {
-            let file = File::open(&path)?;
+            let file = File::open(&path, true)?;
             let path = Some(file.named().to_path_buf());
             Ok((file, path))
         })
@@ -155,7 +155,7 @@ fn work(mut file: File, path: Option<PathBuf>, todo: &mpsc::Receiver<Job>) {
                 let _ = answer.send(result.unwrap_or_else(panicked));
             }
             Job::Open { answer } => {
-                let opened = file::reopen(path.as_deref()).map(|opened| file = opened);
+                let opened = file::reopen(path.as_deref(), true).map(|opened| file = opened);
                 let _ = answer.send(opened);
             }
         }

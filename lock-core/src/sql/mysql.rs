@@ -229,6 +229,14 @@ SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at
          WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ? AND non_unique = 0
          GROUP BY index_name) AS k"#;
 
+/// Whether the table is there, also for those who have no rights on it: their error is another.
+pub(super) const PROBE: &str = "SELECT 1 FROM {table} LIMIT 0";
+
+/// There is no such table, or no such database.
+pub(super) fn is_no_table(failure: &Failure) -> bool {
+    matches!(failure.code(), Some(Code::Mysql(1146 | 1049)))
+}
+
 pub(super) const NOW: &str = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))";
 
 const PAIRS: &str =

@@ -5,7 +5,8 @@ use crate::error::Failure;
 use alloc::string::{String, ToString};
 use alloc::{format, vec};
 
-/// Checks the server and the table, and creates the table if it is missing.
+/// Checks the server and the table. If the table is missing, it is created for locks, and left alone for
+/// those who only look.
 ///
 /// ```text
 ///   loop: match setup.step(answer) {
@@ -32,6 +33,7 @@ enum Stage {
     Journal,
     Durable,
     Check,
+    Probe,
     Create,
 }
 
@@ -152,6 +154,9 @@ pub enum Refusal {
         /// The statement that creates it.
         ddl: String,
     },
+    /// The table does not exist, and this connection is only there to look.
+    #[error("{0} does not exist: no lock was ever taken there")]
+    NothingThere(String),
     /// The server's answer makes no sense.
     #[error("the server's answer makes no sense: is it a server of the kind that was named?")]
     Nonsense,
@@ -174,6 +179,7 @@ impl Setup {
             (Stage::Session, _) => self.run(Stage::Isolation, mysql::ISOLATION, vec![]),
             (Stage::Durable, Dialect::Postgres { .. }) => Step::Ready,
             (Stage::Durable | Stage::Create | Stage::Isolation, _) => self.check(),
+            (Stage::Probe, _) => self.appeared(),
             (Stage::Journal, _) => self.create(),
             (Stage::Check, Dialect::Postgres { .. }) => self.judge_postgres(rows),
             (Stage::Check, Dialect::Sqlite { .. }) => self.judge_sqlite(rows),
@@ -287,6 +293,12 @@ impl Setup {
     }
 
     fn table_missing(&mut self) -> Step {
+        match (self.codec.creates, &self.codec.dialect) {
+            (true, _) => {}
+            // MySQL's catalogue hides what the user has no rights on.
+            (false, Dialect::Mysql { .. }) => return self.run(Stage::Probe, mysql::PROBE, vec![]),
+            (false, _) => return self.nothing_there(),
+        }
         self.again += 1;
         if self.again > MOST {
             return self.no_table("it is not there after it was created");
@@ -299,6 +311,16 @@ impl Setup {
         }
     }
 
+    /// It was made since it was looked for.
+    fn appeared(&mut self) -> Step {
+        self.again += 1;
+        if self.again > MOST { Step::Refuse(Refusal::Nonsense) } else { self.check() }
+    }
+
+    fn nothing_there(&self) -> Step {
+        Step::Refuse(Refusal::NothingThere(self.quoted()))
+    }
+
     fn create(&mut self) -> Step {
         let text = self.codec.create_table();
         self.run(Stage::Create, &text, vec![])
@@ -307,6 +329,7 @@ impl Setup {
     fn failed(&mut self, failure: Failure) -> Step {
         self.again += 1;
         match (self.stage, failure) {
+            (Stage::Probe, failure) if mysql::is_no_table(&failure) => self.nothing_there(),
             // Only speed depends on the journal, and whoever is changing it just now will do.
             (Stage::Journal, Failure::Rejected { .. }) => self.create(),
             // Somebody created it at the same moment (PostgreSQL answers 23505 or 42P07 then), or it

@@ -5,25 +5,46 @@ use crate::admin::Ask;
 use crate::clock;
 use crate::error::Error;
 use lock_core::admin::{Answer, Question};
-use lock_core::sql::Codec;
+use lock_core::sql::{Codec, ConnectError, Refusal};
 use std::time::Duration;
 
-/// A lock table, and how long each statement about it may take.
+/// A lock table, and how long each statement about it may take. It is looked at, and never created.
 pub(crate) struct TableAdmin<S> {
     table: SqlTable<S>,
+    /// Whether the table was named. The default one is missing where no lock was ever taken.
+    named: bool,
     budget: Duration,
 }
 
 impl<S: Session> TableAdmin<S> {
-    pub(crate) fn open(codec: Codec, session: S, budget: Duration) -> Result<Self, Error> {
-        Ok(Self { table: SqlTable::open(codec, session, budget)?, budget })
+    pub(crate) fn open(
+        codec: Codec,
+        session: S,
+        named: bool,
+        budget: Duration,
+    ) -> Result<Self, Error> {
+        let table = SqlTable::new(codec.look_only(), session);
+        let mut admin = Self { table, named, budget };
+        admin.is_there()?;
+        Ok(admin)
+    }
+
+    /// Whether there is a table to look at.
+    fn is_there(&mut self) -> Result<bool, Error> {
+        match self.table.ready(|| self.budget) {
+            Ok(()) => Ok(true),
+            Err(ConnectError::Unfit(Refusal::NothingThere(_))) if !self.named => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
 impl<S: Session> Ask for TableAdmin<S> {
     fn ask(&mut self, question: &Question) -> Result<Answer, Error> {
-        let Self { table, budget } = self;
-        table.ready(|| *budget)?;
+        if !self.is_there()? {
+            return Ok(question.of_nothing());
+        }
+        let Self { table, budget, .. } = self;
         let mut rows = Vec::new();
         for statement in table.codec.ask(question, clock::now()) {
             let ran = table.run(&statement, *budget);

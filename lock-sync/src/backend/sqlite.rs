@@ -21,19 +21,30 @@ pub(crate) struct Sqlite {
     file: Option<File>,
     /// Where to open it again, if it was opened here.
     path: Option<PathBuf>,
+    /// Whether a file that is missing is created.
+    creates: bool,
 }
 
 impl Sqlite {
     /// Opens the file, creating it if its folder exists.
     pub(crate) fn open(path: &Path) -> Result<Self, ConfigError> {
-        let file = File::open(path)?;
+        Self::at(path, true)
+    }
+
+    /// Opens the file if it is there.
+    pub(crate) fn look(path: &Path) -> Result<Self, ConfigError> {
+        Self::at(path, false)
+    }
+
+    fn at(path: &Path, creates: bool) -> Result<Self, ConfigError> {
+        let file = File::open(path, creates)?;
         let path = Some(file.named().to_path_buf());
-        Ok(Self { file: Some(file), path })
+        Ok(Self { file: Some(file), path, creates })
     }
 
     /// A connection of the caller's, to the file of one of its databases.
     pub(crate) fn with(connection: Connection, schema: &str) -> Result<Self, ConfigError> {
-        Ok(Self { file: Some(File::with(connection, schema)?), path: None })
+        Ok(Self { file: Some(File::with(connection, schema)?), path: None, creates: false })
     }
 
     /// The codec for locks in this file.
@@ -54,7 +65,7 @@ impl Session for Sqlite {
 
     fn open(&mut self, _budget: Duration) -> Result<(), ConnectError> {
         if self.file.is_none() {
-            self.file = Some(file::reopen(self.path.as_deref())?);
+            self.file = Some(file::reopen(self.path.as_deref(), self.creates)?);
         }
         Ok(())
     }

@@ -10,18 +10,19 @@ use std::time::Duration;
 
 impl Config {
     /// Connects for looking at locks and freeing them by hand: at those in a table, or in Consul. A
-    /// database server and its table are checked as by [`connect`](Self::connect).
+    /// database server and its table are checked as by [`connect`](Self::connect), but nothing is created:
+    /// where the default table does not exist, no lock was ever taken.
     ///
     /// # Errors
-    /// [`Error`]: the configuration, the server or the table cannot be used; or they are advisory
-    /// locks, which do not tell their names.
+    /// [`Error`]: the configuration, the server or the table cannot be used; or a table that was named, or an
+    /// SQLite file, does not exist; or they are advisory locks, which do not tell their names.
     #[cfg_attr(
         not(any(feature = "mysql", feature = "postgres", feature = "sqlite")),
         allow(unused_variables)
     )]
     pub fn connect_admin(self) -> Result<Admin, Error> {
         let timing = self.timing()?;
-        let budget = timing.request();
+        let (budget, named) = (timing.request(), self.table.is_some());
         let codec = match self.codec()? {
             Codec::Table(codec) => codec,
             #[cfg(feature = "consul")]
@@ -34,25 +35,25 @@ impl Config {
                 tls.check()?;
                 let server =
                     crate::backend::postgres::Server { config, tls, request: budget, holder: None };
-                open(codec, server, budget)
+                open(codec, server, named, budget)
             }
             #[cfg(feature = "postgres")]
-            Target::PostgresClient(session) => open(codec, Handed(Some(*session)), budget),
+            Target::PostgresClient(session) => open(codec, Handed(Some(*session)), named, budget),
             #[cfg(feature = "mysql")]
             Target::Mysql(server) => {
                 server.check()?;
                 let connects = crate::backend::mysql::Connects { server, timing, holder: None };
-                open(codec, connects, budget)
+                open(codec, connects, named, budget)
             }
             #[cfg(feature = "mysql")]
             Target::MysqlConnection(connection) => {
                 let session = crate::backend::mysql::Mysql::with(*connection);
-                open(codec, Handed(Some(session)), budget)
+                open(codec, Handed(Some(session)), named, budget)
             }
             #[cfg(feature = "sqlite")]
             Target::Sqlite(path) => {
-                let session = crate::backend::sqlite::Sqlite::open(&path)?;
-                open(session.fit(codec), Handed(Some(session)), budget)
+                let session = crate::backend::sqlite::Sqlite::look(&path)?;
+                open(session.fit(codec), Handed(Some(session)), named, budget)
             }
             #[cfg(feature = "sqlite")]
             Target::SqliteConnection(connection) => {
@@ -60,7 +61,7 @@ impl Config {
                     let schema = super::schema(self.table.as_ref());
                     crate::backend::sqlite::Sqlite::with(*connection, schema)?
                 };
-                open(codec, Handed(Some(session)), budget)
+                open(codec, Handed(Some(session)), named, budget)
             }
             #[cfg(feature = "consul")]
             Target::Consul(_) => Err(no_way()),
@@ -89,10 +90,11 @@ impl Config {
 fn open(
     codec: sql::Codec,
     mut source: impl Source,
+    named: bool,
     budget: Duration,
 ) -> Result<Box<dyn Ask>, Error> {
     let session = source.session(false).ok_or_else(no_way)?;
-    Ok(Box::new(TableAdmin::open(codec, session, budget)?))
+    Ok(Box::new(TableAdmin::open(codec, session, named, budget)?))
 }
 
 /// A codec of another server's. [`Config`] makes none.

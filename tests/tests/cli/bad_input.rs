@@ -90,7 +90,7 @@ fn command_lines_that_make_no_sense() {
         (&["a", "--timeout", "5", "--", "touch", "ran"], "--timeout"),
         (&["a"], "COMMAND"),
         (&["a", "--"], "COMMAND"),
-        (&["a", "touch", "ran"], "touch"),
+        (&["a", "touch", "ran", "--"], "put -- before"),
         (&[], "NAME"),
         (&["a", "--try", "--wait", "1s", "--", "touch", "ran"], "--wait"),
         (&["a", "-E", "256", "--", "touch", "ran"], "256"),

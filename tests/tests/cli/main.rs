@@ -1,10 +1,12 @@
 //! The command `withlock`, as people and other programs use it.
 
+mod arguments;
 mod bad_input;
 mod codes;
 mod death;
 mod exclusion;
 mod guardian;
+mod looking;
 mod nested;
 mod options;
 mod signals;

@@ -1,6 +1,7 @@
 //! Looking at locks and freeing them by hand, on every database.
 
-use lock_sync::{Admin, Fence, LostReason};
+use lock_core::admin::SHORTEST;
+use lock_sync::{Admin, Error, Fence, LostReason};
 use lock_tests::place::Place;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,8 @@ const TTL: Duration = Duration::from_secs(3);
 const DAY: Duration = Duration::from_secs(86_400);
 
 fn admin(place: &Place) -> Admin {
+    // Who looks creates nothing.
+    drop(place.locks(TTL));
     place.config(TTL).connect_admin().expect("connected")
 }
 
@@ -97,9 +100,12 @@ fn purging(place: &Place) {
     let mut admin = admin(place);
     let locks = place.locks(Duration::from_secs(60));
     let old: Vec<_> = ["a", "b"].map(|name| locks.lock(name).expect("got").fence()).into();
-    assert_eq!(admin.purge(Duration::ZERO).expect("purged"), 0, "used just now");
-    age(place, Duration::from_secs(3_500));
-    assert_eq!(admin.purge(Duration::ZERO).expect("purged"), 0, "less than an hour ago");
+    for short in [Duration::ZERO, SHORTEST - Duration::from_nanos(1)] {
+        assert!(matches!(admin.purge(short), Err(Error::Purge(_))), "it is not taken for an hour");
+    }
+    assert_eq!(admin.purge(SHORTEST).expect("purged"), 0, "used just now");
+    age(place, Duration::from_secs(3_000));
+    assert_eq!(admin.purge(SHORTEST).expect("purged"), 0, "less than an hour ago");
     age(place, 30 * DAY);
     let held = locks.lock("held").expect("got");
     age(place, 2 * DAY);

@@ -4,6 +4,7 @@ mod admin;
 mod advisory_async;
 mod advisory_sync;
 mod hosts_postgres;
+mod looking;
 mod places;
 mod refused_mysql;
 mod refused_sessions;

@@ -36,12 +36,15 @@ pub(crate) struct File {
 }
 
 impl File {
-    /// Opens the file, creating it if its folder exists.
-    pub(crate) fn open(path: &Path) -> Result<Self, ConfigError> {
+    /// Opens the file; `creates` it, if its folder exists.
+    pub(crate) fn open(path: &Path, creates: bool) -> Result<Self, ConfigError> {
         let fault = |reason: String| wrong(path, reason);
         check_name(&path.to_string_lossy()).map_err(|reason| fault(reason.to_string()))?;
         // From the root on, SQLite takes nothing for a URI, and the working folder may change.
         let named = std::path::absolute(path).map_err(|error| fault(error.to_string()))?;
+        if !creates && matches!(stat(&named), Ok(None)) {
+            return Err(fault("it does not exist: no lock was ever taken there".to_string()));
+        }
         let folder = named.parent().unwrap_or(Path::new("/"));
         let about = match std::fs::metadata(folder) {
             Ok(about) if about.is_dir() => about,
@@ -52,6 +55,9 @@ impl File {
         };
         for _ in 0..ATTEMPTS {
             let Some(found) = stat(&named).map_err(|error| fault(error.to_string()))? else {
+                if !creates {
+                    break;
+                }
                 create(&named, folder, &about).map_err(fault)?;
                 continue;
             };
@@ -212,13 +218,13 @@ impl File {
 
 /// Opens what is there now, or a new file. Of a connection that was handed over, the path is not known
 /// to be for us to use.
-pub(crate) fn reopen(path: Option<&Path>) -> Result<File, ConnectError> {
+pub(crate) fn reopen(path: Option<&Path>, creates: bool) -> Result<File, ConnectError> {
     let Some(path) = path else {
         let message =
             "the connection that was handed over leads to a file that was deleted or replaced";
         return Err(ConnectError::NoWay(message.to_string()));
     };
-    File::open(path).map_err(|error| Failure::NotSent(error.to_string()).into())
+    File::open(path, creates).map_err(|error| Failure::NotSent(error.to_string()).into())
 }
 
 fn wrong(path: &Path, reason: String) -> ConfigError {

@@ -12,7 +12,9 @@ use std::io::{IsTerminal, Write, stderr, stdin, stdout};
 use std::time::Duration;
 
 /// Does what was asked for instead of running a command, and says what to exit with.
-pub(crate) fn look(args: &Args, Place { config, .. }: Place) -> Result<u8, String> {
+///
+/// Nothing is created by it: neither a table nor a file.
+pub(crate) fn look(args: &Args, Place { config, own, .. }: Place) -> Result<u8, String> {
     let name = args.name();
     if !args.list && args.purge.is_none() {
         lock_sync::LockName::new(name).map_err(|error| error.to_string())?;
@@ -21,29 +23,32 @@ pub(crate) fn look(args: &Args, Place { config, .. }: Place) -> Result<u8, Strin
     if args.verbose {
         say!("locks are kept at {place}");
     }
-    let mut admin = config.connect_admin().map_err(|error| error.to_string())?;
-    let json = args.json || !stdout().is_terminal();
-    let done = if args.list {
-        admin.list().map(|locks| {
-            print(&if json { array(&locks) } else { table(&locks) });
-            0
-        })
-    } else if let Some(unused) = args.purge {
-        admin.purge(unused).map(|count| {
-            if !args.quiet {
-                say!("removed {count} {}", if count == 1 { "row" } else { "rows" });
-            }
-            0
-        })
-    } else {
-        admin.status(name).map(|state| state.unwrap_or_else(|| unknown(name))).and_then(|state| {
-            if args.status {
-                return Ok(status(args, &state, json));
-            }
-            force(args, &mut admin, &state)
-        })
-    };
-    done.map_err(|error| error.to_string())
+    let plain = |error: lock_sync::Error| error.to_string();
+    // This user has taken no lock yet, unless some file was named.
+    let nothing = args.table.is_none() && own.is_some_and(|file| file.symlink_metadata().is_err());
+    let mut admin = if nothing { None } else { Some(config.connect_admin().map_err(plain)?) };
+    if args.list {
+        let locks = admin.map_or(Ok(Vec::new()), |mut admin| admin.list()).map_err(plain)?;
+        print(&if args.json { array(&locks) } else { table(&locks) });
+        return Ok(0);
+    }
+    if let Some(unused) = args.purge {
+        let count = admin.map_or(Ok(0), |mut admin| admin.purge(unused)).map_err(plain)?;
+        if !args.quiet {
+            say!("removed {count} {}", if count == 1 { "row" } else { "rows" });
+        }
+        return Ok(0);
+    }
+    let state = admin.as_mut().map_or(Ok(None), |admin| admin.status(name)).map_err(plain)?;
+    let state = state.unwrap_or_else(|| unknown(name));
+    match admin {
+        Some(mut admin) if args.break_hold => force(args, &mut admin, &state).map_err(plain),
+        _ if args.break_hold => {
+            tell(args, sentence(&state));
+            Ok(0)
+        }
+        _ => Ok(status(args, &state)),
+    }
 }
 
 /// A lock that nobody has taken yet, or that was purged.
@@ -51,8 +56,8 @@ fn unknown(name: &str) -> LockState {
     LockState { name: name.to_string(), fence: Fence::default(), hold: None }
 }
 
-fn status(args: &Args, state: &LockState, json: bool) -> u8 {
-    match (args.quiet, json) {
+fn status(args: &Args, state: &LockState) -> u8 {
+    match (args.quiet, args.json) {
         (true, _) => {}
         (_, true) => print(&(object(state) + "\n")),
         (_, false) => print(&format!("{}\n", sentence(state))),
@@ -66,13 +71,8 @@ fn status(args: &Args, state: &LockState, json: bool) -> u8 {
 /// Takes the lock away, if that is what is wanted.
 fn force(args: &Args, admin: &mut Admin, state: &LockState) -> Result<u8, lock_sync::Error> {
     let busy = args.conflict_exit_code.unwrap_or(BUSY);
-    let tell = |text: String| {
-        if !args.quiet {
-            say!("{text}");
-        }
-    };
     if state.hold.is_none() {
-        tell(sentence(state));
+        tell(args, sentence(state));
         return Ok(0);
     }
     if !args.yes && !agreed(state) {
@@ -81,14 +81,21 @@ fn force(args: &Args, admin: &mut Admin, state: &LockState) -> Result<u8, lock_s
     // Only the hold that was shown: somebody else may have got the lock meanwhile.
     match admin.break_hold(&state.name, state.fence)? {
         Some(fence) => {
-            tell(format!("took {:?} away from its holder; its fence is now {fence}", state.name));
+            let name = &state.name;
+            tell(args, format!("took {name:?} away from its holder; its fence is now {fence}"));
             Ok(0)
         }
         None => {
             let now = admin.status(&state.name)?.unwrap_or_else(|| unknown(&state.name));
-            tell(format!("that hold is over already; {}", sentence(&now)));
+            tell(args, format!("that hold is over already; {}", sentence(&now)));
             Ok(if now.hold.is_some() { busy } else { 0 })
         }
+    }
+}
+
+fn tell(args: &Args, text: String) {
+    if !args.quiet {
+        say!("{text}");
     }
 }
 
@@ -141,6 +148,9 @@ fn table(locks: &[LockState]) -> String {
         table.set_width(size.ws_col);
     }
     table.set_header(["NAME", "HOST", "PID", "LABEL", "FENCE", "HELD FOR", "EXPIRES IN"]);
+    if let Some(first) = table.column_mut(0) {
+        first.set_padding((0, 1));
+    }
     for lock in locks {
         let shown = Shown::of(lock);
         let shown_time = |time: Option<Duration>| time.map(|time| seconds(time).to_string());

@@ -19,7 +19,7 @@ pub(crate) struct Place {
     /// The same as a URL that leads there from any folder. There may be a password in it.
     pub(crate) url: String,
     /// Nothing named a place: it is this user's own file.
-    pub(crate) own: bool,
+    pub(crate) own: Option<PathBuf>,
 }
 
 impl Place {
@@ -30,7 +30,14 @@ impl Place {
             None if args.ddl => Self::file(PathBuf::from("locks.db")),
             None => match astray() {
                 Some(message) => return Err(message),
-                None => Self::file(default_file()?),
+                None => {
+                    let (folder, file) = default_file()?;
+                    // To look, no folder is needed.
+                    if args.runs() {
+                        make(&folder)?;
+                    }
+                    Self::file(file)
+                }
             },
         };
         let Self { mut config, mut url, own } = place;
@@ -65,13 +72,13 @@ impl Place {
             return Err(outer.map(|outer| outer.silent()).unwrap_or_default());
         }
         let config = with_token(config, url)?;
-        Ok(Self { config, url: absolute(url)?, own: false })
+        Ok(Self { config, url: absolute(url)?, own: None })
     }
 
     fn file(path: PathBuf) -> Self {
-        let config = Config::sqlite(path);
+        let config = Config::sqlite(path.clone());
         let url = config.place();
-        Self { config, url, own: true }
+        Self { config, url, own: Some(path) }
     }
 }
 
@@ -105,16 +112,21 @@ pub(crate) fn shown(command: &[OsString]) -> String {
     command.first().map(printable).unwrap_or_default()
 }
 
-/// This user's file, in a folder that nobody else can look into.
-fn default_file() -> Result<PathBuf, String> {
-    use std::os::unix::fs::DirBuilderExt;
+/// This user's folder and the file in it.
+fn default_file() -> Result<(PathBuf, PathBuf), String> {
     let absolute = |name: &str| var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
     let folder = state
         .ok_or("neither XDG_STATE_HOME nor HOME is set: name a place with --db sqlite:FILE")?
         .join("withlock");
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|error| {
+    let file = folder.join("locks.db");
+    Ok((folder, file))
+}
+
+/// Makes a folder that nobody else can look into.
+fn make(folder: &Path) -> Result<(), String> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| {
         format!("{}: {error}; name another place with --db sqlite:FILE", folder.display())
-    })?;
-    Ok(folder.join("locks.db"))
+    })
 }

@@ -6,6 +6,7 @@ use super::*;
 #[test]
 fn a_terminal_gets_a_table() {
     let sandbox = Sandbox::new();
+    sandbox.run(&sandbox.url(), &["another", "--", "true"]).expect(0);
     let ended = on_terminal(&sandbox, "exec \"$W\" --list").end().expect(0);
     assert_eq!(ended.stdout, "no lock is held\r\n");
 

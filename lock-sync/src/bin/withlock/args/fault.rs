@@ -1,0 +1,36 @@
+//! What is wrong with a command line, in one line.
+
+use clap::Error;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use std::ffi::OsString;
+
+/// What is wrong and what to do, without the usage that clap repeats.
+pub(super) fn line(error: &Error, words: &[OsString]) -> String {
+    let text = error.render().to_string();
+    let end = ["\n\nUsage:", "\n\n  tip:", "\n\nFor more information"]
+        .iter()
+        .filter_map(|mark| text.find(mark))
+        .min();
+    let said: Vec<_> = text[..end.unwrap_or(text.len())].split_whitespace().collect();
+    let said = said.join(" ");
+    format!("{}{}", said.trim_start_matches("error: "), advice(error, words).unwrap_or_default())
+}
+
+fn advice(error: &Error, words: &[OsString]) -> Option<String> {
+    let meant = [ContextKind::SuggestedArg, ContextKind::SuggestedValue]
+        .into_iter()
+        .find_map(|kind| error.get(kind));
+    match meant {
+        Some(ContextValue::String(word)) => return Some(format!("; did you mean {word}?")),
+        Some(ContextValue::Strings(likely)) if !likely.is_empty() => {
+            return Some(format!("; did you mean {}?", likely.join(" or ")));
+        }
+        _ => {}
+    }
+    if error.kind() == ErrorKind::MissingRequiredArgument {
+        return Some("; write: withlock NAME COMMAND".to_string());
+    }
+    let in_full = words.iter().any(|word| word == "--");
+    (error.kind() == ErrorKind::UnknownArgument && !in_full)
+        .then(|| "; if it belongs to the command, put -- before the command".to_string())
+}

@@ -1,0 +1,112 @@
+//! Which options fit together. One that would do nothing is an error: somebody meant something by it.
+
+use super::Args;
+use crate::ending::OnLost;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches};
+
+/// What is done instead of running a command, and the options that say how.
+const INSTEAD: [(&str, &[&str]); 5] = [
+    ("list", &["db", "protocol", "table", "json", "verbose"]),
+    (
+        "status",
+        &[
+            "name",
+            "dashed",
+            "db",
+            "protocol",
+            "table",
+            "json",
+            "conflict_exit_code",
+            "verbose",
+            "quiet",
+        ],
+    ),
+    (
+        "break_hold",
+        &[
+            "name",
+            "dashed",
+            "db",
+            "protocol",
+            "table",
+            "yes",
+            "conflict_exit_code",
+            "verbose",
+            "quiet",
+        ],
+    ),
+    ("purge", &["db", "protocol", "table", "verbose", "quiet"]),
+    ("ddl", &["db", "protocol", "table"]),
+];
+
+/// Those that say nothing about running a command, and what they are for.
+const NOT_FOR_COMMANDS: [(&str, &str); 2] =
+    [("json", "needs --list or --status"), ("yes", "needs --break")];
+
+/// The first option that would do nothing, and what to do about it.
+pub(super) fn check(args: &Args, matches: &ArgMatches) -> Result<(), String> {
+    let definition = super::definition();
+    let given: Vec<&Arg> = definition
+        .get_arguments()
+        .filter(|arg| matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine))
+        .collect();
+    let is_given = |id: &str| given.iter().any(|arg| arg.get_id() == id);
+    if is_given("completions") || is_given("man") {
+        // Which clap lets stand alone only.
+        return Ok(());
+    }
+    match INSTEAD.iter().find(|(id, _)| is_given(id)) {
+        Some((id, understood)) => {
+            let odd = given.iter().find(|arg| {
+                let other = arg.get_id().as_str();
+                other != *id && !understood.contains(&other)
+            });
+            let instead = given.iter().find(|arg| arg.get_id() == id);
+            if let (Some(odd), Some(instead)) = (odd, instead) {
+                return Err(format!(
+                    "{} cannot be used with {}, where it would do nothing",
+                    shown(odd),
+                    shown(instead)
+                ));
+            }
+        }
+        None => {
+            if let Some((id, needs)) = NOT_FOR_COMMANDS.iter().find(|(id, _)| is_given(id)) {
+                return Err(format!("--{id} {needs}"));
+            }
+            for_a_command(args)?;
+        }
+    }
+    if args.json && args.quiet {
+        return Err("--json cannot be used with --quiet, which prints nothing".to_string());
+    }
+    Ok(())
+}
+
+fn for_a_command(args: &Args) -> Result<(), String> {
+    let error = match args {
+        Args { skip: true, conflict_exit_code: Some(_), .. } => {
+            "--conflict-exit-code (-E) cannot be used with --skip, which exits with 0 if somebody else has the \
+             lock: leave out one of them"
+        }
+        Args { conflict_exit_code: Some(_), once: false, wait: None, .. } => {
+            "--conflict-exit-code (-E) needs --try or --wait: without them, withlock waits as long as it takes"
+        }
+        Args { grace: Some(_), on_lost: OnLost::Kill, .. } => {
+            "--grace cannot be used with --on-lost kill, which sends no TERM that KILL could follow"
+        }
+        Args { grace: Some(_), on_lost: OnLost::Ignore, .. } => {
+            "--grace cannot be used with --on-lost ignore, which sends no signal at all"
+        }
+        _ => return Ok(()),
+    };
+    Err(error.to_string())
+}
+
+fn shown(arg: &Arg) -> String {
+    match arg.get_long() {
+        Some(long) => format!("--{long}"),
+        None => arg.get_id().as_str().to_uppercase(),
+    }
+}

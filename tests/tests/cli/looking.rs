@@ -1,0 +1,76 @@
+//! Looking at locks from scripts: it creates nothing, and JSON comes if it was asked for.
+
+use lock_tests::withlock::{Ended, Sandbox};
+
+const LOOKS: [&[&str]; 5] =
+    [&["--list"], &["--status", "n"], &["--break", "n"], &["--break", "--yes", "n"], &["--purge"]];
+
+fn look(sandbox: &Sandbox, url: &str, args: &[&str], more: &[&str]) -> Ended {
+    sandbox.run(url, &[args, more].concat())
+}
+
+#[test]
+fn looking_creates_nothing() {
+    // Nothing was ever locked by this user.
+    let sandbox = Sandbox::new();
+    let told = LOOKS.map(|args| {
+        let ended = look(&sandbox, "", args, &[]).expect(0);
+        ended.stdout + &ended.stderr
+    });
+    let free = "\"n\" is free, and was never taken\n";
+    let by_withlock = format!("withlock: {free}");
+    let expected =
+        ["no lock is held\n", free, &by_withlock, &by_withlock, "withlock: removed 0 rows\n"];
+    assert_eq!(told, expected);
+    assert!(!sandbox.path("state").exists() && !sandbox.path("home").exists());
+
+    // A file that was named.
+    for (args, url) in LOOKS.into_iter().flat_map(|args| {
+        [(args, sandbox.url()), (args, format!("sqlite:{}/none/x.db", sandbox.path("").display()))]
+    }) {
+        let ended = look(&sandbox, &url, args, &[]).expect(125);
+        assert!(ended.stderr.contains(".db: it does not exist"), "{ended:?}");
+        assert_eq!((ended.stdout.as_str(), ended.stderr.lines().count()), ("", 1));
+    }
+    assert!(!sandbox.path("locks.db").exists() && !sandbox.path("none").exists());
+
+    // A table that was named, in a file that is there.
+    for url in [String::new(), sandbox.url()] {
+        sandbox.run(&url, &["n", "--", "true"]).expect(0);
+        for args in LOOKS {
+            let ended = look(&sandbox, &url, args, &["--table", "typo"]).expect(125);
+            assert!(ended.stderr.contains("\"typo\" does not exist"), "{ended:?}");
+        }
+    }
+    let file = rusqlite::Connection::open(sandbox.path("locks.db")).expect("opened");
+    let tables = "SELECT group_concat(name) FROM sqlite_schema WHERE type = 'table'";
+    let tables: String = file.query_row(tables, [], |row| row.get(0)).expect("asked");
+    assert_eq!(tables, "locks");
+
+    // The default table, in a file that is there.
+    let sandbox = Sandbox::new();
+    let url = sandbox.url();
+    sandbox.run(&url, &["--table", "other", "n", "--", "true"]).expect(0);
+    for args in LOOKS {
+        look(&sandbox, &url, args, &[]).expect(0);
+    }
+    let file = rusqlite::Connection::open(sandbox.path("locks.db")).expect("opened");
+    let tables = "SELECT group_concat(name) FROM sqlite_schema WHERE type = 'table'";
+    let tables: String = file.query_row(tables, [], |row| row.get(0)).expect("asked");
+    assert_eq!(tables, "other");
+}
+
+#[test]
+fn json_comes_only_if_it_was_asked_for() {
+    let sandbox = Sandbox::new();
+    let url = sandbox.url();
+    let _holder = sandbox.hold(&url, &["n"], "exec sleep 600");
+    let list = sandbox.run(&url, &["--list"]).expect(0).stdout;
+    assert!(list.starts_with("NAME ") && list.lines().count() == 2, "{list}");
+    let status = sandbox.run(&url, &["--status", "n"]).expect(75).stdout;
+    assert!(status.starts_with("\"n\" is held by "), "{status}");
+    let list = sandbox.run(&url, &["--list", "--json"]).expect(0).stdout;
+    assert!(list.starts_with("[\n{\"name\":\"n\","), "{list}");
+    let status = sandbox.run(&url, &["--status", "--json", "n"]).expect(75).stdout;
+    assert!(status.starts_with("{\"name\":\"n\","), "{status}");
+}
