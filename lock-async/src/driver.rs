@@ -24,6 +24,7 @@ use crate::clock;
 use crate::error::{ReleaseError, ShutdownError};
 use crate::guard::Granted;
 use crate::locks::{Progress, Wait};
+use crate::process::Process;
 use lock_core::{
     Engine, Instant, LockName, LostReason, Mode, NotAcquired, Protocol, Release, Timing,
 };
@@ -46,6 +47,9 @@ type Reply<F> = <Speaks<F> as Protocol>::Reply;
 pub(crate) struct Driver(Arc<Shared>);
 
 struct Shared {
+    /// Where the task is. In a fork of that process nobody hears a call, and the channel, which the task may
+    /// have been at, must not be touched.
+    process: Process,
     calls: mpsc::UnboundedSender<Call>,
     tickets: AtomicU64,
     timing: Timing,
@@ -101,7 +105,19 @@ impl Driver {
         let (calls, heard) = mpsc::unbounded_channel();
         let end = Arc::new(OnceLock::new());
         tokio::spawn(Pump::new(engine, backends, heard, within, end.clone()).run());
-        Self(Arc::new(Shared { calls, tickets: AtomicU64::new(0), timing, within, end }))
+        let (process, tickets) = (Process::current(), AtomicU64::new(0));
+        Self(Arc::new(Shared { process, calls, tickets, timing, within, end }))
+    }
+
+    pub(crate) fn is_forked(&self) -> bool {
+        !self.0.process.is_current()
+    }
+
+    fn call(&self, call: Call) {
+        if !self.is_forked() {
+            // Without a task, what would answer is dropped here, and that is an answer, too.
+            let _ = self.0.calls.send(call);
+        }
     }
 
     /// Wants `name`. The attempt ends when what is returned is dropped.
@@ -114,27 +130,34 @@ impl Driver {
             Wait::Forever => None,
         };
         let once = wait == Wait::Never;
-        // Without a task the other end of `news` is dropped here, which is news too.
-        let _ = self.0.calls.send(Call::Acquire { ticket, name, mode, once, give_up, news: tell });
+        self.call(Call::Acquire { ticket, name, mode, once, give_up, news: tell });
         Attempt { driver: self.clone(), ticket, news }
     }
 
     /// Ends every acquire that waits, now and later.
     pub(crate) fn close(&self) {
-        let _ = self.0.calls.send(Call::Close);
+        self.call(Call::Close);
     }
 
     /// Ends every acquire, waits until all that was held is freed, and ends the task. The task sees to
     /// it that it is bounded in time.
     pub(crate) async fn shutdown(&self) -> End {
         let (tell, told) = oneshot::channel();
-        let _ = self.0.calls.send(Call::Shutdown { tell });
+        self.call(Call::Shutdown { tell });
         match told.await {
             Ok(end) => end,
             Err(_) => {
                 let within = self.0.within;
                 self.0.end.get().cloned().unwrap_or(Err(ShutdownError::Ended { within }))
             }
+        }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if self.is_forked() {
+            std::mem::forget(self.0.clone());
         }
     }
 }
@@ -160,13 +183,14 @@ impl Attempt {
     pub(crate) async fn release(self) -> Result<(), ReleaseError> {
         let within = self.driver.0.within;
         let (tell, told) = oneshot::channel();
-        let _ = self.driver.0.calls.send(Call::Release { ticket: self.ticket, tell: Some(tell) });
+        self.driver.call(Call::Release { ticket: self.ticket, tell: Some(tell) });
         let unconfirmed = |reason: String| Err(ReleaseError::Unconfirmed { reason, within });
         match told.await {
             Ok(Release::NotOurs) => Err(ReleaseError::Lost(LostReason::Taken)),
             Ok(Release::Gone) => Err(ReleaseError::Lost(LostReason::Gone)),
             Ok(Release::Unconfirmed(failure)) => unconfirmed(failure.to_string()),
             Ok(_) => Ok(()),
+            Err(_) if self.driver.is_forked() => Err(ReleaseError::Lost(LostReason::Forked)),
             Err(_) => unconfirmed("the runtime that it was acquired on has ended".to_string()),
         }
     }
@@ -175,6 +199,6 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         // For one that was released already, this says nothing new.
-        let _ = self.driver.0.calls.send(Call::Release { ticket: self.ticket, tell: None });
+        self.driver.call(Call::Release { ticket: self.ticket, tell: None });
     }
 }

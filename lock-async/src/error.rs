@@ -38,6 +38,12 @@ pub enum Error {
     /// or the runtime that they were connected on has ended.
     #[error("the locks were closed")]
     Closed,
+    /// The caller is a fork of the process that connected, whose connections and tasks are not its own.
+    /// The caller's fault.
+    #[error(
+        "the locks belong to the process that this one was forked from: connect again after a fork"
+    )]
+    Forked,
 }
 
 impl Error {

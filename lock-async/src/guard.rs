@@ -4,6 +4,7 @@ use crate::clock;
 use crate::driver::Attempt;
 use crate::error::ReleaseError;
 use crate::keeper::Watch;
+use crate::process::Process;
 use lock_core::{Failure, Fence, Instant, LockName, LostReason, Mode};
 use std::fmt;
 use std::pin::pin;
@@ -18,6 +19,9 @@ use tokio::sync::Notify;
 /// time, or the server says that the lease is not ours any more, the lock is **lost**: for good,
 /// even if the server can be reached again. When the runtime that the locks were connected on
 /// ends, nobody renews any more, and every guard counts as lost at once.
+///
+/// A guard belongs to the process that took the lock. In a fork of it nothing is held: the guard says so, and
+/// dropping it there releases nothing.
 ///
 /// Between a look at [`is_held`](Self::is_held) and what is done next, time passes, and a process
 /// can be stopped for any length of it. Where that would be fatal, give [`fence`](Self::fence) to
@@ -93,6 +97,9 @@ impl Guard {
     /// # Cancel safety
     /// Dropping the future loses nothing: the next one resolves as this one would have.
     pub async fn lost(&self) -> LostReason {
+        if let Some(reason) = self.lost_reason() {
+            return reason;
+        }
         let mut watch = None;
         loop {
             let mut told = pin!(self.granted.cell.lost.notified());
@@ -167,6 +174,7 @@ pub(crate) struct Granted {
 
 /// What the driver's task tells a guard. Read without the task.
 pub(crate) struct Cell {
+    process: Process,
     /// Zero once it was seen to have passed.
     deadline: AtomicU64,
     loss: OnceLock<LostReason>,
@@ -178,6 +186,7 @@ pub(crate) struct Cell {
 impl Cell {
     pub(crate) fn new(deadline: Instant) -> Self {
         Self {
+            process: Process::current(),
             deadline: AtomicU64::new(deadline.as_nanos()),
             loss: OnceLock::new(),
             lost: Notify::new(),
@@ -188,6 +197,9 @@ impl Cell {
     /// Why the lock is lost at `now`. Latched: a deadline seen to have passed is a loss, whatever
     /// the driver still hears.
     pub(crate) fn loss(&self, now: Instant) -> Option<LostReason> {
+        if !self.process.is_current() {
+            return Some(LostReason::Forked);
+        }
         if self.loss.get().is_none() && self.is_lost(now) {
             self.lose(LostReason::Deadline { last_failure: self.last_failure() });
         }
@@ -196,7 +208,7 @@ impl Cell {
 
     /// The same without the reason, and without a lock.
     pub(crate) fn is_lost(&self, now: Instant) -> bool {
-        if self.loss.get().is_some() {
+        if !self.process.is_current() || self.loss.get().is_some() {
             return true;
         }
         let passed = self.deadline() <= now;

@@ -6,10 +6,11 @@
 
 use crate::clock;
 use crate::guard::Cell;
+use crate::process::Process;
 use lock_core::Instant;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// Sleeping does not count suspended time: a machine that slept through a lease is to tell so soon after
@@ -18,15 +19,18 @@ const LOOK: Duration = Duration::from_secs(1);
 const NEVER: Instant = Instant::from_nanos(u64::MAX);
 const LONG_AGO: Instant = Instant::from_nanos(0);
 
-static WATCHED: Mutex<Watched> = Mutex::new(Watched {
-    cells: BTreeMap::new(),
-    order: BTreeSet::new(),
-    last: 0,
-    runs: false,
-    asleep_until: LONG_AGO,
-});
-static CHANGED: Condvar = Condvar::new();
+/// The first process's, which leads to that of its fork, and so on.
+static FIRST: OnceLock<Keeper> = OnceLock::new();
 
+struct Keeper {
+    process: Process,
+    watched: Mutex<Watched>,
+    changed: Condvar,
+    /// In a fork there is no such thread, and the mutex may be locked for ever.
+    forks: OnceLock<Box<Keeper>>,
+}
+
+#[derive(Default)]
 struct Watched {
     cells: BTreeMap<u64, (Instant, Arc<Cell>)>,
     order: BTreeSet<(Instant, u64)>,
@@ -36,31 +40,38 @@ struct Watched {
 }
 
 /// As long as this is there, the thread tells the cell's loss by its deadline.
-pub(crate) struct Watch(u64);
+pub(crate) struct Watch {
+    keeper: &'static Keeper,
+    id: u64,
+}
 
 impl Watch {
     pub(crate) fn new(cell: &Arc<Cell>) -> Self {
         let at = cell.deadline();
-        let mut watched = lock();
+        let keeper = Keeper::here();
+        let mut watched = keeper.lock();
         if !watched.runs {
             // If there are no threads to be had, the driver's task is left.
-            let thread = std::thread::Builder::new().name("lock keeper".to_string()).spawn(keep);
-            watched.runs = thread.is_ok();
+            let thread = std::thread::Builder::new().name("lock keeper".to_string());
+            watched.runs = thread.spawn(|| keeper.keep()).is_ok();
         }
         watched.last += 1;
         let id = watched.last;
         watched.insert(id, at, cell.clone());
         if at < watched.asleep_until {
-            CHANGED.notify_one();
+            keeper.changed.notify_one();
         }
-        Self(id)
+        Self { keeper, id }
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let mut watched = lock();
-        let cell = watched.remove(self.0);
+        if !self.keeper.process.is_current() {
+            return;
+        }
+        let mut watched = self.keeper.lock();
+        let cell = watched.remove(self.id);
         drop(watched);
         drop(cell);
     }
@@ -96,33 +107,49 @@ impl Watched {
     }
 }
 
-fn lock() -> MutexGuard<'static, Watched> {
-    WATCHED.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The thread's life.
-fn keep() {
-    let mut watched = lock();
-    loop {
-        let now = clock::now();
-        if let Some((id, cell)) = watched.due(now) {
-            drop(watched);
-            // It wakes tasks, and what a waker does is not up to us.
-            let loss = catch_unwind(AssertUnwindSafe(|| cell.loss(now)));
-            let settled = lock().settle(id, !matches!(loss, Ok(None)));
-            drop((cell, settled));
-            watched = lock();
-            continue;
+impl Keeper {
+    /// This process's.
+    fn here() -> &'static Self {
+        let mut keeper = FIRST.get_or_init(Self::new);
+        while !keeper.process.is_current() {
+            keeper = keeper.forks.get_or_init(|| Box::new(Self::new()));
         }
-        let next = watched.order.first().map(|(at, _)| (*at).min(now.after(LOOK)));
-        watched.asleep_until = next.unwrap_or(NEVER);
-        watched = match next {
-            None => CHANGED.wait(watched).unwrap_or_else(PoisonError::into_inner),
-            Some(at) => {
-                let slept = CHANGED.wait_timeout(watched, at.since(now));
-                slept.unwrap_or_else(PoisonError::into_inner).0
+        keeper
+    }
+
+    fn new() -> Self {
+        let (watched, changed) = (Mutex::default(), Condvar::new());
+        Self { process: Process::current(), watched, changed, forks: OnceLock::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Watched> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The thread's life.
+    fn keep(&self) {
+        let mut watched = self.lock();
+        loop {
+            let now = clock::now();
+            if let Some((id, cell)) = watched.due(now) {
+                drop(watched);
+                // It wakes tasks, and what a waker does is not up to us.
+                let loss = catch_unwind(AssertUnwindSafe(|| cell.loss(now)));
+                let settled = self.lock().settle(id, !matches!(loss, Ok(None)));
+                drop((cell, settled));
+                watched = self.lock();
+                continue;
             }
-        };
-        watched.asleep_until = LONG_AGO;
+            let next = watched.order.first().map(|(at, _)| (*at).min(now.after(LOOK)));
+            watched.asleep_until = next.unwrap_or(NEVER);
+            watched = match next {
+                None => self.changed.wait(watched).unwrap_or_else(PoisonError::into_inner),
+                Some(at) => {
+                    let slept = self.changed.wait_timeout(watched, at.since(now));
+                    slept.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+            watched.asleep_until = LONG_AGO;
+        }
     }
 }

@@ -65,6 +65,11 @@
 //! `main`, also when it ends with an error: it waits until all is released, for two request budgets at
 //! most.
 //!
+//! # Forks
+//!
+//! After a `fork` the child holds nothing: its guards say so, its calls fail with [`Error::Forked`], and dropping
+//! what it inherited sends nothing. Connect after the fork, on a runtime that was made after it, too.
+//!
 //! # Events
 //!
 //! `tracing` is told: `waiting`, `acquired` (with `waited`), `renewed`, `lost` and `released` (with
@@ -92,6 +97,7 @@ mod events;
 mod guard;
 mod keeper;
 mod locks;
+mod process;
 
 pub use config::{Config, Protocol};
 pub use error::{ConfigError, Error, ReleaseError, ShutdownError, WithLockError};

@@ -221,6 +221,9 @@ impl Locks {
     ) -> Result<Option<Guard>, Error> {
         let name = LockName::new(name)?;
         (self.check)(&name, mode)?;
+        if self.driver.is_forked() {
+            return Err(Error::Forked);
+        }
         let began = clock::now();
         let mut attempt = self.driver.acquire(name.clone(), mode, wait);
         loop {
@@ -243,6 +246,7 @@ impl Locks {
                 }
                 News::Not(NotAcquired::Failed(failure)) => return Err(failure.into()),
                 News::Not(other) => return Err(Error::Unavailable(format!("{other:?}"))),
+                News::Closed if self.driver.is_forked() => return Err(Error::Forked),
                 News::Closed => return Err(Error::Closed),
             }
         }

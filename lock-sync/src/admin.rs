@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::error::Error;
+use crate::process::Process;
 use lock_core::admin::{Answer, LockState, PAGE, Question};
 use lock_core::{Failure, Fence, LockName};
 use std::fmt;
@@ -14,8 +15,9 @@ pub(crate) trait Ask: Send {
 
 /// Looks at the locks of a place, and frees them by hand: for tools and operators.
 ///
-/// It has a connection of its own, takes no lock itself, and creates nothing: not a table, and not a file. Each call is answered within a few request
-/// budgets (see [`Config::request_timeout`]), and blocks as long.
+/// It has a connection of its own, takes no lock itself, and creates nothing: not a table, and not a file. Each
+/// call is answered within a few request budgets (see [`Config::request_timeout`]), and blocks as long. It belongs
+/// to the process that connected: in a fork of it, calls fail with [`Error::Forked`].
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;
@@ -34,7 +36,9 @@ pub(crate) trait Ask: Send {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Admin {
-    place: Box<dyn Ask>,
+    /// Absent only while it is dropped.
+    place: Option<Box<dyn Ask>>,
+    process: Process,
 }
 
 impl Admin {
@@ -48,7 +52,14 @@ impl Admin {
     }
 
     pub(crate) fn with(place: Box<dyn Ask>) -> Self {
-        Self { place }
+        Self { place: Some(place), process: Process::current() }
+    }
+
+    fn ask(&mut self, question: &Question) -> Result<Answer, Error> {
+        match &mut self.place {
+            Some(place) if self.process.is_current() => place.ask(question),
+            _ => Err(Error::Forked),
+        }
     }
 
     /// The locks that are held, in the order of their names as bytes. Not one snapshot if there are
@@ -60,7 +71,7 @@ impl Admin {
         let mut all = Vec::new();
         loop {
             let after = all.last().map(|last: &LockState| last.name.clone());
-            let Answer::Locks(page) = self.place.ask(&Question::List { after })? else {
+            let Answer::Locks(page) = self.ask(&Question::List { after })? else {
                 return Err(surprise());
             };
             let is_last = page.len() < PAGE;
@@ -77,7 +88,7 @@ impl Admin {
     /// [`Error`] if the name is not one, or the server refuses or does not answer.
     pub fn status(&mut self, name: &str) -> Result<Option<LockState>, Error> {
         let name = LockName::new(name)?;
-        match self.place.ask(&Question::Status { name })? {
+        match self.ask(&Question::Status { name })? {
             Answer::Locks(mut locks) => Ok(locks.pop()),
             _ => Err(surprise()),
         }
@@ -98,7 +109,7 @@ impl Admin {
     /// [`Error::Unavailable`] it may have been done.
     pub fn break_hold(&mut self, name: &str, fence: Fence) -> Result<Option<Fence>, Error> {
         let name = LockName::new(name)?;
-        match self.place.ask(&Question::Break { name, fence })? {
+        match self.ask(&Question::Break { name, fence })? {
             Answer::Broken(fence) => Ok(fence),
             _ => Err(surprise()),
         }
@@ -114,7 +125,7 @@ impl Admin {
         let question = Question::purge(unused)?;
         let mut sum = 0;
         loop {
-            let Answer::Purged(count) = self.place.ask(&question)? else {
+            let Answer::Purged(count) = self.ask(&question)? else {
                 return Err(surprise());
             };
             sum += count;
@@ -127,6 +138,15 @@ impl Admin {
 
 fn surprise() -> Error {
     Failure::Unknown("the answer is to another question".to_string()).into()
+}
+
+/// In a fork, the connection is the parent's: not even a goodbye may be said on it.
+impl Drop for Admin {
+    fn drop(&mut self) {
+        if !self.process.is_current() {
+            std::mem::forget(self.place.take());
+        }
+    }
 }
 
 impl fmt::Debug for Admin {

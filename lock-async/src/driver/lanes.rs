@@ -2,6 +2,7 @@
 
 use super::{Command, Reply};
 use crate::backend::{Backend, Backends};
+use crate::process::Process;
 use futures_util::Stream;
 use futures_util::stream::FuturesUnordered;
 use lock_core::{DispatchId, Failure, Instant, Lane};
@@ -17,12 +18,14 @@ use tokio::sync::oneshot;
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 pub(super) struct Lanes<F: Backends> {
-    backends: F,
+    /// Absent only while it is dropped.
+    backends: Option<F>,
     /// Those that nobody uses just now.
     idle: BTreeMap<Lane, F::Backend>,
     away: BTreeMap<DispatchId, Away>,
     exchanges: FuturesUnordered<Boxed<Arrival<F>>>,
     goodbyes: FuturesUnordered<Boxed<()>>,
+    process: Process,
 }
 
 /// A backend that is carrying out a command. When this is dropped, that backend is cut off, with its
@@ -42,11 +45,12 @@ struct Arrival<F: Backends> {
 impl<F: Backends> Lanes<F> {
     pub(super) fn new(backends: F) -> Self {
         Self {
-            backends,
+            backends: Some(backends),
             idle: BTreeMap::new(),
             away: BTreeMap::new(),
             exchanges: FuturesUnordered::new(),
             goodbyes: FuturesUnordered::new(),
+            process: Process::current(),
         }
     }
 
@@ -61,7 +65,9 @@ impl<F: Backends> Lanes<F> {
         budget: Duration,
     ) -> bool {
         let idle = self.idle.remove(&lane);
-        let Some(mut backend) = idle.or_else(|| self.backends.backend()) else { return false };
+        let Some(mut backend) = idle.or_else(|| self.backends.as_mut()?.backend()) else {
+            return false;
+        };
         let (cut, mut is_cut) = oneshot::channel();
         self.away.insert(id, Away { lane, _cut: cut });
         self.exchanges.push(Box::pin(async move {
@@ -116,16 +122,29 @@ impl<F: Backends> Lanes<F> {
     }
 
     /// Drops them all. Bounded in time, as each goodbye is.
-    pub(super) async fn drop_all(self) {
-        let Self { idle, away, mut exchanges, mut goodbyes, .. } = self;
-        drop(away);
-        while let Some(Arrival { backend, .. }) = next(&mut exchanges).await {
-            goodbyes.push(Box::pin(backend.cut()));
+    pub(super) async fn drop_all(mut self) {
+        self.away.clear();
+        while let Some(Arrival { backend, .. }) = next(&mut self.exchanges).await {
+            self.goodbyes.push(Box::pin(backend.cut()));
         }
-        for backend in idle.into_values() {
-            goodbyes.push(Box::pin(backend.close()));
+        for backend in std::mem::take(&mut self.idle).into_values() {
+            self.goodbyes.push(Box::pin(backend.close()));
         }
-        while next(&mut goodbyes).await.is_some() {}
+        while next(&mut self.goodbyes).await.is_some() {}
+    }
+}
+
+/// A fork drops them with the runtime that it has a copy of. The connections are its parent's: not even a
+/// goodbye may be said on them.
+impl<F: Backends> Drop for Lanes<F> {
+    fn drop(&mut self) {
+        if !self.process.is_current() {
+            std::mem::forget(self.backends.take());
+            std::mem::forget(std::mem::take(&mut self.idle));
+            std::mem::forget(std::mem::take(&mut self.away));
+            std::mem::forget(std::mem::take(&mut self.exchanges));
+            std::mem::forget(std::mem::take(&mut self.goodbyes));
+        }
     }
 }
 

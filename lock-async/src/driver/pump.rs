@@ -5,6 +5,7 @@ use super::state::State;
 use super::{Call, End, Speaks};
 use crate::backend::{Backend, Backends};
 use crate::clock;
+use crate::process::Process;
 use lock_core::{Dispatch, Engine, Failure};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 pub(super) struct Pump<F: Backends> {
+    process: Process,
     state: State<Speaks<F>>,
     lanes: Lanes<F>,
     calls: mpsc::UnboundedReceiver<Call>,
@@ -31,13 +33,17 @@ impl<F: Backends> Pump<F> {
         end: Arc<OnceLock<End>>,
     ) -> Self {
         let (state, lanes) = (State::new(engine, within), Lanes::new(backends));
-        Self { state, lanes, calls, orphaned: false, end }
+        Self { process: Process::current(), state, lanes, calls, orphaned: false, end }
     }
 
     pub(super) async fn run(mut self) {
         while !self.state.is_over() {
             self.send();
             self.next().await;
+            if !self.process.is_current() {
+                // The runtime goes on in a fork, where nothing is this task's.
+                return std::mem::forget(self);
+            }
         }
         let Self { mut state, lanes, end, .. } = self;
         // What the last answer has brought.
@@ -83,6 +89,9 @@ impl<F: Backends> Pump<F> {
         }
         let mut nap = pin!(tokio::time::sleep(self.state.timer(now).since(now)));
         poll_fn(|cx| {
+            if !self.process.is_current() {
+                return Poll::Ready(());
+            }
             let happened = [self.arrive(cx), self.hear(cx), nap.as_mut().poll(cx).is_ready()];
             if happened.contains(&true) { Poll::Ready(()) } else { Poll::Pending }
         })

@@ -10,6 +10,7 @@ fn files_that_both_have_are_the_same() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
     for file in [
         "clock.rs",
+        "process.rs",
         "backend/consul/server.rs",
         "backend/mysql/server.rs",
         "backend/postgres/hosts.rs",
