@@ -252,3 +252,22 @@ fn who_waits_is_told_where() {
         "{ended:?}"
     );
 }
+
+/// It drops variables and changes what is home. That locks are then elsewhere is not a surprise.
+#[test]
+fn behind_sudo_this_users_own_file_is_told() {
+    let sandbox = Sandbox::new();
+    let run = |url: &str, uid: u32, args: &[&str]| {
+        let mut command = sandbox.withlock(url, args);
+        command.env("SUDO_UID", uid.to_string()).env("SUDO_USER", "alice");
+        sandbox.start(&mut command).end().expect(0).stderr
+    };
+    let own = rustix::process::getuid().as_raw();
+    let args = ["n", "--", "true"];
+    let told = run("", own + 1, &args);
+    assert!(told.contains("where alice's commands do not see them"), "{told}");
+    assert_eq!(told.lines().count(), 1, "{told}");
+    assert_eq!(run("", own, &args), "");
+    assert_eq!(run("", own + 1, &["-q", "n", "--", "true"]), "");
+    assert_eq!(run(&sandbox.url(), own + 1, &args), "");
+}

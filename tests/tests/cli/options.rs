@@ -218,10 +218,33 @@ fn completions_and_a_manual_page_are_printed() {
     assert_eq!(bash.stdout, "--min-hold\n", "{bash:?}");
 
     let page = sandbox.run("nonsense", &["--man"]).expect(0).stdout;
-    for word in [".TH withlock", "min\\-hold", "Exit codes", "WITHLOCK_FENCE"] {
+    for word in [".TH WITHLOCK", "min\\-hold", "EXIT STATUS", "WITHLOCK_FENCE"] {
         assert!(page.contains(word), "{word} is not in {page}");
     }
     assert!(!sandbox.path("state").exists(), "nothing is locked");
+}
+
+/// Where there is no groff, `.ci/run` says that this was not run.
+#[test]
+fn groff_has_nothing_to_say_about_the_manual_page() {
+    let sandbox = Sandbox::new();
+    let page = sandbox.run("nonsense", &["--man"]).expect(0).stdout;
+    std::fs::write(sandbox.path("withlock.1"), page).expect("written");
+    for width in [60, 80, 120] {
+        let script = format!(
+            "command -v groff || exit 42; groff -man -ww -Tutf8 -P-cbou -rLL={width}n withlock.1 >shown"
+        );
+        let ended = sandbox.start(sandbox.command("sh").args(["-c", &script])).end();
+        if ended.code == 42 {
+            println!("NOT RUN, since it is not installed: groff");
+            return;
+        }
+        assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
+        let shown = sandbox.read("shown");
+        assert!(shown.contains("EXIT STATUS") && !shown.contains("EXTRA"), "{shown}");
+        // A word that people copy is in one piece.
+        assert!(shown.contains("WITHLOCK_URL_FILE") && !shown.contains('\u{2010}'), "{shown}");
+    }
 }
 
 /// The help is a page for people: it has examples, and every exit code.

@@ -46,7 +46,8 @@ pub(crate) struct Args {
     pub(crate) command: Vec<OsString>,
 
     /// Where locks are kept: postgres://USER@HOST/DATABASE, mysql://USER@HOST/DATABASE,
-    /// consul://HOST/PREFIX or sqlite:FILE. Other users can see it here: for a password, see below
+    /// consul://HOST/PREFIX or sqlite:FILE. Other users can see it here: a
+    /// password belongs into WITHLOCK_URL or a file
     #[arg(long, value_name = "URL", help_heading = "Where")]
     pub(crate) db: Option<String>,
 

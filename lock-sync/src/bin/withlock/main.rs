@@ -6,6 +6,7 @@
 //!   waiting  what they read of a wait hold      while it is held        signals  what others want
 //!   child    the command's processes  guardian  what ends it in time    ending   when that is
 //!   role     what each of them is     command   what becomes it        label    what it is called
+//!   manual   the manual page       look     instead of a command
 //!   source   what names a place       nested    a withlock in a command of another
 //! ```
 
@@ -21,6 +22,7 @@ mod help;
 mod hold;
 mod label;
 mod look;
+mod manual;
 mod nested;
 mod place;
 mod report;

@@ -3,7 +3,7 @@
 use crate::args::Args;
 use crate::label::label;
 use crate::nested::{Outer, PLACE, astray};
-use crate::report::printable;
+use crate::report::{printable, say};
 use crate::source::{FILE, Found, find};
 use lock_sync::{Config, ConfigError, TableName};
 use std::env::{VarError, var, var_os};
@@ -32,6 +32,12 @@ impl Place {
                 Some(message) => return Err(message),
                 None => {
                     let (folder, file) = default_file()?;
+                    if let Some(who) = behind_sudo().filter(|_| !args.quiet) {
+                        say!(
+                            "nothing says where locks are kept, so they are in this user's own file, where {who}'s \
+                             commands do not see them: name a place by --db or /etc/withlock/url"
+                        );
+                    }
                     // To look, no folder is needed.
                     if args.runs() {
                         make(&folder)?;
@@ -112,12 +118,20 @@ pub(crate) fn shown(command: &[OsString]) -> String {
     command.first().map(printable).unwrap_or_default()
 }
 
+/// Who became this user by sudo, which drops variables and changes what is home: what that user's commands
+/// lock in is unlikely to be this user's file.
+fn behind_sudo() -> Option<String> {
+    let uid: u32 = var("SUDO_UID").ok()?.parse().ok()?;
+    let is_other = uid != rustix::process::getuid().as_raw();
+    is_other.then(|| printable(var_os("SUDO_USER").unwrap_or_else(|| uid.to_string().into())))
+}
+
 /// This user's folder and the file in it.
 fn default_file() -> Result<(PathBuf, PathBuf), String> {
     let absolute = |name: &str| var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
     let folder = state
-        .ok_or("neither XDG_STATE_HOME nor HOME is set: name a place with --db sqlite:FILE")?
+        .ok_or("neither XDG_STATE_HOME nor HOME is set, and nothing else says where locks are kept: name a place by --db, WITHLOCK_URL or /etc/withlock/url")?
         .join("withlock");
     let file = folder.join("locks.db");
     Ok((folder, file))

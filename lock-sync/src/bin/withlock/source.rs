@@ -31,14 +31,17 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// White space around the URL is not part of it: secrets tend to end in a newline.
+    /// White space around the URL is not part of it: secrets tend to end in a newline. Neither is the mark that
+    /// some editors put before UTF-8.
     fn new(source: &str, text: &str) -> Result<Self, String> {
-        let url = text.trim();
+        let url = text.trim_start_matches('\u{feff}').trim();
         if url.is_empty() {
             return Err(format!("{source} is empty: put a URL into it, or do without it"));
         }
         if url.contains(char::is_control) {
-            return Err(format!("{source} has more in it than one URL"));
+            return Err(format!(
+                "{source} has more in it than one URL: put the URL there and nothing else"
+            ));
         }
         Ok(Self { source: source.to_string(), url: url.to_string(), inherited: false })
     }
@@ -106,6 +109,9 @@ fn read(path: &Path) -> Result<Option<String>, String> {
         Ok(_) => Ok(Some(text)),
         // A link that leads nowhere is there.
         Err(error) if is_absent(&error) && path.symlink_metadata().is_err() => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Err(format!("{} is not UTF-8", path.display()))
+        }
         Err(error) => Err(format!("{}: {error}", path.display())),
     }
 }
@@ -204,6 +210,21 @@ mod tests {
         let two = found(&[("etc/withlock/url", "sqlite:a\nsqlite:hunter2\n")], &[]);
         let error = two.expect_err("two URLs");
         assert!(error.contains("more in it than one URL") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn what_surrounds_a_url_is_no_part_of_it() {
+        for text in
+            ["sqlite:a", "sqlite:a\n", "sqlite:a\r\n", "\u{feff}sqlite:a\r\n", " \n\tsqlite:a \n\n"]
+        {
+            let cred = [("cred/withlock-url", text)];
+            let (_, url) = found(&cred, &[("CREDENTIALS_DIRECTORY", "DIR/cred")])
+                .expect("good")
+                .expect("there");
+            assert_eq!(url, "sqlite:a", "{text:?}");
+            let (_, url) = found(&[], &[("WITHLOCK_URL", text)]).expect("good").expect("there");
+            assert_eq!(url, "sqlite:a", "{text:?}");
+        }
     }
 
     #[test]
