@@ -1,5 +1,6 @@
 //! What executes the core's commands.
 
+pub(crate) mod admin;
 pub(crate) mod advisory;
 #[cfg(feature = "consul")]
 pub(crate) mod consul;

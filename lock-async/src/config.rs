@@ -1,5 +1,6 @@
 //! What locks are made with.
 
+mod admin;
 mod protocol;
 mod start;
 mod url;

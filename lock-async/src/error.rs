@@ -1,6 +1,7 @@
 //! What can go wrong, by who is at fault.
 
 use crate::config::Protocol;
+use lock_core::admin::PurgeError;
 use lock_core::http::KeyError;
 use lock_core::sql::Refusal;
 use lock_core::sql::advisory::PrefixError;
@@ -21,6 +22,9 @@ pub enum Error {
     /// without asking the server. The caller's fault.
     #[error(transparent)]
     Claim(#[from] ClaimError),
+    /// What is used was to be purged. The caller's fault.
+    #[error(transparent)]
+    Purge(#[from] PurgeError),
     /// The configuration cannot work. The caller's fault.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -128,6 +132,9 @@ pub enum ConfigError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The server does not know these locks by their names.
+    #[error("{0} locks cannot be looked at: the server does not know their names")]
+    NotShown(Protocol),
     /// TLS cannot be set up.
     #[error("TLS: {0}")]
     Tls(String),

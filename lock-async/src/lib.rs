@@ -88,6 +88,7 @@ compile_error!(
     "lock-async keeps locks at a server: enable the feature consul, mysql, postgres or sqlite"
 );
 
+mod admin;
 mod backend;
 mod clock;
 mod config;
@@ -99,9 +100,11 @@ mod keeper;
 mod locks;
 mod process;
 
+pub use admin::Admin;
 pub use config::{Config, Protocol};
 pub use error::{ConfigError, Error, ReleaseError, ShutdownError, WithLockError};
 pub use guard::Guard;
+pub use lock_core::admin::{Hold, LockState};
 pub use lock_core::http::KeyError;
 pub use lock_core::sql::Refusal;
 pub use lock_core::sql::advisory::{Key, Prefix, PrefixError};

@@ -3,6 +3,7 @@
 //! The client is asked for one exchange at a time, bounded as a whole: no redirect, which would take
 //! the token elsewhere, no proxy, no second try, and no more of an answer than any is long.
 
+mod admin;
 mod link;
 mod server;
 
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
+pub(crate) use admin::ConsulAdmin;
 pub(crate) use server::Server;
 
 /// Sends requests. Each lane has one, and each a connection of its own.
@@ -85,13 +87,16 @@ impl Requests {
 
     async fn ask(&mut self, command: &Command, budget: Duration) -> Result<Reply, Failure> {
         let request = self.to.codec.encode(command);
-        let answer = tokio::time::timeout(budget, self.send(&request, budget))
-            .await
-            .unwrap_or_else(|_| Err(Trouble { sent: true, told: "no answer in time".to_string() }))
-            .map_err(|trouble| trouble.failure(request.method))?;
+        let answer = self.in_time(&request, budget).await;
+        let answer = answer.map_err(|trouble| trouble.failure(request.method))?;
         let Answer { status, index, body } = &answer;
         let response = Response { status: *status, index: index.as_deref(), body };
         self.to.codec.decode(command, &response)
+    }
+
+    async fn in_time(&mut self, request: &Request, budget: Duration) -> Result<Answer, Trouble> {
+        let late = |_| Err(Trouble { sent: true, told: "no answer in time".to_string() });
+        tokio::time::timeout(budget, self.send(request, budget)).await.unwrap_or_else(late)
     }
 
     async fn send(&mut self, request: &Request, budget: Duration) -> Result<Answer, Trouble> {

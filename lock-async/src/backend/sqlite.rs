@@ -56,6 +56,11 @@ impl Sqlite {
         .await
     }
 
+    /// Opens the file if it is there. Should it go, it is not opened again.
+    pub(crate) async fn look(path: PathBuf) -> Result<Self, ConfigError> {
+        Self::start(move || Ok((File::open(&path, false)?, None))).await
+    }
+
     /// A connection of the caller's, to the file of one of its databases.
     pub(crate) async fn with(connection: Connection, schema: &str) -> Result<Self, ConfigError> {
         let schema = schema.to_string();

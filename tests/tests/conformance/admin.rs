@@ -1,17 +1,18 @@
-//! Looking at locks and freeing them by hand, on every database.
+//! Looking at locks and freeing them by hand, on every database, with either driver.
 
 use lock_core::admin::SHORTEST;
-use lock_sync::{Admin, Error, Fence, LostReason};
+use lock_sync::{Error, Fence, LostReason};
+use lock_tests::drivers::{Admin, Driver};
 use lock_tests::place::Place;
 use std::time::{Duration, Instant};
 
 const TTL: Duration = Duration::from_secs(3);
 const DAY: Duration = Duration::from_secs(86_400);
 
-fn admin(place: &Place) -> Admin {
+fn admin(place: &Place, driver: Driver) -> Admin {
     // Who looks creates nothing.
     drop(place.locks(TTL));
-    place.config(TTL).connect_admin().expect("connected")
+    Admin::connect(driver, &place.whole_url(), TTL)
 }
 
 fn names(admin: &mut Admin) -> Vec<String> {
@@ -23,8 +24,8 @@ fn age(place: &Place, by: Duration) {
     place.tamper(&format!("UPDATE {{table}} SET fence = fence - {}", by.as_micros()));
 }
 
-fn looking(place: &Place) {
-    let mut admin = admin(place);
+fn looking(place: &Place, driver: Driver) {
+    let mut admin = admin(place, driver);
     assert_eq!(admin.list().expect("listed"), []);
     assert_eq!(admin.status("n").expect("asked"), None);
 
@@ -58,17 +59,17 @@ fn looking(place: &Place) {
     assert_eq!(names(&mut admin), ["dead"]);
 }
 
-fn many(place: &Place) {
+fn many(place: &Place, driver: Driver) {
     let locks = place.locks(Duration::from_secs(60));
     let name = |n: i32| format!("lock {n:04}");
     let guards: Vec<_> = (0..1_203).map(|n| locks.lock(&name(n)).expect("got")).collect();
     let expected: Vec<_> = (0..1_203).map(name).collect();
-    assert_eq!(names(&mut admin(place)), expected);
+    assert_eq!(names(&mut admin(place, driver)), expected);
     drop(guards);
 }
 
-fn breaking(place: &Place) {
-    let mut admin = admin(place);
+fn breaking(place: &Place, driver: Driver) {
+    let mut admin = admin(place, driver);
     assert_eq!(admin.break_hold("n", Fence::new(1)).expect("asked"), None, "there is no row");
     let guard = place.locks(TTL).lock("n").expect("got");
     let fence = guard.fence();
@@ -96,8 +97,8 @@ fn breaking(place: &Place) {
     next.release().expect("ours");
 }
 
-fn purging(place: &Place) {
-    let mut admin = admin(place);
+fn purging(place: &Place, driver: Driver) {
+    let mut admin = admin(place, driver);
     let locks = place.locks(Duration::from_secs(60));
     let old: Vec<_> = ["a", "b"].map(|name| locks.lock(name).expect("got").fence()).into();
     for short in [Duration::ZERO, SHORTEST - Duration::from_nanos(1)] {
@@ -139,47 +140,61 @@ macro_rules! on {
             #[test]
             $(#[ignore = $server])?
             fn a_list_tells_who_holds_what() {
-                looking(&Place::$place());
+                looking(&Place::$place(), DRIVER);
             }
 
             #[test]
             $(#[ignore = $server])?
             fn a_long_list_comes_in_pages() {
-                many(&Place::$place());
+                many(&Place::$place(), DRIVER);
             }
 
             #[test]
             $(#[ignore = $server])?
             fn a_broken_hold_is_told_and_the_fence_rises() {
-                breaking(&Place::$place());
+                breaking(&Place::$place(), DRIVER);
             }
 
             #[test]
             $(#[ignore = $server])?
             fn a_purge_takes_what_is_long_free_and_no_fence_falls() {
-                purging(&Place::$place());
+                purging(&Place::$place(), DRIVER);
             }
         }
     )*};
 }
 
-on! {
-    sqlite;
-    postgres, "needs a PostgreSQL server: tests/run starts one";
-    mysql, "needs a MySQL server: tests/run starts one";
-    mariadb, "needs a MariaDB server: tests/run starts one";
+mod blocking {
+    use super::*;
+    const DRIVER: Driver = Driver::Blocking;
+    on! {
+        sqlite;
+        postgres, "needs a PostgreSQL server: tests/run starts one";
+        mysql, "needs a MySQL server: tests/run starts one";
+        mariadb, "needs a MariaDB server: tests/run starts one";
+    }
+}
+
+mod asynchronous {
+    use super::*;
+    const DRIVER: Driver = Driver::Tokio;
+    on! {
+        sqlite;
+        postgres, "needs a PostgreSQL server: tests/run starts one";
+        mysql, "needs a MySQL server: tests/run starts one";
+        mariadb, "needs a MariaDB server: tests/run starts one";
+    }
 }
 
 /// Consul's answers tell less, and there is nothing to purge.
-#[test]
-#[ignore = "needs a Consul server: tests/run starts one"]
-fn locks_in_consul_are_listed_and_broken() {
+fn locks_in_consul_are_listed_and_broken(driver: Driver) {
     const TTL: Duration = Duration::from_secs(10);
     let url = std::env::var("CONSUL_URL").expect("tests/run starts a server and sets it");
     let host = url.trim_start_matches("http://").trim_end_matches('/');
-    let url = format!("consul://{host}/admin-{}?label=the \u{1f512}", std::process::id());
+    let url =
+        format!("consul://{host}/admin-{driver:?}-{}?label=the \u{1f512}", std::process::id());
     let config = || url.parse::<lock_sync::Config>().expect("a good URL").ttl(TTL);
-    let mut admin = config().connect_admin().expect("connected");
+    let mut admin = Admin::connect(driver, &url, TTL);
     assert_eq!(admin.list().expect("listed"), []);
     assert_eq!(admin.status("n").expect("asked"), None);
 
@@ -212,4 +227,16 @@ fn locks_in_consul_are_listed_and_broken() {
     assert_eq!(free, None);
     let refused = admin.purge(DAY).expect_err("there is nothing to purge");
     assert!(matches!(refused, lock_sync::Error::Refused(_)), "{refused}");
+}
+
+#[test]
+#[ignore = "needs a Consul server: tests/run starts one"]
+fn locks_in_consul_are_listed_and_broken_by_the_blocking_driver() {
+    locks_in_consul_are_listed_and_broken(Driver::Blocking);
+}
+
+#[test]
+#[ignore = "needs a Consul server: tests/run starts one"]
+fn locks_in_consul_are_listed_and_broken_by_the_tokio_driver() {
+    locks_in_consul_are_listed_and_broken(Driver::Tokio);
 }

@@ -1,0 +1,179 @@
+//! Looking at locks, and putting them right by hand.
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::process::Process;
+use lock_core::admin::{Answer, LockState, PAGE, Question};
+use lock_core::{Failure, Fence, LockName};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+/// What can answer an operator's questions.
+pub(crate) trait Ask: Send {
+    fn ask<'a>(&'a mut self, question: &'a Question) -> Asking<'a>;
+}
+
+/// Dropped before its end, it leaves the connection in step, or ends it.
+pub(crate) type Asking<'a> = Pin<Box<dyn Future<Output = Result<Answer, Error>> + Send + 'a>>;
+
+/// Looks at the locks of a place, and frees them by hand: for tools and operators.
+///
+/// It has a connection of its own, takes no lock itself, and creates nothing: not a table, and not a file. Each
+/// call is answered within a few request budgets (see [`Config::request_timeout`]), on the runtime that it is awaited on. It belongs
+/// to the process that connected: in a fork of it, calls fail with [`Error::Forked`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let url = format!("sqlite:{}/locks.db", folder.path().display());
+/// use lock_async::{Admin, Locks};
+///
+/// let guard = Locks::connect(&url).await?.lock("nightly-report").await?;
+/// let mut admin = Admin::connect(&url).await?;
+/// for lock in admin.list().await? {
+///     let holder = lock.hold.map(|hold| hold.label).unwrap_or_default();
+///     println!("{} is held by {holder}, fence {}", lock.name, lock.fence);
+/// }
+/// // Its holder is told that it has lost, and the next fence is higher than this one.
+/// let raised = admin.break_hold("nightly-report", guard.fence()).await?;
+/// assert!(raised > Some(guard.fence()));
+/// # Ok(())
+/// # }
+/// ```
+pub struct Admin {
+    /// Absent only while it is dropped.
+    place: Option<Box<dyn Ask>>,
+    process: Process,
+}
+
+impl Admin {
+    /// Connects to what the URL names, as [`Locks::connect`](crate::Locks::connect) does.
+    ///
+    /// # Errors
+    /// [`Error`]: a URL that cannot be read, a server that cannot be reached or must not be used, a table
+    /// (`?table=…`) or an SQLite file that does not exist.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn connect(url: &str) -> Result<Self, Error> {
+        url.parse::<Config>()?.connect_admin().await
+    }
+
+    pub(crate) fn with(place: Box<dyn Ask>) -> Self {
+        Self { place: Some(place), process: Process::current() }
+    }
+
+    async fn ask(&mut self, question: &Question) -> Result<Answer, Error> {
+        match &mut self.place {
+            Some(place) if self.process.is_current() => place.ask(question).await,
+            _ => Err(Error::Forked),
+        }
+    }
+
+    /// The locks that are held, in the order of their names as bytes. Not one snapshot if there are
+    /// more than a few hundred.
+    ///
+    /// # Errors
+    /// [`Error`] if the server refuses or does not answer.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn list(&mut self) -> Result<Vec<LockState>, Error> {
+        let mut all = Vec::new();
+        loop {
+            let after = all.last().map(|last: &LockState| last.name.clone());
+            let Answer::Locks(page) = self.ask(&Question::List { after }).await? else {
+                return Err(surprise());
+            };
+            let is_last = page.len() < PAGE;
+            all.extend(page.into_iter().filter(|lock| lock.hold.is_some()));
+            if is_last {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// The state of a lock; [`None`] if there is no row for it, so that it is free.
+    ///
+    /// # Errors
+    /// [`Error`] if the name is not one, or the server refuses or does not answer.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn status(&mut self, name: &str) -> Result<Option<LockState>, Error> {
+        let name = LockName::new(name)?;
+        match self.ask(&Question::Status { name }).await? {
+            Answer::Locks(mut locks) => Ok(locks.pop()),
+            _ => Err(surprise()),
+        }
+    }
+
+    /// Ends the hold of `name` that has this `fence`, and raises the lock's fence; the new one, or
+    /// [`None`] if that hold was over already.
+    ///
+    /// The holder hears of it at its next renewal, a third of its TTL later at most. Until then it takes
+    /// the lock for its own, while somebody else may have got it: give the new fence to what the lock
+    /// protects first, if that may not happen.
+    ///
+    /// In Consul it is the holder's session that is ended, with all its locks; the lock is free when
+    /// the lock-delay is over.
+    ///
+    /// # Errors
+    /// [`Error`] if the name is not one, or the server refuses or does not answer. After
+    /// [`Error::Unavailable`] it may have been done.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends nothing that the server has begun: whether it was done is not told.
+    pub async fn break_hold(&mut self, name: &str, fence: Fence) -> Result<Option<Fence>, Error> {
+        let name = LockName::new(name)?;
+        match self.ask(&Question::Break { name, fence }).await? {
+            Answer::Broken(fence) => Ok(fence),
+            _ => Err(surprise()),
+        }
+    }
+
+    /// Removes what is kept of locks that are free and were last granted longer than `unused` ago, and tells
+    /// how many they were. Their fences go on rising, by the server's clock.
+    ///
+    /// # Errors
+    /// [`Error::Purge`] if `unused` is less than an [hour](lock_core::admin::SHORTEST); another if the server refuses (it takes the right to `DELETE`, which locks do not need; Consul
+    /// has nothing to purge) or does not answer.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends nothing that the server has begun: whether it was done is not told.
+    pub async fn purge(&mut self, unused: Duration) -> Result<usize, Error> {
+        let question = Question::purge(unused)?;
+        let mut sum = 0;
+        loop {
+            let Answer::Purged(count) = self.ask(&question).await? else {
+                return Err(surprise());
+            };
+            sum += count;
+            if count < PAGE {
+                return Ok(sum);
+            }
+        }
+    }
+}
+
+fn surprise() -> Error {
+    Failure::Unknown("the answer is to another question".to_string()).into()
+}
+
+/// In a fork, the connection is the parent's: not even a goodbye may be said on it.
+impl Drop for Admin {
+    fn drop(&mut self) {
+        if !self.process.is_current() {
+            std::mem::forget(self.place.take());
+        }
+    }
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin").finish_non_exhaustive()
+    }
+}

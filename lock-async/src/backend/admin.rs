@@ -1,0 +1,65 @@
+//! An operator's questions about a lock table.
+
+use super::{Session, SqlTable};
+use crate::admin::{Ask, Asking};
+use crate::clock;
+use crate::error::Error;
+use lock_core::admin::Question;
+use lock_core::sql::{Codec, ConnectError, Refusal};
+use std::time::Duration;
+
+/// A lock table, and how long each statement about it may take. It is looked at, and never created.
+pub(crate) struct TableAdmin<S> {
+    table: SqlTable<S>,
+    /// Whether the table was named. The default one is missing where no lock was ever taken.
+    named: bool,
+    budget: Duration,
+}
+
+impl<S: Session> TableAdmin<S> {
+    pub(crate) async fn open(
+        codec: Codec,
+        session: S,
+        named: bool,
+        budget: Duration,
+    ) -> Result<Self, Error> {
+        let table = SqlTable::new(codec.look_only(), session);
+        let mut admin = Self { table, named, budget };
+        admin.is_there().await?;
+        Ok(admin)
+    }
+
+    /// Whether there is a table to look at.
+    async fn is_there(&mut self) -> Result<bool, Error> {
+        let budget = self.budget;
+        match self.table.ready(move || budget).await {
+            Ok(()) => Ok(true),
+            Err(ConnectError::Unfit(Refusal::NothingThere(_))) if !self.named => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl<S: Session> Ask for TableAdmin<S> {
+    fn ask<'a>(&'a mut self, question: &'a Question) -> Asking<'a> {
+        Box::pin(async move {
+            if !self.is_there().await? {
+                return Ok(question.of_nothing());
+            }
+            let Self { table, budget, .. } = self;
+            let mut rows = Vec::new();
+            for statement in table.codec.ask(question, clock::now()) {
+                let ran = table.session.run(&statement, *budget).await;
+                rows = match ran
+                    .as_ref()
+                    .err()
+                    .and_then(|why| table.codec.ask_untold(question, why))
+                {
+                    Some(statement) => table.session.run(&statement, *budget).await?,
+                    None => ran?,
+                };
+            }
+            Ok(table.codec.answer(question, rows)?)
+        })
+    }
+}
