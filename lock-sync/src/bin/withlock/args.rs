@@ -276,6 +276,8 @@ mod tests {
             assert!(usage(line).contains(says), "{}", usage(line));
         }
         assert!(!usage("w a --xyzzy -- true").contains("mean"));
+        assert!(usage("w a").contains("write: withlock NAME COMMAND"));
+        assert!(!usage("w --status").contains("COMMAND"), "{}", usage("w --status"));
     }
 
     #[test]

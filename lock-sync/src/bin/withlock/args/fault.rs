@@ -28,7 +28,9 @@ fn advice(error: &Error, words: &[OsString]) -> Option<String> {
         _ => {}
     }
     if error.kind() == ErrorKind::MissingRequiredArgument {
-        return Some("; write: withlock NAME COMMAND".to_string());
+        let missing = error.get(ContextKind::InvalidArg).map(ToString::to_string);
+        let command = missing.is_some_and(|names| names.contains("COMMAND"));
+        return command.then(|| "; write: withlock NAME COMMAND".to_string());
     }
     let in_full = words.iter().any(|word| word == "--");
     (error.kind() == ErrorKind::UnknownArgument && !in_full)
