@@ -45,12 +45,15 @@ impl Config {
 
 /// Names one command that is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DispatchId(u64);
+pub struct DispatchId {
+    number: u64,
+    lane: Lane,
+}
 
 #[cfg(feature = "sim")]
 impl DispatchId {
     /// After all others.
-    pub(crate) const LAST: Self = Self(u64::MAX);
+    pub(crate) const LAST: Self = Self { number: u64::MAX, lane: Lane::NEWS };
 }
 
 /// Names a connection to the server.
@@ -95,8 +98,17 @@ enum About {
 struct UnderWay {
     action: Action,
     about: About,
-    lane: Lane,
     sent: Instant,
+}
+
+/// What remains to be done of a step. A list instead of calls within calls: a hundred thousand attempts
+/// that end together, each because of the one before, need no stack.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Todo {
+    Attempt(LockId, Input),
+    Session(SessionId, Input),
+    /// It may be needed no longer.
+    Tidy(SessionId),
 }
 
 /// One attempt to hold a lock.
@@ -107,6 +119,8 @@ struct Attempt {
     /// Where its claims go, in a protocol with sessions.
     session: Option<SessionId>,
     slot: Slot,
+    /// Whether it may talk to the server, as far as its local rivals are concerned.
+    front: bool,
     indexed: Entry,
 }
 
@@ -139,6 +153,8 @@ pub struct Engine<P: Protocol> {
     attempts: BTreeMap<LockId, Box<Attempt>>,
     /// Attempts for one name, first come first served; only those in front talk to the server.
     queues: BTreeSet<(LockName, LockId)>,
+    /// How many want to share a name, or share it. Derived from the slots; see `index`.
+    sharers: BTreeMap<LockName, usize>,
     sessions: BTreeMap<SessionId, Session<P::Session>>,
     /// Where new claims go.
     home: Option<SessionId>,
@@ -149,13 +165,25 @@ pub struct Engine<P: Protocol> {
     ear: Ear,
     /// Names that others wait for: until when they go first.
     yielded: BTreeMap<LockName, Instant>,
+    /// The same by time, and what has been replaced since.
+    yields: BTreeSet<(Instant, LockName)>,
     /// Attempts that were denied and wait. Derived from the slots; see `index`.
     denied: BTreeSet<LockId>,
     /// When each slot wants to be looked at. Derived from the slots; see `index`.
     timers: BTreeSet<(Instant, Who)>,
-    /// Attempts with a command due. Derived from the slots; see `index`.
-    due: BTreeSet<(Option<SessionId>, Action, LockId)>,
-    under_way: BTreeMap<DispatchId, UnderWay>,
+    /// When the leases that need nothing else are to be renewed: their timers. Derived from the slots; see
+    /// `index`.
+    renewals: BTreeSet<(Instant, LockId)>,
+    /// What is due on each lane, and may leave when the lane is free. A session's own commands are no
+    /// attempt's. Derived from the slots; see `index`.
+    due: BTreeSet<(Lane, Action, Option<SessionId>, LockId)>,
+    /// The lanes besides [`Lane::HOME`] on which something is due that may leave now. Derived; see `index`.
+    ready: BTreeSet<Lane>,
+    under_way: BTreeMap<(Lane, u64), UnderWay>,
+    /// How many sessions are there to wait.
+    waiting: usize,
+    /// What remains of the step that is being made: empty between two calls.
+    todo: Vec<Todo>,
     events: VecDeque<Event>,
     /// Of the last answered commands: the natural unit of a back-off.
     round_trip: Duration,
@@ -177,16 +205,22 @@ impl<P: Protocol> Engine<P> {
             last_dispatch: 0,
             attempts: BTreeMap::new(),
             queues: BTreeSet::new(),
+            sharers: BTreeMap::new(),
             sessions: BTreeMap::new(),
             home: None,
             spare: None,
             closing: false,
             ear: Ear::default(),
             yielded: BTreeMap::new(),
+            yields: BTreeSet::new(),
             denied: BTreeSet::new(),
             timers: BTreeSet::new(),
+            renewals: BTreeSet::new(),
             due: BTreeSet::new(),
+            ready: BTreeSet::new(),
             under_way: BTreeMap::new(),
+            waiting: 0,
+            todo: Vec::new(),
             events: VecDeque::new(),
             round_trip: Duration::ZERO,
         }
@@ -233,9 +267,9 @@ impl<P: Protocol> Engine<P> {
             slot.comes_behind();
         }
         let indexed = Entry::default();
-        let attempt = Attempt { name: name.clone(), mode, session: None, slot, indexed };
+        let attempt = Attempt { name, mode, session: None, slot, front: false, indexed };
         self.attempts.insert(id, Box::new(attempt));
-        let input = self.join_queue(&name, id);
+        let input = self.join_queue(id);
         self.step(now, id, input);
         id
     }
@@ -255,9 +289,8 @@ impl<P: Protocol> Engine<P> {
         self.handle_timeout(now);
         self.closing = true;
         let sessions: Vec<SessionId> = self.sessions.keys().copied().collect();
-        for session in sessions {
-            self.tidy(now, session);
-        }
+        self.todo.extend(sessions.into_iter().map(Todo::Tidy));
+        self.carry_out(now);
     }
 
     // -- what has happened ------------------------------------------------------------------------
@@ -266,7 +299,9 @@ impl<P: Protocol> Engine<P> {
     /// ignored.
     pub fn handle_reply(&mut self, now: Instant, id: DispatchId, reply: Result<P::Reply, Failure>) {
         self.handle_timeout(now);
-        let Some(UnderWay { action, about, sent, .. }) = self.under_way.remove(&id) else { return };
+        let answered = self.under_way.remove(&(id.lane, id.number));
+        let Some(UnderWay { action, about, sent }) = answered else { return };
+        self.lane_changed(id.lane);
         if reply.is_ok() && !matches!(action, Action::Wait | Action::Listen) {
             let took = now.since(sent).min(Timing::MAX_BACK_OFF);
             // One slow answer does not make a slow server: nobody is to stay behind others for so long.
@@ -294,11 +329,11 @@ impl<P: Protocol> Engine<P> {
 
     /// Notices what time alone has changed: deadlines passed, waits run out, retries due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some((at, who)) = self.timers.first().copied()
+        while let Some((at, who)) = self.first_timer()
             && at <= now
         {
             match who {
-                Who::Session(id) => self.step_session(now, id, Input::Tick),
+                Who::Session(id) => self.tell_session(now, id, Input::Tick),
                 Who::Attempt(id) => self.step(now, id, Input::Tick),
                 Who::Ear => self.listen_again(now),
             }
@@ -315,22 +350,22 @@ impl<P: Protocol> Engine<P> {
     pub fn poll_command(&mut self, now: Instant) -> Option<Dispatch<P::Command>> {
         self.handle_timeout(now);
         loop {
-            let (session, action) = self.next_due()?;
-            let about = self.about(now, session, action);
-            let lane = self.lane(&about, action);
+            let (lane, action, session) = self.next_due()?;
+            let about = self.about(now, lane, action, session);
             let deadline = self.give_up_at(now, &about, action);
             let Some(command) = self.command(now, &about, action) else {
                 // What the protocol has no command for is done.
                 self.sent(now, &about, action);
                 if let About::Session(id) = about {
-                    self.step_session(now, id, Input::Answer(Ok(Verdict::Done)));
+                    self.tell_session(now, id, Input::Answer(Ok(Verdict::Done)));
                 }
                 continue;
             };
             self.sent(now, &about, action);
             self.last_dispatch += 1;
-            let id = DispatchId(self.last_dispatch);
-            self.under_way.insert(id, UnderWay { action, about, lane, sent: now });
+            let id = DispatchId { number: self.last_dispatch, lane };
+            self.under_way.insert((lane, id.number), UnderWay { action, about, sent: now });
+            self.lane_changed(lane);
             return Some(Dispatch { id, lane, command, deadline });
         }
     }
@@ -345,7 +380,7 @@ impl<P: Protocol> Engine<P> {
     ///
     /// To be asked when commands and events are drained. May change after: any call but a getter.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.first().map(|(at, _)| *at)
+        self.first_timer().map(|(at, _)| at)
     }
 
     // -- getters ----------------------------------------------------------------------------------
@@ -412,9 +447,11 @@ impl<P: Protocol> Engine<P> {
                 (*id, Session { slot, indexed, opened_at, ..session.clone() })
             })
             .collect();
-        let under_way = self.under_way.values();
+        let under_way = self.under_way.iter();
         let under_way: Vec<_> = under_way
-            .map(|command| UnderWay { sent: sent_at(command.sent), ..command.clone() })
+            .map(|((lane, _), command)| {
+                (*lane, UnderWay { sent: sent_at(command.sent), ..command.clone() })
+            })
             .collect();
         let yielded = self.yielded.iter().map(|(name, until)| (name.clone(), time(*until)));
         let news = (self.ear.project(time, sent_at), yielded.collect::<Vec<_>>());
@@ -426,7 +463,7 @@ impl<P: Protocol> Engine<P> {
     /// Whether the answer to a command means anything to anybody any more.
     #[cfg(feature = "sim")]
     pub(crate) fn listens_for(&self, id: DispatchId) -> bool {
-        self.under_way.get(&id).is_some_and(|command| match &command.about {
+        self.under_way.get(&(id.lane, id.number)).is_some_and(|command| match &command.about {
             About::Session(id) => self.sessions.contains_key(id),
             About::Claims(_, ids) => !ids.is_empty(),
             About::News => true,

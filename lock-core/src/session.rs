@@ -25,6 +25,8 @@ pub(crate) struct Session<S> {
     pub(crate) opened_at: Option<Instant>,
     /// The attempts whose claims go to it.
     pub(crate) attempts: BTreeSet<LockId>,
+    /// How many of them need it to live. Derived from their slots; see `engine::index`.
+    pub(crate) needed: usize,
     /// It is for one attempt that waits at the server.
     pub(crate) waits: bool,
     /// It takes no new attempts: the server may have more in it than is known.

@@ -84,7 +84,7 @@ impl Slot {
                 self.not_acquired(cx);
                 self.abandon(cx)
             }
-            (Phase::Queued, Input::Front) => Phase::Waiting { retry_at: now.max(cx.not_before) },
+            (Phase::Queued, Input::Front) => Phase::Waiting { retry_at: self.comes_to_front(cx) },
             (Phase::Queued | Phase::Waiting { .. }, Input::Release) => {
                 self.no_more_of_it();
                 self.abandon(cx)

@@ -3,7 +3,7 @@
 
 use super::{About, Attempt, Engine, Lane};
 use crate::event::LockId;
-use crate::protocol::{Action, Protocol, Sessions};
+use crate::protocol::{Action, Mode, Protocol, Sessions};
 use crate::session::SessionId;
 use crate::time::Instant;
 use alloc::vec::Vec;
@@ -20,8 +20,14 @@ pub(super) enum Who {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Entry {
     wake: Option<Instant>,
-    due: Option<(Option<SessionId>, Action)>,
+    /// It is a renewal that it wakes for.
+    renews: bool,
+    due: Option<(Lane, Action, Option<SessionId>)>,
     denied: bool,
+    /// It wants to share its name, or shares it.
+    shares: bool,
+    /// The session that it needs.
+    needs: Option<SessionId>,
 }
 
 impl<P: Protocol> Engine<P> {
@@ -29,15 +35,18 @@ impl<P: Protocol> Engine<P> {
     /// in now.
     pub(super) fn index(&mut self, now: Instant, id: LockId) -> Option<SessionId> {
         let slot = &self.attempts.get(&id)?.slot;
-        let (wake, due, denied) = (slot.wake(now), slot.due(now), slot.is_denied());
-        let due = due.map(|action| self.assign(now, id, action));
-        let Attempt { indexed, session, .. } = &mut **self.attempts.get_mut(&id)?;
+        let due = slot.due(now).and_then(|action| self.assign(now, id, action));
+        let Attempt { indexed, session, slot, name, mode, .. } =
+            &mut **self.attempts.get_mut(&id)?;
         let session = *session;
-        let new = Entry { wake, due, denied };
+        let shares = *mode == Mode::Shared && slot.wanted();
+        let needs = session.filter(|_| slot.needs_session());
+        let (wake, renews, denied) = (slot.wake(now), slot.renews(now), slot.is_denied());
+        let new = Entry { wake, renews, due, denied, shares, needs };
         let old = core::mem::replace(indexed, new);
-        if old.due != new.due {
-            self.due.extend(new.due.map(|(session, action)| (session, action, id)));
-            old.due.map(|(session, action)| self.due.remove(&(session, action, id)));
+        let name = (old.shares != shares).then(|| name.clone());
+        if old.due != due {
+            self.set_due(id, old.due, due);
         }
         if denied && !old.denied {
             self.denied.insert(id);
@@ -46,101 +55,140 @@ impl<P: Protocol> Engine<P> {
         if old.denied && !denied {
             self.denied.remove(&id);
         }
-        self.set_timer(Who::Attempt(id), old.wake, wake);
+        if let Some(name) = name {
+            self.count_sharer(name, shares);
+        }
+        if old.needs != needs {
+            if let Some(session) = old.needs.and_then(|id| self.sessions.get_mut(&id)) {
+                session.needed -= 1;
+            }
+            if let Some(session) = needs.and_then(|id| self.sessions.get_mut(&id)) {
+                session.needed += 1;
+            }
+        }
+        let at = |entry: &Entry| entry.wake.map(|at| (at, entry.renews));
+        if at(&old) != at(&new) {
+            self.set_timer(Who::Attempt(id), at(&new));
+            self.forget_timer(Who::Attempt(id), at(&old));
+        }
         session
     }
 
     pub(super) fn index_session(&mut self, now: Instant, id: SessionId) {
+        let lane = self.session_lane(id);
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        let due = session.due(now).map(|action| (Some(id), action));
-        let new = Entry { wake: session.slot.wake(now), due, denied: false };
+        let due = session.due(now).map(|action| (lane, action, Some(id)));
+        let new = Entry { wake: session.slot.wake(now), due, ..Entry::default() };
         let old = core::mem::replace(&mut session.indexed, new);
-        self.set_timer(Who::Session(id), old.wake, new.wake);
-    }
-
-    fn set_timer(&mut self, who: Who, old: Option<Instant>, new: Option<Instant>) {
-        if old != new {
-            self.timers.extend(new.map(|at| (at, who)));
-            old.map(|at| self.timers.remove(&(at, who)));
+        if old.due != due {
+            self.set_due(LockId(0), old.due, due);
+        }
+        if old.wake != new.wake {
+            self.set_timer(Who::Session(id), new.wake.map(|at| (at, false)));
+            self.forget_timer(Who::Session(id), old.wake.map(|at| (at, false)));
         }
     }
 
-    /// What the next command is for, and in which session.
-    pub(super) fn next_due(&self) -> Option<(Option<SessionId>, Action)> {
-        for (id, session) in &self.sessions {
-            if let Some((_, action)) = session.indexed.due
-                && (action == Action::Close || self.is_free(self.session_lane(*id)))
-            {
-                return Some((Some(*id), action));
-            }
-            if session.is_open()
-                && let Some(action) = self.next_action(Some(*id))
-            {
-                return Some((Some(*id), action));
-            }
+    fn set_timer(&mut self, who: Who, timer: Option<(Instant, bool)>) {
+        match (timer, who) {
+            (Some((at, true)), Who::Attempt(id)) => _ = self.renewals.insert((at, id)),
+            (Some((at, _)), who) => _ = self.timers.insert((at, who)),
+            (None, _) => {}
         }
-        let news = || self.ear.due();
-        self.next_action(None).or_else(news).map(|action| (None, action))
     }
 
-    fn next_action(&self, session: Option<SessionId>) -> Option<Action> {
-        if self.due.is_empty() {
-            return None;
+    fn forget_timer(&mut self, who: Who, timer: Option<(Instant, bool)>) {
+        match (timer, who) {
+            (Some((at, true)), Who::Attempt(id)) => _ = self.renewals.remove(&(at, id)),
+            (Some((at, _)), who) => _ = self.timers.remove(&(at, who)),
+            (None, _) => {}
         }
-        let first = LockId(0);
-        let lane = session.map_or(Lane::HOME, |id| self.session_lane(id));
-        if self.is_free(lane) {
-            let due = (session, Action::Close, first)..(session, Action::Wait, first);
-            if let Some((_, action, _)) = self.due.range(due).next() {
-                return Some(*action);
-            }
-        }
-        let mut waits = self.waits(session);
-        waits.next().map(|_| Action::Wait)
     }
 
-    /// The waits of a session that are due and may leave.
-    fn waits(&self, session: Option<SessionId>) -> impl Iterator<Item = LockId> + '_ {
-        let (first, last) = (LockId(0), LockId(u64::MAX));
-        let due = self.due.range((session, Action::Wait, first)..=(session, Action::Wait, last));
-        due.map(|(_, _, id)| *id).filter(move |id| self.is_free(self.wait_lane(session, *id)))
+    /// What is to be looked at first, and when.
+    pub(super) fn first_timer(&self) -> Option<(Instant, Who)> {
+        let renewal = self.renewals.first().map(|(at, id)| (*at, Who::Attempt(*id)));
+        let timer = self.timers.first().copied();
+        timer.into_iter().chain(renewal).min()
     }
 
-    /// A connection waits itself; for a record, each attempt waits on a connection of its own.
-    fn wait_lane(&self, session: Option<SessionId>, id: LockId) -> Lane {
-        match (session, self.protocol.sessions()) {
-            (Some(session), Some(Sessions::Connections { .. })) => Lane(session.0),
-            _ => Lane(id.0),
+    fn set_due(
+        &mut self,
+        id: LockId,
+        old: Option<(Lane, Action, Option<SessionId>)>,
+        new: Option<(Lane, Action, Option<SessionId>)>,
+    ) {
+        if let Some((lane, action, session)) = new {
+            self.due.insert((lane, action, session, id));
+            self.lane_changed(lane);
         }
+        if let Some((lane, action, session)) = old {
+            self.due.remove(&(lane, action, session, id));
+            self.lane_changed(lane);
+        }
+    }
+
+    /// Something has become due on a lane or no longer is, or a command has left or come back.
+    pub(super) fn lane_changed(&mut self, lane: Lane) {
+        if lane == Lane::HOME {
+            return;
+        }
+        if self.first_due(lane).is_some() {
+            self.ready.insert(lane);
+        } else {
+            self.ready.remove(&lane);
+        }
+    }
+
+    /// What the next command is for, in which session, and over which lane it goes.
+    pub(super) fn next_due(&self) -> Option<(Lane, Action, Option<SessionId>)> {
+        let other = || self.first_due(*self.ready.first()?);
+        let news = || Some((Lane::NEWS, self.ear.due()?, None));
+        self.first_due(Lane::HOME).or_else(other).or_else(news)
+    }
+
+    /// What is due first on a lane, if it may leave. To end a session, nothing has to be waited for.
+    fn first_due(&self, lane: Lane) -> Option<(Lane, Action, Option<SessionId>)> {
+        let least = (lane, Action::Close, None, LockId(0));
+        let (at, action, session, _) = *self.due.range(least..).next()?;
+        (at == lane && (action == Action::Close || self.is_free(lane)))
+            .then_some((lane, action, session))
     }
 
     /// What a command is about that is due.
-    pub(super) fn about(&self, now: Instant, session: Option<SessionId>, action: Action) -> About {
+    pub(super) fn about(
+        &self,
+        now: Instant,
+        lane: Lane,
+        action: Action,
+        session: Option<SessionId>,
+    ) -> About {
         match (session, action) {
             (Some(id), Action::Open | Action::Keep | Action::Close) => About::Session(id),
             (_, Action::Listen | Action::Unlisten) => About::News,
-            _ => About::Claims(session, self.batch(now, session, action)),
+            _ => About::Claims(session, self.batch(now, lane, action, session)),
         }
     }
 
     /// The attempts that the next command is about, sorted by name.
-    fn batch(&self, now: Instant, session: Option<SessionId>, action: Action) -> Vec<LockId> {
-        if action == Action::Wait {
-            return self.waits(session).take(1).collect();
-        }
-        let most = self.config.batch.min(self.protocol.batch()).max(1);
-        let due = (session, action, LockId(0))..=(session, action, LockId(u64::MAX));
-        let mut ids: Vec<LockId> = self.due.range(due).map(|(_, _, id)| *id).take(most).collect();
+    fn batch(
+        &self,
+        now: Instant,
+        lane: Lane,
+        action: Action,
+        session: Option<SessionId>,
+    ) -> Vec<LockId> {
+        let most = match action {
+            Action::Wait => 1,
+            _ => self.config.batch.min(self.protocol.batch()).max(1),
+        };
+        let (first, last) = (LockId(0), LockId(u64::MAX));
+        let due = (lane, action, session, first)..=(lane, action, session, last);
+        let mut ids: Vec<LockId> =
+            self.due.range(due).map(|(_, _, _, id)| *id).take(most).collect();
         if action == Action::Renew {
             let soon = now.after(self.config.timing.renew_early());
-            let early = self.timers.range(..=(soon, Who::Attempt(LockId(u64::MAX))));
-            let early = early
-                .filter_map(|(_, who)| match who {
-                    Who::Attempt(id) => Some(*id),
-                    Who::Session(_) | Who::Ear => None,
-                })
-                .filter(|id| self.attempts[id].slot.due(soon) == Some(Action::Renew))
-                .filter(|id| self.attempts[id].slot.due(now).is_none());
+            let early = self.renewals.range(..=(soon, last)).map(|(_, id)| *id);
             ids.extend(early.take(most - ids.len()));
         }
         if ids.len() < 2 {
@@ -153,15 +201,18 @@ impl<P: Protocol> Engine<P> {
         ids
     }
 
-    /// Over which connection a command goes.
-    pub(super) fn lane(&self, about: &About, action: Action) -> Lane {
-        match (about, action) {
-            (About::Claims(session, ids), Action::Wait) => {
-                ids.first().map_or(Lane::HOME, |id| self.wait_lane(*session, *id))
-            }
-            (About::Session(id) | About::Claims(Some(id), _), _) => self.session_lane(*id),
-            (About::Claims(None, _), _) => Lane::HOME,
-            (About::News, _) => Lane::NEWS,
+    /// Over which connection claims of a session go. A connection waits itself; for a record, each
+    /// attempt waits on a connection of its own.
+    pub(super) fn claims_lane(
+        &self,
+        id: LockId,
+        action: Action,
+        session: Option<SessionId>,
+    ) -> Lane {
+        match (session, self.protocol.sessions()) {
+            (Some(session), Some(Sessions::Connections { .. })) => Lane(session.0),
+            _ if action == Action::Wait => Lane(id.0),
+            _ => Lane::HOME,
         }
     }
 
@@ -173,8 +224,8 @@ impl<P: Protocol> Engine<P> {
     }
 
     fn is_free(&self, lane: Lane) -> bool {
-        let busy = self.under_way.values().filter(|command| command.lane == lane);
-        busy.count() < self.config.in_flight
+        let most = self.config.in_flight;
+        self.under_way.range((lane, 0)..=(lane, u64::MAX)).take(most).count() < most
     }
 
     /// A request's time: its budget, but no longer than the leases that it is to renew.

@@ -172,16 +172,6 @@ impl<P: Protocol> Engine<P> {
         }
     }
 
-    /// What was freed is not taken again at once: those that wait for it need a round trip.
-    pub(super) fn yield_to_others(&mut self, now: Instant, id: LockId) {
-        self.yielded.retain(|_, until| now < *until);
-        if let Some(attempt) = self.attempts.get(&id) {
-            let one = self.config.timing.back_off(0, self.round_trip);
-            let until = now.after(attempt.slot.yields(one));
-            self.yielded.insert(attempt.name.clone(), until);
-        }
-    }
-
     fn hint_all(&mut self, now: Instant) {
         let waiting: Vec<LockId> = self.denied.iter().copied().collect();
         for id in waiting {

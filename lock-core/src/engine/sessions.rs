@@ -1,6 +1,6 @@
 //! Which session an attempt's claims go to, and what becomes of attempts when it changes.
 
-use super::{About, Engine, Entry};
+use super::{About, Engine, Entry, Lane, Todo};
 use crate::error::{Failure, LostReason};
 use crate::event::{Event, LockId, NotAcquired};
 use crate::fence::Fence;
@@ -10,7 +10,6 @@ use crate::session::{Session, SessionId};
 use crate::slot::{Context, Input, Phase, Slot};
 use crate::time::Instant;
 use alloc::collections::{BTreeSet, VecDeque};
-use alloc::vec::Vec;
 
 /// Sessions are owners, too: theirs are far from those of attempts.
 const SESSIONS: u128 = 1 << 96;
@@ -29,9 +28,25 @@ impl<P: Protocol> Engine<P> {
 
     // -- which session ----------------------------------------------------------------------------
 
-    /// Where what is due goes, and as what: a claim to the home session unless it is bound to
-    /// another, a wait to a connection of its own if there may be one more.
+    /// Where what is due goes, and as what; [`None`] as long as its session is not open.
     pub(super) fn assign(
+        &mut self,
+        now: Instant,
+        id: LockId,
+        action: Action,
+    ) -> Option<(Lane, Action, Option<SessionId>)> {
+        let (session, action) = self.session_for(now, id, action);
+        if let Some(session) = session
+            && !self.sessions.get(&session).is_some_and(|session| session.is_open())
+        {
+            return None;
+        }
+        Some((self.claims_lane(id, action, session), action, session))
+    }
+
+    /// In which session what is due goes, and as what: a claim to the home session unless it is bound to
+    /// another, a wait to a connection of its own if there may be one more.
+    fn session_for(
         &mut self,
         now: Instant,
         id: LockId,
@@ -52,10 +67,9 @@ impl<P: Protocol> Engine<P> {
         let Sessions::Connections { waiting } = kind else {
             return (Some(self.join_home(now, id)), action);
         };
-        let busy = self.sessions.values().filter(|session| session.waits).count();
-        if action == Action::Wait && (self.spare.is_some() || busy < waiting) {
+        if action == Action::Wait && (self.spare.is_some() || self.waiting < waiting) {
             let session = self.spare.take().unwrap_or_else(|| self.new_session(now, true));
-            self.join_session(now, id, session);
+            self.join_session(id, session);
             return (Some(session), action);
         }
         (Some(self.join_home(now, id)), Action::Acquire)
@@ -67,7 +81,7 @@ impl<P: Protocol> Engine<P> {
             None => self.new_session(now, false),
         };
         self.home = Some(home);
-        self.join_session(now, id, home);
+        self.join_session(id, home);
         home
     }
 
@@ -79,14 +93,15 @@ impl<P: Protocol> Engine<P> {
         let slot = Slot::session(Owner::new(owner), now, connection);
         let name = P::Session::default();
         let (attempts, indexed) = (BTreeSet::new(), Entry::default());
-        let (retired, opened_at) = (false, None);
-        let session = Session { slot, name, opened_at, attempts, waits, retired, indexed };
+        let (retired, opened_at, needed) = (false, None, 0);
+        let session = Session { slot, name, opened_at, attempts, needed, waits, retired, indexed };
         self.sessions.insert(id, session);
+        self.waiting += usize::from(waits);
         self.index_session(now, id);
         id
     }
 
-    fn join_session(&mut self, now: Instant, id: LockId, session: SessionId) {
+    fn join_session(&mut self, id: LockId, session: SessionId) {
         let before = self.attempts.get(&id).and_then(|attempt| attempt.session);
         if before == Some(session) {
             return;
@@ -100,7 +115,7 @@ impl<P: Protocol> Engine<P> {
         }
         if let Some(before) = before {
             // What a late request took in it would stay for as long as it is kept.
-            self.tidy(now, before);
+            self.todo.push(Todo::Tidy(before));
         }
     }
 
@@ -113,9 +128,16 @@ impl<P: Protocol> Engine<P> {
 
     // -- what has happened to it ------------------------------------------------------------------
 
-    /// Steps a session, and tells its attempts what that means to them.
+    /// Steps a session, and does all that follows.
+    pub(super) fn tell_session(&mut self, now: Instant, id: SessionId, input: Input) {
+        self.step_session(now, id, input);
+        self.carry_out(now);
+    }
+
+    /// Steps a session. That its attempts are told what it means to them remains to be done.
     pub(super) fn step_session(&mut self, now: Instant, id: SessionId, input: Input) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
+        let was_open = session.is_open();
         let mut told = VecDeque::new();
         let mut cx = Context {
             id: LockId(id.0),
@@ -131,77 +153,91 @@ impl<P: Protocol> Engine<P> {
         session.slot.step(input, &mut cx);
         session.slot.step(Input::Tick, &mut cx);
         let gone = session.slot.phase == Phase::Gone;
+        let opens = !was_open && session.is_open();
         let idle = self.spare == Some(id) && session.due(now).is_some();
         self.index_session(now, id);
+        if opens {
+            // What was due in it may leave now.
+            self.tell_attempts(id, || Input::Tick);
+        }
         for event in told {
-            self.session_told(now, id, event);
+            self.session_told(id, event);
         }
         if gone {
-            self.end_session(now, id, None);
-            self.sessions.remove(&id);
+            self.end_session(id, None);
+            let waited = self.sessions.remove(&id).is_some_and(|session| session.waits);
+            self.waiting -= usize::from(waited);
         }
         if idle {
             // Nobody has waited for so long that it would have to be kept alive.
             self.retire(id);
-            self.step_session(now, id, Input::Release);
+            self.todo.push(Todo::Session(id, Input::Release));
         }
     }
 
-    fn session_told(&mut self, now: Instant, id: SessionId, event: Event) {
+    fn session_told(&mut self, id: SessionId, event: Event) {
         match event {
             Event::Renewed { deadline, .. } => {
-                self.tell_attempts(now, id, || Input::Kept(deadline));
+                self.tell_attempts(id, || Input::Kept(deadline));
             }
             Event::RenewalFailed { failure, .. } => {
-                self.tell_attempts(now, id, || Input::KeepFailed(failure.clone()));
+                self.tell_attempts(id, || Input::KeepFailed(failure.clone()));
             }
             Event::Trouble { failure, .. } => {
-                self.tell_attempts(now, id, || Input::NoSession(failure.clone()));
+                self.tell_attempts(id, || Input::NoSession(failure.clone()));
             }
             Event::NotAcquired { why: NotAcquired::Failed(failure), .. } => {
-                self.tell_attempts(now, id, || Input::NoSession(failure.clone()));
+                self.tell_attempts(id, || Input::NoSession(failure.clone()));
                 self.retire(id);
             }
             Event::Lost { reason, .. } => {
                 let failure = Failure::Unknown(alloc::format!("{reason}"));
-                self.end_session(now, id, Some((reason, failure.clone())));
+                self.end_session(id, Some((reason, failure.clone())));
                 if self.protocol.sessions() != Some(Sessions::Records) {
                     // Nothing will be heard any more on its connection.
-                    self.step_session(now, id, Input::Answer(Err(failure)));
+                    self.todo.push(Todo::Session(id, Input::Answer(Err(failure))));
                 }
-                self.step_session(now, id, Input::Release);
+                self.todo.push(Todo::Session(id, Input::Release));
             }
             _ => {}
         }
     }
 
-    fn tell_attempts(&mut self, now: Instant, id: SessionId, input: impl Fn() -> Input) {
+    fn tell_attempts(&mut self, id: SessionId, input: impl Fn() -> Input) {
         let Some(session) = self.sessions.get(&id) else { return };
-        let attempts: Vec<LockId> = session.attempts.iter().copied().collect();
-        for attempt in attempts {
-            self.step(now, attempt, input());
-        }
+        let attempts = session.attempts.iter();
+        self.todo.extend(attempts.map(|attempt| Todo::Attempt(*attempt, input())));
     }
 
     /// Ends what attempts have in it. Answers to what they have asked in it are of no interest any
     /// more.
-    fn end_session(&mut self, now: Instant, id: SessionId, lost: Option<(LostReason, Failure)>) {
+    fn end_session(&mut self, id: SessionId, lost: Option<(LostReason, Failure)>) {
         self.retire(id);
-        let connection = self.protocol.sessions() != Some(Sessions::Records);
-        self.under_way.retain(|_, command| match &mut command.about {
-            About::Claims(Some(session), ids) if *session == id => {
-                ids.clear();
-                !connection
-            }
-            About::Session(session) => *session != id || !connection,
-            About::Claims(..) | About::News => true,
-        });
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        for attempt in core::mem::take(&mut session.attempts) {
+        let attempts = core::mem::take(&mut session.attempts);
+        if self.protocol.sessions() == Some(Sessions::Records) {
+            let waits = attempts.iter().map(|attempt| Lane(attempt.0));
+            for lane in waits.chain([Lane::HOME]) {
+                for (_, command) in self.under_way.range_mut((lane, 0)..=(lane, u64::MAX)) {
+                    if let About::Claims(Some(session), ids) = &mut command.about
+                        && *session == id
+                    {
+                        ids.clear();
+                    }
+                }
+            }
+        } else {
+            let lane = Lane(id.0);
+            while let Some((&sent, _)) = self.under_way.range((lane, 0)..=(lane, u64::MAX)).next() {
+                self.under_way.remove(&sent);
+            }
+            self.lane_changed(lane);
+        }
+        for attempt in attempts {
             if let Some(attempt) = self.attempts.get_mut(&attempt) {
                 attempt.session = None;
             }
-            self.step(now, attempt, Input::SessionEnded(lost.clone()));
+            self.todo.push(Todo::Attempt(attempt, Input::SessionEnded(lost.clone())));
         }
     }
 
@@ -219,10 +255,9 @@ impl<P: Protocol> Engine<P> {
 
     /// Closes a session that nobody needs. One that waited stays a while, if it is the only one: who
     /// had to wait once may soon wait again, and a connection is dear.
-    pub(super) fn tidy(&mut self, now: Instant, id: SessionId) {
+    pub(super) fn tidy(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get(&id) else { return };
-        let needs = |id: &LockId| self.attempts.get(id).is_some_and(|a| a.slot.needs_session());
-        if !session.is_wanted() || session.attempts.iter().any(needs) {
+        if !session.is_wanted() || session.needed > 0 {
             return;
         }
         if session.is_open() && !self.closing {
@@ -234,7 +269,7 @@ impl<P: Protocol> Engine<P> {
             }
         }
         self.retire(id);
-        self.step_session(now, id, Input::Release);
+        self.todo.push(Todo::Session(id, Input::Release));
     }
 
     // -- answers ----------------------------------------------------------------------------------
@@ -271,7 +306,7 @@ impl<P: Protocol> Engine<P> {
             }
             None => verdict,
         });
-        self.step_session(now, id, Input::Answer(answer));
+        self.tell_session(now, id, Input::Answer(answer));
     }
 
     /// What a failed request means to the session it was sent in: a connection is lost with the
@@ -309,6 +344,6 @@ impl<P: Protocol> Engine<P> {
         reason: LostReason,
         failure: Failure,
     ) {
-        self.step_session(now, id, Input::SessionEnded(Some((reason, failure))));
+        self.tell_session(now, id, Input::SessionEnded(Some((reason, failure))));
     }
 }

@@ -1,6 +1,6 @@
 //! What the engine does around one step of a slot.
 
-use super::{About, Attempt, Engine};
+use super::{About, Attempt, Engine, Todo};
 use crate::error::{Failure, LostReason};
 use crate::event::LockId;
 use crate::protocol::{Action, Claim, Protocol, Sessions, Verdict, Wait};
@@ -9,10 +9,37 @@ use crate::slot::{Bond, Context, Input, Phase};
 use crate::time::Instant;
 use alloc::vec::Vec;
 
+/// Room for so much that remains to be done is kept.
+const MANY: usize = 1024;
+
 impl<P: Protocol> Engine<P> {
-    /// Steps an attempt, keeps the indexes true, lets the next local rivals come to the front, and
-    /// closes a session that is no longer needed.
+    /// Steps an attempt, and does all that follows.
     pub(super) fn step(&mut self, now: Instant, id: LockId, input: Input) {
+        self.step_attempt(now, id, input);
+        self.carry_out(now);
+    }
+
+    /// Does what remains to be done, and what follows from that before what was to be done after it.
+    pub(super) fn carry_out(&mut self, now: Instant) {
+        let mut done = 0;
+        loop {
+            self.todo[done..].reverse();
+            let Some(next) = self.todo.pop() else { break };
+            done = self.todo.len();
+            match next {
+                Todo::Attempt(id, input) => self.step_attempt(now, id, input),
+                Todo::Session(id, input) => self.step_session(now, id, input),
+                Todo::Tidy(id) => self.tidy(id),
+            }
+        }
+        if self.todo.capacity() > MANY {
+            self.todo = Vec::new();
+        }
+    }
+
+    /// Steps an attempt and keeps the indexes true. That the next local rivals come to the front, and that
+    /// a session is closed which is no longer needed, remains to be done.
+    fn step_attempt(&mut self, now: Instant, id: LockId, input: Input) {
         let Some(attempt) = self.attempts.get_mut(&id) else { return };
         let bond = self.protocol.sessions().map(|kind| Bond {
             deadline: attempt.session.and_then(|id| self.sessions.get(&id)?.deadline()),
@@ -33,19 +60,16 @@ impl<P: Protocol> Engine<P> {
         // The phase it is in now may have a limit that has passed already.
         attempt.slot.step(Input::Tick, &mut cx);
         let (contends, phase) = (attempt.slot.contends(), attempt.slot.phase);
-        let next = if contends { Vec::new() } else { self.leave_queue(id) };
         let session = self.index(now, id);
+        self.todo.extend(session.map(Todo::Tidy));
+        if !contends {
+            self.leave_queue(id);
+        }
         if matches!(phase, Phase::Lost { .. } | Phase::Gone) {
             self.leave_session(id);
         }
         if phase == Phase::Gone {
             self.attempts.remove(&id);
-        }
-        if let Some(session) = session {
-            self.tidy(now, session);
-        }
-        for next in next {
-            self.step(now, next, Input::Front);
         }
     }
 
@@ -103,7 +127,7 @@ impl<P: Protocol> Engine<P> {
     pub(super) fn sent(&mut self, now: Instant, about: &About, action: Action) {
         let waiting = matches!(action, Action::Look | Action::Wait);
         match about {
-            About::Session(id) => self.step_session(now, *id, Input::Sent { waiting }),
+            About::Session(id) => self.tell_session(now, *id, Input::Sent { waiting }),
             About::Claims(_, ids) => {
                 for id in ids {
                     self.step(now, *id, Input::Sent { waiting });

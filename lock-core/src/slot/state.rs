@@ -52,6 +52,7 @@ pub(super) enum Audience {
     Nobody,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Input {
     /// A local rival has or wants the name.
     Rival,
@@ -359,6 +360,16 @@ impl Slot {
             Phase::Releasing { .. } | Phase::Lost { .. } | Phase::Gone => (None, None),
         };
         [command, limit].into_iter().flatten().filter(|at| *at > now).min()
+    }
+
+    /// Whether it is its next renewal that it waits for.
+    pub(crate) fn renews(&self, now: Instant) -> bool {
+        match self.phase {
+            Phase::Held { deadline, renew_at, renewal_sent: None } => {
+                (now < renew_at) && (renew_at < deadline)
+            }
+            _ => false,
+        }
     }
 
     /// Whether the server may hold a lease for this owner.

@@ -37,6 +37,13 @@ impl Slot {
         }
     }
 
+    /// When to claim, now that no local rival is in front any more: after those that wait for what its
+    /// process has just freed. Whoever will not wait, for them either, asks at once.
+    pub(super) fn comes_to_front(&self, cx: &Context<'_>) -> Instant {
+        let held_back = if self.once { cx.now } else { cx.not_before.min(self.give_up) };
+        cx.now.max(held_back)
+    }
+
     /// When to claim what was freed, as all that wait are told.
     pub(super) fn turn(&mut self, cx: &mut Context<'_>) -> Instant {
         self.passed = self.passed.saturating_add(1);

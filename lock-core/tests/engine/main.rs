@@ -16,6 +16,7 @@ mod release;
 mod renew;
 mod replay;
 mod rivals;
+mod scale;
 mod scenario;
 mod sessions;
 mod spare;

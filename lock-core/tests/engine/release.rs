@@ -278,8 +278,22 @@ fn who_will_not_wait_comes_behind_nobody() {
     scene.answers(&release, Ok(Reply::Freed(vec![Freed::Wanted])));
     scene.told();
     scene.acquire_once("a", VALID);
-    scene.sleeps();
     scene.sends(Action::Acquire, &["a"]);
+}
+
+#[test]
+fn who_waits_for_less_than_it_stays_behind_asks_before_its_wait_is_over() {
+    let (mut scene, held) = Scenario::held();
+    scene.release(held);
+    let release = scene.sends(Action::Release, &["a"]);
+    scene.sleep(TRIP);
+    scene.answers(&release, Ok(Reply::Freed(vec![Freed::Wanted])));
+    scene.told();
+    let freed = scene.now;
+    scene.acquire_for("a", TRIP / 2);
+    scene.sleeps();
+    scene.sends(Action::Look, &["a"]);
+    assert_eq!(scene.now, freed.after(TRIP / 2));
 }
 
 #[test]

@@ -1,0 +1,299 @@
+//! A hundred thousand of everything in one process, on a small stack.
+//!
+//! Each takes seconds. It would abort if a step called itself for each of them, and would take an hour and more
+//! if a step walked along all of them.
+
+use crate::scenario::{FENCE, START, TTL, name};
+use lock_core::advisory::{self, Advisory, Tried};
+use lock_core::consul::{self, Consul, Locked};
+use lock_core::table::{self, Acquired, Freed, Seen, Table};
+use lock_core::{Config, Engine, Event, Failure, Instant, LockId, Mode, Protocol, Timing};
+use std::time::Duration;
+
+const MANY: usize = 100_000;
+
+fn on_a_small_stack(test: fn()) {
+    let thread = std::thread::Builder::new().stack_size(256 << 10).spawn(test);
+    thread.expect("a thread").join().expect("no panic");
+}
+
+struct Crowd<P: Protocol> {
+    engine: Engine<P>,
+    now: Instant,
+    /// What the server says; nothing yet, if it does not say anything.
+    server: fn(&P::Command) -> Option<P::Reply>,
+}
+
+impl<P: Protocol> Crowd<P> {
+    fn new(protocol: P, server: fn(&P::Command) -> Option<P::Reply>) -> Self {
+        let engine = Engine::new(protocol, Config::new(Timing::default(), 42));
+        Self { engine, now: START, server }
+    }
+
+    fn acquire(&mut self, text: &str, mode: Mode, wait: Option<Duration>) -> LockId {
+        let give_up = wait.map(|wait| self.now.after(wait));
+        self.engine.acquire_as(self.now, name(text), mode, false, give_up)
+    }
+
+    /// As many, each of another name.
+    fn acquire_each(&mut self, wait: Option<Duration>) -> Vec<LockId> {
+        (0..MANY).map(|n| self.acquire(&format!("{n:06}"), Mode::Exclusive, wait)).collect()
+    }
+
+    /// As many of one name.
+    fn acquire_one(&mut self, mode: Mode, wait: Option<Duration>) -> Vec<LockId> {
+        (0..MANY).map(|_| self.acquire("a", mode, wait)).collect()
+    }
+
+    /// All that is due is sent, and answered if the server says anything. How often this event was told.
+    fn goes_on(&mut self, counts: fn(&Event) -> bool) -> usize {
+        while let Some(dispatch) = self.engine.poll_command(self.now) {
+            if let Some(reply) = (self.server)(&dispatch.command) {
+                self.engine.handle_reply(self.now, dispatch.id, Ok(reply));
+            }
+        }
+        std::iter::from_fn(|| self.engine.poll_event()).filter(counts).count()
+    }
+
+    /// The same until then, whenever something is due.
+    fn goes_on_until(&mut self, at: Instant, counts: fn(&Event) -> bool) -> usize {
+        let mut counted = self.goes_on(counts);
+        while let Some(next) = self.engine.poll_timeout()
+            && next <= at
+        {
+            // Once in a while, as on a machine that is busy.
+            self.now = next.after(Duration::from_millis(50)).min(at);
+            counted += self.goes_on(counts);
+        }
+        self.now = at;
+        self.engine.handle_timeout(at);
+        counted + self.goes_on(counts)
+    }
+
+    fn release(&mut self, ids: Vec<LockId>) {
+        for id in ids {
+            self.engine.release(self.now, id);
+        }
+    }
+}
+
+fn granted(event: &Event) -> bool {
+    matches!(event, Event::Granted { .. })
+}
+
+fn renewed(event: &Event) -> bool {
+    matches!(event, Event::Renewed { .. })
+}
+
+fn released(event: &Event) -> bool {
+    matches!(event, Event::Released { .. })
+}
+
+fn not_acquired(event: &Event) -> bool {
+    matches!(event, Event::NotAcquired { .. })
+}
+
+fn waiting(event: &Event) -> bool {
+    matches!(event, Event::Waiting { .. })
+}
+
+fn lost(event: &Event) -> bool {
+    matches!(event, Event::Lost { .. })
+}
+
+// -- tables --------------------------------------------------------------------------------------
+
+fn table(server: fn(&table::Command) -> Option<table::Reply>) -> Crowd<Table> {
+    Crowd::new(Table::new(TTL, "me"), server)
+}
+
+fn grants(command: &table::Command) -> Option<table::Reply> {
+    let claims = command.claims().len();
+    Some(match command {
+        table::Command::Acquire { .. } => {
+            table::Reply::Acquired(vec![Acquired::Granted(FENCE); claims])
+        }
+        table::Command::Release { .. } => table::Reply::Freed(vec![Freed::Wanted; claims]),
+        table::Command::Look { .. } => table::Reply::Seen(vec![Seen::Free; claims]),
+        _ => table::Reply::Changed(vec![true; claims]),
+    })
+}
+
+fn denies(command: &table::Command) -> Option<table::Reply> {
+    let claims = command.claims().len();
+    Some(match command {
+        table::Command::Look { .. } => table::Reply::Seen(vec![Seen::Held(None); claims]),
+        _ => table::Reply::Acquired(vec![Acquired::Busy(None); claims]),
+    })
+}
+
+#[test]
+fn waiters_of_one_name_that_time_out_in_a_standstill_need_no_stack() {
+    on_a_small_stack(|| {
+        let mut crowd = table(denies);
+        crowd.acquire_one(Mode::Exclusive, Some(Timing::default().request()));
+        crowd.goes_on(waiting);
+        crowd.now = START.after(TTL * 2);
+        assert_eq!(crowd.goes_on(not_acquired), MANY);
+        assert_eq!(crowd.engine.attempts(), 0);
+    });
+}
+
+#[test]
+fn waiters_of_one_name_follow_one_another() {
+    on_a_small_stack(|| {
+        let mut crowd = table(grants);
+        let ids = crowd.acquire_one(Mode::Exclusive, None);
+        for id in ids {
+            assert_eq!(crowd.goes_on(granted), 1);
+            crowd.engine.release(crowd.now, id);
+            assert_eq!(crowd.goes_on(released), 1);
+            crowd.now = crowd.now.after(Duration::from_secs(1));
+        }
+        assert_eq!(crowd.engine.attempts(), 0);
+    });
+}
+
+#[test]
+fn names_are_taken_kept_freed_and_wanted_by_others() {
+    on_a_small_stack(|| {
+        let mut crowd = table(grants);
+        let ids = crowd.acquire_each(None);
+        assert_eq!(crowd.goes_on(granted), MANY);
+        assert_eq!(crowd.goes_on_until(START.after(TTL / 2), renewed), MANY);
+        crowd.release(ids);
+        assert_eq!(crowd.goes_on(released), MANY);
+    });
+}
+
+#[test]
+fn names_are_waited_for_and_given_up_together() {
+    on_a_small_stack(|| {
+        let mut crowd = table(denies);
+        crowd.acquire_each(Some(Duration::from_secs(1)));
+        assert_eq!(crowd.goes_on_until(START.after(Duration::from_secs(2)), not_acquired), MANY);
+        assert_eq!(crowd.engine.attempts(), 0);
+    });
+}
+
+#[test]
+fn leases_are_renewed_beside_waiters() {
+    on_a_small_stack(|| {
+        let mut crowd = table(grants);
+        crowd.acquire_each(None);
+        assert_eq!(crowd.goes_on(granted), MANY);
+        // Each wants to be looked at before any of the leases.
+        for n in 0..MANY {
+            crowd.acquire(&format!("{n:06}"), Mode::Exclusive, Some(TTL / 3 + TTL / 12));
+        }
+        assert_eq!(crowd.goes_on_until(START.after(TTL / 3), renewed), MANY);
+    });
+}
+
+// -- connections ---------------------------------------------------------------------------------
+
+fn on_connections(command: &advisory::Command) -> Option<advisory::Reply> {
+    Some(match command {
+        advisory::Command::Open { .. } => advisory::Reply::Opened,
+        advisory::Command::Keep => advisory::Reply::Kept(true),
+        advisory::Command::Close => advisory::Reply::Closed,
+        advisory::Command::Try { claims, .. } => {
+            advisory::Reply::Tried(vec![Tried::Granted(FENCE); claims.len()])
+        }
+        advisory::Command::Wait { .. } => return None,
+        advisory::Command::Unlock { leases } => advisory::Reply::Unlocked(vec![true; leases.len()]),
+    })
+}
+
+fn all_taken(command: &advisory::Command) -> Option<advisory::Reply> {
+    match command {
+        advisory::Command::Try { claims, .. } => {
+            Some(advisory::Reply::Tried(vec![Tried::Busy(None); claims.len()]))
+        }
+        command => on_connections(command),
+    }
+}
+
+#[test]
+fn sharers_of_one_name_are_let_in_and_go() {
+    on_a_small_stack(|| {
+        let mut crowd = Crowd::new(Advisory::new(TTL), on_connections);
+        let first = crowd.acquire("a", Mode::Exclusive, None);
+        let ids = crowd.acquire_one(Mode::Shared, None);
+        assert_eq!(crowd.goes_on(granted), 1);
+        crowd.engine.release(crowd.now, first);
+        assert_eq!(crowd.goes_on(granted), MANY);
+        crowd.release(ids);
+        // Of those that want it for themselves, no one looks at all that are leaving.
+        for _ in 0..MANY {
+            crowd.engine.acquire(crowd.now, name("a"), true, Some(crowd.now));
+        }
+        assert_eq!(crowd.goes_on(released), MANY);
+    });
+}
+
+#[test]
+fn a_connection_is_lost_with_all_its_locks() {
+    on_a_small_stack(|| {
+        let mut crowd = Crowd::new(Advisory::new(TTL), on_connections);
+        crowd.acquire_each(None);
+        assert_eq!(crowd.goes_on(granted), MANY);
+        crowd.now = START.after(TTL);
+        assert_eq!(crowd.goes_on(lost), MANY);
+    });
+}
+
+#[test]
+fn connections_wait_in_the_servers_queue_and_close() {
+    on_a_small_stack(|| {
+        let mut crowd = Crowd::new(Advisory::new(TTL).with_waiting(MANY), all_taken);
+        crowd.acquire_each(Some(Duration::from_secs(1)));
+        let over = START.after(Duration::from_secs(1) + Timing::default().patience());
+        assert_eq!(crowd.goes_on_until(over, waiting), MANY);
+        assert_eq!(crowd.engine.attempts(), 0, "their connections are closed");
+        assert!(crowd.engine.sessions() <= 2, "one at home, one that may wait again");
+    });
+}
+
+// -- records -------------------------------------------------------------------------------------
+
+fn all_locked(command: &consul::Command) -> Option<consul::Reply> {
+    Some(match command {
+        consul::Command::Create { .. } => consul::Reply::Created(consul::Session("s".into())),
+        consul::Command::Renew { .. } => consul::Reply::Renewed(true),
+        consul::Command::Destroy { .. } => consul::Reply::Destroyed,
+        consul::Command::Lock { .. } => consul::Reply::Locked(Locked::Busy(None)),
+        consul::Command::Unlock { .. } => consul::Reply::Unlocked(true),
+        consul::Command::Watch { .. } => return None,
+    })
+}
+
+#[test]
+fn a_session_ends_while_all_wait_at_the_server() {
+    on_a_small_stack(|| {
+        let mut crowd = Crowd::new(Consul::new(TTL, "me"), all_locked);
+        let ids = crowd.acquire_each(None);
+        assert_eq!(crowd.goes_on(waiting), MANY);
+        crowd.server = |command| match command {
+            consul::Command::Renew { .. } => Some(consul::Reply::Renewed(false)),
+            command => all_locked(command),
+        };
+        crowd.goes_on_until(START.after(TTL / 2), waiting);
+        crowd.release(ids);
+        assert_eq!(crowd.goes_on(released), MANY);
+    });
+}
+
+#[test]
+fn a_server_that_is_gone_is_nobodys_for_all() {
+    on_a_small_stack(|| {
+        let mut crowd = table(grants);
+        crowd.acquire_each(None);
+        assert_eq!(crowd.goes_on(granted), MANY);
+        crowd.now = START.after(TTL / 3);
+        let renewal = crowd.engine.poll_command(crowd.now).expect("a renewal");
+        let gone = Failure::Gone("deleted".into());
+        crowd.engine.handle_reply(crowd.now, renewal.id, Err(gone));
+        assert_eq!(crowd.goes_on(lost), MANY);
+    });
+}
