@@ -77,7 +77,7 @@ fn a_locks_life_is_told() {
     let listener = Listener::default();
     tracing::subscriber::set_global_default(listener.clone()).expect("the only test here");
     let folder = tempfile::tempdir().expect("a folder");
-    let url = format!("sqlite:{}/a.db?ttl=1s", folder.path().display());
+    let url = format!("sqlite:{}/a.db?ttl=3s", folder.path().display());
     let (ours, theirs) =
         (Locks::connect(&url).expect("ours"), Locks::connect(&url).expect("theirs"));
 
@@ -91,7 +91,7 @@ fn a_locks_life_is_told() {
     assert!(events[0].contains_key("waited") && events[1].contains_key("held"), "{events:?}");
 
     let guard = ours.lock("long").expect("taken");
-    let waited = theirs.try_lock_for("long", Duration::from_millis(1200)).expect("asked");
+    let waited = theirs.try_lock_for("long", Duration::from_millis(1500)).expect("asked");
     assert!(waited.is_none());
     let table = rusqlite::Connection::open(folder.path().join("a.db")).expect("opened");
     table.execute_batch("UPDATE locks SET owner = 'thief'").expect("robbed");

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 /// Timers are late, and this machine is shared.
-const LATE: Duration = Duration::from_millis(100);
+const LATE: Duration = Duration::from_secs(1);
 
 #[tokio::test]
 async fn a_lease_is_renewed_beyond_its_ttl() {
@@ -166,11 +166,13 @@ async fn a_release_that_cannot_be_confirmed_says_so_in_time() {
     let released = guard.release().await;
     assert!(matches!(released, Err(ReleaseError::Unconfirmed { .. })), "{released:?}");
     assert!(began.elapsed() <= patience + LATE, "{:?}", began.elapsed());
+    // As if the lease had an hour to go.
+    let longer = "UPDATE locks SET expires_us = expires_us + 3600000000";
+    blocker.execute_batch(longer).expect("written");
     blocker.execute_batch("COMMIT").expect("unblocked");
     // It is tried again in the background.
-    let began = Instant::now();
-    assert!(locks.lock("a").await.expect("taken").is_held());
-    assert!(began.elapsed() < Duration::from_millis(1500), "freed, not run out");
+    let freed = locks.try_lock_for("a", SOON).await.expect("asked");
+    assert!(freed.expect("freed, not run out").is_held());
 }
 
 /// A task that blocks the runtime's only thread holds up the driver's too.

@@ -13,9 +13,9 @@ use std::time::Duration;
 
 /// Long enough that nothing in a test runs out by itself.
 const LONG: Duration = Duration::from_secs(60 * 60);
-const SHORT: Duration = Duration::from_secs(1);
+const SHORT: Duration = Duration::from_secs(3);
 /// For which a lease of [`SHORT`] counts.
-const VALID: Duration = Duration::from_millis(832);
+const VALID: Duration = Duration::from_millis(2499);
 /// Soon: nobody waited for a lease to run out.
 const SOON: Duration = Duration::from_secs(10);
 

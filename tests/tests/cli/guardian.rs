@@ -94,7 +94,7 @@ fn the_guardian_is_in_a_group_of_its_own() {
 #[test]
 fn a_stopped_guardian_is_woken_when_the_lock_is_lost() {
     let sandbox = Sandbox::new();
-    let holder = sandbox.hold(&sandbox.url(), &["--ttl", "3s", "n"], STUBBORN);
+    let holder = sandbox.hold(&sandbox.url(), &["--ttl", "15s", "n"], STUBBORN);
     let family = family(&sandbox);
     let guardian = parent(family[0]);
     kill_process(guardian, Signal::STOP).expect("there");
@@ -104,8 +104,8 @@ fn a_stopped_guardian_is_woken_when_the_lock_is_lost() {
     file.execute_batch("UPDATE locks SET owner = NULL").expect("taken away");
     let began = Instant::now();
     eventually("all are ended", || family.iter().all(|pid| !is_alive(*pid)));
-    // A third of the TTL until the renewal finds out; the deadline would be later.
-    assert!(began.elapsed() < Duration::from_millis(1_900), "{:?}", began.elapsed());
+    // A third of the TTL until the renewal finds out; the deadline would be after two thirds or more.
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     assert!(holder.end().expect(123).stderr.contains("the command was stopped"));
 }
 
@@ -238,7 +238,7 @@ fn dead_or_stopped(place: &Place) {
     let url = url(place);
     for signal in [Signal::KILL, Signal::STOP] {
         let sandbox = Sandbox::new();
-        let holder = sandbox.hold(&url, &["--ttl", "2s", "n"], STUBBORN);
+        let holder = sandbox.hold(&url, &["--ttl", "6s", "n"], STUBBORN);
         let family = family(&sandbox);
         holder.signal(signal);
         // Exit code 0 only when the lease is over: nobody may be left by then.

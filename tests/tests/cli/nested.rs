@@ -95,7 +95,7 @@ fn the_table_belongs_to_the_place() {
 fn looking_and_breaking_inside_are_about_the_same_place() {
     let sandbox = Sandbox::new();
     let script = r#"cd /; "$W" --list --json | grep -c '"name":"outer"'; "$W" --purge; "$W" --break --yes outer"#;
-    let ended = outer(&sandbox, |_| {}, &["--db", "sqlite:a.db", "--ttl", "2s"], script);
+    let ended = outer(&sandbox, |_| {}, &["--db", "sqlite:a.db", "--ttl", "6s"], script);
     assert!(ended.stdout.starts_with("1\n"), "{ended:?}");
     assert!(ended.stderr.contains("took \"outer\" away"), "{ended:?}");
     assert!(!sandbox.path(OWN).exists(), "{ended:?}");

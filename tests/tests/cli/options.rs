@@ -119,7 +119,7 @@ fn a_signal_to_the_command_ends_it_without_keeping() {
 #[test]
 fn a_loss_while_keeping_changes_no_exit_code() {
     let sandbox = Sandbox::new();
-    let args = ["-v", "--ttl", "1s", "--min-hold", "50s", "n", "--", "sh", "-c", "exit 7"];
+    let args = ["-v", "--ttl", "4s", "--min-hold", "50s", "n", "--", "sh", "-c", "exit 7"];
     let holder = sandbox.start(&mut sandbox.withlock(&sandbox.url(), &args));
     eventually("it is kept", || holder.output()[1].contains("keeping"));
     take_away(&sandbox);

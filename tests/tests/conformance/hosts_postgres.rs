@@ -62,7 +62,7 @@ fn the_next_one_has_time(driver: Driver, silent: &Silent) {
 fn all_of_them_share_the_limit(driver: Driver, silent: &Silent) {
     let (locks, took) = connect(driver, &[silent.host(), silent.host(), silent.host()]);
     assert!(matches!(locks, Err(Error::Unavailable(_))), "{:?}", locks.err());
-    assert!(took <= LIMIT + Duration::from_millis(500), "{took:?}");
+    assert!(took <= LIMIT * 2, "{took:?}");
 }
 
 macro_rules! hosts {

@@ -249,7 +249,7 @@ fn a_mark_that_cannot_be_made_takes_nothing_from_what_was_seen(kind: Kind) {
     let began = Instant::now();
     assert_eq!(waiter.looks(&["a", "b"], 2), [Some(false), None]);
     assert!(began.elapsed() >= Duration::from_millis(900), "it waited for the row");
-    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     blocker.query_drop("COMMIT").expect("ended");
     assert_eq!(waiter.looks(&["a"], 2), [Some(false)], "it is made the next time");
     assert_eq!(table.freed(&["a"], 1), [Freed::Wanted]);
@@ -330,7 +330,7 @@ fn a_claim_that_waits_for_a_row_is_given_up_by_the_server(kind: Kind) {
     let answer = table.try_ask(&command);
     let Err(Failure::Rejected { retry: true, message, .. }) = &answer else { panic!("{answer:?}") };
     assert!(message.contains("1205"), "{message}");
-    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }
 
 fn a_lease_that_waited_for_a_row_is_counted_from_the_statements_start(kind: Kind) {
@@ -348,7 +348,9 @@ fn a_lease_that_waited_for_a_row_is_counted_from_the_statements_start(kind: Kind
             let table = &mut table;
             let waiting = scope.spawn(move || table.try_ask(&command));
             let waits = format!("{waits} AND trx_query LIKE '%{name}%'");
-            assert!(eventually(|| one::<i64>(&mut mysql_client(&url), &waits) > 0));
+            let mut client = mysql_client(&url);
+            let seen = || waiting.is_finished() || one::<i64>(&mut client, &waits) > 0;
+            assert!(eventually(seen));
             let now = "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))";
             let released: i64 = one(&mut blocker, now);
             blocker.query_drop("COMMIT").expect("ended");

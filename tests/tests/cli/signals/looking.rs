@@ -54,7 +54,7 @@ fn what_a_table_says_is_shown_and_not_obeyed() {
 #[test]
 fn a_lock_is_taken_away_only_if_the_answer_is_yes() {
     let sandbox = Sandbox::new();
-    let holder = sandbox.hold(&sandbox.url(), &["--ttl", "2s", "n"], UNTIL_GO);
+    let holder = sandbox.hold(&sandbox.url(), &["--ttl", "6s", "n"], UNTIL_GO);
     for (answer, code) in [("\n", 75), ("n\n", 75), ("yesterday\n", 75), ("\x04", 75), ("y\n", 0)] {
         let mut run = on_terminal(&sandbox, "exec \"$W\" --break n");
         eventually("it asks", || shown(&run).contains("take it away?"));

@@ -95,7 +95,7 @@ fn stop_and_continue_are_for_both() {
 fn who_is_stopped_past_the_lease_has_lost_it() {
     let sandbox = Sandbox::new();
     let script = format!("sh -c 'echo $$ >inner; {WRITE_UNTIL_GO}'; exit 5");
-    let holder = sandbox.hold(&sandbox.url(), &["--ttl", "2s", "n"], &script);
+    let holder = sandbox.hold(&sandbox.url(), &["--ttl", "6s", "n"], &script);
     eventually("the inner one runs", || !sandbox.read("written").is_empty());
     let family = [sandbox.child(), pid(&sandbox.read("inner"))];
     let sent = Instant::now();
@@ -112,7 +112,7 @@ fn who_is_stopped_past_the_lease_has_lost_it() {
     eventually("somebody else gets the lock", || sandbox.path("entered").exists());
     // Renewed a third of the TTL before at most, unless the machine was in trouble.
     let took = sent.elapsed();
-    assert!(took >= Duration::from_millis(1000), "the lease was over after {took:?} already");
+    assert!(took >= Duration::from_secs(3), "the lease was over after {took:?} already");
     assert!(is_stopped(holder.pid()) && family.iter().all(|pid| !is_alive(*pid)));
 
     holder.signal(Signal::CONT);

@@ -65,7 +65,7 @@ fn a_server_that_is_read_only_is_refused_and_grants_nothing(kind: Kind) {
     ];
     for command in commands {
         let answer = a.ask(&command);
-        let Err(Failure::Rejected { retry: false, message, .. }) = answer else {
+        let Err(Failure::Rejected { retry: true, message, .. }) = answer else {
             panic!("{answer:?}")
         };
         assert!(message.contains("read-only"), "{message}");
