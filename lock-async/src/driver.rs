@@ -142,6 +142,9 @@ impl Driver {
     /// Ends every acquire, waits until all that was held is freed, and ends the task. The task sees to
     /// it that it is bounded in time.
     pub(crate) async fn shutdown(&self) -> End {
+        if self.is_forked() {
+            return Ok(());
+        }
         let (tell, told) = oneshot::channel();
         self.call(Call::Shutdown { tell });
         match told.await {

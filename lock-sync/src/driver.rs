@@ -29,7 +29,7 @@ mod threads;
 
 use crate::backend::{Backend, Backends};
 use crate::clock;
-use crate::error::ReleaseError;
+use crate::error::{ReleaseError, ShutdownError};
 use crate::guard::Granted;
 use crate::locks::{Progress, Wait};
 use lock_core::{
@@ -82,6 +82,9 @@ pub(crate) trait Drive: Send + Sync {
 
     /// Ends every acquire that waits, now and later.
     fn close(&self);
+
+    /// Ends every acquire, and waits until all that was held is freed. Bounded in time.
+    fn shutdown(&self) -> Result<(), ShutdownError>;
 
     /// Calls `call` while no request is under way, and none can begin.
     fn between_requests(&self, call: &mut dyn FnMut());
@@ -190,6 +193,20 @@ impl<F: Backends> Drive for Driver<F> {
                 state.callers.values().for_each(|caller| caller.wake());
                 Ok(())
             });
+        }
+    }
+
+    fn shutdown(&self) -> Result<(), ShutdownError> {
+        if self.is_forked() {
+            return Ok(());
+        }
+        self.close();
+        let within = self.shared.within;
+        match self.shared.alive(|| self.shared.drained()) {
+            Ok((0, 0)) => Ok(()),
+            Ok((0, locks)) => Err(ShutdownError::Unconfirmed { locks, within }),
+            Ok((guards, _)) => Err(ShutdownError::Held { guards }),
+            Err(_) => Err(ShutdownError::Ended { within }),
         }
     }
 

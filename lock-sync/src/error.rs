@@ -38,7 +38,7 @@ pub enum Error {
     /// The server answered that it will not do it. Its operator must act.
     #[error("the lock server refuses: {0}")]
     Refused(String),
-    /// [`Locks::close`](crate::Locks::close) was called, or one of the locks' threads panicked, which is a
+    /// [`Locks::close`](crate::Locks::close) or [`Locks::shutdown`](crate::Locks::shutdown) was called, or one of the locks' threads panicked, which is a
     /// bug: then every guard is lost, too.
     #[error("the locks were closed")]
     Closed,
@@ -158,6 +158,35 @@ pub enum ReleaseError {
     Unconfirmed {
         /// What is known.
         reason: String,
+        /// That time.
+        within: Duration,
+    },
+}
+
+/// Why a shutdown may leave locks behind.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ShutdownError {
+    /// Guards are still there, and their locks are held and renewed as before. The caller's fault: if
+    /// the process ends now, the leases end by themselves.
+    #[error("locks are still held: drop their {guards} guards before the shutdown")]
+    Held {
+        /// How many.
+        guards: usize,
+    },
+    /// The server did not confirm in time that locks were freed whose guards had been dropped.
+    #[error("{locks} releases were not confirmed; the leases end by themselves within {within:?}")]
+    Unconfirmed {
+        /// How many.
+        locks: usize,
+        /// After which the leases end.
+        within: Duration,
+    },
+    /// One of the locks' threads panicked before, which is a bug, so that nothing could be sent.
+    #[error(
+        "the locks had ended before the shutdown; leases that were left end by themselves within {within:?}"
+    )]
+    Ended {
         /// That time.
         within: Duration,
     },

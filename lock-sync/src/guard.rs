@@ -107,7 +107,8 @@ impl Guard {
 
     /// Releases the lock and tells how that went. Returns within two request budgets.
     ///
-    /// Dropping the guard releases it too, without telling, and takes as long.
+    /// Dropping the guard releases it too, without telling, and takes as long: usually one round trip, but up to 10 s
+    /// with the default TTL if the server does not answer. See [`release_in_background`](Self::release_in_background).
     ///
     /// # Errors
     /// [`ReleaseError::Lost`] if the lock had been lost: work done under it may have overlapped
@@ -122,7 +123,7 @@ impl Guard {
     /// Releases the lock in the background, without waiting for the server.
     ///
     /// The request is made by a thread of the [`Locks`](crate::Locks): if the process ends before, the lock
-    /// stays taken until its lease ends.
+    /// stays taken until its lease ends. [`Locks::shutdown`](crate::Locks::shutdown) waits for it.
     pub fn release_in_background(mut self) {
         self.released = true;
         self.granted.cell.forget();

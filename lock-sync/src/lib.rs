@@ -39,6 +39,12 @@
 //! After a `fork` the child holds nothing: its guards say so, its calls fail with [`Error::Forked`], and
 //! dropping them sends nothing. Connect after the fork.
 //!
+//! # The end of `main`
+//!
+//! A guard that is dropped has released its lock when the drop returns, also at an early `?`. Nothing more is needed,
+//! unless guards are in other threads, or are released by [`Guard::release_in_background`]:
+//! [`Locks::shutdown`] waits for those, and tells what is left.
+//!
 //! # Async runtimes
 //!
 //! Every call blocks its thread, for a round trip at least. Inside an async program, call it where blocking is
@@ -80,7 +86,7 @@ mod process;
 
 pub use admin::Admin;
 pub use config::{Config, Protocol};
-pub use error::{ConfigError, Error, ReleaseError, WithLockError};
+pub use error::{ConfigError, Error, ReleaseError, ShutdownError, WithLockError};
 pub use guard::Guard;
 pub use lock_core::admin::{Hold, LockState};
 pub use lock_core::http::KeyError;

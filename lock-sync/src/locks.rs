@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::driver::{Acquired, Drive};
-use crate::error::{ConfigError, Error, WithLockError};
+use crate::error::{ConfigError, Error, ShutdownError, WithLockError};
 use crate::events;
 use crate::guard::Guard;
 use lock_core::{ClaimError, Holder, LockName, Mode, NotAcquired};
@@ -204,9 +204,39 @@ impl Locks {
     }
 
     /// Ends every acquire that waits, of all clones, with [`Error::Closed`], and every later one.
-    /// Guards stay what they are. For an orderly shutdown.
+    /// Guards stay what they are. [`shutdown`](Self::shutdown) does so too, and waits for the rest.
     pub fn close(&self) {
         self.driver.close();
+    }
+
+    /// Ends the locks in order: for the end of `main`, where other threads may still wait for locks or hold them.
+    ///
+    /// Every acquire that waits, of all clones, ends with [`Error::Closed`], and so does every later one. What is
+    /// being released in the background is sent and confirmed. A guard that is still there keeps its lock,
+    /// which goes on being renewed; if it is dropped in time, its release is waited for too.
+    ///
+    /// It returns within two request budgets (see [`Config::request_timeout`]), and may be called again, on any
+    /// clone, to tell what is left. The connections are closed when the last clone and the last guard are
+    /// dropped. In a fork, where nothing is held, it does nothing.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let locks = lock_sync::Locks::connect(&format!("sqlite:{}/l.db", folder.path().display()))?;
+    /// let clone = locks.clone();
+    /// let worker = std::thread::spawn(move || {
+    ///     while let Ok(guard) = clone.lock("queue") { // ends with Error::Closed
+    ///         guard.release_in_background();
+    ///     }
+    /// });
+    /// locks.shutdown()?;
+    /// # worker.join().expect("no panic");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ShutdownError`]: not all locks were freed, or it is not known.
+    pub fn shutdown(&self) -> Result<(), ShutdownError> {
+        self.driver.shutdown()
     }
 }
 

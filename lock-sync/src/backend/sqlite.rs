@@ -1,6 +1,7 @@
 //! Sessions on an SQLite file.
 
 mod file;
+mod fork;
 mod machine;
 mod rows;
 

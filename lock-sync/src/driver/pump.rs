@@ -60,7 +60,7 @@ enum Leaving<F: Backends> {
 impl<F: Backends> Shared<F> {
     pub(super) fn new(engine: Engine<Speaks<F>>, backends: F, within: Duration) -> Self {
         let (timing, teller) = (*engine.timing(), Teller::default());
-        let state = Mutex::new(State::new(engine, backends, teller.clone()));
+        let state = Mutex::new(State::new(engine, backends, within, teller.clone()));
         let (timers, process) = (Condvar::new(), Process::current());
         Self { state, timers, timing, within, process, teller }
     }
@@ -241,6 +241,39 @@ impl<F: Backends> Shared<F> {
             std::thread::sleep(Duration::from_millis(1));
         }
         Pause { shared: self, by }
+    }
+
+    /// Waits until what is being released is free, and until guards that are left are dropped, both within
+    /// a caller's patience; what is left then: guards, and locks.
+    pub(super) fn drained(self: &Arc<Self>) -> Result<(usize, usize), Dead> {
+        let until = clock::now().after(self.timing.patience());
+        let mut state = self.lock()?;
+        loop {
+            state = self.settle(state)?;
+            let now = clock::now();
+            let guards = state.guards.len();
+            let unsettled = state.engine.attempts().saturating_sub(guards);
+            if (guards == 0 && unsettled == 0) || until <= now {
+                return Ok((guards, unsettled + state.unconfirmed.at(now)));
+            }
+            // A command may be about others, too: it gets all its time, or is the pump's.
+            let left = until.since(now);
+            if left >= self.timing.request() {
+                match self.pump(state, NO_LIMIT)? {
+                    Pumped::Did(did) => {
+                        state = did;
+                        continue;
+                    }
+                    Pumped::Nothing(idle) => drop(idle),
+                }
+            } else {
+                self.rouse(&state);
+                drop(state);
+            }
+            // Something is under way, or is to be tried again.
+            std::thread::sleep(left.min(Duration::from_millis(1)));
+            state = self.lock()?;
+        }
     }
 
     /// Nobody uses the driver any more: sees to what is being released and closes the sessions, within a

@@ -28,11 +28,33 @@ pub(super) struct State<F: Backends> {
     pub(super) closed: bool,
     /// The driver is gone, and so are all guards.
     pub(super) stopped: bool,
+    /// After which a lease that was not released has ended.
+    within: Duration,
     /// A thread panicked while it was at this: nothing here is to be used any more.
     pub(super) dead: bool,
     /// The only thread that may begin requests for now.
     pub(super) paused: Option<ThreadId>,
     teller: Teller,
+    pub(super) unconfirmed: Unconfirmed,
+}
+
+/// Locks that the server may still hold, though their guards are gone, and nothing more is done.
+#[derive(Default)]
+pub(super) struct Unconfirmed {
+    locks: usize,
+    /// By then all of their leases have ended.
+    until: Instant,
+}
+
+impl Unconfirmed {
+    fn add(&mut self, now: Instant, within: Duration) {
+        self.locks = self.at(now) + 1;
+        self.until = now.after(within);
+    }
+
+    pub(super) fn at(&self, now: Instant) -> usize {
+        if now < self.until { self.locks } else { 0 }
+    }
 }
 
 /// What has become of a guard, for callbacks and subscribers: never to be told under the driver's mutex.
@@ -79,7 +101,12 @@ pub(super) enum Outcome {
 }
 
 impl<F: Backends> State<F> {
-    pub(super) fn new(engine: Engine<Speaks<F>>, backends: F, teller: Teller) -> Self {
+    pub(super) fn new(
+        engine: Engine<Speaks<F>>,
+        backends: F,
+        within: Duration,
+        teller: Teller,
+    ) -> Self {
         // No more than a request's time, so that the limit of one need not wake them.
         let look = engine.timing().request().min(Duration::from_secs(1));
         Self {
@@ -94,7 +121,9 @@ impl<F: Backends> State<F> {
             stopped: false,
             dead: false,
             paused: None,
+            within,
             teller,
+            unconfirmed: Unconfirmed::default(),
         }
     }
 
@@ -125,7 +154,13 @@ impl<F: Backends> State<F> {
                     self.tell(id, Outcome::Granted(Granted { id, fence, cell }));
                 }
                 Event::NotAcquired { id, why } => self.tell(id, Outcome::Not(why)),
-                Event::Released { id, release } => self.tell(id, Outcome::Released(release)),
+                Event::Released { id, release } => {
+                    if matches!(release, Release::Unconfirmed(_)) && !self.callers.contains_key(&id)
+                    {
+                        self.unconfirmed.add(clock::now(), self.within);
+                    }
+                    self.tell(id, Outcome::Released(release));
+                }
                 Event::Waiting { id, holder } => self.report(id, Progress::Busy(holder)),
                 Event::Trouble { id, failure } => {
                     self.report(id, Progress::Trouble(failure.to_string()));

@@ -1,7 +1,7 @@
 //! The driver over a backend that does as it is told.
 
 use super::*;
-use crate::error::Error;
+use crate::error::{Error, ShutdownError};
 use crate::locks::Locks;
 use lock_core::table::{Acquired as Claimed, Command, Freed, Reply, Seen, Table};
 use lock_core::{Config, Failure, Fence, Timing};
@@ -17,6 +17,8 @@ struct Script {
     done: Mutex<Vec<&'static str>>,
     /// Everything is somebody else's.
     busy: AtomicBool,
+    /// No command is answered.
+    mute: AtomicBool,
     /// The next command makes the client panic.
     panics: AtomicBool,
     /// The next look at the backend, which is under the driver's mutex, makes its thread panic.
@@ -45,6 +47,9 @@ impl<const LANES: bool> Backend for Fake<LANES> {
         _budget: Duration,
     ) -> Result<Reply, Failure> {
         assert!(!self.0.panics.swap(false, SeqCst), "on purpose");
+        if self.0.mute.load(SeqCst) {
+            return Err(Failure::Unknown("no answer in time".to_string()));
+        }
         let busy = self.0.busy.load(SeqCst);
         let (what, reply) = match command {
             Command::Acquire { claims, .. } if busy => {
@@ -80,8 +85,17 @@ impl Script {
 }
 
 fn start<const LANES: bool>() -> (Arc<Driver<Fake<LANES>>>, Locks, Arc<Script>) {
-    let script = Arc::new(Script::default());
+    start_with(Timing::new(Duration::from_secs(30)).expect("good"))
+}
+
+/// Callers are patient for two fifths of a second.
+fn hasty() -> Timing {
     let timing = Timing::new(Duration::from_secs(30)).expect("good");
+    timing.with_request(Duration::from_millis(200)).expect("good")
+}
+
+fn start_with<const LANES: bool>(timing: Timing) -> (Arc<Driver<Fake<LANES>>>, Locks, Arc<Script>) {
+    let script = Arc::new(Script::default());
     let engine = Engine::new(Table::new(timing.ttl(), "me"), Config::new(timing, 1));
     let driver = Driver::start(engine, Fake::<LANES>(script.clone()), timing.ttl());
     let driver = Arc::new(driver.expect("threads"));
@@ -214,4 +228,65 @@ fn between_requests_only_the_caller_makes_any() {
     });
     assert_eq!(other.expect("called").recv_timeout(SOON), Ok(Ok(())));
     assert!(script.has_done("release"));
+}
+
+#[test]
+fn shutdown_waits_for_what_is_released_in_the_background() {
+    let (_driver, locks, script) = start::<false>();
+    let guard = locks.lock("a").expect("free");
+    // The first try fails: the pump waits for a while before the next.
+    script.panics.store(true, SeqCst);
+    guard.release_in_background();
+    assert_eq!(locks.shutdown(), Ok(()));
+    assert!(script.has_done("release"));
+    assert_eq!(locks.try_lock("b").map(drop), Err(Error::Closed));
+    assert_eq!(locks.clone().shutdown(), Ok(()), "again");
+}
+
+#[test]
+fn shutdown_ends_waits() {
+    let (driver, locks, script) = start::<false>();
+    script.busy.store(true, SeqCst);
+    let waiting = locks.clone();
+    let waiter = std::thread::spawn(move || waiting.lock("a").map(drop));
+    assert!(soon(|| driver
+        .shared
+        .lock()
+        .is_ok_and(|state| state.callers.values().any(|c| c.asleep))));
+    assert_eq!(locks.shutdown(), Ok(()));
+    assert_eq!(apart("a waiter", move || waiter.join().expect("no panic")), Err(Error::Closed));
+}
+
+#[test]
+fn guards_keep_their_locks_through_a_shutdown() {
+    let (_driver, locks, script) = start_with::<false>(hasty());
+    let guard = locks.lock("a").expect("free");
+    assert_eq!(locks.shutdown(), Err(ShutdownError::Held { guards: 1 }));
+    assert!(guard.is_held() && !script.has_done("release"));
+    guard.release().expect("ours");
+    assert_eq!(locks.shutdown(), Ok(()));
+}
+
+#[test]
+fn a_guard_dropped_during_a_shutdown_is_waited_for() {
+    let (_driver, locks, script) = start::<false>();
+    let guard = locks.lock("a").expect("free");
+    let (tell, told) = channel();
+    let clone = locks.clone();
+    std::thread::spawn(move || tell.send(clone.shutdown()));
+    assert!(soon(|| locks.try_lock("b").map(drop) == Err(Error::Closed)), "it has begun");
+    assert!(told.try_recv().is_err(), "it waits");
+    drop(guard);
+    assert_eq!(told.recv_timeout(SOON), Ok(Ok(())));
+    assert!(script.has_done("release"));
+}
+
+#[test]
+fn a_release_without_an_answer_is_told_by_the_shutdown() {
+    let (_driver, locks, script) = start_with::<false>(hasty());
+    let guard = locks.lock("a").expect("free");
+    script.mute.store(true, SeqCst);
+    guard.release_in_background();
+    let within = Duration::from_secs(30);
+    assert_eq!(locks.shutdown(), Err(ShutdownError::Unconfirmed { locks: 1, within }));
 }

@@ -16,6 +16,7 @@ fn files_that_both_have_are_the_same() {
         "backend/postgres/hosts.rs",
         "backend/postgres/tls.rs",
         "backend/sqlite/file.rs",
+        "backend/sqlite/fork.rs",
         "backend/sqlite/machine.rs",
         "backend/sqlite/rows.rs",
         "backend/sslmode.rs",

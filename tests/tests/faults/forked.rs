@@ -201,3 +201,30 @@ fn a_runtime_that_goes_on_in_a_child_renews_nothing() {
         assert_eq!(expires(), before);
     });
 }
+
+/// SQLite takes its parent's locks on the file for the child's own.
+#[test]
+fn a_child_opens_no_sqlite_file_while_its_parent_has_one_open() {
+    let this =
+        concat!(module_path!(), "::a_child_opens_no_sqlite_file_while_its_parent_has_one_open");
+    alone(this, || {
+        let (place, other) = (Place::sqlite(), Place::sqlite());
+        let blocking = |place: &Place| place.config(TTL).connect().map(drop);
+        let tokio = |place: &Place| {
+            let own = Builder::new_current_thread().enable_all().build().expect("a runtime");
+            own.block_on(tokio_config(place, TTL).connect()).map(drop)
+        };
+        // What was closed does no harm.
+        blocking(&place).expect("connected");
+        in_a_child(|| vec![("connected", blocking(&place).is_ok() && tokio(&other).is_ok())]);
+        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let kept = place.locks(TTL);
+        let _also = runtime.block_on(tokio_config(&place, TTL).connect()).expect("connected");
+        in_a_child(|| {
+            let blocking = blocking(&place).expect_err("refused").to_string();
+            let tokio = tokio(&other).expect_err("refused").to_string();
+            vec![("told", blocking.contains("forked") && tokio.contains("forked"))]
+        });
+        assert!(kept.try_lock("a").expect("asked").is_some());
+    });
+}

@@ -1,5 +1,6 @@
 //! A database file: how it is opened and made, and whether it is still the one that was opened.
 
+use super::fork::Used;
 use super::machine::{identity, network_file_system, stat};
 use super::rows::{describe, rows};
 use crate::error::ConfigError;
@@ -33,12 +34,14 @@ pub(crate) struct File {
     files: Files,
     /// No log that stays may be made beside it.
     no_log: bool,
+    _used: Used,
 }
 
 impl File {
     /// Opens the file; `creates` it, if its folder exists.
     pub(crate) fn open(path: &Path, creates: bool) -> Result<Self, ConfigError> {
         let fault = |reason: String| wrong(path, reason);
+        Used::check().map_err(|reason| fault(reason.to_string()))?;
         check_name(&path.to_string_lossy()).map_err(|reason| fault(reason.to_string()))?;
         // From the root on, SQLite takes nothing for a URI, and the working folder may change.
         let named = std::path::absolute(path).map_err(|error| fault(error.to_string()))?;
@@ -117,7 +120,7 @@ impl File {
         let asked = connection.file_control(Some(schema), FileControl::HasMoved(&mut moved));
         asked.map_err(|_| "SQLite does not keep it in a file of its own".to_string())?;
         let mut files = Files { named: before, real: before, ..Files::default() };
-        let mut file = Self { connection, named, real, files, no_log: false };
+        let mut file = Self { connection, named, real, files, no_log: false, _used: Used::new() };
         let now = file.look().map_err(|error| error.to_string())?;
         let same =
             moved == 0 && before.is_some() && files.still(Files { log: None, index: None, ..now });
