@@ -97,6 +97,11 @@ pub(crate) trait Session: Send + 'static {
         ready(Err(Failure::NotSent("this server tells nothing".to_string())))
     }
 
+    /// Whether it is the caller's, who may have left it in the middle of something.
+    fn handed(&self) -> bool {
+        false
+    }
+
     /// What the server called it when it was opened, if the client tells.
     fn id(&self) -> Option<u32> {
         None
@@ -152,7 +157,7 @@ pub(crate) fn nowhere() -> Error {
 
 /// The table protocol over a session.
 pub(crate) struct SqlTable<S> {
-    codec: Codec,
+    pub(crate) codec: Codec,
     session: S,
     /// Whether this connection is through its checks.
     checked: bool,
@@ -181,12 +186,13 @@ impl<S: Session> SqlTable<S> {
         }
         (self.checked, self.listens) = (false, false);
         self.session.open(limit()).await?;
-        let mut setup = self.codec.setup();
+        let mut setup = self.codec.setup().handed(self.session.handed());
         let mut answer = None;
         loop {
             match setup.step(answer.take()) {
                 Step::Run(statement) => answer = Some(self.session.run(&statement, limit()).await),
                 Step::Ready => {
+                    self.codec = setup.codec().clone();
                     self.checked = true;
                     return Ok(());
                 }

@@ -5,7 +5,7 @@ use crate::driver::{Driver, News};
 use crate::error::{ConfigError, Error, ShutdownError, WithLockError};
 use crate::guard::Guard;
 use crate::{clock, events};
-use lock_core::{ClaimError, Holder, LockName, Mode, NotAcquired};
+use lock_core::{ClaimError, Holder, LockName, Mode, NotAcquired, TableName};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +24,8 @@ pub(crate) type Check = Arc<dyn Fn(&LockName, Mode) -> Result<(), ClaimError> + 
 pub struct Locks {
     driver: Driver,
     check: Check,
+    /// The table, with its schema, where there is one.
+    table: Option<TableName>,
 }
 
 impl Locks {
@@ -49,7 +51,19 @@ impl Locks {
     }
 
     pub(crate) fn with(driver: Driver, check: Check) -> Self {
-        Self { driver, check }
+        Self { driver, check, table: None }
+    }
+
+    pub(crate) fn kept_in(self, table: TableName) -> Self {
+        Self { table: Some(table).filter(|table| table.parts().0.is_some()), ..self }
+    }
+
+    /// The table that the locks are kept in, with the schema (on MySQL and MariaDB the database) in which
+    /// the server has it for this user. Another user's `search_path` may lead to another schema, and so to
+    /// other locks: then [name](crate::Config::table) the schema. [`None`] with SQLite, and where there is no
+    /// table.
+    pub fn table(&self) -> Option<&TableName> {
+        self.table.as_ref()
     }
 
     /// Waits for the lock as long as it takes, also through restarts of the server and switch-overs: a

@@ -113,8 +113,11 @@ impl fmt::Debug for Owner {
 /// Each part is a letter or `_`, then up to 62 letters, digits or `_`, all ASCII: PostgreSQL cuts
 /// longer identifiers off in silence, which would make two tables one. It is always quoted, so
 /// its case counts and no keyword is in the way.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct TableName(String);
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct TableName {
+    schema: Option<String>,
+    table: String,
+}
 
 impl TableName {
     /// Checks `name` and makes it a table name.
@@ -122,30 +125,56 @@ impl TableName {
     /// # Errors
     /// [`TableError`] repeats the rule.
     pub fn new(name: &str) -> Result<Self, TableError> {
-        let mut parts = name.split('.');
-        let well_formed = parts.clone().count() <= 2 && parts.all(is_identifier);
-        if well_formed { Ok(Self(name.to_string())) } else { Err(TableError) }
+        let (schema, table) = match name.split_once('.') {
+            Some((schema, table)) => (Some(schema), table),
+            None => (None, name),
+        };
+        let well_formed = is_identifier(table) && schema.is_none_or(is_identifier);
+        let (schema, table) = (schema.map(ToString::to_string), table.to_string());
+        if well_formed { Ok(Self { schema, table }) } else { Err(TableError) }
+    }
+
+    /// The same table in `schema`, which the server named; [`None`] if that cannot be written without
+    /// escapes.
+    pub(crate) fn within(&self, schema: &str) -> Option<Self> {
+        let odd = |c: char| c.is_control() || "'\"`\\$?{}".contains(c);
+        let plain = !schema.is_empty() && !schema.contains(odd);
+        plain.then(|| Self { schema: Some(schema.to_string()), table: self.table.clone() })
     }
 
     /// The quoted form for use in SQL: `"ops"."locks"`.
     pub fn quoted(&self) -> String {
-        let quoted = self.0.replace('.', "\".\"");
-        alloc::format!("\"{quoted}\"")
+        match &self.schema {
+            Some(schema) => alloc::format!("\"{schema}\".\"{}\"", self.table),
+            None => alloc::format!("\"{}\"", self.table),
+        }
     }
 
     /// The schema, if one was named, and the table's own name.
     pub fn parts(&self) -> (Option<&str>, &str) {
-        match self.0.split_once('.') {
-            Some((schema, table)) => (Some(schema), table),
-            None => (None, &self.0),
+        (self.schema.as_deref(), &self.table)
+    }
+}
+
+impl fmt::Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(schema) = &self.schema {
+            write!(f, "{schema}.")?;
         }
+        f.write_str(&self.table)
+    }
+}
+
+impl fmt::Debug for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TableName").field(&alloc::format!("{self}")).finish()
     }
 }
 
 impl Default for TableName {
     /// `locks`.
     fn default() -> Self {
-        Self("locks".to_string())
+        Self { schema: None, table: "locks".to_string() }
     }
 }
 

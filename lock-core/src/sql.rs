@@ -20,6 +20,8 @@ mod exchange;
 pub mod mysql;
 pub mod postgres;
 mod prepared;
+mod refusal;
+mod rights;
 mod setup;
 pub mod sqlite;
 
@@ -34,7 +36,8 @@ use alloc::vec::Vec;
 
 pub use exchange::Exchange;
 pub use prepared::{Prepared, Run};
-pub use setup::{ConnectError, Refusal, Setup, Step};
+pub use refusal::{ConnectError, Refusal};
+pub use setup::{Setup, Step};
 
 /// A value in SQL: a parameter, or a column of a row.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -93,6 +96,8 @@ pub struct Codec {
     creates: bool,
     /// Where the clock may be set back: ends a lease a TTL from now that ends later.
     correct: Option<Arc<str>>,
+    /// Whom the server takes us for, once it was asked.
+    account: Option<Arc<str>>,
 }
 
 /// A statement about claims.
@@ -151,6 +156,24 @@ impl Codec {
         Setup::new(self.clone())
     }
 
+    /// The table, with the schema in which the server has it if the codec is [a setup's](Setup::codec).
+    pub fn table(&self) -> &TableName {
+        &self.table
+    }
+
+    /// The same for the table in `schema`, unless another one was named, and for `account`. [`None`] for a
+    /// schema that cannot be written.
+    fn settled(&self, schema: Option<&str>, account: &str) -> Option<Self> {
+        let codec = match (schema, self.table.parts().0, &self.dialect) {
+            (Some(schema), None, Dialect::Postgres { .. }) => {
+                postgres::codec(self.table.within(schema)?)
+            }
+            (Some(schema), None, Dialect::Mysql { .. }) => mysql::codec(self.table.within(schema)?),
+            _ => self.clone(),
+        };
+        Some(Self { account: Some(account.into()), creates: self.creates, ..codec })
+    }
+
     /// The statement that creates the table, for those who create it by hand.
     pub fn create_table(&self) -> String {
         let text = match self.dialect {
@@ -182,7 +205,19 @@ impl Codec {
         let [claim, renew, release, holders] =
             texts.map(|text| Text { any: dialect.text(text, &table).into(), one: None });
         let (creates, untold, mark, correct) = (true, None, None, None);
-        Self { dialect, table, claim, renew, release, untold, holders, creates, mark, correct }
+        Self {
+            dialect,
+            table,
+            claim,
+            renew,
+            release,
+            untold,
+            holders,
+            creates,
+            mark,
+            correct,
+            account: None,
+        }
     }
 
     /// With statements of their own for one claim and one release: what most commands are about.

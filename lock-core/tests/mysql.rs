@@ -255,10 +255,12 @@ fn what_a_server_error_says() {
     assert_eq!(mysql::connect_failed(None, "no route"), Failure::NotSent("no route".into()));
 }
 
-/// A row of the check: version, read-only, flush, unsynced binary log, engine, columns, keys.
+/// A row of the check: version, read-only, flush, unsynced binary log, engine, columns, keys, whether
+/// statements commit, database, account.
 fn row() -> Vec<Value> {
     let [version, read_only, engine, columns] = ["8.4.3", "0", "InnoDB", COLUMNS].map(text);
-    vec![version, read_only, int(1), int(0), engine, columns, int(1), int(1)]
+    let table = [version, read_only, int(1), int(0), engine, columns, int(1), int(1)];
+    [&table[..], &[int(1), Value::Null, text("app@%")]].concat()
 }
 
 fn row_with(column: usize, value: Value) -> Rows {
@@ -274,8 +276,9 @@ fn checked(codec: &Codec) -> (Setup, Statement) {
         Step::Run(statement) => statement,
         other => panic!("nothing to run: {other:?}"),
     };
-    assert!(next(None).text.contains("STRICT_TRANS_TABLES"));
-    assert!(next(Some(Ok(number(0)))).text.contains("READ COMMITTED"));
+    assert_eq!(&*next(None).text, "ROLLBACK AND NO CHAIN NO RELEASE");
+    let session = next(Some(Ok(number(0)))).text;
+    assert!(session.contains("STRICT_TRANS_TABLES") && session.contains("'READ-COMMITTED'"));
     let check = next(Some(Ok(number(0))));
     (setup, check)
 }
@@ -319,7 +322,7 @@ fn a_server_and_table_that_are_fit_need_nothing_but_the_check() {
     let check = checked(&codec()).1;
     assert_eq!(check.params[..2], [Value::Null, text("locks")]);
     let check = checked(&mysql::codec(TableName::new("ops.locks").expect("good"))).1;
-    assert_eq!(check.params[4..], [text("ops"), text("locks")]);
+    assert_eq!(check.params[4..], [text("ops"), text("ops"), text("locks")]);
 }
 
 #[test]
@@ -392,4 +395,47 @@ fn a_table_that_may_not_be_created_is_told_with_its_statement() {
     let told = refusal.to_string();
     assert!(told.contains("CREATE command denied (error 1142)") && !told.contains('\n'), "{told}");
     assert!(told.ends_with(") ENGINE = InnoDB") && !told.contains("--"), "{told}");
+}
+
+#[test]
+fn statements_that_do_not_commit_are_refused() {
+    assert_eq!(refused(8, int(0)), Refusal::NoAutocommit);
+}
+
+#[test]
+fn the_database_that_was_chosen_is_the_tables_from_then_on() {
+    let (mut setup, _) = checked(&codec());
+    assert_eq!(setup.step(Some(Ok(row_with(9, text("my-app"))))), Step::Ready);
+    assert_eq!(setup.codec().table().to_string(), "my-app.locks");
+    let claim = setup.codec().encode(&acquire(&["a"]), Instant::default());
+    let claim = claim.poll_statement().expect("a statement").text;
+    assert!(claim.contains("INSERT INTO `my-app`.`locks`"), "{claim}");
+}
+
+#[test]
+fn a_connection_that_was_handed_over_inside_a_transaction_is_refused() {
+    let asked = || {
+        let mut setup = codec().setup().handed(true);
+        let Step::Run(statement) = setup.step(None) else { panic!("nothing is asked") };
+        assert!(statement.text.starts_with("SET TRANSACTION"));
+        setup
+    };
+    let inside = mysql::statement_failed(Some(1568), "in progress");
+    assert_eq!(asked().step(Some(Err(inside))), Step::Refuse(Refusal::InTransaction));
+    let mut outside = asked();
+    let Step::Run(session) = outside.step(Some(Ok(number(0)))) else { panic!("refused") };
+    assert!(session.text.contains("autocommit = 1"), "and nothing is rolled back");
+}
+
+#[test]
+fn what_the_account_may_not_do_is_told_with_the_statement_that_lets_it() {
+    let (mut setup, _) = checked(&codec());
+    assert_eq!(setup.step(Some(Ok(row_with(9, text("app"))))), Step::Ready);
+    for code in [1142, 1143, 1227] {
+        let mut exchange = setup.codec().encode(&acquire(&["a"]), Instant::default());
+        exchange.handle_failure(mysql::statement_failed(Some(code), "denied"));
+        let told = exchange.finish().expect_err("denied").to_string();
+        let grant = "GRANT SELECT, INSERT, UPDATE ON `app`.`locks` TO 'app'@'%'";
+        assert!(told.ends_with(grant), "{told}");
+    }
 }

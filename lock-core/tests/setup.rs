@@ -18,10 +18,12 @@ fn text(text: &str) -> Value {
     Value::Text(text.into())
 }
 
-/// A row of PostgreSQL's check: standby, version, commit, kind, columns, unique indexes.
+/// A row of PostgreSQL's check: standby, version, commit, kind, columns, unique indexes, read-only, schema,
+/// role.
 fn pg_row() -> Vec<Value> {
-    let [commit, kind, columns] = ["on", "rp", PG_COLUMNS].map(text);
-    vec![Value::Int(0), Value::Int(150_000), commit, kind, columns, Value::Int(1)]
+    let [commit, kind, columns, role] = ["on", "rp", PG_COLUMNS, "app"].map(text);
+    let table = [Value::Int(0), Value::Int(150_000), commit, kind, columns, Value::Int(1)];
+    [&table[..], &[Value::Int(0), Value::Null, role]].concat()
 }
 
 fn pg_row_with(column: usize, value: Value) -> Rows {
@@ -32,7 +34,7 @@ fn pg_row_with(column: usize, value: Value) -> Rows {
 
 fn pg_missing() -> Rows {
     let mut row = pg_row();
-    row.splice(3.., [Value::Null, Value::Null, Value::Int(0)]);
+    row.splice(3..6, [Value::Null, Value::Null, Value::Int(0)]);
     vec![row]
 }
 
@@ -319,4 +321,92 @@ fn a_table_in_a_schema_is_quoted_part_by_part() {
     assert!(codec.create_table().starts_with(r#"CREATE TABLE IF NOT EXISTS "Ops"."locks" ("#));
     let mut setup = codec.setup();
     assert_eq!(runs(&mut setup, None).params, [text(r#""Ops"."locks""#)]);
+}
+
+#[test]
+fn the_schema_that_the_server_has_it_in_is_the_tables_from_then_on() {
+    let mut setup = pg_checked();
+    let create = runs(&mut setup, Some(Ok(in_schema(pg_missing(), "team a"))));
+    assert!(create.text.contains(r#""team a"."locks""#), "{}", create.text);
+    let check = runs(&mut setup, Some(Ok(vec![])));
+    assert_eq!(check.params, [text(r#""team a"."locks""#)]);
+    assert_eq!(setup.step(Some(Ok(in_schema(vec![pg_row()], "team a")))), Step::Ready);
+    assert_eq!(setup.codec().table().to_string(), "team a.locks");
+    let listens = format!("{:?}", setup.codec());
+    assert!(listens.contains(r#"'\"team a\".\"locks\"'::regclass"#), "{listens}");
+    // A session with another search_path finds that one.
+    let mut another = setup.codec().setup();
+    assert_eq!(runs(&mut another, None).params, check.params);
+    assert_eq!(another.step(Some(Ok(in_schema(vec![pg_row()], "public")))), Step::Ready);
+    assert_eq!(another.codec().table().to_string(), "team a.locks");
+}
+
+fn in_schema(mut rows: Rows, schema: &str) -> Rows {
+    rows[0][7] = text(schema);
+    rows
+}
+
+#[test]
+fn a_schema_that_would_have_to_be_escaped_is_refused() {
+    for odd in ["a'b", "a\"b", "a\\b", "$$", "a?b", "{table}", "a`b", "a\nb"] {
+        let refusal = refusal(&mut pg_checked(), in_schema(vec![pg_row()], odd));
+        assert_eq!(refusal, Refusal::OddSchema(odd.into()));
+        assert!(!refusal.to_string().contains('\n'), "{refusal}");
+    }
+}
+
+#[test]
+fn transactions_that_write_nothing_are_refused() {
+    let refusal = refusal(&mut pg_checked(), pg_row_with(6, Value::Int(1)));
+    assert_eq!(refusal, Refusal::ReadOnlyTransactions);
+    assert!(refusal.to_string().contains("default_transaction_read_only"));
+}
+
+#[test]
+fn a_connection_that_was_handed_over_inside_a_transaction_is_refused() {
+    let asked = || {
+        let mut setup = pg().setup().handed(true);
+        assert_eq!(&*runs(&mut setup, None).text, "SAVEPOINT withlock");
+        setup
+    };
+    let fails = |code| postgres::statement_failed(Some(code), "");
+    assert_eq!(refusal(&mut asked(), vec![]), Refusal::InTransaction);
+    assert_eq!(
+        asked().step(Some(Err(fails("25P02")))),
+        Step::Refuse(Refusal::InTransaction),
+        "one that has failed"
+    );
+    let mut outside = asked();
+    assert_eq!(runs(&mut outside, Some(Err(fails("25P01")))).params, [text(r#""locks""#)]);
+    assert_eq!(outside.step(Some(Ok(vec![pg_row()]))), Step::Ready);
+    let broken = Failure::Unknown("gone".into());
+    assert_eq!(asked().step(Some(Err(broken.clone()))), Step::Failed(broken));
+    assert_eq!(lite().setup().handed(true).step(None), lite().setup().step(None));
+}
+
+#[test]
+fn what_the_role_may_not_do_is_told_with_the_statement_that_lets_it() {
+    let no = || postgres::statement_failed(Some("42501"), "permission denied");
+    let mut setup = postgres::codec(TableName::new("ops.locks").expect("good")).setup();
+    runs(&mut setup, None);
+    assert_eq!(&*runs(&mut setup, Some(Err(no()))).text, "SELECT current_user::text");
+    let Step::Failed(failure) = setup.step(Some(Ok(vec![vec![text("a\"b")]]))) else {
+        panic!("not failed")
+    };
+    let grant = r#"GRANT USAGE ON SCHEMA "ops" TO "a""b"; GRANT SELECT, INSERT, UPDATE ON "ops"."locks" TO "a""b""#;
+    assert!(failure.to_string().ends_with(grant), "{failure}");
+    assert_eq!(failure.code(), no().code());
+
+    let mut missing = pg_missing();
+    missing[0][7] = text("public");
+    let mut setup = pg_checked();
+    let mut step = setup.step(Some(Ok(missing.clone())));
+    for _ in 0..20 {
+        let Step::Run(statement) = &step else { break };
+        let creates = statement.text.starts_with("CREATE");
+        step = setup.step(Some(if creates { Err(no()) } else { Ok(missing.clone()) }));
+    }
+    let Step::Refuse(refusal) = step else { panic!("not refused: {step:?}") };
+    let grant = r#"GRANT USAGE, CREATE ON SCHEMA "public" TO "app", or have it created"#;
+    assert!(refusal.to_string().contains(grant), "{refusal}");
 }

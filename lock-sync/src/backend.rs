@@ -92,6 +92,11 @@ pub(crate) trait Session: Send + 'static {
     /// Closes it, without waiting for a server that does not answer.
     fn close(&mut self) {}
 
+    /// Whether it is the caller's, who may have left it in the middle of something.
+    fn handed(&self) -> bool {
+        false
+    }
+
     /// What the server called it when it was opened, if the client tells.
     fn id(&self) -> Option<u32> {
         None
@@ -135,7 +140,7 @@ pub(crate) fn nowhere() -> Error {
 
 /// The table protocol over a session.
 pub(crate) struct SqlTable<S> {
-    codec: Codec,
+    pub(crate) codec: Codec,
     session: S,
     /// Whether this connection is through its checks.
     checked: bool,
@@ -164,12 +169,13 @@ impl<S: Session> SqlTable<S> {
         }
         (self.checked, self.listens) = (false, false);
         in_time(limit(), |left| self.session.open(left))?;
-        let mut setup = self.codec.setup();
+        let mut setup = self.codec.setup().handed(self.session.handed());
         let mut answer = None;
         loop {
             match setup.step(answer.take()) {
                 Step::Run(statement) => answer = Some(self.run(&statement, limit())),
                 Step::Ready => {
+                    self.codec = setup.codec().clone();
                     self.checked = true;
                     return Ok(());
                 }

@@ -115,7 +115,7 @@ impl Config {
     }
 
     /// A MySQL or MariaDB connection of yours, with a database chosen. It must have a read timeout,
-    /// and must not be inside a transaction; its session's settings are changed to what the locks
+    /// and is refused inside a transaction; its session's settings are changed to what the locks
     /// need. When it breaks, locks that are held are lost at their deadline, and new ones are
     /// refused: there is no way to another.
     #[cfg(feature = "mysql")]

@@ -131,6 +131,14 @@ pub enum Locks {
 
 #[allow(missing_docs, clippy::missing_errors_doc)]
 impl Locks {
+    pub fn table(&self) -> Option<String> {
+        let table = match self {
+            Locks::Blocking(locks) => locks.table(),
+            Locks::Tokio(locks) => locks.table(),
+        };
+        table.map(ToString::to_string)
+    }
+
     pub fn lock(&self, name: &str) -> Result<Guard, Error> {
         match self {
             Locks::Blocking(locks) => locks.lock(name).map(Guard::Blocking),

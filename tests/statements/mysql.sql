@@ -1,8 +1,11 @@
--- setup: what the session goes by
-SET NAMES utf8mb4, autocommit = 1, sql_mode = 'STRICT_TRANS_TABLES', time_zone = '+00:00', innodb_lock_wait_timeout = 1, lock_wait_timeout = 5, sql_safe_updates = 0;
+-- setup: what the server's settings have begun is no concern of ours
+ROLLBACK AND NO CHAIN NO RELEASE;
 
--- setup: nothing is locked but what is meant
-SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;
+-- setup of a connection that was handed over, instead: fails in a transaction
+SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
+
+-- setup: what the session goes by
+SET NAMES utf8mb4, autocommit = 1, completion_type = 0, sql_mode = 'STRICT_TRANS_TABLES', time_zone = '+00:00', innodb_lock_wait_timeout = 1, lock_wait_timeout = 5, sql_safe_updates = 0, sql_select_limit = DEFAULT, group_concat_max_len = 1024 /*!80000 , SESSION transaction_isolation = 'READ-COMMITTED', SESSION transaction_read_only = 0 */ /*M! , SESSION tx_isolation = 'READ-COMMITTED', SESSION tx_read_only = 0 */;
 
 -- setup: what kind of server and table is this
 SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at_trx_commit,
@@ -17,7 +20,8 @@ SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at
          WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ?
            AND (column_name IN ('name', 'owner', 'fence', 'expires_us', 'acquired_us', 'ttl_us', 'contended', 'holder')
                 OR extra LIKE '%auto_increment%')),
-       COUNT(*), COUNT(CASE WHEN k.fits THEN 1 END)
+       COUNT(*), COUNT(CASE WHEN k.fits THEN 1 END),
+       @@SESSION.autocommit = 1, COALESCE(?, DATABASE()), CURRENT_USER()
   FROM (SELECT MAX(column_name = 'name' AND sub_part IS NULL) = 1 AND COUNT(*) = 1 AS fits
           FROM information_schema.statistics
          WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ? AND non_unique = 0

@@ -1,3 +1,6 @@
+-- setup of a connection that was handed over: fails unless it is in a transaction
+SAVEPOINT withlock;
+
 -- setup: what kind of server and table is this
 SELECT pg_is_in_recovery()::int::bigint,
        current_setting('server_version_num')::bigint,
@@ -14,7 +17,13 @@ SELECT pg_is_in_recovery()::int::bigint,
           FROM pg_index AS i
           JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
          WHERE i.indrelid = to_regclass($1) AND i.indisunique AND i.indisvalid
-           AND i.indnkeyatts = 1 AND i.indpred IS NULL AND a.attname = 'name');
+           AND i.indnkeyatts = 1 AND i.indpred IS NULL AND a.attname = 'name'),
+       (current_setting('transaction_read_only') = 'on')::int::bigint,
+       coalesce((SELECT n.nspname
+                   FROM pg_class AS c
+                   JOIN pg_namespace AS n ON n.oid = c.relnamespace
+                  WHERE c.oid = to_regclass($1)), current_schema())::text,
+       current_user::text;
 
 -- setup, if there is no such table
 CREATE TABLE IF NOT EXISTS "locks" (

@@ -66,7 +66,7 @@ impl<S: Session> SqlAdvisory<S> {
             return Err(ConnectError::NoWay(GONE.to_string()));
         };
         session.open(limit()).await?;
-        let mut setup = self.codec.setup(ttl, session.id());
+        let mut setup = self.codec.setup(ttl, session.id()).handed(session.handed());
         let mut answer = None;
         loop {
             match setup.step(answer.take()) {

@@ -113,6 +113,10 @@ impl Mysql {
 }
 
 impl Session for Mysql {
+    fn handed(&self) -> bool {
+        matches!(self.source, Source::Client)
+    }
+
     fn is_open(&self) -> bool {
         self.link.as_ref().is_some_and(|link| !link.busy)
     }

@@ -123,6 +123,10 @@ impl Postgres {
 }
 
 impl Session for Postgres {
+    fn handed(&self) -> bool {
+        matches!(self.source, Source::Client)
+    }
+
     fn is_open(&self) -> bool {
         self.link.as_ref().is_some_and(|link| !link.busy && !link.client.is_closed())
     }

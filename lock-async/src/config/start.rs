@@ -107,9 +107,11 @@ impl Plan {
             Codec::Table(codec) => {
                 let check = check(&codec, sql::Codec::check);
                 let tables = Tables::open(codec, source, budget).await?;
+                let kept = tables.codec.table().clone();
                 let table = Table::new(self.ttl, &self.holder);
                 let table = if S::TELLS { table.told() } else { table };
-                Ok(drive(Engine::new(table, self.core), tables, self.ttl, check))
+                let locks = drive(Engine::new(table, self.core), tables, self.ttl, check);
+                Ok(locks.kept_in(kept))
             }
             Codec::Advisory(codec) => {
                 let check = check(&codec, sql::advisory::Codec::check);

@@ -64,6 +64,16 @@ impl Codec {
         (told && self.untold.is_some()).then(|| Statement::new(text, params))
     }
 
+    /// What a failure of `question` means: one of missing rights says which statement would help.
+    pub fn explain_to(&self, question: &Question, failure: Failure) -> Failure {
+        let rights = match question {
+            Question::List { .. } | Question::Status { .. } => "SELECT",
+            Question::Break { .. } => "SELECT, UPDATE",
+            Question::Purge { .. } => "SELECT, UPDATE, DELETE",
+        };
+        self.explain(failure, rights)
+    }
+
     /// What the rows of `question`'s last statement mean.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 mod rows;
 
-use super::{Codec, Dialect, Rows, Statement, Text, Value, mysql, postgres, sqlite};
+use super::{Codec, Dialect, Rows, Statement, Text, Value, mysql, postgres, rights, sqlite};
 use crate::error::Failure;
 use crate::fence::Fence;
 use crate::protocol::{Claim, Holder, News};
@@ -195,6 +195,7 @@ impl Exchange {
 
     /// Takes the failure of the last statement.
     pub fn handle_failure(&mut self, failure: Failure) {
+        let failure = self.codec.explain(failure, rights::COMMANDS);
         self.stage = match &self.stage {
             // Then nothing that was done before counts.
             _ if matches!(failure, Failure::Gone(_)) => Stage::Done(Err(failure)),

@@ -185,11 +185,24 @@ pub(super) fn is_new_enough(version: &str) -> bool {
     version_of >= if version.contains("MariaDB") { (10, 6) } else { (8, 0) }
 }
 
-/// A statement that waits for a row or for the table's definition is ended by the server.
-pub(super) const SESSION: &str = "SET NAMES utf8mb4, autocommit = 1, sql_mode = 'STRICT_TRANS_TABLES', time_zone = '+00:00', innodb_lock_wait_timeout = 1, lock_wait_timeout = 5, sql_safe_updates = 0";
+/// Ends what `init_connect` may have begun.
+pub(super) const ROLLBACK: &str = "ROLLBACK AND NO CHAIN NO RELEASE";
 
-/// Nothing is locked but the rows that are meant.
-pub(super) const ISOLATION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
+/// Fails with 1568 if the connection is inside a transaction, and else changes nothing that matters.
+pub(super) const INSIDE: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED";
+
+/// Whether [`INSIDE`] failed because there is a transaction.
+pub(super) fn is_inside(failure: &Failure) -> bool {
+    failure.code() == Some(Code::Mysql(1568))
+}
+
+/// Whatever the server's, the user's or `init_connect`'s settings are. Each statement commits by itself, and
+/// locks nothing but the rows that are meant; one that waits for a row or for the table's definition is
+/// ended by the server; what is read is not cut off. The two kinds of server call two settings differently, and read each other's as
+/// comments.
+pub(super) const SESSION: &str = "SET NAMES utf8mb4, autocommit = 1, completion_type = 0, sql_mode = 'STRICT_TRANS_TABLES', time_zone = '+00:00', innodb_lock_wait_timeout = 1, lock_wait_timeout = 5, sql_safe_updates = 0, sql_select_limit = DEFAULT, group_concat_max_len = 1024 \
+     /*!80000 , SESSION transaction_isolation = 'READ-COMMITTED', SESSION transaction_read_only = 0 */ \
+     /*M! , SESSION tx_isolation = 'READ-COMMITTED', SESSION tx_read_only = 0 */";
 
 pub(super) const CREATE: &str = r#"
 CREATE TABLE IF NOT EXISTS {table} (
@@ -209,7 +222,8 @@ pub(super) const COLUMNS: &str = "acquired_us bigint, contended tinyint(1), expi
 
 /// One row: version, read-only?, `innodb_flush_log_at_trx_commit`, whether there is a binary log that
 /// a commit does not wait for, the table's engine, its columns, how many unique keys it has and
-/// how many of them are the name alone. Three times schema and table.
+/// how many of them are the name alone, whether statements commit by themselves, the table's database, the
+/// account. Four times schema and table, without the last table.
 pub(super) const CHECK: &str = r#"
 SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at_trx_commit,
        @@GLOBAL.log_bin = 1 AND @@GLOBAL.sync_binlog <> 1,
@@ -223,7 +237,8 @@ SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at
          WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ?
            AND (column_name IN ('name', 'owner', 'fence', 'expires_us', 'acquired_us', 'ttl_us', 'contended', 'holder')
                 OR extra LIKE '%auto_increment%')),
-       COUNT(*), COUNT(CASE WHEN k.fits THEN 1 END)
+       COUNT(*), COUNT(CASE WHEN k.fits THEN 1 END),
+       @@SESSION.autocommit = 1, COALESCE(?, DATABASE()), CURRENT_USER()
   FROM (SELECT MAX(column_name = 'name' AND sub_part IS NULL) = 1 AND COUNT(*) = 1 AS fits
           FROM information_schema.statistics
          WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ? AND non_unique = 0

@@ -97,12 +97,12 @@ fn one_line(message: &str) -> String {
 /// which would leak them into other clients' sessions, refuses the parameter.
 ///
 /// A statement that waits at the server (for a row lock, for the disk) is ended there when we have
-/// given it up. Plans are made once: these statements are always carried out in the same way, and
+/// given it up, and not before, whatever the role's own settings are. Plans are made once: these statements are always carried out in the same way, and
 /// planning them costs more than that. They may be made while the table is small, and so are not to read all of
 /// it: rows are found by the index.
 pub fn session_options(statement_timeout: core::time::Duration) -> String {
     format!(
-        "-c statement_timeout={} -c default_transaction_isolation=read\\ committed \
+        "-c statement_timeout={} -c lock_timeout=0 -c default_transaction_isolation=read\\ committed \
          -c plan_cache_mode=force_generic_plan \
          -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off",
         statement_timeout.as_millis().max(1)
@@ -127,7 +127,8 @@ CREATE TABLE IF NOT EXISTS {table} (
 pub(super) const COLUMNS: &str = "acquired_at timestamptz, contended bool, expires_at timestamptz, fence int8, holder text, name text C, owner text, ttl_us int8";
 
 /// One row: standby?, version, `synchronous_commit`, kind and persistence of the table, its columns,
-/// whether it has a unique index on the name alone. `$1`: the table's quoted name.
+/// whether it has a unique index on the name alone, whether transactions are read-only, the table's schema or
+/// that in which it would be created, the role. `$1`: the table's quoted name.
 pub(super) const CHECK: &str = r#"
 SELECT pg_is_in_recovery()::int::bigint,
        current_setting('server_version_num')::bigint,
@@ -144,7 +145,29 @@ SELECT pg_is_in_recovery()::int::bigint,
           FROM pg_index AS i
           JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
          WHERE i.indrelid = to_regclass($1) AND i.indisunique AND i.indisvalid
-           AND i.indnkeyatts = 1 AND i.indpred IS NULL AND a.attname = 'name')"#;
+           AND i.indnkeyatts = 1 AND i.indpred IS NULL AND a.attname = 'name'),
+       (current_setting('transaction_read_only') = 'on')::int::bigint,
+       coalesce((SELECT n.nspname
+                   FROM pg_class AS c
+                   JOIN pg_namespace AS n ON n.oid = c.relnamespace
+                  WHERE c.oid = to_regclass($1)), current_schema())::text,
+       current_user::text"#;
+
+/// Fails with 25P01 unless the connection is inside a transaction.
+pub(super) const INSIDE: &str = "SAVEPOINT withlock";
+
+/// Whether [`INSIDE`] failed as it should.
+pub(super) fn is_outside(failure: &Failure) -> bool {
+    failure.code() == Some(Code::SqlState(*b"25P01"))
+}
+
+/// Whether [`INSIDE`] failed because a transaction has failed before.
+pub(super) fn has_failed(failure: &Failure) -> bool {
+    failure.code() == Some(Code::SqlState(*b"25P02"))
+}
+
+/// The role, where a check was denied.
+pub(super) const WHO: &str = "SELECT current_user::text";
 
 /// Where commits do not wait for the disk, they do in our session.
 pub(super) const DURABLE: &str = "SET synchronous_commit = on";

@@ -1,6 +1,6 @@
 //! What a new connection goes through before its first command.
 
-use super::{Codec, Dialect, Rows, Statement, Value, mysql, postgres, sqlite};
+use super::{Codec, Dialect, Refusal, Rows, Statement, Value, mysql, postgres, rights, sqlite};
 use crate::error::Failure;
 use alloc::string::{String, ToString};
 use alloc::{format, vec};
@@ -20,6 +20,10 @@ use alloc::{format, vec};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Setup {
     codec: Codec,
+    /// The connection is the caller's, who may be in the middle of something.
+    handed: bool,
+    /// A check that was denied, while it is asked to whom.
+    denied: Option<Failure>,
     stage: Stage,
     /// How often it went back to the check.
     again: u8,
@@ -28,12 +32,14 @@ pub struct Setup {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Stage {
     Begin,
+    Inside,
+    Rollback,
     Session,
-    Isolation,
     Journal,
     Durable,
     Check,
     Probe,
+    Who,
     Create,
 }
 
@@ -53,118 +59,22 @@ pub enum Step {
     Refuse(Refusal),
 }
 
-/// Why a connection is not fit for commands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ConnectError {
-    /// The server could not be reached or asked, or refused.
-    Failed(Failure),
-    /// Locks would not be safe there, or not possible.
-    Unfit(Refusal),
-    /// There is no way to a connection, and there will be none: the one that was handed over is gone.
-    NoWay(String),
-}
-
-impl ConnectError {
-    /// What it means to the command that a connection was made anew for.
-    ///
-    /// Only the first connect refuses for good. A server that was fit before may be fit again: in a
-    /// switch-over a client meets standbys, read-only primaries, missing tables and unknown passwords. So
-    /// the command was not sent, and is sent again until its caller's limit.
-    pub fn before_command(self) -> Failure {
-        match self {
-            Self::Failed(gone @ Failure::Gone(_)) => gone,
-            Self::Failed(failure) => Failure::NotSent(failure.to_string()),
-            Self::Unfit(refusal) => Failure::NotSent(refusal.to_string()),
-            Self::NoWay(why) => Failure::refused(why),
-        }
-    }
-}
-
-impl From<Failure> for ConnectError {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
-    }
-}
-
-/// Why a server or table is refused, and what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// A standby grants what the primary does not know of.
-    #[error("the server is a standby: connect to the primary")]
-    Standby,
-    /// The server is too old.
-    #[error("the server is too old: PostgreSQL 12, MySQL 8.0, MariaDB 10.6 or later is needed")]
-    TooOld,
-    /// Its idle connections live on, and with them the locks of clients that are gone.
-    #[error(
-        "the server is too old for advisory locks: PostgreSQL 14 or later is needed; or use a lock table"
-    )]
-    KeepsIdle,
-    /// Advisory locks belong to the server's connection, and a pooler changes that.
-    #[error(
-        "there is a pooler before the server: connect to the server itself, or use a lock table"
-    )]
-    Pooled,
-    /// Advisory locks belong to one node.
-    #[error("each node of this cluster has advisory locks of its own: use a lock table")]
-    SeveralPrimaries,
-    /// Fences are read from the clock when a wait is over, not when it began.
-    #[error("the server's clock stands still in a statement: start it without --sysdate-is-now")]
-    StandingClock,
-    /// A replica, or a server that is being moved.
-    #[error("the server is read-only: connect to the primary")]
-    ReadOnly,
-    /// A server that answers before a commit is on the disk forgets locks and fences in a crash.
-    #[error("commits do not survive a crash of this server: have {0} set to 1")]
-    Careless(&'static str),
-    /// Only InnoDB's tables survive a crash and are locked row by row.
-    #[error("{table} is no InnoDB table but {engine}: ALTER TABLE {table} ENGINE = InnoDB")]
-    NotInnoDb {
-        /// The table's quoted name.
-        table: String,
-        /// What it is.
-        engine: String,
-    },
-    /// An unlogged or temporary table is empty after a crash, and every lock is forgotten.
-    #[error("{0} does not survive a crash: use a plain table (ALTER TABLE {0} SET LOGGED)")]
-    NotDurable(String),
-    /// The table exists, with other columns.
-    #[error(
-        "{table} is not a lock table (expected: {expected}; found: {found}): choose another table name"
-    )]
-    WrongShape {
-        /// The table's quoted name.
-        table: String,
-        /// The columns that a lock table has.
-        expected: String,
-        /// The ones it has.
-        found: String,
-    },
-    /// The table does not exist, and may not be created.
-    #[error(
-        "{table} does not exist and could not be created ({reason}): have it created by somebody who may, with: {ddl}"
-    )]
-    NoTable {
-        /// The table's quoted name.
-        table: String,
-        /// What the server said.
-        reason: String,
-        /// The statement that creates it.
-        ddl: String,
-    },
-    /// The table does not exist, and this connection is only there to look.
-    #[error("{0} does not exist: no lock was ever taken there")]
-    NothingThere(String),
-    /// The server's answer makes no sense.
-    #[error("the server's answer makes no sense: is it a server of the kind that was named?")]
-    Nonsense,
-}
-
 impl Setup {
     pub(super) fn new(codec: Codec) -> Self {
-        Self { codec, stage: Stage::Begin, again: 0 }
+        Self { codec, handed: false, denied: None, stage: Stage::Begin, again: 0 }
+    }
+
+    /// The same for a connection of the caller's: one that is inside a transaction is refused, and left as
+    /// it is. On one of our own, a transaction that the server's settings began is rolled back.
+    #[must_use]
+    pub fn handed(self, handed: bool) -> Self {
+        Self { handed, ..self }
+    }
+
+    /// The codec for commands, once it is ready: its table has the schema in which the server found or
+    /// created it. From then on it is the same table, whatever a session's settings are.
+    pub fn codec(&self) -> &Codec {
+        &self.codec
     }
 
     /// Takes the answer to the last statement (`None` at first), says what is next.
@@ -176,10 +86,14 @@ impl Setup {
         };
         match (self.stage, &self.codec.dialect) {
             (Stage::Begin, _) => self.begin(),
-            (Stage::Session, _) => self.run(Stage::Isolation, mysql::ISOLATION, vec![]),
+            (Stage::Inside, Dialect::Postgres { .. }) => Step::Refuse(Refusal::InTransaction),
+            (Stage::Inside | Stage::Rollback, _) => {
+                self.run(Stage::Session, mysql::SESSION, vec![])
+            }
             (Stage::Durable, Dialect::Postgres { .. }) => Step::Ready,
-            (Stage::Durable | Stage::Create | Stage::Isolation, _) => self.check(),
             (Stage::Probe, _) => self.appeared(),
+            (Stage::Who, _) => self.is_denied(rows),
+            (Stage::Session | Stage::Durable | Stage::Create, _) => self.check(),
             (Stage::Journal, _) => self.create(),
             (Stage::Check, Dialect::Postgres { .. }) => self.judge_postgres(rows),
             (Stage::Check, Dialect::Sqlite { .. }) => self.judge_sqlite(rows),
@@ -189,9 +103,13 @@ impl Setup {
 
     fn begin(&mut self) -> Step {
         match self.codec.dialect {
+            Dialect::Postgres { .. } if self.handed => {
+                self.run(Stage::Inside, postgres::INSIDE, vec![])
+            }
             Dialect::Postgres { .. } => self.check(),
             Dialect::Sqlite { .. } => self.run(Stage::Durable, sqlite::DURABLE, vec![]),
-            Dialect::Mysql { .. } => self.run(Stage::Session, mysql::SESSION, vec![]),
+            Dialect::Mysql { .. } if self.handed => self.run(Stage::Inside, mysql::INSIDE, vec![]),
+            Dialect::Mysql { .. } => self.run(Stage::Rollback, mysql::ROLLBACK, vec![]),
         }
     }
 
@@ -210,14 +128,15 @@ impl Setup {
                 let (schema, table) = self.codec.table.parts();
                 let schema = schema.map_or(Value::Null, |schema| Value::Text(schema.into()));
                 let name = [schema, Value::Text(table.into())];
-                self.run(Stage::Check, mysql::CHECK, [&name[..]; 3].concat())
+                let params = [&name[..], &name, &name[..1], &name].concat();
+                self.run(Stage::Check, mysql::CHECK, params)
             }
         }
     }
 
     fn judge_postgres(&mut self, rows: Rows) -> Step {
-        let Some(Ok([standby, version, commit, kind, columns, keys])) =
-            rows.into_iter().next().map(<[Value; 6]>::try_from)
+        let Some(Ok([standby, version, commit, kind, columns, keys, read_only, schema, role])) =
+            rows.into_iter().next().map(<[Value; 9]>::try_from)
         else {
             return Step::Refuse(Refusal::Nonsense);
         };
@@ -231,6 +150,12 @@ impl Setup {
         }
         if standby != 0 {
             return Step::Refuse(Refusal::Standby);
+        }
+        if read_only != Value::Int(0) {
+            return Step::Refuse(Refusal::ReadOnlyTransactions);
+        }
+        if let Some(refusal) = self.settle(schema, role) {
+            return Step::Refuse(refusal);
         }
         let Value::Text(kind) = kind else { return self.table_missing() };
         let fits = columns == Value::Text(postgres::COLUMNS.to_string());
@@ -247,11 +172,11 @@ impl Setup {
     }
 
     fn judge_mysql(&mut self, rows: Rows) -> Step {
-        let Some(Ok([version, read_only, flush, unsynced, engine, columns, keys, fitting])) =
-            rows.into_iter().next().map(<[Value; 8]>::try_from)
-        else {
+        let Some(Ok(row)) = rows.into_iter().next().map(<[Value; 11]>::try_from) else {
             return Step::Refuse(Refusal::Nonsense);
         };
+        let [version, read_only, flush, unsynced, engine, columns, keys, fitting, rest @ ..] = row;
+        let [commits, schema, account] = rest;
         let (Value::Text(version), Value::Text(read_only)) = (version, read_only) else {
             return Step::Refuse(Refusal::Nonsense);
         };
@@ -266,6 +191,12 @@ impl Setup {
         }
         if unsynced != Value::Int(0) {
             return Step::Refuse(Refusal::Careless("sync_binlog"));
+        }
+        if commits != Value::Int(1) {
+            return Step::Refuse(Refusal::NoAutocommit);
+        }
+        if let Some(refusal) = self.settle(schema, account) {
+            return Step::Refuse(refusal);
         }
         let Value::Text(engine) = engine else { return self.table_missing() };
         let fits = columns == Value::Text(mysql::COLUMNS.to_string());
@@ -292,6 +223,29 @@ impl Setup {
         }
     }
 
+    /// Has the table in the schema where the server has it, for the account that it knows us by.
+    fn settle(&mut self, schema: Value, account: Value) -> Option<Refusal> {
+        let Value::Text(account) = account else { return Some(Refusal::Nonsense) };
+        // Without a schema to create it in, the server says what is wrong.
+        let schema = if let Value::Text(schema) = schema { Some(schema) } else { None };
+        match self.codec.settled(schema.as_deref(), &account) {
+            Some(codec) => self.codec = codec,
+            None => return schema.map(Refusal::OddSchema),
+        }
+        None
+    }
+
+    /// The check was denied, and it was asked to whom.
+    fn is_denied(&mut self, rows: Rows) -> Step {
+        if let Some([Value::Text(role)]) = rows.first().map(vec::Vec::as_slice)
+            && let Some(codec) = self.codec.settled(None, &role.clone())
+        {
+            self.codec = codec;
+        }
+        let denied = self.denied.take().unwrap_or_else(|| Failure::refused(String::new()));
+        Step::Failed(self.codec.explain(denied, rights::COMMANDS))
+    }
+
     fn table_missing(&mut self) -> Step {
         match (self.codec.creates, &self.codec.dialect) {
             (true, _) => {}
@@ -301,7 +255,8 @@ impl Setup {
         }
         self.again += 1;
         if self.again > MOST {
-            return self.no_table("it is not there after it was created");
+            let gone = "it is not there after it was created".to_string();
+            return self.no_table(&Failure::refused(gone));
         }
         match self.codec.dialect {
             Dialect::Postgres { .. }
@@ -330,14 +285,29 @@ impl Setup {
         self.again += 1;
         match (self.stage, failure) {
             (Stage::Probe, failure) if mysql::is_no_table(&failure) => self.nothing_there(),
+            (Stage::Probe, failure) => Step::Failed(self.codec.explain(failure, "SELECT")),
+            (Stage::Inside, failure) if postgres::is_outside(&failure) => self.check(),
+            (Stage::Inside, failure)
+                if mysql::is_inside(&failure) || postgres::has_failed(&failure) =>
+            {
+                Step::Refuse(Refusal::InTransaction)
+            }
             // Only speed depends on the journal, and whoever is changing it just now will do.
             (Stage::Journal, Failure::Rejected { .. }) => self.create(),
+            (Stage::Check, failure)
+                if rights::is_denied(&failure)
+                    && matches!(self.codec.dialect, Dialect::Postgres { .. }) =>
+            {
+                self.denied = Some(failure);
+                self.run(Stage::Who, postgres::WHO, vec![])
+            }
+            (Stage::Who, _) => self.is_denied(Rows::new()),
             // Somebody created it at the same moment (PostgreSQL answers 23505 or 42P07 then), or it
             // truly may not be created: if it is there now, it does not matter which.
-            (Stage::Create, Failure::Rejected { retry: false, message, .. })
+            (Stage::Create, failure @ Failure::Rejected { retry: false, .. })
                 if self.again >= MOST =>
             {
-                self.no_table(&message)
+                self.no_table(&failure)
             }
             (Stage::Create, Failure::Rejected { retry: false, .. }) => self.check(),
             (_, Failure::Rejected { retry: true, .. }) if self.again <= MOST => self.begin(),
@@ -345,10 +315,14 @@ impl Setup {
         }
     }
 
-    fn no_table(&self, reason: &str) -> Step {
+    fn no_table(&self, failure: &Failure) -> Step {
         Step::Refuse(Refusal::NoTable {
             table: self.quoted(),
-            reason: reason.to_string(),
+            reason: failure.to_string(),
+            grant: match rights::is_denied(failure) {
+                true => self.codec.grant(rights::CREATE) + ", or ",
+                false => String::new(),
+            },
             ddl: one_line(&self.codec.create_table()),
         })
     }

@@ -4,7 +4,7 @@ use super::{SINCE, TTL, all, claims, int, mysql_setup, postgres_setup, set_up, t
 use lock_core::Failure;
 use lock_core::advisory::Command;
 use lock_core::sql::advisory::{Codec, Key, Prefix, Session, mysql, postgres};
-use lock_core::sql::{Refusal, Rows, Statement, Step, Value};
+use lock_core::sql::{self, Refusal, Rows, Statement, Step, Value};
 use std::time::Duration;
 
 fn on_postgres() -> Codec {
@@ -62,9 +62,9 @@ fn mysql_is_refused_where_locks_would_not_be_leases() {
     let good = || mysql_setup("8.0.11");
     let with = |at, rows| changed(&on_mysql(), good(), at, rows);
     let find = |column: usize, value: Value| {
-        let mut rows = good().remove(2);
+        let mut rows = good().remove(3);
         rows[0][column] = value;
-        with(2, rows)
+        with(3, rows)
     };
     assert_eq!(find(2, text("5.7.44")), refused(Refusal::TooOld));
     assert_eq!(find(2, text("10.5.1-MariaDB")), refused(Refusal::TooOld));
@@ -80,17 +80,17 @@ fn mysql_is_refused_where_locks_would_not_be_leases() {
     // The greeting has 32 bits of it.
     assert_eq!(find(0, int((1 << 32) + 77)), Step::Ready);
     let variable = |at, value: &str| with(at, vec![vec![text("name"), text(value)]]);
-    assert_eq!(variable(3, "ON"), refused(Refusal::SeveralPrimaries));
-    assert_eq!(variable(3, "OFF"), Step::Ready);
-    assert_eq!(variable(4, "OFF"), refused(Refusal::SeveralPrimaries));
-    assert_eq!(variable(4, "ON"), Step::Ready);
+    assert_eq!(variable(4, "ON"), refused(Refusal::SeveralPrimaries));
+    assert_eq!(variable(4, "OFF"), Step::Ready);
+    assert_eq!(variable(5, "OFF"), refused(Refusal::SeveralPrimaries));
+    assert_eq!(variable(5, "ON"), Step::Ready);
 }
 
 #[test]
 fn nonsense_is_refused() {
     for (codec, good) in [(on_postgres(), postgres_setup()), (on_mysql(), mysql_setup("8.0.11"))] {
         // What is only set is not looked at.
-        let looked_at: &[usize] = if good.len() == 4 { &[0, 1, 2] } else { &[1, 2, 3, 4] };
+        let looked_at: &[usize] = if good.len() == 4 { &[0, 1, 2] } else { &[2, 3, 4, 5] };
         let row = vec![text("x"); 6];
         for at in looked_at {
             for rows in [vec![row.clone()], vec![row.clone(), row.clone()], vec![vec![]]] {
@@ -106,7 +106,7 @@ fn nonsense_is_refused() {
 fn a_server_whose_clock_was_set_back_since_its_start_is_ready() {
     for uptime in ["-3600", "18446744073709548016"] {
         let mut answers = mysql_setup("8.0.11");
-        answers[1] = vec![vec![text("Uptime"), text(uptime)]];
+        answers[2] = vec![vec![text("Uptime"), text(uptime)]];
         let (step, session) = set_up(&on_mysql(), Some(77), answers);
         assert_eq!(step, Step::Ready, "{uptime}");
         // As if it had just started.
@@ -178,5 +178,22 @@ fn only_the_probe_may_fail() {
             let broken = Failure::Unknown("broken".into());
             assert_eq!(setup.step(Some(Err(broken.clone()))), Step::Failed(broken));
         }
+    }
+}
+
+#[test]
+fn a_connection_that_was_handed_over_inside_a_transaction_is_refused() {
+    let inside = [Ok(vec![]), Err(sql::mysql::statement_failed(Some(1568), "in progress"))];
+    for (codec, answer) in [on_postgres(), on_mysql()].into_iter().zip(inside) {
+        let mut setup = codec.setup(TTL, None).handed(true);
+        assert!(matches!(setup.step(None), Step::Run(_)));
+        assert_eq!(setup.step(Some(answer)), refused(Refusal::InTransaction));
+        assert_eq!(setup.session(), None);
+    }
+    let outside = [Err(sql::postgres::statement_failed(Some("25P01"), "none")), Ok(vec![])];
+    for (codec, answer) in [on_postgres(), on_mysql()].into_iter().zip(outside) {
+        let mut setup = codec.setup(TTL, None).handed(true);
+        assert!(matches!(setup.step(None), Step::Run(_)));
+        assert!(matches!(setup.step(Some(answer)), Step::Run(_)), "it goes on");
     }
 }

@@ -49,9 +49,10 @@ impl<S: Session> Ask for TableAdmin<S> {
         for statement in table.codec.ask(question, clock::now()) {
             let ran = table.run(&statement, *budget);
             rows = match ran.as_ref().err().and_then(|why| table.codec.ask_untold(question, why)) {
-                Some(statement) => table.run(&statement, *budget)?,
-                None => ran?,
-            };
+                Some(statement) => table.run(&statement, *budget),
+                None => ran,
+            }
+            .map_err(|failure| table.codec.explain_to(question, failure))?;
         }
         Ok(table.codec.answer(question, rows)?)
     }

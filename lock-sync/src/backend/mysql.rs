@@ -151,6 +151,10 @@ impl Session for Mysql {
         }))
     }
 
+    fn handed(&self) -> bool {
+        matches!(self.source, Source::Client)
+    }
+
     fn is_open(&self) -> bool {
         self.client.is_some()
     }

@@ -133,6 +133,10 @@ impl Session for Postgres {
         }))
     }
 
+    fn handed(&self) -> bool {
+        matches!(self.source, Source::Client)
+    }
+
     fn is_open(&self) -> bool {
         self.client.as_ref().is_some_and(|client| !client.is_closed())
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// Connections to one table, as many as there are lanes.
 pub(crate) struct Tables<S: Source> {
-    codec: Codec,
+    pub(crate) codec: Codec,
     source: S,
     /// The one that was opened to see whether locks are safe there.
     first: Option<SqlTable<S::Session>>,
@@ -19,8 +19,9 @@ impl<S: Source> Tables<S> {
     /// `budget`.
     pub(crate) fn open(codec: Codec, mut source: S, budget: Duration) -> Result<Self, Error> {
         let session = source.session(false).ok_or_else(super::nowhere)?;
-        let first = Some(SqlTable::open(codec.clone(), session, budget)?);
-        Ok(Self { codec, source, first })
+        let first = SqlTable::open(codec, session, budget)?;
+        // All others use the very table that this one found.
+        Ok(Self { codec: first.codec.clone(), source, first: Some(first) })
     }
 }
 

@@ -159,7 +159,8 @@ fn postgres_statements_are_those_agreed_on() {
     let row = |commit: &str, kind: Value| {
         let columns = "acquired_at timestamptz, contended bool, expires_at timestamptz, fence int8, holder text, name text C, owner text, ttl_us int8";
         let [commit, columns] = [commit, columns].map(|text| Value::Text(text.into()));
-        vec![vec![Value::Int(0), Value::Int(170_000), commit, kind, columns, Value::Int(1)]]
+        let table = [Value::Int(0), Value::Int(170_000), commit, kind, columns, Value::Int(1)];
+        vec![[&table[..], &[Value::Int(0), Value::Null, Value::Text("app".into())]].concat()]
     };
     let mut setup = codec.setup();
     let check = step(&mut setup, None);
@@ -167,7 +168,9 @@ fn postgres_statements_are_those_agreed_on() {
     assert_eq!(create, codec.create_table());
     assert_eq!(step(&mut setup, Some(vec![])), check, "and again");
     let durable = step(&mut setup, Some(row("off", Value::Text("rp".into()))));
+    let inside = step(&mut codec.setup().handed(true), None);
     let setup = [
+        ("setup of a connection that was handed over: fails unless it is in a transaction", inside),
         ("setup: what kind of server and table is this", check),
         ("setup, if there is no such table", create),
         ("setup, if commits do not wait for the disk", durable),
@@ -205,18 +208,21 @@ fn mysql_statements_are_those_agreed_on() {
     let codec = mysql::codec(TableName::default());
     let number = || vec![vec![Value::Int(0)]];
     let mut setup = codec.setup();
-    let session = step(&mut setup, None);
-    let isolation = step(&mut setup, Some(number()));
+    let rollback = step(&mut setup, None);
+    let session = step(&mut setup, Some(number()));
+    let inside = step(&mut codec.setup().handed(true), None);
     let check = step(&mut setup, Some(number()));
     let [version, read_only] = ["8.0.11", "0"].map(|text| Value::Text(text.into()));
     let mut missing = vec![version, read_only, Value::Int(1), Value::Int(0)];
     missing.extend([Value::Null, Value::Null, Value::Int(0), Value::Int(0)]);
+    missing.extend([Value::Int(1), Value::Null, Value::Text("app@%".into())]);
     let create = step(&mut setup, Some(vec![missing]));
     assert_eq!(create, codec.create_table());
     assert_eq!(step(&mut setup, Some(number())), check, "and again");
     let setup = [
+        ("setup: what the server's settings have begun is no concern of ours", rollback),
+        ("setup of a connection that was handed over, instead: fails in a transaction", inside),
         ("setup: what the session goes by", session),
-        ("setup: nothing is locked but what is meant", isolation),
         ("setup: what kind of server and table is this", check),
         ("setup, if there is no such table", create),
     ];
@@ -326,6 +332,7 @@ fn advisory_statements_on_mysql_are_those_agreed_on() {
     };
     let steps = |version: &str| {
         vec![
+            ("setup: what the server's settings have begun is no concern of ours", vec![]),
             ("setup: idle connections are ended, and this one is marked", vec![]),
             ("setup: for how long has the server run", vec![vec![text("Uptime"), text("1")]]),
             ("setup: what kind of server is this, and is it the same connection", find(version)),

@@ -9,5 +9,6 @@ mod places;
 mod refused_mysql;
 mod refused_sessions;
 mod runtimes_sync;
+mod sessions;
 mod shared;
 mod tls_postgres;

@@ -3,7 +3,7 @@
 use super::{Dialect, Session, micros, mysql, postgres};
 use crate::error::Failure;
 use crate::sql::mysql::is_new_enough;
-use crate::sql::{Refusal, Rows, Statement, Step, Value};
+use crate::sql::{self as table, Refusal, Rows, Statement, Step, Value};
 use alloc::string::{String, ToString};
 use core::time::Duration;
 
@@ -23,6 +23,8 @@ pub struct Setup {
     ttl: Duration,
     /// What the server called the connection when it was made.
     id: Option<u32>,
+    /// The connection is the caller's, who may be in the middle of something.
+    handed: bool,
     stage: Stage,
     session: Session,
     ready: bool,
@@ -31,6 +33,8 @@ pub struct Setup {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Stage {
     Begin,
+    Inside,
+    Rollback,
     Check,
     Session,
     Uptime,
@@ -43,7 +47,13 @@ enum Stage {
 impl Setup {
     pub(super) fn new(dialect: Dialect, ttl: Duration, id: Option<u32>) -> Self {
         let session = Session { id: 0, mark: String::new(), since: 0, whole_seconds: false };
-        Self { dialect, ttl, id, stage: Stage::Begin, session, ready: false }
+        Self { dialect, ttl, id, handed: false, stage: Stage::Begin, session, ready: false }
+    }
+
+    /// The same for a connection of the caller's: see [that for a table](crate::sql::Setup::handed).
+    #[must_use]
+    pub fn handed(self, handed: bool) -> Self {
+        Self { handed, ..self }
     }
 
     /// The connection, once it is ready.
@@ -56,14 +66,21 @@ impl Setup {
         let rows = match answer {
             // Not every system can notice that a client is gone; nothing safe rests on it.
             Some(Err(Failure::Rejected { .. })) if self.stage == Stage::Probe => Rows::new(),
+            Some(Err(failure)) if self.stage == Stage::Inside => return self.inside(failure),
             Some(Err(failure)) => return Step::Failed(failure),
             Some(Ok(rows)) => rows,
             None => Rows::new(),
         };
         let postgres = matches!(self.dialect, Dialect::Postgres(_));
         let next = match self.stage {
+            Stage::Begin if postgres && self.handed => {
+                Some(self.run(Stage::Inside, table::postgres::INSIDE, []))
+            }
             Stage::Begin if postgres => Some(self.run(Stage::Check, postgres::CHECK, [])),
-            Stage::Begin => {
+            Stage::Begin if self.handed => Some(self.run(Stage::Inside, table::mysql::INSIDE, [])),
+            Stage::Begin => Some(self.run(Stage::Rollback, table::mysql::ROLLBACK, [])),
+            Stage::Inside if postgres => Some(Step::Refuse(Refusal::InTransaction)),
+            Stage::Inside | Stage::Rollback => {
                 let ttl = Value::Int(up(micros(self.ttl).max(1), 1_000_000));
                 Some(self.run(Stage::Session, mysql::SESSION, [ttl]))
             }
@@ -78,6 +95,17 @@ impl Setup {
             Stage::Group => self.alone(&rows, "OFF", None),
         };
         next.unwrap_or(Step::Refuse(Refusal::Nonsense))
+    }
+
+    /// The question whether the connection is inside a transaction failed.
+    fn inside(&mut self, failure: Failure) -> Step {
+        if table::postgres::is_outside(&failure) {
+            return self.run(Stage::Check, postgres::CHECK, []);
+        }
+        if table::mysql::is_inside(&failure) || table::postgres::has_failed(&failure) {
+            return Step::Refuse(Refusal::InTransaction);
+        }
+        Step::Failed(failure)
     }
 
     // -- PostgreSQL -------------------------------------------------------------------------------

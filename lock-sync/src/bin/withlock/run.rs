@@ -57,6 +57,10 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
         }
     };
     let locks = config.connect().map_err(|error| error.to_string())?;
+    let place = match locks.table() {
+        Some(table) => format!("{place}, table {table}"),
+        None => place,
+    };
     let ending = ending(&args, locks.valid_for())?;
 
     let (sender, events) = channel();

@@ -1,0 +1,133 @@
+//! Why a connection is not used.
+
+use crate::error::Failure;
+use alloc::string::{String, ToString};
+
+/// Why a connection is not fit for commands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The server could not be reached or asked, or refused.
+    Failed(Failure),
+    /// Locks would not be safe there, or not possible.
+    Unfit(Refusal),
+    /// There is no way to a connection, and there will be none: the one that was handed over is gone.
+    NoWay(String),
+}
+
+impl ConnectError {
+    /// What it means to the command that a connection was made anew for.
+    ///
+    /// Only the first connect refuses for good. A server that was fit before may be fit again: in a
+    /// switch-over a client meets standbys, read-only primaries, missing tables and unknown passwords. So
+    /// the command was not sent, and is sent again until its caller's limit.
+    pub fn before_command(self) -> Failure {
+        match self {
+            Self::Failed(gone @ Failure::Gone(_)) => gone,
+            Self::Failed(failure) => Failure::NotSent(failure.to_string()),
+            Self::Unfit(refusal) => Failure::NotSent(refusal.to_string()),
+            Self::NoWay(why) => Failure::refused(why),
+        }
+    }
+}
+
+impl From<Failure> for ConnectError {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// Why a server or table is refused, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// A standby grants what the primary does not know of.
+    #[error("the server is a standby: connect to the primary")]
+    Standby,
+    /// The server is too old.
+    #[error("the server is too old: PostgreSQL 12, MySQL 8.0, MariaDB 10.6 or later is needed")]
+    TooOld,
+    /// Its idle connections live on, and with them the locks of clients that are gone.
+    #[error(
+        "the server is too old for advisory locks: PostgreSQL 14 or later is needed; or use a lock table"
+    )]
+    KeepsIdle,
+    /// Advisory locks belong to the server's connection, and a pooler changes that.
+    #[error(
+        "there is a pooler before the server: connect to the server itself, or use a lock table"
+    )]
+    Pooled,
+    /// Advisory locks belong to one node.
+    #[error("each node of this cluster has advisory locks of its own: use a lock table")]
+    SeveralPrimaries,
+    /// Fences are read from the clock when a wait is over, not when it began.
+    #[error("the server's clock stands still in a statement: start it without --sysdate-is-now")]
+    StandingClock,
+    /// A replica, or a server that is being moved.
+    #[error("the server is read-only: connect to the primary")]
+    ReadOnly,
+    /// A role, a database or a server whose transactions write nothing unless they are told to.
+    #[error(
+        "transactions are read-only here: connect to the primary, or see who sets default_transaction_read_only (ALTER ROLE, ALTER DATABASE, the server)"
+    )]
+    ReadOnlyTransactions,
+    /// What is done on the connection is not committed by itself.
+    #[error(
+        "the connection is inside a transaction: commit it or roll it back before you hand the connection over"
+    )]
+    InTransaction,
+    /// Something between us and the server undoes the session's settings, say.
+    #[error("statements do not commit by themselves here: have autocommit on")]
+    NoAutocommit,
+    /// A schema or database whose name would have to be escaped.
+    #[error(
+        "the table's schema {0:?} has a quote, a backslash or one of ${{}}? in its name: choose another schema"
+    )]
+    OddSchema(String),
+    /// A server that answers before a commit is on the disk forgets locks and fences in a crash.
+    #[error("commits do not survive a crash of this server: have {0} set to 1")]
+    Careless(&'static str),
+    /// Only InnoDB's tables survive a crash and are locked row by row.
+    #[error("{table} is no InnoDB table but {engine}: ALTER TABLE {table} ENGINE = InnoDB")]
+    NotInnoDb {
+        /// The table's quoted name.
+        table: String,
+        /// What it is.
+        engine: String,
+    },
+    /// An unlogged or temporary table is empty after a crash, and every lock is forgotten.
+    #[error("{0} does not survive a crash: use a plain table (ALTER TABLE {0} SET LOGGED)")]
+    NotDurable(String),
+    /// The table exists, with other columns.
+    #[error(
+        "{table} is not a lock table (expected: {expected}; found: {found}): choose another table name"
+    )]
+    WrongShape {
+        /// The table's quoted name.
+        table: String,
+        /// The columns that a lock table has.
+        expected: String,
+        /// The ones it has.
+        found: String,
+    },
+    /// The table does not exist, and may not be created.
+    #[error(
+        "{table} does not exist and could not be created ({reason}): {grant}have it created by somebody who may, with: {ddl}"
+    )]
+    NoTable {
+        /// The table's quoted name.
+        table: String,
+        /// What the server said.
+        reason: String,
+        /// The statement that would let us create it, and "or", if it was denied; nothing otherwise.
+        grant: String,
+        /// The statement that creates it.
+        ddl: String,
+    },
+    /// The table does not exist, and this connection is only there to look.
+    #[error("{0} does not exist: no lock was ever taken there")]
+    NothingThere(String),
+    /// The server's answer makes no sense.
+    #[error("the server's answer makes no sense: is it a server of the kind that was named?")]
+    Nonsense,
+}

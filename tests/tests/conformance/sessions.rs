@@ -1,0 +1,337 @@
+//! What a server, a role or other code has a session begin with: settings, schemas, rights, open transactions.
+
+use lock_sync::{Error, TableName};
+use lock_tests::drivers::{Driven, Driver, Locks, error, wait};
+use lock_tests::place::{Place, client, mysql_client};
+use lock_tests::proxy::eventually;
+use lock_tests::servers::Kind;
+use lock_tests::withlock::Sandbox;
+use mysql::prelude::Queryable;
+use std::time::Duration;
+
+const DRIVERS: [Driver; 2] = [Driver::Blocking, Driver::Tokio];
+const TTL: Duration = Duration::from_secs(30);
+const SHORT: Duration = Duration::from_secs(3);
+
+macro_rules! both {
+    ($($name:ident)*) => {
+        mod mysql_server {
+            $(#[test]
+            #[ignore = "needs a MySQL server: tests/run starts one"]
+            fn $name() { super::$name(super::Kind::Mysql) })*
+        }
+        mod mariadb_server {
+            $(#[test]
+            #[ignore = "needs a MariaDB server: tests/run starts one"]
+            fn $name() { super::$name(super::Kind::Mariadb) })*
+        }
+    };
+}
+
+both! {
+    what_init_connect_begins_is_ended
+    a_connection_inside_a_transaction_is_not_taken_over
+    what_an_account_may_not_do_is_told_with_the_grant
+    a_table_stays_in_the_database_where_it_was_found
+}
+
+/// The same server for another user.
+fn url_of(url: &str, user: &str) -> String {
+    let (scheme, rest) = url.split_once("://").expect("a URL");
+    let (_, place) = rest.split_once('@').expect("a user");
+    format!("{scheme}://{user}@{place}")
+}
+
+/// `init_connect` is not run for a superuser.
+fn what_init_connect_begins_is_ended(kind: Kind) {
+    let server = kind.server();
+    let mut root = mysql_client(server.url());
+    let app = url_of(server.url(), "app:secret");
+    // Before it grants its own locks, the server must have run for as long as a lease lasts.
+    Place::advisory_at(&app)
+        .locks(SHORT)
+        .lock("first")
+        .expect("taken")
+        .release()
+        .expect("released");
+    for begins in [
+        "START TRANSACTION",
+        "SET autocommit = 0",
+        "SET autocommit = 0, completion_type = 1; START TRANSACTION",
+        "SET SESSION TRANSACTION READ ONLY",
+        "SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+        "SET sql_select_limit = 1, group_concat_max_len = 8",
+        "SET NAMES latin1",
+    ] {
+        root.query_drop(format!("SET GLOBAL init_connect = '{begins}'")).expect("set");
+        for driver in DRIVERS {
+            let place = Driven::new(driver, Place::at(&app));
+            let locks = place.locks(SHORT);
+            let held = format!("SELECT COUNT(*) FROM {} WHERE owner IS NOT NULL", place.table());
+            let mut held = || -> Option<u64> { root.query_first(&held).expect("asked") };
+            let guards = ["a", "b"].map(|name| locks.lock(name).expect("taken"));
+            assert_eq!(held(), Some(2), "{begins}: it is committed");
+            let other = place.locks(SHORT);
+            assert!(other.try_lock("a").expect("asked").is_none(), "{begins}");
+            for guard in guards {
+                guard.release().expect("released");
+            }
+            assert_eq!(held(), Some(0), "{begins}");
+            let own = Driven::new(driver, Place::advisory_at(&app)).locks(SHORT);
+            own.lock("a").expect("taken").release().expect("released");
+            assert!(other.try_lock("a").expect("asked").is_some(), "{begins}");
+        }
+    }
+}
+
+/// What connecting over a connection that `begin` was run on comes to, for each driver and protocol.
+fn handed(place: &Place, begin: &str) -> Vec<(String, Error)> {
+    let url = place.url().replacen("mariadb://", "mysql://", 1);
+    let mut all = Vec::new();
+    for advisory in [false, true] {
+        let of = |locks: Result<Locks, Error>, who: &str| {
+            (format!("{who}, advisory: {advisory}"), locks.map(drop).expect_err(who))
+        };
+        let blocking = if url.starts_with("postgres") {
+            let mut own = client(&url);
+            own.batch_execute(begin).expect("begun");
+            lock_sync::Config::postgres_client(own)
+        } else {
+            let mut own = mysql_client(&url);
+            own.query_drop(begin).expect("begun");
+            lock_sync::Config::mysql_connection(own)
+        };
+        let blocking = match advisory {
+            true => blocking.protocol(lock_sync::Protocol::Advisory),
+            false => blocking.table(TableName::new(place.table()).expect("good")),
+        };
+        all.push(of(blocking.connect().map(Locks::Blocking), "lock-sync"));
+        let tokio = wait(async {
+            let config = if url.starts_with("postgres") {
+                let (own, connection) =
+                    tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("connected");
+                tokio::spawn(connection);
+                own.batch_execute(begin).await.expect("begun");
+                lock_async::Config::postgres_client(own)
+            } else {
+                use mysql_async::prelude::Queryable as _;
+                let mut own = mysql_async::Conn::from_url(&url).await.expect("connected");
+                own.query_drop(begin).await.expect("begun");
+                lock_async::Config::mysql_connection(own)
+            };
+            let config = match advisory {
+                true => config.protocol(lock_async::Protocol::Advisory),
+                false => config.table(TableName::new(place.table()).expect("good")),
+            };
+            config.connect().await
+        });
+        all.push(of(tokio.map(Locks::Tokio).map_err(error), "lock-async"));
+    }
+    all
+}
+
+fn is_refused_inside(place: &Place, begin: &str) {
+    for (who, error) in handed(place, begin) {
+        let told = error.to_string();
+        assert!(told.contains("inside a transaction"), "{who}: {told}");
+        assert!(!error.is_transient(), "{who}");
+    }
+}
+
+fn a_connection_inside_a_transaction_is_not_taken_over(kind: Kind) {
+    let place = kind.place();
+    place.tamper("CREATE TABLE {table}_yours (n INT)");
+    is_refused_inside(&place, "START TRANSACTION");
+    // Nothing of yours was committed by us.
+    let begin = format!("INSERT INTO {}_yours VALUES (1)", place.table());
+    let mut own = mysql_client(place.url());
+    own.query_drop("SET autocommit = 0").expect("set");
+    own.query_drop(&begin).expect("begun");
+    let config = lock_sync::Config::mysql_connection(own);
+    let refused = config.table(TableName::new(place.table()).expect("good")).connect();
+    assert!(refused.is_err());
+    let count = format!("SELECT COUNT(*) FROM {}_yours", place.table());
+    let count: Option<u64> = mysql_client(place.url()).query_first(count).expect("asked");
+    assert_eq!(count, Some(0));
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_connection_inside_a_transaction_is_not_taken_over_on_postgres() {
+    is_refused_inside(&Place::postgres(), "BEGIN");
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_role_that_only_reads_is_refused_when_connecting() {
+    let place = Place::postgres();
+    let role = format!("{}_reader", place.table());
+    place.tamper(&format!(
+        "CREATE ROLE {role} LOGIN SUPERUSER; ALTER ROLE {role} SET default_transaction_read_only = on"
+    ));
+    drop(place.locks(TTL));
+    let through = place.through(&url_of(place.url(), &role));
+    for driver in DRIVERS {
+        let refused = Driven::new(driver, place.through(through.url())).try_labelled(TTL, "");
+        let error = refused.map(drop).expect_err("refused");
+        assert!(error.to_string().contains("default_transaction_read_only"), "{error}");
+        assert!(!error.is_transient());
+    }
+}
+
+/// Two roles, each with a schema of its own first in its `search_path`, and their places.
+fn roles(place: &Place) -> [Place; 2] {
+    ["one", "two"].map(|name| {
+        let own = format!("{}_{name}", place.table());
+        place.tamper(&format!(
+            "CREATE SCHEMA {own}; CREATE ROLE {own} LOGIN SUPERUSER; ALTER ROLE {own} SET search_path = {own}, public"
+        ));
+        place.through(&url_of(place.url(), &own))
+    })
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn the_schema_that_a_roles_table_is_in_can_be_seen() {
+    for driver in DRIVERS {
+        let place = Place::postgres();
+        let [one, two] = roles(&place);
+        let places = [(&one, "one"), (&two, "two")];
+        for (role, own) in places {
+            let locks = Driven::new(driver, role.through(role.url())).locks(TTL);
+            let table = locks.table().expect("there is one");
+            assert_eq!(table, format!("{0}_{own}.{0}", place.table()));
+            let shown = Sandbox::new().run(&role.whole_url(), &["-v", "a", "--", "true"]);
+            assert!(shown.stderr.contains(&format!("table {table}")), "{}", shown.stderr);
+        }
+        // Where it is in neither's own schema, it is one table.
+        for role in [&one, &two] {
+            role.tamper("DROP TABLE {table}");
+        }
+        drop(place.locks(TTL));
+        let [one, two] = [one, two].map(|role| Driven::new(driver, role).locks(TTL));
+        assert_eq!(
+            [one.table(), two.table()],
+            [(); 2].map(|()| Some(format!("public.{}", place.table())))
+        );
+        let guard = one.lock("a").expect("taken");
+        assert!(two.try_lock("a").expect("asked").is_none());
+        guard.release().expect("released");
+    }
+}
+
+/// Another table of that name comes to be in front of it, and the connection is made anew.
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_table_stays_in_the_schema_where_it_was_found() {
+    for driver in DRIVERS {
+        let place = Place::postgres();
+        drop(place.locks(TTL));
+        let [role, _] = roles(&place);
+        let locks = Driven::new(driver, role.through(role.url())).locks(SHORT);
+        let guard = locks.lock("a").expect("taken");
+        role.tamper(&format!(
+            "CREATE TABLE {0}_one.{0} (LIKE public.{0} INCLUDING ALL)",
+            place.table()
+        ));
+        place.tamper(&format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{}_one'",
+            place.table()
+        ));
+        let expiry =
+            format!("SELECT expires_at::text FROM public.{} WHERE name = 'a'", place.table());
+        let mut watch = client(place.url());
+        let mut at = || -> String { watch.query_one(&expiry, &[]).expect("a row").get(0) };
+        let first = at();
+        assert!(eventually(|| at() != first), "it is renewed there");
+        assert!(guard.is_held());
+        assert!(place.locks(TTL).try_lock("a").expect("asked").is_none());
+        guard.release().expect("released");
+        assert!(place.locks(TTL).try_lock("a").expect("asked").is_some());
+    }
+}
+
+/// New connections are in another database from some time on.
+fn a_table_stays_in_the_database_where_it_was_found(kind: Kind) {
+    let server = kind.server();
+    let mut root = mysql_client(server.url());
+    root.query_drop("CREATE DATABASE other").expect("made");
+    root.query_drop("GRANT ALL ON other.* TO app").expect("granted");
+    let app = url_of(server.url(), "app:secret");
+    for driver in DRIVERS {
+        root.query_drop("SET GLOBAL init_connect = ''").expect("set");
+        let place = Driven::new(driver, Place::at(&app));
+        let locks = place.locks(SHORT);
+        assert_eq!(locks.table(), Some(format!("test.{}", place.table())));
+        let guard = locks.lock("a").expect("taken");
+        root.query_drop("SET GLOBAL init_connect = 'USE other'").expect("set");
+        let theirs = "SELECT id FROM information_schema.processlist WHERE user = 'app'";
+        let theirs: Vec<u64> = root.query(theirs).expect("asked");
+        for id in theirs {
+            let _ = root.query_drop(format!("KILL {id}"));
+        }
+        let expiry = format!("SELECT expires_us FROM test.{} WHERE name = 'a'", place.table());
+        let mut at = || -> Option<i64> { root.query_first(&expiry).expect("asked") };
+        let first = at();
+        assert!(eventually(|| at() != first), "it is renewed there");
+        assert!(guard.is_held());
+        guard.release().expect("released");
+    }
+}
+
+/// The statement that an error advises is run by somebody who may; what it advises for is what was missing.
+fn advised(told: &str) -> String {
+    let at = told.find("GRANT ").unwrap_or_else(|| panic!("no GRANT: {told}"));
+    let advice = &told[at..];
+    advice.split(", or have it").next().unwrap_or_default().to_string()
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn what_a_role_may_not_do_is_told_with_the_grant() {
+    for driver in DRIVERS {
+        let place = Place::postgres();
+        let role = format!("{}_role", place.table());
+        let schema = format!("{}_schema", place.table());
+        place.tamper(&format!("CREATE ROLE {role} LOGIN; CREATE SCHEMA {schema}"));
+        let url = format!("{}?table={schema}.locks", url_of(place.url(), &role));
+        let connect = || lock_tests::drivers::connect(driver, &url);
+        // Not even to look into the schema; then not to create the table; then there is one of somebody else's.
+        let refused = connect().map(drop).expect_err("refused").to_string();
+        place.tamper(advised(&refused).split_once("; ").expect("two").0);
+        let refused = connect().map(drop).expect_err("refused").to_string();
+        assert!(advised(&refused).contains("CREATE ON SCHEMA"), "{refused}");
+        let ddl = "CREATE TABLE".to_string() + refused.split_once("CREATE TABLE").expect("a DDL").1;
+        place.tamper(&ddl);
+        let locks = connect().expect("connected");
+        let refused = locks.try_lock("a").map(drop).expect_err("refused");
+        assert!(!refused.is_transient(), "{refused}");
+        place.tamper(&advised(&refused.to_string()));
+        locks.lock("a").expect("taken").release().expect("released");
+        let mut admin = lock_sync::Admin::connect(&url).expect("connected");
+        let refused = admin.purge(Duration::from_secs(3_600)).expect_err("refused").to_string();
+        place.tamper(&advised(&refused));
+        admin.purge(Duration::from_secs(3_600)).expect("purged");
+    }
+}
+
+fn what_an_account_may_not_do_is_told_with_the_grant(kind: Kind) {
+    for driver in DRIVERS {
+        let place = kind.place();
+        let user = place.table().replacen("locks_", "u_", 1);
+        place.tamper("CREATE TABLE {table}_other (n INT)");
+        place.tamper(&format!("CREATE USER '{user}'@'%' IDENTIFIED BY 'secret'"));
+        place.tamper(&format!("GRANT SELECT ON {{table}}_other TO '{user}'@'%'"));
+        let through = place.through(&url_of(place.url(), &format!("{user}:secret")));
+        let connect = || Driven::new(driver, place.through(through.url())).try_labelled(TTL, "");
+        let refused = connect().map(drop).expect_err("refused").to_string();
+        place.tamper(&advised(&refused));
+        let locks = connect().expect("connected");
+        locks.lock("a").expect("taken").release().expect("released");
+        place.tamper(&format!("REVOKE INSERT, UPDATE ON {{table}} FROM '{user}'@'%'"));
+        let locks = connect().expect("connected");
+        let refused = locks.try_lock("a").map(drop).expect_err("refused").to_string();
+        place.tamper(&advised(&refused));
+        locks.lock("a").expect("taken").release().expect("released");
+    }
+}
