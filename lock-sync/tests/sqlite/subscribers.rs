@@ -107,6 +107,8 @@ fn one_that_blocks_holds_up_nothing() {
     let lost = Arc::new(locks.lock("blocks").expect("free"));
     let kept = locks.lock("kept").expect("free");
     let called = called_on_loss(&lost);
+    // Dropped before the guards, whose releases would wait for it if this failed.
+    let unblock = unblock;
     place.rob_of("blocks");
     began.recv_timeout(SOON).expect("the subscriber is told");
 
@@ -216,7 +218,9 @@ fn one_that_panics_while_waiting_leaks_no_lock() {
     assert!(taken.is_err(), "{taken:?}");
     held.release().expect("ours");
     on("wait", "waiting", || {});
-    assert!(theirs.try_lock("wait").expect("asked").is_some(), "nobody else has it");
+    // If it still waited, it would be ahead of this one.
+    let taken = ours.try_lock_for("wait", Duration::from_secs(5)).expect("asked");
+    assert!(taken.is_some(), "nobody else waits for it, or has it");
 }
 
 /// A second panic while the caller's first one unwinds would end the process.
