@@ -5,6 +5,7 @@ use fork::{Fork, fork};
 use lock_sync::{Error, LostReason};
 use lock_tests::drivers::tokio_config;
 use lock_tests::place::{Keeps, Place, client};
+use lock_tests::proxy::eventually;
 use rustix::process::{Pid, WaitOptions, waitpid};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -202,6 +203,15 @@ fn a_runtime_that_goes_on_in_a_child_renews_nothing() {
     });
 }
 
+/// Whether this process has the place's file open.
+fn is_open(place: &Place) -> bool {
+    let file = place.url().trim_start_matches("sqlite:");
+    let mut all = std::fs::read_dir("/proc/self/fd").expect("listed");
+    all.any(|fd| {
+        std::fs::read_link(fd.expect("an entry").path()).is_ok_and(|to| to.ends_with(file))
+    })
+}
+
 /// SQLite takes its parent's locks on the file for the child's own.
 #[test]
 fn a_child_opens_no_sqlite_file_while_its_parent_has_one_open() {
@@ -216,6 +226,7 @@ fn a_child_opens_no_sqlite_file_while_its_parent_has_one_open() {
         };
         // What was closed does no harm.
         blocking(&place).expect("connected");
+        assert!(eventually(|| !is_open(&place)), "by a thread that is about to end");
         in_a_child(|| vec![("connected", blocking(&place).is_ok() && tokio(&other).is_ok())]);
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         let kept = place.locks(TTL);
