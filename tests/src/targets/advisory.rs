@@ -74,8 +74,14 @@ fn ready(pick: u8) -> (Codec, Session) {
         [vec![Value::Int(7), text("mark")], more.into()].concat()
     };
     let on_mysql = |version| {
-        let answers =
-            [vec![], vec![vec![text("Uptime"), text("9")]], vec![find(version)], vec![], vec![]];
+        let answers = [
+            vec![],
+            vec![],
+            vec![vec![text("Uptime"), text("9")]],
+            vec![find(version)],
+            vec![],
+            vec![],
+        ];
         (mysql::codec(Prefix::default()), answers.to_vec())
     };
     let (codec, answers) = match pick & 3 {

@@ -323,7 +323,6 @@ mod tests {
         assert_eq!(accepted, expected);
         for (line, says) in [
             ("w --skip -E 3 a -- true", "exits with 0"),
-            ("w -E 3 a -- true", "needs --try or --wait"),
             ("w --grace 1s --on-lost kill a -- true", "sends no TERM"),
             ("w --grace 1s --on-lost ignore a -- true", "no signal"),
             ("w --json a -- true", "--list or --status"),

@@ -69,7 +69,6 @@ fn somebody_else_has_it(sandbox: &Sandbox, url: &str) {
         (&["--skip"], 0),
         (&["--skip", "-q"], 0),
         (&["--skip", "--try"], 0),
-        (&["--skip", "-E", "42"], 0),
         (&["--skip", "--wait", "50ms"], 0),
     ] {
         assert_eq!(run(options).expect(code).stderr, "", "{options:?}");
@@ -262,7 +261,7 @@ fn its_own_failures_are_125_and_one_line() {
             assert!(!sandbox.path("ran").exists(), "{args:?} ran the command");
         }
     }
-    for args in [&["n"][..], &["n", "--"], &["n", "true"], &["--", "true"]] {
+    for args in [&["n"][..], &["n", "--"], &["--", "true"]] {
         complains(&sandbox.run(&url, args).expect(125));
     }
     write(sandbox.path("text.db"), "This is no database. ".repeat(100)).expect("written");

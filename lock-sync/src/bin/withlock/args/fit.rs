@@ -90,9 +90,6 @@ fn for_a_command(args: &Args) -> Result<(), String> {
             "--conflict-exit-code (-E) cannot be used with --skip, which exits with 0 if somebody else has the \
              lock: leave out one of them"
         }
-        Args { conflict_exit_code: Some(_), once: false, wait: None, .. } => {
-            "--conflict-exit-code (-E) needs --try or --wait: without them, withlock waits as long as it takes"
-        }
         Args { grace: Some(_), on_lost: OnLost::Kill, .. } => {
             "--grace cannot be used with --on-lost kill, which sends no TERM that KILL could follow"
         }
