@@ -4,6 +4,8 @@ pub(crate) mod admin;
 pub(crate) mod advisory;
 #[cfg(feature = "consul")]
 pub(crate) mod consul;
+#[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
+pub(crate) mod handshake;
 #[cfg(feature = "mysql")]
 pub(crate) mod mysql;
 #[cfg(feature = "postgres")]

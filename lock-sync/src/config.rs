@@ -223,6 +223,14 @@ impl Config {
         self.codec().map(drop)
     }
 
+    /// For how long a grant or a renewal will count: five sixths of the TTL, and a little less.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: the configuration cannot work.
+    pub fn valid_for(&self) -> Result<Duration, ConfigError> {
+        Ok(self.timing()?.valid())
+    }
+
     fn timing(&self) -> Result<Timing, ConfigError> {
         let timing = Timing::new(self.ttl)?;
         let timing = match self.chosen() {

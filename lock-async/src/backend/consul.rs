@@ -44,6 +44,8 @@ struct Trouble {
     /// It may have arrived.
     sent: bool,
     told: String,
+    /// It happens again until somebody acts.
+    stays: bool,
 }
 
 impl Requests {
@@ -78,24 +80,42 @@ impl Requests {
         let mut answer = None;
         loop {
             match setup.step(answer.take()) {
-                Step::Ask(command) => answer = Some(self.ask(&command, budget).await),
+                Step::Ask(command) => answer = Some(self.first(&command, budget).await),
                 Step::Ready => return Ok(()),
                 Step::Failed(failure) => return Err(failure.into()),
             }
         }
     }
 
+    /// A question of the first connect, which alone refuses for good.
+    async fn first(&mut self, command: &Command, budget: Duration) -> Result<Reply, Failure> {
+        self.exchange(command, budget, |method, trouble| match trouble.stays {
+            true => Failure::refused(trouble.message()),
+            false => trouble.failure(method),
+        })
+        .await
+    }
+
     async fn ask(&mut self, command: &Command, budget: Duration) -> Result<Reply, Failure> {
+        self.exchange(command, budget, |method, trouble| trouble.failure(method)).await
+    }
+
+    async fn exchange(
+        &mut self,
+        command: &Command,
+        budget: Duration,
+        failed: impl Fn(Method, Trouble) -> Failure,
+    ) -> Result<Reply, Failure> {
         let request = self.to.codec.encode(command);
         let answer = self.in_time(&request, budget).await;
-        let answer = answer.map_err(|trouble| trouble.failure(request.method))?;
+        let answer = answer.map_err(|trouble| failed(request.method, trouble))?;
         let Answer { status, index, body } = &answer;
         let response = Response { status: *status, index: index.as_deref(), body };
         self.to.codec.decode(command, &response)
     }
 
     async fn in_time(&mut self, request: &Request, budget: Duration) -> Result<Answer, Trouble> {
-        let late = |_| Err(Trouble { sent: true, told: "no answer in time".to_string() });
+        let late = |_| Err(Trouble::new(true, "no answer in time"));
         tokio::time::timeout(budget, self.send(request, budget)).await.unwrap_or_else(late)
     }
 
@@ -113,7 +133,7 @@ impl Requests {
                 // Whoever did not even get through in most of that time has sent nothing.
                 let connecting = self.to.address.connect(limit);
                 let connected = tokio::time::timeout(limit() / 8 * 7, connecting).await;
-                let late = |_| Err(Trouble { sent: false, told: "no answer in time".to_string() });
+                let late = |_| Err(Trouble::new(false, "no answer in time"));
                 connected.unwrap_or_else(late)?
             }
         };
@@ -127,7 +147,7 @@ impl Requests {
         }
         let made = builder
             .body(request.body.clone())
-            .map_err(|error| Trouble { sent: false, told: error.to_string() })?;
+            .map_err(|error| Trouble::new(false, error.to_string()))?;
         let answer = link.exchange(made).await?;
         // Only what was read to its end leaves the connection in step.
         self.link = answer.whole.then_some(link);
@@ -136,9 +156,17 @@ impl Requests {
 }
 
 impl Trouble {
+    fn new(sent: bool, told: impl Into<String>) -> Self {
+        Self { sent, told: told.into(), stays: false }
+    }
+
+    fn message(&self) -> String {
+        format!("Consul: {}", self.told.replace(char::is_control, " "))
+    }
+
     /// A question changes nothing, whatever became of it.
     fn failure(self, method: Method) -> Failure {
-        let message = format!("Consul: {}", self.told.replace(char::is_control, " "));
+        let message = self.message();
         if self.sent && method == Method::Put {
             Failure::Unknown(message)
         } else {

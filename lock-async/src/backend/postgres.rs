@@ -4,6 +4,7 @@ mod hosts;
 mod tls;
 
 use super::{GONE, Session, Source as Sessions};
+use crate::backend::handshake::advice;
 use crate::backend::sslmode::SslMode;
 use crate::error::ConfigError;
 use hosts::{addresses, each, is_unix, share};
@@ -270,7 +271,10 @@ async fn connect_at(address: &Config, tls: &Tls, limit: Duration) -> Result<Link
     config.connect_timeout(config.get_connect_timeout().map_or(limit, |own| limit.min(*own)));
     let failed = |error: Error| {
         let (code, message) = describe(&error);
-        connect_failed(code.as_deref(), &message)
+        match advice(&error) {
+            Some(advice) => Failure::refused(format!("{message}: {advice}")),
+            None => connect_failed(code.as_deref(), &message),
+        }
     };
     if tls.mode == SslMode::Disable || is_unix(&config) {
         config.ssl_mode(Negotiate::Disable);

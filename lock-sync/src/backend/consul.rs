@@ -88,17 +88,34 @@ impl Requests {
         let mut answer = None;
         loop {
             match setup.step(answer.take()) {
-                Step::Ask(command) => answer = Some(self.ask(&command, budget)),
+                Step::Ask(command) => answer = Some(self.first(&command, budget)),
                 Step::Ready => return Ok(()),
                 Step::Failed(failure) => return Err(failure.into()),
             }
         }
     }
 
+    /// A question of the first connect, which alone refuses for good.
+    fn first(&self, command: &Command, budget: Duration) -> Result<Reply, Failure> {
+        self.exchange(command, budget, |method, error| match advice(error) {
+            Some(_) => Failure::refused(format!("Consul: {}", describe(error))),
+            None => failure(method, error),
+        })
+    }
+
     fn ask(&self, command: &Command, budget: Duration) -> Result<Reply, Failure> {
+        self.exchange(command, budget, failure)
+    }
+
+    fn exchange(
+        &self,
+        command: &Command,
+        budget: Duration,
+        failed: impl Fn(Method, &ureq::Error) -> Failure,
+    ) -> Result<Reply, Failure> {
         let request = self.codec.encode(command);
         let answer = in_time(budget, |left| {
-            self.send(&request, left).map_err(|error| failure(request.method, &error))
+            self.send(&request, left).map_err(|error| failed(request.method, &error))
         })?;
         let Answer { status, index, body } = &answer;
         self.codec.decode(command, &Response { status: *status, index: index.as_deref(), body })
@@ -182,7 +199,7 @@ fn failure(method: Method, error: &ureq::Error) -> Failure {
         | ureq::Error::TlsRequired
         | ureq::Error::RequireHttpsOnly(_)
         | ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => false,
-        ureq::Error::Io(error) if is_certificate(error) => false,
+        ureq::Error::Io(_) if advice(error).is_some() => false,
         ureq::Error::Io(error) => error.kind() != ConnectionRefused,
         _ => true,
     };
@@ -194,23 +211,29 @@ fn failure(method: Method, error: &ureq::Error) -> Failure {
     }
 }
 
-/// The handshake was ours to end.
-fn is_certificate(error: &std::io::Error) -> bool {
-    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
-    matches!(cause, Some(rustls::Error::InvalidCertificate(_)))
+/// What to do about a TLS handshake that fails again until somebody acts.
+fn advice(error: &ureq::Error) -> Option<&'static str> {
+    match error {
+        ureq::Error::Io(error) => super::handshake::advice(error),
+        other => super::handshake::advice(other),
+    }
 }
 
 /// A line for people.
 fn describe(error: &ureq::Error) -> String {
+    match advice(error) {
+        Some(advice) => format!("{}: {advice}", reason(error)),
+        None => reason(error),
+    }
+}
+
+fn reason(error: &ureq::Error) -> String {
     match error {
         ureq::Error::Timeout(_) => "no answer in time".to_string(),
         ureq::Error::HostNotFound => "there is no such host".to_string(),
         ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
             "the connection was closed".to_string()
         }
-        ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => format!(
-            "{error} (where Consul has no TLS, sslmode=disable connects without, for all on the way to read)"
-        ),
         ureq::Error::Io(error) => error.to_string(),
         ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..) => {
             "the answer is no HTTP that makes sense: is this address Consul's?".to_string()

@@ -5,6 +5,7 @@ mod outside;
 mod stream;
 mod tls;
 
+use super::handshake::advice;
 use super::{Cut, GONE, Session, Source as Sessions};
 use crate::error::ConfigError;
 use hosts::{addresses, each, is_unix, share};
@@ -17,6 +18,7 @@ use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::{ToSql, Type};
 use postgres::{Client, Config};
 use std::error::Error as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 use stream::{Connector, Limit};
 
@@ -106,7 +108,14 @@ impl Session for Postgres {
         // Dropping a client says goodbye to the server, which may not be listening.
         self.limit.set(Duration::from_millis(100));
         let client = &mut self.client;
-        if outside(|| *client = None).is_err() {
+        let drops = || {
+            let client = client.take();
+            let _ = guarded(|| {
+                drop(client);
+                Ok(())
+            });
+        };
+        if outside(drops).is_err() {
             // Here it would panic. The server ends the connection when it has been silent for too long.
             std::mem::forget(self.client.take());
         }
@@ -148,7 +157,8 @@ impl Session for Postgres {
             }
             Source::Client => Err(ConnectError::NoWay(GONE.to_string())),
             Source::Server { hosts, connector, .. } => {
-                let connected = outside(|| connect(hosts, connector, &self.limit, budget));
+                let connected =
+                    outside(|| guarded(|| connect(hosts, connector, &self.limit, budget)));
                 let client = connected.map_err(no_thread)??;
                 self.close();
                 self.client = Some(client);
@@ -163,7 +173,8 @@ impl Session for Postgres {
         };
         self.limit.set(budget);
         let statements = &mut self.statements;
-        let result = outside(|| rows(client, statements, statement)).map_err(no_thread)?;
+        let result =
+            outside(|| guarded(|| rows(client, statements, statement))).map_err(no_thread)?;
         if let Err(Failure::Unknown(_)) = result {
             self.close();
         }
@@ -175,13 +186,23 @@ impl Session for Postgres {
             return Err(Failure::NotSent("there is no connection".to_string()));
         };
         self.limit.set(up_to * 2);
-        let result = outside(|| told(client, up_to)).map_err(no_thread)?;
-        let result = result.map_err(|error| failed(&error));
+        let result = outside(|| guarded(|| told(client, up_to).map_err(|error| failed(&error))));
+        let result = result.map_err(no_thread)?;
         if let Err(Failure::Unknown(_)) = result {
             self.close();
         }
         result
     }
+}
+
+/// Calls the client, whose panics become errors: the runtime inside of it panics where the system has no file
+/// descriptor to give. What was sent before the panic stays open.
+fn guarded<T>(call: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| {
+        let told =
+            "the client panicked: has this process used up its file descriptors (ulimit -n)?";
+        Err(Failure::Unknown(told.to_string()))
+    })
 }
 
 /// What the server's error, or its silence, means.
@@ -253,15 +274,20 @@ fn connect_to(
         let share = share(until, many - at);
         limit.set(share);
         config.connect_timeout(config.get_connect_timeout().map_or(share, |own| share.min(*own)));
-        result = config.connect(connector.clone()).map_err(|error| {
-            let (code, message) = describe(&error);
-            connect_failed(code.as_deref(), &message)
-        });
+        result = config.connect(connector.clone()).map_err(|error| not_connected(&error));
         if result.is_ok() {
             break;
         }
     }
     result
+}
+
+fn not_connected(error: &postgres::Error) -> Failure {
+    let (code, message) = describe(error);
+    match advice(error) {
+        Some(advice) => Failure::refused(format!("{message}: {advice}")),
+        None => connect_failed(code.as_deref(), &message),
+    }
 }
 
 fn rows(

@@ -3,7 +3,9 @@
 mod arguments;
 mod bad_input;
 mod codes;
+mod connect;
 mod death;
+mod descriptors;
 mod exclusion;
 mod guardian;
 mod looking;

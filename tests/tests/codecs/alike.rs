@@ -12,6 +12,7 @@ fn files_that_both_have_are_the_same() {
         "clock.rs",
         "process.rs",
         "backend/consul/server.rs",
+        "backend/handshake.rs",
         "backend/mysql/server.rs",
         "backend/postgres/hosts.rs",
         "backend/postgres/tls.rs",

@@ -111,7 +111,7 @@ fn sslmode_is_honoured(kind: Kind) {
         assert_eq!(connect("localhost", parameters), Ok(()), "{parameters}");
     }
     assert_eq!(connect("127.0.0.1", &ca), Ok(()));
-    let certificate = |result: &Result<(), Error>| matches!(result, Err(Error::Unavailable(why)) if why.contains("certificate"));
+    let certificate = |result: &Result<(), Error>| matches!(result, Err(Error::Refused(why)) if why.contains("certificate") && why.contains("sslmode"));
     let unknown = connect("localhost", "sslmode=verify-full");
     assert!(certificate(&unknown), "the public authorities do not know it: {unknown:?}");
     let proxy = Proxy::start_at("127.0.0.2", &server_of(place.url()));

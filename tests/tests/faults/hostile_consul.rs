@@ -352,7 +352,7 @@ fn the_certificate_is_checked(driver: Driver) {
         "{:?}",
         fake.asked(|a| a.line.clone())
     );
-    let certificate = |result: &Result<(), Error>| matches!(result, Err(Error::Unavailable(why)) if why.contains("certificate"));
+    let certificate = |result: &Result<(), Error>| matches!(result, Err(Error::Refused(why)) if why.contains("certificate") && why.contains("sslmode"));
     let unknown = at(&format!("localhost:{port}"), "sslmode=verify-full");
     assert!(certificate(&unknown), "the system's authorities do not know it: {unknown:?}");
     let proxy = Proxy::start_at("127.0.0.2", &fake.address);
@@ -369,7 +369,7 @@ fn the_certificate_is_checked(driver: Driver) {
     let open = Place::consul();
     let clear = at(&server_of(open.url()), &good);
     assert!(
-        matches!(&clear, Err(Error::Unavailable(why)) if why.contains("sslmode=disable")),
+        matches!(&clear, Err(Error::Refused(why)) if why.contains("sslmode=disable")),
         "{clear:?}"
     );
 }

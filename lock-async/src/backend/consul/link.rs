@@ -1,6 +1,7 @@
 //! A connection to Consul.
 
 use super::{Server, Trouble};
+use crate::backend::handshake::advice;
 use crate::error::ConfigError;
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{Connection, SendRequest, handshake};
@@ -181,19 +182,21 @@ async fn take(response: Response<Incoming>) -> Result<Taken, Trouble> {
 }
 
 fn not_sent(told: &str) -> Trouble {
-    Trouble { sent: false, told: told.to_string() }
+    Trouble::new(false, told)
 }
 
 /// No connection came about.
 fn broken(error: io::Error) -> Trouble {
-    let told = match error.kind() {
-        io::ErrorKind::UnexpectedEof => "the connection was closed".to_string(),
-        io::ErrorKind::InvalidData => format!(
-            "{error} (where Consul has no TLS, sslmode=disable connects without, for all on the way to read)"
-        ),
-        _ => error.to_string(),
-    };
-    Trouble { sent: false, told }
+    if let Some(advice) = advice(&error) {
+        return Trouble { sent: false, told: format!("{error}: {advice}"), stays: true };
+    }
+    Trouble::new(
+        false,
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => "the connection was closed".to_string(),
+            _ => error.to_string(),
+        },
+    )
 }
 
 /// An exchange broke off.
@@ -206,5 +209,5 @@ fn trouble(error: &hyper::Error, sent: bool) -> Trouble {
     } else {
         error.source().map_or_else(|| error.to_string(), ToString::to_string)
     };
-    Trouble { sent, told }
+    Trouble::new(sent, told)
 }

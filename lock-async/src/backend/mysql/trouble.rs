@@ -1,5 +1,6 @@
 //! What went wrong, in words of our own.
 
+use crate::backend::handshake::advice;
 use mysql_async::{DriverError, Error, IoError};
 use std::future::{Future, poll_fn};
 use std::io;
@@ -34,12 +35,23 @@ impl Trouble {
         }
     }
 
+    /// What to do about a TLS handshake that fails again until somebody acts.
+    fn advice(&self) -> Option<&'static str> {
+        match self {
+            Trouble::Client(error) => advice(error),
+            Trouble::Panic => None,
+        }
+    }
+
     /// Whether trying again will not help.
     pub(super) fn is_final(&self) -> bool {
         use DriverError::{
             CantParseServerVersion, CleartextPluginDisabled, MysqlOldPasswordDisabled,
             NoClientSslFlagFromServer, UnknownAuthPlugin,
         };
+        if self.advice().is_some() {
+            return true;
+        }
         let Trouble::Client(Error::Driver(error)) = self else { return false };
         matches!(
             error,
@@ -60,6 +72,11 @@ impl Trouble {
 
     /// A line for people, without what the client sent.
     pub(super) fn describe(&self) -> String {
+        let advice = self.advice().map(|advice| format!(": {advice}")).unwrap_or_default();
+        self.reason() + &advice
+    }
+
+    fn reason(&self) -> String {
         let error = match self {
             Trouble::Client(error) => error,
             Trouble::Panic => return "the client could not make sense of the server".to_string(),

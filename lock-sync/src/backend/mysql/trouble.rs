@@ -1,5 +1,6 @@
 //! What went wrong, in words of our own.
 
+use crate::backend::handshake::advice;
 use mysql::{DriverError, Error};
 use std::error::Error as _;
 use std::io;
@@ -28,12 +29,26 @@ impl Trouble {
         }
     }
 
+    /// What to do about a TLS handshake that fails again until somebody acts.
+    fn advice(&self) -> Option<&'static str> {
+        match self {
+            // The client hides the sources of these.
+            Trouble::Client(Error::IoError(error)) => advice(error),
+            Trouble::Client(Error::CodecError(error)) => advice(error),
+            Trouble::Client(error) => advice(error),
+            Trouble::Panic => None,
+        }
+    }
+
     /// Whether trying again will not help.
     pub(super) fn is_final(&self) -> bool {
         use DriverError::{
             CleartextPluginDisabled, OldMysqlPasswordDisabled, Protocol41NotSet, TlsNotSupported,
             UnknownAuthPlugin, UnsupportedProtocol,
         };
+        if self.advice().is_some() {
+            return true;
+        }
         let Trouble::Client(Error::DriverError(error)) = self else { return false };
         matches!(
             error,
@@ -48,6 +63,11 @@ impl Trouble {
 
     /// A line for people, without what the client sent.
     pub(super) fn describe(&self) -> String {
+        let advice = self.advice().map(|advice| format!(": {advice}")).unwrap_or_default();
+        self.reason() + &advice
+    }
+
+    fn reason(&self) -> String {
         let error = match self {
             Trouble::Client(error) => error,
             Trouble::Panic => return "the client could not make sense of the server".to_string(),

@@ -8,6 +8,7 @@
 //!   role     what each of them is     command   what becomes it        label    what it is called
 //!   manual   the manual page       look     instead of a command
 //!   source   what names a place       nested    a withlock in a command of another
+//!   connect  the first part of a wait
 //! ```
 
 #[cfg(not(target_os = "linux"))]
@@ -16,6 +17,7 @@ compile_error!("withlock needs Linux: nothing else ends a command whose withlock
 mod args;
 mod child;
 mod command;
+mod connect;
 mod ending;
 mod guardian;
 mod help;
@@ -32,9 +34,18 @@ mod signals;
 mod source;
 mod waiting;
 
+use std::panic::catch_unwind;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    report::silence_panics();
+    // What it has started ends with it: it is unwound.
+    catch_unwind(withlock).unwrap_or_else(|panic| {
+        failed(&format!("this should not happen: {}", report::panicked(&*panic)))
+    })
+}
+
+fn withlock() -> ExitCode {
     // What withlock starts is itself, in another role; see `child`.
     if let Some(code) = role::played() {
         return code;

@@ -59,14 +59,7 @@ impl Place {
             config = config.protocol(protocol);
             add("protocol", &protocol);
         }
-        config = match &args.label {
-            Some(label) => config.label(label),
-            None => config.default_label(label(&args.command)),
-        };
-        if let Some(ttl) = args.ttl {
-            config = config.ttl(ttl);
-        }
-        Ok(Self { config, url, own })
+        Ok(Self { config: settled(config, args), url, own })
     }
 
     fn at(found: &Found) -> Result<Self, String> {
@@ -85,6 +78,24 @@ impl Place {
         let config = Config::sqlite(path.clone());
         let url = config.place();
         Self { config, url, own: Some(path) }
+    }
+}
+
+/// The configuration once more, from the URL of its place.
+pub(crate) fn again(args: &Args, url: &str) -> Result<Config, String> {
+    let config: Config = url.parse().map_err(|error: ConfigError| error.to_string())?;
+    Ok(settled(with_token(config, url)?, args))
+}
+
+/// With what is not a part of the place.
+fn settled(config: Config, args: &Args) -> Config {
+    let config = match &args.label {
+        Some(label) => config.label(label),
+        None => config.default_label(label(&args.command)),
+    };
+    match args.ttl {
+        Some(ttl) => config.ttl(ttl),
+        None => config,
     }
 }
 

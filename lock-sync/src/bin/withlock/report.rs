@@ -1,6 +1,7 @@
 //! What people read, on standard error. Standard output is the command's alone.
 
 use lock_core::duration::Shown;
+use std::any::Any;
 use std::ffi::OsStr;
 use std::io::Write;
 use std::time::Duration;
@@ -22,6 +23,17 @@ pub(crate) fn print(text: &str) {
 /// A program's name, or what others wrote, on one line and without orders to the terminal.
 pub(crate) fn printable(text: impl AsRef<OsStr>) -> String {
     text.as_ref().to_string_lossy().replace(char::is_control, "?")
+}
+
+/// From now on panics print nothing: where one ends something, that is told, in one line.
+pub(crate) fn silence_panics() {
+    std::panic::set_hook(Box::new(|_| {}));
+}
+
+/// What a panic said.
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    printable(text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic"))
 }
 
 /// Who is told how much.

@@ -2,17 +2,18 @@
 
 use crate::args::Args;
 use crate::child::{Running, stop_self};
+use crate::connect::{Patience, connect};
 use crate::ending::{Ending, OnLost};
 use crate::hold::Hold;
 use crate::look::look;
 use crate::nested::Handed;
-use crate::place::{Place, shown};
+use crate::place::{Place, again, shown};
 use crate::report::{Level, print, say};
 use crate::role::CANNOT_EXECUTE;
 use crate::signals;
 use crate::waiting::Waiting;
 use lock_core::duration::Shown;
-use lock_sync::{Error, Guard, Locks, Mode, Wait};
+use lock_sync::{Error, Locks, Mode, Progress};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::channel;
@@ -22,6 +23,14 @@ use std::time::{Duration, Instant};
 pub(crate) const FAILED: u8 = 125;
 const TIMED_OUT: u8 = 124;
 pub(crate) const BUSY: u8 = 75;
+
+/// How far it is: whom a signal concerns.
+enum Stage {
+    Connecting,
+    Waiting(Locks),
+    /// The wait is over, and signals are the command's.
+    Over,
+}
 
 pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
     if args.ddl {
@@ -56,44 +65,55 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
             return Err(message);
         }
     };
-    let locks = config.connect().map_err(|error| error.to_string())?;
-    let place = match locks.table() {
-        Some(table) => format!("{place}, table {table}"),
-        None => place,
-    };
-    let ending = ending(&args, locks.valid_for())?;
+    let ending = ending(&args, config.valid_for().map_err(|error| error.to_string())?)?;
 
     let (sender, events) = channel();
     let ended_by = Arc::new(AtomicI32::new(0));
-    let waiting = Arc::new(RwLock::new(Some(locks.clone())));
+    let stage = Arc::new(RwLock::new(Stage::Connecting));
     signals::watch(&[], {
-        let (sender, ended_by, waiting) = (sender.clone(), ended_by.clone(), waiting.clone());
+        let (sender, ended_by, stage) = (sender.clone(), ended_by.clone(), stage.clone());
         move |signal| {
-            let waiting = waiting.read().unwrap_or_else(PoisonError::into_inner);
-            match &*waiting {
-                Some(locks) if signals::ENDING.contains(&signal) => {
+            let stage = stage.read().unwrap_or_else(PoisonError::into_inner);
+            let ends = signals::ENDING.contains(&signal);
+            match &*stage {
+                // Nothing has been asked of the server, and the guardian sees to the command.
+                Stage::Connecting if ends => std::process::exit(128 + signal),
+                Stage::Connecting if signal == signals::STOP => stop_self(),
+                Stage::Waiting(locks) if ends => {
                     ended_by.store(signal, Ordering::SeqCst);
                     locks.close();
                 }
-                Some(locks) if signal == signals::STOP => locks.between_requests(stop_self),
-                Some(_) => {}
-                None => drop(sender.send(signal)),
+                Stage::Waiting(locks) if signal == signals::STOP => {
+                    locks.between_requests(stop_self);
+                }
+                Stage::Connecting | Stage::Waiting(_) => {}
+                Stage::Over => drop(sender.send(signal)),
             }
         }
     })
     .map_err(|error| format!("signals cannot be watched: {error}"))?;
+    let reach = |next| *stage.write().unwrap_or_else(PoisonError::into_inner) = next;
 
-    let waits = args.wait.is_some() || !(args.once || args.skip);
-    let mut waiting_for = Waiting::new(name, &place, level, waits);
-    let guard = match acquire(&locks, name, &args, &mut waiting_for) {
+    let patience = Patience::new(&args);
+    let mut waiting = Waiting::new(name, &place, level, !matches!(patience, Patience::None));
+    let locks = connect(config, || again(&args, &url), patience, &mut waiting)?;
+    let place = match locks.table() {
+        Some(table) => format!("{place}, table {table}"),
+        None => place,
+    };
+    waiting.is_at(&place);
+    reach(Stage::Waiting(locks.clone()));
+    let mode = if args.shared { Mode::Shared } else { Mode::Exclusive };
+    let tell = &mut |progress: &Progress| waiting.tell(progress);
+    let guard = match locks.acquire_as(name, mode, patience.wait(), tell) {
         Ok(guard) => guard,
         Err(Error::Closed) => return Ok(ExitCode::from(interrupted(&ended_by).unwrap_or(FAILED))),
         Err(error) => return Err(error.to_string()),
     };
     let until = args.min_hold.and_then(|time| Instant::now().checked_add(time));
     // From here on signals are the command's.
-    *waiting.write().unwrap_or_else(PoisonError::into_inner) = None;
-    let who = waiting_for.end();
+    reach(Stage::Over);
+    let who = waiting.end();
     let Some(guard) = guard else {
         return Ok(ExitCode::from(not_acquired(name, &who, &args, level)));
     };
@@ -122,21 +142,6 @@ fn ending(args: &Args, valid: Duration) -> Result<Ending, String> {
         )),
         grace => Ok(Ending { on_lost: args.on_lost, grace: grace.unwrap_or(valid / 5) }),
     }
-}
-
-fn acquire(
-    locks: &Locks,
-    name: &str,
-    args: &Args,
-    waiting: &mut Waiting,
-) -> Result<Option<Guard>, Error> {
-    let wait = match args.wait {
-        Some(limit) => Wait::For(limit),
-        None if args.once || args.skip => Wait::Never,
-        None => Wait::Forever,
-    };
-    let mode = if args.shared { Mode::Shared } else { Mode::Exclusive };
-    locks.acquire_as(name, mode, wait, &mut |progress| waiting.tell(progress))
 }
 
 fn interrupted(ended_by: &AtomicI32) -> Option<u8> {

@@ -23,7 +23,8 @@ pub(crate) struct Waiting {
     busy: bool,
     holder: Option<Seen>,
     news: Option<News>,
-    in_trouble: bool,
+    /// When the server could first not be asked, and after how long that is told again.
+    trouble: Option<(Instant, Duration)>,
 }
 
 /// A holder, and when it was seen.
@@ -49,13 +50,18 @@ impl Seen {
 impl Waiting {
     pub(crate) fn new(name: &str, place: &str, level: Level, waits: bool) -> Self {
         let (name, place, holder, news) = (name.to_string(), place.to_string(), None, None);
-        Self { name, place, level, waits, busy: false, holder, news, in_trouble: false }
+        Self { name, place, level, waits, busy: false, holder, news, trouble: None }
+    }
+
+    /// The place is known better: that of the table, once connected.
+    pub(crate) fn is_at(&mut self, place: &str) {
+        self.place = place.to_string();
     }
 
     pub(crate) fn tell(&mut self, progress: &Progress) {
         match progress {
             Progress::Busy(holder) => {
-                self.in_trouble = false;
+                self.trouble = None;
                 let seen = holder.as_ref().map(Seen::new);
                 let label = |seen: &Option<Seen>| seen.as_ref().map(|seen| seen.label.clone());
                 // The end of a wait is told with the times of a look that may be long ago.
@@ -69,16 +75,27 @@ impl Waiting {
                     self.news.get_or_insert_with(start).holder(self.holder.clone());
                 }
             }
-            Progress::Trouble(message) if !self.in_trouble && self.level != Level::Quiet => {
-                self.in_trouble = true;
-                self.busy = false;
-                if self.news.as_ref().is_some_and(|news| news.on_terminal) {
-                    self.news = None;
-                }
-                say!("waiting for {:?}: {message}; trying again", self.name);
-            }
+            Progress::Trouble(message) => self.trouble(message),
             _ => {}
         }
+    }
+
+    /// The server cannot be asked: that is told at once, and now and then as long as it lasts.
+    pub(crate) fn trouble(&mut self, message: &str) {
+        if self.level == Level::Quiet {
+            return;
+        }
+        let (began, due) = *self.trouble.get_or_insert((Instant::now(), Duration::ZERO));
+        let lasted = began.elapsed();
+        if lasted < due {
+            return;
+        }
+        self.trouble = Some((began, next(lasted, self.level)));
+        self.busy = false;
+        if self.news.as_ref().is_some_and(|news| news.on_terminal) {
+            self.news = None;
+        }
+        say!("waiting for {:?}: {message}; trying again", self.name);
     }
 
     /// Ends the telling. Who has the lock, for how long, as far as that is known.
