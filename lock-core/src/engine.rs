@@ -12,7 +12,7 @@ use crate::name::{LockName, Owner};
 use crate::protocol::{Action, Mode, Protocol, Verdict};
 use crate::rng::Rng;
 use crate::session::{Session, SessionId};
-use crate::slot::{Input, Phase, Slot};
+use crate::slot::{Input, Slot};
 use crate::time::Instant;
 use crate::timing::Timing;
 use alloc::boxed::Box;
@@ -409,10 +409,7 @@ impl<P: Protocol> Engine<P> {
 
     /// Until when the attempt's lock is held if it is not renewed; `None` if it is not held.
     pub fn held_until(&self, id: LockId) -> Option<Instant> {
-        match self.attempts.get(&id)?.slot.phase {
-            Phase::Held { deadline, .. } => Some(deadline),
-            _ => None,
-        }
+        self.attempts.get(&id)?.slot.held_until()
     }
 
     /// The lease times it was made with.

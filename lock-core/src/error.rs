@@ -149,6 +149,18 @@ impl Failure {
         }
     }
 
+    /// Whether a command for several may have been rejected because of a single one of them: what stays
+    /// so, and rows that somebody else has locked.
+    pub(crate) fn may_be_of_one(&self) -> bool {
+        match (self, self.code()) {
+            (Self::Rejected { retry: false, .. }, _) => true,
+            // A lock that was not to be had, a deadlock, a conflict.
+            (_, Some(Code::SqlState(state))) => [*b"55P03", *b"40P01", *b"40001"].contains(&state),
+            (_, Some(Code::Mysql(number))) => matches!(number, 1205 | 1213),
+            _ => false,
+        }
+    }
+
     /// The server's own code for a rejection.
     pub fn code(&self) -> Option<Code> {
         match self {

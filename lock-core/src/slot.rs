@@ -1,5 +1,5 @@
-//! One hold attempt from its beginning to its end. **Everything that changes a phase is in this
-//! file**, in one total function of phase and input, [`Slot::step`].
+//! One hold attempt from its beginning to its end. **A phase changes in one place**, a total function of phase
+//! and input, [`Slot::step`]; which one follows upon an answer says `answers`.
 //!
 //! ```text
 //!                   acquire
@@ -31,14 +31,14 @@
 //! through Releasing whenever the server may hold a lease for this owner: after an answer that
 //! never came, nothing is assumed and nothing is forgotten.
 
+mod answers;
 mod parts;
 mod state;
 mod turn;
 
 use crate::error::{Failure, LostReason};
 use crate::event::{Event, Release};
-use crate::protocol::{Action, Holder, Verdict};
-use crate::time::Instant;
+use crate::protocol::{Action, Verdict};
 use state::Audience;
 
 pub(crate) use state::{Bond, Context, Input, Phase, Slot};
@@ -58,6 +58,22 @@ impl Slot {
             {
                 self.not_acquired(cx);
                 self.stop_waiting(phase, cx)
+            }
+            (Phase::Held { renewal_sent, .. }, Input::Tick)
+                if self.untold.is_some() && self.wanted() && self.last_call <= now =>
+            {
+                self.untold = None;
+                self.not_acquired(cx);
+                match renewal_sent {
+                    Some(_) => Phase::Releasing { retry_at: now, in_flight: Some(Action::Renew) },
+                    None => self.abandon(cx),
+                }
+            }
+            // Nobody relies on it yet: what its renewal comes to decides.
+            (phase @ Phase::Held { renewal_sent: Some(_), .. }, Input::Tick)
+                if self.untold.is_some() =>
+            {
+                phase
             }
             // In a session, it is the session that is lost.
             (Phase::Held { deadline, renewal_sent, .. }, Input::Tick)
@@ -119,11 +135,11 @@ impl Slot {
             // -- the session --------------------------------------------------------------------
             (Phase::Held { deadline, renew_at, renewal_sent }, Input::Kept(until)) => {
                 let deadline = deadline.max(until);
-                self.tell(Event::Renewed { id: cx.id, deadline }, cx);
+                self.extended(deadline, cx);
                 Phase::Held { deadline, renew_at, renewal_sent }
             }
             (phase @ Phase::Held { deadline, .. }, Input::KeepFailed(failure)) => {
-                self.tell(Event::RenewalFailed { id: cx.id, failure, deadline }, cx);
+                self.not_extended(failure, deadline, cx);
                 phase
             }
             (phase @ Phase::Waiting { .. }, Input::NoSession(failure)) => {
@@ -146,6 +162,35 @@ impl Slot {
             (Phase::Releasing { retry_at, .. }, Input::Sent { .. }) => {
                 Phase::Releasing { retry_at, in_flight: Some(Action::Release) }
             }
+
+            // -- a command for several that was refused: whoever it was about tries again among fewer -----
+            (Phase::Claiming { .. }, Input::Refused { among }) if self.wanted() => {
+                self.among = among;
+                Phase::Waiting { retry_at: now }
+            }
+            (Phase::Claiming { .. }, Input::Refused { .. }) => self.abandon(cx),
+            (Phase::Held { deadline, .. }, Input::Refused { among }) => {
+                self.among = among;
+                self.exposed_until = Some(cx.exposure());
+                Phase::Held { deadline, renew_at: now, renewal_sent: None }
+            }
+            (
+                Phase::Releasing { in_flight: Some(Action::Release), .. },
+                Input::Refused { among },
+            ) => {
+                self.among = among;
+                Phase::Releasing { retry_at: now, in_flight: None }
+            }
+            // A renewal was not done, as far as is known.
+            (Phase::Releasing { in_flight: Some(_), .. }, Input::Refused { .. }) => {
+                self.exposed_until = Some(cx.exposure());
+                Phase::Releasing { retry_at: now, in_flight: None }
+            }
+            (Phase::Lost { renewing: true }, Input::Refused { .. }) => {
+                self.exposed_until = Some(cx.exposure());
+                Phase::Lost { renewing: false }
+            }
+            (phase, Input::Refused { .. }) => phase,
 
             // -- answers to a claim -------------------------------------------------------------
             (Phase::Claiming { sent, waiting: true }, Input::Answer(Ok(answer))) => {
@@ -185,188 +230,6 @@ impl Slot {
             (phase, Input::Answer(_) | Input::Release | Input::Hint) => phase,
             (phase, Input::Kept(_) | Input::KeepFailed(_) | Input::NoSession(_)) => phase,
         };
-    }
-
-    /// What the server said at the end of a wait, or at once.
-    fn waited(&mut self, sent: Instant, verdict: Verdict, cx: &mut Context<'_>) -> Phase {
-        if cx.now.since(sent) >= cx.timing.wait() / 2 {
-            // It did wait: asking it again at once is not asking again and again.
-            self.failures = 0;
-        }
-        match verdict {
-            Verdict::Unchanged { since } => {
-                if self.since > 0 && since > self.since {
-                    // It changed hands, and will again: as often as that, it is worth a look.
-                    self.failures = 0;
-                    self.passed = self.passed.saturating_add(1);
-                }
-                self.held_back = false;
-                // A history that goes backwards is another history: start over.
-                self.since = if since < self.since { 0 } else { since };
-                let holder = self.holder.clone();
-                self.claimed(sent, true, Ok(Verdict::Busy { holder }), cx)
-            }
-            Verdict::Free { passed } => {
-                self.since = 0;
-                self.next = Action::Acquire;
-                if self.wanted() {
-                    Phase::Waiting { retry_at: self.found(passed, cx) }
-                } else {
-                    self.abandon(cx)
-                }
-            }
-            verdict => self.claimed(sent, true, Ok(verdict), cx),
-        }
-    }
-
-    fn claimed(
-        &mut self,
-        sent: Instant,
-        waiting: bool,
-        answer: Result<Verdict, Failure>,
-        cx: &mut Context<'_>,
-    ) -> Phase {
-        let now = cx.now;
-        match answer {
-            Ok(Verdict::Granted { fence }) => {
-                self.exposed_until = Some(cx.exposure());
-                let deadline = cx.deadline(sent);
-                if !self.wanted() {
-                    return self.abandon(cx);
-                }
-                if deadline <= now {
-                    // The grant may already have ended at the server. Claiming again as the same
-                    // owner gets a whole lease, or tells who has it now.
-                    return self.try_again(
-                        Failure::Unknown("the grant came too late to count".into()),
-                        cx,
-                    );
-                }
-                self.failures = 0;
-                self.failure = None;
-                self.tell(Event::Granted { id: cx.id, fence, deadline }, cx);
-                Phase::Held { deadline, renew_at: cx.renew_at(sent), renewal_sent: None }
-            }
-            Ok(Verdict::Delayed) => {
-                // It may be said of a lock that is ours, when the server has just started. And
-                // nothing would tell when the delay is over.
-                self.next = Action::Acquire;
-                self.denied(None, sent, cx)
-            }
-            Ok(Verdict::Busy { holder }) => {
-                // Whatever earlier requests of ours did, the lock is another's now.
-                self.exposed_until = None;
-                self.next = self.again;
-                self.denied(holder, sent, cx)
-            }
-            Ok(_) => self.claimed(
-                sent,
-                waiting,
-                Err(Failure::Unknown("the reply does not answer a claim".into())),
-                cx,
-            ),
-            Err(failure) => {
-                if let (Failure::Unknown(_), false) = (&failure, waiting) {
-                    self.exposed_until = Some(cx.exposure());
-                    self.may_have_ghosts(cx);
-                }
-                if let Failure::Gone(_) = failure {
-                    self.exposed_until = None;
-                }
-                let refused = matches!(failure, Failure::Rejected { retry: false, .. });
-                if !self.wanted() {
-                    self.failure = Some(failure);
-                    return self.abandon(cx);
-                }
-                if refused {
-                    self.failure = Some(failure);
-                    self.not_acquired(cx);
-                    return self.abandon(cx);
-                }
-                self.try_again(failure, cx)
-            }
-        }
-    }
-
-    fn denied(&mut self, holder: Option<Holder>, sent: Instant, cx: &mut Context<'_>) -> Phase {
-        self.failure = None;
-        let label = |holder: &Option<Holder>| holder.as_ref().map(|h| h.label.clone());
-        let news = !self.denied || label(&self.holder) != label(&holder);
-        self.denied = true;
-        self.holder = holder;
-        if !self.wanted() {
-            return self.abandon(cx);
-        }
-        if self.once || self.give_up <= cx.now {
-            self.not_acquired(cx);
-            return self.abandon(cx);
-        }
-        if news {
-            self.tell(Event::Waiting { id: cx.id, holder: self.holder.clone() }, cx);
-        }
-        Phase::Waiting { retry_at: self.after_denial(sent, cx) }
-    }
-
-    fn renewed(
-        &mut self,
-        deadline: Instant,
-        sent: Instant,
-        answer: Result<Verdict, Failure>,
-        cx: &mut Context<'_>,
-    ) -> Phase {
-        let now = cx.now;
-        match answer {
-            // After the deadline the loss is final, even if the server still renewed.
-            Ok(Verdict::Done) if now < deadline => {
-                self.failures = 0;
-                self.failure = None;
-                self.exposed_until = Some(cx.exposure());
-                let deadline = deadline.max(cx.deadline(sent));
-                self.tell(Event::Renewed { id: cx.id, deadline }, cx);
-                Phase::Held { deadline, renew_at: cx.renew_at(sent), renewal_sent: None }
-            }
-            Ok(Verdict::NotOurs) => self.lose(LostReason::Taken, false, cx),
-            Ok(Verdict::Done) => {
-                let last_failure = self.failure.take();
-                self.lose(LostReason::Deadline { last_failure }, false, cx)
-            }
-            Err(Failure::Gone(_)) => self.lose(LostReason::Gone, false, cx),
-            // Nothing is lost yet: the lease counts until the deadline it has.
-            answer => {
-                if let Err(failure) = answer {
-                    self.failure = Some(failure.clone());
-                    self.tell(Event::RenewalFailed { id: cx.id, failure, deadline }, cx);
-                }
-                self.exposed_until = Some(cx.exposure());
-                Phase::Held { deadline, renew_at: self.back_off(cx), renewal_sent: None }
-            }
-        }
-    }
-
-    fn released(&mut self, answer: Result<Verdict, Failure>, cx: &mut Context<'_>) -> Phase {
-        match answer {
-            Ok(Verdict::Done | Verdict::Wanted) => self.gone(Release::Freed, cx),
-            Ok(Verdict::NotOurs) if self.release_unsure => self.gone(Release::Freed, cx),
-            Ok(Verdict::NotOurs) => self.gone(Release::NotOurs, cx),
-            Ok(_) => self.gone(
-                Release::Unconfirmed(Failure::Unknown(
-                    "the reply does not answer a release".into(),
-                )),
-                cx,
-            ),
-            Err(failure @ Failure::Rejected { retry: false, .. }) => {
-                self.gone(Release::Unconfirmed(failure), cx)
-            }
-            Err(Failure::Gone(_)) => self.gone(Release::Gone, cx),
-            Err(failure) => {
-                if let Failure::Unknown(_) = failure {
-                    self.release_unsure = true;
-                    self.may_have_ghosts(cx);
-                }
-                self.failure = Some(failure);
-                Phase::Releasing { retry_at: self.back_off(cx), in_flight: None }
-            }
-        }
     }
 
     /// It could not be opened.
@@ -420,7 +283,7 @@ impl Slot {
     // -- parts of a step --------------------------------------------------------------------------
 
     /// Ends the attempt, after freeing what the server may hold for it.
-    fn abandon(&mut self, cx: &mut Context<'_>) -> Phase {
+    pub(super) fn abandon(&mut self, cx: &mut Context<'_>) -> Phase {
         if self.audience == Audience::Holder {
             self.audience = Audience::Nobody;
         }
@@ -431,7 +294,7 @@ impl Slot {
         }
     }
 
-    fn gone(&mut self, release: Release, cx: &mut Context<'_>) -> Phase {
+    pub(super) fn gone(&mut self, release: Release, cx: &mut Context<'_>) -> Phase {
         if self.audience == Audience::Releaser {
             cx.events.push_back(Event::Released { id: cx.id, release });
         }
@@ -444,22 +307,33 @@ impl Slot {
 
     /// Nobody wants what is waited for at the server. A wait that cannot be granted is forgotten; a
     /// connection in the server's queue is closed, by the engine, and so ends the attempt.
-    fn stop_waiting(&mut self, phase: Phase, cx: &mut Context<'_>) -> Phase {
+    pub(super) fn stop_waiting(&mut self, phase: Phase, cx: &mut Context<'_>) -> Phase {
         match phase {
             Phase::Claiming { waiting: true, .. } if cx.in_record() => self.abandon(cx),
             phase => phase,
         }
     }
 
-    fn lose(&mut self, reason: LostReason, renewing: bool, cx: &mut Context<'_>) -> Phase {
+    pub(super) fn lose(
+        &mut self,
+        reason: LostReason,
+        renewing: bool,
+        cx: &mut Context<'_>,
+    ) -> Phase {
         if matches!(reason, LostReason::Taken | LostReason::Gone) {
             self.exposed_until = None;
+        }
+        if self.untold.take().is_some() && self.wanted() {
+            // Nobody was told of the grant: it is claimed again.
+            self.next = Action::Acquire;
+            let why = alloc::format!("the grant came too late to count: {reason}");
+            return self.try_again(Failure::Unknown(why), cx);
         }
         self.tell(Event::Lost { id: cx.id, reason }, cx);
         Phase::Lost { renewing }
     }
 
-    fn try_again(&mut self, failure: Failure, cx: &mut Context<'_>) -> Phase {
+    pub(super) fn try_again(&mut self, failure: Failure, cx: &mut Context<'_>) -> Phase {
         self.tell(Event::Trouble { id: cx.id, failure: failure.clone() }, cx);
         self.failure = Some(failure);
         Phase::Waiting { retry_at: self.back_off(cx) }

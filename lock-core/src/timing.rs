@@ -94,6 +94,11 @@ impl Timing {
         self.ttl / 3
     }
 
+    /// What is left of a lease at least, as long as its renewals succeed in no time.
+    pub(crate) fn due(&self) -> Duration {
+        self.valid() - self.renew_every()
+    }
+
     /// How much earlier than due a lease is renewed when a renewal leaves anyway: leases taken
     /// one by one fall into step, and are renewed by one statement.
     pub(crate) fn renew_early(&self) -> Duration {

@@ -32,7 +32,7 @@ pub const MUTANTS: &[Mutant] = &[
     // -- the life of a lease --------------------------------------------------------------------
     Mutant {
         name: "a grant counts from its reply",
-        file: "slot.rs",
+        file: "slot/answers.rs",
         after: "fn claimed(",
         good: "cx.deadline(sent)",
         bad: "cx.deadline(cx.now)",
@@ -40,17 +40,8 @@ pub const MUTANTS: &[Mutant] = &[
         check: "Loss",
     },
     Mutant {
-        name: "a grant that came too late counts",
-        file: "slot.rs",
-        after: "if !self.wanted() {\n                    return self.abandon(cx);\n                }\n",
-        good: "deadline <= now",
-        bad: "false",
-        shown_by: Shown::Table,
-        check: "Revival",
-    },
-    Mutant {
         name: "a renewal counts from its reply",
-        file: "slot.rs",
+        file: "slot/answers.rs",
         after: "fn renewed(",
         good: "cx.deadline(sent)",
         bad: "cx.deadline(cx.now)",
@@ -95,7 +86,7 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "not yours is taken for a failure",
-        file: "slot.rs",
+        file: "slot/answers.rs",
         after: "fn renewed(",
         good: "self.lose(LostReason::Taken, false, cx)",
         bad: "Phase::Held { deadline: deadline.after(cx.timing.ttl()), renew_at: now, renewal_sent: None }",
@@ -105,7 +96,7 @@ pub const MUTANTS: &[Mutant] = &[
     // -- giving up and releasing ------------------------------------------------------------------
     Mutant {
         name: "a claim without an answer is forgotten",
-        file: "slot.rs",
+        file: "slot/answers.rs",
         after: "(Failure::Unknown(_), false) = (&failure, waiting)",
         good: "self.exposed_until = Some(cx.exposure())",
         bad: "self.exposed_until = None",
@@ -114,7 +105,7 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a grant to somebody who gave up is kept",
-        file: "slot.rs",
+        file: "slot/answers.rs",
         after: "let deadline = cx.deadline(sent);",
         good: "!self.wanted()",
         bad: "false",
@@ -123,7 +114,7 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a failed release is not repeated",
-        file: "slot.rs",
+        file: "slot/answers.rs",
         after: "self.release_unsure = true;",
         good: "Phase::Releasing { retry_at: self.back_off(cx), in_flight: None }",
         bad: "Phase::Gone",
@@ -178,7 +169,7 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "free, and looked at for ever",
-        file: "slot.rs",
+        file: "slot/answers.rs",
         after: "Verdict::Free { passed } => {",
         good: "self.next = Action::Acquire",
         bad: "self.next = self.again",
@@ -187,7 +178,7 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "free, and never claimed",
-        file: "slot.rs",
+        file: "slot/answers.rs",
         after: "Verdict::Free { passed } => {",
         good: "self.next = Action::Acquire",
         bad: "self.next = Action::Wait",
@@ -205,12 +196,21 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "the lock-delay is taken for ever",
-        file: "slot.rs",
+        file: "slot/answers.rs",
         after: "Ok(Verdict::Delayed) => {",
         good: "self.denied(None, sent, cx)",
         bad: "Phase::Waiting { retry_at: Instant::END }",
         shown_by: Shown::Consul,
         check: "Liveness",
+    },
+    Mutant {
+        name: "a late grant is handed on without its renewal",
+        file: "slot/answers.rs",
+        after: "self.failures = 0;\n                self.failure = None;\n                if ",
+        good: "cx.is_late(deadline)",
+        bad: "false",
+        shown_by: Shown::Table,
+        check: "Loss",
     },
     // -- the engine ---------------------------------------------------------------------------------
     Mutant {

@@ -178,18 +178,24 @@ impl<P: Protocol> Engine<P> {
         action: Action,
         session: Option<SessionId>,
     ) -> Vec<LockId> {
-        let most = match action {
+        let mut most = match action {
             Action::Wait => 1,
             _ => self.config.batch.min(self.protocol.batch()).max(1),
         };
         let (first, last) = (LockId(0), LockId(u64::MAX));
         let due = (lane, action, session, first)..=(lane, action, session, last);
-        let mut ids: Vec<LockId> =
-            self.due.range(due).map(|(_, _, _, id)| *id).take(most).collect();
-        if action == Action::Renew {
-            let soon = now.after(self.config.timing.renew_early());
-            let early = self.renewals.range(..=(soon, last)).map(|(_, id)| *id);
-            ids.extend(early.take(most - ids.len()));
+        let due = self.due.range(due).map(|(_, _, _, id)| *id);
+        let early = now.after(self.config.timing.renew_early());
+        let early = self.renewals.range(..=(early, last)).map(|(_, id)| *id);
+        let early = early.take(if action == Action::Renew { most } else { 0 });
+        let mut ids = Vec::new();
+        for id in due.chain(early) {
+            // Nobody is carried along in a command about more than it may be in.
+            most = most.min(self.attempts[&id].slot.among);
+            if ids.len() >= most {
+                break;
+            }
+            ids.push(id);
         }
         if ids.len() < 2 {
             return ids;
@@ -238,7 +244,7 @@ impl<P: Protocol> Engine<P> {
             (About::Claims(_, ids), Action::Wait) => budget.after(self.wait_up_to(now, ids)),
             (About::News, Action::Listen) => budget.after(self.config.timing.wait()),
             (About::Claims(_, ids), Action::Renew) => {
-                let lost = ids.iter().filter_map(|id| self.held_until(*id)).max();
+                let lost = ids.iter().filter_map(|id| self.attempts[id].slot.deadline()).max();
                 lost.map_or(budget, |lost| budget.min(lost))
             }
             _ => budget,

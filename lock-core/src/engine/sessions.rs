@@ -143,6 +143,7 @@ impl<P: Protocol> Engine<P> {
             id: LockId(id.0),
             now,
             timing: &self.config.timing,
+            of_attempt: false,
             bond: None,
             told_since: None,
             not_before: now,

@@ -49,6 +49,7 @@ impl<P: Protocol> Engine<P> {
             id,
             now,
             timing: &self.config.timing,
+            of_attempt: true,
             bond,
             told_since: self.ear.since(),
             not_before: self.yielded.get(&attempt.name).copied().unwrap_or_default(),
@@ -157,6 +158,12 @@ impl<P: Protocol> Engine<P> {
         if ids.is_empty() {
             return;
         }
+        if let (Err(failure), true) = (&verdicts, ids.len() > 1)
+            && failure.may_be_of_one()
+        {
+            self.refused_together(now, ids);
+            return;
+        }
         if let Some(session) = session {
             if let Ok(verdicts) = &verdicts
                 && verdicts.contains(&Verdict::NoSession)
@@ -177,6 +184,9 @@ impl<P: Protocol> Engine<P> {
                     if self.others_wait(id, &verdict) {
                         self.yield_to_others(now, id);
                     }
+                    if let Some(attempt) = self.attempts.get_mut(&id) {
+                        attempt.slot.among = usize::MAX;
+                    }
                     self.step(now, id, Input::Answer(Ok(verdict)));
                 }
             }
@@ -188,6 +198,17 @@ impl<P: Protocol> Engine<P> {
                     self.place_gone(now);
                 }
             }
+        }
+    }
+
+    /// The server refused a statement about several, perhaps because of a single one: a row with a trigger, say,
+    /// or one that somebody else has locked. It is tried again in eighths, those that are refused in
+    /// eighths of these, until the refusal is about one. With one among 512 that takes at most 24
+    /// statements, where to try one by one takes 512.
+    fn refused_together(&mut self, now: Instant, ids: Vec<LockId>) {
+        let among = ids.len().div_ceil(8);
+        for id in ids {
+            self.step(now, id, Input::Refused { among });
         }
     }
 

@@ -305,6 +305,7 @@ impl<S: Server> World<S> {
         let timing = self.scope.0.timing;
         let valid = timing.valid();
         let waited = now.since(exchange.sent) >= timing.wait() / 2;
+        let together = claims.len() > 1 && matches!(reply, Err(failure) if failure.may_be_of_one());
         for (at_claim, owner) in
             owners(&exchange.command, claims, exchange.from).into_iter().enumerate()
         {
@@ -344,7 +345,8 @@ impl<S: Server> World<S> {
             }
             let key = (action, owner);
             let client = self.client(at);
-            if refused {
+            // What was refused for several is tried again for fewer.
+            if refused && !together {
                 client.refused.insert(key, Refusal { at: now, informed });
             } else {
                 client.refused.remove(&key);
@@ -375,10 +377,10 @@ impl<S: Server> World<S> {
         before: &[(LockId, Option<Instant>)],
         sent: Option<Instant>,
     ) {
-        let timing = self.scope.0.timing;
+        let (timing, now) = (self.scope.0.timing, self.local(at));
         for (id, before) in before {
             let after = self.clients[at].engine.held_until(*id);
-            self.judge(Check::Loss, loss::moved(*id, *before, after, sent, &timing));
+            self.judge(Check::Loss, loss::moved(*id, *before, after, sent, now, &timing));
         }
     }
 

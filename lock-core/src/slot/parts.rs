@@ -60,6 +60,28 @@ impl Slot {
         cx.now.after(cx.rng.jitter(full))
     }
 
+    /// The lease lasts longer now. That is told, or the grant that waited for it, unless this comes late itself.
+    pub(super) fn extended(&mut self, deadline: Instant, cx: &mut Context<'_>) {
+        let id = cx.id;
+        match self.untold {
+            Some(_) if cx.is_late(deadline) => {}
+            Some(fence) => {
+                self.untold = None;
+                self.tell(Event::Granted { id, fence, deadline }, cx);
+            }
+            None => self.tell(Event::Renewed { id, deadline }, cx),
+        }
+    }
+
+    /// The lease could not be extended.
+    pub(super) fn not_extended(&self, failure: Failure, deadline: Instant, cx: &mut Context<'_>) {
+        let id = cx.id;
+        match self.untold {
+            Some(_) => self.tell(Event::Trouble { id, failure }, cx),
+            None => self.tell(Event::RenewalFailed { id, failure, deadline }, cx),
+        }
+    }
+
     pub(super) fn tell(&self, event: Event, cx: &mut Context<'_>) {
         if self.audience == Audience::Holder {
             cx.events.push_back(event);

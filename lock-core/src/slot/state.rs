@@ -2,6 +2,7 @@
 
 use crate::error::{Failure, LostReason};
 use crate::event::{Event, LockId};
+use crate::fence::Fence;
 use crate::name::Owner;
 use crate::protocol::{Action, Holder, Verdict};
 use crate::rng::Rng;
@@ -63,6 +64,9 @@ pub(crate) enum Input {
     Sent { waiting: bool },
     /// It was answered, or not.
     Answer(Result<Verdict, Failure>),
+    /// The command was about others, too, and was refused because of one of them: nobody is told yet, and each
+    /// tries again in a command about so many at most.
+    Refused { among: usize },
     /// The caller wants no more of it.
     Release,
     /// Something may have changed at the server.
@@ -86,6 +90,8 @@ pub(crate) struct Context<'a> {
     pub(crate) id: LockId,
     pub(crate) now: Instant,
     pub(crate) timing: &'a Timing,
+    /// It is an attempt and no session.
+    pub(crate) of_attempt: bool,
     /// Of an attempt in a protocol with sessions: its session.
     pub(crate) bond: Option<Bond>,
     /// Since when the server tells what was freed, if it does.
@@ -118,6 +124,12 @@ impl Context<'_> {
     /// When a lease granted or renewed by a request sent at `sent` is to be renewed.
     pub(super) fn renew_at(&self, sent: Instant) -> Instant {
         if self.bond.is_some() { Instant::END } else { sent.after(self.timing.renew_every()) }
+    }
+
+    /// Whether a lock that counts until `deadline` is to be renewed by now. A grant is not handed on so late:
+    /// its holder would have less time to do something about a loss than any other.
+    pub(super) fn is_late(&self, deadline: Instant) -> bool {
+        self.of_attempt && deadline < Instant::END && deadline.since(self.now) <= self.timing.due()
     }
 
     /// Until when the server may hold what it may have granted by now: in a session, until that
@@ -167,6 +179,8 @@ pub(crate) struct Slot {
     pub(super) next: Action,
     /// Where the last wait has ended, in the server's history.
     pub(crate) since: u64,
+    /// How many its next command may be about: fewer after one for several was refused.
+    pub(crate) among: usize,
     /// Denials and failures in a row, for the back-off.
     pub(super) failures: u32,
     /// A release was sent whose answer never came: "not ours" may then be our own doing.
@@ -185,6 +199,8 @@ pub(crate) struct Slot {
     pub(crate) passed: u32,
     /// It has let others go first to what was freed.
     pub(super) held_back: bool,
+    /// A grant that the caller is not told of before it is renewed, for it came late.
+    pub(super) untold: Option<Fence>,
     /// Who was in the way at the last denial.
     pub(super) holder: Option<Holder>,
     /// What went wrong since the last denial or, while it is held, since the last renewal.
@@ -212,6 +228,7 @@ impl Slot {
             again,
             next: Action::Acquire,
             since: 0,
+            among: usize::MAX,
             failures: 0,
             release_unsure: false,
             denied: false,
@@ -221,6 +238,7 @@ impl Slot {
             hinted: false,
             passed: 0,
             held_back: false,
+            untold: None,
             holder: None,
             failure: None,
         }
@@ -272,6 +290,8 @@ impl Slot {
             turn: None,
             failures: self.failures.min(1),
             passed: self.passed.min(1),
+            // It is the one of its lease, whichever that is.
+            untold: self.untold.map(|_| Fence::new(0)),
             // While it is held, it is only told.
             failure: self.failure.clone().filter(|_| !matches!(phase, Phase::Held { .. })),
             ..self.clone()
@@ -330,6 +350,19 @@ impl Slot {
         }
     }
 
+    /// Until when it is held, as far as its caller knows.
+    pub(crate) fn held_until(&self) -> Option<Instant> {
+        self.deadline().filter(|_| self.untold.is_none())
+    }
+
+    /// Until when the lease counts.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Held { deadline, .. } => Some(deadline),
+            _ => None,
+        }
+    }
+
     /// The command that is due.
     pub(crate) fn due(&self, now: Instant) -> Option<Action> {
         match self.phase {
@@ -349,10 +382,10 @@ impl Slot {
         let (command, limit) = match self.phase {
             Phase::Queued | Phase::Claiming { .. } => (None, self.wanted().then_some(self.limit())),
             Phase::Waiting { retry_at } => (Some(retry_at), Some(self.limit())),
-            Phase::Held { deadline, renew_at, renewal_sent: None } => {
-                (Some(renew_at), Some(deadline))
+            Phase::Held { deadline, renew_at, renewal_sent } => {
+                let last_call = self.untold.map_or(Instant::END, |_| self.last_call);
+                (renewal_sent.is_none().then_some(renew_at), Some(deadline.min(last_call)))
             }
-            Phase::Held { deadline, .. } => (None, Some(deadline)),
             Phase::Releasing { retry_at, in_flight: None } => {
                 (Some(retry_at), self.exposed_until.filter(|_| !self.always_exposed))
             }

@@ -39,10 +39,45 @@ fn a_grant_counts_until_a_nanosecond_before_its_deadline() {
     let (mut scene, id, claim) = Scenario::claiming();
     scene.sleep_until(START.after(VALID).before(NANO));
     scene.grants(&claim);
-    scene.tells([Event::Granted { id, fence: FENCE, deadline: START.after(VALID) }]);
-    // So little is left of it that it is renewed at once.
+    // So little is left of it that it is renewed before anybody is told.
+    scene.tells_nothing();
+    assert_eq!(scene.engine.held_until(id), None);
     let renewal = scene.sends(Action::Renew, &["a"]);
     assert_eq!(renewal.deadline, START.after(VALID), "no longer than it has");
+    scene.confirms(&renewal);
+    scene.tells([Event::Granted { id, fence: FENCE, deadline: renewal.at.after(VALID) }]);
+}
+
+#[test]
+fn a_late_grant_that_cannot_be_renewed_is_claimed_again() {
+    let (mut scene, _, claim) = Scenario::claiming();
+    scene.sleep(RENEW);
+    scene.grants(&claim);
+    let renewal = scene.sends(Action::Renew, &["a"]);
+    scene.fails(&renewal, not_sent());
+    scene.sleep_until(START.after(VALID));
+    let [Event::Trouble { .. }, Event::Trouble { .. }] = scene.told()[..] else {
+        panic!("nobody has it")
+    };
+    scene.sleeps();
+    let again = scene.sends(Action::Acquire, &["a"]);
+    assert_eq!(again.owner(), claim.owner(), "the server may hold it for this owner");
+}
+
+#[test]
+fn a_late_grant_that_is_not_renewed_before_the_wait_is_over_is_freed() {
+    let mut scene = Scenario::new();
+    let id = scene.acquire_for("a", RENEW + TRIP - PATIENCE);
+    let claim = scene.sends(Action::Acquire, &["a"]);
+    scene.sleep(RENEW);
+    scene.grants(&claim);
+    let renewal = scene.sends(Action::Renew, &["a"]);
+    scene.sleep(TRIP);
+    scene.tells_unanswered(id);
+    scene.fails(&renewal, not_sent());
+    let release = scene.sends(Action::Release, &["a"]);
+    scene.confirms(&release);
+    scene.is_over();
 }
 
 #[test]

@@ -2,7 +2,10 @@
 
 use crate::scenario::*;
 use lock_core::table::{Acquired, Reply};
-use lock_core::{Action, Config, Dispatch, Event, Fence, Instant, LostReason};
+use lock_core::{
+    Action, Code, Config, Dispatch, Event, Failure, Fence, Instant, LostReason, NotAcquired,
+    Release,
+};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -60,6 +63,90 @@ fn a_failure_concerns_every_claim_of_the_command() {
     let claim = scene.sends(Action::Acquire, &["a", "b"]);
     scene.fails(&claim, not_sent());
     scene.tells([a, b].map(|id| Event::Trouble { id, failure: not_sent() }));
+}
+
+/// Answers all that is due, as a server does that refuses whatever is about "b" and does the rest. How many
+/// commands it took.
+fn serves_but_for_b(scene: &mut Scenario, refusal: &Failure) -> usize {
+    let mut commands = 0;
+    while let Some(Dispatch { id, command, deadline, .. }) = scene.engine.poll_command(scene.now) {
+        commands += 1;
+        let sent = Sent { id, at: scene.now, deadline, command };
+        scene.sleep(TRIP);
+        if sent.command.claims().iter().any(|claim| claim.name.as_str() == "b") {
+            scene.fails(&sent, refusal.clone());
+        } else if sent.command.action() == Action::Acquire {
+            scene.grants(&sent);
+        } else {
+            scene.confirms(&sent);
+        }
+    }
+    commands
+}
+
+#[test]
+fn what_is_refused_for_one_is_done_for_the_others() {
+    let mut scene = Scenario::new();
+    let b = scene.acquire("b");
+    let others: Vec<_> = (0..511).map(|n| scene.acquire(&format!("n{n}"))).collect();
+    let commands = serves_but_for_b(&mut scene, &refused());
+    assert!(commands <= 1 + 3 * 8, "{commands}");
+    let told = scene.told();
+    assert!(told.contains(&not_acquired(b, NotAcquired::Failed(refused()))), "it alone is told");
+    let granted = told.iter().filter(|event| matches!(event, Event::Granted { .. })).count();
+    assert_eq!((granted, told.len()), (511, 512));
+
+    // Once one was done, it goes along with all others again.
+    for id in others {
+        scene.release(id);
+    }
+    assert_eq!(serves_but_for_b(&mut scene, &refused()), 1);
+    assert_eq!(scene.told().len(), 511);
+}
+
+#[test]
+fn what_is_refused_for_one_is_renewed_and_freed_for_the_others() {
+    let row_is_locked = Failure::not_now("lock timeout".into());
+    for refusal in [refused(), row_is_locked.with_code(Code::sql_state("55P03"))] {
+        let mut scene = Scenario::new();
+        let ids = ["a", "b", "c"].map(|text| scene.acquire(text));
+        let claim = scene.sends(Action::Acquire, &["a", "b", "c"]);
+        scene.grants(&claim);
+        scene.told();
+        scene.sleep_until(START.after(RENEW));
+        serves_but_for_b(&mut scene, &refusal);
+        let told = scene.told();
+        // It is tried again by itself, and by now may have failed more than once.
+        let (renewed, failed): (Vec<_>, Vec<_>) =
+            told.iter().partition(|event| matches!(event, Event::Renewed { .. }));
+        let about_b =
+            |event: &&Event| matches!(event, Event::RenewalFailed { id, .. } if *id == ids[1]);
+        assert_eq!((renewed.len(), failed.iter().all(about_b)), (2, true), "{told:?}");
+        assert!(!failed.is_empty());
+        for id in ids {
+            scene.release(id);
+        }
+        serves_but_for_b(&mut scene, &refused());
+        let told = scene.told();
+        assert!(told.contains(&freed(ids[0])) && told.contains(&freed(ids[2])), "{told:?}");
+        let unconfirmed = Release::Unconfirmed(refused());
+        assert!(told.contains(&Event::Released { id: ids[1], release: unconfirmed }), "{told:?}");
+        scene.is_over();
+    }
+}
+
+#[test]
+fn what_is_refused_for_all_is_told_to_all_soon() {
+    let mut scene = Scenario::new();
+    let ids: Vec<_> = (0..512).map(|n| scene.acquire(&format!("n{n}"))).collect();
+    let mut commands = 0;
+    while let Some(dispatch) = scene.engine.poll_command(scene.now) {
+        commands += 1;
+        scene.engine.handle_reply(scene.now, dispatch.id, Err(refused()));
+    }
+    assert_eq!(commands, 1 + 8 + 64 + 512);
+    assert_eq!(scene.told().len(), ids.len());
+    scene.is_over();
 }
 
 #[test]

@@ -154,12 +154,20 @@ fn a_reply_that_does_not_answer_a_renewal_renews_nothing() {
 }
 
 #[test]
-fn a_grant_slower_than_a_renewal_period_is_renewed_at_once() {
+fn a_grant_slower_than_a_renewal_period_is_renewed_before_it_is_handed_on() {
+    let (mut scene, id, claim) = Scenario::claiming();
+    scene.sleep(RENEW - NANO);
+    scene.grants(&claim);
+    scene.tells([Event::Granted { id, fence: FENCE, deadline: START.after(VALID) }]);
+
     let (mut scene, id, claim) = Scenario::claiming();
     scene.sleep(RENEW);
     scene.grants(&claim);
-    scene.tells([Event::Granted { id, fence: FENCE, deadline: START.after(VALID) }]);
-    scene.sends(Action::Renew, &["a"]);
+    scene.tells_nothing();
+    let renewal = scene.sends(Action::Renew, &["a"]);
+    scene.sleep(TRIP);
+    scene.confirms(&renewal);
+    scene.tells([Event::Granted { id, fence: FENCE, deadline: renewal.at.after(VALID) }]);
 }
 
 #[test]

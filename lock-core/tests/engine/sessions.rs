@@ -127,6 +127,37 @@ fn a_session_is_opened_once_and_counts_from_its_own_request() {
     scene.sends_nothing();
 }
 
+/// A connection in the server's queue cannot be kept alive meanwhile.
+#[test]
+fn a_lock_that_was_waited_for_is_handed_on_with_its_due_left() {
+    for kept in [true, false] {
+        let mut scene = advisory();
+        let id = scene.wants("a");
+        scene.opens();
+        let wait = scene.waits();
+        scene.told();
+        let timing = Timing::default();
+        scene.now = START.after(timing.ttl() / 3).after(MS * 100);
+        scene.answers(&wait, granted());
+        assert_eq!(scene.told(), [], "there would be less time than after any renewal");
+        let keep = loop {
+            let keep = scene.sends();
+            assert_eq!(keep.command, Command::Keep);
+            scene.answers(&keep, Reply::Kept(kept || keep.lane != wait.lane));
+            if keep.lane == wait.lane {
+                break scene.now.before(MS);
+            }
+        };
+        let told = scene.told();
+        if kept {
+            let deadline = keep.after(timing.valid());
+            assert_eq!(told, [Event::Granted { id, fence: FENCE, deadline }]);
+        } else {
+            assert!(matches!(told[..], [Event::Trouble { .. }]), "{told:?}");
+        }
+    }
+}
+
 /// By the server's clock, which may have been set back since, it may have started in the future.
 #[test]
 fn a_connection_that_was_open_for_a_ttl_proves_that_the_server_has_run_for_one() {

@@ -69,7 +69,6 @@ fn options_that_contradict_each_other_are_refused() {
     let sandbox = Sandbox::new();
     for (line, says) in [
         ("--skip -E 3 n -- touch ran", "exits with 0"),
-        ("-E 3 n -- touch ran", "--wait"),
         ("--grace 1s --on-lost kill n -- touch ran", "--on-lost kill"),
         ("--grace 1s --on-lost ignore n -- touch ran", "--on-lost ignore"),
         ("-w 5s --try n -- touch ran", "--wait"),

@@ -24,12 +24,13 @@ pub(in super::super) fn told(
 }
 
 /// After an engine was called: how the end of a hold has moved. `sent` is when the request was
-/// sent whose reply was handed in by that call.
+/// sent whose reply was handed in by that call, at `now`.
 pub(in super::super) fn moved(
     id: LockId,
     before: Option<Instant>,
     after: Option<Instant>,
     sent: Option<Instant>,
+    now: Instant,
     timing: &Timing,
 ) -> Result<(), String> {
     let Some(until) = after.filter(|_| after > before) else { return Ok(()) };
@@ -39,6 +40,11 @@ pub(in super::super) fn moved(
     // Not `timing.valid()`: this is the bound that it must keep.
     if until > sent.after(timing.ttl() * 5 / 6) {
         return Err(format!("{id:?} is held until {until:?} by a request of {sent:?}"));
+    }
+    // Nobody is handed what is to be renewed at once.
+    let least = timing.valid() - timing.ttl() / 3;
+    if before.is_none() && until.since(now) < least {
+        return Err(format!("{id:?} is granted until {until:?}, at {now:?}"));
     }
     Ok(())
 }

@@ -1,0 +1,205 @@
+//! Which phase follows upon an answer. [`Slot::step`] changes it.
+
+use super::state::{Context, Phase, Slot};
+use crate::error::{Failure, LostReason};
+use crate::event::{Event, Release};
+use crate::protocol::{Action, Holder, Verdict};
+use crate::time::Instant;
+
+impl Slot {
+    /// What the server said at the end of a wait, or at once.
+    pub(super) fn waited(
+        &mut self,
+        sent: Instant,
+        verdict: Verdict,
+        cx: &mut Context<'_>,
+    ) -> Phase {
+        if cx.now.since(sent) >= cx.timing.wait() / 2 {
+            // It did wait: asking it again at once is not asking again and again.
+            self.failures = 0;
+        }
+        match verdict {
+            Verdict::Unchanged { since } => {
+                if self.since > 0 && since > self.since {
+                    // It changed hands, and will again: as often as that, it is worth a look.
+                    self.failures = 0;
+                    self.passed = self.passed.saturating_add(1);
+                }
+                self.held_back = false;
+                // A history that goes backwards is another history: start over.
+                self.since = if since < self.since { 0 } else { since };
+                let holder = self.holder.clone();
+                self.claimed(sent, true, Ok(Verdict::Busy { holder }), cx)
+            }
+            Verdict::Free { passed } => {
+                self.since = 0;
+                self.next = Action::Acquire;
+                if self.wanted() {
+                    Phase::Waiting { retry_at: self.found(passed, cx) }
+                } else {
+                    self.abandon(cx)
+                }
+            }
+            verdict => self.claimed(sent, true, Ok(verdict), cx),
+        }
+    }
+
+    pub(super) fn claimed(
+        &mut self,
+        sent: Instant,
+        waiting: bool,
+        answer: Result<Verdict, Failure>,
+        cx: &mut Context<'_>,
+    ) -> Phase {
+        let now = cx.now;
+        match answer {
+            Ok(Verdict::Granted { fence }) => {
+                self.exposed_until = Some(cx.exposure());
+                let deadline = cx.deadline(sent);
+                if !self.wanted() {
+                    return self.abandon(cx);
+                }
+                if deadline <= now {
+                    // The grant may already have ended at the server. Claiming again as the same
+                    // owner gets a whole lease, or tells who has it now.
+                    return self.try_again(
+                        Failure::Unknown("the grant came too late to count".into()),
+                        cx,
+                    );
+                }
+                self.failures = 0;
+                self.failure = None;
+                if cx.is_late(deadline) {
+                    self.untold = Some(fence);
+                } else {
+                    self.tell(Event::Granted { id: cx.id, fence, deadline }, cx);
+                }
+                Phase::Held { deadline, renew_at: cx.renew_at(sent), renewal_sent: None }
+            }
+            Ok(Verdict::Delayed) => {
+                // It may be said of a lock that is ours, when the server has just started. And
+                // nothing would tell when the delay is over.
+                self.next = Action::Acquire;
+                self.denied(None, sent, cx)
+            }
+            Ok(Verdict::Busy { holder }) => {
+                // Whatever earlier requests of ours did, the lock is another's now.
+                self.exposed_until = None;
+                self.next = self.again;
+                self.denied(holder, sent, cx)
+            }
+            Ok(_) => self.claimed(
+                sent,
+                waiting,
+                Err(Failure::Unknown("the reply does not answer a claim".into())),
+                cx,
+            ),
+            Err(failure) => {
+                if let (Failure::Unknown(_), false) = (&failure, waiting) {
+                    self.exposed_until = Some(cx.exposure());
+                    self.may_have_ghosts(cx);
+                }
+                if let Failure::Gone(_) = failure {
+                    self.exposed_until = None;
+                }
+                let refused = matches!(failure, Failure::Rejected { retry: false, .. });
+                if !self.wanted() {
+                    self.failure = Some(failure);
+                    return self.abandon(cx);
+                }
+                if refused {
+                    self.failure = Some(failure);
+                    self.not_acquired(cx);
+                    return self.abandon(cx);
+                }
+                self.try_again(failure, cx)
+            }
+        }
+    }
+
+    fn denied(&mut self, holder: Option<Holder>, sent: Instant, cx: &mut Context<'_>) -> Phase {
+        self.failure = None;
+        let label = |holder: &Option<Holder>| holder.as_ref().map(|h| h.label.clone());
+        let news = !self.denied || label(&self.holder) != label(&holder);
+        self.denied = true;
+        self.holder = holder;
+        if !self.wanted() {
+            return self.abandon(cx);
+        }
+        if self.once || self.give_up <= cx.now {
+            self.not_acquired(cx);
+            return self.abandon(cx);
+        }
+        if news {
+            self.tell(Event::Waiting { id: cx.id, holder: self.holder.clone() }, cx);
+        }
+        Phase::Waiting { retry_at: self.after_denial(sent, cx) }
+    }
+
+    pub(super) fn renewed(
+        &mut self,
+        deadline: Instant,
+        sent: Instant,
+        answer: Result<Verdict, Failure>,
+        cx: &mut Context<'_>,
+    ) -> Phase {
+        let now = cx.now;
+        match answer {
+            // After the deadline the loss is final, even if the server still renewed. A grant that nobody was
+            // told of cannot have been lost.
+            Ok(Verdict::Done) if now < deadline || self.untold.is_some() => {
+                self.failures = 0;
+                self.failure = None;
+                self.exposed_until = Some(cx.exposure());
+                let deadline = deadline.max(cx.deadline(sent));
+                self.extended(deadline, cx);
+                Phase::Held { deadline, renew_at: cx.renew_at(sent), renewal_sent: None }
+            }
+            Ok(Verdict::NotOurs) => self.lose(LostReason::Taken, false, cx),
+            Ok(Verdict::Done) => {
+                let last_failure = self.failure.take();
+                self.lose(LostReason::Deadline { last_failure }, false, cx)
+            }
+            Err(Failure::Gone(_)) => self.lose(LostReason::Gone, false, cx),
+            // Nothing is lost yet: the lease counts until the deadline it has.
+            answer => {
+                if let Err(failure) = answer {
+                    self.failure = Some(failure.clone());
+                    self.not_extended(failure, deadline, cx);
+                }
+                self.exposed_until = Some(cx.exposure());
+                Phase::Held { deadline, renew_at: self.back_off(cx), renewal_sent: None }
+            }
+        }
+    }
+
+    pub(super) fn released(
+        &mut self,
+        answer: Result<Verdict, Failure>,
+        cx: &mut Context<'_>,
+    ) -> Phase {
+        match answer {
+            Ok(Verdict::Done | Verdict::Wanted) => self.gone(Release::Freed, cx),
+            Ok(Verdict::NotOurs) if self.release_unsure => self.gone(Release::Freed, cx),
+            Ok(Verdict::NotOurs) => self.gone(Release::NotOurs, cx),
+            Ok(_) => self.gone(
+                Release::Unconfirmed(Failure::Unknown(
+                    "the reply does not answer a release".into(),
+                )),
+                cx,
+            ),
+            Err(failure @ Failure::Rejected { retry: false, .. }) => {
+                self.gone(Release::Unconfirmed(failure), cx)
+            }
+            Err(Failure::Gone(_)) => self.gone(Release::Gone, cx),
+            Err(failure) => {
+                if let Failure::Unknown(_) = failure {
+                    self.release_unsure = true;
+                    self.may_have_ghosts(cx);
+                }
+                self.failure = Some(failure);
+                Phase::Releasing { retry_at: self.back_off(cx), in_flight: None }
+            }
+        }
+    }
+}
