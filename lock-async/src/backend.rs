@@ -19,7 +19,7 @@ pub(crate) mod tables;
 use crate::error::{ConfigError, Error};
 use lock_core::sql::{Codec, ConnectError, Rows, Statement, Step};
 use lock_core::table::{Command, Reply, Table};
-use lock_core::{Failure, Instant, LockName, News, Protocol};
+use lock_core::{Failure, Instant, News, Notification, Protocol};
 use std::future::{Future, ready};
 use std::task::Context;
 use std::time::Duration;
@@ -95,7 +95,7 @@ pub(crate) trait Session: Send + 'static {
     fn news(
         &mut self,
         _up_to: Duration,
-    ) -> impl Future<Output = Result<Vec<LockName>, Failure>> + Send {
+    ) -> impl Future<Output = Result<Vec<Notification>, Failure>> + Send {
         ready(Err(Failure::NotSent("this server tells nothing".to_string())))
     }
 
@@ -233,7 +233,7 @@ impl<S: Session> Backend for SqlTable<S> {
         // Whatever goes wrong before the command's own statement: the command was not sent.
         self.ready(limit).await.map_err(ConnectError::before_command)?;
         if let (Command::Listen { up_to }, true) = (command, self.listens) {
-            return self.session.news(*up_to).await.map(|names| Reply::Told(News::Freed(names)));
+            return self.session.news(*up_to).await.map(|all| Reply::Told(News::Notified(all)));
         }
         let mut exchange = self.codec.encode(command, now);
         while let Some(statement) = exchange.poll_statement() {

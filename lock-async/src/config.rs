@@ -107,6 +107,9 @@ impl Config {
     /// them, a plan that was made while the table was small may read all of it for every batch. Its connection
     /// is polled by a task of yours. When it breaks, or an answer does not come in time, locks that are held are
     /// lost at their deadline, and new ones are refused: there is no way to another.
+    ///
+    /// A waiter of ours is told by the server when a lock was freed, on a second connection. Over a client of
+    /// yours there is none, so waiters ask again, after a second at most.
     #[cfg(feature = "postgres")]
     pub fn postgres_client(client: tokio_postgres::Client) -> Self {
         Self::new(Target::PostgresClient(Box::new(client)))

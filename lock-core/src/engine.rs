@@ -335,7 +335,7 @@ impl<P: Protocol> Engine<P> {
             match who {
                 Who::Session(id) => self.tell_session(now, id, Input::Tick),
                 Who::Attempt(id) => self.step(now, id, Input::Tick),
-                Who::Ear => self.listen_again(now),
+                Who::Ear => self.ear_timeout(now),
             }
         }
     }

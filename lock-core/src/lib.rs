@@ -90,6 +90,8 @@ pub use error::{ClaimError, Code, Failure, LostReason, NameError, TableError, Ti
 pub use event::{Event, LockId, NotAcquired, Release};
 pub use fence::Fence;
 pub use name::{LockName, Owner, TableName};
-pub use protocol::{Action, Claim, Holder, Mode, News, Protocol, Sessions, Verdict, Wait};
+pub use protocol::{
+    Action, Claim, Holder, Mode, News, Notification, Protocol, Sessions, Verdict, Wait,
+};
 pub use time::Instant;
 pub use timing::Timing;

@@ -124,6 +124,12 @@ pub trait Protocol: Clone + Debug + Eq + Hash {
     fn unlisten(&self) -> Option<Self::Command> {
         None
     }
+
+    /// The command that has the server send [`Notification::Probe`] with `number` to all that listen. It
+    /// goes over another connection than the one that listens. Without it, no waiter relies on being told.
+    fn probe(&self, _number: u128) -> Option<Self::Command> {
+        None
+    }
 }
 
 /// What the server tells those that wait. Safety never rests on it.
@@ -131,8 +137,17 @@ pub trait Protocol: Clone + Debug + Eq + Hash {
 pub enum News {
     /// From now on it tells them. What was freed before, it did not tell.
     Begun,
-    /// These locks were freed since the last news.
-    Freed(Vec<LockName>),
+    /// What it sent since the last news; nothing if nothing came within the time.
+    Notified(Vec<Notification>),
+}
+
+/// One notification on the connection that listens.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Notification {
+    /// This lock was freed.
+    Freed(LockName),
+    /// Somebody sent this number, to see whether notifications arrive. No two probes have the same.
+    Probe(u128),
 }
 
 /// How a protocol's sessions are.
@@ -188,6 +203,8 @@ pub enum Action {
     Listen,
     /// To be told no more.
     Unlisten,
+    /// To see whether what is told arrives.
+    Probe,
 }
 
 /// Whether a lock excludes everybody or only those who want to exclude others.

@@ -124,6 +124,8 @@ enum Dialect {
     Postgres {
         /// The statement that begins to listen.
         listen: Arc<str>,
+        /// The statement that sends a probe to all that listen.
+        probe: Arc<str>,
     },
     /// With the id of the running kernel; see [`sqlite`].
     Sqlite {

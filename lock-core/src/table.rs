@@ -97,6 +97,11 @@ pub enum Command {
     },
     /// Listen no more: drop the connection.
     Unlisten,
+    /// Send a notification to all that listen, which frees nothing.
+    Probe {
+        /// No other probe has it.
+        number: u128,
+    },
 }
 
 impl Command {
@@ -109,6 +114,7 @@ impl Command {
             Command::Release { .. } => Action::Release,
             Command::Listen { .. } => Action::Listen,
             Command::Unlisten => Action::Unlisten,
+            Command::Probe { .. } => Action::Probe,
         }
     }
 
@@ -117,7 +123,7 @@ impl Command {
         match self {
             Command::Acquire { claims, .. } | Command::Look { claims } => claims,
             Command::Renew { leases, .. } | Command::Release { leases } => leases,
-            Command::Listen { .. } | Command::Unlisten => &[],
+            Command::Listen { .. } | Command::Unlisten | Command::Probe { .. } => &[],
         }
     }
 }
@@ -137,6 +143,8 @@ pub enum Reply {
     Told(News),
     /// To [`Command::Unlisten`].
     Silent,
+    /// To [`Command::Probe`]: the notification is on its way.
+    Probed,
 }
 
 /// What became of one claim.
@@ -208,6 +216,10 @@ impl Protocol for Table {
         self.tells.then_some(Command::Unlisten)
     }
 
+    fn probe(&self, number: u128) -> Option<Command> {
+        self.tells.then_some(Command::Probe { number })
+    }
+
     fn verdicts(&self, action: Action, reply: Reply) -> Result<Vec<Verdict>, Failure> {
         match (action, reply) {
             (Action::Acquire, Reply::Acquired(entries)) => Ok(entries
@@ -236,9 +248,9 @@ impl Protocol for Table {
                     Freed::Wanted => Verdict::Wanted,
                 })
                 .collect()),
-            (Action::Listen, Reply::Told(_)) | (Action::Unlisten, Reply::Silent) => {
-                Ok([Verdict::Done].into())
-            }
+            (Action::Listen, Reply::Told(_))
+            | (Action::Unlisten, Reply::Silent)
+            | (Action::Probe, Reply::Probed) => Ok([Verdict::Done].into()),
             _ => Err(Failure::Unknown("the reply does not belong to the command".to_string())),
         }
     }
@@ -262,9 +274,11 @@ mod tests {
         assert_eq!(table.verdicts(Action::Listen, told()), Ok([Verdict::Done].into()));
         assert_eq!(table.verdicts(Action::Unlisten, Reply::Silent), Ok([Verdict::Done].into()));
         assert_eq!(table.news(told()), Ok(News::Begun));
+        assert_eq!(table.verdicts(Action::Probe, Reply::Probed), Ok([Verdict::Done].into()));
         assert!(table.news(Reply::Silent).is_err());
         assert!(table.verdicts(Action::Acquire, told()).is_err());
-        assert!(Table::new(Duration::MAX, "").listen(Duration::MAX).is_none());
+        let untold = Table::new(Duration::MAX, "");
+        assert!(untold.listen(Duration::MAX).is_none() && untold.probe(1).is_none());
         let freed = Reply::Freed([Freed::NotOurs, Freed::Free, Freed::Wanted].into());
         let verdicts = [Verdict::NotOurs, Verdict::Done, Verdict::Wanted];
         assert_eq!(table.verdicts(Action::Release, freed), Ok(verdicts.into()));

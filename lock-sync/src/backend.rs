@@ -20,7 +20,7 @@ use crate::clock;
 use crate::error::{ConfigError, Error};
 use lock_core::sql::{Codec, ConnectError, Rows, Statement, Step};
 use lock_core::table::{Command, Reply, Table};
-use lock_core::{Failure, Instant, LockName, News, Protocol};
+use lock_core::{Failure, Instant, News, Notification, Protocol};
 use std::time::Duration;
 
 type CommandOf<B> = <<B as Backend>::Protocol as Protocol>::Command;
@@ -87,7 +87,7 @@ pub(crate) trait Session: Send + 'static {
 
     /// What it was told since the last time, as soon as there is something, or after `up_to`. After
     /// [`Failure::Unknown`] it is no longer open.
-    fn news(&mut self, _up_to: Duration) -> Result<Vec<LockName>, Failure> {
+    fn news(&mut self, _up_to: Duration) -> Result<Vec<Notification>, Failure> {
         Err(Failure::NotSent("this server tells nothing".to_string()))
     }
 
@@ -227,7 +227,7 @@ impl<S: Session> Backend for SqlTable<S> {
         // Whatever goes wrong before the command's own statement: the command was not sent.
         self.ready(limit).map_err(ConnectError::before_command)?;
         if let (Command::Listen { up_to }, true) = (command, self.listens) {
-            return self.session.news(*up_to).map(|names| Reply::Told(News::Freed(names)));
+            return self.session.news(*up_to).map(|all| Reply::Told(News::Notified(all)));
         }
         let mut exchange = self.codec.encode(command, now);
         while let Some(statement) = exchange.poll_statement() {

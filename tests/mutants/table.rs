@@ -20,6 +20,8 @@ pub struct Mutant {
 pub enum Shown {
     Table,
     TableThatTells,
+    /// Where what is told is lost on a connection from some moment on.
+    TableThatTellsTheDeaf,
     Advisory,
     /// With a server whose clock is set back now and then.
     AdvisorySetBack,
@@ -156,6 +158,33 @@ pub const MUTANTS: &[Mutant] = &[
         good: "self.back_off(cx)",
         bad: "Instant::END",
         shown_by: Shown::Advisory,
+        check: "Liveness",
+    },
+    Mutant {
+        name: "whoever listens relies on being told before a probe was heard",
+        file: "engine/news.rs",
+        after: "fn told_since(",
+        good: "self.verified && self.probe != Probe::Due",
+        bad: "true",
+        shown_by: Shown::TableThatTellsTheDeaf,
+        check: "Liveness",
+    },
+    Mutant {
+        name: "a probe is overdue only after a TTL",
+        file: "engine/news.rs",
+        after: "fn news_sent(",
+        good: "now.after(self.config.timing.request())",
+        bad: "now.after(self.config.timing.ttl())",
+        shown_by: Shown::TableThatTellsTheDeaf,
+        check: "Liveness",
+    },
+    Mutant {
+        name: "whoever relied on being told is not woken when a probe is overdue",
+        file: "engine/news.rs",
+        after: "let dropped = self.ear.dropped.take();",
+        good: "self.hint_all(now)",
+        bad: "()",
+        shown_by: Shown::TableThatTellsTheDeaf,
         check: "Liveness",
     },
     Mutant {

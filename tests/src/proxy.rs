@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ pub enum Mode {
     NoReplies,
     /// As [`Hole`](Self::Hole), and that one side closes a connection, the other is not told.
     Unplugged,
+    /// PostgreSQL's notifications vanish, as in a pooler that has forgotten who listens; all else passes.
+    NoNotifications,
 }
 
 /// A proxy in front of a server, on a port of its own.
@@ -29,12 +31,18 @@ pub struct Proxy {
 /// What is answered to what a client sent, in the server's place.
 type Answer = Box<dyn Fn(&[u8]) -> Option<Vec<u8>> + Send>;
 
+/// Whether a connection carries nothing any more.
+#[derive(Default)]
+struct Muted(AtomicBool);
+
 struct Shared {
     mode: AtomicU8,
     answer: Mutex<Option<Answer>>,
     connections: AtomicUsize,
     requests: AtomicUsize,
     open: Mutex<Vec<TcpStream>>,
+    /// Connections on which a client has said LISTEN.
+    listening: Mutex<Vec<Arc<Muted>>>,
     refuse: AtomicU8,
 }
 
@@ -54,6 +62,7 @@ impl Proxy {
             connections: AtomicUsize::new(0),
             requests: AtomicUsize::new(0),
             open: Mutex::default(),
+            listening: Mutex::default(),
             refuse: AtomicU8::new(0),
         });
         let (server, proxy) = (server.to_string(), shared.clone());
@@ -69,8 +78,10 @@ impl Proxy {
                 proxy.open.lock().expect("unpoisoned").extend([copy(&client), copy(&upstream)]);
                 let (down, up) = (copy(&client), copy(&upstream));
                 let (there, back) = (proxy.clone(), proxy.clone());
-                std::thread::spawn(move || there.carry(client, up, true));
-                std::thread::spawn(move || back.carry(upstream, down, false));
+                let muted = Arc::new(Muted::default());
+                let also = muted.clone();
+                std::thread::spawn(move || there.carry(client, up, true, &muted));
+                std::thread::spawn(move || back.carry(upstream, down, false, &also));
             }
         });
         Self { shared, address }
@@ -100,6 +111,18 @@ impl Proxy {
         }
     }
 
+    /// How many connections a client has said LISTEN on.
+    pub fn listening(&self) -> usize {
+        self.shared.listening.lock().expect("unpoisoned").len()
+    }
+
+    /// Forwards nothing any more, in either direction, on those connections. They stay open.
+    pub fn mute_listening(&self) {
+        for muted in self.shared.listening.lock().expect("unpoisoned").iter() {
+            muted.0.store(true, Ordering::SeqCst);
+        }
+    }
+
     /// How many connections were tried.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
@@ -112,11 +135,14 @@ impl Proxy {
 }
 
 impl Shared {
-    fn carry(&self, mut from: TcpStream, mut to: TcpStream, request: bool) {
+    fn carry(&self, mut from: TcpStream, mut to: TcpStream, request: bool, muted: &Arc<Muted>) {
         let mut buffer = [0; 16384];
         while let Ok(read) = from.read(&mut buffer) {
             if read == 0 {
                 break;
+            }
+            if request && buffer[..read].windows(6).any(|text| text == b"LISTEN") {
+                self.listening.lock().expect("unpoisoned").push(muted.clone());
             }
             if request {
                 self.requests.fetch_add(1, Ordering::SeqCst);
@@ -127,7 +153,12 @@ impl Shared {
                 }
             }
             let mode = self.mode.load(Ordering::SeqCst);
-            let passes = mode == Mode::Pass as u8 || (request && mode == Mode::NoReplies as u8);
+            let passes = match mode {
+                _ if muted.0.load(Ordering::SeqCst) => false,
+                _ if mode == Mode::NoReplies as u8 => request,
+                _ if mode == Mode::NoNotifications as u8 => request || buffer[0] != b'A',
+                _ => mode == Mode::Pass as u8,
+            };
             if passes && to.write_all(&buffer[..read]).is_err() {
                 break;
             }

@@ -205,6 +205,10 @@ RETURNING CASE WHEN contended AND false THEN NULL
 -- listen, on a connection of its own
 DO $$ BEGIN EXECUTE format('LISTEN %I', 'withlock_' || '"locks"'::regclass::oid::text); END $$;
 
+-- see whether what is told is heard
+SELECT (pg_notify('withlock_' || '"locks"'::regclass::oid::text, $1::text) IS NOT NULL)::int::bigint
+ WHERE set_config('synchronous_commit', 'off', true) IS NOT NULL;
+
 -- look: which locks are held
 SELECT l.name, l.fence, l.holder,
        (extract(epoch FROM clock_timestamp() - l.acquired_at) * 1000000)::bigint,

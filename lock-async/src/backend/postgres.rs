@@ -8,9 +8,9 @@ use crate::backend::handshake::advice;
 use crate::backend::sslmode::SslMode;
 use crate::error::ConfigError;
 use hosts::{addresses, each, is_unix, share};
-use lock_core::sql::postgres::{connect_failed, session_options, statement_failed};
+use lock_core::sql::postgres::{connect_failed, notification, session_options, statement_failed};
 use lock_core::sql::{ConnectError, Prepared, Rows, Run, Statement, Value};
-use lock_core::{Failure, LockName};
+use lock_core::{Failure, Notification};
 use std::error::Error as _;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -164,7 +164,7 @@ impl Session for Postgres {
         result
     }
 
-    async fn news(&mut self, up_to: Duration) -> Result<Vec<LockName>, Failure> {
+    async fn news(&mut self, up_to: Duration) -> Result<Vec<Notification>, Failure> {
         let Some(Link { connection, told, .. }) = &mut self.link else {
             return Err(Failure::NotSent("there is no connection".to_string()));
         };
@@ -178,8 +178,7 @@ impl Session for Postgres {
             Err(_) => None,
         };
         let rest = std::iter::from_fn(|| told.try_recv().ok());
-        // What is no name, nobody waits for.
-        Ok(first.into_iter().chain(rest).filter_map(|name| LockName::new(&name).ok()).collect())
+        Ok(first.into_iter().chain(rest).filter_map(|one| notification(&one)).collect())
     }
 
     /// Notices that the server ended the connection, so that the next statement finds a new one.

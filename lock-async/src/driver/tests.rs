@@ -45,7 +45,10 @@ impl Backend for Fake {
             Command::Release { leases } => {
                 ("release", Reply::Freed(vec![Freed::Free; leases.len()]))
             }
-            Command::Look { .. } | Command::Listen { .. } | Command::Unlisten => {
+            Command::Look { .. }
+            | Command::Listen { .. }
+            | Command::Unlisten
+            | Command::Probe { .. } => {
                 panic!("nobody waits here")
             }
         };

@@ -50,7 +50,7 @@ impl<P: Protocol> Engine<P> {
         }
         if denied && !old.denied {
             self.denied.insert(id);
-            self.listen();
+            self.listen(now);
         }
         if old.denied && !denied {
             self.denied.remove(&id);
@@ -142,9 +142,13 @@ impl<P: Protocol> Engine<P> {
 
     /// What the next command is for, in which session, and over which lane it goes.
     pub(super) fn next_due(&self) -> Option<(Lane, Action, Option<SessionId>)> {
+        let home = self.first_due(Lane::HOME);
+        // A probe takes a moment, once in a quarter of a TTL: it comes before all but renewals.
+        let renewal = home.filter(|(_, action, _)| *action <= Action::Renew);
+        let probe = || self.is_probe_due().then_some((Lane::HOME, Action::Probe, None));
         let other = || self.first_due(*self.ready.first()?);
         let news = || Some((Lane::NEWS, self.ear.due()?, None));
-        self.first_due(Lane::HOME).or_else(other).or_else(news)
+        renewal.or_else(probe).or(home).or_else(other).or_else(news)
     }
 
     /// What is due first on a lane, if it may leave. To end a session, nothing has to be waited for.
@@ -165,7 +169,7 @@ impl<P: Protocol> Engine<P> {
     ) -> About {
         match (session, action) {
             (Some(id), Action::Open | Action::Keep | Action::Close) => About::Session(id),
-            (_, Action::Listen | Action::Unlisten) => About::News,
+            (_, Action::Listen | Action::Unlisten | Action::Probe) => About::News,
             _ => About::Claims(session, self.batch(now, lane, action, session)),
         }
     }
@@ -229,7 +233,7 @@ impl<P: Protocol> Engine<P> {
         }
     }
 
-    fn is_free(&self, lane: Lane) -> bool {
+    pub(super) fn is_free(&self, lane: Lane) -> bool {
         let most = self.config.in_flight;
         self.under_way.range((lane, 0)..=(lane, u64::MAX)).take(most).count() < most
     }

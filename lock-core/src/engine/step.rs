@@ -51,7 +51,7 @@ impl<P: Protocol> Engine<P> {
             timing: &self.config.timing,
             of_attempt: true,
             bond,
-            told_since: self.ear.since(),
+            told_since: self.ear.told_since(),
             not_before: self.yielded.get(&attempt.name).copied().unwrap_or_default(),
             round_trip: self.round_trip,
             rng: &mut self.rng,
@@ -91,10 +91,7 @@ impl<P: Protocol> Engine<P> {
                 };
             }
             About::Claims(session, ids) => (session, ids),
-            About::News if action == Action::Listen => {
-                return self.protocol.listen(self.config.timing.wait());
-            }
-            About::News => return self.protocol.unlisten(),
+            About::News => return self.news_command(action),
         };
         let none = P::Session::default();
         let session = session.and_then(|id| self.sessions.get(&id));
@@ -134,7 +131,7 @@ impl<P: Protocol> Engine<P> {
                     self.step(now, *id, Input::Sent { waiting });
                 }
             }
-            About::News => self.ear.sent(action),
+            About::News => self.news_sent(now, action),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::engine::{Dispatch, DispatchId, Lane};
 use crate::error::Failure;
 use crate::event::LockId;
 use crate::name::Owner;
-use crate::protocol::{Action, Claim, News, Protocol, Verdict};
+use crate::protocol::{Action, Claim, News, Notification, Protocol, Verdict};
 use crate::time::Instant;
 use alloc::format;
 use alloc::sync::Arc;
@@ -259,14 +259,15 @@ impl<S: Server> World<S> {
 
     /// Who is told, or not any more, may try again.
     fn take_news(&mut self, exchange: &Exchange<S::Protocol>, reply: &Result<Reply<S>, Failure>) {
-        if S::describe(&exchange.command).0 != Action::Listen {
+        if !matches!(S::describe(&exchange.command).0, Action::Listen | Action::Unlisten) {
             return;
         }
         self.client(exchange.from.client)
             .refused
             .retain(|(action, _), _| *action == Action::Listen);
         let news = reply.clone().and_then(|reply| self.protocol.news(reply));
-        if matches!(news, Ok(News::Freed(names)) if !names.is_empty()) {
+        let freed = |one: &Notification| matches!(one, Notification::Freed(_));
+        if matches!(news, Ok(News::Notified(all)) if all.iter().any(freed)) {
             self.saw(Sometimes::Told);
         }
     }

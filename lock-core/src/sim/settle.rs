@@ -9,7 +9,8 @@ use crate::engine::Lane;
 use crate::error::Failure;
 use crate::name::{LockName, Owner};
 use crate::protocol::{Claim, Mode, Protocol};
-use alloc::collections::BTreeSet;
+use crate::time::Instant;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 /// More rounds than anything needs that comes to rest.
@@ -43,6 +44,7 @@ impl<S: Server> World<S> {
             self.release_all(at, &mut nobody);
         }
         let mut waiting = self.waiting();
+        let mut free = BTreeMap::new();
         for _ in 0..TOO_MANY {
             for at in 0..self.clients.len() {
                 self.run(at);
@@ -68,6 +70,10 @@ impl<S: Server> World<S> {
             self.check();
             let timing = self.scope.0.timing;
             self.judge(Check::Liveness, liveness::check(&waiting, since, self.now, &timing));
+            if self.protocol.sessions().is_none() {
+                self.note_free(&waiting, &mut free);
+                self.judge(Check::Liveness, liveness::taken(&free, self.now, &timing));
+            }
             if self.violation.is_some() {
                 return;
             }
@@ -142,6 +148,17 @@ impl<S: Server> World<S> {
             .filter(|attempt| attempt.patient && attempt.stage == Stage::Wanting)
             .map(|attempt| attempt.name.clone())
             .collect()
+    }
+
+    /// Since when these locks are nobody's.
+    fn note_free(&self, waiting: &BTreeSet<LockName>, free: &mut BTreeMap<LockName, Instant>) {
+        let (leases, now) = (self.server.leases(), self.server_now());
+        let held = leases.iter().filter(|lease| lease.holder(now).is_some());
+        let held: BTreeSet<&LockName> = held.map(|lease| &lease.name).collect();
+        free.retain(|name, _| waiting.contains(name) && !held.contains(name));
+        for name in waiting.iter().filter(|name| !held.contains(name)) {
+            free.entry(name.clone()).or_insert(self.now);
+        }
     }
 
     /// What a client's callers do now: release what they hold, and what they have lost.

@@ -3,7 +3,7 @@
 use super::server::{Connection, Lease, Server};
 use crate::fence::Fence;
 use crate::name::{LockName, Owner};
-use crate::protocol::{Action, Claim, Holder, Mode, News};
+use crate::protocol::{Action, Claim, Holder, Mode, News, Notification};
 use crate::table::{Acquired, Command, Freed, Reply, Seen, Table};
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -66,6 +66,8 @@ pub struct FakeTable {
     durable: bool,
     tells_holder: bool,
     tells: bool,
+    /// Connections that listen may hear nothing any more.
+    deafens: bool,
     ears: BTreeMap<Connection, Ear>,
     /// What its clock shows; unknown in a table that knows no other time than its statements'.
     clock: Option<Instant>,
@@ -74,7 +76,9 @@ pub struct FakeTable {
 /// A connection that is told what was freed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Ear {
-    freed: BTreeSet<LockName>,
+    untold: BTreeSet<Notification>,
+    /// Nothing arrives any more.
+    deaf: bool,
     /// When it is to answer, though nothing was.
     until: Option<Instant>,
 }
@@ -86,6 +90,7 @@ impl Default for FakeTable {
             durable: true,
             tells_holder: true,
             tells: false,
+            deafens: false,
             ears: BTreeMap::new(),
             clock: None,
         }
@@ -115,6 +120,13 @@ impl FakeTable {
     #[must_use]
     pub fn telling(self) -> Self {
         Self { tells: true, ..self }
+    }
+
+    /// The same where a network or a pooler silently loses what is told on a connection, from its
+    /// beginning or from some moment on.
+    #[must_use]
+    pub fn deafening(self) -> Self {
+        Self { deafens: true, ..self.telling() }
     }
 
     /// The rows, by lock name.
@@ -194,10 +206,18 @@ impl FakeTable {
         if !self.rows[&claim.name].contended {
             return Freed::Free;
         }
-        for ear in self.ears.values_mut() {
-            ear.freed.insert(claim.name.clone());
-        }
+        self.tell(Notification::Freed(claim.name.clone()));
         Freed::Wanted
+    }
+
+    fn tell(&mut self, notification: Notification) {
+        for ear in self.ears.values_mut().filter(|ear| !ear.deaf) {
+            ear.untold.insert(notification.clone());
+        }
+    }
+
+    fn all_deaf(&self) -> bool {
+        self.ears.values().all(|ear| ear.deaf)
     }
 }
 
@@ -221,7 +241,7 @@ impl Server for FakeTable {
             Command::Listen { .. } => Reply::Told(match self.ears.get_mut(&connection) {
                 Some(ear) => {
                     ear.until = None;
-                    News::Freed(core::mem::take(&mut ear.freed).into_iter().collect())
+                    News::Notified(core::mem::take(&mut ear.untold).into_iter().collect())
                 }
                 None => {
                     self.ears.insert(connection, Ear::default());
@@ -232,6 +252,20 @@ impl Server for FakeTable {
                 self.ears.remove(&connection);
                 Reply::Silent
             }
+            Command::Probe { number } => {
+                self.tell(Notification::Probe(*number));
+                Reply::Probed
+            }
+        }
+    }
+
+    fn moves(&self, _: Instant) -> usize {
+        usize::from(self.deafens && !self.all_deaf())
+    }
+
+    fn make_move(&mut self, _: Instant, _: usize) {
+        for ear in self.ears.values_mut() {
+            (ear.deaf, ear.untold) = (true, BTreeSet::new());
         }
     }
 
@@ -241,7 +275,7 @@ impl Server for FakeTable {
 
     fn waits(&self, now: Instant, connection: Connection, command: &Command) -> bool {
         let ear = self.ears.get(&connection).filter(|_| matches!(command, Command::Listen { .. }));
-        ear.is_some_and(|ear| ear.freed.is_empty() && ear.until.is_none_or(|until| now < until))
+        ear.is_some_and(|ear| ear.untold.is_empty() && ear.until.is_none_or(|until| now < until))
     }
 
     fn queue(&mut self, now: Instant, connection: Connection, command: &Command) {

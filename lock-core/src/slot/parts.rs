@@ -37,9 +37,9 @@ impl Slot {
     /// When to try again after a denial of a claim sent at `sent`: when the lease in the way ends, but
     /// after a back-off at the latest, unless the server is sure to tell that it was freed.
     pub(super) fn after_denial(&mut self, sent: Instant, cx: &mut Context<'_>) -> Instant {
-        self.watch_hands(cx.now);
-        let soonest = cx.now.after(cx.timing.back_off(0, cx.round_trip));
         let told = cx.told_since.is_some_and(|since| since <= sent);
+        self.watch_hands(told, cx.now);
+        let soonest = cx.now.after(cx.timing.back_off(0, cx.round_trip));
         let expiry = self.holder.as_ref().map(|holder| cx.now.after(holder.expires_in));
         if let (Some(expiry), true, false) = (expiry, told, self.hinted) {
             self.failures = 0;

@@ -83,8 +83,9 @@ impl Slot {
         cx.now.after(back / 2 + cx.rng.jitter(back / 2)).max(cx.not_before)
     }
 
-    /// Notes whether another has the lock than at the last denial, and since when.
-    pub(super) fn watch_hands(&mut self, now: Instant) {
+    /// Notes whether another has the lock than at the last denial, and since when; `told` if changes are
+    /// told.
+    pub(super) fn watch_hands(&mut self, told: bool, now: Instant) {
         let Some(holder) = &self.holder else { return };
         let taken_at = now.before(holder.held_for);
         let last = self.hold.replace(Hold { seen_at: now, taken_at });
@@ -95,7 +96,7 @@ impl Slot {
         let Some(last) = last else { return };
         // It changed hands meanwhile, and may soon again.
         self.failures = 0;
-        if self.again == Action::Look {
+        if self.again == Action::Look || (self.again == Action::Acquire && !told) {
             self.passed = self.passed.saturating_add(1);
             self.turn = Some(taken_at.since(last.taken_at));
         }

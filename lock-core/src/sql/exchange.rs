@@ -71,10 +71,11 @@ impl Exchange {
         let releases_several = matches!(&command, Command::Release { leases } if leases.len() > 1);
         let stage = match (&codec.dialect, &command) {
             (_, Command::Unlisten) => Stage::Done(Ok(Reply::Silent)),
-            (Dialect::Postgres { .. }, Command::Listen { .. }) => Stage::Act { seen: None },
-            (_, Command::Listen { .. }) | (Dialect::Postgres { .. }, Command::Look { .. }) => {
-                surprise()
+            (Dialect::Postgres { .. }, Command::Listen { .. } | Command::Probe { .. }) => {
+                Stage::Act { seen: None }
             }
+            (_, Command::Listen { .. } | Command::Probe { .. })
+            | (Dialect::Postgres { .. }, Command::Look { .. }) => surprise(),
             (_, Command::Look { .. }) => Stage::Ask { granted: BTreeMap::new() },
             (Dialect::Mysql { .. }, _) if releases_several => Stage::Look,
             _ => Stage::Act { seen: None },
@@ -113,6 +114,9 @@ impl Exchange {
             }
             (Stage::Act { .. }, Command::Listen { .. }) => {
                 Some(Stage::Done(Ok(Reply::Told(News::Begun))))
+            }
+            (Stage::Act { .. }, Command::Probe { .. }) => {
+                number(rows).map(|_| Stage::Done(Ok(Reply::Probed)))
             }
             (Stage::Act { .. }, Command::Acquire { .. }) => {
                 granted(rows).map(|granted| self.granted(granted))
@@ -245,14 +249,18 @@ impl Exchange {
             }
             Command::Release { .. } => self.released(&self.codec.release),
             // Looks never get here: they only ask.
-            Command::Listen { .. } | Command::Unlisten | Command::Look { .. } => {
-                let text = match &self.codec.dialect {
-                    Dialect::Postgres { listen } => listen,
-                    // The others never get here: they cannot tell.
-                    _ => &self.codec.holders.any,
-                };
-                Statement::new(text.clone(), [])
-            }
+            Command::Listen { .. }
+            | Command::Unlisten
+            | Command::Probe { .. }
+            | Command::Look { .. } => match (&self.codec.dialect, &self.command) {
+                (Dialect::Postgres { probe, .. }, Command::Probe { number }) => {
+                    let payload = Value::Text(postgres::probe(*number));
+                    Statement { durable: false, ..Statement::new(probe.clone(), [payload]) }
+                }
+                (Dialect::Postgres { listen, .. }, _) => Statement::new(listen.clone(), []),
+                // The others never get here: they cannot tell.
+                _ => Statement::new(self.codec.holders.any.clone(), []),
+            },
         }
     }
 

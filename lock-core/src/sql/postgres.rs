@@ -23,7 +23,8 @@
 
 use super::{Codec, Dialect};
 use crate::error::{Code, Failure};
-use crate::name::TableName;
+use crate::name::{LockName, TableName};
+use crate::protocol::Notification;
 use alloc::format;
 use alloc::string::{String, ToString};
 
@@ -32,15 +33,33 @@ pub(super) const OLDEST: i64 = 120_000;
 
 /// The codec for a table.
 pub fn codec(table: TableName) -> Codec {
-    let listen = Dialect::Postgres { listen: "".into() }.text(LISTEN, &table).into();
+    let none = Dialect::Postgres { listen: "".into(), probe: "".into() };
+    let [listen, probe] = [LISTEN, PROBE].map(|text| none.text(text, &table).into());
     let [any, one] = [CLAIMS, CLAIM_OF_ONE].map(|claims| CLAIM.replace("{claims}", claims));
     let holders = HOLDERS.replace("{late}", LATE);
     let [release, release_one] = [RELEASE, RELEASE_ONE].map(|text| text.replace("{tell}", TELL));
-    Codec::new(Dialect::Postgres { listen }, table, [&any, RENEW, &release, &holders])
+    Codec::new(Dialect::Postgres { listen, probe }, table, [&any, RENEW, &release, &holders])
         .with_untold([RELEASE, RELEASE_ONE].map(|text| text.replace("{tell}", "1")))
         .with_one(&one, &release_one)
         .with_correction(CORRECT)
 }
+
+/// What a notification on the connection that listens says; [`None`] if it is not one of ours.
+pub fn notification(payload: &str) -> Option<Notification> {
+    match payload.strip_prefix(PROBES) {
+        Some(number) => u128::from_str_radix(number, 16).ok().map(Notification::Probe),
+        // What is no name, nobody waits for.
+        None => LockName::new(payload).ok().map(Notification::Freed),
+    }
+}
+
+/// The payload of a probe.
+pub(super) fn probe(number: u128) -> String {
+    format!("{PROBES}{number:032x}")
+}
+
+/// What the payload of a probe begins with: no lock's name has a control character.
+const PROBES: char = '\u{1}';
 
 /// What the server's error says about the fate of a statement. `code` is the SQLSTATE, absent
 /// when the connection broke.
@@ -305,3 +324,8 @@ UPDATE {table} AS l
 /// number, so that it does not matter how the table was named.
 const LISTEN: &str = r#"
 DO $$ BEGIN EXECUTE format('LISTEN %I', 'withlock_' || '{table}'::regclass::oid::text); END $$"#;
+
+/// `$1` a payload, which is told to all that listen. Waiting for the disk would be for nothing.
+const PROBE: &str = r#"
+SELECT (pg_notify('withlock_' || '{table}'::regclass::oid::text, $1::text) IS NOT NULL)::int::bigint
+ WHERE set_config('synchronous_commit', 'off', true) IS NOT NULL"#;

@@ -38,6 +38,12 @@ fn told(scope: Scope) -> World<FakeTable> {
     World::new(FakeTable::new().telling(), table, scope)
 }
 
+/// The same where what is told may be lost.
+fn deaf(scope: Scope) -> World<FakeTable> {
+    let table = Table::new(scope.timing.ttl(), "somebody").told();
+    World::new(FakeTable::new().deafening(), table, scope)
+}
+
 /// A world around a server with advisory locks.
 fn advisory_of<S: Server<Protocol = Advisory>>(server: S, scope: Scope) -> World<S> {
     World::new(server, Advisory::new(scope.timing.ttl()), scope)

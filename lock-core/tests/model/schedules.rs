@@ -1,6 +1,6 @@
 //! Random schedules with all kinds of faults.
 
-use crate::{advisory, consul, scale, set_back, told, world};
+use crate::{advisory, consul, deaf, scale, set_back, told, world};
 use lock_core::sim::{Coverage, Scope, Server, Sometimes, World, random};
 use proptest::prelude::*;
 use std::time::{Duration, Instant};
@@ -57,6 +57,19 @@ fn nothing_breaks_with_a_table_that_tells() {
         Sometimes::FoundFree,
     ];
     nothing_breaks("table that tells", told, &never);
+}
+
+/// What is told is lost, on each listening connection from some moment on, and nobody says so.
+#[test]
+fn nothing_breaks_with_a_table_that_tells_the_deaf() {
+    let never = [
+        Sometimes::LostByReply,
+        Sometimes::LostByDisconnect,
+        Sometimes::Shared,
+        Sometimes::Delayed,
+        Sometimes::FoundFree,
+    ];
+    nothing_breaks("table that tells the deaf", deaf, &never);
 }
 
 #[test]

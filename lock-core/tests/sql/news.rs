@@ -2,7 +2,7 @@
 
 use super::*;
 use lock_core::sql::mysql;
-use lock_core::{ClaimError, News};
+use lock_core::{ClaimError, News, Notification};
 
 fn listen() -> Command {
     Command::Listen { up_to: Duration::from_secs(1) }
@@ -34,6 +34,35 @@ fn postgres_listens_by_one_statement_for_one_table() {
     let mut exchange = postgres.encode(&listen(), NOW);
     exchange.handle_failure(Failure::Unknown("gone".into()));
     assert_eq!(exchange.finish(), Err(Failure::Unknown("gone".into())));
+}
+
+#[test]
+fn a_probe_has_a_payload_that_no_name_can_be() {
+    let [codec, sqlite, mysql] = all();
+    let number = 0xfedc_ba98_7654_3210_0123_4567_89ab_cdef;
+    let probe = Command::Probe { number };
+    let exchange = codec.encode(&probe, NOW);
+    let sent = statement(&exchange);
+    assert!(sent.text.contains("pg_notify") && !sent.durable, "{sent:?}");
+    let [Value::Text(payload)] = &sent.params[..] else { panic!("{sent:?}") };
+    assert!(LockName::new(payload).is_err(), "{payload:?}");
+    assert_eq!(postgres::notification(payload), Some(Notification::Probe(number)));
+    assert_eq!(run(&codec, &probe, &[vec![vec![Value::Int(1)]]]), Ok(Reply::Probed));
+    for rows in [vec![], vec![vec![Value::Null]]] {
+        assert!(matches!(run(&codec, &probe, &[rows]), Err(Failure::Unknown(_))));
+    }
+    for codec in [sqlite, mysql] {
+        assert!(matches!(run(&codec, &probe, &[]), Err(Failure::Unknown(_))));
+    }
+}
+
+#[test]
+fn a_notification_is_a_name_or_a_probe() {
+    let name = LockName::new("a").expect("good");
+    assert_eq!(postgres::notification("a"), Some(Notification::Freed(name)));
+    for nothing in ["", "\u{1}", "\u{1}x", "\u{2}1", "a\u{1}1"] {
+        assert_eq!(postgres::notification(nothing), None, "{nothing:?}");
+    }
 }
 
 #[test]

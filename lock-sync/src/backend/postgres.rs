@@ -9,9 +9,9 @@ use super::handshake::advice;
 use super::{Cut, GONE, Session, Source as Sessions};
 use crate::error::ConfigError;
 use hosts::{addresses, each, is_unix, share};
-use lock_core::sql::postgres::{connect_failed, session_options, statement_failed};
+use lock_core::sql::postgres::{connect_failed, notification, session_options, statement_failed};
 use lock_core::sql::{ConnectError, Prepared, Rows, Run, Statement, Value};
-use lock_core::{Failure, LockName};
+use lock_core::{Failure, Notification};
 use outside::outside;
 use postgres::config::{Host, SslMode, SslNegotiation, TargetSessionAttrs};
 use postgres::fallible_iterator::FallibleIterator;
@@ -181,7 +181,7 @@ impl Session for Postgres {
         result
     }
 
-    fn news(&mut self, up_to: Duration) -> Result<Vec<LockName>, Failure> {
+    fn news(&mut self, up_to: Duration) -> Result<Vec<Notification>, Failure> {
         let Some(client) = &mut self.client else {
             return Err(Failure::NotSent("there is no connection".to_string()));
         };
@@ -218,14 +218,13 @@ fn no_thread(error: std::io::Error) -> Failure {
 }
 
 /// What the client was told, as soon as there is something.
-fn told(client: &mut Client, up_to: Duration) -> Result<Vec<LockName>, postgres::Error> {
+fn told(client: &mut Client, up_to: Duration) -> Result<Vec<Notification>, postgres::Error> {
     let mut notifications = client.notifications();
     let mut heard: Vec<_> = notifications.timeout_iter(up_to).next()?.into_iter().collect();
     while let Some(next) = notifications.iter().next()? {
         heard.push(next);
     }
-    // What is no name, nobody waits for.
-    Ok(heard.iter().filter_map(|one| LockName::new(one.payload()).ok()).collect())
+    Ok(heard.iter().filter_map(|one| notification(one.payload())).collect())
 }
 
 /// Our connector speaks TLS by itself, or does not: it is what bounds every read and write, which the

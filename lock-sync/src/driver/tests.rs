@@ -66,7 +66,9 @@ impl<const LANES: bool> Backend for Fake<LANES> {
             Command::Release { leases } => {
                 ("release", Reply::Freed(vec![Freed::Free; leases.len()]))
             }
-            Command::Listen { .. } | Command::Unlisten => panic!("nobody listens here"),
+            Command::Listen { .. } | Command::Unlisten | Command::Probe { .. } => {
+                panic!("nobody listens here")
+            }
         };
         self.0.done.lock().expect("unpoisoned").push(what);
         Ok(reply)

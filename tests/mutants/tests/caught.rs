@@ -23,6 +23,11 @@ fn told(scope: Scope) -> World<FakeTable> {
     World::new(FakeTable::new().telling(), table, scope)
 }
 
+fn deaf(scope: Scope) -> World<FakeTable> {
+    let table = Table::new(scope.timing.ttl(), "somebody").told();
+    World::new(FakeTable::new().deafening(), table, scope)
+}
+
 fn advisory(mut scope: Scope) -> World<FakeAdvisory> {
     scope.wishes.push(Wish::WAIT.shared());
     World::new(FakeAdvisory::new(), Advisory::new(scope.timing.ttl()), scope)
@@ -85,6 +90,7 @@ fn find(mutant: &Mutant) -> Option<(Violation, String)> {
     match mutant.shown_by {
         Shown::Table => caught(check, table),
         Shown::TableThatTells => caught(check, told),
+        Shown::TableThatTellsTheDeaf => caught(check, deaf),
         Shown::Advisory => caught(check, advisory),
         Shown::AdvisorySetBack => caught(check, |mut scope| {
             scope.faults.set_backs = 2;

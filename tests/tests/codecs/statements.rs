@@ -177,8 +177,10 @@ fn postgres_statements_are_those_agreed_on() {
     ];
     let listen = Command::Listen { up_to: Duration::from_secs(1) };
     let listen = ("listen, on a connection of its own", statement(&codec, &listen, None));
+    let probe = statement(&codec, &Command::Probe { number: 1 }, None);
+    let probe = ("see whether what is told is heard", probe);
     let untold = untold(&codec);
-    let commands = commands(&codec, vec![]).into_iter().chain(untold).chain([listen]);
+    let commands = commands(&codec, vec![]).into_iter().chain(untold).chain([listen, probe]);
     let commands = commands.chain(admin(&codec));
     check_file("postgres.sql", setup.into_iter().chain(commands).collect());
 }

@@ -52,6 +52,43 @@ fn waiters_send_nothing_until_they_are_told() {
     });
 }
 
+/// Eight connections with several waiters each: no more than one probe each in a quarter of a TTL, and at
+/// least one of them all.
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn waiters_see_whether_they_are_heard_once_in_a_quarter_of_a_ttl() {
+    const CONNECTIONS: usize = 8;
+    const QUARTERS: u32 = 4;
+    let ttl = Duration::from_secs(8);
+    let server = Kind::Postgres.server();
+    let mut observer = Observer::new(&server);
+    let place = Driven::new(Driver::Mixed, Place::at(server.url()));
+    let holder = place.locks(ttl);
+    let guards = ["a", "b", "c"].map(|name| holder.lock(name).expect("free"));
+    let all: Vec<_> = (0..CONNECTIONS).map(|_| place.locks(ttl)).collect();
+    std::thread::scope(|scope| {
+        for locks in &all {
+            for name in ["a", "b", "c"] {
+                scope.spawn(move || locks.lock(name).expect("granted").release().expect("freed"));
+            }
+        }
+        std::thread::sleep(ttl / 2);
+        observer.reset();
+        let began = Instant::now();
+        std::thread::sleep(ttl / 4 * QUARTERS);
+        let counted = observer.counted();
+        let quarters = began.elapsed().div_duration_f64(ttl / 4).ceil() as i64;
+        let is_probe = |text: &str| text.contains("pg_notify") && !text.contains("UPDATE");
+        let probes: i64 =
+            counted.iter().filter(|(text, _)| is_probe(text)).map(|(_, calls)| *calls).sum();
+        println!("{CONNECTIONS} connections, {quarters} quarters of a TTL: {probes} probes");
+        assert!((1..=CONNECTIONS as i64 * (quarters + 1)).contains(&probes), "{counted:?}");
+        for guard in guards {
+            guard.release().expect("freed");
+        }
+    });
+}
+
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn a_thousand_waiters_of_a_process_cost_as_much_as_one() {

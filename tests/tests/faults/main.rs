@@ -6,6 +6,7 @@ mod chaos_async;
 mod chaos_sessions;
 mod clock;
 mod crash_consul;
+mod deaf;
 mod forked;
 mod hostile_consul;
 mod statements;

@@ -3,7 +3,7 @@
 use crate::name::LockName;
 use crate::time::Instant;
 use crate::timing::Timing;
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use core::time::Duration;
@@ -28,5 +28,29 @@ pub(in super::super) fn check(
             Err(format!("for {passed:?} nobody was granted {name:?}, and somebody waits"))
         }
         _ => Ok(()),
+    }
+}
+
+/// How long a lock in a table may be nobody's while somebody waits for it. Where notifications are lost
+/// that is: a quarter of a TTL and an eighth of that until the next probe, a request's time until it is
+/// overdue, and then the longest back-off and as much for those that go first; by the slowest clock.
+fn untaken(timing: &Timing) -> Duration {
+    let back_off = timing.back_off(u32::MAX, Duration::ZERO);
+    (timing.wait() * 9 / 8 + timing.request() + back_off * 2) * 6 / 5
+}
+
+/// `free` are the locks that somebody waits for and nobody has, since when.
+pub(in super::super) fn taken(
+    free: &BTreeMap<LockName, Instant>,
+    now: Instant,
+    timing: &Timing,
+) -> Result<(), String> {
+    let late = free.iter().find(|(_, since)| now.since(**since) > untaken(timing));
+    match late {
+        Some((name, since)) => {
+            let passed = now.since(*since);
+            Err(format!("for {passed:?} nobody took {name:?}, which was free, and somebody waits"))
+        }
+        None => Ok(()),
     }
 }
