@@ -190,7 +190,7 @@ impl Attempt {
         let unconfirmed = |reason: String| Err(ReleaseError::Unconfirmed { reason, within });
         match told.await {
             Ok(Release::NotOurs) => Err(ReleaseError::Lost(LostReason::Taken)),
-            Ok(Release::Gone) => Err(ReleaseError::Lost(LostReason::Gone)),
+            Ok(Release::Gone(failure)) => Err(ReleaseError::Lost(LostReason::Gone { failure })),
             Ok(Release::Unconfirmed(failure)) => unconfirmed(failure.to_string()),
             Ok(_) => Ok(()),
             Err(_) if self.driver.is_forked() => Err(ReleaseError::Lost(LostReason::Forked)),

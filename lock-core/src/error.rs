@@ -102,7 +102,8 @@ pub enum Failure {
         message: String,
     },
     /// Where the locks were kept is no more: it was deleted, or something else is in its place.
-    /// All leases in it are lost, and nothing that was asked of it counts.
+    /// All leases in it are lost, and nothing that was asked of it counts. The text names it, and holders
+    /// are told it as the reason of the loss.
     #[error("{0}")]
     Gone(String),
 }
@@ -222,8 +223,11 @@ pub enum LostReason {
     Unattended,
     /// Where the lock was kept was deleted, or something else took its place: another may have got
     /// the lock there.
-    #[error("where the lock was kept was deleted or replaced")]
-    Gone,
+    #[error("{failure}")]
+    Gone {
+        /// What was deleted or replaced, and what to do.
+        failure: Failure,
+    },
 }
 
 impl LostReason {
@@ -233,7 +237,8 @@ impl LostReason {
             Self::Deadline { last_failure } | Self::Disconnected { last_failure } => {
                 last_failure.as_ref()
             }
-            Self::Taken | Self::Forked | Self::Unattended | Self::Gone => None,
+            Self::Gone { failure } => Some(failure),
+            Self::Taken | Self::Forked | Self::Unattended => None,
         }
     }
 }

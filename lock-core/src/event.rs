@@ -102,7 +102,7 @@ pub enum Release {
     /// There was nothing to free: the lease had been lost before, or was never granted.
     NotOurs,
     /// Where the lease was kept is no more: it had been lost by then.
-    Gone,
+    Gone(Failure),
     /// The server did not confirm it. The lease ends by itself when its TTL is over, or with its
     /// session, which takes no more claims and is closed when nothing else is held in it.
     Unconfirmed(Failure),

@@ -148,8 +148,8 @@ impl Slot {
             (phase, Input::SessionEnded(lost)) => self.session_ended(phase, lost, cx),
 
             // -- the place ----------------------------------------------------------------------
-            (Phase::Held { renewal_sent, .. }, Input::PlaceGone) => {
-                self.lose(LostReason::Gone, renewal_sent.is_some(), cx)
+            (Phase::Held { renewal_sent, .. }, Input::PlaceGone(failure)) => {
+                self.lose(LostReason::Gone { failure }, renewal_sent.is_some(), cx)
             }
 
             // -- commands leaving ---------------------------------------------------------------
@@ -225,7 +225,7 @@ impl Slot {
 
             // -- everything else changes nothing ------------------------------------------------
             // An attempt whose own request was not answered yet will hear of it with that answer.
-            (phase, Input::PlaceGone) => phase,
+            (phase, Input::PlaceGone(_)) => phase,
             (phase, Input::Rival | Input::Front | Input::Sent { .. }) => phase,
             (phase, Input::Answer(_) | Input::Release | Input::Hint) => phase,
             (phase, Input::Kept(_) | Input::KeepFailed(_) | Input::NoSession(_)) => phase,
@@ -320,7 +320,7 @@ impl Slot {
         renewing: bool,
         cx: &mut Context<'_>,
     ) -> Phase {
-        if matches!(reason, LostReason::Taken | LostReason::Gone) {
+        if matches!(reason, LostReason::Taken | LostReason::Gone { .. }) {
             self.exposed_until = None;
         }
         if self.untold.take().is_some() && self.wanted() {

@@ -169,7 +169,7 @@ impl<F: Backends> Drive for Driver<F> {
         match released {
             Ok(Err(reason)) => Err(ReleaseError::Lost(reason)),
             Ok(Ok(Release::NotOurs)) => Err(ReleaseError::Lost(LostReason::Taken)),
-            Ok(Ok(Release::Gone)) => Err(ReleaseError::Lost(LostReason::Gone)),
+            Ok(Ok(Release::Gone(failure))) => Err(ReleaseError::Lost(LostReason::Gone { failure })),
             Ok(Ok(Release::Unconfirmed(failure))) => Err(unconfirmed(failure.to_string())),
             Ok(Ok(_)) => Ok(()),
             Err(_) => Err(ReleaseError::Lost(LostReason::Unattended)),

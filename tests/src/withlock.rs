@@ -43,6 +43,13 @@ pub fn binary() -> &'static Path {
     })
 }
 
+/// Copies the command to where others may run it. By another process: a program that somebody has open for
+/// writing cannot be run, and a test's own file may be open in what other tests have just forked.
+pub fn copy_binary(to: &Path) {
+    let copied = Command::new("cp").arg(binary()).arg(to).status().expect("cp");
+    assert!(copied.success(), "{}", to.display());
+}
+
 /// A folder in which `withlock` finds its home, and a test its files.
 pub struct Sandbox {
     folder: tempfile::TempDir,

@@ -192,7 +192,7 @@ impl<P: Protocol> Engine<P> {
                     self.step(now, id, Input::Answer(Err(failure.clone())));
                 }
                 if let Failure::Gone(_) = failure {
-                    self.place_gone(now);
+                    self.place_gone(now, &failure);
                 }
             }
         }
@@ -210,12 +210,12 @@ impl<P: Protocol> Engine<P> {
     }
 
     /// No lease is left, whichever of them the failed command was about.
-    fn place_gone(&mut self, now: Instant) {
+    fn place_gone(&mut self, now: Instant, failure: &Failure) {
         let held = |attempt: &Attempt| matches!(attempt.slot.phase, Phase::Held { .. });
         let attempts = self.attempts.iter().filter(|(_, attempt)| held(attempt));
         let ids: Vec<LockId> = attempts.map(|(id, _)| *id).collect();
         for id in ids {
-            self.step(now, id, Input::PlaceGone);
+            self.step(now, id, Input::PlaceGone(failure.clone()));
         }
     }
 }

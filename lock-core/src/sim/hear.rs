@@ -73,7 +73,7 @@ impl<S: Server> World<S> {
                 self.saw(match reason {
                     LostReason::Deadline { .. } => Sometimes::LostByDeadline,
                     LostReason::Taken => Sometimes::LostByReply,
-                    LostReason::Disconnected { .. } | LostReason::Gone => {
+                    LostReason::Disconnected { .. } | LostReason::Gone { .. } => {
                         Sometimes::LostByDisconnect
                     }
                     // The engine knows neither forks nor drivers.
@@ -93,7 +93,7 @@ impl<S: Server> World<S> {
             },
             Event::Released { release, .. } => self.saw(match release {
                 Release::Freed => Sometimes::Freed,
-                Release::NotOurs | Release::Gone => Sometimes::NotOurs,
+                Release::NotOurs | Release::Gone(_) => Sometimes::NotOurs,
                 Release::Unconfirmed(_) => Sometimes::Unconfirmed,
             }),
             Event::Waiting { .. } => {}

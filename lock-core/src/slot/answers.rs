@@ -118,9 +118,10 @@ impl Slot {
     }
 
     fn denied(&mut self, holder: Option<Holder>, sent: Instant, cx: &mut Context<'_>) -> Phase {
-        self.failure = None;
+        // After trouble, who has the lock is told anew: the one before may have been gone for long.
+        let trouble = self.failure.take().is_some();
         let label = |holder: &Option<Holder>| holder.as_ref().map(|h| h.label.clone());
-        let news = !self.denied || label(&self.holder) != label(&holder);
+        let news = !self.denied || trouble || label(&self.holder) != label(&holder);
         self.denied = true;
         self.holder = holder;
         if !self.wanted() {
@@ -160,7 +161,7 @@ impl Slot {
                 let last_failure = self.failure.take();
                 self.lose(LostReason::Deadline { last_failure }, false, cx)
             }
-            Err(Failure::Gone(_)) => self.lose(LostReason::Gone, false, cx),
+            Err(failure @ Failure::Gone(_)) => self.lose(LostReason::Gone { failure }, false, cx),
             // Nothing is lost yet: the lease counts until the deadline it has.
             answer => {
                 if let Err(failure) = answer {
@@ -191,7 +192,7 @@ impl Slot {
             Err(failure @ Failure::Rejected { retry: false, .. }) => {
                 self.gone(Release::Unconfirmed(failure), cx)
             }
-            Err(Failure::Gone(_)) => self.gone(Release::Gone, cx),
+            Err(failure @ Failure::Gone(_)) => self.gone(Release::Gone(failure), cx),
             Err(failure) => {
                 if let Failure::Unknown(_) = failure {
                     self.release_unsure = true;

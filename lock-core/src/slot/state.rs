@@ -80,7 +80,7 @@ pub(crate) enum Input {
     /// Its session has ended: closed, or lost for this reason, of which this is to be told.
     SessionEnded(Option<(LostReason, Failure)>),
     /// Where the leases were kept is no more.
-    PlaceGone,
+    PlaceGone(Failure),
     /// Time has passed.
     Tick,
 }

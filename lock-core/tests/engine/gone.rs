@@ -8,7 +8,7 @@ fn gone() -> Failure {
 }
 
 fn lost(id: LockId) -> Event {
-    Event::Lost { id, reason: LostReason::Gone }
+    Event::Lost { id, reason: LostReason::Gone { failure: gone() } }
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn a_claim_of_another_name_tells_the_holders() {
 fn a_release_that_finds_nothing_tells_of_the_loss() {
     let (mut scene, id, release) = Scenario::releasing();
     scene.fails(&release, gone());
-    scene.tells([Event::Released { id, release: Release::Gone }]);
+    scene.tells([Event::Released { id, release: Release::Gone(gone()) }]);
     scene.is_over();
 }
 

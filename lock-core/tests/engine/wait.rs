@@ -43,6 +43,26 @@ fn a_denied_waiter_is_told_once_and_again_when_the_holder_changes() {
 }
 
 #[test]
+fn a_denied_waiter_is_told_again_after_trouble() {
+    for failure in [not_sent(), unknown(), deadlock()] {
+        let (mut scene, id) = Scenario::waiting();
+        let one = holder("one", TTL);
+        for turn in 0..3 {
+            scene.sleeps();
+            let look = scene.sends(Action::Look, &["a"]);
+            scene.denies_for(&look, one.clone());
+            scene.tells([Event::Waiting { id, holder: Some(one.clone()) }]);
+            for _ in 0..=turn {
+                scene.sleeps();
+                let look = scene.sends(Action::Look, &["a"]);
+                scene.fails(&look, failure.clone());
+                scene.tells([Event::Trouble { id, failure: failure.clone() }]);
+            }
+        }
+    }
+}
+
+#[test]
 fn waits_double_from_a_round_trip_up_to_a_second() {
     let mut scene = Scenario::new();
     let id = scene.acquire("a");

@@ -2,7 +2,7 @@
 
 use lock_tests::place::{Place, client, postgres_url};
 use lock_tests::proxy::server_of;
-use lock_tests::withlock::{Ended, Sandbox, binary, url};
+use lock_tests::withlock::{Ended, Sandbox, binary, copy_binary, url};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
@@ -161,7 +161,7 @@ fn a_file_that_may_only_be_read() {
         .parent()
         .expect("a folder")
         .join(format!("withlock-{}", std::process::id()));
-    std::fs::copy(binary(), &copy).expect("copied");
+    copy_binary(&copy);
     let as_somebody = |url: &str| {
         let mut command = if rustix::process::getuid().is_root() {
             let mut command = sandbox.command("setpriv");

@@ -12,4 +12,6 @@ mod looking;
 mod nested;
 mod options;
 mod signals;
+mod sqlite_file;
+mod sqlite_users;
 mod transcripts;

@@ -1,6 +1,6 @@
 //! A `withlock` in the command of another one: it keeps its locks in the same place, or refuses.
 
-use lock_tests::withlock::{Ended, Sandbox, binary, eventually};
+use lock_tests::withlock::{Ended, Sandbox, binary, copy_binary, eventually};
 use std::fs::{create_dir_all, write};
 use std::process::Command;
 
@@ -137,7 +137,7 @@ fn another_user_is_refused() {
     }
     let sandbox = Sandbox::new();
     let copy = std::env::temp_dir().join(format!("withlock-nested-{}", std::process::id()));
-    std::fs::copy(binary(), &copy).expect("copied");
+    copy_binary(&copy);
     let script = format!(
         "setpriv --reuid 65534 --clear-groups sh -c 'cd /; {} inner -- touch ran; echo $?; cat $WITHLOCK_URL_FILE'",
         copy.display()

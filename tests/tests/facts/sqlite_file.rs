@@ -60,6 +60,16 @@ fn refused(result: Result<impl Sized, Error>, why: &str) {
     assert!(!error.is_transient(), "{error:?}");
 }
 
+/// The loss names the file.
+#[track_caller]
+fn is_gone(released: Result<(), ReleaseError>, what: &str) {
+    let Err(ReleaseError::Lost(reason @ LostReason::Gone { .. })) = released else {
+        panic!("{what}: {released:?}")
+    };
+    let line = reason.to_string();
+    assert!(line.contains(".db: it was deleted or replaced") && !line.contains('\n'), "{line}");
+}
+
 // -- the path -----------------------------------------------------------------------------------------
 
 #[test]
@@ -165,7 +175,7 @@ fn a_connection_that_was_handed_over_ends_with_its_file() {
         let locks = hand_over(driver, connection).expect("connected");
         let guard = locks.lock("a").expect("taken");
         remove_file(folder.path("a.db")).expect("removed");
-        assert_eq!(guard.release(), Err(ReleaseError::Lost(LostReason::Gone)));
+        is_gone(guard.release(), "");
         let error = locks.try_lock("a").map(drop).expect_err("no way to another");
         assert!(error.to_string().contains("deleted or replaced"), "{error}");
     }
@@ -209,9 +219,12 @@ fn all_holders_in_a_file_that_is_gone_are_told_at_the_next_sign_of_life() {
             // Any other command of this process's finds it.
             let other = locks.try_lock_for("other", SOON).expect(what).expect("nobody has it");
             for guard in [a, b] {
-                assert_eq!(guard.wait_lost(SOON), Some(LostReason::Gone), "{what}");
+                is_gone(
+                    guard.wait_lost(SOON).map_or(Ok(()), |reason| Err(ReleaseError::Lost(reason))),
+                    what,
+                );
                 assert!(!guard.is_held());
-                assert_eq!(guard.release(), Err(ReleaseError::Lost(LostReason::Gone)), "{what}");
+                is_gone(guard.release(), what);
             }
             // It goes on where others are now.
             let theirs = folder.locks(driver, "a.db").expect("connected");
@@ -230,7 +243,7 @@ fn a_release_in_a_file_that_is_gone_says_that_the_lock_was_lost() {
             let locks = folder.locks(driver, "a.db").expect("connected");
             let guard = locks.lock("a").expect("taken");
             happens(&folder);
-            assert_eq!(guard.release(), Err(ReleaseError::Lost(LostReason::Gone)), "{what}");
+            is_gone(guard.release(), what);
         }
     }
 }
@@ -242,7 +255,8 @@ fn a_renewal_finds_it_without_anybody_asking() {
         let url = format!("sqlite:{}?ttl=20s", folder.path("a.db").display());
         let guard = connect(driver, &url).expect("connected").lock("a").expect("taken");
         remove_file(folder.path("a.db")).expect("removed");
-        assert_eq!(guard.wait_lost(SOON), Some(LostReason::Gone));
+        let reason = guard.wait_lost(SOON).expect("lost");
+        assert!(matches!(reason, LostReason::Gone { .. }), "{reason}");
     }
 }
 
@@ -259,7 +273,7 @@ fn a_waiter_gets_the_lock_in_the_new_file() {
         remove_file(folder.path("a.db")).expect("removed");
         let guard = waiting.join().expect("no panic").expect("nobody has it in the new file");
         assert!(guard.is_held());
-        assert_eq!(holder.release(), Err(ReleaseError::Lost(LostReason::Gone)));
+        is_gone(holder.release(), "");
         assert!(guard.is_held(), "the old file's release is nothing to the new one");
         guard.release().expect("still ours");
     }
@@ -273,7 +287,7 @@ fn a_folder_that_is_moved_away_takes_its_locks_along() {
         let locks = folder.locks(driver, "sub/a.db").expect("connected");
         let guard = locks.lock("a").expect("taken");
         rename(folder.path("sub"), folder.path("old")).expect("renamed");
-        assert_eq!(guard.release(), Err(ReleaseError::Lost(LostReason::Gone)));
+        is_gone(guard.release(), "");
         // There may be another soon.
         let error = locks.try_lock_for("a", Duration::from_millis(100)).map(drop);
         let error = error.expect_err("no folder");
@@ -303,7 +317,7 @@ fn a_file_with_two_names_is_refused_by_either() {
         let guard = theirs.lock("a").expect("taken");
         hard_link(folder.path("a.db"), folder.path("b.db")).expect("linked");
         remove_file(folder.path("a.db")).expect("removed");
-        assert_eq!(guard.release(), Err(ReleaseError::Lost(LostReason::Gone)));
+        is_gone(guard.release(), "");
     }
 }
 
@@ -327,7 +341,7 @@ fn a_symbolic_link_leads_to_the_same_locks_for_as_long_as_it_does() {
         symlink("data/b.db", folder.path("new.db")).expect("linked");
         write(folder.path("data/b.db"), "").expect("written");
         rename(folder.path("new.db"), folder.path("link.db")).expect("renamed");
-        assert_eq!(guard.release(), Err(ReleaseError::Lost(LostReason::Gone)));
+        is_gone(guard.release(), "");
         drop(real.lock("b").expect("nothing happened to it"));
     }
 }

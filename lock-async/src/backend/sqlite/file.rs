@@ -52,12 +52,12 @@ impl File {
         let about = match std::fs::metadata(folder) {
             Ok(about) if about.is_dir() => about,
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                return Err(fault("its folder may not be entered: choose another".to_string()));
+                return Err(fault(not_found(&error)));
             }
             _ => return Err(fault("its folder does not exist: create it first".to_string())),
         };
         for _ in 0..ATTEMPTS {
-            let Some(found) = stat(&named).map_err(|error| fault(error.to_string()))? else {
+            let Some(found) = stat(&named).map_err(|error| fault(not_found(&error)))? else {
                 if !creates {
                     break;
                 }
@@ -189,6 +189,13 @@ impl File {
         self.check()?;
         result.map_err(|error| {
             let (code, message) = describe(&error);
+            let message = match code {
+                // SQLITE_READONLY: also where no journal can be made beside it.
+                Some(8) => {
+                    self.about("it, or its folder, may not be written to: check their permissions")
+                }
+                _ => message,
+            };
             statement_failed(code, &message)
         })
     }
@@ -200,7 +207,9 @@ impl File {
         }
         // Nothing of what is in the old log may get into a file that others use.
         let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
-        Err(Failure::Gone(self.about("it was deleted or replaced, and with it all locks in it")))
+        Err(Failure::Gone(self.about(
+            "it was deleted or replaced, and with it all locks in it: keep it in a folder that nothing cleans up",
+        )))
     }
 
     fn look(&self) -> std::io::Result<Files> {
@@ -242,6 +251,14 @@ fn explained(path: &Path, error: &rusqlite::Error) -> String {
     match code {
         Some(3 | 8 | 14 | 23) if access(path, Access::WRITE_OK).is_err() => not_writable(path),
         _ => message,
+    }
+}
+
+/// Why a path could not be followed.
+fn not_found(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::PermissionDenied => "its folder may not be entered: choose another".to_string(),
+        _ => error.to_string(),
     }
 }
 

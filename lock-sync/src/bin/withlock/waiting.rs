@@ -25,6 +25,7 @@ pub(crate) struct Waiting {
     news: Option<News>,
     /// When the server could first not be asked, and after how long that is told again.
     trouble: Option<(Instant, Duration)>,
+    began: Instant,
 }
 
 /// A holder, and when it was seen.
@@ -50,7 +51,8 @@ impl Seen {
 impl Waiting {
     pub(crate) fn new(name: &str, place: &str, level: Level, waits: bool) -> Self {
         let (name, place, holder, news) = (name.to_string(), place.to_string(), None, None);
-        Self { name, place, level, waits, busy: false, holder, news, trouble: None }
+        let (busy, trouble, began) = (false, None, Instant::now());
+        Self { name, place, level, waits, busy, holder, news, trouble, began }
     }
 
     /// The place is known better: that of the table, once connected.
@@ -71,7 +73,10 @@ impl Waiting {
                 self.busy = true;
                 self.holder = seen;
                 if self.waits && self.level != Level::Quiet {
-                    let start = || News::start(self.name.clone(), self.place.clone(), self.level);
+                    let start = || {
+                        let state = State::new(&self.name, &self.place, self.began);
+                        News::start(state, self.level)
+                    };
                     self.news.get_or_insert_with(start).holder(self.holder.clone());
                 }
             }
@@ -82,6 +87,14 @@ impl Waiting {
 
     /// The server cannot be asked: that is told at once, and now and then as long as it lasts.
     pub(crate) fn trouble(&mut self, message: &str) {
+        // Whoever had the lock may be gone by now.
+        self.busy = false;
+        self.holder = None;
+        match &self.news {
+            Some(news) if news.on_terminal => self.news = None,
+            Some(news) => news.trouble(message),
+            None => {}
+        }
         if self.level == Level::Quiet {
             return;
         }
@@ -91,10 +104,6 @@ impl Waiting {
             return;
         }
         self.trouble = Some((began, next(lasted, self.level)));
-        self.busy = false;
-        if self.news.as_ref().is_some_and(|news| news.on_terminal) {
-            self.news = None;
-        }
         say!("waiting for {:?}: {message}; trying again", self.name);
     }
 
@@ -130,12 +139,13 @@ struct State {
     place: String,
     began: Instant,
     holder: Option<Seen>,
+    /// Why the server could not be asked, if that is so.
+    trouble: Option<String>,
     done: bool,
 }
 
 impl News {
-    fn start(name: String, place: String, level: Level) -> Self {
-        let state = State { name, place, began: Instant::now(), holder: None, done: false };
+    fn start(state: State, level: Level) -> Self {
         let shared = Arc::new((Mutex::new(state), Condvar::new()));
         let (writer, on_terminal) = (shared.clone(), stderr().is_terminal());
         // Without the thread there is no progress to see, and no harm.
@@ -148,10 +158,17 @@ impl News {
     fn holder(&self, holder: Option<Seen>) {
         let mut state = lock(&self.shared.0);
         state.holder = holder;
+        state.trouble = None;
         if !self.on_terminal && self.level == Level::Verbose {
             say!("{}", state.line());
         }
         self.shared.1.notify_all();
+    }
+
+    fn trouble(&self, message: &str) {
+        let mut state = lock(&self.shared.0);
+        state.holder = None;
+        state.trouble = Some(message.to_string());
     }
 }
 
@@ -168,13 +185,19 @@ impl Drop for News {
 }
 
 impl State {
+    fn new(name: &str, place: &str, began: Instant) -> Self {
+        let (name, place) = (name.to_string(), place.to_string());
+        Self { name, place, began, holder: None, trouble: None, done: false }
+    }
+
     fn line(&self) -> String {
         let waited = self.began.elapsed();
         let waited = match waited.as_secs() {
             0 => String::new(),
             _ => format!(" for {}", seconds(waited)),
         };
-        format!("waiting{waited} for {:?}{}, at {}", self.name, self.held_by(), self.place)
+        let trouble = self.trouble.as_ref().map_or_else(String::new, |why| format!("; {why}"));
+        format!("waiting{waited} for {:?}{}, at {}{trouble}", self.name, self.held_by(), self.place)
     }
 
     fn held_by(&self) -> String {
@@ -234,6 +257,34 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn holder(label: &str) -> Progress {
+        Progress::Busy(Some(Holder {
+            label: label.to_string(),
+            held_for: MINUTE,
+            expires_in: MINUTE,
+            wanted: false,
+        }))
+    }
+
+    fn told(waiting: &Waiting) -> String {
+        lock(&waiting.news.as_ref().expect("it waits").shared.0).line()
+    }
+
+    #[test]
+    fn a_holder_is_named_for_as_long_as_the_server_tells() {
+        let mut waiting = Waiting::new("n", "here", Level::Normal, true);
+        waiting.tell(&holder("one"));
+        assert_eq!(told(&waiting), "waiting for \"n\", held by one for 1m, at here");
+        waiting.tell(&Progress::Trouble("the disk is full".to_string()));
+        assert_eq!(told(&waiting), "waiting for \"n\", at here; the disk is full");
+        waiting.tell(&Progress::Trouble("the disk is broken".to_string()));
+        assert_eq!(told(&waiting), "waiting for \"n\", at here; the disk is broken");
+        waiting.tell(&holder("one"));
+        assert_eq!(told(&waiting), "waiting for \"n\", held by one for 1m, at here");
+        waiting.tell(&Progress::Trouble("the disk is full".to_string()));
+        assert_eq!(waiting.end(), "the server does not tell who");
+    }
 
     #[test]
     fn a_long_wait_is_told_of_less_and_less_often() {
