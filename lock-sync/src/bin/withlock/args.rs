@@ -63,7 +63,8 @@ pub(crate) struct Args {
     #[arg(short = 'n', long = "try", conflicts_with = "wait", help_heading = "Waiting")]
     pub(crate) once: bool,
 
-    /// Wait that long at most, then exit with 124. Without, wait as long as it takes
+    /// Wait that long at most, then exit with 124. Without, wait as long as it takes. A server that cannot be reached
+    /// is waited for, too; if it stays away, exit with 125
     #[arg(short, long, value_name = "TIME", value_parser = time, allow_hyphen_values = true, help_heading = "Waiting")]
     pub(crate) wait: Option<Duration>,
 
