@@ -205,16 +205,6 @@ impl<S: Session> SqlTable<S> {
     }
 }
 
-impl From<ConnectError> for Error {
-    fn from(error: ConnectError) -> Self {
-        match error {
-            ConnectError::Unfit(refusal) => Error::Unfit(refusal),
-            ConnectError::Failed(failure) => failure.into(),
-            other => other.before_command().into(),
-        }
-    }
-}
-
 /// How much time is left.
 fn left(until: tokio::time::Instant) -> impl Fn() -> Duration + Send + Copy {
     move || until.saturating_duration_since(tokio::time::Instant::now())

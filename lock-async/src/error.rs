@@ -1,11 +1,13 @@
 //! What can go wrong, by who is at fault.
 
-use crate::config::Protocol;
+mod config;
+
+pub use config::ConfigError;
+pub use lock_core::ShutdownError;
+
 use lock_core::admin::PurgeError;
-use lock_core::http::KeyError;
-use lock_core::sql::Refusal;
-use lock_core::sql::advisory::PrefixError;
-use lock_core::{ClaimError, Failure, LostReason, NameError, TableError, TimingError};
+use lock_core::sql::{ConnectError, Refusal};
+use lock_core::{ClaimError, Failure, LostReason, NameError};
 use std::fmt;
 use std::time::Duration;
 
@@ -38,11 +40,12 @@ pub enum Error {
     /// The server answered that it will not do it. Its operator must act.
     #[error("the lock server refuses: {0}")]
     Refused(String),
-    /// [`Locks::close`](crate::Locks::close) or [`Locks::shutdown`](crate::Locks::shutdown) was called,
-    /// or the runtime that they were connected on has ended.
+    /// [`Locks::close`](crate::Locks::close) or [`Locks::shutdown`](crate::Locks::shutdown) was called, or
+    /// the locks have ended by themselves, and with them every guard: the runtime that they were connected
+    /// on has ended, or one of their threads panicked, which is a bug.
     #[error("the locks were closed")]
     Closed,
-    /// The caller is a fork of the process that connected, whose connections and tasks are not its own.
+    /// The caller is a fork of the process that connected, whose connections are not its own.
     /// The caller's fault.
     #[error(
         "the locks belong to the process that this one was forked from: connect again after a fork"
@@ -68,82 +71,14 @@ impl From<Failure> for Error {
     }
 }
 
-/// A configuration that cannot work.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// The URL has no scheme that this build knows.
-    #[error("the URL must begin with one of: {0}")]
-    Scheme(&'static str),
-    /// The URL cannot be read.
-    #[error("the URL cannot be read: {0}")]
-    Url(String),
-    /// The URL has a parameter that means nothing here.
-    #[error("unknown URL parameter {name:?} (known: {known})")]
-    UnknownParameter {
-        /// The parameter.
-        name: String,
-        /// Those that are known.
-        known: &'static str,
-    },
-    /// A parameter's value cannot be used.
-    #[error("URL parameter {name}: {reason}")]
-    Parameter {
-        /// The parameter.
-        name: String,
-        /// What is wrong with its value.
-        reason: String,
-    },
-    /// The lease times cannot be safe.
-    #[error(transparent)]
-    Timing(#[from] TimingError),
-    /// The table's name is not an identifier.
-    #[error(transparent)]
-    Table(#[from] TableError),
-    /// The prefix of lock names cannot be used.
-    #[error(transparent)]
-    Prefix(#[from] PrefixError),
-    /// The prefix of Consul's keys cannot be used.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    /// The backend does not have the protocol.
-    #[error("{place} has no {protocol} locks (there are: {has})")]
-    Protocol {
-        /// The backend.
-        place: &'static str,
-        /// The protocol that was asked for.
-        protocol: Protocol,
-        /// Those that it has.
-        has: &'static str,
-    },
-    /// A setting means nothing with this backend and protocol.
-    #[error("{name} belongs to {belongs}: leave it out, or choose the protocol that has it")]
-    Setting {
-        /// The setting.
-        name: &'static str,
-        /// What it is for.
-        belongs: &'static str,
-    },
-    /// The SQLite file cannot be used.
-    #[error("the SQLite file {path}: {reason}")]
-    File {
-        /// Where it is.
-        path: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The server does not know these locks by their names.
-    #[error("{0} locks cannot be looked at: the server does not know their names")]
-    NotShown(Protocol),
-    /// TLS cannot be set up.
-    #[error("TLS: {0}")]
-    Tls(String),
-    /// It was not called on a tokio runtime.
-    #[error("lock-async needs a tokio runtime: use it there, or use lock-sync")]
-    NoRuntime,
-    /// The system has no random numbers, or no threads, to give.
-    #[error("the system: {0}")]
-    System(String),
+impl From<ConnectError> for Error {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Unfit(refusal) => Error::Unfit(refusal),
+            ConnectError::Failed(failure) => failure.into(),
+            other => other.before_command().into(),
+        }
+    }
 }
 
 /// Why a release does not end with a lock freed by us.
@@ -233,33 +168,4 @@ impl<T> fmt::Debug for WithLockError<T> {
                 .finish_non_exhaustive(),
         }
     }
-}
-
-/// Why a shutdown may leave locks behind.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ShutdownError {
-    /// Guards are still there, and their locks are held and renewed as before. The caller's fault: if
-    /// the process ends now, the leases end by themselves.
-    #[error("locks are still held: drop their {guards} guards before the shutdown")]
-    Held {
-        /// How many.
-        guards: usize,
-    },
-    /// The server did not confirm in time that locks were freed whose guards had been dropped.
-    #[error("{locks} releases were not confirmed; the leases end by themselves within {within:?}")]
-    Unconfirmed {
-        /// How many.
-        locks: usize,
-        /// After which the leases end.
-        within: Duration,
-    },
-    /// The runtime that the locks were connected on has ended before, so that nothing could be sent.
-    #[error(
-        "the runtime had ended before the shutdown; leases that were left end by themselves within {within:?}"
-    )]
-    Ended {
-        /// That time.
-        within: Duration,
-    },
 }

@@ -86,7 +86,9 @@ mod time;
 mod timing;
 
 pub use engine::{Config, Dispatch, DispatchId, Engine, Lane};
-pub use error::{ClaimError, Code, Failure, LostReason, NameError, TableError, TimingError};
+pub use error::{
+    ClaimError, Code, Failure, LostReason, NameError, ShutdownError, TableError, TimingError,
+};
 pub use event::{Event, LockId, NotAcquired, Release};
 pub use fence::Fence;
 pub use name::{LockName, Owner, TableName};

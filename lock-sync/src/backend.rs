@@ -203,16 +203,6 @@ fn in_time<T, E: From<Failure>>(
     step(left)
 }
 
-impl From<ConnectError> for Error {
-    fn from(error: ConnectError) -> Self {
-        match error {
-            ConnectError::Unfit(refusal) => Error::Unfit(refusal),
-            ConnectError::Failed(failure) => failure.into(),
-            other => other.before_command().into(),
-        }
-    }
-}
-
 impl<S: Session> Backend for SqlTable<S> {
     type Protocol = Table;
 

@@ -23,6 +23,7 @@ fn files_that_both_have_are_the_same() {
         "backend/sslmode.rs",
         "config/protocol.rs",
         "config/url.rs",
+        "error.rs",
     ] {
         let [one, other] = ["lock-sync", "lock-async"].map(|driver| {
             std::fs::read_to_string(root.join(driver).join("src").join(file)).expect("read")

@@ -1,0 +1,84 @@
+//! What a configuration has that cannot work.
+
+use crate::config::Protocol;
+use lock_core::http::KeyError;
+use lock_core::sql::advisory::PrefixError;
+use lock_core::{TableError, TimingError};
+
+/// A configuration that cannot work.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The URL has no scheme that this build knows.
+    #[error("the URL must begin with one of: {0}")]
+    Scheme(&'static str),
+    /// The URL cannot be read.
+    #[error("the URL cannot be read: {0}")]
+    Url(String),
+    /// The URL has a parameter that means nothing here.
+    #[error("unknown URL parameter {name:?} (known: {known})")]
+    UnknownParameter {
+        /// The parameter.
+        name: String,
+        /// Those that are known.
+        known: &'static str,
+    },
+    /// A parameter's value cannot be used.
+    #[error("URL parameter {name}: {reason}")]
+    Parameter {
+        /// The parameter.
+        name: String,
+        /// What is wrong with its value.
+        reason: String,
+    },
+    /// The lease times cannot be safe.
+    #[error(transparent)]
+    Timing(#[from] TimingError),
+    /// The table's name is not an identifier.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// The prefix of lock names cannot be used.
+    #[error(transparent)]
+    Prefix(#[from] PrefixError),
+    /// The prefix of Consul's keys cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The backend does not have the protocol.
+    #[error("{place} has no {protocol} locks (there are: {has})")]
+    Protocol {
+        /// The backend.
+        place: &'static str,
+        /// The protocol that was asked for.
+        protocol: Protocol,
+        /// Those that it has.
+        has: &'static str,
+    },
+    /// A setting means nothing with this backend and protocol.
+    #[error("{name} belongs to {belongs}: leave it out, or choose the protocol that has it")]
+    Setting {
+        /// The setting.
+        name: &'static str,
+        /// What it is for.
+        belongs: &'static str,
+    },
+    /// The SQLite file cannot be used.
+    #[error("the SQLite file {path}: {reason}")]
+    File {
+        /// Where it is.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The server does not know these locks by their names.
+    #[error("{0} locks cannot be looked at: the server does not know their names")]
+    NotShown(Protocol),
+    /// TLS cannot be set up.
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// It was not called on a tokio runtime.
+    #[error("lock-async needs a tokio runtime: use it there, or use lock-sync")]
+    NoRuntime,
+    /// The system has no random numbers, or no threads, to give.
+    #[error("the system: {0}")]
+    System(String),
+}
