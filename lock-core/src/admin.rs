@@ -15,10 +15,15 @@
 //! been unused, which is at least [`SHORTEST`]: the clock would have to be stepped back by more for a
 //! later fence to be lower.
 
+mod paging;
+
+pub use paging::{Listing, Purging};
+
 use crate::duration::Shown;
+use crate::error::Failure;
 use crate::fence::Fence;
 use crate::name::LockName;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -48,10 +53,11 @@ pub enum Question {
         /// The fence of the hold that is meant.
         fence: Fence,
     },
-    /// Removes the rows of locks that are free and were not granted for so long; see
-    /// [`purge`](Self::purge).
+    /// Removes the rows of locks that are free and were not granted for so long. Only
+    /// [`purge`](Self::purge) makes it.
+    #[non_exhaustive]
     Purge {
-        /// At least [`SHORTEST`]; less counts as that.
+        /// At least [`SHORTEST`].
         unused: Duration,
     },
 }
@@ -92,6 +98,34 @@ pub enum Answer {
     Broken(Option<Fence>),
     /// How many rows were removed; there may be more if it is a [`PAGE`].
     Purged(usize),
+}
+
+impl Answer {
+    /// The lock that [`Question::Status`] was about; [`None`] if it has no row.
+    ///
+    /// # Errors
+    /// [`Failure::Unknown`] if this answers another question.
+    pub fn lock(self) -> Result<Option<LockState>, Failure> {
+        match self {
+            Self::Locks(mut locks) => Ok(locks.pop()),
+            _ => Err(surprise()),
+        }
+    }
+
+    /// The fence that [`Question::Break`] has raised; [`None`] if that hold was over already.
+    ///
+    /// # Errors
+    /// [`Failure::Unknown`] if this answers another question.
+    pub fn raised(self) -> Result<Option<Fence>, Failure> {
+        match self {
+            Self::Broken(fence) => Ok(fence),
+            _ => Err(surprise()),
+        }
+    }
+}
+
+fn surprise() -> Failure {
+    Failure::Unknown("the answer is to another question".to_string())
 }
 
 /// A lock, as the server shows it. By the time it is read it may be out of date.

@@ -34,6 +34,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+pub use admin::AdminExchange;
 pub use exchange::Exchange;
 pub use prepared::{Prepared, Run};
 pub use refusal::{ConnectError, Refusal};

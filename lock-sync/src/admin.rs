@@ -3,8 +3,8 @@
 use crate::config::Config;
 use crate::error::Error;
 use crate::process::Process;
-use lock_core::admin::{Answer, LockState, PAGE, Question};
-use lock_core::{Failure, Fence, LockName};
+use lock_core::admin::{Answer, Listing, LockState, Purging, Question};
+use lock_core::{Fence, LockName};
 use std::fmt;
 use std::time::Duration;
 
@@ -68,18 +68,11 @@ impl Admin {
     /// # Errors
     /// [`Error`] if the server refuses or does not answer.
     pub fn list(&mut self) -> Result<Vec<LockState>, Error> {
-        let mut all = Vec::new();
-        loop {
-            let after = all.last().map(|last: &LockState| last.name.clone());
-            let Answer::Locks(page) = self.ask(&Question::List { after })? else {
-                return Err(surprise());
-            };
-            let is_last = page.len() < PAGE;
-            all.extend(page.into_iter().filter(|lock| lock.hold.is_some()));
-            if is_last {
-                return Ok(all);
-            }
+        let mut listing = Listing::new();
+        while let Some(question) = listing.poll_question() {
+            listing.handle_answer(self.ask(&question)?);
         }
+        Ok(listing.finish()?)
     }
 
     /// The state of a lock; [`None`] if there is no row for it, so that it is free.
@@ -88,10 +81,7 @@ impl Admin {
     /// [`Error`] if the name is not one, or the server refuses or does not answer.
     pub fn status(&mut self, name: &str) -> Result<Option<LockState>, Error> {
         let name = LockName::new(name)?;
-        match self.ask(&Question::Status { name })? {
-            Answer::Locks(mut locks) => Ok(locks.pop()),
-            _ => Err(surprise()),
-        }
+        Ok(self.ask(&Question::Status { name })?.lock()?)
     }
 
     /// Ends the hold of `name` that has this `fence`, and raises the lock's fence; the new one, or
@@ -109,10 +99,7 @@ impl Admin {
     /// [`Error::Unavailable`] it may have been done.
     pub fn break_hold(&mut self, name: &str, fence: Fence) -> Result<Option<Fence>, Error> {
         let name = LockName::new(name)?;
-        match self.ask(&Question::Break { name, fence })? {
-            Answer::Broken(fence) => Ok(fence),
-            _ => Err(surprise()),
-        }
+        Ok(self.ask(&Question::Break { name, fence })?.raised()?)
     }
 
     /// Removes what is kept of locks that are free and were last granted longer than `unused` ago, and tells
@@ -122,22 +109,12 @@ impl Admin {
     /// [`Error::Purge`] if `unused` is less than an [hour](lock_core::admin::SHORTEST); another if the server refuses (it takes the right to `DELETE`, which locks do not need; Consul
     /// has nothing to purge) or does not answer.
     pub fn purge(&mut self, unused: Duration) -> Result<usize, Error> {
-        let question = Question::purge(unused)?;
-        let mut sum = 0;
-        loop {
-            let Answer::Purged(count) = self.ask(&question)? else {
-                return Err(surprise());
-            };
-            sum += count;
-            if count < PAGE {
-                return Ok(sum);
-            }
+        let mut purging = Purging::new(unused)?;
+        while let Some(question) = purging.poll_question() {
+            purging.handle_answer(self.ask(&question)?);
         }
+        Ok(purging.finish()?)
     }
-}
-
-fn surprise() -> Error {
-    Failure::Unknown("the answer is to another question".to_string()).into()
 }
 
 /// In a fork, the connection is the parent's: not even a goodbye may be said on it.

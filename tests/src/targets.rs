@@ -5,7 +5,7 @@ mod advisory;
 
 use crate::drivers::read;
 use crate::table::claims;
-use lock_core::admin::{Answer, Question};
+use lock_core::admin::{Answer, Question, SHORTEST};
 use lock_core::consul::{Command as Ask, Locked, Reply as Told, Session};
 use lock_core::http::{Response, consul};
 use lock_core::sim::{Scope, Server, Wish, World, random};
@@ -81,7 +81,11 @@ pub fn sql_rows(bytes: &[u8]) {
     }
     for question in questions() {
         let rows = input.rows();
-        if let Ok(Answer::Broken(Some(fence))) = codec(pick).answer(&question, rows.clone()) {
+        let mut exchange = codec(pick).ask(&question, Instant::from_nanos(1));
+        while exchange.poll_statement().is_some() {
+            exchange.handle_rows(rows.clone());
+        }
+        if let Ok(Answer::Broken(Some(fence))) = exchange.finish() {
             assert_eq!(rows[0][0], Value::Int(fence.get().try_into().expect("it was one")));
         }
     }
@@ -101,7 +105,7 @@ fn questions() -> [Question; 4] {
         Question::List { after: None },
         Question::Status { name: name.clone() },
         Question::Break { name, fence: Fence::new(1) },
-        Question::Purge { unused: Duration::ZERO },
+        Question::purge(SHORTEST).expect("long enough"),
     ]
 }
 

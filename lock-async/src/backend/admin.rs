@@ -46,20 +46,14 @@ impl<S: Session> Ask for TableAdmin<S> {
             if !self.is_there().await? {
                 return Ok(question.of_nothing());
             }
-            let Self { table, budget, .. } = self;
-            let mut rows = Vec::new();
-            for statement in table.codec.ask(question, clock::now()) {
-                let ran = table.session.run(&statement, *budget).await;
-                rows = match ran
-                    .as_ref()
-                    .err()
-                    .and_then(|why| table.codec.ask_untold(question, why))
-                {
-                    Some(statement) => table.session.run(&statement, *budget).await?,
-                    None => ran?,
-                };
+            let mut exchange = self.table.codec.ask(question, clock::now());
+            while let Some(statement) = exchange.poll_statement() {
+                match self.table.session.run(&statement, self.budget).await {
+                    Ok(rows) => exchange.handle_rows(rows),
+                    Err(failure) => exchange.handle_failure(failure),
+                }
             }
-            Ok(table.codec.answer(question, rows)?)
+            Ok(exchange.finish()?)
         })
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! Lists and purges come a [page](PAGE) at a time.
 
+mod texts;
+
 use super::postgres::could_not_tell;
 use super::{Codec, Dialect, Rows, Statement, Value, mysql};
 #[cfg(doc)]
 use crate::admin::PAGE;
-use crate::admin::{Answer, Hold, LockState, Question, SHORTEST};
+use crate::admin::{Answer, Hold, LockState, Question};
 use crate::error::Failure;
 use crate::fence::Fence;
 use crate::time::Instant;
@@ -14,17 +16,97 @@ use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
+use texts::{COUNT, TELL, TELL_NOBODY};
+
+/// An operator's question on its way through one statement, or two; used as an [`Exchange`](super::Exchange) is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AdminExchange {
+    codec: Codec,
+    question: Question,
+    now: Instant,
+    stage: Stage,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Stage {
+    /// The statement that does it is to be run.
+    Act,
+    /// The lock could be taken from its holder, but not those told that wait for it: break it all the same.
+    Untold,
+    /// It could not tell what it did: ask how many rows it has removed.
+    Count,
+    Done(Result<Answer, Failure>),
+}
 
 impl Codec {
-    /// What is to be run for `question`, at `now`, one after the other on one connection. The rows of
-    /// the last one are for [`answer`](Self::answer).
-    pub fn ask(&self, question: &Question, now: Instant) -> Vec<Statement> {
-        let texts = self.texts();
-        let statement = |text: &str, params: Vec<Value>| {
-            let text = self.dialect.text(text, &self.table).replace("{now}", mysql::NOW);
-            vec![Statement::new(text, params)]
+    /// What is to be run for `question`, at `now`, on one connection.
+    pub fn ask(&self, question: &Question, now: Instant) -> AdminExchange {
+        let (codec, question) = (self.clone(), question.clone());
+        AdminExchange { codec, question, now, stage: Stage::Act }
+    }
+}
+
+impl AdminExchange {
+    /// The next statement to run, if there is one.
+    pub fn poll_statement(&self) -> Option<Statement> {
+        match self.stage {
+            Stage::Act => Some(self.act(TELL)),
+            Stage::Untold => Some(self.act(TELL_NOBODY)),
+            Stage::Count => Some(Statement::new(COUNT, [])),
+            Stage::Done(_) => None,
+        }
+    }
+
+    /// Takes the rows of the last statement.
+    pub fn handle_rows(&mut self, rows: Rows) {
+        self.stage = match (&self.stage, &self.question, &self.codec.dialect) {
+            (Stage::Act, Question::Purge { .. }, Dialect::Mysql { .. }) => Stage::Count,
+            _ => Stage::Done(answer(&self.question, rows)),
         };
-        let timed = |param: Value| match &self.dialect {
+    }
+
+    /// Takes the failure of the last statement. One of missing rights says which statement would help.
+    pub fn handle_failure(&mut self, failure: Failure) {
+        if let (Stage::Act, Question::Break { .. }, Dialect::Postgres { .. }) =
+            (&self.stage, &self.question, &self.codec.dialect)
+            && could_not_tell(&failure)
+        {
+            self.stage = Stage::Untold;
+            return;
+        }
+        let rights = match self.question {
+            Question::List { .. } | Question::Status { .. } => "SELECT",
+            Question::Break { .. } => "SELECT, UPDATE",
+            Question::Purge { .. } => "SELECT, UPDATE, DELETE",
+        };
+        self.stage = Stage::Done(Err(self.codec.explain(failure, rights)));
+    }
+
+    /// The answer.
+    ///
+    /// # Errors
+    /// The failure of a statement; [`Failure::Unknown`] if its rows were not what it returns, or are still
+    /// missing.
+    pub fn finish(self) -> Result<Answer, Failure> {
+        match self.stage {
+            Stage::Done(result) => result,
+            _ => Err(Failure::Unknown("the answer is incomplete".to_string())),
+        }
+    }
+
+    /// The statement for the question, in which those that wait are told by `tell`.
+    fn act(&self, tell: &str) -> Statement {
+        let Self { codec: Codec { dialect, table, .. }, question, now, .. } = self;
+        let texts = match dialect {
+            Dialect::Postgres { .. } => texts::POSTGRES,
+            Dialect::Sqlite { .. } => texts::SQLITE,
+            Dialect::Mysql { .. } => texts::MYSQL,
+        };
+        let statement = |text: &str, params: Vec<Value>| {
+            let text = text.replace("{tell}", tell).replace("{now}", mysql::NOW);
+            Statement::new(dialect.text(&text, table), params)
+        };
+        let timed = |param: Value| match dialect {
             Dialect::Sqlite { boot, .. } => {
                 let now = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
                 vec![Value::Int(now), Value::Text(boot.clone()), param]
@@ -43,60 +125,25 @@ impl Codec {
                 statement(texts.force, vec![Value::Text(name.to_string()), Value::Int(fence)])
             }
             Question::Purge { unused } => {
-                let unused = (*unused).max(SHORTEST).as_micros();
-                let unused = Value::Int(i64::try_from(unused).unwrap_or(i64::MAX / 2));
-                let mut statements = statement(texts.purge, timed(unused));
-                if let Dialect::Mysql { .. } = self.dialect {
-                    statements.extend(statement(COUNT, vec![]));
-                }
-                statements
+                // The server takes the time from its clock: there is room for that.
+                let unused = i64::try_from(unused.as_micros()).unwrap_or(i64::MAX / 2);
+                statement(texts.purge, timed(Value::Int(unused)))
             }
         }
     }
+}
 
-    /// What is to be run instead, and will do, where a statement for `question` failed so: a break that
-    /// could not be told to those that wait.
-    pub fn ask_untold(&self, question: &Question, failure: &Failure) -> Option<Statement> {
-        let told = matches!(question, Question::Break { .. }) && could_not_tell(failure);
-        let [Statement { text, params, .. }] =
-            <[Statement; 1]>::try_from(self.ask(question, Instant::default())).ok()?;
-        let text = text.replace(TOLD, "false");
-        (told && self.untold.is_some()).then(|| Statement::new(text, params))
-    }
-
-    /// What a failure of `question` means: one of missing rights says which statement would help.
-    pub fn explain_to(&self, question: &Question, failure: Failure) -> Failure {
-        let rights = match question {
-            Question::List { .. } | Question::Status { .. } => "SELECT",
-            Question::Break { .. } => "SELECT, UPDATE",
-            Question::Purge { .. } => "SELECT, UPDATE, DELETE",
-        };
-        self.explain(failure, rights)
-    }
-
-    /// What the rows of `question`'s last statement mean.
-    ///
-    /// # Errors
-    /// [`Failure::Unknown`] if they are not what the statement returns.
-    pub fn answer(&self, question: &Question, rows: Rows) -> Result<Answer, Failure> {
-        let answer = match question {
-            Question::List { .. } | Question::Status { .. } => {
-                rows.into_iter().map(state).collect::<Option<Vec<_>>>().map(Answer::Locks)
-            }
-            Question::Break { .. } => broken(&rows).map(Answer::Broken),
-            Question::Purge { .. } => purged(&rows).map(Answer::Purged),
-        };
-        let surprise = "the server's rows are not those that were asked for";
-        answer.ok_or_else(|| Failure::Unknown(surprise.to_string()))
-    }
-
-    fn texts(&self) -> Texts {
-        match self.dialect {
-            Dialect::Postgres { .. } => POSTGRES,
-            Dialect::Sqlite { .. } => SQLITE,
-            Dialect::Mysql { .. } => MYSQL,
+/// What the rows of the last statement for `question` mean.
+fn answer(question: &Question, rows: Rows) -> Result<Answer, Failure> {
+    let answer = match question {
+        Question::List { .. } | Question::Status { .. } => {
+            rows.into_iter().map(state).collect::<Option<Vec<_>>>().map(Answer::Locks)
         }
-    }
+        Question::Break { .. } => broken(&rows).map(Answer::Broken),
+        Question::Purge { .. } => purged(&rows).map(Answer::Purged),
+    };
+    let surprise = "the server's rows are not those that were asked for";
+    answer.ok_or_else(|| Failure::Unknown(surprise.to_string()))
 }
 
 /// A row of (name, fence, holder, µs held, µs left, whether that is more than its TTL allows).
@@ -143,113 +190,3 @@ fn purged(rows: &Rows) -> Option<usize> {
         rows => rows.iter().all(|row| matches!(row[..], [Value::Text(_)])).then_some(rows.len()),
     }
 }
-
-/// Statements of one dialect. `list` and `status` return rows for [`state`].
-struct Texts {
-    list: &'static str,
-    status: &'static str,
-    force: &'static str,
-    purge: &'static str,
-}
-
-/// `$1`: the name, after which; the name; the name, `$2` the fence; the time unused, in µs.
-const POSTGRES: Texts = Texts {
-    list: r#"
-SELECT l.name, l.fence, l.holder,
-       (extract(epoch FROM clock_timestamp() - l.acquired_at) * 1000000)::bigint,
-       (extract(epoch FROM l.expires_at - clock_timestamp()) * 1000000)::bigint,
-       (l.expires_at > clock_timestamp() + (l.ttl_us + 1000000) * interval '1 microsecond')::int::bigint
-  FROM {table} AS l
- WHERE l.owner IS NOT NULL AND l.expires_at > clock_timestamp() AND l.name > $1::text
- ORDER BY l.name
- LIMIT 500"#,
-    status: r#"
-SELECT l.name, l.fence, l.holder,
-       (extract(epoch FROM clock_timestamp() - l.acquired_at) * 1000000)::bigint,
-       CASE WHEN l.owner IS NULL THEN 0
-            ELSE (extract(epoch FROM l.expires_at - clock_timestamp()) * 1000000)::bigint END,
-       (l.expires_at > clock_timestamp() + (l.ttl_us + 1000000) * interval '1 microsecond')::int::bigint
-  FROM {table} AS l
- WHERE l.name = $1::text"#,
-    force: r#"
-UPDATE {table}
-   SET owner = NULL,
-       fence = greatest(fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
- WHERE name = $1::text AND fence = $2::bigint AND owner IS NOT NULL
-RETURNING CASE WHEN contended AND pg_notify('withlock_' || tableoid::text, name) IS NULL THEN NULL
-               ELSE fence END"#,
-    purge: r#"
-DELETE FROM {table}
- WHERE name IN (
-   SELECT l.name
-     FROM {table} AS l
-    WHERE (l.owner IS NULL OR l.expires_at <= clock_timestamp())
-      AND l.fence < (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - $1::bigint
-    ORDER BY l.name
-    LIMIT 500
-      FOR UPDATE SKIP LOCKED
- )
-RETURNING name"#,
-};
-
-/// `?1` now in µs, `?2` boot, `?3` as for PostgreSQL; to break, `?1` the name, `?2` the fence.
-const SQLITE: Texts = Texts {
-    list: r#"
-SELECT name, fence, holder, ?1 - acquired_us, expires_us - ?1, 0
-  FROM {table}
- WHERE owner IS NOT NULL AND boot = ?2 AND expires_us > ?1 AND name > ?3
- ORDER BY name
- LIMIT 500"#,
-    status: r#"
-SELECT name, fence, holder, ?1 - acquired_us,
-       CASE WHEN owner IS NULL OR boot <> ?2 THEN 0 ELSE expires_us - ?1 END, 0
-  FROM {table}
- WHERE name = ?3"#,
-    force: r#"
-UPDATE {table}
-   SET owner = NULL,
-       fence = max(fence + 1, CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000)
- WHERE name = ?1 AND fence = ?2 AND owner IS NOT NULL
-RETURNING fence"#,
-    purge: r#"
-DELETE FROM {table}
- WHERE name IN (
-   SELECT name
-     FROM {table}
-    WHERE (owner IS NULL OR boot <> ?2 OR expires_us <= ?1)
-      AND fence < CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000 - ?3
-    ORDER BY name
-    LIMIT 500
- )
-RETURNING name"#,
-};
-
-/// Parameters as for PostgreSQL.
-const MYSQL: Texts = Texts {
-    list: r#"
-SELECT name, fence, holder, {now} - acquired_us, expires_us - {now}, expires_us > {now} + ttl_us + 1000000
-  FROM {table}
- WHERE owner IS NOT NULL AND expires_us > {now} AND name > ?
- ORDER BY name
- LIMIT 500"#,
-    status: r#"
-SELECT name, fence, holder, {now} - acquired_us,
-       CASE WHEN owner IS NULL THEN 0 ELSE expires_us - {now} END, expires_us > {now} + ttl_us + 1000000
-  FROM {table}
- WHERE name = ?"#,
-    force: r#"
-UPDATE {table}
-   SET fence = LAST_INSERT_ID(GREATEST(fence + 1, {now})), owner = NULL, expires_us = 0
- WHERE name = ? AND fence = ? AND owner IS NOT NULL"#,
-    purge: r#"
-DELETE FROM {table}
- WHERE (owner IS NULL OR expires_us <= {now}) AND fence < {now} - ?
- ORDER BY name
- LIMIT 500"#,
-};
-
-/// What PostgreSQL's break does for those that wait.
-const TOLD: &str = "pg_notify('withlock_' || tableoid::text, name) IS NULL";
-
-/// How many rows the statement before has removed.
-const COUNT: &str = "\nSELECT ROW_COUNT()";

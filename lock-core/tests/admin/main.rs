@@ -1,12 +1,15 @@
 //! An operator's questions about a lock table. No server is needed.
 
 mod answers;
+mod pages;
 mod statements;
 
-use lock_core::admin::Question;
-use lock_core::sql::{Codec, Value, mysql, postgres, sqlite};
-use lock_core::{Fence, LockName, TableName};
+use lock_core::admin::{Answer, Question};
+use lock_core::sql::{Codec, Rows, Statement, Value, mysql, postgres, sqlite};
+use lock_core::{Failure, Fence, Instant, LockName, TableName};
 use std::time::Duration;
+
+const NOW: Instant = Instant::from_nanos(5_000_000_999);
 
 fn on_postgres() -> Codec {
     postgres::codec(TableName::default())
@@ -45,5 +48,24 @@ fn breaks(fence: u64) -> Question {
 }
 
 fn purge(unused: Duration) -> Question {
-    Question::Purge { unused }
+    Question::purge(unused).expect("long enough")
+}
+
+/// All statements for the question, each of which returns `rows`, and the answer.
+fn run(
+    codec: &Codec,
+    question: &Question,
+    rows: &Rows,
+) -> (Vec<Statement>, Result<Answer, Failure>) {
+    let mut exchange = codec.ask(question, NOW);
+    let mut statements = Vec::new();
+    while let Some(statement) = exchange.poll_statement() {
+        statements.push(statement);
+        exchange.handle_rows(rows.clone());
+    }
+    (statements, exchange.finish())
+}
+
+fn statements(codec: &Codec, question: &Question) -> Vec<Statement> {
+    run(codec, question, &Rows::new()).0
 }

@@ -1,15 +1,11 @@
 //! What is run for a question.
 
 use super::*;
-use lock_core::Instant;
 use lock_core::admin::SHORTEST;
-use lock_core::sql::Statement;
-
-const NOW: Instant = Instant::from_nanos(5_000_000_999);
 
 /// The parameters of the first statement.
 fn params(codec: &Codec, question: &Question, now: Instant) -> Vec<Value> {
-    codec.ask(question, now).swap_remove(0).params
+    codec.ask(question, now).poll_statement().expect("a statement").params
 }
 
 #[test]
@@ -26,7 +22,7 @@ fn a_question_is_about_the_table_and_what_was_named() {
         for (codec, table) in
             [(on_postgres(), r#""locks""#), (on_sqlite(), r#""locks""#), (on_mysql(), "`locks`")]
         {
-            let [Statement { text, params, .. }, ..] = &codec.ask(&question, NOW)[..] else {
+            let [Statement { text, params, .. }, ..] = &statements(&codec, &question)[..] else {
                 panic!("nothing is asked");
             };
             assert!(text.trim_start().starts_with(verb), "{text}");
@@ -51,13 +47,13 @@ fn only_sqlite_is_told_the_time_and_only_where_it_counts() {
 fn mysql_counts_what_it_purged_in_a_second_statement() {
     for codec in all() {
         for question in [list(None), status(), breaks(7)] {
-            assert_eq!(codec.ask(&question, NOW).len(), 1);
+            assert_eq!(statements(&codec, &question).len(), 1);
         }
     }
     for codec in [on_postgres(), on_sqlite()] {
-        assert_eq!(codec.ask(&purge(SHORTEST), NOW).len(), 1);
+        assert_eq!(statements(&codec, &purge(SHORTEST)).len(), 1);
     }
-    let [_, count] = &on_mysql().ask(&purge(SHORTEST), NOW)[..] else { panic!("not two") };
+    let [_, count] = &statements(&on_mysql(), &purge(SHORTEST))[..] else { panic!("not two") };
     assert!(count.text.contains("ROW_COUNT()") && count.params.is_empty(), "{count:?}");
 }
 
@@ -68,8 +64,7 @@ fn extreme_numbers_neither_overflow_nor_purge_too_much() {
     let never = int(i64::MAX / 2);
     for codec in all() {
         for (unused, sent) in [
-            (Duration::ZERO, int(3_600_000_000)),
-            (SHORTEST - Duration::from_micros(1), int(3_600_000_000)),
+            (SHORTEST, int(3_600_000_000)),
             (SHORTEST + Duration::from_micros(1), int(3_600_000_001)),
             (Duration::MAX, never.clone()),
         ] {
@@ -82,12 +77,37 @@ fn extreme_numbers_neither_overflow_nor_purge_too_much() {
 #[test]
 fn a_break_that_cannot_be_told_is_made_all_the_same() {
     let failed = |code| lock_core::sql::postgres::statement_failed(Some(code), "");
+    let after = |codec: Codec, question, failure: &Failure| {
+        let mut exchange = codec.ask(&question, NOW);
+        let told = exchange.poll_statement().expect("a statement");
+        exchange.handle_failure(failure.clone());
+        (told, exchange)
+    };
     let full = failed("54000");
-    let [told] = &on_postgres().ask(&breaks(7), NOW)[..] else { panic!("not one") };
-    let untold = on_postgres().ask_untold(&breaks(7), &full).expect("it will do without");
+    let (told, mut exchange) = after(on_postgres(), breaks(7), &full);
+    assert!(told.text.contains("pg_notify"), "{}", told.text);
+    let untold = exchange.poll_statement().expect("it will do without");
     assert_eq!(untold.params, told.params);
     assert!(untold.text.contains("CASE WHEN contended AND false THEN NULL"), "{}", untold.text);
-    assert_eq!(on_postgres().ask_untold(&breaks(7), &failed("42501")), None);
-    assert_eq!(on_postgres().ask_untold(&status(), &full), None);
-    assert_eq!(on_mysql().ask_untold(&breaks(7), &full), None);
+    let mut again = exchange.clone();
+    again.handle_failure(full.clone());
+    assert_eq!((again.poll_statement(), again.finish()), (None, Err(full.clone())), "once");
+    exchange.handle_rows(vec![vec![int(8)]]);
+    assert_eq!(exchange.finish(), Ok(Answer::Broken(Some(Fence::new(8)))));
+    for (codec, question, failure) in [
+        (on_postgres(), breaks(7), failed("42501")),
+        (on_postgres(), status(), full.clone()),
+        (on_mysql(), breaks(7), full),
+    ] {
+        let (_, exchange) = after(codec, question, &failure);
+        assert_eq!((exchange.poll_statement(), exchange.finish()), (None, Err(failure)));
+    }
+}
+
+#[test]
+fn an_answer_without_rows_is_none() {
+    for codec in all() {
+        let answer = codec.ask(&status(), NOW).finish();
+        assert!(matches!(answer, Err(Failure::Unknown(_))), "{answer:?}");
+    }
 }

@@ -19,7 +19,7 @@ fn breaks() -> Question {
 }
 
 fn purge() -> Question {
-    Question::Purge { unused: SHORTEST }
+    Question::purge(SHORTEST).expect("long enough")
 }
 
 fn response(status: u16, body: &str) -> Response<'_> {

@@ -44,16 +44,13 @@ impl<S: Session> Ask for TableAdmin<S> {
         if !self.is_there()? {
             return Ok(question.of_nothing());
         }
-        let Self { table, budget, .. } = self;
-        let mut rows = Vec::new();
-        for statement in table.codec.ask(question, clock::now()) {
-            let ran = table.run(&statement, *budget);
-            rows = match ran.as_ref().err().and_then(|why| table.codec.ask_untold(question, why)) {
-                Some(statement) => table.run(&statement, *budget),
-                None => ran,
+        let mut exchange = self.table.codec.ask(question, clock::now());
+        while let Some(statement) = exchange.poll_statement() {
+            match self.table.run(&statement, self.budget) {
+                Ok(rows) => exchange.handle_rows(rows),
+                Err(failure) => exchange.handle_failure(failure),
             }
-            .map_err(|failure| table.codec.explain_to(question, failure))?;
         }
-        Ok(table.codec.answer(question, rows)?)
+        Ok(exchange.finish()?)
     }
 }

@@ -99,13 +99,22 @@ fn admin(codec: &Codec) -> Vec<(&'static str, String)> {
         ("look: which locks are held", Question::List { after: None }),
         ("look: one lock", Question::Status { name: name.clone() }),
         ("break", Question::Break { name, fence: Fence::new(1) }),
-        ("purge", Question::Purge { unused: SHORTEST }),
+        ("purge", Question::purge(SHORTEST).expect("long enough")),
     ]
     .into_iter()
     .flat_map(|(what, question)| {
-        let statements = codec.ask(&question, Instant::default()).into_iter();
+        let mut exchange = codec.ask(&question, Instant::default());
+        let statements = std::iter::from_fn(|| {
+            let statement = exchange.poll_statement();
+            exchange.handle_rows(vec![]);
+            statement
+        });
+        let statements: Vec<_> = statements.collect();
         let again = std::iter::repeat("purge: how many were they");
-        statements.zip([what].into_iter().chain(again)).map(|(s, what)| (what, s.text.to_string()))
+        statements
+            .into_iter()
+            .zip([what].into_iter().chain(again))
+            .map(|(s, what)| (what, s.text.to_string()))
     })
     .inspect(|(_, text)| {
         assert!(!text.contains("LIMIT") || text.contains(&format!("LIMIT {PAGE}")), "{text}");
@@ -148,7 +157,9 @@ fn untold(codec: &Codec) -> Vec<(&'static str, String)> {
     }
     let question =
         Question::Break { name: LockName::new("a").expect("good"), fence: Fence::new(1) };
-    let text = codec.ask_untold(&question, &full).expect("a statement").text.to_string();
+    let mut exchange = codec.ask(&question, Instant::default());
+    exchange.handle_failure(full);
+    let text = exchange.poll_statement().expect("a statement").text.to_string();
     all.push(("break, if the queue of notifications is full", text));
     all
 }

@@ -1,7 +1,7 @@
 //! What a server, a role or other code has a session begin with: settings, schemas, rights, open transactions.
 
 use lock_sync::{Error, TableName};
-use lock_tests::drivers::{Driven, Driver, Locks, error, wait};
+use lock_tests::drivers::{Admin, Driven, Driver, Locks, error, wait};
 use lock_tests::place::{Place, client, mysql_client};
 use lock_tests::proxy::eventually;
 use lock_tests::servers::Kind;
@@ -308,7 +308,7 @@ fn what_a_role_may_not_do_is_told_with_the_grant() {
         assert!(!refused.is_transient(), "{refused}");
         place.tamper(&advised(&refused.to_string()));
         locks.lock("a").expect("taken").release().expect("released");
-        let mut admin = lock_sync::Admin::connect(&url).expect("connected");
+        let mut admin = Admin::connect(driver, &url, TTL);
         let refused = admin.purge(Duration::from_secs(3_600)).expect_err("refused").to_string();
         place.tamper(&advised(&refused));
         admin.purge(Duration::from_secs(3_600)).expect("purged");

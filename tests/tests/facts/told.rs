@@ -109,12 +109,12 @@ fn a_break_is_told_as_a_release_is() {
     assert_eq!(table.granted("a", 2, LONG), None);
     let name = LockName::new("a").expect("good");
     let question = Question::Break { name, fence };
-    for statement in table.codec.ask(&question, Instant::default()) {
-        let rows = table.client.run(&statement).expect("broken");
-        let answer = table.codec.answer(&question, rows);
-        let Ok(Answer::Broken(Some(raised))) = answer else { panic!("not broken") };
-        assert!(raised > fence);
+    let mut exchange = table.codec.ask(&question, Instant::default());
+    while let Some(statement) = exchange.poll_statement() {
+        exchange.handle_rows(table.client.run(&statement).expect("broken"));
     }
+    let raised = exchange.finish().and_then(Answer::raised).expect("an answer");
+    assert!(raised > Some(fence), "{raised:?}");
     assert_eq!(told(&mut ear), ["a"]);
 }
 
