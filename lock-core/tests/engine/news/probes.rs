@@ -1,0 +1,195 @@
+//! Probes: whether what the server tells is heard.
+
+use super::*;
+
+/// Commands that leave within `time`, each denied or answered as far as it can be; nothing is told.
+fn deaf_for(scene: &mut Scenario, mut listens: bool, time: Duration) -> Vec<(Duration, Action)> {
+    let (began, mut sent) = (scene.now, Vec::new());
+    while scene.engine.has_command() || scene.now <= began.after(time) {
+        if !scene.engine.has_command() {
+            scene.sleeps();
+            continue;
+        }
+        let command = scene.sends_any();
+        let action = command.command.action();
+        sent.push((scene.now.since(began), action));
+        match action {
+            Action::Acquire => denied(scene, &command),
+            Action::Probe => scene.answers(&command, Ok(Reply::Probed)),
+            Action::Unlisten => {
+                scene.answers(&command, Ok(Reply::Silent));
+                listens = false;
+            }
+            // The server says that it tells, but not what.
+            _ if listens => {}
+            _ => {
+                begins(scene, &command);
+                listens = true;
+            }
+        }
+    }
+    sent
+}
+
+fn times(sent: &[(Duration, Action)], of: Action) -> Vec<Duration> {
+    sent.iter().filter(|(_, action)| *action == of).map(|(at, _)| *at).collect()
+}
+
+#[test]
+fn until_a_probe_was_heard_a_waiter_asks_again_and_again() {
+    let (mut scene, _) = begun();
+    let sent = deaf_for(&mut scene, true, Duration::from_secs(60));
+    let asked = times(&sent, Action::Acquire);
+    let gaps = asked.windows(2).map(|two| two[1] - two[0]);
+    assert!(gaps.max() <= Some(Duration::from_millis(1_010)), "{asked:?}");
+    let probed = times(&sent, Action::Probe);
+    assert!((3..=8).contains(&probed.len()), "{probed:?}");
+    assert!(!times(&sent, Action::Unlisten).is_empty(), "the connection is no good");
+}
+
+#[test]
+fn where_no_probe_was_ever_heard_it_is_not_tried_again_at_once() {
+    let (mut scene, _) = begun();
+    let sent = deaf_for(&mut scene, true, Duration::from_secs(60));
+    for gone in times(&sent, Action::Unlisten) {
+        let again = times(&sent, Action::Listen).into_iter().find(|at| *at > gone);
+        assert!(again.is_none_or(|again| again - gone >= QUIET), "{sent:?}");
+    }
+}
+
+#[test]
+fn a_probe_that_is_overdue_wakes_everybody_and_ends_the_connection() {
+    let (mut scene, _, listen) = listening();
+    while !scene.engine.has_command() {
+        scene.sleeps();
+    }
+    let probe = scene.sends(Action::Probe, &[]);
+    assert!(probe.at <= listen.at.after(QUIET * 9 / 8).after(TRIP * 3), "a quarter of a TTL");
+    scene.answers(&probe, Ok(Reply::Probed));
+    assert_eq!(next(&mut scene), probe.at.after(Duration::from_secs(5)), "it has a request's time");
+    scene.sleeps();
+    let unlisten = scene.sends(Action::Unlisten, &[]);
+    scene.answers(&unlisten, Ok(Reply::Silent));
+    let claim = scene.sends(Action::Acquire, &["a"]);
+    tells_number(&mut scene, &listen, number(&probe)); // too late: on a connection that is gone
+    denied(&mut scene, &claim);
+    let sent = deaf_for(&mut scene, false, Duration::from_secs(2));
+    assert!(times(&sent, Action::Listen)[0] <= Duration::from_secs(1), "{sent:?}");
+    assert!(times(&sent, Action::Acquire).len() >= 2, "{sent:?}");
+}
+
+#[test]
+fn a_probe_that_could_not_be_sent_is_overdue_as_well() {
+    let (mut scene, ..) = listening();
+    while !scene.engine.has_command() {
+        scene.sleeps();
+    }
+    let probe = scene.sends(Action::Probe, &[]);
+    scene.fails(&probe, deadlock());
+    scene.sleeps();
+    scene.sends(Action::Unlisten, &[]);
+}
+
+#[test]
+fn a_strangers_probe_or_an_earlier_one_proves_nothing_at_first() {
+    for other in [7, 41] {
+        let (mut scene, _) = begun();
+        let probe = scene.sends(Action::Probe, &[]);
+        let listen = scene.sends(Action::Listen, &[]);
+        scene.answers(&probe, Ok(Reply::Probed));
+        tells_number(&mut scene, &listen, other);
+        let listen = scene.sends(Action::Listen, &[]);
+        tells_of(&mut scene, &listen, &["b"]);
+        scene.sends(Action::Listen, &[]);
+        scene.sleeps();
+        let claim = scene.sends(Action::Acquire, &["a"]);
+        denied(&mut scene, &claim);
+        assert!(next(&mut scene) <= scene.now.after(Duration::from_secs(1)), "it asks again");
+    }
+}
+
+#[test]
+fn whatever_is_heard_puts_off_the_next_probe() {
+    let (mut scene, _, mut listen) = listening();
+    for other in 0..40 {
+        let before = scene.now;
+        scene.sleep(QUIET / 4);
+        match other % 2 {
+            0 => tells_number(&mut scene, &listen, other),
+            _ => tells_of(&mut scene, &listen, &["b"]),
+        }
+        assert!(scene.now > before);
+        let sent = scene.sends_any();
+        listen = match sent.command.action() {
+            Action::Listen => sent,
+            action => {
+                assert_eq!(action, Action::Acquire, "when the lease ends");
+                denied(&mut scene, &sent);
+                scene.sends(Action::Listen, &[])
+            }
+        };
+    }
+}
+
+#[test]
+fn a_process_sends_one_probe_however_many_wait() {
+    let (mut scene, _, listen) = listening();
+    for text in ["b", "c", "d", "a"] {
+        scene.acquire(text);
+    }
+    let claim = scene.sends(Action::Acquire, &["b", "c", "d"]);
+    scene.sleep(TRIP);
+    scene.denies_for(&claim, holder("somebody", LEFT));
+    scene.told();
+    let (mut probes, mut listen) = (0, listen);
+    loop {
+        if !scene.engine.has_command() {
+            scene.sleeps();
+            continue;
+        }
+        let sent = scene.sends_any();
+        if sent.command.action() == Action::Acquire {
+            break;
+        }
+        assert_eq!(sent.command.action(), Action::Probe);
+        probes += 1;
+        scene.answers(&sent, Ok(Reply::Probed));
+        tells_number(&mut scene, &listen, number(&sent));
+        listen = scene.sends(Action::Listen, &[]);
+    }
+    assert_eq!(probes, 2, "one a quarter of a TTL, in two thirds of it");
+}
+
+#[test]
+fn nobody_who_does_not_wait_sends_probes_and_who_waits_again_sends_one_first() {
+    let (mut scene, id, listen) = listening();
+    scene.release(id);
+    scene.told();
+    scene.sleep(QUIET * 2);
+    scene.sends_nothing();
+    scene.acquire("a");
+    let claim = scene.sends(Action::Acquire, &["a"]);
+    denied(&mut scene, &claim);
+    let listen = verified(&mut scene, &listen);
+    scene.sleeps();
+    let claim = scene.sends(Action::Acquire, &["a"]); // nobody relied on it meanwhile
+    denied(&mut scene, &claim);
+    let ends = scene.now.after(LEFT);
+    claims_next(&mut scene, listen);
+    assert_eq!(scene.now, ends);
+}
+
+#[test]
+fn a_probe_goes_over_the_home_connection_before_claims() {
+    let (mut scene, _) = begun();
+    for text in ["b", "c"] {
+        scene.acquire(text);
+    }
+    let probe = scene.engine.poll_command(scene.now).expect("a probe");
+    assert_eq!((probe.lane, probe.command.action()), (Lane::HOME, Action::Probe));
+    let listen = scene.engine.poll_command(scene.now).expect("it listens");
+    assert_eq!(listen.lane, Lane::NEWS);
+    scene.sends_nothing();
+    scene.engine.handle_reply(scene.now, probe.id, Ok(Reply::Probed));
+    scene.sends(Action::Acquire, &["b", "c"]);
+}

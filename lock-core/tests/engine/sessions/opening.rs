@@ -1,0 +1,100 @@
+//! How a session begins, and what it proves.
+
+use super::*;
+
+#[test]
+fn a_session_is_opened_once_and_counts_from_its_own_request() {
+    let mut scene = advisory();
+    let (a, b) = (scene.wants("a"), scene.wants("b"));
+    scene.opens();
+    let claim = scene.sends();
+    assert_eq!(claim.command.claims().len(), 2, "what waited for the session leaves together");
+    scene.answers(&claim, Reply::Tried([Tried::Granted(FENCE), Tried::Granted(FENCE)].into()));
+    let deadline = START.after(Timing::default().valid());
+    let held = |id| Event::Granted { id, fence: FENCE, deadline };
+    assert_eq!(scene.told(), [held(a), held(b)]);
+    scene.sends_nothing();
+}
+
+/// By the server's clock, which may have been set back since, it may have started in the future.
+#[test]
+fn a_connection_that_was_open_for_a_ttl_proves_that_the_server_has_run_for_one() {
+    let mut scene = advisory();
+    let ttl = Timing::default().ttl();
+    scene.engine.open(scene.now);
+    scene.opens();
+    let proven = scene.now.after(ttl * 6 / 5);
+    scene.wants("a");
+    loop {
+        let sent = scene.sends();
+        match &sent.command {
+            Command::Keep => scene.answers(&sent, Reply::Kept(true)),
+            Command::Try { grace, .. } if grace.is_zero() => {
+                assert!(proven <= scene.now && scene.now < proven.after(Duration::from_secs(2)));
+                scene.answers(&sent, granted());
+                break;
+            }
+            Command::Try { grace, .. } => {
+                assert_eq!((*grace, scene.now < proven), (ttl, true));
+                scene.answers(&sent, Reply::Tried([Tried::Starting].into()));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(matches!(scene.told()[..], [Event::Waiting { .. }, Event::Granted { .. }]));
+    // Another connection proves nothing: the server may have started anew.
+    scene.wants("b");
+    let claim = scene.sends();
+    assert!(matches!(claim.command, Command::Try { grace: Duration::ZERO, .. }));
+    scene.fails(&claim, unknown());
+    let close = scene.sends();
+    assert_eq!(close.command, Command::Close);
+    scene.answers(&close, Reply::Closed);
+    scene.opens();
+    let claim = scene.sends();
+    assert!(matches!(claim.command, Command::Try { grace, .. } if grace == ttl), "{claim:?}");
+}
+
+#[test]
+fn a_session_that_is_wanted_for_claims_to_come_is_opened_and_kept() {
+    let mut scene = advisory();
+    scene.engine.open(scene.now);
+    scene.engine.open(scene.now);
+    let lane = scene.opens();
+    scene.sends_nothing();
+    let keep = scene.sends();
+    assert_eq!((&keep.command, keep.lane), (&Command::Keep, lane));
+    scene.answers(&keep, Reply::Kept(true));
+    scene.wants("a");
+    let claim = scene.sends();
+    assert_eq!(claim.lane, lane);
+    scene.answers(&claim, granted());
+    assert_eq!(scene.engine.sessions(), 1);
+    scene.told();
+}
+
+#[test]
+fn a_session_that_cannot_be_opened_is_told_and_tried_again() {
+    let mut scene = advisory();
+    let id = scene.wants("a");
+    let open = scene.sends();
+    let failure = Failure::NotSent("no route".into());
+    scene.fails(&open, failure.clone());
+    assert_eq!(scene.told(), [Event::Trouble { id, failure }]);
+    assert!(matches!(scene.sends().command, Command::Open { .. }));
+}
+
+#[test]
+fn a_session_that_is_refused_ends_its_attempts() {
+    let mut scene = advisory();
+    let id = scene.wants("a");
+    let open = scene.sends();
+    let failure = Failure::refused("wrong password".into());
+    scene.fails(&open, failure.clone());
+    assert_eq!(scene.told(), [Event::NotAcquired { id, why: NotAcquired::Failed(failure) }]);
+    assert_eq!(scene.engine.attempts(), 0);
+    let close = scene.sends();
+    scene.answers(&close, Reply::Closed);
+    assert_eq!(scene.engine.sessions(), 0);
+    scene.sends_nothing();
+}

@@ -1,0 +1,170 @@
+//! Waiting in the server's queue, on connections of their own.
+
+use super::*;
+
+/// A connection in the server's queue cannot be kept alive meanwhile.
+#[test]
+fn a_lock_that_was_waited_for_is_handed_on_with_its_due_left() {
+    for kept in [true, false] {
+        let mut scene = advisory();
+        let id = scene.wants("a");
+        scene.opens();
+        let wait = scene.waits();
+        scene.told();
+        let timing = Timing::default();
+        scene.now = START.after(timing.ttl() / 3).after(MS * 100);
+        scene.answers(&wait, granted());
+        assert_eq!(scene.told(), [], "there would be less time than after any renewal");
+        let keep = loop {
+            let keep = scene.sends();
+            assert_eq!(keep.command, Command::Keep);
+            scene.answers(&keep, Reply::Kept(kept || keep.lane != wait.lane));
+            if keep.lane == wait.lane {
+                break scene.now.before(MS);
+            }
+        };
+        let told = scene.told();
+        if kept {
+            let deadline = keep.after(timing.valid());
+            assert_eq!(told, [Event::Granted { id, fence: FENCE, deadline }]);
+        } else {
+            assert!(matches!(told[..], [Event::Trouble { .. }]), "{told:?}");
+        }
+    }
+}
+
+#[test]
+fn whoever_is_denied_waits_on_a_connection_of_its_own() {
+    let (mut scene, _) = Scene::holding();
+    let b = scene.wants("b");
+    let wait = scene.waits();
+    scene.told();
+    // The home connection goes on.
+    scene.wants("c");
+    let claim = scene.sends();
+    assert_ne!(claim.lane, wait.lane);
+    scene.answers(&claim, granted());
+    scene.answers(&wait, granted());
+    let told = scene.told();
+    assert!(matches!(told[1], Event::Granted { id, .. } if id == b), "{told:?}");
+    // It is freed on the same connection.
+    scene.engine.release(scene.now, b);
+    let unlock = scene.sends();
+    assert_eq!(unlock.lane, wait.lane);
+    scene.answers(&unlock, Reply::Unlocked([true].into()));
+    assert_eq!(scene.told(), [Event::Released { id: b, release: Release::Freed }]);
+}
+
+#[test]
+fn a_wait_that_nobody_wants_any_more_is_cut_off_at_once() {
+    let (mut scene, _) = Scene::holding();
+    let b = scene.wants("b");
+    let wait = scene.waits();
+    scene.told();
+    scene.engine.release(scene.now, b);
+    let close = scene.sends();
+    assert_eq!((&close.command, close.lane), (&Command::Close, wait.lane));
+    assert_eq!(scene.told(), [], "until then it may yet be granted");
+    scene.answers(&close, Reply::Closed);
+    assert_eq!(scene.told(), [Event::Released { id: b, release: Release::Freed }]);
+    // What comes of the wait is of no interest any more.
+    scene.answers(&wait, granted());
+    assert_eq!(scene.told(), []);
+}
+
+#[test]
+fn a_wait_that_fails_before_it_is_cut_off_leaves_a_connection_to_close() {
+    let (mut scene, _) = Scene::holding();
+    let b = scene.wants("b");
+    let wait = scene.waits();
+    scene.told();
+    scene.engine.release(scene.now, b);
+    scene.fails(&wait, unknown());
+    let close = scene.sends();
+    assert_eq!((&close.command, close.lane), (&Command::Close, wait.lane));
+    scene.answers(&close, Reply::Closed);
+    assert_eq!(scene.told(), [Event::Released { id: b, release: Release::Freed }]);
+    assert_eq!(scene.engine.sessions(), 1, "the home connection");
+}
+
+#[test]
+fn only_a_connection_that_waits_may_be_slow_to_answer() {
+    let (mut scene, _) = Scene::holding();
+    scene.wants("b");
+    let wait = scene.waits();
+    assert!(scene.engine.waits_on(wait.lane));
+    scene.wants("c");
+    let home = scene.sends().lane;
+    for lane in [home, Lane::HOME, Lane::NEWS] {
+        assert!(!scene.engine.waits_on(lane), "{lane:?}");
+    }
+}
+
+#[test]
+fn no_more_connections_wait_than_allowed() {
+    let timing = Timing::default();
+    let protocol = Advisory::new(timing.ttl()).with_waiting(1);
+    let engine = Engine::new(protocol, Config::new(timing, 42));
+    let mut scene = Scene { engine, now: START };
+    scene.wants("a");
+    scene.wants("b");
+    scene.opens();
+    let claim = scene.sends();
+    scene.answers(&claim, Reply::Tried([Tried::Busy(None), Tried::Busy(None)].into()));
+    scene.opens();
+    let (one, other) = (scene.sends(), scene.sends());
+    let (wait, again) = if one.lane == claim.lane { (other, one) } else { (one, other) };
+    assert!(matches!(wait.command, Command::Wait { .. }), "{wait:?}");
+    assert!(matches!(again.command, Command::Try { .. }), "{again:?}");
+    assert_eq!(again.lane, claim.lane, "it asks again where it asked before");
+}
+
+#[test]
+fn those_who_share_go_together_and_the_next_in_turn() {
+    let mut scene = advisory();
+    scene.wants_as("a", Mode::Shared);
+    scene.wants_as("a", Mode::Shared);
+    let excludes = scene.wants("a");
+    let behind = scene.wants_as("a", Mode::Shared);
+    scene.opens();
+    for _ in 0..2 {
+        let claim = scene.sends();
+        assert_eq!(claim.command.claims()[0].mode, Mode::Shared);
+        scene.answers(&claim, granted());
+    }
+    scene.sends_nothing();
+    assert_eq!(scene.told().len(), 2);
+    for id in [excludes, behind] {
+        scene.engine.release(scene.now, id);
+    }
+}
+
+#[test]
+fn who_would_share_waits_behind_one_that_excludes() {
+    let mut scene = advisory();
+    let excludes = scene.wants("a");
+    scene.wants_as("a", Mode::Shared);
+    scene.opens();
+    let claim = scene.sends();
+    assert_eq!(claim.command.claims()[0].mode, Mode::Exclusive);
+    scene.answers(&claim, granted());
+    scene.sends_nothing();
+    assert!(matches!(scene.told()[..], [Event::Granted { id, .. }] if id == excludes));
+}
+
+#[test]
+fn where_the_server_has_a_queue_nobody_needs_to_be_let_go_first() {
+    let mut scene = advisory();
+    let first = scene.wants("a");
+    scene.opens();
+    let wait = scene.waits();
+    scene.answers(&wait, granted());
+    scene.wants("a"); // a local rival
+    scene.engine.release(scene.now, first);
+    let unlock = scene.sends();
+    scene.answers(&unlock, Reply::Unlocked([true].into()));
+    let at = scene.now;
+    let claim = scene.sends();
+    assert!(matches!(claim.command, Command::Try { .. }), "{claim:?}");
+    assert_eq!(scene.now, at);
+}
