@@ -2,9 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
 
 /// What becomes of the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,8 @@ struct Shared {
     /// Connections on which a client has said LISTEN.
     listening: Mutex<Vec<Arc<Muted>>>,
     refuse: AtomicU8,
+    /// How long bytes are under way in each direction, in milliseconds.
+    delay: AtomicU64,
 }
 
 impl Proxy {
@@ -64,6 +66,7 @@ impl Proxy {
             open: Mutex::default(),
             listening: Mutex::default(),
             refuse: AtomicU8::new(0),
+            delay: AtomicU64::new(0),
         });
         let (server, proxy) = (server.to_string(), shared.clone());
         std::thread::spawn(move || {
@@ -96,6 +99,13 @@ impl Proxy {
     /// What becomes of bytes from now on.
     pub fn set(&self, mode: Mode) {
         self.shared.mode.store(mode as u8, Ordering::SeqCst);
+    }
+
+    /// Forwards bytes that long after they came, in each direction, from now on. None of them wait for others,
+    /// and a connection is accepted at once.
+    pub fn delay(&self, each_way: Duration) {
+        let delay = u64::try_from(each_way.as_millis()).expect("short");
+        self.shared.delay.store(delay, Ordering::SeqCst);
     }
 
     /// Answers by itself what `answer` has an answer to, from now on; the server is not told of that.
@@ -137,6 +147,7 @@ impl Proxy {
 impl Shared {
     fn carry(&self, mut from: TcpStream, mut to: TcpStream, request: bool, muted: &Arc<Muted>) {
         let mut buffer = [0; 16384];
+        let mut late = None;
         while let Ok(read) = from.read(&mut buffer) {
             if read == 0 {
                 break;
@@ -159,14 +170,60 @@ impl Shared {
                 _ if mode == Mode::NoNotifications as u8 => request || buffer[0] != b'A',
                 _ => mode == Mode::Pass as u8,
             };
-            if passes && to.write_all(&buffer[..read]).is_err() {
+            let delay = Duration::from_millis(self.delay.load(Ordering::SeqCst));
+            if late.is_none() && !delay.is_zero() {
+                late = Some(Late::start(to.try_clone().expect("cloned")));
+            }
+            let forwarded = match &late {
+                _ if !passes => true,
+                // Once some were late, all others come after them.
+                Some(late) => late.send(&buffer[..read], delay),
+                None => to.write_all(&buffer[..read]).is_ok(),
+            };
+            if !forwarded {
                 break;
             }
         }
+        drop(late);
         if self.mode.load(Ordering::SeqCst) != Mode::Unplugged as u8 {
             let _ = to.shutdown(Shutdown::Both);
             let _ = from.shutdown(Shutdown::Both);
         }
+    }
+}
+
+/// Forwards bytes late.
+struct Late {
+    queue: Option<mpsc::Sender<(Instant, Vec<u8>)>>,
+    writer: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Late {
+    fn start(mut to: TcpStream) -> Self {
+        let (queue, late) = mpsc::channel::<(Instant, Vec<u8>)>();
+        let writer = std::thread::spawn(move || {
+            for (due, bytes) in late {
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                if to.write_all(&bytes).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { queue: Some(queue), writer: Some(writer) }
+    }
+
+    /// Whether it can.
+    fn send(&self, bytes: &[u8], delay: Duration) -> bool {
+        let due = Instant::now() + delay;
+        self.queue.as_ref().is_some_and(|queue| queue.send((due, bytes.to_vec())).is_ok())
+    }
+}
+
+/// What is still under way arrives.
+impl Drop for Late {
+    fn drop(&mut self) {
+        self.queue = None;
+        let _ = self.writer.take().map(std::thread::JoinHandle::join);
     }
 }
 
@@ -179,7 +236,7 @@ pub fn server_of(url: &str) -> String {
 
 /// Waits until `so` holds, for ten seconds at most; whether it does.
 pub fn eventually(mut so: impl FnMut() -> bool) -> bool {
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     while began.elapsed() < Duration::from_secs(10) {
         if so() {
             return true;

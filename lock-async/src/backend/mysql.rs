@@ -145,7 +145,7 @@ impl Session for Mysql {
             return Err(Failure::NotSent("there is no connection".to_string()));
         };
         *busy = true;
-        let result = timeout(limit, statements.run(client, statement))
+        let result = timeout(limit, statements.run(client, statement, limit))
             .await
             .unwrap_or_else(|_| Err(statement_failed(None, "no answer in time")));
         match result {

@@ -154,7 +154,7 @@ impl Session for Postgres {
             return Err(Failure::NotSent("there is no connection".to_string()));
         };
         link.busy = true;
-        let result = timeout(limit, rows(link, &mut self.statements, statement))
+        let result = timeout(limit, rows(link, &mut self.statements, statement, limit))
             .await
             .unwrap_or_else(|_| Err(statement_failed(None, "no answer in time")));
         match result {
@@ -336,11 +336,14 @@ async fn rows(
     link: &mut Link,
     statements: &mut Prepared<tokio_postgres::Statement>,
     statement: &Statement,
+    limit: Duration,
 ) -> Result<Rows, Failure> {
+    let until = Instant::now() + limit;
     let Link { client, connection, .. } = link;
     let params: Vec<_> = statement.params.iter().map(param).collect();
     loop {
-        let result = match statements.run(statement) {
+        let sent = Instant::now();
+        let result = match statements.run(statement, until.saturating_duration_since(sent)) {
             Run::Text => drive(connection, client.query_typed(&statement.text, &params)).await,
             Run::Execute(prepared) => {
                 let values: Vec<_> = params.iter().map(|(value, _)| *value).collect();
@@ -350,13 +353,18 @@ async fn rows(
                 let types: Vec<Type> = params.iter().map(|(_, kind)| kind.clone()).collect();
                 let preparing = client.prepare_typed(&statement.text, &types);
                 let prepared = drive(connection, preparing).await;
-                statements.prepared(statement, prepared.map_err(|error| failed(&error)))?;
+                let prepared = prepared.map_err(|error| failed(&error));
+                let left = until.saturating_duration_since(Instant::now());
+                statements.prepared(statement, prepared, sent.elapsed(), left)?;
                 continue;
             }
         };
         match result.map_err(|error| failed(&error)) {
             Err(failure) if statements.was_lost(statement, &failure) => {}
-            result => return Ok(result?.iter().map(row).collect()),
+            result => {
+                statements.ran(sent.elapsed());
+                return Ok(result?.iter().map(row).collect());
+            }
         }
     }
 }

@@ -13,6 +13,10 @@
 //! executing saves the server the parsing. Where a proxy or the server's limits leave no way to it, each
 //! statement means the same as text.
 //!
+//! Nothing is prepared when the time that is left is not enough for two answers, each as slow as the last
+//! one: the statement is sent as text, and prepared another time. So a link that became slow loses no lease
+//! to what was to save time.
+//!
 //! | code | meaning |
 //! |---|---|
 //! | PostgreSQL 26000, MySQL 1243 | the server has no such prepared statement: `DISCARD ALL`, `DEALLOCATE`, a pooler |
@@ -22,12 +26,18 @@
 use super::Statement;
 use crate::error::{Code, Failure};
 use alloc::collections::BTreeMap;
+use alloc::string::ToString;
 use alloc::sync::Arc;
+use core::time::Duration;
 
 /// The repeated texts that were run on one connection. They are few, and stay prepared until it ends.
 /// `S` is what the client has of a statement that is prepared.
 #[derive(Clone, Debug)]
-pub struct Prepared<S>(BTreeMap<Arc<str>, Form<S>>);
+pub struct Prepared<S> {
+    forms: BTreeMap<Arc<str>, Form<S>>,
+    /// How long the last answer took.
+    round_trip: Duration,
+}
 
 /// What is to be done with a statement next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,39 +63,49 @@ enum Form<S> {
 
 impl<S> Default for Prepared<S> {
     fn default() -> Self {
-        Self(BTreeMap::new())
+        Self { forms: BTreeMap::new(), round_trip: Duration::ZERO }
     }
 }
 
 impl<S: Clone> Prepared<S> {
-    /// How `statement` is to be run. A driver asks until it has run it: four times more at the most.
-    pub fn run(&mut self, statement: &Statement) -> Run<S> {
+    /// How `statement` is to be run with so much time `left`. A driver asks until it has run it: four times
+    /// more at the most.
+    pub fn run(&mut self, statement: &Statement, left: Duration) -> Run<S> {
         if !statement.repeated {
             return Run::Text;
         }
-        match self.0.get(&statement.text) {
+        match self.forms.get(&statement.text) {
             None => {
-                self.0.insert(statement.text.clone(), Form::Once);
+                self.forms.insert(statement.text.clone(), Form::Once);
                 Run::Text
             }
+            Some(Form::Once | Form::Lost) if self.round_trip * 2 > left => Run::Text,
             Some(Form::Once | Form::Lost) => Run::Prepare,
             Some(Form::Prepared(prepared) | Form::Anew(prepared)) => Run::Execute(prepared.clone()),
             Some(Form::Text) => Run::Text,
         }
     }
 
-    /// The server has prepared `statement`, or would not.
+    /// The server answered after `took` that it has run a statement.
+    pub fn ran(&mut self, took: Duration) {
+        self.round_trip = took;
+    }
+
+    /// The server has prepared `statement`, or would not, and answered after `took`; so much time is `left`.
     ///
     /// # Errors
     ///
     /// `result`'s own, if the connection broke over it, or the server could not do it just now: nothing
-    /// was run. All else is no error: if the text itself is at fault, it will fail by itself.
+    /// was run. [`Failure::NotSent`] if no time is left for another answer: the next time, it is executed at
+    /// once. All else is no error: if the text itself is at fault, it will fail by itself.
     pub fn prepared(
         &mut self,
         statement: &Statement,
         result: Result<S, Failure>,
+        took: Duration,
+        left: Duration,
     ) -> Result<(), Failure> {
-        let was_lost = matches!(self.0.get(&statement.text), Some(Form::Lost));
+        let was_lost = matches!(self.forms.get(&statement.text), Some(Form::Lost));
         let form = match result {
             Ok(prepared) if was_lost => Form::Anew(prepared),
             Ok(prepared) => Form::Prepared(prepared),
@@ -94,7 +114,11 @@ impl<S: Clone> Prepared<S> {
             }
             Err(_) => Form::Text,
         };
-        self.0.insert(statement.text.clone(), form);
+        self.forms.insert(statement.text.clone(), form);
+        self.round_trip = took;
+        if took > left {
+            return Err(Failure::NotSent("no answer in time".to_string()));
+        }
         Ok(())
     }
 
@@ -106,12 +130,12 @@ impl<S: Clone> Prepared<S> {
             Some(Code::Mysql(number)) => matches!(number, 1243 | 1615),
             _ => false,
         };
-        let next = match self.0.get(&statement.text) {
+        let next = match self.forms.get(&statement.text) {
             Some(Form::Prepared(_)) if forgotten => Form::Lost,
             Some(Form::Anew(_)) if forgotten => Form::Text,
             _ => return false,
         };
-        self.0.insert(statement.text.clone(), next);
+        self.forms.insert(statement.text.clone(), next);
         true
     }
 }

@@ -173,8 +173,8 @@ impl Session for Postgres {
         };
         self.limit.set(budget);
         let statements = &mut self.statements;
-        let result =
-            outside(|| guarded(|| rows(client, statements, statement))).map_err(no_thread)?;
+        let result = outside(|| guarded(|| rows(client, statements, statement, budget)))
+            .map_err(no_thread)?;
         if let Err(Failure::Unknown(_)) = result {
             self.close();
         }
@@ -293,10 +293,13 @@ fn rows(
     client: &mut Client,
     statements: &mut Prepared<postgres::Statement>,
     statement: &Statement,
+    budget: Duration,
 ) -> Result<Rows, Failure> {
+    let until = Instant::now() + budget;
     let params: Vec<_> = statement.params.iter().map(param).collect();
     loop {
-        let result = match statements.run(statement) {
+        let sent = Instant::now();
+        let result = match statements.run(statement, until.saturating_duration_since(sent)) {
             Run::Text => client.query_typed(&statement.text, &params),
             Run::Execute(prepared) => {
                 let values: Vec<_> = params.iter().map(|(value, _)| *value).collect();
@@ -305,13 +308,18 @@ fn rows(
             Run::Prepare => {
                 let types: Vec<Type> = params.iter().map(|(_, kind)| kind.clone()).collect();
                 let prepared = client.prepare_typed(&statement.text, &types);
-                statements.prepared(statement, prepared.map_err(|error| failed(&error)))?;
+                let prepared = prepared.map_err(|error| failed(&error));
+                let left = until.saturating_duration_since(Instant::now());
+                statements.prepared(statement, prepared, sent.elapsed(), left)?;
                 continue;
             }
         };
         match result.map_err(|error| failed(&error)) {
             Err(failure) if statements.was_lost(statement, &failure) => {}
-            result => return Ok(result?.iter().map(row).collect()),
+            result => {
+                statements.ran(sent.elapsed());
+                return Ok(result?.iter().map(row).collect());
+            }
         }
     }
 }

@@ -9,5 +9,6 @@ mod crash_consul;
 mod deaf;
 mod forked;
 mod hostile_consul;
+mod slow_link;
 mod statements;
 mod switch_over;

@@ -7,6 +7,7 @@ use lock_core::sql::{Prepared, Rows, Run, Statement, Value};
 use mysql_async::consts::ColumnType;
 use mysql_async::prelude::{Protocol, Queryable};
 use mysql_async::{Conn, DriverError, QueryResult};
+use std::time::{Duration, Instant};
 
 /// More rows than this, no statement of ours returns.
 const ROWS: usize = 10_000;
@@ -16,14 +17,17 @@ const ROWS: usize = 10_000;
 pub(super) struct Statements(Prepared<mysql_async::Statement>);
 
 impl Statements {
-    /// Runs a statement.
+    /// Runs a statement, to be given up after `limit`.
     pub(super) async fn run(
         &mut self,
         client: &mut Conn,
         statement: &Statement,
+        limit: Duration,
     ) -> Result<Rows, Failure> {
+        let until = Instant::now() + limit;
         loop {
-            let result = match self.0.run(statement) {
+            let sent = Instant::now();
+            let result = match self.0.run(statement, until.saturating_duration_since(sent)) {
                 Run::Text => {
                     let text = inline(statement);
                     guarded(async { rows(client.query_iter(text).await?).await }).await
@@ -34,13 +38,18 @@ impl Statements {
                 }
                 Run::Prepare => {
                     let prepared = guarded(client.prep(&*statement.text)).await;
-                    self.0.prepared(statement, prepared.map_err(|trouble| failed(&trouble)))?;
+                    let prepared = prepared.map_err(|trouble| failed(&trouble));
+                    let left = until.saturating_duration_since(Instant::now());
+                    self.0.prepared(statement, prepared, sent.elapsed(), left)?;
                     continue;
                 }
             };
             match result.map_err(|trouble| failed(&trouble)) {
                 Err(failure) if self.0.was_lost(statement, &failure) => {}
-                result => return result,
+                result => {
+                    self.0.ran(sent.elapsed());
+                    return result;
+                }
             }
         }
     }

@@ -17,33 +17,36 @@ const ROWS: usize = 10_000;
 pub(super) struct Statements(Prepared<mysql::Statement>);
 
 impl Statements {
-    /// Runs a statement. The client's limits hold for each of its answers, so that what is prepared is
-    /// executed only if that took less than `budget`.
+    /// Runs a statement within `budget`, as far as that can be: the client's limits hold for each of its
+    /// answers.
     pub(super) fn run(
         &mut self,
         client: &mut Conn,
         statement: &Statement,
         budget: Duration,
     ) -> Result<Rows, Failure> {
+        let until = Instant::now() + budget;
         loop {
-            let result = match self.0.run(statement) {
+            let sent = Instant::now();
+            let result = match self.0.run(statement, until.saturating_duration_since(sent)) {
                 Run::Text => guarded(|| rows(client.query_iter(inline(statement))?)),
                 Run::Execute(prepared) => {
                     guarded(|| rows(client.exec_iter(prepared, params(statement))?))
                 }
                 Run::Prepare => {
-                    let began = Instant::now();
                     let prepared = guarded(|| client.prep(&*statement.text));
-                    self.0.prepared(statement, prepared.map_err(|trouble| failed(&trouble)))?;
-                    if began.elapsed() >= budget {
-                        return Err(Failure::NotSent("no answer in time".to_string()));
-                    }
+                    let prepared = prepared.map_err(|trouble| failed(&trouble));
+                    let left = until.saturating_duration_since(Instant::now());
+                    self.0.prepared(statement, prepared, sent.elapsed(), left)?;
                     continue;
                 }
             };
             match result.map_err(|trouble| failed(&trouble)) {
                 Err(failure) if self.0.was_lost(statement, &failure) => {}
-                result => return result,
+                result => {
+                    self.0.ran(sent.elapsed());
+                    return result;
+                }
             }
         }
     }
