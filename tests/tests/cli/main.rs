@@ -12,6 +12,7 @@ mod looking;
 mod nested;
 mod options;
 mod signals;
+mod silence;
 mod sqlite_file;
 mod sqlite_users;
 mod transcripts;

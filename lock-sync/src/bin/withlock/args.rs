@@ -18,7 +18,7 @@ use std::time::Duration;
 const LONGEST: Duration = Duration::from_secs(100 * 366 * 86_400);
 
 /// Runs a command while holding a lock, so that no two run at once.
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, Parser)]
 #[command(
     name = "withlock",
     version,
@@ -64,7 +64,7 @@ pub(crate) struct Args {
     pub(crate) once: bool,
 
     /// Wait that long at most, then exit with 124. Without, wait as long as it takes. A server that cannot be reached
-    /// is waited for, too; if it stays away, exit with 125
+    /// is waited for, too; if it stays away, exit with 125. A server that says nothing ends the wait up to two seconds late
     #[arg(short, long, value_name = "TIME", value_parser = time, allow_hyphen_values = true, help_heading = "Waiting")]
     pub(crate) wait: Option<Duration>,
 

@@ -8,13 +8,14 @@
 //!   role     what each of them is     command   what becomes it        label    what it is called
 //!   manual   the manual page       look     instead of a command
 //!   source   what names a place       nested    a withlock in a command of another
-//!   connect  the first part of a wait
+//!   connect  the first part of a wait   asking   the wait
 //! ```
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("withlock needs Linux: nothing else ends a command whose withlock was killed");
 
 mod args;
+mod asking;
 mod child;
 mod command;
 mod connect;

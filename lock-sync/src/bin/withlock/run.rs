@@ -1,8 +1,9 @@
 //! Takes the lock, runs the command, frees the lock.
 
 use crate::args::Args;
+use crate::asking::{Asking, End, News, Wish};
 use crate::child::{Running, stop_self};
-use crate::connect::{Patience, connect};
+use crate::connect::Patience;
 use crate::ending::{Ending, OnLost};
 use crate::hold::Hold;
 use crate::look::look;
@@ -13,10 +14,10 @@ use crate::role::CANNOT_EXECUTE;
 use crate::signals;
 use crate::waiting::Waiting;
 use lock_core::duration::Shown;
-use lock_sync::{Error, Locks, Mode, Progress};
+use lock_sync::{Locks, Mode};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,7 @@ pub(crate) const BUSY: u8 = 75;
 /// How far it is: whom a signal concerns.
 enum Stage {
     Connecting,
-    Waiting(Locks),
+    Waiting(Locks, Sender<News>),
     /// The wait is over, and signals are the command's.
     Over,
 }
@@ -79,42 +80,55 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
                 // Nothing has been asked of the server, and the guardian sees to the command.
                 Stage::Connecting if ends => std::process::exit(128 + signal),
                 Stage::Connecting if signal == signals::STOP => stop_self(),
-                Stage::Waiting(locks) if ends => {
+                Stage::Waiting(locks, news) if ends => {
                     ended_by.store(signal, Ordering::SeqCst);
+                    let _ = news.send(News::Signal);
                     locks.close();
                 }
-                Stage::Waiting(locks) if signal == signals::STOP => {
+                Stage::Waiting(locks, _) if signal == signals::STOP => {
                     locks.between_requests(stop_self);
                 }
-                Stage::Connecting | Stage::Waiting(_) => {}
+                Stage::Connecting | Stage::Waiting(..) => {}
                 Stage::Over => drop(sender.send(signal)),
             }
         }
     })
     .map_err(|error| format!("signals cannot be watched: {error}"))?;
-    let reach = |next| *stage.write().unwrap_or_else(PoisonError::into_inner) = next;
 
     let patience = Patience::new(&args);
-    let mut waiting = Waiting::new(name, &place, level, !matches!(patience, Patience::None));
-    let locks = connect(config, || again(&args, &url), patience, &mut waiting)?;
-    let place = match locks.table() {
-        Some(table) => format!("{place}, table {table}"),
-        None => place,
-    };
-    waiting.is_at(&place);
-    reach(Stage::Waiting(locks.clone()));
+    let mut waiting = Waiting::new(name, &place, level, patience != Patience::None);
     let mode = if args.shared { Mode::Shared } else { Mode::Exclusive };
-    let tell = &mut |progress: &Progress| waiting.tell(progress);
-    let guard = match locks.acquire_as(name, mode, patience.wait(), tell) {
+    let wish = Wish { name: name.to_string(), mode, patience };
+    let (reached, from, own) = (stage.clone(), url.clone(), args.clone());
+    let reach = |stage: &RwLock<Stage>, next| {
+        *stage.write().unwrap_or_else(PoisonError::into_inner) = next;
+    };
+    let asking = Asking::begin(
+        wish,
+        config,
+        move || again(&own, &from),
+        move |locks, news| reach(&reached, Stage::Waiting(locks, news)),
+    )
+    .map_err(|error| format!("the system: no threads: {error}"))?;
+    let mut at = None;
+    let connected = |locks: Locks, waiting: &mut Waiting| {
+        let place = match locks.table() {
+            Some(table) => format!("{place}, table {table}"),
+            None => place.clone(),
+        };
+        waiting.is_at(&place);
+        at = Some((locks, place));
+    };
+    let guard = match asking.end(&mut waiting, connected) {
         Ok(guard) => guard,
-        Err(Error::Closed) => return Ok(ExitCode::from(interrupted(&ended_by).unwrap_or(FAILED))),
-        Err(error) => return Err(error.to_string()),
+        Err(End::Closed) => return Ok(ExitCode::from(interrupted(&ended_by).unwrap_or(FAILED))),
+        Err(End::Failed(message)) => return Err(message),
     };
     let until = args.min_hold.and_then(|time| Instant::now().checked_add(time));
     // From here on signals are the command's.
-    reach(Stage::Over);
+    reach(&stage, Stage::Over);
     let who = waiting.end();
-    let Some(guard) = guard else {
+    let (Some(guard), Some((locks, place))) = (guard, at) else {
         return Ok(ExitCode::from(not_acquired(name, &who, &args, level)));
     };
     if let Some(code) = interrupted(&ended_by) {

@@ -25,6 +25,8 @@ pub(crate) struct Waiting {
     news: Option<News>,
     /// When the server could first not be asked, and after how long that is told again.
     trouble: Option<(Instant, Duration)>,
+    /// What the last trouble was, unless the server was asked since.
+    last: Option<String>,
     began: Instant,
 }
 
@@ -51,8 +53,8 @@ impl Seen {
 impl Waiting {
     pub(crate) fn new(name: &str, place: &str, level: Level, waits: bool) -> Self {
         let (name, place, holder, news) = (name.to_string(), place.to_string(), None, None);
-        let (busy, trouble, began) = (false, None, Instant::now());
-        Self { name, place, level, waits, busy, holder, news, trouble, began }
+        let (busy, trouble, last, began) = (false, None, None, Instant::now());
+        Self { name, place, level, waits, busy, holder, news, trouble, last, began }
     }
 
     /// The place is known better: that of the table, once connected.
@@ -63,7 +65,7 @@ impl Waiting {
     pub(crate) fn tell(&mut self, progress: &Progress) {
         match progress {
             Progress::Busy(holder) => {
-                self.trouble = None;
+                (self.trouble, self.last) = (None, None);
                 let seen = holder.as_ref().map(Seen::new);
                 let label = |seen: &Option<Seen>| seen.as_ref().map(|seen| seen.label.clone());
                 // The end of a wait is told with the times of a look that may be long ago.
@@ -90,6 +92,7 @@ impl Waiting {
         // Whoever had the lock may be gone by now.
         self.busy = false;
         self.holder = None;
+        self.last = Some(message.to_string());
         match &self.news {
             Some(news) if news.on_terminal => self.news = None,
             Some(news) => news.trouble(message),
@@ -104,7 +107,24 @@ impl Waiting {
             return;
         }
         self.trouble = Some((began, next(lasted, self.level)));
-        say!("waiting for {:?}: {message}; trying again", self.name);
+        say!("waiting for {:?}, at {}: {message}; trying again", self.name, self.place);
+    }
+
+    /// The first connect takes its time.
+    pub(crate) fn silence(&self) {
+        if self.waits && self.level != Level::Quiet {
+            say!("waiting for {:?}, at {}: no answer yet", self.name, self.place);
+        }
+    }
+
+    /// Whether somebody else had the lock when the server was last asked.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy
+    }
+
+    /// Why the server could not be asked, if that was the last that was heard of it.
+    pub(crate) fn last_trouble(&self) -> Option<&str> {
+        self.last.as_deref()
     }
 
     /// Ends the telling. Who has the lock, for how long, as far as that is known.
