@@ -12,7 +12,9 @@
 //! a hung request delays no loss; wishes that gather meanwhile leave together in the next command.
 //! Lanes do not wait for each other: a wait at the server holds up nobody else.
 
+mod idle;
 mod lanes;
+mod leaving;
 mod news;
 mod pump;
 mod state;

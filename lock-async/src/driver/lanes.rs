@@ -1,5 +1,6 @@
 //! The backends, one for each lane that has one, and what they are doing.
 
+use super::idle::Idle;
 use super::{Command, Reply};
 use crate::backend::{Backend, Backends};
 use crate::process::Process;
@@ -21,8 +22,9 @@ pub(super) struct Lanes<F: Backends> {
     /// Absent only while it is dropped.
     backends: Option<F>,
     /// Those that nobody uses just now.
-    idle: BTreeMap<Lane, F::Backend>,
-    away: BTreeMap<DispatchId, Away>,
+    idle: Idle<F::Backend>,
+    /// Those that carry out a command: one a lane, or more if several may be under way.
+    away: BTreeMap<Lane, Vec<Away>>,
     exchanges: FuturesUnordered<Boxed<Arrival<F>>>,
     goodbyes: FuturesUnordered<Boxed<()>>,
     process: Process,
@@ -31,12 +33,13 @@ pub(super) struct Lanes<F: Backends> {
 /// A backend that is carrying out a command. When this is dropped, that backend is cut off, with its
 /// command where it is.
 struct Away {
-    lane: Lane,
+    id: DispatchId,
     _cut: oneshot::Sender<Infallible>,
 }
 
 /// A command's answer, and the backend that it came by, or that was cut off.
 struct Arrival<F: Backends> {
+    lane: Lane,
     id: DispatchId,
     backend: F::Backend,
     reply: Result<Reply<F>, Failure>,
@@ -46,7 +49,7 @@ impl<F: Backends> Lanes<F> {
     pub(super) fn new(backends: F) -> Self {
         Self {
             backends: Some(backends),
-            idle: BTreeMap::new(),
+            idle: Idle::new(),
             away: BTreeMap::new(),
             exchanges: FuturesUnordered::new(),
             goodbyes: FuturesUnordered::new(),
@@ -64,12 +67,12 @@ impl<F: Backends> Lanes<F> {
         sent: Instant,
         budget: Duration,
     ) -> bool {
-        let idle = self.idle.remove(&lane);
+        let idle = self.idle.remove(lane);
         let Some(mut backend) = idle.or_else(|| self.backends.as_mut()?.backend()) else {
             return false;
         };
         let (cut, mut is_cut) = oneshot::channel();
-        self.away.insert(id, Away { lane, _cut: cut });
+        self.away.entry(lane).or_default().push(Away { id, _cut: cut });
         self.exchanges.push(Box::pin(async move {
             let reply = {
                 let mut exchange = pin!(backend.execute(&command, sent, budget));
@@ -86,7 +89,7 @@ impl<F: Backends> Lanes<F> {
                 .await
             };
             let dropped = || Failure::Unknown("the connection was dropped".to_string());
-            Arrival { id, backend, reply: reply.unwrap_or_else(|| Err(dropped())) }
+            Arrival { lane, id, backend, reply: reply.unwrap_or_else(|| Err(dropped())) }
         }));
         true
     }
@@ -97,26 +100,34 @@ impl<F: Backends> Lanes<F> {
         cx: &mut Context<'_>,
     ) -> Poll<(DispatchId, Result<Reply<F>, Failure>)> {
         while let Poll::Ready(Some(())) = Pin::new(&mut self.goodbyes).poll_next(cx) {}
-        for backend in self.idle.values_mut() {
-            // One that panics is found out when it is used.
-            let _ = catch_unwind(AssertUnwindSafe(|| backend.poll_idle(cx)));
-        }
+        self.idle.poll(cx);
         let Poll::Ready(Some(arrival)) = Pin::new(&mut self.exchanges).poll_next(cx) else {
             return Poll::Pending;
         };
-        let Arrival { id, backend, reply } = arrival;
-        match self.away.remove(&id) {
-            None => self.goodbyes.push(Box::pin(backend.cut())),
-            Some(Away { lane, .. }) if backend.lasts() => drop(self.idle.insert(lane, backend)),
-            Some(_) => {}
+        let Arrival { lane, id, backend, reply } = arrival;
+        if !self.returned(lane, id) {
+            self.goodbyes.push(Box::pin(backend.cut()));
+        } else if backend.lasts() {
+            self.idle.insert(lane, backend);
         }
         Poll::Ready((id, reply))
     }
 
+    /// False if its lane was dropped meanwhile.
+    fn returned(&mut self, lane: Lane, id: DispatchId) -> bool {
+        let Some(all) = self.away.get_mut(&lane) else { return false };
+        let Some(at) = all.iter().position(|away| away.id == id) else { return false };
+        all.swap_remove(at);
+        if all.is_empty() {
+            self.away.remove(&lane);
+        }
+        true
+    }
+
     /// Drops a lane: its backend says goodbye, or is cut off if it is carrying out a command.
     pub(super) fn drop_lane(&mut self, lane: Lane) {
-        self.away.retain(|_, away| away.lane != lane);
-        if let Some(backend) = self.idle.remove(&lane) {
+        self.away.remove(&lane);
+        if let Some(backend) = self.idle.remove(lane) {
             self.goodbyes.push(Box::pin(backend.close()));
         }
     }
@@ -127,7 +138,7 @@ impl<F: Backends> Lanes<F> {
         while let Some(Arrival { backend, .. }) = next(&mut self.exchanges).await {
             self.goodbyes.push(Box::pin(backend.cut()));
         }
-        for backend in std::mem::take(&mut self.idle).into_values() {
+        for backend in self.idle.take_all() {
             self.goodbyes.push(Box::pin(backend.close()));
         }
         while next(&mut self.goodbyes).await.is_some() {}
@@ -140,7 +151,7 @@ impl<F: Backends> Drop for Lanes<F> {
     fn drop(&mut self) {
         if !self.process.is_current() {
             std::mem::forget(self.backends.take());
-            std::mem::forget(std::mem::take(&mut self.idle));
+            std::mem::forget(self.idle.take_all());
             std::mem::forget(std::mem::take(&mut self.away));
             std::mem::forget(std::mem::take(&mut self.exchanges));
             std::mem::forget(std::mem::take(&mut self.goodbyes));

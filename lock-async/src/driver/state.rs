@@ -1,5 +1,6 @@
 //! What the task knows of its callers.
 
+use super::leaving::{Leaving, Tell};
 use super::{Call, End, NO_LIMIT, News, Ticket, news};
 use crate::clock;
 use crate::error::ShutdownError;
@@ -9,7 +10,7 @@ use crate::locks::Progress;
 use lock_core::{
     Engine, Event, Failure, Fence, Instant, LockId, LockName, LostReason, Protocol, Release,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,10 +23,10 @@ pub(super) struct State<P: Protocol> {
     guards: BTreeMap<LockId, Held>,
     /// What was held and is being released.
     freeing: BTreeMap<LockId, Held>,
-    leaving: BTreeMap<LockId, Leaving>,
+    leaving: Leaving,
     closed: bool,
-    /// Callers that wait for the task's end.
-    shutdowns: Vec<Shutdown>,
+    /// Callers that wait for the task's end, in the order in which their patience ends.
+    shutdowns: VecDeque<Shutdown>,
     /// The task ends when no guard is left.
     shut_down: bool,
     /// No guard is left, nor will be: until when what is being released is seen to.
@@ -48,13 +49,6 @@ struct Held {
     cell: Arc<Cell>,
 }
 
-/// A caller that waits for a release.
-struct Leaving {
-    /// For so long, then it is told that nothing is known.
-    until: Instant,
-    tell: Tell,
-}
-
 /// A caller that waits for the task's end.
 struct Shutdown {
     /// For so long, then it is told what is left.
@@ -71,12 +65,6 @@ struct Unconfirmed {
     until: Instant,
 }
 
-enum Tell {
-    Release(oneshot::Sender<Release>),
-    /// Its wait was ended by [`Driver::close`](super::Driver::close).
-    Closed(news::Sender),
-}
-
 impl<P: Protocol> State<P> {
     pub(super) fn new(engine: Engine<P>, within: Duration) -> Self {
         Self {
@@ -85,9 +73,9 @@ impl<P: Protocol> State<P> {
             waiting: BTreeMap::new(),
             guards: BTreeMap::new(),
             freeing: BTreeMap::new(),
-            leaving: BTreeMap::new(),
+            leaving: Leaving::default(),
             closed: false,
-            shutdowns: Vec::new(),
+            shutdowns: VecDeque::new(),
             shut_down: false,
             ends_by: None,
             unconfirmed: Unconfirmed { locks: 0, within, until: Instant::from_nanos(0) },
@@ -115,7 +103,7 @@ impl<P: Protocol> State<P> {
                 self.close(now);
                 self.shut_down = true;
                 let until = now.after(self.engine.timing().patience());
-                self.shutdowns.push(Shutdown { until, tell });
+                self.shutdowns.push_back(Shutdown { until, tell });
             }
         }
     }
@@ -138,8 +126,7 @@ impl<P: Protocol> State<P> {
 
     /// By when those that wait for the task's end are to be told.
     pub(super) fn told_by(&self) -> Instant {
-        let asked = self.shutdowns.iter().map(|shutdown| shutdown.until);
-        asked.min().unwrap_or(NO_LIMIT)
+        self.shutdowns.front().map_or(NO_LIMIT, |first| first.until)
     }
 
     /// Whether the task has nothing more to do, or no more time for it.
@@ -180,9 +167,8 @@ impl<P: Protocol> State<P> {
         // then makes sure that a machine that slept through its lease says so soon after waking up.
         const LOOK: Duration = Duration::from_secs(1);
         let look = (!self.guards.is_empty()).then(|| now.after(LOOK));
-        let leaving = self.leaving.values().map(|leaving| leaving.until);
         let timers = self.engine.poll_timeout().into_iter().chain(look).chain(self.ends_by);
-        timers.chain(leaving).chain([self.told_by()]).min().unwrap_or(NO_LIMIT)
+        timers.chain(self.leaving.until()).chain([self.told_by()]).min().unwrap_or(NO_LIMIT)
     }
 
     /// Sees to what time alone has changed, and tells what there is to tell.
@@ -199,23 +185,19 @@ impl<P: Protocol> State<P> {
         self.engine.release(now, id);
         if let Some(tell) = tell {
             let until = now.after(self.engine.timing().patience());
-            self.leaving.insert(id, Leaving { until, tell });
+            self.leaving.insert(id, until, tell);
         }
     }
 
     /// Tells those that have waited long enough: for a release, or the task's end.
     fn end_patience(&mut self, now: Instant) {
-        let over = self.leaving.iter().filter(|(_, leaving)| leaving.until <= now);
-        for id in over.map(|(id, _)| *id).collect::<Vec<_>>() {
-            if let Some(leaving) = self.leaving.remove(&id) {
-                let failure = Failure::Unknown("no answer in time".to_string());
-                leaving.tell(Release::Unconfirmed(failure));
-            }
+        while let Some(leaving) = self.leaving.pop(now) {
+            let failure = Failure::Unknown("no answer in time".to_string());
+            leaving.tell(Release::Unconfirmed(failure));
         }
-        let end = self.left(now);
-        for Shutdown { tell, .. } in self.shutdowns.extract_if(.., |shutdown| shutdown.until <= now)
-        {
-            let _ = tell.send(end.clone());
+        while self.shutdowns.front().is_some_and(|first| first.until <= now) {
+            let first = self.shutdowns.pop_front();
+            let _ = first.map(|first| first.tell.send(self.left(now)));
         }
     }
 
@@ -268,7 +250,7 @@ impl<P: Protocol> State<P> {
         if let Some(held) = self.freeing.remove(&id) {
             self.events.tell(held.event(now, Life::Released(release.clone())));
         }
-        match self.leaving.remove(&id) {
+        match self.leaving.remove(id) {
             Some(leaving) => leaving.tell(release),
             None if matches!(release, Release::Unconfirmed(_)) => self.unconfirmed.add(now),
             None => {}
@@ -297,15 +279,6 @@ impl Unconfirmed {
 
     fn at(&self, now: Instant) -> usize {
         if now < self.until { self.locks } else { 0 }
-    }
-}
-
-impl Leaving {
-    fn tell(self, release: Release) {
-        match self.tell {
-            Tell::Release(tell) => drop(tell.send(release)),
-            Tell::Closed(news) => drop(news),
-        }
     }
 }
 

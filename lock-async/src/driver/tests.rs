@@ -1,6 +1,7 @@
 //! The task over a backend that does as it is told.
 
 mod death;
+mod scale;
 mod shutdown;
 
 use super::*;

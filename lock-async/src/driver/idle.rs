@@ -1,0 +1,79 @@
+//! The backends that nobody uses just now. One that needs something, such as a connection that was told
+//! something, is polled when it asks for that: no turn looks at all of them.
+
+use crate::backend::Backend;
+use futures_util::task::AtomicWaker;
+use lock_core::Lane;
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Wake, Waker};
+
+pub(super) struct Idle<B> {
+    backends: BTreeMap<Lane, (B, Waker)>,
+    calling: Arc<Calling>,
+}
+
+/// The lanes whose backends want to be polled.
+#[derive(Default)]
+struct Calling {
+    lanes: Mutex<BTreeSet<Lane>>,
+    task: AtomicWaker,
+}
+
+/// How the backend of a lane calls.
+struct Bell {
+    lane: Lane,
+    calling: Arc<Calling>,
+}
+
+impl<B: Backend> Idle<B> {
+    pub(super) fn new() -> Self {
+        Self { backends: BTreeMap::new(), calling: Arc::default() }
+    }
+
+    /// It is polled soon, and then whenever it calls.
+    pub(super) fn insert(&mut self, lane: Lane, backend: B) {
+        let waker = Waker::from(Arc::new(Bell { lane, calling: self.calling.clone() }));
+        waker.wake_by_ref();
+        self.backends.insert(lane, (backend, waker));
+    }
+
+    pub(super) fn remove(&mut self, lane: Lane) -> Option<B> {
+        self.backends.remove(&lane).map(|(backend, _)| backend)
+    }
+
+    pub(super) fn take_all(&mut self) -> Vec<B> {
+        std::mem::take(&mut self.backends).into_values().map(|(backend, _)| backend).collect()
+    }
+
+    /// Sees to those that have called.
+    pub(super) fn poll(&mut self, cx: &Context<'_>) {
+        self.calling.task.register(cx.waker());
+        let calling = std::mem::take(&mut *self.calling.lock());
+        for lane in calling {
+            if let Some((backend, waker)) = self.backends.get_mut(&lane) {
+                let mut cx = Context::from_waker(waker);
+                // One that panics is found out when it is used.
+                let _ = catch_unwind(AssertUnwindSafe(|| backend.poll_idle(&mut cx)));
+            }
+        }
+    }
+}
+
+impl Calling {
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<Lane>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.calling.lock().insert(self.lane);
+        self.calling.task.wake();
+    }
+}
