@@ -148,7 +148,7 @@ impl<F: Backends> Shared<F> {
         caller.asleep = true;
         let wake = caller.wake.clone();
         let woken = wake.wait_timeout(state, limit);
-        state = self.checked(woken.map(|(state, _)| state).map_err(drop))?;
+        state = self.woken(woken.map(|(state, _)| state).map_err(drop))?;
         state.callers.entry(id).or_default().asleep = false;
         Ok(state)
     }

@@ -80,6 +80,21 @@ impl<F: Backends> Shared<F> {
         }
     }
 
+    /// The same, after a thread slept.
+    pub(super) fn woken<'a>(
+        &self,
+        state: Result<Locked<'a, F>, ()>,
+    ) -> Result<Locked<'a, F>, Dead> {
+        let state = self.checked(state)?;
+        #[cfg(test)]
+        let state = {
+            let mut state = state;
+            state.woken += 1;
+            state
+        };
+        Ok(state)
+    }
+
     /// Does `work`, in which no panic is but by a bug. If there is one, the driver ends: all guards are
     /// told, and all callers, also those that sleep.
     pub(super) fn alive<T>(&self, work: impl FnOnce() -> Result<T, Dead>) -> Result<T, Dead> {
@@ -222,7 +237,7 @@ impl<F: Backends> Shared<F> {
             state.asleep_until[usize::from(io)] = until;
             let nap = until.since(now).max(Duration::from_millis(1));
             let woken = self.timers.wait_timeout(state, nap);
-            drop(self.checked(woken.map(|(state, _)| state).map_err(drop))?);
+            drop(self.woken(woken.map(|(state, _)| state).map_err(drop))?);
         }
     }
 

@@ -36,6 +36,9 @@ pub(super) struct State<F: Backends> {
     pub(super) paused: Option<ThreadId>,
     teller: Teller,
     pub(super) unconfirmed: Unconfirmed,
+    /// How often a thread that slept was woken.
+    #[cfg(test)]
+    pub(super) woken: usize,
 }
 
 /// Locks that the server may still hold, though their guards are gone, and nothing more is done.
@@ -124,6 +127,8 @@ impl<F: Backends> State<F> {
             within,
             teller,
             unconfirmed: Unconfirmed::default(),
+            #[cfg(test)]
+            woken: 0,
         }
     }
 

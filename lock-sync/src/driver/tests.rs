@@ -1,5 +1,7 @@
 //! The driver over a backend that does as it is told.
 
+mod scale;
+
 use super::*;
 use crate::error::{Error, ShutdownError};
 use crate::locks::Locks;

@@ -1,0 +1,85 @@
+//! Many of everything in one process: what one of them costs does not depend on how many there are.
+
+use super::*;
+use rustix::time::{ClockId, clock_gettime};
+
+/// So many threads.
+const SOME: usize = 500;
+/// So many names.
+const MANY: usize = 100_000;
+/// Of a thread's own time, of which it needs seconds: somebody walks.
+const TOO_LONG: Duration = Duration::from_secs(60);
+
+fn own_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).expect("since the thread began")
+}
+
+/// As many threads at once, and how often any thread of the driver or a caller was woken meanwhile.
+fn wake_ups(
+    driver: &Driver<Fake<false>>,
+    call: impl Fn(usize) + Sync,
+    meanwhile: impl FnOnce(),
+) -> usize {
+    let before = driver.shared.lock().expect("alive").woken;
+    std::thread::scope(|scope| {
+        for n in 0..SOME {
+            let call = &call;
+            scope.spawn(move || call(n));
+        }
+        meanwhile();
+    });
+    driver.shared.lock().expect("alive").woken - before
+}
+
+fn all_sleep(driver: &Driver<Fake<false>>) {
+    let asleep = || {
+        let state = driver.shared.lock().expect("alive");
+        state.callers.values().filter(|caller| caller.asleep).count()
+    };
+    while asleep() < SOME {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn waiters_of_one_name_wake_one_another_one_by_one() {
+    let (driver, locks, _script) = start::<false>();
+    let first = locks.lock("a").expect("free");
+    let call = |_| locks.lock("a").expect("free").release().expect("ours");
+    let woken = wake_ups(&driver, call, || {
+        all_sleep(&driver);
+        first.release().expect("ours");
+    });
+    assert!(woken <= 20 * SOME, "{woken}");
+}
+
+#[test]
+fn waiters_of_many_names_are_woken_as_often_as_they_are_told_something() {
+    let (driver, locks, script) = start::<false>();
+    script.busy.store(true, SeqCst);
+    let call = |n: usize| assert_eq!(locks.lock(&n.to_string()).map(drop), Err(Error::Closed));
+    let woken = wake_ups(&driver, call, || {
+        all_sleep(&driver);
+        locks.close();
+    });
+    assert!(woken <= 100 * SOME, "{woken}");
+}
+
+#[test]
+fn names_are_taken_and_freed() {
+    let (_driver, locks, _script) = start::<false>();
+    let began = own_time();
+    let in_time = || {
+        let took = own_time() - began;
+        assert!(took < TOO_LONG, "{took:?}");
+    };
+    let taken = (0..MANY).map(|n| {
+        in_time();
+        locks.lock(&n.to_string()).expect("free")
+    });
+    for guard in taken.collect::<Vec<_>>() {
+        in_time();
+        guard.release().expect("ours");
+    }
+}
