@@ -11,6 +11,7 @@ fn main() {
     let core = Path::new("../../lock-core/src");
     println!("cargo:rerun-if-changed=../../lock-core/src");
     println!("cargo:rerun-if-changed=table.rs");
+    println!("cargo:rerun-if-changed=table");
     let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it")).join("core");
     let _ = fs::remove_dir_all(&out);
     copy(core, core, &out);
@@ -32,7 +33,7 @@ fn copy(root: &Path, from: &Path, to: &Path) {
             let inner = |line: &&str| !line.starts_with("//!") && !line.starts_with("#![");
             text = text.lines().filter(inner).collect::<Vec<_>>().join("\n");
         }
-        let mutants = MUTANTS.iter().filter(|mutant| mutant.file == name);
+        let mutants = MUTANTS.into_iter().flatten().filter(|mutant| mutant.file == name);
         text = mutate(&text, &mutants.collect::<Vec<_>>());
         fs::write(&to, text).expect("written");
     }

@@ -30,7 +30,13 @@ pub enum Shown {
     ConsulSearched,
 }
 
-pub const MUTANTS: &[Mutant] = &[
+/// All of them, by what they are about.
+pub const MUTANTS: [&[Mutant]; 2] = [OF_LOCKS, OF_SESSIONS];
+
+include!("table/sessions.rs");
+
+/// Bugs in the life of a lease, whatever keeps it.
+const OF_LOCKS: &[Mutant] = &[
     // -- the life of a lease --------------------------------------------------------------------
     Mutant {
         name: "a grant counts from its reply",
@@ -304,151 +310,5 @@ pub const MUTANTS: &[Mutant] = &[
         bad: "self.config.seed",
         shown_by: Shown::Table,
         check: "Fences",
-    },
-    // -- sessions -----------------------------------------------------------------------------------
-    Mutant {
-        name: "a connection is trusted after an answer failed to come",
-        file: "engine/sessions.rs",
-        after: "Some(Sessions::Connections { .. }) if ",
-        good: "!answered",
-        bad: "false",
-        shown_by: Shown::Advisory,
-        check: "Leaks",
-    },
-    Mutant {
-        name: "a record is trusted after an answer failed to come",
-        file: "engine/sessions.rs",
-        after: "matches!(failure, Failure::Unknown(_)) || action == Action::Release",
-        good: "self.retire(id)",
-        bad: "()",
-        shown_by: Shown::Consul,
-        check: "Backed",
-    },
-    Mutant {
-        name: "what was released once is not released again",
-        file: "slot.rs",
-        after: "self.audience = Audience::Nobody;\n        match ",
-        good: "self.ghosts_until",
-        bad: "None",
-        shown_by: Shown::Consul,
-        check: "Leaks",
-    },
-    Mutant {
-        name: "a release in a session is given up before the session ends",
-        file: "slot/state.rs",
-        after: "pub(super) fn exposure(",
-        good: "self.bond.is_some()",
-        bad: "false",
-        shown_by: Shown::Consul,
-        check: "Leaks",
-    },
-    Mutant {
-        name: "locks outlive their session",
-        file: "engine/sessions.rs",
-        after: "Event::Lost { reason, .. } => {",
-        good: "self.end_session(id, Some((reason, failure.clone())))",
-        bad: "()",
-        shown_by: Shown::Consul,
-        check: "Loss",
-    },
-    Mutant {
-        name: "a session that nobody needs is kept",
-        file: "engine/sessions.rs",
-        after: "if !session.is_wanted() || ",
-        good: "session.needed > 0",
-        bad: "true",
-        shown_by: Shown::Advisory,
-        check: "Leaks",
-    },
-    Mutant {
-        name: "a session that was left is kept",
-        file: "engine/sessions.rs",
-        after: "// What a late request took in it",
-        good: "self.todo.push(Todo::Tidy(before))",
-        bad: "()",
-        shown_by: Shown::ConsulSearched,
-        check: "Liveness",
-    },
-    Mutant {
-        name: "a session's name is not kept",
-        file: "engine/sessions.rs",
-        after: "if let Some(session) = self.sessions.get_mut(&id) {\n                    ",
-        good: "session.name = name",
-        bad: "()",
-        shown_by: Shown::Consul,
-        check: "Liveness",
-    },
-    // -- what replies mean ----------------------------------------------------------------------------
-    Mutant {
-        name: "404 on renewal is ignored",
-        file: "consul.rs",
-        after: "(Action::Keep, Reply::Renewed(exists)) => ",
-        good: "done(exists)",
-        bad: "done(true)",
-        shown_by: Shown::Consul,
-        check: "Exclusion",
-    },
-    Mutant {
-        name: "the fence is an index that others reset",
-        file: "consul.rs",
-        after: "Reply::Locked(Locked::Granted(fence))) => ",
-        good: "Verdict::Granted { fence }",
-        bad: "Verdict::Granted { fence: Fence::new(1) }",
-        shown_by: Shown::Consul,
-        check: "Fences",
-    },
-    Mutant {
-        name: "the lock-delay is shorter than the lease",
-        file: "consul.rs",
-        after: "lock_delay: ",
-        good: "self.lease()",
-        bad: "self.lease() / 4",
-        shown_by: Shown::Consul,
-        check: "Exclusion",
-    },
-    Mutant {
-        name: "NULL from GET_LOCK is success",
-        file: "advisory.rs",
-        after: "Tried::Busy(holder) => ",
-        good: "Verdict::Busy { holder }",
-        bad: "{ drop(holder); Verdict::Granted { fence: Fence::new(u64::MAX / 2) } }",
-        shown_by: Shown::Advisory,
-        check: "Exclusion",
-    },
-    Mutant {
-        name: "the server ends idle connections too early",
-        file: "advisory.rs",
-        after: "Some(Command::Open { ttl: ",
-        good: "self.ttl",
-        bad: "(self).ttl / 2",
-        shown_by: Shown::Advisory,
-        check: "Exclusion",
-    },
-    Mutant {
-        name: "the server ends idle connections never",
-        file: "advisory.rs",
-        after: "Some(Command::Open { ttl: ",
-        good: "self.ttl",
-        bad: "self.ttl * 1_000",
-        shown_by: Shown::Advisory,
-        check: "Liveness",
-    },
-    Mutant {
-        name: "a connection that was just opened proves that the server has run for long",
-        file: "session.rs",
-        after: "fn is_proven(",
-        good: "timing.surely_over(at) <= now",
-        bad: "at <= now",
-        shown_by: Shown::AdvisorySetBack,
-        check: "Exclusion",
-    },
-    Mutant {
-        name: "a connection that was open for long proves nothing",
-        file: "advisory.rs",
-        after: "fn grace(",
-        good: "Duration::ZERO",
-        bad: "self.ttl",
-        shown_by: Shown::AdvisorySetBack,
-        check: "Liveness",
     },
 ];

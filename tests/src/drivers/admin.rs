@@ -1,0 +1,54 @@
+//! Either driver's way for operators.
+
+use super::{Driver, error, wait};
+use lock_sync::{Error, Fence};
+use std::time::Duration;
+
+/// Either driver's way for operators; see the drivers' own.
+#[allow(missing_docs)]
+pub enum Admin {
+    Blocking(lock_sync::Admin),
+    Tokio(lock_async::Admin),
+}
+
+#[allow(missing_docs, clippy::missing_errors_doc)]
+impl Admin {
+    /// To what the URL names.
+    pub fn connect(driver: Driver, url: &str, ttl: Duration) -> Self {
+        if driver == Driver::Tokio {
+            let config: lock_async::Config = url.parse().expect("a good URL");
+            Admin::Tokio(wait(config.ttl(ttl).connect_admin()).expect("connected"))
+        } else {
+            let config: lock_sync::Config = url.parse().expect("a good URL");
+            Admin::Blocking(config.ttl(ttl).connect_admin().expect("connected"))
+        }
+    }
+
+    pub fn list(&mut self) -> Result<Vec<lock_sync::LockState>, Error> {
+        match self {
+            Admin::Blocking(admin) => admin.list(),
+            Admin::Tokio(admin) => wait(admin.list()).map_err(error),
+        }
+    }
+
+    pub fn status(&mut self, name: &str) -> Result<Option<lock_sync::LockState>, Error> {
+        match self {
+            Admin::Blocking(admin) => admin.status(name),
+            Admin::Tokio(admin) => wait(admin.status(name)).map_err(error),
+        }
+    }
+
+    pub fn break_hold(&mut self, name: &str, fence: Fence) -> Result<Option<Fence>, Error> {
+        match self {
+            Admin::Blocking(admin) => admin.break_hold(name, fence),
+            Admin::Tokio(admin) => wait(admin.break_hold(name, fence)).map_err(error),
+        }
+    }
+
+    pub fn purge(&mut self, unused: Duration) -> Result<usize, Error> {
+        match self {
+            Admin::Blocking(admin) => admin.purge(unused),
+            Admin::Tokio(admin) => wait(admin.purge(unused)).map_err(error),
+        }
+    }
+}

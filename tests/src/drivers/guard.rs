@@ -1,0 +1,109 @@
+//! Guards of either driver.
+
+use super::wait;
+use lock_sync::{Fence, LockName, LostReason, Mode, ReleaseError};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A guard of either driver; see the drivers' own.
+#[allow(missing_docs)]
+pub enum Guard {
+    Blocking(lock_sync::Guard),
+    Tokio(Arc<lock_async::Guard>),
+}
+
+#[allow(missing_docs, clippy::missing_errors_doc)]
+impl Guard {
+    pub(super) fn tokio(guard: lock_async::Guard) -> Self {
+        Guard::Tokio(Arc::new(guard))
+    }
+
+    pub fn name(&self) -> &LockName {
+        match self {
+            Guard::Blocking(guard) => guard.name(),
+            Guard::Tokio(guard) => guard.name(),
+        }
+    }
+
+    pub fn mode(&self) -> Mode {
+        match self {
+            Guard::Blocking(guard) => guard.mode(),
+            Guard::Tokio(guard) => guard.mode(),
+        }
+    }
+
+    pub fn fence(&self) -> Fence {
+        match self {
+            Guard::Blocking(guard) => guard.fence(),
+            Guard::Tokio(guard) => guard.fence(),
+        }
+    }
+
+    pub fn is_held(&self) -> bool {
+        match self {
+            Guard::Blocking(guard) => guard.is_held(),
+            Guard::Tokio(guard) => guard.is_held(),
+        }
+    }
+
+    pub fn lost(&self) -> Option<LostReason> {
+        match self {
+            Guard::Blocking(guard) => guard.lost(),
+            Guard::Tokio(guard) => guard.lost_reason(),
+        }
+    }
+
+    pub fn remaining(&self) -> Duration {
+        match self {
+            Guard::Blocking(guard) => guard.remaining(),
+            Guard::Tokio(guard) => guard.remaining(),
+        }
+    }
+
+    pub fn wait_lost(&self, limit: Duration) -> Option<LostReason> {
+        match self {
+            Guard::Blocking(guard) => guard.wait_lost(limit),
+            Guard::Tokio(guard) => {
+                wait(async { tokio::time::timeout(limit, guard.lost()).await.ok() })
+            }
+        }
+    }
+
+    /// With lock-async: a task that awaits `lost`, and ends with the lock's loss.
+    pub fn on_lost(&self, call: impl FnOnce(LostReason) + Send + 'static) {
+        match self {
+            Guard::Blocking(guard) => guard.on_lost(call),
+            Guard::Tokio(guard) => {
+                let guard = guard.clone();
+                let watch = async move { call(guard.lost().await) };
+                wait(async { drop(tokio::spawn(watch)) });
+            }
+        }
+    }
+
+    /// Those who were to be called on a loss must have been.
+    pub fn release(self) -> Result<(), ReleaseError> {
+        match self {
+            Guard::Blocking(guard) => guard.release(),
+            Guard::Tokio(guard) => {
+                let mut shared = Some(guard);
+                let mut alone = None;
+                crate::proxy::eventually(|| {
+                    match Arc::try_unwrap(shared.take().expect("put back")) {
+                        Ok(guard) => alone = Some(guard),
+                        Err(guard) => shared = Some(guard),
+                    }
+                    alone.is_some()
+                });
+                let guard = alone.expect("nobody waits for its loss any more");
+                wait(guard.release()).map_err(|error| match error {
+                    lock_async::ReleaseError::Lost(reason) => ReleaseError::Lost(reason),
+                    lock_async::ReleaseError::Unconfirmed { reason, within } => {
+                        ReleaseError::Unconfirmed { reason, within }
+                    }
+                    other => panic!("{other}"),
+                })
+            }
+        }
+    }
+}

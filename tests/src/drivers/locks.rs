@@ -1,0 +1,148 @@
+//! Locks of either driver.
+
+use super::{Guard, error, wait, with_error};
+use lock_sync::{Error, Mode, Progress, Wait, WithLockError};
+use std::time::Duration;
+
+/// Locks of either driver; see the drivers' own.
+#[derive(Clone)]
+#[allow(missing_docs)]
+pub enum Locks {
+    Blocking(lock_sync::Locks),
+    Tokio(lock_async::Locks),
+}
+
+#[allow(missing_docs, clippy::missing_errors_doc)]
+impl Locks {
+    pub fn table(&self) -> Option<String> {
+        let table = match self {
+            Locks::Blocking(locks) => locks.table(),
+            Locks::Tokio(locks) => locks.table(),
+        };
+        table.map(ToString::to_string)
+    }
+
+    pub fn lock(&self, name: &str) -> Result<Guard, Error> {
+        match self {
+            Locks::Blocking(locks) => locks.lock(name).map(Guard::Blocking),
+            Locks::Tokio(locks) => wait(locks.lock(name)).map(Guard::tokio).map_err(error),
+        }
+    }
+
+    pub fn try_lock(&self, name: &str) -> Result<Option<Guard>, Error> {
+        match self {
+            Locks::Blocking(locks) => Ok(locks.try_lock(name)?.map(Guard::Blocking)),
+            Locks::Tokio(locks) => Ok(wait(locks.try_lock(name)).map_err(error)?.map(Guard::tokio)),
+        }
+    }
+
+    pub fn try_lock_for(&self, name: &str, limit: Duration) -> Result<Option<Guard>, Error> {
+        match self {
+            Locks::Blocking(locks) => Ok(locks.try_lock_for(name, limit)?.map(Guard::Blocking)),
+            Locks::Tokio(locks) => {
+                Ok(wait(locks.try_lock_for(name, limit)).map_err(error)?.map(Guard::tokio))
+            }
+        }
+    }
+
+    pub fn lock_shared(&self, name: &str) -> Result<Guard, Error> {
+        match self {
+            Locks::Blocking(locks) => locks.lock_shared(name).map(Guard::Blocking),
+            Locks::Tokio(locks) => wait(locks.lock_shared(name)).map(Guard::tokio).map_err(error),
+        }
+    }
+
+    pub fn try_lock_shared(&self, name: &str) -> Result<Option<Guard>, Error> {
+        match self {
+            Locks::Blocking(locks) => Ok(locks.try_lock_shared(name)?.map(Guard::Blocking)),
+            Locks::Tokio(locks) => {
+                Ok(wait(locks.try_lock_shared(name)).map_err(error)?.map(Guard::tokio))
+            }
+        }
+    }
+
+    pub fn try_lock_shared_for(&self, name: &str, limit: Duration) -> Result<Option<Guard>, Error> {
+        match self {
+            Locks::Blocking(locks) => {
+                Ok(locks.try_lock_shared_for(name, limit)?.map(Guard::Blocking))
+            }
+            Locks::Tokio(locks) => {
+                Ok(wait(locks.try_lock_shared_for(name, limit)).map_err(error)?.map(Guard::tokio))
+            }
+        }
+    }
+
+    pub fn acquire(
+        &self,
+        name: &str,
+        how_long: Wait,
+        progress: &mut (dyn FnMut(&Progress) + Send),
+    ) -> Result<Option<Guard>, Error> {
+        self.acquire_as(name, Mode::Exclusive, how_long, progress)
+    }
+
+    pub fn acquire_as(
+        &self,
+        name: &str,
+        mode: Mode,
+        how_long: Wait,
+        progress: &mut (dyn FnMut(&Progress) + Send),
+    ) -> Result<Option<Guard>, Error> {
+        match self {
+            Locks::Blocking(locks) => {
+                Ok(locks.acquire_as(name, mode, how_long, progress)?.map(Guard::Blocking))
+            }
+            Locks::Tokio(locks) => {
+                let how_long = match how_long {
+                    Wait::Never => lock_async::Wait::Never,
+                    Wait::For(limit) => lock_async::Wait::For(limit),
+                    Wait::Forever => lock_async::Wait::Forever,
+                };
+                let mut progress = |news: &lock_async::Progress| match news {
+                    lock_async::Progress::Busy(holder) => progress(&Progress::Busy(holder.clone())),
+                    lock_async::Progress::Trouble(why) => progress(&Progress::Trouble(why.clone())),
+                    other => panic!("{other:?}"),
+                };
+                let acquired = wait(locks.acquire_as(name, mode, how_long, &mut progress));
+                Ok(acquired.map_err(error)?.map(Guard::tokio))
+            }
+        }
+    }
+
+    /// `work` gets the guard's `is_held`.
+    pub fn with_lock<T>(
+        &self,
+        name: &str,
+        work: impl FnOnce(&dyn Fn() -> bool) -> T,
+    ) -> Result<T, WithLockError<T>> {
+        match self {
+            Locks::Blocking(locks) => locks.with_lock(name, |guard| work(&|| guard.is_held())),
+            Locks::Tokio(locks) => {
+                let work = async |guard: &lock_async::Guard| work(&|| guard.is_held());
+                wait(locks.with_lock(name, work)).map_err(with_error)
+            }
+        }
+    }
+
+    /// `work` gets the guard's `is_held`.
+    pub fn try_with_lock<T>(
+        &self,
+        name: &str,
+        work: impl FnOnce(&dyn Fn() -> bool) -> T,
+    ) -> Result<Option<T>, WithLockError<T>> {
+        match self {
+            Locks::Blocking(locks) => locks.try_with_lock(name, |guard| work(&|| guard.is_held())),
+            Locks::Tokio(locks) => {
+                let work = async |guard: &lock_async::Guard| work(&|| guard.is_held());
+                wait(locks.try_with_lock(name, work)).map_err(with_error)
+            }
+        }
+    }
+
+    pub fn close(&self) {
+        match self {
+            Locks::Blocking(locks) => locks.close(),
+            Locks::Tokio(locks) => locks.close(),
+        }
+    }
+}
