@@ -6,6 +6,7 @@ pub mod consul;
 #[cfg(doctest)]
 mod docs;
 pub mod drivers;
+mod kinds;
 pub mod observer;
 pub mod place;
 pub mod proxy;

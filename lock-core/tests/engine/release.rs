@@ -214,12 +214,18 @@ fn a_reply_that_does_not_answer_a_release_confirms_nothing() {
     }
 }
 
-/// The pause between an answered release and the next claim of the same process.
-fn pause(scene: &mut Scenario, held: lock_core::LockId, answer: Freed) -> Duration {
+/// The lock is released, and the server answers so after that time.
+fn frees(scene: &mut Scenario, held: lock_core::LockId, took: Duration, answer: Freed) {
     scene.release(held);
     let release = scene.sends(Action::Release, &["a"]);
-    scene.sleep(TRIP);
+    scene.sleep(took);
     scene.answers(&release, Ok(Reply::Freed(vec![answer])));
+    scene.told();
+}
+
+/// The pause between an answered release and the next claim of the same process.
+fn pause(scene: &mut Scenario, held: lock_core::LockId, answer: Freed) -> Duration {
+    frees(scene, held, TRIP, answer);
     let at = scene.now;
     if !scene.engine.has_command() {
         scene.sleeps();
@@ -272,11 +278,7 @@ fn others_go_first_for_each_name_that_they_wait_for() {
 #[test]
 fn who_will_not_wait_comes_behind_nobody() {
     let (mut scene, held) = Scenario::held();
-    scene.release(held);
-    let release = scene.sends(Action::Release, &["a"]);
-    scene.sleep(TRIP);
-    scene.answers(&release, Ok(Reply::Freed(vec![Freed::Wanted])));
-    scene.told();
+    frees(&mut scene, held, TRIP, Freed::Wanted);
     scene.acquire_once("a", VALID);
     scene.sends(Action::Acquire, &["a"]);
 }
@@ -284,11 +286,7 @@ fn who_will_not_wait_comes_behind_nobody() {
 #[test]
 fn who_waits_for_less_than_it_stays_behind_asks_before_its_wait_is_over() {
     let (mut scene, held) = Scenario::held();
-    scene.release(held);
-    let release = scene.sends(Action::Release, &["a"]);
-    scene.sleep(TRIP);
-    scene.answers(&release, Ok(Reply::Freed(vec![Freed::Wanted])));
-    scene.told();
+    frees(&mut scene, held, TRIP, Freed::Wanted);
     let freed = scene.now;
     scene.acquire_for("a", TRIP / 2);
     scene.sleeps();
@@ -300,11 +298,7 @@ fn who_waits_for_less_than_it_stays_behind_asks_before_its_wait_is_over() {
 fn who_heard_late_that_it_is_free_stays_behind_no_longer_for_it() {
     let (mut scene, first) = Scenario::held();
     scene.acquire("a");
-    scene.release(first);
-    let release = scene.sends(Action::Release, &["a"]);
-    scene.sleep(Duration::from_millis(500));
-    scene.answers(&release, Ok(Reply::Freed(vec![Freed::Wanted])));
-    scene.told();
+    frees(&mut scene, first, Duration::from_millis(500), Freed::Wanted);
     let freed = scene.now;
     scene.sleeps();
     scene.sends(Action::Acquire, &["a"]);

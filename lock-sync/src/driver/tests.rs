@@ -205,13 +205,17 @@ fn a_callback_that_panics_at_the_moment_of_the_grant_leaves_nothing() {
     assert_eq!((state.guards.len(), state.callers.len(), state.engine.attempts()), (0, 0, 0));
 }
 
+/// The first try fails: the pump waits for a while before the next.
+fn release_in_background_fails_once(locks: &Locks, script: &Script) {
+    let guard = locks.lock("a").expect("free");
+    script.panics.store(true, SeqCst);
+    guard.release_in_background();
+}
+
 #[test]
 fn what_is_released_in_the_background_is_released_before_the_end() {
     let (driver, locks, script) = start::<false>();
-    let guard = locks.lock("a").expect("free");
-    // The first try fails: the pump waits for a while before the next.
-    script.panics.store(true, SeqCst);
-    guard.release_in_background();
+    release_in_background_fails_once(&locks, &script);
     drop((locks, driver));
     assert!(script.has_done("release"));
 }
@@ -237,10 +241,7 @@ fn between_requests_only_the_caller_makes_any() {
 #[test]
 fn shutdown_waits_for_what_is_released_in_the_background() {
     let (_driver, locks, script) = start::<false>();
-    let guard = locks.lock("a").expect("free");
-    // The first try fails: the pump waits for a while before the next.
-    script.panics.store(true, SeqCst);
-    guard.release_in_background();
+    release_in_background_fails_once(&locks, &script);
     assert_eq!(locks.shutdown(), Ok(()));
     assert!(script.has_done("release"));
     assert_eq!(locks.try_lock("b").map(drop), Err(Error::Closed));

@@ -2,6 +2,7 @@
 
 use lock_sync::{Config, ConfigError, Error, Locks, TableName};
 use lock_tests::drivers::{tokio_config, wait};
+use lock_tests::on_mysql_and_mariadb;
 use lock_tests::place::{Place, mysql_client};
 use lock_tests::proxy::{Proxy, server_of};
 use lock_tests::servers::Kind;
@@ -12,22 +13,7 @@ use std::time::Duration;
 
 const TTL: Duration = Duration::from_secs(30);
 
-macro_rules! refused {
-    ($($name:ident)*) => {
-        mod mysql_server {
-            $(#[test]
-            #[ignore = "needs a MySQL server: tests/run starts one"]
-            fn $name() { super::$name(super::Kind::Mysql) })*
-        }
-        mod mariadb_server {
-            $(#[test]
-            #[ignore = "needs a MariaDB server: tests/run starts one"]
-            fn $name() { super::$name(super::Kind::Mariadb) })*
-        }
-    };
-}
-
-refused! {
+on_mysql_and_mariadb! {
     sslmode_is_honoured
     who_is_not_let_in_is_told_so
     secrets_are_in_no_message

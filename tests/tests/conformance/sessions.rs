@@ -2,6 +2,7 @@
 
 use lock_sync::{Error, TableName};
 use lock_tests::drivers::{Admin, Driven, Driver, Locks, error, wait};
+use lock_tests::on_mysql_and_mariadb;
 use lock_tests::place::{Place, client, mysql_client};
 use lock_tests::proxy::eventually;
 use lock_tests::servers::Kind;
@@ -13,22 +14,7 @@ const DRIVERS: [Driver; 2] = [Driver::Blocking, Driver::Tokio];
 const TTL: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_secs(3);
 
-macro_rules! both {
-    ($($name:ident)*) => {
-        mod mysql_server {
-            $(#[test]
-            #[ignore = "needs a MySQL server: tests/run starts one"]
-            fn $name() { super::$name(super::Kind::Mysql) })*
-        }
-        mod mariadb_server {
-            $(#[test]
-            #[ignore = "needs a MariaDB server: tests/run starts one"]
-            fn $name() { super::$name(super::Kind::Mariadb) })*
-        }
-    };
-}
-
-both! {
+on_mysql_and_mariadb! {
     what_init_connect_begins_is_ended
     a_connection_inside_a_transaction_is_not_taken_over
     what_an_account_may_not_do_is_told_with_the_grant

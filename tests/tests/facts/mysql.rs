@@ -4,6 +4,7 @@
 use lock_core::sql::{Statement, mysql as dialect};
 use lock_core::table::{Acquired, Command, Freed};
 use lock_core::{Failure, Fence, TableName};
+use lock_tests::on_mysql_and_mariadb;
 use lock_tests::place::{Place, mysql_client};
 use lock_tests::proxy::eventually;
 use lock_tests::raw::Raw;
@@ -18,22 +19,7 @@ const SHORT: Duration = Duration::from_millis(50);
 
 type Table = lock_tests::table::Table<Conn>;
 
-macro_rules! facts {
-    ($($name:ident)*) => {
-        mod mysql_server {
-            $(#[test]
-            #[ignore = "needs a MySQL server: tests/run starts one"]
-            fn $name() { super::$name(super::Kind::Mysql) })*
-        }
-        mod mariadb_server {
-            $(#[test]
-            #[ignore = "needs a MariaDB server: tests/run starts one"]
-            fn $name() { super::$name(super::Kind::Mariadb) })*
-        }
-    };
-}
-
-facts! {
+on_mysql_and_mariadb! {
     the_time_is_that_of_the_statements_start
     the_time_moves_with_no_time_zone
     an_update_that_changes_nothing_counts_no_rows_and_tells_its_number

@@ -12,9 +12,9 @@ use std::time::{Duration, SystemTime};
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(50);
 
-type Table = lock_tests::table::Table<Client>;
+pub(crate) type Table = lock_tests::table::Table<Client>;
 
-fn new() -> Table {
+pub(crate) fn new() -> Table {
     at(Place::postgres())
 }
 
@@ -24,7 +24,7 @@ fn at(place: Place) -> Table {
 }
 
 /// The same table on another connection.
-fn other(table: &Table) -> Table {
+pub(crate) fn other(table: &Table) -> Table {
     at(table.place.through(table.place.url()))
 }
 

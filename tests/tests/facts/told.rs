@@ -1,33 +1,16 @@
 //! What PostgreSQL tells those that wait for a lock table's locks, fact by fact.
 
+use crate::postgres::{Table, new, other};
 use lock_core::admin::{Answer, Question};
 use lock_core::sql::postgres as dialect;
 use lock_core::table::{Acquired, Command, Reply};
 use lock_core::{Instant, LockName, News, TableName};
-use lock_tests::place::{Place, client};
 use lock_tests::raw::Raw;
-use postgres::Client;
 use postgres::fallible_iterator::FallibleIterator;
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(50);
-
-type Table = lock_tests::table::Table<Client>;
-
-fn new() -> Table {
-    at(Place::postgres())
-}
-
-fn at(place: Place) -> Table {
-    let codec = dialect::codec(TableName::new(place.table()).expect("good"));
-    Table::new(client(place.url()), codec, place)
-}
-
-/// The same table on another connection.
-fn other(table: &Table) -> Table {
-    at(table.place.through(table.place.url()))
-}
 
 /// The same, and it listens.
 fn ear(table: &Table) -> Table {

@@ -5,25 +5,11 @@ use lock_core::sql::Refusal;
 use lock_core::sql::advisory::{Prefix, mysql::codec};
 use lock_core::{Failure, Mode};
 use lock_tests::advisory::{LONG, Line, claim, claims, connect, fresh, open};
+use lock_tests::on_mysql_and_mariadb;
 use lock_tests::servers::Kind;
 use std::time::Duration;
 
-macro_rules! facts {
-    ($($name:ident)*) => {
-        mod mysql_server {
-            $(#[test]
-            #[ignore = "needs a MySQL server: tests/run starts one"]
-            fn $name() { super::$name(super::Kind::Mysql) })*
-        }
-        mod mariadb_server {
-            $(#[test]
-            #[ignore = "needs a MariaDB server: tests/run starts one"]
-            fn $name() { super::$name(super::Kind::Mariadb) })*
-        }
-    };
-}
-
-facts! {
+on_mysql_and_mariadb! {
     there_are_no_shared_locks
     a_lock_belongs_to_the_server_and_a_prefix_to_its_users
     a_server_that_is_read_only_is_refused_and_grants_nothing
