@@ -6,8 +6,12 @@ pub(crate) mod advisory;
 pub(crate) mod consul;
 #[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
 pub(crate) mod handshake;
+#[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
+pub(crate) mod lookup;
 #[cfg(feature = "mysql")]
 pub(crate) mod mysql;
+#[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
+pub(crate) mod names;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 #[cfg(feature = "sqlite")]

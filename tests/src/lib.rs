@@ -12,6 +12,7 @@ pub mod place;
 pub mod proxy;
 pub mod raw;
 pub mod servers;
+pub mod stalled;
 pub mod table;
 pub mod targets;
 pub mod transcript;

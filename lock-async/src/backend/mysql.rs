@@ -9,6 +9,7 @@ mod server;
 mod statements;
 mod trouble;
 
+use super::names::addresses_of;
 use super::sslmode::SslMode;
 use super::{GONE, Session, Source as Sessions};
 use crate::error::ConfigError;
@@ -20,7 +21,7 @@ use mysql_async::{Conn, DriverError, Opts, OptsBuilder, SslOpts};
 use rustls::crypto::{CryptoProvider, ring};
 use statements::Statements;
 use std::future::Future;
-use std::net::{IpAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::{Context, Waker};
@@ -207,12 +208,10 @@ async fn connect(opts: &Opts, mode: SslMode, limit: Duration) -> Result<Conn, Fa
     if opts.socket().is_some() {
         return connect_at(opts.clone(), mode).await;
     }
-    let named = (opts.ip_or_hostname().to_string(), opts.tcp_port());
-    let addresses = tokio::task::spawn_blocking(move || named.to_socket_addrs())
+    let addresses = addresses_of(opts.ip_or_hostname(), opts.tcp_port(), limit)
         .await
-        .unwrap_or_else(|error| Err(std::io::Error::other(error)))
-        .map_err(|error| connect_failed(None, &error.to_string()))?;
-    let addresses: Vec<IpAddr> = addresses.map(|address| address.ip()).collect();
+        .map_err(|error| connect_failed(None, &error))?;
+    let addresses: Vec<IpAddr> = addresses.iter().map(SocketAddr::ip).collect();
     let mut result = Err(connect_failed(None, "the host has no address"));
     for (at, address) in addresses.iter().enumerate() {
         // One that does not answer leaves time for the next.

@@ -5,9 +5,10 @@ mod tls;
 
 use super::{GONE, Session, Source as Sessions};
 use crate::backend::handshake::advice;
+use crate::backend::names::addresses_of;
 use crate::backend::sslmode::SslMode;
 use crate::error::ConfigError;
-use hosts::{addresses, each, is_unix, share};
+use hosts::{at, each, is_unix, name, share};
 use lock_core::sql::postgres::{connect_failed, notification, session_options, statement_failed};
 use lock_core::sql::{ConnectError, Prepared, Rows, Run, Statement, Value};
 use lock_core::{Failure, Notification};
@@ -248,13 +249,13 @@ async fn connect(hosts: &[Config], tls: &Tls, limit: Duration) -> Result<Link, F
 /// Connects to the first address of the host that can be used.
 async fn connect_to(host: &Config, tls: &Tls, limit: Duration) -> Result<Link, Failure> {
     let until = Instant::now() + limit;
-    let named = host.clone();
-    let addresses = tokio::task::spawn_blocking(move || addresses(&named))
-        .await
-        .unwrap_or_else(|error| Err(connect_failed(None, &error.to_string())))?;
+    let addresses = match name(host) {
+        Some((name, port)) => at(host, addresses_of(name, port, limit).await)?,
+        None => vec![host.clone()],
+    };
     let mut result = Err(connect_failed(None, "the host has no address"));
-    for (at, address) in addresses.iter().enumerate() {
-        let share = share(until, addresses.len() - at);
+    for (nth, address) in addresses.iter().enumerate() {
+        let share = share(until, addresses.len() - nth);
         result = timeout(share, connect_at(address, tls, share))
             .await
             .unwrap_or_else(|_| Err(connect_failed(None, "no answer in time")));

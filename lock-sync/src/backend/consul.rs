@@ -14,7 +14,7 @@ use lock_core::consul::{Command, Consul, Reply, Setup, Step};
 use lock_core::http::consul::{Codec, INDEX_HEADER, TOKEN_HEADER};
 use lock_core::http::{MAX_BODY, Method, Request, Response};
 use lock_core::{Failure, Instant};
-use lookup::Lookup;
+use lookup::{Lookup, NotFound, Resolves};
 use rustls::crypto::ring;
 use std::io::Read;
 use std::sync::Arc;
@@ -39,6 +39,7 @@ impl Server {
 pub(crate) struct Requests {
     codec: Codec,
     agent: Agent,
+    lookup: Arc<Lookup>,
     /// What comes before the path.
     origin: Arc<str>,
     token: Option<HeaderValue>,
@@ -76,11 +77,13 @@ impl Requests {
             Some(tls) => config.https_only(true).tls_config(tls),
             None => config,
         };
-        let lookup = Lookup::new(server.authority.as_str());
-        let agent = Agent::with_parts(config.build(), DefaultConnector::default(), lookup);
+        let port = server.authority.port_u16().unwrap_or(8500);
+        let lookup = Arc::new(Lookup::new(server.authority.host(), port));
+        let resolves = Resolves(lookup.clone());
+        let agent = Agent::with_parts(config.build(), DefaultConnector::default(), resolves);
         let scheme = if server.encrypted { "https" } else { "http" };
         let origin = format!("{scheme}://{}", server.authority).into();
-        Ok(Self { codec, agent, origin, token: token.transpose()? })
+        Ok(Self { codec, agent, lookup, origin, token: token.transpose()? })
     }
 
     /// Finds out whether locks can be had. Each request may take `budget`.
@@ -122,6 +125,14 @@ impl Requests {
     }
 
     fn send(&self, request: &Request, budget: Duration) -> Result<Answer, ureq::Error> {
+        let sent = self.call(request, budget);
+        if sent.is_err() {
+            self.lookup.doubt();
+        }
+        sent
+    }
+
+    fn call(&self, request: &Request, budget: Duration) -> Result<Answer, ureq::Error> {
         let url = format!("{}{}", self.origin, request.path_and_query);
         let mut builder = http::Request::builder().method(request.method.as_str()).uri(url);
         if let Some(token) = &self.token {
@@ -200,6 +211,7 @@ fn failure(method: Method, error: &ureq::Error) -> Failure {
         | ureq::Error::RequireHttpsOnly(_)
         | ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => false,
         ureq::Error::Io(_) if advice(error).is_some() => false,
+        ureq::Error::Other(why) => !why.is::<NotFound>(),
         ureq::Error::Io(error) => error.kind() != ConnectionRefused,
         _ => true,
     };
@@ -230,7 +242,7 @@ fn describe(error: &ureq::Error) -> String {
 fn reason(error: &ureq::Error) -> String {
     match error {
         ureq::Error::Timeout(_) => "no answer in time".to_string(),
-        ureq::Error::HostNotFound => "there is no such host".to_string(),
+        ureq::Error::Other(why) => why.to_string().replace(char::is_control, " "),
         ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
             "the connection was closed".to_string()
         }

@@ -1,10 +1,11 @@
 //! Sessions on a MySQL or MariaDB server.
 //!
 //! The client is not asked for more than it does well: no pool, and nothing prepared but when it is told
-//! to. It has limits for each read and write and for connecting, which together bound a request. It sends
+//! to. It has limits for each read and write, which together bound a statement. It sends
 //! no password in the clear and no local file. Where it panics over what a server sends, that is an
 //! error like any other.
 
+mod connect;
 mod server;
 mod statements;
 mod trouble;
@@ -12,15 +13,16 @@ mod trouble;
 use super::sslmode::SslMode;
 use super::{Cut, GONE, Session, Source as Sessions};
 use crate::config::escaped;
-use lock_core::sql::mysql::connect_failed;
+use connect::connect;
+use lock_core::sql::mysql::statement_failed;
 use lock_core::sql::{ConnectError, Rows, Statement};
 use lock_core::{Failure, Timing};
 use mysql::prelude::Queryable;
-use mysql::{Conn, DriverError, Opts, OptsBuilder, SslOpts};
+use mysql::{Conn, Opts, OptsBuilder, SslOpts};
 use rustls::crypto::{CryptoProvider, ring};
 use statements::Statements;
 use std::time::Duration;
-use trouble::{Trouble, guarded};
+use trouble::guarded;
 
 pub(crate) use server::Server;
 
@@ -135,14 +137,17 @@ impl Session for Mysql {
 
     /// The client cannot be interrupted: the server is asked to, over another connection.
     fn cut(&self) -> Option<Cut> {
-        let (Source::Server { opts, .. }, Some(id)) = (&self.source, self.id()) else {
+        let (Source::Server { opts, mode, request }, Some(id)) = (&self.source, self.id()) else {
             return None;
         };
-        let opts = opts.clone();
+        let (opts, mode, request) = (opts.clone(), *mode, *request);
         let kill = move || {
-            let killed = guarded(|| Conn::new(*opts)?.query_drop(format!("KILL {id}")));
-            if let Err(trouble) = killed {
-                tracing::debug!(error = trouble.describe(), "a wait goes on at the server");
+            let killed = connect(&opts, mode, request).and_then(|mut client| {
+                guarded(move || client.query_drop(format!("KILL {id}")))
+                    .map_err(|trouble| statement_failed(trouble.code(), &trouble.describe()))
+            });
+            if let Err(why) = killed {
+                tracing::debug!(%why, "a wait goes on at the server");
             }
         };
         Some(Box::new(move || {
@@ -171,20 +176,7 @@ impl Session for Mysql {
             // The client takes the default, and panics where there is none to take.
             let _ = ring::default_provider().install_default();
         }
-        let opts = OptsBuilder::from_opts((**opts).clone())
-            .tcp_connect_timeout(Some(budget.min(*request)));
-        let connected = match guarded(|| Conn::new(opts.clone())) {
-            Err(Trouble::Client(mysql::Error::DriverError(DriverError::TlsNotSupported)))
-                if *mode == SslMode::Prefer =>
-            {
-                guarded(|| Conn::new(opts.clone().ssl_opts(None::<SslOpts>)))
-            }
-            result => result,
-        };
-        let client = connected.map_err(|trouble| match (trouble.code(), trouble.is_final()) {
-            (None, true) => Failure::refused(trouble.describe()),
-            (code, _) => connect_failed(code, &trouble.describe()),
-        })?;
+        let client = connect(opts, *mode, budget.min(*request))?;
         self.close();
         self.client = Some(client);
         Ok(())

@@ -6,9 +6,10 @@ mod stream;
 mod tls;
 
 use super::handshake::advice;
+use super::names::addresses_of;
 use super::{Cut, GONE, Session, Source as Sessions};
 use crate::error::ConfigError;
-use hosts::{addresses, each, is_unix, share};
+use hosts::{at, each, is_unix, name, share};
 use lock_core::sql::postgres::{connect_failed, notification, session_options, statement_failed};
 use lock_core::sql::{ConnectError, Prepared, Rows, Run, Statement, Value};
 use lock_core::{Failure, Notification};
@@ -239,8 +240,7 @@ fn bounded(mut host: Config) -> Config {
     host
 }
 
-/// Connects to the first host that can be used. Only looking up its name has no limit: the system
-/// knows none.
+/// Connects to the first host that can be used.
 fn connect(
     hosts: &[Config],
     connector: &Connector,
@@ -266,11 +266,14 @@ fn connect_to(
     budget: Duration,
 ) -> Result<Client, Failure> {
     let until = Instant::now() + budget;
-    let mut addresses = addresses(host)?;
+    let mut addresses = match name(host) {
+        Some((name, port)) => at(host, addresses_of(name, port, budget))?,
+        None => vec![host.clone()],
+    };
     let many = addresses.len();
     let mut result = Err(connect_failed(None, "the host has no address"));
-    for (at, config) in addresses.iter_mut().enumerate() {
-        let share = share(until, many - at);
+    for (nth, config) in addresses.iter_mut().enumerate() {
+        let share = share(until, many - nth);
         limit.set(share);
         config.connect_timeout(config.get_connect_timeout().map_or(share, |own| share.min(*own)));
         result = config.connect(connector.clone()).map_err(|error| not_connected(&error));

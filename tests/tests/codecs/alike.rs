@@ -13,6 +13,7 @@ fn files_that_both_have_are_the_same() {
         "process.rs",
         "backend/consul/server.rs",
         "backend/handshake.rs",
+        "backend/lookup.rs",
         "backend/mysql/server.rs",
         "backend/postgres/hosts.rs",
         "backend/postgres/tls.rs",

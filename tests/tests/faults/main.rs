@@ -10,5 +10,6 @@ mod deaf;
 mod forked;
 mod hostile_consul;
 mod slow_link;
+mod stalled;
 mod statements;
 mod switch_over;

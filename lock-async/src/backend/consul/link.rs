@@ -2,6 +2,7 @@
 
 use super::{Server, Trouble};
 use crate::backend::handshake::advice;
+use crate::backend::names::addresses_of;
 use crate::error::ConfigError;
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{Connection, SendRequest, handshake};
@@ -67,11 +68,8 @@ impl Address {
     /// Connects to the first address of the host that can be used, while `left` says that there is
     /// time.
     pub(super) async fn connect(&self, left: impl Fn() -> Duration) -> Result<Link, Trouble> {
-        let named = (self.host.as_str(), self.port);
-        let addresses: Vec<_> = match tokio::net::lookup_host(named).await {
-            Ok(addresses) => addresses.collect(),
-            Err(_) => return Err(not_sent("there is no such host")),
-        };
+        let found = addresses_of(&self.host, self.port, left()).await;
+        let addresses = found.map_err(|why| not_sent(&why))?;
         let mut result = Err(not_sent("there is no such host"));
         for (at, address) in addresses.iter().enumerate() {
             // One that does not answer leaves time for the next.

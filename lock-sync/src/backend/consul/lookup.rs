@@ -1,37 +1,98 @@
 //! Where Consul is.
 
+use crate::backend::names::addresses_of;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use ureq::Error;
 use ureq::config::Config;
 use ureq::http::Uri;
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
+/// How long the client is told the same addresses.
+const FRESH: Duration = Duration::from_secs(30);
+/// Longer than any request takes.
+const LONGEST: Duration = Duration::from_secs(60 * 60);
+/// How many addresses the client takes.
+const MOST: usize = 16;
+
 /// The client looks the host up before each request, also before one that goes over a connection it
-/// has; and has a thread do that, for it cannot be interrupted. An address needs neither.
+/// has: what was found last serves for a while, and longer where the name is not found anew.
 #[derive(Debug)]
 pub(super) struct Lookup {
-    address: Option<SocketAddr>,
-    names: DefaultResolver,
+    host: String,
+    port: u16,
+    known: Mutex<Option<Known>>,
 }
 
+#[derive(Clone, Debug)]
+struct Known {
+    addresses: Vec<SocketAddr>,
+    /// They are to be looked up again from then on.
+    until: Instant,
+}
+
+/// The same, as the client wants it.
+#[derive(Debug)]
+pub(super) struct Resolves(pub(super) Arc<Lookup>);
+
+/// Why there are no addresses.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct NotFound(String);
+
 impl Lookup {
-    /// Of `authority`, a host and a port: all that is ever asked for.
-    pub(super) fn new(authority: &str) -> Self {
-        Self { address: authority.parse().ok(), names: DefaultResolver::default() }
+    /// Of a host and a port: all that is ever asked for.
+    pub(super) fn new(host: &str, port: u16) -> Self {
+        let host = host.trim_matches(['[', ']']).to_string();
+        Self { host, port, known: Mutex::default() }
+    }
+
+    /// The next request is to look the name up: something went wrong.
+    pub(super) fn doubt(&self) {
+        if let Some(known) = &mut *self.known() {
+            known.until = Instant::now();
+        }
+    }
+
+    fn addresses(&self, limit: Duration) -> Result<Vec<SocketAddr>, NotFound> {
+        let known = self.known().clone();
+        let (limit, last) = match known {
+            Some(known) if Instant::now() < known.until => return Ok(known.addresses),
+            // A connection that is there must be left some time.
+            Some(known) => (limit / 4, Some(known.addresses)),
+            None => (limit, None),
+        };
+        let addresses = match (addresses_of(&self.host, self.port, limit), last) {
+            (Ok(found), _) if !found.is_empty() => found,
+            (_, Some(last)) => last,
+            (Ok(_), None) => return Err(NotFound("there is no such host".to_string())),
+            (Err(why), None) => return Err(NotFound(why)),
+        };
+        let until = Instant::now() + FRESH;
+        *self.known() = Some(Known { addresses: addresses.clone(), until });
+        Ok(addresses)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Option<Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Resolver for Lookup {
+impl Resolver for Resolves {
     fn resolve(
         &self,
-        uri: &Uri,
-        config: &Config,
+        _uri: &Uri,
+        _config: &Config,
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, Error> {
-        let Some(address) = self.address else { return self.names.resolve(uri, config, timeout) };
+        let limit = (*timeout.after).min(LONGEST);
+        let addresses = self.0.addresses(limit).map_err(|why| Error::Other(why.into()))?;
         let mut found = self.empty();
-        found.push(address);
+        for address in addresses.into_iter().take(MOST) {
+            found.push(address);
+        }
         Ok(found)
     }
 }
@@ -39,13 +100,34 @@ impl Resolver for Lookup {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::lookup::tests::Silent;
+
+    const LIMIT: Duration = Duration::from_millis(8);
 
     #[test]
-    fn only_names_are_looked_up() {
-        for (authority, is_address) in
-            [("127.0.0.1:8500", true), ("[::1]:8501", true), ("localhost:8500", false)]
-        {
-            assert_eq!(Lookup::new(authority).address.is_some(), is_address, "{authority}");
-        }
+    fn what_is_known_serves_while_the_name_is_not_found_anew() {
+        let silent = Silent::new("known.invalid");
+        let lookup = Lookup::new(silent.name, 7);
+        let told = lookup.addresses(LIMIT).expect_err("silent").to_string();
+        assert_eq!(told, "still looking up known.invalid");
+        let address: SocketAddr = "127.0.0.1:7".parse().expect("good");
+        let until = Instant::now() + FRESH;
+        *lookup.known() = Some(Known { addresses: vec![address], until });
+        assert_eq!(lookup.addresses(LIMIT).expect("known"), [address]);
+        lookup.doubt();
+        assert!(lookup.known().as_ref().is_some_and(|known| known.until <= Instant::now()));
+        assert_eq!(lookup.addresses(LIMIT).expect("known"), [address]);
+        assert!(lookup.known().as_ref().is_some_and(|known| Instant::now() < known.until));
+        assert_eq!(silent.asked(), 1);
+    }
+
+    #[test]
+    fn a_name_is_looked_up_again_when_something_went_wrong() {
+        let lookup = Lookup::new("127.0.0.1", 7);
+        let until = Instant::now() + FRESH;
+        *lookup.known() = Some(Known { addresses: Vec::new(), until });
+        lookup.doubt();
+        let address: SocketAddr = "127.0.0.1:7".parse().expect("good");
+        assert_eq!(lookup.addresses(LIMIT).expect("found"), [address]);
     }
 }

@@ -61,6 +61,21 @@ impl Trouble {
         )
     }
 
+    /// The same, about the place that was to be connected to and not about one of its addresses.
+    pub(super) fn at(self, place: &str) -> Self {
+        match self {
+            Trouble::Client(Error::DriverError(DriverError::CouldNotConnect(Some((
+                _,
+                why,
+                kind,
+            ))))) => {
+                let at_place = (place.to_string(), why, kind);
+                Trouble::Client(DriverError::CouldNotConnect(Some(at_place)).into())
+            }
+            other => other,
+        }
+    }
+
     /// A line for people, without what the client sent.
     pub(super) fn describe(&self) -> String {
         let advice = self.advice().map(|advice| format!(": {advice}")).unwrap_or_default();

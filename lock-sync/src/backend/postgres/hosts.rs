@@ -2,9 +2,10 @@
 //! that does not answer must leave time for the next.
 
 use super::{Config, Host, TargetSessionAttrs};
+use crate::backend::lookup::Answer;
 use lock_core::Failure;
 use lock_core::sql::postgres::connect_failed;
-use std::net::{IpAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 /// Whether everything that would be sent stays on this machine.
@@ -54,21 +55,25 @@ pub(super) fn each(config: &Config) -> Vec<Config> {
     hosts.iter().enumerate().map(one).collect()
 }
 
-/// For each address of a host, a configuration that names no other. Names are looked up, which may
-/// take its time.
-pub(super) fn addresses(host: &Config) -> Result<Vec<Config>, Failure> {
-    let name = match host.get_hosts() {
-        [Host::Tcp(name)] if host.get_hostaddrs().is_empty() => name,
-        _ => return Ok(vec![host.clone()]),
-    };
-    let port = host.get_ports().first().copied().unwrap_or(5432);
-    let with = |address: IpAddr| {
+/// The name of a host and its port, if its addresses are not known yet.
+pub(super) fn name(host: &Config) -> Option<(&str, u16)> {
+    match host.get_hosts() {
+        [Host::Tcp(name)] if host.get_hostaddrs().is_empty() => {
+            Some((name, host.get_ports().first().copied().unwrap_or(5432)))
+        }
+        _ => None,
+    }
+}
+
+/// For each address of a host that was looked up, a configuration that names no other.
+pub(super) fn at(host: &Config, found: Answer) -> Result<Vec<Config>, Failure> {
+    let with = |address: &SocketAddr| {
         let mut one = host.clone();
-        one.hostaddr(address);
+        one.hostaddr(address.ip());
         one
     };
-    match (name.as_str(), port).to_socket_addrs() {
-        Ok(found) => Ok(found.map(|found| with(found.ip())).collect()),
+    match found {
+        Ok(found) => Ok(found.iter().map(with).collect()),
         Err(error) => Err(connect_failed(None, &format!("error connecting to server: {error}"))),
     }
 }
@@ -176,21 +181,22 @@ mod tests {
 
     #[test]
     fn a_name_stays_beside_its_address() {
-        let found = addresses(&read("postgres://localhost:7/d")).expect("found");
-        assert!(!found.is_empty());
-        for one in &found {
+        let host = read("postgres://localhost:7/d");
+        assert_eq!(name(&host), Some(("localhost", 7)));
+        let addresses = ["127.0.0.1:7", "[::1]:7"].map(|one| one.parse().expect("good"));
+        let found = at(&host, Ok(addresses.to_vec())).expect("found");
+        assert_eq!(found.len(), 2);
+        for (one, address) in found.iter().zip(addresses) {
             // The name is what a certificate is for.
             assert_eq!(one.get_hosts(), [Host::Tcp("localhost".to_string())]);
-            assert!(matches!(one.get_hostaddrs(), [address] if address.is_loopback()));
+            assert_eq!(one.get_hostaddrs(), [address.ip()]);
         }
         for url in [
             "postgres://%2Frun%2Fpg/d",
             "postgres://db.example/d?hostaddr=127.0.0.1",
             "postgres:///d?host=/pg",
         ] {
-            let host = read(url);
-            let found = addresses(&host).expect("nothing is looked up");
-            assert_eq!(format!("{found:?}"), format!("{:?}", [host]), "{url}");
+            assert_eq!(name(&read(url)), None, "{url}");
         }
     }
 }

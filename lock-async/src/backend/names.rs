@@ -1,0 +1,103 @@
+//! Addresses of hosts, within a limit.
+
+use super::lookup::{Answer, late, look_up};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// The addresses of `name`, or a line for people, within `limit`: most of it, for they are to be used, too.
+pub(crate) async fn addresses_of(name: &str, port: u16, limit: Duration) -> Answer {
+    let found = timeout(limit / 8 * 7, look_up(name, port)).await;
+    found.unwrap_or_else(|_| Err(late(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::lookup::tests::{Silent, known};
+    use crate::{Config, Error};
+    use std::net::TcpListener;
+    use std::sync::mpsc::channel;
+    use std::thread;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// Neither waits for an answer that does not come, nor asks again; nor does the runtime's end wait.
+    fn ends(
+        what: &str,
+        silent: &Silent,
+        connect: impl AsyncFnOnce(Config) -> Result<(), Error> + Send + 'static,
+    ) {
+        let (tell, told) = channel();
+        let config: Config = what.replace("NAME", silent.name).parse().expect("a good URL");
+        let config = config.request_timeout(Duration::from_millis(50));
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.expect("a runtime");
+            let ended = runtime.block_on(connect(config));
+            drop(runtime);
+            tell.send(ended)
+        });
+        let ended = told.recv_timeout(LONG).expect("it ends while the name is being looked up");
+        let error = ended.expect_err(what).to_string();
+        assert!(error.contains(&late(silent.name)), "{what}: {error}");
+    }
+
+    fn each(silent: &Silent, urls: &[&str]) {
+        for url in urls {
+            ends(url, silent, async |config: Config| config.connect().await.map(drop));
+            ends(url, silent, async |config: Config| {
+                config.connect_admin().await?.list().await.map(drop)
+            });
+        }
+        assert_eq!(silent.asked(), 1);
+    }
+
+    #[test]
+    #[cfg(feature = "postgres")]
+    fn a_connect_to_postgres_ends_while_its_name_is_looked_up() {
+        each(&Silent::new("postgres.invalid"), &["postgres://u@NAME/d", "postgres://NAME,NAME/d"]);
+    }
+
+    #[test]
+    #[cfg(feature = "mysql")]
+    fn a_connect_to_mysql_ends_while_its_name_is_looked_up() {
+        let urls = ["mysql://u@NAME/d", "mariadb://NAME:7/d?sslmode=disable"];
+        each(&Silent::new("mysql.invalid"), &urls);
+    }
+
+    #[test]
+    #[cfg(feature = "consul")]
+    fn a_question_to_consul_ends_while_its_name_is_looked_up() {
+        each(&Silent::new("consul.invalid"), &["consul://NAME", "consul://NAME:7?sslmode=disable"]);
+    }
+
+    /// A server at the last address of a name, which closes what it accepts.
+    #[test]
+    fn every_address_is_tried() {
+        known("two.invalid", &["127.0.0.2", "127.0.0.1"]);
+        // Its certificate is for the name, which the client looks up once more.
+        known("localhost", &["::1", "127.0.0.1"]);
+        let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let place = format!("two.invalid:{}", server.local_addr().expect("bound").port());
+        let (tell, told) = channel();
+        thread::spawn(move || server.incoming().try_for_each(|_| tell.send(())));
+        for (url, by) in [
+            ("postgres://u@HOST/d?sslmode=disable", cfg!(feature = "postgres")),
+            ("mysql://u@HOST/d?sslmode=disable", cfg!(feature = "mysql")),
+            ("mysql://u@HOST/d?sslmode=require", cfg!(feature = "mysql")),
+            ("mysql://u@localhost/d?sslmode=verify-full", cfg!(feature = "mysql")),
+            ("consul://HOST?sslmode=disable", cfg!(feature = "consul")),
+        ] {
+            if !by {
+                continue;
+            }
+            let host = place.replace("two.invalid", "localhost");
+            let url = url.replace("HOST", &place).replace("localhost", &host);
+            let config: Config = url.parse().expect("a good URL");
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(config.connect()).map(drop).expect_err(&url);
+            assert!(told.try_recv().is_ok(), "{url}");
+            while told.try_recv().is_ok() {}
+        }
+    }
+}

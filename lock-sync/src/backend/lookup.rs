@@ -1,0 +1,222 @@
+//! Lookups of hosts' names.
+//!
+//! The system looks a name up without a limit in time, and nothing interrupts it. So a thread of ours asks the system,
+//! and its caller waits only for as long as it likes. A runtime's blocking thread would not do: the end of the runtime
+//! waits for that.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+/// The addresses of a name, of which there may be none, or a line for people.
+pub(crate) type Answer = Result<Vec<SocketAddr>, String>;
+
+/// The lookups that are under way in each process, one for each name at most: a fork inherits none of the threads.
+static UNDER_WAY: Mutex<BTreeMap<(u32, String), Shared>> = Mutex::new(BTreeMap::new());
+
+type Shared = Arc<Mutex<State>>;
+
+/// A lookup, as its thread and all who wait for it see it.
+#[derive(Default)]
+struct State {
+    answer: Option<Answer>,
+    next: usize,
+    wakers: BTreeMap<usize, Waker>,
+}
+
+/// Waits for the addresses of a name. Whoever drops it waits no longer; the lookup goes on.
+pub(crate) struct Lookup {
+    port: u16,
+    /// The key of this waiter's waker.
+    id: usize,
+    state: Shared,
+}
+
+/// Looks up a name, or an address, which is its own. A lookup of the same name that is under way is joined.
+pub(crate) fn look_up(name: &str, port: u16) -> Lookup {
+    let state = match name.parse() {
+        Ok(ip) => {
+            let answer = Some(Ok(vec![SocketAddr::new(ip, 0)]));
+            Arc::new(Mutex::new(State { answer, ..State::default() }))
+        }
+        Err(_) => joined(name),
+    };
+    let mut waits = locked(&state);
+    let id = waits.next;
+    waits.next += 1;
+    drop(waits);
+    Lookup { port, id, state }
+}
+
+/// What is told of a lookup whose caller waits no longer.
+pub(crate) fn late(name: &str) -> String {
+    format!("still looking up {name}")
+}
+
+fn joined(name: &str) -> Shared {
+    let key = (std::process::id(), name.to_string());
+    let mut under_way = locked(&UNDER_WAY);
+    if let Some(state) = under_way.get(&key) {
+        return state.clone();
+    }
+    let state = Arc::new(Mutex::new(State::default()));
+    let (asks, told) = (key.clone(), state.clone());
+    let ask = move || {
+        let answer = system(&asks.1);
+        // Whoever comes now asks anew.
+        locked(&UNDER_WAY).remove(&asks);
+        tell(&told, answer);
+    };
+    match std::thread::Builder::new().name("lock lookup".to_string()).spawn(ask) {
+        Ok(_) => drop(under_way.insert(key, state.clone())),
+        Err(error) => tell(&state, Err(format!("no thread to look up {name}: {error}"))),
+    }
+    state
+}
+
+fn tell(state: &Mutex<State>, answer: Answer) {
+    let mut state = locked(state);
+    state.answer = Some(answer);
+    let wakers = std::mem::take(&mut state.wakers);
+    drop(state);
+    wakers.into_values().for_each(Waker::wake);
+}
+
+fn system(name: &str) -> Answer {
+    #[cfg(test)]
+    if let Some(answer) = tests::instead_of_the_system(name) {
+        return answer;
+    }
+    (name, 0).to_socket_addrs().map(Iterator::collect).map_err(|error| error.to_string())
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Future for Lookup {
+    type Output = Answer;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        let mut state = locked(&self.state);
+        let Some(answer) = state.answer.clone() else {
+            state.wakers.insert(self.id, cx.waker().clone());
+            return Poll::Pending;
+        };
+        let with_port = |mut address: SocketAddr| {
+            address.set_port(self.port);
+            address
+        };
+        Poll::Ready(answer.map(|all| all.into_iter().map(with_port).collect()))
+    }
+}
+
+impl Drop for Lookup {
+    fn drop(&mut self) {
+        locked(&self.state).wakers.remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::sync::mpsc::{Sender, channel};
+
+    type Resolve = Arc<dyn Fn() -> Answer + Send + Sync>;
+
+    static STAND_INS: Mutex<BTreeMap<String, Resolve>> = Mutex::new(BTreeMap::new());
+
+    pub(super) fn instead_of_the_system(name: &str) -> Option<Answer> {
+        let resolve = locked(&STAND_INS).get(name).cloned();
+        resolve.map(|resolve| resolve())
+    }
+
+    /// Has a name stand for these addresses.
+    pub(crate) fn known(name: &str, addresses: &[&str]) {
+        let address = |ip: &&str| SocketAddr::new(ip.parse().expect("an address"), 0);
+        let found: Vec<_> = addresses.iter().map(address).collect();
+        locked(&STAND_INS).insert(name.to_string(), Arc::new(move || Ok(found.clone())));
+    }
+
+    /// A name that nobody answers for, until this is dropped.
+    pub(crate) struct Silent {
+        pub(crate) name: &'static str,
+        asked: Arc<AtomicUsize>,
+        _answers: Sender<()>,
+    }
+
+    impl Silent {
+        pub(crate) fn new(name: &'static str) -> Self {
+            let (answers, asks) = channel::<()>();
+            let asks = Mutex::new(asks);
+            let asked = Arc::new(AtomicUsize::new(0));
+            let counted = asked.clone();
+            let resolve = move || {
+                counted.fetch_add(1, SeqCst);
+                let _ = locked(&asks).recv();
+                Ok(vec![SocketAddr::from(([127, 0, 0, 9], 0))])
+            };
+            locked(&STAND_INS).insert(name.to_string(), Arc::new(resolve));
+            Self { name, asked, _answers: answers }
+        }
+
+        /// How many times the system was asked.
+        pub(crate) fn asked(&self) -> usize {
+            self.asked.load(SeqCst)
+        }
+    }
+
+    fn poll(lookup: &mut Lookup) -> Poll<Answer> {
+        Pin::new(lookup).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    /// By now the thread is done.
+    fn ended(lookup: &mut Lookup) -> Answer {
+        loop {
+            if let Poll::Ready(answer) = poll(lookup) {
+                return answer;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_name_is_looked_up_once_for_all_who_wait() {
+        let silent = Silent::new("joined.invalid");
+        let mut all = [1, 2, 3].map(|port| look_up(silent.name, port));
+        assert!(all.iter_mut().all(|one| poll(one).is_pending()));
+        let state = all[0].state.clone();
+        assert_eq!(locked(&state).wakers.len(), 3);
+        drop(look_up(silent.name, 4));
+        let [first, second, gone] = &mut all;
+        let gone = std::mem::replace(gone, look_up("::1", 0));
+        drop(gone);
+        assert_eq!(locked(&state).wakers.len(), 2, "who is gone is not woken");
+        let asked = silent.asked.clone();
+        drop(silent);
+        assert_eq!(ended(first), Ok(vec!["127.0.0.9:1".parse().expect("good")]));
+        assert_eq!(ended(second), Ok(vec!["127.0.0.9:2".parse().expect("good")]));
+        assert_eq!(asked.load(SeqCst), 1);
+        // What is answered is not kept.
+        ended(&mut look_up("joined.invalid", 0)).expect("answered");
+        assert_eq!(asked.load(SeqCst), 2);
+    }
+
+    #[test]
+    fn an_address_is_not_looked_up() {
+        for (name, whole) in [("127.0.0.1", "127.0.0.1:7"), ("::1", "[::1]:7")] {
+            let found = poll(&mut look_up(name, 7));
+            assert_eq!(found, Poll::Ready(Ok(vec![whole.parse().expect("good")])));
+        }
+    }
+
+    #[test]
+    fn a_name_is_told_in_its_error() {
+        assert_eq!(late("db.example"), "still looking up db.example");
+        assert!(ended(&mut look_up("a\0b", 0)).is_err());
+    }
+}

@@ -1,0 +1,150 @@
+//! Connecting, within a limit.
+//!
+//! The client tries the first address of a host alone. It has a limit for each read, but none for a handshake, which may
+//! be as slow as a byte a second; and it lets nobody else have the socket before that is over. So each attempt has a
+//! thread of its own, which is left to itself when the time is over.
+
+use super::trouble::{Trouble, guarded};
+use crate::backend::names::addresses_of;
+use crate::backend::sslmode::SslMode;
+use lock_core::Failure;
+use lock_core::sql::mysql::connect_failed;
+use mysql::{Conn, DriverError, Error, Opts, OptsBuilder, SslOpts};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+/// How many attempts to connect to one place may hang.
+const MOST: usize = 4;
+
+/// Attempts that were left to themselves: of which process, to which place, and whether their thread is at it.
+static LEFT: Mutex<Vec<(u32, String, Weak<()>)>> = Mutex::new(Vec::new());
+
+/// Connects to the first address of the host that can be used.
+pub(super) fn connect(opts: &Opts, mode: SslMode, limit: Duration) -> Result<Conn, Failure> {
+    let until = Instant::now() + limit;
+    let host = opts.get_ip_or_hostname().into_owned();
+    let place = format!("{host}:{}", opts.get_tcp_port());
+    if let Some(socket) = opts.get_socket() {
+        return attempt(OptsBuilder::from_opts(opts.clone()), mode, limit, socket);
+    }
+    let name = host.trim_matches(['[', ']']);
+    let found = addresses_of(name, opts.get_tcp_port(), limit);
+    let found = found.map_err(|error| connect_failed(None, &error))?;
+    let by_name = mode == SslMode::VerifyFull && name.parse::<IpAddr>().is_err();
+    let ways = if by_name { by_family(opts, &found) } else { by_address(opts, &found) };
+    let many = ways.len();
+    let mut result = Err(connect_failed(None, "the host has no address"));
+    for (nth, way) in ways.into_iter().enumerate() {
+        // One that does not answer leaves time for the next.
+        let left = until.saturating_duration_since(Instant::now());
+        let share = left / u32::try_from(many - nth).unwrap_or(u32::MAX);
+        result = attempt(way, mode, share, &place);
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+/// Each address in the place of the name.
+fn by_address(opts: &Opts, found: &[SocketAddr]) -> Vec<OptsBuilder> {
+    let at = |address: &SocketAddr| {
+        let ip = match address.ip() {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        };
+        OptsBuilder::from_opts(opts.clone()).ip_or_hostname(Some(ip))
+    };
+    found.iter().map(at).collect()
+}
+
+/// The name, which a certificate is for, once for each family of its addresses: the client tries all of the one that
+/// its own address is of.
+fn by_family(opts: &Opts, found: &[SocketAddr]) -> Vec<OptsBuilder> {
+    let mut families: Vec<IpAddr> = Vec::new();
+    for address in found {
+        let any = match address {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        if !families.contains(&any) {
+            families.push(any);
+        }
+    }
+    let from = |any: IpAddr| {
+        OptsBuilder::from_opts(opts.clone()).bind_address(Some(SocketAddr::new(any, 0)))
+    };
+    families.into_iter().map(from).collect()
+}
+
+/// One attempt, which is over for its caller after `limit`.
+fn attempt(
+    opts: OptsBuilder,
+    mode: SslMode,
+    limit: Duration,
+    place: &str,
+) -> Result<Conn, Failure> {
+    let no_time = || connect_failed(None, "no answer in time");
+    if limit.is_zero() {
+        return Err(no_time());
+    }
+    if hanging(place) >= MOST {
+        let told = format!("{place}: {MOST} attempts to connect are still under way");
+        return Err(connect_failed(None, &told));
+    }
+    let opts: Opts = opts.tcp_connect_timeout(Some(limit)).into();
+    let (tell, told) = sync_channel(1);
+    let alive = Arc::new(());
+    let at_it = Arc::downgrade(&alive);
+    let shakes_hands = move || {
+        let _alive = alive;
+        if let Err(late) = tell.send(handshake(&opts, mode)) {
+            let _ = guarded(|| {
+                drop(late);
+                Ok(())
+            });
+        }
+    };
+    std::thread::Builder::new()
+        .name("lock connect".to_string())
+        .spawn(shakes_hands)
+        .map_err(|error| connect_failed(None, &format!("no thread to connect with: {error}")))?;
+    match told.recv_timeout(limit) {
+        Ok(connected) => connected.map_err(|trouble| not_connected(trouble, place)),
+        Err(RecvTimeoutError::Disconnected) => Err(not_connected(Trouble::Panic, place)),
+        Err(RecvTimeoutError::Timeout) => {
+            let mut left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
+            left.push((std::process::id(), place.to_string(), at_it));
+            Err(no_time())
+        }
+    }
+}
+
+/// How many attempts to connect to `place` were left to themselves and go on. A fork has none of its parent's threads.
+fn hanging(place: &str) -> usize {
+    let process = std::process::id();
+    let mut left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
+    left.retain(|(of, _, at_it)| *of == process && at_it.strong_count() > 0);
+    left.iter().filter(|(_, to, _)| to == place).count()
+}
+
+fn handshake(opts: &Opts, mode: SslMode) -> Result<Conn, Trouble> {
+    match guarded(|| Conn::new(opts.clone())) {
+        Err(Trouble::Client(Error::DriverError(DriverError::TlsNotSupported)))
+            if mode == SslMode::Prefer =>
+        {
+            let opts = OptsBuilder::from_opts(opts.clone()).ssl_opts(None::<SslOpts>);
+            guarded(|| Conn::new(opts))
+        }
+        result => result,
+    }
+}
+
+fn not_connected(trouble: Trouble, place: &str) -> Failure {
+    match (trouble.code(), trouble.is_final()) {
+        (None, true) => Failure::refused(trouble.describe()),
+        (code, _) => connect_failed(code, &trouble.at(place).describe()),
+    }
+}

@@ -1,0 +1,123 @@
+//! Addresses of hosts, within a limit.
+
+use super::lookup::{Answer, late, look_up};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+/// The addresses of `name`, or a line for people, within `limit`: most of it, for they are to be used, too.
+pub(crate) fn addresses_of(name: &str, port: u16, limit: Duration) -> Answer {
+    let until = Instant::now() + limit / 8 * 7;
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut lookup = look_up(name, port);
+    loop {
+        if let Poll::Ready(answer) = Pin::new(&mut lookup).poll(&mut Context::from_waker(&waker)) {
+            return answer;
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(late(name));
+        }
+        thread::park_timeout(left);
+    }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::lookup::tests::{Silent, known};
+    use crate::{Config, Error};
+    use std::net::TcpListener;
+    use std::sync::mpsc::channel;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// Neither waits for an answer that does not come, nor asks again.
+    fn ends(what: &str, silent: &Silent, connect: fn(Config) -> Result<(), Error>) {
+        let (tell, told) = channel();
+        let config: Config = what.replace("NAME", silent.name).parse().expect("a good URL");
+        let config = config.request_timeout(Duration::from_millis(50));
+        thread::spawn(move || tell.send(connect(config)));
+        let ended = told.recv_timeout(LONG).expect("it ends while the name is being looked up");
+        let error = ended.expect_err(what).to_string();
+        assert!(error.contains(&late(silent.name)), "{what}: {error}");
+    }
+
+    fn each(silent: &Silent, urls: &[&str]) {
+        for url in urls {
+            ends(url, silent, |config| config.connect().map(drop));
+            ends(url, silent, |config| config.connect_admin()?.list().map(drop));
+        }
+        assert_eq!(silent.asked(), 1);
+    }
+
+    #[test]
+    #[cfg(feature = "postgres")]
+    fn a_connect_to_postgres_ends_while_its_name_is_looked_up() {
+        each(&Silent::new("postgres.invalid"), &["postgres://u@NAME/d", "postgres://NAME,NAME/d"]);
+    }
+
+    #[test]
+    #[cfg(feature = "mysql")]
+    fn a_connect_to_mysql_ends_while_its_name_is_looked_up() {
+        let urls = ["mysql://u@NAME/d", "mariadb://NAME:7/d?sslmode=disable"];
+        each(&Silent::new("mysql.invalid"), &urls);
+    }
+
+    #[test]
+    #[cfg(feature = "consul")]
+    fn a_question_to_consul_ends_while_its_name_is_looked_up() {
+        each(&Silent::new("consul.invalid"), &["consul://NAME", "consul://NAME:7?sslmode=disable"]);
+    }
+
+    #[test]
+    fn an_answer_wakes_who_waits() {
+        let silent = Silent::new("woken.invalid");
+        let waits = thread::spawn(|| addresses_of("woken.invalid", 7, LONG * 60));
+        while silent.asked() == 0 {
+            thread::yield_now();
+        }
+        drop(silent);
+        assert_eq!(waits.join().expect("no panic"), Ok(vec!["127.0.0.9:7".parse().expect("good")]));
+    }
+
+    /// A server at the last address of a name, which closes what it accepts.
+    #[test]
+    fn every_address_is_tried() {
+        known("two.invalid", &["127.0.0.2", "127.0.0.1"]);
+        // Its certificate is for the name, which the client looks up once more.
+        known("localhost", &["::1", "127.0.0.1"]);
+        let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let place = format!("two.invalid:{}", server.local_addr().expect("bound").port());
+        let (tell, told) = channel();
+        thread::spawn(move || server.incoming().try_for_each(|_| tell.send(())));
+        for (url, by) in [
+            ("postgres://u@HOST/d?sslmode=disable", cfg!(feature = "postgres")),
+            ("mysql://u@HOST/d?sslmode=disable", cfg!(feature = "mysql")),
+            ("mysql://u@HOST/d?sslmode=require", cfg!(feature = "mysql")),
+            ("mysql://u@localhost/d?sslmode=verify-full", cfg!(feature = "mysql")),
+            ("consul://HOST?sslmode=disable", cfg!(feature = "consul")),
+        ] {
+            if !by {
+                continue;
+            }
+            let host = place.replace("two.invalid", "localhost");
+            let url = url.replace("HOST", &place).replace("localhost", &host);
+            let config: Config = url.parse().expect("a good URL");
+            config.connect().map(drop).expect_err(&url);
+            assert!(told.try_recv().is_ok(), "{url}");
+            while told.try_recv().is_ok() {}
+        }
+    }
+}
