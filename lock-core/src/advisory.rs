@@ -39,6 +39,7 @@ use crate::fence::Fence;
 use crate::name::Owner;
 use crate::protocol::{Action, Claim, Holder, Protocol, Sessions, Verdict, Wait};
 use alloc::string::ToString;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -47,6 +48,7 @@ use core::time::Duration;
 pub struct Advisory {
     ttl: Duration,
     waiting: usize,
+    holder: Option<Arc<str>>,
 }
 
 impl Advisory {
@@ -55,7 +57,7 @@ impl Advisory {
 
     /// Connections that the server ends when they are idle for `ttl`.
     pub fn new(ttl: Duration) -> Self {
-        Self { ttl, waiting: Self::WAITING }
+        Self { ttl, waiting: Self::WAITING, holder: None }
     }
 
     /// The same with another limit for connections that wait. Attempts beyond it, and all for
@@ -63,6 +65,13 @@ impl Advisory {
     #[must_use]
     pub fn with_waiting(self, waiting: usize) -> Self {
         Self { waiting, ..self }
+    }
+
+    /// The same with a text about its holds, for people who wait for them in the same process: the server
+    /// does not tell anybody who has a lock.
+    #[must_use]
+    pub fn labelled(self, holder: &str) -> Self {
+        Self { holder: Some(holder.into()), ..self }
     }
 
     /// For how long the server must have run by its own clock. If that clock was set back, the start
@@ -162,6 +171,10 @@ impl Protocol for Advisory {
     type Command = Command;
     type Reply = Reply;
     type Session = ();
+
+    fn label(&self) -> Option<&str> {
+        self.holder.as_deref()
+    }
 
     fn sessions(&self) -> Option<Sessions> {
         Some(Sessions::Connections { waiting: self.waiting })

@@ -199,6 +199,10 @@ impl Protocol for Consul {
     type Session = Session;
 
     /// A transaction is all or nothing, and one lock's denial is not another's.
+    fn label(&self) -> Option<&str> {
+        Some(&self.holder)
+    }
+
     fn batch(&self) -> usize {
         1
     }

@@ -155,6 +155,8 @@ pub struct Engine<P: Protocol> {
     queues: BTreeSet<(LockName, LockId)>,
     /// How many want to share a name, or share it. Derived from the slots; see `index`.
     sharers: BTreeMap<LockName, usize>,
+    /// How many wait in a queue and have not been told who has the lock. Derived from the slots; see `index`.
+    unaware: usize,
     sessions: BTreeMap<SessionId, Session<P::Session>>,
     /// Where new claims go.
     home: Option<SessionId>,
@@ -206,6 +208,7 @@ impl<P: Protocol> Engine<P> {
             attempts: BTreeMap::new(),
             queues: BTreeSet::new(),
             sharers: BTreeMap::new(),
+            unaware: 0,
             sessions: BTreeMap::new(),
             home: None,
             spare: None,

@@ -26,12 +26,17 @@ pub enum Event {
         /// From then on the lock must count as lost, whatever else was heard or not.
         deadline: Instant,
     },
-    /// The lock is somebody else's; the attempt goes on. Told at the first denial and when the
-    /// holder changes.
+    /// The lock is somebody else's; the attempt goes on. An attempt that asks the server is told at the
+    /// first denial, after trouble, and when the holder changes.
+    ///
+    /// An attempt that waits behind others of this engine is told once, as soon as it is known who has the
+    /// lock: one of them, or whoever denied it to the first of them. If the server at first does not say who
+    /// it is, it is told once more when one of them is granted it. Later changes are told to those that ask, so
+    /// that what is told grows with the number of attempts, not with its square.
     Waiting {
         /// The attempt.
         id: LockId,
-        /// Who has it, when the server told.
+        /// Who has it, if the server told or it is one of this engine's.
         holder: Option<Holder>,
     },
     /// The server could not be asked; the attempt goes on, and nothing needs to be done.
@@ -85,9 +90,10 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum NotAcquired {
-    /// It was somebody else's, and the caller did not want to wait.
+    /// It was somebody else's, and the caller did not want to wait. The holder, if it is known and was
+    /// not seen to free the lock since.
     Busy(Option<Holder>),
-    /// It was somebody else's all the time that the caller wanted to wait.
+    /// It was somebody else's all the time that the caller wanted to wait. The same.
     TimedOut(Option<Holder>),
     /// The server refused, or could not be asked in all that time.
     Failed(Failure),

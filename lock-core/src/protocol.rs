@@ -55,6 +55,12 @@ pub trait Protocol: Clone + Debug + Eq + Hash {
         usize::MAX
     }
 
+    /// What the engine's own holds say of themselves, for those that wait for them in the same engine:
+    /// see [`Holder::label`].
+    fn label(&self) -> Option<&str> {
+        None
+    }
+
     /// Whether it has [`Mode::Shared`].
     fn shares(&self) -> bool {
         false
@@ -272,10 +278,10 @@ pub enum Verdict {
 pub struct Holder {
     /// What the holder said of itself: host, process id and a label of its own.
     pub label: String,
-    /// How long it has had the lock, by the server's clock.
+    /// How long it has had the lock, by the server's clock; by the engine's own, if the hold is its own.
     pub held_for: Duration,
-    /// When its lease ends unless it is renewed, by the server's clock.
+    /// When its lease ends unless it is renewed, by the same clock.
     pub expires_in: Duration,
-    /// Whether somebody waited for it before us. Only tables know.
+    /// Whether somebody waited for it before us. Only tables know, and an engine of its own attempts.
     pub wanted: bool,
 }

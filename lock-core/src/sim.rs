@@ -26,6 +26,7 @@
 //! | P4 | [`Leaks`](Check::Leaks) | no lease outlives its attempt, save by what only the TTL or the end of its session can end; in the end nothing is left |
 //! | P5 | [`Rows`](Check::Rows), [`Revival`](Check::Revival) | nothing is stolen, renewed or released by another, or revived |
 //! | P6 | [`BackOff`](Check::BackOff), [`Liveness`](Check::Liveness) | failures back off; when faults stop, a waiter is granted within 3.2 TTL |
+//! | | [`Told`](Check::Told) | an attempt behind a hold of its own client knows that somebody has the lock |
 //! | all | [`Commands`](Check::Commands) | what servers and drivers rely on in commands |
 //!
 //! # Servers

@@ -41,7 +41,7 @@ use crate::event::{Event, Release};
 use crate::protocol::{Action, Verdict};
 use state::Audience;
 
-pub(crate) use state::{Bond, Context, Input, Phase, Slot};
+pub(crate) use state::{Bond, Context, Input, Known, Phase, Slot};
 
 impl Slot {
     /// The one transition function: every pair of phase and input is decided here.
@@ -93,6 +93,10 @@ impl Slot {
                 self.exposed_until = Some(cx.exposure());
                 Phase::Releasing { retry_at: now, in_flight: None }
             }
+            (phase @ Phase::Queued, Input::Tick) => {
+                self.hears(cx);
+                phase
+            }
             (phase, Input::Tick) => phase,
 
             // -- the caller, and local rivals ---------------------------------------------------
@@ -124,6 +128,7 @@ impl Slot {
                 }
             }
             (Phase::Waiting { retry_at }, Input::Hint) => {
+                self.outdated = true;
                 Phase::Waiting { retry_at: retry_at.min(self.turn(cx)) }
             }
             (phase @ Phase::Claiming { .. }, Input::Hint) => {

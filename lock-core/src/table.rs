@@ -193,6 +193,10 @@ impl Protocol for Table {
         Command::Release { leases }
     }
 
+    fn label(&self) -> Option<&str> {
+        Some(&self.holder)
+    }
+
     fn again(&self) -> Action {
         if self.tells { Action::Acquire } else { Action::Look }
     }

@@ -26,6 +26,8 @@ pub(crate) struct Entry {
     denied: bool,
     /// It wants to share its name, or shares it.
     shares: bool,
+    /// It waits in the queue, and has not been told who has the lock.
+    unaware: bool,
     /// The session that it needs.
     needs: Option<SessionId>,
 }
@@ -42,7 +44,8 @@ impl<P: Protocol> Engine<P> {
         let shares = *mode == Mode::Shared && slot.wanted();
         let needs = session.filter(|_| slot.needs_session());
         let (wake, renews, denied) = (slot.wake(now), slot.renews(now), slot.is_denied());
-        let new = Entry { wake, renews, due, denied, shares, needs };
+        let unaware = slot.is_unaware();
+        let new = Entry { wake, renews, due, denied, shares, unaware, needs };
         let old = core::mem::replace(indexed, new);
         let name = (old.shares != shares).then(|| name.clone());
         if old.due != due {
@@ -55,6 +58,8 @@ impl<P: Protocol> Engine<P> {
         if old.denied && !denied {
             self.denied.remove(&id);
         }
+        self.unaware += usize::from(unaware);
+        self.unaware -= usize::from(old.unaware);
         if let Some(name) = name {
             self.count_sharer(name, shares);
         }

@@ -3,12 +3,17 @@
 //! In front is the first of a name's queue; if it wants to share, so are those behind it that do. Each
 //! attempt knows whether it is in front, so that no step has to walk along the queue: it is brought to the
 //! front once, and stays there until it leaves.
+//!
+//! Attempts behind the front learn from it who has the lock: each once, at the latest when somebody in
+//! front gets to know it. They always know as much as those behind them, or more, so only the end of the
+//! queue is to be told. Later changes are the front's: a hundred thousand attempts that are told of each
+//! hand-over would be told ten thousand million times.
 
 use super::{Attempt, Engine, Todo};
 use crate::event::LockId;
 use crate::name::LockName;
-use crate::protocol::{Mode, Protocol};
-use crate::slot::Input;
+use crate::protocol::{Holder, Mode, Protocol};
+use crate::slot::{Input, Known};
 use crate::time::Instant;
 use alloc::vec::Vec;
 use core::ops::Bound::{Excluded, Unbounded};
@@ -57,12 +62,51 @@ impl<P: Protocol> Engine<P> {
             come.push(*id);
             (first, shared) = (false, shares);
         }
+        let next = come.is_empty() && ahead.is_none() && self.unaware > 0;
         for id in come {
             if let Some(attempt) = self.attempts.get_mut(&id) {
                 attempt.front = true;
             }
             self.todo.push(Todo::Attempt(id, Input::Front));
         }
+        let first = if next { self.in_front(&place.0).next() } else { None };
+        if let Some(first) = first {
+            self.tell_behind(first);
+        }
+    }
+
+    /// What is known of who has the lock, to the first of an attempt's queue or to the next ahead of it.
+    pub(super) fn ahead(&self, now: Instant, id: LockId) -> Option<(Known, Option<Holder>)> {
+        let Attempt { name, slot, .. } = &**self.attempts.get(&id)?;
+        // If its wait has run out, it is of interest who had the lock then.
+        let (place, at) = ((name.clone(), id), now.min(slot.limit()));
+        let next = self.ahead_of(&place)?;
+        let first = self.in_front(&place.0).next()?;
+        let label = self.protocol.label();
+        let sight = |id| self.attempts[id].slot.sight(at, label);
+        let (known, mut holder) = sight(&first).or_else(|| sight(&next))?;
+        if let Some(holder) = &mut holder {
+            holder.wanted |= self.attempts[&next].slot.held_until().is_none();
+        }
+        Some((known, holder))
+    }
+
+    /// The first of a queue knows more of who has the lock, or somebody else has come first: tells those
+    /// in the queue that know less.
+    pub(super) fn tell_behind(&mut self, id: LockId) {
+        let Some(attempt) = self.attempts.get(&id).filter(|_| self.unaware > 0) else { return };
+        let (name, known) = (&attempt.name, attempt.slot.known());
+        if self.in_front(name).next() != Some(id) {
+            return;
+        }
+        let behind = self.queues.range((name.clone(), id)..=(name.clone(), LockId(u64::MAX)));
+        let behind = behind.rev().map(|(_, id)| *id).take_while(|id| {
+            let attempt = &self.attempts[id];
+            !attempt.front && attempt.slot.told() < known
+        });
+        let from = self.todo.len();
+        self.todo.extend(behind.map(|id| Todo::Attempt(id, Input::Tick)));
+        self.todo[from..].reverse();
     }
 
     /// Those of a name's queue that are in front.

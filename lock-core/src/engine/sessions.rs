@@ -146,6 +146,7 @@ impl<P: Protocol> Engine<P> {
             of_attempt: false,
             bond: None,
             told_since: None,
+            ahead: None,
             not_before: now,
             round_trip: self.round_trip,
             rng: &mut self.rng,

@@ -40,7 +40,14 @@ impl<P: Protocol> Engine<P> {
     /// Steps an attempt and keeps the indexes true. That the next local rivals come to the front, and that
     /// a session is closed which is no longer needed, remains to be done.
     fn step_attempt(&mut self, now: Instant, id: LockId, input: Input) {
-        let Some(attempt) = self.attempts.get_mut(&id) else { return };
+        let Some(mut attempt) = self.attempts.get_mut(&id) else { return };
+        let mut ahead = None;
+        if !attempt.front {
+            ahead = self.ahead(now, id);
+            let Some(again) = self.attempts.get_mut(&id) else { return };
+            attempt = again;
+        }
+        let known = attempt.slot.known();
         let bond = self.protocol.sessions().map(|kind| Bond {
             deadline: attempt.session.and_then(|id| self.sessions.get(&id)?.deadline()),
             record: kind == Sessions::Records,
@@ -52,6 +59,7 @@ impl<P: Protocol> Engine<P> {
             of_attempt: true,
             bond,
             told_since: self.ear.told_since(),
+            ahead,
             not_before: self.yielded.get(&attempt.name).copied().unwrap_or_default(),
             round_trip: self.round_trip,
             rng: &mut self.rng,
@@ -61,8 +69,12 @@ impl<P: Protocol> Engine<P> {
         // The phase it is in now may have a limit that has passed already.
         attempt.slot.step(Input::Tick, &mut cx);
         let (contends, phase) = (attempt.slot.contends(), attempt.slot.phase);
+        let knows_more = attempt.slot.known() > known;
         let session = self.index(now, id);
         self.todo.extend(session.map(Todo::Tidy));
+        if knows_more {
+            self.tell_behind(id);
+        }
         if !contends {
             self.leave_queue(id);
         }

@@ -105,6 +105,7 @@ impl<S: Server> World<S> {
             deadline: None,
             granted: Aside(None),
             trouble: Aside(false),
+            told: Aside(false),
         });
         if rival {
             self.saw(Sometimes::LocalRival);

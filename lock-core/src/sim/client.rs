@@ -64,6 +64,8 @@ pub(super) struct Attempt {
     /// When it was granted and whether it had trouble before: to see more, not to tell more.
     pub(super) granted: Aside<Option<Instant>>,
     pub(super) trouble: Aside<bool>,
+    /// Whether it was told that somebody has the lock.
+    pub(super) told: Aside<bool>,
 }
 
 /// How far an attempt has got, as far as its caller was told.

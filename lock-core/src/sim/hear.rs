@@ -2,7 +2,7 @@
 
 use super::coverage::Sometimes;
 use super::flaw::Flaw;
-use super::invariants::{Check, fences, revival};
+use super::invariants::{Check, fences, revival, told};
 use super::server::Server;
 use super::world::World;
 use crate::error::LostReason;
@@ -37,6 +37,8 @@ impl<S: Server> World<S> {
             }
             self.heard(at, &event, now);
         }
+        let told = told::check(&self.client(at).attempts);
+        self.judge(Check::Told, told);
         self.client(at).forget_settled();
     }
 
@@ -96,7 +98,11 @@ impl<S: Server> World<S> {
                 Release::NotOurs | Release::Gone(_) => Sometimes::NotOurs,
                 Release::Unconfirmed(_) => Sometimes::Unconfirmed,
             }),
-            Event::Waiting { .. } => {}
+            Event::Waiting { id, .. } => {
+                if let Some(attempt) = self.client(at).attempt(*id) {
+                    attempt.told.0 = true;
+                }
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ pub(super) mod liveness;
 pub(super) mod loss;
 pub(super) mod revival;
 pub(super) mod rows;
+pub(super) mod told;
 
 use alloc::string::String;
 use core::fmt;
@@ -39,11 +40,13 @@ pub enum Check {
     Liveness,
     /// Commands are as the server and the driver expect them, and local rivals keep their order.
     Commands,
+    /// An attempt behind a hold of its own client was told that somebody has the lock.
+    Told,
 }
 
 impl Check {
     /// All of them.
-    pub const ALL: [Check; 10] = [
+    pub const ALL: [Check; 11] = [
         Check::Exclusion,
         Check::Backed,
         Check::Fences,
@@ -54,6 +57,7 @@ impl Check {
         Check::BackOff,
         Check::Liveness,
         Check::Commands,
+        Check::Told,
     ];
 }
 

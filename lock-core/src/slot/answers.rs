@@ -1,6 +1,6 @@
 //! Which phase follows upon an answer. [`Slot::step`] changes it.
 
-use super::state::{Context, Phase, Slot};
+use super::state::{Context, Known, Phase, Slot};
 use crate::error::{Failure, LostReason};
 use crate::event::{Event, Release};
 use crate::protocol::{Action, Holder, Verdict};
@@ -28,12 +28,13 @@ impl Slot {
                 self.held_back = false;
                 // A history that goes backwards is another history: start over.
                 self.since = if since < self.since { 0 } else { since };
-                let holder = self.holder.clone();
+                let holder = self.holder.clone().filter(|_| !self.outdated);
                 self.claimed(sent, true, Ok(Verdict::Busy { holder }), cx)
             }
             Verdict::Free { passed } => {
                 self.since = 0;
                 self.next = Action::Acquire;
+                self.outdated = true;
                 if self.wanted() {
                     Phase::Waiting { retry_at: self.found(passed, cx) }
                 } else {
@@ -67,6 +68,7 @@ impl Slot {
                         cx,
                     );
                 }
+                self.granted_at = now;
                 self.failures = 0;
                 self.failure = None;
                 if cx.is_late(deadline) {
@@ -121,8 +123,11 @@ impl Slot {
         // After trouble, who has the lock is told anew: the one before may have been gone for long.
         let trouble = self.failure.take().is_some();
         let label = |holder: &Option<Holder>| holder.as_ref().map(|h| h.label.clone());
-        let news = !self.denied || trouble || label(&self.holder) != label(&holder);
+        let first = self.told == Known::Nothing;
+        let news = first || trouble || label(&self.holder) != label(&holder);
+        self.told = self.told.max(Known::by(&holder));
         self.denied = true;
+        self.outdated = false;
         self.holder = holder;
         if !self.wanted() {
             return self.abandon(cx);

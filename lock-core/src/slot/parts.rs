@@ -1,6 +1,6 @@
 //! Parts of a step that change no phase: what is told, what is noted, and when to try again.
 
-use super::state::{Audience, Context, Phase, Slot};
+use super::state::{Audience, Context, Known, Phase, Slot};
 use crate::error::Failure;
 use crate::event::{Event, NotAcquired};
 use crate::time::Instant;
@@ -11,13 +11,32 @@ impl Slot {
             // Not even the first answer came: that somebody has the lock is not known.
             self.failure = Some(Failure::Unknown("no answer came in time".into()));
         }
+        let holder = match self.phase {
+            Phase::Queued => cx.ahead.take().and_then(|(_, holder)| holder),
+            _ => self.holder.take().filter(|_| !self.outdated),
+        };
         let why = match (self.failure.take(), self.once) {
             (Some(failure), _) => NotAcquired::Failed(failure),
-            (None, true) => NotAcquired::Busy(self.holder.take()),
-            (None, false) => NotAcquired::TimedOut(self.holder.take()),
+            (None, true) => NotAcquired::Busy(holder),
+            (None, false) => NotAcquired::TimedOut(holder),
         };
         self.tell(Event::NotAcquired { id: cx.id, why }, cx);
         self.audience = Audience::Nobody;
+    }
+
+    /// In the queue: tells who has the lock, if it is known now and was not told. Once, and once more if
+    /// at first it was only known that somebody has it.
+    pub(super) fn hears(&mut self, cx: &mut Context<'_>) {
+        let Some((known, holder)) = cx.ahead.take().filter(|(known, _)| *known > self.told) else {
+            return;
+        };
+        let nothing_new = self.told == Known::Held && holder.is_none();
+        self.told = known;
+        self.holder.clone_from(&holder);
+        self.outdated = true;
+        if !self.once && !nothing_new {
+            self.tell(Event::Waiting { id: cx.id, holder }, cx);
+        }
     }
 
     /// The caller asks for the release. If its attempt had ended already, it is told no more.

@@ -53,6 +53,23 @@ pub(super) enum Audience {
     Nobody,
 }
 
+/// How much is known, or was told, of who has the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Known {
+    Nothing,
+    /// Somebody has it.
+    Held,
+    /// And who that is.
+    Holder,
+}
+
+impl Known {
+    /// How much a denial says that names `holder`.
+    pub(super) fn by(holder: &Option<Holder>) -> Self {
+        if holder.is_some() { Self::Holder } else { Self::Held }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Input {
     /// A local rival has or wants the name.
@@ -96,6 +113,8 @@ pub(crate) struct Context<'a> {
     pub(crate) bond: Option<Bond>,
     /// Since when the server tells what was freed, if it does.
     pub(crate) told_since: Option<Instant>,
+    /// Who has the lock, if an attempt ahead in the same queue knows it.
+    pub(crate) ahead: Option<(Known, Option<Holder>)>,
     /// Others that wait for the lock go first until then.
     pub(crate) not_before: Instant,
     pub(crate) round_trip: Duration,
@@ -201,8 +220,14 @@ pub(crate) struct Slot {
     pub(super) held_back: bool,
     /// A grant that the caller is not told of before it is renewed, for it came late.
     pub(super) untold: Option<Fence>,
-    /// Who was in the way at the last denial.
+    /// Who was in the way at the last denial, or when the attempt was told in the queue.
     pub(super) holder: Option<Holder>,
+    /// The holder is not known from a denial, or the lock may have been freed since.
+    pub(super) outdated: bool,
+    /// What the caller was told of the holder.
+    pub(super) told: Known,
+    /// When the lock was granted.
+    pub(super) granted_at: Instant,
     /// What went wrong since the last denial or, while it is held, since the last renewal.
     pub(super) failure: Option<Failure>,
 }
@@ -240,6 +265,9 @@ impl Slot {
             held_back: false,
             untold: None,
             holder: None,
+            outdated: false,
+            told: Known::Nothing,
+            granted_at: Instant::default(),
             failure: None,
         }
     }
@@ -292,6 +320,11 @@ impl Slot {
             passed: self.passed.min(1),
             // It is the one of its lease, whichever that is.
             untold: self.untold.map(|_| Fence::new(0)),
+            // These are only told.
+            holder: self.holder.clone().filter(|_| !self.outdated),
+            outdated: false,
+            told: Known::Nothing,
+            granted_at: Instant::default(),
             // While it is held, it is only told.
             failure: self.failure.clone().filter(|_| !matches!(phase, Phase::Held { .. })),
             ..self.clone()
@@ -331,6 +364,48 @@ impl Slot {
         waits && self.denied && self.wanted()
     }
 
+    /// How much it knows of who has the lock: its caller, or somebody that was in its way.
+    pub(crate) fn known(&self) -> Known {
+        match self.phase {
+            Phase::Held { .. } if self.untold.is_none() => Known::Holder,
+            Phase::Waiting { .. } | Phase::Claiming { .. }
+                if self.denied && !self.outdated && self.failure.is_none() =>
+            {
+                Known::by(&self.holder)
+            }
+            _ => Known::Nothing,
+        }
+    }
+
+    /// What it knows of who has the lock, for those behind it. The label is that of its own hold.
+    pub(crate) fn sight(
+        &self,
+        now: Instant,
+        label: Option<&str>,
+    ) -> Option<(Known, Option<Holder>)> {
+        let known = self.known();
+        let holder = match self.deadline() {
+            Some(deadline) => label.map(|label| Holder {
+                label: label.into(),
+                held_for: now.since(self.granted_at),
+                expires_in: deadline.since(now),
+                wanted: false,
+            }),
+            None => self.holder.clone(),
+        };
+        (known > Known::Nothing).then_some((known, holder))
+    }
+
+    /// Whether it waits in the queue, and has not been told who has the lock.
+    pub(crate) fn is_unaware(&self) -> bool {
+        self.phase == Phase::Queued && self.told < Known::Holder
+    }
+
+    /// What the caller was told of the holder.
+    pub(crate) fn told(&self) -> Known {
+        self.told
+    }
+
     /// Whether it frees what it got after a denial.
     pub(crate) fn has_waited(&self) -> bool {
         self.denied && matches!(self.phase, Phase::Releasing { .. })
@@ -342,7 +417,7 @@ impl Slot {
     }
 
     /// When the attempt ends without the lock. Until its first denial it is owed an answer.
-    pub(super) fn limit(&self) -> Instant {
+    pub(crate) fn limit(&self) -> Instant {
         match self.phase {
             Phase::Queued if !self.once => self.give_up,
             Phase::Waiting { .. } if self.denied => self.give_up,

@@ -26,7 +26,7 @@ fn a_queued_attempt_is_released_at_once() {
     let (mut scene, first) = Scenario::held();
     let second = scene.acquire("a");
     scene.release(second);
-    scene.tells([freed(second)]);
+    scene.decides([freed(second)]);
     scene.sends_nothing();
     assert!(scene.engine.held_until(first).is_some());
     assert_eq!(scene.engine.attempts(), 1);

@@ -5,6 +5,7 @@
 
 mod acquire;
 mod batch;
+mod behind;
 mod cancel;
 mod give_up;
 mod gone;

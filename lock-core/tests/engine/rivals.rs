@@ -16,7 +16,7 @@ fn rivals_are_served_in_order_and_only_one_talks_to_the_server() {
     for id in ids {
         let claim = scene.sends(Action::Acquire, &["a"]);
         scene.grants(&claim);
-        scene.tells([granted(id, &claim)]);
+        scene.decides([granted(id, &claim)]);
         scene.sends_nothing();
         scene.release(id);
         let release = scene.sends(Action::Release, &["a"]);
@@ -38,7 +38,7 @@ fn who_wants_to_share_excludes_where_the_protocol_shares_nothing() {
     let claim = scene.sends(Action::Acquire, &["a"]);
     assert_eq!(claim.command.claims()[0].mode, Mode::Exclusive);
     scene.grants(&claim);
-    scene.tells([granted(first, &claim)]);
+    scene.decides([granted(first, &claim)]);
     scene.sends_nothing();
 }
 
@@ -47,6 +47,7 @@ fn one_name_does_not_wait_for_another() {
     let (mut scene, _) = Scenario::held();
     scene.acquire("a");
     scene.acquire("b");
+    scene.decides([]);
     scene.sends(Action::Acquire, &["b"]);
 }
 
@@ -55,7 +56,7 @@ fn a_rival_that_gives_up_in_the_queue_leaves_the_order_alone() {
     let (mut scene, first) = Scenario::held();
     let [second, third, fourth] = ["a"; 3].map(|text| scene.acquire(text));
     scene.release(third);
-    scene.tells([freed(third)]);
+    scene.decides([freed(third)]);
     for (leaving, next) in [(first, second), (second, fourth)] {
         scene.release(leaving);
         let release = scene.sends(Action::Release, &["a"]);
@@ -70,10 +71,12 @@ fn a_rival_that_gives_up_in_the_queue_leaves_the_order_alone() {
 fn a_rivals_wait_runs_out_in_the_queue() {
     let (mut scene, _) = Scenario::held();
     let second = scene.acquire_for("a", TRIP);
+    let since = scene.now;
+    scene.decides([]);
     scene.sleep(TRIP - NANO);
     scene.tells_nothing();
     scene.sleep(NANO);
-    scene.tells([not_acquired(second, NotAcquired::TimedOut(None))]);
+    scene.tells([not_acquired(second, NotAcquired::TimedOut(Some(own_hold(scene.now, since))))]);
     assert_eq!(scene.engine.attempts(), 1);
 }
 
@@ -84,7 +87,7 @@ fn the_next_rival_claims_as_soon_as_the_first_gives_up_or_is_refused() {
     let second = scene.acquire("a");
     scene.sends_nothing();
     scene.release(first);
-    scene.tells([freed(first)]);
+    scene.decides([freed(first)]);
     let claim = scene.sends(Action::Acquire, &["a"]);
     // Refused.
     let third = scene.acquire("a");
@@ -100,7 +103,7 @@ fn the_next_rival_claims_as_soon_as_the_first_has_lost() {
     let (mut scene, first, renewal) = Scenario::renewing();
     let second = scene.acquire("a");
     scene.disowns(&renewal);
-    scene.tells([Event::Lost { id: first, reason: LostReason::Taken }]);
+    scene.decides([Event::Lost { id: first, reason: LostReason::Taken }]);
     let claim = scene.sends(Action::Acquire, &["a"]);
     assert_ne!(claim.owner(), renewal.owner());
     scene.grants(&claim);
@@ -129,15 +132,17 @@ fn the_next_rival_waits_until_the_first_is_settled_at_the_server() {
 #[test]
 fn who_will_not_wait_is_busy_at_once_behind_a_rival_that_has_or_wants_the_name() {
     let scenes = || {
+        let own = Some(START.after(TRIP));
         let (claiming, _, _) = Scenario::claiming();
         let (waiting, _) = Scenario::waiting();
         let (held, _) = Scenario::held();
         let (renewing, _, _) = Scenario::renewing();
-        [claiming, waiting, held, renewing]
+        [(claiming, None), (waiting, None), (held, own), (renewing, own)]
     };
-    for mut scene in scenes() {
+    for (mut scene, since) in scenes() {
         let id = scene.acquire_once("a", TTL);
-        scene.tells([not_acquired(id, NotAcquired::Busy(None))]);
+        let holder = since.map(|since| own_hold(scene.now, since));
+        scene.tells([not_acquired(id, NotAcquired::Busy(holder))]);
         scene.sends_nothing();
         assert_eq!(scene.engine.attempts(), 1);
     }
@@ -196,7 +201,8 @@ fn who_will_not_wait_is_busy_at_once_behind_a_waiter_behind_a_release() {
 fn a_wait_of_no_time_behind_a_rival_ends_at_once() {
     let (mut scene, _) = Scenario::held();
     let id = scene.acquire_for("a", Duration::ZERO);
-    scene.tells([not_acquired(id, NotAcquired::TimedOut(None))]);
+    let holder = own_hold(scene.now, scene.now);
+    scene.tells([not_acquired(id, NotAcquired::TimedOut(Some(holder)))]);
     assert_eq!(scene.engine.attempts(), 1);
 }
 
@@ -218,7 +224,7 @@ fn a_hint_moves_the_first_and_not_the_others() {
     scene.is_free(&look);
     let claim = scene.sends(Action::Acquire, &["a"]);
     scene.grants(&claim);
-    scene.tells([granted(first, &claim)]);
+    scene.decides([granted(first, &claim)]);
 }
 
 /// An acquire looks at the clock first.

@@ -154,6 +154,36 @@ fn waiters_of_one_name_follow_one_another() {
     });
 }
 
+/// Each is told that somebody has it, and of the first holder with a name, however often it changes hands.
+#[test]
+fn waiters_of_one_name_are_told_of_a_holder_once() {
+    on_a_small_stack(|| {
+        let mut crowd = table(denies);
+        let ids = crowd.acquire_one(Mode::Exclusive, None);
+        assert_eq!(crowd.goes_on(waiting), MANY);
+        crowd.server = |command| match command {
+            table::Command::Look { .. } => grants(command),
+            _ => denies(command),
+        };
+        let mut told = 0;
+        for _ in 0..MANY {
+            crowd.engine.handle_hint(crowd.now, &name("a"));
+            crowd.now = crowd.now.after(Duration::from_millis(300));
+            told += crowd.goes_on(waiting);
+        }
+        assert_eq!(told, 0, "it is freed and taken, by nobody knows whom");
+        crowd.server = grants;
+        crowd.now = crowd.now.after(Duration::from_secs(1));
+        assert_eq!(crowd.goes_on(waiting), MANY - 1);
+        for id in ids {
+            crowd.engine.release(crowd.now, id);
+            crowd.now = crowd.now.after(Duration::from_secs(1));
+            assert_eq!(crowd.goes_on(waiting), 0, "each is as good a holder as the one before");
+        }
+        assert_eq!(crowd.engine.attempts(), 0);
+    });
+}
+
 #[test]
 fn names_are_taken_kept_freed_and_wanted_by_others() {
     on_a_small_stack(|| {

@@ -78,6 +78,13 @@ pub(crate) fn holder(label: &str, expires_in: Duration) -> Holder {
     Holder { label: label.into(), held_for: Duration::from_secs(3_600), expires_in, wanted: false }
 }
 
+/// What is told of a hold of the engine's own: granted at `since`, by a claim sent one [`TRIP`] before.
+pub(crate) fn own_hold(now: Instant, since: Instant) -> Holder {
+    let held_for = now.since(since);
+    let expires_in = VALID - TRIP - held_for;
+    Holder { label: "me".into(), held_for, expires_in, wanted: false }
+}
+
 pub(crate) fn freed(id: LockId) -> Event {
     Event::Released { id, release: Release::Freed }
 }
@@ -229,10 +236,15 @@ impl Scenario {
         self.answers(look, Ok(Reply::Seen(vec![Seen::Free; look.len()])));
     }
 
-    /// It waits for "a", looks, finds it free and claims it.
-    pub(crate) fn looks_and_claims(&mut self) -> Sent {
+    /// It waits for "a", and looks.
+    pub(crate) fn looks(&mut self) -> Sent {
         self.sleeps();
-        let look = self.sends(Action::Look, &["a"]);
+        self.sends(Action::Look, &["a"])
+    }
+
+    /// The same; it finds it free, and claims it.
+    pub(crate) fn looks_and_claims(&mut self) -> Sent {
+        let look = self.looks();
         self.is_free(&look);
         self.sends(Action::Acquire, &["a"])
     }
@@ -282,6 +294,13 @@ impl Scenario {
     /// Exactly these events, in this order.
     pub(crate) fn tells<const N: usize>(&mut self, events: [Event; N]) {
         assert_eq!(self.told(), events);
+    }
+
+    /// Exactly these, besides what waiters are told of holders.
+    pub(crate) fn decides<const N: usize>(&mut self, events: [Event; N]) {
+        let mut told = self.told();
+        told.retain(|event| !matches!(event, Event::Waiting { .. }));
+        assert_eq!(told, events);
     }
 
     pub(crate) fn tells_nothing(&mut self) {

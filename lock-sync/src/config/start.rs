@@ -103,7 +103,8 @@ impl Plan {
             Codec::Advisory(codec) => {
                 let check = check(&codec, sql::advisory::Codec::check);
                 let connections = Connections::open(codec, source, self.ttl, budget)?;
-                let protocol = Advisory::new(self.ttl).with_waiting(self.waiting);
+                let protocol =
+                    Advisory::new(self.ttl).with_waiting(self.waiting).labelled(&self.holder);
                 let mut engine = Engine::new(protocol, self.core);
                 if self.only {
                     engine.open(clock::now());

@@ -3,6 +3,8 @@
 mod admin;
 mod advisory_async;
 mod advisory_sync;
+mod behind;
+mod heard;
 mod hosts_postgres;
 mod looking;
 mod places;

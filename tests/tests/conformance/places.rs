@@ -1,6 +1,10 @@
 //! One suite for every backend and both drivers: the same bodies, each on a table of its own.
 
-use lock_sync::{Error, LostReason, ReleaseError, Wait};
+use crate::behind::{
+    all_that_wait_in_a_process_are_told_who_is_in_the_way,
+    waiting_behind_ones_own_process_tells_who_is_in_the_way,
+};
+use lock_sync::{Error, LostReason, Progress, ReleaseError, Wait};
 use lock_tests::drivers::{Driven, Driver, Guard};
 use lock_tests::place::{Keeps, Place};
 use lock_tests::proxy::eventually;
@@ -8,11 +12,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-const TTL: Duration = Duration::from_secs(30);
+pub(crate) const TTL: Duration = Duration::from_secs(30);
 /// Of leases that are to end, or to be renewed: a busy machine stands still for a part of it.
 const SHORT: Duration = Duration::from_secs(3);
 /// For what happens soon.
-const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 macro_rules! conformance {
     ($($bodies:tt)*) => {
@@ -77,6 +81,8 @@ conformance! {
         names_that_are_none_are_refused
         a_thousand_locks_on_one_connection
         waiting_tells_who_is_in_the_way
+        waiting_behind_ones_own_process_tells_who_is_in_the_way
+        all_that_wait_in_a_process_are_told_who_is_in_the_way
         a_panic_while_waiting_leaks_nothing
         many_connect_at_once
         with_lock_hands_the_result_through
@@ -347,10 +353,10 @@ fn waiting_tells_who_is_in_the_way(place: &Driven) {
         for news in &told {
             if place.keeps() != Keeps::Rows {
                 // Nobody is asked who has it.
-                assert_eq!(*news, lock_sync::Progress::Busy(None));
+                assert_eq!(*news, Progress::Busy(None));
                 continue;
             }
-            let lock_sync::Progress::Busy(Some(holder)) = news else { panic!("{told:?}") };
+            let Progress::Busy(Some(holder)) = news else { panic!("{told:?}") };
             assert!(holder.label.contains(&format!("pid {}", std::process::id())), "{holder:?}");
             assert!(holder.label.contains("the \"nightly\" job"), "{holder:?}");
             let soon = holder.held_for < Duration::from_secs(20) && holder.expires_in <= TTL;

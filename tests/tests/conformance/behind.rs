@@ -1,0 +1,90 @@
+//! Waiting behind others of the same process, of which only one asks the server.
+
+use crate::heard::Heard;
+use crate::places::{SOON, TTL};
+use lock_sync::{Progress, Wait};
+use lock_tests::drivers::Driven;
+use lock_tests::place::Keeps;
+use std::collections::BTreeMap;
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// The label that `told` names, which must be one; [`None`] if it is known only that somebody has it.
+fn label(told: &[Progress]) -> Option<String> {
+    let labels = told.iter().map(|news| match news {
+        Progress::Busy(holder) => holder.as_ref().map(|holder| holder.label.clone()),
+        other => panic!("{other:?}"),
+    });
+    let labels: Vec<_> = labels.collect();
+    assert!(labels.iter().all(|label| *label == labels[0]), "{told:?}");
+    labels.into_iter().next().expect("something is told")
+}
+
+pub(crate) fn waiting_behind_ones_own_process_tells_who_is_in_the_way(place: &Driven) {
+    let locks = place.labelled(TTL, "the \"nightly\" job");
+    let guard = locks.lock("a").expect("taken");
+    let is_ours = |told: &[Progress]| {
+        let label = label(told).expect("a holder");
+        assert!(label.contains(&format!("pid {}", std::process::id())), "{label}");
+        assert!(label.contains("the \"nightly\" job"), "{label}");
+    };
+    // While it waits and at the end; without a wait, at the end.
+    for (wait, times) in [(Wait::For(Duration::from_millis(500)), 2), (Wait::Never, 1)] {
+        let mut told = Vec::new();
+        let heard = Heard::default();
+        let acquired = tracing::subscriber::with_default(heard.clone(), || {
+            locks.acquire("a", wait, &mut |news| told.push(news.clone()))
+        });
+        assert!(acquired.expect("asked").is_none());
+        assert_eq!(told.len(), times, "{told:?}");
+        is_ours(&told);
+        let waits = heard.waits();
+        assert_eq!(waits.len(), times - 1, "{waits:?}");
+        assert!(waits.iter().all(|wait| wait.contains("the \"nightly\" job")), "{waits:?}");
+    }
+    std::thread::scope(|scope| {
+        let (tell, told) = mpsc::channel();
+        let waiter = scope.spawn(|| {
+            locks.acquire("a", Wait::Forever, &mut move |news| {
+                let _ = tell.send(news.clone());
+            })
+        });
+        is_ours(&[told.recv_timeout(SOON).expect("told while it waits")]);
+        guard.release().expect("released");
+        let next = waiter.join().expect("no panic").expect("asked").expect("granted");
+        assert!(next.is_held());
+        assert!(told.recv().is_err(), "told once");
+    });
+}
+
+/// Only the first of them asks the server.
+pub(crate) fn all_that_wait_in_a_process_are_told_who_is_in_the_way(place: &Driven) {
+    let ours = place.labelled(TTL, "the \"nightly\" job");
+    let guard = ours.lock("a").expect("taken");
+    let theirs = place.locks(TTL);
+    std::thread::scope(|scope| {
+        let (tell, told) = mpsc::channel();
+        let waiters: Vec<_> = (0..3)
+            .map(|n| {
+                let (theirs, tell) = (theirs.clone(), tell.clone());
+                scope.spawn(move || {
+                    let mut tell = |news: &Progress| tell.send((n, news.clone())).expect("heard");
+                    let guard = theirs.acquire("a", Wait::Forever, &mut tell);
+                    guard.expect("asked").expect("granted").release().expect("released");
+                })
+            })
+            .collect();
+        let mut first = BTreeMap::new();
+        while first.len() < 3 {
+            let (n, news) = told.recv_timeout(SOON).expect("each is told while it waits");
+            first.entry(n).or_insert(news);
+        }
+        for news in first.into_values() {
+            let label = label(&[news]);
+            let named = label.is_some_and(|label| label.contains("the \"nightly\" job"));
+            assert_eq!(named, place.keeps() == Keeps::Rows);
+        }
+        guard.release().expect("released");
+        waiters.into_iter().for_each(|waiter| waiter.join().expect("no panic"));
+    });
+}
