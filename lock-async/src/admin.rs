@@ -10,7 +10,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-/// What can answer an operator's questions.
+/// A connection that answers an operator's questions.
 pub(crate) trait Ask: Send {
     fn ask<'a>(&'a mut self, question: &'a Question) -> Asking<'a>;
 }
@@ -122,8 +122,8 @@ impl Admin {
         Ok(self.ask(&Question::Break { name, fence }).await?.raised()?)
     }
 
-    /// Removes what is kept of locks that are free and were last granted longer than `unused` ago, and tells
-    /// how many they were. Their fences go on rising, by the server's clock.
+    /// Removes the rows of locks that are free and were last granted longer than `unused` ago, and tells
+    /// how many there were. Their fences go on rising, by the server's clock.
     ///
     /// # Errors
     /// [`Error::Purge`] if `unused` is less than an [hour](lock_core::admin::SHORTEST); another if the server refuses (it takes the right to `DELETE`, which locks do not need; Consul

@@ -153,7 +153,7 @@ impl<S: Session> Source for Handed<S> {
     }
 }
 
-/// What becomes of commands when a connection of the caller's is gone.
+/// The failure of every command after a connection of the caller's is gone.
 const GONE: &str = "the connection that was handed over is gone, and there is no way to another";
 
 /// A codec of another server's, or no session. A configuration makes neither.

@@ -24,7 +24,7 @@ pub enum Error {
     /// without asking the server. The caller's fault.
     #[error(transparent)]
     Claim(#[from] ClaimError),
-    /// What is used was to be purged. The caller's fault.
+    /// The time for a purge is shorter than an hour. The caller's fault.
     #[error(transparent)]
     Purge(#[from] PurgeError),
     /// The configuration cannot work. The caller's fault.

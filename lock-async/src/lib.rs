@@ -68,7 +68,7 @@
 //! # Forks
 //!
 //! After a `fork` the child holds nothing: its guards say so, its calls fail with [`Error::Forked`], and dropping
-//! what it inherited sends nothing. Connect after the fork, on a runtime that was made after it, too.
+//! an inherited guard or connection sends nothing. Connect after the fork, on a runtime that was made after it, too.
 //!
 //! # Events
 //!

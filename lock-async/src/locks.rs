@@ -305,7 +305,7 @@ impl Locks {
     /// A guard that is still there keeps its lock, which goes on being renewed. If it is dropped within
     /// that time, its release is waited for too; if later, the task releases the lock and ends then.
     ///
-    /// It may be called again, on any clone, and then tells what is left. In a fork, where nothing is held, it
+    /// It may be called again, on any clone, and then tells how many locks are left. In a fork, where nothing is held, it
     /// does nothing.
     ///
     /// # Errors

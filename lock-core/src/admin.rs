@@ -7,7 +7,7 @@
 //! | [`Break`](Question::Break) | takes the lock from its holder, and raises its fence | `UPDATE` | `session` write; it ends the holder's session, and all its locks |
 //! | [`Purge`](Question::Purge) | removes what is long unused | `DELETE` | there is no such thing |
 //!
-//! A break names the fence of the hold that is meant: who has got the lock since then keeps it. The
+//! A break names the fence of the hold that is meant: a later holder keeps the lock. The
 //! holder hears that it has lost at its next renewal.
 //!
 //! A purge forgets fences, and must not make them fall. The first fence of a name is the server's
@@ -62,7 +62,7 @@ pub enum Question {
     },
 }
 
-/// What would be purged is too young.
+/// The rows that would be purged are too young.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "rows can be removed when they were not used for {} or longer: else a fence could fall",

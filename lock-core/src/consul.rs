@@ -333,7 +333,7 @@ mod tests {
             ([Action::Open].into(), failed.clone())
         );
         assert_eq!(run([created(), Some(Err(refused())), destroyed()]), (all.into(), failed));
-        // What may pass later is final at the first connect, unless there are too many requests.
+        // A failure that may pass later is final at the first connect, unless there are too many requests.
         let rejected = |status| {
             let failure = Failure::not_now("no rights".into()).with_code(Some(Code::Http(status)));
             run([Some(Err(failure)), None, None]).1

@@ -154,8 +154,8 @@ impl Failure {
         }
     }
 
-    /// Whether a command for several may have been rejected because of a single one of them: what stays
-    /// so, and rows that somebody else has locked.
+    /// Whether a command for several may have been rejected because of a single one of them: a
+    /// rejection that stays, or a row that somebody else has locked.
     pub(crate) fn may_be_of_one(&self) -> bool {
         match (self, self.code()) {
             (Self::Rejected { retry: false, .. }, _) => true,
@@ -229,7 +229,7 @@ pub enum LostReason {
     /// the lock there.
     #[error("{failure}")]
     Gone {
-        /// What was deleted or replaced, and what to do.
+        /// It names the thing that was deleted or replaced, and says what to do.
         failure: Failure,
     },
 }

@@ -141,9 +141,9 @@ pub trait Protocol: Clone + Debug + Eq + Hash {
 /// What the server tells those that wait. Safety never rests on it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum News {
-    /// From now on it tells them. What was freed before, it did not tell.
+    /// From now on it tells them. It did not tell of locks that were freed before.
     Begun,
-    /// What it sent since the last news; nothing if nothing came within the time.
+    /// The notifications since the last news; none if none came within the time.
     Notified(Vec<Notification>),
 }
 
@@ -209,7 +209,7 @@ pub enum Action {
     Listen,
     /// To be told no more.
     Unlisten,
-    /// To see whether what is told arrives.
+    /// To see whether notifications arrive.
     Probe,
 }
 

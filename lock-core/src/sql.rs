@@ -88,7 +88,7 @@ pub struct Codec {
     claim: Text,
     renew: Text,
     release: Text,
-    /// The release without telling those that wait, where they are told.
+    /// The release that notifies no waiter, where releases notify waiters.
     untold: Option<Text>,
     holders: Text,
     /// Where who asks for the holders does not thereby say that it waits.
@@ -197,7 +197,7 @@ impl Codec {
         self
     }
 
-    /// For those who only look: a table that is missing is not created, but is
+    /// For readers: a table that is missing is not created, but is
     /// [`Refusal::NothingThere`].
     #[must_use]
     pub fn look_only(self) -> Self {
@@ -236,7 +236,7 @@ impl Codec {
         self
     }
 
-    /// With releases, of any number and of one, for when those that wait cannot be told.
+    /// With releases, of any number and of one, for when waiters cannot be notified.
     fn with_untold(self, texts: [String; 2]) -> Self {
         let [any, one] = texts.map(|text| self.dialect.text(&text, &self.table).into());
         Self { untold: Some(Text { any, one: Some(one) }), ..self }

@@ -94,7 +94,7 @@ impl Timing {
         self.ttl / 3
     }
 
-    /// What is left of a lease at least, as long as its renewals succeed in no time.
+    /// The time that is left of a lease at least, as long as its renewals succeed in no time.
     pub(crate) fn due(&self) -> Duration {
         self.valid() - self.renew_every()
     }

@@ -62,7 +62,7 @@ fn a_connection_that_broke_over_it_is_told() {
     assert_eq!(prepared.prepared(&a, Err(broke.clone()), SOON, PLENTY), Err(broke));
 }
 
-/// What says that a statement was not run since it is not, or no longer, prepared.
+/// The failures of a statement that was not run because it is not, or no longer, prepared.
 fn lost() -> [Failure; 4] {
     [
         statement_failed(Some(1243), ""),

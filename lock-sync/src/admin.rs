@@ -8,7 +8,7 @@ use lock_core::{Fence, LockName};
 use std::fmt;
 use std::time::Duration;
 
-/// What can answer an operator's questions.
+/// A connection that answers an operator's questions.
 pub(crate) trait Ask: Send {
     fn ask(&mut self, question: &Question) -> Result<Answer, Error>;
 }
@@ -102,8 +102,8 @@ impl Admin {
         Ok(self.ask(&Question::Break { name, fence })?.raised()?)
     }
 
-    /// Removes what is kept of locks that are free and were last granted longer than `unused` ago, and tells
-    /// how many they were. Their fences go on rising, by the server's clock.
+    /// Removes the rows of locks that are free and were last granted longer than `unused` ago, and tells
+    /// how many there were. Their fences go on rising, by the server's clock.
     ///
     /// # Errors
     /// [`Error::Purge`] if `unused` is less than an [hour](lock_core::admin::SHORTEST); another if the server refuses (it takes the right to `DELETE`, which locks do not need; Consul

@@ -43,7 +43,7 @@
 //!
 //! A guard that is dropped has released its lock when the drop returns, also at an early `?`. Nothing more is needed,
 //! unless guards are in other threads, or are released by [`Guard::release_in_background`]:
-//! [`Locks::shutdown`] waits for those, and tells what is left.
+//! [`Locks::shutdown`] waits for those, and tells how many are left.
 //!
 //! # Async runtimes
 //!

@@ -218,19 +218,19 @@ impl Locks {
     }
 
     /// Ends every acquire that waits, of all clones, with [`Error::Closed`], and every later one.
-    /// Guards stay what they are. [`shutdown`](Self::shutdown) does so too, and waits for the rest.
+    /// Guards keep their locks. [`shutdown`](Self::shutdown) does so too, and waits for the rest.
     pub fn close(&self) {
         self.driver.close();
     }
 
     /// Ends the locks in order: for the end of `main`, where other threads may still wait for locks or hold them.
     ///
-    /// Every acquire that waits, of all clones, ends with [`Error::Closed`], and so does every later one. What is
-    /// being released in the background is sent and confirmed. A guard that is still there keeps its lock,
+    /// Every acquire that waits, of all clones, ends with [`Error::Closed`], and so does every later one.
+    /// Releases in the background are sent and confirmed. A guard that is still there keeps its lock,
     /// which goes on being renewed; if it is dropped in time, its release is waited for too.
     ///
     /// It returns within two request budgets (see [`Config::request_timeout`]), and may be called again, on any
-    /// clone, to tell what is left. The connections are closed when the last clone and the last guard are
+    /// clone, to tell how many locks are left. The connections are closed when the last clone and the last guard are
     /// dropped. In a fork, where nothing is held, it does nothing.
     ///
     /// ```

@@ -20,7 +20,7 @@ pub struct Mutant {
 pub enum Shown {
     Table,
     TableThatTells,
-    /// Where what is told is lost on a connection from some moment on.
+    /// Where the notifications of a connection are lost from some moment on.
     TableThatTellsTheDeaf,
     Advisory,
     /// With a server whose clock is set back now and then.
@@ -30,7 +30,7 @@ pub enum Shown {
     ConsulSearched,
 }
 
-/// All of them, by what they are about.
+/// All bugs, by subject.
 pub const MUTANTS: [&[Mutant]; 2] = [OF_LOCKS, OF_SESSIONS];
 
 include!("table/sessions.rs");

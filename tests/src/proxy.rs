@@ -219,7 +219,7 @@ impl Late {
     }
 }
 
-/// What is still under way arrives.
+/// Bytes that are under way still arrive.
 impl Drop for Late {
     fn drop(&mut self) {
         self.queue = None;

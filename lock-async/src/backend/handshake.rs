@@ -1,10 +1,10 @@
-//! What a failed TLS handshake calls for.
+//! The advice for a failed TLS handshake.
 
 use rustls::{AlertDescription, CertificateError, Error as Tls};
 use std::error::Error;
 use std::io;
 
-/// What to do about a TLS handshake that fails again until somebody acts. `None` if `error` has
+/// The advice for a TLS handshake that fails again until somebody acts. `None` if `error` has
 /// another reason, which may pass.
 pub(crate) fn advice(error: &(dyn Error + 'static)) -> Option<&'static str> {
     let mut next = Some(error);

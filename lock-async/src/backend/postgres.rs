@@ -370,7 +370,7 @@ async fn rows(
     }
 }
 
-/// What the server's error, or its silence, means.
+/// The meaning of the server's error, or of its silence.
 fn failed(error: &Error) -> Failure {
     let (code, message) = describe(error);
     statement_failed(code.as_deref(), &message)

@@ -50,7 +50,7 @@ impl Listing {
     /// The locks that are held, in the order of their names as bytes.
     ///
     /// # Errors
-    /// [`Failure::Unknown`] if a page was not what was asked for, or pages are missing.
+    /// [`Failure::Unknown`] if a page does not fit its question, or pages are missing.
     pub fn finish(self) -> Result<Vec<LockState>, Failure> {
         self.end.unwrap_or_else(|| Err(incomplete())).map(|()| self.held)
     }

@@ -346,7 +346,7 @@ impl<S: Server> World<S> {
             }
             let key = (action, owner);
             let client = self.client(at);
-            // What was refused for several is tried again for fewer.
+            // A command that was refused for several claims is tried again for fewer.
             if refused && !together {
                 client.refused.insert(key, Refusal { at: now, informed });
             } else {

@@ -122,7 +122,7 @@ impl FakeTable {
         Self { tells: true, ..self }
     }
 
-    /// The same where a network or a pooler silently loses what is told on a connection, from its
+    /// The same where a network or a pooler silently loses the notifications of a connection, from its
     /// beginning or from some moment on.
     #[must_use]
     pub fn deafening(self) -> Self {

@@ -31,15 +31,15 @@ pub struct AdminExchange {
 enum Stage {
     /// The statement that does it is to be run.
     Act,
-    /// The lock could be taken from its holder, but not those told that wait for it: break it all the same.
+    /// The lock's waiters cannot be notified: break it all the same.
     Untold,
-    /// It could not tell what it did: ask how many rows it has removed.
+    /// The statement did not return how many rows it has removed: ask for that.
     Count,
     Done(Result<Answer, Failure>),
 }
 
 impl Codec {
-    /// What is to be run for `question`, at `now`, on one connection.
+    /// The statements for `question`, made at `now`. All run on one connection.
     pub fn ask(&self, question: &Question, now: Instant) -> AdminExchange {
         let (codec, question) = (self.clone(), question.clone());
         AdminExchange { codec, question, now, stage: Stage::Act }
@@ -85,7 +85,7 @@ impl AdminExchange {
     /// The answer.
     ///
     /// # Errors
-    /// The failure of a statement; [`Failure::Unknown`] if its rows were not what it returns, or are still
+    /// The failure of a statement; [`Failure::Unknown`] if its rows do not fit the statement, or are still
     /// missing.
     pub fn finish(self) -> Result<Answer, Failure> {
         match self.stage {
@@ -94,7 +94,7 @@ impl AdminExchange {
         }
     }
 
-    /// The statement for the question, in which those that wait are told by `tell`.
+    /// The statement for the question, in which `tell` notifies the waiters.
     fn act(&self, tell: &str) -> Statement {
         let Self { codec: Codec { dialect, table, .. }, question, now, .. } = self;
         let texts = match dialect {
@@ -133,7 +133,7 @@ impl AdminExchange {
     }
 }
 
-/// What the rows of the last statement for `question` mean.
+/// The answer that the rows of the last statement for `question` give.
 fn answer(question: &Question, rows: Rows) -> Result<Answer, Failure> {
     let answer = match question {
         Question::List { .. } | Question::Status { .. } => {

@@ -196,10 +196,10 @@ pub(super) fn is_inside(failure: &Failure) -> bool {
     failure.code() == Some(Code::Mysql(1568))
 }
 
-/// Whatever the server's, the user's or `init_connect`'s settings are. Each statement commits by itself, and
-/// locks nothing but the rows that are meant; one that waits for a row or for the table's definition is
-/// ended by the server; what is read is not cut off. The two kinds of server call two settings differently, and read each other's as
-/// comments.
+/// The session's settings, in place of the server's, the user's or `init_connect`'s. Each statement commits by
+/// itself, and locks nothing but the rows that are meant. The server ends a statement that waits for a row or for
+/// the table's definition, and cuts off no result. The two kinds of server call two settings differently, and read
+/// each other's as comments.
 pub(super) const SESSION: &str = "SET NAMES utf8mb4, autocommit = 1, completion_type = 0, sql_mode = 'STRICT_TRANS_TABLES', time_zone = '+00:00', innodb_lock_wait_timeout = 1, lock_wait_timeout = 5, sql_safe_updates = 0, sql_select_limit = DEFAULT, group_concat_max_len = 1024 \
      /*!80000 , SESSION transaction_isolation = 'READ-COMMITTED', SESSION transaction_read_only = 0 */ \
      /*M! , SESSION tx_isolation = 'READ-COMMITTED', SESSION tx_read_only = 0 */";
@@ -244,7 +244,7 @@ SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at
          WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ? AND non_unique = 0
          GROUP BY index_name) AS k"#;
 
-/// Whether the table is there, also for those who have no rights on it: their error is another.
+/// Whether the table is there, also for an account without rights on it, whose error is another.
 pub(super) const PROBE: &str = "SELECT 1 FROM {table} LIMIT 0";
 
 /// There is no such table, or no such database.

@@ -44,11 +44,11 @@ pub fn codec(table: TableName) -> Codec {
         .with_correction(CORRECT)
 }
 
-/// What a notification on the connection that listens says; [`None`] if it is not one of ours.
+/// The content of a notification on the connection that listens; [`None`] if it is not one of ours.
 pub fn notification(payload: &str) -> Option<Notification> {
     match payload.strip_prefix(PROBES) {
         Some(number) => u128::from_str_radix(number, 16).ok().map(Notification::Probe),
-        // What is no name, nobody waits for.
+        // Nobody waits for a text that is no lock's name.
         None => LockName::new(payload).ok().map(Notification::Freed),
     }
 }
@@ -58,7 +58,7 @@ pub(super) fn probe(number: u128) -> String {
     format!("{PROBES}{number:032x}")
 }
 
-/// What the payload of a probe begins with: no lock's name has a control character.
+/// The first character of a probe's payload: no lock's name has a control character.
 const PROBES: char = '\u{1}';
 
 /// What the server's error says about the fate of a statement. `code` is the SQLSTATE, absent
@@ -234,11 +234,11 @@ UPDATE {table} AS l
  WHERE l.name = ours.name AND l.owner = ours.owner AND l.expires_at > clock_timestamp()
 RETURNING l.name, l.owner"#;
 
-/// Tells those that listen; 1. When the server's queue of notifications is full, the statement fails, as its
+/// Notifies the listeners; 1. When the server's queue of notifications is full, the statement fails, as its
 /// commit does.
 const TELL: &str = "(pg_notify('withlock_' || l.tableoid::text, l.name) IS NOT NULL)::int";
 
-/// Whether a statement failed only because [those that listen](TELL) could not be told.
+/// Whether a statement failed only because the listeners could not be [notified](TELL).
 pub(super) fn could_not_tell(failure: &Failure) -> bool {
     failure.code() == Some(Code::SqlState(*b"54000"))
 }

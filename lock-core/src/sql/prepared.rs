@@ -15,7 +15,7 @@
 //!
 //! Nothing is prepared when the time that is left is not enough for two answers, each as slow as the last
 //! one: the statement is sent as text, and prepared another time. So a link that became slow loses no lease
-//! to what was to save time.
+//! to a prepare that was meant to save time.
 //!
 //! | code | meaning |
 //! |---|---|
@@ -39,7 +39,7 @@ pub struct Prepared<S> {
     round_trip: Duration,
 }
 
-/// What is to be done with a statement next.
+/// The next step for a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Run<S> {
     /// Send it as text: on PostgreSQL unnamed, on MySQL with its parameters [put

@@ -16,7 +16,7 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    /// What it means to the command that a connection was made anew for.
+    /// The failure of a command for which a connection was made anew.
     ///
     /// Only the first connect refuses for good. A server that was fit before may be fit again: in a
     /// switch-over a client meets standbys, read-only primaries, missing tables and unknown passwords. So
@@ -71,7 +71,7 @@ pub enum Refusal {
         "transactions are read-only here: connect to the primary, or see who sets default_transaction_read_only (ALTER ROLE, ALTER DATABASE, the server)"
     )]
     ReadOnlyTransactions,
-    /// What is done on the connection is not committed by itself.
+    /// The connection does not commit its statements by itself.
     #[error(
         "the connection is inside a transaction: commit it or roll it back before you hand the connection over"
     )]
@@ -92,7 +92,7 @@ pub enum Refusal {
     NotInnoDb {
         /// The table's quoted name.
         table: String,
-        /// What it is.
+        /// Its engine.
         engine: String,
     },
     /// An unlogged or temporary table is empty after a crash, and every lock is forgotten.

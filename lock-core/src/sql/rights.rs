@@ -1,14 +1,14 @@
-//! What an account may not do, and the statement that would let it.
+//! The rights that an account lacks, and the statement that grants them.
 
 use super::{Codec, Dialect};
 use crate::error::{Code, Failure};
 use alloc::format;
 use alloc::string::String;
 
-/// What commands about locks need.
+/// The rights that commands about locks need.
 pub(super) const COMMANDS: &str = "SELECT, INSERT, UPDATE";
 
-/// What creating the table needs.
+/// The right that creating the table needs.
 pub(super) const CREATE: &str = "CREATE";
 
 /// Whether the server says that the account may not do that.
@@ -44,7 +44,7 @@ impl Codec {
                 let (user, host) = account.rsplit_once('@').unwrap_or((account, "%"));
                 let literal = |part: &str| format!("'{}'", part.replace('\'', "''"));
                 let account = format!("{}@{}", literal(user), literal(host));
-                // Who may create it and no more is of no use.
+                // The right to create the table is of no use alone.
                 let rights =
                     if rights == CREATE { format!("{CREATE}, {COMMANDS}") } else { rights.into() };
                 format!("GRANT {rights} ON {table} TO {account}")

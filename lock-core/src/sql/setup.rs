@@ -6,7 +6,7 @@ use alloc::string::{String, ToString};
 use alloc::{format, vec};
 
 /// Checks the server and the table. If the table is missing, it is created for locks, and left alone for
-/// those who only look.
+/// readers.
 ///
 /// ```text
 ///   loop: match setup.step(answer) {
@@ -226,7 +226,7 @@ impl Setup {
     /// Has the table in the schema where the server has it, for the account that it knows us by.
     fn settle(&mut self, schema: Value, account: Value) -> Option<Refusal> {
         let Value::Text(account) = account else { return Some(Refusal::Nonsense) };
-        // Without a schema to create it in, the server says what is wrong.
+        // Without a schema to create it in, the server's error tells the fault.
         let schema = if let Value::Text(schema) = schema { Some(schema) } else { None };
         match self.codec.settled(schema.as_deref(), &account) {
             Some(codec) => self.codec = codec,

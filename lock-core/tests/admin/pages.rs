@@ -13,7 +13,7 @@ fn page(first: usize, count: usize, held: bool) -> Answer {
     Answer::Locks((first..first + count).map(|n| lock(&format!("{n:06}"), held)).collect())
 }
 
-/// What is asked for, as long as `answer` is the answer, and how it ends.
+/// The number of questions until the last page, with answers from `answer`, and the result.
 fn listed(
     mut answer: impl FnMut(Option<&str>) -> Answer,
 ) -> (usize, Result<Vec<LockState>, Failure>) {

@@ -20,7 +20,7 @@ fn on_a_small_stack(test: fn()) {
 struct Crowd<P: Protocol> {
     engine: Engine<P>,
     now: Instant,
-    /// What the server says; nothing yet, if it does not say anything.
+    /// The server's reply; [`None`] if it does not reply yet.
     server: fn(&P::Command) -> Option<P::Reply>,
 }
 
@@ -254,7 +254,7 @@ fn sharers_of_one_name_are_let_in_and_go() {
         crowd.engine.release(crowd.now, first);
         assert_eq!(crowd.goes_on(granted), MANY);
         crowd.release(ids);
-        // Of those that want it for themselves, no one looks at all that are leaving.
+        // No claim that excludes looks at all attempts that are leaving.
         for _ in 0..MANY {
             crowd.engine.acquire(crowd.now, name("a"), true, Some(crowd.now));
         }

@@ -38,7 +38,7 @@ fn told(scope: Scope) -> World<FakeTable> {
     World::new(FakeTable::new().telling(), table, scope)
 }
 
-/// The same where what is told may be lost.
+/// The same where notifications may be lost.
 fn deaf(scope: Scope) -> World<FakeTable> {
     let table = Table::new(scope.timing.ttl(), "somebody").told();
     World::new(FakeTable::new().deafening(), table, scope)

@@ -59,7 +59,7 @@ fn nothing_breaks_with_a_table_that_tells() {
     nothing_breaks("table that tells", told, &never);
 }
 
-/// What is told is lost, on each listening connection from some moment on, and nobody says so.
+/// Notifications are lost on each listening connection from some moment on, and nobody says so.
 #[test]
 fn nothing_breaks_with_a_table_that_tells_the_deaf() {
     let never = [

@@ -85,7 +85,7 @@ fn full() -> Failure {
     postgres::statement_failed(Some("54000"), "too many notifications in the NOTIFY queue")
 }
 
-/// Those that wait find out later. A lock that stays taken would be worse.
+/// Waiters find out later. A lock that stays taken would be worse.
 #[test]
 fn what_cannot_be_told_is_released_all_the_same() {
     let [postgres, _] = codecs();

@@ -223,7 +223,7 @@ fn failure(method: Method, error: &ureq::Error) -> Failure {
     }
 }
 
-/// What to do about a TLS handshake that fails again until somebody acts.
+/// The advice for a TLS handshake that fails again until somebody acts.
 fn advice(error: &ureq::Error) -> Option<&'static str> {
     match error {
         ureq::Error::Io(error) => super::handshake::advice(error),

@@ -197,7 +197,7 @@ impl Session for Postgres {
 }
 
 /// Calls the client, whose panics become errors: the runtime inside of it panics where the system has no file
-/// descriptor to give. What was sent before the panic stays open.
+/// descriptor to give. The fate of a request that was sent before the panic stays open.
 fn guarded<T>(call: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| {
         let told =
@@ -206,7 +206,7 @@ fn guarded<T>(call: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     })
 }
 
-/// What the server's error, or its silence, means.
+/// The meaning of the server's error, or of its silence.
 fn failed(error: &postgres::Error) -> Failure {
     let (code, message) = describe(error);
     statement_failed(code.as_deref(), &message)
@@ -214,7 +214,7 @@ fn failed(error: &postgres::Error) -> Failure {
 
 fn no_thread(error: std::io::Error) -> Failure {
     Failure::NotSent(format!(
-        "no thread to be had, which the client needs on an async runtime: {error}"
+        "the system has no thread to give, which the client needs on an async runtime: {error}"
     ))
 }
 

@@ -258,8 +258,8 @@ impl<F: Backends> Shared<F> {
         Pause { shared: self, by }
     }
 
-    /// Waits until what is being released is free, and until guards that are left are dropped, both within
-    /// a caller's patience; what is left then: guards, and locks.
+    /// Waits until all releases are confirmed and all guards are dropped, within a caller's patience.
+    /// Returns how many guards and how many locks are left.
     pub(super) fn drained(self: &Arc<Self>) -> Result<(usize, usize), Dead> {
         let until = clock::now().after(self.timing.patience());
         let mut state = self.lock()?;

@@ -1,4 +1,4 @@
-//! What a configuration has that cannot work.
+//! Configurations that cannot work.
 
 use crate::config::Protocol;
 use lock_core::http::KeyError;
@@ -20,7 +20,7 @@ pub enum ConfigError {
     UnknownParameter {
         /// The parameter.
         name: String,
-        /// Those that are known.
+        /// The known parameters.
         known: &'static str,
     },
     /// A parameter's value cannot be used.
@@ -28,7 +28,7 @@ pub enum ConfigError {
     Parameter {
         /// The parameter.
         name: String,
-        /// What is wrong with its value.
+        /// The fault of its value.
         reason: String,
     },
     /// The lease times cannot be safe.
@@ -50,7 +50,7 @@ pub enum ConfigError {
         place: &'static str,
         /// The protocol that was asked for.
         protocol: Protocol,
-        /// Those that it has.
+        /// The protocols that it has.
         has: &'static str,
     },
     /// A setting means nothing with this backend and protocol.
@@ -58,7 +58,7 @@ pub enum ConfigError {
     Setting {
         /// The setting.
         name: &'static str,
-        /// What it is for.
+        /// The backend or the protocol that it belongs to.
         belongs: &'static str,
     },
     /// The SQLite file cannot be used.
@@ -66,7 +66,7 @@ pub enum ConfigError {
     File {
         /// Where it is.
         path: String,
-        /// What is wrong with it.
+        /// The fault of the file.
         reason: String,
     },
     /// The server does not know these locks by their names.

@@ -81,7 +81,7 @@ impl Guard {
         }
     }
 
-    /// Those who were to be called on a loss must have been.
+    /// Call it after all callbacks for a loss have run.
     pub fn release(self) -> Result<(), ReleaseError> {
         match self {
             Guard::Blocking(guard) => guard.release(),

@@ -81,7 +81,7 @@ fn a_server_that_stays_away_is_125_at_the_end_of_the_wait() {
         }
         let ended = start(&sandbox, &url, &["--wait", "200ms", "--quiet"]).end().expect(125);
         assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
-        // Those who do not wait do not wait for the server either.
+        // Commands that do not wait for the lock do not wait for the server either.
         for args in [&["--try"][..], &["--skip"], &["-n", "--skip"], &["--wait", "0s"]] {
             let ended = start(&sandbox, &url, args).end().expect(125);
             assert_eq!(ended.stderr.lines().count(), 1, "{args:?}: {ended:?}");

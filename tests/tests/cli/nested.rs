@@ -253,7 +253,7 @@ fn who_waits_is_told_where() {
     );
 }
 
-/// It drops variables and changes what is home. That locks are then elsewhere is not a surprise.
+/// sudo drops variables and changes the home. So it is no surprise that locks are then elsewhere.
 #[test]
 fn behind_sudo_this_users_own_file_is_told() {
     let sandbox = Sandbox::new();

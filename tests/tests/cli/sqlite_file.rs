@@ -7,7 +7,7 @@ use std::process::Command;
 
 // -- its name ---------------------------------------------------------------------------------------------
 
-/// What SQLite would read as something else than a plain file, and what is said of it.
+/// Paths that SQLite would read as something else than a plain file, and the error for each.
 const NO_FILES: [(&str, &str); 9] = [
     ("sqlite:file::memory:", "SQLite's own URIs"),
     ("sqlite:file:a.db?mode=memory", ""),
@@ -70,7 +70,7 @@ fn what_sqlite_reads_as_something_else_is_refused_wherever_it_is_named() {
 
 // -- a file that is gone ----------------------------------------------------------------------------------
 
-/// What happens to the file, by a name.
+/// The accidents of a file, by name.
 type Mishap = (&'static str, fn(&Sandbox));
 
 const MISHAPS: [Mishap; 4] = [

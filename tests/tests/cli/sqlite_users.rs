@@ -99,7 +99,7 @@ fn users_who_share_a_folder_share_the_locks_in_it() {
     });
 }
 
-/// What was made by a run as root, or by hand, is not for others; that is said, and what to do.
+/// A file that root, or somebody by hand, has made is not for others. The error says so, and what to do.
 #[test]
 #[ignore = "needs to be root: tests/run, then"]
 fn who_may_not_use_the_file_is_told_so() {

@@ -143,7 +143,7 @@ fn check_file(dialect: &str, statements: Vec<(&str, String)>) {
     assert!(agreed == text, "{dialect} has changed, to:\n{text}");
 }
 
-/// The statements that follow when those that wait cannot be told.
+/// The statements that follow when waiters cannot be notified.
 fn untold(codec: &Codec) -> Vec<(&'static str, String)> {
     let full = postgres::statement_failed(Some("54000"), "full");
     let mut all = Vec::new();

@@ -10,7 +10,7 @@ const TTL: Duration = Duration::from_secs(3);
 const DAY: Duration = Duration::from_secs(86_400);
 
 fn admin(place: &Place, driver: Driver) -> Admin {
-    // Who looks creates nothing.
+    // Looking creates nothing.
     drop(place.locks(TTL));
     Admin::connect(driver, &place.whole_url(), TTL)
 }

@@ -1,4 +1,4 @@
-//! Who only looks creates nothing: a default table that is missing means that nothing was ever locked,
+//! Looking creates nothing: a default table that is missing means that nothing was ever locked,
 //! one that was named is an error.
 
 use lock_core::sql::Refusal;
@@ -82,7 +82,7 @@ fn on_mysql(place: &Place) {
     let name = format!("{}_looking", place.table());
     place.tamper(&format!("CREATE DATABASE {name}"));
     default_table(&format!("{server}/{name}"));
-    // The catalogue hides a table from those who have no rights on it. It may be there all the same.
+    // The catalogue hides a table from an account without rights on it. The table may be there all the same.
     let user = format!("u{}", place.table().trim_start_matches("locks"));
     let mut root = mysql_client(place.url());
     root.query_drop(format!("CREATE USER {user}@'%' IDENTIFIED BY 'secret'")).expect("made");

@@ -46,7 +46,7 @@ fn whole_life(place: &Place) {
     assert_eq!(admin.list().expect("listed"), []);
 }
 
-/// What was connected elsewhere is used, and dropped.
+/// Locks that were connected elsewhere are used, and dropped.
 fn later_life(locks: Locks, guard: lock_sync::Guard) {
     assert!(locks.try_lock("b").expect("asked").is_none());
     drop(locks);

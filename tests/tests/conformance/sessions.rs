@@ -1,4 +1,4 @@
-//! What a server, a role or other code has a session begin with: settings, schemas, rights, open transactions.
+//! Sessions that a server, a role or other code has changed before their first command: settings, schemas, rights, open transactions.
 
 use lock_sync::{Error, TableName};
 use lock_tests::drivers::{Admin, Driven, Driver, Locks, error, wait};
@@ -70,7 +70,7 @@ fn what_init_connect_begins_is_ended(kind: Kind) {
     }
 }
 
-/// What connecting over a connection that `begin` was run on comes to, for each driver and protocol.
+/// The result of connecting over a connection that `begin` was run on, for each driver and protocol.
 fn handed(place: &Place, begin: &str) -> Vec<(String, Error)> {
     let url = place.url().replacen("mariadb://", "mysql://", 1);
     let mut all = Vec::new();
@@ -265,7 +265,7 @@ fn a_table_stays_in_the_database_where_it_was_found(kind: Kind) {
     }
 }
 
-/// The statement that an error advises is run by somebody who may; what it advises for is what was missing.
+/// The statement that an error advises. A user with that right runs it, and then nothing is missing.
 fn advised(told: &str) -> String {
     let at = told.find("GRANT ").unwrap_or_else(|| panic!("no GRANT: {told}"));
     let advice = &told[at..];

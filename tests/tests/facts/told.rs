@@ -59,7 +59,7 @@ fn nothing_is_told_when_nobody_waits() {
     let mut ear = ear(&table);
     table.granted("a", 1, LONG).expect("free");
     assert_eq!(table.release(&["a"], 1), [true]);
-    // Nor of the next hold, when those who waited for this one have given up.
+    // Nor of the next hold, when the waiters for this one have given up.
     table.granted("b", 1, LONG).expect("free");
     assert_eq!(table.granted("b", 2, LONG), None);
     assert_eq!(table.release(&["b"], 1), [true]);

@@ -1,4 +1,4 @@
-//! Notifications of PostgreSQL that are lost without a word: who waits gets what is free all the same, long
+//! Notifications of PostgreSQL that are lost without a word: a waiter gets a free lock all the same, long
 //! before the lease that it saw would have ended.
 
 use lock_tests::drivers::{Driven, Driver};
@@ -11,8 +11,8 @@ const TTL: Duration = Duration::from_secs(60);
 /// Longer than any step of these tests takes.
 const LONG: Duration = Duration::from_secs(300);
 
-/// How long a waiter of each driver goes on waiting after the holder has freed the lock. What is told on the
-/// listening connections is lost by `lost`, which is called before they are opened or when they are known
+/// How long a waiter of each driver goes on waiting after the holder has freed the lock. Notifications on the
+/// listening connections are lost by `lost`, which is called before they are opened or when they are known
 /// to work.
 fn waits_after_a_release(lost: impl Fn(&Proxy, bool) + Sync) -> Vec<Duration> {
     let server = Kind::Postgres.server();

@@ -1,4 +1,4 @@
-//! What a forked child has of its parent's locks: nothing. And what its parent has stays the parent's, whatever
+//! A forked child has none of its parent's locks. The parent's locks stay the parent's, whatever
 //! the child does with its copy.
 
 use fork::{Fork, fork};
@@ -31,10 +31,10 @@ fn alone(test: &str, body: impl FnOnce()) {
     assert!(ran.status.success() && told[0].contains(" 1 passed"), "{told:?}");
 }
 
-/// What a child says of itself by its exit code.
+/// A check in the child: its text, and whether it holds.
 type Check = (&'static str, bool);
 
-/// Forks. Ends the child with what it finds; waits for it.
+/// Forks. The child runs the checks and prints the first that fails; the parent asserts that none did.
 fn in_a_child(child: impl FnOnce() -> Vec<Check>) {
     match fork().expect("forked") {
         Fork::Child => {
@@ -224,7 +224,7 @@ fn a_child_opens_no_sqlite_file_while_its_parent_has_one_open() {
             let own = Builder::new_current_thread().enable_all().build().expect("a runtime");
             own.block_on(tokio_config(place, TTL).connect()).map(drop)
         };
-        // What was closed does no harm.
+        // A closed connection does no harm.
         blocking(&place).expect("connected");
         assert!(eventually(|| !is_open(&place)), "by a thread that is about to end");
         in_a_child(|| vec![("connected", blocking(&place).is_ok() && tokio(&other).is_ok())]);

@@ -35,7 +35,7 @@ impl Trouble {
         }
     }
 
-    /// What to do about a TLS handshake that fails again until somebody acts.
+    /// The advice for a TLS handshake that fails again until somebody acts.
     fn advice(&self) -> Option<&'static str> {
         match self {
             Trouble::Client(error) => advice(error),

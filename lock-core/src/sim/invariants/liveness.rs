@@ -33,7 +33,7 @@ pub(in super::super) fn check(
 
 /// How long a lock in a table may be nobody's while somebody waits for it. Where notifications are lost
 /// that is: a quarter of a TTL and an eighth of that until the next probe, a request's time until it is
-/// overdue, and then the longest back-off and as much for those that go first; by the slowest clock.
+/// overdue, and then the longest back-off and as much for earlier waiters; by the slowest clock.
 fn untaken(timing: &Timing) -> Duration {
     let back_off = timing.back_off(u32::MAX, Duration::ZERO);
     (timing.wait() * 9 / 8 + timing.request() + back_off * 2) * 6 / 5

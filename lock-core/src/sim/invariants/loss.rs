@@ -41,7 +41,7 @@ pub(in super::super) fn moved(
     if until > sent.after(timing.ttl() * 5 / 6) {
         return Err(format!("{id:?} is held until {until:?} by a request of {sent:?}"));
     }
-    // Nobody is handed what is to be renewed at once.
+    // No caller is handed a lock that is due for renewal at once.
     let least = timing.valid() - timing.ttl() / 3;
     if before.is_none() && until.since(now) < least {
         return Err(format!("{id:?} is granted until {until:?}, at {now:?}"));

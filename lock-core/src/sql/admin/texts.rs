@@ -105,11 +105,11 @@ DELETE FROM {table}
  LIMIT 500"#,
 };
 
-/// Tells those that wait on PostgreSQL that the lock is free; never true. When the server's queue of notifications
+/// Notifies waiters on PostgreSQL that the lock is free; never true. When the server's queue of notifications
 /// is full, the statement fails.
 pub(super) const TELL: &str = "pg_notify('withlock_' || tableoid::text, name) IS NULL";
 
-/// In its place, where they cannot be told.
+/// In its place, where waiters cannot be notified.
 pub(super) const TELL_NOBODY: &str = "false";
 
 /// How many rows the statement before has removed.

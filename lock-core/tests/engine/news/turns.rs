@@ -1,4 +1,4 @@
-//! Of those that are told, who goes first.
+//! The order of waiters that are told.
 
 use super::*;
 

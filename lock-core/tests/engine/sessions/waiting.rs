@@ -67,7 +67,7 @@ fn a_wait_that_nobody_wants_any_more_is_cut_off_at_once() {
     assert_eq!(scene.told(), [], "until then it may yet be granted");
     scene.answers(&close, Reply::Closed);
     assert_eq!(scene.told(), [Event::Released { id: b, release: Release::Freed }]);
-    // What comes of the wait is of no interest any more.
+    // The reply to the wait is of no interest any more.
     scene.answers(&wait, granted());
     assert_eq!(scene.told(), []);
 }

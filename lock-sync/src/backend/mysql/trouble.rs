@@ -29,7 +29,7 @@ impl Trouble {
         }
     }
 
-    /// What to do about a TLS handshake that fails again until somebody acts.
+    /// The advice for a TLS handshake that fails again until somebody acts.
     fn advice(&self) -> Option<&'static str> {
         match self {
             // The client hides the sources of these.

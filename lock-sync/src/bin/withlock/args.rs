@@ -41,7 +41,7 @@ pub(crate) struct Args {
     )]
     dashed: Option<String>,
 
-    /// What to run, not through a shell. Options come before it; "--" may, and must if the command has one of its own
+    /// The command to run, not through a shell. Options come before it; "--" may, and must if the command has one of its own
     #[arg(last = true, required_unless_present = "instead", value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
 
@@ -105,7 +105,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true, help_heading = "Holding")]
     pub(crate) grace: Option<Duration>,
 
-    /// Shown to those who wait for the lock, after host and process id, 255 bytes in all [default: the program or
+    /// Shown to waiters for the lock, after host and process id, 255 bytes in all [default: the program or
     /// script, without arguments]
     #[arg(long, value_name = "TEXT", help_heading = "Holding")]
     pub(crate) label: Option<String>,
@@ -127,7 +127,7 @@ pub(crate) struct Args {
     #[arg(long, help_heading = "Instead of a command")]
     pub(crate) yes: bool,
 
-    /// Remove what is kept of locks that are free and were not taken for that long, an hour at least [default: 30d]
+    /// Remove the rows of locks that are free and were not taken for that long, an hour at least [default: 30d]
     #[arg(
         long,
         group = "instead",

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 /// After how long a first connect that is still under way is told of.
 const SLOW: Duration = Duration::from_secs(2);
 
-/// What is asked for.
+/// The request.
 pub(crate) struct Wish {
     pub(crate) name: String,
     pub(crate) mode: Mode,

@@ -73,7 +73,7 @@ impl Patience {
     }
 }
 
-/// Connects, again and again if the server cannot be reached, and tells why. What it refuses, it refuses for good.
+/// Connects, again and again if the server cannot be reached, and tells why. A refusal by the server is final.
 pub(crate) fn connect(
     mut config: Config,
     again: impl Fn() -> Result<Config, String>,

@@ -1,4 +1,4 @@
-//! What a command is called by those who wait for its lock.
+//! The name that waiters see for a command.
 //!
 //! Arguments may be secret: a word is shown only where every word before it is known, and it can be
 //! nothing but a program, a script's file or a Python module.

@@ -40,7 +40,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     report::silence_panics();
-    // What it has started ends with it: it is unwound.
+    // The program that it has started ends with it: the stack is unwound.
     catch_unwind(withlock).unwrap_or_else(|panic| {
         failed(&format!("this should not happen: {}", report::panicked(&*panic)))
     })

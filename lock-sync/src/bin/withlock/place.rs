@@ -87,7 +87,7 @@ pub(crate) fn again(args: &Args, url: &str) -> Result<Config, String> {
     Ok(settled(with_token(config, url)?, args))
 }
 
-/// With what is not a part of the place.
+/// With the settings that are not a part of the place.
 fn settled(config: Config, args: &Args) -> Config {
     let config = match &args.label {
         Some(label) => config.label(label),
@@ -129,8 +129,8 @@ pub(crate) fn shown(command: &[OsString]) -> String {
     command.first().map(printable).unwrap_or_default()
 }
 
-/// Who became this user by sudo, which drops variables and changes what is home: what that user's commands
-/// lock in is unlikely to be this user's file.
+/// The user that became this one by sudo, which drops variables and changes the home: that user's commands
+/// are unlikely to use this user's file.
 fn behind_sudo() -> Option<String> {
     let uid: u32 = var("SUDO_UID").ok()?.parse().ok()?;
     let is_other = uid != rustix::process::getuid().as_raw();

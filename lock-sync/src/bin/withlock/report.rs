@@ -30,7 +30,7 @@ pub(crate) fn silence_panics() {
     std::panic::set_hook(Box::new(|_| {}));
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub(crate) fn panicked(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     printable(text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic"))

@@ -25,7 +25,7 @@ pub(crate) struct Waiting {
     news: Option<News>,
     /// When the server could first not be asked, and after how long that is told again.
     trouble: Option<(Instant, Duration)>,
-    /// What the last trouble was, unless the server was asked since.
+    /// The last trouble, unless the server has answered since.
     last: Option<String>,
     began: Instant,
 }
@@ -89,7 +89,7 @@ impl Waiting {
 
     /// The server cannot be asked: that is told at once, and now and then as long as it lasts.
     pub(crate) fn trouble(&mut self, message: &str) {
-        // Whoever had the lock may be gone by now.
+        // The last known holder may be gone by now.
         self.busy = false;
         self.holder = None;
         self.last = Some(message.to_string());

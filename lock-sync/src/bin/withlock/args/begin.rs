@@ -11,10 +11,10 @@ use std::ffi::{OsStr, OsString};
 
 /// The words of a command line, the program's name first, with `--` before the command.
 ///
-/// What makes no sense is left to clap to complain about.
+/// Clap complains about words that make no sense.
 ///
 /// # Errors
-/// There are two ways to read it: what to write instead.
+/// There are two ways to read it. This is the advice.
 pub(super) fn with_dashes(
     mut words: Vec<OsString>,
     definition: &Command,
@@ -59,7 +59,7 @@ pub(super) fn with_dashes(
     Ok(words)
 }
 
-/// What a word before the command is.
+/// The kinds of words before the command.
 enum Kind {
     Dashes,
     Plain,

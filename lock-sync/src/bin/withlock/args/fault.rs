@@ -1,10 +1,10 @@
-//! What is wrong with a command line, in one line.
+//! The fault of a command line, in one line.
 
 use clap::Error;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::ffi::OsString;
 
-/// What is wrong and what to do, without the usage that clap repeats.
+/// The fault and the advice, without the usage that clap repeats.
 pub(super) fn line(error: &Error, words: &[OsString]) -> String {
     let text = error.render().to_string();
     let end = ["\n\nUsage:", "\n\n  tip:", "\n\nFor more information"]

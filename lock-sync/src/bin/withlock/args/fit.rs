@@ -5,7 +5,7 @@ use crate::ending::OnLost;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches};
 
-/// What is done instead of running a command, and the options that say how.
+/// The actions other than running a command, and the options that belong to each.
 const INSTEAD: [(&str, &[&str]); 5] = [
     ("list", &["db", "protocol", "table", "json", "verbose"]),
     (
@@ -40,7 +40,7 @@ const INSTEAD: [(&str, &[&str]); 5] = [
     ("ddl", &["db", "protocol", "table"]),
 ];
 
-/// Those that say nothing about running a command, and what they are for.
+/// The options that say nothing about running a command, and the action of each.
 const NOT_FOR_COMMANDS: [(&str, &str); 2] =
     [("json", "needs --list or --status"), ("yes", "needs --break")];
 
