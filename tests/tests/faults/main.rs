@@ -1,5 +1,6 @@
 //! Servers that restart, freeze and lie, networks that break, futures that are dropped.
 
+mod bad_row;
 mod cancel_async;
 mod chaos;
 mod chaos_async;
