@@ -1,6 +1,6 @@
 //! `withlock`'s options beyond those that every script uses.
 
-use lock_tests::withlock::{Ended, Sandbox, eventually, is_alive, state};
+use lock_tests::withlock::{Ended, Sandbox, eventually, is_alive, parent, state};
 use rustix::process::Signal;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -200,6 +200,24 @@ fn a_command_that_ignores_losses_runs_on_and_its_exit_code_is_passed_on() {
     assert!(!sandbox.path("told").exists(), "it got no signal");
     let told = ended.stderr.lines().filter(|line| line.starts_with("withlock: the lock \"n\""));
     assert_eq!(told.count(), 1, "{ended:?}");
+}
+
+/// withlock was stopped, and the command has ended when it goes on.
+#[test]
+fn a_loss_that_is_ignored_is_told_though_the_command_has_ended() {
+    let sandbox = Sandbox::new();
+    let args = ["--ttl", "1s", "--on-lost", "ignore", "n"];
+    let holder =
+        sandbox.hold(&sandbox.url(), &args, "until [ -e go ]; do sleep 0.05; done; exit 7");
+    let guardian = parent(sandbox.child());
+    holder.signal(Signal::STOP);
+    // The lock is lost as soon as somebody else has it.
+    sandbox.run(&sandbox.url(), &["--ttl", "1s", "n", "--", "touch", "go"]).expect(0);
+    eventually("the command ends, and its guardian", || !is_alive(guardian));
+    holder.signal(Signal::CONT);
+    let ended = holder.end().expect(7);
+    let [told] = ended.stderr.lines().collect::<Vec<_>>()[..] else { panic!("{ended:?}") };
+    assert!(told.starts_with("withlock: the lock \"n\" was lost ("), "{ended:?}");
 }
 
 // What is made from the definition.

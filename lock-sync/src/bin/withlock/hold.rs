@@ -27,11 +27,23 @@ pub(crate) struct Hold<'a> {
     pub(crate) events: Receiver<i32>,
 }
 
+/// How the command ended.
+struct Watched {
+    status: ExitStatus,
+    /// What the lease did to it.
+    report: Report,
+    /// Whether somebody wanted it to end.
+    told_to_end: bool,
+    /// Whether a loss was seen, and told of, while it ran.
+    told_lost: bool,
+}
+
 impl Hold<'_> {
     /// Has the command run under the guard, frees the lock, and says what to exit with.
     pub(crate) fn run(&self, guard: Guard, mut running: Running) -> Result<u8, String> {
         running.begin(guard.fence().get(), self.ending, guard.remaining());
-        let (status, report, told_to_end) = self.watch(&mut running, &guard)?;
+        let Watched { status, report, told_to_end, told_lost } =
+            self.watch(&mut running, &guard)?;
         let stopped = report != Report::None;
         let lost = stopped || !guard.is_held();
         if !lost && !told_to_end {
@@ -43,10 +55,12 @@ impl Hold<'_> {
             Err(error) => (None, Some(error)),
             Ok(()) => (None, None),
         };
-        let ignored = self.ending.on_lost == OnLost::Ignore;
+        let ignores = self.ending.on_lost == OnLost::Ignore;
+        // A loss that is ignored is told all the same, once, also if the command has ended meanwhile.
+        let known = ignores && (told_lost || self.level == Level::Quiet);
         // A loss after the command's end, while the lock was only kept, harmed nobody.
         let kept_only = !lost && self.until.is_some();
-        if report != Report::NotBegun && (ignored || kept_only || !(stopped || why.is_some())) {
+        if report != Report::NotBegun && (known || kept_only || !(stopped || why.is_some())) {
             if let (Some(error), true) = (unconfirmed, self.level != Level::Quiet) {
                 say!("{:?}: {error}", name.as_str());
             }
@@ -63,22 +77,19 @@ impl Hold<'_> {
             Report::NotBegun => "the command was not started",
         };
         say!("the lock {:?} was lost ({why}); {what}", name.as_str());
-        Ok(LOST)
+        Ok(if ignores && report == Report::None { exit_code(status) } else { LOST })
     }
 
-    /// Waits for the command's end. What the lease did to it, and whether somebody wanted it to end.
-    fn watch(
-        &self,
-        running: &mut Running,
-        guard: &Guard,
-    ) -> Result<(ExitStatus, Report, bool), String> {
+    /// Waits for the command's end.
+    fn watch(&self, running: &mut Running, guard: &Guard) -> Result<Watched, String> {
         // Short enough that the guardian learns of a renewal long before the old deadline.
         let nap = (guard.valid_for() / 8).clamp(Duration::from_millis(1), Duration::from_secs(1));
         let (mut lost_at, mut told_to_end) = (None, false);
         loop {
             if running.has_ended().map_err(|error| error.to_string())? {
                 let (status, report) = running.reap().map_err(|error| error.to_string())?;
-                return Ok((status, report, told_to_end));
+                let told_lost = lost_at.is_some();
+                return Ok(Watched { status, report, told_to_end, told_lost });
             }
             let remaining = guard.remaining();
             running.may_run(remaining);
