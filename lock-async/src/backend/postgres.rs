@@ -408,11 +408,6 @@ fn describe(error: &Error) -> (Option<String>, String) {
         message = format!("{message}: {cause}");
         source = cause.source();
     }
-    // The client knows what is wrong, but not what to do about it.
-    let message = message.replace(
-        "server does not support TLS",
-        "the server offers no TLS; sslmode=disable would connect without, for all on the way to read",
-    );
     (None, message)
 }
 

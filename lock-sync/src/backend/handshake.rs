@@ -4,6 +4,9 @@ use rustls::{AlertDescription, CertificateError, Error as Tls};
 use std::error::Error;
 use std::io;
 
+/// What a PostgreSQL that has no TLS amounts to, in the words of its client.
+pub(crate) const NO_TLS: &str = "server does not support TLS";
+
 /// The advice for a TLS handshake that fails again until somebody acts. `None` if `error` has
 /// another reason, which may pass.
 pub(crate) fn advice(error: &(dyn Error + 'static)) -> Option<&'static str> {
@@ -11,6 +14,9 @@ pub(crate) fn advice(error: &(dyn Error + 'static)) -> Option<&'static str> {
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref() {
             return about(error);
+        }
+        if error.to_string() == NO_TLS {
+            return Some("sslmode=disable would connect without, for all on the way to read");
         }
         // The source of an I/O error is the source of what it contains.
         next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
@@ -62,12 +68,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn certificates_are_found_inside_of_other_errors() {
+    fn what_stays_wrong_is_found_inside_of_other_errors() {
         let unknown = || Tls::InvalidCertificate(CertificateError::UnknownIssuer);
         let inside = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, unknown()));
         for error in [&unknown() as &(dyn Error + 'static), &inside] {
             assert!(advice(error).is_some_and(|advice| advice.contains("sslrootcert")), "{error}");
         }
+        let none = io::Error::other(NO_TLS);
+        assert!(advice(&none).is_some_and(|advice| advice.contains("sslmode=disable")));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod bad_row;
 mod cancel_async;
+mod certificates;
 mod chaos;
 mod chaos_async;
 mod chaos_sessions;

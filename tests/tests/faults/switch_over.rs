@@ -12,7 +12,7 @@ const TTL: Duration = Duration::from_secs(3);
 /// Longer than any step of these tests takes.
 const LONG: Duration = Duration::from_secs(60);
 
-const DRIVERS: [Driver; 2] = [Driver::Blocking, Driver::Tokio];
+pub(super) const DRIVERS: [Driver; 2] = [Driver::Blocking, Driver::Tokio];
 
 /// Locks in a table, and the server's own, of both drivers.
 fn everywhere(url: &str) -> Vec<(Driven, Locks)> {
@@ -31,7 +31,7 @@ fn locks(all: &[(Driven, Locks)]) -> Vec<&Locks> {
 }
 
 /// Waiters meet what `bad` made of the server, which is named by `why`; after `good` they get the lock.
-fn waiters_stay(all: &[&Locks], why: &str, bad: impl FnOnce(), good: impl FnOnce()) {
+pub(super) fn waiters_stay(all: &[&Locks], why: &str, bad: impl FnOnce(), good: impl FnOnce()) {
     for locks in all {
         locks.lock("before").expect("taken").release().expect("released");
     }

@@ -5,6 +5,7 @@
 //! adds a time limit, and TLS where wanted.
 
 use super::tls::Tls;
+use crate::backend::handshake::NO_TLS;
 use crate::backend::sslmode::SslMode;
 use postgres::Socket;
 use postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
@@ -102,9 +103,7 @@ impl Connector {
                 Ok(Stream::Encrypted(Box::new(connect.connect(bounded).await?)))
             }
             (b"N", SslMode::Prefer) => Ok(Stream::Plain(bounded)),
-            (b"N", _) => Err(io::Error::other(
-                "the server offers no TLS; sslmode=disable would connect without, for all on the way to read",
-            )),
+            (b"N", _) => Err(io::Error::other(NO_TLS)),
             _ => Err(io::Error::other("the server does not speak PostgreSQL's protocol")),
         }
     }
