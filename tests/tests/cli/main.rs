@@ -13,6 +13,7 @@ mod nested;
 mod options;
 mod signals;
 mod silence;
+mod sqlite_disk;
 mod sqlite_file;
 mod sqlite_users;
 mod transcripts;
