@@ -12,6 +12,7 @@ pub(crate) mod lookup;
 pub(crate) mod mysql;
 #[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
 pub(crate) mod names;
+pub(crate) mod panics;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 #[cfg(feature = "sqlite")]

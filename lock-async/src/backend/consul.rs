@@ -7,6 +7,7 @@ mod admin;
 mod link;
 mod server;
 
+use super::panics::{PANICKED, guarded};
 use super::{Backend, Backends, left};
 use crate::error::{ConfigError, Error};
 use hyper::header::HeaderValue;
@@ -116,7 +117,9 @@ impl Requests {
 
     async fn in_time(&mut self, request: &Request, budget: Duration) -> Result<Answer, Trouble> {
         let late = |_| Err(Trouble::new(true, "no answer in time"));
-        tokio::time::timeout(budget, self.send(request, budget)).await.unwrap_or_else(late)
+        let sent = tokio::time::timeout(budget, guarded(self.send(request, budget))).await;
+        let panicked = || Err(Trouble::new(true, PANICKED));
+        sent.map_or_else(late, |answer| answer.unwrap_or_else(panicked))
     }
 
     async fn send(&mut self, request: &Request, budget: Duration) -> Result<Answer, Trouble> {

@@ -6,6 +6,7 @@ mod tls;
 use super::{GONE, Session, Source as Sessions};
 use crate::backend::handshake::advice;
 use crate::backend::names::addresses_of;
+use crate::backend::panics::{PANICKED, guarded};
 use crate::backend::sslmode::SslMode;
 use crate::error::ConfigError;
 use hosts::{at, each, is_unix, name, share};
@@ -139,8 +140,9 @@ impl Session for Postgres {
             Source::Client if open => Ok(()),
             Source::Client => Err(ConnectError::NoWay(GONE.to_string())),
             Source::Server { hosts, tls, .. } => {
-                let link = match timeout(limit, connect(hosts, tls, limit)).await {
-                    Ok(link) => link?,
+                let link = match timeout(limit, guarded(connect(hosts, tls, limit))).await {
+                    Ok(Some(link)) => link?,
+                    Ok(None) => return Err(connect_failed(None, PANICKED).into()),
                     Err(_) => return Err(connect_failed(None, "no answer in time").into()),
                 };
                 self.discard();
@@ -155,9 +157,11 @@ impl Session for Postgres {
             return Err(Failure::NotSent("there is no connection".to_string()));
         };
         link.busy = true;
-        let result = timeout(limit, rows(link, &mut self.statements, statement, limit))
-            .await
-            .unwrap_or_else(|_| Err(statement_failed(None, "no answer in time")));
+        let running = guarded(rows(link, &mut self.statements, statement, limit));
+        let result = match timeout(limit, running).await {
+            Ok(result) => result.unwrap_or_else(|| Err(statement_failed(None, PANICKED))),
+            Err(_) => Err(statement_failed(None, "no answer in time")),
+        };
         match result {
             Err(Failure::Unknown(_)) => self.discard(),
             _ => link.busy = false,

@@ -2,6 +2,7 @@
 
 use super::idle::Idle;
 use super::{Command, Reply};
+use crate::backend::panics::guarded;
 use crate::backend::{Backend, Backends};
 use crate::process::Process;
 use futures_util::Stream;
@@ -26,7 +27,8 @@ pub(super) struct Lanes<F: Backends> {
     /// Those that carry out a command: one a lane, or more if several may be under way.
     away: BTreeMap<Lane, Vec<Away>>,
     exchanges: FuturesUnordered<Boxed<Arrival<F>>>,
-    goodbyes: FuturesUnordered<Boxed<()>>,
+    /// Where one panics, the connection has ended all the same.
+    goodbyes: FuturesUnordered<Boxed<Option<()>>>,
     process: Process,
 }
 
@@ -99,14 +101,14 @@ impl<F: Backends> Lanes<F> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<(DispatchId, Result<Reply<F>, Failure>)> {
-        while let Poll::Ready(Some(())) = Pin::new(&mut self.goodbyes).poll_next(cx) {}
+        while let Poll::Ready(Some(_)) = Pin::new(&mut self.goodbyes).poll_next(cx) {}
         self.idle.poll(cx);
         let Poll::Ready(Some(arrival)) = Pin::new(&mut self.exchanges).poll_next(cx) else {
             return Poll::Pending;
         };
         let Arrival { lane, id, backend, reply } = arrival;
         if !self.returned(lane, id) {
-            self.goodbyes.push(Box::pin(backend.cut()));
+            self.goodbyes.push(Box::pin(guarded(backend.cut())));
         } else if backend.lasts() {
             self.idle.insert(lane, backend);
         }
@@ -128,7 +130,7 @@ impl<F: Backends> Lanes<F> {
     pub(super) fn drop_lane(&mut self, lane: Lane) {
         self.away.remove(&lane);
         if let Some(backend) = self.idle.remove(lane) {
-            self.goodbyes.push(Box::pin(backend.close()));
+            self.goodbyes.push(Box::pin(guarded(backend.close())));
         }
     }
 
@@ -136,10 +138,10 @@ impl<F: Backends> Lanes<F> {
     pub(super) async fn drop_all(mut self) {
         self.away.clear();
         while let Some(Arrival { backend, .. }) = next(&mut self.exchanges).await {
-            self.goodbyes.push(Box::pin(backend.cut()));
+            self.goodbyes.push(Box::pin(guarded(backend.cut())));
         }
         for backend in self.idle.take_all() {
-            self.goodbyes.push(Box::pin(backend.close()));
+            self.goodbyes.push(Box::pin(guarded(backend.close())));
         }
         while next(&mut self.goodbyes).await.is_some() {}
     }

@@ -168,6 +168,8 @@ struct Seen {
     /// Those that were dropped, without a goodbye and with one.
     cut: Mutex<Vec<usize>>,
     left: Mutex<Vec<usize>>,
+    /// Whether the client panics when a connection is cut off.
+    breaks: std::sync::atomic::AtomicBool,
     /// Whether tries are not answered either.
     hangs: std::sync::atomic::AtomicBool,
 }
@@ -228,6 +230,10 @@ impl Backend for Line {
     async fn close(mut self) {
         self.said_goodbye = true;
         self.seen.left.lock().expect("unpoisoned").push(self.number);
+    }
+
+    async fn cut(self) {
+        assert!(!self.seen.breaks.load(Ordering::SeqCst), "on purpose");
     }
 }
 

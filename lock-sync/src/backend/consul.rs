@@ -17,6 +17,7 @@ use lock_core::{Failure, Instant};
 use lookup::{Lookup, NotFound, Resolves};
 use rustls::crypto::ring;
 use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 use ureq::http::{self, HeaderValue};
@@ -125,7 +126,8 @@ impl Requests {
     }
 
     fn send(&self, request: &Request, budget: Duration) -> Result<Answer, ureq::Error> {
-        let sent = self.call(request, budget);
+        let called = catch_unwind(AssertUnwindSafe(|| self.call(request, budget)));
+        let sent = called.unwrap_or_else(|_| Err(ureq::Error::Other("the client panicked".into())));
         if sent.is_err() {
             self.lookup.doubt();
         }

@@ -131,9 +131,10 @@ impl Session for Postgres {
         let (connector, request) = (connector.within(own.clone()), *request);
         let cancel = move || {
             own.set(request);
-            if let Err(error) = token.cancel_query(connector) {
-                let error = describe(&error).1;
-                tracing::debug!(error, "a wait goes on at the server");
+            let cancelled =
+                guarded(|| token.cancel_query(connector).map_err(|error| failed(&error)));
+            if let Err(why) = cancelled {
+                tracing::debug!(%why, "a wait goes on at the server");
             }
         };
         Some(Box::new(move || {

@@ -40,3 +40,20 @@ async fn a_dead_task_loses_every_guard_and_ends_every_wait() {
     let within = timing.ttl();
     assert_eq!(locks.shutdown().await, Err(crate::ShutdownError::Ended { within }));
 }
+
+#[tokio::test]
+async fn a_connection_that_panics_when_it_is_cut_off_ends_nothing_else() {
+    let server = Server::default();
+    let locks = server.locks(60);
+    let guard = locks.lock("free").await.expect("taken");
+    let waits = tokio::spawn({
+        let locks = locks.clone();
+        async move { locks.lock("a").await.map(drop) }
+    });
+    until(|| server.waiting() == 1).await;
+    server.0.breaks.store(true, std::sync::atomic::Ordering::SeqCst);
+    waits.abort();
+    until(|| !server.0.cut.lock().expect("unpoisoned").is_empty()).await;
+    assert!(locks.try_lock("free 2").await.expect("asked").is_some());
+    assert!(guard.is_held());
+}
