@@ -24,10 +24,10 @@ pub(crate) mod tables;
 use crate::error::{ConfigError, Error};
 use lock_core::sql::{Codec, ConnectError, Rows, Statement, Step};
 use lock_core::table::{Command, Reply, Table};
-use lock_core::{Failure, Instant, News, Notification, Protocol};
+use lock_core::{Failure, Instant, Judgment, News, Notification, Pace, Protocol, Timing};
 use std::future::{Future, ready};
 use std::task::Context;
-use std::time::Duration;
+use std::time::{Duration, Instant as Now};
 
 type CommandOf<B> = <<B as Backend>::Protocol as Protocol>::Command;
 type ReplyOf<B> = <<B as Backend>::Protocol as Protocol>::Reply;
@@ -139,6 +139,9 @@ pub(crate) trait Source: Send + 'static {
     /// Whether a session of its own can be told what was freed.
     const TELLS: bool = false;
 
+    /// Whether there is a way to another session when one is gone.
+    const RECONNECTS: bool = true;
+
     /// Another one, not open yet, if there may be one.
     fn session(&mut self) -> Option<Self::Session>;
 }
@@ -148,6 +151,7 @@ pub(crate) struct Handed<S>(pub(crate) Option<S>);
 
 impl<S: Session> Source for Handed<S> {
     type Session = S;
+    const RECONNECTS: bool = false;
 
     fn session(&mut self) -> Option<S> {
         self.0.take()
@@ -170,12 +174,14 @@ pub(crate) struct SqlTable<S> {
     checked: bool,
     /// Whether it is told what was freed.
     listens: bool,
+    /// How long the first connect took.
+    pace: Pace,
 }
 
 impl<S: Session> SqlTable<S> {
     /// One that is opened when it is used.
     fn new(codec: Codec, session: S) -> Self {
-        Self { codec, session, checked: false, listens: false }
+        Self { codec, session, checked: false, listens: false, pace: Pace::default() }
     }
 
     /// Opens and checks the session, so that what cannot work is told at once. Each step may take
@@ -186,18 +192,51 @@ impl<S: Session> SqlTable<S> {
         Ok(table)
     }
 
+    /// The same, and finds out whether the way to the server is fast enough for the leases; their timing then.
+    pub(crate) async fn open_at_pace(
+        codec: Codec,
+        session: S,
+        timing: Timing,
+    ) -> Result<(Self, Timing), Error> {
+        let budget = timing.connect();
+        let mut table = Self::open(codec, session, budget).await?;
+        loop {
+            match table.pace.judge(timing) {
+                Judgment::Fits(timing) => return Ok((table, timing)),
+                Judgment::CheckAgain => table.check(|| budget).await?,
+                Judgment::ConnectAgain => {
+                    table.checked = false;
+                    table.ready(|| budget).await?;
+                }
+                Judgment::TooSlow(error) => return Err(ConfigError::from(error).into()),
+            }
+        }
+    }
+
     /// Opens the session and lets it through its checks, if it is not open.
     async fn ready(&mut self, limit: impl Fn() -> Duration + Send) -> Result<(), ConnectError> {
         if self.checked && self.session.is_open() {
             return Ok(());
         }
         (self.checked, self.listens) = (false, false);
+        let began = Now::now();
         self.session.open(limit()).await?;
+        self.pace.connected(began.elapsed());
+        self.check(limit).await
+    }
+
+    /// Lets the open session through its checks.
+    async fn check(&mut self, limit: impl Fn() -> Duration + Send) -> Result<(), ConnectError> {
         let mut setup = self.codec.setup().handed(self.session.handed());
         let mut answer = None;
+        self.pace.checks();
         loop {
             match setup.step(answer.take()) {
-                Step::Run(statement) => answer = Some(self.session.run(&statement, limit()).await),
+                Step::Run(statement) => {
+                    let sent = Now::now();
+                    answer = Some(self.session.run(&statement, limit()).await);
+                    self.pace.answered(sent.elapsed());
+                }
                 Step::Ready => {
                     self.codec = setup.codec().clone();
                     self.checked = true;

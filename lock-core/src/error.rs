@@ -78,6 +78,32 @@ pub enum TimingError {
     /// The request budget is zero.
     #[error("a request must be allowed some time")]
     NoTime,
+    /// The way to the server is too slow for the TTL: a lock would be lost as soon as its connection is cut.
+    /// Found out by the [first connect](crate::Pace).
+    #[error(
+        "the way to the server is too slow: to connect and renew a lock takes {}, and {} {} for that; use a TTL of {ttl:?} or more{}",
+        rounded(.needs),
+        if *.chosen { "the request timeout allows" } else { "the TTL leaves" },
+        rounded(.allowed),
+        if *.chosen { " without a request timeout" } else { "" }
+    )]
+    #[non_exhaustive]
+    TooSlow {
+        /// How long it takes to connect, to be checked and to renew a lock.
+        needs: Duration,
+        /// How long that may take: a quarter of the time that a lease counts as held, or what a request was
+        /// allowed by the caller.
+        allowed: Duration,
+        /// The shortest TTL that allows it, in round numbers.
+        ttl: Duration,
+        /// The caller has chosen how long a request may take.
+        chosen: bool,
+    },
+}
+
+/// Without digits that nobody reads.
+fn rounded(time: &Duration) -> String {
+    format!("{:?}", Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))
 }
 
 /// Why a command has no reply: what the driver knows of its fate. Drivers never guess.

@@ -74,6 +74,7 @@ mod event;
 mod fence;
 pub mod http;
 mod name;
+mod pace;
 mod protocol;
 mod rng;
 mod session;
@@ -92,6 +93,7 @@ pub use error::{
 pub use event::{Event, LockId, NotAcquired, Release};
 pub use fence::Fence;
 pub use name::{LockName, Owner, TableName};
+pub use pace::{Judgment, Pace};
 pub use protocol::{
     Action, Claim, Holder, Mode, News, Notification, Protocol, Sessions, Verdict, Wait,
 };

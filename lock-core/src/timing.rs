@@ -17,6 +17,8 @@ use core::time::Duration;
 pub struct Timing {
     ttl: Duration,
     request: Duration,
+    /// The request's time was chosen by the caller.
+    chosen: bool,
 }
 
 impl Timing {
@@ -25,12 +27,13 @@ impl Timing {
     const MIN_TTL: Duration = Duration::from_secs(1);
     const MAX_TTL: Duration = Duration::from_secs(24 * 60 * 60);
     const MAX_REQUEST: Duration = Duration::from_secs(5);
+    const CONNECT: Duration = Duration::from_secs(10);
     const MARGIN: Duration = Duration::from_millis(1);
     pub(crate) const MAX_BACK_OFF: Duration = Duration::from_secs(1);
     const MIN_BACK_OFF: Duration = Duration::from_millis(1);
 
     /// Timing for leases of `ttl`, each request being allowed a quarter of the time that a
-    /// lease counts as held, 5 s at most.
+    /// lease counts as held, 5 s at most, or more if the [pace](crate::Pace) of the server needs it.
     ///
     /// # Errors
     /// [`TimingError::Ttl`] unless `ttl` is between 1 s and 24 h.
@@ -38,7 +41,7 @@ impl Timing {
         if !(Self::MIN_TTL..=Self::MAX_TTL).contains(&ttl) {
             return Err(TimingError::Ttl);
         }
-        let timing = Self { ttl, request: Duration::ZERO };
+        let timing = Self { ttl, request: Duration::ZERO, chosen: false };
         Ok(Self { request: Self::MAX_REQUEST.min(timing.valid() / 4), ..timing })
     }
 
@@ -54,7 +57,7 @@ impl Timing {
         if request > self.valid() / 3 {
             return Err(TimingError::Request { request, valid: self.valid() });
         }
-        Ok(Self { request, ..self })
+        Ok(Self { request, chosen: true, ..self })
     }
 
     /// What the server counts.
@@ -65,6 +68,34 @@ impl Timing {
     /// How long one request may take before it is given up.
     pub const fn request(&self) -> Duration {
         self.request
+    }
+
+    /// How long each step of the first connect may take: as a request, if its time was chosen. Otherwise 10 s,
+    /// which is long enough to find out which TTL a slow server needs.
+    pub fn connect(&self) -> Duration {
+        if self.chosen { self.request } else { Self::CONNECT }
+    }
+
+    /// The longest time that a request may get, so that a lease outlives one that hangs and the next.
+    pub(crate) fn longest_request(&self) -> Duration {
+        if self.chosen { self.request } else { self.valid() / 4 }
+    }
+
+    /// The same for a server with which a request `needs` so long when its connection was cut.
+    pub(crate) fn with_room_for(self, needs: Duration) -> Self {
+        let request = needs.saturating_mul(2).min(self.longest_request()).max(self.request);
+        Self { request, ..self }
+    }
+
+    /// Why leases of this TTL cannot be kept on such a server, and which could: with a tenth to spare, in whole
+    /// seconds, from ten on in steps of five.
+    pub(crate) fn too_short(&self, needs: Duration) -> TimingError {
+        let least = needs.saturating_mul(4).saturating_add(Self::MARGIN) * 6 / 5 * 11 / 10;
+        let step = if least > Duration::from_secs(10) { 5 } else { 1 };
+        let seconds = least.as_secs() + u64::from(least.subsec_nanos() > 0);
+        let ttl = Duration::from_secs(seconds.div_ceil(step).saturating_mul(step));
+        let chosen = self.chosen;
+        TimingError::TooSlow { needs, allowed: self.longest_request(), ttl, chosen }
     }
 
     /// How long an answer is waited for by a caller that would rather not wait: two requests' time,
@@ -123,7 +154,7 @@ impl Timing {
 
 impl Default for Timing {
     fn default() -> Self {
-        Self { ttl: Self::DEFAULT_TTL, request: Self::MAX_REQUEST }
+        Self { ttl: Self::DEFAULT_TTL, request: Self::MAX_REQUEST, chosen: false }
     }
 }
 

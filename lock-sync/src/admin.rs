@@ -16,7 +16,7 @@ pub(crate) trait Ask: Send {
 /// Looks at the locks of a place, and frees them by hand: for tools and operators.
 ///
 /// It has a connection of its own, takes no lock itself, and creates nothing: not a table, and not a file. Each
-/// call is answered within a few request budgets (see [`Config::request_timeout`]), and blocks as long. It belongs
+/// call is answered within a few times 10 s, or the time of a request if one was chosen ([`Config::request_timeout`]), and blocks as long. It belongs
 /// to the process that connected: in a fork of it, calls fail with [`Error::Forked`].
 ///
 /// ```

@@ -24,8 +24,8 @@ use crate::clock;
 use crate::error::{ConfigError, Error};
 use lock_core::sql::{Codec, ConnectError, Rows, Statement, Step};
 use lock_core::table::{Command, Reply, Table};
-use lock_core::{Failure, Instant, News, Notification, Protocol};
-use std::time::Duration;
+use lock_core::{Failure, Instant, Judgment, News, Notification, Pace, Protocol, Timing};
+use std::time::{Duration, Instant as Now};
 
 type CommandOf<B> = <<B as Backend>::Protocol as Protocol>::Command;
 type ReplyOf<B> = <<B as Backend>::Protocol as Protocol>::Reply;
@@ -98,6 +98,11 @@ pub(crate) trait Session: Send + 'static {
     /// Closes it, without waiting for a server that does not answer.
     fn close(&mut self) {}
 
+    /// Whether its statements may take longer than their budget: it was opened with more time than most.
+    fn is_patient(&self) -> bool {
+        false
+    }
+
     /// Whether it is the caller's, who may have left it in the middle of something.
     fn handed(&self) -> bool {
         false
@@ -121,6 +126,9 @@ pub(crate) trait Source: Send + 'static {
     /// Whether a session of its own can be told what was freed.
     const TELLS: bool = false;
 
+    /// Whether there is a way to another session when one is gone.
+    const RECONNECTS: bool = true;
+
     /// Another one, not open yet, if there may be one; `waits` if it is there to wait at the server.
     fn session(&mut self, waits: bool) -> Option<Self::Session>;
 }
@@ -130,6 +138,7 @@ pub(crate) struct Handed<S>(pub(crate) Option<S>);
 
 impl<S: Session> Source for Handed<S> {
     type Session = S;
+    const RECONNECTS: bool = false;
 
     fn session(&mut self, _waits: bool) -> Option<S> {
         self.0.take()
@@ -152,12 +161,14 @@ pub(crate) struct SqlTable<S> {
     checked: bool,
     /// Whether it is told what was freed.
     listens: bool,
+    /// How long the first connect took.
+    pace: Pace,
 }
 
 impl<S: Session> SqlTable<S> {
     /// One that is opened when it is used.
     fn new(codec: Codec, session: S) -> Self {
-        Self { codec, session, checked: false, listens: false }
+        Self { codec, session, checked: false, listens: false, pace: Pace::default() }
     }
 
     /// Opens and checks the session, so that what cannot work is told at once. Each step may take
@@ -168,18 +179,56 @@ impl<S: Session> SqlTable<S> {
         Ok(table)
     }
 
+    /// The same, and finds out whether the way to the server is fast enough for the leases; their timing then.
+    pub(crate) fn open_at_pace(
+        codec: Codec,
+        session: S,
+        timing: Timing,
+    ) -> Result<(Self, Timing), Error> {
+        let budget = timing.connect();
+        let mut table = Self::open(codec, session, budget)?;
+        loop {
+            match table.pace.judge(timing) {
+                Judgment::Fits(timing) => {
+                    if table.session.is_patient() {
+                        table.session.close();
+                    }
+                    return Ok((table, timing));
+                }
+                Judgment::CheckAgain => table.check(|| budget)?,
+                Judgment::ConnectAgain => {
+                    table.checked = false;
+                    table.ready(|| budget)?;
+                }
+                Judgment::TooSlow(error) => return Err(ConfigError::from(error).into()),
+            }
+        }
+    }
+
     /// Opens the session and lets it through its checks, if it is not open.
     fn ready(&mut self, limit: impl Fn() -> Duration) -> Result<(), ConnectError> {
         if self.checked && self.session.is_open() {
             return Ok(());
         }
         (self.checked, self.listens) = (false, false);
+        let began = Now::now();
         in_time(limit(), |left| self.session.open(left))?;
+        self.pace.connected(began.elapsed());
+        self.check(limit)
+    }
+
+    /// Lets the open session through its checks.
+    fn check(&mut self, limit: impl Fn() -> Duration) -> Result<(), ConnectError> {
         let mut setup = self.codec.setup().handed(self.session.handed());
         let mut answer = None;
+        self.pace.checks();
         loop {
             match setup.step(answer.take()) {
-                Step::Run(statement) => answer = Some(self.run(&statement, limit())),
+                Step::Run(statement) => {
+                    let sent = Now::now();
+                    answer = Some(self.run(&statement, limit()));
+                    self.pace.answered(sent.elapsed());
+                }
                 Step::Ready => {
                     self.codec = setup.codec().clone();
                     self.checked = true;

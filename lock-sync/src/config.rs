@@ -141,7 +141,9 @@ impl Config {
     }
 
     /// How long one request may take: at most a third of the time that a lease counts as held, by
-    /// default a quarter of it or 5 s.
+    /// default a quarter of it or 5 s. A request includes connecting anew, so on a slow link it gets more by
+    /// itself, up to that quarter; each step of the first connect gets 10 s. A time that is given here is kept, also
+    /// for the first connect, which is refused if it does not do.
     pub fn request_timeout(mut self, request: Duration) -> Self {
         self.request = Some(request);
         self

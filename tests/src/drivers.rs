@@ -149,6 +149,9 @@ pub fn error(error: lock_async::Error) -> Error {
         lock_async::Error::Closed => Error::Closed,
         lock_async::Error::Forked => Error::Forked,
         lock_async::Error::Purge(error) => Error::Purge(error),
+        lock_async::Error::Config(lock_async::ConfigError::Timing(error)) => {
+            Error::Config(lock_sync::ConfigError::Timing(error))
+        }
         lock_async::Error::Config(lock_async::ConfigError::Tls(why)) => {
             Error::Config(lock_sync::ConfigError::Tls(why))
         }

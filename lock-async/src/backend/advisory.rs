@@ -1,13 +1,13 @@
 //! The advisory protocol over sessions: a connection is the lease, and is never replaced in silence.
 
 use super::{Backend, Backends, GONE, Session, Source, left};
-use crate::error::Error;
+use crate::error::{ConfigError, Error};
 use lock_core::advisory::{Advisory, Command, Reply};
 use lock_core::sql::advisory::{Codec, Session as Opened};
 use lock_core::sql::{ConnectError, Step};
-use lock_core::{Failure, Instant};
+use lock_core::{Failure, Instant, Judgment, Pace, Timing};
 use std::task::Context;
-use std::time::Duration;
+use std::time::{Duration, Instant as Now};
 
 /// Connections to one server, as many as there are lanes.
 pub(crate) struct Connections<S: Source> {
@@ -18,17 +18,27 @@ pub(crate) struct Connections<S: Source> {
 }
 
 impl<S: Source> Connections<S> {
-    /// Opens and checks a connection, so that what cannot work is told at once. Each step may take
-    /// `budget`.
+    /// Opens and checks a connection, so that what cannot work is told at once, also that the way to it is too
+    /// slow for the leases; and the timing for those.
     pub(crate) async fn open(
         codec: Codec,
         mut source: S,
         ttl: Duration,
-        budget: Duration,
-    ) -> Result<Self, Error> {
+        timing: Timing,
+    ) -> Result<(Self, Timing), Error> {
         let mut first = SqlAdvisory::new(codec.clone(), source.session());
-        first.enter(ttl, || budget).await?;
-        Ok(Self { codec, source, first: Some(first) })
+        let budget = if S::RECONNECTS { timing.connect() } else { timing.request() };
+        let timing = loop {
+            first.enter(ttl, || budget).await?;
+            match first.pace.judge(timing) {
+                _ if !S::RECONNECTS => break timing,
+                Judgment::Fits(timing) => break timing,
+                // There are enough statements in the checks, which cannot be gone through twice.
+                Judgment::CheckAgain | Judgment::ConnectAgain => {}
+                Judgment::TooSlow(error) => return Err(ConfigError::from(error).into()),
+            }
+        };
+        Ok((Self { codec, source, first: Some(first) }, timing))
     }
 }
 
@@ -48,11 +58,13 @@ pub(crate) struct SqlAdvisory<S> {
     session: Option<S>,
     /// What the server knows it as, since it went through its checks. Without, it has no locks.
     opened: Option<Opened>,
+    /// How long the first connect took.
+    pace: Pace,
 }
 
 impl<S: Session> SqlAdvisory<S> {
     fn new(codec: Codec, session: Option<S>) -> Self {
-        Self { codec, session, opened: None }
+        Self { codec, session, opened: None, pace: Pace::default() }
     }
 
     /// Connects anew, and lets the connection through its checks.
@@ -65,12 +77,18 @@ impl<S: Session> SqlAdvisory<S> {
         let Some(session) = &mut self.session else {
             return Err(ConnectError::NoWay(GONE.to_string()));
         };
+        let began = Now::now();
         session.open(limit()).await?;
+        self.pace.connected(began.elapsed());
         let mut setup = self.codec.setup(ttl, session.id()).handed(session.handed());
         let mut answer = None;
         loop {
             match setup.step(answer.take()) {
-                Step::Run(statement) => answer = Some(session.run(&statement, limit()).await),
+                Step::Run(statement) => {
+                    let sent = Now::now();
+                    answer = Some(session.run(&statement, limit()).await);
+                    self.pace.answered(sent.elapsed());
+                }
                 Step::Ready => {
                     self.opened = setup.session().cloned();
                     return Ok(());

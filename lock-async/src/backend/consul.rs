@@ -16,10 +16,10 @@ use link::{Address, Answer, Link};
 use lock_core::consul::{Command, Consul, Reply, Setup, Step};
 use lock_core::http::consul::{Codec, TOKEN_HEADER};
 use lock_core::http::{Method, Request, Response};
-use lock_core::{Failure, Instant};
+use lock_core::{Failure, Instant, Pace};
 use std::sync::Arc;
 use std::task::Context;
-use std::time::Duration;
+use std::time::{Duration, Instant as Now};
 
 pub(crate) use admin::ConsulAdmin;
 pub(crate) use server::Server;
@@ -76,13 +76,27 @@ impl Requests {
         Self { to, link: None, waited: false }
     }
 
-    /// Finds out whether locks can be had. Each request may take `budget`.
-    pub(crate) async fn check(&mut self, mut setup: Setup, budget: Duration) -> Result<(), Error> {
-        let mut answer = None;
+    /// Finds out whether locks can be had, and how long that takes on a connection of its own. Each request may
+    /// take `budget`.
+    pub(crate) async fn check(
+        &mut self,
+        mut setup: Setup,
+        budget: Duration,
+        pace: &mut Pace,
+    ) -> Result<(), Error> {
+        let (mut answer, mut took) = (None, Vec::new());
+        self.link = None;
         loop {
             match setup.step(answer.take()) {
-                Step::Ask(command) => answer = Some(self.first(&command, budget).await),
-                Step::Ready => return Ok(()),
+                Step::Ask(command) => {
+                    let sent = Now::now();
+                    answer = Some(self.first(&command, budget).await);
+                    took.push(sent.elapsed());
+                }
+                Step::Ready => {
+                    pace.requested(&took);
+                    return Ok(());
+                }
                 Step::Failed(failure) => return Err(failure.into()),
             }
         }

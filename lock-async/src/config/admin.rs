@@ -5,7 +5,7 @@ use crate::admin::{Admin, Ask};
 use crate::backend::admin::TableAdmin;
 use crate::backend::{Handed, Source, nowhere};
 use crate::error::{ConfigError, Error};
-use lock_core::sql;
+use lock_core::{Timing, sql};
 use std::time::Duration;
 
 impl Config {
@@ -26,11 +26,11 @@ impl Config {
     pub async fn connect_admin(self) -> Result<Admin, Error> {
         tokio::runtime::Handle::try_current().map_err(|_| ConfigError::NoRuntime)?;
         let timing = self.timing()?;
-        let (budget, named) = (timing.request(), self.table.is_some());
+        let named = self.table.is_some();
         let codec = match self.codec()? {
             Codec::Table(codec) => codec,
             #[cfg(feature = "consul")]
-            Codec::Session(codec) => return self.consul_admin(codec, budget).await,
+            Codec::Session(codec) => return self.consul_admin(codec, timing.connect()).await,
             _ => return Err(ConfigError::NotShown(self.chosen()).into()),
         };
         let place = match self.target {
@@ -38,35 +38,41 @@ impl Config {
             Target::Postgres { config, tls } => {
                 use crate::backend::postgres::{Server, check};
                 check(&tls).await?;
-                let server = Server { config, tls, request: budget, holder: None };
-                open(codec, server, named, budget).await
+                let server = Server { config, tls, request: timing.connect(), holder: None };
+                open(codec, server, named, timing).await
             }
             #[cfg(feature = "postgres")]
             Target::PostgresClient(client) => {
                 let session = crate::backend::postgres::Postgres::with(*client);
-                open(codec, Handed(Some(session)), named, budget).await
+                open(codec, Handed(Some(session)), named, timing).await
             }
             #[cfg(feature = "mysql")]
             Target::Mysql(server) => {
                 use crate::backend::mysql::{Connects, check};
                 let server = check(server).await?;
-                open(codec, Connects { server, request: budget, holder: None }, named, budget).await
+                open(
+                    codec,
+                    Connects { server, request: timing.connect(), holder: None },
+                    named,
+                    timing,
+                )
+                .await
             }
             #[cfg(feature = "mysql")]
             Target::MysqlConnection(connection) => {
                 let session = crate::backend::mysql::Mysql::with(*connection);
-                open(codec, Handed(Some(session)), named, budget).await
+                open(codec, Handed(Some(session)), named, timing).await
             }
             #[cfg(feature = "sqlite")]
             Target::Sqlite(path) => {
                 let session = crate::backend::sqlite::Sqlite::look(path).await?;
-                open(session.fit(codec), Handed(Some(session)), named, budget).await
+                open(session.fit(codec), Handed(Some(session)), named, timing).await
             }
             #[cfg(feature = "sqlite")]
             Target::SqliteConnection(connection) => {
                 let schema = super::schema(self.table.as_ref());
                 let session = crate::backend::sqlite::Sqlite::with(*connection, schema).await?;
-                open(codec, Handed(Some(session)), named, budget).await
+                open(codec, Handed(Some(session)), named, timing).await
             }
             #[cfg(feature = "consul")]
             Target::Consul(_) => Err(nowhere()),
@@ -92,12 +98,14 @@ impl Config {
     }
 }
 
-async fn open(
+async fn open<S: Source>(
     codec: sql::Codec,
-    mut source: impl Source,
+    mut source: S,
     named: bool,
-    budget: Duration,
+    timing: Timing,
 ) -> Result<Box<dyn Ask>, Error> {
+    // No lease hurries.
+    let budget = if S::RECONNECTS { timing.connect() } else { timing.request() };
     let session = source.session().ok_or_else(nowhere)?;
     Ok(Box::new(TableAdmin::open(codec, session, named, budget).await?))
 }

@@ -11,6 +11,8 @@ use crate::locks::{Check, Locks};
 use lock_core::advisory::Advisory;
 use lock_core::table::Table;
 use lock_core::{ClaimError, Engine, LockName, Mode, Timing, sql};
+#[cfg(feature = "consul")]
+use lock_core::{Judgment, Pace};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -102,23 +104,25 @@ impl Config {
 impl Plan {
     /// Over connections that are opened as they are needed.
     async fn start<S: Source>(self, codec: Codec, source: S) -> Result<Locks, Error> {
-        let budget = self.timing.request();
         match codec {
             Codec::Table(codec) => {
                 let check = check(&codec, sql::Codec::check);
-                let tables = Tables::open(codec, source, budget).await?;
+                let (tables, timing) = Tables::open(codec, source, self.timing).await?;
                 let kept = tables.codec.table().clone();
                 let table = Table::new(self.ttl, &self.holder);
                 let table = if S::TELLS { table.told() } else { table };
-                let locks = drive(Engine::new(table, self.core), tables, self.ttl, check);
+                let core = lock_core::Config { timing, ..self.core };
+                let locks = drive(Engine::new(table, core), tables, self.ttl, check);
                 Ok(locks.kept_in(kept))
             }
             Codec::Advisory(codec) => {
                 let check = check(&codec, sql::advisory::Codec::check);
-                let connections = Connections::open(codec, source, self.ttl, budget).await?;
+                let (connections, timing) =
+                    Connections::open(codec, source, self.ttl, self.timing).await?;
+                let core = lock_core::Config { timing, ..self.core };
                 let protocol =
                     Advisory::new(self.ttl).with_waiting(self.waiting).labelled(&self.holder);
-                let mut engine = Engine::new(protocol, self.core);
+                let mut engine = Engine::new(protocol, core);
                 if self.only {
                     engine.open(clock::now());
                 }
@@ -145,9 +149,18 @@ impl Plan {
         let mut requests = crate::backend::consul::Requests::new(codec, server, token).await?;
         // Attempts are owners too, but the first of them has another number.
         let setup = protocol.setup(lock_core::Owner::new(self.core.seed));
-        requests.check(setup, self.timing.request()).await?;
+        let mut pace = Pace::default();
+        let timing = loop {
+            requests.check(setup.clone(), self.timing.connect(), &mut pace).await?;
+            match pace.judge(self.timing) {
+                Judgment::Fits(timing) => break timing,
+                Judgment::CheckAgain | Judgment::ConnectAgain => {}
+                Judgment::TooSlow(error) => return Err(ConfigError::from(error).into()),
+            }
+        };
+        let core = lock_core::Config { timing, ..self.core };
         let within = self.ttl * 2 + protocol.lease();
-        Ok(drive(Engine::new(protocol, self.core), requests, within, check))
+        Ok(drive(Engine::new(protocol, core), requests, within, check))
     }
 
     /// What is shown of a connection whose locks are not.

@@ -13,13 +13,13 @@ use crate::error::{ConfigError, Error};
 use lock_core::consul::{Command, Consul, Reply, Setup, Step};
 use lock_core::http::consul::{Codec, INDEX_HEADER, TOKEN_HEADER};
 use lock_core::http::{MAX_BODY, Method, Request, Response};
-use lock_core::{Failure, Instant};
+use lock_core::{Failure, Instant, Pace};
 use lookup::{Lookup, NotFound, Resolves};
 use rustls::crypto::ring;
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant as Now};
 use ureq::http::{self, HeaderValue};
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 use ureq::unversioned::transport::DefaultConnector;
@@ -87,13 +87,25 @@ impl Requests {
         Ok(Self { codec, agent, lookup, origin, token: token.transpose()? })
     }
 
-    /// Finds out whether locks can be had. Each request may take `budget`.
-    pub(crate) fn check(&self, mut setup: Setup, budget: Duration) -> Result<(), Error> {
-        let mut answer = None;
+    /// Finds out whether locks can be had, and how long that takes. Each request may take `budget`.
+    pub(crate) fn check(
+        &self,
+        mut setup: Setup,
+        budget: Duration,
+        pace: &mut Pace,
+    ) -> Result<(), Error> {
+        let (mut answer, mut took) = (None, Vec::new());
         loop {
             match setup.step(answer.take()) {
-                Step::Ask(command) => answer = Some(self.first(&command, budget)),
-                Step::Ready => return Ok(()),
+                Step::Ask(command) => {
+                    let sent = Now::now();
+                    answer = Some(self.first(&command, budget));
+                    took.push(sent.elapsed());
+                }
+                Step::Ready => {
+                    pace.requested(&took);
+                    return Ok(());
+                }
                 Step::Failed(failure) => return Err(failure.into()),
             }
         }

@@ -21,7 +21,7 @@ use mysql::prelude::Queryable;
 use mysql::{Conn, Opts, OptsBuilder, SslOpts};
 use rustls::crypto::{CryptoProvider, ring};
 use statements::Statements;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use trouble::guarded;
 
 pub(crate) use server::Server;
@@ -64,6 +64,8 @@ pub(crate) struct Mysql {
     client: Option<Conn>,
     statements: Statements,
     source: Source,
+    /// The client's limits are those of a first connect, and not a request's.
+    patient: bool,
 }
 
 enum Source {
@@ -105,12 +107,13 @@ impl Mysql {
             .connect_attrs(Some(attributes.collect()))
             .ssl_opts(ssl);
         let source = Source::Server { opts: Box::new(opts.into()), mode, request };
-        Self { client: None, statements: Statements::default(), source }
+        Self { client: None, statements: Statements::default(), source, patient: false }
     }
 
     /// A client of the caller's.
     pub(crate) fn with(client: Conn) -> Self {
-        Self { client: Some(client), statements: Statements::default(), source: Source::Client }
+        let (statements, source) = (Statements::default(), Source::Client);
+        Self { client: Some(client), statements, source, patient: false }
     }
 }
 
@@ -156,6 +159,10 @@ impl Session for Mysql {
         }))
     }
 
+    fn is_patient(&self) -> bool {
+        self.patient
+    }
+
     fn handed(&self) -> bool {
         matches!(self.source, Source::Client)
     }
@@ -176,7 +183,18 @@ impl Session for Mysql {
             // The client takes the default, and panics where there is none to take.
             let _ = ring::default_provider().install_default();
         }
-        let client = connect(opts, *mode, budget.min(*request))?;
+        let began = Instant::now();
+        let mut connected = connect(opts, *mode, budget);
+        let (took, unanswered) = (began.elapsed(), matches!(connected, Err(Failure::NotSent(_))));
+        // A first connect is to find out how slow the server is. The client's limits are for each answer, and
+        // stay as they are for as long as the connection lasts.
+        self.patient = unanswered && (*request..budget).contains(&took);
+        if self.patient {
+            let left = budget.saturating_sub(took);
+            let opts = OptsBuilder::from_opts((**opts).clone()).read_timeout(Some(left));
+            connected = connect(&opts.into(), *mode, left);
+        }
+        let client = connected?;
         self.close();
         self.client = Some(client);
         Ok(())

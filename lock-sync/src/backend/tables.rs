@@ -3,8 +3,8 @@
 
 use super::{Backends, Source, SqlTable};
 use crate::error::Error;
+use lock_core::Timing;
 use lock_core::sql::Codec;
-use std::time::Duration;
 
 /// Connections to one table, as many as there are lanes.
 pub(crate) struct Tables<S: Source> {
@@ -15,13 +15,19 @@ pub(crate) struct Tables<S: Source> {
 }
 
 impl<S: Source> Tables<S> {
-    /// Opens and checks a connection, so that what cannot work is told at once. Each step may take
-    /// `budget`.
-    pub(crate) fn open(codec: Codec, mut source: S, budget: Duration) -> Result<Self, Error> {
+    /// Opens and checks a connection, so that what cannot work is told at once; and the timing at its pace.
+    pub(crate) fn open(
+        codec: Codec,
+        mut source: S,
+        timing: Timing,
+    ) -> Result<(Self, Timing), Error> {
         let session = source.session(false).ok_or_else(super::nowhere)?;
-        let first = SqlTable::open(codec, session, budget)?;
+        let (first, timing) = match S::RECONNECTS {
+            true => SqlTable::open_at_pace(codec, session, timing)?,
+            false => (SqlTable::open(codec, session, timing.request())?, timing),
+        };
         // All others use the very table that this one found.
-        Ok(Self { codec: first.codec.clone(), source, first: Some(first) })
+        Ok((Self { codec: first.codec.clone(), source, first: Some(first) }, timing))
     }
 }
 

@@ -5,7 +5,7 @@ use crate::admin::{Admin, Ask};
 use crate::backend::admin::TableAdmin;
 use crate::backend::{Handed, Source};
 use crate::error::{ConfigError, Error};
-use lock_core::sql;
+use lock_core::{Timing, sql};
 use std::time::Duration;
 
 impl Config {
@@ -22,38 +22,42 @@ impl Config {
     )]
     pub fn connect_admin(self) -> Result<Admin, Error> {
         let timing = self.timing()?;
-        let (budget, named) = (timing.request(), self.table.is_some());
+        let named = self.table.is_some();
         let codec = match self.codec()? {
             Codec::Table(codec) => codec,
             #[cfg(feature = "consul")]
-            Codec::Session(codec) => return self.consul_admin(codec, budget),
+            Codec::Session(codec) => return self.consul_admin(codec, timing.connect()),
             _ => return Err(ConfigError::NotShown(self.chosen()).into()),
         };
         let place: Result<Box<dyn Ask>, Error> = match self.target {
             #[cfg(feature = "postgres")]
             Target::Postgres { config, tls } => {
                 tls.check()?;
-                let server =
-                    crate::backend::postgres::Server { config, tls, request: budget, holder: None };
-                open(codec, server, named, budget)
+                let server = crate::backend::postgres::Server {
+                    config,
+                    tls,
+                    request: timing.connect(),
+                    holder: None,
+                };
+                open(codec, server, named, timing)
             }
             #[cfg(feature = "postgres")]
-            Target::PostgresClient(session) => open(codec, Handed(Some(*session)), named, budget),
+            Target::PostgresClient(session) => open(codec, Handed(Some(*session)), named, timing),
             #[cfg(feature = "mysql")]
             Target::Mysql(server) => {
                 server.check()?;
                 let connects = crate::backend::mysql::Connects { server, timing, holder: None };
-                open(codec, connects, named, budget)
+                open(codec, connects, named, timing)
             }
             #[cfg(feature = "mysql")]
             Target::MysqlConnection(connection) => {
                 let session = crate::backend::mysql::Mysql::with(*connection);
-                open(codec, Handed(Some(session)), named, budget)
+                open(codec, Handed(Some(session)), named, timing)
             }
             #[cfg(feature = "sqlite")]
             Target::Sqlite(path) => {
                 let session = crate::backend::sqlite::Sqlite::look(&path)?;
-                open(session.fit(codec), Handed(Some(session)), named, budget)
+                open(session.fit(codec), Handed(Some(session)), named, timing)
             }
             #[cfg(feature = "sqlite")]
             Target::SqliteConnection(connection) => {
@@ -61,7 +65,7 @@ impl Config {
                     let schema = super::schema(self.table.as_ref());
                     crate::backend::sqlite::Sqlite::with(*connection, schema)?
                 };
-                open(codec, Handed(Some(session)), named, budget)
+                open(codec, Handed(Some(session)), named, timing)
             }
             #[cfg(feature = "consul")]
             Target::Consul(_) => Err(no_way()),
@@ -87,12 +91,14 @@ impl Config {
     }
 }
 
-fn open(
+fn open<S: Source>(
     codec: sql::Codec,
-    mut source: impl Source,
+    mut source: S,
     named: bool,
-    budget: Duration,
+    timing: Timing,
 ) -> Result<Box<dyn Ask>, Error> {
+    // No lease hurries.
+    let budget = if S::RECONNECTS { timing.connect() } else { timing.request() };
     let session = source.session(false).ok_or_else(no_way)?;
     Ok(Box::new(TableAdmin::open(codec, session, named, budget)?))
 }

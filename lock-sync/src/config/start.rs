@@ -11,6 +11,8 @@ use crate::locks::{Check, Locks};
 use lock_core::advisory::Advisory;
 use lock_core::table::Table;
 use lock_core::{ClaimError, Engine, LockName, Mode, Timing, sql};
+#[cfg(feature = "consul")]
+use lock_core::{Judgment, Pace};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,23 +91,25 @@ impl Config {
 impl Plan {
     /// Over connections that are opened as they are needed.
     fn start<S: Source>(self, codec: Codec, source: S) -> Result<Locks, Error> {
-        let budget = self.timing.request();
         match codec {
             Codec::Table(codec) => {
                 let check = check(&codec, sql::Codec::check);
-                let tables = Tables::open(codec, source, budget)?;
+                let (tables, timing) = Tables::open(codec, source, self.timing)?;
                 let kept = tables.codec.table().clone();
                 let table = Table::new(self.ttl, &self.holder);
                 let table = if S::TELLS { table.told() } else { table };
-                let locks = drive(Engine::new(table, self.core), tables, self.ttl, check)?;
+                let core = lock_core::Config { timing, ..self.core };
+                let locks = drive(Engine::new(table, core), tables, self.ttl, check)?;
                 Ok(locks.kept_in(kept))
             }
             Codec::Advisory(codec) => {
                 let check = check(&codec, sql::advisory::Codec::check);
-                let connections = Connections::open(codec, source, self.ttl, budget)?;
+                let (connections, timing) =
+                    Connections::open(codec, source, self.ttl, self.timing)?;
+                let core = lock_core::Config { timing, ..self.core };
                 let protocol =
                     Advisory::new(self.ttl).with_waiting(self.waiting).labelled(&self.holder);
-                let mut engine = Engine::new(protocol, self.core);
+                let mut engine = Engine::new(protocol, core);
                 if self.only {
                     engine.open(clock::now());
                 }
@@ -129,13 +133,23 @@ impl Plan {
     ) -> Result<Locks, Error> {
         let check = check(&codec, lock_core::http::consul::Codec::check);
         let protocol = lock_core::consul::Consul::new(self.ttl, &self.holder);
-        let requests = crate::backend::consul::Requests::new(codec, server, token)?;
         // Attempts are owners too, but the first of them has another number.
         let setup = protocol.setup(lock_core::Owner::new(self.core.seed));
-        requests.check(setup, self.timing.request())?;
+        let mut pace = Pace::default();
+        let (requests, timing) = loop {
+            let (codec, token) = (codec.clone(), token.clone());
+            let requests = crate::backend::consul::Requests::new(codec, server, token)?;
+            requests.check(setup.clone(), self.timing.connect(), &mut pace)?;
+            match pace.judge(self.timing) {
+                Judgment::Fits(timing) => break (requests, timing),
+                Judgment::CheckAgain | Judgment::ConnectAgain => {}
+                Judgment::TooSlow(error) => return Err(ConfigError::from(error).into()),
+            }
+        };
+        let core = lock_core::Config { timing, ..self.core };
         // Consul takes up to twice the TTL to end a session.
         let within = self.ttl * 2 + protocol.lease();
-        drive(Engine::new(protocol, self.core), requests, within, check)
+        drive(Engine::new(protocol, core), requests, within, check)
     }
 
     /// What is shown of a connection whose locks are not.

@@ -405,6 +405,6 @@ fn a_server_that_says_nothing_is_given_up_in_time() {
     });
     let began = std::time::Instant::now();
     assert!(error(&url).to_string().contains("no answer in time"));
-    // Either driver.
-    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    // Each driver gives the first connect 10 s.
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
 }

@@ -1,17 +1,39 @@
-//! Links that are slow: locks are kept over them.
+//! Links that are slow: locks are kept over them, or it is said which TTL that takes.
 
-use lock_tests::drivers::{Driven, Driver, Guard};
-use lock_tests::place::Place;
+use lock_core::TimingError;
+use lock_sync::{ConfigError, Error};
+use lock_tests::drivers::{Driven, Driver, Guard, Locks, tokio_config, wait};
+use lock_tests::place::{Keeps, Place};
 use lock_tests::proxy::{Proxy, server_of};
 use std::time::Duration;
 
 const DRIVERS: [Driver; 2] = [Driver::Blocking, Driver::Tokio];
 
-/// The place behind a proxy, over TLS.
+/// The place behind a proxy, over TLS where the tests' server has it.
 fn behind(place: &Place, driver: Driver) -> (Driven, Proxy) {
     let proxy = Proxy::start(&server_of(place.url()));
-    let url = format!("{}?sslmode=require", proxy.url(place.url()));
+    let tls = if place.keeps() == Keeps::Keys { "" } else { "?sslmode=require" };
+    let url = proxy.url(place.url()) + tls;
     (Driven::new(driver, place.through(&url)), proxy)
+}
+
+/// Connects with a TTL that is too short, and then with the one that is named: again with the next one that is
+/// named, where the machine was busy.
+fn connect(place: &Driven, mut ttl: Duration) -> (Locks, Duration) {
+    for _ in 0..4 {
+        match place.try_labelled(ttl, "") {
+            Ok(locks) => return (locks, ttl),
+            Err(Error::Config(ConfigError::Timing(error))) => {
+                let text = error.to_string();
+                let TimingError::TooSlow { ttl: named, .. } = error else { panic!("{text}") };
+                assert!(text.ends_with(&format!("use a TTL of {named:?} or more")), "{text}");
+                assert!(named > ttl, "{text}");
+                ttl = named;
+            }
+            Err(error) => panic!("with a TTL of {ttl:?}: {error}"),
+        }
+    }
+    panic!("refused again and again, at last with {ttl:?}")
 }
 
 /// Whether the lock is renewed so often before it is lost.
@@ -69,4 +91,65 @@ fn a_link_that_becomes_slow_loses_no_lock_in_mysql() {
 #[ignore = "needs a MariaDB server: tests/run starts one"]
 fn a_link_that_becomes_slow_loses_no_lock_in_mariadb() {
     a_link_that_becomes_slow_loses_no_lock(Place::mariadb);
+}
+
+/// Answers take 600 ms. A lock of the TTL that is named outlives its connection, if it is a row or a key.
+fn a_slow_link_is_refused_with_the_ttl_that_works(place: fn() -> Place, ttl: Duration) {
+    std::thread::scope(|scope| {
+        let held = DRIVERS.map(|driver| {
+            scope.spawn(move || {
+                let direct = place();
+                // Before it grants its own locks, the server must have run for as long as a lease lasts; and the
+                // table is there.
+                drop(direct.locks(ttl.max(Duration::from_secs(6))));
+                let (place, proxy) = behind(&direct, driver);
+                proxy.delay(Duration::from_millis(300));
+                let (locks, named) = connect(&place, ttl);
+                assert!(named > ttl, "{driver:?}: it was not refused");
+                let guard = locks.lock("a").expect("taken");
+                if direct.keeps() != Keeps::Advisory {
+                    proxy.cut(false);
+                }
+                assert!(is_renewed(&guard, 1), "{driver:?}, {named:?}: {:?}", guard.lost());
+            })
+        });
+        for one in held {
+            one.join().expect("no panic");
+        }
+    });
+}
+
+macro_rules! refused {
+    ($($name:ident: $place:ident, $seconds:literal, $server:literal;)*) => {$(
+        #[test]
+        #[ignore = $server]
+        fn $name() {
+            let ttl = Duration::from_secs($seconds);
+            a_slow_link_is_refused_with_the_ttl_that_works(Place::$place, ttl);
+        }
+    )*};
+}
+
+refused! {
+    a_slow_link_is_refused_to_postgres: postgres, 6, "needs a PostgreSQL server: tests/run starts one";
+    a_slow_link_is_refused_to_mysql: mysql, 6, "needs a MySQL server: tests/run starts one";
+    a_slow_link_is_refused_to_mariadb: mariadb, 2, "needs a MariaDB server: tests/run starts one";
+    a_slow_link_is_refused_to_postgres_advisory: postgres_advisory, 6, "needs a PostgreSQL server: tests/run starts one";
+    a_slow_link_is_refused_to_mariadb_advisory: mariadb_advisory, 6, "needs a MariaDB server: tests/run starts one";
+    a_slow_link_is_refused_to_consul: consul, 3, "needs a Consul server: tests/run starts one";
+}
+
+/// Whoever only looks has no lease to lose.
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn locks_can_be_looked_at_over_a_slow_link() {
+    let ttl = Duration::from_secs(2);
+    let direct = Place::postgres();
+    let _guard = direct.locks(ttl * 30).lock("a").expect("taken");
+    let (place, proxy) = behind(&direct, Driver::Blocking);
+    proxy.delay(Duration::from_millis(300));
+    let list = place.config(ttl).connect_admin().and_then(|mut admin| admin.list());
+    assert_eq!(list.map(|all| all.len()), Ok(1));
+    let list = wait(async { tokio_config(&place, ttl).connect_admin().await?.list().await });
+    assert_eq!(list.map(|all| all.len()), Ok(1));
 }
