@@ -3,8 +3,10 @@
 //! `cargo bench -p lock-core`
 
 use divan::Bencher;
+use divan::counter::ItemsCount;
+use lock_core::advisory::{self, Advisory, Tried};
 use lock_core::table::{Acquired, Command, Freed, Reply, Table};
-use lock_core::{Config, Engine, Fence, Instant, LockId, LockName, Timing};
+use lock_core::{Config, Engine, Fence, Instant, LockId, LockName, Mode, Timing};
 use std::time::Duration;
 
 #[global_allocator]
@@ -78,7 +80,7 @@ fn acquire_and_release(bencher: Bencher<'_, '_>, held: usize) {
 #[divan::bench(args = [1, 512, 10_000])]
 fn renew(bencher: Bencher<'_, '_>, held: usize) {
     let mut scene = Scene::new(held);
-    bencher.counter(divan::counter::ItemsCount::new(held)).bench_local(|| {
+    bencher.counter(ItemsCount::new(held)).bench_local(|| {
         scene.now = scene.now.after(Timing::DEFAULT_TTL / 3);
         assert_eq!(scene.answer(), held.div_ceil(512));
     });
@@ -89,7 +91,7 @@ fn renew(bencher: Bencher<'_, '_>, held: usize) {
 fn acquire_and_release_many(bencher: Bencher<'_, '_>, many: usize) {
     let mut scene = Scene::new(many);
     scene = Scene { engine: Scene::new(0).engine, ..scene };
-    bencher.counter(divan::counter::ItemsCount::new(many)).bench_local(|| {
+    bencher.counter(ItemsCount::new(many)).bench_local(|| {
         scene.now = scene.now.after(Duration::from_nanos(1));
         let ids: Vec<LockId> = (0..many).map(|at| scene.acquire(at)).collect();
         assert_eq!(scene.answer(), 1);
@@ -98,4 +100,63 @@ fn acquire_and_release_many(bencher: Bencher<'_, '_>, many: usize) {
         }
         assert_eq!(scene.answer(), 1);
     });
+}
+
+/// As many want one name, and wait behind a lock of the same process until their time is over for all at once.
+#[divan::bench(args = [1_000, 10_000, 100_000], sample_count = 5, sample_size = 1)]
+fn waiters_time_out(bencher: Bencher<'_, '_>, many: usize) {
+    bencher.counter(ItemsCount::new(many)).bench_local(|| {
+        let mut scene = Scene::new(0);
+        scene.acquire(0);
+        scene.answer();
+        let give_up = scene.now.after(Duration::from_secs(1));
+        for _ in 0..many {
+            scene.engine.acquire(scene.now, scene.names[0].clone(), false, Some(give_up));
+        }
+        scene.now = give_up;
+        scene.engine.handle_timeout(scene.now);
+        scene.answer();
+        assert_eq!(scene.engine.attempts(), 1);
+    });
+}
+
+/// As many share one name over one connection, and free it one after another.
+#[divan::bench(args = [1_000, 10_000, 100_000], sample_count = 5, sample_size = 1)]
+fn sharers_come_and_go(bencher: Bencher<'_, '_>, many: usize) {
+    let (timing, name) = (Timing::default(), LockName::new("a").expect("good"));
+    bencher.counter(ItemsCount::new(many)).bench_local(|| {
+        let mut engine = Engine::new(Advisory::new(timing.ttl()), Config::new(timing, 42));
+        let mut now = Instant::from_nanos(0);
+        let take = |_| engine.acquire_as(now, name.clone(), Mode::Shared, false, None);
+        let ids: Vec<LockId> = (0..many).map(take).collect();
+        answer_all(&mut engine, now);
+        now = now.after(Duration::from_nanos(1));
+        for id in ids {
+            engine.release(now, id);
+        }
+        answer_all(&mut engine, now);
+        assert_eq!(engine.attempts(), 0);
+    });
+}
+
+/// Grants and frees all that is asked for on connections.
+fn answer_all(engine: &mut Engine<Advisory>, now: Instant) {
+    while let Some(dispatch) = engine.poll_command(now) {
+        engine.handle_reply(now, dispatch.id, Ok(granted(&dispatch.command)));
+    }
+    while engine.poll_event().is_some() {}
+}
+
+fn granted(command: &advisory::Command) -> advisory::Reply {
+    use advisory::{Command, Reply};
+    match command {
+        Command::Open { .. } => Reply::Opened,
+        Command::Keep => Reply::Kept(true),
+        Command::Close => Reply::Closed,
+        Command::Try { claims, .. } => {
+            Reply::Tried(vec![Tried::Granted(Fence::new(1)); claims.len()])
+        }
+        Command::Wait { .. } => Reply::Tried(vec![Tried::Granted(Fence::new(1))]),
+        Command::Unlock { leases } => Reply::Unlocked(vec![true; leases.len()]),
+    }
 }

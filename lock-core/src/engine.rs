@@ -2,6 +2,8 @@
 
 mod index;
 mod news;
+#[cfg(feature = "sim")]
+mod project;
 mod queue;
 mod sessions;
 mod step;
@@ -48,12 +50,6 @@ impl Config {
 pub struct DispatchId {
     number: u64,
     lane: Lane,
-}
-
-#[cfg(feature = "sim")]
-impl DispatchId {
-    /// After all others.
-    pub(crate) const LAST: Self = Self { number: u64::MAX, lane: Lane::NEWS };
 }
 
 /// Names a connection to the server.
@@ -111,6 +107,16 @@ enum Todo {
     Tidy(SessionId),
 }
 
+/// Where an attempt stands in its name's queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Place {
+    /// It may talk to the server, as far as its local rivals are concerned.
+    Front,
+    Behind,
+    /// It wants the name no more.
+    Left,
+}
+
 /// One attempt to hold a lock.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Attempt {
@@ -119,8 +125,7 @@ struct Attempt {
     /// Where its claims go, in a protocol with sessions.
     session: Option<SessionId>,
     slot: Slot,
-    /// Whether it may talk to the server, as far as its local rivals are concerned.
-    front: bool,
+    place: Place,
     indexed: Entry,
 }
 
@@ -270,9 +275,9 @@ impl<P: Protocol> Engine<P> {
             slot.comes_behind();
         }
         let indexed = Entry::default();
-        let attempt = Attempt { name, mode, session: None, slot, front: false, indexed };
+        let (place, input) = self.join_queue(name.clone(), id, mode);
+        let attempt = Attempt { name, mode, session: None, slot, place, indexed };
         self.attempts.insert(id, Box::new(attempt));
-        let input = self.join_queue(id);
         self.step(now, id, input);
         id
     }
@@ -407,7 +412,8 @@ impl<P: Protocol> Engine<P> {
     /// Whether the connection of this lane is there to wait at the server, and one that does not
     /// answer at once is no surprise.
     pub fn waits_on(&self, lane: Lane) -> bool {
-        self.sessions.get(&SessionId(lane.0)).is_some_and(|session| session.waits)
+        let session = SessionId::new(lane.0).and_then(|id| self.sessions.get(&id));
+        session.is_some_and(|session| session.waits)
     }
 
     /// Until when the attempt's lock is held if it is not renewed; `None` if it is not held.
@@ -418,68 +424,5 @@ impl<P: Protocol> Engine<P> {
     /// The lease times it was made with.
     pub fn timing(&self) -> &Timing {
         &self.config.timing
-    }
-
-    /// What tells engines apart for a search through states: without counters, jitter and what is
-    /// derived, with times that are waited for as `time` sees them, and times at which something
-    /// was sent as `sent_at` does.
-    #[cfg(feature = "sim")]
-    pub(crate) fn project(
-        &self,
-        time: &dyn Fn(Instant) -> Instant,
-        sent_at: &dyn Fn(Instant) -> Instant,
-        since: &dyn Fn(u64) -> u64,
-    ) -> impl core::hash::Hash {
-        let slot = |slot: &Slot| slot.project(time, sent_at, since);
-        let attempts = self.attempts.iter();
-        let attempts: Vec<_> = attempts
-            .map(|(id, attempt)| {
-                (*id, attempt.name.clone(), attempt.mode, attempt.session, slot(&attempt.slot))
-            })
-            .collect();
-        let sessions = self.sessions.iter();
-        let sessions: Vec<_> = sessions
-            .map(|(id, session)| {
-                let (slot, indexed) = (slot(&session.slot), Entry::default());
-                // Only what it proves counts.
-                let proves = |at| time(self.config.timing.surely_over(at));
-                let opened_at = session.opened_at.map(proves);
-                (*id, Session { slot, indexed, opened_at, ..session.clone() })
-            })
-            .collect();
-        let under_way = self.under_way.iter();
-        let under_way: Vec<_> = under_way
-            .map(|((lane, _), command)| {
-                (*lane, UnderWay { sent: sent_at(command.sent), ..command.clone() })
-            })
-            .collect();
-        let yielded = self.yielded.iter().map(|(name, until)| (name.clone(), time(*until)));
-        let news = (self.ear.project(time, sent_at), yielded.collect::<Vec<_>>());
-        let counters = (self.last_id, self.last_session, self.home, self.closing, news);
-        let counters = (counters, self.spare);
-        (counters, attempts, sessions, self.queues.clone(), under_way)
-    }
-
-    /// Whether the answer to a command means anything to anybody any more.
-    #[cfg(feature = "sim")]
-    pub(crate) fn listens_for(&self, id: DispatchId) -> bool {
-        self.under_way.get(&(id.lane, id.number)).is_some_and(|command| match &command.about {
-            About::Session(id) => self.sessions.contains_key(id),
-            About::Claims(_, ids) => !ids.is_empty(),
-            About::News => true,
-        })
-    }
-
-    /// Whether an attempt of that owner is not yet settled.
-    #[cfg(feature = "sim")]
-    pub(crate) fn knows(&self, owner: Owner) -> bool {
-        self.attempts.values().any(|attempt| attempt.slot.owner == owner)
-    }
-
-    /// The sessions that are kept, as the server calls them.
-    #[cfg(feature = "sim")]
-    pub(crate) fn kept_sessions(&self) -> impl Iterator<Item = (Lane, &P::Session)> {
-        let kept = self.sessions.iter().filter(|(_, session)| session.is_wanted());
-        kept.map(|(id, session)| (Lane(id.0), &session.name))
     }
 }

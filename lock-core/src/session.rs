@@ -11,10 +11,27 @@ use crate::slot::{Phase, Slot};
 use crate::time::Instant;
 use crate::timing::Timing;
 use alloc::collections::BTreeSet;
+use core::num::NonZeroU64;
 
 /// Names a session, once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct SessionId(pub(crate) u64);
+pub(crate) struct SessionId(NonZeroU64);
+
+impl SessionId {
+    /// The session with that number; 0 is none.
+    pub(crate) fn new(number: u64) -> Option<Self> {
+        NonZeroU64::new(number).map(Self)
+    }
+
+    /// The one that comes after so many.
+    pub(crate) fn after(sessions: u64) -> Self {
+        Self(NonZeroU64::MIN.saturating_add(sessions))
+    }
+
+    pub(crate) fn number(self) -> u64 {
+        self.0.get()
+    }
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Session<S> {

@@ -48,56 +48,7 @@ impl Slot {
     pub(crate) fn step(&mut self, input: Input, cx: &mut Context<'_>) {
         let now = cx.now;
         self.phase = match (self.phase, input) {
-            // -- time ---------------------------------------------------------------------------
-            (Phase::Queued | Phase::Waiting { .. }, Input::Tick) if self.limit() <= now => {
-                self.not_acquired(cx);
-                self.abandon(cx)
-            }
-            (phase @ Phase::Claiming { .. }, Input::Tick)
-                if self.wanted() && self.limit() <= now =>
-            {
-                self.not_acquired(cx);
-                self.stop_waiting(phase, cx)
-            }
-            (Phase::Held { renewal_sent, .. }, Input::Tick)
-                if self.untold.is_some() && self.wanted() && self.last_call <= now =>
-            {
-                self.untold = None;
-                self.not_acquired(cx);
-                match renewal_sent {
-                    Some(_) => Phase::Releasing { retry_at: now, in_flight: Some(Action::Renew) },
-                    None => self.abandon(cx),
-                }
-            }
-            // Nobody relies on it yet: what its renewal comes to decides.
-            (phase @ Phase::Held { renewal_sent: Some(_), .. }, Input::Tick)
-                if self.untold.is_some() =>
-            {
-                phase
-            }
-            // In a session, it is the session that is lost.
-            (Phase::Held { deadline, renewal_sent, .. }, Input::Tick)
-                if deadline <= now && cx.bond.is_none() =>
-            {
-                let last_failure = self.failure.take();
-                self.lose(LostReason::Deadline { last_failure }, renewal_sent.is_some(), cx)
-            }
-            // While a command is under way, the server may yet do it.
-            (Phase::Releasing { in_flight: None, .. }, Input::Tick) if !self.exposed(now) => {
-                let failure =
-                    self.failure.take().unwrap_or(Failure::Unknown("no answer came".into()));
-                self.gone(Release::Unconfirmed(failure), cx)
-            }
-            (Phase::Lingering { until }, Input::Tick) if until <= now => {
-                self.ghosts_until = None;
-                self.exposed_until = Some(cx.exposure());
-                Phase::Releasing { retry_at: now, in_flight: None }
-            }
-            (phase @ Phase::Queued, Input::Tick) => {
-                self.hears(cx);
-                phase
-            }
-            (phase, Input::Tick) => phase,
+            (phase, Input::Tick) => self.in_time(phase, cx),
 
             // -- the caller, and local rivals ---------------------------------------------------
             (Phase::Queued, Input::Rival) if self.once => {
@@ -235,6 +186,59 @@ impl Slot {
             (phase, Input::Answer(_) | Input::Release | Input::Hint) => phase,
             (phase, Input::Kept(_) | Input::KeepFailed(_) | Input::NoSession(_)) => phase,
         };
+    }
+
+    /// Lets time pass, as [`Input::Tick`] does.
+    pub(crate) fn tick(&mut self, cx: &mut Context<'_>) {
+        self.phase = self.in_time(self.phase, cx);
+    }
+
+    /// What time alone makes of a phase.
+    fn in_time(&mut self, phase: Phase, cx: &mut Context<'_>) -> Phase {
+        let now = cx.now;
+        match phase {
+            Phase::Queued | Phase::Waiting { .. } if self.limit() <= now => {
+                self.not_acquired(cx);
+                self.abandon(cx)
+            }
+            Phase::Claiming { .. } if self.wanted() && self.limit() <= now => {
+                self.not_acquired(cx);
+                self.stop_waiting(phase, cx)
+            }
+            Phase::Held { renewal_sent, .. }
+                if self.untold.is_some() && self.wanted() && self.last_call <= now =>
+            {
+                self.untold = None;
+                self.not_acquired(cx);
+                match renewal_sent {
+                    Some(_) => Phase::Releasing { retry_at: now, in_flight: Some(Action::Renew) },
+                    None => self.abandon(cx),
+                }
+            }
+            // Nobody relies on it yet: what its renewal comes to decides.
+            Phase::Held { renewal_sent: Some(_), .. } if self.untold.is_some() => phase,
+            // In a session, it is the session that is lost.
+            Phase::Held { deadline, renewal_sent, .. } if deadline <= now && cx.bond.is_none() => {
+                let last_failure = self.failure.take();
+                self.lose(LostReason::Deadline { last_failure }, renewal_sent.is_some(), cx)
+            }
+            // While a command is under way, the server may yet do it.
+            Phase::Releasing { in_flight: None, .. } if !self.exposed(now) => {
+                let failure =
+                    self.failure.take().unwrap_or(Failure::Unknown("no answer came".into()));
+                self.gone(Release::Unconfirmed(failure), cx)
+            }
+            Phase::Lingering { until } if until <= now => {
+                self.ghosts_until = None;
+                self.exposed_until = Some(cx.exposure());
+                Phase::Releasing { retry_at: now, in_flight: None }
+            }
+            Phase::Queued => {
+                self.hears(cx);
+                phase
+            }
+            _ => phase,
+        }
     }
 
     /// It could not be opened.

@@ -252,7 +252,7 @@ const OF_LOCKS: &[Mutant] = &[
         name: "no local queue",
         file: "engine/queue.rs",
         after: "let front =",
-        good: "last.front && last.mode == Mode::Shared && mode == Mode::Shared",
+        good: "last.shares_front() && mode == Mode::Shared",
         bad: "true",
         shown_by: Shown::Advisory,
         check: "Exclusion",
@@ -278,7 +278,7 @@ const OF_LOCKS: &[Mutant] = &[
     Mutant {
         name: "the next in the queue is not called",
         file: "engine/queue.rs",
-        after: "attempt.front = true;",
+        after: "attempt.place = Place::Front;",
         good: "self.todo.push(Todo::Attempt(id, Input::Front))",
         bad: "self.todo.push(Todo::Attempt(id, Input::Tick))",
         shown_by: Shown::Table,
@@ -296,7 +296,7 @@ const OF_LOCKS: &[Mutant] = &[
     Mutant {
         name: "one that comes behind a hold is not told",
         file: "slot.rs",
-        after: "(phase @ Phase::Queued, Input::Tick) => {",
+        after: "Phase::Queued => {",
         good: "self.hears(cx)",
         bad: "if self.told > Known::Nothing { self.hears(cx) }",
         shown_by: Shown::Advisory,

@@ -36,10 +36,16 @@ impl<P: Protocol> Engine<P> {
     /// Keeps true what is indexed of an attempt: nothing, once it has ended. The session that it is
     /// in now.
     pub(super) fn index(&mut self, now: Instant, id: LockId) -> Option<SessionId> {
-        let slot = &self.attempts.get(&id)?.slot;
-        let due = slot.due(now).and_then(|action| self.assign(now, id, action));
-        let Attempt { indexed, session, slot, name, mode, .. } =
-            &mut **self.attempts.get_mut(&id)?;
+        let mut attempt = self.attempts.get_mut(&id)?;
+        let due = match attempt.slot.due(now) {
+            Some(action) if self.protocol.sessions().is_some() => {
+                let due = self.assign(now, id, action);
+                attempt = self.attempts.get_mut(&id)?;
+                due
+            }
+            action => action.map(|action| (wait_lane(id, action), action, None)),
+        };
+        let Attempt { indexed, session, slot, name, mode, .. } = &mut **attempt;
         let session = *session;
         let shares = *mode == Mode::Shared && slot.wanted();
         let needs = session.filter(|_| slot.needs_session());
@@ -112,9 +118,11 @@ impl<P: Protocol> Engine<P> {
 
     /// What is to be looked at first, and when.
     pub(super) fn first_timer(&self) -> Option<(Instant, Who)> {
-        let renewal = self.renewals.first().map(|(at, id)| (*at, Who::Attempt(*id)));
-        let timer = self.timers.first().copied();
-        timer.into_iter().chain(renewal).min()
+        match (self.timers.first(), self.renewals.first()) {
+            (Some(timer), Some((at, _))) if timer.0 <= *at => Some(*timer),
+            (_, Some((at, id))) => Some((*at, Who::Attempt(*id))),
+            (timer, None) => timer.copied(),
+        }
     }
 
     fn set_due(
@@ -135,9 +143,12 @@ impl<P: Protocol> Engine<P> {
 
     /// Something has become due on a lane or no longer is, or a command has left or come back.
     pub(super) fn lane_changed(&mut self, lane: Lane) {
-        if lane == Lane::HOME {
-            return;
+        if lane != Lane::HOME {
+            self.index_lane(lane);
         }
+    }
+
+    fn index_lane(&mut self, lane: Lane) {
         if self.first_due(lane).is_some() {
             self.ready.insert(lane);
         } else {
@@ -158,6 +169,9 @@ impl<P: Protocol> Engine<P> {
 
     /// What is due first on a lane, if it may leave. To end a session, nothing has to be waited for.
     fn first_due(&self, lane: Lane) -> Option<(Lane, Action, Option<SessionId>)> {
+        if self.due.is_empty() {
+            return None;
+        }
         let least = (lane, Action::Close, None, LockId(0));
         let (at, action, session, _) = *self.due.range(least..).next()?;
         (at == lane && (action == Action::Close || self.is_free(lane)))
@@ -194,11 +208,10 @@ impl<P: Protocol> Engine<P> {
         let (first, last) = (LockId(0), LockId(u64::MAX));
         let due = (lane, action, session, first)..=(lane, action, session, last);
         let due = self.due.range(due).map(|(_, _, _, id)| *id);
-        let early = now.after(self.config.timing.renew_early());
-        let early = self.renewals.range(..=(early, last)).map(|(_, id)| *id);
-        let early = early.take(if action == Action::Renew { most } else { 0 });
-        let mut ids = Vec::new();
-        for id in due.chain(early) {
+        let early = || self.renewals.range(..=(now.after(self.config.timing.renew_early()), last));
+        let early = (action == Action::Renew).then(early);
+        let mut ids = Vec::with_capacity(1);
+        for id in due.chain(early.into_iter().flatten().map(|(_, id)| *id)) {
             // Nobody is carried along in a command about more than it may be in.
             most = most.min(self.attempts[&id].slot.among);
             if ids.len() >= most {
@@ -216,8 +229,7 @@ impl<P: Protocol> Engine<P> {
         ids
     }
 
-    /// Over which connection claims of a session go. A connection waits itself; for a record, each
-    /// attempt waits on a connection of its own.
+    /// Over which connection claims of a session go. A connection waits itself.
     pub(super) fn claims_lane(
         &self,
         id: LockId,
@@ -225,21 +237,24 @@ impl<P: Protocol> Engine<P> {
         session: Option<SessionId>,
     ) -> Lane {
         match (session, self.protocol.sessions()) {
-            (Some(session), Some(Sessions::Connections { .. })) => Lane(session.0),
-            _ if action == Action::Wait => Lane(id.0),
-            _ => Lane::HOME,
+            (Some(session), Some(Sessions::Connections { .. })) => Lane(session.number()),
+            _ => wait_lane(id, action),
         }
     }
 
     fn session_lane(&self, id: SessionId) -> Lane {
         match self.protocol.sessions() {
-            Some(Sessions::Connections { .. }) => Lane(id.0),
+            Some(Sessions::Connections { .. }) => Lane(id.number()),
             Some(Sessions::Records) | None => Lane::HOME,
         }
     }
 
     pub(super) fn is_free(&self, lane: Lane) -> bool {
         let most = self.config.in_flight;
+        // As it is in most questions.
+        if self.under_way.is_empty() {
+            return true;
+        }
         self.under_way.range((lane, 0)..=(lane, u64::MAX)).take(most).count() < most
     }
 
@@ -266,4 +281,9 @@ impl<P: Protocol> Engine<P> {
         let least = core::time::Duration::from_millis(1);
         self.config.timing.wait().min(give_up.since(now)).max(least)
     }
+}
+
+/// Where no session is a connection: each attempt waits on one of its own.
+fn wait_lane(id: LockId, action: Action) -> Lane {
+    if action == Action::Wait { Lane(id.0) } else { Lane::HOME }
 }

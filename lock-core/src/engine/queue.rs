@@ -9,7 +9,7 @@
 //! queue is to be told. Later changes are the front's: a hundred thousand attempts that are told of each
 //! hand-over would be told ten thousand million times.
 
-use super::{Attempt, Engine, Todo};
+use super::{Attempt, Engine, Place, Todo};
 use crate::event::LockId;
 use crate::name::LockName;
 use crate::protocol::{Holder, Mode, Protocol};
@@ -19,44 +19,44 @@ use alloc::vec::Vec;
 use core::ops::Bound::{Excluded, Unbounded};
 
 impl<P: Protocol> Engine<P> {
-    /// Puts an attempt at the end of its name's queue, and says what that means to it.
-    pub(super) fn join_queue(&mut self, id: LockId) -> Input {
-        let Attempt { name, mode, .. } = &*self.attempts[&id];
-        let (place, mode) = ((name.clone(), id), *mode);
+    /// Puts an attempt that is about to begin at the end of its name's queue. Whether it is in front, and what
+    /// that means to it.
+    pub(super) fn join_queue(&mut self, name: LockName, id: LockId, mode: Mode) -> (Place, Input) {
+        let place = (name, id);
         let last = self.ahead_of(&place).map(|last| &*self.attempts[&last]);
-        let front =
-            last.is_none_or(|last| last.front && last.mode == Mode::Shared && mode == Mode::Shared);
+        let front = last.is_none_or(|last| last.shares_front() && mode == Mode::Shared);
         // Whoever is not in front waits for an attempt that is wanted.
         let rival = last.is_some_and(|last| match last.mode {
-            Mode::Shared if last.front => self.sharers.contains_key(&place.0),
+            Mode::Shared if last.is_in_front() => self.sharers.contains_key(&place.0),
             _ => last.slot.wanted(),
         });
         self.queues.insert(place);
-        if let Some(attempt) = self.attempts.get_mut(&id) {
-            attempt.front = front;
-        }
         match (front, rival) {
-            (true, _) => Input::Front,
-            (false, true) => Input::Rival,
-            (false, false) => Input::Tick,
+            (true, _) => (Place::Front, Input::Front),
+            (false, true) => (Place::Behind, Input::Rival),
+            (false, false) => (Place::Behind, Input::Tick),
         }
     }
 
     /// Takes an attempt out of its name's queue, and brings to the front who is in front now.
     pub(super) fn leave_queue(&mut self, id: LockId) {
-        let place = (self.attempts[&id].name.clone(), id);
-        if !self.queues.remove(&place) {
+        let Some(attempt) = self.attempts.get_mut(&id) else { return };
+        attempt.place = Place::Left;
+        let place = (attempt.name.clone(), id);
+        self.queues.remove(&place);
+        let behind = self.queues.range((Excluded(&place), Unbounded));
+        let mut behind = behind.take_while(|(name, _)| *name == place.0).peekable();
+        if behind.peek().is_none() {
             return;
         }
         let ahead = self.ahead_of(&place).map(|ahead| &*self.attempts[&ahead]);
         let mut first = ahead.is_none();
-        let mut shared = ahead.is_some_and(|ahead| ahead.front && ahead.mode == Mode::Shared);
+        let mut shared = ahead.is_some_and(Attempt::shares_front);
         let mut come = Vec::new();
-        let behind = self.queues.range((Excluded(&place), Unbounded));
-        for (_, id) in behind.take_while(|(name, _)| *name == place.0) {
+        for (_, id) in behind {
             let attempt = &self.attempts[id];
             let shares = attempt.mode == Mode::Shared;
-            if attempt.front || !(first || shared && shares) {
+            if attempt.is_in_front() || !(first || shared && shares) {
                 break;
             }
             come.push(*id);
@@ -65,7 +65,7 @@ impl<P: Protocol> Engine<P> {
         let next = come.is_empty() && ahead.is_none() && self.unaware > 0;
         for id in come {
             if let Some(attempt) = self.attempts.get_mut(&id) {
-                attempt.front = true;
+                attempt.place = Place::Front;
             }
             self.todo.push(Todo::Attempt(id, Input::Front));
         }
@@ -102,7 +102,7 @@ impl<P: Protocol> Engine<P> {
         let behind = self.queues.range((name.clone(), id)..=(name.clone(), LockId(u64::MAX)));
         let behind = behind.rev().map(|(_, id)| *id).take_while(|id| {
             let attempt = &self.attempts[id];
-            !attempt.front && attempt.slot.told() < known
+            attempt.place == Place::Behind && attempt.slot.told() < known
         });
         let from = self.todo.len();
         self.todo.extend(behind.map(|id| Todo::Attempt(id, Input::Tick)));
@@ -112,7 +112,7 @@ impl<P: Protocol> Engine<P> {
     /// Those of a name's queue that are in front.
     pub(super) fn in_front(&self, name: &LockName) -> impl Iterator<Item = LockId> + use<'_, P> {
         let all = (name.clone(), LockId(0))..=(name.clone(), LockId(u64::MAX));
-        self.queues.range(all).map(|(_, id)| *id).take_while(|id| self.attempts[id].front)
+        self.queues.range(all).map(|(_, id)| *id).take_while(|id| self.attempts[id].is_in_front())
     }
 
     /// Who is just ahead in the same queue.
@@ -149,5 +149,15 @@ impl<P: Protocol> Engine<P> {
         } else {
             self.sharers.remove(&name);
         }
+    }
+}
+
+impl Attempt {
+    fn is_in_front(&self) -> bool {
+        self.place == Place::Front
+    }
+
+    fn shares_front(&self) -> bool {
+        self.is_in_front() && self.mode == Mode::Shared
     }
 }

@@ -86,8 +86,8 @@ impl<P: Protocol> Engine<P> {
     }
 
     fn new_session(&mut self, now: Instant, waits: bool) -> SessionId {
+        let id = SessionId::after(self.last_session);
         self.last_session += 1;
-        let id = SessionId(self.last_session);
         let owner = self.config.seed.wrapping_add(SESSIONS + u128::from(self.last_session));
         let connection = self.protocol.sessions() != Some(Sessions::Records);
         let slot = Slot::session(Owner::new(owner), now, connection);
@@ -140,7 +140,7 @@ impl<P: Protocol> Engine<P> {
         let was_open = session.is_open();
         let mut told = VecDeque::new();
         let mut cx = Context {
-            id: LockId(id.0),
+            id: LockId(id.number()),
             now,
             timing: &self.config.timing,
             of_attempt: false,
@@ -153,7 +153,7 @@ impl<P: Protocol> Engine<P> {
             events: &mut told,
         };
         session.slot.step(input, &mut cx);
-        session.slot.step(Input::Tick, &mut cx);
+        session.slot.tick(&mut cx);
         let gone = session.slot.phase == Phase::Gone;
         let opens = !was_open && session.is_open();
         let idle = self.spare == Some(id) && session.due(now).is_some();
@@ -229,7 +229,7 @@ impl<P: Protocol> Engine<P> {
                 }
             }
         } else {
-            let lane = Lane(id.0);
+            let lane = Lane(id.number());
             while let Some((&sent, _)) = self.under_way.range((lane, 0)..=(lane, u64::MAX)).next() {
                 self.under_way.remove(&sent);
             }

@@ -1,6 +1,6 @@
 //! What the engine does around one step of a slot.
 
-use super::{About, Attempt, Engine, Todo};
+use super::{About, Attempt, Engine, Place, Todo};
 use crate::error::{Failure, LostReason};
 use crate::event::LockId;
 use crate::protocol::{Action, Claim, Protocol, Sessions, Verdict, Wait};
@@ -16,7 +16,9 @@ impl<P: Protocol> Engine<P> {
     /// Steps an attempt, and does all that follows.
     pub(super) fn step(&mut self, now: Instant, id: LockId, input: Input) {
         self.step_attempt(now, id, input);
-        self.carry_out(now);
+        if !self.todo.is_empty() {
+            self.carry_out(now);
+        }
     }
 
     /// Does what remains to be done, and what follows from that before what was to be done after it.
@@ -42,12 +44,12 @@ impl<P: Protocol> Engine<P> {
     fn step_attempt(&mut self, now: Instant, id: LockId, input: Input) {
         let Some(mut attempt) = self.attempts.get_mut(&id) else { return };
         let mut ahead = None;
-        if !attempt.front {
+        if attempt.place == Place::Behind {
             ahead = self.ahead(now, id);
             let Some(again) = self.attempts.get_mut(&id) else { return };
             attempt = again;
         }
-        let known = attempt.slot.known();
+        let known = (self.unaware > 0).then(|| attempt.slot.known());
         let bond = self.protocol.sessions().map(|kind| Bond {
             deadline: attempt.session.and_then(|id| self.sessions.get(&id)?.deadline()),
             record: kind == Sessions::Records,
@@ -65,17 +67,21 @@ impl<P: Protocol> Engine<P> {
             rng: &mut self.rng,
             events: &mut self.events,
         };
+        if let Input::Answer(Ok(_)) = input {
+            attempt.slot.among = usize::MAX;
+        }
         attempt.slot.step(input, &mut cx);
         // The phase it is in now may have a limit that has passed already.
-        attempt.slot.step(Input::Tick, &mut cx);
-        let (contends, phase) = (attempt.slot.contends(), attempt.slot.phase);
-        let knows_more = attempt.slot.known() > known;
+        attempt.slot.tick(&mut cx);
+        let phase = attempt.slot.phase;
+        let leaves = !attempt.slot.contends() && attempt.place != Place::Left;
+        let knows_more = known.is_some_and(|known| attempt.slot.known() > known);
         let session = self.index(now, id);
         self.todo.extend(session.map(Todo::Tidy));
         if knows_more {
             self.tell_behind(id);
         }
-        if !contends {
+        if leaves {
             self.leave_queue(id);
         }
         if matches!(phase, Phase::Lost { .. } | Phase::Gone) {
@@ -192,9 +198,6 @@ impl<P: Protocol> Engine<P> {
                 for (id, verdict) in ids.into_iter().zip(verdicts) {
                     if self.others_wait(id, &verdict) {
                         self.yield_to_others(now, id);
-                    }
-                    if let Some(attempt) = self.attempts.get_mut(&id) {
-                        attempt.slot.among = usize::MAX;
                     }
                     self.step(now, id, Input::Answer(Ok(verdict)));
                 }

@@ -454,9 +454,12 @@ impl Slot {
 
     /// When something will be due or must be noticed, if nothing else happens before.
     pub(crate) fn wake(&self, now: Instant) -> Option<Instant> {
+        // Whoever waits for ever needs no timer.
+        let limit = || Some(self.limit()).filter(|at| *at < Instant::END);
         let (command, limit) = match self.phase {
-            Phase::Queued | Phase::Claiming { .. } => (None, self.wanted().then_some(self.limit())),
-            Phase::Waiting { retry_at } => (Some(retry_at), Some(self.limit())),
+            Phase::Queued | Phase::Claiming { .. } if !self.wanted() => (None, None),
+            Phase::Queued | Phase::Claiming { .. } => (None, limit()),
+            Phase::Waiting { retry_at } => (Some(retry_at), limit()),
             Phase::Held { deadline, renew_at, renewal_sent } => {
                 let last_call = self.untold.map_or(Instant::END, |_| self.last_call);
                 (renewal_sent.is_none().then_some(renew_at), Some(deadline.min(last_call)))
@@ -467,7 +470,11 @@ impl Slot {
             Phase::Lingering { until } => (Some(until), None),
             Phase::Releasing { .. } | Phase::Lost { .. } | Phase::Gone => (None, None),
         };
-        [command, limit].into_iter().flatten().filter(|at| *at > now).min()
+        let ahead = |at: &Instant| now < *at;
+        match (command.filter(ahead), limit.filter(ahead)) {
+            (Some(command), Some(limit)) => Some(command.min(limit)),
+            (command, limit) => command.or(limit),
+        }
     }
 
     /// Whether it is its next renewal that it waits for.

@@ -1,0 +1,75 @@
+//! What the simulation asks of an engine.
+
+use super::{About, DispatchId, Engine, Entry, Lane, UnderWay};
+use crate::name::Owner;
+use crate::protocol::Protocol;
+use crate::session::Session;
+use crate::slot::Slot;
+use crate::time::Instant;
+use alloc::vec::Vec;
+
+impl DispatchId {
+    /// After all others.
+    pub(crate) const LAST: Self = Self { number: u64::MAX, lane: Lane::NEWS };
+}
+
+impl<P: Protocol> Engine<P> {
+    /// What tells engines apart for a search through states: without counters, jitter and what is
+    /// derived, with times that are waited for as `time` sees them, and times at which something
+    /// was sent as `sent_at` does.
+    pub(crate) fn project(
+        &self,
+        time: &dyn Fn(Instant) -> Instant,
+        sent_at: &dyn Fn(Instant) -> Instant,
+        since: &dyn Fn(u64) -> u64,
+    ) -> impl core::hash::Hash {
+        let slot = |slot: &Slot| slot.project(time, sent_at, since);
+        let attempts = self.attempts.iter();
+        let attempts: Vec<_> = attempts
+            .map(|(id, attempt)| {
+                (*id, attempt.name.clone(), attempt.mode, attempt.session, slot(&attempt.slot))
+            })
+            .collect();
+        let sessions = self.sessions.iter();
+        let sessions: Vec<_> = sessions
+            .map(|(id, session)| {
+                let (slot, indexed) = (slot(&session.slot), Entry::default());
+                // Only what it proves counts.
+                let proves = |at| time(self.config.timing.surely_over(at));
+                let opened_at = session.opened_at.map(proves);
+                (*id, Session { slot, indexed, opened_at, ..session.clone() })
+            })
+            .collect();
+        let under_way = self.under_way.iter();
+        let under_way: Vec<_> = under_way
+            .map(|((lane, _), command)| {
+                (*lane, UnderWay { sent: sent_at(command.sent), ..command.clone() })
+            })
+            .collect();
+        let yielded = self.yielded.iter().map(|(name, until)| (name.clone(), time(*until)));
+        let news = (self.ear.project(time, sent_at), yielded.collect::<Vec<_>>());
+        let counters = (self.last_id, self.last_session, self.home, self.closing, news);
+        let counters = (counters, self.spare);
+        (counters, attempts, sessions, self.queues.clone(), under_way)
+    }
+
+    /// Whether the answer to a command means anything to anybody any more.
+    pub(crate) fn listens_for(&self, id: DispatchId) -> bool {
+        self.under_way.get(&(id.lane, id.number)).is_some_and(|command| match &command.about {
+            About::Session(id) => self.sessions.contains_key(id),
+            About::Claims(_, ids) => !ids.is_empty(),
+            About::News => true,
+        })
+    }
+
+    /// Whether an attempt of that owner is not yet settled.
+    pub(crate) fn knows(&self, owner: Owner) -> bool {
+        self.attempts.values().any(|attempt| attempt.slot.owner == owner)
+    }
+
+    /// The sessions that are kept, as the server calls them.
+    pub(crate) fn kept_sessions(&self) -> impl Iterator<Item = (Lane, &P::Session)> {
+        let kept = self.sessions.iter().filter(|(_, session)| session.is_wanted());
+        kept.map(|(id, session)| (Lane(id.number()), &session.name))
+    }
+}
