@@ -257,11 +257,11 @@ fn what_a_server_error_says() {
 }
 
 /// A row of the check: version, read-only, flush, unsynced binary log, engine, columns, keys, whether
-/// statements commit, database, account.
+/// statements commit, database, account, triggers.
 fn row() -> Vec<Value> {
     let [version, read_only, engine, columns] = ["8.4.3", "0", "InnoDB", COLUMNS].map(text);
     let table = [version, read_only, int(1), int(0), engine, columns, int(1), int(1)];
-    [&table[..], &[int(1), Value::Null, text("app@%")]].concat()
+    [&table[..], &[int(1), Value::Null, text("app@%"), int(0)]].concat()
 }
 
 fn row_with(column: usize, value: Value) -> Rows {
@@ -323,7 +323,8 @@ fn a_server_and_table_that_are_fit_need_nothing_but_the_check() {
     let check = checked(&codec()).1;
     assert_eq!(check.params[..2], [Value::Null, text("locks")]);
     let check = checked(&mysql::codec(TableName::new("ops.locks").expect("good"))).1;
-    assert_eq!(check.params[4..], [text("ops"), text("ops"), text("locks")]);
+    let name = [text("ops"), text("locks")];
+    assert_eq!(check.params[4..], [&name[..1], &name, &name].concat());
 }
 
 #[test]
@@ -352,6 +353,8 @@ fn servers_that_cannot_keep_locks_are_refused() {
 fn tables_that_cannot_hold_locks_are_refused() {
     let told = refused(4, text("MyISAM")).to_string();
     assert_eq!(told, "`locks` is no InnoDB table but MyISAM: ALTER TABLE `locks` ENGINE = InnoDB");
+    let told = refused(11, int(1)).to_string();
+    assert!(told.starts_with("`locks` has triggers"), "{told}");
     let counting = format!("{COLUMNS}, zid bigint");
     let others = [
         (4, text("VIEW")),

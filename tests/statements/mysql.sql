@@ -21,7 +21,9 @@ SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at
            AND (column_name IN ('name', 'owner', 'fence', 'expires_us', 'acquired_us', 'ttl_us', 'contended', 'holder')
                 OR extra LIKE '%auto_increment%')),
        COUNT(*), COUNT(CASE WHEN k.fits THEN 1 END),
-       @@SESSION.autocommit = 1, COALESCE(?, DATABASE()), CURRENT_USER()
+       @@SESSION.autocommit = 1, COALESCE(?, DATABASE()), CURRENT_USER(),
+       (SELECT COUNT(*) FROM information_schema.triggers
+         WHERE event_object_schema = COALESCE(?, DATABASE()) AND event_object_table = ?)
   FROM (SELECT MAX(column_name = 'name' AND sub_part IS NULL) = 1 AND COUNT(*) = 1 AS fits
           FROM information_schema.statistics
          WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ? AND non_unique = 0

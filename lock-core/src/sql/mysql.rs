@@ -7,7 +7,7 @@
 //! * There is no `RETURNING` that both know. What a statement did, it says by `LAST_INSERT_ID(…)`,
 //!   which the server sends along with its OK: **a driver hands it back as one row of one integer**
 //!   wherever a statement returns no rows. Neither the number of affected rows nor the client's
-//!   flags play a part.
+//!   flags play a part. A trigger of the table's resets it, so a table with triggers is refused.
 //! * That is one number. Where a command is about several claims, a second statement reads which.
 //!   It locks what it reads, so that a proxy does not send it to a replica.
 //! * Assignments are evaluated from left to right, each seeing what those before it did: first what
@@ -223,7 +223,7 @@ pub(super) const COLUMNS: &str = "acquired_us bigint, contended tinyint(1), expi
 /// One row: version, read-only?, `innodb_flush_log_at_trx_commit`, whether there is a binary log that
 /// a commit does not wait for, the table's engine, its columns, how many unique keys it has and
 /// how many of them are the name alone, whether statements commit by themselves, the table's database, the
-/// account. Four times schema and table, without the last table.
+/// account, how many triggers the table has. Five times schema and table, without the third table.
 pub(super) const CHECK: &str = r#"
 SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at_trx_commit,
        @@GLOBAL.log_bin = 1 AND @@GLOBAL.sync_binlog <> 1,
@@ -238,7 +238,9 @@ SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at
            AND (column_name IN ('name', 'owner', 'fence', 'expires_us', 'acquired_us', 'ttl_us', 'contended', 'holder')
                 OR extra LIKE '%auto_increment%')),
        COUNT(*), COUNT(CASE WHEN k.fits THEN 1 END),
-       @@SESSION.autocommit = 1, COALESCE(?, DATABASE()), CURRENT_USER()
+       @@SESSION.autocommit = 1, COALESCE(?, DATABASE()), CURRENT_USER(),
+       (SELECT COUNT(*) FROM information_schema.triggers
+         WHERE event_object_schema = COALESCE(?, DATABASE()) AND event_object_table = ?)
   FROM (SELECT MAX(column_name = 'name' AND sub_part IS NULL) = 1 AND COUNT(*) = 1 AS fits
           FROM information_schema.statistics
          WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ? AND non_unique = 0

@@ -95,6 +95,12 @@ pub enum Refusal {
         /// Its engine.
         engine: String,
     },
+    /// On MySQL and MariaDB, a trigger hides from us what a statement did. An account without the right `TRIGGER`
+    /// cannot see that there is one.
+    #[error(
+        "{0} has triggers, which hide what a statement did: drop them, or choose another table name"
+    )]
+    Triggers(String),
     /// An unlogged or temporary table is empty after a crash, and every lock is forgotten.
     #[error("{0} does not survive a crash: use a plain table (ALTER TABLE {0} SET LOGGED)")]
     NotDurable(String),

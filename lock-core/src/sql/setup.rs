@@ -128,7 +128,7 @@ impl Setup {
                 let (schema, table) = self.codec.table.parts();
                 let schema = schema.map_or(Value::Null, |schema| Value::Text(schema.into()));
                 let name = [schema, Value::Text(table.into())];
-                let params = [&name[..], &name, &name[..1], &name].concat();
+                let params = [&name[..], &name, &name[..1], &name, &name].concat();
                 self.run(Stage::Check, mysql::CHECK, params)
             }
         }
@@ -172,11 +172,11 @@ impl Setup {
     }
 
     fn judge_mysql(&mut self, rows: Rows) -> Step {
-        let Some(Ok(row)) = rows.into_iter().next().map(<[Value; 11]>::try_from) else {
+        let Some(Ok(row)) = rows.into_iter().next().map(<[Value; 12]>::try_from) else {
             return Step::Refuse(Refusal::Nonsense);
         };
         let [version, read_only, flush, unsynced, engine, columns, keys, fitting, rest @ ..] = row;
-        let [commits, schema, account] = rest;
+        let [commits, schema, account, triggers] = rest;
         let (Value::Text(version), Value::Text(read_only)) = (version, read_only) else {
             return Step::Refuse(Refusal::Nonsense);
         };
@@ -210,6 +210,9 @@ impl Setup {
         }
         if engine != "InnoDB" {
             return Step::Refuse(Refusal::NotInnoDb { table: self.quoted(), engine });
+        }
+        if triggers != Value::Int(0) {
+            return Step::Refuse(Refusal::Triggers(self.quoted()));
         }
         Step::Ready
     }

@@ -228,7 +228,7 @@ fn mysql_statements_are_those_agreed_on() {
     let [version, read_only] = ["8.0.11", "0"].map(|text| Value::Text(text.into()));
     let mut missing = vec![version, read_only, Value::Int(1), Value::Int(0)];
     missing.extend([Value::Null, Value::Null, Value::Int(0), Value::Int(0)]);
-    missing.extend([Value::Int(1), Value::Null, Value::Text("app@%".into())]);
+    missing.extend([Value::Int(1), Value::Null, Value::Text("app@%".into()), Value::Int(0)]);
     let create = step(&mut setup, Some(vec![missing]));
     assert_eq!(create, codec.create_table());
     assert_eq!(step(&mut setup, Some(number())), check, "and again");

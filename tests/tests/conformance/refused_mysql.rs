@@ -169,6 +169,16 @@ fn tables_that_cannot_hold_locks_are_refused(kind: Kind) {
         let what = if create.contains("VIEW") { "VIEW" } else { "TABLE" };
         place.tamper(&format!("DROP {what} {{table}}"));
     }
+    place.tamper(&good);
+    for when in ["BEFORE INSERT", "AFTER UPDATE", "BEFORE DELETE"] {
+        place.tamper(&format!(
+            "CREATE TRIGGER {{table}}_audit {when} ON {{table}} FOR EACH ROW SET @audited = 1"
+        ));
+        let error = unfit(&place, when);
+        assert!(error.to_string().contains("has triggers"), "{when}: {error}");
+        place.tamper("DROP TRIGGER {table}_audit");
+    }
+    place.tamper("DROP TABLE {table}");
     // More columns than ours are nobody's business.
     place.tamper(&good.replace("fence BIGINT", "note TEXT, KEY (expires_us), fence BIGINT"));
     drop(place.locks(TTL).lock("a").expect("taken"));
