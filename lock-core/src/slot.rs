@@ -33,6 +33,8 @@
 
 mod answers;
 mod parts;
+#[cfg(feature = "sim")]
+mod project;
 mod state;
 mod turn;
 

@@ -282,55 +282,6 @@ impl Slot {
         }
     }
 
-    /// The same with times that are waited for as `time` sees them, times at which something was
-    /// sent as `sent_at` does, and no more of the counters than whether they count anything.
-    #[cfg(feature = "sim")]
-    pub(crate) fn project(
-        &self,
-        time: impl Fn(Instant) -> Instant,
-        sent_at: impl Fn(Instant) -> Instant,
-        since: impl Fn(u64) -> u64,
-    ) -> Self {
-        let phase = match self.phase {
-            Phase::Waiting { retry_at } => Phase::Waiting { retry_at: time(retry_at) },
-            Phase::Claiming { sent, waiting } => Phase::Claiming { sent: sent_at(sent), waiting },
-            Phase::Lingering { until } => Phase::Lingering { until: time(until) },
-            Phase::Held { deadline, renew_at, renewal_sent } => Phase::Held {
-                deadline: time(deadline),
-                renew_at: time(renew_at),
-                renewal_sent: renewal_sent.map(&sent_at),
-            },
-            Phase::Releasing { retry_at, in_flight } => {
-                Phase::Releasing { retry_at: time(retry_at), in_flight }
-            }
-            phase @ (Phase::Queued | Phase::Lost { .. } | Phase::Gone) => phase,
-        };
-        Self {
-            phase,
-            give_up: time(self.give_up),
-            last_call: time(self.last_call),
-            exposed_until: self.exposed_until.map(&time),
-            ghosts_until: self.ghosts_until.map(&time),
-            since: since(self.since),
-            hold: self
-                .hold
-                .map(|hold| Hold { seen_at: sent_at(hold.seen_at), taken_at: Instant::default() }),
-            turn: None,
-            failures: self.failures.min(1),
-            passed: self.passed.min(1),
-            // It is the one of its lease, whichever that is.
-            untold: self.untold.map(|_| Fence::new(0)),
-            // These are only told.
-            holder: self.holder.clone().filter(|_| !self.outdated),
-            outdated: false,
-            told: Known::Nothing,
-            granted_at: Instant::default(),
-            // While it is held, it is only told.
-            failure: self.failure.clone().filter(|_| !matches!(phase, Phase::Held { .. })),
-            ..self.clone()
-        }
-    }
-
     /// Whether the attempt is in the way of a local rival for the same name.
     pub(crate) fn contends(&self) -> bool {
         !matches!(self.phase, Phase::Lost { .. } | Phase::Lingering { .. } | Phase::Gone)
