@@ -181,9 +181,10 @@ impl Failure {
     }
 
     /// Whether a command for several may have been rejected because of a single one of them: a
-    /// rejection that stays, or a row that somebody else has locked.
+    /// rejection that stays and is not about the table, or a row that somebody else has locked.
     pub(crate) fn may_be_of_one(&self) -> bool {
         match (self, self.code()) {
+            (_, Some(code)) if code.is_of_the_table() => false,
             (Self::Rejected { retry: false, .. }, _) => true,
             // A lock that was not to be had, a deadlock, a conflict.
             (_, Some(Code::SqlState(state))) => [*b"55P03", *b"40P01", *b"40001"].contains(&state),
@@ -220,6 +221,18 @@ impl Code {
     /// The SQLSTATE of this text; [`None`] if it is not one.
     pub fn sql_state(text: &str) -> Option<Self> {
         text.as_bytes().try_into().ok().map(Self::SqlState)
+    }
+
+    /// Whether it is about the table or the account, and so about each row alike. Class 42 of PostgreSQL is about names and
+    /// rights, but a policy for rows says 42501, too.
+    fn is_of_the_table(self) -> bool {
+        match self {
+            Self::SqlState(state) => {
+                state == *b"3F000" || (state.starts_with(b"42") && state != *b"42501")
+            }
+            Self::Mysql(number) => matches!(number, 1044 | 1049 | 1054 | 1142 | 1143 | 1146),
+            Self::Sqlite(_) | Self::Http(_) => false,
+        }
     }
 }
 

@@ -150,6 +150,21 @@ fn what_is_refused_for_all_is_told_to_all_soon() {
 }
 
 #[test]
+fn what_is_refused_for_the_table_is_told_to_all_at_once() {
+    let states = ["42P01", "42703", "3F000"].map(Code::sql_state);
+    let numbers = [1142, 1143, 1146].map(|number| Some(Code::Mysql(number)));
+    for code in states.into_iter().chain(numbers) {
+        let mut scene = Scenario::new();
+        let ids = ["a", "b", "c"].map(|text| scene.acquire(text));
+        let claim = scene.sends(Action::Acquire, &["a", "b", "c"]);
+        let failure = refused().with_code(code);
+        scene.fails(&claim, failure.clone());
+        scene.tells(ids.map(|id| not_acquired(id, NotAcquired::Failed(failure.clone()))));
+        scene.is_over();
+    }
+}
+
+#[test]
 fn a_reply_one_entry_short_grants_nothing_to_anyone() {
     let mut scene = Scenario::new();
     let [a, b] = ["a", "b"].map(|text| scene.acquire(text));
