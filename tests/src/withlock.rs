@@ -167,6 +167,8 @@ pub struct Ended {
     pub stdout: String,
     /// What it complained about.
     pub stderr: String,
+    /// That the first connect took long, which it tells also of a good server on a busy machine.
+    pub slow: Option<String>,
     /// How long it ran.
     pub took: Duration,
 }
@@ -212,8 +214,11 @@ impl Run {
             if let Some(status) = self.child.try_wait().expect("known") {
                 let took = self.began.elapsed();
                 let [stdout, stderr] = self.output();
+                let (slow, stderr): (Vec<_>, Vec<_>) =
+                    stderr.split_inclusive('\n').partition(|line| is_slow(line));
+                let (slow, stderr) = (slow.first().map(|line| line.to_string()), stderr.concat());
                 let code = status.code().or(status.signal().map(|n| 128 + n)).unwrap_or(-1);
-                return Ended { status, code, stdout, stderr, took };
+                return Ended { status, code, stdout, stderr, slow, took };
             }
             assert!(
                 Instant::now() < until,
@@ -232,6 +237,10 @@ impl Drop for Run {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn is_slow(line: &str) -> bool {
+    line.starts_with("withlock: waiting for ") && line.ends_with(": no answer yet\n")
 }
 
 impl Ended {
