@@ -198,11 +198,11 @@ impl Protocol for Consul {
     type Reply = Reply;
     type Session = Session;
 
-    /// A transaction is all or nothing, and one lock's denial is not another's.
     fn label(&self) -> Option<&str> {
         Some(&self.holder)
     }
 
+    /// A transaction is all or nothing, and one lock's denial is not another's.
     fn batch(&self) -> usize {
         1
     }
