@@ -40,7 +40,7 @@ pub struct Pace {
     answers: u32,
 }
 
-/// What follows from the times of a first connect.
+/// The consequence of a first connect's times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Judgment {
     /// The connection can be used, with this timing.

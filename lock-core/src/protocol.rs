@@ -55,7 +55,7 @@ pub trait Protocol: Clone + Debug + Eq + Hash {
         usize::MAX
     }
 
-    /// What the engine's own holds say of themselves, for those that wait for them in the same engine:
+    /// The label of the engine's own holds, for attempts that wait for them in the same engine:
     /// see [`Holder::label`].
     fn label(&self) -> Option<&str> {
         None

@@ -5,8 +5,8 @@ use core::time::Duration;
 /// A point on the caller's clock, in nanoseconds since an origin of the caller's choice.
 ///
 /// The core never reads a clock. The clock it is fed must never go backwards and **must count the
-/// time that the machine is suspended**: `CLOCK_BOOTTIME` on Linux. `std::time::Instant` does not
-/// count it there, and a laptop that slept through its lease would wake up believing in it.
+/// time that the machine is suspended**: `CLOCK_BOOTTIME` on Linux. The standard library's clock
+/// does not count it there, and a laptop that slept through its lease would wake up believing in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(u64);
 

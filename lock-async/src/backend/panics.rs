@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::Poll;
 
-/// What is told of a client that panicked.
+/// The error for a client that panicked.
 pub(crate) const PANICKED: &str = "the client panicked";
 
 /// Polls a client's future, whose panic becomes `None`.

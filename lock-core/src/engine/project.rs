@@ -1,4 +1,4 @@
-//! What the simulation asks of an engine.
+//! The simulation's view of an engine.
 
 use super::{About, DispatchId, Engine, Entry, Lane, UnderWay};
 use crate::name::Owner;
@@ -14,7 +14,7 @@ impl DispatchId {
 }
 
 impl<P: Protocol> Engine<P> {
-    /// What tells engines apart for a search through states: without counters, jitter and what is
+    /// The state that tells engines apart for a search through states: without counters, jitter and what is
     /// derived, with times that are waited for as `time` sees them, and times at which something
     /// was sent as `sent_at` does.
     pub(crate) fn project(

@@ -75,7 +75,7 @@ impl<P: Protocol> Engine<P> {
         }
     }
 
-    /// What is known of who has the lock, to the first of an attempt's queue or to the next ahead of it.
+    /// The holder, as far as it is known to the first of an attempt's queue or to the next ahead of it.
     pub(super) fn ahead(&self, now: Instant, id: LockId) -> Option<(Known, Option<Holder>)> {
         let Attempt { name, slot, .. } = &**self.attempts.get(&id)?;
         // If its wait has run out, it is of interest who had the lock then.

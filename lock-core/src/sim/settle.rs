@@ -91,7 +91,7 @@ impl<S: Server> World<S> {
             if called || (0..self.exchanges.len()).any(|at| self.may_execute(at)) {
                 continue;
             }
-            // Where nobody would ever do anything again, whoever still waits waits for too long.
+            // If no client would ever act again, an attempt that still waits waits for too long.
             let too_long = since.after(timing.ttl() * 4);
             match self.interesting_times().first() {
                 Some(next) => self.advance(*next),

@@ -1,4 +1,4 @@
-//! What tells slots apart for a search through states.
+//! The state that tells slots apart for a search through states.
 
 use super::state::{Hold, Known, Phase, Slot};
 use crate::fence::Fence;

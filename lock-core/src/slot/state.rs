@@ -224,7 +224,7 @@ pub(crate) struct Slot {
     pub(super) holder: Option<Holder>,
     /// The holder is not known from a denial, or the lock may have been freed since.
     pub(super) outdated: bool,
-    /// What the caller was told of the holder.
+    /// How much the caller was told of the holder.
     pub(super) told: Known,
     /// When the lock was granted.
     pub(super) granted_at: Instant,
@@ -328,7 +328,7 @@ impl Slot {
         }
     }
 
-    /// What it knows of who has the lock, for those behind it. The label is that of its own hold.
+    /// The holder, as far as it knows it, for the attempts behind it. The label is that of its own hold.
     pub(crate) fn sight(
         &self,
         now: Instant,
@@ -352,7 +352,7 @@ impl Slot {
         self.phase == Phase::Queued && self.told < Known::Holder
     }
 
-    /// What the caller was told of the holder.
+    /// How much the caller was told of the holder.
     pub(crate) fn told(&self) -> Known {
         self.told
     }
@@ -405,7 +405,7 @@ impl Slot {
 
     /// When something will be due or must be noticed, if nothing else happens before.
     pub(crate) fn wake(&self, now: Instant) -> Option<Instant> {
-        // Whoever waits for ever needs no timer.
+        // A waiter without a limit needs no timer.
         let limit = || Some(self.limit()).filter(|at| *at < Instant::END);
         let (command, limit) = match self.phase {
             Phase::Queued | Phase::Claiming { .. } if !self.wanted() => (None, None),

@@ -1,4 +1,4 @@
-//! What an attempt behind others of the same engine is told of who has the lock.
+//! An attempt behind others of the same engine is told who has the lock.
 
 use crate::scenario::*;
 use lock_core::advisory::{self, Advisory, Tried};
@@ -153,7 +153,7 @@ fn nobody_is_told_of_a_holder_while_the_first_is_in_trouble() {
     scene.tells([waiting(first, &one), waiting(second, &wanted(&one))]);
 }
 
-/// What is on its way to be freed may be anybody's next.
+/// A lock that is being freed may be anybody's next.
 #[test]
 fn a_waiter_behind_a_release_is_told_of_the_next_holder() {
     let (mut scene, first, release) = Scenario::releasing();

@@ -78,7 +78,7 @@ pub(crate) fn holder(label: &str, expires_in: Duration) -> Holder {
     Holder { label: label.into(), held_for: Duration::from_secs(3_600), expires_in, wanted: false }
 }
 
-/// What is told of a hold of the engine's own: granted at `since`, by a claim sent one [`TRIP`] before.
+/// The holder that is told of a hold of the engine's own: granted at `since`, by a claim sent one [`TRIP`] before.
 pub(crate) fn own_hold(now: Instant, since: Instant) -> Holder {
     let held_for = now.since(since);
     let expires_in = VALID - TRIP - held_for;

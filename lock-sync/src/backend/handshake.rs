@@ -4,7 +4,7 @@ use rustls::{AlertDescription, CertificateError, Error as Tls};
 use std::error::Error;
 use std::io;
 
-/// What a PostgreSQL that has no TLS amounts to, in the words of its client.
+/// The failure to connect to a PostgreSQL that has no TLS, in the words of its client.
 pub(crate) const NO_TLS: &str = "server does not support TLS";
 
 /// The advice for a TLS handshake that fails again until somebody acts. `None` if `error` has

@@ -51,7 +51,7 @@ pub(crate) fn look_up(name: &str, port: u16) -> Lookup {
     Lookup { port, id, state }
 }
 
-/// What is told of a lookup whose caller waits no longer.
+/// The error for a caller whose time is over before the lookup's answer came.
 pub(crate) fn late(name: &str) -> String {
     format!("still looking up {name}")
 }
@@ -66,7 +66,7 @@ fn joined(name: &str) -> Shared {
     let (asks, told) = (key.clone(), state.clone());
     let ask = move || {
         let answer = system(&asks.1);
-        // Whoever comes now asks anew.
+        // A later caller asks anew.
         locked(&UNDER_WAY).remove(&asks);
         tell(&told, answer);
     };
@@ -201,7 +201,7 @@ pub(crate) mod tests {
         assert_eq!(ended(first), Ok(vec!["127.0.0.9:1".parse().expect("good")]));
         assert_eq!(ended(second), Ok(vec!["127.0.0.9:2".parse().expect("good")]));
         assert_eq!(asked.load(SeqCst), 1);
-        // What is answered is not kept.
+        // An answer is not kept.
         ended(&mut look_up("joined.invalid", 0)).expect("answered");
         assert_eq!(asked.load(SeqCst), 2);
     }

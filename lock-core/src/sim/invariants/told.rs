@@ -1,4 +1,4 @@
-//! Whoever waits behind a hold of its own client knows that somebody has the lock.
+//! An attempt that waits behind a hold of its own client knows that somebody has the lock.
 
 use crate::protocol::Mode;
 use crate::sim::client::{Attempt, Stage};

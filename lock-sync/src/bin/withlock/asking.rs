@@ -57,7 +57,7 @@ impl Asking {
         let (sender, news) = channel();
         let patience = wish.patience;
         let ask = move || {
-            // That nobody wants to know any more is no reason to stop in the middle.
+            // The asking goes on, though the main thread no longer listens.
             let tell = |news| drop(sender.send(news));
             let trouble = |error| tell(News::Progress(Progress::Trouble(error)));
             let locks = match connect(config, again, patience, trouble) {

@@ -30,7 +30,7 @@ pub(crate) struct Hold<'a> {
 /// How the command ended.
 struct Watched {
     status: ExitStatus,
-    /// What the lease did to it.
+    /// The lease's part in it.
     report: Report,
     /// Whether somebody wanted it to end.
     told_to_end: bool,
