@@ -237,7 +237,7 @@ pub fn server_of(url: &str) -> String {
 /// Waits until `so` holds, for ten seconds at most; whether it does.
 pub fn eventually(mut so: impl FnMut() -> bool) -> bool {
     let began = Instant::now();
-    while began.elapsed() < Duration::from_secs(10) {
+    while began.elapsed() < crate::withlock::HANG {
         if so() {
             return true;
         }

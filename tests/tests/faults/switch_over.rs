@@ -5,6 +5,7 @@ use lock_sync::{Error, LostReason};
 use lock_tests::drivers::{Driven, Driver, Locks};
 use lock_tests::place::{Place, client, mysql_client};
 use lock_tests::servers::{Kind, Server};
+use lock_tests::withlock::eventually;
 use mysql::prelude::Queryable;
 use std::time::Duration;
 
@@ -37,13 +38,8 @@ pub(super) fn waiters_stay(all: &[&Locks], why: &str, bad: impl FnOnce(), good: 
     }
     bad();
     std::thread::scope(|scope| {
-        let met = all.iter().map(|locks| scope.spawn(|| locks.try_lock_for("a", TTL).map(drop)));
-        for met in met.collect::<Vec<_>>() {
-            let met = met.join().expect("no panic");
-            let is_told = matches!(&met, Err(Error::Unavailable(told)) if told.contains(why));
-            assert!(is_told, "{met:?}");
-            assert!(met.is_err_and(|error| error.is_transient()));
-        }
+        let told = all.iter().map(|locks| scope.spawn(|| is_told(locks, why)));
+        told.collect::<Vec<_>>().into_iter().for_each(|told| told.join().expect("told"));
         let waits = all
             .iter()
             .map(|locks| scope.spawn(|| locks.try_lock_for("a", LONG).map(|got| got.is_some())));
@@ -52,6 +48,15 @@ pub(super) fn waiters_stay(all: &[&Locks], why: &str, bad: impl FnOnce(), good: 
         for waits in waits {
             assert_eq!(waits.join().expect("no panic"), Ok(true));
         }
+    });
+}
+
+/// Whoever waits for less long than it lasts is told, by the words `why`, as soon as a connection that was cut is back.
+fn is_told(locks: &Locks, why: &str) {
+    eventually(why, || {
+        let met = locks.try_lock_for("a", TTL).map(drop);
+        assert!(met.as_ref().is_err_and(Error::is_transient), "{met:?}");
+        matches!(&met, Err(Error::Unavailable(told)) if told.contains(why))
     });
 }
 
@@ -72,6 +77,11 @@ fn frozen(server: &Server, frozen: bool) {
     let sql = format!("ALTER SYSTEM SET default_transaction_read_only = {frozen}");
     client(server.url()).batch_execute(&sql).expect("set");
     client(server.url()).batch_execute("SELECT pg_reload_conf()").expect("reloaded");
+    // The server tells its connections before it takes a new one.
+    eventually("reloaded", || {
+        let shown = client(server.url()).query_one("SHOW default_transaction_read_only", &[]);
+        shown.expect("shown").get::<_, &str>(0) == if frozen { "on" } else { "off" }
+    });
 }
 
 fn cut(server: &Server) {
