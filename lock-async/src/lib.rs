@@ -1,5 +1,10 @@
 //! Distributed locks on the database you already run, for tokio.
 //!
+//! ```toml
+//! [dependencies]
+//! lock-async = { version = "0.1", features = ["postgres"] }
+//! ```
+//!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -25,6 +30,19 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Features
+//!
+//! Each database is a feature. None is on by default: a program names the databases that it uses, and builds the
+//! clients of no others.
+//!
+//! | feature | locks are kept in | crates in a build |
+//! |---|---|---|
+//! | `sqlite` | an SQLite file, for the processes of one machine | 74 |
+//! | `postgres` | a PostgreSQL table, or its advisory locks | 120 |
+//! | `mysql` | a MySQL or MariaDB table, or `GET_LOCK` | 123 |
+//! | `consul` | Consul | 88 |
+//! | all four | | 171 |
 //!
 //! # What is promised
 //!
@@ -77,6 +95,7 @@
 //! that waits, the others by a task of their own: a subscriber that blocks one of the runtime's threads, or
 //! panics, holds up no renewal and no loss.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 // With fewer backends, some of what they share is not used.
 #![cfg_attr(
     not(all(feature = "consul", feature = "mysql", feature = "postgres", feature = "sqlite")),
@@ -85,7 +104,8 @@
 
 #[cfg(not(any(feature = "consul", feature = "mysql", feature = "postgres", feature = "sqlite")))]
 compile_error!(
-    "lock-async keeps locks at a server: enable the feature consul, mysql, postgres or sqlite"
+    "lock-async needs a database: enable a feature, as in \
+     `lock-async = { version = \"0.1\", features = [\"postgres\"] }`; they are sqlite, postgres, mysql and consul"
 );
 
 mod admin;

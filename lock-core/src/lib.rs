@@ -34,6 +34,10 @@
 //! The driver, in turn: sends each command when it takes it, answers each exactly once, says
 //! [`Failure::Unknown`] whenever it cannot know, and feeds a clock that counts suspended time.
 //!
+//! # Features
+//!
+//! `sim` adds the model checker, as the module `sim`.
+//!
 //! # Example
 //!
 //! A driver in a few lines, with a table that is always free:
@@ -61,6 +65,7 @@
 //! # Ok::<(), lock_core::NameError>(())
 //! ```
 #![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 extern crate alloc;
 

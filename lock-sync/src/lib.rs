@@ -1,5 +1,10 @@
 //! Distributed locks on the database you already run, for blocking code.
 //!
+//! ```toml
+//! [dependencies]
+//! lock-sync = { version = "0.1", features = ["postgres"] }
+//! ```
+//!
 //! ```
 //! # let folder = tempfile::tempdir()?;
 //! # let url = format!("sqlite:{}/locks.db", folder.path().display());
@@ -17,6 +22,21 @@
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Features
+//!
+//! Each database is a feature. None is on by default: a program names the databases that it uses, and builds the
+//! clients of no others.
+//!
+//! | feature | locks are kept in | crates in a build |
+//! |---|---|---|
+//! | `sqlite` | an SQLite file, for the processes of one machine | 68 |
+//! | `postgres` | a PostgreSQL table, or its advisory locks | 120 |
+//! | `mysql` | a MySQL or MariaDB table, or `GET_LOCK` | 113 |
+//! | `consul` | Consul | 79 |
+//! | all four | | 171 |
+//!
+//! The feature `cli` builds the command `withlock`, with all four. A library does not need it.
 //!
 //! # What is promised
 //!
@@ -62,6 +82,7 @@
 //! thread, renewals and losses on a thread of their own. A subscriber that blocks delays no renewal and no
 //! loss; events that it is too slow for are counted and left out.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 // With fewer backends, some of what they share is not used.
 #![cfg_attr(
     not(all(feature = "consul", feature = "mysql", feature = "postgres", feature = "sqlite")),
@@ -70,7 +91,8 @@
 
 #[cfg(not(any(feature = "consul", feature = "mysql", feature = "postgres", feature = "sqlite")))]
 compile_error!(
-    "lock-sync keeps locks at a server: enable the feature consul, mysql, postgres or sqlite"
+    "lock-sync needs a database: enable a feature, as in \
+     `lock-sync = { version = \"0.1\", features = [\"postgres\"] }`; they are sqlite, postgres, mysql and consul"
 );
 
 mod admin;

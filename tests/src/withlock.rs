@@ -28,11 +28,9 @@ const NAMES_A_PLACE: [&str; 5] = [
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let output = Command::new(cargo)
+        let output = cargo()
             .args(["build", "--quiet", "--locked", "-p", "lock-sync", "--features", "cli"])
             .args(["--bin", "withlock", "--message-format=json"])
-            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
             .stderr(Stdio::inherit())
             .output()
             .expect("cargo runs");
@@ -41,6 +39,20 @@ pub fn binary() -> &'static Path {
         let path = told.split("\"executable\":\"").nth(1).and_then(|rest| rest.split('"').next());
         path.expect("cargo names the executable").into()
     })
+}
+
+/// Cargo, in this workspace. It does not see that another cargo runs this test: dependencies with assembly would be built
+/// anew for each of the two.
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    command
 }
 
 /// Copies the command to where others may run it. By another process: a program that somebody has open for

@@ -1,13 +1,11 @@
 //! The examples start with one command, and print what they say.
 
-use std::process::Command;
+use lock_tests::withlock::cargo;
 
 fn run(package: &str, example: &str, args: &[&str]) -> String {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
+    let output = cargo()
         .args(["run", "--quiet", "--locked", "-p", package, "--example", example, "--"])
         .args(args)
-        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .output()
         .expect("cargo runs");
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
