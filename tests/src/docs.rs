@@ -15,4 +15,7 @@ pages! {
     Deployment "deployment.md"
     Migration "migration.md"
     ExitCodes "exit-codes.md"
+    Command "withlock.md"
+    Recipes "recipes.md"
+    Evidence "evidence.md"
 }

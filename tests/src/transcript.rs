@@ -28,9 +28,13 @@ struct Step {
 /// Runs the session in `text`, the content of `file`, with locks at `url`. Returns how many commands
 /// it has.
 pub fn run(file: &str, text: &str, url: &str) -> usize {
+    run_in(&Sandbox::new(), file, text, url)
+}
+
+/// The same in a sandbox that has files already.
+pub fn run_in(sandbox: &Sandbox, file: &str, text: &str, url: &str) -> usize {
     let steps = steps(text);
-    let sandbox = Sandbox::new();
-    std::fs::create_dir(sandbox.path("bin")).expect("a folder");
+    std::fs::create_dir_all(sandbox.path("bin")).expect("a folder");
     std::os::unix::fs::symlink(binary(), sandbox.path("bin/withlock")).expect("linked");
     let path = std::env::var("PATH").unwrap_or_default();
     let mut command = sandbox.command("sh");
@@ -59,6 +63,24 @@ pub fn run(file: &str, text: &str, url: &str) -> usize {
         );
     }
     steps.len()
+}
+
+/// The blocks of one language in a page.
+pub fn blocks(text: &str, language: &str) -> Vec<String> {
+    let mut blocks = Vec::new();
+    let mut inside = false;
+    for line in text.lines() {
+        if let Some(told) = line.strip_prefix("```") {
+            inside = told == language;
+            if inside {
+                blocks.push(String::new());
+            }
+        } else if inside && let Some(block) = blocks.last_mut() {
+            *block += line;
+            *block += "\n";
+        }
+    }
+    blocks
 }
 
 fn steps(text: &str) -> Vec<Step> {

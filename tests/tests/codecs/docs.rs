@@ -2,9 +2,10 @@
 //! somewhere, and the tests that it names exist. Its Rust is compiled by `tests/src/docs.rs`.
 
 use lock_tests::place::{Place, client, mysql_client};
-use lock_tests::transcript;
-use lock_tests::withlock::url;
+use lock_tests::transcript::{self, blocks};
+use lock_tests::withlock::{cargo, url};
 use mysql::prelude::Queryable;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 fn root() -> PathBuf {
@@ -23,24 +24,6 @@ fn pages() -> Vec<(String, String)> {
         (file, text)
     };
     files.into_iter().map(read).collect()
-}
-
-/// The blocks of one language.
-fn blocks(text: &str, language: &str) -> Vec<String> {
-    let mut blocks = Vec::new();
-    let mut inside = false;
-    for line in text.lines() {
-        if let Some(told) = line.strip_prefix("```") {
-            inside = told == language;
-            if inside {
-                blocks.push(String::new());
-            }
-        } else if inside && let Some(block) = blocks.last_mut() {
-            *block += line;
-            *block += "\n";
-        }
-    }
-    blocks
 }
 
 /// The SQL of a page for one kind of server, a statement each.
@@ -84,7 +67,8 @@ fn sessions_and_sql_go_as_written() {
         for sql in statements(&text, "MySQL") {
             mysql_admin.query_drop(&sql).unwrap_or_else(|error| panic!("{file}: {sql}: {error}"));
         }
-        if blocks(&text, "console").is_empty() {
+        // Recipes have a test of their own.
+        if blocks(&text, "console").is_empty() || file.ends_with("recipes.md") {
             continue;
         }
         let demo = "withlock_demo:secret@localhost/withlock_demo";
@@ -137,26 +121,148 @@ fn links_lead_somewhere() {
     assert!(count > 10, "{count} links");
 }
 
-/// Each row of the table of exit codes ends with the name of a test.
+/// Each row of the table of exit codes ends with the name of a test. The page of evidence has no other names in code
+/// spans, and every page names commands that run at least one test.
 #[test]
 fn the_tests_that_are_named_exist() {
-    let mut sources = String::new();
-    let mut folders = vec![root().join("tests/tests")];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).expect("there") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                sources += &std::fs::read_to_string(path).expect("read");
-            }
-        }
-    }
-    let text = std::fs::read_to_string(root().join("docs/exit-codes.md")).expect("read");
+    let text = page("docs/exit-codes.md");
+    let all = sources("tests/tests");
     let rows: Vec<_> = text.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
     assert!(rows.len() > 20, "{rows:?}");
     for row in rows {
         let name = row.trim_end_matches(" |").rsplit('`').nth(1).expect("a name");
-        assert!(sources.contains(&format!("fn {name}(")), "{row}");
+        assert!(all.contains(&format!("fn {name}(")), "{row}");
     }
+    let evidence = page("docs/evidence.md");
+    let [everywhere, of_async] = [all, sources("lock-async/tests")];
+    let is_name = |span: &&str| span.matches('_').count() > 1 && !span.contains([' ', '=']);
+    let names: Vec<_> = spans(&evidence).filter(is_name).collect();
+    assert!(names.len() > 30, "{names:?}");
+    for name in names {
+        let function = format!("fn {name}(");
+        assert!(everywhere.contains(&function) || of_async.contains(&function), "{name}");
+    }
+}
+
+/// The groups, packages and names of the commands that run tests.
+#[test]
+fn the_commands_that_are_named_run_tests() {
+    let mut count = 0;
+    for (file, text) in pages() {
+        let commands = spans(&text).filter(|span| {
+            span.contains("tests/run ")
+                || span.contains("cargo test ")
+                || span.contains("cargo run -p")
+        });
+        for command in commands {
+            let words = command.split(" -- ").next().unwrap_or_default().split_whitespace();
+            let mut words = words.skip_while(|word| !["tests/run", "test", "run"].contains(word));
+            let mut folder = match words.next() {
+                Some("tests/run") => "tests/tests".to_string(),
+                _ => String::new(),
+            };
+            let mut filters = Vec::new();
+            while let Some(word) = words.next() {
+                match word {
+                    "-p" => {
+                        let package = words.next().expect("a package");
+                        let at = match package {
+                            "lock-tests" => "tests".to_string(),
+                            "lock-mutants" => "tests/mutants".to_string(),
+                            other => other.to_string(),
+                        };
+                        assert!(root().join(&at).join("Cargo.toml").exists(), "{file}: {command}");
+                        folder = format!("{at}/tests");
+                    }
+                    "--test" => {
+                        let group = words.next().expect("a group");
+                        let at = root().join(&folder);
+                        let is_there = at.join(group).join("main.rs").exists()
+                            || at.join(group).with_extension("rs").exists()
+                            || group == "GROUP";
+                        assert!(is_there, "{file}: {command}");
+                        if at.join(group).is_dir() {
+                            folder = format!("{folder}/{group}");
+                        }
+                    }
+                    "--example" => {
+                        let name = words.next().expect("an example");
+                        let crate_folder = folder.trim_end_matches("/tests");
+                        let path = format!("{crate_folder}/examples/{name}.rs");
+                        assert!(root().join(path).exists(), "{file}: {command}");
+                    }
+                    "--features" => drop(words.next()),
+                    word if word.starts_with('-') => {}
+                    word if word.chars().all(|letter| letter.is_uppercase()) => {}
+                    filter => filters.push(filter),
+                }
+            }
+            let tests = sources(&folder);
+            for filter in filters {
+                let is_there = tests.lines().any(|line| {
+                    let name = line.split("fn ").nth(1).map(|rest| rest.split('(').next());
+                    line.strip_prefix("// ")
+                        .or(name.flatten())
+                        .is_some_and(|it| it.contains(filter))
+                });
+                assert!(is_there, "{file}: {command}: nothing is called {filter}");
+            }
+            count += 1;
+        }
+    }
+    assert!(count > 20, "{count} commands");
+}
+
+/// How many crates each feature of a driver brings. Dependencies come and go, so a few more or less will do.
+#[test]
+fn features_bring_as_many_crates_as_the_front_pages_say() {
+    for package in ["lock-sync", "lock-async"] {
+        let front = page(&format!("{package}/src/lib.rs"));
+        let rows = front.lines().filter(|line| line.starts_with("//! | ") && line.ends_with("|"));
+        let rows: Vec<Vec<_>> = rows.map(|row| row.split('|').map(str::trim).collect()).collect();
+        assert_eq!(rows.len(), 6, "{package}: {rows:?}");
+        for row in &rows[1..] {
+            let feature =
+                row[1].trim_matches('`').replace("all four", "sqlite,postgres,mysql,consul");
+            let tree = cargo()
+                .args(["tree", "--locked", "-e", "normal", "--prefix", "none", "--format", "{p}"])
+                .args(["--no-dedupe", "-p", package, "--features", &feature])
+                .output()
+                .expect("cargo runs");
+            let tree = String::from_utf8_lossy(&tree.stdout);
+            let found = tree.lines().collect::<BTreeSet<_>>().len();
+            let said: usize = row[3].parse().expect("a number");
+            assert!(found.abs_diff(said) <= 5, "{package}: {feature} brings {found}, not {said}");
+        }
+    }
+}
+
+/// What a page has between single backticks, outside of its blocks.
+fn spans(text: &str) -> impl Iterator<Item = &str> {
+    let is_outside = |(at, _): &(usize, &str)| at % 2 == 0;
+    let outside = text.split("```").enumerate().filter(is_outside).map(|(_, part)| part);
+    outside.flat_map(|part| part.split('`').skip(1).step_by(2))
+}
+
+pub(crate) fn page(file: &str) -> String {
+    std::fs::read_to_string(root().join(file)).expect("read")
+}
+
+/// The sources in a folder and below, each after a line with its path.
+fn sources(folder: &str) -> String {
+    let mut sources = String::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("there") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                let text = std::fs::read_to_string(&path).expect("read");
+                let path = path.strip_prefix(root()).expect("below").with_extension("");
+                sources += &format!("// {}\n{text}", path.display());
+            }
+        }
+    }
+    sources
 }

@@ -1,8 +1,9 @@
-//! What the project has beside the servers: golden statements and requests, corpora, documentation, examples.
+//! What the project has beside the servers: golden statements and requests, corpora, documentation, recipes, examples.
 
 mod alike;
 mod corpora;
 mod docs;
 mod examples;
+mod recipes;
 mod requests;
 mod statements;
