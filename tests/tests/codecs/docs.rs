@@ -213,6 +213,21 @@ fn the_commands_that_are_named_run_tests() {
     assert!(count > 20, "{count} commands");
 }
 
+/// The table of seeded bugs has a row for each, and no other.
+#[test]
+fn every_seeded_bug_is_in_the_table() {
+    let table = sources("tests/mutants/table") + &page("tests/mutants/table.rs");
+    let names: BTreeSet<_> =
+        table.split("name: \"").skip(1).filter_map(|it| it.split('"').next()).collect();
+    let text = page("lock-core/MODEL.md");
+    let rows =
+        text.split("| bug | found by | after |\n").nth(1).and_then(|it| it.split("\n\n").next());
+    let rows = rows.expect("a table").lines().skip(1);
+    let rows: BTreeSet<_> =
+        rows.filter_map(|row| row.split(" | ").next()?.strip_prefix("| ")).collect();
+    assert_eq!(rows, names, "lock-core/MODEL.md beside tests/mutants");
+}
+
 /// How many crates each feature of a driver brings. Dependencies come and go, so a few more or less will do.
 #[test]
 fn features_bring_as_many_crates_as_the_front_pages_say() {

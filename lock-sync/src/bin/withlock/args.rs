@@ -17,7 +17,7 @@ use std::time::Duration;
 /// Nobody means a longer time, and it can be added to a clock.
 const LONGEST: Duration = Duration::from_secs(100 * 366 * 86_400);
 
-/// Runs a command while holding a lock, so that no two run at once.
+/// Runs a command while holding a lock, so that only one runs at a time.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "withlock",
@@ -27,11 +27,11 @@ const LONGEST: Duration = Duration::from_secs(100 * 366 * 86_400);
     group = ArgGroup::new("instead").multiple(false).conflicts_with("command")
 )]
 pub(crate) struct Args {
-    /// The lock's name: 1 to 255 bytes, compared byte by byte
+    /// Name of the lock: 1 to 255 bytes, compared byte by byte
     #[arg(required_unless_present_any = ["dashed", "list", "purge", "ddl", "completions", "man"])]
     name: Option<String>,
 
-    /// The same, for a name that begins with a dash
+    /// Name of the lock, if it begins with a dash
     #[arg(
         long = "name",
         value_name = "NAME",
@@ -41,56 +41,58 @@ pub(crate) struct Args {
     )]
     dashed: Option<String>,
 
-    /// The command to run, not through a shell. Options come before it; "--" may, and must if the command has one of its own
+    /// Command to run, without a shell. Options come before it. A "--" before it is needed only if the command has a "--"
+    /// of its own
     #[arg(last = true, required_unless_present = "instead", value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
 
-    /// Where locks are kept: postgres://USER@HOST/DATABASE, mysql://USER@HOST/DATABASE,
-    /// consul://HOST/PREFIX or sqlite:FILE. Other users can see it here: a
-    /// password belongs into WITHLOCK_URL or a file
+    /// Keep locks there: postgres://USER@HOST/DATABASE, mysql://USER@HOST/DATABASE,
+    /// consul://HOST/PREFIX or sqlite:FILE. Other users can read this option with ps, so put a password into
+    /// WITHLOCK_URL or a file instead
     #[arg(long, value_name = "URL", help_heading = "Where")]
     pub(crate) db: Option<String>,
 
-    /// How they are kept: table, advisory or session [default: session on Consul, else table]
+    /// Keep locks as table, advisory or session [default: session on Consul, else table]
     #[arg(long, value_name = "HOW", value_parser = protocol, help_heading = "Where")]
     pub(crate) protocol: Option<Protocol>,
 
-    /// The table that locks are kept in [default: locks]
+    /// Keep locks in this table [default: locks]
     #[arg(long, value_name = "[SCHEMA.]NAME", help_heading = "Where")]
     pub(crate) table: Option<String>,
 
-    /// Do not wait: if somebody else has the lock, exit with 75 (with --skip: 0)
+    /// Do not wait: exit with 75 if someone else holds the lock
     #[arg(short = 'n', long = "try", conflicts_with = "wait", help_heading = "Waiting")]
     pub(crate) once: bool,
 
-    /// Wait that long at most, then exit with 124. Without, wait as long as it takes. A server that cannot be reached
-    /// is waited for, too; if it stays away, exit with 125. A server that says nothing ends the wait up to two seconds late
+    /// Wait at most TIME, then exit with 124, or with 125 if the server could not be reached. A silent server ends
+    /// the wait up to two seconds late. The default is to wait without a limit
     #[arg(short, long, value_name = "TIME", value_parser = time, allow_hyphen_values = true, help_heading = "Waiting")]
     pub(crate) wait: Option<Duration>,
 
-    /// If somebody else has the lock (with --wait: all that time), exit with 0. Without --wait, do not wait
+    /// Exit with 0, without running the command, if someone else holds the lock. Implies --try, unless --wait is given
     #[arg(long, help_heading = "Waiting")]
     pub(crate) skip: bool,
 
-    /// Exit with this code instead of 75 or 124
+    /// Exit with CODE instead of 75 or 124
     #[arg(short = 'E', long, value_name = "CODE", help_heading = "Waiting")]
     pub(crate) conflict_exit_code: Option<u8>,
 
-    /// Share the lock with others that say --shared; PostgreSQL's advisory locks can
+    /// Share the lock with others that say --shared. Only PostgreSQL's advisory locks can be shared
     #[arg(short, long, help_heading = "Holding")]
     pub(crate) shared: bool,
 
-    /// How long the lock stays taken if this machine dies; renewed while the command runs [default: 30s]
+    /// Lease time: how long the lock stays held if this machine dies. The lease is renewed while the command runs
+    /// [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true, help_heading = "Holding")]
     pub(crate) ttl: Option<Duration>,
 
-    /// Keep the lock at least that long, also if the command ends sooner: for jobs that are done before
-    /// the clocks of other machines have struck
+    /// Keep the lock for at least TIME, even if the command ends sooner. A quick job then runs once although the
+    /// clocks of its machines differ
     #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true, help_heading = "Holding")]
     pub(crate) min_hold: Option<Duration>,
 
-    /// What the command gets when the lock can no longer be kept. term: TERM, and KILL by the end of the
-    /// lease; kill: only KILL; ignore: nothing
+    /// What the command gets when its lock is lost. term: TERM, then KILL before the lease ends. kill: KILL only.
+    /// ignore: no signal
     #[arg(
         long,
         value_name = "WHAT",
@@ -101,33 +103,33 @@ pub(crate) struct Args {
     )]
     pub(crate) on_lost: OnLost,
 
-    /// How long before KILL comes TERM, with --on-lost term [default: a sixth of the TTL]
+    /// Send TERM this long before KILL [default: a sixth of the TTL]
     #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true, help_heading = "Holding")]
     pub(crate) grace: Option<Duration>,
 
-    /// Shown to waiters for the lock, after host and process id, 255 bytes in all [default: the program or
-    /// script, without arguments]
+    /// Text that waiters see after host and process id, 255 bytes in all [default: the program or script, without
+    /// arguments]
     #[arg(long, value_name = "TEXT", help_heading = "Holding")]
     pub(crate) label: Option<String>,
 
-    /// Show the locks that are held
+    /// List the locks that are held
     #[arg(long, group = "instead", conflicts_with_all = ["name", "dashed"], help_heading = "Instead of a command")]
     pub(crate) list: bool,
 
-    /// Show who holds NAME: exit code 75 if somebody does, 0 if it is free
+    /// Show the holder of NAME. Exit with 75 if the lock is held, with 0 if it is free
     #[arg(long, group = "instead", help_heading = "Instead of a command")]
     pub(crate) status: bool,
 
-    /// Take NAME from whoever holds it: the holder is told that it has lost, and the fence rises. Exit
-    /// code 0 when it is free, 75 if it was left alone
+    /// Take NAME from its holder. The holder is told, and the fence rises. Exit with 0 if NAME is free then, with 75
+    /// if its holder keeps it
     #[arg(long = "break", group = "instead", help_heading = "Instead of a command")]
     pub(crate) break_hold: bool,
 
-    /// Break it without asking
+    /// Answer yes to the question of --break
     #[arg(long, help_heading = "Instead of a command")]
     pub(crate) yes: bool,
 
-    /// Remove the rows of locks that are free and were not taken for that long, an hour at least [default: 30d]
+    /// Remove the rows of locks that are free and were not acquired for TIME, which is at least 1h [default: 30d]
     #[arg(
         long,
         group = "instead",
@@ -141,23 +143,23 @@ pub(crate) struct Args {
     )]
     pub(crate) purge: Option<Duration>,
 
-    /// Show locks as JSON
+    /// Print locks as JSON
     #[arg(long, help_heading = "Instead of a command")]
     pub(crate) json: bool,
 
-    /// Print the statement that creates the table
+    /// Print the SQL statement that creates the table
     #[arg(long, group = "instead", help_heading = "Instead of a command")]
     pub(crate) ddl: bool,
 
-    /// Say on standard error what happens, also without a terminal
+    /// Report waiting and holding on standard error, even without a terminal
     #[arg(short, long)]
     pub(crate) verbose: bool,
 
-    /// Say nothing but errors
+    /// Report errors only
     #[arg(short, long, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
 
-    /// Print what a shell needs to complete withlock's options: bash, elvish, fish, powershell or zsh
+    /// Print completions for a shell: bash, elvish, fish, powershell or zsh
     #[arg(
         long,
         value_name = "SHELL",
@@ -169,7 +171,7 @@ pub(crate) struct Args {
     )]
     pub(crate) completions: Option<Shell>,
 
-    /// Print the manual page, for "man -l -"
+    /// Print the manual page; read it with "man -l -"
     #[arg(
         long,
         group = "instead",

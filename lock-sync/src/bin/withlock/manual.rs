@@ -18,25 +18,28 @@ const SYNOPSIS: [&str; 6] = [
 
 /// A paragraph each.
 const DESCRIPTION: [&str; 6] = [
-    "withlock waits for the lock NAME, runs COMMAND while it holds it, and frees it. Of all commands that run under \
-     the same name in the same place, one runs at a time.",
-    "A lock is a lease: it is renewed while COMMAND runs, and free at the latest one TTL after the machine that held \
-     it has died. When it cannot be renewed, COMMAND is ended before anybody else can get it.",
-    "Without a place (see ENVIRONMENT and FILES), locks are kept in a file of the user who runs withlock: they \
-     exclude this user's commands on this machine, and nobody else's.",
-    "Options may come before or after NAME. COMMAND begins with the first word after NAME that is no option, and all that \
-     follows is COMMAND's. A \"--\" before COMMAND says the same, and is needed if COMMAND has a \"--\" of its own.",
-    "A TIME is written 250ms, 30s, 5m, 2h, 7d or 1h30m. A number alone is seconds.",
+    "withlock waits for the lock NAME, runs COMMAND while it holds the lock, and releases the lock. Of all commands under the \
+     same name in the same place, one runs at a time.",
+    "Each lock is a lease. withlock renews it while COMMAND runs. If the machine dies, the lock is free one TTL later at most. If \
+     the lease cannot be renewed, withlock ends COMMAND before anyone else can acquire the lock.",
+    "The default place (see ENVIRONMENT and FILES) is a file of the user who runs withlock. Its locks exclude this user's \
+     commands on this machine, and no others.",
+    "Options may come before or after NAME. COMMAND begins with the first word after NAME that is no option, and all following \
+     words belong to COMMAND. A \"--\" before COMMAND is allowed. It is needed if COMMAND has a \"--\" of its own.",
+    "A TIME is written 250ms, 30s, 5m, 2h, 7d or 1h30m. A bare number is seconds.",
     "A withlock inside COMMAND keeps its locks in the same place, or refuses.",
 ];
 
 const EXIT_STATUS: [(&str, &str); 9] = [
     ("0-255", "COMMAND's own exit status is passed on."),
     ("128+n", "Signal n ended COMMAND, or withlock while it waited."),
-    ("0", "With --skip: somebody else has the lock. With --status or --break: it is free."),
-    ("75", "With --try, --status or --break: somebody else has the lock. See -E."),
-    ("123", "The lock was lost, and COMMAND was stopped or not started."),
-    ("124", "With --wait: somebody else had the lock all that time. See -E."),
+    (
+        "0",
+        "With --skip: someone else holds the lock, and COMMAND was not run. With --status or --break: the lock is free.",
+    ),
+    ("75", "With --try, --status or --break: someone else holds the lock. See -E."),
+    ("123", "The lock was lost, and COMMAND was stopped or never started."),
+    ("124", "With --wait: someone else held the lock all that time. See -E."),
     ("125", "withlock itself failed. One line on standard error says why."),
     ("126", "COMMAND cannot be executed."),
     ("127", "COMMAND was not found."),
@@ -46,58 +49,74 @@ const EXIT_STATUS: [(&str, &str); 9] = [
 const ENVIRONMENT: [(&str, &str); 9] = [
     (
         "WITHLOCK_URL",
-        "Where locks are kept, if --db is not given. COMMAND does not get it, as there may be a password in it.",
+        "The place where locks are kept, unless --db is given. COMMAND does not get this variable, because it can contain a \
+         password.",
     ),
-    ("WITHLOCK_URL_FILE", "A file with that URL in it. Set for COMMAND, for a withlock inside it."),
+    (
+        "WITHLOCK_URL_FILE",
+        "A file that contains the URL. withlock sets it for COMMAND, so that a withlock inside finds the place.",
+    ),
     (
         "CREDENTIALS_DIRECTORY",
-        "Set by systemd. The credential withlock-url is a file with the URL in it.",
+        "Set by systemd. The credential withlock-url is a file that contains the URL.",
     ),
-    ("PG_CONNECTION_STRING", "Where locks are kept, if nothing else says it. COMMAND keeps it."),
-    ("CONSUL_HTTP_TOKEN", "A token for Consul, if there is none in the URL."),
-    ("XDG_CONFIG_HOME, XDG_STATE_HOME, HOME", "Where this user's files are, see FILES."),
+    (
+        "PG_CONNECTION_STRING",
+        "The place where locks are kept, if nothing above and no file names one. COMMAND keeps this variable.",
+    ),
+    ("CONSUL_HTTP_TOKEN", "A token for Consul, unless the URL contains one."),
+    ("XDG_CONFIG_HOME, XDG_STATE_HOME, HOME", "The folders of this user's files, see FILES."),
     ("WITHLOCK_NAME", "Set for COMMAND: the lock's name."),
     (
         "WITHLOCK_FENCE",
-        "Set for COMMAND: a number that is higher at every grant of the lock. What COMMAND writes to can refuse a lower \
-         one than it has seen.",
+        "Set for COMMAND: the fencing token, a number that rises with every grant of the lock. A store that COMMAND writes to can \
+         refuse a lower number than it has seen.",
     ),
-    ("WITHLOCK_PLACE", "Set for COMMAND: where the lock is kept, without a password."),
+    ("WITHLOCK_PLACE", "Set for COMMAND: the place where the lock is kept, without its password."),
 ];
 
 const FILES: [(&str, &str); 4] = [
-    ("~/.config/withlock/url", "Where this user's locks are kept: one URL."),
+    ("~/.config/withlock/url", "One URL: the place where this user's locks are kept."),
     ("/etc/withlock/url", "The same for all users of this machine."),
     (
         "~/.local/state/withlock/locks.db",
-        "This user's locks, if nothing says where they are kept. Another user has another file.",
+        "The default place of this user's locks. Another user has another file.",
     ),
     (
         "$CREDENTIALS_DIRECTORY/withlock-url",
-        "A systemd credential. White space around the URL is not part of it, here as in the other files.",
+        "A systemd credential. In this file, as in the others, white space around the URL is ignored.",
     ),
 ];
 
 const SIGNALS: [&str; 4] = [
-    "While withlock waits for the lock, HUP, INT, QUIT and TERM end it, and COMMAND is not run. While COMMAND runs, signals to \
-     withlock are passed to COMMAND's process group, and COMMAND is awaited.",
-    "When the lock can no longer be renewed, COMMAND's process group gets TERM, and KILL by the end of the lease (see --on-lost \
-     and --grace). If the lock was taken (--break, a connection that was ended), KILL comes at once, as somebody else may \
-     have the lock by then.",
-    "When withlock is killed, the kernel and a guardian process kill COMMAND and what it started. When withlock is stopped \
+    "While withlock waits for the lock, HUP, INT, QUIT and TERM end it, and COMMAND is not run. While COMMAND runs, withlock passes \
+     its signals to COMMAND's process group, and waits for COMMAND.",
+    "If the lock cannot be renewed, COMMAND's process group gets TERM, then KILL before the lease ends (see --on-lost and --grace). \
+     If the lock was taken (--break, a connection that was ended), COMMAND gets KILL at once, because someone else may hold the \
+     lock by then.",
+    "If withlock is killed, the kernel and a guardian process kill COMMAND and the processes that it started. If withlock is stopped \
      for longer than the lease, the guardian ends COMMAND in time.",
-    "In the foreground of a terminal, COMMAND stays in the terminal's process group, and the keys for interrupt and stop \
-     reach it directly.",
+    "In the foreground of a terminal, COMMAND stays in the terminal's process group, and the terminal sends it the signals of the \
+     interrupt and stop keys.",
 ];
 
 const EXAMPLES: [(&str, &str); 7] = [
-    ("One at a time for this user:", "withlock report ./report.sh"),
-    ("One at a time in the fleet:", "withlock --db postgres://app@db/app report ./report.sh"),
-    ("Do nothing if it is running:", "withlock -n report ./report.sh || [ $? = 75 ]"),
+    ("One at a time for this user on this machine:", "withlock report ./report.sh"),
+    (
+        "One at a time for all that use this database:",
+        "withlock --db postgres://app@db/app report ./report.sh",
+    ),
+    ("Do nothing if the script is running:", "withlock -n report ./report.sh || [ $? = 75 ]"),
     ("Wait five minutes at most:", "withlock -w 5m deploy make deploy"),
-    ("Of many machines' cron, one does it:", "withlock --skip --min-hold 1m nightly ./nightly.sh"),
-    ("Who holds what:", "withlock --list"),
-    ("A place for all that this user runs, cron too:", "install -Dm600 url ~/.config/withlock/url"),
+    (
+        "The same crontab on many machines, and one runs it:",
+        "withlock --skip --min-hold 1m nightly ./nightly.sh",
+    ),
+    ("List the locks that are held:", "withlock --list"),
+    (
+        "A place for everything that this user runs, cron included:",
+        "install -Dm600 url ~/.config/withlock/url",
+    ),
 ];
 
 /// The page as roff, for the man macros.
@@ -126,7 +145,7 @@ pub(crate) fn page() -> String {
     items(&mut page, &EXIT_STATUS);
     section(&mut page, "ENVIRONMENT");
     items(&mut page, &ENVIRONMENT);
-    page += ".PP\nA source of the URL that is empty is an error, and is not passed over.\n";
+    page += ".PP\nAn empty source of the URL is an error.\n";
     section(&mut page, "FILES");
     items(&mut page, &FILES);
     section(&mut page, "SIGNALS");
