@@ -111,14 +111,29 @@ fn links_lead_somewhere() {
     for (file, text) in pages() {
         let folder = root().join(&file).parent().expect("a folder").to_path_buf();
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let path = link.split('#').next().unwrap_or_default();
-            if !path.is_empty() && !path.contains("://") && !path.contains(' ') {
-                assert!(folder.join(path).exists(), "{file}: {link}");
-                count += 1;
+            let (path, heading) = link.split_once('#').unwrap_or((link, ""));
+            if path.is_empty() || path.contains("://") || path.contains(' ') {
+                continue;
             }
+            assert!(folder.join(path).exists(), "{file}: {link}");
+            if !heading.is_empty() {
+                let text = std::fs::read_to_string(folder.join(path)).expect("read");
+                let found = text
+                    .lines()
+                    .filter(|line| line.starts_with('#'))
+                    .any(|it| anchor(it) == heading);
+                assert!(found, "{file}: {link}");
+            }
+            count += 1;
         }
     }
     assert!(count > 10, "{count} links");
+}
+
+/// What a link to a heading has after its `#`.
+fn anchor(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+    text.chars().filter(|it| it.is_alphanumeric() || "-_".contains(*it)).collect()
 }
 
 /// Each row of the table of exit codes ends with the name of a test. The page of evidence has no other names in code
