@@ -4,10 +4,6 @@ pub(crate) mod admin;
 pub(crate) mod advisory;
 #[cfg(feature = "consul")]
 pub(crate) mod consul;
-#[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
-pub(crate) mod handshake;
-#[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
-pub(crate) mod lookup;
 #[cfg(feature = "mysql")]
 pub(crate) mod mysql;
 #[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
@@ -17,8 +13,6 @@ pub(crate) mod panics;
 pub(crate) mod postgres;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
-#[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
-pub(crate) mod sslmode;
 pub(crate) mod tables;
 
 use crate::error::{ConfigError, Error};

@@ -1,11 +1,11 @@
 //! What locks are made with.
 
 mod admin;
-mod protocol;
 mod start;
 mod url;
 
 use crate::error::ConfigError;
+use lock_core::config::Protocol;
 use lock_core::consul::Consul;
 use lock_core::http::KeyTemplate;
 use lock_core::sql::advisory::{Key, Prefix};
@@ -13,8 +13,6 @@ use lock_core::table::Table;
 use lock_core::{TableName, Timing, http, sql};
 use std::fmt;
 use std::time::Duration;
-
-pub use protocol::Protocol;
 
 /// What locks are made with: where they are kept, and how long a lease lasts.
 ///
@@ -272,7 +270,7 @@ impl Config {
             #[cfg(feature = "sqlite")]
             (Target::Sqlite(_) | Target::SqliteConnection(_), Protocol::Table) => {
                 let table = self.table.clone().unwrap_or_default();
-                Codec::Table(sql::sqlite::codec(table, &crate::backend::sqlite::boot()?))
+                Codec::Table(sql::sqlite::codec(table, &lock_shared::sqlite::boot()?))
             }
             _ => {
                 let Place { name: place, has, .. } = place;

@@ -4,7 +4,7 @@
 //! is told by the caller's own future, and what happens to a guard by a task of its own, so that no
 //! subscriber holds up a renewal or a loss.
 
-use lock_core::{Failure, Fence, Holder, LockName, LostReason, Release};
+use lock_core::{Failure, Fence, LockName, LostReason, Release};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,24 +14,10 @@ use tokio::task::JoinHandle;
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 
+lock_shared::events!();
+
 /// So many events may wait for a subscriber that is slow. Of what comes then only the number is told.
 const QUEUE: usize = 1 << 16;
-
-/// Somebody else has it, and it is waited for.
-pub(crate) fn waiting(name: &LockName, holder: Option<&Holder>) {
-    let holder = holder.map(|holder| holder.label.as_str());
-    tracing::debug!(lock.name = %name, holder, "waiting");
-}
-
-/// `waited` after it was asked for.
-pub(crate) fn acquired(name: &LockName, fence: Fence, waited: Duration) {
-    tracing::debug!(lock.name = %name, lock.fence = fence.get(), ?waited, "acquired");
-}
-
-/// The server could not be asked; it is tried again.
-pub(crate) fn trouble(name: &LockName, why: &str) {
-    tracing::warn!(lock.name = %name, %why, "the server could not be asked");
-}
 
 /// An event in a guard's life, `held` after it was acquired.
 pub(crate) struct Told {
@@ -62,26 +48,17 @@ impl Life {
 impl Told {
     fn emit(self) {
         let Self { name, fence, held, what } = self;
-        let fence = fence.get();
         match what {
-            Life::Renewed => {
-                tracing::trace!(lock.name = %name, lock.fence = fence, ?held, "renewed");
-            }
-            Life::RenewalFailed(failure) => {
-                tracing::warn!(lock.name = %name, lock.fence = fence, ?held, %failure, "a renewal failed");
-            }
-            Life::Lost(reason) => {
-                tracing::warn!(lock.name = %name, lock.fence = fence, ?held, %reason, "lost");
-            }
-            Life::Released(Release::Freed) => {
-                tracing::debug!(lock.name = %name, lock.fence = fence, ?held, "released");
-            }
+            Life::Renewed => renewed(&name, fence, held),
+            Life::RenewalFailed(failure) => renewal_failed(&name, fence, held, &failure),
+            Life::Lost(reason) => lost(&name, fence, held, &reason),
             Life::Released(release) => {
-                let error = match release {
-                    Release::Unconfirmed(why) => why.to_string(),
-                    _ => "the lock had been lost".to_string(),
+                let release = match release {
+                    Release::Freed => Ok(()),
+                    Release::Unconfirmed(why) => Err(why.to_string()),
+                    _ => Err("the lock had been lost".to_string()),
                 };
-                tracing::warn!(lock.name = %name, lock.fence = fence, ?held, error, "a lock was not released as it should be");
+                released(&name, fence, held, &release);
             }
         }
     }

@@ -1,9 +1,5 @@
 //! What can go wrong, by who is at fault.
 
-mod shutdown;
-
-pub use shutdown::ShutdownError;
-
 use crate::name::LockName;
 use alloc::format;
 use alloc::string::String;

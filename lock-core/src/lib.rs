@@ -71,6 +71,8 @@ extern crate alloc;
 
 pub mod admin;
 pub mod advisory;
+#[cfg(feature = "config")]
+pub mod config;
 pub mod consul;
 pub mod duration;
 mod engine;
@@ -92,9 +94,7 @@ mod time;
 mod timing;
 
 pub use engine::{Config, Dispatch, DispatchId, Engine, Lane};
-pub use error::{
-    ClaimError, Code, Failure, LostReason, NameError, ShutdownError, TableError, TimingError,
-};
+pub use error::{ClaimError, Code, Failure, LostReason, NameError, TableError, TimingError};
 pub use event::{Event, LockId, NotAcquired, Release};
 pub use fence::Fence;
 pub use name::{LockName, Owner, TableName};

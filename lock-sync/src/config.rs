@@ -2,11 +2,11 @@
 
 mod admin;
 mod place;
-mod protocol;
 mod start;
 mod url;
 
 use crate::error::ConfigError;
+use lock_core::config::Protocol;
 use lock_core::consul::Consul;
 use lock_core::http::KeyTemplate;
 use lock_core::sql::advisory::{Key, Prefix};
@@ -14,8 +14,6 @@ use lock_core::table::Table;
 use lock_core::{TableName, Timing, http, sql};
 use std::fmt;
 use std::time::Duration;
-
-pub use protocol::Protocol;
 
 pub(crate) use place::escaped;
 
@@ -282,7 +280,7 @@ impl Config {
             #[cfg(feature = "sqlite")]
             (Target::Sqlite(_) | Target::SqliteConnection(_), Protocol::Table) => {
                 let table = self.table.clone().unwrap_or_default();
-                Codec::Table(sql::sqlite::codec(table, &crate::backend::sqlite::boot()?))
+                Codec::Table(sql::sqlite::codec(table, &lock_shared::sqlite::boot()?))
             }
             _ => {
                 let Place { name: place, has, .. } = place;

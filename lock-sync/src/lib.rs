@@ -97,20 +97,22 @@ compile_error!(
 
 mod admin;
 mod backend;
-mod clock;
 mod config;
 mod driver;
-mod error;
 mod events;
 mod guard;
 mod locks;
-mod process;
+
+use lock_core::config as error;
+use lock_shared::{clock, process};
 
 pub use admin::Admin;
-pub use config::{Config, Protocol};
-pub use error::{ConfigError, Error, ReleaseError, ShutdownError, WithLockError};
+pub use config::Config;
 pub use guard::Guard;
 pub use lock_core::admin::{Hold, LockState};
+pub use lock_core::config::{
+    ConfigError, Error, Protocol, ReleaseError, ShutdownError, WithLockError,
+};
 pub use lock_core::http::KeyError;
 pub use lock_core::sql::Refusal;
 pub use lock_core::sql::advisory::{Key, Prefix, PrefixError};

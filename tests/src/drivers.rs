@@ -10,7 +10,7 @@ pub use guard::Guard;
 pub use locks::Locks;
 
 use crate::place::Place;
-use lock_sync::{Error, WithLockError};
+use lock_sync::Error;
 use std::future::Future;
 use std::ops::Deref;
 use std::sync::LazyLock;
@@ -84,7 +84,7 @@ impl Driven {
 
     fn tokio(&self, ttl: Duration, label: &str) -> Result<Locks, Error> {
         let connecting = tokio_config(&self.place, ttl).label(label).connect();
-        wait(connecting).map(Locks::Tokio).map_err(error)
+        wait(connecting).map(Locks::Tokio)
     }
 }
 
@@ -94,7 +94,7 @@ impl Driven {
 /// What the driver says.
 pub fn connect(driver: Driver, url: &str) -> Result<Locks, Error> {
     match driver {
-        Driver::Tokio => wait(lock_async::Locks::connect(url)).map(Locks::Tokio).map_err(error),
+        Driver::Tokio => wait(lock_async::Locks::connect(url)).map(Locks::Tokio),
         _ => lock_sync::Locks::connect(url).map(Locks::Blocking),
     }
 }
@@ -125,42 +125,4 @@ pub fn wait<T>(work: impl Future<Output = T>) -> T {
     static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
     // Inside of `with_lock` this is called on the runtime's own ground.
     tokio::task::block_in_place(|| RUNTIME.block_on(work))
-}
-
-fn with_error<T>(failed: lock_async::WithLockError<T>) -> WithLockError<T> {
-    match failed {
-        lock_async::WithLockError::Acquire(why) => WithLockError::Acquire(error(why)),
-        lock_async::WithLockError::Lost { value, reason } => WithLockError::Lost { value, reason },
-        lock_async::WithLockError::Unconfirmed { value, reason, within } => {
-            WithLockError::Unconfirmed { value, reason, within }
-        }
-        other => panic!("{other}"),
-    }
-}
-
-/// What lock-sync would have said.
-pub fn error(error: lock_async::Error) -> Error {
-    match error {
-        lock_async::Error::Name(error) => Error::Name(error),
-        lock_async::Error::Claim(error) => Error::Claim(error),
-        lock_async::Error::Unfit(refusal) => Error::Unfit(refusal),
-        lock_async::Error::Unavailable(why) => Error::Unavailable(why),
-        lock_async::Error::Refused(why) => Error::Refused(why),
-        lock_async::Error::Closed => Error::Closed,
-        lock_async::Error::Forked => Error::Forked,
-        lock_async::Error::Purge(error) => Error::Purge(error),
-        lock_async::Error::Config(lock_async::ConfigError::Timing(error)) => {
-            Error::Config(lock_sync::ConfigError::Timing(error))
-        }
-        lock_async::Error::Config(lock_async::ConfigError::Tls(why)) => {
-            Error::Config(lock_sync::ConfigError::Tls(why))
-        }
-        lock_async::Error::Config(lock_async::ConfigError::Url(why)) => {
-            Error::Config(lock_sync::ConfigError::Url(why))
-        }
-        lock_async::Error::Config(lock_async::ConfigError::File { path, reason }) => {
-            Error::Config(lock_sync::ConfigError::File { path, reason })
-        }
-        other => panic!("{other}"),
-    }
 }

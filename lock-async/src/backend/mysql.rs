@@ -10,12 +10,12 @@ mod statements;
 mod trouble;
 
 use super::names::addresses_of;
-use super::sslmode::SslMode;
 use super::{GONE, Session, Source as Sessions};
 use crate::error::ConfigError;
 use lock_core::Failure;
 use lock_core::sql::mysql::{connect_failed, statement_failed};
 use lock_core::sql::{ConnectError, Rows, Statement};
+use lock_shared::sslmode::SslMode;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, DriverError, Opts, OptsBuilder, SslOpts};
 use rustls::crypto::{CryptoProvider, ring};

@@ -1,6 +1,6 @@
 //! Addresses of hosts, within a limit.
 
-use super::lookup::{Answer, late, look_up};
+use lock_shared::lookup::{Answer, late, look_up};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -13,8 +13,8 @@ pub(crate) async fn addresses_of(name: &str, port: u16, limit: Duration) -> Answ
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::lookup::tests::{Silent, known};
     use crate::{Config, Error};
+    use lock_shared::lookup::stand_in::{Silent, known};
     use std::net::TcpListener;
     use std::sync::mpsc::channel;
     use std::thread;

@@ -4,15 +4,15 @@ mod hosts;
 mod tls;
 
 use super::{GONE, Session, Source as Sessions};
-use crate::backend::handshake::advice;
 use crate::backend::names::addresses_of;
 use crate::backend::panics::{PANICKED, guarded};
-use crate::backend::sslmode::SslMode;
 use crate::error::ConfigError;
 use hosts::{at, each, is_unix, name, share};
 use lock_core::sql::postgres::{connect_failed, notification, session_options, statement_failed};
 use lock_core::sql::{ConnectError, Prepared, Rows, Run, Statement, Value};
 use lock_core::{Failure, Notification};
+use lock_shared::handshake::advice;
+use lock_shared::sslmode::SslMode;
 use std::error::Error as _;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};

@@ -1,15 +1,10 @@
 //! Sessions on an SQLite file.
 
-mod file;
-mod fork;
-mod machine;
-mod rows;
-
 use super::Session;
 use crate::error::ConfigError;
-use file::File;
 use lock_core::Failure;
 use lock_core::sql::{Codec, ConnectError, Rows, Statement};
+use lock_shared::sqlite::{File, reopen};
 use rusqlite::Connection;
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,8 +12,6 @@ use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
-
-pub(crate) use machine::boot;
 
 /// An SQLite connection, on a thread of its own: a renewal must not queue behind whatever else the
 /// program does on the runtime's blocking threads. It is opened again only when its file is no longer
@@ -161,7 +154,7 @@ fn work(mut file: File, path: Option<PathBuf>, todo: &mpsc::Receiver<Job>) {
                 let _ = answer.send(result.unwrap_or_else(panicked));
             }
             Job::Open { answer } => {
-                let opened = file::reopen(path.as_deref(), true).map(|opened| file = opened);
+                let opened = reopen(path.as_deref(), true).map(|opened| file = opened);
                 let _ = answer.send(opened);
             }
         }

@@ -121,7 +121,7 @@ impl Parameters {
     #[cfg(feature = "postgres")]
     fn postgres(&self, base: &str) -> Result<Target, ConfigError> {
         use crate::backend::postgres::{Tls, config, is_local};
-        use crate::backend::sslmode::SslMode;
+        use lock_shared::sslmode::SslMode;
         const KNOWN: &str = "ttl, request_timeout, protocol, table, keys, waiting, label, sslmode, sslrootcert, and those of the server's client";
         const CLIENT: [&str; 13] = [
             "host",
@@ -175,9 +175,9 @@ impl Parameters {
     }
 
     #[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
-    fn sslmode(&self) -> Result<Option<crate::backend::sslmode::SslMode>, ConfigError> {
+    fn sslmode(&self) -> Result<Option<lock_shared::sslmode::SslMode>, ConfigError> {
         let Some(text) = &self.sslmode else { return Ok(None) };
-        let mode = crate::backend::sslmode::SslMode::parse(text);
+        let mode = lock_shared::sslmode::SslMode::parse(text);
         mode.map(Some).ok_or_else(|| ConfigError::Parameter {
             name: "sslmode".to_string(),
             reason: "must be disable, prefer, require, verify-ca or verify-full".to_string(),

@@ -240,8 +240,8 @@ fn failure(method: Method, error: &ureq::Error) -> Failure {
 /// The advice for a TLS handshake that fails again until somebody acts.
 fn advice(error: &ureq::Error) -> Option<&'static str> {
     match error {
-        ureq::Error::Io(error) => super::handshake::advice(error),
-        other => super::handshake::advice(other),
+        ureq::Error::Io(error) => lock_shared::handshake::advice(error),
+        other => lock_shared::handshake::advice(other),
     }
 }
 

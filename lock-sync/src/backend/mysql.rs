@@ -10,13 +10,13 @@ mod server;
 mod statements;
 mod trouble;
 
-use super::sslmode::SslMode;
 use super::{Cut, GONE, Session, Source as Sessions};
 use crate::config::escaped;
 use connect::connect;
 use lock_core::sql::mysql::statement_failed;
 use lock_core::sql::{ConnectError, Rows, Statement};
 use lock_core::{Failure, Timing};
+use lock_shared::sslmode::SslMode;
 use mysql::prelude::Queryable;
 use mysql::{Conn, Opts, OptsBuilder, SslOpts};
 use rustls::crypto::{CryptoProvider, ring};

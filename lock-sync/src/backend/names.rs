@@ -1,6 +1,6 @@
 //! Addresses of hosts, within a limit.
 
-use super::lookup::{Answer, late, look_up};
+use lock_shared::lookup::{Answer, late, look_up};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -36,8 +36,8 @@ impl Wake for Unpark {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::lookup::tests::{Silent, known};
     use crate::{Config, Error};
+    use lock_shared::lookup::stand_in::{Silent, known};
     use std::net::TcpListener;
     use std::sync::mpsc::channel;
 

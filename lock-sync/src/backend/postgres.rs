@@ -5,7 +5,6 @@ mod outside;
 mod stream;
 mod tls;
 
-use super::handshake::advice;
 use super::names::addresses_of;
 use super::{Cut, GONE, Session, Source as Sessions};
 use crate::error::ConfigError;
@@ -13,6 +12,7 @@ use hosts::{at, each, is_unix, name, share};
 use lock_core::sql::postgres::{connect_failed, notification, session_options, statement_failed};
 use lock_core::sql::{ConnectError, Prepared, Rows, Run, Statement, Value};
 use lock_core::{Failure, Notification};
+use lock_shared::handshake::advice;
 use outside::outside;
 use postgres::config::{Host, SslMode, SslNegotiation, TargetSessionAttrs};
 use postgres::fallible_iterator::FallibleIterator;

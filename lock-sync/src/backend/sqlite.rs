@@ -1,20 +1,13 @@
 //! Sessions on an SQLite file.
 
-mod file;
-mod fork;
-mod machine;
-mod rows;
-
 use super::Session;
 use crate::error::ConfigError;
-use file::File;
 use lock_core::Failure;
 use lock_core::sql::{Codec, ConnectError, Rows, Statement};
+use lock_shared::sqlite::{File, reopen};
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-pub(crate) use machine::boot;
 
 /// An SQLite connection. It is opened again only when its file is no longer where it was.
 pub(crate) struct Sqlite {
@@ -66,7 +59,7 @@ impl Session for Sqlite {
 
     fn open(&mut self, _budget: Duration) -> Result<(), ConnectError> {
         if self.file.is_none() {
-            self.file = Some(file::reopen(self.path.as_deref(), self.creates)?);
+            self.file = Some(reopen(self.path.as_deref(), self.creates)?);
         }
         Ok(())
     }

@@ -56,10 +56,7 @@ impl<F: Backends> Shared<F> {
                 self.rouse(&state);
                 drop(state);
                 let tell = || {
-                    match &news {
-                        Progress::Busy(holder) => events::waiting(&name, holder.as_ref()),
-                        Progress::Trouble(why) => events::trouble(&name, why),
-                    }
+                    events::progress(&name, &news);
                     progress(&news);
                 };
                 let told = catch_unwind(AssertUnwindSafe(tell));

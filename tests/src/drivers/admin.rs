@@ -1,6 +1,6 @@
 //! Either driver's way for operators.
 
-use super::{Driver, error, wait};
+use super::{Driver, wait};
 use lock_sync::{Error, Fence};
 use std::time::Duration;
 
@@ -27,28 +27,28 @@ impl Admin {
     pub fn list(&mut self) -> Result<Vec<lock_sync::LockState>, Error> {
         match self {
             Admin::Blocking(admin) => admin.list(),
-            Admin::Tokio(admin) => wait(admin.list()).map_err(error),
+            Admin::Tokio(admin) => wait(admin.list()),
         }
     }
 
     pub fn status(&mut self, name: &str) -> Result<Option<lock_sync::LockState>, Error> {
         match self {
             Admin::Blocking(admin) => admin.status(name),
-            Admin::Tokio(admin) => wait(admin.status(name)).map_err(error),
+            Admin::Tokio(admin) => wait(admin.status(name)),
         }
     }
 
     pub fn break_hold(&mut self, name: &str, fence: Fence) -> Result<Option<Fence>, Error> {
         match self {
             Admin::Blocking(admin) => admin.break_hold(name, fence),
-            Admin::Tokio(admin) => wait(admin.break_hold(name, fence)).map_err(error),
+            Admin::Tokio(admin) => wait(admin.break_hold(name, fence)),
         }
     }
 
     pub fn purge(&mut self, unused: Duration) -> Result<usize, Error> {
         match self {
             Admin::Blocking(admin) => admin.purge(unused),
-            Admin::Tokio(admin) => wait(admin.purge(unused)).map_err(error),
+            Admin::Tokio(admin) => wait(admin.purge(unused)),
         }
     }
 }

@@ -96,13 +96,7 @@ impl Guard {
                     alone.is_some()
                 });
                 let guard = alone.expect("nobody waits for its loss any more");
-                wait(guard.release()).map_err(|error| match error {
-                    lock_async::ReleaseError::Lost(reason) => ReleaseError::Lost(reason),
-                    lock_async::ReleaseError::Unconfirmed { reason, within } => {
-                        ReleaseError::Unconfirmed { reason, within }
-                    }
-                    other => panic!("{other}"),
-                })
+                wait(guard.release())
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Locks of either driver.
 
-use super::{Guard, error, wait, with_error};
+use super::{Guard, wait};
 use lock_sync::{Error, Mode, Progress, Wait, WithLockError};
 use std::time::Duration;
 
@@ -25,39 +25,35 @@ impl Locks {
     pub fn lock(&self, name: &str) -> Result<Guard, Error> {
         match self {
             Locks::Blocking(locks) => locks.lock(name).map(Guard::Blocking),
-            Locks::Tokio(locks) => wait(locks.lock(name)).map(Guard::tokio).map_err(error),
+            Locks::Tokio(locks) => wait(locks.lock(name)).map(Guard::tokio),
         }
     }
 
     pub fn try_lock(&self, name: &str) -> Result<Option<Guard>, Error> {
         match self {
             Locks::Blocking(locks) => Ok(locks.try_lock(name)?.map(Guard::Blocking)),
-            Locks::Tokio(locks) => Ok(wait(locks.try_lock(name)).map_err(error)?.map(Guard::tokio)),
+            Locks::Tokio(locks) => Ok(wait(locks.try_lock(name))?.map(Guard::tokio)),
         }
     }
 
     pub fn try_lock_for(&self, name: &str, limit: Duration) -> Result<Option<Guard>, Error> {
         match self {
             Locks::Blocking(locks) => Ok(locks.try_lock_for(name, limit)?.map(Guard::Blocking)),
-            Locks::Tokio(locks) => {
-                Ok(wait(locks.try_lock_for(name, limit)).map_err(error)?.map(Guard::tokio))
-            }
+            Locks::Tokio(locks) => Ok(wait(locks.try_lock_for(name, limit))?.map(Guard::tokio)),
         }
     }
 
     pub fn lock_shared(&self, name: &str) -> Result<Guard, Error> {
         match self {
             Locks::Blocking(locks) => locks.lock_shared(name).map(Guard::Blocking),
-            Locks::Tokio(locks) => wait(locks.lock_shared(name)).map(Guard::tokio).map_err(error),
+            Locks::Tokio(locks) => wait(locks.lock_shared(name)).map(Guard::tokio),
         }
     }
 
     pub fn try_lock_shared(&self, name: &str) -> Result<Option<Guard>, Error> {
         match self {
             Locks::Blocking(locks) => Ok(locks.try_lock_shared(name)?.map(Guard::Blocking)),
-            Locks::Tokio(locks) => {
-                Ok(wait(locks.try_lock_shared(name)).map_err(error)?.map(Guard::tokio))
-            }
+            Locks::Tokio(locks) => Ok(wait(locks.try_lock_shared(name))?.map(Guard::tokio)),
         }
     }
 
@@ -67,7 +63,7 @@ impl Locks {
                 Ok(locks.try_lock_shared_for(name, limit)?.map(Guard::Blocking))
             }
             Locks::Tokio(locks) => {
-                Ok(wait(locks.try_lock_shared_for(name, limit)).map_err(error)?.map(Guard::tokio))
+                Ok(wait(locks.try_lock_shared_for(name, limit))?.map(Guard::tokio))
             }
         }
     }
@@ -93,18 +89,7 @@ impl Locks {
                 Ok(locks.acquire_as(name, mode, how_long, progress)?.map(Guard::Blocking))
             }
             Locks::Tokio(locks) => {
-                let how_long = match how_long {
-                    Wait::Never => lock_async::Wait::Never,
-                    Wait::For(limit) => lock_async::Wait::For(limit),
-                    Wait::Forever => lock_async::Wait::Forever,
-                };
-                let mut progress = |news: &lock_async::Progress| match news {
-                    lock_async::Progress::Busy(holder) => progress(&Progress::Busy(holder.clone())),
-                    lock_async::Progress::Trouble(why) => progress(&Progress::Trouble(why.clone())),
-                    other => panic!("{other:?}"),
-                };
-                let acquired = wait(locks.acquire_as(name, mode, how_long, &mut progress));
-                Ok(acquired.map_err(error)?.map(Guard::tokio))
+                Ok(wait(locks.acquire_as(name, mode, how_long, progress))?.map(Guard::tokio))
             }
         }
     }
@@ -119,7 +104,7 @@ impl Locks {
             Locks::Blocking(locks) => locks.with_lock(name, |guard| work(&|| guard.is_held())),
             Locks::Tokio(locks) => {
                 let work = async |guard: &lock_async::Guard| work(&|| guard.is_held());
-                wait(locks.with_lock(name, work)).map_err(with_error)
+                wait(locks.with_lock(name, work))
             }
         }
     }
@@ -134,7 +119,7 @@ impl Locks {
             Locks::Blocking(locks) => locks.try_with_lock(name, |guard| work(&|| guard.is_held())),
             Locks::Tokio(locks) => {
                 let work = async |guard: &lock_async::Guard| work(&|| guard.is_held());
-                wait(locks.try_with_lock(name, work)).map_err(with_error)
+                wait(locks.try_with_lock(name, work))
             }
         }
     }

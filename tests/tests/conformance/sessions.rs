@@ -1,7 +1,7 @@
 //! Sessions that a server, a role or other code has changed before their first command: settings, schemas, rights, open transactions.
 
 use lock_sync::{Error, TableName};
-use lock_tests::drivers::{Admin, Driven, Driver, Locks, error, wait};
+use lock_tests::drivers::{Admin, Driven, Driver, Locks, wait};
 use lock_tests::on_mysql_and_mariadb;
 use lock_tests::place::{Place, client, mysql_client};
 use lock_tests::proxy::eventually;
@@ -111,7 +111,7 @@ fn handed(place: &Place, begin: &str) -> Vec<(String, Error)> {
             };
             config.connect().await
         });
-        all.push(of(tokio.map(Locks::Tokio).map_err(error), "lock-async"));
+        all.push(of(tokio.map(Locks::Tokio), "lock-async"));
     }
     all
 }

@@ -2,7 +2,7 @@
 //! deleted, replaced, or has two names. Both drivers.
 
 use lock_sync::{Error, LostReason, ReleaseError};
-use lock_tests::drivers::{Driver, Locks, connect, error, wait};
+use lock_tests::drivers::{Driver, Locks, connect, wait};
 use rusqlite::{Connection, OpenFlags};
 use std::fs::{create_dir, hard_link, metadata, read_dir, remove_file, rename, write};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -37,7 +37,7 @@ impl Folder {
 
 fn at(driver: Driver, path: &Path) -> Result<(), Error> {
     match driver {
-        Driver::Tokio => wait(lock_async::Config::sqlite(path).connect()).map(drop).map_err(error),
+        Driver::Tokio => wait(lock_async::Config::sqlite(path).connect()).map(drop),
         _ => lock_sync::Config::sqlite(path).connect().map(drop),
     }
 }
@@ -46,7 +46,7 @@ fn hand_over(driver: Driver, connection: Connection) -> Result<Locks, Error> {
     match driver {
         Driver::Tokio => {
             let config = lock_async::Config::sqlite_connection(connection);
-            wait(config.connect()).map(Locks::Tokio).map_err(error)
+            wait(config.connect()).map(Locks::Tokio)
         }
         _ => lock_sync::Config::sqlite_connection(connection).connect().map(Locks::Blocking),
     }

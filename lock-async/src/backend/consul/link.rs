@@ -1,7 +1,6 @@
 //! A connection to Consul.
 
 use super::{Server, Trouble};
-use crate::backend::handshake::advice;
 use crate::backend::names::addresses_of;
 use crate::error::ConfigError;
 use hyper::body::{Body, Incoming};
@@ -10,6 +9,7 @@ use hyper::http::{Request, Response};
 use hyper_util::rt::TokioIo;
 use lock_core::http::MAX_BODY;
 use lock_core::http::consul::INDEX_HEADER;
+use lock_shared::handshake::advice;
 use rustls::crypto::ring;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};

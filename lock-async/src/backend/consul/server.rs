@@ -1,8 +1,8 @@
 //! What a URL says about a Consul.
 
 use super::http::uri::Authority;
-use crate::backend::sslmode::SslMode;
 use crate::error::ConfigError;
+use lock_shared::sslmode::SslMode;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::path::PathBuf;

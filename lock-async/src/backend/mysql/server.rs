@@ -1,7 +1,7 @@
 //! What a URL says about a server.
 
-use crate::backend::sslmode::SslMode;
 use crate::error::ConfigError;
+use lock_shared::sslmode::SslMode;
 use percent_encoding::percent_decode_str;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;

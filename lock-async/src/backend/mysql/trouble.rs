@@ -1,6 +1,6 @@
 //! What went wrong, in words of our own.
 
-use crate::backend::handshake::advice;
+use lock_shared::handshake::advice;
 use mysql_async::{DriverError, Error, IoError};
 use std::future::{Future, poll_fn};
 use std::io;

@@ -1,7 +1,7 @@
 //! What the connection is encrypted with, and what is checked about the server.
 
-use crate::backend::sslmode::SslMode;
 use crate::error::ConfigError;
+use lock_shared::sslmode::SslMode;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};

@@ -100,7 +100,7 @@ impl Resolver for Resolves {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::lookup::tests::Silent;
+    use lock_shared::lookup::stand_in::Silent;
 
     const LIMIT: Duration = Duration::from_millis(8);
 

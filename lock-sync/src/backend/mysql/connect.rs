@@ -6,9 +6,9 @@
 
 use super::trouble::{Trouble, guarded};
 use crate::backend::names::addresses_of;
-use crate::backend::sslmode::SslMode;
 use lock_core::Failure;
 use lock_core::sql::mysql::connect_failed;
+use lock_shared::sslmode::SslMode;
 use mysql::{Conn, DriverError, Error, Opts, OptsBuilder, SslOpts};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};

@@ -1,6 +1,6 @@
 //! What went wrong, in words of our own.
 
-use crate::backend::handshake::advice;
+use lock_shared::handshake::advice;
 use mysql::{DriverError, Error};
 use std::error::Error as _;
 use std::io;

@@ -2,9 +2,9 @@
 //! that does not answer must leave time for the next.
 
 use super::{Config, Host, TargetSessionAttrs};
-use crate::backend::lookup::Answer;
 use lock_core::Failure;
 use lock_core::sql::postgres::connect_failed;
+use lock_shared::lookup::Answer;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 

@@ -5,8 +5,8 @@
 //! adds a time limit, and TLS where wanted.
 
 use super::tls::Tls;
-use crate::backend::handshake::NO_TLS;
-use crate::backend::sslmode::SslMode;
+use lock_shared::handshake::NO_TLS;
+use lock_shared::sslmode::SslMode;
 use postgres::Socket;
 use postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use std::future::Future;

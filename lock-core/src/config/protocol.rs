@@ -1,7 +1,8 @@
 //! How locks are kept where they are kept.
 
-use crate::error::ConfigError;
-use std::fmt;
+use super::ConfigError;
+use alloc::string::ToString;
+use core::fmt;
 
 /// What a lock is, where it is kept.
 ///
@@ -35,7 +36,7 @@ impl fmt::Display for Protocol {
     }
 }
 
-impl std::str::FromStr for Protocol {
+impl core::str::FromStr for Protocol {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {

@@ -1,4 +1,4 @@
-//! Why a shutdown may leave locks behind: told by drivers, and the same in all of them.
+//! Shutdowns that may leave locks behind.
 
 use core::time::Duration;
 

@@ -1,15 +1,17 @@
 //! What can go wrong, by who is at fault.
 
 mod config;
+mod shutdown;
 
 pub use config::ConfigError;
-pub use lock_core::ShutdownError;
+pub use shutdown::ShutdownError;
 
-use lock_core::admin::PurgeError;
-use lock_core::sql::{ConnectError, Refusal};
-use lock_core::{ClaimError, Failure, LostReason, NameError};
-use std::fmt;
-use std::time::Duration;
+use crate::admin::PurgeError;
+use crate::error::{ClaimError, Failure, LostReason, NameError};
+use crate::sql::{ConnectError, Refusal};
+use alloc::string::{String, ToString};
+use core::fmt;
+use core::time::Duration;
 
 /// Why a lock could not be asked for. That somebody else has it is no error.
 ///
@@ -40,7 +42,7 @@ pub enum Error {
     /// The server answered that it will not do it. Its operator must act.
     #[error("the lock server refuses: {0}")]
     Refused(String),
-    /// [`Locks::close`](crate::Locks::close) or [`Locks::shutdown`](crate::Locks::shutdown) was called, or
+    /// `Locks::close` or `Locks::shutdown` was called, or
     /// the locks have ended by themselves, and with them every guard: the runtime that they were connected
     /// on has ended, or one of their threads panicked, which is a bug.
     #[error("the locks were closed")]
@@ -101,7 +103,7 @@ pub enum ReleaseError {
     },
 }
 
-/// Why [`with_lock`](crate::Locks::with_lock) cannot say that the lock was held while the work was
+/// Why `Locks::with_lock` cannot say that the lock was held while the work was
 /// done. If the work was done, the error contains its value.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -142,7 +144,10 @@ impl<T> WithLockError<T> {
     }
 
     /// What the work's `value` and the `release` after it come to.
-    pub(crate) fn after(value: T, release: Result<(), ReleaseError>) -> Result<T, Self> {
+    ///
+    /// # Errors
+    /// [`WithLockError`], with the value, if the release failed.
+    pub fn after(value: T, release: Result<(), ReleaseError>) -> Result<T, Self> {
         match release {
             Ok(()) => Ok(value),
             Err(ReleaseError::Lost(reason)) => Err(WithLockError::Lost { value, reason }),

@@ -1,18 +1,18 @@
 //! What the system knows of files, and of the machine.
 
-use crate::error::ConfigError;
+use lock_core::config::ConfigError;
 use lock_core::sql::sqlite::file::{Found, Identity, Kind};
 use std::io::{Error, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Which file a path leads to, if to any.
-pub(crate) fn identity(path: &Path) -> Result<Option<Identity>, Error> {
+pub(super) fn identity(path: &Path) -> Result<Option<Identity>, Error> {
     Ok(metadata(path)?.map(|about| Identity { device: about.dev(), inode: about.ino() }))
 }
 
 /// The same, and what is to be known of it before it is opened.
-pub(crate) fn stat(path: &Path) -> Result<Option<Found>, Error> {
+pub(super) fn stat(path: &Path) -> Result<Option<Found>, Error> {
     let found = |about: std::fs::Metadata| Found {
         identity: Identity { device: about.dev(), inode: about.ino() },
         kind: match about.file_type() {
@@ -51,13 +51,13 @@ fn is_mounted(_path: &Path) -> bool {
 
 /// Gives a new file its name, unless something has that name.
 #[cfg(target_os = "linux")]
-pub(crate) fn rename_new(new: &Path, path: &Path) -> Result<(), Error> {
+pub(super) fn rename_new(new: &Path, path: &Path) -> Result<(), Error> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     Ok(renameat_with(CWD, new, CWD, path, RenameFlags::NOREPLACE)?)
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn rename_new(new: &Path, path: &Path) -> Result<(), Error> {
+pub(super) fn rename_new(new: &Path, path: &Path) -> Result<(), Error> {
     std::fs::hard_link(new, path)?;
     std::fs::remove_file(new)
 }
@@ -65,7 +65,7 @@ pub(crate) fn rename_new(new: &Path, path: &Path) -> Result<(), Error> {
 /// The kind of network file system that `folder` is on, if it is known to be one. The numbers are
 /// those of statfs(2).
 #[cfg(target_os = "linux")]
-pub(crate) fn network_file_system(folder: &Path) -> Option<&'static str> {
+pub(super) fn network_file_system(folder: &Path) -> Option<&'static str> {
     let found = rustix::fs::statfs(folder).ok()?;
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     Some(match found.f_type as u32 {
@@ -83,13 +83,13 @@ pub(crate) fn network_file_system(folder: &Path) -> Option<&'static str> {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn network_file_system(_folder: &Path) -> Option<&'static str> {
+pub(super) fn network_file_system(_folder: &Path) -> Option<&'static str> {
     None
 }
 
 /// Names the running kernel: the lease times in the file are of its clock.
 #[cfg(target_os = "linux")]
-pub(crate) fn boot() -> Result<String, ConfigError> {
+pub fn boot() -> Result<String, ConfigError> {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(|error| {
         ConfigError::System(format!("/proc/sys/kernel/random/boot_id: {error}"))
     })?;
@@ -108,6 +108,6 @@ pub(crate) fn boot() -> Result<String, ConfigError> {
 
 /// Names the running kernel: the lease times in the file are of its clock.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn boot() -> Result<String, ConfigError> {
+pub fn boot() -> Result<String, ConfigError> {
     Err(ConfigError::System("SQLite locks need Linux for now: use a database server".to_string()))
 }

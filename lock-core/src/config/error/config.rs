@@ -1,9 +1,10 @@
 //! Configurations that cannot work.
 
 use crate::config::Protocol;
-use lock_core::http::KeyError;
-use lock_core::sql::advisory::PrefixError;
-use lock_core::{TableError, TimingError};
+use crate::error::{TableError, TimingError};
+use crate::http::KeyError;
+use crate::sql::advisory::PrefixError;
+use alloc::string::String;
 
 /// A configuration that cannot work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -75,7 +76,7 @@ pub enum ConfigError {
     /// TLS cannot be set up.
     #[error("TLS: {0}")]
     Tls(String),
-    /// It was not called on a tokio runtime.
+    /// `lock-async` was not called on a tokio runtime.
     #[error("lock-async needs a tokio runtime: use it there, or use lock-sync")]
     NoRuntime,
     /// The system has no random numbers, or no threads, to give.

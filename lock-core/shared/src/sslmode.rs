@@ -2,7 +2,7 @@
 
 /// The `sslmode` of libpq.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SslMode {
+pub enum SslMode {
     /// In the clear.
     Disable,
     /// TLS if the server has it; whose server it is, is not checked.
@@ -16,7 +16,7 @@ pub(crate) enum SslMode {
 }
 
 impl SslMode {
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         Some(match text {
             "disable" => Self::Disable,
             "prefer" => Self::Prefer,

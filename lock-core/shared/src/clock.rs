@@ -11,7 +11,7 @@ const CLOCK: ClockId = ClockId::Boottime;
 const CLOCK: ClockId = ClockId::Monotonic;
 
 /// Now, on a clock that all processes of this machine share since it booted.
-pub(crate) fn now() -> Instant {
+pub fn now() -> Instant {
     let now = clock_gettime(CLOCK);
     let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
     let nanos = u64::try_from(now.tv_nsec).unwrap_or(0);

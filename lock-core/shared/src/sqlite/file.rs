@@ -3,8 +3,8 @@
 use super::fork::Used;
 use super::machine::{identity, network_file_system, stat};
 use super::rows::{describe, rows};
-use crate::error::ConfigError;
 use lock_core::Failure;
+use lock_core::config::ConfigError;
 use lock_core::sql::sqlite::file::{Files, SET_GROUP_ID, check_name, no_shared_log, shared_mode};
 use lock_core::sql::sqlite::statement_failed;
 use lock_core::sql::{ConnectError, Rows, Statement};
@@ -24,7 +24,7 @@ const ATTEMPTS: u32 = 8;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A connection, and the file that it is on.
-pub(crate) struct File {
+pub struct File {
     connection: Connection,
     /// What the user calls it; absolute.
     named: PathBuf,
@@ -39,7 +39,7 @@ pub(crate) struct File {
 
 impl File {
     /// Opens the file; `creates` it, if its folder exists.
-    pub(crate) fn open(path: &Path, creates: bool) -> Result<Self, ConfigError> {
+    pub fn open(path: &Path, creates: bool) -> Result<Self, ConfigError> {
         let fault = |reason: String| wrong(path, reason);
         Used::check().map_err(|reason| fault(reason.to_string()))?;
         check_name(&path.to_string_lossy()).map_err(|reason| fault(reason.to_string()))?;
@@ -86,7 +86,7 @@ impl File {
     }
 
     /// A connection of the caller's, to the file of one of its databases.
-    pub(crate) fn with(connection: Connection, schema: &str) -> Result<Self, ConfigError> {
+    pub fn with(connection: Connection, schema: &str) -> Result<Self, ConfigError> {
         let path = "SELECT file FROM pragma_database_list WHERE name = ?1 COLLATE NOCASE";
         let path = connection.query_row(path, [schema], |row| row.get::<_, Option<String>>(0));
         let path = match path.optional() {
@@ -169,17 +169,17 @@ impl File {
     }
 
     /// What the user calls it; absolute.
-    pub(crate) fn named(&self) -> &Path {
+    pub fn named(&self) -> &Path {
         &self.named
     }
 
     /// Whether no log that stays may be made beside it.
-    pub(crate) fn no_log(&self) -> bool {
+    pub fn no_log(&self) -> bool {
         self.no_log
     }
 
     /// Runs a statement, which counts only if the file is still where others find it.
-    pub(crate) fn run(&mut self, statement: &Statement, limit: Duration) -> Result<Rows, Failure> {
+    pub fn run(&mut self, statement: &Statement, limit: Duration) -> Result<Rows, Failure> {
         self.check().map_err(|failure| match failure {
             Failure::Unknown(message) => Failure::NotSent(message),
             gone => gone,
@@ -230,7 +230,7 @@ impl File {
 
 /// Opens what is there now, or a new file. Of a connection that was handed over, the path is not known
 /// to be for us to use.
-pub(crate) fn reopen(path: Option<&Path>, creates: bool) -> Result<File, ConnectError> {
+pub fn reopen(path: Option<&Path>, creates: bool) -> Result<File, ConnectError> {
     let Some(path) = path else {
         let message =
             "the connection that was handed over leads to a file that was deleted or replaced";

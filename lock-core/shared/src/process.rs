@@ -3,16 +3,16 @@
 
 /// A process, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Process(u32);
+pub struct Process(u32);
 
 impl Process {
     /// The calling one. Asks the system each time: a number that was kept would be the parent's.
-    pub(crate) fn current() -> Self {
+    pub fn current() -> Self {
         Self(std::process::id())
     }
 
     /// Whether the caller is still in it, and not in a fork.
-    pub(crate) fn is_current(self) -> bool {
+    pub fn is_current(self) -> bool {
         self == Self::current()
     }
 }

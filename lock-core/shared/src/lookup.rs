@@ -4,6 +4,9 @@
 //! and its caller waits only for as long as it likes. A runtime's blocking thread would not do: the end of the runtime
 //! waits for that.
 
+#[cfg(any(test, feature = "testing"))]
+pub mod stand_in;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -12,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 /// The addresses of a name, of which there may be none, or a line for people.
-pub(crate) type Answer = Result<Vec<SocketAddr>, String>;
+pub type Answer = Result<Vec<SocketAddr>, String>;
 
 /// The lookups that are under way in each process, one for each name at most: a fork inherits none of the threads.
 static UNDER_WAY: Mutex<BTreeMap<(u32, String), Shared>> = Mutex::new(BTreeMap::new());
@@ -28,7 +31,7 @@ struct State {
 }
 
 /// Waits for the addresses of a name. Whoever drops it waits no longer; the lookup goes on.
-pub(crate) struct Lookup {
+pub struct Lookup {
     port: u16,
     /// The key of this waiter's waker.
     id: usize,
@@ -36,7 +39,7 @@ pub(crate) struct Lookup {
 }
 
 /// Looks up a name, or an address, which is its own. A lookup of the same name that is under way is joined.
-pub(crate) fn look_up(name: &str, port: u16) -> Lookup {
+pub fn look_up(name: &str, port: u16) -> Lookup {
     let state = match name.parse() {
         Ok(ip) => {
             let answer = Some(Ok(vec![SocketAddr::new(ip, 0)]));
@@ -52,7 +55,7 @@ pub(crate) fn look_up(name: &str, port: u16) -> Lookup {
 }
 
 /// The error for a caller whose time is over before the lookup's answer came.
-pub(crate) fn late(name: &str) -> String {
+pub fn late(name: &str) -> String {
     format!("still looking up {name}")
 }
 
@@ -86,8 +89,8 @@ fn tell(state: &Mutex<State>, answer: Answer) {
 }
 
 fn system(name: &str) -> Answer {
-    #[cfg(test)]
-    if let Some(answer) = tests::instead_of_the_system(name) {
+    #[cfg(any(test, feature = "testing"))]
+    if let Some(answer) = stand_in::instead_of_the_system(name) {
         return answer;
     }
     (name, 0).to_socket_addrs().map(Iterator::collect).map_err(|error| error.to_string())
@@ -121,54 +124,10 @@ impl Drop for Lookup {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
+    use super::stand_in::Silent;
     use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-    use std::sync::mpsc::{Sender, channel};
-
-    type Resolve = Arc<dyn Fn() -> Answer + Send + Sync>;
-
-    static STAND_INS: Mutex<BTreeMap<String, Resolve>> = Mutex::new(BTreeMap::new());
-
-    pub(super) fn instead_of_the_system(name: &str) -> Option<Answer> {
-        let resolve = locked(&STAND_INS).get(name).cloned();
-        resolve.map(|resolve| resolve())
-    }
-
-    /// Has a name stand for these addresses.
-    pub(crate) fn known(name: &str, addresses: &[&str]) {
-        let address = |ip: &&str| SocketAddr::new(ip.parse().expect("an address"), 0);
-        let found: Vec<_> = addresses.iter().map(address).collect();
-        locked(&STAND_INS).insert(name.to_string(), Arc::new(move || Ok(found.clone())));
-    }
-
-    /// A name that nobody answers for, until this is dropped.
-    pub(crate) struct Silent {
-        pub(crate) name: &'static str,
-        asked: Arc<AtomicUsize>,
-        _answers: Sender<()>,
-    }
-
-    impl Silent {
-        pub(crate) fn new(name: &'static str) -> Self {
-            let (answers, asks) = channel::<()>();
-            let asks = Mutex::new(asks);
-            let asked = Arc::new(AtomicUsize::new(0));
-            let counted = asked.clone();
-            let resolve = move || {
-                counted.fetch_add(1, SeqCst);
-                let _ = locked(&asks).recv();
-                Ok(vec![SocketAddr::from(([127, 0, 0, 9], 0))])
-            };
-            locked(&STAND_INS).insert(name.to_string(), Arc::new(resolve));
-            Self { name, asked, _answers: answers }
-        }
-
-        /// How many times the system was asked.
-        pub(crate) fn asked(&self) -> usize {
-            self.asked.load(SeqCst)
-        }
-    }
+    use std::sync::atomic::Ordering::SeqCst;
 
     fn poll(lookup: &mut Lookup) -> Poll<Answer> {
         Pin::new(lookup).poll(&mut Context::from_waker(Waker::noop()))

@@ -5,11 +5,11 @@ use std::error::Error;
 use std::io;
 
 /// The failure to connect to a PostgreSQL that has no TLS, in the words of its client.
-pub(crate) const NO_TLS: &str = "server does not support TLS";
+pub const NO_TLS: &str = "server does not support TLS";
 
 /// The advice for a TLS handshake that fails again until somebody acts. `None` if `error` has
 /// another reason, which may pass.
-pub(crate) fn advice(error: &(dyn Error + 'static)) -> Option<&'static str> {
+pub fn advice(error: &(dyn Error + 'static)) -> Option<&'static str> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref() {

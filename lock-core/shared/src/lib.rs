@@ -1,0 +1,24 @@
+//! Internals shared by `lock-sync` and `lock-async`: what neither can get from the pure `lock-core`.
+//!
+//! There is no promise about versions here: anything may change with any of them. Depend on the drivers, which
+//! show what is meant to be used.
+//!
+//! Nothing here needs a runtime, or blocks where it does not say so.
+
+#[doc(hidden)]
+pub mod clock;
+mod events;
+#[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
+#[doc(hidden)]
+pub mod handshake;
+#[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
+#[doc(hidden)]
+pub mod lookup;
+#[doc(hidden)]
+pub mod process;
+#[cfg(feature = "sqlite")]
+#[doc(hidden)]
+pub mod sqlite;
+#[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
+#[doc(hidden)]
+pub mod sslmode;

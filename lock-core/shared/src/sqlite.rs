@@ -1,0 +1,9 @@
+//! An SQLite file, and its connection.
+
+mod file;
+mod fork;
+mod machine;
+mod rows;
+
+pub use file::{File, reopen};
+pub use machine::boot;

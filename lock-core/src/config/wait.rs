@@ -1,0 +1,32 @@
+//! An acquire that waits.
+
+use crate::protocol::Holder;
+use alloc::string::String;
+use core::time::Duration;
+
+/// How long to wait for a lock that somebody else has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Not at all.
+    Never,
+    /// That long.
+    For(Duration),
+    /// As long as it takes.
+    Forever,
+}
+
+/// News from an acquire that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Progress {
+    /// Somebody else has the lock: another process, or another caller in this one. Told at the first denial,
+    /// when the holder changes, and at the end of an attempt that did not get the lock.
+    ///
+    /// Of the attempts for one lock in one process, only the first asks the server. Those behind it are told as
+    /// soon as it is known who has the lock, and again at the end; when the holder changes meanwhile, only
+    /// the first is told. [`None`] where the server does not say who it is. The times are those of the last look
+    /// at the server, or at the holder's own lease if it is in this process.
+    Busy(Option<Holder>),
+    /// The server could not be asked; it is tried again.
+    Trouble(String),
+}
