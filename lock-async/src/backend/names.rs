@@ -29,7 +29,7 @@ mod tests {
     ) {
         let (tell, told) = channel();
         let config: Config = what.replace("NAME", silent.name).parse().expect("a good URL");
-        let config = config.request_timeout(Duration::from_millis(50));
+        let config = config.request_timeout(Duration::from_secs(2));
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.expect("a runtime");

@@ -30,7 +30,7 @@ async fn a_lock_lost_inside_is_an_error_with_the_value() {
 #[tokio::test]
 async fn a_release_that_is_not_confirmed_is_an_error_with_the_value() {
     let place = Place::new();
-    let config = Config::sqlite(place.path()).ttl(LONG).request_timeout(Duration::from_millis(100));
+    let config = Config::sqlite(place.path()).ttl(LONG).request_timeout(Duration::from_secs(1));
     let locks = config.connect().await.expect("connected");
     let blocker = place.raw();
     let done = locks

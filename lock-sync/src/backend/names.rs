@@ -47,7 +47,7 @@ mod tests {
     fn ends(what: &str, silent: &Silent, connect: fn(Config) -> Result<(), Error>) {
         let (tell, told) = channel();
         let config: Config = what.replace("NAME", silent.name).parse().expect("a good URL");
-        let config = config.request_timeout(Duration::from_millis(50));
+        let config = config.request_timeout(Duration::from_secs(2));
         thread::spawn(move || tell.send(connect(config)));
         let ended = told.recv_timeout(LONG).expect("it ends while the name is being looked up");
         let error = ended.expect_err(what).to_string();
