@@ -15,18 +15,18 @@
 //! let locks = Locks::connect(&url).await?; // "postgres://app@db/app", "consul://agent/locks", "sqlite:/var/…"
 //!
 //! let guard = locks.lock("nightly-report").await?; // waits
-//! println!("holding it, with fence {}", guard.fence());
+//! println!("holding the lock, with fence {}", guard.fence());
 //! tokio::select! {
 //!     () = async { /* the work */ } => {}
 //!     reason = guard.lost() => eprintln!("stopped: {reason}"),
 //! }
-//! guard.release().await?; // dropping it releases it too
+//! guard.release().await?; // dropping the guard releases the lock, too
 //!
 //! if let Some(guard) = locks.try_lock("nightly-report").await? {
-//!     println!("it was free, and is held: {}", guard.is_held());
+//!     println!("the lock was free, and is held: {}", guard.is_held());
 //! }
 //!
-//! locks.shutdown().await?; // at the end of main: waits until what was dropped is released
+//! locks.shutdown().await?; // at the end of main: waits until dropped guards have released their locks
 //! # Ok(())
 //! # }
 //! ```
@@ -44,56 +44,54 @@
 //! | `consul` | Consul | 88 |
 //! | all four | | 171 |
 //!
-//! # What is promised
+//! # Promises
 //!
 //! ```text
 //!   your tasks     lock().await      guard.is_held()      guard.lost().await
 //!                      |                   ^ reads the clock     ^ by the deadline
 //!                      v                   |                     |
-//!   one task       engine (lock-core), connections, the requests under way
+//!   one task       engine (lock-core), connections, requests in flight
 //!                      |                   ^
 //!                      v                   |
 //!   a server       rows of a table; its own locks, of a connection; Consul's keys, of a session
 //! ```
 //!
-//! At any moment at most one [`Guard`] of a name answers [`is_held`](Guard::is_held) with true, over
-//! all processes that keep their locks in the same place; a later grant's
-//! [`fence`](Guard::fence) is greater; a guard that can no longer be sure says so by its deadline,
-//! without hearing from the server. `lock_core` says what that rests on, and [`Protocol`] what a lock
-//! is where it is kept.
+//! At any moment, at most one [`Guard`] of a name answers [`is_held`](Guard::is_held) with true, over all processes that
+//! keep their locks in the same place. The [`fence`](Guard::fence) of a later grant is greater. A guard that cannot be
+//! sure of its lock says so by its deadline, without an answer from the server. `lock_core` says what these promises
+//! rest on, and [`Protocol`] what a lock is in each place.
 //!
 //! # Cancel safety
 //!
-//! Every future here may be dropped at any point: no lock stays behind, and the connection stays in
-//! step. A request that is under way belongs to the task, not to the future that wanted it; dropping
-//! the future sends the task a message, and so does dropping a guard. A wait in a server's queue that
-//! nobody wants any more is ended there, with its connection.
+//! Every future here may be dropped at any point. No lock stays behind, and the connection stays in step. A request in
+//! flight belongs to the task, and not to the future that wanted it. Dropping a future or a guard sends the task a
+//! message. The task ends an abandoned wait in a server's queue, with its connection.
 //!
 //! # Runtimes
 //!
 //! [`Locks::connect`] starts the task on the current tokio runtime, which needs its timer, and its I/O
-//! for a server (`enable_all`). A current-thread runtime will do. All else may be awaited on any
+//! for a server (`enable_all`). A current-thread runtime is enough. All other futures may be awaited on any
 //! runtime. A task that blocks a current-thread runtime also blocks renewals; `is_held` is right all
-//! the same. When the runtime ends, guards that are left count as lost at once.
+//! the same. When the runtime ends, the remaining guards count as lost at once.
 //!
 //! # The end of `main`
 //!
-//! A guard that is dropped is released by the task. If the runtime ends before the task has sent that,
-//! the lock stays taken until its lease ends, for up to a TTL. Call [`Locks::shutdown`] at the end of
-//! `main`, also when it ends with an error: it waits until all is released, for two request budgets at
-//! most.
+//! The task releases the locks of dropped guards. If the runtime ends before the task has sent the release,
+//! the lock stays held until its lease ends, for up to a TTL. Call [`Locks::shutdown`] at the end of
+//! `main`, also when it ends with an error. It waits until all locks are released, for at most two time limits of a
+//! request.
 //!
 //! # Forks
 //!
-//! After a `fork` the child holds nothing: its guards say so, its calls fail with [`Error::Forked`], and dropping
-//! an inherited guard or connection sends nothing. Connect after the fork, on a runtime that was made after it, too.
+//! After a `fork`, the child holds nothing: its guards say so, its calls fail with [`Error::Forked`], and dropping
+//! an inherited guard or connection sends nothing. Connect after the fork, on a runtime that was made after it.
 //!
 //! # Events
 //!
-//! `tracing` is told: `waiting`, `acquired` (with `waited`), `renewed`, `lost` and `released` (with
-//! `held`), each with `lock.name`, and `lock.fence` once there is one. The first two are told by the future
-//! that waits, the others by a task of their own: a subscriber that blocks one of the runtime's threads, or
-//! panics, holds up no renewal and no loss.
+//! `tracing` receives the events `waiting`, `acquired` (with `waited`), `renewed`, `lost` and `released` (with
+//! `held`), each with `lock.name`, and `lock.fence` if there is one. The first two come from the future
+//! that waits, the others from a task of their own. A subscriber that blocks a thread of the runtime, or
+//! panics, delays no renewal and no loss.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // With fewer backends, some of what they share is not used.

@@ -1,5 +1,12 @@
 //! Distributed lock protocols as a pure state machine: no clock, no thread, no randomness, no I/O.
 //!
+//! Programs use `lock-sync` or `lock-async`, which drive it. A driver of your own needs this crate alone:
+//!
+//! ```toml
+//! [dependencies]
+//! lock-core = "0.1"
+//! ```
+//!
 //! ```text
 //!   your script or service
 //!        |  lock, release                         ^  guard, lost
@@ -16,31 +23,34 @@
 //!
 //! | protocol | a lock is | it lives | waiting |
 //! |---|---|---|---|
-//! | [`table`] | a row with an expiry | as long as it is renewed | told when it is freed (PostgreSQL), or looks again, ever more rarely |
-//! | [`advisory`] | a server's own lock | as long as the connection is kept | in the server's queue |
+//! | [`table`] | a row with an expiry | as long as it is renewed | notified of the release (PostgreSQL), or polling with back-off |
+//! | [`advisory`] | a server's own lock | as long as the connection is kept alive | in the server's queue |
 //! | [`consul`] | a key that a session has locked | as long as the session is renewed | told when the key changes |
 //!
 //! # The contract
 //!
 //! | | the engine promises | if |
 //! |---|---|---|
-//! | P1 | at any moment at most one attempt for a name is held, over all engines | clock *rates* stay within 5/6 ([`Timing`]); table: the server keeps what it committed, and its clock is not stepped forward; advisory: nobody ends the holder's connection at the server; Consul: the lock-delay is not shorter than the lease |
-//! | P2 | a later grant's [`Fence`] is greater | as P1; table: or the row still exists; advisory: the server's clock does not go back |
-//! | P3 | [`Event::Lost`] is told no later than the deadline of the last grant or renewal, without hearing from the server | the driver calls `handle_timeout` in time, and checks the deadline itself when it asks "held?" |
-//! | P4 | no attempt, however it ends, keeps a name locked for longer than one TTL, or than the server takes to see that its connection is gone | |
-//! | P5 | nothing is stolen before it expired, revived after it was lost, or released by another | as P1 |
-//! | P6 | if holders release or expire and the server answers, some waiter is granted | |
+//! | P1 | At any moment, at most one attempt for a name is held, over all engines. | Clock *rates* stay within 5/6 ([`Timing`]). Table: the server keeps what it committed, and its clock is not stepped forward. Advisory: nobody terminates the holder's connection at the server. Consul: the lock-delay is not shorter than the lease. |
+//! | P2 | The [`Fence`] of a later grant is greater. | As P1. Table: or the row still exists. Advisory: the server's clock does not go back. |
+//! | P3 | [`Event::Lost`] comes no later than the deadline of the last grant or renewal, without an answer from the server. | The driver calls `handle_timeout` in time, and compares the deadline itself when a caller asks whether the lock is held. |
+//! | P4 | No attempt, however it ends, keeps a name locked for longer than one TTL, or than the server needs to see that its connection is gone. | |
+//! | P5 | No lock is taken before it expires, revived after it was lost, or released by another owner. | As P1. |
+//! | P6 | If holders release or expire and the server answers, some waiter is granted. | |
 //!
-//! The driver, in turn: sends each command when it takes it, answers each exactly once, says
-//! [`Failure::Unknown`] whenever it cannot know, and feeds a clock that counts suspended time.
+//! The driver sends each command when it takes it, answers each command exactly once, answers
+//! [`Failure::Unknown`] whenever it cannot know the outcome, and passes times of a clock that counts suspended time.
 //!
 //! # Features
 //!
-//! `sim` adds the model checker, as the module `sim`.
+//! | feature | adds |
+//! |---|---|
+//! | `config` | the module `config`: settings and errors that both drivers have |
+//! | `sim` | the module `sim`: the model checker |
 //!
 //! # Example
 //!
-//! A driver in a few lines, with a table that is always free:
+//! This driver talks to a table that is always free:
 //!
 //! ```
 //! use lock_core::table::{Acquired, Command, Reply, Table};

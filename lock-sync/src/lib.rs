@@ -13,12 +13,12 @@
 //! let locks = Locks::connect(&url)?; // "postgres://app@db/app", "mysql://…", "consul://…", "sqlite:/var/lib/…"
 //!
 //! let guard = locks.lock("nightly-report")?; // waits
-//! println!("holding it, with fence {}", guard.fence());
+//! println!("holding the lock, with fence {}", guard.fence());
 //! assert!(guard.is_held());
-//! guard.release()?; // dropping it releases it too
+//! guard.release()?; // dropping the guard releases the lock, too
 //!
 //! if let Some(guard) = locks.try_lock("nightly-report")? {
-//!     println!("it was free");
+//!     println!("the lock was free");
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -38,49 +38,47 @@
 //!
 //! The feature `cli` builds the command `withlock`, with all four. A library does not need it.
 //!
-//! # What is promised
+//! # Promises
 //!
-//! At any moment at most one [`Guard`] of a name answers [`is_held`](Guard::is_held) with true, over
-//! all processes that keep their locks in the same place; a later grant's
-//! [`fence`](Guard::fence) is greater; a guard that can no longer be sure says so by its deadline,
-//! without hearing from the server. `lock_core` says what that rests on, which is not the same for
-//! every [`Protocol`].
+//! At any moment, at most one [`Guard`] of a name answers [`is_held`](Guard::is_held) with true, over all processes that
+//! keep their locks in the same place. The [`fence`](Guard::fence) of a later grant is greater. A guard that cannot be
+//! sure of its lock says so by its deadline, without an answer from the server. `lock_core` says what these promises
+//! rest on, for each [`Protocol`].
 //!
 //! # Threads
 //!
-//! An acquire or release that nobody else is in the way of is carried out on the calling thread, in
-//! one round trip. Each [`Locks`] has two threads of its own besides, for renewals and for noticing
-//! losses while a request hangs. With advisory locks and Consul, there is another one for each acquire
-//! that waits at the server.
+//! The calling thread executes an uncontended acquire or release, in one round trip. Each [`Locks`] has two more threads:
+//! one for renewals, and one that notices losses while a request hangs. With advisory locks and Consul, each
+//! acquire that waits at the server has another one.
 //!
-//! A [`Guard`] or a [`Locks`] may be dropped on any thread, also while it panics. Dropping a guard releases its
-//! lock, and waits for that.
+//! A [`Guard`] or a [`Locks`] may be dropped on any thread, even during a panic. Dropping a guard releases its lock, and
+//! waits for the release.
 //!
-//! After a `fork` the child holds nothing: its guards say so, its calls fail with [`Error::Forked`], and
-//! dropping them sends nothing. Connect after the fork.
+//! After a `fork`, the child holds nothing: its guards say so, its calls fail with [`Error::Forked`], and dropping them
+//! sends nothing. Connect after the fork.
 //!
 //! # The end of `main`
 //!
-//! A guard that is dropped has released its lock when the drop returns, also at an early `?`. Nothing more is needed,
-//! unless guards are in other threads, or are released by [`Guard::release_in_background`]:
-//! [`Locks::shutdown`] waits for those, and tells how many are left.
+//! The lock of a dropped guard is released when the drop returns, also at an early `?`. [`Locks::shutdown`] is needed
+//! only if other threads have guards, or if guards are released by [`Guard::release_in_background`]. It waits for
+//! those, and reports how many locks are left.
 //!
 //! # Async runtimes
 //!
-//! Every call blocks its thread, for a round trip at least. Inside an async program, call it where blocking is
-//! allowed: in `tokio::task::spawn_blocking` or `block_in_place`. On a worker thread of a runtime every call and
-//! every drop works too, in all places, but the worker's other tasks stand still meanwhile; a task that waits
-//! there for a lock that another task of the same thread holds waits for ever. `lock-async` is made for that.
+//! Every call blocks its thread, for at least one round trip. In an async program, call it where blocking is
+//! allowed: in `tokio::task::spawn_blocking` or `block_in_place`. Every call and every drop also works on a worker
+//! thread of a runtime, but blocks the other tasks of that worker. A task deadlocks there if it waits for a lock that
+//! another task of the same thread holds. `lock-async` avoids both.
 //!
-//! PostgreSQL's client cannot be used on a runtime's thread, not even on one for blocking. There, each request
-//! is made by a thread of its own, while the caller waits.
+//! PostgreSQL's client cannot run on a runtime's thread, not even on one for blocking. There, a thread of its own makes each
+//! request, and the caller waits for it.
 //!
-//! # What is told
+//! # Events
 //!
-//! With `tracing`: when a lock is `acquired`, `waiting`, `renewed`, `lost` and `released`, with
-//! `lock.name`, `lock.fence`, and how long it was `waited` for or `held`. A caller's own events are told on its
-//! thread, renewals and losses on a thread of their own. A subscriber that blocks delays no renewal and no
-//! loss; events that it is too slow for are counted and left out.
+//! `tracing` receives an event when a lock is `acquired`, `waiting`, `renewed`, `lost` and `released`, with
+//! `lock.name`, `lock.fence`, and the time that it was `waited` for or `held`. A caller's own events come from its
+//! thread, renewals and losses from a thread of their own. A subscriber that blocks delays no renewal and no
+//! loss; events that it is too slow for are counted and dropped.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // With fewer backends, some of what they share is not used.
