@@ -38,11 +38,11 @@
 //!
 //! | feature | locks are kept in | crates in a build |
 //! |---|---|---|
-//! | `sqlite` | an SQLite file, for the processes of one machine | 74 |
-//! | `postgres` | a PostgreSQL table, or its advisory locks | 120 |
-//! | `mysql` | a MySQL or MariaDB table, or `GET_LOCK` | 123 |
-//! | `consul` | Consul | 88 |
-//! | all four | | 171 |
+//! | `sqlite` | an SQLite file, for the processes of one machine | 75 |
+//! | `postgres` | a PostgreSQL table, or its advisory locks | 121 |
+//! | `mysql` | a MySQL or MariaDB table, or `GET_LOCK` | 124 |
+//! | `consul` | Consul | 89 |
+//! | all four | | 172 |
 //!
 //! # Promises
 //!

@@ -30,11 +30,11 @@
 //!
 //! | feature | locks are kept in | crates in a build |
 //! |---|---|---|
-//! | `sqlite` | an SQLite file, for the processes of one machine | 68 |
-//! | `postgres` | a PostgreSQL table, or its advisory locks | 120 |
-//! | `mysql` | a MySQL or MariaDB table, or `GET_LOCK` | 113 |
-//! | `consul` | Consul | 79 |
-//! | all four | | 171 |
+//! | `sqlite` | an SQLite file, for the processes of one machine | 69 |
+//! | `postgres` | a PostgreSQL table, or its advisory locks | 121 |
+//! | `mysql` | a MySQL or MariaDB table, or `GET_LOCK` | 114 |
+//! | `consul` | Consul | 80 |
+//! | all four | | 172 |
 //!
 //! The feature `cli` builds the command `withlock`, with all four. A library does not need it.
 //!
