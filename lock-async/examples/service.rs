@@ -4,9 +4,9 @@
 //! cargo run -p lock-async --example service
 //! ```
 //!
-//! The work is a future like any other. `select!` drops it when the lock is lost: that is told by the
-//! lease's deadline at the latest, also when the database is silent, and so before anybody else can
-//! have the lock. Then the service waits for its next turn.
+//! The work is a future like any other. `select!` drops it when the lock is lost. `guard.lost()` resolves by the lease's
+//! deadline, even if the database is silent, and so before anyone else can acquire the lock. Then the service waits
+//! for its next turn.
 
 use lock_async::{Config, Guard, Locks};
 use std::error::Error;
@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let locks = config.ttl(Duration::from_secs(1)).connect().await?;
 
     let result = serve(&locks, &file).await;
-    // What an error dropped on its way out is released here: the runtime ends with `main`.
+    // The runtime ends with `main`, so this waits for the release of a guard that an error dropped.
     locks.shutdown().await?;
     result
 }
@@ -38,16 +38,16 @@ async fn serve(locks: &Locks, file: &Path) -> Result<(), Box<dyn Error>> {
             () = work(&guard) => println!("turn {turn}: the work is done"),
             reason = guard.lost() => println!("turn {turn}: stopped: {reason}"),
         }
-        // That it was lost is no news; that a release failed would be.
+        // The loss is known already. A failed release is not.
         let _ = guard.release().await;
     }
     Ok(())
 }
 
-/// What may be done by one at a time. It can be dropped at each await.
+/// The work of the lock's holder. It can be dropped at each await.
 async fn work(guard: &Guard) {
     for _ in 0..4 {
-        // Right before anything that cannot be undone, and with the fence for what is written to.
+        // A check right before each step that cannot be undone. The store of its results gets the fence.
         if !guard.is_held() {
             return;
         }
@@ -55,7 +55,7 @@ async fn work(guard: &Guard) {
     }
 }
 
-/// As an operator does with `withlock --break`.
+/// Breaks the lock, as an operator does with `withlock --break`.
 fn somebody_takes_it_away(file: &Path) {
     let db = rusqlite::Connection::open(file).expect("it is there");
     db.busy_timeout(Duration::from_secs(5)).expect("set");

@@ -5,8 +5,8 @@
 //! cargo run -p lock-async --example sqlx -- postgres://localhost/app
 //! ```
 //!
-//! All it takes is something that runs a statement and returns its rows, and a loop. What a real driver
-//! adds: a clock that counts suspend, and being told of releases where this one asks again.
+//! A driver needs a function that runs a statement and returns its rows, and a loop. A real driver adds a clock that
+//! counts suspended time, and a subscription to notifications instead of polling.
 
 use lock_core::sql::postgres::{self, connect_failed, session_options, statement_failed};
 use lock_core::sql::{Codec, Rows, Statement, Step, Value};
@@ -49,7 +49,7 @@ struct Driver {
 }
 
 impl Driver {
-    /// Takes the lock, works, and frees it.
+    /// Acquires the lock, works, and releases it.
     async fn run(&mut self, name: &LockName) -> Result<(), Box<dyn Error>> {
         let id = self.engine.acquire(self.now(), name.clone(), true, None);
         let mut work_ends = Instant::from_nanos(u64::MAX);
@@ -87,7 +87,7 @@ impl Driver {
     }
 
     async fn execute(&mut self, command: &Command) -> Result<Reply, Failure> {
-        // It is put back only if no answer can be left in it.
+        // The connection is put back only if no answer can be left in it.
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.connect().await?,
@@ -104,7 +104,7 @@ impl Driver {
         reply
     }
 
-    /// Checks the server and the table, and makes the table if it is not there.
+    /// Checks the server and the table, and creates the table if it is missing.
     async fn connect(&self) -> Result<PgConnection, Failure> {
         let settings = session_options(self.timing.request());
         let settings = settings.split("-c ").filter_map(|setting| setting.trim().split_once('='));
@@ -144,7 +144,7 @@ async fn run(connection: &mut PgConnection, statement: &Statement) -> Result<Row
     Ok(rows.iter().map(values).collect())
 }
 
-/// What is neither a `bigint` nor a text is NULL, which the core takes for a surprise.
+/// A value that is neither a `bigint` nor a text becomes NULL, which is an error in the core.
 fn values(row: &PgRow) -> Vec<Value> {
     let value = |at: usize| match row.column(at).type_info().name() {
         "INT8" => row.try_get(at).map_or(Value::Null, Value::Int),

@@ -1,15 +1,14 @@
-//! A driver of one's own: locks in Consul over a plain socket, with no library but the core.
+//! A driver of your own: locks in Consul over a plain socket, with no library but the core.
 //!
 //! ```text
 //! consul agent -dev &
 //! cargo run -p lock-core --example consul -- 127.0.0.1:8500
 //! ```
 //!
-//! That is what it takes to bring the locks to another client library: something that sends a request
-//! and returns the answer, and a loop. Sessions, retries, renewals, deadlines, fences, hints, and what
-//! to do after an answer that did not come, are the core's.
+//! A driver for another client library needs a function that sends a request and returns the answer, and a loop. The core
+//! does the rest: sessions, retries, renewals, deadlines, fences, notifications, and missing answers.
 //!
-//! What a real driver adds: a clock that counts suspend, a thread for blocking queries, TLS, a token.
+//! A real driver adds a clock that counts suspended time, a thread for blocking queries, TLS, and a token.
 
 use lock_core::consul::{Command, Consul, Reply};
 use lock_core::http::consul::{Codec, INDEX_HEADER};
@@ -26,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let ttl = Duration::from_secs(10);
     let protocol = Consul::new(ttl, "an example");
     let timing = Timing::new(protocol.lease())?;
-    // Owners are made from it, so it must be random: here of the standard library's own keys.
+    // Owners are made from the seed, so it must be random: here it comes from the standard library's own keys.
     let seed = u128::from(random()) << 64 | u128::from(random());
     let mut driver = Driver {
         engine: Engine::new(protocol, Config::new(timing, seed)),
@@ -45,7 +44,7 @@ struct Driver {
 }
 
 impl Driver {
-    /// Takes the lock, works, and frees it.
+    /// Acquires the lock, works, and releases it.
     fn run(&mut self, name: &LockName) -> Result<(), Box<dyn Error>> {
         let id = self.engine.acquire(self.now(), name.clone(), true, None);
         let (done, work) = channel();
@@ -79,7 +78,7 @@ impl Driver {
                 self.pump(); // the session's end
                 return Ok(());
             }
-            // Until the work is done, or the engine has something to do.
+            // Waits until the work is done, or a timer of the engine is due.
             let due = self.engine.poll_timeout().map(|due| due.since(self.now()));
             let nap = due.unwrap_or(Duration::from_secs(1)).max(Duration::from_millis(1));
             let is_done = match &work {
@@ -94,7 +93,7 @@ impl Driver {
         }
     }
 
-    /// Carries out what is due.
+    /// Executes the commands that are due.
     fn pump(&mut self) {
         while let Some(dispatch) = self.engine.poll_command(self.now()) {
             let budget = dispatch.deadline.since(self.now());
@@ -123,7 +122,7 @@ impl Driver {
     }
 }
 
-/// HTTP/1.0: the server ends the connection when it has said all.
+/// HTTP/1.0: the server closes the connection after its answer.
 fn exchange(mut stream: TcpStream, request: &Request, budget: Duration) -> io::Result<Vec<u8>> {
     stream.set_read_timeout(Some(budget.max(Duration::from_millis(1))))?;
     let Request { method, path_and_query, body, .. } = request;

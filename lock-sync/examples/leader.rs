@@ -1,12 +1,12 @@
-//! Cron on many machines: each day's report is sent exactly once, by whoever is the leader.
+//! Cron on many machines: the leader sends each day's report, once.
 //!
 //! ```text
 //! cargo run -p lock-sync --example leader
 //! ```
 //!
-//! Three threads stand for three machines whose clocks all strike. One of them leads, as long as it
-//! lives: it holds the lock. When it stops, another takes over. What has been sent is noted with the
-//! fence, so that a leader who was stopped and does not know that it has been replaced sends nothing.
+//! Three threads stand for three machines. The one that holds the lock leads. When it stops, another takes over.
+//! The record of sent reports contains the fence, so a leader that was stopped, and does not know its successor, sends
+//! nothing.
 
 use lock_sync::{Fence, Locks};
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 const DAYS: u32 = 6;
 
-/// Stands for the database of what was sent: by day, and by which grant.
+/// Stands for the database of sent reports: the day, and the fence of the sender's grant.
 #[derive(Default)]
 struct Sent {
     days: BTreeMap<u32, &'static str>,
@@ -44,7 +44,7 @@ fn machine(name: &'static str, url: &str, sent: &Mutex<Sent>) -> Result<(), Box<
     let locks = Locks::connect(url)?;
     // Wait to become the leader.
     let guard = locks.lock("daily-report")?;
-    // Each of them leads for two days, and is then switched off.
+    // Each machine leads for two days, and is then switched off.
     for _ in 0..2 {
         let mut sent = sent.lock().expect("no panic");
         let day = sent.days.len() as u32;
@@ -58,7 +58,7 @@ fn machine(name: &'static str, url: &str, sent: &Mutex<Sent>) -> Result<(), Box<
     Ok(())
 }
 
-/// Sends it, unless that has been done, or somebody with a later grant has been here.
+/// Sends the report, unless it was sent already, or a leader with a later grant has sent one.
 fn send(sent: &mut Sent, day: u32, name: &'static str, fence: Fence) -> bool {
     if sent.highest > Some(fence) || sent.days.contains_key(&day) {
         return false;

@@ -1,12 +1,12 @@
-//! A migration runner: however many instances of a service start at once, each migration runs once.
+//! A migration runner: many instances of a service start at once, and each migration runs once.
 //!
 //! ```text
 //! cargo run -p lock-sync --example migrate
 //! ```
 //!
-//! Three threads stand for three machines. The one that gets the lock first migrates; the others wait,
-//! and find nothing left to do. Each migration also carries the fence: a runner that was stopped for
-//! so long that its lock was lost changes nothing any more.
+//! Three threads stand for three machines. The first one to acquire the lock migrates. The others wait, and find
+//! nothing left to do. Each migration carries the fence, so a runner that was stopped until its lock was lost changes
+//! nothing.
 
 use lock_sync::{Fence, Locks};
 use rusqlite::Connection;
@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What each instance of the service does first. Returns how many migrations it has applied.
+/// The first task of each instance of the service. Returns the number of migrations that it applied.
 fn start(folder: &Path) -> Result<usize, Box<dyn Error>> {
     // A service would name its database server here.
     let locks = Locks::connect(&format!("sqlite:{}/locks.db", folder.display()))?;
@@ -58,7 +58,7 @@ fn prepare(db: &Connection) -> rusqlite::Result<()> {
     )
 }
 
-/// Applies the next migration, and notes it in the same transaction. Whether there was one.
+/// Applies the next migration, and records it in the same transaction. Returns whether there was one.
 fn migrate_one(db: &mut Connection, fence: Fence) -> Result<bool, Box<dyn Error>> {
     let fence = i64::try_from(fence.get())?;
     let transaction = db.transaction()?;
