@@ -1,21 +1,16 @@
 //! What locks are made with.
 
 mod admin;
-mod place;
 mod start;
-mod url;
 
 use crate::error::ConfigError;
+use lock_core::TableName;
 use lock_core::config::Protocol;
-use lock_core::consul::Consul;
-use lock_core::http::KeyTemplate;
-use lock_core::sql::advisory::{Key, Prefix};
-use lock_core::table::Table;
-use lock_core::{TableName, Timing, http, sql};
+use lock_core::sql::advisory::Key;
+use lock_shared::place::{self, Place};
+use lock_shared::settings::{Kind, Settings};
 use std::fmt;
 use std::time::Duration;
-
-pub(crate) use place::escaped;
 
 /// What locks are made with: where they are kept, and how long a lease lasts.
 ///
@@ -50,32 +45,31 @@ pub(crate) use place::escaped;
 #[must_use]
 pub struct Config {
     target: Target,
-    protocol: Option<Protocol>,
-    ttl: Duration,
-    request: Option<Duration>,
-    table: Option<TableName>,
-    keys: Option<Key>,
-    prefix: Option<String>,
-    waiting: Option<usize>,
-    token: Option<String>,
-    label: Option<String>,
+    settings: Settings,
 }
 
 enum Target {
-    #[cfg(feature = "postgres")]
-    Postgres { config: Box<postgres::Config>, tls: crate::backend::postgres::Tls },
+    At(Place),
     #[cfg(feature = "postgres")]
     PostgresClient(Box<crate::backend::postgres::Postgres>),
     #[cfg(feature = "mysql")]
-    Mysql(crate::backend::mysql::Server),
-    #[cfg(feature = "mysql")]
     MysqlConnection(Box<mysql::Conn>),
-    #[cfg(feature = "consul")]
-    Consul(crate::backend::consul::Server),
-    #[cfg(feature = "sqlite")]
-    Sqlite(std::path::PathBuf),
     #[cfg(feature = "sqlite")]
     SqliteConnection(Box<rusqlite::Connection>),
+}
+
+impl Target {
+    fn kind(&self) -> Kind {
+        match self {
+            Target::At(place) => place.kind(),
+            #[cfg(feature = "postgres")]
+            Target::PostgresClient(_) => Kind::Postgres,
+            #[cfg(feature = "mysql")]
+            Target::MysqlConnection(_) => Kind::Mysql,
+            #[cfg(feature = "sqlite")]
+            Target::SqliteConnection(_) => Kind::Sqlite,
+        }
+    }
 }
 
 impl Config {
@@ -84,13 +78,14 @@ impl Config {
     /// # Errors
     /// [`ConfigError`]: what is wrong, without repeating the URL.
     pub fn from_url(url: &str) -> Result<Self, ConfigError> {
-        url::read(url)
+        let (place, settings) = lock_shared::url::read(url)?;
+        Ok(Self { target: Target::At(place), settings })
     }
 
     /// A file, for the processes of one machine. Its folder must exist.
     #[cfg(feature = "sqlite")]
     pub fn sqlite(path: impl Into<std::path::PathBuf>) -> Self {
-        Self::new(Target::Sqlite(path.into()))
+        Self::new(Target::At(Place::Sqlite(path.into())))
     }
 
     /// An SQLite connection of yours. It must not be inside a transaction.
@@ -126,7 +121,7 @@ impl Config {
 
     /// How the locks are kept: see [`Protocol`].
     pub fn protocol(mut self, protocol: Protocol) -> Self {
-        self.protocol = Some(protocol);
+        self.settings.protocol = Some(protocol);
         self
     }
 
@@ -134,7 +129,7 @@ impl Config {
     /// wait after a holder died; with Consul, up to twice that and the lock-delay, which is as long
     /// as the TTL, but 1 min at most. Consul takes no less than 10 s unless it was told to.
     pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.ttl = ttl;
+        self.settings.ttl = ttl;
         self
     }
 
@@ -143,40 +138,40 @@ impl Config {
     /// itself, up to that quarter; each step of the first connect gets 10 s. A time that is given here is kept, also
     /// for the first connect, which is refused if it does not do.
     pub fn request_timeout(mut self, request: Duration) -> Self {
-        self.request = Some(request);
+        self.settings.request = Some(request);
         self
     }
 
     /// The table that locks are kept in, `locks` by default.
     pub fn table(mut self, table: TableName) -> Self {
-        self.table = Some(table);
+        self.settings.table = Some(table);
         self
     }
 
     /// Which of PostgreSQL's advisory locks a name stands for: [`Key::Hash`] by default.
     pub fn keys(mut self, keys: Key) -> Self {
-        self.keys = Some(keys);
+        self.settings.keys = Some(keys);
         self
     }
 
     /// What the names of locks begin with at the server, so that others do not mean the same ones:
     /// with `GET_LOCK` of MySQL and MariaDB, `withlock:` by default (see
-    /// [`Prefix`]); with Consul, the part of its keys before `/NAME/lock`, `locks` by default.
+    /// [`Prefix`](crate::Prefix)); with Consul, the part of its keys before `/NAME/lock`, `locks` by default.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
-        self.prefix = Some(prefix.into());
+        self.settings.prefix = Some(prefix.into());
         self
     }
 
     /// How many acquires may wait in the server's queue at once, each on a connection of its own; 16
     /// by default. Those beyond it ask again and again. With advisory locks.
     pub fn waiting(mut self, connections: usize) -> Self {
-        self.waiting = Some(connections);
+        self.settings.waiting = Some(connections);
         self
     }
 
     /// Consul's ACL token. It is sent in a header, and shown nowhere.
     pub fn token(mut self, token: impl Into<String>) -> Self {
-        self.token = Some(token.into());
+        self.settings.token = Some(token.into());
         self
     }
 
@@ -184,13 +179,13 @@ impl Config {
     /// locks, it is with the connection: PostgreSQL shows it as `application_name`, MySQL and MariaDB
     /// as the connection attribute `holder`.
     pub fn label(mut self, label: impl Into<String>) -> Self {
-        self.label = Some(label.into());
+        self.settings.label = Some(label.into());
         self
     }
 
     /// The label where none was given yet, by the URL or by [`label`](Self::label).
     pub fn default_label(mut self, label: impl Into<String>) -> Self {
-        self.label.get_or_insert_with(|| label.into());
+        self.settings.label.get_or_insert_with(|| label.into());
         self
     }
 
@@ -199,31 +194,11 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] if this machine cannot keep locks so, or there is no table.
     pub fn create_table(&self) -> Result<String, ConfigError> {
-        match self.codec()? {
-            Codec::Table(codec) => Ok(codec.create_table()),
-            _ => Err(ConfigError::Setting { name: "the table", belongs: TABLES }),
-        }
+        self.settings.create_table(self.target.kind())
     }
 
     fn new(target: Target) -> Self {
-        Self {
-            target,
-            protocol: None,
-            ttl: Timing::DEFAULT_TTL,
-            request: None,
-            table: None,
-            keys: None,
-            prefix: None,
-            waiting: None,
-            token: None,
-            label: None,
-        }
-    }
-
-    /// Whether it can work, as far as that shows without connecting.
-    fn check(&self) -> Result<(), ConfigError> {
-        self.timing()?;
-        self.codec().map(drop)
+        Self { target, settings: Settings::default() }
     }
 
     /// For how long a grant or a renewal will count: five sixths of the TTL, and a little less.
@@ -231,152 +206,35 @@ impl Config {
     /// # Errors
     /// [`ConfigError`]: the configuration cannot work.
     pub fn valid_for(&self) -> Result<Duration, ConfigError> {
-        Ok(self.timing()?.valid())
+        Ok(self.settings.timing(self.target.kind())?.valid())
     }
 
-    fn timing(&self) -> Result<Timing, ConfigError> {
-        let timing = Timing::new(self.ttl)?;
-        let timing = match self.chosen() {
-            Protocol::Session => Timing::new(Consul::new(self.ttl, "").lease())?,
-            _ => timing,
+    /// Where the locks are kept, as a URL without password, token or other settings: for messages and
+    /// logs. Two configurations with the same place keep their locks in the same place.
+    ///
+    /// ```
+    /// # #[cfg(feature = "postgres")] {
+    /// let url = "postgres://app:secret@db:5433/app?ttl=10s&table=ops.locks";
+    /// let config = lock_sync::Config::from_url(url)?;
+    /// assert_eq!(config.place(), "postgres://app@db:5433/app?table=ops.locks");
+    /// # }
+    /// # Ok::<(), lock_sync::ConfigError>(())
+    /// ```
+    pub fn place(&self) -> String {
+        let kind = self.target.kind();
+        let base = match &self.target {
+            Target::At(place) => place.base(&self.settings),
+            // With Consul alone, there is no other.
+            #[allow(unreachable_patterns)]
+            _ => kind.scheme().to_string(),
         };
-        Ok(match self.request {
-            Some(request) => timing.with_request(request)?,
-            None => timing,
-        })
-    }
-
-    fn chosen(&self) -> Protocol {
-        self.protocol.unwrap_or(self.target.place().default)
-    }
-
-    /// What makes the requests, if there is such a protocol there, and the settings belong to it.
-    fn codec(&self) -> Result<Codec, ConfigError> {
-        let place = self.target.place();
-        let chosen = self.chosen();
-        let codec = match (&self.target, chosen) {
-            #[cfg(feature = "postgres")]
-            (Target::Postgres { .. } | Target::PostgresClient(_), Protocol::Table) => {
-                Codec::Table(sql::postgres::codec(self.table.clone().unwrap_or_default()))
-            }
-            #[cfg(feature = "postgres")]
-            (Target::Postgres { .. } | Target::PostgresClient(_), Protocol::Advisory) => {
-                Codec::Advisory(sql::advisory::postgres::codec(self.keys.unwrap_or_default()))
-            }
-            #[cfg(feature = "mysql")]
-            (Target::Mysql(_) | Target::MysqlConnection(_), Protocol::Table) => {
-                Codec::Table(sql::mysql::codec(self.table.clone().unwrap_or_default()))
-            }
-            #[cfg(feature = "mysql")]
-            (Target::Mysql(_) | Target::MysqlConnection(_), Protocol::Advisory) => {
-                let prefix = self.prefix.as_deref().map(Prefix::new).transpose()?;
-                Codec::Advisory(sql::advisory::mysql::codec(prefix.unwrap_or_default()))
-            }
-            #[cfg(feature = "consul")]
-            (Target::Consul(_), Protocol::Session) => {
-                let keys = self.prefix.as_deref().map(KeyTemplate::under).transpose()?;
-                Codec::Session(http::consul::Codec::new(keys.unwrap_or_default()))
-            }
-            #[cfg(feature = "sqlite")]
-            (Target::Sqlite(_) | Target::SqliteConnection(_), Protocol::Table) => {
-                let table = self.table.clone().unwrap_or_default();
-                Codec::Table(sql::sqlite::codec(table, &lock_shared::sqlite::boot()?))
-            }
-            _ => {
-                let Place { name: place, has, .. } = place;
-                return Err(ConfigError::Protocol { place, protocol: chosen, has });
-            }
-        };
-        let stray = |given: bool, fits: bool, name, belongs| match given && !fits {
-            true => Err(ConfigError::Setting { name, belongs }),
-            false => Ok(()),
-        };
-        let (advisory, session) = (chosen == Protocol::Advisory, chosen == Protocol::Session);
-        let postgres = place.name == POSTGRES;
-        stray(self.table.is_some(), chosen == Protocol::Table, "table", TABLES)?;
-        stray(self.keys.is_some(), advisory && postgres, "keys", "PostgreSQL's advisory locks")?;
-        let prefixed = "the advisory locks of MySQL and MariaDB, and to Consul";
-        stray(self.prefix.is_some(), session || (advisory && !postgres), "prefix", prefixed)?;
-        stray(self.waiting.is_some(), advisory, "waiting", "advisory locks")?;
-        stray(self.token.is_some(), session, "token", "Consul")?;
-        Ok(codec)
-    }
-
-    /// Who we are, for people who wait for our locks.
-    fn holder(&self) -> String {
-        let host = rustix::system::uname();
-        let host = host.nodename().to_string_lossy();
-        let label = self.label.as_ref().map(|label| format!(" ({label})")).unwrap_or_default();
-        let holder = format!("{host} pid {}{label}", std::process::id());
-        let shown = holder.chars().take(Table::MAX_HOLDER_BYTES);
-        shown.map(|c| if c.is_control() { ' ' } else { c }).collect()
-    }
-}
-
-const POSTGRES: &str = "PostgreSQL";
-const TABLES: &str = "lock tables";
-
-/// What makes the requests.
-#[derive(Clone)]
-enum Codec {
-    Table(sql::Codec),
-    Advisory(sql::advisory::Codec),
-    Session(http::consul::Codec),
-}
-
-/// A backend, for people.
-struct Place {
-    name: &'static str,
-    /// Its protocols.
-    has: &'static str,
-    default: Protocol,
-}
-
-impl Target {
-    fn place(&self) -> Place {
-        let (name, has, default) = match self {
-            #[cfg(feature = "postgres")]
-            Target::Postgres { .. } | Target::PostgresClient(_) => {
-                (POSTGRES, "table, advisory", Protocol::Table)
-            }
-            #[cfg(feature = "mysql")]
-            Target::Mysql(_) | Target::MysqlConnection(_) => {
-                ("MySQL or MariaDB", "table, advisory", Protocol::Table)
-            }
-            #[cfg(feature = "consul")]
-            Target::Consul(_) => ("Consul", "session", Protocol::Session),
-            #[cfg(feature = "sqlite")]
-            Target::Sqlite(_) | Target::SqliteConnection(_) => ("SQLite", "table", Protocol::Table),
-        };
-        Place { name, has, default }
+        place::url(base, kind, &self.settings)
     }
 }
 
 /// Without what is in the URL, where there may be a password, and without the token.
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut config = f.debug_struct("Config");
-        config.field("ttl", &self.ttl);
-        config.field("table", &self.table.clone().unwrap_or_default());
-        config.field("label", &self.label);
-        if let Some(protocol) = &self.protocol {
-            config.field("protocol", protocol);
-        }
-        if let Some(keys) = &self.keys {
-            config.field("keys", keys);
-        }
-        if let Some(prefix) = &self.prefix {
-            config.field("prefix", prefix);
-        }
-        if let Some(waiting) = &self.waiting {
-            config.field("waiting", waiting);
-        }
-        config.finish_non_exhaustive()
+        self.settings.fmt(f)
     }
-}
-
-/// The database of a connection that the table is in.
-#[cfg(feature = "sqlite")]
-fn schema(table: Option<&TableName>) -> &str {
-    table.and_then(|table| table.parts().0).unwrap_or("main")
 }

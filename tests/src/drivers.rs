@@ -113,13 +113,6 @@ impl Deref for Driven {
     }
 }
 
-/// What lock-sync and lock-async make of a URL, or have to say against it.
-pub fn read(url: &str) -> (Result<String, String>, Result<String, String>) {
-    let blocking = url.parse::<lock_sync::Config>().map_err(|error| error.to_string());
-    let tokio = url.parse::<lock_async::Config>().map_err(|error| error.to_string());
-    (blocking.map(|config| format!("{config:?}")), tokio.map(|config| format!("{config:?}")))
-}
-
 /// Waits on a runtime that all tests share.
 pub fn wait<T>(work: impl Future<Output = T>) -> T {
     static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));

@@ -3,7 +3,6 @@
 
 mod advisory;
 
-use crate::drivers::read;
 use crate::table::claims;
 use lock_core::admin::{Answer, Question, SHORTEST};
 use lock_core::consul::{Command as Ask, Locked, Reply as Told, Session};
@@ -199,14 +198,13 @@ pub fn names(bytes: &[u8]) {
     }
 }
 
-/// Whatever URL: no panic, no secret in the error, and both drivers say the same.
+/// Whatever URL: no panic, and no secret in the error.
 pub fn urls(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let url = format!("postgres://app:hunter2{text}");
     for url in [text.as_ref(), &url] {
-        let (read, tokio) = read(url);
-        assert_eq!(tokio, read);
-        if let Err(message) = read {
+        if let Err(error) = url.parse::<lock_sync::Config>() {
+            let message = error.to_string();
             assert!(!message.contains("hunter2"), "{message}");
             assert!(!message.contains('\n') && message.len() < 1000, "{message}");
         }

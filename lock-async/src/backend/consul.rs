@@ -5,7 +5,6 @@
 
 mod admin;
 mod link;
-mod server;
 
 use super::panics::{PANICKED, guarded};
 use super::{Backend, Backends, left};
@@ -17,12 +16,12 @@ use lock_core::consul::{Command, Consul, Reply, Setup, Step};
 use lock_core::http::consul::{Codec, TOKEN_HEADER};
 use lock_core::http::{Method, Request, Response};
 use lock_core::{Failure, Instant, Pace};
+use lock_shared::consul::Server;
 use std::sync::Arc;
 use std::task::Context;
 use std::time::{Duration, Instant as Now};
 
 pub(crate) use admin::ConsulAdmin;
-pub(crate) use server::Server;
 
 /// Sends requests. Each lane has one, and each a connection of its own.
 pub(crate) struct Requests {

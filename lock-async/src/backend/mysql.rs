@@ -5,7 +5,6 @@
 //! connection is too. It sends no password in the clear and no local file. Where it panics over what a
 //! server sends, that is an error like any other.
 
-mod server;
 mod statements;
 mod trouble;
 
@@ -15,6 +14,7 @@ use crate::error::ConfigError;
 use lock_core::Failure;
 use lock_core::sql::mysql::{connect_failed, statement_failed};
 use lock_core::sql::{ConnectError, Rows, Statement};
+use lock_shared::mysql::Server;
 use lock_shared::sslmode::SslMode;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, DriverError, Opts, OptsBuilder, SslOpts};
@@ -28,8 +28,6 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use trouble::{Trouble, guarded};
-
-pub(crate) use server::Server;
 
 /// The longest packet that is sent or taken: five hundred claims and more.
 const PACKET: usize = 4 << 20;

@@ -1,19 +1,16 @@
 //! Sessions on a PostgreSQL server.
 
-mod hosts;
-mod tls;
-
 use super::{GONE, Session, Source as Sessions};
 use crate::backend::names::addresses_of;
 use crate::backend::panics::{PANICKED, guarded};
 use crate::error::ConfigError;
-use hosts::{at, each, is_unix, name, share};
-use lock_core::sql::postgres::{connect_failed, notification, session_options, statement_failed};
-use lock_core::sql::{ConnectError, Prepared, Rows, Run, Statement, Value};
+use lock_core::sql::postgres::{connect_failed, notification, statement_failed};
+use lock_core::sql::{ConnectError, Prepared, Rows, Run, Statement};
 use lock_core::{Failure, Notification};
-use lock_shared::handshake::advice;
+use lock_shared::postgres::{
+    Config, Server, Tls, at, describe, failed, is_unix, name, not_connected, param, row, share,
+};
 use lock_shared::sslmode::SslMode;
-use std::error::Error as _;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
@@ -21,33 +18,25 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tokio_postgres::config::{Host, SslMode as Negotiate, TargetSessionAttrs};
-use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{AsyncMessage, CancelToken, Client, Config, Error, NoTls, Socket};
+use tokio_postgres::config::SslMode as Negotiate;
+use tokio_postgres::types::Type;
+use tokio_postgres::{AsyncMessage, CancelToken, Client, Error, NoTls, Socket};
 
-pub(crate) use hosts::is_local;
-pub(crate) use tls::Tls;
-
-/// A server.
-pub(crate) struct Server {
-    pub(crate) config: Box<Config>,
-    pub(crate) tls: Tls,
+/// Connects to a server.
+pub(crate) struct Connects {
+    pub(crate) server: Server,
     /// After which the server ends a statement.
     pub(crate) request: Duration,
     /// What the server shows of connections, if nothing else was said.
     pub(crate) holder: Option<String>,
 }
 
-impl Sessions for Server {
+impl Sessions for Connects {
     type Session = Postgres;
     const TELLS: bool = true;
 
     fn session(&mut self) -> Option<Postgres> {
-        let mut config = (*self.config).clone();
-        if config.get_application_name().is_none() {
-            config.application_name(self.holder.as_deref().unwrap_or("lock-async"));
-        }
-        Some(Postgres::new(config, self.tls.clone(), self.request))
+        Some(Postgres::new(&self.server, self.request, self.holder.as_deref()))
     }
 }
 
@@ -104,16 +93,10 @@ impl Link {
 }
 
 impl Postgres {
-    /// Connections are made by `config`, encrypted as `tls` says. A statement is ended by the server
-    /// after `request`.
-    fn new(mut config: Config, tls: Tls, request: Duration) -> Self {
-        let options = config.get_options().map(|own| format!("{own} ")).unwrap_or_default();
-        config.options(format!("{options}{}", session_options(request)));
-        config.tcp_user_timeout(request);
-        // Who is only told things would not notice otherwise that the server is gone.
-        // In whole seconds, of which the kernel wants one at least.
-        config.keepalives_idle(request.max(Duration::from_secs(1)));
-        let source = Source::Server { hosts: each(&config), tls, request };
+    /// Connections to `server`, which ends a statement after `request`.
+    fn new(server: &Server, request: Duration, holder: Option<&str>) -> Self {
+        let hosts = server.each(request, holder.unwrap_or("lock-async"));
+        let source = Source::Server { hosts, tls: server.tls.clone(), request };
         Self { link: None, source, statements: Prepared::default() }
     }
 
@@ -273,16 +256,10 @@ async fn connect_to(host: &Config, tls: &Tls, limit: Duration) -> Result<Link, F
 async fn connect_at(address: &Config, tls: &Tls, limit: Duration) -> Result<Link, Failure> {
     let mut config = address.clone();
     config.connect_timeout(config.get_connect_timeout().map_or(limit, |own| limit.min(*own)));
-    let failed = |error: Error| {
-        let (code, message) = describe(&error);
-        match advice(&error) {
-            Some(advice) => Failure::refused(format!("{message}: {advice}")),
-            None => connect_failed(code.as_deref(), &message),
-        }
-    };
     if tls.mode == SslMode::Disable || is_unix(&config) {
         config.ssl_mode(Negotiate::Disable);
-        let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
+        let (client, connection) =
+            config.connect(NoTls).await.map_err(|error| not_connected(&error))?;
         return Ok(Link::new(client, connection));
     }
     config.ssl_mode(match tls.mode {
@@ -293,7 +270,7 @@ async fn connect_at(address: &Config, tls: &Tls, limit: Duration) -> Result<Link
     let make = apart(move || tls.rustls("the server"))
         .await
         .map_err(|error| connect_failed(None, &error.to_string()))?;
-    let (client, connection) = config.connect(make).await.map_err(failed)?;
+    let (client, connection) = config.connect(make).await.map_err(|error| not_connected(&error))?;
     Ok(Link::new(client, connection))
 }
 
@@ -372,54 +349,4 @@ async fn rows(
             }
         }
     }
-}
-
-/// The meaning of the server's error, or of its silence.
-fn failed(error: &Error) -> Failure {
-    let (code, message) = describe(error);
-    statement_failed(code.as_deref(), &message)
-}
-
-fn param(value: &Value) -> (&(dyn ToSql + Sync), Type) {
-    match value {
-        Value::Null => (&None::<i64>, Type::INT8),
-        Value::Int(number) => (number, Type::INT8),
-        Value::Text(text) => (text, Type::TEXT),
-        Value::Texts(texts) => (texts, Type::TEXT_ARRAY),
-    }
-}
-
-/// A row's values. What is neither a `bigint` nor a text, no statement of ours returns; the core
-/// takes NULL for a surprise.
-fn row(row: &tokio_postgres::Row) -> Vec<Value> {
-    (0..row.len())
-        .map(|at| match *row.columns()[at].type_() {
-            Type::INT8 => row.try_get(at).ok().flatten().map_or(Value::Null, Value::Int),
-            Type::TEXT => row.try_get(at).ok().flatten().map_or(Value::Null, Value::Text),
-            _ => Value::Null,
-        })
-        .collect()
-}
-
-/// The SQLSTATE, and a line for people. Neither contains what the client sent.
-fn describe(error: &Error) -> (Option<String>, String) {
-    if let Some(answer) = error.as_db_error() {
-        return (Some(answer.code().code().to_string()), answer.message().to_string());
-    }
-    let mut message = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        message = format!("{message}: {cause}");
-        source = cause.source();
-    }
-    (None, message)
-}
-
-/// Reads the server's part of the URL, without our own parameters.
-pub(crate) fn config(url: &str) -> Result<Config, ConfigError> {
-    let config: Config = url.parse().map_err(|error| ConfigError::Url(describe(&error).1))?;
-    if config.get_hosts().is_empty() {
-        return Err(ConfigError::Url("it names no host: postgres://HOST/DATABASE".to_string()));
-    }
-    Ok(config)
 }

@@ -1,11 +1,13 @@
 //! The way to the locks for operators.
 
-use super::{Codec, Config, Target};
+use super::{Config, Target};
 use crate::admin::{Admin, Ask};
 use crate::backend::admin::TableAdmin;
 use crate::backend::{Handed, Source, nowhere};
 use crate::error::{ConfigError, Error};
 use lock_core::{Timing, sql};
+use lock_shared::place::Place;
+use lock_shared::settings::Codec;
 use std::time::Duration;
 
 impl Config {
@@ -25,21 +27,25 @@ impl Config {
     )]
     pub async fn connect_admin(self) -> Result<Admin, Error> {
         tokio::runtime::Handle::try_current().map_err(|_| ConfigError::NoRuntime)?;
-        let timing = self.timing()?;
-        let named = self.table.is_some();
-        let codec = match self.codec()? {
+        let Self { target, settings } = self;
+        let kind = target.kind();
+        let timing = settings.timing(kind)?;
+        let named = settings.table.is_some();
+        let codec = match settings.codec(kind)? {
             Codec::Table(codec) => codec,
             #[cfg(feature = "consul")]
-            Codec::Session(codec) => return self.consul_admin(codec, timing.connect()).await,
-            _ => return Err(ConfigError::NotShown(self.chosen()).into()),
+            Codec::Session(codec) => {
+                return consul(target, codec, settings.token, timing.connect()).await;
+            }
+            _ => return Err(ConfigError::NotShown(settings.protocol(kind)).into()),
         };
-        let place = match self.target {
+        let place = match target {
             #[cfg(feature = "postgres")]
-            Target::Postgres { config, tls } => {
-                use crate::backend::postgres::{Server, check};
-                check(&tls).await?;
-                let server = Server { config, tls, request: timing.connect(), holder: None };
-                open(codec, server, named, timing).await
+            Target::At(Place::Postgres(server)) => {
+                use crate::backend::postgres::{Connects, check};
+                check(&server.tls).await?;
+                let connects = Connects { server, request: timing.connect(), holder: None };
+                open(codec, connects, named, timing).await
             }
             #[cfg(feature = "postgres")]
             Target::PostgresClient(client) => {
@@ -47,7 +53,7 @@ impl Config {
                 open(codec, Handed(Some(session)), named, timing).await
             }
             #[cfg(feature = "mysql")]
-            Target::Mysql(server) => {
+            Target::At(Place::Mysql(server)) => {
                 use crate::backend::mysql::{Connects, check};
                 let server = check(server).await?;
                 open(
@@ -64,38 +70,36 @@ impl Config {
                 open(codec, Handed(Some(session)), named, timing).await
             }
             #[cfg(feature = "sqlite")]
-            Target::Sqlite(path) => {
+            Target::At(Place::Sqlite(path)) => {
                 let session = crate::backend::sqlite::Sqlite::look(path).await?;
                 open(session.fit(codec), Handed(Some(session)), named, timing).await
             }
             #[cfg(feature = "sqlite")]
             Target::SqliteConnection(connection) => {
-                let schema = super::schema(self.table.as_ref());
+                let schema = settings.schema();
                 let session = crate::backend::sqlite::Sqlite::with(*connection, schema).await?;
                 open(codec, Handed(Some(session)), named, timing).await
             }
             #[cfg(feature = "consul")]
-            Target::Consul(_) => Err(nowhere()),
+            Target::At(Place::Consul(_)) => Err(nowhere()),
         };
         place.map(Admin::with)
     }
+}
 
-    #[cfg(feature = "consul")]
-    #[allow(clippy::infallible_destructuring_match)] // With Consul alone.
-    async fn consul_admin(
-        self,
-        codec: lock_core::http::consul::Codec,
-        budget: Duration,
-    ) -> Result<Admin, Error> {
-        use crate::backend::consul::{ConsulAdmin, Requests};
-        let server = match self.target {
-            Target::Consul(server) => server,
-            #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
-            _ => return Err(nowhere()),
-        };
-        let requests = Requests::new(codec, server, self.token).await?;
-        Ok(Admin::with(Box::new(ConsulAdmin { requests, budget })))
-    }
+#[cfg(feature = "consul")]
+async fn consul(
+    target: Target,
+    codec: lock_core::http::consul::Codec,
+    token: Option<String>,
+    budget: Duration,
+) -> Result<Admin, Error> {
+    use crate::backend::consul::{ConsulAdmin, Requests};
+    // With Consul alone, there is no other.
+    #[allow(irrefutable_let_patterns)]
+    let Target::At(Place::Consul(server)) = target else { return Err(nowhere()) };
+    let requests = Requests::new(codec, server, token).await?;
+    Ok(Admin::with(Box::new(ConsulAdmin { requests, budget })))
 }
 
 async fn open<S: Source>(

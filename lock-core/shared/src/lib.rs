@@ -7,6 +7,9 @@
 
 #[doc(hidden)]
 pub mod clock;
+#[cfg(feature = "consul")]
+#[doc(hidden)]
+pub mod consul;
 mod events;
 #[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
 #[doc(hidden)]
@@ -14,11 +17,25 @@ pub mod handshake;
 #[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
 #[doc(hidden)]
 pub mod lookup;
+#[cfg(feature = "mysql")]
+#[doc(hidden)]
+pub mod mysql;
+#[doc(hidden)]
+pub mod place;
+#[cfg(feature = "postgres")]
+#[doc(hidden)]
+pub mod postgres;
 #[doc(hidden)]
 pub mod process;
+#[doc(hidden)]
+pub mod settings;
 #[cfg(feature = "sqlite")]
 #[doc(hidden)]
 pub mod sqlite;
 #[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
 #[doc(hidden)]
 pub mod sslmode;
+#[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
+mod tls;
+#[doc(hidden)]
+pub mod url;

@@ -27,3 +27,9 @@ impl SslMode {
         })
     }
 }
+
+/// Whether everything that would be sent to a host stays on this machine.
+pub(crate) fn stays_here(host: &str) -> bool {
+    let host = host.trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}

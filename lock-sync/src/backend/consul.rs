@@ -5,7 +5,6 @@
 
 mod admin;
 mod lookup;
-mod server;
 
 use super::{Backend, Backends, in_time};
 use crate::clock;
@@ -14,6 +13,7 @@ use lock_core::consul::{Command, Consul, Reply, Setup, Step};
 use lock_core::http::consul::{Codec, INDEX_HEADER, TOKEN_HEADER};
 use lock_core::http::{MAX_BODY, Method, Request, Response};
 use lock_core::{Failure, Instant, Pace};
+use lock_shared::consul::Server;
 use lookup::{Lookup, NotFound, Resolves};
 use rustls::crypto::ring;
 use std::io::Read;
@@ -26,14 +26,6 @@ use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Timeout};
 
 pub(crate) use admin::ConsulAdmin;
-pub(crate) use server::Server;
-
-impl Server {
-    /// Host and port.
-    pub(crate) fn place(&self) -> &str {
-        self.authority.as_str()
-    }
-}
 
 /// Sends requests. Each lane has one; all of them share the client, and its connections.
 #[derive(Clone)]

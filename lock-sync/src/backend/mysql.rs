@@ -6,16 +6,15 @@
 //! error like any other.
 
 mod connect;
-mod server;
 mod statements;
 mod trouble;
 
 use super::{Cut, GONE, Session, Source as Sessions};
-use crate::config::escaped;
 use connect::connect;
 use lock_core::sql::mysql::statement_failed;
 use lock_core::sql::{ConnectError, Rows, Statement};
 use lock_core::{Failure, Timing};
+use lock_shared::mysql::Server;
 use lock_shared::sslmode::SslMode;
 use mysql::prelude::Queryable;
 use mysql::{Conn, Opts, OptsBuilder, SslOpts};
@@ -24,21 +23,8 @@ use statements::Statements;
 use std::time::{Duration, Instant};
 use trouble::guarded;
 
-pub(crate) use server::Server;
-
 /// The longest packet that is sent or taken: five hundred claims and more.
 const PACKET: usize = 4 << 20;
-
-impl Server {
-    /// As a URL, without the password.
-    pub(crate) fn place(&self) -> String {
-        let user = self.user.as_deref().map(|user| escaped(user) + "@").unwrap_or_default();
-        let port = if self.port == 3306 { String::new() } else { format!(":{}", self.port) };
-        let socket = self.socket.as_deref().map(|path| format!("?socket={}", escaped(path)));
-        let socket = socket.unwrap_or_default();
-        format!("mysql://{user}{}{port}/{}{socket}", self.host, escaped(&self.database))
-    }
-}
 
 /// Connects to a server.
 pub(crate) struct Connects {

@@ -1,51 +1,40 @@
 //! Sessions on a PostgreSQL server.
 
-mod hosts;
 mod outside;
 mod stream;
-mod tls;
 
 use super::names::addresses_of;
 use super::{Cut, GONE, Session, Source as Sessions};
-use crate::error::ConfigError;
-use hosts::{at, each, is_unix, name, share};
-use lock_core::sql::postgres::{connect_failed, notification, session_options, statement_failed};
-use lock_core::sql::{ConnectError, Prepared, Rows, Run, Statement, Value};
+use lock_core::sql::postgres::{connect_failed, notification};
+use lock_core::sql::{ConnectError, Prepared, Rows, Run, Statement};
 use lock_core::{Failure, Notification};
-use lock_shared::handshake::advice;
+use lock_shared::postgres::{
+    Config, Server, at, failed, is_unix, name, not_connected, param, row, share,
+};
 use outside::outside;
-use postgres::config::{Host, SslMode, SslNegotiation, TargetSessionAttrs};
+use postgres::Client;
+use postgres::config::{SslMode, SslNegotiation};
 use postgres::fallible_iterator::FallibleIterator;
-use postgres::types::{ToSql, Type};
-use postgres::{Client, Config};
-use std::error::Error as _;
+use postgres::types::Type;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 use stream::{Connector, Limit};
 
-pub(crate) use hosts::is_local;
-pub(crate) use tls::Tls;
-
-/// A server.
-pub(crate) struct Server {
-    pub(crate) config: Box<Config>,
-    pub(crate) tls: Tls,
+/// Connects to a server.
+pub(crate) struct Connects {
+    pub(crate) server: Server,
     /// After which the server ends a statement.
     pub(crate) request: Duration,
     /// What the server shows of connections, if nothing else was said.
     pub(crate) holder: Option<String>,
 }
 
-impl Sessions for Server {
+impl Sessions for Connects {
     type Session = Postgres;
     const TELLS: bool = true;
 
     fn session(&mut self, _waits: bool) -> Option<Postgres> {
-        let mut config = (*self.config).clone();
-        if config.get_application_name().is_none() {
-            config.application_name(self.holder.as_deref().unwrap_or("lock-sync"));
-        }
-        Some(Postgres::new(config, self.tls.clone(), self.request))
+        Some(Postgres::new(&self.server, self.request, self.holder.as_deref()))
     }
 }
 
@@ -68,18 +57,12 @@ enum Source {
 }
 
 impl Postgres {
-    /// Connections are made by `config`, encrypted as `tls` says. A statement is ended by the server
-    /// after `request`.
-    fn new(mut config: Config, tls: Tls, request: Duration) -> Self {
+    /// Connections to `server`, which ends a statement after `request`.
+    fn new(server: &Server, request: Duration, holder: Option<&str>) -> Self {
         let limit = Limit::default();
-        let options = config.get_options().map(|own| format!("{own} ")).unwrap_or_default();
-        config.options(&format!("{options}{}", session_options(request)));
-        config.tcp_user_timeout(request);
-        // Who is only told things would not notice otherwise that the server is gone.
-        // In whole seconds, of which the kernel wants one at least.
-        config.keepalives_idle(request.max(Duration::from_secs(1)));
-        let hosts = each(&config).into_iter().map(bounded).collect();
-        let connector = Box::new(Connector::new(tls, limit.clone()));
+        let hosts = server.each(request, holder.unwrap_or("lock-sync"));
+        let hosts = hosts.into_iter().map(bounded).collect();
+        let connector = Box::new(Connector::new(server.tls.clone(), limit.clone()));
         let source = Source::Server { hosts, connector, request };
         Self { client: None, source, limit, statements: Prepared::default() }
     }
@@ -207,12 +190,6 @@ fn guarded<T>(call: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     })
 }
 
-/// The meaning of the server's error, or of its silence.
-fn failed(error: &postgres::Error) -> Failure {
-    let (code, message) = describe(error);
-    statement_failed(code.as_deref(), &message)
-}
-
 fn no_thread(error: std::io::Error) -> Failure {
     Failure::NotSent(format!(
         "the system has no thread to give, which the client needs on an async runtime: {error}"
@@ -277,20 +254,13 @@ fn connect_to(
         let share = share(until, many - nth);
         limit.set(share);
         config.connect_timeout(config.get_connect_timeout().map_or(share, |own| share.min(*own)));
+        let config = postgres::Config::from(config.clone());
         result = config.connect(connector.clone()).map_err(|error| not_connected(&error));
         if result.is_ok() {
             break;
         }
     }
     result
-}
-
-fn not_connected(error: &postgres::Error) -> Failure {
-    let (code, message) = describe(error);
-    match advice(error) {
-        Some(advice) => Failure::refused(format!("{message}: {advice}")),
-        None => connect_failed(code.as_deref(), &message),
-    }
 }
 
 fn rows(
@@ -326,49 +296,4 @@ fn rows(
             }
         }
     }
-}
-
-fn param(value: &Value) -> (&(dyn ToSql + Sync), Type) {
-    match value {
-        Value::Null => (&None::<i64>, Type::INT8),
-        Value::Int(number) => (number, Type::INT8),
-        Value::Text(text) => (text, Type::TEXT),
-        Value::Texts(texts) => (texts, Type::TEXT_ARRAY),
-    }
-}
-
-/// A row's values. What is neither a `bigint` nor a text, no statement of ours returns; the core
-/// takes NULL for a surprise.
-fn row(row: &postgres::Row) -> Vec<Value> {
-    (0..row.len())
-        .map(|at| match *row.columns()[at].type_() {
-            Type::INT8 => row.try_get(at).ok().flatten().map_or(Value::Null, Value::Int),
-            Type::TEXT => row.try_get(at).ok().flatten().map_or(Value::Null, Value::Text),
-            _ => Value::Null,
-        })
-        .collect()
-}
-
-/// The SQLSTATE, and a line for people. Neither contains what the client sent.
-fn describe(error: &postgres::Error) -> (Option<String>, String) {
-    if let Some(answer) = error.as_db_error() {
-        return (Some(answer.code().code().to_string()), answer.message().to_string());
-    }
-    let mut message = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        message = format!("{message}: {cause}");
-        source = cause.source();
-    }
-    (None, message)
-}
-
-/// Reads the server's part of the URL, without our own parameters.
-pub(crate) fn config(url: &str) -> Result<Config, ConfigError> {
-    let config: Config =
-        url.parse().map_err(|error: postgres::Error| ConfigError::Url(describe(&error).1))?;
-    if config.get_hosts().is_empty() {
-        return Err(ConfigError::Url("it names no host: postgres://HOST/DATABASE".to_string()));
-    }
-    Ok(config)
 }

@@ -1,11 +1,13 @@
 //! The way to the locks for operators.
 
-use super::{Codec, Config, Target};
+use super::{Config, Target};
 use crate::admin::{Admin, Ask};
 use crate::backend::admin::TableAdmin;
-use crate::backend::{Handed, Source};
+use crate::backend::{Handed, Source, nowhere};
 use crate::error::{ConfigError, Error};
 use lock_core::{Timing, sql};
+use lock_shared::place::Place;
+use lock_shared::settings::Codec;
 use std::time::Duration;
 
 impl Config {
@@ -21,30 +23,30 @@ impl Config {
         allow(unused_variables)
     )]
     pub fn connect_admin(self) -> Result<Admin, Error> {
-        let timing = self.timing()?;
-        let named = self.table.is_some();
-        let codec = match self.codec()? {
+        let Self { target, settings } = self;
+        let kind = target.kind();
+        let timing = settings.timing(kind)?;
+        let named = settings.table.is_some();
+        let codec = match settings.codec(kind)? {
             Codec::Table(codec) => codec,
             #[cfg(feature = "consul")]
-            Codec::Session(codec) => return self.consul_admin(codec, timing.connect()),
-            _ => return Err(ConfigError::NotShown(self.chosen()).into()),
+            Codec::Session(codec) => {
+                return consul(target, codec, settings.token, timing.connect());
+            }
+            _ => return Err(ConfigError::NotShown(settings.protocol(kind)).into()),
         };
-        let place: Result<Box<dyn Ask>, Error> = match self.target {
+        let place: Result<Box<dyn Ask>, Error> = match target {
             #[cfg(feature = "postgres")]
-            Target::Postgres { config, tls } => {
-                tls.check()?;
-                let server = crate::backend::postgres::Server {
-                    config,
-                    tls,
-                    request: timing.connect(),
-                    holder: None,
-                };
-                open(codec, server, named, timing)
+            Target::At(Place::Postgres(server)) => {
+                server.tls.check()?;
+                let request = timing.connect();
+                let connects = crate::backend::postgres::Connects { server, request, holder: None };
+                open(codec, connects, named, timing)
             }
             #[cfg(feature = "postgres")]
             Target::PostgresClient(session) => open(codec, Handed(Some(*session)), named, timing),
             #[cfg(feature = "mysql")]
-            Target::Mysql(server) => {
+            Target::At(Place::Mysql(server)) => {
                 server.check()?;
                 let connects = crate::backend::mysql::Connects { server, timing, holder: None };
                 open(codec, connects, named, timing)
@@ -55,40 +57,38 @@ impl Config {
                 open(codec, Handed(Some(session)), named, timing)
             }
             #[cfg(feature = "sqlite")]
-            Target::Sqlite(path) => {
+            Target::At(Place::Sqlite(path)) => {
                 let session = crate::backend::sqlite::Sqlite::look(&path)?;
                 open(session.fit(codec), Handed(Some(session)), named, timing)
             }
             #[cfg(feature = "sqlite")]
             Target::SqliteConnection(connection) => {
                 let session = {
-                    let schema = super::schema(self.table.as_ref());
+                    let schema = settings.schema();
                     crate::backend::sqlite::Sqlite::with(*connection, schema)?
                 };
                 open(codec, Handed(Some(session)), named, timing)
             }
             #[cfg(feature = "consul")]
-            Target::Consul(_) => Err(no_way()),
+            Target::At(Place::Consul(_)) => Err(nowhere()),
         };
         place.map(Admin::with)
     }
+}
 
-    #[cfg(feature = "consul")]
-    #[allow(clippy::infallible_destructuring_match)] // With Consul alone.
-    fn consul_admin(
-        self,
-        codec: lock_core::http::consul::Codec,
-        budget: Duration,
-    ) -> Result<Admin, Error> {
-        use crate::backend::consul::{ConsulAdmin, Requests};
-        let server = match &self.target {
-            Target::Consul(server) => server,
-            #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
-            _ => return Err(no_way()),
-        };
-        let requests = Requests::new(codec, server, self.token)?;
-        Ok(Admin::with(Box::new(ConsulAdmin { requests, budget })))
-    }
+#[cfg(feature = "consul")]
+fn consul(
+    target: Target,
+    codec: lock_core::http::consul::Codec,
+    token: Option<String>,
+    budget: Duration,
+) -> Result<Admin, Error> {
+    use crate::backend::consul::{ConsulAdmin, Requests};
+    // With Consul alone, there is no other.
+    #[allow(irrefutable_let_patterns)]
+    let Target::At(Place::Consul(server)) = target else { return Err(nowhere()) };
+    let requests = Requests::new(codec, &server, token)?;
+    Ok(Admin::with(Box::new(ConsulAdmin { requests, budget })))
 }
 
 fn open<S: Source>(
@@ -99,11 +99,6 @@ fn open<S: Source>(
 ) -> Result<Box<dyn Ask>, Error> {
     // No lease hurries.
     let budget = if S::RECONNECTS { timing.connect() } else { timing.request() };
-    let session = source.session(false).ok_or_else(no_way)?;
+    let session = source.session(false).ok_or_else(nowhere)?;
     Ok(Box::new(TableAdmin::open(codec, session, named, budget)?))
-}
-
-/// A codec of another server's. [`Config`] makes none.
-fn no_way() -> Error {
-    ConfigError::System("there is no way to the server".to_string()).into()
 }

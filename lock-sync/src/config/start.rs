@@ -1,6 +1,6 @@
 //! From a configuration to a driver.
 
-use super::{Codec, Config, Target};
+use super::{Config, Target};
 use crate::backend::advisory::Connections;
 use crate::backend::tables::Tables;
 use crate::backend::{Backends, Handed, Session, Source, nowhere};
@@ -13,6 +13,8 @@ use lock_core::table::Table;
 use lock_core::{ClaimError, Engine, LockName, Mode, Timing, sql};
 #[cfg(feature = "consul")]
 use lock_core::{Judgment, Pace};
+use lock_shared::place::Place;
+use lock_shared::settings::Codec;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,29 +36,31 @@ impl Config {
     /// # Errors
     /// [`Error`]: the configuration, the server or the table cannot be used.
     pub fn connect(self) -> Result<Locks, Error> {
-        let (timing, codec) = (self.timing()?, self.codec()?);
+        let Self { target, settings } = self;
+        let kind = target.kind();
+        let (timing, codec) = (settings.timing(kind)?, settings.codec(kind)?);
         let mut seed = [0; 16];
         getrandom::fill(&mut seed)
             .map_err(|error| ConfigError::System(format!("no random numbers: {error}")))?;
         let plan = Plan {
             core: lock_core::Config::new(timing, u128::from_ne_bytes(seed)),
             timing,
-            ttl: self.ttl,
-            holder: self.holder(),
-            waiting: self.waiting.unwrap_or(Advisory::WAITING),
+            ttl: settings.ttl,
+            holder: settings.holder(),
+            waiting: settings.waiting.unwrap_or(Advisory::WAITING),
             only: false,
         };
-        match (self.target, codec) {
+        match (target, codec) {
             #[cfg(feature = "postgres")]
-            (Target::Postgres { config, tls }, codec) => {
-                tls.check()?;
+            (Target::At(Place::Postgres(server)), codec) => {
+                server.tls.check()?;
                 let (request, holder) = (timing.request(), plan.shown(&codec));
-                plan.start(codec, crate::backend::postgres::Server { config, tls, request, holder })
+                plan.start(codec, crate::backend::postgres::Connects { server, request, holder })
             }
             #[cfg(feature = "postgres")]
             (Target::PostgresClient(session), codec) => plan.handed(codec, *session),
             #[cfg(feature = "mysql")]
-            (Target::Mysql(server), codec) => {
+            (Target::At(Place::Mysql(server)), codec) => {
                 server.check()?;
                 let holder = plan.shown(&codec);
                 plan.start(codec, crate::backend::mysql::Connects { server, timing, holder })
@@ -66,24 +70,24 @@ impl Config {
                 plan.handed(codec, crate::backend::mysql::Mysql::with(*connection))
             }
             #[cfg(feature = "sqlite")]
-            (Target::Sqlite(path), Codec::Table(codec)) => {
+            (Target::At(Place::Sqlite(path)), Codec::Table(codec)) => {
                 let session = crate::backend::sqlite::Sqlite::open(&path)?;
                 plan.handed(Codec::Table(session.fit(codec)), session)
             }
             #[cfg(feature = "sqlite")]
             (Target::SqliteConnection(connection), codec) => {
-                let schema = super::schema(self.table.as_ref());
+                let schema = settings.schema();
                 let session = crate::backend::sqlite::Sqlite::with(*connection, schema)?;
                 plan.handed(codec, session)
             }
             #[cfg(feature = "sqlite")]
-            (Target::Sqlite(_), _) => Err(nowhere()),
+            (Target::At(Place::Sqlite(_)), _) => Err(nowhere()),
             #[cfg(feature = "consul")]
-            (Target::Consul(server), Codec::Session(codec)) => {
-                plan.consul(codec, &server, self.token)
+            (Target::At(Place::Consul(server)), Codec::Session(codec)) => {
+                plan.consul(codec, &server, settings.token)
             }
             #[cfg(feature = "consul")]
-            (Target::Consul(_), _) => Err(nowhere()),
+            (Target::At(Place::Consul(_)), _) => Err(nowhere()),
         }
     }
 }
@@ -128,7 +132,7 @@ impl Plan {
     fn consul(
         self,
         codec: lock_core::http::consul::Codec,
-        server: &crate::backend::consul::Server,
+        server: &lock_shared::consul::Server,
         token: Option<String>,
     ) -> Result<Locks, Error> {
         let check = check(&codec, lock_core::http::consul::Codec::check);

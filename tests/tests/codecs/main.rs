@@ -1,6 +1,5 @@
 //! What the project has beside the servers: golden statements and requests, corpora, documentation, recipes, examples.
 
-mod alike;
 mod corpora;
 mod docs;
 mod examples;

@@ -2,9 +2,9 @@
 
 use super::trouble::{Trouble, guarded};
 use lock_core::Failure;
-use lock_core::sql::mysql::{inline, statement_failed, value};
-use lock_core::sql::{Prepared, Rows, Run, Statement, Value};
-use mysql_async::consts::ColumnType;
+use lock_core::sql::mysql::{inline, statement_failed};
+use lock_core::sql::{Prepared, Rows, Run, Statement};
+use lock_shared::mysql::{number, params, values};
 use mysql_async::prelude::{Protocol, Queryable};
 use mysql_async::{Conn, DriverError, QueryResult};
 use std::time::{Duration, Instant};
@@ -60,21 +60,12 @@ fn failed(trouble: &Trouble) -> Failure {
     statement_failed(trouble.code(), &trouble.describe())
 }
 
-fn params(statement: &Statement) -> Vec<mysql_async::Value> {
-    let params = statement.params.iter().map(|value| match value {
-        Value::Int(number) => mysql_async::Value::Int(*number),
-        Value::Text(text) => mysql_async::Value::Bytes(text.clone().into_bytes()),
-        Value::Null | Value::Texts(_) => mysql_async::Value::NULL,
-    });
-    params.collect()
-}
-
 /// The rows, or the number that the server sent along with its OK.
 async fn rows<P: Protocol>(result: QueryResult<'_, '_, P>) -> mysql_async::Result<Rows> {
     if result.columns_ref().is_empty() {
-        let number = result.last_insert_id().unwrap_or(0);
+        let rows = number(result.last_insert_id());
         result.drop_result().await?;
-        return Ok(vec![vec![i64::try_from(number).map_or(Value::Null, Value::Int)]]);
+        return Ok(rows);
     }
     let mut rows = Rows::new();
     let take = |row| {
@@ -87,23 +78,4 @@ async fn rows<P: Protocol>(result: QueryResult<'_, '_, P>) -> mysql_async::Resul
         return Err(DriverError::UnexpectedPacket { payload: Vec::new() }.into());
     }
     Ok(rows)
-}
-
-/// A row's values.
-fn values(row: mysql_async::Row) -> Vec<Value> {
-    let columns = row.columns();
-    let values = row.unwrap_raw().into_iter().zip(columns.iter());
-    values
-        .map(|(wire, column)| {
-            let is_integer = matches!(
-                column.column_type(),
-                ColumnType::MYSQL_TYPE_LONG | ColumnType::MYSQL_TYPE_LONGLONG
-            );
-            match wire {
-                Some(mysql_async::Value::Int(number)) if is_integer => Value::Int(number),
-                Some(mysql_async::Value::Bytes(bytes)) => value(bytes, is_integer),
-                _ => Value::Null,
-            }
-        })
-        .collect()
 }

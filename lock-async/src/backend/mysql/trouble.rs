@@ -1,6 +1,7 @@
 //! What went wrong, in words of our own.
 
 use lock_shared::handshake::advice;
+use lock_shared::mysql::words;
 use mysql_async::{DriverError, Error, IoError};
 use std::future::{Future, poll_fn};
 use std::io;
@@ -79,41 +80,29 @@ impl Trouble {
     fn reason(&self) -> String {
         let error = match self {
             Trouble::Client(error) => error,
-            Trouble::Panic => return "the client could not make sense of the server".to_string(),
+            Trouble::Panic => return words::PANICKED.to_string(),
         };
         match error {
             Error::Server(error) => error.message.clone(),
-            Error::Io(IoError::Io(error)) => io(error),
+            Error::Io(IoError::Io(error)) => words::io(error),
             Error::Io(IoError::Tls(error)) => error.to_string(),
             Error::Driver(error) => driver(error),
             // Those of URLs and of conversions: there are none after the connection was configured.
-            Error::Other(_) | Error::Url(_) => "the server's answer makes no sense".to_string(),
+            Error::Other(_) | Error::Url(_) => words::SENSELESS.to_string(),
         }
-    }
-}
-
-fn io(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "no answer in time".to_string(),
-        io::ErrorKind::UnexpectedEof => "the server closed the connection".to_string(),
-        _ => error.to_string(),
     }
 }
 
 fn driver(error: &DriverError) -> String {
     let told = match error {
-        DriverError::ConnectionClosed => "the server closed the connection",
-        DriverError::NoClientSslFlagFromServer => {
-            "the server offers no TLS; sslmode=disable would connect without, for all on the way to read"
-        }
+        DriverError::ConnectionClosed => words::CLOSED,
+        DriverError::NoClientSslFlagFromServer => words::NO_TLS,
         DriverError::CleartextPluginDisabled | DriverError::MysqlOldPasswordDisabled => {
-            "the server wants the password in the clear, or nearly so: change how its user logs in"
+            words::CLEAR_PASSWORD
         }
-        DriverError::UnknownAuthPlugin { .. } => {
-            "the server does not know the user, or wants it to log in in a way that is not supported: create it with caching_sha2_password or mysql_native_password"
-        }
-        DriverError::CantParseServerVersion { .. } => "the server is too old, or no MySQL",
-        _ => "the server's answer makes no sense",
+        DriverError::UnknownAuthPlugin { .. } => words::UNKNOWN_LOGIN,
+        DriverError::CantParseServerVersion { .. } => words::TOO_OLD,
+        _ => words::SENSELESS,
     };
     told.to_string()
 }

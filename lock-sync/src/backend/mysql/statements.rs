@@ -2,9 +2,9 @@
 
 use super::trouble::{Trouble, guarded};
 use lock_core::Failure;
-use lock_core::sql::mysql::{inline, statement_failed, value};
-use lock_core::sql::{Prepared, Rows, Run, Statement, Value};
-use mysql::consts::ColumnType;
+use lock_core::sql::mysql::{inline, statement_failed};
+use lock_core::sql::{Prepared, Rows, Run, Statement};
+use lock_shared::mysql::{number, params, values};
 use mysql::prelude::{Protocol, Queryable};
 use mysql::{Conn, DriverError, QueryResult};
 use std::time::{Duration, Instant};
@@ -57,20 +57,10 @@ fn failed(trouble: &Trouble) -> Failure {
     statement_failed(trouble.code(), &trouble.describe())
 }
 
-fn params(statement: &Statement) -> Vec<mysql::Value> {
-    let params = statement.params.iter().map(|value| match value {
-        Value::Int(number) => mysql::Value::Int(*number),
-        Value::Text(text) => mysql::Value::Bytes(text.clone().into_bytes()),
-        Value::Null | Value::Texts(_) => mysql::Value::NULL,
-    });
-    params.collect()
-}
-
 /// The rows, or the number that the server sent along with its OK.
 fn rows<P: Protocol>(result: QueryResult<'_, '_, '_, P>) -> mysql::Result<Rows> {
     if result.columns().as_ref().is_empty() {
-        let number = result.last_insert_id().unwrap_or(0);
-        return Ok(vec![vec![i64::try_from(number).map_or(Value::Null, Value::Int)]]);
+        return Ok(number(result.last_insert_id()));
     }
     let mut rows = Rows::new();
     for row in result {
@@ -80,23 +70,4 @@ fn rows<P: Protocol>(result: QueryResult<'_, '_, '_, P>) -> mysql::Result<Rows> 
         rows.push(values(row?));
     }
     Ok(rows)
-}
-
-/// A row's values.
-fn values(row: mysql::Row) -> Vec<Value> {
-    let columns = row.columns();
-    let values = row.unwrap_raw().into_iter().zip(columns.iter());
-    values
-        .map(|(wire, column)| {
-            let is_integer = matches!(
-                column.column_type(),
-                ColumnType::MYSQL_TYPE_LONG | ColumnType::MYSQL_TYPE_LONGLONG
-            );
-            match wire {
-                Some(mysql::Value::Int(number)) if is_integer => Value::Int(number),
-                Some(mysql::Value::Bytes(bytes)) => value(bytes, is_integer),
-                _ => Value::Null,
-            }
-        })
-        .collect()
 }

@@ -1,9 +1,9 @@
 //! What went wrong, in words of our own.
 
 use lock_shared::handshake::advice;
+use lock_shared::mysql::words;
 use mysql::{DriverError, Error};
 use std::error::Error as _;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What the client says, or that it panicked.
@@ -85,28 +85,20 @@ impl Trouble {
     fn reason(&self) -> String {
         let error = match self {
             Trouble::Client(error) => error,
-            Trouble::Panic => return "the client could not make sense of the server".to_string(),
+            Trouble::Panic => return words::PANICKED.to_string(),
         };
         match error {
             Error::MySqlError(error) => error.message.clone(),
-            Error::IoError(error) => io(error),
+            Error::IoError(error) => words::io(error),
             Error::CodecError(error) => {
                 let cause = error.source().and_then(|cause| cause.downcast_ref());
-                cause.map_or_else(|| error.to_string(), io)
+                cause.map_or_else(|| error.to_string(), words::io)
             }
             Error::DriverError(error) => driver(error),
             Error::TlsError(error) => error.to_string(),
             // Those of URLs and of conversions: there are none after the connection was configured.
-            _ => "the server's answer makes no sense".to_string(),
+            _ => words::SENSELESS.to_string(),
         }
-    }
-}
-
-fn io(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "no answer in time".to_string(),
-        io::ErrorKind::UnexpectedEof => "the server closed the connection".to_string(),
-        _ => error.to_string(),
     }
 }
 
@@ -115,20 +107,14 @@ fn driver(error: &DriverError) -> String {
         DriverError::CouldNotConnect(Some((address, reason, _))) => {
             return format!("{address}: {reason}");
         }
-        DriverError::ConnectTimeout => "no answer in time",
-        DriverError::TlsNotSupported => {
-            "the server offers no TLS; sslmode=disable would connect without, for all on the way to read"
-        }
+        DriverError::ConnectTimeout => words::LATE,
+        DriverError::TlsNotSupported => words::NO_TLS,
         DriverError::CleartextPluginDisabled | DriverError::OldMysqlPasswordDisabled => {
-            "the server wants the password in the clear, or nearly so: change how its user logs in"
+            words::CLEAR_PASSWORD
         }
-        DriverError::UnknownAuthPlugin(_) => {
-            "the server does not know the user, or wants it to log in in a way that is not supported: create it with caching_sha2_password or mysql_native_password"
-        }
-        DriverError::Protocol41NotSet | DriverError::UnsupportedProtocol(_) => {
-            "the server is too old, or no MySQL"
-        }
-        _ => "the server's answer makes no sense",
+        DriverError::UnknownAuthPlugin(_) => words::UNKNOWN_LOGIN,
+        DriverError::Protocol41NotSet | DriverError::UnsupportedProtocol(_) => words::TOO_OLD,
+        _ => words::SENSELESS,
     };
     told.to_string()
 }

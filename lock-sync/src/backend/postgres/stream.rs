@@ -4,8 +4,8 @@
 //! It lets its user put a stream of their own around the socket, in the place where TLS goes; ours
 //! adds a time limit, and TLS where wanted.
 
-use super::tls::Tls;
 use lock_shared::handshake::NO_TLS;
+use lock_shared::postgres::{MakeRustlsConnect, Tls};
 use lock_shared::sslmode::SslMode;
 use postgres::Socket;
 use postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
@@ -195,7 +195,7 @@ impl AsyncWrite for Bounded {
 /// What the client reads and writes.
 pub(super) enum Stream {
     Plain(Bounded),
-    Encrypted(Box<<tokio_postgres_rustls::MakeRustlsConnect as MakeTlsConnect<Bounded>>::Stream>),
+    Encrypted(Box<<MakeRustlsConnect as MakeTlsConnect<Bounded>>::Stream>),
 }
 
 impl TlsStream for Stream {

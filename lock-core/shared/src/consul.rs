@@ -1,17 +1,17 @@
 //! What a URL says about a Consul.
 
-use super::http::uri::Authority;
-use crate::error::ConfigError;
-use lock_shared::sslmode::SslMode;
+use crate::sslmode::{SslMode, stays_here};
+use crate::tls::authorities;
+use http::uri::Authority;
+use lock_core::config::ConfigError;
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use std::path::PathBuf;
 
 /// Where Consul is, and whether to encrypt.
-pub(crate) struct Server {
+pub struct Server {
     /// Host and port.
-    pub(super) authority: Authority,
-    pub(super) encrypted: bool,
+    pub authority: Authority,
+    pub encrypted: bool,
     /// The authorities to trust instead of the system's, as PEM.
     root_cert: Option<PathBuf>,
 }
@@ -19,7 +19,7 @@ pub(crate) struct Server {
 impl Server {
     /// Reads the URL, without its parameters. The prefix of keys, if there is one, is what follows
     /// the host.
-    pub(crate) fn read(
+    pub fn read(
         url: &str,
         sslmode: Option<SslMode>,
         root_cert: Option<PathBuf>,
@@ -38,7 +38,7 @@ impl Server {
             return Err(wrong("there is a # in it (%23)"));
         }
         let encrypted = match sslmode {
-            None => root_cert.is_some() || !is_local(host),
+            None => root_cert.is_some() || !stays_here(host),
             Some(SslMode::Disable) => false,
             Some(SslMode::VerifyFull) => true,
             Some(_) => {
@@ -59,28 +59,7 @@ impl Server {
     }
 
     /// The authorities to trust, of which there is one at least.
-    pub(super) fn roots(&self) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
-        let roots = match &self.root_cert {
-            None => rustls_native_certs::load_native_certs().certs,
-            Some(path) => {
-                let wrong = |error: rustls::pki_types::pem::Error| {
-                    ConfigError::Tls(format!("sslrootcert {}: {error}", path.display()))
-                };
-                let certificates = CertificateDer::pem_file_iter(path).map_err(wrong)?;
-                certificates.collect::<Result<_, _>>().map_err(wrong)?
-            }
-        };
-        if roots.is_empty() {
-            return Err(ConfigError::Tls(
-                "no certificate authority is known: name one with sslrootcert=FILE".to_string(),
-            ));
-        }
-        Ok(roots)
+    pub fn roots(&self) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+        authorities(self.root_cert.as_deref())
     }
-}
-
-/// Whether everything that would be sent stays on this machine.
-fn is_local(host: &str) -> bool {
-    let host = host.trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }

@@ -1,19 +1,19 @@
 //! The hosts that a URL names. They are tried one by one, for each is encrypted by itself, and one
 //! that does not answer must leave time for the next.
 
-use super::{Config, Host, TargetSessionAttrs};
+use crate::lookup::Answer;
+use crate::sslmode::stays_here;
 use lock_core::Failure;
 use lock_core::sql::postgres::connect_failed;
-use lock_shared::lookup::Answer;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
+use tokio_postgres::Config;
+use tokio_postgres::config::{Host, TargetSessionAttrs};
 
 /// Whether everything that would be sent stays on this machine.
-pub(crate) fn is_local(config: &Config) -> bool {
+pub(super) fn is_local(config: &Config) -> bool {
     let hosts = config.get_hosts().iter().all(|host| match host {
-        Host::Tcp(name) => {
-            name == "localhost" || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-        }
+        Host::Tcp(name) => stays_here(name),
         Host::Unix(_) => true,
     });
     // Where there are addresses, names do not matter.
@@ -21,7 +21,7 @@ pub(crate) fn is_local(config: &Config) -> bool {
 }
 
 /// Whether it is a socket in a file, which is not encrypted. `host` names one host.
-pub(super) fn is_unix(host: &Config) -> bool {
+pub fn is_unix(host: &Config) -> bool {
     host.get_hostaddrs().is_empty() && matches!(host.get_hosts(), [Host::Unix(_)])
 }
 
@@ -56,7 +56,7 @@ pub(super) fn each(config: &Config) -> Vec<Config> {
 }
 
 /// The name of a host and its port, if its addresses are not known yet.
-pub(super) fn name(host: &Config) -> Option<(&str, u16)> {
+pub fn name(host: &Config) -> Option<(&str, u16)> {
     match host.get_hosts() {
         [Host::Tcp(name)] if host.get_hostaddrs().is_empty() => {
             Some((name, host.get_ports().first().copied().unwrap_or(5432)))
@@ -66,7 +66,7 @@ pub(super) fn name(host: &Config) -> Option<(&str, u16)> {
 }
 
 /// For each address of a host that was looked up, a configuration that names no other.
-pub(super) fn at(host: &Config, found: Answer) -> Result<Vec<Config>, Failure> {
+pub fn at(host: &Config, found: Answer) -> Result<Vec<Config>, Failure> {
     let with = |address: &SocketAddr| {
         let mut one = host.clone();
         one.hostaddr(address.ip());
@@ -79,7 +79,7 @@ pub(super) fn at(host: &Config, found: Answer) -> Result<Vec<Config>, Failure> {
 }
 
 /// How long the next of `many` may take that are to be tried until then.
-pub(super) fn share(until: Instant, many: usize) -> Duration {
+pub fn share(until: Instant, many: usize) -> Duration {
     let left = until.saturating_duration_since(Instant::now());
     left / u32::try_from(many.max(1)).unwrap_or(u32::MAX)
 }
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     fn read(url: &str) -> Config {
-        super::super::config(url).expect("a good URL")
+        super::super::read(url).expect("a good URL")
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! What the connection is encrypted with, and what is checked about the server.
 
-use crate::error::ConfigError;
-use lock_shared::sslmode::SslMode;
+use crate::sslmode::SslMode;
+use crate::tls::{authorities, none_known, not_usable};
+use lock_core::config::ConfigError;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
@@ -16,15 +16,15 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// How to encrypt.
 #[derive(Clone, Debug)]
-pub(crate) struct Tls {
-    pub(crate) mode: SslMode,
+pub struct Tls {
+    pub mode: SslMode,
     /// The authorities to trust instead of the system's, as PEM.
-    pub(crate) root_cert: Option<PathBuf>,
+    pub root_cert: Option<PathBuf>,
 }
 
 impl Tls {
     /// Fails when a handshake would fail for reasons of our own.
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+    pub fn check(&self) -> Result<(), ConfigError> {
         if matches!(self.mode, SslMode::VerifyCa | SslMode::VerifyFull) || self.root_cert.is_some()
         {
             self.roots()?;
@@ -33,7 +33,7 @@ impl Tls {
     }
 
     /// A handshake as wanted.
-    pub(super) fn rustls(&self, host: &str) -> Result<MakeRustlsConnect, ConfigError> {
+    pub fn rustls(&self, host: &str) -> Result<MakeRustlsConnect, ConfigError> {
         let provider = Arc::new(ring::default_provider());
         let failed = |error: &dyn std::fmt::Display| ConfigError::Tls(format!("{host}: {error}"));
         let builder = ClientConfig::builder_with_provider(provider.clone())
@@ -65,28 +65,20 @@ impl Tls {
     }
 
     fn roots(&self) -> Result<RootCertStore, ConfigError> {
+        let found = authorities(self.root_cert.as_deref())?;
         let mut roots = RootCertStore::empty();
         match &self.root_cert {
             Some(path) => {
-                let failed = |error: &dyn std::fmt::Display| {
-                    ConfigError::Tls(format!("sslrootcert {}: {error}", path.display()))
-                };
-                for certificate in
-                    CertificateDer::pem_file_iter(path).map_err(|error| failed(&error))?
-                {
-                    roots
-                        .add(certificate.map_err(|error| failed(&error))?)
-                        .map_err(|error| failed(&error))?;
+                for certificate in found {
+                    roots.add(certificate).map_err(|error| not_usable(path, &error.to_string()))?;
                 }
             }
             None => {
-                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+                roots.add_parsable_certificates(found);
             }
         }
         if roots.is_empty() {
-            return Err(ConfigError::Tls(
-                "no certificate authority is known: name one with sslrootcert=FILE".to_string(),
-            ));
+            return Err(none_known());
         }
         Ok(roots)
     }

@@ -1,32 +1,32 @@
 //! What a URL says about a server.
 
-use crate::error::ConfigError;
-use lock_shared::sslmode::SslMode;
+use crate::place::escaped;
+use crate::sslmode::{SslMode, stays_here};
+use crate::tls::{in_file, not_usable};
+use lock_core::config::ConfigError;
 use percent_encoding::percent_decode_str;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use std::path::PathBuf;
 use url::{Host, Url};
 
 /// Where the server is, who we are, and how to encrypt.
 #[derive(Clone)]
-pub(crate) struct Server {
+pub struct Server {
     /// IPv6 addresses in square brackets.
-    pub(super) host: String,
-    pub(super) port: u16,
-    pub(super) user: Option<String>,
-    pub(super) password: Option<String>,
-    pub(super) database: String,
+    pub host: String,
+    pub port: u16,
+    pub user: Option<String>,
+    pub password: Option<String>,
+    pub database: String,
     /// Of a Unix socket that is used instead.
-    pub(super) socket: Option<String>,
-    pub(super) mode: SslMode,
+    pub socket: Option<String>,
+    pub mode: SslMode,
     /// An authority to trust, besides the public ones, as PEM.
-    pub(super) root_cert: Option<PathBuf>,
+    pub root_cert: Option<PathBuf>,
 }
 
 impl Server {
     /// Reads the server's part of the URL, without its parameters.
-    pub(crate) fn read(
+    pub fn read(
         url: &str,
         socket: Option<String>,
         sslmode: Option<SslMode>,
@@ -47,7 +47,7 @@ impl Server {
         let user = Some(url.username()).filter(|name| !name.is_empty()).map(decoded);
         let password = url.password().map(decoded);
         let port = url.port().unwrap_or(3306);
-        let local = socket.is_some() || is_local(&host);
+        let local = socket.is_some() || stays_here(&host);
         let mode = sslmode.unwrap_or(match local && root_cert.is_none() {
             true => SslMode::Prefer,
             false => SslMode::VerifyFull,
@@ -67,23 +67,20 @@ impl Server {
     }
 
     /// Fails when a handshake would fail for reasons of our own.
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+    pub fn check(&self) -> Result<(), ConfigError> {
         let Some(path) = &self.root_cert else { return Ok(()) };
-        let wrong =
-            |reason: String| ConfigError::Tls(format!("sslrootcert {}: {reason}", path.display()));
-        let mut any = false;
-        for certificate in
-            CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?
-        {
-            certificate.map_err(|error| wrong(error.to_string()))?;
-            any = true;
+        match in_file(path)?.is_empty() {
+            true => Err(not_usable(path, "there is no certificate in it")),
+            false => Ok(()),
         }
-        if any { Ok(()) } else { Err(wrong("there is no certificate in it".to_string())) }
     }
-}
 
-/// Whether everything that would be sent stays on this machine.
-fn is_local(host: &str) -> bool {
-    let host = host.trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    /// The begin of a URL, without a password.
+    pub(crate) fn place(&self) -> String {
+        let user = self.user.as_deref().map(|user| escaped(user) + "@").unwrap_or_default();
+        let port = if self.port == 3306 { String::new() } else { format!(":{}", self.port) };
+        let socket = self.socket.as_deref().map(|path| format!("?socket={}", escaped(path)));
+        let socket = socket.unwrap_or_default();
+        format!("mysql://{user}{}{port}/{}{socket}", self.host, escaped(&self.database))
+    }
 }

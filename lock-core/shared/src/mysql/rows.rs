@@ -1,0 +1,41 @@
+//! Parameters and rows.
+
+use lock_core::sql::mysql::value;
+use lock_core::sql::{Rows, Statement, Value};
+use mysql_common::Row;
+use mysql_common::Value as Wire;
+use mysql_common::constants::ColumnType;
+
+pub fn params(statement: &Statement) -> Vec<Wire> {
+    let params = statement.params.iter().map(|value| match value {
+        Value::Int(number) => Wire::Int(*number),
+        Value::Text(text) => Wire::Bytes(text.clone().into_bytes()),
+        Value::Null | Value::Texts(_) => Wire::NULL,
+    });
+    params.collect()
+}
+
+/// A row's values.
+pub fn values(row: Row) -> Vec<Value> {
+    let columns = row.columns();
+    let values = row.unwrap_raw().into_iter().zip(columns.iter());
+    values
+        .map(|(wire, column)| {
+            let is_integer = matches!(
+                column.column_type(),
+                ColumnType::MYSQL_TYPE_LONG | ColumnType::MYSQL_TYPE_LONGLONG
+            );
+            match wire {
+                Some(Wire::Int(number)) if is_integer => Value::Int(number),
+                Some(Wire::Bytes(bytes)) => value(bytes, is_integer),
+                _ => Value::Null,
+            }
+        })
+        .collect()
+}
+
+/// The number that the server sent along with its OK, as rows.
+pub fn number(last_insert_id: Option<u64>) -> Rows {
+    let number = i64::try_from(last_insert_id.unwrap_or(0));
+    vec![vec![number.map_or(Value::Null, Value::Int)]]
+}

@@ -1,0 +1,139 @@
+//! The places that locks are kept in.
+
+use crate::settings::{Kind, Settings};
+use lock_core::TableName;
+use lock_core::config::Protocol;
+use lock_core::sql::advisory::Key;
+
+/// Where locks are kept, if that is not a connection of the caller's.
+pub enum Place {
+    #[cfg(feature = "postgres")]
+    Postgres(crate::postgres::Server),
+    #[cfg(feature = "mysql")]
+    Mysql(crate::mysql::Server),
+    #[cfg(feature = "consul")]
+    Consul(crate::consul::Server),
+    #[cfg(feature = "sqlite")]
+    Sqlite(std::path::PathBuf),
+}
+
+impl Place {
+    pub fn kind(&self) -> Kind {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => Kind::Postgres,
+            #[cfg(feature = "mysql")]
+            Self::Mysql(_) => Kind::Mysql,
+            #[cfg(feature = "consul")]
+            Self::Consul(_) => Kind::Consul,
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(_) => Kind::Sqlite,
+        }
+    }
+
+    /// The server or file: the begin of a URL, without a password.
+    pub fn base(&self, settings: &Settings) -> String {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(server) => server.place(),
+            #[cfg(feature = "mysql")]
+            Self::Mysql(server) => server.place(),
+            #[cfg(feature = "consul")]
+            Self::Consul(server) => {
+                let prefix = settings.prefix.as_deref().unwrap_or("locks");
+                format!("consul://{}/{}", server.authority, escaped(prefix))
+            }
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(path) => {
+                let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                format!("sqlite:{}", escaped(&path.to_string_lossy()))
+            }
+        }
+    }
+}
+
+/// The URL of a place, of which `base` is known. Of the settings it has those that tell places apart.
+pub fn url(base: String, kind: Kind, settings: &Settings) -> String {
+    let mut parameters = Vec::new();
+    let protocol = settings.protocol(kind);
+    if protocol != kind.default_protocol() {
+        parameters.push(format!("protocol={protocol}"));
+    }
+    if let Some(table) = settings.table.as_ref().filter(|table| **table != TableName::default()) {
+        let (schema, name) = table.parts();
+        let schema = schema.map(|schema| format!("{schema}.")).unwrap_or_default();
+        parameters.push(format!("table={schema}{name}"));
+    }
+    match settings.keys {
+        Some(Key::Int) => parameters.push("keys=int".to_string()),
+        Some(Key::Pair) => parameters.push("keys=pair".to_string()),
+        _ => {}
+    }
+    if let (Some(prefix), Protocol::Advisory) = (&settings.prefix, protocol) {
+        parameters.push(format!("prefix={}", escaped(prefix)));
+    }
+    let mut url = base;
+    for parameter in parameters {
+        url.push(if url.contains('?') { '&' } else { '?' });
+        url += &parameter;
+    }
+    url
+}
+
+/// For a URL that people can read: only what would end a part of it, or a line, is escaped.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for c in text.chars() {
+        if c.is_control() || c.is_whitespace() || "%?#&@[]".contains(c) {
+            let mut bytes = [0; 4];
+            let bytes = c.encode_utf8(&mut bytes).bytes();
+            escaped.extend(bytes.map(|byte| format!("%{byte:02X}")));
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
+}
+
+#[cfg(all(test, feature = "consul", feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod tests {
+    fn shown(text: &str) -> String {
+        let (place, settings) = crate::url::read(text).expect(text);
+        super::url(place.base(&settings), place.kind(), &settings)
+    }
+
+    #[test]
+    fn places_have_no_secrets_and_lead_to_the_same_place() {
+        for (url, place) in [
+            ("postgres://app:hunter2@db/app", "postgres://app@db/app"),
+            ("postgresql://app@db:5432", "postgres://app@db/app"),
+            (
+                "postgres://u%40v:hunter2@db,[::1]:5433/a?password=hunter2",
+                "postgres://u%40v@db,[::1]:5433/a",
+            ),
+            ("postgres:///app?host=/run/pg&user=me", "postgres://me@%2Frun%2Fpg/app"),
+            ("postgres://db/a?table=ops.locks&ttl=9s", "postgres://db/a?table=ops.locks"),
+            ("postgres://db/a?table=locks", "postgres://db/a"),
+            (
+                "postgres://db/a?protocol=advisory&keys=int&waiting=2",
+                "postgres://db/a?protocol=advisory&keys=int",
+            ),
+            ("mariadb://u:hunter2@[::1]:3307/a%20b", "mysql://u@[::1]:3307/a%20b"),
+            ("mysql://localhost/d?socket=/run/m.sock", "mysql://localhost/d?socket=/run/m.sock"),
+            (
+                "mysql://h/d?prefix=app:&protocol=advisory",
+                "mysql://h/d?protocol=advisory&prefix=app:",
+            ),
+            ("consul://h?token=hunter2", "consul://h:8501/locks"),
+            ("consul://localhost/a/b?ttl=20s", "consul://localhost:8500/a/b"),
+            ("sqlite:/var/lib/./a%3F%20b.db?label=x", "sqlite:/var/lib/a%3F%20b.db"),
+            ("sqlite:///var/é.db", "sqlite:/var/é.db"),
+        ] {
+            assert_eq!(shown(url), place, "{url}");
+            assert_eq!(shown(place), place, "{url}");
+        }
+        let relative = shown("sqlite:a.db");
+        let folder = std::env::current_dir().expect("a folder");
+        assert_eq!(relative, format!("sqlite:{}/a.db", folder.display()));
+    }
+}

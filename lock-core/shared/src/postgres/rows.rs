@@ -1,0 +1,59 @@
+//! Parameters, rows and errors.
+
+use crate::handshake::advice;
+use lock_core::Failure;
+use lock_core::sql::Value;
+use lock_core::sql::postgres::{connect_failed, statement_failed};
+use std::error::Error as _;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Error, Row};
+
+pub fn param(value: &Value) -> (&(dyn ToSql + Sync), Type) {
+    match value {
+        Value::Null => (&None::<i64>, Type::INT8),
+        Value::Int(number) => (number, Type::INT8),
+        Value::Text(text) => (text, Type::TEXT),
+        Value::Texts(texts) => (texts, Type::TEXT_ARRAY),
+    }
+}
+
+/// A row's values. What is neither a `bigint` nor a text, no statement of ours returns; the core
+/// takes NULL for a surprise.
+pub fn row(row: &Row) -> Vec<Value> {
+    (0..row.len())
+        .map(|at| match *row.columns()[at].type_() {
+            Type::INT8 => row.try_get(at).ok().flatten().map_or(Value::Null, Value::Int),
+            Type::TEXT => row.try_get(at).ok().flatten().map_or(Value::Null, Value::Text),
+            _ => Value::Null,
+        })
+        .collect()
+}
+
+/// The meaning of the server's error for a statement, or of its silence.
+pub fn failed(error: &Error) -> Failure {
+    let (code, message) = describe(error);
+    statement_failed(code.as_deref(), &message)
+}
+
+/// The same for a connect.
+pub fn not_connected(error: &Error) -> Failure {
+    let (code, message) = describe(error);
+    match advice(error) {
+        Some(advice) => Failure::refused(format!("{message}: {advice}")),
+        None => connect_failed(code.as_deref(), &message),
+    }
+}
+
+/// The SQLSTATE, and a line for people. Neither contains what the client sent.
+pub fn describe(error: &Error) -> (Option<String>, String) {
+    if let Some(answer) = error.as_db_error() {
+        return (Some(answer.code().code().to_string()), answer.message().to_string());
+    }
+    let mut message = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        message = format!("{message}: {cause}");
+        source = cause.source();
+    }
+    (None, message)
+}

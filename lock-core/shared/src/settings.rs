@@ -1,0 +1,212 @@
+//! The settings of locks, wherever these are kept.
+
+use lock_core::config::{ConfigError, Protocol};
+use lock_core::consul::Consul;
+use lock_core::http::{self, KeyTemplate};
+use lock_core::sql::advisory::{Key, Prefix};
+use lock_core::table::Table;
+use lock_core::{TableName, Timing, sql};
+use std::fmt;
+use std::time::Duration;
+
+/// What locks are made with, apart from where they are kept.
+pub struct Settings {
+    pub protocol: Option<Protocol>,
+    pub ttl: Duration,
+    pub request: Option<Duration>,
+    pub table: Option<TableName>,
+    pub keys: Option<Key>,
+    pub prefix: Option<String>,
+    pub waiting: Option<usize>,
+    pub token: Option<String>,
+    pub label: Option<String>,
+}
+
+/// What makes the requests.
+#[derive(Clone)]
+pub enum Codec {
+    Table(sql::Codec),
+    Advisory(sql::advisory::Codec),
+    Session(http::consul::Codec),
+}
+
+/// The kinds of servers, and SQLite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Postgres,
+    Mysql,
+    Consul,
+    Sqlite,
+}
+
+const TABLES: &str = "lock tables";
+
+impl Kind {
+    /// Its name, for people.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Postgres => "PostgreSQL",
+            Self::Mysql => "MySQL or MariaDB",
+            Self::Consul => "Consul",
+            Self::Sqlite => "SQLite",
+        }
+    }
+
+    /// Its protocols, for people.
+    fn has(self) -> &'static str {
+        match self {
+            Self::Postgres | Self::Mysql => "table, advisory",
+            Self::Consul => "session",
+            Self::Sqlite => "table",
+        }
+    }
+
+    /// The begin of a URL, where it is all that is known of a place.
+    pub fn scheme(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres:",
+            Self::Mysql => "mysql:",
+            Self::Consul => "consul:",
+            Self::Sqlite => "sqlite:",
+        }
+    }
+
+    /// The protocol that is meant if none is named.
+    pub(crate) fn default_protocol(self) -> Protocol {
+        match self {
+            Self::Consul => Protocol::Session,
+            _ => Protocol::Table,
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            protocol: None,
+            ttl: Timing::DEFAULT_TTL,
+            request: None,
+            table: None,
+            keys: None,
+            prefix: None,
+            waiting: None,
+            token: None,
+            label: None,
+        }
+    }
+}
+
+impl Settings {
+    /// The protocol, which another may have been chosen for.
+    pub fn protocol(&self, kind: Kind) -> Protocol {
+        self.protocol.unwrap_or(kind.default_protocol())
+    }
+
+    /// Whether they can work, as far as that shows without connecting.
+    pub fn check(&self, kind: Kind) -> Result<(), ConfigError> {
+        self.timing(kind)?;
+        self.codec(kind).map(drop)
+    }
+
+    /// How long leases and requests last.
+    pub fn timing(&self, kind: Kind) -> Result<Timing, ConfigError> {
+        let timing = Timing::new(self.ttl)?;
+        let timing = match self.protocol(kind) {
+            Protocol::Session => Timing::new(Consul::new(self.ttl, "").lease())?,
+            _ => timing,
+        };
+        Ok(match self.request {
+            Some(request) => timing.with_request(request)?,
+            None => timing,
+        })
+    }
+
+    /// What makes the requests, if there is such a protocol there, and the settings belong to it.
+    pub fn codec(&self, kind: Kind) -> Result<Codec, ConfigError> {
+        let chosen = self.protocol(kind);
+        let table = || self.table.clone().unwrap_or_default();
+        let codec = match (kind, chosen) {
+            (Kind::Postgres, Protocol::Table) => Codec::Table(sql::postgres::codec(table())),
+            (Kind::Postgres, Protocol::Advisory) => {
+                Codec::Advisory(sql::advisory::postgres::codec(self.keys.unwrap_or_default()))
+            }
+            (Kind::Mysql, Protocol::Table) => Codec::Table(sql::mysql::codec(table())),
+            (Kind::Mysql, Protocol::Advisory) => {
+                let prefix = self.prefix.as_deref().map(Prefix::new).transpose()?;
+                Codec::Advisory(sql::advisory::mysql::codec(prefix.unwrap_or_default()))
+            }
+            (Kind::Consul, Protocol::Session) => {
+                let keys = self.prefix.as_deref().map(KeyTemplate::under).transpose()?;
+                Codec::Session(http::consul::Codec::new(keys.unwrap_or_default()))
+            }
+            #[cfg(feature = "sqlite")]
+            (Kind::Sqlite, Protocol::Table) => {
+                Codec::Table(sql::sqlite::codec(table(), &crate::sqlite::boot()?))
+            }
+            (kind, protocol) => {
+                let (place, has) = (kind.name(), kind.has());
+                return Err(ConfigError::Protocol { place, protocol, has });
+            }
+        };
+        let stray = |given: bool, fits: bool, name, belongs| match given && !fits {
+            true => Err(ConfigError::Setting { name, belongs }),
+            false => Ok(()),
+        };
+        let (advisory, session) = (chosen == Protocol::Advisory, chosen == Protocol::Session);
+        let postgres = kind == Kind::Postgres;
+        stray(self.table.is_some(), chosen == Protocol::Table, "table", TABLES)?;
+        stray(self.keys.is_some(), advisory && postgres, "keys", "PostgreSQL's advisory locks")?;
+        let prefixed = "the advisory locks of MySQL and MariaDB, and to Consul";
+        stray(self.prefix.is_some(), session || (advisory && !postgres), "prefix", prefixed)?;
+        stray(self.waiting.is_some(), advisory, "waiting", "advisory locks")?;
+        stray(self.token.is_some(), session, "token", "Consul")?;
+        Ok(codec)
+    }
+
+    /// The statement that creates the table.
+    pub fn create_table(&self, kind: Kind) -> Result<String, ConfigError> {
+        match self.codec(kind)? {
+            Codec::Table(codec) => Ok(codec.create_table()),
+            _ => Err(ConfigError::Setting { name: "the table", belongs: TABLES }),
+        }
+    }
+
+    /// Who we are, for people who wait for our locks.
+    pub fn holder(&self) -> String {
+        let host = rustix::system::uname();
+        let host = host.nodename().to_string_lossy();
+        let label = self.label.as_ref().map(|label| format!(" ({label})")).unwrap_or_default();
+        let holder = format!("{host} pid {}{label}", std::process::id());
+        let shown = holder.chars().take(Table::MAX_HOLDER_BYTES);
+        shown.map(|c| if c.is_control() { ' ' } else { c }).collect()
+    }
+
+    /// The database of an SQLite connection that the table is in.
+    pub fn schema(&self) -> &str {
+        self.table.as_ref().and_then(|table| table.parts().0).unwrap_or("main")
+    }
+}
+
+/// As the `Config` that they belong to, without what is in its URL, where there may be a password, and without the
+/// token.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut config = f.debug_struct("Config");
+        config.field("ttl", &self.ttl);
+        config.field("table", &self.table.clone().unwrap_or_default());
+        config.field("label", &self.label);
+        if let Some(protocol) = &self.protocol {
+            config.field("protocol", protocol);
+        }
+        if let Some(keys) = &self.keys {
+            config.field("keys", keys);
+        }
+        if let Some(prefix) = &self.prefix {
+            config.field("prefix", prefix);
+        }
+        if let Some(waiting) = &self.waiting {
+            config.field("waiting", waiting);
+        }
+        config.finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,271 @@
+//! What a URL says.
+
+use crate::place::Place;
+use crate::settings::Settings;
+#[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
+use crate::sslmode::SslMode;
+use lock_core::config::ConfigError;
+use lock_core::sql::advisory::Key;
+use lock_core::{TableName, duration};
+
+const SCHEMES: &str = "postgres://, postgresql://, mysql://, mariadb://, consul://, sqlite:";
+
+/// Reads a URL.
+pub fn read(url: &str) -> Result<(Place, Settings), ConfigError> {
+    let (base, query) = url.split_once('?').unwrap_or((url, ""));
+    if !escapes_are_whole(url) {
+        return Err(ConfigError::Url(
+            "each % must be followed by two hexadecimal digits (% itself is %25)".to_string(),
+        ));
+    }
+    let mut parameters = Parameters::default();
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        parameters.take(&name, value.into_owned())?;
+    }
+    let place = match base.split_once(':') {
+        #[cfg(feature = "postgres")]
+        Some(("postgres" | "postgresql", _)) => parameters.postgres(base)?,
+        #[cfg(feature = "mysql")]
+        Some(("mysql" | "mariadb", _)) => parameters.mysql(base)?,
+        #[cfg(feature = "consul")]
+        Some(("consul", _)) => parameters.consul(base)?,
+        #[cfg(feature = "sqlite")]
+        Some(("sqlite", path)) => parameters.sqlite(path)?,
+        _ => return Err(ConfigError::Scheme(SCHEMES)),
+    };
+    parameters.settings.check(place.kind())?;
+    Ok((place, parameters.settings))
+}
+
+/// A URL's parameters.
+#[derive(Default)]
+struct Parameters {
+    settings: Settings,
+    sslmode: Option<String>,
+    sslrootcert: Option<String>,
+    /// Those of ours that were given.
+    ours: Vec<String>,
+    /// Those that are not ours.
+    others: Vec<(String, String)>,
+}
+
+impl Parameters {
+    fn take(&mut self, name: &str, value: String) -> Result<(), ConfigError> {
+        let wrong = |reason: String| ConfigError::Parameter { name: name.to_string(), reason };
+        let duration = |text: &str| duration::parse(text).map_err(|error| wrong(error.to_string()));
+        let settings = &mut self.settings;
+        match name {
+            "protocol" => settings.protocol = Some(value.parse()?),
+            "ttl" => settings.ttl = duration(&value)?,
+            "request_timeout" => settings.request = Some(duration(&value)?),
+            "table" => settings.table = Some(TableName::new(&value)?),
+            "keys" => {
+                settings.keys = Some(match &*value {
+                    "hash" => Key::Hash,
+                    "int" => Key::Int,
+                    "pair" => Key::Pair,
+                    _ => return Err(wrong("must be hash, int or pair".to_string())),
+                });
+            }
+            "prefix" => settings.prefix = Some(value),
+            "waiting" => {
+                let number = value.parse().map_err(|_| wrong("must be a number".to_string()))?;
+                settings.waiting = Some(number);
+            }
+            "token" => settings.token = Some(value),
+            "label" => settings.label = Some(value),
+            "sslmode" => self.sslmode = Some(value),
+            "sslrootcert" => self.sslrootcert = Some(value),
+            _ if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') => {
+                self.others.push((name.to_string(), value));
+                return Ok(());
+            }
+            // It may be the rest of a password: do not repeat it.
+            _ => {
+                let hint = "what follows the first ? is no list of parameters (in a password, ? is %3F and & is %26)";
+                return Err(ConfigError::Url(hint.to_string()));
+            }
+        }
+        self.ours.push(name.to_string());
+        Ok(())
+    }
+
+    /// Refuses parameters beyond those that are `known` and the client's own.
+    fn only(&self, known: &'static str, client: &[&str]) -> Result<(), ConfigError> {
+        let is_ours = |name: &&String| !known.split(", ").any(|one| one == name.as_str());
+        let others = self.others.iter().map(|(name, _)| name);
+        let unknown = self.ours.iter().find(is_ours);
+        match unknown.or(others.into_iter().find(|name| !client.contains(&name.as_str()))) {
+            Some(name) => Err(ConfigError::UnknownParameter { name: name.clone(), known }),
+            None => Ok(()),
+        }
+    }
+
+    #[cfg(feature = "postgres")]
+    fn postgres(&self, base: &str) -> Result<Place, ConfigError> {
+        const KNOWN: &str = "ttl, request_timeout, protocol, table, keys, waiting, label, sslmode, sslrootcert, and those of the server's client";
+        const CLIENT: [&str; 13] = [
+            "host",
+            "hostaddr",
+            "port",
+            "user",
+            "password",
+            "dbname",
+            "application_name",
+            "options",
+            "connect_timeout",
+            "target_session_attrs",
+            "channel_binding",
+            "keepalives",
+            "keepalives_idle",
+        ];
+        self.only(KNOWN, &CLIENT)?;
+        let query: String = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(&self.others)
+            .finish();
+        // The client's parser knows %20, but not + for a space.
+        let url = format!("{base}?{}", query.replace('+', "%20"));
+        crate::postgres::Server::read(&url, self.sslmode()?, self.root_cert()).map(Place::Postgres)
+    }
+
+    #[cfg(feature = "mysql")]
+    fn mysql(&self, base: &str) -> Result<Place, ConfigError> {
+        const KNOWN: &str = "ttl, request_timeout, protocol, table, prefix, waiting, label, sslmode, sslrootcert, socket";
+        self.only(KNOWN, &["socket"])?;
+        let socket = self.others.last().map(|(_, socket)| socket.clone());
+        crate::mysql::Server::read(base, socket, self.sslmode()?, self.root_cert())
+            .map(Place::Mysql)
+    }
+
+    #[cfg(feature = "consul")]
+    fn consul(&mut self, base: &str) -> Result<Place, ConfigError> {
+        const KNOWN: &str = "ttl, request_timeout, protocol, label, token, sslmode, sslrootcert";
+        self.only(KNOWN, &[])?;
+        let (server, prefix) =
+            crate::consul::Server::read(base, self.sslmode()?, self.root_cert())?;
+        let settings = &mut self.settings;
+        settings.prefix = settings.prefix.take().or(prefix);
+        Ok(Place::Consul(server))
+    }
+
+    #[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
+    fn root_cert(&self) -> Option<std::path::PathBuf> {
+        self.sslrootcert.as_ref().map(Into::into)
+    }
+
+    #[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
+    fn sslmode(&self) -> Result<Option<SslMode>, ConfigError> {
+        let Some(text) = &self.sslmode else { return Ok(None) };
+        let mode = SslMode::parse(text);
+        mode.map(Some).ok_or_else(|| ConfigError::Parameter {
+            name: "sslmode".to_string(),
+            reason: "must be disable, prefer, require, verify-ca or verify-full".to_string(),
+        })
+    }
+
+    #[cfg(feature = "sqlite")]
+    fn sqlite(&self, path: &str) -> Result<Place, ConfigError> {
+        self.only("ttl, request_timeout, protocol, table, label", &[])?;
+        // sqlite:relative, sqlite:/absolute, sqlite:///absolute
+        let path = path.strip_prefix("//").unwrap_or(path);
+        let path = percent_encoding::percent_decode_str(path)
+            .decode_utf8()
+            .map_err(|_| ConfigError::Url("the path is not UTF-8".to_string()))?;
+        lock_core::sql::sqlite::file::check_name(&path)
+            .map_err(|reason| ConfigError::Url(reason.to_string()))?;
+        Ok(Place::Sqlite(path.into_owned().into()))
+    }
+}
+
+fn escapes_are_whole(url: &str) -> bool {
+    let hex = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
+    let bytes = url.as_bytes();
+    bytes
+        .iter()
+        .enumerate()
+        .all(|(at, byte)| *byte != b'%' || (hex(bytes.get(at + 1)) && hex(bytes.get(at + 2))))
+}
+
+#[cfg(all(test, feature = "consul", feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_taken_or_refused_without_their_secrets() {
+        let good = [
+            "sqlite:a.db",
+            "sqlite:a?ttl=30&request_timeout=1.5",
+            "sqlite:a?ttl=1h30m",
+            "sqlite:///var/lib/a%20b.db?ttl=10s&table=ops_locks&label=x%20y&request_timeout=1s",
+            "postgresql://u:p%3F@h:5432/d?sslmode=verify-full&sslrootcert=/ca.pem&application_name=a+b",
+            "postgres://u@%2Frun%2Fpostgresql/d",
+            "postgres:///d?host=/run/postgresql",
+            "mysql://u:p%3F@h:3307/d?sslmode=verify-full&sslrootcert=/ca.pem",
+            "mariadb://[::1]/d?sslmode=require&ttl=10s",
+            "mysql://u@localhost/d?socket=/run/mysqld/mysqld.sock",
+            "postgres://h/d?protocol=advisory&keys=pair&waiting=0",
+            "mysql://h/d?protocol=advisory&prefix=app:&waiting=2",
+            "sqlite:a?protocol=table",
+            "consul://localhost",
+            "consul://[::1]:8501/app/locks?sslmode=verify-full&token=hunter2&ttl=20s",
+            "consul://h?protocol=session&sslrootcert=/ca.pem",
+        ];
+        let bad = [
+            "",
+            "/tmp/a.db",
+            "redis://h/d",
+            "SQLITE:/a",
+            "sqlite:",
+            "sqlite::memory:",
+            "sqlite:a%00b",
+            "sqlite:%zz",
+            "postgres://",
+            "postgres://u:hunter2@h:port/d",
+            "postgres://u:hunter2@h/d?se?cret=1",
+            "postgres://u:hunter2%@h/d",
+            "mysql://",
+            "mysql:/d",
+            "mysql://u:hunter2@h",
+            "mysql://u:hunter2@h:port/d",
+            "mysql://u:hunter2@h/d?nope=1",
+            "mariadb://h/d?sslmode=verify-ca",
+            "mysql://h/d?sslmode=prefer&sslrootcert=/ca.pem",
+            "sqlite:a?nope=1",
+            "sqlite:a?sslmode=require",
+            "postgres://u:hunter2@h/d?nope=1",
+            "sqlite:a?ttl=5M",
+            "sqlite:a?ttl=1y",
+            "sqlite:a?request_timeout=2min",
+            "postgres://h/d?sslmode=bogus",
+            "sqlite:a?table=a;b",
+            "postgres://h/d?table=a.b.c",
+            "sqlite:a?ttl=25h",
+            "sqlite:a?ttl=10s&request_timeout=9s",
+            "sqlite:a?protocol=advisory",
+            "postgres://h/d?protocol=session",
+            "postgres://h/d?protocol=bogus",
+            "postgres://h/d?keys=int",
+            "postgres://h/d?protocol=advisory&keys=float",
+            "postgres://h/d?protocol=advisory&table=a",
+            "mysql://h/d?protocol=advisory&prefix=UPPER",
+            "mysql://h/d?waiting=1",
+            "mysql://h/d?protocol=advisory&waiting=-1",
+            "postgres://h/d?token=hunter2",
+            "consul://",
+            "consul:///locks",
+            "consul://h?protocol=table",
+            "consul://h?sslmode=prefer",
+            "consul://h?sslmode=disable&sslrootcert=/ca.pem",
+            "consul://u:hunter2@h",
+            "consul://h/a//b",
+            "consul://h/a#hunter2",
+        ];
+        for url in good {
+            assert!(read(url).is_ok(), "{url}");
+        }
+        for url in bad {
+            let line = read(url).map(drop).expect_err(url).to_string();
+            assert!(!line.contains('\n') && !line.contains("hunter2"), "{line}");
+        }
+    }
+}
