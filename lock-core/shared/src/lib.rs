@@ -5,6 +5,12 @@
 //!
 //! Nothing here needs a runtime, or blocks where it does not say so.
 
+// With fewer backends, some of what they share is not used.
+#![cfg_attr(
+    not(all(feature = "consul", feature = "mysql", feature = "postgres", feature = "sqlite")),
+    allow(dead_code, unused_imports, unused_variables)
+)]
+
 #[doc(hidden)]
 pub mod clock;
 #[cfg(feature = "consul")]

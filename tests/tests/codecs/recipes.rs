@@ -34,7 +34,7 @@ fn program(sandbox: &Sandbox, name: &str, script: &str) {
 }
 
 /// Notes that it runs and waits to be let go.
-const WORK: &str = "echo $$ >>ran; until [ -e go ]; do sleep 0.05; done";
+const WORK: &str = "echo $$ >>ran; until [ -e go ]; do sleep 0.05; done; echo >done";
 
 fn here(sandbox: &Sandbox, text: &str) -> String {
     text.replace("/usr/local/bin", &sandbox.path("bin").display().to_string())
@@ -66,6 +66,7 @@ fn of_two_runs_of_a_line_of_the_crontab_one_works() {
         write(sandbox.path("go"), "").expect("written");
         if line.contains("--min-hold") {
             // The work is done, and the lock is kept for a minute.
+            eventually("the work is done", || sandbox.path("done").exists());
             by_cron(&sandbox, &path, line).end().expect(0);
             first.signal(Signal::TERM);
         }
