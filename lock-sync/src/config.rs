@@ -72,13 +72,25 @@ impl Target {
     }
 }
 
+/// The kinds of places in this build. A [`Place`] may be of another, for the other driver in the same program.
+const KINDS: &[Kind] = &[
+    #[cfg(feature = "postgres")]
+    Kind::Postgres,
+    #[cfg(feature = "mysql")]
+    Kind::Mysql,
+    #[cfg(feature = "consul")]
+    Kind::Consul,
+    #[cfg(feature = "sqlite")]
+    Kind::Sqlite,
+];
+
 impl Config {
     /// Reads a URL. Nothing is connected yet.
     ///
     /// # Errors
     /// [`ConfigError`]: what is wrong, without repeating the URL.
     pub fn from_url(url: &str) -> Result<Self, ConfigError> {
-        let (place, settings) = lock_shared::url::read(url)?;
+        let (place, settings) = lock_shared::url::read(url, KINDS)?;
         Ok(Self { target: Target::At(place), settings })
     }
 

@@ -8,7 +8,7 @@
 // With fewer backends, some of what they share is not used.
 #![cfg_attr(
     not(all(feature = "consul", feature = "mysql", feature = "postgres", feature = "sqlite")),
-    allow(dead_code, unused_imports, unused_variables)
+    allow(dead_code, unreachable_code, unused_imports, unused_variables, unused_mut)
 )]
 
 #[doc(hidden)]

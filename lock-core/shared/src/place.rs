@@ -15,6 +15,14 @@ pub enum Place {
     Consul(crate::consul::Server),
     #[cfg(feature = "sqlite")]
     Sqlite(std::path::PathBuf),
+    /// None. The driver says which features there are.
+    #[cfg(not(any(
+        feature = "consul",
+        feature = "mysql",
+        feature = "postgres",
+        feature = "sqlite"
+    )))]
+    Nowhere(std::convert::Infallible),
 }
 
 impl Place {
@@ -28,6 +36,13 @@ impl Place {
             Self::Consul(_) => Kind::Consul,
             #[cfg(feature = "sqlite")]
             Self::Sqlite(_) => Kind::Sqlite,
+            #[cfg(not(any(
+                feature = "consul",
+                feature = "mysql",
+                feature = "postgres",
+                feature = "sqlite"
+            )))]
+            Self::Nowhere(never) => match *never {},
         }
     }
 
@@ -48,6 +63,13 @@ impl Place {
                 let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
                 format!("sqlite:{}", escaped(&path.to_string_lossy()))
             }
+            #[cfg(not(any(
+                feature = "consul",
+                feature = "mysql",
+                feature = "postgres",
+                feature = "sqlite"
+            )))]
+            Self::Nowhere(never) => match *never {},
         }
     }
 }
@@ -97,8 +119,10 @@ pub(crate) fn escaped(text: &str) -> String {
 
 #[cfg(all(test, feature = "consul", feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod tests {
+    use crate::settings::Kind;
+
     fn shown(text: &str) -> String {
-        let (place, settings) = crate::url::read(text).expect(text);
+        let (place, settings) = crate::url::read(text, &Kind::ALL).expect(text);
         super::url(place.base(&settings), place.kind(), &settings)
     }
 

@@ -42,6 +42,9 @@ pub enum Kind {
 const TABLES: &str = "lock tables";
 
 impl Kind {
+    /// All that there are.
+    pub const ALL: [Self; 4] = [Self::Postgres, Self::Mysql, Self::Consul, Self::Sqlite];
+
     /// Its name, for people.
     fn name(self) -> &'static str {
         match self {

@@ -1,7 +1,7 @@
 //! What a URL says.
 
 use crate::place::Place;
-use crate::settings::Settings;
+use crate::settings::{Kind, Settings};
 #[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
 use crate::sslmode::SslMode;
 use lock_core::config::ConfigError;
@@ -10,8 +10,9 @@ use lock_core::{TableName, duration};
 
 const SCHEMES: &str = "postgres://, postgresql://, mysql://, mariadb://, consul://, sqlite:";
 
-/// Reads a URL.
-pub fn read(url: &str) -> Result<(Place, Settings), ConfigError> {
+/// Reads the URL of a place, if its kind is one of `kinds`: a driver may have fewer than are read here, for the other
+/// driver in the same build.
+pub fn read(url: &str, kinds: &[Kind]) -> Result<(Place, Settings), ConfigError> {
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
     if !escapes_are_whole(url) {
         return Err(ConfigError::Url(
@@ -22,7 +23,7 @@ pub fn read(url: &str) -> Result<(Place, Settings), ConfigError> {
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
         parameters.take(&name, value.into_owned())?;
     }
-    let place = match base.split_once(':') {
+    let place: Place = match base.split_once(':') {
         #[cfg(feature = "postgres")]
         Some(("postgres" | "postgresql", _)) => parameters.postgres(base)?,
         #[cfg(feature = "mysql")]
@@ -33,6 +34,9 @@ pub fn read(url: &str) -> Result<(Place, Settings), ConfigError> {
         Some(("sqlite", path)) => parameters.sqlite(path)?,
         _ => return Err(ConfigError::Scheme(SCHEMES)),
     };
+    if !kinds.contains(&place.kind()) {
+        return Err(ConfigError::Scheme(SCHEMES));
+    }
     parameters.settings.check(place.kind())?;
     Ok((place, parameters.settings))
 }
@@ -261,11 +265,17 @@ mod tests {
             "consul://h/a#hunter2",
         ];
         for url in good {
-            assert!(read(url).is_ok(), "{url}");
+            assert!(read(url, &Kind::ALL).is_ok(), "{url}");
         }
         for url in bad {
-            let line = read(url).map(drop).expect_err(url).to_string();
+            let line = read(url, &Kind::ALL).map(drop).expect_err(url).to_string();
             assert!(!line.contains('\n') && !line.contains("hunter2"), "{line}");
         }
+    }
+
+    #[test]
+    fn a_place_of_the_other_driver_is_none_of_this_one() {
+        let refused = read("sqlite:a.db", &[Kind::Postgres]).map(drop);
+        assert_eq!(refused, Err(ConfigError::Scheme(SCHEMES)));
     }
 }
