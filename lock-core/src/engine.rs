@@ -11,7 +11,7 @@ mod step;
 use crate::error::Failure;
 use crate::event::{Event, LockId};
 use crate::name::{LockName, Owner};
-use crate::protocol::{Action, Mode, Protocol, Verdict};
+use crate::protocol::{Action, Mode, Protocol};
 use crate::rng::Rng;
 use crate::session::{Session, SessionId};
 use crate::slot::{Input, Slot};
@@ -102,7 +102,8 @@ struct UnderWay {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Todo {
     Attempt(LockId, Input),
-    Session(SessionId, Input),
+    /// Nobody needs the session any more.
+    Release(SessionId),
     /// It may be needed no longer.
     Tidy(SessionId),
 }
@@ -341,7 +342,8 @@ impl<P: Protocol> Engine<P> {
             && at <= now
         {
             match who {
-                Who::Session(id) => self.tell_session(now, id, Input::Tick),
+                // It ticks with every step.
+                Who::Session(id) => self.tell_session(now, id, |_, _| None),
                 Who::Attempt(id) => self.step(now, id, Input::Tick),
                 Who::Ear => self.ear_timeout(now),
             }
@@ -365,7 +367,7 @@ impl<P: Protocol> Engine<P> {
                 // What the protocol has no command for is done.
                 self.sent(now, &about, action);
                 if let About::Session(id) = about {
-                    self.tell_session(now, id, Input::Answer(Ok(Verdict::Done)));
+                    self.tell_session(now, id, |lease, cx| lease.answered(Ok(true), cx));
                 }
                 continue;
             };

@@ -90,6 +90,7 @@ mod error;
 mod event;
 mod fence;
 pub mod http;
+mod lease;
 mod name;
 mod pace;
 mod protocol;

@@ -1,13 +1,11 @@
 //! A session: the lease that the locks of a connection, or of a record at the server, live by.
 //!
-//! Its phases are those of any lease, and change where all phases do, in `slot`: opening is
-//! claiming, keeping is renewing, closing is releasing. What is here says what a session has beyond
-//! that; what becomes of the attempts in it is in `engine::sessions`.
+//! How it is opened, kept and closed is in `lease`; what becomes of the attempts in it, in
+//! `engine::sessions`.
 
 use crate::engine::Entry;
 use crate::event::LockId;
-use crate::protocol::Action;
-use crate::slot::{Phase, Slot};
+use crate::lease::Lease;
 use crate::time::Instant;
 use crate::timing::Timing;
 use alloc::collections::BTreeSet;
@@ -35,7 +33,7 @@ impl SessionId {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Session<S> {
-    pub(crate) slot: Slot,
+    pub(crate) lease: Lease,
     /// What the server calls it, once it is open.
     pub(crate) name: S,
     /// When it was opened, where it is a connection: the server has run since then.
@@ -52,35 +50,8 @@ pub(crate) struct Session<S> {
 }
 
 impl<S> Session<S> {
-    /// Whether claims may be sent in it.
-    pub(crate) fn is_open(&self) -> bool {
-        matches!(self.slot.phase, Phase::Held { .. })
-    }
-
-    /// Whether it is open or is to be opened.
-    pub(crate) fn is_wanted(&self) -> bool {
-        self.slot.wanted()
-    }
-
     /// Whether the server has certainly run for a TTL, by its own clock and by any other.
     pub(crate) fn is_proven(&self, timing: &Timing, now: Instant) -> bool {
         self.opened_at.is_some_and(|at| timing.surely_over(at) <= now)
-    }
-
-    /// Until when it is vouched for.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        match self.slot.phase {
-            Phase::Held { deadline, .. } => Some(deadline),
-            _ => None,
-        }
-    }
-
-    /// The command about it that is due.
-    pub(crate) fn due(&self, now: Instant) -> Option<Action> {
-        self.slot.due(now).map(|action| match action {
-            Action::Renew => Action::Keep,
-            Action::Release => Action::Close,
-            _ => Action::Open,
-        })
     }
 }

@@ -24,8 +24,8 @@
 //!                    Gone
 //! ```
 //!
-//! A session lives the same life, with open for claim and keep for renew. The end of a session
-//! ends what attempts have in it: Held leads to Lost, Claiming to Waiting, the rest to Gone.
+//! The end of a session ends what attempts have in it: Held leads to Lost, Claiming to Waiting, the rest
+//! to Gone.
 //!
 //! Giving up (release, or the wait running out) leads from Queued, Waiting and Claiming to Gone, but
 //! through Releasing whenever the server may hold a lease for this owner: after an answer that
@@ -281,9 +281,6 @@ impl Slot {
                 self.next = Action::Acquire;
                 let closed = || Failure::Unknown("the session was closed".into());
                 self.try_again(failure.unwrap_or_else(closed), cx)
-            }
-            Phase::Claiming { .. } | Phase::Releasing { .. } if self.always_exposed => {
-                Phase::Releasing { retry_at: cx.now, in_flight: None }
             }
             Phase::Claiming { .. } | Phase::Releasing { .. } => self.gone(release, cx),
             Phase::Lingering { .. } => Phase::Gone,

@@ -88,8 +88,8 @@ impl<P: Protocol> Engine<P> {
     pub(super) fn index_session(&mut self, now: Instant, id: SessionId) {
         let lane = self.session_lane(id);
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        let due = session.due(now).map(|action| (lane, action, Some(id)));
-        let new = Entry { wake: session.slot.wake(now), due, ..Entry::default() };
+        let due = session.lease.due(now).map(|action| (lane, action, Some(id)));
+        let new = Entry { wake: session.lease.wake(now), due, ..Entry::default() };
         let old = core::mem::replace(&mut session.indexed, new);
         if old.due != due {
             self.set_due(LockId(0), old.due, due);
@@ -263,7 +263,7 @@ impl<P: Protocol> Engine<P> {
         let budget = now.after(self.config.timing.request());
         match (about, action) {
             (About::Session(id), Action::Keep) => {
-                self.sessions[id].deadline().map_or(budget, |lost| budget.min(lost))
+                self.sessions[id].lease.deadline().map_or(budget, |lost| budget.min(lost))
             }
             (About::Claims(_, ids), Action::Wait) => budget.after(self.wait_up_to(now, ids)),
             (About::News, Action::Listen) => budget.after(self.config.timing.wait()),

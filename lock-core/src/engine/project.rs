@@ -33,11 +33,11 @@ impl<P: Protocol> Engine<P> {
         let sessions = self.sessions.iter();
         let sessions: Vec<_> = sessions
             .map(|(id, session)| {
-                let (slot, indexed) = (slot(&session.slot), Entry::default());
+                let (lease, indexed) = (session.lease.project(time, sent_at), Entry::default());
                 // Only what it proves counts.
                 let proves = |at| time(self.config.timing.surely_over(at));
                 let opened_at = session.opened_at.map(proves);
-                (*id, Session { slot, indexed, opened_at, ..session.clone() })
+                (*id, Session { lease, indexed, opened_at, ..session.clone() })
             })
             .collect();
         let under_way = self.under_way.iter();
@@ -69,7 +69,7 @@ impl<P: Protocol> Engine<P> {
 
     /// The sessions that are kept, as the server calls them.
     pub(crate) fn kept_sessions(&self) -> impl Iterator<Item = (Lane, &P::Session)> {
-        let kept = self.sessions.iter().filter(|(_, session)| session.is_wanted());
+        let kept = self.sessions.iter().filter(|(_, session)| session.lease.is_wanted());
         kept.map(|(id, session)| (Lane(id.number()), &session.name))
     }
 }

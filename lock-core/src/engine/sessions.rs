@@ -2,14 +2,14 @@
 
 use super::{About, Engine, Entry, Lane, Todo};
 use crate::error::{Failure, LostReason};
-use crate::event::{Event, LockId, NotAcquired};
-use crate::fence::Fence;
+use crate::event::LockId;
+use crate::lease::{self, Change, Lease};
 use crate::name::Owner;
 use crate::protocol::{Action, Protocol, Sessions, Verdict};
 use crate::session::{Session, SessionId};
-use crate::slot::{Context, Input, Phase, Slot};
+use crate::slot::Input;
 use crate::time::Instant;
-use alloc::collections::{BTreeSet, VecDeque};
+use alloc::collections::BTreeSet;
 
 /// Sessions are owners, too: theirs are far from those of attempts.
 const SESSIONS: u128 = 1 << 96;
@@ -37,7 +37,7 @@ impl<P: Protocol> Engine<P> {
     ) -> Option<(Lane, Action, Option<SessionId>)> {
         let (session, action) = self.session_for(now, id, action);
         if let Some(session) = session
-            && !self.sessions.get(&session).is_some_and(|session| session.is_open())
+            && !self.sessions.get(&session).is_some_and(|session| session.lease.is_open())
         {
             return None;
         }
@@ -60,7 +60,7 @@ impl<P: Protocol> Engine<P> {
             return (current.map(|(session, _)| session), action);
         }
         if let Some((session, known)) = current
-            && (attempt.slot.bound(now) || (known.waits && known.is_wanted()))
+            && (attempt.slot.bound(now) || (known.waits && known.lease.is_wanted()))
         {
             return (Some(session), action);
         }
@@ -90,11 +90,11 @@ impl<P: Protocol> Engine<P> {
         self.last_session += 1;
         let owner = self.config.seed.wrapping_add(SESSIONS + u128::from(self.last_session));
         let connection = self.protocol.sessions() != Some(Sessions::Records);
-        let slot = Slot::session(Owner::new(owner), now, connection);
+        let lease = Lease::new(Owner::new(owner), now, connection);
         let name = P::Session::default();
         let (attempts, indexed) = (BTreeSet::new(), Entry::default());
         let (retired, opened_at, needed) = (false, None, 0);
-        let session = Session { slot, name, opened_at, attempts, needed, waits, retired, indexed };
+        let session = Session { lease, name, opened_at, attempts, needed, waits, retired, indexed };
         self.sessions.insert(id, session);
         self.waiting += usize::from(waits);
         self.index_session(now, id);
@@ -128,44 +128,40 @@ impl<P: Protocol> Engine<P> {
 
     // -- what has happened to it ------------------------------------------------------------------
 
-    /// Steps a session, and does all that follows.
-    pub(super) fn tell_session(&mut self, now: Instant, id: SessionId, input: Input) {
-        self.step_session(now, id, input);
+    /// Changes a session's lease, and does all that follows.
+    pub(super) fn tell_session(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        step: impl FnOnce(&mut Lease, &mut lease::Context<'_>) -> Option<Change>,
+    ) {
+        self.step_session(now, id, step);
         self.carry_out(now);
     }
 
-    /// Steps a session. That its attempts are told what it means to them remains to be done.
-    pub(super) fn step_session(&mut self, now: Instant, id: SessionId, input: Input) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        let was_open = session.is_open();
-        let mut told = VecDeque::new();
-        let mut cx = Context {
-            id: LockId(id.number()),
-            now,
-            timing: &self.config.timing,
-            of_attempt: false,
-            bond: None,
-            told_since: None,
-            ahead: None,
-            not_before: now,
-            round_trip: self.round_trip,
-            rng: &mut self.rng,
-            events: &mut told,
-        };
-        session.slot.step(input, &mut cx);
-        session.slot.tick(&mut cx);
-        let gone = session.slot.phase == Phase::Gone;
-        let opens = !was_open && session.is_open();
-        let idle = self.spare == Some(id) && session.due(now).is_some();
+    /// Changes a session's lease. That its attempts are told what it means to them remains to be done.
+    pub(super) fn step_session(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        step: impl FnOnce(&mut Lease, &mut lease::Context<'_>) -> Option<Change>,
+    ) {
+        let Some(Session { lease, .. }) = self.sessions.get_mut(&id) else { return };
+        let was_open = lease.is_open();
+        let (timing, round_trip) = (&self.config.timing, self.round_trip);
+        let mut cx = lease::Context { now, timing, round_trip, rng: &mut self.rng };
+        let changes = [step(lease, &mut cx), lease.tick(now)];
+        let (opens, closed) = (!was_open && lease.is_open(), lease.is_closed());
+        let idle = self.spare == Some(id) && lease.due(now).is_some();
         self.index_session(now, id);
         if opens {
             // What was due in it may leave now.
             self.tell_attempts(id, || Input::Tick);
         }
-        for event in told {
-            self.session_told(id, event);
+        for change in changes.into_iter().flatten() {
+            self.session_changed(id, change);
         }
-        if gone {
+        if closed {
             self.end_session(id, None);
             let waited = self.sessions.remove(&id).is_some_and(|session| session.waits);
             self.waiting -= usize::from(waited);
@@ -173,35 +169,27 @@ impl<P: Protocol> Engine<P> {
         if idle {
             // Nobody has waited for so long that it would have to be kept alive.
             self.retire(id);
-            self.todo.push(Todo::Session(id, Input::Release));
+            self.todo.push(Todo::Release(id));
         }
     }
 
-    fn session_told(&mut self, id: SessionId, event: Event) {
-        match event {
-            Event::Renewed { deadline, .. } => {
-                self.tell_attempts(id, || Input::Kept(deadline));
-            }
-            Event::RenewalFailed { failure, .. } => {
+    fn session_changed(&mut self, id: SessionId, change: Change) {
+        match change {
+            Change::Kept(deadline) => self.tell_attempts(id, || Input::Kept(deadline)),
+            Change::KeepFailed(failure) => {
                 self.tell_attempts(id, || Input::KeepFailed(failure.clone()));
             }
-            Event::Trouble { failure, .. } => {
+            Change::NotOpened(failure) => {
                 self.tell_attempts(id, || Input::NoSession(failure.clone()));
             }
-            Event::NotAcquired { why: NotAcquired::Failed(failure), .. } => {
+            Change::Refused(failure) => {
                 self.tell_attempts(id, || Input::NoSession(failure.clone()));
                 self.retire(id);
             }
-            Event::Lost { reason, .. } => {
+            Change::Lost(reason) => {
                 let failure = Failure::Unknown(alloc::format!("{reason}"));
-                self.end_session(id, Some((reason, failure.clone())));
-                if self.protocol.sessions() != Some(Sessions::Records) {
-                    // Nothing will be heard any more on its connection.
-                    self.todo.push(Todo::Session(id, Input::Answer(Err(failure))));
-                }
-                self.todo.push(Todo::Session(id, Input::Release));
+                self.end_session(id, Some((reason, failure)));
             }
-            _ => {}
         }
     }
 
@@ -259,10 +247,10 @@ impl<P: Protocol> Engine<P> {
     /// had to wait once may soon wait again, and a connection is dear.
     pub(super) fn tidy(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get(&id) else { return };
-        if !session.is_wanted() || session.needed > 0 {
+        if !session.lease.is_wanted() || session.needed > 0 {
             return;
         }
-        if session.is_open() && !self.closing {
+        if session.lease.is_open() && !self.closing {
             if session.waits && !session.retired && session.attempts.is_empty() {
                 self.spare.get_or_insert(id);
             }
@@ -271,7 +259,7 @@ impl<P: Protocol> Engine<P> {
             }
         }
         self.retire(id);
-        self.todo.push(Todo::Session(id, Input::Release));
+        self.todo.push(Todo::Release(id));
     }
 
     // -- answers ----------------------------------------------------------------------------------
@@ -283,32 +271,34 @@ impl<P: Protocol> Engine<P> {
         action: Action,
         reply: Result<P::Reply, Failure>,
     ) {
-        let answer = reply.and_then(|reply| {
-            let name = match action {
-                Action::Open => Some(self.protocol.opened(&reply)?),
-                _ => None,
-            };
-            let verdict = self.protocol.verdicts(action, reply)?.into_iter().next();
-            let surprise = || Failure::Unknown("the reply says nothing".into());
-            Ok((name, verdict.ok_or_else(surprise)?))
-        });
-        if let (Err(failure), Action::Keep) = (&answer, action)
-            && self.fails(now, id, action, failure)
-        {
-            return;
-        }
-        let answer = answer.map(|(name, verdict)| match name {
-            Some(name) => {
+        let answer = match action {
+            Action::Open => reply.and_then(|reply| {
+                let name = self.protocol.opened(&reply)?;
+                self.verdict(action, reply)?;
                 let connection = self.protocol.sessions() != Some(Sessions::Records);
                 if let Some(session) = self.sessions.get_mut(&id) {
                     session.name = name;
                     session.opened_at = connection.then_some(now);
                 }
-                Verdict::Granted { fence: Fence::new(0) }
-            }
-            None => verdict,
-        });
-        self.tell_session(now, id, Input::Answer(answer));
+                Ok(true)
+            }),
+            _ => reply
+                .and_then(|reply| self.verdict(action, reply))
+                .map(|verdict| verdict != Verdict::NotOurs),
+        };
+        if let (Err(failure), Action::Keep) = (&answer, action)
+            && self.fails(now, id, action, failure)
+        {
+            return;
+        }
+        self.tell_session(now, id, |lease, cx| lease.answered(answer, cx));
+    }
+
+    /// What a reply says about a session.
+    fn verdict(&self, action: Action, reply: P::Reply) -> Result<Verdict, Failure> {
+        let verdicts = self.protocol.verdicts(action, reply)?;
+        let surprise = || Failure::Unknown("the reply says nothing".into());
+        verdicts.into_iter().next().ok_or_else(surprise)
     }
 
     /// What a failed request means to the session it was sent in: a connection is lost with the
@@ -328,7 +318,7 @@ impl<P: Protocol> Engine<P> {
         match self.protocol.sessions() {
             Some(Sessions::Connections { .. }) if !answered => {
                 let reason = LostReason::Disconnected { last_failure: Some(failure.clone()) };
-                self.lose_session(now, id, reason, failure.clone());
+                self.lose_session(now, id, reason);
                 true
             }
             _ if waits || matches!(failure, Failure::Unknown(_)) || action == Action::Release => {
@@ -339,13 +329,7 @@ impl<P: Protocol> Engine<P> {
         }
     }
 
-    pub(super) fn lose_session(
-        &mut self,
-        now: Instant,
-        id: SessionId,
-        reason: LostReason,
-        failure: Failure,
-    ) {
-        self.tell_session(now, id, Input::SessionEnded(Some((reason, failure))));
+    pub(super) fn lose_session(&mut self, now: Instant, id: SessionId, reason: LostReason) {
+        self.tell_session(now, id, |lease, _| lease.lose(now, reason));
     }
 }

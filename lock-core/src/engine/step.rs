@@ -30,7 +30,10 @@ impl<P: Protocol> Engine<P> {
             done = self.todo.len();
             match next {
                 Todo::Attempt(id, input) => self.step_attempt(now, id, input),
-                Todo::Session(id, input) => self.step_session(now, id, input),
+                Todo::Release(id) => self.step_session(now, id, |lease, _| {
+                    lease.release(now);
+                    None
+                }),
                 Todo::Tidy(id) => self.tidy(id),
             }
         }
@@ -51,14 +54,13 @@ impl<P: Protocol> Engine<P> {
         }
         let known = (self.unaware > 0).then(|| attempt.slot.known());
         let bond = self.protocol.sessions().map(|kind| Bond {
-            deadline: attempt.session.and_then(|id| self.sessions.get(&id)?.deadline()),
+            deadline: attempt.session.and_then(|id| self.sessions.get(&id)?.lease.deadline()),
             record: kind == Sessions::Records,
         });
         let mut cx = Context {
             id,
             now,
             timing: &self.config.timing,
-            of_attempt: true,
             bond,
             told_since: self.ear.told_since(),
             ahead,
@@ -103,7 +105,7 @@ impl<P: Protocol> Engine<P> {
             About::Session(id) => {
                 let session = self.sessions.get(id)?;
                 return match action {
-                    Action::Open => self.protocol.open(session.slot.owner),
+                    Action::Open => self.protocol.open(session.lease.owner),
                     Action::Keep => self.protocol.keep(&session.name),
                     _ => self.protocol.close(&session.name),
                 };
@@ -143,7 +145,10 @@ impl<P: Protocol> Engine<P> {
     pub(super) fn sent(&mut self, now: Instant, about: &About, action: Action) {
         let waiting = matches!(action, Action::Look | Action::Wait);
         match about {
-            About::Session(id) => self.tell_session(now, *id, Input::Sent { waiting }),
+            About::Session(id) => self.tell_session(now, *id, |lease, _| {
+                lease.sent(now);
+                None
+            }),
             About::Claims(_, ids) => {
                 for id in ids {
                     self.step(now, *id, Input::Sent { waiting });
@@ -183,8 +188,7 @@ impl<P: Protocol> Engine<P> {
             if let Ok(verdicts) = &verdicts
                 && verdicts.contains(&Verdict::NoSession)
             {
-                let failure = Failure::Unknown("the session has ended at the server".into());
-                self.lose_session(now, session, LostReason::Taken, failure);
+                self.lose_session(now, session, LostReason::Taken);
                 return;
             }
             if let Err(failure) = &verdicts

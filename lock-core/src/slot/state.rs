@@ -107,9 +107,7 @@ pub(crate) struct Context<'a> {
     pub(crate) id: LockId,
     pub(crate) now: Instant,
     pub(crate) timing: &'a Timing,
-    /// It is an attempt and no session.
-    pub(crate) of_attempt: bool,
-    /// Of an attempt in a protocol with sessions: its session.
+    /// In a protocol with sessions: its session.
     pub(crate) bond: Option<Bond>,
     /// Since when the server tells what was freed, if it does.
     pub(crate) told_since: Option<Instant>,
@@ -148,7 +146,7 @@ impl Context<'_> {
     /// Whether a lock that counts until `deadline` is to be renewed by now. A grant is not handed on so late:
     /// its holder would have less time to do something about a loss than any other.
     pub(super) fn is_late(&self, deadline: Instant) -> bool {
-        self.of_attempt && deadline < Instant::END && deadline.since(self.now) <= self.timing.due()
+        deadline < Instant::END && deadline.since(self.now) <= self.timing.due()
     }
 
     /// Until when the server may hold what it may have granted by now: in a session, until that
@@ -171,7 +169,7 @@ pub(super) struct Hold {
     pub(super) taken_at: Instant,
 }
 
-/// An attempt to hold a lock, or a session: both are leases, and live the same life.
+/// An attempt to hold a lock.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Slot {
     pub(crate) owner: Owner,
@@ -186,9 +184,6 @@ pub(crate) struct Slot {
     pub(super) last_call: Instant,
     /// Until when the server may hold a lease for this owner.
     pub(super) exposed_until: Option<Instant>,
-    /// It is to be released even if the server certainly has nothing: somebody has to drop the
-    /// connection.
-    pub(super) always_exposed: bool,
     /// Until when a request that was not answered may yet be carried out, in a session that lives
     /// on.
     pub(super) ghosts_until: Option<Instant>,
@@ -248,7 +243,6 @@ impl Slot {
             give_up,
             last_call,
             exposed_until: None,
-            always_exposed: false,
             ghosts_until: None,
             again,
             next: Action::Acquire,
@@ -269,16 +263,6 @@ impl Slot {
             told: Known::Nothing,
             granted_at: Instant::default(),
             failure: None,
-        }
-    }
-
-    /// A session that is wanted at once, for as long as it takes.
-    pub(crate) fn session(owner: Owner, now: Instant, always_exposed: bool) -> Self {
-        let phase = Phase::Waiting { retry_at: now };
-        Self {
-            phase,
-            always_exposed,
-            ..Self::new(owner, Action::Acquire, false, Instant::END, Instant::END)
         }
     }
 
@@ -415,9 +399,7 @@ impl Slot {
                 let last_call = self.untold.map_or(Instant::END, |_| self.last_call);
                 (renewal_sent.is_none().then_some(renew_at), Some(deadline.min(last_call)))
             }
-            Phase::Releasing { retry_at, in_flight: None } => {
-                (Some(retry_at), self.exposed_until.filter(|_| !self.always_exposed))
-            }
+            Phase::Releasing { retry_at, in_flight: None } => (Some(retry_at), self.exposed_until),
             Phase::Lingering { until } => (Some(until), None),
             Phase::Releasing { .. } | Phase::Lost { .. } | Phase::Gone => (None, None),
         };
@@ -440,6 +422,6 @@ impl Slot {
 
     /// Whether the server may hold a lease for this owner.
     pub(super) fn exposed(&self, now: Instant) -> bool {
-        self.always_exposed || self.exposed_until.is_some_and(|until| now < until)
+        self.exposed_until.is_some_and(|until| now < until)
     }
 }
