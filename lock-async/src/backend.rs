@@ -47,11 +47,6 @@ pub(crate) trait Backend: Send + 'static {
         budget: Duration,
     ) -> impl Future<Output = Result<ReplyOf<Self>, Failure>> + Send;
 
-    /// The reply to a command that is carried out by dropping the backend.
-    fn dropped(_command: &CommandOf<Self>) -> Option<ReplyOf<Self>> {
-        None
-    }
-
     /// Whether it is to be kept for its lane's next command; there will be a new one otherwise.
     fn lasts(&self) -> bool {
         true
@@ -274,10 +269,6 @@ impl<S: Session> Backend for SqlTable<S> {
         self.checked &= !reply.as_ref().is_err_and(Failure::is_read_only);
         self.listens |= reply == Ok(Reply::Told(News::Begun));
         reply
-    }
-
-    fn dropped(command: &Command) -> Option<Reply> {
-        matches!(command, Command::Unlisten).then_some(Reply::Silent)
     }
 
     fn poll_idle(&mut self, cx: &mut Context<'_>) {

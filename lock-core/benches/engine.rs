@@ -152,7 +152,6 @@ fn granted(command: &advisory::Command) -> advisory::Reply {
     match command {
         Command::Open { .. } => Reply::Opened,
         Command::Keep => Reply::Kept(true),
-        Command::Close => Reply::Closed,
         Command::Try { claims, .. } => {
             Reply::Tried(vec![Tried::Granted(Fence::new(1)); claims.len()])
         }

@@ -74,7 +74,7 @@ impl Driver {
                     _ => {}
                 }
             }
-            if closing && !self.engine.has_command() {
+            if closing && !self.engine.has_work() {
                 self.pump(); // the session's end
                 return Ok(());
             }

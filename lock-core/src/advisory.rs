@@ -12,7 +12,7 @@
 //!   try      take what is free, on the home connection  -> granted with a fence, or busy
 //!   wait     in the server's queue, for a time; on a connection of its own
 //!   unlock   free it
-//!   close    drop the connection; whatever it has or is about to get goes with it
+//!   (close)  drop the connection; whatever it has or is about to get goes with it
 //! ```
 //!
 //! # What goes wrong with advisory locks, and where it is handled
@@ -92,8 +92,6 @@ pub enum Command {
     },
     /// Ask something, and find out that it is still the same connection.
     Keep,
-    /// Drop the connection. It is done when the driver has done it, whatever the server knows.
-    Close,
     /// Take what is free; do not wait.
     Try {
         /// Sorted by name, each name once.
@@ -123,7 +121,6 @@ impl Command {
         match self {
             Command::Open { .. } => Action::Open,
             Command::Keep => Action::Keep,
-            Command::Close => Action::Close,
             Command::Try { .. } => Action::Acquire,
             Command::Wait { .. } => Action::Wait,
             Command::Unlock { .. } => Action::Release,
@@ -133,7 +130,7 @@ impl Command {
     /// What it is about.
     pub fn claims(&self) -> &[Claim] {
         match self {
-            Command::Open { .. } | Command::Keep | Command::Close => &[],
+            Command::Open { .. } | Command::Keep => &[],
             Command::Try { claims, .. } => claims,
             Command::Wait { claim, .. } => core::slice::from_ref(claim),
             Command::Unlock { leases } => leases,
@@ -148,8 +145,6 @@ pub enum Reply {
     Opened,
     /// To [`Command::Keep`]: whether it is the connection that was opened.
     Kept(bool),
-    /// To [`Command::Close`].
-    Closed,
     /// To [`Command::Try`], an entry for each claim; to [`Command::Wait`], one.
     Tried(Vec<Tried>),
     /// To [`Command::Unlock`], an entry for each lease: whether the connection had it.
@@ -196,10 +191,6 @@ impl Protocol for Advisory {
         Some(Command::Keep)
     }
 
-    fn close(&self, _: &()) -> Option<Command> {
-        Some(Command::Close)
-    }
-
     fn acquire(&self, _: &(), claims: Vec<Claim>, proven: bool) -> Command {
         Command::Try { claims, grace: self.grace(proven) }
     }
@@ -222,7 +213,6 @@ impl Protocol for Advisory {
         match (action, reply) {
             (Action::Open, Reply::Opened) => Ok([Verdict::Done].into()),
             (Action::Keep, Reply::Kept(same)) => Ok([done(same)].into()),
-            (Action::Close, Reply::Closed) => Ok([Verdict::Done].into()),
             (Action::Acquire | Action::Wait, Reply::Tried(entries)) => Ok(entries
                 .into_iter()
                 .map(|entry| match entry {
@@ -247,7 +237,7 @@ mod tests {
     fn a_reply_of_the_wrong_kind_is_never_a_grant() {
         let advisory = Advisory::new(Duration::MAX);
         let granted = || Reply::Tried([Tried::Granted(Fence::new(1))].into());
-        for action in [Action::Open, Action::Keep, Action::Close, Action::Release] {
+        for action in [Action::Open, Action::Keep, Action::Release] {
             assert!(matches!(advisory.verdicts(action, granted()), Err(Failure::Unknown(_))));
         }
         for reply in [Reply::Kept(true), Reply::Opened, Reply::Unlocked([true].into())] {

@@ -231,8 +231,7 @@ impl Protocol for Consul {
     }
 
     fn close(&self, session: &Session) -> Option<Command> {
-        // One that was never named cannot be destroyed; it has no locks, and its TTL ends it.
-        (!session.0.is_empty()).then(|| Command::Destroy { session: session.clone() })
+        Some(Command::Destroy { session: session.clone() })
     }
 
     fn acquire(&self, session: &Session, mut claims: Vec<Claim>, _: bool) -> Command {
@@ -301,8 +300,6 @@ mod tests {
         assert_eq!(consul.opened(&created("1")), Ok(Session("1".into())));
         assert!(consul.opened(&created("")).is_err());
         assert!(consul.opened(&Reply::Destroyed).is_err());
-        assert_eq!(consul.close(&Session::default()), None);
-        assert!(consul.close(&Session("1".into())).is_some());
     }
 
     #[test]

@@ -137,11 +137,12 @@ struct Attempt {
 /// * **mutators**, what the caller wants: [`acquire`](Self::acquire), [`release`](Self::release);
 /// * **`handle_*`**, what has happened: [`handle_reply`](Self::handle_reply),
 ///   [`handle_hint`](Self::handle_hint), [`handle_timeout`](Self::handle_timeout);
-/// * **`poll_*`**, what is to be done: [`poll_command`](Self::poll_command),
-///   [`poll_event`](Self::poll_event), [`poll_timeout`](Self::poll_timeout);
+/// * **`poll_*`**, what is to be done: [`poll_close`](Self::poll_close),
+///   [`poll_command`](Self::poll_command), [`poll_event`](Self::poll_event),
+///   [`poll_timeout`](Self::poll_timeout);
 /// * **getters**.
 ///
-/// After any mutator or `handle_*`, poll commands and events until both are `None`; then sleep until
+/// After any mutator or `handle_*`, poll closes, commands and events until all are `None`; then sleep until
 /// [`poll_timeout`](Self::poll_timeout) or an answer. Every method takes the time it is called at,
 /// which must not go backwards; calling `handle_timeout` too often does no harm.
 ///
@@ -185,6 +186,8 @@ pub struct Engine<P: Protocol> {
     /// What is due on each lane, and may leave when the lane is free. A session's own commands are no
     /// attempt's. Derived from the slots; see `index`.
     due: BTreeSet<(Lane, Action, Option<SessionId>, LockId)>,
+    /// The connections that are to be closed. Derived from the sessions' leases; see `index`.
+    closes: BTreeSet<Lane>,
     /// The lanes besides [`Lane::HOME`] on which something is due that may leave now. Derived; see `index`.
     ready: BTreeSet<Lane>,
     under_way: BTreeMap<(Lane, u64), UnderWay>,
@@ -226,6 +229,7 @@ impl<P: Protocol> Engine<P> {
             timers: BTreeSet::new(),
             renewals: BTreeSet::new(),
             due: BTreeSet::new(),
+            closes: BTreeSet::new(),
             ready: BTreeSet::new(),
             under_way: BTreeMap::new(),
             waiting: 0,
@@ -352,6 +356,24 @@ impl<P: Protocol> Engine<P> {
 
     // -- what is to be done -----------------------------------------------------------------------
 
+    /// The next connection to close, whatever is under way on it: an answer that comes all the same is
+    /// ignored. Poll it before [`poll_command`](Self::poll_command), as a later command of the same lane goes
+    /// over a new connection.
+    ///
+    /// May change after: any call but a getter.
+    pub fn poll_close(&mut self, now: Instant) -> Option<Lane> {
+        self.handle_timeout(now);
+        if self.stops_listening(now) {
+            return Some(Lane::NEWS);
+        }
+        let lane = self.closes.pop_first()?;
+        self.tell_session(now, SessionId::new(lane.0)?, |lease, _| {
+            lease.closed();
+            None
+        });
+        Some(lane)
+    }
+
     /// The next command to send, if one is due and may be under way on its lane: what a session
     /// needs before renewals before releases before claims before waits. Its claims are sorted by
     /// name, so that two clients cannot deadlock, and no name is in it twice.
@@ -359,25 +381,16 @@ impl<P: Protocol> Engine<P> {
     /// May change after: any call but a getter.
     pub fn poll_command(&mut self, now: Instant) -> Option<Dispatch<P::Command>> {
         self.handle_timeout(now);
-        loop {
-            let (lane, action, session) = self.next_due()?;
-            let about = self.about(now, lane, action, session);
-            let deadline = self.give_up_at(now, &about, action);
-            let Some(command) = self.command(now, &about, action) else {
-                // What the protocol has no command for is done.
-                self.sent(now, &about, action);
-                if let About::Session(id) = about {
-                    self.tell_session(now, id, |lease, cx| lease.answered(Ok(true), cx));
-                }
-                continue;
-            };
-            self.sent(now, &about, action);
-            self.last_dispatch += 1;
-            let id = DispatchId { number: self.last_dispatch, lane };
-            self.under_way.insert((lane, id.number), UnderWay { action, about, sent: now });
-            self.lane_changed(lane);
-            return Some(Dispatch { id, lane, command, deadline });
-        }
+        let (lane, action, session) = self.next_due()?;
+        let about = self.about(now, lane, action, session);
+        let deadline = self.give_up_at(now, &about, action);
+        let command = self.command(now, &about, action)?;
+        self.sent(now, &about, action);
+        self.last_dispatch += 1;
+        let id = DispatchId { number: self.last_dispatch, lane };
+        self.under_way.insert((lane, id.number), UnderWay { action, about, sent: now });
+        self.lane_changed(lane);
+        Some(Dispatch { id, lane, command, deadline })
     }
 
     /// The next thing to tell. May change after: any call but a getter.
@@ -388,17 +401,17 @@ impl<P: Protocol> Engine<P> {
     /// When to call [`handle_timeout`](Self::handle_timeout) or
     /// [`poll_command`](Self::poll_command) if nothing else happens before; `None` for never.
     ///
-    /// To be asked when commands and events are drained. May change after: any call but a getter.
+    /// To be asked when closes, commands and events are drained. May change after: any call but a getter.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.first_timer().map(|(at, _)| at)
     }
 
     // -- getters ----------------------------------------------------------------------------------
 
-    /// Whether [`poll_command`](Self::poll_command) would give a command that is already known to
-    /// be due.
-    pub fn has_command(&self) -> bool {
-        self.next_due().is_some()
+    /// Whether [`poll_close`](Self::poll_close) or [`poll_command`](Self::poll_command) would give
+    /// something that is already known to be due.
+    pub fn has_work(&self) -> bool {
+        self.next_due().is_some() || !self.closes.is_empty() || self.ear.is_leaving()
     }
 
     /// How many attempts are not yet settled, including those that only the engine still knows.

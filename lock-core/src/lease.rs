@@ -57,10 +57,10 @@ enum Stage {
 pub(crate) struct Lease {
     pub(crate) owner: Owner,
     stage: Stage,
-    /// The session is a connection, which the driver has until it is closed. Otherwise it is a record at
-    /// the server.
+    /// The session is a connection, which the driver closes. Otherwise it is a record at the server, and a
+    /// request ends it.
     connection: bool,
-    /// Until when the server may have such a record.
+    /// Until when the server may have the record that was opened.
     exposed_until: Option<Instant>,
     /// Failures in a row, for the back-off.
     failures: u32,
@@ -117,9 +117,16 @@ impl Lease {
             Stage::Held { renew_at, renewal_sent: None, .. } if renew_at <= now => {
                 Some(Action::Keep)
             }
-            Stage::Closing { close_at, in_flight: None } if close_at <= now => Some(Action::Close),
+            Stage::Closing { close_at, in_flight: None } if close_at <= now && !self.connection => {
+                Some(Action::Close)
+            }
             _ => None,
         }
+    }
+
+    /// Whether its connection is to be closed.
+    pub(crate) fn closes(&self) -> bool {
+        self.connection && matches!(self.stage, Stage::Closing { in_flight: None, .. })
     }
 
     /// When a request will be due, or something must be noticed, if nothing else happens before.
@@ -215,7 +222,7 @@ impl Lease {
         cx: &mut Context<'_>,
     ) -> Option<Change> {
         let now = cx.now;
-        if matches!(answer, Ok(_) | Err(Failure::Unknown(_))) {
+        if answer.is_ok() {
             self.exposed_until = Some(cx.timing.surely_over(now));
         }
         let deadline = cx.timing.deadline(sent);
@@ -312,6 +319,11 @@ impl Lease {
             }
             Stage::Closing { .. } | Stage::Closed => {}
         }
+    }
+
+    /// The driver closes the connection.
+    pub(crate) fn closed(&mut self) {
+        self.stage = Stage::Closed;
     }
 
     fn close(&mut self, now: Instant) {

@@ -21,6 +21,11 @@ use core::time::Duration;
 /// renewed, and nothing else needs to be said. Otherwise locks belong to a *session*, which is
 /// itself the lease: it is opened, kept and closed, and lost with all its locks. Then locks are not
 /// renewed.
+///
+/// A method that returns an [`Option`] must have the command where the protocol's other answers lead to it:
+/// [`renew`](Self::renew) where there are no sessions, [`look`](Self::look) and [`wait`](Self::wait) where
+/// [`again`](Self::again) says so, [`open`](Self::open) and [`keep`](Self::keep) where there are sessions,
+/// [`close`](Self::close) where these are records.
 pub trait Protocol: Clone + Debug + Eq + Hash {
     /// What is asked of the server, in the protocol's own terms.
     type Command: Clone + Debug + Eq + Hash;
@@ -95,7 +100,8 @@ pub trait Protocol: Clone + Debug + Eq + Hash {
         None
     }
 
-    /// The command that ends a session, and with it all its locks.
+    /// The command that ends a session that is a record, and with it all its locks. A connection is closed
+    /// without one: see [`Engine::poll_close`](crate::Engine::poll_close).
     fn close(&self, _session: &Self::Session) -> Option<Self::Command> {
         None
     }
@@ -124,11 +130,6 @@ pub trait Protocol: Clone + Debug + Eq + Hash {
     /// [`Failure::Unknown`] if the reply does not fit.
     fn news(&self, _reply: Self::Reply) -> Result<News, Failure> {
         Err(Failure::Unknown("the reply brings no news".into()))
-    }
-
-    /// The command that ends the connection on which the server tells them.
-    fn unlisten(&self) -> Option<Self::Command> {
-        None
     }
 
     /// The command that has the server send [`Notification::Probe`] with `number` to all that listen. It
@@ -189,7 +190,7 @@ pub struct Wait {
 /// What a command is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {
-    /// To end a session.
+    /// To end a session that is a record.
     Close,
     /// To begin a session.
     Open,
@@ -207,8 +208,6 @@ pub enum Action {
     Wait,
     /// To be told which names were freed.
     Listen,
-    /// To be told no more.
-    Unlisten,
     /// To see whether notifications arrive.
     Probe,
 }

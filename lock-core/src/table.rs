@@ -95,8 +95,6 @@ pub enum Command {
         /// Answer within this time.
         up_to: Duration,
     },
-    /// Listen no more: drop the connection.
-    Unlisten,
     /// Send a notification to all that listen, which frees nothing.
     Probe {
         /// No other probe has it.
@@ -113,7 +111,6 @@ impl Command {
             Command::Renew { .. } => Action::Renew,
             Command::Release { .. } => Action::Release,
             Command::Listen { .. } => Action::Listen,
-            Command::Unlisten => Action::Unlisten,
             Command::Probe { .. } => Action::Probe,
         }
     }
@@ -123,7 +120,7 @@ impl Command {
         match self {
             Command::Acquire { claims, .. } | Command::Look { claims } => claims,
             Command::Renew { leases, .. } | Command::Release { leases } => leases,
-            Command::Listen { .. } | Command::Unlisten | Command::Probe { .. } => &[],
+            Command::Listen { .. } | Command::Probe { .. } => &[],
         }
     }
 }
@@ -141,8 +138,6 @@ pub enum Reply {
     Freed(Vec<Freed>),
     /// To [`Command::Listen`].
     Told(News),
-    /// To [`Command::Unlisten`].
-    Silent,
     /// To [`Command::Probe`]: the notification is on its way.
     Probed,
 }
@@ -216,10 +211,6 @@ impl Protocol for Table {
         }
     }
 
-    fn unlisten(&self) -> Option<Command> {
-        self.tells.then_some(Command::Unlisten)
-    }
-
     fn probe(&self, number: u128) -> Option<Command> {
         self.tells.then_some(Command::Probe { number })
     }
@@ -252,9 +243,9 @@ impl Protocol for Table {
                     Freed::Wanted => Verdict::Wanted,
                 })
                 .collect()),
-            (Action::Listen, Reply::Told(_))
-            | (Action::Unlisten, Reply::Silent)
-            | (Action::Probe, Reply::Probed) => Ok([Verdict::Done].into()),
+            (Action::Listen, Reply::Told(_)) | (Action::Probe, Reply::Probed) => {
+                Ok([Verdict::Done].into())
+            }
             _ => Err(Failure::Unknown("the reply does not belong to the command".to_string())),
         }
     }
@@ -276,10 +267,9 @@ mod tests {
         let table = Table::new(Duration::MAX, "").told();
         let told = || Reply::Told(News::Begun);
         assert_eq!(table.verdicts(Action::Listen, told()), Ok([Verdict::Done].into()));
-        assert_eq!(table.verdicts(Action::Unlisten, Reply::Silent), Ok([Verdict::Done].into()));
         assert_eq!(table.news(told()), Ok(News::Begun));
         assert_eq!(table.verdicts(Action::Probe, Reply::Probed), Ok([Verdict::Done].into()));
-        assert!(table.news(Reply::Silent).is_err());
+        assert!(table.news(Reply::Probed).is_err());
         assert!(table.verdicts(Action::Acquire, told()).is_err());
         let untold = Table::new(Duration::MAX, "");
         assert!(untold.listen(Duration::MAX).is_none() && untold.probe(1).is_none());

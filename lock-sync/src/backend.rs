@@ -56,11 +56,6 @@ pub(crate) trait Backend: Send + 'static {
         false
     }
 
-    /// The reply to a command that is carried out by dropping the backend.
-    fn dropped(_command: &CommandOf<Self>) -> Option<ReplyOf<Self>> {
-        None
-    }
-
     /// Whether it is to be kept for its lane's next command; there will be a new one otherwise.
     fn lasts(&self) -> bool {
         true
@@ -281,10 +276,6 @@ impl<S: Session> Backend for SqlTable<S> {
 
     fn waits(command: &Command) -> bool {
         matches!(command, Command::Listen { .. })
-    }
-
-    fn dropped(command: &Command) -> Option<Reply> {
-        matches!(command, Command::Unlisten).then_some(Reply::Silent)
     }
 
     fn cut(&self) -> Option<Cut> {

@@ -50,7 +50,6 @@ const NO_LIMIT: Instant = Instant::from_nanos(u64::MAX);
 /// What the backends of these speak.
 pub(crate) type Speaks<F> = <<F as Backends>::Backend as Backend>::Protocol;
 type Command<F> = <Speaks<F> as Protocol>::Command;
-type Reply<F> = <Speaks<F> as Protocol>::Reply;
 
 /// How an acquire ended.
 pub(crate) enum Acquired {

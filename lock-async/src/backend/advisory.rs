@@ -157,10 +157,6 @@ impl<S: Session> Backend for SqlAdvisory<S> {
         Ok(Reply::Opened)
     }
 
-    fn dropped(command: &Command) -> Option<Reply> {
-        matches!(command, Command::Close).then_some(Reply::Closed)
-    }
-
     fn lasts(&self) -> bool {
         self.opened.is_some() && self.session.as_ref().is_some_and(Session::is_open)
     }

@@ -3,7 +3,7 @@
 use super::lanes::Lanes;
 use super::state::State;
 use super::{Call, End, Speaks};
-use crate::backend::{Backend, Backends};
+use crate::backend::Backends;
 use crate::clock;
 use crate::process::Process;
 use lock_core::{Dispatch, Engine, Failure};
@@ -65,17 +65,15 @@ impl<F: Backends> Pump<F> {
     fn send(&mut self) {
         loop {
             let sent = clock::now();
+            while let Some(lane) = self.state.engine.poll_close(sent) {
+                self.lanes.drop_lane(lane);
+            }
             let Some(dispatch) = self.state.engine.poll_command(sent) else { return };
             let Dispatch { id, lane, command, deadline } = dispatch;
-            let answer = if let Some(reply) = F::Backend::dropped(&command) {
-                self.lanes.drop_lane(lane);
-                Ok(reply)
-            } else if self.lanes.send(lane, id, command, sent, deadline.since(sent)) {
-                continue;
-            } else {
-                Err(Failure::NotSent("there is no connection".to_string()))
-            };
-            self.state.engine.handle_reply(clock::now(), id, answer);
+            if !self.lanes.send(lane, id, command, sent, deadline.since(sent)) {
+                let failure = Failure::NotSent("there is no connection".to_string());
+                self.state.engine.handle_reply(clock::now(), id, Err(failure));
+            }
         }
     }
 
@@ -84,7 +82,7 @@ impl<F: Backends> Pump<F> {
     async fn next(&mut self) {
         let now = clock::now();
         self.state.look(now);
-        if self.state.engine.has_command() || self.state.is_over() {
+        if self.state.engine.has_work() || self.state.is_over() {
             return;
         }
         let mut nap = pin!(tokio::time::sleep(self.state.timer(now).since(now)));

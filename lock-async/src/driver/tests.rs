@@ -46,10 +46,7 @@ impl Backend for Fake {
             Command::Release { leases } => {
                 ("release", Reply::Freed(vec![Freed::Free; leases.len()]))
             }
-            Command::Look { .. }
-            | Command::Listen { .. }
-            | Command::Unlisten
-            | Command::Probe { .. } => {
+            Command::Look { .. } | Command::Listen { .. } | Command::Probe { .. } => {
                 panic!("nobody waits here")
             }
         };
@@ -221,10 +218,6 @@ impl Backend for Line {
             Some(reply) => Ok(reply),
             None => std::future::pending().await,
         }
-    }
-
-    fn dropped(command: &advisory::Command) -> Option<advisory::Reply> {
-        matches!(command, advisory::Command::Close).then_some(advisory::Reply::Closed)
     }
 
     async fn close(mut self) {

@@ -88,6 +88,9 @@ impl<P: Protocol> Engine<P> {
     pub(super) fn index_session(&mut self, now: Instant, id: SessionId) {
         let lane = self.session_lane(id);
         let Some(session) = self.sessions.get_mut(&id) else { return };
+        if session.lease.closes() {
+            self.closes.insert(lane);
+        }
         let due = session.lease.due(now).map(|action| (lane, action, Some(id)));
         let new = Entry { wake: session.lease.wake(now), due, ..Entry::default() };
         let old = core::mem::replace(&mut session.indexed, new);
@@ -188,7 +191,7 @@ impl<P: Protocol> Engine<P> {
     ) -> About {
         match (session, action) {
             (Some(id), Action::Open | Action::Keep | Action::Close) => About::Session(id),
-            (_, Action::Listen | Action::Unlisten | Action::Probe) => About::News,
+            (_, Action::Listen | Action::Probe) => About::News,
             _ => About::Claims(session, self.batch(now, lane, action, session)),
         }
     }

@@ -58,9 +58,11 @@ pub(super) struct Ear {
 enum Stage {
     #[default]
     Silent,
-    /// A command is due: to listen, or to listen no more.
-    Due(Action),
+    /// The command to listen is due.
+    Due,
     UnderWay,
+    /// The connection that listens is to be closed.
+    Leaving,
     Failed(Instant),
 }
 
@@ -82,10 +84,12 @@ enum Probe {
 impl Ear {
     /// The command on the listening connection that is due.
     pub(super) fn due(&self) -> Option<Action> {
-        match self.stage {
-            Stage::Due(action) => Some(action),
-            _ => None,
-        }
+        (self.stage == Stage::Due).then_some(Action::Listen)
+    }
+
+    /// Whether the listening connection is to be closed.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.stage == Stage::Leaving
     }
 
     /// Since when what was freed is sure to be told and to be heard; [`None`] if it is not.
@@ -129,7 +133,7 @@ impl<P: Protocol> Engine<P> {
     /// Somebody waits.
     pub(super) fn listen(&mut self, now: Instant) {
         if self.ear.stage == Stage::Silent && self.is_told() {
-            self.ear.stage = Stage::Due(Action::Listen);
+            self.ear.stage = Stage::Due;
         }
         if self.ear.since.is_some() && self.ear.probe == Probe::Idle {
             self.ear.probe = Probe::At(now);
@@ -150,8 +154,7 @@ impl<P: Protocol> Engine<P> {
     pub(super) fn news_command(&self, action: Action) -> Option<P::Command> {
         match action {
             Action::Listen => self.protocol.listen(self.config.timing.wait()),
-            Action::Probe => self.protocol.probe(self.next_probe()),
-            _ => self.protocol.unlisten(),
+            _ => self.protocol.probe(self.next_probe()),
         }
     }
 
@@ -165,11 +168,6 @@ impl<P: Protocol> Engine<P> {
                 let until = now.after(self.config.timing.request());
                 self.ear.probe = Probe::Awaited { number: self.next_probe(), until };
                 self.ear.probes += 1;
-            }
-            Action::Unlisten => {
-                self.ear.stage = Stage::UnderWay;
-                self.ear.unneeded = None;
-                self.ear.forget();
             }
             _ => self.ear.stage = Stage::UnderWay,
         }
@@ -230,22 +228,31 @@ impl<P: Protocol> Engine<P> {
         match action {
             // What counts is whether it is heard.
             Action::Probe => {}
-            Action::Listen => self.listened(now, sent, reply),
-            _ => {
-                self.ear.stage = Stage::Silent;
-                let dropped = self.ear.dropped.take();
-                if let Some((until, _)) = dropped.filter(|(until, _)| now < *until) {
-                    self.ear.stage = Stage::Failed(until);
-                }
-                if dropped.is_some_and(|(_, relied)| relied) {
-                    self.hint_all(now);
-                }
-                if !self.denied.is_empty() {
-                    self.listen(now);
-                }
-            }
+            _ => self.listened(now, sent, reply),
         }
         self.set_ear_timer(now);
+    }
+
+    /// The driver closes the connection that listens. False if it is not to be closed.
+    pub(super) fn stops_listening(&mut self, now: Instant) -> bool {
+        if !self.ear.is_leaving() {
+            return false;
+        }
+        self.ear.stage = Stage::Silent;
+        self.ear.unneeded = None;
+        self.ear.forget();
+        let dropped = self.ear.dropped.take();
+        if let Some((until, _)) = dropped.filter(|(until, _)| now < *until) {
+            self.ear.stage = Stage::Failed(until);
+        }
+        if dropped.is_some_and(|(_, relied)| relied) {
+            self.hint_all(now);
+        }
+        if !self.denied.is_empty() {
+            self.listen(now);
+        }
+        self.set_ear_timer(now);
+        true
     }
 
     fn listened(&mut self, now: Instant, sent: Instant, reply: Result<P::Reply, Failure>) {
@@ -263,7 +270,7 @@ impl<P: Protocol> Engine<P> {
         let unneeded = self.ear.unneeded.filter(|_| self.denied.is_empty());
         let enough = unneeded.is_some_and(|at| now.since(at) >= self.config.timing.wait());
         self.ear.unneeded = self.denied.is_empty().then(|| unneeded.unwrap_or(now));
-        self.ear.stage = Stage::Due(if enough { Action::Unlisten } else { Action::Listen });
+        self.ear.stage = if enough { Stage::Leaving } else { Stage::Due };
     }
 
     fn take_news(&mut self, now: Instant, news: News) {
@@ -315,7 +322,7 @@ impl<P: Protocol> Engine<P> {
         let until = self.listens_again_at(now).max(pause);
         self.under_way.retain(|(lane, _), _| *lane != Lane::NEWS);
         self.ear.dropped = Some((until, self.ear.forget()));
-        self.ear.stage = Stage::Due(Action::Unlisten);
+        self.ear.stage = Stage::Leaving;
         self.set_ear_timer(now);
     }
 

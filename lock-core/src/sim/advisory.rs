@@ -243,10 +243,6 @@ impl Server for FakeAdvisory {
                 Reply::Opened
             }
             Command::Keep => Reply::Kept(true),
-            Command::Close => {
-                self.drop_line(now, connection);
-                Reply::Closed
-            }
             Command::Try { claims, grace } if self.starting(now, *grace) => {
                 Reply::Tried(claims.iter().map(|_| Tried::Starting).collect())
             }
@@ -289,16 +285,12 @@ impl Server for FakeAdvisory {
         self.locks.entry(claim.name.clone()).or_default().queue.push_back(waiter);
     }
 
-    fn reaches(&self, connection: Connection, command: &Command) -> bool {
-        matches!(command, Command::Open { .. }) || self.lines.contains_key(&connection)
+    fn reaches(&self, connection: Connection, command: Option<&Command>) -> bool {
+        matches!(command, Some(Command::Open { .. })) || self.lines.contains_key(&connection)
     }
 
-    fn dropped(command: &Command) -> Option<Reply> {
-        (*command == Command::Close).then_some(Reply::Closed)
-    }
-
-    fn drop_connection() -> Option<Command> {
-        Some(Command::Close)
+    fn close(&mut self, now: Instant, connection: Connection) {
+        self.drop_line(now, connection);
     }
 
     fn tick(&mut self, now: Instant) {

@@ -145,17 +145,18 @@ impl<S: Server> World<S> {
 
     pub(super) fn execute(&mut self, at: usize) {
         let exchange = self.exchanges[at].clone();
-        if !exchange.waiting
-            && self.server.waits(self.server_now(), exchange.from, &exchange.command)
+        if let Some(command) = &exchange.command
+            && !exchange.waiting
+            && self.server.waits(self.server_now(), exchange.from, command)
         {
-            self.server.queue(self.server_now(), exchange.from, &exchange.command);
+            self.server.queue(self.server_now(), exchange.from, command);
             self.exchange(at).waiting = true;
             self.saw(Sometimes::WaitedAtServer);
             return;
         }
 
         let mut now = exchange.read.unwrap_or(self.server_now());
-        let (action, claims) = S::describe(&exchange.command);
+        let (action, claims) = exchange.describe::<S>();
         let before = self.server.leases();
         // A statement that waited may go by the time at which it began.
         let judged = now;
@@ -163,7 +164,13 @@ impl<S: Server> World<S> {
             now = self.local(exchange.from.client);
         }
         self.server.tick(self.server_now());
-        let reply = self.server.apply(now, exchange.from, &exchange.command);
+        let reply = match &exchange.command {
+            Some(command) => Some(self.server.apply(now, exchange.from, command)),
+            None => {
+                self.server.close(now, exchange.from);
+                None
+            }
+        };
         let after = self.server.leases();
         let result = if self.protocol.sessions().is_some() {
             rows::changed_in_session(&before, &after, judged, action, claims)
@@ -177,7 +184,10 @@ impl<S: Server> World<S> {
         if action == protocol::Action::Open {
             self.client(exchange.from.client).opens -= 1;
         }
-        self.note(|_| format!("the server answers {reply:?}, and has {after:?}"));
+        self.note(|_| match &reply {
+            Some(reply) => format!("the server answers {reply:?}, and has {after:?}"),
+            None => format!("the server hears that a connection was closed, and has {after:?}"),
+        });
 
         let ghost = !exchange.awaited || exchange.executed;
         for lease in &after {
@@ -207,12 +217,10 @@ impl<S: Server> World<S> {
         }
         if !exchange.awaited && self.scope.0.flaw == Some(Flaw::RepliesCrossed) {
             let next = self.exchanges.iter().position(|other| {
-                other.from == exchange.from
-                    && other.awaited
-                    && S::describe(&other.command).0 == action
+                other.from == exchange.from && other.awaited && other.describe::<S>().0 == action
             });
             if let Some(next) = next {
-                self.exchange(next).reply = Some(reply.clone());
+                self.exchange(next).reply = reply.clone();
             }
         }
         let exchange = self.exchange(at);
@@ -220,7 +228,7 @@ impl<S: Server> World<S> {
         exchange.executed = true;
         exchange.read = None;
         if exchange.awaited && exchange.reply.is_none() {
-            exchange.reply = Some(reply);
+            exchange.reply = reply;
         }
         self.forget_exchanges();
     }
@@ -251,7 +259,7 @@ impl<S: Server> World<S> {
                 Way::Broken | Way::Closed | Way::Refused => Failure::refused(message),
             };
             if way == Way::Refused {
-                let (_, claims) = S::describe(&exchange.command);
+                let (_, claims) = exchange.describe::<S>();
                 self.excused.extend(claims.iter().map(|claim| claim.owner));
             }
             self.answer(&exchange, Err(failure));
@@ -295,11 +303,11 @@ impl<S: Server> World<S> {
             }
         }
         self.forget_exchanges();
-        if let Some(close) = S::drop_connection() {
+        if S::CONNECTIONS {
             let lanes: Vec<_> =
                 self.clients[at].engine.kept_sessions().map(|(lane, _)| lane).collect();
             for lane in lanes {
-                self.close_unasked(at, lane, close.clone());
+                self.send_close(at, lane);
             }
         }
         let (scope, protocol) = (self.scope.0.clone(), self.protocol.clone());
@@ -325,7 +333,8 @@ impl<S: Server> World<S> {
         let (server, scope) = (&self.server, &self.scope.0);
         let (clients, now) = (&self.clients, self.now);
         self.exchanges.retain(|exchange| {
-            let unheard = !exchange.awaited && !server.reaches(exchange.from, &exchange.command);
+            let unheard =
+                !exchange.awaited && !server.reaches(exchange.from, exchange.command.as_ref());
             // A session lives on, so what is carried out late is bounded by assumption.
             let local = clients[exchange.from.client].clock.read(now);
             let too_late = !S::REPEATABLE
@@ -341,7 +350,7 @@ impl<S: Server> World<S> {
         excused.retain(|owner| {
             leases.iter().any(|lease| lease.owner == Some(*owner))
                 || exchanges.iter().any(|exchange| {
-                    S::describe(&exchange.command).1.iter().any(|claim| claim.owner == *owner)
+                    exchange.describe::<S>().1.iter().any(|claim| claim.owner == *owner)
                 })
         });
     }

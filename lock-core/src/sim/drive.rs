@@ -40,8 +40,11 @@ impl<S: Server> World<S> {
             self.give_up(overdue, Failure::Unknown("no answer in time".into()));
         }
         let mut sent = 0;
-        while let Some(dispatch) = self.poll_command(at, now) {
-            self.send(at, now, dispatch);
+        loop {
+            if !self.close(at, now) {
+                let Some(dispatch) = self.poll_command(at, now) else { break };
+                self.send(at, now, dispatch);
+            }
             sent += 1;
             if sent > TOO_MANY {
                 let what = format!("client {at} sent {sent} commands at once");
@@ -82,15 +85,14 @@ impl<S: Server> World<S> {
             self.judge(Check::Commands, what.map_or(Ok(()), Err));
         }
         let from = Connection { lane, ..self.clients[at].connection };
-        let owners = owners(&command, &claims, from);
+        let owners = owners(Some(&command), &claims, from);
         let result = back_off::sent(&self.clients[at].refused, now, action, &owners);
         self.judge(Check::BackOff, result);
         let others = self.exchanges.iter().filter(|other| other.awaited && other.from == from);
         // A command whose session has ended is about nobody any more.
         let engine = &self.clients[at].engine;
         let about = |other: &Arc<Exchange<_>>| engine.listens_for(other.id);
-        let others =
-            others.map(|other| if about(other) { S::describe(&other.command).1 } else { &[] });
+        let others = others.map(|other| if about(other) { other.describe::<S>().1 } else { &[] });
         let timing = self.scope.0.timing;
         let result =
             commands::sent(action, &claims, others, self.scope.0.in_flight, now, deadline, &timing);
@@ -99,35 +101,43 @@ impl<S: Server> World<S> {
         if self.scope.0.flaw == Some(Flaw::NewOwnerOnRetry) {
             command = self.renamed(at, action, claims, command);
         }
-        let dropped = S::dropped(&command);
-        if dropped.is_some() {
-            self.drop_lane(from);
-        }
         let exchange = Exchange {
             from,
             id,
-            command,
+            command: Some(command),
             sent: now,
             deadline,
             waiting: false,
             given_up: None,
-            awaited: dropped.is_none(),
+            awaited: true,
             copies: 1,
             executed: false,
             read: None,
             reply: None,
         };
         let place = self.exchanges.partition_point(|other| other.key() < exchange.key());
-        let exchange = Arc::new(exchange);
-        self.exchanges.insert(place, exchange.clone());
-        if let Some(reply) = dropped {
-            self.answer(&exchange, Ok(reply));
-        }
+        self.exchanges.insert(place, Arc::new(exchange));
     }
 
-    /// The driver drops a connection: it will hear nothing more on it.
-    fn drop_lane(&mut self, from: Connection) {
-        let now = self.local(from.client);
+    /// Closes a connection, if one is to be closed: the driver hears nothing more on it.
+    fn close(&mut self, at: usize, now: Instant) -> bool {
+        if !self.clients[at].engine.has_work() {
+            return false;
+        }
+        let before = self.holds(at);
+        let Some(lane) = self.client(at).engine.poll_close(now) else { return false };
+        self.note(|_| format!("client {at} closes {lane:?}"));
+        self.drop_lane(now, Connection { lane, ..self.clients[at].connection });
+        self.send_close(at, lane);
+        if lane == Lane::NEWS {
+            self.may_try_again(at);
+        }
+        self.moved(at, &before, None);
+        self.hear(at);
+        true
+    }
+
+    fn drop_lane(&mut self, now: Instant, from: Connection) {
         for exchange in &mut self.exchanges {
             if exchange.from == from && exchange.awaited {
                 let stays = exchange.copies > 0 && !exchange.waiting && self.faults.ghosts > 0;
@@ -145,14 +155,14 @@ impl<S: Server> World<S> {
         self.forget_exchanges();
     }
 
-    /// A client has died: its machine closes the connection, and the server hears of it, or not.
-    pub(super) fn close_unasked(&mut self, at: usize, lane: Lane, command: Command<S>) {
+    /// A client's machine closes a connection, and the server hears of it, or not.
+    pub(super) fn send_close(&mut self, at: usize, lane: Lane) {
         let now = self.local(at);
         let from = Connection { lane, ..self.clients[at].connection };
         self.exchanges.push(Arc::new(Exchange {
             from,
             id: DispatchId::LAST,
-            command,
+            command: None,
             sent: now,
             deadline: now,
             waiting: false,
@@ -215,8 +225,8 @@ impl<S: Server> World<S> {
         if flaw == Some(Flaw::AnswerForgotten) {
             return;
         }
-        if flaw == Some(Flaw::NewOwnerOnRetry) {
-            self.rename(exchange.from.client, &exchange.command);
+        if let (Some(Flaw::NewOwnerOnRetry), Some(command)) = (flaw, &exchange.command) {
+            self.rename(exchange.from.client, command);
         }
         let failure = match failure {
             Failure::Unknown(text) if flaw == Some(Flaw::UnknownAsNotSent) => {
@@ -245,7 +255,7 @@ impl<S: Server> World<S> {
         let mut id = exchange.id;
         if self.scope.0.flaw == Some(Flaw::DeadlineFromReply) {
             let Some(late) = self.client(at).engine.poll_command(now) else { return };
-            if late.command != exchange.command {
+            if Some(&late.command) != exchange.command.as_ref() {
                 let failure = Failure::NotSent("another command by now".into());
                 return self.client(at).engine.handle_reply(now, late.id, Err(failure));
             }
@@ -259,17 +269,19 @@ impl<S: Server> World<S> {
 
     /// Who is told, or not any more, may try again.
     fn take_news(&mut self, exchange: &Exchange<S::Protocol>, reply: &Result<Reply<S>, Failure>) {
-        if !matches!(S::describe(&exchange.command).0, Action::Listen | Action::Unlisten) {
+        if exchange.describe::<S>().0 != Action::Listen {
             return;
         }
-        self.client(exchange.from.client)
-            .refused
-            .retain(|(action, _), _| *action == Action::Listen);
+        self.may_try_again(exchange.from.client);
         let news = reply.clone().and_then(|reply| self.protocol.news(reply));
         let freed = |one: &Notification| matches!(one, Notification::Freed(_));
         if matches!(news, Ok(News::Notified(all)) if all.iter().any(freed)) {
             self.saw(Sometimes::Told);
         }
+    }
+
+    fn may_try_again(&mut self, at: usize) {
+        self.client(at).refused.retain(|(action, _), _| *action == Action::Listen);
     }
 
     /// When the request was sent that a hold rests on: the one that is answered or, in a session, the
@@ -282,7 +294,7 @@ impl<S: Server> World<S> {
         if self.protocol.sessions().is_none() {
             return exchange.sent;
         }
-        let action = S::describe(&exchange.command).0;
+        let action = exchange.describe::<S>().0;
         let verdicts = reply.clone().and_then(|reply| self.protocol.verdicts(action, reply));
         let confirmed = &mut self.client(exchange.from.client).confirmed.0;
         let last = confirmed.entry(exchange.from.lane).or_default();
@@ -301,14 +313,14 @@ impl<S: Server> World<S> {
         reply: &Result<Reply<S>, Failure>,
     ) {
         let at = exchange.from.client;
-        let (action, claims) = S::describe(&exchange.command);
+        let (action, claims) = exchange.describe::<S>();
         let verdicts = reply.clone().and_then(|reply| self.protocol.verdicts(action, reply));
         let timing = self.scope.0.timing;
         let valid = timing.valid();
         let waited = now.since(exchange.sent) >= timing.wait() / 2;
         let together = claims.len() > 1 && matches!(reply, Err(failure) if failure.may_be_of_one());
         for (at_claim, owner) in
-            owners(&exchange.command, claims, exchange.from).into_iter().enumerate()
+            owners(exchange.command.as_ref(), claims, exchange.from).into_iter().enumerate()
         {
             let verdict = verdicts.as_ref().ok().and_then(|verdicts| verdicts.get(at_claim));
             let refused = match verdict {
@@ -425,7 +437,7 @@ impl<S: Server> World<S> {
 }
 
 /// Whom a command is for: its claims' owners, or the session that it is about.
-fn owners<C: Hash>(command: &C, claims: &[Claim], from: Connection) -> Vec<Owner> {
+fn owners<C: Hash>(command: Option<&C>, claims: &[Claim], from: Connection) -> Vec<Owner> {
     if claims.is_empty() {
         return Vec::from([Owner::new(fingerprint(&(command, from.lane)))]);
     }

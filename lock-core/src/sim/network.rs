@@ -1,8 +1,8 @@
 //! Requests on their way.
 
 use crate::engine::DispatchId;
-use crate::protocol::Protocol;
-use crate::sim::server::Connection;
+use crate::protocol::{Action, Claim, Protocol};
+use crate::sim::server::{Connection, Server};
 use crate::time::Instant;
 
 /// One request: on its way to the server, carried out, answered, given up, or several of these.
@@ -10,7 +10,8 @@ use crate::time::Instant;
 pub(super) struct Exchange<P: Protocol> {
     pub(super) from: Connection,
     pub(super) id: DispatchId,
-    pub(super) command: P::Command,
+    /// [`None`]: the client has closed the connection.
+    pub(super) command: Option<P::Command>,
     /// When it was truly sent, on the client's clock.
     pub(super) sent: Instant,
     /// When the driver gives it up, on the client's clock.
@@ -34,6 +35,11 @@ pub(super) struct Exchange<P: Protocol> {
 impl<P: Protocol> Exchange<P> {
     pub(super) fn key(&self) -> (Connection, DispatchId) {
         (self.from, self.id)
+    }
+
+    /// What it is for, and what it is about.
+    pub(super) fn describe<S: Server<Protocol = P>>(&self) -> (Action, &[Claim]) {
+        self.command.as_ref().map_or((Action::Close, &[]), S::describe)
     }
 
     /// Nothing can come of it any more.

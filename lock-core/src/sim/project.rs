@@ -69,7 +69,8 @@ impl<S: Server> World<S> {
         }
         // Ids are only names: requests with the same claims and times are the same.
         for exchange in &self.exchanges {
-            let command = S::project_command(&exchange.command, &since);
+            let command = exchange.command.as_ref();
+            let command = command.map(|command| S::project_command(command, &since));
             (exchange.from, command, exchange.awaited).hash(&mut hasher);
             (exchange.copies, exchange.executed, exchange.waiting).hash(&mut hasher);
             if !S::REPEATABLE && !S::CONNECTIONS {
@@ -113,7 +114,7 @@ impl<S: Server> World<S> {
 
     fn verdicts(&self, exchange: &Exchange<S::Protocol>) -> Vec<Verdict> {
         let Some(reply) = exchange.reply.clone() else { return Vec::new() };
-        self.protocol.verdicts(S::describe(&exchange.command).0, reply).unwrap_or_default()
+        self.protocol.verdicts(exchange.describe::<S>().0, reply).unwrap_or_default()
     }
 }
 

@@ -54,27 +54,18 @@ pub trait Server: Clone + Debug + Eq + Hash {
     ) {
     }
 
-    /// Whether a command on this connection reaches the server, or finds the connection closed.
+    /// Whether a command on this connection reaches the server, or finds the connection closed; [`None`]:
+    /// whether the server would hear that the client closes it.
     fn reaches(
         &self,
         _connection: Connection,
-        _command: &<Self::Protocol as Protocol>::Command,
+        _command: Option<&<Self::Protocol as Protocol>::Command>,
     ) -> bool {
         true
     }
 
-    /// A command that the driver itself carries out, by dropping a connection, and its answer. The
-    /// server gets it too, later or never.
-    fn dropped(
-        _command: &<Self::Protocol as Protocol>::Command,
-    ) -> Option<<Self::Protocol as Protocol>::Reply> {
-        None
-    }
-
-    /// The same command as [`dropped`](Self::dropped) knows, for a client that dies.
-    fn drop_connection() -> Option<<Self::Protocol as Protocol>::Command> {
-        None
-    }
+    /// Hears that the client has closed a connection: later than that, or never.
+    fn close(&mut self, _now: Instant, _connection: Connection) {}
 
     /// Notices that its clock shows `now`.
     fn tick(&mut self, _now: Instant) {}

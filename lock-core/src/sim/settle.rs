@@ -55,7 +55,7 @@ impl<S: Server> World<S> {
             while let Some(at) = self
                 .exchanges
                 .iter()
-                .position(|one| one.awaited && !self.server.reaches(one.from, &one.command))
+                .position(|one| one.awaited && !self.server.reaches(one.from, one.command.as_ref()))
             {
                 let client = self.exchanges[at].from.client;
                 self.give_up(at, Failure::Unknown("the connection is closed".into()));

@@ -248,10 +248,6 @@ impl Server for FakeTable {
                     News::Begun
                 }
             }),
-            Command::Unlisten => {
-                self.ears.remove(&connection);
-                Reply::Silent
-            }
             Command::Probe { number } => {
                 self.tell(Notification::Probe(*number));
                 Reply::Probed
@@ -284,8 +280,8 @@ impl Server for FakeTable {
         }
     }
 
-    fn dropped(command: &Command) -> Option<Reply> {
-        matches!(command, Command::Unlisten).then_some(Reply::Silent)
+    fn close(&mut self, _: Instant, connection: Connection) {
+        self.ears.remove(&connection);
     }
 
     fn times(&self) -> Vec<Instant> {

@@ -173,7 +173,10 @@ impl<S: Server> World<S> {
         if exchange.copies == 0 {
             return;
         }
-        if !self.server.reaches(exchange.from, &exchange.command) && awake && exchange.awaited {
+        if !self.server.reaches(exchange.from, exchange.command.as_ref())
+            && awake
+            && exchange.awaited
+        {
             actions.push(Action::Fail(at, Way::Closed));
             return;
         }
@@ -202,16 +205,17 @@ impl<S: Server> World<S> {
     /// Whether a request can be carried out now.
     pub(super) fn may_execute(&self, at: usize) -> bool {
         let exchange = &self.exchanges[at];
-        let reaches = || self.server.reaches(exchange.from, &exchange.command);
+        let reaches = || self.server.reaches(exchange.from, exchange.command.as_ref());
         if !self.up || exchange.copies == 0 || !reaches() {
             return false;
         }
-        let action = S::describe(&exchange.command).0;
+        let action = exchange.describe::<S>().0;
         if action == protocol::Action::Open && self.clients[exchange.from.client].opens == 0 {
             return false;
         }
         if exchange.waiting {
-            return !self.server.waits(self.server_now(), exchange.from, &exchange.command);
+            let waits = |command| self.server.waits(self.server_now(), exchange.from, command);
+            return !exchange.command.as_ref().is_some_and(waits);
         }
         // Connections keep the order.
         let earlier = self.exchanges[..at].iter();

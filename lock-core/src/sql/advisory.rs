@@ -4,7 +4,6 @@
 //!
 //! ```text
 //!   Command::Open    connect, then Setup -> Session: checks the server, makes the connection a lease
-//!   Command::Close   drop the connection
 //!   any other        Codec::encode(command, session) -> Exchange
 //! ```
 //!
@@ -115,7 +114,7 @@ impl Codec {
     }
 
     /// What is to be run for `command` on the connection that is `session`. What is not run on a
-    /// connection, [`Command::Open`] and [`Command::Close`], comes to a failure.
+    /// connection, [`Command::Open`], comes to a failure.
     pub fn encode(&self, command: &Command, session: &Session) -> Exchange {
         Exchange::new(self.clone(), command.clone(), session.clone())
     }
@@ -152,7 +151,7 @@ impl Codec {
             }
             (Command::Unlock { .. }, _) => self.about(session, &self.unlock, &claims, None),
             (Command::Keep, _) => self.on(session, &self.keep, []),
-            (Command::Open { .. } | Command::Close, _) => return None,
+            (Command::Open { .. }, _) => return None,
         })
     }
 

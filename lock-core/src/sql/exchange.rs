@@ -70,7 +70,6 @@ impl Exchange {
     pub(super) fn new(codec: Codec, command: Command, now: Instant) -> Self {
         let releases_several = matches!(&command, Command::Release { leases } if leases.len() > 1);
         let stage = match (&codec.dialect, &command) {
-            (_, Command::Unlisten) => Stage::Done(Ok(Reply::Silent)),
             (Dialect::Postgres { .. }, Command::Listen { .. } | Command::Probe { .. }) => {
                 Stage::Act { seen: None }
             }
@@ -249,18 +248,17 @@ impl Exchange {
             }
             Command::Release { .. } => self.released(&self.codec.release),
             // Looks never get here: they only ask.
-            Command::Listen { .. }
-            | Command::Unlisten
-            | Command::Probe { .. }
-            | Command::Look { .. } => match (&self.codec.dialect, &self.command) {
-                (Dialect::Postgres { probe, .. }, Command::Probe { number }) => {
-                    let payload = Value::Text(postgres::probe(*number));
-                    Statement { durable: false, ..Statement::new(probe.clone(), [payload]) }
+            Command::Listen { .. } | Command::Probe { .. } | Command::Look { .. } => {
+                match (&self.codec.dialect, &self.command) {
+                    (Dialect::Postgres { probe, .. }, Command::Probe { number }) => {
+                        let payload = Value::Text(postgres::probe(*number));
+                        Statement { durable: false, ..Statement::new(probe.clone(), [payload]) }
+                    }
+                    (Dialect::Postgres { listen, .. }, _) => Statement::new(listen.clone(), []),
+                    // The others never get here: they cannot tell.
+                    _ => Statement::new(self.codec.holders.any.clone(), []),
                 }
-                (Dialect::Postgres { listen, .. }, _) => Statement::new(listen.clone(), []),
-                // The others never get here: they cannot tell.
-                _ => Statement::new(self.codec.holders.any.clone(), []),
-            },
+            }
         }
     }
 

@@ -239,7 +239,7 @@ fn released_twice_is_told_once_in_every_phase() {
             if let Some(sent) = sent.take() {
                 scene.sleep(TRIP);
                 scene.fails(&sent, unknown());
-            } else if scene.engine.has_command() {
+            } else if scene.engine.has_work() {
                 sent = Some(scene.sends_any());
             } else {
                 scene.sleeps();

@@ -33,7 +33,7 @@ fn held_back(scene: &mut Scenario) -> Duration {
     scene.sleep(TRIP);
     scene.is_free(&look);
     let at = scene.now;
-    if !scene.engine.has_command() {
+    if !scene.engine.has_work() {
         scene.sleeps();
     }
     let claim = scene.sends(Action::Acquire, &["a"]);

@@ -84,7 +84,7 @@ fn listening() -> (Scenario, LockId, Sent) {
 /// The next claim, if nothing is told but probes; and what listens by then.
 fn claims_next(scene: &mut Scenario, mut listen: Sent) -> (Sent, Sent) {
     loop {
-        if !scene.engine.has_command() {
+        if !scene.engine.has_work() {
             scene.sleeps();
             continue;
         }
@@ -139,8 +139,7 @@ fn who_is_told_tries_at_once() {
     let listen = scene.sends(Action::Listen, &[]);
     scene.sleep(QUIET);
     tells_of(&mut scene, &listen, &[]);
-    let unlisten = scene.sends(Action::Unlisten, &[]);
-    scene.answers(&unlisten, Ok(Reply::Silent));
+    scene.stops_listening();
     scene.sends_nothing();
 }
 
@@ -198,7 +197,7 @@ fn when_the_server_stops_telling_everybody_asks_again() {
     // And goes on asking, until the server tells again.
     let mut failures = 0;
     while failures < 12 {
-        if !scene.engine.has_command() {
+        if !scene.engine.has_work() {
             assert!(next(&mut scene) <= scene.now.after(Duration::from_secs(1)), "within a second");
             scene.sleeps();
         }
@@ -249,11 +248,10 @@ fn who_waits_again_listens_again() {
     let listen = scene.sends(Action::Listen, &[]);
     scene.sleep(QUIET);
     tells_of(&mut scene, &listen, &["a"]); // others' business does not keep it
-    let unlisten = scene.sends(Action::Unlisten, &[]);
+    scene.stops_listening();
     scene.acquire("a");
     let claim = scene.sends(Action::Acquire, &["a"]);
     denied(&mut scene, &claim);
-    scene.answers(&unlisten, Ok(Reply::Silent));
     scene.sends(Action::Listen, &[]);
     assert!(next(&mut scene) <= scene.now.after(Duration::from_secs(1)), "it is not told yet");
 }

@@ -227,7 +227,7 @@ fn frees(scene: &mut Scenario, held: lock_core::LockId, took: Duration, answer: 
 fn pause(scene: &mut Scenario, held: lock_core::LockId, answer: Freed) -> Duration {
     frees(scene, held, TRIP, answer);
     let at = scene.now;
-    if !scene.engine.has_command() {
+    if !scene.engine.has_work() {
         scene.sleeps();
     }
     let claim = scene.sends(Action::Acquire, &["a"]);

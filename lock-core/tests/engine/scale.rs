@@ -47,7 +47,9 @@ impl<P: Protocol> Crowd<P> {
 
     /// All that is due is sent, and answered if the server says anything. How often this event was told.
     fn goes_on(&mut self, counts: fn(&Event) -> bool) -> usize {
-        while let Some(dispatch) = self.engine.poll_command(self.now) {
+        loop {
+            while self.engine.poll_close(self.now).is_some() {}
+            let Some(dispatch) = self.engine.poll_command(self.now) else { break };
             if let Some(reply) = (self.server)(&dispatch.command) {
                 self.engine.handle_reply(self.now, dispatch.id, Ok(reply));
             }
@@ -226,7 +228,6 @@ fn on_connections(command: &advisory::Command) -> Option<advisory::Reply> {
     Some(match command {
         advisory::Command::Open { .. } => advisory::Reply::Opened,
         advisory::Command::Keep => advisory::Reply::Kept(true),
-        advisory::Command::Close => advisory::Reply::Closed,
         advisory::Command::Try { claims, .. } => {
             advisory::Reply::Tried(vec![Tried::Granted(FENCE); claims.len()])
         }

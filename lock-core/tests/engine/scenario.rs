@@ -3,7 +3,7 @@
 use lock_core::table::{Acquired, Command, Freed, Reply, Seen, Table};
 use lock_core::{
     Action, Claim, Config, Dispatch, DispatchId, Engine, Event, Failure, Fence, Holder, Instant,
-    LockId, LockName, NotAcquired, Owner, Release, Timing,
+    Lane, LockId, LockName, NotAcquired, Owner, Release, Timing,
 };
 use std::time::Duration;
 
@@ -266,7 +266,8 @@ impl Scenario {
 
     pub(crate) fn sends_any(&mut self) -> Sent {
         self.engine.handle_timeout(self.now);
-        assert!(self.engine.has_command());
+        assert!(self.engine.has_work());
+        assert_eq!(self.engine.poll_close(self.now), None, "nothing is to be closed before");
         let Dispatch { id, command, deadline, .. } =
             self.engine.poll_command(self.now).expect("a command is due");
         assert!(deadline > self.now, "a request is given some time");
@@ -275,10 +276,17 @@ impl Scenario {
         Sent { id, at: self.now, deadline, command }
     }
 
-    /// No command is due, and the next look at the engine is due in the future.
+    /// The connection that listens is closed now.
+    pub(crate) fn stops_listening(&mut self) {
+        assert!(self.engine.has_work());
+        assert_eq!(self.engine.poll_close(self.now), Some(Lane::NEWS));
+    }
+
+    /// Nothing is to be closed, no command is due, and the next look at the engine is due in the future.
     pub(crate) fn sends_nothing(&mut self) {
+        assert_eq!(self.engine.poll_close(self.now), None);
         assert_eq!(self.engine.poll_command(self.now), None);
-        assert!(!self.engine.has_command());
+        assert!(!self.engine.has_work());
         assert!(self.engine.poll_timeout().is_none_or(|at| at > self.now), "due, but not polled");
     }
 

@@ -67,7 +67,14 @@ impl<P: Protocol> Scene<P> {
     }
 
     pub(crate) fn sends_nothing(&mut self) {
+        assert_eq!(self.engine.poll_close(self.now), None);
         assert_eq!(self.engine.poll_command(self.now), None);
+    }
+
+    /// This connection is closed now.
+    pub(crate) fn closes(&mut self, lane: Lane) {
+        assert!(self.engine.has_work());
+        assert_eq!(self.engine.poll_close(self.now), Some(lane));
     }
 
     /// A millisecond later it is answered.

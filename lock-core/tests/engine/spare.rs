@@ -29,12 +29,6 @@ fn waited() -> (Scene<Advisory>, Lane) {
     (scene, wait.lane)
 }
 
-fn closes(scene: &mut Scene<Advisory>, lane: Lane) {
-    let close = scene.sends();
-    assert_eq!((&close.command, close.lane), (&Command::Close, lane));
-    scene.answers(&close, Reply::Closed);
-}
-
 #[test]
 fn who_waits_again_soon_waits_on_the_same_connection() {
     let (mut scene, lane) = waited();
@@ -64,7 +58,7 @@ fn only_one_connection_stays_for_who_waits_next() {
         scene.answers(&wait, granted());
     }
     let [_, other] = ids.map(|id| frees(&mut scene, id));
-    closes(&mut scene, other);
+    scene.closes(other);
     scene.sends_nothing();
 }
 
@@ -75,7 +69,9 @@ fn a_connection_on_which_nobody_waits_goes_when_it_would_have_to_be_kept() {
     let keep = scene.sends();
     assert!(matches!(keep.command, Command::Keep), "the home connection: {keep:?}");
     scene.answers(&keep, Reply::Kept(true));
-    closes(&mut scene, lane);
+    scene.now = scene.engine.poll_timeout().expect("the other would have to be kept");
+    scene.engine.handle_timeout(scene.now);
+    scene.closes(lane);
     assert!(scene.now.since(opened) <= Timing::default().ttl() / 3 + MS);
     assert_eq!(scene.engine.sessions(), 1);
     // The next one waits on another.
@@ -87,7 +83,7 @@ fn a_connection_on_which_nobody_waits_goes_when_it_would_have_to_be_kept() {
 fn a_connection_on_which_nobody_waits_goes_when_the_engine_closes() {
     let (mut scene, lane) = waited();
     scene.engine.close(scene.now);
-    closes(&mut scene, lane);
+    scene.closes(lane);
 }
 
 /// The search found it: whoever waited there next had the lock twice.
@@ -99,7 +95,7 @@ fn nobody_waits_on_a_connection_that_may_not_have_freed_what_it_had() {
     let unlock = scene.sends();
     scene.fails(&unlock, Failure::refused("refused".into()));
     scene.told();
-    closes(&mut scene, wait.lane);
+    scene.closes(wait.lane);
 }
 
 /// A wait may be refused in the moment in which it is granted.
@@ -111,7 +107,7 @@ fn nobody_waits_on_a_connection_that_refused_anything_to_another() {
     assert_eq!(again.lane, wait.lane, "the same one does");
     scene.answers(&again, granted());
     frees(&mut scene, id);
-    closes(&mut scene, wait.lane);
+    scene.closes(wait.lane);
 }
 
 #[test]
@@ -122,10 +118,10 @@ fn nobody_waits_on_a_connection_that_was_lost_meanwhile() {
     scene.told();
     scene.wants("c");
     for _ in 0..20 {
+        while scene.engine.poll_close(scene.now).is_some() {}
         let dispatch = scene.sends();
         match dispatch.command {
             Command::Open { .. } => scene.answers(&dispatch, Reply::Opened),
-            Command::Close => scene.answers(&dispatch, Reply::Closed),
             Command::Try { .. } => scene.answers(&dispatch, busy()),
             Command::Keep => scene.fails(&dispatch, unknown()),
             Command::Wait { .. } => return assert_ne!(dispatch.lane, lane),

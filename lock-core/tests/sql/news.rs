@@ -74,13 +74,6 @@ fn servers_that_tell_nothing_are_not_asked_to() {
     }
 }
 
-#[test]
-fn to_stop_listening_needs_no_statement() {
-    for codec in all() {
-        assert_eq!(run(&codec, &Command::Unlisten, &[]), Ok(Reply::Silent));
-    }
-}
-
 fn full() -> Failure {
     postgres::statement_failed(Some("54000"), "too many notifications in the NOTIFY queue")
 }

@@ -1,7 +1,7 @@
 //! Commands on their way to the server and back, and the threads that see to it.
 
 use super::state::{State, Told};
-use super::{Command, NO_LIMIT, Reply, Speaks, Teller, apart};
+use super::{Command, NO_LIMIT, Speaks, Teller, apart};
 use crate::backend::{Backend, Backends};
 use crate::process::Process;
 use crate::{clock, events};
@@ -53,8 +53,8 @@ enum Leaving<F: Backends> {
     Here(Job<F>),
     /// On a thread of its own, which nobody waits for.
     Apart(Job<F>),
-    /// It needs no server.
-    Answered(Result<Reply<F>, Failure>, Option<F::Backend>),
+    /// There is no connection to be had.
+    NotSent(DispatchId),
 }
 
 impl<F: Backends> Shared<F> {
@@ -134,7 +134,7 @@ impl<F: Backends> Shared<F> {
         }
     }
 
-    /// Carries out one command on this thread, if one is due and nobody is at it; has it carried out,
+    /// Closes one connection, or carries out one command on this thread, if one is due and nobody is at it; has it carried out,
     /// if it waits at the server. It is to end by `until`.
     pub(super) fn pump<'a>(
         self: &'a Arc<Self>,
@@ -154,15 +154,20 @@ impl<F: Backends> Shared<F> {
             return Ok(Pumped::Nothing(state));
         }
         let sent = clock::now();
+        if let Some(lane) = state.engine.poll_close(sent) {
+            let dropped = state.lanes.drop_lane(lane);
+            drop(state);
+            drop(dropped);
+            return Ok(Pumped::Did(self.lock()?));
+        }
         let Some(dispatch) = state.engine.poll_command(sent) else {
             return Ok(Pumped::Nothing(state));
         };
-        let id = dispatch.id;
         match leave(&mut state, dispatch, sent, until, alone) {
-            Leaving::Answered(reply, dropped) => {
-                state.engine.handle_reply(clock::now(), id, reply);
+            Leaving::NotSent(id) => {
+                let failure = Failure::NotSent("there is no connection".to_string());
+                state.engine.handle_reply(clock::now(), id, Err(failure));
                 drop(state);
-                drop(dropped);
             }
             Leaving::Here(job) => {
                 // Others rely on the timers while this thread is away.
@@ -209,7 +214,7 @@ impl<F: Backends> Shared<F> {
     /// Wakes the pump and the keeper if they would sleep through something.
     pub(super) fn rouse(&self, state: &State<F>) {
         let timer = state.timer(clock::now());
-        if state.engine.has_command() || state.asleep_until.iter().any(|until| timer < *until) {
+        if state.engine.has_work() || state.asleep_until.iter().any(|until| timer < *until) {
             self.timers.notify_all();
         }
     }
@@ -344,14 +349,10 @@ fn leave<F: Backends>(
     alone: bool,
 ) -> Leaving<F> {
     let Dispatch { id, lane, command, deadline } = dispatch;
-    if let Some(reply) = F::Backend::dropped(&command) {
-        return Leaving::Answered(Ok(reply), state.lanes.drop_lane(lane));
-    }
     let waits = F::Backend::waits(&command);
     let for_waits = state.engine.waits_on(lane);
     let Some(backend) = state.lanes.take(lane, id, waits, for_waits) else {
-        let failure = Failure::NotSent("there is no connection".to_string());
-        return Leaving::Answered(Err(failure), None);
+        return Leaving::NotSent(id);
     };
     let budget = deadline.min(until).since(sent);
     let job = Job { backend, lane, id, command, sent, budget };

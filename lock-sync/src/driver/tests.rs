@@ -68,7 +68,7 @@ impl<const LANES: bool> Backend for Fake<LANES> {
             Command::Release { leases } => {
                 ("release", Reply::Freed(vec![Freed::Free; leases.len()]))
             }
-            Command::Listen { .. } | Command::Unlisten | Command::Probe { .. } => {
+            Command::Listen { .. } | Command::Probe { .. } => {
                 panic!("nobody listens here")
             }
         };

@@ -264,11 +264,6 @@ impl Backend for Queue {
         })
     }
 
-    fn dropped(command: &advisory::Command) -> Option<Said> {
-        let closes = matches!(command, advisory::Command::Close);
-        closes.then_some(Said::Closed)
-    }
-
     fn poll_idle(&mut self, _cx: &mut Context<'_>) {
         self.0.looks.fetch_add(1, SeqCst);
     }

@@ -19,12 +19,7 @@ pub(in super::super) fn sent<'a>(
     timing: &Timing,
 ) -> Result<(), String> {
     let of_no_lock = match action {
-        Action::Open
-        | Action::Keep
-        | Action::Close
-        | Action::Listen
-        | Action::Unlisten
-        | Action::Probe => true,
+        Action::Open | Action::Keep | Action::Close | Action::Listen | Action::Probe => true,
         Action::Renew | Action::Release | Action::Acquire | Action::Look | Action::Wait => false,
     };
     if claims.is_empty() != of_no_lock {
@@ -47,8 +42,8 @@ pub(in super::super) fn sent<'a>(
             return Err(format!("two commands about {twice:?} under way"));
         }
     }
-    // A connection is closed whatever else is under way on it.
-    if under_way > in_flight && !matches!(action, Action::Close | Action::Unlisten) {
+    // A session is ended whatever else is under way.
+    if under_way > in_flight && action != Action::Close {
         return Err(format!("{under_way} commands under way, {in_flight} allowed"));
     }
     Ok(())

@@ -46,8 +46,8 @@ impl Exchange {
     pub(super) fn new(codec: Codec, command: Command, session: Session) -> Self {
         let unfit = command.claims().iter().find_map(|c| codec.check(&c.name, c.mode).err());
         let stage = match (&command, unfit) {
-            (Command::Open { .. } | Command::Close, _) => {
-                Stage::Done(unknown("the driver opens and closes connections by itself"))
+            (Command::Open { .. }, _) => {
+                Stage::Done(unknown("the driver opens connections by itself"))
             }
             (_, Some(error)) => {
                 let message = error.to_string();

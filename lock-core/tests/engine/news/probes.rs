@@ -2,12 +2,23 @@
 
 use super::*;
 
-/// Commands that leave within `time`, each denied or answered as far as it can be; nothing is told.
-fn deaf_for(scene: &mut Scenario, mut listens: bool, time: Duration) -> Vec<(Duration, Action)> {
-    let (began, mut sent) = (scene.now, Vec::new());
-    while scene.engine.has_command() || scene.now <= began.after(time) {
-        if !scene.engine.has_command() {
+/// Commands that leave within `time`, each denied or answered as far as it can be; nothing is told. And when
+/// the connection that listens is closed.
+fn deaf_for(
+    scene: &mut Scenario,
+    mut listens: bool,
+    time: Duration,
+) -> (Vec<(Duration, Action)>, Vec<Duration>) {
+    let (began, mut sent, mut closed) = (scene.now, Vec::new(), Vec::new());
+    while scene.engine.has_work() || scene.now <= began.after(time) {
+        if !scene.engine.has_work() {
             scene.sleeps();
+            continue;
+        }
+        if let Some(lane) = scene.engine.poll_close(scene.now) {
+            assert_eq!(lane, Lane::NEWS);
+            closed.push(scene.now.since(began));
+            listens = false;
             continue;
         }
         let command = scene.sends_any();
@@ -16,10 +27,6 @@ fn deaf_for(scene: &mut Scenario, mut listens: bool, time: Duration) -> Vec<(Dur
         match action {
             Action::Acquire => denied(scene, &command),
             Action::Probe => scene.answers(&command, Ok(Reply::Probed)),
-            Action::Unlisten => {
-                scene.answers(&command, Ok(Reply::Silent));
-                listens = false;
-            }
             // The server says that it tells, but not what.
             _ if listens => {}
             _ => {
@@ -28,7 +35,7 @@ fn deaf_for(scene: &mut Scenario, mut listens: bool, time: Duration) -> Vec<(Dur
             }
         }
     }
-    sent
+    (sent, closed)
 }
 
 fn times(sent: &[(Duration, Action)], of: Action) -> Vec<Duration> {
@@ -38,20 +45,20 @@ fn times(sent: &[(Duration, Action)], of: Action) -> Vec<Duration> {
 #[test]
 fn until_a_probe_was_heard_a_waiter_asks_again_and_again() {
     let (mut scene, _) = begun();
-    let sent = deaf_for(&mut scene, true, Duration::from_secs(60));
+    let (sent, closed) = deaf_for(&mut scene, true, Duration::from_secs(60));
     let asked = times(&sent, Action::Acquire);
     let gaps = asked.windows(2).map(|two| two[1] - two[0]);
     assert!(gaps.max() <= Some(Duration::from_millis(1_010)), "{asked:?}");
     let probed = times(&sent, Action::Probe);
     assert!((3..=8).contains(&probed.len()), "{probed:?}");
-    assert!(!times(&sent, Action::Unlisten).is_empty(), "the connection is no good");
+    assert!(!closed.is_empty(), "the connection is no good");
 }
 
 #[test]
 fn where_no_probe_was_ever_heard_it_is_not_tried_again_at_once() {
     let (mut scene, _) = begun();
-    let sent = deaf_for(&mut scene, true, Duration::from_secs(60));
-    for gone in times(&sent, Action::Unlisten) {
+    let (sent, closed) = deaf_for(&mut scene, true, Duration::from_secs(60));
+    for gone in closed {
         let again = times(&sent, Action::Listen).into_iter().find(|at| *at > gone);
         assert!(again.is_none_or(|again| again - gone >= QUIET), "{sent:?}");
     }
@@ -60,7 +67,7 @@ fn where_no_probe_was_ever_heard_it_is_not_tried_again_at_once() {
 #[test]
 fn a_probe_that_is_overdue_wakes_everybody_and_ends_the_connection() {
     let (mut scene, _, listen) = listening();
-    while !scene.engine.has_command() {
+    while !scene.engine.has_work() {
         scene.sleeps();
     }
     let probe = scene.sends(Action::Probe, &[]);
@@ -68,12 +75,11 @@ fn a_probe_that_is_overdue_wakes_everybody_and_ends_the_connection() {
     scene.answers(&probe, Ok(Reply::Probed));
     assert_eq!(next(&mut scene), probe.at.after(Duration::from_secs(5)), "it has a request's time");
     scene.sleeps();
-    let unlisten = scene.sends(Action::Unlisten, &[]);
-    scene.answers(&unlisten, Ok(Reply::Silent));
+    scene.stops_listening();
     let claim = scene.sends(Action::Acquire, &["a"]);
     tells_number(&mut scene, &listen, number(&probe)); // too late: on a connection that is gone
     denied(&mut scene, &claim);
-    let sent = deaf_for(&mut scene, false, Duration::from_secs(2));
+    let (sent, _) = deaf_for(&mut scene, false, Duration::from_secs(2));
     assert!(times(&sent, Action::Listen)[0] <= Duration::from_secs(1), "{sent:?}");
     assert!(times(&sent, Action::Acquire).len() >= 2, "{sent:?}");
 }
@@ -81,13 +87,14 @@ fn a_probe_that_is_overdue_wakes_everybody_and_ends_the_connection() {
 #[test]
 fn a_probe_that_could_not_be_sent_is_overdue_as_well() {
     let (mut scene, ..) = listening();
-    while !scene.engine.has_command() {
+    while !scene.engine.has_work() {
         scene.sleeps();
     }
     let probe = scene.sends(Action::Probe, &[]);
     scene.fails(&probe, deadlock());
     scene.sleeps();
-    scene.sends(Action::Unlisten, &[]);
+    scene.stops_listening();
+    scene.sends(Action::Acquire, &["a"]); // it may have been freed meanwhile
 }
 
 #[test]
@@ -143,7 +150,7 @@ fn a_process_sends_one_probe_however_many_wait() {
     scene.told();
     let (mut probes, mut listen) = (0, listen);
     loop {
-        if !scene.engine.has_command() {
+        if !scene.engine.has_work() {
             scene.sleeps();
             continue;
         }

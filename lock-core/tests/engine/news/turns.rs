@@ -17,7 +17,7 @@ fn who_frees_what_others_wait_for_lets_them_go_first() {
         scene.answers(&release, Ok(Reply::Freed(vec![freed])));
         scene.told();
         let at = scene.now;
-        if !scene.engine.has_command() {
+        if !scene.engine.has_work() {
             scene.sleeps();
         }
         scene.sends(Action::Acquire, &["a"]);

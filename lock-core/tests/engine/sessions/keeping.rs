@@ -18,7 +18,7 @@ fn a_question_that_keeps_a_session_is_given_up_when_the_session_is_lost() {
         let Some(next) = scene.engine.poll_timeout() else { break };
         scene.now = next;
         scene.engine.handle_timeout(next);
-        if !scene.engine.has_command() && scene.now >= lost {
+        if !scene.engine.has_work() && scene.now >= lost {
             break;
         }
     }
@@ -36,7 +36,7 @@ fn an_answer_at_or_after_the_deadline_keeps_nothing() {
         scene.answers(&keep, Reply::Kept(true));
         let reason = LostReason::Deadline { last_failure: None };
         assert_eq!(scene.told(), [Event::Lost { id: a, reason }]);
-        assert_eq!(scene.sends().command, Command::Close);
+        scene.closes(keep.lane);
     }
 }
 
@@ -66,9 +66,7 @@ fn a_connection_is_lost_with_the_first_answer_that_fails_to_come() {
     let told = scene.told();
     assert!(told.contains(&lost), "{told:?}");
     assert!(matches!(told[1], Event::Trouble { id, .. } if id == b), "{told:?}");
-    let close = scene.sends();
-    assert_eq!((close.command.clone(), close.lane), (Command::Close, claim.lane));
-    scene.answers(&close, Reply::Closed);
+    scene.closes(claim.lane);
     let next = scene.opens();
     assert_ne!(next, claim.lane, "never the old one again");
     scene.engine.release(scene.now, a);
@@ -81,7 +79,7 @@ fn another_connection_behind_ones_back_is_a_loss() {
     let keep = scene.sends();
     scene.answers(&keep, Reply::Kept(false));
     assert_eq!(scene.told(), [Event::Lost { id: a, reason: LostReason::Taken }]);
-    assert_eq!(scene.sends().command, Command::Close);
+    scene.closes(keep.lane);
 }
 
 #[test]
@@ -94,9 +92,7 @@ fn a_session_is_kept_for_claims_that_may_come_until_the_engine_is_closed() {
     let keep = scene.sends();
     scene.answers(&keep, Reply::Kept(true));
     scene.engine.close(scene.now);
-    let close = scene.sends();
-    assert_eq!(close.command, Command::Close);
-    scene.answers(&close, Reply::Closed);
+    scene.closes(keep.lane);
     assert_eq!((scene.engine.attempts(), scene.engine.sessions()), (0, 0));
     assert_eq!(scene.engine.poll_timeout(), None);
 }

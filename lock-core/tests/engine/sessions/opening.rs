@@ -47,9 +47,7 @@ fn a_connection_that_was_open_for_a_ttl_proves_that_the_server_has_run_for_one()
     let claim = scene.sends();
     assert!(matches!(claim.command, Command::Try { grace: Duration::ZERO, .. }));
     scene.fails(&claim, unknown());
-    let close = scene.sends();
-    assert_eq!(close.command, Command::Close);
-    scene.answers(&close, Reply::Closed);
+    scene.closes(claim.lane);
     scene.opens();
     let claim = scene.sends();
     assert!(matches!(claim.command, Command::Try { grace, .. } if grace == ttl), "{claim:?}");
@@ -93,8 +91,7 @@ fn a_session_that_is_refused_ends_its_attempts() {
     scene.fails(&open, failure.clone());
     assert_eq!(scene.told(), [Event::NotAcquired { id, why: NotAcquired::Failed(failure) }]);
     assert_eq!(scene.engine.attempts(), 0);
-    let close = scene.sends();
-    scene.answers(&close, Reply::Closed);
+    scene.closes(open.lane);
     assert_eq!(scene.engine.sessions(), 0);
     scene.sends_nothing();
 }

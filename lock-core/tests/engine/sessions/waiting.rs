@@ -62,10 +62,8 @@ fn a_wait_that_nobody_wants_any_more_is_cut_off_at_once() {
     let wait = scene.waits();
     scene.told();
     scene.engine.release(scene.now, b);
-    let close = scene.sends();
-    assert_eq!((&close.command, close.lane), (&Command::Close, wait.lane));
-    assert_eq!(scene.told(), [], "until then it may yet be granted");
-    scene.answers(&close, Reply::Closed);
+    assert_eq!(scene.told(), [], "until its connection is closed it may yet be granted");
+    scene.closes(wait.lane);
     assert_eq!(scene.told(), [Event::Released { id: b, release: Release::Freed }]);
     // The reply to the wait is of no interest any more.
     scene.answers(&wait, granted());
@@ -80,9 +78,7 @@ fn a_wait_that_fails_before_it_is_cut_off_leaves_a_connection_to_close() {
     scene.told();
     scene.engine.release(scene.now, b);
     scene.fails(&wait, unknown());
-    let close = scene.sends();
-    assert_eq!((&close.command, close.lane), (&Command::Close, wait.lane));
-    scene.answers(&close, Reply::Closed);
+    scene.closes(wait.lane);
     assert_eq!(scene.told(), [Event::Released { id: b, release: Release::Freed }]);
     assert_eq!(scene.engine.sessions(), 1, "the home connection");
 }

@@ -112,7 +112,8 @@ impl Play {
     }
 
     fn reopen(&mut self, at: usize) {
-        self.ideal(at, &Command::Close);
+        self.now = self.now.after(Duration::from_micros(10));
+        self.fake.close(self.now, connection(at));
         self.ideal(at, &Command::Open { ttl: LONG });
         let new = Line::new(self.kind, LONG);
         let old = std::mem::replace(&mut self.lines[at], new);
