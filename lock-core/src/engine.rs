@@ -1,5 +1,6 @@
 //! The engine: many attempts, one queue a name, commands in batches.
 
+mod due;
 mod index;
 mod news;
 #[cfg(feature = "sim")]
@@ -21,6 +22,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
+use due::Due;
 pub(crate) use index::Entry;
 use index::Who;
 use news::Ear;
@@ -81,20 +83,13 @@ pub struct Dispatch<C> {
     pub deadline: Instant,
 }
 
-/// What a command that is under way is about.
+/// A command that is under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum About {
-    Session(SessionId),
-    /// No claims any more when their session has ended: the answer is of no interest.
-    Claims(Option<SessionId>, Vec<LockId>),
-    News,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct UnderWay {
-    action: Action,
-    about: About,
+struct InFlight {
+    due: Due,
     sent: Instant,
+    /// Its session has ended: the answer is of no interest.
+    void: bool,
 }
 
 /// What remains to be done of a step. A list instead of calls within calls: a hundred thousand attempts
@@ -190,7 +185,7 @@ pub struct Engine<P: Protocol> {
     closes: BTreeSet<Lane>,
     /// The lanes besides [`Lane::HOME`] on which something is due that may leave now. Derived; see `index`.
     ready: BTreeSet<Lane>,
-    under_way: BTreeMap<(Lane, u64), UnderWay>,
+    in_flight: BTreeMap<(Lane, u64), InFlight>,
     /// How many sessions are there to wait.
     waiting: usize,
     /// What remains of the step that is being made: empty between two calls.
@@ -231,7 +226,7 @@ impl<P: Protocol> Engine<P> {
             due: BTreeSet::new(),
             closes: BTreeSet::new(),
             ready: BTreeSet::new(),
-            under_way: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
             waiting: 0,
             todo: Vec::new(),
             events: VecDeque::new(),
@@ -312,10 +307,10 @@ impl<P: Protocol> Engine<P> {
     /// ignored.
     pub fn handle_reply(&mut self, now: Instant, id: DispatchId, reply: Result<P::Reply, Failure>) {
         self.handle_timeout(now);
-        let answered = self.under_way.remove(&(id.lane, id.number));
-        let Some(UnderWay { action, about, sent }) = answered else { return };
+        let answered = self.in_flight.remove(&(id.lane, id.number));
+        let Some(InFlight { due, sent, void }) = answered else { return };
         self.lane_changed(id.lane);
-        if reply.is_ok() && !matches!(action, Action::Wait | Action::Listen) {
+        if reply.is_ok() && !matches!(due, Due::Wait { .. } | Due::Listen) {
             let took = now.since(sent).min(Timing::MAX_BACK_OFF);
             // One slow answer does not make a slow server: nobody is to stay behind others for so long.
             self.round_trip = match self.round_trip {
@@ -323,10 +318,20 @@ impl<P: Protocol> Engine<P> {
                 known => took.min(known + known / 4),
             };
         }
-        match about {
-            About::Session(session) => self.session_answered(now, session, action, reply),
-            About::Claims(session, ids) => self.claims_answered(now, session, action, ids, reply),
-            About::News => self.heard(now, sent, action, reply),
+        match due {
+            _ if void => {}
+            Due::Open(session) => self.session_answered(now, session, Action::Open, reply),
+            Due::Keep(session) => self.session_answered(now, session, Action::Keep, reply),
+            Due::Close(session) => self.session_answered(now, session, Action::Close, reply),
+            Due::Claims { action, session, ids } => {
+                self.claims_answered(now, session, action, &ids, reply);
+            }
+            Due::Wait { session, id } => {
+                self.claims_answered(now, session, Action::Wait, &[id], reply);
+            }
+            Due::Listen => self.listened(now, sent, reply),
+            // What counts is whether it is heard.
+            Due::Probe => {}
         }
     }
 
@@ -381,14 +386,12 @@ impl<P: Protocol> Engine<P> {
     /// May change after: any call but a getter.
     pub fn poll_command(&mut self, now: Instant) -> Option<Dispatch<P::Command>> {
         self.handle_timeout(now);
-        let (lane, action, session) = self.next_due()?;
-        let about = self.about(now, lane, action, session);
-        let deadline = self.give_up_at(now, &about, action);
-        let command = self.command(now, &about, action)?;
-        self.sent(now, &about, action);
+        let (lane, due) = self.next_due(now)?;
+        let (command, deadline) = self.command(now, &due)?;
+        self.sent(now, &due);
         self.last_dispatch += 1;
         let id = DispatchId { number: self.last_dispatch, lane };
-        self.under_way.insert((lane, id.number), UnderWay { action, about, sent: now });
+        self.in_flight.insert((lane, id.number), InFlight { due, sent: now, void: false });
         self.lane_changed(lane);
         Some(Dispatch { id, lane, command, deadline })
     }
@@ -411,7 +414,7 @@ impl<P: Protocol> Engine<P> {
     /// Whether [`poll_close`](Self::poll_close) or [`poll_command`](Self::poll_command) would give
     /// something that is already known to be due.
     pub fn has_work(&self) -> bool {
-        self.next_due().is_some() || !self.closes.is_empty() || self.ear.is_leaving()
+        self.first_due().is_some() || !self.closes.is_empty() || self.ear.is_leaving()
     }
 
     /// How many attempts are not yet settled, including those that only the engine still knows.

@@ -1,12 +1,11 @@
-//! Which slot is to be looked at when, and which command is due: derived from the slots, so that
+//! Which slot is to be looked at when, and what is due on which lane: derived from the slots, so that
 //! no call has to look at all of them.
 
-use super::{About, Attempt, Engine, Lane};
+use super::{Attempt, Engine, Lane};
 use crate::event::LockId;
 use crate::protocol::{Action, Mode, Protocol, Sessions};
 use crate::session::SessionId;
 use crate::time::Instant;
-use alloc::vec::Vec;
 
 /// What a timer is for. Sessions first: what they lose, their attempts have lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -152,84 +151,11 @@ impl<P: Protocol> Engine<P> {
     }
 
     fn index_lane(&mut self, lane: Lane) {
-        if self.first_due(lane).is_some() {
+        if self.first_on(lane).is_some() {
             self.ready.insert(lane);
         } else {
             self.ready.remove(&lane);
         }
-    }
-
-    /// What the next command is for, in which session, and over which lane it goes.
-    pub(super) fn next_due(&self) -> Option<(Lane, Action, Option<SessionId>)> {
-        let home = self.first_due(Lane::HOME);
-        // A probe takes a moment, once in a quarter of a TTL: it comes before all but renewals.
-        let renewal = home.filter(|(_, action, _)| *action <= Action::Renew);
-        let probe = || self.is_probe_due().then_some((Lane::HOME, Action::Probe, None));
-        let other = || self.first_due(*self.ready.first()?);
-        let news = || Some((Lane::NEWS, self.ear.due()?, None));
-        renewal.or_else(probe).or(home).or_else(other).or_else(news)
-    }
-
-    /// What is due first on a lane, if it may leave. To end a session, nothing has to be waited for.
-    fn first_due(&self, lane: Lane) -> Option<(Lane, Action, Option<SessionId>)> {
-        if self.due.is_empty() {
-            return None;
-        }
-        let least = (lane, Action::Close, None, LockId(0));
-        let (at, action, session, _) = *self.due.range(least..).next()?;
-        (at == lane && (action == Action::Close || self.is_free(lane)))
-            .then_some((lane, action, session))
-    }
-
-    /// What a command is about that is due.
-    pub(super) fn about(
-        &self,
-        now: Instant,
-        lane: Lane,
-        action: Action,
-        session: Option<SessionId>,
-    ) -> About {
-        match (session, action) {
-            (Some(id), Action::Open | Action::Keep | Action::Close) => About::Session(id),
-            (_, Action::Listen | Action::Probe) => About::News,
-            _ => About::Claims(session, self.batch(now, lane, action, session)),
-        }
-    }
-
-    /// The attempts that the next command is about, sorted by name.
-    fn batch(
-        &self,
-        now: Instant,
-        lane: Lane,
-        action: Action,
-        session: Option<SessionId>,
-    ) -> Vec<LockId> {
-        let mut most = match action {
-            Action::Wait => 1,
-            _ => self.config.batch.min(self.protocol.batch()).max(1),
-        };
-        let (first, last) = (LockId(0), LockId(u64::MAX));
-        let due = (lane, action, session, first)..=(lane, action, session, last);
-        let due = self.due.range(due).map(|(_, _, _, id)| *id);
-        let early = || self.renewals.range(..=(now.after(self.config.timing.renew_early()), last));
-        let early = (action == Action::Renew).then(early);
-        let mut ids = Vec::with_capacity(1);
-        for id in due.chain(early.into_iter().flatten().map(|(_, id)| *id)) {
-            // Nobody is carried along in a command about more than it may be in.
-            most = most.min(self.attempts[&id].slot.among);
-            if ids.len() >= most {
-                break;
-            }
-            ids.push(id);
-        }
-        if ids.len() < 2 {
-            return ids;
-        }
-        let name = |id: &LockId| &self.attempts[id].name;
-        ids.sort_by(|a, b| (name(a), a).cmp(&(name(b), b)));
-        // A lost attempt and its successor may both be releasing one name: one after the other.
-        ids.dedup_by(|a, b| name(a) == name(b));
-        ids
     }
 
     /// Over which connection claims of a session go. A connection waits itself.
@@ -255,34 +181,10 @@ impl<P: Protocol> Engine<P> {
     pub(super) fn is_free(&self, lane: Lane) -> bool {
         let most = self.config.in_flight;
         // As it is in most questions.
-        if self.under_way.is_empty() {
+        if self.in_flight.is_empty() {
             return true;
         }
-        self.under_way.range((lane, 0)..=(lane, u64::MAX)).take(most).count() < most
-    }
-
-    /// A request's time: its budget, but no longer than the leases that it is to renew.
-    pub(super) fn give_up_at(&self, now: Instant, about: &About, action: Action) -> Instant {
-        let budget = now.after(self.config.timing.request());
-        match (about, action) {
-            (About::Session(id), Action::Keep) => {
-                self.sessions[id].lease.deadline().map_or(budget, |lost| budget.min(lost))
-            }
-            (About::Claims(_, ids), Action::Wait) => budget.after(self.wait_up_to(now, ids)),
-            (About::News, Action::Listen) => budget.after(self.config.timing.wait()),
-            (About::Claims(_, ids), Action::Renew) => {
-                let lost = ids.iter().filter_map(|id| self.attempts[id].slot.deadline()).max();
-                lost.map_or(budget, |lost| budget.min(lost))
-            }
-            _ => budget,
-        }
-    }
-
-    /// How long the server may take to answer a wait.
-    pub(super) fn wait_up_to(&self, now: Instant, ids: &[LockId]) -> core::time::Duration {
-        let give_up = ids.first().map_or(now, |id| self.attempts[id].slot.give_up());
-        let least = core::time::Duration::from_millis(1);
-        self.config.timing.wait().min(give_up.since(now)).max(least)
+        self.in_flight.range((lane, 0)..=(lane, u64::MAX)).take(most).count() < most
     }
 }
 

@@ -151,26 +151,19 @@ impl<P: Protocol> Engine<P> {
         self.ear.probe == Probe::Due && !self.denied.is_empty() && self.is_free(Lane::HOME)
     }
 
-    pub(super) fn news_command(&self, action: Action) -> Option<P::Command> {
-        match action {
-            Action::Listen => self.protocol.listen(self.config.timing.wait()),
-            _ => self.protocol.probe(self.next_probe()),
-        }
-    }
-
-    fn next_probe(&self) -> u128 {
+    pub(super) fn next_probe(&self) -> u128 {
         self.config.seed.wrapping_add(u128::from(self.ear.probes))
     }
 
-    pub(super) fn news_sent(&mut self, now: Instant, action: Action) {
-        match action {
-            Action::Probe => {
-                let until = now.after(self.config.timing.request());
-                self.ear.probe = Probe::Awaited { number: self.next_probe(), until };
-                self.ear.probes += 1;
-            }
-            _ => self.ear.stage = Stage::UnderWay,
-        }
+    pub(super) fn listen_sent(&mut self, now: Instant) {
+        self.ear.stage = Stage::UnderWay;
+        self.set_ear_timer(now);
+    }
+
+    pub(super) fn probe_sent(&mut self, now: Instant) {
+        let until = now.after(self.config.timing.request());
+        self.ear.probe = Probe::Awaited { number: self.next_probe(), until };
+        self.ear.probes += 1;
         self.set_ear_timer(now);
     }
 
@@ -217,22 +210,6 @@ impl<P: Protocol> Engine<P> {
 
     // -- what has happened ------------------------------------------------------------------------
 
-    /// Takes the answer to a command about news that was sent at `sent`.
-    pub(super) fn heard(
-        &mut self,
-        now: Instant,
-        sent: Instant,
-        action: Action,
-        reply: Result<P::Reply, Failure>,
-    ) {
-        match action {
-            // What counts is whether it is heard.
-            Action::Probe => {}
-            _ => self.listened(now, sent, reply),
-        }
-        self.set_ear_timer(now);
-    }
-
     /// The driver closes the connection that listens. False if it is not to be closed.
     pub(super) fn stops_listening(&mut self, now: Instant) -> bool {
         if !self.ear.is_leaving() {
@@ -255,7 +232,18 @@ impl<P: Protocol> Engine<P> {
         true
     }
 
-    fn listened(&mut self, now: Instant, sent: Instant, reply: Result<P::Reply, Failure>) {
+    /// Takes the answer to a command to listen that was sent at `sent`.
+    pub(super) fn listened(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        reply: Result<P::Reply, Failure>,
+    ) {
+        self.take_answer(now, sent, reply);
+        self.set_ear_timer(now);
+    }
+
+    fn take_answer(&mut self, now: Instant, sent: Instant, reply: Result<P::Reply, Failure>) {
         match reply.and_then(|reply| self.protocol.news(reply)) {
             // Who has nothing to tell does not say so again and again.
             Ok(News::Notified(all))
@@ -320,7 +308,7 @@ impl<P: Protocol> Engine<P> {
         // Where no probe was ever heard, there is most likely a pooler, which is no different in a moment.
         let pause = if self.ear.verified { now } else { now.after(self.config.timing.wait()) };
         let until = self.listens_again_at(now).max(pause);
-        self.under_way.retain(|(lane, _), _| *lane != Lane::NEWS);
+        self.in_flight.retain(|(lane, _), _| *lane != Lane::NEWS);
         self.ear.dropped = Some((until, self.ear.forget()));
         self.ear.stage = Stage::Leaving;
         self.set_ear_timer(now);

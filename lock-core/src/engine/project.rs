@@ -1,6 +1,6 @@
 //! The simulation's view of an engine.
 
-use super::{About, DispatchId, Engine, Entry, Lane, UnderWay};
+use super::{DispatchId, Due, Engine, Entry, InFlight, Lane};
 use crate::name::Owner;
 use crate::protocol::Protocol;
 use crate::session::Session;
@@ -40,25 +40,24 @@ impl<P: Protocol> Engine<P> {
                 (*id, Session { lease, indexed, opened_at, ..session.clone() })
             })
             .collect();
-        let under_way = self.under_way.iter();
-        let under_way: Vec<_> = under_way
+        let in_flight = self.in_flight.iter();
+        let in_flight: Vec<_> = in_flight
             .map(|((lane, _), command)| {
-                (*lane, UnderWay { sent: sent_at(command.sent), ..command.clone() })
+                (*lane, InFlight { sent: sent_at(command.sent), ..command.clone() })
             })
             .collect();
         let yielded = self.yielded.iter().map(|(name, until)| (name.clone(), time(*until)));
         let news = (self.ear.project(time, sent_at), yielded.collect::<Vec<_>>());
         let counters = (self.last_id, self.last_session, self.home, self.closing, news);
         let counters = (counters, self.spare);
-        (counters, attempts, sessions, self.queues.clone(), under_way)
+        (counters, attempts, sessions, self.queues.clone(), in_flight)
     }
 
     /// Whether the answer to a command means anything to anybody any more.
     pub(crate) fn listens_for(&self, id: DispatchId) -> bool {
-        self.under_way.get(&(id.lane, id.number)).is_some_and(|command| match &command.about {
-            About::Session(id) => self.sessions.contains_key(id),
-            About::Claims(_, ids) => !ids.is_empty(),
-            About::News => true,
+        self.in_flight.get(&(id.lane, id.number)).is_some_and(|command| match &command.due {
+            Due::Open(id) | Due::Keep(id) | Due::Close(id) => self.sessions.contains_key(id),
+            _ => !command.void,
         })
     }
 

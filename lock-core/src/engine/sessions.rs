@@ -1,6 +1,6 @@
 //! Which session an attempt's claims go to, and what becomes of attempts when it changes.
 
-use super::{About, Engine, Entry, Lane, Todo};
+use super::{Due, Engine, Entry, Lane, Todo};
 use crate::error::{Failure, LostReason};
 use crate::event::LockId;
 use crate::lease::{self, Change, Lease};
@@ -208,18 +208,18 @@ impl<P: Protocol> Engine<P> {
         if self.protocol.sessions() == Some(Sessions::Records) {
             let waits = attempts.iter().map(|attempt| Lane(attempt.0));
             for lane in waits.chain([Lane::HOME]) {
-                for (_, command) in self.under_way.range_mut((lane, 0)..=(lane, u64::MAX)) {
-                    if let About::Claims(Some(session), ids) = &mut command.about
-                        && *session == id
-                    {
-                        ids.clear();
-                    }
+                for (_, command) in self.in_flight.range_mut((lane, 0)..=(lane, u64::MAX)) {
+                    let session = match command.due {
+                        Due::Claims { session, .. } | Due::Wait { session, .. } => session,
+                        _ => None,
+                    };
+                    command.void |= session == Some(id);
                 }
             }
         } else {
             let lane = Lane(id.number());
-            while let Some((&sent, _)) = self.under_way.range((lane, 0)..=(lane, u64::MAX)).next() {
-                self.under_way.remove(&sent);
+            while let Some((&sent, _)) = self.in_flight.range((lane, 0)..=(lane, u64::MAX)).next() {
+                self.in_flight.remove(&sent);
             }
             self.lane_changed(lane);
         }

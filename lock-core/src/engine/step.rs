@@ -1,9 +1,9 @@
 //! What the engine does around one step of a slot.
 
-use super::{About, Attempt, Engine, Place, Todo};
+use super::{Attempt, Engine, Place, Todo};
 use crate::error::{Failure, LostReason};
 use crate::event::LockId;
-use crate::protocol::{Action, Claim, Protocol, Sessions, Verdict, Wait};
+use crate::protocol::{Action, Protocol, Sessions, Verdict};
 use crate::session::SessionId;
 use crate::slot::{Bond, Context, Input, Phase};
 use crate::time::Instant;
@@ -94,90 +94,23 @@ impl<P: Protocol> Engine<P> {
         }
     }
 
-    /// The command for what is due.
-    pub(super) fn command(
-        &self,
-        now: Instant,
-        about: &About,
-        action: Action,
-    ) -> Option<P::Command> {
-        let (session, ids) = match about {
-            About::Session(id) => {
-                let session = self.sessions.get(id)?;
-                return match action {
-                    Action::Open => self.protocol.open(session.lease.owner),
-                    Action::Keep => self.protocol.keep(&session.name),
-                    _ => self.protocol.close(&session.name),
-                };
-            }
-            About::Claims(session, ids) => (session, ids),
-            About::News => return self.news_command(action),
-        };
-        let none = P::Session::default();
-        let session = session.and_then(|id| self.sessions.get(&id));
-        let timing = &self.config.timing;
-        let proven = session.is_some_and(|session| session.is_proven(timing, now));
-        let session = session.map_or(&none, |session| &session.name);
-        let claims = ids.iter().map(|id| self.claim(*id));
-        match action {
-            Action::Renew => self.protocol.renew(claims.collect()),
-            Action::Release => {
-                let passed = ids.first().map_or(0, |id| self.attempts[id].slot.passed);
-                Some(self.protocol.release(session, claims.collect(), passed))
-            }
-            Action::Look => self.protocol.look(claims.collect()),
-            Action::Wait => {
-                let (id, claim) = (ids.first()?, claims.into_iter().next()?);
-                let since = self.attempts[id].slot.since;
-                let up_to = self.wait_up_to(now, ids);
-                self.protocol.wait(session, Wait { claim, since, up_to, proven })
-            }
-            _ => Some(self.protocol.acquire(session, claims.collect(), proven)),
-        }
-    }
-
-    fn claim(&self, id: LockId) -> Claim {
-        let Attempt { name, mode, slot, .. } = &*self.attempts[&id];
-        Claim { name: name.clone(), owner: slot.owner, mode: *mode }
-    }
-
-    /// The command has been made, and leaves.
-    pub(super) fn sent(&mut self, now: Instant, about: &About, action: Action) {
-        let waiting = matches!(action, Action::Look | Action::Wait);
-        match about {
-            About::Session(id) => self.tell_session(now, *id, |lease, _| {
-                lease.sent(now);
-                None
-            }),
-            About::Claims(_, ids) => {
-                for id in ids {
-                    self.step(now, *id, Input::Sent { waiting });
-                }
-            }
-            About::News => self.news_sent(now, action),
-        }
-    }
-
     /// Hands each attempt its part of an answer.
     pub(super) fn claims_answered(
         &mut self,
         now: Instant,
         session: Option<SessionId>,
         action: Action,
-        ids: Vec<LockId>,
+        ids: &[LockId],
         reply: Result<P::Reply, Failure>,
     ) {
         let verdicts =
             reply.and_then(|reply| self.protocol.verdicts(action, reply)).and_then(|verdicts| {
-                if verdicts.len() == ids.len() || ids.is_empty() {
+                if verdicts.len() == ids.len() {
                     Ok(verdicts)
                 } else {
                     Err(Failure::Unknown("the reply has the wrong number of entries".into()))
                 }
             });
-        if ids.is_empty() {
-            return;
-        }
         if let (Err(failure), true) = (&verdicts, ids.len() > 1)
             && failure.may_be_of_one()
         {
@@ -199,7 +132,7 @@ impl<P: Protocol> Engine<P> {
         }
         match verdicts {
             Ok(verdicts) => {
-                for (id, verdict) in ids.into_iter().zip(verdicts) {
+                for (id, verdict) in ids.iter().copied().zip(verdicts) {
                     if self.others_wait(id, &verdict) {
                         self.yield_to_others(now, id);
                     }
@@ -208,7 +141,7 @@ impl<P: Protocol> Engine<P> {
             }
             Err(failure) => {
                 for id in ids {
-                    self.step(now, id, Input::Answer(Err(failure.clone())));
+                    self.step(now, *id, Input::Answer(Err(failure.clone())));
                 }
                 if let Failure::Gone(_) = failure {
                     self.place_gone(now, &failure);
@@ -221,10 +154,10 @@ impl<P: Protocol> Engine<P> {
     /// or one that somebody else has locked. It is tried again in eighths, those that are refused in
     /// eighths of these, until the refusal is about one. With one among 512 that takes at most 24
     /// statements, where to try one by one takes 512.
-    fn refused_together(&mut self, now: Instant, ids: Vec<LockId>) {
+    fn refused_together(&mut self, now: Instant, ids: &[LockId]) {
         let among = ids.len().div_ceil(8);
         for id in ids {
-            self.step(now, id, Input::Refused { among });
+            self.step(now, *id, Input::Refused { among });
         }
     }
 
