@@ -9,6 +9,7 @@ mod queue;
 mod sessions;
 mod step;
 
+use crate::contention::{Contention, Cooldowns};
 use crate::error::Failure;
 use crate::event::{Event, LockId};
 use crate::name::{LockName, Owner};
@@ -167,10 +168,7 @@ pub struct Engine<P: Protocol> {
     /// No session is kept for claims that may come.
     closing: bool,
     ear: Ear,
-    /// Names that others wait for: until when they go first.
-    yielded: BTreeMap<LockName, Instant>,
-    /// The same by time, and what has been replaced since.
-    yields: BTreeSet<(Instant, LockName)>,
+    cooldowns: Cooldowns,
     /// Attempts that were denied and wait. Derived from the slots; see `index`.
     denied: BTreeSet<LockId>,
     /// When each slot wants to be looked at. Derived from the slots; see `index`.
@@ -218,8 +216,7 @@ impl<P: Protocol> Engine<P> {
             spare: None,
             closing: false,
             ear: Ear::default(),
-            yielded: BTreeMap::new(),
-            yields: BTreeSet::new(),
+            cooldowns: Cooldowns::default(),
             denied: BTreeSet::new(),
             timers: BTreeSet::new(),
             renewals: BTreeSet::new(),
@@ -270,10 +267,11 @@ impl<P: Protocol> Engine<P> {
         let owner = Owner::new(self.config.seed.wrapping_add(u128::from(self.last_id)));
         let give_up = give_up.unwrap_or(Instant::END);
         let last_call = give_up.after(self.config.timing.patience());
-        let mut slot = Slot::new(owner, self.protocol.again(), once, give_up, last_call);
-        if self.yielded.get(&name).is_some_and(|until| now < *until) {
-            slot.comes_behind();
+        let mut contention = Contention::new(self.protocol.again());
+        if !once && self.cooldowns.until(&name).is_some_and(|until| now < until) {
+            contention.starts_behind();
         }
+        let slot = Slot::new(owner, contention, once, give_up, last_call);
         let indexed = Entry::default();
         let (place, input) = self.join_queue(name.clone(), id, mode);
         let attempt = Attempt { name, mode, session: None, slot, place, indexed };

@@ -10,6 +10,7 @@
 //!
 //! All its changes are here. What they mean to the attempts in the session is in `engine::sessions`.
 
+use crate::back_off::BackOff;
 use crate::error::{Failure, LostReason};
 use crate::name::Owner;
 use crate::protocol::Action;
@@ -62,8 +63,7 @@ pub(crate) struct Lease {
     connection: bool,
     /// Until when the server may have the record that was opened.
     exposed_until: Option<Instant>,
-    /// Failures in a row, for the back-off.
-    failures: u32,
+    back_off: BackOff,
     /// The last failure since the session was opened or kept.
     failure: Option<Failure>,
 }
@@ -80,7 +80,14 @@ impl Lease {
     /// The lease of a session that is to be opened now.
     pub(crate) fn new(owner: Owner, now: Instant, connection: bool) -> Self {
         let stage = Stage::Wanted { open_at: now };
-        Self { owner, stage, connection, exposed_until: None, failures: 0, failure: None }
+        Self {
+            owner,
+            stage,
+            connection,
+            exposed_until: None,
+            back_off: BackOff::default(),
+            failure: None,
+        }
     }
 
     // -- getters ----------------------------------------------------------------------------------
@@ -232,7 +239,8 @@ impl Lease {
                 return None;
             }
             Ok(_) if now < deadline => {
-                (self.failures, self.failure) = (0, None);
+                self.back_off.reset();
+                self.failure = None;
                 let renew_at = sent.after(cx.timing.renew_every());
                 self.stage = Stage::Held { deadline, renew_at, renewal_sent: None };
                 return None;
@@ -262,7 +270,8 @@ impl Lease {
     ) -> Option<Change> {
         match answer {
             Ok(true) => {
-                (self.failures, self.failure) = (0, None);
+                self.back_off.reset();
+                self.failure = None;
                 self.exposed_until = Some(cx.timing.surely_over(cx.now));
                 let deadline = deadline.max(cx.timing.deadline(sent));
                 let renew_at = sent.after(cx.timing.renew_every());
@@ -335,9 +344,7 @@ impl Lease {
     }
 
     fn back_off(&mut self, cx: &mut Context<'_>) -> Instant {
-        let full = cx.timing.back_off(self.failures, cx.round_trip);
-        self.failures = self.failures.saturating_add(1);
-        cx.now.after(cx.rng.jitter(full))
+        self.back_off.next(cx.now, cx.timing, cx.round_trip, cx.rng)
     }
 
     /// The state that tells leases apart for a search through states: the same with times that are waited
@@ -365,7 +372,7 @@ impl Lease {
         Self {
             stage,
             exposed_until: self.exposed_until.map(time),
-            failures: self.failures.min(1),
+            back_off: self.back_off.project(),
             // While it is held, it is only told.
             failure: self.failure.clone().filter(|_| !self.is_open()),
             ..self.clone()

@@ -12,8 +12,8 @@
 //!        |  lock, release                         ^  guard, lost
 //!        v                                        |
 //!   driver (lock-sync, lock-async): owns the clock, the connection and the threads
-//!        |  acquire · release                     ^  poll_event
-//!        |  handle_reply · handle_timeout         |  poll_command(now) · poll_timeout
+//!        |  acquire · release                     ^  poll_event · poll_timeout
+//!        |  handle_reply · handle_timeout         |  poll_close(now) · poll_command(now)
 //!        v                                        |
 //!   Engine<P: Protocol>     queues, deadlines, retry, renewal, sessions, cancellation, loss
 //!        |  semantic commands                     ^  semantic replies
@@ -38,8 +38,9 @@
 //! | P5 | No lock is taken before it expires, revived after it was lost, or released by another owner. | As P1. |
 //! | P6 | If holders release or expire and the server answers, some waiter is granted. | |
 //!
-//! The driver sends each command when it takes it, answers each command exactly once, answers
-//! [`Failure::Unknown`] whenever it cannot know the outcome, and passes times of a clock that counts suspended time.
+//! The driver sends each command when it takes it, answers each command exactly once, closes each connection that
+//! [`Engine::poll_close`] names, answers [`Failure::Unknown`] whenever it cannot know the outcome, and passes times
+//! of a clock that counts suspended time.
 //!
 //! # Features
 //!
@@ -81,9 +82,11 @@ extern crate alloc;
 
 pub mod admin;
 pub mod advisory;
+mod back_off;
 #[cfg(feature = "config")]
 pub mod config;
 pub mod consul;
+mod contention;
 pub mod duration;
 mod engine;
 mod error;

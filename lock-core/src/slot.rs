@@ -36,7 +36,6 @@ mod parts;
 #[cfg(feature = "sim")]
 mod project;
 mod state;
-mod turn;
 
 use crate::error::{Failure, LostReason};
 use crate::event::{Event, Release};
@@ -57,7 +56,9 @@ impl Slot {
                 self.not_acquired(cx);
                 self.abandon(cx)
             }
-            (Phase::Queued, Input::Front) => Phase::Waiting { retry_at: self.comes_to_front(cx) },
+            (Phase::Queued, Input::Front) => {
+                Phase::Waiting { retry_at: self.contention.at_front(self.once, self.give_up, cx) }
+            }
             (Phase::Queued | Phase::Waiting { .. }, Input::Release) => {
                 self.no_more_of_it();
                 self.abandon(cx)
@@ -82,11 +83,10 @@ impl Slot {
             }
             (Phase::Waiting { retry_at }, Input::Hint) => {
                 self.outdated = true;
-                Phase::Waiting { retry_at: retry_at.min(self.turn(cx)) }
+                Phase::Waiting { retry_at: retry_at.min(self.contention.after_notification(cx)) }
             }
             (phase @ Phase::Claiming { .. }, Input::Hint) => {
-                self.passed = self.passed.saturating_add(1);
-                self.hinted = true;
+                self.contention.notified_in_flight();
                 phase
             }
 
@@ -269,7 +269,7 @@ impl Slot {
     ) -> Phase {
         self.exposed_until = None;
         self.ghosts_until = None;
-        self.since = 0;
+        self.contention.session_ended();
         let (reason, failure) = match lost {
             Some((reason, failure)) => (reason, Some(failure)),
             None => (LostReason::Disconnected { last_failure: None }, None),
@@ -278,7 +278,7 @@ impl Slot {
         match phase {
             Phase::Held { .. } => self.lose(reason, false, cx),
             Phase::Claiming { .. } if self.wanted() => {
-                self.next = Action::Acquire;
+                self.contention.claims_again();
                 let closed = || Failure::Unknown("the session was closed".into());
                 self.try_again(failure.unwrap_or_else(closed), cx)
             }
@@ -333,7 +333,7 @@ impl Slot {
         }
         if self.untold.take().is_some() && self.wanted() {
             // Nobody was told of the grant: it is claimed again.
-            self.next = Action::Acquire;
+            self.contention.claims_again();
             let why = alloc::format!("the grant came too late to count: {reason}");
             return self.try_again(Failure::Unknown(why), cx);
         }

@@ -133,7 +133,9 @@ impl<P: Protocol> Engine<P> {
                         (protocol.renew(claims)?, budget.min(lost.max().unwrap_or(budget)))
                     }
                     Action::Release => {
-                        let passed = ids.first().map_or(0, |id| self.attempts[id].slot.passed);
+                        let passed = ids
+                            .first()
+                            .map_or(0, |id| self.attempts[id].slot.contention.times_overtaken());
                         (protocol.release(name, claims, passed), budget)
                     }
                     Action::Look => (protocol.look(claims)?, budget),
@@ -144,7 +146,7 @@ impl<P: Protocol> Engine<P> {
                 let slot = &self.attempts.get(id)?.slot;
                 let left = slot.give_up().since(now).max(Duration::from_millis(1));
                 let up_to = timing.wait().min(left);
-                let (claim, since) = (self.claim(*id), slot.since);
+                let (claim, since) = (self.claim(*id), slot.contention.index());
                 let wait = Wait { claim, since, up_to, proven };
                 (protocol.wait(name, wait)?, budget.after(up_to))
             }

@@ -27,9 +27,10 @@
 //! need few probes of their own.
 
 use super::{Engine, Lane, index::Who};
+use crate::back_off::BackOff;
 use crate::error::Failure;
 use crate::event::LockId;
-use crate::protocol::{Action, News, Notification, Protocol, Sessions, Verdict};
+use crate::protocol::{Action, News, Notification, Protocol};
 use crate::slot::Input;
 use crate::time::Instant;
 use alloc::vec::Vec;
@@ -49,7 +50,7 @@ pub(super) struct Ear {
     /// Since when it was not needed, as far as was noticed.
     unneeded: Option<Instant>,
     /// How often it failed in a row. Only a probe that is heard is a success.
-    failures: u32,
+    back_off: BackOff,
     /// When it is to be looked at. Derived from the others.
     wake: Option<Instant>,
 }
@@ -122,8 +123,8 @@ impl Ear {
         };
         let dropped = self.dropped.map(|(until, relied)| (time(until), relied));
         let unneeded = self.unneeded.map(past);
-        let (since, failures) = (self.since.map(time), self.failures.min(1));
-        Self { stage, since, probe, dropped, unneeded, failures, wake: None, ..self }
+        let (since, back_off) = (self.since.map(time), self.back_off.project());
+        Self { stage, since, probe, dropped, unneeded, back_off, wake: None, ..self }
     }
 }
 
@@ -277,7 +278,8 @@ impl<P: Protocol> Engine<P> {
             return self.take_notifications(now, all);
         };
         if all.contains(&Notification::Probe(number)) {
-            (self.ear.verified, self.ear.failures) = (true, 0);
+            self.ear.verified = true;
+            self.ear.back_off.reset();
         }
         self.take_notifications(now, all);
     }
@@ -315,21 +317,7 @@ impl<P: Protocol> Engine<P> {
     }
 
     fn listens_again_at(&mut self, now: Instant) -> Instant {
-        let back_off = self.config.timing.back_off(self.ear.failures, self.round_trip);
-        self.ear.failures = self.ear.failures.saturating_add(1);
-        now.after(self.rng.jitter(back_off))
-    }
-
-    /// Whether others are likely to wait for what is freed by this verdict. Where nobody says that it
-    /// waits, and nobody queues, whoever had to wait itself is not alone.
-    pub(super) fn others_wait(&self, id: LockId, verdict: &Verdict) -> bool {
-        match verdict {
-            Verdict::Wanted => true,
-            Verdict::Done if self.protocol.sessions() == Some(Sessions::Records) => {
-                self.attempts.get(&id).is_some_and(|attempt| attempt.slot.has_waited())
-            }
-            _ => false,
-        }
+        self.ear.back_off.next(now, &self.config.timing, self.round_trip, &mut self.rng)
     }
 
     fn hint_all(&mut self, now: Instant) {

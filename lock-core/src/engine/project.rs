@@ -46,8 +46,7 @@ impl<P: Protocol> Engine<P> {
                 (*lane, InFlight { sent: sent_at(command.sent), ..command.clone() })
             })
             .collect();
-        let yielded = self.yielded.iter().map(|(name, until)| (name.clone(), time(*until)));
-        let news = (self.ear.project(time, sent_at), yielded.collect::<Vec<_>>());
+        let news = (self.ear.project(time, sent_at), self.cooldowns.project(time));
         let counters = (self.last_id, self.last_session, self.home, self.closing, news);
         let counters = (counters, self.spare);
         (counters, attempts, sessions, self.queues.clone(), in_flight)

@@ -123,19 +123,10 @@ impl<P: Protocol> Engine<P> {
 
     /// What was freed is not taken again at once: those that wait for it need a round trip.
     pub(super) fn yield_to_others(&mut self, now: Instant, id: LockId) {
-        while let Some((until, name)) = self.yields.first()
-            && *until <= now
-        {
-            if self.yielded.get(name) == Some(until) {
-                self.yielded.remove(name);
-            }
-            self.yields.pop_first();
-        }
+        let step = self.config.timing.back_off(0, self.round_trip);
         if let Some(Attempt { name, slot, .. }) = self.attempts.get(&id).map(|attempt| &**attempt) {
-            let one = self.config.timing.back_off(0, self.round_trip);
-            let until = now.after(slot.yields(one));
-            self.yielded.insert(name.clone(), until);
-            self.yields.insert((until, name.clone()));
+            let until = now.after(slot.contention.cooldown(step));
+            self.cooldowns.begin(now, name.clone(), until);
         }
     }
 

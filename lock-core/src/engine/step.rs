@@ -1,6 +1,7 @@
 //! What the engine does around one step of a slot.
 
 use super::{Attempt, Engine, Place, Todo};
+use crate::contention::others_wait;
 use crate::error::{Failure, LostReason};
 use crate::event::LockId;
 use crate::protocol::{Action, Protocol, Sessions, Verdict};
@@ -64,7 +65,7 @@ impl<P: Protocol> Engine<P> {
             bond,
             told_since: self.ear.told_since(),
             ahead,
-            not_before: self.yielded.get(&attempt.name).copied().unwrap_or_default(),
+            cooldown_until: self.cooldowns.until(&attempt.name).unwrap_or_default(),
             round_trip: self.round_trip,
             rng: &mut self.rng,
             events: &mut self.events,
@@ -133,7 +134,8 @@ impl<P: Protocol> Engine<P> {
         match verdicts {
             Ok(verdicts) => {
                 for (id, verdict) in ids.iter().copied().zip(verdicts) {
-                    if self.others_wait(id, &verdict) {
+                    let waited = || self.attempts.get(&id).is_some_and(|one| one.slot.has_waited());
+                    if others_wait(&verdict, self.protocol.sessions(), waited) {
                         self.yield_to_others(now, id);
                     }
                     self.step(now, id, Input::Answer(Ok(verdict)));

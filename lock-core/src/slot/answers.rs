@@ -3,7 +3,7 @@
 use super::state::{Context, Known, Phase, Slot};
 use crate::error::{Failure, LostReason};
 use crate::event::{Event, Release};
-use crate::protocol::{Action, Holder, Verdict};
+use crate::protocol::{Holder, Verdict};
 use crate::time::Instant;
 
 impl Slot {
@@ -16,27 +16,20 @@ impl Slot {
     ) -> Phase {
         if cx.now.since(sent) >= cx.timing.wait() / 2 {
             // It did wait: asking it again at once is not asking again and again.
-            self.failures = 0;
+            self.back_off.reset();
         }
         match verdict {
             Verdict::Unchanged { since } => {
-                if self.since > 0 && since > self.since {
-                    // It changed hands, and will again: as often as that, it is worth a look.
-                    self.failures = 0;
-                    self.passed = self.passed.saturating_add(1);
-                }
-                self.held_back = false;
-                // A history that goes backwards is another history: start over.
-                self.since = if since < self.since { 0 } else { since };
+                self.contention.unchanged(since, &mut self.back_off);
                 let holder = self.holder.clone().filter(|_| !self.outdated);
                 self.claimed(sent, true, Ok(Verdict::Busy { holder }), cx)
             }
             Verdict::Free { passed } => {
-                self.since = 0;
-                self.next = Action::Acquire;
+                self.contention.free();
                 self.outdated = true;
                 if self.wanted() {
-                    Phase::Waiting { retry_at: self.found(passed, cx) }
+                    let retry_at = self.contention.after_free(passed, &mut self.back_off, cx);
+                    Phase::Waiting { retry_at }
                 } else {
                     self.abandon(cx)
                 }
@@ -69,7 +62,7 @@ impl Slot {
                     );
                 }
                 self.granted_at = now;
-                self.failures = 0;
+                self.back_off.reset();
                 self.failure = None;
                 if cx.is_late(deadline) {
                     self.untold = Some(fence);
@@ -81,13 +74,13 @@ impl Slot {
             Ok(Verdict::Delayed) => {
                 // It may be said of a lock that is ours, when the server has just started. And
                 // nothing would tell when the delay is over.
-                self.next = Action::Acquire;
+                self.contention.delayed();
                 self.denied(None, sent, cx)
             }
             Ok(Verdict::Busy { holder }) => {
                 // Whatever earlier requests of ours did, the lock is another's now.
                 self.exposed_until = None;
-                self.next = self.again;
+                self.contention.busy();
                 self.denied(holder, sent, cx)
             }
             Ok(_) => self.claimed(
@@ -139,7 +132,8 @@ impl Slot {
         if news {
             self.tell(Event::Waiting { id: cx.id, holder: self.holder.clone() }, cx);
         }
-        Phase::Waiting { retry_at: self.after_denial(sent, cx) }
+        let (holder, back_off) = (self.holder.as_ref(), &mut self.back_off);
+        Phase::Waiting { retry_at: self.contention.after_denial(holder, sent, back_off, cx) }
     }
 
     pub(super) fn renewed(
@@ -154,7 +148,7 @@ impl Slot {
             // After the deadline the loss is final, even if the server still renewed. A grant that nobody was
             // told of cannot have been lost.
             Ok(Verdict::Done) if now < deadline || self.untold.is_some() => {
-                self.failures = 0;
+                self.back_off.reset();
                 self.failure = None;
                 self.exposed_until = Some(cx.exposure());
                 let deadline = deadline.max(cx.deadline(sent));

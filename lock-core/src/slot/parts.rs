@@ -53,30 +53,9 @@ impl Slot {
         }
     }
 
-    /// When to try again after a denial of a claim sent at `sent`: when the lease in the way ends, but
-    /// after a back-off at the latest, unless the server is sure to tell that it was freed.
-    pub(super) fn after_denial(&mut self, sent: Instant, cx: &mut Context<'_>) -> Instant {
-        let told = cx.told_since.is_some_and(|since| since <= sent);
-        self.watch_hands(told, cx.now);
-        let soonest = cx.now.after(cx.timing.back_off(0, cx.round_trip));
-        let expiry = self.holder.as_ref().map(|holder| cx.now.after(holder.expires_in));
-        if let (Some(expiry), true, false) = (expiry, told, self.hinted) {
-            self.failures = 0;
-            return expiry.max(soonest);
-        }
-        self.hinted = false;
-        let full = cx.timing.back_off(self.failures, cx.round_trip);
-        let retry_at = match self.pace(cx.now).filter(|pace| *pace < full) {
-            Some(pace) => cx.now.after(cx.rng.jitter(pace)),
-            None => self.back_off(cx),
-        };
-        expiry.map_or(retry_at, |at| at.clamp(soonest, retry_at.max(soonest)))
-    }
-
+    /// When to try again after a failure.
     pub(super) fn back_off(&mut self, cx: &mut Context<'_>) -> Instant {
-        let full = cx.timing.back_off(self.failures, cx.round_trip);
-        self.failures = self.failures.saturating_add(1);
-        cx.now.after(cx.rng.jitter(full))
+        self.back_off.next(cx.now, cx.timing, cx.round_trip, cx.rng)
     }
 
     /// The lease lasts longer now. That is told, or the grant that waited for it, unless this comes late itself.

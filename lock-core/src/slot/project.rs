@@ -1,6 +1,6 @@
 //! The state that tells slots apart for a search through states.
 
-use super::state::{Hold, Known, Phase, Slot};
+use super::state::{Known, Phase, Slot};
 use crate::fence::Fence;
 use crate::time::Instant;
 
@@ -33,13 +33,8 @@ impl Slot {
             last_call: time(self.last_call),
             exposed_until: self.exposed_until.map(&time),
             ghosts_until: self.ghosts_until.map(&time),
-            since: since(self.since),
-            hold: self
-                .hold
-                .map(|hold| Hold { seen_at: sent_at(hold.seen_at), taken_at: Instant::default() }),
-            turn: None,
-            failures: self.failures.min(1),
-            passed: self.passed.min(1),
+            contention: self.contention.project(sent_at, since),
+            back_off: self.back_off.project(),
             // It is the one of its lease, whichever that is.
             untold: self.untold.map(|_| Fence::new(0)),
             // These are only told.

@@ -1,5 +1,7 @@
 //! What an attempt consists of, and what can be told from it. Nothing here changes a phase.
 
+use crate::back_off::BackOff;
+use crate::contention::Contention;
 use crate::error::{Failure, LostReason};
 use crate::event::{Event, LockId};
 use crate::fence::Fence;
@@ -114,7 +116,7 @@ pub(crate) struct Context<'a> {
     /// Who has the lock, if an attempt ahead in the same queue knows it.
     pub(crate) ahead: Option<(Known, Option<Holder>)>,
     /// Others that wait for the lock go first until then.
-    pub(crate) not_before: Instant,
+    pub(crate) cooldown_until: Instant,
     pub(crate) round_trip: Duration,
     pub(crate) rng: &'a mut Rng,
     pub(crate) events: &'a mut VecDeque<Event>,
@@ -160,15 +162,6 @@ impl Context<'_> {
     }
 }
 
-/// Somebody else's, as a denial told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Hold {
-    /// When it told.
-    pub(super) seen_at: Instant,
-    /// When it had begun.
-    pub(super) taken_at: Instant,
-}
-
 /// An attempt to hold a lock.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Slot {
@@ -187,32 +180,16 @@ pub(crate) struct Slot {
     /// Until when a request that was not answered may yet be carried out, in a session that lives
     /// on.
     pub(super) ghosts_until: Option<Instant>,
-    /// What is asked after a denial.
-    pub(super) again: Action,
-    /// What is asked next.
-    pub(super) next: Action,
-    /// Where the last wait has ended, in the server's history.
-    pub(crate) since: u64,
     /// How many its next command may be about: fewer after one for several was refused.
     pub(crate) among: usize,
-    /// Denials and failures in a row, for the back-off.
-    pub(super) failures: u32,
+    /// Its place among the waiters.
+    pub(crate) contention: Contention,
+    /// Of denials and failures.
+    pub(super) back_off: BackOff,
     /// A release was sent whose answer never came: "not ours" may then be our own doing.
     pub(super) release_unsure: bool,
     /// The server has said that somebody else has the lock.
     pub(super) denied: bool,
-    /// Whose the lock is, by the last denial.
-    pub(super) hold: Option<Hold>,
-    /// Nobody waited for that holder before.
-    pub(super) first: bool,
-    /// How long the one before had kept it, hand-over and all.
-    pub(super) turn: Option<Duration>,
-    /// It may have been freed while the claim was under way.
-    pub(super) hinted: bool,
-    /// How many hand-overs to others it was told of, or has seen.
-    pub(crate) passed: u32,
-    /// It has let others go first to what was freed.
-    pub(super) held_back: bool,
     /// A grant that the caller is not told of before it is renewed, for it came late.
     pub(super) untold: Option<Fence>,
     /// Who was in the way at the last denial, or when the attempt was told in the queue.
@@ -230,7 +207,7 @@ pub(crate) struct Slot {
 impl Slot {
     pub(crate) fn new(
         owner: Owner,
-        again: Action,
+        contention: Contention,
         once: bool,
         give_up: Instant,
         last_call: Instant,
@@ -244,19 +221,11 @@ impl Slot {
             last_call,
             exposed_until: None,
             ghosts_until: None,
-            again,
-            next: Action::Acquire,
-            since: 0,
             among: usize::MAX,
-            failures: 0,
+            contention,
+            back_off: BackOff::default(),
             release_unsure: false,
             denied: false,
-            first: true,
-            hold: None,
-            turn: None,
-            hinted: false,
-            passed: 0,
-            held_back: false,
             untold: None,
             holder: None,
             outdated: false,
@@ -376,7 +345,7 @@ impl Slot {
     /// The command that is due.
     pub(crate) fn due(&self, now: Instant) -> Option<Action> {
         match self.phase {
-            Phase::Waiting { retry_at } if retry_at <= now => Some(self.next),
+            Phase::Waiting { retry_at } if retry_at <= now => Some(self.contention.next_action()),
             Phase::Held { renew_at, renewal_sent: None, .. } if renew_at <= now => {
                 Some(Action::Renew)
             }
