@@ -3,7 +3,7 @@
 
 use crate::docs::page;
 use lock_tests::transcript::{blocks, run_in};
-use lock_tests::withlock::{Ended, Run, Sandbox, binary, eventually};
+use lock_tests::withlock::{Ended, Run, Sandbox, binary, eventually, is_alive, pid};
 use rustix::process::Signal;
 use std::fs::{Permissions, create_dir_all, write};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -59,16 +59,20 @@ fn of_two_runs_of_a_line_of_the_crontab_one_works() {
         create_dir_all(sandbox.path(".config/withlock")).expect("made");
         write(sandbox.path(".config/withlock/url"), sandbox.url()).expect("written");
         let path = here(&sandbox, value(&crontab, "PATH="));
-        let first = by_cron(&sandbox, &path, line);
+        let mut first = by_cron(&sandbox, &path, line);
         eventually("it works", || sandbox.path("ran").exists());
         let second = by_cron(&sandbox, &path, line).end().expect(0);
         assert_eq!([second.stdout, second.stderr], ["", ""]);
         write(sandbox.path("go"), "").expect("written");
         if line.contains("--min-hold") {
             // The work is done, and the lock is kept for a minute.
-            eventually("the work is done", || sandbox.path("done").exists());
+            let work = pid(&sandbox.read("ran"));
+            eventually("the work is done", || !is_alive(work));
             by_cron(&sandbox, &path, line).end().expect(0);
-            first.signal(Signal::TERM);
+            eventually("the keeping ends", || {
+                first.signal(Signal::TERM);
+                first.has_ended()
+            });
         }
         first.end().expect(0);
         assert_eq!(sandbox.read("ran").lines().count(), 1, "{line}");
