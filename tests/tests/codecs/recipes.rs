@@ -34,7 +34,7 @@ fn program(sandbox: &Sandbox, name: &str, script: &str) {
 }
 
 /// Notes that it runs and waits to be let go.
-const WORK: &str = "echo $$ >>ran; until [ -e go ]; do sleep 0.05; done; echo >done";
+const WORK: &str = "echo $$ >>ran; until [ -e go ]; do sleep 0.05; done";
 
 fn here(sandbox: &Sandbox, text: &str) -> String {
     text.replace("/usr/local/bin", &sandbox.path("bin").display().to_string())
