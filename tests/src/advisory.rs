@@ -173,13 +173,15 @@ impl Line {
         assert!(eventually(|| self.is_gone(id)), "it is not told that its client is gone");
     }
 
-    /// Whether the server has ended a connection.
+    /// Whether the server has ended a connection, and freed its locks.
     pub fn is_gone(&mut self, id: i64) -> bool {
         let text = match self.kind {
             Kind::Postgres => "SELECT count(*) FROM pg_stat_activity WHERE pid = $1::bigint",
-            Kind::Mysql | Kind::Mariadb => {
-                "SELECT COUNT(*) FROM information_schema.processlist WHERE id = ?"
+            // Its list of processes leaves out a connection whose client is gone, before the locks are freed.
+            Kind::Mysql => {
+                "SELECT COUNT(*) FROM performance_schema.threads WHERE processlist_id = ?"
             }
+            Kind::Mariadb => "SELECT COUNT(*) FROM information_schema.processlist WHERE id = ?",
         };
         let statement = Statement::new(text, [Value::Int(id)]);
         self.client.run(&statement) == Ok(vec![vec![Value::Int(0)]])
