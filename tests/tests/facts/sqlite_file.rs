@@ -130,6 +130,21 @@ fn what_is_no_plain_file_is_refused_with_the_reason() {
     }
 }
 
+/// Both drivers say the same, and make nothing on the way.
+#[test]
+fn what_cannot_be_used_is_refused_alike() {
+    let folder = Folder::new();
+    let text = "this is no database, but some text that is long enough to be one";
+    std::fs::write(folder.path("text"), text).expect("written");
+    let other = Connection::open(folder.path("other")).expect("opened");
+    other.execute_batch("CREATE TABLE locks (id INTEGER PRIMARY KEY)").expect("made");
+    for name in ["none/a.db", "text/a.db", "text", "other"] {
+        let lines = DRIVERS.map(|driver| folder.locks(driver, name).map(drop).expect_err(name));
+        assert_eq!(lines[0], lines[1], "{name}");
+    }
+    assert!(!folder.path("none").exists());
+}
+
 // -- a connection that is handed over -------------------------------------------------------------------
 
 #[test]
