@@ -326,6 +326,7 @@ fn a_lease_that_waited_for_a_row_is_counted_from_the_statements_start(kind: Kind
     let (name, url) = (table.place.table().to_string(), table.place.url().to_string());
     let waits = "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'";
     // A machine that stands still lets the wait for the row end before the row is free: once more then.
+    let mut client = mysql_client(&url);
     for _ in 0..10 {
         let mut blocker = block(&table);
         let (claimed, released) = std::thread::scope(|scope| {
@@ -334,7 +335,6 @@ fn a_lease_that_waited_for_a_row_is_counted_from_the_statements_start(kind: Kind
             let table = &mut table;
             let waiting = scope.spawn(move || table.try_ask(&command));
             let waits = format!("{waits} AND trx_query LIKE '%{name}%'");
-            let mut client = mysql_client(&url);
             let seen = || waiting.is_finished() || one::<i64>(&mut client, &waits) > 0;
             assert!(eventually(seen));
             let now = "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))";
@@ -343,8 +343,7 @@ fn a_lease_that_waited_for_a_row_is_counted_from_the_statements_start(kind: Kind
             (waiting.join().expect("no panic"), released)
         });
         if claimed.is_ok() {
-            let until: i64 =
-                one(&mut mysql_client(&url), &format!("SELECT expires_us FROM {name}"));
+            let until: i64 = one(&mut client, &format!("SELECT expires_us FROM {name}"));
             let ttl = i64::try_from(LONG.as_micros()).expect("short");
             assert!(until - ttl < released, "{until} is a whole lease after {released}");
             return;

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 const HOUR: i64 = 3_600;
 
+/// A server that starts with a clock of its own answers slowly on a busy machine.
+const TTL: Duration = Duration::from_secs(8);
+
 /// For how long a lock is waited for that is free in a moment: seconds, not an hour.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -19,10 +22,10 @@ fn advisory(server: &Server, ttl: Duration) -> Locks {
 /// is granted for a TTL; and then it is.
 fn started_in_the_future(kind: Kind) {
     let server = Server::with_clock(kind, HOUR);
-    let early = advisory(&server, Duration::from_secs(2));
+    let early = advisory(&server, TTL);
     let guard = early.try_lock_for("early", PATIENCE).expect("no error").expect("granted");
     server.set_clock(0);
-    let locks = advisory(&server, Duration::from_secs(2));
+    let locks = advisory(&server, TTL);
     let granted = locks.try_lock_for("a", PATIENCE).expect("no error");
     assert!(granted.is_some(), "{kind:?}: nothing is granted");
     // Nor does a connection need it that was there before.
@@ -54,16 +57,15 @@ fn advisory_locks_are_granted_by_a_mariadb_that_started_in_the_future() {
 fn leases_of_before(kind: Kind) {
     let server = Server::with_clock(kind, HOUR);
     let place = Place::at(server.url());
-    let ttl = Duration::from_secs(4);
-    let (gone, _proxy) = place.abandon("gone", ttl);
-    let alive = place.locks(ttl);
+    let (gone, _proxy) = place.abandon("gone", TTL);
+    let alive = place.locks(TTL);
     let held = alive.lock("alive").expect("free");
     server.set_clock(0);
-    let waiter = place.locks(ttl);
+    let waiter = place.locks(TTL);
     let granted = waiter.try_lock_for("gone", PATIENCE).expect("no error");
     let granted = granted.unwrap_or_else(|| panic!("{kind:?}: a dead holder has it for the hour"));
     assert!(!gone.is_held() && granted.fence() > gone.fence(), "{kind:?}");
-    let stolen = waiter.try_lock_for("alive", ttl * 3).expect("no error");
+    let stolen = waiter.try_lock_for("alive", TTL * 2).expect("no error");
     assert!(stolen.is_none() && held.is_held(), "{kind:?}: taken from one that renews it");
 }
 
