@@ -1,4 +1,4 @@
-//! What is told to `tracing`: each with `lock.name`, once it is granted with `lock.fence`.
+//! The events for `tracing`: each with `lock.name`, once it is granted with `lock.fence`.
 //!
 //! A subscriber is foreign code: it may block, panic, or take a lock. What happens while a caller waits
 //! is told by the caller's own future, and what happens to a guard by a task of its own, so that no

@@ -1,4 +1,4 @@
-//! What the drivers' settings have in common, and what can be wrong with them.
+//! The settings that both drivers have, and the errors about them.
 
 mod error;
 mod protocol;

@@ -34,7 +34,7 @@ const MOST: u32 = 24;
 /// How often a waiter looks in the time in which a lock changes hands, before it is overtaken.
 const LOOKS: u32 = 4;
 
-/// What an attempt remembers of its wait.
+/// The memory that an attempt has of its wait.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Contention {
     /// What is asked after a denial.
@@ -117,7 +117,7 @@ impl Contention {
         self.next_action = Action::Acquire;
     }
 
-    /// What it claimed has to be claimed again.
+    /// Its claim has to be repeated.
     pub(crate) fn claims_again(&mut self) {
         self.next_action = Action::Acquire;
     }
@@ -224,7 +224,7 @@ impl Contention {
 
     /// For how long its process stays behind those that wait for what it has freed.
     pub(crate) fn cooldown(&self, step: Duration) -> Duration {
-        // What is left word of holds it back by itself.
+        // The word that a release leaves holds it back by itself.
         let overtaken = if self.on_busy == Action::Wait { 0 } else { self.times_overtaken };
         (step * overtaken.saturating_add(2).min(MOST)).min(Timing::MAX_BACK_OFF)
     }

@@ -19,7 +19,7 @@ use crate::time::Instant;
 use crate::timing::Timing;
 use core::time::Duration;
 
-/// What the attempts in a session are to be told of its lease.
+/// The news of a session's lease for the attempts in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     /// It counts until then.

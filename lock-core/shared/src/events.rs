@@ -1,4 +1,4 @@
-//! What is told to `tracing`: each with `lock.name`, once it is granted with `lock.fence`.
+//! The events for `tracing`: each with `lock.name`, once it is granted with `lock.fence`.
 //!
 //! A subscriber is foreign code: it may block, panic, or take a lock. A driver calls none of these while it
 //! holds a mutex, nor on a thread that others rely on.

@@ -50,7 +50,7 @@ impl Server {
         let options = config.get_options().map(|own| format!("{own} ")).unwrap_or_default();
         config.options(format!("{options}{}", session_options(request)));
         config.tcp_user_timeout(request);
-        // Who is only told things would not notice otherwise that the server is gone.
+        // A connection that only listens would not notice otherwise that the server is gone.
         // In whole seconds, of which the kernel wants one at least.
         config.keepalives_idle(request.max(Duration::from_secs(1)));
         hosts::each(&config)

@@ -9,7 +9,7 @@ use lock_core::{TableName, Timing, sql};
 use std::fmt;
 use std::time::Duration;
 
-/// What locks are made with, apart from where they are kept.
+/// The settings of locks, apart from the place where they are kept.
 pub struct Settings {
     pub protocol: Option<Protocol>,
     pub ttl: Duration,

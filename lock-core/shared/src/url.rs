@@ -1,4 +1,4 @@
-//! What a URL says.
+//! The parser of URLs.
 
 use crate::place::Place;
 use crate::settings::{Kind, Settings};

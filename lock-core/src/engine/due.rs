@@ -32,7 +32,7 @@ pub(super) enum Due {
 }
 
 impl<P: Protocol> Engine<P> {
-    /// What the next command is for, and over which lane it goes.
+    /// The purpose of the next command, and the lane that it goes over.
     pub(super) fn next_due(&self, now: Instant) -> Option<(Lane, Due)> {
         let (lane, action, session, id) = self.first_due()?;
         let due = match (action, session) {
@@ -60,7 +60,7 @@ impl<P: Protocol> Engine<P> {
         renewal.or_else(probe).or(home).or_else(other).or_else(news)
     }
 
-    /// What is due first on a lane, if it may leave. To end a session, nothing has to be waited for.
+    /// The first due command of a lane, if it may leave. To end a session, nothing has to be waited for.
     pub(super) fn first_on(&self, lane: Lane) -> Option<(Lane, Action, Option<SessionId>, LockId)> {
         if self.due.is_empty() {
             return None;

@@ -1,4 +1,4 @@
-//! What went wrong, in words of our own: the clients have different errors for the same.
+//! Failures in words of our own: the clients have different errors for the same.
 
 use std::io;
 
