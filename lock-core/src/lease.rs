@@ -239,10 +239,7 @@ impl Lease {
                 return None;
             }
             Ok(_) if now < deadline => {
-                self.back_off.reset();
-                self.failure = None;
-                let renew_at = sent.after(cx.timing.renew_every());
-                self.stage = Stage::Held { deadline, renew_at, renewal_sent: None };
+                self.hold(deadline, sent, cx);
                 return None;
             }
             Ok(_) => Failure::Unknown("the grant came too late to count".into()),
@@ -270,12 +267,9 @@ impl Lease {
     ) -> Option<Change> {
         match answer {
             Ok(true) => {
-                self.back_off.reset();
-                self.failure = None;
                 self.exposed_until = Some(cx.timing.surely_over(cx.now));
                 let deadline = deadline.max(cx.timing.deadline(sent));
-                let renew_at = sent.after(cx.timing.renew_every());
-                self.stage = Stage::Held { deadline, renew_at, renewal_sent: None };
+                self.hold(deadline, sent, cx);
                 Some(Change::Kept(deadline))
             }
             Ok(false) => self.lose(cx.now, LostReason::Taken),
@@ -289,6 +283,14 @@ impl Lease {
                 Some(Change::KeepFailed(failure))
             }
         }
+    }
+
+    /// The server has confirmed it, by the answer to a request that was sent then.
+    fn hold(&mut self, deadline: Instant, sent: Instant, cx: &Context<'_>) {
+        self.back_off.reset();
+        self.failure = None;
+        let renew_at = sent.after(cx.timing.renew_every());
+        self.stage = Stage::Held { deadline, renew_at, renewal_sent: None };
     }
 
     /// The session is lost, for this reason, if it was held.
