@@ -10,8 +10,9 @@
 
 use lock_core::sql::postgres::{self, connect_failed, session_options, statement_failed};
 use lock_core::sql::{Codec, Rows, Statement, Step, Value};
-use lock_core::table::{Command, Reply, Table};
-use lock_core::{Config, Engine, Event, Failure, Instant, LockName, TableName, Timing};
+use lock_core::{
+    Config, Engine, Event, Failure, Instant, LockName, Reply, Request, TableName, Timing, table,
+};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{Column, Connection, Row, TypeInfo};
 use std::error::Error;
@@ -27,7 +28,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     getrandom::fill(&mut seed)?; // owners are made from it
     let mut driver = Driver {
         engine: Engine::new(
-            Table::new(TTL, "an example"),
+            table::capabilities("an example", false),
             Config::new(timing, u128::from_ne_bytes(seed)),
         ),
         codec: postgres::codec(TableName::default()),
@@ -40,7 +41,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 struct Driver {
-    engine: Engine<Table>,
+    engine: Engine,
     codec: Codec,
     server: PgConnectOptions,
     timing: Timing,
@@ -54,10 +55,10 @@ impl Driver {
         let id = self.engine.acquire(self.now(), name.clone(), true, None);
         let mut work_ends = Instant::from_nanos(u64::MAX);
         loop {
-            while let Some(dispatch) = self.engine.poll_command(self.now()) {
+            while let Some(dispatch) = self.engine.poll_request(self.now()) {
                 let budget = dispatch.deadline.since(self.now());
                 let late = |_| Err(Failure::Unknown("no answer in time".to_string()));
-                let reply = tokio::time::timeout(budget, self.execute(&dispatch.command));
+                let reply = tokio::time::timeout(budget, self.execute(&dispatch.request));
                 let reply = reply.await.unwrap_or_else(late);
                 self.engine.handle_reply(self.now(), dispatch.id, reply);
             }
@@ -86,7 +87,7 @@ impl Driver {
         }
     }
 
-    async fn execute(&mut self, command: &Command) -> Result<Reply, Failure> {
+    async fn execute(&mut self, command: &Request) -> Result<Reply, Failure> {
         // The connection is put back only if no answer can be left in it.
         let mut connection = match self.connection.take() {
             Some(connection) => connection,

@@ -1,4 +1,4 @@
-//! What executes the core's commands.
+//! Backends execute the core's requests.
 
 pub(crate) mod admin;
 pub(crate) mod advisory;
@@ -17,14 +17,10 @@ pub(crate) mod tables;
 
 use crate::error::{ConfigError, Error};
 use lock_core::sql::{Codec, ConnectError, Rows, Statement, Step};
-use lock_core::table::{Command, Reply, Table};
-use lock_core::{Failure, Instant, Judgment, News, Notification, Pace, Protocol, Timing};
+use lock_core::{Failure, Instant, Judgment, News, Notification, Pace, Reply, Request, Timing};
 use std::future::{Future, ready};
 use std::task::Context;
 use std::time::{Duration, Instant as Now};
-
-type CommandOf<B> = <<B as Backend>::Protocol as Protocol>::Command;
-type ReplyOf<B> = <<B as Backend>::Protocol as Protocol>::Reply;
 
 /// Makes the backends, each for one [`Lane`](lock_core::Lane).
 pub(crate) trait Backends: Send + 'static {
@@ -34,20 +30,18 @@ pub(crate) trait Backends: Send + 'static {
     fn backend(&mut self) -> Option<Self::Backend>;
 }
 
-/// Executes commands, one at a time.
+/// Executes requests, one at a time.
 pub(crate) trait Backend: Send + 'static {
-    type Protocol: Protocol<Command: Send + Sync, Reply: Send, Session: Send> + Send;
-
-    /// Executes a command that was made at `now`, within `budget`. If it panics, it may be used
+    /// Executes a request that was made at `now`, within `budget`. If it panics, it may be used
     /// again; if it is dropped before its end, the backend is [`cut`](Self::cut).
     fn execute(
         &mut self,
-        command: &CommandOf<Self>,
+        request: &Request,
         now: Instant,
         budget: Duration,
-    ) -> impl Future<Output = Result<ReplyOf<Self>, Failure>> + Send;
+    ) -> impl Future<Output = Result<Reply, Failure>> + Send;
 
-    /// Whether it is to be kept for its lane's next command; there will be a new one otherwise.
+    /// Whether it is to be kept for its lane's next request; there will be a new one otherwise.
     fn lasts(&self) -> bool {
         true
     }
@@ -58,7 +52,7 @@ pub(crate) trait Backend: Send + 'static {
     /// Says goodbye. Bounded in time.
     fn close(self) -> impl Future<Output = ()> + Send;
 
-    /// Drops it in the middle of a command, of which nobody wants to hear any more: has the server
+    /// Drops it in the middle of a request, of which nobody wants to hear any more: has the server
     /// end that too, where it would not by itself. Bounded in time.
     fn cut(self) -> impl Future<Output = ()> + Send
     where
@@ -244,21 +238,19 @@ fn left(until: tokio::time::Instant) -> impl Fn() -> Duration + Send + Copy {
 }
 
 impl<S: Session> Backend for SqlTable<S> {
-    type Protocol = Table;
-
     async fn execute(
         &mut self,
-        command: &Command,
+        request: &Request,
         now: Instant,
         budget: Duration,
     ) -> Result<Reply, Failure> {
         let limit = left(tokio::time::Instant::now() + budget);
-        // Whatever goes wrong before the command's own statement: the command was not sent.
+        // Whatever goes wrong before the request's own statement: the request was not sent.
         self.ready(limit).await.map_err(ConnectError::before_command)?;
-        if let (Command::Listen { up_to }, true) = (command, self.listens) {
-            return self.session.news(*up_to).await.map(|all| Reply::Told(News::Notified(all)));
+        if let (Request::Subscribe { up_to }, true) = (request, self.listens) {
+            return self.session.news(*up_to).await.map(|all| Reply::News(News::Notified(all)));
         }
-        let mut exchange = self.codec.encode(command, now);
+        let mut exchange = self.codec.encode(request, now);
         while let Some(statement) = exchange.poll_statement() {
             match self.session.run(&statement, limit()).await {
                 Ok(rows) => exchange.handle_rows(rows),
@@ -267,7 +259,7 @@ impl<S: Session> Backend for SqlTable<S> {
         }
         let reply = exchange.finish();
         self.checked &= !reply.as_ref().is_err_and(Failure::is_read_only);
-        self.listens |= reply == Ok(Reply::Told(News::Begun));
+        self.listens |= reply == Ok(Reply::News(News::Begun));
         reply
     }
 

@@ -1,4 +1,4 @@
-//! The task that moves commands between the engine and the server.
+//! The task that moves requests between the engine and the server.
 //!
 //! ```text
 //!   Locks, Guard  --- Call, on an unbounded channel --->  task: engine, and for each lane
@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Callers own nothing that can be cut in half: a future that is dropped, wherever it is, only says
-//! so to the task. While commands are under way the task still serves callers and timers, so that
-//! a hung request delays no loss; wishes that gather meanwhile leave together in the next command.
+//! so to the task. While requests are under way the task still serves callers and timers, so that
+//! a hung request delays no loss; wishes that gather meanwhile leave together in the next request.
 //! Lanes do not wait for each other: a wait at the server holds up nobody else.
 
 mod idle;
@@ -21,15 +21,13 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use crate::backend::{Backend, Backends};
+use crate::backend::Backends;
 use crate::clock;
 use crate::error::{ReleaseError, ShutdownError};
 use crate::guard::Granted;
 use crate::locks::{Progress, Wait};
 use crate::process::Process;
-use lock_core::{
-    Engine, Instant, LockName, LostReason, Mode, NotAcquired, Protocol, Release, Timing,
-};
+use lock_core::{Engine, Instant, LockName, LostReason, Mode, NotAcquired, Release, Timing};
 use pump::Pump;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -38,11 +36,6 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Later than ever.
 const NO_LIMIT: Instant = Instant::from_nanos(u64::MAX);
-
-/// What the backends of these speak.
-pub(crate) type Speaks<F> = <<F as Backends>::Backend as Backend>::Protocol;
-type Command<F> = <Speaks<F> as Protocol>::Command;
-type Reply<F> = <Speaks<F> as Protocol>::Reply;
 
 /// The way to the task. When the last one is dropped, the task ends.
 #[derive(Clone)]
@@ -98,11 +91,7 @@ pub(crate) enum News {
 impl Driver {
     /// Starts the task on the current runtime. What was not released ends by itself `within` that
     /// time.
-    pub(crate) fn start<F: Backends>(
-        engine: Engine<Speaks<F>>,
-        backends: F,
-        within: Duration,
-    ) -> Self {
+    pub(crate) fn start<F: Backends>(engine: Engine, backends: F, within: Duration) -> Self {
         let timing = *engine.timing();
         let (calls, heard) = mpsc::unbounded_channel();
         let end = Arc::new(OnceLock::new());

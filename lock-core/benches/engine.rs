@@ -4,9 +4,10 @@
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use lock_core::advisory::{self, Advisory, Tried};
-use lock_core::table::{Acquired, Command, Freed, Reply, Table};
-use lock_core::{Config, Engine, Fence, Instant, LockId, LockName, Mode, Timing};
+use lock_core::{
+    Config, Engine, Fence, Instant, LockId, LockName, Mode, Outcome, Reply, Request, SessionName,
+    Timing, advisory, table,
+};
 use std::time::Duration;
 
 #[global_allocator]
@@ -18,7 +19,7 @@ fn main() {
 
 /// An engine, its clock, and a table that is always free.
 struct Scene {
-    engine: Engine<Table>,
+    engine: Engine,
     now: Instant,
     names: Vec<LockName>,
 }
@@ -27,7 +28,7 @@ impl Scene {
     /// With `held` locks, and one more name.
     fn new(held: usize) -> Self {
         let timing = Timing::default();
-        let engine = Engine::new(Table::new(timing.ttl(), "me"), Config::new(timing, 42));
+        let engine = Engine::new(table::capabilities("me", false), Config::new(timing, 42));
         let names = (0..=held).map(|n| LockName::new(&format!("lock-{n}")).expect("good"));
         let mut scene = Self { engine, now: Instant::from_nanos(0), names: names.collect() };
         for at in 0..held {
@@ -41,23 +42,22 @@ impl Scene {
         self.engine.acquire(self.now, self.names[at].clone(), false, None)
     }
 
-    /// Answers all commands that are due; how many there were.
+    /// Answers all requests that are due; how many there were.
     fn answer(&mut self) -> usize {
-        let mut commands = 0;
-        while let Some(dispatch) = self.engine.poll_command(self.now) {
-            commands += 1;
-            let claims = dispatch.command.claims().len();
-            let reply = match dispatch.command {
-                Command::Acquire { .. } => {
-                    Reply::Acquired(vec![Acquired::Granted(Fence::new(1)); claims])
+        let mut requests = 0;
+        while let Some(dispatch) = self.engine.poll_request(self.now) {
+            requests += 1;
+            let claims = dispatch.request.claims().len();
+            let reply = match dispatch.request {
+                Request::Acquire { .. } => {
+                    Reply::Outcomes(vec![Outcome::Granted(Fence::new(1)); claims])
                 }
-                Command::Release { .. } => Reply::Freed(vec![Freed::Free; claims]),
-                _ => Reply::Changed(vec![true; claims]),
+                _ => Reply::Outcomes(vec![Outcome::Done; claims]),
             };
             self.engine.handle_reply(self.now, dispatch.id, Ok(reply));
         }
         while self.engine.poll_event().is_some() {}
-        commands
+        requests
     }
 
     fn acquire_and_release(&mut self) {
@@ -125,7 +125,8 @@ fn waiters_time_out(bencher: Bencher<'_, '_>, many: usize) {
 fn sharers_come_and_go(bencher: Bencher<'_, '_>, many: usize) {
     let (timing, name) = (Timing::default(), LockName::new("a").expect("good"));
     bencher.counter(ItemsCount::new(many)).bench_local(|| {
-        let mut engine = Engine::new(Advisory::new(timing.ttl()), Config::new(timing, 42));
+        let mut engine =
+            Engine::new(advisory::capabilities(advisory::WAITING, None), Config::new(timing, 42));
         let mut now = Instant::from_nanos(0);
         let take = |_| engine.acquire_as(now, name.clone(), Mode::Shared, false, None);
         let ids: Vec<LockId> = (0..many).map(take).collect();
@@ -140,22 +141,20 @@ fn sharers_come_and_go(bencher: Bencher<'_, '_>, many: usize) {
 }
 
 /// Grants and frees all that is asked for on connections.
-fn answer_all(engine: &mut Engine<Advisory>, now: Instant) {
-    while let Some(dispatch) = engine.poll_command(now) {
-        engine.handle_reply(now, dispatch.id, Ok(granted(&dispatch.command)));
+fn answer_all(engine: &mut Engine, now: Instant) {
+    while let Some(dispatch) = engine.poll_request(now) {
+        engine.handle_reply(now, dispatch.id, Ok(granted(&dispatch.request)));
     }
     while engine.poll_event().is_some() {}
 }
 
-fn granted(command: &advisory::Command) -> advisory::Reply {
-    use advisory::{Command, Reply};
-    match command {
-        Command::Open { .. } => Reply::Opened,
-        Command::Keep => Reply::Kept(true),
-        Command::Try { claims, .. } => {
-            Reply::Tried(vec![Tried::Granted(Fence::new(1)); claims.len()])
+fn granted(request: &Request) -> Reply {
+    match request {
+        Request::Open { .. } => Reply::Opened(SessionName::default()),
+        Request::Acquire { claims, .. } => {
+            Reply::Outcomes(vec![Outcome::Granted(Fence::new(1)); claims.len()])
         }
-        Command::Wait { .. } => Reply::Tried(vec![Tried::Granted(Fence::new(1))]),
-        Command::Unlock { leases } => Reply::Unlocked(vec![true; leases.len()]),
+        Request::Wait { .. } => Reply::one(Outcome::Granted(Fence::new(1))),
+        _ => Reply::Outcomes(vec![Outcome::Done; request.claims().len().max(1)]),
     }
 }

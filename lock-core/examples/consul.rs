@@ -10,10 +10,11 @@
 //!
 //! A real driver adds a clock that counts suspended time, a thread for blocking queries, TLS, and a token.
 
-use lock_core::consul::{Command, Consul, Reply};
 use lock_core::http::consul::{Codec, INDEX_HEADER};
-use lock_core::http::{MAX_BODY, Request, Response};
-use lock_core::{Config, Engine, Event, Failure, Instant, LockName, Timing};
+use lock_core::http::{self, MAX_BODY, Response};
+use lock_core::{
+    Config, Engine, Event, Failure, Instant, LockName, Reply, Request, Timing, consul,
+};
 use std::error::Error;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -23,12 +24,11 @@ use std::time::Duration;
 fn main() -> Result<(), Box<dyn Error>> {
     let server = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8500".to_string());
     let ttl = Duration::from_secs(10);
-    let protocol = Consul::new(ttl, "an example");
-    let timing = Timing::new(protocol.lease())?;
+    let timing = Timing::new(consul::lease(ttl))?;
     // Owners are made from the seed, so it must be random: here it comes from the standard library's own keys.
     let seed = u128::from(random()) << 64 | u128::from(random());
     let mut driver = Driver {
-        engine: Engine::new(protocol, Config::new(timing, seed)),
+        engine: Engine::new(consul::capabilities("an example"), Config::new(timing, seed)),
         codec: Codec::default(),
         server,
         began: std::time::Instant::now(),
@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 struct Driver {
-    engine: Engine<Consul>,
+    engine: Engine,
     codec: Codec,
     server: String,
     began: std::time::Instant,
@@ -93,20 +93,20 @@ impl Driver {
         }
     }
 
-    /// Executes the commands that are due.
+    /// Executes the requests that are due.
     fn pump(&mut self) {
-        while let Some(dispatch) = self.engine.poll_command(self.now()) {
+        while let Some(dispatch) = self.engine.poll_request(self.now()) {
             let budget = dispatch.deadline.since(self.now());
-            let reply = self.execute(&dispatch.command, budget);
+            let reply = self.execute(&dispatch.request, budget);
             self.engine.handle_reply(self.now(), dispatch.id, reply);
         }
     }
 
-    fn execute(&self, command: &Command, budget: Duration) -> Result<Reply, Failure> {
-        let request = self.codec.encode(command);
+    fn execute(&self, request: &Request, budget: Duration) -> Result<Reply, Failure> {
+        let sent = self.codec.encode(request)?;
         let stream = TcpStream::connect(&self.server);
         let stream = stream.map_err(|error| Failure::NotSent(error.to_string()))?;
-        let answer = exchange(stream, &request, budget);
+        let answer = exchange(stream, &sent, budget);
         let answer = answer.map_err(|error| Failure::Unknown(error.to_string()))?;
         let text = String::from_utf8_lossy(&answer).into_owned();
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
@@ -114,7 +114,7 @@ impl Driver {
         let mut headers = head.lines().filter_map(|line| line.split_once(": "));
         let index = headers.find(|(name, _)| name.eq_ignore_ascii_case(INDEX_HEADER));
         let index = index.map(|(_, value)| value);
-        self.codec.decode(command, &Response { status, index, body: body.as_bytes() })
+        self.codec.decode(request, &Response { status, index, body: body.as_bytes() })
     }
 
     fn now(&self) -> Instant {
@@ -123,9 +123,13 @@ impl Driver {
 }
 
 /// HTTP/1.0: the server closes the connection after its answer.
-fn exchange(mut stream: TcpStream, request: &Request, budget: Duration) -> io::Result<Vec<u8>> {
+fn exchange(
+    mut stream: TcpStream,
+    request: &http::Request,
+    budget: Duration,
+) -> io::Result<Vec<u8>> {
     stream.set_read_timeout(Some(budget.max(Duration::from_millis(1))))?;
-    let Request { method, path_and_query, body, .. } = request;
+    let http::Request { method, path_and_query, body, .. } = request;
     let method = method.as_str();
     let length = body.len();
     write!(stream, "{method} {path_and_query} HTTP/1.0\r\nContent-Length: {length}\r\n\r\n{body}")?;

@@ -21,8 +21,10 @@
 //! No waiter is held back for long: not even if the first has died.
 
 use crate::back_off::BackOff;
+use crate::capabilities::Sessions;
 use crate::name::LockName;
-use crate::protocol::{Action, Holder, Sessions, Verdict};
+use crate::outcome::{Holder, Outcome};
+use crate::request::Action;
 use crate::slot::Context;
 use crate::time::Instant;
 use crate::timing::Timing;
@@ -174,7 +176,7 @@ impl Contention {
         back_off: &mut BackOff,
         cx: &mut Context<'_>,
     ) -> Instant {
-        if self.on_busy == Action::Look {
+        if self.on_busy == Action::Probe {
             return self.behind_the_first(4, cx);
         }
         // It has changed hands.
@@ -253,7 +255,7 @@ impl Contention {
         let Some(last) = last else { return };
         // It changed hands meanwhile, and may soon again.
         back_off.reset();
-        if self.on_busy == Action::Look || (self.on_busy == Action::Acquire && !told) {
+        if self.on_busy == Action::Probe || (self.on_busy == Action::Acquire && !told) {
             self.times_overtaken = self.times_overtaken.saturating_add(1);
             self.last_tenure = Some(taken_at.since(last.taken_at));
         }
@@ -291,16 +293,16 @@ fn held_back(overtaken: u32, step: Duration) -> Duration {
     if back < step { Duration::ZERO } else { back.min(step * MOST).min(Timing::MAX_BACK_OFF) }
 }
 
-/// Whether others are likely to wait for what a release freed, by its verdict. Where no waiter says that it
+/// Whether others are likely to wait for what a release freed, by its outcome. Where no waiter says that it
 /// waits, and the server has no queue, an attempt that had to wait itself is not alone.
 pub(crate) fn others_wait(
-    verdict: &Verdict,
+    outcome: &Outcome,
     kind: Option<Sessions>,
     waited: impl FnOnce() -> bool,
 ) -> bool {
-    match verdict {
-        Verdict::Wanted => true,
-        Verdict::Done => kind == Some(Sessions::Records) && waited(),
+    match outcome {
+        Outcome::DoneContended => true,
+        Outcome::Done => kind == Some(Sessions::Records) && waited(),
         _ => false,
     }
 }

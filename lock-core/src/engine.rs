@@ -1,4 +1,4 @@
-//! The engine: many attempts, one queue a name, commands in batches.
+//! The engine: many attempts, one queue a name, requests in batches.
 
 mod due;
 mod index;
@@ -9,11 +9,13 @@ mod queue;
 mod sessions;
 mod step;
 
+use crate::capabilities::Capabilities;
 use crate::contention::{Contention, Cooldowns};
 use crate::error::Failure;
 use crate::event::{Event, LockId};
 use crate::name::{LockName, Owner};
-use crate::protocol::{Action, Mode, Protocol};
+use crate::outcome::Reply;
+use crate::request::{Action, Mode, Request};
 use crate::rng::Rng;
 use crate::session::{Session, SessionId};
 use crate::slot::{Input, Slot};
@@ -35,20 +37,20 @@ pub struct Config {
     pub timing: Timing,
     /// 128 random bits that no other engine has: owners are made from it, and jitter.
     pub seed: u128,
-    /// How many claims a command carries at most.
+    /// How many claims a request carries at most.
     pub batch: usize,
-    /// How many commands may be under way at once on one lane.
+    /// How many requests may be in flight at once on one lane.
     pub in_flight: usize,
 }
 
 impl Config {
-    /// One command at a time, of up to 512 claims.
+    /// One request at a time, of up to 512 claims.
     pub fn new(timing: Timing, seed: u128) -> Self {
         Self { timing, seed, batch: 512, in_flight: 1 }
     }
 }
 
-/// Names one command that is under way.
+/// Names one request that is in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DispatchId {
     number: u64,
@@ -57,9 +59,8 @@ pub struct DispatchId {
 
 /// Names a connection to the server.
 ///
-/// The commands of one lane may go one after another over one connection; different lanes must not
-/// wait for each other, so each needs a connection of its own. A protocol without sessions has one
-/// lane.
+/// The requests of one lane may go one after another over one connection; different lanes must not
+/// wait for each other, so each needs a connection of its own. Without sessions there is one lane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lane(pub(crate) u64);
 
@@ -70,21 +71,21 @@ impl Lane {
     pub const NEWS: Self = Self(u64::MAX);
 }
 
-/// A command for the server. Answer it exactly once, with
+/// A request for the server. Answer it exactly once, with
 /// [`handle_reply`](Engine::handle_reply).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Dispatch<C> {
+pub struct Dispatch {
     /// Names it in the answer.
     pub id: DispatchId,
     /// Over which connection it goes.
     pub lane: Lane,
-    /// What is to be asked.
-    pub command: C,
+    /// The question or the order.
+    pub request: Request,
     /// Give it up at this time, and say so: an answer that comes later is of no use.
     pub deadline: Instant,
 }
 
-/// A command that is under way.
+/// A request that is in flight.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct InFlight {
     due: Due,
@@ -119,7 +120,7 @@ enum Place {
 struct Attempt {
     name: LockName,
     mode: Mode,
-    /// Where its claims go, in a protocol with sessions.
+    /// Where its claims go, if there are sessions.
     session: Option<SessionId>,
     slot: Slot,
     place: Place,
@@ -134,19 +135,19 @@ struct Attempt {
 /// * **`handle_*`**, what has happened: [`handle_reply`](Self::handle_reply),
 ///   [`handle_hint`](Self::handle_hint), [`handle_timeout`](Self::handle_timeout);
 /// * **`poll_*`**, what is to be done: [`poll_close`](Self::poll_close),
-///   [`poll_command`](Self::poll_command), [`poll_event`](Self::poll_event),
+///   [`poll_request`](Self::poll_request), [`poll_event`](Self::poll_event),
 ///   [`poll_timeout`](Self::poll_timeout);
 /// * **getters**.
 ///
-/// After any mutator or `handle_*`, poll closes, commands and events until all are `None`; then sleep until
+/// After any mutator or `handle_*`, poll closes, requests and events until all are `None`; then sleep until
 /// [`poll_timeout`](Self::poll_timeout) or an answer. Every method takes the time it is called at,
 /// which must not go backwards; calling `handle_timeout` too often does no harm.
 ///
-/// A command is made when it is taken, and a lease counts from that instant: take one only to
+/// A request is made when it is taken, and a lease counts from that instant: take one only to
 /// send it at once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Engine<P: Protocol> {
-    protocol: P,
+pub struct Engine {
+    capabilities: Capabilities,
     config: Config,
     rng: Rng,
     last_id: u64,
@@ -160,7 +161,7 @@ pub struct Engine<P: Protocol> {
     sharers: BTreeMap<LockName, usize>,
     /// How many wait in a queue and have not been told who has the lock. Derived from the slots; see `index`.
     unaware: usize,
-    sessions: BTreeMap<SessionId, Session<P::Session>>,
+    sessions: BTreeMap<SessionId, Session>,
     /// Where new claims go.
     home: Option<SessionId>,
     /// A connection that was there to wait, for the next that waits soon.
@@ -176,7 +177,7 @@ pub struct Engine<P: Protocol> {
     /// When the leases that need nothing else are to be renewed: their timers. Derived from the slots; see
     /// `index`.
     renewals: BTreeSet<(Instant, LockId)>,
-    /// What is due on each lane, and may leave when the lane is free. A session's own commands are no
+    /// What is due on each lane, and may leave when the lane is free. A session's own requests are no
     /// attempt's. Derived from the slots; see `index`.
     due: BTreeSet<(Lane, Action, Option<SessionId>, LockId)>,
     /// The connections that are to be closed. Derived from the sessions' leases; see `index`.
@@ -189,19 +190,19 @@ pub struct Engine<P: Protocol> {
     /// What remains of the step that is being made: empty between two calls.
     todo: Vec<Todo>,
     events: VecDeque<Event>,
-    /// Of the last answered commands: the natural unit of a back-off.
+    /// Of the last answered requests: the natural unit of a back-off.
     round_trip: Duration,
 }
 
-impl<P: Protocol> Engine<P> {
-    /// An engine without attempts. Less than one claim a command, or one command at a time, counts
+impl Engine {
+    /// An engine without attempts. Less than one claim a request, or one request at a time, counts
     /// as one.
-    pub fn new(protocol: P, mut config: Config) -> Self {
+    pub fn new(capabilities: Capabilities, mut config: Config) -> Self {
         config.batch = config.batch.max(1);
         config.in_flight = config.in_flight.max(1);
         let rng = Rng::new((config.seed >> 64) as u64 ^ config.seed as u64);
         Self {
-            protocol,
+            capabilities,
             config,
             rng,
             last_id: 0,
@@ -250,7 +251,7 @@ impl<P: Protocol> Engine<P> {
         self.acquire_as(now, name, Mode::Exclusive, once, give_up)
     }
 
-    /// The same, with a [`Mode`]. Where the protocol has no shared locks, every lock is exclusive.
+    /// The same, with a [`Mode`]. Where there are no shared locks, every lock is exclusive.
     pub fn acquire_as(
         &mut self,
         now: Instant,
@@ -261,13 +262,13 @@ impl<P: Protocol> Engine<P> {
     ) -> LockId {
         self.handle_timeout(now);
         self.closing = false;
-        let mode = if self.protocol.shares() { mode } else { Mode::Exclusive };
+        let mode = if self.capabilities.shared { mode } else { Mode::Exclusive };
         self.last_id += 1;
         let id = LockId(self.last_id);
         let owner = Owner::new(self.config.seed.wrapping_add(u128::from(self.last_id)));
         let give_up = give_up.unwrap_or(Instant::END);
         let last_call = give_up.after(self.config.timing.patience());
-        let mut contention = Contention::new(self.protocol.again());
+        let mut contention = Contention::new(self.capabilities.on_busy);
         if !once && self.cooldowns.until(&name).is_some_and(|until| now < until) {
             contention.starts_behind();
         }
@@ -301,14 +302,14 @@ impl<P: Protocol> Engine<P> {
 
     // -- what has happened ------------------------------------------------------------------------
 
-    /// Takes the answer to a command, or what is known of its fate. An id that is not under way is
+    /// Takes the answer to a request, or what is known of its fate. An id that is not under way is
     /// ignored.
-    pub fn handle_reply(&mut self, now: Instant, id: DispatchId, reply: Result<P::Reply, Failure>) {
+    pub fn handle_reply(&mut self, now: Instant, id: DispatchId, reply: Result<Reply, Failure>) {
         self.handle_timeout(now);
         let answered = self.in_flight.remove(&(id.lane, id.number));
         let Some(InFlight { due, sent, void }) = answered else { return };
         self.lane_changed(id.lane);
-        if reply.is_ok() && !matches!(due, Due::Wait { .. } | Due::Listen) {
+        if reply.is_ok() && !matches!(due, Due::Wait { .. } | Due::Subscribe) {
             let took = now.since(sent).min(Timing::MAX_BACK_OFF);
             // One slow answer does not make a slow server: nobody is to stay behind others for so long.
             self.round_trip = match self.round_trip {
@@ -319,7 +320,9 @@ impl<P: Protocol> Engine<P> {
         match due {
             _ if void => {}
             Due::Open(session) => self.session_answered(now, session, Action::Open, reply),
-            Due::Keep(session) => self.session_answered(now, session, Action::Keep, reply),
+            Due::KeepAlive(session) => {
+                self.session_answered(now, session, Action::KeepAlive, reply)
+            }
             Due::Close(session) => self.session_answered(now, session, Action::Close, reply),
             Due::Claims { action, session, ids } => {
                 self.claims_answered(now, session, action, &ids, reply);
@@ -327,9 +330,9 @@ impl<P: Protocol> Engine<P> {
             Due::Wait { session, id } => {
                 self.claims_answered(now, session, Action::Wait, &[id], reply);
             }
-            Due::Listen => self.listened(now, sent, reply),
+            Due::Subscribe => self.listened(now, sent, reply),
             // What counts is whether it is heard.
-            Due::Probe => {}
+            Due::Ping => {}
         }
     }
 
@@ -360,7 +363,7 @@ impl<P: Protocol> Engine<P> {
     // -- what is to be done -----------------------------------------------------------------------
 
     /// The next connection to close, whatever is under way on it: an answer that comes all the same is
-    /// ignored. Poll it before [`poll_command`](Self::poll_command), as a later command of the same lane goes
+    /// ignored. Poll it before [`poll_request`](Self::poll_request), as a later request of the same lane goes
     /// over a new connection.
     ///
     /// May change after: any call but a getter.
@@ -377,21 +380,21 @@ impl<P: Protocol> Engine<P> {
         Some(lane)
     }
 
-    /// The next command to send, if one is due and may be under way on its lane: what a session
+    /// The next request to send, if one is due and may be in flight on its lane: what a session
     /// needs before renewals before releases before claims before waits. Its claims are sorted by
     /// name, so that two clients cannot deadlock, and no name is in it twice.
     ///
     /// May change after: any call but a getter.
-    pub fn poll_command(&mut self, now: Instant) -> Option<Dispatch<P::Command>> {
+    pub fn poll_request(&mut self, now: Instant) -> Option<Dispatch> {
         self.handle_timeout(now);
         let (lane, due) = self.next_due(now)?;
-        let (command, deadline) = self.command(now, &due)?;
+        let (request, deadline) = self.request(now, &due)?;
         self.sent(now, &due);
         self.last_dispatch += 1;
         let id = DispatchId { number: self.last_dispatch, lane };
         self.in_flight.insert((lane, id.number), InFlight { due, sent: now, void: false });
         self.lane_changed(lane);
-        Some(Dispatch { id, lane, command, deadline })
+        Some(Dispatch { id, lane, request, deadline })
     }
 
     /// The next thing to tell. May change after: any call but a getter.
@@ -400,16 +403,16 @@ impl<P: Protocol> Engine<P> {
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout) or
-    /// [`poll_command`](Self::poll_command) if nothing else happens before; `None` for never.
+    /// [`poll_request`](Self::poll_request) if nothing else happens before; `None` for never.
     ///
-    /// To be asked when closes, commands and events are drained. May change after: any call but a getter.
+    /// To be asked when closes, requests and events are drained. May change after: any call but a getter.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.first_timer().map(|(at, _)| at)
     }
 
     // -- getters ----------------------------------------------------------------------------------
 
-    /// Whether [`poll_close`](Self::poll_close) or [`poll_command`](Self::poll_command) would give
+    /// Whether [`poll_close`](Self::poll_close) or [`poll_request`](Self::poll_request) would give
     /// something that is already known to be due.
     pub fn has_work(&self) -> bool {
         self.first_due().is_some() || !self.closes.is_empty() || self.ear.is_leaving()

@@ -2,7 +2,7 @@
 
 use crate::error::{Failure, LostReason};
 use crate::fence::Fence;
-use crate::protocol::Holder;
+use crate::outcome::Holder;
 use crate::time::Instant;
 
 /// Names one attempt to hold a lock, from [`Engine::acquire`](crate::Engine::acquire) to its end.

@@ -13,7 +13,7 @@
 use crate::back_off::BackOff;
 use crate::error::{Failure, LostReason};
 use crate::name::Owner;
-use crate::protocol::Action;
+use crate::request::Action;
 use crate::rng::Rng;
 use crate::time::Instant;
 use crate::timing::Timing;
@@ -122,7 +122,7 @@ impl Lease {
         match self.stage {
             Stage::Wanted { open_at } if open_at <= now => Some(Action::Open),
             Stage::Held { renew_at, renewal_sent: None, .. } if renew_at <= now => {
-                Some(Action::Keep)
+                Some(Action::KeepAlive)
             }
             Stage::Closing { close_at, in_flight: None } if close_at <= now && !self.connection => {
                 Some(Action::Close)
@@ -309,7 +309,7 @@ impl Lease {
         }
         // On a connection that is lost nothing will be answered any more.
         let answered = ended || self.connection;
-        let in_flight = renewal_sent.filter(|_| !answered).map(|_| Action::Keep);
+        let in_flight = renewal_sent.filter(|_| !answered).map(|_| Action::KeepAlive);
         self.stage = if in_flight.is_some() || self.exposed(now) {
             Stage::Closing { close_at: now, in_flight }
         } else {
@@ -324,7 +324,7 @@ impl Lease {
             Stage::Wanted { .. } => self.close(now),
             Stage::Opening { wanted, .. } => *wanted = false,
             Stage::Held { renewal_sent, .. } => {
-                let in_flight = renewal_sent.map(|_| Action::Keep);
+                let in_flight = renewal_sent.map(|_| Action::KeepAlive);
                 self.failure = None;
                 self.stage = Stage::Closing { close_at: now, in_flight };
             }

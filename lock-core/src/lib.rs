@@ -13,10 +13,10 @@
 //!        v                                        |
 //!   driver (lock-sync, lock-async): owns the clock, the connection and the threads
 //!        |  acquire · release                     ^  poll_event · poll_timeout
-//!        |  handle_reply · handle_timeout         |  poll_close(now) · poll_command(now)
+//!        |  handle_reply · handle_timeout         |  poll_close(now) · poll_request(now)
 //!        v                                        |
-//!   Engine<P: Protocol>     queues, deadlines, retry, renewal, sessions, cancellation, loss
-//!        |  semantic commands                     ^  semantic replies
+//!   Engine                  queues, deadlines, retry, renewal, sessions, cancellation, loss
+//!        |  Request                               ^  Reply
 //!        v                                        |
 //!   sql: the statements of each dialect, and what their rows mean; http: requests and answers
 //! ```
@@ -38,7 +38,7 @@
 //! | P5 | No lock is taken before it expires, revived after it was lost, or released by another owner. | As P1. |
 //! | P6 | If holders release or expire and the server answers, some waiter is granted. | |
 //!
-//! The driver sends each command when it takes it, answers each command exactly once, closes each connection that
+//! The driver sends each request when it takes it, answers each request exactly once, closes each connection that
 //! [`Engine::poll_close`] names, answers [`Failure::Unknown`] whenever it cannot know the outcome, and passes times
 //! of a clock that counts suspended time.
 //!
@@ -54,18 +54,17 @@
 //! This driver talks to a table that is always free:
 //!
 //! ```
-//! use lock_core::table::{Acquired, Command, Reply, Table};
-//! use lock_core::{Config, Engine, Event, Fence, Instant, LockName, Timing};
+//! use lock_core::{Config, Engine, Event, Fence, Instant, LockName, Outcome, Reply, Request, Timing, table};
 //!
 //! let timing = Timing::default();
-//! let mut engine = Engine::new(Table::new(timing.ttl(), "me"), Config::new(timing, 42));
+//! let mut engine = Engine::new(table::capabilities("me", false), Config::new(timing, 42));
 //! let now = Instant::from_nanos(0);
 //!
 //! let id = engine.acquire(now, LockName::new("nightly-report")?, false, None);
-//! let dispatch = engine.poll_command(now).expect("a claim is due");
-//! assert!(matches!(dispatch.command, Command::Acquire { .. }));
+//! let dispatch = engine.poll_request(now).expect("a claim is due");
+//! assert!(matches!(dispatch.request, Request::Acquire { .. }));
 //!
-//! let reply = Reply::Acquired([Acquired::Granted(Fence::new(7))].into());
+//! let reply = Reply::one(Outcome::Granted(Fence::new(7)));
 //! engine.handle_reply(now, dispatch.id, Ok(reply));
 //! let deadline = now.after(timing.valid());
 //! assert_eq!(engine.poll_event(), Some(Event::Granted { id, fence: Fence::new(7), deadline }));
@@ -83,6 +82,7 @@ extern crate alloc;
 pub mod admin;
 pub mod advisory;
 mod back_off;
+mod capabilities;
 #[cfg(feature = "config")]
 pub mod config;
 pub mod consul;
@@ -95,8 +95,9 @@ mod fence;
 pub mod http;
 mod lease;
 mod name;
+mod outcome;
 mod pace;
-mod protocol;
+mod request;
 mod rng;
 mod session;
 #[cfg(feature = "sim")]
@@ -107,14 +108,14 @@ pub mod table;
 mod time;
 mod timing;
 
+pub use capabilities::{Capabilities, Sessions};
 pub use engine::{Config, Dispatch, DispatchId, Engine, Lane};
 pub use error::{ClaimError, Code, Failure, LostReason, NameError, TableError, TimingError};
 pub use event::{Event, LockId, NotAcquired, Release};
 pub use fence::Fence;
 pub use name::{LockName, Owner, TableName};
+pub use outcome::{Holder, News, Notification, Outcome, Reply};
 pub use pace::{Judgment, Pace};
-pub use protocol::{
-    Action, Claim, Holder, Mode, News, Notification, Protocol, Sessions, Verdict, Wait,
-};
+pub use request::{Action, Claim, Mode, Request, SessionName};
 pub use time::Instant;
 pub use timing::Timing;

@@ -6,6 +6,7 @@
 use crate::engine::Entry;
 use crate::event::LockId;
 use crate::lease::Lease;
+use crate::request::SessionName;
 use crate::time::Instant;
 use crate::timing::Timing;
 use alloc::collections::BTreeSet;
@@ -32,10 +33,10 @@ impl SessionId {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Session<S> {
+pub(crate) struct Session {
     pub(crate) lease: Lease,
     /// What the server calls it, once it is open.
-    pub(crate) name: S,
+    pub(crate) name: SessionName,
     /// When it was opened, where it is a connection: the server has run since then.
     pub(crate) opened_at: Option<Instant>,
     /// The attempts whose claims go to it.
@@ -49,7 +50,7 @@ pub(crate) struct Session<S> {
     pub(crate) indexed: Entry,
 }
 
-impl<S> Session<S> {
+impl Session {
     /// Whether the server has certainly run for a TTL, by its own clock and by any other.
     pub(crate) fn is_proven(&self, timing: &Timing, now: Instant) -> bool {
         self.opened_at.is_some_and(|at| timing.surely_over(at) <= now)

@@ -14,7 +14,7 @@
 //! Everything that is not determined is an [`Action`]: which request is carried out when, or never,
 //! or long after its client gave it up; when a reply arrives; how late a client is run; who
 //! crashes; which sessions end early; how far time goes on. Clocks run at the corners of what
-//! [`Timing`](crate::Timing) allows. The server speaks the protocol's own commands.
+//! [`Timing`](crate::Timing) allows. The server speaks the protocol's own requests.
 //!
 //! # What is checked
 //!
@@ -27,14 +27,14 @@
 //! | P5 | [`Rows`](Check::Rows), [`Revival`](Check::Revival) | nothing is stolen, renewed or released by another, or revived |
 //! | P6 | [`BackOff`](Check::BackOff), [`Liveness`](Check::Liveness) | failures back off; when faults stop, a waiter is granted within 3.2 TTL |
 //! | | [`Told`](Check::Told) | an attempt behind a hold of its own client knows that somebody has the lock |
-//! | all | [`Commands`](Check::Commands) | what servers and drivers rely on in commands |
+//! | all | [`Requests`](Check::Requests) | what servers and drivers rely on in requests |
 //!
 //! # Servers
 //!
 //! [`table::FakeTable`], [`advisory::FakeAdvisory`] and [`consul::FakeConsul`] are the three
 //! protocols' servers. Who writes a backend checks a protocol of their own by implementing
 //! [`Server`] for a value that behaves like theirs, and then shows that the value tells the truth:
-//! by running the same commands on it and on the real thing.
+//! by running the same requests on it and on the real thing.
 //!
 //! [`Sometimes`] says what a search has seen, so that no check passes because nothing happened.
 //! [`Flaw`] seeds mistakes into the driver, to see that the checks bite.

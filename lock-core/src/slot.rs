@@ -39,7 +39,8 @@ mod state;
 
 use crate::error::{Failure, LostReason};
 use crate::event::{Event, Release};
-use crate::protocol::{Action, Verdict};
+use crate::outcome::Outcome;
+use crate::request::Action;
 use state::Audience;
 
 pub(crate) use state::{Bond, Context, Input, Known, Phase, Slot};
@@ -110,7 +111,7 @@ impl Slot {
                 self.lose(LostReason::Gone { failure }, renewal_sent.is_some(), cx)
             }
 
-            // -- commands leaving ---------------------------------------------------------------
+            // -- requests leaving ---------------------------------------------------------------
             (Phase::Waiting { .. }, Input::Sent { waiting }) => {
                 Phase::Claiming { sent: now, waiting }
             }
@@ -121,7 +122,7 @@ impl Slot {
                 Phase::Releasing { retry_at, in_flight: Some(Action::Release) }
             }
 
-            // -- a command for several that was refused: whoever it was about tries again among fewer -----
+            // -- a request for several that was refused: whoever it was about tries again among fewer -----
             (Phase::Claiming { .. }, Input::Refused { among }) if self.wanted() => {
                 self.among = among;
                 Phase::Waiting { retry_at: now }
@@ -165,7 +166,7 @@ impl Slot {
 
             // It comes too late to revive the lock, but it may have extended the lease.
             (Phase::Lost { renewing: true }, Input::Answer(answer)) => {
-                if answer != Ok(Verdict::NotOurs) {
+                if answer != Ok(Outcome::NotOwner) {
                     self.exposed_until = Some(cx.exposure());
                 }
                 Phase::Lost { renewing: false }
@@ -224,7 +225,7 @@ impl Slot {
                 let last_failure = self.failure.take();
                 self.lose(LostReason::Deadline { last_failure }, renewal_sent.is_some(), cx)
             }
-            // While a command is under way, the server may yet do it.
+            // While a request is under way, the server may yet do it.
             Phase::Releasing { in_flight: None, .. } if !self.exposed(now) => {
                 let failure =
                     self.failure.take().unwrap_or(Failure::Unknown("no answer came".into()));

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!   Setup     once a connection:  checks the server and the table, creates the table
-//!   Codec     Command -> Exchange
+//!   Codec     Request -> Exchange
 //!   Exchange  poll_statement -> Statement     handle_rows(rows) ... finish() -> Reply
 //! ```
 //!
@@ -27,8 +27,7 @@ pub mod sqlite;
 
 use crate::error::ClaimError;
 use crate::name::{LockName, TableName};
-use crate::protocol::{Claim, Mode};
-use crate::table::Command;
+use crate::request::{Claim, Mode, Request};
 use crate::time::Instant;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -80,7 +79,7 @@ impl Statement {
     }
 }
 
-/// Makes statements from commands, for one table in one dialect.
+/// Makes statements from requests, for one table in one dialect.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Codec {
     dialect: Dialect,
@@ -125,8 +124,8 @@ enum Dialect {
     Postgres {
         /// The statement that begins to listen.
         listen: Arc<str>,
-        /// The statement that sends a probe to all that listen.
-        probe: Arc<str>,
+        /// The statement that sends a ping to all that listen.
+        ping: Arc<str>,
     },
     /// With the id of the running kernel; see [`sqlite`].
     Sqlite {
@@ -149,12 +148,12 @@ impl Codec {
         if mode == Mode::Shared { Err(ClaimError::NoShared) } else { Ok(()) }
     }
 
-    /// What is to be run for `command`, made at `now`.
-    pub fn encode(&self, command: &Command, now: Instant) -> Exchange {
-        Exchange::new(self.clone(), command.clone(), now)
+    /// The statements for `request`, made at `now`.
+    pub fn encode(&self, request: &Request, now: Instant) -> Exchange {
+        Exchange::new(self.clone(), request.clone(), now)
     }
 
-    /// The checks to run on a new connection before its first command.
+    /// The checks to run on a new connection before its first request.
     pub fn setup(&self) -> Setup {
         Setup::new(self.clone())
     }

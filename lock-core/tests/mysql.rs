@@ -2,8 +2,10 @@
 
 use lock_core::admin::Question;
 use lock_core::sql::{Codec, Refusal, Rows, Setup, Statement, Step, Value, mysql};
-use lock_core::table::{Acquired, Command, Freed, Reply};
-use lock_core::{Claim, Code, Failure, Fence, Instant, LockName, Mode, Owner, TableName};
+use lock_core::{
+    Claim, Code, Failure, Fence, Instant, LockName, Mode, Outcome, Owner, Reply, Request,
+    SessionName, TableName,
+};
 use std::time::Duration;
 
 const COLUMNS: &str = "acquired_us bigint, contended tinyint(1), expires_us bigint, fence bigint, holder varchar(255) utf8mb4, name varbinary(255), owner binary(16), ttl_us bigint";
@@ -35,16 +37,22 @@ fn claims(names: &[&str]) -> Vec<Claim> {
     names.iter().map(claim).collect()
 }
 
-fn acquire(names: &[&str]) -> Command {
-    Command::Acquire { claims: claims(names), ttl: TTL, holder: "me".into() }
+fn acquire(names: &[&str]) -> Request {
+    Request::Acquire {
+        session: SessionName::default(),
+        claims: claims(names),
+        ttl: TTL,
+        min_uptime: Duration::ZERO,
+        label: "me".into(),
+    }
 }
 
-fn renew(names: &[&str]) -> Command {
-    Command::Renew { leases: claims(names), ttl: TTL }
+fn renew(names: &[&str]) -> Request {
+    Request::Renew { claims: claims(names), ttl: TTL }
 }
 
-fn release(names: &[&str]) -> Command {
-    Command::Release { leases: claims(names) }
+fn release(names: &[&str]) -> Request {
+    Request::Release { session: SessionName::default(), claims: claims(names), times_overtaken: 0 }
 }
 
 /// A row of those that are their owner's.
@@ -52,13 +60,13 @@ fn mine(name: &str, owner: u128, fence: i64) -> Vec<Value> {
     vec![text(name), text(&Owner::new(owner).to_string()), int(fence), int(0)]
 }
 
-fn granted(fence: u64) -> Acquired {
-    Acquired::Granted(Fence::new(fence))
+fn granted(fence: u64) -> Outcome {
+    Outcome::Granted(Fence::new(fence))
 }
 
-/// Hands `answers` to the statements of `command`, all of which must be used.
-fn run(command: &Command, answers: &[Rows]) -> Result<Reply, Failure> {
-    let mut exchange = codec().encode(command, Instant::default());
+/// Hands `answers` to the statements of `request`, all of which must be used.
+fn run(request: &Request, answers: &[Rows]) -> Result<Reply, Failure> {
+    let mut exchange = codec().encode(request, Instant::default());
     for rows in answers {
         exchange.poll_statement().expect("a statement is due");
         exchange.handle_rows(rows.clone());
@@ -69,25 +77,25 @@ fn run(command: &Command, answers: &[Rows]) -> Result<Reply, Failure> {
 
 #[test]
 fn one_claim_is_answered_by_one_number() {
-    assert_eq!(run(&acquire(&["a"]), &[number(7)]), Ok(Reply::Acquired(vec![granted(7)])));
-    let busy = Ok(Reply::Acquired(vec![Acquired::Busy(None)]));
+    assert_eq!(run(&acquire(&["a"]), &[number(7)]), Ok(Reply::Outcomes(vec![granted(7)])));
+    let busy = Ok(Reply::Outcomes(vec![Outcome::Busy(None)]));
     assert_eq!(run(&acquire(&["a"]), &[number(0), vec![]]), busy);
-    assert_eq!(run(&renew(&["a"]), &[number(1)]), Ok(Reply::Changed(vec![true])));
-    assert_eq!(run(&renew(&["a"]), &[number(0)]), Ok(Reply::Changed(vec![false])));
-    for (told, freed) in [(0, Freed::NotOurs), (1, Freed::Free), (2, Freed::Wanted)] {
-        assert_eq!(run(&release(&["a"]), &[number(told)]), Ok(Reply::Freed(vec![freed])));
+    assert_eq!(run(&renew(&["a"]), &[number(1)]), Ok(Reply::Outcomes(vec![Outcome::Done])));
+    assert_eq!(run(&renew(&["a"]), &[number(0)]), Ok(Reply::Outcomes(vec![Outcome::NotOwner])));
+    for (told, freed) in [(0, Outcome::NotOwner), (1, Outcome::Done), (2, Outcome::DoneContended)] {
+        assert_eq!(run(&release(&["a"]), &[number(told)]), Ok(Reply::Outcomes(vec![freed])));
     }
 }
 
 #[test]
 fn what_became_of_several_claims_is_read() {
     let rows = vec![mine("b", 0xa, 8), mine("a", 0xa, 7)];
-    let both = Ok(Reply::Acquired(vec![granted(7), granted(8)]));
+    let both = Ok(Reply::Outcomes(vec![granted(7), granted(8)]));
     // The number is that of any claim, granted or not.
     for last in [0, 8] {
         assert_eq!(run(&acquire(&["a", "b"]), &[number(last), rows.clone()]), both);
     }
-    let one = Ok(Reply::Acquired(vec![granted(7), Acquired::Busy(None)]));
+    let one = Ok(Reply::Outcomes(vec![granted(7), Outcome::Busy(None)]));
     let rows = vec![mine("a", 0xa, 7), mine("b", 0xb, 9)];
     assert_eq!(run(&acquire(&["a", "b"]), &[number(0), rows, vec![]]), one, "b is another's");
 }
@@ -100,23 +108,26 @@ fn several_leases_are_renewed_if_they_end_as_late_as_they_must() {
     assert_eq!(check.params[0], int(30_001_000));
     assert!(check.text.contains("LOCK IN SHARE MODE"), "a replica may not know of it yet");
     exchange.handle_rows(vec![mine("b", 0xa, 8)]);
-    assert_eq!(exchange.finish(), Ok(Reply::Changed(vec![false, true])));
-    assert_eq!(run(&renew(&["a", "b"]), &[number(0)]), Ok(Reply::Changed(vec![false; 2])));
+    assert_eq!(exchange.finish(), Ok(Reply::Outcomes(vec![Outcome::NotOwner, Outcome::Done])));
+    assert_eq!(
+        run(&renew(&["a", "b"]), &[number(0)]),
+        Ok(Reply::Outcomes(vec![Outcome::NotOwner; 2]))
+    );
 }
 
 #[test]
 fn whose_several_leases_are_is_read_before_they_are_released() {
-    let command = release(&["a", "b"]);
-    let look = codec().encode(&command, Instant::default()).poll_statement().expect("it reads");
+    let request = release(&["a", "b"]);
+    let look = codec().encode(&request, Instant::default()).poll_statement().expect("it reads");
     assert!(look.text.contains("LOCK IN SHARE MODE"), "a replica may not know of it yet");
-    let none = Ok(Reply::Freed(vec![Freed::NotOurs; 2]));
-    assert_eq!(run(&command, &[vec![]]), none, "nothing is left to release");
-    let replied = run(&command, &[vec![mine("b", 0xa, 8), mine("a", 0xb, 7)], number(1)]);
-    assert_eq!(replied, Ok(Reply::Freed(vec![Freed::NotOurs, Freed::Free])));
+    let none = Ok(Reply::Outcomes(vec![Outcome::NotOwner; 2]));
+    assert_eq!(run(&request, &[vec![]]), none, "nothing is left to release");
+    let replied = run(&request, &[vec![mine("b", 0xa, 8), mine("a", 0xb, 7)], number(1)]);
+    assert_eq!(replied, Ok(Reply::Outcomes(vec![Outcome::NotOwner, Outcome::Done])));
     let mut wanted = mine("b", 0xa, 8);
     wanted[3] = int(1);
-    let replied = run(&command, &[vec![wanted], number(1)]);
-    assert_eq!(replied, Ok(Reply::Freed(vec![Freed::NotOurs, Freed::Wanted])));
+    let replied = run(&request, &[vec![wanted], number(1)]);
+    assert_eq!(replied, Ok(Reply::Outcomes(vec![Outcome::NotOwner, Outcome::DoneContended])));
 }
 
 #[test]
@@ -131,16 +142,16 @@ fn what_is_no_number_is_never_a_grant() {
         vec![vec![int(7)], vec![int(7)]],
         vec![vec![text("a"), int(7)]],
     ];
-    for command in [acquire(&["a"]), acquire(&["a", "b"]), renew(&["a"]), release(&["a"])] {
+    for request in [acquire(&["a"]), acquire(&["a", "b"]), renew(&["a"]), release(&["a"])] {
         for rows in &hostile {
-            let result = run(&command, std::slice::from_ref(rows));
+            let result = run(&request, std::slice::from_ref(rows));
             assert!(matches!(result, Err(Failure::Unknown(_))), "{rows:?}: {result:?}");
         }
     }
     let fit = mine("a", 0xa, 7);
     for row in [fit[..2].to_vec(), mine("a", 0xa, -1), [fit, vec![int(1)]].concat()] {
-        for command in [acquire(&["a", "b"]), renew(&["a", "b"])] {
-            let result = run(&command, &[number(7), vec![row.clone()]]);
+        for request in [acquire(&["a", "b"]), renew(&["a", "b"])] {
+            let result = run(&request, &[number(7), vec![row.clone()]]);
             assert!(matches!(result, Err(Failure::Unknown(_))), "{row:?}: {result:?}");
         }
         let result = run(&release(&["a", "b"]), &[vec![row]]);
@@ -151,8 +162,8 @@ fn what_is_no_number_is_never_a_grant() {
 #[test]
 fn what_was_done_and_could_not_be_read_is_unknown() {
     let deadlock = || mysql::statement_failed(Some(1213), "deadlock");
-    for command in [acquire(&["a", "b"]), renew(&["a", "b"])] {
-        let mut exchange = codec().encode(&command, Instant::default());
+    for request in [acquire(&["a", "b"]), renew(&["a", "b"])] {
+        let mut exchange = codec().encode(&request, Instant::default());
         exchange.handle_rows(number(7));
         exchange.handle_failure(deadlock());
         assert_eq!(exchange.finish(), Err(Failure::Unknown("deadlock (error 1213)".into())));
@@ -193,9 +204,9 @@ fn parameters_are_put_in_and_mean_nothing_else() {
 
 #[test]
 fn what_is_about_one_claim_is_repeated_and_nothing_else() {
-    let look = |names: &[&str]| Command::Look { claims: claims(names) };
-    let repeated = |command: &Command, rows: Option<Rows>| {
-        let mut exchange = codec().encode(command, Instant::default());
+    let look = |names: &[&str]| Request::Probe { claims: claims(names) };
+    let repeated = |request: &Request, rows: Option<Rows>| {
+        let mut exchange = codec().encode(request, Instant::default());
         if let Some(rows) = rows {
             exchange.handle_rows(rows);
         }
@@ -203,8 +214,8 @@ fn what_is_about_one_claim_is_repeated_and_nothing_else() {
     };
     for names in [&["a"][..], &["a", "b"]] {
         let one = names.len() == 1;
-        for command in [acquire(names), release(names), look(names)] {
-            assert_eq!(repeated(&command, None), one, "{command:?}");
+        for request in [acquire(names), release(names), look(names)] {
+            assert_eq!(repeated(&request, None), one, "{request:?}");
         }
         let held =
             |name: &&str| vec![text(name), text("me"), int(1), int(1), int(0), int(7), int(0)];
@@ -387,7 +398,7 @@ fn a_table_that_is_missing_is_created_and_checked() {
 
 #[test]
 fn a_table_that_may_not_be_created_is_told_with_its_statement() {
-    let denied = || Some(Err(mysql::statement_failed(Some(1142), "CREATE command denied")));
+    let denied = || Some(Err(mysql::statement_failed(Some(1142), "CREATE request denied")));
     let mut setup = checked(&codec()).0;
     let mut step = setup.step(Some(Ok(row_with(4, Value::Null))));
     for _ in 0..20 {
@@ -397,7 +408,7 @@ fn a_table_that_may_not_be_created_is_told_with_its_statement() {
     }
     let Step::Refuse(refusal @ Refusal::NoTable { .. }) = step else { panic!("{step:?}") };
     let told = refusal.to_string();
-    assert!(told.contains("CREATE command denied (error 1142)") && !told.contains('\n'), "{told}");
+    assert!(told.contains("CREATE request denied (error 1142)") && !told.contains('\n'), "{told}");
     assert!(told.ends_with(") ENGINE = InnoDB") && !told.contains("--"), "{told}");
 }
 

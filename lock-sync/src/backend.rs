@@ -1,4 +1,4 @@
-//! What executes the core's commands.
+//! Backends execute the core's requests.
 
 pub(crate) mod admin;
 pub(crate) mod advisory;
@@ -17,12 +17,8 @@ pub(crate) mod tables;
 use crate::clock;
 use crate::error::{ConfigError, Error};
 use lock_core::sql::{Codec, ConnectError, Rows, Statement, Step};
-use lock_core::table::{Command, Reply, Table};
-use lock_core::{Failure, Instant, Judgment, News, Notification, Pace, Protocol, Timing};
+use lock_core::{Failure, Instant, Judgment, News, Notification, Pace, Reply, Request, Timing};
 use std::time::{Duration, Instant as Now};
-
-type CommandOf<B> = <<B as Backend>::Protocol as Protocol>::Command;
-type ReplyOf<B> = <<B as Backend>::Protocol as Protocol>::Reply;
 
 /// Ends what a backend is doing on another thread, as far as that is possible. Does not block.
 pub(crate) type Cut = Box<dyn FnOnce() + Send>;
@@ -39,24 +35,17 @@ pub(crate) trait Backends: Send + 'static {
     fn backend(&mut self, waits: bool) -> Option<Self::Backend>;
 }
 
-/// Executes commands, one at a time, on the calling thread.
+/// Executes requests, one at a time, on the calling thread.
 pub(crate) trait Backend: Send + 'static {
-    type Protocol: Protocol<Command: Send, Reply: Send, Session: Send> + Send;
-
-    /// Executes a command that was made at `now`, within `budget`.
+    /// Executes a request that was made at `now`, within `budget`.
     fn execute(
         &mut self,
-        command: &CommandOf<Self>,
+        request: &Request,
         now: Instant,
         budget: Duration,
-    ) -> Result<ReplyOf<Self>, Failure>;
+    ) -> Result<Reply, Failure>;
 
-    /// Whether the server may take its time with the command.
-    fn waits(_command: &CommandOf<Self>) -> bool {
-        false
-    }
-
-    /// Whether it is to be kept for its lane's next command; there will be a new one otherwise.
+    /// Whether it is to be kept for its lane's next request; there will be a new one otherwise.
     fn lasts(&self) -> bool {
         true
     }
@@ -246,22 +235,20 @@ fn in_time<T, E: From<Failure>>(
 }
 
 impl<S: Session> Backend for SqlTable<S> {
-    type Protocol = Table;
-
     fn execute(
         &mut self,
-        command: &Command,
+        request: &Request,
         now: Instant,
         budget: Duration,
     ) -> Result<Reply, Failure> {
         let until = clock::now().after(budget);
         let limit = || until.since(clock::now());
-        // Whatever goes wrong before the command's own statement: the command was not sent.
+        // Whatever goes wrong before the request's own statement: the request was not sent.
         self.ready(limit).map_err(ConnectError::before_command)?;
-        if let (Command::Listen { up_to }, true) = (command, self.listens) {
-            return self.session.news(*up_to).map(|all| Reply::Told(News::Notified(all)));
+        if let (Request::Subscribe { up_to }, true) = (request, self.listens) {
+            return self.session.news(*up_to).map(|all| Reply::News(News::Notified(all)));
         }
-        let mut exchange = self.codec.encode(command, now);
+        let mut exchange = self.codec.encode(request, now);
         while let Some(statement) = exchange.poll_statement() {
             match self.run(&statement, limit()) {
                 Ok(rows) => exchange.handle_rows(rows),
@@ -270,12 +257,8 @@ impl<S: Session> Backend for SqlTable<S> {
         }
         let reply = exchange.finish();
         self.checked &= !reply.as_ref().is_err_and(Failure::is_read_only);
-        self.listens |= reply == Ok(Reply::Told(News::Begun));
+        self.listens |= reply == Ok(Reply::News(News::Begun));
         reply
-    }
-
-    fn waits(command: &Command) -> bool {
-        matches!(command, Command::Listen { .. })
     }
 
     fn cut(&self) -> Option<Cut> {
@@ -288,8 +271,7 @@ mod tests {
     use super::sqlite::Sqlite;
     use super::*;
     use lock_core::sql::sqlite;
-    use lock_core::table::{Command, Reply};
-    use lock_core::{Claim, LockName, Mode, Owner, TableName};
+    use lock_core::{Claim, LockName, Mode, Owner, SessionName, TableName};
 
     const BUDGET: Duration = Duration::from_secs(5);
 
@@ -334,9 +316,14 @@ mod tests {
         table.session.steps.clear();
         let name = LockName::new("a").expect("good");
         let claims = vec![Claim { name, owner: Owner::new(1), mode: Mode::Exclusive }];
-        let ttl = Duration::from_secs(30);
-        let command = Command::Acquire { claims, ttl, holder: "h".into() };
-        let reply = table.execute(&command, Instant::from_nanos(1_000_000), BUDGET);
+        let request = Request::Acquire {
+            session: SessionName::default(),
+            claims,
+            ttl: Duration::from_secs(30),
+            min_uptime: Duration::ZERO,
+            label: "h".into(),
+        };
+        let reply = table.execute(&request, Instant::from_nanos(1_000_000), BUDGET);
         (table, reply)
     }
 
@@ -344,7 +331,7 @@ mod tests {
     fn all_steps_of_an_exchange_have_one_limit() {
         let pause = Duration::from_millis(100);
         let (table, reply) = slow(pause);
-        assert!(matches!(reply, Ok(Reply::Acquired(_))), "{reply:?}");
+        assert!(matches!(reply, Ok(Reply::Outcomes(_))), "{reply:?}");
         let steps = &table.session.steps;
         assert!(steps.len() > 3, "{steps:?}");
         for pair in steps.windows(2) {

@@ -1,11 +1,11 @@
-//! The loop that moves commands between the engine and the server.
+//! The loop that moves requests between the engine and the server.
 //!
 //! ```text
-//!   caller       leaves its wish in the engine, then carries out commands on its own thread while
+//!   caller       leaves its wish in the engine, then carries out requests on its own thread while
 //!                any is due: an uncontended acquire or release hops to no other thread
 //!   pump         a thread that carries out what becomes due later: renewals, retries; where there
 //!                are several lanes it has threads do that, so that none waits for another
-//!   wait         a thread for each command that waits at the server
+//!   wait         a thread for each request that waits at the server
 //!   keeper       a thread that never does I/O: it notices what time alone decides, so that a hung
 //!                request delays no loss
 //!   teller       a thread, while there is something to tell, for subscribers of events
@@ -13,7 +13,7 @@
 //!
 //! The mutex around [`State`] is held for moments only, never during I/O, and no foreign code runs under
 //! it: no callback, no subscriber, no `Drop` of a client. A lane's backend belongs to whoever took it
-//! out of the state; wishes that gather meanwhile leave together in the next command.
+//! out of the state; wishes that gather meanwhile leave together in the next request.
 //!
 //! A panic under that mutex, or of one of the threads, is a bug, after which nothing in the state can be
 //! trusted: the driver ends, and everybody is told (see [`Shared::alive`](pump::Shared::alive)).
@@ -27,14 +27,12 @@ mod teller;
 mod tests;
 mod threads;
 
-use crate::backend::{Backend, Backends};
+use crate::backend::Backends;
 use crate::clock;
 use crate::error::{ReleaseError, ShutdownError};
 use crate::guard::Granted;
 use crate::locks::{Progress, Wait};
-use lock_core::{
-    Engine, Instant, LockId, LockName, LostReason, Mode, NotAcquired, Protocol, Release,
-};
+use lock_core::{Engine, Instant, LockId, LockName, LostReason, Mode, NotAcquired, Release};
 use pump::Shared;
 use std::any::Any;
 use std::panic::resume_unwind;
@@ -47,10 +45,6 @@ pub(crate) use threads::apart;
 /// Later than ever.
 const NO_LIMIT: Instant = Instant::from_nanos(u64::MAX);
 
-/// What the backends of these speak.
-pub(crate) type Speaks<F> = <<F as Backends>::Backend as Backend>::Protocol;
-type Command<F> = <Speaks<F> as Protocol>::Command;
-
 /// How an acquire ended.
 pub(crate) enum Acquired {
     Granted(Granted),
@@ -62,7 +56,7 @@ pub(crate) enum Acquired {
     Panicked(Box<dyn Any + Send>),
 }
 
-/// A driver, whatever its protocol and backend are.
+/// A driver, whatever its backend is.
 pub(crate) trait Drive: Send + Sync {
     /// Waits for `name` on the calling thread.
     fn acquire(
@@ -98,11 +92,7 @@ pub(crate) struct Driver<F: Backends> {
 
 impl<F: Backends> Driver<F> {
     /// Starts the two threads. What was not released ends by itself `within` that time.
-    pub(crate) fn start(
-        engine: Engine<Speaks<F>>,
-        backends: F,
-        within: Duration,
-    ) -> std::io::Result<Self> {
+    pub(crate) fn start(engine: Engine, backends: F, within: Duration) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::new(engine, backends, within));
         let driver = Self { shared };
         for (name, io) in [("lock pump", true), ("lock keeper", false)] {

@@ -1,13 +1,14 @@
-//! The advisory protocol, command by command, without a driver in between.
+//! The advisory protocol, request by request, without a driver in between.
 
 use crate::place::{client, mysql_client};
 use crate::proxy::eventually;
 use crate::raw::Raw;
 use crate::servers::Kind;
-use lock_core::advisory::{Command, Reply, Tried};
 use lock_core::sql::advisory::{Codec, Key, Prefix, Session, mysql, postgres};
 use lock_core::sql::{Refusal, Statement, Step, Value};
-use lock_core::{Claim, Failure, Fence, LockName, Mode, Owner};
+use lock_core::{
+    Claim, Failure, Fence, LockName, Mode, Outcome, Owner, Reply, Request, SessionName,
+};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -76,12 +77,12 @@ impl Line {
         Self { client, codec, kind, session, looked: 0 }
     }
 
-    /// Carries out a command.
+    /// Carries out a request.
     ///
     /// # Errors
     /// What became of it otherwise.
-    pub fn ask(&mut self, command: &Command) -> Result<Reply, Failure> {
-        let mut exchange = self.codec.encode(command, &self.session);
+    pub fn ask(&mut self, request: &Request) -> Result<Reply, Failure> {
+        let mut exchange = self.codec.encode(request, &self.session);
         while let Some(statement) = exchange.poll_statement() {
             match self.client.run(&statement) {
                 Ok(rows) => exchange.handle_rows(rows),
@@ -95,9 +96,15 @@ impl Line {
     }
 
     /// Tries to take locks.
-    pub fn try_all(&mut self, claims: Vec<Claim>) -> Vec<Tried> {
-        match self.ask(&Command::Try { claims, grace: Duration::ZERO }) {
-            Ok(Reply::Tried(entries)) => entries,
+    pub fn try_all(&mut self, claims: Vec<Claim>) -> Vec<Outcome> {
+        match self.ask(&Request::Acquire {
+            session: SessionName::default(),
+            claims,
+            ttl: Duration::from_secs(30),
+            min_uptime: Duration::ZERO,
+            label: "".into(),
+        }) {
+            Ok(Reply::Outcomes(entries)) => entries,
             other => panic!("{other:?}"),
         }
     }
@@ -105,8 +112,8 @@ impl Line {
     /// Tries to take one lock; its fence if that went well.
     pub fn try_as(&mut self, name: &str, mode: Mode) -> Option<Fence> {
         match self.try_all(vec![claim(name, mode)])[..] {
-            [Tried::Granted(fence)] => Some(fence),
-            [Tried::Busy(None)] => None,
+            [Outcome::Granted(fence)] => Some(fence),
+            [Outcome::Busy(None)] => None,
             ref other => panic!("{other:?}"),
         }
     }
@@ -118,11 +125,17 @@ impl Line {
 
     /// Waits for a lock; its fence if it was granted.
     pub fn wait_as(&mut self, name: &str, mode: Mode, up_to: Duration) -> Option<Fence> {
-        let command = Command::Wait { claim: claim(name, mode), up_to, grace: Duration::ZERO };
-        match self.ask(&command) {
-            Ok(Reply::Tried(entries)) => match entries[..] {
-                [Tried::Granted(fence)] => Some(fence),
-                [Tried::Busy(None)] => None,
+        let request = Request::Wait {
+            session: SessionName::default(),
+            claim: claim(name, mode),
+            since: 0,
+            up_to,
+            min_uptime: Duration::ZERO,
+        };
+        match self.ask(&request) {
+            Ok(Reply::Outcomes(entries)) => match entries[..] {
+                [Outcome::Granted(fence)] => Some(fence),
+                [Outcome::Busy(None)] => None,
                 ref other => panic!("{other:?}"),
             },
             other => panic!("{other:?}"),
@@ -136,8 +149,12 @@ impl Line {
 
     /// Frees a lock; whether the connection had it.
     pub fn free_as(&mut self, name: &str, mode: Mode) -> bool {
-        match self.ask(&Command::Unlock { leases: vec![claim(name, mode)] }) {
-            Ok(Reply::Unlocked(entries)) => entries == [true],
+        match self.ask(&Request::Release {
+            session: SessionName::default(),
+            claims: vec![claim(name, mode)],
+            times_overtaken: 0,
+        }) {
+            Ok(Reply::Outcomes(entries)) => entries == [Outcome::Done],
             other => panic!("{other:?}"),
         }
     }
@@ -152,10 +169,8 @@ impl Line {
     /// # Errors
     /// If it is none any more.
     pub fn keep(&mut self) -> Result<bool, Failure> {
-        match self.ask(&Command::Keep)? {
-            Reply::Kept(same) => Ok(same),
-            other => panic!("{other:?}"),
-        }
+        let reply = self.ask(&Request::KeepAlive { session: SessionName::default() })?;
+        Ok(reply == Reply::one(Outcome::Done))
     }
 
     /// The time at the server: the fence of a lock that nobody else wants.

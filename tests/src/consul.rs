@@ -1,9 +1,8 @@
 //! A Consul server, asked in the codec's own requests, and past them.
 
-use lock_core::consul::{Command, Locked, Reply, Session};
 use lock_core::http::consul::{Codec, INDEX_HEADER};
-use lock_core::http::{KeyTemplate, MAX_BODY, Method, Request, Response};
-use lock_core::{Claim, Failure, LockName, Mode, Owner};
+use lock_core::http::{self, KeyTemplate, MAX_BODY, Method, Response};
+use lock_core::{Claim, Failure, LockName, Mode, Outcome, Owner, Reply, Request, SessionName};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,7 @@ pub struct Consul {
     agent: ureq::Agent,
     url: String,
     prefix: String,
-    codec: Codec,
+    keys: KeyTemplate,
 }
 
 /// An answer.
@@ -46,13 +45,13 @@ impl Consul {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .timeout_global(Some(Duration::from_secs(60)));
-        let codec = Codec::new(KeyTemplate::under(&prefix).expect("a good prefix"));
-        Self { agent: config.build().into(), url: url.to_string(), prefix, codec }
+        let keys = KeyTemplate::under(&prefix).expect("a good prefix");
+        Self { agent: config.build().into(), url: url.to_string(), prefix, keys }
     }
 
     /// Sends a request of no codec's making.
     pub fn raw(&self, method: Method, path_and_query: &str, body: &str) -> Answer {
-        let request = Request {
+        let request = http::Request {
             method,
             path_and_query: path_and_query.to_string(),
             body: body.to_string(),
@@ -61,80 +60,85 @@ impl Consul {
         self.send(&request).expect("the server answers")
     }
 
-    /// Sends a command.
+    /// Sends a request. A session has a TTL of `ttl`, and the lease as its lock-delay.
     ///
     /// # Errors
     /// What the codec makes of an answer that is no reply.
-    pub fn try_ask(&self, command: &Command) -> Result<Reply, Failure> {
-        let answer = self.send(&self.codec.encode(command)).expect("the server answers");
+    pub fn try_ask(&self, request: &Request, ttl: Duration) -> Result<Reply, Failure> {
+        let codec = Codec::new(self.keys.clone(), ttl);
+        let answer = self.send(&codec.encode(request)?).expect("the server answers");
         let (status, index) = (answer.status, answer.index.as_deref());
-        self.codec.decode(command, &Response { status, index, body: answer.body.as_bytes() })
+        codec.decode(request, &Response { status, index, body: answer.body.as_bytes() })
     }
 
-    /// Sends a command that is answered.
-    pub fn ask(&self, command: &Command) -> Reply {
-        self.try_ask(command).expect("a reply")
+    /// Sends a request that has one outcome.
+    pub fn ask(&self, request: &Request) -> Outcome {
+        match self.try_ask(request, Duration::ZERO) {
+            Ok(Reply::Outcomes(all)) => {
+                <[Outcome; 1]>::try_from(all).expect("one outcome")[0].clone()
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     /// A new session.
-    pub fn session(&self, ttl: Duration, lock_delay: Duration) -> Session {
+    pub fn session(&self, ttl: Duration, lock_delay: Duration) -> SessionName {
         static NAMES: AtomicU64 = AtomicU64::new(1);
-        let name = Owner::new(NAMES.fetch_add(1, Ordering::Relaxed).into());
-        match self.ask(&Command::Create { name, ttl, lock_delay }) {
-            Reply::Created(session) => session,
+        let owner = Owner::new(NAMES.fetch_add(1, Ordering::Relaxed).into());
+        match self.try_ask(&Request::Open { owner, ttl: lock_delay }, ttl) {
+            Ok(Reply::Opened(session)) => session,
             other => panic!("{other:?}"),
         }
     }
 
     /// Whether the session exists; its TTL begins anew.
-    pub fn renew(&self, session: &Session) -> bool {
-        match self.ask(&Command::Renew { session: session.clone() }) {
-            Reply::Renewed(exists) => exists,
+    pub fn renew(&self, session: &SessionName) -> bool {
+        match self.ask(&Request::KeepAlive { session: session.clone() }) {
+            Outcome::Done => true,
+            Outcome::NoSession => false,
             other => panic!("{other:?}"),
         }
     }
 
     /// Ends a session.
-    pub fn destroy(&self, session: &Session) {
-        assert_eq!(self.ask(&Command::Destroy { session: session.clone() }), Reply::Destroyed);
+    pub fn destroy(&self, session: &SessionName) {
+        assert_eq!(self.ask(&Request::Close { session: session.clone() }), Outcome::Done);
     }
 
     /// Tries to lock.
-    pub fn lock(&self, session: &Session, name: &str) -> Locked {
+    pub fn lock(&self, session: &SessionName, name: &str) -> Outcome {
         self.lock_as(session, name, "holder")
     }
 
     /// Tries to lock with a value.
-    pub fn lock_as(&self, session: &Session, name: &str, holder: &str) -> Locked {
-        let (session, claim) = (session.clone(), claim(name));
-        match self.ask(&Command::Lock { session, claim, holder: holder.into() }) {
-            Reply::Locked(locked) => locked,
-            other => panic!("{other:?}"),
-        }
+    pub fn lock_as(&self, session: &SessionName, name: &str, holder: &str) -> Outcome {
+        self.ask(&lock(session.clone(), name, holder))
     }
 
     /// Locks what is free; its fence.
-    pub fn granted(&self, session: &Session, name: &str) -> u64 {
+    pub fn granted(&self, session: &SessionName, name: &str) -> u64 {
         match self.lock(session, name) {
-            Locked::Granted(fence) => fence.get(),
+            Outcome::Granted(fence) => fence.get(),
             other => panic!("{name}: {other:?}"),
         }
     }
 
     /// Unlocks; whether it was the session's.
-    pub fn unlock(&self, session: &Session, name: &str) -> bool {
-        match self.ask(&Command::Unlock { session: session.clone(), lease: claim(name), passed: 0 })
-        {
-            Reply::Unlocked(ours) => ours,
+    pub fn unlock(&self, session: &SessionName, name: &str) -> bool {
+        let (session, claims) = (session.clone(), [claim(name)].into());
+        match self.ask(&Request::Release { session, claims, times_overtaken: 0 }) {
+            Outcome::Done => true,
+            Outcome::NotOwner => false,
             other => panic!("{other:?}"),
         }
     }
 
-    /// Waits for a change: the index, whether it is locked, and how long that took.
-    pub fn watch(&self, name: &str, since: u64, up_to: Duration) -> (u64, bool, Duration) {
+    /// Waits for a change: the index if the key is locked, and how long that took.
+    pub fn watch(&self, name: &str, since: u64, up_to: Duration) -> (Option<u64>, Duration) {
         let began = Instant::now();
-        match self.ask(&Command::Watch { claim: claim(name), since, up_to }) {
-            Reply::Watched { index, locked, .. } => (index, locked, began.elapsed()),
+        match self.ask(&watch(name, since, up_to)) {
+            Outcome::Unchanged { index } => (Some(index), began.elapsed()),
+            Outcome::Free { .. } => (None, began.elapsed()),
             other => panic!("{other:?}"),
         }
     }
@@ -143,7 +147,7 @@ impl Consul {
     pub fn rob(&self, key: &str) {
         let entry = self.raw(Method::Get, &format!("/v1/kv/{key}"), "").body;
         let session = entry.split("\"Session\":\"").nth(1).and_then(|rest| rest.split('"').next());
-        self.destroy(&Session(session.expect("a session has it").into()));
+        self.destroy(&SessionName::from(session.expect("a session has it")));
     }
 
     /// The path of a lock whose name needs no escape.
@@ -156,7 +160,7 @@ impl Consul {
         &self.prefix
     }
 
-    fn send(&self, request: &Request) -> Result<Answer, ureq::Error> {
+    fn send(&self, request: &http::Request) -> Result<Answer, ureq::Error> {
         let url = format!("{}{}", self.url, request.path_and_query);
         let mut response = match request.method {
             Method::Get => self.agent.get(url).call()?,
@@ -174,6 +178,18 @@ impl Consul {
 pub fn claim(name: &str) -> Claim {
     let name = LockName::new(name).expect("a good name");
     Claim { name, owner: Owner::new(1), mode: Mode::Exclusive }
+}
+
+/// A request to lock the key of this name.
+pub fn lock(session: SessionName, name: &str, label: &str) -> Request {
+    let (claims, ttl) = ([claim(name)].into(), Duration::from_secs(30));
+    Request::Acquire { session, claims, ttl, min_uptime: Duration::ZERO, label: label.into() }
+}
+
+/// A request to watch the key of this name.
+pub fn watch(name: &str, since: u64, up_to: Duration) -> Request {
+    let (session, min_uptime) = (SessionName::default(), Duration::ZERO);
+    Request::Wait { session, claim: claim(name), since, up_to, min_uptime }
 }
 
 fn seconds() -> u64 {

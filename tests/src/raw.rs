@@ -2,8 +2,7 @@
 //! them, without a driver in between.
 
 use lock_core::sql::{Codec, Rows, Statement, Step, Value};
-use lock_core::table::{Command, Reply};
-use lock_core::{Failure, Instant};
+use lock_core::{Failure, Instant, Reply, Request};
 use mysql::QueryResult;
 use mysql::consts::ColumnType;
 use mysql::prelude::Protocol;
@@ -40,12 +39,12 @@ pub trait Raw {
         }
     }
 
-    /// Carries out a command that was made at `now`.
+    /// Carries out a request that was made at `now`.
     ///
     /// # Errors
     /// What the core says of a statement's failure, or of the rows.
-    fn ask(&mut self, codec: &Codec, command: &Command, now: Instant) -> Result<Reply, Failure> {
-        let mut exchange = codec.encode(command, now);
+    fn ask(&mut self, codec: &Codec, request: &Request, now: Instant) -> Result<Reply, Failure> {
+        let mut exchange = codec.encode(request, now);
         while let Some(statement) = exchange.poll_statement() {
             match self.run(&statement) {
                 Ok(rows) => exchange.handle_rows(rows),

@@ -1,10 +1,11 @@
-//! The table protocol, command by command, without a driver in between.
+//! The table protocol, request by request, without a driver in between.
 
 use crate::place::Place;
 use crate::raw::Raw;
 use lock_core::sql::Codec;
-use lock_core::table::{Acquired, Command, Freed, Reply, Seen};
-use lock_core::{Claim, Failure, Fence, Instant, LockName, Mode, Owner};
+use lock_core::{
+    Claim, Failure, Fence, Instant, LockName, Mode, Outcome, Owner, Reply, Request, SessionName,
+};
 use std::time::Duration;
 
 /// A lock table, by way of a connection that the test made.
@@ -24,20 +25,29 @@ impl<R: Raw> Table<R> {
         Self { client, codec, place }
     }
 
-    /// Carries out a command.
+    /// Carries out a request.
     ///
     /// # Errors
     /// The first failure of a statement, or what the core says of the rows.
-    pub fn try_ask(&mut self, command: &Command) -> Result<Reply, Failure> {
-        self.client.ask(&self.codec, command, Instant::from_nanos(0))
+    pub fn try_ask(&mut self, request: &Request) -> Result<Reply, Failure> {
+        self.client.ask(&self.codec, request, Instant::from_nanos(0))
     }
 
     /// Claims `names`.
-    pub fn acquire(&mut self, names: &[&str], owner: u128, ttl: Duration) -> Vec<Acquired> {
+    pub fn acquire(&mut self, names: &[&str], owner: u128, ttl: Duration) -> Vec<Outcome> {
         let claims = claims(names, owner);
         let holder = format!("holder {owner}").into();
-        match self.try_ask(&Command::Acquire { claims, ttl, holder }).expect("it is asked") {
-            Reply::Acquired(entries) => entries,
+        match self
+            .try_ask(&Request::Acquire {
+                session: SessionName::default(),
+                claims,
+                ttl,
+                min_uptime: Duration::ZERO,
+                label: holder,
+            })
+            .expect("it is asked")
+        {
+            Reply::Outcomes(entries) => entries,
             other => panic!("{other:?}"),
         }
     }
@@ -45,8 +55,8 @@ impl<R: Raw> Table<R> {
     /// Claims one name; its fence if it was granted.
     pub fn granted(&mut self, name: &str, owner: u128, ttl: Duration) -> Option<Fence> {
         match self.acquire(&[name], owner, ttl)[..] {
-            [Acquired::Granted(fence)] => Some(fence),
-            [Acquired::Busy(_)] => None,
+            [Outcome::Granted(fence)] => Some(fence),
+            [Outcome::Busy(_)] => None,
             _ => panic!("one claim, one entry"),
         }
     }
@@ -63,33 +73,40 @@ impl<R: Raw> Table<R> {
 
     /// Renews leases.
     pub fn renew(&mut self, names: &[&str], owner: u128, ttl: Duration) -> Vec<bool> {
-        match self.try_ask(&Command::Renew { leases: claims(names, owner), ttl }) {
-            Ok(Reply::Changed(entries)) => entries,
+        match self.try_ask(&Request::Renew { claims: claims(names, owner), ttl }) {
+            Ok(Reply::Outcomes(entries)) => {
+                entries.iter().map(|entry| *entry == Outcome::Done).collect()
+            }
             other => panic!("{other:?}"),
         }
     }
 
     /// Releases leases.
     pub fn release(&mut self, names: &[&str], owner: u128) -> Vec<bool> {
-        self.freed(names, owner).iter().map(|freed| *freed != Freed::NotOurs).collect()
+        self.freed(names, owner).iter().map(|freed| *freed != Outcome::NotOwner).collect()
     }
 
     /// The same, and whether somebody waits for them.
-    pub fn freed(&mut self, names: &[&str], owner: u128) -> Vec<Freed> {
-        match self.try_ask(&Command::Release { leases: claims(names, owner) }) {
-            Ok(Reply::Freed(entries)) => entries,
+    pub fn freed(&mut self, names: &[&str], owner: u128) -> Vec<Outcome> {
+        match self.try_ask(&Request::Release {
+            session: SessionName::default(),
+            claims: claims(names, owner),
+            times_overtaken: 0,
+        }) {
+            Ok(Reply::Outcomes(entries)) => entries,
             other => panic!("{other:?}"),
         }
     }
 
     /// Whether others have these names, and whether somebody waited for them before.
     pub fn looks(&mut self, names: &[&str], owner: u128) -> Vec<Option<bool>> {
-        match self.try_ask(&Command::Look { claims: claims(names, owner) }) {
-            Ok(Reply::Seen(entries)) => entries
+        match self.try_ask(&Request::Probe { claims: claims(names, owner) }) {
+            Ok(Reply::Outcomes(entries)) => entries
                 .iter()
                 .map(|seen| match seen {
-                    Seen::Free => None,
-                    Seen::Held(holder) => Some(holder.as_ref().is_some_and(|one| one.wanted)),
+                    Outcome::Free { times_overtaken: None } => None,
+                    Outcome::Busy(holder) => Some(holder.as_ref().is_some_and(|one| one.wanted)),
+                    other => panic!("{other:?}"),
                 })
                 .collect(),
             other => panic!("{other:?}"),

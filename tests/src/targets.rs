@@ -5,12 +5,13 @@ mod advisory;
 
 use crate::table::claims;
 use lock_core::admin::{Answer, Question, SHORTEST};
-use lock_core::consul::{Command as Ask, Locked, Reply as Told, Session};
-use lock_core::http::{Response, consul};
+use lock_core::http::{self, Response};
 use lock_core::sim::{Scope, Server, Wish, World, random};
 use lock_core::sql::{Codec, Rows, Value, mysql, postgres, sqlite};
-use lock_core::table::{Acquired, Command, Freed, Reply};
-use lock_core::{Claim, Fence, Instant, LockName, Mode, Owner, TableName};
+use lock_core::{
+    Capabilities, Claim, Fence, Instant, LockName, Mode, Outcome, Owner, Reply, Request,
+    SessionName, TableName, advisory as locks, consul, table,
+};
 use std::time::Duration;
 
 pub use advisory::advisory_rows;
@@ -45,12 +46,13 @@ pub fn sql_rows(bytes: &[u8]) {
     let names = if pick & 16 == 0 { &["a", "b"][..] } else { &["a"] };
     let claims = claims(names, 1);
     let ttl = Duration::from_secs(30);
-    let command = match pick >> 1 & 3 {
-        0 | 1 => Command::Acquire { claims, ttl, holder: "h".into() },
-        2 => Command::Renew { leases: claims, ttl },
-        _ => Command::Release { leases: claims },
+    let (session, min_uptime, label) = (SessionName::default(), Duration::ZERO, "h".into());
+    let request = match pick >> 1 & 3 {
+        0 | 1 => Request::Acquire { session, claims, ttl, min_uptime, label },
+        2 => Request::Renew { claims, ttl },
+        _ => Request::Release { session, claims, times_overtaken: 0 },
     };
-    let mut exchange = codec(pick).encode(&command, Instant::from_nanos(1));
+    let mut exchange = codec(pick).encode(&request, Instant::from_nanos(1));
     let mut told = Rows::new();
     while exchange.poll_statement().is_some() {
         let rows = input.rows();
@@ -58,21 +60,14 @@ pub fn sql_rows(bytes: &[u8]) {
         exchange.handle_rows(rows);
     }
     match exchange.finish() {
-        Ok(Reply::Acquired(entries)) => {
-            for (claim, entry) in command.claims().iter().zip(entries) {
-                if let Acquired::Granted(fence) = entry {
-                    assert!(says(&told, claim, Some(fence)), "{told:?}");
-                }
-            }
-        }
-        Ok(Reply::Changed(entries)) => {
-            for (claim, ours) in command.claims().iter().zip(entries) {
-                assert!(!ours || says(&told, claim, None), "{told:?}");
-            }
-        }
-        Ok(Reply::Freed(entries)) => {
-            for (claim, freed) in command.claims().iter().zip(entries) {
-                assert!(freed == Freed::NotOurs || says(&told, claim, None), "{told:?}");
+        Ok(Reply::Outcomes(entries)) => {
+            for (claim, entry) in request.claims().iter().zip(entries) {
+                let fence = match entry {
+                    Outcome::Granted(fence) => Some(fence),
+                    Outcome::Done | Outcome::DoneContended => None,
+                    _ => continue,
+                };
+                assert!(says(&told, claim, fence), "{told:?}");
             }
         }
         Ok(other) => panic!("nobody asked for {other:?}"),
@@ -132,7 +127,7 @@ fn says(rows: &Rows, claim: &Claim, fence: Option<Fence>) -> bool {
 
 /// Whatever Consul answers: no panic, no grant that it does not say, and errors fit to be shown.
 ///
-/// The first byte is the command, the second the status, then a line with the index; the rest is
+/// The first byte is the request, the second the status, then a line with the index; the rest is
 /// the body.
 pub fn consul_bodies(bytes: &[u8]) {
     const STATUS: [u16; 8] = [200, 409, 404, 200, 403, 500, 301, 429];
@@ -143,35 +138,44 @@ pub fn consul_bodies(bytes: &[u8]) {
         owner: Owner::new(1),
         mode: Mode::Exclusive,
     };
-    let session = Session(ID.into());
+    let session = SessionName::from(ID);
     let ttl = Duration::from_secs(30);
-    let command = match input.byte() % 6 {
-        0 => Ask::Lock { session, claim, holder: "h".into() },
-        1 => Ask::Unlock { session, lease: claim, passed: 1 },
-        2 => Ask::Watch { claim, since: 1, up_to: ttl },
-        3 => Ask::Renew { session },
-        4 => Ask::Create { name: Owner::new(1), ttl, lock_delay: ttl },
-        _ => Ask::Destroy { session },
+    let (claims, since, up_to) = (Vec::from([claim.clone()]), 1, ttl);
+    let (min_uptime, label) = (Duration::ZERO, "h".into());
+    let request = match input.byte() % 6 {
+        0 => Request::Acquire { session, claims, ttl, min_uptime, label },
+        1 => Request::Release { session, claims, times_overtaken: 1 },
+        2 => Request::Wait { session, claim, since, up_to, min_uptime },
+        3 => Request::KeepAlive { session },
+        4 => Request::Open { owner: Owner::new(1), ttl },
+        _ => Request::Close { session },
     };
     let status = STATUS[usize::from(input.byte()) % STATUS.len()];
     let end = input.0.iter().position(|byte| *byte == b'\n').unwrap_or(0);
     let (header, body) = input.0.split_at(end);
     let index = std::str::from_utf8(header).ok().filter(|text| !text.is_empty());
     let text = String::from_utf8_lossy(body);
-    match consul::Codec::default().decode(&command, &Response { status, index, body }) {
-        Ok(Told::Locked(Locked::Granted(fence))) => {
-            assert!(status == 200 && text.contains(&fence.to_string()), "{text}");
-            assert!(fence.get() > 0 && i64::try_from(fence.get()).is_ok());
+    let codec = http::consul::Codec::default();
+    match codec.decode(&request, &Response { status, index, body }) {
+        Ok(Reply::Opened(session)) => {
+            assert!(session.as_str().bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
+            assert!(!session.as_str().is_empty());
         }
-        Ok(Told::Locked(_)) => assert_eq!(status, 409),
-        Ok(Told::Watched { index, .. }) => assert!(index > 0),
-        Ok(Told::Created(session)) => {
-            assert!(session.0.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
-            assert!(!session.0.is_empty());
+        Ok(reply) => {
+            let outcomes = reply.outcomes(request.action(), 1).expect("they fit the request");
+            match (&request, &outcomes[0]) {
+                (_, Outcome::Granted(fence)) => {
+                    assert!(status == 200 && text.contains(&fence.to_string()), "{text}");
+                    assert!(fence.get() > 0 && i64::try_from(fence.get()).is_ok());
+                }
+                (Request::Acquire { .. }, _) => assert_eq!(status, 409),
+                (_, Outcome::Unchanged { index }) => assert!(*index > 0),
+                (Request::Close { .. }, Outcome::Done) => assert_eq!(text.trim(), "true"),
+                (_, Outcome::Done) => assert_eq!(status, 200),
+                (_, Outcome::NotOwner | Outcome::NoSession) => assert_ne!(status, 200),
+                _ => {}
+            }
         }
-        Ok(Told::Renewed(exists)) => assert_eq!(exists, status == 200),
-        Ok(Told::Unlocked(ours)) => assert_eq!(ours, status == 200),
-        Ok(Told::Destroyed) => assert_eq!(text.trim(), "true"),
         Err(failure) => {
             let text = failure.to_string();
             assert!(!text.contains(char::is_control) && text.len() < 2000, "{text:?}");
@@ -214,30 +218,27 @@ pub fn urls(bytes: &[u8]) {
 /// Whatever schedule of the model-checked table protocol: no promise is broken.
 pub fn schedules(bytes: &[u8]) {
     use lock_core::sim::table::FakeTable;
-    use lock_core::table::Table;
-    unbroken(bytes, FakeTable::new(), |ttl| Table::new(ttl, "somebody"));
+    unbroken(bytes, &FakeTable::new(), &table::capabilities("somebody", false));
 }
 
 /// The same with advisory locks.
 pub fn schedules_advisory(bytes: &[u8]) {
-    use lock_core::advisory::Advisory;
     use lock_core::sim::advisory::FakeAdvisory;
-    unbroken(bytes, FakeAdvisory::new(), Advisory::new);
+    unbroken(bytes, &FakeAdvisory::new(), &locks::capabilities(locks::WAITING, None));
 }
 
 /// The same with Consul.
 pub fn schedules_consul(bytes: &[u8]) {
-    use lock_core::consul::Consul;
     use lock_core::sim::consul::FakeConsul;
-    unbroken(bytes, FakeConsul::new(), |ttl| Consul::new(ttl, "somebody"));
+    unbroken(bytes, &FakeConsul::new(), &consul::capabilities("somebody"));
 }
 
-fn unbroken<S: Server>(bytes: &[u8], server: S, protocol: impl Fn(Duration) -> S::Protocol) {
+fn unbroken<S: Server>(bytes: &[u8], server: &S, capabilities: &Capabilities) {
     let world = |mut scope: Scope| {
         if S::CONNECTIONS {
             scope.wishes.push(Wish::WAIT.shared());
         }
-        World::new(server.clone(), protocol(scope.timing.ttl()), scope)
+        World::new(server.clone(), capabilities.clone(), scope)
     };
     let walked = random::walk(world, bytes);
     assert!(walked.violation.is_none(), "{}", random::describe(world, bytes));

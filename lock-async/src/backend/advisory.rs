@@ -2,10 +2,9 @@
 
 use super::{Backend, Backends, GONE, Session, Source, left};
 use crate::error::{ConfigError, Error};
-use lock_core::advisory::{Advisory, Command, Reply};
 use lock_core::sql::advisory::{Codec, Session as Opened};
 use lock_core::sql::{ConnectError, Step};
-use lock_core::{Failure, Instant, Judgment, Pace, Timing};
+use lock_core::{Failure, Instant, Judgment, Outcome, Pace, Reply, Request, SessionName, Timing};
 use std::task::Context;
 use std::time::{Duration, Instant as Now};
 
@@ -101,7 +100,7 @@ impl<S: Session> SqlAdvisory<S> {
 
     async fn carry_out(
         &mut self,
-        command: &Command,
+        request: &Request,
         limit: impl Fn() -> Duration + Send,
     ) -> Result<Reply, Failure> {
         let (Some(session), Some(opened)) = (&mut self.session, &self.opened) else {
@@ -110,7 +109,7 @@ impl<S: Session> SqlAdvisory<S> {
         if !session.is_open() {
             return Err(Failure::NotSent("the connection has ended".to_string()));
         }
-        let mut exchange = self.codec.encode(command, opened);
+        let mut exchange = self.codec.encode(request, opened);
         while let Some(statement) = exchange.poll_statement() {
             match session.run(&statement, limit()).await {
                 Ok(rows) => exchange.handle_rows(rows),
@@ -130,17 +129,15 @@ impl<S: Session> SqlAdvisory<S> {
 }
 
 impl<S: Session> Backend for SqlAdvisory<S> {
-    type Protocol = Advisory;
-
     async fn execute(
         &mut self,
-        command: &Command,
+        request: &Request,
         _now: Instant,
         budget: Duration,
     ) -> Result<Reply, Failure> {
         let limit = left(tokio::time::Instant::now() + budget);
-        let Command::Open { ttl } = command else {
-            let reply = self.carry_out(command, limit).await;
+        let Request::Open { ttl, .. } = request else {
+            let reply = self.carry_out(request, limit).await;
             if matches!(reply, Err(Failure::Unknown(_) | Failure::NotSent(_))) {
                 self.discard();
             }
@@ -148,13 +145,14 @@ impl<S: Session> Backend for SqlAdvisory<S> {
         };
         // The first one was opened some time ago. Its lease counts from now, so it must show now that
         // it is still what it was.
-        let fresh = self.opened.is_some()
-            && self.carry_out(&Command::Keep, limit).await == Ok(Reply::Kept(true));
+        let keep_alive = Request::KeepAlive { session: SessionName::default() };
+        let alive = Ok(Reply::one(Outcome::Done));
+        let fresh = self.opened.is_some() && self.carry_out(&keep_alive, limit).await == alive;
         if !fresh && let Err(error) = self.enter(*ttl, limit).await {
             self.discard();
             return Err(error.before_command());
         }
-        Ok(Reply::Opened)
+        Ok(Reply::Opened(SessionName::default()))
     }
 
     fn lasts(&self) -> bool {

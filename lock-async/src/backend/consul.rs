@@ -10,12 +10,10 @@ use super::panics::{PANICKED, guarded};
 use super::{Backend, Backends, left};
 use crate::error::{ConfigError, Error};
 use hyper::header::HeaderValue;
-use hyper::http;
 use link::{Address, Answer, Link};
-use lock_core::consul::{Command, Consul, Reply, Setup, Step};
-use lock_core::http::consul::{Codec, TOKEN_HEADER};
-use lock_core::http::{Method, Request, Response};
-use lock_core::{Failure, Instant, Pace};
+use lock_core::http::consul::{Codec, Setup, Step, TOKEN_HEADER};
+use lock_core::http::{self, Method, Response};
+use lock_core::{Failure, Instant, Pace, Reply, Request};
 use lock_shared::consul::Server;
 use std::sync::Arc;
 use std::task::Context;
@@ -87,9 +85,9 @@ impl Requests {
         self.link = None;
         loop {
             match setup.step(answer.take()) {
-                Step::Ask(command) => {
+                Step::Ask(request) => {
                     let sent = Now::now();
-                    answer = Some(self.first(&command, budget).await);
+                    answer = Some(self.first(&request, budget).await);
                     took.push(sent.elapsed());
                 }
                 Step::Ready => {
@@ -102,40 +100,44 @@ impl Requests {
     }
 
     /// A question of the first connect, which alone refuses for good.
-    async fn first(&mut self, command: &Command, budget: Duration) -> Result<Reply, Failure> {
-        self.exchange(command, budget, |method, trouble| match trouble.stays {
+    async fn first(&mut self, request: &Request, budget: Duration) -> Result<Reply, Failure> {
+        self.exchange(request, budget, |method, trouble| match trouble.stays {
             true => Failure::refused(trouble.message()),
             false => trouble.failure(method),
         })
         .await
     }
 
-    async fn ask(&mut self, command: &Command, budget: Duration) -> Result<Reply, Failure> {
-        self.exchange(command, budget, |method, trouble| trouble.failure(method)).await
+    async fn ask(&mut self, request: &Request, budget: Duration) -> Result<Reply, Failure> {
+        self.exchange(request, budget, |method, trouble| trouble.failure(method)).await
     }
 
     async fn exchange(
         &mut self,
-        command: &Command,
+        request: &Request,
         budget: Duration,
         failed: impl Fn(Method, Trouble) -> Failure,
     ) -> Result<Reply, Failure> {
-        let request = self.to.codec.encode(command);
-        let answer = self.in_time(&request, budget).await;
-        let answer = answer.map_err(|trouble| failed(request.method, trouble))?;
+        let sent = self.to.codec.encode(request)?;
+        let answer = self.in_time(&sent, budget).await;
+        let answer = answer.map_err(|trouble| failed(sent.method, trouble))?;
         let Answer { status, index, body } = &answer;
         let response = Response { status: *status, index: index.as_deref(), body };
-        self.to.codec.decode(command, &response)
+        self.to.codec.decode(request, &response)
     }
 
-    async fn in_time(&mut self, request: &Request, budget: Duration) -> Result<Answer, Trouble> {
+    async fn in_time(
+        &mut self,
+        request: &http::Request,
+        budget: Duration,
+    ) -> Result<Answer, Trouble> {
         let late = |_| Err(Trouble::new(true, "no answer in time"));
         let sent = tokio::time::timeout(budget, guarded(self.send(request, budget))).await;
         let panicked = || Err(Trouble::new(true, PANICKED));
         sent.map_or_else(late, |answer| answer.unwrap_or_else(panicked))
     }
 
-    async fn send(&mut self, request: &Request, budget: Duration) -> Result<Answer, Trouble> {
+    async fn send(&mut self, request: &http::Request, budget: Duration) -> Result<Answer, Trouble> {
         let limit = left(tokio::time::Instant::now() + budget);
         let mut kept = self.link.take();
         if let Some(link) = &mut kept
@@ -153,7 +155,7 @@ impl Requests {
                 connected.unwrap_or_else(late)?
             }
         };
-        let mut builder = http::Request::builder()
+        let mut builder = hyper::Request::builder()
             .method(request.method.as_str())
             .uri(&request.path_and_query)
             .header("Host", self.to.address.authority())
@@ -200,16 +202,14 @@ impl Backends for Requests {
 }
 
 impl Backend for Requests {
-    type Protocol = Consul;
-
     async fn execute(
         &mut self,
-        command: &Command,
+        request: &Request,
         _now: Instant,
         budget: Duration,
     ) -> Result<Reply, Failure> {
-        self.waited |= matches!(command, Command::Watch { .. });
-        self.ask(command, budget).await
+        self.waited |= request.waits();
+        self.ask(request, budget).await
     }
 
     /// Each waiting attempt has a lane of its own, and there is nothing to keep of it.

@@ -5,12 +5,10 @@ use crate::backend::advisory::Connections;
 use crate::backend::tables::Tables;
 use crate::backend::{Backends, Handed, Session, Source, nowhere};
 use crate::clock;
-use crate::driver::{Driver, Speaks};
+use crate::driver::Driver;
 use crate::error::{ConfigError, Error};
 use crate::locks::{Check, Locks};
-use lock_core::advisory::Advisory;
-use lock_core::table::Table;
-use lock_core::{ClaimError, Engine, LockName, Mode, Timing, sql};
+use lock_core::{ClaimError, Engine, LockName, Mode, Timing, advisory, sql, table};
 #[cfg(feature = "consul")]
 use lock_core::{Judgment, Pace};
 use lock_shared::place::Place;
@@ -56,7 +54,7 @@ impl Config {
             timing,
             ttl: settings.ttl,
             holder: settings.holder(),
-            waiting: settings.waiting.unwrap_or(Advisory::WAITING),
+            waiting: settings.waiting.unwrap_or(advisory::WAITING),
             only: false,
         };
         match (target, codec) {
@@ -112,8 +110,7 @@ impl Plan {
                 let check = check(&codec, sql::Codec::check);
                 let (tables, timing) = Tables::open(codec, source, self.timing).await?;
                 let kept = tables.codec.table().clone();
-                let table = Table::new(self.ttl, &self.holder);
-                let table = if S::TELLS { table.told() } else { table };
+                let table = table::capabilities(&self.holder, S::TELLS);
                 let core = lock_core::Config { timing, ..self.core };
                 let locks = drive(Engine::new(table, core), tables, self.ttl, check);
                 Ok(locks.kept_in(kept))
@@ -123,9 +120,8 @@ impl Plan {
                 let (connections, timing) =
                     Connections::open(codec, source, self.ttl, self.timing).await?;
                 let core = lock_core::Config { timing, ..self.core };
-                let protocol =
-                    Advisory::new(self.ttl).with_waiting(self.waiting).labelled(&self.holder);
-                let mut engine = Engine::new(protocol, core);
+                let server = advisory::capabilities(self.waiting, Some(&self.holder));
+                let mut engine = Engine::new(server, core);
                 if self.only {
                     engine.open(clock::now());
                 }
@@ -148,10 +144,11 @@ impl Plan {
         token: Option<String>,
     ) -> Result<Locks, Error> {
         let check = check(&codec, lock_core::http::consul::Codec::check);
-        let protocol = lock_core::consul::Consul::new(self.ttl, &self.holder);
-        let mut requests = crate::backend::consul::Requests::new(codec, server, token).await?;
+        let consul = lock_core::consul::capabilities(&self.holder);
+        let lease = lock_core::consul::lease(self.ttl);
         // Attempts are owners too, but the first of them has another number.
-        let setup = protocol.setup(lock_core::Owner::new(self.core.seed));
+        let setup = codec.setup(lock_core::Owner::new(self.core.seed), lease);
+        let mut requests = crate::backend::consul::Requests::new(codec, server, token).await?;
         let mut pace = Pace::default();
         let timing = loop {
             requests.check(setup.clone(), self.timing.connect(), &mut pace).await?;
@@ -162,8 +159,8 @@ impl Plan {
             }
         };
         let core = lock_core::Config { timing, ..self.core };
-        let within = self.ttl * 2 + protocol.lease();
-        Ok(drive(Engine::new(protocol, core), requests, within, check))
+        let within = self.ttl * 2 + lease;
+        Ok(drive(Engine::new(consul, core), requests, within, check))
     }
 
     /// What is shown of a connection whose locks are not.
@@ -181,11 +178,6 @@ fn check<C: Send + Sync + Clone + 'static>(
     Arc::new(move |name, mode| check(&codec, name, mode))
 }
 
-fn drive<F: Backends>(
-    engine: Engine<Speaks<F>>,
-    backends: F,
-    within: Duration,
-    check: Check,
-) -> Locks {
+fn drive<F: Backends>(engine: Engine, backends: F, within: Duration, check: Check) -> Locks {
     Locks::with(Driver::start(engine, backends, within), check)
 }

@@ -1,13 +1,12 @@
 //! The backends, one for each lane that has one, and what they are doing.
 
 use super::idle::Idle;
-use super::{Command, Reply};
 use crate::backend::panics::guarded;
 use crate::backend::{Backend, Backends};
 use crate::process::Process;
 use futures_util::Stream;
 use futures_util::stream::FuturesUnordered;
-use lock_core::{DispatchId, Failure, Instant, Lane};
+use lock_core::{DispatchId, Failure, Instant, Lane, Reply, Request};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -24,7 +23,7 @@ pub(super) struct Lanes<F: Backends> {
     backends: Option<F>,
     /// Those that nobody uses just now.
     idle: Idle<F::Backend>,
-    /// Those that carry out a command: one a lane, or more if several may be under way.
+    /// Those that carry out a request: one a lane, or more if several may be under way.
     away: BTreeMap<Lane, Vec<Away>>,
     exchanges: FuturesUnordered<Boxed<Arrival<F>>>,
     /// Where one panics, the connection has ended all the same.
@@ -32,19 +31,19 @@ pub(super) struct Lanes<F: Backends> {
     process: Process,
 }
 
-/// A backend that is carrying out a command. When this is dropped, that backend is cut off, with its
-/// command where it is.
+/// A backend that is carrying out a request. When this is dropped, that backend is cut off, with its
+/// request where it is.
 struct Away {
     id: DispatchId,
     _cut: oneshot::Sender<Infallible>,
 }
 
-/// A command's answer, and the backend that it came by, or that was cut off.
+/// A request's answer, and the backend that it came by, or that was cut off.
 struct Arrival<F: Backends> {
     lane: Lane,
     id: DispatchId,
     backend: F::Backend,
-    reply: Result<Reply<F>, Failure>,
+    reply: Result<Reply, Failure>,
 }
 
 impl<F: Backends> Lanes<F> {
@@ -59,13 +58,13 @@ impl<F: Backends> Lanes<F> {
         }
     }
 
-    /// Has the lane's backend carry out a command, or a new one if the lane has none. If there is
+    /// Has the lane's backend carry out a request, or a new one if the lane has none. If there is
     /// none to be had, that is false.
     pub(super) fn send(
         &mut self,
         lane: Lane,
         id: DispatchId,
-        command: Command<F>,
+        request: Request,
         sent: Instant,
         budget: Duration,
     ) -> bool {
@@ -77,7 +76,7 @@ impl<F: Backends> Lanes<F> {
         self.away.entry(lane).or_default().push(Away { id, _cut: cut });
         self.exchanges.push(Box::pin(async move {
             let reply = {
-                let mut exchange = pin!(backend.execute(&command, sent, budget));
+                let mut exchange = pin!(backend.execute(&request, sent, budget));
                 poll_fn(|cx| {
                     if Pin::new(&mut is_cut).poll(cx).is_ready() {
                         return Poll::Ready(None);
@@ -100,7 +99,7 @@ impl<F: Backends> Lanes<F> {
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<(DispatchId, Result<Reply<F>, Failure>)> {
+    ) -> Poll<(DispatchId, Result<Reply, Failure>)> {
         while let Poll::Ready(Some(_)) = Pin::new(&mut self.goodbyes).poll_next(cx) {}
         self.idle.poll(cx);
         let Poll::Ready(Some(arrival)) = Pin::new(&mut self.exchanges).poll_next(cx) else {
@@ -126,7 +125,7 @@ impl<F: Backends> Lanes<F> {
         true
     }
 
-    /// Drops a lane: its backend says goodbye, or is cut off if it is carrying out a command.
+    /// Drops a lane: its backend says goodbye, or is cut off if it is carrying out a request.
     pub(super) fn drop_lane(&mut self, lane: Lane) {
         self.away.remove(&lane);
         if let Some(backend) = self.idle.remove(lane) {

@@ -1,8 +1,8 @@
-//! Commands on their way to the server and back: the task's life.
+//! Requests on their way to the server and back: the task's life.
 
 use super::lanes::Lanes;
 use super::state::State;
-use super::{Call, End, Speaks};
+use super::{Call, End};
 use crate::backend::Backends;
 use crate::clock;
 use crate::process::Process;
@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 pub(super) struct Pump<F: Backends> {
     process: Process,
-    state: State<Speaks<F>>,
+    state: State,
     lanes: Lanes<F>,
     calls: mpsc::UnboundedReceiver<Call>,
     /// Nobody can call any more.
@@ -26,7 +26,7 @@ pub(super) struct Pump<F: Backends> {
 
 impl<F: Backends> Pump<F> {
     pub(super) fn new(
-        engine: Engine<Speaks<F>>,
+        engine: Engine,
         backends: F,
         calls: mpsc::UnboundedReceiver<Call>,
         within: Duration,
@@ -68,9 +68,9 @@ impl<F: Backends> Pump<F> {
             while let Some(lane) = self.state.engine.poll_close(sent) {
                 self.lanes.drop_lane(lane);
             }
-            let Some(dispatch) = self.state.engine.poll_command(sent) else { return };
-            let Dispatch { id, lane, command, deadline } = dispatch;
-            if !self.lanes.send(lane, id, command, sent, deadline.since(sent)) {
+            let Some(dispatch) = self.state.engine.poll_request(sent) else { return };
+            let Dispatch { id, lane, request, deadline } = dispatch;
+            if !self.lanes.send(lane, id, request, sent, deadline.since(sent)) {
                 let failure = Failure::NotSent("there is no connection".to_string());
                 self.state.engine.handle_reply(clock::now(), id, Err(failure));
             }

@@ -7,17 +7,15 @@ use crate::error::ShutdownError;
 use crate::events::{Life, Teller, Told};
 use crate::guard::{Cell, Granted};
 use crate::locks::Progress;
-use lock_core::{
-    Engine, Event, Failure, Fence, Instant, LockId, LockName, LostReason, Protocol, Release,
-};
+use lock_core::{Engine, Event, Failure, Fence, Instant, LockId, LockName, LostReason, Release};
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-pub(super) struct State<P: Protocol> {
-    pub(super) engine: Engine<P>,
+pub(super) struct State {
+    pub(super) engine: Engine,
     tickets: BTreeMap<Ticket, LockId>,
     waiting: BTreeMap<LockId, Wanted>,
     guards: BTreeMap<LockId, Held>,
@@ -65,8 +63,8 @@ struct Unconfirmed {
     until: Instant,
 }
 
-impl<P: Protocol> State<P> {
-    pub(super) fn new(engine: Engine<P>, within: Duration) -> Self {
+impl State {
+    pub(super) fn new(engine: Engine, within: Duration) -> Self {
         Self {
             engine,
             tickets: BTreeMap::new(),
@@ -136,7 +134,7 @@ impl<P: Protocol> State<P> {
     }
 
     /// The last events are told.
-    pub(super) fn end_events(&mut self) -> impl Future<Output = ()> + use<P> {
+    pub(super) fn end_events(&mut self) -> impl Future<Output = ()> + use<> {
         std::mem::take(&mut self.events).end()
     }
 
@@ -283,7 +281,7 @@ impl Unconfirmed {
 }
 
 /// The task ends before its guards only with the runtime: nobody will renew, nor tell of losses.
-impl<P: Protocol> Drop for State<P> {
+impl Drop for State {
     fn drop(&mut self) {
         for held in self.guards.values() {
             let ended = "the runtime that it was acquired on has ended".to_string();

@@ -5,10 +5,9 @@ mod scale;
 mod shutdown;
 
 use super::*;
+use crate::backend::Backend;
 use crate::locks::Locks;
-use lock_core::advisory::{self, Advisory, Tried};
-use lock_core::table::{Acquired, Command, Freed, Reply, Table};
-use lock_core::{Config, Failure, Fence};
+use lock_core::{Config, Failure, Fence, Outcome, Reply, Request, SessionName, advisory, table};
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -29,24 +28,24 @@ struct Script {
 }
 
 impl Backend for Fake {
-    type Protocol = Table;
-
     async fn execute(
         &mut self,
-        command: &Command,
+        request: &Request,
         _now: Instant,
         _budget: Duration,
     ) -> Result<Reply, Failure> {
-        let (what, reply) = match command {
-            Command::Acquire { claims, .. } => {
-                let granted = |_| Acquired::Granted(Fence::new(1));
-                ("acquire", Reply::Acquired(claims.iter().map(granted).collect()))
+        let (what, reply) = match request {
+            Request::Acquire { claims, .. } => {
+                let granted = |_| Outcome::Granted(Fence::new(1));
+                ("acquire", Reply::Outcomes(claims.iter().map(granted).collect()))
             }
-            Command::Renew { leases, .. } => ("renew", Reply::Changed(vec![true; leases.len()])),
-            Command::Release { leases } => {
-                ("release", Reply::Freed(vec![Freed::Free; leases.len()]))
+            Request::Renew { claims, .. } => {
+                ("renew", Reply::Outcomes(vec![Outcome::Done; claims.len()]))
             }
-            Command::Look { .. } | Command::Listen { .. } | Command::Probe { .. } => {
+            Request::Release { claims, .. } => {
+                ("release", Reply::Outcomes(vec![Outcome::Done; claims.len()]))
+            }
+            _ => {
                 panic!("nobody waits here")
             }
         };
@@ -80,7 +79,7 @@ impl Backends for One {
 
 fn start(ttl: u64, fake: &Fake) -> Locks {
     let timing = Timing::new(Duration::from_secs(ttl)).expect("good");
-    let engine = Engine::new(Table::new(timing.ttl(), "me"), Config::new(timing, 1));
+    let engine = Engine::new(table::capabilities("me", false), Config::new(timing, 1));
     Locks::with(
         Driver::start(engine, One(Some(fake.clone())), timing.ttl()),
         Arc::new(|_, _| Ok(())),
@@ -188,27 +187,25 @@ impl crate::backend::Backends for Server {
 }
 
 impl Backend for Line {
-    type Protocol = Advisory;
-
     async fn execute(
         &mut self,
-        command: &advisory::Command,
+        request: &Request,
         _now: Instant,
         _budget: Duration,
-    ) -> Result<advisory::Reply, Failure> {
-        let (what, reply) = match command {
-            advisory::Command::Open { .. } => ("open", Some(advisory::Reply::Opened)),
-            advisory::Command::Keep => ("keep", Some(advisory::Reply::Kept(true))),
-            advisory::Command::Try { claims, .. } => {
+    ) -> Result<Reply, Failure> {
+        let (what, reply) = match request {
+            Request::Open { .. } => ("open", Some(Reply::Opened(SessionName::default()))),
+            Request::KeepAlive { .. } => ("keep", Some(Reply::one(Outcome::Done))),
+            Request::Acquire { claims, .. } => {
                 let tried = claims.iter().map(|claim| match claim.name.as_str() {
-                    "free" | "free 2" => Tried::Granted(Fence::new(1)),
-                    _ => Tried::Busy(None),
+                    "free" | "free 2" => Outcome::Granted(Fence::new(1)),
+                    _ => Outcome::Busy(None),
                 });
                 let hangs = self.seen.hangs.load(Ordering::SeqCst);
-                ("try", (!hangs).then(|| advisory::Reply::Tried(tried.collect())))
+                ("try", (!hangs).then(|| Reply::Outcomes(tried.collect())))
             }
-            advisory::Command::Unlock { leases } => {
-                ("unlock", Some(advisory::Reply::Unlocked(vec![true; leases.len()])))
+            Request::Release { claims, .. } => {
+                ("unlock", Some(Reply::Outcomes(vec![Outcome::Done; claims.len()])))
             }
             // Its answer never comes.
             _ => ("wait", None),
@@ -241,7 +238,8 @@ impl Drop for Line {
 impl Server {
     fn locks(&self, ttl: u64) -> Locks {
         let timing = Timing::new(Duration::from_secs(ttl)).expect("good");
-        let engine = Engine::new(Advisory::new(timing.ttl()), Config::new(timing, 1));
+        let engine =
+            Engine::new(advisory::capabilities(advisory::WAITING, None), Config::new(timing, 1));
         Locks::with(Driver::start(engine, self.clone(), timing.ttl()), Arc::new(|_, _| Ok(())))
     }
 

@@ -1,11 +1,9 @@
 //! The settings of locks, wherever these are kept.
 
 use lock_core::config::{ConfigError, Protocol};
-use lock_core::consul::Consul;
 use lock_core::http::{self, KeyTemplate};
 use lock_core::sql::advisory::{Key, Prefix};
-use lock_core::table::Table;
-use lock_core::{TableName, Timing, sql};
+use lock_core::{TableName, Timing, consul, sql, table};
 use std::fmt;
 use std::time::Duration;
 
@@ -115,7 +113,7 @@ impl Settings {
     pub fn timing(&self, kind: Kind) -> Result<Timing, ConfigError> {
         let timing = Timing::new(self.ttl)?;
         let timing = match self.protocol(kind) {
-            Protocol::Session => Timing::new(Consul::new(self.ttl, "").lease())?,
+            Protocol::Session => Timing::new(consul::lease(self.ttl))?,
             _ => timing,
         };
         Ok(match self.request {
@@ -140,7 +138,7 @@ impl Settings {
             }
             (Kind::Consul, Protocol::Session) => {
                 let keys = self.prefix.as_deref().map(KeyTemplate::under).transpose()?;
-                Codec::Session(http::consul::Codec::new(keys.unwrap_or_default()))
+                Codec::Session(http::consul::Codec::new(keys.unwrap_or_default(), self.ttl))
             }
             #[cfg(feature = "sqlite")]
             (Kind::Sqlite, Protocol::Table) => {
@@ -180,7 +178,7 @@ impl Settings {
         let host = host.nodename().to_string_lossy();
         let label = self.label.as_ref().map(|label| format!(" ({label})")).unwrap_or_default();
         let holder = format!("{host} pid {}{label}", std::process::id());
-        let shown = holder.chars().take(Table::MAX_HOLDER_BYTES);
+        let shown = holder.chars().take(table::MAX_LABEL_BYTES);
         shown.map(|c| if c.is_control() { ' ' } else { c }).collect()
     }
 

@@ -1,6 +1,6 @@
 //! An acquire that waits.
 
-use crate::protocol::Holder;
+use crate::outcome::Holder;
 use alloc::string::String;
 use core::time::Duration;
 

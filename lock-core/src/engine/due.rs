@@ -1,22 +1,22 @@
-//! Which command leaves next: what is due first, in which order, with which claims, and until when it is worth
-//! waiting for the answer.
+//! Which request leaves next: what is due first, in which order, with which claims, and until when it is worth
+//! waiting for the answer. Requests are made here and nowhere else.
 
 use super::{Attempt, Engine, Lane};
 use crate::event::LockId;
-use crate::protocol::{Action, Claim, Protocol, Wait};
+use crate::request::{Action, Claim, Request, SessionName};
 use crate::session::SessionId;
 use crate::slot::Input;
 use crate::time::Instant;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// What a command is for and whom it is about, from the moment it is due until it is answered.
+/// The purpose of a request and whom it is about, from the moment it is due until it is answered.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Due {
     Open(SessionId),
-    Keep(SessionId),
+    KeepAlive(SessionId),
     Close(SessionId),
-    /// To renew, release, acquire or look, sorted by name.
+    /// To renew, release, acquire or probe, sorted by name.
     Claims {
         action: Action,
         session: Option<SessionId>,
@@ -27,21 +27,21 @@ pub(super) enum Due {
         session: Option<SessionId>,
         id: LockId,
     },
-    Listen,
-    Probe,
+    Subscribe,
+    Ping,
 }
 
-impl<P: Protocol> Engine<P> {
-    /// The purpose of the next command, and the lane that it goes over.
+impl Engine {
+    /// The purpose of the next request, and the lane that it goes over.
     pub(super) fn next_due(&self, now: Instant) -> Option<(Lane, Due)> {
         let (lane, action, session, id) = self.first_due()?;
         let due = match (action, session) {
             (Action::Open, Some(session)) => Due::Open(session),
-            (Action::Keep, Some(session)) => Due::Keep(session),
+            (Action::KeepAlive, Some(session)) => Due::KeepAlive(session),
             (Action::Close, Some(session)) => Due::Close(session),
             (Action::Wait, session) => Due::Wait { session, id },
-            (Action::Listen, _) => Due::Listen,
-            (Action::Probe, _) => Due::Probe,
+            (Action::Subscribe, _) => Due::Subscribe,
+            (Action::Ping, _) => Due::Ping,
             (action, session) => {
                 Due::Claims { action, session, ids: self.batch(now, lane, action, session) }
             }
@@ -49,18 +49,18 @@ impl<P: Protocol> Engine<P> {
         Some((lane, due))
     }
 
-    /// The lane, the action and the session of the next command, and the first attempt that it is about.
+    /// The lane, the action and the session of the next request, and the first attempt that it is about.
     pub(super) fn first_due(&self) -> Option<(Lane, Action, Option<SessionId>, LockId)> {
         let home = self.first_on(Lane::HOME);
-        // A probe takes a moment, once in a quarter of a TTL: it comes before all but renewals.
+        // A ping takes a moment, once in a quarter of a TTL: it comes before all but renewals.
         let renewal = home.filter(|(_, action, ..)| *action <= Action::Renew);
-        let probe = || self.is_probe_due().then_some((Lane::HOME, Action::Probe, None, LockId(0)));
+        let ping = || self.is_ping_due().then_some((Lane::HOME, Action::Ping, None, LockId(0)));
         let other = || self.first_on(*self.ready.first()?);
         let news = || Some((Lane::NEWS, self.ear.due()?, None, LockId(0)));
-        renewal.or_else(probe).or(home).or_else(other).or_else(news)
+        renewal.or_else(ping).or(home).or_else(other).or_else(news)
     }
 
-    /// The first due command of a lane, if it may leave. To end a session, nothing has to be waited for.
+    /// The first due request of a lane, if it may leave. To end a session, nothing has to be waited for.
     pub(super) fn first_on(&self, lane: Lane) -> Option<(Lane, Action, Option<SessionId>, LockId)> {
         if self.due.is_empty() {
             return None;
@@ -71,7 +71,7 @@ impl<P: Protocol> Engine<P> {
         (at == lane && (action == Action::Close || self.is_free(lane))).then_some(first)
     }
 
-    /// The attempts that the next command is about, sorted by name.
+    /// The attempts that the next request is about, sorted by name.
     fn batch(
         &self,
         now: Instant,
@@ -79,7 +79,7 @@ impl<P: Protocol> Engine<P> {
         action: Action,
         session: Option<SessionId>,
     ) -> Vec<LockId> {
-        let mut most = self.config.batch.min(self.protocol.batch()).max(1);
+        let mut most = self.config.batch.min(self.capabilities.batch).max(1);
         let (first, last) = (LockId(0), LockId(u64::MAX));
         let due = (lane, action, session, first)..=(lane, action, session, last);
         let due = self.due.range(due).map(|(_, _, _, id)| *id);
@@ -87,7 +87,7 @@ impl<P: Protocol> Engine<P> {
         let early = (action == Action::Renew).then(early);
         let mut ids = Vec::with_capacity(1);
         for id in due.chain(early.into_iter().flatten().map(|(_, id)| *id)) {
-            // Nobody is carried along in a command about more than it may be in.
+            // Nobody is carried along in a request about more than it may be in.
             most = most.min(self.attempts[&id].slot.among);
             if ids.len() >= most {
                 break;
@@ -104,55 +104,82 @@ impl<P: Protocol> Engine<P> {
         ids
     }
 
-    /// The command for what is due, and when to give it up: after a request's time, but no later than the
+    /// The request for what is due, and when to give it up: after a request's time, but no later than the
     /// leases are lost that it is to renew.
-    pub(super) fn command(&self, now: Instant, due: &Due) -> Option<(P::Command, Instant)> {
-        let (protocol, timing) = (&self.protocol, &self.config.timing);
+    pub(super) fn request(&self, now: Instant, due: &Due) -> Option<(Request, Instant)> {
+        let timing = &self.config.timing;
         let budget = now.after(timing.request());
-        let none = P::Session::default();
-        let session = match due {
-            Due::Claims { session, .. } | Due::Wait { session, .. } => *session,
-            _ => None,
-        };
-        let session = session.and_then(|id| self.sessions.get(&id));
-        let name = session.map_or(&none, |session| &session.name);
-        let proven = session.is_some_and(|session| session.is_proven(timing, now));
         Some(match due {
-            Due::Open(id) => (protocol.open(self.sessions.get(id)?.lease.owner)?, budget),
-            Due::Keep(id) => {
-                let session = self.sessions.get(id)?;
-                let lost = session.lease.deadline().unwrap_or(budget);
-                (protocol.keep(&session.name)?, budget.min(lost))
+            Due::Open(id) => {
+                let owner = self.sessions.get(id)?.lease.owner;
+                (Request::Open { owner, ttl: timing.ttl() }, budget)
             }
-            Due::Close(id) => (protocol.close(&self.sessions.get(id)?.name)?, budget),
-            Due::Claims { action, ids, .. } => {
-                let claims = ids.iter().map(|id| self.claim(*id)).collect();
-                match action {
-                    Action::Renew => {
-                        let lost = ids.iter().filter_map(|id| self.attempts[id].slot.deadline());
-                        (protocol.renew(claims)?, budget.min(lost.max().unwrap_or(budget)))
-                    }
-                    Action::Release => {
-                        let passed = ids
-                            .first()
-                            .map_or(0, |id| self.attempts[id].slot.contention.times_overtaken());
-                        (protocol.release(name, claims, passed), budget)
-                    }
-                    Action::Look => (protocol.look(claims)?, budget),
-                    _ => (protocol.acquire(name, claims, proven), budget),
-                }
+            Due::KeepAlive(id) => {
+                let known = self.sessions.get(id)?;
+                let lost = known.lease.deadline().unwrap_or(budget);
+                (Request::KeepAlive { session: known.name.clone() }, budget.min(lost))
             }
-            Due::Wait { id, .. } => {
+            Due::Close(id) => {
+                (Request::Close { session: self.sessions.get(id)?.name.clone() }, budget)
+            }
+            Due::Claims { action: Action::Renew, ids, .. } => {
+                let lost = ids.iter().filter_map(|id| self.attempts[id].slot.deadline());
+                let until = budget.min(lost.max().unwrap_or(budget));
+                (Request::Renew { claims: self.claims(ids), ttl: timing.ttl() }, until)
+            }
+            Due::Claims { action: Action::Probe, ids, .. } => {
+                (Request::Probe { claims: self.claims(ids) }, budget)
+            }
+            Due::Claims { action: Action::Release, session, ids } => {
+                let (session, claims) = (self.session_name(*session), self.claims(ids));
+                let overtaken =
+                    ids.first().map(|id| self.attempts[id].slot.contention.times_overtaken());
+                let times_overtaken = overtaken.unwrap_or_default();
+                (Request::Release { session, claims, times_overtaken }, budget)
+            }
+            Due::Claims { session, ids, .. } => {
+                let request = Request::Acquire {
+                    session: self.session_name(*session),
+                    claims: self.claims(ids),
+                    ttl: timing.ttl(),
+                    min_uptime: self.min_uptime(now, *session),
+                    label: self.capabilities.label.clone().unwrap_or_default(),
+                };
+                (request, budget)
+            }
+            Due::Wait { session, id } => {
                 let slot = &self.attempts.get(id)?.slot;
                 let left = slot.give_up().since(now).max(Duration::from_millis(1));
                 let up_to = timing.wait().min(left);
                 let (claim, since) = (self.claim(*id), slot.contention.index());
-                let wait = Wait { claim, since, up_to, proven };
-                (protocol.wait(name, wait)?, budget.after(up_to))
+                let min_uptime = self.min_uptime(now, *session);
+                let session = self.session_name(*session);
+                (Request::Wait { session, claim, since, up_to, min_uptime }, budget.after(up_to))
             }
-            Due::Listen => (protocol.listen(timing.wait())?, budget.after(timing.wait())),
-            Due::Probe => (protocol.probe(self.next_probe())?, budget),
+            Due::Subscribe => {
+                let up_to = timing.wait();
+                (Request::Subscribe { up_to }, budget.after(up_to))
+            }
+            Due::Ping => (Request::Ping { number: self.next_ping() }, budget),
         })
+    }
+
+    fn session_name(&self, id: Option<SessionId>) -> SessionName {
+        let session = id.and_then(|id| self.sessions.get(&id));
+        session.map(|session| session.name.clone()).unwrap_or_default()
+    }
+
+    /// How long the server must have run before it grants anything, by its own clock. If that clock was set back,
+    /// the start lies in its future, for however long. A connection that has been open for longer by the client's
+    /// clock proves the same, and then the server's clock is not asked.
+    fn min_uptime(&self, now: Instant, id: Option<SessionId>) -> Duration {
+        let (timing, session) = (&self.config.timing, id.and_then(|id| self.sessions.get(&id)));
+        let proven = session.is_some_and(|session| session.is_proven(timing, now));
+        if proven { Duration::ZERO } else { timing.ttl() }
+    }
+
+    fn claims(&self, ids: &[LockId]) -> Vec<Claim> {
+        ids.iter().map(|id| self.claim(*id)).collect()
     }
 
     fn claim(&self, id: LockId) -> Claim {
@@ -160,24 +187,24 @@ impl<P: Protocol> Engine<P> {
         Claim { name: name.clone(), owner: slot.owner, mode: *mode }
     }
 
-    /// The command has been made, and leaves.
+    /// The request has been made, and leaves.
     pub(super) fn sent(&mut self, now: Instant, due: &Due) {
         match due {
-            Due::Open(id) | Due::Keep(id) | Due::Close(id) => {
+            Due::Open(id) | Due::KeepAlive(id) | Due::Close(id) => {
                 self.tell_session(now, *id, |lease, _| {
                     lease.sent(now);
                     None
                 });
             }
             Due::Claims { action, ids, .. } => {
-                let waiting = *action == Action::Look;
+                let waiting = *action == Action::Probe;
                 for id in ids {
                     self.step(now, *id, Input::Sent { waiting });
                 }
             }
             Due::Wait { id, .. } => self.step(now, *id, Input::Sent { waiting: true }),
-            Due::Listen => self.listen_sent(now),
-            Due::Probe => self.probe_sent(now),
+            Due::Subscribe => self.listen_sent(now),
+            Due::Ping => self.ping_sent(now),
         }
     }
 }

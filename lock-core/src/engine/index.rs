@@ -2,8 +2,9 @@
 //! no call has to look at all of them.
 
 use super::{Attempt, Engine, Lane};
+use crate::capabilities::Sessions;
 use crate::event::LockId;
-use crate::protocol::{Action, Mode, Protocol, Sessions};
+use crate::request::{Action, Mode};
 use crate::session::SessionId;
 use crate::time::Instant;
 
@@ -31,13 +32,13 @@ pub(crate) struct Entry {
     needs: Option<SessionId>,
 }
 
-impl<P: Protocol> Engine<P> {
+impl Engine {
     /// Keeps true what is indexed of an attempt: nothing, once it has ended. The session that it is
     /// in now.
     pub(super) fn index(&mut self, now: Instant, id: LockId) -> Option<SessionId> {
         let mut attempt = self.attempts.get_mut(&id)?;
         let due = match attempt.slot.due(now) {
-            Some(action) if self.protocol.sessions().is_some() => {
+            Some(action) if self.capabilities.sessions.is_some() => {
                 let due = self.assign(now, id, action);
                 attempt = self.attempts.get_mut(&id)?;
                 due
@@ -143,7 +144,7 @@ impl<P: Protocol> Engine<P> {
         }
     }
 
-    /// Something has become due on a lane or no longer is, or a command has left or come back.
+    /// Something has become due on a lane or no longer is, or a request has left or come back.
     pub(super) fn lane_changed(&mut self, lane: Lane) {
         if lane != Lane::HOME {
             self.index_lane(lane);
@@ -165,14 +166,14 @@ impl<P: Protocol> Engine<P> {
         action: Action,
         session: Option<SessionId>,
     ) -> Lane {
-        match (session, self.protocol.sessions()) {
+        match (session, self.capabilities.sessions) {
             (Some(session), Some(Sessions::Connections { .. })) => Lane(session.number()),
             _ => wait_lane(id, action),
         }
     }
 
     fn session_lane(&self, id: SessionId) -> Lane {
-        match self.protocol.sessions() {
+        match self.capabilities.sessions {
             Some(Sessions::Connections { .. }) => Lane(id.number()),
             Some(Sessions::Records) | None => Lane::HOME,
         }

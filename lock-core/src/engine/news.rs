@@ -10,7 +10,7 @@
 //!
 //! A server that listens to us need not be one that we hear: a pooler forgets who listens, a network
 //! forgets a silent connection, and neither says so. So the engine relies on being told only while a
-//! *probe* arrives: a notification that it sends to itself over the home connection, once the server
+//! *ping* arrives: a notification that it sends to itself over the home connection, once the server
 //! tells, and then a quarter of a TTL after the last sign of life while somebody waits:
 //!
 //! ```text
@@ -22,15 +22,16 @@
 //!     +---------- everybody asks again <---------------+ <-----------------------+           +--> Idle
 //! ```
 //!
-//! Until the first probe was heard, and when one is overdue, waiters ask again after a back-off. Any
-//! notification is a sign of life once a probe was heard, so processes that wait for locks of one table
-//! need few probes of their own.
+//! Until the first ping was heard, and when one is overdue, waiters ask again after a back-off. Any
+//! notification is a sign of life once a ping was heard, so processes that wait for locks of one table
+//! need few pings of their own.
 
 use super::{Engine, Lane, index::Who};
 use crate::back_off::BackOff;
 use crate::error::Failure;
 use crate::event::LockId;
-use crate::protocol::{Action, News, Notification, Protocol};
+use crate::outcome::{News, Notification, Reply};
+use crate::request::Action;
 use crate::slot::Input;
 use crate::time::Instant;
 use alloc::vec::Vec;
@@ -42,14 +43,14 @@ pub(super) struct Ear {
     since: Option<Instant>,
     /// Whether what it tells is known to arrive.
     verified: bool,
-    probe: Probe,
-    /// How many probes were sent.
-    probes: u64,
+    ping: Ping,
+    /// How many pings were sent.
+    pings: u64,
     /// When the connection that is being dropped may be opened again, and whether somebody relied on it.
     dropped: Option<(Instant, bool)>,
     /// Since when it was not needed, as far as was noticed.
     unneeded: Option<Instant>,
-    /// How often it failed in a row. Only a probe that is heard is a success.
+    /// How often it failed in a row. Only a ping that is heard is a success.
     back_off: BackOff,
     /// When it is to be looked at. Derived from the others.
     wake: Option<Instant>,
@@ -59,7 +60,7 @@ pub(super) struct Ear {
 enum Stage {
     #[default]
     Silent,
-    /// The command to listen is due.
+    /// The request to listen is due.
     Due,
     UnderWay,
     /// The connection that listens is to be closed.
@@ -68,7 +69,7 @@ enum Stage {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-enum Probe {
+enum Ping {
     /// Nobody listens, or nobody waits.
     #[default]
     Idle,
@@ -83,9 +84,9 @@ enum Probe {
 }
 
 impl Ear {
-    /// The command on the listening connection that is due.
+    /// The request on the listening connection that is due.
     pub(super) fn due(&self) -> Option<Action> {
-        (self.stage == Stage::Due).then_some(Action::Listen)
+        (self.stage == Stage::Due).then_some(Action::Subscribe)
     }
 
     /// Whether the listening connection is to be closed.
@@ -95,12 +96,12 @@ impl Ear {
 
     /// Since when what was freed is sure to be told and to be heard; [`None`] if it is not.
     pub(super) fn told_since(&self) -> Option<Instant> {
-        self.since.filter(|_| self.verified && self.probe != Probe::Due)
+        self.since.filter(|_| self.verified && self.ping != Ping::Due)
     }
 
     /// Nothing is known any more of what the server tells. Whether somebody relied on it.
     fn forget(&mut self) -> bool {
-        (self.since, self.probe) = (None, Probe::Idle);
+        (self.since, self.ping) = (None, Ping::Idle);
         core::mem::take(&mut self.verified)
     }
 
@@ -116,44 +117,39 @@ impl Ear {
             Stage::Failed(until) => Stage::Failed(time(until)),
             stage => stage,
         };
-        let probe = match self.probe {
-            Probe::At(at) => Probe::At(time(at)),
-            Probe::Awaited { number, until } => Probe::Awaited { number, until: time(until) },
-            probe => probe,
+        let ping = match self.ping {
+            Ping::At(at) => Ping::At(time(at)),
+            Ping::Awaited { number, until } => Ping::Awaited { number, until: time(until) },
+            ping => ping,
         };
         let dropped = self.dropped.map(|(until, relied)| (time(until), relied));
         let unneeded = self.unneeded.map(past);
         let (since, back_off) = (self.since.map(time), self.back_off.project());
-        Self { stage, since, probe, dropped, unneeded, back_off, wake: None, ..self }
+        Self { stage, since, ping, dropped, unneeded, back_off, wake: None, ..self }
     }
 }
 
-impl<P: Protocol> Engine<P> {
+impl Engine {
     // -- what is due ------------------------------------------------------------------------------
 
     /// Somebody waits.
     pub(super) fn listen(&mut self, now: Instant) {
-        if self.ear.stage == Stage::Silent && self.is_told() {
+        if self.ear.stage == Stage::Silent && self.capabilities.notifies {
             self.ear.stage = Stage::Due;
         }
-        if self.ear.since.is_some() && self.ear.probe == Probe::Idle {
-            self.ear.probe = Probe::At(now);
+        if self.ear.since.is_some() && self.ear.ping == Ping::Idle {
+            self.ear.ping = Ping::At(now);
         }
         self.set_ear_timer(now);
     }
 
-    /// Whether the server tells what was freed, to who listens.
-    fn is_told(&self) -> bool {
-        self.protocol.listen(self.config.timing.wait()).is_some()
+    /// Whether a ping is to leave. Nothing is sent when nobody waits.
+    pub(super) fn is_ping_due(&self) -> bool {
+        self.ear.ping == Ping::Due && !self.denied.is_empty() && self.is_free(Lane::HOME)
     }
 
-    /// Whether a probe is to leave. Nothing is sent when nobody waits.
-    pub(super) fn is_probe_due(&self) -> bool {
-        self.ear.probe == Probe::Due && !self.denied.is_empty() && self.is_free(Lane::HOME)
-    }
-
-    pub(super) fn next_probe(&self) -> u128 {
-        self.config.seed.wrapping_add(u128::from(self.ear.probes))
+    pub(super) fn next_ping(&self) -> u128 {
+        self.config.seed.wrapping_add(u128::from(self.ear.pings))
     }
 
     pub(super) fn listen_sent(&mut self, now: Instant) {
@@ -161,14 +157,14 @@ impl<P: Protocol> Engine<P> {
         self.set_ear_timer(now);
     }
 
-    pub(super) fn probe_sent(&mut self, now: Instant) {
+    pub(super) fn ping_sent(&mut self, now: Instant) {
         let until = now.after(self.config.timing.request());
-        self.ear.probe = Probe::Awaited { number: self.next_probe(), until };
-        self.ear.probes += 1;
+        self.ear.ping = Ping::Awaited { number: self.next_ping(), until };
+        self.ear.pings += 1;
         self.set_ear_timer(now);
     }
 
-    /// The time has come to try it again, to send a probe, or to have heard one.
+    /// The time has come to try it again, to send a ping, or to have heard one.
     pub(super) fn ear_timeout(&mut self, now: Instant) {
         if let Stage::Failed(until) = self.ear.stage
             && until <= now
@@ -178,18 +174,18 @@ impl<P: Protocol> Engine<P> {
                 self.listen(now);
             }
         }
-        match self.ear.probe {
-            Probe::Awaited { until, .. } if until <= now => self.overdue(now),
+        match self.ear.ping {
+            Ping::Awaited { until, .. } if until <= now => self.overdue(now),
             _ => self.set_ear_timer(now),
         }
     }
 
     /// Keeps true what follows from the time, and when the next such time is.
     fn set_ear_timer(&mut self, now: Instant) {
-        if let Probe::At(at) = self.ear.probe
+        if let Ping::At(at) = self.ear.ping
             && at <= now
         {
-            self.ear.probe = if self.denied.is_empty() { Probe::Idle } else { Probe::Due };
+            self.ear.ping = if self.denied.is_empty() { Ping::Idle } else { Ping::Due };
             // It is not looked after, so nobody is to rely on it.
             self.ear.verified &= !self.denied.is_empty();
         }
@@ -197,11 +193,11 @@ impl<P: Protocol> Engine<P> {
             Stage::Failed(until) => Some(until),
             _ => None,
         };
-        let probe = match self.ear.probe {
-            Probe::At(at) | Probe::Awaited { until: at, .. } => Some(at),
-            Probe::Idle | Probe::Due => None,
+        let ping = match self.ear.ping {
+            Ping::At(at) | Ping::Awaited { until: at, .. } => Some(at),
+            Ping::Idle | Ping::Due => None,
         };
-        let wake = again.into_iter().chain(probe).min();
+        let wake = again.into_iter().chain(ping).min();
         let old = core::mem::replace(&mut self.ear.wake, wake);
         if old != wake {
             self.timers.extend(wake.map(|at| (at, Who::Ear)));
@@ -233,19 +229,14 @@ impl<P: Protocol> Engine<P> {
         true
     }
 
-    /// Takes the answer to a command to listen that was sent at `sent`.
-    pub(super) fn listened(
-        &mut self,
-        now: Instant,
-        sent: Instant,
-        reply: Result<P::Reply, Failure>,
-    ) {
+    /// Takes the answer to a request to listen that was sent at `sent`.
+    pub(super) fn listened(&mut self, now: Instant, sent: Instant, reply: Result<Reply, Failure>) {
         self.take_answer(now, sent, reply);
         self.set_ear_timer(now);
     }
 
-    fn take_answer(&mut self, now: Instant, sent: Instant, reply: Result<P::Reply, Failure>) {
-        match reply.and_then(|reply| self.protocol.news(reply)) {
+    fn take_answer(&mut self, now: Instant, sent: Instant, reply: Result<Reply, Failure>) {
+        match reply.and_then(Reply::news) {
             // Who has nothing to tell does not say so again and again.
             Ok(News::Notified(all))
                 if all.is_empty() && now.since(sent) < self.config.timing.wait() / 2 =>
@@ -268,16 +259,16 @@ impl<P: Protocol> Engine<P> {
                 self.ear.forget();
                 self.ear.since = Some(now);
                 if !self.denied.is_empty() {
-                    self.ear.probe = Probe::At(now);
+                    self.ear.ping = Ping::At(now);
                 }
                 return;
             }
             News::Notified(all) => all,
         };
-        let Probe::Awaited { number, .. } = self.ear.probe else {
+        let Ping::Awaited { number, .. } = self.ear.ping else {
             return self.take_notifications(now, all);
         };
-        if all.contains(&Notification::Probe(number)) {
+        if all.contains(&Notification::Ping(number)) {
             self.ear.verified = true;
             self.ear.back_off.reset();
         }
@@ -288,7 +279,7 @@ impl<P: Protocol> Engine<P> {
         if self.ear.verified && !all.is_empty() {
             let quarter = self.config.timing.wait();
             // Of many processes that heard the same, one is the first to send the next.
-            self.ear.probe = Probe::At(now.after(quarter).after(self.rng.jitter(quarter / 8)));
+            self.ear.ping = Ping::At(now.after(quarter).after(self.rng.jitter(quarter / 8)));
         }
         for one in all {
             if let Notification::Freed(name) = one {
@@ -305,9 +296,9 @@ impl<P: Protocol> Engine<P> {
         }
     }
 
-    /// A probe was sent and not heard: the listening connection is dropped.
+    /// A ping was sent and not heard: the listening connection is dropped.
     fn overdue(&mut self, now: Instant) {
-        // Where no probe was ever heard, there is most likely a pooler, which is no different in a moment.
+        // Where no ping was ever heard, there is most likely a pooler, which is no different in a moment.
         let pause = if self.ear.verified { now } else { now.after(self.config.timing.wait()) };
         let until = self.listens_again_at(now).max(pause);
         self.in_flight.retain(|(lane, _), _| *lane != Lane::NEWS);

@@ -2,7 +2,7 @@
 
 use super::{DispatchId, Due, Engine, Entry, InFlight, Lane};
 use crate::name::Owner;
-use crate::protocol::Protocol;
+use crate::request::SessionName;
 use crate::session::Session;
 use crate::slot::Slot;
 use crate::time::Instant;
@@ -13,7 +13,7 @@ impl DispatchId {
     pub(crate) const LAST: Self = Self { number: u64::MAX, lane: Lane::NEWS };
 }
 
-impl<P: Protocol> Engine<P> {
+impl Engine {
     /// The state that tells engines apart for a search through states: without counters, jitter and what is
     /// derived, with times that are waited for as `time` sees them, and times at which something
     /// was sent as `sent_at` does.
@@ -42,8 +42,8 @@ impl<P: Protocol> Engine<P> {
             .collect();
         let in_flight = self.in_flight.iter();
         let in_flight: Vec<_> = in_flight
-            .map(|((lane, _), command)| {
-                (*lane, InFlight { sent: sent_at(command.sent), ..command.clone() })
+            .map(|((lane, _), request)| {
+                (*lane, InFlight { sent: sent_at(request.sent), ..request.clone() })
             })
             .collect();
         let news = (self.ear.project(time, sent_at), self.cooldowns.project(time));
@@ -52,11 +52,11 @@ impl<P: Protocol> Engine<P> {
         (counters, attempts, sessions, self.queues.clone(), in_flight)
     }
 
-    /// Whether the answer to a command means anything to anybody any more.
+    /// Whether the answer to a request means anything to anybody any more.
     pub(crate) fn listens_for(&self, id: DispatchId) -> bool {
-        self.in_flight.get(&(id.lane, id.number)).is_some_and(|command| match &command.due {
-            Due::Open(id) | Due::Keep(id) | Due::Close(id) => self.sessions.contains_key(id),
-            _ => !command.void,
+        self.in_flight.get(&(id.lane, id.number)).is_some_and(|request| match &request.due {
+            Due::Open(id) | Due::KeepAlive(id) | Due::Close(id) => self.sessions.contains_key(id),
+            _ => !request.void,
         })
     }
 
@@ -66,7 +66,7 @@ impl<P: Protocol> Engine<P> {
     }
 
     /// The sessions that are kept, as the server calls them.
-    pub(crate) fn kept_sessions(&self) -> impl Iterator<Item = (Lane, &P::Session)> {
+    pub(crate) fn kept_sessions(&self) -> impl Iterator<Item = (Lane, &SessionName)> {
         let kept = self.sessions.iter().filter(|(_, session)| session.lease.is_wanted());
         kept.map(|(id, session)| (Lane(id.number()), &session.name))
     }

@@ -12,13 +12,14 @@
 use super::{Attempt, Engine, Place, Todo};
 use crate::event::LockId;
 use crate::name::LockName;
-use crate::protocol::{Holder, Mode, Protocol};
+use crate::outcome::Holder;
+use crate::request::Mode;
 use crate::slot::{Input, Known};
 use crate::time::Instant;
 use alloc::vec::Vec;
 use core::ops::Bound::{Excluded, Unbounded};
 
-impl<P: Protocol> Engine<P> {
+impl Engine {
     /// Puts an attempt that is about to begin at the end of its name's queue. Whether it is in front, and what
     /// that means to it.
     pub(super) fn join_queue(&mut self, name: LockName, id: LockId, mode: Mode) -> (Place, Input) {
@@ -82,7 +83,7 @@ impl<P: Protocol> Engine<P> {
         let (place, at) = ((name.clone(), id), now.min(slot.limit()));
         let next = self.ahead_of(&place)?;
         let first = self.in_front(&place.0).next()?;
-        let label = self.protocol.label();
+        let label = self.capabilities.label.as_deref();
         let sight = |id| self.attempts[id].slot.sight(at, label);
         let (known, mut holder) = sight(&first).or_else(|| sight(&next))?;
         if let Some(holder) = &mut holder {
@@ -110,7 +111,7 @@ impl<P: Protocol> Engine<P> {
     }
 
     /// Those of a name's queue that are in front.
-    pub(super) fn in_front(&self, name: &LockName) -> impl Iterator<Item = LockId> + use<'_, P> {
+    pub(super) fn in_front(&self, name: &LockName) -> impl Iterator<Item = LockId> + use<'_> {
         let all = (name.clone(), LockId(0))..=(name.clone(), LockId(u64::MAX));
         self.queues.range(all).map(|(_, id)| *id).take_while(|id| self.attempts[id].is_in_front())
     }

@@ -1,11 +1,13 @@
 //! Which session an attempt's claims go to, and what becomes of attempts when it changes.
 
 use super::{Due, Engine, Entry, Lane, Todo};
+use crate::capabilities::Sessions;
 use crate::error::{Failure, LostReason};
 use crate::event::LockId;
 use crate::lease::{self, Change, Lease};
 use crate::name::Owner;
-use crate::protocol::{Action, Protocol, Sessions, Verdict};
+use crate::outcome::{Outcome, Reply};
+use crate::request::{Action, SessionName};
 use crate::session::{Session, SessionId};
 use crate::slot::Input;
 use crate::time::Instant;
@@ -14,14 +16,15 @@ use alloc::collections::BTreeSet;
 /// Sessions are owners, too: theirs are far from those of attempts.
 const SESSIONS: u128 = 1 << 96;
 
-impl<P: Protocol> Engine<P> {
+impl Engine {
     /// Wants a session for claims that may come: it is opened now and kept, where it would be opened
     /// with the first claim. For who has only one connection, which the server would end meanwhile.
     /// Where a session is no connection, this does nothing.
     pub fn open(&mut self, now: Instant) {
         self.handle_timeout(now);
         self.closing = false;
-        if let (Some(Sessions::Connections { .. }), None) = (self.protocol.sessions(), self.home) {
+        if let (Some(Sessions::Connections { .. }), None) = (self.capabilities.sessions, self.home)
+        {
             self.home = Some(self.new_session(now, false));
         }
     }
@@ -52,7 +55,7 @@ impl<P: Protocol> Engine<P> {
         id: LockId,
         action: Action,
     ) -> (Option<SessionId>, Action) {
-        let Some(kind) = self.protocol.sessions() else { return (None, action) };
+        let Some(kind) = self.capabilities.sessions else { return (None, action) };
         let attempt = &self.attempts[&id];
         let current = attempt.session.and_then(|id| Some((id, self.sessions.get(&id)?)));
         if !matches!(action, Action::Acquire | Action::Wait) {
@@ -89,9 +92,9 @@ impl<P: Protocol> Engine<P> {
         let id = SessionId::after(self.last_session);
         self.last_session += 1;
         let owner = self.config.seed.wrapping_add(SESSIONS + u128::from(self.last_session));
-        let connection = self.protocol.sessions() != Some(Sessions::Records);
+        let connection = self.capabilities.sessions != Some(Sessions::Records);
         let lease = Lease::new(Owner::new(owner), now, connection);
-        let name = P::Session::default();
+        let name = SessionName::default();
         let (attempts, indexed) = (BTreeSet::new(), Entry::default());
         let (retired, opened_at, needed) = (false, None, 0);
         let session = Session { lease, name, opened_at, attempts, needed, waits, retired, indexed };
@@ -205,15 +208,15 @@ impl<P: Protocol> Engine<P> {
         self.retire(id);
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let attempts = core::mem::take(&mut session.attempts);
-        if self.protocol.sessions() == Some(Sessions::Records) {
+        if self.capabilities.sessions == Some(Sessions::Records) {
             let waits = attempts.iter().map(|attempt| Lane(attempt.0));
             for lane in waits.chain([Lane::HOME]) {
-                for (_, command) in self.in_flight.range_mut((lane, 0)..=(lane, u64::MAX)) {
-                    let session = match command.due {
+                for (_, request) in self.in_flight.range_mut((lane, 0)..=(lane, u64::MAX)) {
+                    let session = match request.due {
                         Due::Claims { session, .. } | Due::Wait { session, .. } => session,
                         _ => None,
                     };
-                    command.void |= session == Some(id);
+                    request.void |= session == Some(id);
                 }
             }
         } else {
@@ -269,36 +272,27 @@ impl<P: Protocol> Engine<P> {
         now: Instant,
         id: SessionId,
         action: Action,
-        reply: Result<P::Reply, Failure>,
+        reply: Result<Reply, Failure>,
     ) {
         let answer = match action {
-            Action::Open => reply.and_then(|reply| {
-                let name = self.protocol.opened(&reply)?;
-                self.verdict(action, reply)?;
-                let connection = self.protocol.sessions() != Some(Sessions::Records);
+            Action::Open => reply.and_then(Reply::opened).map(|name| {
+                let connection = self.capabilities.sessions != Some(Sessions::Records);
                 if let Some(session) = self.sessions.get_mut(&id) {
                     session.name = name;
                     session.opened_at = connection.then_some(now);
                 }
-                Ok(true)
+                true
             }),
             _ => reply
-                .and_then(|reply| self.verdict(action, reply))
-                .map(|verdict| verdict != Verdict::NotOurs),
+                .and_then(|reply| reply.outcomes(action, 1))
+                .map(|outcomes| !outcomes.contains(&Outcome::NoSession)),
         };
-        if let (Err(failure), Action::Keep) = (&answer, action)
+        if let (Err(failure), Action::KeepAlive) = (&answer, action)
             && self.fails(now, id, action, failure)
         {
             return;
         }
         self.tell_session(now, id, |lease, cx| lease.answered(answer, cx));
-    }
-
-    /// What a reply says about a session.
-    fn verdict(&self, action: Action, reply: P::Reply) -> Result<Verdict, Failure> {
-        let verdicts = self.protocol.verdicts(action, reply)?;
-        let surprise = || Failure::Unknown("the reply says nothing".into());
-        verdicts.into_iter().next().ok_or_else(surprise)
     }
 
     /// What a failed request means to the session it was sent in: a connection is lost with the
@@ -315,7 +309,7 @@ impl<P: Protocol> Engine<P> {
     ) -> bool {
         let answered = matches!(failure, Failure::Rejected { .. });
         let waits = self.sessions.get(&id).is_some_and(|session| session.waits);
-        match self.protocol.sessions() {
+        match self.capabilities.sessions {
             Some(Sessions::Connections { .. }) if !answered => {
                 let reason = LostReason::Disconnected { last_failure: Some(failure.clone()) };
                 self.lose_session(now, id, reason);

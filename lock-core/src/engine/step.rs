@@ -1,10 +1,12 @@
 //! What the engine does around one step of a slot.
 
 use super::{Attempt, Engine, Place, Todo};
+use crate::capabilities::Sessions;
 use crate::contention::others_wait;
 use crate::error::{Failure, LostReason};
 use crate::event::LockId;
-use crate::protocol::{Action, Protocol, Sessions, Verdict};
+use crate::outcome::{Outcome, Reply};
+use crate::request::Action;
 use crate::session::SessionId;
 use crate::slot::{Bond, Context, Input, Phase};
 use crate::time::Instant;
@@ -13,7 +15,7 @@ use alloc::vec::Vec;
 /// Room for so much that remains to be done is kept.
 const MANY: usize = 1024;
 
-impl<P: Protocol> Engine<P> {
+impl Engine {
     /// Steps an attempt, and does all that follows.
     pub(super) fn step(&mut self, now: Instant, id: LockId, input: Input) {
         self.step_attempt(now, id, input);
@@ -54,7 +56,7 @@ impl<P: Protocol> Engine<P> {
             attempt = again;
         }
         let known = (self.unaware > 0).then(|| attempt.slot.known());
-        let bond = self.protocol.sessions().map(|kind| Bond {
+        let bond = self.capabilities.sessions.map(|kind| Bond {
             deadline: attempt.session.and_then(|id| self.sessions.get(&id)?.lease.deadline()),
             record: kind == Sessions::Records,
         });
@@ -102,43 +104,36 @@ impl<P: Protocol> Engine<P> {
         session: Option<SessionId>,
         action: Action,
         ids: &[LockId],
-        reply: Result<P::Reply, Failure>,
+        reply: Result<Reply, Failure>,
     ) {
-        let verdicts =
-            reply.and_then(|reply| self.protocol.verdicts(action, reply)).and_then(|verdicts| {
-                if verdicts.len() == ids.len() {
-                    Ok(verdicts)
-                } else {
-                    Err(Failure::Unknown("the reply has the wrong number of entries".into()))
-                }
-            });
-        if let (Err(failure), true) = (&verdicts, ids.len() > 1)
+        let outcomes = reply.and_then(|reply| reply.outcomes(action, ids.len()));
+        if let (Err(failure), true) = (&outcomes, ids.len() > 1)
             && failure.may_be_of_one()
         {
             self.refused_together(now, ids);
             return;
         }
         if let Some(session) = session {
-            if let Ok(verdicts) = &verdicts
-                && verdicts.contains(&Verdict::NoSession)
+            if let Ok(outcomes) = &outcomes
+                && outcomes.contains(&Outcome::NoSession)
             {
                 self.lose_session(now, session, LostReason::Taken);
                 return;
             }
-            if let Err(failure) = &verdicts
+            if let Err(failure) = &outcomes
                 && self.fails(now, session, action, failure)
             {
                 return;
             }
         }
-        match verdicts {
-            Ok(verdicts) => {
-                for (id, verdict) in ids.iter().copied().zip(verdicts) {
+        match outcomes {
+            Ok(outcomes) => {
+                for (id, outcome) in ids.iter().copied().zip(outcomes) {
                     let waited = || self.attempts.get(&id).is_some_and(|one| one.slot.has_waited());
-                    if others_wait(&verdict, self.protocol.sessions(), waited) {
+                    if others_wait(&outcome, self.capabilities.sessions, waited) {
                         self.yield_to_others(now, id);
                     }
-                    self.step(now, id, Input::Answer(Ok(verdict)));
+                    self.step(now, id, Input::Answer(Ok(outcome)));
                 }
             }
             Err(failure) => {
@@ -163,7 +158,7 @@ impl<P: Protocol> Engine<P> {
         }
     }
 
-    /// No lease is left, whichever of them the failed command was about.
+    /// No lease is left, whichever of them the failed request was about.
     fn place_gone(&mut self, now: Instant, failure: &Failure) {
         let held = |attempt: &Attempt| matches!(attempt.slot.phase, Phase::Held { .. });
         let attempts = self.attempts.iter().filter(|(_, attempt)| held(attempt));

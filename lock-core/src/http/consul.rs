@@ -1,12 +1,12 @@
 //! The session protocol in Consul's HTTP API.
 //!
-//! | command | request | answers |
+//! | request | in HTTP | answers |
 //! |---|---|---|
-//! | create | `PUT /v1/session/create` | 200: its id |
-//! | renew | `PUT /v1/session/renew/ID` | 200: the session · 404: there is none |
-//! | destroy | `PUT /v1/session/destroy/ID` | 200, whether there was one or not |
-//! | lock, unlock | `PUT /v1/txn`, one operation | 200: the key's entry · 409: why not |
-//! | watch | `GET /v1/kv/KEY`, blocking | 200: the key's entry · 404: there is none |
+//! | open | `PUT /v1/session/create` | 200: its id |
+//! | keep alive | `PUT /v1/session/renew/ID` | 200: the session; 404: there is none |
+//! | close | `PUT /v1/session/destroy/ID` | 200, whether there was one or not |
+//! | acquire, release | `PUT /v1/txn`, one operation | 200: the key's entry; 409: why not |
+//! | wait | `GET /v1/kv/KEY`, blocking | 200: the key's entry; 404: there is none |
 //!
 //! * Locks are taken in transactions, because only these say *why* a lock was not given, and which
 //!   ModifyIndex it was given with. `PUT /v1/kv/KEY?acquire` says `false` to both of the former.
@@ -18,19 +18,22 @@
 
 mod admin;
 mod answer;
+mod setup;
 
 use super::key::KeyTemplate;
 use super::text;
-use super::{MAX_BODY, Method, Request, Response};
-use crate::consul::{Command, Locked, Reply, Session};
+use super::{MAX_BODY, Method, Request as HttpRequest, Response};
 use crate::error::{ClaimError, Code, Failure};
 use crate::name::LockName;
-use crate::protocol::Mode;
+use crate::outcome::{Outcome, Reply};
+use crate::request::{Mode, Request, SessionName};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use answer::{Created, Entry, changed, fence, index, is_id, read, surprise, unknown, why};
 use core::time::Duration;
+
+pub use setup::{Setup, Step};
 
 /// The request header that carries the ACL token. A token belongs nowhere else: not into the query,
 /// which is logged.
@@ -45,16 +48,19 @@ pub const LOCK_FLAGS: u64 = 0x2ddc_cbc0_58a5_0c18;
 /// Consul waits no longer than ten minutes, in milliseconds.
 const LONGEST_WAIT: u128 = 600_000;
 
-/// Makes requests from commands, and replies from answers.
+/// Turns requests into HTTP, and answers into replies.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Codec {
     keys: KeyTemplate,
+    /// The TTL of sessions, if it is longer than the lease.
+    ttl: Duration,
 }
 
 impl Codec {
-    /// For locks at these keys.
-    pub fn new(keys: KeyTemplate) -> Self {
-        Self { keys }
+    /// For locks at these keys, in sessions with a TTL of `ttl`. It may be longer than the lease that the engine
+    /// counts with: see [`lease`](crate::consul::lease).
+    pub fn new(keys: KeyTemplate, ttl: Duration) -> Self {
+        Self { keys, ttl }
     }
 
     /// Whether there is such a lock. To be asked before an attempt is made.
@@ -65,33 +71,37 @@ impl Codec {
         if mode == Mode::Shared { Err(ClaimError::NoShared) } else { Ok(()) }
     }
 
-    /// What is to be sent for `command`.
-    pub fn encode(&self, command: &Command) -> Request {
-        match command {
-            Command::Create { name, ttl, lock_delay } => {
-                let (ttl, delay) = (millis_up(*ttl), millis_up(*lock_delay));
+    /// The HTTP request for `request`.
+    ///
+    /// # Errors
+    /// [`Failure::NotSent`] for a request that Consul knows no counterpart of.
+    pub fn encode(&self, request: &Request) -> Result<HttpRequest, Failure> {
+        Ok(match request {
+            Request::Open { owner, ttl } => {
+                let (session, delay) = (millis_up(self.ttl.max(*ttl)), millis_up(*ttl));
                 // Which lists of checks are heeded depends on Consul's version.
                 let body = format!(
-                    r#"{{"Name":"{name}","TTL":"{ttl}ms","LockDelay":"{delay}ms","Behavior":"release","Checks":[],"NodeChecks":[],"ServiceChecks":[]}}"#
+                    r#"{{"Name":"{owner}","TTL":"{session}ms","LockDelay":"{delay}ms","Behavior":"release","Checks":[],"NodeChecks":[],"ServiceChecks":[]}}"#
                 );
                 put("/v1/session/create".to_string(), body)
             }
-            Command::Renew { session } => {
+            Request::KeepAlive { session } => {
                 put(format!("/v1/session/renew/{}", segment(session)), String::new())
             }
-            Command::Destroy { session } => {
+            Request::Close { session } => {
                 put(format!("/v1/session/destroy/{}", segment(session)), String::new())
             }
-            Command::Lock { session, claim, holder } => {
-                let value = format!(r#""{}""#, text::base64(holder.as_bytes()));
-                transaction("lock", &self.keys.key(&claim.name), &value, session)
+            Request::Acquire { session, label, .. } => {
+                let value = format!(r#""{}""#, text::base64(label.as_bytes()));
+                transaction("lock", &self.key_of(request)?, &value, session)
             }
-            Command::Unlock { session, lease, passed } => {
-                let value = format!(r#""{}""#, text::base64(passed_over(*passed).as_bytes()));
-                transaction("unlock", &self.keys.key(&lease.name), &value, session)
+            Request::Release { session, times_overtaken, .. } => {
+                let word = passed_over(*times_overtaken);
+                let value = format!(r#""{}""#, text::base64(word.as_bytes()));
+                transaction("unlock", &self.key_of(request)?, &value, session)
             }
-            Command::Watch { claim, since, up_to } => {
-                let key = text::path(&self.keys.key(&claim.name));
+            Request::Wait { since, up_to, .. } => {
+                let key = text::path(&self.key_of(request)?);
                 let mut path_and_query = format!("/v1/kv/{key}?consistent");
                 if *since > 0 {
                     // Consul adds up to a sixteenth, and takes zero for its default of minutes.
@@ -99,100 +109,112 @@ impl Codec {
                     path_and_query += &format!("&index={since}&wait={wait}ms");
                 }
                 let waits = if *since > 0 { *up_to } else { Duration::ZERO };
-                Request { method: Method::Get, path_and_query, body: String::new(), waits }
+                HttpRequest { method: Method::Get, path_and_query, body: String::new(), waits }
             }
+            _ => return Err(Failure::NotSent("Consul knows no such request".to_string())),
+        })
+    }
+
+    /// The key of the one lock that a request is about.
+    fn key_of(&self, request: &Request) -> Result<String, Failure> {
+        match request.claims() {
+            [claim] => Ok(self.keys.key(&claim.name)),
+            _ => Err(Failure::NotSent("each lock takes a request of its own".to_string())),
         }
     }
 
-    /// What the answer to `command` says.
+    /// The reply to `request` that an answer is.
     ///
     /// # Errors
-    /// What is known of the command's fate when the answer is no reply to it: a surprise is never a
+    /// What is known of the request's fate when the answer is no reply to it: a surprise is never a
     /// grant.
     ///
     /// A rejection that is not about the lock may pass: a token, a leader or a proxy that refuses has not
-    /// refused before, when a [`Setup`](crate::consul::Setup) asked for the same.
-    pub fn decode(&self, command: &Command, response: &Response<'_>) -> Result<Reply, Failure> {
-        self.judge(command, response).map_err(|failure| {
+    /// refused before, when a [`Setup`] asked for the same.
+    pub fn decode(&self, request: &Request, response: &Response<'_>) -> Result<Reply, Failure> {
+        self.judge(request, response).map_err(|failure| {
             let about_the_lock = failure.code() == Some(Code::Http(409));
             if about_the_lock { failure } else { failure.may_pass(true) }
         })
     }
 
-    fn judge(&self, command: &Command, response: &Response<'_>) -> Result<Reply, Failure> {
+    fn judge(&self, request: &Request, response: &Response<'_>) -> Result<Reply, Failure> {
         if response.body.len() > MAX_BODY {
             return Err(unknown("Consul's answer is longer than any that was asked for"));
         }
+        if let (Request::Open { .. }, 200) = (request, response.status) {
+            let Created { id } = read(response.body)?;
+            return if is_id(&id) { Ok(Reply::Opened((&*id).into())) } else { Err(surprise()) };
+        }
+        self.outcome(request, response).map(Reply::one)
+    }
+
+    fn outcome(&self, request: &Request, response: &Response<'_>) -> Result<Outcome, Failure> {
         let body = response.body;
-        match (command, response.status) {
-            (Command::Create { .. }, 200) => {
-                let Created { id } = read(body)?;
-                if is_id(&id) { Ok(Reply::Created(Session(id.into()))) } else { Err(surprise()) }
-            }
-            (Command::Renew { session }, 200) => match &read::<Vec<Created>>(body)?[..] {
-                [Created { id }] if **id == *session.0 => Ok(Reply::Renewed(true)),
+        match (request, response.status) {
+            (Request::KeepAlive { session }, 200) => match &read::<Vec<Created>>(body)?[..] {
+                [Created { id }] if **id == *session.as_str() => Ok(Outcome::Done),
                 _ => Err(surprise()),
             },
-            (Command::Renew { .. }, 404) => Ok(Reply::Renewed(false)),
-            (Command::Destroy { .. }, 200) => match read(body)? {
-                true => Ok(Reply::Destroyed),
+            (Request::KeepAlive { .. }, 404) => Ok(Outcome::NoSession),
+            (Request::Close { .. }, 200) => match read(body)? {
+                true => Ok(Outcome::Done),
                 false => Err(surprise()),
             },
-            (Command::Lock { session, claim, .. }, 200) => {
-                let entry = changed(body, &self.keys.key(&claim.name))?;
+            (Request::Acquire { session, .. }, 200) => {
+                let entry = changed(body, &self.key_of(request)?)?;
                 match entry.session {
-                    Some(now) if *now == *session.0 => {
-                        Ok(Reply::Locked(Locked::Granted(fence(entry.modify_index)?)))
+                    Some(now) if *now == *session.as_str() => {
+                        Ok(Outcome::Granted(fence(entry.modify_index)?))
                     }
                     _ => Err(surprise()),
                 }
             }
-            (Command::Lock { .. }, 409) => self.denied(&why(body)?).map(Reply::Locked),
-            (Command::Unlock { lease, .. }, 200) => {
-                let entry = changed(body, &self.keys.key(&lease.name))?;
+            (Request::Acquire { .. }, 409) => self.denied(&why(body)?),
+            (Request::Release { .. }, 200) => {
+                let entry = changed(body, &self.key_of(request)?)?;
                 let free = entry.session.is_none_or(|session| session.is_empty());
-                if free { Ok(Reply::Unlocked(true)) } else { Err(surprise()) }
+                if free { Ok(Outcome::Done) } else { Err(surprise()) }
             }
-            (Command::Unlock { .. }, 409) => {
+            (Request::Release { .. }, 409) => {
                 let why = why(body)?;
                 if why.starts_with("failed to unlock key ")
                     && why.ends_with("lock isn't held, or is held by another session")
                 {
-                    return Ok(Reply::Unlocked(false));
+                    return Ok(Outcome::NotOwner);
                 }
                 Err(self.refused_as(&why))
             }
-            (Command::Watch { claim, .. }, 200) => {
+            (Request::Wait { .. }, 200) => {
                 let [entry] =
                     <[Entry; 1]>::try_from(read::<Vec<Entry>>(body)?).map_err(|_| surprise())?;
-                if entry.key != self.keys.key(&claim.name) {
+                if entry.key != self.key_of(request)? {
                     return Err(surprise());
                 }
-                let index = index(response).unwrap_or(entry.modify_index.max(1));
-                let locked = entry.session.is_some_and(|session| !session.is_empty());
-                let passed = entry.value.filter(|_| !locked).and_then(|value| passed(&value));
-                Ok(Reply::Watched { index, locked, passed })
+                if entry.session.is_some_and(|session| !session.is_empty()) {
+                    let index = index(response).unwrap_or(entry.modify_index.max(1));
+                    return Ok(Outcome::Unchanged { index });
+                }
+                let times_overtaken = entry.value.and_then(|value| passed(&value));
+                Ok(Outcome::Free { times_overtaken })
             }
-            (Command::Watch { .. }, 404) => {
-                let index = index(response).unwrap_or(1);
-                Ok(Reply::Watched { index, locked: false, passed: None })
-            }
-            _ => Err(self.failed(matches!(command, Command::Watch { .. }), response)),
+            (Request::Wait { .. }, 404) => Ok(Outcome::Free { times_overtaken: None }),
+            _ => Err(self.failed(matches!(request, Request::Wait { .. }), response)),
         }
     }
 
     /// Why a lock was not given. The texts contain the key, in which anything may stand, but neither
     /// at their beginning nor at their end.
-    fn denied(&self, why: &str) -> Result<Locked, Failure> {
+    fn denied(&self, why: &str) -> Result<Outcome, Failure> {
         if why.starts_with("invalid session ") {
-            return Ok(Locked::NoSession);
+            return Ok(Outcome::NoSession);
         }
         if why.starts_with("failed to lock key ") {
             if why.ends_with(", lock is already held") {
-                return Ok(Locked::Busy(None));
+                return Ok(Outcome::Busy(None));
             }
             if why.ends_with(" due to lock delay") {
-                return Ok(Locked::Delayed);
+                return Ok(Outcome::Delayed);
             }
         }
         Err(self.refused_as(why))
@@ -213,7 +235,7 @@ impl Codec {
         refused(403, format!("Consul says: {why}; the ACL token needs {rights}"))
     }
 
-    /// What a status code says that is no reply to the command, or to the question if it only `asks`.
+    /// What a status code says that is no reply to the request, or to the question if it only `asks`.
     fn failed(&self, asks: bool, response: &Response<'_>) -> Failure {
         let (status, said) = (response.status, text::said(response.body));
         let told = format!("Consul answered with HTTP status {status}: {said}");
@@ -247,8 +269,8 @@ fn passed(value: &str) -> Option<u32> {
     text::from_base64(value).strip_prefix("free; passed over: ")?.parse().ok()
 }
 
-fn segment(session: &Session) -> String {
-    text::path(&session.0).replace('/', "%2F")
+fn segment(session: &SessionName) -> String {
+    text::path(session.as_str()).replace('/', "%2F")
 }
 
 /// Rounded up: too long is safe.
@@ -256,13 +278,13 @@ fn millis_up(duration: Duration) -> u128 {
     duration.as_nanos().div_ceil(1_000_000)
 }
 
-fn put(path_and_query: String, body: String) -> Request {
-    Request { method: Method::Put, path_and_query, body, waits: Duration::ZERO }
+fn put(path_and_query: String, body: String) -> HttpRequest {
+    HttpRequest { method: Method::Put, path_and_query, body, waits: Duration::ZERO }
 }
 
 /// A transaction of one operation, on which Consul decides as a whole.
-fn transaction(verb: &str, key: &str, value: &str, session: &Session) -> Request {
-    let (key, session) = (text::json(key), text::json(&session.0));
+fn transaction(verb: &str, key: &str, value: &str, session: &SessionName) -> HttpRequest {
+    let (key, session) = (text::json(key), text::json(session.as_str()));
     let body = format!(
         r#"[{{"KV":{{"Verb":"{verb}","Key":{key},"Value":{value},"Flags":{LOCK_FLAGS},"Session":{session}}}}}]"#
     );

@@ -1,10 +1,10 @@
 //! A server with advisory locks in memory.
 
 use super::server::{Connection, Lease, Server};
-use crate::advisory::{Advisory, Command, Reply, Tried};
 use crate::fence::Fence;
 use crate::name::{LockName, Owner};
-use crate::protocol::{Action, Claim, Mode};
+use crate::outcome::{Outcome, Reply};
+use crate::request::{Claim, Mode, Request, SessionName};
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -124,10 +124,10 @@ impl FakeAdvisory {
         }
     }
 
-    fn starting(&self, now: Instant, grace: Duration) -> bool {
+    fn starting(&self, now: Instant, min_uptime: Duration) -> bool {
         // Once the client knows that it has run for long, its clock is not asked.
-        let asked = self.grace > Duration::ZERO && grace > Duration::ZERO;
-        self.graceful && asked && now < self.started.after(grace)
+        let asked = self.grace > Duration::ZERO && min_uptime > Duration::ZERO;
+        self.graceful && asked && now < self.started.after(min_uptime)
     }
 
     fn take(&mut self, now: Instant, connection: Connection, claim: &Claim) -> Option<Fence> {
@@ -150,16 +150,16 @@ impl FakeAdvisory {
         !lock.holds.iter().any(has) && !lock.queue.iter().all(shares)
     }
 
-    fn unlock(&mut self, now: Instant, connection: Connection, lease: &Claim) -> bool {
-        let Some(lock) = self.locks.get_mut(&lease.name) else { return false };
+    fn unlock(&mut self, now: Instant, connection: Connection, lease: &Claim) -> Outcome {
+        let Some(lock) = self.locks.get_mut(&lease.name) else { return Outcome::NotOwner };
         let ours = |hold: &Hold| hold.connection == connection && hold.mode == lease.mode;
         let same = |hold: &Hold| ours(hold) && hold.owner == lease.owner;
         let found = lock.holds.iter().position(same).or(lock.holds.iter().position(ours));
-        let Some(found) = found else { return false };
+        let Some(found) = found else { return Outcome::NotOwner };
         lock.holds[found].count -= 1;
         lock.holds.retain(|hold| hold.count > 0);
         self.serve(now);
-        true
+        Outcome::Done
     }
 
     fn drop_line(&mut self, now: Instant, connection: Connection) {
@@ -229,64 +229,65 @@ impl Lock {
 }
 
 impl Server for FakeAdvisory {
-    type Protocol = Advisory;
     const CONNECTIONS: bool = true;
     const REPEATABLE: bool = false;
 
-    fn apply(&mut self, now: Instant, connection: Connection, command: &Command) -> Reply {
+    fn apply(&mut self, now: Instant, connection: Connection, request: &Request) -> Reply {
         self.touch(now, connection);
-        let tried = |fence: Option<Fence>| fence.map_or(Tried::Busy(None), Tried::Granted);
-        match command {
-            Command::Open { ttl } => {
+        let tried = |fence: Option<Fence>| fence.map_or(Outcome::Busy(None), Outcome::Granted);
+        Reply::Outcomes(match request {
+            Request::Open { ttl, .. } => {
                 self.drop_line(now, connection);
                 self.lines.insert(connection, Line { ttl: *ttl, expires: now.after(*ttl) });
-                Reply::Opened
+                return Reply::Opened(SessionName::default());
             }
-            Command::Keep => Reply::Kept(true),
-            Command::Try { claims, grace } if self.starting(now, *grace) => {
-                Reply::Tried(claims.iter().map(|_| Tried::Starting).collect())
+            Request::KeepAlive { .. } => Vec::from([Outcome::Done]),
+            Request::Acquire { claims, min_uptime, .. } if self.starting(now, *min_uptime) => {
+                claims.iter().map(|_| Outcome::Delayed).collect()
             }
-            Command::Try { claims, .. } => {
+            Request::Acquire { claims, .. } => {
                 let try_one = |claim| {
                     let behind = self.behind(connection, claim);
                     tried(if behind { None } else { self.take(now, connection, claim) })
                 };
-                Reply::Tried(claims.iter().map(try_one).collect())
+                claims.iter().map(try_one).collect()
             }
-            Command::Wait { grace, .. } if self.starting(now, *grace) => {
-                Reply::Tried([Tried::Starting].into())
+            Request::Wait { min_uptime, .. } if self.starting(now, *min_uptime) => {
+                Vec::from([Outcome::Delayed])
             }
-            Command::Wait { claim, .. } => {
+            Request::Wait { claim, .. } => {
                 let granted = self.granted.remove(&connection);
                 let fence = granted.or_else(|| self.take(now, connection, claim));
-                Reply::Tried([tried(fence)].into())
+                Vec::from([tried(fence)])
             }
-            Command::Unlock { leases } => {
-                let unlock = |lease| self.unlock(now, connection, lease);
-                Reply::Unlocked(leases.iter().map(unlock).collect())
+            Request::Release { claims, .. } => {
+                claims.iter().map(|claim| self.unlock(now, connection, claim)).collect()
             }
-        }
+            // No client may rely on anything else.
+            _ => Vec::new(),
+        })
     }
 
-    fn waits(&self, now: Instant, connection: Connection, command: &Command) -> bool {
-        let Command::Wait { claim, grace, .. } = command else { return false };
+    fn waits(&self, now: Instant, connection: Connection, request: &Request) -> bool {
+        let Request::Wait { claim, min_uptime, .. } = request else { return false };
         if self.granted.contains_key(&connection) {
             return false;
         }
         let in_the_way = |lock: &Lock| !lock.grants(connection, claim.mode, lock.queue.len());
         self.queued(connection)
-            || (!self.starting(now, *grace) && self.locks.get(&claim.name).is_some_and(in_the_way))
+            || (!self.starting(now, *min_uptime)
+                && self.locks.get(&claim.name).is_some_and(in_the_way))
     }
 
-    fn queue(&mut self, now: Instant, connection: Connection, command: &Command) {
-        let Command::Wait { claim, up_to, .. } = command else { return };
+    fn queue(&mut self, now: Instant, connection: Connection, request: &Request) {
+        let Request::Wait { claim, up_to, .. } = request else { return };
         let until = now.after(*up_to);
         let waiter = Waiter { connection, owner: claim.owner, mode: claim.mode, until };
         self.locks.entry(claim.name.clone()).or_default().queue.push_back(waiter);
     }
 
-    fn reaches(&self, connection: Connection, command: Option<&Command>) -> bool {
-        matches!(command, Some(Command::Open { .. })) || self.lines.contains_key(&connection)
+    fn reaches(&self, connection: Connection, request: Option<&Request>) -> bool {
+        matches!(request, Some(Request::Open { .. })) || self.lines.contains_key(&connection)
     }
 
     fn close(&mut self, now: Instant, connection: Connection) {
@@ -342,14 +343,10 @@ impl Server for FakeAdvisory {
         }
     }
 
-    fn session(connection: Connection, (): &()) -> u128 {
+    fn session(connection: Connection, _: &SessionName) -> u128 {
         (connection.client as u128 + 1) << 96
             | u128::from(connection.number) << 64
             | u128::from(connection.lane.0)
-    }
-
-    fn describe(command: &Command) -> (Action, &[Claim]) {
-        (command.action(), command.claims())
     }
 
     fn leases(&self) -> Vec<Lease> {
@@ -362,7 +359,7 @@ impl Server for FakeAdvisory {
                 fence: hold.fence,
                 expires: self.lines.get(&hold.connection).map_or(Instant::END, |line| line.expires),
                 mode: hold.mode,
-                session: Self::session(hold.connection, &()),
+                session: Self::session(hold.connection, &SessionName::default()),
             })
             .chain(self.remembered.iter().cloned())
             .collect()

@@ -9,7 +9,7 @@ use super::invariants::{Check, backed, exclusion, leaks, rows};
 use super::server::{Connection, Lease, Server};
 use super::world::World;
 use crate::error::Failure;
-use crate::protocol::{self, Mode, Protocol};
+use crate::request::{self, Mode};
 use crate::time::Instant;
 use alloc::collections::BTreeSet;
 use alloc::format;
@@ -145,18 +145,18 @@ impl<S: Server> World<S> {
 
     pub(super) fn execute(&mut self, at: usize) {
         let exchange = self.exchanges[at].clone();
-        if let Some(command) = &exchange.command
+        if let Some(request) = &exchange.request
             && !exchange.waiting
-            && self.server.waits(self.server_now(), exchange.from, command)
+            && self.server.waits(self.server_now(), exchange.from, request)
         {
-            self.server.queue(self.server_now(), exchange.from, command);
+            self.server.queue(self.server_now(), exchange.from, request);
             self.exchange(at).waiting = true;
             self.saw(Sometimes::WaitedAtServer);
             return;
         }
 
         let mut now = exchange.read.unwrap_or(self.server_now());
-        let (action, claims) = exchange.describe::<S>();
+        let (action, claims) = exchange.describe();
         let before = self.server.leases();
         // A statement that waited may go by the time at which it began.
         let judged = now;
@@ -164,15 +164,15 @@ impl<S: Server> World<S> {
             now = self.local(exchange.from.client);
         }
         self.server.tick(self.server_now());
-        let reply = match &exchange.command {
-            Some(command) => Some(self.server.apply(now, exchange.from, command)),
+        let reply = match &exchange.request {
+            Some(request) => Some(self.server.apply(now, exchange.from, request)),
             None => {
                 self.server.close(now, exchange.from);
                 None
             }
         };
         let after = self.server.leases();
-        let result = if self.protocol.sessions().is_some() {
+        let result = if self.capabilities.sessions.is_some() {
             rows::changed_in_session(&before, &after, judged, action, claims)
         } else {
             {
@@ -181,7 +181,7 @@ impl<S: Server> World<S> {
             }
         };
         self.judge(Check::Rows, result);
-        if action == protocol::Action::Open {
+        if action == request::Action::Open {
             self.client(exchange.from.client).opens -= 1;
         }
         self.note(|_| match &reply {
@@ -198,7 +198,7 @@ impl<S: Server> World<S> {
             if changed && ghost && (S::REPEATABLE || S::CONNECTIONS) {
                 self.excused.extend(lease.owner);
             }
-            if changed && ghost && action == protocol::Action::Acquire {
+            if changed && ghost && action == request::Action::Acquire {
                 self.saw(Sometimes::GhostTook);
             }
             if old.is_some_and(|old| old.owner.is_some() && old.owner != lease.owner)
@@ -217,7 +217,7 @@ impl<S: Server> World<S> {
         }
         if !exchange.awaited && self.scope.0.flaw == Some(Flaw::RepliesCrossed) {
             let next = self.exchanges.iter().position(|other| {
-                other.from == exchange.from && other.awaited && other.describe::<S>().0 == action
+                other.from == exchange.from && other.awaited && other.describe().0 == action
             });
             if let Some(next) = next {
                 self.exchange(next).reply = reply.clone();
@@ -259,7 +259,7 @@ impl<S: Server> World<S> {
                 Way::Broken | Way::Closed | Way::Refused => Failure::refused(message),
             };
             if way == Way::Refused {
-                let (_, claims) = exchange.describe::<S>();
+                let (_, claims) = exchange.describe();
                 self.excused.extend(claims.iter().map(|claim| claim.owner));
             }
             self.answer(&exchange, Err(failure));
@@ -310,8 +310,8 @@ impl<S: Server> World<S> {
                 self.send_close(at, lane);
             }
         }
-        let (scope, protocol) = (self.scope.0.clone(), self.protocol.clone());
-        self.client(at).crash(protocol, &scope);
+        let (scope, capabilities) = (self.scope.0.clone(), self.capabilities.clone());
+        self.client(at).crash(capabilities, &scope);
     }
 
     fn crash_server(&mut self) {
@@ -334,7 +334,7 @@ impl<S: Server> World<S> {
         let (clients, now) = (&self.clients, self.now);
         self.exchanges.retain(|exchange| {
             let unheard =
-                !exchange.awaited && !server.reaches(exchange.from, exchange.command.as_ref());
+                !exchange.awaited && !server.reaches(exchange.from, exchange.request.as_ref());
             // A session lives on, so what is carried out late is bounded by assumption.
             let local = clients[exchange.from.client].clock.read(now);
             let too_late = !S::REPEATABLE
@@ -349,9 +349,9 @@ impl<S: Server> World<S> {
         let (exchanges, excused) = (&self.exchanges, &mut self.excused);
         excused.retain(|owner| {
             leases.iter().any(|lease| lease.owner == Some(*owner))
-                || exchanges.iter().any(|exchange| {
-                    exchange.describe::<S>().1.iter().any(|claim| claim.owner == *owner)
-                })
+                || exchanges
+                    .iter()
+                    .any(|exchange| exchange.describe().1.iter().any(|claim| claim.owner == *owner))
         });
     }
 

@@ -5,18 +5,19 @@ use super::flaw::Flaw;
 use super::hash::Aside;
 use super::scope::Scope;
 use super::server::Connection;
+use crate::capabilities::Capabilities;
 use crate::engine::{Config, Engine, Lane};
 use crate::event::LockId;
 use crate::fence::Fence;
 use crate::name::{LockName, Owner};
-use crate::protocol::{Action, Claim, Mode, Protocol};
+use crate::request::{Action, Claim, Mode};
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Client<P: Protocol> {
-    pub(super) engine: Engine<P>,
+pub(super) struct Client {
+    pub(super) engine: Engine,
     pub(super) clock: Clock,
     pub(super) connection: Connection,
     /// Its callers have wanted something since it last polled.
@@ -80,11 +81,11 @@ pub(super) enum Stage {
     Abandoned,
 }
 
-impl<P: Protocol> Client<P> {
-    pub(super) fn new(protocol: P, scope: &Scope, client: usize) -> Self {
+impl Client {
+    pub(super) fn new(capabilities: Capabilities, scope: &Scope, client: usize) -> Self {
         let connection = Connection { client, number: 0, lane: Lane::HOME };
         Self {
-            engine: engine(protocol, scope, connection),
+            engine: engine(capabilities, scope, connection),
             clock: scope.clients[client],
             connection,
             called: false,
@@ -100,9 +101,9 @@ impl<P: Protocol> Client<P> {
     }
 
     /// Dies and is started again with another seed. Its clock goes on.
-    pub(super) fn crash(&mut self, protocol: P, scope: &Scope) {
+    pub(super) fn crash(&mut self, capabilities: Capabilities, scope: &Scope) {
         self.connection.number += 1;
-        self.engine = engine(protocol, scope, self.connection);
+        self.engine = engine(capabilities, scope, self.connection);
         self.called = false;
         self.asleep = None;
         self.attempts.clear();
@@ -139,7 +140,7 @@ impl<P: Protocol> Client<P> {
         let attempts = &self.attempts;
         let sessions = self.engine.sessions();
         self.refused.retain(|(action, owner), _| match action {
-            Action::Open | Action::Keep | Action::Close => sessions > 0,
+            Action::Open | Action::KeepAlive | Action::Close => sessions > 0,
             _ => attempts.iter().any(|attempt| attempt.owner == Some(*owner)),
         });
     }
@@ -157,9 +158,9 @@ impl<P: Protocol> Client<P> {
     }
 }
 
-fn engine<P: Protocol>(protocol: P, scope: &Scope, connection: Connection) -> Engine<P> {
+fn engine(capabilities: Capabilities, scope: &Scope, connection: Connection) -> Engine {
     let number = if scope.flaw == Some(Flaw::OwnerReused) { 0 } else { connection.number };
     let seed = (connection.client as u128 + 1) << 64 | u128::from(number) << 32;
     let config = Config { in_flight: scope.in_flight, ..Config::new(scope.timing, seed) };
-    Engine::new(protocol, config)
+    Engine::new(capabilities, config)
 }

@@ -1,10 +1,10 @@
 //! Consul's sessions and keys in memory.
 
 use super::server::{Connection, Lease, Server};
-use crate::consul::{Command, Consul, Locked, Reply, Session};
 use crate::fence::Fence;
 use crate::name::{LockName, Owner};
-use crate::protocol::{Action, Claim, Mode};
+use crate::outcome::{Outcome, Reply};
+use crate::request::{Claim, Mode, Request, SessionName};
 use crate::time::Instant;
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -29,7 +29,7 @@ pub struct Known {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// Whose it is.
-    pub session: Option<Session>,
+    pub session: Option<SessionName>,
     /// The last claim's owner: the real one knows sessions only.
     pub owner: Owner,
     /// Of its last grant.
@@ -48,7 +48,7 @@ pub struct Entry {
 /// Consul as [`consul`](crate::consul) describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FakeConsul {
-    sessions: BTreeMap<Session, Known>,
+    sessions: BTreeMap<SessionName, Known>,
     keys: BTreeMap<LockName, Entry>,
     index: u64,
     created: u128,
@@ -83,7 +83,7 @@ impl FakeConsul {
     }
 
     /// The sessions, to be tampered with.
-    pub fn sessions_mut(&mut self) -> &mut BTreeMap<Session, Known> {
+    pub fn sessions_mut(&mut self) -> &mut BTreeMap<SessionName, Known> {
         &mut self.sessions
     }
 
@@ -92,22 +92,22 @@ impl FakeConsul {
         &mut self.keys
     }
 
-    fn lock(&mut self, now: Instant, session: &Session, claim: &Claim) -> Locked {
+    fn lock(&mut self, now: Instant, session: &SessionName, claim: &Claim) -> Outcome {
         let delayed = self.keys.get(&claim.name).and_then(|entry| entry.delayed);
         if delayed.is_some_and(|until| now < until) {
             // Before it looks whether the session exists.
-            return Locked::Delayed;
+            return Outcome::Delayed;
         }
         if !self.sessions.contains_key(session) {
-            return Locked::NoSession;
+            return Outcome::NoSession;
         }
         if let Some(entry) = self.keys.get_mut(&claim.name) {
             if entry.session.as_ref() == Some(session) {
                 entry.owner = claim.owner;
-                return Locked::Granted(entry.fence);
+                return Outcome::Granted(entry.fence);
             }
             if entry.session.is_some() {
-                return Locked::Busy(None);
+                return Outcome::Busy(None);
             }
         }
         self.index += 1;
@@ -122,24 +122,43 @@ impl FakeConsul {
             delay,
         };
         self.keys.insert(claim.name.clone(), entry);
-        Locked::Granted(Fence::new(self.index))
+        Outcome::Granted(Fence::new(self.index))
     }
 
-    fn unlock(&mut self, session: &Session, lease: &Claim, passed: u32) -> bool {
+    fn unlock(&mut self, session: &SessionName, lease: &Claim, passed: u32) -> Outcome {
         match self.keys.get_mut(&lease.name) {
             Some(entry) if entry.session.as_ref() == Some(session) => {
                 self.index += 1;
                 entry.session = None;
                 entry.modify_index = self.index;
                 entry.passed = Some(passed);
-                true
+                Outcome::Done
             }
-            _ => false,
+            _ => Outcome::NotOwner,
+        }
+    }
+
+    /// Each time another, however often the request is carried out. The lock-delay is as long as the lease.
+    fn create(&mut self, now: Instant, ttl: Duration) -> SessionName {
+        self.created += 1;
+        let session = SessionName::from(&*format!("{:x}", self.created));
+        let (expires, lock_delay) = (now.after(ttl), ttl);
+        let known = Known { ttl, expires, lock_delay, number: self.created };
+        self.sessions.insert(session.clone(), known);
+        session
+    }
+
+    fn watched(&self, claim: &Claim) -> Outcome {
+        match self.keys.get(&claim.name) {
+            Some(entry) if entry.session.is_some() => {
+                Outcome::Unchanged { index: entry.modify_index }
+            }
+            entry => Outcome::Free { times_overtaken: entry.and_then(|entry| entry.passed) },
         }
     }
 
     /// Ends a session; its keys stay locked for its lock-delay.
-    fn end(&mut self, now: Instant, session: &Session) {
+    fn end(&mut self, now: Instant, session: &SessionName) {
         let Some(known) = self.sessions.remove(session) else { return };
         for entry in self.keys.values_mut() {
             if entry.session.as_ref() == Some(session) {
@@ -156,58 +175,45 @@ impl FakeConsul {
 }
 
 impl Server for FakeConsul {
-    type Protocol = Consul;
     const REPEATABLE: bool = false;
 
-    fn apply(&mut self, now: Instant, connection: Connection, command: &Command) -> Reply {
-        match command {
-            Command::Create { ttl, lock_delay, .. } => {
-                // Each time another, however often the request is carried out.
-                self.created += 1;
-                let session = Session(format!("{:x}", self.created).into());
-                let known = Known {
-                    ttl: *ttl,
-                    expires: now.after(*ttl),
-                    lock_delay: *lock_delay,
-                    number: self.created,
-                };
-                self.sessions.insert(session.clone(), known);
-                Reply::Created(session)
-            }
-            Command::Renew { session } => {
+    fn apply(&mut self, now: Instant, connection: Connection, request: &Request) -> Reply {
+        Reply::Outcomes(match request {
+            Request::Open { ttl, .. } => return Reply::Opened(self.create(now, *ttl)),
+            Request::KeepAlive { session } => {
                 let known = self.sessions.get_mut(session);
                 let known = known.map(|known| known.expires = now.after(known.ttl));
-                Reply::Renewed(known.is_some())
+                Vec::from([known.map_or(Outcome::NoSession, |()| Outcome::Done)])
             }
-            Command::Destroy { session } => {
+            Request::Close { session } => {
                 self.end(now, session);
-                Reply::Destroyed
+                Vec::from([Outcome::Done])
             }
-            Command::Lock { session, claim, .. } => Reply::Locked(self.lock(now, session, claim)),
-            Command::Unlock { session, lease, passed } => {
-                Reply::Unlocked(self.unlock(session, lease, *passed))
+            Request::Acquire { session, claims, .. } => {
+                claims.iter().map(|claim| self.lock(now, session, claim)).collect()
             }
-            Command::Watch { claim, .. } => {
+            Request::Release { session, claims, times_overtaken } => {
+                let unlock = |claim| self.unlock(session, claim, *times_overtaken);
+                claims.iter().map(unlock).collect()
+            }
+            Request::Wait { claim, .. } => {
                 self.watches.remove(&connection);
-                let entry = self.keys.get(&claim.name);
-                Reply::Watched {
-                    index: entry.map_or(1, |entry| entry.modify_index),
-                    locked: entry.is_some_and(|entry| entry.session.is_some()),
-                    passed: entry.and_then(|entry| entry.passed),
-                }
+                Vec::from([self.watched(claim)])
             }
-        }
+            // No client may rely on anything else.
+            _ => Vec::new(),
+        })
     }
 
-    fn waits(&self, now: Instant, connection: Connection, command: &Command) -> bool {
-        let Command::Watch { claim, since, .. } = command else { return false };
+    fn waits(&self, now: Instant, connection: Connection, request: &Request) -> bool {
+        let Request::Wait { claim, since, .. } = request else { return false };
         let changed = self.keys.get(&claim.name).is_some_and(|entry| *since < entry.modify_index);
         let over = self.watches.get(&connection).is_some_and(|until| *until <= now);
         *since > 0 && !changed && !over
     }
 
-    fn queue(&mut self, now: Instant, connection: Connection, command: &Command) {
-        if let Command::Watch { up_to, .. } = command {
+    fn queue(&mut self, now: Instant, connection: Connection, request: &Request) {
+        if let Request::Wait { up_to, .. } = request {
             self.watches.insert(connection, now.after(*up_to));
         }
     }
@@ -244,12 +250,8 @@ impl Server for FakeConsul {
         delays.chain(sessions).chain(self.watches.values().copied()).collect()
     }
 
-    fn session(_: Connection, session: &Session) -> u128 {
-        u128::from_str_radix(&session.0, 16).unwrap_or_default()
-    }
-
-    fn describe(command: &Command) -> (Action, &[Claim]) {
-        (command.action(), command.claims())
+    fn session(_: Connection, session: &SessionName) -> u128 {
+        u128::from_str_radix(session.as_str(), 16).unwrap_or_default()
     }
 
     fn leases(&self) -> Vec<Lease> {
@@ -291,14 +293,16 @@ impl Server for FakeConsul {
         seen
     }
 
-    fn project_command(command: &Command, seen: &dyn Fn(u64) -> u64) -> Command {
-        let mut command = command.clone();
-        match &mut command {
-            Command::Watch { since, .. } => *since = seen(*since),
-            Command::Unlock { passed, .. } => *passed = few(*passed),
+    fn project_request(request: &Request, seen: &dyn Fn(u64) -> u64) -> Request {
+        let mut request = request.clone();
+        match &mut request {
+            Request::Wait { session, since, .. } => {
+                (*session, *since) = (SessionName::default(), seen(*since));
+            }
+            Request::Release { times_overtaken, .. } => *times_overtaken = few(*times_overtaken),
             _ => {}
         }
-        command
+        request
     }
 
     fn crash(&mut self) {

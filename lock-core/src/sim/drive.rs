@@ -4,7 +4,7 @@ use super::client::{Refusal, Stage};
 use super::coverage::Sometimes;
 use super::flaw::Flaw;
 use super::hash::fingerprint;
-use super::invariants::{Check, back_off, commands, loss};
+use super::invariants::{Check, back_off, loss, requests};
 use super::network::Exchange;
 use super::server::{Connection, Server};
 use super::world::World;
@@ -12,17 +12,14 @@ use crate::engine::{Dispatch, DispatchId, Lane};
 use crate::error::Failure;
 use crate::event::LockId;
 use crate::name::Owner;
-use crate::protocol::{Action, Claim, News, Notification, Protocol, Verdict};
+use crate::outcome::{News, Notification, Outcome, Reply};
+use crate::request::{Action, Claim, Request};
 use crate::time::Instant;
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::hash::Hash;
 
-type Command<S> = <<S as Server>::Protocol as Protocol>::Command;
-type Reply<S> = <<S as Server>::Protocol as Protocol>::Reply;
-
-/// More commands than a client can need at one moment.
+/// More requests than a client can need at one moment.
 const TOO_MANY: usize = 50;
 
 impl<S: Server> World<S> {
@@ -42,12 +39,12 @@ impl<S: Server> World<S> {
         let mut sent = 0;
         loop {
             if !self.close(at, now) {
-                let Some(dispatch) = self.poll_command(at, now) else { break };
+                let Some(dispatch) = self.poll_request(at, now) else { break };
                 self.send(at, now, dispatch);
             }
             sent += 1;
             if sent > TOO_MANY {
-                let what = format!("client {at} sent {sent} commands at once");
+                let what = format!("client {at} sent {sent} requests at once");
                 return self.judge(Check::BackOff, Err(what));
             }
         }
@@ -63,48 +60,47 @@ impl<S: Server> World<S> {
         self.judge(Check::Loss, told.map(|_| ()));
     }
 
-    fn poll_command(&mut self, at: usize, now: Instant) -> Option<Dispatch<Command<S>>> {
+    fn poll_request(&mut self, at: usize, now: Instant) -> Option<Dispatch> {
         if self.scope.0.flaw == Some(Flaw::DeadlineFromReply) {
-            let busy = |exchange: &Arc<Exchange<_>>| exchange.from.client == at && exchange.awaited;
-            // The engine learns of the command only when its reply is there: see `answer`.
+            let busy = |exchange: &Arc<Exchange>| exchange.from.client == at && exchange.awaited;
+            // The engine learns of the request only when its reply is there: see `answer`.
             let mut probe = self.clients[at].engine.clone();
-            return if self.exchanges.iter().any(busy) { None } else { probe.poll_command(now) };
+            return if self.exchanges.iter().any(busy) { None } else { probe.poll_request(now) };
         }
-        self.client(at).engine.poll_command(now)
+        self.client(at).engine.poll_request(now)
     }
 
-    fn send(&mut self, at: usize, now: Instant, dispatch: Dispatch<Command<S>>) {
-        let Dispatch { id, lane, mut command, deadline } = dispatch;
-        let (action, claims) = S::describe(&command);
-        let (action, claims) = (action, claims.to_vec());
+    fn send(&mut self, at: usize, now: Instant, dispatch: Dispatch) {
+        let Dispatch { id, lane, mut request, deadline } = dispatch;
+        let (action, claims) = (request.action(), request.claims().to_vec());
         self.learn_owners(at, action, &claims);
         if action == Action::Acquire {
             let ahead = self.clients[at].overtaken_by(&claims);
             let what =
                 ahead.map(|name| format!("client {at} claims {name:?}, and another is first"));
-            self.judge(Check::Commands, what.map_or(Ok(()), Err));
+            self.judge(Check::Requests, what.map_or(Ok(()), Err));
         }
         let from = Connection { lane, ..self.clients[at].connection };
-        let owners = owners(Some(&command), &claims, from);
+        let owners = owners(Some(&request), &claims, from);
         let result = back_off::sent(&self.clients[at].refused, now, action, &owners);
         self.judge(Check::BackOff, result);
         let others = self.exchanges.iter().filter(|other| other.awaited && other.from == from);
-        // A command whose session has ended is about nobody any more.
+        // A request whose session has ended is about nobody any more.
         let engine = &self.clients[at].engine;
-        let about = |other: &Arc<Exchange<_>>| engine.listens_for(other.id);
-        let others = others.map(|other| if about(other) { other.describe::<S>().1 } else { &[] });
+        let about = |other: &Arc<Exchange>| engine.listens_for(other.id);
+        let others = others.map(|other| if about(other) { other.describe().1 } else { &[] });
         let timing = self.scope.0.timing;
         let result =
-            commands::sent(action, &claims, others, self.scope.0.in_flight, now, deadline, &timing);
-        self.judge(Check::Commands, result);
-        self.note(|_| format!("client {at} sends {command:?}"));
+            requests::sent(action, &claims, others, self.scope.0.in_flight, now, deadline, &timing);
+        self.judge(Check::Requests, result);
+        self.note(|_| format!("client {at} sends {request:?}"));
         if self.scope.0.flaw == Some(Flaw::NewOwnerOnRetry) {
-            command = self.renamed(at, action, claims, command);
+            self.rename_owners(at, &mut request);
         }
         let exchange = Exchange {
             from,
             id,
-            command: Some(command),
+            request: Some(request),
             sent: now,
             deadline,
             waiting: false,
@@ -162,7 +158,7 @@ impl<S: Server> World<S> {
         self.exchanges.push(Arc::new(Exchange {
             from,
             id: DispatchId::LAST,
-            command: None,
+            request: None,
             sent: now,
             deadline: now,
             waiting: false,
@@ -198,7 +194,7 @@ impl<S: Server> World<S> {
                 Some(attempt) => attempt.owner = Some(claim.owner),
                 None => {
                     let what = format!("client {at} claims as {:?}, nobody's owner", claim.owner);
-                    self.judge(Check::Commands, Err(what));
+                    self.judge(Check::Requests, Err(what));
                 }
             }
         }
@@ -225,8 +221,8 @@ impl<S: Server> World<S> {
         if flaw == Some(Flaw::AnswerForgotten) {
             return;
         }
-        if let (Some(Flaw::NewOwnerOnRetry), Some(command)) = (flaw, &exchange.command) {
-            self.rename(exchange.from.client, command);
+        if let (Some(Flaw::NewOwnerOnRetry), Some(request)) = (flaw, &exchange.request) {
+            self.rename(exchange.from.client, request);
         }
         let failure = match failure {
             Failure::Unknown(text) if flaw == Some(Flaw::UnknownAsNotSent) => {
@@ -238,11 +234,7 @@ impl<S: Server> World<S> {
     }
 
     /// Hands an answer to the engine.
-    pub(super) fn answer(
-        &mut self,
-        exchange: &Exchange<S::Protocol>,
-        reply: Result<Reply<S>, Failure>,
-    ) {
+    pub(super) fn answer(&mut self, exchange: &Exchange, reply: Result<Reply, Failure>) {
         let at = exchange.from.client;
         let now = self.local(at);
         self.note(|_| format!("client {at} gets {reply:?}"));
@@ -254,9 +246,9 @@ impl<S: Server> World<S> {
         let before = self.holds(at);
         let mut id = exchange.id;
         if self.scope.0.flaw == Some(Flaw::DeadlineFromReply) {
-            let Some(late) = self.client(at).engine.poll_command(now) else { return };
-            if Some(&late.command) != exchange.command.as_ref() {
-                let failure = Failure::NotSent("another command by now".into());
+            let Some(late) = self.client(at).engine.poll_request(now) else { return };
+            if Some(&late.request) != exchange.request.as_ref() {
+                let failure = Failure::NotSent("another request by now".into());
                 return self.client(at).engine.handle_reply(now, late.id, Err(failure));
             }
             id = late.id;
@@ -268,39 +260,36 @@ impl<S: Server> World<S> {
     }
 
     /// Who is told, or not any more, may try again.
-    fn take_news(&mut self, exchange: &Exchange<S::Protocol>, reply: &Result<Reply<S>, Failure>) {
-        if exchange.describe::<S>().0 != Action::Listen {
+    fn take_news(&mut self, exchange: &Exchange, reply: &Result<Reply, Failure>) {
+        if exchange.describe().0 != Action::Subscribe {
             return;
         }
         self.may_try_again(exchange.from.client);
-        let news = reply.clone().and_then(|reply| self.protocol.news(reply));
         let freed = |one: &Notification| matches!(one, Notification::Freed(_));
-        if matches!(news, Ok(News::Notified(all)) if all.iter().any(freed)) {
+        if matches!(reply, Ok(Reply::News(News::Notified(all))) if all.iter().any(freed)) {
             self.saw(Sometimes::Told);
         }
     }
 
     fn may_try_again(&mut self, at: usize) {
-        self.client(at).refused.retain(|(action, _), _| *action == Action::Listen);
+        self.client(at).refused.retain(|(action, _), _| *action == Action::Subscribe);
     }
 
     /// When the request was sent that a hold rests on: the one that is answered or, in a session, the
     /// last one that found it alive.
-    fn vouched_since(
-        &mut self,
-        exchange: &Exchange<S::Protocol>,
-        reply: &Result<Reply<S>, Failure>,
-    ) -> Instant {
-        if self.protocol.sessions().is_none() {
+    fn vouched_since(&mut self, exchange: &Exchange, reply: &Result<Reply, Failure>) -> Instant {
+        if self.capabilities.sessions.is_none() {
             return exchange.sent;
         }
-        let action = exchange.describe::<S>().0;
-        let verdicts = reply.clone().and_then(|reply| self.protocol.verdicts(action, reply));
+        let action = exchange.describe().0;
+        let kept = match reply {
+            Ok(Reply::Opened(_)) => true,
+            Ok(Reply::Outcomes(all)) => action == Action::KeepAlive && all[..] == [Outcome::Done],
+            _ => false,
+        };
         let confirmed = &mut self.client(exchange.from.client).confirmed.0;
         let last = confirmed.entry(exchange.from.lane).or_default();
-        if matches!(action, Action::Open | Action::Keep)
-            && verdicts == Ok(Vec::from([Verdict::Done]))
-        {
+        if kept {
             *last = exchange.sent.max(*last);
         }
         *last
@@ -308,57 +297,61 @@ impl<S: Server> World<S> {
 
     fn remember_refusals(
         &mut self,
-        exchange: &Exchange<S::Protocol>,
+        exchange: &Exchange,
         now: Instant,
-        reply: &Result<Reply<S>, Failure>,
+        reply: &Result<Reply, Failure>,
     ) {
         let at = exchange.from.client;
-        let (action, claims) = exchange.describe::<S>();
-        let verdicts = reply.clone().and_then(|reply| self.protocol.verdicts(action, reply));
+        let (action, claims) = exchange.describe();
+        let outcomes = judged(action, claims, reply);
         let timing = self.scope.0.timing;
         let valid = timing.valid();
         let waited = now.since(exchange.sent) >= timing.wait() / 2;
         let together = claims.len() > 1 && matches!(reply, Err(failure) if failure.may_be_of_one());
         for (at_claim, owner) in
-            owners(exchange.command.as_ref(), claims, exchange.from).into_iter().enumerate()
+            owners(exchange.request.as_ref(), claims, exchange.from).into_iter().enumerate()
         {
-            let verdict = verdicts.as_ref().ok().and_then(|verdicts| verdicts.get(at_claim));
-            let refused = match verdict {
-                Some(Verdict::Granted { .. }) => {
-                    self.protocol.sessions().is_none() && exchange.sent.after(valid) <= now
+            let outcome = outcomes.as_ref().ok().and_then(|outcomes| outcomes.get(at_claim));
+            let refused = match outcome {
+                Some(Outcome::Granted(_)) => {
+                    self.capabilities.sessions.is_none() && exchange.sent.after(valid) <= now
                 }
-                Some(Verdict::Done | Verdict::Wanted | Verdict::NotOurs | Verdict::Free { .. }) => {
-                    false
-                }
-                Some(Verdict::Busy { .. } | Verdict::Unchanged { .. })
+                Some(
+                    Outcome::Done
+                    | Outcome::DoneContended
+                    | Outcome::NotOwner
+                    | Outcome::Free { .. },
+                ) => false,
+                Some(Outcome::NoSession) if action == Action::KeepAlive => false,
+                Some(Outcome::Busy(_) | Outcome::Unchanged { .. })
                     if action == Action::Wait && waited =>
                 {
                     false
                 }
                 Some(
-                    Verdict::Busy { .. }
-                    | Verdict::Unchanged { .. }
-                    | Verdict::Delayed
-                    | Verdict::NoSession,
+                    Outcome::Busy(_)
+                    | Outcome::Unchanged { .. }
+                    | Outcome::Delayed
+                    | Outcome::NoSession,
                 )
                 | None => true,
             };
-            let informed = matches!(verdict, Some(Verdict::Busy { holder: Some(_) }));
-            if matches!(verdict, Some(Verdict::Busy { .. })) {
+            let informed = matches!(outcome, Some(Outcome::Busy(Some(_))));
+            if matches!(outcome, Some(Outcome::Busy(_))) {
                 self.saw(Sometimes::Denied);
             }
-            if matches!(verdict, Some(Verdict::Delayed)) {
+            if matches!(outcome, Some(Outcome::Delayed)) {
                 self.saw(Sometimes::Delayed);
             }
-            if matches!(verdict, Some(Verdict::Free { .. })) {
+            if matches!(outcome, Some(Outcome::Free { .. })) {
                 self.saw(Sometimes::FoundFree);
             }
-            if refused && matches!(verdict, Some(Verdict::Granted { .. })) {
+            if refused && matches!(outcome, Some(Outcome::Granted(_))) {
                 self.saw(Sometimes::LateGrantRefused);
             }
             let key = (action, owner);
             let client = self.client(at);
-            // A command that was refused for several claims is tried again for fewer.
+            // A request that was refused for several claims is tried again for fewer.
             if refused && !together {
                 client.refused.insert(key, Refusal { at: now, informed });
             } else {
@@ -368,8 +361,7 @@ impl<S: Server> World<S> {
                 attempt.owner == Some(owner)
                     && matches!(attempt.stage, Stage::Releasing | Stage::Abandoned)
             };
-            if matches!(verdict, Some(Verdict::Granted { .. }))
-                && client.attempts.iter().any(releasing)
+            if matches!(outcome, Some(Outcome::Granted(_))) && client.attempts.iter().any(releasing)
             {
                 self.saw(Sometimes::AbandonedGranted);
             }
@@ -399,11 +391,8 @@ impl<S: Server> World<S> {
 
     // -- a seeded bug: a new owner on each retry ----------------------------------------------------
 
-    fn rename(&mut self, at: usize, command: &Command<S>) {
-        let (action, claims) = S::describe(command);
-        if action != Action::Acquire {
-            return;
-        }
+    fn rename(&mut self, at: usize, request: &Request) {
+        let Request::Acquire { claims, .. } = request else { return };
         let client = self.client(at);
         let used = claims.iter().map(|claim| claim.owner);
         for owner in used {
@@ -415,31 +404,36 @@ impl<S: Server> World<S> {
         }
     }
 
-    fn renamed(
-        &mut self,
-        at: usize,
-        action: Action,
-        mut claims: Vec<Claim>,
-        command: Command<S>,
-    ) -> Command<S> {
+    fn rename_owners(&self, at: usize, request: &mut Request) {
         let aliases = &self.clients[at].aliases;
-        for claim in &mut claims {
-            claim.owner = aliases.get(&claim.owner).copied().unwrap_or(claim.owner);
-        }
-        let none = Default::default();
-        match action {
-            Action::Acquire => self.protocol.acquire(&none, claims, false),
-            Action::Release => self.protocol.release(&none, claims, 0),
-            Action::Look => self.protocol.look(claims).unwrap_or(command),
-            _ => self.protocol.renew(claims).unwrap_or(command),
+        if let Request::Acquire { claims, .. }
+        | Request::Release { claims, .. }
+        | Request::Probe { claims }
+        | Request::Renew { claims, .. } = request
+        {
+            for claim in claims {
+                claim.owner = aliases.get(&claim.owner).copied().unwrap_or(claim.owner);
+            }
         }
     }
 }
 
-/// Whom a command is for: its claims' owners, or the session that it is about.
-fn owners<C: Hash>(command: Option<&C>, claims: &[Claim], from: Connection) -> Vec<Owner> {
+/// The outcome of each claim; of a request without claims, that it was answered as it should be.
+fn judged(
+    action: Action,
+    claims: &[Claim],
+    reply: &Result<Reply, Failure>,
+) -> Result<Vec<Outcome>, Failure> {
+    match reply.clone()? {
+        Reply::Opened(_) | Reply::News(_) => Ok(Vec::from([Outcome::Done])),
+        reply => reply.outcomes(action, claims.len()),
+    }
+}
+
+/// Whom a request is for: its claims' owners, or the session that it is about.
+fn owners(request: Option<&Request>, claims: &[Claim], from: Connection) -> Vec<Owner> {
     if claims.is_empty() {
-        return Vec::from([Owner::new(fingerprint(&(command, from.lane)))]);
+        return Vec::from([Owner::new(fingerprint(&(request, from.lane)))]);
     }
     claims.iter().map(|claim| claim.owner).collect()
 }

@@ -5,7 +5,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Flaw {
-    /// The command is sent first and taken from the engine when the reply is there, so the lease
+    /// The request is sent first and taken from the engine when the reply is there, so the lease
     /// is counted from the reply.
     DeadlineFromReply,
     /// An answer that did not come is reported as "did not reach the server".
@@ -26,7 +26,7 @@ pub enum Flaw {
     HeldWhileReleasing,
     /// A guard that goes out of scope does not release.
     DropWithoutRelease,
-    /// A command that was given up is forgotten: the engine is never told.
+    /// A request that was given up is forgotten: the engine is never told.
     AnswerForgotten,
 }
 

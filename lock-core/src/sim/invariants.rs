@@ -2,12 +2,12 @@
 
 pub(super) mod back_off;
 pub(super) mod backed;
-pub(super) mod commands;
 pub(super) mod exclusion;
 pub(super) mod fences;
 pub(super) mod leaks;
 pub(super) mod liveness;
 pub(super) mod loss;
+pub(super) mod requests;
 pub(super) mod revival;
 pub(super) mod rows;
 pub(super) mod told;
@@ -38,8 +38,8 @@ pub enum Check {
     BackOff,
     /// When the faults stop, some waiter is granted.
     Liveness,
-    /// Commands are as the server and the driver expect them, and local rivals keep their order.
-    Commands,
+    /// Requests are as the server and the driver expect them, and local rivals keep their order.
+    Requests,
     /// An attempt behind a hold of its own client was told that somebody has the lock.
     Told,
 }
@@ -56,7 +56,7 @@ impl Check {
         Check::Revival,
         Check::BackOff,
         Check::Liveness,
-        Check::Commands,
+        Check::Requests,
         Check::Told,
     ];
 }

@@ -1,17 +1,18 @@
 //! Requests on their way.
 
 use crate::engine::DispatchId;
-use crate::protocol::{Action, Claim, Protocol};
-use crate::sim::server::{Connection, Server};
+use crate::outcome::Reply;
+use crate::request::{Action, Claim, Request};
+use crate::sim::server::Connection;
 use crate::time::Instant;
 
 /// One request: on its way to the server, carried out, answered, given up, or several of these.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Exchange<P: Protocol> {
+pub(super) struct Exchange {
     pub(super) from: Connection,
     pub(super) id: DispatchId,
     /// [`None`]: the client has closed the connection.
-    pub(super) command: Option<P::Command>,
+    pub(super) request: Option<Request>,
     /// When it was truly sent, on the client's clock.
     pub(super) sent: Instant,
     /// When the driver gives it up, on the client's clock.
@@ -29,17 +30,20 @@ pub(super) struct Exchange<P: Protocol> {
     /// The time that the server read for it, when it had to wait afterwards.
     pub(super) read: Option<Instant>,
     /// What the server answered, on its way back.
-    pub(super) reply: Option<P::Reply>,
+    pub(super) reply: Option<Reply>,
 }
 
-impl<P: Protocol> Exchange<P> {
+impl Exchange {
     pub(super) fn key(&self) -> (Connection, DispatchId) {
         (self.from, self.id)
     }
 
     /// What it is for, and what it is about.
-    pub(super) fn describe<S: Server<Protocol = P>>(&self) -> (Action, &[Claim]) {
-        self.command.as_ref().map_or((Action::Close, &[]), S::describe)
+    pub(super) fn describe(&self) -> (Action, &[Claim]) {
+        match &self.request {
+            Some(request) => (request.action(), request.claims()),
+            None => (Action::Close, &[]),
+        }
     }
 
     /// Nothing can come of it any more.

@@ -13,7 +13,7 @@ use super::network::Exchange;
 use super::server::Server;
 use super::world::World;
 use crate::fence::Fence;
-use crate::protocol::{Protocol, Verdict};
+use crate::outcome::{Outcome, Reply};
 use crate::time::Instant;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -69,9 +69,9 @@ impl<S: Server> World<S> {
         }
         // Ids are only names: requests with the same claims and times are the same.
         for exchange in &self.exchanges {
-            let command = exchange.command.as_ref();
-            let command = command.map(|command| S::project_command(command, &since));
-            (exchange.from, command, exchange.awaited).hash(&mut hasher);
+            let request = exchange.request.as_ref();
+            let request = request.map(|request| S::project_request(request, &since));
+            (exchange.from, request, exchange.awaited).hash(&mut hasher);
             (exchange.copies, exchange.executed, exchange.waiting).hash(&mut hasher);
             if !S::REPEATABLE && !S::CONNECTIONS {
                 let client = steps(self.clients[exchange.from.client].clock);
@@ -82,13 +82,13 @@ impl<S: Server> World<S> {
                 let client = steps(self.clients[exchange.from.client].clock);
                 (client.since(exchange.sent), client.until(exchange.deadline)).hash(&mut hasher);
             }
-            for mut verdict in self.verdicts(exchange) {
-                match &mut verdict {
-                    Verdict::Granted { fence } => *fence = rank(*fence),
-                    Verdict::Unchanged { since: index } => *index = since(*index),
+            for mut outcome in self.outcomes(exchange) {
+                match &mut outcome {
+                    Outcome::Granted(fence) => *fence = rank(*fence),
+                    Outcome::Unchanged { index } => *index = since(*index),
                     _ => {}
                 }
-                verdict.hash(&mut hasher);
+                outcome.hash(&mut hasher);
             }
         }
         hasher.finish128()
@@ -102,9 +102,9 @@ impl<S: Server> World<S> {
         let attempts = self.clients.iter().flat_map(|client| &client.attempts);
         fences.extend(attempts.filter_map(|attempt| attempt.fence));
         for exchange in &self.exchanges {
-            fences.extend(self.verdicts(exchange).into_iter().filter_map(
-                |verdict| match verdict {
-                    Verdict::Granted { fence } => Some(fence),
+            fences.extend(self.outcomes(exchange).into_iter().filter_map(
+                |outcome| match outcome {
+                    Outcome::Granted(fence) => Some(fence),
                     _ => None,
                 },
             ));
@@ -112,14 +112,17 @@ impl<S: Server> World<S> {
         fences
     }
 
-    fn verdicts(&self, exchange: &Exchange<S::Protocol>) -> Vec<Verdict> {
-        let Some(reply) = exchange.reply.clone() else { return Vec::new() };
-        self.protocol.verdicts(exchange.describe::<S>().0, reply).unwrap_or_default()
+    fn outcomes(&self, exchange: &Exchange) -> Vec<Outcome> {
+        match &exchange.reply {
+            Some(Reply::Outcomes(all)) => all.clone(),
+            Some(_) => Vec::from([Outcome::Done]),
+            None => Vec::new(),
+        }
     }
 }
 
-fn project_client<P: Protocol>(
-    client: &Client<P>,
+fn project_client(
+    client: &Client,
     steps: &Steps,
     rank: &impl Fn(Fence) -> Fence,
     since: &dyn Fn(u64) -> u64,

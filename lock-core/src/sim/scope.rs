@@ -3,7 +3,7 @@
 use super::clock::{Clock, Rate};
 use super::flaw::Flaw;
 use super::invariants::Check;
-use crate::protocol::Mode;
+use crate::request::Mode;
 use crate::time::Instant;
 use crate::timing::Timing;
 use alloc::vec::Vec;

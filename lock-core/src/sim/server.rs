@@ -3,64 +3,42 @@
 use crate::engine::Lane;
 use crate::fence::Fence;
 use crate::name::{LockName, Owner};
-use crate::protocol::{Action, Claim, Mode, Protocol};
+use crate::outcome::Reply;
+use crate::request::{Mode, Request, SessionName};
 use crate::time::Instant;
 use alloc::vec::Vec;
 use core::fmt::Debug;
 use core::hash::Hash;
 use core::time::Duration;
 
-/// A server as a value: it understands the protocol's own commands, no SQL and no HTTP.
+/// A server as a value: it understands requests, no SQL and no HTTP.
 ///
-/// Each command takes effect at once and as a whole. Everything that can go wrong on the way to it
+/// Each request takes effect at once and as a whole. Everything that can go wrong on the way to it
 /// and back is the [`World`](super::World)'s business.
 pub trait Server: Clone + Debug + Eq + Hash {
-    /// What it speaks.
-    type Protocol: Protocol;
-
     /// Sessions are connections: the requests of one are carried out in order, and only while it is
     /// open.
     const CONNECTIONS: bool = false;
     /// The promises hold even if a request is carried out twice, or goes by a time read earlier.
     const REPEATABLE: bool = true;
 
-    /// Carries out a command that reaches the server on `connection` when its clock shows `now`.
+    /// Carries out a request that reaches the server on `connection` when its clock shows `now`.
     ///
-    /// `now` may be earlier than at the command before: a statement may read the clock, wait for a
+    /// `now` may be earlier than at the request before: a statement may read the clock, wait for a
     /// row, and go on when others have overtaken it.
-    fn apply(
-        &mut self,
-        now: Instant,
-        connection: Connection,
-        command: &<Self::Protocol as Protocol>::Command,
-    ) -> <Self::Protocol as Protocol>::Reply;
+    fn apply(&mut self, now: Instant, connection: Connection, request: &Request) -> Reply;
 
-    /// Whether a command cannot be answered yet: it waits at the server.
-    fn waits(
-        &self,
-        _now: Instant,
-        _connection: Connection,
-        _command: &<Self::Protocol as Protocol>::Command,
-    ) -> bool {
+    /// Whether a request cannot be answered yet: it waits at the server.
+    fn waits(&self, _now: Instant, _connection: Connection, _request: &Request) -> bool {
         false
     }
 
-    /// Such a command arrives.
-    fn queue(
-        &mut self,
-        _now: Instant,
-        _connection: Connection,
-        _command: &<Self::Protocol as Protocol>::Command,
-    ) {
-    }
+    /// Such a request arrives.
+    fn queue(&mut self, _now: Instant, _connection: Connection, _request: &Request) {}
 
-    /// Whether a command on this connection reaches the server, or finds the connection closed; [`None`]:
+    /// Whether a request on this connection reaches the server, or finds the connection closed; [`None`]:
     /// whether the server would hear that the client closes it.
-    fn reaches(
-        &self,
-        _connection: Connection,
-        _command: Option<&<Self::Protocol as Protocol>::Command>,
-    ) -> bool {
+    fn reaches(&self, _connection: Connection, _request: Option<&Request>) -> bool {
         true
     }
 
@@ -101,20 +79,18 @@ pub trait Server: Clone + Debug + Eq + Hash {
     }
 
     /// What [`Lease::session`] says of the leases of a client's session.
-    fn session(_connection: Connection, _name: &<Self::Protocol as Protocol>::Session) -> u128 {
+    fn session(_connection: Connection, _name: &SessionName) -> u128 {
         0
     }
 
-    /// What tells commands apart for a search.
-    fn project_command(
-        command: &<Self::Protocol as Protocol>::Command,
-        _since: &dyn Fn(u64) -> u64,
-    ) -> <Self::Protocol as Protocol>::Command {
-        command.clone()
+    /// The request as a search tells it apart from others: without what the server does not go by.
+    fn project_request(request: &Request, _since: &dyn Fn(u64) -> u64) -> Request {
+        let mut request = request.clone();
+        if let Request::Release { times_overtaken, .. } = &mut request {
+            *times_overtaken = 0;
+        }
+        request
     }
-
-    /// What a command is for, and what it is about.
-    fn describe(command: &<Self::Protocol as Protocol>::Command) -> (Action, &[Claim]);
 
     /// Every lock that the server knows, each name once, in the names' order.
     fn leases(&self) -> Vec<Lease>;

@@ -8,7 +8,7 @@ use super::world::World;
 use crate::engine::Lane;
 use crate::error::Failure;
 use crate::name::{LockName, Owner};
-use crate::protocol::{Claim, Mode, Protocol};
+use crate::request::{Action, Claim, Mode, Request};
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -55,7 +55,7 @@ impl<S: Server> World<S> {
             while let Some(at) = self
                 .exchanges
                 .iter()
-                .position(|one| one.awaited && !self.server.reaches(one.from, one.command.as_ref()))
+                .position(|one| one.awaited && !self.server.reaches(one.from, one.request.as_ref()))
             {
                 let client = self.exchanges[at].from.client;
                 self.give_up(at, Failure::Unknown("the connection is closed".into()));
@@ -70,7 +70,7 @@ impl<S: Server> World<S> {
             self.check();
             let timing = self.scope.0.timing;
             self.judge(Check::Liveness, liveness::check(&waiting, since, self.now, &timing));
-            if self.protocol.sessions().is_none() {
+            if self.capabilities.sessions.is_none() {
                 self.note_free(&waiting, &mut free);
                 self.judge(Check::Liveness, liveness::taken(&free, self.now, &timing));
             }
@@ -119,12 +119,10 @@ impl<S: Server> World<S> {
             owner: Owner::new(u128::MAX),
             mode: Mode::Exclusive,
         };
-        let names: Vec<Claim> = self.names.0.iter().map(claim).collect();
-        if let Some(look) = self.protocol.look(names)
-            && self.scope.0.faults.set_backs > 0
-        {
+        let claims: Vec<Claim> = self.names.0.iter().map(claim).collect();
+        if self.capabilities.on_busy == Action::Probe && self.scope.0.faults.set_backs > 0 {
             self.server.tick(self.server_now());
-            self.server.apply(self.server_now(), stranger, &look);
+            self.server.apply(self.server_now(), stranger, &Request::Probe { claims });
             self.advance(self.now.after(self.scope.0.timing.ttl() * 2));
         }
     }

@@ -3,8 +3,8 @@
 use super::server::{Connection, Lease, Server};
 use crate::fence::Fence;
 use crate::name::{LockName, Owner};
-use crate::protocol::{Action, Claim, Holder, Mode, News, Notification};
-use crate::table::{Acquired, Command, Freed, Reply, Seen, Table};
+use crate::outcome::{Holder, News, Notification, Outcome, Reply};
+use crate::request::{Claim, Mode, Request};
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::ToString;
@@ -139,7 +139,7 @@ impl FakeTable {
         &mut self.rows
     }
 
-    fn acquire(&mut self, now: Instant, claim: &Claim, ttl: Duration, by: &Arc<str>) -> Acquired {
+    fn acquire(&mut self, now: Instant, claim: &Claim, ttl: Duration, by: &Arc<str>) -> Outcome {
         let expires = now.after(ttl);
         let new = Row {
             owner: Some(claim.owner),
@@ -157,7 +157,7 @@ impl FakeTable {
             new.clone()
         });
         if fresh {
-            return Acquired::Granted(Fence::new(row.fence));
+            return Outcome::Granted(Fence::new(row.fence));
         }
         if row.owner == Some(claim.owner) {
             // A late duplicate may go by an earlier time, and must not shorten the lease.
@@ -170,44 +170,57 @@ impl FakeTable {
         } else {
             row.correct(self.clock);
             let wanted = core::mem::replace(&mut row.contended, true);
-            return Acquired::Busy(self.tells_holder.then(|| row.holder(now, wanted)));
+            return Outcome::Busy(self.tells_holder.then(|| row.holder(now, wanted)));
         }
-        Acquired::Granted(Fence::new(row.fence))
+        Outcome::Granted(Fence::new(row.fence))
     }
 
-    fn look(&mut self, now: Instant, claim: &Claim) -> Seen {
+    fn probe(&mut self, now: Instant, claim: &Claim) -> Outcome {
         let others = |row: &&mut Row| row.owner.is_some_and(|owner| owner != claim.owner);
         match self.rows.get_mut(&claim.name).filter(others).filter(|row| now < row.expires) {
             Some(row) => {
                 row.correct(self.clock);
                 let wanted = core::mem::replace(&mut row.contended, true);
-                Seen::Held(self.tells_holder.then(|| row.holder(now, wanted)))
+                Outcome::Busy(self.tells_holder.then(|| row.holder(now, wanted)))
             }
-            None => Seen::Free,
+            None => Outcome::Free { times_overtaken: None },
         }
     }
 
-    fn renew(&mut self, now: Instant, claim: &Claim, ttl: Duration) -> bool {
+    fn renew(&mut self, now: Instant, claim: &Claim, ttl: Duration) -> Outcome {
         match self.rows.get_mut(&claim.name) {
             Some(row) if row.owner == Some(claim.owner) && now < row.expires => {
                 row.expires = row.expires.after(MICROSECOND).max(now.after(ttl));
                 row.ttl = row.ttl.max(ttl);
-                true
+                Outcome::Done
             }
-            _ => false,
+            _ => Outcome::NotOwner,
         }
     }
 
-    fn release(&mut self, claim: &Claim) -> Freed {
+    fn release(&mut self, claim: &Claim) -> Outcome {
         match self.rows.get_mut(&claim.name) {
             Some(row) if row.owner == Some(claim.owner) => row.owner = None,
-            _ => return Freed::NotOurs,
+            _ => return Outcome::NotOwner,
         }
         if !self.rows[&claim.name].contended {
-            return Freed::Free;
+            return Outcome::Done;
         }
         self.tell(Notification::Freed(claim.name.clone()));
-        Freed::Wanted
+        Outcome::DoneContended
+    }
+
+    fn listen(&mut self, connection: Connection) -> News {
+        match self.ears.get_mut(&connection) {
+            Some(ear) => {
+                ear.until = None;
+                News::Notified(core::mem::take(&mut ear.untold).into_iter().collect())
+            }
+            None => {
+                self.ears.insert(connection, Ear::default());
+                News::Begun
+            }
+        }
     }
 
     fn tell(&mut self, notification: Notification) {
@@ -222,37 +235,28 @@ impl FakeTable {
 }
 
 impl Server for FakeTable {
-    type Protocol = Table;
-
-    fn apply(&mut self, now: Instant, connection: Connection, command: &Command) -> Reply {
-        match command {
-            Command::Acquire { claims, ttl, holder } => Reply::Acquired(
-                claims.iter().map(|claim| self.acquire(now, claim, *ttl, holder)).collect(),
-            ),
-            Command::Look { claims } => {
-                Reply::Seen(claims.iter().map(|claim| self.look(now, claim)).collect())
+    fn apply(&mut self, now: Instant, connection: Connection, request: &Request) -> Reply {
+        Reply::Outcomes(match request {
+            Request::Acquire { claims, ttl, label, .. } => {
+                claims.iter().map(|claim| self.acquire(now, claim, *ttl, label)).collect()
             }
-            Command::Renew { leases, ttl } => {
-                Reply::Changed(leases.iter().map(|lease| self.renew(now, lease, *ttl)).collect())
+            Request::Probe { claims } => {
+                claims.iter().map(|claim| self.probe(now, claim)).collect()
             }
-            Command::Release { leases } => {
-                Reply::Freed(leases.iter().map(|lease| self.release(lease)).collect())
+            Request::Renew { claims, ttl } => {
+                claims.iter().map(|claim| self.renew(now, claim, *ttl)).collect()
             }
-            Command::Listen { .. } => Reply::Told(match self.ears.get_mut(&connection) {
-                Some(ear) => {
-                    ear.until = None;
-                    News::Notified(core::mem::take(&mut ear.untold).into_iter().collect())
-                }
-                None => {
-                    self.ears.insert(connection, Ear::default());
-                    News::Begun
-                }
-            }),
-            Command::Probe { number } => {
-                self.tell(Notification::Probe(*number));
-                Reply::Probed
+            Request::Release { claims, .. } => {
+                claims.iter().map(|claim| self.release(claim)).collect()
             }
-        }
+            Request::Subscribe { .. } => return Reply::News(self.listen(connection)),
+            Request::Ping { number } => {
+                self.tell(Notification::Ping(*number));
+                Vec::from([Outcome::Done])
+            }
+            // A table has no sessions. No client may rely on anything else.
+            _ => Vec::new(),
+        })
     }
 
     fn moves(&self, _: Instant) -> usize {
@@ -269,13 +273,15 @@ impl Server for FakeTable {
         self.clock = Some(now);
     }
 
-    fn waits(&self, now: Instant, connection: Connection, command: &Command) -> bool {
-        let ear = self.ears.get(&connection).filter(|_| matches!(command, Command::Listen { .. }));
+    fn waits(&self, now: Instant, connection: Connection, request: &Request) -> bool {
+        let subscribes = matches!(request, Request::Subscribe { .. });
+        let ear = self.ears.get(&connection).filter(|_| subscribes);
         ear.is_some_and(|ear| ear.untold.is_empty() && ear.until.is_none_or(|until| now < until))
     }
 
-    fn queue(&mut self, now: Instant, connection: Connection, command: &Command) {
-        if let (Command::Listen { up_to }, Some(ear)) = (command, self.ears.get_mut(&connection)) {
+    fn queue(&mut self, now: Instant, connection: Connection, request: &Request) {
+        if let (Request::Subscribe { up_to }, Some(ear)) = (request, self.ears.get_mut(&connection))
+        {
             ear.until = Some(now.after(*up_to));
         }
     }
@@ -288,10 +294,6 @@ impl Server for FakeTable {
         let leases = self.rows.values().filter(|row| row.owner.is_some());
         let ears = self.ears.values().filter_map(|ear| ear.until);
         leases.map(|row| row.expires).chain(ears).collect()
-    }
-
-    fn describe(command: &Command) -> (Action, &[Claim]) {
-        (command.action(), command.claims())
     }
 
     fn leases(&self) -> Vec<Lease> {

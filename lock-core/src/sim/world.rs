@@ -10,8 +10,9 @@ use super::invariants::{Check, Violation};
 use super::network::Exchange;
 use super::scope::{Faults, Scope};
 use super::server::Server;
+use crate::capabilities::Capabilities;
 use crate::name::{LockName, Owner};
-use crate::protocol;
+use crate::request;
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -31,16 +32,16 @@ use core::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct World<S: Server> {
     pub(super) scope: Aside<Arc<Scope>>,
-    pub(super) protocol: S::Protocol,
+    pub(super) capabilities: Capabilities,
     pub(super) names: Aside<Arc<[LockName]>>,
     /// Real time.
     pub(super) now: Instant,
     pub(super) server: S,
     pub(super) server_clock: Clock,
     pub(super) up: bool,
-    pub(super) clients: Vec<Arc<Client<S::Protocol>>>,
+    pub(super) clients: Vec<Arc<Client>>,
     /// In the order of their keys, so that the order of sending does not tell states apart.
-    pub(super) exchanges: Vec<Arc<Exchange<S::Protocol>>>,
+    pub(super) exchanges: Vec<Arc<Exchange>>,
     /// What may still go wrong.
     pub(super) faults: Faults,
     /// Of each name's last grants that were told.
@@ -63,7 +64,7 @@ pub(super) struct History {
 
 impl<S: Server> World<S> {
     /// A world at time zero, in which nobody wants anything yet.
-    pub fn new(server: S, protocol: S::Protocol, scope: Scope) -> Self {
+    pub fn new(server: S, capabilities: Capabilities, scope: Scope) -> Self {
         let names = (0..scope.names).filter_map(|n| LockName::new(&format!("lock-{n}")).ok());
         let clients = 0..scope.clients.len();
         Self {
@@ -73,7 +74,7 @@ impl<S: Server> World<S> {
             server_clock: scope.server,
             up: true,
             clients: clients
-                .map(|client| Arc::new(Client::new(protocol.clone(), &scope, client)))
+                .map(|client| Arc::new(Client::new(capabilities.clone(), &scope, client)))
                 .collect(),
             exchanges: Vec::new(),
             faults: scope.faults,
@@ -82,7 +83,7 @@ impl<S: Server> World<S> {
             violation: None,
             history: Aside(History::default()),
             scope: Aside(Arc::new(scope)),
-            protocol,
+            capabilities,
         }
     }
 
@@ -173,7 +174,7 @@ impl<S: Server> World<S> {
         if exchange.copies == 0 {
             return;
         }
-        if !self.server.reaches(exchange.from, exchange.command.as_ref())
+        if !self.server.reaches(exchange.from, exchange.request.as_ref())
             && awake
             && exchange.awaited
         {
@@ -205,17 +206,17 @@ impl<S: Server> World<S> {
     /// Whether a request can be carried out now.
     pub(super) fn may_execute(&self, at: usize) -> bool {
         let exchange = &self.exchanges[at];
-        let reaches = || self.server.reaches(exchange.from, exchange.command.as_ref());
+        let reaches = || self.server.reaches(exchange.from, exchange.request.as_ref());
         if !self.up || exchange.copies == 0 || !reaches() {
             return false;
         }
-        let action = exchange.describe::<S>().0;
-        if action == protocol::Action::Open && self.clients[exchange.from.client].opens == 0 {
+        let action = exchange.describe().0;
+        if action == request::Action::Open && self.clients[exchange.from.client].opens == 0 {
             return false;
         }
         if exchange.waiting {
-            let waits = |command| self.server.waits(self.server_now(), exchange.from, command);
-            return !exchange.command.as_ref().is_some_and(waits);
+            let waits = |request| self.server.waits(self.server_now(), exchange.from, request);
+            return !exchange.request.as_ref().is_some_and(waits);
         }
         // Connections keep the order.
         let earlier = self.exchanges[..at].iter();
@@ -332,11 +333,11 @@ impl<S: Server> World<S> {
         }
     }
 
-    pub(super) fn client(&mut self, at: usize) -> &mut Client<S::Protocol> {
+    pub(super) fn client(&mut self, at: usize) -> &mut Client {
         Arc::make_mut(&mut self.clients[at])
     }
 
-    pub(super) fn exchange(&mut self, at: usize) -> &mut Exchange<S::Protocol> {
+    pub(super) fn exchange(&mut self, at: usize) -> &mut Exchange {
         Arc::make_mut(&mut self.exchanges[at])
     }
 

@@ -3,7 +3,7 @@
 use super::state::{Context, Known, Phase, Slot};
 use crate::error::{Failure, LostReason};
 use crate::event::{Event, Release};
-use crate::protocol::{Holder, Verdict};
+use crate::outcome::{Holder, Outcome};
 use crate::time::Instant;
 
 impl Slot {
@@ -11,30 +11,31 @@ impl Slot {
     pub(super) fn waited(
         &mut self,
         sent: Instant,
-        verdict: Verdict,
+        outcome: Outcome,
         cx: &mut Context<'_>,
     ) -> Phase {
         if cx.now.since(sent) >= cx.timing.wait() / 2 {
             // It did wait: asking it again at once is not asking again and again.
             self.back_off.reset();
         }
-        match verdict {
-            Verdict::Unchanged { since } => {
-                self.contention.unchanged(since, &mut self.back_off);
+        match outcome {
+            Outcome::Unchanged { index } => {
+                self.contention.unchanged(index, &mut self.back_off);
                 let holder = self.holder.clone().filter(|_| !self.outdated);
-                self.claimed(sent, true, Ok(Verdict::Busy { holder }), cx)
+                self.claimed(sent, true, Ok(Outcome::Busy(holder)), cx)
             }
-            Verdict::Free { passed } => {
+            Outcome::Free { times_overtaken } => {
                 self.contention.free();
                 self.outdated = true;
                 if self.wanted() {
-                    let retry_at = self.contention.after_free(passed, &mut self.back_off, cx);
+                    let retry_at =
+                        self.contention.after_free(times_overtaken, &mut self.back_off, cx);
                     Phase::Waiting { retry_at }
                 } else {
                     self.abandon(cx)
                 }
             }
-            verdict => self.claimed(sent, true, Ok(verdict), cx),
+            outcome => self.claimed(sent, true, Ok(outcome), cx),
         }
     }
 
@@ -42,12 +43,12 @@ impl Slot {
         &mut self,
         sent: Instant,
         waiting: bool,
-        answer: Result<Verdict, Failure>,
+        answer: Result<Outcome, Failure>,
         cx: &mut Context<'_>,
     ) -> Phase {
         let now = cx.now;
         match answer {
-            Ok(Verdict::Granted { fence }) => {
+            Ok(Outcome::Granted(fence)) => {
                 self.exposed_until = Some(cx.exposure());
                 let deadline = cx.deadline(sent);
                 if !self.wanted() {
@@ -71,13 +72,13 @@ impl Slot {
                 }
                 Phase::Held { deadline, renew_at: cx.renew_at(sent), renewal_sent: None }
             }
-            Ok(Verdict::Delayed) => {
+            Ok(Outcome::Delayed) => {
                 // It may be said of a lock that is ours, when the server has just started. And
                 // nothing would tell when the delay is over.
                 self.contention.delayed();
                 self.denied(None, sent, cx)
             }
-            Ok(Verdict::Busy { holder }) => {
+            Ok(Outcome::Busy(holder)) => {
                 // Whatever earlier requests of ours did, the lock is another's now.
                 self.exposed_until = None;
                 self.contention.busy();
@@ -140,14 +141,14 @@ impl Slot {
         &mut self,
         deadline: Instant,
         sent: Instant,
-        answer: Result<Verdict, Failure>,
+        answer: Result<Outcome, Failure>,
         cx: &mut Context<'_>,
     ) -> Phase {
         let now = cx.now;
         match answer {
             // After the deadline the loss is final, even if the server still renewed. A grant that nobody was
             // told of cannot have been lost.
-            Ok(Verdict::Done) if now < deadline || self.untold.is_some() => {
+            Ok(Outcome::Done) if now < deadline || self.untold.is_some() => {
                 self.back_off.reset();
                 self.failure = None;
                 self.exposed_until = Some(cx.exposure());
@@ -155,8 +156,8 @@ impl Slot {
                 self.extended(deadline, cx);
                 Phase::Held { deadline, renew_at: cx.renew_at(sent), renewal_sent: None }
             }
-            Ok(Verdict::NotOurs) => self.lose(LostReason::Taken, false, cx),
-            Ok(Verdict::Done) => {
+            Ok(Outcome::NotOwner) => self.lose(LostReason::Taken, false, cx),
+            Ok(Outcome::Done) => {
                 let last_failure = self.failure.take();
                 self.lose(LostReason::Deadline { last_failure }, false, cx)
             }
@@ -175,13 +176,13 @@ impl Slot {
 
     pub(super) fn released(
         &mut self,
-        answer: Result<Verdict, Failure>,
+        answer: Result<Outcome, Failure>,
         cx: &mut Context<'_>,
     ) -> Phase {
         match answer {
-            Ok(Verdict::Done | Verdict::Wanted) => self.gone(Release::Freed, cx),
-            Ok(Verdict::NotOurs) if self.release_unsure => self.gone(Release::Freed, cx),
-            Ok(Verdict::NotOurs) => self.gone(Release::NotOurs, cx),
+            Ok(Outcome::Done | Outcome::DoneContended) => self.gone(Release::Freed, cx),
+            Ok(Outcome::NotOwner) if self.release_unsure => self.gone(Release::Freed, cx),
+            Ok(Outcome::NotOwner) => self.gone(Release::NotOurs, cx),
             Ok(_) => self.gone(
                 Release::Unconfirmed(Failure::Unknown(
                     "the reply does not answer a release".into(),

@@ -6,7 +6,8 @@ use crate::error::{Failure, LostReason};
 use crate::event::{Event, LockId};
 use crate::fence::Fence;
 use crate::name::Owner;
-use crate::protocol::{Action, Holder, Verdict};
+use crate::outcome::{Holder, Outcome};
+use crate::request::Action;
 use crate::rng::Rng;
 use crate::time::Instant;
 use crate::timing::Timing;
@@ -78,13 +79,13 @@ pub(crate) enum Input {
     Rival,
     /// No local rival is in front any more.
     Front,
-    /// The command that was due has been taken by the driver; for a claim, whether it takes nothing
+    /// The request that was due has been taken by the driver; for a claim, whether it takes nothing
     /// at once.
     Sent { waiting: bool },
     /// It was answered, or not.
-    Answer(Result<Verdict, Failure>),
-    /// The command was about others, too, and was refused because of one of them: nobody is told yet, and each
-    /// tries again in a command about so many at most.
+    Answer(Result<Outcome, Failure>),
+    /// The request was about others, too, and was refused because of one of them: nobody is told yet, and each
+    /// tries again in a request about so many at most.
     Refused { among: usize },
     /// The caller wants no more of it.
     Release,
@@ -109,7 +110,7 @@ pub(crate) struct Context<'a> {
     pub(crate) id: LockId,
     pub(crate) now: Instant,
     pub(crate) timing: &'a Timing,
-    /// In a protocol with sessions: its session.
+    /// Its session, if there are sessions.
     pub(crate) bond: Option<Bond>,
     /// Since when the server tells what was freed, if it does.
     pub(crate) told_since: Option<Instant>,
@@ -180,7 +181,7 @@ pub(crate) struct Slot {
     /// Until when a request that was not answered may yet be carried out, in a session that lives
     /// on.
     pub(super) ghosts_until: Option<Instant>,
-    /// How many its next command may be about: fewer after one for several was refused.
+    /// How many its next request may be about: fewer after one for several was refused.
     pub(crate) among: usize,
     /// Its place among the waiters.
     pub(crate) contention: Contention,
@@ -342,7 +343,7 @@ impl Slot {
         }
     }
 
-    /// The command that is due.
+    /// The request that is due.
     pub(crate) fn due(&self, now: Instant) -> Option<Action> {
         match self.phase {
             Phase::Waiting { retry_at } if retry_at <= now => Some(self.contention.next_action()),
@@ -360,7 +361,7 @@ impl Slot {
     pub(crate) fn wake(&self, now: Instant) -> Option<Instant> {
         // A waiter without a limit needs no timer.
         let limit = || Some(self.limit()).filter(|at| *at < Instant::END);
-        let (command, limit) = match self.phase {
+        let (request, limit) = match self.phase {
             Phase::Queued | Phase::Claiming { .. } if !self.wanted() => (None, None),
             Phase::Queued | Phase::Claiming { .. } => (None, limit()),
             Phase::Waiting { retry_at } => (Some(retry_at), limit()),
@@ -373,9 +374,9 @@ impl Slot {
             Phase::Releasing { .. } | Phase::Lost { .. } | Phase::Gone => (None, None),
         };
         let ahead = |at: &Instant| now < *at;
-        match (command.filter(ahead), limit.filter(ahead)) {
-            (Some(command), Some(limit)) => Some(command.min(limit)),
-            (command, limit) => command.or(limit),
+        match (request.filter(ahead), limit.filter(ahead)) {
+            (Some(request), Some(limit)) => Some(request.min(limit)),
+            (request, limit) => request.or(limit),
         }
     }
 

@@ -3,11 +3,11 @@
 //! As with the table, a driver runs what it is given and interprets nothing:
 //!
 //! ```text
-//!   Command::Open    connect, then Setup -> Session: checks the server, makes the connection a lease
-//!   any other        Codec::encode(command, session) -> Exchange
+//!   Request::Open    connect, then Setup -> Session: checks the server, makes the connection a lease
+//!   any other        Codec::encode(request, session) -> Exchange
 //! ```
 //!
-//! Each command is one statement. Only where that failed, and the connection did not, a second one
+//! Each request is one statement. Only where that failed, and the connection did not, a second one
 //! looks at what it had taken by then.
 //!
 //! # Whose lock it is
@@ -29,7 +29,7 @@
 //!   when it is opened and gone when a pooler swaps or resets it. Otherwise it does nothing, and
 //!   the session is lost.
 //! * The server takes writes. A standby grants locks that the primary knows nothing of.
-//! * It has run for long enough: see [`Tried::Starting`](crate::advisory::Tried::Starting).
+//! * It has run for long enough: see [`Outcome::Delayed`](crate::Outcome::Delayed).
 //! * A fence is the server's clock, in µs since 1970, read **after** the lock was granted. A later
 //!   holder's is greater, for it is read after the earlier one has let go.
 
@@ -40,9 +40,8 @@ pub mod postgres;
 mod setup;
 
 use super::{Statement, Text, Value};
-use crate::advisory::Command;
 use crate::name::LockName;
-use crate::protocol::{Claim, Mode};
+use crate::request::{Claim, Mode, Request};
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -53,7 +52,7 @@ pub use exchange::Exchange;
 pub use key::{Key, Prefix, PrefixError};
 pub use setup::Setup;
 
-/// Makes statements from commands.
+/// Makes statements from requests.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Codec {
     dialect: Dialect,
@@ -94,7 +93,7 @@ impl Session {
 
 impl Codec {
     /// Whether there is such a lock. To be asked before an attempt is made: an attempt that is
-    /// refused takes those with it that share its command.
+    /// refused takes those with it that share its request.
     ///
     /// # Errors
     /// [`ClaimError`] says what to do instead.
@@ -113,10 +112,10 @@ impl Codec {
         Setup::new(self.dialect.clone(), ttl, id)
     }
 
-    /// What is to be run for `command` on the connection that is `session`. What is not run on a
-    /// connection, [`Command::Open`], comes to a failure.
-    pub fn encode(&self, command: &Command, session: &Session) -> Exchange {
-        Exchange::new(self.clone(), command.clone(), session.clone())
+    /// The statements for `request` on the connection that is `session`. What is not run on a
+    /// connection, such as [`Request::Open`], comes to a failure.
+    pub fn encode(&self, request: &Request, session: &Session) -> Exchange {
+        Exchange::new(self.clone(), request.clone(), session.clone())
     }
 
     fn new(dialect: Dialect, [attempt, unlock]: [Text; 2], texts: [String; 3]) -> Self {
@@ -124,34 +123,34 @@ impl Codec {
         Self { dialect, attempt, wait, held, unlock, keep }
     }
 
-    /// The statement that carries out `command`.
-    fn act(&self, command: &Command, session: &Session) -> Option<Statement> {
-        let claims: Vec<&Claim> = command.claims().iter().collect();
-        let from = |grace: &Duration| match micros(*grace) {
+    /// The statement that carries out `request`.
+    fn act(&self, request: &Request, session: &Session) -> Option<Statement> {
+        let claims: Vec<&Claim> = request.claims().iter().collect();
+        let from = |min_uptime: &Duration| match micros(*min_uptime) {
             // It is known by other means, and the server's clock may say something else.
             0 => Value::Int(i64::MIN),
-            grace => Value::Int(session.since.saturating_add(grace)),
+            uptime => Value::Int(session.since.saturating_add(uptime)),
         };
-        Some(match (command, &self.dialect) {
-            (Command::Try { grace, .. }, _) => {
-                self.about(session, &self.attempt, &claims, Some(from(grace)))
+        Some(match (request, &self.dialect) {
+            (Request::Acquire { min_uptime, .. }, _) => {
+                self.about(session, &self.attempt, &claims, Some(from(min_uptime)))
             }
-            (Command::Wait { claim, up_to, grace }, Dialect::Postgres(key)) => {
+            (Request::Wait { claim, up_to, min_uptime, .. }, Dialect::Postgres(key)) => {
                 let [key, mode] = postgres::key(*key, claim);
                 let up_to = Value::Int(millis(*up_to).max(1));
-                self.on(session, &self.wait, [from(grace), key, mode, up_to])
+                self.on(session, &self.wait, [from(min_uptime), key, mode, up_to])
             }
-            (Command::Wait { claim, up_to, grace }, Dialect::Mysql(prefix)) => {
+            (Request::Wait { claim, up_to, min_uptime, .. }, Dialect::Mysql(prefix)) => {
                 let [limit, seconds] = mysql::limits(*up_to, session.whole_seconds);
                 let name = Value::Text(prefix.of(&claim.name));
-                let params = [from(grace), name, seconds];
+                let params = [from(min_uptime), name, seconds];
                 let mut statement = self.on(session, &self.wait, params);
                 statement.params.insert(0, limit);
                 statement
             }
-            (Command::Unlock { .. }, _) => self.about(session, &self.unlock, &claims, None),
-            (Command::Keep, _) => self.on(session, &self.keep, []),
-            (Command::Open { .. }, _) => return None,
+            (Request::Release { .. }, _) => self.about(session, &self.unlock, &claims, None),
+            (Request::KeepAlive { .. }, _) => self.on(session, &self.keep, []),
+            _ => return None,
         })
     }
 
@@ -175,8 +174,8 @@ impl Codec {
     }
 
     /// The statement that reads which of the claims the connection has.
-    fn held(&self, command: &Command, session: &Session) -> Statement {
-        let claims: Vec<&Claim> = command.claims().iter().collect();
+    fn held(&self, request: &Request, session: &Session) -> Statement {
+        let claims: Vec<&Claim> = request.claims().iter().collect();
         match &self.dialect {
             Dialect::Postgres(key) => {
                 self.on(session, &self.held, postgres::entries(*key, &claims))

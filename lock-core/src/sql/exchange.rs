@@ -1,12 +1,12 @@
-//! One command as statements, and their rows as its reply.
+//! One request as statements, and their rows as its reply.
 
 mod rows;
 
 use super::{Codec, Dialect, Rows, Statement, Text, Value, mysql, postgres, rights, sqlite};
 use crate::error::Failure;
 use crate::fence::Fence;
-use crate::protocol::{Claim, Holder, News};
-use crate::table::{Acquired, Command, Freed, Reply, Seen};
+use crate::outcome::{Holder, News, Outcome, Reply};
+use crate::request::{Claim, Request};
 use crate::time::Instant;
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 use rows::{Late, Pair, granted, holders, mine, number, pairs, wanted};
 
-/// A command on its way through one statement, or a few.
+/// A request on its way through one statement, or a few.
 ///
 /// Run each statement that [`poll_statement`](Self::poll_statement) gives, hand its rows to
 /// [`handle_rows`](Self::handle_rows), or what is known of its fate to
@@ -30,18 +30,18 @@ use rows::{Late, Pair, granted, holders, mine, number, pairs, wanted};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Exchange {
     codec: Codec,
-    command: Command,
+    request: Request,
     now: Instant,
     stage: Stage,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Stage {
-    /// What the statement does could not be told afterwards: read whose the leases are.
+    /// MySQL cannot report per-row results of the release, so first read which leases are ours.
     Look,
     /// The statement that does it is to be run. What was read before it is the reply.
     Act {
-        seen: Option<Reply>,
+        seen: Option<Vec<Outcome>>,
     },
     /// The leases could be released, but not those told that wait for them: release them all the same.
     Untold,
@@ -56,30 +56,34 @@ enum Stage {
     /// Some leases end later than they can: have the first of them end a TTL from now, unless it was
     /// renewed since.
     Correct {
-        reply: Reply,
+        outcomes: Vec<Outcome>,
         late: Vec<Late>,
     },
     /// Nobody had said before that it waits for some of them: say so.
     Mark {
-        reply: Reply,
+        outcomes: Vec<Outcome>,
     },
     Done(Result<Reply, Failure>),
 }
 
 impl Exchange {
-    pub(super) fn new(codec: Codec, command: Command, now: Instant) -> Self {
-        let releases_several = matches!(&command, Command::Release { leases } if leases.len() > 1);
-        let stage = match (&codec.dialect, &command) {
-            (Dialect::Postgres { .. }, Command::Listen { .. } | Command::Probe { .. }) => {
+    pub(super) fn new(codec: Codec, request: Request, now: Instant) -> Self {
+        let stage = match (&codec.dialect, &request) {
+            (Dialect::Postgres { .. }, Request::Subscribe { .. } | Request::Ping { .. }) => {
                 Stage::Act { seen: None }
             }
-            (_, Command::Listen { .. } | Command::Probe { .. })
-            | (Dialect::Postgres { .. }, Command::Look { .. }) => surprise(),
-            (_, Command::Look { .. }) => Stage::Ask { granted: BTreeMap::new() },
-            (Dialect::Mysql { .. }, _) if releases_several => Stage::Look,
-            _ => Stage::Act { seen: None },
+            (Dialect::Sqlite { .. } | Dialect::Mysql { .. }, Request::Probe { .. }) => {
+                Stage::Ask { granted: BTreeMap::new() }
+            }
+            (Dialect::Mysql { .. }, Request::Release { claims, .. }) if claims.len() > 1 => {
+                Stage::Look
+            }
+            (_, Request::Acquire { .. } | Request::Renew { .. } | Request::Release { .. }) => {
+                Stage::Act { seen: None }
+            }
+            _ => surprise(),
         };
-        Self { codec, command, now, stage }
+        Self { codec, request, now, stage }
     }
 
     /// The next statement to run, if there is one.
@@ -91,109 +95,105 @@ impl Exchange {
             Stage::Check { since } => Some(self.mine(*since)),
             Stage::Ask { granted } => Some(self.ask(granted)),
             Stage::Correct { late, .. } => self.correct(late),
-            Stage::Mark { reply } => self.mark(reply),
+            Stage::Mark { outcomes } => self.mark(outcomes),
             Stage::Done(_) => None,
         }
     }
 
     /// Takes the rows of the last statement.
     pub fn handle_rows(&mut self, rows: Rows) {
-        let claims = self.command.claims();
+        let claims = self.request.claims();
         let by_number = matches!(self.codec.dialect, Dialect::Mysql { .. });
-        let next = match (&self.stage, &self.command) {
+        let next = match (&self.stage, &self.request) {
             (Stage::Look, _) => mine(rows).map(|mine| {
                 let nothing = mine.is_empty();
                 let wanted = |of: &Pair| mine.get(of).map(|(_, wanted)| *wanted);
-                let freed =
-                    Reply::Freed(claims.iter().map(|claim| freed(wanted(&pair(claim)))).collect());
-                if nothing { Stage::Done(Ok(freed)) } else { Stage::Act { seen: Some(freed) } }
+                let freed = claims.iter().map(|claim| freed(wanted(&pair(claim)))).collect();
+                if nothing { done(freed) } else { Stage::Act { seen: Some(freed) } }
             }),
             (Stage::Act { seen }, _) if by_number => {
                 number(rows).map(|number| self.acted(number, seen.clone()))
             }
-            (Stage::Act { .. }, Command::Listen { .. }) => {
-                Some(Stage::Done(Ok(Reply::Told(News::Begun))))
+            (Stage::Act { .. }, Request::Subscribe { .. }) => {
+                Some(Stage::Done(Ok(Reply::News(News::Begun))))
             }
-            (Stage::Act { .. }, Command::Probe { .. }) => {
-                number(rows).map(|_| Stage::Done(Ok(Reply::Probed)))
+            (Stage::Act { .. }, Request::Ping { .. }) => {
+                number(rows).map(|_| done([Outcome::Done].into()))
             }
-            (Stage::Act { .. }, Command::Acquire { .. }) => {
+            (Stage::Act { .. }, Request::Acquire { .. }) => {
                 granted(rows).map(|granted| self.granted(granted))
             }
-            (Stage::Act { .. } | Stage::Untold, Command::Release { .. }) => {
+            (Stage::Act { .. } | Stage::Untold, Request::Release { .. }) => {
                 wanted(rows).map(|wanted| {
                     let entry = |claim: &Claim| freed(wanted.get(claim.name.as_str()).copied());
-                    Stage::Done(Ok(Reply::Freed(claims.iter().map(entry).collect())))
+                    done(claims.iter().map(entry).collect())
                 })
             }
             (Stage::Act { .. } | Stage::Untold, _) => {
-                pairs(rows).map(|ours| Stage::Done(Ok(changed(claims, |of| ours.contains(of)))))
+                pairs(rows).map(|ours| done(changed(claims, |of| ours.contains(of))))
             }
-            (Stage::Check { .. }, Command::Acquire { .. }) => mine(rows).map(|mine| {
+            (Stage::Check { .. }, Request::Acquire { .. }) => mine(rows).map(|mine| {
                 let fence = |of: &Claim| Some((of.name.to_string(), mine.get(&pair(of))?.0));
                 self.granted(claims.iter().filter_map(fence).collect())
             }),
             (Stage::Check { .. }, _) => {
-                mine(rows).map(|mine| Stage::Done(Ok(changed(claims, |of| mine.contains_key(of)))))
+                mine(rows).map(|mine| done(changed(claims, |of| mine.contains_key(of))))
             }
-            (Stage::Ask { .. }, Command::Look { claims }) => {
+            (Stage::Ask { .. }, Request::Probe { claims }) => {
                 holders(rows).map(|(held, late)| self.asked(seen(claims, &held), late))
             }
             (Stage::Ask { granted }, _) => {
                 holders(rows).map(|(held, late)| self.asked(acquired(claims, granted, &held), late))
             }
-            (Stage::Correct { reply, late }, _) => Some(self.corrected(reply, late)),
-            (Stage::Mark { reply }, _) => Some(Stage::Done(Ok(reply.clone()))),
+            (Stage::Correct { outcomes, late }, _) => Some(self.corrected(outcomes, late)),
+            (Stage::Mark { outcomes }, _) => Some(done(outcomes.clone())),
             (Stage::Done(_), _) => None,
         };
         self.stage = next.unwrap_or_else(surprise);
     }
 
     /// What follows the number by which a MySQL statement told what it did.
-    fn acted(&self, number: i64, seen: Option<Reply>) -> Stage {
-        match (&self.command, self.command.claims()) {
-            (Command::Acquire { .. }, [claim]) => {
+    fn acted(&self, number: i64, seen: Option<Vec<Outcome>>) -> Stage {
+        match (&self.request, self.request.claims()) {
+            (Request::Acquire { .. }, [claim]) => {
                 let fence = u64::try_from(number).map(Fence::new).ok().filter(|_| number != 0);
                 self.granted(
                     fence.map(|fence| (claim.name.to_string(), fence)).into_iter().collect(),
                 )
             }
-            (Command::Acquire { .. }, _) => Stage::Check { since: 0 },
-            (Command::Renew { ttl, .. }, [_, _, ..]) if number != 0 => {
+            (Request::Acquire { .. }, _) => Stage::Check { since: 0 },
+            (Request::Renew { ttl, .. }, [_, _, ..]) if number != 0 => {
                 let ttl = i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX);
                 Stage::Check { since: number.saturating_add(ttl) }
             }
-            (Command::Release { .. }, leases) => {
+            (Request::Release { .. }, claims) => {
                 let wanted = (number != 0).then_some(number != 1);
-                let all = Reply::Freed(leases.iter().map(|_| freed(wanted)).collect());
-                Stage::Done(Ok(seen.unwrap_or(all)))
+                done(seen.unwrap_or_else(|| claims.iter().map(|_| freed(wanted)).collect()))
             }
-            (_, leases) => {
-                Stage::Done(Ok(Reply::Changed(leases.iter().map(|_| number != 0).collect())))
-            }
+            (_, claims) => done(claims.iter().map(|_| renewed(number != 0)).collect()),
         }
     }
 
     /// What follows when it is known what was granted.
     fn granted(&self, granted: BTreeMap<String, Fence>) -> Stage {
-        let claims = self.command.claims();
+        let claims = self.request.claims();
         if claims.iter().all(|claim| granted.contains_key(claim.name.as_str())) {
-            return Stage::Done(Ok(acquired(claims, &granted, &BTreeMap::new())));
+            return done(acquired(claims, &granted, &BTreeMap::new()));
         }
         Stage::Ask { granted }
     }
 
     /// What follows when one of them ends as it should, or was renewed.
-    fn corrected(&self, reply: &Reply, late: &[Late]) -> Stage {
-        self.asked(reply.clone(), late.get(1..).unwrap_or_default().to_vec())
+    fn corrected(&self, outcomes: &[Outcome], late: &[Late]) -> Stage {
+        self.asked(outcomes.to_vec(), late.get(1..).unwrap_or_default().to_vec())
     }
 
     /// What follows when it is known who is in the way.
-    fn asked(&self, reply: Reply, late: Vec<Late>) -> Stage {
+    fn asked(&self, outcomes: Vec<Outcome>, late: Vec<Late>) -> Stage {
         if self.correct(&late).is_some() {
-            return Stage::Correct { reply, late };
+            return Stage::Correct { outcomes, late };
         }
-        if self.mark(&reply).is_some() { Stage::Mark { reply } } else { Stage::Done(Ok(reply)) }
+        if self.mark(&outcomes).is_some() { Stage::Mark { outcomes } } else { done(outcomes) }
     }
 
     /// Takes the failure of the last statement.
@@ -203,17 +203,17 @@ impl Exchange {
             // Then nothing that was done before counts.
             _ if matches!(failure, Failure::Gone(_)) => Stage::Done(Err(failure)),
             // What was granted is granted; only who is in the way stays unknown.
-            Stage::Ask { granted } if matches!(self.command, Command::Acquire { .. }) => {
-                Stage::Done(Ok(acquired(self.command.claims(), granted, &BTreeMap::new())))
+            Stage::Ask { granted } if matches!(self.request, Request::Acquire { .. }) => {
+                done(acquired(self.request.claims(), granted, &BTreeMap::new()))
             }
             // It is found to be late again.
-            Stage::Correct { reply, late } => self.corrected(reply, late),
+            Stage::Correct { outcomes, late } => self.corrected(outcomes, late),
             // Whoever has it will not know that somebody waits.
-            Stage::Mark { reply } => Stage::Done(Ok(reply.clone())),
+            Stage::Mark { outcomes } => done(outcomes.clone()),
             // They find out by themselves, later.
             Stage::Act { .. }
                 if self.codec.untold.is_some()
-                    && matches!(self.command, Command::Release { .. })
+                    && matches!(self.request, Request::Release { .. })
                     && postgres::could_not_tell(&failure) =>
             {
                 Stage::Untold
@@ -224,7 +224,7 @@ impl Exchange {
         };
     }
 
-    /// The command's reply.
+    /// The request's reply.
     ///
     /// # Errors
     /// [`Failure::Unknown`] if the rows were not what the statements return, or are still missing:
@@ -237,39 +237,34 @@ impl Exchange {
     }
 
     fn act(&self) -> Statement {
-        let claims: Vec<&Claim> = self.command.claims().iter().collect();
-        match &self.command {
-            Command::Acquire { ttl, holder, .. } => {
-                let more = [micros(*ttl), Value::Text(holder.to_string())];
+        let claims: Vec<&Claim> = self.request.claims().iter().collect();
+        match (&self.request, &self.codec.dialect) {
+            (Request::Acquire { ttl, label, .. }, _) => {
+                let more = [micros(*ttl), Value::Text(label.to_string())];
                 self.statement(&self.codec.claim, &claims, true, more)
             }
-            Command::Renew { ttl, .. } => {
+            (Request::Renew { ttl, .. }, _) => {
                 self.statement(&self.codec.renew, &claims, true, [micros(*ttl)])
             }
-            Command::Release { .. } => self.released(&self.codec.release),
-            // Looks never get here: they only ask.
-            Command::Listen { .. } | Command::Probe { .. } | Command::Look { .. } => {
-                match (&self.codec.dialect, &self.command) {
-                    (Dialect::Postgres { probe, .. }, Command::Probe { number }) => {
-                        let payload = Value::Text(postgres::probe(*number));
-                        Statement { durable: false, ..Statement::new(probe.clone(), [payload]) }
-                    }
-                    (Dialect::Postgres { listen, .. }, _) => Statement::new(listen.clone(), []),
-                    // The others never get here: they cannot tell.
-                    _ => Statement::new(self.codec.holders.any.clone(), []),
-                }
+            (Request::Release { .. }, _) => self.released(&self.codec.release),
+            (Request::Ping { number }, Dialect::Postgres { ping, .. }) => {
+                let payload = Value::Text(postgres::ping(*number));
+                Statement { durable: false, ..Statement::new(ping.clone(), [payload]) }
             }
+            (_, Dialect::Postgres { listen, .. }) => Statement::new(listen.clone(), []),
+            // The others never get here: the first stage refuses them.
+            _ => Statement::new(self.codec.holders.any.clone(), []),
         }
     }
 
     fn released(&self, text: &Text) -> Statement {
-        let claims: Vec<&Claim> = self.command.claims().iter().collect();
+        let claims: Vec<&Claim> = self.request.claims().iter().collect();
         self.statement(text, &claims, false, [])
     }
 
     fn ask(&self, granted: &BTreeMap<String, Fence>) -> Statement {
         let denied =
-            self.command.claims().iter().filter(|claim| !granted.contains_key(claim.name.as_str()));
+            self.request.claims().iter().filter(|claim| !granted.contains_key(claim.name.as_str()));
         let denied: Vec<&Claim> = denied.collect();
         match self.codec.dialect {
             Dialect::Postgres { .. } => {
@@ -290,20 +285,13 @@ impl Exchange {
     }
 
     /// Says that somebody waits for the names of which nobody had said so.
-    fn mark(&self, reply: &Reply) -> Option<Statement> {
-        let unmarked = |holder: &Option<Holder>| holder.as_ref().is_some_and(|one| !one.wanted);
-        let unmarked: Vec<bool> = match reply {
-            Reply::Acquired(entries) => entries
-                .iter()
-                .map(|entry| matches!(entry, Acquired::Busy(holder) if unmarked(holder)))
-                .collect(),
-            Reply::Seen(entries) => entries
-                .iter()
-                .map(|entry| matches!(entry, Seen::Held(holder) if unmarked(holder)))
-                .collect(),
-            _ => Vec::new(),
+    fn mark(&self, outcomes: &[Outcome]) -> Option<Statement> {
+        let unmarked = |outcome: &Outcome| match outcome {
+            Outcome::Busy(Some(holder)) => !holder.wanted,
+            _ => false,
         };
-        let claims = self.command.claims().iter().zip(unmarked).filter(|(_, unmarked)| *unmarked);
+        let claims = self.request.claims().iter().zip(outcomes);
+        let claims = claims.filter(|(_, outcome)| unmarked(outcome));
         let claims: Vec<&Claim> = claims.map(|(claim, _)| claim).collect();
         let text = self.codec.mark.as_ref().filter(|_| !claims.is_empty())?;
         Some(Statement { durable: false, ..self.statement(text, &claims, false, []) })
@@ -316,7 +304,7 @@ impl Exchange {
             // The others never get here: their statements return rows.
             _ => &self.codec.holders,
         };
-        let claims: Vec<&Claim> = self.command.claims().iter().collect();
+        let claims: Vec<&Claim> = self.request.claims().iter().collect();
         self.statement(text, &claims, false, [Value::Int(since)])
     }
 
@@ -355,9 +343,9 @@ impl Exchange {
         // After a power cut another kernel runs, for which all rows of this one are free: by then, only
         // the fences must be on the disk.
         let durable = !matches!(
-            (&self.codec.dialect, &self.command),
-            (_, Command::Look { .. })
-                | (Dialect::Sqlite { .. }, Command::Renew { .. } | Command::Release { .. })
+            (&self.codec.dialect, &self.request),
+            (_, Request::Probe { .. })
+                | (Dialect::Sqlite { .. }, Request::Renew { .. } | Request::Release { .. })
         );
         // Where arrays are parameters, one text serves however many claims there are, and cheaply.
         let repeated = one.is_some() || matches!(self.codec.dialect, Dialect::Postgres { .. });
@@ -383,36 +371,44 @@ fn pair(claim: &Claim) -> Pair {
     (claim.name.to_string(), claim.owner.to_string())
 }
 
-/// What became of a lease, by whether somebody waits for it, if it was its owner's.
-fn freed(wanted: Option<bool>) -> Freed {
+fn done(outcomes: Vec<Outcome>) -> Stage {
+    Stage::Done(Ok(Reply::Outcomes(outcomes)))
+}
+
+/// What became of a lease, by whether others wait for it, if it was its owner's.
+fn freed(wanted: Option<bool>) -> Outcome {
     match wanted {
-        None => Freed::NotOurs,
-        Some(false) => Freed::Free,
-        Some(true) => Freed::Wanted,
+        None => Outcome::NotOwner,
+        Some(false) => Outcome::Done,
+        Some(true) => Outcome::DoneContended,
     }
 }
 
-/// Which leases were ours.
-fn changed(leases: &[Claim], is_ours: impl Fn(&Pair) -> bool) -> Reply {
-    Reply::Changed(leases.iter().map(|lease| is_ours(&pair(lease))).collect())
+fn renewed(ours: bool) -> Outcome {
+    if ours { Outcome::Done } else { Outcome::NotOwner }
 }
 
-fn seen(claims: &[Claim], holders: &BTreeMap<String, Holder>) -> Reply {
+/// Which leases were ours.
+fn changed(claims: &[Claim], is_ours: impl Fn(&Pair) -> bool) -> Vec<Outcome> {
+    claims.iter().map(|claim| renewed(is_ours(&pair(claim)))).collect()
+}
+
+fn seen(claims: &[Claim], holders: &BTreeMap<String, Holder>) -> Vec<Outcome> {
     let entry = |claim: &Claim| match holders.get(claim.name.as_str()) {
-        Some(holder) => Seen::Held(Some(holder.clone())),
-        None => Seen::Free,
+        Some(holder) => Outcome::Busy(Some(holder.clone())),
+        None => Outcome::Free { times_overtaken: None },
     };
-    Reply::Seen(claims.iter().map(entry).collect())
+    claims.iter().map(entry).collect()
 }
 
 fn acquired(
     claims: &[Claim],
     granted: &BTreeMap<String, Fence>,
     holders: &BTreeMap<String, Holder>,
-) -> Reply {
+) -> Vec<Outcome> {
     let entry = |claim: &Claim| match granted.get(claim.name.as_str()) {
-        Some(fence) => Acquired::Granted(*fence),
-        None => Acquired::Busy(holders.get(claim.name.as_str()).cloned()),
+        Some(fence) => Outcome::Granted(*fence),
+        None => Outcome::Busy(holders.get(claim.name.as_str()).cloned()),
     };
-    Reply::Acquired(claims.iter().map(entry).collect())
+    claims.iter().map(entry).collect()
 }

@@ -24,7 +24,7 @@
 use super::{Codec, Dialect, Statement, Text, Value};
 use crate::error::{Code, Failure};
 use crate::name::TableName;
-use crate::protocol::Claim;
+use crate::request::Claim;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;

@@ -24,7 +24,7 @@
 use super::{Codec, Dialect};
 use crate::error::{Code, Failure};
 use crate::name::{LockName, TableName};
-use crate::protocol::Notification;
+use crate::outcome::Notification;
 use alloc::format;
 use alloc::string::{String, ToString};
 
@@ -33,12 +33,12 @@ pub(super) const OLDEST: i64 = 120_000;
 
 /// The codec for a table.
 pub fn codec(table: TableName) -> Codec {
-    let none = Dialect::Postgres { listen: "".into(), probe: "".into() };
-    let [listen, probe] = [LISTEN, PROBE].map(|text| none.text(text, &table).into());
+    let none = Dialect::Postgres { listen: "".into(), ping: "".into() };
+    let [listen, ping] = [LISTEN, PING].map(|text| none.text(text, &table).into());
     let [any, one] = [CLAIMS, CLAIM_OF_ONE].map(|claims| CLAIM.replace("{claims}", claims));
     let holders = HOLDERS.replace("{late}", LATE);
     let [release, release_one] = [RELEASE, RELEASE_ONE].map(|text| text.replace("{tell}", TELL));
-    Codec::new(Dialect::Postgres { listen, probe }, table, [&any, RENEW, &release, &holders])
+    Codec::new(Dialect::Postgres { listen, ping }, table, [&any, RENEW, &release, &holders])
         .with_untold([RELEASE, RELEASE_ONE].map(|text| text.replace("{tell}", "1")))
         .with_one(&one, &release_one)
         .with_correction(CORRECT)
@@ -47,18 +47,18 @@ pub fn codec(table: TableName) -> Codec {
 /// The content of a notification on the connection that listens; [`None`] if it is not one of ours.
 pub fn notification(payload: &str) -> Option<Notification> {
     match payload.strip_prefix(PROBES) {
-        Some(number) => u128::from_str_radix(number, 16).ok().map(Notification::Probe),
+        Some(number) => u128::from_str_radix(number, 16).ok().map(Notification::Ping),
         // Nobody waits for a text that is no lock's name.
         None => LockName::new(payload).ok().map(Notification::Freed),
     }
 }
 
-/// The payload of a probe.
-pub(super) fn probe(number: u128) -> String {
+/// The payload of a ping.
+pub(super) fn ping(number: u128) -> String {
     format!("{PROBES}{number:032x}")
 }
 
-/// The first character of a probe's payload: no lock's name has a control character.
+/// The first character of a ping's payload: no lock's name has a control character.
 const PROBES: char = '\u{1}';
 
 /// What the server's error says about the fate of a statement. `code` is the SQLSTATE, absent
@@ -326,6 +326,6 @@ const LISTEN: &str = r#"
 DO $$ BEGIN EXECUTE format('LISTEN %I', 'withlock_' || '{table}'::regclass::oid::text); END $$"#;
 
 /// `$1` a payload, which is told to all that listen. Waiting for the disk would be for nothing.
-const PROBE: &str = r#"
+const PING: &str = r#"
 SELECT (pg_notify('withlock_' || '{table}'::regclass::oid::text, $1::text) IS NOT NULL)::int::bigint
  WHERE set_config('synchronous_commit', 'off', true) IS NOT NULL"#;

@@ -14,7 +14,7 @@ pub mod file;
 use super::{Codec, Dialect};
 use crate::error::{Code, Failure};
 use crate::name::TableName;
-use crate::protocol::Claim;
+use crate::request::Claim;
 use alloc::format;
 use alloc::string::{String, ToString};
 

@@ -1,10 +1,11 @@
-//! Commands, their statements' parameters, and what rows and failures come to.
+//! Requests, their statements' parameters, and what rows and failures come to.
 
 use super::{SINCE, all, claim, claims, int, on_mysql, on_postgres, said, text};
-use lock_core::advisory::{Command, Reply, Tried};
 use lock_core::sql::advisory::{ClaimError, Codec, Exchange, Key, Session};
 use lock_core::sql::{Rows, Value, mysql, postgres};
-use lock_core::{Claim, Failure, Fence, LockName, Mode};
+use lock_core::{
+    Claim, Failure, Fence, LockName, Mode, Outcome, Owner, Reply, Request, SessionName,
+};
 use std::time::Duration;
 
 const GRACE: Duration = Duration::from_secs(30);
@@ -14,10 +15,10 @@ type Answer = Result<Rows, Failure>;
 
 fn run(
     (codec, session): &(Codec, Session),
-    command: &Command,
+    request: &Request,
     answers: &[Answer],
 ) -> Result<Reply, Failure> {
-    let mut exchange = codec.encode(command, session);
+    let mut exchange = codec.encode(request, session);
     for answer in answers {
         exchange.poll_statement().expect("a statement is due");
         match answer.clone() {
@@ -33,16 +34,28 @@ fn params(exchange: &Exchange) -> Vec<Value> {
     exchange.poll_statement().expect("a statement").params
 }
 
-fn attempt(claims: Vec<Claim>) -> Command {
-    Command::Try { claims, grace: GRACE }
+fn attempt(claims: Vec<Claim>) -> Request {
+    Request::Acquire {
+        session: SessionName::default(),
+        claims,
+        ttl: Duration::from_secs(30),
+        min_uptime: GRACE,
+        label: "".into(),
+    }
 }
 
-fn wait(up_to: Duration) -> Command {
-    Command::Wait { claim: claim("a", Mode::Exclusive), up_to, grace: GRACE }
+fn wait(up_to: Duration) -> Request {
+    Request::Wait {
+        session: SessionName::default(),
+        claim: claim("a", Mode::Exclusive),
+        since: 0,
+        up_to,
+        min_uptime: GRACE,
+    }
 }
 
-fn granted(fence: u64) -> Tried {
-    Tried::Granted(Fence::new(fence))
+fn granted(fence: u64) -> Outcome {
+    Outcome::Granted(Fence::new(fence))
 }
 
 fn rejected(message: &str) -> Failure {
@@ -51,26 +64,34 @@ fn rejected(message: &str) -> Failure {
 
 #[test]
 fn each_claim_has_its_entry_whatever_the_rows_order() {
-    let command = attempt(claims(&["a", "b", "c"]));
+    let request = attempt(claims(&["a", "b", "c"]));
     for on in all() {
         let mut rows = said(&[7, 0, -1]);
-        let entries = vec![granted(7), Tried::Busy(None), Tried::Starting];
-        assert_eq!(run(&on, &command, &[Ok(rows.clone())]), Ok(Reply::Tried(entries.clone())));
+        let entries = vec![granted(7), Outcome::Busy(None), Outcome::Delayed];
+        assert_eq!(run(&on, &request, &[Ok(rows.clone())]), Ok(Reply::Outcomes(entries.clone())));
         rows.reverse();
-        assert_eq!(run(&on, &command, &[Ok(rows)]), Ok(Reply::Tried(entries)));
-        assert_eq!(run(&on, &attempt(vec![]), &[Ok(vec![])]), Ok(Reply::Tried(vec![])));
+        assert_eq!(run(&on, &request, &[Ok(rows)]), Ok(Reply::Outcomes(entries)));
+        assert_eq!(run(&on, &attempt(vec![]), &[Ok(vec![])]), Ok(Reply::Outcomes(vec![])));
     }
 }
 
 #[test]
 fn unlocking_and_keeping_say_what_was_ours() {
-    let unlock = Command::Unlock { leases: claims(&["a", "b"]) };
+    let unlock = Request::Release {
+        session: SessionName::default(),
+        claims: claims(&["a", "b"]),
+        times_overtaken: 0,
+    };
     for on in all() {
-        let ours = Ok(Reply::Unlocked(vec![true, false]));
+        let ours = Ok(Reply::Outcomes(vec![Outcome::Done, Outcome::NotOwner]));
         assert_eq!(run(&on, &unlock, &[Ok(said(&[1, 0]))]), ours);
-        for (number, same) in [(1, true), (0, false)] {
-            let kept = run(&on, &Command::Keep, &[Ok(vec![vec![int(number)]])]);
-            assert_eq!(kept, Ok(Reply::Kept(same)));
+        for (number, same) in [(1, Outcome::Done), (0, Outcome::NoSession)] {
+            let kept = run(
+                &on,
+                &Request::KeepAlive { session: SessionName::default() },
+                &[Ok(vec![vec![int(number)]])],
+            );
+            assert_eq!(kept, Ok(Reply::one(same)));
         }
     }
 }
@@ -92,10 +113,19 @@ fn statements_say_which_connection_and_since_when() {
     let more = [grace.clone(), text(key), text("ShareLock")];
     assert_eq!(params(&codec.encode(&one, &on)), [&session[..], &more[..]].concat());
     let up_to = Duration::from_millis(250);
-    let command = Command::Wait { claim: claim("test-lock", Mode::Shared), up_to, grace: GRACE };
+    let request = Request::Wait {
+        session: SessionName::default(),
+        claim: claim("test-lock", Mode::Shared),
+        since: 0,
+        up_to,
+        min_uptime: GRACE,
+    };
     let more = [grace.clone(), text(key), text("ShareLock"), int(250)];
-    assert_eq!(params(&codec.encode(&command, &on)), [&session[..], &more[..]].concat());
-    assert_eq!(params(&codec.encode(&Command::Keep, &on)), session);
+    assert_eq!(params(&codec.encode(&request, &on)), [&session[..], &more[..]].concat());
+    assert_eq!(
+        params(&codec.encode(&Request::KeepAlive { session: SessionName::default() }, &on)),
+        session
+    );
 
     let (codec, on) = on_mysql("8.0.11");
     let names = r#"["withlock:ca978112ca1bbdcafac231b39a23dc4d","withlock:3e23e8160039594a33894f6564e1b134"]"#;
@@ -103,27 +133,31 @@ fn statements_say_which_connection_and_since_when() {
     let more = [grace.clone(), text("withlock:ca978112ca1bbdcafac231b39a23dc4d")];
     assert_eq!(params(&codec.encode(&one, &on)), [&session[..], &more[..]].concat());
     let more = [grace, text(names)];
-    let command = attempt(claims(&["a", "b"]));
-    assert_eq!(params(&codec.encode(&command, &on)), [&session[..], &more[..]].concat());
+    let request = attempt(claims(&["a", "b"]));
+    assert_eq!(params(&codec.encode(&request, &on)), [&session[..], &more[..]].concat());
 }
 
 #[test]
 fn what_is_about_one_claim_is_repeated_unless_it_waits() {
-    let unlock = |leases| Command::Unlock { leases };
+    let unlock = |leases| Request::Release {
+        session: SessionName::default(),
+        claims: leases,
+        times_overtaken: 0,
+    };
     for (at, (codec, on)) in all().into_iter().enumerate() {
         // PostgreSQL is given arrays, and has everything prepared.
         let always = at == 0;
         let repeated = |exchange: &Exchange| exchange.poll_statement().expect("due").repeated;
         for (names, one) in [(&["a"][..], true), (&["a", "b"], false)] {
-            for command in [attempt(claims(names)), unlock(claims(names))] {
-                assert_eq!(repeated(&codec.encode(&command, &on)), one || always, "{command:?}");
+            for request in [attempt(claims(names)), unlock(claims(names))] {
+                assert_eq!(repeated(&codec.encode(&request, &on)), one || always, "{request:?}");
             }
             let mut look = codec.encode(&attempt(claims(names)), &on);
             look.handle_failure(rejected("no"));
             assert_eq!(repeated(&look), always);
         }
-        for command in [wait(GRACE), Command::Keep] {
-            assert_eq!(repeated(&codec.encode(&command, &on)), always, "{command:?}");
+        for request in [wait(GRACE), Request::KeepAlive { session: SessionName::default() }] {
+            assert_eq!(repeated(&codec.encode(&request, &on)), always, "{request:?}");
         }
     }
 }
@@ -167,23 +201,23 @@ fn a_wait_that_the_server_ended_is_looked_into() {
         (on_mysql("8.0.11"), mysql::statement_failed(Some(3024), "Zeit")),
         (on_mysql("10.6.1-MariaDB"), mysql::statement_failed(Some(1969), "Zeit")),
     ];
-    let command = wait(GRACE);
+    let request = wait(GRACE);
     for (on, over) in timeouts {
         // The code counts, and not a text that looks like one.
         let text = rejected(&over.to_string());
-        assert_eq!(run(&on, &command, &[Err(text.clone()), Ok(said(&[0]))]), Err(text));
+        assert_eq!(run(&on, &request, &[Err(text.clone()), Ok(said(&[0]))]), Err(text));
         let over = Err(over);
-        let busy = Ok(Reply::Tried(vec![Tried::Busy(None)]));
-        assert_eq!(run(&on, &command, &[over.clone(), Ok(said(&[0]))]), busy);
-        let ours = Ok(Reply::Tried(vec![granted(9)]));
-        assert_eq!(run(&on, &command, &[over.clone(), Ok(said(&[9]))]), ours);
+        let busy = Ok(Reply::Outcomes(vec![Outcome::Busy(None)]));
+        assert_eq!(run(&on, &request, &[over.clone(), Ok(said(&[0]))]), busy);
+        let ours = Ok(Reply::Outcomes(vec![granted(9)]));
+        assert_eq!(run(&on, &request, &[over.clone(), Ok(said(&[9]))]), ours);
         // Another failure is no answer about the lock, unless it is ours.
         let full = rejected("out of shared memory (SQLSTATE 53200)");
-        let full_then = |number| run(&on, &command, &[Err(full.clone()), Ok(said(&[number]))]);
+        let full_then = |number| run(&on, &request, &[Err(full.clone()), Ok(said(&[number]))]);
         assert_eq!(full_then(0), Err(full.clone()));
         assert_eq!(full_then(9), ours);
         for lost in [Ok(said(&[-3])), Ok(said(&[-1])), Ok(vec![]), Err(full.clone())] {
-            let answer = run(&on, &command, &[over.clone(), lost]);
+            let answer = run(&on, &request, &[over.clone(), lost]);
             assert!(matches!(answer, Err(Failure::Unknown(_))), "{answer:?}");
         }
     }
@@ -191,19 +225,22 @@ fn a_wait_that_the_server_ended_is_looked_into() {
 
 #[test]
 fn a_try_that_failed_halfway_says_what_it_took() {
-    let command = attempt(claims(&["a", "b"]));
+    let request = attempt(claims(&["a", "b"]));
     let full = rejected("out of shared memory (SQLSTATE 53200)");
     for on in all() {
-        let then = |rows| run(&on, &command, &[Err(full.clone()), Ok(rows)]);
+        let then = |rows| run(&on, &request, &[Err(full.clone()), Ok(rows)]);
         assert_eq!(then(said(&[0, 0])), Err(full.clone()), "nothing");
-        let half = Ok(Reply::Tried(vec![granted(9), Tried::Busy(None)]));
+        let half = Ok(Reply::Outcomes(vec![granted(9), Outcome::Busy(None)]));
         assert_eq!(then(said(&[9, 0])), half);
     }
     // A connection may share a lock with itself, and then nobody could tell.
     let (codec, session) = on_postgres(Key::Hash);
     let shared = || vec![claim("a", Mode::Shared)];
-    for command in [attempt(shared()), Command::Unlock { leases: shared() }] {
-        let mut exchange = codec.encode(&command, &session);
+    for request in [
+        attempt(shared()),
+        Request::Release { session: SessionName::default(), claims: shared(), times_overtaken: 0 },
+    ] {
+        let mut exchange = codec.encode(&request, &session);
         exchange.handle_failure(full.clone());
         assert_eq!(exchange.finish(), Err(Failure::Unknown(full.to_string())));
     }
@@ -211,11 +248,11 @@ fn a_try_that_failed_halfway_says_what_it_took() {
 
 #[test]
 fn null_is_an_error_and_never_busy() {
-    let command = attempt(claims(&["a", "b"]));
+    let request = attempt(claims(&["a", "b"]));
     for on in all() {
         let null = || Ok(vec![vec![int(1), int(7)], vec![int(2), Value::Null]]);
-        let half = Ok(Reply::Tried(vec![granted(9), Tried::Busy(None)]));
-        assert_eq!(run(&on, &command, &[null(), Ok(said(&[9, 0]))]), half);
+        let half = Ok(Reply::Outcomes(vec![granted(9), Outcome::Busy(None)]));
+        assert_eq!(run(&on, &request, &[null(), Ok(said(&[9, 0]))]), half);
         let none = Ok(vec![vec![int(1), Value::Null]]);
         let answer = run(&on, &wait(GRACE), &[none, Ok(said(&[0]))]);
         assert!(matches!(answer, Err(Failure::Rejected { retry: true, .. })), "{answer:?}");
@@ -225,20 +262,27 @@ fn null_is_an_error_and_never_busy() {
 #[test]
 fn a_replaced_connection_and_a_read_only_server_grant_nothing() {
     for on in all() {
-        let commands =
-            [attempt(claims(&["a"])), wait(GRACE), Command::Unlock { leases: claims(&["a"]) }];
-        for command in commands {
-            let answer = run(&on, &command, &[Ok(said(&[-3]))]);
+        let requests = [
+            attempt(claims(&["a"])),
+            wait(GRACE),
+            Request::Release {
+                session: SessionName::default(),
+                claims: claims(&["a"]),
+                times_overtaken: 0,
+            },
+        ];
+        for request in requests {
+            let answer = run(&on, &request, &[Ok(said(&[-3]))]);
             assert!(matches!(answer, Err(Failure::Unknown(_))), "{answer:?}");
         }
-        let command = attempt(claims(&["a", "b"]));
-        let answer = run(&on, &command, &[Ok(said(&[0, -2]))]);
+        let request = attempt(claims(&["a", "b"]));
+        let answer = run(&on, &request, &[Ok(said(&[0, -2]))]);
         let Err(Failure::Rejected { retry: true, message, .. }) = answer else {
             panic!("{answer:?}")
         };
         assert!(message.ends_with("connect to the primary"), "{message}");
         // It was taken before the server became so: only the connection's end frees it.
-        let answer = run(&on, &command, &[Ok(said(&[7, -2]))]);
+        let answer = run(&on, &request, &[Ok(said(&[7, -2]))]);
         assert!(matches!(answer, Err(Failure::Unknown(_))), "{answer:?}");
     }
 }
@@ -247,22 +291,33 @@ fn a_replaced_connection_and_a_read_only_server_grant_nothing() {
 fn failures_keep_their_meaning() {
     let unknown = Failure::Unknown("broken".into());
     for on in all() {
-        let commands = [
+        let requests = [
             attempt(claims(&["a"])),
             wait(GRACE),
-            Command::Unlock { leases: claims(&["a"]) },
-            Command::Keep,
+            Request::Release {
+                session: SessionName::default(),
+                claims: claims(&["a"]),
+                times_overtaken: 0,
+            },
+            Request::KeepAlive { session: SessionName::default() },
         ];
-        for command in commands {
-            assert_eq!(run(&on, &command, &[Err(unknown.clone())]), Err(unknown.clone()));
-            let incomplete = on.0.encode(&command, &on.1).finish();
+        for request in requests {
+            assert_eq!(run(&on, &request, &[Err(unknown.clone())]), Err(unknown.clone()));
+            let incomplete = on.0.encode(&request, &on.1).finish();
             assert!(matches!(incomplete, Err(Failure::Unknown(_))));
         }
         let refused = rejected("no");
-        for command in [Command::Keep, Command::Unlock { leases: claims(&["a"]) }] {
-            assert_eq!(run(&on, &command, &[Err(refused.clone())]), Err(refused.clone()));
+        for request in [
+            Request::KeepAlive { session: SessionName::default() },
+            Request::Release {
+                session: SessionName::default(),
+                claims: claims(&["a"]),
+                times_overtaken: 0,
+            },
+        ] {
+            assert_eq!(run(&on, &request, &[Err(refused.clone())]), Err(refused.clone()));
         }
-        let open = Command::Open { ttl: GRACE };
+        let open = Request::Open { owner: Owner::new(1), ttl: GRACE };
         assert!(matches!(run(&on, &open, &[]), Err(Failure::Unknown(_))));
     }
 }

@@ -1,9 +1,8 @@
 //! Servers that return anything.
 
 use super::{all, claim, int, text};
-use lock_core::advisory::{Command, Reply, Tried};
 use lock_core::sql::{Rows, Step, Value};
-use lock_core::{Code, Failure, Mode};
+use lock_core::{Code, Failure, Mode, Outcome, Reply, Request, SessionName};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ fn rows() -> impl Strategy<Value = Rows> {
     prop::collection::vec(row, 0..4)
 }
 
-fn command() -> impl Strategy<Value = Command> {
+fn request() -> impl Strategy<Value = Request> {
     let mode = prop_oneof![3 => Just(Mode::Exclusive), 1 => Just(Mode::Shared)];
     let claims = || {
         prop::collection::vec(mode.clone(), 0..4).prop_map(|modes| {
@@ -32,10 +31,10 @@ fn command() -> impl Strategy<Value = Command> {
     };
     let grace = Duration::ZERO;
     prop_oneof![
-        3 => claims().prop_map(move |claims| Command::Try { claims, grace }),
-        3 => mode.clone().prop_map(move |mode| Command::Wait { claim: claim("a", mode), up_to: grace, grace }),
-        2 => claims().prop_map(|leases| Command::Unlock { leases }),
-        1 => Just(Command::Keep),
+        3 => claims().prop_map(move |claims| Request::Acquire { session: SessionName::default(), claims, ttl: Duration::from_secs(30), min_uptime: grace, label: "".into() }),
+        3 => mode.clone().prop_map(move |mode| Request::Wait { session: SessionName::default(), claim: claim("a", mode), since: 0, up_to: grace, min_uptime: grace }),
+        2 => claims().prop_map(|leases| Request::Release { session: SessionName::default(), claims: leases, times_overtaken: 0 }),
+        1 => Just(Request::KeepAlive { session: SessionName::default() }),
     ]
 }
 
@@ -62,12 +61,12 @@ proptest! {
 
     #[test]
     fn nothing_is_granted_or_freed_that_the_last_rows_do_not_say(
-        command in command(),
+        request in request(),
         answers in prop::collection::vec(prop_oneof![3 => rows().prop_map(Ok), 1 => failure().prop_map(Err)], 3),
         which in 0_usize..3,
     ) {
         let (codec, session) = &all()[which];
-        let mut exchange = codec.encode(&command, session);
+        let mut exchange = codec.encode(&request, session);
         let mut last = Rows::new();
         for answer in answers {
             if exchange.poll_statement().is_none() {
@@ -83,25 +82,25 @@ proptest! {
         }
         prop_assert!(exchange.poll_statement().is_none(), "two statements at most");
         match exchange.finish() {
-            Ok(Reply::Tried(entries)) => {
-                prop_assert_eq!(entries.len(), command.claims().len());
+            Ok(Reply::Outcomes(entries)) => {
+                prop_assert_eq!(entries.len(), request.claims().len().max(1));
                 for (at, entry) in entries.iter().enumerate() {
                     let number = match entry {
-                        Tried::Granted(fence) => i64::try_from(fence.get()).expect("a fence fits"),
-                        Tried::Busy(holder) => { prop_assert_eq!(holder, &None); 0 }
-                        Tried::Starting => -1,
+                        Outcome::Granted(fence) => i64::try_from(fence.get()).expect("a fence fits"),
+                        Outcome::Busy(holder) => { prop_assert_eq!(holder, &None); 0 }
+                        Outcome::Delayed => -1,
+                        Outcome::Done => 1,
+                        Outcome::NotOwner | Outcome::NoSession => 0,
+                        other => { prop_assert!(false, "{:?}", other); 0 }
                     };
-                    prop_assert!(number != 0 || !matches!(entry, Tried::Granted(_)));
+                    if let Request::KeepAlive { .. } = request {
+                        prop_assert_eq!(&last, &vec![vec![int(number)]]);
+                        continue;
+                    }
+                    prop_assert!(number != 0 || !matches!(entry, Outcome::Granted(_)));
                     prop_assert!(says(&last, at + 1, number), "{:?} {:?}", entries, last);
                 }
             }
-            Ok(Reply::Unlocked(entries)) => {
-                prop_assert_eq!(entries.len(), command.claims().len());
-                for (at, ours) in entries.iter().enumerate() {
-                    prop_assert!(says(&last, at + 1, i64::from(*ours)), "{:?} {:?}", entries, last);
-                }
-            }
-            Ok(Reply::Kept(same)) => prop_assert_eq!(last, vec![vec![int(i64::from(same))]]),
             Ok(other) => prop_assert!(false, "{:?}", other),
             Err(Failure::Rejected { .. }) => {
                 // Nothing was taken: the last rows do not say otherwise.

@@ -2,9 +2,9 @@
 
 use super::{SINCE, TTL, all, claims, int, mysql_setup, postgres_setup, set_up, text};
 use lock_core::Failure;
-use lock_core::advisory::Command;
 use lock_core::sql::advisory::{Codec, Key, Prefix, Session, mysql, postgres};
 use lock_core::sql::{self, Refusal, Rows, Statement, Step, Value};
+use lock_core::{Request, SessionName};
 use std::time::Duration;
 
 fn on_postgres() -> Codec {
@@ -120,8 +120,14 @@ fn a_server_whose_clock_was_set_back_since_its_start_is_ready() {
 
 /// The time before which a try is granted nothing.
 fn earliest(codec: &Codec, session: &Session, grace: Duration) -> i64 {
-    let command = Command::Try { claims: claims(&["a"]), grace };
-    let statement = codec.encode(&command, session).poll_statement().expect("a try");
+    let request = Request::Acquire {
+        session: SessionName::default(),
+        claims: claims(&["a"]),
+        ttl: Duration::from_secs(30),
+        min_uptime: grace,
+        label: "".into(),
+    };
+    let statement = codec.encode(&request, session).poll_statement().expect("a try");
     match statement.params[2] {
         Value::Int(at) => at,
         ref other => panic!("{other:?}"),

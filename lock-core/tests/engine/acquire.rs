@@ -1,8 +1,7 @@
 //! From a claim to a grant, or not.
 
 use crate::scenario::*;
-use lock_core::table::{Acquired, Command, Reply};
-use lock_core::{Action, Event, Failure, Instant, NotAcquired};
+use lock_core::{Action, Event, Failure, Instant, NotAcquired, Outcome, Reply, Request};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ fn a_free_name_is_granted_by_one_command() {
     let id = scene.acquire("a");
     assert_eq!(scene.engine.held_until(id), None);
     let claim = scene.sends(Action::Acquire, &["a"]);
-    let Command::Acquire { ttl, holder, .. } = &claim.command else { panic!("not a claim") };
+    let Request::Acquire { ttl, label: holder, .. } = &claim.request else { panic!("not a claim") };
     assert_eq!((*ttl, &**holder), (TTL, "me"));
     assert_eq!(claim.deadline, START.after(scene.engine.timing().request()));
     scene.grants(&claim);
@@ -159,12 +158,12 @@ fn a_refusal_after_an_unknown_claim_frees_what_that_may_hold() {
 
 #[test]
 fn a_reply_with_the_wrong_count_or_kind_is_never_a_grant() {
-    let granted = Acquired::Granted(FENCE);
+    let granted = Outcome::Granted(FENCE);
     for reply in [
-        Reply::Acquired(vec![]),
-        Reply::Acquired(vec![granted.clone(), granted]),
-        Reply::Changed(vec![true]),
-        Reply::Changed(vec![false]),
+        Reply::Outcomes(vec![]),
+        Reply::Outcomes(vec![granted.clone(), granted]),
+        Reply::Outcomes(vec![Outcome::Done]),
+        Reply::Outcomes(vec![Outcome::NotOwner]),
     ] {
         let (mut scene, id, claim) = Scenario::claiming();
         scene.answers(&claim, Ok(reply));

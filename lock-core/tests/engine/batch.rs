@@ -1,10 +1,9 @@
-//! Many attempts, few commands.
+//! Many attempts, few requests.
 
 use crate::scenario::*;
-use lock_core::table::{Acquired, Reply};
 use lock_core::{
     Action, Code, Config, Dispatch, Event, Failure, Fence, Instant, LostReason, NotAcquired,
-    Release,
+    Outcome, Release, Reply,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -34,10 +33,10 @@ fn each_claim_has_its_own_verdict() {
     let mut scene = Scenario::new();
     let [b, a, c] = ["b", "a", "c"].map(|text| scene.acquire(text));
     let claim = scene.sends(Action::Acquire, &["a", "b", "c"]);
-    let grant = |fence| Acquired::Granted(Fence::new(fence));
+    let grant = |fence| Outcome::Granted(Fence::new(fence));
     let somebody = holder("somebody", TTL);
-    let verdicts = vec![grant(1), Acquired::Busy(Some(somebody.clone())), grant(3)];
-    scene.answers(&claim, Ok(Reply::Acquired(verdicts)));
+    let verdicts = vec![grant(1), Outcome::Busy(Some(somebody.clone())), grant(3)];
+    scene.answers(&claim, Ok(Reply::Outcomes(verdicts)));
     let deadline = START.after(VALID);
     scene.tells([
         Event::Granted { id: a, fence: Fence::new(1), deadline },
@@ -49,7 +48,7 @@ fn each_claim_has_its_own_verdict() {
 
     scene.sleep_until(START.after(RENEW));
     let renewal = scene.sends(Action::Renew, &["a", "c"]);
-    scene.answers(&renewal, Ok(Reply::Changed(vec![false, true])));
+    scene.answers(&renewal, Ok(Reply::Outcomes(vec![Outcome::NotOwner, Outcome::Done])));
     scene.tells([
         Event::Lost { id: a, reason: LostReason::Taken },
         Event::Renewed { id: c, deadline: renewal.at.after(VALID) },
@@ -66,22 +65,22 @@ fn a_failure_concerns_every_claim_of_the_command() {
 }
 
 /// Answers all that is due, as a server does that refuses whatever is about "b" and does the rest. How many
-/// commands it took.
+/// requests it took.
 fn serves_but_for_b(scene: &mut Scenario, refusal: &Failure) -> usize {
-    let mut commands = 0;
-    while let Some(Dispatch { id, command, deadline, .. }) = scene.engine.poll_command(scene.now) {
-        commands += 1;
-        let sent = Sent { id, at: scene.now, deadline, command };
+    let mut requests = 0;
+    while let Some(Dispatch { id, request, deadline, .. }) = scene.engine.poll_request(scene.now) {
+        requests += 1;
+        let sent = Sent { id, at: scene.now, deadline, request };
         scene.sleep(TRIP);
-        if sent.command.claims().iter().any(|claim| claim.name.as_str() == "b") {
+        if sent.request.claims().iter().any(|claim| claim.name.as_str() == "b") {
             scene.fails(&sent, refusal.clone());
-        } else if sent.command.action() == Action::Acquire {
+        } else if sent.request.action() == Action::Acquire {
             scene.grants(&sent);
         } else {
             scene.confirms(&sent);
         }
     }
-    commands
+    requests
 }
 
 #[test]
@@ -89,8 +88,8 @@ fn what_is_refused_for_one_is_done_for_the_others() {
     let mut scene = Scenario::new();
     let b = scene.acquire("b");
     let others: Vec<_> = (0..511).map(|n| scene.acquire(&format!("n{n}"))).collect();
-    let commands = serves_but_for_b(&mut scene, &refused());
-    assert!(commands <= 1 + 3 * 8, "{commands}");
+    let requests = serves_but_for_b(&mut scene, &refused());
+    assert!(requests <= 1 + 3 * 8, "{requests}");
     let told = scene.told();
     assert!(told.contains(&not_acquired(b, NotAcquired::Failed(refused()))), "it alone is told");
     let granted = told.iter().filter(|event| matches!(event, Event::Granted { .. })).count();
@@ -139,12 +138,12 @@ fn what_is_refused_for_one_is_renewed_and_freed_for_the_others() {
 fn what_is_refused_for_all_is_told_to_all_soon() {
     let mut scene = Scenario::new();
     let ids: Vec<_> = (0..512).map(|n| scene.acquire(&format!("n{n}"))).collect();
-    let mut commands = 0;
-    while let Some(dispatch) = scene.engine.poll_command(scene.now) {
-        commands += 1;
+    let mut requests = 0;
+    while let Some(dispatch) = scene.engine.poll_request(scene.now) {
+        requests += 1;
         scene.engine.handle_reply(scene.now, dispatch.id, Err(refused()));
     }
-    assert_eq!(commands, 1 + 8 + 64 + 512);
+    assert_eq!(requests, 1 + 8 + 64 + 512);
     assert_eq!(scene.told().len(), ids.len());
     scene.is_over();
 }
@@ -169,7 +168,7 @@ fn a_reply_one_entry_short_grants_nothing_to_anyone() {
     let mut scene = Scenario::new();
     let [a, b] = ["a", "b"].map(|text| scene.acquire(text));
     let claim = scene.sends(Action::Acquire, &["a", "b"]);
-    scene.answers(&claim, Ok(Reply::Acquired(vec![Acquired::Granted(FENCE)])));
+    scene.answers(&claim, Ok(Reply::Outcomes(vec![Outcome::Granted(FENCE)])));
     let told = scene.told();
     let [Event::Trouble { id: first, .. }, Event::Trouble { id: second, .. }] = told[..] else {
         panic!("{told:?}")
@@ -307,8 +306,8 @@ fn leases_taken_one_by_one_end_up_renewed_by_a_handful_of_commands() {
     // The first period brings them into step; then ten more are counted.
     scene.serves_until(scene.now.after(RENEW));
     scene.told();
-    let commands = scene.serves_until(scene.now.after(RENEW * 10));
-    assert!(commands <= 40, "{commands} commands in ten periods");
+    let requests = scene.serves_until(scene.now.after(RENEW * 10));
+    assert!(requests <= 40, "{requests} requests in ten periods");
     let mut renewals = BTreeMap::new();
     for event in scene.told() {
         let Event::Renewed { id, .. } = event else { panic!("{event:?}") };
@@ -319,38 +318,38 @@ fn leases_taken_one_by_one_end_up_renewed_by_a_handful_of_commands() {
 }
 
 impl Scenario {
-    /// The next command leaves and succeeds; how many claims it has.
+    /// The next request leaves and succeeds; how many claims it has.
     fn serves_one(&mut self, action: Action) -> usize {
         let sent = self.sends_any();
-        assert_eq!(sent.command.action(), action);
+        assert_eq!(sent.request.action(), action);
         self.serves(&sent);
         sent.len()
     }
 
     fn serves_all(&mut self) -> Vec<Sent> {
         let mut all = Vec::new();
-        while let Some(Dispatch { id, command, deadline, .. }) = self.engine.poll_command(self.now)
+        while let Some(Dispatch { id, request, deadline, .. }) = self.engine.poll_request(self.now)
         {
-            let sent = Sent { id, at: self.now, deadline, command };
+            let sent = Sent { id, at: self.now, deadline, request };
             self.serves(&sent);
             all.push(sent);
         }
         all
     }
 
-    /// Answers all well up to a time; how many commands it took.
+    /// Answers all well up to a time; how many requests it took.
     fn serves_until(&mut self, end: Instant) -> usize {
-        let mut commands = self.serves_all().len();
+        let mut requests = self.serves_all().len();
         while self.engine.poll_timeout().is_some_and(|at| at <= end) {
             self.sleeps();
-            commands += self.serves_all().len();
+            requests += self.serves_all().len();
         }
         self.sleep_until(end);
-        commands
+        requests
     }
 
     fn serves(&mut self, sent: &Sent) {
-        match sent.command.action() {
+        match sent.request.action() {
             Action::Acquire => self.grants(sent),
             _ => self.confirms(sent),
         }

@@ -1,8 +1,10 @@
 //! An attempt behind others of the same engine is told who has the lock.
 
 use crate::scenario::*;
-use lock_core::advisory::{self, Advisory, Tried};
-use lock_core::{Action, Config, Engine, Event, Holder, LockId, Mode, NotAcquired, Timing};
+use lock_core::{
+    Action, Config, Engine, Event, Holder, LockId, Mode, NotAcquired, Outcome, Reply, Request,
+    SessionName, Timing, advisory,
+};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -72,14 +74,14 @@ fn waiters_in_the_queue_are_told_when_the_first_is_denied_and_later_changes_are_
     scene.tells([waiting(third, &wanted(&one))]);
     let two = holder("two", TTL);
     scene.sleeps();
-    let look = scene.sends(Action::Look, &["a"]);
+    let look = scene.sends(Action::Probe, &["a"]);
     scene.denies_for(&look, two.clone());
     scene.tells([waiting(first, &two)]);
     // At the end it is the holder by then.
     scene.now = START.after(SECOND * 5);
     scene.engine.handle_timeout(scene.now);
     scene.tells([not_acquired(second, NotAcquired::TimedOut(Some(wanted(&two))))]);
-    let look = scene.sends(Action::Look, &["a"]);
+    let look = scene.sends(Action::Probe, &["a"]);
     // In front, it was told of another holder.
     scene.release(first);
     scene.denies_for(&look, two.clone());
@@ -205,15 +207,15 @@ fn a_holder_that_is_said_to_have_gone_is_not_named_at_the_end() {
 // -- sharing -------------------------------------------------------------------------------------
 
 /// Grants what is due.
-fn grant_all(engine: &mut Engine<Advisory>, now: lock_core::Instant) {
-    while let Some(dispatch) = engine.poll_command(now) {
-        let reply = match &dispatch.command {
-            advisory::Command::Open { .. } => advisory::Reply::Opened,
-            advisory::Command::Try { claims, .. } => {
-                advisory::Reply::Tried(vec![Tried::Granted(FENCE); claims.len()])
+fn grant_all(engine: &mut Engine, now: lock_core::Instant) {
+    while let Some(dispatch) = engine.poll_request(now) {
+        let reply = match &dispatch.request {
+            Request::Open { .. } => Reply::Opened(SessionName::default()),
+            Request::Acquire { claims, .. } => {
+                Reply::Outcomes(vec![Outcome::Granted(FENCE); claims.len()])
             }
-            advisory::Command::Unlock { leases } => {
-                advisory::Reply::Unlocked(vec![true; leases.len()])
+            Request::Release { claims: leases, .. } => {
+                Reply::Outcomes(vec![Outcome::Done; leases.len()])
             }
             other => panic!("{other:?}"),
         };
@@ -222,7 +224,7 @@ fn grant_all(engine: &mut Engine<Advisory>, now: lock_core::Instant) {
 }
 
 /// The labels that waiters were told of, and who they are.
-fn labels(engine: &mut Engine<Advisory>) -> Vec<(LockId, String)> {
+fn labels(engine: &mut Engine) -> Vec<(LockId, String)> {
     let told = std::iter::from_fn(|| engine.poll_event());
     told.filter_map(|event| match event {
         Event::Waiting { id, holder: Some(holder) } => Some((id, holder.label)),
@@ -234,17 +236,17 @@ fn labels(engine: &mut Engine<Advisory>) -> Vec<(LockId, String)> {
 
 #[test]
 fn a_waiter_behind_sharers_is_told_of_the_first_that_stays() {
-    let protocol = Advisory::new(TTL).labelled("me");
-    let mut engine = Engine::new(protocol, Config::new(Timing::default(), 42));
+    let capabilities = advisory::capabilities(advisory::WAITING, Some("me"));
+    let mut engine = Engine::new(capabilities, Config::new(Timing::default(), 42));
     let sharers = [(); 2].map(|()| engine.acquire_as(START, name("a"), Mode::Shared, false, None));
     grant_all(&mut engine, START);
     assert_eq!(labels(&mut engine), []);
     engine.release(START, sharers[0]);
-    let release = engine.poll_command(START).expect("a release");
+    let release = engine.poll_request(START).expect("a release");
     // The next ahead of it holds the lock; of the others, the one in front is leaving.
     let waiters =
         [(); 2].map(|()| engine.acquire_as(START, name("a"), Mode::Exclusive, false, None));
     assert_eq!(labels(&mut engine), [(waiters[0], "me".to_string())]);
-    engine.handle_reply(START, release.id, Ok(advisory::Reply::Unlocked(vec![true])));
+    engine.handle_reply(START, release.id, Ok(Reply::Outcomes(vec![Outcome::Done])));
     assert_eq!(labels(&mut engine), [(waiters[1], "me".to_string())]);
 }

@@ -1,15 +1,14 @@
 //! Giving up, in every phase: one `Released`, and nothing left behind.
 
 use crate::scenario::*;
-use lock_core::table::{Acquired, Reply};
-use lock_core::{Action, Event, Failure, NotAcquired, Release};
+use lock_core::{Action, Event, Failure, NotAcquired, Outcome, Release, Reply};
 
 fn granted() -> Result<Reply, Failure> {
-    Ok(Reply::Acquired(vec![Acquired::Granted(FENCE)]))
+    Ok(Reply::Outcomes(vec![Outcome::Granted(FENCE)]))
 }
 
 fn busy() -> Result<Reply, Failure> {
-    Ok(Reply::Acquired(vec![Acquired::Busy(None)]))
+    Ok(Reply::Outcomes(vec![Outcome::Busy(None)]))
 }
 
 #[test]
@@ -46,7 +45,7 @@ fn a_claim_under_way_is_awaited_and_what_it_may_hold_is_freed() {
     let answers = [
         (granted(), true),
         (Err(unknown()), true),
-        (Ok(Reply::Changed(vec![true])), true),
+        (Ok(Reply::Outcomes(vec![Outcome::Done])), true),
         (busy(), false),
         (Err(not_sent()), false),
         (Err(deadlock()), false),

@@ -68,7 +68,7 @@ fn an_attempt_that_was_given_up_leaves_nothing_there() {
 fn a_waiter_waits_on_where_there_is_something_new() {
     let (mut scene, id) = Scenario::waiting();
     scene.sleeps();
-    let look = scene.sends(Action::Look, &["a"]);
+    let look = scene.sends(Action::Probe, &["a"]);
     scene.fails(&look, gone());
     scene.tells([Event::Trouble { id, failure: gone() }]);
     let claim = scene.looks_and_claims();

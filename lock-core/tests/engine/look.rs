@@ -15,7 +15,7 @@ fn next_holder(wanted: bool) -> Holder {
 /// It looks again: when, and what.
 fn looks(scene: &mut Scenario) -> Sent {
     scene.sleeps();
-    scene.sends(Action::Look, &["a"])
+    scene.sends(Action::Probe, &["a"])
 }
 
 /// An attempt that was denied by its first claim, as the first to wait or not.
@@ -161,7 +161,7 @@ fn looks_leave_together() {
     scene.denies(&claim);
     scene.told();
     scene.sleep(TRIP);
-    let look = scene.sends(Action::Look, &["a", "b"]);
+    let look = scene.sends(Action::Probe, &["a", "b"]);
     scene.is_free(&look);
     scene.sends(Action::Acquire, &["a", "b"]);
 }

@@ -1,8 +1,7 @@
 //! When a holder can no longer be sure.
 
 use crate::scenario::*;
-use lock_core::table::Reply;
-use lock_core::{Action, Config, Event, Failure, LockId, LostReason, Release};
+use lock_core::{Action, Config, Event, Failure, LockId, LostReason, Outcome, Release, Reply};
 use std::time::Duration;
 
 fn lost(id: LockId) -> Event {
@@ -247,8 +246,8 @@ fn the_answer_to_a_lost_renewal_is_no_answer_to_the_release() {
 
 #[test]
 fn a_late_answer_tells_whether_a_lost_lease_may_still_be_there() {
-    let disowned = Ok(Reply::Changed(vec![false]));
-    let confirmed = Ok(Reply::Changed(vec![true]));
+    let disowned = Ok(Reply::Outcomes(vec![Outcome::NotOwner]));
+    let confirmed = Ok(Reply::Outcomes(vec![Outcome::Done]));
     for (answer, there) in [(confirmed, true), (Err(unknown()), true), (disowned, false)] {
         let (mut scene, id, renewal) = Scenario::renewing();
         scene.sleep_until(START.after(VALID));

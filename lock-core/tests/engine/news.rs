@@ -4,8 +4,10 @@ mod probes;
 mod turns;
 
 use crate::scenario::{NANO, Scenario, Sent, TRIP, deadlock, holder, name, unknown};
-use lock_core::table::{Command, Freed, Reply, Table};
-use lock_core::{Action, Engine, Event, Holder, Instant, Lane, LockId, News, Notification};
+use lock_core::{
+    Action, Engine, Event, Holder, Instant, Lane, LockId, News, Notification, Outcome, Reply,
+    Request, table,
+};
 use std::time::Duration;
 
 /// How long the lease in the way lasts.
@@ -17,7 +19,7 @@ const QUIET: Duration = Duration::from_millis(7_500);
 /// An engine at a server that tells.
 fn told() -> Scenario {
     let mut scene = Scenario::new();
-    let table = Table::new(crate::scenario::TTL, "me").told();
+    let table = table::capabilities("me", true);
     scene.engine = Engine::new(table, crate::scenario::config());
     scene
 }
@@ -29,30 +31,30 @@ fn denied(scene: &mut Scenario, claim: &Sent) {
 }
 
 fn begins(scene: &mut Scenario, listen: &Sent) {
-    scene.answers(listen, Ok(Reply::Told(News::Begun)));
+    scene.answers(listen, Ok(Reply::News(News::Begun)));
 }
 
 fn tells_of(scene: &mut Scenario, listen: &Sent, names: &[&str]) {
     let freed = names.iter().map(|text| Notification::Freed(name(text))).collect();
-    scene.answers(listen, Ok(Reply::Told(News::Notified(freed))));
+    scene.answers(listen, Ok(Reply::News(News::Notified(freed))));
 }
 
 fn number(probe: &Sent) -> u128 {
-    let Command::Probe { number } = probe.command else { panic!("{:?}", probe.command) };
+    let Request::Ping { number } = probe.request else { panic!("{:?}", probe.request) };
     number
 }
 
 fn tells_number(scene: &mut Scenario, listen: &Sent, number: u128) {
-    let told = vec![Notification::Probe(number)];
-    scene.answers(listen, Ok(Reply::Told(News::Notified(told))));
+    let told = vec![Notification::Ping(number)];
+    scene.answers(listen, Ok(Reply::News(News::Notified(told))));
 }
 
 /// A probe leaves, and is heard on the connection that listens.
 fn verified(scene: &mut Scenario, listen: &Sent) -> Sent {
-    let probe = scene.sends(Action::Probe, &[]);
-    scene.answers(&probe, Ok(Reply::Probed));
+    let probe = scene.sends(Action::Ping, &[]);
+    scene.answers(&probe, Ok(Reply::one(Outcome::Done)));
     tells_number(scene, listen, number(&probe));
-    scene.sends(Action::Listen, &[])
+    scene.sends(Action::Subscribe, &[])
 }
 
 /// The server tells, but nothing was heard yet: a probe is due.
@@ -62,7 +64,7 @@ fn begun() -> (Scenario, LockId) {
     let claim = scene.sends(Action::Acquire, &["a"]);
     scene.sends_nothing(); // nobody waits yet
     denied(&mut scene, &claim);
-    let first = scene.sends(Action::Listen, &[]);
+    let first = scene.sends(Action::Subscribe, &[]);
     begins(&mut scene, &first);
     (scene, id)
 }
@@ -70,11 +72,11 @@ fn begun() -> (Scenario, LockId) {
 /// It was denied once before the server told, and once since it is known to be heard; it listens.
 fn listening() -> (Scenario, LockId, Sent) {
     let (mut scene, id) = begun();
-    let probe = scene.sends(Action::Probe, &[]);
-    scene.answers(&probe, Ok(Reply::Probed));
-    let listen = scene.sends(Action::Listen, &[]);
+    let probe = scene.sends(Action::Ping, &[]);
+    scene.answers(&probe, Ok(Reply::one(Outcome::Done)));
+    let listen = scene.sends(Action::Subscribe, &[]);
     tells_number(&mut scene, &listen, number(&probe));
-    let listen = scene.sends(Action::Listen, &[]);
+    let listen = scene.sends(Action::Subscribe, &[]);
     scene.sleeps();
     let again = scene.sends(Action::Acquire, &["a"]); // it may have been freed before
     denied(&mut scene, &again);
@@ -89,13 +91,13 @@ fn claims_next(scene: &mut Scenario, mut listen: Sent) -> (Sent, Sent) {
             continue;
         }
         let sent = scene.sends_any();
-        if sent.command.action() != Action::Probe {
-            assert_eq!(sent.command.action(), Action::Acquire);
+        if sent.request.action() != Action::Ping {
+            assert_eq!(sent.request.action(), Action::Acquire);
             return (sent, listen);
         }
-        scene.answers(&sent, Ok(Reply::Probed));
+        scene.answers(&sent, Ok(Reply::one(Outcome::Done)));
         tells_number(scene, &listen, number(&sent));
-        listen = scene.sends(Action::Listen, &[]);
+        listen = scene.sends(Action::Subscribe, &[]);
     }
 }
 
@@ -111,7 +113,7 @@ fn who_is_sure_to_be_told_asks_again_when_the_lease_ends_and_not_before() {
     let ends = scene.now.after(LEFT);
     scene.sleep(QUIET);
     tells_of(&mut scene, &listen, &[]); // nothing happened for long
-    let listen = scene.sends(Action::Listen, &[]);
+    let listen = scene.sends(Action::Subscribe, &[]);
     let (claim, listen) = claims_next(&mut scene, listen);
     assert_eq!(scene.now, ends);
     denied(&mut scene, &claim); // it was renewed
@@ -125,18 +127,18 @@ fn who_is_told_tries_at_once() {
     let (mut scene, id, listen) = listening();
     tells_of(&mut scene, &listen, &["b", "a"]);
     let claim = scene.sends(Action::Acquire, &["a"]);
-    let listen = scene.sends(Action::Listen, &[]);
+    let listen = scene.sends(Action::Subscribe, &[]);
     scene.sleep(TRIP);
     scene.grants(&claim);
     assert!(matches!(scene.told()[..], [Event::Granted { id: granted, .. }] if granted == id));
     scene.release(id);
     let release = scene.sends(Action::Release, &["a"]);
-    scene.answers(&release, Ok(Reply::Freed(vec![Freed::Free])));
+    scene.answers(&release, Ok(Reply::Outcomes(vec![Outcome::Done])));
     scene.told();
     // Nobody waits any more: when nobody has for long, the connection goes.
     scene.sleep(QUIET);
     tells_of(&mut scene, &listen, &[]);
-    let listen = scene.sends(Action::Listen, &[]);
+    let listen = scene.sends(Action::Subscribe, &[]);
     scene.sleep(QUIET);
     tells_of(&mut scene, &listen, &[]);
     scene.stops_listening();
@@ -148,10 +150,10 @@ fn what_is_freed_while_the_claim_is_under_way_is_not_missed() {
     let (mut scene, _, listen) = listening();
     tells_of(&mut scene, &listen, &["a"]);
     let claim = scene.sends(Action::Acquire, &["a"]);
-    let listen = scene.sends(Action::Listen, &[]);
+    let listen = scene.sends(Action::Subscribe, &[]);
     // Denied at the server; freed by the next holder; and that is heard before the denial.
     tells_of(&mut scene, &listen, &["a"]);
-    scene.sends(Action::Listen, &[]);
+    scene.sends(Action::Subscribe, &[]);
     denied(&mut scene, &claim);
     assert!(next(&mut scene) <= scene.now.after(TRIP));
     scene.sleeps();
@@ -164,12 +166,12 @@ fn a_claim_sent_before_the_server_told_is_not_sure_to_be_told_of() {
     scene.acquire("a");
     let claim = scene.sends(Action::Acquire, &["a"]);
     denied(&mut scene, &claim);
-    let first = scene.sends(Action::Listen, &[]);
+    let first = scene.sends(Action::Subscribe, &[]);
     scene.sleeps();
     let claim = scene.sends(Action::Acquire, &["a"]);
     scene.sleep(NANO);
     begins(&mut scene, &first);
-    let listen = scene.sends(Action::Listen, &[]);
+    let listen = scene.sends(Action::Subscribe, &[]);
     denied(&mut scene, &claim);
     let denied = scene.now;
     verified(&mut scene, &listen);
@@ -181,7 +183,7 @@ fn a_denial_that_names_no_holder_is_not_told_of() {
     let (mut scene, _, listen) = listening();
     tells_of(&mut scene, &listen, &["a"]);
     let claim = scene.sends(Action::Acquire, &["a"]);
-    scene.sends(Action::Listen, &[]);
+    scene.sends(Action::Subscribe, &[]);
     scene.sleep(TRIP);
     scene.denies(&claim);
     scene.told();
@@ -202,7 +204,7 @@ fn when_the_server_stops_telling_everybody_asks_again() {
             scene.sleeps();
         }
         let sent = scene.sends_any();
-        if sent.command.action() == Action::Listen {
+        if sent.request.action() == Action::Subscribe {
             scene.fails(&sent, deadlock());
             failures += 1;
         } else {
@@ -224,7 +226,7 @@ fn a_server_that_has_nothing_to_tell_for_half_the_time_is_listened_to_at_once_ag
     let (mut scene, _, listen) = listening();
     scene.sleep_until(listen.at.after(QUIET / 2));
     tells_of(&mut scene, &listen, &[]);
-    scene.sends(Action::Listen, &[]);
+    scene.sends(Action::Subscribe, &[]);
 }
 
 #[test]
@@ -245,14 +247,14 @@ fn who_waits_again_listens_again() {
     scene.told();
     scene.sends_nothing(); // what is under way goes on
     tells_of(&mut scene, &listen, &["a"]);
-    let listen = scene.sends(Action::Listen, &[]);
+    let listen = scene.sends(Action::Subscribe, &[]);
     scene.sleep(QUIET);
     tells_of(&mut scene, &listen, &["a"]); // others' business does not keep it
     scene.stops_listening();
     scene.acquire("a");
     let claim = scene.sends(Action::Acquire, &["a"]);
     denied(&mut scene, &claim);
-    scene.sends(Action::Listen, &[]);
+    scene.sends(Action::Subscribe, &[]);
     assert!(next(&mut scene) <= scene.now.after(Duration::from_secs(1)), "it is not told yet");
 }
 
@@ -263,7 +265,7 @@ fn who_waits_again_soon_is_told_from_the_start() {
     scene.told();
     scene.sleep(QUIET / 2);
     tells_of(&mut scene, &listen, &["a"]);
-    let listen = scene.sends(Action::Listen, &[]);
+    let listen = scene.sends(Action::Subscribe, &[]);
     scene.acquire("a");
     let claim = scene.sends(Action::Acquire, &["a"]);
     denied(&mut scene, &claim);
@@ -271,7 +273,7 @@ fn who_waits_again_soon_is_told_from_the_start() {
     // It was needed meanwhile: the time without begins anew.
     scene.sleep(QUIET / 2);
     tells_of(&mut scene, &listen, &["b"]);
-    let listen = scene.sends(Action::Listen, &[]);
+    let listen = scene.sends(Action::Subscribe, &[]);
     claims_next(&mut scene, listen);
     assert_eq!(scene.now, ends, "it need not ask again");
 }
@@ -280,16 +282,16 @@ fn who_waits_again_soon_is_told_from_the_start() {
 fn news_have_a_lane_of_their_own() {
     let mut scene = told();
     scene.acquire("a");
-    let claim = scene.engine.poll_command(scene.now).expect("a claim");
+    let claim = scene.engine.poll_request(scene.now).expect("a claim");
     assert_eq!(claim.lane, Lane::HOME);
     let sent =
-        Sent { id: claim.id, at: scene.now, deadline: claim.deadline, command: claim.command };
+        Sent { id: claim.id, at: scene.now, deadline: claim.deadline, request: claim.request };
     denied(&mut scene, &sent);
     scene.acquire("b");
-    let claim = scene.engine.poll_command(scene.now).expect("a claim");
+    let claim = scene.engine.poll_request(scene.now).expect("a claim");
     assert_eq!(claim.lane, Lane::HOME);
-    let listen = scene.engine.poll_command(scene.now).expect("it listens");
+    let listen = scene.engine.poll_request(scene.now).expect("it listens");
     assert_eq!(listen.lane, Lane::NEWS);
-    let Command::Listen { up_to } = listen.command else { panic!("{listen:?}") };
+    let Request::Subscribe { up_to } = listen.request else { panic!("{listen:?}") };
     assert!(scene.now.after(up_to) < listen.deadline, "there is time for the answer");
 }

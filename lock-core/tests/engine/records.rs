@@ -2,32 +2,35 @@
 
 use crate::scenario::{NANO, OVER, freed};
 use crate::sessions::{FENCE, MS, Scene, unknown};
-use lock_core::consul::{self, Consul, Locked, Session};
-use lock_core::{Dispatch, Event, Failure, Instant, LockId, LostReason, Release, Timing};
+use lock_core::{
+    Dispatch, Event, Failure, Instant, LockId, LostReason, Outcome, Release, Reply, Request,
+    SessionName, Timing, consul,
+};
 use std::time::Duration;
 
-pub(crate) fn consul() -> Scene<Consul> {
-    Scene::new(Consul::new(Timing::default().ttl(), "me"))
+pub(crate) fn consul() -> Scene {
+    Scene::new(consul::capabilities("me"))
 }
 
-pub(crate) fn locked(locked: Locked) -> consul::Reply {
-    consul::Reply::Locked(locked)
+pub(crate) fn locked(locked: Outcome) -> Reply {
+    Reply::one(locked)
 }
 
-impl Scene<Consul> {
-    pub(crate) fn creates(&mut self, name: &str) -> Session {
+impl Scene {
+    pub(crate) fn creates(&mut self, name: &str) -> SessionName {
         let create = self.sends();
-        assert!(matches!(create.command, consul::Command::Create { .. }), "{create:?}");
-        let session = Session(name.into());
-        self.answers(&create, consul::Reply::Created(session.clone()));
+        assert!(matches!(create.request, Request::Open { .. }), "{create:?}");
+        let session = SessionName::from(name);
+        self.answers(&create, Reply::Opened(session.clone()));
         session
     }
 
-    pub(crate) fn in_session(&mut self, session: &Session) -> Dispatch<consul::Command> {
+    pub(crate) fn in_session(&mut self, session: &SessionName) -> Dispatch {
         let dispatch = self.sends();
-        match &dispatch.command {
-            consul::Command::Lock { session: of, .. }
-            | consul::Command::Unlock { session: of, .. } => assert_eq!(of, session),
+        match &dispatch.request {
+            Request::Acquire { session: of, .. } | Request::Release { session: of, .. } => {
+                assert_eq!(of, session)
+            }
             other => panic!("{other:?}"),
         }
         dispatch
@@ -35,7 +38,7 @@ impl Scene<Consul> {
 
     /// Two locks are held in a session. The first was claimed twice; until the time returned, the
     /// claim that was not answered may be carried out.
-    fn claimed_twice() -> (Self, LockId, Session, Instant) {
+    fn claimed_twice() -> (Self, LockId, SessionName, Instant) {
         let mut scene = consul();
         let a = scene.wants("a");
         scene.wants("b");
@@ -45,7 +48,7 @@ impl Scene<Consul> {
         let late = scene.now.after(OVER);
         for _ in 0..2 {
             let lock = scene.in_session(&session);
-            scene.answers(&lock, locked(Locked::Granted(FENCE)));
+            scene.answers(&lock, locked(Outcome::Granted(FENCE)));
         }
         scene.told();
         (scene, a, session, late)
@@ -58,8 +61,8 @@ impl Scene<Consul> {
         {
             self.now = next;
             let renew = self.sends();
-            assert!(matches!(renew.command, consul::Command::Renew { .. }), "{renew:?}");
-            self.answers(&renew, consul::Reply::Renewed(true));
+            assert!(matches!(renew.request, Request::KeepAlive { .. }), "{renew:?}");
+            self.answers(&renew, Reply::one(Outcome::Done));
             assert!(self.told().iter().all(|event| matches!(event, Event::Renewed { .. })));
         }
         self.now = at;
@@ -79,9 +82,9 @@ fn a_session_has_an_owner_of_its_own() {
     let mut scene = consul();
     scene.wants("a");
     let create = scene.sends();
-    let consul::Command::Create { name, .. } = create.command else { panic!("{create:?}") };
-    scene.answers(&create, consul::Reply::Created(Session("1".into())));
-    assert_ne!(scene.sends().command.claims()[0].owner, name);
+    let Request::Open { owner: name, .. } = create.request else { panic!("{create:?}") };
+    scene.answers(&create, Reply::Opened(SessionName::from("1")));
+    assert_ne!(scene.sends().request.claims()[0].owner, name);
 }
 
 #[test]
@@ -90,11 +93,11 @@ fn a_session_that_is_unknown_to_the_server_is_lost_with_all_its_locks() {
     let a = scene.wants("a");
     let session = scene.creates("1");
     let lock = scene.in_session(&session);
-    scene.answers(&lock, locked(Locked::Granted(FENCE)));
+    scene.answers(&lock, locked(Outcome::Granted(FENCE)));
     let b = scene.wants("b");
     let lock = scene.in_session(&session);
     scene.told();
-    scene.answers(&lock, locked(Locked::NoSession));
+    scene.answers(&lock, locked(Outcome::NoSession));
     let told = scene.told();
     assert_eq!(told[0], Event::Lost { id: a, reason: LostReason::Taken });
     assert!(matches!(told[1], Event::Trouble { id, .. } if id == b), "{told:?}");
@@ -108,7 +111,7 @@ fn locks_lost_with_their_session_say_why_it_could_not_be_kept() {
     let a = scene.wants("a");
     let session = scene.creates("1");
     let lock = scene.in_session(&session);
-    scene.answers(&lock, locked(Locked::Granted(FENCE)));
+    scene.answers(&lock, locked(Outcome::Granted(FENCE)));
     scene.told();
     let no_leader = Failure::not_now("No cluster leader".into());
     let lost = loop {
@@ -136,18 +139,18 @@ fn after_a_release_without_an_answer_the_successor_is_in_another_session() {
     let a = scene.wants("a");
     let first = scene.creates("1");
     let lock = scene.in_session(&first);
-    scene.answers(&lock, locked(Locked::Granted(FENCE)));
+    scene.answers(&lock, locked(Outcome::Granted(FENCE)));
     scene.wants("a");
     scene.engine.release(scene.now, a);
     let unlock = scene.in_session(&first);
     scene.fails(&unlock, unknown());
     let unlock = scene.in_session(&first);
-    scene.answers(&unlock, consul::Reply::Unlocked(false));
+    scene.answers(&unlock, Reply::one(Outcome::NotOwner));
     assert!(scene.told().contains(&Event::Released { id: a, release: Release::Freed }));
     // With nothing left in it, what may come late dies with the session.
     let destroy = scene.sends();
-    assert_eq!(destroy.command, consul::Command::Destroy { session: first });
-    scene.answers(&destroy, consul::Reply::Destroyed);
+    assert_eq!(destroy.request, Request::Close { session: first });
+    scene.answers(&destroy, Reply::one(Outcome::Done));
     let second = scene.creates("2");
     scene.in_session(&second);
 }
@@ -158,12 +161,12 @@ fn what_was_claimed_twice_is_unlocked_twice() {
     let (mut scene, a, session, late) = Scene::claimed_twice();
     scene.engine.release(scene.now, a);
     let unlock = scene.in_session(&session);
-    scene.answers(&unlock, consul::Reply::Unlocked(true));
+    scene.answers(&unlock, Reply::one(Outcome::Done));
     assert_eq!(scene.told(), [freed(a)]);
     scene.keeps_until(late);
     let again = scene.in_session(&session);
-    assert_eq!((again.command.claims(), scene.now), (unlock.command.claims(), late));
-    scene.answers(&again, consul::Reply::Unlocked(false));
+    assert_eq!((again.request.claims(), scene.now), (unlock.request.claims(), late));
+    scene.answers(&again, Reply::one(Outcome::NotOwner));
     assert_eq!((scene.told(), scene.engine.attempts()), (vec![], 1));
 }
 
@@ -175,7 +178,7 @@ fn what_was_claimed_twice_long_ago_is_unlocked_once() {
         scene.keeps_until(answered.before(MS));
         scene.engine.release(scene.now, a);
         let unlock = scene.in_session(&session);
-        scene.answers(&unlock, consul::Reply::Unlocked(true));
+        scene.answers(&unlock, Reply::one(Outcome::Done));
         assert_eq!(scene.now, answered);
         assert_eq!((scene.told(), scene.engine.attempts()), (vec![freed(a)], 1));
         scene.sends_nothing();
@@ -192,21 +195,18 @@ fn a_session_that_its_last_attempt_has_left_is_closed() {
     let lock = scene.in_session(&first);
     scene.fails(&lock, unknown());
     let lock = scene.in_session(&first);
-    scene.answers(&lock, locked(Locked::Busy(None)));
+    scene.answers(&lock, locked(Outcome::Busy(None)));
     let late = scene.now.after(Timing::default().ttl() * 6 / 5);
     for index in 5.. {
         let dispatch = scene.sends();
-        match dispatch.command {
-            consul::Command::Destroy { session } => return assert_eq!(session, first),
-            consul::Command::Watch { .. } => {
+        match dispatch.request {
+            Request::Close { session } => return assert_eq!(session, first),
+            Request::Wait { .. } => {
                 scene.now = scene.now.after(Timing::default().ttl() / 4);
-                scene.answers(
-                    &dispatch,
-                    consul::Reply::Watched { index, locked: true, passed: None },
-                );
+                scene.answers(&dispatch, Reply::one(Outcome::Unchanged { index }));
             }
-            consul::Command::Renew { .. } => {
-                scene.answers(&dispatch, consul::Reply::Renewed(true));
+            Request::KeepAlive { .. } => {
+                scene.answers(&dispatch, Reply::one(Outcome::Done));
             }
             other => assert!(scene.now >= late, "{other:?}"),
         }
@@ -223,12 +223,12 @@ fn a_delay_does_not_say_that_an_unanswered_claim_failed() {
     let lock = scene.in_session(&session);
     scene.fails(&lock, unknown());
     let lock = scene.in_session(&session);
-    scene.answers(&lock, locked(Locked::Delayed));
+    scene.answers(&lock, locked(Outcome::Delayed));
     scene.told();
     scene.engine.release(scene.now, a);
     let unlock = scene.in_session(&session);
-    assert!(matches!(unlock.command, consul::Command::Unlock { .. }));
-    scene.answers(&unlock, consul::Reply::Unlocked(true));
+    assert!(matches!(unlock.request, Request::Release { .. }));
+    scene.answers(&unlock, Reply::one(Outcome::Done));
     assert_eq!(scene.told(), [Event::Released { id: a, release: Release::Freed }]);
 }
 
@@ -245,6 +245,6 @@ fn what_was_not_carried_out_changes_nothing_about_the_session() {
     scene.wants("b");
     for _ in 0..2 {
         let lock = scene.in_session(&session);
-        scene.answers(&lock, locked(Locked::Granted(FENCE)));
+        scene.answers(&lock, locked(Outcome::Granted(FENCE)));
     }
 }

@@ -1,8 +1,7 @@
 //! Giving back what is held.
 
 use crate::scenario::*;
-use lock_core::table::{Acquired, Freed, Reply};
-use lock_core::{Action, Event, Failure, Release};
+use lock_core::{Action, Event, Failure, Outcome, Release, Reply};
 use std::time::Duration;
 
 #[test]
@@ -56,7 +55,7 @@ fn a_release_waits_for_the_renewal_under_way_with_room_for_more_commands() {
 
 #[test]
 fn a_release_follows_a_renewal_that_failed_or_was_refused() {
-    let disowned = Ok(Reply::Changed(vec![false]));
+    let disowned = Ok(Reply::Outcomes(vec![Outcome::NotOwner]));
     for answer in [Err(not_sent()), Err(unknown()), Err(refused()), disowned] {
         let (mut scene, id, renewal) = Scenario::renewing();
         scene.release(id);
@@ -199,10 +198,10 @@ fn a_renewal_under_way_postpones_the_end_of_what_the_server_may_hold() {
 #[test]
 fn a_reply_that_does_not_answer_a_release_confirms_nothing() {
     for reply in [
-        Reply::Changed(vec![]),
-        Reply::Changed(vec![true, true]),
-        Reply::Acquired(vec![Acquired::Granted(FENCE)]),
-        Reply::Acquired(vec![Acquired::Busy(None)]),
+        Reply::Outcomes(vec![]),
+        Reply::Outcomes(vec![Outcome::Done, Outcome::Done]),
+        Reply::Outcomes(vec![Outcome::Granted(FENCE)]),
+        Reply::Outcomes(vec![Outcome::Busy(None)]),
     ] {
         let (mut scene, id, release) = Scenario::releasing();
         scene.answers(&release, Ok(reply));
@@ -215,16 +214,16 @@ fn a_reply_that_does_not_answer_a_release_confirms_nothing() {
 }
 
 /// The lock is released, and the server answers so after that time.
-fn frees(scene: &mut Scenario, held: lock_core::LockId, took: Duration, answer: Freed) {
+fn frees(scene: &mut Scenario, held: lock_core::LockId, took: Duration, answer: Outcome) {
     scene.release(held);
     let release = scene.sends(Action::Release, &["a"]);
     scene.sleep(took);
-    scene.answers(&release, Ok(Reply::Freed(vec![answer])));
+    scene.answers(&release, Ok(Reply::Outcomes(vec![answer])));
     scene.told();
 }
 
 /// The pause between an answered release and the next claim of the same process.
-fn pause(scene: &mut Scenario, held: lock_core::LockId, answer: Freed) -> Duration {
+fn pause(scene: &mut Scenario, held: lock_core::LockId, answer: Outcome) -> Duration {
     frees(scene, held, TRIP, answer);
     let at = scene.now;
     if !scene.engine.has_work() {
@@ -241,10 +240,10 @@ fn pause(scene: &mut Scenario, held: lock_core::LockId, answer: Freed) -> Durati
 fn who_frees_what_others_wait_for_lets_them_go_first() {
     let (mut scene, first) = Scenario::held();
     let [second, third] = ["a", "a"].map(|name| scene.acquire(name));
-    assert_eq!(pause(&mut scene, first, Freed::Free), Duration::ZERO, "nobody else waits");
-    assert_eq!(pause(&mut scene, second, Freed::Wanted), TRIP * 2);
+    assert_eq!(pause(&mut scene, first, Outcome::Done), Duration::ZERO, "nobody else waits");
+    assert_eq!(pause(&mut scene, second, Outcome::DoneContended), TRIP * 2);
     scene.acquire("a");
-    assert_eq!(pause(&mut scene, third, Freed::Free), Duration::ZERO, "nobody took it meanwhile");
+    assert_eq!(pause(&mut scene, third, Outcome::Done), Duration::ZERO, "nobody took it meanwhile");
 }
 
 #[test]
@@ -260,7 +259,7 @@ fn others_go_first_for_each_name_that_they_wait_for() {
     }
     let release = scene.sends(Action::Release, &["a", "b"]);
     scene.sleep(TRIP);
-    scene.answers(&release, Ok(Reply::Freed(vec![Freed::Wanted; 2])));
+    scene.answers(&release, Ok(Reply::Outcomes(vec![Outcome::DoneContended; 2])));
     scene.told();
     let freed = scene.now;
     for name in ["a", "b"] {
@@ -270,7 +269,7 @@ fn others_go_first_for_each_name_that_they_wait_for() {
     scene.sleeps();
     assert_eq!(scene.now, freed.after(TRIP * 2));
     // As one of them: it looks before it claims.
-    let look = scene.sends(Action::Look, &["a", "b"]);
+    let look = scene.sends(Action::Probe, &["a", "b"]);
     scene.is_free(&look);
     scene.sends_nothing();
 }
@@ -278,7 +277,7 @@ fn others_go_first_for_each_name_that_they_wait_for() {
 #[test]
 fn who_will_not_wait_comes_behind_nobody() {
     let (mut scene, held) = Scenario::held();
-    frees(&mut scene, held, TRIP, Freed::Wanted);
+    frees(&mut scene, held, TRIP, Outcome::DoneContended);
     scene.acquire_once("a", VALID);
     scene.sends(Action::Acquire, &["a"]);
 }
@@ -286,11 +285,11 @@ fn who_will_not_wait_comes_behind_nobody() {
 #[test]
 fn who_waits_for_less_than_it_stays_behind_asks_before_its_wait_is_over() {
     let (mut scene, held) = Scenario::held();
-    frees(&mut scene, held, TRIP, Freed::Wanted);
+    frees(&mut scene, held, TRIP, Outcome::DoneContended);
     let freed = scene.now;
     scene.acquire_for("a", TRIP / 2);
     scene.sleeps();
-    scene.sends(Action::Look, &["a"]);
+    scene.sends(Action::Probe, &["a"]);
     assert_eq!(scene.now, freed.after(TRIP / 2));
 }
 
@@ -298,7 +297,7 @@ fn who_waits_for_less_than_it_stays_behind_asks_before_its_wait_is_over() {
 fn who_heard_late_that_it_is_free_stays_behind_no_longer_for_it() {
     let (mut scene, first) = Scenario::held();
     scene.acquire("a");
-    frees(&mut scene, first, Duration::from_millis(500), Freed::Wanted);
+    frees(&mut scene, first, Duration::from_millis(500), Outcome::DoneContended);
     let freed = scene.now;
     scene.sleeps();
     scene.sends(Action::Acquire, &["a"]);

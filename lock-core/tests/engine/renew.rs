@@ -1,8 +1,7 @@
 //! Keeping a lease.
 
 use crate::scenario::*;
-use lock_core::table::{Acquired, Command, Reply};
-use lock_core::{Action, Event, Failure, LostReason};
+use lock_core::{Action, Event, Failure, LostReason, Outcome, Reply, Request};
 use std::time::Duration;
 
 #[test]
@@ -12,7 +11,7 @@ fn a_renewal_leaves_a_third_of_the_ttl_after_the_claim_left() {
     scene.sends_nothing();
     scene.sleep(NANO);
     let renewal = scene.sends(Action::Renew, &["a"]);
-    let Command::Renew { ttl, .. } = renewal.command else { panic!("not a renewal") };
+    let Request::Renew { ttl, .. } = renewal.request else { panic!("not a renewal") };
     assert_eq!(ttl, TTL);
 }
 
@@ -136,11 +135,11 @@ fn a_renewal_after_failures_counts_in_full_and_begins_the_back_off_anew() {
 #[test]
 fn a_reply_that_does_not_answer_a_renewal_renews_nothing() {
     for reply in [
-        Reply::Changed(vec![]),
-        Reply::Changed(vec![true, true]),
-        Reply::Changed(vec![false, false]),
-        Reply::Acquired(vec![Acquired::Granted(FENCE)]),
-        Reply::Acquired(vec![Acquired::Busy(None)]),
+        Reply::Outcomes(vec![]),
+        Reply::Outcomes(vec![Outcome::Done, Outcome::Done]),
+        Reply::Outcomes(vec![Outcome::NotOwner, Outcome::NotOwner]),
+        Reply::Outcomes(vec![Outcome::Granted(FENCE)]),
+        Reply::Outcomes(vec![Outcome::Busy(None)]),
     ] {
         let (mut scene, id, renewal) = Scenario::renewing();
         scene.answers(&renewal, Ok(reply));

@@ -3,23 +3,30 @@
 use crate::scenario::*;
 use lock_core::sim::table::FakeTable;
 use lock_core::sim::{Connection, Server};
-use lock_core::table::{Command, Table};
-use lock_core::{Action, Claim, Config, Engine, Lane, LockId, Mode, Owner};
+use lock_core::{
+    Action, Claim, Config, Engine, Lane, LockId, Mode, Owner, Request, SessionName, table,
+};
 use std::time::Duration;
 
-/// All commands take the same way; a table does not care.
+/// All requests take the same way; a table does not care.
 const LINE: Connection = Connection { client: 0, number: 0, lane: Lane::HOME };
 
 /// Somebody else takes `text` for a while.
-fn stranger(text: &str) -> Command {
+fn stranger(text: &str) -> Request {
     let claims = vec![Claim { name: name(text), owner: Owner::new(9), mode: Mode::Exclusive }];
-    Command::Acquire { claims, ttl: Duration::from_secs(2), holder: "stranger".into() }
+    Request::Acquire {
+        session: SessionName::default(),
+        claims,
+        ttl: Duration::from_secs(2),
+        min_uptime: Duration::ZERO,
+        label: "stranger".into(),
+    }
 }
 
 /// A few hundred turns of a fixed play against a server that now and then does not answer: all
 /// that the engine said, and what became of it. Between turns it is ticked `ticks` times.
-fn play(seed: u128, ticks: u32) -> (Vec<String>, Engine<Table>) {
-    let mut engine = Engine::new(Table::new(TTL, "me"), Config { seed, ..config() });
+fn play(seed: u128, ticks: u32) -> (Vec<String>, Engine) {
+    let mut engine = Engine::new(table::capabilities("me", false), Config { seed, ..config() });
     let mut server = FakeTable::new();
     let mut now = START;
     let mut trace = Vec::new();
@@ -35,10 +42,10 @@ fn play(seed: u128, ticks: u32) -> (Vec<String>, Engine<Table>) {
             9 => engine.handle_hint(now, &name(text)),
             _ => {}
         }
-        while let Some(dispatch) = engine.poll_command(now) {
+        while let Some(dispatch) = engine.poll_request(now) {
             trace.push(format!("{now:?} {dispatch:?}"));
             now = now.after(TRIP);
-            let reply = server.apply(now, LINE, &dispatch.command);
+            let reply = server.apply(now, LINE, &dispatch.request);
             let lost = turn % 7 == 3 || (200..260).contains(&turn);
             engine.handle_reply(now, dispatch.id, if lost { Err(unknown()) } else { Ok(reply) });
         }
@@ -88,7 +95,7 @@ fn an_engine_goes_on_from_a_copy() {
     scene.sleep(RENEW);
     let mut copy = scene.engine.clone();
     let renewal = scene.sends(Action::Renew, &["a"]);
-    let copied = copy.poll_command(scene.now).expect("the same is due");
-    assert_eq!((copied.id, copied.command), (renewal.id, renewal.command));
+    let copied = copy.poll_request(scene.now).expect("the same is due");
+    assert_eq!((copied.id, copied.request), (renewal.id, renewal.request));
     assert_eq!(copy, scene.engine);
 }

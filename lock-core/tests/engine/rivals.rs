@@ -36,7 +36,7 @@ fn who_wants_to_share_excludes_where_the_protocol_shares_nothing() {
     let [first, _] =
         [(); 2].map(|()| scene.engine.acquire_as(scene.now, name("a"), Mode::Shared, false, None));
     let claim = scene.sends(Action::Acquire, &["a"]);
-    assert_eq!(claim.command.claims()[0].mode, Mode::Exclusive);
+    assert_eq!(claim.request.claims()[0].mode, Mode::Exclusive);
     scene.grants(&claim);
     scene.decides([granted(first, &claim)]);
     scene.sends_nothing();
@@ -220,7 +220,7 @@ fn a_hint_moves_the_first_and_not_the_others() {
     let (mut scene, first) = Scenario::waiting();
     scene.acquire("a");
     scene.engine.handle_hint(scene.now, &name("a"));
-    let look = scene.sends(Action::Look, &["a"]);
+    let look = scene.sends(Action::Probe, &["a"]);
     scene.is_free(&look);
     let claim = scene.sends(Action::Acquire, &["a"]);
     scene.grants(&claim);
@@ -232,16 +232,15 @@ fn a_hint_moves_the_first_and_not_the_others() {
 fn who_will_not_wait_is_not_denied_by_a_lock_that_is_lost_by_now() {
     let timing = lock_core::Timing::default();
     let mut engine = lock_core::Engine::new(
-        lock_core::table::Table::new(timing.ttl(), "me"),
+        lock_core::table::capabilities("me", false),
         lock_core::Config::new(timing, 42),
     );
     let name = lock_core::LockName::new("a").expect("a good name");
     let start = lock_core::Instant::from_nanos(0);
     engine.acquire(start, name.clone(), false, None);
-    let claim = engine.poll_command(start).expect("a claim");
-    let granted = lock_core::table::Reply::Acquired(vec![lock_core::table::Acquired::Granted(
-        lock_core::Fence::new(7),
-    )]);
+    let claim = engine.poll_request(start).expect("a claim");
+    let granted =
+        lock_core::Reply::Outcomes(vec![lock_core::Outcome::Granted(lock_core::Fence::new(7))]);
     engine.handle_reply(start, claim.id, Ok(granted));
 
     let deadline = start.after(timing.valid());

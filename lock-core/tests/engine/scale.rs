@@ -4,10 +4,10 @@
 //! if a step walked along all of them.
 
 use crate::scenario::{FENCE, START, TTL, name};
-use lock_core::advisory::{self, Advisory, Tried};
-use lock_core::consul::{self, Consul, Locked};
-use lock_core::table::{self, Acquired, Freed, Seen, Table};
-use lock_core::{Config, Engine, Event, Failure, Instant, LockId, Mode, Protocol, Timing};
+use lock_core::{
+    Capabilities, Config, Engine, Event, Failure, Instant, LockId, Mode, Outcome, Reply, Request,
+    SessionName, Timing, advisory, consul, table,
+};
 use std::time::Duration;
 
 const MANY: usize = 100_000;
@@ -17,16 +17,16 @@ fn on_a_small_stack(test: fn()) {
     thread.expect("a thread").join().expect("no panic");
 }
 
-struct Crowd<P: Protocol> {
-    engine: Engine<P>,
+struct Crowd {
+    engine: Engine,
     now: Instant,
     /// The server's reply; [`None`] if it does not reply yet.
-    server: fn(&P::Command) -> Option<P::Reply>,
+    server: fn(&Request) -> Option<Reply>,
 }
 
-impl<P: Protocol> Crowd<P> {
-    fn new(protocol: P, server: fn(&P::Command) -> Option<P::Reply>) -> Self {
-        let engine = Engine::new(protocol, Config::new(Timing::default(), 42));
+impl Crowd {
+    fn new(capabilities: Capabilities, server: fn(&Request) -> Option<Reply>) -> Self {
+        let engine = Engine::new(capabilities, Config::new(Timing::default(), 42));
         Self { engine, now: START, server }
     }
 
@@ -49,8 +49,8 @@ impl<P: Protocol> Crowd<P> {
     fn goes_on(&mut self, counts: fn(&Event) -> bool) -> usize {
         loop {
             while self.engine.poll_close(self.now).is_some() {}
-            let Some(dispatch) = self.engine.poll_command(self.now) else { break };
-            if let Some(reply) = (self.server)(&dispatch.command) {
+            let Some(dispatch) = self.engine.poll_request(self.now) else { break };
+            if let Some(reply) = (self.server)(&dispatch.request) {
                 self.engine.handle_reply(self.now, dispatch.id, Ok(reply));
             }
         }
@@ -105,27 +105,27 @@ fn lost(event: &Event) -> bool {
 
 // -- tables --------------------------------------------------------------------------------------
 
-fn table(server: fn(&table::Command) -> Option<table::Reply>) -> Crowd<Table> {
-    Crowd::new(Table::new(TTL, "me"), server)
+fn table(server: fn(&Request) -> Option<Reply>) -> Crowd {
+    Crowd::new(table::capabilities("me", false), server)
 }
 
-fn grants(command: &table::Command) -> Option<table::Reply> {
-    let claims = command.claims().len();
-    Some(match command {
-        table::Command::Acquire { .. } => {
-            table::Reply::Acquired(vec![Acquired::Granted(FENCE); claims])
+fn grants(request: &Request) -> Option<Reply> {
+    let claims = request.claims().len();
+    Some(match request {
+        Request::Acquire { .. } => Reply::Outcomes(vec![Outcome::Granted(FENCE); claims]),
+        Request::Release { .. } => Reply::Outcomes(vec![Outcome::DoneContended; claims]),
+        Request::Probe { .. } => {
+            Reply::Outcomes(vec![Outcome::Free { times_overtaken: None }; claims])
         }
-        table::Command::Release { .. } => table::Reply::Freed(vec![Freed::Wanted; claims]),
-        table::Command::Look { .. } => table::Reply::Seen(vec![Seen::Free; claims]),
-        _ => table::Reply::Changed(vec![true; claims]),
+        _ => Reply::Outcomes(vec![Outcome::Done; claims]),
     })
 }
 
-fn denies(command: &table::Command) -> Option<table::Reply> {
-    let claims = command.claims().len();
-    Some(match command {
-        table::Command::Look { .. } => table::Reply::Seen(vec![Seen::Held(None); claims]),
-        _ => table::Reply::Acquired(vec![Acquired::Busy(None); claims]),
+fn denies(request: &Request) -> Option<Reply> {
+    let claims = request.claims().len();
+    Some(match request {
+        Request::Probe { .. } => Reply::Outcomes(vec![Outcome::Busy(None); claims]),
+        _ => Reply::Outcomes(vec![Outcome::Busy(None); claims]),
     })
 }
 
@@ -163,9 +163,9 @@ fn waiters_of_one_name_are_told_of_a_holder_once() {
         let mut crowd = table(denies);
         let ids = crowd.acquire_one(Mode::Exclusive, None);
         assert_eq!(crowd.goes_on(waiting), MANY);
-        crowd.server = |command| match command {
-            table::Command::Look { .. } => grants(command),
-            _ => denies(command),
+        crowd.server = |request| match request {
+            Request::Probe { .. } => grants(request),
+            _ => denies(request),
         };
         let mut told = 0;
         for _ in 0..MANY {
@@ -224,31 +224,30 @@ fn leases_are_renewed_beside_waiters() {
 
 // -- connections ---------------------------------------------------------------------------------
 
-fn on_connections(command: &advisory::Command) -> Option<advisory::Reply> {
-    Some(match command {
-        advisory::Command::Open { .. } => advisory::Reply::Opened,
-        advisory::Command::Keep => advisory::Reply::Kept(true),
-        advisory::Command::Try { claims, .. } => {
-            advisory::Reply::Tried(vec![Tried::Granted(FENCE); claims.len()])
+fn on_connections(request: &Request) -> Option<Reply> {
+    Some(match request {
+        Request::Open { .. } => Reply::Opened(SessionName::default()),
+        Request::Acquire { claims, .. } => {
+            Reply::Outcomes(vec![Outcome::Granted(FENCE); claims.len()])
         }
-        advisory::Command::Wait { .. } => return None,
-        advisory::Command::Unlock { leases } => advisory::Reply::Unlocked(vec![true; leases.len()]),
+        Request::Wait { .. } => return None,
+        _ => Reply::Outcomes(vec![Outcome::Done; request.claims().len()]),
     })
 }
 
-fn all_taken(command: &advisory::Command) -> Option<advisory::Reply> {
-    match command {
-        advisory::Command::Try { claims, .. } => {
-            Some(advisory::Reply::Tried(vec![Tried::Busy(None); claims.len()]))
+fn all_taken(request: &Request) -> Option<Reply> {
+    match request {
+        Request::Acquire { claims, .. } => {
+            Some(Reply::Outcomes(vec![Outcome::Busy(None); claims.len()]))
         }
-        command => on_connections(command),
+        request => on_connections(request),
     }
 }
 
 #[test]
 fn sharers_of_one_name_are_let_in_and_go() {
     on_a_small_stack(|| {
-        let mut crowd = Crowd::new(Advisory::new(TTL), on_connections);
+        let mut crowd = Crowd::new(advisory::capabilities(advisory::WAITING, None), on_connections);
         let first = crowd.acquire("a", Mode::Exclusive, None);
         let ids = crowd.acquire_one(Mode::Shared, None);
         assert_eq!(crowd.goes_on(granted), 1);
@@ -266,7 +265,7 @@ fn sharers_of_one_name_are_let_in_and_go() {
 #[test]
 fn a_connection_is_lost_with_all_its_locks() {
     on_a_small_stack(|| {
-        let mut crowd = Crowd::new(Advisory::new(TTL), on_connections);
+        let mut crowd = Crowd::new(advisory::capabilities(advisory::WAITING, None), on_connections);
         crowd.acquire_each(None);
         assert_eq!(crowd.goes_on(granted), MANY);
         crowd.now = START.after(TTL);
@@ -277,7 +276,7 @@ fn a_connection_is_lost_with_all_its_locks() {
 #[test]
 fn connections_wait_in_the_servers_queue_and_close() {
     on_a_small_stack(|| {
-        let mut crowd = Crowd::new(Advisory::new(TTL).with_waiting(MANY), all_taken);
+        let mut crowd = Crowd::new(advisory::capabilities(MANY, None), all_taken);
         crowd.acquire_each(Some(Duration::from_secs(1)));
         let over = START.after(Duration::from_secs(1) + Timing::default().patience());
         assert_eq!(crowd.goes_on_until(over, waiting), MANY);
@@ -288,26 +287,24 @@ fn connections_wait_in_the_servers_queue_and_close() {
 
 // -- records -------------------------------------------------------------------------------------
 
-fn all_locked(command: &consul::Command) -> Option<consul::Reply> {
-    Some(match command {
-        consul::Command::Create { .. } => consul::Reply::Created(consul::Session("s".into())),
-        consul::Command::Renew { .. } => consul::Reply::Renewed(true),
-        consul::Command::Destroy { .. } => consul::Reply::Destroyed,
-        consul::Command::Lock { .. } => consul::Reply::Locked(Locked::Busy(None)),
-        consul::Command::Unlock { .. } => consul::Reply::Unlocked(true),
-        consul::Command::Watch { .. } => return None,
+fn all_locked(request: &Request) -> Option<Reply> {
+    Some(match request {
+        Request::Open { .. } => Reply::Opened(SessionName::from("s")),
+        Request::Acquire { .. } => Reply::one(Outcome::Busy(None)),
+        Request::Wait { .. } => return None,
+        _ => Reply::one(Outcome::Done),
     })
 }
 
 #[test]
 fn a_session_ends_while_all_wait_at_the_server() {
     on_a_small_stack(|| {
-        let mut crowd = Crowd::new(Consul::new(TTL, "me"), all_locked);
+        let mut crowd = Crowd::new(consul::capabilities("me"), all_locked);
         let ids = crowd.acquire_each(None);
         assert_eq!(crowd.goes_on(waiting), MANY);
-        crowd.server = |command| match command {
-            consul::Command::Renew { .. } => Some(consul::Reply::Renewed(false)),
-            command => all_locked(command),
+        crowd.server = |request| match request {
+            Request::KeepAlive { .. } => Some(Reply::one(Outcome::NoSession)),
+            request => all_locked(request),
         };
         crowd.goes_on_until(START.after(TTL / 2), waiting);
         crowd.release(ids);
@@ -322,7 +319,7 @@ fn a_server_that_is_gone_is_nobodys_for_all() {
         crowd.acquire_each(None);
         assert_eq!(crowd.goes_on(granted), MANY);
         crowd.now = START.after(TTL / 3);
-        let renewal = crowd.engine.poll_command(crowd.now).expect("a renewal");
+        let renewal = crowd.engine.poll_request(crowd.now).expect("a renewal");
         let gone = Failure::Gone("deleted".into());
         crowd.engine.handle_reply(crowd.now, renewal.id, Err(gone));
         assert_eq!(crowd.goes_on(lost), MANY);

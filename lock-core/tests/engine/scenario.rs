@@ -1,9 +1,8 @@
 //! One engine, its clock, and what it says.
 
-use lock_core::table::{Acquired, Command, Freed, Reply, Seen, Table};
 use lock_core::{
     Action, Claim, Config, Dispatch, DispatchId, Engine, Event, Failure, Fence, Holder, Instant,
-    Lane, LockId, LockName, NotAcquired, Owner, Release, Timing,
+    Lane, LockId, LockName, NotAcquired, Outcome, Owner, Release, Reply, Request, Timing, table,
 };
 use std::time::Duration;
 
@@ -21,31 +20,31 @@ pub(crate) const NANO: Duration = Duration::from_nanos(1);
 pub(crate) const FENCE: Fence = Fence::new(7);
 pub(crate) const START: Instant = Instant::from_nanos(1_000_000_000_000);
 
-/// An engine at some time. When it goes, nothing may be left unsaid: no event, no command due.
+/// An engine at some time. When it goes, nothing may be left unsaid: no event, no request due.
 pub(crate) struct Scenario {
-    pub(crate) engine: Engine<Table>,
+    pub(crate) engine: Engine,
     pub(crate) now: Instant,
     /// How often something was waited for; bounded, so that no test goes on for ever.
     turns: u32,
 }
 
-/// A command that left.
+/// A request that left.
 pub(crate) struct Sent {
     pub(crate) id: DispatchId,
     pub(crate) at: Instant,
     pub(crate) deadline: Instant,
-    pub(crate) command: Command,
+    pub(crate) request: Request,
 }
 
 impl Sent {
     /// The owner of its only claim.
     pub(crate) fn owner(&self) -> Owner {
-        let [claim] = self.command.claims() else { panic!("not one claim: {:?}", self.command) };
+        let [claim] = self.request.claims() else { panic!("not one claim: {:?}", self.request) };
         claim.owner
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.command.claims().len()
+        self.request.claims().len()
     }
 }
 
@@ -100,7 +99,7 @@ impl Scenario {
     }
 
     pub(crate) fn with(config: Config) -> Self {
-        Self { engine: Engine::new(Table::new(TTL, "me"), config), now: START, turns: 0 }
+        Self { engine: Engine::new(table::capabilities("me", false), config), now: START, turns: 0 }
     }
 
     /// Its claim has left at [`START`].
@@ -193,7 +192,7 @@ impl Scenario {
     }
 
     pub(crate) fn grants(&mut self, sent: &Sent) {
-        self.answers(sent, Ok(Reply::Acquired(vec![Acquired::Granted(FENCE); sent.len()])));
+        self.answers(sent, Ok(Reply::Outcomes(vec![Outcome::Granted(FENCE); sent.len()])));
     }
 
     /// Somebody has what was claimed, or looked at.
@@ -206,40 +205,43 @@ impl Scenario {
     }
 
     fn is_held_by(&mut self, sent: &Sent, holder: Option<Holder>) {
-        let reply = match sent.command.action() {
-            Action::Look => Reply::Seen(vec![Seen::Held(holder); sent.len()]),
-            _ => Reply::Acquired(vec![Acquired::Busy(holder); sent.len()]),
+        let reply = match sent.request.action() {
+            Action::Probe => Reply::Outcomes(vec![Outcome::Busy(holder); sent.len()]),
+            _ => Reply::Outcomes(vec![Outcome::Busy(holder); sent.len()]),
         };
         self.answers(sent, Ok(reply));
     }
 
     /// What a renewal, or a release, asked for was done.
     pub(crate) fn confirms(&mut self, sent: &Sent) {
-        let reply = match sent.command.action() {
-            Action::Release => Reply::Freed(vec![Freed::Free; sent.len()]),
-            _ => Reply::Changed(vec![true; sent.len()]),
+        let reply = match sent.request.action() {
+            Action::Release => Reply::Outcomes(vec![Outcome::Done; sent.len()]),
+            _ => Reply::Outcomes(vec![Outcome::Done; sent.len()]),
         };
         self.answers(sent, Ok(reply));
     }
 
     /// It was not theirs to renew, or to release.
     pub(crate) fn disowns(&mut self, sent: &Sent) {
-        let reply = match sent.command.action() {
-            Action::Release => Reply::Freed(vec![Freed::NotOurs; sent.len()]),
-            _ => Reply::Changed(vec![false; sent.len()]),
+        let reply = match sent.request.action() {
+            Action::Release => Reply::Outcomes(vec![Outcome::NotOwner; sent.len()]),
+            _ => Reply::Outcomes(vec![Outcome::NotOwner; sent.len()]),
         };
         self.answers(sent, Ok(reply));
     }
 
     /// Nobody else has what was looked at.
     pub(crate) fn is_free(&mut self, look: &Sent) {
-        self.answers(look, Ok(Reply::Seen(vec![Seen::Free; look.len()])));
+        self.answers(
+            look,
+            Ok(Reply::Outcomes(vec![Outcome::Free { times_overtaken: None }; look.len()])),
+        );
     }
 
     /// It waits for "a", and looks.
     pub(crate) fn looks(&mut self) -> Sent {
         self.sleeps();
-        self.sends(Action::Look, &["a"])
+        self.sends(Action::Probe, &["a"])
     }
 
     /// The same; it finds it free, and claims it.
@@ -256,11 +258,11 @@ impl Scenario {
 
 // What must follow.
 impl Scenario {
-    /// The next command is this one, about these names.
+    /// The next request is this one, about these names.
     pub(crate) fn sends(&mut self, action: Action, names: &[&str]) -> Sent {
         let sent = self.sends_any();
-        let claimed: Vec<_> = sent.command.claims().iter().map(|c| c.name.as_str()).collect();
-        assert_eq!((sent.command.action(), &claimed[..]), (action, names), "{:?}", sent.command);
+        let claimed: Vec<_> = sent.request.claims().iter().map(|c| c.name.as_str()).collect();
+        assert_eq!((sent.request.action(), &claimed[..]), (action, names), "{:?}", sent.request);
         sent
     }
 
@@ -268,12 +270,12 @@ impl Scenario {
         self.engine.handle_timeout(self.now);
         assert!(self.engine.has_work());
         assert_eq!(self.engine.poll_close(self.now), None, "nothing is to be closed before");
-        let Dispatch { id, command, deadline, .. } =
-            self.engine.poll_command(self.now).expect("a command is due");
+        let Dispatch { id, request, deadline, .. } =
+            self.engine.poll_request(self.now).expect("a request is due");
         assert!(deadline > self.now, "a request is given some time");
-        let claims: &[Claim] = command.claims();
+        let claims: &[Claim] = request.claims();
         assert!(claims.windows(2).all(|w| w[0].name < w[1].name), "unsorted, or a name twice");
-        Sent { id, at: self.now, deadline, command }
+        Sent { id, at: self.now, deadline, request }
     }
 
     /// The connection that listens is closed now.
@@ -282,10 +284,10 @@ impl Scenario {
         assert_eq!(self.engine.poll_close(self.now), Some(Lane::NEWS));
     }
 
-    /// Nothing is to be closed, no command is due, and the next look at the engine is due in the future.
+    /// Nothing is to be closed, no request is due, and the next look at the engine is due in the future.
     pub(crate) fn sends_nothing(&mut self) {
         assert_eq!(self.engine.poll_close(self.now), None);
-        assert_eq!(self.engine.poll_command(self.now), None);
+        assert_eq!(self.engine.poll_request(self.now), None);
         assert!(!self.engine.has_work());
         assert!(self.engine.poll_timeout().is_none_or(|at| at > self.now), "due, but not polled");
     }
@@ -330,7 +332,7 @@ impl Scenario {
         std::iter::from_fn(|| self.engine.poll_event()).collect()
     }
 
-    /// Nothing is left: no attempt, no timer, no command, no event.
+    /// Nothing is left: no attempt, no timer, no request, no event.
     pub(crate) fn is_over(&mut self) {
         self.tells_nothing();
         self.sends_nothing();

@@ -4,10 +4,9 @@ mod keeping;
 mod opening;
 mod waiting;
 
-use lock_core::advisory::{Advisory, Command, Reply, Tried};
 use lock_core::{
-    Config, Dispatch, Engine, Event, Failure, Fence, Instant, Lane, LockId, LockName, LostReason,
-    Mode, NotAcquired, Protocol, Release, Timing,
+    Capabilities, Config, Dispatch, Engine, Event, Failure, Fence, Instant, Lane, LockId, LockName,
+    LostReason, Mode, NotAcquired, Outcome, Release, Reply, Request, SessionName, Timing, advisory,
 };
 use std::time::Duration;
 
@@ -15,13 +14,13 @@ pub(crate) const MS: Duration = Duration::from_millis(1);
 const START: Instant = Instant::from_nanos(1_000_000_000_000);
 pub(crate) const FENCE: Fence = Fence::new(7);
 
-pub(crate) struct Scene<P: Protocol> {
-    pub(crate) engine: Engine<P>,
+pub(crate) struct Scene {
+    pub(crate) engine: Engine,
     pub(crate) now: Instant,
 }
 
-pub(crate) fn advisory() -> Scene<Advisory> {
-    Scene::new(Advisory::new(Timing::default().ttl()))
+pub(crate) fn advisory() -> Scene {
+    Scene::new(advisory::capabilities(advisory::WAITING, None))
 }
 
 pub(crate) fn unknown() -> Failure {
@@ -33,16 +32,16 @@ pub(crate) fn deadlock() -> Failure {
 }
 
 pub(crate) fn granted() -> Reply {
-    Reply::Tried([Tried::Granted(FENCE)].into())
+    Reply::Outcomes([Outcome::Granted(FENCE)].into())
 }
 
 pub(crate) fn busy() -> Reply {
-    Reply::Tried([Tried::Busy(None)].into())
+    Reply::Outcomes([Outcome::Busy(None)].into())
 }
 
-impl<P: Protocol> Scene<P> {
-    pub(crate) fn new(protocol: P) -> Self {
-        let engine = Engine::new(protocol, Config::new(Timing::default(), 42));
+impl Scene {
+    pub(crate) fn new(capabilities: Capabilities) -> Self {
+        let engine = Engine::new(capabilities, Config::new(Timing::default(), 42));
         Self { engine, now: START }
     }
 
@@ -55,10 +54,10 @@ impl<P: Protocol> Scene<P> {
         self.engine.acquire_as(self.now, name, mode, false, None)
     }
 
-    /// The next command, within the time it takes to back off.
-    pub(crate) fn sends(&mut self) -> Dispatch<P::Command> {
+    /// The next request, within the time it takes to back off.
+    pub(crate) fn sends(&mut self) -> Dispatch {
         for _ in 0..10 {
-            if let Some(dispatch) = self.engine.poll_command(self.now) {
+            if let Some(dispatch) = self.engine.poll_request(self.now) {
                 return dispatch;
             }
             self.now = self.engine.poll_timeout().expect("something is to be done");
@@ -68,7 +67,7 @@ impl<P: Protocol> Scene<P> {
 
     pub(crate) fn sends_nothing(&mut self) {
         assert_eq!(self.engine.poll_close(self.now), None);
-        assert_eq!(self.engine.poll_command(self.now), None);
+        assert_eq!(self.engine.poll_request(self.now), None);
     }
 
     /// This connection is closed now.
@@ -78,12 +77,12 @@ impl<P: Protocol> Scene<P> {
     }
 
     /// A millisecond later it is answered.
-    pub(crate) fn answers(&mut self, dispatch: &Dispatch<P::Command>, reply: P::Reply) {
+    pub(crate) fn answers(&mut self, dispatch: &Dispatch, reply: Reply) {
         self.now = self.now.after(MS);
         self.engine.handle_reply(self.now, dispatch.id, Ok(reply));
     }
 
-    pub(crate) fn fails(&mut self, dispatch: &Dispatch<P::Command>, failure: Failure) {
+    pub(crate) fn fails(&mut self, dispatch: &Dispatch, failure: Failure) {
         self.now = self.now.after(MS);
         self.engine.handle_reply(self.now, dispatch.id, Err(failure));
     }
@@ -93,7 +92,7 @@ impl<P: Protocol> Scene<P> {
     }
 }
 
-impl Scene<Advisory> {
+impl Scene {
     /// A connection is open and its first lock held.
     pub(crate) fn holding() -> (Self, LockId) {
         let mut scene = advisory();
@@ -107,18 +106,18 @@ impl Scene<Advisory> {
 
     pub(crate) fn opens(&mut self) -> Lane {
         let open = self.sends();
-        assert!(matches!(open.command, Command::Open { .. }), "{open:?}");
-        self.answers(&open, Reply::Opened);
+        assert!(matches!(open.request, Request::Open { .. }), "{open:?}");
+        self.answers(&open, Reply::Opened(SessionName::default()));
         open.lane
     }
 
     /// The home connection says no: the attempt waits on one of its own.
-    pub(crate) fn waits(&mut self) -> Dispatch<Command> {
+    pub(crate) fn waits(&mut self) -> Dispatch {
         let claim = self.sends();
         self.answers(&claim, busy());
         let lane = self.opens();
         let wait = self.sends();
-        assert!(matches!(wait.command, Command::Wait { .. }), "{wait:?}");
+        assert!(matches!(wait.request, Request::Wait { .. }), "{wait:?}");
         assert_eq!(wait.lane, lane);
         wait
     }

@@ -1,11 +1,10 @@
 //! The connection on which somebody has waited, and who waits there next.
 
 use crate::sessions::{MS, Scene, busy, deadlock, granted, unknown};
-use lock_core::advisory::{Advisory, Command, Reply, Tried};
-use lock_core::{Dispatch, Failure, Lane, LockId, Timing};
+use lock_core::{Dispatch, Failure, Lane, LockId, Outcome, Reply, Request, SessionName, Timing};
 
 /// A lock is held on the home connection; another is waited for.
-fn waiting() -> (Scene<Advisory>, LockId, Dispatch<Command>) {
+fn waiting() -> (Scene, LockId, Dispatch) {
     let (mut scene, _) = Scene::holding();
     let id = scene.wants("b");
     let wait = scene.waits();
@@ -13,16 +12,16 @@ fn waiting() -> (Scene<Advisory>, LockId, Dispatch<Command>) {
 }
 
 /// A lock is freed, on this connection.
-fn frees(scene: &mut Scene<Advisory>, id: LockId) -> Lane {
+fn frees(scene: &mut Scene, id: LockId) -> Lane {
     scene.engine.release(scene.now, id);
     let unlock = scene.sends();
-    scene.answers(&unlock, Reply::Unlocked([true].into()));
+    scene.answers(&unlock, Reply::Outcomes([Outcome::Done].into()));
     scene.told();
     unlock.lane
 }
 
 /// What was waited for was granted, and is free again.
-fn waited() -> (Scene<Advisory>, Lane) {
+fn waited() -> (Scene, Lane) {
     let (mut scene, id, wait) = waiting();
     scene.answers(&wait, granted());
     assert_eq!(frees(&mut scene, id), wait.lane);
@@ -39,7 +38,7 @@ fn who_waits_again_soon_waits_on_the_same_connection() {
     assert_ne!(claim.lane, lane);
     scene.answers(&claim, busy());
     let wait = scene.sends();
-    assert!(matches!(wait.command, Command::Wait { .. }), "{wait:?}");
+    assert!(matches!(wait.request, Request::Wait { .. }), "{wait:?}");
     assert_eq!(wait.lane, lane);
     // It is one attempt's at a time.
     scene.wants("d");
@@ -51,7 +50,7 @@ fn only_one_connection_stays_for_who_waits_next() {
     let (mut scene, _) = Scene::holding();
     let ids = ["b", "c"].map(|name| scene.wants(name));
     let claim = scene.sends();
-    scene.answers(&claim, Reply::Tried([Tried::Busy(None), Tried::Busy(None)].into()));
+    scene.answers(&claim, Reply::Outcomes([Outcome::Busy(None), Outcome::Busy(None)].into()));
     for _ in ids {
         scene.opens();
         let wait = scene.sends();
@@ -67,8 +66,8 @@ fn a_connection_on_which_nobody_waits_goes_when_it_would_have_to_be_kept() {
     let (mut scene, lane) = waited();
     let opened = scene.now;
     let keep = scene.sends();
-    assert!(matches!(keep.command, Command::Keep), "the home connection: {keep:?}");
-    scene.answers(&keep, Reply::Kept(true));
+    assert!(matches!(keep.request, Request::KeepAlive { .. }), "the home connection: {keep:?}");
+    scene.answers(&keep, Reply::one(Outcome::Done));
     scene.now = scene.engine.poll_timeout().expect("the other would have to be kept");
     scene.engine.handle_timeout(scene.now);
     scene.closes(lane);
@@ -120,11 +119,11 @@ fn nobody_waits_on_a_connection_that_was_lost_meanwhile() {
     for _ in 0..20 {
         while scene.engine.poll_close(scene.now).is_some() {}
         let dispatch = scene.sends();
-        match dispatch.command {
-            Command::Open { .. } => scene.answers(&dispatch, Reply::Opened),
-            Command::Try { .. } => scene.answers(&dispatch, busy()),
-            Command::Keep => scene.fails(&dispatch, unknown()),
-            Command::Wait { .. } => return assert_ne!(dispatch.lane, lane),
+        match dispatch.request {
+            Request::Open { .. } => scene.answers(&dispatch, Reply::Opened(SessionName::default())),
+            Request::Acquire { .. } => scene.answers(&dispatch, busy()),
+            Request::KeepAlive { .. } => scene.fails(&dispatch, unknown()),
+            Request::Wait { .. } => return assert_ne!(dispatch.lane, lane),
             other => panic!("{other:?}"),
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 fn waits(scene: &mut Scenario, turns: usize) -> Vec<Duration> {
     let mut waits = Vec::new();
     for turn in 0..turns {
-        let ask = if turn == 0 { Action::Acquire } else { Action::Look };
+        let ask = if turn == 0 { Action::Acquire } else { Action::Probe };
         let asked = scene.sends(ask, &["a"]);
         scene.sleep(TRIP);
         scene.denies(&asked);
@@ -33,7 +33,7 @@ fn a_denied_waiter_is_told_once_and_again_when_the_holder_changes() {
     let two = holder("two", TTL);
     for (now, news) in [(&one, true), (&one, false), (&two, true), (&two, false)] {
         scene.sleeps();
-        let look = scene.sends(Action::Look, &["a"]);
+        let look = scene.sends(Action::Probe, &["a"]);
         scene.denies_for(&look, now.clone());
         if news {
             scene.tells([Event::Waiting { id, holder: Some(now.clone()) }]);
@@ -49,12 +49,12 @@ fn a_denied_waiter_is_told_again_after_trouble() {
         let one = holder("one", TTL);
         for turn in 0..3 {
             scene.sleeps();
-            let look = scene.sends(Action::Look, &["a"]);
+            let look = scene.sends(Action::Probe, &["a"]);
             scene.denies_for(&look, one.clone());
             scene.tells([Event::Waiting { id, holder: Some(one.clone()) }]);
             for _ in 0..=turn {
                 scene.sleeps();
-                let look = scene.sends(Action::Look, &["a"]);
+                let look = scene.sends(Action::Probe, &["a"]);
                 scene.fails(&look, failure.clone());
                 scene.tells([Event::Trouble { id, failure: failure.clone() }]);
             }
@@ -114,7 +114,7 @@ fn one_slow_answer_does_not_make_a_slow_server() {
     let mut waits = Vec::new();
     for turn in 0..60 {
         scene.sleeps();
-        let look = scene.sends(Action::Look, &["a"]);
+        let look = scene.sends(Action::Probe, &["a"]);
         scene.sleep(if turn == 0 { TRIP } else { slow });
         // It changes hands each time: there is no other reason to wait for longer.
         scene.denies_for(&look, Holder { held_for: Duration::ZERO, ..holder("one", TTL) });
@@ -145,7 +145,7 @@ fn a_grant_after_denials_begins_the_back_off_anew() {
     let mut scene = Scenario::new();
     let id = scene.acquire("a");
     waits(&mut scene, 12);
-    let look = scene.sends(Action::Look, &["a"]);
+    let look = scene.sends(Action::Probe, &["a"]);
     scene.is_free(&look);
     let claim = scene.sends(Action::Acquire, &["a"]);
     scene.sleep(TRIP);
@@ -167,7 +167,7 @@ fn the_holders_expiry_shortens_a_wait_but_not_below_a_round_trip() {
     scene.acquire("a");
     waits(&mut scene, 12); // by now it waits for half a second or longer
     for (left, wait) in [(Duration::from_millis(40), Duration::from_millis(40)), (NANO, TRIP)] {
-        let look = scene.sends(Action::Look, &["a"]);
+        let look = scene.sends(Action::Probe, &["a"]);
         scene.sleep(TRIP);
         scene.denies_for(&look, holder("somebody", left));
         let denied = scene.now;
@@ -175,7 +175,7 @@ fn the_holders_expiry_shortens_a_wait_but_not_below_a_round_trip() {
         scene.sleeps();
         assert_eq!(scene.now.since(denied), wait);
     }
-    scene.sends(Action::Look, &["a"]);
+    scene.sends(Action::Probe, &["a"]);
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn a_lock_that_changed_hands_is_asked_for_soon_again() {
     scene.acquire("a");
     waits(&mut scene, 12); // by now it waits for half a second or longer
     for (held_for, soon) in [(Duration::from_secs(3_600), false), (Duration::ZERO, true)] {
-        let look = scene.sends(Action::Look, &["a"]);
+        let look = scene.sends(Action::Probe, &["a"]);
         scene.sleep(TRIP);
         scene.denies_for(&look, Holder { held_for, ..holder("somebody", RENEW) });
         let denied = scene.now;
@@ -192,7 +192,7 @@ fn a_lock_that_changed_hands_is_asked_for_soon_again() {
         scene.sleeps();
         assert_eq!(scene.now.since(denied) <= TRIP, soon, "held for {held_for:?}");
     }
-    scene.sends(Action::Look, &["a"]);
+    scene.sends(Action::Probe, &["a"]);
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn a_hint_shortens_a_wait() {
     scene.sends_nothing();
     scene.engine.handle_hint(scene.now, &name("a"));
     scene.tells_nothing();
-    scene.sends(Action::Look, &["a"]);
+    scene.sends(Action::Probe, &["a"]);
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn a_denial_after_a_pause_is_followed_by_a_look_within_a_second() {
     let denied = scene.now;
     scene.sleeps();
     assert!(scene.now.since(denied) <= Duration::from_secs(1), "{:?}", scene.now.since(denied));
-    scene.sends(Action::Look, &["a"]);
+    scene.sends(Action::Probe, &["a"]);
 }
 
 #[test]

@@ -3,32 +3,31 @@
 use crate::records::{consul, locked};
 use crate::scenario::{TTL, freed, name};
 use crate::sessions::{FENCE, MS, Scene};
-use lock_core::consul::{Command, Consul, Locked, Reply};
-use lock_core::{Dispatch, Event, Lane, LockId};
+use lock_core::{Dispatch, Event, Lane, LockId, Outcome, Reply, Request};
 use std::time::Duration;
 
 /// For how long a watch that sees no change lasts.
 const QUIET: Duration = Duration::from_millis(7_500);
 
-impl Scene<Consul> {
+impl Scene {
     /// It was denied.
     fn denied() -> (Self, LockId) {
         let mut scene = consul();
         let id = scene.wants("a");
         let session = scene.creates("1");
         let lock = scene.in_session(&session);
-        scene.answers(&lock, locked(Locked::Busy(None)));
+        scene.answers(&lock, locked(Outcome::Busy(None)));
         scene.told();
         (scene, id)
     }
 
     /// The next watch, and since when; the session is kept meanwhile.
-    fn watches(&mut self) -> (Dispatch<Command>, u64) {
+    fn watches(&mut self) -> (Dispatch, u64) {
         for _ in 0..10 {
             let dispatch = self.sends();
-            match dispatch.command {
-                Command::Watch { since, .. } => return (dispatch, since),
-                Command::Renew { .. } => self.answers(&dispatch, Reply::Renewed(true)),
+            match dispatch.request {
+                Request::Wait { since, .. } => return (dispatch, since),
+                Request::KeepAlive { .. } => self.answers(&dispatch, Reply::one(Outcome::Done)),
                 other => panic!("{other:?}"),
             }
         }
@@ -36,9 +35,9 @@ impl Scene<Consul> {
     }
 
     /// After so long, the key is still locked.
-    fn unchanged(&mut self, watch: &Dispatch<Command>, lasting: Duration, index: u64) {
+    fn unchanged(&mut self, watch: &Dispatch, lasting: Duration, index: u64) {
         self.now = self.now.after(lasting);
-        self.answers(watch, Reply::Watched { index, locked: true, passed: None });
+        self.answers(watch, Reply::one(Outcome::Unchanged { index }));
     }
 }
 
@@ -85,24 +84,24 @@ fn who_is_too_late_for_a_free_key_watches_it_again_soon() {
     scene.wants("a");
     let session = scene.creates("1");
     let mut answered = scene.now;
-    for turn in 0..20 {
+    for _ in 0..20 {
         let lock = scene.in_session(&session);
-        scene.answers(&lock, locked(Locked::Busy(None)));
+        scene.answers(&lock, locked(Outcome::Busy(None)));
         answered = scene.now;
         let watch = scene.sends();
-        scene.answers(&watch, Reply::Watched { index: 5 + turn, locked: false, passed: None });
+        scene.answers(&watch, Reply::one(Outcome::Free { times_overtaken: None }));
     }
     assert!(scene.now.since(answered) <= MS * 2, "{:?}", scene.now.since(answered));
 }
 
-impl Scene<Consul> {
+impl Scene {
     /// It waits for the key, which is then unlocked by somebody who was passed over this often.
     fn sees_it_free(&mut self, passed: Option<u32>) {
         let (first, _) = self.watches();
         self.unchanged(&first, Duration::ZERO, 5);
         let (watch, since) = self.watches();
         assert_eq!(since, 5);
-        self.answers(&watch, Reply::Watched { index: 6, locked: false, passed });
+        self.answers(&watch, Reply::one(Outcome::Free { times_overtaken: passed }));
     }
 
     /// It was told this many times that the lock was free, and was too late.
@@ -111,8 +110,8 @@ impl Scene<Consul> {
         for _ in 0..times {
             scene.sees_it_free(None);
             let lock = scene.sends();
-            assert!(matches!(lock.command, Command::Lock { .. }));
-            scene.answers(&lock, locked(Locked::Busy(None)));
+            assert!(matches!(lock.request, Request::Acquire { .. }));
+            scene.answers(&lock, locked(Outcome::Busy(None)));
         }
         scene
     }
@@ -125,7 +124,7 @@ fn who_was_passed_over_as_often_as_the_last_holder_claims_at_once() {
         scene.sees_it_free(last);
         let before = scene.now;
         let next = scene.sends();
-        assert!(matches!(next.command, Command::Lock { .. }), "{times} {last:?}");
+        assert!(matches!(next.request, Request::Acquire { .. }), "{times} {last:?}");
         assert_eq!(scene.now, before, "{times} {last:?}");
     }
 }
@@ -145,28 +144,30 @@ fn who_was_passed_over_by_fewer_lets_others_go_first_and_then_looks() {
     assert!(held_back(3, 5).0 < two, "what counts is by how many fewer");
 
     let (_, mut scene, look) = held_back(0, 7);
-    scene.answers(&look, Reply::Watched { index: 6, locked: false, passed: Some(7) });
+    scene.answers(&look, Reply::one(Outcome::Free { times_overtaken: Some(7) }));
     let next = scene.sends();
-    assert!(matches!(next.command, Command::Lock { .. }), "nobody wanted it: {next:?}");
+    assert!(matches!(next.request, Request::Acquire { .. }), "nobody wanted it: {next:?}");
 
     let (_, mut scene, look) = held_back(0, 7);
-    scene.answers(&look, Reply::Watched { index: 7, locked: true, passed: None });
+    scene.answers(&look, Reply::one(Outcome::Unchanged { index: 7 }));
     assert_eq!(scene.watches().1, 7, "it waits for the next time");
 }
 
-impl Scene<Consul> {
+impl Scene {
     /// The lock is granted, and freed by one who was passed over this often.
     fn has_it_once(&mut self, times: u32) {
         let lock = self.sends();
-        self.answers(&lock, locked(Locked::Granted(FENCE)));
+        self.answers(&lock, locked(Outcome::Granted(FENCE)));
         let granted = self.told().into_iter().find_map(|event| match event {
             Event::Granted { id, .. } => Some(id),
             _ => None,
         });
         self.engine.release(self.now, granted.expect("it was granted"));
         let unlock = self.sends();
-        assert!(matches!(unlock.command, Command::Unlock { passed, .. } if passed == times));
-        self.answers(&unlock, Reply::Unlocked(true));
+        assert!(
+            matches!(unlock.request, Request::Release { times_overtaken: passed, .. } if passed == times)
+        );
+        self.answers(&unlock, Reply::one(Outcome::Done));
         self.told();
     }
 }
@@ -190,12 +191,12 @@ fn who_frees_what_it_waited_for_comes_behind_others_and_looks_first() {
     let (look, since) = scene.watches();
     assert_eq!((scene.now.since(freed), since), (MS * 2, 0));
     // Nobody else wanted it, and so nobody is left to come behind.
-    scene.answers(&look, Reply::Watched { index: 8, locked: false, passed: Some(0) });
+    scene.answers(&look, Reply::one(Outcome::Free { times_overtaken: Some(0) }));
     scene.has_it_once(1);
     let freed = scene.now;
     scene.wants("a");
     let next = scene.sends();
-    assert!(matches!(next.command, Command::Lock { .. }), "{next:?}");
+    assert!(matches!(next.request, Request::Acquire { .. }), "{next:?}");
     assert_eq!(scene.now, freed);
 }
 
@@ -205,7 +206,7 @@ fn after_a_denial_it_asks_again_only_when_the_key_was_seen_free() {
     scene.wants("a");
     let session = scene.creates("1");
     let lock = scene.in_session(&session);
-    scene.answers(&lock, locked(Locked::Busy(None)));
+    scene.answers(&lock, locked(Outcome::Busy(None)));
     for (since, index) in [(0, 5), (5, 9), (9, 3), (0, 4), (4, 4), (4, 4)] {
         let (watch, from) = scene.watches();
         assert_eq!(from, since, "only an index that goes backwards starts over");
@@ -213,9 +214,9 @@ fn after_a_denial_it_asks_again_only_when_the_key_was_seen_free() {
         scene.unchanged(&watch, Duration::ZERO, index);
     }
     let (watch, _) = scene.watches();
-    scene.answers(&watch, Reply::Watched { index: 10, locked: false, passed: None });
+    scene.answers(&watch, Reply::one(Outcome::Free { times_overtaken: None }));
     let lock = scene.in_session(&session);
-    scene.answers(&lock, locked(Locked::Granted(FENCE)));
+    scene.answers(&lock, locked(Outcome::Granted(FENCE)));
     assert!(matches!(scene.told()[..], [Event::Waiting { .. }, Event::Granted { .. }]));
 }
 
@@ -225,7 +226,7 @@ fn a_watch_that_nobody_wants_any_more_is_forgotten_at_once() {
     let (watch, _) = scene.watches();
     scene.engine.release(scene.now, id);
     assert_eq!((scene.told(), scene.engine.attempts()), (vec![freed(id)], 0));
-    scene.answers(&watch, Reply::Watched { index: 5, locked: false, passed: None });
+    scene.answers(&watch, Reply::one(Outcome::Free { times_overtaken: None }));
     assert_eq!(scene.told(), []);
 }
 
@@ -238,9 +239,9 @@ fn a_watch_lasts_no_longer_than_its_waiter_waits_and_leaves_time_for_the_answer(
         scene.engine.acquire(scene.now, name("a"), false, give_up);
         let session = scene.creates("1");
         let lock = scene.in_session(&session);
-        scene.answers(&lock, locked(Locked::Busy(None)));
+        scene.answers(&lock, locked(Outcome::Busy(None)));
         let (watch, _) = scene.watches();
-        let Command::Watch { up_to, .. } = watch.command else { panic!("{watch:?}") };
+        let Request::Wait { up_to, .. } = watch.request else { panic!("{watch:?}") };
         let left = give_up.map_or(most, |give_up| give_up.since(scene.now));
         assert_eq!(up_to, most.min(left));
         let ends = scene.now.after(up_to);

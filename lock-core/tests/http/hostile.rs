@@ -1,8 +1,8 @@
 //! Answers that no Consul gives.
 
 use super::*;
-use lock_core::consul::Locked;
 use lock_core::http::MAX_BODY;
+use lock_core::{Outcome, Reply, Request};
 use proptest::prelude::*;
 
 /// Answers that are nearly right.
@@ -92,15 +92,15 @@ fn hostile() -> Vec<String> {
 #[test]
 fn nothing_is_believed_that_is_nearly_an_answer() {
     for body in hostile() {
-        for command in all() {
+        for request in all() {
             let shown = &body[..body.len().min(300)];
-            let result = decode(&command, 200, &body);
+            let result = decode(&request, 200, &body);
             assert!(
                 matches!(result, Err(Failure::Unknown(_))),
-                "{shown} for {command:?}: {result:?}"
+                "{shown} for {request:?}: {result:?}"
             );
-            if matches!(command, Command::Lock { .. } | Command::Unlock { .. }) {
-                let result = decode(&command, 409, &body);
+            if matches!(request, Request::Acquire { .. } | Request::Release { .. }) {
+                let result = decode(&request, 409, &body);
                 assert!(matches!(result, Err(Failure::Unknown(_))), "{shown}: {result:?}");
             }
         }
@@ -121,10 +121,10 @@ fn half_an_answer_is_none() {
         (unlock(), 200, entry("locks/a/lock", "24", "")),
         (watch(9), 200, held),
     ];
-    for (command, status, body) in cases {
-        assert!(decode(&command, status, &body).is_ok(), "{body}");
+    for (request, status, body) in cases {
+        assert!(decode(&request, status, &body).is_ok(), "{body}");
         for end in 0..body.len() {
-            let result = decode(&command, status, &body[..end]);
+            let result = decode(&request, status, &body[..end]);
             assert!(matches!(result, Err(Failure::Unknown(_))), "{} : {result:?}", &body[..end]);
         }
     }
@@ -135,7 +135,7 @@ fn an_answer_may_be_long_and_have_more_in_it() {
     let long = watched("24", "").replace("aGk=", &"A".repeat(700_000));
     assert_eq!(
         decode(&watch(9), 200, &long),
-        Ok(Reply::Watched { index: 7, locked: false, passed: None })
+        Ok(Reply::one(Outcome::Free { times_overtaken: None }))
     );
     let more = ours("24").replace(r#""Value""#, r#""Partition":{"a":[1.5,-1,"\u00e9"]},"Value""#);
     assert!(decode(&lock(), 200, &more).is_ok());
@@ -181,17 +181,24 @@ proptest! {
         body in body(),
         status in prop::sample::select(vec![200, 200, 409, 404, 500, 0]),
         header in prop::option::of("[0-9]{0,3}"),
-        command in prop::sample::select(all()),
+        request in prop::sample::select(all()),
     ) {
-        match decode_at(&command, status, header.as_deref(), &body) {
-            Ok(Reply::Locked(Locked::Granted(fence))) => {
-                prop_assert!(status == 200 && body.contains(ID) && body.contains("locks/a/lock"), "{}", body);
-                prop_assert!(body.contains(&format!(r#""ModifyIndex":{fence}"#)), "{}", body);
-            }
-            Ok(Reply::Watched { index, .. }) => prop_assert!(index > 0),
-            Ok(Reply::Renewed(true)) => prop_assert!(status == 200 && body.contains(ID)),
-            Ok(Reply::Created(session)) => prop_assert!(body.contains(&*session.0)),
-            Ok(_) | Err(Failure::Unknown(_) | Failure::Rejected { .. }) => {}
+        match decode_at(&request, status, header.as_deref(), &body) {
+            Ok(Reply::Outcomes(all)) => match (&request, &all[..]) {
+                (_, [Outcome::Granted(fence)]) => {
+                    prop_assert!(status == 200 && body.contains(ID) && body.contains("locks/a/lock"), "{}", body);
+                    prop_assert!(body.contains(&format!(r#""ModifyIndex":{fence}"#)), "{}", body);
+                }
+                (_, [Outcome::Unchanged { index }]) => prop_assert!(*index > 0),
+                (Request::KeepAlive { .. }, [Outcome::Done]) => {
+                    prop_assert!(status == 200 && body.contains(ID));
+                }
+                (_, [_]) => {}
+                other => prop_assert!(false, "{:?}", other),
+            },
+            Ok(Reply::Opened(session)) => prop_assert!(body.contains(session.as_str())),
+            Ok(other) => prop_assert!(false, "{:?}", other),
+            Err(Failure::Unknown(_) | Failure::Rejected { .. }) => {}
             Err(other) => prop_assert!(false, "it was answered: {}", other),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use lock_core::http::{KeyError, KeyTemplate};
+use lock_core::{Request, SessionName};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -68,12 +69,14 @@ fn check_key(text: &str) {
     assert!(key.bytes().all(|b| b == b' ' || b.is_ascii_graphic()), "{key}");
     assert!(!key.contains('%') && !key.contains(".."), "{key}");
     assert!(key.split('/').all(|part| !part.is_empty() && part != "."), "{key}");
-    let command = Command::Watch {
+    let request = Request::Wait {
+        session: SessionName::default(),
         claim: Claim { name, owner: Owner::new(1), mode: Mode::Exclusive },
         since: 0,
         up_to: Duration::ZERO,
+        min_uptime: Duration::ZERO,
     };
-    let request = Codec::default().encode(&command);
+    let request = super::sent(&request);
     let path = request.path_and_query.strip_suffix("?consistent").expect("one query");
     let path = path.strip_prefix("/v1/kv/").expect("below the keys");
     let safe = |b: u8| b.is_ascii_alphanumeric() || b"-_.~/%".contains(&b);

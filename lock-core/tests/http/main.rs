@@ -6,10 +6,9 @@ mod keys;
 mod limits;
 mod replies;
 
-use lock_core::consul::{Command, Reply, Session};
-use lock_core::http::Response;
 use lock_core::http::consul::Codec;
-use lock_core::{Claim, Failure, LockName, Mode, Owner};
+use lock_core::http::{self, Response};
+use lock_core::{Claim, Failure, LockName, Mode, Owner, Reply, Request, SessionName};
 use std::time::Duration;
 
 const ID: &str = "d6fc412b-7260-a440-99c1-bf1f6187f5ef";
@@ -22,50 +21,67 @@ fn claim(text: &str) -> Claim {
     Claim { name: name(text), owner: Owner::new(1), mode: Mode::Exclusive }
 }
 
-fn session() -> Session {
-    Session(ID.into())
+/// The HTTP request for `request`.
+fn sent(request: &Request) -> http::Request {
+    Codec::default().encode(request).expect("Consul has it")
 }
 
-fn create() -> Command {
+fn session() -> SessionName {
+    SessionName::from(ID)
+}
+
+fn create() -> Request {
     let ttl = Duration::from_secs(30);
-    Command::Create { name: Owner::new(0xab), ttl, lock_delay: Duration::from_secs(15) }
+    Request::Open { owner: Owner::new(0xab), ttl }
 }
 
-fn renew() -> Command {
-    Command::Renew { session: session() }
+fn renew() -> Request {
+    Request::KeepAlive { session: session() }
 }
 
-fn destroy() -> Command {
-    Command::Destroy { session: session() }
+fn destroy() -> Request {
+    Request::Close { session: session() }
 }
 
-fn lock() -> Command {
-    Command::Lock { session: session(), claim: claim("a"), holder: "host 1".into() }
+fn lock() -> Request {
+    Request::Acquire {
+        session: session(),
+        claims: [claim("a")].into(),
+        ttl: Duration::from_secs(30),
+        min_uptime: Duration::ZERO,
+        label: "host 1".into(),
+    }
 }
 
-fn unlock() -> Command {
-    Command::Unlock { session: session(), lease: claim("a"), passed: 7 }
+fn unlock() -> Request {
+    Request::Release { session: session(), claims: [claim("a")].into(), times_overtaken: 7 }
 }
 
-fn watch(since: u64) -> Command {
-    Command::Watch { claim: claim("a"), since, up_to: Duration::from_secs(17) }
+fn watch(since: u64) -> Request {
+    Request::Wait {
+        session: SessionName::default(),
+        claim: claim("a"),
+        since,
+        up_to: Duration::from_secs(17),
+        min_uptime: Duration::ZERO,
+    }
 }
 
-fn all() -> Vec<Command> {
+fn all() -> Vec<Request> {
     vec![create(), renew(), destroy(), lock(), unlock(), watch(0), watch(9)]
 }
 
-fn decode(command: &Command, status: u16, body: &str) -> Result<Reply, Failure> {
-    decode_at(command, status, Some("7"), body)
+fn decode(request: &Request, status: u16, body: &str) -> Result<Reply, Failure> {
+    decode_at(request, status, Some("7"), body)
 }
 
 fn decode_at(
-    command: &Command,
+    request: &Request,
     status: u16,
     index: Option<&str>,
     body: &str,
 ) -> Result<Reply, Failure> {
-    Codec::default().decode(command, &Response { status, index, body: body.as_bytes() })
+    Codec::default().decode(request, &Response { status, index, body: body.as_bytes() })
 }
 
 /// A transaction's success.

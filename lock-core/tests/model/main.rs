@@ -9,13 +9,11 @@ mod negative;
 mod schedules;
 mod tables;
 
-use lock_core::advisory::Advisory;
-use lock_core::consul::Consul;
 use lock_core::sim::advisory::FakeAdvisory;
 use lock_core::sim::consul::FakeConsul;
 use lock_core::sim::table::FakeTable;
 use lock_core::sim::{Scope, Server, Wish, World};
-use lock_core::table::Table;
+use lock_core::{advisory, consul, table};
 
 /// How much longer than usual the searches are to be.
 fn scale() -> usize {
@@ -23,30 +21,29 @@ fn scale() -> usize {
 }
 
 /// A world around a server that speaks the table protocol.
-fn world_of<S: Server<Protocol = Table>>(server: S, scope: Scope) -> World<S> {
-    World::new(server, Table::new(scope.timing.ttl(), "somebody"), scope)
+fn world_of<S: Server>(server: S, scope: Scope) -> World<S> {
+    World::new(server, table::capabilities("somebody", false), scope)
 }
 
-/// A world around a good lock table.
+/// A world around a good one.
 fn world(scope: Scope) -> World<FakeTable> {
     world_of(FakeTable::new(), scope)
 }
 
-/// The same where the server tells what was freed.
+/// The same where the server notifies waiters of what was freed.
 fn told(scope: Scope) -> World<FakeTable> {
-    let table = Table::new(scope.timing.ttl(), "somebody").told();
-    World::new(FakeTable::new().telling(), table, scope)
+    World::new(FakeTable::new().telling(), table::capabilities("somebody", true), scope)
 }
 
 /// The same where notifications may be lost.
 fn deaf(scope: Scope) -> World<FakeTable> {
-    let table = Table::new(scope.timing.ttl(), "somebody").told();
+    let table = table::capabilities("somebody", true);
     World::new(FakeTable::new().deafening(), table, scope)
 }
 
 /// A world around a server with advisory locks.
-fn advisory_of<S: Server<Protocol = Advisory>>(server: S, scope: Scope) -> World<S> {
-    World::new(server, Advisory::new(scope.timing.ttl()), scope)
+fn advisory_of<S: Server>(server: S, scope: Scope) -> World<S> {
+    World::new(server, advisory::capabilities(advisory::WAITING, None), scope)
 }
 
 /// A world around a good one, in which some want to share.
@@ -57,8 +54,8 @@ fn advisory(scope: Scope) -> World<FakeAdvisory> {
 }
 
 /// A world around a server that speaks the Consul protocol.
-fn consul_of<S: Server<Protocol = Consul>>(server: S, scope: Scope) -> World<S> {
-    World::new(server, Consul::new(scope.timing.ttl(), "somebody"), scope)
+fn consul_of<S: Server>(server: S, scope: Scope) -> World<S> {
+    World::new(server, consul::capabilities("somebody"), scope)
 }
 
 /// A world around a good one, in which sessions end early.

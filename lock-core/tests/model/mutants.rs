@@ -4,15 +4,12 @@ use crate::tables::{BadTable, Bug};
 use crate::{set_back, world_of};
 use lock_core::sim::table::FakeTable;
 use lock_core::sim::{Check, Flaw, Scope, Server, World, explore, random};
-use lock_core::table::Table;
 
 /// No bug may survive so many schedules.
 const SCHEDULES: u64 = 20_000;
 
 /// The first schedule that catches it, as (schedule, steps, by which check).
-fn caught<S: Server<Protocol = Table>>(
-    make: impl Fn(Scope) -> World<S>,
-) -> Option<(u64, usize, Check)> {
+fn caught<S: Server>(make: impl Fn(Scope) -> World<S>) -> Option<(u64, usize, Check)> {
     (0..SCHEDULES).find_map(|seed| {
         let walked = random::walk(&make, &random::script(seed, 120));
         walked.violation.map(|violation| (seed + 1, walked.steps, violation.check))

@@ -2,8 +2,7 @@
 
 use lock_core::sim::table::FakeTable;
 use lock_core::sim::{Connection, Lease, Server};
-use lock_core::table::{Acquired, Command, Freed, Reply, Table};
-use lock_core::{Action, Claim, Fence, Instant};
+use lock_core::{Action, Claim, Fence, Instant, Outcome, Reply, Request};
 use std::time::Duration;
 
 /// What is wrong with the table.
@@ -99,17 +98,15 @@ impl BadTable {
 }
 
 impl Server for BadTable {
-    type Protocol = Table;
-
-    fn apply(&mut self, now: Instant, connection: Connection, command: &Command) -> Reply {
-        let (action, claims) = Self::describe(command);
+    fn apply(&mut self, now: Instant, connection: Connection, request: &Request) -> Reply {
+        let (action, claims) = (request.action(), request.claims());
         let rows = self.table.rows().clone();
-        let released = |freed: Freed| action == Action::Release && freed != Freed::NotOurs;
+        let released = |freed: &Outcome| action == Action::Release && *freed != Outcome::NotOwner;
         self.before(now, action, claims);
         if self.bug == Bug::CorrectsByAnEarlierTime {
             self.table.tick(now);
         }
-        let mut reply = self.table.apply(now, connection, command);
+        let mut reply = self.table.apply(now, connection, request);
         for (at, claim) in claims.iter().enumerate() {
             let old = rows.get(&claim.name);
             let Some(row) = self.table.rows_mut().get_mut(&claim.name) else { continue };
@@ -120,41 +117,44 @@ impl Server for BadTable {
             });
             match (self.bug, &mut reply) {
                 (Bug::CorrectsToNow, _) if corrected => row.expires = now,
-                (Bug::ExpiresTooEarly, Reply::Acquired(entries)) => {
-                    if let (Acquired::Busy(_), Some(old)) = (&entries[at], old) {
+                (Bug::ExpiresTooEarly, Reply::Outcomes(entries)) => {
+                    if let (Outcome::Busy(_), Some(old)) = (&entries[at], old) {
                         row.expires = old.expires;
                     }
                 }
-                (Bug::LeaseTooShort, Reply::Acquired(entries)) => {
-                    if let Acquired::Granted(_) = entries[at] {
+                (Bug::LeaseTooShort, Reply::Outcomes(entries)) => {
+                    if let Outcome::Granted(_) = entries[at] {
                         row.expires = row.expires.before(Duration::from_millis(600));
                     }
                 }
-                (Bug::TakeoverKeepsFence, Reply::Acquired(entries)) => {
-                    if let (Acquired::Granted(fence), Some(old)) = (&mut entries[at], old) {
+                (Bug::TakeoverKeepsFence, Reply::Outcomes(entries)) => {
+                    if let (Outcome::Granted(fence), Some(old)) = (&mut entries[at], old) {
                         row.fence = old.fence;
                         *fence = Fence::new(old.fence);
                     }
                 }
-                (Bug::FenceResetOnRelease, Reply::Acquired(entries)) => {
-                    if let (Acquired::Granted(fence), None) = (&mut entries[at], old) {
-                        row.fence = 1;
-                        *fence = Fence::new(1);
+                (Bug::FenceResetOnRelease, Reply::Outcomes(entries)) => {
+                    match (&mut entries[at], old) {
+                        (Outcome::Granted(fence), None) => {
+                            row.fence = 1;
+                            *fence = Fence::new(1);
+                        }
+                        (freed, _) if released(freed) => {
+                            self.table.rows_mut().remove(&claim.name);
+                        }
+                        _ => {}
                     }
                 }
-                (Bug::FenceResetOnRelease, Reply::Freed(freed)) if released(freed[at]) => {
-                    self.table.rows_mut().remove(&claim.name);
+                (Bug::OwnClaimIsBusy, Reply::Outcomes(entries)) if was_ours => {
+                    entries[at] = Outcome::Busy(None);
                 }
-                (Bug::OwnClaimIsBusy, Reply::Acquired(entries)) if was_ours => {
-                    entries[at] = Acquired::Busy(None);
-                }
-                (Bug::ReleaseKeepsOwner, Reply::Freed(freed)) if released(freed[at]) => {
+                (Bug::ReleaseKeepsOwner, Reply::Outcomes(freed)) if released(&freed[at]) => {
                     row.owner = Some(claim.owner);
                 }
                 _ => {}
             }
         }
-        if let (Bug::RepliesInWrongOrder, Reply::Acquired(entries)) = (self.bug, &mut reply) {
+        if let (Bug::RepliesInWrongOrder, Reply::Outcomes(entries)) = (self.bug, &mut reply) {
             entries.reverse();
         }
         reply
@@ -164,10 +164,6 @@ impl Server for BadTable {
         if self.bug != Bug::CorrectsNothing {
             self.table.tick(now);
         }
-    }
-
-    fn describe(command: &Command) -> (Action, &[Claim]) {
-        FakeTable::describe(command)
     }
 
     fn leases(&self) -> Vec<Lease> {

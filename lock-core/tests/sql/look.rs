@@ -2,15 +2,15 @@
 
 use super::*;
 use lock_core::sql::mysql;
-use lock_core::table::Seen;
+use lock_core::{Outcome, Reply, Request};
 
 /// The dialects in which nobody is told of a release.
 fn codecs() -> [Codec; 2] {
     [sqlite::codec(TableName::default(), "boot-1"), mysql::codec(TableName::default())]
 }
 
-fn look(names: &[&str]) -> Command {
-    Command::Look { claims: names.iter().map(|name| claim(name, 1)).collect() }
+fn look(names: &[&str]) -> Request {
+    Request::Probe { claims: names.iter().map(|name| claim(name, 1)).collect() }
 }
 
 fn row(name: &str, wanted: i64) -> Vec<Value> {
@@ -22,18 +22,21 @@ fn holder(wanted: bool) -> Holder {
     Holder { label: "me".into(), held_for, expires_in, wanted }
 }
 
-fn held(wanted: bool) -> Seen {
-    Seen::Held(Some(holder(wanted)))
+fn held(wanted: bool) -> Outcome {
+    Outcome::Busy(Some(holder(wanted)))
 }
 
 #[test]
 fn what_nobody_else_has_may_be_free() {
     for codec in codecs() {
-        assert_eq!(run(&codec, &look(&["a"]), &[vec![]]), Ok(Reply::Seen(vec![Seen::Free])));
-        let reply = Reply::Seen(vec![Seen::Free, held(true)]);
+        assert_eq!(
+            run(&codec, &look(&["a"]), &[vec![]]),
+            Ok(Reply::Outcomes(vec![Outcome::Free { times_overtaken: None }]))
+        );
+        let reply = Reply::Outcomes(vec![Outcome::Free { times_overtaken: None }, held(true)]);
         assert_eq!(run(&codec, &look(&["a", "b"]), &[vec![row("b", 1)]]), Ok(reply));
         let rows = vec![row("c", 1)];
-        let reply = Reply::Seen(vec![Seen::Free]);
+        let reply = Reply::Outcomes(vec![Outcome::Free { times_overtaken: None }]);
         assert_eq!(run(&codec, &look(&["a"]), &[rows]), Ok(reply), "that was not asked");
     }
 }
@@ -41,15 +44,16 @@ fn what_nobody_else_has_may_be_free() {
 #[test]
 fn who_is_the_first_to_wait_leaves_a_mark_and_nobody_else_does() {
     for codec in codecs() {
-        let command = look(&["a", "b", "c"]);
-        let mut exchange = codec.encode(&command, NOW);
+        let request = look(&["a", "b", "c"]);
+        let mut exchange = codec.encode(&request, NOW);
         exchange.handle_rows(vec![row("a", 1), row("b", 0)]);
         let mark = statement(&exchange);
         assert!(mark.text.contains("SET contended = 1") || mark.text.contains("l.contended = 1"));
         assert!(!mark.durable, "a mark that is lost costs nothing");
         assert_eq!(mark.params, only_b(&codec), "b's alone");
         exchange.handle_rows(vec![]);
-        let reply = Reply::Seen(vec![held(true), held(false), Seen::Free]);
+        let reply =
+            Reply::Outcomes(vec![held(true), held(false), Outcome::Free { times_overtaken: None }]);
         assert_eq!(exchange.finish(), Ok(reply));
     }
 }
@@ -64,7 +68,7 @@ fn who_is_denied_by_a_claim_leaves_the_same_mark() {
         assert_eq!(statement(&exchange).params, only_b(&codec));
         // It is denied all the same, mark or not.
         exchange.handle_failure(Failure::Unknown("gone".into()));
-        let reply = Reply::Acquired(vec![Acquired::Busy(Some(holder(false)))]);
+        let reply = Reply::Outcomes(vec![Outcome::Busy(Some(holder(false)))]);
         assert_eq!(exchange.finish(), Ok(reply));
     }
 }
@@ -121,6 +125,6 @@ fn a_lease_that_ends_later_than_it_can_is_corrected_once_it_was_seen() {
                 _ => exchange.handle_failure(Failure::Unknown("gone quiet".into())),
             }
         }
-        assert_eq!(exchange.finish(), Ok(Reply::Seen(vec![held(true), held(true)])));
+        assert_eq!(exchange.finish(), Ok(Reply::Outcomes(vec![held(true), held(true)])));
     }
 }

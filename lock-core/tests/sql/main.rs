@@ -5,8 +5,10 @@ mod look;
 mod news;
 
 use lock_core::sql::{Codec, Exchange, Rows, Statement, Value, postgres, sqlite};
-use lock_core::table::{Acquired, Command, Freed, Reply};
-use lock_core::{Claim, Failure, Fence, Holder, Instant, LockName, Mode, Owner, TableName};
+use lock_core::{
+    Claim, Failure, Fence, Holder, Instant, LockName, Mode, Outcome, Owner, Reply, Request,
+    SessionName, TableName,
+};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -24,20 +26,30 @@ fn claim(name: &str, owner: u128) -> Claim {
     }
 }
 
-fn acquire(claims: Vec<Claim>) -> Command {
-    Command::Acquire { claims, ttl: Duration::from_secs(30), holder: "me".into() }
+fn acquire(claims: Vec<Claim>) -> Request {
+    Request::Acquire {
+        session: SessionName::default(),
+        claims,
+        ttl: Duration::from_secs(30),
+        min_uptime: Duration::ZERO,
+        label: "me".into(),
+    }
 }
 
-fn acquire_ab() -> Command {
+fn acquire_ab() -> Request {
     acquire(vec![claim("a", 0xa), claim("b", 0xb)])
 }
 
-fn renew_ab() -> Command {
-    Command::Renew { leases: acquire_ab().claims().to_vec(), ttl: Duration::from_secs(30) }
+fn renew_ab() -> Request {
+    Request::Renew { claims: acquire_ab().claims().to_vec(), ttl: Duration::from_secs(30) }
 }
 
-fn release_ab() -> Command {
-    Command::Release { leases: acquire_ab().claims().to_vec() }
+fn release_ab() -> Request {
+    Request::Release {
+        session: SessionName::default(),
+        claims: acquire_ab().claims().to_vec(),
+        times_overtaken: 0,
+    }
 }
 
 fn int(number: i64) -> Value {
@@ -56,9 +68,9 @@ fn statement(exchange: &Exchange) -> Statement {
     exchange.poll_statement().expect("a statement is due")
 }
 
-/// Hands `answers` to the statements of `command`, all of which must be used.
-fn run(codec: &Codec, command: &Command, answers: &[Rows]) -> Result<Reply, Failure> {
-    let mut exchange = codec.encode(command, NOW);
+/// Hands `answers` to the statements of `request`, all of which must be used.
+fn run(codec: &Codec, request: &Request, answers: &[Rows]) -> Result<Reply, Failure> {
+    let mut exchange = codec.encode(request, NOW);
     for rows in answers {
         statement(&exchange);
         exchange.handle_rows(rows.clone());
@@ -72,18 +84,18 @@ fn what_is_granted_takes_one_statement() {
     for codec in codecs() {
         // In any order.
         let rows = vec![vec![text("b"), int(8)], vec![text("a"), int(i64::MAX)]];
-        let granted = [i64::MAX as u64, 8].map(|fence| Acquired::Granted(Fence::new(fence)));
-        assert_eq!(run(&codec, &acquire_ab(), &[rows]), Ok(Reply::Acquired(granted.into())));
+        let granted = [i64::MAX as u64, 8].map(|fence| Outcome::Granted(Fence::new(fence)));
+        assert_eq!(run(&codec, &acquire_ab(), &[rows]), Ok(Reply::Outcomes(granted.into())));
     }
 }
 
 #[test]
 fn only_a_fence_must_be_on_the_disk_where_a_power_cut_ends_all_leases() {
     let [postgres, sqlite] = codecs();
-    for (command, fence) in [(acquire_ab(), true), (renew_ab(), false), (release_ab(), false)] {
-        assert_eq!(statement(&sqlite.encode(&command, NOW)).durable, fence, "{command:?}");
+    for (request, fence) in [(acquire_ab(), true), (renew_ab(), false), (release_ab(), false)] {
+        assert_eq!(statement(&sqlite.encode(&request, NOW)).durable, fence, "{request:?}");
         // Its text says where a commit need not wait.
-        assert!(statement(&postgres.encode(&command, NOW)).durable);
+        assert!(statement(&postgres.encode(&request, NOW)).durable);
     }
 }
 
@@ -109,8 +121,8 @@ fn for_what_is_denied_a_second_statement_asks_who_has_it() {
             expires_in: Duration::from_micros(3),
             wanted: true,
         };
-        let reply = vec![Acquired::Granted(Fence::new(7)), Acquired::Busy(Some(holder))];
-        assert_eq!(exchange.finish(), Ok(Reply::Acquired(reply)));
+        let reply = vec![Outcome::Granted(Fence::new(7)), Outcome::Busy(Some(holder))];
+        assert_eq!(exchange.finish(), Ok(Reply::Outcomes(reply)));
     }
 }
 
@@ -120,7 +132,7 @@ fn a_holder_that_is_gone_by_then_is_not_named() {
         let rows =
             vec![vec![text("c"), text("of no concern"), int(1), int(1), int(1), int(7), int(0)]];
         for rows in [vec![], rows] {
-            let reply = Reply::Acquired(vec![Acquired::Busy(None); 2]);
+            let reply = Reply::Outcomes(vec![Outcome::Busy(None); 2]);
             assert_eq!(run(&codec, &acquire_ab(), &[vec![], rows]), Ok(reply));
         }
     }
@@ -130,15 +142,15 @@ fn a_holder_that_is_gone_by_then_is_not_named() {
 fn a_holders_negative_times_count_as_none() {
     for codec in codecs() {
         let rows = vec![vec![text("a"), text(""), int(-1), int(i64::MIN), int(1), int(-7), int(0)]];
-        let command = acquire(vec![claim("a", 1)]);
+        let request = acquire(vec![claim("a", 1)]);
         let holder = Holder {
             label: "".into(),
             held_for: Duration::ZERO,
             expires_in: Duration::ZERO,
             wanted: true,
         };
-        let reply = Reply::Acquired(vec![Acquired::Busy(Some(holder))]);
-        assert_eq!(run(&codec, &command, &[vec![], rows]), Ok(reply));
+        let reply = Reply::Outcomes(vec![Outcome::Busy(Some(holder))]);
+        assert_eq!(run(&codec, &request, &[vec![], rows]), Ok(reply));
     }
 }
 
@@ -146,6 +158,7 @@ fn a_holders_negative_times_count_as_none() {
 fn what_a_renewal_changed_is_matched_by_name_and_owner() {
     let mine = || vec![text("b"), owner(0xb)];
     let another = || vec![text("a"), owner(0xb)];
+    let renewed = |ours| if ours { Outcome::Done } else { Outcome::NotOwner };
     let cases = || {
         [
             (vec![mine(), vec![text("a"), owner(0xa)]], [true, true]),
@@ -157,7 +170,10 @@ fn what_a_renewal_changed_is_matched_by_name_and_owner() {
     };
     for codec in codecs() {
         for (rows, ours) in cases() {
-            assert_eq!(run(&codec, &renew_ab(), &[rows]), Ok(Reply::Changed(ours.into())));
+            assert_eq!(
+                run(&codec, &renew_ab(), &[rows]),
+                Ok(Reply::Outcomes(ours.map(renewed).into()))
+            );
         }
     }
 }
@@ -165,18 +181,18 @@ fn what_a_renewal_changed_is_matched_by_name_and_owner() {
 #[test]
 fn what_was_freed_is_matched_by_name_and_tells_who_waits() {
     let row = |name, wanted| vec![text(name), int(wanted)];
-    let [none, free, wanted] = [Freed::NotOurs, Freed::Free, Freed::Wanted];
+    use Outcome::{Done, DoneContended, NotOwner};
     let cases = || {
         [
-            (vec![row("b", 1), row("a", 0)], [free, wanted]),
-            (vec![row("b", 0)], [none, free]),
-            (vec![row("A", 1)], [none, none]),
-            (vec![], [none, none]),
+            (vec![row("b", 1), row("a", 0)], [Done, DoneContended]),
+            (vec![row("b", 0)], [NotOwner, Done]),
+            (vec![row("A", 1)], [NotOwner, NotOwner]),
+            (vec![], [NotOwner, NotOwner]),
         ]
     };
     for codec in codecs() {
         for (rows, freed) in cases() {
-            assert_eq!(run(&codec, &release_ab(), &[rows]), Ok(Reply::Freed(freed.into())));
+            assert_eq!(run(&codec, &release_ab(), &[rows]), Ok(Reply::Outcomes(freed.into())));
         }
         for rows in [
             vec![vec![text("a"), owner(0xa)]],
@@ -228,9 +244,9 @@ fn rows_that_no_statement_returns_are_never_a_renewal_or_a_release() {
         vec![vec![a(), owner(0xa)], vec![text("b"), Value::Null]],
     ];
     for codec in codecs() {
-        for command in [renew_ab(), release_ab()] {
+        for request in [renew_ab(), release_ab()] {
             for rows in &hostile {
-                let result = run(&codec, &command, std::slice::from_ref(rows));
+                let result = run(&codec, &request, std::slice::from_ref(rows));
                 assert!(matches!(result, Err(Failure::Unknown(_))), "{rows:?}: {result:?}");
             }
         }
@@ -241,7 +257,7 @@ fn rows_that_no_statement_returns_are_never_a_renewal_or_a_release() {
 fn names_never_asked_for_grant_nothing() {
     for codec in codecs() {
         let rows = vec![vec![text("c"), int(1)], vec![text("A"), int(2)], vec![text("a "), int(3)]];
-        let reply = Reply::Acquired(vec![Acquired::Busy(None); 2]);
+        let reply = Reply::Outcomes(vec![Outcome::Busy(None); 2]);
         assert_eq!(run(&codec, &acquire_ab(), &[rows, vec![]]), Ok(reply));
     }
 }
@@ -270,10 +286,10 @@ fn hostile_rows_about_holders_are_not_believed() {
 #[test]
 fn an_exchange_without_all_its_rows_has_no_reply() {
     for codec in codecs() {
-        for command in [acquire_ab(), renew_ab(), release_ab()] {
-            let mut exchange = codec.encode(&command, NOW);
+        for request in [acquire_ab(), renew_ab(), release_ab()] {
+            let mut exchange = codec.encode(&request, NOW);
             assert!(matches!(exchange.clone().finish(), Err(Failure::Unknown(_))));
-            if let Command::Acquire { .. } = command {
+            if let Request::Acquire { .. } = request {
                 exchange.handle_rows(vec![vec![text("a"), int(7)]]);
                 assert!(matches!(exchange.clone().finish(), Err(Failure::Unknown(_))), "half");
                 exchange.handle_rows(vec![]);
@@ -291,8 +307,8 @@ fn an_exchange_without_all_its_rows_has_no_reply() {
 fn a_statement_that_fails_fails_its_command_unless_it_only_asked() {
     let gone = || Failure::Unknown("gone".into());
     for codec in codecs() {
-        for command in [acquire_ab(), renew_ab(), release_ab()] {
-            let mut exchange = codec.encode(&command, NOW);
+        for request in [acquire_ab(), renew_ab(), release_ab()] {
+            let mut exchange = codec.encode(&request, NOW);
             exchange.handle_failure(gone());
             assert_eq!(exchange.poll_statement(), None);
             assert_eq!(exchange.finish(), Err(gone()));
@@ -302,8 +318,8 @@ fn a_statement_that_fails_fails_its_command_unless_it_only_asked() {
         exchange.handle_rows(vec![vec![text("a"), int(7)]]);
         exchange.handle_failure(gone());
         assert_eq!(exchange.poll_statement(), None);
-        let reply = vec![Acquired::Granted(Fence::new(7)), Acquired::Busy(None)];
-        assert_eq!(exchange.finish(), Ok(Reply::Acquired(reply)));
+        let reply = vec![Outcome::Granted(Fence::new(7)), Outcome::Busy(None)];
+        assert_eq!(exchange.finish(), Ok(Reply::Outcomes(reply)));
     }
 }
 
@@ -318,7 +334,11 @@ fn parameters_carry_the_claims_the_clock_and_the_ttl() {
         statement(&postgres.encode(&awkward, NOW)).params,
         [micros.clone(), text("me"), name.clone(), text(&one)]
     );
-    let release = Command::Release { leases: awkward.claims().to_vec() };
+    let release = Request::Release {
+        session: SessionName::default(),
+        claims: awkward.claims().to_vec(),
+        times_overtaken: 0,
+    };
     assert_eq!(statement(&postgres.encode(&release, NOW)).params, [name.clone(), text(&one)]);
     let [names, owners] =
         [["a", "b"], [&Owner::new(0xa).to_string(), &Owner::new(0xb).to_string()]]
@@ -329,13 +349,17 @@ fn parameters_carry_the_claims_the_clock_and_the_ttl() {
     );
     let clock = [int(5_000_000), text("boot-1")];
     let pair = [name.clone(), text(&one)];
-    let params = |command: &Command| statement(&sqlite.encode(command, NOW)).params;
+    let params = |request: &Request| statement(&sqlite.encode(request, NOW)).params;
     let leases = awkward.claims().to_vec();
-    let release = Command::Release { leases: leases.clone() };
+    let release = Request::Release {
+        session: SessionName::default(),
+        claims: leases.clone(),
+        times_overtaken: 0,
+    };
     assert_eq!(params(&release), pair);
     assert_eq!(params(&awkward), [&clock[..], &[micros.clone(), text("me")], &pair].concat());
     let json = text(&format!(r#"[["it's \"a\" \\ 🔒","{one}"]]"#));
-    let renew = Command::Renew { leases, ttl: Duration::from_secs(30) };
+    let renew = Request::Renew { claims: leases, ttl: Duration::from_secs(30) };
     assert_eq!(params(&renew), [&clock[..], &[micros, json]].concat());
     let both = format!(r#"[["a","{}"],["b","{}"]]"#, Owner::new(0xa), Owner::new(0xb));
     assert_eq!(params(&release_ab()), [text(&both)]);
@@ -356,8 +380,14 @@ fn a_statements_text_is_the_same_for_every_command_of_its_kind() {
 fn extreme_times_do_not_overflow() {
     for codec in codecs() {
         let claims = vec![claim("a", 1)];
-        let command = Command::Acquire { claims, ttl: Duration::MAX, holder: "".into() };
-        let exchange = codec.encode(&command, Instant::from_nanos(u64::MAX));
+        let request = Request::Acquire {
+            session: SessionName::default(),
+            claims,
+            ttl: Duration::MAX,
+            min_uptime: Duration::ZERO,
+            label: "".into(),
+        };
+        let exchange = codec.encode(&request, Instant::from_nanos(u64::MAX));
         assert!(statement(&exchange).params.contains(&int(i64::MAX)));
     }
 }
@@ -396,38 +426,37 @@ proptest! {
         first in rows(),
         second in rows(),
         dialect in 0_usize..2,
-        command in prop::sample::select(vec![acquire_ab(), renew_ab(), release_ab()]),
+        request in prop::sample::select(vec![acquire_ab(), renew_ab(), release_ab()]),
     ) {
-        let mut exchange = codecs()[dialect].encode(&command, NOW);
+        let mut exchange = codecs()[dialect].encode(&request, NOW);
         for rows in [&first, &second] {
             if exchange.poll_statement().is_some() {
                 exchange.handle_rows(rows.clone());
             }
         }
-        let claims = command.claims().iter();
+        let claims = request.claims().iter();
         match exchange.finish() {
             Err(Failure::Unknown(_)) => {}
-            Ok(Reply::Acquired(entries)) => {
+            Ok(Reply::Outcomes(entries)) => {
                 prop_assert_eq!(entries.len(), 2);
                 for (claim, entry) in claims.zip(entries) {
-                    if let Acquired::Granted(fence) = entry {
-                        let fence = i64::try_from(fence.get()).expect("what the row had");
-                        prop_assert!(first.contains(&vec![text(claim.name.as_str()), int(fence)]));
+                    let (name, owner) = (text(claim.name.as_str()), text(&claim.owner.to_string()));
+                    match request {
+                        Request::Acquire { .. } => {
+                            if let Outcome::Granted(fence) = entry {
+                                let fence = i64::try_from(fence.get()).expect("what the row had");
+                                prop_assert!(first.contains(&vec![name, int(fence)]));
+                            }
+                        }
+                        Request::Renew { .. } => {
+                            let says = first.contains(&vec![name, owner]);
+                            prop_assert_eq!(entry == Outcome::Done, says);
+                        }
+                        _ => {
+                            let says = |row: &Vec<Value>| row.first() == Some(&name);
+                            prop_assert_eq!(entry != Outcome::NotOwner, first.iter().any(says));
+                        }
                     }
-                }
-            }
-            Ok(Reply::Changed(entries)) => {
-                prop_assert_eq!(entries.len(), 2);
-                for (claim, ours) in claims.zip(entries) {
-                    let row = vec![text(claim.name.as_str()), text(&claim.owner.to_string())];
-                    prop_assert_eq!(ours, first.contains(&row));
-                }
-            }
-            Ok(Reply::Freed(entries)) => {
-                prop_assert_eq!(entries.len(), 2);
-                for (claim, freed) in claims.zip(entries) {
-                    let says = |row: &Vec<Value>| row.first() == Some(&text(claim.name.as_str()));
-                    prop_assert_eq!(freed != Freed::NotOurs, first.iter().any(says));
                 }
             }
             other => prop_assert!(false, "{:?}", other),

@@ -2,10 +2,10 @@
 
 use super::*;
 use lock_core::sql::mysql;
-use lock_core::{ClaimError, News, Notification};
+use lock_core::{ClaimError, News, Notification, Outcome, Reply, Request, SessionName};
 
-fn listen() -> Command {
-    Command::Listen { up_to: Duration::from_secs(1) }
+fn listen() -> Request {
+    Request::Subscribe { up_to: Duration::from_secs(1) }
 }
 
 fn all() -> [Codec; 3] {
@@ -30,7 +30,7 @@ fn postgres_listens_by_one_statement_for_one_table() {
     assert!(sent.text.contains("LISTEN") && sent.text.contains(r#"'"ops"."locks"'"#), "{sent:?}");
     assert_eq!(sent.params, []);
     let [postgres, _, _] = all();
-    assert_eq!(run(&postgres, &listen(), &[vec![]]), Ok(Reply::Told(News::Begun)));
+    assert_eq!(run(&postgres, &listen(), &[vec![]]), Ok(Reply::News(News::Begun)));
     let mut exchange = postgres.encode(&listen(), NOW);
     exchange.handle_failure(Failure::Unknown("gone".into()));
     assert_eq!(exchange.finish(), Err(Failure::Unknown("gone".into())));
@@ -40,14 +40,14 @@ fn postgres_listens_by_one_statement_for_one_table() {
 fn a_probe_has_a_payload_that_no_name_can_be() {
     let [codec, sqlite, mysql] = all();
     let number = 0xfedc_ba98_7654_3210_0123_4567_89ab_cdef;
-    let probe = Command::Probe { number };
+    let probe = Request::Ping { number };
     let exchange = codec.encode(&probe, NOW);
     let sent = statement(&exchange);
     assert!(sent.text.contains("pg_notify") && !sent.durable, "{sent:?}");
     let [Value::Text(payload)] = &sent.params[..] else { panic!("{sent:?}") };
     assert!(LockName::new(payload).is_err(), "{payload:?}");
-    assert_eq!(postgres::notification(payload), Some(Notification::Probe(number)));
-    assert_eq!(run(&codec, &probe, &[vec![vec![Value::Int(1)]]]), Ok(Reply::Probed));
+    assert_eq!(postgres::notification(payload), Some(Notification::Ping(number)));
+    assert_eq!(run(&codec, &probe, &[vec![vec![Value::Int(1)]]]), Ok(Reply::one(Outcome::Done)));
     for rows in [vec![], vec![vec![Value::Null]]] {
         assert!(matches!(run(&codec, &probe, &[rows]), Err(Failure::Unknown(_))));
     }
@@ -82,8 +82,15 @@ fn full() -> Failure {
 #[test]
 fn what_cannot_be_told_is_released_all_the_same() {
     let [postgres, _] = codecs();
-    for command in [release_ab(), Command::Release { leases: vec![claim("a", 0xa)] }] {
-        let mut exchange = postgres.encode(&command, NOW);
+    for request in [
+        release_ab(),
+        Request::Release {
+            session: SessionName::default(),
+            claims: vec![claim("a", 0xa)],
+            times_overtaken: 0,
+        },
+    ] {
+        let mut exchange = postgres.encode(&request, NOW);
         let told = statement(&exchange);
         exchange.handle_failure(full());
         let untold = statement(&exchange);
@@ -91,8 +98,8 @@ fn what_cannot_be_told_is_released_all_the_same() {
         assert!(told.text.contains("pg_notify") && !untold.text.contains("pg_notify"));
         let mut again = exchange.clone();
         exchange.handle_rows(vec![vec![text("a"), int(1)]]);
-        let Ok(Reply::Freed(freed)) = exchange.finish() else { panic!("not freed") };
-        assert_eq!(freed[0], Freed::Wanted);
+        let Ok(Reply::Outcomes(freed)) = exchange.finish() else { panic!("not freed") };
+        assert_eq!(freed[0], Outcome::DoneContended);
         again.handle_failure(full());
         assert_eq!(again.finish(), Err(full()), "once");
     }
@@ -102,14 +109,14 @@ fn what_cannot_be_told_is_released_all_the_same() {
 fn nothing_but_a_release_is_repeated_untold() {
     let [postgres, sqlite] = codecs();
     let refused = postgres::statement_failed(Some("42501"), "");
-    for (codec, command, failure) in [
+    for (codec, request, failure) in [
         (&postgres, acquire_ab(), full()),
         (&postgres, renew_ab(), full()),
         (&postgres, listen(), full()),
         (&postgres, release_ab(), refused),
         (&sqlite, release_ab(), full()),
     ] {
-        let mut exchange = codec.encode(&command, NOW);
+        let mut exchange = codec.encode(&request, NOW);
         exchange.handle_failure(failure.clone());
         assert_eq!(exchange.finish(), Err(failure));
     }

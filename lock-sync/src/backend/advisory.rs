@@ -3,10 +3,9 @@
 use super::{Backend, Backends, Cut, GONE, Session, Source, in_time};
 use crate::clock;
 use crate::error::{ConfigError, Error};
-use lock_core::advisory::{Advisory, Command, Reply};
 use lock_core::sql::advisory::{Codec, Session as Opened};
 use lock_core::sql::{ConnectError, Rows, Statement, Step};
-use lock_core::{Failure, Instant, Judgment, Pace, Timing};
+use lock_core::{Failure, Instant, Judgment, Outcome, Pace, Reply, Request, SessionName, Timing};
 use std::time::{Duration, Instant as Now};
 
 /// Connections to one server, as many as there are lanes.
@@ -104,13 +103,13 @@ impl<S: Session> SqlAdvisory<S> {
 
     fn carry_out(
         &mut self,
-        command: &Command,
+        request: &Request,
         limit: impl Fn() -> Duration,
     ) -> Result<Reply, Failure> {
         let Some(opened) = &self.opened else {
             return Err(Failure::NotSent("the connection is gone".to_string()));
         };
-        let mut exchange = self.codec.encode(command, opened);
+        let mut exchange = self.codec.encode(request, opened);
         while let Some(statement) = exchange.poll_statement() {
             match self.run(&statement, limit()) {
                 Ok(rows) => exchange.handle_rows(rows),
@@ -137,18 +136,16 @@ impl<S: Session> SqlAdvisory<S> {
 }
 
 impl<S: Session> Backend for SqlAdvisory<S> {
-    type Protocol = Advisory;
-
     fn execute(
         &mut self,
-        command: &Command,
+        request: &Request,
         _now: Instant,
         budget: Duration,
     ) -> Result<Reply, Failure> {
         let until = clock::now().after(budget);
         let limit = || until.since(clock::now());
-        let Command::Open { ttl } = command else {
-            let reply = self.carry_out(command, limit);
+        let Request::Open { ttl, .. } = request else {
+            let reply = self.carry_out(request, limit);
             if matches!(reply, Err(Failure::Unknown(_) | Failure::NotSent(_))) {
                 self.close();
             }
@@ -156,17 +153,14 @@ impl<S: Session> Backend for SqlAdvisory<S> {
         };
         // The first one was opened some time ago. Its lease counts from now, so it must show now that
         // it is still what it was.
-        let fresh =
-            self.opened.is_some() && self.carry_out(&Command::Keep, limit) == Ok(Reply::Kept(true));
+        let keep_alive = Request::KeepAlive { session: SessionName::default() };
+        let alive = Ok(Reply::one(Outcome::Done));
+        let fresh = self.opened.is_some() && self.carry_out(&keep_alive, limit) == alive;
         if !fresh && let Err(error) = self.enter(*ttl, limit) {
             self.close();
             return Err(error.before_command());
         }
-        Ok(Reply::Opened)
-    }
-
-    fn waits(command: &Command) -> bool {
-        matches!(command, Command::Wait { .. })
+        Ok(Reply::Opened(SessionName::default()))
     }
 
     fn lasts(&self) -> bool {

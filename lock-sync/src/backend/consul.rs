@@ -9,10 +9,9 @@ mod lookup;
 use super::{Backend, Backends, in_time};
 use crate::clock;
 use crate::error::{ConfigError, Error};
-use lock_core::consul::{Command, Consul, Reply, Setup, Step};
-use lock_core::http::consul::{Codec, INDEX_HEADER, TOKEN_HEADER};
-use lock_core::http::{MAX_BODY, Method, Request, Response};
-use lock_core::{Failure, Instant, Pace};
+use lock_core::http::consul::{Codec, INDEX_HEADER, Setup, Step, TOKEN_HEADER};
+use lock_core::http::{self, MAX_BODY, Method, Response};
+use lock_core::{Failure, Instant, Pace, Reply, Request};
 use lock_shared::consul::Server;
 use lookup::{Lookup, NotFound, Resolves};
 use rustls::crypto::ring;
@@ -20,7 +19,7 @@ use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant as Now};
-use ureq::http::{self, HeaderValue};
+use ureq::http::{HeaderValue, Request as Builder};
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Timeout};
@@ -89,9 +88,9 @@ impl Requests {
         let (mut answer, mut took) = (None, Vec::new());
         loop {
             match setup.step(answer.take()) {
-                Step::Ask(command) => {
+                Step::Ask(request) => {
                     let sent = Now::now();
-                    answer = Some(self.first(&command, budget));
+                    answer = Some(self.first(&request, budget));
                     took.push(sent.elapsed());
                 }
                 Step::Ready => {
@@ -104,32 +103,32 @@ impl Requests {
     }
 
     /// A question of the first connect, which alone refuses for good.
-    fn first(&self, command: &Command, budget: Duration) -> Result<Reply, Failure> {
-        self.exchange(command, budget, |method, error| match advice(error) {
+    fn first(&self, request: &Request, budget: Duration) -> Result<Reply, Failure> {
+        self.exchange(request, budget, |method, error| match advice(error) {
             Some(_) => Failure::refused(format!("Consul: {}", describe(error))),
             None => failure(method, error),
         })
     }
 
-    fn ask(&self, command: &Command, budget: Duration) -> Result<Reply, Failure> {
-        self.exchange(command, budget, failure)
+    fn ask(&self, request: &Request, budget: Duration) -> Result<Reply, Failure> {
+        self.exchange(request, budget, failure)
     }
 
     fn exchange(
         &self,
-        command: &Command,
+        request: &Request,
         budget: Duration,
         failed: impl Fn(Method, &ureq::Error) -> Failure,
     ) -> Result<Reply, Failure> {
-        let request = self.codec.encode(command);
+        let sent = self.codec.encode(request)?;
         let answer = in_time(budget, |left| {
-            self.send(&request, left).map_err(|error| failed(request.method, &error))
+            self.send(&sent, left).map_err(|error| failed(sent.method, &error))
         })?;
         let Answer { status, index, body } = &answer;
-        self.codec.decode(command, &Response { status: *status, index: index.as_deref(), body })
+        self.codec.decode(request, &Response { status: *status, index: index.as_deref(), body })
     }
 
-    fn send(&self, request: &Request, budget: Duration) -> Result<Answer, ureq::Error> {
+    fn send(&self, request: &http::Request, budget: Duration) -> Result<Answer, ureq::Error> {
         let called = catch_unwind(AssertUnwindSafe(|| self.call(request, budget)));
         let sent = called.unwrap_or_else(|_| Err(ureq::Error::Other("the client panicked".into())));
         if sent.is_err() {
@@ -138,9 +137,9 @@ impl Requests {
         sent
     }
 
-    fn call(&self, request: &Request, budget: Duration) -> Result<Answer, ureq::Error> {
+    fn call(&self, request: &http::Request, budget: Duration) -> Result<Answer, ureq::Error> {
         let url = format!("{}{}", self.origin, request.path_and_query);
-        let mut builder = http::Request::builder().method(request.method.as_str()).uri(url);
+        let mut builder = Builder::builder().method(request.method.as_str()).uri(url);
         if let Some(token) = &self.token {
             builder = builder.header(TOKEN_HEADER, token.clone());
         }
@@ -168,20 +167,14 @@ impl Backends for Requests {
 }
 
 impl Backend for Requests {
-    type Protocol = Consul;
-
     fn execute(
         &mut self,
-        command: &Command,
+        request: &Request,
         _now: Instant,
         budget: Duration,
     ) -> Result<Reply, Failure> {
         let until = clock::now().after(budget);
-        self.ask(command, until.since(clock::now()))
-    }
-
-    fn waits(command: &Command) -> bool {
-        matches!(command, Command::Watch { .. })
+        self.ask(request, until.since(clock::now()))
     }
 
     /// Each waiting attempt has a lane of its own, and there is nothing to keep of it.

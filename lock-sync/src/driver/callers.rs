@@ -113,7 +113,7 @@ impl<F: Backends> Shared<F> {
         drop(guard);
     }
 
-    /// Carries out a command that is due, or sleeps until something has become of `id`, or until
+    /// Carries out a request that is due, or sleeps until something has become of `id`, or until
     /// `until`.
     fn proceed<'a>(
         self: &'a Arc<Self>,
@@ -122,7 +122,7 @@ impl<F: Backends> Shared<F> {
         until: Instant,
     ) -> Result<Locked<'a, F>, Dead> {
         let now = clock::now();
-        // A command may be about others, too: it gets all its time, or is the pump's.
+        // A request may be about others, too: it gets all its time, or is the pump's.
         if until < now.after(self.timing.request()) {
             return self.sleep(state, id, until.since(now));
         }

@@ -8,13 +8,13 @@ pub(super) struct Lanes<F: Backends> {
     backends: F,
     /// Those that nobody uses just now.
     idle: BTreeMap<Lane, F::Backend>,
-    /// Those that carry out a command: one a lane, or more if it was dropped and used again.
+    /// Those that carry out a request: one a lane, or more if it was dropped and used again.
     away: BTreeMap<Lane, Vec<Away>>,
     /// How many of these do not wait at the server.
     asking: usize,
 }
 
-/// A backend that is carrying out a command.
+/// A backend that is carrying out a request.
 struct Away {
     id: DispatchId,
     /// It waits at the server.
@@ -29,7 +29,7 @@ impl<F: Backends> Lanes<F> {
         Self { backends, idle: BTreeMap::new(), away: BTreeMap::new(), asking: 0 }
     }
 
-    /// Takes the lane's backend away to carry out a command, or a new one if the lane has none;
+    /// Takes the lane's backend away to carry out a request, or a new one if the lane has none;
     /// `for_waits` if the lane is there to wait.
     pub(super) fn take(
         &mut self,
@@ -83,7 +83,7 @@ impl<F: Backends> Lanes<F> {
         std::mem::take(&mut self.idle).into_values().collect()
     }
 
-    /// Whether a command is under way that does not wait at the server.
+    /// Whether a request is under way that does not wait at the server.
     pub(super) fn is_asking(&self) -> bool {
         self.asking > 0
     }

@@ -1,11 +1,13 @@
-//! Commands on their way to the server and back, and the threads that see to it.
+//! Requests on their way to the server and back, and the threads that see to it.
 
 use super::state::{State, Told};
-use super::{Command, NO_LIMIT, Speaks, Teller, apart};
+use super::{NO_LIMIT, Teller, apart};
 use crate::backend::{Backend, Backends};
 use crate::process::Process;
 use crate::{clock, events};
-use lock_core::{Dispatch, DispatchId, Engine, Failure, Instant, Lane, LostReason, Timing};
+use lock_core::{
+    Dispatch, DispatchId, Engine, Failure, Instant, Lane, LostReason, Request, Timing,
+};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
@@ -31,24 +33,24 @@ pub(super) type Locked<'a, F> = MutexGuard<'a, State<F>>;
 #[derive(Debug)]
 pub(super) struct Dead;
 
-/// What came of an attempt to carry out a command.
+/// What came of an attempt to carry out a request.
 pub(super) enum Pumped<'a, F: Backends> {
     Did(Locked<'a, F>),
     /// None is due, or somebody else is at it.
     Nothing(Locked<'a, F>),
 }
 
-/// A command that has been taken from the engine, and who is to carry it out.
+/// A request that has been taken from the engine, and who is to carry it out.
 struct Job<F: Backends> {
     backend: F::Backend,
     lane: Lane,
     id: DispatchId,
-    command: Command<F>,
+    request: Request,
     sent: Instant,
     budget: Duration,
 }
 
-/// How a command that is due leaves.
+/// How a request that is due leaves.
 enum Leaving<F: Backends> {
     Here(Job<F>),
     /// On a thread of its own, which nobody waits for.
@@ -58,7 +60,7 @@ enum Leaving<F: Backends> {
 }
 
 impl<F: Backends> Shared<F> {
-    pub(super) fn new(engine: Engine<Speaks<F>>, backends: F, within: Duration) -> Self {
+    pub(super) fn new(engine: Engine, backends: F, within: Duration) -> Self {
         let (timing, teller) = (*engine.timing(), Teller::default());
         let state = Mutex::new(State::new(engine, backends, within, teller.clone()));
         let (timers, process) = (Condvar::new(), Process::current());
@@ -134,7 +136,7 @@ impl<F: Backends> Shared<F> {
         }
     }
 
-    /// Closes one connection, or carries out one command on this thread, if one is due and nobody is at it; has it carried out,
+    /// Closes one connection, or carries out one request on this thread, if one is due and nobody is at it; has it carried out,
     /// if it waits at the server. It is to end by `until`.
     pub(super) fn pump<'a>(
         self: &'a Arc<Self>,
@@ -160,7 +162,7 @@ impl<F: Backends> Shared<F> {
             drop(dropped);
             return Ok(Pumped::Did(self.lock()?));
         }
-        let Some(dispatch) = state.engine.poll_command(sent) else {
+        let Some(dispatch) = state.engine.poll_request(sent) else {
             return Ok(Pumped::Nothing(state));
         };
         match leave(&mut state, dispatch, sent, until, alone) {
@@ -184,7 +186,7 @@ impl<F: Backends> Shared<F> {
     }
 
     fn carry_out(&self, mut job: Job<F>) -> Result<(), Dead> {
-        let execute = || job.backend.execute(&job.command, job.sent, job.budget);
+        let execute = || job.backend.execute(&job.request, job.sent, job.budget);
         let reply = catch_unwind(AssertUnwindSafe(execute))
             .unwrap_or_else(|_| Err(Failure::Unknown("the database driver panicked".to_string())));
         let mut state = self.lock()?;
@@ -276,7 +278,7 @@ impl<F: Backends> Shared<F> {
             if (guards == 0 && unsettled == 0) || until <= now {
                 return Ok((guards, unsettled + state.unconfirmed.at(now)));
             }
-            // A command may be about others, too: it gets all its time, or is the pump's.
+            // A request may be about others, too: it gets all its time, or is the pump's.
             let left = until.since(now);
             if left >= self.timing.request() {
                 match self.pump(state, NO_LIMIT)? {
@@ -343,18 +345,18 @@ impl<F: Backends> Drop for Pause<'_, F> {
 
 fn leave<F: Backends>(
     state: &mut State<F>,
-    dispatch: Dispatch<Command<F>>,
+    dispatch: Dispatch,
     sent: Instant,
     until: Instant,
     alone: bool,
 ) -> Leaving<F> {
-    let Dispatch { id, lane, command, deadline } = dispatch;
-    let waits = F::Backend::waits(&command);
+    let Dispatch { id, lane, request, deadline } = dispatch;
+    let waits = request.waits();
     let for_waits = state.engine.waits_on(lane);
     let Some(backend) = state.lanes.take(lane, id, waits, for_waits) else {
         return Leaving::NotSent(id);
     };
     let budget = deadline.min(until).since(sent);
-    let job = Job { backend, lane, id, command, sent, budget };
+    let job = Job { backend, lane, id, request, sent, budget };
     if waits || alone { Leaving::Apart(job) } else { Leaving::Here(job) }
 }

@@ -1,7 +1,7 @@
 //! What the driver's threads share, under its mutex.
 
 use super::lanes::Lanes;
-use super::{NO_LIMIT, Speaks, Teller};
+use super::{NO_LIMIT, Teller};
 use crate::backend::Backends;
 use crate::clock;
 use crate::guard::{Cell, Granted};
@@ -15,7 +15,7 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 pub(super) struct State<F: Backends> {
-    pub(super) engine: Engine<Speaks<F>>,
+    pub(super) engine: Engine,
     pub(super) lanes: Lanes<F>,
     pub(super) callers: BTreeMap<LockId, Caller>,
     pub(super) guards: BTreeMap<LockId, Arc<Cell>>,
@@ -104,12 +104,7 @@ pub(super) enum Outcome {
 }
 
 impl<F: Backends> State<F> {
-    pub(super) fn new(
-        engine: Engine<Speaks<F>>,
-        backends: F,
-        within: Duration,
-        teller: Teller,
-    ) -> Self {
+    pub(super) fn new(engine: Engine, backends: F, within: Duration, teller: Teller) -> Self {
         // No more than a request's time, so that the limit of one need not wake them.
         let look = engine.timing().request().min(Duration::from_secs(1));
         Self {

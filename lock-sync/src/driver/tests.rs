@@ -3,10 +3,10 @@
 mod scale;
 
 use super::*;
+use crate::backend::Backend;
 use crate::error::{Error, ShutdownError};
 use crate::locks::Locks;
-use lock_core::table::{Acquired as Claimed, Command, Freed, Reply, Seen, Table};
-use lock_core::{Config, Failure, Fence, Timing};
+use lock_core::{Config, Failure, Fence, Outcome, Reply, Request, Timing, table};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::channel;
@@ -19,9 +19,9 @@ struct Script {
     done: Mutex<Vec<&'static str>>,
     /// Everything is somebody else's.
     busy: AtomicBool,
-    /// No command is answered.
+    /// No request is answered.
     mute: AtomicBool,
-    /// The next command makes the client panic.
+    /// The next request makes the client panic.
     panics: AtomicBool,
     /// The next look at the backend, which is under the driver's mutex, makes its thread panic.
     breaks: AtomicBool,
@@ -40,11 +40,9 @@ impl<const LANES: bool> Backends for Fake<LANES> {
 }
 
 impl<const LANES: bool> Backend for Fake<LANES> {
-    type Protocol = Table;
-
     fn execute(
         &mut self,
-        command: &Command,
+        request: &Request,
         _now: Instant,
         _budget: Duration,
     ) -> Result<Reply, Failure> {
@@ -53,22 +51,28 @@ impl<const LANES: bool> Backend for Fake<LANES> {
             return Err(Failure::Unknown("no answer in time".to_string()));
         }
         let busy = self.0.busy.load(SeqCst);
-        let (what, reply) = match command {
-            Command::Acquire { claims, .. } if busy => {
-                ("denied", Reply::Acquired(vec![Claimed::Busy(None); claims.len()]))
+        let (what, reply) = match request {
+            Request::Acquire { claims, .. } if busy => {
+                ("denied", Reply::Outcomes(vec![Outcome::Busy(None); claims.len()]))
             }
-            Command::Acquire { claims, .. } => {
-                ("acquire", Reply::Acquired(vec![Claimed::Granted(Fence::new(1)); claims.len()]))
+            Request::Acquire { claims, .. } => {
+                ("acquire", Reply::Outcomes(vec![Outcome::Granted(Fence::new(1)); claims.len()]))
             }
-            Command::Look { claims } => {
-                let seen = if busy { Seen::Held(None) } else { Seen::Free };
-                ("look", Reply::Seen(vec![seen; claims.len()]))
+            Request::Probe { claims } => {
+                let seen = if busy {
+                    Outcome::Busy(None)
+                } else {
+                    Outcome::Free { times_overtaken: None }
+                };
+                ("look", Reply::Outcomes(vec![seen; claims.len()]))
             }
-            Command::Renew { leases, .. } => ("renew", Reply::Changed(vec![true; leases.len()])),
-            Command::Release { leases } => {
-                ("release", Reply::Freed(vec![Freed::Free; leases.len()]))
+            Request::Renew { claims, .. } => {
+                ("renew", Reply::Outcomes(vec![Outcome::Done; claims.len()]))
             }
-            Command::Listen { .. } | Command::Probe { .. } => {
+            Request::Release { claims, .. } => {
+                ("release", Reply::Outcomes(vec![Outcome::Done; claims.len()]))
+            }
+            _ => {
                 panic!("nobody listens here")
             }
         };
@@ -100,7 +104,7 @@ fn hasty() -> Timing {
 
 fn start_with<const LANES: bool>(timing: Timing) -> (Arc<Driver<Fake<LANES>>>, Locks, Arc<Script>) {
     let script = Arc::new(Script::default());
-    let engine = Engine::new(Table::new(timing.ttl(), "me"), Config::new(timing, 1));
+    let engine = Engine::new(table::capabilities("me", false), Config::new(timing, 1));
     let driver = Driver::start(engine, Fake::<LANES>(script.clone()), timing.ttl());
     let driver = Arc::new(driver.expect("threads"));
     (driver.clone(), Locks::with(driver, Arc::new(|_, _| Ok(()))), script)

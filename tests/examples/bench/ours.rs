@@ -2,11 +2,10 @@
 //! what is between this and the floor is the server's, and what is between this and a lock is ours.
 
 use crate::floor::Kind;
-use lock_core::consul::Session;
 use lock_core::sql::{
     Statement, Value, advisory, mysql as mysql_table, postgres as pg_table, sqlite,
 };
-use lock_core::{Claim, Instant, LockName, Mode, Owner, TableName, table};
+use lock_core::{Claim, Instant, LockName, Mode, Owner, Request, SessionName, TableName};
 use lock_tests::advisory::{LONG, open};
 use lock_tests::consul::Consul;
 use lock_tests::place::{client, mysql_client};
@@ -24,7 +23,7 @@ pub(crate) enum Ours {
     /// To MySQL or MariaDB.
     Mysql(Box<mysql::Conn>, [(mysql::Statement, mysql::Params); 2]),
     /// To Consul.
-    Consul(Box<Consul>, Session),
+    Consul(Box<Consul>, SessionName),
 }
 
 impl Ours {
@@ -117,10 +116,20 @@ fn claim() -> Claim {
 /// What takes a row and frees it, in a table that is there afterwards.
 fn rows(client: &mut dyn Raw, codec: &lock_core::sql::Codec) -> [Statement; 2] {
     client.set_up(codec).expect("fit for locks");
-    let acquire = table::Command::Acquire { claims: vec![claim()], ttl: LONG, holder: "h".into() };
-    let release = table::Command::Release { leases: vec![claim()] };
-    [acquire, release].map(|command| {
-        codec.encode(&command, Instant::from_nanos(1)).poll_statement().expect("a statement")
+    let acquire = Request::Acquire {
+        session: SessionName::default(),
+        claims: vec![claim()],
+        ttl: LONG,
+        min_uptime: Duration::ZERO,
+        label: "h".into(),
+    };
+    let release = Request::Release {
+        session: SessionName::default(),
+        claims: vec![claim()],
+        times_overtaken: 0,
+    };
+    [acquire, release].map(|request| {
+        codec.encode(&request, Instant::from_nanos(1)).poll_statement().expect("a statement")
     })
 }
 
@@ -130,12 +139,21 @@ fn advisory_locks(
     codec: &advisory::Codec,
     id: Option<u32>,
 ) -> [Statement; 2] {
-    use lock_core::advisory::Command;
     let session = open(client, codec, LONG, id).expect("fit for locks");
-    let acquire = Command::Try { claims: vec![claim()], grace: Duration::ZERO };
-    let release = Command::Unlock { leases: vec![claim()] };
+    let acquire = Request::Acquire {
+        session: SessionName::default(),
+        claims: vec![claim()],
+        ttl: Duration::from_secs(30),
+        min_uptime: Duration::ZERO,
+        label: "".into(),
+    };
+    let release = Request::Release {
+        session: SessionName::default(),
+        claims: vec![claim()],
+        times_overtaken: 0,
+    };
     [acquire, release]
-        .map(|command| codec.encode(&command, &session).poll_statement().expect("a statement"))
+        .map(|request| codec.encode(&request, &session).poll_statement().expect("a statement"))
 }
 
 fn any(value: &Value) -> &(dyn ToSql + Sync) {

@@ -1,41 +1,40 @@
 //! Each bug of the table is found by its check, with no other one looking; without a bug, nothing
 //! is found.
 
-use lock_mutants::advisory::Advisory;
-use lock_mutants::consul::{Consul, Session};
 use lock_mutants::sim::advisory::FakeAdvisory;
 use lock_mutants::sim::consul::{Entry, FakeConsul, Known};
 use lock_mutants::sim::table::FakeTable;
 use lock_mutants::sim::{Check, Scope, Server, Violation, Wish, World, explore, random};
-use lock_mutants::table::Table;
-use lock_mutants::{Fence, Instant, LockName, MUTANTS, Mutant, Owner, Shown, switch};
+use lock_mutants::{
+    Fence, Instant, LockName, MUTANTS, Mutant, Owner, SessionName, Shown, advisory, consul, switch,
+    table,
+};
 use std::time::Duration;
 
 /// No bug may survive so many schedules.
 const SCHEDULES: u64 = 20_000;
 
 fn table(scope: Scope) -> World<FakeTable> {
-    World::new(FakeTable::new(), Table::new(scope.timing.ttl(), "somebody"), scope)
+    World::new(FakeTable::new(), table::capabilities("somebody", false), scope)
 }
 
 fn told(scope: Scope) -> World<FakeTable> {
-    let table = Table::new(scope.timing.ttl(), "somebody").told();
-    World::new(FakeTable::new().telling(), table, scope)
+    World::new(FakeTable::new().telling(), table::capabilities("somebody", true), scope)
 }
 
 fn deaf(scope: Scope) -> World<FakeTable> {
-    let table = Table::new(scope.timing.ttl(), "somebody").told();
+    let table = table::capabilities("somebody", true);
     World::new(FakeTable::new().deafening(), table, scope)
 }
 
 fn advisory(mut scope: Scope) -> World<FakeAdvisory> {
     scope.wishes.push(Wish::WAIT.shared());
-    World::new(FakeAdvisory::new(), Advisory::new(scope.timing.ttl()), scope)
+    World::new(FakeAdvisory::new(), advisory::capabilities(advisory::WAITING, None), scope)
 }
 
 fn consul(mut scope: Scope) -> World<FakeConsul> {
     scope.faults.kills = scope.faults.hints;
-    World::new(FakeConsul::new(), Consul::new(scope.timing.ttl(), "somebody"), scope)
+    World::new(FakeConsul::new(), consul::capabilities("somebody"), scope)
 }
 
 /// One client whose requests may be carried out late, and a lock that somebody has who is gone.
@@ -47,7 +46,7 @@ fn small_consul(check: Check) -> World<FakeConsul> {
     scope.faults.ghosts = 1;
     scope.checks = [check].into();
     let ttl = scope.timing.ttl();
-    let session = Session("99".into());
+    let session = SessionName::from("99");
     let expires = scope.server.read(Instant::from_nanos(0)).after(ttl);
     let gone = Known { ttl, expires, lock_delay: Duration::ZERO, number: 99 };
     let taken = Entry {
@@ -62,7 +61,7 @@ fn small_consul(check: Check) -> World<FakeConsul> {
     let mut server = FakeConsul::new();
     server.sessions_mut().insert(session, gone);
     server.keys_mut().insert(LockName::new("lock-0").expect("good"), taken);
-    World::new(server, Consul::new(ttl, "somebody"), scope)
+    World::new(server, consul::capabilities("somebody"), scope)
 }
 
 /// Which check finds something first, and where.

@@ -1,10 +1,11 @@
 //! Rows about advisory locks.
 
 use super::Input;
-use lock_core::advisory::{Command, Reply, Tried};
 use lock_core::sql::advisory::{Codec, Key, Prefix, Session, mysql, postgres};
 use lock_core::sql::{Rows, Step, Value};
-use lock_core::{Claim, Code, Failure, LockName, Mode, Owner};
+use lock_core::{
+    Claim, Code, Failure, LockName, Mode, Outcome, Owner, Reply, Request, SessionName,
+};
 use std::time::Duration;
 
 /// Whatever rows a server returns about advisory locks: no panic, two statements at most, nothing
@@ -13,8 +14,8 @@ pub fn advisory_rows(bytes: &[u8]) {
     let mut input = Input(bytes);
     let pick = input.byte();
     let (codec, session) = ready(pick);
-    let command = command(pick);
-    let mut exchange = codec.encode(&command, &session);
+    let request = request(pick);
+    let mut exchange = codec.encode(&request, &session);
     let mut last = Rows::new();
     for _ in 0..2 {
         if exchange.poll_statement().is_none() {
@@ -33,14 +34,13 @@ pub fn advisory_rows(bytes: &[u8]) {
             }
         }
     }
-    assert_eq!(exchange.poll_statement(), None, "a command that does not end");
+    assert_eq!(exchange.poll_statement(), None, "a request that does not end");
     let said = match exchange.finish() {
-        Ok(Reply::Tried(entries)) => entries.iter().map(number).collect(),
-        Ok(Reply::Unlocked(entries)) => entries.into_iter().map(i64::from).collect(),
-        Ok(Reply::Kept(same)) => {
-            assert_eq!(last, [[Value::Int(i64::from(same))]]);
+        Ok(Reply::Outcomes(entries)) if request.claims().is_empty() => {
+            assert_eq!(last, [[Value::Int(number(&entries[0]))]]);
             Vec::new()
         }
+        Ok(Reply::Outcomes(entries)) => entries.iter().map(number).collect(),
         Ok(other) => panic!("{other:?}"),
         Err(_) => Vec::new(),
     };
@@ -58,11 +58,13 @@ pub fn advisory_rows(bytes: &[u8]) {
     assert_eq!(setup.session().is_some(), step == Step::Ready);
 }
 
-fn number(entry: &Tried) -> i64 {
+fn number(entry: &Outcome) -> i64 {
     match entry {
-        Tried::Granted(fence) => i64::try_from(fence.get()).expect("it fits"),
-        Tried::Busy(_) => 0,
-        Tried::Starting => -1,
+        Outcome::Granted(fence) => i64::try_from(fence.get()).expect("it fits"),
+        Outcome::Busy(_) | Outcome::NotOwner | Outcome::NoSession => 0,
+        Outcome::Done => 1,
+        Outcome::Delayed => -1,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -104,7 +106,7 @@ fn ready(pick: u8) -> (Codec, Session) {
     (codec, session)
 }
 
-fn command(pick: u8) -> Command {
+fn request(pick: u8) -> Request {
     let names = if pick & 16 == 0 { &["1", "2"][..] } else { &["1"] };
     let mode = if pick & 32 == 0 { Mode::Exclusive } else { Mode::Shared };
     let claim = |name: &&str| Claim {
@@ -113,11 +115,12 @@ fn command(pick: u8) -> Command {
         mode,
     };
     let mut claims: Vec<Claim> = names.iter().map(claim).collect();
-    let grace = Duration::ZERO;
+    let (session, min_uptime, label) = (SessionName::default(), Duration::ZERO, "".into());
+    let (ttl, up_to) = (Duration::from_secs(30), Duration::ZERO);
     match pick >> 2 & 3 {
-        0 => Command::Try { claims, grace },
-        1 => Command::Wait { claim: claims.remove(0), up_to: grace, grace },
-        2 => Command::Unlock { leases: claims },
-        _ => Command::Keep,
+        0 => Request::Acquire { session, claims, ttl, min_uptime, label },
+        1 => Request::Wait { session, claim: claims.remove(0), since: 0, up_to, min_uptime },
+        2 => Request::Release { session, claims, times_overtaken: 0 },
+        _ => Request::KeepAlive { session },
     }
 }

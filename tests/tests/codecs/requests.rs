@@ -4,9 +4,9 @@
 //! the difference.
 
 use lock_core::admin::Question;
-use lock_core::consul::{Command, Session};
+use lock_core::http::KeyTemplate;
 use lock_core::http::consul::Codec;
-use lock_core::{Claim, Fence, LockName, Mode, Owner};
+use lock_core::{Claim, Fence, LockName, Mode, Owner, Request, SessionName};
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,24 +15,31 @@ fn claim(name: &str) -> Claim {
     Claim { name, owner: Owner::new(1), mode: Mode::Exclusive }
 }
 
-fn requests() -> Vec<(&'static str, Command)> {
-    let session = || Session("d6fc412b-7260-a440-99c1-bf1f6187f5ef".into());
-    let (ttl, delay) = (Duration::from_secs(90), Duration::from_secs(60));
-    let lock = |name| Command::Lock {
+fn requests() -> Vec<(&'static str, Request)> {
+    let session = || SessionName::from("d6fc412b-7260-a440-99c1-bf1f6187f5ef");
+    let lock = |name| Request::Acquire {
         session: session(),
-        claim: claim(name),
-        holder: "host 4711 nightly".into(),
+        claims: [claim(name)].into(),
+        ttl: Duration::from_secs(30),
+        min_uptime: Duration::ZERO,
+        label: "host 4711 nightly".into(),
     };
-    let watch = |name, since| Command::Watch {
+    let watch = |name, since| Request::Wait {
+        session: SessionName::default(),
         claim: claim(name),
         since,
         up_to: Duration::from_millis(10_200),
+        min_uptime: Duration::ZERO,
     };
-    let unlock = |name| Command::Unlock { session: session(), lease: claim(name), passed: 7 };
+    let unlock = |name| Request::Release {
+        session: session(),
+        claims: [claim(name)].into(),
+        times_overtaken: 7,
+    };
     vec![
-        ("create", Command::Create { name: Owner::new(0xab), ttl, lock_delay: delay }),
-        ("renew", Command::Renew { session: session() }),
-        ("destroy", Command::Destroy { session: session() }),
+        ("create", Request::Open { owner: Owner::new(0xab), ttl: Duration::from_secs(60) }),
+        ("renew", Request::KeepAlive { session: session() }),
+        ("destroy", Request::Close { session: session() }),
         ("lock; the value is \"host 4711 nightly\"", lock("nightly-report")),
         ("unlock; the value is \"free; passed over: 7\"", unlock("nightly-report")),
         ("watch, at once", watch("nightly-report", 0)),
@@ -55,13 +62,14 @@ fn questions() -> [(&'static str, Question); 3] {
 
 #[test]
 fn requests_are_those_agreed_on() {
-    let codec = Codec::default();
+    let codec = Codec::new(KeyTemplate::default(), Duration::from_secs(90));
     let mut text = String::new();
-    let commands = requests().into_iter().map(|(what, command)| (what, codec.encode(&command)));
+    let encode = |request: &Request| codec.encode(request).expect("Consul has it");
+    let requests = requests().into_iter().map(|(what, request)| (what, encode(&request)));
     let questions = questions()
         .into_iter()
         .map(|(what, question)| (what, codec.ask(&question).expect("it can be asked")));
-    for (what, request) in commands.chain(questions) {
+    for (what, request) in requests.chain(questions) {
         text += &format!("### {what}\n{} {}\n", request.method.as_str(), request.path_and_query);
         if !request.body.is_empty() {
             text += &format!("\n{}\n", request.body);

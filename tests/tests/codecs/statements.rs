@@ -7,8 +7,9 @@ use lock_core::admin::{PAGE, Question, SHORTEST};
 use lock_core::sql::{
     Codec, Rows, Setup, Statement, Step, Value, advisory, mysql, postgres, sqlite,
 };
-use lock_core::table::Command;
-use lock_core::{Claim, Failure, Fence, Instant, LockName, Mode, Owner, TableName};
+use lock_core::{
+    Claim, Failure, Fence, Instant, LockName, Mode, Owner, Request, SessionName, TableName,
+};
 use std::path::Path;
 use std::time::Duration;
 
@@ -20,16 +21,22 @@ fn claims() -> Vec<Claim> {
     }]
 }
 
-fn acquire(claims: Vec<Claim>) -> Command {
-    Command::Acquire { claims, ttl: Duration::from_secs(30), holder: "".into() }
+fn acquire(claims: Vec<Claim>) -> Request {
+    Request::Acquire {
+        session: SessionName::default(),
+        claims,
+        ttl: Duration::from_secs(30),
+        min_uptime: Duration::ZERO,
+        label: "".into(),
+    }
 }
 
-fn look(claims: Vec<Claim>) -> Command {
-    Command::Look { claims }
+fn look(claims: Vec<Claim>) -> Request {
+    Request::Probe { claims }
 }
 
 /// The statement of `command`, or the one that follows when its first one returned `rows`.
-fn statement(codec: &Codec, command: &Command, rows: Option<Rows>) -> String {
+fn statement(codec: &Codec, command: &Request, rows: Option<Rows>) -> String {
     let mut exchange = codec.encode(command, Instant::default());
     if let Some(rows) = rows {
         exchange.handle_rows(rows);
@@ -44,8 +51,12 @@ fn several() -> Vec<Claim> {
 /// The statements for commands. Those that take names return `denied` if they took none.
 fn commands(codec: &Codec, denied: Rows) -> Vec<(&'static str, String)> {
     let ttl = Duration::from_secs(30);
-    let renew = |leases| Command::Renew { leases, ttl };
-    let [release_one, release] = [claims(), several()].map(|leases| Command::Release { leases });
+    let renew = |leases| Request::Renew { claims: leases, ttl };
+    let [release_one, release] = [claims(), several()].map(|leases| Request::Release {
+        session: SessionName::default(),
+        claims: leases,
+        times_overtaken: 0,
+    });
     // MySQL reads first which of several are ours.
     let owner = text(&claims()[0].owner.to_string());
     let mine = Some(vec![vec![text("a"), owner, Value::Int(1), Value::Int(0)]]);
@@ -151,7 +162,14 @@ fn untold(codec: &Codec) -> Vec<(&'static str, String)> {
         ("release one, if the queue of notifications is full", claims()),
         ("release, if the queue of notifications is full", several()),
     ] {
-        let mut exchange = codec.encode(&Command::Release { leases }, Instant::default());
+        let mut exchange = codec.encode(
+            &Request::Release {
+                session: SessionName::default(),
+                claims: leases,
+                times_overtaken: 0,
+            },
+            Instant::default(),
+        );
         exchange.handle_failure(full.clone());
         all.push((what, exchange.poll_statement().expect("a statement").text.to_string()));
     }
@@ -186,9 +204,9 @@ fn postgres_statements_are_those_agreed_on() {
         ("setup, if there is no such table", create),
         ("setup, if commits do not wait for the disk", durable),
     ];
-    let listen = Command::Listen { up_to: Duration::from_secs(1) };
+    let listen = Request::Subscribe { up_to: Duration::from_secs(1) };
     let listen = ("listen, on a connection of its own", statement(&codec, &listen, None));
-    let probe = statement(&codec, &Command::Probe { number: 1 }, None);
+    let probe = statement(&codec, &Request::Ping { number: 1 }, None);
     let probe = ("see whether what is told is heard", probe);
     let untold = untold(&codec);
     let commands = commands(&codec, vec![]).into_iter().chain(untold).chain([listen, probe]);
@@ -272,8 +290,7 @@ fn advisory_commands(
     session: &advisory::Session,
     name: &str,
 ) -> Vec<(&'static str, String)> {
-    use lock_core::advisory::Command;
-    let text = |command: Command, failure: Option<Failure>| {
+    let text = |command: Request, failure: Option<Failure>| {
         let mut exchange = codec.encode(&command, session);
         if let Some(failure) = failure {
             exchange.handle_failure(failure);
@@ -283,9 +300,25 @@ fn advisory_commands(
     let grace = Duration::ZERO;
     let claim = || Claim { name: LockName::new(name).expect("good"), ..claims().remove(0) };
     let [one, several] = [vec![claim()], vec![claim(), claim()]];
-    let attempt = |claims: &[Claim]| Command::Try { claims: claims.to_vec(), grace };
-    let unlock = |leases: &[Claim]| Command::Unlock { leases: leases.to_vec() };
-    let wait = Command::Wait { claim: claim(), up_to: grace, grace };
+    let attempt = |claims: &[Claim]| Request::Acquire {
+        session: SessionName::default(),
+        claims: claims.to_vec(),
+        ttl: Duration::from_secs(30),
+        min_uptime: grace,
+        label: "".into(),
+    };
+    let unlock = |leases: &[Claim]| Request::Release {
+        session: SessionName::default(),
+        claims: leases.to_vec(),
+        times_overtaken: 0,
+    };
+    let wait = Request::Wait {
+        session: SessionName::default(),
+        claim: claim(),
+        since: 0,
+        up_to: grace,
+        min_uptime: grace,
+    };
     let failed = Failure::not_now(String::new());
     let look = text(attempt(&several), Some(failed));
     vec![
@@ -295,7 +328,10 @@ fn advisory_commands(
         ("try and wait, if it failed: what was taken all the same", look),
         ("unlock one", text(unlock(&one), None)),
         ("unlock", text(unlock(&several), None)),
-        ("keep: is it still this connection", text(Command::Keep, None)),
+        (
+            "keep: is it still this connection",
+            text(Request::KeepAlive { session: SessionName::default() }, None),
+        ),
     ]
 }
 

@@ -1,10 +1,9 @@
 //! What the session protocol rests on, asserted on a real Consul, fact by fact. The simulated one in
 //! `lock_core::sim` does the same: see `differential_consul.rs`.
 
-use lock_core::consul::{Command, Locked, Reply, Session};
 use lock_core::http::Method;
-use lock_core::{Failure, Owner};
-use lock_tests::consul::{Consul, claim};
+use lock_core::{Failure, Outcome, Owner, Reply, Request, SessionName};
+use lock_tests::consul::{Consul, watch};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -13,12 +12,12 @@ const SECOND: Duration = Duration::from_secs(1);
 const NONE: Duration = Duration::ZERO;
 
 /// Asks until it is granted; how long that took.
-fn until_granted(consul: &Consul, session: &Session, name: &str, began: Instant) -> Duration {
+fn until_granted(consul: &Consul, session: &SessionName, name: &str, began: Instant) -> Duration {
     loop {
         match consul.lock(session, name) {
-            Locked::Granted(_) => return began.elapsed(),
-            Locked::Busy(_) | Locked::Delayed => std::thread::sleep(Duration::from_millis(20)),
-            Locked::NoSession => panic!("the session is gone"),
+            Outcome::Granted(_) => return began.elapsed(),
+            Outcome::Busy(_) | Outcome::Delayed => std::thread::sleep(Duration::from_millis(20)),
+            other => panic!("{other:?}"),
         }
         assert!(began.elapsed() < Duration::from_secs(30), "never");
     }
@@ -33,7 +32,7 @@ fn the_same_session_locks_again_with_the_same_fence() {
     consul.granted(&session, "b");
     assert_eq!(consul.granted(&session, "a"), fence, "the same bytes change nothing");
     let changed = consul.lock_as(&session, "a", "another text");
-    assert!(matches!(changed, Locked::Granted(now) if now.get() > fence), "other bytes do");
+    assert!(matches!(changed, Outcome::Granted(now) if now.get() > fence), "other bytes do");
 }
 
 #[test]
@@ -42,7 +41,7 @@ fn another_session_finds_it_busy_and_cannot_unlock_it() {
     let consul = Consul::new();
     let [one, two] = [0; 2].map(|_| consul.session(LONG, NONE));
     let fence = consul.granted(&one, "a");
-    assert_eq!(consul.lock(&two, "a"), Locked::Busy(None));
+    assert_eq!(consul.lock(&two, "a"), Outcome::Busy(None));
     assert!(!consul.unlock(&two, "a"));
     assert!(!consul.unlock(&two, "never locked"));
     assert_eq!(consul.granted(&one, "a"), fence, "nothing has changed");
@@ -56,11 +55,10 @@ fn an_unlocked_key_is_free_at_once_and_has_changed() {
     let consul = Consul::new();
     let [one, two] = [0; 2].map(|_| consul.session(LONG, Duration::from_secs(60)));
     let fence = consul.granted(&one, "a");
-    assert_eq!(consul.watch("a", 0, SECOND).0, fence, "the watch's index is the fence");
+    assert_eq!(consul.watch("a", 0, SECOND).0, Some(fence), "the watch's index is the fence");
     assert!(consul.unlock(&one, "a"));
-    let (index, locked, _) = consul.watch("a", 0, SECOND);
-    assert!(index > fence && !locked, "{index} {fence}");
-    assert!(consul.granted(&two, "a") > index);
+    assert_eq!(consul.watch("a", 0, SECOND).0, None);
+    assert!(consul.granted(&two, "a") > fence);
 }
 
 #[test]
@@ -68,13 +66,12 @@ fn an_unlocked_key_is_free_at_once_and_has_changed() {
 fn a_session_destroyed_with_a_lock_leaves_a_delay_and_one_without_leaves_none() {
     let consul = Consul::new();
     let [one, two] = [0; 2].map(|_| consul.session(LONG, Duration::from_secs(60)));
-    let fence = consul.granted(&one, "held");
+    consul.granted(&one, "held");
     consul.granted(&one, "unlocked");
     assert!(consul.unlock(&one, "unlocked"));
     consul.destroy(&one);
-    assert_eq!(consul.lock(&two, "held"), Locked::Delayed);
-    let (index, locked, _) = consul.watch("held", 0, SECOND);
-    assert!(index > fence && !locked, "a watch does not see the delay");
+    assert_eq!(consul.lock(&two, "held"), Outcome::Delayed);
+    assert_eq!(consul.watch("held", 0, SECOND).0, None, "a watch does not see the delay");
     consul.granted(&two, "unlocked");
     consul.granted(&two, "new");
 }
@@ -86,8 +83,8 @@ fn the_delay_goes_before_the_question_whether_the_session_exists() {
     let one = consul.session(LONG, Duration::from_secs(60));
     consul.granted(&one, "held");
     consul.destroy(&one);
-    assert_eq!(consul.lock(&one, "held"), Locked::Delayed);
-    assert_eq!(consul.lock(&one, "another"), Locked::NoSession);
+    assert_eq!(consul.lock(&one, "held"), Outcome::Delayed);
+    assert_eq!(consul.lock(&one, "another"), Outcome::NoSession);
 }
 
 #[test]
@@ -115,19 +112,19 @@ fn a_session_that_does_not_exist_locks_nothing_and_is_not_renewed() {
     let gone = consul.session(LONG, NONE);
     assert!(consul.renew(&gone));
     consul.destroy(&gone);
-    let never = Session("00000000-0000-0000-0000-000000000000".into());
+    let never = SessionName::from("00000000-0000-0000-0000-000000000000");
     let one = consul.session(LONG, NONE);
     consul.granted(&one, "held");
     for session in [&gone, &never] {
-        assert_eq!(consul.lock(session, "a"), Locked::NoSession);
-        assert_eq!(consul.lock(session, "held"), Locked::NoSession, "before busy");
+        assert_eq!(consul.lock(session, "a"), Outcome::NoSession);
+        assert_eq!(consul.lock(session, "held"), Outcome::NoSession, "before busy");
         assert!(!consul.unlock(session, "a"));
         assert!(!consul.renew(session));
-        let path = format!("/v1/session/renew/{}", session.0);
+        let path = format!("/v1/session/renew/{}", session.as_str());
         assert_eq!(consul.raw(Method::Put, &path, "").status, 404);
         consul.destroy(session);
     }
-    assert!(!consul.watch("a", 0, SECOND).1);
+    assert_eq!(consul.watch("a", 0, SECOND).0, None);
 }
 
 #[test]
@@ -140,7 +137,7 @@ fn a_session_lives_for_its_ttl_after_every_renewal() {
     consul.granted(&one, "a");
     for _ in 0..4 {
         std::thread::sleep(SECOND * 7 / 10);
-        assert_eq!(consul.lock(&other, "a"), Locked::Busy(None));
+        assert_eq!(consul.lock(&other, "a"), Outcome::Busy(None));
         renewed = Instant::now();
         assert!(consul.renew(&one));
     }
@@ -157,12 +154,12 @@ fn a_session_is_what_was_asked_for() {
     let consul = Consul::new();
     let ttl = Duration::from_millis(90_500);
     for (delay, nanos) in [(1_500, "1500000000"), (0, "0"), (1, "1000000"), (999, "999000000")] {
-        let name = Owner::new(0xab);
-        let lock_delay = Duration::from_millis(delay);
-        let Reply::Created(session) = consul.ask(&Command::Create { name, ttl, lock_delay }) else {
+        let create = Request::Open { owner: Owner::new(0xab), ttl: Duration::from_millis(delay) };
+        let Ok(Reply::Opened(session)) = consul.try_ask(&create, ttl) else {
             panic!("not created")
         };
-        let told = consul.raw(Method::Get, &format!("/v1/session/info/{}", session.0), "").body;
+        let info = format!("/v1/session/info/{}", session.as_str());
+        let told = consul.raw(Method::Get, &info, "").body;
         for wanted in [
             &format!(r#""LockDelay":{nanos},"#),
             r#""Name":"000000000000000000000000000000ab""#,
@@ -182,8 +179,8 @@ fn a_session_is_what_was_asked_for() {
 fn a_ttl_out_of_bounds_is_rejected() {
     let consul = Consul::new();
     for ttl in [Duration::from_millis(999), Duration::from_secs(86_401)] {
-        let create = Command::Create { name: Owner::new(1), ttl, lock_delay: NONE };
-        let failure = consul.try_ask(&create).expect_err("out of bounds");
+        let create = Request::Open { owner: Owner::new(1), ttl };
+        let failure = consul.try_ask(&create, Duration::ZERO).expect_err("out of bounds");
         assert!(matches!(&failure, Failure::Rejected { .. }), "{failure:?}");
         assert!(failure.to_string().contains("between"), "{failure}");
     }
@@ -195,8 +192,8 @@ fn a_watch_returns_when_the_key_is_unlocked_and_no_earlier() {
     let consul = Consul::new();
     let one = consul.session(LONG, NONE);
     let fence = consul.granted(&one, "a");
-    assert_eq!(consul.watch("a", 0, LONG).0, fence, "from zero at once");
-    assert_eq!(consul.watch("a", fence - 1, LONG).0, fence, "from before it at once");
+    assert_eq!(consul.watch("a", 0, LONG).0, Some(fence), "from zero at once");
+    assert_eq!(consul.watch("a", fence - 1, LONG).0, Some(fence), "from before it at once");
     let (watcher, began) = (consul.clone(), Instant::now());
     let watch = std::thread::spawn(move || watcher.watch("a", fence, Duration::from_secs(20)));
     // Neighbours, renewals and repetitions are no change.
@@ -210,8 +207,8 @@ fn a_watch_returns_when_the_key_is_unlocked_and_no_earlier() {
     assert!(!watch.is_finished());
     assert!(consul.unlock(&one, "a"));
     let after = Instant::now();
-    let (index, locked, took) = watch.join().expect("watched");
-    assert!(index > fence && !locked);
+    let (index, took) = watch.join().expect("watched");
+    assert_eq!(index, None);
     assert!(took >= before, "{took:?} {before:?}");
     println!("told {:?} after the unlock was answered", after.elapsed());
     assert!(after.elapsed() < SECOND * 10);
@@ -225,12 +222,12 @@ fn a_watch_without_a_change_takes_about_as_long_as_allowed() {
     let fence = consul.granted(&one, "a");
     let up_to = SECOND;
     for since in [fence, fence + 1_000_000] {
-        let (index, locked, took) = consul.watch("a", since, up_to);
-        assert_eq!((index, locked), (fence, true), "where it is, not where it was asked from");
+        let (index, took) = consul.watch("a", since, up_to);
+        assert_eq!(index, Some(fence), "where it is, not where it was asked from");
         assert!(took >= up_to * 16 / 17 - Duration::from_millis(2), "{took:?}");
         assert!(took < up_to * 20, "{took:?}");
     }
-    let (_, _, took) = consul.watch("a", fence, NONE);
+    let (_, took) = consul.watch("a", fence, NONE);
     assert!(took < SECOND * 20, "no time is not Consul's default of minutes: {took:?}");
 }
 
@@ -254,7 +251,7 @@ fn fences_rise_over_release_destruction_deletion_and_creation() {
     assert_eq!(consul.raw(Method::Get, &consul.path("a"), "").status, 200);
     delete(&consul, "a");
     assert_eq!(consul.raw(Method::Get, &consul.path("a"), "").status, 404);
-    assert!(!consul.watch("a", 0, SECOND).1);
+    assert_eq!(consul.watch("a", 0, SECOND).0, None);
     let three = consul.session(LONG, NONE);
     rises(consul.granted(&three, "a"), "after a deletion");
 }
@@ -279,8 +276,8 @@ fn a_plain_write_keeps_the_session_and_resets_what_is_not_the_fence() {
     assert!(told().contains(r#""LockIndex":3"#), "{}", told());
     assert_eq!(consul.raw(Method::Put, &consul.path("a"), "plain").body, "true");
     assert!(told().contains(r#""LockIndex":0"#), "no fence: {}", told());
-    assert!(told().contains(&*one.0), "{}", told());
-    assert_eq!(consul.lock(&two, "a"), Locked::Busy(None));
+    assert!(told().contains(one.as_str()), "{}", told());
+    assert_eq!(consul.lock(&two, "a"), Outcome::Busy(None));
     assert!(consul.granted(&one, "a") > fence);
 }
 
@@ -307,7 +304,7 @@ fn a_transaction_is_all_or_nothing() {
     let [one, two] = [0; 2].map(|_| consul.session(LONG, NONE));
     consul.granted(&one, "held");
     let operation = |name: &str| {
-        let (key, id) = (format!("{}/{name}/lock", consul.prefix()), &two.0);
+        let (key, id) = (format!("{}/{name}/lock", consul.prefix()), two.as_str());
         format!(r#"{{"KV":{{"Verb":"lock","Key":"{key}","Session":"{id}"}}}}"#)
     };
     let body = format!("[{},{}]", operation("free"), operation("held"));
@@ -397,8 +394,7 @@ fn what_is_locked_by_json_is_what_is_watched_by_path() {
     }
     for (fence, name) in &fences {
         assert_eq!(consul.granted(&one, name), *fence, "{name:?}");
-        let (index, locked, _) = consul.watch(name, 0, SECOND);
-        assert_eq!((index, locked), (*fence, true), "{name:?}");
+        assert_eq!(consul.watch(name, 0, SECOND).0, Some(*fence), "{name:?}");
     }
     // They are all where they belong, and nothing else is.
     let listed = consul.raw(Method::Get, &format!("/v1/kv/{}/?keys", consul.prefix()), "").body;
@@ -417,8 +413,6 @@ fn a_path_that_is_not_escaped_leaves_the_keys() {
     for path in ["a%C2%A0b", "a%E2%80%8Bb"] {
         assert_eq!(consul.raw(Method::Get, &format!("/v1/kv/{path}"), "").status, 400, "{path}");
     }
-    let absent = Command::Watch { claim: claim("never"), since: 0, up_to: SECOND };
-    assert!(
-        matches!(consul.ask(&absent), Reply::Watched { locked: false, index, passed: None } if index > 0)
-    );
+    let absent = consul.ask(&watch("never", 0, SECOND));
+    assert_eq!(absent, Outcome::Free { times_overtaken: None });
 }

@@ -1,13 +1,12 @@
-//! Consul against the one that the model checker believes in: random commands, the same replies.
+//! Consul against the one that the model checker believes in: random requests, the same replies.
 //!
 //! Sessions have other names there, and indices other values: they are mapped, and their order must
 //! be the same. Lock-delays are none, or longer than the test.
 
-use lock_core::consul::{Command, Locked, Reply, Session};
 use lock_core::sim::consul::FakeConsul;
 use lock_core::sim::{Connection, Server};
-use lock_core::{Instant, Lane, Owner};
-use lock_tests::consul::{Consul, claim};
+use lock_core::{Instant, Lane, Outcome, Owner, Reply, Request, SessionName};
+use lock_tests::consul::{Consul, claim, lock, watch};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant as Clock};
@@ -18,7 +17,7 @@ const WAIT: Duration = Duration::from_millis(34);
 const NOW: Instant = Instant::from_nanos(1_000_000);
 const CLIENT: Connection = Connection { client: 0, number: 0, lane: Lane::HOME };
 
-/// A command; sessions are numbered in the order of their creation, modulo how many there are.
+/// A request; sessions are numbered in the order of their creation, modulo how many there are.
 #[derive(Clone, Copy, Debug)]
 enum Turn {
     /// With a lock-delay, or without.
@@ -48,7 +47,7 @@ struct Both {
     fake: FakeConsul,
     real: Consul,
     /// Their sessions, also those that are gone.
-    sessions: Vec<[Session; 2]>,
+    sessions: Vec<[SessionName; 2]>,
     /// The indices that were seen of each key.
     indices: BTreeMap<usize, BTreeMap<u64, u64>>,
     seen: BTreeMap<&'static str, u32>,
@@ -66,11 +65,11 @@ impl Both {
     }
 
     /// Asks both; the fake's reply, and how long the real one took.
-    fn ask(&mut self, commands: [Command; 2]) -> ([Reply; 2], Duration) {
-        let [for_fake, for_real] = commands;
+    fn ask(&mut self, requests: [Request; 2]) -> ([Reply; 2], Duration) {
+        let [for_fake, for_real] = requests;
         let waits = self.fake.waits(NOW, CLIENT, &for_fake);
         let began = Clock::now();
-        let real = self.real.ask(&for_real);
+        let real = self.real.try_ask(&for_real, TTL).expect("a reply");
         let took = began.elapsed();
         // Consul adds a sixteenth to what it was asked for, which the codec allows for.
         assert!(!waits || took >= WAIT * 15 / 17, "it did not wait: {took:?} for {for_real:?}");
@@ -100,39 +99,36 @@ impl Both {
     fn step(&mut self, turn: Turn) {
         let session = |at: usize| (!self.sessions.is_empty()).then(|| at % self.sessions.len());
         let both =
-            |make: &dyn Fn(Session) -> Command, at: usize| self.sessions[at].clone().map(make);
-        let (commands, name) = match turn {
+            |make: &dyn Fn(SessionName) -> Request, at: usize| self.sessions[at].clone().map(make);
+        let (requests, name) = match turn {
             Turn::Create(delay) => {
-                let name = Owner::new(self.sessions.len() as u128 + 1);
+                let owner = Owner::new(self.sessions.len() as u128 + 1);
                 let lock_delay = Duration::from_secs(if delay { 60 } else { 0 });
-                let create = Command::Create { name, ttl: TTL, lock_delay };
+                let create = Request::Open { owner, ttl: lock_delay };
                 ([create.clone(), create], None)
             }
             Turn::Renew(at) => match session(at) {
-                Some(at) => (both(&|session| Command::Renew { session }, at), None),
+                Some(at) => (both(&|session| Request::KeepAlive { session }, at), None),
                 None => return,
             },
             Turn::Destroy(at) => match session(at) {
-                Some(at) => (both(&|session| Command::Destroy { session }, at), None),
+                Some(at) => (both(&|session| Request::Close { session }, at), None),
                 None => return,
             },
             Turn::Lock(at, name) => match session(at) {
-                Some(at) => {
-                    let lock = |session| Command::Lock {
-                        session,
-                        claim: claim(NAMES[name]),
-                        holder: "h".into(),
-                    };
-                    (both(&lock, at), Some(name))
-                }
+                Some(at) => (both(&|session| lock(session, NAMES[name], "h"), at), Some(name)),
                 None => return,
             },
             Turn::Unlock(at, name) => match session(at) {
                 Some(at) => {
                     // What is left word of differs from one unlock to the next.
-                    let passed = u32::try_from(self.indices.len()).expect("small");
-                    let unlock =
-                        |session| Command::Unlock { session, lease: claim(NAMES[name]), passed };
+                    let times_overtaken = u32::try_from(self.indices.len()).expect("small");
+                    let claims = Vec::from([claim(NAMES[name])]);
+                    let unlock = |session| Request::Release {
+                        session,
+                        claims: claims.clone(),
+                        times_overtaken,
+                    };
                     (both(&unlock, at), Some(name))
                 }
                 None => return,
@@ -144,52 +140,63 @@ impl Both {
                     (1, Some((fake, real))) => [fake - 1, real - 1],
                     (_, Some((fake, real))) => [*fake, *real],
                 };
-                let watch =
-                    |since, up_to| Command::Watch { claim: claim(NAMES[name]), since, up_to };
+                let watch = |since, up_to| watch(NAMES[name], since, up_to);
                 // Where it answers at once, it must not depend on how long it may take.
                 let waits = self.fake.waits(NOW, CLIENT, &watch(since[0], WAIT));
                 let up_to = if waits { WAIT } else { WAIT * 1000 };
                 (since.map(|since| watch(since, up_to)), Some(name))
             }
         };
-        let ([fake, real], took) = self.ask(commands.clone());
+        let ([fake, real], took) = self.ask(requests.clone());
         let what = match (fake, real) {
-            (Reply::Created(fake), Reply::Created(real)) => {
+            (Reply::Opened(fake), Reply::Opened(real)) => {
                 self.sessions.push([fake, real]);
                 "created"
             }
-            (Reply::Locked(Locked::Granted(fake)), Reply::Locked(Locked::Granted(real))) => {
-                self.index(name.expect("a key's"), fake.get(), real.get());
-                "granted"
-            }
-            (
-                Reply::Watched { index: fake, locked: fake_locked, passed: fake_passed },
-                Reply::Watched { index: real, locked: real_locked, passed: real_passed },
-            ) => {
-                assert_eq!((fake_locked, fake_passed), (real_locked, real_passed), "{turn:?}");
-                let name = name.expect("a key's");
-                // Of a key that was never there, there is no index of its own.
-                if self.fake.keys_mut().contains_key(&claim(NAMES[name]).name) {
-                    self.index(name, fake, real);
-                }
-                if fake_locked { "watched: locked" } else { "watched: free" }
-            }
             (fake, real) => {
-                assert_eq!(fake, real, "{turn:?}: {commands:?} took {took:?}");
-                match fake {
-                    Reply::Locked(Locked::Busy(_)) => "busy",
-                    Reply::Locked(Locked::Delayed) => "delayed",
-                    Reply::Locked(Locked::NoSession) => "no session",
-                    Reply::Unlocked(true) => "unlocked",
-                    Reply::Unlocked(false) => "not ours",
-                    Reply::Renewed(true) => "renewed",
-                    Reply::Renewed(false) => "not renewed",
-                    Reply::Destroyed => "destroyed",
+                let [fake, real] = [fake, real].map(|reply| match reply {
+                    Reply::Outcomes(all) => <[Outcome; 1]>::try_from(all).expect("one")[0].clone(),
                     other => panic!("{other:?}"),
-                }
+                });
+                self.compared(turn, name, fake, real).unwrap_or_else(|(fake, real)| {
+                    panic!("{fake:?}, {real:?}: {requests:?} took {took:?}")
+                })
             }
         };
         *self.seen.entry(what).or_default() += 1;
+    }
+}
+
+impl Both {
+    /// What two outcomes of a turn are, if they are the same.
+    fn compared(
+        &mut self,
+        turn: Turn,
+        name: Option<usize>,
+        fake: Outcome,
+        real: Outcome,
+    ) -> Result<&'static str, (Outcome, Outcome)> {
+        Ok(match (turn, fake, real) {
+            (_, Outcome::Granted(fake), Outcome::Granted(real)) => {
+                self.index(name.expect("a key's"), fake.get(), real.get());
+                "granted"
+            }
+            (_, Outcome::Unchanged { index: fake }, Outcome::Unchanged { index: real }) => {
+                self.index(name.expect("a key's"), fake, real);
+                "watched: locked"
+            }
+            (_, fake, real) if fake != real => return Err((fake, real)),
+            (_, Outcome::Free { .. }, _) => "watched: free",
+            (_, Outcome::Busy(_), _) => "busy",
+            (_, Outcome::Delayed, _) => "delayed",
+            (Turn::Lock(..), Outcome::NoSession, _) => "no session",
+            (Turn::Unlock(..), Outcome::Done, _) => "unlocked",
+            (Turn::Unlock(..), Outcome::NotOwner, _) => "not ours",
+            (Turn::Renew(_), Outcome::Done, _) => "renewed",
+            (Turn::Renew(_), Outcome::NoSession, _) => "not renewed",
+            (Turn::Destroy(_), Outcome::Done, _) => "destroyed",
+            (_, fake, real) => return Err((fake, real)),
+        })
     }
 }
 

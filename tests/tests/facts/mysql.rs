@@ -2,8 +2,7 @@
 //! relies on there.
 
 use lock_core::sql::{Statement, mysql as dialect};
-use lock_core::table::{Acquired, Command, Freed};
-use lock_core::{Failure, Fence, TableName};
+use lock_core::{Failure, Fence, Outcome, Request, SessionName, TableName};
 use lock_tests::on_mysql_and_mariadb;
 use lock_tests::place::{Place, mysql_client};
 use lock_tests::proxy::eventually;
@@ -110,8 +109,13 @@ fn an_update_that_changes_nothing_counts_no_rows_and_tells_its_number(kind: Kind
 fn a_claim_tells_its_fence_and_a_denied_one_zero(kind: Kind) {
     let mut table = at(kind.place());
     let claim = |table: &mut Table, owner| {
-        let command =
-            Command::Acquire { claims: claims(&["a"], owner), ttl: LONG, holder: "h".into() };
+        let command = Request::Acquire {
+            session: SessionName::default(),
+            claims: claims(&["a"], owner),
+            ttl: LONG,
+            min_uptime: Duration::ZERO,
+            label: "h".into(),
+        };
         let exchange = table.codec.encode(&command, lock_core::Instant::default());
         let statement: Statement = exchange.poll_statement().expect("a statement");
         table.client.run(&statement).expect("run");
@@ -177,10 +181,8 @@ fn a_batch_grants_the_free_ones_and_names_the_holders_of_the_others(kind: Kind) 
     let mut table = at(kind.place());
     table.granted("b", 1, LONG).expect("free");
     let entries = table.acquire(&["a", "b", "c"], 2, LONG);
-    assert!(
-        matches!(entries[0], Acquired::Granted(_)) && matches!(entries[2], Acquired::Granted(_))
-    );
-    let Acquired::Busy(Some(holder)) = &entries[1] else { panic!("{entries:?}") };
+    assert!(matches!(entries[0], Outcome::Granted(_)) && matches!(entries[2], Outcome::Granted(_)));
+    let Outcome::Busy(Some(holder)) = &entries[1] else { panic!("{entries:?}") };
     assert_eq!(holder.label, "holder 1");
     assert!(
         holder.expires_in <= LONG && holder.expires_in > LONG / 2 && holder.held_for < LONG / 2
@@ -192,12 +194,12 @@ fn a_batch_grants_the_free_ones_and_names_the_holders_of_the_others(kind: Kind) 
 fn who_frees_it_knows_whether_somebody_waits(kind: Kind) {
     let mut table = at(kind.place());
     let mut waiter = other(&table);
-    let [free, wanted] = [Freed::Free, Freed::Wanted];
+    let (free, wanted) = (|| Outcome::Done, || Outcome::DoneContended);
     table.granted("a", 1, LONG).expect("free");
-    assert_eq!(table.freed(&["a"], 1), [free]);
+    assert_eq!(table.freed(&["a"], 1), [free()]);
     table.granted("a", 2, LONG).expect("free");
     assert_eq!(waiter.granted("a", 9, LONG), None);
-    assert_eq!(table.freed(&["a"], 2), [wanted]);
+    assert_eq!(table.freed(&["a"], 2), [wanted()]);
     // The next one knows nothing of who waited for the last.
     table.acquire(&["a", "b"], 3, LONG);
     assert_eq!(table.looks(&["a", "b"], 3), [None, None], "its own are in nobody's way");
@@ -205,12 +207,12 @@ fn who_frees_it_knows_whether_somebody_waits(kind: Kind) {
     assert_eq!(waiter.looks(&["a"], 8), [Some(true)], "another was first");
     table.renew(&["a", "b"], 3, LONG);
     assert_eq!(table.granted("a", 3, LONG).map(|_| ()), Some(()), "its own");
-    assert_eq!(table.freed(&["a", "b"], 3), [wanted, free]);
+    assert_eq!(table.freed(&["a", "b"], 3), [wanted(), free()]);
     assert_eq!(waiter.looks(&["a", "b"], 9), [None, None]);
     // Of several, each is marked.
     table.acquire(&["a", "b"], 4, LONG);
     assert_eq!(waiter.looks(&["a", "b"], 9), [Some(false); 2]);
-    assert_eq!(table.freed(&["a", "b"], 4), [wanted; 2]);
+    assert_eq!(table.freed(&["a", "b"], 4), [wanted(), wanted()]);
 }
 
 /// Neither of the holder's, while its row is locked, nor of an expired lease's.
@@ -238,7 +240,7 @@ fn a_mark_that_cannot_be_made_takes_nothing_from_what_was_seen(kind: Kind) {
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     blocker.query_drop("COMMIT").expect("ended");
     assert_eq!(waiter.looks(&["a"], 2), [Some(false)], "it is made the next time");
-    assert_eq!(table.freed(&["a"], 1), [Freed::Wanted]);
+    assert_eq!(table.freed(&["a"], 1), [Outcome::DoneContended]);
 }
 
 fn of_many_who_want_a_new_name_at_once_one_gets_it(kind: Kind) {
@@ -293,8 +295,13 @@ fn a_deadlock_means_try_again(kind: Kind) {
     rival.query_drop(many).expect("inserted");
     rival.query_drop(row("b")).expect("locked");
     std::thread::scope(|scope| {
-        let command =
-            Command::Acquire { claims: claims(&["a", "b"], 2), ttl: LONG, holder: "h".into() };
+        let command = Request::Acquire {
+            session: SessionName::default(),
+            claims: claims(&["a", "b"], 2),
+            ttl: LONG,
+            min_uptime: Duration::ZERO,
+            label: "h".into(),
+        };
         let asked = scope.spawn(move || table.try_ask(&command));
         std::thread::sleep(Duration::from_millis(300));
         rival.query_drop(row("a")).expect("the other was ended");
@@ -312,7 +319,13 @@ fn a_claim_that_waits_for_a_row_is_given_up_by_the_server(kind: Kind) {
     table.granted("a", 1, LONG).expect("free");
     let _blocker = block(&table);
     let began = Instant::now();
-    let command = Command::Acquire { claims: claims(&["a"], 1), ttl: LONG, holder: "h".into() };
+    let command = Request::Acquire {
+        session: SessionName::default(),
+        claims: claims(&["a"], 1),
+        ttl: LONG,
+        min_uptime: Duration::ZERO,
+        label: "h".into(),
+    };
     let answer = table.try_ask(&command);
     let Err(Failure::Rejected { retry: true, message, .. }) = &answer else { panic!("{answer:?}") };
     assert!(message.contains("1205"), "{message}");
@@ -330,8 +343,13 @@ fn a_lease_that_waited_for_a_row_is_counted_from_the_statements_start(kind: Kind
     for _ in 0..10 {
         let mut blocker = block(&table);
         let (claimed, released) = std::thread::scope(|scope| {
-            let command =
-                Command::Acquire { claims: claims(&["a"], 2), ttl: LONG, holder: "h".into() };
+            let command = Request::Acquire {
+                session: SessionName::default(),
+                claims: claims(&["a"], 2),
+                ttl: LONG,
+                min_uptime: Duration::ZERO,
+                label: "h".into(),
+            };
             let table = &mut table;
             let waiting = scope.spawn(move || table.try_ask(&command));
             let waits = format!("{waits} AND trx_query LIKE '%{name}%'");

@@ -1,8 +1,7 @@
 //! What the table protocol does on a real PostgreSQL, fact by fact.
 
 use lock_core::sql::postgres as dialect;
-use lock_core::table::{Acquired, Command};
-use lock_core::{Failure, Fence, TableName};
+use lock_core::{Failure, Fence, Outcome, Request, SessionName, TableName};
 use lock_tests::place::{Place, client};
 use lock_tests::proxy::eventually;
 use lock_tests::table::claims;
@@ -70,7 +69,7 @@ fn a_renewal_extends_and_never_shortens() {
     let mut table = new();
     table.granted("a", 1, LONG).expect("free");
     let left = |table: &mut Table| match &table.acquire(&["a"], 2, LONG)[..] {
-        [Acquired::Busy(Some(holder))] => holder.expires_in,
+        [Outcome::Busy(Some(holder))] => holder.expires_in,
         other => panic!("{other:?}"),
     };
     assert_eq!(table.renew(&["a"], 1, LONG * 60), [true]);
@@ -114,10 +113,8 @@ fn a_batch_grants_the_free_ones_and_names_the_holders_of_the_others() {
     let mut table = new();
     table.granted("b", 1, LONG).expect("free");
     let entries = table.acquire(&["a", "b", "c"], 2, LONG);
-    assert!(
-        matches!(entries[0], Acquired::Granted(_)) && matches!(entries[2], Acquired::Granted(_))
-    );
-    let Acquired::Busy(Some(holder)) = &entries[1] else { panic!("{entries:?}") };
+    assert!(matches!(entries[0], Outcome::Granted(_)) && matches!(entries[2], Outcome::Granted(_)));
+    let Outcome::Busy(Some(holder)) = &entries[1] else { panic!("{entries:?}") };
     assert_eq!(holder.label, "holder 1");
     assert!(
         holder.expires_in <= LONG && holder.expires_in > LONG / 2 && holder.held_for < LONG / 2
@@ -215,7 +212,13 @@ fn a_stricter_isolation_means_try_again_and_never_a_wrong_grant() {
         .expect("taken");
     std::thread::scope(|scope| {
         let claims = claims(&["a"], 2);
-        let command = Command::Acquire { claims, ttl: LONG, holder: "h".into() };
+        let command = Request::Acquire {
+            session: SessionName::default(),
+            claims,
+            ttl: LONG,
+            min_uptime: Duration::ZERO,
+            label: "h".into(),
+        };
         let asked = scope.spawn(move || table.try_ask(&command).map(drop));
         assert!(eventually(|| waits(&mut observer, &name)));
         transaction.commit().expect("committed");

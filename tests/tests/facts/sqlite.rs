@@ -4,8 +4,10 @@ mod plans;
 mod setup;
 
 use lock_core::sql::{Codec, Rows, Statement, Step, Value, sqlite};
-use lock_core::table::{Acquired, Command, Freed, Reply, Seen};
-use lock_core::{Claim, Fence, Holder, Instant, LockName, Mode, Owner, TableName};
+use lock_core::{
+    Claim, Fence, Holder, Instant, LockName, Mode, Outcome, Owner, Reply, Request, SessionName,
+    TableName,
+};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, params_from_iter};
 use std::time::Duration;
@@ -78,7 +80,7 @@ impl Table {
         Self { db, codec, now: 5_000_000 }
     }
 
-    fn ask(&self, command: &Command) -> Reply {
+    fn ask(&self, command: &Request) -> Reply {
         let mut exchange = self.codec.encode(command, Instant::from_nanos(self.now * 1_000));
         while let Some(statement) = exchange.poll_statement() {
             exchange.handle_rows(run(&self.db, &statement).expect("it runs"));
@@ -86,31 +88,41 @@ impl Table {
         exchange.finish().expect("rows as they should be")
     }
 
-    fn acquire_all(&self, claims: &[Claim]) -> Vec<Acquired> {
+    fn acquire_all(&self, claims: &[Claim]) -> Vec<Outcome> {
         let (claims, ttl) = (claims.to_vec(), Duration::from_micros(TTL));
         let holder = format!("holder {}", claims[0].owner);
-        let command = Command::Acquire { claims, ttl, holder: holder.into() };
-        let Reply::Acquired(entries) = self.ask(&command) else { panic!("not its reply") };
+        let command = Request::Acquire {
+            session: SessionName::default(),
+            claims,
+            ttl,
+            min_uptime: Duration::ZERO,
+            label: holder.into(),
+        };
+        let Reply::Outcomes(entries) = self.ask(&command) else { panic!("not its reply") };
         entries
     }
 
     /// The fence, or nothing.
     fn acquire(&self, name: &str, owner: u128) -> Option<Fence> {
         match self.acquire_all(&[claim(name, owner)])[..] {
-            [Acquired::Granted(fence)] => Some(fence),
+            [Outcome::Granted(fence)] => Some(fence),
             _ => None,
         }
     }
 
     fn renew(&self, name: &str, owner: u128) -> bool {
         let ttl = Duration::from_micros(TTL);
-        let reply = self.ask(&Command::Renew { leases: vec![claim(name, owner)], ttl });
-        reply == Reply::Changed(vec![true])
+        let reply = self.ask(&Request::Renew { claims: vec![claim(name, owner)], ttl });
+        reply == Reply::Outcomes(vec![Outcome::Done])
     }
 
     fn release(&self, name: &str, owner: u128) -> bool {
-        let reply = self.ask(&Command::Release { leases: vec![claim(name, owner)] });
-        reply != Reply::Freed(vec![Freed::NotOurs])
+        let reply = self.ask(&Request::Release {
+            session: SessionName::default(),
+            claims: vec![claim(name, owner)],
+            times_overtaken: 0,
+        });
+        reply != Reply::Outcomes(vec![Outcome::NotOwner])
     }
 
     /// All that the table has, as text.
@@ -301,10 +313,14 @@ fn the_longest_name_and_a_long_batch_fit() {
         (0..512).map(|n| claim(&format!("{n:03}{}", "é".repeat(126)), n)).collect();
     assert_eq!(claims[0].name.as_str().len(), LockName::MAX_BYTES);
     let granted = table.acquire_all(&claims);
-    assert!(granted.iter().all(|entry| matches!(entry, Acquired::Granted(_))));
+    assert!(granted.iter().all(|entry| matches!(entry, Outcome::Granted(_))));
     assert_eq!(
-        table.ask(&Command::Release { leases: claims }),
-        Reply::Freed(vec![Freed::Free; 512])
+        table.ask(&Request::Release {
+            session: SessionName::default(),
+            claims,
+            times_overtaken: 0
+        }),
+        Reply::Outcomes(vec![Outcome::Done; 512])
     );
 }
 
@@ -317,7 +333,7 @@ fn a_batch_grants_what_is_free_and_names_the_holders_of_the_rest() {
     table.now += 100;
     let claims = [claim("a", 3), claim("b", 4), claim("c", 5), claim("d", 6)];
     let holder = |owner, held, left| {
-        Acquired::Busy(Some(Holder {
+        Outcome::Busy(Some(Holder {
             label: format!("holder {}", Owner::new(owner)),
             held_for: Duration::from_micros(held),
             expires_in: Duration::from_micros(left),
@@ -325,7 +341,7 @@ fn a_batch_grants_what_is_free_and_names_the_holders_of_the_rest() {
         }))
     };
     let entries = table.acquire_all(&claims);
-    let [Acquired::Granted(_), b, Acquired::Granted(_), d] = &entries[..] else {
+    let [Outcome::Granted(_), b, Outcome::Granted(_), d] = &entries[..] else {
         panic!("{entries:?}")
     };
     assert_eq!([b, d], [&holder(1, 400, TTL - 400), &holder(2, 100, TTL - 100)]);
@@ -337,25 +353,30 @@ fn a_batch_grants_what_is_free_and_names_the_holders_of_the_rest() {
 fn who_frees_it_knows_whether_somebody_waits() {
     let mut table = Table::new();
     let freed = |table: &Table, leases: &[Claim]| {
-        let reply = table.ask(&Command::Release { leases: leases.to_vec() });
-        let Reply::Freed(entries) = reply else { panic!("{reply:?}") };
+        let reply = table.ask(&Request::Release {
+            session: SessionName::default(),
+            claims: leases.to_vec(),
+            times_overtaken: 0,
+        });
+        let Reply::Outcomes(entries) = reply else { panic!("{reply:?}") };
         entries
     };
     let looks = |table: &Table, claims: &[Claim]| {
-        let reply = table.ask(&Command::Look { claims: claims.to_vec() });
-        let Reply::Seen(entries) = reply else { panic!("{reply:?}") };
+        let reply = table.ask(&Request::Probe { claims: claims.to_vec() });
+        let Reply::Outcomes(entries) = reply else { panic!("{reply:?}") };
         let wanted = |seen| match seen {
-            Seen::Free => None,
-            Seen::Held(holder) => Some(holder.is_some_and(|holder: Holder| holder.wanted)),
+            Outcome::Free { times_overtaken: None } => None,
+            Outcome::Busy(holder) => Some(holder.is_some_and(|holder: Holder| holder.wanted)),
+            other => panic!("{other:?}"),
         };
         entries.into_iter().map(wanted).collect::<Vec<_>>()
     };
-    let [free, wanted] = [Freed::Free, Freed::Wanted];
+    let (free, wanted) = (Outcome::Done, || Outcome::DoneContended);
     table.acquire("a", 1);
     assert_eq!(freed(&table, &[claim("a", 1)]), [free]);
     table.acquire("a", 2);
     assert_eq!(table.acquire("a", 9), None);
-    assert_eq!(freed(&table, &[claim("a", 2)]), [wanted]);
+    assert_eq!(freed(&table, &[claim("a", 2)]), [wanted()]);
     // The next one knows nothing of who waited for the last.
     let [ours, theirs] = [3, 9].map(|owner| [claim("a", owner), claim("b", owner)]);
     table.acquire_all(&ours);
@@ -363,7 +384,7 @@ fn who_frees_it_knows_whether_somebody_waits() {
     assert_eq!(looks(&table, &theirs[..1]), [Some(false)]);
     assert_eq!(looks(&table, &theirs), [Some(true), Some(false)], "another was first for a");
     assert!(table.acquire("a", 3).is_some() && table.renew("a", 3), "its own");
-    assert_eq!(freed(&table, &ours), [wanted; 2]);
+    assert_eq!(freed(&table, &ours), [wanted(), wanted()]);
     assert_eq!(looks(&table, &theirs), [None, None]);
     // An expired lease is nobody's.
     table.acquire("a", 4);
@@ -378,15 +399,28 @@ fn a_batch_renews_and_releases_only_its_own() {
     table.acquire_all(&leases);
     table.release("b", 2);
     table.acquire("b", 9);
-    let ours = Reply::Changed(vec![true, false, true]);
+    let ours = Reply::Outcomes(vec![Outcome::Done, Outcome::NotOwner, Outcome::Done]);
     let ttl = Duration::from_micros(TTL);
-    assert_eq!(table.ask(&Command::Renew { leases: leases.clone(), ttl }), ours);
+    assert_eq!(table.ask(&Request::Renew { claims: leases.clone(), ttl }), ours);
     // A pair of another's name and one's own owner is nobody's.
     let crossed = vec![claim("a", 3), claim("c", 1)];
-    let none = Reply::Freed(vec![Freed::NotOurs; 2]);
-    assert_eq!(table.ask(&Command::Release { leases: crossed }), none);
-    let [free, none] = [Freed::Free, Freed::NotOurs];
-    assert_eq!(table.ask(&Command::Release { leases }), Reply::Freed(vec![free, none, free]));
+    let none = Reply::Outcomes(vec![Outcome::NotOwner; 2]);
+    assert_eq!(
+        table.ask(&Request::Release {
+            session: SessionName::default(),
+            claims: crossed,
+            times_overtaken: 0
+        }),
+        none
+    );
+    assert_eq!(
+        table.ask(&Request::Release {
+            session: SessionName::default(),
+            claims: leases,
+            times_overtaken: 0
+        }),
+        Reply::Outcomes(vec![Outcome::Done, Outcome::NotOwner, Outcome::Done])
+    );
     assert!(table.renew("b", 9));
 }
 

@@ -3,8 +3,7 @@
 use crate::postgres::{Table, new, other};
 use lock_core::admin::{Answer, Question};
 use lock_core::sql::postgres as dialect;
-use lock_core::table::{Acquired, Command, Reply};
-use lock_core::{Instant, LockName, News, TableName};
+use lock_core::{Instant, LockName, News, Outcome, Reply, Request, TableName};
 use lock_tests::raw::Raw;
 use postgres::fallible_iterator::FallibleIterator;
 use std::time::Duration;
@@ -15,8 +14,8 @@ const SHORT: Duration = Duration::from_millis(50);
 /// The same, and it listens.
 fn ear(table: &Table) -> Table {
     let mut ear = other(table);
-    let listen = Command::Listen { up_to: SHORT };
-    assert_eq!(ear.try_ask(&listen), Ok(Reply::Told(News::Begun)));
+    let listen = Request::Subscribe { up_to: SHORT };
+    assert_eq!(ear.try_ask(&listen), Ok(Reply::News(News::Begun)));
     ear
 }
 
@@ -137,8 +136,8 @@ fn a_waiter_marks_a_row_once_a_hold() {
 fn who_is_denied_learns_whether_somebody_was_before_it() {
     let mut table = new();
     let wanted = |table: &mut Table, owner| match &table.acquire(&["a"], owner, LONG)[..] {
-        [Acquired::Busy(Some(holder))] => Some(holder.wanted),
-        [Acquired::Granted(_)] => None,
+        [Outcome::Busy(Some(holder))] => Some(holder.wanted),
+        [Outcome::Granted(_)] => None,
         other => panic!("{other:?}"),
     };
     let told = [1, 2, 3, 2].map(|owner| wanted(&mut table, owner));
@@ -190,7 +189,7 @@ fn whoever_learned_of_the_holder_is_told_of_its_release() {
             waits.join().expect("no panic")
         });
         let (_, ear) = &mut *waiter.lock().expect("alone");
-        if let [Acquired::Busy(Some(_))] = denied[..] {
+        if let [Outcome::Busy(Some(_))] = denied[..] {
             learned += 1;
             let mut notifications = ear.client.notifications();
             let mut told = notifications.timeout_iter(Duration::from_secs(5));

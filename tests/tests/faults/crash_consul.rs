@@ -1,6 +1,6 @@
 //! What a Consul that was killed still knows: facts about restarts, on servers of their own.
 
-use lock_core::consul::Locked;
+use lock_core::Outcome;
 use lock_tests::consul::Consul;
 use lock_tests::servers::Server;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ fn what_was_answered_outlives_a_kill() {
         let began = Instant::now();
         server.start();
         println!("round {round}: back after {:?}", began.elapsed());
-        assert_eq!(consul.lock(&two, "a"), Locked::Busy(None));
+        assert_eq!(consul.lock(&two, "a"), Outcome::Busy(None));
         assert_eq!(consul.granted(&one, "a"), fence, "the same hold");
         assert!(consul.unlock(&one, "a"));
         last = fence;
@@ -46,7 +46,7 @@ fn a_restart_begins_every_ttl_anew() {
     std::thread::sleep((ttl * 2 + Duration::from_millis(500)).saturating_sub(began.elapsed()));
     server.start();
     let two = consul.session(LONG, Duration::ZERO);
-    assert_eq!(consul.lock(&two, "a"), Locked::Busy(None), "after {:?}", began.elapsed());
+    assert_eq!(consul.lock(&two, "a"), Outcome::Busy(None), "after {:?}", began.elapsed());
     assert!(consul.renew(&one));
 }
 
@@ -61,7 +61,7 @@ fn a_restart_begins_old_lock_delays_anew_also_for_who_has_the_lock_by_now() {
         consul.granted(&one, name);
     }
     consul.destroy(&one);
-    assert_eq!(consul.lock(&two, "held"), Locked::Delayed);
+    assert_eq!(consul.lock(&two, "held"), Outcome::Delayed);
     std::thread::sleep(delay + Duration::from_millis(100));
     let fence = consul.granted(&two, "held");
     consul.granted(&two, "free");
@@ -70,11 +70,11 @@ fn a_restart_begins_old_lock_delays_anew_also_for_who_has_the_lock_by_now() {
     server.restart();
     let began = Instant::now();
     for name in ["held", "free", "delayed"] {
-        assert_eq!(consul.lock(&two, name), Locked::Delayed, "{name}");
+        assert_eq!(consul.lock(&two, name), Outcome::Delayed, "{name}");
     }
-    let (index, locked, _) = consul.watch("held", 0, LONG);
-    assert_eq!((index, locked), (fence, true), "it is the second's all the same");
-    while consul.lock(&two, "held") == Locked::Delayed {
+    let (index, _) = consul.watch("held", 0, LONG);
+    assert_eq!(index, Some(fence), "it is the second's all the same");
+    while consul.lock(&two, "held") == Outcome::Delayed {
         assert!(began.elapsed() < delay * 2, "never");
         std::thread::sleep(Duration::from_millis(20));
     }

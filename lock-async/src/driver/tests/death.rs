@@ -18,7 +18,8 @@ impl Backends for Trap {
 #[tokio::test]
 async fn a_dead_task_loses_every_guard_and_ends_every_wait() {
     let timing = Timing::new(Duration::from_secs(60)).expect("good");
-    let engine = Engine::new(Advisory::new(timing.ttl()), Config::new(timing, 1));
+    let engine =
+        Engine::new(advisory::capabilities(advisory::WAITING, None), Config::new(timing, 1));
     let trap = Trap(Server::default(), false);
     let locks = Locks::with(Driver::start(engine, trap, timing.ttl()), Arc::new(|_, _| Ok(())));
     let [guard, other] = [

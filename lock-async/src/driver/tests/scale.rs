@@ -4,8 +4,6 @@
 //! all of them. What else the machine does is not counted.
 
 use super::*;
-use lock_core::advisory::{Reply as Said, Tried};
-use lock_core::table::Seen;
 use rustix::time::{ClockId, clock_gettime};
 use std::future::poll_fn;
 use std::pin::pin;
@@ -71,11 +69,9 @@ struct Says {
 }
 
 impl Backend for Oracle {
-    type Protocol = Table;
-
     async fn execute(
         &mut self,
-        command: &Command,
+        request: &Request,
         _now: Instant,
         _budget: Duration,
     ) -> Result<Reply, Failure> {
@@ -87,16 +83,17 @@ impl Backend for Oracle {
             return Err(Failure::Gone("deleted".to_string()));
         }
         let busy = self.0.busy.load(SeqCst);
-        let claims = command.claims().len();
-        Ok(match command {
-            Command::Acquire { .. } if busy => Reply::Acquired(vec![Acquired::Busy(None); claims]),
-            Command::Acquire { .. } => {
-                Reply::Acquired(vec![Acquired::Granted(Fence::new(1)); claims])
+        let claims = request.claims().len();
+        Ok(match request {
+            Request::Acquire { .. } if busy => Reply::Outcomes(vec![Outcome::Busy(None); claims]),
+            Request::Acquire { .. } => {
+                Reply::Outcomes(vec![Outcome::Granted(Fence::new(1)); claims])
             }
-            Command::Look { .. } if busy => Reply::Seen(vec![Seen::Held(None); claims]),
-            Command::Look { .. } => Reply::Seen(vec![Seen::Free; claims]),
-            Command::Release { .. } => Reply::Freed(vec![Freed::Free; claims]),
-            _ => Reply::Changed(vec![true; claims]),
+            Request::Probe { .. } if busy => Reply::Outcomes(vec![Outcome::Busy(None); claims]),
+            Request::Probe { .. } => {
+                Reply::Outcomes(vec![Outcome::Free { times_overtaken: None }; claims])
+            }
+            _ => Reply::Outcomes(vec![Outcome::Done; claims]),
         })
     }
 
@@ -115,7 +112,7 @@ impl Backends for Only {
 
 fn table() -> (Oracle, Locks, Driver) {
     let oracle = Oracle::default();
-    let engine = Engine::new(Table::new(TTL, "me"), Config::new(timing(), 1));
+    let engine = Engine::new(table::capabilities("me", false), Config::new(timing(), 1));
     let driver = Driver::start(engine, Only(Some(oracle.clone())), TTL);
     (oracle, Locks::with(driver.clone(), Arc::new(|_, _| Ok(()))), driver)
 }
@@ -239,28 +236,26 @@ impl Backends for Queue {
 }
 
 impl Backend for Queue {
-    type Protocol = Advisory;
-
     async fn execute(
         &mut self,
-        command: &advisory::Command,
+        request: &Request,
         _now: Instant,
         _budget: Duration,
-    ) -> Result<Said, Failure> {
-        Ok(match command {
-            advisory::Command::Open { .. } => Said::Opened,
-            advisory::Command::Try { claims, .. } => {
-                Said::Tried(vec![Tried::Busy(None); claims.len()])
+    ) -> Result<Reply, Failure> {
+        Ok(match request {
+            Request::Open { .. } => Reply::Opened(SessionName::default()),
+            Request::Acquire { claims, .. } => {
+                Reply::Outcomes(vec![Outcome::Busy(None); claims.len()])
             }
-            advisory::Command::Unlock { leases } => Said::Unlocked(vec![true; leases.len()]),
-            advisory::Command::Wait { .. } => {
+            Request::Release { claims, .. } => Reply::Outcomes(vec![Outcome::Done; claims.len()]),
+            Request::Wait { .. } => {
                 self.0.waiting.fetch_add(1, SeqCst);
                 if !self.0.over.load(SeqCst) {
                     std::future::pending::<()>().await;
                 }
-                Said::Tried(vec![Tried::Granted(Fence::new(1))])
+                Reply::Outcomes(vec![Outcome::Granted(Fence::new(1))])
             }
-            _ => Said::Kept(true),
+            _ => Reply::one(Outcome::Done),
         })
     }
 
@@ -279,7 +274,7 @@ impl Backend for Queue {
 
 fn connections(most: usize) -> (Queue, Locks, Driver) {
     let queue = Queue::default();
-    let engine = Engine::new(Advisory::new(TTL).with_waiting(most), Config::new(timing(), 1));
+    let engine = Engine::new(advisory::capabilities(most, None), Config::new(timing(), 1));
     let driver = Driver::start(engine, queue.clone(), TTL);
     (queue, Locks::with(driver.clone(), Arc::new(|_, _| Ok(()))), driver)
 }

@@ -17,7 +17,7 @@ fn timing() -> Timing {
 }
 
 fn table(fake: &Fake) -> Locks {
-    let engine = Engine::new(Table::new(TTL, "me"), Config::new(timing(), 1));
+    let engine = Engine::new(table::capabilities("me", false), Config::new(timing(), 1));
     let driver = Driver::start(engine, One(Some(fake.clone())), TTL);
     Locks::with(driver, Arc::new(|_, _| Ok(())))
 }
@@ -85,7 +85,7 @@ async fn guards_keep_their_locks_through_a_shutdown() {
 async fn a_guard_dropped_during_a_shutdown_is_waited_for() {
     let fake = Fake::default();
     let engine = Engine::new(
-        Table::new(TTL, "me"),
+        table::capabilities("me", false),
         Config::new(timing().with_request(LATE).expect("good"), 1),
     );
     let driver = Driver::start(engine, One(Some(fake.clone())), TTL);

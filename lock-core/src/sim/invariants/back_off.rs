@@ -2,7 +2,7 @@
 //! would be asked without end.
 
 use crate::name::Owner;
-use crate::protocol::Action;
+use crate::request::Action;
 use crate::sim::client::Refusal;
 use crate::time::Instant;
 use alloc::collections::BTreeMap;
@@ -13,7 +13,7 @@ use core::time::Duration;
 /// Half of the shortest back-off, which is what jitter leaves of it.
 const LEAST: Duration = Duration::from_micros(500);
 
-/// A command that is sent at `now`, for these owners; a session is one. One that may go is enough:
+/// A request that is sent at `now`, for these owners; a session is one. One that may go is enough:
 /// others go along with it for nothing.
 pub(in super::super) fn sent(
     refused: &BTreeMap<(Action, Owner), Refusal>,

@@ -1,7 +1,7 @@
 //! P1: at any moment at most one attempt for a name is held, as its caller would be told then.
 
 use crate::name::LockName;
-use crate::protocol::Mode;
+use crate::request::Mode;
 use alloc::format;
 use alloc::string::String;
 

@@ -2,7 +2,7 @@
 
 use crate::fence::Fence;
 use crate::name::LockName;
-use crate::protocol::Mode;
+use crate::request::Mode;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;

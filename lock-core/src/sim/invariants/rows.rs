@@ -1,13 +1,13 @@
 //! P5, at the server: a row changes only as its owner and the time allow.
 
 use crate::name::Owner;
-use crate::protocol::{Action, Claim, Mode};
+use crate::request::{Action, Claim, Mode};
 use crate::sim::server::Lease;
 use crate::time::Instant;
 use alloc::format;
 use alloc::string::String;
 
-/// What one command has changed. `now` is the time that the server went by; where its clock was set back,
+/// What one request has changed. `now` is the time that the server went by; where its clock was set back,
 /// the lease of another may be made to end sooner, but no sooner than at `floor`: in a TTL.
 pub(in super::super) fn changed(
     before: &[Lease],
@@ -20,7 +20,7 @@ pub(in super::super) fn changed(
     let corrected = |old: &Lease, new: &Lease| {
         let same = Lease { expires: old.expires, ..new.clone() } == *old;
         let others = claims.iter().any(|one| one.name == old.name && Some(one.owner) != old.owner);
-        let denied = matches!(action, Action::Acquire | Action::Look);
+        let denied = matches!(action, Action::Acquire | Action::Probe);
         same && others && denied && floor <= new.expires && new.expires < old.expires
     };
     for new in after {
@@ -84,7 +84,7 @@ pub(in super::super) fn changed_in_session(
         if let Some(other) = after[..at].iter().find(excludes) {
             return Err(format!("{:?} is {:?}'s and {:?}'s", new.name, other.owner, new.owner));
         }
-        let waited_for = !matches!(action, Action::Acquire | Action::Wait | Action::Keep);
+        let waited_for = !matches!(action, Action::Acquire | Action::Wait | Action::KeepAlive);
         let asked = claims.iter().any(|claim| Some(claim.owner) == new.owner);
         let had = before.iter().any(|old| old.name == new.name && old.owner == new.owner);
         if !had && !asked && !waited_for {
@@ -107,7 +107,7 @@ fn one(
     let name = &old.name;
     let holder = old.holder(now);
     if asked.is_none() {
-        return Err(format!("{name:?} was changed by a command about others"));
+        return Err(format!("{name:?} was changed by a request about others"));
     }
     if new.fence < old.fence {
         return Err(format!("{name:?} fell from fence {} to {}", old.fence, new.fence));
@@ -116,7 +116,7 @@ fn one(
         return Err(format!("{asked:?} changed {name:?} ({action:?}), which is {holder:?}'s"));
     }
     match action {
-        Action::Look => Err(format!("{asked:?} looked at {name:?}, and it changed")),
+        Action::Probe => Err(format!("{asked:?} looked at {name:?}, and it changed")),
         Action::Release if old.owner != asked => {
             Err(format!("{asked:?} released {name:?}, which was {:?}'s", old.owner))
         }

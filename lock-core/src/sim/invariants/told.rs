@@ -1,6 +1,6 @@
 //! An attempt that waits behind a hold of its own client knows that somebody has the lock.
 
-use crate::protocol::Mode;
+use crate::request::Mode;
 use crate::sim::client::{Attempt, Stage};
 use alloc::format;
 use alloc::string::String;

@@ -1,26 +1,26 @@
-//! One command as a statement, or two, and their rows as its reply.
+//! One request as a statement, or two, and their rows as its reply.
 
 use super::{Codec, Dialect, Session, mysql, postgres};
-use crate::advisory::{Command, Reply, Tried};
 use crate::error::Failure;
 use crate::fence::Fence;
-use crate::protocol::Mode;
+use crate::outcome::{Outcome, Reply};
+use crate::request::{Mode, Request};
 use crate::sql::{Refusal, Rows, Statement, Value};
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-/// A command on its way through a statement.
+/// A request on its way through a statement.
 ///
 /// Run each statement that [`poll_statement`](Self::poll_statement) gives, hand its rows to
 /// [`handle_rows`](Self::handle_rows), or what is known of its fate to
 /// [`handle_failure`](Self::handle_failure), and take the reply from [`finish`](Self::finish).
 ///
-/// After [`Failure::Rejected`], the connection has of the command's locks what it had before.
+/// After [`Failure::Rejected`], the connection has of the request's locks what it had before.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Exchange {
     codec: Codec,
-    command: Command,
+    request: Request,
     session: Session,
     stage: Stage,
 }
@@ -43,36 +43,37 @@ const READ_ONLY: i64 = -2;
 const REPLACED: i64 = -3;
 
 impl Exchange {
-    pub(super) fn new(codec: Codec, command: Command, session: Session) -> Self {
-        let unfit = command.claims().iter().find_map(|c| codec.check(&c.name, c.mode).err());
-        let stage = match (&command, unfit) {
-            (Command::Open { .. }, _) => {
-                Stage::Done(unknown("the driver opens connections by itself"))
-            }
-            (_, Some(error)) => {
-                let message = error.to_string();
-                Stage::Done(Err(Failure::refused(message)))
-            }
-            _ => Stage::Act,
+    pub(super) fn new(codec: Codec, request: Request, session: Session) -> Self {
+        let unfit = request.claims().iter().find_map(|c| codec.check(&c.name, c.mode).err());
+        let stage = match (&request, unfit) {
+            (_, Some(error)) => Stage::Done(Err(Failure::refused(error.to_string()))),
+            (
+                Request::KeepAlive { .. }
+                | Request::Acquire { .. }
+                | Request::Wait { .. }
+                | Request::Release { .. },
+                None,
+            ) => Stage::Act,
+            _ => Stage::Done(unknown("such a request is no statement on a connection")),
         };
-        Self { codec, command, session, stage }
+        Self { codec, request, session, stage }
     }
 
     /// The next statement to run, if there is one.
     pub fn poll_statement(&self) -> Option<Statement> {
         match &self.stage {
-            Stage::Act => self.codec.act(&self.command, &self.session),
-            Stage::Look { .. } => Some(self.codec.held(&self.command, &self.session)),
+            Stage::Act => self.codec.act(&self.request, &self.session),
+            Stage::Look { .. } => Some(self.codec.held(&self.request, &self.session)),
             Stage::Done(_) => None,
         }
     }
 
     /// Takes the rows of the last statement.
     pub fn handle_rows(&mut self, rows: Rows) {
-        let count = self.command.claims().len();
-        let next = match (&self.stage, &self.command) {
-            (Stage::Act, Command::Keep) => kept(&rows),
-            (Stage::Act, Command::Unlock { .. }) => numbers(rows, count).and_then(unlocked),
+        let count = self.request.claims().len();
+        let next = match (&self.stage, &self.request) {
+            (Stage::Act, Request::KeepAlive { .. }) => kept(&rows),
+            (Stage::Act, Request::Release { .. }) => numbers(rows, count).and_then(unlocked),
             (Stage::Act, _) => numbers(rows, count).and_then(|said| self.tried(said)),
             (Stage::Look { failure }, _) => {
                 numbers(rows, count).and_then(|said| self.found(said, failure))
@@ -93,7 +94,7 @@ impl Exchange {
         };
     }
 
-    /// The command's reply.
+    /// The request's reply.
     ///
     /// # Errors
     /// What became of it otherwise. [`Failure::Unknown`] if the rows were not what the statements
@@ -107,14 +108,14 @@ impl Exchange {
 
     /// What follows when the statement failed, and the connection did not.
     fn look(&self, failure: Failure) -> Stage {
-        let shared = self.command.claims().iter().any(|claim| claim.mode == Mode::Shared);
-        match &self.command {
+        let shared = self.request.claims().iter().any(|claim| claim.mode == Mode::Shared);
+        match &self.request {
             // A connection may share a lock with itself, and the server does not tell how often: it
             // would not be known whether one of ours was taken, or freed.
-            Command::Try { .. } | Command::Unlock { .. } if shared => {
+            Request::Acquire { .. } | Request::Release { .. } if shared => {
                 Stage::Done(unknown(&failure.to_string()))
             }
-            Command::Try { .. } | Command::Wait { .. } => Stage::Look { failure },
+            Request::Acquire { .. } | Request::Wait { .. } => Stage::Look { failure },
             _ => Stage::Done(Err(failure)),
         }
     }
@@ -140,8 +141,8 @@ impl Exchange {
             let rejected = || Err(Failure::not_now(message.clone()));
             return Some(Stage::Done(if none { rejected() } else { unknown(&message) }));
         }
-        let entries: Option<Vec<Tried>> = said.into_iter().map(|number| entry(number?)).collect();
-        entries.map(|entries| Stage::Done(Ok(Reply::Tried(entries))))
+        let entries: Option<Vec<Outcome>> = said.into_iter().map(|number| entry(number?)).collect();
+        entries.map(done)
     }
 
     /// What a statement that failed has taken all the same.
@@ -152,7 +153,7 @@ impl Exchange {
         if said.iter().any(|number| number.is_none_or(|number| number < BUSY)) {
             return None;
         }
-        let waited = matches!(&self.command, Command::Wait { .. });
+        let waited = matches!(&self.request, Request::Wait { .. });
         let denied = waited
             && match self.codec.dialect {
                 Dialect::Postgres(_) => postgres::wait_ended(failure),
@@ -162,22 +163,27 @@ impl Exchange {
             return Some(Stage::Done(Err(failure.clone())));
         }
         // What was taken is taken. Of the others it is only known that they are not ours.
-        let entries: Option<Vec<Tried>> = said.into_iter().map(|number| entry(number?)).collect();
-        entries.map(|entries| Stage::Done(Ok(Reply::Tried(entries))))
+        let entries: Option<Vec<Outcome>> = said.into_iter().map(|number| entry(number?)).collect();
+        entries.map(done)
     }
 }
 
-fn entry(number: i64) -> Option<Tried> {
+fn done(outcomes: Vec<Outcome>) -> Stage {
+    Stage::Done(Ok(Reply::Outcomes(outcomes)))
+}
+
+fn entry(number: i64) -> Option<Outcome> {
     match number {
-        STARTING => Some(Tried::Starting),
-        BUSY => Some(Tried::Busy(None)),
-        fence => Some(Tried::Granted(Fence::new(u64::try_from(fence).ok()?))),
+        STARTING => Some(Outcome::Delayed),
+        BUSY => Some(Outcome::Busy(None)),
+        fence => Some(Outcome::Granted(Fence::new(u64::try_from(fence).ok()?))),
     }
 }
 
 fn kept(rows: &Rows) -> Option<Stage> {
     match rows.iter().map(Vec::as_slice).collect::<Vec<_>>()[..] {
-        [[Value::Int(same @ 0..=1)]] => Some(Stage::Done(Ok(Reply::Kept(*same == 1)))),
+        [[Value::Int(0)]] => Some(done([Outcome::NoSession].into())),
+        [[Value::Int(1)]] => Some(done([Outcome::Done].into())),
         _ => None,
     }
 }
@@ -186,12 +192,13 @@ fn unlocked(said: Vec<Option<i64>>) -> Option<Stage> {
     if said.contains(&Some(REPLACED)) {
         return Some(Stage::Done(replaced()));
     }
-    let ours = |number| match number {
-        Some(ours @ 0..=1) => Some(ours == 1),
+    let entry = |number| match number {
+        Some(0) => Some(Outcome::NotOwner),
+        Some(1) => Some(Outcome::Done),
         _ => None,
     };
-    let ours: Option<Vec<bool>> = said.into_iter().map(ours).collect();
-    Some(Stage::Done(Ok(Reply::Unlocked(ours?))))
+    let entries: Option<Vec<Outcome>> = said.into_iter().map(entry).collect();
+    entries.map(done)
 }
 
 /// Rows of (place, number or NULL), one for each place from 1 to `count`; `None` if they are

@@ -15,7 +15,7 @@
 
 use super::{Codec, Dialect, Prefix, millis};
 use crate::error::{Code, Failure};
-use crate::protocol::Claim;
+use crate::request::Claim;
 use crate::sql::{Text, Value};
 use alloc::string::String;
 use core::time::Duration;

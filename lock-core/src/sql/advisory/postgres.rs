@@ -9,7 +9,7 @@
 
 use super::{Codec, Dialect, Key};
 use crate::error::{Code, Failure};
-use crate::protocol::{Claim, Mode};
+use crate::request::{Claim, Mode};
 use crate::sql::{Text, Value};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;

@@ -1,7 +1,7 @@
 //! What rows say. Each of these is `None` if they are anything else.
 
 use crate::fence::Fence;
-use crate::protocol::Holder;
+use crate::outcome::Holder;
 use crate::sql::{Rows, Value};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -69,7 +69,7 @@ pub(super) fn pairs(rows: Rows) -> Option<BTreeSet<Pair>> {
         .collect()
 }
 
-/// Rows of (name, whether somebody waits): what was freed. No name is in a command twice.
+/// Rows of (name, whether somebody waits): what was freed. No name is in a request twice.
 pub(super) fn wanted(rows: Rows) -> Option<BTreeMap<String, bool>> {
     rows.into_iter()
         .map(|row| match <[Value; 2]>::try_from(row).ok()? {

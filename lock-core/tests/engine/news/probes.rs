@@ -1,8 +1,9 @@
 //! Probes: whether what the server tells is heard.
 
 use super::*;
+use lock_core::{Outcome, Reply};
 
-/// Commands that leave within `time`, each denied or answered as far as it can be; nothing is told. And when
+/// Requests that leave within `time`, each denied or answered as far as it can be; nothing is told. And when
 /// the connection that listens is closed.
 fn deaf_for(
     scene: &mut Scenario,
@@ -21,16 +22,16 @@ fn deaf_for(
             listens = false;
             continue;
         }
-        let command = scene.sends_any();
-        let action = command.command.action();
+        let request = scene.sends_any();
+        let action = request.request.action();
         sent.push((scene.now.since(began), action));
         match action {
-            Action::Acquire => denied(scene, &command),
-            Action::Probe => scene.answers(&command, Ok(Reply::Probed)),
+            Action::Acquire => denied(scene, &request),
+            Action::Ping => scene.answers(&request, Ok(Reply::one(Outcome::Done))),
             // The server says that it tells, but not what.
             _ if listens => {}
             _ => {
-                begins(scene, &command);
+                begins(scene, &request);
                 listens = true;
             }
         }
@@ -49,7 +50,7 @@ fn until_a_probe_was_heard_a_waiter_asks_again_and_again() {
     let asked = times(&sent, Action::Acquire);
     let gaps = asked.windows(2).map(|two| two[1] - two[0]);
     assert!(gaps.max() <= Some(Duration::from_millis(1_010)), "{asked:?}");
-    let probed = times(&sent, Action::Probe);
+    let probed = times(&sent, Action::Ping);
     assert!((3..=8).contains(&probed.len()), "{probed:?}");
     assert!(!closed.is_empty(), "the connection is no good");
 }
@@ -59,7 +60,7 @@ fn where_no_probe_was_ever_heard_it_is_not_tried_again_at_once() {
     let (mut scene, _) = begun();
     let (sent, closed) = deaf_for(&mut scene, true, Duration::from_secs(60));
     for gone in closed {
-        let again = times(&sent, Action::Listen).into_iter().find(|at| *at > gone);
+        let again = times(&sent, Action::Subscribe).into_iter().find(|at| *at > gone);
         assert!(again.is_none_or(|again| again - gone >= QUIET), "{sent:?}");
     }
 }
@@ -70,9 +71,9 @@ fn a_probe_that_is_overdue_wakes_everybody_and_ends_the_connection() {
     while !scene.engine.has_work() {
         scene.sleeps();
     }
-    let probe = scene.sends(Action::Probe, &[]);
+    let probe = scene.sends(Action::Ping, &[]);
     assert!(probe.at <= listen.at.after(QUIET * 9 / 8).after(TRIP * 3), "a quarter of a TTL");
-    scene.answers(&probe, Ok(Reply::Probed));
+    scene.answers(&probe, Ok(Reply::one(Outcome::Done)));
     assert_eq!(next(&mut scene), probe.at.after(Duration::from_secs(5)), "it has a request's time");
     scene.sleeps();
     scene.stops_listening();
@@ -80,7 +81,7 @@ fn a_probe_that_is_overdue_wakes_everybody_and_ends_the_connection() {
     tells_number(&mut scene, &listen, number(&probe)); // too late: on a connection that is gone
     denied(&mut scene, &claim);
     let (sent, _) = deaf_for(&mut scene, false, Duration::from_secs(2));
-    assert!(times(&sent, Action::Listen)[0] <= Duration::from_secs(1), "{sent:?}");
+    assert!(times(&sent, Action::Subscribe)[0] <= Duration::from_secs(1), "{sent:?}");
     assert!(times(&sent, Action::Acquire).len() >= 2, "{sent:?}");
 }
 
@@ -90,7 +91,7 @@ fn a_probe_that_could_not_be_sent_is_overdue_as_well() {
     while !scene.engine.has_work() {
         scene.sleeps();
     }
-    let probe = scene.sends(Action::Probe, &[]);
+    let probe = scene.sends(Action::Ping, &[]);
     scene.fails(&probe, deadlock());
     scene.sleeps();
     scene.stops_listening();
@@ -101,13 +102,13 @@ fn a_probe_that_could_not_be_sent_is_overdue_as_well() {
 fn a_strangers_probe_or_an_earlier_one_proves_nothing_at_first() {
     for other in [7, 41] {
         let (mut scene, _) = begun();
-        let probe = scene.sends(Action::Probe, &[]);
-        let listen = scene.sends(Action::Listen, &[]);
-        scene.answers(&probe, Ok(Reply::Probed));
+        let probe = scene.sends(Action::Ping, &[]);
+        let listen = scene.sends(Action::Subscribe, &[]);
+        scene.answers(&probe, Ok(Reply::one(Outcome::Done)));
         tells_number(&mut scene, &listen, other);
-        let listen = scene.sends(Action::Listen, &[]);
+        let listen = scene.sends(Action::Subscribe, &[]);
         tells_of(&mut scene, &listen, &["b"]);
-        scene.sends(Action::Listen, &[]);
+        scene.sends(Action::Subscribe, &[]);
         scene.sleeps();
         let claim = scene.sends(Action::Acquire, &["a"]);
         denied(&mut scene, &claim);
@@ -127,12 +128,12 @@ fn whatever_is_heard_puts_off_the_next_probe() {
         }
         assert!(scene.now > before);
         let sent = scene.sends_any();
-        listen = match sent.command.action() {
-            Action::Listen => sent,
+        listen = match sent.request.action() {
+            Action::Subscribe => sent,
             action => {
                 assert_eq!(action, Action::Acquire, "when the lease ends");
                 denied(&mut scene, &sent);
-                scene.sends(Action::Listen, &[])
+                scene.sends(Action::Subscribe, &[])
             }
         };
     }
@@ -155,14 +156,14 @@ fn a_process_sends_one_probe_however_many_wait() {
             continue;
         }
         let sent = scene.sends_any();
-        if sent.command.action() == Action::Acquire {
+        if sent.request.action() == Action::Acquire {
             break;
         }
-        assert_eq!(sent.command.action(), Action::Probe);
+        assert_eq!(sent.request.action(), Action::Ping);
         probes += 1;
-        scene.answers(&sent, Ok(Reply::Probed));
+        scene.answers(&sent, Ok(Reply::one(Outcome::Done)));
         tells_number(&mut scene, &listen, number(&sent));
-        listen = scene.sends(Action::Listen, &[]);
+        listen = scene.sends(Action::Subscribe, &[]);
     }
     assert_eq!(probes, 2, "one a quarter of a TTL, in two thirds of it");
 }
@@ -192,11 +193,11 @@ fn a_probe_goes_over_the_home_connection_before_claims() {
     for text in ["b", "c"] {
         scene.acquire(text);
     }
-    let probe = scene.engine.poll_command(scene.now).expect("a probe");
-    assert_eq!((probe.lane, probe.command.action()), (Lane::HOME, Action::Probe));
-    let listen = scene.engine.poll_command(scene.now).expect("it listens");
+    let probe = scene.engine.poll_request(scene.now).expect("a probe");
+    assert_eq!((probe.lane, probe.request.action()), (Lane::HOME, Action::Ping));
+    let listen = scene.engine.poll_request(scene.now).expect("it listens");
     assert_eq!(listen.lane, Lane::NEWS);
     scene.sends_nothing();
-    scene.engine.handle_reply(scene.now, probe.id, Ok(Reply::Probed));
+    scene.engine.handle_reply(scene.now, probe.id, Ok(Reply::one(Outcome::Done)));
     scene.sends(Action::Acquire, &["b", "c"]);
 }

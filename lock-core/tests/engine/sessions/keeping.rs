@@ -1,6 +1,7 @@
 //! One question keeps a session and all its locks, until it is lost or not needed.
 
 use super::*;
+use lock_core::{Outcome, Reply, Request, SessionName};
 
 #[test]
 fn a_question_that_keeps_a_session_is_given_up_when_the_session_is_lost() {
@@ -10,7 +11,7 @@ fn a_question_that_keeps_a_session_is_given_up_when_the_session_is_lost() {
     let mut last = scene.now;
     while scene.now < lost {
         let keep = scene.sends();
-        assert!(matches!(keep.command, Command::Keep), "{keep:?}");
+        assert!(matches!(keep.request, Request::KeepAlive { .. }), "{keep:?}");
         assert!(keep.deadline <= lost, "{:?} is after {lost:?}", keep.deadline);
         last = keep.deadline;
         scene.engine.handle_reply(scene.now, keep.id, Err(deadlock()));
@@ -33,7 +34,7 @@ fn an_answer_at_or_after_the_deadline_keeps_nothing() {
     let deadline = START.after(Timing::default().valid());
     for late in [Duration::ZERO, MS, Timing::default().ttl()] {
         let mut scene = Scene { engine: kept.engine.clone(), now: deadline.before(MS).after(late) };
-        scene.answers(&keep, Reply::Kept(true));
+        scene.answers(&keep, Reply::one(Outcome::Done));
         let reason = LostReason::Deadline { last_failure: None };
         assert_eq!(scene.told(), [Event::Lost { id: a, reason }]);
         scene.closes(keep.lane);
@@ -48,9 +49,12 @@ fn one_question_keeps_all_locks() {
     scene.answers(&claim, granted());
     scene.told();
     let keep = scene.sends();
-    assert_eq!((keep.command.clone(), keep.lane), (Command::Keep, claim.lane));
+    assert_eq!(
+        (keep.request.clone(), keep.lane),
+        (Request::KeepAlive { session: SessionName::default() }, claim.lane)
+    );
     let deadline = scene.now.after(Timing::default().valid());
-    scene.answers(&keep, Reply::Kept(true));
+    scene.answers(&keep, Reply::one(Outcome::Done));
     let renewed = |id| Event::Renewed { id, deadline };
     assert_eq!(scene.told(), [renewed(a), renewed(b)]);
 }
@@ -77,7 +81,7 @@ fn a_connection_is_lost_with_the_first_answer_that_fails_to_come() {
 fn another_connection_behind_ones_back_is_a_loss() {
     let (mut scene, a) = Scene::holding();
     let keep = scene.sends();
-    scene.answers(&keep, Reply::Kept(false));
+    scene.answers(&keep, Reply::one(Outcome::NoSession));
     assert_eq!(scene.told(), [Event::Lost { id: a, reason: LostReason::Taken }]);
     scene.closes(keep.lane);
 }
@@ -87,10 +91,10 @@ fn a_session_is_kept_for_claims_that_may_come_until_the_engine_is_closed() {
     let (mut scene, a) = Scene::holding();
     scene.engine.release(scene.now, a);
     let unlock = scene.sends();
-    scene.answers(&unlock, Reply::Unlocked([true].into()));
+    scene.answers(&unlock, Reply::Outcomes([Outcome::Done].into()));
     scene.told();
     let keep = scene.sends();
-    scene.answers(&keep, Reply::Kept(true));
+    scene.answers(&keep, Reply::one(Outcome::Done));
     scene.engine.close(scene.now);
     scene.closes(keep.lane);
     assert_eq!((scene.engine.attempts(), scene.engine.sessions()), (0, 0));

@@ -1,6 +1,7 @@
 //! How a session begins, and what it proves.
 
 use super::*;
+use lock_core::{Outcome, Reply, Request, SessionName};
 
 #[test]
 fn a_session_is_opened_once_and_counts_from_its_own_request() {
@@ -8,8 +9,11 @@ fn a_session_is_opened_once_and_counts_from_its_own_request() {
     let (a, b) = (scene.wants("a"), scene.wants("b"));
     scene.opens();
     let claim = scene.sends();
-    assert_eq!(claim.command.claims().len(), 2, "what waited for the session leaves together");
-    scene.answers(&claim, Reply::Tried([Tried::Granted(FENCE), Tried::Granted(FENCE)].into()));
+    assert_eq!(claim.request.claims().len(), 2, "what waited for the session leaves together");
+    scene.answers(
+        &claim,
+        Reply::Outcomes([Outcome::Granted(FENCE), Outcome::Granted(FENCE)].into()),
+    );
     let deadline = START.after(Timing::default().valid());
     let held = |id| Event::Granted { id, fence: FENCE, deadline };
     assert_eq!(scene.told(), [held(a), held(b)]);
@@ -27,16 +31,16 @@ fn a_connection_that_was_open_for_a_ttl_proves_that_the_server_has_run_for_one()
     scene.wants("a");
     loop {
         let sent = scene.sends();
-        match &sent.command {
-            Command::Keep => scene.answers(&sent, Reply::Kept(true)),
-            Command::Try { grace, .. } if grace.is_zero() => {
+        match &sent.request {
+            Request::KeepAlive { .. } => scene.answers(&sent, Reply::one(Outcome::Done)),
+            Request::Acquire { min_uptime: grace, .. } if grace.is_zero() => {
                 assert!(proven <= scene.now && scene.now < proven.after(Duration::from_secs(2)));
                 scene.answers(&sent, granted());
                 break;
             }
-            Command::Try { grace, .. } => {
+            Request::Acquire { min_uptime: grace, .. } => {
                 assert_eq!((*grace, scene.now < proven), (ttl, true));
-                scene.answers(&sent, Reply::Tried([Tried::Starting].into()));
+                scene.answers(&sent, Reply::Outcomes([Outcome::Delayed].into()));
             }
             other => panic!("{other:?}"),
         }
@@ -45,12 +49,15 @@ fn a_connection_that_was_open_for_a_ttl_proves_that_the_server_has_run_for_one()
     // Another connection proves nothing: the server may have started anew.
     scene.wants("b");
     let claim = scene.sends();
-    assert!(matches!(claim.command, Command::Try { grace: Duration::ZERO, .. }));
+    assert!(matches!(claim.request, Request::Acquire { min_uptime: Duration::ZERO, .. }));
     scene.fails(&claim, unknown());
     scene.closes(claim.lane);
     scene.opens();
     let claim = scene.sends();
-    assert!(matches!(claim.command, Command::Try { grace, .. } if grace == ttl), "{claim:?}");
+    assert!(
+        matches!(claim.request, Request::Acquire { min_uptime: grace, .. } if grace == ttl),
+        "{claim:?}"
+    );
 }
 
 #[test]
@@ -61,8 +68,11 @@ fn a_session_that_is_wanted_for_claims_to_come_is_opened_and_kept() {
     let lane = scene.opens();
     scene.sends_nothing();
     let keep = scene.sends();
-    assert_eq!((&keep.command, keep.lane), (&Command::Keep, lane));
-    scene.answers(&keep, Reply::Kept(true));
+    assert_eq!(
+        (&keep.request, keep.lane),
+        (&Request::KeepAlive { session: SessionName::default() }, lane)
+    );
+    scene.answers(&keep, Reply::one(Outcome::Done));
     scene.wants("a");
     let claim = scene.sends();
     assert_eq!(claim.lane, lane);
@@ -79,7 +89,7 @@ fn a_session_that_cannot_be_opened_is_told_and_tried_again() {
     let failure = Failure::NotSent("no route".into());
     scene.fails(&open, failure.clone());
     assert_eq!(scene.told(), [Event::Trouble { id, failure }]);
-    assert!(matches!(scene.sends().command, Command::Open { .. }));
+    assert!(matches!(scene.sends().request, Request::Open { .. }));
 }
 
 #[test]

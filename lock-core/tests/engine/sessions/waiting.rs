@@ -1,6 +1,7 @@
 //! Waiting in the server's queue, on connections of their own.
 
 use super::*;
+use lock_core::{Outcome, Reply, Request, SessionName, advisory};
 
 /// A connection in the server's queue cannot be kept alive meanwhile.
 #[test]
@@ -17,8 +18,10 @@ fn a_lock_that_was_waited_for_is_handed_on_with_its_due_left() {
         assert_eq!(scene.told(), [], "there would be less time than after any renewal");
         let keep = loop {
             let keep = scene.sends();
-            assert_eq!(keep.command, Command::Keep);
-            scene.answers(&keep, Reply::Kept(kept || keep.lane != wait.lane));
+            assert_eq!(keep.request, Request::KeepAlive { session: SessionName::default() });
+            let lives = kept || keep.lane != wait.lane;
+            let outcome = if lives { Outcome::Done } else { Outcome::NoSession };
+            scene.answers(&keep, Reply::one(outcome));
             if keep.lane == wait.lane {
                 break scene.now.before(MS);
             }
@@ -51,7 +54,7 @@ fn whoever_is_denied_waits_on_a_connection_of_its_own() {
     scene.engine.release(scene.now, b);
     let unlock = scene.sends();
     assert_eq!(unlock.lane, wait.lane);
-    scene.answers(&unlock, Reply::Unlocked([true].into()));
+    scene.answers(&unlock, Reply::Outcomes([Outcome::Done].into()));
     assert_eq!(scene.told(), [Event::Released { id: b, release: Release::Freed }]);
 }
 
@@ -99,19 +102,19 @@ fn only_a_connection_that_waits_may_be_slow_to_answer() {
 #[test]
 fn no_more_connections_wait_than_allowed() {
     let timing = Timing::default();
-    let protocol = Advisory::new(timing.ttl()).with_waiting(1);
+    let protocol = advisory::capabilities(1, None);
     let engine = Engine::new(protocol, Config::new(timing, 42));
     let mut scene = Scene { engine, now: START };
     scene.wants("a");
     scene.wants("b");
     scene.opens();
     let claim = scene.sends();
-    scene.answers(&claim, Reply::Tried([Tried::Busy(None), Tried::Busy(None)].into()));
+    scene.answers(&claim, Reply::Outcomes([Outcome::Busy(None), Outcome::Busy(None)].into()));
     scene.opens();
     let (one, other) = (scene.sends(), scene.sends());
     let (wait, again) = if one.lane == claim.lane { (other, one) } else { (one, other) };
-    assert!(matches!(wait.command, Command::Wait { .. }), "{wait:?}");
-    assert!(matches!(again.command, Command::Try { .. }), "{again:?}");
+    assert!(matches!(wait.request, Request::Wait { .. }), "{wait:?}");
+    assert!(matches!(again.request, Request::Acquire { .. }), "{again:?}");
     assert_eq!(again.lane, claim.lane, "it asks again where it asked before");
 }
 
@@ -125,7 +128,7 @@ fn those_who_share_go_together_and_the_next_in_turn() {
     scene.opens();
     for _ in 0..2 {
         let claim = scene.sends();
-        assert_eq!(claim.command.claims()[0].mode, Mode::Shared);
+        assert_eq!(claim.request.claims()[0].mode, Mode::Shared);
         scene.answers(&claim, granted());
     }
     scene.sends_nothing();
@@ -144,7 +147,7 @@ fn who_would_share_waits_behind_one_that_excludes() {
     scene.wants_as("a", Mode::Shared);
     scene.opens();
     let claim = scene.sends();
-    assert_eq!(claim.command.claims()[0].mode, Mode::Exclusive);
+    assert_eq!(claim.request.claims()[0].mode, Mode::Exclusive);
     scene.answers(&claim, granted());
     scene.sends_nothing();
     let told = scene.told();
@@ -163,9 +166,9 @@ fn where_the_server_has_a_queue_nobody_needs_to_be_let_go_first() {
     scene.wants("a"); // a local rival
     scene.engine.release(scene.now, first);
     let unlock = scene.sends();
-    scene.answers(&unlock, Reply::Unlocked([true].into()));
+    scene.answers(&unlock, Reply::Outcomes([Outcome::Done].into()));
     let at = scene.now;
     let claim = scene.sends();
-    assert!(matches!(claim.command, Command::Try { .. }), "{claim:?}");
+    assert!(matches!(claim.request, Request::Acquire { .. }), "{claim:?}");
     assert_eq!(scene.now, at);
 }

@@ -1,8 +1,7 @@
 //! Who has a lock, how often, and with which fence.
 
 use crate::advisory::facts;
-use lock_core::advisory::{Command, Reply, Tried};
-use lock_core::{Failure, Fence};
+use lock_core::{Failure, Fence, Outcome, Reply, Request, SessionName};
 use lock_tests::advisory::{LONG, Line, claims, fresh};
 use lock_tests::servers::Kind;
 use std::time::Duration;
@@ -74,14 +73,18 @@ fn a_batch_takes_what_is_free(kind: Kind) {
     let after = a.time();
     for (at, entry) in entries.iter().enumerate() {
         match entry {
-            Tried::Busy(None) => assert_eq!(at, 1),
-            Tried::Granted(fence) => assert!(at != 1 && before < *fence && *fence < after),
+            Outcome::Busy(None) => assert_eq!(at, 1),
+            Outcome::Granted(fence) => assert!(at != 1 && before < *fence && *fence < after),
             other => panic!("{other:?}"),
         }
     }
-    let freed = a.ask(&Command::Unlock { leases: claims(&names) });
-    let expected = (0..512).map(|at| at != 1).collect();
-    assert_eq!(freed, Ok(Reply::Unlocked(expected)));
+    let freed = a.ask(&Request::Release {
+        session: SessionName::default(),
+        claims: claims(&names),
+        times_overtaken: 0,
+    });
+    let entry = |at| if at == 1 { Outcome::NotOwner } else { Outcome::Done };
+    assert_eq!(freed, Ok(Reply::Outcomes((0..512).map(entry).collect())));
     assert!(b.free(names[1]));
 }
 
@@ -105,11 +108,23 @@ fn nothing_is_granted_before_the_server_has_run_for_long_enough(kind: Kind) {
     let grace = Duration::from_secs(365 * 86_400);
     let names = claims(&[&name]);
     let commands = [
-        Command::Try { claims: names.clone(), grace },
-        Command::Wait { claim: names[0].clone(), up_to: LONG, grace },
+        Request::Acquire {
+            session: SessionName::default(),
+            claims: names.clone(),
+            ttl: Duration::from_secs(30),
+            min_uptime: grace,
+            label: "".into(),
+        },
+        Request::Wait {
+            session: SessionName::default(),
+            claim: names[0].clone(),
+            since: 0,
+            up_to: LONG,
+            min_uptime: grace,
+        },
     ];
     for command in commands {
-        assert_eq!(a.ask(&command), Ok(Reply::Tried(vec![Tried::Starting])));
+        assert_eq!(a.ask(&command), Ok(Reply::Outcomes(vec![Outcome::Delayed])));
     }
     assert!(b.take(&name).is_some());
 }
@@ -124,9 +139,21 @@ fn a_connection_that_was_reset_has_nothing_and_gets_nothing(kind: Kind) {
     let other = fresh("other");
     let names = claims(&[&other]);
     let commands = [
-        Command::Try { claims: names.clone(), grace: Duration::ZERO },
-        Command::Wait { claim: names[0].clone(), up_to: LONG, grace: Duration::ZERO },
-        Command::Unlock { leases: names },
+        Request::Acquire {
+            session: SessionName::default(),
+            claims: names.clone(),
+            ttl: Duration::from_secs(30),
+            min_uptime: Duration::ZERO,
+            label: "".into(),
+        },
+        Request::Wait {
+            session: SessionName::default(),
+            claim: names[0].clone(),
+            since: 0,
+            up_to: LONG,
+            min_uptime: Duration::ZERO,
+        },
+        Request::Release { session: SessionName::default(), claims: names, times_overtaken: 0 },
     ];
     for command in commands {
         let answer = a.ask(&command);

@@ -2,8 +2,8 @@
 
 use crate::advisory::facts;
 use lock_core::Failure;
-use lock_core::advisory::{Command, Reply, Tried};
 use lock_core::sql::Refusal;
+use lock_core::{Outcome, Reply, Request, SessionName};
 use lock_tests::advisory::{LONG, Line, claims, codec, connect, fresh, open};
 use lock_tests::servers::Kind;
 use std::thread::{scope, sleep};
@@ -92,16 +92,28 @@ fn a_restart_forgets_every_lock_and_is_seen(kind: Kind) {
     server.kill();
     server.start();
     let mut b = Line::at(server.url(), kind, codec(kind), LONG);
-    let starting = Command::Try { claims: claims(&[&name]), grace: LONG };
-    assert_eq!(b.ask(&starting), Ok(Reply::Tried(vec![Tried::Starting])));
+    let starting = Request::Acquire {
+        session: SessionName::default(),
+        claims: claims(&[&name]),
+        ttl: Duration::from_secs(30),
+        min_uptime: LONG,
+        label: "".into(),
+    };
+    assert_eq!(b.ask(&starting), Ok(Reply::Outcomes(vec![Outcome::Delayed])));
     assert!(b.take(&name).is_some(), "it is free, though its holder may not know yet");
-    let passed = Command::Try { claims: claims(&[&name]), grace: Duration::from_secs(2) };
+    let passed = Request::Acquire {
+        session: SessionName::default(),
+        claims: claims(&[&name]),
+        ttl: Duration::from_secs(30),
+        min_uptime: Duration::from_secs(2),
+        label: "".into(),
+    };
     assert!(b.free(&name));
     sleep(Duration::from_millis(3_100));
     let mut c = Line::at(server.url(), kind, codec(kind), LONG);
     let entries = c.ask(&passed);
     assert!(
-        matches!(entries, Ok(Reply::Tried(ref entries)) if matches!(entries[..], [Tried::Granted(_)])),
+        matches!(entries, Ok(Reply::Outcomes(ref entries)) if matches!(entries[..], [Outcome::Granted(_)])),
         "{entries:?}"
     );
 }

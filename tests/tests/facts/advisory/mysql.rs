@@ -1,9 +1,8 @@
 //! What MySQL and MariaDB have of their own.
 
-use lock_core::advisory::Command;
 use lock_core::sql::Refusal;
 use lock_core::sql::advisory::{Prefix, mysql::codec};
-use lock_core::{Failure, Mode};
+use lock_core::{Failure, Mode, Request, SessionName};
 use lock_tests::advisory::{LONG, Line, claim, claims, connect, fresh, open};
 use lock_tests::on_mysql_and_mariadb;
 use lock_tests::servers::Kind;
@@ -18,7 +17,13 @@ on_mysql_and_mariadb! {
 
 fn there_are_no_shared_locks(kind: Kind) {
     let (mut a, mut b, name) = (Line::new(kind, LONG), Line::new(kind, LONG), fresh("shared"));
-    let command = Command::Try { claims: vec![claim(&name, Mode::Shared)], grace: Duration::ZERO };
+    let command = Request::Acquire {
+        session: SessionName::default(),
+        claims: vec![claim(&name, Mode::Shared)],
+        ttl: Duration::from_secs(30),
+        min_uptime: Duration::ZERO,
+        label: "".into(),
+    };
     let answer = a.ask(&command);
     assert!(matches!(answer, Err(Failure::Rejected { retry: false, .. })), "{answer:?}");
     assert!(b.take(&name).is_some(), "nor was it taken for an exclusive one");
@@ -46,8 +51,20 @@ fn a_server_that_is_read_only_is_refused_and_grants_nothing(kind: Kind) {
     assert_eq!(a.keep(), Ok(false), "its locks count elsewhere by now");
     let names = claims(&[&name]);
     let commands = [
-        Command::Try { claims: names.clone(), grace: Duration::ZERO },
-        Command::Wait { claim: names[0].clone(), up_to: LONG, grace: Duration::ZERO },
+        Request::Acquire {
+            session: SessionName::default(),
+            claims: names.clone(),
+            ttl: Duration::from_secs(30),
+            min_uptime: Duration::ZERO,
+            label: "".into(),
+        },
+        Request::Wait {
+            session: SessionName::default(),
+            claim: names[0].clone(),
+            since: 0,
+            up_to: LONG,
+            min_uptime: Duration::ZERO,
+        },
     ];
     for command in commands {
         let answer = a.ask(&command);

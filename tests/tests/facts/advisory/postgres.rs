@@ -1,9 +1,9 @@
 //! PostgreSQL's own: shared locks, its databases, its standbys, its crashes.
 
 use lock_core::Mode::{Exclusive, Shared};
-use lock_core::advisory::{Command, Reply, Tried};
 use lock_core::sql::Refusal;
 use lock_core::sql::advisory::{Key, postgres::codec};
+use lock_core::{Outcome, Reply, Request, SessionName};
 use lock_tests::advisory::{LONG, Line, claims, connect, fresh, open};
 use lock_tests::place::{client, postgres_url};
 use lock_tests::proxy::eventually;
@@ -166,13 +166,19 @@ fn a_crash_of_one_process_counts_as_a_start() {
     let server = Kind::Postgres.server();
     let name = fresh("crash");
     let grace = Duration::from_secs(4);
-    let attempt = Command::Try { claims: claims(&[&name]), grace };
+    let attempt = Request::Acquire {
+        session: SessionName::default(),
+        claims: claims(&[&name]),
+        ttl: Duration::from_secs(30),
+        min_uptime: grace,
+        label: "".into(),
+    };
     let mut holder = at(&server);
     let mut settled = loop {
         let mut line = at(&server);
         match line.ask(&attempt).expect("asked") {
-            Reply::Tried(entries) if entries == [Tried::Starting] => sleep(SOON),
-            Reply::Tried(_) => break line,
+            Reply::Outcomes(entries) if entries == [Outcome::Delayed] => sleep(SOON),
+            Reply::Outcomes(_) => break line,
             other => panic!("{other:?}"),
         }
     };
@@ -185,7 +191,7 @@ fn a_crash_of_one_process_counts_as_a_start() {
     let mut recovered = || postgres::Client::connect(server.url(), postgres::NoTls).is_ok();
     assert!(eventually(&mut recovered));
     let mut after = at(&server);
-    assert_eq!(after.ask(&attempt), Ok(Reply::Tried(vec![Tried::Starting])));
+    assert_eq!(after.ask(&attempt), Ok(Reply::Outcomes(vec![Outcome::Delayed])));
 }
 
 #[test]
@@ -202,10 +208,15 @@ fn a_server_out_of_memory_has_taken_some_and_says_which() {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let entries = a.try_all(claims(&names));
     assert_eq!(a.looked, 1, "the statement failed");
-    let granted: Vec<bool> = entries.iter().map(|e| matches!(e, Tried::Granted(_))).collect();
+    let granted: Vec<bool> = entries.iter().map(|e| matches!(e, Outcome::Granted(_))).collect();
     let count = granted.iter().filter(|granted| **granted).count();
     println!("{count} of {} were taken", names.len());
     assert!(count > 100 && count < names.len());
-    let freed = a.ask(&Command::Unlock { leases: claims(&names) });
-    assert_eq!(freed, Ok(Reply::Unlocked(granted)));
+    let freed = a.ask(&Request::Release {
+        session: SessionName::default(),
+        claims: claims(&names),
+        times_overtaken: 0,
+    });
+    let entry = |granted| if granted { Outcome::Done } else { Outcome::NotOwner };
+    assert_eq!(freed, Ok(Reply::Outcomes(granted.into_iter().map(entry).collect())));
 }

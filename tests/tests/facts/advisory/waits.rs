@@ -2,7 +2,7 @@
 
 use crate::advisory::facts;
 use lock_core::Failure;
-use lock_core::advisory::{Command, Reply, Tried};
+use lock_core::{Outcome, Reply, Request, SessionName};
 use lock_tests::advisory::{LONG, Line, claims, codec, fresh};
 use lock_tests::proxy::{Proxy, eventually, server_of};
 use lock_tests::servers::Kind;
@@ -99,7 +99,13 @@ fn a_waiter_that_is_gone_is_not_served(kind: Kind) {
     assert!(a.take(&name).is_some());
     scope(|scope| {
         let claim = claims(&[&name]).remove(0);
-        let command = Command::Wait { claim, up_to: LONG, grace: Duration::ZERO };
+        let command = Request::Wait {
+            session: SessionName::default(),
+            claim,
+            since: 0,
+            up_to: LONG,
+            min_uptime: Duration::ZERO,
+        };
         let waiting = scope.spawn(move || b.ask(&command));
         c.sees_waiting(id);
         proxy.cut(false);
@@ -154,7 +160,13 @@ fn a_wait_that_is_stopped_by_an_administrator_is_an_error_and_not_busy(kind: Kin
     let id = b.session.id();
     let answer = scope(|scope| {
         let claim = claims(&[&name]).remove(0);
-        let command = Command::Wait { claim, up_to: LONG, grace: Duration::ZERO };
+        let command = Request::Wait {
+            session: SessionName::default(),
+            claim,
+            since: 0,
+            up_to: LONG,
+            min_uptime: Duration::ZERO,
+        };
         let waiting = scope.spawn({
             let b = &mut b;
             move || b.ask(&command)
@@ -176,10 +188,12 @@ fn of_two_that_wait_for_each_other_one_is_told_to_try_again(kind: Kind) {
     let (mut a, mut b) = (Line::new(kind, LONG), Line::new(kind, LONG));
     let id = a.session.id();
     assert!(a.take(&one).is_some() && b.take(&two).is_some());
-    let wait = |name: &str| Command::Wait {
+    let wait = |name: &str| Request::Wait {
+        session: SessionName::default(),
         claim: claims(&[name]).remove(0),
+        since: 0,
         up_to: LONG,
-        grace: Duration::ZERO,
+        min_uptime: Duration::ZERO,
     };
     let [mut first, mut second] = scope(|scope| {
         let ask = |line: Line, other: String, own: String| {
@@ -202,6 +216,6 @@ fn of_two_that_wait_for_each_other_one_is_told_to_try_again(kind: Kind) {
         std::mem::swap(&mut first, &mut second);
     }
     assert!(matches!(first.1, Err(Failure::Rejected { retry: true, .. })), "{:?}", first.1);
-    let Ok(Reply::Tried(entries)) = second.1 else { panic!("{:?}", second.1) };
-    assert!(matches!(entries[..], [Tried::Granted(_)]), "{entries:?}");
+    let Ok(Reply::Outcomes(entries)) = second.1 else { panic!("{:?}", second.1) };
+    assert!(matches!(entries[..], [Outcome::Granted(_)]), "{entries:?}");
 }

@@ -1,10 +1,11 @@
-//! Advisory locks: random commands on a few connections at once, and the same replies from a real
+//! Advisory locks: random requests on a few connections at once, and the same replies from a real
 //! server as from the one that the model checker believes in.
 
-use lock_core::advisory::{Command, Reply, Tried};
 use lock_core::sim::advisory::FakeAdvisory;
 use lock_core::sim::{Connection, Server};
-use lock_core::{Claim, Fence, Instant, Lane, LockName, Mode};
+use lock_core::{
+    Claim, Fence, Instant, Lane, LockName, Mode, Outcome, Owner, Reply, Request, SessionName,
+};
 use lock_tests::advisory::{LONG, Line, claim, fresh};
 use lock_tests::servers::Kind;
 use proptest::prelude::*;
@@ -65,24 +66,24 @@ impl Play {
         let now = Instant::from_nanos(1_000_000);
         let mut play = Self { kind, fake, lines, own: fresh(""), now, fences: BTreeMap::new() };
         for at in 0..CONNECTIONS {
-            play.ideal(at, &Command::Open { ttl: LONG });
+            play.ideal(at, &Request::Open { owner: Owner::new(1), ttl: LONG });
         }
         play
     }
 
-    fn ideal(&mut self, at: usize, command: &Command) -> Reply {
+    fn ideal(&mut self, at: usize, request: &Request) -> Reply {
         self.now = self.now.after(Duration::from_micros(10));
-        self.fake.apply(self.now, connection(at), command)
+        self.fake.apply(self.now, connection(at), request)
     }
 
     /// What the server that the model checker believes in does with a wait: it ends when it is over.
-    fn ideal_wait(&mut self, at: usize, command: &Command, up_to: Duration) -> Reply {
-        if self.fake.waits(self.now, connection(at), command) {
-            self.fake.queue(self.now, connection(at), command);
+    fn ideal_wait(&mut self, at: usize, request: &Request, up_to: Duration) -> Reply {
+        if self.fake.waits(self.now, connection(at), request) {
+            self.fake.queue(self.now, connection(at), request);
             self.now = self.now.after(up_to);
             self.fake.tick(self.now);
         }
-        self.ideal(at, command)
+        self.ideal(at, request)
     }
 
     fn turn(&mut self, at: usize, turn: Turn) {
@@ -92,44 +93,60 @@ impl Play {
                 .map(|(name, mode)| claim(&format!("{name}{}", self.own), mode))
                 .collect()
         };
-        let command = match turn {
-            Turn::Try(names) => Command::Try { claims: claims(names), grace: GRACE },
-            Turn::Unlock(names) => Command::Unlock { leases: claims(names) },
-            Turn::Keep => Command::Keep,
+        let request = match turn {
+            Turn::Try(names) => Request::Acquire {
+                session: SessionName::default(),
+                claims: claims(names),
+                ttl: Duration::from_secs(30),
+                min_uptime: GRACE,
+                label: "".into(),
+            },
+            Turn::Unlock(names) => Request::Release {
+                session: SessionName::default(),
+                claims: claims(names),
+                times_overtaken: 0,
+            },
+            Turn::Keep => Request::KeepAlive { session: SessionName::default() },
             Turn::Reopen => return self.reopen(at),
             Turn::Wait(name, mode) => {
                 let claim = claims(vec![(name, mode)]).remove(0);
-                let wait = |up_to| Command::Wait { claim: claim.clone(), up_to, grace: GRACE };
+                let wait = |up_to| Request::Wait {
+                    session: SessionName::default(),
+                    claim: claim.clone(),
+                    since: 0,
+                    up_to,
+                    min_uptime: GRACE,
+                };
                 let busy = self.fake.waits(self.now, connection(at), &wait(LONG));
                 let up_to = if busy { Duration::from_millis(1) } else { LONG };
-                let command = wait(up_to);
-                let ideal = self.ideal_wait(at, &command, up_to);
-                return self.compare(at, &command, ideal);
+                let request = wait(up_to);
+                let ideal = self.ideal_wait(at, &request, up_to);
+                return self.compare(at, &request, ideal);
             }
         };
-        let ideal = self.ideal(at, &command);
-        self.compare(at, &command, ideal);
+        let ideal = self.ideal(at, &request);
+        self.compare(at, &request, ideal);
     }
 
     fn reopen(&mut self, at: usize) {
         self.now = self.now.after(Duration::from_micros(10));
         self.fake.close(self.now, connection(at));
-        self.ideal(at, &Command::Open { ttl: LONG });
+        self.ideal(at, &Request::Open { owner: Owner::new(1), ttl: LONG });
         let new = Line::new(self.kind, LONG);
         let old = std::mem::replace(&mut self.lines[at], new);
         self.lines[at].end(old);
     }
 
-    fn compare(&mut self, at: usize, command: &Command, ideal: Reply) {
-        let real = self.lines[at].ask(command).expect("answered");
-        let (Reply::Tried(ideal), Reply::Tried(real)) = (&ideal, &real) else {
-            assert_eq!(ideal, real, "{command:?}");
+    fn compare(&mut self, at: usize, request: &Request, ideal: Reply) {
+        let real = self.lines[at].ask(request).expect("answered");
+        let (Reply::Outcomes(ideal), Reply::Outcomes(real)) = (&ideal, &real) else {
+            assert_eq!(ideal, real, "{request:?}");
             return;
         };
         assert_eq!(ideal.len(), real.len());
-        for ((claim, ideal), real) in command.claims().iter().zip(ideal).zip(real) {
-            let (Tried::Granted(ideal), Tried::Granted(real)) = (ideal, real) else {
-                assert_eq!(ideal, real, "{claim:?} of {command:?}");
+        for ((claim, ideal), real) in request.claims().iter().zip(ideal).zip(real) {
+            let (Outcome::Granted(ideal), Outcome::Granted(real)) = (ideal, real) else {
+                assert_eq!(ideal, real, "{claim:?} of {request:?}");
                 continue;
             };
             let last = self.fences.insert(claim.name.clone(), (*ideal, *real));

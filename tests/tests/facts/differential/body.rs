@@ -2,8 +2,9 @@
 
 use lock_core::sim::table::FakeTable;
 use lock_core::sim::{Connection as Client, Server};
-use lock_core::table::{Acquired, Command, Reply};
-use lock_core::{Claim, Instant, Lane, LockName, Mode, Owner};
+use lock_core::{
+    Claim, Instant, Lane, LockName, Mode, Outcome, Owner, Reply, Request, SessionName,
+};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use std::cell::RefCell;
@@ -22,7 +23,7 @@ pub(crate) trait Real {
     const START: u64;
 
     /// Carries out a command when the clock shows `micros`.
-    fn ask(&mut self, command: &Command, micros: u64) -> Reply;
+    fn ask(&mut self, command: &Request, micros: u64) -> Reply;
 
     /// Restarts the clock, and says that leases are over; or, where the clock stays, only connects
     /// anew.
@@ -35,7 +36,7 @@ pub(crate) trait Real {
 #[derive(Clone, Debug)]
 enum Turn {
     /// With a clock that was read so many µs before.
-    Do(Command, u64),
+    Do(Request, u64),
     Pass(u64),
     Reboot,
 }
@@ -66,12 +67,12 @@ fn turn() -> impl Strategy<Value = Turn> {
     let label = prop::sample::select(&["one", "two"][..]);
     prop_oneof![
         6 => (claims(), ttl(), label, late()).prop_map(|(claims, ttl, label, late)| {
-            Turn::Do(Command::Acquire { claims, ttl, holder: label.into() }, late)
+            Turn::Do(Request::Acquire { session: SessionName::default(), claims, ttl, min_uptime: Duration::ZERO, label: label.into() }, late)
         }),
         4 => (claims(), ttl(), late())
-            .prop_map(|(leases, ttl, late)| Turn::Do(Command::Renew { leases, ttl }, late)),
-        3 => claims().prop_map(|leases| Turn::Do(Command::Release { leases }, 0)),
-        3 => (claims(), late()).prop_map(|(claims, late)| Turn::Do(Command::Look { claims }, late)),
+            .prop_map(|(leases, ttl, late)| Turn::Do(Request::Renew { claims: leases, ttl }, late)),
+        3 => claims().prop_map(|leases| Turn::Do(Request::Release { session: SessionName::default(), claims: leases, times_overtaken: 0 }, 0)),
+        3 => (claims(), late()).prop_map(|(claims, late)| Turn::Do(Request::Probe { claims }, late)),
         4 => (1_u64..4).prop_map(Turn::Pass),
         1 => Just(Turn::Reboot),
     ]
@@ -85,14 +86,14 @@ fn scripts() -> impl Strategy<Value = Vec<Turn>> {
 type Fences = BTreeMap<LockName, (u64, Vec<u64>)>;
 
 /// The replies are the same but for the fences, and those have the same order.
-fn agree(command: &Command, ideal: &Reply, real: &Reply, fences: &mut Fences) {
-    let (Reply::Acquired(ideal), Reply::Acquired(real)) = (ideal, real) else {
+fn agree(command: &Request, ideal: &Reply, real: &Reply, fences: &mut Fences) {
+    let (Reply::Outcomes(ideal), Reply::Outcomes(real)) = (ideal, real) else {
         assert_eq!(ideal, real, "{command:?}");
         return;
     };
     assert_eq!(ideal.len(), real.len());
     for ((claim, ideal), real) in command.claims().iter().zip(ideal).zip(real) {
-        let (Acquired::Granted(ideal), Acquired::Granted(real)) = (ideal, real) else {
+        let (Outcome::Granted(ideal), Outcome::Granted(real)) = (ideal, real) else {
             assert_eq!(ideal, real, "{claim:?} of {command:?}");
             continue;
         };
@@ -130,7 +131,7 @@ fn play<R: Real>(real: &mut R, script: Vec<Turn>) {
     for turn in script {
         match turn {
             // Who is told does not look.
-            Turn::Do(Command::Look { .. }, _) if R::TELLS => {}
+            Turn::Do(Request::Probe { .. }, _) if R::TELLS => {}
             Turn::Do(command, late) => {
                 let micros = now.saturating_sub(late).max(1);
                 let answer = real.ask(&command, micros);

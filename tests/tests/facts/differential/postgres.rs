@@ -2,8 +2,7 @@
 
 use crate::differential::body::{Real, play_many};
 use lock_core::sql::{Codec, postgres as dialect};
-use lock_core::table::{Command, Reply};
-use lock_core::{Instant, TableName};
+use lock_core::{Instant, Reply, Request, TableName};
 use lock_tests::place::{Place, client};
 use lock_tests::raw::Raw;
 use postgres::Client;
@@ -54,7 +53,7 @@ impl Real for Postgres {
     const TELLS: bool = true;
     const START: u64 = 1_000;
 
-    fn ask(&mut self, command: &Command, micros: u64) -> Reply {
+    fn ask(&mut self, command: &Request, micros: u64) -> Reply {
         self.set_clock(micros);
         self.client.ask(&self.codec, command, Instant::from_nanos(0)).expect("answered")
     }

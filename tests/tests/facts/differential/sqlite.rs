@@ -2,8 +2,7 @@
 
 use crate::differential::body::{Real, play_many};
 use lock_core::sql::{Codec, sqlite};
-use lock_core::table::{Command, Reply};
-use lock_core::{Instant, TableName};
+use lock_core::{Instant, Reply, Request, TableName};
 use lock_tests::raw::Raw;
 use rusqlite::Connection;
 
@@ -29,7 +28,7 @@ impl Real for Sqlite {
     const FENCES_ARE_OURS: bool = false;
     const START: u64 = 1_000;
 
-    fn ask(&mut self, command: &Command, micros: u64) -> Reply {
+    fn ask(&mut self, command: &Request, micros: u64) -> Reply {
         let codec = self.codec();
         self.db.ask(&codec, command, Instant::from_nanos(micros * 1_000)).expect("answered")
     }

@@ -2,8 +2,7 @@
 
 use crate::sqlite::{Table, run};
 use lock_core::sql::{Exchange, Statement, Value};
-use lock_core::table::Command;
-use lock_core::{Claim, Instant, LockName, Mode, Owner};
+use lock_core::{Claim, Instant, LockName, Mode, Owner, Request, SessionName};
 use rusqlite::StatementStatus;
 use std::time::Duration;
 
@@ -24,10 +23,20 @@ fn no_statement_reads_the_whole_table() {
     for names in [&["a"][..], &["a", "b"]] {
         let claims = || claims(names);
         let commands = [
-            Command::Acquire { claims: claims(), ttl, holder: "h".into() },
-            Command::Renew { leases: claims(), ttl },
-            Command::Release { leases: claims() },
-            Command::Look { claims: claims() },
+            Request::Acquire {
+                session: SessionName::default(),
+                claims: claims(),
+                ttl,
+                min_uptime: Duration::ZERO,
+                label: "h".into(),
+            },
+            Request::Renew { claims: claims(), ttl },
+            Request::Release {
+                session: SessionName::default(),
+                claims: claims(),
+                times_overtaken: 0,
+            },
+            Request::Probe { claims: claims() },
         ];
         for command in commands {
             let mut exchange: Exchange = table.codec.encode(&command, Instant::default());
@@ -54,7 +63,7 @@ fn no_statement_reads_the_whole_table() {
 #[test]
 fn what_a_batch_costs_grows_no_faster_than_the_batch() {
     let ttl = Duration::from_secs(1);
-    let cost = |count: usize, owner: u128, command: fn(Vec<Claim>, Duration) -> Command| {
+    let cost = |count: usize, owner: u128, command: fn(Vec<Claim>, Duration) -> Request| {
         let mut table = Table::new();
         let names: Vec<String> = (0..count).map(|n| format!("n{n}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -73,12 +82,22 @@ fn what_a_batch_costs_grows_no_faster_than_the_batch() {
         exchange.finish().expect("rows as they should be");
         steps
     };
-    let acquire = |claims, ttl| Command::Acquire { claims, ttl, holder: "h".into() };
-    let renew = |leases, ttl| Command::Renew { leases, ttl };
-    let release = |leases, _| Command::Release { leases };
-    let look = |claims, _| Command::Look { claims };
+    let acquire = |claims, ttl| Request::Acquire {
+        session: SessionName::default(),
+        claims,
+        ttl,
+        min_uptime: Duration::ZERO,
+        label: "h".into(),
+    };
+    let renew = |leases, ttl| Request::Renew { claims: leases, ttl };
+    let release = |leases, _| Request::Release {
+        session: SessionName::default(),
+        claims: leases,
+        times_overtaken: 0,
+    };
+    let look = |claims, _| Request::Probe { claims };
     for (what, owner, command) in [
-        ("again", 1, acquire as fn(Vec<Claim>, Duration) -> Command),
+        ("again", 1, acquire as fn(Vec<Claim>, Duration) -> Request),
         ("in vain, and marked", 2, acquire),
         ("renewed", 1, renew),
         ("released", 1, release),

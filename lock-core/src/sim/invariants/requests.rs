@@ -1,14 +1,14 @@
-//! What servers and drivers rely on: claims sorted and each name once, no more commands under way
-//! than allowed, one command at a time for each hold, one owner for each hold, and a time to give
+//! What servers and drivers rely on: claims sorted and each name once, no more requests under way
+//! than allowed, one request at a time for each hold, one owner for each hold, and a time to give
 //! it up that lies ahead.
 
-use crate::protocol::{Action, Claim};
+use crate::request::{Action, Claim};
 use crate::time::Instant;
 use crate::timing::Timing;
 use alloc::format;
 use alloc::string::{String, ToString};
 
-/// A command that is sent at `now` while the commands with the claims `others` are under way.
+/// A request that is sent at `now` while the requests with the claims `others` are under way.
 pub(in super::super) fn sent<'a>(
     action: Action,
     claims: &[Claim],
@@ -19,17 +19,17 @@ pub(in super::super) fn sent<'a>(
     timing: &Timing,
 ) -> Result<(), String> {
     let of_no_lock = match action {
-        Action::Open | Action::Keep | Action::Close | Action::Listen | Action::Probe => true,
-        Action::Renew | Action::Release | Action::Acquire | Action::Look | Action::Wait => false,
+        Action::Open | Action::KeepAlive | Action::Close | Action::Subscribe | Action::Ping => true,
+        Action::Renew | Action::Release | Action::Acquire | Action::Probe | Action::Wait => false,
     };
     if claims.is_empty() != of_no_lock {
-        return Err("a command about no lock".to_string());
+        return Err("a request about no lock".to_string());
     }
     if !claims.is_sorted_by(|a, b| a.name < b.name) {
         return Err(format!("claims not sorted, or a name twice: {claims:?}"));
     }
     let longest = match action {
-        Action::Wait | Action::Listen => timing.request() + timing.wait(),
+        Action::Wait | Action::Subscribe => timing.request() + timing.wait(),
         _ => timing.request(),
     };
     if deadline <= now || deadline > now.after(longest) {
@@ -39,12 +39,12 @@ pub(in super::super) fn sent<'a>(
     for other in others {
         under_way += 1;
         if let Some(twice) = claims.iter().find(|claim| other.contains(claim)) {
-            return Err(format!("two commands about {twice:?} under way"));
+            return Err(format!("two requests about {twice:?} under way"));
         }
     }
     // A session is ended whatever else is under way.
     if under_way > in_flight && action != Action::Close {
-        return Err(format!("{under_way} commands under way, {in_flight} allowed"));
+        return Err(format!("{under_way} requests under way, {in_flight} allowed"));
     }
     Ok(())
 }

@@ -1,0 +1,188 @@
+//! Replies: what a server has said, in the engine's words.
+
+use crate::error::Failure;
+use crate::fence::Fence;
+use crate::name::LockName;
+use crate::request::{Action, SessionName};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// The answer to a [`Request`](crate::Request), made by a codec.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Reply {
+    /// To [`Request::Open`](crate::Request::Open): the server's name for the session.
+    Opened(SessionName),
+    /// To [`Request::Subscribe`](crate::Request::Subscribe).
+    News(News),
+    /// To all others: an outcome for each claim of the request, or one for a request without claims.
+    Outcomes(Vec<Outcome>),
+}
+
+impl Reply {
+    /// The reply of one outcome.
+    pub fn one(outcome: Outcome) -> Self {
+        Reply::Outcomes(Vec::from([outcome]))
+    }
+
+    /// The outcomes, if this can be the answer to such a request about so many claims.
+    ///
+    /// # Errors
+    /// [`Failure::Unknown`] if it cannot: a surprise is never a grant.
+    pub fn outcomes(self, action: Action, claims: usize) -> Result<Vec<Outcome>, Failure> {
+        match self {
+            Reply::Outcomes(all) if all.len() == claims.max(1) => {
+                let fit = all.iter().all(|outcome| action.allows(outcome));
+                if fit { Ok(all) } else { Err(surprise()) }
+            }
+            Reply::Outcomes(_) => {
+                Err(Failure::Unknown("the reply has the wrong number of entries".into()))
+            }
+            Reply::Opened(_) | Reply::News(_) => Err(surprise()),
+        }
+    }
+
+    /// The name of the session that was opened.
+    pub(crate) fn opened(self) -> Result<SessionName, Failure> {
+        match self {
+            Reply::Opened(name) => Ok(name),
+            _ => Err(surprise()),
+        }
+    }
+
+    /// The news for a subscriber.
+    pub(crate) fn news(self) -> Result<News, Failure> {
+        match self {
+            Reply::News(news) => Ok(news),
+            _ => Err(surprise()),
+        }
+    }
+}
+
+fn surprise() -> Failure {
+    Failure::Unknown("the reply does not belong to the request".into())
+}
+
+/// The server's decision about one claim, or about a session.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Acquire, wait: the lease is the owner's.
+    Granted(Fence),
+    /// Acquire, probe, wait: another has the lock; the holder, if the server told.
+    Busy(Option<Holder>),
+    /// Acquire, wait: nobody has the lock, but the server does not yet give it away: the session of its last
+    /// holder was lost, or the server has just started. Nothing tells when that is over.
+    Delayed,
+    /// Probe, wait: the lock may be free by now.
+    Free {
+        /// How many others overtook its last holder before it was granted, if the server tells: a waiter that
+        /// was overtaken by fewer is not the next.
+        times_overtaken: Option<u32>,
+    },
+    /// Wait: another still has the lock.
+    Unchanged {
+        /// Up to where in its history the server has looked; never zero.
+        index: u64,
+    },
+    /// Renew, release, or a request without claims: done.
+    Done,
+    /// Release: done, and others wait for the lock; where the server notifies, it has notified them.
+    DoneContended,
+    /// Renew, release: the lease is not this owner's, or no longer. Nothing was changed.
+    NotOwner,
+    /// The session does not exist, or no longer. Nothing was changed.
+    NoSession,
+}
+
+/// The holder of a lock, for people to read, and the end of its lease, for a waiter to plan by.
+///
+/// A snapshot: by the time it is read it may be out of date. Nothing that must be safe rests on it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Holder {
+    /// The holder's words about itself: host, process id and a label of its own.
+    pub label: String,
+    /// How long it has had the lock, by the server's clock; by the engine's own, if the hold is its own.
+    pub held_for: Duration,
+    /// The time until its lease ends unless it is renewed, by the same clock.
+    pub expires_in: Duration,
+    /// Whether another waited for it before us. Only tables know, and an engine of its own attempts.
+    pub wanted: bool,
+}
+
+/// Word from a server that notifies waiters. Safety never rests on it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum News {
+    /// From now on the server notifies. It did not notify of locks that were freed before.
+    Begun,
+    /// The notifications since the last news; none if none came within the time.
+    Notified(Vec<Notification>),
+}
+
+/// One notification on the connection that listens.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Notification {
+    /// This lock was freed.
+    Freed(LockName),
+    /// The number of a [`Request::Ping`](crate::Request::Ping).
+    Ping(u128),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ACTIONS: [Action; 10] = [
+        Action::Close,
+        Action::Open,
+        Action::KeepAlive,
+        Action::Renew,
+        Action::Release,
+        Action::Acquire,
+        Action::Probe,
+        Action::Wait,
+        Action::Subscribe,
+        Action::Ping,
+    ];
+
+    fn allowed(outcome: &Outcome) -> Vec<Action> {
+        let reply = || Reply::one(outcome.clone());
+        ACTIONS.into_iter().filter(|action| reply().outcomes(*action, 1).is_ok()).collect()
+    }
+
+    #[test]
+    fn a_grant_answers_nothing_but_a_claim_or_a_wait() {
+        assert_eq!(allowed(&Outcome::Granted(Fence::new(1))), [Action::Acquire, Action::Wait]);
+    }
+
+    #[test]
+    fn each_outcome_answers_its_own_requests_only() {
+        use Action::{Acquire, Close, KeepAlive, Ping, Probe, Release, Renew, Wait};
+        assert_eq!(allowed(&Outcome::Busy(None)), [Acquire, Probe, Wait]);
+        assert_eq!(allowed(&Outcome::Delayed), [Acquire, Wait]);
+        assert_eq!(allowed(&Outcome::Free { times_overtaken: None }), [Probe, Wait]);
+        assert_eq!(allowed(&Outcome::Unchanged { index: 1 }), [Wait]);
+        assert_eq!(allowed(&Outcome::Done), [Close, KeepAlive, Renew, Release, Ping]);
+        assert_eq!(allowed(&Outcome::DoneContended), [Release]);
+        assert_eq!(allowed(&Outcome::NotOwner), [Renew, Release]);
+        assert_eq!(allowed(&Outcome::NoSession), [KeepAlive, Acquire]);
+    }
+
+    #[test]
+    fn a_reply_about_another_number_of_claims_is_a_surprise() {
+        let two = || Reply::Outcomes([Outcome::Done, Outcome::Done].into());
+        assert!(two().outcomes(Action::Renew, 2).is_ok());
+        assert!(matches!(two().outcomes(Action::Renew, 1), Err(Failure::Unknown(_))));
+        assert!(matches!(two().outcomes(Action::Renew, 3), Err(Failure::Unknown(_))));
+        let none = Reply::Outcomes(Vec::new());
+        assert!(matches!(none.outcomes(Action::Close, 0), Err(Failure::Unknown(_))));
+    }
+
+    #[test]
+    fn news_and_names_of_sessions_are_told_apart_from_outcomes() {
+        let (opened, news) = (Reply::Opened(SessionName::default()), Reply::News(News::Begun));
+        assert!(opened.clone().outcomes(Action::Acquire, 1).is_err());
+        assert!(news.clone().outcomes(Action::Acquire, 1).is_err());
+        assert!(opened.clone().news().is_err() && news.clone().opened().is_err());
+        assert!(opened.opened().is_ok() && news.news().is_ok());
+    }
+}

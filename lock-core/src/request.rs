@@ -1,0 +1,218 @@
+//! Requests: the engine's one vocabulary for a server, whatever keeps the locks there.
+
+use crate::name::{LockName, Owner};
+use crate::outcome::Outcome;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// A question or an order to the server. Codecs turn it into SQL or HTTP; the answer is a
+/// [`Reply`](crate::Reply).
+///
+/// The engine makes only requests that the server's [`Capabilities`](crate::Capabilities) name.
+/// Claims are sorted by name, each name once, and never empty.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Request {
+    /// Begin a session: connect, or make a record.
+    Open {
+        /// A number that no other session has.
+        owner: Owner,
+        /// The server may end the session once it has been idle for so long, and not before.
+        ttl: Duration,
+    },
+    /// Keep a session alive.
+    KeepAlive {
+        /// Its name.
+        session: SessionName,
+    },
+    /// End a session that is a record, and with it all its locks.
+    Close {
+        /// Its name.
+        session: SessionName,
+    },
+    /// Take every name that is free, expired or already its claim's owner's. Repeated in one session after an
+    /// answer failed to come, it changes nothing.
+    Acquire {
+        /// The session that is to have the locks.
+        session: SessionName,
+        /// The names and their owners.
+        claims: Vec<Claim>,
+        /// How long a lease lasts from the moment when the statement runs.
+        ttl: Duration,
+        /// A server that forgets its locks when it restarts grants none before it has run for so long. Zero if
+        /// the age of the session proves that it has.
+        min_uptime: Duration,
+        /// Stored with the lock, for people.
+        label: Arc<str>,
+    },
+    /// Extend every lease that its owner still holds.
+    Renew {
+        /// The leases.
+        claims: Vec<Claim>,
+        /// How long a lease lasts from the moment when the statement runs.
+        ttl: Duration,
+    },
+    /// Free every lease that its owner still holds.
+    Release {
+        /// The session that has the locks.
+        session: SessionName,
+        /// The leases.
+        claims: Vec<Claim>,
+        /// How many others overtook the first of them before it was granted: word for its waiters. See
+        /// [`Outcome::Free`].
+        times_overtaken: u32,
+    },
+    /// Read which names another owner has. This is less work for the server than an attempt to take them.
+    Probe {
+        /// The names and who wants them.
+        claims: Vec<Claim>,
+    },
+    /// Answer when the lock is taken or may be free.
+    Wait {
+        /// The session that is to have the lock.
+        session: SessionName,
+        /// The name and its owner.
+        claim: Claim,
+        /// Where in the server's history the last wait for it ended; zero at first. See
+        /// [`Outcome::Unchanged`].
+        since: u64,
+        /// Answer within this time.
+        up_to: Duration,
+        /// As in [`Request::Acquire`].
+        min_uptime: Duration,
+    },
+    /// On a new connection: begin to notify. On one that is notified: answer as soon as there are notifications.
+    /// It goes over a connection of its own, [`Lane::NEWS`](crate::Lane::NEWS).
+    Subscribe {
+        /// Answer within this time.
+        up_to: Duration,
+    },
+    /// Notify all that listen of this number. It goes over another connection than theirs.
+    Ping {
+        /// No two pings have the same.
+        number: u128,
+    },
+}
+
+impl Request {
+    /// The kind of request.
+    pub fn action(&self) -> Action {
+        match self {
+            Request::Open { .. } => Action::Open,
+            Request::KeepAlive { .. } => Action::KeepAlive,
+            Request::Close { .. } => Action::Close,
+            Request::Acquire { .. } => Action::Acquire,
+            Request::Renew { .. } => Action::Renew,
+            Request::Release { .. } => Action::Release,
+            Request::Probe { .. } => Action::Probe,
+            Request::Wait { .. } => Action::Wait,
+            Request::Subscribe { .. } => Action::Subscribe,
+            Request::Ping { .. } => Action::Ping,
+        }
+    }
+
+    /// Whether the server may take its time with the answer.
+    pub fn waits(&self) -> bool {
+        matches!(self, Request::Wait { .. } | Request::Subscribe { .. })
+    }
+
+    /// The claims that it is about: the reply has an [`Outcome`] for each, in the same order.
+    pub fn claims(&self) -> &[Claim] {
+        match self {
+            Request::Acquire { claims, .. }
+            | Request::Renew { claims, .. }
+            | Request::Release { claims, .. }
+            | Request::Probe { claims } => claims,
+            Request::Wait { claim, .. } => core::slice::from_ref(claim),
+            Request::Open { .. }
+            | Request::KeepAlive { .. }
+            | Request::Close { .. }
+            | Request::Subscribe { .. }
+            | Request::Ping { .. } => &[],
+        }
+    }
+}
+
+/// A kind of request. The order is the order in which due requests leave: leases are kept before others are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Action {
+    /// [`Request::Close`].
+    Close,
+    /// [`Request::Open`].
+    Open,
+    /// [`Request::KeepAlive`].
+    KeepAlive,
+    /// [`Request::Renew`].
+    Renew,
+    /// [`Request::Release`].
+    Release,
+    /// [`Request::Acquire`].
+    Acquire,
+    /// [`Request::Probe`].
+    Probe,
+    /// [`Request::Wait`].
+    Wait,
+    /// [`Request::Subscribe`].
+    Subscribe,
+    /// [`Request::Ping`].
+    Ping,
+}
+
+impl Action {
+    /// Whether `outcome` can be the answer to such a request. Any other is a surprise, and never a grant.
+    pub(crate) fn allows(self, outcome: &Outcome) -> bool {
+        use Outcome::{
+            Busy, Delayed, Done, DoneContended, Free, Granted, NoSession, NotOwner, Unchanged,
+        };
+        match self {
+            Action::KeepAlive => matches!(outcome, Done | NoSession),
+            Action::Close | Action::Ping => matches!(outcome, Done),
+            Action::Renew => matches!(outcome, Done | NotOwner),
+            Action::Release => matches!(outcome, Done | DoneContended | NotOwner),
+            Action::Acquire => matches!(outcome, Granted(_) | Busy(_) | Delayed | NoSession),
+            Action::Probe => matches!(outcome, Free { .. } | Busy(_)),
+            Action::Wait => {
+                matches!(outcome, Granted(_) | Busy(_) | Delayed | Free { .. } | Unchanged { .. })
+            }
+            Action::Open | Action::Subscribe => false,
+        }
+    }
+}
+
+/// The server's name for a session; [`None`] where it has none, and before it is opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionName(pub Option<Arc<str>>);
+
+impl SessionName {
+    /// The name as text, empty if there is none.
+    pub fn as_str(&self) -> &str {
+        self.0.as_deref().unwrap_or_default()
+    }
+}
+
+impl From<&str> for SessionName {
+    fn from(name: &str) -> Self {
+        Self(Some(name.into()))
+    }
+}
+
+/// Whether a lock excludes everybody or only those who want to exclude others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mode {
+    /// At most one holder.
+    #[default]
+    Exclusive,
+    /// Any number of holders, and no exclusive one. Only some servers have it.
+    Shared,
+}
+
+/// One name and the owner that wants, has or gives back its lease.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Claim {
+    /// The lock's name.
+    pub name: LockName,
+    /// The hold's owner.
+    pub owner: Owner,
+    /// How it is wanted.
+    pub mode: Mode,
+}
