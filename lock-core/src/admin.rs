@@ -135,11 +135,11 @@ pub struct LockState {
     pub name: String,
     /// The fence of its holder; if it is free, what the next one is greater than.
     pub fence: Fence,
-    /// Who holds it; `None` if it is free.
+    /// The holder; `None` if the lock is free.
     pub hold: Option<Hold>,
 }
 
-/// Who holds a lock, for people to read.
+/// The holder of a lock, for people to read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Hold {
     /// What the holder said of itself: host, process id and a label of its own.

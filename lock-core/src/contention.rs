@@ -205,7 +205,7 @@ impl Contention {
         back_off: &mut BackOff,
         cx: &mut Context<'_>,
     ) -> Instant {
-        let told = cx.told_since.is_some_and(|since| since <= sent);
+        let told = cx.notified_since.is_some_and(|since| since <= sent);
         if let Some(holder) = holder {
             self.observe(holder, told, back_off, cx.now);
         }

@@ -27,8 +27,8 @@ use alloc::vec::Vec;
 use core::time::Duration;
 use due::Due;
 pub(crate) use index::Entry;
-use index::Who;
-use news::Ear;
+use index::TimerKey;
+use news::Subscription;
 
 /// What an engine is made with.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -165,15 +165,15 @@ pub struct Engine {
     /// Where new claims go.
     home: Option<SessionId>,
     /// A connection that was there to wait, for the next that waits soon.
-    spare: Option<SessionId>,
+    idle_waiter: Option<SessionId>,
     /// No session is kept for claims that may come.
     closing: bool,
-    ear: Ear,
+    subscription: Subscription,
     cooldowns: Cooldowns,
     /// Attempts that were denied and wait. Derived from the slots; see `index`.
     denied: BTreeSet<LockId>,
     /// When each slot wants to be looked at. Derived from the slots; see `index`.
-    timers: BTreeSet<(Instant, Who)>,
+    timers: BTreeSet<(Instant, TimerKey)>,
     /// When the leases that need nothing else are to be renewed: their timers. Derived from the slots; see
     /// `index`.
     renewals: BTreeSet<(Instant, LockId)>,
@@ -185,6 +185,8 @@ pub struct Engine {
     /// The lanes besides [`Lane::HOME`] on which something is due that may leave now. Derived; see `index`.
     ready: BTreeSet<Lane>,
     in_flight: BTreeMap<(Lane, u64), InFlight>,
+    /// How many requests about claims were refused in a row, each perhaps because of a single claim.
+    refusals: u32,
     /// How many sessions are there to wait.
     waiting: usize,
     /// What remains of the step that is being made: empty between two calls.
@@ -214,9 +216,9 @@ impl Engine {
             unaware: 0,
             sessions: BTreeMap::new(),
             home: None,
-            spare: None,
+            idle_waiter: None,
             closing: false,
-            ear: Ear::default(),
+            subscription: Subscription::default(),
             cooldowns: Cooldowns::default(),
             denied: BTreeSet::new(),
             timers: BTreeSet::new(),
@@ -225,6 +227,7 @@ impl Engine {
             closes: BTreeSet::new(),
             ready: BTreeSet::new(),
             in_flight: BTreeMap::new(),
+            refusals: 0,
             waiting: 0,
             todo: Vec::new(),
             events: VecDeque::new(),
@@ -267,12 +270,12 @@ impl Engine {
         let id = LockId(self.last_id);
         let owner = Owner::new(self.config.seed.wrapping_add(u128::from(self.last_id)));
         let give_up = give_up.unwrap_or(Instant::END);
-        let last_call = give_up.after(self.config.timing.patience());
+        let answer_deadline = give_up.after(self.config.timing.patience());
         let mut contention = Contention::new(self.capabilities.on_busy);
         if !once && self.cooldowns.until(&name).is_some_and(|until| now < until) {
             contention.starts_behind();
         }
-        let slot = Slot::new(owner, contention, once, give_up, last_call);
+        let slot = Slot::new(owner, contention, once, give_up, answer_deadline);
         let indexed = Entry::default();
         let (place, input) = self.join_queue(name.clone(), id, mode);
         let attempt = Attempt { name, mode, session: None, slot, place, indexed };
@@ -353,9 +356,9 @@ impl Engine {
         {
             match who {
                 // It ticks with every step.
-                Who::Session(id) => self.tell_session(now, id, |_, _| None),
-                Who::Attempt(id) => self.step(now, id, Input::Tick),
-                Who::Ear => self.ear_timeout(now),
+                TimerKey::Session(id) => self.tell_session(now, id, |_, _| None),
+                TimerKey::Attempt(id) => self.step(now, id, Input::Tick),
+                TimerKey::Subscription => self.subscription_timeout(now),
             }
         }
     }
@@ -415,7 +418,7 @@ impl Engine {
     /// Whether [`poll_close`](Self::poll_close) or [`poll_request`](Self::poll_request) would give
     /// something that is already known to be due.
     pub fn has_work(&self) -> bool {
-        self.first_due().is_some() || !self.closes.is_empty() || self.ear.is_leaving()
+        self.first_due().is_some() || !self.closes.is_empty() || self.subscription.is_leaving()
     }
 
     /// How many attempts are not yet settled, including those that only the engine still knows.

@@ -36,7 +36,7 @@ pub enum Event {
     Waiting {
         /// The attempt.
         id: LockId,
-        /// Who has it, if the server told or it is one of this engine's.
+        /// The holder, if the server told or it is one of this engine's.
         holder: Option<Holder>,
     },
     /// The server could not be asked; the attempt goes on, and nothing needs to be done.

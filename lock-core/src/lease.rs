@@ -62,7 +62,7 @@ pub(crate) struct Lease {
     /// request ends it.
     connection: bool,
     /// Until when the server may have the record that was opened.
-    exposed_until: Option<Instant>,
+    may_hold_until: Option<Instant>,
     back_off: BackOff,
     /// The last failure since the session was opened or kept.
     failure: Option<Failure>,
@@ -84,7 +84,7 @@ impl Lease {
             owner,
             stage,
             connection,
-            exposed_until: None,
+            may_hold_until: None,
             back_off: BackOff::default(),
             failure: None,
         }
@@ -144,7 +144,7 @@ impl Lease {
                 [renewal_sent.is_none().then_some(renew_at), Some(deadline)]
             }
             Stage::Closing { close_at, in_flight: None } => {
-                [Some(close_at), self.exposed_until.filter(|_| !self.connection)]
+                [Some(close_at), self.may_hold_until.filter(|_| !self.connection)]
             }
             Stage::Opening { .. } | Stage::Closing { .. } | Stage::Closed => [None; 2],
         };
@@ -153,7 +153,7 @@ impl Lease {
 
     /// Whether there is something to close.
     fn exposed(&self, now: Instant) -> bool {
-        self.connection || self.exposed_until.is_some_and(|until| now < until)
+        self.connection || self.may_hold_until.is_some_and(|until| now < until)
     }
 
     // -- what happens -----------------------------------------------------------------------------
@@ -213,7 +213,7 @@ impl Lease {
             }
             // It was to be kept when nobody wanted it any more.
             Stage::Closing { in_flight: Some(_), .. } => {
-                self.exposed_until = Some(cx.timing.surely_over(now));
+                self.may_hold_until = Some(cx.timing.surely_over(now));
                 self.stage = Stage::Closing { close_at: now, in_flight: None };
                 None
             }
@@ -230,7 +230,7 @@ impl Lease {
     ) -> Option<Change> {
         let now = cx.now;
         if answer.is_ok() {
-            self.exposed_until = Some(cx.timing.surely_over(now));
+            self.may_hold_until = Some(cx.timing.surely_over(now));
         }
         let deadline = cx.timing.deadline(sent);
         let failure = match answer {
@@ -267,7 +267,7 @@ impl Lease {
     ) -> Option<Change> {
         match answer {
             Ok(true) => {
-                self.exposed_until = Some(cx.timing.surely_over(cx.now));
+                self.may_hold_until = Some(cx.timing.surely_over(cx.now));
                 let deadline = deadline.max(cx.timing.deadline(sent));
                 self.hold(deadline, sent, cx);
                 Some(Change::Kept(deadline))
@@ -277,7 +277,7 @@ impl Lease {
             // Nothing is lost yet: the lease counts until the deadline it has.
             Err(failure) => {
                 self.failure = Some(failure.clone());
-                self.exposed_until = Some(cx.timing.surely_over(cx.now));
+                self.may_hold_until = Some(cx.timing.surely_over(cx.now));
                 let renew_at = self.back_off(cx);
                 self.stage = Stage::Held { deadline, renew_at, renewal_sent: None };
                 Some(Change::KeepFailed(failure))
@@ -305,7 +305,7 @@ impl Lease {
         };
         let ended = matches!(reason, LostReason::Taken | LostReason::Gone { .. });
         if ended {
-            self.exposed_until = None;
+            self.may_hold_until = None;
         }
         // On a connection that is lost nothing will be answered any more.
         let answered = ended || self.connection;
@@ -373,7 +373,7 @@ impl Lease {
         };
         Self {
             stage,
-            exposed_until: self.exposed_until.map(time),
+            may_hold_until: self.may_hold_until.map(time),
             back_off: self.back_off.project(),
             // While it is held, it is only told.
             failure: self.failure.clone().filter(|_| !self.is_open()),

@@ -76,7 +76,7 @@ impl fmt::Debug for LockName {
     }
 }
 
-/// Who owns a lease: a 128-bit number that is used for one hold and never again.
+/// The owner of a lease: a 128-bit number that is used for one hold and never again.
 ///
 /// It must differ between holds, not only between processes: a process that held, lost and took a
 /// lock again under one owner could be hurt by a delayed request of its own first hold.

@@ -14,7 +14,7 @@
 //! Everything that is not determined is an [`Action`]: which request is carried out when, or never,
 //! or long after its client gave it up; when a reply arrives; how late a client is run; who
 //! crashes; which sessions end early; how far time goes on. Clocks run at the corners of what
-//! [`Timing`](crate::Timing) allows. The server speaks the protocol's own requests.
+//! [`Timing`](crate::Timing) allows. The server understands requests, no SQL and no HTTP.
 //!
 //! # What is checked
 //!
@@ -32,7 +32,7 @@
 //! # Servers
 //!
 //! [`table::FakeTable`], [`advisory::FakeAdvisory`] and [`consul::FakeConsul`] are the three
-//! protocols' servers. Who writes a backend checks a protocol of their own by implementing
+//! protocols' servers. The author of a backend checks another kind of server by implementing
 //! [`Server`] for a value that behaves like theirs, and then shows that the value tells the truth:
 //! by running the same requests on it and on the real thing.
 //!

@@ -17,7 +17,7 @@
 //!      (deadline       |     deadline, or "not yours"      | release
 //!      moves on)       | release                           |
 //!                      v                                   |
-//!                   Releasing <----------------------------+ <---- Lingering
+//!                   Releasing <----------------------------+ <---- Draining
 //!                      | freed, not ours, or surely over       |      ^ until no late request
 //!                      +---------------------------------------|------+ can be carried out
 //!                      v
@@ -41,9 +41,9 @@ use crate::error::{Failure, LostReason};
 use crate::event::{Event, Release};
 use crate::outcome::Outcome;
 use crate::request::Action;
-use state::Audience;
+use state::Interest;
 
-pub(crate) use state::{Bond, Context, Input, Known, Phase, Slot};
+pub(crate) use state::{SessionView, Context, Input, Known, Phase, Slot};
 
 impl Slot {
     /// The one transition function: every pair of phase and input is decided here.
@@ -123,33 +123,30 @@ impl Slot {
             }
 
             // -- a request for several that was refused: whoever it was about tries again among fewer -----
-            (Phase::Claiming { .. }, Input::Refused { among }) if self.wanted() => {
-                self.among = among;
+            (Phase::Claiming { .. }, Input::Refused) if self.wanted() => {
                 Phase::Waiting { retry_at: now }
             }
-            (Phase::Claiming { .. }, Input::Refused { .. }) => self.abandon(cx),
-            (Phase::Held { deadline, .. }, Input::Refused { among }) => {
-                self.among = among;
-                self.exposed_until = Some(cx.exposure());
+            (Phase::Claiming { .. }, Input::Refused) => self.abandon(cx),
+            (Phase::Held { deadline, .. }, Input::Refused) => {
+                self.may_hold_until = Some(cx.exposure());
                 Phase::Held { deadline, renew_at: now, renewal_sent: None }
             }
             (
                 Phase::Releasing { in_flight: Some(Action::Release), .. },
-                Input::Refused { among },
+                Input::Refused,
             ) => {
-                self.among = among;
                 Phase::Releasing { retry_at: now, in_flight: None }
             }
             // A renewal was not done, as far as is known.
-            (Phase::Releasing { in_flight: Some(_), .. }, Input::Refused { .. }) => {
-                self.exposed_until = Some(cx.exposure());
+            (Phase::Releasing { in_flight: Some(_), .. }, Input::Refused) => {
+                self.may_hold_until = Some(cx.exposure());
                 Phase::Releasing { retry_at: now, in_flight: None }
             }
-            (Phase::Lost { renewing: true }, Input::Refused { .. }) => {
-                self.exposed_until = Some(cx.exposure());
+            (Phase::Lost { renewing: true }, Input::Refused) => {
+                self.may_hold_until = Some(cx.exposure());
                 Phase::Lost { renewing: false }
             }
-            (phase, Input::Refused { .. }) => phase,
+            (phase, Input::Refused) => phase,
 
             // -- answers to a claim -------------------------------------------------------------
             (Phase::Claiming { sent, waiting: true }, Input::Answer(Ok(answer))) => {
@@ -167,7 +164,7 @@ impl Slot {
             // It comes too late to revive the lock, but it may have extended the lease.
             (Phase::Lost { renewing: true }, Input::Answer(answer)) => {
                 if answer != Ok(Outcome::NotOwner) {
-                    self.exposed_until = Some(cx.exposure());
+                    self.may_hold_until = Some(cx.exposure());
                 }
                 Phase::Lost { renewing: false }
             }
@@ -178,7 +175,7 @@ impl Slot {
             }
             // A renewal that was under way when the release was asked for revives nothing.
             (Phase::Releasing { in_flight: Some(_), .. }, Input::Answer(_)) => {
-                self.exposed_until = Some(cx.exposure());
+                self.may_hold_until = Some(cx.exposure());
                 Phase::Releasing { retry_at: now, in_flight: None }
             }
 
@@ -209,7 +206,7 @@ impl Slot {
                 self.stop_waiting(phase, cx)
             }
             Phase::Held { renewal_sent, .. }
-                if self.untold.is_some() && self.wanted() && self.last_call <= now =>
+                if self.untold.is_some() && self.wanted() && self.answer_deadline <= now =>
             {
                 self.untold = None;
                 self.not_acquired(cx);
@@ -221,7 +218,7 @@ impl Slot {
             // Nobody relies on it yet: what its renewal comes to decides.
             Phase::Held { renewal_sent: Some(_), .. } if self.untold.is_some() => phase,
             // In a session, it is the session that is lost.
-            Phase::Held { deadline, renewal_sent, .. } if deadline <= now && cx.bond.is_none() => {
+            Phase::Held { deadline, renewal_sent, .. } if deadline <= now && cx.session.is_none() => {
                 let last_failure = self.failure.take();
                 self.lose(LostReason::Deadline { last_failure }, renewal_sent.is_some(), cx)
             }
@@ -231,9 +228,9 @@ impl Slot {
                     self.failure.take().unwrap_or(Failure::Unknown("no answer came".into()));
                 self.gone(Release::Unconfirmed(failure), cx)
             }
-            Phase::Lingering { until } if until <= now => {
-                self.ghosts_until = None;
-                self.exposed_until = Some(cx.exposure());
+            Phase::Draining { until } if until <= now => {
+                self.stragglers_until = None;
+                self.may_hold_until = Some(cx.exposure());
                 Phase::Releasing { retry_at: now, in_flight: None }
             }
             Phase::Queued => {
@@ -268,8 +265,8 @@ impl Slot {
         lost: Option<(LostReason, Failure)>,
         cx: &mut Context<'_>,
     ) -> Phase {
-        self.exposed_until = None;
-        self.ghosts_until = None;
+        self.may_hold_until = None;
+        self.stragglers_until = None;
         self.contention.session_ended();
         let (reason, failure) = match lost {
             Some((reason, failure)) => (reason, Some(failure)),
@@ -284,7 +281,7 @@ impl Slot {
                 self.try_again(failure.unwrap_or_else(closed), cx)
             }
             Phase::Claiming { .. } | Phase::Releasing { .. } => self.gone(release, cx),
-            Phase::Lingering { .. } => Phase::Gone,
+            Phase::Draining { .. } => Phase::Gone,
             phase => phase,
         }
     }
@@ -293,8 +290,8 @@ impl Slot {
 
     /// Ends the attempt, after freeing what the server may hold for it.
     pub(super) fn abandon(&mut self, cx: &mut Context<'_>) -> Phase {
-        if self.audience == Audience::Holder {
-            self.audience = Audience::Nobody;
+        if self.interest == Interest::Grant {
+            self.interest = Interest::None;
         }
         if self.exposed(cx.now) {
             Phase::Releasing { retry_at: cx.now, in_flight: None }
@@ -304,12 +301,12 @@ impl Slot {
     }
 
     pub(super) fn gone(&mut self, release: Release, cx: &mut Context<'_>) -> Phase {
-        if self.audience == Audience::Releaser {
+        if self.interest == Interest::Release {
             cx.events.push_back(Event::Released { id: cx.id, release });
         }
-        self.audience = Audience::Nobody;
-        match self.ghosts_until {
-            Some(until) if cx.now < until => Phase::Lingering { until },
+        self.interest = Interest::None;
+        match self.stragglers_until {
+            Some(until) if cx.now < until => Phase::Draining { until },
             _ => Phase::Gone,
         }
     }
@@ -330,7 +327,7 @@ impl Slot {
         cx: &mut Context<'_>,
     ) -> Phase {
         if matches!(reason, LostReason::Taken | LostReason::Gone { .. }) {
-            self.exposed_until = None;
+            self.may_hold_until = None;
         }
         if self.untold.take().is_some() && self.wanted() {
             // Nobody was told of the grant: it is claimed again.

@@ -11,8 +11,8 @@
 //!   release   owner = me                   -> owner = nobody; the row stays, for its fence
 //! ```
 //!
-//! Who is denied marks the row, so that its holder, on the release, learns that somebody waits; then it
-//! is told, or looks from time to time:
+//! A denied claim marks the row, so that the holder learns on the release that there is a waiter. The waiter is
+//! then notified, or looks from time to time:
 //!
 //! ```text
 //!   probe     row absent, or owner absent, or expired, or owner = me   -> it may be free

@@ -87,7 +87,7 @@ impl Timing {
         Self { request, ..self }
     }
 
-    /// Why leases of this TTL cannot be kept on such a server, and which could: with a tenth to spare, in whole
+    /// Why leases of this TTL cannot be kept on such a server, and which could: with a tenth to idle_waiter, in whole
     /// seconds, from ten on in steps of five.
     pub(crate) fn too_short(&self, needs: Duration) -> TimingError {
         let least = needs.saturating_mul(4).saturating_add(Self::MARGIN) * 6 / 5 * 11 / 10;

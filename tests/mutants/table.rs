@@ -106,8 +106,8 @@ const OF_LOCKS: &[Mutant] = &[
         name: "a claim without an answer is forgotten",
         file: "slot/answers.rs",
         after: "(Failure::Unknown(_), false) = (&failure, waiting)",
-        good: "self.exposed_until = Some(cx.exposure())",
-        bad: "self.exposed_until = None",
+        good: "self.may_hold_until = Some(cx.exposure())",
+        bad: "self.may_hold_until = None",
         shown_by: Shown::Table,
         check: "Leaks",
     },
@@ -169,7 +169,7 @@ const OF_LOCKS: &[Mutant] = &[
     Mutant {
         name: "a subscriber relies on notifications before a ping was heard",
         file: "engine/news.rs",
-        after: "fn told_since(",
+        after: "fn notified_since(",
         good: "self.verified && self.ping != Ping::Due",
         bad: "true",
         shown_by: Shown::TableThatTellsTheDeaf,
@@ -187,7 +187,7 @@ const OF_LOCKS: &[Mutant] = &[
     Mutant {
         name: "a waiter that relied on notifications is not woken when a ping is overdue",
         file: "engine/news.rs",
-        after: "let dropped = self.ear.dropped.take();",
+        after: "let dropped = self.subscription.dropped.take();",
         good: "self.hint_all(now)",
         bad: "()",
         shown_by: Shown::TableThatTellsTheDeaf,

@@ -56,7 +56,7 @@ impl Engine {
         let renewal = home.filter(|(_, action, ..)| *action <= Action::Renew);
         let ping = || self.is_ping_due().then_some((Lane::HOME, Action::Ping, None, LockId(0)));
         let other = || self.first_on(*self.ready.first()?);
-        let news = || Some((Lane::NEWS, self.ear.due()?, None, LockId(0)));
+        let news = || Some((Lane::NEWS, self.subscription.due()?, None, LockId(0)));
         renewal.or_else(ping).or(home).or_else(other).or_else(news)
     }
 

@@ -10,10 +10,10 @@ use crate::time::Instant;
 
 /// What a timer is for. Sessions first: what they lose, their attempts have lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Who {
+pub(super) enum TimerKey {
     Session(SessionId),
     Attempt(LockId),
-    Ear,
+    Subscription,
 }
 
 /// What is indexed of a slot.
@@ -79,8 +79,8 @@ impl Engine {
         }
         let at = |entry: &Entry| entry.wake.map(|at| (at, entry.renews));
         if at(&old) != at(&new) {
-            self.set_timer(Who::Attempt(id), at(&new));
-            self.forget_timer(Who::Attempt(id), at(&old));
+            self.set_timer(TimerKey::Attempt(id), at(&new));
+            self.forget_timer(TimerKey::Attempt(id), at(&old));
         }
         session
     }
@@ -98,32 +98,32 @@ impl Engine {
             self.set_due(LockId(0), old.due, due);
         }
         if old.wake != new.wake {
-            self.set_timer(Who::Session(id), new.wake.map(|at| (at, false)));
-            self.forget_timer(Who::Session(id), old.wake.map(|at| (at, false)));
+            self.set_timer(TimerKey::Session(id), new.wake.map(|at| (at, false)));
+            self.forget_timer(TimerKey::Session(id), old.wake.map(|at| (at, false)));
         }
     }
 
-    fn set_timer(&mut self, who: Who, timer: Option<(Instant, bool)>) {
+    fn set_timer(&mut self, who: TimerKey, timer: Option<(Instant, bool)>) {
         match (timer, who) {
-            (Some((at, true)), Who::Attempt(id)) => _ = self.renewals.insert((at, id)),
+            (Some((at, true)), TimerKey::Attempt(id)) => _ = self.renewals.insert((at, id)),
             (Some((at, _)), who) => _ = self.timers.insert((at, who)),
             (None, _) => {}
         }
     }
 
-    fn forget_timer(&mut self, who: Who, timer: Option<(Instant, bool)>) {
+    fn forget_timer(&mut self, who: TimerKey, timer: Option<(Instant, bool)>) {
         match (timer, who) {
-            (Some((at, true)), Who::Attempt(id)) => _ = self.renewals.remove(&(at, id)),
+            (Some((at, true)), TimerKey::Attempt(id)) => _ = self.renewals.remove(&(at, id)),
             (Some((at, _)), who) => _ = self.timers.remove(&(at, who)),
             (None, _) => {}
         }
     }
 
     /// What is to be looked at first, and when.
-    pub(super) fn first_timer(&self) -> Option<(Instant, Who)> {
+    pub(super) fn first_timer(&self) -> Option<(Instant, TimerKey)> {
         match (self.timers.first(), self.renewals.first()) {
             (Some(timer), Some((at, _))) if timer.0 <= *at => Some(*timer),
-            (_, Some((at, id))) => Some((*at, Who::Attempt(*id))),
+            (_, Some((at, id))) => Some((*at, TimerKey::Attempt(*id))),
             (timer, None) => timer.copied(),
         }
     }

@@ -1,5 +1,5 @@
-//! News from the server, for those that were denied and wait: who is told when a lock is freed
-//! need not ask again and again.
+//! The subscription to the server's notifications: a waiter that is notified when a lock is freed need not ask again
+//! and again.
 //!
 //! ```text
 //!             somebody waits            answered        nobody has for long
@@ -26,7 +26,7 @@
 //! notification is a sign of life once a ping was heard, so processes that wait for locks of one table
 //! need few pings of their own.
 
-use super::{Engine, Lane, index::Who};
+use super::{Engine, Lane, index::TimerKey};
 use crate::back_off::BackOff;
 use crate::error::Failure;
 use crate::event::LockId;
@@ -37,7 +37,7 @@ use crate::time::Instant;
 use alloc::vec::Vec;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Ear {
+pub(super) struct Subscription {
     stage: Stage,
     /// Since when the server says that it tells.
     since: Option<Instant>,
@@ -83,7 +83,7 @@ enum Ping {
     },
 }
 
-impl Ear {
+impl Subscription {
     /// The request on the listening connection that is due.
     pub(super) fn due(&self) -> Option<Action> {
         (self.stage == Stage::Due).then_some(Action::Subscribe)
@@ -95,7 +95,7 @@ impl Ear {
     }
 
     /// Since when what was freed is sure to be told and to be heard; [`None`] if it is not.
-    pub(super) fn told_since(&self) -> Option<Instant> {
+    pub(super) fn notified_since(&self) -> Option<Instant> {
         self.since.filter(|_| self.verified && self.ping != Ping::Due)
     }
 
@@ -134,74 +134,74 @@ impl Engine {
 
     /// Somebody waits.
     pub(super) fn listen(&mut self, now: Instant) {
-        if self.ear.stage == Stage::Silent && self.capabilities.notifies {
-            self.ear.stage = Stage::Due;
+        if self.subscription.stage == Stage::Silent && self.capabilities.notifies {
+            self.subscription.stage = Stage::Due;
         }
-        if self.ear.since.is_some() && self.ear.ping == Ping::Idle {
-            self.ear.ping = Ping::At(now);
+        if self.subscription.since.is_some() && self.subscription.ping == Ping::Idle {
+            self.subscription.ping = Ping::At(now);
         }
-        self.set_ear_timer(now);
+        self.set_subscription_timer(now);
     }
 
     /// Whether a ping is to leave. Nothing is sent when nobody waits.
     pub(super) fn is_ping_due(&self) -> bool {
-        self.ear.ping == Ping::Due && !self.denied.is_empty() && self.is_free(Lane::HOME)
+        self.subscription.ping == Ping::Due && !self.denied.is_empty() && self.is_free(Lane::HOME)
     }
 
     pub(super) fn next_ping(&self) -> u128 {
-        self.config.seed.wrapping_add(u128::from(self.ear.pings))
+        self.config.seed.wrapping_add(u128::from(self.subscription.pings))
     }
 
     pub(super) fn listen_sent(&mut self, now: Instant) {
-        self.ear.stage = Stage::UnderWay;
-        self.set_ear_timer(now);
+        self.subscription.stage = Stage::UnderWay;
+        self.set_subscription_timer(now);
     }
 
     pub(super) fn ping_sent(&mut self, now: Instant) {
         let until = now.after(self.config.timing.request());
-        self.ear.ping = Ping::Awaited { number: self.next_ping(), until };
-        self.ear.pings += 1;
-        self.set_ear_timer(now);
+        self.subscription.ping = Ping::Awaited { number: self.next_ping(), until };
+        self.subscription.pings += 1;
+        self.set_subscription_timer(now);
     }
 
     /// The time has come to try it again, to send a ping, or to have heard one.
-    pub(super) fn ear_timeout(&mut self, now: Instant) {
-        if let Stage::Failed(until) = self.ear.stage
+    pub(super) fn subscription_timeout(&mut self, now: Instant) {
+        if let Stage::Failed(until) = self.subscription.stage
             && until <= now
         {
-            self.ear.stage = Stage::Silent;
+            self.subscription.stage = Stage::Silent;
             if !self.denied.is_empty() {
                 self.listen(now);
             }
         }
-        match self.ear.ping {
+        match self.subscription.ping {
             Ping::Awaited { until, .. } if until <= now => self.overdue(now),
-            _ => self.set_ear_timer(now),
+            _ => self.set_subscription_timer(now),
         }
     }
 
     /// Keeps true what follows from the time, and when the next such time is.
-    fn set_ear_timer(&mut self, now: Instant) {
-        if let Ping::At(at) = self.ear.ping
+    fn set_subscription_timer(&mut self, now: Instant) {
+        if let Ping::At(at) = self.subscription.ping
             && at <= now
         {
-            self.ear.ping = if self.denied.is_empty() { Ping::Idle } else { Ping::Due };
+            self.subscription.ping = if self.denied.is_empty() { Ping::Idle } else { Ping::Due };
             // It is not looked after, so nobody is to rely on it.
-            self.ear.verified &= !self.denied.is_empty();
+            self.subscription.verified &= !self.denied.is_empty();
         }
-        let again = match self.ear.stage {
+        let again = match self.subscription.stage {
             Stage::Failed(until) => Some(until),
             _ => None,
         };
-        let ping = match self.ear.ping {
+        let ping = match self.subscription.ping {
             Ping::At(at) | Ping::Awaited { until: at, .. } => Some(at),
             Ping::Idle | Ping::Due => None,
         };
         let wake = again.into_iter().chain(ping).min();
-        let old = core::mem::replace(&mut self.ear.wake, wake);
+        let old = core::mem::replace(&mut self.subscription.wake, wake);
         if old != wake {
-            self.timers.extend(wake.map(|at| (at, Who::Ear)));
-            old.map(|at| self.timers.remove(&(at, Who::Ear)));
+            self.timers.extend(wake.map(|at| (at, TimerKey::Subscription)));
+            old.map(|at| self.timers.remove(&(at, TimerKey::Subscription)));
         }
     }
 
@@ -209,15 +209,15 @@ impl Engine {
 
     /// The driver closes the connection that listens. False if it is not to be closed.
     pub(super) fn stops_listening(&mut self, now: Instant) -> bool {
-        if !self.ear.is_leaving() {
+        if !self.subscription.is_leaving() {
             return false;
         }
-        self.ear.stage = Stage::Silent;
-        self.ear.unneeded = None;
-        self.ear.forget();
-        let dropped = self.ear.dropped.take();
+        self.subscription.stage = Stage::Silent;
+        self.subscription.unneeded = None;
+        self.subscription.forget();
+        let dropped = self.subscription.dropped.take();
         if let Some((until, _)) = dropped.filter(|(until, _)| now < *until) {
-            self.ear.stage = Stage::Failed(until);
+            self.subscription.stage = Stage::Failed(until);
         }
         if dropped.is_some_and(|(_, relied)| relied) {
             self.hint_all(now);
@@ -225,61 +225,61 @@ impl Engine {
         if !self.denied.is_empty() {
             self.listen(now);
         }
-        self.set_ear_timer(now);
+        self.set_subscription_timer(now);
         true
     }
 
     /// Takes the answer to a request to listen that was sent at `sent`.
     pub(super) fn listened(&mut self, now: Instant, sent: Instant, reply: Result<Reply, Failure>) {
         self.take_answer(now, sent, reply);
-        self.set_ear_timer(now);
+        self.set_subscription_timer(now);
     }
 
     fn take_answer(&mut self, now: Instant, sent: Instant, reply: Result<Reply, Failure>) {
         match reply.and_then(Reply::news) {
-            // Who has nothing to tell does not say so again and again.
+            // An empty answer long before the deadline means that the server does not wait: back off, or this spins.
             Ok(News::Notified(all))
                 if all.is_empty() && now.since(sent) < self.config.timing.wait() / 2 =>
             {
-                return self.deaf(now);
+                return self.failed(now);
             }
             Ok(news) => self.take_news(now, news),
-            Err(_) => return self.deaf(now),
+            Err(_) => return self.failed(now),
         }
-        // Who waited once may soon wait again, and a connection is dear.
-        let unneeded = self.ear.unneeded.filter(|_| self.denied.is_empty());
+        // A process that waited once may soon wait again, and a connection is dear.
+        let unneeded = self.subscription.unneeded.filter(|_| self.denied.is_empty());
         let enough = unneeded.is_some_and(|at| now.since(at) >= self.config.timing.wait());
-        self.ear.unneeded = self.denied.is_empty().then(|| unneeded.unwrap_or(now));
-        self.ear.stage = if enough { Stage::Leaving } else { Stage::Due };
+        self.subscription.unneeded = self.denied.is_empty().then(|| unneeded.unwrap_or(now));
+        self.subscription.stage = if enough { Stage::Leaving } else { Stage::Due };
     }
 
     fn take_news(&mut self, now: Instant, news: News) {
         let all = match news {
             News::Begun => {
-                self.ear.forget();
-                self.ear.since = Some(now);
+                self.subscription.forget();
+                self.subscription.since = Some(now);
                 if !self.denied.is_empty() {
-                    self.ear.ping = Ping::At(now);
+                    self.subscription.ping = Ping::At(now);
                 }
                 return;
             }
             News::Notified(all) => all,
         };
-        let Ping::Awaited { number, .. } = self.ear.ping else {
+        let Ping::Awaited { number, .. } = self.subscription.ping else {
             return self.take_notifications(now, all);
         };
         if all.contains(&Notification::Ping(number)) {
-            self.ear.verified = true;
-            self.ear.back_off.reset();
+            self.subscription.verified = true;
+            self.subscription.back_off.reset();
         }
         self.take_notifications(now, all);
     }
 
     fn take_notifications(&mut self, now: Instant, all: Vec<Notification>) {
-        if self.ear.verified && !all.is_empty() {
+        if self.subscription.verified && !all.is_empty() {
             let quarter = self.config.timing.wait();
             // Of many processes that heard the same, one is the first to send the next.
-            self.ear.ping = Ping::At(now.after(quarter).after(self.rng.jitter(quarter / 8)));
+            self.subscription.ping = Ping::At(now.after(quarter).after(self.rng.jitter(quarter / 8)));
         }
         for one in all {
             if let Notification::Freed(name) = one {
@@ -289,9 +289,9 @@ impl Engine {
     }
 
     /// Nothing is told any more, and nobody may rely on it.
-    fn deaf(&mut self, now: Instant) {
-        self.ear.stage = Stage::Failed(self.listens_again_at(now));
-        if self.ear.forget() {
+    fn failed(&mut self, now: Instant) {
+        self.subscription.stage = Stage::Failed(self.listens_again_at(now));
+        if self.subscription.forget() {
             self.hint_all(now);
         }
     }
@@ -299,16 +299,16 @@ impl Engine {
     /// A ping was sent and not heard: the listening connection is dropped.
     fn overdue(&mut self, now: Instant) {
         // Where no ping was ever heard, there is most likely a pooler, which is no different in a moment.
-        let pause = if self.ear.verified { now } else { now.after(self.config.timing.wait()) };
+        let pause = if self.subscription.verified { now } else { now.after(self.config.timing.wait()) };
         let until = self.listens_again_at(now).max(pause);
         self.in_flight.retain(|(lane, _), _| *lane != Lane::NEWS);
-        self.ear.dropped = Some((until, self.ear.forget()));
-        self.ear.stage = Stage::Leaving;
-        self.set_ear_timer(now);
+        self.subscription.dropped = Some((until, self.subscription.forget()));
+        self.subscription.stage = Stage::Leaving;
+        self.set_subscription_timer(now);
     }
 
     fn listens_again_at(&mut self, now: Instant) -> Instant {
-        self.ear.back_off.next(now, &self.config.timing, self.round_trip, &mut self.rng)
+        self.subscription.back_off.next(now, &self.config.timing, self.round_trip, &mut self.rng)
     }
 
     fn hint_all(&mut self, now: Instant) {

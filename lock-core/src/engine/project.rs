@@ -46,9 +46,9 @@ impl Engine {
                 (*lane, InFlight { sent: sent_at(request.sent), ..request.clone() })
             })
             .collect();
-        let news = (self.ear.project(time, sent_at), self.cooldowns.project(time));
+        let news = (self.subscription.project(time, sent_at), self.cooldowns.project(time));
         let counters = (self.last_id, self.last_session, self.home, self.closing, news);
-        let counters = (counters, self.spare);
+        let counters = (counters, self.idle_waiter);
         (counters, attempts, sessions, self.queues.clone(), in_flight)
     }
 

@@ -116,7 +116,7 @@ impl Engine {
         self.queues.range(all).map(|(_, id)| *id).take_while(|id| self.attempts[id].is_in_front())
     }
 
-    /// Who is just ahead in the same queue.
+    /// The attempt just ahead in the same queue.
     fn ahead_of(&self, place: &(LockName, LockId)) -> Option<LockId> {
         let ahead = self.queues.range((Unbounded, Excluded(place))).next_back();
         ahead.filter(|(name, _)| *name == place.0).map(|(_, id)| *id)

@@ -70,8 +70,8 @@ impl Engine {
         let Sessions::Connections { waiting } = kind else {
             return (Some(self.join_home(now, id)), action);
         };
-        if action == Action::Wait && (self.spare.is_some() || self.waiting < waiting) {
-            let session = self.spare.take().unwrap_or_else(|| self.new_session(now, true));
+        if action == Action::Wait && (self.idle_waiter.is_some() || self.waiting < waiting) {
+            let session = self.idle_waiter.take().unwrap_or_else(|| self.new_session(now, true));
             self.join_session(id, session);
             return (Some(session), action);
         }
@@ -155,7 +155,7 @@ impl Engine {
         let mut cx = lease::Context { now, timing, round_trip, rng: &mut self.rng };
         let changes = [step(lease, &mut cx), lease.tick(now)];
         let (opens, closed) = (!was_open && lease.is_open(), lease.is_closed());
-        let idle = self.spare == Some(id) && lease.due(now).is_some();
+        let idle = self.idle_waiter == Some(id) && lease.due(now).is_some();
         self.index_session(now, id);
         if opens {
             // What was due in it may leave now.
@@ -236,7 +236,7 @@ impl Engine {
 
     /// No more claims go to it, save from attempts that are bound to it.
     fn retire(&mut self, id: SessionId) {
-        for known in [&mut self.home, &mut self.spare] {
+        for known in [&mut self.home, &mut self.idle_waiter] {
             if *known == Some(id) {
                 *known = None;
             }
@@ -255,9 +255,9 @@ impl Engine {
         }
         if session.lease.is_open() && !self.closing {
             if session.waits && !session.retired && session.attempts.is_empty() {
-                self.spare.get_or_insert(id);
+                self.idle_waiter.get_or_insert(id);
             }
-            if [self.home, self.spare].contains(&Some(id)) {
+            if [self.home, self.idle_waiter].contains(&Some(id)) {
                 return;
             }
         }

@@ -8,12 +8,14 @@ use crate::event::LockId;
 use crate::outcome::{Outcome, Reply};
 use crate::request::Action;
 use crate::session::SessionId;
-use crate::slot::{Bond, Context, Input, Phase};
+use crate::slot::{SessionView, Context, Input, Phase};
 use crate::time::Instant;
 use alloc::vec::Vec;
 
 /// Room for so much that remains to be done is kept.
 const MANY: usize = 1024;
+/// After so many refusals without a success between them, requests are no longer split.
+const MOST_REFUSALS: u32 = 16;
 
 impl Engine {
     /// Steps an attempt, and does all that follows.
@@ -56,7 +58,7 @@ impl Engine {
             attempt = again;
         }
         let known = (self.unaware > 0).then(|| attempt.slot.known());
-        let bond = self.capabilities.sessions.map(|kind| Bond {
+        let session = self.capabilities.sessions.map(|kind| SessionView {
             deadline: attempt.session.and_then(|id| self.sessions.get(&id)?.lease.deadline()),
             record: kind == Sessions::Records,
         });
@@ -64,8 +66,8 @@ impl Engine {
             id,
             now,
             timing: &self.config.timing,
-            bond,
-            told_since: self.ear.told_since(),
+            session,
+            notified_since: self.subscription.notified_since(),
             ahead,
             cooldown_until: self.cooldowns.until(&attempt.name).unwrap_or_default(),
             round_trip: self.round_trip,
@@ -107,11 +109,15 @@ impl Engine {
         reply: Result<Reply, Failure>,
     ) {
         let outcomes = reply.and_then(|reply| reply.outcomes(action, ids.len()));
-        if let (Err(failure), true) = (&outcomes, ids.len() > 1)
-            && failure.may_be_of_one()
-        {
-            self.refused_together(now, ids);
-            return;
+        match &outcomes {
+            Ok(_) => self.refusals = 0,
+            Err(failure) if failure.may_be_of_one() => {
+                self.refusals = self.refusals.saturating_add(1);
+                if self.refused_together(now, ids) {
+                    return;
+                }
+            }
+            Err(_) => {}
         }
         if let Some(session) = session {
             if let Ok(outcomes) = &outcomes
@@ -150,12 +156,19 @@ impl Engine {
     /// The server refused a statement about several, perhaps because of a single one: a row with a trigger, say,
     /// or one that somebody else has locked. It is tried again in eighths, those that are refused in
     /// eighths of these, until the refusal is about one. With one among 512 that takes at most 24
-    /// statements, where to try one by one takes 512.
-    fn refused_together(&mut self, now: Instant, ids: &[LockId]) {
-        let among = ids.len().div_ceil(8);
+    /// statements, where to try one by one takes 512. A server that refuses [`MOST_REFUSALS`] in a row refuses all:
+    /// then each attempt is told, and only the next try is about fewer. False if so.
+    fn refused_together(&mut self, now: Instant, ids: &[LockId]) -> bool {
+        let (among, tries_again) = (ids.len().div_ceil(8), self.refusals <= MOST_REFUSALS);
         for id in ids {
-            self.step(now, *id, Input::Refused { among });
+            if let Some(attempt) = self.attempts.get_mut(id) {
+                attempt.slot.among = among;
+            }
+            if tries_again && ids.len() > 1 {
+                self.step(now, *id, Input::Refused);
+            }
         }
+        tries_again && ids.len() > 1
     }
 
     /// No lease is left, whichever of them the failed request was about.

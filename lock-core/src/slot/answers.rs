@@ -49,7 +49,7 @@ impl Slot {
         let now = cx.now;
         match answer {
             Ok(Outcome::Granted(fence)) => {
-                self.exposed_until = Some(cx.exposure());
+                self.may_hold_until = Some(cx.exposure());
                 let deadline = cx.deadline(sent);
                 if !self.wanted() {
                     return self.abandon(cx);
@@ -80,7 +80,7 @@ impl Slot {
             }
             Ok(Outcome::Busy(holder)) => {
                 // Whatever earlier requests of ours did, the lock is another's now.
-                self.exposed_until = None;
+                self.may_hold_until = None;
                 self.contention.busy();
                 self.denied(holder, sent, cx)
             }
@@ -92,11 +92,11 @@ impl Slot {
             ),
             Err(failure) => {
                 if let (Failure::Unknown(_), false) = (&failure, waiting) {
-                    self.exposed_until = Some(cx.exposure());
-                    self.may_have_ghosts(cx);
+                    self.may_hold_until = Some(cx.exposure());
+                    self.may_have_stragglers(cx);
                 }
                 if let Failure::Gone(_) = failure {
-                    self.exposed_until = None;
+                    self.may_hold_until = None;
                 }
                 let refused = matches!(failure, Failure::Rejected { retry: false, .. });
                 if !self.wanted() {
@@ -151,7 +151,7 @@ impl Slot {
             Ok(Outcome::Done) if now < deadline || self.untold.is_some() => {
                 self.back_off.reset();
                 self.failure = None;
-                self.exposed_until = Some(cx.exposure());
+                self.may_hold_until = Some(cx.exposure());
                 let deadline = deadline.max(cx.deadline(sent));
                 self.extended(deadline, cx);
                 Phase::Held { deadline, renew_at: cx.renew_at(sent), renewal_sent: None }
@@ -168,7 +168,7 @@ impl Slot {
                     self.failure = Some(failure.clone());
                     self.not_extended(failure, deadline, cx);
                 }
-                self.exposed_until = Some(cx.exposure());
+                self.may_hold_until = Some(cx.exposure());
                 Phase::Held { deadline, renew_at: self.back_off(cx), renewal_sent: None }
             }
         }
@@ -196,7 +196,7 @@ impl Slot {
             Err(failure) => {
                 if let Failure::Unknown(_) = failure {
                     self.release_unsure = true;
-                    self.may_have_ghosts(cx);
+                    self.may_have_stragglers(cx);
                 }
                 self.failure = Some(failure);
                 Phase::Releasing { retry_at: self.back_off(cx), in_flight: None }

@@ -1,6 +1,6 @@
 //! Parts of a step that change no phase: what is told, what is noted, and when to try again.
 
-use super::state::{Audience, Context, Known, Phase, Slot};
+use super::state::{Interest, Context, Known, Phase, Slot};
 use crate::error::Failure;
 use crate::event::{Event, NotAcquired};
 use crate::time::Instant;
@@ -21,7 +21,7 @@ impl Slot {
             (None, false) => NotAcquired::TimedOut(holder),
         };
         self.tell(Event::NotAcquired { id: cx.id, why }, cx);
-        self.audience = Audience::Nobody;
+        self.interest = Interest::None;
     }
 
     /// In the queue: tells who has the lock, if it is known now and was not told. Once, and once more if
@@ -41,15 +41,15 @@ impl Slot {
 
     /// The caller asks for the release. If its attempt had ended already, it is told no more.
     pub(super) fn no_more_of_it(&mut self) {
-        if self.audience == Audience::Holder {
-            self.audience = Audience::Releaser;
+        if self.interest == Interest::Grant {
+            self.interest = Interest::Release;
         }
     }
 
     /// A request was not answered, and the session lives on.
-    pub(super) fn may_have_ghosts(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn may_have_stragglers(&mut self, cx: &mut Context<'_>) {
         if cx.in_record() {
-            self.ghosts_until = Some(cx.timing.surely_over(cx.now));
+            self.stragglers_until = Some(cx.timing.surely_over(cx.now));
         }
     }
 
@@ -81,7 +81,7 @@ impl Slot {
     }
 
     pub(super) fn tell(&self, event: Event, cx: &mut Context<'_>) {
-        if self.audience == Audience::Holder {
+        if self.interest == Interest::Grant {
             cx.events.push_back(event);
         }
     }

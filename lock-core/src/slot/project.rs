@@ -16,7 +16,7 @@ impl Slot {
         let phase = match self.phase {
             Phase::Waiting { retry_at } => Phase::Waiting { retry_at: time(retry_at) },
             Phase::Claiming { sent, waiting } => Phase::Claiming { sent: sent_at(sent), waiting },
-            Phase::Lingering { until } => Phase::Lingering { until: time(until) },
+            Phase::Draining { until } => Phase::Draining { until: time(until) },
             Phase::Held { deadline, renew_at, renewal_sent } => Phase::Held {
                 deadline: time(deadline),
                 renew_at: time(renew_at),
@@ -30,9 +30,9 @@ impl Slot {
         Self {
             phase,
             give_up: time(self.give_up),
-            last_call: time(self.last_call),
-            exposed_until: self.exposed_until.map(&time),
-            ghosts_until: self.ghosts_until.map(&time),
+            answer_deadline: time(self.answer_deadline),
+            may_hold_until: self.may_hold_until.map(&time),
+            stragglers_until: self.stragglers_until.map(&time),
             contention: self.contention.project(sent_at, since),
             back_off: self.back_off.project(),
             // It is the one of its lease, whichever that is.

@@ -39,24 +39,24 @@ pub(crate) enum Phase {
         in_flight: Option<Action>,
     },
     /// Freed, but an earlier request may yet be carried out in a session that lives on.
-    Lingering {
+    Draining {
         until: Instant,
     },
     Gone,
 }
 
-/// Who is to be told what becomes of the attempt.
+/// The caller's interest in the attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Audience {
-    /// A caller that wants the lock or has it.
-    Holder,
-    /// A caller that asked for its release.
-    Releaser,
-    /// Nobody: only the server's state is still to be settled.
-    Nobody,
+pub(super) enum Interest {
+    /// The caller wants the lock or has it.
+    Grant,
+    /// The caller has asked for the release.
+    Release,
+    /// There is no caller any more: only the server's state is still to be settled.
+    None,
 }
 
-/// How much is known, or was told, of who has the lock.
+/// How much is known, or was told, of the lock's holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Known {
     Nothing,
@@ -67,7 +67,7 @@ pub(crate) enum Known {
 }
 
 impl Known {
-    /// How much a denial says that names `holder`.
+    /// The knowledge that a denial brings that names `holder`.
     pub(super) fn by(holder: &Option<Holder>) -> Self {
         if holder.is_some() { Self::Holder } else { Self::Held }
     }
@@ -85,8 +85,8 @@ pub(crate) enum Input {
     /// It was answered, or not.
     Answer(Result<Outcome, Failure>),
     /// The request was about others, too, and was refused because of one of them: nobody is told yet, and each
-    /// tries again in a request about so many at most.
-    Refused { among: usize },
+    /// tries again among fewer.
+    Refused,
     /// The caller wants no more of it.
     Release,
     /// Something may have changed at the server.
@@ -105,16 +105,16 @@ pub(crate) enum Input {
     Tick,
 }
 
-/// What a step may use and write to.
+/// The surroundings of a step: it may read and write these.
 pub(crate) struct Context<'a> {
     pub(crate) id: LockId,
     pub(crate) now: Instant,
     pub(crate) timing: &'a Timing,
     /// Its session, if there are sessions.
-    pub(crate) bond: Option<Bond>,
+    pub(crate) session: Option<SessionView>,
     /// Since when the server tells what was freed, if it does.
-    pub(crate) told_since: Option<Instant>,
-    /// Who has the lock, if an attempt ahead in the same queue knows it.
+    pub(crate) notified_since: Option<Instant>,
+    /// The lock's holder, if an attempt ahead in the same queue knows it.
     pub(crate) ahead: Option<(Known, Option<Holder>)>,
     /// Others that wait for the lock go first until then.
     pub(crate) cooldown_until: Instant,
@@ -123,9 +123,9 @@ pub(crate) struct Context<'a> {
     pub(crate) events: &'a mut VecDeque<Event>,
 }
 
-/// What an attempt's session is to it.
+/// An attempt's view of its session.
 #[derive(Clone, Copy)]
-pub(crate) struct Bond {
+pub(crate) struct SessionView {
     /// Until when the session is vouched for, if it is.
     pub(crate) deadline: Option<Instant>,
     /// It is a record at the server: it lives on when a request is not answered.
@@ -135,15 +135,15 @@ pub(crate) struct Bond {
 impl Context<'_> {
     /// Until when a grant counts whose request was sent at `sent`.
     pub(super) fn deadline(&self, sent: Instant) -> Instant {
-        match self.bond {
-            Some(bond) => bond.deadline.unwrap_or_default(),
+        match self.session {
+            Some(session) => session.deadline.unwrap_or_default(),
             None => self.timing.deadline(sent),
         }
     }
 
     /// When a lease granted or renewed by a request sent at `sent` is to be renewed.
     pub(super) fn renew_at(&self, sent: Instant) -> Instant {
-        if self.bond.is_some() { Instant::END } else { sent.after(self.timing.renew_every()) }
+        if self.session.is_some() { Instant::END } else { sent.after(self.timing.renew_every()) }
     }
 
     /// Whether a lock that counts until `deadline` is to be renewed by now. A grant is not handed on so late:
@@ -155,11 +155,11 @@ impl Context<'_> {
     /// Until when the server may hold what it may have granted by now: in a session, until that
     /// ends.
     pub(super) fn exposure(&self) -> Instant {
-        if self.bond.is_some() { Instant::END } else { self.timing.surely_over(self.now) }
+        if self.session.is_some() { Instant::END } else { self.timing.surely_over(self.now) }
     }
 
     pub(super) fn in_record(&self) -> bool {
-        self.bond.is_some_and(|bond| bond.record)
+        self.session.is_some_and(|session| session.record)
     }
 }
 
@@ -168,20 +168,20 @@ impl Context<'_> {
 pub(crate) struct Slot {
     pub(crate) owner: Owner,
     pub(crate) phase: Phase,
-    pub(super) audience: Audience,
+    pub(super) interest: Interest,
     /// A busy answer ends the attempt.
     pub(super) once: bool,
     /// When the caller's wait runs out: nothing more is tried.
     pub(super) give_up: Instant,
     /// Until when an answer to what was tried is worth waiting for. Whoever wants to wait for less
     /// time than an answer takes gets the answer all the same.
-    pub(super) last_call: Instant,
+    pub(super) answer_deadline: Instant,
     /// Until when the server may hold a lease for this owner.
-    pub(super) exposed_until: Option<Instant>,
+    pub(super) may_hold_until: Option<Instant>,
     /// Until when a request that was not answered may yet be carried out, in a session that lives
     /// on.
-    pub(super) ghosts_until: Option<Instant>,
-    /// How many its next request may be about: fewer after one for several was refused.
+    pub(super) stragglers_until: Option<Instant>,
+    /// The most attempts that its next request may be about: fewer after one for several was refused.
     pub(crate) among: usize,
     /// Its place among the waiters.
     pub(crate) contention: Contention,
@@ -193,7 +193,7 @@ pub(crate) struct Slot {
     pub(super) denied: bool,
     /// A grant that the caller is not told of before it is renewed, for it came late.
     pub(super) untold: Option<Fence>,
-    /// Who was in the way at the last denial, or when the attempt was told in the queue.
+    /// The holder at the last denial, or when the attempt was told in the queue.
     pub(super) holder: Option<Holder>,
     /// The holder is not known from a denial, or the lock may have been freed since.
     pub(super) outdated: bool,
@@ -201,7 +201,7 @@ pub(crate) struct Slot {
     pub(super) told: Known,
     /// When the lock was granted.
     pub(super) granted_at: Instant,
-    /// What went wrong since the last denial or, while it is held, since the last renewal.
+    /// The last failure since the last denial or, while it is held, since the last renewal.
     pub(super) failure: Option<Failure>,
 }
 
@@ -211,17 +211,17 @@ impl Slot {
         contention: Contention,
         once: bool,
         give_up: Instant,
-        last_call: Instant,
+        answer_deadline: Instant,
     ) -> Self {
         Self {
             owner,
             phase: Phase::Queued,
-            audience: Audience::Holder,
+            interest: Interest::Grant,
             once,
             give_up,
-            last_call,
-            exposed_until: None,
-            ghosts_until: None,
+            answer_deadline,
+            may_hold_until: None,
+            stragglers_until: None,
             among: usize::MAX,
             contention,
             back_off: BackOff::default(),
@@ -238,13 +238,13 @@ impl Slot {
 
     /// Whether the attempt is in the way of a local rival for the same name.
     pub(crate) fn contends(&self) -> bool {
-        !matches!(self.phase, Phase::Lost { .. } | Phase::Lingering { .. } | Phase::Gone)
+        !matches!(self.phase, Phase::Lost { .. } | Phase::Draining { .. } | Phase::Gone)
     }
 
     /// Whether its claims may only go to the session that it has: the server may have something
     /// for it there, or will.
     pub(crate) fn bound(&self, now: Instant) -> bool {
-        self.exposed(now) || self.ghosts_until.is_some_and(|until| now < until)
+        self.exposed(now) || self.stragglers_until.is_some_and(|until| now < until)
     }
 
     /// Whether the attempt needs its session to live.
@@ -253,14 +253,14 @@ impl Slot {
             Phase::Waiting { .. } => self.wanted(),
             Phase::Claiming { waiting, .. } => self.wanted() || !waiting,
             Phase::Held { .. } | Phase::Releasing { .. } => true,
-            Phase::Queued | Phase::Lost { .. } | Phase::Lingering { .. } | Phase::Gone => false,
+            Phase::Queued | Phase::Lost { .. } | Phase::Draining { .. } | Phase::Gone => false,
         }
     }
 
     /// Whether somebody has or wants the lock through this attempt: a local rival that will not
     /// wait is denied at once.
     pub(crate) fn wanted(&self) -> bool {
-        self.audience == Audience::Holder && self.contends()
+        self.interest == Interest::Grant && self.contends()
     }
 
     /// Whether it waits for somebody else to free the lock.
@@ -326,7 +326,7 @@ impl Slot {
         match self.phase {
             Phase::Queued if !self.once => self.give_up,
             Phase::Waiting { .. } if self.denied => self.give_up,
-            _ => self.last_call,
+            _ => self.answer_deadline,
         }
     }
 
@@ -366,11 +366,11 @@ impl Slot {
             Phase::Queued | Phase::Claiming { .. } => (None, limit()),
             Phase::Waiting { retry_at } => (Some(retry_at), limit()),
             Phase::Held { deadline, renew_at, renewal_sent } => {
-                let last_call = self.untold.map_or(Instant::END, |_| self.last_call);
-                (renewal_sent.is_none().then_some(renew_at), Some(deadline.min(last_call)))
+                let answer_deadline = self.untold.map_or(Instant::END, |_| self.answer_deadline);
+                (renewal_sent.is_none().then_some(renew_at), Some(deadline.min(answer_deadline)))
             }
-            Phase::Releasing { retry_at, in_flight: None } => (Some(retry_at), self.exposed_until),
-            Phase::Lingering { until } => (Some(until), None),
+            Phase::Releasing { retry_at, in_flight: None } => (Some(retry_at), self.may_hold_until),
+            Phase::Draining { until } => (Some(until), None),
             Phase::Releasing { .. } | Phase::Lost { .. } | Phase::Gone => (None, None),
         };
         let ahead = |at: &Instant| now < *at;
@@ -392,6 +392,6 @@ impl Slot {
 
     /// Whether the server may hold a lease for this owner.
     pub(super) fn exposed(&self, now: Instant) -> bool {
-        self.exposed_until.is_some_and(|until| now < until)
+        self.may_hold_until.is_some_and(|until| now < until)
     }
 }

@@ -39,7 +39,7 @@ enum Stage {
     Durable,
     Check,
     Probe,
-    Who,
+    TimerKey,
     Create,
 }
 
@@ -92,7 +92,7 @@ impl Setup {
             }
             (Stage::Durable, Dialect::Postgres { .. }) => Step::Ready,
             (Stage::Probe, _) => self.appeared(),
-            (Stage::Who, _) => self.is_denied(rows),
+            (Stage::TimerKey, _) => self.is_denied(rows),
             (Stage::Session | Stage::Durable | Stage::Create, _) => self.check(),
             (Stage::Journal, _) => self.create(),
             (Stage::Check, Dialect::Postgres { .. }) => self.judge_postgres(rows),
@@ -302,9 +302,9 @@ impl Setup {
                     && matches!(self.codec.dialect, Dialect::Postgres { .. }) =>
             {
                 self.denied = Some(failure);
-                self.run(Stage::Who, postgres::WHO, vec![])
+                self.run(Stage::TimerKey, postgres::WHO, vec![])
             }
-            (Stage::Who, _) => self.is_denied(Rows::new()),
+            (Stage::TimerKey, _) => self.is_denied(Rows::new()),
             // Somebody created it at the same moment (PostgreSQL answers 23505 or 42P07 then), or it
             // truly may not be created: if it is there now, it does not matter which.
             (Stage::Create, failure @ Failure::Rejected { retry: false, .. })
