@@ -15,7 +15,7 @@ pub(crate) mod postgres;
 pub(crate) mod sqlite;
 pub(crate) mod tables;
 
-use crate::error::{ConfigError, Error};
+use lock_core::config::{ConfigError, Error};
 use lock_core::sql::{Codec, ConnectError, Rows, Statement, Step};
 use lock_core::{Failure, Instant, Judgment, News, Notification, Pace, Reply, Request, Timing};
 use std::future::{Future, ready};
@@ -84,7 +84,7 @@ pub(crate) trait Session: Send + 'static {
         &mut self,
         _up_to: Duration,
     ) -> impl Future<Output = Result<Vec<Notification>, Failure>> + Send {
-        ready(Err(Failure::NotSent("this server tells nothing".to_string())))
+        ready(Err(Failure::NotSent("this server sends no notifications".to_string())))
     }
 
     /// Whether it is the caller's, who may have left it in the middle of something.
@@ -142,11 +142,11 @@ impl<S: Session> Source for Handed<S> {
 }
 
 /// The failure of every command after a connection of the caller's is gone.
-const GONE: &str = "the connection that was handed over is gone, and there is no way to another";
+const GONE: &str = "the connection that was handed over has ended: connect again with a new one";
 
 /// A codec of another server's, or no session. A configuration makes neither.
 pub(crate) fn nowhere() -> Error {
-    ConfigError::System("there is no way to the server".to_string()).into()
+    ConfigError::System("this configuration leads to no connection".to_string()).into()
 }
 
 /// The table protocol over a session.

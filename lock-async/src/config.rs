@@ -3,9 +3,8 @@
 mod admin;
 mod start;
 
-use crate::error::ConfigError;
 use lock_core::TableName;
-use lock_core::config::Protocol;
+use lock_core::config::{ConfigError, Protocol};
 use lock_core::sql::advisory::Key;
 use lock_shared::place::{self, Place};
 use lock_shared::settings::{Kind, Settings};

@@ -23,7 +23,6 @@ mod tests;
 
 use crate::backend::Backends;
 use crate::clock;
-use crate::error::{ReleaseError, ShutdownError};
 use crate::guard::Granted;
 use crate::locks::{Progress, Wait};
 use crate::process::Process;

@@ -1,8 +1,8 @@
-//! The events for `tracing`: each with `lock.name`, once it is granted with `lock.fence`.
+//! The events for `tracing`. Each has `lock.name`. Those after a grant have `lock.fence`.
 //!
-//! A subscriber is foreign code: it may block, panic, or take a lock. What happens while a caller waits
-//! is told by the caller's own future, and what happens to a guard by a task of its own, so that no
-//! subscriber holds up a renewal or a loss.
+//! A subscriber is foreign code: it may block, panic, or acquire a lock. The caller's own future emits the
+//! events of its wait, and a task of its own emits those of guards, so that no subscriber delays a renewal or
+//! a loss.
 
 use lock_core::{Failure, Fence, LockName, LostReason, Release};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,7 +16,7 @@ use tracing::level_filters::LevelFilter;
 
 lock_shared::events!();
 
-/// So many events may wait for a subscriber that is slow. Of what comes then only the number is told.
+/// Number of events that may wait for a slow subscriber. Events beyond it are only counted.
 const QUEUE: usize = 1 << 16;
 
 /// An event in a guard's life, `held` after it was acquired.
@@ -29,7 +29,7 @@ pub(crate) struct Told {
 
 pub(crate) enum Life {
     Renewed,
-    /// It is tried again.
+    /// A renewal failed. The driver tries again.
     RenewalFailed(Failure),
     Lost(LostReason),
     Released(Release),
@@ -64,7 +64,7 @@ impl Told {
     }
 }
 
-/// The way to the task that tells events. The task starts with the first one that somebody may want to hear.
+/// The queue of the task that emits events. The task starts with the first event that a subscriber may want.
 #[derive(Default)]
 pub(crate) struct Teller {
     task: Option<(mpsc::Sender<Told>, JoinHandle<()>)>,
@@ -87,7 +87,7 @@ impl Teller {
         }
     }
 
-    /// All that was told has been heard when this ends.
+    /// Waits until the subscriber has received all events.
     pub(crate) async fn end(self) {
         let Some((queue, task)) = self.task else { return };
         drop(queue);
@@ -100,12 +100,12 @@ async fn tell_all(mut todo: mpsc::Receiver<Told>, missed: Arc<AtomicUsize>) {
         guarded(|| told.emit());
         let missed = missed.swap(0, Ordering::Relaxed);
         if missed > 0 {
-            guarded(|| tracing::warn!(missed, "there were more events than could be told"));
+            guarded(|| tracing::warn!(missed, "the subscriber is too slow: events were left out"));
         }
     }
 }
 
-/// A subscriber that panics has had its say.
+/// Calls a subscriber. Its panic ends here.
 fn guarded(emit: impl FnOnce()) {
     let _ = catch_unwind(AssertUnwindSafe(emit));
 }

@@ -2,9 +2,9 @@
 
 use crate::clock;
 use crate::driver::Attempt;
-use crate::error::ReleaseError;
 use crate::keeper::Watch;
 use crate::process::Process;
+use lock_core::config::ReleaseError;
 use lock_core::{Failure, Fence, Instant, LockName, LostReason, Mode};
 use std::fmt;
 use std::pin::pin;
@@ -15,21 +15,21 @@ use tokio::sync::Notify;
 
 /// A lock that this process holds, until it is released, dropped or lost.
 ///
-/// It is renewed in the background every third of its TTL. When no renewal has been confirmed in
-/// time, or the server says that the lease is not ours any more, the lock is **lost**: for good,
-/// even if the server can be reached again. When the runtime that the locks were connected on
-/// ends, nobody renews any more, and every guard counts as lost at once.
+/// It is renewed in the background every third of its TTL. If no renewal is confirmed in time, or the server
+/// says that someone else has the lease, the lock is **lost**. It stays lost even if the server can be
+/// reached again. When the runtime that the locks were connected on ends, nobody renews any more, and every
+/// guard counts as lost at once.
 ///
-/// A guard belongs to the process that took the lock. In a fork of it nothing is held: the guard says so, and
-/// dropping it there releases nothing.
+/// A guard belongs to the process that acquired the lock. In a fork of it, nothing is held: the guard says
+/// so, and dropping it there releases nothing.
 ///
-/// Between a look at [`is_held`](Self::is_held) and what is done next, time passes, and a process
-/// can be stopped for any length of it. Where that would be fatal, give [`fence`](Self::fence) to
-/// the resource that the lock protects.
+/// Time passes between a call of [`is_held`](Self::is_held) and the caller's next step, and a process can be
+/// stopped for any length of time. Where that would be fatal, give [`fence`](Self::fence) to the resource
+/// that the lock protects.
 ///
-/// Dropping a guard releases its lock in the background. That may be done anywhere, also while
-/// panicking and outside of any runtime. The background is a task of the runtime that the locks were
-/// connected on: a guard dropped at the end of `main` keeps its lock until the lease ends, unless
+/// Dropping a guard releases its lock in the background. It may be dropped anywhere, also during a panic and
+/// outside of any runtime. A task of the runtime that the locks were connected on makes the release. A guard
+/// that is dropped at the end of `main` keeps its lock until the lease ends, unless
 /// [`release`](Self::release) or [`Locks::shutdown`](crate::Locks::shutdown) is awaited.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct Guard {
@@ -49,34 +49,34 @@ impl Guard {
         &self.name
     }
 
-    /// Whether it is shared with others.
+    /// The mode in which the lock is held.
     pub fn mode(&self) -> Mode {
         self.mode
     }
 
-    /// The hold's fencing token: greater than that of every earlier hold of this name. It does not
-    /// change while the lock is held.
+    /// The fencing token of this grant. It is greater than that of every earlier grant of this name, and does
+    /// not change while the lock is held.
     pub fn fence(&self) -> Fence {
         self.granted.fence
     }
 
-    /// Whether the lock is certainly held at this moment. Reads the clock at every call, so that a
-    /// process that was stopped or suspended past its lease never gets a stale "yes".
+    /// Returns true if the lock is certainly held at this moment. Reads the clock at every call, so a process
+    /// that was stopped or suspended past its lease never gets a stale "yes".
     pub fn is_held(&self) -> bool {
         !self.granted.cell.is_lost(clock::now())
     }
 
-    /// Why the lock is lost, if it is. Once lost it stays lost. Reads the clock at every call.
+    /// The reason of the loss, if the lock is lost. Once lost, it stays lost. Reads the clock at every call.
     pub fn lost_reason(&self) -> Option<LostReason> {
         self.granted.cell.loss(clock::now())
     }
 
-    /// Waits until the lock is lost, and says why. For ever, if it never is.
+    /// Waits until the lock is lost, and returns the reason. It never resolves if the lock is never lost.
     ///
-    /// It resolves by the lease's deadline though the server is silent, to within the few
-    /// milliseconds that timers are late by, also on another runtime, and when the one that the locks
-    /// were connected on is held up: a thread of this crate sees to that. It may be awaited by many
-    /// and many times; once the lock is lost, it resolves at once.
+    /// It resolves by the lease's deadline even if the server is silent, apart from the few milliseconds by
+    /// which timers are late. A thread of this crate makes sure of that, also on another runtime, and while
+    /// the runtime of the locks is held up. Several tasks may await it, several times. Once the lock is lost,
+    /// it resolves at once.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -95,7 +95,7 @@ impl Guard {
     /// ```
     ///
     /// # Cancel safety
-    /// Dropping the future loses nothing: the next one resolves as this one would have.
+    /// Dropping the future loses nothing. The next one resolves as this one would have.
     pub async fn lost(&self) -> LostReason {
         if let Some(reason) = self.lost_reason() {
             return reason;
@@ -103,7 +103,7 @@ impl Guard {
         let mut watch = None;
         loop {
             let mut told = pin!(self.granted.cell.lost.notified());
-            // From here on a loss wakes us, so that none can fall between the look and the wait.
+            // From here on, a loss wakes this task, so none is missed between the check and the wait.
             told.as_mut().enable();
             if let Some(reason) = self.lost_reason() {
                 return reason;
@@ -113,7 +113,7 @@ impl Guard {
         }
     }
 
-    /// For how much longer the lock is certainly held if no renewal succeeds; zero when it is lost.
+    /// The time for which the lock is certainly held if no renewal succeeds. Zero once it is lost.
     pub fn remaining(&self) -> Duration {
         let now = clock::now();
         match self.granted.cell.loss(now) {
@@ -122,33 +122,33 @@ impl Guard {
         }
     }
 
-    /// Why the last renewal failed, while the lock is held on an earlier one; [`None`] once a renewal
-    /// succeeds. After a loss, [`LostReason`] has it.
+    /// The error of the last renewal, if it failed. [`None`] once a renewal succeeds. After a loss,
+    /// [`LostReason`] contains it.
     pub fn last_failure(&self) -> Option<Failure> {
         self.granted.cell.last_failure()
     }
 
-    /// For how long a grant or renewal counts: [`remaining`](Self::remaining) right after one.
+    /// The time that a grant or renewal counts: [`remaining`](Self::remaining) right after one.
     pub fn valid_for(&self) -> Duration {
         self.attempt.timing().valid()
     }
 
-    /// Releases the lock and tells how that went. Resolves within two request budgets.
+    /// Releases the lock, and reports the result. Resolves within two request budgets.
     ///
-    /// Dropping the guard releases it too, without telling.
+    /// Dropping the guard also releases the lock, without a report.
     ///
     /// # Errors
-    /// [`ReleaseError::Lost`] if the lock had been lost: work done under it may have overlapped
-    /// with another holder's. [`ReleaseError::Unconfirmed`] if the server did not confirm it; the
-    /// lease then ends by itself.
+    /// [`ReleaseError::Lost`] if the lock was lost before: work done under it may have overlapped with
+    /// another holder's. [`ReleaseError::Unconfirmed`] if the server did not confirm the release. The lease
+    /// then ends by itself.
     ///
     /// # Cancel safety
-    /// Dropping the future, at any point and even before it was polled, releases the lock in the
-    /// background; only how that went is not told.
+    /// Dropping the future, at any point and even before it was polled, releases the lock in the background.
+    /// Only the result is not reported.
     pub async fn release(self) -> Result<(), ReleaseError> {
         let Self { attempt, granted, .. } = self;
         if let Some(reason) = granted.cell.loss(clock::now()) {
-            // What the server may still hold is freed in the background: the outcome is known.
+            // The outcome is known. The task releases in the background what the server may still hold.
             return Err(ReleaseError::Lost(reason));
         }
         attempt.release().await
@@ -166,20 +166,20 @@ impl fmt::Debug for Guard {
     }
 }
 
-/// What a grant consists of.
+/// A grant.
 pub(crate) struct Granted {
     pub(crate) fence: Fence,
     pub(crate) cell: Arc<Cell>,
 }
 
-/// What the driver's task tells a guard. Read without the task.
+/// The state that the driver's task shares with a guard. Reading it does not need the task.
 pub(crate) struct Cell {
     process: Process,
-    /// Zero once it was seen to have passed.
+    /// The lease's deadline. Zero once it was seen to have passed.
     deadline: AtomicU64,
     loss: OnceLock<LostReason>,
     lost: Notify,
-    /// Why the last renewal failed.
+    /// The error of the last renewal.
     last_failure: Mutex<Option<Failure>>,
 }
 
@@ -194,8 +194,8 @@ impl Cell {
         }
     }
 
-    /// Why the lock is lost at `now`. Latched: a deadline seen to have passed is a loss, whatever
-    /// the driver still hears.
+    /// The reason of the loss, if the lock is lost at `now`. Once a deadline was seen to have passed, the
+    /// lock stays lost, whatever the driver still hears.
     pub(crate) fn loss(&self, now: Instant) -> Option<LostReason> {
         if !self.process.is_current() {
             return Some(LostReason::Forked);
@@ -206,7 +206,7 @@ impl Cell {
         self.loss.get().cloned()
     }
 
-    /// The same without the reason, and without a lock.
+    /// True if the lock is lost at `now`. Takes no mutex.
     pub(crate) fn is_lost(&self, now: Instant) -> bool {
         if !self.process.is_current() || self.loss.get().is_some() {
             return true;
@@ -222,7 +222,7 @@ impl Cell {
     pub(crate) fn renewed(&self, deadline: Instant) {
         *self.failure() = None;
         let later = |at| (at != 0).then_some(deadline.as_nanos());
-        // One that was seen to have passed stays so.
+        // A deadline that was seen to have passed stays so.
         let _ = self.deadline.fetch_update(Ordering::SeqCst, Ordering::SeqCst, later);
     }
 

@@ -1,8 +1,8 @@
-//! A thread that tells losses by their deadline, whatever becomes of the runtimes.
+//! A thread that reports losses by their deadline, whatever happens to the runtimes.
 //!
-//! The driver's task tells them too, with the server's reasons. But it may be held up: by a task that blocks
-//! a current-thread runtime, by a waker, by a log; and it ends with its runtime. One thread serves the
-//! process. It starts when somebody first waits for a loss.
+//! The driver's task reports them, too, with the server's reasons. But the task can be held up, by a task
+//! that blocks a current-thread runtime, by a waker, or by a subscriber, and it ends with its runtime. One
+//! thread serves the process. It starts when a caller first waits for a loss.
 
 use crate::clock;
 use crate::guard::Cell;
@@ -13,20 +13,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-/// Sleeping does not count suspended time: a machine that slept through a lease is to tell so soon after
-/// waking up.
+/// Longest sleep. Sleeping does not count suspended time, and a machine that was suspended past a lease must
+/// report the loss soon after it resumes.
 const LOOK: Duration = Duration::from_secs(1);
 const NEVER: Instant = Instant::from_nanos(u64::MAX);
 const LONG_AGO: Instant = Instant::from_nanos(0);
 
-/// The first process's, which leads to that of its fork, and so on.
+/// The keeper of the first process. It leads to that of its fork, and so on.
 static FIRST: OnceLock<Keeper> = OnceLock::new();
 
 struct Keeper {
     process: Process,
     watched: Mutex<Watched>,
     changed: Condvar,
-    /// In a fork there is no such thread, and the mutex may be locked for ever.
+    /// The keeper of a fork. A fork has no copy of the thread, and its copy of the mutex may be locked for
+    /// ever.
     forks: OnceLock<Box<Keeper>>,
 }
 
@@ -39,7 +40,7 @@ struct Watched {
     asleep_until: Instant,
 }
 
-/// As long as this is there, the thread tells the cell's loss by its deadline.
+/// While this exists, the thread reports the cell's loss by its deadline.
 pub(crate) struct Watch {
     keeper: &'static Keeper,
     id: u64,
@@ -51,7 +52,7 @@ impl Watch {
         let keeper = Keeper::here();
         let mut watched = keeper.lock();
         if !watched.runs {
-            // If there are no threads to be had, the driver's task is left.
+            // If the system cannot start a thread, the driver's task still reports losses.
             let thread = std::thread::Builder::new().name("lock keeper".to_string());
             watched.runs = thread.spawn(|| keeper.keep()).is_ok();
         }
@@ -89,14 +90,14 @@ impl Watched {
         Some(cell)
     }
 
-    /// The next one whose deadline seems to have passed; it may have been renewed meanwhile.
+    /// The next cell whose deadline seems to have passed. It may have been renewed meanwhile.
     fn due(&self, now: Instant) -> Option<(u64, Arc<Cell>)> {
         let (_, id) = self.order.first().filter(|(at, _)| *at <= now)?;
         let (_, cell) = self.cells.get(id)?;
         Some((*id, cell.clone()))
     }
 
-    /// One that is due is lost, or is due again at its new deadline.
+    /// Removes a cell that is lost. Any other is due again at its new deadline.
     fn settle(&mut self, id: u64, is_lost: bool) -> Option<Arc<Cell>> {
         let cell = self.remove(id)?;
         if is_lost {
@@ -108,7 +109,7 @@ impl Watched {
 }
 
 impl Keeper {
-    /// This process's.
+    /// The keeper of this process.
     fn here() -> &'static Self {
         let mut keeper = FIRST.get_or_init(Self::new);
         while !keeper.process.is_current() {
@@ -126,14 +127,14 @@ impl Keeper {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The thread's life.
+    /// The thread's loop.
     fn keep(&self) {
         let mut watched = self.lock();
         loop {
             let now = clock::now();
             if let Some((id, cell)) = watched.due(now) {
                 drop(watched);
-                // It wakes tasks, and what a waker does is not up to us.
+                // This wakes tasks, and a waker is foreign code.
                 let loss = catch_unwind(AssertUnwindSafe(|| cell.loss(now)));
                 let settled = self.lock().settle(id, !matches!(loss, Ok(None)));
                 drop((cell, settled));

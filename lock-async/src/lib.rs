@@ -115,7 +115,6 @@ mod guard;
 mod keeper;
 mod locks;
 
-use lock_core::config as error;
 use lock_shared::{clock, process};
 
 pub use admin::Admin;

@@ -4,9 +4,9 @@ pub use lock_core::config::{Progress, Wait};
 
 use crate::config::Config;
 use crate::driver::{Driver, News};
-use crate::error::{ConfigError, Error, ShutdownError, WithLockError};
 use crate::guard::Guard;
 use crate::{clock, events};
+use lock_core::config::{ConfigError, Error, ShutdownError, WithLockError};
 use lock_core::{ClaimError, LockName, Mode, NotAcquired, TableName};
 use std::fmt;
 use std::sync::Arc;

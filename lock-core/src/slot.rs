@@ -43,7 +43,7 @@ use crate::outcome::Outcome;
 use crate::request::Action;
 use state::Interest;
 
-pub(crate) use state::{SessionView, Context, Input, Known, Phase, Slot};
+pub(crate) use state::{Context, Input, Known, Phase, SessionView, Slot};
 
 impl Slot {
     /// The one transition function: every pair of phase and input is decided here.
@@ -131,10 +131,7 @@ impl Slot {
                 self.may_hold_until = Some(cx.exposure());
                 Phase::Held { deadline, renew_at: now, renewal_sent: None }
             }
-            (
-                Phase::Releasing { in_flight: Some(Action::Release), .. },
-                Input::Refused,
-            ) => {
+            (Phase::Releasing { in_flight: Some(Action::Release), .. }, Input::Refused) => {
                 Phase::Releasing { retry_at: now, in_flight: None }
             }
             // A renewal was not done, as far as is known.
@@ -218,7 +215,9 @@ impl Slot {
             // Nobody relies on it yet: what its renewal comes to decides.
             Phase::Held { renewal_sent: Some(_), .. } if self.untold.is_some() => phase,
             // In a session, it is the session that is lost.
-            Phase::Held { deadline, renewal_sent, .. } if deadline <= now && cx.session.is_none() => {
+            Phase::Held { deadline, renewal_sent, .. }
+                if deadline <= now && cx.session.is_none() =>
+            {
                 let last_failure = self.failure.take();
                 self.lose(LostReason::Deadline { last_failure }, renewal_sent.is_some(), cx)
             }

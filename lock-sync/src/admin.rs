@@ -1,9 +1,9 @@
 //! Looking at locks, and putting them right by hand.
 
 use crate::config::Config;
-use crate::error::Error;
 use crate::process::Process;
 use lock_core::admin::{Answer, Listing, LockState, Purging, Question};
+use lock_core::config::Error;
 use lock_core::{Fence, LockName};
 use std::fmt;
 use std::time::Duration;

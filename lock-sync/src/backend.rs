@@ -15,7 +15,7 @@ pub(crate) mod sqlite;
 pub(crate) mod tables;
 
 use crate::clock;
-use crate::error::{ConfigError, Error};
+use lock_core::config::{ConfigError, Error};
 use lock_core::sql::{Codec, ConnectError, Rows, Statement, Step};
 use lock_core::{Failure, Instant, Judgment, News, Notification, Pace, Reply, Request, Timing};
 use std::time::{Duration, Instant as Now};
@@ -70,7 +70,7 @@ pub(crate) trait Session: Send + 'static {
     /// What it was told since the last time, as soon as there is something, or after `up_to`. After
     /// [`Failure::Unknown`] it is no longer open.
     fn news(&mut self, _up_to: Duration) -> Result<Vec<Notification>, Failure> {
-        Err(Failure::NotSent("this server tells nothing".to_string()))
+        Err(Failure::NotSent("this server sends no notifications".to_string()))
     }
 
     /// Closes it, without waiting for a server that does not answer.
@@ -124,11 +124,11 @@ impl<S: Session> Source for Handed<S> {
 }
 
 /// The failure of every command after a connection of the caller's is gone.
-const GONE: &str = "the connection that was handed over is gone, and there is no way to another";
+const GONE: &str = "the connection that was handed over has ended: connect again with a new one";
 
 /// A codec of another server's, or no session. A configuration makes neither.
 pub(crate) fn nowhere() -> Error {
-    ConfigError::System("there is no way to the server".to_string()).into()
+    ConfigError::System("this configuration leads to no connection".to_string()).into()
 }
 
 /// The table protocol over a session.

@@ -29,7 +29,6 @@ mod threads;
 
 use crate::backend::Backends;
 use crate::clock;
-use crate::error::{ReleaseError, ShutdownError};
 use crate::guard::Granted;
 use crate::locks::{Progress, Wait};
 use lock_core::{Engine, Instant, LockId, LockName, LostReason, Mode, NotAcquired, Release};

@@ -1,18 +1,20 @@
-//! What is told to `tracing`, by this driver alone and by both.
+//! The events for `tracing`: those of both drivers, and those of this one alone.
 
 lock_shared::events!();
 
-/// A bug: the driver has ended, and every guard was told that its lock is lost.
+/// A bug ended the driver, and every guard counts as lost.
 pub(crate) fn ended() {
-    tracing::error!("a thread of the locks panicked: all of them count as lost");
+    tracing::error!(
+        "a thread of the driver panicked because of a bug: all its locks count as lost"
+    );
 }
 
-/// The system has no thread to give.
+/// The system cannot start a thread.
 pub(crate) fn no_thread(error: &std::io::Error) {
-    tracing::warn!(%error, "no thread for a request: it is made on another's");
+    tracing::warn!(%error, "the system cannot start a thread for a request: another thread makes it");
 }
 
-/// The subscriber was slower than what there was to tell.
+/// The subscriber was too slow, and `count` events were dropped.
 pub(crate) fn missed(count: usize) {
-    tracing::warn!(count, "events were left out: the subscriber is too slow");
+    tracing::warn!(count, "the subscriber is too slow: events were left out");
 }

@@ -1,9 +1,9 @@
 //! A lock that is held.
 
 use crate::driver::{Drive, Teller, apart};
-use crate::error::ReleaseError;
 use crate::process::Process;
 use crate::{clock, events};
+use lock_core::config::ReleaseError;
 use lock_core::{Failure, Fence, Instant, LockId, LockName, LostReason, Mode};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,16 +14,16 @@ use tracing::Level;
 
 /// A lock that this process holds, until it is released, dropped or lost.
 ///
-/// It is renewed in the background every third of its TTL. When no renewal has been confirmed in
-/// time, or the server says that the lease is not ours any more, the lock is **lost**: for good,
-/// even if the server can be reached again.
+/// It is renewed in the background every third of its TTL. If no renewal is confirmed in time, or the server
+/// says that someone else has the lease, the lock is **lost**. It stays lost even if the server can be
+/// reached again.
 ///
-/// A guard belongs to the process that took the lock. In a fork of it nothing is held: the guard says so, and
-/// dropping it there releases nothing.
+/// A guard belongs to the process that acquired the lock. In a fork of it, nothing is held: the guard says
+/// so, and dropping it there releases nothing.
 ///
-/// Between a look at [`is_held`](Self::is_held) and what is done next, time passes, and a process
-/// can be stopped for any length of it. Where that would be fatal, give [`fence`](Self::fence) to
-/// the resource that the lock protects.
+/// Time passes between a call of [`is_held`](Self::is_held) and the caller's next step, and a process can be
+/// stopped for any length of time. Where that would be fatal, give [`fence`](Self::fence) to the resource
+/// that the lock protects.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct Guard {
     driver: Arc<dyn Drive>,
@@ -48,29 +48,29 @@ impl Guard {
         &self.name
     }
 
-    /// Whether it is shared with others.
+    /// The mode in which the lock is held.
     pub fn mode(&self) -> Mode {
         self.mode
     }
 
-    /// The hold's fencing token: greater than that of every earlier hold of this name. It does not
-    /// change while the lock is held.
+    /// The fencing token of this grant. It is greater than that of every earlier grant of this name, and does
+    /// not change while the lock is held.
     pub fn fence(&self) -> Fence {
         self.granted.fence
     }
 
-    /// Whether the lock is certainly held at this moment. Reads the clock at every call, so that a
-    /// process that was stopped or suspended past its lease never gets a stale "yes". Never blocks.
+    /// Returns true if the lock is certainly held at this moment. Reads the clock at every call, so a process
+    /// that was stopped or suspended past its lease never gets a stale "yes". Never blocks.
     pub fn is_held(&self) -> bool {
         self.lost().is_none()
     }
 
-    /// Why the lock is lost, if it is. Once lost it stays lost.
+    /// The reason of the loss, if the lock is lost. Once lost, it stays lost.
     pub fn lost(&self) -> Option<LostReason> {
         self.granted.cell.loss(clock::now())
     }
 
-    /// For how much longer the lock is certainly held if no renewal succeeds; zero when it is lost.
+    /// The time for which the lock is certainly held if no renewal succeeds. Zero once it is lost.
     pub fn remaining(&self) -> Duration {
         let now = clock::now();
         match self.granted.cell.loss(now) {
@@ -79,13 +79,13 @@ impl Guard {
         }
     }
 
-    /// Why the last renewal failed, while the lock is held on an earlier one; [`None`] once a renewal
-    /// succeeds. After a loss, [`LostReason`] has it.
+    /// The error of the last renewal, if it failed. [`None`] once a renewal succeeds. After a loss,
+    /// [`LostReason`] contains it.
     pub fn last_failure(&self) -> Option<Failure> {
         self.granted.cell.last_failure()
     }
 
-    /// For how long a grant or renewal counts: [`remaining`](Self::remaining) right after one.
+    /// The time that a grant or renewal counts: [`remaining`](Self::remaining) right after one.
     pub fn valid_for(&self) -> Duration {
         self.driver.valid_for()
     }
@@ -95,25 +95,26 @@ impl Guard {
         self.granted.cell.wait(limit)
     }
 
-    /// Registers a callback that runs once if the lock is lost, on a thread of its own; at once if the lock
-    /// is lost already. Several callbacks may be registered: all of them run, in no order. None runs after a
-    /// release.
+    /// Registers a callback that runs once if the lock is lost, on a thread of its own. If the lock is lost
+    /// already, it runs at once. Several callbacks may be registered: all of them run, in no order. None runs
+    /// after a release.
     ///
     /// A callback runs by the lease's deadline, whatever the server, other callbacks or a `tracing`
-    /// subscriber do. If the system has no thread to give, it runs on one of the driver's.
+    /// subscriber do. If the system cannot start a thread, a thread of the driver runs it.
     pub fn on_lost(&self, call: impl FnOnce(LostReason) + Send + 'static) {
         self.granted.cell.on_lost(Box::new(call));
     }
 
-    /// Releases the lock and tells how that went. Returns within two request budgets.
+    /// Releases the lock, and reports the result. Returns within two request budgets.
     ///
-    /// Dropping the guard releases it too, without telling, and takes as long: usually one round trip, but up to 10 s
-    /// with the default TTL if the server does not answer. See [`release_in_background`](Self::release_in_background).
+    /// Dropping the guard also releases the lock, without a report, and takes as long: usually one round
+    /// trip, but up to 10 s with the default TTL if the server does not answer. See
+    /// [`release_in_background`](Self::release_in_background).
     ///
     /// # Errors
-    /// [`ReleaseError::Lost`] if the lock had been lost: work done under it may have overlapped
-    /// with another holder's. [`ReleaseError::Unconfirmed`] if the server did not confirm it; the
-    /// lease then ends by itself.
+    /// [`ReleaseError::Lost`] if the lock was lost before: work done under it may have overlapped with
+    /// another holder's. [`ReleaseError::Unconfirmed`] if the server did not confirm the release. The lease
+    /// then ends by itself.
     pub fn release(mut self) -> Result<(), ReleaseError> {
         let result = self.give_back();
         events::released(&self.name, self.granted.fence, self.granted.cell.held(), &result);
@@ -122,8 +123,8 @@ impl Guard {
 
     /// Releases the lock in the background, without waiting for the server.
     ///
-    /// The request is made by a thread of the [`Locks`](crate::Locks): if the process ends before, the lock
-    /// stays taken until its lease ends. [`Locks::shutdown`](crate::Locks::shutdown) waits for it.
+    /// A thread of the [`Locks`](crate::Locks) makes the request. If the process ends before, the lock stays
+    /// held until its lease ends. [`Locks::shutdown`](crate::Locks::shutdown) waits for the request.
     pub fn release_in_background(mut self) {
         self.released = true;
         self.granted.cell.forget();
@@ -133,7 +134,7 @@ impl Guard {
     fn give_back(&mut self) -> Result<(), ReleaseError> {
         self.released = true;
         if let Some(reason @ LostReason::Forked) = self.lost() {
-            // Nothing of it is ours to touch.
+            // The connection belongs to the parent.
             return Err(ReleaseError::Lost(reason));
         }
         self.granted.cell.forget();
@@ -141,9 +142,9 @@ impl Guard {
     }
 }
 
-/// Releases the lock, and waits for that as [`Guard::release`] does: usually for one round trip, for up to
-/// two request budgets (10 s by default) if the server does not answer.
-/// [`Guard::release_in_background`] does not wait.
+/// Releases the lock, and waits for that as [`Guard::release`] does: usually for one round trip, and for up
+/// to two request budgets (10 s by default) if the server does not answer. [`Guard::release_in_background`]
+/// does not wait.
 impl Drop for Guard {
     fn drop(&mut self) {
         if self.released {
@@ -154,7 +155,7 @@ impl Drop for Guard {
             return;
         }
         let (fence, held) = (self.granted.fence, self.granted.cell.held());
-        // A subscriber that panics here, while its caller does, would end the process.
+        // If the caller is panicking, a subscriber's panic would end the process.
         let event = || events::released(&self.name, fence, held, &result);
         let _ = catch_unwind(AssertUnwindSafe(event));
     }
@@ -171,7 +172,7 @@ impl fmt::Debug for Guard {
     }
 }
 
-/// What a grant consists of.
+/// A grant.
 pub(crate) struct Granted {
     pub(crate) id: LockId,
     pub(crate) fence: Fence,
@@ -180,7 +181,7 @@ pub(crate) struct Granted {
 
 type Call = Box<dyn FnOnce(LostReason) + Send>;
 
-/// What the driver tells a guard. Whether the lock is held is read without any mutex.
+/// The state that the driver shares with a guard. Reading whether the lock is held takes no mutex.
 pub(crate) struct Cell {
     name: LockName,
     fence: Fence,
@@ -188,11 +189,11 @@ pub(crate) struct Cell {
     process: Process,
     deadline: AtomicU64,
     reason: OnceLock<LostReason>,
-    /// To be called on a loss. Nothing foreign runs, and nothing foreign is dropped, while it is locked.
+    /// Callbacks for a loss. No foreign code runs or is dropped while this is locked.
     calls: Mutex<Vec<Call>>,
     lost: Condvar,
     teller: Teller,
-    /// Why the last renewal failed. Locked for moments only, never during I/O or foreign code.
+    /// The error of the last renewal. Locked for moments only, never during I/O or foreign code.
     last_failure: Mutex<Option<Failure>>,
 }
 
@@ -212,8 +213,8 @@ impl Cell {
         }
     }
 
-    /// Why the lock is lost at `now`. Latched: a deadline seen to have passed is a loss, whatever
-    /// the driver still hears.
+    /// The reason of the loss, if the lock is lost at `now`. Once a deadline was seen to have passed, the
+    /// lock stays lost, whatever the driver still hears.
     pub(crate) fn loss(self: &Arc<Self>, now: Instant) -> Option<LostReason> {
         if !self.process.is_current() {
             return Some(LostReason::Forked);
@@ -229,19 +230,20 @@ impl Cell {
         self.deadline.store(deadline.as_nanos(), Ordering::SeqCst);
     }
 
-    /// From now on it is lost; whether it was not before. Then everybody is still to be told.
+    /// Marks the lock as lost. Returns true if it was not lost before. The caller must then call
+    /// [`tell_lost`](Self::tell_lost).
     pub(crate) fn latch(&self, reason: LostReason) -> bool {
         self.reason.set(reason).is_ok()
     }
 
-    /// The same, and tells everybody.
+    /// Marks the lock as lost, and runs the callbacks.
     pub(crate) fn lose(self: &Arc<Self>, reason: LostReason) {
         if self.latch(reason.clone()) {
             self.tell_lost(reason);
         }
     }
 
-    /// Until a renewal succeeds, this is why the lock would be lost.
+    /// Stores the error of a renewal. It is the reason of a loss, until a renewal succeeds.
     pub(crate) fn renewal_failed(&self, failure: &Failure) {
         *self.failure() = Some(failure.clone());
     }
@@ -269,7 +271,7 @@ impl Cell {
         self.teller.tell(Level::WARN, event);
     }
 
-    /// Why it is lost if its deadline has passed.
+    /// The reason of a loss by the deadline.
     fn overdue(&self) -> LostReason {
         LostReason::Deadline { last_failure: self.last_failure() }
     }
@@ -293,7 +295,7 @@ impl Cell {
     fn on_lost(self: &Arc<Self>, call: Call) {
         if self.loss(clock::now()).is_none() {
             let mut calls = self.lock();
-            // Else who loses it takes the calls after this.
+            // Otherwise the thread that loses the lock has taken the callbacks.
             if self.reason.get().is_none() {
                 calls.push(call);
                 return;
@@ -303,7 +305,7 @@ impl Cell {
         run(call, reason.unwrap_or_else(|| self.overdue()));
     }
 
-    /// The guard's owner has given the lock back: nobody is to be called any more.
+    /// Drops the callbacks, because the guard's owner released the lock.
     fn forget(&self) {
         let calls = std::mem::take(&mut *self.lock());
         drop(calls);
@@ -319,7 +321,7 @@ impl Cell {
             if until <= now {
                 return None;
             }
-            // Condition variables do not count suspended time: look now and then.
+            // Condition variables do not count suspended time, so the clock is read now and then.
             let nap = until
                 .min(self.deadline())
                 .since(now)
@@ -336,10 +338,10 @@ impl Cell {
     }
 }
 
-/// On a thread of its own, so that a call that takes long delays no other and no renewal.
+/// Runs a callback on a thread of its own, so that a slow one delays no other and no renewal.
 fn run(call: Call, reason: LostReason) {
     if let Err((_, call)) = apart("lock lost", move || call(reason)) {
-        // Better late for others than not at all.
+        // Without a thread, it runs here, and delays the others.
         let _ = catch_unwind(AssertUnwindSafe(call));
     }
 }

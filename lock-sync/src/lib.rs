@@ -101,7 +101,6 @@ mod events;
 mod guard;
 mod locks;
 
-use lock_core::config as error;
 use lock_shared::{clock, process};
 
 pub use admin::Admin;

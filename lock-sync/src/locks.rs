@@ -4,9 +4,9 @@ pub use lock_core::config::{Progress, Wait};
 
 use crate::config::Config;
 use crate::driver::{Acquired, Drive};
-use crate::error::{ConfigError, Error, ShutdownError, WithLockError};
 use crate::events;
 use crate::guard::Guard;
+use lock_core::config::{ConfigError, Error, ShutdownError, WithLockError};
 use lock_core::{ClaimError, LockName, Mode, NotAcquired, TableName};
 use std::fmt;
 use std::sync::Arc;

@@ -21,15 +21,15 @@ pub struct Line {
     pub client: Box<dyn Raw + Send>,
     /// Makes the statements.
     pub codec: Codec,
-    /// What kind of server it is.
+    /// The kind of the server.
     pub kind: Kind,
-    /// Which connection it is.
+    /// The server's name of the connection.
     pub session: Session,
-    /// How often a statement that failed was looked into.
+    /// Number of failed statements that were followed by a second look.
     pub looked: usize,
 }
 
-/// The codec that is used for a kind of server when nothing else is said.
+/// The default codec for a kind of server.
 pub fn codec(kind: Kind) -> Codec {
     match kind {
         Kind::Postgres => postgres::codec(Key::default()),
@@ -45,7 +45,7 @@ pub fn connect(url: &str) -> Box<dyn Raw + Send> {
 /// Lets a connection through its checks.
 ///
 /// # Errors
-/// Why the server is refused.
+/// The step that refuses the server.
 pub fn open(
     client: &mut dyn Raw,
     codec: &Codec,
@@ -109,7 +109,7 @@ impl Line {
         }
     }
 
-    /// Tries to take one lock; its fence if that went well.
+    /// Tries to acquire one lock. Returns its fence if it was granted.
     pub fn try_as(&mut self, name: &str, mode: Mode) -> Option<Fence> {
         match self.try_all(vec![claim(name, mode)])[..] {
             [Outcome::Granted(fence)] => Some(fence),
@@ -118,12 +118,12 @@ impl Line {
         }
     }
 
-    /// The same for an exclusive lock.
+    /// Tries to acquire an exclusive lock. Returns its fence if it was granted.
     pub fn take(&mut self, name: &str) -> Option<Fence> {
         self.try_as(name, Mode::Exclusive)
     }
 
-    /// Waits for a lock; its fence if it was granted.
+    /// Waits for a lock. Returns its fence if it was granted.
     pub fn wait_as(&mut self, name: &str, mode: Mode, up_to: Duration) -> Option<Fence> {
         let request = Request::Wait {
             session: SessionName::default(),
@@ -142,12 +142,12 @@ impl Line {
         }
     }
 
-    /// The same for an exclusive lock.
+    /// Waits for an exclusive lock. Returns its fence if it was granted.
     pub fn wait(&mut self, name: &str, up_to: Duration) -> Option<Fence> {
         self.wait_as(name, Mode::Exclusive, up_to)
     }
 
-    /// Frees a lock; whether the connection had it.
+    /// Releases a lock. Returns true if the connection held it.
     pub fn free_as(&mut self, name: &str, mode: Mode) -> bool {
         match self.ask(&Request::Release {
             session: SessionName::default(),
@@ -159,21 +159,21 @@ impl Line {
         }
     }
 
-    /// The same for an exclusive lock.
+    /// Releases an exclusive lock. Returns true if the connection held it.
     pub fn free(&mut self, name: &str) -> bool {
         self.free_as(name, Mode::Exclusive)
     }
 
-    /// Asks whether it is still the connection that was opened.
+    /// Checks that it is still the connection that was opened.
     ///
     /// # Errors
-    /// If it is none any more.
+    /// The connection has ended.
     pub fn keep(&mut self) -> Result<bool, Failure> {
         let reply = self.ask(&Request::KeepAlive { session: SessionName::default() })?;
         Ok(reply == Reply::one(Outcome::Done))
     }
 
-    /// The time at the server: the fence of a lock that nobody else wants.
+    /// The server's time: the fence of a lock that nobody else wants.
     pub fn time(&mut self) -> Fence {
         let name = fresh("time");
         let time = self.take(&name).expect("free");
@@ -188,7 +188,7 @@ impl Line {
         assert!(eventually(|| self.is_gone(id)), "it is not told that its client is gone");
     }
 
-    /// Whether the server has ended a connection, and freed its locks.
+    /// Returns true once the server has ended a connection and freed its locks.
     pub fn is_gone(&mut self, id: i64) -> bool {
         let text = match self.kind {
             Kind::Postgres => "SELECT count(*) FROM pg_stat_activity WHERE pid = $1::bigint",

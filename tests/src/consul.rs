@@ -1,4 +1,4 @@
-//! A Consul server, asked in the codec's own requests, and past them.
+//! A Consul server. It gets the codec's requests, and others.
 
 use lock_core::http::consul::{Codec, INDEX_HEADER};
 use lock_core::http::{self, KeyTemplate, MAX_BODY, Method, Response};
@@ -27,14 +27,14 @@ pub struct Answer {
 }
 
 impl Consul {
-    /// At the server that the environment names.
+    /// A client of the server that the environment names.
     #[allow(clippy::new_without_default)]
     pub fn new() -> Self {
         let url = std::env::var("CONSUL_URL");
         Self::at(&url.expect("CONSUL_URL: tests/run starts a server and sets it"))
     }
 
-    /// At a server.
+    /// A client of a server.
     pub fn at(url: &str) -> Self {
         static PREFIXES: AtomicU64 = AtomicU64::new(0);
         let number = PREFIXES.fetch_add(1, Ordering::Relaxed);
@@ -155,7 +155,7 @@ impl Consul {
         format!("/v1/kv/{}/{name}/lock", self.prefix)
     }
 
-    /// What all keys begin with.
+    /// The prefix of all keys.
     pub fn prefix(&self) -> &str {
         &self.prefix
     }

@@ -1,4 +1,4 @@
-//! The Rust in the documentation, compiled, and run where it can be.
+//! The Rust examples of the documentation: compiled, and run where possible.
 
 macro_rules! pages {
     ($($name:ident $file:literal)*) => {$(

@@ -1,6 +1,6 @@
 //! Tests that are the same on servers of several kinds.
 
-/// Each of these tests, which take a [`Kind`](crate::servers::Kind), on MySQL and on MariaDB.
+/// Defines each of these tests, which take a [`Kind`](crate::servers::Kind), for MySQL and for MariaDB.
 #[macro_export]
 macro_rules! on_mysql_and_mariadb {
     ($($name:ident)*) => {

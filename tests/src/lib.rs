@@ -1,4 +1,4 @@
-//! What the tests against real servers and real processes have in common.
+//! The common parts of the tests against real servers and real processes.
 #![allow(clippy::missing_panics_doc)] // A helper that panics makes its test fail.
 
 pub mod advisory;
@@ -18,7 +18,7 @@ pub mod targets;
 pub mod transcript;
 pub mod withlock;
 
-/// The README's examples, compiled: here, where both drivers are.
+/// The README's examples are compiled here, because this crate has both drivers.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;

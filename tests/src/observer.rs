@@ -1,4 +1,4 @@
-//! What a server ran, counted there.
+//! Counts of the statements that a server ran, by the server itself.
 
 use crate::place::{client, mysql_client};
 use crate::servers::Server;
@@ -11,11 +11,11 @@ use std::time::Duration;
 
 /// A connection that counts the statements of a whole server, except its own.
 pub enum Observer {
-    /// By the extension `pg_stat_statements`.
+    /// Counts by the extension `pg_stat_statements`.
     Postgres(Box<postgres::Client>),
-    /// By the general log, kept in a table.
+    /// Counts by the general log, in a table.
     Mysql(Box<mysql::Conn>),
-    /// By the log, which Consul shows to who asks for it.
+    /// Counts by Consul's log, which is read over HTTP.
     Consul(Arc<Mutex<Vec<String>>>),
 }
 
@@ -57,8 +57,8 @@ impl Observer {
         }
     }
 
-    /// Each statement, or its first line where it is logged with what it is about, and how often it
-    /// was run. That it was prepared is not counted.
+    /// Each statement, and how often it was run. A log that contains the parameters gives only the first line
+    /// of a statement. Preparing is not counted.
     pub fn counted(&mut self) -> Vec<(String, i64)> {
         match self {
             Self::Postgres(observer) => {
@@ -88,7 +88,7 @@ impl Observer {
     }
 }
 
-/// The requests that Consul has answered, as they come.
+/// The requests that Consul has answered, as they arrive.
 fn log(server: &Server) -> Arc<Mutex<Vec<String>>> {
     let address = server.url().trim_start_matches("http://");
     let mut stream = TcpStream::connect(address).expect("it listens");
@@ -107,12 +107,12 @@ fn log(server: &Server) -> Arc<Mutex<Vec<String>>> {
             }
         }
     });
-    // It shows what happens from now on, once it has noticed.
+    // The log begins a moment after the request for it.
     std::thread::sleep(Duration::from_millis(500));
     lines
 }
 
-/// Waits until nothing more comes.
+/// Waits until no more lines arrive.
 fn settled(lines: &Mutex<Vec<String>>) {
     let count = || lines.lock().expect("unpoisoned").len();
     let mut before = usize::MAX;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-/// What becomes of the bytes.
+/// The treatment of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Mode {
@@ -14,11 +14,12 @@ pub enum Mode {
     Pass,
     /// They vanish in both directions; connections stay, new ones are accepted.
     Hole,
-    /// What the client sends passes, what the server answers vanishes.
+    /// The client's bytes pass, the server's answers vanish.
     NoReplies,
-    /// As [`Hole`](Self::Hole), and that one side closes a connection, the other is not told.
+    /// As [`Hole`](Self::Hole). In addition, the end of a connection on one side is not passed to the other.
     Unplugged,
-    /// PostgreSQL's notifications vanish, as in a pooler that has forgotten who listens; all else passes.
+    /// PostgreSQL's notifications vanish, as in a pooler that has forgotten its listeners. Everything else
+    /// passes.
     NoNotifications,
 }
 
@@ -28,10 +29,10 @@ pub struct Proxy {
     address: SocketAddr,
 }
 
-/// What is answered to what a client sent, in the server's place.
+/// The proxy's answer to a client's bytes, in the server's place.
 type Answer = Box<dyn Fn(&[u8]) -> Option<Vec<u8>> + Send>;
 
-/// Whether a connection carries nothing any more.
+/// True if a connection no longer carries anything.
 #[derive(Default)]
 struct Muted(AtomicBool);
 
@@ -41,20 +42,20 @@ struct Shared {
     connections: AtomicUsize,
     requests: AtomicUsize,
     open: Mutex<Vec<TcpStream>>,
-    /// Connections on which a client has said LISTEN.
+    /// Connections on which a client has sent LISTEN.
     listening: Mutex<Vec<Arc<Muted>>>,
     refuse: AtomicU8,
-    /// How long bytes are under way in each direction, in milliseconds.
+    /// Delay of bytes in each direction, in milliseconds.
     delay: AtomicU64,
 }
 
 impl Proxy {
-    /// In front of `server`, a host and port.
+    /// Starts a proxy in front of `server`, a host and port.
     pub fn start(server: &str) -> Self {
         Self::start_at("127.0.0.1", server)
     }
 
-    /// The same, at an address of this machine.
+    /// Starts a proxy at an address of this machine.
     pub fn start_at(address: &str, server: &str) -> Self {
         let listener = TcpListener::bind((address, 0)).expect("a port");
         let address = listener.local_addr().expect("bound");
@@ -90,25 +91,26 @@ impl Proxy {
         Self { shared, address }
     }
 
-    /// `url` with the proxy in the server's place.
+    /// The URL with the proxy in the server's place.
     pub fn url(&self, url: &str) -> String {
         let server = server_of(url);
         url.replace(&server, &self.address.to_string())
     }
 
-    /// What becomes of bytes from now on.
+    /// Sets the treatment of bytes from now on.
     pub fn set(&self, mode: Mode) {
         self.shared.mode.store(mode as u8, Ordering::SeqCst);
     }
 
-    /// Forwards bytes that long after they came, in each direction, from now on. None of them wait for others,
-    /// and a connection is accepted at once.
+    /// Delays bytes in each direction from now on. Bytes do not wait for one another, and connections are
+    /// accepted at once.
     pub fn delay(&self, each_way: Duration) {
         let delay = u64::try_from(each_way.as_millis()).expect("short");
         self.shared.delay.store(delay, Ordering::SeqCst);
     }
 
-    /// Answers by itself what `answer` has an answer to, from now on; the server is not told of that.
+    /// Answers requests in the server's place from now on, if `answer` has an answer. The server does not get
+    /// those requests.
     pub fn answer(&self, answer: impl Fn(&[u8]) -> Option<Vec<u8>> + Send + 'static) {
         *self.shared.answer.lock().expect("unpoisoned") = Some(Box::new(answer));
     }
@@ -121,24 +123,24 @@ impl Proxy {
         }
     }
 
-    /// How many connections a client has said LISTEN on.
+    /// Number of connections on which a client has sent LISTEN.
     pub fn listening(&self) -> usize {
         self.shared.listening.lock().expect("unpoisoned").len()
     }
 
-    /// Forwards nothing any more, in either direction, on those connections. They stay open.
+    /// Stops forwarding on those connections, in both directions. They stay open.
     pub fn mute_listening(&self) {
         for muted in self.shared.listening.lock().expect("unpoisoned").iter() {
             muted.0.store(true, Ordering::SeqCst);
         }
     }
 
-    /// How many connections were tried.
+    /// Number of connections that were tried.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
-    /// How many times a client sent something, as far as the network tells.
+    /// Number of pieces that clients sent, as the network split them.
     pub fn requests(&self) -> usize {
         self.shared.requests.load(Ordering::SeqCst)
     }
@@ -176,7 +178,7 @@ impl Shared {
             }
             let forwarded = match &late {
                 _ if !passes => true,
-                // Once some were late, all others come after them.
+                // After late bytes, all others must follow them.
                 Some(late) => late.send(&buffer[..read], delay),
                 None => to.write_all(&buffer[..read]).is_ok(),
             };
@@ -212,14 +214,14 @@ impl Late {
         Self { queue: Some(queue), writer: Some(writer) }
     }
 
-    /// Whether it can.
+    /// Sends bytes after a delay. Returns false if the other side is gone.
     fn send(&self, bytes: &[u8], delay: Duration) -> bool {
         let due = Instant::now() + delay;
         self.queue.as_ref().is_some_and(|queue| queue.send((due, bytes.to_vec())).is_ok())
     }
 }
 
-/// Bytes that are under way still arrive.
+/// Bytes in flight still arrive.
 impl Drop for Late {
     fn drop(&mut self) {
         self.queue = None;
@@ -234,7 +236,7 @@ pub fn server_of(url: &str) -> String {
     authority.rsplit('@').next().expect("a host").to_string()
 }
 
-/// Waits until `so` holds, for ten seconds at most; whether it does.
+/// Waits until `so` holds, for at most ten seconds. Returns true if it does.
 pub fn eventually(mut so: impl FnMut() -> bool) -> bool {
     let began = Instant::now();
     while began.elapsed() < crate::withlock::HANG {

@@ -1,5 +1,4 @@
-//! Statements of the core's on a connection that the test itself made: what the servers make of
-//! them, without a driver in between.
+//! The core's statements on a connection of the test's own, without a driver in between.
 
 use lock_core::sql::{Codec, Rows, Statement, Step, Value};
 use lock_core::{Failure, Instant, Reply, Request};
@@ -14,16 +13,16 @@ pub trait Raw {
     /// Runs a statement.
     ///
     /// # Errors
-    /// What the dialect says about the server's error.
+    /// The dialect's failure for the server's error.
     fn run(&mut self, statement: &Statement) -> Result<Rows, Failure>;
 
     /// Runs SQL that is none of the core's.
     fn batch(&mut self, sql: &str);
 
-    /// Makes the session as good as new, which is what poolers do before they hand it on.
+    /// Resets the session, as poolers do before they hand a connection on.
     fn reset(&mut self);
 
-    /// Lets the connection through its checks, which make the table if it is missing.
+    /// Runs the connection's checks, which create the table if it is missing.
     ///
     /// # Errors
     /// The step that ends the checks otherwise.
@@ -134,8 +133,8 @@ impl Raw for postgres::Client {
     }
 }
 
-/// A statement that returns no rows returns its number, as the dialect wants it. One that is repeated is
-/// prepared from the first time on: as text, the drivers show it.
+/// A statement without rows returns its number, as the dialect expects it. A repeated statement is prepared
+/// from the first time on, and the drivers' tests cover it as text.
 impl Raw for mysql::Conn {
     fn batch(&mut self, sql: &str) {
         mysql::prelude::Queryable::query_drop(self, sql).expect("run");

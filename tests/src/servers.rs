@@ -39,7 +39,7 @@ impl Kind {
     }
 }
 
-/// A private server; gone when dropped.
+/// A private server. Dropping it ends the server.
 pub struct Server {
     folder: tempfile::TempDir,
     name: &'static str,
@@ -58,12 +58,12 @@ impl Server {
         Self::new("consul")
     }
 
-    /// Starts a server whose clock is ahead of the machine's by so many seconds.
+    /// Starts a server whose clock is `ahead` seconds ahead of the machine's.
     pub fn with_clock(kind: Kind, ahead: i64) -> Self {
         Self::with(kind.name(), &[("LOCK_SERVERS_CLOCK", &format!("{ahead:+}"))])
     }
 
-    /// Steps that clock.
+    /// Sets that clock.
     pub fn set_clock(&self, ahead: i64) {
         let (new, file) = (self.folder().join("clock.new"), self.folder().join("clock"));
         std::fs::write(&new, format!("{ahead:+}\n")).expect("written");
@@ -98,7 +98,7 @@ impl Server {
         server
     }
 
-    /// Where it is.
+    /// The server's URL.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -108,12 +108,12 @@ impl Server {
         self.command(&["restart"]);
     }
 
-    /// Ends all of it at once, as a crash would.
+    /// Kills all of the server's processes at once, as a crash would.
     pub fn kill(&self) {
         self.command(&["kill"]);
     }
 
-    /// Where it keeps its files.
+    /// The folder of the server's files.
     pub fn folder(&self) -> &std::path::Path {
         self.folder.path()
     }
@@ -123,7 +123,7 @@ impl Server {
         self.command(&["start", self.name]);
     }
 
-    /// Freezes it: connections stay, and nothing is answered.
+    /// Freezes the server: connections stay open, and nothing is answered.
     pub fn pause(&self) {
         self.command(&["pause"]);
     }
@@ -135,7 +135,7 @@ impl Server {
 
     fn command(&self, words: &[&str]) -> String {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/servers");
-        // Its error output goes to a file's end, not to a pipe that the server would keep open.
+        // Errors go to a file and not to a pipe, because the server would keep a pipe open.
         let output = Command::new(script)
             .args(words)
             .arg(self.folder.path())

@@ -1,4 +1,4 @@
-//! A server that takes connections and does not go on.
+//! A server that accepts connections, and then stalls.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// A port that is answered at as far as some text goes.
+/// A port whose server sends some bytes and no more.
 pub struct Stalled {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
@@ -42,7 +42,7 @@ impl Stalled {
         self.address.to_string()
     }
 
-    /// How many connections were made.
+    /// Number of connections that were made.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }

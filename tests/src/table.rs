@@ -8,18 +8,18 @@ use lock_core::{
 };
 use std::time::Duration;
 
-/// A lock table, by way of a connection that the test made.
+/// A lock table, on a connection of the test's own.
 pub struct Table<R> {
     /// The connection.
     pub client: R,
-    /// Makes the statements.
+    /// The codec that makes the statements.
     pub codec: Codec,
-    /// Where the table is.
+    /// The place of the table.
     pub place: Place,
 }
 
 impl<R: Raw> Table<R> {
-    /// The table at `place`, which `codec` names; made if it is missing.
+    /// The table at `place` that `codec` names. Creates it if it is missing.
     pub fn new(mut client: R, codec: Codec, place: Place) -> Self {
         client.set_up(&codec).expect("fit for locks");
         Self { client, codec, place }
@@ -52,7 +52,7 @@ impl<R: Raw> Table<R> {
         }
     }
 
-    /// Claims one name; its fence if it was granted.
+    /// Claims one name. Returns its fence if it was granted.
     pub fn granted(&mut self, name: &str, owner: u128, ttl: Duration) -> Option<Fence> {
         match self.acquire(&[name], owner, ttl)[..] {
             [Outcome::Granted(fence)] => Some(fence),
@@ -61,7 +61,7 @@ impl<R: Raw> Table<R> {
         }
     }
 
-    /// Ends the lease of a name, as its time would: no test need race the server's clock.
+    /// Ends the lease of a name, as time would. So no test races the server's clock.
     pub fn expire(&self, name: &str) {
         let past = if self.place.url().starts_with('p') {
             "expires_at = clock_timestamp() - interval '1 ms'"
@@ -98,7 +98,7 @@ impl<R: Raw> Table<R> {
         }
     }
 
-    /// Whether others have these names, and whether somebody waited for them before.
+    /// Looks at names. Says of each whether someone else holds it, and whether someone waited for it before.
     pub fn looks(&mut self, names: &[&str], owner: u128) -> Vec<Option<bool>> {
         match self.try_ask(&Request::Probe { claims: claims(names, owner) }) {
             Ok(Reply::Outcomes(entries)) => entries

@@ -1,5 +1,4 @@
-//! What the fuzz targets do with their bytes. Ordinary tests replay the committed inputs through the
-//! same functions.
+//! The code of the fuzz targets. Ordinary tests replay the committed inputs through the same functions.
 
 mod advisory;
 
@@ -16,7 +15,7 @@ use std::time::Duration;
 
 pub use advisory::advisory_rows;
 
-/// A fuzz target: its name, which is also its corpus's, and what it does.
+/// A fuzz target: its name, which is also its corpus's, and its code.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
@@ -31,7 +30,8 @@ pub const ALL: [Target; 8] = [
     ("schedules_consul", schedules_consul),
 ];
 
-/// Whatever rows a server returns: no panic, and no grant that they do not say.
+/// Decodes any rows that a server may return. There must be no panic, and no grant that the rows do not
+/// contain.
 pub fn sql_rows(bytes: &[u8]) {
     let mut input = Input(bytes);
     let codec = |pick: u8| -> Codec {
@@ -92,7 +92,7 @@ pub fn sql_rows(bytes: &[u8]) {
     panic!("a setup that does not end");
 }
 
-/// One of each.
+/// One question of each kind.
 fn questions() -> [Question; 4] {
     let name = LockName::new("a").expect("good");
     [
@@ -103,8 +103,8 @@ fn questions() -> [Question; 4] {
     ]
 }
 
-/// Whether a row says that the claim was granted with `fence`; without one, that its lease was renewed or released.
-/// A number alone speaks of the only claim there is.
+/// True if a row says that the claim was granted with `fence`. Without `fence`, true if a row says that the
+/// lease was renewed or released. A number alone speaks of the only claim.
 fn says(rows: &Rows, claim: &Claim, fence: Option<Fence>) -> bool {
     let name = Value::Text(claim.name.to_string());
     let owner = Value::Text(claim.owner.to_string());
@@ -125,7 +125,8 @@ fn says(rows: &Rows, claim: &Claim, fence: Option<Fence>) -> bool {
     })
 }
 
-/// Whatever Consul answers: no panic, no grant that it does not say, and errors fit to be shown.
+/// Decodes any answer of Consul's. There must be no panic, no grant that the answer does not contain, and no
+/// error that cannot be shown.
 ///
 /// The first byte is the request, the second the status, then a line with the index; the rest is
 /// the body.
@@ -183,7 +184,7 @@ pub fn consul_bodies(bytes: &[u8]) {
     }
 }
 
-/// Whatever text: a name is what it was made from, or an error.
+/// Makes a name of any text. The name must be equal to the text, or an error.
 pub fn names(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     if let Ok(name) = LockName::new(&text) {
@@ -202,7 +203,7 @@ pub fn names(bytes: &[u8]) {
     }
 }
 
-/// Whatever URL: no panic, and no secret in the error.
+/// Reads any URL. There must be no panic, and no secret in the error.
 pub fn urls(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let url = format!("postgres://app:hunter2{text}");
@@ -215,19 +216,19 @@ pub fn urls(bytes: &[u8]) {
     }
 }
 
-/// Whatever schedule of the model-checked table protocol: no promise is broken.
+/// Runs any schedule of the model-checked table protocol. It must break no promise.
 pub fn schedules(bytes: &[u8]) {
     use lock_core::sim::table::FakeTable;
     unbroken(bytes, &FakeTable::new(), &table::capabilities("somebody", false));
 }
 
-/// The same with advisory locks.
+/// Runs any schedule with advisory locks.
 pub fn schedules_advisory(bytes: &[u8]) {
     use lock_core::sim::advisory::FakeAdvisory;
     unbroken(bytes, &FakeAdvisory::new(), &locks::capabilities(locks::WAITING, None));
 }
 
-/// The same with Consul.
+/// Runs any schedule with Consul.
 pub fn schedules_consul(bytes: &[u8]) {
     use lock_core::sim::consul::FakeConsul;
     unbroken(bytes, &FakeConsul::new(), &consul::capabilities("somebody"));

@@ -17,7 +17,7 @@ use std::process::Stdio;
 /// Follows what a command printed and precedes its exit code. No command of ours prints it.
 const MARK: char = '\u{1e}';
 
-/// A command, and what is expected of it.
+/// A command, and its expected exit code and output.
 struct Step {
     line: usize,
     command: String,
@@ -31,7 +31,7 @@ pub fn run(file: &str, text: &str, url: &str) -> usize {
     run_in(&Sandbox::new(), file, text, url)
 }
 
-/// The same in a sandbox that has files already.
+/// Runs the session in a sandbox that has files already.
 pub fn run_in(sandbox: &Sandbox, file: &str, text: &str, url: &str) -> usize {
     let steps = steps(text);
     std::fs::create_dir_all(sandbox.path("bin")).expect("a folder");
@@ -105,14 +105,14 @@ fn steps(text: &str) -> Vec<Step> {
     steps
 }
 
-/// All commands for one shell, each followed by its exit code. What is left in the background is
-/// ended.
+/// The script for one shell: all commands, each followed by its exit code. It ends by killing background
+/// jobs.
 fn script(steps: &[Step]) -> String {
     let mut script = String::from("exec 2>&1\n");
     for step in steps {
         script += &format!("{{ {}\n}}\nprintf '{MARK}%d{MARK}' $?\n", step.command);
     }
-    // Not all shells know of their jobs in a substitution.
+    // Not all shells know their jobs inside a substitution.
     script + "jobs -p >.jobs; kill $(cat .jobs) 2>/dev/null; wait\n"
 }
 

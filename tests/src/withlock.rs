@@ -12,10 +12,10 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// After that long a run is a hang. Generous: the machine may be slow, and other tests run.
+/// A run that takes longer hangs. The limit is generous, because the machine may be slow and other tests run.
 pub const HANG: Duration = Duration::from_secs(60);
 
-/// The environment variables that say where locks are kept.
+/// The environment variables that name a place.
 const NAMES_A_PLACE: [&str; 5] = [
     "WITHLOCK_URL",
     "WITHLOCK_URL_FILE",
@@ -41,8 +41,8 @@ pub fn binary() -> &'static Path {
     })
 }
 
-/// Cargo, in this workspace. It does not see that another cargo runs this test: dependencies with assembly would be built
-/// anew for each of the two.
+/// Cargo, in this workspace. The variables of the cargo that runs this test are removed. With them,
+/// dependencies with assembly would be built twice.
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
@@ -55,8 +55,9 @@ pub fn cargo() -> Command {
     command
 }
 
-/// Copies the command to where others may run it. By another process: a program that somebody has open for
-/// writing cannot be run, and a test's own file may be open in what other tests have just forked.
+/// Copies the command to a place where other users may run it. Another process makes the copy, because a
+/// program that is open for writing cannot be run, and the children that other tests have just forked may
+/// have this process's files open.
 pub fn copy_binary(to: &Path) {
     let copied = Command::new("cp").arg(binary()).arg(to).status().expect("cp");
     assert!(copied.success(), "{}", to.display());
@@ -69,19 +70,19 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// An empty one, gone when dropped.
+    /// Creates an empty folder. Dropping it removes the folder.
     #[allow(clippy::new_without_default)]
     pub fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("withlock-").tempdir().expect("a folder");
         Self { folder, runs: AtomicU32::new(0) }
     }
 
-    /// A file's path in it.
+    /// The path of a file in it.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// A file's content; nothing if it does not exist.
+    /// The content of a file. Empty if the file does not exist.
     pub fn read(&self, name: &str) -> String {
         read_to_string(self.path(name)).unwrap_or_default()
     }
@@ -91,7 +92,7 @@ impl Sandbox {
         format!("sqlite:{}", self.path("locks.db").display())
     }
 
-    /// Any program, without what the environment says about locks.
+    /// Any program, without the environment variables about locks.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command
@@ -107,7 +108,8 @@ impl Sandbox {
         command
     }
 
-    /// `withlock` with locks at `url`; without one, in this sandbox's user's own file.
+    /// `withlock` with locks at `url`. If `url` is empty, the locks are in the user's own file, inside the
+    /// sandbox.
     pub fn withlock(&self, url: &str, args: &[&str]) -> Command {
         let mut command = self.command(binary());
         if !url.is_empty() {
@@ -117,8 +119,8 @@ impl Sandbox {
         command
     }
 
-    /// Starts `command`. What it prints goes to files, so that nobody who keeps them open makes us
-    /// wait.
+    /// Starts `command`. Its output goes to files, so that a process that keeps them open does not block the
+    /// test.
     pub fn start(&self, command: &mut Command) -> Run {
         let number = self.runs.fetch_add(1, Ordering::Relaxed);
         let output = [".out", ".err"].map(|end| self.path(&format!("run-{number}{end}")));
@@ -154,12 +156,12 @@ pub fn pid(text: &str) -> Pid {
     text.trim().parse().ok().and_then(Pid::from_raw).expect("a process id")
 }
 
-/// A table on the PostgreSQL server for tests, as a URL.
+/// The URL of a place, with its table.
 pub fn url(place: &Place) -> String {
     place.whole_url()
 }
 
-/// A running command. Killed when dropped.
+/// A running command. Dropping it kills the command.
 pub struct Run {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -171,17 +173,17 @@ pub struct Run {
 /// A command that has ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// How.
+    /// The status, as the system reports it.
     pub status: ExitStatus,
     /// The exit code; `128 + n` after signal n, as shells report it.
     pub code: i32,
-    /// What it printed.
+    /// The text on standard output.
     pub stdout: String,
-    /// What it complained about.
+    /// The text on standard error.
     pub stderr: String,
-    /// That the first connect took long, which it tells also of a good server on a busy machine.
+    /// The line about a slow first connect. On a busy machine, a good server causes it, too.
     pub slow: Option<String>,
-    /// How long it ran.
+    /// Time from the start to the end.
     pub took: Duration,
 }
 
@@ -202,12 +204,12 @@ impl Run {
         stdin.write_all(text.as_bytes()).and_then(|()| stdin.flush()).expect("written");
     }
 
-    /// Whether it has ended.
+    /// True if it has ended.
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("known").is_some()
     }
 
-    /// What it has printed up to now, and complained about.
+    /// The text on standard output and on standard error up to now.
     pub fn output(&self) -> [String; 2] {
         self.output.each_ref().map(|path| {
             String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
@@ -219,7 +221,7 @@ impl Run {
         self.end_within(HANG)
     }
 
-    /// Waits for its end; longer than `limit` is a failure.
+    /// Waits for its end. Fails after `limit`.
     pub fn end_within(mut self, limit: Duration) -> Ended {
         let until = Instant::now() + limit;
         loop {
@@ -252,7 +254,8 @@ impl Drop for Run {
 }
 
 fn is_slow(line: &str) -> bool {
-    line.starts_with("withlock: waiting for ") && line.ends_with(": no answer yet\n")
+    line.starts_with("withlock: waiting for ")
+        && line.ends_with(": the server has not answered yet\n")
 }
 
 impl Ended {
@@ -264,7 +267,7 @@ impl Ended {
     }
 }
 
-/// Waits for what must come.
+/// Waits until `is_so` holds, and fails after a while.
 #[track_caller]
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let until = Instant::now() + HANG;
@@ -274,7 +277,7 @@ pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Whether a process runs, stopped or not: it is neither gone nor a zombie.
+/// True if a process runs or is stopped, and is neither gone nor a zombie.
 pub fn is_alive(pid: Pid) -> bool {
     !matches!(state(pid), None | Some('Z' | 'X'))
 }
@@ -292,10 +295,10 @@ pub fn parent(of: Pid) -> Pid {
     pid(parent.expect("a line of the kernel's"))
 }
 
-/// The processes that it has started and that are there.
+/// The children of a process that still exist.
 pub fn children(of: Pid) -> Vec<Pid> {
     let of = of.as_raw_nonzero();
-    // With those of other threads: none of ours starts any.
+    // Only the first thread of our processes starts any.
     let children = read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
     children.split_whitespace().map(pid).collect()
 }
@@ -307,8 +310,8 @@ pub fn signal_group(member: Pid, signal: Signal) {
     }
 }
 
-/// What wrapped commands write down: one line when they start, one before they end, each with
-/// their fence, the time and their process id.
+/// A log of wrapped commands. Each writes one line at its start and one before its end, with its fence, the
+/// time and its process id.
 ///
 /// The lines' order is that of the appends, so that no clock is needed to tell an overlap.
 pub struct EventLog(PathBuf);

@@ -3,8 +3,8 @@
 use super::{Session, SqlTable};
 use crate::admin::{Ask, Asking};
 use crate::clock;
-use crate::error::Error;
 use lock_core::admin::Question;
+use lock_core::config::Error;
 use lock_core::sql::{Codec, ConnectError, Refusal};
 use std::time::Duration;
 

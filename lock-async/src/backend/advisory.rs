@@ -1,7 +1,7 @@
 //! The advisory protocol over sessions: a connection is the lease, and is never replaced in silence.
 
 use super::{Backend, Backends, GONE, Session, Source, left};
-use crate::error::{ConfigError, Error};
+use lock_core::config::{ConfigError, Error};
 use lock_core::sql::advisory::{Codec, Session as Opened};
 use lock_core::sql::{ConnectError, Step};
 use lock_core::{Failure, Instant, Judgment, Outcome, Pace, Reply, Request, SessionName, Timing};
@@ -104,7 +104,7 @@ impl<S: Session> SqlAdvisory<S> {
         limit: impl Fn() -> Duration + Send,
     ) -> Result<Reply, Failure> {
         let (Some(session), Some(opened)) = (&mut self.session, &self.opened) else {
-            return Err(Failure::NotSent("the connection is gone".to_string()));
+            return Err(Failure::NotSent("the connection has ended".to_string()));
         };
         if !session.is_open() {
             return Err(Failure::NotSent("the connection has ended".to_string()));

@@ -8,7 +8,6 @@ mod link;
 
 use super::panics::{PANICKED, guarded};
 use super::{Backend, Backends, left};
-use crate::error::{ConfigError, Error};
 use hyper::header::HeaderValue;
 use link::{Address, Answer, Link};
 use lock_core::http::consul::{Codec, Setup, Step, TOKEN_HEADER};

@@ -1,17 +1,16 @@
 //! Sessions on a MySQL or MariaDB server.
 //!
-//! The client is not asked for more than it does well: no pool, and nothing prepared but when it is told
-//! to. It has no time limits; all that is asked of it is given up after one here, and then its
-//! connection is too. It sends no password in the clear and no local file. Where it panics over what a
-//! server sends, that is an error like any other.
+//! The client is used without a pool, and prepares a statement only when it is told to. It has no time
+//! limits, so every call is given up after a limit here, together with its connection. It sends no password
+//! in plain text and no local file. If it panics over a server's answer, that becomes an error.
 
 mod statements;
 mod trouble;
 
 use super::names::addresses_of;
 use super::{GONE, Session, Source as Sessions};
-use crate::error::ConfigError;
 use lock_core::Failure;
+use lock_core::config::ConfigError;
 use lock_core::sql::mysql::{connect_failed, statement_failed};
 use lock_core::sql::{ConnectError, Rows, Statement};
 use lock_shared::mysql::Server;
@@ -29,14 +28,14 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use trouble::{Trouble, guarded};
 
-/// The longest packet that is sent or taken: five hundred claims and more.
+/// The longest packet that is sent or accepted. It has room for more than five hundred claims.
 const PACKET: usize = 4 << 20;
 
 /// Connects to a server.
 pub(crate) struct Connects {
     pub(crate) server: Server,
     pub(crate) request: Duration,
-    /// What the server is to show of connections. Version 0.37 of the client does not send it.
+    /// The connection attribute `holder`. Version 0.37 of the client does not send it.
     pub(crate) holder: Option<String>,
 }
 
@@ -60,16 +59,16 @@ enum Source {
         mode: SslMode,
         request: Duration,
     },
-    /// The caller gave us a client; there is no way to another.
+    /// A client of the caller's. There is no second one.
     Client,
 }
 
-/// A client, and whether it is in step with the server.
+/// A client, and its state.
 struct Link {
     /// Absent only while it is dropped.
     client: Option<Conn>,
     statements: Statements,
-    /// A statement is under way, or was cut off.
+    /// True if a statement is in flight, or was cut off.
     busy: bool,
 }
 
@@ -90,10 +89,10 @@ impl Mysql {
             .pass(password)
             .db_name(Some(database))
             .socket(socket)
-            // From loopback it would change over to the server's Unix socket.
+            // On loopback, the client would change over to the server's Unix socket.
             .prefer_socket(false)
             .max_allowed_packet(Some(PACKET))
-            // For a pool; it would ask the server.
+            // A setting for pools. Without it, the client would ask the server.
             .wait_timeout(Some(0))
             .stmt_cache_size(0)
             .connect_attribute("program_name", "lock-async")
@@ -129,7 +128,7 @@ impl Session for Mysql {
             }
         };
         if mode != SslMode::Disable && CryptoProvider::get_default().is_none() {
-            // The client takes the default, and panics where there is none to take.
+            // The client uses the process's default provider, and panics if there is none.
             let _ = ring::default_provider().install_default();
         }
         let client = timeout(limit, connect(opts, mode, limit))
@@ -141,7 +140,7 @@ impl Session for Mysql {
 
     async fn run(&mut self, statement: &Statement, limit: Duration) -> Result<Rows, Failure> {
         let Some(Link { client: Some(client), statements, busy }) = &mut self.link else {
-            return Err(Failure::NotSent("there is no connection".to_string()));
+            return Err(Failure::NotSent("no connection to the server is open".to_string()));
         };
         *busy = true;
         let result = timeout(limit, statements.run(client, statement, limit))
@@ -164,8 +163,8 @@ impl Session for Mysql {
 
     async fn close(self) {}
 
-    /// The server would go on waiting for a while with a client that is gone: it is told to stop,
-    /// over another connection.
+    /// Tells the server over another connection to end the wait. It would go on for a while although the
+    /// client is gone.
     async fn cut(self) {
         let (Source::Server { opts, mode, request }, Some(id)) = (&self.source, self.id()) else {
             return;
@@ -188,8 +187,8 @@ impl Link {
     }
 }
 
-/// Ends the connection. The client would have a task of its own say goodbye to the server first,
-/// without a limit; here it may say what can be said at once.
+/// Ends the connection. The client would start a task that says goodbye to the server, without a limit. Here,
+/// only what can be sent at once is sent.
 impl Drop for Link {
     fn drop(&mut self) {
         let Some(client) = self.client.take() else { return };
@@ -212,7 +211,7 @@ async fn connect(opts: &Opts, mode: SslMode, limit: Duration) -> Result<Conn, Fa
     let addresses: Vec<IpAddr> = addresses.iter().map(SocketAddr::ip).collect();
     let mut result = Err(connect_failed(None, "the host has no address"));
     for (at, address) in addresses.iter().enumerate() {
-        // One that does not answer leaves time for the next.
+        // An address that does not answer leaves time for the next.
         let left = until.saturating_duration_since(Instant::now());
         let share = left / u32::try_from(addresses.len() - at).unwrap_or(u32::MAX);
         let opts = OptsBuilder::from_opts(opts.clone()).resolved_ips(Some([*address])).into();
@@ -246,8 +245,8 @@ async fn connect_at(opts: Opts, mode: SslMode) -> Result<Conn, Failure> {
     })
 }
 
-/// Fails when a handshake would fail for reasons of our own. Certificates are in files, which are read
-/// where that holds up nothing else.
+/// Fails if every handshake would fail because of this side's settings. A thread for blocking reads the files
+/// with the certificates.
 pub(crate) async fn check(server: Server) -> Result<Server, ConfigError> {
     tokio::task::spawn_blocking(move || server.check().map(|()| server))
         .await

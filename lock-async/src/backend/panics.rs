@@ -8,7 +8,7 @@ use std::task::Poll;
 /// The error for a client that panicked.
 pub(crate) const PANICKED: &str = "the client panicked";
 
-/// Polls a client's future, whose panic becomes `None`.
+/// Polls a client's future. A panic becomes `None`.
 pub(crate) async fn guarded<T>(call: impl Future<Output = T>) -> Option<T> {
     let mut call = pin!(call);
     poll_fn(|cx| {

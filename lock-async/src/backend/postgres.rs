@@ -3,7 +3,7 @@
 use super::{GONE, Session, Source as Sessions};
 use crate::backend::names::addresses_of;
 use crate::backend::panics::{PANICKED, guarded};
-use crate::error::ConfigError;
+use lock_core::config::ConfigError;
 use lock_core::sql::postgres::{connect_failed, notification, statement_failed};
 use lock_core::sql::{ConnectError, Prepared, Rows, Run, Statement};
 use lock_core::{Failure, Notification};
@@ -25,9 +25,9 @@ use tokio_postgres::{AsyncMessage, CancelToken, Client, Error, NoTls, Socket};
 /// Connects to a server.
 pub(crate) struct Connects {
     pub(crate) server: Server,
-    /// After which the server ends a statement.
+    /// The time after which the server ends a statement.
     pub(crate) request: Duration,
-    /// What the server shows of connections, if nothing else was said.
+    /// The `application_name` of connections, unless the URL has one.
     pub(crate) holder: Option<String>,
 }
 
@@ -53,18 +53,18 @@ enum Source {
         tls: Tls,
         request: Duration,
     },
-    /// The caller gave us a client; there is no way to another.
+    /// A client of the caller's. There is no second one.
     Client,
 }
 
-/// A client, and what moves its bytes, unless the caller sees to that. Both are polled by the
-/// driver's task: when that ends, so does the connection.
+/// A client, and the connection that moves its bytes, unless the caller polls that. The driver's task polls
+/// both, so the connection ends with the task.
 struct Link {
     client: Client,
     connection: Option<Connection>,
-    /// What the server told.
+    /// Payloads of the server's notifications.
     told: mpsc::UnboundedReceiver<String>,
-    /// A statement is under way, or was cut off.
+    /// True if a statement is in flight, or was cut off.
     busy: bool,
 }
 
@@ -137,7 +137,7 @@ impl Session for Postgres {
 
     async fn run(&mut self, statement: &Statement, limit: Duration) -> Result<Rows, Failure> {
         let Some(link) = &mut self.link else {
-            return Err(Failure::NotSent("there is no connection".to_string()));
+            return Err(Failure::NotSent("no connection to the server is open".to_string()));
         };
         link.busy = true;
         let running = guarded(rows(link, &mut self.statements, statement, limit));
@@ -154,7 +154,7 @@ impl Session for Postgres {
 
     async fn news(&mut self, up_to: Duration) -> Result<Vec<Notification>, Failure> {
         let Some(Link { connection, told, .. }) = &mut self.link else {
-            return Err(Failure::NotSent("there is no connection".to_string()));
+            return Err(Failure::NotSent("no connection to the server is open".to_string()));
         };
         let heard = drive(connection, async { Ok(told.recv().await) });
         let first = match timeout(up_to, heard).await {
@@ -180,7 +180,7 @@ impl Session for Postgres {
         }
     }
 
-    /// The server may not be listening.
+    /// Drops the connection without a word, because the server may not be listening.
     fn discard(&mut self) {
         self.link = None;
         self.statements = Prepared::default();
@@ -195,7 +195,7 @@ impl Session for Postgres {
         }
     }
 
-    /// The server would go on waiting for a while with a client that is gone: it is told to stop.
+    /// Tells the server to end the wait. It would go on for a while although the client is gone.
     async fn cut(mut self) {
         let (Source::Server { tls, request, .. }, Some(link)) = (&self.source, &self.link) else {
             return;
@@ -208,7 +208,7 @@ impl Session for Postgres {
     }
 }
 
-/// Has the server end the statement that is under way.
+/// Asks the server to end the statement in flight.
 async fn cancel(token: CancelToken, tls: &Tls) -> Result<(), String> {
     let cancelled = if tls.mode == SslMode::Disable {
         token.cancel_query(NoTls).await
@@ -223,7 +223,7 @@ async fn cancel(token: CancelToken, tls: &Tls) -> Result<(), String> {
 /// Connects to the first host that can be used.
 async fn connect(hosts: &[Config], tls: &Tls, limit: Duration) -> Result<Link, Failure> {
     let until = Instant::now() + limit;
-    let mut result = Err(connect_failed(None, "there is no host"));
+    let mut result = Err(connect_failed(None, "the URL names no host"));
     for (at, host) in hosts.iter().enumerate() {
         result = connect_to(host, tls, share(until, hosts.len() - at)).await;
         if result.is_ok() {
@@ -274,13 +274,13 @@ async fn connect_at(address: &Config, tls: &Tls, limit: Duration) -> Result<Link
     Ok(Link::new(client, connection))
 }
 
-/// Fails when a handshake would fail for reasons of our own.
+/// Fails if every handshake would fail because of this side's settings.
 pub(crate) async fn check(tls: &Tls) -> Result<(), ConfigError> {
     let tls = tls.clone();
     apart(move || tls.check()).await
 }
 
-/// Reads certificates, which are in files, where that holds up nothing else.
+/// Runs `work`, which reads certificates from files, on a thread for blocking.
 async fn apart<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, ConfigError> + Send + 'static,
 ) -> Result<T, ConfigError> {
@@ -289,7 +289,7 @@ async fn apart<T: Send + 'static>(
         .unwrap_or_else(|error| Err(ConfigError::System(error.to_string())))
 }
 
-/// Does `work` with the client while moving the connection's bytes.
+/// Runs `work` with the client, and moves the connection's bytes meanwhile.
 async fn drive<T>(
     connection: &mut Option<Connection>,
     work: impl Future<Output = Result<T, Error>>,
@@ -301,12 +301,12 @@ async fn drive<T>(
         }
         let Some(Poll::Ready(ended)) = connection.as_mut().map(|moving| moving.as_mut().poll(cx))
         else {
-            // An answer that has just come in wakes us again.
+            // An answer that has just arrived wakes this task again.
             return Poll::Pending;
         };
         *connection = None;
         match (work.as_mut().poll(cx), ended) {
-            // It says only that the connection ended; why, the connection said.
+            // This error says only that the connection ended. The connection itself has the reason.
             (Poll::Ready(Err(error)), Err(why)) if error.is_closed() => Poll::Ready(Err(why)),
             (result, _) => result,
         }

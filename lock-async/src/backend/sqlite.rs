@@ -1,8 +1,8 @@
 //! Sessions on an SQLite file.
 
 use super::Session;
-use crate::error::ConfigError;
 use lock_core::Failure;
+use lock_core::config::ConfigError;
 use lock_core::sql::{Codec, ConnectError, Rows, Statement};
 use lock_shared::sqlite::{File, reopen};
 use rusqlite::Connection;
@@ -87,7 +87,7 @@ impl Sqlite {
         std::thread::Builder::new()
             .name("lock sqlite".to_string())
             .spawn(thread)
-            .map_err(|error| ConfigError::System(format!("no threads: {error}")))?;
+            .map_err(|error| ConfigError::System(format!("it cannot start a thread: {error}")))?;
         let no_log = told
             .await
             .unwrap_or_else(|_| Err(ConfigError::System("SQLite panicked".to_string())))?;

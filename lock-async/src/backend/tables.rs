@@ -2,8 +2,8 @@
 //! one on which it is heard.
 
 use super::{Backends, Source, SqlTable};
-use crate::error::Error;
 use lock_core::Timing;
+use lock_core::config::Error;
 use lock_core::sql::Codec;
 
 /// Connections to one table, as many as there are lanes.

@@ -4,7 +4,7 @@ use super::{Config, Target};
 use crate::admin::{Admin, Ask};
 use crate::backend::admin::TableAdmin;
 use crate::backend::{Handed, Source, nowhere};
-use crate::error::{ConfigError, Error};
+use lock_core::config::{ConfigError, Error};
 use lock_core::{Timing, sql};
 use lock_shared::place::Place;
 use lock_shared::settings::Codec;

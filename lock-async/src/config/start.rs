@@ -6,8 +6,8 @@ use crate::backend::tables::Tables;
 use crate::backend::{Backends, Handed, Session, Source, nowhere};
 use crate::clock;
 use crate::driver::Driver;
-use crate::error::{ConfigError, Error};
 use crate::locks::{Check, Locks};
+use lock_core::config::{ConfigError, Error};
 use lock_core::{ClaimError, Engine, LockName, Mode, Timing, advisory, sql, table};
 #[cfg(feature = "consul")]
 use lock_core::{Judgment, Pace};
@@ -48,7 +48,7 @@ impl Config {
         let (timing, codec) = (settings.timing(kind)?, settings.codec(kind)?);
         let mut seed = [0; 16];
         getrandom::fill(&mut seed)
-            .map_err(|error| ConfigError::System(format!("no random numbers: {error}")))?;
+            .map_err(|error| ConfigError::System(format!("it has no random numbers: {error}")))?;
         let plan = Plan {
             core: lock_core::Config::new(timing, u128::from_ne_bytes(seed)),
             timing,

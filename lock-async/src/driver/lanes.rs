@@ -83,7 +83,7 @@ impl<F: Backends> Lanes<F> {
                     }
                     catch_unwind(AssertUnwindSafe(|| exchange.as_mut().poll(cx).map(Some)))
                         .unwrap_or_else(|_| {
-                            let panicked = "the database driver panicked".to_string();
+                            let panicked = "the database client panicked".to_string();
                             Poll::Ready(Some(Err(Failure::Unknown(panicked))))
                         })
                 })

@@ -3,7 +3,6 @@
 use super::leaving::{Leaving, Tell};
 use super::{Call, End, NO_LIMIT, News, Ticket, news};
 use crate::clock;
-use crate::error::ShutdownError;
 use crate::events::{Life, Teller, Told};
 use crate::guard::{Cell, Granted};
 use crate::locks::Progress;

@@ -113,7 +113,7 @@ async fn renewals_and_losses_are_told() {
     })
     .await
     .expect("told");
-    lines.only(&format!("a lock was not released as it should be {fence} held="));
+    lines.only(&format!("release failed {fence} held="));
 }
 
 /// Does something in the middle of certain events.

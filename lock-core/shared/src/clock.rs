@@ -1,10 +1,10 @@
-//! The clock that the engine is fed with.
+//! The clock whose readings the engine gets.
 
 use lock_core::Instant;
 use rustix::time::{ClockId, clock_gettime};
 
-// Both count the time that the machine is suspended. `CLOCK_MONOTONIC` does so on Apple systems
-// only; elsewhere than on Linux and there, a suspended holder may notice its loss late.
+// These clocks count suspended time. `CLOCK_MONOTONIC` does so on Apple systems only. On systems other than
+// Apple's, Linux and Android, a suspended holder may notice its loss late.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const CLOCK: ClockId = ClockId::Boottime;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]

@@ -1,4 +1,4 @@
-//! What a URL says about a Consul.
+//! A Consul agent in a URL.
 
 use crate::sslmode::{SslMode, stays_here};
 use crate::tls::authorities;
@@ -7,18 +7,17 @@ use lock_core::config::ConfigError;
 use rustls::pki_types::CertificateDer;
 use std::path::PathBuf;
 
-/// Where Consul is, and whether to encrypt.
+/// The address of a Consul agent, and its TLS settings.
 pub struct Server {
     /// Host and port.
     pub authority: Authority,
     pub encrypted: bool,
-    /// The authorities to trust instead of the system's, as PEM.
+    /// A PEM file with the authorities to trust instead of the system's.
     root_cert: Option<PathBuf>,
 }
 
 impl Server {
-    /// Reads the URL, without its parameters. The prefix of keys, if there is one, is what follows
-    /// the host.
+    /// Reads the URL, without its parameters. Also returns the prefix of keys, which follows the host.
     pub fn read(
         url: &str,
         sslmode: Option<SslMode>,
@@ -31,11 +30,11 @@ impl Server {
         let host = host.ok_or_else(|| wrong("it names no host"))?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(ConfigError::Url(
-                "Consul knows no users: its ACL token is the parameter token".to_string(),
+                "Consul has no users: give an ACL token with the parameter token".to_string(),
             ));
         }
         if url.fragment().is_some() {
-            return Err(wrong("there is a # in it (%23)"));
+            return Err(wrong("it contains a #, which must be written as %23"));
         }
         let encrypted = match sslmode {
             None => root_cert.is_some() || !stays_here(host),
@@ -47,18 +46,19 @@ impl Server {
             }
         };
         if root_cert.is_some() && !encrypted {
-            let reason = "does not go with sslmode=disable".to_string();
+            let reason = "cannot be used with sslmode=disable".to_string();
             return Err(ConfigError::Parameter { name: "sslrootcert".to_string(), reason });
         }
         let port = url.port().unwrap_or(if encrypted { 8501 } else { 8500 });
-        let authority = format!("{host}:{port}").parse().map_err(|_| wrong("its host is none"))?;
+        let authority =
+            format!("{host}:{port}").parse().map_err(|_| wrong("its host is not valid"))?;
         let prefix = percent_encoding::percent_decode_str(url.path().trim_matches('/'));
         let prefix = prefix.decode_utf8().map_err(|_| wrong("its path is not UTF-8"))?;
         let prefix = (!prefix.is_empty()).then(|| prefix.into_owned());
         Ok((Self { authority, encrypted, root_cert }, prefix))
     }
 
-    /// The authorities to trust, of which there is one at least.
+    /// The authorities to trust, at least one.
     pub fn roots(&self) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
         authorities(self.root_cert.as_deref())
     }

@@ -1,15 +1,15 @@
-//! The events for `tracing`: each with `lock.name`, once it is granted with `lock.fence`.
+//! The events for `tracing`. Each has `lock.name`. Those after a grant have `lock.fence`.
 //!
-//! A subscriber is foreign code: it may block, panic, or take a lock. A driver calls none of these while it
-//! holds a mutex, nor on a thread that others rely on.
+//! A subscriber is foreign code: it may block, panic, or acquire a lock. A driver calls none of these
+//! functions while it holds a mutex, or on a thread that others rely on.
 
-/// Writes these functions into the driver: an event's target is the module that tells it, and people filter by
-/// the driver's name.
+/// Defines the functions in the driver, because an event's target is the module that emits it, and people
+/// filter by the driver's name.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! events {
     () => {
-        /// News while it is waited for.
+        /// A report to a waiter.
         pub(crate) fn progress(name: &::lock_core::LockName, news: &::lock_core::config::Progress) {
             match news {
                 ::lock_core::config::Progress::Busy(holder) => {
@@ -23,7 +23,7 @@ macro_rules! events {
             }
         }
 
-        /// `waited` after it was asked for.
+        /// The lock was granted, `waited` after the call.
         pub(crate) fn acquired(
             name: &::lock_core::LockName,
             fence: ::lock_core::Fence,
@@ -32,7 +32,7 @@ macro_rules! events {
             tracing::debug!(lock.name = %name, lock.fence = fence.get(), ?waited, "acquired");
         }
 
-        /// `held` after it was acquired.
+        /// The lease was renewed, `held` after the grant.
         pub(crate) fn renewed(
             name: &::lock_core::LockName,
             fence: ::lock_core::Fence,
@@ -41,17 +41,17 @@ macro_rules! events {
             tracing::trace!(lock.name = %name, lock.fence = fence.get(), ?held, "renewed");
         }
 
-        /// The same; it is tried again.
+        /// A renewal failed, `held` after the grant. The driver tries again.
         pub(crate) fn renewal_failed(
             name: &::lock_core::LockName,
             fence: ::lock_core::Fence,
             held: ::std::time::Duration,
             failure: &::lock_core::Failure,
         ) {
-            tracing::warn!(lock.name = %name, lock.fence = fence.get(), ?held, %failure, "a renewal failed");
+            tracing::warn!(lock.name = %name, lock.fence = fence.get(), ?held, %failure, "renewal failed");
         }
 
-        /// The same.
+        /// The lock was lost, `held` after the grant.
         pub(crate) fn lost(
             name: &::lock_core::LockName,
             fence: ::lock_core::Fence,
@@ -61,7 +61,7 @@ macro_rules! events {
             tracing::warn!(lock.name = %name, lock.fence = fence.get(), ?held, %reason, "lost");
         }
 
-        /// Free, or not, `held` after it was acquired.
+        /// The release ended, `held` after the grant.
         pub(crate) fn released<E: ::std::fmt::Display>(
             name: &::lock_core::LockName,
             fence: ::lock_core::Fence,
@@ -72,7 +72,7 @@ macro_rules! events {
             match release {
                 Ok(()) => tracing::debug!(lock.name = %name, lock.fence = fence, ?held, "released"),
                 Err(error) => {
-                    tracing::warn!(lock.name = %name, lock.fence = fence, ?held, %error, "a lock was not released as it should be");
+                    tracing::warn!(lock.name = %name, lock.fence = fence, ?held, %error, "release failed");
                 }
             }
         }

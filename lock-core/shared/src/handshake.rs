@@ -4,11 +4,11 @@ use rustls::{AlertDescription, CertificateError, Error as Tls};
 use std::error::Error;
 use std::io;
 
-/// The failure to connect to a PostgreSQL that has no TLS, in the words of its client.
+/// The error of PostgreSQL's client for a server without TLS.
 pub const NO_TLS: &str = "server does not support TLS";
 
-/// The advice for a TLS handshake that fails again until somebody acts. `None` if `error` has
-/// another reason, which may pass.
+/// The advice for a TLS handshake that keeps failing until someone acts. `None` if `error` has another
+/// reason, which may pass.
 pub fn advice(error: &(dyn Error + 'static)) -> Option<&'static str> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -16,7 +16,9 @@ pub fn advice(error: &(dyn Error + 'static)) -> Option<&'static str> {
             return about(error);
         }
         if error.to_string() == NO_TLS {
-            return Some("sslmode=disable would connect without, for all on the way to read");
+            return Some(
+                "enable TLS on the server, or set sslmode=disable, with which anyone on the network path can read the traffic",
+            );
         }
         // The source of an I/O error is the source of what it contains.
         next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
@@ -41,24 +43,26 @@ fn about(error: &Tls) -> Option<&'static str> {
             "name the authority of the server's certificate with sslrootcert=FILE (sslmode says what is checked)",
         ),
         Tls::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => Some(
-            "connect to a name that the server's certificate is for (sslmode says what is checked)",
+            "use a host name that is in the server's certificate (sslmode says what is checked)",
         ),
         Tls::InvalidCertificate(
             Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. },
         ) => Some(
-            "renew the server's certificate, or set this machine's clock (sslmode says what is checked)",
+            "renew the server's certificate, or correct this machine's clock (sslmode says what is checked)",
         ),
         Tls::InvalidCertificate(_) => Some(
             "the server needs another certificate (sslrootcert names its authority, sslmode says what is checked)",
         ),
         Tls::InvalidMessage(_) => Some(
-            "the server seems to have no TLS; sslmode=disable would connect without, for all on the way to read",
+            "the server seems to have no TLS: enable it there, or set sslmode=disable, with which anyone on the network path can read the traffic",
         ),
         Tls::AlertReceived(
             AccessDenied | BadCertificate | CertificateRequired | HandshakeFailure
             | InsufficientSecurity | ProtocolVersion | UnrecognisedName,
         )
-        | Tls::PeerIncompatible(_) => Some("the server's TLS settings do not go with ours"),
+        | Tls::PeerIncompatible(_) => Some(
+            "the server's TLS settings do not match this client's: check its TLS versions and ciphers, and whether it demands a client certificate",
+        ),
         _ => None,
     }
 }

@@ -1,11 +1,12 @@
-//! Internals shared by `lock-sync` and `lock-async`: what neither can get from the pure `lock-core`.
+//! Internals shared by `lock-sync` and `lock-async`: the impure parts, which the pure `lock-core` cannot
+//! contain.
 //!
-//! There is no promise about versions here: anything may change with any of them. Depend on the drivers, which
-//! show what is meant to be used.
+//! There is no promise about versions here: anything may change with any of them. Depend on the drivers,
+//! which export the parts for users.
 //!
-//! Nothing here needs a runtime, or blocks where it does not say so.
+//! Nothing here needs a runtime. A function that blocks says so.
 
-// With fewer backends, some of what they share is not used.
+// With fewer backends, parts of the shared code are not used.
 #![cfg_attr(
     not(all(feature = "consul", feature = "mysql", feature = "postgres", feature = "sqlite")),
     allow(dead_code, unreachable_code, unused_imports, unused_variables, unused_mut)

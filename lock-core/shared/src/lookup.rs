@@ -1,8 +1,8 @@
 //! Lookups of hosts' names.
 //!
-//! The system looks a name up without a limit in time, and nothing interrupts it. So a thread of ours asks the system,
-//! and its caller waits only for as long as it likes. A runtime's blocking thread would not do: the end of the runtime
-//! waits for that.
+//! The system looks a name up without a time limit, and nothing interrupts it. So a thread of ours asks the
+//! system, and its caller waits only as long as it likes. A runtime's blocking thread would not do, because
+//! the end of the runtime waits for it.
 
 #[cfg(any(test, feature = "testing"))]
 pub mod stand_in;
@@ -14,15 +14,16 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// The addresses of a name, of which there may be none, or a line for people.
+/// The addresses of a name, which may be none, or an error in one line.
 pub type Answer = Result<Vec<SocketAddr>, String>;
 
-/// The lookups that are under way in each process, one for each name at most: a fork inherits none of the threads.
+/// The lookups in flight, at most one for each name. The process id is part of the key, because a fork
+/// inherits none of the threads.
 static UNDER_WAY: Mutex<BTreeMap<(u32, String), Shared>> = Mutex::new(BTreeMap::new());
 
 type Shared = Arc<Mutex<State>>;
 
-/// A lookup, as its thread and all who wait for it see it.
+/// The state that a lookup's thread shares with its waiters.
 #[derive(Default)]
 struct State {
     answer: Option<Answer>,
@@ -30,7 +31,7 @@ struct State {
     wakers: BTreeMap<usize, Waker>,
 }
 
-/// Waits for the addresses of a name. Whoever drops it waits no longer; the lookup goes on.
+/// Waits for the addresses of a name. Dropping it ends the wait; the lookup goes on.
 pub struct Lookup {
     port: u16,
     /// The key of this waiter's waker.
@@ -38,7 +39,7 @@ pub struct Lookup {
     state: Shared,
 }
 
-/// Looks up a name, or an address, which is its own. A lookup of the same name that is under way is joined.
+/// Looks up a name. An IP address is its own answer. A lookup of the same name in flight is joined.
 pub fn look_up(name: &str, port: u16) -> Lookup {
     let state = match name.parse() {
         Ok(ip) => {
@@ -54,9 +55,9 @@ pub fn look_up(name: &str, port: u16) -> Lookup {
     Lookup { port, id, state }
 }
 
-/// The error for a caller whose time is over before the lookup's answer came.
+/// The error for a caller whose time ends before the lookup's answer.
 pub fn late(name: &str) -> String {
-    format!("still looking up {name}")
+    format!("the name server did not answer in time for {name}")
 }
 
 fn joined(name: &str) -> Shared {
@@ -75,7 +76,10 @@ fn joined(name: &str) -> Shared {
     };
     match std::thread::Builder::new().name("lock lookup".to_string()).spawn(ask) {
         Ok(_) => drop(under_way.insert(key, state.clone())),
-        Err(error) => tell(&state, Err(format!("no thread to look up {name}: {error}"))),
+        Err(error) => tell(
+            &state,
+            Err(format!("the system cannot start a thread to look up {name}: {error}")),
+        ),
     }
     state
 }
@@ -133,7 +137,7 @@ mod tests {
         Pin::new(lookup).poll(&mut Context::from_waker(Waker::noop()))
     }
 
-    /// By now the thread is done.
+    /// Waits for the thread's answer.
     fn ended(lookup: &mut Lookup) -> Answer {
         loop {
             if let Poll::Ready(answer) = poll(lookup) {
@@ -175,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_name_is_told_in_its_error() {
-        assert_eq!(late("db.example"), "still looking up db.example");
+        assert_eq!(late("db.example"), "the name server did not answer in time for db.example");
         assert!(ended(&mut look_up("a\0b", 0)).is_err());
     }
 }

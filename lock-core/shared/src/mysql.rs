@@ -1,4 +1,4 @@
-//! MySQL and MariaDB, as `mysql_common` has them, which both clients are made of.
+//! MySQL and MariaDB, by the types of `mysql_common`, on which both clients are built.
 
 mod rows;
 mod server;

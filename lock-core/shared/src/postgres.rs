@@ -1,4 +1,4 @@
-//! PostgreSQL, as its client `tokio-postgres` has it, and `postgres`, which is made of that.
+//! PostgreSQL, by the types of `tokio-postgres`, on which the client `postgres` is built.
 
 mod hosts;
 mod rows;
@@ -18,7 +18,7 @@ pub use tls::Tls;
 pub use tokio_postgres::Config;
 pub use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// A server, and how to encrypt.
+/// A server, and its TLS settings.
 pub struct Server {
     pub config: Box<Config>,
     pub tls: Tls,
@@ -40,8 +40,8 @@ impl Server {
         Ok(Self { config: Box::new(config), tls: Tls { mode, root_cert } })
     }
 
-    /// For each host, a configuration that names no other. The server ends a statement after `request`, and shows
-    /// the connection by `name` if nothing else was said.
+    /// One configuration for each host. The server ends a statement after `request`. It shows `name` for the
+    /// connection, unless the URL has an application name.
     pub fn each(&self, request: Duration, name: &str) -> Vec<Config> {
         let mut config = (*self.config).clone();
         if config.get_application_name().is_none() {
@@ -50,13 +50,13 @@ impl Server {
         let options = config.get_options().map(|own| format!("{own} ")).unwrap_or_default();
         config.options(format!("{options}{}", session_options(request)));
         config.tcp_user_timeout(request);
-        // A connection that only listens would not notice otherwise that the server is gone.
-        // In whole seconds, of which the kernel wants one at least.
+        // Without keep-alives, a connection that only listens would not notice that the server is gone. The
+        // kernel counts whole seconds, at least one.
         config.keepalives_idle(request.max(Duration::from_secs(1)));
         hosts::each(&config)
     }
 
-    /// The begin of a URL, without a password.
+    /// The beginning of a URL, without a password.
     pub(crate) fn place(&self) -> String {
         let config = &self.config;
         let user = config.get_user().map(|user| escaped(user) + "@").unwrap_or_default();
@@ -69,7 +69,7 @@ impl Server {
                 Host::Unix(folder) => escaped(&folder.to_string_lossy()).replace('/', "%2F"),
             })
             .collect();
-        // Where there are addresses, names do not matter.
+        // An address replaces the host's name.
         for (at, address) in config.get_hostaddrs().iter().enumerate() {
             match hosts.get_mut(at) {
                 Some(host) => *host = address.to_string(),

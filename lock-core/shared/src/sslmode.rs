@@ -3,15 +3,15 @@
 /// The `sslmode` of libpq.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SslMode {
-    /// In the clear.
+    /// No TLS.
     Disable,
-    /// TLS if the server has it; whose server it is, is not checked.
+    /// TLS if the server has it. The certificate is not checked.
     Prefer,
-    /// TLS; whose server it is, is not checked.
+    /// TLS. The certificate is not checked.
     Require,
     /// TLS, with a certificate of a known authority.
     VerifyCa,
-    /// TLS, with a certificate of a known authority for this very host.
+    /// TLS, with a certificate of a known authority for this host name.
     VerifyFull,
 }
 
@@ -28,7 +28,7 @@ impl SslMode {
     }
 }
 
-/// Whether everything that would be sent to a host stays on this machine.
+/// True if all traffic to a host stays on this machine.
 pub(crate) fn stays_here(host: &str) -> bool {
     let host = host.trim_matches(['[', ']']);
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())

@@ -5,30 +5,34 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::path::Path;
 
-/// The certificates in a file, as PEM.
+/// The certificates in a PEM file, at least one.
 pub(crate) fn in_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
     let wrong = |error: rustls::pki_types::pem::Error| not_usable(path, &error.to_string());
-    CertificateDer::pem_file_iter(path).map_err(wrong)?.collect::<Result<_, _>>().map_err(wrong)
+    let found = CertificateDer::pem_file_iter(path).map_err(wrong)?;
+    let found: Vec<_> = found.collect::<Result<_, _>>().map_err(wrong)?;
+    if found.is_empty() { Err(not_usable(path, "it contains no certificate")) } else { Ok(found) }
 }
 
 pub(crate) fn not_usable(path: &Path, reason: &str) -> ConfigError {
     ConfigError::Tls(format!("sslrootcert {}: {reason}", path.display()))
 }
 
-/// The authorities to trust, of which there is one at least: those in the file, or the system's.
+/// The authorities to trust, at least one: those in the file, or the system's.
 #[cfg(any(feature = "consul", feature = "postgres"))]
 pub(crate) fn authorities(
     root_cert: Option<&Path>,
 ) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
-    let found = match root_cert {
-        Some(path) => in_file(path)?,
-        None => rustls_native_certs::load_native_certs().certs,
-    };
-    if found.is_empty() { Err(none_known()) } else { Ok(found) }
+    match root_cert {
+        Some(path) => in_file(path),
+        None => match rustls_native_certs::load_native_certs().certs {
+            found if found.is_empty() => Err(none_known()),
+            found => Ok(found),
+        },
+    }
 }
 
 #[cfg(any(feature = "consul", feature = "postgres"))]
 pub(crate) fn none_known() -> ConfigError {
-    let told = "no certificate authority is known: name one with sslrootcert=FILE";
+    let told = "this system has no certificate authorities: name one with sslrootcert=FILE";
     ConfigError::Tls(told.to_string())
 }

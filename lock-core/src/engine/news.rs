@@ -279,7 +279,8 @@ impl Engine {
         if self.subscription.verified && !all.is_empty() {
             let quarter = self.config.timing.wait();
             // Of many processes that heard the same, one is the first to send the next.
-            self.subscription.ping = Ping::At(now.after(quarter).after(self.rng.jitter(quarter / 8)));
+            self.subscription.ping =
+                Ping::At(now.after(quarter).after(self.rng.jitter(quarter / 8)));
         }
         for one in all {
             if let Notification::Freed(name) = one {
@@ -299,7 +300,8 @@ impl Engine {
     /// A ping was sent and not heard: the listening connection is dropped.
     fn overdue(&mut self, now: Instant) {
         // Where no ping was ever heard, there is most likely a pooler, which is no different in a moment.
-        let pause = if self.subscription.verified { now } else { now.after(self.config.timing.wait()) };
+        let pause =
+            if self.subscription.verified { now } else { now.after(self.config.timing.wait()) };
         let until = self.listens_again_at(now).max(pause);
         self.in_flight.retain(|(lane, _), _| *lane != Lane::NEWS);
         self.subscription.dropped = Some((until, self.subscription.forget()));

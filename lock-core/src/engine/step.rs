@@ -8,7 +8,7 @@ use crate::event::LockId;
 use crate::outcome::{Outcome, Reply};
 use crate::request::Action;
 use crate::session::SessionId;
-use crate::slot::{SessionView, Context, Input, Phase};
+use crate::slot::{Context, Input, Phase, SessionView};
 use crate::time::Instant;
 use alloc::vec::Vec;
 

@@ -1,6 +1,6 @@
 //! Parts of a step that change no phase: what is told, what is noted, and when to try again.
 
-use super::state::{Interest, Context, Known, Phase, Slot};
+use super::state::{Context, Interest, Known, Phase, Slot};
 use crate::error::Failure;
 use crate::event::{Event, NotAcquired};
 use crate::time::Instant;

@@ -2,8 +2,8 @@
 
 use crate::scenario::*;
 use lock_core::{
-    Action, Code, Config, Dispatch, Engine, Event, Failure, Fence, Instant, LostReason, NotAcquired,
-    Outcome, Release, Reply, table,
+    Action, Code, Config, Dispatch, Engine, Event, Failure, Fence, Instant, LostReason,
+    NotAcquired, Outcome, Release, Reply, table,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -165,7 +165,8 @@ fn leases_of_which_many_are_refused_are_renewed_all_the_same() {
             let claims = dispatch.request.claims();
             let bad = claims.iter().any(|claim| claim.name.as_str().starts_with("bad"));
             let done = Ok(Reply::Outcomes(vec![Outcome::Done; claims.len()]));
-            let reply = if bad { Err(deadlock().with_code(Code::sql_state("40P01"))) } else { done };
+            let reply =
+                if bad { Err(deadlock().with_code(Code::sql_state("40P01"))) } else { done };
             engine.handle_reply(now, dispatch.id, reply);
         }
         let told = std::iter::from_fn(|| engine.poll_event());

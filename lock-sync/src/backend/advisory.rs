@@ -2,7 +2,7 @@
 
 use super::{Backend, Backends, Cut, GONE, Session, Source, in_time};
 use crate::clock;
-use crate::error::{ConfigError, Error};
+use lock_core::config::{ConfigError, Error};
 use lock_core::sql::advisory::{Codec, Session as Opened};
 use lock_core::sql::{ConnectError, Rows, Statement, Step};
 use lock_core::{Failure, Instant, Judgment, Outcome, Pace, Reply, Request, SessionName, Timing};
@@ -107,7 +107,7 @@ impl<S: Session> SqlAdvisory<S> {
         limit: impl Fn() -> Duration,
     ) -> Result<Reply, Failure> {
         let Some(opened) = &self.opened else {
-            return Err(Failure::NotSent("the connection is gone".to_string()));
+            return Err(Failure::NotSent("the connection has ended".to_string()));
         };
         let mut exchange = self.codec.encode(request, opened);
         while let Some(statement) = exchange.poll_statement() {
@@ -121,7 +121,7 @@ impl<S: Session> SqlAdvisory<S> {
 
     fn run(&mut self, statement: &Statement, limit: Duration) -> Result<Rows, Failure> {
         let Some(session) = &mut self.session else {
-            return Err(Failure::NotSent("there is no connection".to_string()));
+            return Err(Failure::NotSent("no connection to the server is open".to_string()));
         };
         in_time(limit, |left| session.run(statement, left))
     }

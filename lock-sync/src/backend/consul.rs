@@ -1,14 +1,14 @@
 //! Requests to a Consul agent.
 //!
-//! The client is asked for one exchange at a time, bounded as a whole: no redirect, which would take
-//! the token elsewhere, no proxy, no second try, and no more of an answer than any is long.
+//! The client does one exchange at a time, with one time limit. It follows no redirect, which would take the
+//! token elsewhere. It uses no proxy, tries once, and reads no more of an answer than any answer needs.
 
 mod admin;
 mod lookup;
 
 use super::{Backend, Backends, in_time};
 use crate::clock;
-use crate::error::{ConfigError, Error};
+use lock_core::config::{ConfigError, Error};
 use lock_core::http::consul::{Codec, INDEX_HEADER, Setup, Step, TOKEN_HEADER};
 use lock_core::http::{self, MAX_BODY, Method, Response};
 use lock_core::{Failure, Instant, Pace, Reply, Request};
@@ -32,12 +32,12 @@ pub(crate) struct Requests {
     codec: Codec,
     agent: Agent,
     lookup: Arc<Lookup>,
-    /// What comes before the path.
+    /// The part of a URL before the path.
     origin: Arc<str>,
     token: Option<HeaderValue>,
 }
 
-/// What was answered.
+/// An answer.
 struct Answer {
     status: u16,
     index: Option<String>,
@@ -78,7 +78,7 @@ impl Requests {
         Ok(Self { codec, agent, lookup, origin, token: token.transpose()? })
     }
 
-    /// Finds out whether locks can be had, and how long that takes. Each request may take `budget`.
+    /// Checks that locks are possible, and measures the requests. Each may take `budget`.
     pub(crate) fn check(
         &self,
         mut setup: Setup,
@@ -145,7 +145,7 @@ impl Requests {
         }
         let call = builder.body(request.body.as_str())?;
         let call = self.agent.configure_request(call);
-        // Whoever did not even get through in most of that time has sent nothing.
+        // A connect that takes most of the time has sent nothing.
         let call = call.timeout_global(Some(budget)).timeout_connect(Some(budget / 8 * 7)).build();
         let mut response = self.agent.run(call)?;
         let index = response.headers().get(INDEX_HEADER);
@@ -177,13 +177,13 @@ impl Backend for Requests {
         self.ask(request, until.since(clock::now()))
     }
 
-    /// Each waiting attempt has a lane of its own, and there is nothing to keep of it.
+    /// Each waiting attempt has a lane of its own, with nothing to keep.
     fn lasts(&self) -> bool {
         false
     }
 }
 
-/// How to encrypt, if that is wanted.
+/// The TLS settings, if TLS is wanted.
 fn tls(server: &Server) -> Result<Option<TlsConfig>, ConfigError> {
     if !server.encrypted {
         return Ok(None);
@@ -197,7 +197,7 @@ fn tls(server: &Server) -> Result<Option<TlsConfig>, ConfigError> {
     Ok(Some(config.build()))
 }
 
-/// What is known of a request without an answer. A question changes nothing, whatever became of it.
+/// The failure of a request without an answer. A read changes nothing, whatever happened to it.
 fn failure(method: Method, error: &ureq::Error) -> Failure {
     use std::io::ErrorKind::ConnectionRefused;
     let sent = match error {
@@ -222,7 +222,7 @@ fn failure(method: Method, error: &ureq::Error) -> Failure {
     }
 }
 
-/// The advice for a TLS handshake that fails again until somebody acts.
+/// The advice for a TLS handshake that keeps failing until someone acts.
 fn advice(error: &ureq::Error) -> Option<&'static str> {
     match error {
         ureq::Error::Io(error) => lock_shared::handshake::advice(error),
@@ -230,7 +230,7 @@ fn advice(error: &ureq::Error) -> Option<&'static str> {
     }
 }
 
-/// A line for people.
+/// The error in one line.
 fn describe(error: &ureq::Error) -> String {
     match advice(error) {
         Some(advice) => format!("{}: {advice}", reason(error)),
@@ -243,11 +243,11 @@ fn reason(error: &ureq::Error) -> String {
         ureq::Error::Timeout(_) => "no answer in time".to_string(),
         ureq::Error::Other(why) => why.to_string().replace(char::is_control, " "),
         ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-            "the connection was closed".to_string()
+            "the agent closed the connection".to_string()
         }
         ureq::Error::Io(error) => error.to_string(),
         ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..) => {
-            "the answer is no HTTP that makes sense: is this address Consul's?".to_string()
+            "the answer is not valid HTTP: is this the address of a Consul agent?".to_string()
         }
         other => other.to_string().replace(char::is_control, " "),
     }

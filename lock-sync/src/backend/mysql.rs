@@ -1,9 +1,8 @@
 //! Sessions on a MySQL or MariaDB server.
 //!
-//! The client is not asked for more than it does well: no pool, and nothing prepared but when it is told
-//! to. It has limits for each read and write, which together bound a statement. It sends
-//! no password in the clear and no local file. Where it panics over what a server sends, that is an
-//! error like any other.
+//! The client is used without a pool, and prepares a statement only when it is told to. Its limits for each
+//! read and write together bound a statement. It sends no password in plain text and no local file. If it
+//! panics over a server's answer, that becomes an error.
 
 mod connect;
 mod statements;
@@ -23,14 +22,14 @@ use statements::Statements;
 use std::time::{Duration, Instant};
 use trouble::guarded;
 
-/// The longest packet that is sent or taken: five hundred claims and more.
+/// The longest packet that is sent or accepted. It has room for more than five hundred claims.
 const PACKET: usize = 4 << 20;
 
 /// Connects to a server.
 pub(crate) struct Connects {
     pub(crate) server: Server,
     pub(crate) timing: Timing,
-    /// What the server shows of connections.
+    /// The connection attribute `holder`, which the server shows.
     pub(crate) holder: Option<String>,
 }
 
@@ -38,7 +37,7 @@ impl Sessions for Connects {
     type Session = Mysql;
 
     fn session(&mut self, waits: bool) -> Option<Mysql> {
-        // The client's limits are set once for a connection.
+        // The client's limits are set once for each connection.
         let wait = if waits { self.timing.wait() } else { Duration::ZERO };
         let holder = self.holder.as_deref();
         Some(Mysql::new(self.server.clone(), self.timing.request(), wait, holder))
@@ -50,7 +49,7 @@ pub(crate) struct Mysql {
     client: Option<Conn>,
     statements: Statements,
     source: Source,
-    /// The client's limits are those of a first connect, and not a request's.
+    /// True if the client's limits are those of a first connect, and not of a request.
     patient: bool,
 }
 
@@ -58,15 +57,15 @@ enum Source {
     Server {
         opts: Box<Opts>,
         mode: SslMode,
-        /// How long a read or write may take.
+        /// Time limit of a read or a write.
         request: Duration,
     },
-    /// The caller gave us a client; there is no way to another.
+    /// A client of the caller's. There is no second one.
     Client,
 }
 
 impl Mysql {
-    /// Connections to `server`, each read and write bounded by `request`, and a read by `wait` more.
+    /// Makes connections to `server`. `request` bounds each write, and `request + wait` each read.
     fn new(server: Server, request: Duration, wait: Duration, holder: Option<&str>) -> Self {
         let Server { host, port, user, password, database, socket, mode, root_cert } = server;
         let program = [("program_name", "lock-sync")];
@@ -84,7 +83,7 @@ impl Mysql {
             .pass(password)
             .db_name(Some(database))
             .socket(socket)
-            // From loopback it would change over to the server's Unix socket.
+            // On loopback, the client would change over to the server's Unix socket.
             .prefer_socket(false)
             .read_timeout(Some(request + wait))
             .write_timeout(Some(request))
@@ -111,7 +110,7 @@ impl Drop for Mysql {
 
 impl Session for Mysql {
     fn close(&mut self) {
-        // It says goodbye to the server; if that goes wrong, it is as well.
+        // The drop says goodbye to the server. An error there does not matter.
         let client = self.client.take();
         self.statements = Statements::default();
         let _ = guarded(|| {
@@ -124,7 +123,7 @@ impl Session for Mysql {
         self.client.as_ref().map(Conn::connection_id)
     }
 
-    /// The client cannot be interrupted: the server is asked to, over another connection.
+    /// The client cannot be interrupted. Another connection asks the server to end the wait.
     fn cut(&self) -> Option<Cut> {
         let (Source::Server { opts, mode, request }, Some(id)) = (&self.source, self.id()) else {
             return None;
@@ -140,7 +139,7 @@ impl Session for Mysql {
             }
         };
         Some(Box::new(move || {
-            // Without it, the wait ends by itself in the end.
+            // Without that thread, the wait ends at its own time limit.
             let _ = std::thread::Builder::new().name("lock cut".to_string()).spawn(kill);
         }))
     }
@@ -166,14 +165,14 @@ impl Session for Mysql {
             };
         };
         if *mode != SslMode::Disable && CryptoProvider::get_default().is_none() {
-            // The client takes the default, and panics where there is none to take.
+            // The client uses the process's default provider, and panics if there is none.
             let _ = ring::default_provider().install_default();
         }
         let began = Instant::now();
         let mut connected = connect(opts, *mode, budget);
         let (took, unanswered) = (began.elapsed(), matches!(connected, Err(Failure::NotSent(_))));
-        // A first connect is to find out how slow the server is. The client's limits are for each answer, and
-        // stay as they are for as long as the connection lasts.
+        // The first connect measures how slow the server is, and may take longer. The client's limits are for
+        // each answer, and stay as they are for the whole connection.
         self.patient = unanswered && (*request..budget).contains(&took);
         if self.patient {
             let left = budget.saturating_sub(took);
@@ -188,7 +187,7 @@ impl Session for Mysql {
 
     fn run(&mut self, statement: &Statement, budget: Duration) -> Result<Rows, Failure> {
         let Some(client) = &mut self.client else {
-            return Err(Failure::NotSent("there is no connection".to_string()));
+            return Err(Failure::NotSent("no connection to the server is open".to_string()));
         };
         let result = self.statements.run(client, statement, budget);
         if let Err(Failure::Unknown(_)) = result {

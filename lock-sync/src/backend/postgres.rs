@@ -23,9 +23,9 @@ use stream::{Connector, Limit};
 /// Connects to a server.
 pub(crate) struct Connects {
     pub(crate) server: Server,
-    /// After which the server ends a statement.
+    /// The time after which the server ends a statement.
     pub(crate) request: Duration,
-    /// What the server shows of connections, if nothing else was said.
+    /// The `application_name` of connections, unless the URL has one.
     pub(crate) holder: Option<String>,
 }
 
@@ -52,12 +52,12 @@ enum Source {
         connector: Box<Connector>,
         request: Duration,
     },
-    /// The caller gave us a client; there is no way to another.
+    /// A client of the caller's. There is no second one.
     Client,
 }
 
 impl Postgres {
-    /// Connections to `server`, which ends a statement after `request`.
+    /// Makes connections to `server`, which ends a statement after `request`.
     fn new(server: &Server, request: Duration, holder: Option<&str>) -> Self {
         let limit = Limit::default();
         let hosts = server.each(request, holder.unwrap_or("lock-sync"));
@@ -100,13 +100,14 @@ impl Session for Postgres {
             });
         };
         if outside(drops).is_err() {
-            // Here it would panic. The server ends the connection when it has been silent for too long.
+            // Dropping it on this thread would panic. The server ends a connection that is silent for too
+            // long.
             std::mem::forget(self.client.take());
         }
         self.statements = Prepared::default();
     }
 
-    /// The server would go on waiting for a while with a client that is gone: it is told to stop.
+    /// Tells the server to end the wait. It would go on for a while although the client is gone.
     fn cut(&self) -> Option<Cut> {
         let Source::Server { connector, request, .. } = &self.source else { return None };
         let token = self.client.as_ref()?.cancel_token();
@@ -122,7 +123,7 @@ impl Session for Postgres {
         };
         Some(Box::new(move || {
             limit.cut();
-            // Without it, the server notices in the end.
+            // Without that thread, the server notices later.
             let _ = std::thread::Builder::new().name("lock cut".to_string()).spawn(cancel);
         }))
     }
@@ -154,7 +155,7 @@ impl Session for Postgres {
 
     fn run(&mut self, statement: &Statement, budget: Duration) -> Result<Rows, Failure> {
         let Some(client) = &mut self.client else {
-            return Err(Failure::NotSent("there is no connection".to_string()));
+            return Err(Failure::NotSent("no connection to the server is open".to_string()));
         };
         self.limit.set(budget);
         let statements = &mut self.statements;
@@ -168,7 +169,7 @@ impl Session for Postgres {
 
     fn news(&mut self, up_to: Duration) -> Result<Vec<Notification>, Failure> {
         let Some(client) = &mut self.client else {
-            return Err(Failure::NotSent("there is no connection".to_string()));
+            return Err(Failure::NotSent("no connection to the server is open".to_string()));
         };
         self.limit.set(up_to * 2);
         let result = outside(|| guarded(|| told(client, up_to).map_err(|error| failed(&error))));
@@ -180,8 +181,8 @@ impl Session for Postgres {
     }
 }
 
-/// Calls the client, whose panics become errors: the runtime inside of it panics where the system has no file
-/// descriptor to give. The fate of a request that was sent before the panic stays open.
+/// Calls the client, whose panics become errors. The runtime inside it panics if the system has no file
+/// descriptor left. A request that was sent before the panic may have been executed.
 fn guarded<T>(call: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| {
         let told =
@@ -192,11 +193,11 @@ fn guarded<T>(call: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
 
 fn no_thread(error: std::io::Error) -> Failure {
     Failure::NotSent(format!(
-        "the system has no thread to give, which the client needs on an async runtime: {error}"
+        "the system cannot start a thread, which the client needs on an async runtime: {error}"
     ))
 }
 
-/// What the client was told, as soon as there is something.
+/// Waits for notifications, and returns them.
 fn told(client: &mut Client, up_to: Duration) -> Result<Vec<Notification>, postgres::Error> {
     let mut notifications = client.notifications();
     let mut heard: Vec<_> = notifications.timeout_iter(up_to).next()?.into_iter().collect();
@@ -206,8 +207,8 @@ fn told(client: &mut Client, up_to: Duration) -> Result<Vec<Notification>, postg
     Ok(heard.iter().filter_map(|one| notification(one.payload())).collect())
 }
 
-/// Our connector speaks TLS by itself, or does not: it is what bounds every read and write, which the
-/// client has no means of its own for. Unix sockets cannot go through it.
+/// Makes the client use our connector, which does TLS by itself. It bounds every read and write, for which
+/// the client has no means. Unix sockets cannot go through it.
 fn bounded(mut host: Config) -> Config {
     if is_unix(&host) {
         host.ssl_mode(SslMode::Disable);
@@ -226,7 +227,7 @@ fn connect(
     budget: Duration,
 ) -> Result<Client, Failure> {
     let until = Instant::now() + budget;
-    let mut result = Err(connect_failed(None, "there is no host"));
+    let mut result = Err(connect_failed(None, "the URL names no host"));
     for (at, host) in hosts.iter().enumerate() {
         result = connect_to(host, connector, limit, share(until, hosts.len() - at));
         if result.is_ok() {

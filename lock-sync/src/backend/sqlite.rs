@@ -1,8 +1,8 @@
 //! Sessions on an SQLite file.
 
 use super::Session;
-use crate::error::ConfigError;
 use lock_core::Failure;
+use lock_core::config::ConfigError;
 use lock_core::sql::{Codec, ConnectError, Rows, Statement};
 use lock_shared::sqlite::{File, reopen};
 use rusqlite::Connection;

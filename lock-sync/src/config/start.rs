@@ -6,8 +6,8 @@ use crate::backend::tables::Tables;
 use crate::backend::{Backends, Handed, Session, Source, nowhere};
 use crate::clock;
 use crate::driver::Driver;
-use crate::error::{ConfigError, Error};
 use crate::locks::{Check, Locks};
+use lock_core::config::{ConfigError, Error};
 use lock_core::{ClaimError, Engine, LockName, Mode, Timing, advisory, sql, table};
 #[cfg(feature = "consul")]
 use lock_core::{Judgment, Pace};
@@ -39,7 +39,7 @@ impl Config {
         let (timing, codec) = (settings.timing(kind)?, settings.codec(kind)?);
         let mut seed = [0; 16];
         getrandom::fill(&mut seed)
-            .map_err(|error| ConfigError::System(format!("no random numbers: {error}")))?;
+            .map_err(|error| ConfigError::System(format!("it has no random numbers: {error}")))?;
         let plan = Plan {
             core: lock_core::Config::new(timing, u128::from_ne_bytes(seed)),
             timing,
@@ -173,6 +173,7 @@ fn drive<F: Backends>(
     within: Duration,
     check: Check,
 ) -> Result<Locks, Error> {
-    let system = |error: std::io::Error| ConfigError::System(format!("no threads: {error}"));
+    let system =
+        |error: std::io::Error| ConfigError::System(format!("it cannot start a thread: {error}"));
     Ok(Locks::with(Arc::new(Driver::start(engine, backends, within).map_err(system)?), check))
 }

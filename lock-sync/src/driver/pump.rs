@@ -167,7 +167,7 @@ impl<F: Backends> Shared<F> {
         };
         match leave(&mut state, dispatch, sent, until, alone) {
             Leaving::NotSent(id) => {
-                let failure = Failure::NotSent("there is no connection".to_string());
+                let failure = Failure::NotSent("no connection to the server is open".to_string());
                 state.engine.handle_reply(clock::now(), id, Err(failure));
                 drop(state);
             }
@@ -188,7 +188,7 @@ impl<F: Backends> Shared<F> {
     fn carry_out(&self, mut job: Job<F>) -> Result<(), Dead> {
         let execute = || job.backend.execute(&job.request, job.sent, job.budget);
         let reply = catch_unwind(AssertUnwindSafe(execute))
-            .unwrap_or_else(|_| Err(Failure::Unknown("the database driver panicked".to_string())));
+            .unwrap_or_else(|_| Err(Failure::Unknown("the database client panicked".to_string())));
         let mut state = self.lock()?;
         let dropped = state.lanes.give_back(job.lane, job.id, job.backend);
         state.engine.handle_reply(clock::now(), job.id, reply);

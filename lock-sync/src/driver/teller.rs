@@ -1,4 +1,4 @@
-//! What there is to tell `tracing`, on its way to a subscriber that may block or panic.
+//! The queue of events for a `tracing` subscriber, which may block or panic.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,17 +20,17 @@ pub(crate) struct Teller(Arc<Mutex<Queue>>);
 struct Queue {
     events: VecDeque<Event>,
     missed: usize,
-    /// There is a thread.
+    /// True while there is a thread.
     telling: bool,
 }
 
 impl Teller {
-    /// Whether anybody may want to hear of `level`. Asks no subscriber.
+    /// True if a subscriber may want events of `level`. Asks no subscriber.
     pub(crate) fn tells(level: Level) -> bool {
         level <= LevelFilter::current()
     }
 
-    /// Has `event` called, which tells something of `level`. Does not block.
+    /// Queues a call of `event`, which emits an event of `level`. Does not block.
     pub(crate) fn tell(&self, level: Level, event: impl FnOnce() + Send + 'static) {
         if !Self::tells(level) {
             return;
@@ -46,7 +46,7 @@ impl Teller {
         }
     }
 
-    /// Puts an event in the queue, or counts it; whether a thread is needed.
+    /// Puts an event in the queue, or counts it. Returns true if a thread is needed.
     fn keep(&self, event: Event) -> bool {
         let mut queue = self.lock();
         if queue.events.len() >= MOST {
@@ -59,7 +59,7 @@ impl Teller {
 
     fn run(&self) {
         while let Some((event, missed)) = self.next() {
-            // A panic of the subscriber's is its own affair.
+            // A subscriber's panic ends here.
             let _ = catch_unwind(AssertUnwindSafe(event));
             if missed > 0 {
                 let _ = catch_unwind(|| crate::events::missed(missed));

@@ -4,8 +4,8 @@ mod scale;
 
 use super::*;
 use crate::backend::Backend;
-use crate::error::{Error, ShutdownError};
 use crate::locks::Locks;
+use lock_core::config::{Error, ShutdownError};
 use lock_core::{Config, Failure, Fence, Outcome, Reply, Request, Timing, table};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};

@@ -1,9 +1,9 @@
-//! Threads for what nobody is to wait for.
+//! Threads for calls that nobody waits for.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Runs `call` on a thread of its own. Where the system has no thread to give, gives `call` back.
+/// Runs `call` on a thread of its own. If the system cannot start a thread, gives `call` back.
 pub(crate) fn apart<C>(name: &str, call: C) -> Result<(), (io::Error, C)>
 where
     C: FnOnce() + Send + 'static,

@@ -134,7 +134,7 @@ fn one_that_blocks_does_not_block_who_sees_the_deadline_pass() {
     on("deadline", "lost", move || {
         let _ = blocked.lock().expect("unpoisoned").recv();
     });
-    on("deadline", "a renewal failed", || std::thread::sleep(SOON));
+    on("deadline", "renewal failed", || std::thread::sleep(SOON));
     let guard = Arc::new(locks.lock("deadline").expect("free"));
     let called = called_on_loss(&guard);
     let blocker = place.raw();

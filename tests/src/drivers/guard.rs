@@ -69,7 +69,7 @@ impl Guard {
         }
     }
 
-    /// With lock-async: a task that awaits `lost`, and ends with the lock's loss.
+    /// lock-async uses a task that awaits `lost`, and ends with the lock's loss.
     pub fn on_lost(&self, call: impl FnOnce(LostReason) + Send + 'static) {
         match self {
             Guard::Blocking(guard) => guard.on_lost(call),

@@ -8,8 +8,8 @@ use lock_core::{
 };
 use std::time::Duration;
 
-/// Whatever rows a server returns about advisory locks: no panic, two statements at most, nothing
-/// granted or freed but what the last rows say of it.
+/// Decodes any rows about advisory locks. There must be no panic, at most two statements, and nothing granted
+/// or freed that the last rows do not contain.
 pub fn advisory_rows(bytes: &[u8]) {
     let mut input = Input(bytes);
     let pick = input.byte();

@@ -76,7 +76,7 @@ fn a_server_that_stays_away_is_125_at_the_end_of_the_wait() {
             assert!(ended.took >= Duration::from_millis(700), "{ended:?}");
             let lines: Vec<_> = ended.stderr.lines().collect();
             let [first, last] = lines[..] else { panic!("{ended:?}") };
-            assert!(first.starts_with("withlock: waiting for \"n\", at ") && first != last);
+            assert!(first.starts_with("withlock: waiting for \"n\" at ") && first != last);
             assert!(last.contains("the lock server cannot be used"), "{ended:?}");
         }
         let ended = start(&sandbox, &url, &["--wait", "200ms", "--quiet"]).end().expect(125);

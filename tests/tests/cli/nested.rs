@@ -97,7 +97,7 @@ fn looking_and_breaking_inside_are_about_the_same_place() {
     let script = r#"cd /; "$W" --list --json | grep -c '"name":"outer"'; "$W" --purge; "$W" --break --yes outer"#;
     let ended = outer(&sandbox, |_| {}, &["--db", "sqlite:a.db", "--ttl", "6s"], script);
     assert!(ended.stdout.starts_with("1\n"), "{ended:?}");
-    assert!(ended.stderr.contains("took \"outer\" away"), "{ended:?}");
+    assert!(ended.stderr.contains("took \"outer\" from its holder"), "{ended:?}");
     assert!(!sandbox.path(OWN).exists(), "{ended:?}");
 }
 
@@ -121,7 +121,7 @@ fn without_its_environment_it_refuses_and_never_becomes_local() {
             r#"env -i HOME="$HOME" PATH="$PATH" sh -c '"$0" inner -- touch ran; echo $?' "$W""#;
         let ended = outer(&sandbox, |_| {}, args, script).expect(0);
         assert_eq!(ended.stdout, "125\n", "{ended:?}");
-        assert!(ended.stderr.contains("environment was dropped"), "{ended:?}");
+        assert!(ended.stderr.contains("dropped the variables"), "{ended:?}");
         assert!(!sandbox.path("ran").exists() && !sandbox.path("home").exists(), "{ended:?}");
         // Told where, it works.
         let script = r#"env -i PATH="$PATH" "$W" --db sqlite:b.db inner -- true"#;
@@ -146,7 +146,7 @@ fn another_user_is_refused() {
     let ended = outer(&sandbox, |_| {}, &args, &script);
     std::fs::remove_file(copy).expect("removed");
     assert_eq!(ended.stdout, "125\n", "{ended:?}");
-    assert!(ended.stderr.contains("or is another user's"), "{ended:?}");
+    assert!(ended.stderr.contains("or belongs to another user"), "{ended:?}");
     assert!(ended.stderr.contains("Permission denied"), "{ended:?}");
 }
 
@@ -176,7 +176,7 @@ fn the_file_of_another_withlock_is_not_taken_for_the_outer_ones() {
             command.env("WITHLOCK_PLACE", place);
         }
         let ended = sandbox.start(command.args(["inner", "--", "touch", "ran"])).end().expect(125);
-        assert!(ended.stderr.contains("does not tell where"), "{ended:?}");
+        assert!(ended.stderr.contains("does not say where"), "{ended:?}");
         assert!(!sandbox.path("ran").exists());
     }
     write(sandbox.path("go"), "").expect("written");
@@ -213,7 +213,7 @@ fn an_empty_source_is_an_error_and_never_a_local_lock() {
         ("WITHLOCK_URL", " \n", "WITHLOCK_URL is empty"),
         ("WITHLOCK_URL_FILE", "", "WITHLOCK_URL_FILE is empty"),
         ("WITHLOCK_URL_FILE", "blank", "blank is empty"),
-        ("WITHLOCK_URL_FILE", "nowhere", "nowhere: there is no such file"),
+        ("WITHLOCK_URL_FILE", "nowhere", "nowhere, which does not exist"),
         ("WITHLOCK_URL_FILE", ".", "directory"),
         ("PG_CONNECTION_STRING", "", "PG_CONNECTION_STRING is empty"),
     ] {
@@ -246,7 +246,7 @@ fn who_waits_is_told_where() {
     let sandbox = Sandbox::new();
     let _holder = sandbox.hold("", &["n"], "exec sleep 600");
     let ended = sandbox.run("", &["-v", "-w", "300ms", "n", "--", "true"]).expect(124);
-    let place = format!(", at sqlite:{}\n", sandbox.path(OWN).display());
+    let place = format!(" at sqlite:{}\n", sandbox.path(OWN).display());
     assert!(
         ended.stderr.contains("waiting for \"n\"") && ended.stderr.contains(&place),
         "{ended:?}"
@@ -265,7 +265,7 @@ fn behind_sudo_this_users_own_file_is_told() {
     let own = rustix::process::getuid().as_raw();
     let args = ["n", "--", "true"];
     let told = run("", own + 1, &args);
-    assert!(told.contains("where alice's commands do not see them"), "{told}");
+    assert!(told.contains("which alice's commands do not use"), "{told}");
     assert_eq!(told.lines().count(), 1, "{told}");
     assert_eq!(run("", own, &args), "");
     assert_eq!(run("", own + 1, &["-q", "n", "--", "true"]), "");

@@ -56,7 +56,7 @@ fn a_long_wait_is_told_of_again() {
     eventually("it is told again", || waiter.output()[1].lines().count() == 2);
     let [_, told] = waiter.output();
     let again = told.lines().last().unwrap_or_default();
-    assert!(again.starts_with("withlock: waiting for 1"), "ten seconds and some: {told}");
+    assert!(again.starts_with("withlock: waiting for \"n\" for 1"), "ten seconds and some: {told}");
     assert!(again.contains(&format!(" pid {} ", holder.pid())), "{told}");
     std::fs::write(sandbox.path("go"), "").expect("written");
     waiter.end().expect(0);
@@ -71,11 +71,11 @@ fn the_lock_is_kept_after_a_command_that_was_quick() {
     let began = Instant::now();
     let args = ["-v", "--min-hold", "2s", "n", "--", "sh", "-c", "touch ran; exit 7"];
     let holder = sandbox.start(&mut sandbox.withlock(&url, &args));
-    eventually("the command has run", || holder.output()[1].contains("keeping \"n\""));
+    eventually("the command has run", || holder.output()[1].contains("withlock keeps \"n\""));
     assert!(began.elapsed() >= Duration::from_secs(2) || !is_free(&sandbox));
     let ended = holder.end().expect(7);
     assert!(ended.took >= Duration::from_secs(2), "{ended:?}");
-    assert!(ended.stderr.contains("the command has ended with 7"), "{ended:?}");
+    assert!(ended.stderr.contains("the command ended with exit code 7"), "{ended:?}");
     assert!(is_free(&sandbox));
 }
 
@@ -85,7 +85,7 @@ fn the_time_that_a_lock_is_kept_begins_with_its_grant() {
     let sandbox = Sandbox::new();
     let args = ["-v", "--min-hold", "1s", "n", "--", "sleep", "1.2"];
     let ended = sandbox.run(&sandbox.url(), &args).expect(0);
-    assert!(!ended.stderr.contains("keeping"), "{ended:?}");
+    assert!(!ended.stderr.contains("withlock keeps"), "{ended:?}");
 }
 
 #[test]
@@ -94,12 +94,12 @@ fn a_signal_ends_the_keeping_and_the_exit_code_is_the_commands() {
         let sandbox = Sandbox::new();
         let args = ["-v", "--min-hold", "50s", "n", "--", "sh", "-c", "exit 7"];
         let holder = sandbox.start(&mut sandbox.withlock(&sandbox.url(), &args));
-        eventually("it is kept", || holder.output()[1].contains("keeping"));
+        eventually("it is kept", || holder.output()[1].contains("withlock keeps"));
         assert!(!is_free(&sandbox));
         holder.signal(signal);
         let ended = holder.end().expect(7);
         assert!(ended.took < Duration::from_secs(40), "{ended:?}");
-        assert!(ended.stderr.contains("is freed 4"), "{signal:?}: {ended:?}");
+        assert!(ended.stderr.contains("a signal ended --min-hold 4"), "{signal:?}: {ended:?}");
         assert!(is_free(&sandbox), "{signal:?}");
     }
 }
@@ -121,7 +121,7 @@ fn a_loss_while_keeping_changes_no_exit_code() {
     let sandbox = Sandbox::new();
     let args = ["-v", "--ttl", "4s", "--min-hold", "50s", "n", "--", "sh", "-c", "exit 7"];
     let holder = sandbox.start(&mut sandbox.withlock(&sandbox.url(), &args));
-    eventually("it is kept", || holder.output()[1].contains("keeping"));
+    eventually("it is kept", || holder.output()[1].contains("withlock keeps"));
     take_away(&sandbox);
     let ended = holder.end().expect(7);
     assert!(ended.took < Duration::from_secs(40), "{ended:?}");
@@ -141,7 +141,7 @@ fn lost(options: &[&str]) -> (Sandbox, Ended) {
     file.busy_timeout(Duration::from_secs(10)).expect("set");
     file.execute_batch("BEGIN IMMEDIATE").expect("begun");
     if options.contains(&"ignore") {
-        eventually("it is told", || holder.output()[1].contains("the command runs on"));
+        eventually("it is told", || holder.output()[1].contains("but the command keeps running"));
         sleep(Duration::from_millis(300));
         assert!(is_alive(child) && state(child) != Some('T'));
         std::fs::write(sandbox.path("go"), "").expect("written");
@@ -217,7 +217,7 @@ fn a_loss_that_is_ignored_is_told_though_the_command_has_ended() {
     holder.signal(Signal::CONT);
     let ended = holder.end().expect(7);
     let [told] = ended.stderr.lines().collect::<Vec<_>>()[..] else { panic!("{ended:?}") };
-    assert!(told.starts_with("withlock: the lock \"n\" was lost ("), "{ended:?}");
+    assert!(told.starts_with("withlock: the lock \"n\" was lost, and "), "{ended:?}");
 }
 
 // What is made from the definition.

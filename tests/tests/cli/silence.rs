@@ -109,7 +109,7 @@ fn a_silent_server_delays_no_end_of_a_wait() {
             scope.spawn(move || {
                 let ended = ends_in_time(sandbox, url, &["-w", "4s"], wait);
                 let told = ended.slow.as_deref().unwrap_or_default();
-                assert!(told.starts_with("withlock: waiting for \"n\", at "), "{url}: {ended:?}");
+                assert!(told.starts_with("withlock: waiting for \"n\" at "), "{url}: {ended:?}");
             });
             for args in [&["-n"][..], &["--skip"], &["-w0s"]] {
                 scope.spawn(move || {
@@ -135,7 +135,7 @@ fn falls_silent(place: &Place) {
     proxy.set(Mode::Hole);
     let ended = waiter.end().expect(124);
     assert!(ended.took < Duration::from_secs(3) + BUSY, "{ended:?}");
-    assert!(ended.stderr.contains("somebody else has \"n\""), "{ended:?}");
+    assert!(ended.stderr.contains("someone else holds \"n\""), "{ended:?}");
     assert!(!sandbox.path("ran").exists());
 }
 

@@ -44,7 +44,7 @@ fn the_disk_is_full(mode: &str) {
     for lines in [of("waiter withlock: waiting"), of("short withlock: ")] {
         let full = lines.iter().position(|line| line.contains("disk is full")).expect("told");
         assert!(!lines[full..].iter().any(|line| line.contains("held by")), "{ended:?}");
-        assert!(!lines[full..].iter().any(|line| line.contains("somebody else")), "{ended:?}");
+        assert!(!lines[full..].iter().any(|line| line.contains("someone else")), "{ended:?}");
     }
 }
 

@@ -129,6 +129,6 @@ fn a_file_that_is_found_to_be_gone_at_the_end_is_a_loss_too() {
         let ended = run.end().expect(123);
         let file = sandbox.path("locks.db").display().to_string();
         assert!(ended.stderr.contains(&file), "{what}: {ended:?}");
-        assert!(ended.stderr.contains("the command had ended"), "{what}: {ended:?}");
+        assert!(ended.stderr.contains("the command had ended before"), "{what}: {ended:?}");
     }
 }

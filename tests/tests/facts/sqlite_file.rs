@@ -163,7 +163,7 @@ fn a_connection_whose_locks_nobody_else_sees_is_refused() {
         refused(hand_over(driver, open("file:x?mode=memory&cache=shared".into())), "in memory");
         for parameters in ["nolock=1", "vfs=unix-none", "vfs=unix-dotfile"] {
             let connection = open(format!("file:{file}?{parameters}"));
-            refused(hand_over(driver, connection), "locks out nobody");
+            refused(hand_over(driver, connection), "does not lock the file");
         }
         refused(hand_over(driver, open(format!("file:{file}?mode=ro"))), "only read");
         let connection = open(file.clone());
@@ -171,7 +171,7 @@ fn a_connection_whose_locks_nobody_else_sees_is_refused() {
         refused(hand_over(driver, connection), "transaction");
         let connection = open(file.clone());
         remove_file(&file).expect("removed");
-        refused(hand_over(driver, connection), "no more what was opened");
+        refused(hand_over(driver, connection), "no longer the file that was opened");
         // And one that will do, though it was not told to wait for others.
         let connection = open(file);
         connection.busy_timeout(Duration::ZERO).expect("set");

@@ -2,9 +2,9 @@
 
 use super::{Answer as Heard, Requests};
 use crate::admin::{Ask, Asking};
-use crate::error::Error;
 use lock_core::Failure;
 use lock_core::admin::Question;
+use lock_core::config::Error;
 use lock_core::http::{Request, Response};
 use std::time::Duration;
 

@@ -2,11 +2,11 @@
 
 use super::{Server, Trouble};
 use crate::backend::names::addresses_of;
-use crate::error::ConfigError;
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{Connection, SendRequest, handshake};
 use hyper::http::{Request, Response};
 use hyper_util::rt::TokioIo;
+use lock_core::config::ConfigError;
 use lock_core::http::MAX_BODY;
 use lock_core::http::consul::INDEX_HEADER;
 use lock_shared::handshake::advice;
@@ -70,7 +70,7 @@ impl Address {
     pub(super) async fn connect(&self, left: impl Fn() -> Duration) -> Result<Link, Trouble> {
         let found = addresses_of(&self.host, self.port, left()).await;
         let addresses = found.map_err(|why| not_sent(&why))?;
-        let mut result = Err(not_sent("there is no such host"));
+        let mut result = Err(not_sent("the host has no address"));
         for (at, address) in addresses.iter().enumerate() {
             // One that does not answer leaves time for the next.
             let share = left() / u32::try_from(addresses.len() - at).unwrap_or(u32::MAX);
@@ -100,7 +100,7 @@ fn tls(server: &Server, host: &str) -> Result<(TlsConnector, ServerName<'static>
     let mut roots = RootCertStore::empty();
     let (known, _) = roots.add_parsable_certificates(server.roots()?);
     if known == 0 {
-        return Err(ConfigError::Tls("no certificate authority can be read".to_string()));
+        return Err(ConfigError::Tls("this system has no certificate authority that can be read: name one with sslrootcert=FILE".to_string()));
     }
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -191,7 +191,7 @@ fn broken(error: io::Error) -> Trouble {
     Trouble::new(
         false,
         match error.kind() {
-            io::ErrorKind::UnexpectedEof => "the connection was closed".to_string(),
+            io::ErrorKind::UnexpectedEof => "the agent closed the connection".to_string(),
             _ => error.to_string(),
         },
     )
@@ -201,9 +201,9 @@ fn broken(error: io::Error) -> Trouble {
 fn trouble(error: &hyper::Error, sent: bool) -> Trouble {
     use std::error::Error as _;
     let told = if error.is_parse() {
-        "the answer is no HTTP that makes sense: is this address Consul's?".to_string()
+        "the answer is not valid HTTP: is this the address of a Consul agent?".to_string()
     } else if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
-        "the connection was closed".to_string()
+        "the agent closed the connection".to_string()
     } else {
         error.source().map_or_else(|| error.to_string(), ToString::to_string)
     };

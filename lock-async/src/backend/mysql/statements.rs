@@ -9,7 +9,7 @@ use mysql_async::prelude::{Protocol, Queryable};
 use mysql_async::{Conn, DriverError, QueryResult};
 use std::time::{Duration, Instant};
 
-/// More rows than this, no statement of ours returns.
+/// More rows than any of our statements returns.
 const ROWS: usize = 10_000;
 
 /// Runs the statements of one connection.
@@ -17,7 +17,7 @@ const ROWS: usize = 10_000;
 pub(super) struct Statements(Prepared<mysql_async::Statement>);
 
 impl Statements {
-    /// Runs a statement, to be given up after `limit`.
+    /// Runs a statement, and gives it up after `limit`.
     pub(super) async fn run(
         &mut self,
         client: &mut Conn,
@@ -55,12 +55,12 @@ impl Statements {
     }
 }
 
-/// What the server's error, or its silence, means.
+/// The failure of a statement, by the server's error or its silence.
 fn failed(trouble: &Trouble) -> Failure {
     statement_failed(trouble.code(), &trouble.describe())
 }
 
-/// The rows, or the number that the server sent along with its OK.
+/// The rows, or the number in the server's OK.
 async fn rows<P: Protocol>(result: QueryResult<'_, '_, P>) -> mysql_async::Result<Rows> {
     if result.columns_ref().is_empty() {
         let rows = number(result.last_insert_id());

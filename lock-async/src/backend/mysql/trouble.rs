@@ -1,4 +1,4 @@
-//! What went wrong, in words of our own.
+//! Errors of the client, in our own words.
 
 use lock_shared::handshake::advice;
 use lock_shared::mysql::words;
@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::Poll;
 
-/// What the client says, or that it panicked.
+/// An error or a panic of the client.
 pub(super) enum Trouble {
     Client(Error),
     Panic,
@@ -28,7 +28,7 @@ pub(super) async fn guarded<T>(
 }
 
 impl Trouble {
-    /// The number of the server's error, if it is the server's.
+    /// The number of the server's error. `None` for an error of the client.
     pub(super) fn code(&self) -> Option<u16> {
         match self {
             Trouble::Client(Error::Server(error)) => Some(error.code),
@@ -36,7 +36,7 @@ impl Trouble {
         }
     }
 
-    /// The advice for a TLS handshake that fails again until somebody acts.
+    /// The advice for a TLS handshake that keeps failing until someone acts.
     fn advice(&self) -> Option<&'static str> {
         match self {
             Trouble::Client(error) => advice(error),
@@ -44,7 +44,7 @@ impl Trouble {
         }
     }
 
-    /// Whether trying again will not help.
+    /// True if the error stays until someone acts.
     pub(super) fn is_final(&self) -> bool {
         use DriverError::{
             CantParseServerVersion, CleartextPluginDisabled, MysqlOldPasswordDisabled,
@@ -64,14 +64,14 @@ impl Trouble {
         )
     }
 
-    /// Whether nothing answers where the server should be.
+    /// True if nothing answers at the server's address.
     pub(super) fn is_unreachable(&self) -> bool {
         use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
         let Trouble::Client(Error::Io(IoError::Io(error))) = self else { return false };
         matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable)
     }
 
-    /// A line for people, without what the client sent.
+    /// The error in one line, without data that the client sent.
     pub(super) fn describe(&self) -> String {
         let advice = self.advice().map(|advice| format!(": {advice}")).unwrap_or_default();
         self.reason() + &advice
@@ -87,7 +87,7 @@ impl Trouble {
             Error::Io(IoError::Io(error)) => words::io(error),
             Error::Io(IoError::Tls(error)) => error.to_string(),
             Error::Driver(error) => driver(error),
-            // Those of URLs and of conversions: there are none after the connection was configured.
+            // Errors of URLs and conversions do not occur once the connection is configured.
             Error::Other(_) | Error::Url(_) => words::SENSELESS.to_string(),
         }
     }

@@ -1,7 +1,7 @@
 //! A task that ends by a panic.
 
 use super::*;
-use crate::error::ReleaseError;
+use lock_core::config::ReleaseError;
 
 /// One connection, and none after it: asking for another one panics, in the middle of the task.
 struct Trap(Server, bool);

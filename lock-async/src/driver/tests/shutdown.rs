@@ -1,7 +1,7 @@
 //! The end in order.
 
 use super::*;
-use crate::error::ShutdownError;
+use lock_core::config::ShutdownError;
 use std::future::{Future, poll_fn};
 use std::task::Poll;
 

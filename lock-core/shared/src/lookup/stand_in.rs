@@ -1,4 +1,4 @@
-//! For tests: names that stand for what a test says, instead of what the system knows.
+//! Names for tests. The test sets their addresses, and the system is not asked.
 
 use super::{Answer, locked};
 use std::collections::BTreeMap;
@@ -16,14 +16,14 @@ pub(super) fn instead_of_the_system(name: &str) -> Option<Answer> {
     resolve.map(|resolve| resolve())
 }
 
-/// Has a name stand for these addresses.
+/// Gives a name these addresses.
 pub fn known(name: &str, addresses: &[&str]) {
     let address = |ip: &&str| SocketAddr::new(ip.parse().expect("an address"), 0);
     let found: Vec<_> = addresses.iter().map(address).collect();
     locked(&STAND_INS).insert(name.to_string(), Arc::new(move || Ok(found.clone())));
 }
 
-/// A name that nobody answers for, until this is dropped.
+/// A name whose lookup gets no answer until this is dropped.
 pub struct Silent {
     pub name: &'static str,
     pub(super) asked: Arc<AtomicUsize>,
@@ -45,7 +45,7 @@ impl Silent {
         Self { name, asked, _answers: answers }
     }
 
-    /// How many times the system was asked.
+    /// Number of lookups that reached the system.
     pub fn asked(&self) -> usize {
         self.asked.load(SeqCst)
     }

@@ -34,7 +34,7 @@ pub fn values(row: Row) -> Vec<Value> {
         .collect()
 }
 
-/// The number that the server sent along with its OK, as rows.
+/// The number in the server's OK, as rows.
 pub fn number(last_insert_id: Option<u64>) -> Rows {
     let number = i64::try_from(last_insert_id.unwrap_or(0));
     vec![vec![number.map_or(Value::Null, Value::Int)]]

@@ -1,26 +1,26 @@
-//! What a URL says about a server.
+//! A MySQL or MariaDB server in a URL.
 
 use crate::place::escaped;
 use crate::sslmode::{SslMode, stays_here};
-use crate::tls::{in_file, not_usable};
+use crate::tls::in_file;
 use lock_core::config::ConfigError;
 use percent_encoding::percent_decode_str;
 use std::path::PathBuf;
 use url::{Host, Url};
 
-/// Where the server is, who we are, and how to encrypt.
+/// The server's address, the login, and the TLS settings.
 #[derive(Clone)]
 pub struct Server {
-    /// IPv6 addresses in square brackets.
+    /// The host's name or address. IPv6 addresses have square brackets.
     pub host: String,
     pub port: u16,
     pub user: Option<String>,
     pub password: Option<String>,
     pub database: String,
-    /// Of a Unix socket that is used instead.
+    /// The path of a Unix socket that is used instead of the host.
     pub socket: Option<String>,
     pub mode: SslMode,
-    /// An authority to trust, besides the public ones, as PEM.
+    /// A PEM file with an authority to trust besides the public ones.
     pub root_cert: Option<PathBuf>,
 }
 
@@ -56,26 +56,27 @@ impl Server {
             name: name.to_string(),
             reason: reason.to_string(),
         };
-        // The client trusts the public authorities too: without the host's name, that is anybody.
+        // The client also trusts the public authorities. Without a check of the host's name, any of their
+        // certificates would pass.
         if mode == SslMode::VerifyCa {
-            return Err(parameter("sslmode", "verify-ca is not to be had here: use verify-full"));
+            return Err(parameter(
+                "sslmode",
+                "cannot be verify-ca with MySQL and MariaDB: use verify-full",
+            ));
         }
         if root_cert.is_some() && mode != SslMode::VerifyFull {
-            return Err(parameter("sslrootcert", "goes with sslmode=verify-full only"));
+            return Err(parameter("sslrootcert", "needs sslmode=verify-full"));
         }
         Ok(Self { host, port, user, password, database, socket, mode, root_cert })
     }
 
-    /// Fails when a handshake would fail for reasons of our own.
+    /// Fails if every handshake would fail because of this side's settings.
     pub fn check(&self) -> Result<(), ConfigError> {
         let Some(path) = &self.root_cert else { return Ok(()) };
-        match in_file(path)?.is_empty() {
-            true => Err(not_usable(path, "there is no certificate in it")),
-            false => Ok(()),
-        }
+        in_file(path).map(drop)
     }
 
-    /// The begin of a URL, without a password.
+    /// The beginning of a URL, without a password.
     pub(crate) fn place(&self) -> String {
         let user = self.user.as_deref().map(|user| escaped(user) + "@").unwrap_or_default();
         let port = if self.port == 3306 { String::new() } else { format!(":{}", self.port) };

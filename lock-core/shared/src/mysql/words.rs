@@ -1,17 +1,15 @@
-//! Failures in words of our own: the clients have different errors for the same.
+//! Texts for errors. The two clients use different words for the same error.
 
 use std::io;
 
-pub const PANICKED: &str = "the client could not make sense of the server";
-pub const SENSELESS: &str = "the server's answer makes no sense";
+pub const PANICKED: &str = "the client panicked over the server's answer";
+pub const SENSELESS: &str = "the server's answer is not valid: is it a MySQL or MariaDB server?";
 pub const LATE: &str = "no answer in time";
 pub const CLOSED: &str = "the server closed the connection";
-pub const NO_TLS: &str =
-    "the server offers no TLS; sslmode=disable would connect without, for all on the way to read";
-pub const CLEAR_PASSWORD: &str =
-    "the server wants the password in the clear, or nearly so: change how its user logs in";
-pub const UNKNOWN_LOGIN: &str = "the server does not know the user, or wants it to log in in a way that is not supported: create it with caching_sha2_password or mysql_native_password";
-pub const TOO_OLD: &str = "the server is too old, or no MySQL";
+pub const NO_TLS: &str = "the server offers no TLS: enable it there, or set sslmode=disable, with which anyone on the network path can read the traffic";
+pub const CLEAR_PASSWORD: &str = "the server asks for the password in plain text or by an unsafe method: create its user with caching_sha2_password or mysql_native_password";
+pub const UNKNOWN_LOGIN: &str = "the server does not know the user, or asks for a login method that is not supported: create the user with caching_sha2_password or mysql_native_password";
+pub const TOO_OLD: &str = "the server is too old, or it is not MySQL or MariaDB";
 
 pub fn io(error: &io::Error) -> String {
     match error.kind() {

@@ -1,5 +1,5 @@
-//! The hosts that a URL names. They are tried one by one, for each is encrypted by itself, and one
-//! that does not answer must leave time for the next.
+//! The hosts of a URL. They are tried one by one, because each is encrypted by itself, and a host that does
+//! not answer must leave time for the next.
 
 use crate::lookup::Answer;
 use crate::sslmode::stays_here;
@@ -10,28 +10,28 @@ use std::time::{Duration, Instant};
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, TargetSessionAttrs};
 
-/// Whether everything that would be sent stays on this machine.
+/// True if all traffic stays on this machine.
 pub(super) fn is_local(config: &Config) -> bool {
     let hosts = config.get_hosts().iter().all(|host| match host {
         Host::Tcp(name) => stays_here(name),
         Host::Unix(_) => true,
     });
-    // Where there are addresses, names do not matter.
+    // The client connects to the addresses, not to the names.
     hosts && config.get_hostaddrs().iter().all(IpAddr::is_loopback)
 }
 
-/// Whether it is a socket in a file, which is not encrypted. `host` names one host.
+/// True if the one host is a Unix socket, which is not encrypted.
 pub fn is_unix(host: &Config) -> bool {
     host.get_hostaddrs().is_empty() && matches!(host.get_hosts(), [Host::Unix(_)])
 }
 
-/// For each host of `config`, in their order, a configuration that names no other.
+/// One configuration for each host of `config`, in their order.
 pub(super) fn each(config: &Config) -> Vec<Config> {
     let (hosts, ports) = (config.get_hosts(), config.get_ports());
     let addresses = config.get_hostaddrs();
     let fits = |many: usize, few: usize| many <= few || many == hosts.len();
     if hosts.len() == 1 || !fits(ports.len(), 1) || !fits(addresses.len(), 0) {
-        // The client says what does not fit, and connects nowhere.
+        // The client reports the wrong numbers of ports or addresses, and does not connect.
         return vec![config.clone()];
     }
     let one = |(at, host): (usize, &Host)| {
@@ -55,7 +55,7 @@ pub(super) fn each(config: &Config) -> Vec<Config> {
     hosts.iter().enumerate().map(one).collect()
 }
 
-/// The name of a host and its port, if its addresses are not known yet.
+/// The name and port of a host, if its addresses must be looked up.
 pub fn name(host: &Config) -> Option<(&str, u16)> {
     match host.get_hosts() {
         [Host::Tcp(name)] if host.get_hostaddrs().is_empty() => {
@@ -65,7 +65,7 @@ pub fn name(host: &Config) -> Option<(&str, u16)> {
     }
 }
 
-/// For each address of a host that was looked up, a configuration that names no other.
+/// One configuration for each address of a host that was looked up.
 pub fn at(host: &Config, found: Answer) -> Result<Vec<Config>, Failure> {
     let with = |address: &SocketAddr| {
         let mut one = host.clone();
@@ -78,13 +78,13 @@ pub fn at(host: &Config, found: Answer) -> Result<Vec<Config>, Failure> {
     }
 }
 
-/// How long the next of `many` may take that are to be tried until then.
+/// Time limit of the next of `many` attempts that must all end by `until`.
 pub fn share(until: Instant, many: usize) -> Duration {
     let left = until.saturating_duration_since(Instant::now());
     left / u32::try_from(many.max(1)).unwrap_or(u32::MAX)
 }
 
-/// Whatever else a URL may say, and what we set ourselves.
+/// The configuration without its hosts: all other settings.
 fn without_hosts(config: &Config) -> Config {
     let mut one = Config::new();
     if let Some(user) = config.get_user() {

@@ -17,8 +17,8 @@ pub fn param(value: &Value) -> (&(dyn ToSql + Sync), Type) {
     }
 }
 
-/// A row's values. What is neither a `bigint` nor a text, no statement of ours returns; the core
-/// takes NULL for a surprise.
+/// A row's values. Our statements return only `bigint` and text. Any other type becomes NULL, which the core
+/// rejects.
 pub fn row(row: &Row) -> Vec<Value> {
     (0..row.len())
         .map(|at| match *row.columns()[at].type_() {
@@ -29,13 +29,13 @@ pub fn row(row: &Row) -> Vec<Value> {
         .collect()
 }
 
-/// The meaning of the server's error for a statement, or of its silence.
+/// The failure of a statement, by the server's error or its silence.
 pub fn failed(error: &Error) -> Failure {
     let (code, message) = describe(error);
     statement_failed(code.as_deref(), &message)
 }
 
-/// The same for a connect.
+/// The failure of a connect.
 pub fn not_connected(error: &Error) -> Failure {
     let (code, message) = describe(error);
     match advice(error) {
@@ -44,7 +44,7 @@ pub fn not_connected(error: &Error) -> Failure {
     }
 }
 
-/// The SQLSTATE, and a line for people. Neither contains what the client sent.
+/// The SQLSTATE, and the error in one line. Neither contains data that the client sent.
 pub fn describe(error: &Error) -> (Option<String>, String) {
     if let Some(answer) = error.as_db_error() {
         return (Some(answer.code().code().to_string()), answer.message().to_string());

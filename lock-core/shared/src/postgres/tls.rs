@@ -1,11 +1,13 @@
-//! What the connection is encrypted with, and what is checked about the server.
+//! TLS of connections to PostgreSQL, and the checks of the server's certificate.
 
 use crate::sslmode::SslMode;
 use crate::tls::{authorities, none_known, not_usable};
 use lock_core::config::ConfigError;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{
+    WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
@@ -14,16 +16,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// How to encrypt.
+/// The TLS settings of a URL.
 #[derive(Clone, Debug)]
 pub struct Tls {
     pub mode: SslMode,
-    /// The authorities to trust instead of the system's, as PEM.
+    /// A PEM file with the authorities to trust instead of the system's.
     pub root_cert: Option<PathBuf>,
 }
 
 impl Tls {
-    /// Fails when a handshake would fail for reasons of our own.
+    /// Fails if every handshake would fail because of this side's settings.
     pub fn check(&self) -> Result<(), ConfigError> {
         if matches!(self.mode, SslMode::VerifyCa | SslMode::VerifyFull) || self.root_cert.is_some()
         {
@@ -32,35 +34,31 @@ impl Tls {
         Ok(())
     }
 
-    /// A handshake as wanted.
+    /// Makes the handshake for these settings.
     pub fn rustls(&self, host: &str) -> Result<MakeRustlsConnect, ConfigError> {
         let provider = Arc::new(ring::default_provider());
+        let algorithms = provider.signature_verification_algorithms;
         let failed = |error: &dyn std::fmt::Display| ConfigError::Tls(format!("{host}: {error}"));
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(|error| failed(&error))?;
         // Like libpq: with an authority given, `require` means `verify-ca`.
-        let config = match self.mode {
-            SslMode::VerifyFull => {
-                builder.with_root_certificates(self.roots()?).with_no_client_auth()
+        let checks = match (self.mode, &self.root_cert) {
+            (SslMode::VerifyFull, _) => {
+                let config = builder.with_root_certificates(self.roots()?).with_no_client_auth();
+                return Ok(MakeRustlsConnect::new(config));
             }
-            SslMode::VerifyCa | SslMode::Require
-                if self.mode == SslMode::VerifyCa || self.root_cert.is_some() =>
-            {
-                let verifier =
-                    WebPkiServerVerifier::builder_with_provider(Arc::new(self.roots()?), provider)
-                        .build()
-                        .map_err(|error| failed(&error))?;
-                builder
-                    .dangerous()
-                    .with_custom_certificate_verifier(Arc::new(AnyHost(verifier)))
-                    .with_no_client_auth()
+            (SslMode::VerifyCa, _) | (SslMode::Require, Some(_)) => {
+                let roots = Arc::new(self.roots()?);
+                let full = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
+                Checks::Authority(full.map_err(|error| failed(&error))?)
             }
-            _ => builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(Unchecked(provider)))
-                .with_no_client_auth(),
+            (SslMode::Require, None) | (SslMode::Prefer | SslMode::Disable, _) => Checks::Nothing,
         };
+        let config = builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Partial { checks, algorithms }))
+            .with_no_client_auth();
         Ok(MakeRustlsConnect::new(config))
     }
 
@@ -84,11 +82,25 @@ impl Tls {
     }
 }
 
-/// A known authority must vouch for the certificate, for whatever host.
+/// A verifier that checks less of the certificate than `verify-full`. It always checks the handshake's signature, so
+/// the server has the certificate's key.
 #[derive(Debug)]
-struct AnyHost(Arc<WebPkiServerVerifier>);
+struct Partial {
+    checks: Checks,
+    /// The algorithms of the handshake's signature.
+    algorithms: WebPkiSupportedAlgorithms,
+}
 
-impl ServerCertVerifier for AnyHost {
+/// The checks of a server's certificate.
+#[derive(Debug)]
+enum Checks {
+    /// A known authority must have signed it, for any host.
+    Authority(Arc<WebPkiServerVerifier>),
+    /// Any certificate is accepted. Nobody who listens can read, but the server may be anybody's.
+    Nothing,
+}
+
+impl ServerCertVerifier for Partial {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -97,9 +109,11 @@ impl ServerCertVerifier for AnyHost {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        match self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-        {
-            // The name is checked after everything else.
+        let Checks::Authority(full) = &self.checks else {
+            return Ok(ServerCertVerified::assertion());
+        };
+        match full.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+            // The name is checked after everything else, so everything else is right.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) => Ok(ServerCertVerified::assertion()),
@@ -113,7 +127,7 @@ impl ServerCertVerifier for AnyHost {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, cert, dss)
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -122,49 +136,10 @@ impl ServerCertVerifier for AnyHost {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, cert, dss)
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
-    }
-}
-
-/// Any certificate will do: encrypted against listeners, but whose server it is stays open.
-#[derive(Debug)]
-struct Unchecked(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Unchecked {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.algorithms.supported_schemes()
     }
 }

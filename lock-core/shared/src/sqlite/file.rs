@@ -1,4 +1,4 @@
-//! A database file: how it is opened and made, and whether it is still the one that was opened.
+//! A database file: opening it, creating it, and checking that it is still the file that was opened.
 
 use super::fork::Used;
 use super::machine::{identity, network_file_system, stat};
@@ -17,33 +17,33 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// How often a file may change while it is opened.
+/// Number of attempts to open a file that changes meanwhile.
 const ATTEMPTS: u32 = 8;
 
-/// How long a connection that was handed over may take to show that it has its file to itself.
+/// Time limit for the check that a connection of the caller's locks its file.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A connection, and the file that it is on.
+/// A connection, and its file.
 pub struct File {
     connection: Connection,
-    /// What the user calls it; absolute.
+    /// The user's name of the file, as an absolute path.
     named: PathBuf,
-    /// What SQLite calls it; its journals are called after that.
+    /// SQLite's name of the file. The names of its journals are derived from it.
     real: PathBuf,
-    /// Which files it uses.
+    /// The identities of the database, its log and its index.
     files: Files,
-    /// No log that stays may be made beside it.
+    /// True if no lasting log may be created beside the file.
     no_log: bool,
     _used: Used,
 }
 
 impl File {
-    /// Opens the file; `creates` it, if its folder exists.
+    /// Opens the file. If it is missing and its folder exists, `creates` says whether to create it.
     pub fn open(path: &Path, creates: bool) -> Result<Self, ConfigError> {
         let fault = |reason: String| wrong(path, reason);
         Used::check().map_err(|reason| fault(reason.to_string()))?;
         check_name(&path.to_string_lossy()).map_err(|reason| fault(reason.to_string()))?;
-        // From the root on, SQLite takes nothing for a URI, and the working folder may change.
+        // SQLite never reads an absolute path as a URI, and the working folder may change.
         let named = std::path::absolute(path).map_err(|error| fault(error.to_string()))?;
         if !creates && matches!(stat(&named), Ok(None)) {
             return Err(fault("it does not exist: no lock was ever taken there".to_string()));
@@ -65,7 +65,7 @@ impl File {
                 continue;
             };
             found.check().map_err(|reason| fault(reason.to_string()))?;
-            // Without O_CREAT, which may be forbidden for a file of another's.
+            // Without O_CREAT, which the kernel may forbid for another user's file.
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let connection = match Connection::open_with_flags(&named, flags) {
                 Ok(connection) => connection,
@@ -82,10 +82,12 @@ impl File {
                 return Ok(file);
             }
         }
-        Err(fault("it is removed again and again, or a symbolic link to nothing".to_string()))
+        Err(fault(
+            "something removes it again and again, or it is a symbolic link to nothing".to_string(),
+        ))
     }
 
-    /// A connection of the caller's, to the file of one of its databases.
+    /// Uses a connection of the caller's, and the file of its database `schema`.
     pub fn with(connection: Connection, schema: &str) -> Result<Self, ConfigError> {
         let path = "SELECT file FROM pragma_database_list WHERE name = ?1 COLLATE NOCASE";
         let path = connection.query_row(path, [schema], |row| row.get::<_, Option<String>>(0));
@@ -95,11 +97,10 @@ impl File {
         };
         let fault = |reason: String| wrong(&path, reason);
         if path.as_os_str().is_empty() {
-            let reason =
-                "the connection has none: a database in memory is nobody else's, so open a file";
+            let reason = "the connection has no file, and no other process sees a database in memory: open a file";
             return Err(wrong(Path::new(schema), reason.to_string()));
         }
-        let gone = || fault("it is no more what was opened: open it again".to_string());
+        let gone = || fault("it is no longer the file that was opened: open it again".to_string());
         let found = stat(&path).map_err(|error| fault(error.to_string()))?.ok_or_else(gone)?;
         found.check().map_err(|reason| fault(reason.to_string()))?;
         let file = Self::bind(connection, path.clone(), schema).map_err(fault)?.ok_or_else(gone)?;
@@ -107,7 +108,7 @@ impl File {
         Ok(file)
     }
 
-    /// Remembers which file the connection is on; none if the name leads to another by now.
+    /// Stores the connection's file. `None` if the name leads to another file by now.
     fn bind(connection: Connection, named: PathBuf, schema: &str) -> Result<Option<Self>, String> {
         let real = std::fs::canonicalize(&named).map_err(|error| error.to_string())?;
         if let Some(kind) = real.parent().and_then(network_file_system) {
@@ -118,7 +119,7 @@ impl File {
         let before = identity(&named).map_err(|error| error.to_string())?;
         let mut moved = 0;
         let asked = connection.file_control(Some(schema), FileControl::HasMoved(&mut moved));
-        asked.map_err(|_| "SQLite does not keep it in a file of its own".to_string())?;
+        asked.map_err(|_| "SQLite does not keep it in a file: open a plain file".to_string())?;
         let mut files = Files { named: before, real: before, ..Files::default() };
         let mut file = Self { connection, named, real, files, no_log: false, _used: Used::new() };
         let now = file.look().map_err(|error| error.to_string())?;
@@ -128,8 +129,8 @@ impl File {
         Ok(same.then_some(file))
     }
 
-    /// Whether another connection to the file notices that this one writes. It does not, if this one's
-    /// locks are none.
+    /// Checks that another connection to the file notices when this one writes. It does not if this
+    /// connection takes no file locks.
     fn excludes_others(&self, schema: &str) -> Result<(), String> {
         let plain = |error: rusqlite::Error| describe(&error).1;
         let schema_is_main = schema.eq_ignore_ascii_case("main");
@@ -146,7 +147,7 @@ impl File {
         self.connection.execute_batch("ROLLBACK").map_err(plain)?;
         match other {
             Ok(()) => Err(
-                "its connection locks out nobody: open it with SQLite's own file system, and without nolock"
+                "its connection does not lock the file: open it with SQLite's own VFS, and without nolock"
                     .to_string(),
             ),
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => Ok(()),
@@ -154,13 +155,13 @@ impl File {
         }
     }
 
-    /// Has the last connection leave the log where it is. Else each process that is alone with the file
-    /// would copy the log into it at its end, and the next one begin another: twice as much to wait
-    /// for as for the locks themselves. The log is kept short, as the next one reads it through.
+    /// Keeps the log when the last connection closes. Otherwise each process that is alone with the file
+    /// would copy the log into the file at its end, and the next one would begin a new log. That takes twice
+    /// as long as the locks themselves. The log is kept short, because the next connection reads all of it.
     fn keep_journal(&self) -> rusqlite::Result<()> {
         if self.no_log {
-            // Of one that was made before, or elsewhere. If it cannot be changed now, it works as it is,
-            // or an error will tell.
+            // A log may exist that was created earlier, or by another folder's rules. If it cannot be removed
+            // now, the connection works with it, or a later statement fails.
             self.connection.busy_timeout(Duration::ZERO)?;
             let _ = self.connection.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(()));
         }
@@ -168,17 +169,17 @@ impl File {
         self.connection.query_row("PRAGMA wal_autocheckpoint = 100", [], |_| Ok(()))
     }
 
-    /// What the user calls it; absolute.
+    /// The user's name of the file, as an absolute path.
     pub fn named(&self) -> &Path {
         &self.named
     }
 
-    /// Whether no log that stays may be made beside it.
+    /// True if no lasting log may be created beside the file.
     pub fn no_log(&self) -> bool {
         self.no_log
     }
 
-    /// Runs a statement, which counts only if the file is still where others find it.
+    /// Runs a statement. Its result counts only if the file is still where others find it.
     pub fn run(&mut self, statement: &Statement, limit: Duration) -> Result<Rows, Failure> {
         self.check().map_err(|failure| match failure {
             Failure::Unknown(message) => Failure::NotSent(message),
@@ -190,7 +191,7 @@ impl File {
         result.map_err(|error| {
             let (code, message) = describe(&error);
             let message = match code {
-                // SQLITE_READONLY: also where no journal can be made beside it.
+                // SQLITE_READONLY. It also means that no journal can be created beside the file.
                 Some(8) => {
                     self.about("it, or its folder, may not be written to: check their permissions")
                 }
@@ -205,7 +206,7 @@ impl File {
         if self.files.still(now) {
             return Ok(());
         }
-        // Nothing of what is in the old log may get into a file that others use.
+        // The content of the old log must not get into a file that others use.
         let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         Err(Failure::Gone(self.about(
             "it was deleted or replaced, and with it all locks in it: keep it in a folder that nothing cleans up",
@@ -228,12 +229,11 @@ impl File {
     }
 }
 
-/// Opens what is there now, or a new file. Of a connection that was handed over, the path is not known
-/// to be for us to use.
+/// Opens the file that has the name now, or creates one. A connection of the caller's has no `path`: its file
+/// may not be ours to open.
 pub fn reopen(path: Option<&Path>, creates: bool) -> Result<File, ConnectError> {
     let Some(path) = path else {
-        let message =
-            "the connection that was handed over leads to a file that was deleted or replaced";
+        let message = "the file of the connection that was handed over was deleted or replaced: open it again, and connect with that";
         return Err(ConnectError::NoWay(message.to_string()));
     };
     File::open(path, creates).map_err(|error| Failure::NotSent(error.to_string()).into())
@@ -243,7 +243,7 @@ fn wrong(path: &Path, reason: String) -> ConfigError {
     ConfigError::File { path: path.display().to_string(), reason }
 }
 
-/// An error of SQLite's, or what is behind it.
+/// SQLite's error, or the reason behind it.
 fn explained(path: &Path, error: &rusqlite::Error) -> String {
     use rustix::fs::{Access, access};
     let (code, message) = describe(error);
@@ -254,7 +254,7 @@ fn explained(path: &Path, error: &rusqlite::Error) -> String {
     }
 }
 
-/// Why a path could not be followed.
+/// The error for a path that could not be followed.
 fn not_found(error: &std::io::Error) -> String {
     match error.kind() {
         ErrorKind::PermissionDenied => "its folder may not be entered: choose another".to_string(),
@@ -269,15 +269,17 @@ fn not_writable(path: &Path) -> String {
     format!("it may not be written to: check its permissions{owner}")
 }
 
-/// Makes an empty file, which is an empty database, unless there is one. It has its permissions before
-/// it has its name: others may come for it at any moment.
+/// Creates an empty file, which is an empty database, unless the name exists. The file gets its permissions
+/// before its name, because others may open it at any moment.
 fn create(path: &Path, folder: &Path, about: &std::fs::Metadata) -> Result<(), String> {
     static NUMBERS: AtomicU32 = AtomicU32::new(0);
-    let failed = |error: std::io::Error| match error.kind() {
+    let failed = |error: std::io::Error| {
+        match error.kind() {
         ErrorKind::PermissionDenied => {
-            "it does not exist, and its folder may not be written to".into()
+            "it does not exist, and its folder may not be written to: check the folder's permissions".into()
         }
         _ => error.to_string(),
+    }
     };
     let (new, file) = loop {
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
@@ -290,12 +292,13 @@ fn create(path: &Path, folder: &Path, about: &std::fs::Metadata) -> Result<(), S
     let made = (|| {
         if let Some(mode) = shared_mode(about.mode()) {
             if about.mode() & SET_GROUP_ID == 0 {
-                // Who is in no such group need not be: then the file is for all who may enter.
+                // A user outside of that group may not do this. The file's mode then admits all who may enter the
+                // folder.
                 let _ = std::os::unix::fs::fchown(&file, None, Some(about.gid()));
             }
             file.set_permissions(Permissions::from_mode(mode))?;
         }
-        // Not by a second name: that would keep out who comes just now.
+        // A hard link would give the file two names for a moment, and others refuse such a file.
         super::machine::rename_new(&new, path)
     })();
     drop(file);

@@ -1,26 +1,26 @@
 //! SQLite does not survive a fork.
 //!
-//! It keeps account of a file's locks per process. A fork has a copy of the account, but not the locks: a connection
-//! that it opens to the same file would rely on locks that are its parent's, and be cut off when the parent ends.
+//! SQLite counts a file's locks per process. A fork has a copy of the count, but not the locks. A connection
+//! that the fork opens to the same file would rely on its parent's locks, and lose them when the parent ends.
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
-/// The last process that opened a file here.
+/// The process that opened a file last.
 static PROCESS: AtomicU32 = AtomicU32::new(0);
-/// How many files it has open.
+/// Number of files that it has open.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
 /// A file that is open in this process.
 pub(super) struct Used(());
 
 impl Used {
-    /// Whether this process may open a file.
+    /// Fails if this process must not open a file.
     pub(super) fn check() -> Result<(), &'static str> {
         if is_current() || OPEN.load(Ordering::SeqCst) == 0 {
             return Ok(());
         }
         Err(
-            "this process was forked from one that has an SQLite file open, which SQLite does not survive: fork first, or start a program after it (exec)",
+            "this process was forked from one that has an SQLite file open, which SQLite does not support: fork before you open a file, or exec a program after the fork",
         )
     }
 

@@ -1,4 +1,4 @@
-//! What the system knows of files, and of the machine.
+//! The system's information about files and the machine.
 
 use lock_core::config::ConfigError;
 use lock_core::sql::sqlite::file::{Found, Identity, Kind};
@@ -6,12 +6,12 @@ use std::io::{Error, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Which file a path leads to, if to any.
+/// The identity of the file that a path leads to. `None` if there is no file.
 pub(super) fn identity(path: &Path) -> Result<Option<Identity>, Error> {
     Ok(metadata(path)?.map(|about| Identity { device: about.dev(), inode: about.ino() }))
 }
 
-/// The same, and what is to be known of it before it is opened.
+/// The identity of a file, and its properties that must be known before it is opened.
 pub(super) fn stat(path: &Path) -> Result<Option<Found>, Error> {
     let found = |about: std::fs::Metadata| Found {
         identity: Identity { device: about.dev(), inode: about.ino() },
@@ -36,7 +36,7 @@ fn metadata(path: &Path) -> Result<Option<std::fs::Metadata>, Error> {
     }
 }
 
-/// Whether the file itself is mounted there. Where the kernel does not tell, that is not known.
+/// True if the file itself is a mount point. False if the kernel does not say.
 #[cfg(target_os = "linux")]
 fn is_mounted(path: &Path) -> bool {
     use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
@@ -100,7 +100,7 @@ pub fn boot() -> Result<String, ConfigError> {
     };
     if offsets.lines().any(shifted) {
         return Err(ConfigError::System(
-            "this process runs in a time namespace, so its clock is not the machine's".to_string(),
+            "this process runs in a time namespace, so its clock is not the machine's: use a database server".to_string(),
         ));
     }
     Ok(id.trim().to_string())

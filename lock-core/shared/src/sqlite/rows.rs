@@ -19,7 +19,7 @@ pub(super) fn rows(connection: &Connection, statement: &Statement) -> rusqlite::
                 Ok(match row.get_ref(at)? {
                     ValueRef::Integer(number) => Value::Int(number),
                     ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
-                    // No statement of ours returns these; the core takes NULL for a surprise.
+                    // Our statements return none of these. The core rejects NULL.
                     ValueRef::Null | ValueRef::Real(_) | ValueRef::Blob(_) => Value::Null,
                 })
             })
@@ -41,7 +41,7 @@ impl ToSql for Param<'_> {
     }
 }
 
-/// SQLite's primary result code, and a line for people.
+/// SQLite's primary result code, and the error in one line.
 pub(super) fn describe(error: &rusqlite::Error) -> (Option<i32>, String) {
     let code = error.sqlite_error().map(|inner| inner.extended_code & 0xff);
     (code, error.to_string())
@@ -57,7 +57,7 @@ mod tests {
         const NORMAL: i64 = 1;
         let connection = Connection::open_in_memory().expect("opened");
         let mut statement = Statement::new("SELECT * FROM pragma_synchronous", []);
-        // Also when it is found prepared.
+        // The later statements are found prepared.
         for (durable, level) in [(true, FULL), (false, NORMAL), (true, FULL), (false, NORMAL)] {
             statement.durable = durable;
             assert_eq!(rows(&connection, &statement), Ok(vec![vec![Value::Int(level)]]));

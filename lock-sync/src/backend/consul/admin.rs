@@ -2,8 +2,8 @@
 
 use super::{Answer as Heard, Requests, failure};
 use crate::admin::Ask;
-use crate::error::Error;
 use lock_core::admin::{Answer, Question};
+use lock_core::config::Error;
 use lock_core::http::{Request, Response};
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Where Consul is.
+//! The addresses of the agent's host.
 
 use crate::backend::names::addresses_of;
 use std::net::SocketAddr;
@@ -10,15 +10,15 @@ use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
-/// How long the client is told the same addresses.
+/// Time for which the client gets the same addresses.
 const FRESH: Duration = Duration::from_secs(30);
 /// Longer than any request takes.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
-/// How many addresses the client takes.
+/// Number of addresses that the client accepts.
 const MOST: usize = 16;
 
-/// The client looks the host up before each request, also before one that goes over a connection it
-/// has: what was found last serves for a while, and longer where the name is not found anew.
+/// The addresses of the host. The client asks for them before each request, even if it has a connection. So
+/// the last answer serves for a while, and longer if the next lookup fails.
 #[derive(Debug)]
 pub(super) struct Lookup {
     host: String,
@@ -29,27 +29,27 @@ pub(super) struct Lookup {
 #[derive(Clone, Debug)]
 struct Known {
     addresses: Vec<SocketAddr>,
-    /// They are to be looked up again from then on.
+    /// Time of the next lookup.
     until: Instant,
 }
 
-/// The same, as the client wants it.
+/// The resolver that the client calls.
 #[derive(Debug)]
 pub(super) struct Resolves(pub(super) Arc<Lookup>);
 
-/// Why there are no addresses.
+/// The error for a host without addresses.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct NotFound(String);
 
 impl Lookup {
-    /// Of a host and a port: all that is ever asked for.
+    /// Looks up this host and port, which are the only ones that the client asks for.
     pub(super) fn new(host: &str, port: u16) -> Self {
         let host = host.trim_matches(['[', ']']).to_string();
         Self { host, port, known: Mutex::default() }
     }
 
-    /// The next request is to look the name up: something went wrong.
+    /// Makes the next request look the name up, because a request failed.
     pub(super) fn doubt(&self) {
         if let Some(known) = &mut *self.known() {
             known.until = Instant::now();
@@ -60,14 +60,14 @@ impl Lookup {
         let known = self.known().clone();
         let (limit, last) = match known {
             Some(known) if Instant::now() < known.until => return Ok(known.addresses),
-            // A connection that is there must be left some time.
+            // A connection that exists needs the rest of the time.
             Some(known) => (limit / 4, Some(known.addresses)),
             None => (limit, None),
         };
         let addresses = match (addresses_of(&self.host, self.port, limit), last) {
             (Ok(found), _) if !found.is_empty() => found,
             (_, Some(last)) => last,
-            (Ok(_), None) => return Err(NotFound("there is no such host".to_string())),
+            (Ok(_), None) => return Err(NotFound("the host has no address".to_string())),
             (Err(why), None) => return Err(NotFound(why)),
         };
         let until = Instant::now() + FRESH;
@@ -109,7 +109,7 @@ mod tests {
         let silent = Silent::new("known.invalid");
         let lookup = Lookup::new(silent.name, 7);
         let told = lookup.addresses(LIMIT).expect_err("silent").to_string();
-        assert_eq!(told, "still looking up known.invalid");
+        assert_eq!(told, "the name server did not answer in time for known.invalid");
         let address: SocketAddr = "127.0.0.1:7".parse().expect("good");
         let until = Instant::now() + FRESH;
         *lookup.known() = Some(Known { addresses: vec![address], until });

@@ -1,8 +1,8 @@
 //! Connecting, within a limit.
 //!
-//! The client tries the first address of a host alone. It has a limit for each read, but none for a handshake, which may
-//! be as slow as a byte a second; and it lets nobody else have the socket before that is over. So each attempt has a
-//! thread of its own, which is left to itself when the time is over.
+//! The client tries only the first address of a host. It limits each read, but not the handshake, which may
+//! be as slow as a byte per second. Until the handshake ends, nobody else can reach the socket. So each
+//! attempt has a thread of its own. When the time is over, the caller leaves that thread behind.
 
 use super::trouble::{Trouble, guarded};
 use crate::backend::names::addresses_of;
@@ -15,10 +15,11 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-/// How many attempts to connect to one place may hang.
+/// Number of attempts to connect to one place that may hang at a time.
 const MOST: usize = 4;
 
-/// Attempts that were left to themselves: of which process, to which place, and whether their thread is at it.
+/// Attempts that were left behind: their process, their place, and a weak reference that lives as long as
+/// their thread.
 static LEFT: Mutex<Vec<(u32, String, Weak<()>)>> = Mutex::new(Vec::new());
 
 /// Connects to the first address of the host that can be used.
@@ -37,7 +38,7 @@ pub(super) fn connect(opts: &Opts, mode: SslMode, limit: Duration) -> Result<Con
     let many = ways.len();
     let mut result = Err(connect_failed(None, "the host has no address"));
     for (nth, way) in ways.into_iter().enumerate() {
-        // One that does not answer leaves time for the next.
+        // An address that does not answer leaves time for the next.
         let left = until.saturating_duration_since(Instant::now());
         let share = left / u32::try_from(many - nth).unwrap_or(u32::MAX);
         result = attempt(way, mode, share, &place);
@@ -48,7 +49,7 @@ pub(super) fn connect(opts: &Opts, mode: SslMode, limit: Duration) -> Result<Con
     result
 }
 
-/// Each address in the place of the name.
+/// One configuration for each address, in place of the name.
 fn by_address(opts: &Opts, found: &[SocketAddr]) -> Vec<OptsBuilder> {
     let at = |address: &SocketAddr| {
         let ip = match address.ip() {
@@ -60,8 +61,8 @@ fn by_address(opts: &Opts, found: &[SocketAddr]) -> Vec<OptsBuilder> {
     found.iter().map(at).collect()
 }
 
-/// The name, which a certificate is for, once for each family of its addresses: the client tries all of the one that
-/// its own address is of.
+/// One configuration for each family of the addresses. It keeps the name, which the certificate is for. The
+/// client tries all addresses of the family that its own address is of.
 fn by_family(opts: &Opts, found: &[SocketAddr]) -> Vec<OptsBuilder> {
     let mut families: Vec<IpAddr> = Vec::new();
     for address in found {
@@ -79,7 +80,7 @@ fn by_family(opts: &Opts, found: &[SocketAddr]) -> Vec<OptsBuilder> {
     families.into_iter().map(from).collect()
 }
 
-/// One attempt, which is over for its caller after `limit`.
+/// Makes one attempt. Its caller waits for at most `limit`.
 fn attempt(
     opts: OptsBuilder,
     mode: SslMode,
@@ -107,10 +108,14 @@ fn attempt(
             });
         }
     };
-    std::thread::Builder::new()
-        .name("lock connect".to_string())
-        .spawn(shakes_hands)
-        .map_err(|error| connect_failed(None, &format!("no thread to connect with: {error}")))?;
+    std::thread::Builder::new().name("lock connect".to_string()).spawn(shakes_hands).map_err(
+        |error| {
+            connect_failed(
+                None,
+                &format!("the system cannot start a thread to connect with: {error}"),
+            )
+        },
+    )?;
     match told.recv_timeout(limit) {
         Ok(connected) => connected.map_err(|trouble| not_connected(trouble, place)),
         Err(RecvTimeoutError::Disconnected) => Err(not_connected(Trouble::Panic, place)),
@@ -122,7 +127,8 @@ fn attempt(
     }
 }
 
-/// How many attempts to connect to `place` were left to themselves and go on. A fork has none of its parent's threads.
+/// Number of attempts to connect to `place` that were left behind and go on. A fork has none of its parent's
+/// threads.
 fn hanging(place: &str) -> usize {
     let process = std::process::id();
     let mut left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);

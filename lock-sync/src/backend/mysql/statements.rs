@@ -9,7 +9,7 @@ use mysql::prelude::{Protocol, Queryable};
 use mysql::{Conn, DriverError, QueryResult};
 use std::time::{Duration, Instant};
 
-/// More rows than this, no statement of ours returns.
+/// More rows than any of our statements returns.
 const ROWS: usize = 10_000;
 
 /// Runs the statements of one connection.
@@ -17,8 +17,8 @@ const ROWS: usize = 10_000;
 pub(super) struct Statements(Prepared<mysql::Statement>);
 
 impl Statements {
-    /// Runs a statement within `budget`, as far as that can be: the client's limits hold for each of its
-    /// answers.
+    /// Runs a statement within `budget`, as far as possible: the client's limits apply to each answer of the
+    /// statement.
     pub(super) fn run(
         &mut self,
         client: &mut Conn,
@@ -52,12 +52,12 @@ impl Statements {
     }
 }
 
-/// What the server's error, or its silence, means.
+/// The failure of a statement, by the server's error or its silence.
 fn failed(trouble: &Trouble) -> Failure {
     statement_failed(trouble.code(), &trouble.describe())
 }
 
-/// The rows, or the number that the server sent along with its OK.
+/// The rows, or the number in the server's OK.
 fn rows<P: Protocol>(result: QueryResult<'_, '_, '_, P>) -> mysql::Result<Rows> {
     if result.columns().as_ref().is_empty() {
         return Ok(number(result.last_insert_id()));

@@ -1,4 +1,4 @@
-//! What went wrong, in words of our own.
+//! Errors of the client, in our own words.
 
 use lock_shared::handshake::advice;
 use lock_shared::mysql::words;
@@ -6,7 +6,7 @@ use mysql::{DriverError, Error};
 use std::error::Error as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What the client says, or that it panicked.
+/// An error or a panic of the client.
 pub(super) enum Trouble {
     Client(Error),
     Panic,
@@ -21,7 +21,7 @@ pub(super) fn guarded<T>(call: impl FnOnce() -> mysql::Result<T>) -> Result<T, T
 }
 
 impl Trouble {
-    /// The number of the server's error, if it is the server's.
+    /// The number of the server's error. `None` for an error of the client.
     pub(super) fn code(&self) -> Option<u16> {
         match self {
             Trouble::Client(Error::MySqlError(error)) => Some(error.code),
@@ -29,7 +29,7 @@ impl Trouble {
         }
     }
 
-    /// The advice for a TLS handshake that fails again until somebody acts.
+    /// The advice for a TLS handshake that keeps failing until someone acts.
     fn advice(&self) -> Option<&'static str> {
         match self {
             // The client hides the sources of these.
@@ -40,7 +40,7 @@ impl Trouble {
         }
     }
 
-    /// Whether trying again will not help.
+    /// True if the error stays until someone acts.
     pub(super) fn is_final(&self) -> bool {
         use DriverError::{
             CleartextPluginDisabled, OldMysqlPasswordDisabled, Protocol41NotSet, TlsNotSupported,
@@ -61,7 +61,7 @@ impl Trouble {
         )
     }
 
-    /// The same, about the place that was to be connected to and not about one of its addresses.
+    /// The same error, naming the place of the URL instead of one of its addresses.
     pub(super) fn at(self, place: &str) -> Self {
         match self {
             Trouble::Client(Error::DriverError(DriverError::CouldNotConnect(Some((
@@ -76,7 +76,7 @@ impl Trouble {
         }
     }
 
-    /// A line for people, without what the client sent.
+    /// The error in one line, without data that the client sent.
     pub(super) fn describe(&self) -> String {
         let advice = self.advice().map(|advice| format!(": {advice}")).unwrap_or_default();
         self.reason() + &advice
@@ -96,7 +96,7 @@ impl Trouble {
             }
             Error::DriverError(error) => driver(error),
             Error::TlsError(error) => error.to_string(),
-            // Those of URLs and of conversions: there are none after the connection was configured.
+            // Errors of URLs and conversions do not occur once the connection is configured.
             _ => words::SENSELESS.to_string(),
         }
     }

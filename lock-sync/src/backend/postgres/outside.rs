@@ -1,18 +1,19 @@
 //! The client on the threads of async runtimes.
 //!
-//! The client contains a runtime of its own, and a runtime panics when it is used or dropped on a worker thread
-//! of another. On a thread for blocking (`spawn_blocking`) it would work, but the two look alike from here.
+//! The client contains a runtime, and a runtime panics when it is used or dropped on another runtime's worker
+//! thread. It would work on a thread for blocking (`spawn_blocking`), but nothing here can tell the two
+//! apart.
 
 use std::io;
 use std::panic::resume_unwind;
 use std::thread::Builder;
 use tokio::runtime::Handle;
 
-/// Calls `work` where the client may be used: on this thread, or, if that belongs to a runtime, on a thread of
-/// ours, while this one waits.
+/// Calls `work` on a thread where the client may be used: on this thread, or on a thread of our own if this
+/// one belongs to a runtime.
 ///
 /// # Errors
-/// The system has no thread to give. `work` is dropped here then.
+/// The system cannot start a thread. `work` is dropped on this thread then.
 pub(super) fn outside<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
     if Handle::try_current().is_err_and(|error| error.is_missing_context()) {
         return Ok(work());

@@ -1,8 +1,7 @@
-//! A socket whose every read and write is bounded in time.
+//! A socket with a time limit for every read and write.
 //!
-//! The `postgres` client waits for ever for a server that is frozen but whose kernel still answers.
-//! It lets its user put a stream of their own around the socket, in the place where TLS goes; ours
-//! adds a time limit, and TLS where wanted.
+//! The `postgres` client waits for ever for a server that is frozen while its kernel still answers. It lets
+//! its user wrap the socket, as TLS does. This wrapper adds a time limit, and TLS where wanted.
 
 use lock_shared::handshake::NO_TLS;
 use lock_shared::postgres::{MakeRustlsConnect, Tls};
@@ -18,20 +17,20 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// When whatever is under way must have ended.
+/// Deadline of all reads and writes.
 #[derive(Clone)]
 pub(super) struct Limit(Arc<Mutex<Until>>);
 
 struct Until {
     at: Instant,
-    /// Nothing is to be begun any more.
+    /// True once the stream was cut: the deadline no longer moves.
     cut: bool,
-    /// What is under way.
+    /// The task to wake when the stream is cut.
     waker: Option<Waker>,
 }
 
 impl Limit {
-    /// From now on.
+    /// Sets the deadline, counted from now.
     pub(super) fn set(&self, budget: Duration) {
         let mut until = self.lock();
         if !until.cut {
@@ -39,7 +38,7 @@ impl Limit {
         }
     }
 
-    /// Ends what is under way, and all that follows.
+    /// Ends reads and writes in flight, and all later ones.
     pub(super) fn cut(&self) {
         let mut until = self.lock();
         (until.at, until.cut) = (Instant::now(), true);
@@ -48,7 +47,7 @@ impl Limit {
         }
     }
 
-    /// The limit, for what is to be woken when that is now.
+    /// The deadline. A cut wakes `waker`.
     fn get(&self, waker: &Waker) -> Instant {
         let mut until = self.lock();
         if !until.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
@@ -91,7 +90,7 @@ impl Connector {
         if self.tls.mode == SslMode::Disable {
             return Ok(Stream::Plain(bounded));
         }
-        // The protocol's SSLRequest: a length, and a code in the place of a version.
+        // The protocol's SSLRequest: a length, and a code in place of a version.
         bounded.write_all(&[0, 0, 0, 8, 4, 210, 22, 47]).await?;
         let mut answer = [0];
         bounded.read_exact(&mut answer).await?;
@@ -192,7 +191,7 @@ impl AsyncWrite for Bounded {
     }
 }
 
-/// What the client reads and writes.
+/// The stream that the client reads and writes.
 pub(super) enum Stream {
     Plain(Bounded),
     Encrypted(Box<<MakeRustlsConnect as MakeTlsConnect<Bounded>>::Stream>),

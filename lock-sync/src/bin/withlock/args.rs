@@ -14,7 +14,7 @@ use lock_sync::Protocol;
 use std::ffi::OsString;
 use std::time::Duration;
 
-/// Nobody means a longer time, and it can be added to a clock.
+/// The longest time that an option takes. A clock can be moved by it without an overflow.
 const LONGEST: Duration = Duration::from_secs(100 * 366 * 86_400);
 
 /// Runs a command while holding a lock, so that only one runs at a time.
@@ -183,22 +183,22 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// The lock's name, however it was given.
+    /// The lock's name, given as a word or by `--name`.
     pub(crate) fn name(&self) -> &str {
         self.name.as_deref().or(self.dashed.as_deref()).unwrap_or_default()
     }
 
-    /// Whether a command is to be run, and not something done instead.
+    /// True if there is a command to run. Without one, an option such as `--list` says what to do.
     pub(crate) fn runs(&self) -> bool {
         !self.command.is_empty()
     }
 }
 
-/// Why there is nothing to run.
+/// The reasons to end before anything runs.
 pub(crate) enum Stop {
-    /// Help was asked for, or the version.
+    /// The caller asked for the help or the version.
     Print(clap::Error),
-    /// The command line makes no sense.
+    /// The command line is wrong. This is the error.
     Usage(String),
 }
 
@@ -221,7 +221,7 @@ fn read(words: Vec<OsString>) -> Result<Args, Stop> {
     Ok(args)
 }
 
-/// The definition of the command line, for what is made from it.
+/// The definition of the command line, from which the completions and the manual page are made.
 pub(crate) fn definition() -> clap::Command {
     Args::command()
 }
@@ -235,7 +235,7 @@ fn time(text: &str) -> Result<Duration, DurationError> {
         .and_then(|time| if time > LONGEST { Err(DurationError::TooLong) } else { Ok(time) })
 }
 
-/// How long a row must have been unused before it goes.
+/// The time of `--purge`. A row that was unused for as long is removed.
 fn unused(text: &str) -> Result<Duration, String> {
     let time = time(text).map_err(|error| error.to_string())?;
     lock_core::admin::Question::purge(time).map_err(|error| error.to_string())?;

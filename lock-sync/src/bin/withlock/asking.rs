@@ -1,7 +1,8 @@
 //! The wait for the lock, from the first connect to the grant.
 //!
-//! A server, a resolver or a network that is silent must not keep us longer than we want to wait. So the asking is
-//! done by a thread of its own, whose news the main thread tells, and which it leaves alone when its time is over.
+//! A silent server, resolver or network must not delay the end of the wait. So a thread of its own asks the
+//! server and sends its news to the main thread. When the time is over, the main thread leaves that thread
+//! alone.
 
 use crate::connect::{Patience, connect, silent};
 use crate::waiting::Waiting;
@@ -12,7 +13,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// After how long a first connect that is still under way is told of.
+/// A first connect that takes longer is reported.
 const SLOW: Duration = Duration::from_secs(2);
 
 /// The request.
@@ -22,7 +23,7 @@ pub(crate) struct Wish {
     pub(crate) patience: Patience,
 }
 
-/// News of the asking.
+/// Messages from the asking thread and the signal handler to the main thread.
 pub(crate) enum News {
     Connected(Locks),
     Progress(Progress),
@@ -31,14 +32,14 @@ pub(crate) enum News {
     Ended(Result<Option<Guard>, End>),
 }
 
-/// Why the asking ended without an answer that says who has the lock.
+/// The ends of a wait without an answer from the server.
 pub(crate) enum End {
-    /// By a signal.
+    /// A signal ended the wait.
     Closed,
     Failed(String),
 }
 
-/// The asking, under way.
+/// The wait, while it lasts.
 pub(crate) struct Asking {
     patience: Patience,
     news: Receiver<News>,
@@ -46,8 +47,8 @@ pub(crate) struct Asking {
 }
 
 impl Asking {
-    /// Begins to ask. `reached` is called when there is a connection, before anything is asked for. `again` makes
-    /// the configuration anew.
+    /// Starts the asking thread. It calls `reached` once there is a connection, before it asks for the lock.
+    /// `again` makes the configuration anew.
     pub(crate) fn begin(
         wish: Wish,
         config: Config,
@@ -57,7 +58,7 @@ impl Asking {
         let (sender, news) = channel();
         let patience = wish.patience;
         let ask = move || {
-            // The asking goes on, though the main thread no longer listens.
+            // The main thread may have stopped listening.
             let tell = |news| drop(sender.send(news));
             let trouble = |error| tell(News::Progress(Progress::Trouble(error)));
             let locks = match connect(config, again, patience, trouble) {
@@ -77,8 +78,8 @@ impl Asking {
         Ok(Self { patience, news, thread })
     }
 
-    /// Tells of the wait until it ends: with the guard, with none if somebody else has the lock, or with an error.
-    /// `connected` says where the locks are.
+    /// Reports the wait until it ends. Returns the guard, `None` if someone else holds the lock, or an error.
+    /// Calls `connected` once there is a connection.
     pub(crate) fn end(
         self,
         waiting: &mut Waiting,
@@ -108,7 +109,7 @@ impl Asking {
                 }
                 Err(RecvTimeoutError::Timeout) if !until.is_some_and(is_over) => {}
                 Err(RecvTimeoutError::Timeout) if ending => return Err(End::Closed),
-                // As of the last answer.
+                // The last answer said that the lock is held.
                 Err(RecvTimeoutError::Timeout) if waiting.is_busy() => return Ok(None),
                 Err(RecvTimeoutError::Timeout) => {
                     let last = waiting.last_trouble();

@@ -33,41 +33,40 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ExitStatus};
 use std::time::Duration;
 
-/// A deadline that is later by less is not worth telling.
+/// The guardian is not told of a deadline that is later by less than this.
 const NEWS: Duration = Duration::from_millis(5);
 
 /// The environment variable with the lock's name in it.
 const NAME: &str = "WITHLOCK_NAME";
 
-/// Stops this process, as the terminal's stop key would, until it is told to go on.
+/// Stops this process, as the terminal's stop key would, until it gets CONT.
 pub(crate) fn stop_self() {
     let _ = kill_process(getpid(), Signal::STOP);
 }
 
-/// The command's processes, seen through the guardian. They end with this.
+/// The command's processes, seen through the guardian. Dropping it ends them.
 pub(crate) struct Running {
     guardian: Child,
     pid: Pid,
-    /// Closed, it has the guardian end the command.
+    /// The pipe to the guardian. If it is closed, the guardian ends the command.
     orders: Option<PipeWriter>,
-    /// What the pipe had no room for: it is full if somebody has stopped the guardian for ages.
+    /// Bytes of orders for which the pipe had no room, because the guardian has been stopped for a long time.
     unsent: Vec<u8>,
     reports: PipeReader,
-    /// The other ends. The guardian opens them by way of the kernel's list of our files.
+    /// The guardian's ends of both pipes. It opens them through `/proc/PID/fd`.
     _kept: (PipeReader, PipeWriter),
-    /// Since boot: the deadline that the guardian knows. Nothing before the command has begun.
+    /// The deadline that the guardian was told last, as time since boot. `None` before the command begins.
     told: Option<Duration>,
     shares_terminal: bool,
 }
 
 impl Running {
-    /// Starts what becomes the command when it is to [`begin`](Self::begin). To be called on the main
-    /// thread: the kernel takes the death of the *thread* that started a process for the death of its
-    /// parent.
+    /// Starts the process that becomes the command at [`begin`](Self::begin). Call it on the main thread: for
+    /// the kernel, a process has lost its parent when the *thread* that started it ends.
     pub(crate) fn start(command: &[OsString], name: &str, handed: &Handed) -> io::Result<Self> {
         let (hears, orders) = io::pipe()?;
         let (reports, tells) = io::pipe()?;
-        // A guardian that does not read must not keep us from anything.
+        // A guardian that does not read must not block us.
         ioctl_fionbio(&orders, true)?;
         ioctl_fionbio(&reports, true)?;
         let files = [hears.as_raw_fd(), tells.as_raw_fd()];
@@ -80,8 +79,8 @@ impl Running {
         Ok(Self { guardian, pid, orders, unsent, reports, _kept: kept, told, shares_terminal })
     }
 
-    /// The lock is held, under this fence, and certainly for `remaining` if nothing else is heard: has
-    /// the command begin, as soon as that leaves it time to run.
+    /// Starts the command under this fence, as soon as the lease leaves it time to run. The lock is certainly
+    /// held for `remaining` from now.
     pub(crate) fn begin(&mut self, fence: u64, ending: Ending, remaining: Duration) {
         self.shares_terminal = stdin().is_terminal() || in_foreground();
         let group = if self.shares_terminal { getpgrp().as_raw_nonzero().get() } else { 0 };
@@ -90,13 +89,13 @@ impl Running {
         self.tell(&Order::Begin { fence, group, lease: Lease { ending, until } });
     }
 
-    /// Whether it has ended. Its process id stays taken until it is [`reap`](Self::reap)ed.
+    /// True if the guardian has ended. Its process id stays taken until [`reap`](Self::reap).
     pub(crate) fn has_ended(&self) -> io::Result<bool> {
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         Ok(waitid(WaitId::Pid(self.pid), look)?.is_some())
     }
 
-    /// Waits for its end, and says how it ended, and what the lease did to it.
+    /// Waits for the guardian's end. Returns the command's exit status and the guardian's report.
     pub(crate) fn reap(&mut self) -> io::Result<(ExitStatus, Report)> {
         let status = self.guardian.wait()?;
         let mut report = [0];
@@ -104,39 +103,40 @@ impl Running {
         Ok((status, Report::read(&report[..bytes])))
     }
 
-    /// Tells that the lock is certainly held for `remaining` more.
+    /// Tells the guardian that the lock is certainly held for `remaining` from now.
     pub(crate) fn may_run(&mut self, remaining: Duration) {
         self.send();
         let until = if remaining.is_zero() { Duration::ZERO } else { now() + remaining };
         let is_news = |told: Duration| until.is_zero() != told.is_zero() || until > told + NEWS;
-        // To a guardian that does not read, the newest deadline is told when it does.
+        // While the pipe is full, newer deadlines wait. The next call sends the newest.
         if self.unsent.is_empty() && self.told.is_some_and(is_news) {
             self.told = Some(until);
             self.tell(&Order::Until(until));
         }
     }
 
-    /// Has it get a signal, and all that it started and that is still in its group.
+    /// Sends a signal to the command, and to the processes of its group.
     pub(crate) fn signal(&mut self, signal: Signal) {
         self.tell(&Order::Signal(signal));
     }
 
-    /// For a guardian that should have ended the command and has not: somebody may have stopped it.
+    /// Continues a guardian that has not ended the command in time. Someone may have stopped it.
     pub(crate) fn wake_guardian(&self) {
         let _ = kill_process(self.pid, Signal::CONT);
     }
 
-    /// If even that does not help: the kernel kills the command with its guardian.
+    /// Kills a guardian that cannot be continued. The kernel then kills the command.
     pub(crate) fn kill_guardian(&self) {
         let _ = kill_process(self.pid, Signal::KILL);
     }
 
-    /// Whether the terminal sends it what its keys mean, so that we need not.
+    /// True if the terminal sends the signals of its keys to the command, so that withlock must not pass them
+    /// on.
     pub(crate) fn shares_terminal(&self) -> bool {
         self.shares_terminal
     }
 
-    /// Without waiting for a guardian that does not read.
+    /// Sends an order, without waiting for a guardian that does not read.
     fn tell(&mut self, order: &Order) {
         self.unsent.extend(order.to_string().into_bytes());
         self.send();
@@ -155,20 +155,20 @@ impl Running {
 }
 
 impl Drop for Running {
-    /// A command that has not begun is not to be; and none outlives this.
+    /// Ends the command, or keeps it from starting.
     fn drop(&mut self) {
         if self.guardian.try_wait().is_ok_and(|ended| ended.is_none()) {
-            // However full it is, the guardian sees its end.
+            // The guardian sees the end of the pipe even if the pipe is full.
             self.orders = None;
-            // Somebody may have stopped it.
+            // Someone may have stopped the guardian.
             self.wake_guardian();
             let _ = self.guardian.wait();
         }
     }
 }
 
-/// Whether we are what a terminal's keys reach: then the command may want to read from it, whatever
-/// its standard input is.
+/// True if this process is in a terminal's foreground. Then the command may want to read from the terminal,
+/// whatever its standard input is.
 fn in_foreground() -> bool {
     let terminal = std::fs::File::open("/dev/tty");
     terminal.is_ok_and(|terminal| tcgetpgrp(terminal).is_ok_and(|group| group == getpgrp()))

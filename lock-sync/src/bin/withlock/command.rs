@@ -16,8 +16,8 @@ use std::process::{Command, ExitCode};
 /// The environment variable with the fence in it.
 const FENCE: &str = "WITHLOCK_FENCE";
 
-/// Waits until the lock is held, and becomes the command. The guardian tells the fence and the process
-/// group, by which it may begin; and if it dies, so does the command.
+/// Waits until the lock is held, and becomes the command. The guardian sends the fence and the process group
+/// when the command may begin. If the guardian dies, the kernel kills this process.
 pub(crate) fn play(parent: Parent, mut args: ArgsOs) -> Option<ExitCode> {
     let [go] = numbers(&mut args)?;
     let words: Vec<OsString> = args.collect();
@@ -25,16 +25,17 @@ pub(crate) fn play(parent: Parent, mut args: ArgsOs) -> Option<ExitCode> {
     let fence = parent.open(File::options().read(true), go).and_then(begun);
     Some(match fence {
         Ok(Some(fence)) => become_command(&words, &fence),
-        // It is not to be.
+        // The guardian ended first: the command must not start.
         Ok(None) => ExitCode::from(KILLED),
         Err(error) => {
-            say!("{}: it cannot begin: {error}", shown(&words));
+            say!("{}: its process cannot be prepared: {error}", shown(&words));
             ExitCode::from(CANNOT_EXECUTE)
         }
     })
 }
 
-/// The fence of the lock that is held, and we are in the group; or there will be none.
+/// Waits for the guardian, and enters the process group. Returns the fence, or `None` if the command must not
+/// start.
 fn begun(mut go: File) -> io::Result<Option<String>> {
     let mut told = String::new();
     go.read_to_string(&mut told)?;
@@ -45,7 +46,7 @@ fn begun(mut go: File) -> io::Result<Option<String>> {
     Ok(Some(fence.to_string()))
 }
 
-/// Returns only if that is not possible.
+/// Executes the command. Returns only on failure, with the exit code.
 fn become_command(words: &[OsString], fence: &str) -> ExitCode {
     let Some((program, arguments)) = words.split_first() else {
         return ExitCode::from(NOT_FOUND);
@@ -56,7 +57,7 @@ fn become_command(words: &[OsString], fence: &str) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Why a program could not be executed, with the exit code that shells have for that.
+/// The exit code that shells use for a failed exec, and the reason in words.
 fn why(program: &OsStr, error: &io::Error) -> (u8, String) {
     let found = find(program);
     match (error.kind(), found) {
@@ -66,14 +67,14 @@ fn why(program: &OsStr, error: &io::Error) -> (u8, String) {
             match interpreter(&file) {
                 Some(name) if name.ends_with('\r') => {
                     format!(
-                        "its first line, #!{}, ends as lines do on Windows",
+                        "its first line, #!{}, ends with a carriage return, as on Windows: remove it",
                         printable(name.trim_end())
                     )
                 }
                 Some(name) => {
-                    format!("its interpreter {} (see its first line) is missing", printable(name))
+                    format!("the interpreter {} in its first line does not exist", printable(name))
                 }
-                None => "it is there, but not the loader or a library that it needs".to_string(),
+                None => "the file exists, but the loader that it needs does not".to_string(),
             },
         ),
         (_, Some(file)) if file.is_dir() => (CANNOT_EXECUTE, "is a directory".to_string()),
@@ -81,13 +82,14 @@ fn why(program: &OsStr, error: &io::Error) -> (u8, String) {
             CANNOT_EXECUTE,
             match interpreter(&file) {
                 Some(name) => {
-                    format!("its interpreter {} cannot be executed: {error}", printable(name))
+                    let name = printable(name);
+                    format!("the interpreter {name} in its first line cannot be executed: {error}")
                 }
                 None => error.to_string(),
             },
         ),
         (io::ErrorKind::PermissionDenied, Some(_)) => {
-            (CANNOT_EXECUTE, format!("{error}: it is not executable (chmod +x)"))
+            (CANNOT_EXECUTE, format!("{error}: the file is not executable; run chmod +x"))
         }
         _ => (CANNOT_EXECUTE, error.to_string()),
     }
@@ -110,7 +112,7 @@ fn is_executable(file: &Path) -> bool {
     file.is_file() && access(file, Access::EXEC_OK).is_ok()
 }
 
-/// What the first line of a script names.
+/// The interpreter in the first line of a script.
 fn interpreter(file: &Path) -> Option<String> {
     let mut first = Vec::new();
     File::open(file).ok()?.take(256).read_to_end(&mut first).ok()?;

@@ -4,21 +4,22 @@ use crate::args::Args;
 use lock_sync::{Config, Error, Locks};
 use std::time::{Duration, Instant};
 
-/// How long a server has to answer at all, however short the wait, and how long an answer is waited for after it.
+/// Time that a server gets to answer even if the wait is shorter, and that an answer may come late after the
+/// wait.
 const LATE: Duration = Duration::from_secs(2);
-/// How long the first connect may take if there is no wait.
+/// Longest time of the first connect if there is no wait.
 const CONNECT: Duration = Duration::from_secs(10);
-/// How long the answer may then take.
+/// Longest time of the answer after that connect.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// How long to wait for the lock, the first connect included.
+/// The time to wait for the lock, including the first connect.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Patience {
     /// Not at all.
     None,
-    /// Until then.
+    /// Wait until this moment.
     Until(Instant),
-    /// As long as it takes.
+    /// Wait without a limit.
     Endless,
 }
 
@@ -32,7 +33,7 @@ impl Patience {
         }
     }
 
-    /// How much is left of it.
+    /// The time that is left.
     fn left(self) -> Duration {
         match self {
             Self::None => Duration::ZERO,
@@ -49,7 +50,7 @@ impl Patience {
         }
     }
 
-    /// When a first connect that is still under way is given up, if it begins now.
+    /// Deadline of a first connect that begins now.
     pub(crate) fn to_connect(self) -> Option<Instant> {
         match self {
             Self::None => Instant::now().checked_add(CONNECT),
@@ -58,7 +59,7 @@ impl Patience {
         }
     }
 
-    /// When a server that was connected to just now, and does not answer, is given up.
+    /// Deadline for the answer of a server to which the connection was made just now.
     pub(crate) fn to_answer(self) -> Option<Instant> {
         match self {
             Self::None => Instant::now().checked_add(ANSWER),
@@ -67,13 +68,13 @@ impl Patience {
         }
     }
 
-    /// When a wait that a signal ends is over, whatever the server says.
+    /// Deadline for the end of a wait after a signal.
     pub(crate) fn to_end() -> Option<Instant> {
         Instant::now().checked_add(LATE)
     }
 }
 
-/// Connects, again and again if the server cannot be reached, and tells why. A refusal by the server is final.
+/// Connects. If the server cannot be reached, reports that and tries again. A refusal by the server is final.
 pub(crate) fn connect(
     mut config: Config,
     again: impl Fn() -> Result<Config, String>,
@@ -89,7 +90,7 @@ pub(crate) fn connect(
         };
         let left = patience.left();
         if left.is_zero() {
-            // Nobody is known to have the lock: it is not the end of a wait for them.
+            // No answer said that someone holds the lock, so this is an error and not the exit code 124.
             return Err(error);
         }
         trouble(error);
@@ -99,7 +100,7 @@ pub(crate) fn connect(
     }
 }
 
-/// A server that did not answer.
+/// The error for a server that did not answer.
 pub(crate) fn silent() -> String {
     Error::Unavailable("no answer in time".to_string()).to_string()
 }

@@ -1,9 +1,9 @@
-//! What a lease that runs out means for the command.
+//! The signals that a lease's end means for the command.
 
 use rustix::process::Signal;
 use std::time::Duration;
 
-/// What the command gets when the lock can no longer be kept.
+/// The signals that the command gets when its lock is lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum OnLost {
     /// TERM in time to clean up, then KILL.
@@ -11,20 +11,20 @@ pub(crate) enum OnLost {
     Term,
     /// KILL.
     Kill,
-    /// Nothing: it knows what to do about its fence.
+    /// No signal. The command relies on its fence.
     Ignore,
 }
 
-/// When it gets that.
+/// The signals, and their timing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ending {
     pub(crate) on_lost: OnLost,
-    /// How long before the lease is over TERM comes.
+    /// Time between TERM and the end of the lease.
     pub(crate) grace: Duration,
 }
 
 impl Ending {
-    /// What is due when the lock is certainly held for `remaining` more.
+    /// The signal that is due when the lock is certainly held for another `remaining`.
     pub(crate) fn due(self, remaining: Duration) -> Option<Signal> {
         match self.on_lost {
             OnLost::Ignore => None,
@@ -34,12 +34,12 @@ impl Ending {
         }
     }
 
-    /// Whether a command that has not begun may: the lock is held, and nothing is due soon.
+    /// True if a command may start: the lock is held, and no signal is due.
     pub(crate) fn may_begin(self, remaining: Duration) -> bool {
         !remaining.is_zero() && self.due(remaining).is_none()
     }
 
-    /// How long until something is due that was not before.
+    /// Time until the next signal becomes due.
     pub(crate) fn next(self, remaining: Duration) -> Duration {
         match self.on_lost {
             OnLost::Ignore => Duration::MAX,

@@ -1,7 +1,7 @@
 //! The process between withlock and the command; see [`child`](crate::child).
 //!
-//! The guardian knows the lease's deadline and goes by its own clock. It needs nobody to end the
-//! command in time: not withlock, which may be stopped or dead, and not the server.
+//! The guardian knows the lease's deadline and reads the clock itself. To end the command in time, it needs
+//! neither withlock, which may be stopped or dead, nor the server.
 
 use crate::child::exit_code;
 use crate::ending::{Ending, OnLost};
@@ -24,43 +24,43 @@ use std::str::FromStr;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-/// What the guardian asks to be told of its parent's death by: a signal that has no other use.
+/// The signal that the kernel sends the guardian when withlock dies. It has no other use.
 const ORPHANED: Signal = Signal::POWER;
 
-/// The time since boot, also that of sleep.
+/// The time since boot, including suspended time.
 pub(crate) fn now() -> Duration {
     let now = clock_gettime(ClockId::Boottime);
     let part = |number| u64::try_from(number).unwrap_or(0);
     Duration::from_secs(part(now.tv_sec)) + Duration::from_nanos(part(now.tv_nsec))
 }
 
-/// What the guardian is told, a line each.
+/// An order for the guardian: one line of text.
 pub(crate) enum Order {
-    /// The lock is held, under this fence: the command is to begin, in this process group; 0 is one of
-    /// its own.
+    /// The lock is held under this fence, and the command may begin in this process group. 0 stands for a
+    /// group of its own.
     Begin { fence: u64, group: i32, lease: Lease },
-    /// The lock is certainly held until then, since boot.
+    /// The lease was renewed: the lock is certainly held until this time since boot.
     Until(Duration),
-    /// The command is to get that.
+    /// The command gets this signal.
     Signal(Signal),
 }
 
-/// What the command runs under.
+/// The lease that the command runs under.
 #[derive(Clone, Copy)]
 pub(crate) struct Lease {
     pub(crate) ending: Ending,
-    /// Since boot: until when the lock is certainly held.
+    /// The end of the lease, as time since boot. The lock is certainly held until then.
     pub(crate) until: Duration,
 }
 
-/// What the lease did to the command, as the guardian reports it: a byte for each signal.
+/// The guardian's report of what it did to the command because of the lease: one byte for each signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Report {
-    /// Nothing.
+    /// The guardian sent no signal.
     None,
-    /// It was stopped.
+    /// The guardian stopped the command.
     Stopped,
-    /// It was not begun: the lease left it no time.
+    /// The command never started, because the lease left it no time.
     NotBegun,
 }
 
@@ -68,7 +68,7 @@ impl Report {
     const STOPPED: u8 = b's';
     const NOT_BEGUN: u8 = b'n';
 
-    /// What was reported, the first byte first.
+    /// Reads a report. Its first byte decides.
     pub(crate) fn read(reported: &[u8]) -> Self {
         match reported.first() {
             None => Self::None,
@@ -117,21 +117,22 @@ impl FromStr for Order {
     }
 }
 
-/// Starts the process that becomes the command, and sees to its end. The numbers are those of
-/// withlock's files to read orders from and to report to.
+/// Starts the process that becomes the command, and ends it in time. `files` are withlock's file numbers, to
+/// read orders from and to report to.
 pub(crate) fn play(parent: Parent, mut args: ArgsOs) -> Option<ExitCode> {
     let files = numbers(&mut args)?;
     let words: Vec<OsString> = args.collect();
     let Some(parent) = parent.watched(ORPHANED) else { return Some(ExitCode::from(KILLED)) };
     Some(guard(&parent, files, &words).unwrap_or_else(|error| {
-        say!("the command cannot be guarded: {error}");
+        say!("the guardian process of the command failed: {error}");
         ExitCode::from(CANNOT_EXECUTE)
     }))
 }
 
 fn guard(parent: &Parent, files: [i32; 2], words: &[OsString]) -> io::Result<ExitCode> {
     let (waits, go) = io::pipe()?;
-    // Until the command begins it has a group of its own: the terminal's keys are not for it yet.
+    // Until the command begins, its process has a group of its own, so that the terminal's keys do not reach
+    // it.
     let mut starter = starter(COMMAND, [waits.as_raw_fd()], words);
     let mut child = starter.process_group(0).spawn()?;
     let (news, reports) = hear(parent, files).inspect_err(|_| {
@@ -143,13 +144,13 @@ fn guard(parent: &Parent, files: [i32; 2], words: &[OsString]) -> io::Result<Exi
     ward.watch(&news, || parent.has_died())
 }
 
-/// What there is to hear of, and where to report to.
+/// Opens withlock's two files, and starts the threads that receive orders and signals.
 fn hear(parent: &Parent, [orders, reports]: [i32; 2]) -> io::Result<(Receiver<News>, File)> {
     let orders = parent.open(File::options().read(true), orders)?;
     let reports = parent.open(File::options().write(true), reports)?;
     let (sender, news) = channel();
     let notice = sender.clone();
-    // Whatever else comes is meant for the command, and withlock passes it on.
+    // All other signals are meant for the command, and withlock passes them on.
     signals::watch(&[ORPHANED.as_raw()], move |_| drop(notice.send(News::Look)))?;
     std::thread::Builder::new()
         .name("orders".to_string())
@@ -158,14 +159,14 @@ fn hear(parent: &Parent, [orders, reports]: [i32; 2]) -> io::Result<(Receiver<Ne
 }
 
 enum News {
-    /// Something has happened: look whether the command, or withlock, has ended.
+    /// A signal came: the command or withlock may have ended.
     Look,
     Order(Order),
-    /// There will be no more orders.
+    /// withlock closed the pipe: no more orders come.
     Gone,
 }
 
-/// Reads orders until withlock has gone.
+/// Reads orders until withlock closes the pipe.
 fn listen(orders: File, sender: &Sender<News>) {
     for line in BufReader::new(orders).lines() {
         let Ok(line) = line else { break };
@@ -181,26 +182,26 @@ fn listen(orders: File, sender: &Sender<News>) {
 struct Ward {
     child: Child,
     pid: Pid,
-    /// Whether it leads a group of its own.
+    /// True if the command leads a process group of its own.
     group: bool,
     go: Go,
-    /// Nothing until withlock holds the lock.
+    /// The lease. `None` until withlock holds the lock.
     lease: Option<Lease>,
     reports: File,
-    /// What it got because of the lease.
+    /// The last signal that the command got because of the lease.
     stopped: Option<Signal>,
 }
 
-/// How far the command is.
+/// The state of the command's process.
 enum Go {
-    /// It waits at the other end to be told the fence and its group.
+    /// It waits at the other end of the pipe for its fence and group.
     Waiting(PipeWriter),
-    /// It is to be told that as soon as the lease leaves it time to run.
+    /// It gets this text, its fence and group, as soon as the lease leaves it time to run.
     Ordered(PipeWriter, String),
     Gone,
 }
 
-/// Timers do not count suspended time: look now and then.
+/// Longest sleep. Timers do not count suspended time, so the guardian reads the clock now and then.
 const NAP: Duration = Duration::from_secs(1);
 
 impl Ward {
@@ -210,7 +211,7 @@ impl Ward {
             let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
             if waitid(WaitId::Pid(self.pid), look)?.is_some() {
                 if self.stopped.is_some() && self.group {
-                    // What it started must not outlive the lease either.
+                    // The processes that it started must not outlive the lease either.
                     self.signal(Signal::KILL);
                 }
                 return Ok(ExitCode::from(exit_code(self.child.wait()?)));
@@ -224,7 +225,7 @@ impl Ward {
                 _ => {}
             }
             let mut heard = news.recv_timeout(nap.clamp(Duration::from_millis(1), NAP)).ok();
-            // All of it before the next judgement: a newer deadline may be among it.
+            // All orders are read before the next decision, because one of them may be a newer deadline.
             while let Some(next) = heard {
                 alone |= matches!(next, News::Gone);
                 self.hear(next);
@@ -251,7 +252,7 @@ impl Ward {
         }
     }
 
-    /// What the lease has in store for the command, and how long it may be left alone.
+    /// The signal that is due, and the time until the next decision. Starts the command if it may begin.
     fn due(&mut self) -> (Option<Signal>, Duration) {
         let Some(Lease { ending, until }) = self.lease else { return (None, NAP) };
         let remaining = until.saturating_sub(now());
@@ -259,11 +260,11 @@ impl Ward {
         match std::mem::replace(&mut self.go, Go::Gone) {
             Go::Gone => (ending.due(remaining), nap),
             Go::Ordered(mut go, told) if ending.may_begin(remaining) => {
-                // If nobody reads it, it has ended, which is seen next.
+                // If the process has ended, nobody reads this. The next look at the process shows that.
                 let _ = go.write_all(told.as_bytes());
                 (None, nap)
             }
-            // A renewal may leave it time enough. If none comes, it never begins.
+            // The next renewal may leave enough time. Without one, the command never starts.
             go => {
                 self.go = go;
                 let over = remaining.is_zero().then_some(Signal::KILL);
@@ -272,8 +273,8 @@ impl Ward {
         }
     }
 
-    /// Ends it because of the lease. First of all it is reported: the command may end at once, and
-    /// withlock must know why.
+    /// Ends the command because of the lease. The report comes first: the command may end at once, and
+    /// withlock must know the reason.
     fn stop(&mut self, signal: Signal) {
         let report = if matches!(self.go, Go::Gone) { Report::STOPPED } else { Report::NOT_BEGUN };
         let _ = self.reports.write_all(&[report]);
@@ -282,7 +283,7 @@ impl Ward {
     }
 
     fn signal(&self, signal: Signal) {
-        // It may have ended meanwhile; then there is nobody to tell.
+        // An error means that the command has ended meanwhile.
         let _ = if self.group {
             kill_process_group(self.pid, signal)
         } else {

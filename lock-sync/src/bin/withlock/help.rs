@@ -4,7 +4,7 @@ use crate::args::definition;
 use clap_complete::{Shell, generate};
 use std::io::stdout;
 
-/// After the options, in the help. The manual page says the same in more words.
+/// The part of the help after the options. The manual page says the same in more words.
 pub(crate) const AFTER: &str = "\
 Examples:
   withlock report ./report.sh               one at a time for this user on this machine

@@ -1,4 +1,4 @@
-//! What happens while the lock is held.
+//! The time in which the lock is held.
 
 use crate::child::{Running, exit_code, stop_self};
 use crate::ending::{Ending, OnLost};
@@ -13,33 +13,33 @@ use std::time::{Duration, Instant};
 
 pub(crate) const LOST: u8 = 123;
 
-/// How soon the guardian of a command that has little time is told that it has more.
+/// Longest delay before the guardian of a command that has not started is told of a renewal.
 const SOON: Duration = Duration::from_millis(20);
 
-/// How the lock is held.
+/// The settings of a hold.
 pub(crate) struct Hold<'a> {
     pub(crate) locks: &'a Locks,
     pub(crate) ending: Ending,
-    /// At least until then, if that was asked for.
+    /// The end of `--min-hold`, if it was given.
     pub(crate) until: Option<Instant>,
     pub(crate) level: Level,
-    /// Signals, and [`signals::CHILD`] when there is something to look at.
+    /// Signals. [`signals::CHILD`] also comes when the lock is lost.
     pub(crate) events: Receiver<i32>,
 }
 
-/// How the command ended.
+/// The end of the command.
 struct Watched {
     status: ExitStatus,
-    /// The lease's part in it.
+    /// The guardian's report.
     report: Report,
-    /// Whether somebody wanted it to end.
+    /// True if withlock got a signal that ends the command.
     told_to_end: bool,
-    /// Whether a loss was seen, and told of, while it ran.
+    /// True if a loss was noticed and reported while the command ran.
     told_lost: bool,
 }
 
 impl Hold<'_> {
-    /// Has the command run under the guard, frees the lock, and says what to exit with.
+    /// Runs the command under the guard, and releases the lock. Returns the exit code.
     pub(crate) fn run(&self, guard: Guard, mut running: Running) -> Result<u8, String> {
         running.begin(guard.fence().get(), self.ending, guard.remaining());
         let Watched { status, report, told_to_end, told_lost } =
@@ -56,9 +56,9 @@ impl Hold<'_> {
             Ok(()) => (None, None),
         };
         let ignores = self.ending.on_lost == OnLost::Ignore;
-        // A loss that is ignored is told all the same, once, also if the command has ended meanwhile.
+        // An ignored loss is reported once, even if the command has ended by then.
         let known = ignores && (told_lost || self.level == Level::Quiet);
-        // A loss after the command's end, while the lock was only kept, harmed nobody.
+        // A loss during `--min-hold` came after the command's end, so it did no harm.
         let kept_only = !lost && self.until.is_some();
         if report != Report::NotBegun && (known || kept_only || !(stopped || why.is_some())) {
             if let (Some(error), true) = (unconfirmed, self.level != Level::Quiet) {
@@ -66,23 +66,23 @@ impl Hold<'_> {
             }
             return Ok(exit_code(status));
         }
-        // It was stopped while the lock was still held: that had no reason yet.
+        // The guardian stopped the command before the lock was lost, so the guard has no reason yet.
         let why = why.unwrap_or_else(|| {
             let last = failure.map_or_else(String::new, |last| format!(" (last error: {last})"));
-            format!("it could not be renewed in time{last}")
+            format!("no renewal was confirmed in time{last}")
         });
         let what = match report {
-            Report::None => "the command had ended just then",
-            Report::Stopped => "the command was stopped",
-            Report::NotBegun => "the command was not started",
+            Report::None => "and the command had ended before withlock noticed",
+            Report::Stopped => "so withlock stopped the command",
+            Report::NotBegun => "so withlock did not start the command",
         };
-        say!("the lock {:?} was lost ({why}); {what}", name.as_str());
+        say!("the lock {:?} was lost, {what}: {why}", name.as_str());
         Ok(if ignores && report == Report::None { exit_code(status) } else { LOST })
     }
 
     /// Waits for the command's end.
     fn watch(&self, running: &mut Running, guard: &Guard) -> Result<Watched, String> {
-        // Short enough that the guardian learns of a renewal long before the old deadline.
+        // The guardian must learn of a renewal long before the old deadline.
         let nap = (guard.valid_for() / 8).clamp(Duration::from_millis(1), Duration::from_secs(1));
         let (mut lost_at, mut told_to_end) = (None, false);
         loop {
@@ -93,13 +93,13 @@ impl Hold<'_> {
             }
             let remaining = guard.remaining();
             running.may_run(remaining);
-            // A command that was not begun for want of time waits for a renewal.
+            // A command that has not started for lack of time waits for a renewal.
             let nap = if self.ending.may_begin(remaining) { nap } else { nap.min(SOON) };
             if let Some(reason) = guard.lost() {
                 match (lost_at, self.ending.on_lost) {
                     (None, OnLost::Ignore) if self.level != Level::Quiet => {
                         let name = guard.name().as_str();
-                        say!("the lock {name:?} was lost ({reason}); the command runs on");
+                        say!("the lock {name:?} was lost, but the command keeps running: {reason}");
                     }
                     (_, OnLost::Ignore) => {}
                     (Some(at), _) if Instant::now() >= at + guard.valid_for() / 10 => {
@@ -124,20 +124,20 @@ impl Hold<'_> {
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err("signals are no longer watched".to_string());
+                    return Err("withlock no longer receives signals, because of a bug".to_string());
                 }
             }
         }
     }
 
-    /// Keeps the lock after the command's end for as long as was asked for. A signal that would end
-    /// us ends this, and so does a loss.
+    /// Keeps the lock after the command's end until `--min-hold` is over. A loss ends it early, and so does a
+    /// signal that ends withlock.
     fn keep(&self, guard: &Guard, code: u8) {
         let Some(until) = self.until else { return };
         let left = || until.saturating_duration_since(Instant::now());
         if !left().is_zero() && self.level == Level::Verbose {
             say!(
-                "the command has ended with {code}; keeping {:?} for {}",
+                "the command ended with exit code {code}; withlock keeps {:?} for {} more",
                 guard.name().as_str(),
                 seconds(left())
             );
@@ -148,9 +148,9 @@ impl Hold<'_> {
                 Ok(signal) if signals::ENDING.contains(&signal) => {
                     if self.level != Level::Quiet {
                         say!(
-                            "the lock {:?} is freed {} early",
-                            guard.name().as_str(),
-                            seconds(left())
+                            "a signal ended --min-hold {} early; withlock releases {:?}",
+                            seconds(left()),
+                            guard.name().as_str()
                         );
                     }
                     return;

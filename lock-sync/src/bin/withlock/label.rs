@@ -1,22 +1,22 @@
 //! The name that waiters see for a command.
 //!
-//! Arguments may be secret: a word is shown only where every word before it is known, and it can be
-//! nothing but a program, a script's file or a Python module.
+//! Arguments may be secret. A word is shown only if every word before it is known, and if it can only be a
+//! program, a script's file or a Python module.
 
 use crate::report::printable;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-/// A program that runs another, which its later words name.
+/// A program that runs another program, which its later words name.
 struct Wrapper {
     name: &'static str,
-    /// Options that stand alone. One that ends with `*` may go on as it likes; `-#` is a number.
+    /// Options without a value of their own. `*` stands for any end of the word, and `-#` for a number.
     flags: &'static [&'static str],
     /// Options whose value is the next word.
     valued: &'static [&'static str],
-    /// Whether `NAME=VALUE` may come before the program.
+    /// True if `NAME=VALUE` may come before the program.
     assigns: bool,
-    /// How many words come between the options and the program.
+    /// Number of words between the options and the program.
     positional: usize,
 }
 
@@ -40,8 +40,7 @@ const WRAPPERS: [Wrapper; 9] = [
         valued: &["-i", "-o", "-e"], assigns: false, positional: 0 },
 ];
 
-/// The program; of an interpreter, with the script that it runs. Programs that only run another are
-/// left out.
+/// The program's name. An interpreter is followed by its script. A wrapper, such as `env`, is left out.
 pub(crate) fn label(command: &[OsString]) -> String {
     let rest = without_wrappers(command);
     let Some((program, arguments)) = rest.split_first() else { return String::new() };
@@ -63,7 +62,7 @@ fn without_wrappers(mut command: &[OsString]) -> &[OsString] {
     command
 }
 
-/// What a wrapper runs, if each word before it is known.
+/// The command that a wrapper runs, if each word before it is known.
 fn inner<'a>(wrapper: &Wrapper, mut rest: &'a [OsString]) -> Option<&'a [OsString]> {
     let mut positional = wrapper.positional;
     loop {
@@ -96,7 +95,8 @@ fn inner<'a>(wrapper: &Wrapper, mut rest: &'a [OsString]) -> Option<&'a [OsStrin
     }
 }
 
-/// What an interpreter runs: a file's name without its folders, or where the text of the program is.
+/// The script of an interpreter: a file's name without its folders, or the option that contains the program's
+/// text.
 fn script(interpreter: &str, arguments: &[OsString]) -> Option<String> {
     let versioned = interpreter.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
     let (flags, valued, inline) = match versioned {
@@ -192,7 +192,7 @@ mod tests {
         check("nohup setsid -w stdbuf -oL ./run", "./run");
     }
 
-    /// Rather less than a secret.
+    /// A shorter label is better than a secret in it.
     #[test]
     fn nothing_follows_a_word_that_is_not_known() {
         check("env -S secret deploy", "env");

@@ -1,4 +1,4 @@
-//! Looking at locks, and putting them right by hand.
+//! Actions for operators: listing, showing, breaking and purging locks.
 
 use crate::args::Args;
 use crate::place::Place;
@@ -11,9 +11,9 @@ use serde::Serialize;
 use std::io::{IsTerminal, Write, stderr, stdin, stdout};
 use std::time::Duration;
 
-/// Does what was asked for instead of running a command, and says what to exit with.
+/// Does the action that was given instead of a command. Returns the exit code.
 ///
-/// Nothing is created by it: neither a table nor a file.
+/// It creates nothing: neither a table nor a file.
 pub(crate) fn look(args: &Args, Place { config, own, .. }: Place) -> Result<u8, String> {
     let name = args.name();
     if !args.list && args.purge.is_none() {
@@ -24,7 +24,7 @@ pub(crate) fn look(args: &Args, Place { config, own, .. }: Place) -> Result<u8, 
         say!("locks are kept at {place}");
     }
     let plain = |error: lock_sync::Error| error.to_string();
-    // This user has taken no lock yet, unless some file was named.
+    // Without a named place and without this user's own file, there are no locks.
     let nothing = args.table.is_none() && own.is_some_and(|file| file.symlink_metadata().is_err());
     let mut admin = if nothing { None } else { Some(config.connect_admin().map_err(plain)?) };
     if args.list {
@@ -51,7 +51,7 @@ pub(crate) fn look(args: &Args, Place { config, own, .. }: Place) -> Result<u8, 
     }
 }
 
-/// A lock that nobody has taken yet, or that was purged.
+/// A lock without a row: never acquired, or purged.
 fn unknown(name: &str) -> LockState {
     LockState { name: name.to_string(), fence: Fence::default(), hold: None }
 }
@@ -68,7 +68,7 @@ fn status(args: &Args, state: &LockState) -> u8 {
     }
 }
 
-/// Takes the lock away, if that is what is wanted.
+/// Takes the lock from its holder, if `--yes` or a person agrees.
 fn force(args: &Args, admin: &mut Admin, state: &LockState) -> Result<u8, lock_sync::Error> {
     let busy = args.conflict_exit_code.unwrap_or(BUSY);
     if state.hold.is_none() {
@@ -78,16 +78,20 @@ fn force(args: &Args, admin: &mut Admin, state: &LockState) -> Result<u8, lock_s
     if !args.yes && !agreed(state) {
         return Ok(busy);
     }
-    // Only the hold that was shown: somebody else may have got the lock meanwhile.
+    // Only the hold that was shown is broken. Someone else may have acquired the lock meanwhile.
     match admin.break_hold(&state.name, state.fence)? {
         Some(fence) => {
             let name = &state.name;
-            tell(args, format!("took {name:?} away from its holder; its fence is now {fence}"));
+            tell(args, format!("took {name:?} from its holder; its fence is now {fence}"));
             Ok(0)
         }
         None => {
             let now = admin.status(&state.name)?.unwrap_or_else(|| unknown(&state.name));
-            tell(args, format!("that hold is over already; {}", sentence(&now)));
+            let fence = state.fence;
+            tell(
+                args,
+                format!("the hold with fence {fence} had already ended; {}", sentence(&now)),
+            );
             Ok(if now.hold.is_some() { busy } else { 0 })
         }
     }
@@ -99,22 +103,25 @@ fn tell(args: &Args, text: String) {
     }
 }
 
-/// Asks a person, if there is one.
+/// Asks the person at the terminal. Without a terminal, the answer is no.
 fn agreed(state: &LockState) -> bool {
     if !(stdin().is_terminal() && stderr().is_terminal()) {
-        say!("{}; to take it away without being asked, say --yes", sentence(state));
+        say!("{}; without a terminal, --break needs --yes", sentence(state));
         return false;
     }
     say!("{}", sentence(state));
-    let _ = write!(stderr(), "withlock: take it away? Its command may still be running. [y/N] ");
+    let _ = write!(
+        stderr(),
+        "withlock: take the lock from its holder? Its command may still be running. [y/N] "
+    );
     let mut answer = String::new();
-    // Who closes the terminal has not agreed.
+    // A closed terminal is a no.
     stdin().read_line(&mut answer).is_ok()
         && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
 }
 
-/// Of a lease that ends later than its TTL allows.
-const ENDS_LATE: &str = " (the server's clock was set back since)";
+/// The note at a lease that ends later than its TTL allows.
+const ENDS_LATE: &str = " (the server's clock was set back after the grant)";
 
 fn sentence(state: &LockState) -> String {
     let LockState { name, fence, hold } = state;
@@ -131,7 +138,9 @@ fn sentence(state: &LockState) -> String {
                 if *ends_late { ENDS_LATE } else { "" },
             )
         }
-        None if *fence == Fence::default() => format!("{name:?} is free, and was never taken"),
+        None if *fence == Fence::default() => {
+            format!("{name:?} is free, and there is no record that it was ever held")
+        }
         None => format!("{name:?} is free; its fence is {fence}"),
     }
 }
@@ -170,7 +179,7 @@ fn table(locks: &[LockState]) -> String {
     table.trim_fmt() + "\n"
 }
 
-/// One lock a line, as an array.
+/// The locks as a JSON array with one lock per line.
 fn array(locks: &[LockState]) -> String {
     if locks.is_empty() {
         return "[]\n".to_string();
@@ -180,24 +189,24 @@ fn array(locks: &[LockState]) -> String {
 }
 
 fn object(lock: &LockState) -> String {
-    // Numbers and text always are.
+    // Numbers and text can always be serialized.
     serde_json::to_string(&Shown::of(lock)).unwrap_or_default()
 }
 
-/// A lock as scripts read it.
+/// A lock in the form that scripts read.
 #[derive(Serialize)]
 struct Shown<'a> {
     name: &'a str,
     held: bool,
     fence: u64,
-    /// As it is in the table.
+    /// The holder's text in the table.
     holder: Option<&'a str>,
     host: Option<&'a str>,
     pid: Option<u32>,
     label: Option<&'a str>,
     held_for_seconds: Option<f64>,
     expires_in_seconds: Option<f64>,
-    /// Later than its TTL allows.
+    /// True if the lease ends later than its TTL allows.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     ends_late: bool,
 }
@@ -223,7 +232,7 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// Host, process id and label, if a holder's text is of that form: `HOST pid 123 (LABEL)`.
+/// Host, process id and label, if the holder's text has the form `HOST pid 123 (LABEL)`.
 fn parts(holder: &str) -> Option<(&str, u32, Option<&str>)> {
     let (host, rest) = holder.split_once(" pid ")?;
     let (pid, label) = rest.split_once(' ').unwrap_or((rest, ""));

@@ -1,14 +1,13 @@
 //! `withlock NAME [options] -- COMMAND…`: runs a command while holding a lock.
 //!
 //! ```text
-//!   main     exit codes               args      the command line        help     what it says of itself
-//!   run      takes, runs, frees       place     where locks are kept    report   what people read
-//!   waiting  what they read of a wait hold      while it is held        signals  what others want
-//!   child    the command's processes  guardian  what ends it in time    ending   when that is
-//!   role     what each of them is     command   what becomes it        label    what it is called
-//!   manual   the manual page       look     instead of a command
-//!   source   what names a place       nested    a withlock in a command of another
-//!   connect  the first part of a wait   asking   the wait
+//!   main      exit codes                args      the command line          help      help and completions
+//!   run       acquire, run, release     place     the place of the locks    report    messages
+//!   waiting   messages about a wait     hold      while the lock is held    signals   signals to withlock
+//!   child     the command's processes   guardian  the end of the command    ending    signals by its deadline
+//!   role      withlock's own processes  command   the exec of the command   label     the name of the command
+//!   manual    the manual page           look      --list, --break and so on nested    a withlock inside another
+//!   source    sources of the URL        connect   the first connect         asking    the wait
 //! ```
 
 #[cfg(not(target_os = "linux"))]
@@ -40,21 +39,21 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     report::silence_panics();
-    // The program that it has started ends with it: the stack is unwound.
+    // Unwinding the stack ends the command that was started.
     catch_unwind(withlock).unwrap_or_else(|panic| {
-        failed(&format!("this should not happen: {}", report::panicked(&*panic)))
+        failed(&format!("withlock has a bug: {}", report::panicked(&*panic)))
     })
 }
 
 fn withlock() -> ExitCode {
-    // What withlock starts is itself, in another role; see `child`.
+    // withlock starts itself in other roles; see `child`.
     if let Some(code) = role::played() {
         return code;
     }
     let args = match args::parse() {
         Ok(args) => args,
         Err(args::Stop::Print(text)) => {
-            // In colour on a terminal. Who closes the pipe early has read enough.
+            // A terminal gets colours. A reader that closes the pipe early has read enough.
             let _ = text.print();
             return ExitCode::SUCCESS;
         }
@@ -70,7 +69,7 @@ fn withlock() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// withlock itself failed.
+/// Reports that withlock itself failed.
 fn failed(message: &str) -> ExitCode {
     report::say!("{message}");
     ExitCode::from(run::FAILED)

@@ -16,7 +16,7 @@ const SYNOPSIS: [&str; 6] = [
     "withlock --ddl",
 ];
 
-/// A paragraph each.
+/// The paragraphs of the description.
 const DESCRIPTION: [&str; 6] = [
     "withlock waits for the lock NAME, runs COMMAND while it holds the lock, and releases the lock. Of all commands under the \
      same name in the same place, one runs at a time.",
@@ -45,7 +45,7 @@ const EXIT_STATUS: [(&str, &str); 9] = [
     ("127", "COMMAND was not found."),
 ];
 
-/// Read by withlock; the place first, in the order in which it is looked for.
+/// The environment variables. Those that name a place come first, in the order in which withlock reads them.
 const ENVIRONMENT: [(&str, &str); 9] = [
     (
         "WITHLOCK_URL",
@@ -129,7 +129,7 @@ pub(crate) fn page() -> String {
     );
     section(&mut page, "NAME");
     let about = definition.get_about().map(ToString::to_string).unwrap_or_default();
-    // So that whatis finds it, this dash is not a minus.
+    // whatis looks for a dash that is not a minus.
     page += &format!("withlock \\- {}\n", text(&about.replace("Runs", "run")));
     section(&mut page, "SYNOPSIS");
     page += ".nf\n";
@@ -177,7 +177,7 @@ fn items(page: &mut String, all: &[(&str, &str)]) {
     }
 }
 
-/// Under the headings that the help has, in its order.
+/// Writes the options under the headings of the help, in its order.
 fn options(page: &mut String, definition: &Command) {
     let all = || definition.get_arguments().filter(|arg| !arg.is_hide_set());
     let mut headings = vec![None];
@@ -228,7 +228,7 @@ fn meaning(arg: &Arg) -> String {
     text
 }
 
-/// Text in which nothing is an order to roff. A dash is a minus, as people copy it.
+/// Escapes text for roff. A dash becomes a minus, so that people can copy it.
 fn text(plain: &str) -> String {
     let mut text = String::new();
     for letter in plain.chars() {
@@ -247,7 +247,7 @@ fn text(plain: &str) -> String {
     if text.starts_with('.') { format!("\\&{text}") } else { text }
 }
 
-/// The same, a line for each sentence, and for as much of one as fits.
+/// Escapes text, and breaks lines after sentences and at 78 characters.
 fn lines(plain: &str) -> String {
     const MOST: usize = 78;
     let mut lines = Vec::new();

@@ -1,11 +1,11 @@
-//! A withlock in a command of another.
+//! A withlock inside another withlock's command.
 //!
-//! It keeps its locks where the outer one does, or refuses. The outer one holds its URL in a file in
-//! memory, and names that file to the command: `WITHLOCK_URL_FILE=/proc/PID/fd/N`. So the password is
-//! neither in the command's environment nor in a file that the command has open: it stays with the outer
-//! withlock, where no other user can read it, nor a program that was started by the command and
-//! has become another user; and it is gone when the outer one has ended. `WITHLOCK_PLACE` says the same
-//! without secrets, for people, and to see that the file is still the one that was meant.
+//! The inner withlock keeps its locks in the outer one's place, or refuses. The outer one writes its URL to a
+//! file in memory, and names that file to the command: `WITHLOCK_URL_FILE=/proc/PID/fd/N`. So the password is
+//! neither in the command's environment nor in a file that the command has open. It stays with the outer
+//! withlock: no other user can read it, nor can a program that the command started and that has become
+//! another user. It is gone when the outer withlock ends. `WITHLOCK_PLACE` names the same place without
+//! secrets, for people, and lets the inner withlock check that the file is still the one that was meant.
 
 use crate::role::GUARDIAN;
 use crate::source::FILE;
@@ -19,10 +19,10 @@ use std::path::Path;
 /// The environment variable that says where the lock is kept, without secrets.
 pub(crate) const PLACE: &str = "WITHLOCK_PLACE";
 
-/// What the link to such a file begins with.
+/// The beginning of the kernel's name for such a file.
 const LINK: &str = "/memfd:withlock-url";
 
-/// What is handed down to a withlock in the command, as long as this is kept.
+/// The URL's file for a withlock inside the command. It exists as long as this value.
 pub(crate) struct Handed {
     file: File,
     place: String,
@@ -35,43 +35,43 @@ impl Handed {
         Ok(Self { file, place: place.to_string() })
     }
 
-    /// For the command's environment.
+    /// The variables for the command's environment.
     pub(crate) fn variables(&self) -> [(&'static str, String); 2] {
         let (pid, number) = (getpid().as_raw_nonzero(), self.file.as_raw_fd());
         [(FILE, format!("/proc/{pid}/fd/{number}")), (PLACE, self.place.clone())]
     }
 }
 
-/// The withlock that a URL's file belongs to.
+/// The process id of the withlock that a URL's file belongs to.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Outer(u32);
 
 impl Outer {
-    /// If it is a file as [`Handed`] names them.
+    /// Reads a path as [`Handed`] writes it. `None` for any other path.
     pub(crate) fn of(path: &Path) -> Option<Self> {
         let (pid, number) = path.to_str()?.strip_prefix("/proc/")?.split_once("/fd/")?;
         number.parse::<u32>().ok()?;
         pid.parse().ok().map(Self)
     }
 
-    /// Whether what has that name now is such a file.
+    /// True if the path leads to such a file now.
     pub(crate) fn is_there(&self, path: &Path) -> bool {
         path.read_link().is_ok_and(|link| link.to_string_lossy().starts_with(LINK))
     }
 
-    /// What to say if it is not, or leads elsewhere.
+    /// The error if the file is gone, or names another place.
     pub(crate) fn silent(&self) -> String {
         let Self(pid) = self;
         format!(
-            "the withlock around this one (process {pid}) does not tell where it keeps its locks: it has \
-             ended, or is another user's; name the place by --db or WITHLOCK_URL"
+            "the outer withlock (process {pid}) does not say where it keeps its locks, because it has ended or \
+             belongs to another user: name the place with --db or WITHLOCK_URL"
         )
     }
 }
 
-/// What to say if this process runs in a command of a withlock: sudo or env may have dropped the
-/// variables, but the guardian is among our ancestors all the same. A withlock that knew of none of that
-/// would go to this user's own file.
+/// The error for a process inside a withlock's command that lacks the variables. sudo or env may have dropped
+/// them, but the guardian is still among our ancestors. Without this check, the inner withlock would use this
+/// user's own file.
 pub(crate) fn astray() -> Option<String> {
     let mut pid = getppid().map(|pid| pid.as_raw_nonzero().to_string())?;
     // The first process has no parent.
@@ -82,8 +82,8 @@ pub(crate) fn astray() -> Option<String> {
         if words.next() == Some(GUARDIAN.as_bytes()) {
             let outer = String::from_utf8_lossy(words.next().unwrap_or_default()).into_owned();
             return Some(format!(
-                "the withlock around this one (process {outer}) keeps its locks somewhere, but its \
-                 environment was dropped on the way: keep {FILE} and {PLACE}, or name the place by --db or a file"
+                "this command belongs to an outer withlock (process {outer}), but sudo, env or the like dropped \
+                 the variables that name its place: keep {FILE} and {PLACE}, or name the place with --db or a file"
             ));
         }
         let stat = String::from_utf8_lossy(&read("stat")?).into_owned();

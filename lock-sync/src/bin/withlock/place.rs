@@ -1,4 +1,4 @@
-//! Where locks are kept.
+//! The place where locks are kept.
 
 use crate::args::Args;
 use crate::label::label;
@@ -13,17 +13,17 @@ use std::path::{Path, PathBuf};
 
 const TOKEN: &str = "CONSUL_HTTP_TOKEN";
 
-/// Where locks are kept, and how.
+/// A place, and the settings of its locks.
 pub(crate) struct Place {
     pub(crate) config: Config,
-    /// The same as a URL that leads there from any folder. There may be a password in it.
+    /// The place as a URL that is valid in any folder. It may contain a password.
     pub(crate) url: String,
-    /// Nothing named a place: it is this user's own file.
+    /// This user's own file, if no place was named.
     pub(crate) own: Option<PathBuf>,
 }
 
 impl Place {
-    /// Where the command line, the environment or a file says.
+    /// Finds the place in the command line, the environment or a file.
     pub(crate) fn of(args: &Args) -> Result<Self, String> {
         let place = match find(args.db.as_deref())? {
             Some(found) => Self::at(&found)?,
@@ -34,11 +34,11 @@ impl Place {
                     let (folder, file) = default_file()?;
                     if let Some(who) = behind_sudo().filter(|_| !args.quiet) {
                         say!(
-                            "nothing says where locks are kept, so they are in this user's own file, where {who}'s \
-                             commands do not see them: name a place by --db or /etc/withlock/url"
+                            "no place is configured, so locks are kept in this user's own file, which {who}'s \
+                             commands do not use: name a place with --db or in /etc/withlock/url"
                         );
                     }
-                    // To look, no folder is needed.
+                    // `--list` and the like create no folder.
                     if args.runs() {
                         make(&folder)?;
                     }
@@ -81,13 +81,13 @@ impl Place {
     }
 }
 
-/// The configuration once more, from the URL of its place.
+/// Makes the configuration anew from the URL of its place.
 pub(crate) fn again(args: &Args, url: &str) -> Result<Config, String> {
     let config: Config = url.parse().map_err(|error: ConfigError| error.to_string())?;
     Ok(settled(with_token(config, url)?, args))
 }
 
-/// With the settings that are not a part of the place.
+/// Adds the settings that do not belong to the place.
 fn settled(config: Config, args: &Args) -> Config {
     let config = match &args.label {
         Some(label) => config.label(label),
@@ -99,38 +99,40 @@ fn settled(config: Config, args: &Args) -> Config {
     }
 }
 
-/// A URL that leads to the same file from every folder.
+/// Makes the path in an SQLite URL absolute.
 fn absolute(url: &str) -> Result<String, String> {
     let path = url.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));
     match path {
         Some(path) if !path.starts_with('/') => {
-            let folder =
-                std::env::current_dir().map_err(|error| format!("this folder: {error}"))?;
+            let folder = std::env::current_dir()
+                .map_err(|error| format!("the current folder cannot be found: {error}"))?;
             Ok(format!("{}/{path}", Config::sqlite(folder).place()))
         }
         _ => Ok(url.to_string()),
     }
 }
 
-/// With Consul's token from where Consul's own tools look for it, if there is none in the URL.
+/// Adds Consul's token from `CONSUL_HTTP_TOKEN`, unless the URL contains one.
 fn with_token(config: Config, url: &str) -> Result<Config, String> {
     if !url.starts_with("consul:") || url.contains("token=") {
         return Ok(config);
     }
     match var(TOKEN) {
         Ok(token) if !token.is_empty() => Ok(config.token(token)),
-        Err(VarError::NotUnicode(_)) => Err(format!("{TOKEN} is not UTF-8")),
+        Err(VarError::NotUnicode(_)) => {
+            Err(format!("{TOKEN} is not UTF-8: set it to Consul's token, or unset it"))
+        }
         _ => Ok(config),
     }
 }
 
-/// The program alone: arguments may be secret.
+/// The program's name, for messages. Arguments may be secret.
 pub(crate) fn shown(command: &[OsString]) -> String {
     command.first().map(printable).unwrap_or_default()
 }
 
-/// The user that became this one by sudo, which drops variables and changes the home: that user's commands
-/// are unlikely to use this user's file.
+/// The user that became this one by sudo. sudo drops variables and changes the home, so that user's own
+/// commands are unlikely to use this user's file.
 fn behind_sudo() -> Option<String> {
     let uid: u32 = var("SUDO_UID").ok()?.parse().ok()?;
     let is_other = uid != rustix::process::getuid().as_raw();
@@ -142,16 +144,19 @@ fn default_file() -> Result<(PathBuf, PathBuf), String> {
     let absolute = |name: &str| var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
     let folder = state
-        .ok_or("neither XDG_STATE_HOME nor HOME is set, and nothing else says where locks are kept: name a place by --db, WITHLOCK_URL or /etc/withlock/url")?
+        .ok_or("no place is configured, and neither XDG_STATE_HOME nor HOME is an absolute path: name a place with --db, WITHLOCK_URL or /etc/withlock/url")?
         .join("withlock");
     let file = folder.join("locks.db");
     Ok((folder, file))
 }
 
-/// Makes a folder that nobody else can look into.
+/// Creates a folder that only this user can enter.
 fn make(folder: &Path) -> Result<(), String> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| {
-        format!("{}: {error}; name another place with --db sqlite:FILE", folder.display())
+        format!(
+            "the folder {} cannot be created: {error}; name another place with --db sqlite:FILE",
+            folder.display()
+        )
     })
 }

@@ -1,4 +1,4 @@
-//! What people read, on standard error. Standard output is the command's alone.
+//! Messages for people, on standard error. Standard output belongs to the command.
 
 use lock_core::duration::Shown;
 use std::any::Any;
@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::io::Write;
 use std::time::Duration;
 
-/// Writes a line to standard error. That it cannot be written must change nothing else.
+/// Writes a line to standard error. A failed write changes nothing else.
 macro_rules! say {
     ($($text:tt)*) => {{
         use std::io::Write as _;
@@ -15,17 +15,17 @@ macro_rules! say {
 }
 pub(crate) use say;
 
-/// Writes to standard output what was asked for. Who closes the pipe early has read enough.
+/// Writes to standard output. A reader that closes the pipe early has read enough.
 pub(crate) fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-/// A program's name, or what others wrote, on one line and without orders to the terminal.
+/// Foreign text, such as a program's name, on one line and without control characters for the terminal.
 pub(crate) fn printable(text: impl AsRef<OsStr>) -> String {
     text.as_ref().to_string_lossy().replace(char::is_control, "?")
 }
 
-/// From now on panics print nothing: where one ends something, that is told, in one line.
+/// Keeps panics from printing. A panic that ends withlock is reported in one line.
 pub(crate) fn silence_panics() {
     std::panic::set_hook(Box::new(|_| {}));
 }
@@ -36,7 +36,7 @@ pub(crate) fn panicked(panic: &(dyn Any + Send)) -> String {
     printable(text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic"))
 }
 
-/// Who is told how much.
+/// The amount of messages.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Level {
     Quiet,
@@ -44,7 +44,7 @@ pub(crate) enum Level {
     Verbose,
 }
 
-/// A time for people: without what is less than a second.
+/// A time for people, in whole seconds.
 pub(crate) fn seconds(duration: Duration) -> Shown {
     Shown(Duration::from_secs(duration.as_secs()))
 }

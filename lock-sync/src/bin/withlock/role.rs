@@ -1,4 +1,4 @@
-//! What withlock starts is itself, in another role; see [`child`](crate::child).
+//! The roles in which withlock starts itself; see [`child`](crate::child).
 
 use crate::{command, guardian};
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
@@ -18,8 +18,8 @@ pub(crate) const CANNOT_EXECUTE: u8 = 126;
 pub(crate) const NOT_FOUND: u8 = 127;
 pub(crate) const KILLED: u8 = 128 + 9;
 
-/// What starts this very program in another role, with the numbers that [`numbers`] is to find, and
-/// about this command.
+/// A command that starts this program in another role. `numbers` are read there by [`numbers`], and `command`
+/// follows them.
 pub(crate) fn starter<const N: usize>(
     role: &str,
     numbers: [i32; N],
@@ -32,7 +32,7 @@ pub(crate) fn starter<const N: usize>(
     starter
 }
 
-/// Plays the role that this process was started for, if it was.
+/// Plays the role that this process was started in. `None` if it was started by a user.
 pub(crate) fn played() -> Option<ExitCode> {
     let mut args = std::env::args_os();
     let play: fn(Parent, ArgsOs) -> Option<ExitCode> = match args.nth(1)?.to_str()? {
@@ -44,7 +44,7 @@ pub(crate) fn played() -> Option<ExitCode> {
     play(parent, args)
 }
 
-/// The next arguments.
+/// Reads the next arguments as numbers.
 pub(crate) fn numbers<const N: usize>(args: &mut ArgsOs) -> Option<[i32; N]> {
     let mut numbers = [0; N];
     for number in &mut numbers {
@@ -53,14 +53,15 @@ pub(crate) fn numbers<const N: usize>(args: &mut ArgsOs) -> Option<[i32; N]> {
     Some(numbers)
 }
 
-/// Who started this process.
+/// The process that started this one.
 pub(crate) struct Parent(OsString);
 
 impl Parent {
-    /// From now on, its death is told by `signal`. Nothing if it cannot be, or if it has died.
+    /// Has the kernel send `signal` when the parent dies. `None` if the kernel refuses, or the parent has
+    /// died already.
     pub(crate) fn watched(self, signal: Signal) -> Option<Self> {
         set_parent_process_death_signal(Some(signal)).ok()?;
-        // It may have died before the kernel was asked.
+        // The parent may have died before the kernel was asked.
         (!self.has_died()).then_some(self)
     }
 
@@ -68,7 +69,7 @@ impl Parent {
         getppid().map(|pid| pid.as_raw_nonzero().to_string().into()).as_ref() != Some(&self.0)
     }
 
-    /// Opens what it has open under that number.
+    /// Opens a file that the parent has open under this number.
     pub(crate) fn open(&self, options: &OpenOptions, number: i32) -> io::Result<File> {
         options.open(format!("/proc/{}/fd/{number}", self.0.to_string_lossy()))
     }

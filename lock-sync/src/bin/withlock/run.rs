@@ -1,4 +1,4 @@
-//! Takes the lock, runs the command, frees the lock.
+//! Acquires the lock, runs the command, releases the lock.
 
 use crate::args::Args;
 use crate::asking::{Asking, End, News, Wish};
@@ -25,11 +25,11 @@ pub(crate) const FAILED: u8 = 125;
 const TIMED_OUT: u8 = 124;
 pub(crate) const BUSY: u8 = 75;
 
-/// How far it is: whom a signal concerns.
+/// The stage of the run, which decides what a signal does.
 enum Stage {
     Connecting,
     Waiting(Locks, Sender<News>),
-    /// The wait is over, and signals are the command's.
+    /// The wait is over, and signals go to the command.
     Over,
 }
 
@@ -52,18 +52,19 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
     lock_sync::LockName::new(name).map_err(|error| error.to_string())?;
     let Place { config, url, .. } = Place::of(&args)?;
     let place = config.place();
-    // It gets ready while the lock is being taken.
-    let handed = Handed::new(&url, &place)
-        .map_err(|error| format!("the place cannot be handed down: {error}"))?;
+    // The command's process gets ready while the lock is being acquired.
+    let handed = Handed::new(&url, &place).map_err(|error| {
+        format!("the system cannot keep the URL in memory for the command: {error}")
+    })?;
     let running = match Running::start(&args.command, name, &handed) {
         Ok(running) => running,
         Err(error) => {
-            let message = format!("{}: {error}", shown(&args.command));
+            let command = shown(&args.command);
             if error.kind() == std::io::ErrorKind::ArgumentListTooLong {
-                say!("{message}");
+                say!("{command}: {error}");
                 return Ok(ExitCode::from(CANNOT_EXECUTE));
             }
-            return Err(message);
+            return Err(format!("the system cannot start a process for {command}: {error}"));
         }
     };
     let ending = ending(&args, config.valid_for().map_err(|error| error.to_string())?)?;
@@ -77,7 +78,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
             let stage = stage.read().unwrap_or_else(PoisonError::into_inner);
             let ends = signals::ENDING.contains(&signal);
             match &*stage {
-                // Nothing has been asked of the server, and the guardian sees to the command.
+                // No request has reached the server, and the guardian ends the command's process.
                 Stage::Connecting if ends => std::process::exit(128 + signal),
                 Stage::Connecting if signal == signals::STOP => stop_self(),
                 Stage::Waiting(locks, news) if ends => {
@@ -93,7 +94,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
             }
         }
     })
-    .map_err(|error| format!("signals cannot be watched: {error}"))?;
+    .map_err(|error| format!("the system does not let withlock receive signals: {error}"))?;
 
     let patience = Patience::new(&args);
     let mut waiting = Waiting::new(name, &place, level, patience != Patience::None);
@@ -109,7 +110,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
         move || again(&own, &from),
         move |locks, news| reach(&reached, Stage::Waiting(locks, news)),
     )
-    .map_err(|error| format!("the system: no threads: {error}"))?;
+    .map_err(|error| format!("the system cannot start a thread: {error}"))?;
     let mut at = None;
     let connected = |locks: Locks, waiting: &mut Waiting| {
         let place = match locks.table() {
@@ -125,7 +126,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
         Err(End::Failed(message)) => return Err(message),
     };
     let until = args.min_hold.and_then(|time| Instant::now().checked_add(time));
-    // From here on signals are the command's.
+    // From here on, signals go to the command.
     reach(&stage, Stage::Over);
     let who = waiting.end();
     let (Some(guard), Some((locks, place))) = (guard, at) else {
@@ -136,7 +137,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
         return Ok(ExitCode::from(code));
     }
     if level == Level::Verbose {
-        say!("holding {name:?}, fence {}, at {place}", guard.fence());
+        say!("holding {name:?} with fence {} at {place}", guard.fence());
     }
     guard.on_lost(move |_| {
         let _ = sender.send(signals::CHILD);
@@ -145,13 +146,13 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
     hold.run(guard, running).map(ExitCode::from)
 }
 
-/// What is to become of the command when the lock is lost. A renewal that was late must not find it
-/// stopped: TERM comes in the later half of a lease.
+/// The end of the command when its lock is lost. TERM comes in the second half of a lease, so that a late
+/// renewal does not find the command stopped.
 fn ending(args: &Args, valid: Duration) -> Result<Ending, String> {
     let most = valid / 2;
     match args.grace {
         Some(grace) if grace > most && args.on_lost == OnLost::Term => Err(format!(
-            "--grace must not be more than {}, five twelfths of the TTL: have a longer --ttl",
+            "--grace must not be more than {}, which is five twelfths of the TTL: use a shorter --grace or a longer --ttl",
             Shown(most)
         )),
         grace => Ok(Ending { on_lost: args.on_lost, grace: grace.unwrap_or(valid / 5) }),
@@ -168,12 +169,12 @@ fn interrupted(ended_by: &AtomicI32) -> Option<u8> {
 fn not_acquired(name: &str, who: &str, args: &Args, level: Level) -> u8 {
     if args.skip {
         if level == Level::Verbose {
-            say!("somebody else has {name:?}: {who}; skipped");
+            say!("someone else holds {name:?}: {who}; the command was not run");
         }
         return 0;
     }
     if level != Level::Quiet {
-        say!("somebody else has {name:?}: {who}");
+        say!("someone else holds {name:?}: {who}");
     }
     let own = if args.wait.is_some() { TIMED_OUT } else { BUSY };
     args.conflict_exit_code.unwrap_or(own)

@@ -1,4 +1,4 @@
-//! What other processes want of us.
+//! Signals from other processes and the terminal.
 
 use signal_hook::consts::{
     SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH,
@@ -6,18 +6,18 @@ use signal_hook::consts::{
 use signal_hook::iterator::Signals;
 use std::io;
 
-/// Those that end a wait, and that a terminal or a supervisor sends to end us.
+/// Signals by which a terminal or a supervisor ends withlock. They end a wait.
 pub(crate) const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
-/// Those of the keys of a terminal, which it sends to the command too if it is in its group.
+/// Signals of a terminal's keys. The terminal sends them to the command, too, if the command is in its group.
 pub(crate) const KEYS: [i32; 3] = [SIGINT, SIGQUIT, SIGWINCH];
 const PASSED_ON: [i32; 5] = [SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT, STOP];
 
 pub(crate) const CHILD: i32 = SIGCHLD;
-/// The terminal's stop key. If it stopped us alone, the command would run on past the lease.
+/// Signal of the terminal's stop key. If it stopped only withlock, the command would run on past its lease.
 pub(crate) const STOP: i32 = SIGTSTP;
 
-/// From now on, calls `notice` with each signal and with those of `more`, on a thread of its own.
-/// Signals that we were started to ignore (by `nohup`, say) stay ignored, for the command too.
+/// Starts a thread that calls `notice` with each signal, including those of `more`. Signals that were ignored
+/// when withlock started, for example by `nohup`, stay ignored, for the command too.
 pub(crate) fn watch(more: &[i32], mut notice: impl FnMut(i32) + Send + 'static) -> io::Result<()> {
     let ignored = ignored();
     let wanted =
@@ -29,7 +29,7 @@ pub(crate) fn watch(more: &[i32], mut notice: impl FnMut(i32) + Send + 'static) 
     Ok(())
 }
 
-/// The ignored signals, a bit each, as the kernel tells.
+/// The ignored signals as the kernel's bit mask.
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -1,4 +1,4 @@
-//! Where the URL comes from that says where locks are kept.
+//! The sources of the URL that names the place of the locks.
 
 use crate::nested;
 use std::ffi::OsString;
@@ -6,48 +6,49 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// The environment variable with the URL in it, and so with a password. The command does not get it.
+/// The environment variable that contains the URL. The URL may contain a password, so the command does not
+/// get the variable.
 pub(crate) const URL: &str = "WITHLOCK_URL";
-/// The one that names a file with the URL in it.
+/// The environment variable that names a file with the URL.
 pub(crate) const FILE: &str = "WITHLOCK_URL_FILE";
-/// The application's own. The command keeps it.
+/// The application's own variable. The command keeps it.
 const APPLICATION: &str = "PG_CONNECTION_STRING";
 /// The name of a systemd credential.
 const CREDENTIAL: &str = "withlock-url";
-/// For all users of this machine.
+/// The file for all users of this machine.
 const SYSTEM: &str = "/etc/withlock/url";
 
-/// A file with more in it is another file.
+/// Longest content of a URL's file, in bytes.
 const MOST: u64 = 16 << 10;
 
-/// A URL.
+/// A URL, and its source.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Found {
     /// The option, variable or file that it was found in.
     pub(crate) source: String,
     pub(crate) url: String,
-    /// It is that of the withlock that runs us as its command.
+    /// True if an outer withlock handed the URL down.
     pub(crate) inherited: bool,
 }
 
 impl Found {
-    /// White space around the URL is not part of it: secrets tend to end in a newline. Neither is the mark that
-    /// some editors put before UTF-8.
+    /// Ignores white space around the URL, because secrets tend to end in a newline, and the byte order mark
+    /// that some editors write.
     fn new(source: &str, text: &str) -> Result<Self, String> {
         let url = text.trim_start_matches('\u{feff}').trim();
         if url.is_empty() {
-            return Err(format!("{source} is empty: put a URL into it, or do without it"));
+            return Err(format!("{source} is empty: put a URL into it, or remove it"));
         }
         if url.contains(char::is_control) {
             return Err(format!(
-                "{source} has more in it than one URL: put the URL there and nothing else"
+                "{source} contains more than one URL: put one URL there and nothing else"
             ));
         }
         Ok(Self { source: source.to_string(), url: url.to_string(), inherited: false })
     }
 }
 
-/// The first URL that there is, in the order that the help tells. None if nothing names a place.
+/// The URL of the first source, in the order of the help. `None` if nothing names a place.
 pub(crate) fn find(option: Option<&str>) -> Result<Option<Found>, String> {
     first(option, |name| std::env::var_os(name), Path::new(SYSTEM))
 }
@@ -62,14 +63,14 @@ fn first(
     }
     let text = |name: &str| {
         let text = variable(name).map(OsString::into_string).transpose();
-        text.map_err(|_| format!("{name} is not UTF-8"))
+        text.map_err(|_| format!("{name} is not UTF-8: put a URL into it"))
     };
     if let Some(url) = text(URL)? {
         return Found::new(URL, &url).map(Some);
     }
     if let Some(path) = variable(FILE) {
         if path.is_empty() {
-            return Err(format!("{FILE} is empty: name a file by it, or unset it"));
+            return Err(format!("{FILE} is empty: set it to the path of a file, or unset it"));
         }
         return named(Path::new(&path)).map(Some);
     }
@@ -88,7 +89,7 @@ fn first(
     }
 }
 
-/// What is in a file that was named, and so must be there.
+/// Reads a file that was named, and so must exist.
 fn named(path: &Path) -> Result<Found, String> {
     if let Some(outer) = nested::Outer::of(path) {
         let text = if outer.is_there(path) { read(path).ok().flatten() } else { None };
@@ -97,22 +98,25 @@ fn named(path: &Path) -> Result<Found, String> {
     }
     match read(path)? {
         Some(text) => Found::new(&path.display().to_string(), &text),
-        None => Err(format!("{FILE}: {}: there is no such file", path.display())),
+        None => Err(format!(
+            "{FILE} names {}, which does not exist: create the file, or unset the variable",
+            path.display()
+        )),
     }
 }
 
-/// A file's text; nothing if there is no such file. One that is there and cannot be read is an error.
+/// A file's text. `None` if the file does not exist. A file that exists and cannot be read is an error.
 fn read(path: &Path) -> Result<Option<String>, String> {
     let mut text = String::new();
     let all = File::open(path).and_then(|file| file.take(MOST).read_to_string(&mut text));
     match all {
         Ok(_) => Ok(Some(text)),
-        // A link that leads nowhere is there.
+        // A link to nothing exists, so it is an error.
         Err(error) if is_absent(&error) && path.symlink_metadata().is_err() => Ok(None),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            Err(format!("{} is not UTF-8", path.display()))
+            Err(format!("{} is not UTF-8: put a URL into it", path.display()))
         }
-        Err(error) => Err(format!("{}: {error}", path.display())),
+        Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
     }
 }
 
@@ -125,7 +129,7 @@ mod tests {
     use super::*;
     use std::fs::{create_dir_all, write};
 
-    /// A folder with files of a name each, and what is found there with these variables.
+    /// Finds the source and the URL in a folder with these files, under these variables.
     fn found(
         files: &[(&str, &str)],
         variables: &[(&str, &str)],
@@ -202,14 +206,16 @@ mod tests {
     fn a_file_that_cannot_be_used_is_an_error_and_not_skipped() {
         let named = |path| found(&[("folder/x", "")], &[("WITHLOCK_URL_FILE", path)]);
         assert!(
-            named("DIR/none").expect_err("missing").contains("DIR/none: there is no such file")
+            named("DIR/none")
+                .expect_err("missing")
+                .contains("names DIR/none, which does not exist")
         );
         assert!(named("DIR/folder").expect_err("a folder").contains("DIR/folder"));
         let folder = [("etc/withlock/url/x", "")];
         assert!(found(&folder, &[]).expect_err("a folder").contains("etc/withlock/url"));
         let two = found(&[("etc/withlock/url", "sqlite:a\nsqlite:hunter2\n")], &[]);
         let error = two.expect_err("two URLs");
-        assert!(error.contains("more in it than one URL") && !error.contains("hunter2"), "{error}");
+        assert!(error.contains("more than one URL") && !error.contains("hunter2"), "{error}");
     }
 
     #[test]

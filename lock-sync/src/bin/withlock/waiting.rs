@@ -1,7 +1,7 @@
-//! What people read of a wait: who has the lock, since when, and how long we have waited.
+//! Messages about a wait: the holder, how long it has held the lock, and how long the wait has lasted.
 //!
-//! On a terminal it is one line that follows the time. Elsewhere it is a line now and then: at once
-//! and soon for those who asked (`-v`), else only when the wait gets long.
+//! A terminal shows one line that is kept up to date. Elsewhere, a line is written now and then: with `-v` at
+//! once and after ten seconds, else from one minute on.
 
 use crate::report::{Level, printable, say, seconds};
 use lock_sync::{Holder, Progress};
@@ -13,24 +13,24 @@ use std::time::{Duration, Instant};
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Tells about a wait, until it is dropped.
+/// Reports a wait until it is dropped.
 pub(crate) struct Waiting {
     name: String,
     place: String,
     level: Level,
-    /// Whether there is a wait to tell of.
+    /// True if withlock waits for the lock at all.
     waits: bool,
     busy: bool,
     holder: Option<Seen>,
     news: Option<News>,
-    /// When the server could first not be asked, and after how long that is told again.
+    /// Start of the time in which the server cannot be reached, and the age at which that is reported again.
     trouble: Option<(Instant, Duration)>,
-    /// The last trouble, unless the server has answered since.
+    /// The last error, unless the server has answered since.
     last: Option<String>,
     began: Instant,
 }
 
-/// A holder, and when it was seen.
+/// A holder, and the moment at which it was seen.
 #[derive(Clone)]
 struct Seen {
     label: String,
@@ -40,7 +40,7 @@ struct Seen {
 
 impl Seen {
     fn new(holder: &Holder) -> Self {
-        // What others wrote must give the terminal no orders.
+        // The label is foreign text: control characters must not reach the terminal.
         let label = printable(&holder.label);
         Self { label, held_for: holder.held_for, at: Instant::now() }
     }
@@ -57,7 +57,7 @@ impl Waiting {
         Self { name, place, level, waits, busy, holder, news, trouble, last, began }
     }
 
-    /// The place is known better: that of the table, once connected.
+    /// Replaces the place by one that names the table, once connected.
     pub(crate) fn is_at(&mut self, place: &str) {
         self.place = place.to_string();
     }
@@ -68,7 +68,7 @@ impl Waiting {
                 (self.trouble, self.last) = (None, None);
                 let seen = holder.as_ref().map(Seen::new);
                 let label = |seen: &Option<Seen>| seen.as_ref().map(|seen| seen.label.clone());
-                // The end of a wait is told with the times of a look that may be long ago.
+                // The end of a wait repeats the last holder, with times that may be old. The first ones stay.
                 if self.busy && label(&seen) == label(&self.holder) {
                     return;
                 }
@@ -87,7 +87,7 @@ impl Waiting {
         }
     }
 
-    /// The server cannot be asked: that is told at once, and now and then as long as it lasts.
+    /// Reports that the server cannot be reached: at once, and now and then while it lasts.
     pub(crate) fn trouble(&mut self, message: &str) {
         // The last known holder may be gone by now.
         self.busy = false;
@@ -107,38 +107,38 @@ impl Waiting {
             return;
         }
         self.trouble = Some((began, next(lasted, self.level)));
-        say!("waiting for {:?}, at {}: {message}; trying again", self.name, self.place);
+        say!("waiting for {:?} at {}: {message}; trying again", self.name, self.place);
     }
 
-    /// The first connect takes its time.
+    /// Reports that the first connect takes long.
     pub(crate) fn silence(&self) {
         if self.waits && self.level != Level::Quiet {
-            say!("waiting for {:?}, at {}: no answer yet", self.name, self.place);
+            say!("waiting for {:?} at {}: the server has not answered yet", self.name, self.place);
         }
     }
 
-    /// Whether somebody else had the lock when the server was last asked.
+    /// True if someone else held the lock at the server's last answer.
     pub(crate) fn is_busy(&self) -> bool {
         self.busy
     }
 
-    /// Why the server could not be asked, if that was the last that was heard of it.
+    /// The last error, unless the server has answered since.
     pub(crate) fn last_trouble(&self) -> Option<&str> {
         self.last.as_deref()
     }
 
-    /// Ends the telling. Who has the lock, for how long, as far as that is known.
+    /// Ends the reports. Returns the holder, and how long it has held the lock, as far as the server says so.
     pub(crate) fn end(self) -> String {
         match &self.holder {
-            // Consul does not tell since when.
+            // Consul does not report how long.
             Some(holder) if holder.held_for().as_secs() == 0 => holder.label.clone(),
             Some(holder) => format!("{}, for {}", holder.label, seconds(holder.held_for())),
-            None => "the server does not tell who".to_string(),
+            None => "the server does not say who".to_string(),
         }
     }
 }
 
-/// When the wait is next told of, after it has been told of at `waited`, without a terminal.
+/// Age of the wait at the next line after the one at `waited`, without a terminal.
 fn next(waited: Duration, level: Level) -> Duration {
     let early: &[Duration] = if level == Level::Verbose { &[MINUTE / 6] } else { &[] };
     let times = early.iter().copied().chain([MINUTE, 10 * MINUTE]);
@@ -147,7 +147,7 @@ fn next(waited: Duration, level: Level) -> Duration {
     times.into_iter().find(|time| *time > waited).unwrap_or(hour)
 }
 
-/// A thread that tells the news.
+/// The thread that writes the lines.
 struct News {
     shared: Arc<(Mutex<State>, Condvar)>,
     on_terminal: bool,
@@ -159,7 +159,7 @@ struct State {
     place: String,
     began: Instant,
     holder: Option<Seen>,
-    /// Why the server could not be asked, if that is so.
+    /// The last error, while the server cannot be reached.
     trouble: Option<String>,
     done: bool,
 }
@@ -168,7 +168,7 @@ impl News {
     fn start(state: State, level: Level) -> Self {
         let shared = Arc::new((Mutex::new(state), Condvar::new()));
         let (writer, on_terminal) = (shared.clone(), stderr().is_terminal());
-        // Without the thread there is no progress to see, and no harm.
+        // Without a thread there are no reports, which does no harm.
         let _ = std::thread::Builder::new().name("progress".to_string()).spawn(move || {
             if on_terminal { keep_writing(&writer) } else { keep_telling(&writer, level) }
         });
@@ -197,7 +197,7 @@ impl Drop for News {
         let mut state = lock(&self.shared.0);
         state.done = true;
         if self.on_terminal {
-            // Written under the mutex, so that the writer cannot follow with one more line.
+            // The mutex is held, so that the writer cannot add another line.
             write("");
         }
         self.shared.1.notify_all();
@@ -216,37 +216,32 @@ impl State {
             0 => String::new(),
             _ => format!(" for {}", seconds(waited)),
         };
-        let trouble = self.trouble.as_ref().map_or_else(String::new, |why| format!("; {why}"));
-        format!("waiting{waited} for {:?}{}, at {}{trouble}", self.name, self.held_by(), self.place)
+        let why = self.trouble.as_ref();
+        let trouble = why.map_or_else(String::new, |why| format!(": {why}; trying again"));
+        format!("waiting for {:?}{waited}{} at {}{trouble}", self.name, self.held_by(), self.place)
     }
 
     fn held_by(&self) -> String {
         match &self.holder {
             Some(holder) => {
-                format!(", held by {} for {}", holder.label, seconds(holder.held_for()))
+                format!(" (held by {} for {})", holder.label, seconds(holder.held_for()))
             }
             None => String::new(),
         }
     }
 }
 
-/// One line, written anew every second.
+/// Rewrites one line every second.
 fn keep_writing((state, changed): &(Mutex<State>, Condvar)) {
     let mut state = lock(state);
     while !state.done {
-        let waited = seconds(state.began.elapsed());
-        write(&format!(
-            "withlock: waiting for {:?} since {waited}{}, at {}",
-            state.name,
-            state.held_by(),
-            state.place
-        ));
+        write(&format!("withlock: {}", state.line()));
         let waited = changed.wait_timeout(state, Duration::from_secs(1));
         state = waited.unwrap_or_else(PoisonError::into_inner).0;
     }
 }
 
-/// A line now and then.
+/// Writes a line now and then.
 fn keep_telling((state, changed): &(Mutex<State>, Condvar), level: Level) {
     let mut state = lock(state);
     let mut due = next(Duration::ZERO, level);
@@ -261,10 +256,10 @@ fn keep_telling((state, changed): &(Mutex<State>, Condvar), level: Level) {
     }
 }
 
-/// Replaces the terminal's current line, without going on to the next: that could not be wiped.
+/// Replaces the terminal's current line. It never wraps, because a second line could not be wiped.
 fn write(text: &str) {
     let columns = tcgetwinsize(stderr()).map_or(0, |size| usize::from(size.ws_col));
-    // A terminal that does not know its width says 0.
+    // A terminal that does not know its width reports 0.
     let width = if columns == 0 { usize::MAX } else { columns };
     let text: String = text.chars().take(width - 1).collect();
     let _ = write!(stderr(), "\r\x1b[K{text}");
@@ -294,16 +289,17 @@ mod tests {
     #[test]
     fn a_holder_is_named_for_as_long_as_the_server_tells() {
         let mut waiting = Waiting::new("n", "here", Level::Normal, true);
+        let held = "waiting for \"n\" (held by one for 1m) at here";
         waiting.tell(&holder("one"));
-        assert_eq!(told(&waiting), "waiting for \"n\", held by one for 1m, at here");
+        assert_eq!(told(&waiting), held);
         waiting.tell(&Progress::Trouble("the disk is full".to_string()));
-        assert_eq!(told(&waiting), "waiting for \"n\", at here; the disk is full");
+        assert_eq!(told(&waiting), "waiting for \"n\" at here: the disk is full; trying again");
         waiting.tell(&Progress::Trouble("the disk is broken".to_string()));
-        assert_eq!(told(&waiting), "waiting for \"n\", at here; the disk is broken");
+        assert_eq!(told(&waiting), "waiting for \"n\" at here: the disk is broken; trying again");
         waiting.tell(&holder("one"));
-        assert_eq!(told(&waiting), "waiting for \"n\", held by one for 1m, at here");
+        assert_eq!(told(&waiting), held);
         waiting.tell(&Progress::Trouble("the disk is full".to_string()));
-        assert_eq!(waiting.end(), "the server does not tell who");
+        assert_eq!(waiting.end(), "the server does not say who");
     }
 
     #[test]

@@ -12,7 +12,7 @@ fn the_commands_exit_code_is_passed_on() {
             let ended = sandbox.run(&url, &[option, "n", "--", "sh", "-c", &script]).expect(code);
             assert_eq!(ended.stdout, "out", "{option}");
             if option == "-v" {
-                assert!(ended.stderr.contains("holding \"n\", fence "), "{ended:?}");
+                assert!(ended.stderr.contains("holding \"n\" with fence "), "{ended:?}");
             } else {
                 assert_eq!(ended.stderr, "err", "{option}");
             }
@@ -80,7 +80,7 @@ fn somebody_else_has_it(sandbox: &Sandbox, url: &str) {
         (&["--skip", "--wait", "50ms", "-v"], 0),
     ] {
         let ended = run(options).expect(code);
-        assert!(ended.stderr.contains("somebody else has \"n\""), "{ended:?}");
+        assert!(ended.stderr.contains("someone else holds \"n\""), "{ended:?}");
     }
 
     for options in [&["--wait", "1500ms"][..], &["--wait", "1s 500ms", "--skip"]] {
@@ -116,7 +116,7 @@ fn it_becomes_free_in_time(url: &str) {
             args.insert(0, "--skip");
         }
         let waiter = sandbox.start(&mut sandbox.withlock(url, &args));
-        eventually("it waits", || waiter.output()[1].contains("waiting for \"n\", held by"));
+        eventually("it waits", || waiter.output()[1].contains("waiting for \"n\" (held by"));
         write(sandbox.path("go"), "").expect("written");
         holder.end().expect(0);
         let ended = waiter.end().expect(7);
@@ -182,10 +182,10 @@ fn what_cannot_be_run_is_126_or_127() {
         ("/nowhere/at/all", 127, "not found"),
         ("no-such-program-anywhere", 127, "not found"),
         ("", 127, "not found"),
-        ("./lost", 126, "its interpreter /no/such/shell (see its first line) is missing"),
+        ("./lost", 126, "the interpreter /no/such/shell in its first line does not exist"),
         ("./windows", 126, "Windows"),
-        ("./plain-shell", 126, "its interpreter ./plain cannot be executed"),
-        ("in-path", 126, "its interpreter /no/such/shell (see its first line) is missing"),
+        ("./plain-shell", 126, "the interpreter ./plain in its first line cannot be executed"),
+        ("in-path", 126, "the interpreter /no/such/shell in its first line does not exist"),
     ] {
         for option in ["-v", "-q"] {
             let path = std::env::var("PATH").unwrap_or_default();

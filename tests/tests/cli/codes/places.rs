@@ -245,7 +245,7 @@ fn any_name_works(sandbox: &Sandbox, url: &str, rows: impl Fn() -> Vec<Row>) {
             r#"printf '<%s>' "$WITHLOCK_NAME"; "$W" --db "$1" --try "$WITHLOCK_NAME" -- true"#;
         let ended = sandbox.run(url, &["-v", name, "--", "sh", "-c", script, "sh", url]).expect(75);
         assert_eq!(ended.stdout, format!("<{name}>"));
-        assert!(ended.stderr.contains(&format!("holding {name:?}, fence ")), "{ended:?}");
+        assert!(ended.stderr.contains(&format!("holding {name:?} with fence ")), "{ended:?}");
     }
     let found = names(rows());
     let mut expected = all.map(str::to_string);
@@ -281,14 +281,14 @@ fn who_holds_it(url: &str, rows: impl Fn() -> Vec<Row>) {
         assert_eq!((name.as_str(), found.as_str()), ("n", text.as_str()));
         // Those who wait are told.
         let ended = sandbox.run(url, &["-v", "--wait", "300ms", "n", "--", "true"]).expect(124);
-        let told = format!("withlock: waiting for \"n\", held by {text} for ");
+        let told = format!("withlock: waiting for \"n\" (held by {text} for ");
         assert!(ended.stderr.contains(&told), "{ended:?}");
         // And those who do not, or no longer.
         for (args, code) in
             [(&["--try"][..], 75), (&["--wait", "10ms"], 124), (&["--skip", "-v"], 0)]
         {
             let ended = sandbox.run(url, &[args, &["n", "--", "true"]].concat()).expect(code);
-            let told = format!("withlock: somebody else has \"n\": {text}");
+            let told = format!("withlock: someone else holds \"n\": {text}");
             assert!(ended.stderr.lines().any(|line| line.starts_with(&told)), "{ended:?}");
             let waits = ended.stderr.contains("waiting for");
             assert!(!waits, "it does not wait, or not for long: {ended:?}");

@@ -57,11 +57,11 @@ fn a_lock_is_taken_away_only_if_the_answer_is_yes() {
     let holder = sandbox.hold(&sandbox.url(), &["--ttl", "6s", "n"], UNTIL_GO);
     for (answer, code) in [("\n", 75), ("n\n", 75), ("yesterday\n", 75), ("\x04", 75), ("y\n", 0)] {
         let mut run = on_terminal(&sandbox, "exec \"$W\" --break n");
-        eventually("it asks", || shown(&run).contains("take it away?"));
+        eventually("it asks", || shown(&run).contains("take the lock from its holder?"));
         assert!(shown(&run).contains("\"n\" is held by "), "who has it is told first");
         run.type_in(answer);
         let ended = run.end_within(PROMPT).expect(code);
-        let took = ended.stdout.contains("took \"n\" away from its holder");
+        let took = ended.stdout.contains("took \"n\" from its holder");
         assert_eq!(took, code == 0, "{answer:?}: {ended:?}");
     }
     holder.end_within(PROMPT).expect(123);

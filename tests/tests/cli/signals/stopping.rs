@@ -119,7 +119,7 @@ fn who_is_stopped_past_the_lease_has_lost_it() {
     let ended = holder.end_within(PROMPT).expect(123);
     assert_eq!(sandbox.read("written").len(), written, "the command came back to life");
     assert!(ended.stderr.contains("withlock: the lock \"n\" was lost"), "{ended:?}");
-    assert!(ended.stderr.contains("the command was stopped"), "{ended:?}");
+    assert!(ended.stderr.contains("so withlock stopped the command"), "{ended:?}");
     is_taken(&sandbox);
     write(sandbox.path("leave"), "").expect("written");
     rival.end().expect(8);
@@ -142,7 +142,7 @@ fn without_a_terminal_a_wait_is_silent_unless_asked() {
     sleep(Duration::from_millis(2_500));
     let [_, told] = verbose.output();
     assert_eq!(told.lines().count(), 1, "{told:?}");
-    assert!(told.starts_with("withlock: waiting for \"n\", held by "), "{told:?}");
+    assert!(told.starts_with("withlock: waiting for \"n\" (held by "), "{told:?}");
     let holder_pid = format!(" pid {} ", holder.pid().as_raw_nonzero());
     assert!(told.contains(&holder_pid), "{told:?} does not name {holder_pid:?}");
     go(&sandbox);
@@ -154,7 +154,7 @@ fn without_a_terminal_a_wait_is_silent_unless_asked() {
     }
     let ended = verbose.end().expect(0);
     assert_eq!(ended.stdout, "done\n");
-    assert!(ended.stderr.contains("withlock: holding \"n\", fence "), "{ended:?}");
+    assert!(ended.stderr.contains("withlock: holding \"n\" with fence "), "{ended:?}");
     assert!(!ended.stderr.contains('\x1b') && !ended.stderr.contains('\r'), "{ended:?}");
 }
 

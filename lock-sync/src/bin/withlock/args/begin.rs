@@ -1,8 +1,8 @@
-//! Where the command begins.
+//! The beginning of the command in a command line.
 //!
 //! `withlock NAME COMMAND…` needs no `--` if there is only one way to read it: the command begins with the
-//! first word after NAME that is neither an option nor an option's value, and all that follows is the
-//! command's. The `--` is put there before clap reads the words.
+//! first word after NAME that is neither an option nor an option's value. All following words belong to the
+//! command. This module inserts the `--` before clap reads the words.
 
 use crate::report::printable;
 use clap::{Arg, ArgAction, Command};
@@ -14,7 +14,7 @@ use std::ffi::{OsStr, OsString};
 /// Clap complains about words that make no sense.
 ///
 /// # Errors
-/// There are two ways to read it. This is the advice.
+/// The command line can be read in two ways. The error says where the `--` is missing.
 pub(super) fn with_dashes(
     mut words: Vec<OsString>,
     definition: &Command,
@@ -28,7 +28,7 @@ pub(super) fn with_dashes(
             Kind::Plain => name = Some(at),
             Kind::Option { is_name, takes_next } => {
                 at += usize::from(takes_next);
-                // The name is the option's own word if that has it.
+                // `--name=NAME` is one word.
                 name = if is_name { Some(at) } else { name };
                 if takes_next && words.get(at).is_some_and(|value| value == "--") {
                     return Ok(words);
@@ -66,7 +66,7 @@ enum Kind {
     Unknown,
     Option {
         is_name: bool,
-        /// Whether the next word is its value.
+        /// True if the next word is the option's value.
         takes_next: bool,
     },
 }

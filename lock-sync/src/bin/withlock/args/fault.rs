@@ -1,10 +1,10 @@
-//! The fault of a command line, in one line.
+//! The error for a wrong command line, in one line.
 
 use clap::Error;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::ffi::OsString;
 
-/// The fault and the advice, without the usage that clap repeats.
+/// clap's error and our advice, without the usage that clap appends.
 pub(super) fn line(error: &Error, words: &[OsString]) -> String {
     let text = error.render().to_string();
     let end = ["\n\nUsage:", "\n\n  tip:", "\n\nFor more information"]

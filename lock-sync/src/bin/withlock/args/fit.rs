@@ -1,4 +1,5 @@
-//! Which options fit together. One that would do nothing is an error: somebody meant something by it.
+//! Combinations of options. An option that would have no effect is an error, because the caller meant
+//! something by it.
 
 use super::Args;
 use crate::ending::OnLost;
@@ -44,7 +45,7 @@ const INSTEAD: [(&str, &[&str]); 5] = [
 const NOT_FOR_COMMANDS: [(&str, &str); 2] =
     [("json", "needs --list or --status"), ("yes", "needs --break")];
 
-/// The first option that would do nothing, and what to do about it.
+/// Fails for the first option that would have no effect. The error says what to do.
 pub(super) fn check(args: &Args, matches: &ArgMatches) -> Result<(), String> {
     let definition = super::definition();
     let given: Vec<&Arg> = definition
@@ -53,7 +54,7 @@ pub(super) fn check(args: &Args, matches: &ArgMatches) -> Result<(), String> {
         .collect();
     let is_given = |id: &str| given.iter().any(|arg| arg.get_id() == id);
     if is_given("completions") || is_given("man") {
-        // Which clap lets stand alone only.
+        // clap lets these only stand alone.
         return Ok(());
     }
     match INSTEAD.iter().find(|(id, _)| is_given(id)) {
@@ -87,14 +88,14 @@ pub(super) fn check(args: &Args, matches: &ArgMatches) -> Result<(), String> {
 fn for_a_command(args: &Args) -> Result<(), String> {
     let error = match args {
         Args { skip: true, conflict_exit_code: Some(_), .. } => {
-            "--conflict-exit-code (-E) cannot be used with --skip, which exits with 0 if somebody else has the \
+            "--conflict-exit-code (-E) cannot be used with --skip, which exits with 0 if someone else holds the \
              lock: leave out one of them"
         }
         Args { grace: Some(_), on_lost: OnLost::Kill, .. } => {
-            "--grace cannot be used with --on-lost kill, which sends no TERM that KILL could follow"
+            "--grace cannot be used with --on-lost kill, which sends no TERM"
         }
         Args { grace: Some(_), on_lost: OnLost::Ignore, .. } => {
-            "--grace cannot be used with --on-lost ignore, which sends no signal at all"
+            "--grace cannot be used with --on-lost ignore, which sends no signal"
         }
         _ => return Ok(()),
     };
