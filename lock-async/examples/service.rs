@@ -19,7 +19,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let file = folder.path().join("locks.db");
     // A service would name its database server here.
     let config: Config = format!("sqlite:{}", file.display()).parse()?;
-    let locks = config.ttl(Duration::from_secs(1)).connect().await?;
+    let locks = Locks::open(config.ttl(Duration::from_secs(1))).await?;
 
     let result = serve(&locks, &file).await;
     // The runtime ends with `main`, so this waits for the release of a guard that an error dropped.

@@ -1,6 +1,8 @@
 //! Looking at locks, and putting them right by hand.
 
-use crate::config::Config;
+mod open;
+
+use crate::Config;
 use crate::process::Process;
 use lock_core::admin::{Answer, Listing, LockState, Purging, Question};
 use lock_core::config::Error;
@@ -50,7 +52,7 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Connects to what the URL names, as [`Locks::connect`](crate::Locks::connect) does.
+    /// [Opens](Self::open) what the URL names.
     ///
     /// # Errors
     /// [`Error`]: a URL that cannot be read, a server that cannot be reached or must not be used, a table
@@ -59,7 +61,7 @@ impl Admin {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub async fn connect(url: &str) -> Result<Self, Error> {
-        url.parse::<Config>()?.connect_admin().await
+        Self::open(url.parse::<Config>()?).await
     }
 
     pub(crate) fn with(place: Box<dyn Ask>) -> Self {

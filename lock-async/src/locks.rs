@@ -1,19 +1,18 @@
 //! Where locks are taken.
 
+mod open;
+
 pub use lock_core::config::{Progress, Wait};
 
-use crate::config::Config;
+use crate::Config;
 use crate::driver::{Driver, News};
 use crate::guard::Guard;
 use crate::{clock, events};
-use lock_core::config::{ConfigError, Error, ShutdownError, WithLockError};
-use lock_core::{ClaimError, LockName, Mode, NotAcquired, TableName};
+use lock_core::config::{Error, ShutdownError, WithLockError};
+use lock_core::{LockName, Mode, NotAcquired, TableName};
+use lock_shared::plan::Check;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
-
-/// Whether there is such a lock at all, where the locks are kept.
-pub(crate) type Check = Arc<dyn Fn(&LockName, Mode) -> Result<(), ClaimError> + Send + Sync>;
 
 /// A place where locks are kept: a table on a server, the server itself, or a file.
 ///
@@ -31,7 +30,7 @@ pub struct Locks {
 }
 
 impl Locks {
-    /// Connects to what the URL names, with the defaults of [`Config`].
+    /// [Opens](Self::open) what the URL names, with the defaults of [`Config`].
     ///
     /// `postgres://user:password@host/database`, `mysql://…` and `mariadb://…` keep locks in a
     /// table, created on first use, or with `?protocol=advisory` as locks of the server's own;
@@ -49,7 +48,7 @@ impl Locks {
     /// Dropping the future ends the connection. A table that was missing may have been created, and
     /// a session in Consul, without locks, lives for up to two TTLs.
     pub async fn connect(url: &str) -> Result<Self, Error> {
-        url.parse::<Config>()?.connect().await
+        Self::open(url.parse::<Config>()?).await
     }
 
     pub(crate) fn with(driver: Driver, check: Check) -> Self {
@@ -299,7 +298,7 @@ impl Locks {
     /// Every acquire that waits, of all clones, ends with [`Error::Closed`], and so does every later one.
     /// The releases of dropped guards are sent and confirmed, the connections are closed, and the task
     /// ends. It resolves within two request budgets (see
-    /// [`Config::request_timeout`](crate::Config::request_timeout)).
+    /// [`Config::request_timeout`]).
     ///
     /// A guard that is still there keeps its lock, which goes on being renewed. If it is dropped within
     /// that time, its release is waited for too; if later, the task releases the lock and ends then.
@@ -333,13 +332,5 @@ async fn under<T>(
 impl fmt::Debug for Locks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Locks").finish_non_exhaustive()
-    }
-}
-
-impl std::str::FromStr for Config {
-    type Err = ConfigError;
-
-    fn from_str(url: &str) -> Result<Self, ConfigError> {
-        Config::from_url(url)
     }
 }

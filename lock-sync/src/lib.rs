@@ -95,7 +95,6 @@ compile_error!(
 
 mod admin;
 mod backend;
-mod config;
 mod driver;
 mod events;
 mod guard;
@@ -104,7 +103,6 @@ mod locks;
 use lock_shared::{clock, process};
 
 pub use admin::Admin;
-pub use config::Config;
 pub use guard::Guard;
 pub use lock_core::admin::{Hold, LockState};
 pub use lock_core::config::{
@@ -117,4 +115,6 @@ pub use lock_core::{
     ClaimError, Failure, Fence, Holder, LockName, LostReason, Mode, NameError, TableError,
     TableName, TimingError,
 };
+#[doc(inline)]
+pub use lock_shared::Config;
 pub use locks::{Locks, Progress, Wait};

@@ -1,19 +1,19 @@
 //! Where locks are taken.
 
+mod open;
+
 pub use lock_core::config::{Progress, Wait};
 
-use crate::config::Config;
+use crate::Config;
 use crate::driver::{Acquired, Drive};
 use crate::events;
 use crate::guard::Guard;
-use lock_core::config::{ConfigError, Error, ShutdownError, WithLockError};
-use lock_core::{ClaimError, LockName, Mode, NotAcquired, TableName};
+use lock_core::config::{Error, ShutdownError, WithLockError};
+use lock_core::{LockName, Mode, NotAcquired, TableName};
+use lock_shared::plan::Check;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Whether there is such a lock at all, where the locks are kept.
-pub(crate) type Check = Arc<dyn Fn(&LockName, Mode) -> Result<(), ClaimError> + Send + Sync>;
 
 /// A place where locks are kept: a table on a server, the server itself, or a file.
 ///
@@ -30,7 +30,7 @@ pub struct Locks {
 }
 
 impl Locks {
-    /// Connects to what the URL names, with the defaults of [`Config`].
+    /// [Opens](Self::open) what the URL names, with the defaults of [`Config`].
     ///
     /// `postgres://user:password@host/database`, `mysql://…` and `mariadb://…` keep locks in a
     /// table, created on first use, or with `?protocol=advisory` as locks of the server's own;
@@ -40,7 +40,7 @@ impl Locks {
     /// # Errors
     /// [`Error`]: a URL that cannot be read, a server that cannot be reached or must not be used.
     pub fn connect(url: &str) -> Result<Self, Error> {
-        url.parse::<Config>()?.connect()
+        Self::open(url.parse::<Config>()?)
     }
 
     pub(crate) fn with(driver: Arc<dyn Drive>, check: Check) -> Self {
@@ -269,13 +269,5 @@ fn under<T>(guard: Guard, work: impl FnOnce(&Guard) -> T) -> Result<T, WithLockE
 impl fmt::Debug for Locks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Locks").finish_non_exhaustive()
-    }
-}
-
-impl std::str::FromStr for Config {
-    type Err = ConfigError;
-
-    fn from_str(url: &str) -> Result<Self, ConfigError> {
-        Config::from_url(url)
     }
 }

@@ -1,7 +1,7 @@
 //! URLs and settings that cannot work are refused before anything is connected, in one line.
 #![cfg(all(feature = "sqlite", feature = "postgres", feature = "mysql", feature = "consul"))]
 
-use lock_sync::{ClaimError, Config, ConfigError, Error, Key, Locks};
+use lock_sync::{Admin, ClaimError, Config, ConfigError, Error, Key, Locks};
 
 fn refused(url: &str) -> ConfigError {
     let error = url.parse::<Config>().expect_err(url);
@@ -144,7 +144,7 @@ fn a_protocol_is_had_or_refused_with_those_that_are() {
     assert!(matches!(no_table, Err(ConfigError::Setting { .. })), "{no_table:?}");
     let sqlite = || Config::sqlite("a.db");
     for config in [sqlite().token("hunter2"), sqlite().keys(Key::Int), sqlite().prefix("p")] {
-        let error = config.connect().expect_err("refused");
+        let error = Locks::open(config).expect_err("refused");
         assert!(matches!(error, Error::Config(ConfigError::Setting { .. })), "{error:?}");
     }
 }
@@ -244,6 +244,23 @@ fn tables_of_another_shape_are_left_alone() {
 fn a_connection_of_the_callers_is_used() {
     let folder = tempfile::tempdir().expect("a folder");
     let connection = rusqlite::Connection::open(folder.path().join("a.db")).expect("opened");
-    let locks = Config::sqlite_connection(connection).connect().expect("connected");
+    let locks = Locks::with_sqlite(connection, Config::new()).expect("connected");
     locks.lock("a").expect("taken").release().expect("released");
+}
+
+#[test]
+fn a_place_is_named_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.db");
+    let connection = || rusqlite::Connection::open(&path).expect("opened");
+    let two = Error::Config(ConfigError::TwoPlaces);
+    assert_eq!(Locks::with_sqlite(connection(), Config::sqlite(&path)).map(drop), Err(two.clone()));
+    assert_eq!(Admin::with_sqlite(connection(), Config::sqlite(&path)).map(drop), Err(two));
+    let none = Error::Config(ConfigError::NoPlace);
+    assert_eq!(Locks::open(Config::new()).map(drop), Err(none.clone()));
+    assert_eq!(Admin::open(Config::new()).map(drop), Err(none));
+    assert_eq!(Config::new().create_table(), Err(ConfigError::NoPlace));
+    assert_eq!(Config::new().place(), "");
+    let stray = Locks::with_sqlite(connection(), Config::new().token("hunter2")).map(drop);
+    assert!(matches!(stray, Err(Error::Config(ConfigError::Setting { .. }))), "{stray:?}");
 }

@@ -78,12 +78,12 @@ impl Driven {
         match self.driver {
             Driver::Tokio => self.tokio(ttl, label),
             Driver::Mixed if turn % 2 == 1 => self.tokio(ttl, label),
-            _ => self.place.config(ttl).label(label).connect().map(Locks::Blocking),
+            _ => lock_sync::Locks::open(self.place.config(ttl).label(label)).map(Locks::Blocking),
         }
     }
 
     fn tokio(&self, ttl: Duration, label: &str) -> Result<Locks, Error> {
-        let connecting = tokio_config(&self.place, ttl).label(label).connect();
+        let connecting = lock_async::Locks::open(self.place.config(ttl).label(label));
         wait(connecting).map(Locks::Tokio)
     }
 }
@@ -97,12 +97,6 @@ pub fn connect(driver: Driver, url: &str) -> Result<Locks, Error> {
         Driver::Tokio => wait(lock_async::Locks::connect(url)).map(Locks::Tokio),
         _ => lock_sync::Locks::connect(url).map(Locks::Blocking),
     }
-}
-
-/// What [`Place::config`] is for lock-sync.
-pub fn tokio_config(place: &Place, ttl: Duration) -> lock_async::Config {
-    let config: lock_async::Config = place.whole_url().parse().expect("a good URL");
-    config.ttl(ttl)
 }
 
 impl Deref for Driven {

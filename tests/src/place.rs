@@ -145,7 +145,7 @@ impl Place {
 
     /// A connection of its own, as another process would have.
     pub fn locks(&self, ttl: Duration) -> Locks {
-        self.config(ttl).connect().expect("connected")
+        Locks::open(self.config(ttl)).expect("connected")
     }
 
     /// Takes a lock as a process would that dies, or whose network does, right after.

@@ -13,7 +13,7 @@ pub(crate) async fn addresses_of(name: &str, port: u16, limit: Duration) -> Answ
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Config, Error};
+    use crate::{Admin, Config, Error, Locks};
     use lock_shared::lookup::stand_in::{Silent, known};
     use std::net::TcpListener;
     use std::sync::mpsc::channel;
@@ -46,9 +46,9 @@ mod tests {
 
     fn each(silent: &Silent, urls: &[&str]) {
         for url in urls {
-            ends(url, silent, async |config: Config| config.connect().await.map(drop));
+            ends(url, silent, async |config: Config| Locks::open(config).await.map(drop));
             ends(url, silent, async |config: Config| {
-                config.connect_admin().await?.list().await.map(drop)
+                Admin::open(config).await?.list().await.map(drop)
             });
         }
         assert_eq!(silent.asked(), 1);
@@ -97,7 +97,7 @@ mod tests {
             let url = url.replace("HOST", &place).replace("localhost", &host);
             let config: Config = url.parse().expect("a good URL");
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("a runtime").block_on(config.connect()).map(drop).expect_err(&url);
+            runtime.expect("a runtime").block_on(Locks::open(config)).map(drop).expect_err(&url);
             assert!(told.try_recv().is_ok(), "{url}");
             while told.try_recv().is_ok() {}
         }

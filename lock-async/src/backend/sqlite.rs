@@ -3,7 +3,7 @@
 use super::Session;
 use lock_core::Failure;
 use lock_core::config::ConfigError;
-use lock_core::sql::{Codec, ConnectError, Rows, Statement};
+use lock_core::sql::{ConnectError, Rows, Statement};
 use lock_shared::sqlite::{File, reopen};
 use rusqlite::Connection;
 use std::convert::Infallible;
@@ -61,9 +61,9 @@ impl Sqlite {
         Self::start(move || Ok((File::with(connection, &schema)?, None))).await
     }
 
-    /// The codec for locks in this file.
-    pub(crate) fn fit(&self, codec: Codec) -> Codec {
-        if self.no_log { codec.without_log() } else { codec }
+    /// Whether no log that stays may be made beside the file.
+    pub(crate) fn no_log(&self) -> bool {
+        self.no_log
     }
 
     /// The thread ends when the session is dropped.

@@ -159,7 +159,7 @@ async fn connecting_dropped_anywhere_harms_nothing() {
     let place = Place::new();
     for (polls, delay) in moments() {
         let config = lock_async::Config::sqlite(place.path());
-        drop(cut_off(config.connect(), polls, delay).await);
+        drop(cut_off(Locks::open(config), polls, delay).await);
     }
     let (locks, others) = two(&place).await;
     is_freed(&locks, &others, "a").await;

@@ -1,7 +1,7 @@
 //! One guard of a name at a time.
 
 use crate::{LONG, Place, SOON};
-use lock_async::{Config, Error, Progress, Wait};
+use lock_async::{Config, Error, Locks, Progress, Wait};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -133,8 +133,8 @@ async fn closing_ends_waits_and_leaves_guards() {
 #[tokio::test]
 async fn a_connection_of_the_callers_is_used() {
     let place = Place::new();
-    let config = Config::sqlite_connection(place.raw());
-    let locks = config.label("own").connect().await.expect("connected");
+    let opening = Locks::with_sqlite(place.raw(), Config::new().label("own"));
+    let locks = opening.await.expect("connected");
     let guard = locks.lock("a").await.expect("taken");
     assert!(place.locks(LONG).await.try_lock("a").await.expect("asked").is_none());
     guard.release().await.expect("released");

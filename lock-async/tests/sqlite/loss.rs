@@ -1,7 +1,7 @@
 //! Who can no longer be sure is told in time.
 
 use crate::{LONG, Place, SHORT, SOON, VALID};
-use lock_async::{Config, Error, LostReason, ReleaseError};
+use lock_async::{Config, Error, Locks, LostReason, ReleaseError};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -107,8 +107,8 @@ impl Gate {
 async fn a_hung_request_delays_no_loss_and_hangs_nobody() {
     let (place, gate) = (Place::new(), Gate::default());
     drop(place.locks(SHORT).await);
-    let config = Config::sqlite_connection(gate.connection(&place)).ttl(SHORT);
-    let locks = config.connect().await.expect("connected");
+    let opening = Locks::with_sqlite(gate.connection(&place), Config::new().ttl(SHORT));
+    let locks = opening.await.expect("connected");
     let guard = locks.lock("a").await.expect("taken");
     let began = Instant::now();
     gate.set_shut(true);

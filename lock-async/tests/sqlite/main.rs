@@ -8,7 +8,7 @@ mod loss;
 mod runtime;
 mod with_lock;
 
-use lock_async::{Config, Guard, Locks};
+use lock_async::{Admin, Config, Guard, Locks};
 use std::time::Duration;
 
 /// Long enough that nothing in a test runs out by itself.
@@ -33,7 +33,7 @@ impl Place {
 
     /// A connection of its own, as another process would have.
     async fn locks(&self, ttl: Duration) -> Locks {
-        Config::sqlite(self.path()).ttl(ttl).connect().await.expect("connected")
+        Locks::open(Config::sqlite(self.path()).ttl(ttl)).await.expect("connected")
     }
 
     /// A connection that knows nothing of locks.
@@ -66,5 +66,7 @@ fn what_is_public_can_be_sent() {
     future(|_, guard| guard.release());
     future(|_, guard| async move { guard.lost().await });
     future(|_, _| Locks::connect("sqlite:a"));
+    future(|_, _| Locks::open(Config::sqlite("a")));
+    future(|_, _| Admin::open(Config::sqlite("a")));
     future(|locks, _| locks.shutdown());
 }

@@ -1,7 +1,7 @@
 //! Runtimes that end, and calls from outside of any.
 
 use crate::{LONG, Place, is_freed};
-use lock_async::{Config, ConfigError, Error, LostReason, ReleaseError};
+use lock_async::{Config, ConfigError, Error, Locks, LostReason, ReleaseError};
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Waker};
@@ -76,7 +76,7 @@ fn locks_may_be_used_on_another_runtime() {
 #[test]
 fn without_a_runtime_connecting_is_an_error() {
     let place = Place::new();
-    let connecting = pin!(Config::sqlite(place.path()).connect());
+    let connecting = pin!(Locks::open(Config::sqlite(place.path())));
     let mut cx = Context::from_waker(Waker::noop());
     let std::task::Poll::Ready(result) = connecting.poll(&mut cx) else { panic!("pending") };
     assert_eq!(result.map(drop), Err(Error::Config(ConfigError::NoRuntime)));

@@ -1,7 +1,7 @@
 //! What work returns comes as `Ok` only if the lock was held to the end and released.
 
 use crate::{LONG, Place, is_freed};
-use lock_async::{Config, Error, Guard, LostReason, WithLockError};
+use lock_async::{Config, Error, Guard, Locks, LostReason, WithLockError};
 use std::time::Duration;
 
 /// Makes all leases somebody else's.
@@ -31,7 +31,7 @@ async fn a_lock_lost_inside_is_an_error_with_the_value() {
 async fn a_release_that_is_not_confirmed_is_an_error_with_the_value() {
     let place = Place::new();
     let config = Config::sqlite(place.path()).ttl(LONG).request_timeout(Duration::from_secs(1));
-    let locks = config.connect().await.expect("connected");
+    let locks = Locks::open(config).await.expect("connected");
     let blocker = place.raw();
     let done = locks
         .with_lock("a", async |_| {

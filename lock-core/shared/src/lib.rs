@@ -14,6 +14,7 @@
 
 #[doc(hidden)]
 pub mod clock;
+mod config;
 #[cfg(feature = "consul")]
 #[doc(hidden)]
 pub mod consul;
@@ -29,6 +30,8 @@ pub mod lookup;
 pub mod mysql;
 #[doc(hidden)]
 pub mod place;
+#[doc(hidden)]
+pub mod plan;
 #[cfg(feature = "postgres")]
 #[doc(hidden)]
 pub mod postgres;
@@ -44,5 +47,6 @@ pub mod sqlite;
 pub mod sslmode;
 #[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
 mod tls;
-#[doc(hidden)]
-pub mod url;
+mod url;
+
+pub use config::Config;

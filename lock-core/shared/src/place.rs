@@ -2,10 +2,13 @@
 
 use crate::settings::{Kind, Settings};
 use lock_core::TableName;
-use lock_core::config::Protocol;
+use lock_core::config::{ConfigError, Protocol};
 use lock_core::sql::advisory::Key;
 
-/// Where locks are kept, if that is not a connection of the caller's.
+const SCHEMES: &str = "postgres://, postgresql://, mysql://, mariadb://, consul://, sqlite:";
+
+/// Where locks are kept, if that is not a connection of the caller's. It may be one that a driver was built without,
+/// for the other driver in the same program.
 pub enum Place {
     #[cfg(feature = "postgres")]
     Postgres(crate::postgres::Server),
@@ -26,7 +29,12 @@ pub enum Place {
 }
 
 impl Place {
-    pub fn kind(&self) -> Kind {
+    /// The refusal of a place by a driver that was built without it.
+    pub fn unknown() -> ConfigError {
+        ConfigError::Scheme(SCHEMES)
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
         match self {
             #[cfg(feature = "postgres")]
             Self::Postgres(_) => Kind::Postgres,
@@ -46,8 +54,38 @@ impl Place {
         }
     }
 
-    /// The server or file: the begin of a URL, without a password.
-    pub fn base(&self, settings: &Settings) -> String {
+    /// Its URL, without a password. Of the settings it has those that tell places apart.
+    pub(crate) fn url(&self, settings: &Settings) -> String {
+        let kind = self.kind();
+        let mut parameters = Vec::new();
+        let protocol = settings.protocol(kind);
+        if protocol != kind.default_protocol() {
+            parameters.push(format!("protocol={protocol}"));
+        }
+        if let Some(table) = settings.table.as_ref().filter(|table| **table != TableName::default())
+        {
+            let (schema, name) = table.parts();
+            let schema = schema.map(|schema| format!("{schema}.")).unwrap_or_default();
+            parameters.push(format!("table={schema}{name}"));
+        }
+        match settings.keys {
+            Some(Key::Int) => parameters.push("keys=int".to_string()),
+            Some(Key::Pair) => parameters.push("keys=pair".to_string()),
+            _ => {}
+        }
+        if let (Some(prefix), Protocol::Advisory) = (&settings.prefix, protocol) {
+            parameters.push(format!("prefix={}", escaped(prefix)));
+        }
+        let mut url = self.base(settings);
+        for parameter in parameters {
+            url.push(if url.contains('?') { '&' } else { '?' });
+            url += &parameter;
+        }
+        url
+    }
+
+    /// The server or file: the begin of its URL.
+    fn base(&self, settings: &Settings) -> String {
         match self {
             #[cfg(feature = "postgres")]
             Self::Postgres(server) => server.place(),
@@ -74,34 +112,6 @@ impl Place {
     }
 }
 
-/// The URL of a place, of which `base` is known. Of the settings it has those that tell places apart.
-pub fn url(base: String, kind: Kind, settings: &Settings) -> String {
-    let mut parameters = Vec::new();
-    let protocol = settings.protocol(kind);
-    if protocol != kind.default_protocol() {
-        parameters.push(format!("protocol={protocol}"));
-    }
-    if let Some(table) = settings.table.as_ref().filter(|table| **table != TableName::default()) {
-        let (schema, name) = table.parts();
-        let schema = schema.map(|schema| format!("{schema}.")).unwrap_or_default();
-        parameters.push(format!("table={schema}{name}"));
-    }
-    match settings.keys {
-        Some(Key::Int) => parameters.push("keys=int".to_string()),
-        Some(Key::Pair) => parameters.push("keys=pair".to_string()),
-        _ => {}
-    }
-    if let (Some(prefix), Protocol::Advisory) = (&settings.prefix, protocol) {
-        parameters.push(format!("prefix={}", escaped(prefix)));
-    }
-    let mut url = base;
-    for parameter in parameters {
-        url.push(if url.contains('?') { '&' } else { '?' });
-        url += &parameter;
-    }
-    url
-}
-
 /// For a URL that people can read: only what would end a part of it, or a line, is escaped.
 pub(crate) fn escaped(text: &str) -> String {
     let mut escaped = String::new();
@@ -119,11 +129,8 @@ pub(crate) fn escaped(text: &str) -> String {
 
 #[cfg(all(test, feature = "consul", feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod tests {
-    use crate::settings::Kind;
-
     fn shown(text: &str) -> String {
-        let (place, settings) = crate::url::read(text, &Kind::ALL).expect(text);
-        super::url(place.base(&settings), place.kind(), &settings)
+        crate::Config::from_url(text).expect(text).place()
     }
 
     #[test]

@@ -3,21 +3,21 @@
 use lock_core::config::{ConfigError, Protocol};
 use lock_core::http::{self, KeyTemplate};
 use lock_core::sql::advisory::{Key, Prefix};
-use lock_core::{TableName, Timing, consul, sql, table};
+use lock_core::{ClaimError, LockName, Mode, TableName, Timing, consul, sql, table};
 use std::fmt;
 use std::time::Duration;
 
 /// The settings of locks, apart from the place where they are kept.
-pub struct Settings {
-    pub protocol: Option<Protocol>,
-    pub ttl: Duration,
-    pub request: Option<Duration>,
-    pub table: Option<TableName>,
-    pub keys: Option<Key>,
-    pub prefix: Option<String>,
-    pub waiting: Option<usize>,
-    pub token: Option<String>,
-    pub label: Option<String>,
+pub(crate) struct Settings {
+    pub(crate) protocol: Option<Protocol>,
+    pub(crate) ttl: Duration,
+    pub(crate) request: Option<Duration>,
+    pub(crate) table: Option<TableName>,
+    pub(crate) keys: Option<Key>,
+    pub(crate) prefix: Option<String>,
+    pub(crate) waiting: Option<usize>,
+    pub(crate) token: Option<String>,
+    pub(crate) label: Option<String>,
 }
 
 /// What makes the requests.
@@ -26,6 +26,17 @@ pub enum Codec {
     Table(sql::Codec),
     Advisory(sql::advisory::Codec),
     Session(http::consul::Codec),
+}
+
+impl Codec {
+    /// Whether there is such a lock at all.
+    pub(crate) fn check(&self, name: &LockName, mode: Mode) -> Result<(), ClaimError> {
+        match self {
+            Self::Table(codec) => codec.check(name, mode),
+            Self::Advisory(codec) => codec.check(name, mode),
+            Self::Session(codec) => codec.check(name, mode),
+        }
+    }
 }
 
 /// The kinds of servers, and SQLite.
@@ -40,9 +51,6 @@ pub enum Kind {
 const TABLES: &str = "lock tables";
 
 impl Kind {
-    /// All that there are.
-    pub const ALL: [Self; 4] = [Self::Postgres, Self::Mysql, Self::Consul, Self::Sqlite];
-
     /// Its name, for people.
     fn name(self) -> &'static str {
         match self {
@@ -59,16 +67,6 @@ impl Kind {
             Self::Postgres | Self::Mysql => "table, advisory",
             Self::Consul => "session",
             Self::Sqlite => "table",
-        }
-    }
-
-    /// The begin of a URL, where it is all that is known of a place.
-    pub fn scheme(self) -> &'static str {
-        match self {
-            Self::Postgres => "postgres:",
-            Self::Mysql => "mysql:",
-            Self::Consul => "consul:",
-            Self::Sqlite => "sqlite:",
         }
     }
 
@@ -99,18 +97,18 @@ impl Default for Settings {
 
 impl Settings {
     /// The protocol, which another may have been chosen for.
-    pub fn protocol(&self, kind: Kind) -> Protocol {
+    pub(crate) fn protocol(&self, kind: Kind) -> Protocol {
         self.protocol.unwrap_or(kind.default_protocol())
     }
 
     /// Whether they can work, as far as that shows without connecting.
-    pub fn check(&self, kind: Kind) -> Result<(), ConfigError> {
+    pub(crate) fn check(&self, kind: Kind) -> Result<(), ConfigError> {
         self.timing(kind)?;
         self.codec(kind).map(drop)
     }
 
     /// How long leases and requests last.
-    pub fn timing(&self, kind: Kind) -> Result<Timing, ConfigError> {
+    pub(crate) fn timing(&self, kind: Kind) -> Result<Timing, ConfigError> {
         let timing = Timing::new(self.ttl)?;
         let timing = match self.protocol(kind) {
             Protocol::Session => Timing::new(consul::lease(self.ttl))?,
@@ -123,7 +121,7 @@ impl Settings {
     }
 
     /// What makes the requests, if there is such a protocol there, and the settings belong to it.
-    pub fn codec(&self, kind: Kind) -> Result<Codec, ConfigError> {
+    pub(crate) fn codec(&self, kind: Kind) -> Result<Codec, ConfigError> {
         let chosen = self.protocol(kind);
         let table = || self.table.clone().unwrap_or_default();
         let codec = match (kind, chosen) {
@@ -165,7 +163,7 @@ impl Settings {
     }
 
     /// The statement that creates the table.
-    pub fn create_table(&self, kind: Kind) -> Result<String, ConfigError> {
+    pub(crate) fn create_table(&self, kind: Kind) -> Result<String, ConfigError> {
         match self.codec(kind)? {
             Codec::Table(codec) => Ok(codec.create_table()),
             _ => Err(ConfigError::Setting { name: "the table", belongs: TABLES }),
@@ -173,7 +171,7 @@ impl Settings {
     }
 
     /// Who we are, for people who wait for our locks.
-    pub fn holder(&self) -> String {
+    pub(crate) fn holder(&self) -> String {
         let host = rustix::system::uname();
         let host = host.nodename().to_string_lossy();
         let label = self.label.as_ref().map(|label| format!(" ({label})")).unwrap_or_default();
@@ -183,7 +181,7 @@ impl Settings {
     }
 
     /// The database of an SQLite connection that the table is in.
-    pub fn schema(&self) -> &str {
+    pub(crate) fn schema(&self) -> &str {
         self.table.as_ref().and_then(|table| table.parts().0).unwrap_or("main")
     }
 }

@@ -1,18 +1,15 @@
 //! The parser of URLs.
 
 use crate::place::Place;
-use crate::settings::{Kind, Settings};
+use crate::settings::Settings;
 #[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
 use crate::sslmode::SslMode;
 use lock_core::config::ConfigError;
 use lock_core::sql::advisory::Key;
 use lock_core::{TableName, duration};
 
-const SCHEMES: &str = "postgres://, postgresql://, mysql://, mariadb://, consul://, sqlite:";
-
-/// Reads the URL of a place, if its kind is one of `kinds`: a driver may have fewer than are read here, for the other
-/// driver in the same build.
-pub fn read(url: &str, kinds: &[Kind]) -> Result<(Place, Settings), ConfigError> {
+/// Reads the URL of a place.
+pub(crate) fn read(url: &str) -> Result<(Place, Settings), ConfigError> {
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
     if !escapes_are_whole(url) {
         return Err(ConfigError::Url(
@@ -32,11 +29,8 @@ pub fn read(url: &str, kinds: &[Kind]) -> Result<(Place, Settings), ConfigError>
         Some(("consul", _)) => parameters.consul(base)?,
         #[cfg(feature = "sqlite")]
         Some(("sqlite", path)) => parameters.sqlite(path)?,
-        _ => return Err(ConfigError::Scheme(SCHEMES)),
+        _ => return Err(Place::unknown()),
     };
-    if !kinds.contains(&place.kind()) {
-        return Err(ConfigError::Scheme(SCHEMES));
-    }
     parameters.settings.check(place.kind())?;
     Ok((place, parameters.settings))
 }
@@ -265,17 +259,11 @@ mod tests {
             "consul://h/a#hunter2",
         ];
         for url in good {
-            assert!(read(url, &Kind::ALL).is_ok(), "{url}");
+            assert!(read(url).is_ok(), "{url}");
         }
         for url in bad {
-            let line = read(url, &Kind::ALL).map(drop).expect_err(url).to_string();
+            let line = read(url).map(drop).expect_err(url).to_string();
             assert!(!line.contains('\n') && !line.contains("hunter2"), "{line}");
         }
-    }
-
-    #[test]
-    fn a_place_of_the_other_driver_is_none_of_this_one() {
-        let refused = read("sqlite:a.db", &[Kind::Postgres]).map(drop);
-        assert_eq!(refused, Err(ConfigError::Scheme(SCHEMES)));
     }
 }

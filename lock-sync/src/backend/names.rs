@@ -36,7 +36,7 @@ impl Wake for Unpark {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Config, Error};
+    use crate::{Admin, Config, Error, Locks};
     use lock_shared::lookup::stand_in::{Silent, known};
     use std::net::TcpListener;
     use std::sync::mpsc::channel;
@@ -58,8 +58,8 @@ mod tests {
 
     fn each(silent: &Silent, urls: &[&str]) {
         for url in urls {
-            ends(url, silent, |config| config.connect().map(drop));
-            ends(url, silent, |config| config.connect_admin()?.list().map(drop));
+            ends(url, silent, |config| Locks::open(config).map(drop));
+            ends(url, silent, |config| Admin::open(config)?.list().map(drop));
         }
         assert_eq!(silent.asked(), 1);
     }
@@ -117,7 +117,7 @@ mod tests {
             let host = place.replace("two.invalid", "localhost");
             let url = url.replace("HOST", &place).replace("localhost", &host);
             let config: Config = url.parse().expect("a good URL");
-            config.connect().map(drop).expect_err(&url);
+            Locks::open(config).map(drop).expect_err(&url);
             assert!(told.try_recv().is_ok(), "{url}");
             while told.try_recv().is_ok() {}
         }

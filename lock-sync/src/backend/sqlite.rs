@@ -3,7 +3,7 @@
 use super::Session;
 use lock_core::Failure;
 use lock_core::config::ConfigError;
-use lock_core::sql::{Codec, ConnectError, Rows, Statement};
+use lock_core::sql::{ConnectError, Rows, Statement};
 use lock_shared::sqlite::{File, reopen};
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
@@ -41,10 +41,9 @@ impl Sqlite {
         Ok(Self { file: Some(File::with(connection, schema)?), path: None, creates: false })
     }
 
-    /// The codec for locks in this file.
-    pub(crate) fn fit(&self, codec: Codec) -> Codec {
-        let no_log = self.file.as_ref().is_some_and(File::no_log);
-        if no_log { codec.without_log() } else { codec }
+    /// Whether no log that stays may be made beside the file.
+    pub(crate) fn no_log(&self) -> bool {
+        self.file.as_ref().is_some_and(File::no_log)
     }
 }
 

@@ -26,7 +26,7 @@ impl Place {
     }
 
     fn locks(&self, ttl: Duration) -> Locks {
-        Config::sqlite(self.path()).ttl(ttl).connect().expect("connected")
+        Locks::open(Config::sqlite(self.path()).ttl(ttl)).expect("connected")
     }
 
     /// A connection that keeps to no rules.

@@ -1,7 +1,7 @@
 //! A closure's value comes as `Ok` only if the lock was held to the end and released.
 
 use crate::{LONG, Place};
-use lock_sync::{Config, Error, LostReason, WithLockError};
+use lock_sync::{Config, Error, Locks, LostReason, WithLockError};
 use std::time::Duration;
 
 #[test]
@@ -27,7 +27,7 @@ fn a_lock_lost_inside_is_an_error_with_the_value() {
 fn a_release_that_is_not_confirmed_is_an_error_with_the_value() {
     let place = Place::new();
     let config = Config::sqlite(place.path()).ttl(LONG).request_timeout(Duration::from_secs(1));
-    let locks = config.connect().expect("connected");
+    let locks = Locks::open(config).expect("connected");
     let blocker = place.raw();
     let done = locks.with_lock("a", |_| {
         blocker.execute_batch("BEGIN IMMEDIATE").expect("blocked");

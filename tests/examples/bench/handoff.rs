@@ -85,7 +85,7 @@ fn runtime() -> Runtime {
 
 async fn connect(backend: &Backend) -> Result<Locks, lock_async::Error> {
     let config: Config = backend.url.parse()?;
-    config.connect().await
+    Locks::open(config).await
 }
 
 /// The round trip and the committed write, by the raw driver, each after a pause as long as the lock is

@@ -1,7 +1,7 @@
 //! Either driver's way for operators.
 
 use super::{Driver, wait};
-use lock_sync::{Error, Fence};
+use lock_sync::{Config, Error, Fence};
 use std::time::Duration;
 
 /// Either driver's way for operators; see the drivers' own.
@@ -15,12 +15,13 @@ pub enum Admin {
 impl Admin {
     /// To what the URL names.
     pub fn connect(driver: Driver, url: &str, ttl: Duration) -> Self {
-        if driver == Driver::Tokio {
-            let config: lock_async::Config = url.parse().expect("a good URL");
-            Admin::Tokio(wait(config.ttl(ttl).connect_admin()).expect("connected"))
-        } else {
-            let config: lock_sync::Config = url.parse().expect("a good URL");
-            Admin::Blocking(config.ttl(ttl).connect_admin().expect("connected"))
+        let config: Config = url.parse().expect("a good URL");
+        let config = config.ttl(ttl);
+        match driver {
+            Driver::Tokio => {
+                Admin::Tokio(wait(lock_async::Admin::open(config)).expect("connected"))
+            }
+            _ => Admin::Blocking(lock_sync::Admin::open(config).expect("connected")),
         }
     }
 

@@ -29,7 +29,8 @@ fn looking(place: &Place, driver: Driver) {
     assert_eq!(admin.list().expect("listed"), []);
     assert_eq!(admin.status("n").expect("asked"), None);
 
-    let locks = place.config(TTL).label("it's \"nightly\" 🔒").connect().expect("connected");
+    let locks =
+        lock_sync::Locks::open(place.config(TTL).label("it's \"nightly\" 🔒")).expect("connected");
     // In the order of their bytes, not of some language.
     let all = ["B", "a", "n", "ä", "🔒"];
     let guards: Vec<_> = all.iter().rev().map(|name| locks.lock(name).expect("got")).collect();
@@ -54,7 +55,7 @@ fn looking(place: &Place, driver: Driver) {
     assert_eq!(admin.list().expect("listed"), []);
 
     // Who has died holds nothing after its lease.
-    let place = place.config(Duration::from_secs(1)).connect().expect("connected");
+    let place = lock_sync::Locks::open(place.config(Duration::from_secs(1))).expect("connected");
     std::mem::forget(place.lock("dead").expect("got"));
     assert_eq!(names(&mut admin), ["dead"]);
 }
@@ -196,7 +197,7 @@ fn locks_in_consul_are_listed_and_broken(driver: Driver) {
     assert_eq!(admin.list().expect("listed"), []);
     assert_eq!(admin.status("n").expect("asked"), None);
 
-    let locks = config().connect().expect("connected");
+    let locks = lock_sync::Locks::open(config()).expect("connected");
     // Also names that a key has in another form.
     let all = ["/a//b", "B", "a=b", "n", "ä"];
     let guards: Vec<_> = all.iter().rev().map(|name| locks.lock(name).expect("got")).collect();
@@ -217,7 +218,7 @@ fn locks_in_consul_are_listed_and_broken(driver: Driver) {
     let raised = admin.break_hold("n", guard.fence()).expect("asked").expect("broken");
     assert!(guard.wait_lost(TTL).is_some());
     assert_eq!(admin.break_hold("n", guard.fence()).expect("asked"), None, "once");
-    let next = config().connect().expect("connected").lock("n").expect("got");
+    let next = lock_sync::Locks::open(config()).expect("connected").lock("n").expect("got");
     assert!(next.fence() > raised, "{} after {raised}", next.fence());
     // It was the session that was ended.
     assert!(guards.iter().all(|guard| guard.wait_lost(TTL).is_some()));

@@ -1,8 +1,7 @@
 //! What lock-async's advisory locks have that its others do not: connections of the caller's, a limit
 //! for those that wait, a name at the server.
 
-use lock_async::{Config, Error, Key, LostReason, Protocol};
-use lock_tests::drivers::tokio_config;
+use lock_async::{Config, Error, Key, Locks, LostReason, Protocol};
 use lock_tests::place::{Place, client};
 use std::time::Duration;
 use tokio::task::spawn_blocking;
@@ -24,8 +23,8 @@ async fn a_postgres_client_of_the_callers_is_the_only_connection() {
     let connecting = tokio_postgres::connect(place.url(), tokio_postgres::NoTls);
     let (own, connection) = connecting.await.expect("connected");
     tokio::spawn(connection);
-    let handed = Config::postgres_client(own).protocol(Protocol::Advisory);
-    only(place, handed.ttl(Duration::from_secs(3))).await;
+    let config = Config::new().protocol(Protocol::Advisory).ttl(Duration::from_secs(3));
+    only(place, Locks::with_postgres(own, config).await).await;
 }
 
 #[tokio::test]
@@ -35,15 +34,15 @@ async fn a_mysql_connection_of_the_callers_is_the_only_connection() {
     let url = place.whole_url();
     let (_, prefix) = url.split_once("prefix=").expect("it has one");
     let own = mysql_async::Conn::from_url(place.url()).await.expect("connected");
-    let handed = Config::mysql_connection(own).protocol(Protocol::Advisory).prefix(prefix);
-    only(place, handed.ttl(Duration::from_secs(3))).await;
+    let config = Config::new().protocol(Protocol::Advisory).prefix(prefix);
+    only(place, Locks::with_mysql(own, config.ttl(Duration::from_secs(3))).await).await;
 }
 
-async fn only(place: Place, config: Config) {
-    let ours = config.connect().await.expect("connected");
+async fn only(place: Place, ours: Result<Locks, Error>) {
+    let ours = ours.expect("connected");
     // The server ends connections that are idle for a TTL, and there is no way to another.
     sleep(Duration::from_secs(4)).await;
-    let theirs = tokio_config(&place, TTL).connect().await.expect("connected");
+    let theirs = Locks::open(place.config(TTL)).await.expect("connected");
     let held = theirs.lock("a").await.expect("taken");
     let waited = ours.try_lock_for("a", SOON).await.expect("asked");
     assert!(waited.is_none(), "without a connection to wait on");
@@ -70,9 +69,9 @@ async fn only(place: Place, config: Config) {
 async fn no_more_connections_wait_than_may() {
     let place = blocking(Place::postgres_advisory).await;
     let label = format!("of {}", place.table());
-    let config = tokio_config(&place, TTL).waiting(2).label(&label);
-    let locks = config.connect().await.expect("connected");
-    let theirs = tokio_config(&place, TTL).connect().await.expect("connected");
+    let config = place.config(TTL).waiting(2).label(&label);
+    let locks = Locks::open(config).await.expect("connected");
+    let theirs = Locks::open(place.config(TTL)).await.expect("connected");
     let mut held = Vec::new();
     for n in 0..6 {
         held.push(theirs.lock(&format!("n{n}")).await.expect("taken"));
@@ -110,7 +109,7 @@ async fn keys_are_those_that_others_use() {
         (Key::Int, "-7", "-7"),
         (Key::Pair, "12,-7", "12, -7"),
     ] {
-        let locks = tokio_config(&place, TTL).keys(keys).connect().await.expect("connected");
+        let locks = Locks::open(place.config(TTL).keys(keys)).await.expect("connected");
         let guard = locks.lock(name).await.expect("taken");
         let url = place.url().to_string();
         let taken = blocking(move || {
@@ -120,7 +119,7 @@ async fn keys_are_those_that_others_use() {
         assert!(!taken.await, "{name}: it is the same lock");
         guard.release().await.expect("released");
     }
-    let locks = tokio_config(&place, TTL).keys(Key::Int).connect().await.expect("connected");
+    let locks = Locks::open(place.config(TTL).keys(Key::Int)).await.expect("connected");
     assert!(matches!(locks.try_lock("a").await.map(drop), Err(Error::Claim(_))));
     drop(locks);
     blocking(move || drop(place)).await;

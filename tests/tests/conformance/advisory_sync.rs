@@ -106,7 +106,7 @@ fn keys_are_those_that_others_use() {
         }
         free
     };
-    let keyed = |key| place.config(TTL).keys(key).connect().expect("connected");
+    let keyed = |key| Locks::open(place.config(TTL).keys(key)).expect("connected");
     // As the npm package advisory-lock calls it.
     for (locks, name, call) in [
         (place.locks(TTL), "test-lock", "-107789403, -1898803861"),
@@ -180,7 +180,7 @@ fn leaves_the_queue(place: &Driven, waiting: &mut impl FnMut() -> i64) {
 fn waits_beyond_the_limit_ask_again_and_again() {
     let place = Place::postgres_advisory();
     let holder = place.locks(TTL);
-    let waiters = place.config(TTL).waiting(2).label("limited").connect().expect("connected");
+    let waiters = Locks::open(place.config(TTL).waiting(2).label("limited")).expect("connected");
     let names: Vec<String> = (0..5).map(|n| format!("n{n}")).collect();
     let guards: Vec<_> = names.iter().map(|name| holder.lock(name).expect("taken")).collect();
     let mut observer = client(place.url());
@@ -207,8 +207,8 @@ fn waits_beyond_the_limit_ask_again_and_again() {
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn a_postgres_client_of_the_callers_is_the_only_connection() {
     let place = Place::postgres_advisory();
-    let handed = Config::postgres_client(client(place.url()));
-    only(&place, handed.protocol(Protocol::Advisory).ttl(Duration::from_secs(3)));
+    let config = Config::new().protocol(Protocol::Advisory).ttl(Duration::from_secs(3));
+    only(&place, Locks::with_postgres(client(place.url()), config));
 }
 
 #[test]
@@ -217,13 +217,13 @@ fn a_mysql_connection_of_the_callers_is_the_only_connection() {
     let place = Place::mysql_advisory();
     let url = place.whole_url();
     let (_, prefix) = url.split_once("prefix=").expect("it has one");
-    let handed = Config::mysql_connection(mysql_client(place.url()));
-    let handed = handed.protocol(Protocol::Advisory).prefix(prefix);
-    only(&place, handed.ttl(Duration::from_secs(3)));
+    let config = Config::new().protocol(Protocol::Advisory).prefix(prefix);
+    let config = config.ttl(Duration::from_secs(3));
+    only(&place, Locks::with_mysql(mysql_client(place.url()), config));
 }
 
-fn only(place: &Place, config: Config) {
-    let (ours, theirs) = (config.connect().expect("connected"), place.locks(TTL));
+fn only(place: &Place, ours: Result<Locks, Error>) {
+    let (ours, theirs) = (ours.expect("connected"), place.locks(TTL));
     // The server ends connections that are idle for a TTL, and there is no way to another.
     std::thread::sleep(Duration::from_secs(4));
     let held = theirs.lock("a").expect("taken");
@@ -255,14 +255,14 @@ fn only(place: &Place, config: Config) {
 fn who_has_a_connection_is_shown_at_the_server() {
     let pid = format!("pid {} (of this test)", std::process::id());
     let place = Place::postgres_advisory();
-    let _locks = place.config(TTL).label("of this test").connect().expect("connected");
+    let _locks = Locks::open(place.config(TTL).label("of this test")).expect("connected");
     let text = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '%' || $1 AND datname = current_database()";
     let shown: i64 = client(place.url()).query_one(text, &[&pid]).expect("asked").get(0);
     assert_eq!(shown, 1);
 
     use mysql::prelude::Queryable;
     let place = Place::mysql_advisory();
-    let _locks = place.config(TTL).label("of this test").connect().expect("connected");
+    let _locks = Locks::open(place.config(TTL).label("of this test")).expect("connected");
     let text = "SELECT ATTR_VALUE FROM performance_schema.session_connect_attrs WHERE ATTR_NAME = 'holder'";
     let shown: Vec<String> = mysql_client(place.url()).query(text).expect("asked");
     assert!(shown.iter().any(|holder| holder.ends_with(&pid)), "{shown:?}");
@@ -278,7 +278,7 @@ fn any_label_will_do() {
         Place::mariadb_advisory(),
         Place::consul(),
     ] {
-        let locks = place.config(TTL).label(&label).connect().expect("connected");
+        let locks = Locks::open(place.config(TTL).label(&label)).expect("connected");
         drop(locks.lock("a").expect("taken"));
     }
 }

@@ -2,7 +2,7 @@
 //! one that was named is an error.
 
 use lock_core::sql::Refusal;
-use lock_sync::{Admin, Config, Error, Fence, TableName};
+use lock_sync::{Admin, Config, Error, Fence, Locks, TableName};
 use lock_tests::place::{Place, client, mysql_client};
 use mysql::prelude::Queryable;
 use std::time::Duration;
@@ -12,7 +12,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// The table's name as the error tells it.
 #[track_caller]
 fn missing(config: Config) -> String {
-    match config.connect_admin() {
+    match Admin::open(config) {
         Err(Error::Unfit(Refusal::NothingThere(table))) => table,
         other => panic!("{other:?}"),
     }
@@ -31,11 +31,11 @@ fn default_table(url: &str) {
     let named = || config().table(TableName::new("locks").expect("good"));
     assert!(missing(named()).contains("locks"), "it was not created");
     // The same admin sees it as soon as it is there.
-    let guard = config().connect().expect("connected").lock("n").expect("got");
+    let guard = Locks::open(config()).expect("connected").lock("n").expect("got");
     let names: Vec<_> = admin.list().expect("listed").into_iter().map(|lock| lock.name).collect();
     assert_eq!(names, ["n"]);
     assert!(admin.break_hold("n", guard.fence()).expect("asked").is_some());
-    named().connect_admin().expect("now it is there");
+    Admin::open(named()).expect("now it is there");
 }
 
 fn named_table(place: &Place) {
@@ -45,8 +45,8 @@ fn named_table(place: &Place) {
     }
     let elsewhere = TableName::new("no_such_schema.locks").expect("good");
     assert!(missing(config().table(elsewhere)).contains("no_such_schema"));
-    drop(config().connect().expect("connected"));
-    config().connect_admin().expect("now it is there");
+    drop(Locks::open(config()).expect("connected"));
+    Admin::open(config()).expect("now it is there");
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn a_missing_table_is_not_created_on_sqlite() {
     let place = Place::sqlite();
     let path = place.url().strip_prefix("sqlite:").expect("a file");
     let config = || place.url().parse::<Config>().expect("a good URL");
-    let missing_file = config().connect_admin().expect_err("there is no file");
+    let missing_file = Admin::open(config()).expect_err("there is no file");
     assert!(missing_file.to_string().contains("does not exist"), "{missing_file}");
     assert!(!std::path::Path::new(path).exists());
     place.tamper("CREATE TABLE of_another (id INTEGER)");

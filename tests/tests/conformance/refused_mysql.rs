@@ -1,7 +1,7 @@
 //! MySQL and MariaDB that cannot be used, must not be, or are not what they say.
 
 use lock_sync::{Config, ConfigError, Error, Locks, TableName};
-use lock_tests::drivers::{tokio_config, wait};
+use lock_tests::drivers::wait;
 use lock_tests::on_mysql_and_mariadb;
 use lock_tests::place::{Place, mysql_client};
 use lock_tests::proxy::{Proxy, server_of};
@@ -60,8 +60,8 @@ fn error(url: &str) -> Error {
 
 /// The error of locks at a place where there must not be any.
 fn unfit(place: &Place, why: &str) -> Error {
-    let error = place.config(TTL).connect().map(drop).expect_err(why);
-    let tokio = wait(tokio_config(place, TTL).connect()).map(drop).expect_err(why);
+    let error = Locks::open(place.config(TTL)).map(drop).expect_err(why);
+    let tokio = wait(lock_async::Locks::open(place.config(TTL))).map(drop).expect_err(why);
     assert_eq!(tokio.to_string(), error.to_string());
     error
 }
@@ -246,7 +246,7 @@ fn a_connection_of_the_callers_works_until_it_is_closed(kind: Kind) {
     own.query_drop("SET sql_mode = '', SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE").ok();
     own.query_drop("SET autocommit = 0").expect("set");
     let id = own.connection_id();
-    let locks = Config::mysql_connection(own).table(table).connect().expect("connected");
+    let locks = Locks::with_mysql(own, Config::new().table(table)).expect("connected");
     let guard = locks.lock("a").expect("taken");
     assert!(place.locks(TTL).try_lock("a").expect("asked").is_none(), "it is committed");
     guard.release().expect("released");
@@ -266,8 +266,8 @@ fn a_connection_of_the_callers_works_with_tokio_too(kind: Kind) {
             .await
             .expect("set");
         let id = own.id();
-        let config = lock_async::Config::mysql_connection(own).table(table);
-        let locks = config.connect().await.expect("connected");
+        let opening = lock_async::Locks::with_mysql(own, Config::new().table(table));
+        let locks = opening.await.expect("connected");
         let guard = locks.lock("a").await.expect("taken");
         assert!(others.try_lock("a").expect("asked").is_none(), "it is committed");
         guard.release().await.expect("released");

@@ -20,7 +20,7 @@ fn advisory(url: &str) -> Result<Locks, Error> {
 fn a_standby_has_no_advisory_locks_to_give() {
     let server = Kind::Postgres.server();
     let config: Config = format!("{}?protocol=advisory", server.url()).parse().expect("good");
-    let locks = config.ttl(Duration::from_secs(1)).connect().expect("a primary");
+    let locks = Locks::open(config.ttl(Duration::from_secs(1))).expect("a primary");
     drop(locks.lock("a").expect("taken"));
     std::fs::write(server.folder().join("data/standby.signal"), "").expect("written");
     server.restart();
@@ -55,10 +55,10 @@ fn a_pooler_that_hides_gives_a_lock_to_one_client_only() {
         let url = format!("{}?protocol=advisory", pooler.url());
         url.parse::<Config>().expect("good").ttl(ttl)
     };
-    let first = config().connect().expect("alone");
+    let first = Locks::open(config()).expect("alone");
     let guard = first.lock("a").expect("alone");
     for _ in 0..3 {
-        assert_eq!(config().connect().map(drop), Err(Error::Unfit(Refusal::Pooled)));
+        assert_eq!(Locks::open(config()).map(drop), Err(Error::Unfit(Refusal::Pooled)));
     }
     assert!(guard.is_held());
     // Whoever resets the connection in between takes the lock away, and is noticed.
@@ -197,9 +197,9 @@ fn a_token_without_the_rights_is_refused_and_says_which_it_needs() {
 fn a_ttl_that_consul_does_not_take_is_refused() {
     let server = Server::consul_with(r#"session_ttl_min = "10s""#);
     let place = Place::consul_at(server.url());
-    let refused = place.config(Duration::from_secs(9)).connect().map(drop);
+    let refused = Locks::open(place.config(Duration::from_secs(9))).map(drop);
     let Err(Error::Refused(why)) = refused else { panic!("{refused:?}") };
     assert!(why.contains("TTL") && why.contains("10s"), "{why}");
-    assert_eq!(place.config(Duration::from_secs(10)).connect().map(drop), Ok(()));
-    assert_eq!(place.config(Duration::from_secs(24 * 60 * 60)).connect().map(drop), Ok(()));
+    assert_eq!(Locks::open(place.config(Duration::from_secs(10))).map(drop), Ok(()));
+    assert_eq!(Locks::open(place.config(Duration::from_secs(24 * 60 * 60))).map(drop), Ok(()));
 }

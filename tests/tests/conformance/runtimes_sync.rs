@@ -1,7 +1,7 @@
 //! The blocking driver on the threads of async runtimes: on those for blocking, as it is meant to be used, and
 //! on a runtime's workers, where it holds up other tasks, but does what it always does.
 
-use lock_sync::{Config, Locks};
+use lock_sync::{Admin, Config, Locks};
 use lock_tests::place::{Keeps, Place, client, postgres_url};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -42,7 +42,7 @@ fn whole_life(place: &Place) {
     if place.keeps() == Keeps::Advisory {
         return; // Which do not tell their names.
     }
-    let mut admin = place.config(TTL).connect_admin().expect("connected");
+    let mut admin = Admin::open(place.config(TTL)).expect("connected");
     assert_eq!(admin.list().expect("listed"), []);
 }
 
@@ -116,17 +116,16 @@ fn a_client_that_was_handed_over_may_be_dropped_on_a_worker() {
     let url = postgres_url();
     let place = Place::at(&url);
     let table = || lock_sync::TableName::new(place.table()).expect("a name");
-    let unused = Config::postgres_client(client(&url)).table(table());
-    let unfit = Config::postgres_client(client(&url)).table(table()).ttl(Duration::ZERO);
-    let unfit_admin = Config::postgres_client(client(&url)).ttl(Duration::ZERO);
-    let used = Config::postgres_client(client(&url)).table(table()).ttl(TTL);
+    let unfit = || Config::new().ttl(Duration::ZERO);
+    let [one, two, three, four] = std::array::from_fn(|_| client(&url));
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     let ended = catch_unwind(AssertUnwindSafe(|| {
         runtime.block_on(async move {
-            drop(unused);
-            assert!(unfit.connect().is_err());
-            assert!(unfit_admin.connect_admin().is_err());
-            let locks = used.connect().expect("connected");
+            assert!(Locks::with_postgres(one, unfit()).is_err());
+            assert!(Admin::with_postgres(two, unfit()).is_err());
+            let config = || Config::new().table(table());
+            drop(Admin::with_postgres(three, config()).expect_err("no table"));
+            let locks = Locks::with_postgres(four, config().ttl(TTL)).expect("connected");
             let guard = locks.lock("a").expect("free");
             drop(locks);
             panic!("on purpose, while {guard:?} is there");

@@ -1,6 +1,6 @@
 //! Sessions that a server, a role or other code has changed before their first command: settings, schemas, rights, open transactions.
 
-use lock_sync::{Error, TableName};
+use lock_sync::{Config, Error, Protocol, TableName};
 use lock_tests::drivers::{Admin, Driven, Driver, Locks, wait};
 use lock_tests::on_mysql_and_mariadb;
 use lock_tests::place::{Place, client, mysql_client};
@@ -78,38 +78,33 @@ fn handed(place: &Place, begin: &str) -> Vec<(String, Error)> {
         let of = |locks: Result<Locks, Error>, who: &str| {
             (format!("{who}, advisory: {advisory}"), locks.map(drop).expect_err(who))
         };
+        let config = || match advisory {
+            true => Config::new().protocol(Protocol::Advisory),
+            false => Config::new().table(TableName::new(place.table()).expect("good")),
+        };
         let blocking = if url.starts_with("postgres") {
             let mut own = client(&url);
             own.batch_execute(begin).expect("begun");
-            lock_sync::Config::postgres_client(own)
+            lock_sync::Locks::with_postgres(own, config())
         } else {
             let mut own = mysql_client(&url);
             own.query_drop(begin).expect("begun");
-            lock_sync::Config::mysql_connection(own)
+            lock_sync::Locks::with_mysql(own, config())
         };
-        let blocking = match advisory {
-            true => blocking.protocol(lock_sync::Protocol::Advisory),
-            false => blocking.table(TableName::new(place.table()).expect("good")),
-        };
-        all.push(of(blocking.connect().map(Locks::Blocking), "lock-sync"));
+        all.push(of(blocking.map(Locks::Blocking), "lock-sync"));
         let tokio = wait(async {
-            let config = if url.starts_with("postgres") {
+            if url.starts_with("postgres") {
                 let (own, connection) =
                     tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("connected");
                 tokio::spawn(connection);
                 own.batch_execute(begin).await.expect("begun");
-                lock_async::Config::postgres_client(own)
+                lock_async::Locks::with_postgres(own, config()).await
             } else {
                 use mysql_async::prelude::Queryable as _;
                 let mut own = mysql_async::Conn::from_url(&url).await.expect("connected");
                 own.query_drop(begin).await.expect("begun");
-                lock_async::Config::mysql_connection(own)
-            };
-            let config = match advisory {
-                true => config.protocol(lock_async::Protocol::Advisory),
-                false => config.table(TableName::new(place.table()).expect("good")),
-            };
-            config.connect().await
+                lock_async::Locks::with_mysql(own, config()).await
+            }
         });
         all.push(of(tokio.map(Locks::Tokio), "lock-async"));
     }
@@ -133,8 +128,8 @@ fn a_connection_inside_a_transaction_is_not_taken_over(kind: Kind) {
     let mut own = mysql_client(place.url());
     own.query_drop("SET autocommit = 0").expect("set");
     own.query_drop(&begin).expect("begun");
-    let config = lock_sync::Config::mysql_connection(own);
-    let refused = config.table(TableName::new(place.table()).expect("good")).connect();
+    let config = Config::new().table(TableName::new(place.table()).expect("good"));
+    let refused = lock_sync::Locks::with_mysql(own, config);
     assert!(refused.is_err());
     let count = format!("SELECT COUNT(*) FROM {}_yours", place.table());
     let count: Option<u64> = mysql_client(place.url()).query_first(count).expect("asked");

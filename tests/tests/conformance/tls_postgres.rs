@@ -151,14 +151,12 @@ fn secrets_are_in_no_message() {
         let error = Locks::connect(&url).expect_err("it cannot work");
         let config: Config = url.parse().expect("a good URL");
         let by_tokio = wait(lock_async::Locks::connect(&url)).expect_err("it cannot work");
-        let tokio_config: lock_async::Config = url.parse().expect("a good URL");
         for text in [
             error.to_string(),
             format!("{error:?}"),
             format!("{config:?}"),
             by_tokio.to_string(),
             format!("{by_tokio:?}"),
-            format!("{tokio_config:?}"),
         ] {
             assert!(!text.contains("hunter2") && !text.contains('\n'), "{text}");
         }
@@ -185,7 +183,7 @@ fn tables_that_cannot_hold_locks_are_refused() {
     for (create, why) in cases {
         place.tamper(&create);
         let error =
-            place.config(std::time::Duration::from_secs(30)).connect().expect_err("refused");
+            Locks::open(place.config(std::time::Duration::from_secs(30))).expect_err("refused");
         assert!(matches!(error, Error::Unfit(_)), "{error:?}");
         assert!(error.to_string().contains(why), "{error}");
         place.tamper("DO $$ BEGIN EXECUTE 'DROP VIEW IF EXISTS {table}'; EXCEPTION WHEN wrong_object_type THEN EXECUTE 'DROP TABLE {table}'; END $$");
@@ -232,7 +230,7 @@ fn asynchronous_commits_are_made_synchronous() {
         own.batch_execute(&format!("SET synchronous_commit = {setting}")).expect("set");
         let pid: i32 = own.query_one("SELECT pg_backend_pid()", &[]).expect("asked").get(0);
         let table = lock_sync::TableName::new(place.table()).expect("good");
-        let locks = Config::postgres_client(own).table(table).connect().expect("connected");
+        let locks = Locks::with_postgres(own, Config::new().table(table)).expect("connected");
         let asked = client(place.url())
             .query_one("SELECT query FROM pg_stat_activity WHERE pid = $1", &[&pid]);
         let query: String = asked.expect("it is connected").get(0);
@@ -248,7 +246,7 @@ fn a_client_of_the_callers_works_until_it_is_closed() {
     let table = lock_sync::TableName::new(place.table()).expect("good");
     let mut own = client(place.url());
     let pid: i32 = own.query_one("SELECT pg_backend_pid()", &[]).expect("asked").get(0);
-    let locks = Config::postgres_client(own).table(table).connect().expect("connected");
+    let locks = Locks::with_postgres(own, Config::new().table(table)).expect("connected");
     locks.lock("a").expect("taken").release().expect("released");
     client(place.url()).execute("SELECT pg_terminate_backend($1)", &[&pid]).expect("ended");
     let error = locks.try_lock("a").expect_err("there is no way back");

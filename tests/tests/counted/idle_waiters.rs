@@ -1,6 +1,6 @@
 //! What waiting for a lock in a PostgreSQL table costs the server, counted there.
 
-use lock_tests::drivers::{Driven, Driver, tokio_config};
+use lock_tests::drivers::{Driven, Driver};
 use lock_tests::observer::Observer;
 use lock_tests::place::Place;
 use lock_tests::servers::{Kind, Server};
@@ -98,7 +98,7 @@ fn a_thousand_waiters_of_a_process_cost_as_much_as_one() {
     let place = Place::at(server.url());
     let mut guard = Some(place.locks(TTL).lock("a").expect("free"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("made");
-    let locks = runtime.block_on(tokio_config(&place, TTL).connect()).expect("connected");
+    let locks = runtime.block_on(lock_async::Locks::open(place.config(TTL))).expect("connected");
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..WAITERS {
         let locks = locks.clone();

@@ -1,7 +1,7 @@
 //! Prepared statements on MySQL and MariaDB: what is run again is prepared, and where that is not
 //! possible, locks are taken all the same.
 
-use lock_sync::TableName;
+use lock_sync::{Config, TableName};
 use lock_tests::drivers::{Driven, Driver, Locks, wait};
 use lock_tests::place::{Place, mysql_client};
 use lock_tests::proxy::{Proxy, server_of};
@@ -146,21 +146,19 @@ fn what_the_server_forgot_is_prepared_anew_once(kind: Kind, driver: Driver) {
     let server = kind.server();
     let mut admin = mysql_client(server.url());
     let url = server.url().replacen("mariadb://", "mysql://", 1);
-    let table = TableName::new("locks").expect("good");
+    let config = Config::new().table(TableName::new("locks").expect("good"));
     let locks = match driver {
         Driver::Tokio => Locks::Tokio(wait(async {
             let opts = mysql_async::Opts::from_url(&url).expect("a good URL");
             let opts = mysql_async::OptsBuilder::from_opts(opts).stmt_cache_size(1);
             let own = mysql_async::Conn::new(opts).await.expect("connected");
-            let config = lock_async::Config::mysql_connection(own).table(table);
-            config.connect().await.expect("connected")
+            lock_async::Locks::with_mysql(own, config).await.expect("connected")
         })),
         _ => {
             let opts = mysql::Opts::from_url(&url).expect("a good URL");
             let opts = mysql::OptsBuilder::from_opts(opts).prefer_socket(false).stmt_cache_size(1);
             let own = Conn::new(opts).expect("connected");
-            let config = lock_sync::Config::mysql_connection(own).table(table);
-            Locks::Blocking(config.connect().expect("connected"))
+            Locks::Blocking(lock_sync::Locks::with_mysql(own, config).expect("connected"))
         }
     };
     let before = counted(&mut admin);

@@ -1,6 +1,6 @@
 //! How many statements it takes, counted at the server.
 
-use lock_tests::drivers::{Driven, Driver, Guard, tokio_config};
+use lock_tests::drivers::{Driven, Driver, Guard};
 use lock_tests::observer::Observer;
 use lock_tests::place::{Keeps, Place};
 use lock_tests::servers::{Kind, Server};
@@ -240,7 +240,8 @@ async fn a_thousand_wishes_at_once_leave_together() {
     .await
     .expect("no panic");
     let place = Place::at(server.url());
-    let locks = tokio_config(&place, Duration::from_secs(30)).connect().await.expect("connected");
+    let locks =
+        lock_async::Locks::open(place.config(Duration::from_secs(30))).await.expect("connected");
     let mut observer = tokio::task::spawn_blocking(move || {
         observer.reset();
         observer

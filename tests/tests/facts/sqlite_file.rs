@@ -1,7 +1,7 @@
 //! An SQLite file is one file: which paths may name it, and what becomes of locks in a file that is
 //! deleted, replaced, or has two names. Both drivers.
 
-use lock_sync::{Error, LostReason, ReleaseError};
+use lock_sync::{Config, Error, LostReason, ReleaseError};
 use lock_tests::drivers::{Driver, Locks, connect, wait};
 use rusqlite::{Connection, OpenFlags};
 use std::fs::{create_dir, hard_link, metadata, read_dir, remove_file, rename, write};
@@ -37,18 +37,17 @@ impl Folder {
 
 fn at(driver: Driver, path: &Path) -> Result<(), Error> {
     match driver {
-        Driver::Tokio => wait(lock_async::Config::sqlite(path).connect()).map(drop),
-        _ => lock_sync::Config::sqlite(path).connect().map(drop),
+        Driver::Tokio => wait(lock_async::Locks::open(Config::sqlite(path))).map(drop),
+        _ => lock_sync::Locks::open(Config::sqlite(path)).map(drop),
     }
 }
 
 fn hand_over(driver: Driver, connection: Connection) -> Result<Locks, Error> {
     match driver {
         Driver::Tokio => {
-            let config = lock_async::Config::sqlite_connection(connection);
-            wait(config.connect()).map(Locks::Tokio)
+            wait(lock_async::Locks::with_sqlite(connection, Config::new())).map(Locks::Tokio)
         }
-        _ => lock_sync::Config::sqlite_connection(connection).connect().map(Locks::Blocking),
+        _ => lock_sync::Locks::with_sqlite(connection, Config::new()).map(Locks::Blocking),
     }
 }
 

@@ -2,7 +2,6 @@
 //! every connection stays in step.
 
 use lock_async::{Error, Guard, Locks};
-use lock_tests::drivers::tokio_config;
 use lock_tests::place::Place;
 use lock_tests::proxy::{Mode, Proxy, server_of};
 use std::time::{Duration, Instant};
@@ -51,7 +50,7 @@ cancel! {
 }
 
 async fn connect(place: &Place) -> Locks {
-    tokio_config(place, LONG).connect().await.expect("connected")
+    Locks::open(place.config(LONG)).await.expect("connected")
 }
 
 /// Lets a task run for that long, and drops it where it is; its result if it was faster.
@@ -162,8 +161,8 @@ async fn connecting_may_be_dropped_at_any_time(place: &Place) {
     let before = Handle::current().metrics().num_alive_tasks();
     let (mut dropped, mut connected) = (0, 0);
     for round in 0..60 {
-        let config = tokio_config(place, LONG);
-        match cut(tokio::spawn(config.connect()), Duration::from_micros(round * 500)).await {
+        let config = place.config(LONG);
+        match cut(tokio::spawn(Locks::open(config)), Duration::from_micros(round * 500)).await {
             None => dropped += 1,
             Some(locks) => {
                 connected += 1;
@@ -199,8 +198,8 @@ async fn a_connection_that_missed_an_answer_is_not_used_again(place: &Place) {
     let proxy = Proxy::start(&server_of(place.url()));
     // TLS would notice that bytes are missing.
     let through = place.through(&format!("{}?sslmode=disable", proxy.url(place.url())));
-    let config = tokio_config(&through, Duration::from_secs(3));
-    let locks = config.connect().await.expect("connected");
+    let config = through.config(Duration::from_secs(3));
+    let locks = Locks::open(config).await.expect("connected");
     for mode in [Mode::Hole, Mode::NoReplies] {
         for _ in 0..3 {
             locks.lock("a").await.expect("taken").release().await.expect("released");

@@ -1,7 +1,6 @@
 //! lock-async on servers that vanish, freeze and come back; futures dropped in the middle of it.
 
 use lock_async::{Config, Error, Guard, Locks, LostReason, ReleaseError, TableName};
-use lock_tests::drivers::tokio_config;
 use lock_tests::place::{Place, client};
 use lock_tests::proxy::{Mode, Proxy, server_of};
 use lock_tests::servers::Server;
@@ -19,7 +18,7 @@ const SOON: Duration = Duration::from_secs(10);
 const LATE: Duration = Duration::from_secs(1);
 
 async fn connect(place: &Place, ttl: Duration) -> Locks {
-    tokio_config(place, ttl).connect().await.expect("connected")
+    Locks::open(place.config(ttl)).await.expect("connected")
 }
 
 /// A place, the same behind a proxy, and the proxy.
@@ -299,7 +298,8 @@ async fn a_client_of_the_callers_works_until_it_is_closed() {
     let (own, connection) = connecting.await.expect("connected");
     let connection = tokio::spawn(connection);
     let pid: i32 = own.query_one("SELECT pg_backend_pid()", &[]).await.expect("asked").get(0);
-    let locks = Config::postgres_client(own).table(table).connect().await.expect("connected");
+    let opening = Locks::with_postgres(own, Config::new().table(table));
+    let locks = opening.await.expect("connected");
     locks.lock("a").await.expect("taken").release().await.expect("released");
     let url = place.url().to_string();
     let end = move || client(&url).execute("SELECT pg_terminate_backend($1)", &[&pid]);

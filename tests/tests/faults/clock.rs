@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn advisory(server: &Server, ttl: Duration) -> Locks {
     let config: Config = format!("{}?protocol=advisory", server.url()).parse().expect("good");
-    config.ttl(ttl).connect().expect("connected")
+    Locks::open(config.ttl(ttl)).expect("connected")
 }
 
 /// It has started in the future, by its own clock. Whether that was long ago is not known, so nothing

@@ -3,7 +3,6 @@
 
 use fork::{Fork, fork};
 use lock_sync::{Error, LostReason};
-use lock_tests::drivers::tokio_config;
 use lock_tests::place::{Keeps, Place, client};
 use lock_tests::proxy::eventually;
 use rustix::process::{Pid, WaitOptions, waitpid};
@@ -59,7 +58,7 @@ fn blocking(place: &Place) {
     let locks = place.locks(TTL);
     let guard = locks.lock("a").expect("free");
     let mut admin = (place.keeps() != Keeps::Advisory)
-        .then(|| place.config(TTL).connect_admin().expect("connected"));
+        .then(|| lock_sync::Admin::open(place.config(TTL)).expect("connected"));
     let shared = (Some((locks.clone(), guard)), admin.take());
     let mut shared = AssertUnwindSafe(shared);
     in_a_child(|| {
@@ -85,8 +84,8 @@ fn blocking(place: &Place) {
 fn several_threads(place: &Place) {
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.expect("a runtime");
-    let config = tokio_config(place, TTL);
-    let locks = runtime.block_on(config.connect()).expect("connected");
+    let config = place.config(TTL);
+    let locks = runtime.block_on(lock_async::Locks::open(config)).expect("connected");
     let guard = runtime.block_on(locks.lock("a")).expect("free");
     let mut shared = AssertUnwindSafe(Some((locks, guard)));
     in_a_child(|| {
@@ -120,8 +119,8 @@ fn asynchronous_child(
 /// The child drops its copy of the runtime, and of all that is on it.
 fn one_thread(place: &Place) {
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let config = tokio_config(place, TTL);
-    let locks = runtime.block_on(config.connect()).expect("connected");
+    let config = place.config(TTL);
+    let locks = runtime.block_on(lock_async::Locks::open(config)).expect("connected");
     let guard = runtime.block_on(locks.lock("a")).expect("free");
     let mut shared = AssertUnwindSafe(Some((runtime, (locks, guard))));
     in_a_child(|| {
@@ -189,9 +188,9 @@ fn a_runtime_that_goes_on_in_a_child_renews_nothing() {
             raw.query_one(&query, &[]).expect("a row").get::<_, String>(0)
         };
         // Renewals every third of a second.
-        let config = tokio_config(&place, Duration::from_secs(1));
+        let config = place.config(Duration::from_secs(1));
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let locks = runtime.block_on(config.connect()).expect("connected");
+        let locks = runtime.block_on(lock_async::Locks::open(config)).expect("connected");
         let _guard = runtime.block_on(locks.lock("a")).expect("free");
         let before = expires();
         // Only the child's copy of the runtime runs.
@@ -219,10 +218,10 @@ fn a_child_opens_no_sqlite_file_while_its_parent_has_one_open() {
         concat!(module_path!(), "::a_child_opens_no_sqlite_file_while_its_parent_has_one_open");
     alone(this, || {
         let (place, other) = (Place::sqlite(), Place::sqlite());
-        let blocking = |place: &Place| place.config(TTL).connect().map(drop);
+        let blocking = |place: &Place| lock_sync::Locks::open(place.config(TTL)).map(drop);
         let tokio = |place: &Place| {
             let own = Builder::new_current_thread().enable_all().build().expect("a runtime");
-            own.block_on(tokio_config(place, TTL).connect()).map(drop)
+            own.block_on(lock_async::Locks::open(place.config(TTL))).map(drop)
         };
         // A closed connection does no harm.
         blocking(&place).expect("connected");
@@ -230,7 +229,8 @@ fn a_child_opens_no_sqlite_file_while_its_parent_has_one_open() {
         in_a_child(|| vec![("connected", blocking(&place).is_ok() && tokio(&other).is_ok())]);
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         let kept = place.locks(TTL);
-        let _also = runtime.block_on(tokio_config(&place, TTL).connect()).expect("connected");
+        let _also =
+            runtime.block_on(lock_async::Locks::open(place.config(TTL))).expect("connected");
         in_a_child(|| {
             let blocking = blocking(&place).expect_err("refused").to_string();
             let tokio = tokio(&other).expect_err("refused").to_string();

@@ -2,7 +2,7 @@
 
 use lock_core::TimingError;
 use lock_sync::{ConfigError, Error};
-use lock_tests::drivers::{Driven, Driver, Guard, Locks, tokio_config, wait};
+use lock_tests::drivers::{Driven, Driver, Guard, Locks, wait};
 use lock_tests::place::{Keeps, Place};
 use lock_tests::proxy::{Proxy, server_of};
 use std::time::Duration;
@@ -148,8 +148,8 @@ fn locks_can_be_looked_at_over_a_slow_link() {
     let _guard = direct.locks(ttl * 30).lock("a").expect("taken");
     let (place, proxy) = behind(&direct, Driver::Blocking);
     proxy.delay(Duration::from_millis(300));
-    let list = place.config(ttl).connect_admin().and_then(|mut admin| admin.list());
+    let list = lock_sync::Admin::open(place.config(ttl)).and_then(|mut admin| admin.list());
     assert_eq!(list.map(|all| all.len()), Ok(1));
-    let list = wait(async { tokio_config(&place, ttl).connect_admin().await?.list().await });
+    let list = wait(async { lock_async::Admin::open(place.config(ttl)).await?.list().await });
     assert_eq!(list.map(|all| all.len()), Ok(1));
 }

@@ -92,17 +92,20 @@ fn connects(url: &str) -> Vec<(&'static str, Ends)> {
     let (three, four) = (tokio().request_timeout(BUDGET), tokio().request_timeout(BUDGET));
     let line = |error: Error| error.to_string();
     let mut all = vec![
-        ("lock-sync", begin(move || one.connect().map(drop).map_err(line))),
+        ("lock-sync", begin(move || lock_sync::Locks::open(one).map(drop).map_err(line))),
         (
             "lock-async",
-            begin(move || wait(three.connect()).map(drop).map_err(|error| error.to_string())),
+            begin(move || {
+                wait(lock_async::Locks::open(three)).map(drop).map_err(|error| error.to_string())
+            }),
         ),
     ];
     if !url.contains("advisory") {
-        let admin =
-            begin(move || two.connect_admin().and_then(|mut a| a.list()).map(drop).map_err(line));
+        let admin = begin(move || {
+            lock_sync::Admin::open(two).and_then(|mut a| a.list()).map(drop).map_err(line)
+        });
         let other = begin(move || {
-            let listed = wait(async { four.connect_admin().await?.list().await });
+            let listed = wait(async { lock_async::Admin::open(four).await?.list().await });
             listed.map(drop).map_err(|error| error.to_string())
         });
         all.extend([("lock-sync's Admin", admin), ("lock-async's Admin", other)]);

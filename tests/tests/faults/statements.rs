@@ -21,6 +21,7 @@ fn everywhere(ttl: Duration) -> Vec<(Place, Locks)> {
         all.push((own.through(own.url()), locks));
         let place = Place::postgres();
         let table = lock_sync::TableName::new(place.table()).expect("good");
+        let config = lock_sync::Config::new().table(table).ttl(ttl);
         let locks = match driver {
             Driver::Tokio => Locks::Tokio(wait(async {
                 let (client, connection) =
@@ -28,12 +29,11 @@ fn everywhere(ttl: Duration) -> Vec<(Place, Locks)> {
                         .await
                         .expect("connected");
                 tokio::spawn(connection);
-                let config = lock_async::Config::postgres_client(client).table(table).ttl(ttl);
-                config.connect().await.expect("connected")
+                lock_async::Locks::with_postgres(client, config).await.expect("connected")
             })),
             _ => {
-                let config = lock_sync::Config::postgres_client(client(place.url()));
-                Locks::Blocking(config.table(table).ttl(ttl).connect().expect("connected"))
+                let locks = lock_sync::Locks::with_postgres(client(place.url()), config);
+                Locks::Blocking(locks.expect("connected"))
             }
         };
         all.push((place, locks));

@@ -13,6 +13,16 @@ pub enum ConfigError {
     /// The URL has no scheme that this build knows.
     #[error("the URL must begin with one of: {0}")]
     Scheme(&'static str),
+    /// The configuration names no place.
+    #[error(
+        "the configuration names no place: begin with a URL or a file, or bring a connection (Locks::with_postgres, with_mysql, with_sqlite)"
+    )]
+    NoPlace,
+    /// The configuration names a place, and there is a connection that was brought.
+    #[error(
+        "a connection was brought, so the configuration must name no place: begin with Config::new()"
+    )]
+    TwoPlaces,
     /// The URL cannot be read.
     #[error("the URL cannot be read: {0}")]
     Url(String),

@@ -1,6 +1,5 @@
 //! What is asked of a Consul before it is relied on.
 
-use super::Codec;
 use crate::error::{Code, Failure};
 use crate::name::{LockName, Owner};
 use crate::outcome::{Outcome, Reply};
@@ -48,16 +47,14 @@ pub enum Step {
     Failed(Failure),
 }
 
-impl Codec {
+impl Setup {
     /// The requests of a client before its first lock. `owner` is a number that no other client uses, `lease` the
     /// TTL that its engine will ask for.
-    pub fn setup(&self, owner: Owner, lease: Duration) -> Setup {
+    pub fn new(owner: Owner, lease: Duration) -> Self {
         let session = SessionName::default();
-        Setup { owner, lease, session, stage: Stage::Begin, failure: None }
+        Self { owner, lease, session, stage: Stage::Begin, failure: None }
     }
-}
 
-impl Setup {
     /// Takes the answer to the last request (`None` at first), says what is next.
     pub fn step(&mut self, answer: Option<Result<Reply, Failure>>) -> Step {
         let answer = match answer {
@@ -120,16 +117,14 @@ fn surprise() -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::KeyTemplate;
     use crate::request::Action;
     use alloc::vec::Vec;
 
     #[test]
     fn a_setup_changes_nothing_and_tells_what_is_in_the_way() {
-        let codec = Codec::new(KeyTemplate::default(), Duration::from_secs(30));
         let created = || Some(Ok(Reply::Opened("1".into())));
         let run = |answers: [Option<Result<Reply, Failure>>; 3]| {
-            let mut setup = codec.setup(Owner::new(7), Duration::from_secs(30));
+            let mut setup = Setup::new(Owner::new(7), Duration::from_secs(30));
             let mut asked = Vec::new();
             let mut step = setup.step(None);
             for answer in answers {

@@ -83,7 +83,7 @@ pub(crate) fn connect(
 ) -> Result<Locks, String> {
     let mut pause = Duration::from_millis(100);
     loop {
-        let error = match config.connect() {
+        let error = match Locks::open(config) {
             Ok(locks) => return Ok(locks),
             Err(error) if !error.is_transient() => return Err(error.to_string()),
             Err(error) => error.to_string(),

@@ -26,7 +26,7 @@ pub(crate) fn look(args: &Args, Place { config, own, .. }: Place) -> Result<u8, 
     let plain = |error: lock_sync::Error| error.to_string();
     // Without a named place and without this user's own file, there are no locks.
     let nothing = args.table.is_none() && own.is_some_and(|file| file.symlink_metadata().is_err());
-    let mut admin = if nothing { None } else { Some(config.connect_admin().map_err(plain)?) };
+    let mut admin = if nothing { None } else { Some(Admin::open(config).map_err(plain)?) };
     if args.list {
         let locks = admin.map_or(Ok(Vec::new()), |mut admin| admin.list()).map_err(plain)?;
         print(&if args.json { array(&locks) } else { table(&locks) });

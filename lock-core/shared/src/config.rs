@@ -1,27 +1,24 @@
 //! What locks are made with.
 
-mod admin;
-mod start;
-
+use crate::place::Place;
+use crate::settings::{Kind, Settings};
 use lock_core::TableName;
 use lock_core::config::{ConfigError, Protocol};
 use lock_core::sql::advisory::Key;
-use lock_shared::place::{self, Place};
-use lock_shared::settings::{Kind, Settings};
 use std::fmt;
 use std::time::Duration;
 
-/// What locks are made with: where they are kept, and how long a lease lasts.
+/// What locks are made with: where they are kept, and how long a lease lasts. `Locks::open` and `Admin::open` take it, of
+/// either driver.
 ///
 /// ```
-/// # use lock_sync::Config;
+/// # use lock_shared::Config;
 /// # use std::time::Duration;
-/// # let folder = tempfile::tempdir()?;
-/// # let url = format!("sqlite:{}/locks.db?table=jobs", folder.path().display());
-/// let config: Config = url.parse()?;
-/// let locks = config.ttl(Duration::from_secs(10)).label("nightly").connect()?;
-/// let guard = locks.lock("report")?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # #[cfg(feature = "postgres")] {
+/// let config: Config = "postgres://app@db/app?table=jobs".parse()?;
+/// let config = config.ttl(Duration::from_secs(10)).label("nightly");
+/// # }
+/// # Ok::<(), lock_core::config::ConfigError>(())
 /// ```
 ///
 /// # URLs
@@ -42,92 +39,36 @@ use std::time::Duration;
 /// which has only `disable` and `verify-full`. Without `sslmode`, it is `prefer` on this machine
 /// (`disable` with Consul), and `verify-full` to any other host.
 #[must_use]
+#[derive(Default)]
 pub struct Config {
-    target: Target,
-    settings: Settings,
+    /// Absent for a connection that is brought.
+    pub(crate) place: Option<Place>,
+    pub(crate) settings: Settings,
 }
-
-enum Target {
-    At(Place),
-    #[cfg(feature = "postgres")]
-    PostgresClient(Box<crate::backend::postgres::Postgres>),
-    #[cfg(feature = "mysql")]
-    MysqlConnection(Box<mysql::Conn>),
-    #[cfg(feature = "sqlite")]
-    SqliteConnection(Box<rusqlite::Connection>),
-}
-
-impl Target {
-    fn kind(&self) -> Kind {
-        match self {
-            Target::At(place) => place.kind(),
-            #[cfg(feature = "postgres")]
-            Target::PostgresClient(_) => Kind::Postgres,
-            #[cfg(feature = "mysql")]
-            Target::MysqlConnection(_) => Kind::Mysql,
-            #[cfg(feature = "sqlite")]
-            Target::SqliteConnection(_) => Kind::Sqlite,
-        }
-    }
-}
-
-/// The kinds of places in this build. A [`Place`] may be of another, for the other driver in the same program.
-const KINDS: &[Kind] = &[
-    #[cfg(feature = "postgres")]
-    Kind::Postgres,
-    #[cfg(feature = "mysql")]
-    Kind::Mysql,
-    #[cfg(feature = "consul")]
-    Kind::Consul,
-    #[cfg(feature = "sqlite")]
-    Kind::Sqlite,
-];
 
 impl Config {
+    /// Settings without a place: for a connection of yours, with `Locks::with_postgres`, `with_mysql` and
+    /// `with_sqlite`.
+    ///
+    /// One type has the settings of both, as in `tokio_postgres`, whose `Config` is for `connect` and for `connect_raw`;
+    /// but a place beside a connection is refused, and not ignored, since the connection may lead to another.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
     /// Reads a URL. Nothing is connected yet.
     ///
     /// # Errors
     /// [`ConfigError`]: what is wrong, without repeating the URL.
     pub fn from_url(url: &str) -> Result<Self, ConfigError> {
-        let (place, settings) = lock_shared::url::read(url, KINDS)?;
-        Ok(Self { target: Target::At(place), settings })
+        let (place, settings) = crate::url::read(url)?;
+        Ok(Self { place: Some(place), settings })
     }
 
-    /// A file, for the processes of one machine. Its folder must exist.
+    /// A file, for the processes of one machine. Its folder must exist. With the feature `sqlite`.
     #[cfg(feature = "sqlite")]
     pub fn sqlite(path: impl Into<std::path::PathBuf>) -> Self {
-        Self::new(Target::At(Place::Sqlite(path.into())))
-    }
-
-    /// An SQLite connection of yours. It must not be inside a transaction.
-    #[cfg(feature = "sqlite")]
-    pub fn sqlite_connection(connection: rusqlite::Connection) -> Self {
-        Self::new(Target::SqliteConnection(Box::new(connection)))
-    }
-
-    /// A PostgreSQL client of yours, for which you made the settings: its statements must commit by
-    /// themselves, and `statement_timeout` should be set. Best are those of
-    /// [`session_options`](lock_core::sql::postgres::session_options), which our own connections have: without
-    /// them, a plan that was made while the table was small may read all of it for every batch. When its
-    /// connection breaks, locks that are held are lost at their deadline, and new ones are refused: there is
-    /// no way to another.
-    ///
-    /// A waiter of ours is told by the server when a lock was freed, on a second connection. Over a client of
-    /// yours there is none, so waiters ask again, after a second at most.
-    #[cfg(feature = "postgres")]
-    pub fn postgres_client(client: postgres::Client) -> Self {
-        Self::new(Target::PostgresClient(Box::new(crate::backend::postgres::Postgres::with(
-            client,
-        ))))
-    }
-
-    /// A MySQL or MariaDB connection of yours, with a database chosen. It must have a read timeout,
-    /// and is refused inside a transaction; its session's settings are changed to what the locks
-    /// need. When it breaks, locks that are held are lost at their deadline, and new ones are
-    /// refused: there is no way to another.
-    #[cfg(feature = "mysql")]
-    pub fn mysql_connection(connection: mysql::Conn) -> Self {
-        Self::new(Target::MysqlConnection(Box::new(connection)))
+        Self { place: Some(Place::Sqlite(path.into())), ..Self::default() }
     }
 
     /// How the locks are kept: see [`Protocol`].
@@ -167,7 +108,8 @@ impl Config {
 
     /// What the names of locks begin with at the server, so that others do not mean the same ones:
     /// with `GET_LOCK` of MySQL and MariaDB, `withlock:` by default (see
-    /// [`Prefix`](crate::Prefix)); with Consul, the part of its keys before `/NAME/lock`, `locks` by default.
+    /// [`Prefix`](lock_core::sql::advisory::Prefix)); with Consul, the part of its keys before `/NAME/lock`,
+    /// `locks` by default.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.settings.prefix = Some(prefix.into());
         self
@@ -188,7 +130,7 @@ impl Config {
 
     /// Stored with each lock beside host and process id, for people who wait for it. With advisory
     /// locks, it is with the connection: PostgreSQL shows it as `application_name`, MySQL and MariaDB
-    /// as the connection attribute `holder`.
+    /// as the connection attribute `holder`, which the client of lock-async cannot send yet.
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.settings.label = Some(label.into());
         self
@@ -203,43 +145,45 @@ impl Config {
     /// The statement that creates the table, for those who want to create it by hand.
     ///
     /// # Errors
-    /// [`ConfigError`] if this machine cannot keep locks so, or there is no table.
+    /// [`ConfigError`] if this machine cannot keep locks so, or there is no table or no place.
     pub fn create_table(&self) -> Result<String, ConfigError> {
-        self.settings.create_table(self.target.kind())
-    }
-
-    fn new(target: Target) -> Self {
-        Self { target, settings: Settings::default() }
+        self.settings.create_table(self.kind()?)
     }
 
     /// For how long a grant or a renewal will count: five sixths of the TTL, and a little less.
     ///
     /// # Errors
-    /// [`ConfigError`]: the configuration cannot work.
+    /// [`ConfigError`]: the configuration cannot work, or names no place.
     pub fn valid_for(&self) -> Result<Duration, ConfigError> {
-        Ok(self.settings.timing(self.target.kind())?.valid())
+        Ok(self.settings.timing(self.kind()?)?.valid())
     }
 
     /// Where the locks are kept, as a URL without password, token or other settings: for messages and
-    /// logs. Two configurations with the same place keep their locks in the same place.
+    /// logs. Two configurations with the same place keep their locks in the same place. Empty if there is none.
     ///
     /// ```
+    /// # use lock_shared::Config;
     /// # #[cfg(feature = "postgres")] {
     /// let url = "postgres://app:secret@db:5433/app?ttl=10s&table=ops.locks";
-    /// let config = lock_sync::Config::from_url(url)?;
+    /// let config = Config::from_url(url)?;
     /// assert_eq!(config.place(), "postgres://app@db:5433/app?table=ops.locks");
     /// # }
-    /// # Ok::<(), lock_sync::ConfigError>(())
+    /// # Ok::<(), lock_core::config::ConfigError>(())
     /// ```
     pub fn place(&self) -> String {
-        let kind = self.target.kind();
-        let base = match &self.target {
-            Target::At(place) => place.base(&self.settings),
-            // With Consul alone, there is no other.
-            #[allow(unreachable_patterns)]
-            _ => kind.scheme().to_string(),
-        };
-        place::url(base, kind, &self.settings)
+        self.place.as_ref().map(|place| place.url(&self.settings)).unwrap_or_default()
+    }
+
+    fn kind(&self) -> Result<Kind, ConfigError> {
+        self.place.as_ref().map(Place::kind).ok_or(ConfigError::NoPlace)
+    }
+}
+
+impl std::str::FromStr for Config {
+    type Err = ConfigError;
+
+    fn from_str(url: &str) -> Result<Self, ConfigError> {
+        Self::from_url(url)
     }
 }
 

@@ -1,0 +1,185 @@
+//! From a configuration to locks.
+
+use super::Locks;
+use crate::Config;
+use crate::backend::advisory::Connections;
+use crate::backend::tables::Tables;
+use crate::backend::{Backends, Handed, Source, nowhere};
+use crate::driver::Driver;
+use lock_core::Engine;
+use lock_core::config::{ConfigError, Error};
+#[cfg(feature = "consul")]
+use lock_core::{Judgment, Pace};
+use lock_shared::place::Place;
+use lock_shared::plan::Plan;
+use lock_shared::settings::{Codec, Kind};
+use tokio::runtime::Handle;
+
+impl Locks {
+    /// Connects to the place that `config` names, and checks that locks are safe there: the server, its
+    /// settings, the rights, the table, which is created if it is missing.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let url = format!("sqlite:{}/locks.db?table=jobs", folder.path().display());
+    /// use lock_async::{Config, Locks};
+    /// use std::time::Duration;
+    ///
+    /// let config: Config = url.parse()?;
+    /// let locks = Locks::open(config.ttl(Duration::from_secs(10)).label("nightly")).await?;
+    /// let guard = locks.lock("report").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error`]: the configuration, the server or the table cannot be used, or there is no tokio
+    /// runtime to run on.
+    ///
+    /// # Panics
+    /// If the runtime has no timer, or for a server no I/O: build it with `enable_all`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the connection. A table that was missing may have been created, and
+    /// a session in Consul, without locks, lives for up to two TTLs.
+    pub async fn open(config: Config) -> Result<Self, Error> {
+        Handle::try_current().map_err(|_| ConfigError::NoRuntime)?;
+        let (place, plan) = Plan::at(config)?;
+        match place {
+            #[cfg(feature = "postgres")]
+            Place::Postgres(server) => {
+                use crate::backend::postgres::{Connects, check};
+                check(&server.tls).await?;
+                let (request, holder) = (plan.timing.request(), plan.holder());
+                start(plan, Connects { server, request, holder }).await
+            }
+            #[cfg(feature = "mysql")]
+            Place::Mysql(server) => {
+                use crate::backend::mysql::{Connects, check};
+                let server = check(server).await?;
+                let (request, holder) = (plan.timing.request(), plan.holder());
+                start(plan, Connects { server, request, holder }).await
+            }
+            #[cfg(feature = "sqlite")]
+            Place::Sqlite(path) => {
+                let session = crate::backend::sqlite::Sqlite::open(path).await?;
+                start(plan.in_file(session.no_log()), Handed(Some(session))).await
+            }
+            #[cfg(feature = "consul")]
+            Place::Consul(server) => consul(&plan, server).await,
+            #[allow(unreachable_patterns)]
+            _ => Err(Place::unknown().into()),
+        }
+    }
+
+    /// Over a PostgreSQL client of yours, with the settings of `config`, which [names no place](Config::new).
+    ///
+    /// You made the client's settings: its statements must commit by themselves, and `statement_timeout` should be
+    /// set. Best are those of [`session_options`](lock_core::sql::postgres::session_options), which our own
+    /// connections have: without them, a plan that was made while the table was small may read all of it for every
+    /// batch. Its connection is polled by a task of yours. When it breaks, or an answer does not come in time, locks
+    /// that are held are lost at their deadline, and new ones are refused: there is no way to another.
+    ///
+    /// A waiter of ours is told by the server when a lock was freed, on a second connection. Over a client of
+    /// yours there is none, so waiters ask again, after a second at most.
+    ///
+    /// # Errors
+    /// [`Error`] as for [`open`](Self::open).
+    ///
+    /// # Panics
+    /// As for [`open`](Self::open).
+    ///
+    /// # Cancel safety
+    /// As for [`open`](Self::open).
+    #[cfg(feature = "postgres")]
+    pub async fn with_postgres(
+        client: tokio_postgres::Client,
+        config: Config,
+    ) -> Result<Self, Error> {
+        let session = crate::backend::postgres::Postgres::with(client);
+        start(Plan::brought(config, Kind::Postgres)?, Handed(Some(session))).await
+    }
+
+    /// Over a MySQL or MariaDB connection of yours, with a database chosen, and not from a pool, with the
+    /// settings of `config`, which [names no place](Config::new).
+    ///
+    /// The connection must not be inside a transaction; its session's settings are changed to what the locks need.
+    /// When it breaks, or an answer does not come in time, locks that are held are lost at their deadline, and new
+    /// ones are refused: there is no way to another.
+    ///
+    /// # Errors
+    /// [`Error`] as for [`open`](Self::open).
+    ///
+    /// # Panics
+    /// As for [`open`](Self::open).
+    ///
+    /// # Cancel safety
+    /// As for [`open`](Self::open).
+    #[cfg(feature = "mysql")]
+    pub async fn with_mysql(connection: mysql_async::Conn, config: Config) -> Result<Self, Error> {
+        let session = crate::backend::mysql::Mysql::with(connection);
+        start(Plan::brought(config, Kind::Mysql)?, Handed(Some(session))).await
+    }
+
+    /// Over an SQLite connection of yours, which must not be inside a transaction, with the settings of
+    /// `config`, which [names no place](Config::new).
+    ///
+    /// # Errors
+    /// [`Error`] as for [`open`](Self::open).
+    ///
+    /// # Panics
+    /// As for [`open`](Self::open).
+    ///
+    /// # Cancel safety
+    /// As for [`open`](Self::open).
+    #[cfg(feature = "sqlite")]
+    pub async fn with_sqlite(
+        connection: rusqlite::Connection,
+        config: Config,
+    ) -> Result<Self, Error> {
+        let plan = Plan::brought(config, Kind::Sqlite)?;
+        let session = crate::backend::sqlite::Sqlite::with(connection, plan.schema()).await?;
+        start(plan, Handed(Some(session))).await
+    }
+}
+
+/// Over connections that are opened as they are needed.
+async fn start<S: Source>(plan: Plan, source: S) -> Result<Locks, Error> {
+    Handle::try_current().map_err(|_| ConfigError::NoRuntime)?;
+    match plan.codec.clone() {
+        Codec::Table(codec) => {
+            let (tables, timing) = Tables::open(codec, source, plan.timing).await?;
+            let table = tables.codec.table().clone();
+            Ok(drive(&plan, plan.table(timing, S::TELLS), tables).kept_in(table))
+        }
+        Codec::Advisory(codec) => {
+            let (connections, timing) =
+                Connections::open(codec, source, plan.ttl(), plan.timing).await?;
+            Ok(drive(&plan, plan.advisory(timing), connections))
+        }
+        Codec::Session(_) => Err(nowhere()),
+    }
+}
+
+#[cfg(feature = "consul")]
+async fn consul(plan: &Plan, server: lock_shared::consul::Server) -> Result<Locks, Error> {
+    use crate::backend::consul::Requests;
+    let Codec::Session(codec) = &plan.codec else { return Err(nowhere()) };
+    let mut pace = Pace::default();
+    let mut requests = Requests::new(codec.clone(), server, plan.token()).await?;
+    let timing = loop {
+        requests.check(plan.setup(), plan.timing.connect(), &mut pace).await?;
+        match pace.judge(plan.timing) {
+            Judgment::Fits(timing) => break timing,
+            Judgment::CheckAgain | Judgment::ConnectAgain => {}
+            Judgment::TooSlow(error) => return Err(ConfigError::from(error).into()),
+        }
+    };
+    Ok(drive(plan, plan.consul(timing), requests))
+}
+
+fn drive<F: Backends>(plan: &Plan, engine: Engine, backends: F) -> Locks {
+    Locks::with(Driver::start(engine, backends, plan.within()), plan.check())
+}

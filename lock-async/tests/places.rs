@@ -1,0 +1,12 @@
+//! A place that only the other driver in the same build has is refused as one that neither has.
+#![cfg(not(feature = "postgres"))]
+
+use lock_async::{Admin, ConfigError, Error, Locks};
+
+#[tokio::test]
+async fn a_place_of_the_other_driver_is_refused() {
+    let url = "postgres://localhost/app";
+    for refused in [Locks::connect(url).await.map(drop), Admin::connect(url).await.map(drop)] {
+        assert!(matches!(refused, Err(Error::Config(ConfigError::Scheme(_)))), "{refused:?}");
+    }
+}

@@ -1,0 +1,97 @@
+//! From a configuration to the way for operators.
+
+use super::Admin;
+use crate::Config;
+use crate::backend::admin::TableAdmin;
+use crate::backend::{Handed, Source, nowhere};
+use lock_core::config::Error;
+use lock_shared::place::Place;
+use lock_shared::plan::Plan;
+use lock_shared::settings::{Codec, Kind};
+
+impl Admin {
+    /// Connects to the place that `config` names: to locks in a table, or in Consul. A database server and its table
+    /// are checked as by [`Locks::open`](crate::Locks::open), but nothing is created: where the default table does
+    /// not exist, no lock was ever taken.
+    ///
+    /// # Errors
+    /// [`Error`]: the configuration, the server or the table cannot be used; or a table that was named, or an
+    /// SQLite file, does not exist; or they are advisory locks, which do not tell their names.
+    pub fn open(config: Config) -> Result<Self, Error> {
+        let (place, plan) = Plan::at(config)?;
+        let plan = plan.to_look()?;
+        match place {
+            #[cfg(feature = "postgres")]
+            Place::Postgres(server) => {
+                server.tls.check()?;
+                let request = plan.timing.connect();
+                table(plan, crate::backend::postgres::Connects { server, request, holder: None })
+            }
+            #[cfg(feature = "mysql")]
+            Place::Mysql(server) => {
+                server.check()?;
+                let timing = plan.timing;
+                table(plan, crate::backend::mysql::Connects { server, timing, holder: None })
+            }
+            #[cfg(feature = "sqlite")]
+            Place::Sqlite(path) => {
+                let session = crate::backend::sqlite::Sqlite::look(&path)?;
+                table(plan.in_file(session.no_log()), Handed(Some(session)))
+            }
+            #[cfg(feature = "consul")]
+            Place::Consul(server) => consul(plan, &server),
+            #[allow(unreachable_patterns)]
+            _ => Err(Place::unknown().into()),
+        }
+    }
+
+    /// Over a PostgreSQL client of yours, as [`Locks::with_postgres`](crate::Locks::with_postgres).
+    ///
+    /// # Errors
+    /// [`Error`] as for [`open`](Self::open).
+    #[cfg(feature = "postgres")]
+    pub fn with_postgres(client: postgres::Client, config: Config) -> Result<Self, Error> {
+        // First of all: by itself, a client must not be dropped on a runtime.
+        let session = crate::backend::postgres::Postgres::with(client);
+        table(Plan::brought(config, Kind::Postgres)?.to_look()?, Handed(Some(session)))
+    }
+
+    /// Over a MySQL or MariaDB connection of yours, as [`Locks::with_mysql`](crate::Locks::with_mysql).
+    ///
+    /// # Errors
+    /// [`Error`] as for [`open`](Self::open).
+    #[cfg(feature = "mysql")]
+    pub fn with_mysql(connection: mysql::Conn, config: Config) -> Result<Self, Error> {
+        let session = crate::backend::mysql::Mysql::with(connection);
+        table(Plan::brought(config, Kind::Mysql)?.to_look()?, Handed(Some(session)))
+    }
+
+    /// Over an SQLite connection of yours, as [`Locks::with_sqlite`](crate::Locks::with_sqlite).
+    ///
+    /// # Errors
+    /// [`Error`] as for [`open`](Self::open).
+    #[cfg(feature = "sqlite")]
+    pub fn with_sqlite(connection: rusqlite::Connection, config: Config) -> Result<Self, Error> {
+        let plan = Plan::brought(config, Kind::Sqlite)?.to_look()?;
+        let session = crate::backend::sqlite::Sqlite::with(connection, plan.schema())?;
+        table(plan, Handed(Some(session)))
+    }
+}
+
+fn table<S: Source>(plan: Plan, mut source: S) -> Result<Admin, Error> {
+    // No lease hurries.
+    let budget = if S::RECONNECTS { plan.timing.connect() } else { plan.timing.request() };
+    let named = plan.is_named();
+    let Codec::Table(codec) = plan.codec else { return Err(nowhere()) };
+    let session = source.session(false).ok_or_else(nowhere)?;
+    Ok(Admin::with(Box::new(TableAdmin::open(codec, session, named, budget)?)))
+}
+
+#[cfg(feature = "consul")]
+fn consul(plan: Plan, server: &lock_shared::consul::Server) -> Result<Admin, Error> {
+    use crate::backend::consul::{ConsulAdmin, Requests};
+    let (token, budget) = (plan.token(), plan.timing.connect());
+    let Codec::Session(codec) = plan.codec else { return Err(nowhere()) };
+    let requests = Requests::new(codec, server, token)?;
+    Ok(Admin::with(Box::new(ConsulAdmin { requests, budget })))
+}

@@ -1,0 +1,148 @@
+//! From a configuration to locks.
+
+use super::Locks;
+use crate::Config;
+use crate::backend::advisory::Connections;
+use crate::backend::tables::Tables;
+use crate::backend::{Backends, Handed, Source, nowhere};
+use crate::driver::Driver;
+use lock_core::Engine;
+use lock_core::config::{ConfigError, Error};
+#[cfg(feature = "consul")]
+use lock_core::{Judgment, Pace};
+use lock_shared::place::Place;
+use lock_shared::plan::Plan;
+use lock_shared::settings::{Codec, Kind};
+use std::sync::Arc;
+
+impl Locks {
+    /// Connects to the place that `config` names, and checks that locks are safe there: the server, its
+    /// settings, the rights, the table, which is created if it is missing.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let url = format!("sqlite:{}/locks.db?table=jobs", folder.path().display());
+    /// use lock_sync::{Config, Locks};
+    /// use std::time::Duration;
+    ///
+    /// let config: Config = url.parse()?;
+    /// let locks = Locks::open(config.ttl(Duration::from_secs(10)).label("nightly"))?;
+    /// let guard = locks.lock("report")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error`]: the configuration, the server or the table cannot be used.
+    pub fn open(config: Config) -> Result<Self, Error> {
+        let (place, plan) = Plan::at(config)?;
+        match place {
+            #[cfg(feature = "postgres")]
+            Place::Postgres(server) => {
+                server.tls.check()?;
+                let (request, holder) = (plan.timing.request(), plan.holder());
+                start(plan, crate::backend::postgres::Connects { server, request, holder })
+            }
+            #[cfg(feature = "mysql")]
+            Place::Mysql(server) => {
+                server.check()?;
+                let (timing, holder) = (plan.timing, plan.holder());
+                start(plan, crate::backend::mysql::Connects { server, timing, holder })
+            }
+            #[cfg(feature = "sqlite")]
+            Place::Sqlite(path) => {
+                let session = crate::backend::sqlite::Sqlite::open(&path)?;
+                start(plan.in_file(session.no_log()), Handed(Some(session)))
+            }
+            #[cfg(feature = "consul")]
+            Place::Consul(server) => consul(&plan, &server),
+            #[allow(unreachable_patterns)]
+            _ => Err(Place::unknown().into()),
+        }
+    }
+
+    /// Over a PostgreSQL client of yours, with the settings of `config`, which [names no place](Config::new).
+    ///
+    /// You made the client's settings: its statements must commit by themselves, and `statement_timeout` should be
+    /// set. Best are those of [`session_options`](lock_core::sql::postgres::session_options), which our own
+    /// connections have: without them, a plan that was made while the table was small may read all of it for every
+    /// batch. When its connection breaks, locks that are held are lost at their deadline, and new ones are refused:
+    /// there is no way to another.
+    ///
+    /// A waiter of ours is told by the server when a lock was freed, on a second connection. Over a client of
+    /// yours there is none, so waiters ask again, after a second at most.
+    ///
+    /// # Errors
+    /// [`Error`] as for [`open`](Self::open).
+    #[cfg(feature = "postgres")]
+    pub fn with_postgres(client: postgres::Client, config: Config) -> Result<Self, Error> {
+        // First of all: by itself, a client must not be dropped on a runtime.
+        let session = crate::backend::postgres::Postgres::with(client);
+        start(Plan::brought(config, Kind::Postgres)?, Handed(Some(session)))
+    }
+
+    /// Over a MySQL or MariaDB connection of yours, with a database chosen, and with the settings of
+    /// `config`, which [names no place](Config::new).
+    ///
+    /// The connection must have a read timeout, and is refused inside a transaction; its session's settings are
+    /// changed to what the locks need. When it breaks, locks that are held are lost at their deadline, and new ones
+    /// are refused: there is no way to another.
+    ///
+    /// # Errors
+    /// [`Error`] as for [`open`](Self::open).
+    #[cfg(feature = "mysql")]
+    pub fn with_mysql(connection: mysql::Conn, config: Config) -> Result<Self, Error> {
+        let session = crate::backend::mysql::Mysql::with(connection);
+        start(Plan::brought(config, Kind::Mysql)?, Handed(Some(session)))
+    }
+
+    /// Over an SQLite connection of yours, which must not be inside a transaction, with the settings of
+    /// `config`, which [names no place](Config::new).
+    ///
+    /// # Errors
+    /// [`Error`] as for [`open`](Self::open).
+    #[cfg(feature = "sqlite")]
+    pub fn with_sqlite(connection: rusqlite::Connection, config: Config) -> Result<Self, Error> {
+        let plan = Plan::brought(config, Kind::Sqlite)?;
+        let session = crate::backend::sqlite::Sqlite::with(connection, plan.schema())?;
+        start(plan, Handed(Some(session)))
+    }
+}
+
+/// Over connections that are opened as they are needed.
+fn start<S: Source>(plan: Plan, source: S) -> Result<Locks, Error> {
+    match plan.codec.clone() {
+        Codec::Table(codec) => {
+            let (tables, timing) = Tables::open(codec, source, plan.timing)?;
+            let table = tables.codec.table().clone();
+            Ok(drive(&plan, plan.table(timing, S::TELLS), tables)?.kept_in(table))
+        }
+        Codec::Advisory(codec) => {
+            let (connections, timing) = Connections::open(codec, source, plan.ttl(), plan.timing)?;
+            drive(&plan, plan.advisory(timing), connections)
+        }
+        Codec::Session(_) => Err(nowhere()),
+    }
+}
+
+#[cfg(feature = "consul")]
+fn consul(plan: &Plan, server: &lock_shared::consul::Server) -> Result<Locks, Error> {
+    use crate::backend::consul::Requests;
+    let Codec::Session(codec) = &plan.codec else { return Err(nowhere()) };
+    let mut pace = Pace::default();
+    let (requests, timing) = loop {
+        let requests = Requests::new(codec.clone(), server, plan.token())?;
+        requests.check(plan.setup(), plan.timing.connect(), &mut pace)?;
+        match pace.judge(plan.timing) {
+            Judgment::Fits(timing) => break (requests, timing),
+            Judgment::CheckAgain | Judgment::ConnectAgain => {}
+            Judgment::TooSlow(error) => return Err(ConfigError::from(error).into()),
+        }
+    };
+    drive(plan, plan.consul(timing), requests)
+}
+
+fn drive<F: Backends>(plan: &Plan, engine: Engine, backends: F) -> Result<Locks, Error> {
+    let system = |error: std::io::Error| ConfigError::System(format!("no threads: {error}"));
+    let driver = Driver::start(engine, backends, plan.within()).map_err(system)?;
+    Ok(Locks::with(Arc::new(driver), plan.check()))
+}
