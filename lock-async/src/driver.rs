@@ -26,6 +26,7 @@ use crate::clock;
 use crate::guard::Granted;
 use crate::locks::{Progress, Wait};
 use crate::process::Process;
+use lock_core::config::{ReleaseError, ShutdownError};
 use lock_core::{Engine, Instant, LockName, LostReason, Mode, NotAcquired, Release, Timing};
 use pump::Pump;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -25,14 +25,14 @@ pub(crate) type Cut = Box<dyn FnOnce() + Send>;
 
 /// Makes the backends, each for one [`Lane`](lock_core::Lane).
 pub(crate) trait Backends: Send + 'static {
-    type Backend: Backend;
+    /// Whether there may be more than one backend. Then none is to wait for another.
+    fn are_many(&self) -> bool {
+        true
+    }
 
-    /// Whether there may be more than one. Then none is to wait for another.
-    const LANES: bool = true;
-
-    /// Another one, if there may be one. It connects when it is used; `waits` if it is there to wait
+    /// Another backend, if there may be one. It connects when it is used; `waits` if it is there to wait
     /// at the server.
-    fn backend(&mut self, waits: bool) -> Option<Self::Backend>;
+    fn backend(&mut self, waits: bool) -> Option<Box<dyn Backend>>;
 }
 
 /// Executes requests, one at a time, on the calling thread.

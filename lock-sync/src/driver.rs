@@ -31,6 +31,7 @@ use crate::backend::Backends;
 use crate::clock;
 use crate::guard::Granted;
 use crate::locks::{Progress, Wait};
+use lock_core::config::{ReleaseError, ShutdownError};
 use lock_core::{Engine, Instant, LockId, LockName, LostReason, Mode, NotAcquired, Release};
 use pump::Shared;
 use std::any::Any;
@@ -55,43 +56,18 @@ pub(crate) enum Acquired {
     Panicked(Box<dyn Any + Send>),
 }
 
-/// A driver, whatever its backend is.
-pub(crate) trait Drive: Send + Sync {
-    /// Waits for `name` on the calling thread.
-    fn acquire(
-        &self,
-        name: LockName,
-        mode: Mode,
-        wait: Wait,
-        progress: &mut dyn FnMut(&Progress),
-    ) -> Acquired;
-
-    /// Frees what `id` holds. Bounded in time.
-    fn release(&self, id: LockId) -> Result<(), ReleaseError>;
-
-    /// Has what `id` holds freed, without waiting for it.
-    fn release_in_background(&self, id: LockId);
-
-    /// Ends every acquire that waits, now and later.
-    fn close(&self);
-
-    /// Ends every acquire, and waits until all that was held is freed. Bounded in time.
-    fn shutdown(&self) -> Result<(), ShutdownError>;
-
-    /// Calls `call` while no request is under way, and none can begin.
-    fn between_requests(&self, call: &mut dyn FnMut());
-
-    /// For how long a grant or renewal counts.
-    fn valid_for(&self) -> Duration;
+/// The two threads of a driver, and what they share with callers.
+pub(crate) struct Driver {
+    shared: Arc<Shared>,
 }
 
-pub(crate) struct Driver<F: Backends> {
-    shared: Arc<Shared<F>>,
-}
-
-impl<F: Backends> Driver<F> {
+impl Driver {
     /// Starts the two threads. What was not released ends by itself `within` that time.
-    pub(crate) fn start(engine: Engine, backends: F, within: Duration) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        engine: Engine,
+        backends: Box<dyn Backends>,
+        within: Duration,
+    ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::new(engine, backends, within));
         let driver = Self { shared };
         for (name, io) in [("lock pump", true), ("lock keeper", false)] {
@@ -102,25 +78,8 @@ impl<F: Backends> Driver<F> {
         Ok(driver)
     }
 
-    fn is_forked(&self) -> bool {
-        !self.shared.process.is_current()
-    }
-}
-
-impl<F: Backends> Drop for Driver<F> {
-    fn drop(&mut self) {
-        if self.is_forked() {
-            // The connections are the parent's: not even a goodbye may be said on them.
-            std::mem::forget(self.shared.clone());
-            return;
-        }
-        // The two threads, and the waits, own what is shared; all of them end soon.
-        let _ = self.shared.alive(|| self.shared.end());
-    }
-}
-
-impl<F: Backends> Drive for Driver<F> {
-    fn acquire(
+    /// Waits for `name` on the calling thread.
+    pub(crate) fn acquire(
         &self,
         name: LockName,
         mode: Mode,
@@ -138,7 +97,8 @@ impl<F: Backends> Drive for Driver<F> {
         }
     }
 
-    fn release(&self, id: LockId) -> Result<(), ReleaseError> {
+    /// Frees what `id` holds. Bounded in time.
+    pub(crate) fn release(&self, id: LockId) -> Result<(), ReleaseError> {
         if self.is_forked() {
             return Err(ReleaseError::Lost(LostReason::Forked));
         }
@@ -164,7 +124,8 @@ impl<F: Backends> Drive for Driver<F> {
         }
     }
 
-    fn release_in_background(&self, id: LockId) {
+    /// Has what `id` holds freed, without waiting for it.
+    pub(crate) fn release_in_background(&self, id: LockId) {
         if !self.is_forked() {
             let _ = self.shared.alive(|| {
                 self.shared.abandon(self.shared.lock()?, id);
@@ -173,7 +134,8 @@ impl<F: Backends> Drive for Driver<F> {
         }
     }
 
-    fn close(&self) {
+    /// Ends every acquire that waits, now and later.
+    pub(crate) fn close(&self) {
         if !self.is_forked() {
             let _ = self.shared.alive(|| {
                 let mut state = self.shared.lock()?;
@@ -184,7 +146,8 @@ impl<F: Backends> Drive for Driver<F> {
         }
     }
 
-    fn shutdown(&self) -> Result<(), ShutdownError> {
+    /// Ends every acquire, and waits until all that was held is freed. Bounded in time.
+    pub(crate) fn shutdown(&self) -> Result<(), ShutdownError> {
         if self.is_forked() {
             return Ok(());
         }
@@ -198,7 +161,8 @@ impl<F: Backends> Drive for Driver<F> {
         }
     }
 
-    fn between_requests(&self, call: &mut dyn FnMut()) {
+    /// Calls `call` while no request is under way, and none can begin.
+    pub(crate) fn between_requests(&self, call: &mut dyn FnMut()) {
         if self.is_forked() {
             return call();
         }
@@ -207,7 +171,24 @@ impl<F: Backends> Drive for Driver<F> {
         drop(pause);
     }
 
-    fn valid_for(&self) -> Duration {
+    /// For how long a grant or renewal counts.
+    pub(crate) fn valid_for(&self) -> Duration {
         self.shared.timing.valid()
+    }
+
+    fn is_forked(&self) -> bool {
+        !self.shared.process.is_current()
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if self.is_forked() {
+            // The connections are the parent's: not even a goodbye may be said on them.
+            std::mem::forget(self.shared.clone());
+            return;
+        }
+        // The two threads, and the waits, own what is shared; all of them end soon.
+        let _ = self.shared.alive(|| self.shared.end());
     }
 }

@@ -1,6 +1,6 @@
 //! A lock that is held.
 
-use crate::driver::{Drive, Teller, apart};
+use crate::driver::{Driver, Teller, apart};
 use crate::process::Process;
 use crate::{clock, events};
 use lock_core::config::ReleaseError;
@@ -26,7 +26,7 @@ use tracing::Level;
 /// that the lock protects.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct Guard {
-    driver: Arc<dyn Drive>,
+    driver: Arc<Driver>,
     name: LockName,
     mode: Mode,
     granted: Granted,
@@ -34,12 +34,7 @@ pub struct Guard {
 }
 
 impl Guard {
-    pub(crate) fn new(
-        driver: Arc<dyn Drive>,
-        name: LockName,
-        mode: Mode,
-        granted: Granted,
-    ) -> Self {
+    pub(crate) fn new(driver: Arc<Driver>, name: LockName, mode: Mode, granted: Granted) -> Self {
         Self { driver, name, mode, granted, released: false }
     }
 

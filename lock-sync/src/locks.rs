@@ -5,7 +5,7 @@ mod open;
 pub use lock_core::config::{Progress, Wait};
 
 use crate::Config;
-use crate::driver::{Acquired, Drive};
+use crate::driver::{Acquired, Driver};
 use crate::events;
 use crate::guard::Guard;
 use lock_core::config::{Error, ShutdownError, WithLockError};
@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 /// waits.
 #[derive(Clone)]
 pub struct Locks {
-    driver: Arc<dyn Drive>,
+    driver: Arc<Driver>,
     check: Check,
     /// The table, with its schema, where there is one.
     table: Option<TableName>,
@@ -43,7 +43,7 @@ impl Locks {
         Self::open(url.parse::<Config>()?)
     }
 
-    pub(crate) fn with(driver: Arc<dyn Drive>, check: Check) -> Self {
+    pub(crate) fn with(driver: Arc<Driver>, check: Check) -> Self {
         Self { driver, check, table: None }
     }
 

@@ -10,6 +10,7 @@ use super::panics::{PANICKED, guarded};
 use super::{Backend, Backends, left};
 use hyper::header::HeaderValue;
 use link::{Address, Answer, Link};
+use lock_core::config::{ConfigError, Error};
 use lock_core::http::consul::{Codec, Setup, Step, TOKEN_HEADER};
 use lock_core::http::{self, Method, Response};
 use lock_core::{Failure, Instant, Pace, Reply, Request};

@@ -6,6 +6,7 @@ use crate::clock;
 use crate::events::{Life, Teller, Told};
 use crate::guard::{Cell, Granted};
 use crate::locks::Progress;
+use lock_core::config::ShutdownError;
 use lock_core::{Engine, Event, Failure, Fence, Instant, LockId, LockName, LostReason, Release};
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};

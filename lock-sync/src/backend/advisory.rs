@@ -45,15 +45,11 @@ impl<S: Source> Connections<S> {
 }
 
 impl<S: Source> Backends for Connections<S> {
-    type Backend = SqlAdvisory<S::Session>;
-
-    fn backend(&mut self, waits: bool) -> Option<Self::Backend> {
+    fn backend(&mut self, waits: bool) -> Option<Box<dyn Backend>> {
         let first = if waits { None } else { self.first.take() };
-        Some(
-            first.unwrap_or_else(|| {
-                SqlAdvisory::new(self.codec.clone(), self.source.session(waits))
-            }),
-        )
+        let connection = first
+            .unwrap_or_else(|| SqlAdvisory::new(self.codec.clone(), self.source.session(waits)));
+        Some(Box::new(connection))
     }
 }
 

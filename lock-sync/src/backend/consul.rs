@@ -159,10 +159,8 @@ impl Requests {
 }
 
 impl Backends for Requests {
-    type Backend = Self;
-
-    fn backend(&mut self, _waits: bool) -> Option<Self> {
-        Some(self.clone())
+    fn backend(&mut self, _waits: bool) -> Option<Box<dyn Backend>> {
+        Some(Box::new(self.clone()))
     }
 }
 

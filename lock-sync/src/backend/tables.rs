@@ -1,7 +1,7 @@
 //! The table protocol's connections: one for all commands and, where the server tells what was freed,
 //! one on which it is heard.
 
-use super::{Backends, Source, SqlTable};
+use super::{Backend, Backends, Source, SqlTable};
 use lock_core::Timing;
 use lock_core::config::Error;
 use lock_core::sql::Codec;
@@ -32,11 +32,14 @@ impl<S: Source> Tables<S> {
 }
 
 impl<S: Source> Backends for Tables<S> {
-    type Backend = SqlTable<S::Session>;
-    const LANES: bool = false;
+    fn are_many(&self) -> bool {
+        false
+    }
 
-    fn backend(&mut self, waits: bool) -> Option<Self::Backend> {
+    fn backend(&mut self, waits: bool) -> Option<Box<dyn Backend>> {
         let first = if waits { None } else { self.first.take() };
-        first.or_else(|| Some(SqlTable::new(self.codec.clone(), self.source.session(waits)?)))
+        let table = first
+            .or_else(|| Some(SqlTable::new(self.codec.clone(), self.source.session(waits)?)))?;
+        Some(Box::new(table))
     }
 }

@@ -3,7 +3,6 @@
 use super::pump::{Dead, Locked, Pumped, Shared};
 use super::state::{Caller, Outcome};
 use super::{Acquired, NO_LIMIT};
-use crate::backend::Backends;
 use crate::locks::{Progress, Wait};
 use crate::{clock, events};
 use lock_core::{Failure, Instant, LockId, LockName, Mode, Release};
@@ -11,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-impl<F: Backends> Shared<F> {
+impl Shared {
     /// Waits for `name`.
     pub(super) fn acquire(
         self: &Arc<Self>,
@@ -79,7 +78,7 @@ impl<F: Backends> Shared<F> {
     /// Has `id` released, and waits for it as long as patience lasts.
     pub(super) fn release<'a>(
         self: &'a Arc<Self>,
-        mut state: Locked<'a, F>,
+        mut state: Locked<'a>,
         id: LockId,
     ) -> Result<Release, Dead> {
         let now = clock::now();
@@ -105,7 +104,7 @@ impl<F: Backends> Shared<F> {
     }
 
     /// Has `id` released by the pump, and leaves.
-    pub(super) fn abandon(&self, mut state: Locked<'_, F>, id: LockId) {
+    pub(super) fn abandon(&self, mut state: Locked<'_>, id: LockId) {
         let guard = state.guards.remove(&id);
         state.engine.release(clock::now(), id);
         self.rouse(&state);
@@ -117,10 +116,10 @@ impl<F: Backends> Shared<F> {
     /// `until`.
     fn proceed<'a>(
         self: &'a Arc<Self>,
-        state: Locked<'a, F>,
+        state: Locked<'a>,
         id: LockId,
         until: Instant,
-    ) -> Result<Locked<'a, F>, Dead> {
+    ) -> Result<Locked<'a>, Dead> {
         let now = clock::now();
         // A request may be about others, too: it gets all its time, or is the pump's.
         if until < now.after(self.timing.request()) {
@@ -136,10 +135,10 @@ impl<F: Backends> Shared<F> {
     /// Sleeps until something has become of `id`, for `limit` at most.
     fn sleep<'a>(
         &'a self,
-        mut state: Locked<'a, F>,
+        mut state: Locked<'a>,
         id: LockId,
         limit: Duration,
-    ) -> Result<Locked<'a, F>, Dead> {
+    ) -> Result<Locked<'a>, Dead> {
         self.rouse(&state);
         let caller = state.callers.entry(id).or_default();
         caller.asleep = true;
@@ -150,7 +149,7 @@ impl<F: Backends> Shared<F> {
         Ok(state)
     }
 
-    fn leave(&self, mut state: Locked<'_, F>, id: LockId) {
+    fn leave(&self, mut state: Locked<'_>, id: LockId) {
         let caller = state.callers.remove(&id);
         self.rouse(&state);
         drop(state);

@@ -4,10 +4,10 @@ use crate::backend::{Backend, Backends, Cut};
 use lock_core::{DispatchId, Lane};
 use std::collections::BTreeMap;
 
-pub(super) struct Lanes<F: Backends> {
-    backends: F,
+pub(super) struct Lanes {
+    backends: Box<dyn Backends>,
     /// Those that nobody uses just now.
-    idle: BTreeMap<Lane, F::Backend>,
+    idle: BTreeMap<Lane, Box<dyn Backend>>,
     /// Those that carry out a request: one a lane, or more if it was dropped and used again.
     away: BTreeMap<Lane, Vec<Away>>,
     /// How many of these do not wait at the server.
@@ -24,8 +24,8 @@ struct Away {
     cut: Option<Cut>,
 }
 
-impl<F: Backends> Lanes<F> {
-    pub(super) fn new(backends: F) -> Self {
+impl Lanes {
+    pub(super) fn new(backends: Box<dyn Backends>) -> Self {
         Self { backends, idle: BTreeMap::new(), away: BTreeMap::new(), asking: 0 }
     }
 
@@ -37,7 +37,7 @@ impl<F: Backends> Lanes<F> {
         id: DispatchId,
         waits: bool,
         for_waits: bool,
-    ) -> Option<F::Backend> {
+    ) -> Option<Box<dyn Backend>> {
         let backend = self.idle.remove(&lane).or_else(|| self.backends.backend(for_waits))?;
         let cut = if waits { backend.cut() } else { None };
         self.asking += usize::from(!waits);
@@ -51,8 +51,8 @@ impl<F: Backends> Lanes<F> {
         &mut self,
         lane: Lane,
         id: DispatchId,
-        backend: F::Backend,
-    ) -> Option<F::Backend> {
+        backend: Box<dyn Backend>,
+    ) -> Option<Box<dyn Backend>> {
         let away = self.returned(lane, id);
         if away.is_none_or(|away| away.dropped) || !backend.lasts() {
             return Some(backend);
@@ -72,15 +72,20 @@ impl<F: Backends> Lanes<F> {
 
     /// Drops a lane. A backend that is away is cut off where that is possible, and dropped when it
     /// comes back; one that is not is the caller's to drop.
-    pub(super) fn drop_lane(&mut self, lane: Lane) -> Option<F::Backend> {
+    pub(super) fn drop_lane(&mut self, lane: Lane) -> Option<Box<dyn Backend>> {
         self.away.get_mut(&lane).into_iter().flatten().for_each(Away::end);
         self.idle.remove(&lane)
     }
 
     /// Drops them all.
-    pub(super) fn drop_all(&mut self) -> Vec<F::Backend> {
+    pub(super) fn drop_all(&mut self) -> Vec<Box<dyn Backend>> {
         self.away.values_mut().flatten().for_each(Away::end);
         std::mem::take(&mut self.idle).into_values().collect()
+    }
+
+    /// Whether there may be more than one backend.
+    pub(super) fn are_many(&self) -> bool {
+        self.backends.are_many()
     }
 
     /// Whether a request is under way that does not wait at the server.

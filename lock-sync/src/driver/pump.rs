@@ -14,8 +14,8 @@ use std::thread::ThreadId;
 use std::time::Duration;
 use tracing::Level;
 
-pub(super) struct Shared<F: Backends> {
-    state: Mutex<State<F>>,
+pub(super) struct Shared {
+    state: Mutex<State>,
     /// The pump and the keeper sleep on it.
     pub(super) timers: Condvar,
     pub(super) timing: Timing,
@@ -27,22 +27,22 @@ pub(super) struct Shared<F: Backends> {
 }
 
 /// The state, locked.
-pub(super) type Locked<'a, F> = MutexGuard<'a, State<F>>;
+pub(super) type Locked<'a> = MutexGuard<'a, State>;
 
 /// A thread panicked in the middle of the state, which nobody can rely on any more.
 #[derive(Debug)]
 pub(super) struct Dead;
 
 /// What came of an attempt to carry out a request.
-pub(super) enum Pumped<'a, F: Backends> {
-    Did(Locked<'a, F>),
+pub(super) enum Pumped<'a> {
+    Did(Locked<'a>),
     /// None is due, or somebody else is at it.
-    Nothing(Locked<'a, F>),
+    Nothing(Locked<'a>),
 }
 
 /// A request that has been taken from the engine, and who is to carry it out.
-struct Job<F: Backends> {
-    backend: F::Backend,
+struct Job {
+    backend: Box<dyn Backend>,
     lane: Lane,
     id: DispatchId,
     request: Request,
@@ -51,31 +51,28 @@ struct Job<F: Backends> {
 }
 
 /// How a request that is due leaves.
-enum Leaving<F: Backends> {
-    Here(Job<F>),
+enum Leaving {
+    Here(Job),
     /// On a thread of its own, which nobody waits for.
-    Apart(Job<F>),
+    Apart(Job),
     /// There is no connection to be had.
     NotSent(DispatchId),
 }
 
-impl<F: Backends> Shared<F> {
-    pub(super) fn new(engine: Engine, backends: F, within: Duration) -> Self {
+impl Shared {
+    pub(super) fn new(engine: Engine, backends: Box<dyn Backends>, within: Duration) -> Self {
         let (timing, teller) = (*engine.timing(), Teller::default());
         let state = Mutex::new(State::new(engine, backends, within, teller.clone()));
         let (timers, process) = (Condvar::new(), Process::current());
         Self { state, timers, timing, within, process, teller }
     }
 
-    pub(super) fn lock(&self) -> Result<Locked<'_, F>, Dead> {
+    pub(super) fn lock(&self) -> Result<Locked<'_>, Dead> {
         self.checked(self.state.lock().map_err(drop))
     }
 
     /// The state, if it can be relied on.
-    pub(super) fn checked<'a>(
-        &self,
-        state: Result<Locked<'a, F>, ()>,
-    ) -> Result<Locked<'a, F>, Dead> {
+    pub(super) fn checked<'a>(&self, state: Result<Locked<'a>, ()>) -> Result<Locked<'a>, Dead> {
         match state {
             Ok(state) if !state.dead => Ok(state),
             _ => Err(Dead),
@@ -83,10 +80,7 @@ impl<F: Backends> Shared<F> {
     }
 
     /// The same, after a thread slept.
-    pub(super) fn woken<'a>(
-        &self,
-        state: Result<Locked<'a, F>, ()>,
-    ) -> Result<Locked<'a, F>, Dead> {
+    pub(super) fn woken<'a>(&self, state: Result<Locked<'a>, ()>) -> Result<Locked<'a>, Dead> {
         let state = self.checked(state)?;
         #[cfg(test)]
         let state = {
@@ -124,7 +118,7 @@ impl<F: Backends> Shared<F> {
 
     /// Hands the engine's events to those they concern. What runs foreign code is told without the
     /// mutex.
-    pub(super) fn settle<'a>(&'a self, mut state: Locked<'a, F>) -> Result<Locked<'a, F>, Dead> {
+    pub(super) fn settle<'a>(&'a self, mut state: Locked<'a>) -> Result<Locked<'a>, Dead> {
         loop {
             let told = state.drain();
             if told.is_empty() {
@@ -140,18 +134,18 @@ impl<F: Backends> Shared<F> {
     /// if it waits at the server. It is to end by `until`.
     pub(super) fn pump<'a>(
         self: &'a Arc<Self>,
-        state: Locked<'a, F>,
+        state: Locked<'a>,
         until: Instant,
-    ) -> Result<Pumped<'a, F>, Dead> {
+    ) -> Result<Pumped<'a>, Dead> {
         self.pump_as(state, until, false)
     }
 
     fn pump_as<'a>(
         self: &'a Arc<Self>,
-        mut state: Locked<'a, F>,
+        mut state: Locked<'a>,
         until: Instant,
         alone: bool,
-    ) -> Result<Pumped<'a, F>, Dead> {
+    ) -> Result<Pumped<'a>, Dead> {
         if state.paused.is_some_and(|by| by != std::thread::current().id()) {
             return Ok(Pumped::Nothing(state));
         }
@@ -185,7 +179,7 @@ impl<F: Backends> Shared<F> {
         Ok(Pumped::Did(self.lock()?))
     }
 
-    fn carry_out(&self, mut job: Job<F>) -> Result<(), Dead> {
+    fn carry_out(&self, mut job: Job) -> Result<(), Dead> {
         let execute = || job.backend.execute(&job.request, job.sent, job.budget);
         let reply = catch_unwind(AssertUnwindSafe(execute))
             .unwrap_or_else(|_| Err(Failure::Unknown("the database client panicked".to_string())));
@@ -197,7 +191,7 @@ impl<F: Backends> Shared<F> {
         Ok(())
     }
 
-    fn carry_out_apart(self: &Arc<Self>, job: Job<F>) {
+    fn carry_out_apart(self: &Arc<Self>, job: Job) {
         let shared = self.clone();
         let life = move || {
             let _ = shared.alive(|| {
@@ -214,7 +208,7 @@ impl<F: Backends> Shared<F> {
     }
 
     /// Wakes the pump and the keeper if they would sleep through something.
-    pub(super) fn rouse(&self, state: &State<F>) {
+    pub(super) fn rouse(&self, state: &State) {
         let timer = state.timer(clock::now());
         if state.engine.has_work() || state.asleep_until.iter().any(|until| timer < *until) {
             self.timers.notify_all();
@@ -231,7 +225,8 @@ impl<F: Backends> Shared<F> {
             state.engine.handle_timeout(clock::now());
             state = self.settle(state)?;
             if io {
-                state = match self.pump_as(state, NO_LIMIT, F::LANES)? {
+                let alone = state.lanes.are_many();
+                state = match self.pump_as(state, NO_LIMIT, alone)? {
                     Pumped::Did(_) => continue,
                     Pumped::Nothing(state) => state,
                 };
@@ -250,7 +245,7 @@ impl<F: Backends> Shared<F> {
 
     /// Has no request begin, except by this thread, until the result is dropped; comes back when none is
     /// under way, or the time for one has passed.
-    pub(super) fn pause(&self) -> Pause<'_, F> {
+    pub(super) fn pause(&self) -> Pause<'_> {
         let until = clock::now().after(self.timing.request());
         let by = std::thread::current().id();
         while let Ok(mut state) = self.lock() {
@@ -325,12 +320,12 @@ impl<F: Backends> Shared<F> {
 }
 
 /// While it is there, only one thread begins requests.
-pub(super) struct Pause<'a, F: Backends> {
-    shared: &'a Shared<F>,
+pub(super) struct Pause<'a> {
+    shared: &'a Shared,
     by: ThreadId,
 }
 
-impl<F: Backends> Drop for Pause<'_, F> {
+impl Drop for Pause<'_> {
     fn drop(&mut self) {
         // In a fork, the mutex may be locked for ever.
         if self.shared.process.is_current()
@@ -343,13 +338,13 @@ impl<F: Backends> Drop for Pause<'_, F> {
     }
 }
 
-fn leave<F: Backends>(
-    state: &mut State<F>,
+fn leave(
+    state: &mut State,
     dispatch: Dispatch,
     sent: Instant,
     until: Instant,
     alone: bool,
-) -> Leaving<F> {
+) -> Leaving {
     let Dispatch { id, lane, request, deadline } = dispatch;
     let waits = request.waits();
     let for_waits = state.engine.waits_on(lane);

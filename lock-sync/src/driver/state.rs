@@ -14,9 +14,9 @@ use std::sync::{Arc, Condvar};
 use std::thread::ThreadId;
 use std::time::Duration;
 
-pub(super) struct State<F: Backends> {
+pub(super) struct State {
     pub(super) engine: Engine,
-    pub(super) lanes: Lanes<F>,
+    pub(super) lanes: Lanes,
     pub(super) callers: BTreeMap<LockId, Caller>,
     pub(super) guards: BTreeMap<LockId, Arc<Cell>>,
     /// Until when the keeper and the pump sleep, in this order.
@@ -103,8 +103,13 @@ pub(super) enum Outcome {
     Released(Release),
 }
 
-impl<F: Backends> State<F> {
-    pub(super) fn new(engine: Engine, backends: F, within: Duration, teller: Teller) -> Self {
+impl State {
+    pub(super) fn new(
+        engine: Engine,
+        backends: Box<dyn Backends>,
+        within: Duration,
+        teller: Teller,
+    ) -> Self {
         // No more than a request's time, so that the limit of one need not wake them.
         let look = engine.timing().request().min(Duration::from_secs(1));
         Self {

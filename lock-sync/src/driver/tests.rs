@@ -31,11 +31,12 @@ struct Script {
 struct Fake<const LANES: bool>(Arc<Script>);
 
 impl<const LANES: bool> Backends for Fake<LANES> {
-    type Backend = Self;
-    const LANES: bool = LANES;
+    fn are_many(&self) -> bool {
+        LANES
+    }
 
-    fn backend(&mut self, _waits: bool) -> Option<Self> {
-        Some(self.clone())
+    fn backend(&mut self, _waits: bool) -> Option<Box<dyn Backend>> {
+        Some(Box::new(self.clone()))
     }
 }
 
@@ -92,8 +93,8 @@ impl Script {
     }
 }
 
-fn start<const LANES: bool>() -> (Arc<Driver<Fake<LANES>>>, Locks, Arc<Script>) {
-    start_with(Timing::new(Duration::from_secs(30)).expect("good"))
+fn start<const LANES: bool>() -> (Arc<Driver>, Locks, Arc<Script>) {
+    start_with::<LANES>(Timing::new(Duration::from_secs(30)).expect("good"))
 }
 
 /// Callers are patient for two fifths of a second.
@@ -102,10 +103,10 @@ fn hasty() -> Timing {
     timing.with_request(Duration::from_millis(200)).expect("good")
 }
 
-fn start_with<const LANES: bool>(timing: Timing) -> (Arc<Driver<Fake<LANES>>>, Locks, Arc<Script>) {
+fn start_with<const LANES: bool>(timing: Timing) -> (Arc<Driver>, Locks, Arc<Script>) {
     let script = Arc::new(Script::default());
     let engine = Engine::new(table::capabilities("me", false), Config::new(timing, 1));
-    let driver = Driver::start(engine, Fake::<LANES>(script.clone()), timing.ttl());
+    let driver = Driver::start(engine, Box::new(Fake::<LANES>(script.clone())), timing.ttl());
     let driver = Arc::new(driver.expect("threads"));
     (driver.clone(), Locks::with(driver, Arc::new(|_, _| Ok(()))), script)
 }

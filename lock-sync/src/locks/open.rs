@@ -141,8 +141,8 @@ fn consul(plan: &Plan, server: &lock_shared::consul::Server) -> Result<Locks, Er
     drive(plan, plan.consul(timing), requests)
 }
 
-fn drive<F: Backends>(plan: &Plan, engine: Engine, backends: F) -> Result<Locks, Error> {
+fn drive(plan: &Plan, engine: Engine, backends: impl Backends) -> Result<Locks, Error> {
     let system = |error: std::io::Error| ConfigError::System(format!("no threads: {error}"));
-    let driver = Driver::start(engine, backends, plan.within()).map_err(system)?;
+    let driver = Driver::start(engine, Box::new(backends), plan.within()).map_err(system)?;
     Ok(Locks::with(Arc::new(driver), plan.check()))
 }

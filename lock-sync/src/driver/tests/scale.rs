@@ -16,11 +16,7 @@ fn own_time() -> Duration {
 }
 
 /// As many threads at once, and how often any thread of the driver or a caller was woken meanwhile.
-fn wake_ups(
-    driver: &Driver<Fake<false>>,
-    call: impl Fn(usize) + Sync,
-    meanwhile: impl FnOnce(),
-) -> usize {
+fn wake_ups(driver: &Driver, call: impl Fn(usize) + Sync, meanwhile: impl FnOnce()) -> usize {
     let before = driver.shared.lock().expect("alive").woken;
     std::thread::scope(|scope| {
         for n in 0..SOME {
@@ -32,7 +28,7 @@ fn wake_ups(
     driver.shared.lock().expect("alive").woken - before
 }
 
-fn all_sleep(driver: &Driver<Fake<false>>) {
+fn all_sleep(driver: &Driver) {
     let asleep = || {
         let state = driver.shared.lock().expect("alive");
         state.callers.values().filter(|caller| caller.asleep).count()
