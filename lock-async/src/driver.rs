@@ -3,7 +3,7 @@
 //! ```text
 //!   Locks, Guard  --- Call, on an unbounded channel --->  task: engine, and for each lane
 //!   Attempt       <-- News, in a slot; Release -------          a backend, and the exchange
-//!   Cell          <-- deadline, loss (atomic) --------          that is under way
+//!   HoldState          <-- deadline, loss (atomic) --------          that is under way
 //!   tracing       <-- events, by a task of its own ---
 //! ```
 //!

@@ -169,11 +169,11 @@ impl fmt::Debug for Guard {
 /// A grant.
 pub(crate) struct Granted {
     pub(crate) fence: Fence,
-    pub(crate) cell: Arc<Cell>,
+    pub(crate) cell: Arc<HoldState>,
 }
 
 /// The state that the driver's task shares with a guard. Reading it does not need the task.
-pub(crate) struct Cell {
+pub(crate) struct HoldState {
     process: Process,
     /// The lease's deadline. Zero once it was seen to have passed.
     deadline: AtomicU64,
@@ -183,7 +183,7 @@ pub(crate) struct Cell {
     last_failure: Mutex<Option<Failure>>,
 }
 
-impl Cell {
+impl HoldState {
     pub(crate) fn new(deadline: Instant) -> Self {
         Self {
             process: Process::current(),
@@ -257,12 +257,12 @@ mod tests {
     fn a_loss_seen_by_the_guard_alone_says_why_the_last_renewal_failed() {
         let full = Failure::Unknown("disk full".to_string());
         let lost = |last_failure| Some(LostReason::Deadline { last_failure });
-        let seen = Cell::new(Instant::from_nanos(10));
+        let seen = HoldState::new(Instant::from_nanos(10));
         seen.renewal_failed(&full);
         assert_eq!(seen.loss(Instant::from_nanos(9)), None);
         assert_eq!(seen.last_failure(), Some(full.clone()));
         assert_eq!(seen.loss(Instant::from_nanos(10)), lost(Some(full.clone())));
-        let renewed = Cell::new(Instant::from_nanos(10));
+        let renewed = HoldState::new(Instant::from_nanos(10));
         renewed.renewal_failed(&full);
         renewed.renewed(Instant::from_nanos(20));
         assert_eq!(renewed.last_failure(), None);
@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn what_was_seen_to_be_lost_is_not_revived_by_a_late_renewal() {
-        let cell = Cell::new(Instant::from_nanos(10));
+        let cell = HoldState::new(Instant::from_nanos(10));
         assert!(!cell.is_lost(Instant::from_nanos(9)));
         assert!(cell.is_lost(Instant::from_nanos(10)));
         cell.renewed(Instant::from_nanos(20));

@@ -5,7 +5,7 @@
 //! thread serves the process. It starts when a caller first waits for a loss.
 
 use crate::clock;
-use crate::guard::Cell;
+use crate::guard::HoldState;
 use crate::process::Process;
 use lock_core::Instant;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,7 +33,7 @@ struct Keeper {
 
 #[derive(Default)]
 struct Watched {
-    cells: BTreeMap<u64, (Instant, Arc<Cell>)>,
+    cells: BTreeMap<u64, (Instant, Arc<HoldState>)>,
     order: BTreeSet<(Instant, u64)>,
     last: u64,
     runs: bool,
@@ -47,7 +47,7 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn new(cell: &Arc<Cell>) -> Self {
+    pub(crate) fn new(cell: &Arc<HoldState>) -> Self {
         let at = cell.deadline();
         let keeper = Keeper::here();
         let mut watched = keeper.lock();
@@ -79,26 +79,26 @@ impl Drop for Watch {
 }
 
 impl Watched {
-    fn insert(&mut self, id: u64, at: Instant, cell: Arc<Cell>) {
+    fn insert(&mut self, id: u64, at: Instant, cell: Arc<HoldState>) {
         self.cells.insert(id, (at, cell));
         self.order.insert((at, id));
     }
 
-    fn remove(&mut self, id: u64) -> Option<Arc<Cell>> {
+    fn remove(&mut self, id: u64) -> Option<Arc<HoldState>> {
         let (at, cell) = self.cells.remove(&id)?;
         self.order.remove(&(at, id));
         Some(cell)
     }
 
     /// The next cell whose deadline seems to have passed. It may have been renewed meanwhile.
-    fn due(&self, now: Instant) -> Option<(u64, Arc<Cell>)> {
+    fn due(&self, now: Instant) -> Option<(u64, Arc<HoldState>)> {
         let (_, id) = self.order.first().filter(|(at, _)| *at <= now)?;
         let (_, cell) = self.cells.get(id)?;
         Some((*id, cell.clone()))
     }
 
     /// Removes a cell that is lost. Any other is due again at its new deadline.
-    fn settle(&mut self, id: u64, is_lost: bool) -> Option<Arc<Cell>> {
+    fn settle(&mut self, id: u64, is_lost: bool) -> Option<Arc<HoldState>> {
         let cell = self.remove(id)?;
         if is_lost {
             return Some(cell);

@@ -241,7 +241,7 @@ impl Engine {
     /// "busy" ends it.
     ///
     /// The server is asked once at least: an attempt that was never denied goes on for
-    /// [`Timing::patience`] after `give_up`, and so does one whose claim is under way then.
+    /// [`Timing::answer_grace`] after `give_up`, and so does one whose claim is under way then.
     ///
     /// Leads to [`Event::Granted`] or [`Event::NotAcquired`], unless released before.
     pub fn acquire(
@@ -270,7 +270,7 @@ impl Engine {
         let id = LockId(self.last_id);
         let owner = Owner::new(self.config.seed.wrapping_add(u128::from(self.last_id)));
         let give_up = give_up.unwrap_or(Instant::END);
-        let answer_deadline = give_up.after(self.config.timing.patience());
+        let answer_deadline = give_up.after(self.config.timing.answer_grace());
         let mut contention = Contention::new(self.capabilities.on_busy);
         if !once && self.cooldowns.until(&name).is_some_and(|until| now < until) {
             contention.starts_behind();

@@ -100,7 +100,7 @@ impl Timing {
 
     /// How long an answer is waited for by a caller that would rather not wait: two requests' time,
     /// for the first may meet a connection that has broken unnoticed.
-    pub fn patience(&self) -> Duration {
+    pub fn answer_grace(&self) -> Duration {
         self.request * 2
     }
 

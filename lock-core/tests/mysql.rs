@@ -341,7 +341,7 @@ fn a_server_and_table_that_are_fit_need_nothing_but_the_check() {
 #[test]
 fn servers_that_cannot_keep_locks_are_refused() {
     for version in ["5.7.44", "10.5.29-MariaDB", "5.5.5", "", "x"] {
-        assert_eq!(refused(0, text(version)), Refusal::TooOld, "{version}");
+        assert_eq!(refused(0, text(version)), Refusal::UnsupportedVersion, "{version}");
     }
     for read_only in ["1", "ON", "", "NO_LOCK_NO_ADMIN"] {
         assert_eq!(refused(1, text(read_only)), Refusal::ReadOnly, "{read_only}");
@@ -354,9 +354,9 @@ fn servers_that_cannot_keep_locks_are_refused() {
         let told = refused(3, unsynced).to_string();
         assert!(told.contains("have sync_binlog set to 1"), "{told}");
     }
-    assert_eq!(refused(0, int(8)), Refusal::Nonsense);
+    assert_eq!(refused(0, int(8)), Refusal::UnexpectedResponse);
     for rows in [vec![], vec![vec![]], number(0)] {
-        assert_eq!(judged(rows), Step::Refuse(Refusal::Nonsense));
+        assert_eq!(judged(rows), Step::Refuse(Refusal::UnexpectedResponse));
     }
 }
 

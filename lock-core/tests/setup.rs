@@ -216,7 +216,7 @@ fn a_server_where_locks_would_not_be_safe_is_refused() {
     let standby = pg_row_with(0, Value::Int(1));
     assert_eq!(refusal(&mut pg_checked(), standby), Refusal::Standby);
     let old = pg_row_with(1, Value::Int(119_999));
-    assert_eq!(refusal(&mut pg_checked(), old), Refusal::TooOld);
+    assert_eq!(refusal(&mut pg_checked(), old), Refusal::UnsupportedVersion);
     let mut missing_on_standby = pg_missing();
     missing_on_standby[0][0] = Value::Int(1);
     assert_eq!(refusal(&mut pg_checked(), missing_on_standby), Refusal::Standby);
@@ -243,10 +243,10 @@ fn an_answer_without_sense_is_refused() {
     let nonsense = [vec![], vec![vec![]], vec![pg_row()[..5].to_vec()], vec![long]];
     let wrong_types = [0, 1, 2].map(|column| pg_row_with(column, Value::Null));
     for rows in nonsense.into_iter().chain(wrong_types) {
-        assert_eq!(refusal(&mut pg_checked(), rows), Refusal::Nonsense);
+        assert_eq!(refusal(&mut pg_checked(), rows), Refusal::UnexpectedResponse);
     }
     for rows in [vec![], vec![vec![]]] {
-        assert_eq!(refusal(&mut lite_checked(), rows), Refusal::Nonsense);
+        assert_eq!(refusal(&mut lite_checked(), rows), Refusal::UnexpectedResponse);
     }
 }
 

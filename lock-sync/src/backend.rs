@@ -112,9 +112,9 @@ pub(crate) trait Source: Send + 'static {
 }
 
 /// The one session that there is, until it is asked for.
-pub(crate) struct Handed<S>(pub(crate) Option<S>);
+pub(crate) struct Provided<S>(pub(crate) Option<S>);
 
-impl<S: Session> Source for Handed<S> {
+impl<S: Session> Source for Provided<S> {
     type Session = S;
     const RECONNECTS: bool = false;
 
@@ -127,7 +127,7 @@ impl<S: Session> Source for Handed<S> {
 const GONE: &str = "the connection that was handed over has ended: connect again with a new one";
 
 /// A codec of another server's, or no session. A configuration makes neither.
-pub(crate) fn nowhere() -> Error {
+pub(crate) fn unsupported() -> Error {
     ConfigError::System("this configuration leads to no connection".to_string()).into()
 }
 
@@ -213,7 +213,7 @@ impl<S: Session> SqlTable<S> {
                     return Ok(());
                 }
                 Step::Failed(failure) => return Err(ConnectError::Failed(failure)),
-                Step::Refuse(refusal) => return Err(ConnectError::Unfit(refusal)),
+                Step::Refuse(refusal) => return Err(ConnectError::UnsafeServer(refusal)),
             }
         }
     }

@@ -171,13 +171,13 @@ impl fmt::Debug for Guard {
 pub(crate) struct Granted {
     pub(crate) id: LockId,
     pub(crate) fence: Fence,
-    pub(crate) cell: Arc<Cell>,
+    pub(crate) cell: Arc<HoldState>,
 }
 
 type Call = Box<dyn FnOnce(LostReason) + Send>;
 
 /// The state that the driver shares with a guard. Reading whether the lock is held takes no mutex.
-pub(crate) struct Cell {
+pub(crate) struct HoldState {
     name: LockName,
     fence: Fence,
     since: Instant,
@@ -192,7 +192,7 @@ pub(crate) struct Cell {
     last_failure: Mutex<Option<Failure>>,
 }
 
-impl Cell {
+impl HoldState {
     pub(crate) fn new(name: LockName, fence: Fence, deadline: Instant, teller: Teller) -> Self {
         Self {
             name,
@@ -345,10 +345,10 @@ fn run(call: Call, reason: LostReason) {
 mod tests {
     use super::*;
 
-    fn cell(deadline: u64) -> Arc<Cell> {
+    fn cell(deadline: u64) -> Arc<HoldState> {
         let name = LockName::new("a").expect("a good name");
         let deadline = Instant::from_nanos(deadline);
-        Arc::new(Cell::new(name, Fence::new(1), deadline, Teller::default()))
+        Arc::new(HoldState::new(name, Fence::new(1), deadline, Teller::default()))
     }
 
     #[test]

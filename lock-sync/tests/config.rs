@@ -230,7 +230,7 @@ fn tables_of_another_shape_are_left_alone() {
         .expect("made");
     let url = format!("sqlite:{}", path.display());
     let error = Locks::connect(&url).expect_err("refused");
-    assert!(matches!(error, Error::Unfit(_)), "{error:?}");
+    assert!(matches!(error, Error::UnsafeServer(_)), "{error:?}");
     assert!(error.to_string().contains("not a lock table"), "{error}");
     let other = Locks::connect(&format!("{url}?table=other")).expect("another table");
     drop(other.lock("a").expect("taken"));

@@ -3,7 +3,7 @@
 use super::Admin;
 use crate::Config;
 use crate::backend::admin::TableAdmin;
-use crate::backend::{Handed, Source, nowhere};
+use crate::backend::{Provided, Source, unsupported};
 use lock_core::config::{ConfigError, Error};
 use lock_shared::place::Place;
 use lock_shared::plan::Plan;
@@ -42,7 +42,7 @@ impl Admin {
             #[cfg(feature = "sqlite")]
             Place::Sqlite(path) => {
                 let session = crate::backend::sqlite::Sqlite::look(path).await?;
-                table(plan.in_file(session.no_log()), Handed(Some(session))).await
+                table(plan.in_file(session.no_log()), Provided(Some(session))).await
             }
             #[cfg(feature = "consul")]
             Place::Consul(server) => consul(plan, server).await,
@@ -64,7 +64,7 @@ impl Admin {
         config: Config,
     ) -> Result<Self, Error> {
         let session = crate::backend::postgres::Postgres::with(client);
-        table(Plan::brought(config, Kind::Postgres)?.to_look()?, Handed(Some(session))).await
+        table(Plan::brought(config, Kind::Postgres)?.to_look()?, Provided(Some(session))).await
     }
 
     /// Over a MySQL or MariaDB connection of yours, as [`Locks::with_mysql`](crate::Locks::with_mysql).
@@ -77,7 +77,7 @@ impl Admin {
     #[cfg(feature = "mysql")]
     pub async fn with_mysql(connection: mysql_async::Conn, config: Config) -> Result<Self, Error> {
         let session = crate::backend::mysql::Mysql::with(connection);
-        table(Plan::brought(config, Kind::Mysql)?.to_look()?, Handed(Some(session))).await
+        table(Plan::brought(config, Kind::Mysql)?.to_look()?, Provided(Some(session))).await
     }
 
     /// Over an SQLite connection of yours, as [`Locks::with_sqlite`](crate::Locks::with_sqlite).
@@ -94,7 +94,7 @@ impl Admin {
     ) -> Result<Self, Error> {
         let plan = Plan::brought(config, Kind::Sqlite)?.to_look()?;
         let session = crate::backend::sqlite::Sqlite::with(connection, plan.schema()).await?;
-        table(plan, Handed(Some(session))).await
+        table(plan, Provided(Some(session))).await
     }
 }
 
@@ -103,8 +103,8 @@ async fn table<S: Source>(plan: Plan, mut source: S) -> Result<Admin, Error> {
     // No lease hurries.
     let budget = if S::RECONNECTS { plan.timing.connect() } else { plan.timing.request() };
     let named = plan.is_named();
-    let Codec::Table(codec) = plan.codec else { return Err(nowhere()) };
-    let session = source.session().ok_or_else(nowhere)?;
+    let Codec::Table(codec) = plan.codec else { return Err(unsupported()) };
+    let session = source.session().ok_or_else(unsupported)?;
     Ok(Admin::with(Box::new(TableAdmin::open(codec, session, named, budget).await?)))
 }
 
@@ -112,7 +112,7 @@ async fn table<S: Source>(plan: Plan, mut source: S) -> Result<Admin, Error> {
 async fn consul(plan: Plan, server: lock_shared::consul::Server) -> Result<Admin, Error> {
     use crate::backend::consul::{ConsulAdmin, Requests};
     let (token, budget) = (plan.token(), plan.timing.connect());
-    let Codec::Session(codec) = plan.codec else { return Err(nowhere()) };
+    let Codec::Session(codec) = plan.codec else { return Err(unsupported()) };
     let requests = Requests::new(codec, server, token).await?;
     Ok(Admin::with(Box::new(ConsulAdmin { requests, budget })))
 }

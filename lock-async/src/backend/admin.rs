@@ -34,7 +34,7 @@ impl<S: Session> TableAdmin<S> {
         let budget = self.budget;
         match self.table.ready(move || budget).await {
             Ok(()) => Ok(true),
-            Err(ConnectError::Unfit(Refusal::NothingThere(_))) if !self.named => Ok(false),
+            Err(ConnectError::UnsafeServer(Refusal::NothingThere(_))) if !self.named => Ok(false),
             Err(error) => Err(error.into()),
         }
     }

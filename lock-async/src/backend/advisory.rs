@@ -93,7 +93,7 @@ impl<S: Session> SqlAdvisory<S> {
                     return Ok(());
                 }
                 Step::Failed(failure) => return Err(ConnectError::Failed(failure)),
-                Step::Refuse(refusal) => return Err(ConnectError::Unfit(refusal)),
+                Step::Refuse(refusal) => return Err(ConnectError::UnsafeServer(refusal)),
             }
         }
     }

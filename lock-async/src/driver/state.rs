@@ -4,7 +4,7 @@ use super::leaving::{Leaving, Tell};
 use super::{Call, End, NO_LIMIT, News, Ticket, news};
 use crate::clock;
 use crate::events::{Life, Teller, Told};
-use crate::guard::{Cell, Granted};
+use crate::guard::{Granted, HoldState};
 use crate::locks::Progress;
 use lock_core::config::ShutdownError;
 use lock_core::{Engine, Event, Failure, Fence, Instant, LockId, LockName, LostReason, Release};
@@ -44,7 +44,7 @@ struct Held {
     name: LockName,
     fence: Fence,
     since: Instant,
-    cell: Arc<Cell>,
+    cell: Arc<HoldState>,
 }
 
 /// A caller that waits for the task's end.
@@ -100,7 +100,7 @@ impl State {
             Call::Shutdown { tell } => {
                 self.close(now);
                 self.shut_down = true;
-                let until = now.after(self.engine.timing().patience());
+                let until = now.after(self.engine.timing().answer_grace());
                 self.shutdowns.push_back(Shutdown { until, tell });
             }
         }
@@ -117,7 +117,7 @@ impl State {
     /// No guard is left, nor will be: sessions are closed, and what is being released has its time.
     pub(super) fn begin_end(&mut self, now: Instant) {
         if self.ends_by.is_none() {
-            self.ends_by = Some(now.after(self.engine.timing().patience()));
+            self.ends_by = Some(now.after(self.engine.timing().answer_grace()));
             self.engine.close(now);
         }
     }
@@ -182,7 +182,7 @@ impl State {
     fn release(&mut self, now: Instant, id: LockId, tell: Option<Tell>) {
         self.engine.release(now, id);
         if let Some(tell) = tell {
-            let until = now.after(self.engine.timing().patience());
+            let until = now.after(self.engine.timing().answer_grace());
             self.leaving.insert(id, until, tell);
         }
     }
@@ -239,7 +239,7 @@ impl State {
 
     fn granted(&mut self, now: Instant, id: LockId, fence: Fence, deadline: Instant) {
         let Some(Wanted { name, news }) = self.waiting.remove(&id) else { return };
-        let cell = Arc::new(Cell::new(deadline));
+        let cell = Arc::new(HoldState::new(deadline));
         self.guards.insert(id, Held { name, fence, since: now, cell: cell.clone() });
         news.end(News::Granted(Granted { fence, cell }));
     }

@@ -4,7 +4,7 @@ use super::Locks;
 use crate::Config;
 use crate::backend::advisory::Connections;
 use crate::backend::tables::Tables;
-use crate::backend::{Backends, Handed, Source, nowhere};
+use crate::backend::{Backends, Provided, Source, unsupported};
 use crate::driver::Driver;
 use lock_core::Engine;
 use lock_core::config::{ConfigError, Error};
@@ -65,7 +65,7 @@ impl Locks {
             #[cfg(feature = "sqlite")]
             Place::Sqlite(path) => {
                 let session = crate::backend::sqlite::Sqlite::open(path).await?;
-                start(plan.in_file(session.no_log()), Handed(Some(session))).await
+                start(plan.in_file(session.no_log()), Provided(Some(session))).await
             }
             #[cfg(feature = "consul")]
             Place::Consul(server) => consul(&plan, server).await,
@@ -99,7 +99,7 @@ impl Locks {
         config: Config,
     ) -> Result<Self, Error> {
         let session = crate::backend::postgres::Postgres::with(client);
-        start(Plan::brought(config, Kind::Postgres)?, Handed(Some(session))).await
+        start(Plan::brought(config, Kind::Postgres)?, Provided(Some(session))).await
     }
 
     /// Over a MySQL or MariaDB connection of yours, with a database chosen, and not from a pool, with the
@@ -120,7 +120,7 @@ impl Locks {
     #[cfg(feature = "mysql")]
     pub async fn with_mysql(connection: mysql_async::Conn, config: Config) -> Result<Self, Error> {
         let session = crate::backend::mysql::Mysql::with(connection);
-        start(Plan::brought(config, Kind::Mysql)?, Handed(Some(session))).await
+        start(Plan::brought(config, Kind::Mysql)?, Provided(Some(session))).await
     }
 
     /// Over an SQLite connection of yours, which must not be inside a transaction, with the settings of
@@ -141,7 +141,7 @@ impl Locks {
     ) -> Result<Self, Error> {
         let plan = Plan::brought(config, Kind::Sqlite)?;
         let session = crate::backend::sqlite::Sqlite::with(connection, plan.schema()).await?;
-        start(plan, Handed(Some(session))).await
+        start(plan, Provided(Some(session))).await
     }
 }
 
@@ -159,14 +159,14 @@ async fn start<S: Source>(plan: Plan, source: S) -> Result<Locks, Error> {
                 Connections::open(codec, source, plan.ttl(), plan.timing).await?;
             Ok(drive(&plan, plan.advisory(timing), connections))
         }
-        Codec::Session(_) => Err(nowhere()),
+        Codec::Session(_) => Err(unsupported()),
     }
 }
 
 #[cfg(feature = "consul")]
 async fn consul(plan: &Plan, server: lock_shared::consul::Server) -> Result<Locks, Error> {
     use crate::backend::consul::Requests;
-    let Codec::Session(codec) = &plan.codec else { return Err(nowhere()) };
+    let Codec::Session(codec) = &plan.codec else { return Err(unsupported()) };
     let mut pace = Pace::default();
     let mut requests = Requests::new(codec.clone(), server, plan.token()).await?;
     let timing = loop {

@@ -35,7 +35,7 @@ pub enum Error {
     /// The server or the table is such that locks would not be safe, or not possible. Its operator
     /// must act.
     #[error(transparent)]
-    Unfit(#[from] Refusal),
+    UnsafeServer(#[from] Refusal),
     /// The server could not be reached, or did not answer in time. May pass.
     #[error("the lock server cannot be used: {0}")]
     Unavailable(String),
@@ -58,7 +58,7 @@ pub enum Error {
 impl Error {
     /// Whether the same call may succeed later without anybody changing anything. That includes all that
     /// a server was found to be (a standby, read-only, without the table) after it was connected to once:
-    /// only the first connect ends with [`Error::Unfit`].
+    /// only the first connect ends with [`Error::UnsafeServer`].
     pub fn is_transient(&self) -> bool {
         matches!(self, Error::Unavailable(_))
     }
@@ -76,7 +76,7 @@ impl From<Failure> for Error {
 impl From<ConnectError> for Error {
     fn from(error: ConnectError) -> Self {
         match error {
-            ConnectError::Unfit(refusal) => Error::Unfit(refusal),
+            ConnectError::UnsafeServer(refusal) => Error::UnsafeServer(refusal),
             ConnectError::Failed(failure) => failure.into(),
             other => other.before_command().into(),
         }

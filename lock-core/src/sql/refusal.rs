@@ -10,7 +10,7 @@ pub enum ConnectError {
     /// The server could not be reached or asked, or refused.
     Failed(Failure),
     /// Locks would not be safe there, or not possible.
-    Unfit(Refusal),
+    UnsafeServer(Refusal),
     /// There is no way to a connection, and there will be none: the one that was handed over is gone.
     NoWay(String),
 }
@@ -25,7 +25,7 @@ impl ConnectError {
         match self {
             Self::Failed(gone @ Failure::Gone(_)) => gone,
             Self::Failed(failure) => Failure::NotSent(failure.to_string()),
-            Self::Unfit(refusal) => Failure::NotSent(refusal.to_string()),
+            Self::UnsafeServer(refusal) => Failure::NotSent(refusal.to_string()),
             Self::NoWay(why) => Failure::refused(why),
         }
     }
@@ -46,7 +46,7 @@ pub enum Refusal {
     Standby,
     /// The server is too old.
     #[error("the server is too old: PostgreSQL 12, MySQL 8.0, MariaDB 10.6 or later is needed")]
-    TooOld,
+    UnsupportedVersion,
     /// Its idle connections live on, and with them the locks of clients that are gone.
     #[error(
         "the server is too old for advisory locks: PostgreSQL 14 or later is needed; or use a lock table"
@@ -62,7 +62,7 @@ pub enum Refusal {
     SeveralPrimaries,
     /// Fences are read from the clock when a wait is over, not when it began.
     #[error("the server's clock stands still in a statement: start it without --sysdate-is-now")]
-    StandingClock,
+    FrozenClock,
     /// A replica, or a server that is being moved.
     #[error("the server is read-only: connect to the primary")]
     ReadOnly,
@@ -86,7 +86,7 @@ pub enum Refusal {
     OddSchema(String),
     /// A server that answers before a commit is on the disk forgets locks and fences in a crash.
     #[error("commits do not survive a crash of this server: have {0} set to 1")]
-    Careless(&'static str),
+    NotFlushed(&'static str),
     /// Only InnoDB's tables survive a crash and are locked row by row.
     #[error("{table} is no InnoDB table but {engine}: ALTER TABLE {table} ENGINE = InnoDB")]
     NotInnoDb {
@@ -135,5 +135,5 @@ pub enum Refusal {
     NothingThere(String),
     /// The server's answer makes no sense.
     #[error("the server's answer makes no sense: is it a server of the kind that was named?")]
-    Nonsense,
+    UnexpectedResponse,
 }

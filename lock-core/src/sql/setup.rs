@@ -138,15 +138,15 @@ impl Setup {
         let Some(Ok([standby, version, commit, kind, columns, keys, read_only, schema, role])) =
             rows.into_iter().next().map(<[Value; 9]>::try_from)
         else {
-            return Step::Refuse(Refusal::Nonsense);
+            return Step::Refuse(Refusal::UnexpectedResponse);
         };
         let (Value::Int(standby), Value::Int(version), Value::Text(commit)) =
             (standby, version, commit)
         else {
-            return Step::Refuse(Refusal::Nonsense);
+            return Step::Refuse(Refusal::UnexpectedResponse);
         };
         if version < postgres::OLDEST {
-            return Step::Refuse(Refusal::TooOld);
+            return Step::Refuse(Refusal::UnsupportedVersion);
         }
         if standby != 0 {
             return Step::Refuse(Refusal::Standby);
@@ -173,24 +173,24 @@ impl Setup {
 
     fn judge_mysql(&mut self, rows: Rows) -> Step {
         let Some(Ok(row)) = rows.into_iter().next().map(<[Value; 12]>::try_from) else {
-            return Step::Refuse(Refusal::Nonsense);
+            return Step::Refuse(Refusal::UnexpectedResponse);
         };
         let [version, read_only, flush, unsynced, engine, columns, keys, fitting, rest @ ..] = row;
         let [commits, schema, account, triggers] = rest;
         let (Value::Text(version), Value::Text(read_only)) = (version, read_only) else {
-            return Step::Refuse(Refusal::Nonsense);
+            return Step::Refuse(Refusal::UnexpectedResponse);
         };
         if !mysql::is_new_enough(&version) {
-            return Step::Refuse(Refusal::TooOld);
+            return Step::Refuse(Refusal::UnsupportedVersion);
         }
         if !matches!(&*read_only, "0" | "OFF") {
             return Step::Refuse(Refusal::ReadOnly);
         }
         if flush != Value::Int(1) {
-            return Step::Refuse(Refusal::Careless("innodb_flush_log_at_trx_commit"));
+            return Step::Refuse(Refusal::NotFlushed("innodb_flush_log_at_trx_commit"));
         }
         if unsynced != Value::Int(0) {
-            return Step::Refuse(Refusal::Careless("sync_binlog"));
+            return Step::Refuse(Refusal::NotFlushed("sync_binlog"));
         }
         if commits != Value::Int(1) {
             return Step::Refuse(Refusal::NoAutocommit);
@@ -222,13 +222,13 @@ impl Setup {
             Some(Value::Null) => self.table_missing(),
             Some(Value::Text(columns)) if columns == sqlite::COLUMNS => Step::Ready,
             Some(columns) => self.wrong_shape(sqlite::COLUMNS, columns),
-            None => Step::Refuse(Refusal::Nonsense),
+            None => Step::Refuse(Refusal::UnexpectedResponse),
         }
     }
 
     /// Has the table in the schema where the server has it, for the account that it knows us by.
     fn settle(&mut self, schema: Value, account: Value) -> Option<Refusal> {
-        let Value::Text(account) = account else { return Some(Refusal::Nonsense) };
+        let Value::Text(account) = account else { return Some(Refusal::UnexpectedResponse) };
         // Without a schema to create it in, the server's error tells the fault.
         let schema = if let Value::Text(schema) = schema { Some(schema) } else { None };
         match self.codec.settled(schema.as_deref(), &account) {
@@ -272,7 +272,7 @@ impl Setup {
     /// It was made since it was looked for.
     fn appeared(&mut self) -> Step {
         self.again += 1;
-        if self.again > MOST { Step::Refuse(Refusal::Nonsense) } else { self.check() }
+        if self.again > MOST { Step::Refuse(Refusal::UnexpectedResponse) } else { self.check() }
     }
 
     fn nothing_there(&self) -> Step {

@@ -66,14 +66,14 @@ fn mysql_is_refused_where_locks_would_not_be_leases() {
         rows[0][column] = value;
         with(3, rows)
     };
-    assert_eq!(find(2, text("5.7.44")), refused(Refusal::TooOld));
-    assert_eq!(find(2, text("10.5.1-MariaDB")), refused(Refusal::TooOld));
+    assert_eq!(find(2, text("5.7.44")), refused(Refusal::UnsupportedVersion));
+    assert_eq!(find(2, text("10.5.1-MariaDB")), refused(Refusal::UnsupportedVersion));
     for read_only in ["1", "ON", "READ_ONLY", ""] {
         assert_eq!(find(3, text(read_only)), refused(Refusal::ReadOnly));
     }
     assert_eq!(find(5, int(1)), Step::Ready, "it has moved");
     for standing in [0, -1] {
-        assert_eq!(find(5, int(standing)), refused(Refusal::StandingClock));
+        assert_eq!(find(5, int(standing)), refused(Refusal::FrozenClock));
     }
     assert_eq!(find(1, Value::Null), refused(Refusal::Pooled));
     assert_eq!(find(0, int(78)), refused(Refusal::Pooled));
@@ -95,7 +95,7 @@ fn nonsense_is_refused() {
         for at in looked_at {
             for rows in [vec![row.clone()], vec![row.clone(), row.clone()], vec![vec![]]] {
                 let step = changed(&codec, good.clone(), *at, rows.clone());
-                assert_eq!(step, refused(Refusal::Nonsense), "{at} {rows:?}");
+                assert_eq!(step, refused(Refusal::UnexpectedResponse), "{at} {rows:?}");
             }
         }
     }

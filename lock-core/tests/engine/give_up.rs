@@ -50,7 +50,7 @@ fn a_wait_with_no_answer_goes_on_for_the_time_of_two_requests() {
         scene.sleeps();
     }
     assert_eq!(scene.now, START.after(TRIP).after(PATIENCE));
-    assert_eq!(PATIENCE, scene.engine.timing().patience());
+    assert_eq!(PATIENCE, scene.engine.timing().answer_grace());
     assert!(scene.now.since(last) <= Duration::from_secs(1), "it is tried until then");
     let told = scene.told();
     assert_eq!(told.last(), Some(&not_acquired(id, NotAcquired::Failed(not_sent()))));

@@ -278,7 +278,7 @@ fn connections_wait_in_the_servers_queue_and_close() {
     on_a_small_stack(|| {
         let mut crowd = Crowd::new(advisory::capabilities(MANY, None), all_taken);
         crowd.acquire_each(Some(Duration::from_secs(1)));
-        let over = START.after(Duration::from_secs(1) + Timing::default().patience());
+        let over = START.after(Duration::from_secs(1) + Timing::default().answer_grace());
         assert_eq!(crowd.goes_on_until(over, waiting), MANY);
         assert_eq!(crowd.engine.attempts(), 0, "their connections are closed");
         assert!(crowd.engine.sessions() <= 2, "one at home, one that may wait again");

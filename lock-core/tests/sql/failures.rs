@@ -99,8 +99,8 @@ fn a_server_that_takes_no_writes_is_tried_again_over_another_connection() {
 fn what_is_wrong_with_a_server_that_was_fit_before_may_pass() {
     let password = postgres::connect_failed(Some("28P01"), "no");
     for error in [
-        ConnectError::Unfit(Refusal::Standby),
-        ConnectError::Unfit(Refusal::ReadOnly),
+        ConnectError::UnsafeServer(Refusal::Standby),
+        ConnectError::UnsafeServer(Refusal::ReadOnly),
         ConnectError::Failed(password),
         ConnectError::Failed(Failure::Unknown("broken".into())),
     ] {

@@ -3,7 +3,7 @@
 use super::Admin;
 use crate::Config;
 use crate::backend::admin::TableAdmin;
-use crate::backend::{Handed, Source, nowhere};
+use crate::backend::{Provided, Source, unsupported};
 use lock_core::config::Error;
 use lock_shared::place::Place;
 use lock_shared::plan::Plan;
@@ -36,7 +36,7 @@ impl Admin {
             #[cfg(feature = "sqlite")]
             Place::Sqlite(path) => {
                 let session = crate::backend::sqlite::Sqlite::look(&path)?;
-                table(plan.in_file(session.no_log()), Handed(Some(session)))
+                table(plan.in_file(session.no_log()), Provided(Some(session)))
             }
             #[cfg(feature = "consul")]
             Place::Consul(server) => consul(plan, &server),
@@ -53,7 +53,7 @@ impl Admin {
     pub fn with_postgres(client: postgres::Client, config: Config) -> Result<Self, Error> {
         // First of all: by itself, a client must not be dropped on a runtime.
         let session = crate::backend::postgres::Postgres::with(client);
-        table(Plan::brought(config, Kind::Postgres)?.to_look()?, Handed(Some(session)))
+        table(Plan::brought(config, Kind::Postgres)?.to_look()?, Provided(Some(session)))
     }
 
     /// Over a MySQL or MariaDB connection of yours, as [`Locks::with_mysql`](crate::Locks::with_mysql).
@@ -63,7 +63,7 @@ impl Admin {
     #[cfg(feature = "mysql")]
     pub fn with_mysql(connection: mysql::Conn, config: Config) -> Result<Self, Error> {
         let session = crate::backend::mysql::Mysql::with(connection);
-        table(Plan::brought(config, Kind::Mysql)?.to_look()?, Handed(Some(session)))
+        table(Plan::brought(config, Kind::Mysql)?.to_look()?, Provided(Some(session)))
     }
 
     /// Over an SQLite connection of yours, as [`Locks::with_sqlite`](crate::Locks::with_sqlite).
@@ -74,7 +74,7 @@ impl Admin {
     pub fn with_sqlite(connection: rusqlite::Connection, config: Config) -> Result<Self, Error> {
         let plan = Plan::brought(config, Kind::Sqlite)?.to_look()?;
         let session = crate::backend::sqlite::Sqlite::with(connection, plan.schema())?;
-        table(plan, Handed(Some(session)))
+        table(plan, Provided(Some(session)))
     }
 }
 
@@ -82,8 +82,8 @@ fn table<S: Source>(plan: Plan, mut source: S) -> Result<Admin, Error> {
     // No lease hurries.
     let budget = if S::RECONNECTS { plan.timing.connect() } else { plan.timing.request() };
     let named = plan.is_named();
-    let Codec::Table(codec) = plan.codec else { return Err(nowhere()) };
-    let session = source.session(false).ok_or_else(nowhere)?;
+    let Codec::Table(codec) = plan.codec else { return Err(unsupported()) };
+    let session = source.session(false).ok_or_else(unsupported)?;
     Ok(Admin::with(Box::new(TableAdmin::open(codec, session, named, budget)?)))
 }
 
@@ -91,7 +91,7 @@ fn table<S: Source>(plan: Plan, mut source: S) -> Result<Admin, Error> {
 fn consul(plan: Plan, server: &lock_shared::consul::Server) -> Result<Admin, Error> {
     use crate::backend::consul::{ConsulAdmin, Requests};
     let (token, budget) = (plan.token(), plan.timing.connect());
-    let Codec::Session(codec) = plan.codec else { return Err(nowhere()) };
+    let Codec::Session(codec) = plan.codec else { return Err(unsupported()) };
     let requests = Requests::new(codec, server, token)?;
     Ok(Admin::with(Box::new(ConsulAdmin { requests, budget })))
 }

@@ -33,7 +33,7 @@ impl<S: Session> TableAdmin<S> {
     fn is_there(&mut self) -> Result<bool, Error> {
         match self.table.ready(|| self.budget) {
             Ok(()) => Ok(true),
-            Err(ConnectError::Unfit(Refusal::NothingThere(_))) if !self.named => Ok(false),
+            Err(ConnectError::UnsafeServer(Refusal::NothingThere(_))) if !self.named => Ok(false),
             Err(error) => Err(error.into()),
         }
     }

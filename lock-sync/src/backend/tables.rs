@@ -21,7 +21,7 @@ impl<S: Source> Tables<S> {
         mut source: S,
         timing: Timing,
     ) -> Result<(Self, Timing), Error> {
-        let session = source.session(false).ok_or_else(super::nowhere)?;
+        let session = source.session(false).ok_or_else(super::unsupported)?;
         let (first, timing) = match S::RECONNECTS {
             true => SqlTable::open_at_pace(codec, session, timing)?,
             false => (SqlTable::open(codec, session, timing.request())?, timing),

@@ -29,7 +29,7 @@ impl Shared {
             Wait::For(limit) => Some(now.after(limit)),
             Wait::Forever => None,
         };
-        let until = give_up.map_or(NO_LIMIT, |at| at.after(self.timing.patience()));
+        let until = give_up.map_or(NO_LIMIT, |at| at.after(self.timing.answer_grace()));
         let caller = Caller { name: Some(name.clone()), ..Caller::default() };
         let id = state.engine.acquire_as(now, name.clone(), mode, wait == Wait::Never, give_up);
         state.callers.insert(id, caller);
@@ -52,7 +52,7 @@ impl Shared {
             }
             if let Some(news) = caller.progress.take() {
                 // The callback may take its time: what is due is not to wait for it.
-                self.rouse(&state);
+                self.wake_workers(&state);
                 drop(state);
                 let tell = || {
                     events::progress(&name, &news);
@@ -82,7 +82,7 @@ impl Shared {
         id: LockId,
     ) -> Result<Release, Dead> {
         let now = clock::now();
-        let until = now.after(self.timing.patience());
+        let until = now.after(self.timing.answer_grace());
         // There is one if it was granted, and its caller did not live to see it.
         let guard = state.guards.remove(&id);
         state.callers.insert(id, Caller::default());
@@ -107,7 +107,7 @@ impl Shared {
     pub(super) fn abandon(&self, mut state: Locked<'_>, id: LockId) {
         let guard = state.guards.remove(&id);
         state.engine.release(clock::now(), id);
-        self.rouse(&state);
+        self.wake_workers(&state);
         drop(state);
         drop(guard);
     }
@@ -139,7 +139,7 @@ impl Shared {
         id: LockId,
         limit: Duration,
     ) -> Result<Locked<'a>, Dead> {
-        self.rouse(&state);
+        self.wake_workers(&state);
         let caller = state.callers.entry(id).or_default();
         caller.asleep = true;
         let wake = caller.wake.clone();
@@ -151,7 +151,7 @@ impl Shared {
 
     fn leave(&self, mut state: Locked<'_>, id: LockId) {
         let caller = state.callers.remove(&id);
-        self.rouse(&state);
+        self.wake_workers(&state);
         drop(state);
         drop(caller);
     }

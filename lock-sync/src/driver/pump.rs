@@ -167,7 +167,7 @@ impl Shared {
             }
             Leaving::Here(job) => {
                 // Others rely on the timers while this thread is away.
-                self.rouse(&state);
+                self.wake_workers(&state);
                 drop(state);
                 self.carry_out(job)?;
             }
@@ -197,7 +197,7 @@ impl Shared {
             let _ = shared.alive(|| {
                 shared.carry_out(job)?;
                 let state = shared.settle(shared.lock()?)?;
-                shared.rouse(&state);
+                shared.wake_workers(&state);
                 Ok(())
             });
         };
@@ -208,7 +208,7 @@ impl Shared {
     }
 
     /// Wakes the pump and the keeper if they would sleep through something.
-    pub(super) fn rouse(&self, state: &State) {
+    pub(super) fn wake_workers(&self, state: &State) {
         let timer = state.timer(clock::now());
         if state.engine.has_work() || state.asleep_until.iter().any(|until| timer < *until) {
             self.timers.notify_all();
@@ -232,7 +232,7 @@ impl Shared {
                 };
             } else {
                 // What time has made due is the pump's to send.
-                self.rouse(&state);
+                self.wake_workers(&state);
             }
             let now = clock::now();
             let until = state.timer(now);
@@ -263,7 +263,7 @@ impl Shared {
     /// Waits until all releases are confirmed and all guards are dropped, within a caller's patience.
     /// Returns how many guards and how many locks are left.
     pub(super) fn drained(self: &Arc<Self>) -> Result<(usize, usize), Dead> {
-        let until = clock::now().after(self.timing.patience());
+        let until = clock::now().after(self.timing.answer_grace());
         let mut state = self.lock()?;
         loop {
             state = self.settle(state)?;
@@ -284,7 +284,7 @@ impl Shared {
                     Pumped::Nothing(idle) => drop(idle),
                 }
             } else {
-                self.rouse(&state);
+                self.wake_workers(&state);
                 drop(state);
             }
             // Something is under way, or is to be tried again.
@@ -333,7 +333,7 @@ impl Drop for Pause<'_> {
             && state.paused == Some(self.by)
         {
             state.paused = None;
-            self.shared.rouse(&state);
+            self.shared.wake_workers(&state);
         }
     }
 }

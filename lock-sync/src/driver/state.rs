@@ -4,7 +4,7 @@ use super::lanes::Lanes;
 use super::{NO_LIMIT, Teller};
 use crate::backend::Backends;
 use crate::clock;
-use crate::guard::{Cell, Granted};
+use crate::guard::{Granted, HoldState};
 use crate::locks::Progress;
 use lock_core::{
     Engine, Event, Failure, Instant, LockId, LockName, LostReason, NotAcquired, Release,
@@ -18,7 +18,7 @@ pub(super) struct State {
     pub(super) engine: Engine,
     pub(super) lanes: Lanes,
     pub(super) callers: BTreeMap<LockId, Caller>,
-    pub(super) guards: BTreeMap<LockId, Arc<Cell>>,
+    pub(super) guards: BTreeMap<LockId, Arc<HoldState>>,
     /// Until when the keeper and the pump sleep, in this order.
     pub(super) asleep_until: [Instant; 2],
     /// The pump and the keeper look for what is due so often while there are guards.
@@ -62,9 +62,9 @@ impl Unconfirmed {
 
 /// What has become of a guard, for callbacks and subscribers: never to be told under the driver's mutex.
 pub(super) enum Told {
-    Renewed(Arc<Cell>),
-    RenewalFailed(Arc<Cell>, Failure),
-    Lost(Arc<Cell>, LostReason),
+    Renewed(Arc<HoldState>),
+    RenewalFailed(Arc<HoldState>, Failure),
+    Lost(Arc<HoldState>, LostReason),
 }
 
 impl Told {
@@ -153,7 +153,7 @@ impl State {
                     let Some(name) = self.callers.get(&id).and_then(|c| c.name.clone()) else {
                         continue; // Nobody wants it any more.
                     };
-                    let cell = Arc::new(Cell::new(name, fence, deadline, self.teller.clone()));
+                    let cell = Arc::new(HoldState::new(name, fence, deadline, self.teller.clone()));
                     self.guards.insert(id, cell.clone());
                     self.idle_from = clock::now().after(self.look);
                     self.tell(id, Outcome::Granted(Granted { id, fence, cell }));

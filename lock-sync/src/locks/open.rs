@@ -4,7 +4,7 @@ use super::Locks;
 use crate::Config;
 use crate::backend::advisory::Connections;
 use crate::backend::tables::Tables;
-use crate::backend::{Backends, Handed, Source, nowhere};
+use crate::backend::{Backends, Provided, Source, unsupported};
 use crate::driver::Driver;
 use lock_core::Engine;
 use lock_core::config::{ConfigError, Error};
@@ -51,7 +51,7 @@ impl Locks {
             #[cfg(feature = "sqlite")]
             Place::Sqlite(path) => {
                 let session = crate::backend::sqlite::Sqlite::open(&path)?;
-                start(plan.in_file(session.no_log()), Handed(Some(session)))
+                start(plan.in_file(session.no_log()), Provided(Some(session)))
             }
             #[cfg(feature = "consul")]
             Place::Consul(server) => consul(&plan, &server),
@@ -77,7 +77,7 @@ impl Locks {
     pub fn with_postgres(client: postgres::Client, config: Config) -> Result<Self, Error> {
         // First of all: by itself, a client must not be dropped on a runtime.
         let session = crate::backend::postgres::Postgres::with(client);
-        start(Plan::brought(config, Kind::Postgres)?, Handed(Some(session)))
+        start(Plan::brought(config, Kind::Postgres)?, Provided(Some(session)))
     }
 
     /// Over a MySQL or MariaDB connection of yours, with a database chosen, and with the settings of
@@ -92,7 +92,7 @@ impl Locks {
     #[cfg(feature = "mysql")]
     pub fn with_mysql(connection: mysql::Conn, config: Config) -> Result<Self, Error> {
         let session = crate::backend::mysql::Mysql::with(connection);
-        start(Plan::brought(config, Kind::Mysql)?, Handed(Some(session)))
+        start(Plan::brought(config, Kind::Mysql)?, Provided(Some(session)))
     }
 
     /// Over an SQLite connection of yours, which must not be inside a transaction, with the settings of
@@ -104,7 +104,7 @@ impl Locks {
     pub fn with_sqlite(connection: rusqlite::Connection, config: Config) -> Result<Self, Error> {
         let plan = Plan::brought(config, Kind::Sqlite)?;
         let session = crate::backend::sqlite::Sqlite::with(connection, plan.schema())?;
-        start(plan, Handed(Some(session)))
+        start(plan, Provided(Some(session)))
     }
 }
 
@@ -120,14 +120,14 @@ fn start<S: Source>(plan: Plan, source: S) -> Result<Locks, Error> {
             let (connections, timing) = Connections::open(codec, source, plan.ttl(), plan.timing)?;
             drive(&plan, plan.advisory(timing), connections)
         }
-        Codec::Session(_) => Err(nowhere()),
+        Codec::Session(_) => Err(unsupported()),
     }
 }
 
 #[cfg(feature = "consul")]
 fn consul(plan: &Plan, server: &lock_shared::consul::Server) -> Result<Locks, Error> {
     use crate::backend::consul::Requests;
-    let Codec::Session(codec) = &plan.codec else { return Err(nowhere()) };
+    let Codec::Session(codec) = &plan.codec else { return Err(unsupported()) };
     let mut pace = Pace::default();
     let (requests, timing) = loop {
         let requests = Requests::new(codec.clone(), server, plan.token())?;

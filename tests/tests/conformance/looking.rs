@@ -13,7 +13,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 #[track_caller]
 fn missing(config: Config) -> String {
     match Admin::open(config) {
-        Err(Error::Unfit(Refusal::NothingThere(table))) => table,
+        Err(Error::UnsafeServer(Refusal::NothingThere(table))) => table,
         other => panic!("{other:?}"),
     }
 }

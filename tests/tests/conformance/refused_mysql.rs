@@ -164,7 +164,7 @@ fn tables_that_cannot_hold_locks_are_refused(kind: Kind) {
     for (create, why) in cases {
         place.tamper(&create);
         let error = unfit(&place, &create);
-        assert!(matches!(error, Error::Unfit(_)), "{error:?}");
+        assert!(matches!(error, Error::UnsafeServer(_)), "{error:?}");
         assert!(error.to_string().contains(why), "{create}: {error}");
         let what = if create.contains("VIEW") { "VIEW" } else { "TABLE" };
         place.tamper(&format!("DROP {what} {{table}}"));
@@ -231,7 +231,7 @@ fn servers_that_forget_or_only_read_are_refused(kind: Kind) {
         admin.query_drop(format!("SET GLOBAL {careless}")).expect("set");
         let error = unfit(&place, careless);
         assert!(
-            matches!(&error, Error::Unfit(told) if told.to_string().contains(why)),
+            matches!(&error, Error::UnsafeServer(told) if told.to_string().contains(why)),
             "{error:?}"
         );
         admin.query_drop(format!("SET GLOBAL {careful}")).expect("set");

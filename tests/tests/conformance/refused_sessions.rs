@@ -24,7 +24,7 @@ fn a_standby_has_no_advisory_locks_to_give() {
     drop(locks.lock("a").expect("taken"));
     std::fs::write(server.folder().join("data/standby.signal"), "").expect("written");
     server.restart();
-    assert_eq!(advisory(server.url()).map(drop), Err(Error::Unfit(Refusal::Standby)));
+    assert_eq!(advisory(server.url()).map(drop), Err(Error::UnsafeServer(Refusal::Standby)));
     // To a client that was there before it may be the primary again.
     let told = locks.try_lock_for("a", Duration::from_secs(2)).map(drop);
     assert!(matches!(&told, Err(Error::Unavailable(why)) if why.contains("standby")), "{told:?}");
@@ -58,7 +58,7 @@ fn a_pooler_that_hides_gives_a_lock_to_one_client_only() {
     let first = Locks::open(config()).expect("alone");
     let guard = first.lock("a").expect("alone");
     for _ in 0..3 {
-        assert_eq!(Locks::open(config()).map(drop), Err(Error::Unfit(Refusal::Pooled)));
+        assert_eq!(Locks::open(config()).map(drop), Err(Error::UnsafeServer(Refusal::Pooled)));
     }
     assert!(guard.is_held());
     // Whoever resets the connection in between takes the lock away, and is noticed.
@@ -81,7 +81,7 @@ fn a_mariadb_that_is_read_only_is_refused() {
 fn read_only(kind: Kind) {
     let server = kind.server();
     mysql_client(server.url()).query_drop("SET GLOBAL read_only = 1").expect("set");
-    assert_eq!(advisory(server.url()).map(drop), Err(Error::Unfit(Refusal::ReadOnly)));
+    assert_eq!(advisory(server.url()).map(drop), Err(Error::UnsafeServer(Refusal::ReadOnly)));
     mysql_client(server.url()).query_drop("SET GLOBAL read_only = 0").expect("set");
     assert_eq!(advisory(server.url()).map(drop), Ok(()));
 }

@@ -184,7 +184,7 @@ fn tables_that_cannot_hold_locks_are_refused() {
         place.tamper(&create);
         let error =
             Locks::open(place.config(std::time::Duration::from_secs(30))).expect_err("refused");
-        assert!(matches!(error, Error::Unfit(_)), "{error:?}");
+        assert!(matches!(error, Error::UnsafeServer(_)), "{error:?}");
         assert!(error.to_string().contains(why), "{error}");
         place.tamper("DO $$ BEGIN EXECUTE 'DROP VIEW IF EXISTS {table}'; EXCEPTION WHEN wrong_object_type THEN EXECUTE 'DROP TABLE {table}'; END $$");
     }

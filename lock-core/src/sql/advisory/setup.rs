@@ -94,7 +94,7 @@ impl Setup {
             Stage::Galera => self.alone(&rows, "ON", Some((Stage::Group, mysql::GROUP))),
             Stage::Group => self.alone(&rows, "OFF", None),
         };
-        next.unwrap_or(Step::Refuse(Refusal::Nonsense))
+        next.unwrap_or(Step::Refuse(Refusal::UnexpectedResponse))
     }
 
     /// The question whether the connection is inside a transaction failed.
@@ -178,13 +178,13 @@ impl Setup {
             return None;
         };
         if !is_new_enough(version) {
-            return Some(Step::Refuse(Refusal::TooOld));
+            return Some(Step::Refuse(Refusal::UnsupportedVersion));
         }
         if !matches!(&**read_only, "0" | "OFF") {
             return Some(Step::Refuse(Refusal::ReadOnly));
         }
         if *moved < 1 {
-            return Some(Step::Refuse(Refusal::StandingClock));
+            return Some(Step::Refuse(Refusal::FrozenClock));
         }
         let Value::Text(mark) = mark else { return Some(Step::Refuse(Refusal::Pooled)) };
         self.session = Session {

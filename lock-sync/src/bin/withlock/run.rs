@@ -7,7 +7,7 @@ use crate::connect::Patience;
 use crate::ending::{Ending, OnLost};
 use crate::hold::Hold;
 use crate::look::look;
-use crate::nested::Handed;
+use crate::nested::Provided;
 use crate::place::{Place, again, shown};
 use crate::report::{Level, print, say};
 use crate::role::CANNOT_EXECUTE;
@@ -53,7 +53,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
     let Place { config, url, .. } = Place::of(&args)?;
     let place = config.place();
     // The command's process gets ready while the lock is being acquired.
-    let handed = Handed::new(&url, &place).map_err(|error| {
+    let handed = Provided::new(&url, &place).map_err(|error| {
         format!("the system cannot keep the URL in memory for the command: {error}")
     })?;
     let running = match Running::start(&args.command, name, &handed) {
