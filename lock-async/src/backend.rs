@@ -141,7 +141,7 @@ impl<S: Session> Source for Provided<S> {
     }
 }
 
-/// The failure of every command after a connection of the caller's is gone.
+/// The failure of every request after a connection of the caller's is gone.
 const GONE: &str = "the connection that was handed over has ended: connect again with a new one";
 
 /// A codec of another server's, or no session. A configuration makes neither.
@@ -246,7 +246,7 @@ impl<S: Session> Backend for SqlTable<S> {
     ) -> Result<Reply, Failure> {
         let limit = left(tokio::time::Instant::now() + budget);
         // Whatever goes wrong before the request's own statement: the request was not sent.
-        self.ready(limit).await.map_err(ConnectError::before_command)?;
+        self.ready(limit).await.map_err(ConnectError::before_request)?;
         if let (Request::Subscribe { up_to }, true) = (request, self.listens) {
             return self.session.news(*up_to).await.map(|all| Reply::News(News::Notified(all)));
         }

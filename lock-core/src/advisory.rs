@@ -21,7 +21,7 @@
 //! |---|---|
 //! | a connection is replaced behind one's back (reconnect, pooler) and its locks are gone | a session is never reopened under the same number; [`Request::KeepAlive`](crate::Request::KeepAlive) must find the connection it was opened on, or the outcome is [`NoSession`](crate::Outcome::NoSession): lost at once |
 //! | the server gives a lock twice to one connection | rivals for one name queue in the engine, also while the first is still releasing |
-//! | a failed or cancelled request may have taken the lock | [`Sessions::Connections`](crate::Sessions::Connections): any answer that fails to come ends the session, and with it the lock |
+//! | a failed or cancelled request may have taken the lock | [`Sessions::Connections`]: any answer that fails to come ends the session, and with it the lock |
 //! | `NULL` from `GET_LOCK`, an error, a timeout are three things | the codec: only `1` is a grant; a reply that does not fit is a failure, never a grant |
 //! | an endless wait on a connection that died unseen | waits come in slices ([`Request::Wait`](crate::Request::Wait)), each with a deadline |
 //! | a connection dies unseen; the holder goes on | the lease above: lost at the deadline, which is before the server frees the lock |

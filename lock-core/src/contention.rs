@@ -39,11 +39,11 @@ const LOOKS: u32 = 4;
 /// The memory that an attempt has of its wait.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Contention {
-    /// What is asked after a denial.
+    /// The request after a denial.
     on_busy: Action,
-    /// What is asked next.
+    /// The next request.
     next_action: Action,
-    /// Where in the server's history the last wait ended.
+    /// The place in the server's history at which the last wait ended.
     index: u64,
     /// The hold that the last denial told of.
     observed_hold: Option<Hold>,
@@ -62,9 +62,9 @@ pub(crate) struct Contention {
 /// Another owner's hold, as a denial told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Hold {
-    /// When it told.
+    /// The time of the denial.
     seen_at: Instant,
-    /// When the hold had begun.
+    /// The beginning of the hold.
     taken_at: Instant,
 }
 
@@ -92,12 +92,12 @@ impl Contention {
 
     // -- what to ask ------------------------------------------------------------------------------
 
-    /// What to ask next.
+    /// The next request.
     pub(crate) fn next_action(&self) -> Action {
         self.next_action
     }
 
-    /// Where in the server's history a wait is to begin.
+    /// The place in the server's history at which a wait is to begin.
     pub(crate) fn index(&self) -> u64 {
         self.index
     }
@@ -155,20 +155,20 @@ impl Contention {
 
     // -- when to ask ------------------------------------------------------------------------------
 
-    /// When to claim, now that no local rival is in front any more: after the waiters for what its process has
+    /// The time to claim, now that no local rival is in front any more: after the waiters for what its process has
     /// just freed. An attempt that does not wait asks at once.
     pub(crate) fn at_front(&self, once: bool, give_up: Instant, cx: &Context<'_>) -> Instant {
         let held_back = if once { cx.now } else { cx.cooldown_until.min(give_up) };
         cx.now.max(held_back)
     }
 
-    /// When to claim what was freed, as all waiters are notified.
+    /// The time to claim what was freed, as all waiters are notified.
     pub(crate) fn after_notification(&mut self, cx: &mut Context<'_>) -> Instant {
         self.times_overtaken = self.times_overtaken.saturating_add(1);
         self.behind_the_first(1, cx)
     }
 
-    /// When to claim what was seen free, or to see whether it still is. Its last holder was overtaken by so many,
+    /// The time to claim what was seen free, or to see whether it still is. Its last holder was overtaken by so many,
     /// if that is known.
     pub(crate) fn after_free(
         &mut self,
@@ -196,7 +196,7 @@ impl Contention {
         cx.now.after(back.min(Timing::MAX_BACK_OFF))
     }
 
-    /// When to try again after a denial of a claim sent at `sent`: when the lease in the way ends, but
+    /// The time of the next try after a denial of a claim sent at `sent`: when the lease in the way ends, but
     /// after a back-off at the latest, unless the server is sure to tell that it was freed.
     pub(crate) fn after_denial(
         &mut self,
@@ -316,7 +316,7 @@ pub(crate) struct Cooldowns {
 }
 
 impl Cooldowns {
-    /// Until when the others go first; it may be over.
+    /// The time until which the others go first; it may be over.
     pub(crate) fn until(&self, name: &LockName) -> Option<Instant> {
         self.by_name.get(name).copied()
     }

@@ -30,7 +30,7 @@ pub(crate) use index::Entry;
 use index::TimerKey;
 use news::Subscription;
 
-/// What an engine is made with.
+/// The settings of an engine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Config {
     /// The lease times.
@@ -94,7 +94,7 @@ struct InFlight {
     void: bool,
 }
 
-/// What remains to be done of a step. A list instead of calls within calls: a hundred thousand attempts
+/// A part of a step that remains to be done. A list instead of calls within calls: a hundred thousand attempts
 /// that end together, each because of the one before, need no stack.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Todo {
@@ -105,7 +105,7 @@ enum Todo {
     Tidy(SessionId),
 }
 
-/// Where an attempt stands in its name's queue.
+/// An attempt's position in its name's queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Place {
     /// It may talk to the server, as far as its local rivals are concerned.
@@ -120,7 +120,7 @@ enum Place {
 struct Attempt {
     name: LockName,
     mode: Mode,
-    /// Where its claims go, if there are sessions.
+    /// The session that its claims go to, if there are sessions.
     session: Option<SessionId>,
     slot: Slot,
     place: Place,
@@ -162,7 +162,7 @@ pub struct Engine {
     /// How many wait in a queue and have not been told who has the lock. Derived from the slots; see `index`.
     unaware: usize,
     sessions: BTreeMap<SessionId, Session>,
-    /// Where new claims go.
+    /// The session that new claims go to.
     home: Option<SessionId>,
     /// A connection that was there to wait, for the next that waits soon.
     idle_waiter: Option<SessionId>,
@@ -172,12 +172,12 @@ pub struct Engine {
     cooldowns: Cooldowns,
     /// Attempts that were denied and wait. Derived from the slots; see `index`.
     denied: BTreeSet<LockId>,
-    /// When each slot wants to be looked at. Derived from the slots; see `index`.
+    /// The time at which each slot wants to be looked at. Derived from the slots; see `index`.
     timers: BTreeSet<(Instant, TimerKey)>,
-    /// When the leases that need nothing else are to be renewed: their timers. Derived from the slots; see
+    /// The timers of leases that only wait for their renewal. Derived from the slots; see
     /// `index`.
     renewals: BTreeSet<(Instant, LockId)>,
-    /// What is due on each lane, and may leave when the lane is free. A session's own requests are no
+    /// The actions that are due on each lane, and may leave when the lane is free. A session's own requests are no
     /// attempt's. Derived from the slots; see `index`.
     due: BTreeSet<(Lane, Action, Option<SessionId>, LockId)>,
     /// The connections that are to be closed. Derived from the sessions' leases; see `index`.
@@ -189,7 +189,7 @@ pub struct Engine {
     refusals: u32,
     /// How many sessions are there to wait.
     waiting: usize,
-    /// What remains of the step that is being made: empty between two calls.
+    /// The rest of the step that is being made: empty between two calls.
     todo: Vec<Todo>,
     events: VecDeque<Event>,
     /// Of the last answered requests: the natural unit of a back-off.
@@ -334,7 +334,7 @@ impl Engine {
                 self.claims_answered(now, session, Action::Wait, &[id], reply);
             }
             Due::Subscribe => self.listened(now, sent, reply),
-            // What counts is whether it is heard.
+            // Only the notification counts.
             Due::Ping => {}
         }
     }
@@ -405,7 +405,7 @@ impl Engine {
         self.events.pop_front()
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout) or
+    /// The time to call [`handle_timeout`](Self::handle_timeout) or
     /// [`poll_request`](Self::poll_request) if nothing else happens before; `None` for never.
     ///
     /// To be asked when closes, requests and events are drained. May change after: any call but a getter.
@@ -438,7 +438,7 @@ impl Engine {
         session.is_some_and(|session| session.waits)
     }
 
-    /// Until when the attempt's lock is held if it is not renewed; `None` if it is not held.
+    /// The deadline of the attempt's lock if it is not renewed; `None` if it is not held.
     pub fn held_until(&self, id: LockId) -> Option<Instant> {
         self.attempts.get(&id)?.slot.held_until()
     }

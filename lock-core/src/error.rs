@@ -21,7 +21,7 @@ pub enum NameError {
     /// The name contains a control character.
     #[error("the lock name has a control character (newline, NUL, …) at byte {at}: leave it out")]
     Control {
-        /// Where the first one is, in bytes.
+        /// The place of the first one, in bytes.
         at: usize,
     },
 }
@@ -102,16 +102,16 @@ fn rounded(time: &Duration) -> String {
     format!("{:?}", Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))
 }
 
-/// Why a command has no reply: what the driver knows of its fate. Drivers never guess.
+/// Why a request has no reply: what the driver knows of its fate. Drivers never guess.
 ///
 /// The text is for people: one line, without secrets.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
-    /// The command did not reach the server: it has had and will have no effect.
+    /// The request did not reach the server: it has had and will have no effect.
     #[error("{0}")]
     NotSent(String),
-    /// The command may have taken effect, may do so later, or never.
+    /// The request may have taken effect, may do so later, or never.
     #[error("{0}")]
     Unknown(String),
     /// The server answered that it did not do it. Made by [`Failure::refused`] and
@@ -124,10 +124,10 @@ pub enum Failure {
         retry: bool,
         /// The server's own code for it, if the server said it.
         code: Option<Code>,
-        /// What the server said.
+        /// The server's message.
         message: String,
     },
-    /// Where the locks were kept is no more: it was deleted, or something else is in its place.
+    /// The place of the locks is no more: it was deleted, or something else is in its place.
     /// All leases in it are lost, and nothing that was asked of it counts. The text names it, and holders
     /// are told it as the reason of the loss.
     #[error("{0}")]
@@ -155,7 +155,7 @@ impl Failure {
     }
 
     /// Whether the server says that it takes no writes. Another may by now be where this one was, so the
-    /// next command is to go over a connection that was made, and checked, anew.
+    /// next request is to go over a connection that was made, and checked, anew.
     pub fn is_read_only(&self) -> bool {
         match self.code() {
             Some(Code::SqlState(state)) => state == *b"25006",
@@ -176,7 +176,7 @@ impl Failure {
         }
     }
 
-    /// Whether a command for several may have been rejected because of a single one of them: a
+    /// Whether a request for several may have been rejected because of a single one of them: a
     /// rejection that stays and is not about the table, or a row that somebody else has locked.
     pub(crate) fn may_be_of_one(&self) -> bool {
         match (self, self.code()) {
@@ -198,7 +198,7 @@ impl Failure {
     }
 }
 
-/// What a server calls an error. Unlike the error's text, it does not change with versions and languages:
+/// The server's code for an error. Unlike the error's text, it does not change with versions and languages:
 /// decisions go by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -260,7 +260,7 @@ pub enum LostReason {
     /// Nobody renews the lock any more: the driver has ended before its guards. Told by drivers.
     #[error("nobody renews the lock any more: its driver has ended")]
     Unattended,
-    /// Where the lock was kept was deleted, or something else took its place: another may have got
+    /// The place of the lock was deleted, or something else took its place: another may have got
     /// the lock there.
     #[error("{failure}")]
     Gone {

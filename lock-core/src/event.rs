@@ -9,7 +9,7 @@ use crate::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LockId(pub(crate) u64);
 
-/// What has become of an attempt.
+/// News of an attempt.
 ///
 /// An attempt ends, for its caller, with one [`NotAcquired`](Event::NotAcquired) or, after
 /// [`Engine::release`](crate::Engine::release), with one [`Released`](Event::Released). Nothing is
@@ -43,7 +43,7 @@ pub enum Event {
     Trouble {
         /// The attempt.
         id: LockId,
-        /// What happened.
+        /// The failure.
         failure: Failure,
     },
     /// The attempt ended without the lock. If the server may have granted it all the same, the
@@ -65,9 +65,9 @@ pub enum Event {
     RenewalFailed {
         /// The attempt.
         id: LockId,
-        /// What happened.
+        /// The failure.
         failure: Failure,
-        /// When the lock will be lost if no renewal succeeds.
+        /// The time at which the lock will be lost if no renewal succeeds.
         deadline: Instant,
     },
     /// The lock is lost, for good. Told once. Stop what rests on it, then release the attempt.
@@ -107,7 +107,7 @@ pub enum Release {
     Freed,
     /// There was nothing to free: the lease had been lost before, or was never granted.
     NotOurs,
-    /// Where the lease was kept is no more: it had been lost by then.
+    /// The place of the lease is no more: the lease had been lost by then.
     Gone(Failure),
     /// The server did not confirm it. The lease ends by itself when its TTL is over, or with its
     /// session, which takes no more claims and is closed when nothing else is held in it.

@@ -3,7 +3,7 @@
 //! A driver sends what it is given and hands back the answer; it interprets nothing:
 //!
 //! ```text
-//!   Codec   encode(command) -> Request    ...    decode(command, Response) -> Reply
+//!   Codec   encode(request) -> http::Request    ...    decode(request, Response) -> Reply
 //! ```
 //!
 //! It must not follow redirects, which would lead a request with a token elsewhere, must not repeat

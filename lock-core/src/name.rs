@@ -19,7 +19,7 @@ use core::fmt;
 /// # Ok::<(), lock_core::NameError>(())
 /// ```
 //
-// An `Arc<str>` because a name is copied into every command; its `Eq`, `Ord` and `Hash` are the
+// An `Arc<str>` because a name is copied into every request; its `Eq`, `Ord` and `Hash` are the
 // text's, so sharing cannot be observed.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LockName(Arc<str>);

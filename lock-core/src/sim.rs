@@ -45,11 +45,10 @@
 //!
 //! ```
 //! use lock_core::sim::{Scope, World, explore, random, table::FakeTable};
-//! use lock_core::table::Table;
+//! use lock_core::table;
 //!
-//! let world = |scope: Scope| {
-//!     World::new(FakeTable::new(), Table::new(scope.timing.ttl(), "somebody"), scope)
-//! };
+//! let capabilities = table::capabilities("somebody", false);
+//! let world = |scope: Scope| World::new(FakeTable::new(), capabilities.clone(), scope);
 //! let mut scope = Scope::small();
 //! scope.clients.truncate(1);
 //! let found = explore(world(scope), 10_000, 1);

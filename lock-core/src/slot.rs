@@ -190,7 +190,7 @@ impl Slot {
         self.phase = self.in_time(self.phase, cx);
     }
 
-    /// What time alone makes of a phase.
+    /// The phase that follows from time alone.
     fn in_time(&mut self, phase: Phase, cx: &mut Context<'_>) -> Phase {
         let now = cx.now;
         match phase {

@@ -90,13 +90,13 @@ pub struct Codec {
     /// The release that notifies no waiter, where releases notify waiters.
     untold: Option<Text>,
     holders: Text,
-    /// Where who asks for the holders does not thereby say that it waits.
+    /// The statement by which a waiter says that it waits, if reading the holders does not say so.
     mark: Option<Text>,
     /// Whether a missing table is created.
     creates: bool,
-    /// Where the clock may be set back: ends a lease a TTL from now that ends later.
+    /// The statement that makes a lease end a TTL from now if it ends later, where the clock may be set back.
     correct: Option<Arc<str>>,
-    /// Whom the server takes us for, once it was asked.
+    /// The server's name for our account, once it was asked.
     account: Option<Arc<str>>,
 }
 
@@ -222,7 +222,7 @@ impl Codec {
         }
     }
 
-    /// With statements of their own for one claim and one release: what most commands are about.
+    /// With statements of their own for one claim and one release: what most requests are about.
     fn with_one(mut self, claim: &str, release: &str) -> Self {
         self.claim.one = Some(self.dialect.text(claim, &self.table).into());
         self.release.one = Some(self.dialect.text(release, &self.table).into());

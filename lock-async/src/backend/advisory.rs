@@ -150,7 +150,7 @@ impl<S: Session> Backend for SqlAdvisory<S> {
         let fresh = self.opened.is_some() && self.carry_out(&keep_alive, limit).await == alive;
         if !fresh && let Err(error) = self.enter(*ttl, limit).await {
             self.discard();
-            return Err(error.before_command());
+            return Err(error.before_request());
         }
         Ok(Reply::Opened(SessionName::default()))
     }

@@ -105,7 +105,7 @@ async fn renewals_and_losses_are_told() {
     lines.only(&format!("lost {fence} held="));
     drop(guard);
     let told =
-        || lines.0.lock().expect("unpoisoned").iter().any(|line| line.contains("not released"));
+        || lines.0.lock().expect("unpoisoned").iter().any(|line| line.contains("release failed"));
     tokio::time::timeout(SOON, async {
         while !told() {
             tokio::time::sleep(Duration::from_millis(1)).await;

@@ -39,7 +39,7 @@ use std::time::Duration;
 /// which has only `disable` and `verify-full`. Without `sslmode`, it is `prefer` on this machine
 /// (`disable` with Consul), and `verify-full` to any other host.
 #[must_use]
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Config {
     /// Absent for a connection that is brought.
     pub(crate) place: Option<Place>,

@@ -8,6 +8,7 @@ use rustls::pki_types::CertificateDer;
 use std::path::PathBuf;
 
 /// The address of a Consul agent, and its TLS settings.
+#[derive(Clone)]
 pub struct Server {
     /// Host and port.
     pub authority: Authority,

@@ -9,6 +9,7 @@ const SCHEMES: &str = "postgres://, postgresql://, mysql://, mariadb://, consul:
 
 /// Where locks are kept, if that is not a connection of the caller's. It may be one that a driver was built without,
 /// for the other driver in the same program.
+#[derive(Clone)]
 pub enum Place {
     #[cfg(feature = "postgres")]
     Postgres(crate::postgres::Server),

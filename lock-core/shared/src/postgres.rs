@@ -19,6 +19,7 @@ pub use tokio_postgres::Config;
 pub use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// A server, and its TLS settings.
+#[derive(Clone)]
 pub struct Server {
     pub config: Box<Config>,
     pub tls: Tls,

@@ -8,6 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// The settings of locks, apart from the place where they are kept.
+#[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) protocol: Option<Protocol>,
     pub(crate) ttl: Duration,

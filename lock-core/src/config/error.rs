@@ -78,7 +78,7 @@ impl From<ConnectError> for Error {
         match error {
             ConnectError::UnsafeServer(refusal) => Error::UnsafeServer(refusal),
             ConnectError::Failed(failure) => failure.into(),
-            other => other.before_command().into(),
+            other => other.before_request().into(),
         }
     }
 }
@@ -96,7 +96,7 @@ pub enum ReleaseError {
     /// the session's, after up to twice that and the lock-delay, when nothing else is held in it.
     #[error("the release was not confirmed ({reason}); the lease ends by itself within {within:?}")]
     Unconfirmed {
-        /// What is known.
+        /// The last error, for people.
         reason: String,
         /// That time.
         within: Duration,
@@ -114,7 +114,7 @@ pub enum WithLockError<T> {
     /// The lock was lost before the work was done: the work may have overlapped with another holder's.
     #[error("the lock was lost while it was used: {reason}")]
     Lost {
-        /// What the work returned.
+        /// The work's value.
         value: T,
         /// How the lock was lost.
         reason: LostReason,
@@ -123,9 +123,9 @@ pub enum WithLockError<T> {
     /// itself, as after [`ReleaseError::Unconfirmed`].
     #[error("the release was not confirmed ({reason}); the lease ends by itself within {within:?}")]
     Unconfirmed {
-        /// What the work returned.
+        /// The work's value.
         value: T,
-        /// What is known.
+        /// The last error, for people.
         reason: String,
         /// The longest time until the lease ends.
         within: Duration,
@@ -133,7 +133,7 @@ pub enum WithLockError<T> {
 }
 
 impl<T> WithLockError<T> {
-    /// What the work returned; [`None`] if it was not begun.
+    /// The work's value; [`None`] if the work was not begun.
     pub fn into_value(self) -> Option<T> {
         match self {
             WithLockError::Acquire(_) => None,
@@ -143,7 +143,7 @@ impl<T> WithLockError<T> {
         }
     }
 
-    /// What the work's `value` and the `release` after it come to.
+    /// The result of the work's `value` and the `release` after it.
     ///
     /// # Errors
     /// [`WithLockError`], with the value, if the release failed.

@@ -4,7 +4,7 @@ use super::ConfigError;
 use alloc::string::ToString;
 use core::fmt;
 
-/// What a lock is, where it is kept.
+/// The kind of lock at its place.
 ///
 /// | | a lock is | when its holder dies, it is free | shared locks |
 /// |---|---|---|---|

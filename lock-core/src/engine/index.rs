@@ -8,7 +8,7 @@ use crate::request::{Action, Mode};
 use crate::session::SessionId;
 use crate::time::Instant;
 
-/// What a timer is for. Sessions first: what they lose, their attempts have lost.
+/// The owner of a timer. Sessions come first: their loss is the loss of their attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum TimerKey {
     Session(SessionId),
@@ -16,7 +16,7 @@ pub(super) enum TimerKey {
     Subscription,
 }
 
-/// What is indexed of a slot.
+/// The indexed facts about a slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Entry {
     wake: Option<Instant>,
@@ -119,7 +119,7 @@ impl Engine {
         }
     }
 
-    /// What is to be looked at first, and when.
+    /// The first timer.
     pub(super) fn first_timer(&self) -> Option<(Instant, TimerKey)> {
         match (self.timers.first(), self.renewals.first()) {
             (Some(timer), Some((at, _))) if timer.0 <= *at => Some(*timer),
@@ -189,7 +189,7 @@ impl Engine {
     }
 }
 
-/// Where no session is a connection: each attempt waits on one of its own.
+/// The lane of a request if no session is a connection: each attempt waits on a lane of its own.
 fn wait_lane(id: LockId, action: Action) -> Lane {
     if action == Action::Wait { Lane(id.0) } else { Lane::HOME }
 }

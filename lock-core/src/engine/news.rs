@@ -39,20 +39,20 @@ use alloc::vec::Vec;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Subscription {
     stage: Stage,
-    /// Since when the server says that it tells.
+    /// The time since which the server notifies, by its own word.
     since: Option<Instant>,
     /// Whether what it tells is known to arrive.
     verified: bool,
     ping: Ping,
     /// How many pings were sent.
     pings: u64,
-    /// When the connection that is being dropped may be opened again, and whether somebody relied on it.
+    /// The time at which the connection that is being dropped may be opened again, and whether a waiter relied on it.
     dropped: Option<(Instant, bool)>,
-    /// Since when it was not needed, as far as was noticed.
+    /// The time since which it was not needed, as far as was noticed.
     unneeded: Option<Instant>,
     /// How often it failed in a row. Only a ping that is heard is a success.
     back_off: BackOff,
-    /// When it is to be looked at. Derived from the others.
+    /// The time at which it is to be looked at. Derived from the others.
     wake: Option<Instant>,
 }
 
@@ -94,7 +94,7 @@ impl Subscription {
         self.stage == Stage::Leaving
     }
 
-    /// Since when what was freed is sure to be told and to be heard; [`None`] if it is not.
+    /// The time since which releases are sure to be notified and heard; [`None`] if they are not.
     pub(super) fn notified_since(&self) -> Option<Instant> {
         self.since.filter(|_| self.verified && self.ping != Ping::Due)
     }
@@ -299,7 +299,7 @@ impl Engine {
 
     /// A ping was sent and not heard: the listening connection is dropped.
     fn overdue(&mut self, now: Instant) {
-        // Where no ping was ever heard, there is most likely a pooler, which is no different in a moment.
+        // A pooler most likely swallows notifications if no ping was ever heard, and will go on doing so.
         let pause =
             if self.subscription.verified { now } else { now.after(self.config.timing.wait()) };
         let until = self.listens_again_at(now).max(pause);

@@ -122,7 +122,7 @@ impl Engine {
         ahead.filter(|(name, _)| *name == place.0).map(|(_, id)| *id)
     }
 
-    /// What was freed is not taken again at once: those that wait for it need a round trip.
+    /// Keeps this process from taking what it has just freed: the waiters need a round trip.
     pub(super) fn yield_to_others(&mut self, now: Instant, id: LockId) {
         let step = self.config.timing.back_off(0, self.round_trip);
         if let Some(Attempt { name, slot, .. }) = self.attempts.get(&id).map(|attempt| &**attempt) {

@@ -31,7 +31,7 @@ impl Engine {
 
     // -- which session ----------------------------------------------------------------------------
 
-    /// Where what is due goes, and as what; [`None`] as long as its session is not open.
+    /// The lane, the action and the session of what is due; [`None`] as long as its session is not open.
     pub(super) fn assign(
         &mut self,
         now: Instant,
@@ -59,7 +59,7 @@ impl Engine {
         let attempt = &self.attempts[&id];
         let current = attempt.session.and_then(|id| Some((id, self.sessions.get(&id)?)));
         if !matches!(action, Action::Acquire | Action::Wait) {
-            // What is to be freed is where it was taken.
+            // A lock is released in the session that acquired it.
             return (current.map(|(session, _)| session), action);
         }
         if let Some((session, known)) = current
@@ -158,7 +158,7 @@ impl Engine {
         let idle = self.idle_waiter == Some(id) && lease.due(now).is_some();
         self.index_session(now, id);
         if opens {
-            // What was due in it may leave now.
+            // Requests that were due in it may leave now.
             self.tell_attempts(id, || Input::Tick);
         }
         for change in changes.into_iter().flatten() {
@@ -295,7 +295,7 @@ impl Engine {
         self.tell_session(now, id, |lease, cx| lease.answered(answer, cx));
     }
 
-    /// What a failed request means to the session it was sent in: a connection is lost with the
+    /// Takes a failed request to the session that it was sent in: a connection is lost with the
     /// first answer that fails to come; a record takes no new claims after a claim or release whose
     /// fate is not known, and neither does any session that may not have freed what it was to
     /// free. Nobody else is to wait on a connection that was refused anything. True if the session is

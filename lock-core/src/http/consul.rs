@@ -126,8 +126,7 @@ impl Codec {
     /// The reply to `request` that an answer is.
     ///
     /// # Errors
-    /// What is known of the request's fate when the answer is no reply to it: a surprise is never a
-    /// grant.
+    /// The request's fate, if the answer is no reply to it: a surprise is never a grant.
     ///
     /// A rejection that is not about the lock may pass: a token, a leader or a proxy that refuses has not
     /// refused before, when a [`Setup`] asked for the same.
@@ -235,13 +234,13 @@ impl Codec {
         refused(403, format!("Consul says: {why}; the ACL token needs {rights}"))
     }
 
-    /// What a status code says that is no reply to the request, or to the question if it only `asks`.
+    /// The failure that a status code stands for, if it is no reply; `asks` for a request that changes nothing.
     fn failed(&self, asks: bool, response: &Response<'_>) -> Failure {
         let (status, said) = (response.status, text::said(response.body));
         let told = format!("Consul answered with HTTP status {status}: {said}");
         match status {
             300..=399 => {
-                // Where to is not repeated: it may have a secret in it.
+                // The target is not repeated: it may have a secret in it.
                 let message = "Consul's address answers with a redirect, which is not followed: name the address of Consul itself, with https if it wants that";
                 refused(status, message.to_string())
             }
@@ -259,12 +258,12 @@ impl Codec {
     }
 }
 
-/// What is written to a key that is unlocked, for people too.
+/// The value of a key that is unlocked, for people too.
 fn passed_over(times: u32) -> String {
     format!("free; passed over: {times}")
 }
 
-/// What was, unless somebody else wrote to it.
+/// The number in such a value, unless somebody else wrote it.
 fn passed(value: &str) -> Option<u32> {
     text::from_base64(value).strip_prefix("free; passed over: ")?.parse().ok()
 }

@@ -13,7 +13,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt::Write;
 
-/// Where a lock's key is: a text in which `{name}` stands for the lock's name.
+/// The place of a lock's key: a text in which `{name}` stands for the lock's name.
 ///
 /// A name of letters, digits, spaces and ASCII punctuation is put there as it is. What cannot be is
 /// escaped: `=`, `%`, everything beyond ASCII, a `/` or a `.` where it would not only be text. Two
@@ -114,7 +114,7 @@ impl KeyTemplate {
         (escape(name.as_str()) == escaped).then_some(name)
     }
 
-    /// What all keys begin with.
+    /// The beginning of all keys.
     pub fn prefix(&self) -> &str {
         &self.before
     }

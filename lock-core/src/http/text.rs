@@ -37,7 +37,7 @@ pub(super) fn base64(bytes: &[u8]) -> String {
     text
 }
 
-/// What [`base64`] was made of, as far as it is text.
+/// The text that [`base64`] was made of.
 pub(super) fn from_base64(coded: &str) -> String {
     let mut bytes = alloc::vec::Vec::with_capacity(coded.len() / 4 * 3);
     let (mut bits, mut count) = (0_u32, 0);
@@ -60,7 +60,7 @@ pub(super) fn from_base64(coded: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// What a server says, for people: its first line, not too long, nothing that a terminal obeys.
+/// A server's words, for people: the first line, not too long, nothing that a terminal obeys.
 pub(super) fn said(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(&body[..body.len().min(1000)]);
     let line = text.trim().lines().next().unwrap_or_default();

@@ -66,7 +66,7 @@ pub struct FakeAdvisory {
     granted: BTreeMap<Connection, Fence>,
     /// What was held when the server died, and nobody is granted before its holder has noticed.
     remembered: Vec<Lease>,
-    /// No two commands read the clock in the same microsecond.
+    /// No two requests read the clock in the same microsecond.
     last_fence: Fence,
     started: Instant,
     /// How long it grants nothing then.

@@ -29,7 +29,7 @@ pub struct Scope {
     pub opens: u8,
     /// Callers may give up attempts that have not been granted.
     pub cancels: bool,
-    /// How many commands a client has under way at most.
+    /// How many requests a client has under way at most.
     pub in_flight: usize,
     /// How much of each kind may go wrong.
     pub faults: Faults,

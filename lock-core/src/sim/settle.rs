@@ -8,7 +8,7 @@ use super::world::World;
 use crate::engine::Lane;
 use crate::error::Failure;
 use crate::name::{LockName, Owner};
-use crate::request::{Action, Claim, Mode, Request};
+use crate::request::{Claim, Mode, Request};
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -120,7 +120,7 @@ impl<S: Server> World<S> {
             mode: Mode::Exclusive,
         };
         let claims: Vec<Claim> = self.names.0.iter().map(claim).collect();
-        if self.capabilities.on_busy == Action::Probe && self.scope.0.faults.set_backs > 0 {
+        if self.capabilities.sessions.is_none() && self.scope.0.faults.set_backs > 0 {
             self.server.tick(self.server_now());
             self.server.apply(self.server_now(), stranger, &Request::Probe { claims });
             self.advance(self.now.after(self.scope.0.timing.ttl() * 2));

@@ -72,11 +72,11 @@ enum Dialect {
 /// A connection as the server knows it, from [`Setup::session`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Session {
-    /// What the server calls the connection.
+    /// The server's name for the connection.
     id: i64,
-    /// What was written on it when it was opened.
+    /// The mark that was set when it was opened.
     mark: String,
-    /// When the server began to keep locks, in µs by its own clock. It has not been later: the
+    /// The start of the server, in µs by its own clock. It has not been later: the
     /// connection would not have survived that.
     since: i64,
     /// It waits for whole seconds only.
@@ -84,7 +84,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// What the server calls the connection: a process id on PostgreSQL, a connection's number on
+    /// The server's name for the connection: a process id on PostgreSQL, a connection's number on
     /// MySQL and MariaDB.
     pub fn id(&self) -> i64 {
         self.id
@@ -105,8 +105,7 @@ impl Codec {
         }
     }
 
-    /// What a new connection goes through, which is to be ended by the server when it is idle for
-    /// `ttl`. `id` is what the server called it when it was made, if the client tells: the process
+    /// The checks of a new connection, which the server is to end when it is idle for `ttl`. `id` is what the server called it when it was made, if the client tells: the process
     /// in PostgreSQL's `BackendKeyData`, the connection in MySQL's greeting.
     pub fn setup(&self, ttl: Duration, id: Option<u32>) -> Setup {
         Setup::new(self.dialect.clone(), ttl, id)

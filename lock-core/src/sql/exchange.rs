@@ -152,7 +152,7 @@ impl Exchange {
         self.stage = next.unwrap_or_else(surprise);
     }
 
-    /// What follows the number by which a MySQL statement told what it did.
+    /// The stage after a MySQL statement, which reports one number.
     fn acted(&self, number: i64, seen: Option<Vec<Outcome>>) -> Stage {
         match (&self.request, self.request.claims()) {
             (Request::Acquire { .. }, [claim]) => {
@@ -174,7 +174,7 @@ impl Exchange {
         }
     }
 
-    /// What follows when it is known what was granted.
+    /// The stage after the grants are known.
     fn granted(&self, granted: BTreeMap<String, Fence>) -> Stage {
         let claims = self.request.claims();
         if claims.iter().all(|claim| granted.contains_key(claim.name.as_str())) {
@@ -183,12 +183,12 @@ impl Exchange {
         Stage::Ask { granted }
     }
 
-    /// What follows when one of them ends as it should, or was renewed.
+    /// The stage after the first of the late leases was corrected, or found to be renewed.
     fn corrected(&self, outcomes: &[Outcome], late: &[Late]) -> Stage {
         self.asked(outcomes.to_vec(), late.get(1..).unwrap_or_default().to_vec())
     }
 
-    /// What follows when it is known who is in the way.
+    /// The stage after the holders of the other claims are known.
     fn asked(&self, outcomes: Vec<Outcome>, late: Vec<Late>) -> Stage {
         if self.correct(&late).is_some() {
             return Stage::Correct { outcomes, late };
@@ -202,7 +202,7 @@ impl Exchange {
         self.stage = match &self.stage {
             // Then nothing that was done before counts.
             _ if matches!(failure, Failure::Gone(_)) => Stage::Done(Err(failure)),
-            // What was granted is granted; only who is in the way stays unknown.
+            // The grants stand. Only the holders of the others stay unknown.
             Stage::Ask { granted } if matches!(self.request, Request::Acquire { .. }) => {
                 done(acquired(self.request.claims(), granted, &BTreeMap::new()))
             }
@@ -347,7 +347,7 @@ impl Exchange {
             (_, Request::Probe { .. })
                 | (Dialect::Sqlite { .. }, Request::Renew { .. } | Request::Release { .. })
         );
-        // Where arrays are parameters, one text serves however many claims there are, and cheaply.
+        // A dialect with array parameters has one text for any number of claims.
         let repeated = one.is_some() || matches!(self.codec.dialect, Dialect::Postgres { .. });
         Statement { durable, repeated, ..Statement::new(text.clone(), params) }
     }
@@ -375,7 +375,7 @@ fn done(outcomes: Vec<Outcome>) -> Stage {
     Stage::Done(Ok(Reply::Outcomes(outcomes)))
 }
 
-/// What became of a lease, by whether others wait for it, if it was its owner's.
+/// The outcome of a release: [`None`] if the lease was not its owner's, otherwise whether others wait for it.
 fn freed(wanted: Option<bool>) -> Outcome {
     match wanted {
         None => Outcome::NotOwner,

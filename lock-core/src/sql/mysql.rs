@@ -8,7 +8,7 @@
 //!   which the server sends along with its OK: **a driver hands it back as one row of one integer**
 //!   wherever a statement returns no rows. Neither the number of affected rows nor the client's
 //!   flags play a part. A trigger of the table's resets it, so a table with triggers is refused.
-//! * That is one number. Where a command is about several claims, a second statement reads which.
+//! * That is one number. Where a request is about several claims, a second statement reads which.
 //!   It locks what it reads, so that a proxy does not send it to a replica.
 //! * Assignments are evaluated from left to right, each seeing what those before it did: first what
 //!   depends on the old owner and expiry, then the owner, then the expiry.
@@ -113,7 +113,7 @@ fn hex(text: &mut String, bytes: &[u8]) {
     }
 }
 
-/// What the server's error says about the fate of a statement. `code` is its number, absent when
+/// The failure that the server's error stands for. `code` is its number, absent when
 /// the connection broke.
 ///
 /// | error | meaning | failure |
@@ -150,7 +150,7 @@ pub fn statement_failed(code: Option<u16>, message: &str) -> Failure {
     failure.with_code(Some(Code::Mysql(code)))
 }
 
-/// What a failed attempt to connect means: nothing was sent, and unless the server said that it
+/// The failure of an attempt to connect: nothing was sent, and unless the server said that it
 /// will not have us, it may work later.
 ///
 /// | error | meaning | failure |

@@ -61,7 +61,7 @@ pub(super) fn ping(number: u128) -> String {
 /// The first character of a ping's payload: no lock's name has a control character.
 const PROBES: char = '\u{1}';
 
-/// What the server's error says about the fate of a statement. `code` is the SQLSTATE, absent
+/// The failure that the server's error stands for. `code` is the SQLSTATE, absent
 /// when the connection broke.
 ///
 /// | SQLSTATE | meaning | failure |
@@ -84,7 +84,7 @@ pub fn statement_failed(code: Option<&str>, message: &str) -> Failure {
     failure.with_code(Code::sql_state(code))
 }
 
-/// What a failed attempt to connect means: nothing was sent, and unless the server said that it
+/// The failure of an attempt to connect: nothing was sent, and unless the server said that it
 /// will not have us, it may work later.
 ///
 /// | SQLSTATE | meaning | failure |
@@ -140,7 +140,7 @@ CREATE TABLE IF NOT EXISTS {table} (
   holder text NOT NULL -- for people: host, process, label
 ) WITH (fillfactor = 50)"#;
 
-// A row is written anew by each command. With room on its page, the index need not be.
+// A row is written anew by each request. With room on its page, the index need not be.
 
 /// The columns that [`CREATE`] makes, as [`CHECK`] reports them. Others are nobody's business.
 pub(super) const COLUMNS: &str = "acquired_at timestamptz, contended bool, expires_at timestamptz, fence int8, holder text, name text C, owner text, ttl_us int8";
@@ -188,7 +188,7 @@ pub(super) fn has_failed(failure: &Failure) -> bool {
 /// The role, where a check was denied.
 pub(super) const WHO: &str = "SELECT current_user::text";
 
-/// Where commits do not wait for the disk, they do in our session.
+/// Makes commits wait for the disk in our session, if they do not by default.
 pub(super) const DURABLE: &str = "SET synchronous_commit = on";
 
 const CLAIMS: &str = "unnest($3::text[], $4::text[])";

@@ -3,7 +3,7 @@
 use crate::error::Failure;
 use alloc::string::{String, ToString};
 
-/// Why a connection is not fit for commands.
+/// The reason why a connection is not used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConnectError {
@@ -16,12 +16,12 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    /// The failure of a command for which a connection was made anew.
+    /// The failure of a request for which a connection was made anew.
     ///
     /// Only the first connect refuses for good. A server that was fit before may be fit again: in a
     /// switch-over a client meets standbys, read-only primaries, missing tables and unknown passwords. So
-    /// the command was not sent, and is sent again until its caller's limit.
-    pub fn before_command(self) -> Failure {
+    /// the request was not sent, and is sent again until its caller's limit.
+    pub fn before_request(self) -> Failure {
         match self {
             Self::Failed(gone @ Failure::Gone(_)) => gone,
             Self::Failed(failure) => Failure::NotSent(failure.to_string()),
@@ -37,7 +37,7 @@ impl From<Failure> for ConnectError {
     }
 }
 
-/// Why a server or table is refused, and what to do about it.
+/// The reason why a server or table is refused, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -123,7 +123,7 @@ pub enum Refusal {
     NoTable {
         /// The table's quoted name.
         table: String,
-        /// What the server said.
+        /// The server's message.
         reason: String,
         /// The statement that would let us create it, and "or", if it was denied; nothing otherwise.
         grant: String,

@@ -5,7 +5,7 @@ use crate::error::{Code, Failure};
 use alloc::format;
 use alloc::string::String;
 
-/// The rights that commands about locks need.
+/// The rights that requests about locks need.
 pub(super) const COMMANDS: &str = "SELECT, INSERT, UPDATE";
 
 /// The right that creating the table needs.

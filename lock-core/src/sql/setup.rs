@@ -1,4 +1,4 @@
-//! What a new connection goes through before its first command.
+//! What a new connection goes through before its first request.
 
 use super::{Codec, Dialect, Refusal, Rows, Statement, Value, mysql, postgres, rights, sqlite};
 use crate::error::Failure;
@@ -46,12 +46,12 @@ enum Stage {
 /// How often a setup goes back to its check before it gives up.
 const MOST: u8 = 5;
 
-/// What is to be done next.
+/// The next thing to do.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
     /// Run this and come back with its rows or its failure.
     Run(Statement),
-    /// The connection is fit for commands.
+    /// The connection is fit for requests.
     Ready,
     /// The server, or the way to it, could not be asked.
     Failed(Failure),
@@ -71,7 +71,7 @@ impl Setup {
         Self { handed, ..self }
     }
 
-    /// The codec for commands, once it is ready: its table has the schema in which the server found or
+    /// The codec for requests, once it is ready: its table has the schema in which the server found or
     /// created it. From then on it is the same table, whatever a session's settings are.
     pub fn codec(&self) -> &Codec {
         &self.codec

@@ -29,7 +29,7 @@ pub fn codec(table: TableName, boot: &str) -> Codec {
         .with_mark(MARK, MARK_ONE)
 }
 
-/// What an error says about the fate of a statement. `code` is SQLite's primary result code.
+/// The failure that an error stands for. `code` is SQLite's primary result code.
 ///
 /// A statement here commits by itself or not at all, so after an error it was not done:
 /// `SQLITE_BUSY` (5), `SQLITE_LOCKED` (6), `SQLITE_NOMEM` (7), `SQLITE_FULL` (13) and
@@ -86,7 +86,7 @@ pub(super) const JOURNAL: &str = "PRAGMA journal_mode = WAL";
 /// A commit is on the disk before it is answered, so that a fence survives a power cut.
 pub(super) const DURABLE: &str = "PRAGMA synchronous = FULL";
 
-/// What a claim puts into its row, but for the name and the owner.
+/// The columns that a claim sets besides the name and the owner.
 const CLAIMS: &str = "c.value ->> 0, c.value ->> 1, {lease}\n  FROM json_each(?5) AS c";
 const CLAIM_OF_ONE: &str = "?5, ?6, {lease}";
 const LEASE: &str = "CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000, ?2, ?1 + ?3, ?1, ?4";

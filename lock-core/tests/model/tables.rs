@@ -101,6 +101,7 @@ impl Server for BadTable {
     fn apply(&mut self, now: Instant, connection: Connection, request: &Request) -> Reply {
         let (action, claims) = (request.action(), request.claims());
         let rows = self.table.rows().clone();
+        let acquires = action == Action::Acquire;
         let released = |freed: &Outcome| action == Action::Release && *freed != Outcome::NotOwner;
         self.before(now, action, claims);
         if self.bug == Bug::CorrectsByAnEarlierTime {
@@ -145,7 +146,7 @@ impl Server for BadTable {
                         _ => {}
                     }
                 }
-                (Bug::OwnClaimIsBusy, Reply::Outcomes(entries)) if was_ours => {
+                (Bug::OwnClaimIsBusy, Reply::Outcomes(entries)) if was_ours && acquires => {
                     entries[at] = Outcome::Busy(None);
                 }
                 (Bug::ReleaseKeepsOwner, Reply::Outcomes(freed)) if released(&freed[at]) => {
@@ -154,7 +155,9 @@ impl Server for BadTable {
                 _ => {}
             }
         }
-        if let (Bug::RepliesInWrongOrder, Reply::Outcomes(entries)) = (self.bug, &mut reply) {
+        if let (Bug::RepliesInWrongOrder, Reply::Outcomes(entries)) = (self.bug, &mut reply)
+            && acquires
+        {
             entries.reverse();
         }
         reply

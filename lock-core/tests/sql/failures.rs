@@ -104,11 +104,11 @@ fn what_is_wrong_with_a_server_that_was_fit_before_may_pass() {
         ConnectError::Failed(password),
         ConnectError::Failed(Failure::Unknown("broken".into())),
     ] {
-        let failure = error.clone().before_command();
+        let failure = error.clone().before_request();
         assert!(matches!(failure, Failure::NotSent(_)), "{error:?}: {failure:?}");
     }
     let gone = Failure::Gone("deleted".into());
-    assert_eq!(ConnectError::Failed(gone.clone()).before_command(), gone);
+    assert_eq!(ConnectError::Failed(gone.clone()).before_request(), gone);
     let refused = Failure::refused("gone".into());
-    assert_eq!(ConnectError::NoWay("gone".into()).before_command(), refused);
+    assert_eq!(ConnectError::NoWay("gone".into()).before_request(), refused);
 }

@@ -158,9 +158,8 @@ impl Both {
                     Reply::Outcomes(all) => <[Outcome; 1]>::try_from(all).expect("one")[0].clone(),
                     other => panic!("{other:?}"),
                 });
-                self.compared(turn, name, fake, real).unwrap_or_else(|(fake, real)| {
-                    panic!("{fake:?}, {real:?}: {requests:?} took {took:?}")
-                })
+                self.compared(turn, name, fake, real)
+                    .unwrap_or_else(|outcomes| panic!("{outcomes}: {requests:?} took {took:?}"))
             }
         };
         *self.seen.entry(what).or_default() += 1;
@@ -175,7 +174,7 @@ impl Both {
         name: Option<usize>,
         fake: Outcome,
         real: Outcome,
-    ) -> Result<&'static str, (Outcome, Outcome)> {
+    ) -> Result<&'static str, String> {
         Ok(match (turn, fake, real) {
             (_, Outcome::Granted(fake), Outcome::Granted(real)) => {
                 self.index(name.expect("a key's"), fake.get(), real.get());
@@ -185,7 +184,7 @@ impl Both {
                 self.index(name.expect("a key's"), fake, real);
                 "watched: locked"
             }
-            (_, fake, real) if fake != real => return Err((fake, real)),
+            (_, fake, real) if fake != real => return Err(format!("{fake:?}, {real:?}")),
             (_, Outcome::Free { .. }, _) => "watched: free",
             (_, Outcome::Busy(_), _) => "busy",
             (_, Outcome::Delayed, _) => "delayed",
@@ -195,7 +194,7 @@ impl Both {
             (Turn::Renew(_), Outcome::Done, _) => "renewed",
             (Turn::Renew(_), Outcome::NoSession, _) => "not renewed",
             (Turn::Destroy(_), Outcome::Done, _) => "destroyed",
-            (_, fake, real) => return Err((fake, real)),
+            (_, fake, real) => return Err(format!("{fake:?}, {real:?}")),
         })
     }
 }

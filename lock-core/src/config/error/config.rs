@@ -75,7 +75,7 @@ pub enum ConfigError {
     /// The SQLite file cannot be used.
     #[error("the SQLite file {path}: {reason}")]
     File {
-        /// Where it is.
+        /// Its place.
         path: String,
         /// The fault of the file.
         reason: String,

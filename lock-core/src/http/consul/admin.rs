@@ -17,7 +17,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 impl Codec {
-    /// What is to be sent for `question`.
+    /// The HTTP request for `question`.
     ///
     /// # Errors
     /// [`Failure::Rejected`]: there is nothing to purge. What Consul keeps of a free lock is a key.
@@ -39,10 +39,10 @@ impl Codec {
         }
     }
 
-    /// What the answer to `question` says.
+    /// The answer to `question`.
     ///
     /// # Errors
-    /// What is known of its fate when it is no answer to that.
+    /// The request's fate, if this is no answer to it.
     pub fn answer(&self, question: &Question, response: &Response<'_>) -> Result<Answer, Failure> {
         if response.body.len() > MAX_BODY {
             return Err(Failure::refused("Consul has too many keys there to list".to_string()));
@@ -58,7 +58,7 @@ impl Codec {
             }
             (Question::Status { .. }, 200) => self.locks(response.body).map(Answer::Locks),
             (Question::List { .. } | Question::Status { .. }, 404) => Ok(Answer::Locks(Vec::new())),
-            // What was to be broken is over: nothing followed.
+            // The hold that was to be broken is over: nothing followed.
             (Question::Break { .. }, 200 | 404) => Ok(Answer::Broken(None)),
             (Question::Break { .. } | Question::Purge { .. }, _) => {
                 Err(self.failed(false, response))
@@ -67,7 +67,7 @@ impl Codec {
         }
     }
 
-    /// What is to be sent after the first answer, if anything: its answer is for
+    /// The request after the first answer, if there is one: its answer is for
     /// [`followed`](Self::followed).
     ///
     /// # Errors
@@ -92,7 +92,7 @@ impl Codec {
         Ok(None)
     }
 
-    /// What the answer to that says.
+    /// The answer to that.
     ///
     /// # Errors
     /// As for [`answer`](Self::answer).

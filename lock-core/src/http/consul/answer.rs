@@ -110,7 +110,7 @@ pub(super) fn fence(modify_index: u64) -> Result<Fence, Failure> {
     if fits { Ok(Fence::new(modify_index)) } else { Err(surprise()) }
 }
 
-/// Where the watch ended, if that is a place to go on from.
+/// The index at which the watch ended, if a watch can go on from it.
 pub(super) fn index(response: &Response<'_>) -> Option<u64> {
     response.index?.trim().parse().ok().filter(|index| *index > 0)
 }

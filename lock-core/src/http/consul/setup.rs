@@ -24,7 +24,7 @@ pub struct Setup {
     lease: Duration,
     session: SessionName,
     stage: Stage,
-    /// What is to be told when the session has been ended.
+    /// The failure to report when the session has been ended.
     failure: Option<Failure>,
 }
 
@@ -36,7 +36,7 @@ enum Stage {
     Destroy,
 }
 
-/// What is to be done next.
+/// The next thing to do.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
     /// Ask this and come back with its reply or its failure.

@@ -36,7 +36,7 @@ enum Stage {
     Done(Result<Reply, Failure>),
 }
 
-/// What a statement says instead of a fence, or of what it freed.
+/// Numbers that a statement returns instead of a fence, or for a release.
 const BUSY: i64 = 0;
 const STARTING: i64 = -1;
 const READ_ONLY: i64 = -2;
@@ -97,7 +97,7 @@ impl Exchange {
     /// The request's reply.
     ///
     /// # Errors
-    /// What became of it otherwise. [`Failure::Unknown`] if the rows were not what the statements
+    /// The request's fate, if there is no reply. [`Failure::Unknown`] if the rows were not what the statements
     /// return, or are still missing: a surprise is never a grant.
     pub fn finish(self) -> Result<Reply, Failure> {
         match self.stage {
@@ -106,7 +106,7 @@ impl Exchange {
         }
     }
 
-    /// What follows when the statement failed, and the connection did not.
+    /// The stage after a failed statement on a connection that works.
     fn look(&self, failure: Failure) -> Stage {
         let shared = self.request.claims().iter().any(|claim| claim.mode == Mode::Shared);
         match &self.request {
@@ -120,7 +120,7 @@ impl Exchange {
         }
     }
 
-    /// What a try or a wait came to.
+    /// The stage after a try or a wait.
     fn tried(&self, said: Vec<Option<i64>>) -> Option<Stage> {
         if said.contains(&Some(REPLACED)) {
             return Some(Stage::Done(replaced()));
@@ -145,7 +145,7 @@ impl Exchange {
         entries.map(done)
     }
 
-    /// What a statement that failed has taken all the same.
+    /// The stage after reading which locks a failed statement has taken all the same.
     fn found(&self, said: Vec<Option<i64>>, failure: &Failure) -> Option<Stage> {
         if said.contains(&Some(REPLACED)) {
             return Some(Stage::Done(replaced()));
@@ -162,7 +162,7 @@ impl Exchange {
         if !denied && said.iter().all(|number| *number == Some(BUSY)) {
             return Some(Stage::Done(Err(failure.clone())));
         }
-        // What was taken is taken. Of the others it is only known that they are not ours.
+        // The locks that were taken stand. Of the others it is only known that they are not ours.
         let entries: Option<Vec<Outcome>> = said.into_iter().map(|number| entry(number?)).collect();
         entries.map(done)
     }

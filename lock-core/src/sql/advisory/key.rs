@@ -25,7 +25,7 @@ pub enum Key {
     Pair,
 }
 
-/// What the names of MySQL's and MariaDB's locks begin with; `withlock:` by default.
+/// The beginning of the names of MySQL's and MariaDB's locks; `withlock:` by default.
 ///
 /// Those servers have one set of locks for all databases: to have locks of one's own, have a prefix
 /// of one's own. 28 bytes at most, of `a-z`, `0-9` and `_.:-`. 32 hexadecimal digits of the name's
@@ -95,7 +95,7 @@ impl Prefix {
         if good { Ok(Self(prefix.to_string())) } else { Err(PrefixError) }
     }
 
-    /// What the server calls the lock.
+    /// The server's name for the lock.
     pub(super) fn of(&self, name: &LockName) -> String {
         let digest = Sha256::digest(name.as_str().as_bytes());
         let hex = digest[..16].iter().map(|byte| format!("{byte:02x}"));

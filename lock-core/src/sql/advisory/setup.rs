@@ -1,4 +1,4 @@
-//! What a new connection goes through before its first command.
+//! What a new connection goes through before its first request.
 
 use super::{Dialect, Session, micros, mysql, postgres};
 use crate::error::Failure;
@@ -21,7 +21,7 @@ use core::time::Duration;
 pub struct Setup {
     dialect: Dialect,
     ttl: Duration,
-    /// What the server called the connection when it was made.
+    /// The server's name for the connection when it was made.
     id: Option<u32>,
     /// The connection is the caller's, who may be in the middle of something.
     handed: bool,

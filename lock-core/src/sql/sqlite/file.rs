@@ -14,7 +14,7 @@ pub struct Identity {
     pub inode: u64,
 }
 
-/// What a path leads to.
+/// The kind of thing that a path leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A regular file.
@@ -25,12 +25,12 @@ pub enum Kind {
     Other,
 }
 
-/// What is known of a file before it is opened.
+/// A file's properties before it is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Found {
     /// Which it is.
     pub identity: Identity,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// How many names it has.
     pub links: u64,
@@ -85,9 +85,9 @@ pub fn check_name(path: &str) -> Result<(), &'static str> {
 /// The files of a database: those that were found, or not, at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Files {
-    /// What the path leads to that the user named.
+    /// The target of the path that the user named.
     pub named: Option<Identity>,
-    /// What the path leads to that SQLite goes by: the same without symbolic links.
+    /// The target of the path that SQLite goes by: the same without symbolic links.
     pub real: Option<Identity>,
     /// The write-ahead log.
     pub log: Option<Identity>,

@@ -18,7 +18,7 @@ use std::time::Duration;
 const LONGEST: Duration = Duration::from_secs(100 * 366 * 86_400);
 
 /// Runs a command while holding a lock, so that only one runs at a time.
-#[derive(Clone, Debug, Parser)]
+#[derive(Debug, Parser)]
 #[command(
     name = "withlock",
     version,

@@ -48,11 +48,9 @@ pub(crate) struct Asking {
 
 impl Asking {
     /// Starts the asking thread. It calls `reached` once there is a connection, before it asks for the lock.
-    /// `again` makes the configuration anew.
     pub(crate) fn begin(
         wish: Wish,
         config: Config,
-        again: impl Fn() -> Result<Config, String> + Send + 'static,
         reached: impl FnOnce(Locks, Sender<News>) + Send + 'static,
     ) -> io::Result<Self> {
         let (sender, news) = channel();
@@ -61,7 +59,7 @@ impl Asking {
             // The main thread may have stopped listening.
             let tell = |news| drop(sender.send(news));
             let trouble = |error| tell(News::Progress(Progress::Trouble(error)));
-            let locks = match connect(config, again, patience, trouble) {
+            let locks = match connect(&config, patience, trouble) {
                 Ok(locks) => locks,
                 Err(error) => return tell(News::Ended(Err(End::Failed(error)))),
             };

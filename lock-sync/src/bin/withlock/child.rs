@@ -20,7 +20,7 @@
 
 use crate::ending::Ending;
 use crate::guardian::{Lease, Order, Report, now};
-use crate::nested::Provided;
+use crate::nested::Handed;
 use crate::role::{GUARDIAN, starter};
 use crate::source::URL;
 use rustix::io::ioctl_fionbio;
@@ -63,7 +63,7 @@ pub(crate) struct Running {
 impl Running {
     /// Starts the process that becomes the command at [`begin`](Self::begin). Call it on the main thread: for
     /// the kernel, a process has lost its parent when the *thread* that started it ends.
-    pub(crate) fn start(command: &[OsString], name: &str, handed: &Provided) -> io::Result<Self> {
+    pub(crate) fn start(command: &[OsString], name: &str, handed: &Handed) -> io::Result<Self> {
         let (hears, orders) = io::pipe()?;
         let (reports, tells) = io::pipe()?;
         // A guardian that does not read must not block us.

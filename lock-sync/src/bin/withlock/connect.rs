@@ -76,14 +76,13 @@ impl Patience {
 
 /// Connects. If the server cannot be reached, reports that and tries again. A refusal by the server is final.
 pub(crate) fn connect(
-    mut config: Config,
-    again: impl Fn() -> Result<Config, String>,
+    config: &Config,
     patience: Patience,
     trouble: impl Fn(String),
 ) -> Result<Locks, String> {
     let mut pause = Duration::from_millis(100);
     loop {
-        let error = match Locks::open(config) {
+        let error = match Locks::open(config.clone()) {
             Ok(locks) => return Ok(locks),
             Err(error) if !error.is_transient() => return Err(error.to_string()),
             Err(error) => error.to_string(),
@@ -96,7 +95,6 @@ pub(crate) fn connect(
         trouble(error);
         std::thread::sleep(pause.min(left));
         pause = (pause * 2).min(Duration::from_secs(2));
-        config = again()?;
     }
 }
 

@@ -23,12 +23,12 @@ pub(crate) const PLACE: &str = "WITHLOCK_PLACE";
 const LINK: &str = "/memfd:withlock-url";
 
 /// The URL's file for a withlock inside the command. It exists as long as this value.
-pub(crate) struct Provided {
+pub(crate) struct Handed {
     file: File,
     place: String,
 }
 
-impl Provided {
+impl Handed {
     pub(crate) fn new(url: &str, place: &str) -> io::Result<Self> {
         let mut file = File::from(memfd_create("withlock-url", MemfdFlags::CLOEXEC)?);
         file.write_all(url.as_bytes())?;
@@ -47,7 +47,7 @@ impl Provided {
 pub(crate) struct Outer(u32);
 
 impl Outer {
-    /// Reads a path as [`Provided`] writes it. `None` for any other path.
+    /// Reads a path as [`Handed`] writes it. `None` for any other path.
     pub(crate) fn of(path: &Path) -> Option<Self> {
         let (pid, number) = path.to_str()?.strip_prefix("/proc/")?.split_once("/fd/")?;
         number.parse::<u32>().ok()?;

@@ -81,12 +81,6 @@ impl Place {
     }
 }
 
-/// Makes the configuration anew from the URL of its place.
-pub(crate) fn again(args: &Args, url: &str) -> Result<Config, String> {
-    let config: Config = url.parse().map_err(|error: ConfigError| error.to_string())?;
-    Ok(settled(with_token(config, url)?, args))
-}
-
 /// Adds the settings that do not belong to the place.
 fn settled(config: Config, args: &Args) -> Config {
     let config = match &args.label {

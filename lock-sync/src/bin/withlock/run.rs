@@ -7,8 +7,8 @@ use crate::connect::Patience;
 use crate::ending::{Ending, OnLost};
 use crate::hold::Hold;
 use crate::look::look;
-use crate::nested::Provided;
-use crate::place::{Place, again, shown};
+use crate::nested::Handed;
+use crate::place::{Place, shown};
 use crate::report::{Level, print, say};
 use crate::role::CANNOT_EXECUTE;
 use crate::signals;
@@ -53,7 +53,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
     let Place { config, url, .. } = Place::of(&args)?;
     let place = config.place();
     // The command's process gets ready while the lock is being acquired.
-    let handed = Provided::new(&url, &place).map_err(|error| {
+    let handed = Handed::new(&url, &place).map_err(|error| {
         format!("the system cannot keep the URL in memory for the command: {error}")
     })?;
     let running = match Running::start(&args.command, name, &handed) {
@@ -100,16 +100,13 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
     let mut waiting = Waiting::new(name, &place, level, patience != Patience::None);
     let mode = if args.shared { Mode::Shared } else { Mode::Exclusive };
     let wish = Wish { name: name.to_string(), mode, patience };
-    let (reached, from, own) = (stage.clone(), url.clone(), args.clone());
+    let reached = stage.clone();
     let reach = |stage: &RwLock<Stage>, next| {
         *stage.write().unwrap_or_else(PoisonError::into_inner) = next;
     };
-    let asking = Asking::begin(
-        wish,
-        config,
-        move || again(&own, &from),
-        move |locks, news| reach(&reached, Stage::Waiting(locks, news)),
-    )
+    let asking = Asking::begin(wish, config, move |locks, news| {
+        reach(&reached, Stage::Waiting(locks, news))
+    })
     .map_err(|error| format!("the system cannot start a thread: {error}"))?;
     let mut at = None;
     let connected = |locks: Locks, waiting: &mut Waiting| {
