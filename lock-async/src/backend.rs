@@ -1,7 +1,6 @@
 //! Backends execute the core's requests.
 
 pub(crate) mod admin;
-pub(crate) mod advisory;
 #[cfg(feature = "consul")]
 pub(crate) mod consul;
 #[cfg(feature = "mysql")]
@@ -11,16 +10,16 @@ pub(crate) mod names;
 pub(crate) mod panics;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
+pub(crate) mod sql;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
-pub(crate) mod tables;
 
 use lock_core::config::{ConfigError, Error};
-use lock_core::sql::{Codec, ConnectError, Rows, Statement, Step};
-use lock_core::{Failure, Instant, Judgment, News, Notification, Pace, Reply, Request, Timing};
+use lock_core::sql::{ConnectError, Rows, Statement};
+use lock_core::{Failure, Instant, Notification, Reply, Request};
 use std::future::{Future, ready};
 use std::task::Context;
-use std::time::{Duration, Instant as Now};
+use std::time::Duration;
 
 /// Makes the backends, each for one [`Lane`](lock_core::Lane).
 pub(crate) trait Backends: Send + 'static {
@@ -149,125 +148,7 @@ pub(crate) fn unsupported() -> Error {
     ConfigError::System("this configuration leads to no connection".to_string()).into()
 }
 
-/// The table protocol over a session.
-pub(crate) struct SqlTable<S> {
-    pub(crate) codec: Codec,
-    session: S,
-    /// Whether this connection is through its checks.
-    checked: bool,
-    /// Whether it is told what was freed.
-    listens: bool,
-    /// How long the first connect took.
-    pace: Pace,
-}
-
-impl<S: Session> SqlTable<S> {
-    /// One that is opened when it is used.
-    fn new(codec: Codec, session: S) -> Self {
-        Self { codec, session, checked: false, listens: false, pace: Pace::default() }
-    }
-
-    /// Opens and checks the session, so that what cannot work is told at once. Each step may take
-    /// `budget`.
-    pub(crate) async fn open(codec: Codec, session: S, budget: Duration) -> Result<Self, Error> {
-        let mut table = Self::new(codec, session);
-        table.ready(|| budget).await?;
-        Ok(table)
-    }
-
-    /// The same, and finds out whether the way to the server is fast enough for the leases; their timing then.
-    pub(crate) async fn open_at_pace(
-        codec: Codec,
-        session: S,
-        timing: Timing,
-    ) -> Result<(Self, Timing), Error> {
-        let budget = timing.connect();
-        let mut table = Self::open(codec, session, budget).await?;
-        loop {
-            match table.pace.judge(timing) {
-                Judgment::Fits(timing) => return Ok((table, timing)),
-                Judgment::CheckAgain => table.check(|| budget).await?,
-                Judgment::ConnectAgain => {
-                    table.checked = false;
-                    table.ready(|| budget).await?;
-                }
-                Judgment::TooSlow(error) => return Err(ConfigError::from(error).into()),
-            }
-        }
-    }
-
-    /// Opens the session and lets it through its checks, if it is not open.
-    async fn ready(&mut self, limit: impl Fn() -> Duration + Send) -> Result<(), ConnectError> {
-        if self.checked && self.session.is_open() {
-            return Ok(());
-        }
-        (self.checked, self.listens) = (false, false);
-        let began = Now::now();
-        self.session.open(limit()).await?;
-        self.pace.connected(began.elapsed());
-        self.check(limit).await
-    }
-
-    /// Lets the open session through its checks.
-    async fn check(&mut self, limit: impl Fn() -> Duration + Send) -> Result<(), ConnectError> {
-        let mut setup = self.codec.setup().handed(self.session.handed());
-        let mut answer = None;
-        self.pace.checks();
-        loop {
-            match setup.step(answer.take()) {
-                Step::Run(statement) => {
-                    let sent = Now::now();
-                    answer = Some(self.session.run(&statement, limit()).await);
-                    self.pace.answered(sent.elapsed());
-                }
-                Step::Ready => {
-                    self.codec = setup.codec().clone();
-                    self.checked = true;
-                    return Ok(());
-                }
-                Step::Failed(failure) => return Err(ConnectError::Failed(failure)),
-                Step::Refuse(refusal) => return Err(ConnectError::UnsafeServer(refusal)),
-            }
-        }
-    }
-}
-
 /// How much time is left.
 fn left(until: tokio::time::Instant) -> impl Fn() -> Duration + Send + Copy {
     move || until.saturating_duration_since(tokio::time::Instant::now())
-}
-
-impl<S: Session> Backend for SqlTable<S> {
-    async fn execute(
-        &mut self,
-        request: &Request,
-        now: Instant,
-        budget: Duration,
-    ) -> Result<Reply, Failure> {
-        let limit = left(tokio::time::Instant::now() + budget);
-        // Whatever goes wrong before the request's own statement: the request was not sent.
-        self.ready(limit).await.map_err(ConnectError::before_request)?;
-        if let (Request::Subscribe { up_to }, true) = (request, self.listens) {
-            return self.session.news(*up_to).await.map(|all| Reply::News(News::Notified(all)));
-        }
-        let mut exchange = self.codec.encode(request, now);
-        while let Some(statement) = exchange.poll_statement() {
-            match self.session.run(&statement, limit()).await {
-                Ok(rows) => exchange.handle_rows(rows),
-                Err(failure) => exchange.handle_failure(failure),
-            }
-        }
-        let reply = exchange.finish();
-        self.checked &= !reply.as_ref().is_err_and(Failure::is_read_only);
-        self.listens |= reply == Ok(Reply::News(News::Begun));
-        reply
-    }
-
-    fn poll_idle(&mut self, cx: &mut Context<'_>) {
-        self.session.poll_idle(cx);
-    }
-
-    async fn close(self) {
-        self.session.close().await;
-    }
 }

@@ -55,8 +55,8 @@ impl Locks {
         Self { driver, check, table: None }
     }
 
-    pub(crate) fn kept_in(self, table: TableName) -> Self {
-        Self { table: Some(table).filter(|table| table.parts().0.is_some()), ..self }
+    pub(crate) fn kept_in(self, table: Option<TableName>) -> Self {
+        Self { table: table.filter(|table| table.parts().0.is_some()), ..self }
     }
 
     /// The table that the locks are kept in, with the schema (on MySQL and MariaDB the database) in which

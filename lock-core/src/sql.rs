@@ -17,6 +17,7 @@
 mod admin;
 pub mod advisory;
 mod exchange;
+mod flow;
 pub mod mysql;
 pub mod postgres;
 mod prepared;
@@ -35,6 +36,7 @@ use alloc::vec::Vec;
 
 pub use admin::AdminExchange;
 pub use exchange::Exchange;
+pub use flow::{Do, Flow, Made};
 pub use prepared::{Prepared, Run};
 pub use refusal::{ConnectError, Refusal};
 pub use setup::{Setup, Step};

@@ -1,7 +1,6 @@
 //! Backends execute the core's requests.
 
 pub(crate) mod admin;
-pub(crate) mod advisory;
 #[cfg(feature = "consul")]
 pub(crate) mod consul;
 #[cfg(feature = "mysql")]
@@ -10,15 +9,14 @@ pub(crate) mod mysql;
 pub(crate) mod names;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
+pub(crate) mod sql;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
-pub(crate) mod tables;
 
-use crate::clock;
 use lock_core::config::{ConfigError, Error};
-use lock_core::sql::{Codec, ConnectError, Rows, Statement, Step};
-use lock_core::{Failure, Instant, Judgment, News, Notification, Pace, Reply, Request, Timing};
-use std::time::{Duration, Instant as Now};
+use lock_core::sql::{ConnectError, Rows, Statement};
+use lock_core::{Failure, Instant, Notification, Reply, Request};
+use std::time::Duration;
 
 /// Ends what a backend is doing on another thread, as far as that is possible. Does not block.
 pub(crate) type Cut = Box<dyn FnOnce() + Send>;
@@ -131,98 +129,6 @@ pub(crate) fn unsupported() -> Error {
     ConfigError::System("this configuration leads to no connection".to_string()).into()
 }
 
-/// The table protocol over a session.
-pub(crate) struct SqlTable<S> {
-    pub(crate) codec: Codec,
-    session: S,
-    /// Whether this connection is through its checks.
-    checked: bool,
-    /// Whether it is told what was freed.
-    listens: bool,
-    /// How long the first connect took.
-    pace: Pace,
-}
-
-impl<S: Session> SqlTable<S> {
-    /// One that is opened when it is used.
-    fn new(codec: Codec, session: S) -> Self {
-        Self { codec, session, checked: false, listens: false, pace: Pace::default() }
-    }
-
-    /// Opens and checks the session, so that what cannot work is told at once. Each step may take
-    /// `budget`.
-    pub(crate) fn open(codec: Codec, session: S, budget: Duration) -> Result<Self, Error> {
-        let mut table = Self::new(codec, session);
-        table.ready(|| budget)?;
-        Ok(table)
-    }
-
-    /// The same, and finds out whether the way to the server is fast enough for the leases; their timing then.
-    pub(crate) fn open_at_pace(
-        codec: Codec,
-        session: S,
-        timing: Timing,
-    ) -> Result<(Self, Timing), Error> {
-        let budget = timing.connect();
-        let mut table = Self::open(codec, session, budget)?;
-        loop {
-            match table.pace.judge(timing) {
-                Judgment::Fits(timing) => {
-                    if table.session.is_patient() {
-                        table.session.close();
-                    }
-                    return Ok((table, timing));
-                }
-                Judgment::CheckAgain => table.check(|| budget)?,
-                Judgment::ConnectAgain => {
-                    table.checked = false;
-                    table.ready(|| budget)?;
-                }
-                Judgment::TooSlow(error) => return Err(ConfigError::from(error).into()),
-            }
-        }
-    }
-
-    /// Opens the session and lets it through its checks, if it is not open.
-    fn ready(&mut self, limit: impl Fn() -> Duration) -> Result<(), ConnectError> {
-        if self.checked && self.session.is_open() {
-            return Ok(());
-        }
-        (self.checked, self.listens) = (false, false);
-        let began = Now::now();
-        in_time(limit(), |left| self.session.open(left))?;
-        self.pace.connected(began.elapsed());
-        self.check(limit)
-    }
-
-    /// Lets the open session through its checks.
-    fn check(&mut self, limit: impl Fn() -> Duration) -> Result<(), ConnectError> {
-        let mut setup = self.codec.setup().handed(self.session.handed());
-        let mut answer = None;
-        self.pace.checks();
-        loop {
-            match setup.step(answer.take()) {
-                Step::Run(statement) => {
-                    let sent = Now::now();
-                    answer = Some(self.run(&statement, limit()));
-                    self.pace.answered(sent.elapsed());
-                }
-                Step::Ready => {
-                    self.codec = setup.codec().clone();
-                    self.checked = true;
-                    return Ok(());
-                }
-                Step::Failed(failure) => return Err(ConnectError::Failed(failure)),
-                Step::Refuse(refusal) => return Err(ConnectError::UnsafeServer(refusal)),
-            }
-        }
-    }
-
-    fn run(&mut self, statement: &Statement, limit: Duration) -> Result<Rows, Failure> {
-        in_time(limit, |left| self.session.run(statement, left))
-    }
-}
-
 /// Begins a step only while time is left for it.
 fn in_time<T, E: From<Failure>>(
     left: Duration,
@@ -232,117 +138,4 @@ fn in_time<T, E: From<Failure>>(
         return Err(Failure::NotSent("no answer in time".to_string()).into());
     }
     step(left)
-}
-
-impl<S: Session> Backend for SqlTable<S> {
-    fn execute(
-        &mut self,
-        request: &Request,
-        now: Instant,
-        budget: Duration,
-    ) -> Result<Reply, Failure> {
-        let until = clock::now().after(budget);
-        let limit = || until.since(clock::now());
-        // Whatever goes wrong before the request's own statement: the request was not sent.
-        self.ready(limit).map_err(ConnectError::before_request)?;
-        if let (Request::Subscribe { up_to }, true) = (request, self.listens) {
-            return self.session.news(*up_to).map(|all| Reply::News(News::Notified(all)));
-        }
-        let mut exchange = self.codec.encode(request, now);
-        while let Some(statement) = exchange.poll_statement() {
-            match self.run(&statement, limit()) {
-                Ok(rows) => exchange.handle_rows(rows),
-                Err(failure) => exchange.handle_failure(failure),
-            }
-        }
-        let reply = exchange.finish();
-        self.checked &= !reply.as_ref().is_err_and(Failure::is_read_only);
-        self.listens |= reply == Ok(Reply::News(News::Begun));
-        reply
-    }
-
-    fn cut(&self) -> Option<Cut> {
-        self.session.cut()
-    }
-}
-
-#[cfg(all(test, feature = "sqlite"))]
-mod tests {
-    use super::sqlite::Sqlite;
-    use super::*;
-    use lock_core::sql::sqlite;
-    use lock_core::{Claim, LockName, Mode, Owner, SessionName, TableName};
-
-    const BUDGET: Duration = Duration::from_secs(5);
-
-    /// Not open for long, and everything takes its time.
-    struct Slow {
-        session: Sqlite,
-        pause: Duration,
-        /// How long each step was given.
-        steps: Vec<Duration>,
-    }
-
-    impl Slow {
-        fn step(&mut self, budget: Duration) {
-            self.steps.push(budget);
-            std::thread::sleep(self.pause.min(budget));
-        }
-    }
-
-    impl Session for Slow {
-        fn is_open(&self) -> bool {
-            self.pause.is_zero()
-        }
-
-        fn open(&mut self, budget: Duration) -> Result<(), ConnectError> {
-            self.step(budget);
-            self.session.open(budget)
-        }
-
-        fn run(&mut self, statement: &Statement, budget: Duration) -> Result<Rows, Failure> {
-            self.step(budget);
-            self.session.run(statement, budget)
-        }
-    }
-
-    fn slow(pause: Duration) -> (SqlTable<Slow>, Result<Reply, Failure>) {
-        let folder = tempfile::tempdir().expect("a folder");
-        let session = Sqlite::open(&folder.path().join("locks.db")).expect("opened");
-        let session = Slow { session, pause: Duration::ZERO, steps: Vec::new() };
-        let codec = sqlite::codec(TableName::default(), "boot");
-        let mut table = SqlTable::open(codec, session, BUDGET).expect("fit for locks");
-        table.session.pause = pause;
-        table.session.steps.clear();
-        let name = LockName::new("a").expect("good");
-        let claims = vec![Claim { name, owner: Owner::new(1), mode: Mode::Exclusive }];
-        let request = Request::Acquire {
-            session: SessionName::default(),
-            claims,
-            ttl: Duration::from_secs(30),
-            min_uptime: Duration::ZERO,
-            label: "h".into(),
-        };
-        let reply = table.execute(&request, Instant::from_nanos(1_000_000), BUDGET);
-        (table, reply)
-    }
-
-    #[test]
-    fn all_steps_of_an_exchange_have_one_limit() {
-        let pause = Duration::from_millis(100);
-        let (table, reply) = slow(pause);
-        assert!(matches!(reply, Ok(Reply::Outcomes(_))), "{reply:?}");
-        let steps = &table.session.steps;
-        assert!(steps.len() > 3, "{steps:?}");
-        for pair in steps.windows(2) {
-            assert!(pair[1] + pause <= pair[0], "{steps:?}");
-        }
-    }
-
-    #[test]
-    fn no_step_begins_after_the_limit() {
-        let (table, reply) = slow(BUDGET / 2);
-        assert!(matches!(reply, Err(Failure::NotSent(_))), "{reply:?}");
-        assert!(table.session.steps.len() <= 2, "{:?}", table.session.steps);
-    }
 }

@@ -205,13 +205,17 @@ impl Place {
     }
 }
 
+/// On a thread of its own: by itself, the client must not be used on a runtime, and a test that fails there would end
+/// all others with it.
 impl Drop for Own {
     fn drop(&mut self) {
-        if let Own::Database { server, name } = self
-            && let Ok(mut client) = postgres::Client::connect(server, postgres::NoTls)
-        {
-            let _ = client.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)"));
-        }
+        let Own::Database { server, name } = self else { return };
+        let remove = || {
+            if let Ok(mut client) = postgres::Client::connect(server, postgres::NoTls) {
+                let _ = client.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)"));
+            }
+        };
+        let _ = std::thread::scope(|scope| scope.spawn(remove).join());
     }
 }
 

@@ -71,7 +71,7 @@ impl<F: Backends> Pump<F> {
             let Some(dispatch) = self.state.engine.poll_request(sent) else { return };
             let Dispatch { id, lane, request, deadline } = dispatch;
             if !self.lanes.send(lane, id, request, sent, deadline.since(sent)) {
-                let failure = Failure::NotSent("there is no connection".to_string());
+                let failure = Failure::NotSent("no connection to the server is open".to_string());
                 self.state.engine.handle_reply(clock::now(), id, Err(failure));
             }
         }

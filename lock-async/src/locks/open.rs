@@ -2,8 +2,7 @@
 
 use super::Locks;
 use crate::Config;
-use crate::backend::advisory::Connections;
-use crate::backend::tables::Tables;
+use crate::backend::sql::Connections;
 use crate::backend::{Backends, Provided, Source, unsupported};
 use crate::driver::Driver;
 use lock_core::Engine;
@@ -148,19 +147,11 @@ impl Locks {
 /// Over connections that are opened as they are needed.
 async fn start<S: Source>(plan: Plan, source: S) -> Result<Locks, Error> {
     Handle::try_current().map_err(|_| ConfigError::NoRuntime)?;
-    match plan.codec.clone() {
-        Codec::Table(codec) => {
-            let (tables, timing) = Tables::open(codec, source, plan.timing).await?;
-            let table = tables.codec.table().clone();
-            Ok(drive(&plan, plan.table(timing, S::TELLS), tables).kept_in(table))
-        }
-        Codec::Advisory(codec) => {
-            let (connections, timing) =
-                Connections::open(codec, source, plan.ttl(), plan.timing).await?;
-            Ok(drive(&plan, plan.advisory(timing), connections))
-        }
-        Codec::Session(_) => Err(unsupported()),
-    }
+    let flow = plan.flow().ok_or_else(unsupported)?;
+    let (connections, timing) = Connections::open(flow, source, plan.timing).await?;
+    let table = connections.flow().codec().map(|codec| codec.table().clone());
+    let locks = drive(&plan, plan.engine(timing, S::TELLS), connections);
+    Ok(locks.kept_in(table))
 }
 
 #[cfg(feature = "consul")]
@@ -177,7 +168,7 @@ async fn consul(plan: &Plan, server: lock_shared::consul::Server) -> Result<Lock
             Judgment::TooSlow(error) => return Err(ConfigError::from(error).into()),
         }
     };
-    Ok(drive(plan, plan.consul(timing), requests))
+    Ok(drive(plan, plan.engine(timing, false), requests))
 }
 
 fn drive<F: Backends>(plan: &Plan, engine: Engine, backends: F) -> Locks {

@@ -6,9 +6,8 @@ use crate::place::Place;
 use crate::settings::{Codec, Kind, Settings};
 use lock_core::config::{ConfigError, Protocol};
 use lock_core::http::consul::Setup;
-use lock_core::{
-    Capabilities, ClaimError, Engine, LockName, Mode, Owner, Timing, advisory, consul, table,
-};
+use lock_core::sql::Flow;
+use lock_core::{ClaimError, Engine, LockName, Mode, Owner, Timing, advisory, consul, table};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,36 +75,37 @@ impl Plan {
         }
     }
 
-    /// The engine of a lock table; `notifies` if the server notifies waiters.
-    pub fn table(&self, timing: Timing, notifies: bool) -> Engine {
-        self.engine(table::capabilities(&self.settings.holder(), notifies), timing)
+    /// The flow of a connection to a database; [`None`] with Consul.
+    pub fn flow(&self) -> Option<Flow> {
+        match &self.codec {
+            Codec::Table(codec) => Some(Flow::table(codec.clone())),
+            Codec::Advisory(codec) => Some(Flow::advisory(codec.clone(), self.ttl())),
+            Codec::Session(_) => None,
+        }
     }
 
-    /// The engine of advisory locks. The one connection that was brought is open, and there is none to wait on.
-    pub fn advisory(&self, timing: Timing) -> Engine {
-        let waiting = self.settings.waiting.unwrap_or(advisory::WAITING);
-        let waiting = if self.brought { 0 } else { waiting };
+    /// The engine for this place; `notifies` if the server notifies waiters for a table.
+    pub fn engine(&self, timing: Timing, notifies: bool) -> Engine {
         let holder = self.settings.holder();
-        let mut engine = self.engine(advisory::capabilities(waiting, Some(&holder)), timing);
+        let waiting = self.settings.waiting.unwrap_or(advisory::WAITING);
+        let capabilities = match &self.codec {
+            Codec::Table(_) => table::capabilities(&holder, notifies),
+            // The one connection that was brought is open, and there is none to wait on.
+            Codec::Advisory(_) if self.brought => advisory::capabilities(0, Some(&holder)),
+            Codec::Advisory(_) => advisory::capabilities(waiting, Some(&holder)),
+            Codec::Session(_) => consul::capabilities(&holder),
+        };
+        let mut engine = Engine::new(capabilities, lock_core::Config::new(timing, self.seed));
         if self.brought {
             engine.open(clock::now());
         }
         engine
     }
 
-    /// The engine of locks in Consul.
-    pub fn consul(&self, timing: Timing) -> Engine {
-        self.engine(consul::capabilities(&self.settings.holder()), timing)
-    }
-
     /// The requests of the first connect to Consul.
     pub fn setup(&self) -> Setup {
         // Attempts are owners too, but the first of them has another number.
         Setup::new(Owner::new(self.seed), consul::lease(self.ttl()))
-    }
-
-    fn engine(&self, capabilities: Capabilities, timing: Timing) -> Engine {
-        Engine::new(capabilities, lock_core::Config::new(timing, self.seed))
     }
 
     /// How long a lease lasts unless renewed.

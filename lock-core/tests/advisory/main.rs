@@ -2,6 +2,7 @@
 //! is taken for a grant.
 
 mod exchange;
+mod flow;
 mod hostile;
 mod setup;
 

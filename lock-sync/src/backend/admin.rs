@@ -1,16 +1,17 @@
 //! An operator's questions about a lock table.
 
-use super::{Session, SqlTable};
+use super::Session;
+use super::sql::Sql;
 use crate::admin::Ask;
 use crate::clock;
 use lock_core::admin::{Answer, Question};
 use lock_core::config::Error;
-use lock_core::sql::{Codec, ConnectError, Refusal};
+use lock_core::sql::{Codec, ConnectError, Flow, Refusal};
 use std::time::Duration;
 
 /// A lock table, and how long each statement about it may take. It is looked at, and never created.
 pub(crate) struct TableAdmin<S> {
-    table: SqlTable<S>,
+    table: Sql<S>,
     /// Whether the table was named. The default one is missing where no lock was ever taken.
     named: bool,
     budget: Duration,
@@ -23,7 +24,7 @@ impl<S: Session> TableAdmin<S> {
         named: bool,
         budget: Duration,
     ) -> Result<Self, Error> {
-        let table = SqlTable::new(codec.look_only(), session);
+        let table = Sql::new(Flow::table(codec.look_only()), Some(session));
         let mut admin = Self { table, named, budget };
         admin.is_there()?;
         Ok(admin)
@@ -31,7 +32,7 @@ impl<S: Session> TableAdmin<S> {
 
     /// Whether there is a table to look at.
     fn is_there(&mut self) -> Result<bool, Error> {
-        match self.table.ready(|| self.budget) {
+        match self.table.connect(self.budget) {
             Ok(()) => Ok(true),
             Err(ConnectError::UnsafeServer(Refusal::NothingThere(_))) if !self.named => Ok(false),
             Err(error) => Err(error.into()),
@@ -44,7 +45,8 @@ impl<S: Session> Ask for TableAdmin<S> {
         if !self.is_there()? {
             return Ok(question.of_nothing());
         }
-        let mut exchange = self.table.codec.ask(question, clock::now());
+        let Some(codec) = self.table.flow.codec() else { return Ok(question.of_nothing()) };
+        let mut exchange = codec.ask(question, clock::now());
         while let Some(statement) = exchange.poll_statement() {
             match self.table.run(&statement, self.budget) {
                 Ok(rows) => exchange.handle_rows(rows),

@@ -2,8 +2,7 @@
 
 use super::Locks;
 use crate::Config;
-use crate::backend::advisory::Connections;
-use crate::backend::tables::Tables;
+use crate::backend::sql::Connections;
 use crate::backend::{Backends, Provided, Source, unsupported};
 use crate::driver::Driver;
 use lock_core::Engine;
@@ -110,18 +109,11 @@ impl Locks {
 
 /// Over connections that are opened as they are needed.
 fn start<S: Source>(plan: Plan, source: S) -> Result<Locks, Error> {
-    match plan.codec.clone() {
-        Codec::Table(codec) => {
-            let (tables, timing) = Tables::open(codec, source, plan.timing)?;
-            let table = tables.codec.table().clone();
-            Ok(drive(&plan, plan.table(timing, S::TELLS), tables)?.kept_in(table))
-        }
-        Codec::Advisory(codec) => {
-            let (connections, timing) = Connections::open(codec, source, plan.ttl(), plan.timing)?;
-            drive(&plan, plan.advisory(timing), connections)
-        }
-        Codec::Session(_) => Err(unsupported()),
-    }
+    let flow = plan.flow().ok_or_else(unsupported)?;
+    let (connections, timing) = Connections::open(flow, source, plan.timing)?;
+    let table = connections.flow().codec().map(|codec| codec.table().clone());
+    let locks = drive(&plan, plan.engine(timing, S::TELLS), connections)?;
+    Ok(locks.kept_in(table))
 }
 
 #[cfg(feature = "consul")]
@@ -138,11 +130,12 @@ fn consul(plan: &Plan, server: &lock_shared::consul::Server) -> Result<Locks, Er
             Judgment::TooSlow(error) => return Err(ConfigError::from(error).into()),
         }
     };
-    drive(plan, plan.consul(timing), requests)
+    drive(plan, plan.engine(timing, false), requests)
 }
 
 fn drive(plan: &Plan, engine: Engine, backends: impl Backends) -> Result<Locks, Error> {
-    let system = |error: std::io::Error| ConfigError::System(format!("no threads: {error}"));
+    let system =
+        |error: std::io::Error| ConfigError::System(format!("it cannot start a thread: {error}"));
     let driver = Driver::start(engine, Box::new(backends), plan.within()).map_err(system)?;
     Ok(Locks::with(Arc::new(driver), plan.check()))
 }

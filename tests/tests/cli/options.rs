@@ -217,7 +217,7 @@ fn a_loss_that_is_ignored_is_told_though_the_command_has_ended() {
     holder.signal(Signal::CONT);
     let ended = holder.end().expect(7);
     let [told] = ended.stderr.lines().collect::<Vec<_>>()[..] else { panic!("{ended:?}") };
-    assert!(told.starts_with("withlock: the lock \"n\" was lost, and "), "{ended:?}");
+    assert!(told.starts_with("withlock: the lock \"n\" was lost, "), "{ended:?}");
 }
 
 // What is made from the definition.

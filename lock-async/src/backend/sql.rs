@@ -1,0 +1,165 @@
+//! Connections to a database: each executes requests as its flow says.
+
+use super::{Backend, Backends, GONE, Session, Source, left};
+use lock_core::config::{ConfigError, Error};
+use lock_core::sql::{ConnectError, Do, Flow, Made, Rows, Statement};
+use lock_core::{Failure, Instant, Reply, Request, Timing};
+use std::task::Context;
+use std::time::{Duration, Instant as Now};
+
+/// Connections to one database, as many as there are lanes.
+pub(crate) struct Connections<S: Source> {
+    flow: Flow,
+    source: S,
+    /// The connection that was opened to see whether locks are safe there.
+    first: Option<Sql<S::Session>>,
+}
+
+impl<S: Source> Connections<S> {
+    /// Opens and checks a connection, so that a fault is reported at once, also that the way to the server is too slow
+    /// for the leases. Returns the timing at that pace, too.
+    pub(crate) async fn open(
+        flow: Flow,
+        mut source: S,
+        timing: Timing,
+    ) -> Result<(Self, Timing), Error> {
+        let mut first = Sql::new(flow, source.session());
+        let budget = if S::RECONNECTS { timing.connect() } else { timing.request() };
+        first.connect(budget).await?;
+        let timing = loop {
+            if !S::RECONNECTS {
+                break timing;
+            }
+            match first.flow.judge(timing).map_err(ConfigError::from)? {
+                Some(timing) => break timing,
+                None => first.go(move || budget).await,
+            }
+            first.flow.connected()?;
+        };
+        Ok((Self { flow: first.flow.another(), source, first: Some(first) }, timing))
+    }
+
+    /// The flow of connections to the very table that the first one found.
+    pub(crate) fn flow(&self) -> &Flow {
+        &self.flow
+    }
+}
+
+impl<S: Source> Backends for Connections<S> {
+    type Backend = Sql<S::Session>;
+
+    fn backend(&mut self) -> Option<Self::Backend> {
+        let another = || Sql::new(self.flow.another(), self.source.session());
+        Some(self.first.take().unwrap_or_else(another))
+    }
+}
+
+/// One connection.
+pub(crate) struct Sql<S> {
+    pub(super) flow: Flow,
+    /// [`None`] if the caller's connection has ended, and there is no other.
+    pub(super) session: Option<S>,
+}
+
+impl<S: Session> Sql<S> {
+    /// A connection that is opened when it is used.
+    pub(crate) fn new(flow: Flow, session: Option<S>) -> Self {
+        Self { flow, session }
+    }
+
+    /// Opens the connection and lets it through its checks, if it is not open. Each step may take `budget`.
+    pub(crate) async fn connect(&mut self, budget: Duration) -> Result<(), ConnectError> {
+        self.flow.connect(self.is_open());
+        self.go(move || budget).await;
+        self.flow.connected()
+    }
+
+    /// Does what the flow says, until there is nothing more.
+    async fn go(&mut self, limit: impl Fn() -> Duration + Send) {
+        while let Some(step) = self.flow.poll_step() {
+            let began = Now::now();
+            match step {
+                Do::Open => {
+                    let made = self.make(limit()).await;
+                    self.flow.opened(made, began.elapsed());
+                }
+                Do::Run(statement) => {
+                    let rows = self.run(&statement, limit()).await;
+                    self.flow.ran(rows, began.elapsed());
+                }
+                Do::Hear(up_to) => {
+                    let news = match &mut self.session {
+                        Some(session) => session.news(up_to).await,
+                        None => Err(Failure::NotSent("the connection has ended".to_string())),
+                    };
+                    self.flow.heard(news);
+                }
+            }
+        }
+    }
+
+    async fn make(&mut self, limit: Duration) -> Result<Made, ConnectError> {
+        let gone = || ConnectError::NoWay(GONE.to_string());
+        let session = self.session.as_mut().ok_or_else(gone)?;
+        session.open(limit).await?;
+        Ok(Made { id: session.id(), brought: session.handed() })
+    }
+
+    pub(super) async fn run(
+        &mut self,
+        statement: &Statement,
+        limit: Duration,
+    ) -> Result<Rows, Failure> {
+        match &mut self.session {
+            Some(session) => session.run(statement, limit).await,
+            None => Err(Failure::NotSent("no connection to the server is open".to_string())),
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.session.as_ref().is_some_and(Session::is_open)
+    }
+}
+
+impl<S: Session> Backend for Sql<S> {
+    async fn execute(
+        &mut self,
+        request: &Request,
+        now: Instant,
+        budget: Duration,
+    ) -> Result<Reply, Failure> {
+        let limit = left(tokio::time::Instant::now() + budget);
+        self.flow.begin(request, now, self.is_open());
+        self.go(limit).await;
+        let reply = self.flow.finish();
+        if self.flow.closes()
+            && let Some(session) = &mut self.session
+        {
+            session.discard();
+        }
+        reply
+    }
+
+    fn lasts(&self) -> bool {
+        self.flow.lasts(self.is_open())
+    }
+
+    fn poll_idle(&mut self, cx: &mut Context<'_>) {
+        if let Some(session) = &mut self.session {
+            session.poll_idle(cx);
+        }
+    }
+
+    async fn close(self) {
+        if let Some(session) = self.session {
+            session.close().await;
+        }
+    }
+
+    async fn cut(self) {
+        // A statement about a table ends by itself. A wait for an advisory lock would go on.
+        if let Some(session) = self.session.filter(|_| self.flow.is_session()) {
+            session.cut().await;
+        }
+    }
+}

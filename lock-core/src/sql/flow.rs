@@ -1,0 +1,441 @@
+//! Requests over one connection, step by step: what a driver does with a database, without doing it.
+//!
+//! ```text
+//!   flow.begin(request, now, is_open)
+//!   while let Some(step) = flow.poll_step() {
+//!       Open           -> open the connection           flow.opened(result, took)
+//!       Run(statement) -> run it                        flow.ran(result, took)
+//!       Hear(up_to)    -> wait for notifications        flow.heard(result)
+//!   }
+//!   flow.finish()
+//! ```
+//!
+//! A table's connection is opened by whatever request finds it closed, and goes through its checks before that request.
+//! An advisory lock's connection is a session: only [`Request::Open`] opens it, and a failure whose consequences are
+//! unknown ends it.
+
+use super::advisory::{self, Codec as AdvisoryCodec};
+use super::{Codec, ConnectError, Exchange, Rows, Setup, Statement, Step};
+use crate::error::{Failure, TimingError};
+use crate::outcome::{News, Notification, Outcome, Reply};
+use crate::pace::{Judgment, Pace};
+use crate::request::{Request, SessionName};
+use crate::time::Instant;
+use crate::timing::Timing;
+use alloc::boxed::Box;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// The state of one connection, and of the request that is executed on it.
+#[derive(Clone, Debug)]
+pub struct Flow {
+    place: Place,
+    /// The connection is through its checks.
+    ready: bool,
+    /// The connection must be closed, with all that it has.
+    closes: bool,
+    /// The times of the first connect.
+    pace: Pace,
+    /// The last connection that was made.
+    made: Made,
+    stage: Stage,
+    /// The next statement, until the driver takes it.
+    statement: Option<Statement>,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    Table {
+        codec: Codec,
+        /// The server notifies this connection of freed locks.
+        listens: bool,
+    },
+    Advisory {
+        codec: AdvisoryCodec,
+        ttl: Duration,
+        /// The server's view of the connection, while it may have locks.
+        session: Option<advisory::Session>,
+    },
+}
+
+/// The next thing that the driver does.
+#[derive(Clone, Debug)]
+pub enum Do {
+    /// Open the connection, or a new one in its place.
+    Open,
+    /// Run this statement.
+    Run(Statement),
+    /// Wait this long for notifications. Answer as soon as there is one.
+    Hear(Duration),
+}
+
+/// A connection that was made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Made {
+    /// The server's name for it, if the client tells.
+    pub id: Option<u32>,
+    /// It is the caller's, who may have left it in the middle of something.
+    pub brought: bool,
+}
+
+/// A request that waits for the connection; [`None`] if only the connection is wanted.
+type Pending = Option<(Request, Instant)>;
+
+#[derive(Clone, Debug)]
+enum Stage {
+    Idle,
+    Open(Pending),
+    Check(Checks, Pending),
+    Run(Running),
+    /// The first connection was opened some time ago. Its lease counts from now, so it must show now that it is still
+    /// the same.
+    Confirm(advisory::Exchange),
+    Hear(Duration),
+    Done(Result<Reply, Failure>),
+    Refused(ConnectError),
+}
+
+#[derive(Clone, Debug)]
+enum Checks {
+    Table(Box<Setup>),
+    Advisory(advisory::Setup),
+}
+
+#[derive(Clone, Debug)]
+enum Running {
+    Table(Exchange),
+    Advisory(advisory::Exchange),
+}
+
+impl Flow {
+    /// The flow of a connection to a lock table.
+    pub fn table(codec: Codec) -> Self {
+        Self::new(Place::Table { codec, listens: false })
+    }
+
+    /// The flow of a connection that has advisory locks. The server ends it once it has been idle for `ttl`.
+    pub fn advisory(codec: AdvisoryCodec, ttl: Duration) -> Self {
+        Self::new(Place::Advisory { codec, ttl, session: None })
+    }
+
+    /// The flow of another connection to the same place: to the very table that this one found.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        match &self.place {
+            Place::Table { codec, .. } => Self::table(codec.clone()),
+            Place::Advisory { codec, ttl, .. } => Self::advisory(codec.clone(), *ttl),
+        }
+    }
+
+    fn new(place: Place) -> Self {
+        Self {
+            place,
+            ready: false,
+            closes: false,
+            pace: Pace::default(),
+            made: Made::default(),
+            stage: Stage::Idle,
+            statement: None,
+        }
+    }
+
+    // -- what the driver asks -----------------------------------------------------------------------
+
+    /// The codec of the lock table, if it is one.
+    pub fn codec(&self) -> Option<&Codec> {
+        match &self.place {
+            Place::Table { codec, .. } => Some(codec),
+            Place::Advisory { .. } => None,
+        }
+    }
+
+    /// Whether the locks live by the connection.
+    pub fn is_session(&self) -> bool {
+        matches!(self.place, Place::Advisory { .. })
+    }
+
+    /// Whether the connection serves further requests. `is_open`: as far as the driver knows.
+    pub fn lasts(&self, is_open: bool) -> bool {
+        !self.is_session() || (self.ready && is_open)
+    }
+
+    /// Whether the connection must be closed now. Says so once.
+    pub fn closes(&mut self) -> bool {
+        core::mem::take(&mut self.closes)
+    }
+
+    // -- what the driver does -----------------------------------------------------------------------
+
+    /// Wants the connection, and no request on it yet.
+    pub fn connect(&mut self, is_open: bool) {
+        self.statement = None;
+        if self.ready && is_open {
+            self.stage = Stage::Done(Ok(Reply::Opened(SessionName::default())));
+        } else {
+            self.open(None);
+        }
+    }
+
+    /// Begins a request that was made at `now`.
+    pub fn begin(&mut self, request: &Request, now: Instant, is_open: bool) {
+        // A driver that panicked may have left one.
+        self.statement = None;
+        let is_there = self.ready && is_open;
+        let keep_alive = Request::KeepAlive { session: SessionName::default() };
+        match (&mut self.place, request) {
+            (Place::Table { .. }, _) if is_there => self.act(request, now),
+            (Place::Table { .. }, _) => self.open(Some((request.clone(), now))),
+            (Place::Advisory { codec, ttl: known, session }, Request::Open { ttl, .. }) => {
+                *known = *ttl;
+                match session {
+                    Some(session) if is_there => {
+                        let exchange = codec.encode(&keep_alive, session);
+                        self.statement = exchange.poll_statement();
+                        self.stage = Stage::Confirm(exchange);
+                    }
+                    _ => self.open(Some((request.clone(), now))),
+                }
+            }
+            (Place::Advisory { .. }, _) if is_there => self.act(request, now),
+            (Place::Advisory { .. }, _) => {
+                let ended = Failure::NotSent("the connection has ended".to_string());
+                self.stage = Stage::Done(Err(ended));
+            }
+        }
+    }
+
+    /// The next step; [`None`] when the request is done.
+    pub fn poll_step(&mut self) -> Option<Do> {
+        match self.stage {
+            Stage::Open(_) => Some(Do::Open),
+            Stage::Hear(up_to) => Some(Do::Hear(up_to)),
+            _ => self.statement.take().map(Do::Run),
+        }
+    }
+
+    /// The connection was opened, or not, after so long.
+    pub fn opened(&mut self, result: Result<Made, ConnectError>, took: Duration) {
+        let Stage::Open(pending) = core::mem::replace(&mut self.stage, Stage::Idle) else { return };
+        match result {
+            Ok(made) => {
+                self.made = made;
+                self.pace.connected(took);
+                self.check(pending);
+            }
+            Err(error) => self.stage = Stage::Refused(error),
+        }
+    }
+
+    /// The statement was run, or not, after so long.
+    pub fn ran(&mut self, result: Result<Rows, Failure>, took: Duration) {
+        match core::mem::replace(&mut self.stage, Stage::Idle) {
+            Stage::Check(checks, pending) => {
+                self.pace.answered(took);
+                self.checked(checks, pending, Some(result));
+            }
+            Stage::Run(mut running) => {
+                running.handle(result);
+                self.run(running);
+            }
+            Stage::Confirm(exchange) => {
+                let mut running = Running::Advisory(exchange);
+                running.handle(result);
+                self.confirmed(running);
+            }
+            stage => self.stage = stage,
+        }
+    }
+
+    /// Notifications came, or none within the time, or the connection broke.
+    pub fn heard(&mut self, result: Result<Vec<Notification>, Failure>) {
+        self.stage = Stage::Done(result.map(|all| Reply::News(News::Notified(all))));
+    }
+
+    /// The reply to the request.
+    ///
+    /// # Errors
+    /// The request's fate. Whatever goes wrong before its own statement: it was not sent.
+    pub fn finish(&mut self) -> Result<Reply, Failure> {
+        let (reply, connects) = match core::mem::replace(&mut self.stage, Stage::Idle) {
+            Stage::Done(reply) => (reply, true),
+            Stage::Refused(error) => (Err(error.before_request()), false),
+            _ => (Err(Failure::Unknown("the answer is incomplete".to_string())), true),
+        };
+        let is_lost = !connects || matches!(reply, Err(Failure::Unknown(_) | Failure::NotSent(_)));
+        match &mut self.place {
+            Place::Table { listens, .. } => {
+                self.ready &= !reply.as_ref().is_err_and(Failure::is_read_only);
+                *listens |= reply == Ok(Reply::News(News::Begun));
+            }
+            Place::Advisory { .. } if is_lost => {
+                self.forget();
+                self.closes = true;
+            }
+            Place::Advisory { .. } => {}
+        }
+        reply
+    }
+
+    /// What came of [`connect`](Self::connect).
+    ///
+    /// # Errors
+    /// Why there is no connection.
+    pub fn connected(&mut self) -> Result<(), ConnectError> {
+        match core::mem::replace(&mut self.stage, Stage::Idle) {
+            Stage::Done(Ok(_)) => Ok(()),
+            Stage::Refused(error) => Err(error),
+            Stage::Done(Err(failure)) => Err(ConnectError::Failed(failure)),
+            _ => Err(ConnectError::Failed(Failure::NotSent("it is not connected".to_string()))),
+        }
+    }
+
+    /// The timing that the way to the server allows, as the first connect showed. [`None`]: go on with
+    /// [`poll_step`](Self::poll_step) and ask again, for it may have been a stall.
+    ///
+    /// # Errors
+    /// The way to the server is too slow for these leases.
+    pub fn judge(&mut self, timing: Timing) -> Result<Option<Timing>, TimingError> {
+        match self.pace.judge(timing) {
+            Judgment::Fits(timing) => return Ok(Some(timing)),
+            Judgment::TooSlow(error) => return Err(error),
+            Judgment::CheckAgain if !self.is_session() => {
+                self.pace.checks();
+                self.check(None);
+            }
+            // A connection goes through the checks of advisory locks once only.
+            Judgment::CheckAgain | Judgment::ConnectAgain => self.open(None),
+        }
+        Ok(None)
+    }
+
+    // -- parts --------------------------------------------------------------------------------------
+
+    fn open(&mut self, pending: Pending) {
+        self.forget();
+        self.stage = Stage::Open(pending);
+    }
+
+    /// The connection is none any more.
+    fn forget(&mut self) {
+        self.ready = false;
+        match &mut self.place {
+            Place::Table { listens, .. } => *listens = false,
+            Place::Advisory { session, .. } => *session = None,
+        }
+    }
+
+    fn check(&mut self, pending: Pending) {
+        let Made { id, brought } = self.made;
+        let checks = match &self.place {
+            Place::Table { codec, .. } => Checks::Table(Box::new(codec.setup().handed(brought))),
+            Place::Advisory { codec, ttl, .. } => {
+                Checks::Advisory(codec.setup(*ttl, id).handed(brought))
+            }
+        };
+        self.checked(checks, pending, None);
+    }
+
+    fn checked(
+        &mut self,
+        mut checks: Checks,
+        pending: Pending,
+        answer: Option<Result<Rows, Failure>>,
+    ) {
+        let step = match &mut checks {
+            Checks::Table(setup) => setup.step(answer),
+            Checks::Advisory(setup) => setup.step(answer),
+        };
+        match step {
+            Step::Run(statement) => {
+                self.statement = Some(statement);
+                self.stage = Stage::Check(checks, pending);
+            }
+            Step::Ready => {
+                match (&mut self.place, checks) {
+                    (Place::Table { codec, .. }, Checks::Table(setup)) => {
+                        codec.clone_from(setup.codec());
+                    }
+                    (Place::Advisory { session, .. }, Checks::Advisory(setup)) => {
+                        *session = setup.session().cloned();
+                    }
+                    _ => {}
+                }
+                self.ready = true;
+                match pending {
+                    Some((request, now)) => self.act(&request, now),
+                    None => self.stage = Stage::Done(Ok(Reply::Opened(SessionName::default()))),
+                }
+            }
+            Step::Failed(failure) => self.stage = Stage::Refused(ConnectError::Failed(failure)),
+            Step::Refuse(refusal) => {
+                self.stage = Stage::Refused(ConnectError::UnsafeServer(refusal));
+            }
+        }
+    }
+
+    /// The connection is there: the request's own statements.
+    fn act(&mut self, request: &Request, now: Instant) {
+        match (&self.place, request) {
+            (Place::Table { listens: true, .. }, Request::Subscribe { up_to }) => {
+                self.stage = Stage::Hear(*up_to);
+            }
+            (Place::Table { codec, .. }, _) => {
+                self.run(Running::Table(codec.encode(request, now)));
+            }
+            (Place::Advisory { .. }, Request::Open { .. }) => {
+                self.stage = Stage::Done(Ok(Reply::Opened(SessionName::default())));
+            }
+            (Place::Advisory { codec, session: Some(session), .. }, _) => {
+                self.run(Running::Advisory(codec.encode(request, session)));
+            }
+            (Place::Advisory { .. }, _) => {
+                let ended = Failure::NotSent("the connection has ended".to_string());
+                self.stage = Stage::Done(Err(ended));
+            }
+        }
+    }
+
+    fn run(&mut self, running: Running) {
+        self.statement = running.poll_statement();
+        self.stage = match self.statement {
+            Some(_) => Stage::Run(running),
+            None => Stage::Done(running.finish()),
+        };
+    }
+
+    fn confirmed(&mut self, running: Running) {
+        let opened = Reply::Opened(SessionName::default());
+        if running.finish() == Ok(Reply::one(Outcome::Done)) {
+            self.stage = Stage::Done(Ok(opened));
+        } else {
+            // The request to open it needs no more than the connection.
+            self.open(None);
+        }
+    }
+}
+
+impl Running {
+    fn poll_statement(&self) -> Option<Statement> {
+        match self {
+            Running::Table(exchange) => exchange.poll_statement(),
+            Running::Advisory(exchange) => exchange.poll_statement(),
+        }
+    }
+
+    fn handle(&mut self, result: Result<Rows, Failure>) {
+        match (self, result) {
+            (Running::Table(exchange), Ok(rows)) => exchange.handle_rows(rows),
+            (Running::Table(exchange), Err(failure)) => exchange.handle_failure(failure),
+            (Running::Advisory(exchange), Ok(rows)) => exchange.handle_rows(rows),
+            (Running::Advisory(exchange), Err(failure)) => exchange.handle_failure(failure),
+        }
+    }
+
+    fn finish(self) -> Result<Reply, Failure> {
+        match self {
+            Running::Table(exchange) => exchange.finish(),
+            Running::Advisory(exchange) => exchange.finish(),
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Connections to a database: each executes requests as its flow says.
+
+use super::{Backend, Backends, Cut, GONE, Session, Source, in_time};
+use crate::clock;
+use lock_core::config::{ConfigError, Error};
+use lock_core::sql::{ConnectError, Do, Flow, Made, Rows, Statement};
+use lock_core::{Failure, Instant, Reply, Request, Timing};
+use std::time::{Duration, Instant as Now};
+
+/// Connections to one database, as many as there are lanes.
+pub(crate) struct Connections<S: Source> {
+    flow: Flow,
+    source: S,
+    /// The connection that was opened to see whether locks are safe there.
+    first: Option<Sql<S::Session>>,
+}
+
+impl<S: Source> Connections<S> {
+    /// Opens and checks a connection, so that a fault is reported at once, also that the way to the server is too slow
+    /// for the leases. Returns the timing at that pace, too.
+    pub(crate) fn open(flow: Flow, mut source: S, timing: Timing) -> Result<(Self, Timing), Error> {
+        let mut first = Sql::new(flow, source.session(false));
+        let budget = if S::RECONNECTS { timing.connect() } else { timing.request() };
+        first.connect(budget)?;
+        let timing = loop {
+            if !S::RECONNECTS {
+                break timing;
+            }
+            match first.flow.judge(timing).map_err(ConfigError::from)? {
+                Some(timing) => break timing,
+                None => first.go(|| budget),
+            }
+            first.flow.connected()?;
+        };
+        if first.session.as_ref().is_some_and(Session::is_patient) {
+            first.close();
+        }
+        Ok((Self { flow: first.flow.another(), source, first: Some(first) }, timing))
+    }
+
+    /// The flow of connections to the very table that the first one found.
+    pub(crate) fn flow(&self) -> &Flow {
+        &self.flow
+    }
+}
+
+impl<S: Source> Backends for Connections<S> {
+    fn are_many(&self) -> bool {
+        self.flow.is_session()
+    }
+
+    fn backend(&mut self, waits: bool) -> Option<Box<dyn Backend>> {
+        let first = if waits { None } else { self.first.take() };
+        let connection =
+            first.unwrap_or_else(|| Sql::new(self.flow.another(), self.source.session(waits)));
+        Some(Box::new(connection))
+    }
+}
+
+/// One connection.
+pub(crate) struct Sql<S> {
+    pub(super) flow: Flow,
+    /// [`None`] if the caller's connection has ended, and there is no other.
+    pub(super) session: Option<S>,
+}
+
+impl<S: Session> Sql<S> {
+    /// A connection that is opened when it is used.
+    pub(crate) fn new(flow: Flow, session: Option<S>) -> Self {
+        Self { flow, session }
+    }
+
+    /// Opens the connection and lets it through its checks, if it is not open. Each step may take `budget`.
+    pub(crate) fn connect(&mut self, budget: Duration) -> Result<(), ConnectError> {
+        self.flow.connect(self.is_open());
+        self.go(|| budget);
+        self.flow.connected()
+    }
+
+    /// Does what the flow says, until there is nothing more.
+    fn go(&mut self, limit: impl Fn() -> Duration) {
+        while let Some(step) = self.flow.poll_step() {
+            let began = Now::now();
+            match step {
+                Do::Open => {
+                    let made = self.make(limit());
+                    self.flow.opened(made, began.elapsed());
+                }
+                Do::Run(statement) => {
+                    let rows = self.run(&statement, limit());
+                    self.flow.ran(rows, began.elapsed());
+                }
+                Do::Hear(up_to) => {
+                    let ended = || Err(Failure::NotSent("the connection has ended".to_string()));
+                    let news = self.session.as_mut().map_or_else(ended, |one| one.news(up_to));
+                    self.flow.heard(news);
+                }
+            }
+        }
+    }
+
+    fn make(&mut self, limit: Duration) -> Result<Made, ConnectError> {
+        let gone = || ConnectError::NoWay(GONE.to_string());
+        let session = self.session.as_mut().ok_or_else(gone)?;
+        in_time(limit, |left| session.open(left))?;
+        Ok(Made { id: session.id(), brought: session.handed() })
+    }
+
+    pub(super) fn run(&mut self, statement: &Statement, limit: Duration) -> Result<Rows, Failure> {
+        let Some(session) = &mut self.session else {
+            return Err(Failure::NotSent("no connection to the server is open".to_string()));
+        };
+        in_time(limit, |left| session.run(statement, left))
+    }
+
+    fn is_open(&self) -> bool {
+        self.session.as_ref().is_some_and(Session::is_open)
+    }
+
+    /// Locks that live by the connection go with it.
+    fn close(&mut self) {
+        if let Some(session) = &mut self.session {
+            session.close();
+        }
+    }
+}
+
+impl<S: Session> Backend for Sql<S> {
+    fn execute(
+        &mut self,
+        request: &Request,
+        now: Instant,
+        budget: Duration,
+    ) -> Result<Reply, Failure> {
+        let until = clock::now().after(budget);
+        self.flow.begin(request, now, self.is_open());
+        self.go(|| until.since(clock::now()));
+        let reply = self.flow.finish();
+        if self.flow.closes() {
+            self.close();
+        }
+        reply
+    }
+
+    fn lasts(&self) -> bool {
+        self.flow.lasts(self.is_open())
+    }
+
+    fn cut(&self) -> Option<Cut> {
+        self.session.as_ref().and_then(Session::cut)
+    }
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use super::super::sqlite::Sqlite;
+    use super::*;
+    use lock_core::sql::sqlite;
+    use lock_core::{Claim, LockName, Mode, Owner, SessionName, TableName};
+
+    const BUDGET: Duration = Duration::from_secs(5);
+
+    /// Not open for long, and everything takes its time.
+    struct Slow {
+        session: Sqlite,
+        pause: Duration,
+        /// How long each step was given.
+        steps: Vec<Duration>,
+    }
+
+    impl Slow {
+        fn step(&mut self, budget: Duration) {
+            self.steps.push(budget);
+            std::thread::sleep(self.pause.min(budget));
+        }
+    }
+
+    impl Session for Slow {
+        fn is_open(&self) -> bool {
+            self.pause.is_zero()
+        }
+
+        fn open(&mut self, budget: Duration) -> Result<(), ConnectError> {
+            self.step(budget);
+            self.session.open(budget)
+        }
+
+        fn run(&mut self, statement: &Statement, budget: Duration) -> Result<Rows, Failure> {
+            self.step(budget);
+            self.session.run(statement, budget)
+        }
+    }
+
+    fn slow(pause: Duration) -> (Sql<Slow>, Result<Reply, Failure>) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let session = Sqlite::open(&folder.path().join("locks.db")).expect("opened");
+        let session = Slow { session, pause: Duration::ZERO, steps: Vec::new() };
+        let codec = sqlite::codec(TableName::default(), "boot");
+        let mut table = Sql::new(Flow::table(codec), Some(session));
+        table.connect(BUDGET).expect("fit for locks");
+        let session = table.session.as_mut().expect("there");
+        session.pause = pause;
+        session.steps.clear();
+        let name = LockName::new("a").expect("good");
+        let claims = vec![Claim { name, owner: Owner::new(1), mode: Mode::Exclusive }];
+        let request = Request::Acquire {
+            session: SessionName::default(),
+            claims,
+            ttl: Duration::from_secs(30),
+            min_uptime: Duration::ZERO,
+            label: "h".into(),
+        };
+        let reply = table.execute(&request, Instant::from_nanos(1_000_000), BUDGET);
+        (table, reply)
+    }
+
+    #[test]
+    fn all_steps_of_an_exchange_have_one_limit() {
+        let pause = Duration::from_millis(100);
+        let (table, reply) = slow(pause);
+        assert!(matches!(reply, Ok(Reply::Outcomes(_))), "{reply:?}");
+        let steps = table.session.expect("there").steps;
+        assert!(steps.len() > 3, "{steps:?}");
+        for pair in steps.windows(2) {
+            assert!(pair[1] + pause <= pair[0], "{steps:?}");
+        }
+    }
+
+    #[test]
+    fn no_step_begins_after_the_limit() {
+        let (table, reply) = slow(BUDGET / 2);
+        assert!(matches!(reply, Err(Failure::NotSent(_))), "{reply:?}");
+        let steps = table.session.expect("there").steps;
+        assert!(steps.len() <= 2, "{steps:?}");
+    }
+}
