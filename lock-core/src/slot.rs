@@ -123,27 +123,33 @@ impl Slot {
             }
 
             // -- a request for several that was refused: whoever it was about tries again among fewer -----
-            (Phase::Claiming { .. }, Input::Refused) if self.wanted() => {
+            (Phase::Claiming { .. }, Input::Refused { among }) if self.wanted() => {
+                self.among = among;
                 Phase::Waiting { retry_at: now }
             }
-            (Phase::Claiming { .. }, Input::Refused) => self.abandon(cx),
-            (Phase::Held { deadline, .. }, Input::Refused) => {
+            (Phase::Claiming { .. }, Input::Refused { .. }) => self.abandon(cx),
+            (Phase::Held { deadline, .. }, Input::Refused { among }) => {
+                self.among = among;
                 self.may_hold_until = Some(cx.exposure());
                 Phase::Held { deadline, renew_at: now, renewal_sent: None }
             }
-            (Phase::Releasing { in_flight: Some(Action::Release), .. }, Input::Refused) => {
+            (
+                Phase::Releasing { in_flight: Some(Action::Release), .. },
+                Input::Refused { among },
+            ) => {
+                self.among = among;
                 Phase::Releasing { retry_at: now, in_flight: None }
             }
             // A renewal was not done, as far as is known.
-            (Phase::Releasing { in_flight: Some(_), .. }, Input::Refused) => {
+            (Phase::Releasing { in_flight: Some(_), .. }, Input::Refused { .. }) => {
                 self.may_hold_until = Some(cx.exposure());
                 Phase::Releasing { retry_at: now, in_flight: None }
             }
-            (Phase::Lost { renewing: true }, Input::Refused) => {
+            (Phase::Lost { renewing: true }, Input::Refused { .. }) => {
                 self.may_hold_until = Some(cx.exposure());
                 Phase::Lost { renewing: false }
             }
-            (phase, Input::Refused) => phase,
+            (phase, Input::Refused { .. }) => phase,
 
             // -- answers to a claim -------------------------------------------------------------
             (Phase::Claiming { sent, waiting: true }, Input::Answer(Ok(answer))) => {

@@ -157,18 +157,16 @@ impl Engine {
     /// or one that somebody else has locked. It is tried again in eighths, those that are refused in
     /// eighths of these, until the refusal is about one. With one among 512 that takes at most 24
     /// statements, where to try one by one takes 512. A server that refuses [`MOST_REFUSALS`] in a row refuses all:
-    /// then each attempt is told, and only the next try is about fewer. False if so.
+    /// then each attempt is told. False if so, or if the refusal is about one.
     fn refused_together(&mut self, now: Instant, ids: &[LockId]) -> bool {
-        let (among, tries_again) = (ids.len().div_ceil(8), self.refusals <= MOST_REFUSALS);
-        for id in ids {
-            if let Some(attempt) = self.attempts.get_mut(id) {
-                attempt.slot.among = among;
-            }
-            if tries_again && ids.len() > 1 {
-                self.step(now, *id, Input::Refused);
-            }
+        if ids.len() < 2 || self.refusals > MOST_REFUSALS {
+            return false;
         }
-        tries_again && ids.len() > 1
+        let among = ids.len().div_ceil(8);
+        for id in ids {
+            self.step(now, *id, Input::Refused { among });
+        }
+        true
     }
 
     /// No lease is left, whichever of them the failed request was about.

@@ -85,8 +85,8 @@ pub(crate) enum Input {
     /// It was answered, or not.
     Answer(Result<Outcome, Failure>),
     /// The request was about others, too, and was refused because of one of them: nobody is told yet, and each
-    /// tries again among fewer.
-    Refused,
+    /// tries again in a request about so many at most.
+    Refused { among: usize },
     /// The caller wants no more of it.
     Release,
     /// Something may have changed at the server.

@@ -182,4 +182,13 @@ fn a_request_that_was_left_in_the_middle_leaves_nothing_behind() {
     assert_eq!(does(&mut flow, vec![Ok(good_table()), granted]), ["open", "run", "run"]);
     assert_eq!(flow.finish(), Ok(Reply::one(Outcome::Granted(Fence::new(7)))));
     assert!(matches!(flow.finish(), Err(Failure::Unknown(_))), "there is no second reply");
+
+    let subscribe = Request::Subscribe { up_to: TTL };
+    flow.begin(&subscribe, NOW, true);
+    assert_eq!(does(&mut flow, vec![Ok(vec![])]), ["run"]);
+    assert_eq!(flow.finish(), Ok(Reply::News(News::Begun)));
+    flow.begin(&acquire(), NOW, true);
+    flow.begin(&subscribe, NOW, true);
+    assert_eq!(does(&mut flow, vec![]), ["hear"], "not the statement of the request before");
+    assert_eq!(flow.finish(), Ok(Reply::News(News::Notified(vec![]))));
 }

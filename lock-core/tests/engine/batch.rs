@@ -5,7 +5,7 @@ use lock_core::{
     Action, Code, Config, Dispatch, Engine, Event, Failure, Fence, Instant, LostReason,
     NotAcquired, Outcome, Release, Reply, table,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 #[test]
@@ -152,29 +152,52 @@ fn what_is_refused_for_all_is_told_to_all_soon() {
 #[test]
 fn leases_of_which_many_are_refused_are_renewed_all_the_same() {
     let (mut engine, mut now) = (Engine::new(table::capabilities("me", false), config()), START);
+    // So many in a row that the refusals seem to be about all, and one in each part of a batch.
+    let is_bad = |n: &u32| *n < 24 || n % 8 == 7;
     for n in 0..512 {
-        // Each eighth has bad ones.
-        let text = if n % 8 == 0 { format!("bad{n}") } else { format!("n{n}") };
+        let text = if is_bad(&n) { format!("bad{n}") } else { format!("n{n}") };
         engine.acquire(now, name(&text), false, None);
     }
     let claim = engine.poll_request(now).expect("a claim");
     engine.handle_reply(now, claim.id, Ok(Reply::Outcomes(vec![Outcome::Granted(FENCE); 512])));
-    let mut renewed = 0;
+    let (mut renewed, mut refusals, mut most) = (BTreeSet::new(), 0, 0);
     while now < START.after(VALID) {
         while let Some(dispatch) = engine.poll_request(now) {
             let claims = dispatch.request.claims();
             let bad = claims.iter().any(|claim| claim.name.as_str().starts_with("bad"));
+            refusals = if bad { refusals + 1 } else { 0 };
+            most = most.max(refusals);
             let done = Ok(Reply::Outcomes(vec![Outcome::Done; claims.len()]));
             let reply =
                 if bad { Err(deadlock().with_code(Code::sql_state("40P01"))) } else { done };
             engine.handle_reply(now, dispatch.id, reply);
         }
-        let told = std::iter::from_fn(|| engine.poll_event());
-        renewed += told.filter(|event| matches!(event, Event::Renewed { .. })).count();
+        renewed.extend(std::iter::from_fn(|| engine.poll_event()).filter_map(
+            |event| match event {
+                Event::Renewed { id, .. } => Some(id),
+                _ => None,
+            },
+        ));
         now = engine.poll_timeout().expect("the refused ones are tried again").max(now);
         engine.handle_timeout(now);
     }
-    assert!(renewed >= 448, "{renewed}");
+    assert!(most > 16, "{most}");
+    assert_eq!(renewed.len(), 512 - (0..512).filter(is_bad).count());
+}
+
+#[test]
+fn refusals_that_were_followed_by_a_success_are_forgotten() {
+    let mut scene = Scenario::new();
+    for _ in 0..20 {
+        let [b, c] = ["b", "c"].map(|text| scene.acquire(text));
+        serves_but_for_b(&mut scene, &refused());
+        scene.release(c);
+        serves_but_for_b(&mut scene, &refused());
+        let told = scene.told();
+        assert!(told.contains(&not_acquired(b, NotAcquired::Failed(refused()))), "{told:?}");
+        assert!(told.contains(&freed(c)), "{told:?}");
+    }
+    scene.is_over();
 }
 
 #[test]
