@@ -25,7 +25,7 @@ use std::time::Duration;
 pub(crate) trait Backends: Send + 'static {
     type Backend: Backend;
 
-    /// Another one, if there may be one. It connects when it is used.
+    /// Makes another backend, which connects at its first use. `None` if there can be none.
     fn backend(&mut self) -> Option<Self::Backend>;
 }
 
@@ -40,19 +40,19 @@ pub(crate) trait Backend: Send + 'static {
         budget: Duration,
     ) -> impl Future<Output = Result<Reply, Failure>> + Send;
 
-    /// Whether it is to be kept for its lane's next request; there will be a new one otherwise.
+    /// True if the lane's next request may use this backend. Otherwise it gets a new one.
     fn lasts(&self) -> bool {
         true
     }
 
-    /// Sees to what the connection needs while there is nothing to execute.
+    /// Polls the connection while there is nothing to execute.
     fn poll_idle(&mut self, _cx: &mut Context<'_>) {}
 
-    /// Says goodbye. Bounded in time.
+    /// Says goodbye to the server. Bounded in time.
     fn close(self) -> impl Future<Output = ()> + Send;
 
-    /// Drops it in the middle of a request, of which nobody wants to hear any more: has the server
-    /// end that too, where it would not by itself. Bounded in time.
+    /// Drops the backend during a request that nobody waits for. Asks the server to end the request, if it
+    /// would not by itself. Bounded in time.
     fn cut(self) -> impl Future<Output = ()> + Send
     where
         Self: Sized,
@@ -63,7 +63,7 @@ pub(crate) trait Backend: Send + 'static {
 
 /// A connection that statements can be run on, and that can be opened again.
 pub(crate) trait Session: Send + 'static {
-    /// Whether it is still the connection that was opened.
+    /// True if it is still the connection that was opened.
     fn is_open(&self) -> bool;
 
     /// Opens it, or a new one in its place, within `limit`.
@@ -77,8 +77,8 @@ pub(crate) trait Session: Send + 'static {
         limit: Duration,
     ) -> impl Future<Output = Result<Rows, Failure>> + Send;
 
-    /// What it was told since the last time, as soon as there is something, or after `up_to`. After
-    /// [`Failure::Unknown`] it is no longer open.
+    /// Waits for notifications, for at most `up_to`, and returns those since the last call. After
+    /// [`Failure::Unknown`], the session is no longer open.
     fn news(
         &mut self,
         _up_to: Duration,
@@ -86,26 +86,26 @@ pub(crate) trait Session: Send + 'static {
         ready(Err(Failure::NotSent("this server sends no notifications".to_string())))
     }
 
-    /// Whether it is the caller's, who may have left it in the middle of something.
+    /// True if it is a connection of the caller's, who may have left it inside a transaction.
     fn handed(&self) -> bool {
         false
     }
 
-    /// What the server called it when it was opened, if the client tells.
+    /// The server's id of the connection, if the client knows it.
     fn id(&self) -> Option<u32> {
         None
     }
 
-    /// Sees to what it needs while no statement runs.
+    /// Polls the connection while no statement runs.
     fn poll_idle(&mut self, _cx: &mut Context<'_>) {}
 
-    /// Ends it without a word, if it can be ended: the server may not be listening.
+    /// Ends the connection without a goodbye, because the server may not be listening.
     fn discard(&mut self) {}
 
-    /// Says goodbye. Bounded in time.
+    /// Says goodbye to the server. Bounded in time.
     fn close(self) -> impl Future<Output = ()> + Send;
 
-    /// Drops it in the middle of a statement, and has the server end that too. Bounded in time.
+    /// Drops the session during a statement, and asks the server to end that statement. Bounded in time.
     fn cut(self) -> impl Future<Output = ()> + Send
     where
         Self: Sized,
@@ -118,17 +118,17 @@ pub(crate) trait Session: Send + 'static {
 pub(crate) trait Source: Send + 'static {
     type Session: Session;
 
-    /// Whether a session of its own can be told what was freed.
+    /// True if the server can notify a session of its own about releases.
     const TELLS: bool = false;
 
-    /// Whether there is a way to another session when one is gone.
+    /// True if another session can be opened when one ends.
     const RECONNECTS: bool = true;
 
-    /// Another one, not open yet, if there may be one.
+    /// Makes another session, not open yet. `None` if there can be none.
     fn session(&mut self) -> Option<Self::Session>;
 }
 
-/// The one session that there is, until it is asked for.
+/// A source of one session, until it is taken.
 pub(crate) struct Provided<S>(pub(crate) Option<S>);
 
 impl<S: Session> Source for Provided<S> {
@@ -143,7 +143,7 @@ impl<S: Session> Source for Provided<S> {
 /// The failure of every request after a connection of the caller's is gone.
 const GONE: &str = "the connection that was handed over has ended: connect again with a new one";
 
-/// A codec of another server's, or no session. A configuration makes neither.
+/// The error for a codec of another server, or no session. No configuration leads to either.
 pub(crate) fn unsupported() -> Error {
     ConfigError::System("this configuration leads to no connection".to_string()).into()
 }

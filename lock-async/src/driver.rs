@@ -34,33 +34,33 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// Later than ever.
+/// A moment that never comes.
 const NO_LIMIT: Instant = Instant::from_nanos(u64::MAX);
 
-/// The way to the task. When the last one is dropped, the task ends.
+/// The handle of the task. When the last one is dropped, the task ends.
 #[derive(Clone)]
 pub(crate) struct Driver(Arc<Shared>);
 
 struct Shared {
-    /// Where the task is. In a fork of that process nobody hears a call, and the channel, which the task may
-    /// have been at, must not be touched.
+    /// The process of the task. In a fork of it, nobody receives a call, and the channel must not be touched,
+    /// because the task may have been using it.
     process: Process,
     calls: mpsc::UnboundedSender<Call>,
     tickets: AtomicU64,
     timing: Timing,
-    /// After which what was not released ends by itself.
+    /// The time after which an unreleased lock ends by itself.
     within: Duration,
-    /// Set when the task has ended in order.
+    /// The result of the task, once it has ended in order.
     end: Arc<OnceLock<End>>,
 }
 
-/// How the task has ended.
+/// The result of the task.
 type End = Result<(), ShutdownError>;
 
-/// Names an attempt before the engine does.
+/// The number of an attempt, before the engine gives it an id.
 type Ticket = u64;
 
-/// What callers want of the task.
+/// A call to the task.
 enum Call {
     Acquire {
         ticket: Ticket,
@@ -80,7 +80,7 @@ enum Call {
     },
 }
 
-/// What becomes of an attempt.
+/// A report about an attempt.
 pub(crate) enum News {
     Progress(Progress),
     Granted(Granted),
@@ -89,8 +89,7 @@ pub(crate) enum News {
 }
 
 impl Driver {
-    /// Starts the task on the current runtime. What was not released ends by itself `within` that
-    /// time.
+    /// Starts the task on the current runtime. An unreleased lock ends by itself `within` that time.
     pub(crate) fn start<F: Backends>(engine: Engine, backends: F, within: Duration) -> Self {
         let timing = *engine.timing();
         let (calls, heard) = mpsc::unbounded_channel();
@@ -106,12 +105,12 @@ impl Driver {
 
     fn call(&self, call: Call) {
         if !self.is_forked() {
-            // Without a task, what would answer is dropped here, and that is an answer, too.
+            // Without a task, the channel for the answer is dropped here, which is an answer, too.
             let _ = self.0.calls.send(call);
         }
     }
 
-    /// Wants `name`. The attempt ends when what is returned is dropped.
+    /// Starts an attempt to acquire `name`. Dropping the result ends it.
     pub(crate) fn acquire(&self, name: LockName, mode: Mode, wait: Wait) -> Attempt {
         let ticket = self.0.tickets.fetch_add(1, Ordering::Relaxed);
         let (tell, news) = news::channel();

@@ -1,4 +1,4 @@
-//! Where locks are taken.
+//! The places where locks are kept.
 
 mod open;
 
@@ -25,7 +25,7 @@ use std::time::Duration;
 pub struct Locks {
     driver: Driver,
     check: Check,
-    /// The table, with its schema, where there is one.
+    /// The table with its schema, if there is one.
     table: Option<TableName>,
 }
 
@@ -67,8 +67,8 @@ impl Locks {
         self.table.as_ref()
     }
 
-    /// Waits for the lock as long as it takes, also through restarts of the server and switch-overs: a
-    /// standby, a read-only server or a missing table that is met on the way is tried again.
+    /// Waits for the lock as long as it takes, also through restarts of the server and switch-overs. A
+    /// standby, a read-only server or a missing table on the way is tried again.
     ///
     /// # Errors
     /// [`Error`] if the name is not one, or the server refuses.
@@ -81,7 +81,7 @@ impl Locks {
         granted(self.acquire(name, Wait::Forever, &mut |_| {}).await?)
     }
 
-    /// Takes the lock if it is free; [`None`] if somebody else has it.
+    /// Acquires the lock if it is free. Returns [`None`] if someone else holds it.
     ///
     /// # Errors
     /// [`Error`] if the name is not one, or the server refuses or does not answer within two
@@ -93,7 +93,7 @@ impl Locks {
         self.acquire(name, Wait::Never, &mut |_| {}).await
     }
 
-    /// Waits for the lock for `limit`; [`None`] if somebody else had it all that time.
+    /// Waits for the lock for `limit`. Returns [`None`] if someone else held it all that time.
     ///
     /// The server is asked once at least. It may resolve up to two request budgets later than
     /// `limit`, when the answer is slow to come. (`tokio::time::timeout` around
@@ -109,8 +109,8 @@ impl Locks {
         self.acquire(name, Wait::For(limit), &mut |_| {}).await
     }
 
-    /// Waits for the lock as [`lock`](Self::lock) does, to share it: with any number of others that
-    /// share it, and with nobody who has it exclusively.
+    /// Waits for the lock as [`lock`](Self::lock) does, to share it with any number of others. Nobody holds
+    /// it exclusively meanwhile.
     ///
     /// # Errors
     /// [`Error`] as for [`lock`](Self::lock); [`Error::Claim`] where there are no shared locks: there
@@ -122,7 +122,7 @@ impl Locks {
         granted(self.acquire_as(name, Mode::Shared, Wait::Forever, &mut |_| {}).await?)
     }
 
-    /// Shares the lock if nobody has it exclusively; [`None`] if somebody has.
+    /// Shares the lock if nobody holds it exclusively. Returns [`None`] if someone does.
     ///
     /// # Errors
     /// [`Error`] as for [`try_lock`](Self::try_lock) and [`lock_shared`](Self::lock_shared).
@@ -133,7 +133,7 @@ impl Locks {
         self.acquire_as(name, Mode::Shared, Wait::Never, &mut |_| {}).await
     }
 
-    /// Waits for `limit` to share the lock; [`None`] if somebody else had it exclusively all that
+    /// Waits for `limit` to share the lock. Returns [`None`] if someone else held it exclusively all that
     /// time.
     ///
     /// # Errors
@@ -150,7 +150,7 @@ impl Locks {
         self.acquire_as(name, Mode::Shared, Wait::For(limit), &mut |_| {}).await
     }
 
-    /// Waits for the lock, calls `work` with it, releases it.
+    /// Waits for the lock, calls `work` with it, and releases it.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -184,8 +184,8 @@ impl Locks {
         under(self.lock(name).await?, work).await
     }
 
-    /// Calls `work` with the lock if it is free; [`None`], without calling it, if somebody else has
-    /// it.
+    /// Calls `work` with the lock if it is free. Returns [`None`], without calling `work`, if someone else
+    /// holds it.
     ///
     /// # Errors
     /// As for [`with_lock`](Self::with_lock), and [`try_lock`](Self::try_lock).

@@ -1,4 +1,4 @@
-//! Looking at locks, and putting them right by hand.
+//! Actions for operators: listing, showing, breaking and purging locks.
 
 mod open;
 
@@ -38,7 +38,7 @@ pub(crate) trait Ask: Send {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Admin {
-    /// Absent only while it is dropped.
+    /// The connection. `None` only during the drop.
     place: Option<Box<dyn Ask>>,
     process: Process,
 }
@@ -64,8 +64,8 @@ impl Admin {
         }
     }
 
-    /// The locks that are held, in the order of their names as bytes. Not one snapshot if there are
-    /// more than a few hundred.
+    /// Returns the locks that are held, in the order of their names as bytes. More than a few hundred locks
+    /// are not one snapshot.
     ///
     /// # Errors
     /// [`Error`] if the server refuses or does not answer.
@@ -77,7 +77,7 @@ impl Admin {
         Ok(listing.finish()?)
     }
 
-    /// The state of a lock; [`None`] if there is no row for it, so that it is free.
+    /// Returns the state of a lock. [`None`] means that the lock has no row, and so is free.
     ///
     /// # Errors
     /// [`Error`] if the name is not one, or the server refuses or does not answer.
@@ -86,15 +86,14 @@ impl Admin {
         Ok(self.ask(&Question::Status { name })?.lock()?)
     }
 
-    /// Ends the hold of `name` that has this `fence`, and raises the lock's fence; the new one, or
-    /// [`None`] if that hold was over already.
+    /// Ends the hold of `name` that has this `fence`, and raises the lock's fence. Returns the new fence, or
+    /// [`None`] if that hold had already ended.
     ///
-    /// The holder hears of it at its next renewal, a third of its TTL later at most. Until then it takes
-    /// the lock for its own, while somebody else may have got it: give the new fence to what the lock
-    /// protects first, if that may not happen.
+    /// The holder learns of it at its next renewal, at most a third of its TTL later. Until then, it still
+    /// believes that it holds the lock, while someone else may have acquired it. If that must not happen,
+    /// give the new fence to the protected resource first.
     ///
-    /// In Consul it is the holder's session that is ended, with all its locks; the lock is free when
-    /// the lock-delay is over.
+    /// In Consul, this ends the holder's session, with all its locks. The lock is free after the lock-delay.
     ///
     /// # Errors
     /// [`Error`] if the name is not one, or the server refuses or does not answer. After
@@ -104,8 +103,8 @@ impl Admin {
         Ok(self.ask(&Question::Break { name, fence })?.raised()?)
     }
 
-    /// Removes the rows of locks that are free and were last granted longer than `unused` ago, and tells
-    /// how many there were. Their fences go on rising, by the server's clock.
+    /// Removes the rows of locks that are free and were last granted longer than `unused` ago. Returns their
+    /// number. Their fences go on rising, by the server's clock.
     ///
     /// # Errors
     /// [`Error::Purge`] if `unused` is less than an [hour](lock_core::admin::SHORTEST); another if the server refuses (it takes the right to `DELETE`, which locks do not need; Consul
@@ -119,7 +118,7 @@ impl Admin {
     }
 }
 
-/// In a fork, the connection is the parent's: not even a goodbye may be said on it.
+/// In a fork, the connection belongs to the parent, so not even a goodbye may be sent on it.
 impl Drop for Admin {
     fn drop(&mut self) {
         if !self.process.is_current() {

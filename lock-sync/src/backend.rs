@@ -18,18 +18,18 @@ use lock_core::sql::{ConnectError, Rows, Statement};
 use lock_core::{Failure, Instant, Notification, Reply, Request};
 use std::time::Duration;
 
-/// Ends what a backend is doing on another thread, as far as that is possible. Does not block.
+/// Ends a backend's request on another thread, as far as possible. Does not block.
 pub(crate) type Cut = Box<dyn FnOnce() + Send>;
 
 /// Makes the backends, each for one [`Lane`](lock_core::Lane).
 pub(crate) trait Backends: Send + 'static {
-    /// Whether there may be more than one backend. Then none is to wait for another.
+    /// True if there may be several backends. Then none waits for another.
     fn are_many(&self) -> bool {
         true
     }
 
-    /// Another backend, if there may be one. It connects when it is used; `waits` if it is there to wait
-    /// at the server.
+    /// Makes another backend, which connects at its first use. `None` if there can be none. `waits` is true
+    /// if it is there to wait at the server.
     fn backend(&mut self, waits: bool) -> Option<Box<dyn Backend>>;
 }
 
@@ -43,12 +43,12 @@ pub(crate) trait Backend: Send + 'static {
         budget: Duration,
     ) -> Result<Reply, Failure>;
 
-    /// Whether it is to be kept for its lane's next request; there will be a new one otherwise.
+    /// True if the lane's next request may use this backend. Otherwise it gets a new one.
     fn lasts(&self) -> bool {
         true
     }
 
-    /// What cuts short the wait that it is going to execute.
+    /// A handle that ends the wait that is executed next.
     fn cut(&self) -> Option<Cut> {
         None
     }
@@ -56,17 +56,17 @@ pub(crate) trait Backend: Send + 'static {
 
 /// A connection that statements can be run on, and that can be opened again.
 pub(crate) trait Session: Send + 'static {
-    /// Whether it is still the connection that was opened.
+    /// True if it is still the connection that was opened.
     fn is_open(&self) -> bool;
 
     /// Opens it, or a new one in its place, within `budget`.
     fn open(&mut self, budget: Duration) -> Result<(), ConnectError>;
 
-    /// Runs a statement within `budget`. After [`Failure::Unknown`] it is no longer open.
+    /// Runs a statement within `budget`. After [`Failure::Unknown`], the session is no longer open.
     fn run(&mut self, statement: &Statement, budget: Duration) -> Result<Rows, Failure>;
 
-    /// What it was told since the last time, as soon as there is something, or after `up_to`. After
-    /// [`Failure::Unknown`] it is no longer open.
+    /// Waits for notifications, for at most `up_to`, and returns those since the last call. After
+    /// [`Failure::Unknown`], the session is no longer open.
     fn news(&mut self, _up_to: Duration) -> Result<Vec<Notification>, Failure> {
         Err(Failure::NotSent("this server sends no notifications".to_string()))
     }
@@ -74,22 +74,23 @@ pub(crate) trait Session: Send + 'static {
     /// Closes it, without waiting for a server that does not answer.
     fn close(&mut self) {}
 
-    /// Whether its statements may take longer than their budget: it was opened with more time than most.
+    /// True if its statements may take longer than their budget, because it was opened with the time of a
+    /// first connect.
     fn is_patient(&self) -> bool {
         false
     }
 
-    /// Whether it is the caller's, who may have left it in the middle of something.
+    /// True if it is a connection of the caller's, who may have left it inside a transaction.
     fn handed(&self) -> bool {
         false
     }
 
-    /// What the server called it when it was opened, if the client tells.
+    /// The server's id of the connection, if the client knows it.
     fn id(&self) -> Option<u32> {
         None
     }
 
-    /// What cuts short the next statement.
+    /// A handle that ends the next statement.
     fn cut(&self) -> Option<Cut> {
         None
     }
@@ -99,17 +100,18 @@ pub(crate) trait Session: Send + 'static {
 pub(crate) trait Source: Send + 'static {
     type Session: Session;
 
-    /// Whether a session of its own can be told what was freed.
+    /// True if the server can notify a session of its own about releases.
     const TELLS: bool = false;
 
-    /// Whether there is a way to another session when one is gone.
+    /// True if another session can be opened when one ends.
     const RECONNECTS: bool = true;
 
-    /// Another one, not open yet, if there may be one; `waits` if it is there to wait at the server.
+    /// Makes another session, not open yet. `None` if there can be none. `waits` is true if it is there to
+    /// wait at the server.
     fn session(&mut self, waits: bool) -> Option<Self::Session>;
 }
 
-/// The one session that there is, until it is asked for.
+/// A source of one session, until it is taken.
 pub(crate) struct Provided<S>(pub(crate) Option<S>);
 
 impl<S: Session> Source for Provided<S> {
@@ -124,7 +126,7 @@ impl<S: Session> Source for Provided<S> {
 /// The failure of every request after a connection of the caller's is gone.
 const GONE: &str = "the connection that was handed over has ended: connect again with a new one";
 
-/// A codec of another server's, or no session. A configuration makes neither.
+/// The error for a codec of another server, or no session. No configuration leads to either.
 pub(crate) fn unsupported() -> Error {
     ConfigError::System("this configuration leads to no connection".to_string()).into()
 }

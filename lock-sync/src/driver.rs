@@ -1,4 +1,4 @@
-//! The loop that moves requests between the engine and the server.
+//! The threads that move requests between the engine and the server.
 //!
 //! ```text
 //!   caller       leaves its wish in the engine, then carries out requests on its own thread while
@@ -11,12 +11,12 @@
 //!   teller       a thread, while there is something to tell, for subscribers of events
 //! ```
 //!
-//! The mutex around [`State`] is held for moments only, never during I/O, and no foreign code runs under
-//! it: no callback, no subscriber, no `Drop` of a client. A lane's backend belongs to whoever took it
-//! out of the state; wishes that gather meanwhile leave together in the next request.
+//! The mutex around [`State`] is held for moments only, never during I/O. No foreign code runs under it: no
+//! callback, no subscriber, no `Drop` of a client. A lane's backend belongs to the thread that took it out of
+//! the state. Requests that arrive meanwhile leave together in the next command.
 //!
-//! A panic under that mutex, or of one of the threads, is a bug, after which nothing in the state can be
-//! trusted: the driver ends, and everybody is told (see [`Shared::alive`](pump::Shared::alive)).
+//! A panic under that mutex, or of one of the threads, is a bug. The state cannot be trusted after it, so the
+//! driver ends, and all guards and callers are told (see [`Shared::alive`](pump::Shared::alive)).
 
 mod callers;
 mod lanes;
@@ -42,17 +42,17 @@ use std::time::Duration;
 pub(crate) use teller::Teller;
 pub(crate) use threads::apart;
 
-/// Later than ever.
+/// A moment that never comes.
 const NO_LIMIT: Instant = Instant::from_nanos(u64::MAX);
 
-/// How an acquire ended.
+/// The end of an acquire.
 pub(crate) enum Acquired {
     Granted(Granted),
     Not(NotAcquired),
     Closed,
     /// The caller is a fork of the process that connected.
     Forked,
-    /// The caller's own callback did.
+    /// The caller's callback panicked.
     Panicked(Box<dyn Any + Send>),
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    /// Starts the two threads. What was not released ends by itself `within` that time.
+    /// Starts the two threads. An unreleased lock ends by itself `within` that time.
     pub(crate) fn start(
         engine: Engine,
         backends: Box<dyn Backends>,
@@ -97,7 +97,7 @@ impl Driver {
         }
     }
 
-    /// Frees what `id` holds. Bounded in time.
+    /// Releases the lock of `id`. Bounded in time.
     pub(crate) fn release(&self, id: LockId) -> Result<(), ReleaseError> {
         if self.is_forked() {
             return Err(ReleaseError::Lost(LostReason::Forked));
@@ -108,7 +108,7 @@ impl Driver {
             let mut state = self.shared.lock()?;
             let cell = state.guards.remove(&id);
             if let Some(reason) = cell.and_then(|cell| cell.loss(clock::now())) {
-                // What the server may still hold is freed in the background: the outcome is known.
+                // The outcome is known. The pump releases in the background what the server may still hold.
                 self.shared.abandon(state, id);
                 return Ok(Err(reason));
             }
@@ -124,7 +124,7 @@ impl Driver {
         }
     }
 
-    /// Has what `id` holds freed, without waiting for it.
+    /// Releases the lock of `id` in the background.
     pub(crate) fn release_in_background(&self, id: LockId) {
         if !self.is_forked() {
             let _ = self.shared.alive(|| {
@@ -146,7 +146,7 @@ impl Driver {
         }
     }
 
-    /// Ends every acquire, and waits until all that was held is freed. Bounded in time.
+    /// Ends every acquire, and waits until all locks are released. Bounded in time.
     pub(crate) fn shutdown(&self) -> Result<(), ShutdownError> {
         if self.is_forked() {
             return Ok(());
@@ -161,7 +161,7 @@ impl Driver {
         }
     }
 
-    /// Calls `call` while no request is under way, and none can begin.
+    /// Calls `call` while no request is in flight, and none can begin.
     pub(crate) fn between_requests(&self, call: &mut dyn FnMut()) {
         if self.is_forked() {
             return call();
@@ -171,7 +171,7 @@ impl Driver {
         drop(pause);
     }
 
-    /// For how long a grant or renewal counts.
+    /// The time that a grant or renewal counts.
     pub(crate) fn valid_for(&self) -> Duration {
         self.shared.timing.valid()
     }
@@ -184,11 +184,11 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         if self.is_forked() {
-            // The connections are the parent's: not even a goodbye may be said on them.
+            // The connections belong to the parent, so not even a goodbye may be sent on them.
             std::mem::forget(self.shared.clone());
             return;
         }
-        // The two threads, and the waits, own what is shared; all of them end soon.
+        // The two threads and the waits share the state. All of them end soon.
         let _ = self.shared.alive(|| self.shared.end());
     }
 }

@@ -1,4 +1,4 @@
-//! Where locks are taken.
+//! The places where locks are kept.
 
 mod open;
 
@@ -17,15 +17,14 @@ use std::time::{Duration, Instant};
 
 /// A place where locks are kept: a table on a server, the server itself, or a file.
 ///
-/// Cheap to clone; all clones share one connection, and take turns on it without waiting for one
-/// another's locks. With advisory locks, each acquire that waits in the server's queue has a
-/// connection of its own besides, and keeps its lock on it; with Consul, it has one as long as it
-/// waits.
+/// Cheap to clone. All clones share one connection, and do not wait for one another's locks. With advisory
+/// locks, each acquire that waits in the server's queue has a connection of its own, and keeps its lock on
+/// it. With Consul, it has one while it waits.
 #[derive(Clone)]
 pub struct Locks {
     driver: Arc<Driver>,
     check: Check,
-    /// The table, with its schema, where there is one.
+    /// The table with its schema, if there is one.
     table: Option<TableName>,
 }
 
@@ -59,8 +58,8 @@ impl Locks {
         self.table.as_ref()
     }
 
-    /// Waits for the lock as long as it takes, also through restarts of the server and switch-overs: a
-    /// standby, a read-only server or a missing table that is met on the way is tried again.
+    /// Waits for the lock as long as it takes, also through restarts of the server and switch-overs. A
+    /// standby, a read-only server or a missing table on the way is tried again.
     ///
     /// # Errors
     /// [`Error`] if the name is not one, or the server refuses.
@@ -68,7 +67,7 @@ impl Locks {
         granted(self.acquire(name, Wait::Forever, &mut |_| {})?)
     }
 
-    /// Takes the lock if it is free; [`None`] if somebody else has it.
+    /// Acquires the lock if it is free. Returns [`None`] if someone else holds it.
     ///
     /// # Errors
     /// [`Error`] if the name is not one, or the server refuses or does not answer within two
@@ -77,10 +76,10 @@ impl Locks {
         self.acquire(name, Wait::Never, &mut |_| {})
     }
 
-    /// Waits for the lock for `limit`; [`None`] if somebody else had it all that time.
+    /// Waits for the lock for `limit`. Returns [`None`] if someone else held it all that time.
     ///
-    /// The server is asked once at least. It may return up to two request budgets later than `limit`,
-    /// when the answer is slow to come.
+    /// The server is asked at least once. If its answer is slow, this returns up to two request budgets later
+    /// than `limit`.
     ///
     /// # Errors
     /// [`Error`] if the name is not one, or the server refuses or could not be asked.
@@ -88,8 +87,8 @@ impl Locks {
         self.acquire(name, Wait::For(limit), &mut |_| {})
     }
 
-    /// Waits for the lock as [`lock`](Self::lock) does, to share it: with any number of others that
-    /// share it, and with nobody who has it exclusively.
+    /// Waits for the lock as [`lock`](Self::lock) does, to share it with any number of others. Nobody holds
+    /// it exclusively meanwhile.
     ///
     /// # Errors
     /// [`Error`] as for [`lock`](Self::lock); [`Error::Claim`] where there are no shared locks: there
@@ -98,7 +97,7 @@ impl Locks {
         granted(self.acquire_as(name, Mode::Shared, Wait::Forever, &mut |_| {})?)
     }
 
-    /// Shares the lock if nobody has it exclusively; [`None`] if somebody has.
+    /// Shares the lock if nobody holds it exclusively. Returns [`None`] if someone does.
     ///
     /// # Errors
     /// [`Error`] as for [`try_lock`](Self::try_lock) and [`lock_shared`](Self::lock_shared).
@@ -106,7 +105,7 @@ impl Locks {
         self.acquire_as(name, Mode::Shared, Wait::Never, &mut |_| {})
     }
 
-    /// Waits for `limit` to share the lock; [`None`] if somebody else had it exclusively all that
+    /// Waits for `limit` to share the lock. Returns [`None`] if someone else held it exclusively all that
     /// time.
     ///
     /// # Errors
@@ -116,7 +115,7 @@ impl Locks {
         self.acquire_as(name, Mode::Shared, Wait::For(limit), &mut |_| {})
     }
 
-    /// Waits for the lock, calls `work` with it, releases it.
+    /// Waits for the lock, calls `work` with it, and releases it.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
@@ -143,8 +142,8 @@ impl Locks {
         under(self.lock(name)?, work)
     }
 
-    /// Calls `work` with the lock if it is free; [`None`], without calling it, if somebody else has
-    /// it.
+    /// Calls `work` with the lock if it is free. Returns [`None`], without calling `work`, if someone else
+    /// holds it.
     ///
     /// # Errors
     /// As for [`with_lock`](Self::with_lock), and [`try_lock`](Self::try_lock).
@@ -187,7 +186,7 @@ impl Locks {
         match self.driver.acquire(name.clone(), mode, wait, progress) {
             Acquired::Granted(granted) => {
                 let (fence, waited) = (granted.fence, began.elapsed());
-                // Whatever a subscriber does now: there is a guard, which frees the lock.
+                // Whatever a subscriber does from here on, the guard releases the lock.
                 let guard = Guard::new(self.driver.clone(), name.clone(), mode, granted);
                 events::acquired(&name, fence, waited);
                 Ok(Some(guard))
@@ -204,7 +203,7 @@ impl Locks {
         }
     }
 
-    /// For how long a grant or a renewal counts: five sixths of the TTL, and a little less.
+    /// The time that a grant or a renewal counts: a little less than five sixths of the TTL.
     pub fn valid_for(&self) -> Duration {
         self.driver.valid_for()
     }
@@ -219,8 +218,8 @@ impl Locks {
         self.driver.between_requests(&mut call);
     }
 
-    /// Ends every acquire that waits, of all clones, with [`Error::Closed`], and every later one.
-    /// Guards keep their locks. [`shutdown`](Self::shutdown) does so too, and waits for the rest.
+    /// Ends every waiting acquire of all clones with [`Error::Closed`], and every later one. Guards keep
+    /// their locks. [`shutdown`](Self::shutdown) does so too, and waits for the rest.
     pub fn close(&self) {
         self.driver.close();
     }

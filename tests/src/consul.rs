@@ -91,7 +91,7 @@ impl Consul {
         }
     }
 
-    /// Whether the session exists; its TTL begins anew.
+    /// Renews a session. Returns true if it exists.
     pub fn renew(&self, session: &SessionName) -> bool {
         match self.ask(&Request::KeepAlive { session: session.clone() }) {
             Outcome::Done => true,

@@ -1,5 +1,5 @@
-//! Both drivers behind one blocking face, so that one test body shows each of them, and both at
-//! once on one table.
+//! Both drivers behind one blocking interface, so that one test body covers each of them, and both at once on
+//! one table.
 
 mod admin;
 mod guard;
@@ -18,14 +18,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-/// Whose locks they are.
+/// The driver of locks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Driver {
-    /// lock-sync's.
+    /// lock-sync.
     Blocking,
-    /// lock-async's.
+    /// lock-async.
     Tokio,
-    /// One connection lock-sync's, the next lock-async's.
+    /// lock-sync and lock-async in turn, one connection each.
     Mixed,
 }
 
@@ -53,7 +53,7 @@ impl Driven {
         self.labelled(ttl, "")
     }
 
-    /// The same, for a holder with this label.
+    /// A connection of its own, for a holder with this label.
     pub fn labelled(&self, ttl: Duration, label: &str) -> Locks {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         // With a short TTL, a disk that stands still for a moment is enough to get no answer in time.
@@ -66,10 +66,10 @@ impl Driven {
         self.connect(turn, ttl, label).expect("connected")
     }
 
-    /// The same, where that may not be possible.
+    /// A connection of its own, which the driver may refuse.
     ///
     /// # Errors
-    /// What the driver says.
+    /// The driver's error.
     pub fn try_labelled(&self, ttl: Duration, label: &str) -> Result<Locks, Error> {
         self.connect(self.turn.fetch_add(1, Ordering::Relaxed), ttl, label)
     }
@@ -91,7 +91,7 @@ impl Driven {
 /// Connects to what a URL names. Both drivers at once have no connection in common.
 ///
 /// # Errors
-/// What the driver says.
+/// The driver's error.
 pub fn connect(driver: Driver, url: &str) -> Result<Locks, Error> {
     match driver {
         Driver::Tokio => wait(lock_async::Locks::connect(url)).map(Locks::Tokio),
@@ -110,6 +110,6 @@ impl Deref for Driven {
 /// Waits on a runtime that all tests share.
 pub fn wait<T>(work: impl Future<Output = T>) -> T {
     static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
-    // Inside of `with_lock` this is called on the runtime's own ground.
+    // `with_lock` calls this on a thread of the runtime.
     tokio::task::block_in_place(|| RUNTIME.block_on(work))
 }

@@ -1,4 +1,4 @@
-//! Where a test keeps its locks: a backend and locks of its own.
+//! The place of a test's locks: a backend, and locks of its own.
 
 use crate::consul::Consul;
 use crate::proxy::{Mode, Proxy, server_of};
@@ -15,7 +15,7 @@ pub struct Place {
     _own: Option<Own>,
 }
 
-/// What a lock is there.
+/// The form of a lock in a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keeps {
     /// A row.
@@ -26,11 +26,11 @@ pub enum Keeps {
     Keys,
 }
 
-/// What was made for the test, and goes with it.
+/// Things that exist only for one test.
 enum Own {
-    /// Of the SQLite file.
+    /// The folder of the SQLite file.
     Folder { _folder: tempfile::TempDir },
-    /// PostgreSQL's advisory locks belong to a database.
+    /// A database, to which PostgreSQL's advisory locks belong.
     Database { server: String, name: String },
 }
 
@@ -104,7 +104,7 @@ impl Place {
         Self { url, table: name, keeps: Keeps::Keys, _own: None }
     }
 
-    /// The same locks by another way.
+    /// The same locks at another URL.
     pub fn through(&self, url: &str) -> Self {
         Self { url: url.to_string(), table: self.table.clone(), keeps: self.keeps, _own: None }
     }
@@ -114,7 +114,7 @@ impl Place {
         &self.url
     }
 
-    /// The URL, with those that name the test's own locks.
+    /// The URL, with the parameters that name the test's own locks.
     pub fn whole_url(&self) -> String {
         let Self { url, table, .. } = self;
         let parameters = match self.keeps {
@@ -127,12 +127,12 @@ impl Place {
         format!("{url}{mark}{parameters}")
     }
 
-    /// The table, or what takes its place.
+    /// The table, or the database or prefix that replaces it.
     pub fn table(&self) -> &str {
         &self.table
     }
 
-    /// What a lock is there.
+    /// The form of its locks.
     pub fn keeps(&self) -> Keeps {
         self.keeps
     }
@@ -148,7 +148,7 @@ impl Place {
         Locks::open(self.config(ttl)).expect("connected")
     }
 
-    /// Takes a lock as a process would that dies, or whose network does, right after.
+    /// Acquires a lock as a process that dies or loses its network right after.
     pub fn abandon(&self, name: &str, ttl: Duration) -> (Guard, Proxy) {
         let proxy = Proxy::start(&server_of(&self.url));
         let guard = self.through(&proxy.url(&self.url)).locks(ttl).lock(name).expect("taken");
@@ -156,7 +156,7 @@ impl Place {
         (guard, proxy)
     }
 
-    /// Takes a lock away from whoever has it, at the server; what the holder is told.
+    /// Takes a lock from its holder, at the server. Returns the reason that the holder must report.
     pub fn rob(&self, name: &str) -> LostReason {
         match self.keeps {
             Keeps::Rows => {
@@ -199,7 +199,7 @@ impl Place {
         }
     }
 
-    /// Of MySQL's and MariaDB's advisory locks.
+    /// The prefix of MySQL's and MariaDB's advisory locks.
     fn prefix(&self) -> String {
         format!("{}:", self.table.replacen("locks_", "", 1))
     }
@@ -225,12 +225,12 @@ fn fresh() -> String {
     format!("locks_{}_{}", std::process::id(), NAMES.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A client that knows nothing of locks.
+/// A plain client of PostgreSQL.
 pub fn client(url: &str) -> postgres::Client {
     postgres::Client::connect(url, postgres::NoTls).expect("connected")
 }
 
-/// A client of MySQL or MariaDB that knows nothing of locks.
+/// A plain client of MySQL or MariaDB.
 pub fn mysql_client(url: &str) -> mysql::Conn {
     let url = url.replacen("mariadb://", "mysql://", 1);
     let opts = mysql::Opts::from_url(&url).expect("a good URL");
@@ -238,7 +238,7 @@ pub fn mysql_client(url: &str) -> mysql::Conn {
     mysql::Conn::new(opts).expect("connected")
 }
 
-/// The server for tests.
+/// The URL of the PostgreSQL server for tests.
 pub fn postgres_url() -> String {
     server_url("POSTGRES_URL")
 }

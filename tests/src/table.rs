@@ -86,7 +86,7 @@ impl<R: Raw> Table<R> {
         self.freed(names, owner).iter().map(|freed| *freed != Outcome::NotOwner).collect()
     }
 
-    /// The same, and whether somebody waits for them.
+    /// Releases leases. Says of each whether someone waits for it.
     pub fn freed(&mut self, names: &[&str], owner: u128) -> Vec<Outcome> {
         match self.try_ask(&Request::Release {
             session: SessionName::default(),

@@ -1,7 +1,7 @@
 //! Requests to a Consul agent.
 //!
-//! The client is asked for one exchange at a time, bounded as a whole: no redirect, which would take
-//! the token elsewhere, no proxy, no second try, and no more of an answer than any is long.
+//! The client does one exchange at a time, with one time limit. It follows no redirect, which would take the
+//! token elsewhere. It uses no proxy, tries once, and reads no more of an answer than any answer needs.
 
 mod admin;
 mod link;
@@ -24,31 +24,32 @@ pub(crate) use admin::ConsulAdmin;
 /// Sends requests. Each lane has one, and each a connection of its own.
 pub(crate) struct Requests {
     to: Arc<To>,
-    /// Absent while a request is under way: if that is dropped, so is the connection.
+    /// The connection. `None` while a request is in flight, so that dropping the request also drops the
+    /// connection.
     link: Option<Link>,
-    /// It has waited, which is all that its lane was for.
+    /// True once it has waited at the server. Its lane exists only for that wait.
     waited: bool,
 }
 
-/// What all of them know.
+/// The settings that all lanes share.
 struct To {
     codec: Codec,
     address: Address,
     token: Option<HeaderValue>,
 }
 
-/// What is known of a request without an answer.
+/// The error of a request without an answer.
 struct Trouble {
-    /// It may have arrived.
+    /// True if the request may have arrived.
     sent: bool,
     told: String,
-    /// It happens again until somebody acts.
+    /// True if the error stays until someone acts.
     stays: bool,
 }
 
 impl Requests {
-    /// Requests to `server`, with the right that `token` gives. Certificates are in files, which are
-    /// read where that holds up nothing else.
+    /// Makes requests to `server`, with the rights of `token`. A thread for blocking reads the files with the
+    /// certificates.
     pub(crate) async fn new(
         codec: Codec,
         server: Server,
@@ -73,8 +74,7 @@ impl Requests {
         Self { to, link: None, waited: false }
     }
 
-    /// Finds out whether locks can be had, and how long that takes on a connection of its own. Each request may
-    /// take `budget`.
+    /// Checks that locks are possible, and measures the requests on a new connection. Each may take `budget`.
     pub(crate) async fn check(
         &mut self,
         mut setup: Setup,
@@ -99,7 +99,7 @@ impl Requests {
         }
     }
 
-    /// A question of the first connect, which alone refuses for good.
+    /// Sends a request of the first connect. Only here, an error is final.
     async fn first(&mut self, request: &Request, budget: Duration) -> Result<Reply, Failure> {
         self.exchange(request, budget, |method, trouble| match trouble.stays {
             true => Failure::refused(trouble.message()),
@@ -148,7 +148,7 @@ impl Requests {
         let mut link = match kept {
             Some(link) => link,
             None => {
-                // Whoever did not even get through in most of that time has sent nothing.
+                // A connect that takes most of the time has sent nothing.
                 let connecting = self.to.address.connect(limit);
                 let connected = tokio::time::timeout(limit() / 8 * 7, connecting).await;
                 let late = |_| Err(Trouble::new(false, "no answer in time"));
@@ -167,7 +167,7 @@ impl Requests {
             .body(request.body.clone())
             .map_err(|error| Trouble::new(false, error.to_string()))?;
         let answer = link.exchange(made).await?;
-        // Only what was read to its end leaves the connection in step.
+        // The connection stays usable only if the whole answer was read.
         self.link = answer.whole.then_some(link);
         Ok(answer.answer)
     }
@@ -182,7 +182,7 @@ impl Trouble {
         format!("Consul: {}", self.told.replace(char::is_control, " "))
     }
 
-    /// A question changes nothing, whatever became of it.
+    /// The failure that the error means. A read changes nothing, whatever happened to it.
     fn failure(self, method: Method) -> Failure {
         let message = self.message();
         if self.sent && method == Method::Put {
@@ -212,7 +212,7 @@ impl Backend for Requests {
         self.ask(request, budget).await
     }
 
-    /// Each waiting attempt has a lane of its own, and there is nothing to keep of it.
+    /// Each waiting attempt has a lane of its own, with nothing to keep.
     fn lasts(&self) -> bool {
         !self.waited
     }

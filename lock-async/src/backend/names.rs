@@ -4,7 +4,8 @@ use lock_shared::lookup::{Answer, late, look_up};
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// The addresses of `name`, or a line for people, within `limit`: most of it, for they are to be used, too.
+/// The addresses of `name`, or an error in one line. Takes most of `limit`, and leaves the rest for the
+/// connect.
 pub(crate) async fn addresses_of(name: &str, port: u16, limit: Duration) -> Answer {
     let found = timeout(limit / 8 * 7, look_up(name, port)).await;
     found.unwrap_or_else(|_| Err(late(name)))
@@ -21,7 +22,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
-    /// Neither waits for an answer that does not come, nor asks again; nor does the runtime's end wait.
+    /// The connect neither waits for the answer nor asks again, and the runtime's end does not wait either.
     fn ends(
         what: &str,
         silent: &Silent,

@@ -13,27 +13,26 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// An SQLite connection, on a thread of its own: a renewal must not queue behind whatever else the
-/// program does on the runtime's blocking threads. It is opened again only when its file is no longer
-/// where it was.
+/// An SQLite connection, on a thread of its own, because a renewal must not queue behind the program's other
+/// work on the runtime's blocking threads. It is opened again only if its name leads to another file.
 pub(crate) struct Sqlite {
     jobs: mpsc::Sender<Job>,
-    /// Ends with the thread, when the file is closed.
+    /// A channel that ends with the thread, when the file is closed.
     closed: oneshot::Receiver<Infallible>,
-    /// Whether it is still on the file that was opened.
+    /// True while the name leads to the file that was opened.
     is_open: bool,
-    /// No log that stays may be made beside the file.
+    /// True if no lasting log may be created beside the file.
     no_log: bool,
 }
 
-/// What the thread is to do. Nobody waits for the answer when the time for it is over.
+/// A job for the thread. Nobody waits for its answer after the time limit.
 enum Job {
     Run {
         statement: Statement,
         until: Instant,
         answer: oneshot::Sender<Result<Rows, Failure>>,
     },
-    /// To open what is there now in the place of a file that is gone.
+    /// Opens the file that has the name now.
     Open {
         answer: oneshot::Sender<Result<(), ConnectError>>,
     },
@@ -50,23 +49,23 @@ impl Sqlite {
         .await
     }
 
-    /// Opens the file if it is there. Should it go, it is not opened again.
+    /// Opens the file if it exists. If it is deleted or replaced, it is not opened again.
     pub(crate) async fn look(path: PathBuf) -> Result<Self, ConfigError> {
         Self::start(move || Ok((File::open(&path, false)?, None))).await
     }
 
-    /// A connection of the caller's, to the file of one of its databases.
+    /// Uses a connection of the caller's, and the file of its database `schema`.
     pub(crate) async fn with(connection: Connection, schema: &str) -> Result<Self, ConfigError> {
         let schema = schema.to_string();
         Self::start(move || Ok((File::with(connection, &schema)?, None))).await
     }
 
-    /// Whether no log that stays may be made beside the file.
+    /// True if no lasting log may be created beside the file.
     pub(crate) fn no_log(&self) -> bool {
         self.no_log
     }
 
-    /// The thread ends when the session is dropped.
+    /// Starts the thread. It ends when the session is dropped.
     async fn start(
         connect: impl FnOnce() -> Result<(File, Option<PathBuf>), ConfigError> + Send + 'static,
     ) -> Result<Self, ConfigError> {
@@ -122,9 +121,9 @@ impl Session for Sqlite {
         Ok(())
     }
 
-    /// One that has not answered in time is still ahead of those that come after it.
+    /// A statement that has not answered in time still runs before later ones.
     async fn run(&mut self, statement: &Statement, limit: Duration) -> Result<Rows, Failure> {
-        // SQLite is to give up first: then it is known that nothing was done.
+        // SQLite gives up first, which proves that the statement did nothing.
         let until = Instant::now() + limit * 9 / 10;
         let statement = statement.clone();
         let result = self.ask(limit, |answer| Job::Run { statement, until, answer }).await;
@@ -135,13 +134,13 @@ impl Session for Sqlite {
     async fn close(self) {
         let Self { jobs, closed, .. } = self;
         drop(jobs);
-        // What hung has hung for the time it had.
+        // A hanging statement has had its time.
         let _ = tokio::time::timeout(Duration::from_secs(1), closed).await;
     }
 }
 
-/// The thread's life. A file that is gone says so to each statement until it is opened again: the first
-/// answer may have found nobody who waited for it.
+/// The thread's loop. A deleted or replaced file fails each statement until it is opened again, because
+/// nobody may have waited for the first such answer.
 fn work(mut file: File, path: Option<PathBuf>, todo: &mpsc::Receiver<Job>) {
     while let Ok(job) = todo.recv() {
         match job {

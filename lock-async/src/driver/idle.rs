@@ -1,5 +1,5 @@
-//! The backends that nobody uses just now. One that needs something, such as a connection that was told
-//! something, is polled when it asks for that: no turn looks at all of them.
+//! The idle backends. A backend that needs to be polled, for example to receive a notification, asks for
+//! that. So no turn polls all of them.
 
 use crate::backend::Backend;
 use futures_util::task::AtomicWaker;
@@ -21,7 +21,7 @@ struct Calling {
     task: AtomicWaker,
 }
 
-/// How the backend of a lane calls.
+/// The waker of a lane's backend.
 struct Bell {
     lane: Lane,
     calling: Arc<Calling>,
@@ -32,7 +32,7 @@ impl<B: Backend> Idle<B> {
         Self { backends: BTreeMap::new(), calling: Arc::default() }
     }
 
-    /// It is polled soon, and then whenever it calls.
+    /// Adds a backend. It is polled soon, and then whenever it asks for that.
     pub(super) fn insert(&mut self, lane: Lane, backend: B) {
         let waker = Waker::from(Arc::new(Bell { lane, calling: self.calling.clone() }));
         waker.wake_by_ref();
@@ -47,14 +47,14 @@ impl<B: Backend> Idle<B> {
         std::mem::take(&mut self.backends).into_values().map(|(backend, _)| backend).collect()
     }
 
-    /// Sees to those that have called.
+    /// Polls the backends that have asked for it.
     pub(super) fn poll(&mut self, cx: &Context<'_>) {
         self.calling.task.register(cx.waker());
         let calling = std::mem::take(&mut *self.calling.lock());
         for lane in calling {
             if let Some((backend, waker)) = self.backends.get_mut(&lane) {
                 let mut cx = Context::from_waker(waker);
-                // One that panics is found out when it is used.
+                // A backend that panics here fails when it is used next.
                 let _ = catch_unwind(AssertUnwindSafe(|| backend.poll_idle(&mut cx)));
             }
         }

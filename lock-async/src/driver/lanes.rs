@@ -1,4 +1,4 @@
-//! The backends, one for each lane that has one, and what they are doing.
+//! The backends of the lanes, and their requests.
 
 use super::idle::Idle;
 use crate::backend::panics::guarded;
@@ -19,26 +19,25 @@ use tokio::sync::oneshot;
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 pub(super) struct Lanes<F: Backends> {
-    /// Absent only while it is dropped.
+    /// The maker of backends. `None` only during the drop.
     backends: Option<F>,
-    /// Those that nobody uses just now.
+    /// The idle backends.
     idle: Idle<F::Backend>,
-    /// Those that carry out a request: one a lane, or more if several may be under way.
+    /// The backends that execute a request: usually one for each lane.
     away: BTreeMap<Lane, Vec<Away>>,
     exchanges: FuturesUnordered<Boxed<Arrival<F>>>,
-    /// Where one panics, the connection has ended all the same.
+    /// Goodbyes in flight. A panic in one ends its connection, too.
     goodbyes: FuturesUnordered<Boxed<Option<()>>>,
     process: Process,
 }
 
-/// A backend that is carrying out a request. When this is dropped, that backend is cut off, with its
-/// request where it is.
+/// A backend that executes a request. Dropping this cuts the backend off in the middle of the request.
 struct Away {
     id: DispatchId,
     _cut: oneshot::Sender<Infallible>,
 }
 
-/// A request's answer, and the backend that it came by, or that was cut off.
+/// A request's answer, and its backend.
 struct Arrival<F: Backends> {
     lane: Lane,
     id: DispatchId,
@@ -58,8 +57,7 @@ impl<F: Backends> Lanes<F> {
         }
     }
 
-    /// Has the lane's backend carry out a request, or a new one if the lane has none. If there is
-    /// none to be had, that is false.
+    /// Sends a request by the lane's backend, or by a new one. Returns false if there can be no new one.
     pub(super) fn send(
         &mut self,
         lane: Lane,
@@ -95,7 +93,7 @@ impl<F: Backends> Lanes<F> {
         true
     }
 
-    /// The next answer. Moves along what else is under way, and what is idle.
+    /// Polls for the next answer, and polls goodbyes and idle backends.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -114,7 +112,7 @@ impl<F: Backends> Lanes<F> {
         Poll::Ready((id, reply))
     }
 
-    /// False if its lane was dropped meanwhile.
+    /// Notes that a backend has answered. Returns false if its lane was dropped meanwhile.
     fn returned(&mut self, lane: Lane, id: DispatchId) -> bool {
         let Some(all) = self.away.get_mut(&lane) else { return false };
         let Some(at) = all.iter().position(|away| away.id == id) else { return false };
@@ -125,7 +123,7 @@ impl<F: Backends> Lanes<F> {
         true
     }
 
-    /// Drops a lane: its backend says goodbye, or is cut off if it is carrying out a request.
+    /// Drops a lane. Its backend says goodbye, or is cut off if it executes a request.
     pub(super) fn drop_lane(&mut self, lane: Lane) {
         self.away.remove(&lane);
         if let Some(backend) = self.idle.remove(lane) {
@@ -133,7 +131,7 @@ impl<F: Backends> Lanes<F> {
         }
     }
 
-    /// Drops them all. Bounded in time, as each goodbye is.
+    /// Drops all lanes. Bounded in time, because each goodbye is.
     pub(super) async fn drop_all(mut self) {
         self.away.clear();
         while let Some(Arrival { backend, .. }) = next(&mut self.exchanges).await {
@@ -146,8 +144,8 @@ impl<F: Backends> Lanes<F> {
     }
 }
 
-/// A fork drops them with the runtime that it has a copy of. The connections are its parent's: not even a
-/// goodbye may be said on them.
+/// A fork drops its copy of the runtime, and this with it. The connections belong to the parent, so not even
+/// a goodbye may be sent on them.
 impl<F: Backends> Drop for Lanes<F> {
     fn drop(&mut self) {
         if !self.process.is_current() {

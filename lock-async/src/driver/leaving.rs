@@ -1,4 +1,4 @@
-//! Callers that wait for a release, in the order in which their patience ends.
+//! The callers that wait for a release, in the order of their deadlines.
 
 use super::news;
 use lock_core::{Instant, LockId, Release};
@@ -13,12 +13,12 @@ pub(super) struct Leaving {
 
 pub(super) enum Tell {
     Release(oneshot::Sender<Release>),
-    /// Its wait was ended by [`Driver::close`](super::Driver::close).
+    /// An acquire that [`Driver::close`](super::Driver::close) ended.
     Closed(news::Sender),
 }
 
 impl Leaving {
-    /// It waits until then at most.
+    /// Adds a caller, which waits until `until` at most.
     pub(super) fn insert(&mut self, id: LockId, until: Instant, tell: Tell) {
         self.callers.insert(id, (until, tell));
         self.order.insert((until, id));
@@ -30,12 +30,12 @@ impl Leaving {
         Some(tell)
     }
 
-    /// Until when the first of them waits.
+    /// The first deadline.
     pub(super) fn until(&self) -> Option<Instant> {
         self.order.first().map(|(until, _)| *until)
     }
 
-    /// One that has waited long enough.
+    /// Removes a caller whose deadline has passed.
     pub(super) fn pop(&mut self, now: Instant) -> Option<Tell> {
         let (_, id) = *self.order.first().filter(|(until, _)| *until <= now)?;
         self.remove(id)

@@ -1,7 +1,7 @@
-//! What becomes of an attempt, on its way from the task to the caller.
+//! The channel for reports about an attempt, from the task to its caller.
 //!
-//! A caller that is not polled keeps the task from nothing, and nothing piles up: of each kind of progress
-//! the latest is kept, and how the attempt ended replaces nothing.
+//! A caller that is not polled does not block the task, and reports do not pile up: the channel keeps the
+//! latest progress of each kind, and the end of the attempt.
 
 use super::News;
 use crate::locks::Progress;
@@ -9,13 +9,13 @@ use std::mem::discriminant;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
-/// Both ends, for one attempt.
+/// Makes both ends for one attempt.
 pub(super) fn channel() -> (Sender, Receiver) {
     let slot = Arc::new(Slot::default());
     (Sender(slot.clone()), Receiver(slot))
 }
 
-/// The task's end. When it is dropped, the other end hears [`News::Closed`] after all else.
+/// The task's end. After it is dropped, the caller gets the remaining reports, and then [`News::Closed`].
 pub(super) struct Sender(Arc<Slot>);
 
 /// The caller's end.
@@ -29,7 +29,7 @@ struct Slot {
 
 #[derive(Default)]
 struct Untold {
-    /// One of each kind at most, the latest, in the order in which they came.
+    /// The latest progress of each kind, in order of arrival.
     progress: Vec<Progress>,
     end: Option<News>,
     closed: bool,
@@ -50,7 +50,7 @@ impl Sender {
         self.0.changed.notify_one();
     }
 
-    /// How the attempt ended, which is the last that is told.
+    /// Reports the end of the attempt. It is the last report.
     pub(super) fn end(self, end: News) {
         self.0.lock().end = Some(end);
         // Dropping this wakes the caller.
@@ -70,10 +70,10 @@ impl Drop for Sender {
 }
 
 impl Receiver {
-    /// Waits for the next news. Cancel safe.
+    /// Waits for the next report. Cancel safe.
     pub(super) async fn next(&mut self) -> News {
         loop {
-            // What is told from here on is not missed: it leaves a permit behind.
+            // A report from here on leaves a permit behind, so it is not missed.
             let changed = self.0.changed.notified();
             {
                 let mut untold = self.0.lock();

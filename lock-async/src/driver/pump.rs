@@ -1,4 +1,4 @@
-//! Requests on their way to the server and back: the task's life.
+//! The task's loop: it moves requests to the server and answers back.
 
 use super::lanes::Lanes;
 use super::state::State;
@@ -19,7 +19,7 @@ pub(super) struct Pump<F: Backends> {
     state: State,
     lanes: Lanes<F>,
     calls: mpsc::UnboundedReceiver<Call>,
-    /// Nobody can call any more.
+    /// True once all callers are gone.
     orphaned: bool,
     end: Arc<OnceLock<End>>,
 }
@@ -41,12 +41,12 @@ impl<F: Backends> Pump<F> {
             self.send();
             self.next().await;
             if !self.process.is_current() {
-                // The runtime goes on in a fork, where nothing is this task's.
+                // This is a fork, in which the copied runtime goes on. Nothing here belongs to it.
                 return std::mem::forget(self);
             }
         }
         let Self { mut state, lanes, end, .. } = self;
-        // What the last answer has brought.
+        // The last answer may have caused events.
         state.look(clock::now());
         let events = state.end_events();
         let mut goodbyes = pin!(async {
@@ -61,7 +61,7 @@ impl<F: Backends> Pump<F> {
         }
     }
 
-    /// Lets leave what is due.
+    /// Sends the commands that are due.
     fn send(&mut self) {
         loop {
             let sent = clock::now();
@@ -77,8 +77,7 @@ impl<F: Backends> Pump<F> {
         }
     }
 
-    /// Waits for something to happen, and sees to it: an answer has come, somebody called, a timer
-    /// ran out.
+    /// Waits for an answer, a call or a timer, and handles it.
     async fn next(&mut self) {
         let now = clock::now();
         self.state.look(now);
@@ -96,7 +95,7 @@ impl<F: Backends> Pump<F> {
         .await;
     }
 
-    /// Takes the answers that have come; whether there was any.
+    /// Handles the answers that have arrived. Returns true if there was one.
     fn arrive(&mut self, cx: &mut Context<'_>) -> bool {
         let mut arrived = false;
         while let Poll::Ready((id, reply)) = self.lanes.poll(cx) {
@@ -106,7 +105,7 @@ impl<F: Backends> Pump<F> {
         arrived
     }
 
-    /// Takes all calls that have come; whether there was any.
+    /// Handles the calls that have arrived. Returns true if there was one.
     fn hear(&mut self, cx: &mut Context<'_>) -> bool {
         let mut heard = false;
         while !self.orphaned

@@ -1,4 +1,4 @@
-//! What the task knows of its callers.
+//! The task's state: the engine and its callers.
 
 use super::leaving::{Leaving, Tell};
 use super::{Call, End, NO_LIMIT, News, Ticket, news};
@@ -19,15 +19,15 @@ pub(super) struct State {
     tickets: BTreeMap<Ticket, LockId>,
     waiting: BTreeMap<LockId, Wanted>,
     guards: BTreeMap<LockId, Held>,
-    /// What was held and is being released.
+    /// Guards whose release is in flight.
     freeing: BTreeMap<LockId, Held>,
     leaving: Leaving,
     closed: bool,
-    /// Callers that wait for the task's end, in the order in which their patience ends.
+    /// The callers that wait for the task's end, in the order of their deadlines.
     shutdowns: VecDeque<Shutdown>,
-    /// The task ends when no guard is left.
+    /// True once the task must end as soon as no guard is left.
     shut_down: bool,
-    /// No guard is left, nor will be: until when what is being released is seen to.
+    /// Deadline of the last releases, once no guard is left and none can come.
     ends_by: Option<Instant>,
     unconfirmed: Unconfirmed,
     events: Teller,
@@ -49,17 +49,17 @@ struct Held {
 
 /// A caller that waits for the task's end.
 struct Shutdown {
-    /// For so long, then it is told what is left.
+    /// Deadline. The caller then gets the number of remaining locks.
     until: Instant,
     tell: oneshot::Sender<End>,
 }
 
-/// Locks that the server may still hold, though their guards are gone, and nothing more is done.
+/// Locks that the server may still hold although their guards are gone. No request about them follows.
 struct Unconfirmed {
     locks: usize,
-    /// After which a lease ends by itself.
+    /// The time after which a lease ends by itself.
     within: Duration,
-    /// By then all of them have.
+    /// The moment at which all of these leases have ended.
     until: Instant,
 }
 
@@ -108,13 +108,14 @@ impl State {
 
     fn close(&mut self, now: Instant) {
         self.closed = true;
-        // What the server may have granted meanwhile is freed before they are told.
+        // The server may have granted locks meanwhile. They are released before the callers are told.
         for (id, wanted) in std::mem::take(&mut self.waiting) {
             self.release(now, id, Some(Tell::Closed(wanted.news)));
         }
     }
 
-    /// No guard is left, nor will be: sessions are closed, and what is being released has its time.
+    /// Begins the end, once no guard is left and none can come: closes the sessions, and sets a deadline for
+    /// the last releases.
     pub(super) fn begin_end(&mut self, now: Instant) {
         if self.ends_by.is_none() {
             self.ends_by = Some(now.after(self.engine.timing().answer_grace()));
@@ -122,23 +123,23 @@ impl State {
         }
     }
 
-    /// By when those that wait for the task's end are to be told.
+    /// The first deadline of a caller that waits for the task's end.
     pub(super) fn told_by(&self) -> Instant {
         self.shutdowns.front().map_or(NO_LIMIT, |first| first.until)
     }
 
-    /// Whether the task has nothing more to do, or no more time for it.
+    /// True if the task has nothing more to do, or no more time.
     pub(super) fn is_over(&self) -> bool {
         let settled = self.engine.attempts() == 0 && self.engine.sessions() == 0;
         self.ends_by.is_some_and(|until| settled || until <= clock::now())
     }
 
-    /// The last events are told.
+    /// Waits until the subscriber has received all events.
     pub(super) fn end_events(&mut self) -> impl Future<Output = ()> + use<> {
         std::mem::take(&mut self.events).end()
     }
 
-    /// How the task ends, as it does now. All who wait for that are told.
+    /// Ends the task now. Sends the result to all callers that wait for it.
     pub(super) fn end_now(mut self) -> End {
         let end = self.left(clock::now());
         for Shutdown { tell, .. } in std::mem::take(&mut self.shutdowns) {
@@ -147,7 +148,7 @@ impl State {
         end
     }
 
-    /// What a task that ended now would leave behind.
+    /// The result, if the task ended now.
     fn left(&self, now: Instant) -> End {
         let within = self.unconfirmed.within;
         let unsettled = self.engine.attempts().saturating_sub(self.guards.len());
@@ -159,17 +160,17 @@ impl State {
         }
     }
 
-    /// When time alone gives something to do.
+    /// The next moment at which time alone makes something due.
     pub(super) fn timer(&self, now: Instant) -> Instant {
-        // The runtime's timers do not count suspended time. While a lock is held, a look now and
-        // then makes sure that a machine that slept through its lease says so soon after waking up.
+        // The runtime's timers do not count suspended time. While a lock is held, the clock is read now and
+        // then, so that a machine that slept through its lease reports the loss soon after it resumes.
         const LOOK: Duration = Duration::from_secs(1);
         let look = (!self.guards.is_empty()).then(|| now.after(LOOK));
         let timers = self.engine.poll_timeout().into_iter().chain(look).chain(self.ends_by);
         timers.chain(self.leaving.until()).chain([self.told_by()]).min().unwrap_or(NO_LIMIT)
     }
 
-    /// Sees to what time alone has changed, and tells what there is to tell.
+    /// Handles timers and events that are due.
     pub(super) fn look(&mut self, now: Instant) {
         self.engine.handle_timeout(now);
         self.drain(now);
@@ -187,7 +188,7 @@ impl State {
         }
     }
 
-    /// Tells those that have waited long enough: for a release, or the task's end.
+    /// Answers the callers whose deadline has passed.
     fn end_patience(&mut self, now: Instant) {
         while let Some(leaving) = self.leaving.pop(now) {
             let failure = Failure::Unknown("no answer in time".to_string());
@@ -199,7 +200,7 @@ impl State {
         }
     }
 
-    /// Hands the engine's events to those they concern. Who has left meanwhile hears nothing.
+    /// Passes the engine's events to their callers. A caller that has gone gets nothing.
     fn drain(&mut self, now: Instant) {
         while let Some(event) = self.engine.poll_event() {
             match event {
@@ -280,13 +281,13 @@ impl Unconfirmed {
     }
 }
 
-/// The task ends before its guards only with the runtime: nobody will renew, nor tell of losses.
+/// The task ends before its guards only with its runtime. Nobody will renew or report losses after that.
 impl Drop for State {
     fn drop(&mut self) {
         for held in self.guards.values() {
             let ended = "the runtime that it was acquired on has ended".to_string();
             let reason = LostReason::Deadline { last_failure: Some(Failure::Unknown(ended)) };
-            // What a waker does is not up to us, and must not keep the others from being told.
+            // A waker is foreign code, and must not keep the other guards from being told.
             let _ = catch_unwind(AssertUnwindSafe(|| held.cell.lose(reason)));
         }
     }

@@ -1,4 +1,4 @@
-//! The task over a backend that does as it is told.
+//! Tests of the task over a scripted backend.
 
 mod death;
 mod scale;
@@ -12,7 +12,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// A table that is always free, and what was asked of it.
+/// A table whose locks are always free, and the commands that it got.
 #[derive(Clone, Default)]
 struct Fake(Arc<Script>);
 
@@ -20,7 +20,7 @@ struct Fake(Arc<Script>);
 struct Script {
     began: Mutex<Vec<&'static str>>,
     ended: Mutex<Vec<&'static str>>,
-    /// How many answers may be given; without limit if there is none.
+    /// Number of answers that may be given. `None` means no limit.
     answers: Option<Semaphore>,
     panics: std::sync::atomic::AtomicBool,
     refuses: std::sync::atomic::AtomicBool,
@@ -66,7 +66,7 @@ impl Backend for Fake {
     }
 }
 
-/// The only backend there is.
+/// A source of one backend.
 struct One(Option<Fake>);
 
 impl Backends for One {
@@ -153,20 +153,20 @@ async fn the_task_says_goodbye_after_the_last_release() {
     assert_eq!(*fake.0.ended.lock().expect("unpoisoned"), ["acquire", "release"]);
 }
 
-/// Connections to a server with locks of its own, all of which somebody else has, save "free".
+/// Connections to a server with advisory locks. Someone else holds all of them except "free".
 #[derive(Clone, Default)]
 struct Server(Arc<Seen>);
 
 #[derive(Default)]
 struct Seen {
-    /// What each connection was asked, in the order in which they were made.
+    /// The commands of each connection, in the order in which the connections were made.
     asked: Mutex<Vec<Vec<&'static str>>>,
-    /// Those that were dropped, without a goodbye and with one.
+    /// The connections that were dropped without a goodbye, and with one.
     cut: Mutex<Vec<usize>>,
     left: Mutex<Vec<usize>>,
-    /// Whether the client panics when a connection is cut off.
+    /// True if the client panics when a connection is cut off.
     breaks: std::sync::atomic::AtomicBool,
-    /// Whether tries are not answered either.
+    /// True if tries get no answer either.
     hangs: std::sync::atomic::AtomicBool,
 }
 
@@ -288,7 +288,7 @@ async fn an_end_of_a_wait_in_time_is_an_end_of_its_connection() {
     let server = Server::default();
     let locks = server.locks(30);
     let limit = Duration::from_millis(50);
-    // The server is told to answer in time, and given a request's time besides.
+    // The server is told to answer in time, and a request's time is added.
     let waited = tokio::time::timeout(limit * 4, locks.try_lock_for("a", limit)).await;
     assert!(waited.is_err(), "it is still hoped for an answer");
     until(|| !server.0.cut.lock().expect("unpoisoned").is_empty()).await;

@@ -1,4 +1,4 @@
-//! From a configuration to locks.
+//! Opening `Locks` by a configuration.
 
 use super::Locks;
 use crate::Config;
@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 
 impl Locks {
     /// Connects to the place that `config` names, and checks that locks are safe there: the server, its
-    /// settings, the rights, the table, which is created if it is missing.
+    /// settings, the rights and the table. A missing table is created.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -73,16 +73,17 @@ impl Locks {
         }
     }
 
-    /// Over a PostgreSQL client of yours, with the settings of `config`, which [names no place](Config::new).
+    /// Uses a PostgreSQL client of yours, with the settings of `config`, which [names no place](Config::new).
     ///
-    /// You made the client's settings: its statements must commit by themselves, and `statement_timeout` should be
-    /// set. Best are those of [`session_options`](lock_core::sql::postgres::session_options), which our own
-    /// connections have: without them, a plan that was made while the table was small may read all of it for every
-    /// batch. Its connection is polled by a task of yours. When it breaks, or an answer does not come in time, locks
-    /// that are held are lost at their deadline, and new ones are refused: there is no way to another.
+    /// The client's settings are yours. Its statements must commit by themselves, and `statement_timeout`
+    /// should be set. The best settings are those of
+    /// [`session_options`](lock_core::sql::postgres::session_options), which our own connections have:
+    /// without them, a plan that was made while the table was small may read all of it for every batch. A
+    /// task of yours polls the client's connection. If the connection breaks, or an answer does not come in
+    /// time, locks that are held are lost at their deadline, and new ones are refused.
     ///
-    /// A waiter of ours is told by the server when a lock was freed, on a second connection. Over a client of
-    /// yours there is none, so waiters ask again, after a second at most.
+    /// A server notifies waiters about releases, on a second connection. A client of yours has no second
+    /// connection, so waiters poll, at least once a second.
     ///
     /// # Errors
     /// [`Error`] as for [`open`](Self::open).
@@ -101,12 +102,13 @@ impl Locks {
         start(Plan::brought(config, Kind::Postgres)?, Provided(Some(session))).await
     }
 
-    /// Over a MySQL or MariaDB connection of yours, with a database chosen, and not from a pool, with the
-    /// settings of `config`, which [names no place](Config::new).
+    /// Uses a MySQL or MariaDB connection of yours, with the settings of `config`, which [names no
+    /// place](Config::new).
     ///
-    /// The connection must not be inside a transaction; its session's settings are changed to what the locks need.
-    /// When it breaks, or an answer does not come in time, locks that are held are lost at their deadline, and new
-    /// ones are refused: there is no way to another.
+    /// The connection needs a chosen database, must not be inside a transaction, and must not come from a
+    /// pool. Its session's settings are changed to those that locks need. If the connection breaks, or an
+    /// answer does not come in time, locks that are held are lost at their deadline, and new ones are
+    /// refused.
     ///
     /// # Errors
     /// [`Error`] as for [`open`](Self::open).
@@ -122,8 +124,8 @@ impl Locks {
         start(Plan::brought(config, Kind::Mysql)?, Provided(Some(session))).await
     }
 
-    /// Over an SQLite connection of yours, which must not be inside a transaction, with the settings of
-    /// `config`, which [names no place](Config::new).
+    /// Uses an SQLite connection of yours, with the settings of `config`, which [names no
+    /// place](Config::new). The connection must not be inside a transaction.
     ///
     /// # Errors
     /// [`Error`] as for [`open`](Self::open).
@@ -144,7 +146,7 @@ impl Locks {
     }
 }
 
-/// Over connections that are opened as they are needed.
+/// Starts a driver whose connections are opened as they are needed.
 async fn start<S: Source>(plan: Plan, source: S) -> Result<Locks, Error> {
     Handle::try_current().map_err(|_| ConfigError::NoRuntime)?;
     let flow = plan.flow().ok_or_else(unsupported)?;

@@ -1,4 +1,4 @@
-//! What locks are made with.
+//! The configuration of locks.
 
 use crate::place::Place;
 use crate::settings::{Kind, Settings};
@@ -8,8 +8,8 @@ use lock_core::sql::advisory::Key;
 use std::fmt;
 use std::time::Duration;
 
-/// What locks are made with: where they are kept, and how long a lease lasts. `Locks::open` and `Admin::open` take it, of
-/// either driver.
+/// The configuration of locks: their place, and settings such as the TTL. `Locks::open` and `Admin::open` of
+/// either driver take it.
 ///
 /// ```
 /// # use lock_shared::Config;
@@ -30,28 +30,28 @@ use std::time::Duration;
 /// | `consul://HOST:PORT/PREFIX` | port 8500, or 8501 with TLS, and prefix `locks`, when nothing else is said |
 /// | `sqlite:FILE` | |
 ///
-/// A URL's parameters do what the methods here do: `protocol=advisory`, `ttl=30s`,
-/// `request_timeout=5s`, `label=…`; `table=ops.locks` with lock tables; `keys=int`, `prefix=…`,
-/// `waiting=16` with advisory locks; `token=…` with Consul.
+/// A URL's parameters do the same as the methods here: `protocol=advisory`, `ttl=30s`, `request_timeout=5s`,
+/// `label=…`; `table=ops.locks` with lock tables; `keys=int`, `prefix=…`, `waiting=16` with advisory locks;
+/// `token=…` with Consul.
 ///
-/// PostgreSQL also takes libpq's `sslmode` (`disable`, `prefer`, `require`, `verify-ca`,
-/// `verify-full`) and `sslrootcert`, and so do MySQL and MariaDB, except for `verify-ca`, and Consul,
-/// which has only `disable` and `verify-full`. Without `sslmode`, it is `prefer` on this machine
-/// (`disable` with Consul), and `verify-full` to any other host.
+/// PostgreSQL also takes libpq's `sslmode` (`disable`, `prefer`, `require`, `verify-ca`, `verify-full`) and
+/// `sslrootcert`. MySQL and MariaDB take the same, except for `verify-ca`. Consul takes `disable` and
+/// `verify-full`. The default is `prefer` on this machine (`disable` with Consul), and `verify-full` to any
+/// other host.
 #[must_use]
 #[derive(Clone, Default)]
 pub struct Config {
-    /// Absent for a connection that is brought.
+    /// The place. `None` for a connection of the caller's.
     pub(crate) place: Option<Place>,
     pub(crate) settings: Settings,
 }
 
 impl Config {
-    /// Settings without a place: for a connection of yours, with `Locks::with_postgres`, `with_mysql` and
-    /// `with_sqlite`.
+    /// Settings without a place, for a connection of yours: `Locks::with_postgres`, `with_mysql` and
+    /// `with_sqlite` take them.
     ///
-    /// One type has the settings of both, as in `tokio_postgres`, whose `Config` is for `connect` and for `connect_raw`;
-    /// but a place beside a connection is refused, and not ignored, since the connection may lead to another.
+    /// One type has both uses, as in `tokio_postgres`, whose `Config` is for `connect` and for `connect_raw`.
+    /// A place beside a connection is an error, because the connection may lead to another place.
     pub fn new() -> Self {
         Self::default()
     }
@@ -71,78 +71,78 @@ impl Config {
         Self { place: Some(Place::Sqlite(path.into())), ..Self::default() }
     }
 
-    /// How the locks are kept: see [`Protocol`].
+    /// Sets the protocol of the locks; see [`Protocol`].
     pub fn protocol(mut self, protocol: Protocol) -> Self {
         self.settings.protocol = Some(protocol);
         self
     }
 
-    /// How long a lease lasts unless renewed: 1 s to 24 h, 30 s by default. It is how long others
-    /// wait after a holder died; with Consul, up to twice that and the lock-delay, which is as long
-    /// as the TTL, but 1 min at most. Consul takes no less than 10 s unless it was told to.
+    /// Sets the time that a lease lasts unless renewed: 1 s to 24 h, 30 s by default. Others wait as long
+    /// after a holder dies. With Consul, they wait for up to twice that, and for the lock-delay, which is the
+    /// TTL, but at most 1 min. Consul accepts no less than 10 s unless it is configured to.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.settings.ttl = ttl;
         self
     }
 
-    /// How long one request may take: at most a third of the time that a lease counts as held, by
-    /// default a quarter of it or 5 s. A request includes connecting anew, so on a slow link it gets more by
-    /// itself, up to that quarter; each step of the first connect gets 10 s. A time that is given here is kept, also
-    /// for the first connect, which is refused if it does not do.
+    /// Sets the time limit of a request: at most a third of the time that a lease counts as held. The default
+    /// is a quarter of that time, but at most 5 s. A request includes connecting anew, so on a slow link the
+    /// default grows, up to that quarter, and each step of the first connect gets 10 s. A time that is set
+    /// here never grows. If it is too short, the first connect is refused.
     pub fn request_timeout(mut self, request: Duration) -> Self {
         self.settings.request = Some(request);
         self
     }
 
-    /// The table that locks are kept in, `locks` by default.
+    /// Sets the table that locks are kept in, `locks` by default.
     pub fn table(mut self, table: TableName) -> Self {
         self.settings.table = Some(table);
         self
     }
 
-    /// Which of PostgreSQL's advisory locks a name stands for: [`Key::Hash`] by default.
+    /// Sets the mapping of names to PostgreSQL's advisory locks, [`Key::Hash`] by default.
     pub fn keys(mut self, keys: Key) -> Self {
         self.settings.keys = Some(keys);
         self
     }
 
-    /// What the names of locks begin with at the server, so that others do not mean the same ones:
-    /// with `GET_LOCK` of MySQL and MariaDB, `withlock:` by default (see
-    /// [`Prefix`](lock_core::sql::advisory::Prefix)); with Consul, the part of its keys before `/NAME/lock`,
-    /// `locks` by default.
+    /// Sets the prefix of the locks' names at the server, so that programs with other prefixes have other
+    /// locks. With `GET_LOCK` of MySQL and MariaDB, it is `withlock:` by default (see
+    /// [`Prefix`](lock_core::sql::advisory::Prefix)). With Consul, it is the part of a key before
+    /// `/NAME/lock`, and `locks` by default.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.settings.prefix = Some(prefix.into());
         self
     }
 
-    /// How many acquires may wait in the server's queue at once, each on a connection of its own; 16
-    /// by default. Those beyond it ask again and again. With advisory locks.
+    /// Sets the number of acquires that may wait in the server's queue at once, each on a connection of its
+    /// own; 16 by default. Acquires beyond it poll. For advisory locks.
     pub fn waiting(mut self, connections: usize) -> Self {
         self.settings.waiting = Some(connections);
         self
     }
 
-    /// Consul's ACL token. It is sent in a header, and shown nowhere.
+    /// Sets Consul's ACL token. It is sent in a header, and shown nowhere.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.settings.token = Some(token.into());
         self
     }
 
-    /// Stored with each lock beside host and process id, for people who wait for it. With advisory
-    /// locks, it is with the connection: PostgreSQL shows it as `application_name`, MySQL and MariaDB
-    /// as the connection attribute `holder`, which the client of lock-async cannot send yet.
+    /// Sets the label that is stored with each lock, beside host and process id, for people who wait for it.
+    /// With advisory locks, the connection has it: PostgreSQL shows it as `application_name`, MySQL and
+    /// MariaDB as the connection attribute `holder`, which the client of lock-async cannot send yet.
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.settings.label = Some(label.into());
         self
     }
 
-    /// The label where none was given yet, by the URL or by [`label`](Self::label).
+    /// Sets the label, unless the URL or [`label`](Self::label) has set one.
     pub fn default_label(mut self, label: impl Into<String>) -> Self {
         self.settings.label.get_or_insert_with(|| label.into());
         self
     }
 
-    /// The statement that creates the table, for those who want to create it by hand.
+    /// Returns the statement that creates the table, for creating it by hand.
     ///
     /// # Errors
     /// [`ConfigError`] if this machine cannot keep locks so, or there is no table or no place.
@@ -150,7 +150,7 @@ impl Config {
         self.settings.create_table(self.kind()?)
     }
 
-    /// For how long a grant or a renewal will count: five sixths of the TTL, and a little less.
+    /// Returns the time that a grant or a renewal counts: a little less than five sixths of the TTL.
     ///
     /// # Errors
     /// [`ConfigError`]: the configuration cannot work, or names no place.
@@ -158,8 +158,9 @@ impl Config {
         Ok(self.settings.timing(self.kind()?)?.valid())
     }
 
-    /// Where the locks are kept, as a URL without password, token or other settings: for messages and
-    /// logs. Two configurations with the same place keep their locks in the same place. Empty if there is none.
+    /// Returns the place of the locks as a URL without password, token or other settings, for messages and
+    /// logs. Two configurations with equal places keep their locks in the same place. Empty if there is no
+    /// place.
     ///
     /// ```
     /// # use lock_shared::Config;

@@ -7,8 +7,8 @@ use lock_core::sql::advisory::Key;
 
 const SCHEMES: &str = "postgres://, postgresql://, mysql://, mariadb://, consul://, sqlite:";
 
-/// Where locks are kept, if that is not a connection of the caller's. It may be one that a driver was built without,
-/// for the other driver in the same program.
+/// A place that locks are kept in. One driver may have been built without it, if the other driver in the same
+/// program has it.
 #[derive(Clone)]
 pub enum Place {
     #[cfg(feature = "postgres")]
@@ -19,7 +19,7 @@ pub enum Place {
     Consul(crate::consul::Server),
     #[cfg(feature = "sqlite")]
     Sqlite(std::path::PathBuf),
-    /// None. The driver says which features there are.
+    /// No place. The driver's error lists its features.
     #[cfg(not(any(
         feature = "consul",
         feature = "mysql",
@@ -55,7 +55,7 @@ impl Place {
         }
     }
 
-    /// Its URL, without a password. Of the settings it has those that tell places apart.
+    /// The URL of the place, without a password. It contains the settings that distinguish places.
     pub(crate) fn url(&self, settings: &Settings) -> String {
         let kind = self.kind();
         let mut parameters = Vec::new();
@@ -85,7 +85,7 @@ impl Place {
         url
     }
 
-    /// The server or file: the begin of its URL.
+    /// The beginning of the URL: the server or file.
     fn base(&self, settings: &Settings) -> String {
         match self {
             #[cfg(feature = "postgres")]
@@ -113,7 +113,7 @@ impl Place {
     }
 }
 
-/// For a URL that people can read: only what would end a part of it, or a line, is escaped.
+/// Escapes text for a URL that people can read: only characters that would end a part of it, or a line.
 pub(crate) fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for c in text.chars() {

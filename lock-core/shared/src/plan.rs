@@ -1,4 +1,4 @@
-//! From a configuration to all that a driver begins with, but connections.
+//! The plan of a driver, made from a configuration: everything but its connections.
 
 use crate::clock;
 use crate::config::Config;
@@ -11,23 +11,23 @@ use lock_core::{ClaimError, Engine, LockName, Mode, Owner, Timing, advisory, con
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Whether there is such a lock at all, where the locks are kept.
+/// The check that a lock of this name and mode exists in this place.
 pub type Check = Arc<dyn Fn(&LockName, Mode) -> Result<(), ClaimError> + Send + Sync>;
 
-/// What a driver is started with, wherever the locks are kept.
+/// The parts that a driver starts with, for any place.
 pub struct Plan {
-    /// What makes the requests.
+    /// The codec, which makes the requests.
     pub codec: Codec,
-    /// How long leases and requests last, unless the way to the server is slow.
+    /// The timing of leases and requests, for a path to the server that is not slow.
     pub timing: Timing,
     settings: Settings,
     seed: u128,
-    /// There is one connection, and never another.
+    /// True if there is one connection of the caller's, and never another.
     brought: bool,
 }
 
 impl Plan {
-    /// To open connections to the place that `config` names.
+    /// Makes a plan for connections to the place that `config` names.
     pub fn at(config: Config) -> Result<(Place, Self), ConfigError> {
         let Config { place, settings } = config;
         let place = place.ok_or(ConfigError::NoPlace)?;
@@ -35,7 +35,7 @@ impl Plan {
         Ok((place, plan))
     }
 
-    /// Over a connection of the caller's to a place of this `kind`.
+    /// Makes a plan for a connection of the caller's to a place of this `kind`.
     pub fn brought(config: Config, kind: Kind) -> Result<Self, ConfigError> {
         match config.place {
             Some(_) => Err(ConfigError::TwoPlaces),
@@ -51,13 +51,13 @@ impl Plan {
         Ok(Self { codec, timing, settings, seed: u128::from_ne_bytes(seed), brought })
     }
 
-    /// What is asked before each attempt.
+    /// The check before each attempt.
     pub fn check(&self) -> Check {
         let codec = self.codec.clone();
         Arc::new(move |name, mode| codec.check(name, mode))
     }
 
-    /// To look at locks, which advisory ones do not allow.
+    /// The plan for looking at locks, which is impossible with advisory locks.
     pub fn to_look(self) -> Result<Self, ConfigError> {
         match self.codec {
             Codec::Advisory(_) => Err(ConfigError::NotShown(Protocol::Advisory)),
@@ -65,7 +65,7 @@ impl Plan {
         }
     }
 
-    /// In an SQLite file; `no_log` if none that stays may be made beside it.
+    /// The plan for an SQLite file. `no_log` is true if no lasting log may be created beside it.
     pub fn in_file(self, no_log: bool) -> Self {
         match self.codec {
             Codec::Table(codec) if no_log => {
@@ -108,12 +108,13 @@ impl Plan {
         Setup::new(Owner::new(self.seed), consul::lease(self.ttl()))
     }
 
-    /// How long a lease lasts unless renewed.
+    /// The time that a lease lasts unless renewed.
     pub fn ttl(&self) -> Duration {
         self.settings.ttl
     }
 
-    /// After which what was not released ends by itself. Consul takes up to twice the TTL to end a session.
+    /// The time after which an unreleased lock ends by itself. Consul takes up to twice the TTL to end a
+    /// session.
     pub fn within(&self) -> Duration {
         match self.codec {
             Codec::Session(_) => self.ttl() * 2 + consul::lease(self.ttl()),
@@ -121,12 +122,12 @@ impl Plan {
         }
     }
 
-    /// What is shown of a connection whose locks are not.
+    /// The label of a connection whose locks have none.
     pub fn holder(&self) -> Option<String> {
         matches!(self.codec, Codec::Advisory(_)).then(|| self.settings.holder())
     }
 
-    /// Whether the table was named. The default one is missing where no lock was ever taken.
+    /// True if the table was named. The default table may be missing: no lock was ever acquired then.
     pub fn is_named(&self) -> bool {
         self.settings.table.is_some()
     }

@@ -1,4 +1,4 @@
-//! The settings of locks, wherever these are kept.
+//! The settings of locks, for any place.
 
 use lock_core::config::{ConfigError, Protocol};
 use lock_core::http::{self, KeyTemplate};
@@ -21,7 +21,7 @@ pub(crate) struct Settings {
     pub(crate) label: Option<String>,
 }
 
-/// What makes the requests.
+/// The codec of requests.
 #[derive(Clone)]
 pub enum Codec {
     Table(sql::Codec),
@@ -30,7 +30,7 @@ pub enum Codec {
 }
 
 impl Codec {
-    /// Whether there is such a lock at all.
+    /// Fails if there is no lock of this name and mode.
     pub(crate) fn check(&self, name: &LockName, mode: Mode) -> Result<(), ClaimError> {
         match self {
             Self::Table(codec) => codec.check(name, mode),
@@ -52,7 +52,7 @@ pub enum Kind {
 const TABLES: &str = "lock tables";
 
 impl Kind {
-    /// Its name, for people.
+    /// The name of the kind, for people.
     fn name(self) -> &'static str {
         match self {
             Self::Postgres => "PostgreSQL",
@@ -62,7 +62,7 @@ impl Kind {
         }
     }
 
-    /// Its protocols, for people.
+    /// The protocols of the kind, for people.
     fn has(self) -> &'static str {
         match self {
             Self::Postgres | Self::Mysql => "table, advisory",
@@ -71,7 +71,7 @@ impl Kind {
         }
     }
 
-    /// The protocol that is meant if none is named.
+    /// The default protocol.
     pub(crate) fn default_protocol(self) -> Protocol {
         match self {
             Self::Consul => Protocol::Session,
@@ -97,18 +97,18 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The protocol, which another may have been chosen for.
+    /// The protocol that was chosen, or the default one.
     pub(crate) fn protocol(&self, kind: Kind) -> Protocol {
         self.protocol.unwrap_or(kind.default_protocol())
     }
 
-    /// Whether they can work, as far as that shows without connecting.
+    /// Fails if the settings cannot work, as far as that is known without a connection.
     pub(crate) fn check(&self, kind: Kind) -> Result<(), ConfigError> {
         self.timing(kind)?;
         self.codec(kind).map(drop)
     }
 
-    /// How long leases and requests last.
+    /// The timing of leases and requests.
     pub(crate) fn timing(&self, kind: Kind) -> Result<Timing, ConfigError> {
         let timing = Timing::new(self.ttl)?;
         let timing = match self.protocol(kind) {
@@ -121,7 +121,7 @@ impl Settings {
         })
     }
 
-    /// What makes the requests, if there is such a protocol there, and the settings belong to it.
+    /// The codec. Fails if the kind does not have the protocol, or a setting does not belong to it.
     pub(crate) fn codec(&self, kind: Kind) -> Result<Codec, ConfigError> {
         let chosen = self.protocol(kind);
         let table = || self.table.clone().unwrap_or_default();
@@ -171,7 +171,7 @@ impl Settings {
         }
     }
 
-    /// Who we are, for people who wait for our locks.
+    /// The label of a holder: host, process id and the label of the settings.
     pub(crate) fn holder(&self) -> String {
         let host = rustix::system::uname();
         let host = host.nodename().to_string_lossy();
@@ -187,8 +187,7 @@ impl Settings {
     }
 }
 
-/// As the `Config` that they belong to, without what is in its URL, where there may be a password, and without the
-/// token.
+/// Prints as `Config`, without the URL, which may contain a password, and without the token.
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut config = f.debug_struct("Config");

@@ -41,9 +41,9 @@ struct Parameters {
     settings: Settings,
     sslmode: Option<String>,
     sslrootcert: Option<String>,
-    /// Those of ours that were given.
+    /// Names of our own parameters that were given.
     ours: Vec<String>,
-    /// Those that are not ours.
+    /// All other parameters.
     others: Vec<(String, String)>,
 }
 
@@ -78,7 +78,7 @@ impl Parameters {
                 self.others.push((name.to_string(), value));
                 return Ok(());
             }
-            // It may be the rest of a password: do not repeat it.
+            // The name may be the rest of a password, so the error does not repeat it.
             _ => {
                 let hint = "what follows the first ? is no list of parameters (in a password, ? is %3F and & is %26)";
                 return Err(ConfigError::Url(hint.to_string()));

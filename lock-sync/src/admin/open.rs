@@ -1,4 +1,4 @@
-//! From a configuration to the way for operators.
+//! Opening an `Admin` by a configuration.
 
 use super::Admin;
 use crate::Config;
@@ -10,13 +10,13 @@ use lock_shared::plan::Plan;
 use lock_shared::settings::{Codec, Kind};
 
 impl Admin {
-    /// Connects to the place that `config` names: to locks in a table, or in Consul. A database server and its table
-    /// are checked as by [`Locks::open`](crate::Locks::open), but nothing is created: where the default table does
-    /// not exist, no lock was ever taken.
+    /// Connects to the place that `config` names, with locks in a table or in Consul. A database server and
+    /// its table are checked as by [`Locks::open`](crate::Locks::open), but nothing is created: if the
+    /// default table does not exist, no lock was ever acquired.
     ///
     /// # Errors
-    /// [`Error`]: the configuration, the server or the table cannot be used; or a table that was named, or an
-    /// SQLite file, does not exist; or they are advisory locks, which do not tell their names.
+    /// [`Error`]: the configuration, the server or the table cannot be used; a table that was named, or an
+    /// SQLite file, does not exist; or the locks are advisory, and have no names at the server.
     pub fn open(config: Config) -> Result<Self, Error> {
         let (place, plan) = Plan::at(config)?;
         let plan = plan.to_look()?;
@@ -45,7 +45,7 @@ impl Admin {
         }
     }
 
-    /// Over a PostgreSQL client of yours, as [`Locks::with_postgres`](crate::Locks::with_postgres).
+    /// Uses a PostgreSQL client of yours, as [`Locks::with_postgres`](crate::Locks::with_postgres) does.
     ///
     /// # Errors
     /// [`Error`] as for [`open`](Self::open).
@@ -56,7 +56,7 @@ impl Admin {
         table(Plan::brought(config, Kind::Postgres)?.to_look()?, Provided(Some(session)))
     }
 
-    /// Over a MySQL or MariaDB connection of yours, as [`Locks::with_mysql`](crate::Locks::with_mysql).
+    /// Uses a MySQL or MariaDB connection of yours, as [`Locks::with_mysql`](crate::Locks::with_mysql) does.
     ///
     /// # Errors
     /// [`Error`] as for [`open`](Self::open).
@@ -66,7 +66,7 @@ impl Admin {
         table(Plan::brought(config, Kind::Mysql)?.to_look()?, Provided(Some(session)))
     }
 
-    /// Over an SQLite connection of yours, as [`Locks::with_sqlite`](crate::Locks::with_sqlite).
+    /// Uses an SQLite connection of yours, as [`Locks::with_sqlite`](crate::Locks::with_sqlite) does.
     ///
     /// # Errors
     /// [`Error`] as for [`open`](Self::open).
@@ -79,7 +79,7 @@ impl Admin {
 }
 
 fn table<S: Source>(plan: Plan, mut source: S) -> Result<Admin, Error> {
-    // No lease hurries.
+    // No lease limits the time.
     let budget = if S::RECONNECTS { plan.timing.connect() } else { plan.timing.request() };
     let named = plan.is_named();
     let Codec::Table(codec) = plan.codec else { return Err(unsupported()) };

@@ -9,10 +9,10 @@ use lock_core::config::Error;
 use lock_core::sql::{Codec, ConnectError, Flow, Refusal};
 use std::time::Duration;
 
-/// A lock table, and how long each statement about it may take. It is looked at, and never created.
+/// A lock table, and the time limit of each statement. The table is never created.
 pub(crate) struct TableAdmin<S> {
     table: Sql<S>,
-    /// Whether the table was named. The default one is missing where no lock was ever taken.
+    /// True if the table was named. The default table may be missing: no lock was ever acquired then.
     named: bool,
     budget: Duration,
 }
@@ -30,7 +30,7 @@ impl<S: Session> TableAdmin<S> {
         Ok(admin)
     }
 
-    /// Whether there is a table to look at.
+    /// True if the table exists.
     fn is_there(&mut self) -> Result<bool, Error> {
         match self.table.connect(self.budget) {
             Ok(()) => Ok(true),

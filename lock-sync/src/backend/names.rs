@@ -8,7 +8,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-/// The addresses of `name`, or a line for people, within `limit`: most of it, for they are to be used, too.
+/// The addresses of `name`, or an error in one line. Takes most of `limit`, and leaves the rest for the
+/// connect.
 pub(crate) fn addresses_of(name: &str, port: u16, limit: Duration) -> Answer {
     let until = Instant::now() + limit / 8 * 7;
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
@@ -43,7 +44,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
-    /// Neither waits for an answer that does not come, nor asks again.
+    /// The connect neither waits for the answer nor asks again.
     fn ends(what: &str, silent: &Silent, connect: fn(Config) -> Result<(), Error>) {
         let (tell, told) = channel();
         let config: Config = what.replace("NAME", silent.name).parse().expect("a good URL");
@@ -98,7 +99,7 @@ mod tests {
     #[test]
     fn every_address_is_tried() {
         known("two.invalid", &["127.0.0.2", "127.0.0.1"]);
-        // Its certificate is for the name, which the client looks up once more.
+        // The certificate is for the name, which the client looks up again.
         known("localhost", &["::1", "127.0.0.1"]);
         let server = TcpListener::bind("127.0.0.1:0").expect("a port");
         let place = format!("two.invalid:{}", server.local_addr().expect("bound").port());

@@ -11,11 +11,11 @@ use std::time::Duration;
 
 /// An SQLite connection. It is opened again only when its file is no longer where it was.
 pub(crate) struct Sqlite {
-    /// None if it is no more what was opened.
+    /// The file. `None` if its name leads to another file by now.
     file: Option<File>,
-    /// Where to open it again, if it was opened here.
+    /// The path to open it again. `None` for a connection of the caller's.
     path: Option<PathBuf>,
-    /// Whether a file that is missing is created.
+    /// True if a missing file is created.
     creates: bool,
 }
 
@@ -36,12 +36,12 @@ impl Sqlite {
         Ok(Self { file: Some(file), path, creates })
     }
 
-    /// A connection of the caller's, to the file of one of its databases.
+    /// Uses a connection of the caller's, and the file of its database `schema`.
     pub(crate) fn with(connection: Connection, schema: &str) -> Result<Self, ConfigError> {
         Ok(Self { file: Some(File::with(connection, schema)?), path: None, creates: false })
     }
 
-    /// Whether no log that stays may be made beside the file.
+    /// True if no lasting log may be created beside the file.
     pub(crate) fn no_log(&self) -> bool {
         self.file.as_ref().is_some_and(File::no_log)
     }

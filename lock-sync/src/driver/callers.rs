@@ -1,4 +1,4 @@
-//! What is done on the threads of callers.
+//! The work on the threads of callers.
 
 use super::pump::{Dead, Locked, Pumped, Shared};
 use super::state::{Caller, Outcome};
@@ -46,12 +46,12 @@ impl Shared {
                 });
             }
             if closed {
-                // What the server may have granted meanwhile is freed.
+                // The server may have granted the lock meanwhile. It is released.
                 self.release(state, id)?;
                 return Ok(Acquired::Closed);
             }
             if let Some(news) = caller.progress.take() {
-                // The callback may take its time: what is due is not to wait for it.
+                // The callback may take a while. The pump does what is due meanwhile.
                 self.wake_workers(&state);
                 drop(state);
                 let tell = || {
@@ -64,7 +64,7 @@ impl Shared {
                 }
                 let locked = self.lock();
                 if let Err(panic) = told {
-                    // Nobody is left to take the lock: it must not be granted and kept.
+                    // Nobody is left to take the lock, so it must not stay granted.
                     let _ = locked.and_then(|state| self.release(state, id));
                     return Ok(Acquired::Panicked(panic));
                 }
@@ -75,7 +75,7 @@ impl Shared {
         }
     }
 
-    /// Has `id` released, and waits for it as long as patience lasts.
+    /// Releases `id`, and waits for that until the caller's deadline.
     pub(super) fn release<'a>(
         self: &'a Arc<Self>,
         mut state: Locked<'a>,
@@ -83,7 +83,7 @@ impl Shared {
     ) -> Result<Release, Dead> {
         let now = clock::now();
         let until = now.after(self.timing.answer_grace());
-        // There is one if it was granted, and its caller did not live to see it.
+        // A guard exists if the lock was granted after its caller gave up.
         let guard = state.guards.remove(&id);
         state.callers.insert(id, Caller::default());
         state.engine.release(now, id);
@@ -103,7 +103,7 @@ impl Shared {
         Ok(release)
     }
 
-    /// Has `id` released by the pump, and leaves.
+    /// Lets the pump release `id`.
     pub(super) fn abandon(&self, mut state: Locked<'_>, id: LockId) {
         let guard = state.guards.remove(&id);
         state.engine.release(clock::now(), id);
@@ -112,8 +112,7 @@ impl Shared {
         drop(guard);
     }
 
-    /// Carries out a request that is due, or sleeps until something has become of `id`, or until
-    /// `until`.
+    /// Executes a request that is due, or sleeps until there is a report about `id`, or until `until`.
     fn proceed<'a>(
         self: &'a Arc<Self>,
         state: Locked<'a>,
@@ -121,7 +120,7 @@ impl Shared {
         until: Instant,
     ) -> Result<Locked<'a>, Dead> {
         let now = clock::now();
-        // A request may be about others, too: it gets all its time, or is the pump's.
+        // A request may concern other callers, too. It needs a request's whole time, or is left to the pump.
         if until < now.after(self.timing.request()) {
             return self.sleep(state, id, until.since(now));
         }
@@ -132,7 +131,7 @@ impl Shared {
         }
     }
 
-    /// Sleeps until something has become of `id`, for `limit` at most.
+    /// Sleeps until there is a report about `id`, for at most `limit`.
     fn sleep<'a>(
         &'a self,
         mut state: Locked<'a>,

@@ -1,4 +1,4 @@
-//! The backends, one for each lane that has one.
+//! The backends of the lanes.
 
 use crate::backend::{Backend, Backends, Cut};
 use lock_core::{DispatchId, Lane};
@@ -6,20 +6,21 @@ use std::collections::BTreeMap;
 
 pub(super) struct Lanes {
     backends: Box<dyn Backends>,
-    /// Those that nobody uses just now.
+    /// The idle backends.
     idle: BTreeMap<Lane, Box<dyn Backend>>,
-    /// Those that carry out a request: one a lane, or more if it was dropped and used again.
+    /// The backends that execute a request: one for each lane, or more if the lane was dropped and used
+    /// again.
     away: BTreeMap<Lane, Vec<Away>>,
-    /// How many of these do not wait at the server.
+    /// Number of these that do not wait at the server.
     asking: usize,
 }
 
-/// A backend that is carrying out a request.
+/// A backend that executes a request.
 struct Away {
     id: DispatchId,
-    /// It waits at the server.
+    /// True if it waits at the server.
     waits: bool,
-    /// Its lane was dropped meanwhile.
+    /// True if its lane was dropped meanwhile.
     dropped: bool,
     cut: Option<Cut>,
 }
@@ -29,8 +30,8 @@ impl Lanes {
         Self { backends, idle: BTreeMap::new(), away: BTreeMap::new(), asking: 0 }
     }
 
-    /// Takes the lane's backend away to carry out a request, or a new one if the lane has none;
-    /// `for_waits` if the lane is there to wait.
+    /// Takes the lane's backend, or a new one, to execute a request. `for_waits` is true if the lane is there
+    /// to wait.
     pub(super) fn take(
         &mut self,
         lane: Lane,
@@ -45,7 +46,7 @@ impl Lanes {
         Some(backend)
     }
 
-    /// Takes it back, unless it is of no more use: then it is the caller's to drop, which may take a
+    /// Puts a backend back. If it is of no more use, returns it: the caller drops it, which may take a
     /// moment.
     pub(super) fn give_back(
         &mut self,
@@ -70,25 +71,25 @@ impl Lanes {
         Some(away)
     }
 
-    /// Drops a lane. A backend that is away is cut off where that is possible, and dropped when it
-    /// comes back; one that is not is the caller's to drop.
+    /// Drops a lane. A backend that executes a command is cut off if possible, and dropped when it comes
+    /// back. An idle one is returned, for the caller to drop.
     pub(super) fn drop_lane(&mut self, lane: Lane) -> Option<Box<dyn Backend>> {
         self.away.get_mut(&lane).into_iter().flatten().for_each(Away::end);
         self.idle.remove(&lane)
     }
 
-    /// Drops them all.
+    /// Drops all lanes.
     pub(super) fn drop_all(&mut self) -> Vec<Box<dyn Backend>> {
         self.away.values_mut().flatten().for_each(Away::end);
         std::mem::take(&mut self.idle).into_values().collect()
     }
 
-    /// Whether there may be more than one backend.
+    /// True if there may be several backends.
     pub(super) fn are_many(&self) -> bool {
         self.backends.are_many()
     }
 
-    /// Whether a request is under way that does not wait at the server.
+    /// True if a request is in flight that does not wait at the server.
     pub(super) fn is_asking(&self) -> bool {
         self.asking > 0
     }

@@ -1,4 +1,4 @@
-//! Requests on their way to the server and back, and the threads that see to it.
+//! The threads that move requests to the server and answers back.
 
 use super::state::{State, Told};
 use super::{NO_LIMIT, Teller, apart};
@@ -19,9 +19,9 @@ pub(super) struct Shared {
     /// The pump and the keeper sleep on it.
     pub(super) timers: Condvar,
     pub(super) timing: Timing,
-    /// How long the server may keep what was not released.
+    /// The time for which the server may keep an unreleased lock.
     pub(super) within: Duration,
-    /// Where all of this belongs.
+    /// The process that owns the connections.
     pub(super) process: Process,
     teller: Teller,
 }
@@ -29,18 +29,18 @@ pub(super) struct Shared {
 /// The state, locked.
 pub(super) type Locked<'a> = MutexGuard<'a, State>;
 
-/// A thread panicked in the middle of the state, which nobody can rely on any more.
+/// The error after a thread panicked in the middle of the state, which cannot be trusted any more.
 #[derive(Debug)]
 pub(super) struct Dead;
 
-/// What came of an attempt to carry out a request.
+/// The result of an attempt to execute a request.
 pub(super) enum Pumped<'a> {
     Did(Locked<'a>),
-    /// None is due, or somebody else is at it.
+    /// No command is due, or another thread executes it.
     Nothing(Locked<'a>),
 }
 
-/// A request that has been taken from the engine, and who is to carry it out.
+/// A request from the engine, and its backend.
 struct Job {
     backend: Box<dyn Backend>,
     lane: Lane,
@@ -50,12 +50,12 @@ struct Job {
     budget: Duration,
 }
 
-/// How a request that is due leaves.
+/// The ways to execute a request.
 enum Leaving {
     Here(Job),
-    /// On a thread of its own, which nobody waits for.
+    /// On a thread of its own that nobody waits for.
     Apart(Job),
-    /// There is no connection to be had.
+    /// Not at all, because there is no connection.
     NotSent(DispatchId),
 }
 
@@ -71,7 +71,7 @@ impl Shared {
         self.checked(self.state.lock().map_err(drop))
     }
 
-    /// The state, if it can be relied on.
+    /// The state, if it can be trusted.
     pub(super) fn checked<'a>(&self, state: Result<Locked<'a>, ()>) -> Result<Locked<'a>, Dead> {
         match state {
             Ok(state) if !state.dead => Ok(state),
@@ -79,7 +79,7 @@ impl Shared {
         }
     }
 
-    /// The same, after a thread slept.
+    /// The state after a sleep, if it can be trusted.
     pub(super) fn woken<'a>(&self, state: Result<Locked<'a>, ()>) -> Result<Locked<'a>, Dead> {
         let state = self.checked(state)?;
         #[cfg(test)]
@@ -91,8 +91,8 @@ impl Shared {
         Ok(state)
     }
 
-    /// Does `work`, in which no panic is but by a bug. If there is one, the driver ends: all guards are
-    /// told, and all callers, also those that sleep.
+    /// Does `work`. A panic in it is a bug, and ends the driver: all guards and all callers are told, also
+    /// callers that sleep.
     pub(super) fn alive<T>(&self, work: impl FnOnce() -> Result<T, Dead>) -> Result<T, Dead> {
         catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
             self.die();
@@ -112,12 +112,11 @@ impl Shared {
         self.timers.notify_all();
         guards.values().for_each(|cell| cell.lose(LostReason::Unattended));
         self.teller.tell(Level::ERROR, events::ended);
-        // Now others may have the locks that went with a connection.
+        // From here on, others may acquire the locks that ended with a connection.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(dropped)));
     }
 
-    /// Hands the engine's events to those they concern. What runs foreign code is told without the
-    /// mutex.
+    /// Passes the engine's events to their callers and guards. Foreign code runs without the mutex.
     pub(super) fn settle<'a>(&'a self, mut state: Locked<'a>) -> Result<Locked<'a>, Dead> {
         loop {
             let told = state.drain();
@@ -130,8 +129,8 @@ impl Shared {
         }
     }
 
-    /// Closes one connection, or carries out one request on this thread, if one is due and nobody is at it; has it carried out,
-    /// if it waits at the server. It is to end by `until`.
+    /// Closes one connection, or executes one request on this thread, if one is due and no other thread does.
+    /// A request that waits at the server gets a thread of its own. The request must end by `until`.
     pub(super) fn pump<'a>(
         self: &'a Arc<Self>,
         state: Locked<'a>,
@@ -166,7 +165,7 @@ impl Shared {
                 drop(state);
             }
             Leaving::Here(job) => {
-                // Others rely on the timers while this thread is away.
+                // The other threads handle the timers while this one is busy.
                 self.wake_workers(&state);
                 drop(state);
                 self.carry_out(job)?;
@@ -207,7 +206,7 @@ impl Shared {
         }
     }
 
-    /// Wakes the pump and the keeper if they would sleep through something.
+    /// Wakes the pump and the keeper if something is due before they wake up.
     pub(super) fn wake_workers(&self, state: &State) {
         let timer = state.timer(clock::now());
         if state.engine.has_work() || state.asleep_until.iter().any(|until| timer < *until) {
@@ -215,7 +214,7 @@ impl Shared {
         }
     }
 
-    /// The pump's life (`io`), or the keeper's.
+    /// The loop of the pump (`io`) or the keeper.
     pub(super) fn background(self: &Arc<Self>, io: bool) -> Result<(), Dead> {
         loop {
             let mut state = self.lock()?;
@@ -231,7 +230,7 @@ impl Shared {
                     Pumped::Nothing(state) => state,
                 };
             } else {
-                // What time has made due is the pump's to send.
+                // The pump sends what time has made due.
                 self.wake_workers(&state);
             }
             let now = clock::now();
@@ -243,14 +242,14 @@ impl Shared {
         }
     }
 
-    /// Has no request begin, except by this thread, until the result is dropped; comes back when none is
-    /// under way, or the time for one has passed.
+    /// Lets only this thread begin requests until the result is dropped. Returns when no request is in
+    /// flight, or after a request's time limit.
     pub(super) fn pause(&self) -> Pause<'_> {
         let until = clock::now().after(self.timing.request());
         let by = std::thread::current().id();
         while let Ok(mut state) = self.lock() {
             let ours = *state.paused.get_or_insert(by) == by;
-            // A request that hangs has had its time.
+            // A request that hangs has had its time by then.
             if (ours && !state.lanes.is_asking()) || until <= clock::now() {
                 break;
             }
@@ -260,8 +259,8 @@ impl Shared {
         Pause { shared: self, by }
     }
 
-    /// Waits until all releases are confirmed and all guards are dropped, within a caller's patience.
-    /// Returns how many guards and how many locks are left.
+    /// Waits until all releases are confirmed and all guards are dropped, up to a caller's deadline. Returns
+    /// the numbers of remaining guards and locks.
     pub(super) fn drained(self: &Arc<Self>) -> Result<(usize, usize), Dead> {
         let until = clock::now().after(self.timing.answer_grace());
         let mut state = self.lock()?;
@@ -273,7 +272,8 @@ impl Shared {
             if (guards == 0 && unsettled == 0) || until <= now {
                 return Ok((guards, unsettled + state.unconfirmed.at(now)));
             }
-            // A request may be about others, too: it gets all its time, or is the pump's.
+            // A request may concern other callers, too. It needs a request's whole time, or is left to the
+            // pump.
             let left = until.since(now);
             if left >= self.timing.request() {
                 match self.pump(state, NO_LIMIT)? {
@@ -287,14 +287,14 @@ impl Shared {
                 self.wake_workers(&state);
                 drop(state);
             }
-            // Something is under way, or is to be tried again.
+            // A request is in flight, or waits for its next try.
             std::thread::sleep(left.min(Duration::from_millis(1)));
             state = self.lock()?;
         }
     }
 
-    /// Nobody uses the driver any more: sees to what is being released and closes the sessions, within a
-    /// request's time, and has the threads end.
+    /// Ends the driver, which nobody uses any more: finishes releases and closes the sessions, within a
+    /// request's time limit, and ends the threads.
     pub(super) fn end(self: &Arc<Self>) -> Result<(), Dead> {
         let mut state = self.lock()?;
         state.engine.close(clock::now());
@@ -303,7 +303,7 @@ impl Shared {
             state = match self.pump(state, until)? {
                 Pumped::Did(state) => state,
                 Pumped::Nothing(state) => {
-                    // Something is under way, or is to be tried again.
+                    // A request is in flight, or waits for its next try.
                     drop(state);
                     std::thread::sleep(Duration::from_millis(1));
                     self.lock()?
@@ -319,7 +319,7 @@ impl Shared {
     }
 }
 
-/// While it is there, only one thread begins requests.
+/// While this exists, only one thread begins requests.
 pub(super) struct Pause<'a> {
     shared: &'a Shared,
     by: ThreadId,
@@ -327,7 +327,7 @@ pub(super) struct Pause<'a> {
 
 impl Drop for Pause<'_> {
     fn drop(&mut self) {
-        // In a fork, the mutex may be locked for ever.
+        // In a fork, the copied mutex may be locked for ever.
         if self.shared.process.is_current()
             && let Ok(mut state) = self.shared.lock()
             && state.paused == Some(self.by)

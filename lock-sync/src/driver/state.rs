@@ -1,4 +1,4 @@
-//! What the driver's threads share, under its mutex.
+//! The state that the driver's threads share, under its mutex.
 
 use super::lanes::Lanes;
 use super::{NO_LIMIT, Teller};
@@ -19,33 +19,33 @@ pub(super) struct State {
     pub(super) lanes: Lanes,
     pub(super) callers: BTreeMap<LockId, Caller>,
     pub(super) guards: BTreeMap<LockId, Arc<HoldState>>,
-    /// Until when the keeper and the pump sleep, in this order.
+    /// The next wake-ups of the keeper and the pump, in this order.
     pub(super) asleep_until: [Instant; 2],
-    /// The pump and the keeper look for what is due so often while there are guards.
+    /// Longest sleep of the pump and the keeper while there are guards.
     look: Duration,
-    /// When the last guard will have been there long ago.
+    /// The moment at which the last guard counts as long gone.
     idle_from: Instant,
     pub(super) closed: bool,
-    /// The driver is gone, and so are all guards.
+    /// True once the driver and all guards are gone.
     pub(super) stopped: bool,
-    /// After which a lease that was not released has ended.
+    /// The time after which an unreleased lease has ended.
     within: Duration,
-    /// A thread panicked while it was at this: nothing here is to be used any more.
+    /// True once a thread panicked in the middle of this state, which must not be used any more.
     pub(super) dead: bool,
     /// The only thread that may begin requests for now.
     pub(super) paused: Option<ThreadId>,
     teller: Teller,
     pub(super) unconfirmed: Unconfirmed,
-    /// How often a thread that slept was woken.
+    /// Number of wake-ups of threads that slept.
     #[cfg(test)]
     pub(super) woken: usize,
 }
 
-/// Locks that the server may still hold, though their guards are gone, and nothing more is done.
+/// Locks that the server may still hold although their guards are gone. No request about them follows.
 #[derive(Default)]
 pub(super) struct Unconfirmed {
     locks: usize,
-    /// By then all of their leases have ended.
+    /// The moment at which all of their leases have ended.
     until: Instant,
 }
 
@@ -60,7 +60,7 @@ impl Unconfirmed {
     }
 }
 
-/// What has become of a guard, for callbacks and subscribers: never to be told under the driver's mutex.
+/// An event of a guard, for callbacks and subscribers. It is never delivered under the driver's mutex.
 pub(super) enum Told {
     Renewed(Arc<HoldState>),
     RenewalFailed(Arc<HoldState>, Failure),
@@ -77,15 +77,15 @@ impl Told {
     }
 }
 
-/// A thread that waits for something to become of an attempt.
+/// A thread that waits for reports about an attempt.
 #[derive(Default)]
 pub(super) struct Caller {
-    /// What it wants, if it is a lock.
+    /// The lock's name, if the thread waits for a lock.
     pub(super) name: Option<LockName>,
     pub(super) outcome: Option<Outcome>,
     pub(super) progress: Option<Progress>,
     pub(super) wake: Arc<Condvar>,
-    /// It sleeps on that; waking nobody would cost a system call.
+    /// True while it sleeps on `wake`. Waking nobody would cost a system call.
     pub(super) asleep: bool,
 }
 
@@ -110,7 +110,7 @@ impl State {
         within: Duration,
         teller: Teller,
     ) -> Self {
-        // No more than a request's time, so that the limit of one need not wake them.
+        // At most a request's time, so that a request's limit need not wake them.
         let look = engine.timing().request().min(Duration::from_secs(1));
         Self {
             look,
@@ -132,18 +132,19 @@ impl State {
         }
     }
 
-    /// When time alone gives the pump or the keeper something to do.
+    /// The next moment at which time alone makes something due for the pump or the keeper.
     pub(super) fn timer(&self, now: Instant) -> Instant {
-        // Condition variables do not count suspended time. While a lock is held, a look now and
-        // then makes sure that a machine that slept through its lease says so soon after waking up.
-        // Also for a while after that: then locks taken again and again need not wake anybody.
+        // Condition variables do not count suspended time. While a lock is held, the clock is read now and
+        // then, so that a machine that slept through its lease reports the loss soon after it resumes. This
+        // goes on for a while after the last guard, so that locks that are acquired again and again wake
+        // nobody.
         let timer = self.engine.poll_timeout().unwrap_or(NO_LIMIT);
         let idle = self.guards.is_empty() && self.idle_from <= now;
         if idle { timer } else { timer.min(now.after(self.look)) }
     }
 
-    /// Hands the engine's events to those they concern. What is told to foreign code is the caller's to
-    /// tell, without the mutex.
+    /// Passes the engine's events to their callers and guards. Returns those for foreign code, which the
+    /// caller delivers without the mutex.
     #[must_use]
     pub(super) fn drain(&mut self) -> Vec<Told> {
         let mut told = Vec::new();
@@ -183,7 +184,7 @@ impl State {
                     }
                 }
                 Event::Lost { id, reason } => {
-                    // Before anything else is granted, for that may be the same lock.
+                    // This comes before any later grant, which may be of the same lock.
                     if let Some(cell) = self.guards.get(&id)
                         && cell.latch(reason.clone())
                     {

@@ -1,4 +1,4 @@
-//! The driver over a backend that does as it is told.
+//! Tests of the driver over a scripted backend.
 
 mod scale;
 
@@ -13,17 +13,17 @@ use std::sync::mpsc::channel;
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// A table that is free, unless it is busy, and what was done to it.
+/// A table whose locks are free unless it is busy, and the commands that it got.
 #[derive(Default)]
 struct Script {
     done: Mutex<Vec<&'static str>>,
-    /// Everything is somebody else's.
+    /// True if someone else holds every lock.
     busy: AtomicBool,
-    /// No request is answered.
+    /// True if no request is answered.
     mute: AtomicBool,
-    /// The next request makes the client panic.
+    /// True if the next request makes the client panic.
     panics: AtomicBool,
-    /// The next look at the backend, which is under the driver's mutex, makes its thread panic.
+    /// True if the next call of `lasts`, under the driver's mutex, panics.
     breaks: AtomicBool,
 }
 
@@ -126,7 +126,7 @@ fn soon(so: impl Fn() -> bool) -> bool {
     so()
 }
 
-/// After `end`, on which a thread panics under the mutex, everybody is told.
+/// Lets a thread panic under the mutex at `end`, and checks that all guards and callers are told.
 fn all_are_told<const LANES: bool>(end: impl FnOnce(&Locks, &Script)) {
     let (driver, locks, script) = start::<LANES>();
     let (guard, other) = (locks.lock("a").expect("free"), locks.lock("b").expect("free"));
@@ -198,7 +198,7 @@ fn a_callback_that_panics_at_the_moment_of_the_grant_leaves_nothing() {
     let granted = || {
         script.busy.store(false, SeqCst);
         assert!(soon(|| script.has_done("acquire")), "granted meanwhile");
-        // By then the grant has been taken in.
+        // By then, the driver has handled the grant.
         assert!(soon(|| !driver.shared.lock().expect("alive").guards.is_empty()));
         panic!("on purpose");
     };

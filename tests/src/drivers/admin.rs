@@ -13,7 +13,7 @@ pub enum Admin {
 
 #[allow(missing_docs, clippy::missing_errors_doc)]
 impl Admin {
-    /// To what the URL names.
+    /// Connects to the place of the URL.
     pub fn connect(driver: Driver, url: &str, ttl: Duration) -> Self {
         let config: Config = url.parse().expect("a good URL");
         let config = config.ttl(ttl);

@@ -23,36 +23,36 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-/// Where Consul is, and how to encrypt.
+/// The agent's address, and the TLS settings.
 pub(super) struct Address {
     authority: String,
-    /// Without the brackets around an IPv6 address.
+    /// The host, without the brackets around an IPv6 address.
     host: String,
     port: u16,
     tls: Option<(TlsConnector, ServerName<'static>)>,
 }
 
-/// What was answered.
+/// An answer.
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) index: Option<String>,
     pub(super) body: Vec<u8>,
 }
 
-/// An answer, and whether all of it was read.
+/// An answer. `whole` is true if all of it was read.
 pub(super) struct Taken {
     pub(super) answer: Answer,
     pub(super) whole: bool,
 }
 
-/// A connection, and what moves its bytes: that is polled along with what is done on it.
+/// A connection, and the future that moves its bytes. Each request polls that future, too.
 pub(super) struct Link {
     requests: SendRequest<String>,
     moving: Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>,
 }
 
 impl Address {
-    /// Reads certificates, which are in files.
+    /// Reads the files with the certificates. Blocks.
     pub(super) fn new(server: &Server) -> Result<Self, ConfigError> {
         let host = server.authority.host().trim_matches(['[', ']']).to_string();
         let port = server.authority.port_u16().unwrap_or(8500);
@@ -65,14 +65,13 @@ impl Address {
         &self.authority
     }
 
-    /// Connects to the first address of the host that can be used, while `left` says that there is
-    /// time.
+    /// Connects to the first address of the host that can be used, while `left` returns some time.
     pub(super) async fn connect(&self, left: impl Fn() -> Duration) -> Result<Link, Trouble> {
         let found = addresses_of(&self.host, self.port, left()).await;
         let addresses = found.map_err(|why| not_sent(&why))?;
         let mut result = Err(not_sent("the host has no address"));
         for (at, address) in addresses.iter().enumerate() {
-            // One that does not answer leaves time for the next.
+            // An address that does not answer leaves time for the next.
             let share = left() / u32::try_from(addresses.len() - at).unwrap_or(u32::MAX);
             let connecting = async {
                 let stream = TcpStream::connect(address).await.map_err(broken)?;
@@ -120,7 +119,7 @@ impl Link {
         Ok(Self { requests, moving: Box::pin(connection) })
     }
 
-    /// Whether it takes a request, once it is done with the last one.
+    /// Waits until the last request is done. Returns true if the connection accepts another.
     pub(super) async fn is_ready(&mut self) -> bool {
         poll_fn(|cx| match self.poll_ended(cx) {
             true => Poll::Ready(false),
@@ -129,18 +128,18 @@ impl Link {
         .await
     }
 
-    /// Whether Consul has ended it. To be asked while no request is under way.
+    /// True if Consul has ended the connection. Call it only while no request is in flight.
     pub(super) fn poll_ended(&mut self, cx: &mut Context<'_>) -> bool {
         self.moving.as_mut().poll(cx).is_ready()
     }
 
-    /// Sends a request, and reads its answer, to its end or to where it is longer than any should be.
+    /// Sends a request, and reads its answer up to the length of the longest valid one.
     pub(super) async fn exchange(&mut self, request: Request<String>) -> Result<Taken, Trouble> {
         let Self { requests, moving } = self;
         let mut ended = false;
         let mut exchange = pin!(async {
             let response = requests.try_send_request(request).await.map_err(|mut error| {
-                // What it gives back, it has not sent.
+                // A message that comes back was not sent.
                 let sent = error.take_message().is_none();
                 trouble(error.error(), sent)
             })?;
@@ -153,7 +152,7 @@ impl Link {
             if ended || moving.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            // It has said to the exchange what there is to say.
+            // The exchange has the reason from the connection.
             ended = true;
             exchange.as_mut().poll(cx)
         })
@@ -183,7 +182,7 @@ fn not_sent(told: &str) -> Trouble {
     Trouble::new(false, told)
 }
 
-/// No connection came about.
+/// The error for a connect that failed.
 fn broken(error: io::Error) -> Trouble {
     if let Some(advice) = advice(&error) {
         return Trouble { sent: false, told: format!("{error}: {advice}"), stays: true };
@@ -197,7 +196,7 @@ fn broken(error: io::Error) -> Trouble {
     )
 }
 
-/// An exchange broke off.
+/// The error for an exchange that broke off.
 fn trouble(error: &hyper::Error, sent: bool) -> Trouble {
     use std::error::Error as _;
     let told = if error.is_parse() {

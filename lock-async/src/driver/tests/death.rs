@@ -3,7 +3,7 @@
 use super::*;
 use lock_core::config::ReleaseError;
 
-/// One connection, and none after it: asking for another one panics, in the middle of the task.
+/// A source of one connection. Asking for another panics in the middle of the task.
 struct Trap(Server, bool);
 
 impl Backends for Trap {

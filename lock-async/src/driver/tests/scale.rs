@@ -1,7 +1,7 @@
-//! Many of everything in one process: what one of them costs does not depend on how many there are.
+//! Many locks, callers and tasks in one process. The cost of one does not depend on their number.
 //!
-//! Each takes seconds of a processor's time, and would take many minutes if a turn of the task walked along
-//! all of them. What else the machine does is not counted.
+//! Each test takes seconds of processor time. It would take many minutes if a turn of the task walked all
+//! locks. The machine's other work is not counted.
 
 use super::*;
 use rustix::time::{ClockId, clock_gettime};
@@ -12,9 +12,9 @@ use std::task::Context;
 use tokio::task::{JoinSet, yield_now};
 
 const MANY: usize = 100_000;
-/// Of the thread's own time: somebody walks.
+/// Limit of the thread's processor time. Some loop walks all locks if a test takes longer.
 const TOO_LONG: Duration = Duration::from_secs(40);
-/// A day: no lease ends, and nobody loses patience.
+/// A day: no lease ends, and no deadline passes.
 const TTL: Duration = Duration::from_secs(86_400);
 
 fn timing() -> Timing {
@@ -27,7 +27,7 @@ fn own_time() -> Duration {
     Duration::try_from(time).expect("since the thread began")
 }
 
-/// Everything is done on this thread.
+/// Runs `what` on this thread, within the limit.
 async fn soon(what: impl Future<Output = ()>) {
     let (mut what, began) = (pin!(what), own_time());
     poll_fn(|cx| {
@@ -38,14 +38,14 @@ async fn soon(what: impl Future<Output = ()>) {
     .await;
 }
 
-/// Polls for it, for as long as `soon` allows.
+/// Polls until `so` holds.
 async fn until_at_last(so: impl Fn() -> bool) {
     while !so() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
-/// As many of these, each a task of its own, to their ends.
+/// Runs `many` of these to their ends, each in a task of its own.
 async fn each<W: Future<Output = ()> + Send + 'static>(many: usize, what: impl Fn(usize) -> W) {
     let mut all: JoinSet<()> = (0..many).map(what).collect();
     while let Some(one) = all.join_next().await {
@@ -53,17 +53,17 @@ async fn each<W: Future<Output = ()> + Send + 'static>(many: usize, what: impl F
     }
 }
 
-/// A table that is told what to say.
+/// A table with scripted answers.
 #[derive(Clone, Default)]
 struct Oracle(Arc<Says>);
 
 #[derive(Default)]
 struct Says {
-    /// Somebody else has everything.
+    /// True if someone else holds every lock.
     busy: AtomicBool,
-    /// There is no answer.
+    /// True if no command is answered.
     mute: AtomicBool,
-    /// The table was deleted.
+    /// True if the table was deleted.
     gone: AtomicBool,
     asked: AtomicUsize,
 }
@@ -117,7 +117,7 @@ fn table() -> (Oracle, Locks, Driver) {
     (oracle, Locks::with(driver.clone(), Arc::new(|_, _| Ok(()))), driver)
 }
 
-/// As many turns of the task, which have nothing to do with anybody else.
+/// Makes the task do `many` turns that concern nobody else.
 async fn turns(driver: &Driver, many: usize) {
     let name = LockName::new("somebody else's").expect("good");
     for _ in 0..many {
@@ -148,7 +148,7 @@ async fn waiters_time_out_together() {
     oracle.0.busy.store(true, SeqCst);
     let all = each(MANY, |n| {
         let locks = locks.clone();
-        // Half of them want the same.
+        // Half of the callers want the same lock.
         let name = if n % 2 == 0 { "a".to_string() } else { n.to_string() };
         async move {
             let got = locks.try_lock_for(&name, Duration::from_millis(300)).await;
@@ -212,7 +212,7 @@ async fn releases_and_shutdowns_are_waited_for_together() {
     soon(async { _ = tokio::join!(all, ending) }).await;
 }
 
-/// Connections to a server that has each wait, until it may have its lock.
+/// Connections to a server on which each acquire waits until it may have its lock.
 #[derive(Clone, Default)]
 struct Queue(Arc<Waits>);
 
@@ -220,7 +220,7 @@ struct Queue(Arc<Waits>);
 struct Waits {
     waiting: AtomicUsize,
     over: AtomicBool,
-    /// How often a connection was looked at that nobody used.
+    /// Number of polls of idle connections.
     looks: AtomicUsize,
     opened: AtomicUsize,
     dropped: AtomicUsize,

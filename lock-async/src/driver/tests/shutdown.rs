@@ -1,15 +1,15 @@
-//! The end in order.
+//! Tests of `shutdown`.
 
 use super::*;
 use lock_core::config::ShutdownError;
 use std::future::{Future, poll_fn};
 use std::task::Poll;
 
-/// A day: nothing waits for a lease to end.
+/// A day: no test waits for the end of a lease.
 const TTL: Duration = Duration::from_secs(86_400);
 /// Two of these bound a shutdown.
 const REQUEST: Duration = Duration::from_millis(200);
-/// Somebody hangs.
+/// A test that takes longer hangs.
 const LATE: Duration = Duration::from_secs(20);
 
 fn timing() -> Timing {
@@ -74,7 +74,7 @@ async fn guards_keep_their_locks_through_a_shutdown() {
     assert!(kept.is_held());
     assert_eq!(ended(&fake), ["acquire", "acquire", "release"]);
     assert_eq!(locks.lock("c").await.map(drop), Err(crate::Error::Closed));
-    // The last one to go takes the task along, though there are locks that could be used.
+    // The last guard to go ends the task, although there is a `Locks`.
     kept.release().await.expect("confirmed");
     until(|| tasks() == 0).await;
     assert_eq!(shut_down(&locks).await, Ok(()));
@@ -95,7 +95,7 @@ async fn a_guard_dropped_during_a_shutdown_is_waited_for() {
         let locks = locks.clone();
         async move { locks.shutdown().await }
     });
-    // It has been heard.
+    // The task has received the call.
     until(|| shutdown.is_finished() || tasks() == 2).await;
     assert_eq!(locks.lock("b").await.map(drop), Err(crate::Error::Closed));
     drop(guard);
@@ -124,7 +124,7 @@ async fn a_release_that_failed_before_is_told() {
     fake.0.refuses.store(true, Ordering::SeqCst);
     drop(guard);
     until(|| ended(&fake) == ["acquire", "release"]).await;
-    // That it was refused has been heard when this is answered.
+    // This answer comes after the refusal.
     fake.0.refuses.store(false, Ordering::SeqCst);
     locks.lock("b").await.expect("taken").release().await.expect("released");
     let end = shut_down(&locks).await;

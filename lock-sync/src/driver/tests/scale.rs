@@ -1,13 +1,13 @@
-//! Many of everything in one process: what one of them costs does not depend on how many there are.
+//! Many locks, callers and threads in one process. The cost of one does not depend on their number.
 
 use super::*;
 use rustix::time::{ClockId, clock_gettime};
 
-/// So many threads.
+/// Number of threads.
 const SOME: usize = 500;
-/// So many names.
+/// Number of names.
 const MANY: usize = 100_000;
-/// Of a thread's own time, of which it needs seconds: somebody walks.
+/// Limit of a thread's processor time. It needs seconds, unless some loop walks all locks.
 const TOO_LONG: Duration = Duration::from_secs(60);
 
 fn own_time() -> Duration {
@@ -15,7 +15,8 @@ fn own_time() -> Duration {
     Duration::try_from(time).expect("since the thread began")
 }
 
-/// As many threads at once, and how often any thread of the driver or a caller was woken meanwhile.
+/// Runs `call` on many threads at once. Returns the number of wake-ups of the driver's and the callers'
+/// threads.
 fn wake_ups(driver: &Driver, call: impl Fn(usize) + Sync, meanwhile: impl FnOnce()) -> usize {
     let before = driver.shared.lock().expect("alive").woken;
     std::thread::scope(|scope| {
