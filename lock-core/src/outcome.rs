@@ -10,6 +10,7 @@ use core::time::Duration;
 
 /// The answer to a [`Request`](crate::Request), made by a codec.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Reply {
     /// To [`Request::Open`](crate::Request::Open): the server's name for the session.
     Opened(SessionName),
@@ -65,6 +66,7 @@ fn surprise() -> Failure {
 
 /// The server's decision about one claim, or about a session.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Outcome {
     /// Acquire, wait: the lease is the owner's.
     Granted(Fence),
@@ -120,6 +122,7 @@ pub enum News {
 
 /// One notification on the connection that listens.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Notification {
     /// This lock was freed.
     Freed(LockName),

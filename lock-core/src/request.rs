@@ -12,6 +12,7 @@ use core::time::Duration;
 /// The engine makes only requests that the server's [`Capabilities`](crate::Capabilities) name.
 /// Claims are sorted by name, each name once, and never empty.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Request {
     /// Begin a session: connect, or make a record.
     Open {
@@ -135,6 +136,7 @@ impl Request {
 
 /// A kind of request. The order is the order in which due requests leave: leases are kept before others are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Action {
     /// [`Request::Close`].
     Close,
