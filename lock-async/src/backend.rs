@@ -21,7 +21,7 @@ use std::future::{Future, ready};
 use std::task::Context;
 use std::time::Duration;
 
-/// Makes the backends, each for one [`Lane`](lock_core::Lane).
+/// Makes the backends, each for one [`ConnectionId`](lock_core::ConnectionId).
 pub(crate) trait Backends: Send + 'static {
     type Backend: Backend;
 
@@ -40,7 +40,7 @@ pub(crate) trait Backend: Send + 'static {
         budget: Duration,
     ) -> impl Future<Output = Result<Reply, Failure>> + Send;
 
-    /// True if the lane's next request may use this backend. Otherwise it gets a new one.
+    /// True if the connection's next request may use this backend. Otherwise it gets a new one.
     fn lasts(&self) -> bool {
         true
     }

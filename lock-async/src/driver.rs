@@ -1,21 +1,21 @@
 //! The task that moves requests between the engine and the server.
 //!
 //! ```text
-//!   Locks, Guard  --- Call, on an unbounded channel --->  task: engine, and for each lane
+//!   Locks, Guard  --- Call, on an unbounded channel --->  task: engine, and for each connection
 //!   Attempt       <-- News, in a slot; Release -------          a backend, and the exchange
-//!   HoldState          <-- deadline, loss (atomic) --------          that is under way
+//!   HoldState     <-- deadline, loss (atomic) ---          that is under way
 //!   tracing       <-- events, by a task of its own ---
 //! ```
 //!
 //! Callers own nothing that can be cut in half: a future that is dropped, wherever it is, only says
 //! so to the task. While requests are under way the task still serves callers and timers, so that
 //! a hung request delays no loss; wishes that gather meanwhile leave together in the next request.
-//! Lanes do not wait for each other: a wait at the server holds up nobody else.
+//! Connections do not wait for each other: a wait at the server holds up nobody else.
 
 mod idle;
-mod lanes;
 mod leaving;
 mod news;
+mod pool;
 mod pump;
 mod state;
 #[cfg(test)]

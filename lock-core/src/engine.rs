@@ -39,7 +39,7 @@ pub struct Config {
     pub seed: u128,
     /// How many claims a request carries at most.
     pub batch: usize,
-    /// How many requests may be in flight at once on one lane.
+    /// Largest number of requests in flight on one connection.
     pub in_flight: usize,
 }
 
@@ -54,21 +54,21 @@ impl Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DispatchId {
     number: u64,
-    lane: Lane,
+    connection: ConnectionId,
 }
 
 /// Names a connection to the server.
 ///
-/// The requests of one lane may go one after another over one connection; different lanes must not
-/// wait for each other, so each needs a connection of its own. Without sessions there is one lane.
+/// Requests of one connection are sent one after another. Different connections must not wait for each
+/// other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Lane(pub(crate) u64);
+pub struct ConnectionId(pub(crate) u64);
 
-impl Lane {
-    /// The lane of everything that does not wait at the server.
-    pub const HOME: Self = Self(0);
-    /// The lane on which the server tells what was freed.
-    pub const NEWS: Self = Self(u64::MAX);
+impl ConnectionId {
+    /// Carries the requests that do not wait at the server.
+    pub const MAIN: Self = Self(0);
+    /// Carries the server's notifications of what was freed.
+    pub const NOTIFICATIONS: Self = Self(u64::MAX);
 }
 
 /// A request for the server. Answer it exactly once, with
@@ -78,7 +78,7 @@ pub struct Dispatch {
     /// Names it in the answer.
     pub id: DispatchId,
     /// Over which connection it goes.
-    pub lane: Lane,
+    pub connection: ConnectionId,
     /// The question or the order.
     pub request: Request,
     /// Give it up at this time, and say so: an answer that comes later is of no use.
@@ -177,14 +177,14 @@ pub struct Engine {
     /// The timers of leases that only wait for their renewal. Derived from the slots; see
     /// `index`.
     renewals: BTreeSet<(Instant, LockId)>,
-    /// The actions that are due on each lane, and may leave when the lane is free. A session's own requests are no
-    /// attempt's. Derived from the slots; see `index`.
-    due: BTreeSet<(Lane, Action, Option<SessionId>, LockId)>,
+    /// The actions that are due on each connection, which may leave when it is free. No attempt is named for a
+    /// session's own requests. Derived from the slots; see `index`.
+    due: BTreeSet<(ConnectionId, Action, Option<SessionId>, LockId)>,
     /// The connections that are to be closed. Derived from the sessions' leases; see `index`.
-    closes: BTreeSet<Lane>,
-    /// The lanes besides [`Lane::HOME`] on which something is due that may leave now. Derived; see `index`.
-    ready: BTreeSet<Lane>,
-    in_flight: BTreeMap<(Lane, u64), InFlight>,
+    closes: BTreeSet<ConnectionId>,
+    /// The connections besides [`ConnectionId::MAIN`] on which something is due that may leave now. Derived; see `index`.
+    ready: BTreeSet<ConnectionId>,
+    in_flight: BTreeMap<(ConnectionId, u64), InFlight>,
     /// How many requests about claims were refused in a row, each perhaps because of a single claim.
     refusals: u32,
     /// How many sessions are there to wait.
@@ -309,9 +309,9 @@ impl Engine {
     /// ignored.
     pub fn handle_reply(&mut self, now: Instant, id: DispatchId, reply: Result<Reply, Failure>) {
         self.handle_timeout(now);
-        let answered = self.in_flight.remove(&(id.lane, id.number));
+        let answered = self.in_flight.remove(&(id.connection, id.number));
         let Some(InFlight { due, sent, void }) = answered else { return };
-        self.lane_changed(id.lane);
+        self.connection_changed(id.connection);
         if reply.is_ok() && !matches!(due, Due::Wait { .. } | Due::Subscribe) {
             let took = now.since(sent).min(Timing::MAX_BACK_OFF);
             // One slow answer does not make a slow server: nobody is to stay behind others for so long.
@@ -366,38 +366,38 @@ impl Engine {
     // -- what is to be done -----------------------------------------------------------------------
 
     /// The next connection to close, whatever is under way on it: an answer that comes all the same is
-    /// ignored. Poll it before [`poll_request`](Self::poll_request), as a later request of the same lane goes
+    /// ignored. Poll it before [`poll_request`](Self::poll_request), as a later request of the same connection goes
     /// over a new connection.
     ///
     /// May change after: any call but a getter.
-    pub fn poll_close(&mut self, now: Instant) -> Option<Lane> {
+    pub fn poll_close(&mut self, now: Instant) -> Option<ConnectionId> {
         self.handle_timeout(now);
         if self.stops_listening(now) {
-            return Some(Lane::NEWS);
+            return Some(ConnectionId::NOTIFICATIONS);
         }
-        let lane = self.closes.pop_first()?;
-        self.tell_session(now, SessionId::new(lane.0)?, |lease, _| {
+        let connection = self.closes.pop_first()?;
+        self.tell_session(now, SessionId::new(connection.0)?, |lease, _| {
             lease.closed();
             None
         });
-        Some(lane)
+        Some(connection)
     }
 
-    /// The next request to send, if one is due and may be in flight on its lane: what a session
+    /// The next request to send, if one is due and may be in flight on its connection: what a session
     /// needs before renewals before releases before claims before waits. Its claims are sorted by
     /// name, so that two clients cannot deadlock, and no name is in it twice.
     ///
     /// May change after: any call but a getter.
     pub fn poll_request(&mut self, now: Instant) -> Option<Dispatch> {
         self.handle_timeout(now);
-        let (lane, due) = self.next_due(now)?;
+        let (connection, due) = self.next_due(now)?;
         let (request, deadline) = self.request(now, &due)?;
         self.sent(now, &due);
         self.last_dispatch += 1;
-        let id = DispatchId { number: self.last_dispatch, lane };
-        self.in_flight.insert((lane, id.number), InFlight { due, sent: now, void: false });
-        self.lane_changed(lane);
-        Some(Dispatch { id, lane, request, deadline })
+        let id = DispatchId { number: self.last_dispatch, connection };
+        self.in_flight.insert((connection, id.number), InFlight { due, sent: now, void: false });
+        self.connection_changed(connection);
+        Some(Dispatch { id, connection, request, deadline })
     }
 
     /// The next thing to tell. May change after: any call but a getter.
@@ -431,10 +431,10 @@ impl Engine {
         self.sessions.len()
     }
 
-    /// Whether the connection of this lane is there to wait at the server, and one that does not
+    /// Whether this connection is there to wait at the server, and one that does not
     /// answer at once is no surprise.
-    pub fn waits_on(&self, lane: Lane) -> bool {
-        let session = SessionId::new(lane.0).and_then(|id| self.sessions.get(&id));
+    pub fn waits_on(&self, connection: ConnectionId) -> bool {
+        let session = SessionId::new(connection.0).and_then(|id| self.sessions.get(&id));
         session.is_some_and(|session| session.waits)
     }
 

@@ -109,7 +109,7 @@ mod time;
 mod timing;
 
 pub use capabilities::{Capabilities, Sessions};
-pub use engine::{Config, Dispatch, DispatchId, Engine, Lane};
+pub use engine::{Config, ConnectionId, Dispatch, DispatchId, Engine};
 pub use error::{ClaimError, Code, Failure, LostReason, NameError, TableError, TimingError};
 pub use event::{Event, LockId, NotAcquired, Release};
 pub use fence::Fence;

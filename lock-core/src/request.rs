@@ -83,7 +83,7 @@ pub enum Request {
         min_uptime: Duration,
     },
     /// On a new connection: begin to notify. On one that is notified: answer as soon as there are notifications.
-    /// It goes over a connection of its own, [`Lane::NEWS`](crate::Lane::NEWS).
+    /// It goes over a connection of its own, [`ConnectionId::NOTIFICATIONS`](crate::ConnectionId::NOTIFICATIONS).
     Subscribe {
         /// Answer within this time.
         up_to: Duration,

@@ -21,7 +21,7 @@ use std::time::Duration;
 /// Ends a backend's request on another thread, as far as possible. Does not block.
 pub(crate) type Cut = Box<dyn FnOnce() + Send>;
 
-/// Makes the backends, each for one [`Lane`](lock_core::Lane).
+/// Makes the backends, each for one [`ConnectionId`](lock_core::ConnectionId).
 pub(crate) trait Backends: Send + 'static {
     /// True if there may be several backends. Then none waits for another.
     fn are_many(&self) -> bool {
@@ -43,7 +43,7 @@ pub(crate) trait Backend: Send + 'static {
         budget: Duration,
     ) -> Result<Reply, Failure>;
 
-    /// True if the lane's next request may use this backend. Otherwise it gets a new one.
+    /// True if the connection's next request may use this backend. Otherwise it gets a new one.
     fn lasts(&self) -> bool {
         true
     }

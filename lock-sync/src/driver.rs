@@ -4,7 +4,7 @@
 //!   caller       leaves its wish in the engine, then carries out requests on its own thread while
 //!                any is due: an uncontended acquire or release hops to no other thread
 //!   pump         a thread that carries out what becomes due later: renewals, retries; where there
-//!                are several lanes it has threads do that, so that none waits for another
+//!                are several connections it has threads do that, so that none waits for another
 //!   wait         a thread for each request that waits at the server
 //!   keeper       a thread that never does I/O: it notices what time alone decides, so that a hung
 //!                request delays no loss
@@ -12,14 +12,14 @@
 //! ```
 //!
 //! The mutex around [`State`] is held for moments only, never during I/O. No foreign code runs under it: no
-//! callback, no subscriber, no `Drop` of a client. A lane's backend belongs to the thread that took it out of
+//! callback, no subscriber, no `Drop` of a client. A connection's backend belongs to the thread that took it out of
 //! the state. Requests that arrive meanwhile leave together in the next command.
 //!
 //! A panic under that mutex, or of one of the threads, is a bug. The state cannot be trusted after it, so the
 //! driver ends, and all guards and callers are told (see [`Shared::alive`](pump::Shared::alive)).
 
 mod callers;
-mod lanes;
+mod pool;
 mod pump;
 mod state;
 mod teller;

@@ -21,17 +21,17 @@ use std::time::{Duration, Instant as Now};
 
 pub(crate) use admin::ConsulAdmin;
 
-/// Sends requests. Each lane has one, and each a connection of its own.
+/// Sends requests. There is one for each connection.
 pub(crate) struct Requests {
     to: Arc<To>,
     /// The connection. `None` while a request is in flight, so that dropping the request also drops the
     /// connection.
     link: Option<Link>,
-    /// True once it has waited at the server. Its lane exists only for that wait.
+    /// True once it has waited at the server. Its connection exists only for that wait.
     waited: bool,
 }
 
-/// The settings that all lanes share.
+/// The settings that all connections share.
 struct To {
     codec: Codec,
     address: Address,
@@ -212,7 +212,7 @@ impl Backend for Requests {
         self.ask(request, budget).await
     }
 
-    /// Each waiting attempt has a lane of its own, with nothing to keep.
+    /// Each waiting attempt has a connection of its own, with nothing to keep.
     fn lasts(&self) -> bool {
         !self.waited
     }

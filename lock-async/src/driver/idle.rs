@@ -3,27 +3,27 @@
 
 use crate::backend::Backend;
 use futures_util::task::AtomicWaker;
-use lock_core::Lane;
+use lock_core::ConnectionId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Wake, Waker};
 
 pub(super) struct Idle<B> {
-    backends: BTreeMap<Lane, (B, Waker)>,
+    backends: BTreeMap<ConnectionId, (B, Waker)>,
     calling: Arc<Calling>,
 }
 
-/// The lanes whose backends want to be polled.
+/// The connections whose backends want to be polled.
 #[derive(Default)]
 struct Calling {
-    lanes: Mutex<BTreeSet<Lane>>,
+    connections: Mutex<BTreeSet<ConnectionId>>,
     task: AtomicWaker,
 }
 
-/// The waker of a lane's backend.
+/// The waker of a connection's backend.
 struct Bell {
-    lane: Lane,
+    connection: ConnectionId,
     calling: Arc<Calling>,
 }
 
@@ -33,14 +33,14 @@ impl<B: Backend> Idle<B> {
     }
 
     /// Adds a backend. It is polled soon, and then whenever it asks for that.
-    pub(super) fn insert(&mut self, lane: Lane, backend: B) {
-        let waker = Waker::from(Arc::new(Bell { lane, calling: self.calling.clone() }));
+    pub(super) fn insert(&mut self, connection: ConnectionId, backend: B) {
+        let waker = Waker::from(Arc::new(Bell { connection, calling: self.calling.clone() }));
         waker.wake_by_ref();
-        self.backends.insert(lane, (backend, waker));
+        self.backends.insert(connection, (backend, waker));
     }
 
-    pub(super) fn remove(&mut self, lane: Lane) -> Option<B> {
-        self.backends.remove(&lane).map(|(backend, _)| backend)
+    pub(super) fn remove(&mut self, connection: ConnectionId) -> Option<B> {
+        self.backends.remove(&connection).map(|(backend, _)| backend)
     }
 
     pub(super) fn take_all(&mut self) -> Vec<B> {
@@ -51,8 +51,8 @@ impl<B: Backend> Idle<B> {
     pub(super) fn poll(&mut self, cx: &Context<'_>) {
         self.calling.task.register(cx.waker());
         let calling = std::mem::take(&mut *self.calling.lock());
-        for lane in calling {
-            if let Some((backend, waker)) = self.backends.get_mut(&lane) {
+        for connection in calling {
+            if let Some((backend, waker)) = self.backends.get_mut(&connection) {
                 let mut cx = Context::from_waker(waker);
                 // A backend that panics here fails when it is used next.
                 let _ = catch_unwind(AssertUnwindSafe(|| backend.poll_idle(&mut cx)));
@@ -62,8 +62,8 @@ impl<B: Backend> Idle<B> {
 }
 
 impl Calling {
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<Lane>> {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<ConnectionId>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -73,7 +73,7 @@ impl Wake for Bell {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.calling.lock().insert(self.lane);
+        self.calling.lock().insert(self.connection);
         self.calling.task.wake();
     }
 }

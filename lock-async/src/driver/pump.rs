@@ -1,6 +1,6 @@
 //! The task's loop: it moves requests to the server and answers back.
 
-use super::lanes::Lanes;
+use super::pool::ConnectionPool;
 use super::state::State;
 use super::{Call, End};
 use crate::backend::Backends;
@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 pub(super) struct Pump<F: Backends> {
     process: Process,
     state: State,
-    lanes: Lanes<F>,
+    pool: ConnectionPool<F>,
     calls: mpsc::UnboundedReceiver<Call>,
     /// True once all callers are gone.
     orphaned: bool,
@@ -32,8 +32,8 @@ impl<F: Backends> Pump<F> {
         within: Duration,
         end: Arc<OnceLock<End>>,
     ) -> Self {
-        let (state, lanes) = (State::new(engine, within), Lanes::new(backends));
-        Self { process: Process::current(), state, lanes, calls, orphaned: false, end }
+        let (state, pool) = (State::new(engine, within), ConnectionPool::new(backends));
+        Self { process: Process::current(), state, pool, calls, orphaned: false, end }
     }
 
     pub(super) async fn run(mut self) {
@@ -45,12 +45,12 @@ impl<F: Backends> Pump<F> {
                 return std::mem::forget(self);
             }
         }
-        let Self { mut state, lanes, end, .. } = self;
+        let Self { mut state, pool, end, .. } = self;
         // The last answer may have caused events.
         state.look(clock::now());
         let events = state.end_events();
         let mut goodbyes = pin!(async {
-            lanes.drop_all().await;
+            pool.drop_all().await;
             events.await;
         });
         let time_left = state.told_by().since(clock::now());
@@ -65,12 +65,12 @@ impl<F: Backends> Pump<F> {
     fn send(&mut self) {
         loop {
             let sent = clock::now();
-            while let Some(lane) = self.state.engine.poll_close(sent) {
-                self.lanes.drop_lane(lane);
+            while let Some(connection) = self.state.engine.poll_close(sent) {
+                self.pool.drop_connection(connection);
             }
             let Some(dispatch) = self.state.engine.poll_request(sent) else { return };
-            let Dispatch { id, lane, request, deadline } = dispatch;
-            if !self.lanes.send(lane, id, request, sent, deadline.since(sent)) {
+            let Dispatch { id, connection, request, deadline } = dispatch;
+            if !self.pool.send(connection, id, request, sent, deadline.since(sent)) {
                 let failure = Failure::NotSent("no connection to the server is open".to_string());
                 self.state.engine.handle_reply(clock::now(), id, Err(failure));
             }
@@ -98,7 +98,7 @@ impl<F: Backends> Pump<F> {
     /// Handles the answers that have arrived. Returns true if there was one.
     fn arrive(&mut self, cx: &mut Context<'_>) -> bool {
         let mut arrived = false;
-        while let Poll::Ready((id, reply)) = self.lanes.poll(cx) {
+        while let Poll::Ready((id, reply)) = self.pool.poll(cx) {
             arrived = true;
             self.state.engine.handle_reply(clock::now(), id, reply);
         }

@@ -1,7 +1,7 @@
 //! Which request leaves next: what is due first, in which order, with which claims, and until when it is worth
 //! waiting for the answer. Requests are made here and nowhere else.
 
-use super::{Attempt, Engine, Lane};
+use super::{Attempt, ConnectionId, Engine};
 use crate::event::LockId;
 use crate::request::{Action, Claim, Request, SessionName};
 use crate::session::SessionId;
@@ -32,9 +32,9 @@ pub(super) enum Due {
 }
 
 impl Engine {
-    /// The purpose of the next request, and the lane that it goes over.
-    pub(super) fn next_due(&self, now: Instant) -> Option<(Lane, Due)> {
-        let (lane, action, session, id) = self.first_due()?;
+    /// The purpose of the next request, and the connection that it goes over.
+    pub(super) fn next_due(&self, now: Instant) -> Option<(ConnectionId, Due)> {
+        let (connection, action, session, id) = self.first_due()?;
         let due = match (action, session) {
             (Action::Open, Some(session)) => Due::Open(session),
             (Action::KeepAlive, Some(session)) => Due::KeepAlive(session),
@@ -43,45 +43,50 @@ impl Engine {
             (Action::Subscribe, _) => Due::Subscribe,
             (Action::Ping, _) => Due::Ping,
             (action, session) => {
-                Due::Claims { action, session, ids: self.batch(now, lane, action, session) }
+                Due::Claims { action, session, ids: self.batch(now, connection, action, session) }
             }
         };
-        Some((lane, due))
+        Some((connection, due))
     }
 
-    /// The lane, the action and the session of the next request, and the first attempt that it is about.
-    pub(super) fn first_due(&self) -> Option<(Lane, Action, Option<SessionId>, LockId)> {
-        let home = self.first_on(Lane::HOME);
+    /// The connection, the action and the session of the next request, and the first attempt that it is about.
+    pub(super) fn first_due(&self) -> Option<(ConnectionId, Action, Option<SessionId>, LockId)> {
+        let home = self.first_on(ConnectionId::MAIN);
         // A ping takes a moment, once in a quarter of a TTL: it comes before all but renewals.
         let renewal = home.filter(|(_, action, ..)| *action <= Action::Renew);
-        let ping = || self.is_ping_due().then_some((Lane::HOME, Action::Ping, None, LockId(0)));
+        let ping =
+            || self.is_ping_due().then_some((ConnectionId::MAIN, Action::Ping, None, LockId(0)));
         let other = || self.first_on(*self.ready.first()?);
-        let news = || Some((Lane::NEWS, self.subscription.due()?, None, LockId(0)));
+        let news =
+            || Some((ConnectionId::NOTIFICATIONS, self.subscription.due()?, None, LockId(0)));
         renewal.or_else(ping).or(home).or_else(other).or_else(news)
     }
 
-    /// The first due request of a lane, if it may leave. To end a session, nothing has to be waited for.
-    pub(super) fn first_on(&self, lane: Lane) -> Option<(Lane, Action, Option<SessionId>, LockId)> {
+    /// The first due request of a connection, if it may leave. To end a session, nothing has to be waited for.
+    pub(super) fn first_on(
+        &self,
+        connection: ConnectionId,
+    ) -> Option<(ConnectionId, Action, Option<SessionId>, LockId)> {
         if self.due.is_empty() {
             return None;
         }
-        let least = (lane, Action::Close, None, LockId(0));
+        let least = (connection, Action::Close, None, LockId(0));
         let first = *self.due.range(least..).next()?;
         let (at, action, ..) = first;
-        (at == lane && (action == Action::Close || self.is_free(lane))).then_some(first)
+        (at == connection && (action == Action::Close || self.is_free(connection))).then_some(first)
     }
 
     /// The attempts that the next request is about, sorted by name.
     fn batch(
         &self,
         now: Instant,
-        lane: Lane,
+        connection: ConnectionId,
         action: Action,
         session: Option<SessionId>,
     ) -> Vec<LockId> {
         let mut most = self.config.batch.min(self.capabilities.batch).max(1);
         let (first, last) = (LockId(0), LockId(u64::MAX));
-        let due = (lane, action, session, first)..=(lane, action, session, last);
+        let due = (connection, action, session, first)..=(connection, action, session, last);
         let due = self.due.range(due).map(|(_, _, _, id)| *id);
         let early = || self.renewals.range(..=(now.after(self.config.timing.renew_early()), last));
         let early = (action == Action::Renew).then(early);

@@ -1,7 +1,7 @@
-//! Which slot is to be looked at when, and what is due on which lane: derived from the slots, so that
+//! Which slot is to be looked at when, and what is due on which connection: derived from the slots, so that
 //! no call has to look at all of them.
 
-use super::{Attempt, Engine, Lane};
+use super::{Attempt, ConnectionId, Engine};
 use crate::capabilities::Sessions;
 use crate::event::LockId;
 use crate::request::{Action, Mode};
@@ -22,7 +22,7 @@ pub(crate) struct Entry {
     wake: Option<Instant>,
     /// It is a renewal that it wakes for.
     renews: bool,
-    due: Option<(Lane, Action, Option<SessionId>)>,
+    due: Option<(ConnectionId, Action, Option<SessionId>)>,
     denied: bool,
     /// It wants to share its name, or shares it.
     shares: bool,
@@ -43,7 +43,7 @@ impl Engine {
                 attempt = self.attempts.get_mut(&id)?;
                 due
             }
-            action => action.map(|action| (wait_lane(id, action), action, None)),
+            action => action.map(|action| (wait_connection(id, action), action, None)),
         };
         let Attempt { indexed, session, slot, name, mode, .. } = &mut **attempt;
         let session = *session;
@@ -86,12 +86,12 @@ impl Engine {
     }
 
     pub(super) fn index_session(&mut self, now: Instant, id: SessionId) {
-        let lane = self.session_lane(id);
+        let connection = self.session_connection(id);
         let Some(session) = self.sessions.get_mut(&id) else { return };
         if session.lease.closes() {
-            self.closes.insert(lane);
+            self.closes.insert(connection);
         }
-        let due = session.lease.due(now).map(|action| (lane, action, Some(id)));
+        let due = session.lease.due(now).map(|action| (connection, action, Some(id)));
         let new = Entry { wake: session.lease.wake(now), due, ..Entry::default() };
         let old = core::mem::replace(&mut session.indexed, new);
         if old.due != due {
@@ -131,65 +131,65 @@ impl Engine {
     fn set_due(
         &mut self,
         id: LockId,
-        old: Option<(Lane, Action, Option<SessionId>)>,
-        new: Option<(Lane, Action, Option<SessionId>)>,
+        old: Option<(ConnectionId, Action, Option<SessionId>)>,
+        new: Option<(ConnectionId, Action, Option<SessionId>)>,
     ) {
-        if let Some((lane, action, session)) = new {
-            self.due.insert((lane, action, session, id));
-            self.lane_changed(lane);
+        if let Some((connection, action, session)) = new {
+            self.due.insert((connection, action, session, id));
+            self.connection_changed(connection);
         }
-        if let Some((lane, action, session)) = old {
-            self.due.remove(&(lane, action, session, id));
-            self.lane_changed(lane);
-        }
-    }
-
-    /// Something has become due on a lane or no longer is, or a request has left or come back.
-    pub(super) fn lane_changed(&mut self, lane: Lane) {
-        if lane != Lane::HOME {
-            self.index_lane(lane);
+        if let Some((connection, action, session)) = old {
+            self.due.remove(&(connection, action, session, id));
+            self.connection_changed(connection);
         }
     }
 
-    fn index_lane(&mut self, lane: Lane) {
-        if self.first_on(lane).is_some() {
-            self.ready.insert(lane);
+    /// Something has become due on a connection or no longer is, or a request has left or come back.
+    pub(super) fn connection_changed(&mut self, connection: ConnectionId) {
+        if connection != ConnectionId::MAIN {
+            self.index_connection(connection);
+        }
+    }
+
+    fn index_connection(&mut self, connection: ConnectionId) {
+        if self.first_on(connection).is_some() {
+            self.ready.insert(connection);
         } else {
-            self.ready.remove(&lane);
+            self.ready.remove(&connection);
         }
     }
 
     /// Over which connection claims of a session go. A connection waits itself.
-    pub(super) fn claims_lane(
+    pub(super) fn claims_connection(
         &self,
         id: LockId,
         action: Action,
         session: Option<SessionId>,
-    ) -> Lane {
+    ) -> ConnectionId {
         match (session, self.capabilities.sessions) {
-            (Some(session), Some(Sessions::Connections { .. })) => Lane(session.number()),
-            _ => wait_lane(id, action),
+            (Some(session), Some(Sessions::Connections { .. })) => ConnectionId(session.number()),
+            _ => wait_connection(id, action),
         }
     }
 
-    fn session_lane(&self, id: SessionId) -> Lane {
+    fn session_connection(&self, id: SessionId) -> ConnectionId {
         match self.capabilities.sessions {
-            Some(Sessions::Connections { .. }) => Lane(id.number()),
-            Some(Sessions::Records) | None => Lane::HOME,
+            Some(Sessions::Connections { .. }) => ConnectionId(id.number()),
+            Some(Sessions::Records) | None => ConnectionId::MAIN,
         }
     }
 
-    pub(super) fn is_free(&self, lane: Lane) -> bool {
+    pub(super) fn is_free(&self, connection: ConnectionId) -> bool {
         let most = self.config.in_flight;
         // As it is in most questions.
         if self.in_flight.is_empty() {
             return true;
         }
-        self.in_flight.range((lane, 0)..=(lane, u64::MAX)).take(most).count() < most
+        self.in_flight.range((connection, 0)..=(connection, u64::MAX)).take(most).count() < most
     }
 }
 
-/// The lane of a request if no session is a connection: each attempt waits on a lane of its own.
-fn wait_lane(id: LockId, action: Action) -> Lane {
-    if action == Action::Wait { Lane(id.0) } else { Lane::HOME }
+/// The connection of a request if no session is a connection: each attempt that waits has one of its own.
+fn wait_connection(id: LockId, action: Action) -> ConnectionId {
+    if action == Action::Wait { ConnectionId(id.0) } else { ConnectionId::MAIN }
 }

@@ -26,7 +26,7 @@
 //! notification is a sign of life once a ping was heard, so processes that wait for locks of one table
 //! need few pings of their own.
 
-use super::{Engine, Lane, index::TimerKey};
+use super::{ConnectionId, Engine, index::TimerKey};
 use crate::back_off::BackOff;
 use crate::error::Failure;
 use crate::event::LockId;
@@ -145,7 +145,9 @@ impl Engine {
 
     /// Whether a ping is to leave. Nothing is sent when nobody waits.
     pub(super) fn is_ping_due(&self) -> bool {
-        self.subscription.ping == Ping::Due && !self.denied.is_empty() && self.is_free(Lane::HOME)
+        self.subscription.ping == Ping::Due
+            && !self.denied.is_empty()
+            && self.is_free(ConnectionId::MAIN)
     }
 
     pub(super) fn next_ping(&self) -> u128 {
@@ -303,7 +305,7 @@ impl Engine {
         let pause =
             if self.subscription.verified { now } else { now.after(self.config.timing.wait()) };
         let until = self.listens_again_at(now).max(pause);
-        self.in_flight.retain(|(lane, _), _| *lane != Lane::NEWS);
+        self.in_flight.retain(|(connection, _), _| *connection != ConnectionId::NOTIFICATIONS);
         self.subscription.dropped = Some((until, self.subscription.forget()));
         self.subscription.stage = Stage::Leaving;
         self.set_subscription_timer(now);

@@ -1,6 +1,6 @@
 //! The simulation's view of an engine.
 
-use super::{DispatchId, Due, Engine, Entry, InFlight, Lane};
+use super::{ConnectionId, DispatchId, Due, Engine, Entry, InFlight};
 use crate::name::Owner;
 use crate::request::SessionName;
 use crate::session::Session;
@@ -10,7 +10,8 @@ use alloc::vec::Vec;
 
 impl DispatchId {
     /// After all others.
-    pub(crate) const LAST: Self = Self { number: u64::MAX, lane: Lane::NEWS };
+    pub(crate) const LAST: Self =
+        Self { number: u64::MAX, connection: ConnectionId::NOTIFICATIONS };
 }
 
 impl Engine {
@@ -42,8 +43,8 @@ impl Engine {
             .collect();
         let in_flight = self.in_flight.iter();
         let in_flight: Vec<_> = in_flight
-            .map(|((lane, _), request)| {
-                (*lane, InFlight { sent: sent_at(request.sent), ..request.clone() })
+            .map(|((connection, _), request)| {
+                (*connection, InFlight { sent: sent_at(request.sent), ..request.clone() })
             })
             .collect();
         let news = (self.subscription.project(time, sent_at), self.cooldowns.project(time));
@@ -54,7 +55,7 @@ impl Engine {
 
     /// Whether the answer to a request means anything to anybody any more.
     pub(crate) fn listens_for(&self, id: DispatchId) -> bool {
-        self.in_flight.get(&(id.lane, id.number)).is_some_and(|request| match &request.due {
+        self.in_flight.get(&(id.connection, id.number)).is_some_and(|request| match &request.due {
             Due::Open(id) | Due::KeepAlive(id) | Due::Close(id) => self.sessions.contains_key(id),
             _ => !request.void,
         })
@@ -66,8 +67,8 @@ impl Engine {
     }
 
     /// The sessions that are kept, as the server calls them.
-    pub(crate) fn kept_sessions(&self) -> impl Iterator<Item = (Lane, &SessionName)> {
+    pub(crate) fn kept_sessions(&self) -> impl Iterator<Item = (ConnectionId, &SessionName)> {
         let kept = self.sessions.iter().filter(|(_, session)| session.lease.is_wanted());
-        kept.map(|(id, session)| (Lane(id.number()), &session.name))
+        kept.map(|(id, session)| (ConnectionId(id.number()), &session.name))
     }
 }

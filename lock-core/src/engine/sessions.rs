@@ -1,6 +1,6 @@
 //! Which session an attempt's claims go to, and what becomes of attempts when it changes.
 
-use super::{Due, Engine, Entry, Lane, Todo};
+use super::{ConnectionId, Due, Engine, Entry, Todo};
 use crate::capabilities::Sessions;
 use crate::error::{Failure, LostReason};
 use crate::event::LockId;
@@ -31,20 +31,20 @@ impl Engine {
 
     // -- which session ----------------------------------------------------------------------------
 
-    /// The lane, the action and the session of what is due; [`None`] as long as its session is not open.
+    /// The connection, the action and the session of what is due; [`None`] as long as its session is not open.
     pub(super) fn assign(
         &mut self,
         now: Instant,
         id: LockId,
         action: Action,
-    ) -> Option<(Lane, Action, Option<SessionId>)> {
+    ) -> Option<(ConnectionId, Action, Option<SessionId>)> {
         let (session, action) = self.session_for(now, id, action);
         if let Some(session) = session
             && !self.sessions.get(&session).is_some_and(|session| session.lease.is_open())
         {
             return None;
         }
-        Some((self.claims_lane(id, action, session), action, session))
+        Some((self.claims_connection(id, action, session), action, session))
     }
 
     /// In which session what is due goes, and as what: a claim to the home session unless it is bound to
@@ -209,9 +209,11 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let attempts = core::mem::take(&mut session.attempts);
         if self.capabilities.sessions == Some(Sessions::Records) {
-            let waits = attempts.iter().map(|attempt| Lane(attempt.0));
-            for lane in waits.chain([Lane::HOME]) {
-                for (_, request) in self.in_flight.range_mut((lane, 0)..=(lane, u64::MAX)) {
+            let waits = attempts.iter().map(|attempt| ConnectionId(attempt.0));
+            for connection in waits.chain([ConnectionId::MAIN]) {
+                for (_, request) in
+                    self.in_flight.range_mut((connection, 0)..=(connection, u64::MAX))
+                {
                     let session = match request.due {
                         Due::Claims { session, .. } | Due::Wait { session, .. } => session,
                         _ => None,
@@ -220,11 +222,13 @@ impl Engine {
                 }
             }
         } else {
-            let lane = Lane(id.number());
-            while let Some((&sent, _)) = self.in_flight.range((lane, 0)..=(lane, u64::MAX)).next() {
+            let connection = ConnectionId(id.number());
+            while let Some((&sent, _)) =
+                self.in_flight.range((connection, 0)..=(connection, u64::MAX)).next()
+            {
                 self.in_flight.remove(&sent);
             }
-            self.lane_changed(lane);
+            self.connection_changed(connection);
         }
         for attempt in attempts {
             if let Some(attempt) = self.attempts.get_mut(&attempt) {

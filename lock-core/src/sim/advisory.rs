@@ -346,7 +346,7 @@ impl Server for FakeAdvisory {
     fn session(connection: Connection, _: &SessionName) -> u128 {
         (connection.client as u128 + 1) << 96
             | u128::from(connection.number) << 64
-            | u128::from(connection.lane.0)
+            | u128::from(connection.id.0)
     }
 
     fn leases(&self) -> Vec<Lease> {

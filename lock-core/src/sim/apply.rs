@@ -304,10 +304,10 @@ impl<S: Server> World<S> {
         }
         self.forget_exchanges();
         if S::CONNECTIONS {
-            let lanes: Vec<_> =
-                self.clients[at].engine.kept_sessions().map(|(lane, _)| lane).collect();
-            for lane in lanes {
-                self.send_close(at, lane);
+            let connections: Vec<_> =
+                self.clients[at].engine.kept_sessions().map(|(connection, _)| connection).collect();
+            for connection in connections {
+                self.send_close(at, connection);
             }
         }
         let (scope, capabilities) = (self.scope.0.clone(), self.capabilities.clone());
@@ -384,10 +384,9 @@ impl<S: Server> World<S> {
             .iter()
             .flat_map(|client| {
                 let here = client.connection;
-                client
-                    .engine
-                    .kept_sessions()
-                    .map(move |(lane, name)| S::session(Connection { lane, ..here }, name))
+                client.engine.kept_sessions().map(move |(connection, name)| {
+                    S::session(Connection { id: connection, ..here }, name)
+                })
             })
             .collect();
         let known = |lease: &Lease, owner| {

@@ -6,7 +6,7 @@ use super::hash::Aside;
 use super::scope::Scope;
 use super::server::Connection;
 use crate::capabilities::Capabilities;
-use crate::engine::{Config, Engine, Lane};
+use crate::engine::{Config, ConnectionId, Engine};
 use crate::event::LockId;
 use crate::fence::Fence;
 use crate::name::{LockName, Owner};
@@ -35,7 +35,7 @@ pub(super) struct Client {
     pub(super) owners: Aside<BTreeSet<Owner>>,
     /// For each of its connections, when the last question about the session was sent that was
     /// answered with yes: to see more, not to tell more.
-    pub(super) confirmed: Aside<BTreeMap<Lane, Instant>>,
+    pub(super) confirmed: Aside<BTreeMap<ConnectionId, Instant>>,
     /// Whom the server knows by another owner: a seeded bug.
     pub(super) aliases: BTreeMap<Owner, Owner>,
 }
@@ -83,7 +83,7 @@ pub(super) enum Stage {
 
 impl Client {
     pub(super) fn new(capabilities: Capabilities, scope: &Scope, client: usize) -> Self {
-        let connection = Connection { client, number: 0, lane: Lane::HOME };
+        let connection = Connection { client, number: 0, id: ConnectionId::MAIN };
         Self {
             engine: engine(capabilities, scope, connection),
             clock: scope.clients[client],

@@ -8,7 +8,7 @@ use super::invariants::{Check, back_off, loss, requests};
 use super::network::Exchange;
 use super::server::{Connection, Server};
 use super::world::World;
-use crate::engine::{Dispatch, DispatchId, Lane};
+use crate::engine::{ConnectionId, Dispatch, DispatchId};
 use crate::error::Failure;
 use crate::event::LockId;
 use crate::name::Owner;
@@ -71,7 +71,7 @@ impl<S: Server> World<S> {
     }
 
     fn send(&mut self, at: usize, now: Instant, dispatch: Dispatch) {
-        let Dispatch { id, lane, mut request, deadline } = dispatch;
+        let Dispatch { id, connection, mut request, deadline } = dispatch;
         let (action, claims) = (request.action(), request.claims().to_vec());
         self.learn_owners(at, action, &claims);
         if action == Action::Acquire {
@@ -80,7 +80,7 @@ impl<S: Server> World<S> {
                 ahead.map(|name| format!("client {at} claims {name:?}, and another is first"));
             self.judge(Check::Requests, what.map_or(Ok(()), Err));
         }
-        let from = Connection { lane, ..self.clients[at].connection };
+        let from = Connection { id: connection, ..self.clients[at].connection };
         let owners = owners(Some(&request), &claims, from);
         let result = back_off::sent(&self.clients[at].refused, now, action, &owners);
         self.judge(Check::BackOff, result);
@@ -121,11 +121,11 @@ impl<S: Server> World<S> {
             return false;
         }
         let before = self.holds(at);
-        let Some(lane) = self.client(at).engine.poll_close(now) else { return false };
-        self.note(|_| format!("client {at} closes {lane:?}"));
-        self.drop_lane(now, Connection { lane, ..self.clients[at].connection });
-        self.send_close(at, lane);
-        if lane == Lane::NEWS {
+        let Some(connection) = self.client(at).engine.poll_close(now) else { return false };
+        self.note(|_| format!("client {at} closes {connection:?}"));
+        self.drop_connection(now, Connection { id: connection, ..self.clients[at].connection });
+        self.send_close(at, connection);
+        if connection == ConnectionId::NOTIFICATIONS {
             self.may_try_again(at);
         }
         self.moved(at, &before, None);
@@ -133,7 +133,7 @@ impl<S: Server> World<S> {
         true
     }
 
-    fn drop_lane(&mut self, now: Instant, from: Connection) {
+    fn drop_connection(&mut self, now: Instant, from: Connection) {
         for exchange in &mut self.exchanges {
             if exchange.from == from && exchange.awaited {
                 let stays = exchange.copies > 0 && !exchange.waiting && self.faults.ghosts > 0;
@@ -152,9 +152,9 @@ impl<S: Server> World<S> {
     }
 
     /// A client's machine closes a connection, and the server hears of it, or not.
-    pub(super) fn send_close(&mut self, at: usize, lane: Lane) {
+    pub(super) fn send_close(&mut self, at: usize, connection: ConnectionId) {
         let now = self.local(at);
-        let from = Connection { lane, ..self.clients[at].connection };
+        let from = Connection { id: connection, ..self.clients[at].connection };
         self.exchanges.push(Arc::new(Exchange {
             from,
             id: DispatchId::LAST,
@@ -288,7 +288,7 @@ impl<S: Server> World<S> {
             _ => false,
         };
         let confirmed = &mut self.client(exchange.from.client).confirmed.0;
-        let last = confirmed.entry(exchange.from.lane).or_default();
+        let last = confirmed.entry(exchange.from.id).or_default();
         if kept {
             *last = exchange.sent.max(*last);
         }
@@ -433,7 +433,7 @@ fn judged(
 /// Whom a request is for: its claims' owners, or the session that it is about.
 fn owners(request: Option<&Request>, claims: &[Claim], from: Connection) -> Vec<Owner> {
     if claims.is_empty() {
-        return Vec::from([Owner::new(fingerprint(&(request, from.lane)))]);
+        return Vec::from([Owner::new(fingerprint(&(request, from.id)))]);
     }
     claims.iter().map(|claim| claim.owner).collect()
 }

@@ -1,6 +1,6 @@
 //! What a simulated server must do.
 
-use crate::engine::Lane;
+use crate::engine::ConnectionId;
 use crate::fence::Fence;
 use crate::name::{LockName, Owner};
 use crate::outcome::Reply;
@@ -127,7 +127,7 @@ pub struct Connection {
     /// How often the client has died before.
     pub number: u32,
     /// Which of its connections.
-    pub lane: Lane,
+    pub id: ConnectionId,
 }
 
 /// What a server knows about one lock.

@@ -5,7 +5,7 @@ use super::invariants::{Check, leaks, liveness};
 use super::scope::Faults;
 use super::server::{Connection, Server};
 use super::world::World;
-use crate::engine::Lane;
+use crate::engine::ConnectionId;
 use crate::error::Failure;
 use crate::name::{LockName, Owner};
 use crate::request::{Claim, Mode, Request};
@@ -113,7 +113,7 @@ impl<S: Server> World<S> {
 
     /// Where the clock was set back, what is left behind stays until somebody wants it, and a TTL from then.
     fn somebody_looks(&mut self) {
-        let stranger = Connection { client: usize::MAX, number: 0, lane: Lane::HOME };
+        let stranger = Connection { client: usize::MAX, number: 0, id: ConnectionId::MAIN };
         let claim = |name: &LockName| Claim {
             name: name.clone(),
             owner: Owner::new(u128::MAX),

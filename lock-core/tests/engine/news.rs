@@ -5,8 +5,8 @@ mod turns;
 
 use crate::scenario::{NANO, Scenario, Sent, TRIP, deadlock, holder, name, unknown};
 use lock_core::{
-    Action, Engine, Event, Holder, Instant, Lane, LockId, News, Notification, Outcome, Reply,
-    Request, table,
+    Action, ConnectionId, Engine, Event, Holder, Instant, LockId, News, Notification, Outcome,
+    Reply, Request, table,
 };
 use std::time::Duration;
 
@@ -279,19 +279,19 @@ fn who_waits_again_soon_is_told_from_the_start() {
 }
 
 #[test]
-fn news_have_a_lane_of_their_own() {
+fn notifications_have_a_connection_of_their_own() {
     let mut scene = told();
     scene.acquire("a");
     let claim = scene.engine.poll_request(scene.now).expect("a claim");
-    assert_eq!(claim.lane, Lane::HOME);
+    assert_eq!(claim.connection, ConnectionId::MAIN);
     let sent =
         Sent { id: claim.id, at: scene.now, deadline: claim.deadline, request: claim.request };
     denied(&mut scene, &sent);
     scene.acquire("b");
     let claim = scene.engine.poll_request(scene.now).expect("a claim");
-    assert_eq!(claim.lane, Lane::HOME);
+    assert_eq!(claim.connection, ConnectionId::MAIN);
     let listen = scene.engine.poll_request(scene.now).expect("it listens");
-    assert_eq!(listen.lane, Lane::NEWS);
+    assert_eq!(listen.connection, ConnectionId::NOTIFICATIONS);
     let Request::Subscribe { up_to } = listen.request else { panic!("{listen:?}") };
     assert!(scene.now.after(up_to) < listen.deadline, "there is time for the answer");
 }

@@ -4,12 +4,12 @@ use crate::scenario::*;
 use lock_core::sim::table::FakeTable;
 use lock_core::sim::{Connection, Server};
 use lock_core::{
-    Action, Claim, Config, Engine, Lane, LockId, Mode, Owner, Request, SessionName, table,
+    Action, Claim, Config, ConnectionId, Engine, LockId, Mode, Owner, Request, SessionName, table,
 };
 use std::time::Duration;
 
 /// All requests take the same way; a table does not care.
-const LINE: Connection = Connection { client: 0, number: 0, lane: Lane::HOME };
+const LINE: Connection = Connection { client: 0, number: 0, id: ConnectionId::MAIN };
 
 /// Somebody else takes `text` for a while.
 fn stranger(text: &str) -> Request {

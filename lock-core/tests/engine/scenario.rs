@@ -1,8 +1,9 @@
 //! One engine, its clock, and what it says.
 
 use lock_core::{
-    Action, Claim, Config, Dispatch, DispatchId, Engine, Event, Failure, Fence, Holder, Instant,
-    Lane, LockId, LockName, NotAcquired, Outcome, Owner, Release, Reply, Request, Timing, table,
+    Action, Claim, Config, ConnectionId, Dispatch, DispatchId, Engine, Event, Failure, Fence,
+    Holder, Instant, LockId, LockName, NotAcquired, Outcome, Owner, Release, Reply, Request,
+    Timing, table,
 };
 use std::time::Duration;
 
@@ -281,7 +282,7 @@ impl Scenario {
     /// The connection that listens is closed now.
     pub(crate) fn stops_listening(&mut self) {
         assert!(self.engine.has_work());
-        assert_eq!(self.engine.poll_close(self.now), Some(Lane::NEWS));
+        assert_eq!(self.engine.poll_close(self.now), Some(ConnectionId::NOTIFICATIONS));
     }
 
     /// Nothing is to be closed, no request is due, and the next look at the engine is due in the future.

@@ -5,8 +5,9 @@ mod opening;
 mod waiting;
 
 use lock_core::{
-    Capabilities, Config, Dispatch, Engine, Event, Failure, Fence, Instant, Lane, LockId, LockName,
-    LostReason, Mode, NotAcquired, Outcome, Release, Reply, Request, SessionName, Timing, advisory,
+    Capabilities, Config, ConnectionId, Dispatch, Engine, Event, Failure, Fence, Instant, LockId,
+    LockName, LostReason, Mode, NotAcquired, Outcome, Release, Reply, Request, SessionName, Timing,
+    advisory,
 };
 use std::time::Duration;
 
@@ -71,9 +72,9 @@ impl Scene {
     }
 
     /// This connection is closed now.
-    pub(crate) fn closes(&mut self, lane: Lane) {
+    pub(crate) fn closes(&mut self, connection: ConnectionId) {
         assert!(self.engine.has_work());
-        assert_eq!(self.engine.poll_close(self.now), Some(lane));
+        assert_eq!(self.engine.poll_close(self.now), Some(connection));
     }
 
     /// A millisecond later it is answered.
@@ -104,21 +105,21 @@ impl Scene {
         (scene, id)
     }
 
-    pub(crate) fn opens(&mut self) -> Lane {
+    pub(crate) fn opens(&mut self) -> ConnectionId {
         let open = self.sends();
         assert!(matches!(open.request, Request::Open { .. }), "{open:?}");
         self.answers(&open, Reply::Opened(SessionName::default()));
-        open.lane
+        open.connection
     }
 
     /// The home connection says no: the attempt waits on one of its own.
     pub(crate) fn waits(&mut self) -> Dispatch {
         let claim = self.sends();
         self.answers(&claim, busy());
-        let lane = self.opens();
+        let connection = self.opens();
         let wait = self.sends();
         assert!(matches!(wait.request, Request::Wait { .. }), "{wait:?}");
-        assert_eq!(wait.lane, lane);
+        assert_eq!(wait.connection, connection);
         wait
     }
 }

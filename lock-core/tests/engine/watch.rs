@@ -3,7 +3,7 @@
 use crate::records::{consul, locked};
 use crate::scenario::{TTL, freed, name};
 use crate::sessions::{FENCE, MS, Scene};
-use lock_core::{Dispatch, Event, Lane, LockId, Outcome, Reply, Request};
+use lock_core::{ConnectionId, Dispatch, Event, LockId, Outcome, Reply, Request};
 use std::time::Duration;
 
 /// For how long a watch that sees no change lasts.
@@ -210,7 +210,7 @@ fn after_a_denial_it_asks_again_only_when_the_key_was_seen_free() {
     for (since, index) in [(0, 5), (5, 9), (9, 3), (0, 4), (4, 4), (4, 4)] {
         let (watch, from) = scene.watches();
         assert_eq!(from, since, "only an index that goes backwards starts over");
-        assert_ne!(watch.lane, Lane::HOME, "nothing waits for it");
+        assert_ne!(watch.connection, ConnectionId::MAIN, "nothing waits for it");
         scene.unchanged(&watch, Duration::ZERO, index);
     }
     let (watch, _) = scene.watches();

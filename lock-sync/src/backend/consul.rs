@@ -26,7 +26,7 @@ use ureq::{Agent, Timeout};
 
 pub(crate) use admin::ConsulAdmin;
 
-/// Sends requests. Each lane has one; all of them share the client, and its connections.
+/// Sends requests. There is one for each of the engine's connections; all of them share the client, which keeps TCP connections open.
 #[derive(Clone)]
 pub(crate) struct Requests {
     codec: Codec,
@@ -175,7 +175,7 @@ impl Backend for Requests {
         self.ask(request, until.since(clock::now()))
     }
 
-    /// Each waiting attempt has a lane of its own, with nothing to keep.
+    /// Each waiting attempt has a connection of its own, with nothing to keep.
     fn lasts(&self) -> bool {
         false
     }

@@ -7,7 +7,7 @@ use lock_core::sql::{ConnectError, Do, Flow, Made, Rows, Statement};
 use lock_core::{Failure, Instant, Reply, Request, Timing};
 use std::time::{Duration, Instant as Now};
 
-/// Connections to one database, as many as there are lanes.
+/// Connections to one database, as many as the engine asks for.
 pub(crate) struct Connections<S: Source> {
     flow: Flow,
     source: S,

@@ -6,7 +6,7 @@ use crate::backend::{Backend, Backends};
 use crate::process::Process;
 use crate::{clock, events};
 use lock_core::{
-    Dispatch, DispatchId, Engine, Failure, Instant, Lane, LostReason, Request, Timing,
+    ConnectionId, Dispatch, DispatchId, Engine, Failure, Instant, LostReason, Request, Timing,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -43,7 +43,7 @@ pub(super) enum Pumped<'a> {
 /// A request from the engine, and its backend.
 struct Job {
     backend: Box<dyn Backend>,
-    lane: Lane,
+    connection: ConnectionId,
     id: DispatchId,
     request: Request,
     sent: Instant,
@@ -107,7 +107,7 @@ impl Shared {
         }
         let guards = std::mem::take(&mut state.guards);
         state.callers.values().for_each(|caller| caller.wake.notify_all());
-        let dropped = catch_unwind(AssertUnwindSafe(|| state.lanes.drop_all()));
+        let dropped = catch_unwind(AssertUnwindSafe(|| state.pool.drop_all()));
         drop(state);
         self.timers.notify_all();
         guards.values().for_each(|cell| cell.lose(LostReason::Unattended));
@@ -149,8 +149,8 @@ impl Shared {
             return Ok(Pumped::Nothing(state));
         }
         let sent = clock::now();
-        if let Some(lane) = state.engine.poll_close(sent) {
-            let dropped = state.lanes.drop_lane(lane);
+        if let Some(connection) = state.engine.poll_close(sent) {
+            let dropped = state.pool.drop_connection(connection);
             drop(state);
             drop(dropped);
             return Ok(Pumped::Did(self.lock()?));
@@ -183,7 +183,7 @@ impl Shared {
         let reply = catch_unwind(AssertUnwindSafe(execute))
             .unwrap_or_else(|_| Err(Failure::Unknown("the database client panicked".to_string())));
         let mut state = self.lock()?;
-        let dropped = state.lanes.give_back(job.lane, job.id, job.backend);
+        let dropped = state.pool.give_back(job.connection, job.id, job.backend);
         state.engine.handle_reply(clock::now(), job.id, reply);
         drop(state);
         drop(dropped);
@@ -200,7 +200,7 @@ impl Shared {
                 Ok(())
             });
         };
-        if let Err((error, life)) = apart("lock lane", life) {
+        if let Err((error, life)) = apart("lock connection", life) {
             self.teller.tell(Level::WARN, move || events::no_thread(&error));
             life();
         }
@@ -224,7 +224,7 @@ impl Shared {
             state.engine.handle_timeout(clock::now());
             state = self.settle(state)?;
             if io {
-                let alone = state.lanes.are_many();
+                let alone = state.pool.are_many();
                 state = match self.pump_as(state, NO_LIMIT, alone)? {
                     Pumped::Did(_) => continue,
                     Pumped::Nothing(state) => state,
@@ -250,7 +250,7 @@ impl Shared {
         while let Ok(mut state) = self.lock() {
             let ours = *state.paused.get_or_insert(by) == by;
             // A request that hangs has had its time by then.
-            if (ours && !state.lanes.is_asking()) || until <= clock::now() {
+            if (ours && !state.pool.is_asking()) || until <= clock::now() {
                 break;
             }
             drop(state);
@@ -311,7 +311,7 @@ impl Shared {
             };
         }
         state.stopped = true;
-        let dropped = state.lanes.drop_all();
+        let dropped = state.pool.drop_all();
         drop(state);
         self.timers.notify_all();
         drop(dropped);
@@ -345,13 +345,13 @@ fn leave(
     until: Instant,
     alone: bool,
 ) -> Leaving {
-    let Dispatch { id, lane, request, deadline } = dispatch;
+    let Dispatch { id, connection, request, deadline } = dispatch;
     let waits = request.waits();
-    let for_waits = state.engine.waits_on(lane);
-    let Some(backend) = state.lanes.take(lane, id, waits, for_waits) else {
+    let for_waits = state.engine.waits_on(connection);
+    let Some(backend) = state.pool.take(connection, id, waits, for_waits) else {
         return Leaving::NotSent(id);
     };
     let budget = deadline.min(until).since(sent);
-    let job = Job { backend, lane, id, request, sent, budget };
+    let job = Job { backend, connection, id, request, sent, budget };
     if waits || alone { Leaving::Apart(job) } else { Leaving::Here(job) }
 }

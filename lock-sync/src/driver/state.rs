@@ -1,6 +1,6 @@
 //! The state that the driver's threads share, under its mutex.
 
-use super::lanes::Lanes;
+use super::pool::ConnectionPool;
 use super::{NO_LIMIT, Teller};
 use crate::backend::Backends;
 use crate::clock;
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 pub(super) struct State {
     pub(super) engine: Engine,
-    pub(super) lanes: Lanes,
+    pub(super) pool: ConnectionPool,
     pub(super) callers: BTreeMap<LockId, Caller>,
     pub(super) guards: BTreeMap<LockId, Arc<HoldState>>,
     /// The next wake-ups of the keeper and the pump, in this order.
@@ -116,7 +116,7 @@ impl State {
             look,
             idle_from: Instant::from_nanos(0),
             engine,
-            lanes: Lanes::new(backends),
+            pool: ConnectionPool::new(backends),
             callers: BTreeMap::new(),
             guards: BTreeMap::new(),
             asleep_until: [Instant::from_nanos(0); 2],

@@ -158,7 +158,7 @@ fn after_a_panic_of_the_pump_everybody_is_told() {
 }
 
 #[test]
-fn after_a_panic_of_a_lanes_thread_everybody_is_told() {
+fn after_a_panic_of_a_thread_everybody_is_told() {
     all_are_told::<true>(|_, _| {});
 }
 

@@ -5,7 +5,7 @@
 
 use lock_core::sim::consul::FakeConsul;
 use lock_core::sim::{Connection, Server};
-use lock_core::{Instant, Lane, Outcome, Owner, Reply, Request, SessionName};
+use lock_core::{ConnectionId, Instant, Outcome, Owner, Reply, Request, SessionName};
 use lock_tests::consul::{Consul, claim, lock, watch};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ const NAMES: [&str; 3] = ["a", "b/é", "..//%"];
 const TTL: Duration = Duration::from_secs(3600);
 const WAIT: Duration = Duration::from_millis(34);
 const NOW: Instant = Instant::from_nanos(1_000_000);
-const CLIENT: Connection = Connection { client: 0, number: 0, lane: Lane::HOME };
+const CLIENT: Connection = Connection { client: 0, number: 0, id: ConnectionId::MAIN };
 
 /// A request; sessions are numbered in the order of their creation, modulo how many there are.
 #[derive(Clone, Copy, Debug)]

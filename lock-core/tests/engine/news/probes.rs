@@ -16,8 +16,8 @@ fn deaf_for(
             scene.sleeps();
             continue;
         }
-        if let Some(lane) = scene.engine.poll_close(scene.now) {
-            assert_eq!(lane, Lane::NEWS);
+        if let Some(connection) = scene.engine.poll_close(scene.now) {
+            assert_eq!(connection, ConnectionId::NOTIFICATIONS);
             closed.push(scene.now.since(began));
             listens = false;
             continue;
@@ -194,9 +194,9 @@ fn a_probe_goes_over_the_home_connection_before_claims() {
         scene.acquire(text);
     }
     let probe = scene.engine.poll_request(scene.now).expect("a probe");
-    assert_eq!((probe.lane, probe.request.action()), (Lane::HOME, Action::Ping));
+    assert_eq!((probe.connection, probe.request.action()), (ConnectionId::MAIN, Action::Ping));
     let listen = scene.engine.poll_request(scene.now).expect("it listens");
-    assert_eq!(listen.lane, Lane::NEWS);
+    assert_eq!(listen.connection, ConnectionId::NOTIFICATIONS);
     scene.sends_nothing();
     scene.engine.handle_reply(scene.now, probe.id, Ok(Reply::one(Outcome::Done)));
     scene.sends(Action::Acquire, &["b", "c"]);

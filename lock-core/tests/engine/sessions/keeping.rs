@@ -37,7 +37,7 @@ fn an_answer_at_or_after_the_deadline_keeps_nothing() {
         scene.answers(&keep, Reply::one(Outcome::Done));
         let reason = LostReason::Deadline { last_failure: None };
         assert_eq!(scene.told(), [Event::Lost { id: a, reason }]);
-        scene.closes(keep.lane);
+        scene.closes(keep.connection);
     }
 }
 
@@ -50,8 +50,8 @@ fn one_question_keeps_all_locks() {
     scene.told();
     let keep = scene.sends();
     assert_eq!(
-        (keep.request.clone(), keep.lane),
-        (Request::KeepAlive { session: SessionName::default() }, claim.lane)
+        (keep.request.clone(), keep.connection),
+        (Request::KeepAlive { session: SessionName::default() }, claim.connection)
     );
     let deadline = scene.now.after(Timing::default().valid());
     scene.answers(&keep, Reply::one(Outcome::Done));
@@ -70,9 +70,9 @@ fn a_connection_is_lost_with_the_first_answer_that_fails_to_come() {
     let told = scene.told();
     assert!(told.contains(&lost), "{told:?}");
     assert!(matches!(told[1], Event::Trouble { id, .. } if id == b), "{told:?}");
-    scene.closes(claim.lane);
+    scene.closes(claim.connection);
     let next = scene.opens();
-    assert_ne!(next, claim.lane, "never the old one again");
+    assert_ne!(next, claim.connection, "never the old one again");
     scene.engine.release(scene.now, a);
     assert_eq!(scene.told(), [Event::Released { id: a, release: Release::NotOurs }]);
 }
@@ -83,7 +83,7 @@ fn another_connection_behind_ones_back_is_a_loss() {
     let keep = scene.sends();
     scene.answers(&keep, Reply::one(Outcome::NoSession));
     assert_eq!(scene.told(), [Event::Lost { id: a, reason: LostReason::Taken }]);
-    scene.closes(keep.lane);
+    scene.closes(keep.connection);
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn a_session_is_kept_for_claims_that_may_come_until_the_engine_is_closed() {
     let keep = scene.sends();
     scene.answers(&keep, Reply::one(Outcome::Done));
     scene.engine.close(scene.now);
-    scene.closes(keep.lane);
+    scene.closes(keep.connection);
     assert_eq!((scene.engine.attempts(), scene.engine.sessions()), (0, 0));
     assert_eq!(scene.engine.poll_timeout(), None);
 }

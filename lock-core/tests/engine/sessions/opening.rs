@@ -51,7 +51,7 @@ fn a_connection_that_was_open_for_a_ttl_proves_that_the_server_has_run_for_one()
     let claim = scene.sends();
     assert!(matches!(claim.request, Request::Acquire { min_uptime: Duration::ZERO, .. }));
     scene.fails(&claim, unknown());
-    scene.closes(claim.lane);
+    scene.closes(claim.connection);
     scene.opens();
     let claim = scene.sends();
     assert!(
@@ -65,17 +65,17 @@ fn a_session_that_is_wanted_for_claims_to_come_is_opened_and_kept() {
     let mut scene = advisory();
     scene.engine.open(scene.now);
     scene.engine.open(scene.now);
-    let lane = scene.opens();
+    let connection = scene.opens();
     scene.sends_nothing();
     let keep = scene.sends();
     assert_eq!(
-        (&keep.request, keep.lane),
-        (&Request::KeepAlive { session: SessionName::default() }, lane)
+        (&keep.request, keep.connection),
+        (&Request::KeepAlive { session: SessionName::default() }, connection)
     );
     scene.answers(&keep, Reply::one(Outcome::Done));
     scene.wants("a");
     let claim = scene.sends();
-    assert_eq!(claim.lane, lane);
+    assert_eq!(claim.connection, connection);
     scene.answers(&claim, granted());
     assert_eq!(scene.engine.sessions(), 1);
     scene.told();
@@ -101,7 +101,7 @@ fn a_session_that_is_refused_ends_its_attempts() {
     scene.fails(&open, failure.clone());
     assert_eq!(scene.told(), [Event::NotAcquired { id, why: NotAcquired::Failed(failure) }]);
     assert_eq!(scene.engine.attempts(), 0);
-    scene.closes(open.lane);
+    scene.closes(open.connection);
     assert_eq!(scene.engine.sessions(), 0);
     scene.sends_nothing();
 }

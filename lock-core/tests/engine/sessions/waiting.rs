@@ -19,10 +19,10 @@ fn a_lock_that_was_waited_for_is_handed_on_with_its_due_left() {
         let keep = loop {
             let keep = scene.sends();
             assert_eq!(keep.request, Request::KeepAlive { session: SessionName::default() });
-            let lives = kept || keep.lane != wait.lane;
+            let lives = kept || keep.connection != wait.connection;
             let outcome = if lives { Outcome::Done } else { Outcome::NoSession };
             scene.answers(&keep, Reply::one(outcome));
-            if keep.lane == wait.lane {
+            if keep.connection == wait.connection {
                 break scene.now.before(MS);
             }
         };
@@ -45,7 +45,7 @@ fn whoever_is_denied_waits_on_a_connection_of_its_own() {
     // The home connection goes on.
     scene.wants("c");
     let claim = scene.sends();
-    assert_ne!(claim.lane, wait.lane);
+    assert_ne!(claim.connection, wait.connection);
     scene.answers(&claim, granted());
     scene.answers(&wait, granted());
     let told = scene.told();
@@ -53,7 +53,7 @@ fn whoever_is_denied_waits_on_a_connection_of_its_own() {
     // It is freed on the same connection.
     scene.engine.release(scene.now, b);
     let unlock = scene.sends();
-    assert_eq!(unlock.lane, wait.lane);
+    assert_eq!(unlock.connection, wait.connection);
     scene.answers(&unlock, Reply::Outcomes([Outcome::Done].into()));
     assert_eq!(scene.told(), [Event::Released { id: b, release: Release::Freed }]);
 }
@@ -66,7 +66,7 @@ fn a_wait_that_nobody_wants_any_more_is_cut_off_at_once() {
     scene.told();
     scene.engine.release(scene.now, b);
     assert_eq!(scene.told(), [], "until its connection is closed it may yet be granted");
-    scene.closes(wait.lane);
+    scene.closes(wait.connection);
     assert_eq!(scene.told(), [Event::Released { id: b, release: Release::Freed }]);
     // The reply to the wait is of no interest any more.
     scene.answers(&wait, granted());
@@ -81,7 +81,7 @@ fn a_wait_that_fails_before_it_is_cut_off_leaves_a_connection_to_close() {
     scene.told();
     scene.engine.release(scene.now, b);
     scene.fails(&wait, unknown());
-    scene.closes(wait.lane);
+    scene.closes(wait.connection);
     assert_eq!(scene.told(), [Event::Released { id: b, release: Release::Freed }]);
     assert_eq!(scene.engine.sessions(), 1, "the home connection");
 }
@@ -91,11 +91,11 @@ fn only_a_connection_that_waits_may_be_slow_to_answer() {
     let (mut scene, _) = Scene::holding();
     scene.wants("b");
     let wait = scene.waits();
-    assert!(scene.engine.waits_on(wait.lane));
+    assert!(scene.engine.waits_on(wait.connection));
     scene.wants("c");
-    let home = scene.sends().lane;
-    for lane in [home, Lane::HOME, Lane::NEWS] {
-        assert!(!scene.engine.waits_on(lane), "{lane:?}");
+    let home = scene.sends().connection;
+    for connection in [home, ConnectionId::MAIN, ConnectionId::NOTIFICATIONS] {
+        assert!(!scene.engine.waits_on(connection), "{connection:?}");
     }
 }
 
@@ -112,10 +112,11 @@ fn no_more_connections_wait_than_allowed() {
     scene.answers(&claim, Reply::Outcomes([Outcome::Busy(None), Outcome::Busy(None)].into()));
     scene.opens();
     let (one, other) = (scene.sends(), scene.sends());
-    let (wait, again) = if one.lane == claim.lane { (other, one) } else { (one, other) };
+    let (wait, again) =
+        if one.connection == claim.connection { (other, one) } else { (one, other) };
     assert!(matches!(wait.request, Request::Wait { .. }), "{wait:?}");
     assert!(matches!(again.request, Request::Acquire { .. }), "{again:?}");
-    assert_eq!(again.lane, claim.lane, "it asks again where it asked before");
+    assert_eq!(again.connection, claim.connection, "it asks again where it asked before");
 }
 
 #[test]

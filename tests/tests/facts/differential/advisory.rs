@@ -4,7 +4,8 @@
 use lock_core::sim::advisory::FakeAdvisory;
 use lock_core::sim::{Connection, Server};
 use lock_core::{
-    Claim, Fence, Instant, Lane, LockName, Mode, Outcome, Owner, Reply, Request, SessionName,
+    Claim, ConnectionId, Fence, Instant, LockName, Mode, Outcome, Owner, Reply, Request,
+    SessionName,
 };
 use lock_tests::advisory::{LONG, Line, claim, fresh};
 use lock_tests::servers::Kind;
@@ -156,7 +157,7 @@ impl Play {
 }
 
 fn connection(client: usize) -> Connection {
-    Connection { client, number: 0, lane: Lane::HOME }
+    Connection { client, number: 0, id: ConnectionId::MAIN }
 }
 
 fn play_many(kind: Kind) {

@@ -3,7 +3,7 @@
 use lock_core::sim::table::FakeTable;
 use lock_core::sim::{Connection as Client, Server};
 use lock_core::{
-    Claim, Instant, Lane, LockName, Mode, Outcome, Owner, Reply, Request, SessionName,
+    Claim, ConnectionId, Instant, LockName, Mode, Outcome, Owner, Reply, Request, SessionName,
 };
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -124,7 +124,7 @@ pub(crate) fn play_many<R: Real>(real: R) {
 /// Carries a script out on `real`, whose table is empty, and on the model's table.
 fn play<R: Real>(real: &mut R, script: Vec<Turn>) {
     let mut fake = if R::TELLS { FakeTable::new().telling() } else { FakeTable::new() };
-    let client = Client { client: 0, number: 0, lane: Lane::HOME };
+    let client = Client { client: 0, number: 0, id: ConnectionId::MAIN };
     let mut fences = Fences::new();
     let mut boots = 0;
     let mut now = R::START;

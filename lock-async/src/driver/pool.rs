@@ -1,4 +1,4 @@
-//! The backends of the lanes, and their requests.
+//! The connections that are open: their backends, idle or checked out with a request.
 
 use super::idle::Idle;
 use crate::backend::panics::guarded;
@@ -6,7 +6,7 @@ use crate::backend::{Backend, Backends};
 use crate::process::Process;
 use futures_util::Stream;
 use futures_util::stream::FuturesUnordered;
-use lock_core::{DispatchId, Failure, Instant, Lane, Reply, Request};
+use lock_core::{ConnectionId, DispatchId, Failure, Instant, Reply, Request};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -18,13 +18,13 @@ use tokio::sync::oneshot;
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-pub(super) struct Lanes<F: Backends> {
+pub(super) struct ConnectionPool<F: Backends> {
     /// The maker of backends. `None` only during the drop.
     backends: Option<F>,
     /// The idle backends.
     idle: Idle<F::Backend>,
-    /// The backends that execute a request: usually one for each lane.
-    away: BTreeMap<Lane, Vec<Away>>,
+    /// The backends that execute a request: usually one for each connection.
+    checked_out: BTreeMap<ConnectionId, Vec<CheckedOut>>,
     exchanges: FuturesUnordered<Boxed<Arrival<F>>>,
     /// Goodbyes in flight. A panic in one ends its connection, too.
     goodbyes: FuturesUnordered<Boxed<Option<()>>>,
@@ -32,46 +32,46 @@ pub(super) struct Lanes<F: Backends> {
 }
 
 /// A backend that executes a request. Dropping this cuts the backend off in the middle of the request.
-struct Away {
+struct CheckedOut {
     id: DispatchId,
     _cut: oneshot::Sender<Infallible>,
 }
 
 /// A request's answer, and its backend.
 struct Arrival<F: Backends> {
-    lane: Lane,
+    connection: ConnectionId,
     id: DispatchId,
     backend: F::Backend,
     reply: Result<Reply, Failure>,
 }
 
-impl<F: Backends> Lanes<F> {
+impl<F: Backends> ConnectionPool<F> {
     pub(super) fn new(backends: F) -> Self {
         Self {
             backends: Some(backends),
             idle: Idle::new(),
-            away: BTreeMap::new(),
+            checked_out: BTreeMap::new(),
             exchanges: FuturesUnordered::new(),
             goodbyes: FuturesUnordered::new(),
             process: Process::current(),
         }
     }
 
-    /// Sends a request by the lane's backend, or by a new one. Returns false if there can be no new one.
+    /// Sends a request by the connection's backend, or by a new one. Returns false if there can be no new one.
     pub(super) fn send(
         &mut self,
-        lane: Lane,
+        connection: ConnectionId,
         id: DispatchId,
         request: Request,
         sent: Instant,
         budget: Duration,
     ) -> bool {
-        let idle = self.idle.remove(lane);
+        let idle = self.idle.remove(connection);
         let Some(mut backend) = idle.or_else(|| self.backends.as_mut()?.backend()) else {
             return false;
         };
         let (cut, mut is_cut) = oneshot::channel();
-        self.away.entry(lane).or_default().push(Away { id, _cut: cut });
+        self.checked_out.entry(connection).or_default().push(CheckedOut { id, _cut: cut });
         self.exchanges.push(Box::pin(async move {
             let reply = {
                 let mut exchange = pin!(backend.execute(&request, sent, budget));
@@ -88,7 +88,7 @@ impl<F: Backends> Lanes<F> {
                 .await
             };
             let dropped = || Failure::Unknown("the connection was dropped".to_string());
-            Arrival { lane, id, backend, reply: reply.unwrap_or_else(|| Err(dropped())) }
+            Arrival { connection, id, backend, reply: reply.unwrap_or_else(|| Err(dropped())) }
         }));
         true
     }
@@ -103,37 +103,39 @@ impl<F: Backends> Lanes<F> {
         let Poll::Ready(Some(arrival)) = Pin::new(&mut self.exchanges).poll_next(cx) else {
             return Poll::Pending;
         };
-        let Arrival { lane, id, backend, reply } = arrival;
-        if !self.returned(lane, id) {
+        let Arrival { connection, id, backend, reply } = arrival;
+        if !self.returned(connection, id) {
             self.goodbyes.push(Box::pin(guarded(backend.cut())));
         } else if backend.lasts() {
-            self.idle.insert(lane, backend);
+            self.idle.insert(connection, backend);
         }
         Poll::Ready((id, reply))
     }
 
-    /// Notes that a backend has answered. Returns false if its lane was dropped meanwhile.
-    fn returned(&mut self, lane: Lane, id: DispatchId) -> bool {
-        let Some(all) = self.away.get_mut(&lane) else { return false };
-        let Some(at) = all.iter().position(|away| away.id == id) else { return false };
+    /// Notes that a backend has answered. Returns false if its connection was dropped meanwhile.
+    fn returned(&mut self, connection: ConnectionId, id: DispatchId) -> bool {
+        let Some(all) = self.checked_out.get_mut(&connection) else { return false };
+        let Some(at) = all.iter().position(|checked_out| checked_out.id == id) else {
+            return false;
+        };
         all.swap_remove(at);
         if all.is_empty() {
-            self.away.remove(&lane);
+            self.checked_out.remove(&connection);
         }
         true
     }
 
-    /// Drops a lane. Its backend says goodbye, or is cut off if it executes a request.
-    pub(super) fn drop_lane(&mut self, lane: Lane) {
-        self.away.remove(&lane);
-        if let Some(backend) = self.idle.remove(lane) {
+    /// Drops a connection. Its backend says goodbye, or is cut off if it executes a request.
+    pub(super) fn drop_connection(&mut self, connection: ConnectionId) {
+        self.checked_out.remove(&connection);
+        if let Some(backend) = self.idle.remove(connection) {
             self.goodbyes.push(Box::pin(guarded(backend.close())));
         }
     }
 
-    /// Drops all lanes. Bounded in time, because each goodbye is.
+    /// Drops all connections. Bounded in time, because each goodbye is.
     pub(super) async fn drop_all(mut self) {
-        self.away.clear();
+        self.checked_out.clear();
         while let Some(Arrival { backend, .. }) = next(&mut self.exchanges).await {
             self.goodbyes.push(Box::pin(guarded(backend.cut())));
         }
@@ -146,12 +148,12 @@ impl<F: Backends> Lanes<F> {
 
 /// A fork drops its copy of the runtime, and this with it. The connections belong to the parent, so not even
 /// a goodbye may be sent on them.
-impl<F: Backends> Drop for Lanes<F> {
+impl<F: Backends> Drop for ConnectionPool<F> {
     fn drop(&mut self) {
         if !self.process.is_current() {
             std::mem::forget(self.backends.take());
             std::mem::forget(self.idle.take_all());
-            std::mem::forget(std::mem::take(&mut self.away));
+            std::mem::forget(std::mem::take(&mut self.checked_out));
             std::mem::forget(std::mem::take(&mut self.exchanges));
             std::mem::forget(std::mem::take(&mut self.goodbyes));
         }
