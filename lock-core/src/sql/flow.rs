@@ -285,7 +285,6 @@ impl Flow {
         match core::mem::replace(&mut self.stage, Stage::Idle) {
             Stage::Done(Ok(_)) => Ok(()),
             Stage::Refused(error) => Err(error),
-            Stage::Done(Err(failure)) => Err(ConnectError::Failed(failure)),
             _ => Err(ConnectError::Failed(Failure::NotSent("it is not connected".to_string()))),
         }
     }

@@ -1,5 +1,7 @@
 //! One connection, step by step: when it is opened, checked and closed.
 
+mod connecting;
+
 use super::{TTL, claims, int, postgres_setup, said, text};
 use lock_core::sql::advisory::{Key, postgres as locks};
 use lock_core::sql::{ConnectError, Do, Flow, Made, Rows, Value, postgres};
