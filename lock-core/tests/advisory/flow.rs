@@ -145,6 +145,12 @@ fn an_advisory_connection_is_never_opened_again_by_itself() {
     assert!(flow.poll_step().is_none());
     assert!(matches!(flow.finish(), Err(Failure::NotSent(_))));
     assert!(flow.closes() && !flow.closes(), "once");
+
+    let mut flow = opened();
+    flow.begin(&open(), NOW, false);
+    let done = does(&mut flow, postgres_setup().into_iter().map(Ok).collect());
+    assert_eq!(done[0], "open", "only if it is asked for: {done:?}");
+    assert_eq!(flow.finish(), Ok(Reply::Opened(SessionName::default())));
 }
 
 #[test]

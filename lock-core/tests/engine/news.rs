@@ -292,6 +292,7 @@ fn notifications_have_a_connection_of_their_own() {
     assert_eq!(claim.connection, ConnectionId::MAIN);
     let listen = scene.engine.poll_request(scene.now).expect("it listens");
     assert_eq!(listen.connection, ConnectionId::NOTIFICATIONS);
+    assert!(listen.request.waits() && !claim.request.waits());
     let Request::Subscribe { up_to } = listen.request else { panic!("{listen:?}") };
     assert!(scene.now.after(up_to) < listen.deadline, "there is time for the answer");
 }

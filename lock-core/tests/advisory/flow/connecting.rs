@@ -36,7 +36,7 @@ fn it_is_opened_and_checked_once() {
     flow.connect(false);
     assert_eq!(does(&mut flow, vec![Ok(good_table())]), ["open", "run"]);
     assert_eq!(flow.connected(), Ok(()));
-    let timing = Timing::new(TTL).expect("good");
+    let timing = Timing::new(TTL * 2).expect("good");
     assert_eq!(flow.judge(timing), Ok(Some(timing)));
     flow.connect(true);
     assert!(flow.poll_step().is_none(), "it is open");
@@ -61,7 +61,7 @@ fn what_kept_it_from_opening_is_told_as_it_is() {
     flow.connect(false);
     does(&mut flow, vec![Ok(vec![])]);
     assert_eq!(flow.connected(), Err(ConnectError::UnsafeServer(Refusal::UnexpectedResponse)));
-    flow.connect(false);
+    flow.connect(true);
     assert!(matches!(flow.poll_step(), Some(Do::Open)), "what was refused is not ready");
 }
 
@@ -81,6 +81,7 @@ fn a_table_is_known_by_its_flow_and_an_advisory_lock_has_none() {
     assert!(!flow.is_session());
     flow.begin(&acquire(), NOW, false);
     does(&mut flow, vec![Ok(good_table()), Err(unknown())]);
+    assert_ne!(flow.codec(), Some(&codec), "the server told whose rights are needed");
     assert_eq!(flow.another().codec(), flow.codec(), "the table that was found");
     assert!(opened().codec().is_none() && opened().is_session());
     assert!(opened().another().is_session());
