@@ -4,7 +4,7 @@ mod open;
 
 use crate::Config;
 use crate::process::Process;
-use lock_core::admin::{Answer, Listing, LockState, Purging, Question};
+use lock_core::admin::{AdminRequest, AdminResponse, Listing, LockState, Purging};
 use lock_core::config::Error;
 use lock_core::{Fence, LockName};
 use std::fmt;
@@ -12,13 +12,14 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-/// A connection that answers an operator's questions.
-pub(crate) trait Ask: Send {
-    fn ask<'a>(&'a mut self, question: &'a Question) -> Asking<'a>;
+/// A connection that answers an operator's requests.
+pub(crate) trait AdminBackend: Send {
+    fn execute<'a>(&'a mut self, request: &'a AdminRequest) -> Executing<'a>;
 }
 
 /// Dropped before its end, it leaves the connection in step, or ends it.
-pub(crate) type Asking<'a> = Pin<Box<dyn Future<Output = Result<Answer, Error>> + Send + 'a>>;
+pub(crate) type Executing<'a> =
+    Pin<Box<dyn Future<Output = Result<AdminResponse, Error>> + Send + 'a>>;
 
 /// Looks at the locks of a place, and frees them by hand: for tools and operators.
 ///
@@ -47,7 +48,7 @@ pub(crate) type Asking<'a> = Pin<Box<dyn Future<Output = Result<Answer, Error>> 
 /// ```
 pub struct Admin {
     /// The connection. `None` only during the drop.
-    place: Option<Box<dyn Ask>>,
+    place: Option<Box<dyn AdminBackend>>,
     process: Process,
 }
 
@@ -64,13 +65,13 @@ impl Admin {
         Self::open(url.parse::<Config>()?).await
     }
 
-    pub(crate) fn with(place: Box<dyn Ask>) -> Self {
+    pub(crate) fn with(place: Box<dyn AdminBackend>) -> Self {
         Self { place: Some(place), process: Process::current() }
     }
 
-    async fn ask(&mut self, question: &Question) -> Result<Answer, Error> {
+    async fn execute(&mut self, request: &AdminRequest) -> Result<AdminResponse, Error> {
         match &mut self.place {
-            Some(place) if self.process.is_current() => place.ask(question).await,
+            Some(place) if self.process.is_current() => place.execute(request).await,
             _ => Err(Error::Forked),
         }
     }
@@ -85,8 +86,8 @@ impl Admin {
     /// Dropping the future changes nothing.
     pub async fn list(&mut self) -> Result<Vec<LockState>, Error> {
         let mut listing = Listing::new();
-        while let Some(question) = listing.poll_question() {
-            listing.handle_answer(self.ask(&question).await?);
+        while let Some(request) = listing.poll_request() {
+            listing.handle_response(self.execute(&request).await?);
         }
         Ok(listing.finish()?)
     }
@@ -100,7 +101,7 @@ impl Admin {
     /// Dropping the future changes nothing.
     pub async fn status(&mut self, name: &str) -> Result<Option<LockState>, Error> {
         let name = LockName::new(name)?;
-        Ok(self.ask(&Question::Status { name }).await?.lock()?)
+        Ok(self.execute(&AdminRequest::Status { name }).await?.lock()?)
     }
 
     /// Ends the hold of `name` that has this `fence`, and raises the lock's fence. Returns the new fence, or
@@ -120,7 +121,7 @@ impl Admin {
     /// Dropping the future ends nothing that the server has begun: whether it was done is not told.
     pub async fn break_hold(&mut self, name: &str, fence: Fence) -> Result<Option<Fence>, Error> {
         let name = LockName::new(name)?;
-        Ok(self.ask(&Question::Break { name, fence }).await?.raised()?)
+        Ok(self.execute(&AdminRequest::Break { name, fence }).await?.raised()?)
     }
 
     /// Removes the rows of locks that are free and were last granted longer than `unused` ago. Returns their
@@ -134,8 +135,8 @@ impl Admin {
     /// Dropping the future ends nothing that the server has begun: whether it was done is not told.
     pub async fn purge(&mut self, unused: Duration) -> Result<usize, Error> {
         let mut purging = Purging::new(unused)?;
-        while let Some(question) = purging.poll_question() {
-            purging.handle_answer(self.ask(&question).await?);
+        while let Some(request) = purging.poll_request() {
+            purging.handle_response(self.execute(&request).await?);
         }
         Ok(purging.finish()?)
     }

@@ -1,11 +1,11 @@
 //! Looking at locks and putting them right by hand: for operators, not for the protocols.
 //!
-//! | question | what is done | a table's rows need | Consul's keys need |
+//! | request | what is done | a table's rows need | Consul's keys need |
 //! |---|---|---|---|
-//! | [`List`](Question::List) | shows the locks that are held | `SELECT` | `key_prefix` read |
-//! | [`Status`](Question::Status) | shows one lock, also if it is free | `SELECT` | `key` read |
-//! | [`Break`](Question::Break) | takes the lock from its holder, and raises its fence | `UPDATE` | `session` write; it ends the holder's session, and all its locks |
-//! | [`Purge`](Question::Purge) | removes what is long unused | `DELETE` | there is no such thing |
+//! | [`List`](AdminRequest::List) | shows the locks that are held | `SELECT` | `key_prefix` read |
+//! | [`Status`](AdminRequest::Status) | shows one lock, also if it is free | `SELECT` | `key` read |
+//! | [`Break`](AdminRequest::Break) | takes the lock from its holder, and raises its fence | `UPDATE` | `session` write; it ends the holder's session, and all its locks |
+//! | [`Purge`](AdminRequest::Purge) | removes what is long unused | `DELETE` | there is no such thing |
 //!
 //! A break names the fence of the hold that is meant: a later holder keeps the lock. The
 //! holder hears that it has lost at its next renewal.
@@ -35,7 +35,7 @@ pub const SHORTEST: Duration = Duration::from_secs(3600);
 
 /// What an operator wants.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Question {
+pub enum AdminRequest {
     /// The locks that are held, those whose names come after this one.
     List {
         /// The last name of the page before.
@@ -70,7 +70,7 @@ pub enum Question {
 )]
 pub struct PurgeError;
 
-impl Question {
+impl AdminRequest {
     /// Removes the rows of locks that are free and were not granted for so long.
     ///
     /// # Errors
@@ -80,18 +80,18 @@ impl Question {
     }
 
     /// The answer where no lock was ever taken: the default table does not exist yet.
-    pub fn of_nothing(&self) -> Answer {
+    pub fn of_nothing(&self) -> AdminResponse {
         match self {
-            Self::List { .. } | Self::Status { .. } => Answer::Locks(Vec::new()),
-            Self::Break { .. } => Answer::Broken(None),
-            Self::Purge { .. } => Answer::Purged(0),
+            Self::List { .. } | Self::Status { .. } => AdminResponse::Locks(Vec::new()),
+            Self::Break { .. } => AdminResponse::Broken(None),
+            Self::Purge { .. } => AdminResponse::Purged(0),
         }
     }
 }
 
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Answer {
+pub enum AdminResponse {
     /// Locks, in the order of their names as bytes.
     Locks(Vec<LockState>),
     /// What the next fence is greater than; `None` if that hold was over already.
@@ -100,11 +100,11 @@ pub enum Answer {
     Purged(usize),
 }
 
-impl Answer {
-    /// The lock that [`Question::Status`] was about; [`None`] if it has no row.
+impl AdminResponse {
+    /// The lock that [`AdminRequest::Status`] was about; [`None`] if it has no row.
     ///
     /// # Errors
-    /// [`Failure::Unknown`] if this answers another question.
+    /// [`Failure::Unknown`] if this answers another request.
     pub fn lock(self) -> Result<Option<LockState>, Failure> {
         match self {
             Self::Locks(mut locks) => Ok(locks.pop()),
@@ -112,10 +112,10 @@ impl Answer {
         }
     }
 
-    /// The fence that [`Question::Break`] has raised; [`None`] if that hold was over already.
+    /// The fence that [`AdminRequest::Break`] has raised; [`None`] if that hold was over already.
     ///
     /// # Errors
-    /// [`Failure::Unknown`] if this answers another question.
+    /// [`Failure::Unknown`] if this answers another request.
     pub fn raised(self) -> Result<Option<Fence>, Failure> {
         match self {
             Self::Broken(fence) => Ok(fence),
@@ -125,7 +125,7 @@ impl Answer {
 }
 
 fn surprise() -> Failure {
-    Failure::Unknown("the answer is to another question".to_string())
+    Failure::Unknown("the answer is to another request".to_string())
 }
 
 /// A lock, as the server shows it. By the time it is read it may be out of date.

@@ -1,6 +1,6 @@
 //! MySQL's and MariaDB's statements: what their numbers and rows mean, and what is refused.
 
-use lock_core::admin::Question;
+use lock_core::admin::AdminRequest;
 use lock_core::sql::{Codec, Refusal, Rows, Setup, Statement, Step, Value, mysql};
 use lock_core::{
     Claim, Code, Failure, Fence, Instant, LockName, Mode, Outcome, Owner, Reply, Request,
@@ -453,7 +453,8 @@ fn what_the_account_may_not_do_is_told_with_the_statement_that_lets_it() {
         let grant = "GRANT SELECT, INSERT, UPDATE ON `app`.`locks` TO 'app'@'%'";
         assert!(told.ends_with(grant), "{told}");
     } // Operators need other rights.
-    let mut exchange = setup.codec().ask(&Question::List { after: None }, Instant::default());
+    let mut exchange =
+        setup.codec().encode_admin(&AdminRequest::List { after: None }, Instant::default());
     exchange.handle_failure(mysql::statement_failed(Some(1142), "denied"));
     let told = exchange.finish().expect_err("denied").to_string();
     assert!(told.ends_with("GRANT SELECT ON `app`.`locks` TO 'app'@'%'"), "{told}");

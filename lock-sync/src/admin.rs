@@ -4,15 +4,15 @@ mod open;
 
 use crate::Config;
 use crate::process::Process;
-use lock_core::admin::{Answer, Listing, LockState, Purging, Question};
+use lock_core::admin::{AdminRequest, AdminResponse, Listing, LockState, Purging};
 use lock_core::config::Error;
 use lock_core::{Fence, LockName};
 use std::fmt;
 use std::time::Duration;
 
-/// A connection that answers an operator's questions.
-pub(crate) trait Ask: Send {
-    fn ask(&mut self, question: &Question) -> Result<Answer, Error>;
+/// A connection that answers an operator's requests.
+pub(crate) trait AdminBackend: Send {
+    fn execute(&mut self, request: &AdminRequest) -> Result<AdminResponse, Error>;
 }
 
 /// Looks at the locks of a place, and frees them by hand: for tools and operators.
@@ -39,7 +39,7 @@ pub(crate) trait Ask: Send {
 /// ```
 pub struct Admin {
     /// The connection. `None` only during the drop.
-    place: Option<Box<dyn Ask>>,
+    place: Option<Box<dyn AdminBackend>>,
     process: Process,
 }
 
@@ -53,13 +53,13 @@ impl Admin {
         Self::open(url.parse::<Config>()?)
     }
 
-    pub(crate) fn with(place: Box<dyn Ask>) -> Self {
+    pub(crate) fn with(place: Box<dyn AdminBackend>) -> Self {
         Self { place: Some(place), process: Process::current() }
     }
 
-    fn ask(&mut self, question: &Question) -> Result<Answer, Error> {
+    fn execute(&mut self, request: &AdminRequest) -> Result<AdminResponse, Error> {
         match &mut self.place {
-            Some(place) if self.process.is_current() => place.ask(question),
+            Some(place) if self.process.is_current() => place.execute(request),
             _ => Err(Error::Forked),
         }
     }
@@ -71,8 +71,8 @@ impl Admin {
     /// [`Error`] if the server refuses or does not answer.
     pub fn list(&mut self) -> Result<Vec<LockState>, Error> {
         let mut listing = Listing::new();
-        while let Some(question) = listing.poll_question() {
-            listing.handle_answer(self.ask(&question)?);
+        while let Some(request) = listing.poll_request() {
+            listing.handle_response(self.execute(&request)?);
         }
         Ok(listing.finish()?)
     }
@@ -83,7 +83,7 @@ impl Admin {
     /// [`Error`] if the name is not one, or the server refuses or does not answer.
     pub fn status(&mut self, name: &str) -> Result<Option<LockState>, Error> {
         let name = LockName::new(name)?;
-        Ok(self.ask(&Question::Status { name })?.lock()?)
+        Ok(self.execute(&AdminRequest::Status { name })?.lock()?)
     }
 
     /// Ends the hold of `name` that has this `fence`, and raises the lock's fence. Returns the new fence, or
@@ -100,7 +100,7 @@ impl Admin {
     /// [`Error::Unavailable`] it may have been done.
     pub fn break_hold(&mut self, name: &str, fence: Fence) -> Result<Option<Fence>, Error> {
         let name = LockName::new(name)?;
-        Ok(self.ask(&Question::Break { name, fence })?.raised()?)
+        Ok(self.execute(&AdminRequest::Break { name, fence })?.raised()?)
     }
 
     /// Removes the rows of locks that are free and were last granted longer than `unused` ago. Returns their
@@ -111,8 +111,8 @@ impl Admin {
     /// has nothing to purge) or does not answer.
     pub fn purge(&mut self, unused: Duration) -> Result<usize, Error> {
         let mut purging = Purging::new(unused)?;
-        while let Some(question) = purging.poll_question() {
-            purging.handle_answer(self.ask(&question)?);
+        while let Some(request) = purging.poll_request() {
+            purging.handle_response(self.execute(&request)?);
         }
         Ok(purging.finish()?)
     }

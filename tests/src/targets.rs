@@ -3,7 +3,7 @@
 mod advisory;
 
 use crate::table::claims;
-use lock_core::admin::{Answer, Question, SHORTEST};
+use lock_core::admin::{AdminRequest, AdminResponse, SHORTEST};
 use lock_core::http::{self, Response};
 use lock_core::sim::{Scope, Server, Wish, World, random};
 use lock_core::sql::{Codec, Rows, Value, mysql, postgres, sqlite};
@@ -73,13 +73,13 @@ pub fn sql_rows(bytes: &[u8]) {
         Ok(other) => panic!("nobody asked for {other:?}"),
         Err(_) => {}
     }
-    for question in questions() {
+    for request in admin_requests() {
         let rows = input.rows();
-        let mut exchange = codec(pick).ask(&question, Instant::from_nanos(1));
+        let mut exchange = codec(pick).encode_admin(&request, Instant::from_nanos(1));
         while exchange.poll_statement().is_some() {
             exchange.handle_rows(rows.clone());
         }
-        if let Ok(Answer::Broken(Some(fence))) = exchange.finish() {
+        if let Ok(AdminResponse::Broken(Some(fence))) = exchange.finish() {
             assert_eq!(rows[0][0], Value::Int(fence.get().try_into().expect("it was one")));
         }
     }
@@ -92,14 +92,14 @@ pub fn sql_rows(bytes: &[u8]) {
     panic!("a setup that does not end");
 }
 
-/// One question of each kind.
-fn questions() -> [Question; 4] {
+/// One request of each kind.
+fn admin_requests() -> [AdminRequest; 4] {
     let name = LockName::new("a").expect("good");
     [
-        Question::List { after: None },
-        Question::Status { name: name.clone() },
-        Question::Break { name, fence: Fence::new(1) },
-        Question::purge(SHORTEST).expect("long enough"),
+        AdminRequest::List { after: None },
+        AdminRequest::Status { name: name.clone() },
+        AdminRequest::Break { name, fence: Fence::new(1) },
+        AdminRequest::purge(SHORTEST).expect("long enough"),
     ]
 }
 

@@ -1,10 +1,10 @@
-//! An operator's questions about a lock table.
+//! An operator's requests about a lock table.
 
 use super::Session;
 use super::sql::Sql;
-use crate::admin::{Ask, Asking};
+use crate::admin::{AdminBackend, Executing};
 use crate::clock;
-use lock_core::admin::Question;
+use lock_core::admin::AdminRequest;
 use lock_core::config::Error;
 use lock_core::sql::{Codec, ConnectError, Flow, Refusal};
 use std::time::Duration;
@@ -40,14 +40,14 @@ impl<S: Session> TableAdmin<S> {
     }
 }
 
-impl<S: Session> Ask for TableAdmin<S> {
-    fn ask<'a>(&'a mut self, question: &'a Question) -> Asking<'a> {
+impl<S: Session> AdminBackend for TableAdmin<S> {
+    fn execute<'a>(&'a mut self, request: &'a AdminRequest) -> Executing<'a> {
         Box::pin(async move {
             if !self.is_there().await? {
-                return Ok(question.of_nothing());
+                return Ok(request.of_nothing());
             }
-            let Some(codec) = self.table.flow.codec() else { return Ok(question.of_nothing()) };
-            let mut exchange = codec.ask(question, clock::now());
+            let Some(codec) = self.table.flow.codec() else { return Ok(request.of_nothing()) };
+            let mut exchange = codec.encode_admin(request, clock::now());
             while let Some(statement) = exchange.poll_statement() {
                 match self.table.run(&statement, self.budget).await {
                     Ok(rows) => exchange.handle_rows(rows),

@@ -1,6 +1,6 @@
 //! Questions whose answers come in pages, asked until the last page is there.
 
-use super::{Answer, LockState, PAGE, PurgeError, Question, surprise};
+use super::{AdminRequest, AdminResponse, LockState, PAGE, PurgeError, surprise};
 use crate::error::Failure;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -8,8 +8,8 @@ use core::time::Duration;
 
 /// All locks that are held, page by page.
 ///
-/// Ask each question that [`poll_question`](Self::poll_question) gives, hand its answer to
-/// [`handle_answer`](Self::handle_answer), and take the locks from [`finish`](Self::finish).
+/// Ask each request that [`poll_request`](Self::poll_request) gives, hand its answer to
+/// [`handle_response`](Self::handle_response), and take the locks from [`finish`](Self::finish).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Listing {
     /// The last name of the page before.
@@ -24,15 +24,15 @@ impl Listing {
         Self::default()
     }
 
-    /// The next question; [`None`] after the last page.
-    pub fn poll_question(&self) -> Option<Question> {
-        self.end.is_none().then(|| Question::List { after: self.after.clone() })
+    /// The next request; [`None`] after the last page.
+    pub fn poll_request(&self) -> Option<AdminRequest> {
+        self.end.is_none().then(|| AdminRequest::List { after: self.after.clone() })
     }
 
-    /// Takes the answer to the last question. Every page must go on where the page before ended: a server
+    /// Takes the answer to the last request. Every page must go on where the page before ended: a server
     /// that gives the same page again would be asked for ever.
-    pub fn handle_answer(&mut self, answer: Answer) {
-        let Answer::Locks(page) = answer else {
+    pub fn handle_response(&mut self, answer: AdminResponse) {
+        let AdminResponse::Locks(page) = answer else {
             self.end = Some(Err(surprise()));
             return;
         };
@@ -50,7 +50,7 @@ impl Listing {
     /// The locks that are held, in the order of their names as bytes.
     ///
     /// # Errors
-    /// [`Failure::Unknown`] if a page does not fit its question, or pages are missing.
+    /// [`Failure::Unknown`] if a page does not fit its request, or pages are missing.
     pub fn finish(self) -> Result<Vec<LockState>, Failure> {
         self.end.unwrap_or_else(|| Err(incomplete())).map(|()| self.held)
     }
@@ -59,7 +59,7 @@ impl Listing {
 /// A purge, page by page; used as a [`Listing`] is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Purging {
-    question: Question,
+    request: AdminRequest,
     removed: usize,
     /// How many more pages are asked for.
     pages: u32,
@@ -74,20 +74,20 @@ impl Purging {
     /// A purge of the rows of locks that are free and were not granted for so long.
     ///
     /// # Errors
-    /// [`PurgeError`] as from [`Question::purge`].
+    /// [`PurgeError`] as from [`AdminRequest::purge`].
     pub fn new(unused: Duration) -> Result<Self, PurgeError> {
-        let question = Question::purge(unused)?;
-        Ok(Self { question, removed: 0, pages: Self::MOST_PAGES, end: None })
+        let request = AdminRequest::purge(unused)?;
+        Ok(Self { request, removed: 0, pages: Self::MOST_PAGES, end: None })
     }
 
-    /// The next question; [`None`] after the last page.
-    pub fn poll_question(&self) -> Option<Question> {
-        self.end.is_none().then(|| self.question.clone())
+    /// The next request; [`None`] after the last page.
+    pub fn poll_request(&self) -> Option<AdminRequest> {
+        self.end.is_none().then(|| self.request.clone())
     }
 
-    /// Takes the answer to the last question.
-    pub fn handle_answer(&mut self, answer: Answer) {
-        let Answer::Purged(count) = answer else {
+    /// Takes the answer to the last request.
+    pub fn handle_response(&mut self, answer: AdminResponse) {
+        let AdminResponse::Purged(count) = answer else {
             self.end = Some(Err(surprise()));
             return;
         };
@@ -101,7 +101,7 @@ impl Purging {
     /// How many rows were removed.
     ///
     /// # Errors
-    /// [`Failure::Unknown`] if an answer was to another question, or pages are missing.
+    /// [`Failure::Unknown`] if an answer was to another request, or pages are missing.
     pub fn finish(self) -> Result<usize, Failure> {
         self.end.unwrap_or_else(|| Err(incomplete())).map(|()| self.removed)
     }

@@ -1,4 +1,4 @@
-//! An operator's questions about a lock table, in SQL; see [`admin`](crate::admin).
+//! An operator's requests about a lock table, in SQL; see [`admin`](crate::admin).
 //!
 //! Lists and purges come a [page](PAGE) at a time.
 
@@ -8,7 +8,7 @@ use super::postgres::could_not_tell;
 use super::{Codec, Dialect, Rows, Statement, Value, mysql};
 #[cfg(doc)]
 use crate::admin::PAGE;
-use crate::admin::{Answer, Hold, LockState, Question};
+use crate::admin::{AdminRequest, AdminResponse, Hold, LockState};
 use crate::error::Failure;
 use crate::fence::Fence;
 use crate::time::Instant;
@@ -18,11 +18,11 @@ use alloc::vec::Vec;
 use core::time::Duration;
 use texts::{COUNT, TELL, TELL_NOBODY};
 
-/// An operator's question on its way through one statement, or two; used as an [`Exchange`](super::Exchange) is.
+/// An operator's request on its way through one statement, or two; used as an [`Exchange`](super::Exchange) is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AdminExchange {
     codec: Codec,
-    question: Question,
+    request: AdminRequest,
     now: Instant,
     stage: Stage,
 }
@@ -35,14 +35,14 @@ enum Stage {
     Untold,
     /// The statement did not return how many rows it has removed: ask for that.
     Count,
-    Done(Result<Answer, Failure>),
+    Done(Result<AdminResponse, Failure>),
 }
 
 impl Codec {
-    /// The statements for `question`, made at `now`. All run on one connection.
-    pub fn ask(&self, question: &Question, now: Instant) -> AdminExchange {
-        let (codec, question) = (self.clone(), question.clone());
-        AdminExchange { codec, question, now, stage: Stage::Act }
+    /// The statements for `request`, made at `now`. All run on one connection.
+    pub fn encode_admin(&self, request: &AdminRequest, now: Instant) -> AdminExchange {
+        let (codec, request) = (self.clone(), request.clone());
+        AdminExchange { codec, request, now, stage: Stage::Act }
     }
 }
 
@@ -59,25 +59,25 @@ impl AdminExchange {
 
     /// Takes the rows of the last statement.
     pub fn handle_rows(&mut self, rows: Rows) {
-        self.stage = match (&self.stage, &self.question, &self.codec.dialect) {
-            (Stage::Act, Question::Purge { .. }, Dialect::Mysql { .. }) => Stage::Count,
-            _ => Stage::Done(answer(&self.question, rows)),
+        self.stage = match (&self.stage, &self.request, &self.codec.dialect) {
+            (Stage::Act, AdminRequest::Purge { .. }, Dialect::Mysql { .. }) => Stage::Count,
+            _ => Stage::Done(answer(&self.request, rows)),
         };
     }
 
     /// Takes the failure of the last statement. One of missing rights says which statement would help.
     pub fn handle_failure(&mut self, failure: Failure) {
-        if let (Stage::Act, Question::Break { .. }, Dialect::Postgres { .. }) =
-            (&self.stage, &self.question, &self.codec.dialect)
+        if let (Stage::Act, AdminRequest::Break { .. }, Dialect::Postgres { .. }) =
+            (&self.stage, &self.request, &self.codec.dialect)
             && could_not_tell(&failure)
         {
             self.stage = Stage::Untold;
             return;
         }
-        let rights = match self.question {
-            Question::List { .. } | Question::Status { .. } => "SELECT",
-            Question::Break { .. } => "SELECT, UPDATE",
-            Question::Purge { .. } => "SELECT, UPDATE, DELETE",
+        let rights = match self.request {
+            AdminRequest::List { .. } | AdminRequest::Status { .. } => "SELECT",
+            AdminRequest::Break { .. } => "SELECT, UPDATE",
+            AdminRequest::Purge { .. } => "SELECT, UPDATE, DELETE",
         };
         self.stage = Stage::Done(Err(self.codec.explain(failure, rights)));
     }
@@ -87,16 +87,16 @@ impl AdminExchange {
     /// # Errors
     /// The failure of a statement; [`Failure::Unknown`] if its rows do not fit the statement, or are still
     /// missing.
-    pub fn finish(self) -> Result<Answer, Failure> {
+    pub fn finish(self) -> Result<AdminResponse, Failure> {
         match self.stage {
             Stage::Done(result) => result,
             _ => Err(Failure::Unknown("the answer is incomplete".to_string())),
         }
     }
 
-    /// The statement for the question, in which `tell` notifies the waiters.
+    /// The statement for the request, in which `tell` notifies the waiters.
     fn act(&self, tell: &str) -> Statement {
-        let Self { codec: Codec { dialect, table, .. }, question, now, .. } = self;
+        let Self { codec: Codec { dialect, table, .. }, request, now, .. } = self;
         let texts = match dialect {
             Dialect::Postgres { .. } => texts::POSTGRES,
             Dialect::Sqlite { .. } => texts::SQLITE,
@@ -113,18 +113,18 @@ impl AdminExchange {
             }
             _ => vec![param],
         };
-        match question {
-            Question::List { after } => {
+        match request {
+            AdminRequest::List { after } => {
                 statement(texts.list, timed(Value::Text(after.clone().unwrap_or_default())))
             }
-            Question::Status { name } => {
+            AdminRequest::Status { name } => {
                 statement(texts.status, timed(Value::Text(name.to_string())))
             }
-            Question::Break { name, fence } => {
+            AdminRequest::Break { name, fence } => {
                 let fence = i64::try_from(fence.get()).unwrap_or(i64::MAX);
                 statement(texts.force, vec![Value::Text(name.to_string()), Value::Int(fence)])
             }
-            Question::Purge { unused } => {
+            AdminRequest::Purge { unused } => {
                 // The server takes the time from its clock: there is room for that.
                 let unused = i64::try_from(unused.as_micros()).unwrap_or(i64::MAX / 2);
                 statement(texts.purge, timed(Value::Int(unused)))
@@ -133,14 +133,14 @@ impl AdminExchange {
     }
 }
 
-/// The answer that the rows of the last statement for `question` give.
-fn answer(question: &Question, rows: Rows) -> Result<Answer, Failure> {
-    let answer = match question {
-        Question::List { .. } | Question::Status { .. } => {
-            rows.into_iter().map(state).collect::<Option<Vec<_>>>().map(Answer::Locks)
+/// The answer that the rows of the last statement for `request` give.
+fn answer(request: &AdminRequest, rows: Rows) -> Result<AdminResponse, Failure> {
+    let answer = match request {
+        AdminRequest::List { .. } | AdminRequest::Status { .. } => {
+            rows.into_iter().map(state).collect::<Option<Vec<_>>>().map(AdminResponse::Locks)
         }
-        Question::Break { .. } => broken(&rows).map(Answer::Broken),
-        Question::Purge { .. } => purged(&rows).map(Answer::Purged),
+        AdminRequest::Break { .. } => broken(&rows).map(AdminResponse::Broken),
+        AdminRequest::Purge { .. } => purged(&rows).map(AdminResponse::Purged),
     };
     let surprise = "the server's rows are not those that were asked for";
     answer.ok_or_else(|| Failure::Unknown(surprise.to_string()))

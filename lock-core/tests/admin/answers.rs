@@ -3,8 +3,8 @@
 use super::*;
 use lock_core::admin::{Hold, LockState, SHORTEST};
 
-fn answer(codec: &Codec, question: &Question, rows: Rows) -> Result<Answer, Failure> {
-    run(codec, question, &rows).1
+fn answer(codec: &Codec, request: &AdminRequest, rows: Rows) -> Result<AdminResponse, Failure> {
+    run(codec, request, &rows).1
 }
 
 fn row(name: &str, fence: i64, held: i64, left: i64) -> Vec<Value> {
@@ -26,7 +26,7 @@ fn a_lease_that_ends_later_than_it_can_says_so() {
     let mut late = row("a", 7, 1, 3_600_000_000);
     late[5] = int(1);
     for codec in all() {
-        let Ok(Answer::Locks(locks)) = answer(&codec, &status(), vec![late.clone()]) else {
+        let Ok(AdminResponse::Locks(locks)) = answer(&codec, &status(), vec![late.clone()]) else {
             panic!("no locks");
         };
         assert!(locks[0].hold.as_ref().is_some_and(|hold| hold.ends_late));
@@ -52,23 +52,23 @@ fn a_lock_is_held_while_its_lease_has_time_left() {
         lock("f", 9, None),
     ];
     for codec in all() {
-        for question in [list(None), status()] {
-            let answered = answer(&codec, &question, rows.clone());
-            assert_eq!(answered, Ok(Answer::Locks(locks.clone())));
-            assert_eq!(answer(&codec, &question, vec![]), Ok(Answer::Locks(vec![])));
+        for request in [list(None), status()] {
+            let answered = answer(&codec, &request, rows.clone());
+            assert_eq!(answered, Ok(AdminResponse::Locks(locks.clone())));
+            assert_eq!(answer(&codec, &request, vec![]), Ok(AdminResponse::Locks(vec![])));
         }
     }
 }
 
 #[test]
 fn a_break_says_what_the_next_fence_is_greater_than() {
-    let broken = |fence| Ok(Answer::Broken(Some(Fence::new(fence))));
+    let broken = |fence| Ok(AdminResponse::Broken(Some(Fence::new(fence))));
     for codec in all() {
         let says = |rows| answer(&codec, &breaks(7), rows);
         assert_eq!(says(vec![vec![int(8)]]), broken(8));
         assert_eq!(says(vec![vec![int(i64::MAX)]]), broken(i64::MAX as u64));
         for over in [vec![], vec![vec![int(0)]]] {
-            assert_eq!(says(over), Ok(Answer::Broken(None)));
+            assert_eq!(says(over), Ok(AdminResponse::Broken(None)));
         }
     }
 }
@@ -84,13 +84,13 @@ fn a_purge_says_how_many_rows_went() {
     ];
     for codec in all() {
         for (rows, number) in cases.clone() {
-            assert_eq!(answer(&codec, &purge(SHORTEST), rows), Ok(Answer::Purged(number)));
+            assert_eq!(answer(&codec, &purge(SHORTEST), rows), Ok(AdminResponse::Purged(number)));
         }
     }
 }
 
 #[test]
-fn rows_that_no_question_returns_are_not_believed() {
+fn rows_that_no_request_returns_are_not_believed() {
     let one = |row: Vec<Value>| vec![row];
     let with = |column: usize, value: Value| {
         let mut row = row("a", 7, 1, 1);
@@ -128,9 +128,9 @@ fn rows_that_no_question_returns_are_not_believed() {
         (purge(SHORTEST), &purged),
     ];
     for codec in all() {
-        for (question, hostile) in &cases {
+        for (request, hostile) in &cases {
             for rows in *hostile {
-                let answered = answer(&codec, question, rows.clone());
+                let answered = answer(&codec, request, rows.clone());
                 assert!(matches!(answered, Err(Failure::Unknown(_))), "{rows:?}: {answered:?}");
             }
         }

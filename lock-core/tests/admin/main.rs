@@ -1,10 +1,10 @@
-//! An operator's questions about a lock table. No server is needed.
+//! An operator's requests about a lock table. No server is needed.
 
 mod answers;
 mod pages;
 mod statements;
 
-use lock_core::admin::{Answer, Question};
+use lock_core::admin::{AdminRequest, AdminResponse};
 use lock_core::sql::{Codec, Rows, Statement, Value, mysql, postgres, sqlite};
 use lock_core::{Failure, Fence, Instant, LockName, TableName};
 use std::time::Duration;
@@ -35,29 +35,29 @@ fn text(text: &str) -> Value {
     Value::Text(text.into())
 }
 
-fn list(after: Option<&str>) -> Question {
-    Question::List { after: after.map(String::from) }
+fn list(after: Option<&str>) -> AdminRequest {
+    AdminRequest::List { after: after.map(String::from) }
 }
 
-fn status() -> Question {
-    Question::Status { name: LockName::new("a").expect("good") }
+fn status() -> AdminRequest {
+    AdminRequest::Status { name: LockName::new("a").expect("good") }
 }
 
-fn breaks(fence: u64) -> Question {
-    Question::Break { name: LockName::new("a").expect("good"), fence: Fence::new(fence) }
+fn breaks(fence: u64) -> AdminRequest {
+    AdminRequest::Break { name: LockName::new("a").expect("good"), fence: Fence::new(fence) }
 }
 
-fn purge(unused: Duration) -> Question {
-    Question::purge(unused).expect("long enough")
+fn purge(unused: Duration) -> AdminRequest {
+    AdminRequest::purge(unused).expect("long enough")
 }
 
-/// All statements for the question, each of which returns `rows`, and the answer.
+/// All statements for the request, each of which returns `rows`, and the answer.
 fn run(
     codec: &Codec,
-    question: &Question,
+    request: &AdminRequest,
     rows: &Rows,
-) -> (Vec<Statement>, Result<Answer, Failure>) {
-    let mut exchange = codec.ask(question, NOW);
+) -> (Vec<Statement>, Result<AdminResponse, Failure>) {
+    let mut exchange = codec.encode_admin(request, NOW);
     let mut statements = Vec::new();
     while let Some(statement) = exchange.poll_statement() {
         statements.push(statement);
@@ -66,6 +66,6 @@ fn run(
     (statements, exchange.finish())
 }
 
-fn statements(codec: &Codec, question: &Question) -> Vec<Statement> {
-    run(codec, question, &Rows::new()).0
+fn statements(codec: &Codec, request: &AdminRequest) -> Vec<Statement> {
+    run(codec, request, &Rows::new()).0
 }

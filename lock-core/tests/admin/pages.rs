@@ -9,20 +9,20 @@ fn lock(name: &str, held: bool) -> LockState {
 }
 
 /// So many locks, the first of which has this number.
-fn page(first: usize, count: usize, held: bool) -> Answer {
-    Answer::Locks((first..first + count).map(|n| lock(&format!("{n:06}"), held)).collect())
+fn page(first: usize, count: usize, held: bool) -> AdminResponse {
+    AdminResponse::Locks((first..first + count).map(|n| lock(&format!("{n:06}"), held)).collect())
 }
 
-/// The number of questions until the last page, with answers from `answer`, and the result.
+/// The number of requests until the last page, with answers from `answer`, and the result.
 fn listed(
-    mut answer: impl FnMut(Option<&str>) -> Answer,
+    mut answer: impl FnMut(Option<&str>) -> AdminResponse,
 ) -> (usize, Result<Vec<LockState>, Failure>) {
     let (mut listing, mut asked) = (Listing::new(), 0);
-    while let Some(question) = listing.poll_question() {
-        let Question::List { after } = question else { panic!("{question:?}") };
+    while let Some(request) = listing.poll_request() {
+        let AdminRequest::List { after } = request else { panic!("{request:?}") };
         asked += 1;
         assert!(asked < 10, "asked for ever");
-        listing.handle_answer(answer(after.as_deref()));
+        listing.handle_response(answer(after.as_deref()));
     }
     (asked, listing.finish())
 }
@@ -65,12 +65,12 @@ fn a_purge_counts_its_pages() {
     for full in [0, 1, 3] {
         let mut purging = Purging::new(SHORTEST).expect("long enough");
         for _ in 0..full {
-            assert_eq!(purging.poll_question(), Some(purge(SHORTEST)));
-            purging.handle_answer(Answer::Purged(PAGE));
+            assert_eq!(purging.poll_request(), Some(purge(SHORTEST)));
+            purging.handle_response(AdminResponse::Purged(PAGE));
         }
-        assert_eq!(purging.poll_question(), Some(purge(SHORTEST)));
-        purging.handle_answer(Answer::Purged(7));
-        assert_eq!(purging.poll_question(), None);
+        assert_eq!(purging.poll_request(), Some(purge(SHORTEST)));
+        purging.handle_response(AdminResponse::Purged(7));
+        assert_eq!(purging.poll_request(), None);
         assert_eq!(purging.finish(), Ok(full * PAGE + 7));
     }
 }
@@ -79,39 +79,39 @@ fn a_purge_counts_its_pages() {
 fn a_purge_does_not_go_on_for_ever() {
     let mut purging = Purging::new(SHORTEST).expect("long enough");
     let mut asked = 0;
-    while purging.poll_question().is_some() {
+    while purging.poll_request().is_some() {
         asked += 1;
         assert!(asked <= Purging::MOST_PAGES, "asked for ever");
-        purging.handle_answer(Answer::Purged(PAGE));
+        purging.handle_response(AdminResponse::Purged(PAGE));
     }
     assert_eq!(purging.finish(), Ok(asked as usize * PAGE));
     let mut purging = Purging::new(SHORTEST).expect("long enough");
     for _ in 0..2 {
-        purging.handle_answer(Answer::Purged(usize::MAX));
+        purging.handle_response(AdminResponse::Purged(usize::MAX));
     }
-    assert_eq!(purging.poll_question(), Some(purge(SHORTEST)), "and no overflow");
+    assert_eq!(purging.poll_request(), Some(purge(SHORTEST)), "and no overflow");
 }
 
 #[test]
 fn a_purge_of_what_is_too_young_is_refused() {
     let short = SHORTEST - Duration::from_nanos(1);
     assert_eq!(Purging::new(short), Err(PurgeError));
-    assert_eq!(Question::purge(short), Err(PurgeError));
+    assert_eq!(AdminRequest::purge(short), Err(PurgeError));
 }
 
 #[test]
-fn an_answer_to_another_question_is_no_page_and_no_lock() {
+fn an_answer_to_another_request_is_no_page_and_no_lock() {
     let unknown = |result: Result<(), Failure>| {
         assert!(matches!(result, Err(Failure::Unknown(_))), "{result:?}");
     };
-    let (asked, all) = listed(|_| Answer::Purged(7));
+    let (asked, all) = listed(|_| AdminResponse::Purged(7));
     assert_eq!(asked, 1);
     unknown(all.map(drop));
     let mut purging = Purging::new(SHORTEST).expect("long enough");
-    purging.handle_answer(Answer::Broken(None));
-    assert_eq!(purging.poll_question(), None);
+    purging.handle_response(AdminResponse::Broken(None));
+    assert_eq!(purging.poll_request(), None);
     unknown(purging.finish().map(drop));
-    unknown(Answer::Purged(7).lock().map(drop));
+    unknown(AdminResponse::Purged(7).lock().map(drop));
     unknown(page(0, 1, true).raised().map(drop));
     // Nor is none at all.
     unknown(Listing::new().finish().map(drop));

@@ -1,28 +1,28 @@
-//! What is run for a question.
+//! What is run for a request.
 
 use super::*;
 use lock_core::admin::SHORTEST;
 
 /// The parameters of the first statement.
-fn params(codec: &Codec, question: &Question, now: Instant) -> Vec<Value> {
-    codec.ask(question, now).poll_statement().expect("a statement").params
+fn params(codec: &Codec, request: &AdminRequest, now: Instant) -> Vec<Value> {
+    codec.encode_admin(request, now).poll_statement().expect("a statement").params
 }
 
 #[test]
-fn a_question_is_about_the_table_and_what_was_named() {
+fn a_request_is_about_the_table_and_what_was_named() {
     let hours = Duration::from_secs(7_200);
-    let questions = [
+    let requests = [
         (list(None), "SELECT", vec![text("")]),
         (list(Some("job 7")), "SELECT", vec![text("job 7")]),
         (status(), "SELECT", vec![text("a")]),
         (breaks(7), "UPDATE", vec![text("a"), int(7)]),
         (purge(hours), "DELETE", vec![int(7_200_000_000)]),
     ];
-    for (question, verb, named) in questions {
+    for (request, verb, named) in requests {
         for (codec, table) in
             [(on_postgres(), r#""locks""#), (on_sqlite(), r#""locks""#), (on_mysql(), "`locks`")]
         {
-            let [Statement { text, params, .. }, ..] = &statements(&codec, &question)[..] else {
+            let [Statement { text, params, .. }, ..] = &statements(&codec, &request)[..] else {
                 panic!("nothing is asked");
             };
             assert!(text.trim_start().starts_with(verb), "{text}");
@@ -35,10 +35,10 @@ fn a_question_is_about_the_table_and_what_was_named() {
 #[test]
 fn only_sqlite_is_told_the_time_and_only_where_it_counts() {
     let clock = [int(5_000_000), text("boot-1")];
-    for question in [list(None), status(), purge(SHORTEST)] {
-        let named = params(&on_postgres(), &question, NOW);
-        assert_eq!(params(&on_mysql(), &question, NOW), named);
-        assert_eq!(params(&on_sqlite(), &question, NOW), [&clock[..], &named].concat());
+    for request in [list(None), status(), purge(SHORTEST)] {
+        let named = params(&on_postgres(), &request, NOW);
+        assert_eq!(params(&on_mysql(), &request, NOW), named);
+        assert_eq!(params(&on_sqlite(), &request, NOW), [&clock[..], &named].concat());
     }
     assert_eq!(params(&on_sqlite(), &breaks(7), NOW), params(&on_postgres(), &breaks(7), NOW));
 }
@@ -46,8 +46,8 @@ fn only_sqlite_is_told_the_time_and_only_where_it_counts() {
 #[test]
 fn mysql_counts_what_it_purged_in_a_second_statement() {
     for codec in all() {
-        for question in [list(None), status(), breaks(7)] {
-            assert_eq!(statements(&codec, &question).len(), 1);
+        for request in [list(None), status(), breaks(7)] {
+            assert_eq!(statements(&codec, &request).len(), 1);
         }
     }
     for codec in [on_postgres(), on_sqlite()] {
@@ -77,8 +77,8 @@ fn extreme_numbers_neither_overflow_nor_purge_too_much() {
 #[test]
 fn a_break_that_cannot_be_told_is_made_all_the_same() {
     let failed = |code| lock_core::sql::postgres::statement_failed(Some(code), "");
-    let after = |codec: Codec, question, failure: &Failure| {
-        let mut exchange = codec.ask(&question, NOW);
+    let after = |codec: Codec, request, failure: &Failure| {
+        let mut exchange = codec.encode_admin(&request, NOW);
         let told = exchange.poll_statement().expect("a statement");
         exchange.handle_failure(failure.clone());
         (told, exchange)
@@ -93,13 +93,13 @@ fn a_break_that_cannot_be_told_is_made_all_the_same() {
     again.handle_failure(full.clone());
     assert_eq!((again.poll_statement(), again.finish()), (None, Err(full.clone())), "once");
     exchange.handle_rows(vec![vec![int(8)]]);
-    assert_eq!(exchange.finish(), Ok(Answer::Broken(Some(Fence::new(8)))));
-    for (codec, question, failure) in [
+    assert_eq!(exchange.finish(), Ok(AdminResponse::Broken(Some(Fence::new(8)))));
+    for (codec, request, failure) in [
         (on_postgres(), breaks(7), failed("42501")),
         (on_postgres(), status(), full.clone()),
         (on_mysql(), breaks(7), full),
     ] {
-        let (_, exchange) = after(codec, question, &failure);
+        let (_, exchange) = after(codec, request, &failure);
         assert_eq!((exchange.poll_statement(), exchange.finish()), (None, Err(failure)));
     }
 }
@@ -107,7 +107,7 @@ fn a_break_that_cannot_be_told_is_made_all_the_same() {
 #[test]
 fn an_answer_without_rows_is_none() {
     for codec in all() {
-        let answer = codec.ask(&status(), NOW).finish();
+        let answer = codec.encode_admin(&status(), NOW).finish();
         assert!(matches!(answer, Err(Failure::Unknown(_))), "{answer:?}");
     }
 }

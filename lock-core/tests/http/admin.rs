@@ -1,39 +1,39 @@
-//! An operator's questions: what is asked of Consul, what its answers say, and what follows.
+//! An operator's requests: what is asked of Consul, what its answers say, and what follows.
 
 use super::*;
 use lock_core::Fence;
-use lock_core::admin::{Answer, Hold, LockState, Question, SHORTEST};
+use lock_core::admin::{AdminRequest, AdminResponse, Hold, LockState, SHORTEST};
 use lock_core::http::{MAX_BODY, Method};
 
-fn list(after: Option<&str>) -> Question {
-    Question::List { after: after.map(String::from) }
+fn list(after: Option<&str>) -> AdminRequest {
+    AdminRequest::List { after: after.map(String::from) }
 }
 
-fn status() -> Question {
-    Question::Status { name: name("a") }
+fn status() -> AdminRequest {
+    AdminRequest::Status { name: name("a") }
 }
 
 /// Of the hold with the fence 24.
-fn breaks() -> Question {
-    Question::Break { name: name("a"), fence: Fence::new(24) }
+fn breaks() -> AdminRequest {
+    AdminRequest::Break { name: name("a"), fence: Fence::new(24) }
 }
 
-fn purge() -> Question {
-    Question::purge(SHORTEST).expect("long enough")
+fn purge() -> AdminRequest {
+    AdminRequest::purge(SHORTEST).expect("long enough")
 }
 
 fn response(status: u16, body: &str) -> Response<'_> {
     Response { status, index: None, body: body.as_bytes() }
 }
 
-fn answer(question: &Question, status: u16, body: &str) -> Result<Answer, Failure> {
-    Codec::default().answer(question, &response(status, body))
+fn answer(request: &AdminRequest, status: u16, body: &str) -> Result<AdminResponse, Failure> {
+    Codec::default().answer(request, &response(status, body))
 }
 
 /// What is sent after the first answer.
-fn follow(question: &Question, status: u16, body: &str) -> Option<(Method, String)> {
-    let request = Codec::default().follow(question, &response(status, body)).expect("an answer");
-    request.map(|request| (request.method, request.path_and_query))
+fn follow(request: &AdminRequest, status: u16, body: &str) -> Option<(Method, String)> {
+    let next = Codec::default().follow(request, &response(status, body)).expect("an answer");
+    next.map(|http| (http.method, http.path_and_query))
 }
 
 fn key(key: &str, modify_index: &str, session: &str) -> String {
@@ -61,21 +61,21 @@ fn lock(name: &str, label: Option<&str>) -> LockState {
     LockState { name: name.into(), fence: Fence::new(24), hold }
 }
 
-fn locks(locks: &[LockState]) -> Result<Answer, Failure> {
-    Ok(Answer::Locks(locks.to_vec()))
+fn locks(locks: &[LockState]) -> Result<AdminResponse, Failure> {
+    Ok(AdminResponse::Locks(locks.to_vec()))
 }
 
 #[test]
-fn a_question_is_sent_as_one_that_changes_nothing() {
+fn a_request_is_sent_as_one_that_changes_nothing() {
     let one = "/v1/kv/locks/a/lock?consistent";
-    for (question, path) in
+    for (request, path) in
         [(list(Some("b")), "/v1/kv/locks/?consistent&recurse"), (status(), one), (breaks(), one)]
     {
-        let request = Codec::default().ask(&question).expect("it can be asked");
-        assert_eq!((request.method.as_str(), &*request.path_and_query), ("GET", path));
-        assert_eq!((&*request.body, request.waits), ("", Duration::ZERO));
+        let http = Codec::default().encode_admin(&request).expect("it can be asked");
+        assert_eq!((http.method.as_str(), &*http.path_and_query), ("GET", path));
+        assert_eq!((&*http.body, http.waits), ("", Duration::ZERO));
     }
-    let refused = Codec::default().ask(&purge());
+    let refused = Codec::default().encode_admin(&purge());
     assert!(matches!(refused, Err(Failure::Rejected { retry: false, .. })), "{refused:?}");
 }
 
@@ -108,8 +108,8 @@ fn one_lock_is_shown_also_if_it_is_free() {
     }
     let unlabelled = held("locks/a/lock").replace(r#""aG9zdCAx""#, "null");
     assert_eq!(shown(&unlabelled), locks(&[lock("a", Some(""))]));
-    for question in [list(None), status()] {
-        assert_eq!(answer(&question, 404, ""), locks(&[]), "there is no such key");
+    for request in [list(None), status()] {
+        assert_eq!(answer(&request, 404, ""), locks(&[]), "there is no such key");
     }
 }
 
@@ -129,16 +129,12 @@ fn a_break_ends_the_session_of_the_hold_that_is_meant_and_no_other() {
     for other in others {
         let body = keys(&[other]);
         assert_eq!(follow(&breaks(), 200, &body), None, "{body}");
-        assert_eq!(answer(&breaks(), 200, &body), Ok(Answer::Broken(None)));
+        assert_eq!(answer(&breaks(), 200, &body), Ok(AdminResponse::Broken(None)));
     }
     assert_eq!(follow(&breaks(), 404, ""), None);
-    assert_eq!(answer(&breaks(), 404, ""), Ok(Answer::Broken(None)));
-    for question in [list(None), status(), purge()] {
-        assert_eq!(
-            follow(&question, 200, &keys(std::slice::from_ref(&mine))),
-            None,
-            "{question:?}"
-        );
+    assert_eq!(answer(&breaks(), 404, ""), Ok(AdminResponse::Broken(None)));
+    for request in [list(None), status(), purge()] {
+        assert_eq!(follow(&request, 200, &keys(std::slice::from_ref(&mine))), None, "{request:?}");
     }
     for body in ["", "{}", &keys(&[key("locks/a/lock", "0", &format!("\"{ID}\""))])] {
         let followed = Codec::default().follow(&breaks(), &response(200, body));
@@ -148,10 +144,10 @@ fn a_break_ends_the_session_of_the_hold_that_is_meant_and_no_other() {
 
 #[test]
 fn a_break_is_done_when_the_session_has_ended() {
-    let followed = |question: &Question, status, body: &str| {
-        Codec::default().followed(question, &response(status, body))
+    let followed = |request: &AdminRequest, status, body: &str| {
+        Codec::default().followed(request, &response(status, body))
     };
-    let broken = Ok(Answer::Broken(Some(Fence::new(25))));
+    let broken = Ok(AdminResponse::Broken(Some(Fence::new(25))));
     assert_eq!(followed(&breaks(), 200, "true\n"), broken);
     for (status, body) in [(200, "false"), (200, ""), (200, "1"), (201, "true"), (500, "true")] {
         let result = followed(&breaks(), status, body);
@@ -163,29 +159,29 @@ fn a_break_is_done_when_the_session_has_ended() {
 }
 
 #[test]
-fn what_a_status_says_of_a_question() {
-    let fate = |question: &Question, status| match answer(question, status, "No cluster leader") {
+fn what_a_status_says_of_a_request() {
+    let fate = |request: &AdminRequest, status| match answer(request, status, "No cluster leader") {
         Err(Failure::Rejected { retry: true, .. }) => "again",
         Err(Failure::Rejected { retry: false, .. }) => "no",
         Err(Failure::Unknown(_)) => "unknown",
-        other => panic!("{status} to {question:?}: {other:?}"),
+        other => panic!("{status} to {request:?}: {other:?}"),
     };
-    for question in [list(None), status(), breaks(), purge()] {
-        let looks = matches!(question, Question::List { .. } | Question::Status { .. });
+    for request in [list(None), status(), breaks(), purge()] {
+        let looks = matches!(request, AdminRequest::List { .. } | AdminRequest::Status { .. });
         for status in [301, 400, 403, 409] {
-            assert_eq!(fate(&question, status), "no", "{status} to {question:?}");
+            assert_eq!(fate(&request, status), "no", "{status} to {request:?}");
         }
-        assert_eq!(fate(&question, 429), "again", "{question:?}");
+        assert_eq!(fate(&request, 429), "again", "{request:?}");
         for status in [408, 500, 503] {
             let expected = if looks { "again" } else { "unknown" };
-            assert_eq!(fate(&question, status), expected, "{status} to {question:?}");
+            assert_eq!(fate(&request, status), expected, "{status} to {request:?}");
         }
-        assert_eq!(fate(&question, 204), "unknown", "{question:?}");
+        assert_eq!(fate(&request, 204), "unknown", "{request:?}");
     }
-    for question in [list(None), status()] {
+    for request in [list(None), status()] {
         let zero = keys(&[key("locks/a/lock", "0", "null")]);
         for body in ["", "null", "{}", "[{}]", &zero, &keys(&["1".into()])] {
-            let result = answer(&question, 200, body);
+            let result = answer(&request, 200, body);
             assert!(matches!(result, Err(Failure::Unknown(_))), "{body}: {result:?}");
         }
     }
@@ -193,11 +189,11 @@ fn what_a_status_says_of_a_question() {
 
 #[test]
 fn more_keys_than_fit_into_an_answer_are_refused() {
-    for question in [list(None), status()] {
+    for request in [list(None), status()] {
         let mut body = keys(&[held("locks/a/lock")]);
         body += &" ".repeat(MAX_BODY - body.len());
-        assert_eq!(answer(&question, 200, &body), locks(&[lock("a", Some("host 1"))]));
-        let failure = answer(&question, 200, &(body + " ")).expect_err("too long");
+        assert_eq!(answer(&request, 200, &body), locks(&[lock("a", Some("host 1"))]));
+        let failure = answer(&request, 200, &(body + " ")).expect_err("too long");
         assert!(failure.to_string().contains("too many keys"), "{failure}");
     }
 }

@@ -1,10 +1,10 @@
-//! An operator's questions about a lock table.
+//! An operator's requests about a lock table.
 
 use super::Session;
 use super::sql::Sql;
-use crate::admin::Ask;
+use crate::admin::AdminBackend;
 use crate::clock;
-use lock_core::admin::{Answer, Question};
+use lock_core::admin::{AdminRequest, AdminResponse};
 use lock_core::config::Error;
 use lock_core::sql::{Codec, ConnectError, Flow, Refusal};
 use std::time::Duration;
@@ -40,13 +40,13 @@ impl<S: Session> TableAdmin<S> {
     }
 }
 
-impl<S: Session> Ask for TableAdmin<S> {
-    fn ask(&mut self, question: &Question) -> Result<Answer, Error> {
+impl<S: Session> AdminBackend for TableAdmin<S> {
+    fn execute(&mut self, request: &AdminRequest) -> Result<AdminResponse, Error> {
         if !self.is_there()? {
-            return Ok(question.of_nothing());
+            return Ok(request.of_nothing());
         }
-        let Some(codec) = self.table.flow.codec() else { return Ok(question.of_nothing()) };
-        let mut exchange = codec.ask(question, clock::now());
+        let Some(codec) = self.table.flow.codec() else { return Ok(request.of_nothing()) };
+        let mut exchange = codec.encode_admin(request, clock::now());
         while let Some(statement) = exchange.poll_statement() {
             match self.table.run(&statement, self.budget) {
                 Ok(rows) => exchange.handle_rows(rows),

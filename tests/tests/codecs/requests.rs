@@ -3,7 +3,7 @@
 //! `UPDATE_STATEMENTS=1 cargo test -p lock-tests --test codecs requests` writes the file anew; then read
 //! the difference.
 
-use lock_core::admin::Question;
+use lock_core::admin::AdminRequest;
 use lock_core::http::KeyTemplate;
 use lock_core::http::consul::Codec;
 use lock_core::{Claim, Fence, LockName, Mode, Owner, Request, SessionName};
@@ -51,12 +51,12 @@ fn requests() -> Vec<(&'static str, Request)> {
     ]
 }
 
-fn questions() -> [(&'static str, Question); 3] {
+fn admin_requests() -> [(&'static str, AdminRequest); 3] {
     let name = LockName::new("nightly-report").expect("a good name");
     [
-        ("look: which locks are held", Question::List { after: None }),
-        ("look: one lock", Question::Status { name: name.clone() }),
-        ("break, at first", Question::Break { name, fence: Fence::new(7) }),
+        ("look: which locks are held", AdminRequest::List { after: None }),
+        ("look: one lock", AdminRequest::Status { name: name.clone() }),
+        ("break, at first", AdminRequest::Break { name, fence: Fence::new(7) }),
     ]
 }
 
@@ -66,10 +66,10 @@ fn requests_are_those_agreed_on() {
     let mut text = String::new();
     let encode = |request: &Request| codec.encode(request).expect("Consul has it");
     let requests = requests().into_iter().map(|(what, request)| (what, encode(&request)));
-    let questions = questions()
+    let admin = admin_requests()
         .into_iter()
-        .map(|(what, question)| (what, codec.ask(&question).expect("it can be asked")));
-    for (what, request) in requests.chain(questions) {
+        .map(|(what, request)| (what, codec.encode_admin(&request).expect("it can be asked")));
+    for (what, request) in requests.chain(admin) {
         text += &format!("### {what}\n{} {}\n", request.method.as_str(), request.path_and_query);
         if !request.body.is_empty() {
             text += &format!("\n{}\n", request.body);

@@ -3,7 +3,7 @@
 //! `UPDATE_STATEMENTS=1 cargo test -p lock-tests --test codecs statements` writes the files anew; then
 //! read the difference.
 
-use lock_core::admin::{PAGE, Question, SHORTEST};
+use lock_core::admin::{AdminRequest, PAGE, SHORTEST};
 use lock_core::sql::{
     Codec, Rows, Setup, Statement, Step, Value, advisory, mysql, postgres, sqlite,
 };
@@ -107,14 +107,14 @@ fn correction(codec: &Codec) -> Option<String> {
 fn admin(codec: &Codec) -> Vec<(&'static str, String)> {
     let name = LockName::new("a").expect("good");
     [
-        ("look: which locks are held", Question::List { after: None }),
-        ("look: one lock", Question::Status { name: name.clone() }),
-        ("break", Question::Break { name, fence: Fence::new(1) }),
-        ("purge", Question::purge(SHORTEST).expect("long enough")),
+        ("look: which locks are held", AdminRequest::List { after: None }),
+        ("look: one lock", AdminRequest::Status { name: name.clone() }),
+        ("break", AdminRequest::Break { name, fence: Fence::new(1) }),
+        ("purge", AdminRequest::purge(SHORTEST).expect("long enough")),
     ]
     .into_iter()
-    .flat_map(|(what, question)| {
-        let mut exchange = codec.ask(&question, Instant::default());
+    .flat_map(|(what, request)| {
+        let mut exchange = codec.encode_admin(&request, Instant::default());
         let statements = std::iter::from_fn(|| {
             let statement = exchange.poll_statement();
             exchange.handle_rows(vec![]);
@@ -173,9 +173,9 @@ fn untold(codec: &Codec) -> Vec<(&'static str, String)> {
         exchange.handle_failure(full.clone());
         all.push((what, exchange.poll_statement().expect("a statement").text.to_string()));
     }
-    let question =
-        Question::Break { name: LockName::new("a").expect("good"), fence: Fence::new(1) };
-    let mut exchange = codec.ask(&question, Instant::default());
+    let request =
+        AdminRequest::Break { name: LockName::new("a").expect("good"), fence: Fence::new(1) };
+    let mut exchange = codec.encode_admin(&request, Instant::default());
     exchange.handle_failure(full);
     let text = exchange.poll_statement().expect("a statement").text.to_string();
     all.push(("break, if the queue of notifications is full", text));

@@ -1,7 +1,7 @@
 //! What PostgreSQL tells those that wait for a lock table's locks, fact by fact.
 
 use crate::postgres::{Table, new, other};
-use lock_core::admin::{Answer, Question};
+use lock_core::admin::{AdminRequest, AdminResponse};
 use lock_core::sql::postgres as dialect;
 use lock_core::{Instant, LockName, News, Outcome, Reply, Request, TableName};
 use lock_tests::raw::Raw;
@@ -90,12 +90,12 @@ fn a_break_is_told_as_a_release_is() {
     let fence = table.granted("a", 1, LONG).expect("free");
     assert_eq!(table.granted("a", 2, LONG), None);
     let name = LockName::new("a").expect("good");
-    let question = Question::Break { name, fence };
-    let mut exchange = table.codec.ask(&question, Instant::default());
+    let request = AdminRequest::Break { name, fence };
+    let mut exchange = table.codec.encode_admin(&request, Instant::default());
     while let Some(statement) = exchange.poll_statement() {
         exchange.handle_rows(table.client.run(&statement).expect("broken"));
     }
-    let raised = exchange.finish().and_then(Answer::raised).expect("an answer");
+    let raised = exchange.finish().and_then(AdminResponse::raised).expect("an answer");
     assert!(raised > Some(fence), "{raised:?}");
     assert_eq!(told(&mut ear), ["a"]);
 }

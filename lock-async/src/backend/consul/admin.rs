@@ -1,9 +1,9 @@
-//! An operator's questions about locks in Consul.
+//! An operator's requests about locks in Consul.
 
-use super::{Answer as Heard, Requests};
-use crate::admin::{Ask, Asking};
+use super::{Answer, Requests};
+use crate::admin::{AdminBackend, Executing};
 use lock_core::Failure;
-use lock_core::admin::Question;
+use lock_core::admin::AdminRequest;
 use lock_core::config::Error;
 use lock_core::http::{Request, Response};
 use std::time::Duration;
@@ -14,27 +14,27 @@ pub(crate) struct ConsulAdmin {
     pub(crate) budget: Duration,
 }
 
-impl Heard {
+impl Answer {
     fn response(&self) -> Response<'_> {
         Response { status: self.status, index: self.index.as_deref(), body: &self.body }
     }
 }
 
 impl ConsulAdmin {
-    async fn send(&mut self, request: &Request) -> Result<Heard, Failure> {
+    async fn send(&mut self, request: &Request) -> Result<Answer, Failure> {
         let heard = self.requests.in_time(request, self.budget).await;
         heard.map_err(|trouble| trouble.failure(request.method))
     }
 }
 
-impl Ask for ConsulAdmin {
-    fn ask<'a>(&'a mut self, question: &'a Question) -> Asking<'a> {
+impl AdminBackend for ConsulAdmin {
+    fn execute<'a>(&'a mut self, request: &'a AdminRequest) -> Executing<'a> {
         Box::pin(async move {
             let codec = self.requests.to.codec.clone();
-            let first = self.send(&codec.ask(question)?).await?;
-            let answer = match codec.follow(question, &first.response())? {
-                None => codec.answer(question, &first.response())?,
-                Some(next) => codec.followed(question, &self.send(&next).await?.response())?,
+            let first = self.send(&codec.encode_admin(request)?).await?;
+            let answer = match codec.follow(request, &first.response())? {
+                None => codec.answer(request, &first.response())?,
+                Some(next) => codec.followed(request, &self.send(&next).await?.response())?,
             };
             Ok::<_, Error>(answer)
         })

@@ -1,4 +1,4 @@
-//! An operator's questions about the keys of locks in Consul; see [`admin`](crate::admin).
+//! An operator's requests about the keys of locks in Consul; see [`admin`](crate::admin).
 //!
 //! A break ends the holder's session, and with it **all** locks of that holder: a session is what a holder
 //! keeps an eye on, so that is how it hears of it. The lock-delay then gives it time to stop. (If the key
@@ -7,7 +7,7 @@
 
 use super::answer::{Entry, fence, is_id, read};
 use super::{Codec, put};
-use crate::admin::{Answer, Hold, LockState, Question};
+use crate::admin::{AdminRequest, AdminResponse, Hold, LockState};
 use crate::error::Failure;
 use crate::fence::Fence;
 use crate::http::{MAX_BODY, Method, Request, Response, text};
@@ -17,50 +17,58 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 impl Codec {
-    /// The HTTP request for `question`.
+    /// The HTTP request for `request`.
     ///
     /// # Errors
     /// [`Failure::Rejected`]: there is nothing to purge. What Consul keeps of a free lock is a key.
-    pub fn ask(&self, question: &Question) -> Result<Request, Failure> {
+    pub fn encode_admin(&self, request: &AdminRequest) -> Result<Request, Failure> {
         let get = |path_and_query: String| {
             let (body, waits) = (String::new(), Duration::ZERO);
             Ok(Request { method: Method::Get, path_and_query, body, waits })
         };
-        match question {
-            Question::List { .. } => {
+        match request {
+            AdminRequest::List { .. } => {
                 get(format!("/v1/kv/{}?consistent&recurse", text::path(self.keys.prefix())))
             }
-            Question::Status { name } | Question::Break { name, .. } => {
+            AdminRequest::Status { name } | AdminRequest::Break { name, .. } => {
                 get(format!("/v1/kv/{}?consistent", text::path(&self.keys.key(name))))
             }
-            Question::Purge { .. } => {
+            AdminRequest::Purge { .. } => {
                 Err(Failure::refused("Consul has no rows to purge".to_string()))
             }
         }
     }
 
-    /// The answer to `question`.
+    /// The answer to `request`.
     ///
     /// # Errors
     /// The request's fate, if this is no answer to it.
-    pub fn answer(&self, question: &Question, response: &Response<'_>) -> Result<Answer, Failure> {
+    pub fn answer(
+        &self,
+        request: &AdminRequest,
+        response: &Response<'_>,
+    ) -> Result<AdminResponse, Failure> {
         if response.body.len() > MAX_BODY {
             return Err(Failure::refused("Consul has too many keys there to list".to_string()));
         }
-        match (question, response.status) {
-            (Question::List { after }, 200) => {
+        match (request, response.status) {
+            (AdminRequest::List { after }, 200) => {
                 let mut locks = self.locks(response.body)?;
                 locks.retain(|lock| {
                     lock.hold.is_some() && after.as_ref().is_none_or(|after| lock.name > *after)
                 });
                 locks.sort_by(|a, b| a.name.cmp(&b.name));
-                Ok(Answer::Locks(locks))
+                Ok(AdminResponse::Locks(locks))
             }
-            (Question::Status { .. }, 200) => self.locks(response.body).map(Answer::Locks),
-            (Question::List { .. } | Question::Status { .. }, 404) => Ok(Answer::Locks(Vec::new())),
+            (AdminRequest::Status { .. }, 200) => {
+                self.locks(response.body).map(AdminResponse::Locks)
+            }
+            (AdminRequest::List { .. } | AdminRequest::Status { .. }, 404) => {
+                Ok(AdminResponse::Locks(Vec::new()))
+            }
             // The hold that was to be broken is over: nothing followed.
-            (Question::Break { .. }, 200 | 404) => Ok(Answer::Broken(None)),
-            (Question::Break { .. } | Question::Purge { .. }, _) => {
+            (AdminRequest::Break { .. }, 200 | 404) => Ok(AdminResponse::Broken(None)),
+            (AdminRequest::Break { .. } | AdminRequest::Purge { .. }, _) => {
                 Err(self.failed(false, response))
             }
             _ => Err(self.failed(true, response)),
@@ -74,10 +82,10 @@ impl Codec {
     /// As for [`answer`](Self::answer).
     pub fn follow(
         &self,
-        question: &Question,
+        request: &AdminRequest,
         response: &Response<'_>,
     ) -> Result<Option<Request>, Failure> {
-        let (Question::Break { name, fence: meant }, 200) = (question, response.status) else {
+        let (AdminRequest::Break { name, fence: meant }, 200) = (request, response.status) else {
             return Ok(None);
         };
         let key = self.keys.key(name);
@@ -98,12 +106,12 @@ impl Codec {
     /// As for [`answer`](Self::answer).
     pub fn followed(
         &self,
-        question: &Question,
+        request: &AdminRequest,
         response: &Response<'_>,
-    ) -> Result<Answer, Failure> {
-        match (question, response.status) {
-            (Question::Break { fence, .. }, 200) if read(response.body)? => {
-                Ok(Answer::Broken(Some(Fence::new(fence.get().saturating_add(1)))))
+    ) -> Result<AdminResponse, Failure> {
+        match (request, response.status) {
+            (AdminRequest::Break { fence, .. }, 200) if read(response.body)? => {
+                Ok(AdminResponse::Broken(Some(Fence::new(fence.get().saturating_add(1)))))
             }
             _ => Err(self.failed(false, response)),
         }

@@ -1,8 +1,8 @@
-//! An operator's questions about locks in Consul.
+//! An operator's requests about locks in Consul.
 
-use super::{Answer as Heard, Requests, failure};
-use crate::admin::Ask;
-use lock_core::admin::{Answer, Question};
+use super::{Answer, Requests, failure};
+use crate::admin::AdminBackend;
+use lock_core::admin::{AdminRequest, AdminResponse};
 use lock_core::config::Error;
 use lock_core::http::{Request, Response};
 use std::time::Duration;
@@ -13,23 +13,23 @@ pub(crate) struct ConsulAdmin {
     pub(crate) budget: Duration,
 }
 
-impl Heard {
+impl Answer {
     fn response(&self) -> Response<'_> {
         Response { status: self.status, index: self.index.as_deref(), body: &self.body }
     }
 }
 
-impl Ask for ConsulAdmin {
-    fn ask(&mut self, question: &Question) -> Result<Answer, Error> {
+impl AdminBackend for ConsulAdmin {
+    fn execute(&mut self, request: &AdminRequest) -> Result<AdminResponse, Error> {
         let Self { requests, budget } = self;
         let send = |request: &Request| {
             let heard = requests.send(request, *budget);
             heard.map_err(|error| failure(request.method, &error))
         };
-        let first = send(&requests.codec.ask(question)?)?;
-        match requests.codec.follow(question, &first.response())? {
-            None => Ok(requests.codec.answer(question, &first.response())?),
-            Some(request) => Ok(requests.codec.followed(question, &send(&request)?.response())?),
+        let first = send(&requests.codec.encode_admin(request)?)?;
+        match requests.codec.follow(request, &first.response())? {
+            None => Ok(requests.codec.answer(request, &first.response())?),
+            Some(next) => Ok(requests.codec.followed(request, &send(&next)?.response())?),
         }
     }
 }

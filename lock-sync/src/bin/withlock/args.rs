@@ -238,7 +238,7 @@ fn time(text: &str) -> Result<Duration, DurationError> {
 /// The time of `--purge`. A row that was unused for as long is removed.
 fn unused(text: &str) -> Result<Duration, String> {
     let time = time(text).map_err(|error| error.to_string())?;
-    lock_core::admin::Question::purge(time).map_err(|error| error.to_string())?;
+    lock_core::admin::AdminRequest::purge(time).map_err(|error| error.to_string())?;
     Ok(time)
 }
 
