@@ -300,7 +300,7 @@ impl Engine {
         self.closing = true;
         let sessions: Vec<SessionId> = self.sessions.keys().copied().collect();
         self.todo.extend(sessions.into_iter().map(Todo::Tidy));
-        self.carry_out(now);
+        self.apply_effects(now);
     }
 
     // -- what has happened ------------------------------------------------------------------------

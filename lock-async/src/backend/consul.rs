@@ -39,7 +39,7 @@ struct To {
 }
 
 /// The error of a request without an answer.
-struct Trouble {
+struct RequestError {
     /// True if the request may have arrived.
     sent: bool,
     told: String,
@@ -101,26 +101,26 @@ impl Requests {
 
     /// Sends a request of the first connect. Only here, an error is final.
     async fn first(&mut self, request: &Request, budget: Duration) -> Result<Reply, Failure> {
-        self.exchange(request, budget, |method, trouble| match trouble.stays {
-            true => Failure::refused(trouble.message()),
-            false => trouble.failure(method),
+        self.exchange(request, budget, |method, error| match error.stays {
+            true => Failure::refused(error.message()),
+            false => error.failure(method),
         })
         .await
     }
 
     async fn ask(&mut self, request: &Request, budget: Duration) -> Result<Reply, Failure> {
-        self.exchange(request, budget, |method, trouble| trouble.failure(method)).await
+        self.exchange(request, budget, |method, error| error.failure(method)).await
     }
 
     async fn exchange(
         &mut self,
         request: &Request,
         budget: Duration,
-        failed: impl Fn(Method, Trouble) -> Failure,
+        failed: impl Fn(Method, RequestError) -> Failure,
     ) -> Result<Reply, Failure> {
         let sent = self.to.codec.encode(request)?;
         let answer = self.in_time(&sent, budget).await;
-        let answer = answer.map_err(|trouble| failed(sent.method, trouble))?;
+        let answer = answer.map_err(|error| failed(sent.method, error))?;
         let Answer { status, index, body } = &answer;
         let response = Response { status: *status, index: index.as_deref(), body };
         self.to.codec.decode(request, &response)
@@ -130,14 +130,18 @@ impl Requests {
         &mut self,
         request: &http::Request,
         budget: Duration,
-    ) -> Result<Answer, Trouble> {
-        let late = |_| Err(Trouble::new(true, "no answer in time"));
+    ) -> Result<Answer, RequestError> {
+        let late = |_| Err(RequestError::new(true, "no answer in time"));
         let sent = tokio::time::timeout(budget, guarded(self.send(request, budget))).await;
-        let panicked = || Err(Trouble::new(true, PANICKED));
+        let panicked = || Err(RequestError::new(true, PANICKED));
         sent.map_or_else(late, |answer| answer.unwrap_or_else(panicked))
     }
 
-    async fn send(&mut self, request: &http::Request, budget: Duration) -> Result<Answer, Trouble> {
+    async fn send(
+        &mut self,
+        request: &http::Request,
+        budget: Duration,
+    ) -> Result<Answer, RequestError> {
         let limit = left(tokio::time::Instant::now() + budget);
         let mut kept = self.link.take();
         if let Some(link) = &mut kept
@@ -151,7 +155,7 @@ impl Requests {
                 // A connect that takes most of the time has sent nothing.
                 let connecting = self.to.address.connect(limit);
                 let connected = tokio::time::timeout(limit() / 8 * 7, connecting).await;
-                let late = |_| Err(Trouble::new(false, "no answer in time"));
+                let late = |_| Err(RequestError::new(false, "no answer in time"));
                 connected.unwrap_or_else(late)?
             }
         };
@@ -165,7 +169,7 @@ impl Requests {
         }
         let made = builder
             .body(request.body.clone())
-            .map_err(|error| Trouble::new(false, error.to_string()))?;
+            .map_err(|error| RequestError::new(false, error.to_string()))?;
         let answer = link.exchange(made).await?;
         // The connection stays usable only if the whole answer was read.
         self.link = answer.whole.then_some(link);
@@ -173,7 +177,7 @@ impl Requests {
     }
 }
 
-impl Trouble {
+impl RequestError {
     fn new(sent: bool, told: impl Into<String>) -> Self {
         Self { sent, told: told.into(), stays: false }
     }

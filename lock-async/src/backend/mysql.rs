@@ -4,11 +4,12 @@
 //! limits, so every call is given up after a limit here, together with its connection. It sends no password
 //! in plain text and no local file. If it panics over a server's answer, that becomes an error.
 
+mod call;
 mod statements;
-mod trouble;
 
 use super::names::addresses_of;
 use super::{GONE, Session, Source as Sessions};
+use call::{CallError, guarded};
 use lock_core::Failure;
 use lock_core::config::ConfigError;
 use lock_core::sql::mysql::{connect_failed, statement_failed};
@@ -26,7 +27,6 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
-use trouble::{Trouble, guarded};
 
 /// The longest packet that is sent or accepted. It has room for more than five hundred claims.
 const PACKET: usize = 4 << 20;
@@ -173,7 +173,7 @@ impl Session for Mysql {
             let mut client = connect(opts, *mode, *request).await?;
             let killed = guarded(client.query_drop(format!("KILL {id}"))).await;
             drop(Link::new(client));
-            killed.map_err(|trouble| statement_failed(trouble.code(), &trouble.describe()))
+            killed.map_err(|error| statement_failed(error.code(), &error.describe()))
         };
         if let Err(why) = timeout(*request, kill).await.unwrap_or(Ok(())) {
             tracing::debug!(%why, "a wait goes on at the server");
@@ -228,7 +228,7 @@ async fn connect(opts: &Opts, mode: SslMode, limit: Duration) -> Result<Conn, Fa
 async fn connect_at(opts: Opts, mode: SslMode) -> Result<Conn, Failure> {
     let place = format!("{}:{}: ", opts.ip_or_hostname(), opts.tcp_port());
     let connected = match guarded(Conn::new(opts.clone())).await {
-        Err(Trouble::Client(mysql_async::Error::Driver(
+        Err(CallError::Client(mysql_async::Error::Driver(
             DriverError::NoClientSslFlagFromServer,
         ))) if mode == SslMode::Prefer => {
             let opts = OptsBuilder::from_opts(opts).ssl_opts(None::<SslOpts>);
@@ -236,12 +236,10 @@ async fn connect_at(opts: Opts, mode: SslMode) -> Result<Conn, Failure> {
         }
         result => result,
     };
-    connected.map_err(|trouble| match (trouble.code(), trouble.is_final()) {
-        (None, true) => Failure::refused(trouble.describe()),
-        (None, _) if trouble.is_unreachable() => {
-            connect_failed(None, &(place + &trouble.describe()))
-        }
-        (code, _) => connect_failed(code, &trouble.describe()),
+    connected.map_err(|error| match (error.code(), error.is_final()) {
+        (None, true) => Failure::refused(error.describe()),
+        (None, _) if error.is_unreachable() => connect_failed(None, &(place + &error.describe())),
+        (code, _) => connect_failed(code, &error.describe()),
     })
 }
 

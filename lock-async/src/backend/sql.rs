@@ -87,12 +87,12 @@ impl<S: Session> Sql<S> {
                     let rows = self.run(&statement, limit()).await;
                     self.flow.ran(rows, began.elapsed());
                 }
-                Do::Hear(up_to) => {
+                Do::Await(up_to) => {
                     let news = match &mut self.session {
                         Some(session) => session.news(up_to).await,
                         None => Err(Failure::NotSent("the connection has ended".to_string())),
                     };
-                    self.flow.heard(news);
+                    self.flow.notified(news);
                 }
             }
         }

@@ -62,7 +62,7 @@ enum Stage {
     Silent,
     /// The request to listen is due.
     Due,
-    UnderWay,
+    InFlight,
     /// The connection that listens is to be closed.
     Leaving,
     Failed(Instant),
@@ -155,7 +155,7 @@ impl Engine {
     }
 
     pub(super) fn listen_sent(&mut self, now: Instant) {
-        self.subscription.stage = Stage::UnderWay;
+        self.subscription.stage = Stage::InFlight;
         self.set_subscription_timer(now);
     }
 

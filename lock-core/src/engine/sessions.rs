@@ -139,7 +139,7 @@ impl Engine {
         step: impl FnOnce(&mut Lease, &mut lease::Context<'_>) -> Option<Change>,
     ) {
         self.step_session(now, id, step);
-        self.carry_out(now);
+        self.apply_effects(now);
     }
 
     /// Changes a session's lease. That its attempts are told what it means to them remains to be done.

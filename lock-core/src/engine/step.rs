@@ -22,12 +22,12 @@ impl Engine {
     pub(super) fn step(&mut self, now: Instant, id: LockId, input: Input) {
         self.step_attempt(now, id, input);
         if !self.todo.is_empty() {
-            self.carry_out(now);
+            self.apply_effects(now);
         }
     }
 
     /// Does what remains to be done, and what follows from that before what was to be done after it.
-    pub(super) fn carry_out(&mut self, now: Instant) {
+    pub(super) fn apply_effects(&mut self, now: Instant) {
         let mut done = 0;
         loop {
             self.todo[done..].reverse();

@@ -67,18 +67,18 @@ pub struct FakeTable {
     tells_holder: bool,
     tells: bool,
     /// Connections that listen may hear nothing any more.
-    deafens: bool,
-    ears: BTreeMap<Connection, Ear>,
+    cuts_subscribers: bool,
+    subscribers: BTreeMap<Connection, Subscriber>,
     /// What its clock shows; unknown in a table that knows no other time than its statements'.
     clock: Option<Instant>,
 }
 
 /// A connection that is told what was freed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct Ear {
-    untold: BTreeSet<Notification>,
+struct Subscriber {
+    unsent: BTreeSet<Notification>,
     /// Nothing arrives any more.
-    deaf: bool,
+    cut: bool,
     /// When it is to answer, though nothing was.
     until: Option<Instant>,
 }
@@ -90,8 +90,8 @@ impl Default for FakeTable {
             durable: true,
             tells_holder: true,
             tells: false,
-            deafens: false,
-            ears: BTreeMap::new(),
+            cuts_subscribers: false,
+            subscribers: BTreeMap::new(),
             clock: None,
         }
     }
@@ -125,8 +125,8 @@ impl FakeTable {
     /// The same where a network or a pooler silently loses the notifications of a connection, from its
     /// beginning or from some moment on.
     #[must_use]
-    pub fn deafening(self) -> Self {
-        Self { deafens: true, ..self.telling() }
+    pub fn losing_notifications(self) -> Self {
+        Self { cuts_subscribers: true, ..self.telling() }
     }
 
     /// The rows, by lock name.
@@ -211,26 +211,26 @@ impl FakeTable {
     }
 
     fn listen(&mut self, connection: Connection) -> News {
-        match self.ears.get_mut(&connection) {
-            Some(ear) => {
-                ear.until = None;
-                News::Notified(core::mem::take(&mut ear.untold).into_iter().collect())
+        match self.subscribers.get_mut(&connection) {
+            Some(subscriber) => {
+                subscriber.until = None;
+                News::Notified(core::mem::take(&mut subscriber.unsent).into_iter().collect())
             }
             None => {
-                self.ears.insert(connection, Ear::default());
+                self.subscribers.insert(connection, Subscriber::default());
                 News::Begun
             }
         }
     }
 
     fn tell(&mut self, notification: Notification) {
-        for ear in self.ears.values_mut().filter(|ear| !ear.deaf) {
-            ear.untold.insert(notification.clone());
+        for subscriber in self.subscribers.values_mut().filter(|subscriber| !subscriber.cut) {
+            subscriber.unsent.insert(notification.clone());
         }
     }
 
-    fn all_deaf(&self) -> bool {
-        self.ears.values().all(|ear| ear.deaf)
+    fn all_cut(&self) -> bool {
+        self.subscribers.values().all(|subscriber| subscriber.cut)
     }
 }
 
@@ -260,12 +260,12 @@ impl Server for FakeTable {
     }
 
     fn moves(&self, _: Instant) -> usize {
-        usize::from(self.deafens && !self.all_deaf())
+        usize::from(self.cuts_subscribers && !self.all_cut())
     }
 
     fn make_move(&mut self, _: Instant, _: usize) {
-        for ear in self.ears.values_mut() {
-            (ear.deaf, ear.untold) = (true, BTreeSet::new());
+        for subscriber in self.subscribers.values_mut() {
+            (subscriber.cut, subscriber.unsent) = (true, BTreeSet::new());
         }
     }
 
@@ -275,25 +275,28 @@ impl Server for FakeTable {
 
     fn waits(&self, now: Instant, connection: Connection, request: &Request) -> bool {
         let subscribes = matches!(request, Request::Subscribe { .. });
-        let ear = self.ears.get(&connection).filter(|_| subscribes);
-        ear.is_some_and(|ear| ear.untold.is_empty() && ear.until.is_none_or(|until| now < until))
+        let subscriber = self.subscribers.get(&connection).filter(|_| subscribes);
+        subscriber.is_some_and(|subscriber| {
+            subscriber.unsent.is_empty() && subscriber.until.is_none_or(|until| now < until)
+        })
     }
 
     fn queue(&mut self, now: Instant, connection: Connection, request: &Request) {
-        if let (Request::Subscribe { up_to }, Some(ear)) = (request, self.ears.get_mut(&connection))
+        if let (Request::Subscribe { up_to }, Some(subscriber)) =
+            (request, self.subscribers.get_mut(&connection))
         {
-            ear.until = Some(now.after(*up_to));
+            subscriber.until = Some(now.after(*up_to));
         }
     }
 
     fn close(&mut self, _: Instant, connection: Connection) {
-        self.ears.remove(&connection);
+        self.subscribers.remove(&connection);
     }
 
     fn times(&self) -> Vec<Instant> {
         let leases = self.rows.values().filter(|row| row.owner.is_some());
-        let ears = self.ears.values().filter_map(|ear| ear.until);
-        leases.map(|row| row.expires).chain(ears).collect()
+        let subscribers = self.subscribers.values().filter_map(|subscriber| subscriber.until);
+        leases.map(|row| row.expires).chain(subscribers).collect()
     }
 
     fn leases(&self) -> Vec<Lease> {
@@ -311,7 +314,7 @@ impl Server for FakeTable {
     }
 
     fn crash(&mut self) {
-        self.ears.clear();
+        self.subscribers.clear();
         if !self.durable {
             self.rows.clear();
         }

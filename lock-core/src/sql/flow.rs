@@ -5,7 +5,7 @@
 //!   while let Some(step) = flow.poll_step() {
 //!       Open           -> open the connection           flow.opened(result, took)
 //!       Run(statement) -> run it                        flow.ran(result, took)
-//!       Hear(up_to)    -> wait for notifications        flow.heard(result)
+//!       Await(up_to)    -> wait for notifications        flow.notified(result)
 //!   }
 //!   flow.finish()
 //! ```
@@ -67,7 +67,7 @@ pub enum Do {
     /// Run this statement.
     Run(Statement),
     /// Wait this long for notifications. Answer as soon as there is one.
-    Hear(Duration),
+    Await(Duration),
 }
 
 /// A connection that was made.
@@ -91,7 +91,7 @@ enum Stage {
     /// The first connection was opened some time ago. Its lease counts from now, so it must show now that it is still
     /// the same.
     Confirm(advisory::Exchange),
-    Hear(Duration),
+    Await(Duration),
     Done(Result<Reply, Failure>),
     Refused(ConnectError),
 }
@@ -209,7 +209,7 @@ impl Flow {
     pub fn poll_step(&mut self) -> Option<Do> {
         match self.stage {
             Stage::Open(_) => Some(Do::Open),
-            Stage::Hear(up_to) => Some(Do::Hear(up_to)),
+            Stage::Await(up_to) => Some(Do::Await(up_to)),
             _ => self.statement.take().map(Do::Run),
         }
     }
@@ -248,7 +248,7 @@ impl Flow {
     }
 
     /// Notifications came, or none within the time, or the connection broke.
-    pub fn heard(&mut self, result: Result<Vec<Notification>, Failure>) {
+    pub fn notified(&mut self, result: Result<Vec<Notification>, Failure>) {
         self.stage = Stage::Done(result.map(|all| Reply::News(News::Notified(all))));
     }
 
@@ -377,7 +377,7 @@ impl Flow {
     fn act(&mut self, request: &Request, now: Instant) {
         match (&self.place, request) {
             (Place::Table { listens: true, .. }, Request::Subscribe { up_to }) => {
-                self.stage = Stage::Hear(*up_to);
+                self.stage = Stage::Await(*up_to);
             }
             (Place::Table { codec, .. }, _) => {
                 self.run(Running::Table(codec.encode(request, now)));

@@ -53,9 +53,9 @@ fn does(flow: &mut Flow, mut answers: Vec<Result<Rows, Failure>>) -> Vec<&'stati
                 done.push("run");
                 flow.ran(answers.pop().expect("an answer"), TOOK);
             }
-            Do::Hear(_) => {
-                done.push("hear");
-                flow.heard(Ok(vec![]));
+            Do::Await(_) => {
+                done.push("await");
+                flow.notified(Ok(vec![]));
             }
         }
     }
@@ -117,7 +117,7 @@ fn a_subscription_listens_anew_on_each_connection() {
     assert_eq!(does(&mut flow, vec![Ok(good_table()), Ok(vec![])]), ["open", "run", "run"]);
     assert_eq!(flow.finish(), Ok(Reply::News(News::Begun)));
     flow.begin(&subscribe, NOW, true);
-    assert_eq!(does(&mut flow, vec![]), ["hear"]);
+    assert_eq!(does(&mut flow, vec![]), ["await"]);
     assert_eq!(flow.finish(), Ok(Reply::News(News::Notified(vec![]))));
     flow.begin(&subscribe, NOW, false);
     assert_eq!(does(&mut flow, vec![Ok(good_table()), Ok(vec![])]), ["open", "run", "run"]);
@@ -197,6 +197,6 @@ fn a_request_that_was_left_in_the_middle_leaves_nothing_behind() {
     assert_eq!(flow.finish(), Ok(Reply::News(News::Begun)));
     flow.begin(&acquire(), NOW, true);
     flow.begin(&subscribe, NOW, true);
-    assert_eq!(does(&mut flow, vec![]), ["hear"], "not the statement of the request before");
+    assert_eq!(does(&mut flow, vec![]), ["await"], "not the statement of the request before");
     assert_eq!(flow.finish(), Ok(Reply::News(News::Notified(vec![]))));
 }

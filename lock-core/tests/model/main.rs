@@ -38,7 +38,7 @@ fn told(scope: Scope) -> World<FakeTable> {
 /// The same where notifications may be lost.
 fn deaf(scope: Scope) -> World<FakeTable> {
     let table = table::capabilities("somebody", true);
-    World::new(FakeTable::new().deafening(), table, scope)
+    World::new(FakeTable::new().losing_notifications(), table, scope)
 }
 
 /// A world around a server with advisory locks.

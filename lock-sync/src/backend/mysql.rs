@@ -4,11 +4,12 @@
 //! read and write together bound a statement. It sends no password in plain text and no local file. If it
 //! panics over a server's answer, that becomes an error.
 
+mod call;
 mod connect;
 mod statements;
-mod trouble;
 
 use super::{Cut, GONE, Session, Source as Sessions};
+use call::guarded;
 use connect::connect;
 use lock_core::sql::mysql::statement_failed;
 use lock_core::sql::{ConnectError, Rows, Statement};
@@ -20,7 +21,6 @@ use mysql::{Conn, Opts, OptsBuilder, SslOpts};
 use rustls::crypto::{CryptoProvider, ring};
 use statements::Statements;
 use std::time::{Duration, Instant};
-use trouble::guarded;
 
 /// The longest packet that is sent or accepted. It has room for more than five hundred claims.
 const PACKET: usize = 4 << 20;
@@ -132,7 +132,7 @@ impl Session for Mysql {
         let kill = move || {
             let killed = connect(&opts, mode, request).and_then(|mut client| {
                 guarded(move || client.query_drop(format!("KILL {id}")))
-                    .map_err(|trouble| statement_failed(trouble.code(), &trouble.describe()))
+                    .map_err(|error| statement_failed(error.code(), &error.describe()))
             });
             if let Err(why) = killed {
                 tracing::debug!(%why, "a wait goes on at the server");

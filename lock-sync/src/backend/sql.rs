@@ -90,10 +90,10 @@ impl<S: Session> Sql<S> {
                     let rows = self.run(&statement, limit());
                     self.flow.ran(rows, began.elapsed());
                 }
-                Do::Hear(up_to) => {
+                Do::Await(up_to) => {
                     let ended = || Err(Failure::NotSent("the connection has ended".to_string()));
                     let news = self.session.as_mut().map_or_else(ended, |one| one.news(up_to));
-                    self.flow.heard(news);
+                    self.flow.notified(news);
                 }
             }
         }

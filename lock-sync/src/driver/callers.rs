@@ -38,7 +38,7 @@ impl Shared {
             let closed = state.closed;
             let caller = state.callers.entry(id).or_default();
             if let Some(outcome) = caller.outcome.take() {
-                self.leave(state, id);
+                self.deregister(state, id);
                 return Ok(match outcome {
                     Outcome::Granted(granted) => Acquired::Granted(granted),
                     Outcome::Not(why) => Acquired::Not(why),
@@ -98,7 +98,7 @@ impl Shared {
             }
             state = self.proceed(state, id, until)?;
         };
-        self.leave(state, id);
+        self.deregister(state, id);
         drop(guard);
         Ok(release)
     }
@@ -148,7 +148,7 @@ impl Shared {
         Ok(state)
     }
 
-    fn leave(&self, mut state: Locked<'_>, id: LockId) {
+    fn deregister(&self, mut state: Locked<'_>, id: LockId) {
         let caller = state.callers.remove(&id);
         self.wake_workers(&state);
         drop(state);

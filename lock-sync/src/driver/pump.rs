@@ -51,7 +51,7 @@ struct Job {
 }
 
 /// The ways to execute a request.
-enum Leaving {
+enum Start {
     Here(Job),
     /// On a thread of its own that nobody waits for.
     Apart(Job),
@@ -158,27 +158,27 @@ impl Shared {
         let Some(dispatch) = state.engine.poll_request(sent) else {
             return Ok(Pumped::Nothing(state));
         };
-        match leave(&mut state, dispatch, sent, until, alone) {
-            Leaving::NotSent(id) => {
+        match check_out(&mut state, dispatch, sent, until, alone) {
+            Start::NotSent(id) => {
                 let failure = Failure::NotSent("no connection to the server is open".to_string());
                 state.engine.handle_reply(clock::now(), id, Err(failure));
                 drop(state);
             }
-            Leaving::Here(job) => {
+            Start::Here(job) => {
                 // The other threads handle the timers while this one is busy.
                 self.wake_workers(&state);
                 drop(state);
-                self.carry_out(job)?;
+                self.execute(job)?;
             }
-            Leaving::Apart(job) => {
+            Start::Apart(job) => {
                 drop(state);
-                self.carry_out_apart(job);
+                self.execute_apart(job);
             }
         }
         Ok(Pumped::Did(self.lock()?))
     }
 
-    fn carry_out(&self, mut job: Job) -> Result<(), Dead> {
+    fn execute(&self, mut job: Job) -> Result<(), Dead> {
         let execute = || job.backend.execute(&job.request, job.sent, job.budget);
         let reply = catch_unwind(AssertUnwindSafe(execute))
             .unwrap_or_else(|_| Err(Failure::Unknown("the database client panicked".to_string())));
@@ -190,11 +190,11 @@ impl Shared {
         Ok(())
     }
 
-    fn carry_out_apart(self: &Arc<Self>, job: Job) {
+    fn execute_apart(self: &Arc<Self>, job: Job) {
         let shared = self.clone();
         let life = move || {
             let _ = shared.alive(|| {
-                shared.carry_out(job)?;
+                shared.execute(job)?;
                 let state = shared.settle(shared.lock()?)?;
                 shared.wake_workers(&state);
                 Ok(())
@@ -338,20 +338,20 @@ impl Drop for Pause<'_> {
     }
 }
 
-fn leave(
+fn check_out(
     state: &mut State,
     dispatch: Dispatch,
     sent: Instant,
     until: Instant,
     alone: bool,
-) -> Leaving {
+) -> Start {
     let Dispatch { id, connection, request, deadline } = dispatch;
     let waits = request.waits();
     let for_waits = state.engine.waits_on(connection);
     let Some(backend) = state.pool.take(connection, id, waits, for_waits) else {
-        return Leaving::NotSent(id);
+        return Start::NotSent(id);
     };
     let budget = deadline.min(until).since(sent);
     let job = Job { backend, connection, id, request, sent, budget };
-    if waits || alone { Leaving::Apart(job) } else { Leaving::Here(job) }
+    if waits || alone { Start::Apart(job) } else { Start::Here(job) }
 }

@@ -24,7 +24,7 @@ fn told(scope: Scope) -> World<FakeTable> {
 
 fn deaf(scope: Scope) -> World<FakeTable> {
     let table = table::capabilities("somebody", true);
-    World::new(FakeTable::new().deafening(), table, scope)
+    World::new(FakeTable::new().losing_notifications(), table, scope)
 }
 
 fn advisory(mut scope: Scope) -> World<FakeAdvisory> {

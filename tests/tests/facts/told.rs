@@ -12,16 +12,16 @@ const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(50);
 
 /// The same, and it listens.
-fn ear(table: &Table) -> Table {
-    let mut ear = other(table);
+fn subscriber(table: &Table) -> Table {
+    let mut subscriber = other(table);
     let listen = Request::Subscribe { up_to: SHORT };
-    assert_eq!(ear.try_ask(&listen), Ok(Reply::News(News::Begun)));
-    ear
+    assert_eq!(subscriber.try_ask(&listen), Ok(Reply::News(News::Begun)));
+    subscriber
 }
 
 /// What was told since the last time.
-fn told(ear: &mut Table) -> Vec<String> {
-    let mut notifications = ear.client.notifications();
+fn told(subscriber: &mut Table) -> Vec<String> {
+    let mut notifications = subscriber.client.notifications();
     let mut told = notifications.timeout_iter(SHORT * 4);
     let mut names = Vec::new();
     while let Some(notification) = told.next().expect("connected") {
@@ -40,14 +40,14 @@ fn is_contended(table: &mut Table, name: &str) -> bool {
 fn the_release_of_what_somebody_waits_for_is_told() {
     let mut table = new();
     let mut waiter = other(&table);
-    let mut ears = [ear(&table), ear(&table)];
+    let mut subscribers = [subscriber(&table), subscriber(&table)];
     table.granted("a", 1, LONG).expect("free");
     assert_eq!(waiter.granted("a", 2, LONG), None);
     assert!(is_contended(&mut table, "a"));
-    assert!(told(&mut ears[0]).is_empty(), "not before it is free");
+    assert!(told(&mut subscribers[0]).is_empty(), "not before it is free");
     assert_eq!(table.release(&["a"], 1), [true]);
-    for ear in &mut ears {
-        assert_eq!(told(ear), ["a"]);
+    for subscriber in &mut subscribers {
+        assert_eq!(told(subscriber), ["a"]);
     }
 }
 
@@ -55,38 +55,38 @@ fn the_release_of_what_somebody_waits_for_is_told() {
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn nothing_is_told_when_nobody_waits() {
     let mut table = new();
-    let mut ear = ear(&table);
+    let mut subscriber = subscriber(&table);
     table.granted("a", 1, LONG).expect("free");
     assert_eq!(table.release(&["a"], 1), [true]);
     // Nor of the next hold, when the waiters for this one have given up.
     table.granted("b", 1, LONG).expect("free");
     assert_eq!(table.granted("b", 2, LONG), None);
     assert_eq!(table.release(&["b"], 1), [true]);
-    assert_eq!(told(&mut ear), ["b"]);
+    assert_eq!(told(&mut subscriber), ["b"]);
     table.granted("b", 3, LONG).expect("free");
     assert!(!is_contended(&mut table, "b"));
     assert_eq!(table.release(&["b"], 3), [true]);
-    assert!(told(&mut ear).is_empty());
+    assert!(told(&mut subscriber).is_empty());
 }
 
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn a_release_by_a_stranger_is_not_told() {
     let mut table = new();
-    let mut ear = ear(&table);
+    let mut subscriber = subscriber(&table);
     table.granted("a", 1, LONG).expect("free");
     assert_eq!(table.granted("a", 2, LONG), None);
     assert_eq!(table.release(&["a"], 2), [false]);
-    assert!(told(&mut ear).is_empty());
+    assert!(told(&mut subscriber).is_empty());
     assert_eq!(table.release(&["a"], 1), [true]);
-    assert_eq!(told(&mut ear), ["a"]);
+    assert_eq!(told(&mut subscriber), ["a"]);
 }
 
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn a_break_is_told_as_a_release_is() {
     let mut table = new();
-    let mut ear = ear(&table);
+    let mut subscriber = subscriber(&table);
     let fence = table.granted("a", 1, LONG).expect("free");
     assert_eq!(table.granted("a", 2, LONG), None);
     let name = LockName::new("a").expect("good");
@@ -97,20 +97,20 @@ fn a_break_is_told_as_a_release_is() {
     }
     let raised = exchange.finish().and_then(AdminResponse::raised).expect("an answer");
     assert!(raised > Some(fence), "{raised:?}");
-    assert_eq!(told(&mut ear), ["a"]);
+    assert_eq!(told(&mut subscriber), ["a"]);
 }
 
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn who_claims_again_what_it_has_keeps_the_mark() {
     let mut table = new();
-    let mut ear = ear(&table);
+    let mut subscriber = subscriber(&table);
     table.granted("a", 1, LONG).expect("free");
     assert_eq!(table.granted("a", 2, LONG), None);
     table.granted("a", 1, LONG).expect("still its own");
     assert_eq!(table.renew(&["a"], 1, LONG), [true]);
     assert_eq!(table.release(&["a"], 1), [true]);
-    assert_eq!(told(&mut ear), ["a"]);
+    assert_eq!(told(&mut subscriber), ["a"]);
 }
 
 #[test]
@@ -156,17 +156,17 @@ fn a_table_is_told_of_whatever_it_is_called() {
     let full = TableName::new(&format!("{schema}.{}", table.place.table())).expect("good");
     let mut named = other(&table);
     named.codec = dialect::codec(full);
-    let mut ear = ear(&table);
+    let mut subscriber = subscriber(&table);
     named.granted("a", 1, LONG).expect("free");
     assert_eq!(named.granted("a", 2, LONG), None);
     assert_eq!(named.release(&["a"], 1), [true]);
-    assert_eq!(told(&mut ear), ["a"]);
+    assert_eq!(told(&mut subscriber), ["a"]);
     // And another table's releases are not.
     let mut another = new();
     another.granted("a", 1, LONG).expect("free");
     assert_eq!(another.granted("a", 2, LONG), None);
     assert_eq!(another.release(&["a"], 1), [true]);
-    assert!(told(&mut ear).is_empty());
+    assert!(told(&mut subscriber).is_empty());
 }
 
 /// The mark and the release race: whoever was told of a holder is told of its release.
@@ -174,7 +174,7 @@ fn a_table_is_told_of_whatever_it_is_called() {
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn whoever_learned_of_the_holder_is_told_of_its_release() {
     let mut table = new();
-    let waiter = std::sync::Mutex::new((other(&table), ear(&table)));
+    let waiter = std::sync::Mutex::new((other(&table), subscriber(&table)));
     let (mut learned, mut missed) = (0, 0);
     for round in 0..100 {
         let name = format!("lock-{round}");
@@ -188,16 +188,16 @@ fn whoever_learned_of_the_holder_is_told_of_its_release() {
             assert_eq!(table.release(&[&name], 1), [true]);
             waits.join().expect("no panic")
         });
-        let (_, ear) = &mut *waiter.lock().expect("alone");
+        let (_, subscriber) = &mut *waiter.lock().expect("alone");
         if let [Outcome::Busy(Some(_))] = denied[..] {
             learned += 1;
-            let mut notifications = ear.client.notifications();
+            let mut notifications = subscriber.client.notifications();
             let mut told = notifications.timeout_iter(Duration::from_secs(5));
             let heard = told.next().expect("connected").expect("it is told");
             assert_eq!(heard.payload(), name);
         } else {
             missed += 1;
-            told(ear);
+            told(subscriber);
         }
     }
     println!("{learned} learned of the holder, {missed} came too late for that");

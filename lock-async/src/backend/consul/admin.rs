@@ -23,7 +23,7 @@ impl Answer {
 impl ConsulAdmin {
     async fn send(&mut self, request: &Request) -> Result<Answer, Failure> {
         let heard = self.requests.in_time(request, self.budget).await;
-        heard.map_err(|trouble| trouble.failure(request.method))
+        heard.map_err(|error| error.failure(request.method))
     }
 }
 

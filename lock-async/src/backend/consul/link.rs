@@ -1,6 +1,6 @@
 //! A connection to Consul.
 
-use super::{Server, Trouble};
+use super::{RequestError, Server};
 use crate::backend::names::addresses_of;
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{Connection, SendRequest, handshake};
@@ -66,7 +66,7 @@ impl Address {
     }
 
     /// Connects to the first address of the host that can be used, while `left` returns some time.
-    pub(super) async fn connect(&self, left: impl Fn() -> Duration) -> Result<Link, Trouble> {
+    pub(super) async fn connect(&self, left: impl Fn() -> Duration) -> Result<Link, RequestError> {
         let found = addresses_of(&self.host, self.port, left()).await;
         let addresses = found.map_err(|why| not_sent(&why))?;
         let mut result = Err(not_sent("the host has no address"));
@@ -113,9 +113,9 @@ fn tls(server: &Server, host: &str) -> Result<(TlsConnector, ServerName<'static>
 impl Link {
     async fn over(
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    ) -> Result<Self, Trouble> {
+    ) -> Result<Self, RequestError> {
         let (requests, connection): (_, Connection<_, String>) =
-            handshake(TokioIo::new(stream)).await.map_err(|error| trouble(&error, false))?;
+            handshake(TokioIo::new(stream)).await.map_err(|error| request_error(&error, false))?;
         Ok(Self { requests, moving: Box::pin(connection) })
     }
 
@@ -134,14 +134,17 @@ impl Link {
     }
 
     /// Sends a request, and reads its answer up to the length of the longest valid one.
-    pub(super) async fn exchange(&mut self, request: Request<String>) -> Result<Taken, Trouble> {
+    pub(super) async fn exchange(
+        &mut self,
+        request: Request<String>,
+    ) -> Result<Taken, RequestError> {
         let Self { requests, moving } = self;
         let mut ended = false;
         let mut exchange = pin!(async {
             let response = requests.try_send_request(request).await.map_err(|mut error| {
                 // A message that comes back was not sent.
                 let sent = error.take_message().is_none();
-                trouble(error.error(), sent)
+                request_error(error.error(), sent)
             })?;
             take(response).await
         });
@@ -160,14 +163,14 @@ impl Link {
     }
 }
 
-async fn take(response: Response<Incoming>) -> Result<Taken, Trouble> {
+async fn take(response: Response<Incoming>) -> Result<Taken, RequestError> {
     let (head, mut incoming) = response.into_parts();
     let index = head.headers.get(INDEX_HEADER).and_then(|value| value.to_str().ok());
     let (status, index) = (head.status.as_u16(), index.map(str::to_string));
     let mut body = Vec::new();
     let mut whole = true;
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut incoming).poll_frame(cx)).await {
-        let frame = frame.map_err(|error| trouble(&error, true))?;
+        let frame = frame.map_err(|error| request_error(&error, true))?;
         body.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
         if body.len() > MAX_BODY {
             body.truncate(MAX_BODY + 1);
@@ -178,16 +181,16 @@ async fn take(response: Response<Incoming>) -> Result<Taken, Trouble> {
     Ok(Taken { answer: Answer { status, index, body }, whole })
 }
 
-fn not_sent(told: &str) -> Trouble {
-    Trouble::new(false, told)
+fn not_sent(told: &str) -> RequestError {
+    RequestError::new(false, told)
 }
 
 /// The error for a connect that failed.
-fn broken(error: io::Error) -> Trouble {
+fn broken(error: io::Error) -> RequestError {
     if let Some(advice) = advice(&error) {
-        return Trouble { sent: false, told: format!("{error}: {advice}"), stays: true };
+        return RequestError { sent: false, told: format!("{error}: {advice}"), stays: true };
     }
-    Trouble::new(
+    RequestError::new(
         false,
         match error.kind() {
             io::ErrorKind::UnexpectedEof => "the agent closed the connection".to_string(),
@@ -197,7 +200,7 @@ fn broken(error: io::Error) -> Trouble {
 }
 
 /// The error for an exchange that broke off.
-fn trouble(error: &hyper::Error, sent: bool) -> Trouble {
+fn request_error(error: &hyper::Error, sent: bool) -> RequestError {
     use std::error::Error as _;
     let told = if error.is_parse() {
         "the answer is not valid HTTP: is this the address of a Consul agent?".to_string()
@@ -206,5 +209,5 @@ fn trouble(error: &hyper::Error, sent: bool) -> Trouble {
     } else {
         error.source().map_or_else(|| error.to_string(), ToString::to_string)
     };
-    Trouble::new(sent, told)
+    RequestError::new(sent, told)
 }

@@ -1,6 +1,6 @@
 //! Statements on a connection: sent as text, or prepared and executed.
 
-use super::trouble::{Trouble, guarded};
+use super::call::{CallError, guarded};
 use lock_core::Failure;
 use lock_core::sql::mysql::{inline, statement_failed};
 use lock_core::sql::{Prepared, Rows, Run, Statement};
@@ -38,13 +38,13 @@ impl Statements {
                 }
                 Run::Prepare => {
                     let prepared = guarded(client.prep(&*statement.text)).await;
-                    let prepared = prepared.map_err(|trouble| failed(&trouble));
+                    let prepared = prepared.map_err(|error| failed(&error));
                     let left = until.saturating_duration_since(Instant::now());
                     self.0.prepared(statement, prepared, sent.elapsed(), left)?;
                     continue;
                 }
             };
-            match result.map_err(|trouble| failed(&trouble)) {
+            match result.map_err(|error| failed(&error)) {
                 Err(failure) if self.0.was_lost(statement, &failure) => {}
                 result => {
                     self.0.ran(sent.elapsed());
@@ -56,8 +56,8 @@ impl Statements {
 }
 
 /// The failure of a statement, by the server's error or its silence.
-fn failed(trouble: &Trouble) -> Failure {
-    statement_failed(trouble.code(), &trouble.describe())
+fn failed(error: &CallError) -> Failure {
+    statement_failed(error.code(), &error.describe())
 }
 
 /// The rows, or the number in the server's OK.

@@ -4,7 +4,7 @@
 //! be as slow as a byte per second. Until the handshake ends, nobody else can reach the socket. So each
 //! attempt has a thread of its own. When the time is over, the caller leaves that thread behind.
 
-use super::trouble::{Trouble, guarded};
+use super::call::{CallError, guarded};
 use crate::backend::names::addresses_of;
 use lock_core::Failure;
 use lock_core::sql::mysql::connect_failed;
@@ -117,8 +117,8 @@ fn attempt(
         },
     )?;
     match told.recv_timeout(limit) {
-        Ok(connected) => connected.map_err(|trouble| not_connected(trouble, place)),
-        Err(RecvTimeoutError::Disconnected) => Err(not_connected(Trouble::Panic, place)),
+        Ok(connected) => connected.map_err(|error| not_connected(error, place)),
+        Err(RecvTimeoutError::Disconnected) => Err(not_connected(CallError::Panic, place)),
         Err(RecvTimeoutError::Timeout) => {
             let mut left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
             left.push((std::process::id(), place.to_string(), at_it));
@@ -136,9 +136,9 @@ fn hanging(place: &str) -> usize {
     left.iter().filter(|(_, to, _)| to == place).count()
 }
 
-fn handshake(opts: &Opts, mode: SslMode) -> Result<Conn, Trouble> {
+fn handshake(opts: &Opts, mode: SslMode) -> Result<Conn, CallError> {
     match guarded(|| Conn::new(opts.clone())) {
-        Err(Trouble::Client(Error::DriverError(DriverError::TlsNotSupported)))
+        Err(CallError::Client(Error::DriverError(DriverError::TlsNotSupported)))
             if mode == SslMode::Prefer =>
         {
             let opts = OptsBuilder::from_opts(opts.clone()).ssl_opts(None::<SslOpts>);
@@ -148,9 +148,9 @@ fn handshake(opts: &Opts, mode: SslMode) -> Result<Conn, Trouble> {
     }
 }
 
-fn not_connected(trouble: Trouble, place: &str) -> Failure {
-    match (trouble.code(), trouble.is_final()) {
-        (None, true) => Failure::refused(trouble.describe()),
-        (code, _) => connect_failed(code, &trouble.at(place).describe()),
+fn not_connected(error: CallError, place: &str) -> Failure {
+    match (error.code(), error.is_final()) {
+        (None, true) => Failure::refused(error.describe()),
+        (code, _) => connect_failed(code, &error.at(place).describe()),
     }
 }

@@ -7,24 +7,24 @@ use std::error::Error as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// An error or a panic of the client.
-pub(super) enum Trouble {
+pub(super) enum CallError {
     Client(Error),
     Panic,
 }
 
 /// Calls the client, whose panics become errors.
-pub(super) fn guarded<T>(call: impl FnOnce() -> mysql::Result<T>) -> Result<T, Trouble> {
+pub(super) fn guarded<T>(call: impl FnOnce() -> mysql::Result<T>) -> Result<T, CallError> {
     match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(Trouble::Client),
-        Err(_) => Err(Trouble::Panic),
+        Ok(result) => result.map_err(CallError::Client),
+        Err(_) => Err(CallError::Panic),
     }
 }
 
-impl Trouble {
+impl CallError {
     /// The number of the server's error. `None` for an error of the client.
     pub(super) fn code(&self) -> Option<u16> {
         match self {
-            Trouble::Client(Error::MySqlError(error)) => Some(error.code),
+            CallError::Client(Error::MySqlError(error)) => Some(error.code),
             _ => None,
         }
     }
@@ -33,10 +33,10 @@ impl Trouble {
     fn advice(&self) -> Option<&'static str> {
         match self {
             // The client hides the sources of these.
-            Trouble::Client(Error::IoError(error)) => advice(error),
-            Trouble::Client(Error::CodecError(error)) => advice(error),
-            Trouble::Client(error) => advice(error),
-            Trouble::Panic => None,
+            CallError::Client(Error::IoError(error)) => advice(error),
+            CallError::Client(Error::CodecError(error)) => advice(error),
+            CallError::Client(error) => advice(error),
+            CallError::Panic => None,
         }
     }
 
@@ -49,7 +49,7 @@ impl Trouble {
         if self.advice().is_some() {
             return true;
         }
-        let Trouble::Client(Error::DriverError(error)) = self else { return false };
+        let CallError::Client(Error::DriverError(error)) = self else { return false };
         matches!(
             error,
             CleartextPluginDisabled
@@ -64,13 +64,13 @@ impl Trouble {
     /// The same error, naming the place of the URL instead of one of its addresses.
     pub(super) fn at(self, place: &str) -> Self {
         match self {
-            Trouble::Client(Error::DriverError(DriverError::CouldNotConnect(Some((
+            CallError::Client(Error::DriverError(DriverError::CouldNotConnect(Some((
                 _,
                 why,
                 kind,
             ))))) => {
                 let at_place = (place.to_string(), why, kind);
-                Trouble::Client(DriverError::CouldNotConnect(Some(at_place)).into())
+                CallError::Client(DriverError::CouldNotConnect(Some(at_place)).into())
             }
             other => other,
         }
@@ -84,8 +84,8 @@ impl Trouble {
 
     fn reason(&self) -> String {
         let error = match self {
-            Trouble::Client(error) => error,
-            Trouble::Panic => return words::PANICKED.to_string(),
+            CallError::Client(error) => error,
+            CallError::Panic => return words::PANICKED.to_string(),
         };
         match error {
             Error::MySqlError(error) => error.message.clone(),

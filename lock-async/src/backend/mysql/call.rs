@@ -10,7 +10,7 @@ use std::pin::pin;
 use std::task::Poll;
 
 /// An error or a panic of the client.
-pub(super) enum Trouble {
+pub(super) enum CallError {
     Client(Error),
     Panic,
 }
@@ -18,20 +18,20 @@ pub(super) enum Trouble {
 /// Calls the client, whose panics become errors.
 pub(super) async fn guarded<T>(
     call: impl Future<Output = mysql_async::Result<T>>,
-) -> Result<T, Trouble> {
+) -> Result<T, CallError> {
     let mut call = pin!(call);
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx))) {
-        Ok(poll) => poll.map_err(Trouble::Client),
-        Err(_) => Poll::Ready(Err(Trouble::Panic)),
+        Ok(poll) => poll.map_err(CallError::Client),
+        Err(_) => Poll::Ready(Err(CallError::Panic)),
     })
     .await
 }
 
-impl Trouble {
+impl CallError {
     /// The number of the server's error. `None` for an error of the client.
     pub(super) fn code(&self) -> Option<u16> {
         match self {
-            Trouble::Client(Error::Server(error)) => Some(error.code),
+            CallError::Client(Error::Server(error)) => Some(error.code),
             _ => None,
         }
     }
@@ -39,8 +39,8 @@ impl Trouble {
     /// The advice for a TLS handshake that keeps failing until someone acts.
     fn advice(&self) -> Option<&'static str> {
         match self {
-            Trouble::Client(error) => advice(error),
-            Trouble::Panic => None,
+            CallError::Client(error) => advice(error),
+            CallError::Panic => None,
         }
     }
 
@@ -53,7 +53,7 @@ impl Trouble {
         if self.advice().is_some() {
             return true;
         }
-        let Trouble::Client(Error::Driver(error)) = self else { return false };
+        let CallError::Client(Error::Driver(error)) = self else { return false };
         matches!(
             error,
             CleartextPluginDisabled
@@ -67,7 +67,7 @@ impl Trouble {
     /// True if nothing answers at the server's address.
     pub(super) fn is_unreachable(&self) -> bool {
         use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
-        let Trouble::Client(Error::Io(IoError::Io(error))) = self else { return false };
+        let CallError::Client(Error::Io(IoError::Io(error))) = self else { return false };
         matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable)
     }
 
@@ -79,8 +79,8 @@ impl Trouble {
 
     fn reason(&self) -> String {
         let error = match self {
-            Trouble::Client(error) => error,
-            Trouble::Panic => return words::PANICKED.to_string(),
+            CallError::Client(error) => error,
+            CallError::Panic => return words::PANICKED.to_string(),
         };
         match error {
             Error::Server(error) => error.message.clone(),
