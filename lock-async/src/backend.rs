@@ -14,7 +14,6 @@ pub(crate) mod sql;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
 
-use lock_core::config::{ConfigError, Error};
 use lock_core::sql::{ConnectError, Rows, Statement};
 use lock_core::{Failure, Instant, Notification, Reply, Request};
 use std::future::{Future, ready};
@@ -138,14 +137,6 @@ impl<S: Session> Source for Provided<S> {
     fn session(&mut self) -> Option<S> {
         self.0.take()
     }
-}
-
-/// The failure of every request after a connection of the caller's is gone.
-const GONE: &str = "the connection that was handed over has ended: connect again with a new one";
-
-/// The error for a codec of another server, or no session. No configuration leads to either.
-pub(crate) fn unsupported() -> Error {
-    ConfigError::System("this configuration leads to no connection".to_string()).into()
 }
 
 /// How much time is left.

@@ -13,7 +13,6 @@ pub(crate) mod sql;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
 
-use lock_core::config::{ConfigError, Error};
 use lock_core::sql::{ConnectError, Rows, Statement};
 use lock_core::{Failure, Instant, Notification, Reply, Request};
 use std::time::Duration;
@@ -121,14 +120,6 @@ impl<S: Session> Source for Provided<S> {
     fn session(&mut self, _waits: bool) -> Option<S> {
         self.0.take()
     }
-}
-
-/// The failure of every request after a connection of the caller's is gone.
-const GONE: &str = "the connection that was handed over has ended: connect again with a new one";
-
-/// The error for a codec of another server, or no session. No configuration leads to either.
-pub(crate) fn unsupported() -> Error {
-    ConfigError::System("this configuration leads to no connection".to_string()).into()
 }
 
 /// Begins a step only while time is left for it.

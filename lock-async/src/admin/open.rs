@@ -3,10 +3,10 @@
 use super::Admin;
 use crate::Config;
 use crate::backend::admin::TableAdmin;
-use crate::backend::{Provided, Source, unsupported};
+use crate::backend::{Provided, Source};
 use lock_core::config::{ConfigError, Error};
 use lock_shared::place::Place;
-use lock_shared::plan::Plan;
+use lock_shared::plan::{Plan, unsupported};
 use lock_shared::settings::{Codec, Kind};
 use tokio::runtime::Handle;
 

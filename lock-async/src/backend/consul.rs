@@ -14,7 +14,7 @@ use lock_core::config::{ConfigError, Error};
 use lock_core::http::consul::{Codec, Setup, Step, TOKEN_HEADER};
 use lock_core::http::{self, Method, Response};
 use lock_core::{Failure, Instant, Pace, Reply, Request};
-use lock_shared::consul::Server;
+use lock_shared::consul::{Server, token_header};
 use std::sync::Arc;
 use std::task::Context;
 use std::time::{Duration, Instant as Now};
@@ -55,15 +55,7 @@ impl Requests {
         server: Server,
         token: Option<String>,
     ) -> Result<Self, ConfigError> {
-        let token = token.map(|token| {
-            let mut value = HeaderValue::from_str(&token).map_err(|_| ConfigError::Parameter {
-                name: "token".to_string(),
-                reason: "must be of visible ASCII characters".to_string(),
-            })?;
-            value.set_sensitive(true);
-            Ok::<_, ConfigError>(value)
-        });
-        let token = token.transpose()?;
+        let token = token.as_deref().map(token_header).transpose()?;
         let address = tokio::task::spawn_blocking(move || Address::new(&server))
             .await
             .unwrap_or_else(|error| Err(ConfigError::System(error.to_string())))?;

@@ -8,13 +8,14 @@ mod call;
 mod statements;
 
 use super::names::addresses_of;
-use super::{GONE, Session, Source as Sessions};
+use super::{Session, Source as Sessions};
 use call::{CallError, guarded};
 use lock_core::Failure;
 use lock_core::config::ConfigError;
 use lock_core::sql::mysql::{connect_failed, statement_failed};
 use lock_core::sql::{ConnectError, Rows, Statement};
 use lock_shared::mysql::Server;
+use lock_shared::plan::gone;
 use lock_shared::sslmode::SslMode;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, DriverError, Opts, OptsBuilder, SslOpts};
@@ -124,7 +125,7 @@ impl Session for Mysql {
             Source::Server { opts, mode, .. } => (opts, *mode),
             Source::Client if self.is_open() => return Ok(()),
             Source::Client => {
-                return Err(ConnectError::NoWay(GONE.to_string()));
+                return Err(gone());
             }
         };
         if mode != SslMode::Disable && CryptoProvider::get_default().is_none() {

@@ -1,12 +1,13 @@
 //! Sessions on a PostgreSQL server.
 
-use super::{GONE, Session, Source as Sessions};
+use super::{Session, Source as Sessions};
 use crate::backend::names::addresses_of;
 use crate::backend::panics::{PANICKED, guarded};
 use lock_core::config::ConfigError;
 use lock_core::sql::postgres::{connect_failed, notification, statement_failed};
 use lock_core::sql::{ConnectError, Prepared, Rows, Run, Statement};
 use lock_core::{Failure, Notification};
+use lock_shared::plan::gone;
 use lock_shared::postgres::{
     Config, Server, Tls, at, describe, failed, is_unix, name, not_connected, param, row, share,
 };
@@ -121,7 +122,7 @@ impl Session for Postgres {
         let open = self.is_open();
         match &self.source {
             Source::Client if open => Ok(()),
-            Source::Client => Err(ConnectError::NoWay(GONE.to_string())),
+            Source::Client => Err(gone()),
             Source::Server { hosts, tls, .. } => {
                 let link = match timeout(limit, guarded(connect(hosts, tls, limit))).await {
                     Ok(Some(link)) => link?,

@@ -1,9 +1,10 @@
 //! Connections to a database: each executes requests as its flow says.
 
-use super::{Backend, Backends, GONE, Session, Source, left};
+use super::{Backend, Backends, Session, Source, left};
 use lock_core::config::{ConfigError, Error};
 use lock_core::sql::{ConnectError, Do, Flow, Made, Rows, Statement};
 use lock_core::{Failure, Instant, Reply, Request, Timing};
+use lock_shared::plan::gone;
 use std::task::Context;
 use std::time::{Duration, Instant as Now};
 
@@ -99,7 +100,6 @@ impl<S: Session> Sql<S> {
     }
 
     async fn make(&mut self, limit: Duration) -> Result<Made, ConnectError> {
-        let gone = || ConnectError::NoWay(GONE.to_string());
         let session = self.session.as_mut().ok_or_else(gone)?;
         session.open(limit).await?;
         Ok(Made { id: session.id(), brought: session.handed() })

@@ -3,14 +3,14 @@
 use super::Locks;
 use crate::Config;
 use crate::backend::sql::Connections;
-use crate::backend::{Backends, Provided, Source, unsupported};
+use crate::backend::{Backends, Provided, Source};
 use crate::driver::Driver;
 use lock_core::Engine;
 use lock_core::config::{ConfigError, Error};
 #[cfg(feature = "consul")]
 use lock_core::{Judgment, Pace};
 use lock_shared::place::Place;
-use lock_shared::plan::Plan;
+use lock_shared::plan::{Plan, unsupported};
 use lock_shared::settings::{Codec, Kind};
 use tokio::runtime::Handle;
 

@@ -2,6 +2,7 @@
 
 use crate::sslmode::{SslMode, stays_here};
 use crate::tls::authorities;
+use http::HeaderValue;
 use http::uri::Authority;
 use lock_core::config::ConfigError;
 use rustls::pki_types::CertificateDer;
@@ -63,4 +64,14 @@ impl Server {
     pub fn roots(&self) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
         authorities(self.root_cert.as_deref())
     }
+}
+
+/// The header that carries the ACL token. Debug output does not show it.
+pub fn token_header(token: &str) -> Result<HeaderValue, ConfigError> {
+    let mut value = HeaderValue::from_str(token).map_err(|_| ConfigError::Parameter {
+        name: "token".to_string(),
+        reason: "must be of visible ASCII characters".to_string(),
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
 }

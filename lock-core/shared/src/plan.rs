@@ -4,9 +4,9 @@ use crate::clock;
 use crate::config::Config;
 use crate::place::Place;
 use crate::settings::{Codec, Kind, Settings};
-use lock_core::config::{ConfigError, Protocol};
+use lock_core::config::{ConfigError, Error, Protocol};
 use lock_core::http::consul::Setup;
-use lock_core::sql::Flow;
+use lock_core::sql::{ConnectError, Flow};
 use lock_core::{ClaimError, Engine, LockName, Mode, Owner, Timing, advisory, consul, table};
 use std::sync::Arc;
 use std::time::Duration;
@@ -141,4 +141,15 @@ impl Plan {
     pub fn token(&self) -> Option<String> {
         self.settings.token.clone()
     }
+}
+
+/// The error for a codec of another server, or no connection. No configuration leads to either.
+pub fn unsupported() -> Error {
+    ConfigError::System("this configuration leads to no connection".to_string()).into()
+}
+
+/// The error of every request after the caller's connection has ended.
+pub fn gone() -> ConnectError {
+    let why = "the connection that was handed over has ended: connect again with a new one";
+    ConnectError::NoWay(why.to_string())
 }

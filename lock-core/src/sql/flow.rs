@@ -5,7 +5,7 @@
 //!   while let Some(step) = flow.poll_step() {
 //!       Open           -> open the connection           flow.opened(result, took)
 //!       Run(statement) -> run it                        flow.ran(result, took)
-//!       Await(up_to)    -> wait for notifications        flow.notified(result)
+//!       Await(up_to)   -> wait for notifications        flow.notified(result)
 //!   }
 //!   flow.finish()
 //! ```

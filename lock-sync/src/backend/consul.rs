@@ -12,7 +12,7 @@ use lock_core::config::{ConfigError, Error};
 use lock_core::http::consul::{Codec, INDEX_HEADER, Setup, Step, TOKEN_HEADER};
 use lock_core::http::{self, MAX_BODY, Method, Response};
 use lock_core::{Failure, Instant, Pace, Reply, Request};
-use lock_shared::consul::Server;
+use lock_shared::consul::{Server, token_header};
 use lookup::{Lookup, NotFound, Resolves};
 use rustls::crypto::ring;
 use std::io::Read;
@@ -51,14 +51,7 @@ impl Requests {
         server: &Server,
         token: Option<String>,
     ) -> Result<Self, ConfigError> {
-        let token = token.map(|token| {
-            let mut value = HeaderValue::from_str(&token).map_err(|_| ConfigError::Parameter {
-                name: "token".to_string(),
-                reason: "must be of visible ASCII characters".to_string(),
-            })?;
-            value.set_sensitive(true);
-            Ok::<_, ConfigError>(value)
-        });
+        let token = token.as_deref().map(token_header).transpose()?;
         let config = Agent::config_builder()
             .proxy(None)
             .http_status_as_error(false)
@@ -75,7 +68,7 @@ impl Requests {
         let agent = Agent::with_parts(config.build(), DefaultConnector::default(), resolves);
         let scheme = if server.encrypted { "https" } else { "http" };
         let origin = format!("{scheme}://{}", server.authority).into();
-        Ok(Self { codec, agent, lookup, origin, token: token.transpose()? })
+        Ok(Self { codec, agent, lookup, origin, token })
     }
 
     /// Checks that locks are possible, and measures the requests. Each may take `budget`.

@@ -8,13 +8,14 @@ mod call;
 mod connect;
 mod statements;
 
-use super::{Cut, GONE, Session, Source as Sessions};
+use super::{Cut, Session, Source as Sessions};
 use call::guarded;
 use connect::connect;
 use lock_core::sql::mysql::statement_failed;
 use lock_core::sql::{ConnectError, Rows, Statement};
 use lock_core::{Failure, Timing};
 use lock_shared::mysql::Server;
+use lock_shared::plan::gone;
 use lock_shared::sslmode::SslMode;
 use mysql::prelude::Queryable;
 use mysql::{Conn, Opts, OptsBuilder, SslOpts};
@@ -158,11 +159,7 @@ impl Session for Mysql {
 
     fn open(&mut self, budget: Duration) -> Result<(), ConnectError> {
         let Source::Server { opts, mode, request } = &self.source else {
-            return if self.is_open() {
-                Ok(())
-            } else {
-                Err(ConnectError::NoWay(GONE.to_string()))
-            };
+            return if self.is_open() { Ok(()) } else { Err(gone()) };
         };
         if *mode != SslMode::Disable && CryptoProvider::get_default().is_none() {
             // The client uses the process's default provider, and panics if there is none.

@@ -4,10 +4,11 @@ mod outside;
 mod stream;
 
 use super::names::addresses_of;
-use super::{Cut, GONE, Session, Source as Sessions};
+use super::{Cut, Session, Source as Sessions};
 use lock_core::sql::postgres::{connect_failed, notification};
 use lock_core::sql::{ConnectError, Prepared, Rows, Run, Statement};
 use lock_core::{Failure, Notification};
+use lock_shared::plan::gone;
 use lock_shared::postgres::{
     Config, Server, at, failed, is_unix, name, not_connected, param, row, share,
 };
@@ -141,7 +142,7 @@ impl Session for Postgres {
             Source::Client if self.client.as_ref().is_some_and(|client| !client.is_closed()) => {
                 Ok(())
             }
-            Source::Client => Err(ConnectError::NoWay(GONE.to_string())),
+            Source::Client => Err(gone()),
             Source::Server { hosts, connector, .. } => {
                 let connected =
                     outside(|| guarded(|| connect(hosts, connector, &self.limit, budget)));

@@ -1,10 +1,11 @@
 //! Connections to a database: each executes requests as its flow says.
 
-use super::{Backend, Backends, Cut, GONE, Session, Source, in_time};
+use super::{Backend, Backends, Cut, Session, Source, in_time};
 use crate::clock;
 use lock_core::config::{ConfigError, Error};
 use lock_core::sql::{ConnectError, Do, Flow, Made, Rows, Statement};
 use lock_core::{Failure, Instant, Reply, Request, Timing};
+use lock_shared::plan::gone;
 use std::time::{Duration, Instant as Now};
 
 /// Connections to one database, as many as the engine asks for.
@@ -100,7 +101,6 @@ impl<S: Session> Sql<S> {
     }
 
     fn make(&mut self, limit: Duration) -> Result<Made, ConnectError> {
-        let gone = || ConnectError::NoWay(GONE.to_string());
         let session = self.session.as_mut().ok_or_else(gone)?;
         in_time(limit, |left| session.open(left))?;
         Ok(Made { id: session.id(), brought: session.handed() })
