@@ -1,7 +1,7 @@
 //! The work on the threads of callers.
 
 use super::pump::{Dead, Locked, Pumped, Shared};
-use super::state::{Caller, Outcome};
+use super::state::Caller;
 use super::{Acquired, NO_LIMIT};
 use crate::locks::{Progress, Wait};
 use crate::{clock, events};
@@ -37,13 +37,9 @@ impl Shared {
             state = self.settle(state)?;
             let closed = state.closed;
             let caller = state.callers.entry(id).or_default();
-            if let Some(outcome) = caller.outcome.take() {
+            if let Some(acquired) = caller.acquired.take() {
                 self.deregister(state, id);
-                return Ok(match outcome {
-                    Outcome::Granted(granted) => Acquired::Granted(granted),
-                    Outcome::Not(why) => Acquired::Not(why),
-                    Outcome::Released(_) => Acquired::Closed,
-                });
+                return Ok(acquired);
             }
             if closed {
                 // The server may have granted the lock meanwhile. It is released.
@@ -90,7 +86,7 @@ impl Shared {
         let release = loop {
             state = self.settle(state)?;
             let caller = state.callers.entry(id).or_default();
-            if let Some(Outcome::Released(release)) = caller.outcome.take() {
+            if let Some(release) = caller.released.take() {
                 break release;
             }
             if until <= clock::now() {

@@ -1,14 +1,12 @@
 //! The state that the driver's threads share, under its mutex.
 
 use super::pool::ConnectionPool;
-use super::{NO_LIMIT, Teller};
+use super::{Acquired, NO_LIMIT, Teller};
 use crate::backend::Backends;
 use crate::clock;
 use crate::guard::{Granted, HoldState};
 use crate::locks::Progress;
-use lock_core::{
-    Engine, Event, Failure, Instant, LockId, LockName, LostReason, NotAcquired, Release,
-};
+use lock_core::{Engine, Event, Failure, Instant, LockId, LockName, LostReason, Release};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar};
 use std::thread::ThreadId;
@@ -82,7 +80,10 @@ impl Told {
 pub(super) struct Caller {
     /// The lock's name, if the thread waits for a lock.
     pub(super) name: Option<LockName>,
-    pub(super) outcome: Option<Outcome>,
+    /// The end of its acquire.
+    pub(super) acquired: Option<Acquired>,
+    /// The end of its release.
+    pub(super) released: Option<Release>,
     pub(super) progress: Option<Progress>,
     pub(super) wake: Arc<Condvar>,
     /// True while it sleeps on `wake`. Waking nobody would cost a system call.
@@ -95,12 +96,6 @@ impl Caller {
             self.wake.notify_all();
         }
     }
-}
-
-pub(super) enum Outcome {
-    Granted(Granted),
-    Not(NotAcquired),
-    Released(Release),
 }
 
 impl State {
@@ -157,19 +152,28 @@ impl State {
                     let cell = Arc::new(HoldState::new(name, fence, deadline, self.teller.clone()));
                     self.guards.insert(id, cell.clone());
                     self.idle_from = clock::now().after(self.look);
-                    self.tell(id, Outcome::Granted(Granted { id, fence, cell }));
+                    let granted = Acquired::Granted(Granted { id, fence, cell });
+                    self.tell(id, |caller| caller.acquired = Some(granted));
                 }
-                Event::NotAcquired { id, why } => self.tell(id, Outcome::Not(why)),
+                Event::NotAcquired { id, why } => {
+                    self.tell(id, |caller| caller.acquired = Some(Acquired::Not(why)));
+                }
                 Event::Released { id, release } => {
                     if matches!(release, Release::Unconfirmed(_)) && !self.callers.contains_key(&id)
                     {
                         self.unconfirmed.add(clock::now(), self.within);
                     }
-                    self.tell(id, Outcome::Released(release));
+                    self.tell(id, |caller| {
+                        caller.acquired = Some(Acquired::Closed);
+                        caller.released = Some(release);
+                    });
                 }
-                Event::Waiting { id, holder } => self.report(id, Progress::Busy(holder)),
+                Event::Waiting { id, holder } => {
+                    self.tell(id, |caller| caller.progress = Some(Progress::Busy(holder)));
+                }
                 Event::Trouble { id, failure } => {
-                    self.report(id, Progress::Trouble(failure.to_string()));
+                    let trouble = Progress::Trouble(failure.to_string());
+                    self.tell(id, |caller| caller.progress = Some(trouble));
                 }
                 Event::Renewed { id, deadline } => {
                     if let Some(cell) = self.guards.get(&id) {
@@ -197,16 +201,9 @@ impl State {
         told
     }
 
-    fn tell(&mut self, id: LockId, outcome: Outcome) {
+    fn tell(&mut self, id: LockId, report: impl FnOnce(&mut Caller)) {
         if let Some(caller) = self.callers.get_mut(&id) {
-            caller.outcome = Some(outcome);
-            caller.wake();
-        }
-    }
-
-    fn report(&mut self, id: LockId, progress: Progress) {
-        if let Some(caller) = self.callers.get_mut(&id) {
-            caller.progress = Some(progress);
+            report(caller);
             caller.wake();
         }
     }
