@@ -100,3 +100,20 @@ fn a_session_is_kept_for_claims_that_may_come_until_the_engine_is_closed() {
     assert_eq!((scene.engine.attempts(), scene.engine.sessions()), (0, 0));
     assert_eq!(scene.engine.poll_timeout(), None);
 }
+
+/// Its last answer may never come.
+#[test]
+fn a_connection_that_nobody_needs_is_closed_although_it_does_not_answer() {
+    let (mut scene, a) = Scene::holding();
+    scene.engine.release(scene.now, a);
+    let unlock = scene.sends();
+    scene.answers(&unlock, Reply::Outcomes([Outcome::Done].into()));
+    scene.told();
+    let keep = scene.sends();
+    scene.engine.close(scene.now);
+    assert_eq!(scene.engine.poll_close(scene.now), None, "an answer is on its way");
+    scene.now = keep.deadline;
+    scene.fails(&keep, unknown());
+    scene.closes(keep.connection);
+    assert_eq!(scene.engine.sessions(), 0);
+}
