@@ -1,5 +1,7 @@
 //! MySQL's and MariaDB's statements: what their numbers and rows mean, and what is refused.
 
+mod setup;
+
 use lock_core::admin::AdminRequest;
 use lock_core::sql::{Codec, Refusal, Rows, Setup, Statement, Step, Value, mysql};
 use lock_core::{
@@ -73,6 +75,20 @@ fn run(request: &Request, answers: &[Rows]) -> Result<Reply, Failure> {
     }
     assert_eq!(exchange.poll_statement(), None, "more is asked");
     exchange.finish()
+}
+
+/// At the answer to its check.
+fn checked(codec: &Codec) -> (Setup, Statement) {
+    let mut setup = codec.setup();
+    let mut next = |answer| match setup.step(answer) {
+        Step::Run(statement) => statement,
+        other => panic!("nothing to run: {other:?}"),
+    };
+    assert_eq!(&*next(None).text, "ROLLBACK AND NO CHAIN NO RELEASE");
+    let session = next(Some(Ok(number(0)))).text;
+    assert!(session.contains("STRICT_TRANS_TABLES") && session.contains("'READ-COMMITTED'"));
+    let check = next(Some(Ok(number(0))));
+    (setup, check)
 }
 
 #[test]
@@ -265,197 +281,4 @@ fn what_a_server_error_says() {
         assert_eq!(mysql::connect_failed(Some(code), "a lock\nb"), refused);
     }
     assert_eq!(mysql::connect_failed(None, "no route"), Failure::NotSent("no route".into()));
-}
-
-/// A row of the check: version, read-only, flush, unsynced binary log, engine, columns, keys, whether
-/// statements commit, database, account, triggers.
-fn row() -> Vec<Value> {
-    let [version, read_only, engine, columns] = ["8.4.3", "0", "InnoDB", COLUMNS].map(text);
-    let table = [version, read_only, int(1), int(0), engine, columns, int(1), int(1)];
-    [&table[..], &[int(1), Value::Null, text("app@%"), int(0)]].concat()
-}
-
-fn row_with(column: usize, value: Value) -> Rows {
-    let mut row = row();
-    row[column] = value;
-    vec![row]
-}
-
-/// At the answer to its check.
-fn checked(codec: &Codec) -> (Setup, Statement) {
-    let mut setup = codec.setup();
-    let mut next = |answer| match setup.step(answer) {
-        Step::Run(statement) => statement,
-        other => panic!("nothing to run: {other:?}"),
-    };
-    assert_eq!(&*next(None).text, "ROLLBACK AND NO CHAIN NO RELEASE");
-    let session = next(Some(Ok(number(0)))).text;
-    assert!(session.contains("STRICT_TRANS_TABLES") && session.contains("'READ-COMMITTED'"));
-    let check = next(Some(Ok(number(0))));
-    (setup, check)
-}
-
-/// What becomes of a server that always gives this answer to its check.
-fn judged(rows: Rows) -> Step {
-    let (mut setup, check) = checked(&codec());
-    for _ in 0..9 {
-        match setup.step(Some(Ok(rows.clone()))) {
-            Step::Run(again) if again == check => {}
-            other => return other,
-        }
-    }
-    panic!("it is checked again and again");
-}
-
-#[test]
-fn a_table_whose_key_is_not_shown_yet_is_looked_at_again() {
-    let (mut setup, check) = checked(&codec());
-    let without = row_with(6, int(0));
-    assert_eq!(setup.step(Some(Ok(without))), Step::Run(check));
-    assert_eq!(setup.step(Some(Ok(vec![row()]))), Step::Ready);
-}
-
-fn refused(column: usize, value: Value) -> Refusal {
-    match judged(row_with(column, value)) {
-        Step::Refuse(refusal) => refusal,
-        other => panic!("not refused: {other:?}"),
-    }
-}
-
-#[test]
-fn a_server_and_table_that_are_fit_need_nothing_but_the_check() {
-    assert_eq!(judged(vec![row()]), Step::Ready);
-    let good =
-        ["8.0.11", "9.7.4-2", "10.6.0-MariaDB", "10.11.14-MariaDB-0+deb12u2", "11.8.1-MariaDB"];
-    for version in good {
-        assert_eq!(judged(row_with(0, text(version))), Step::Ready, "{version}");
-    }
-    assert_eq!(judged(row_with(1, text("OFF"))), Step::Ready);
-    let check = checked(&codec()).1;
-    assert_eq!(check.params[..2], [Value::Null, text("locks")]);
-    let check = checked(&mysql::codec(TableName::new("ops.locks").expect("good"))).1;
-    let name = [text("ops"), text("locks")];
-    assert_eq!(check.params[4..], [&name[..1], &name, &name].concat());
-}
-
-#[test]
-fn servers_that_cannot_keep_locks_are_refused() {
-    for version in ["5.7.44", "10.5.29-MariaDB", "5.5.5", "", "x"] {
-        assert_eq!(refused(0, text(version)), Refusal::UnsupportedVersion, "{version}");
-    }
-    for read_only in ["1", "ON", "", "NO_LOCK_NO_ADMIN"] {
-        assert_eq!(refused(1, text(read_only)), Refusal::ReadOnly, "{read_only}");
-    }
-    for flush in [int(0), int(2), Value::Null, text("1")] {
-        let told = refused(2, flush).to_string();
-        assert!(told.contains("have innodb_flush_log_at_trx_commit set to 1"), "{told}");
-    }
-    for unsynced in [int(1), Value::Null] {
-        let told = refused(3, unsynced).to_string();
-        assert!(told.contains("have sync_binlog set to 1"), "{told}");
-    }
-    assert_eq!(refused(0, int(8)), Refusal::UnexpectedResponse);
-    for rows in [vec![], vec![vec![]], number(0)] {
-        assert_eq!(judged(rows), Step::Refuse(Refusal::UnexpectedResponse));
-    }
-}
-
-#[test]
-fn tables_that_cannot_hold_locks_are_refused() {
-    let told = refused(4, text("MyISAM")).to_string();
-    assert_eq!(told, "`locks` is no InnoDB table but MyISAM: ALTER TABLE `locks` ENGINE = InnoDB");
-    let told = refused(11, int(1)).to_string();
-    assert!(told.starts_with("`locks` has triggers"), "{told}");
-    let counting = format!("{COLUMNS}, zid bigint");
-    let others = [
-        (4, text("VIEW")),
-        (5, Value::Null),
-        (5, text("name int")),
-        (5, text(&counting)),
-        (6, int(0)),
-        (6, int(2)),
-        (7, int(0)),
-    ];
-    for (column, value) in others {
-        let told = refused(column, value.clone()).to_string();
-        assert!(
-            told.starts_with("`locks` is not a lock table (expected: acq"),
-            "{value:?}: {told}"
-        );
-    }
-}
-
-#[test]
-fn a_table_that_is_missing_is_created_and_checked() {
-    let codec = mysql::codec(TableName::new("ops.locks").expect("good"));
-    let mut setup = checked(&codec).0;
-    let create = setup.step(Some(Ok(row_with(4, Value::Null))));
-    let Step::Run(create) = create else { panic!("{create:?}") };
-    assert!(create.text.contains("`ops`.`locks`") && *create.text == codec.create_table());
-    assert!(matches!(setup.step(Some(Ok(number(0)))), Step::Run(_)), "the check");
-    assert_eq!(setup.step(Some(Ok(vec![row()]))), Step::Ready);
-}
-
-#[test]
-fn a_table_that_may_not_be_created_is_told_with_its_statement() {
-    let denied = || Some(Err(mysql::statement_failed(Some(1142), "CREATE request denied")));
-    let mut setup = checked(&codec()).0;
-    let mut step = setup.step(Some(Ok(row_with(4, Value::Null))));
-    for _ in 0..20 {
-        let Step::Run(statement) = &step else { break };
-        let create = statement.text.starts_with("CREATE");
-        step = setup.step(if create { denied() } else { Some(Ok(row_with(4, Value::Null))) });
-    }
-    let Step::Refuse(refusal @ Refusal::NoTable { .. }) = step else { panic!("{step:?}") };
-    let told = refusal.to_string();
-    assert!(told.contains("CREATE request denied (error 1142)") && !told.contains('\n'), "{told}");
-    assert!(told.ends_with(") ENGINE = InnoDB") && !told.contains("--"), "{told}");
-}
-
-#[test]
-fn statements_that_do_not_commit_are_refused() {
-    assert_eq!(refused(8, int(0)), Refusal::NoAutocommit);
-}
-
-#[test]
-fn the_database_that_was_chosen_is_the_tables_from_then_on() {
-    let (mut setup, _) = checked(&codec());
-    assert_eq!(setup.step(Some(Ok(row_with(9, text("my-app"))))), Step::Ready);
-    assert_eq!(setup.codec().table().to_string(), "my-app.locks");
-    let claim = setup.codec().encode(&acquire(&["a"]), Instant::default());
-    let claim = claim.poll_statement().expect("a statement").text;
-    assert!(claim.contains("INSERT INTO `my-app`.`locks`"), "{claim}");
-}
-
-#[test]
-fn a_connection_that_was_handed_over_inside_a_transaction_is_refused() {
-    let asked = || {
-        let mut setup = codec().setup().handed(true);
-        let Step::Run(statement) = setup.step(None) else { panic!("nothing is asked") };
-        assert!(statement.text.starts_with("SET TRANSACTION"));
-        setup
-    };
-    let inside = mysql::statement_failed(Some(1568), "in progress");
-    assert_eq!(asked().step(Some(Err(inside))), Step::Refuse(Refusal::InTransaction));
-    let mut outside = asked();
-    let Step::Run(session) = outside.step(Some(Ok(number(0)))) else { panic!("refused") };
-    assert!(session.text.contains("autocommit = 1"), "and nothing is rolled back");
-}
-
-#[test]
-fn what_the_account_may_not_do_is_told_with_the_statement_that_lets_it() {
-    let (mut setup, _) = checked(&codec());
-    assert_eq!(setup.step(Some(Ok(row_with(9, text("app"))))), Step::Ready);
-    for code in [1142, 1143, 1227] {
-        let mut exchange = setup.codec().encode(&acquire(&["a"]), Instant::default());
-        exchange.handle_failure(mysql::statement_failed(Some(code), "denied"));
-        let told = exchange.finish().expect_err("denied").to_string();
-        let grant = "GRANT SELECT, INSERT, UPDATE ON `app`.`locks` TO 'app'@'%'";
-        assert!(told.ends_with(grant), "{told}");
-    } // Operators need other rights.
-    let mut exchange =
-        setup.codec().encode_admin(&AdminRequest::List { after: None }, Instant::default());
-    exchange.handle_failure(mysql::statement_failed(Some(1142), "denied"));
-    let told = exchange.finish().expect_err("denied").to_string();
-    assert!(told.ends_with("GRANT SELECT ON `app`.`locks` TO 'app'@'%'"), "{told}");
 }

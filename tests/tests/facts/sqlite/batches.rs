@@ -1,0 +1,121 @@
+//! Requests about many locks.
+
+use super::*;
+
+#[test]
+fn the_longest_name_and_a_long_batch_fit() {
+    let table = Table::new();
+    let claims: Vec<_> =
+        (0..512).map(|n| claim(&format!("{n:03}{}", "é".repeat(126)), n)).collect();
+    assert_eq!(claims[0].name.as_str().len(), LockName::MAX_BYTES);
+    let granted = table.acquire_all(&claims);
+    assert!(granted.iter().all(|entry| matches!(entry, Outcome::Granted(_))));
+    assert_eq!(
+        table.ask(&Request::Release {
+            session: SessionName::default(),
+            claims,
+            times_overtaken: 0
+        }),
+        Reply::Outcomes(vec![Outcome::Done; 512])
+    );
+}
+
+#[test]
+fn a_batch_grants_what_is_free_and_names_the_holders_of_the_rest() {
+    let mut table = Table::new();
+    table.acquire("b", 1);
+    table.now += 300;
+    table.acquire("d", 2);
+    table.now += 100;
+    let claims = [claim("a", 3), claim("b", 4), claim("c", 5), claim("d", 6)];
+    let holder = |owner, held, left| {
+        Outcome::Busy(Some(Holder {
+            label: format!("holder {}", Owner::new(owner)),
+            held_for: Duration::from_micros(held),
+            expires_in: Duration::from_micros(left),
+            wanted: false,
+        }))
+    };
+    let entries = table.acquire_all(&claims);
+    let [Outcome::Granted(_), b, Outcome::Granted(_), d] = &entries[..] else {
+        panic!("{entries:?}")
+    };
+    assert_eq!([b, d], [&holder(1, 400, TTL - 400), &holder(2, 100, TTL - 100)]);
+    // What was granted has the claim's owner, not its neighbour's.
+    assert!(table.renew("a", 3) && table.renew("c", 5) && !table.renew("c", 3));
+}
+
+#[test]
+fn who_frees_it_knows_whether_somebody_waits() {
+    let mut table = Table::new();
+    let freed = |table: &Table, leases: &[Claim]| {
+        let reply = table.ask(&Request::Release {
+            session: SessionName::default(),
+            claims: leases.to_vec(),
+            times_overtaken: 0,
+        });
+        let Reply::Outcomes(entries) = reply else { panic!("{reply:?}") };
+        entries
+    };
+    let looks = |table: &Table, claims: &[Claim]| {
+        let reply = table.ask(&Request::Probe { claims: claims.to_vec() });
+        let Reply::Outcomes(entries) = reply else { panic!("{reply:?}") };
+        let wanted = |seen| match seen {
+            Outcome::Free { times_overtaken: None } => None,
+            Outcome::Busy(holder) => Some(holder.is_some_and(|holder: Holder| holder.wanted)),
+            other => panic!("{other:?}"),
+        };
+        entries.into_iter().map(wanted).collect::<Vec<_>>()
+    };
+    let (free, wanted) = (Outcome::Done, || Outcome::DoneContended);
+    table.acquire("a", 1);
+    assert_eq!(freed(&table, &[claim("a", 1)]), [free]);
+    table.acquire("a", 2);
+    assert_eq!(table.acquire("a", 9), None);
+    assert_eq!(freed(&table, &[claim("a", 2)]), [wanted()]);
+    // The next one knows nothing of who waited for the last.
+    let [ours, theirs] = [3, 9].map(|owner| [claim("a", owner), claim("b", owner)]);
+    table.acquire_all(&ours);
+    assert_eq!(looks(&table, &ours), [None, None], "its own are in nobody's way");
+    assert_eq!(looks(&table, &theirs[..1]), [Some(false)]);
+    assert_eq!(looks(&table, &theirs), [Some(true), Some(false)], "another was first for a");
+    assert!(table.acquire("a", 3).is_some() && table.renew("a", 3), "its own");
+    assert_eq!(freed(&table, &ours), [wanted(), wanted()]);
+    assert_eq!(looks(&table, &theirs), [None, None]);
+    // An expired lease is nobody's.
+    table.acquire("a", 4);
+    table.now += TTL;
+    assert_eq!(looks(&table, &theirs[..1]), [None]);
+}
+
+#[test]
+fn a_batch_renews_and_releases_only_its_own() {
+    let table = Table::new();
+    let leases = vec![claim("a", 1), claim("b", 2), claim("c", 3)];
+    table.acquire_all(&leases);
+    table.release("b", 2);
+    table.acquire("b", 9);
+    let ours = Reply::Outcomes(vec![Outcome::Done, Outcome::NotOwner, Outcome::Done]);
+    let ttl = Duration::from_micros(TTL);
+    assert_eq!(table.ask(&Request::Renew { claims: leases.clone(), ttl }), ours);
+    // A pair of another's name and one's own owner is nobody's.
+    let crossed = vec![claim("a", 3), claim("c", 1)];
+    let none = Reply::Outcomes(vec![Outcome::NotOwner; 2]);
+    assert_eq!(
+        table.ask(&Request::Release {
+            session: SessionName::default(),
+            claims: crossed,
+            times_overtaken: 0
+        }),
+        none
+    );
+    assert_eq!(
+        table.ask(&Request::Release {
+            session: SessionName::default(),
+            claims: leases,
+            times_overtaken: 0
+        }),
+        Reply::Outcomes(vec![Outcome::Done, Outcome::NotOwner, Outcome::Done])
+    );
+    assert!(table.renew("b", 9));
+}
