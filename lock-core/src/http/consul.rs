@@ -18,6 +18,7 @@
 
 mod admin;
 mod answer;
+mod scope;
 mod setup;
 
 use super::key::KeyTemplate;
@@ -33,6 +34,7 @@ use alloc::vec::Vec;
 use answer::{Created, Entry, changed, fence, index, is_id, read, surprise, unknown, why};
 use core::time::Duration;
 
+pub use scope::Scope;
 pub use setup::{Setup, Step};
 
 /// The request header that carries the ACL token. A token belongs nowhere else: not into the query,
@@ -54,13 +56,20 @@ pub struct Codec {
     keys: KeyTemplate,
     /// The TTL of sessions, if it is longer than the lease.
     ttl: Duration,
+    scope: Scope,
 }
 
 impl Codec {
     /// For locks at these keys, in sessions with a TTL of `ttl`. It may be longer than the lease that the engine
     /// counts with: see [`lease`](crate::consul::lease).
     pub fn new(keys: KeyTemplate, ttl: Duration) -> Self {
-        Self { keys, ttl }
+        Self { keys, ttl, scope: Scope::default() }
+    }
+
+    /// The same for locks in this part of Consul.
+    #[must_use]
+    pub fn within(self, scope: Scope) -> Self {
+        Self { scope, ..self }
     }
 
     /// Whether there is such a lock. To be asked before an attempt is made.
@@ -76,7 +85,7 @@ impl Codec {
     /// # Errors
     /// [`Failure::NotSent`] for a request that Consul knows no counterpart of.
     pub fn encode(&self, request: &Request) -> Result<HttpRequest, Failure> {
-        Ok(match request {
+        let request = match request {
             Request::Open { owner, ttl } => {
                 let (session, delay) = (millis_up(self.ttl.max(*ttl)), millis_up(*ttl));
                 // Which lists of checks are heeded depends on Consul's version.
@@ -93,12 +102,12 @@ impl Codec {
             }
             Request::Acquire { session, label, .. } => {
                 let value = format!(r#""{}""#, text::base64(label.as_bytes()));
-                transaction("lock", &self.key_of(request)?, &value, session)
+                self.transaction("lock", &self.key_of(request)?, &value, session)
             }
             Request::Release { session, times_overtaken, .. } => {
                 let word = passed_over(*times_overtaken);
                 let value = format!(r#""{}""#, text::base64(word.as_bytes()));
-                transaction("unlock", &self.key_of(request)?, &value, session)
+                self.transaction("unlock", &self.key_of(request)?, &value, session)
             }
             Request::Wait { since, up_to, .. } => {
                 let key = text::path(&self.key_of(request)?);
@@ -112,7 +121,24 @@ impl Codec {
                 HttpRequest { method: Method::Get, path_and_query, body: String::new(), waits }
             }
             _ => return Err(Failure::NotSent("Consul knows no such request".to_string())),
-        })
+        };
+        Ok(self.scope.apply(request))
+    }
+
+    /// A transaction of one operation, on which Consul decides as a whole.
+    fn transaction(
+        &self,
+        verb: &str,
+        key: &str,
+        value: &str,
+        session: &SessionName,
+    ) -> HttpRequest {
+        let (key, session) = (text::json(key), text::json(session.as_str()));
+        let scope = self.scope.fields();
+        let body = format!(
+            r#"[{{"KV":{{"Verb":"{verb}","Key":{key},"Value":{value},"Flags":{LOCK_FLAGS},"Session":{session}{scope}}}}}]"#
+        );
+        put("/v1/txn".to_string(), body)
     }
 
     /// The key of the one lock that a request is about.
@@ -279,15 +305,6 @@ fn millis_up(duration: Duration) -> u128 {
 
 fn put(path_and_query: String, body: String) -> HttpRequest {
     HttpRequest { method: Method::Put, path_and_query, body, waits: Duration::ZERO }
-}
-
-/// A transaction of one operation, on which Consul decides as a whole.
-fn transaction(verb: &str, key: &str, value: &str, session: &SessionName) -> HttpRequest {
-    let (key, session) = (text::json(key), text::json(session.as_str()));
-    let body = format!(
-        r#"[{{"KV":{{"Verb":"{verb}","Key":{key},"Value":{value},"Flags":{LOCK_FLAGS},"Session":{session}}}}}]"#
-    );
-    put("/v1/txn".to_string(), body)
 }
 
 fn refused(status: u16, message: String) -> Failure {

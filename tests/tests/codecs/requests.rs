@@ -4,8 +4,8 @@
 //! the difference.
 
 use lock_core::admin::AdminRequest;
-use lock_core::http::KeyTemplate;
-use lock_core::http::consul::Codec;
+use lock_core::http::consul::{Codec, Scope};
+use lock_core::http::{self, KeyTemplate};
 use lock_core::{Claim, Fence, LockName, Mode, Owner, Request, SessionName};
 use std::path::Path;
 use std::time::Duration;
@@ -60,16 +60,41 @@ fn admin_requests() -> [(&'static str, AdminRequest); 3] {
     ]
 }
 
+/// Each request, as `codec` makes it.
+fn encoded(codec: &Codec) -> Vec<(&'static str, http::Request)> {
+    let requests = requests().into_iter();
+    let requests =
+        requests.map(|(what, request)| (what, codec.encode(&request).expect("Consul has it")));
+    let admin = admin_requests().into_iter();
+    let admin =
+        admin.map(|(what, request)| (what, codec.encode_admin(&request).expect("it can be asked")));
+    requests.chain(admin).chain([("break, then", destroys(codec))]).collect()
+}
+
+/// The second request of a break.
+fn destroys(codec: &Codec) -> http::Request {
+    let [.., (_, breaks)] = admin_requests();
+    let body = r#"[{"Key":"locks/nightly-report/lock","ModifyIndex":7,"Session":"d6fc412b-7260-a440-99c1-bf1f6187f5ef"}]"#;
+    let found = http::Response { status: 200, index: None, body: body.as_bytes() };
+    codec.follow(&breaks, &found).expect("good").expect("it is held")
+}
+
 #[test]
 fn requests_are_those_agreed_on() {
     let codec = Codec::new(KeyTemplate::default(), Duration::from_secs(90));
-    let mut text = String::new();
-    let encode = |request: &Request| codec.encode(request).expect("Consul has it");
-    let requests = requests().into_iter().map(|(what, request)| (what, encode(&request)));
-    let admin = admin_requests()
+    let scope = Scope {
+        path: "consul/team a".to_string(),
+        namespace: "a&b".to_string(),
+        partition: "two\"".to_string(),
+        datacenter: "dc-2".to_string(),
+    };
+    let scoped = codec.clone().within(scope);
+    let everywhere = encoded(&codec).into_iter().map(|(what, request)| (what.to_string(), request));
+    let within = encoded(&scoped)
         .into_iter()
-        .map(|(what, request)| (what, codec.encode_admin(&request).expect("it can be asked")));
-    for (what, request) in requests.chain(admin) {
+        .map(|(what, request)| (format!("behind a path, in a namespace: {what}"), request));
+    let mut text = String::new();
+    for (what, request) in everywhere.chain(within) {
         text += &format!("### {what}\n{} {}\n", request.method.as_str(), request.path_and_query);
         if !request.body.is_empty() {
             text += &format!("\n{}\n", request.body);

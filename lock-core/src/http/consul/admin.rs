@@ -24,7 +24,8 @@ impl Codec {
     pub fn encode_admin(&self, request: &AdminRequest) -> Result<Request, Failure> {
         let get = |path_and_query: String| {
             let (body, waits) = (String::new(), Duration::ZERO);
-            Ok(Request { method: Method::Get, path_and_query, body, waits })
+            let request = Request { method: Method::Get, path_and_query, body, waits };
+            Ok(self.scope.apply(request))
         };
         match request {
             AdminRequest::List { .. } => {
@@ -94,7 +95,8 @@ impl Codec {
                 && fence(entry.modify_index)? == *meant
                 && is_id(session)
             {
-                return Ok(Some(put(format!("/v1/session/destroy/{session}"), String::new())));
+                let destroy = put(format!("/v1/session/destroy/{session}"), String::new());
+                return Ok(Some(self.scope.apply(destroy)));
             }
         }
         Ok(None)
