@@ -24,6 +24,9 @@ const NAMES_A_PLACE: [&str; 5] = [
     "PG_CONNECTION_STRING",
 ];
 
+/// The beginnings of the variables that complete a URL.
+const COMPLETES_A_URL: [&str; 3] = ["PG", "MYSQL_", "CONSUL_"];
+
 /// The command, built once.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
@@ -104,6 +107,12 @@ impl Sandbox {
             .stdin(Stdio::null());
         for name in NAMES_A_PLACE {
             command.env_remove(name);
+        }
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if COMPLETES_A_URL.iter().any(|beginning| text.starts_with(beginning)) {
+                command.env_remove(&name);
+            }
         }
         command
     }

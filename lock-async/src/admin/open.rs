@@ -24,6 +24,7 @@ impl Admin {
     pub async fn open(config: Config) -> Result<Self, Error> {
         Handle::try_current().map_err(|_| ConfigError::NoRuntime)?;
         let (place, plan) = Plan::at(config)?;
+        crate::events::ignored(&plan);
         let plan = plan.to_look()?;
         match place {
             #[cfg(feature = "postgres")]

@@ -9,7 +9,7 @@ use lock_core::sql::{ConnectError, Prepared, Rows, Run, Statement};
 use lock_core::{Failure, Notification};
 use lock_shared::plan::gone;
 use lock_shared::postgres::{
-    Config, Server, Tls, at, describe, failed, is_unix, name, not_connected, param, row, share,
+    Attempts, Config, Server, Tls, at, describe, failed, name, not_connected, param, row, share,
 };
 use lock_shared::sslmode::SslMode;
 use std::future::{Future, poll_fn};
@@ -255,9 +255,24 @@ async fn connect_to(host: &Config, tls: &Tls, limit: Duration) -> Result<Link, F
 }
 
 async fn connect_at(address: &Config, tls: &Tls, limit: Duration) -> Result<Link, Failure> {
+    let mut attempts = Attempts::new(address, tls.mode);
+    loop {
+        let tls = Tls { mode: attempts.mode(), ..tls.clone() };
+        match attempt(address, tls, limit).await {
+            Ok(link) => return Ok(link),
+            Err(failure) => {
+                if let Some(failure) = attempts.failed(failure) {
+                    return Err(failure);
+                }
+            }
+        }
+    }
+}
+
+async fn attempt(address: &Config, tls: Tls, limit: Duration) -> Result<Link, Failure> {
     let mut config = address.clone();
     config.connect_timeout(config.get_connect_timeout().map_or(limit, |own| limit.min(*own)));
-    if tls.mode == SslMode::Disable || is_unix(&config) {
+    if tls.mode == SslMode::Disable {
         config.ssl_mode(Negotiate::Disable);
         let (client, connection) =
             config.connect(NoTls).await.map_err(|error| not_connected(&error))?;
@@ -267,7 +282,6 @@ async fn connect_at(address: &Config, tls: &Tls, limit: Duration) -> Result<Link
         SslMode::Prefer => Negotiate::Prefer,
         _ => Negotiate::Require,
     });
-    let tls = tls.clone();
     let make = apart(move || tls.rustls("the server"))
         .await
         .map_err(|error| connect_failed(None, &error.to_string()))?;

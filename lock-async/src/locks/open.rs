@@ -46,6 +46,7 @@ impl Locks {
     pub async fn open(config: Config) -> Result<Self, Error> {
         Handle::try_current().map_err(|_| ConfigError::NoRuntime)?;
         let (place, plan) = Plan::at(config)?;
+        crate::events::ignored(&plan);
         match place {
             #[cfg(feature = "postgres")]
             Place::Postgres(server) => {

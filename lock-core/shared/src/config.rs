@@ -1,10 +1,12 @@
 //! The configuration of locks.
 
+use crate::env::Environment;
 use crate::place::Place;
 use crate::settings::{Kind, Settings};
 use lock_core::TableName;
 use lock_core::config::{ConfigError, Protocol};
 use lock_core::sql::advisory::Key;
+use std::ffi::OsString;
 use std::fmt;
 use std::time::Duration;
 
@@ -34,10 +36,34 @@ use std::time::Duration;
 /// `label=…`; `table=ops.locks` with lock tables; `keys=int`, `prefix=…`, `waiting=16` with advisory locks;
 /// `token=…` with Consul.
 ///
-/// PostgreSQL also takes libpq's `sslmode` (`disable`, `prefer`, `require`, `verify-ca`, `verify-full`) and
-/// `sslrootcert`. MySQL and MariaDB take the same, except for `verify-ca`. Consul takes `disable` and
-/// `verify-full`. The default is `prefer` on this machine (`disable` with Consul), and `verify-full` to any
-/// other host.
+/// `path` with Consul is that of a proxy before the agent, as in `consul://proxy/locks?path=/consul`. `ns`,
+/// `partition` and `dc` are Consul's namespace, admin partition and datacenter, for all requests.
+///
+/// PostgreSQL also takes libpq's `sslmode` (`disable`, `allow`, `prefer`, `require`, `verify-ca`,
+/// `verify-full`) and `sslrootcert`. MySQL and MariaDB take the same, except for `allow` and `verify-ca`.
+/// Consul takes `disable` and `verify-full`. The default is `prefer` on this machine (`disable` with Consul),
+/// and `verify-full` to any other host. `sslrootcert=system` means `verify-full` with the default
+/// authorities.
+///
+/// `passfile` with PostgreSQL names a file in the form of `~/.pgpass`, from which a missing password comes.
+///
+/// In a user name or password, `%` is written `%25`, `@` `%40`, `/` `%2F`, `?` `%3F`, `#` `%23`, and a space
+/// `%20`.
+///
+/// # The environment
+///
+/// [`from_url`](Self::from_url), and so `parse`, `Locks::connect` and `Admin::connect`, take a URL as it is,
+/// because where locks are kept must not depend on variables that nobody thought of.
+/// [`from_url_and_env`](Self::from_url_and_env) completes it as the server's own clients do:
+///
+/// | a URL | missing parts come from |
+/// |---|---|
+/// | `postgres://` | `PGHOST`, `PGPORT`, `PGUSER`, `PGPASSWORD`, `PGDATABASE`, `PGSSLMODE`, `PGSSLROOTCERT`, `PGTARGETSESSIONATTRS`, and a password from the file that `PGPASSFILE` names, or from `~/.pgpass` |
+/// | `mysql://`, `mariadb://` | `MYSQL_HOST`, `MYSQL_TCP_PORT`, `MYSQL_PWD` |
+/// | `consul://` | `CONSUL_HTTP_ADDR`, `CONSUL_HTTP_SSL`, `CONSUL_CACERT`, `CONSUL_HTTP_TOKEN_FILE`, `CONSUL_HTTP_TOKEN`, `CONSUL_NAMESPACE`, `CONSUL_PARTITION` |
+///
+/// The host is then this machine by default: with PostgreSQL, `/var/run/postgresql` if that folder exists, or
+/// else `localhost`. An empty variable counts as unset. A variable alone names no place.
 #[must_use]
 #[derive(Clone, Default)]
 pub struct Config {
@@ -56,12 +82,52 @@ impl Config {
         Self::default()
     }
 
-    /// Reads a URL. Nothing is connected yet.
+    /// Reads a URL. Nothing is connected yet. The environment is not read: see
+    /// [`from_url_and_env`](Self::from_url_and_env).
     ///
     /// # Errors
     /// [`ConfigError`]: what is wrong, without repeating the URL.
     pub fn from_url(url: &str) -> Result<Self, ConfigError> {
-        let (place, settings) = crate::url::read(url)?;
+        Self::read(url, None)
+    }
+
+    /// Reads a URL, and completes it as the server's own clients do, from this process's [environment
+    /// variables](Self#the-environment) and `~/.pgpass`. [`place`](Self::place) tells where that leads.
+    ///
+    /// # Errors
+    /// [`ConfigError`] as for [`from_url`](Self::from_url), or a variable or a file cannot be used.
+    pub fn from_url_and_env(url: &str) -> Result<Self, ConfigError> {
+        Self::from_url_with(url, |name| std::env::var_os(name))
+    }
+
+    /// Does the same with variables of yours: `variable` returns the value of the variable with the name that
+    /// it is given.
+    ///
+    /// ```
+    /// # use lock_shared::Config;
+    /// # #[cfg(feature = "postgres")] {
+    /// let variable = |name: &str| match name {
+    ///     "PGHOST" => Some("db.example".into()),
+    ///     "PGUSER" => Some("app".into()),
+    ///     _ => None,
+    /// };
+    /// let config = Config::from_url_with("postgres:///jobs", variable)?;
+    /// assert_eq!(config.place(), "postgres://app@db.example/jobs");
+    /// # }
+    /// # Ok::<(), lock_core::config::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ConfigError`] as for [`from_url_and_env`](Self::from_url_and_env).
+    pub fn from_url_with(
+        url: &str,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, ConfigError> {
+        Self::read(url, Some(Environment::new(&variable)))
+    }
+
+    fn read(url: &str, env: Option<Environment<'_>>) -> Result<Self, ConfigError> {
+        let (place, settings) = crate::url::read(url, env)?;
         Ok(Self { place: Some(place), settings })
     }
 
@@ -173,6 +239,12 @@ impl Config {
     /// ```
     pub fn place(&self) -> String {
         self.place.as_ref().map(|place| place.url(&self.settings)).unwrap_or_default()
+    }
+
+    /// Returns the part of the configuration that is ignored, and why: a file of passwords that other users may
+    /// read. `open` reports it to `tracing`.
+    pub fn warning(&self) -> Option<&str> {
+        self.place.as_ref()?.warning()
     }
 
     fn kind(&self) -> Result<Kind, ConfigError> {

@@ -1,7 +1,12 @@
 //! A Consul agent in a URL.
 
-use crate::sslmode::{SslMode, stays_here};
+mod env;
+
+use crate::env::Environment;
+use crate::settings::Settings;
+use crate::sslmode::{SslMode, TlsSettings, parameter, stays_here};
 use crate::tls::authorities;
+use env::Address;
 use http::HeaderValue;
 use http::uri::Authority;
 use lock_core::config::ConfigError;
@@ -19,15 +24,27 @@ pub struct Server {
 }
 
 impl Server {
-    /// Reads the URL, without its parameters. Also returns the prefix of keys, which follows the host.
-    pub fn read(
-        url: &str,
-        sslmode: Option<SslMode>,
-        root_cert: Option<PathBuf>,
+    /// Reads the URL, without its parameters. An environment completes it and the settings. Also returns the
+    /// prefix of keys, which follows the host.
+    pub(crate) fn read(
+        base: &str,
+        tls: TlsSettings,
+        env: Option<Environment<'_>>,
+        settings: &mut Settings,
     ) -> Result<(Self, Option<String>), ConfigError> {
         const SHAPE: &str = "consul://HOST:PORT/PREFIX";
         let wrong = |reason: &str| ConfigError::Url(format!("{reason}: {SHAPE}"));
-        let url = url::Url::parse(url).map_err(|error| wrong(&error.to_string()))?;
+        let path = base.strip_prefix("consul://");
+        let path = path.filter(|rest| rest.is_empty() || rest.starts_with('/'));
+        let address = match (path, env) {
+            (Some(_), Some(env)) => Some(Address::read(env)?),
+            _ => None,
+        };
+        let url = match (&address, path) {
+            (Some(address), Some(path)) => format!("consul://{}{path}", address.authority),
+            _ => base.to_string(),
+        };
+        let url = url::Url::parse(&url).map_err(|error| wrong(&error.to_string()))?;
         let host = url.host_str().filter(|host| !host.is_empty());
         let host = host.ok_or_else(|| wrong("it names no host"))?;
         if !url.username().is_empty() || url.password().is_some() {
@@ -38,18 +55,34 @@ impl Server {
         if url.fragment().is_some() {
             return Err(wrong("it contains a #, which must be written as %23"));
         }
-        let encrypted = match sslmode {
-            None => root_cert.is_some() || !stays_here(host),
-            Some(SslMode::Disable) => false,
-            Some(SslMode::VerifyFull) => true,
-            Some(_) => {
-                let reason = "must be disable or verify-full with Consul".to_string();
-                return Err(ConfigError::Parameter { name: "sslmode".to_string(), reason });
+        let asked = match (tls.mode, env) {
+            (None, _) if tls.root_cert.is_some() => Some(true),
+            (None, Some(env)) => env::encrypted(env, address.as_ref())?,
+            (None, None) => None,
+            (Some(SslMode::Disable), _) => Some(false),
+            (Some(SslMode::VerifyFull), _) => Some(true),
+            (Some(_), _) => {
+                return Err(parameter("sslmode", "must be disable or verify-full with Consul"));
             }
         };
-        if root_cert.is_some() && !encrypted {
-            let reason = "cannot be used with sslmode=disable".to_string();
-            return Err(ConfigError::Parameter { name: "sslrootcert".to_string(), reason });
+        let encrypted = asked.unwrap_or(!stays_here(host));
+        if tls.root_cert.is_some() && !encrypted {
+            return Err(parameter("sslrootcert", "cannot be used with sslmode=disable"));
+        }
+        let mut root_cert = tls.root_cert;
+        if let Some(env) = env {
+            if encrypted && tls.mode.is_none() {
+                env::check_verify(env)?;
+            }
+            if encrypted && !tls.names_authorities {
+                root_cert = env.path("CONSUL_CACERT");
+            }
+            env::complete(settings, env)?;
+        }
+        if let Some(address) = address
+            && settings.scope.path.is_empty()
+        {
+            settings.scope.path = address.path;
         }
         let port = url.port().unwrap_or(if encrypted { 8501 } else { 8500 });
         let authority =

@@ -9,6 +9,13 @@
 #[macro_export]
 macro_rules! events {
     () => {
+        /// A part of the configuration is ignored.
+        pub(crate) fn ignored(plan: &$crate::plan::Plan) {
+            if let Some(why) = &plan.warning {
+                tracing::warn!(%why, "a part of the configuration is ignored");
+            }
+        }
+
         /// A report to a waiter.
         pub(crate) fn progress(name: &::lock_core::LockName, news: &::lock_core::config::Progress) {
             match news {

@@ -18,6 +18,7 @@ mod config;
 #[cfg(feature = "consul")]
 #[doc(hidden)]
 pub mod consul;
+mod env;
 mod events;
 #[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
 #[doc(hidden)]

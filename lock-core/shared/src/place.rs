@@ -55,6 +55,16 @@ impl Place {
         }
     }
 
+    /// What is ignored, and why.
+    pub(crate) fn warning(&self) -> Option<&str> {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(server) => server.warning.as_deref(),
+            #[allow(unreachable_patterns)]
+            _ => None,
+        }
+    }
+
     /// The URL of the place, without a password. It contains the settings that distinguish places.
     pub(crate) fn url(&self, settings: &Settings) -> String {
         let kind = self.kind();
@@ -95,7 +105,14 @@ impl Place {
             #[cfg(feature = "consul")]
             Self::Consul(server) => {
                 let prefix = settings.prefix.as_deref().unwrap_or("locks");
-                format!("consul://{}/{}", server.authority, escaped(prefix))
+                let mut url = format!("consul://{}/{}", server.authority, escaped(prefix));
+                let path =
+                    Some(("path", &*settings.scope.path)).filter(|(_, path)| !path.is_empty());
+                for (name, value) in path.into_iter().chain(settings.scope.parameters()) {
+                    url.push(if url.contains('?') { '&' } else { '?' });
+                    url += &format!("{name}={}", escaped(value));
+                }
+                url
             }
             #[cfg(feature = "sqlite")]
             Self::Sqlite(path) => {
@@ -158,6 +175,10 @@ mod tests {
             ),
             ("consul://h?token=hunter2", "consul://h:8501/locks"),
             ("consul://localhost/a/b?ttl=20s", "consul://localhost:8500/a/b"),
+            (
+                "consul://localhost?path=/consul/&dc=dc%202&ns=a&partition=b",
+                "consul://localhost:8500/locks?path=consul&ns=a&partition=b&dc=dc%202",
+            ),
             ("sqlite:/var/lib/./a%3F%20b.db?label=x", "sqlite:/var/lib/a%3F%20b.db"),
             ("sqlite:///var/é.db", "sqlite:/var/é.db"),
         ] {

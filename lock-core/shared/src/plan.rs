@@ -24,6 +24,8 @@ pub struct Plan {
     seed: u128,
     /// True if there is one connection of the caller's, and never another.
     brought: bool,
+    /// What is ignored, and why; see [`Config::warning`].
+    pub warning: Option<String>,
 }
 
 impl Plan {
@@ -31,7 +33,8 @@ impl Plan {
     pub fn at(config: Config) -> Result<(Place, Self), ConfigError> {
         let Config { place, settings } = config;
         let place = place.ok_or(ConfigError::NoPlace)?;
-        let plan = Self::new(place.kind(), settings, false)?;
+        let warning = place.warning().map(str::to_string);
+        let plan = Self { warning, ..Self::new(place.kind(), settings, false)? };
         Ok((place, plan))
     }
 
@@ -48,7 +51,8 @@ impl Plan {
         let mut seed = [0; 16];
         getrandom::fill(&mut seed)
             .map_err(|error| ConfigError::System(format!("no random numbers: {error}")))?;
-        Ok(Self { codec, timing, settings, seed: u128::from_ne_bytes(seed), brought })
+        let seed = u128::from_ne_bytes(seed);
+        Ok(Self { codec, timing, settings, seed, brought, warning: None })
     }
 
     /// The check before each attempt.

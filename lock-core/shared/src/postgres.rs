@@ -1,17 +1,23 @@
 //! PostgreSQL, by the types of `tokio-postgres`, on which the client `postgres` is built.
 
+mod attempts;
+mod env;
 mod hosts;
+mod passfile;
 mod rows;
 mod tls;
 
+use crate::env::Environment;
 use crate::place::escaped;
-use crate::sslmode::SslMode;
+use crate::sslmode::{SslMode, TlsSettings};
+use env::Parameters;
 use lock_core::config::ConfigError;
 use lock_core::sql::postgres::session_options;
-use std::path::PathBuf;
+use passfile::Passfile;
 use std::time::Duration;
 use tokio_postgres::config::Host;
 
+pub use attempts::Attempts;
 pub use hosts::{at, is_unix, name, share};
 pub use rows::{describe, failed, not_connected, param, row};
 pub use tls::Tls;
@@ -23,22 +29,48 @@ pub use tokio_postgres_rustls::MakeRustlsConnect;
 pub struct Server {
     pub config: Box<Config>,
     pub tls: Tls,
+    /// The password for each host, if the configuration has none.
+    passwords: Vec<Option<Vec<u8>>>,
+    /// The reason for which a file of passwords is ignored.
+    pub(crate) warning: Option<String>,
 }
 
 impl Server {
-    /// Reads the URL, without parameters that are not the client's.
-    pub fn read(
-        url: &str,
-        sslmode: Option<SslMode>,
-        root_cert: Option<PathBuf>,
+    /// Reads the URL: the part before its `?`, and the parameters that are the client's. An environment
+    /// completes them.
+    pub(crate) fn read(
+        base: &str,
+        query: &[(String, String)],
+        tls: TlsSettings,
+        env: Option<Environment<'_>>,
     ) -> Result<Self, ConfigError> {
-        let config = read(url)?;
-        let mode = match sslmode {
+        let mut parameters = Parameters::read(base, query)?;
+        if let Some(env) = env {
+            parameters.complete(env)?;
+        }
+        let config = parameters.config()?;
+        let TlsSettings { mode, root_cert, .. } = tls;
+        let mode = match mode {
             Some(mode) => mode,
             None if hosts::is_local(&config) => SslMode::Prefer,
             None => SslMode::VerifyFull,
         };
-        Ok(Self { config: Box::new(config), tls: Tls { mode, root_cert } })
+        let (mut passwords, mut warning) = (Vec::new(), None);
+        if let Some((path, named)) = parameters.passfile(env) {
+            let file = Passfile::read(&path, named).unwrap_or_else(|why| {
+                warning = Some(why);
+                Passfile::default()
+            });
+            let user = parameters.user()?;
+            let database = config.get_dbname().unwrap_or(&user);
+            let ports = config.get_ports();
+            let find = |(at, host): (usize, &Host)| {
+                let port = ports.get(at).or(ports.first()).copied().unwrap_or(5432);
+                file.find(host, port, database, &user)
+            };
+            passwords = config.get_hosts().iter().enumerate().map(find).collect();
+        }
+        Ok(Self { config: Box::new(config), tls: Tls { mode, root_cert }, passwords, warning })
     }
 
     /// One configuration for each host. The server ends a statement after `request`. It shows `name` for the
@@ -54,7 +86,13 @@ impl Server {
         // Without keep-alives, a connection that only listens would not notice that the server is gone. The
         // kernel counts whole seconds, at least one.
         config.keepalives_idle(request.max(Duration::from_secs(1)));
-        hosts::each(&config)
+        let mut each = hosts::each(&config);
+        for (host, password) in each.iter_mut().zip(&self.passwords) {
+            if let Some(password) = password {
+                host.password(password);
+            }
+        }
+        each
     }
 
     /// The beginning of a URL, without a password.
@@ -88,10 +126,10 @@ impl Server {
     }
 }
 
+/// Reads a URL by itself.
+#[cfg(test)]
 fn read(url: &str) -> Result<Config, ConfigError> {
-    let config: Config = url.parse().map_err(|error| ConfigError::Url(describe(&error).1))?;
-    if config.get_hosts().is_empty() {
-        return Err(ConfigError::Url("it names no host: postgres://HOST/DATABASE".to_string()));
-    }
-    Ok(config)
+    let (base, query) = url.split_once('?').unwrap_or((url, ""));
+    let query: Vec<_> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    Parameters::read(base, &query)?.config()
 }

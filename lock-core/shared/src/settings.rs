@@ -1,6 +1,7 @@
 //! The settings of locks, for any place.
 
 use lock_core::config::{ConfigError, Protocol};
+use lock_core::http::consul::Scope;
 use lock_core::http::{self, KeyTemplate};
 use lock_core::sql::advisory::{Key, Prefix};
 use lock_core::{ClaimError, LockName, Mode, TableName, Timing, consul, sql, table};
@@ -18,6 +19,8 @@ pub(crate) struct Settings {
     pub(crate) prefix: Option<String>,
     pub(crate) waiting: Option<usize>,
     pub(crate) token: Option<String>,
+    /// The part of Consul, and the path of its API.
+    pub(crate) scope: Scope,
     pub(crate) label: Option<String>,
 }
 
@@ -91,6 +94,7 @@ impl Default for Settings {
             prefix: None,
             waiting: None,
             token: None,
+            scope: Scope::default(),
             label: None,
         }
     }
@@ -137,7 +141,8 @@ impl Settings {
             }
             (Kind::Consul, Protocol::Session) => {
                 let keys = self.prefix.as_deref().map(KeyTemplate::under).transpose()?;
-                Codec::Session(http::consul::Codec::new(keys.unwrap_or_default(), self.ttl))
+                let codec = http::consul::Codec::new(keys.unwrap_or_default(), self.ttl);
+                Codec::Session(codec.within(self.scope.clone()))
             }
             #[cfg(feature = "sqlite")]
             (Kind::Sqlite, Protocol::Table) => {

@@ -1,32 +1,42 @@
 //! The parser of URLs.
 
+mod raw;
+
+use crate::env::Environment;
 use crate::place::Place;
 use crate::settings::Settings;
 #[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
-use crate::sslmode::SslMode;
+use crate::sslmode::{TlsSettings, TlsVariables};
 use lock_core::config::ConfigError;
 use lock_core::sql::advisory::Key;
 use lock_core::{TableName, duration};
 
-/// Reads the URL of a place.
-pub(crate) fn read(url: &str) -> Result<(Place, Settings), ConfigError> {
+/// Reads the URL of a place. Without an environment, the URL alone says where it is.
+pub(crate) fn read(
+    url: &str,
+    env: Option<Environment<'_>>,
+) -> Result<(Place, Settings), ConfigError> {
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
     if !escapes_are_whole(url) {
         return Err(ConfigError::Url(
             "each % must be followed by two hexadecimal digits (% itself is %25)".to_string(),
         ));
     }
-    let mut parameters = Parameters::default();
+    let scheme = base.split_once(':').map_or("", |(scheme, _)| scheme);
+    if matches!(scheme, "postgres" | "postgresql" | "mysql" | "mariadb") {
+        raw::check(base, query)?;
+    }
+    let mut parameters = Parameters { at: query.contains('@'), ..Parameters::default() };
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
         parameters.take(&name, value.into_owned())?;
     }
     let place: Place = match base.split_once(':') {
         #[cfg(feature = "postgres")]
-        Some(("postgres" | "postgresql", _)) => parameters.postgres(base)?,
+        Some(("postgres" | "postgresql", _)) => parameters.postgres(base, env)?,
         #[cfg(feature = "mysql")]
-        Some(("mysql" | "mariadb", _)) => parameters.mysql(base)?,
+        Some(("mysql" | "mariadb", _)) => parameters.mysql(base, env)?,
         #[cfg(feature = "consul")]
-        Some(("consul", _)) => parameters.consul(base)?,
+        Some(("consul", _)) => parameters.consul(base, env)?,
         #[cfg(feature = "sqlite")]
         Some(("sqlite", path)) => parameters.sqlite(path)?,
         _ => return Err(Place::unknown()),
@@ -45,6 +55,8 @@ struct Parameters {
     ours: Vec<String>,
     /// All other parameters.
     others: Vec<(String, String)>,
+    /// True if there is a raw @ among them, which ends a user name or password.
+    at: bool,
 }
 
 impl Parameters {
@@ -71,6 +83,10 @@ impl Parameters {
                 settings.waiting = Some(number);
             }
             "token" => settings.token = Some(value),
+            "path" => settings.scope.path = value.trim_matches('/').to_string(),
+            "ns" => settings.scope.namespace = value,
+            "partition" => settings.scope.partition = value,
+            "dc" => settings.scope.datacenter = value,
             "label" => settings.label = Some(value),
             "sslmode" => self.sslmode = Some(value),
             "sslrootcert" => self.sslrootcert = Some(value),
@@ -79,10 +95,7 @@ impl Parameters {
                 return Ok(());
             }
             // The name may be the rest of a password, so the error does not repeat it.
-            _ => {
-                let hint = "what follows the first ? is no list of parameters (in a password, ? is %3F and & is %26)";
-                return Err(ConfigError::Url(hint.to_string()));
-            }
+            _ => return Err(raw::stray()),
         }
         self.ours.push(name.to_string());
         Ok(())
@@ -94,20 +107,23 @@ impl Parameters {
         let others = self.others.iter().map(|(name, _)| name);
         let unknown = self.ours.iter().find(is_ours);
         match unknown.or(others.into_iter().find(|name| !client.contains(&name.as_str()))) {
+            // As above.
+            Some(_) if self.at => Err(raw::stray()),
             Some(name) => Err(ConfigError::UnknownParameter { name: name.clone(), known }),
             None => Ok(()),
         }
     }
 
     #[cfg(feature = "postgres")]
-    fn postgres(&self, base: &str) -> Result<Place, ConfigError> {
-        const KNOWN: &str = "ttl, request_timeout, protocol, table, keys, waiting, label, sslmode, sslrootcert, and those of the server's client";
-        const CLIENT: [&str; 13] = [
+    fn postgres(&self, base: &str, env: Option<Environment<'_>>) -> Result<Place, ConfigError> {
+        const KNOWN: &str = "ttl, request_timeout, protocol, table, keys, waiting, label, sslmode, sslrootcert, passfile, and those of the server's client";
+        const CLIENT: [&str; 14] = [
             "host",
             "hostaddr",
             "port",
             "user",
             "password",
+            "passfile",
             "dbname",
             "application_name",
             "options",
@@ -118,47 +134,37 @@ impl Parameters {
             "keepalives_idle",
         ];
         self.only(KNOWN, &CLIENT)?;
-        let query: String = url::form_urlencoded::Serializer::new(String::new())
-            .extend_pairs(&self.others)
-            .finish();
-        // The client's parser knows %20, but not + for a space.
-        let url = format!("{base}?{}", query.replace('+', "%20"));
-        crate::postgres::Server::read(&url, self.sslmode()?, self.root_cert()).map(Place::Postgres)
+        let tls = self.tls(env.map(|env| TlsVariables {
+            env,
+            mode: "PGSSLMODE",
+            root_cert: "PGSSLROOTCERT",
+        }))?;
+        crate::postgres::Server::read(base, &self.others, tls, env).map(Place::Postgres)
     }
 
     #[cfg(feature = "mysql")]
-    fn mysql(&self, base: &str) -> Result<Place, ConfigError> {
+    fn mysql(&self, base: &str, env: Option<Environment<'_>>) -> Result<Place, ConfigError> {
         const KNOWN: &str = "ttl, request_timeout, protocol, table, prefix, waiting, label, sslmode, sslrootcert, socket";
         self.only(KNOWN, &["socket"])?;
         let socket = self.others.last().map(|(_, socket)| socket.clone());
-        crate::mysql::Server::read(base, socket, self.sslmode()?, self.root_cert())
-            .map(Place::Mysql)
+        let tls = self.tls(None)?;
+        crate::mysql::Server::read(base, socket, tls, env).map(Place::Mysql)
     }
 
     #[cfg(feature = "consul")]
-    fn consul(&mut self, base: &str) -> Result<Place, ConfigError> {
-        const KNOWN: &str = "ttl, request_timeout, protocol, label, token, sslmode, sslrootcert";
+    fn consul(&mut self, base: &str, env: Option<Environment<'_>>) -> Result<Place, ConfigError> {
+        const KNOWN: &str = "ttl, request_timeout, protocol, label, token, path, ns, partition, dc, sslmode, sslrootcert";
         self.only(KNOWN, &[])?;
-        let (server, prefix) =
-            crate::consul::Server::read(base, self.sslmode()?, self.root_cert())?;
+        let tls = self.tls(None)?;
+        let (server, prefix) = crate::consul::Server::read(base, tls, env, &mut self.settings)?;
         let settings = &mut self.settings;
         settings.prefix = settings.prefix.take().or(prefix);
         Ok(Place::Consul(server))
     }
 
     #[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
-    fn root_cert(&self) -> Option<std::path::PathBuf> {
-        self.sslrootcert.as_ref().map(Into::into)
-    }
-
-    #[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
-    fn sslmode(&self) -> Result<Option<SslMode>, ConfigError> {
-        let Some(text) = &self.sslmode else { return Ok(None) };
-        let mode = SslMode::parse(text);
-        mode.map(Some).ok_or_else(|| ConfigError::Parameter {
-            name: "sslmode".to_string(),
-            reason: "must be disable, prefer, require, verify-ca or verify-full".to_string(),
-        })
+    fn tls(&self, variables: Option<TlsVariables<'_>>) -> Result<TlsSettings, ConfigError> {
+        TlsSettings::read(self.sslmode.as_deref(), self.sslrootcert.as_deref(), variables)
     }
 
     #[cfg(feature = "sqlite")]
@@ -259,10 +265,10 @@ mod tests {
             "consul://h/a#hunter2",
         ];
         for url in good {
-            assert!(read(url).is_ok(), "{url}");
+            assert!(read(url, None).is_ok(), "{url}");
         }
         for url in bad {
-            let line = read(url).map(drop).expect_err(url).to_string();
+            let line = read(url, None).map(drop).expect_err(url).to_string();
             assert!(!line.contains('\n') && !line.contains("hunter2"), "{line}");
         }
     }

@@ -19,6 +19,7 @@ impl Admin {
     /// SQLite file, does not exist; or the locks are advisory, and have no names at the server.
     pub fn open(config: Config) -> Result<Self, Error> {
         let (place, plan) = Plan::at(config)?;
+        crate::events::ignored(&plan);
         let plan = plan.to_look()?;
         match place {
             #[cfg(feature = "postgres")]

@@ -10,7 +10,7 @@ use lock_core::sql::{ConnectError, Prepared, Rows, Run, Statement};
 use lock_core::{Failure, Notification};
 use lock_shared::plan::gone;
 use lock_shared::postgres::{
-    Config, Server, at, failed, is_unix, name, not_connected, param, row, share,
+    Attempts, Config, Server, at, failed, is_unix, name, not_connected, param, row, share,
 };
 use outside::outside;
 use postgres::Client;
@@ -256,8 +256,19 @@ fn connect_to(
         let share = share(until, many - nth);
         limit.set(share);
         config.connect_timeout(config.get_connect_timeout().map_or(share, |own| share.min(*own)));
+        let mut attempts = Attempts::new(host, connector.mode());
         let config = postgres::Config::from(config.clone());
-        result = config.connect(connector.clone()).map_err(|error| not_connected(&error));
+        result = loop {
+            let connected = config.connect(connector.in_mode(attempts.mode()));
+            match connected.map_err(|error| not_connected(&error)) {
+                Ok(client) => break Ok(client),
+                Err(failure) => {
+                    if let Some(failure) = attempts.failed(failure) {
+                        break Err(failure);
+                    }
+                }
+            }
+        };
         if result.is_ok() {
             break;
         }

@@ -34,6 +34,7 @@ impl Locks {
     /// [`Error`]: the configuration, the server or the table cannot be used.
     pub fn open(config: Config) -> Result<Self, Error> {
         let (place, plan) = Plan::at(config)?;
+        crate::events::ignored(&plan);
         match place {
             #[cfg(feature = "postgres")]
             Place::Postgres(server) => {

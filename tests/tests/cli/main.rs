@@ -4,6 +4,7 @@ mod arguments;
 mod bad_input;
 mod codes;
 mod connect;
+mod conventions;
 mod death;
 mod descriptors;
 mod exclusion;

@@ -55,6 +55,7 @@ fn encrypted(host: &str, parameters: &str) -> Result<bool, Error> {
 fn sslmode_is_honoured() {
     let authority = format!("sslrootcert={}", authority());
     assert_eq!(encrypted("localhost", "sslmode=disable"), Ok(false));
+    assert_eq!(encrypted("localhost", "sslmode=allow"), Ok(false), "the server accepts that");
     assert_eq!(encrypted("localhost", ""), Ok(true), "prefer, on this machine");
     assert_eq!(encrypted("localhost", "sslmode=prefer"), Ok(true));
     assert_eq!(encrypted("localhost", "sslmode=require"), Ok(true));

@@ -1,7 +1,8 @@
 //! A MySQL or MariaDB server in a URL.
 
+use crate::env::{Environment, wrong};
 use crate::place::escaped;
-use crate::sslmode::{SslMode, stays_here};
+use crate::sslmode::{SslMode, TlsSettings, parameter, stays_here};
 use crate::tls::in_file;
 use lock_core::config::ConfigError;
 use percent_encoding::percent_decode_str;
@@ -25,37 +26,47 @@ pub struct Server {
 }
 
 impl Server {
-    /// Reads the server's part of the URL, without its parameters.
-    pub fn read(
+    /// Reads the server's part of the URL, without its parameters. An environment completes it.
+    pub(crate) fn read(
         url: &str,
         socket: Option<String>,
-        sslmode: Option<SslMode>,
-        root_cert: Option<PathBuf>,
+        tls: TlsSettings,
+        env: Option<Environment<'_>>,
     ) -> Result<Self, ConfigError> {
-        let wrong = |reason: &str| ConfigError::Url(reason.to_string());
+        let unread = |reason: &str| ConfigError::Url(reason.to_string());
+        let TlsSettings { mode: sslmode, root_cert, .. } = tls;
         let (_, rest) = url.split_once(':').unwrap_or_default();
+        let rest = match env {
+            Some(env) => with_host(rest, env)?,
+            None => rest.to_string(),
+        };
         let url = Url::parse(&format!("mysql:{rest}"))
             .map_err(|error| ConfigError::Url(error.to_string()))?;
         let host = url.host().and_then(|host| Host::parse(&host.to_string()).ok());
         let host =
-            host.ok_or_else(|| wrong("it names no host: mysql://HOST/DATABASE"))?.to_string();
+            host.ok_or_else(|| unread("it names no host: mysql://HOST/DATABASE"))?.to_string();
         let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
         let database = url.path_segments().and_then(|mut parts| parts.next()).map(decoded);
         let database = database
             .filter(|name| !name.is_empty())
-            .ok_or_else(|| wrong("it names no database: mysql://HOST/DATABASE"))?;
+            .ok_or_else(|| unread("it names no database: mysql://HOST/DATABASE"))?;
         let user = Some(url.username()).filter(|name| !name.is_empty()).map(decoded);
-        let password = url.password().map(decoded);
-        let port = url.port().unwrap_or(3306);
+        let mut password = url.password().map(decoded);
+        let mut port = url.port();
+        if let Some(env) = env {
+            if password.is_none() {
+                password = env.text("MYSQL_PWD")?;
+            }
+            if port.is_none() {
+                port = default_port(env)?;
+            }
+        }
+        let port = port.unwrap_or(3306);
         let local = socket.is_some() || stays_here(&host);
         let mode = sslmode.unwrap_or(match local && root_cert.is_none() {
             true => SslMode::Prefer,
             false => SslMode::VerifyFull,
         });
-        let parameter = |name: &str, reason: &str| ConfigError::Parameter {
-            name: name.to_string(),
-            reason: reason.to_string(),
-        };
         // The client also trusts the public authorities. Without a check of the host's name, any of their
         // certificates would pass.
         if mode == SslMode::VerifyCa {
@@ -63,6 +74,9 @@ impl Server {
                 "sslmode",
                 "cannot be verify-ca with MySQL and MariaDB: use verify-full",
             ));
+        }
+        if mode == SslMode::Allow {
+            return Err(parameter("sslmode", "cannot be allow with MySQL and MariaDB: use prefer"));
         }
         if root_cert.is_some() && mode != SslMode::VerifyFull {
             return Err(parameter("sslrootcert", "needs sslmode=verify-full"));
@@ -83,5 +97,82 @@ impl Server {
         let socket = self.socket.as_deref().map(|path| format!("?socket={}", escaped(path)));
         let socket = socket.unwrap_or_default();
         format!("mysql://{user}{}{port}/{}{socket}", self.host, escaped(&self.database))
+    }
+}
+
+/// What follows the scheme, with the host that the servers' own clients would take if there is none.
+fn with_host(rest: &str, env: Environment<'_>) -> Result<String, ConfigError> {
+    let Some((authority, path)) = rest.strip_prefix("//").and_then(|rest| rest.split_once('/'))
+    else {
+        return Ok(rest.to_string());
+    };
+    let (login, host) = authority.rsplit_once('@').map_or(("", authority), |(login, host)| {
+        (authority.get(..=login.len()).unwrap_or_default(), host)
+    });
+    if !host.is_empty() && !host.starts_with(':') {
+        return Ok(rest.to_string());
+    }
+    let named = env.text("MYSQL_HOST")?.unwrap_or_else(|| "localhost".to_string());
+    let named = if named.contains(':') { format!("[{named}]") } else { named };
+    if Host::parse(&named).is_err() {
+        return Err(wrong("MYSQL_HOST", "must be the name or the address of a host"));
+    }
+    Ok(format!("//{login}{named}{host}/{path}"))
+}
+
+fn default_port(env: Environment<'_>) -> Result<Option<u16>, ConfigError> {
+    let text = env.text("MYSQL_TCP_PORT")?;
+    let port = text.map(|text| text.parse()).transpose();
+    port.map_err(|_| wrong("MYSQL_TCP_PORT", "must be the number of a port"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsString;
+
+    fn server(url: &str, variables: &[(&str, &str)]) -> Result<Server, ConfigError> {
+        let variable = |name: &str| {
+            let found = variables.iter().find(|(variable, _)| *variable == name);
+            found.map(|(_, value)| OsString::from(value))
+        };
+        Server::read(url, None, TlsSettings::default(), Some(Environment::new(&variable)))
+    }
+
+    #[test]
+    fn the_url_goes_first_then_the_environment() {
+        let all = [("MYSQL_HOST", "env"), ("MYSQL_TCP_PORT", "3400"), ("MYSQL_PWD", "envpw")];
+        for (url, place, password) in [
+            ("mysql:///d", "mysql://env:3400/d", "envpw"),
+            ("mysql://u@/d", "mysql://u@env:3400/d", "envpw"),
+            ("mariadb://u:p@/d", "mysql://u@env:3400/d", "p"),
+            ("mysql://:7/d", "mysql://env:7/d", "envpw"),
+            ("mysql://u:p@h:7/d", "mysql://u@h:7/d", "p"),
+            ("mysql://u@h/d", "mysql://u@h:3400/d", "envpw"),
+        ] {
+            let server = server(url, &all).expect(url);
+            assert_eq!(
+                (&*server.place(), server.password.as_deref()),
+                (place, Some(password)),
+                "{url}"
+            );
+        }
+        let none = server("mysql:///d", &[("MYSQL_HOST", ""), ("MYSQL_PWD", "")]).expect("good");
+        assert_eq!((&*none.place(), none.password), ("mysql://localhost/d", None));
+        let six = server("mysql:///d", &[("MYSQL_HOST", "::1")]).expect("good");
+        assert_eq!(six.place(), "mysql://[::1]/d");
+        for (name, value) in [("MYSQL_HOST", "a/b"), ("MYSQL_HOST", "u@h"), ("MYSQL_TCP_PORT", "x")]
+        {
+            assert!(
+                matches!(
+                    server("mysql:///d", &[(name, value)]).map(drop),
+                    Err(ConfigError::Variable { .. })
+                ),
+                "{name}={value}"
+            );
+        }
+        for url in ["mysql:/d", "mysql:d", "mysql://", "mysql://u@h"] {
+            assert!(server(url, &all).is_err(), "{url}");
+        }
     }
 }

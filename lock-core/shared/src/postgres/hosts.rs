@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_left_to_the_client() {
-        for url in ["postgres://one,two/d?hostaddr=127.0.0.1", "postgres://one,two/d?port=1"] {
+        for url in ["postgres://one,two/d?hostaddr=127.0.0.1", "postgres://one,two/d?port=1,2,3"] {
             assert_eq!(each(&read(url)).len(), 1, "{url}");
         }
     }

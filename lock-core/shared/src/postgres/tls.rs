@@ -53,7 +53,9 @@ impl Tls {
                 let full = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
                 Checks::Authority(full.map_err(|error| failed(&error))?)
             }
-            (SslMode::Require, None) | (SslMode::Prefer | SslMode::Disable, _) => Checks::Nothing,
+            (SslMode::Require, None) | (SslMode::Prefer | SslMode::Allow | SslMode::Disable, _) => {
+                Checks::Nothing
+            }
         };
         let config = builder
             .dangerous()

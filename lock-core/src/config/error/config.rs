@@ -42,6 +42,14 @@ pub enum ConfigError {
         /// The fault of its value.
         reason: String,
     },
+    /// An environment variable that completes the URL cannot be used.
+    #[error("the environment variable {name}: {reason}")]
+    Variable {
+        /// The variable.
+        name: &'static str,
+        /// The fault of its value.
+        reason: String,
+    },
     /// The lease times cannot be safe.
     #[error(transparent)]
     Timing(#[from] TimingError),

@@ -80,6 +80,18 @@ impl Connector {
         Self { tls, host: String::new(), limit }
     }
 
+    /// The same with another mode.
+    pub(super) fn in_mode(&self, mode: SslMode) -> Self {
+        let mut other = self.clone();
+        other.tls.mode = mode;
+        other
+    }
+
+    /// The mode of the URL.
+    pub(super) fn mode(&self) -> SslMode {
+        self.tls.mode
+    }
+
     /// The same with another limit.
     pub(super) fn within(&self, limit: Limit) -> Self {
         Self { limit, ..self.clone() }
@@ -101,7 +113,7 @@ impl Connector {
                     .map_err(io::Error::other)?;
                 Ok(Stream::Encrypted(Box::new(connect.connect(bounded).await?)))
             }
-            (b"N", SslMode::Prefer) => Ok(Stream::Plain(bounded)),
+            (b"N", SslMode::Prefer | SslMode::Allow) => Ok(Stream::Plain(bounded)),
             (b"N", _) => Err(io::Error::other(NO_TLS)),
             _ => Err(io::Error::other("the server does not speak PostgreSQL's protocol")),
         }

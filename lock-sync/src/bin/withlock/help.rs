@@ -28,6 +28,8 @@ The first of these names the place where locks are kept: --db; WITHLOCK_URL; the
 WITHLOCK_URL_FILE names; the systemd credential withlock-url; ~/.config/withlock/url;
 /etc/withlock/url; PG_CONNECTION_STRING. The default is a file of this user's on this machine;
 other users have other files. A withlock inside COMMAND uses the same place as the outer one.
+What the URL leaves open comes from the variables and files of the server's own clients (PGHOST,
+PGPASSWORD, ~/.pgpass, MYSQL_PWD, CONSUL_HTTP_ADDR and so on); -v shows where that leads.
 
 COMMAND finds WITHLOCK_NAME and WITHLOCK_FENCE in its environment. The fence is a number that
 rises with every grant of the lock. withlock passes signals to COMMAND. If the lock cannot be

@@ -46,7 +46,7 @@ const EXIT_STATUS: [(&str, &str); 9] = [
 ];
 
 /// The environment variables. Those that name a place come first, in the order in which withlock reads them.
-const ENVIRONMENT: [(&str, &str); 9] = [
+const ENVIRONMENT: [(&str, &str); 11] = [
     (
         "WITHLOCK_URL",
         "The place where locks are kept, unless --db is given. COMMAND does not get this variable, because it can contain a \
@@ -64,7 +64,15 @@ const ENVIRONMENT: [(&str, &str); 9] = [
         "PG_CONNECTION_STRING",
         "The place where locks are kept, if nothing above and no file names one. COMMAND keeps this variable.",
     ),
-    ("CONSUL_HTTP_TOKEN", "A token for Consul, unless the URL contains one."),
+    (
+        "PGHOST, PGPORT, PGUSER, PGDATABASE, PGPASSWORD, PGPASSFILE, PGSSLMODE, PGSSLROOTCERT, PGTARGETSESSIONATTRS",
+        "What a URL of PostgreSQL leaves open, as in psql(1). They name no place without a URL, such as postgres://.",
+    ),
+    ("MYSQL_HOST, MYSQL_TCP_PORT, MYSQL_PWD", "What a URL of MySQL or MariaDB leaves open."),
+    (
+        "CONSUL_HTTP_ADDR, CONSUL_HTTP_SSL, CONSUL_CACERT, CONSUL_HTTP_TOKEN_FILE, CONSUL_HTTP_TOKEN, CONSUL_NAMESPACE, CONSUL_PARTITION",
+        "What a URL of Consul leaves open, as in consul(1). The address is used with consul:///PREFIX.",
+    ),
     ("XDG_CONFIG_HOME, XDG_STATE_HOME, HOME", "The folders of this user's files, see FILES."),
     ("WITHLOCK_NAME", "Set for COMMAND: the lock's name."),
     (
@@ -75,12 +83,16 @@ const ENVIRONMENT: [(&str, &str); 9] = [
     ("WITHLOCK_PLACE", "Set for COMMAND: the place where the lock is kept, without its password."),
 ];
 
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     ("~/.config/withlock/url", "One URL: the place where this user's locks are kept."),
     ("/etc/withlock/url", "The same for all users of this machine."),
     (
         "~/.local/state/withlock/locks.db",
         "The default place of this user's locks. Another user has another file.",
+    ),
+    (
+        "~/.pgpass",
+        "Passwords for PostgreSQL, as in psql(1), for a URL without one. Ignored if its group or other users may read it.",
     ),
     (
         "$CREDENTIALS_DIRECTORY/withlock-url",

@@ -5,13 +5,11 @@ use crate::label::label;
 use crate::nested::{Outer, PLACE, astray};
 use crate::report::{printable, say};
 use crate::source::{FILE, Found, find};
-use lock_sync::{Config, ConfigError, TableName};
-use std::env::{VarError, var, var_os};
+use lock_sync::{Config, TableName};
+use std::env::{var, var_os};
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
-
-const TOKEN: &str = "CONSUL_HTTP_TOKEN";
 
 /// A place, and the settings of its locks.
 pub(crate) struct Place {
@@ -26,7 +24,13 @@ impl Place {
     /// Finds the place in the command line, the environment or a file.
     pub(crate) fn of(args: &Args) -> Result<Self, String> {
         let place = match find(args.db.as_deref())? {
-            Some(found) => Self::at(&found)?,
+            Some(found) => {
+                let place = Self::at(&found)?;
+                if let Some(warning) = place.config.warning().filter(|_| !args.quiet) {
+                    say!("{warning}");
+                }
+                place
+            }
             None if args.ddl => Self::file(PathBuf::from("locks.db")),
             None => match astray() {
                 Some(message) => return Err(message),
@@ -64,13 +68,11 @@ impl Place {
 
     fn at(found: &Found) -> Result<Self, String> {
         let Found { source, url, inherited } = found;
-        let config: Config =
-            url.parse().map_err(|error: ConfigError| format!("{source}: {error}"))?;
+        let config = Config::from_url_and_env(url).map_err(|error| format!("{source}: {error}"))?;
         if *inherited && var(PLACE).ok() != Some(config.place()) {
             let outer = var_os(FILE).and_then(|path| Outer::of(Path::new(&path)));
             return Err(outer.map(|outer| outer.silent()).unwrap_or_default());
         }
-        let config = with_token(config, url)?;
         Ok(Self { config, url: absolute(url)?, own: None })
     }
 
@@ -103,20 +105,6 @@ fn absolute(url: &str) -> Result<String, String> {
             Ok(format!("{}/{path}", Config::sqlite(folder).place()))
         }
         _ => Ok(url.to_string()),
-    }
-}
-
-/// Adds Consul's token from `CONSUL_HTTP_TOKEN`, unless the URL contains one.
-fn with_token(config: Config, url: &str) -> Result<Config, String> {
-    if !url.starts_with("consul:") || url.contains("token=") {
-        return Ok(config);
-    }
-    match var(TOKEN) {
-        Ok(token) if !token.is_empty() => Ok(config.token(token)),
-        Err(VarError::NotUnicode(_)) => {
-            Err(format!("{TOKEN} is not UTF-8: set it to Consul's token, or unset it"))
-        }
-        _ => Ok(config),
     }
 }
 
