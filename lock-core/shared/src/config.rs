@@ -38,6 +38,7 @@ use std::time::Duration;
 ///
 /// `path` with Consul is that of a proxy before the agent, as in `consul://proxy/locks?path=/consul`. `ns`,
 /// `partition` and `dc` are Consul's namespace, admin partition and datacenter, for all requests.
+/// `server_name` is the name in the certificate of Consul's agent, if it is not that of the host.
 ///
 /// PostgreSQL also takes libpq's `sslmode` (`disable`, `allow`, `prefer`, `require`, `verify-ca`,
 /// `verify-full`) and `sslrootcert`. MySQL and MariaDB take the same, except for `allow` and `verify-ca`.
@@ -60,7 +61,7 @@ use std::time::Duration;
 /// |---|---|
 /// | `postgres://` | `PGHOST`, `PGPORT`, `PGUSER`, `PGPASSWORD`, `PGDATABASE`, `PGSSLMODE`, `PGSSLROOTCERT`, `PGTARGETSESSIONATTRS`, and a password from the file that `PGPASSFILE` names, or from `~/.pgpass` |
 /// | `mysql://`, `mariadb://` | `MYSQL_HOST`, `MYSQL_TCP_PORT`, `MYSQL_PWD` |
-/// | `consul://` | `CONSUL_HTTP_ADDR`, `CONSUL_HTTP_SSL`, `CONSUL_CACERT`, `CONSUL_HTTP_TOKEN_FILE`, `CONSUL_HTTP_TOKEN`, `CONSUL_NAMESPACE`, `CONSUL_PARTITION` |
+/// | `consul://` | `CONSUL_HTTP_ADDR`, `CONSUL_HTTP_SSL`, `CONSUL_CACERT`, `CONSUL_TLS_SERVER_NAME`, `CONSUL_HTTP_TOKEN_FILE`, `CONSUL_HTTP_TOKEN`, `CONSUL_NAMESPACE`, `CONSUL_PARTITION` |
 ///
 /// The host is then this machine by default: with PostgreSQL, `/var/run/postgresql` if that folder exists, or
 /// else `localhost`. An empty variable counts as unset. A variable alone names no place.

@@ -10,7 +10,7 @@ use env::Address;
 use http::HeaderValue;
 use http::uri::Authority;
 use lock_core::config::ConfigError;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, ServerName};
 use std::path::PathBuf;
 
 /// The address of a Consul agent, and its TLS settings.
@@ -19,6 +19,8 @@ pub struct Server {
     /// Host and port.
     pub authority: Authority,
     pub encrypted: bool,
+    /// The name that the certificate must have.
+    pub server_name: ServerName<'static>,
     /// A PEM file with the authorities to trust instead of the system's.
     root_cert: Option<PathBuf>,
 }
@@ -79,6 +81,12 @@ impl Server {
             }
             env::complete(settings, env)?;
         }
+        let name = settings.server_name.as_deref().unwrap_or(host.trim_matches(['[', ']']));
+        let server_name =
+            ServerName::try_from(name.to_string()).map_err(|_| match settings.server_name {
+                Some(_) => parameter("server_name", "must be the name or the address of a host"),
+                None => wrong("its host is not valid"),
+            })?;
         if let Some(address) = address
             && settings.scope.path.is_empty()
         {
@@ -90,7 +98,7 @@ impl Server {
         let prefix = percent_encoding::percent_decode_str(url.path().trim_matches('/'));
         let prefix = prefix.decode_utf8().map_err(|_| wrong("its path is not UTF-8"))?;
         let prefix = (!prefix.is_empty()).then(|| prefix.into_owned());
-        Ok((Self { authority, encrypted, root_cert }, prefix))
+        Ok((Self { authority, encrypted, server_name, root_cert }, prefix))
     }
 
     /// The authorities to trust, at least one.

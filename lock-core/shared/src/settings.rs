@@ -19,6 +19,8 @@ pub(crate) struct Settings {
     pub(crate) prefix: Option<String>,
     pub(crate) waiting: Option<usize>,
     pub(crate) token: Option<String>,
+    /// The name in the certificate of Consul's agent, if it is not that of the host.
+    pub(crate) server_name: Option<String>,
     /// The part of Consul, and the path of its API.
     pub(crate) scope: Scope,
     pub(crate) label: Option<String>,
@@ -94,6 +96,7 @@ impl Default for Settings {
             prefix: None,
             waiting: None,
             token: None,
+            server_name: None,
             scope: Scope::default(),
             label: None,
         }
@@ -210,6 +213,9 @@ impl fmt::Debug for Settings {
         }
         if let Some(waiting) = &self.waiting {
             config.field("waiting", waiting);
+        }
+        if self.scope != Scope::default() {
+            config.field("scope", &self.scope);
         }
         config.finish_non_exhaustive()
     }

@@ -83,6 +83,7 @@ impl Parameters {
                 settings.waiting = Some(number);
             }
             "token" => settings.token = Some(value),
+            "server_name" => settings.server_name = Some(value),
             "path" => settings.scope.path = value.trim_matches('/').to_string(),
             "ns" => settings.scope.namespace = value,
             "partition" => settings.scope.partition = value,
@@ -153,7 +154,7 @@ impl Parameters {
 
     #[cfg(feature = "consul")]
     fn consul(&mut self, base: &str, env: Option<Environment<'_>>) -> Result<Place, ConfigError> {
-        const KNOWN: &str = "ttl, request_timeout, protocol, label, token, path, ns, partition, dc, sslmode, sslrootcert";
+        const KNOWN: &str = "ttl, request_timeout, protocol, label, token, server_name, path, ns, partition, dc, sslmode, sslrootcert";
         self.only(KNOWN, &[])?;
         let tls = self.tls(None)?;
         let (server, prefix) = crate::consul::Server::read(base, tls, env, &mut self.settings)?;

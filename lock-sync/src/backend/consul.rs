@@ -32,8 +32,11 @@ pub(crate) struct Requests {
     codec: Codec,
     agent: Agent,
     lookup: Arc<Lookup>,
-    /// The part of a URL before the path.
+    /// The part of a URL before the path. Its host is the name that the certificate must have, because the
+    /// client has no other means to say that. [`Resolves`] looks up the agent's host all the same.
     origin: Arc<str>,
+    /// The agent's host and port.
+    host: HeaderValue,
     token: Option<HeaderValue>,
 }
 
@@ -67,8 +70,14 @@ impl Requests {
         let resolves = Resolves(lookup.clone());
         let agent = Agent::with_parts(config.build(), DefaultConnector::default(), resolves);
         let scheme = if server.encrypted { "https" } else { "http" };
-        let origin = format!("{scheme}://{}", server.authority).into();
-        Ok(Self { codec, agent, lookup, origin, token })
+        let name = match server.server_name.to_str() {
+            name if name.contains(':') => format!("[{name}]"),
+            name => name.into_owned(),
+        };
+        let origin = format!("{scheme}://{name}:{port}").into();
+        let host = HeaderValue::from_str(server.authority.as_str())
+            .map_err(|error| ConfigError::Url(error.to_string()))?;
+        Ok(Self { codec, agent, lookup, origin, host, token })
     }
 
     /// Checks that locks are possible, and measures the requests. Each may take `budget`.
@@ -133,6 +142,7 @@ impl Requests {
     fn call(&self, request: &http::Request, budget: Duration) -> Result<Answer, ureq::Error> {
         let url = format!("{}{}", self.origin, request.path_and_query);
         let mut builder = Builder::builder().method(request.method.as_str()).uri(url);
+        builder = builder.header("Host", self.host.clone());
         if let Some(token) = &self.token {
             builder = builder.header(TOKEN_HEADER, token.clone());
         }

@@ -358,9 +358,16 @@ fn the_certificate_is_checked(driver: Driver) {
     let proxy = Proxy::start_at("127.0.0.2", &fake.address);
     let other = at(&proxy.url(&format!("x://{}", fake.address))[4..], &good);
     assert!(certificate(&other), "another host's certificate: {other:?}");
+    let named = |name: &str| {
+        let url = proxy.url(&format!("x://{}", fake.address));
+        at(&url[4..], &format!("{good}&server_name={name}"))
+    };
+    let unnamed = named("server.dc1.consul");
+    assert!(certificate(&unnamed), "a name that it does not have: {unnamed:?}");
     let plain = at(&format!("localhost:{port}"), "sslmode=disable");
     assert!(matches!(plain, Err(Error::Unavailable(_))), "{plain:?}");
     assert_eq!(fake.asked(|_| ()).len(), sent, "nothing was sent to whom it was not meant for");
+    assert_eq!(named("localhost"), Ok(()), "a name that it has");
     for file in ["/nonexistent.pem", "/dev/null"] {
         let missing = at(&format!("localhost:{port}"), &format!("sslrootcert={file}"));
         assert!(matches!(missing, Err(Error::Config(ConfigError::Tls(_)))), "{missing:?}");

@@ -56,7 +56,7 @@ impl Address {
     pub(super) fn new(server: &Server) -> Result<Self, ConfigError> {
         let host = server.authority.host().trim_matches(['[', ']']).to_string();
         let port = server.authority.port_u16().unwrap_or(8500);
-        let tls = if server.encrypted { Some(tls(server, &host)?) } else { None };
+        let tls = if server.encrypted { Some(tls(server)?) } else { None };
         Ok(Self { authority: server.authority.to_string(), host, port, tls })
     }
 
@@ -94,7 +94,7 @@ impl Address {
     }
 }
 
-fn tls(server: &Server, host: &str) -> Result<(TlsConnector, ServerName<'static>), ConfigError> {
+fn tls(server: &Server) -> Result<(TlsConnector, ServerName<'static>), ConfigError> {
     let wrong = |error: &dyn std::error::Error| ConfigError::Tls(error.to_string());
     let mut roots = RootCertStore::empty();
     let (known, _) = roots.add_parsable_certificates(server.roots()?);
@@ -106,8 +106,7 @@ fn tls(server: &Server, host: &str) -> Result<(TlsConnector, ServerName<'static>
         .map_err(|error| wrong(&error))?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let name = ServerName::try_from(host.to_string()).map_err(|error| wrong(&error))?;
-    Ok((TlsConnector::from(Arc::new(config)), name))
+    Ok((TlsConnector::from(Arc::new(config)), server.server_name.clone()))
 }
 
 impl Link {

@@ -77,7 +77,7 @@ pub(super) fn check_verify(env: Environment<'_>) -> Result<(), ConfigError> {
     }
 }
 
-/// Adds the token, the namespace and the partition, if the URL has none.
+/// Adds the token, the name in the certificate, the namespace and the partition, if the URL has none.
 pub(super) fn complete(settings: &mut Settings, env: Environment<'_>) -> Result<(), ConfigError> {
     if settings.token.is_none() {
         settings.token = match env.path(TOKEN_FILE) {
@@ -92,6 +92,9 @@ pub(super) fn complete(settings: &mut Settings, env: Environment<'_>) -> Result<
             }
             None => env.text("CONSUL_HTTP_TOKEN")?,
         };
+    }
+    if settings.server_name.is_none() {
+        settings.server_name = env.text("CONSUL_TLS_SERVER_NAME")?;
     }
     let scope = &mut settings.scope;
     for (field, variable) in

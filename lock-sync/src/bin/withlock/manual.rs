@@ -70,7 +70,7 @@ const ENVIRONMENT: [(&str, &str); 11] = [
     ),
     ("MYSQL_HOST, MYSQL_TCP_PORT, MYSQL_PWD", "What a URL of MySQL or MariaDB leaves open."),
     (
-        "CONSUL_HTTP_ADDR, CONSUL_HTTP_SSL, CONSUL_CACERT, CONSUL_HTTP_TOKEN_FILE, CONSUL_HTTP_TOKEN, CONSUL_NAMESPACE, CONSUL_PARTITION",
+        "CONSUL_HTTP_ADDR, CONSUL_HTTP_SSL, CONSUL_CACERT, CONSUL_TLS_SERVER_NAME, CONSUL_HTTP_TOKEN_FILE, CONSUL_HTTP_TOKEN, CONSUL_NAMESPACE, CONSUL_PARTITION",
         "What a URL of Consul leaves open, as in consul(1). The address is used with consul:///PREFIX.",
     ),
     ("XDG_CONFIG_HOME, XDG_STATE_HOME, HOME", "The folders of this user's files, see FILES."),

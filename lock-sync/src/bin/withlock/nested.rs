@@ -59,12 +59,22 @@ impl Outer {
         path.read_link().is_ok_and(|link| link.to_string_lossy().starts_with(LINK))
     }
 
-    /// The error if the file is gone, or names another place.
+    /// The error if the file is gone.
     pub(crate) fn silent(&self) -> String {
+        self.because("it has ended or belongs to another user")
+    }
+
+    /// The error if the file names another place. Variables that complete its URL may have changed, or it is
+    /// another withlock's.
+    pub(crate) fn elsewhere(&self) -> String {
+        self.because("it has ended, or a variable such as PGHOST has another value here")
+    }
+
+    fn because(&self, reason: &str) -> String {
         let Self(pid) = self;
         format!(
-            "the outer withlock (process {pid}) does not say where it keeps its locks, because it has ended or \
-             belongs to another user: name the place with --db or WITHLOCK_URL"
+            "the outer withlock (process {pid}) does not say where it keeps its locks, because {reason}: \
+             name the place with --db or WITHLOCK_URL"
         )
     }
 }

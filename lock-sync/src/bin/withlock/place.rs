@@ -71,7 +71,7 @@ impl Place {
         let config = Config::from_url_and_env(url).map_err(|error| format!("{source}: {error}"))?;
         if *inherited && var(PLACE).ok() != Some(config.place()) {
             let outer = var_os(FILE).and_then(|path| Outer::of(Path::new(&path)));
-            return Err(outer.map(|outer| outer.silent()).unwrap_or_default());
+            return Err(outer.map(|outer| outer.elsewhere()).unwrap_or_default());
         }
         Ok(Self { config, url: absolute(url)?, own: None })
     }

@@ -47,11 +47,15 @@ fn variables_complete_the_url() {
     assert!(ended.code == 125 && ended.stderr.contains(&says), "{ended:?}");
     is_refused(&sandbox, "postgres://", &[("PGPORT", "hunter2")], "PGPORT");
     is_refused(&sandbox, "postgres://", &[("PGSSLMODE", "hunter2")], "PGSSLMODE");
-    // A withlock inside is completed in the same way.
-    let inside = "\"$W\" -n inner -- true";
-    let mut command =
-        sandbox.withlock(&format!("postgres://{tail}"), &["a", "--", "sh", "-c", inside]);
-    sandbox.start(command.envs(all)).end().expect(0);
+    // A withlock inside is completed in the same way, and never leads to another place.
+    let nested = |inside: &str| {
+        let args = ["a", "--", "sh", "-c", inside];
+        let mut command = sandbox.withlock(&format!("postgres://{tail}"), &args);
+        sandbox.start(command.envs(all.iter().copied())).end()
+    };
+    nested("\"$W\" -n inner -- true").expect(0);
+    let elsewhere = nested("PGHOST=localhost \"$W\" -n inner -- true").expect(125);
+    assert!(elsewhere.stderr.contains("such as PGHOST"), "{elsewhere:?}");
 }
 
 #[test]
