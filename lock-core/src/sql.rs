@@ -33,6 +33,7 @@ use crate::time::Instant;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 pub use admin::AdminExchange;
 pub use exchange::Exchange;
@@ -98,6 +99,10 @@ pub struct Codec {
     creates: bool,
     /// The statement that makes a lease end a TTL from now if it ends later, where the clock may be set back.
     correct: Option<Arc<str>>,
+    /// The time that a request may take at the server.
+    request: Duration,
+    /// The session may be anybody's, so that statements carry the settings that matter.
+    carries: bool,
     /// The server's name for our account, once it was asked.
     account: Option<Arc<str>>,
 }
@@ -170,12 +175,39 @@ impl Codec {
     fn settled(&self, schema: Option<&str>, account: &str) -> Option<Self> {
         let codec = match (schema, self.table.parts().0, &self.dialect) {
             (Some(schema), None, Dialect::Postgres { .. }) => {
-                postgres::codec(self.table.within(schema)?)
+                let carried = self.carries.then_some(self.request);
+                postgres::make(self.table.within(schema)?, carried)
             }
             (Some(schema), None, Dialect::Mysql { .. }) => mysql::codec(self.table.within(schema)?),
             _ => self.clone(),
         };
-        Some(Self { account: Some(account.into()), creates: self.creates, ..codec })
+        let Self { creates, request, carries, .. } = *self;
+        Some(Self { account: Some(account.into()), creates, request, carries, ..codec })
+    }
+
+    /// With the time that a request may take at the server.
+    #[must_use]
+    pub fn within(self, request: Duration) -> Self {
+        Self { request, ..self }
+    }
+
+    /// Whether the connection's session may be anybody's. So it is through a pooler, and on a client that was brought.
+    /// Then its statements carry the settings that matter, none is prepared, nothing is left behind in the session,
+    /// and no notification is expected on it. Only PostgreSQL's [`Setup`] finds that out.
+    pub fn carries(&self) -> bool {
+        self.carries
+    }
+
+    /// The same for a session that may be anybody's, or is ours.
+    fn carrying(&self, carries: bool) -> Self {
+        match self.dialect {
+            Dialect::Postgres { .. } if carries != self.carries => {
+                let Self { creates, request, ref account, .. } = *self;
+                let made = postgres::make(self.table.clone(), carries.then_some(request));
+                Self { creates, request, account: account.clone(), carries, ..made }
+            }
+            _ => self.clone(),
+        }
     }
 
     /// The statement that creates the table, for those who create it by hand.
@@ -220,6 +252,8 @@ impl Codec {
             creates,
             mark,
             correct,
+            request: Duration::from_secs(5),
+            carries: false,
             account: None,
         }
     }

@@ -258,7 +258,7 @@ async fn connect_at(address: &Config, tls: &Tls, limit: Duration) -> Result<Link
     let mut attempts = Attempts::new(address, tls.mode);
     loop {
         let tls = Tls { mode: attempts.mode(), ..tls.clone() };
-        match attempt(address, tls, limit).await {
+        match attempt(attempts.config(), tls, limit).await {
             Ok(link) => return Ok(link),
             Err(failure) => {
                 if let Some(failure) = attempts.failed(failure) {

@@ -82,7 +82,7 @@ impl Plan {
     /// The flow of a connection to a database; [`None`] with Consul.
     pub fn flow(&self) -> Option<Flow> {
         match &self.codec {
-            Codec::Table(codec) => Some(Flow::table(codec.clone())),
+            Codec::Table(codec) => Some(Flow::table(codec.clone().within(self.timing.request()))),
             Codec::Advisory(codec) => Some(Flow::advisory(codec.clone(), self.ttl())),
             Codec::Session(_) => None,
         }

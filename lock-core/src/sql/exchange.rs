@@ -69,12 +69,15 @@ enum Stage {
 impl Exchange {
     pub(super) fn new(codec: Codec, request: Request, now: Instant) -> Self {
         let stage = match (&codec.dialect, &request) {
+            // The subscription would stay with a connection that belongs to others.
+            (_, Request::Subscribe { .. } | Request::Ping { .. }) if codec.carries => {
+                let why = "a pooler passes no notifications on".to_string();
+                Stage::Done(Err(Failure::NotSent(why)))
+            }
             (Dialect::Postgres { .. }, Request::Subscribe { .. } | Request::Ping { .. }) => {
                 Stage::Act { seen: None }
             }
-            (Dialect::Sqlite { .. } | Dialect::Mysql { .. }, Request::Probe { .. }) => {
-                Stage::Ask { granted: BTreeMap::new() }
-            }
+            (_, Request::Probe { .. }) => Stage::Ask { granted: BTreeMap::new() },
             (Dialect::Mysql { .. }, Request::Release { claims, .. }) if claims.len() > 1 => {
                 Stage::Look
             }
@@ -88,6 +91,11 @@ impl Exchange {
 
     /// The next statement to run, if there is one.
     pub fn poll_statement(&self) -> Option<Statement> {
+        let statement = self.statement_of_stage()?;
+        Some(Statement { repeated: statement.repeated && !self.codec.carries, ..statement })
+    }
+
+    fn statement_of_stage(&self) -> Option<Statement> {
         match &self.stage {
             Stage::Look => Some(self.mine(0)),
             Stage::Act { .. } => Some(self.act()),

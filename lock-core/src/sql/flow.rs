@@ -150,6 +150,11 @@ impl Flow {
         }
     }
 
+    /// Whether the server's notifications arrive on such connections, as far as the last one showed.
+    pub fn is_notified(&self) -> bool {
+        self.codec().is_some_and(|codec| !codec.carries())
+    }
+
     /// Whether the locks live by the connection.
     pub fn is_session(&self) -> bool {
         matches!(self.place, Place::Advisory { .. })

@@ -27,21 +27,30 @@ use crate::name::{LockName, TableName};
 use crate::outcome::Notification;
 use alloc::format;
 use alloc::string::{String, ToString};
+use core::time::Duration;
 
 /// The oldest server version that is accepted, as `server_version_num`.
 pub(super) const OLDEST: i64 = 120_000;
 
 /// The codec for a table.
 pub fn codec(table: TableName) -> Codec {
+    make(table, None)
+}
+
+/// The same, with the settings of ours that matter in the statements, which wait for a row no longer than `carried`.
+pub(super) fn make(table: TableName, carried: Option<Duration>) -> Codec {
     let none = Dialect::Postgres { listen: "".into(), ping: "".into() };
     let [listen, ping] = [LISTEN, PING].map(|text| none.text(text, &table).into());
-    let [any, one] = [CLAIMS, CLAIM_OF_ONE].map(|claims| CLAIM.replace("{claims}", claims));
-    let holders = HOLDERS.replace("{late}", LATE);
-    let [release, release_one] = [RELEASE, RELEASE_ONE].map(|text| text.replace("{tell}", TELL));
-    Codec::new(Dialect::Postgres { listen, ping }, table, [&any, RENEW, &release, &holders])
-        .with_untold([RELEASE, RELEASE_ONE].map(|text| text.replace("{tell}", "1")))
-        .with_one(&one, &release_one)
-        .with_correction(CORRECT)
+    let [limited, durable] = [limited, durable].map(|text| carried.map(text).unwrap_or_default());
+    let carry = |text: &str| text.replace("{limited}", &limited).replace("{durable}", &durable);
+    let [any, one] = [CLAIMS, CLAIM_OF_ONE].map(|claims| carry(&CLAIM.replace("{claims}", claims)));
+    let holders = carry(&HOLDERS.replace("{late}", LATE));
+    let [release, release_one] = [RELEASE, RELEASE_ONE].map(carry);
+    let [told, told_one] = [&release, &release_one].map(|text| text.replace("{tell}", TELL));
+    Codec::new(Dialect::Postgres { listen, ping }, table, [&any, &carry(RENEW), &told, &holders])
+        .with_untold([release, release_one].map(|text| text.replace("{tell}", "1")))
+        .with_one(&one, &told_one)
+        .with_correction(&carry(CORRECT))
 }
 
 /// The content of a notification on the connection that listens; [`None`] if it is not one of ours.
@@ -89,44 +98,77 @@ pub fn statement_failed(code: Option<&str>, message: &str) -> Failure {
 ///
 /// | SQLSTATE | meaning | failure |
 /// |---|---|---|
-/// | 08P01 | a pooler, which would leak [our settings](session_options) to others | rejected |
-/// | none, 08*, 53*, 57P* | unreachable, full, starting or stopping | not sent |
+/// | 08P01 about a startup parameter, 0A000 | a pooler [refuses](refuses_settings) what we or the URL ask for | rejected |
+/// | none, 08*, 53*, 57P* | unreachable, full, starting or stopping; a pooler whose server is | not sent |
 /// | any other | wrong password, no such database, … | rejected |
 pub fn connect_failed(code: Option<&str>, message: &str) -> Failure {
     let Some(code) = code else { return Failure::NotSent(one_line(message)) };
-    let message = format!("{} (SQLSTATE {code})", one_line(message));
-    if code == "08P01" {
+    let told = format!("{} (SQLSTATE {code})", one_line(message));
+    if code == "0A000" || (code == "08P01" && message.contains("startup parameter")) {
         // The server itself has nothing to say against how our clients begin.
-        let advice = "there is a pooler before the server: connect to the server itself";
-        let refused = Failure::refused(format!("{advice}: {message}"));
+        let advice = "the pooler before the server refuses a parameter: leave it out of the URL, or connect to the server itself";
+        let refused = Failure::refused(format!("{advice}: {told}"));
         return refused.with_code(Code::sql_state(code));
     }
     let passing = ["08", "53", "57P"].iter().any(|class| code.starts_with(class));
     if passing {
-        return Failure::NotSent(message);
+        return Failure::NotSent(told);
     }
-    Failure::refused(message).with_code(Code::sql_state(code))
+    Failure::refused(told).with_code(Code::sql_state(code))
 }
 
 fn one_line(message: &str) -> String {
     message.trim().replace(char::is_control, " ").to_string()
 }
 
-/// Settings for every session, as the startup parameter `options`. A pooler in transaction mode,
-/// which would leak them into other clients' sessions, refuses the parameter.
+/// Settings for every session, as the startup parameter `options`. A pooler refuses the parameter or drops it, because
+/// its connections belong to many clients. Then [statements carry](super::Codec::carries) what matters of them.
 ///
 /// A statement that waits at the server (for a row lock, for the disk) is ended there when we have
 /// given it up, and not before, whatever the role's own settings are. Plans are made once: these statements are always carried out in the same way, and
 /// planning them costs more than that. They may be made while the table is small, and so are not to read all of
 /// it: rows are found by the index.
-pub fn session_options(statement_timeout: core::time::Duration) -> String {
+pub fn session_options(statement_timeout: Duration) -> String {
     format!(
-        "-c statement_timeout={} -c lock_timeout=0 -c default_transaction_isolation=read\\ committed \
+        "{OWN} -c statement_timeout={} -c lock_timeout=0 -c default_transaction_isolation=read\\ committed \
          -c plan_cache_mode=force_generic_plan \
          -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off",
         statement_timeout.as_millis().max(1)
     )
 }
+
+/// The mark of a session that has our [settings](session_options).
+const OWN: &str = "-c withlock.own=on";
+
+/// The part of a session's options that is not [ours](session_options).
+pub fn without_session_options(options: &str) -> &str {
+    options.split(OWN).next().unwrap_or_default().trim_end()
+}
+
+/// Whether the way to the server has something against our [settings](session_options), by the failure to connect.
+/// Then connect without them.
+pub fn refuses_settings(failure: &Failure) -> bool {
+    matches!(failure, Failure::Rejected { retry: false, .. })
+        && matches!(failure.code(), Some(Code::SqlState(state)) if matches!(&state, b"08P01" | b"0A000"))
+}
+
+/// The settings that a statement carries where the session may be anybody's: it ends when we have given it up, if it
+/// waits for a row.
+pub(super) fn limited(request: Duration) -> String {
+    format!(
+        "\n   AND set_config('lock_timeout', '{}', true) IS NOT NULL",
+        request.as_millis().max(1)
+    )
+}
+
+/// The same, and its commit waits for the disk, whatever another client has set.
+pub(super) fn durable(request: Duration) -> String {
+    limited(request) + COMMITS
+}
+
+const COMMITS: &str = r#"
+   AND set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+                                        WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true) IS NOT NULL"#;
 
 pub(super) const CREATE: &str = r#"
 CREATE TABLE IF NOT EXISTS {table} (
@@ -170,7 +212,8 @@ SELECT pg_is_in_recovery()::int::bigint,
                    FROM pg_class AS c
                    JOIN pg_namespace AS n ON n.oid = c.relnamespace
                   WHERE c.oid = to_regclass($1)), current_schema())::text,
-       current_user::text"#;
+       current_user::text,
+       coalesce(current_setting('withlock.own', true), '')"#;
 
 /// Fails with 25P01 unless the connection is inside a transaction.
 pub(super) const INSIDE: &str = "SAVEPOINT withlock";
@@ -203,7 +246,7 @@ SELECT c.name, c.owner,
        clock_timestamp(), $1::bigint, $2::text
   FROM {claims} AS c (name, owner)
  WHERE NOT EXISTS (SELECT FROM {table} AS o
-                    WHERE o.name = c.name AND o.owner <> c.owner AND o.expires_at > clock_timestamp())
+                    WHERE o.name = c.name AND o.owner <> c.owner AND o.expires_at > clock_timestamp()){durable}
  ORDER BY c.name COLLATE "C"
 ON CONFLICT (name) DO UPDATE
    SET owner = excluded.owner,
@@ -223,7 +266,7 @@ const RENEW: &str = r#"
 WITH ours AS MATERIALIZED (
   SELECT l.name, l.owner
     FROM {table} AS l
-    JOIN unnest($2::text[], $3::text[]) AS c (name, owner) ON l.name = c.name AND l.owner = c.owner
+    JOIN unnest($2::text[], $3::text[]) AS c (name, owner) ON l.name = c.name AND l.owner = c.owner{durable}
    ORDER BY l.name
      FOR NO KEY UPDATE OF l
 )
@@ -250,7 +293,7 @@ WITH fast AS MATERIALIZED (
 ), ours AS MATERIALIZED (
   SELECT l.name, l.owner
     FROM {table} AS l
-    JOIN unnest($1::text[], $2::text[]) AS c (name, owner) ON l.name = c.name AND l.owner = c.owner
+    JOIN unnest($1::text[], $2::text[]) AS c (name, owner) ON l.name = c.name AND l.owner = c.owner{limited}
    ORDER BY l.name
      FOR NO KEY UPDATE OF l
 )
@@ -267,7 +310,7 @@ const RELEASE_ONE: &str = r#"
 UPDATE {table} AS l
    SET owner = NULL
  WHERE l.name = $1::text AND l.owner = $2::text
-   AND set_config('synchronous_commit', 'off', true) IS NOT NULL
+   AND set_config('synchronous_commit', 'off', true) IS NOT NULL{limited}
 RETURNING l.name,
           CASE WHEN l.contended THEN {tell}
                ELSE 0 END::bigint"#;
@@ -281,7 +324,7 @@ WITH fast AS MATERIALIZED (
 ), unmarked AS MATERIALIZED (
   SELECT l.name
     FROM {table} AS l
-   WHERE l.name = ANY ($1::text[]) AND l.owner IS NOT NULL AND NOT l.contended
+   WHERE l.name = ANY ($1::text[]) AND l.owner IS NOT NULL AND NOT l.contended{limited}
    ORDER BY l.name
      FOR NO KEY UPDATE OF l
 ), marked AS (
@@ -318,7 +361,7 @@ UPDATE {table} AS l
        acquired_at = least(l.acquired_at, clock_timestamp())
  WHERE l.name = $1::text AND l.fence = $2::bigint AND l.owner IS NOT NULL
    AND (extract(epoch FROM l.expires_at) * 1000000)::bigint = $3::bigint
-   AND l.expires_at > clock_timestamp() + l.ttl_us * interval '1 microsecond'"#;
+   AND l.expires_at > clock_timestamp() + l.ttl_us * interval '1 microsecond'{limited}"#;
 
 /// Releases of contended rows are told to this connection from now on. The channel has the table's
 /// number, so that it does not matter how the table was named.

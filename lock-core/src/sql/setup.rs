@@ -135,11 +135,13 @@ impl Setup {
     }
 
     fn judge_postgres(&mut self, rows: Rows) -> Step {
-        let Some(Ok([standby, version, commit, kind, columns, keys, read_only, schema, role])) =
-            rows.into_iter().next().map(<[Value; 9]>::try_from)
+        let Some(Ok([standby, version, commit, kind, columns, keys, rest @ ..])) =
+            rows.into_iter().next().map(<[Value; 10]>::try_from)
         else {
             return Step::Refuse(Refusal::UnexpectedResponse);
         };
+        let [read_only, schema, role, own] = rest;
+        self.codec = self.codec.carrying(own != Value::Text("on".to_string()));
         let (Value::Int(standby), Value::Int(version), Value::Text(commit)) =
             (standby, version, commit)
         else {
@@ -165,7 +167,7 @@ impl Setup {
         if !kind.ends_with('p') {
             return Step::Refuse(Refusal::NotDurable(self.quoted()));
         }
-        if commit == "off" {
+        if commit == "off" && !self.codec.carries() {
             return self.run(Stage::Durable, postgres::DURABLE, vec![]);
         }
         Step::Ready

@@ -256,9 +256,9 @@ fn connect_to(
         let share = share(until, many - nth);
         limit.set(share);
         config.connect_timeout(config.get_connect_timeout().map_or(share, |own| share.min(*own)));
-        let mut attempts = Attempts::new(host, connector.mode());
-        let config = postgres::Config::from(config.clone());
+        let mut attempts = Attempts::new(config, connector.mode());
         result = loop {
+            let config = postgres::Config::from(attempts.config().clone());
             let connected = config.connect(connector.in_mode(attempts.mode()));
             match connected.map_err(|error| not_connected(&error)) {
                 Ok(client) => break Ok(client),

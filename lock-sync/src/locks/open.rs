@@ -113,7 +113,8 @@ fn start<S: Source>(plan: Plan, source: S) -> Result<Locks, Error> {
     let flow = plan.flow().ok_or_else(unsupported)?;
     let (connections, timing) = Connections::open(flow, source, plan.timing)?;
     let table = connections.flow().codec().map(|codec| codec.table().clone());
-    let locks = drive(&plan, plan.engine(timing, S::TELLS), connections)?;
+    let notifies = S::TELLS && connections.flow().is_notified();
+    let locks = drive(&plan, plan.engine(timing, notifies), connections)?;
     Ok(locks.kept_in(table))
 }
 

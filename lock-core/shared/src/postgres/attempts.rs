@@ -1,11 +1,17 @@
-//! The attempts of one connect, with and without TLS, as `sslmode=allow` wants them.
+//! The attempts of one connect: with and without TLS, as `sslmode=allow` wants them, and without our settings, which a
+//! pooler refuses.
 
+use super::hosts::without_settings;
 use super::{Config, is_unix};
 use crate::sslmode::SslMode;
 use lock_core::Failure;
+use lock_core::sql::postgres::refuses_settings;
 
 /// The attempts of a connect to one address. Most modes have one.
 pub struct Attempts {
+    /// The host, and whether it is without our settings already.
+    config: Config,
+    plain: bool,
     /// The mode of the attempt that is due, and those after it.
     modes: &'static [SslMode],
     /// The server's refusal of the attempt before.
@@ -16,7 +22,12 @@ impl Attempts {
     /// The attempts for a host. A Unix socket is never encrypted.
     pub fn new(host: &Config, mode: SslMode) -> Self {
         let mode = if is_unix(host) { SslMode::Disable } else { mode };
-        Self { modes: mode.attempts(), refusal: None }
+        Self { config: host.clone(), plain: false, modes: mode.attempts(), refusal: None }
+    }
+
+    /// The configuration of the attempt that is due.
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
     /// The mode of the attempt that is due.
@@ -27,6 +38,11 @@ impl Attempts {
     /// Takes the failure of that attempt. Returns `None` if another attempt is due, because the server refused
     /// the login, and else the failure of the connect.
     pub fn failed(&mut self, failure: Failure) -> Option<Failure> {
+        if refuses_settings(&failure) && !self.plain {
+            self.plain = true;
+            self.config = without_settings(&self.config);
+            return None;
+        }
         let refused = failure.code().is_some();
         match self.modes {
             [_, rest @ ..] if refused && !rest.is_empty() => {
@@ -45,6 +61,8 @@ impl Attempts {
 mod tests {
     use super::*;
     use lock_core::Code;
+    use lock_core::sql::postgres::connect_failed;
+    use std::time::Duration;
 
     fn refused(state: &str) -> Failure {
         Failure::refused("no".to_string()).with_code(Code::sql_state(state))
@@ -67,6 +85,27 @@ mod tests {
         assert_eq!(no_tls.failed(Failure::refused("no TLS".into())), Some(refused("28000")));
         let down = || Failure::NotSent("connection refused".into());
         assert_eq!(gone.failed(down()), Some(down()), "which TLS would not change");
+    }
+
+    #[test]
+    fn what_a_pooler_refuses_is_left_out_once() {
+        let pooler = || connect_failed(Some("08P01"), "unsupported startup parameter: options");
+        let url = "postgres://h/d?options=-c%20a.b%3Dc";
+        let config = Box::new(super::super::read(url).expect("good"));
+        let tls = super::super::Tls { mode: SslMode::Prefer, root_cert: None };
+        let server = super::super::Server { config, tls, passwords: vec![], warning: None };
+        let hosts = server.each(Duration::from_secs(1), "me and you");
+        let mut attempts = Attempts::new(&hosts[0], SslMode::Prefer);
+        let options = attempts.config().get_options().expect("ours");
+        assert!(
+            options.starts_with("-c a.b=c ") && options.ends_with("me\\ and\\ you"),
+            "{options}"
+        );
+        assert_eq!(attempts.failed(pooler()), None);
+        assert_eq!(attempts.config().get_options(), Some("-c a.b=c"));
+        assert_eq!(attempts.config().get_application_name(), None, "others would have it, too");
+        assert_eq!(attempts.mode(), SslMode::Prefer);
+        assert_eq!(attempts.failed(pooler()), Some(pooler()));
     }
 
     #[test]

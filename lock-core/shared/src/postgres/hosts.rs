@@ -4,7 +4,7 @@
 use crate::lookup::Answer;
 use crate::sslmode::stays_here;
 use lock_core::Failure;
-use lock_core::sql::postgres::connect_failed;
+use lock_core::sql::postgres::{connect_failed, without_session_options};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 use tokio_postgres::Config;
@@ -78,6 +78,27 @@ pub fn at(host: &Config, found: Answer) -> Result<Vec<Config>, Failure> {
     }
 }
 
+/// The host without our settings, which a pooler before it refuses.
+pub(super) fn without_settings(host: &Config) -> Config {
+    let mut one = Config::new();
+    let options = host.get_options().map(without_session_options).filter(|own| !own.is_empty());
+    copy(host, &mut one, options);
+    for host in host.get_hosts() {
+        match host {
+            Host::Tcp(name) => one.host(name),
+            Host::Unix(folder) => one.host_path(folder),
+        };
+    }
+    for address in host.get_hostaddrs() {
+        one.hostaddr(*address);
+    }
+    for port in host.get_ports() {
+        one.port(*port);
+    }
+    one.ssl_mode(host.get_ssl_mode()).ssl_negotiation(host.get_ssl_negotiation());
+    one
+}
+
 /// Time limit of the next of `many` attempts that must all end by `until`.
 pub fn share(until: Instant, many: usize) -> Duration {
     let left = until.saturating_duration_since(Instant::now());
@@ -87,6 +108,12 @@ pub fn share(until: Instant, many: usize) -> Duration {
 /// The configuration without its hosts: all other settings.
 fn without_hosts(config: &Config) -> Config {
     let mut one = Config::new();
+    copy(config, &mut one, config.get_options());
+    one
+}
+
+/// Copies all settings but hosts, TLS and `options`.
+fn copy(config: &Config, one: &mut Config, options: Option<&str>) {
     if let Some(user) = config.get_user() {
         one.user(user);
     }
@@ -96,7 +123,7 @@ fn without_hosts(config: &Config) -> Config {
     if let Some(database) = config.get_dbname() {
         one.dbname(database);
     }
-    if let Some(options) = config.get_options() {
+    if let Some(options) = options {
         one.options(options);
     }
     if let Some(name) = config.get_application_name() {
@@ -112,7 +139,6 @@ fn without_hosts(config: &Config) -> Config {
         .keepalives_idle(config.get_keepalives_idle())
         .target_session_attrs(config.get_target_session_attrs())
         .channel_binding(config.get_channel_binding());
-    one
 }
 
 #[cfg(test)]

@@ -75,8 +75,8 @@ pub(super) fn wait_ended(failure: &Failure) -> bool {
 /// The oldest server version that is accepted, as `server_version_num`.
 pub(super) const OLDEST: i64 = 140_000;
 
-/// One row: version, standby?, since when there have been locks, and the mark if there is one: no
-/// client has marked a connection that is new.
+/// One row: version, standby?, since when there have been locks, the mark if there is one (no client has marked
+/// a connection that is new), and whether the session has [our settings](crate::sql::postgres::session_options).
 ///
 /// When a server process dies, all others are ended and the locks forgotten, but the server does not
 /// count that as a start. Its statistics begin anew then.
@@ -84,7 +84,8 @@ pub(super) const CHECK: &str = r#"
 SELECT current_setting('server_version_num')::bigint,
        pg_is_in_recovery()::int::bigint,
        (extract(epoch FROM greatest(pg_postmaster_start_time(), pg_stat_get_bgwriter_stat_reset_time())) * 1000000)::bigint,
-       coalesce(current_setting('withlock.session', true), '')"#;
+       coalesce(current_setting('withlock.session', true), ''),
+       coalesce(current_setting('withlock.own', true), '')"#;
 
 /// `$1` TTL in ms, `$2` to `$3` a third and a ninth of it in s. The server's number for the
 /// connection, and the mark. It is idleness that ends a connection for certain; probes may not be

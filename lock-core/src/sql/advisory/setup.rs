@@ -111,8 +111,13 @@ impl Setup {
     // -- PostgreSQL -------------------------------------------------------------------------------
 
     fn checked(&mut self, rows: &Rows) -> Option<Step> {
-        let [Value::Int(version), Value::Int(standby), Value::Int(since), Value::Text(mark)] =
-            only(rows)?
+        let [
+            Value::Int(version),
+            Value::Int(standby),
+            Value::Int(since),
+            Value::Text(mark),
+            Value::Text(own),
+        ] = only(rows)?
         else {
             return None;
         };
@@ -122,7 +127,8 @@ impl Setup {
         if *standby != 0 {
             return Some(Step::Refuse(Refusal::Standby));
         }
-        if !mark.is_empty() {
+        // Without the settings that a connection of ours begins with, it is a pooler's, and tomorrow another client's.
+        if !mark.is_empty() || !(self.handed || own == "on") {
             return Some(Step::Refuse(Refusal::Pooled));
         }
         self.session.since = *since;
