@@ -2,7 +2,8 @@
 SELECT current_setting('server_version_num')::bigint,
        pg_is_in_recovery()::int::bigint,
        (extract(epoch FROM greatest(pg_postmaster_start_time(), pg_stat_get_bgwriter_stat_reset_time())) * 1000000)::bigint,
-       coalesce(current_setting('withlock.session', true), '');
+       coalesce(current_setting('withlock.session', true), ''),
+       coalesce(current_setting('withlock.own', true), '');
 
 -- setup: idle connections are ended, and this one is marked
 SELECT pg_backend_pid()::bigint,

@@ -23,7 +23,8 @@ SELECT pg_is_in_recovery()::int::bigint,
                    FROM pg_class AS c
                    JOIN pg_namespace AS n ON n.oid = c.relnamespace
                   WHERE c.oid = to_regclass($1)), current_schema())::text,
-       current_user::text;
+       current_user::text,
+       coalesce(current_setting('withlock.own', true), '');
 
 -- setup, if there is no such table
 CREATE TABLE IF NOT EXISTS "locks" (
@@ -86,7 +87,7 @@ ON CONFLICT (name) DO UPDATE
  WHERE l.owner IS NULL OR l.expires_at <= clock_timestamp() OR l.owner = excluded.owner
 RETURNING name, fence;
 
--- acquire: who has the others
+-- acquire and look: who has the others
 WITH fast AS MATERIALIZED (
   SELECT set_config('synchronous_commit', 'off', true)
 ), unmarked AS MATERIALIZED (

@@ -277,7 +277,11 @@ impl Exchange {
         match self.codec.dialect {
             Dialect::Postgres { .. } => {
                 let text = self.codec.holders.any.clone();
-                Statement { repeated: true, ..Statement::new(text, [names(&denied)]) }
+                Statement {
+                    repeated: true,
+                    durable: false,
+                    ..Statement::new(text, [names(&denied)])
+                }
             }
             Dialect::Sqlite { .. } | Dialect::Mysql { .. } => {
                 self.statement(&self.codec.holders, &denied, true, [])

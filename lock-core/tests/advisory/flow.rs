@@ -36,7 +36,7 @@ fn good_table() -> Rows {
     let columns = "acquired_at timestamptz, contended bool, expires_at timestamptz, fence int8, holder text, name text C, owner text, ttl_us int8";
     let [commit, kind, columns, role] = ["on", "rp", columns, "app"].map(text);
     let table = [int(0), int(150_000), commit, kind, columns, int(1)];
-    vec![[&table[..], &[int(0), Value::Null, role]].concat()]
+    vec![[&table[..], &[int(0), Value::Null, role, text("on")]].concat()]
 }
 
 /// The steps of a request, answered in this order; all that was done.

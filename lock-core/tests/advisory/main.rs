@@ -39,7 +39,12 @@ fn claims(names: &[&str]) -> Vec<Claim> {
 /// What PostgreSQL answers while a connection is set up.
 fn postgres_setup() -> Vec<Rows> {
     let find = vec![vec![int(77), text("mark")]];
-    vec![vec![vec![int(140_000), int(0), int(SINCE), text("")]], find.clone(), find, vec![]]
+    vec![
+        vec![vec![int(140_000), int(0), int(SINCE), text(""), text("on")]],
+        find.clone(),
+        find,
+        vec![],
+    ]
 }
 
 /// What MySQL or MariaDB answers.

@@ -45,11 +45,20 @@ fn a_good_server_is_ready() {
 fn postgres_is_refused_where_locks_would_not_be_leases() {
     let with = |at, rows| changed(&on_postgres(), postgres_setup(), at, rows);
     let check = |version, standby, mark| {
-        with(0, vec![vec![int(version), int(standby), int(1), text(mark)]])
+        with(0, vec![vec![int(version), int(standby), int(1), text(mark), text("on")]])
     };
     assert_eq!(check(139_999, 0, ""), refused(Refusal::KeepsIdle));
     assert_eq!(check(140_000, 1, ""), refused(Refusal::Standby));
     assert_eq!(check(140_000, 0, "another's"), refused(Refusal::Pooled));
+    let alone = vec![int(140_000), int(0), int(1), text(""), text("")];
+    assert_eq!(with(0, vec![alone.clone()]), refused(Refusal::Pooled), "the first of a pool");
+    let mut brought = on_postgres().setup(TTL, None).handed(true);
+    brought.step(None);
+    brought.step(Some(Err(sql::postgres::statement_failed(Some("25P01"), "outside"))));
+    assert!(
+        matches!(brought.step(Some(Ok(vec![alone]))), Step::Run(_)),
+        "its settings are its own"
+    );
     for found in [vec![int(78), text("mark")], vec![int(77), text("")], vec![int(77), Value::Null]]
     {
         assert_eq!(with(2, vec![found]), refused(Refusal::Pooled));

@@ -39,18 +39,36 @@ fn what_a_server_error_says_about_a_connection() {
 }
 
 #[test]
-fn a_pooler_that_would_leak_settings_is_refused_and_named() {
-    let parameter = "unsupported startup parameter: options";
+fn a_pooler_that_refuses_a_parameter_is_named_and_others_are_only_away() {
     let fails = |code, message| postgres::connect_failed(Some(code), message);
-    let Failure::Rejected { retry: false, message, .. } = fails("08P01", parameter) else {
-        panic!("not refused");
-    };
-    assert!(message.starts_with("there is a pooler") && message.contains(parameter), "{message}");
-    // Whatever language it speaks: the code says it, and the text does not.
-    let other = fails("08P01", "bad packet");
-    assert!(matches!(other, Failure::Rejected { retry: false, .. }), "{other:?}");
-    let other = fails("42704", parameter).to_string();
-    assert!(!other.contains("pooler"), "{other}");
+    for (code, parameter) in [
+        ("08P01", "unsupported startup parameter: options"),
+        ("08P01", "unsupported startup parameter in options: withlock.own"),
+        ("0A000", "command-line options are not supported"),
+    ] {
+        let refused = fails(code, parameter);
+        assert!(postgres::refuses_settings(&refused), "{refused:?}");
+        let told = refused.to_string();
+        assert!(told.contains("pooler") && told.contains(parameter), "{told}");
+    }
+    // Its server is down, or all its connections are taken: not for ever.
+    for why in
+        ["server login has been failing", "query_wait_timeout", "no more connections allowed"]
+    {
+        let away = fails("08P01", why);
+        assert!(matches!(away, Failure::NotSent(_)), "{away:?}");
+        assert!(!postgres::refuses_settings(&away));
+    }
+    assert!(!postgres::refuses_settings(&fails("28P01", "startup parameter")));
+}
+
+#[test]
+fn only_the_options_of_others_are_left_without_ours() {
+    let ours = postgres::session_options(Duration::from_secs(5));
+    assert_eq!(postgres::without_session_options(&ours), "");
+    let both = format!("-c search_path=jobs {ours}");
+    assert_eq!(postgres::without_session_options(&both), "-c search_path=jobs");
+    assert_eq!(postgres::without_session_options("-c a.b=c"), "-c a.b=c");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::*;
 use lock_core::sql::mysql;
 use lock_core::{Outcome, Reply, Request};
 
-/// The dialects in which nobody is told of a release.
+/// The dialects in which nobody is ever told of a release.
 fn codecs() -> [Codec; 2] {
     [sqlite::codec(TableName::default(), "boot-1"), mysql::codec(TableName::default())]
 }
@@ -98,10 +98,12 @@ fn a_look_waits_for_no_disk() {
 }
 
 #[test]
-fn postgres_tells_and_is_not_looked_at() {
+fn postgres_marks_by_the_statement_that_looks() {
     let postgres = postgres::codec(TableName::default());
-    let result = run(&postgres, &look(&["a"]), &[]);
-    assert!(matches!(result, Err(Failure::Unknown(_))), "{result:?}");
+    let reply = Reply::Outcomes(vec![held(false), Outcome::Free { times_overtaken: None }]);
+    assert_eq!(run(&postgres, &look(&["a", "b"]), &[vec![row("a", 0)]]), Ok(reply));
+    let statement = statement(&postgres.encode(&look(&["a"]), NOW));
+    assert!(statement.text.contains("SET contended = true") && !statement.durable);
 }
 
 /// The clock was set back since it was granted. It is to end in a TTL, unless it was renewed since.

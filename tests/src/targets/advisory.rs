@@ -90,7 +90,8 @@ fn ready(pick: u8) -> (Codec, Session) {
         0 => on_mysql("8.0.11"),
         1 => on_mysql("10.6.1-MariaDB"),
         which => {
-            let check = vec![Value::Int(140_000), Value::Int(0), Value::Int(9), text("")];
+            let check =
+                vec![Value::Int(140_000), Value::Int(0), Value::Int(9), text(""), text("on")];
             let mark = vec![Value::Int(7), text("mark")];
             let key = if which == 2 { Key::Hash } else { Key::Int };
             (postgres::codec(key), vec![vec![check], vec![mark.clone()], vec![mark], vec![]])

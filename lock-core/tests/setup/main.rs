@@ -1,5 +1,7 @@
 //! What a new connection goes through: what is asked, and what is refused.
 
+mod carried;
+
 use lock_core::sql::{Codec, Refusal, Rows, Setup, Statement, Step, Value, postgres, sqlite};
 use lock_core::{Failure, TableName};
 
@@ -19,11 +21,11 @@ fn text(text: &str) -> Value {
 }
 
 /// A row of PostgreSQL's check: standby, version, commit, kind, columns, unique indexes, read-only, schema,
-/// role.
+/// role, our settings.
 fn pg_row() -> Vec<Value> {
     let [commit, kind, columns, role] = ["on", "rp", PG_COLUMNS, "app"].map(text);
     let table = [Value::Int(0), Value::Int(150_000), commit, kind, columns, Value::Int(1)];
-    [&table[..], &[Value::Int(0), Value::Null, role]].concat()
+    [&table[..], &[Value::Int(0), Value::Null, role, text("on")]].concat()
 }
 
 fn pg_row_with(column: usize, value: Value) -> Rows {

@@ -1,0 +1,72 @@
+//! Connections whose session may be anybody's.
+
+use super::{pg, pg_checked, pg_row, text};
+use lock_core::sql::{Statement, Step};
+use lock_core::{Claim, Failure, Instant, LockName, Mode, Owner, Request, SessionName};
+use std::time::Duration;
+
+/// Through a pooler, and on a client that was brought.
+#[test]
+fn where_the_session_is_not_ours_statements_carry_the_settings() {
+    let anybodys = |commit| {
+        let mut row = pg_row();
+        (row[2], row[9]) = (text(commit), text(""));
+        vec![row]
+    };
+    for commit in ["on", "off"] {
+        let mut setup = pg_checked();
+        let step = setup.step(Some(Ok(anybodys(commit))));
+        assert_eq!(step, Step::Ready, "nothing is set in a session that may be another's tomorrow");
+        assert!(setup.codec().carries());
+        // The next connection may be one to the server itself.
+        let mut next = setup.codec().setup();
+        next.step(None);
+        assert_eq!(next.step(Some(Ok(vec![pg_row()]))), Step::Ready);
+        assert!(!next.codec().carries());
+    }
+    let mut schema = anybodys("on");
+    schema[0][7] = text("jobs");
+    let mut setup = pg().look_only().within(Duration::from_millis(1_500)).setup();
+    setup.step(None);
+    assert_eq!(setup.step(Some(Ok(schema))), Step::Ready);
+    let (codec, claim) = (setup.codec(), claim());
+    let statement = |request: &Request| {
+        codec.encode(request, Instant::default()).poll_statement().expect("one statement")
+    };
+    let (ttl, claims) = (Duration::from_secs(30), vec![claim]);
+    let (session, label) = (SessionName::default(), "me".into());
+    let acquire = Request::Acquire {
+        session: session.clone(),
+        claims: claims.clone(),
+        ttl,
+        min_uptime: Duration::ZERO,
+        label,
+    };
+    let renew = Request::Renew { claims: claims.clone(), ttl };
+    let release = Request::Release { session, claims: claims.clone(), times_overtaken: 0 };
+    let probe = Request::Probe { claims };
+    for (request, waits_for_the_disk) in
+        [(acquire, true), (renew, true), (release, false), (probe, false)]
+    {
+        let Statement { text, repeated, .. } = statement(&request);
+        assert!(text.contains("set_config('lock_timeout', '1500', true)"), "{text}");
+        assert!(text.contains(r#""jobs"."locks""#) && !repeated, "{text}");
+        let durable = text.contains("WHEN 'off' THEN 'on'");
+        assert_eq!(durable, waits_for_the_disk, "{text}");
+        assert!(!text.contains('{'), "{text}");
+    }
+    for request in [Request::Subscribe { up_to: ttl }, Request::Ping { number: 1 }] {
+        let exchange = codec.encode(&request, Instant::default());
+        assert!(exchange.poll_statement().is_none(), "a subscription would stay there");
+        assert!(matches!(exchange.finish(), Err(Failure::NotSent(_))));
+    }
+    assert_eq!(
+        codec.create_table(),
+        pg().create_table().replace(r#""locks""#, r#""jobs"."locks""#)
+    );
+}
+
+fn claim() -> Claim {
+    let name = LockName::new("a").expect("good");
+    Claim { name, owner: Owner::new(1), mode: Mode::Exclusive }
+}

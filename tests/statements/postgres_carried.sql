@@ -1,0 +1,216 @@
+-- acquire: take the name if it is free
+INSERT INTO "locks" AS l (name, owner, fence, expires_at, acquired_at, ttl_us, holder)
+SELECT c.name, c.owner,
+       (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
+       clock_timestamp() + $1::bigint * interval '1 microsecond',
+       clock_timestamp(), $1::bigint, $2::text
+  FROM (VALUES ($3::text, $4::text)) AS c (name, owner)
+ WHERE NOT EXISTS (SELECT FROM "locks" AS o
+                    WHERE o.name = c.name AND o.owner <> c.owner AND o.expires_at > clock_timestamp())
+   AND set_config('lock_timeout', '5000', true) IS NOT NULL
+   AND set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+                                        WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true) IS NOT NULL
+ ORDER BY c.name COLLATE "C"
+ON CONFLICT (name) DO UPDATE
+   SET owner = excluded.owner,
+       fence = CASE WHEN l.owner = excluded.owner THEN l.fence
+                    ELSE greatest(l.fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) END,
+       expires_at = greatest(CASE WHEN l.owner = excluded.owner THEN l.expires_at + interval '1 microsecond' END,
+                             clock_timestamp() + $1::bigint * interval '1 microsecond'),
+       acquired_at = CASE WHEN l.owner = excluded.owner THEN l.acquired_at ELSE clock_timestamp() END,
+       ttl_us = greatest(CASE WHEN l.owner = excluded.owner THEN l.ttl_us END, excluded.ttl_us),
+       contended = l.contended AND l.owner IS NOT DISTINCT FROM excluded.owner,
+       holder = excluded.holder
+ WHERE l.owner IS NULL OR l.expires_at <= clock_timestamp() OR l.owner = excluded.owner
+RETURNING name, fence;
+
+-- acquire: take the names that are free
+INSERT INTO "locks" AS l (name, owner, fence, expires_at, acquired_at, ttl_us, holder)
+SELECT c.name, c.owner,
+       (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
+       clock_timestamp() + $1::bigint * interval '1 microsecond',
+       clock_timestamp(), $1::bigint, $2::text
+  FROM unnest($3::text[], $4::text[]) AS c (name, owner)
+ WHERE NOT EXISTS (SELECT FROM "locks" AS o
+                    WHERE o.name = c.name AND o.owner <> c.owner AND o.expires_at > clock_timestamp())
+   AND set_config('lock_timeout', '5000', true) IS NOT NULL
+   AND set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+                                        WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true) IS NOT NULL
+ ORDER BY c.name COLLATE "C"
+ON CONFLICT (name) DO UPDATE
+   SET owner = excluded.owner,
+       fence = CASE WHEN l.owner = excluded.owner THEN l.fence
+                    ELSE greatest(l.fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) END,
+       expires_at = greatest(CASE WHEN l.owner = excluded.owner THEN l.expires_at + interval '1 microsecond' END,
+                             clock_timestamp() + $1::bigint * interval '1 microsecond'),
+       acquired_at = CASE WHEN l.owner = excluded.owner THEN l.acquired_at ELSE clock_timestamp() END,
+       ttl_us = greatest(CASE WHEN l.owner = excluded.owner THEN l.ttl_us END, excluded.ttl_us),
+       contended = l.contended AND l.owner IS NOT DISTINCT FROM excluded.owner,
+       holder = excluded.holder
+ WHERE l.owner IS NULL OR l.expires_at <= clock_timestamp() OR l.owner = excluded.owner
+RETURNING name, fence;
+
+-- acquire and look: who has the others
+WITH fast AS MATERIALIZED (
+  SELECT set_config('synchronous_commit', 'off', true)
+), unmarked AS MATERIALIZED (
+  SELECT l.name
+    FROM "locks" AS l
+   WHERE l.name = ANY ($1::text[]) AND l.owner IS NOT NULL AND NOT l.contended
+   AND set_config('lock_timeout', '5000', true) IS NOT NULL
+   ORDER BY l.name
+     FOR NO KEY UPDATE OF l
+), marked AS (
+  UPDATE "locks" AS l
+     SET contended = true
+    FROM unmarked, fast
+   WHERE l.name = unmarked.name AND l.owner IS NOT NULL
+  RETURNING l.name, l.holder, l.acquired_at, l.expires_at, l.ttl_us, l.fence
+), seen AS (
+  SELECT l.name, l.holder, l.acquired_at, l.expires_at, l.ttl_us, l.fence, 1 AS wanted
+    FROM "locks" AS l
+   WHERE l.name = ANY ($1::text[]) AND l.owner IS NOT NULL AND l.contended
+   UNION ALL
+  SELECT m.*, 0 FROM marked AS m
+)
+SELECT s.name, s.holder,
+       (extract(epoch FROM clock_timestamp() - s.acquired_at) * 1000000)::bigint,
+       CASE WHEN s.expires_at > clock_timestamp() + (s.ttl_us + 1000000) * interval '1 microsecond' THEN s.ttl_us
+            ELSE (extract(epoch FROM s.expires_at - clock_timestamp()) * 1000000)::bigint END,
+       s.wanted::bigint, s.fence,
+       CASE WHEN s.expires_at > clock_timestamp() + (s.ttl_us + 1000000) * interval '1 microsecond' THEN (extract(epoch FROM s.expires_at) * 1000000)::bigint ELSE 0 END
+  FROM seen AS s
+ WHERE s.expires_at > clock_timestamp();
+
+-- acquire and look: it ends later than it can
+UPDATE "locks" AS l
+   SET expires_at = clock_timestamp() + l.ttl_us * interval '1 microsecond',
+       acquired_at = least(l.acquired_at, clock_timestamp())
+ WHERE l.name = $1::text AND l.fence = $2::bigint AND l.owner IS NOT NULL
+   AND (extract(epoch FROM l.expires_at) * 1000000)::bigint = $3::bigint
+   AND l.expires_at > clock_timestamp() + l.ttl_us * interval '1 microsecond'
+   AND set_config('lock_timeout', '5000', true) IS NOT NULL;
+
+-- renew
+WITH ours AS MATERIALIZED (
+  SELECT l.name, l.owner
+    FROM "locks" AS l
+    JOIN unnest($2::text[], $3::text[]) AS c (name, owner) ON l.name = c.name AND l.owner = c.owner
+   AND set_config('lock_timeout', '5000', true) IS NOT NULL
+   AND set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+                                        WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true) IS NOT NULL
+   ORDER BY l.name
+     FOR NO KEY UPDATE OF l
+)
+UPDATE "locks" AS l
+   SET expires_at = greatest(l.expires_at + interval '1 microsecond', clock_timestamp() + $1::bigint * interval '1 microsecond'),
+       ttl_us = greatest(l.ttl_us, $1::bigint)
+  FROM ours
+ WHERE l.name = ours.name AND l.owner = ours.owner AND l.expires_at > clock_timestamp()
+RETURNING l.name, l.owner;
+
+-- release one
+UPDATE "locks" AS l
+   SET owner = NULL
+ WHERE l.name = $1::text AND l.owner = $2::text
+   AND set_config('synchronous_commit', 'off', true) IS NOT NULL
+   AND set_config('lock_timeout', '5000', true) IS NOT NULL
+RETURNING l.name,
+          CASE WHEN l.contended THEN (pg_notify('withlock_' || l.tableoid::text, l.name) IS NOT NULL)::int
+               ELSE 0 END::bigint;
+
+-- release
+WITH fast AS MATERIALIZED (
+  SELECT set_config('synchronous_commit', 'off', true)
+), ours AS MATERIALIZED (
+  SELECT l.name, l.owner
+    FROM "locks" AS l
+    JOIN unnest($1::text[], $2::text[]) AS c (name, owner) ON l.name = c.name AND l.owner = c.owner
+   AND set_config('lock_timeout', '5000', true) IS NOT NULL
+   ORDER BY l.name
+     FOR NO KEY UPDATE OF l
+)
+UPDATE "locks" AS l
+   SET owner = NULL
+  FROM ours, fast
+ WHERE l.name = ours.name AND l.owner = ours.owner
+RETURNING l.name,
+          CASE WHEN l.contended THEN (pg_notify('withlock_' || l.tableoid::text, l.name) IS NOT NULL)::int
+               ELSE 0 END::bigint;
+
+-- release one, if the queue of notifications is full
+UPDATE "locks" AS l
+   SET owner = NULL
+ WHERE l.name = $1::text AND l.owner = $2::text
+   AND set_config('synchronous_commit', 'off', true) IS NOT NULL
+   AND set_config('lock_timeout', '5000', true) IS NOT NULL
+RETURNING l.name,
+          CASE WHEN l.contended THEN 1
+               ELSE 0 END::bigint;
+
+-- release, if the queue of notifications is full
+WITH fast AS MATERIALIZED (
+  SELECT set_config('synchronous_commit', 'off', true)
+), ours AS MATERIALIZED (
+  SELECT l.name, l.owner
+    FROM "locks" AS l
+    JOIN unnest($1::text[], $2::text[]) AS c (name, owner) ON l.name = c.name AND l.owner = c.owner
+   AND set_config('lock_timeout', '5000', true) IS NOT NULL
+   ORDER BY l.name
+     FOR NO KEY UPDATE OF l
+)
+UPDATE "locks" AS l
+   SET owner = NULL
+  FROM ours, fast
+ WHERE l.name = ours.name AND l.owner = ours.owner
+RETURNING l.name,
+          CASE WHEN l.contended THEN 1
+               ELSE 0 END::bigint;
+
+-- break, if the queue of notifications is full
+UPDATE "locks"
+   SET owner = NULL,
+       fence = greatest(fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
+ WHERE name = $1::text AND fence = $2::bigint AND owner IS NOT NULL
+RETURNING CASE WHEN contended AND false THEN NULL
+               ELSE fence END;
+
+-- look: which locks are held
+SELECT l.name, l.fence, l.holder,
+       (extract(epoch FROM clock_timestamp() - l.acquired_at) * 1000000)::bigint,
+       (extract(epoch FROM l.expires_at - clock_timestamp()) * 1000000)::bigint,
+       (l.expires_at > clock_timestamp() + (l.ttl_us + 1000000) * interval '1 microsecond')::int::bigint
+  FROM "locks" AS l
+ WHERE l.owner IS NOT NULL AND l.expires_at > clock_timestamp() AND l.name > $1::text
+ ORDER BY l.name
+ LIMIT 500;
+
+-- look: one lock
+SELECT l.name, l.fence, l.holder,
+       (extract(epoch FROM clock_timestamp() - l.acquired_at) * 1000000)::bigint,
+       CASE WHEN l.owner IS NULL THEN 0
+            ELSE (extract(epoch FROM l.expires_at - clock_timestamp()) * 1000000)::bigint END,
+       (l.expires_at > clock_timestamp() + (l.ttl_us + 1000000) * interval '1 microsecond')::int::bigint
+  FROM "locks" AS l
+ WHERE l.name = $1::text;
+
+-- break
+UPDATE "locks"
+   SET owner = NULL,
+       fence = greatest(fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
+ WHERE name = $1::text AND fence = $2::bigint AND owner IS NOT NULL
+RETURNING CASE WHEN contended AND pg_notify('withlock_' || tableoid::text, name) IS NULL THEN NULL
+               ELSE fence END;
+
+-- purge
+DELETE FROM "locks"
+ WHERE name IN (
+   SELECT l.name
+     FROM "locks" AS l
+    WHERE (l.owner IS NULL OR l.expires_at <= clock_timestamp())
+      AND l.fence < (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - $1::bigint
+    ORDER BY l.name
+    LIMIT 500
+      FOR UPDATE SKIP LOCKED
+ )
+RETURNING name;
