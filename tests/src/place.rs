@@ -2,9 +2,11 @@
 
 use crate::consul::Consul;
 use crate::proxy::{Mode, Proxy, server_of};
+use crate::servers::Server;
 use lock_sync::{Config, Guard, Locks, LostReason};
 use mysql::prelude::Queryable;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 /// A backend, and a table, database or prefix that no other test uses.
@@ -30,6 +32,8 @@ pub enum Keeps {
 enum Own {
     /// The folder of the SQLite file.
     Folder { _folder: tempfile::TempDir },
+    /// A pooler, which tests that run at the same time share.
+    Pooler { _pooler: Arc<Server> },
     /// A database, to which PostgreSQL's advisory locks belong.
     Database { server: String, name: String },
 }
@@ -46,6 +50,28 @@ impl Place {
     /// The PostgreSQL server that the environment names.
     pub fn postgres() -> Self {
         Self::at(&postgres_url())
+    }
+
+    /// The same through a pooler that hands each transaction to another connection.
+    pub fn postgres_pooled() -> Self {
+        static POOLER: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+        Self::behind(&POOLER, "default_pool_size = 3")
+    }
+
+    /// The same through a pooler that hands each client to a connection, and drops our settings.
+    pub fn postgres_pooled_sessions() -> Self {
+        static POOLER: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+        let ini =
+            "pool_mode = session\nignore_startup_parameters = options\ndefault_pool_size = 100";
+        Self::behind(&POOLER, ini)
+    }
+
+    fn behind(pooler: &Mutex<Weak<Server>>, ini: &str) -> Self {
+        let mut known = pooler.lock().unwrap_or_else(PoisonError::into_inner);
+        let pooler =
+            known.upgrade().unwrap_or_else(|| Arc::new(Server::pgbouncer(&postgres_url(), ini)));
+        *known = Arc::downgrade(&pooler);
+        Self { _own: Some(Own::Pooler { _pooler: pooler.clone() }), ..Self::at(pooler.url()) }
     }
 
     /// The MySQL server that the environment names.

@@ -77,11 +77,13 @@ impl Server {
     /// connection, unless the URL has an application name.
     pub fn each(&self, request: Duration, name: &str) -> Vec<Config> {
         let mut config = (*self.config).clone();
+        let own = config.get_options().map(|own| format!("{own} ")).unwrap_or_default();
+        let mut options = own + &session_options(request);
         if config.get_application_name().is_none() {
-            config.application_name(name);
+            // Not as a parameter of its own, which a pooler would leave to others.
+            options += &format!(" -c application_name={}", in_options(name));
         }
-        let options = config.get_options().map(|own| format!("{own} ")).unwrap_or_default();
-        config.options(format!("{options}{}", session_options(request)));
+        config.options(options);
         config.tcp_user_timeout(request);
         // Without keep-alives, a connection that only listens would not notice that the server is gone. The
         // kernel counts whole seconds, at least one.
@@ -124,6 +126,13 @@ impl Server {
         let database = config.get_dbname().or(config.get_user()).unwrap_or_default();
         format!("postgres://{user}{}/{}", hosts.join(","), escaped(database))
     }
+}
+
+/// A value in `options`, which are separated by white space.
+fn in_options(value: &str) -> String {
+    let escape =
+        |c: char| ['\\'].into_iter().filter(move |_| c == '\\' || c.is_whitespace()).chain([c]);
+    value.chars().flat_map(escape).collect()
 }
 
 /// Reads a URL by itself.

@@ -8,6 +8,7 @@ mod heard;
 mod hosts_postgres;
 mod looking;
 mod places;
+mod poolers;
 mod refused_mysql;
 mod refused_sessions;
 mod runtimes_sync;

@@ -40,6 +40,8 @@ macro_rules! suites {
     (all { $($name:ident)* } tables { $($table:ident)* }) => {
         suite! { sqlite: $($name)* $($table)* }
         suite! { postgres "needs a PostgreSQL server: tests/run starts one": $($name)* $($table)* }
+        suite! { postgres_pooled "needs a PostgreSQL server: tests/run starts one": $($name)* $($table)* }
+        suite! { postgres_pooled_sessions "needs a PostgreSQL server: tests/run starts one": $($name)* $($table)* }
         suite! { mysql "needs a MySQL server: tests/run starts one": $($name)* $($table)* }
         suite! { mariadb "needs a MariaDB server: tests/run starts one": $($name)* $($table)* }
         suite! { postgres_advisory "needs a PostgreSQL server: tests/run starts one": $($name)* }

@@ -5,7 +5,7 @@ use lock_core::http::Method;
 use lock_core::sql::Refusal;
 use lock_sync::{Config, Error, Locks};
 use lock_tests::consul::{Answer, Consul};
-use lock_tests::place::{Place, client, mysql_client};
+use lock_tests::place::{Place, mysql_client};
 use lock_tests::proxy::eventually;
 use lock_tests::servers::{Kind, Server};
 use mysql::prelude::Queryable;
@@ -28,42 +28,6 @@ fn a_standby_has_no_advisory_locks_to_give() {
     // To a client that was there before it may be the primary again.
     let told = locks.try_lock_for("a", Duration::from_secs(2)).map(drop);
     assert!(matches!(&told, Err(Error::Unavailable(why)) if why.contains("standby")), "{told:?}");
-}
-
-#[test]
-#[ignore = "needs a PostgreSQL server: tests/run starts one"]
-fn a_pooler_of_transactions_is_refused() {
-    let server = Kind::Postgres.server();
-    let pooler = Server::pgbouncer(server.url(), "");
-    client(pooler.url()).batch_execute("SELECT 1").expect("it pools");
-    let refused = advisory(pooler.url()).map(drop);
-    assert!(matches!(&refused, Err(Error::Refused(why)) if why.contains("pooler")), "{refused:?}");
-}
-
-/// One that drops the setting which usually gives it away. A client that is alone in the pool does
-/// not notice; the next one does.
-#[test]
-#[ignore = "needs a PostgreSQL server: tests/run starts one"]
-fn a_pooler_that_hides_gives_a_lock_to_one_client_only() {
-    let server = Kind::Postgres.server();
-    let pooler = Server::pgbouncer(
-        server.url(),
-        "ignore_startup_parameters = options\ndefault_pool_size = 1",
-    );
-    let ttl = Duration::from_secs(2);
-    let config = || {
-        let url = format!("{}?protocol=advisory", pooler.url());
-        url.parse::<Config>().expect("good").ttl(ttl)
-    };
-    let first = Locks::open(config()).expect("alone");
-    let guard = first.lock("a").expect("alone");
-    for _ in 0..3 {
-        assert_eq!(Locks::open(config()).map(drop), Err(Error::UnsafeServer(Refusal::Pooled)));
-    }
-    assert!(guard.is_held());
-    // Whoever resets the connection in between takes the lock away, and is noticed.
-    client(pooler.url()).batch_execute("DISCARD ALL").expect("reset");
-    assert!(guard.wait_lost(ttl).is_some());
 }
 
 #[test]
