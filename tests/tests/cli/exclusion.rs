@@ -56,6 +56,18 @@ fn one_at_a_time_gets_in_on_postgres() {
 }
 
 #[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn one_at_a_time_gets_in_through_a_pooler() {
+    crowd_of(&Sandbox::new(), &url(&Place::postgres_pooled()), 10);
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn one_at_a_time_gets_in_through_a_pooler_of_sessions() {
+    crowd_of(&Sandbox::new(), &url(&Place::postgres_pooled_sessions()), 10);
+}
+
+#[test]
 #[ignore = "needs a MySQL server: tests/run starts one"]
 fn one_at_a_time_gets_in_on_mysql() {
     crowd_of(&Sandbox::new(), &url(&Place::mysql()), 10);
