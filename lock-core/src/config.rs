@@ -1,9 +1,11 @@
 //! The settings that both drivers have, and the errors about them.
 
+mod durability;
 mod error;
 mod protocol;
 mod wait;
 
+pub use durability::Durability;
 pub use error::{ConfigError, Error, ReleaseError, ShutdownError, WithLockError};
 pub use protocol::Protocol;
 pub use wait::{Progress, Wait};

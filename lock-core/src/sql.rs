@@ -99,6 +99,8 @@ pub struct Codec {
     creates: bool,
     /// The statement that makes a lease end a TTL from now if it ends later, where the clock may be set back.
     correct: Option<Arc<str>>,
+    /// What the server forgets in a crash is accepted.
+    relaxed: bool,
     /// The time that a request may take at the server.
     request: Duration,
     /// The session may be anybody's, so that statements carry the settings that matter.
@@ -176,13 +178,13 @@ impl Codec {
         let codec = match (schema, self.table.parts().0, &self.dialect) {
             (Some(schema), None, Dialect::Postgres { .. }) => {
                 let carried = self.carries.then_some(self.request);
-                postgres::make(self.table.within(schema)?, carried)
+                postgres::make(self.table.within(schema)?, carried, self.relaxed)
             }
             (Some(schema), None, Dialect::Mysql { .. }) => mysql::codec(self.table.within(schema)?),
             _ => self.clone(),
         };
-        let Self { creates, request, carries, .. } = *self;
-        Some(Self { account: Some(account.into()), creates, request, carries, ..codec })
+        let Self { creates, relaxed, request, carries, .. } = *self;
+        Some(Self { account: Some(account.into()), creates, relaxed, request, carries, ..codec })
     }
 
     /// With the time that a request may take at the server.
@@ -202,9 +204,10 @@ impl Codec {
     fn carrying(&self, carries: bool) -> Self {
         match self.dialect {
             Dialect::Postgres { .. } if carries != self.carries => {
-                let Self { creates, request, ref account, .. } = *self;
-                let made = postgres::make(self.table.clone(), carries.then_some(request));
-                Self { creates, request, account: account.clone(), carries, ..made }
+                let Self { creates, relaxed, request, ref account, .. } = *self;
+                let carried = carries.then_some(request);
+                let made = postgres::make(self.table.clone(), carried, relaxed);
+                Self { creates, relaxed, request, account: account.clone(), carries, ..made }
             }
             _ => self.clone(),
         }
@@ -230,8 +233,15 @@ impl Codec {
         self
     }
 
+    /// For locks that may be forgotten when the server's machine crashes, so that a server or a table is not refused for
+    /// that.
+    #[must_use]
+    pub fn relaxed(self) -> Self {
+        Self { relaxed: true, ..self }
+    }
+
     /// For readers: a table that is missing is not created, but is
-    /// [`Refusal::NothingThere`].
+    /// [`Refusal::NothingThere`]; and it may be one that does not survive a crash.
     #[must_use]
     pub fn look_only(self) -> Self {
         Self { creates: false, ..self }
@@ -252,6 +262,7 @@ impl Codec {
             creates,
             mark,
             correct,
+            relaxed: false,
             request: Duration::from_secs(5),
             carries: false,
             account: None,

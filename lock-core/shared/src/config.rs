@@ -4,7 +4,7 @@ use crate::env::Environment;
 use crate::place::Place;
 use crate::settings::{Kind, Settings};
 use lock_core::TableName;
-use lock_core::config::{ConfigError, Protocol};
+use lock_core::config::{ConfigError, Durability, Protocol};
 use lock_core::sql::advisory::Key;
 use std::ffi::OsString;
 use std::fmt;
@@ -165,6 +165,18 @@ impl Config {
     pub fn table(mut self, table: TableName) -> Self {
         self.settings.table = Some(table);
         self
+    }
+
+    /// Sets whether grants and renewals must survive a crash of the server: [`Durability::Durable`] by default. For
+    /// tables on servers.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.settings.durability = Some(durability);
+        self
+    }
+
+    /// Whether the locks may be forgotten in a crash of the server.
+    pub fn is_relaxed(&self) -> bool {
+        self.settings.durability == Some(Durability::Relaxed)
     }
 
     /// Sets the mapping of names to PostgreSQL's advisory locks, [`Key::Hash`] by default.

@@ -1,6 +1,6 @@
 //! The settings of locks, for any place.
 
-use lock_core::config::{ConfigError, Protocol};
+use lock_core::config::{ConfigError, Durability, Protocol};
 use lock_core::http::consul::Scope;
 use lock_core::http::{self, KeyTemplate};
 use lock_core::sql::advisory::{Key, Prefix};
@@ -15,6 +15,7 @@ pub(crate) struct Settings {
     pub(crate) ttl: Duration,
     pub(crate) request: Option<Duration>,
     pub(crate) table: Option<TableName>,
+    pub(crate) durability: Option<Durability>,
     pub(crate) keys: Option<Key>,
     pub(crate) prefix: Option<String>,
     pub(crate) waiting: Option<usize>,
@@ -92,6 +93,7 @@ impl Default for Settings {
             ttl: Timing::DEFAULT_TTL,
             request: None,
             table: None,
+            durability: None,
             keys: None,
             prefix: None,
             waiting: None,
@@ -156,6 +158,12 @@ impl Settings {
                 return Err(ConfigError::Protocol { place, protocol, has });
             }
         };
+        let codec = match codec {
+            Codec::Table(codec) if self.durability == Some(Durability::Relaxed) => {
+                Codec::Table(codec.relaxed())
+            }
+            codec => codec,
+        };
         let stray = |given: bool, fits: bool, name, belongs| match given && !fits {
             true => Err(ConfigError::Setting { name, belongs }),
             false => Ok(()),
@@ -163,6 +171,9 @@ impl Settings {
         let (advisory, session) = (chosen == Protocol::Advisory, chosen == Protocol::Session);
         let postgres = kind == Kind::Postgres;
         stray(self.table.is_some(), chosen == Protocol::Table, "table", TABLES)?;
+        let on_server = chosen == Protocol::Table && kind != Kind::Sqlite;
+        let servers = "tables on PostgreSQL, MySQL and MariaDB";
+        stray(self.durability.is_some(), on_server, "durability", servers)?;
         stray(self.keys.is_some(), advisory && postgres, "keys", "PostgreSQL's advisory locks")?;
         let prefixed = "the advisory locks of MySQL and MariaDB, and to Consul";
         stray(self.prefix.is_some(), session || (advisory && !postgres), "prefix", prefixed)?;
@@ -204,6 +215,9 @@ impl fmt::Debug for Settings {
         config.field("label", &self.label);
         if let Some(protocol) = &self.protocol {
             config.field("protocol", protocol);
+        }
+        if let Some(durability) = &self.durability {
+            config.field("durability", durability);
         }
         if let Some(keys) = &self.keys {
             config.field("keys", keys);

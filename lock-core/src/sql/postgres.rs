@@ -34,13 +34,15 @@ pub(super) const OLDEST: i64 = 120_000;
 
 /// The codec for a table.
 pub fn codec(table: TableName) -> Codec {
-    make(table, None)
+    make(table, None, false)
 }
 
-/// The same, with the settings of ours that matter in the statements, which wait for a row no longer than `carried`.
-pub(super) fn make(table: TableName, carried: Option<Duration>) -> Codec {
+/// The same, with the settings of ours that matter in the statements, which wait for a row no longer than `carried`. If
+/// `relaxed`, a commit waits for the disk only where the server has it so.
+pub(super) fn make(table: TableName, carried: Option<Duration>, relaxed: bool) -> Codec {
     let none = Dialect::Postgres { listen: "".into(), ping: "".into() };
     let [listen, ping] = [LISTEN, PING].map(|text| none.text(text, &table).into());
+    let durable = if relaxed { limited } else { durable };
     let [limited, durable] = [limited, durable].map(|text| carried.map(text).unwrap_or_default());
     let carry = |text: &str| text.replace("{limited}", &limited).replace("{durable}", &durable);
     let [any, one] = [CLAIMS, CLAIM_OF_ONE].map(|claims| carry(&CLAIM.replace("{claims}", claims)));

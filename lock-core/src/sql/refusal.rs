@@ -85,7 +85,9 @@ pub enum Refusal {
     )]
     OddSchema(String),
     /// A server that answers before a commit is on the disk forgets locks and fences in a crash.
-    #[error("commits do not survive a crash of this server: have {0} set to 1")]
+    #[error(
+        "commits do not survive a crash of this server: have {0} set to 1, use advisory locks (protocol=advisory), or accept that a crash forgets locks (durability=relaxed)"
+    )]
     NotFlushed(&'static str),
     /// Only InnoDB's tables survive a crash and are locked row by row.
     #[error("{table} is no InnoDB table but {engine}: ALTER TABLE {table} ENGINE = InnoDB")]
@@ -102,7 +104,9 @@ pub enum Refusal {
     )]
     Triggers(String),
     /// An unlogged or temporary table is empty after a crash, and every lock is forgotten.
-    #[error("{0} does not survive a crash: use a plain table (ALTER TABLE {0} SET LOGGED)")]
+    #[error(
+        "{0} does not survive a crash: use a plain table (ALTER TABLE {0} SET LOGGED), or accept that a crash forgets locks (durability=relaxed)"
+    )]
     NotDurable(String),
     /// The table exists, with other columns.
     #[error(

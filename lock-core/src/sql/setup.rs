@@ -164,10 +164,11 @@ impl Setup {
         if !fits || kind.starts_with(['v', 'm', 'f']) || keys == Value::Int(0) {
             return self.wrong_shape(postgres::COLUMNS, columns);
         }
-        if !kind.ends_with('p') {
+        let survives = kind.ends_with('p') || (self.codec.relaxed && kind.ends_with('u'));
+        if self.codec.creates && !survives {
             return Step::Refuse(Refusal::NotDurable(self.quoted()));
         }
-        if commit == "off" && !self.codec.carries() {
+        if commit == "off" && !self.codec.carries() && !self.codec.relaxed {
             return self.run(Stage::Durable, postgres::DURABLE, vec![]);
         }
         Step::Ready
@@ -188,10 +189,11 @@ impl Setup {
         if !matches!(&*read_only, "0" | "OFF") {
             return Step::Refuse(Refusal::ReadOnly);
         }
-        if flush != Value::Int(1) {
+        let may_forget = self.codec.relaxed || !self.codec.creates;
+        if flush != Value::Int(1) && !may_forget {
             return Step::Refuse(Refusal::NotFlushed("innodb_flush_log_at_trx_commit"));
         }
-        if unsynced != Value::Int(0) {
+        if unsynced != Value::Int(0) && !may_forget {
             return Step::Refuse(Refusal::NotFlushed("sync_binlog"));
         }
         if commits != Value::Int(1) {

@@ -75,6 +75,12 @@ fn servers_that_cannot_keep_locks_are_refused() {
         let told = refused(3, unsynced).to_string();
         assert!(told.contains("have sync_binlog set to 1"), "{told}");
     }
+    for codec in [codec().relaxed(), codec().look_only()] {
+        for (column, value) in [(2, int(2)), (3, int(1)), (2, int(0))] {
+            let mut setup = checked(&codec).0;
+            assert_eq!(setup.step(Some(Ok(row_with(column, value)))), Step::Ready);
+        }
+    }
     assert_eq!(refused(0, int(8)), Refusal::UnexpectedResponse);
     for rows in [vec![], vec![vec![]], number(0)] {
         assert_eq!(judged(rows), Step::Refuse(Refusal::UnexpectedResponse));

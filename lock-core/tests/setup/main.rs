@@ -215,6 +215,23 @@ fn a_server_where_locks_would_not_be_safe_is_refused() {
         let refusal = refusal(&mut pg_checked(), pg_row_with(3, text(kind)));
         assert_eq!(refusal, Refusal::NotDurable(r#""locks""#.into()), "{kind}");
     }
+    for (codec, kind, fits) in [
+        (pg().relaxed(), "ru", true),
+        (pg().relaxed(), "rt", false),
+        (pg().look_only(), "ru", true),
+    ] {
+        let mut setup = codec.setup();
+        setup.step(None);
+        let mut row = pg_row();
+        (row[2], row[3]) = (text("off"), text(kind));
+        let step = setup.step(Some(Ok(vec![row])));
+        assert_eq!(!matches!(step, Step::Refuse(_)), fits, "{kind}");
+        assert_eq!(
+            step == Step::Ready,
+            codec == pg().relaxed() && fits,
+            "the server's own setting"
+        );
+    }
     let standby = pg_row_with(0, Value::Int(1));
     assert_eq!(refusal(&mut pg_checked(), standby), Refusal::Standby);
     let old = pg_row_with(1, Value::Int(119_999));

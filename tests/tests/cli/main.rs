@@ -7,6 +7,7 @@ mod connect;
 mod conventions;
 mod death;
 mod descriptors;
+mod durability;
 mod exclusion;
 mod guardian;
 mod looking;

@@ -104,6 +104,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
     let reach = |stage: &RwLock<Stage>, next| {
         *stage.write().unwrap_or_else(PoisonError::into_inner) = next;
     };
+    let relaxed = if config.is_relaxed() { ", durability relaxed" } else { "" };
     let asking = Asking::begin(wish, config, move |locks, news| {
         reach(&reached, Stage::Waiting(locks, news))
     })
@@ -111,7 +112,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
     let mut at = None;
     let connected = |locks: Locks, waiting: &mut Waiting| {
         let place = match locks.table() {
-            Some(table) => format!("{place}, table {table}"),
+            Some(table) => format!("{place}, table {table}{relaxed}"),
             None => place.clone(),
         };
         waiting.is_at(&place);
