@@ -180,7 +180,9 @@ impl Codec {
                 let carried = self.carries.then_some(self.request);
                 postgres::make(self.table.within(schema)?, carried, self.relaxed)
             }
-            (Some(schema), None, Dialect::Mysql { .. }) => mysql::codec(self.table.within(schema)?),
+            (Some(schema), None, Dialect::Mysql { .. }) => {
+                mysql::make(self.table.within(schema)?, self.carries)
+            }
             _ => self.clone(),
         };
         let Self { creates, relaxed, request, carries, .. } = *self;
@@ -195,22 +197,22 @@ impl Codec {
 
     /// Whether the connection's session may be anybody's. So it is through a pooler, and on a client that was brought.
     /// Then its statements carry the settings that matter, none is prepared, nothing is left behind in the session,
-    /// and no notification is expected on it. Only PostgreSQL's [`Setup`] finds that out.
+    /// and no notification is expected on it. A [`Setup`] finds that out.
     pub fn carries(&self) -> bool {
         self.carries
     }
 
     /// The same for a session that may be anybody's, or is ours.
     fn carrying(&self, carries: bool) -> Self {
-        match self.dialect {
-            Dialect::Postgres { .. } if carries != self.carries => {
-                let Self { creates, relaxed, request, ref account, .. } = *self;
-                let carried = carries.then_some(request);
-                let made = postgres::make(self.table.clone(), carried, relaxed);
-                Self { creates, relaxed, request, account: account.clone(), carries, ..made }
+        let Self { creates, relaxed, request, ref account, ref table, .. } = *self;
+        let made = match self.dialect {
+            Dialect::Postgres { .. } => {
+                postgres::make(table.clone(), carries.then_some(request), relaxed)
             }
-            _ => self.clone(),
-        }
+            Dialect::Mysql { .. } => mysql::make(table.clone(), carries),
+            Dialect::Sqlite { .. } => return self.clone(),
+        };
+        Self { creates, relaxed, request, account: account.clone(), carries, ..made }
     }
 
     /// The statement that creates the table, for those who create it by hand.

@@ -7,6 +7,7 @@ pub mod consul;
 mod docs;
 pub mod drivers;
 mod kinds;
+pub mod multiplexer;
 pub mod observer;
 pub mod place;
 pub mod proxy;

@@ -4,6 +4,9 @@ ROLLBACK AND NO CHAIN NO RELEASE;
 -- setup of a connection that was handed over, instead: fails in a transaction
 SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
 
+-- setup: is it the connection that was made
+SELECT CAST(CONNECTION_ID() AS SIGNED);
+
 -- setup: what the session goes by
 SET NAMES utf8mb4, autocommit = 1, completion_type = 0, sql_mode = 'STRICT_TRANS_TABLES', time_zone = '+00:00', innodb_lock_wait_timeout = 1, lock_wait_timeout = 5, sql_safe_updates = 0, sql_select_limit = DEFAULT, group_concat_max_len = 1024 /*!80000 , SESSION transaction_isolation = 'READ-COMMITTED', SESSION transaction_read_only = 0 */ /*M! , SESSION tx_isolation = 'READ-COMMITTED', SESSION tx_read_only = 0 */;
 
@@ -144,6 +147,60 @@ SELECT l.name, LOWER(HEX(l.owner)), l.fence, CAST(l.contended AS SIGNED)
   STRAIGHT_JOIN `locks` AS l ON l.name = c.its_name
  WHERE l.owner = c.claimant AND l.expires_us >= c.since
   LOCK IN SHARE MODE;
+
+-- through a proxy: take the name if it is free
+INSERT INTO `locks` (name, owner, fence, expires_us, acquired_us, ttl_us, holder)
+SELECT c.its_name, c.claimant, LAST_INSERT_ID(c.now), c.now + c.ttl, c.now, c.ttl, c.label
+  FROM (SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, CAST(? AS SIGNED) AS ttl, ? AS label, UNHEX(?) AS its_name, UNHEX(?) AS claimant) AS c
+ WHERE @@SESSION.autocommit = 1
+ON DUPLICATE KEY UPDATE
+       fence = CASE WHEN owner = c.claimant THEN LAST_INSERT_ID(fence)
+                    WHEN owner IS NULL OR expires_us <= c.now THEN LAST_INSERT_ID(GREATEST(fence + 1, c.now))
+                    ELSE fence + LAST_INSERT_ID(0) END,
+       acquired_us = CASE WHEN owner = c.claimant THEN acquired_us
+                          WHEN owner IS NULL OR expires_us <= c.now THEN c.now
+                          ELSE acquired_us END,
+       ttl_us = CASE WHEN owner = c.claimant THEN GREATEST(ttl_us, c.ttl)
+                     WHEN owner IS NULL OR expires_us <= c.now THEN c.ttl
+                     ELSE ttl_us END,
+       contended = CASE WHEN owner = c.claimant THEN contended
+                        WHEN owner IS NULL OR expires_us <= c.now THEN 0
+                        ELSE contended END,
+       holder = CASE WHEN owner IS NULL OR expires_us <= c.now OR owner = c.claimant THEN c.label ELSE holder END,
+       owner = CASE WHEN owner IS NULL OR expires_us <= c.now THEN c.claimant ELSE owner END,
+       expires_us = CASE WHEN owner = c.claimant THEN GREATEST(expires_us + 1, c.now + c.ttl) ELSE expires_us END;
+
+-- through a proxy: take the names that are free
+INSERT INTO `locks` (name, owner, fence, expires_us, acquired_us, ttl_us, holder)
+SELECT c.its_name, c.claimant, LAST_INSERT_ID(c.now), c.now + c.ttl, c.now, c.ttl, c.label
+  FROM (SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, CAST(? AS SIGNED) AS ttl, ? AS label, UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant
+          FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]')) AS j) AS c
+ WHERE @@SESSION.autocommit = 1
+ON DUPLICATE KEY UPDATE
+       fence = CASE WHEN owner = c.claimant THEN LAST_INSERT_ID(fence)
+                    WHEN owner IS NULL OR expires_us <= c.now THEN LAST_INSERT_ID(GREATEST(fence + 1, c.now))
+                    ELSE fence + LAST_INSERT_ID(0) END,
+       acquired_us = CASE WHEN owner = c.claimant THEN acquired_us
+                          WHEN owner IS NULL OR expires_us <= c.now THEN c.now
+                          ELSE acquired_us END,
+       ttl_us = CASE WHEN owner = c.claimant THEN GREATEST(ttl_us, c.ttl)
+                     WHEN owner IS NULL OR expires_us <= c.now THEN c.ttl
+                     ELSE ttl_us END,
+       contended = CASE WHEN owner = c.claimant THEN contended
+                        WHEN owner IS NULL OR expires_us <= c.now THEN 0
+                        ELSE contended END,
+       holder = CASE WHEN owner IS NULL OR expires_us <= c.now OR owner = c.claimant THEN c.label ELSE holder END,
+       owner = CASE WHEN owner IS NULL OR expires_us <= c.now THEN c.claimant ELSE owner END,
+       expires_us = CASE WHEN owner = c.claimant THEN GREATEST(expires_us + 1, c.now + c.ttl) ELSE expires_us END;
+
+-- through a proxy: renew
+UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, ? AS ttl
+          FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]')) AS j) AS c
+  STRAIGHT_JOIN `locks` AS l ON l.name = c.its_name
+   SET l.expires_us = GREATEST(l.expires_us + 1, LAST_INSERT_ID(c.now) + c.ttl),
+       l.ttl_us = GREATEST(l.ttl_us, c.ttl)
+ WHERE l.owner = c.claimant AND l.expires_us > c.now
+   AND @@SESSION.autocommit = 1;
 
 -- look: which locks are held
 SELECT name, fence, holder, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) - acquired_us, expires_us - TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)), expires_us > TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) + ttl_us + 1000000

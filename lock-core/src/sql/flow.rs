@@ -332,7 +332,9 @@ impl Flow {
     fn check(&mut self, pending: Pending) {
         let Made { id, brought } = self.made;
         let checks = match &self.place {
-            Place::Table { codec, .. } => Checks::Table(Box::new(codec.setup().handed(brought))),
+            Place::Table { codec, .. } => {
+                Checks::Table(Box::new(codec.setup().handed(brought).numbered(id)))
+            }
             Place::Advisory { codec, ttl, .. } => {
                 Checks::Advisory(codec.setup(*ttl, id).handed(brought))
             }

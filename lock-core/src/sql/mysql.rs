@@ -32,9 +32,20 @@ use core::fmt::Write;
 
 /// The codec for a table.
 pub fn codec(table: TableName) -> Codec {
+    make(table, false)
+}
+
+/// The same; `carries` if the session may be anybody's, so that grants and renewals see for themselves that they commit
+/// by themselves.
+pub(super) fn make(table: TableName, carries: bool) -> Codec {
+    let [filter, and] = match carries {
+        true => ["\n WHERE @@SESSION.autocommit = 1", "\n   AND @@SESSION.autocommit = 1"],
+        false => ["", ""],
+    };
     let [any, one] = [CLAIMS, CLAIM_OF_ONE].map(|claims| CLAIM.replace("{claims}", claims));
     let texts = [&any, RENEW, RELEASE, HOLDERS, MINE, &one, HOLDER, MARK, CORRECT]
-        .map(|text| text.replace("{now}", NOW).replace("{pairs}", PAIRS));
+        .map(|text| text.replace("{now}", NOW).replace("{pairs}", PAIRS))
+        .map(|text| text.replace("{where}", filter).replace("{and}", and));
     let [claim, renew, release, holders, mine, one, holder, mark, correct] = &texts;
     let mine = Text { any: mine.replace("{table}", &quoted(&table)).into(), one: None };
     Codec::new(Dialect::Mysql { mine }, table, [claim, renew, release, holders])
@@ -196,6 +207,9 @@ pub(super) fn is_inside(failure: &Failure) -> bool {
     failure.code() == Some(Code::Mysql(1568))
 }
 
+/// The server's number for the connection on which this arrives.
+pub(super) const KNOWN: &str = "SELECT CAST(CONNECTION_ID() AS SIGNED)";
+
 /// The session's settings, in place of the server's, the user's or `init_connect`'s. Each statement commits by
 /// itself, and locks nothing but the rows that are meant. The server ends a statement that waits for a row or for
 /// the table's definition, and cuts off no result. The two kinds of server call two settings differently, and read
@@ -267,7 +281,7 @@ const CLAIM_OF_ONE: &str = "UNHEX(?) AS its_name, UNHEX(?) AS claimant";
 const CLAIM: &str = r#"
 INSERT INTO {table} (name, owner, fence, expires_us, acquired_us, ttl_us, holder)
 SELECT c.its_name, c.claimant, LAST_INSERT_ID(c.now), c.now + c.ttl, c.now, c.ttl, c.label
-  FROM (SELECT {now} AS now, CAST(? AS SIGNED) AS ttl, ? AS label, {claims}) AS c
+  FROM (SELECT {now} AS now, CAST(? AS SIGNED) AS ttl, ? AS label, {claims}) AS c{where}
 ON DUPLICATE KEY UPDATE
        fence = CASE WHEN owner = c.claimant THEN LAST_INSERT_ID(fence)
                     WHEN owner IS NULL OR expires_us <= c.now THEN LAST_INSERT_ID(GREATEST(fence + 1, c.now))
@@ -292,7 +306,7 @@ UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, {now} AS n
   STRAIGHT_JOIN {table} AS l ON l.name = c.its_name
    SET l.expires_us = GREATEST(l.expires_us + 1, LAST_INSERT_ID(c.now) + c.ttl),
        l.ttl_us = GREATEST(l.ttl_us, c.ttl)
- WHERE l.owner = c.claimant AND l.expires_us > c.now"#;
+ WHERE l.owner = c.claimant AND l.expires_us > c.now{and}"#;
 
 /// Leases. Not 0 if one was released, and 2 if somebody waits for it. An expiry of 0 is what the claim
 /// goes by.

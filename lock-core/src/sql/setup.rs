@@ -22,6 +22,8 @@ pub struct Setup {
     codec: Codec,
     /// The connection is the caller's, who may be in the middle of something.
     handed: bool,
+    /// The client's number for the connection, where it has one.
+    id: Option<u32>,
     /// A check that was denied, while it is asked to whom.
     denied: Option<Failure>,
     stage: Stage,
@@ -34,6 +36,7 @@ enum Stage {
     Begin,
     Inside,
     Rollback,
+    Known,
     Session,
     Journal,
     Durable,
@@ -61,7 +64,7 @@ pub enum Step {
 
 impl Setup {
     pub(super) fn new(codec: Codec) -> Self {
-        Self { codec, handed: false, denied: None, stage: Stage::Begin, again: 0 }
+        Self { codec, handed: false, id: None, denied: None, stage: Stage::Begin, again: 0 }
     }
 
     /// The same for a connection of the caller's: one that is inside a transaction is refused, and left as
@@ -69,6 +72,12 @@ impl Setup {
     #[must_use]
     pub fn handed(self, handed: bool) -> Self {
         Self { handed, ..self }
+    }
+
+    /// With the number that the server gave the connection when it was made, as far as the client knows it.
+    #[must_use]
+    pub fn numbered(self, id: Option<u32>) -> Self {
+        Self { id, ..self }
     }
 
     /// The codec for requests, once it is ready: its table has the schema in which the server found or
@@ -87,9 +96,11 @@ impl Setup {
         match (self.stage, &self.codec.dialect) {
             (Stage::Begin, _) => self.begin(),
             (Stage::Inside, Dialect::Postgres { .. }) => Step::Refuse(Refusal::InTransaction),
-            (Stage::Inside | Stage::Rollback, _) => {
-                self.run(Stage::Session, mysql::SESSION, vec![])
-            }
+            (Stage::Inside | Stage::Rollback, _) => match self.id {
+                Some(_) => self.run(Stage::Known, mysql::KNOWN, vec![]),
+                None => self.own_session(),
+            },
+            (Stage::Known, _) => self.known(&rows),
             (Stage::Durable, Dialect::Postgres { .. }) => Step::Ready,
             (Stage::Probe, _) => self.appeared(),
             (Stage::TimerKey, _) => self.is_denied(rows),
@@ -111,6 +122,25 @@ impl Setup {
             Dialect::Mysql { .. } if self.handed => self.run(Stage::Inside, mysql::INSIDE, vec![]),
             Dialect::Mysql { .. } => self.run(Stage::Rollback, mysql::ROLLBACK, vec![]),
         }
+    }
+
+    /// Whether statements arrive on the connection that was made, or on any that a proxy has.
+    fn known(&mut self, rows: &Rows) -> Step {
+        let [row] = &rows[..] else { return Step::Refuse(Refusal::UnexpectedResponse) };
+        let [Value::Int(number)] = row[..] else {
+            return Step::Refuse(Refusal::UnexpectedResponse);
+        };
+        // The greeting has 32 bits of it.
+        if self.id.is_some_and(|id| i64::from(id) != number & 0xffff_ffff) {
+            self.codec = self.codec.carrying(true);
+            return self.check();
+        }
+        self.own_session()
+    }
+
+    fn own_session(&mut self) -> Step {
+        self.codec = self.codec.carrying(false);
+        self.run(Stage::Session, mysql::SESSION, vec![])
     }
 
     fn check(&mut self) -> Step {

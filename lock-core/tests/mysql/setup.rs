@@ -87,6 +87,44 @@ fn servers_that_cannot_keep_locks_are_refused() {
     }
 }
 
+/// The greeting came from another connection: there is a proxy in between.
+#[test]
+fn a_session_that_may_be_anybodys_is_left_as_it_is() {
+    let mut setup = codec().setup().numbered(Some(7));
+    let mut next = |answer| match setup.step(answer) {
+        Step::Run(statement) => statement.text.to_string(),
+        other => panic!("nothing to run: {other:?}"),
+    };
+    assert!(next(None).starts_with("ROLLBACK"));
+    assert!(next(Some(Ok(number(0)))).contains("CONNECTION_ID()"));
+    assert!(next(Some(Ok(number(8)))).contains("information_schema"), "nothing is set");
+    assert_eq!(setup.step(Some(Ok(vec![row()]))), Step::Ready);
+    let codec = setup.codec();
+    assert!(codec.carries());
+    for request in [acquire(&["a"]), acquire(&["a", "b"]), renew(&["a"]), renew(&["a", "b"])] {
+        let exchange = codec.encode(&request, Instant::default());
+        let statement = exchange.poll_statement().expect("a statement");
+        assert!(statement.text.contains("@@SESSION.autocommit = 1") && !statement.repeated);
+    }
+    // The next one may be the server's own.
+    for number_at_server in [7, (1 << 32) + 7] {
+        let mut setup = codec.setup().numbered(Some(7));
+        setup.step(None);
+        setup.step(Some(Ok(number(0))));
+        let Step::Run(session) = setup.step(Some(Ok(number(number_at_server)))) else {
+            panic!("nothing to run")
+        };
+        assert!(session.text.starts_with("SET "));
+        assert!(!setup.codec().carries());
+    }
+    for rows in [vec![], vec![vec![]], vec![vec![text("7")]]] {
+        let mut setup = codec.setup().numbered(Some(7));
+        setup.step(None);
+        setup.step(Some(Ok(number(0))));
+        assert_eq!(setup.step(Some(Ok(rows))), Step::Refuse(Refusal::UnexpectedResponse));
+    }
+}
+
 #[test]
 fn tables_that_cannot_hold_locks_are_refused() {
     let told = refused(4, text("MyISAM")).to_string();

@@ -254,9 +254,12 @@ fn sqlite_statements_are_those_agreed_on() {
 fn mysql_statements_are_those_agreed_on() {
     let codec = mysql::codec(TableName::default());
     let number = || vec![vec![Value::Int(0)]];
-    let mut setup = codec.setup();
+    let mut setup = codec.setup().numbered(Some(7));
     let rollback = step(&mut setup, None);
-    let session = step(&mut setup, Some(number()));
+    let known = step(&mut setup, Some(number()));
+    let carried = carried_on_mysql(&codec);
+    let number_7 = vec![vec![Value::Int(7)]];
+    let session = step(&mut setup, Some(number_7));
     let inside = step(&mut codec.setup().handed(true), None);
     let check = step(&mut setup, Some(number()));
     let [version, read_only] = ["8.0.11", "0"].map(|text| Value::Text(text.into()));
@@ -269,6 +272,7 @@ fn mysql_statements_are_those_agreed_on() {
     let setup = [
         ("setup: what the server's settings have begun is no concern of ours", rollback),
         ("setup of a connection that was handed over, instead: fails in a transaction", inside),
+        ("setup: is it the connection that was made", known),
         ("setup: what the session goes by", session),
         ("setup: what kind of server and table is this", check),
         ("setup, if there is no such table", create),
@@ -277,9 +281,23 @@ fn mysql_statements_are_those_agreed_on() {
         "several claims: which are their owner's (after acquire and renew, before release)",
         statement(&codec, &acquire(several()), Some(number())),
     )];
-    let statements =
-        setup.into_iter().chain(commands(&codec, number())).chain(mine).chain(admin(&codec));
-    check_file("mysql.sql", statements.collect());
+    let all = setup.into_iter().chain(commands(&codec, number())).chain(mine).chain(carried);
+    check_file("mysql.sql", all.chain(admin(&codec)).collect());
+}
+
+/// The statements that differ where the session may be anybody's.
+fn carried_on_mysql(codec: &Codec) -> Vec<(&'static str, String)> {
+    let mut setup = codec.setup().numbered(Some(7));
+    step(&mut setup, None);
+    step(&mut setup, Some(vec![vec![Value::Int(0)]]));
+    step(&mut setup, Some(vec![vec![Value::Int(8)]]));
+    let renew = Request::Renew { claims: claims(), ttl: Duration::from_secs(30) };
+    let of = |request: &Request| statement(setup.codec(), request, None);
+    vec![
+        ("through a proxy: take the name if it is free", of(&acquire(claims()))),
+        ("through a proxy: take the names that are free", of(&acquire(several()))),
+        ("through a proxy: renew", of(&renew)),
+    ]
 }
 
 /// A setup's statements, of which each gets its answer, and the connection that comes of it.

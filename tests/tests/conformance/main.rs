@@ -7,6 +7,7 @@ mod behind;
 mod heard;
 mod hosts_postgres;
 mod looking;
+mod multiplexed;
 mod places;
 mod poolers;
 mod refused_mysql;

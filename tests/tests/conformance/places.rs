@@ -144,7 +144,7 @@ fn fences_rise_over_holders_and_connections(place: &Driven) {
     }
 }
 
-fn many_threads_on_many_connections_exclude_each_other(place: &Driven) {
+pub(crate) fn many_threads_on_many_connections_exclude_each_other(place: &Driven) {
     let inside = AtomicUsize::new(0);
     let fences = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
