@@ -62,10 +62,10 @@ impl Locks {
 
     /// Uses a PostgreSQL client of yours, with the settings of `config`, which [names no place](Config::new).
     ///
-    /// The client's settings are yours. Its statements must commit by themselves, and `statement_timeout`
-    /// should be set. The best settings are those of
-    /// [`session_options`](lock_core::sql::postgres::session_options), which our own connections have:
-    /// without them, a plan that was made while the table was small may read all of it for every batch. If
+    /// The client's settings are yours, and stay as they are; it may be one of a pool, or go through a pooler. Its
+    /// statements must commit by themselves. Each of them carries the settings that matter, and none is prepared. With
+    /// the settings of [`session_options`](lock_core::sql::postgres::session_options), which our own connections have,
+    /// statements are prepared, and end at the server when we have given them up. If
     /// the connection breaks, locks that are held are lost at their deadline, and new ones are refused.
     ///
     /// A server notifies waiters about releases, on a second connection. A client of yours has no second
