@@ -8,6 +8,9 @@ use std::error::Error as _;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, Row};
 
+/// The client's error for a password that is missing.
+const NO_PASSWORD: &str = "password missing";
+
 pub fn param(value: &Value) -> (&(dyn ToSql + Sync), Type) {
     match value {
         Value::Null => (&None::<i64>, Type::INT8),
@@ -38,6 +41,10 @@ pub fn failed(error: &Error) -> Failure {
 /// The failure of a connect.
 pub fn not_connected(error: &Error) -> Failure {
     let (code, message) = describe(error);
+    if message.ends_with(NO_PASSWORD) {
+        let why = "the server asks for a password, and there is none: put it into the URL, PGPASSWORD or ~/.pgpass";
+        return Failure::refused(why.to_string());
+    }
     match advice(error) {
         Some(advice) => Failure::refused(format!("{message}: {advice}")),
         None => connect_failed(code.as_deref(), &message),

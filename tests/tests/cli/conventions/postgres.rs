@@ -101,6 +101,10 @@ fn passwords_come_from_a_file_that_nobody_else_may_read() {
     write(&file, &lines, 0o600);
     leads_to(&sandbox, &url, &[], &place);
     is_refused(&sandbox, &url, &[("PGPASSWORD", "hunter2")], "password authentication failed");
+    // A missing one is final, also for a wait that has no end.
+    let mut waits = sandbox.withlock(&url, &["a", "--", "true"]);
+    let ended = sandbox.start(waits.env("HOME", "/nonexistent")).end().expect(125);
+    assert!(ended.stderr.contains("asks for a password"), "{ended:?}");
     for mode in [0o640, 0o604] {
         write(&file, &lines, mode);
         let ended = run(&sandbox, &url, &[]).expect(125);
