@@ -1,5 +1,5 @@
-//! A driver for another client library: locks in a PostgreSQL table over `sqlx`, which these crates do
-//! not know.
+//! A driver of one's own over a client library: locks in a PostgreSQL table over a connection of `sqlx`. (For a pool of
+//! sqlx's there is `Locks::with_sqlx`.)
 //!
 //! ```text
 //! cargo run -p lock-async --example sqlx -- postgres://localhost/app

@@ -13,6 +13,8 @@ pub(crate) mod postgres;
 pub(crate) mod sql;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
+#[cfg(any(feature = "sqlx-mysql", feature = "sqlx-postgres"))]
+mod sqlx;
 
 use lock_core::sql::{ConnectError, Rows, Statement};
 use lock_core::{Failure, Instant, Notification, Reply, Request};
@@ -87,6 +89,11 @@ pub(crate) trait Session: Send + 'static {
 
     /// True if it is a connection of the caller's, who may have left it inside a transaction.
     fn handed(&self) -> bool {
+        false
+    }
+
+    /// True if each statement has another connection, from a pool that others use, too.
+    fn shared(&self) -> bool {
         false
     }
 

@@ -43,6 +43,12 @@
 //! | `mysql` | a MySQL or MariaDB table, or `GET_LOCK` | 124 |
 //! | `consul` | Consul | 89 |
 //! | all four | | 172 |
+//! | `sqlx-postgres` | a PostgreSQL table, over a `PgPool` of sqlx's | 128 |
+//! | `sqlx-mysql` | a MySQL or MariaDB table, over a `MySqlPool` of sqlx's | 144 |
+//!
+//! A program that has sqlx already builds about a dozen crates more with either of the last two, which are for
+//! `Locks::with_sqlx`. There is none for a `SqlitePool`: the SQLite that sqlx 0.8 is built with and this crate's cannot be
+//! in one program.
 //!
 //! # Promises
 //!
@@ -97,13 +103,21 @@
 // With fewer backends, some of what they share is not used.
 #![cfg_attr(
     not(all(feature = "consul", feature = "mysql", feature = "postgres", feature = "sqlite")),
-    allow(dead_code, unused_imports)
+    allow(dead_code, unused_imports, unused_variables)
 )]
 
-#[cfg(not(any(feature = "consul", feature = "mysql", feature = "postgres", feature = "sqlite")))]
+#[cfg(not(any(
+    feature = "consul",
+    feature = "mysql",
+    feature = "postgres",
+    feature = "sqlite",
+    feature = "sqlx-mysql",
+    feature = "sqlx-postgres"
+)))]
 compile_error!(
     "lock-async needs a database: enable a feature, as in \
-     `lock-async = { version = \"0.1\", features = [\"postgres\"] }`; they are sqlite, postgres, mysql and consul"
+     `lock-async = { version = \"0.1\", features = [\"postgres\"] }`; they are sqlite, postgres, mysql and consul, \
+     and for pools of sqlx's sqlx-postgres and sqlx-mysql"
 );
 
 mod admin;
@@ -131,4 +145,6 @@ pub use lock_core::{
 };
 #[doc(inline)]
 pub use lock_shared::Config;
+#[cfg(any(feature = "sqlx-mysql", feature = "sqlx-postgres"))]
+pub use locks::SqlxPool;
 pub use locks::{Locks, Progress, Wait};

@@ -1,8 +1,12 @@
 //! The places where locks are kept.
 
 mod open;
+#[cfg(any(feature = "sqlx-mysql", feature = "sqlx-postgres"))]
+mod sqlx;
 
 pub use lock_core::config::{Progress, Wait};
+#[cfg(any(feature = "sqlx-mysql", feature = "sqlx-postgres"))]
+pub use sqlx::SqlxPool;
 
 use crate::Config;
 use crate::driver::{Driver, News};

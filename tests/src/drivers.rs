@@ -10,7 +10,10 @@ pub use guard::Guard;
 pub use locks::Locks;
 
 use crate::place::Place;
-use lock_sync::Error;
+use lock_async::SqlxPool;
+use lock_sync::{Config, Error, TableName};
+use sqlx::mysql::MySqlPoolOptions;
+use sqlx::postgres::PgPoolOptions;
 use std::future::Future;
 use std::ops::Deref;
 use std::sync::LazyLock;
@@ -27,6 +30,8 @@ pub enum Driver {
     Tokio,
     /// lock-sync and lock-async in turn, one connection each.
     Mixed,
+    /// lock-async over a pool of sqlx's.
+    Pooled,
 }
 
 /// A place, and the driver that is used there.
@@ -77,6 +82,7 @@ impl Driven {
     fn connect(&self, turn: usize, ttl: Duration, label: &str) -> Result<Locks, Error> {
         match self.driver {
             Driver::Tokio => self.tokio(ttl, label),
+            Driver::Pooled => self.pooled(ttl, label),
             Driver::Mixed if turn % 2 == 1 => self.tokio(ttl, label),
             _ => lock_sync::Locks::open(self.place.config(ttl).label(label)).map(Locks::Blocking),
         }
@@ -86,6 +92,24 @@ impl Driven {
         let connecting = lock_async::Locks::open(self.place.config(ttl).label(label));
         wait(connecting).map(Locks::Tokio)
     }
+
+    fn pooled(&self, ttl: Duration, label: &str) -> Result<Locks, Error> {
+        let table = TableName::new(self.place.table()).expect("a good name");
+        let config = Config::new().table(table).ttl(ttl).label(label);
+        wait(async {
+            let pool = pool(self.place.url());
+            lock_async::Locks::with_sqlx(pool, config).await.map(Locks::Tokio)
+        })
+    }
+}
+
+/// A pool of sqlx's, of two connections, to a server.
+pub fn pool(url: &str) -> SqlxPool {
+    if url.starts_with("postgres") {
+        let pool = PgPoolOptions::new().max_connections(2).connect_lazy(url);
+        return pool.expect("a good URL").into();
+    }
+    MySqlPoolOptions::new().max_connections(2).connect_lazy(url).expect("a good URL").into()
 }
 
 /// Connects to what a URL names. Both drivers at once have no connection in common.

@@ -102,7 +102,7 @@ impl<S: Session> Sql<S> {
     async fn make(&mut self, limit: Duration) -> Result<Made, ConnectError> {
         let session = self.session.as_mut().ok_or_else(gone)?;
         session.open(limit).await?;
-        Ok(Made { id: session.id(), brought: session.handed() })
+        Ok(Made { id: session.id(), brought: session.handed(), shared: session.shared() })
     }
 
     pub(super) async fn run(

@@ -148,7 +148,7 @@ impl Locks {
 }
 
 /// Starts a driver whose connections are opened as they are needed.
-async fn start<S: Source>(plan: Plan, source: S) -> Result<Locks, Error> {
+pub(super) async fn start<S: Source>(plan: Plan, source: S) -> Result<Locks, Error> {
     Handle::try_current().map_err(|_| ConfigError::NoRuntime)?;
     let flow = plan.flow().ok_or_else(unsupported)?;
     let (connections, timing) = Connections::open(flow, source, plan.timing).await?;

@@ -46,6 +46,28 @@ impl Plan {
         }
     }
 
+    /// Makes a plan for a place of this `kind` that is reached over a pool of the caller's. An advisory lock would
+    /// live by one of its connections.
+    pub fn pooled(config: Config, kind: Kind) -> Result<Self, ConfigError> {
+        let plan = Self::made(config, kind)?;
+        match plan.codec {
+            Codec::Table(_) => Ok(plan),
+            _ => Err(ConfigError::Protocol {
+                place: "a pool",
+                protocol: Protocol::Advisory,
+                has: "table",
+            }),
+        }
+    }
+
+    /// Makes a plan for connections to a place of this `kind` that the caller makes.
+    pub fn made(config: Config, kind: Kind) -> Result<Self, ConfigError> {
+        match config.place {
+            Some(_) => Err(ConfigError::TwoPlaces),
+            None => Self::new(kind, config.settings, false),
+        }
+    }
+
     fn new(kind: Kind, settings: Settings, brought: bool) -> Result<Self, ConfigError> {
         let (timing, codec) = (settings.timing(kind)?, settings.codec(kind)?);
         let mut seed = [0; 16];

@@ -77,6 +77,8 @@ pub struct Made {
     pub id: Option<u32>,
     /// It is the caller's, who may have left it in the middle of something.
     pub brought: bool,
+    /// It is another one for each statement, from a pool that others use, too.
+    pub shared: bool,
 }
 
 /// A request that waits for the connection; [`None`] if only the connection is wanted.
@@ -330,10 +332,11 @@ impl Flow {
     }
 
     fn check(&mut self, pending: Pending) {
-        let Made { id, brought } = self.made;
+        let Made { id, brought, shared } = self.made;
         let checks = match &self.place {
             Place::Table { codec, .. } => {
-                Checks::Table(Box::new(codec.setup().handed(brought).numbered(id)))
+                let setup = codec.setup().handed(brought).shared(shared);
+                Checks::Table(Box::new(setup.numbered(id)))
             }
             Place::Advisory { codec, ttl, .. } => {
                 Checks::Advisory(codec.setup(*ttl, id).handed(brought))

@@ -77,6 +77,11 @@ pub fn inline(statement: &Statement) -> String {
     text
 }
 
+/// Whether a statement returns rows, if only none. Any other is answered by a number.
+pub fn returns_rows(statement: &Statement) -> bool {
+    statement.text.trim_start().starts_with("SELECT")
+}
+
 /// What a column's bytes are: an integer's are its digits where the statement was sent as text. What is
 /// neither an integer nor a text, no statement of ours returns; NULL is a surprise wherever it comes.
 pub fn value(bytes: Vec<u8>, is_integer: bool) -> Value {

@@ -21,6 +21,8 @@
 //!   release comes later and finds it. A grant to another takes it away: those that wait for a lease
 //!   to end try again by then, and mark it anew.
 
+mod inline;
+
 use super::{Codec, Dialect};
 use crate::error::{Code, Failure};
 use crate::name::{LockName, TableName};
@@ -28,6 +30,8 @@ use crate::outcome::Notification;
 use alloc::format;
 use alloc::string::{String, ToString};
 use core::time::Duration;
+
+pub use inline::inline;
 
 /// The oldest server version that is accepted, as `server_version_num`.
 pub(super) const OLDEST: i64 = 120_000;

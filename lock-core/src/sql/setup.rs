@@ -24,6 +24,8 @@ pub struct Setup {
     handed: bool,
     /// The client's number for the connection, where it has one.
     id: Option<u32>,
+    /// The connection is another for each statement, which comes with its settings.
+    shared: bool,
     /// A check that was denied, while it is asked to whom.
     denied: Option<Failure>,
     stage: Stage,
@@ -64,7 +66,8 @@ pub enum Step {
 
 impl Setup {
     pub(super) fn new(codec: Codec) -> Self {
-        Self { codec, handed: false, id: None, denied: None, stage: Stage::Begin, again: 0 }
+        let (handed, shared, id) = (false, false, None);
+        Self { codec, handed, shared, id, denied: None, stage: Stage::Begin, again: 0 }
     }
 
     /// The same for a connection of the caller's: one that is inside a transaction is refused, and left as
@@ -78,6 +81,13 @@ impl Setup {
     #[must_use]
     pub fn numbered(self, id: Option<u32>) -> Self {
         Self { id, ..self }
+    }
+
+    /// The same for a pool that others use, too, whose connections keep the settings that they have: the driver sends
+    /// each statement in a transaction of its own, with the settings that it needs.
+    #[must_use]
+    pub fn shared(self, shared: bool) -> Self {
+        Self { shared, ..self }
     }
 
     /// The codec for requests, once it is ready: its table has the schema in which the server found or
@@ -114,6 +124,7 @@ impl Setup {
 
     fn begin(&mut self) -> Step {
         match self.codec.dialect {
+            Dialect::Postgres { .. } | Dialect::Mysql { .. } if self.shared => self.check(),
             Dialect::Postgres { .. } if self.handed => {
                 self.run(Stage::Inside, postgres::INSIDE, vec![])
             }
@@ -171,7 +182,7 @@ impl Setup {
             return Step::Refuse(Refusal::UnexpectedResponse);
         };
         let [read_only, schema, role, own] = rest;
-        self.codec = self.codec.carrying(own != Value::Text("on".to_string()));
+        self.codec = self.codec.carrying(self.shared || own != Value::Text("on".to_string()));
         let (Value::Int(standby), Value::Int(version), Value::Text(commit)) =
             (standby, version, commit)
         else {

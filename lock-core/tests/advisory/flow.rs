@@ -47,7 +47,7 @@ fn does(flow: &mut Flow, mut answers: Vec<Result<Rows, Failure>>) -> Vec<&'stati
         match step {
             Do::Open => {
                 done.push("open");
-                flow.opened(Ok(Made { id: Some(77), brought: false }), TOOK);
+                flow.opened(Ok(Made { id: Some(77), brought: false, shared: false }), TOOK);
             }
             Do::Run(_) => {
                 done.push("run");

@@ -103,7 +103,7 @@ impl<S: Session> Sql<S> {
     fn make(&mut self, limit: Duration) -> Result<Made, ConnectError> {
         let session = self.session.as_mut().ok_or_else(gone)?;
         in_time(limit, |left| session.open(left))?;
-        Ok(Made { id: session.id(), brought: session.handed() })
+        Ok(Made { id: session.id(), brought: session.handed(), shared: false })
     }
 
     pub(super) fn run(&mut self, statement: &Statement, limit: Duration) -> Result<Rows, Failure> {

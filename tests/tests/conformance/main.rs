@@ -9,6 +9,7 @@ mod hosts_postgres;
 mod looking;
 mod multiplexed;
 mod places;
+mod pooled;
 mod poolers;
 mod refused_mysql;
 mod refused_sessions;

@@ -33,6 +33,19 @@ macro_rules! conformance {
             const DRIVER: crate::places::Driver = crate::places::Driver::Mixed;
             suites! { $($bodies)* }
         }
+        // lock-async over a pool of sqlx's.
+        mod pooled {
+            const DRIVER: crate::places::Driver = crate::places::Driver::Pooled;
+            pools! { $($bodies)* }
+        }
+    };
+}
+
+macro_rules! pools {
+    (all { $($name:ident)* } tables { $($table:ident)* }) => {
+        suite! { postgres "needs a PostgreSQL server: tests/run starts one": $($name)* $($table)* }
+        suite! { mysql "needs a MySQL server: tests/run starts one": $($name)* $($table)* }
+        suite! { mariadb "needs a MariaDB server: tests/run starts one": $($name)* $($table)* }
     };
 }
 

@@ -21,7 +21,7 @@ fn timed(flow: &mut Flow, opens: Duration, runs: Duration, answers: &[Rows]) -> 
     while let Some(step) = flow.poll_step() {
         if matches!(step, Do::Open) {
             done.push("open");
-            flow.opened(Ok(Made { id: Some(77), brought: false }), opens);
+            flow.opened(Ok(Made { id: Some(77), brought: false, shared: false }), opens);
         } else {
             done.push("run");
             flow.ran(Ok(answers.next().expect("an answer").clone()), runs);

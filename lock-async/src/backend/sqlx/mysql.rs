@@ -1,0 +1,59 @@
+//! MySQL and MariaDB, over a pool of sqlx's.
+
+use super::{Results, Server, message};
+use lock_core::Failure;
+use lock_core::sql::mysql::{connect_failed, inline, returns_rows, statement_failed, value};
+use lock_core::sql::{Rows, Statement, Value};
+use sqlx::mysql::{MySql, MySqlConnection, MySqlDatabaseError, MySqlQueryResult, MySqlRow};
+use sqlx::{Column, Error, Executor, Row, TypeInfo};
+use std::time::Duration;
+
+impl Server for MySql {
+    const BEFORE: usize = 2;
+
+    /// The first statement is about the next transaction only, and fails inside of one.
+    fn script(statement: &Statement, _: Duration) -> String {
+        format!(
+            "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION; {}; \
+             COMMIT AND NO CHAIN NO RELEASE",
+            inline(statement)
+        )
+    }
+
+    fn run<'a>(connection: &'a mut MySqlConnection, script: &'a str) -> Results<'a, Self> {
+        connection.fetch_many(sqlx::raw_sql(script))
+    }
+
+    fn values(row: &MySqlRow) -> Vec<Value> {
+        let one = |at: usize| {
+            let kind = row.column(at).type_info().name();
+            let is_integer = kind.starts_with("BIGINT") || kind.starts_with("INT");
+            let bytes = row.try_get_unchecked::<Option<Vec<u8>>, _>(at).ok().flatten();
+            bytes.map_or(Value::Null, |bytes| value(bytes, is_integer))
+        };
+        (0..row.len()).map(one).collect()
+    }
+
+    /// A statement that returns no rows is answered by a number. The number of affected rows, which this client's
+    /// flags change, plays no part.
+    fn rows(statement: &Statement, rows: Rows, result: &MySqlQueryResult) -> Rows {
+        if returns_rows(statement) {
+            return rows;
+        }
+        vec![vec![i64::try_from(result.last_insert_id()).map_or(Value::Null, Value::Int)]]
+    }
+
+    fn failure(error: &Error, connecting: bool) -> Failure {
+        let meaning = if connecting { connect_failed } else { statement_failed };
+        meaning(number(error), &message(error))
+    }
+
+    fn is_inside(error: &Error) -> bool {
+        number(error) == Some(1568)
+    }
+}
+
+fn number(error: &Error) -> Option<u16> {
+    let error = error.as_database_error()?.try_downcast_ref::<MySqlDatabaseError>()?;
+    Some(error.number())
+}
