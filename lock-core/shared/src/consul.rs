@@ -57,17 +57,7 @@ impl Server {
         if url.fragment().is_some() {
             return Err(wrong("it contains a #, which must be written as %23"));
         }
-        let asked = match (tls.mode, env) {
-            (None, _) if tls.root_cert.is_some() => Some(true),
-            (None, Some(env)) => env::encrypted(env, address.as_ref())?,
-            (None, None) => None,
-            (Some(SslMode::Disable), _) => Some(false),
-            (Some(SslMode::VerifyFull), _) => Some(true),
-            (Some(_), _) => {
-                return Err(parameter("sslmode", "must be disable or verify-full with Consul"));
-            }
-        };
-        let encrypted = asked.unwrap_or(!stays_here(host));
+        let encrypted = encrypted(&tls, env, address.as_ref())?.unwrap_or(!stays_here(host));
         if tls.root_cert.is_some() && !encrypted {
             return Err(parameter("sslrootcert", "cannot be used with sslmode=disable"));
         }
@@ -104,6 +94,22 @@ impl Server {
     /// The authorities to trust, at least one.
     pub fn roots(&self) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
         authorities(self.root_cert.as_deref())
+    }
+}
+
+/// The TLS that is asked for, or that is ruled out. The URL goes first.
+fn encrypted(
+    tls: &TlsSettings,
+    env: Option<Environment<'_>>,
+    address: Option<&Address>,
+) -> Result<Option<bool>, ConfigError> {
+    match (tls.mode, env) {
+        (Some(SslMode::Disable), _) => Ok(Some(false)),
+        (Some(SslMode::VerifyFull), _) => Ok(Some(true)),
+        (Some(_), _) => Err(parameter("sslmode", "must be disable or verify-full with Consul")),
+        (None, _) if tls.root_cert.is_some() => Ok(Some(true)),
+        (None, Some(env)) => env::encrypted(env, address),
+        (None, None) => Ok(None),
     }
 }
 
