@@ -14,7 +14,8 @@ use lock_core::config::{ConfigError, Error};
 use lock_core::http::consul::{Codec, Setup, Step, TOKEN_HEADER};
 use lock_core::http::{self, Method, Response};
 use lock_core::{Failure, Instant, Pace, Reply, Request};
-use lock_shared::consul::{Server, token_header};
+use lock_shared::consul::{RequestError, Server, token_header};
+use lock_shared::hosts::Hosts;
 use std::sync::Arc;
 use std::task::Context;
 use std::time::{Duration, Instant as Now};
@@ -24,9 +25,9 @@ pub(crate) use admin::ConsulAdmin;
 /// Sends requests. There is one for each connection.
 pub(crate) struct Requests {
     to: Arc<To>,
-    /// The connection. `None` while a request is in flight, so that dropping the request also drops the
-    /// connection.
-    link: Option<Link>,
+    /// The connection, and its agent's place in the URL. `None` while a request is in flight, so that dropping
+    /// the request also drops the connection.
+    link: Option<(usize, Link)>,
     /// True once it has waited at the server. Its connection exists only for that wait.
     waited: bool,
 }
@@ -34,17 +35,8 @@ pub(crate) struct Requests {
 /// The settings that all connections share.
 struct To {
     codec: Codec,
-    address: Address,
+    agents: Hosts<Address>,
     token: Option<HeaderValue>,
-}
-
-/// The error of a request without an answer.
-struct RequestError {
-    /// True if the request may have arrived.
-    sent: bool,
-    told: String,
-    /// True if the error stays until someone acts.
-    stays: bool,
 }
 
 impl Requests {
@@ -56,10 +48,11 @@ impl Requests {
         token: Option<String>,
     ) -> Result<Self, ConfigError> {
         let token = token.as_deref().map(token_header).transpose()?;
-        let address = tokio::task::spawn_blocking(move || Address::new(&server))
+        let read = move || server.agents().try_map(|agent| Address::new(&server, &agent));
+        let agents = tokio::task::spawn_blocking(read)
             .await
             .unwrap_or_else(|error| Err(ConfigError::System(error.to_string())))?;
-        Ok(Self::over(Arc::new(To { codec, address, token })))
+        Ok(Self::over(Arc::new(To { codec, agents, token })))
     }
 
     fn over(to: Arc<To>) -> Self {
@@ -93,11 +86,7 @@ impl Requests {
 
     /// Sends a request of the first connect. Only here, an error is final.
     async fn first(&mut self, request: &Request, budget: Duration) -> Result<Reply, Failure> {
-        self.exchange(request, budget, |method, error| match error.stays {
-            true => Failure::refused(error.message()),
-            false => error.failure(method),
-        })
-        .await
+        self.exchange(request, budget, |method, error| error.first_failure(method)).await
     }
 
     async fn ask(&mut self, request: &Request, budget: Duration) -> Result<Reply, Failure> {
@@ -124,37 +113,42 @@ impl Requests {
         budget: Duration,
     ) -> Result<Answer, RequestError> {
         let late = |_| Err(RequestError::new(true, "no answer in time"));
-        let sent = tokio::time::timeout(budget, guarded(self.send(request, budget))).await;
+        let mut asked = None;
+        let sending = guarded(self.send(request, budget, &mut asked));
+        let sent = tokio::time::timeout(budget, sending).await;
         let panicked = || Err(RequestError::new(true, PANICKED));
-        sent.map_or_else(late, |answer| answer.unwrap_or_else(panicked))
+        let answer = sent.map_or_else(late, |answer| answer.unwrap_or_else(panicked));
+        if let Some(at) = asked
+            && answer.as_ref().map_or(true, Answer::is_of_a_broken_agent)
+        {
+            self.to.agents.pass_over(at);
+        }
+        answer
     }
 
     async fn send(
         &mut self,
         request: &http::Request,
         budget: Duration,
+        asked: &mut Option<usize>,
     ) -> Result<Answer, RequestError> {
         let limit = left(tokio::time::Instant::now() + budget);
-        let mut kept = self.link.take();
-        if let Some(link) = &mut kept
+        let agents = &self.to.agents;
+        let mut kept = self.link.take().filter(|(at, _)| *at == agents.first());
+        if let Some((_, link)) = &mut kept
             && !link.is_ready().await
         {
             kept = None;
         }
-        let mut link = match kept {
+        let (at, mut link) = match kept {
             Some(link) => link,
-            None => {
-                // A connect that takes most of the time has sent nothing.
-                let connecting = self.to.address.connect(limit);
-                let connected = tokio::time::timeout(limit() / 8 * 7, connecting).await;
-                let late = |_| Err(RequestError::new(false, "no answer in time"));
-                connected.unwrap_or_else(late)?
-            }
+            None => connect(agents, limit()).await?,
         };
+        *asked = Some(at);
         let mut builder = hyper::Request::builder()
             .method(request.method.as_str())
             .uri(&request.path_and_query)
-            .header("Host", self.to.address.authority())
+            .header("Host", agents.get(at).map_or("", Address::authority))
             .header("User-Agent", "lock-async");
         if let Some(token) = &self.to.token {
             builder = builder.header(TOKEN_HEADER, token.clone());
@@ -164,29 +158,28 @@ impl Requests {
             .map_err(|error| RequestError::new(false, error.to_string()))?;
         let answer = link.exchange(made).await?;
         // The connection stays usable only if the whole answer was read.
-        self.link = answer.whole.then_some(link);
+        self.link = answer.whole.then_some((at, link));
         Ok(answer.answer)
     }
 }
 
-impl RequestError {
-    fn new(sent: bool, told: impl Into<String>) -> Self {
-        Self { sent, told: told.into(), stays: false }
-    }
-
-    fn message(&self) -> String {
-        format!("Consul: {}", self.told.replace(char::is_control, " "))
-    }
-
-    /// The failure that the error means. A read changes nothing, whatever happened to it.
-    fn failure(self, method: Method) -> Failure {
-        let message = self.message();
-        if self.sent && method == Method::Put {
-            Failure::Unknown(message)
-        } else {
-            Failure::NotSent(message)
+/// Connects to the first agent that can be used, and returns its place among them.
+async fn connect(agents: &Hosts<Address>, limit: Duration) -> Result<(usize, Link), RequestError> {
+    // A connect that takes most of the time has sent nothing.
+    let mut turns = agents.turns(limit / 8 * 7);
+    while let Some(turn) = turns.next_turn() {
+        let until = left(tokio::time::Instant::now() + turn.limit);
+        let connected = tokio::time::timeout(turn.limit, turn.host.connect(until)).await;
+        let late = |_| Err(RequestError::new(false, "no answer in time"));
+        match connected.unwrap_or_else(late) {
+            Ok(link) => {
+                agents.prefer(turn.at);
+                return Ok((turn.at, link));
+            }
+            Err(error) => turns.failed(error),
         }
     }
+    Err(turns.error())
 }
 
 impl Backends for Requests {
@@ -215,7 +208,7 @@ impl Backend for Requests {
 
     /// Notices that Consul ended the connection, so that the next request finds a new one.
     fn poll_idle(&mut self, cx: &mut Context<'_>) {
-        if self.link.as_mut().is_some_and(|link| link.poll_ended(cx)) {
+        if self.link.as_mut().is_some_and(|(_, link)| link.poll_ended(cx)) {
             self.link = None;
         }
     }

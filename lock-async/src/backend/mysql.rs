@@ -12,9 +12,11 @@ use super::{Session, Source as Sessions};
 use call::{CallError, guarded};
 use lock_core::Failure;
 use lock_core::config::ConfigError;
-use lock_core::sql::mysql::{connect_failed, statement_failed};
+use lock_core::sql::mysql::{READ_ONLY, connect_failed, statement_failed, takes_writes};
 use lock_core::sql::{ConnectError, Rows, Statement};
+use lock_shared::hosts::{Hosts, share};
 use lock_shared::mysql::Server;
+use lock_shared::mysql::words::NO_WRITES;
 use lock_shared::plan::gone;
 use lock_shared::sslmode::SslMode;
 use mysql_async::prelude::Queryable;
@@ -56,7 +58,9 @@ pub(crate) struct Mysql {
 
 enum Source {
     Server {
-        opts: Opts,
+        hosts: Hosts<Opts>,
+        /// The place among the hosts of the one that it was connected to last.
+        at: usize,
         mode: SslMode,
         request: Duration,
     },
@@ -76,7 +80,8 @@ struct Link {
 impl Mysql {
     /// Connections to `server`.
     fn new(server: Server, request: Duration, holder: Option<&str>) -> Self {
-        let Server { host, port, user, password, database, socket, mode, root_cert } = server;
+        let hosts = server.each(|host, port| (host.to_string(), port));
+        let Server { user, password, database, socket, mode, root_cert, .. } = server;
         let root_cert = root_cert.map(Into::into).into_iter().collect();
         let ssl = (mode != SslMode::Disable && socket.is_none()).then(|| {
             SslOpts::default()
@@ -84,8 +89,6 @@ impl Mysql {
                 .with_danger_accept_invalid_certs(mode != SslMode::VerifyFull)
         });
         let opts = OptsBuilder::default()
-            .ip_or_hostname(host.trim_matches(['[', ']']))
-            .tcp_port(port)
             .user(user)
             .pass(password)
             .db_name(Some(database))
@@ -102,7 +105,11 @@ impl Mysql {
             Some(holder) => opts.connect_attribute("holder", holder),
             None => opts,
         };
-        Self { link: None, source: Source::Server { opts: opts.into(), mode, request } }
+        let hosts = hosts.map(|(host, port)| {
+            let host = host.trim_matches(['[', ']']);
+            opts.clone().ip_or_hostname(host).tcp_port(port).into()
+        });
+        Self { link: None, source: Source::Server { hosts, at: 0, mode, request } }
     }
 
     /// A client of the caller's.
@@ -121,9 +128,10 @@ impl Session for Mysql {
     }
 
     async fn open(&mut self, limit: Duration) -> Result<(), ConnectError> {
-        let (opts, mode) = match &self.source {
-            Source::Server { opts, mode, .. } => (opts, *mode),
-            Source::Client if self.is_open() => return Ok(()),
+        let open = self.is_open();
+        let (hosts, at, mode) = match &mut self.source {
+            Source::Server { hosts, at, mode, .. } => (hosts, at, *mode),
+            Source::Client if open => return Ok(()),
             Source::Client => {
                 return Err(gone());
             }
@@ -132,7 +140,8 @@ impl Session for Mysql {
             // The client uses the process's default provider, and panics if there is none.
             let _ = ring::default_provider().install_default();
         }
-        let client = timeout(limit, connect(opts, mode, limit))
+        let client;
+        (client, *at) = timeout(limit, connect(hosts, mode, limit))
             .await
             .unwrap_or_else(|_| Err(connect_failed(None, "no answer in time")))?;
         self.link = Some(Link::new(client));
@@ -167,11 +176,13 @@ impl Session for Mysql {
     /// Tells the server over another connection to end the wait. It would go on for a while although the
     /// client is gone.
     async fn cut(self) {
-        let (Source::Server { opts, mode, request }, Some(id)) = (&self.source, self.id()) else {
+        let (Source::Server { hosts, at, mode, request }, Some(id)) = (&self.source, self.id())
+        else {
             return;
         };
+        let Some(opts) = hosts.get(*at) else { return };
         let kill = async {
-            let mut client = connect(opts, *mode, *request).await?;
+            let mut client = connect_to(opts, *mode, *request, false).await?;
             let killed = guarded(client.query_drop(format!("KILL {id}"))).await;
             drop(Link::new(client));
             killed.map_err(|error| statement_failed(error.code(), &error.describe()))
@@ -200,11 +211,36 @@ impl Drop for Link {
     }
 }
 
-/// Connects to the first address of the host that can be used.
-async fn connect(opts: &Opts, mode: SslMode, limit: Duration) -> Result<Conn, Failure> {
+/// Connects to the first host that can be used, and returns its place among them. If there are several, the host
+/// must take writes.
+async fn connect(
+    hosts: &Hosts<Opts>,
+    mode: SslMode,
+    limit: Duration,
+) -> Result<(Conn, usize), Failure> {
+    let mut turns = hosts.turns(limit);
+    while let Some(turn) = turns.next_turn() {
+        match connect_to(turn.host, mode, turn.limit, hosts.are_many()).await {
+            Ok(client) => {
+                hosts.prefer(turn.at);
+                return Ok((client, turn.at));
+            }
+            Err(failure) => turns.failed(failure),
+        }
+    }
+    Err(turns.error())
+}
+
+/// Connects to the first address of the host that can be used. With `writes`, the host must take them.
+async fn connect_to(
+    opts: &Opts,
+    mode: SslMode,
+    limit: Duration,
+    writes: bool,
+) -> Result<Conn, Failure> {
     let until = Instant::now() + limit;
     if opts.socket().is_some() {
-        return connect_at(opts.clone(), mode).await;
+        return connect_at(opts.clone(), mode, writes).await;
     }
     let addresses = addresses_of(opts.ip_or_hostname(), opts.tcp_port(), limit)
         .await
@@ -213,10 +249,8 @@ async fn connect(opts: &Opts, mode: SslMode, limit: Duration) -> Result<Conn, Fa
     let mut result = Err(connect_failed(None, "the host has no address"));
     for (at, address) in addresses.iter().enumerate() {
         // An address that does not answer leaves time for the next.
-        let left = until.saturating_duration_since(Instant::now());
-        let share = left / u32::try_from(addresses.len() - at).unwrap_or(u32::MAX);
         let opts = OptsBuilder::from_opts(opts.clone()).resolved_ips(Some([*address])).into();
-        result = timeout(share, connect_at(opts, mode))
+        result = timeout(share(until, addresses.len() - at), connect_at(opts, mode, writes))
             .await
             .unwrap_or_else(|_| Err(connect_failed(None, "no answer in time")));
         if result.is_ok() {
@@ -226,7 +260,7 @@ async fn connect(opts: &Opts, mode: SslMode, limit: Duration) -> Result<Conn, Fa
     result
 }
 
-async fn connect_at(opts: Opts, mode: SslMode) -> Result<Conn, Failure> {
+async fn connect_at(opts: Opts, mode: SslMode, writes: bool) -> Result<Conn, Failure> {
     let place = format!("{}:{}: ", opts.ip_or_hostname(), opts.tcp_port());
     let connected = match guarded(Conn::new(opts.clone())).await {
         Err(CallError::Client(mysql_async::Error::Driver(
@@ -237,11 +271,28 @@ async fn connect_at(opts: Opts, mode: SslMode) -> Result<Conn, Failure> {
         }
         result => result,
     };
-    connected.map_err(|error| match (error.code(), error.is_final()) {
+    let client = connected.map_err(|error| match (error.code(), error.is_final()) {
         (None, true) => Failure::refused(error.describe()),
         (None, _) if error.is_unreachable() => connect_failed(None, &(place + &error.describe())),
         (code, _) => connect_failed(code, &error.describe()),
-    })
+    })?;
+    if writes { writable(client).await } else { Ok(client) }
+}
+
+/// The client, if its server takes writes.
+async fn writable(client: Conn) -> Result<Conn, Failure> {
+    // If this is not waited for to the end, the connection must end without a task of the client's.
+    let mut link = Link::new(client);
+    let Some(asks) = &mut link.client else { return Err(connect_failed(None, NO_WRITES)) };
+    let asked = guarded(asks.query_first::<String, _>(READ_ONLY)).await;
+    let read_only = asked.map_err(|error| connect_failed(error.code(), &error.describe()))?;
+    match link.client.take() {
+        Some(client) if read_only.is_some_and(|read_only| takes_writes(&read_only)) => Ok(client),
+        client => {
+            link.client = client;
+            Err(connect_failed(None, NO_WRITES))
+        }
+    }
 }
 
 /// Fails if every handshake would fail because of this side's settings. A thread for blocking reads the files

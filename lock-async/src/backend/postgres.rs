@@ -7,9 +7,10 @@ use lock_core::config::ConfigError;
 use lock_core::sql::postgres::{connect_failed, notification, statement_failed};
 use lock_core::sql::{ConnectError, Prepared, Rows, Run, Statement};
 use lock_core::{Failure, Notification};
+use lock_shared::hosts::{Hosts, share};
 use lock_shared::plan::gone;
 use lock_shared::postgres::{
-    Attempts, Config, Server, Tls, at, describe, failed, name, not_connected, param, row, share,
+    Attempts, Config, Server, Tls, at, describe, failed, name, not_connected, param, row,
 };
 use lock_shared::sslmode::SslMode;
 use std::future::{Future, poll_fn};
@@ -50,7 +51,7 @@ pub(crate) struct Postgres {
 
 enum Source {
     Server {
-        hosts: Vec<Config>,
+        hosts: Hosts<Config>,
         tls: Tls,
         request: Duration,
     },
@@ -222,16 +223,18 @@ async fn cancel(token: CancelToken, tls: &Tls) -> Result<(), String> {
 }
 
 /// Connects to the first host that can be used.
-async fn connect(hosts: &[Config], tls: &Tls, limit: Duration) -> Result<Link, Failure> {
-    let until = Instant::now() + limit;
-    let mut result = Err(connect_failed(None, "the URL names no host"));
-    for (at, host) in hosts.iter().enumerate() {
-        result = connect_to(host, tls, share(until, hosts.len() - at)).await;
-        if result.is_ok() {
-            break;
+async fn connect(hosts: &Hosts<Config>, tls: &Tls, limit: Duration) -> Result<Link, Failure> {
+    let mut turns = hosts.turns(limit);
+    while let Some(turn) = turns.next_turn() {
+        match connect_to(turn.host, tls, turn.limit).await {
+            Ok(link) => {
+                hosts.prefer(turn.at);
+                return Ok(link);
+            }
+            Err(failure) => turns.failed(failure),
         }
     }
-    result
+    Err(turns.error())
 }
 
 /// Connects to the first address of the host that can be used.

@@ -1,28 +1,39 @@
-//! A Consul agent in a URL.
+//! Consul agents in a URL.
 
 mod env;
 
 use crate::env::Environment;
+use crate::hosts::{HostError, Hosts, LastHost, each_host};
 use crate::settings::Settings;
 use crate::sslmode::{SslMode, TlsSettings, parameter, stays_here};
 use crate::tls::authorities;
 use env::Address;
 use http::HeaderValue;
 use http::uri::Authority;
+use lock_core::Failure;
 use lock_core::config::ConfigError;
+use lock_core::http::Method;
 use rustls::pki_types::{CertificateDer, ServerName};
 use std::path::PathBuf;
 
-/// The address of a Consul agent, and its TLS settings.
+/// The addresses of Consul agents, and their TLS settings. A session lives in the cluster, so a request may go to
+/// any of its agents.
 #[derive(Clone)]
 pub struct Server {
-    /// Host and port.
-    pub authority: Authority,
+    agents: Vec<Agent>,
     pub encrypted: bool,
-    /// The name that the certificate must have.
-    pub server_name: ServerName<'static>,
     /// A PEM file with the authorities to trust instead of the system's.
     root_cert: Option<PathBuf>,
+    last: LastHost,
+}
+
+/// The address of one agent.
+#[derive(Clone)]
+pub struct Agent {
+    /// Host and port.
+    pub authority: Authority,
+    /// The name that the certificate must have.
+    pub server_name: ServerName<'static>,
 }
 
 impl Server {
@@ -46,9 +57,15 @@ impl Server {
             (Some(address), Some(path)) => format!("consul://{}{path}", address.authority),
             _ => base.to_string(),
         };
-        let url = url::Url::parse(&url).map_err(|error| wrong(&error.to_string()))?;
-        let host = url.host_str().filter(|host| !host.is_empty());
-        let host = host.ok_or_else(|| wrong("it names no host"))?;
+        let read = |url: String| {
+            let url = url::Url::parse(&url).map_err(|error| wrong(&error.to_string()))?;
+            let host = url.host_str().filter(|host| !host.is_empty()).map(ToString::to_string);
+            Ok((host.ok_or_else(|| wrong("it names no host"))?, url))
+        };
+        let urls = each_host(&url).into_iter().map(read);
+        let urls = urls.collect::<Result<Vec<_>, ConfigError>>()?;
+        // They differ only in the host.
+        let [(_, url), ..] = &urls[..] else { return Err(wrong("it names no host")) };
         if !url.username().is_empty() || url.password().is_some() {
             return Err(ConfigError::Url(
                 "Consul has no users: give an ACL token with the parameter token".to_string(),
@@ -57,7 +74,8 @@ impl Server {
         if url.fragment().is_some() {
             return Err(wrong("it contains a #, which must be written as %23"));
         }
-        let encrypted = encrypted(&tls, env, address.as_ref())?.unwrap_or(!stays_here(host));
+        let here = urls.iter().all(|(host, _)| stays_here(host));
+        let encrypted = encrypted(&tls, env, address.as_ref())?.unwrap_or(!here);
         if tls.root_cert.is_some() && !encrypted {
             return Err(parameter("sslrootcert", "cannot be used with sslmode=disable"));
         }
@@ -71,24 +89,40 @@ impl Server {
             }
             env::complete(settings, env)?;
         }
-        let name = settings.server_name.as_deref().unwrap_or(host.trim_matches(['[', ']']));
-        let server_name =
-            ServerName::try_from(name.to_string()).map_err(|_| match settings.server_name {
-                Some(_) => parameter("server_name", "must be the name or the address of a host"),
-                None => wrong("its host is not valid"),
-            })?;
         if let Some(address) = address
             && settings.scope.path.is_empty()
         {
             settings.scope.path = address.path;
         }
-        let port = url.port().unwrap_or(if encrypted { 8501 } else { 8500 });
-        let authority =
-            format!("{host}:{port}").parse().map_err(|_| wrong("its host is not valid"))?;
+        let agent = |(host, url): &(String, url::Url)| {
+            let name = settings.server_name.as_deref().unwrap_or(host.trim_matches(['[', ']']));
+            let server_name = ServerName::try_from(name.to_string()).map_err(|_| match settings
+                .server_name
+            {
+                Some(_) => parameter("server_name", "must be the name or the address of a host"),
+                None => wrong("its host is not valid"),
+            })?;
+            let port = url.port().unwrap_or(if encrypted { 8501 } else { 8500 });
+            let authority = format!("{host}:{port}").parse();
+            let authority = authority.map_err(|_| wrong("its host is not valid"))?;
+            Ok::<_, ConfigError>(Agent { authority, server_name })
+        };
+        let agents = urls.iter().map(agent).collect::<Result<_, _>>()?;
         let prefix = percent_encoding::percent_decode_str(url.path().trim_matches('/'));
         let prefix = prefix.decode_utf8().map_err(|_| wrong("its path is not UTF-8"))?;
         let prefix = (!prefix.is_empty()).then(|| prefix.into_owned());
-        Ok((Self { authority, encrypted, server_name, root_cert }, prefix))
+        Ok((Self { agents, encrypted, root_cert, last: LastHost::default() }, prefix))
+    }
+
+    /// The agents, each named by its host and port.
+    pub fn agents(&self) -> Hosts<Agent> {
+        let all = self.agents.iter().map(|agent| (agent.authority.to_string(), agent.clone()));
+        Hosts::new(all.collect(), self.last.clone())
+    }
+
+    /// The hosts and ports in a URL.
+    pub(crate) fn place(&self) -> String {
+        self.agents.iter().map(|agent| agent.authority.as_str()).collect::<Vec<_>>().join(",")
     }
 
     /// The authorities to trust, at least one.
@@ -110,6 +144,55 @@ fn encrypted(
         (None, _) if tls.root_cert.is_some() => Ok(Some(true)),
         (None, Some(env)) => env::encrypted(env, address),
         (None, None) => Ok(None),
+    }
+}
+
+/// The error of a request without an answer.
+#[derive(Debug)]
+pub struct RequestError {
+    /// True if the request may have arrived.
+    pub sent: bool,
+    pub told: String,
+    /// True if the error stays until someone acts.
+    pub stays: bool,
+}
+
+impl RequestError {
+    pub fn new(sent: bool, told: impl Into<String>) -> Self {
+        Self { sent, told: told.into(), stays: false }
+    }
+
+    fn message(&self) -> String {
+        format!("Consul: {}", self.told.replace(char::is_control, " "))
+    }
+
+    /// The failure that the error means. A read changes nothing, whatever happened to it.
+    pub fn failure(self, method: Method) -> Failure {
+        let message = self.message();
+        if self.sent && method == Method::Put {
+            Failure::Unknown(message)
+        } else {
+            Failure::NotSent(message)
+        }
+    }
+
+    /// The failure that it means at the first connect, which alone refuses for good.
+    pub fn first_failure(self, method: Method) -> Failure {
+        if self.stays { Failure::refused(self.message()) } else { self.failure(method) }
+    }
+}
+
+impl HostError for RequestError {
+    fn told(&self) -> String {
+        self.told.clone()
+    }
+
+    fn stays(&self) -> bool {
+        self.stays
+    }
+
+    fn of_all(told: String, stays: bool) -> Self {
+        Self { sent: false, told, stays }
     }
 }
 

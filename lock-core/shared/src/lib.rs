@@ -25,6 +25,9 @@ mod events;
 pub mod handshake;
 #[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
 #[doc(hidden)]
+pub mod hosts;
+#[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
+#[doc(hidden)]
 pub mod lookup;
 #[cfg(feature = "mysql")]
 #[doc(hidden)]

@@ -105,7 +105,7 @@ impl Place {
             #[cfg(feature = "consul")]
             Self::Consul(server) => {
                 let prefix = settings.prefix.as_deref().unwrap_or("locks");
-                let mut url = format!("consul://{}/{}", server.authority, escaped(prefix));
+                let mut url = format!("consul://{}/{}", server.place(), escaped(prefix));
                 let path =
                     Some(("path", &*settings.scope.path)).filter(|(_, path)| !path.is_empty());
                 for (name, value) in path.into_iter().chain(settings.scope.parameters()) {
@@ -174,6 +174,8 @@ mod tests {
                 "mysql://h/d?protocol=advisory&prefix=app:",
             ),
             ("consul://h?token=hunter2", "consul://h:8501/locks"),
+            ("mysql://u:hunter2@one:7,two/d", "mysql://u@one:7,two/d"),
+            ("consul://localhost,localhost:7/a", "consul://localhost:8500,localhost:7/a"),
             ("consul://localhost/a/b?ttl=20s", "consul://localhost:8500/a/b"),
             (
                 "consul://localhost?path=/consul/&dc=dc%202&ns=a&partition=b",

@@ -8,6 +8,7 @@ mod rows;
 mod tls;
 
 use crate::env::Environment;
+use crate::hosts::{Hosts, LastHost};
 use crate::place::escaped;
 use crate::sslmode::{SslMode, TlsSettings};
 use env::Parameters;
@@ -18,7 +19,7 @@ use std::time::Duration;
 use tokio_postgres::config::Host;
 
 pub use attempts::Attempts;
-pub use hosts::{at, is_unix, name, share};
+pub use hosts::{at, is_unix, name};
 pub use rows::{describe, failed, not_connected, param, row};
 pub use tls::Tls;
 pub use tokio_postgres::Config;
@@ -33,6 +34,7 @@ pub struct Server {
     passwords: Vec<Option<Vec<u8>>>,
     /// The reason for which a file of passwords is ignored.
     pub(crate) warning: Option<String>,
+    last: LastHost,
 }
 
 impl Server {
@@ -70,12 +72,13 @@ impl Server {
             };
             passwords = config.get_hosts().iter().enumerate().map(find).collect();
         }
-        Ok(Self { config: Box::new(config), tls: Tls { mode, root_cert }, passwords, warning })
+        let (config, tls) = (Box::new(config), Tls { mode, root_cert });
+        Ok(Self { config, tls, passwords, warning, last: LastHost::default() })
     }
 
     /// One configuration for each host. The server ends a statement after `request`. It shows `name` for the
     /// connection, unless the URL has an application name.
-    pub fn each(&self, request: Duration, name: &str) -> Vec<Config> {
+    pub fn each(&self, request: Duration, name: &str) -> Hosts<Config> {
         let mut config = (*self.config).clone();
         let own = config.get_options().map(|own| format!("{own} ")).unwrap_or_default();
         let mut options = own + &session_options(request);
@@ -94,7 +97,8 @@ impl Server {
                 host.password(password);
             }
         }
-        each
+        let named = each.into_iter().map(|one| (hosts::shown(&one), one)).collect();
+        Hosts::new(named, self.last.clone())
     }
 
     /// The beginning of a URL, without a password.

@@ -194,6 +194,14 @@ fn one_line(message: &str) -> String {
     message.trim().replace(char::is_control, " ").to_string()
 }
 
+/// Asks a server whether it is read-only, where a driver has several to choose from. One row of one text.
+pub const READ_ONLY: &str = "SELECT CAST(@@GLOBAL.read_only AS CHAR)";
+
+/// Whether a server that [answers](READ_ONLY) so takes writes. MariaDB's newer versions answer with a word.
+pub fn takes_writes(read_only: &str) -> bool {
+    matches!(read_only, "0" | "OFF")
+}
+
 /// Whether a server of this version has what the statements need (`JSON_TABLE`).
 pub(super) fn is_new_enough(version: &str) -> bool {
     let mut numbers = version.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());

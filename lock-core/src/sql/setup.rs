@@ -227,7 +227,7 @@ impl Setup {
         if !mysql::is_new_enough(&version) {
             return Step::Refuse(Refusal::UnsupportedVersion);
         }
-        if !matches!(&*read_only, "0" | "OFF") {
+        if !mysql::takes_writes(&read_only) {
             return Step::Refuse(Refusal::ReadOnly);
         }
         let may_forget = self.codec.relaxed || !self.codec.creates;

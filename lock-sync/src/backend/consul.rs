@@ -12,7 +12,8 @@ use lock_core::config::{ConfigError, Error};
 use lock_core::http::consul::{Codec, INDEX_HEADER, Setup, Step, TOKEN_HEADER};
 use lock_core::http::{self, MAX_BODY, Method, Response};
 use lock_core::{Failure, Instant, Pace, Reply, Request};
-use lock_shared::consul::{Server, token_header};
+use lock_shared::consul::{RequestError, Server, token_header};
+use lock_shared::hosts::{Hosts, Turn};
 use lookup::{Lookup, NotFound, Resolves};
 use rustls::crypto::ring;
 use std::io::Read;
@@ -30,14 +31,20 @@ pub(crate) use admin::ConsulAdmin;
 #[derive(Clone)]
 pub(crate) struct Requests {
     codec: Codec,
-    agent: Agent,
+    agents: Hosts<To>,
+    token: Option<HeaderValue>,
+}
+
+/// One of Consul's agents. The client calls itself an agent, too.
+#[derive(Clone, Debug)]
+struct To {
+    client: Agent,
     lookup: Arc<Lookup>,
     /// The part of a URL before the path. Its host is the name that the certificate must have, because the
     /// client has no other means to say that. [`Resolves`] looks up the agent's host all the same.
     origin: Arc<str>,
     /// The agent's host and port.
     host: HeaderValue,
-    token: Option<HeaderValue>,
 }
 
 /// An answer.
@@ -65,19 +72,24 @@ impl Requests {
             Some(tls) => config.https_only(true).tls_config(tls),
             None => config,
         };
-        let port = server.authority.port_u16().unwrap_or(8500);
-        let lookup = Arc::new(Lookup::new(server.authority.host(), port));
-        let resolves = Resolves(lookup.clone());
-        let agent = Agent::with_parts(config.build(), DefaultConnector::default(), resolves);
+        let config = config.build();
         let scheme = if server.encrypted { "https" } else { "http" };
-        let name = match server.server_name.to_str() {
-            name if name.contains(':') => format!("[{name}]"),
-            name => name.into_owned(),
-        };
-        let origin = format!("{scheme}://{name}:{port}").into();
-        let host = HeaderValue::from_str(server.authority.as_str())
-            .map_err(|error| ConfigError::Url(error.to_string()))?;
-        Ok(Self { codec, agent, lookup, origin, host, token })
+        let agents = server.agents().try_map(|agent| {
+            let (host, port) = (agent.authority.host(), agent.authority.port_u16().unwrap_or(8500));
+            let lookup = Arc::new(Lookup::new(host, port));
+            let resolves = Resolves(lookup.clone());
+            let connector = DefaultConnector::default();
+            let client = Agent::with_parts(config.clone(), connector, resolves);
+            let name = match agent.server_name.to_str() {
+                name if name.contains(':') => format!("[{name}]"),
+                name => name.into_owned(),
+            };
+            let origin = format!("{scheme}://{name}:{port}").into();
+            let host = HeaderValue::from_str(agent.authority.as_str())
+                .map_err(|error| ConfigError::Url(error.to_string()))?;
+            Ok::<_, ConfigError>(To { client, lookup, origin, host })
+        })?;
+        Ok(Self { codec, agents, token })
     }
 
     /// Checks that locks are possible, and measures the requests. Each may take `budget`.
@@ -106,51 +118,78 @@ impl Requests {
 
     /// A question of the first connect, which alone refuses for good.
     fn first(&self, request: &Request, budget: Duration) -> Result<Reply, Failure> {
-        self.exchange(request, budget, |method, error| match advice(error) {
-            Some(_) => Failure::refused(format!("Consul: {}", describe(error))),
-            None => failure(method, error),
-        })
+        self.exchange(request, budget, |method, error| error.first_failure(method))
     }
 
     fn ask(&self, request: &Request, budget: Duration) -> Result<Reply, Failure> {
-        self.exchange(request, budget, failure)
+        self.exchange(request, budget, |method, error| error.failure(method))
     }
 
     fn exchange(
         &self,
         request: &Request,
         budget: Duration,
-        failed: impl Fn(Method, &ureq::Error) -> Failure,
+        failed: impl Fn(Method, RequestError) -> Failure,
     ) -> Result<Reply, Failure> {
         let sent = self.codec.encode(request)?;
         let answer = in_time(budget, |left| {
-            self.send(&sent, left).map_err(|error| failed(sent.method, &error))
+            self.send(&sent, left).map_err(|error| failed(sent.method, error))
         })?;
         let Answer { status, index, body } = &answer;
         self.codec.decode(request, &Response { status: *status, index: index.as_deref(), body })
     }
 
-    fn send(&self, request: &http::Request, budget: Duration) -> Result<Answer, ureq::Error> {
-        let called = catch_unwind(AssertUnwindSafe(|| self.call(request, budget)));
-        let sent = called.unwrap_or_else(|_| Err(ureq::Error::Other("the client panicked".into())));
-        if sent.is_err() {
-            self.lookup.doubt();
+    /// Sends a request to the first agent that can be connected to.
+    fn send(&self, request: &http::Request, budget: Duration) -> Result<Answer, RequestError> {
+        let until = Now::now() + budget;
+        // A connect that takes most of the time has sent nothing.
+        let mut turns = self.agents.turns(budget / 8 * 7);
+        while let Some(turn) = turns.next_turn() {
+            let left = until.saturating_duration_since(Now::now());
+            let called = catch_unwind(AssertUnwindSafe(|| self.call(&turn, request, left)));
+            let panicked = |_| Err(ureq::Error::Other("the client panicked".into()));
+            match called.unwrap_or_else(panicked) {
+                // Another may know better: this one has no way to the leader, or there is none.
+                Ok(answer) if answer.status >= 500 => {
+                    self.agents.pass_over(turn.at);
+                    return Ok(answer);
+                }
+                Ok(answer) => {
+                    self.agents.prefer(turn.at);
+                    return Ok(answer);
+                }
+                Err(error) => {
+                    turn.host.lookup.doubt();
+                    match request_error(&error) {
+                        error if error.sent => {
+                            self.agents.pass_over(turn.at);
+                            return Err(error);
+                        }
+                        error => turns.failed(error),
+                    }
+                }
+            }
         }
-        sent
+        Err(turns.error())
     }
 
-    fn call(&self, request: &http::Request, budget: Duration) -> Result<Answer, ureq::Error> {
-        let url = format!("{}{}", self.origin, request.path_and_query);
+    fn call(
+        &self,
+        turn: &Turn<'_, To>,
+        request: &http::Request,
+        budget: Duration,
+    ) -> Result<Answer, ureq::Error> {
+        let To { client, origin, host, .. } = turn.host;
+        let url = format!("{origin}{}", request.path_and_query);
         let mut builder = Builder::builder().method(request.method.as_str()).uri(url);
-        builder = builder.header("Host", self.host.clone());
+        builder = builder.header("Host", host.clone());
         if let Some(token) = &self.token {
             builder = builder.header(TOKEN_HEADER, token.clone());
         }
         let call = builder.body(request.body.as_str())?;
-        let call = self.agent.configure_request(call);
-        // A connect that takes most of the time has sent nothing.
-        let call = call.timeout_global(Some(budget)).timeout_connect(Some(budget / 8 * 7)).build();
-        let mut response = self.agent.run(call)?;
+        let call = client.configure_request(call).timeout_global(Some(budget));
+        let call = call.timeout_resolve(Some(turn.limit)).timeout_connect(Some(turn.limit));
+        let mut response = client.run(call.build())?;
         let index = response.headers().get(INDEX_HEADER);
         let index = index.and_then(|value| value.to_str().ok()).map(str::to_string);
         let status = response.status().as_u16();
@@ -198,8 +237,8 @@ fn tls(server: &Server) -> Result<Option<TlsConfig>, ConfigError> {
     Ok(Some(config.build()))
 }
 
-/// The failure of a request without an answer. A read changes nothing, whatever happened to it.
-fn failure(method: Method, error: &ureq::Error) -> Failure {
+/// The error of a request without an answer.
+fn request_error(error: &ureq::Error) -> RequestError {
     use std::io::ErrorKind::ConnectionRefused;
     let sent = match error {
         ureq::Error::HostNotFound
@@ -215,12 +254,7 @@ fn failure(method: Method, error: &ureq::Error) -> Failure {
         ureq::Error::Io(error) => error.kind() != ConnectionRefused,
         _ => true,
     };
-    let message = format!("Consul: {}", describe(error));
-    if sent && method == Method::Put {
-        Failure::Unknown(message)
-    } else {
-        Failure::NotSent(message)
-    }
+    RequestError { sent, told: describe(error), stays: advice(error).is_some() }
 }
 
 /// The advice for a TLS handshake that keeps failing until someone acts.

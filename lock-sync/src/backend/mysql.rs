@@ -10,10 +10,11 @@ mod statements;
 
 use super::{Cut, Session, Source as Sessions};
 use call::guarded;
-use connect::connect;
+use connect::{connect, connect_to};
 use lock_core::sql::mysql::statement_failed;
 use lock_core::sql::{ConnectError, Rows, Statement};
 use lock_core::{Failure, Timing};
+use lock_shared::hosts::Hosts;
 use lock_shared::mysql::Server;
 use lock_shared::plan::gone;
 use lock_shared::sslmode::SslMode;
@@ -56,7 +57,9 @@ pub(crate) struct Mysql {
 
 enum Source {
     Server {
-        opts: Box<Opts>,
+        hosts: Hosts<Opts>,
+        /// The place among the hosts of the one that it was connected to last.
+        at: usize,
         mode: SslMode,
         /// Time limit of a read or a write.
         request: Duration,
@@ -68,7 +71,8 @@ enum Source {
 impl Mysql {
     /// Makes connections to `server`. `request` bounds each write, and `request + wait` each read.
     fn new(server: Server, request: Duration, wait: Duration, holder: Option<&str>) -> Self {
-        let Server { host, port, user, password, database, socket, mode, root_cert } = server;
+        let hosts = server.each(|host, port| (host.to_string(), port));
+        let Server { user, password, database, socket, mode, root_cert, .. } = server;
         let program = [("program_name", "lock-sync")];
         let attributes = program.into_iter().chain(holder.map(|holder| ("holder", holder)));
         let attributes = attributes.map(|(name, value)| (name.to_string(), value.to_string()));
@@ -78,8 +82,6 @@ impl Mysql {
                 .with_danger_accept_invalid_certs(mode != SslMode::VerifyFull)
         });
         let opts = OptsBuilder::new()
-            .ip_or_hostname(Some(host))
-            .tcp_port(port)
             .user(user)
             .pass(password)
             .db_name(Some(database))
@@ -92,7 +94,9 @@ impl Mysql {
             .stmt_cache_size(0)
             .connect_attrs(Some(attributes.collect()))
             .ssl_opts(ssl);
-        let source = Source::Server { opts: Box::new(opts.into()), mode, request };
+        let hosts =
+            hosts.map(|(host, port)| opts.clone().ip_or_hostname(Some(host)).tcp_port(port).into());
+        let source = Source::Server { hosts, at: 0, mode, request };
         Self { client: None, statements: Statements::default(), source, patient: false }
     }
 
@@ -126,12 +130,13 @@ impl Session for Mysql {
 
     /// The client cannot be interrupted. Another connection asks the server to end the wait.
     fn cut(&self) -> Option<Cut> {
-        let (Source::Server { opts, mode, request }, Some(id)) = (&self.source, self.id()) else {
+        let (Source::Server { hosts, at, mode, request }, Some(id)) = (&self.source, self.id())
+        else {
             return None;
         };
-        let (opts, mode, request) = (opts.clone(), *mode, *request);
+        let (opts, mode, request) = (hosts.get(*at)?.clone(), *mode, *request);
         let kill = move || {
-            let killed = connect(&opts, mode, request).and_then(|mut client| {
+            let killed = connect_to(&opts, mode, request, false).and_then(|mut client| {
                 guarded(move || client.query_drop(format!("KILL {id}")))
                     .map_err(|error| statement_failed(error.code(), &error.describe()))
             });
@@ -158,7 +163,7 @@ impl Session for Mysql {
     }
 
     fn open(&mut self, budget: Duration) -> Result<(), ConnectError> {
-        let Source::Server { opts, mode, request } = &self.source else {
+        let Source::Server { hosts, at, mode, request } = &mut self.source else {
             return if self.is_open() { Ok(()) } else { Err(gone()) };
         };
         if *mode != SslMode::Disable && CryptoProvider::get_default().is_none() {
@@ -166,17 +171,18 @@ impl Session for Mysql {
             let _ = ring::default_provider().install_default();
         }
         let began = Instant::now();
-        let mut connected = connect(opts, *mode, budget);
+        let mut connected = connect(hosts, *mode, budget);
         let (took, unanswered) = (began.elapsed(), matches!(connected, Err(Failure::NotSent(_))));
         // The first connect measures how slow the server is, and may take longer. The client's limits are for
         // each answer, and stay as they are for the whole connection.
         self.patient = unanswered && (*request..budget).contains(&took);
         if self.patient {
             let left = budget.saturating_sub(took);
-            let opts = OptsBuilder::from_opts((**opts).clone()).read_timeout(Some(left));
-            connected = connect(&opts.into(), *mode, left);
+            let slower = |opts| OptsBuilder::from_opts(opts).read_timeout(Some(left)).into();
+            connected = connect(&hosts.clone().map(slower), *mode, left);
         }
-        let client = connected?;
+        let client;
+        (client, *at) = connected?;
         self.close();
         self.client = Some(client);
         Ok(())

@@ -8,9 +8,10 @@ use super::{Cut, Session, Source as Sessions};
 use lock_core::sql::postgres::{connect_failed, notification};
 use lock_core::sql::{ConnectError, Prepared, Rows, Run, Statement};
 use lock_core::{Failure, Notification};
+use lock_shared::hosts::{Hosts, share};
 use lock_shared::plan::gone;
 use lock_shared::postgres::{
-    Attempts, Config, Server, at, failed, is_unix, name, not_connected, param, row, share,
+    Attempts, Config, Server, at, failed, is_unix, name, not_connected, param, row,
 };
 use outside::outside;
 use postgres::Client;
@@ -49,7 +50,7 @@ pub(crate) struct Postgres {
 
 enum Source {
     Server {
-        hosts: Vec<Config>,
+        hosts: Hosts<Config>,
         connector: Box<Connector>,
         request: Duration,
     },
@@ -62,7 +63,7 @@ impl Postgres {
     fn new(server: &Server, request: Duration, holder: Option<&str>) -> Self {
         let limit = Limit::default();
         let hosts = server.each(request, holder.unwrap_or("lock-sync"));
-        let hosts = hosts.into_iter().map(bounded).collect();
+        let hosts = hosts.map(bounded);
         let connector = Box::new(Connector::new(server.tls.clone(), limit.clone()));
         let source = Source::Server { hosts, connector, request };
         Self { client: None, source, limit, statements: Prepared::default() }
@@ -222,20 +223,22 @@ fn bounded(mut host: Config) -> Config {
 
 /// Connects to the first host that can be used.
 fn connect(
-    hosts: &[Config],
+    hosts: &Hosts<Config>,
     connector: &Connector,
     limit: &Limit,
     budget: Duration,
 ) -> Result<Client, Failure> {
-    let until = Instant::now() + budget;
-    let mut result = Err(connect_failed(None, "the URL names no host"));
-    for (at, host) in hosts.iter().enumerate() {
-        result = connect_to(host, connector, limit, share(until, hosts.len() - at));
-        if result.is_ok() {
-            break;
+    let mut turns = hosts.turns(budget);
+    while let Some(turn) = turns.next_turn() {
+        match connect_to(turn.host, connector, limit, turn.limit) {
+            Ok(client) => {
+                hosts.prefer(turn.at);
+                return Ok(client);
+            }
+            Err(failure) => turns.failed(failure),
         }
     }
-    result
+    Err(turns.error())
 }
 
 /// Connects to the first address of the host that can be used.

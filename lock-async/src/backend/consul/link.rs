@@ -1,6 +1,5 @@
 //! A connection to Consul.
 
-use super::{RequestError, Server};
 use crate::backend::names::addresses_of;
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{Connection, SendRequest, handshake};
@@ -9,6 +8,7 @@ use hyper_util::rt::TokioIo;
 use lock_core::config::ConfigError;
 use lock_core::http::MAX_BODY;
 use lock_core::http::consul::INDEX_HEADER;
+use lock_shared::consul::{Agent, RequestError, Server};
 use lock_shared::handshake::advice;
 use rustls::crypto::ring;
 use rustls::pki_types::ServerName;
@@ -23,7 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-/// The agent's address, and the TLS settings.
+/// An agent's address, and the TLS settings.
 pub(super) struct Address {
     authority: String,
     /// The host, without the brackets around an IPv6 address.
@@ -51,13 +51,21 @@ pub(super) struct Link {
     moving: Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>,
 }
 
+impl Answer {
+    /// True if another agent may know better: this one has no way to the leader, or there is none.
+    pub(super) fn is_of_a_broken_agent(&self) -> bool {
+        self.status >= 500
+    }
+}
+
 impl Address {
     /// Reads the files with the certificates. Blocks.
-    pub(super) fn new(server: &Server) -> Result<Self, ConfigError> {
-        let host = server.authority.host().trim_matches(['[', ']']).to_string();
-        let port = server.authority.port_u16().unwrap_or(8500);
-        let tls = if server.encrypted { Some(tls(server)?) } else { None };
-        Ok(Self { authority: server.authority.to_string(), host, port, tls })
+    pub(super) fn new(server: &Server, agent: &Agent) -> Result<Self, ConfigError> {
+        let host = agent.authority.host().trim_matches(['[', ']']).to_string();
+        let port = agent.authority.port_u16().unwrap_or(8500);
+        let name = agent.server_name.clone();
+        let tls = if server.encrypted { Some((tls(server)?, name)) } else { None };
+        Ok(Self { authority: agent.authority.to_string(), host, port, tls })
     }
 
     /// Host and port.
@@ -94,7 +102,7 @@ impl Address {
     }
 }
 
-fn tls(server: &Server) -> Result<(TlsConnector, ServerName<'static>), ConfigError> {
+fn tls(server: &Server) -> Result<TlsConnector, ConfigError> {
     let wrong = |error: &dyn std::error::Error| ConfigError::Tls(error.to_string());
     let mut roots = RootCertStore::empty();
     let (known, _) = roots.add_parsable_certificates(server.roots()?);
@@ -106,7 +114,7 @@ fn tls(server: &Server) -> Result<(TlsConnector, ServerName<'static>), ConfigErr
         .map_err(|error| wrong(&error))?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    Ok((TlsConnector::from(Arc::new(config)), server.server_name.clone()))
+    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 impl Link {

@@ -1,6 +1,7 @@
 //! A MySQL or MariaDB server in a URL.
 
 use crate::env::{Environment, wrong};
+use crate::hosts::{Hosts, LastHost, each_host};
 use crate::place::escaped;
 use crate::sslmode::{SslMode, TlsSettings, parameter, stays_here};
 use crate::tls::in_file;
@@ -12,9 +13,8 @@ use url::{Host, Url};
 /// The server's address, the login, and the TLS settings.
 #[derive(Clone)]
 pub struct Server {
-    /// The host's name or address. IPv6 addresses have square brackets.
-    pub host: String,
-    pub port: u16,
+    /// Names or addresses, and ports. IPv6 addresses have square brackets.
+    pub hosts: Vec<(String, u16)>,
     pub user: Option<String>,
     pub password: Option<String>,
     pub database: String,
@@ -23,6 +23,7 @@ pub struct Server {
     pub mode: SslMode,
     /// A PEM file with an authority to trust besides the public ones.
     pub root_cert: Option<PathBuf>,
+    last: LastHost,
 }
 
 impl Server {
@@ -40,11 +41,19 @@ impl Server {
             Some(env) => with_host(rest, env)?,
             None => rest.to_string(),
         };
-        let url = Url::parse(&format!("mysql:{rest}"))
-            .map_err(|error| ConfigError::Url(error.to_string()))?;
-        let host = url.host().and_then(|host| Host::parse(&host.to_string()).ok());
-        let host =
-            host.ok_or_else(|| unread("it names no host: mysql://HOST/DATABASE"))?.to_string();
+        let read = |url: String| {
+            let url = Url::parse(&url).map_err(|error| ConfigError::Url(error.to_string()))?;
+            let host = url.host().and_then(|host| Host::parse(&host.to_string()).ok());
+            let host = host.ok_or_else(|| unread("it names no host: mysql://HOST/DATABASE"))?;
+            Ok((host.to_string(), url))
+        };
+        let urls = each_host(&format!("mysql:{rest}")).into_iter().map(read);
+        let urls = urls.collect::<Result<Vec<_>, ConfigError>>()?;
+        // They differ only in the host.
+        let [(_, url), ..] = &urls[..] else { return Err(unread("it names no host")) };
+        if socket.is_some() && urls.len() > 1 {
+            return Err(parameter("socket", "takes the place of the host: name one host"));
+        }
         let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
         let database = url.path_segments().and_then(|mut parts| parts.next()).map(decoded);
         let database = database
@@ -52,17 +61,19 @@ impl Server {
             .ok_or_else(|| unread("it names no database: mysql://HOST/DATABASE"))?;
         let user = Some(url.username()).filter(|name| !name.is_empty()).map(decoded);
         let mut password = url.password().map(decoded);
-        let mut port = url.port();
+        let mut port = None;
         if let Some(env) = env {
             if password.is_none() {
                 password = env.text("MYSQL_PWD")?;
             }
-            if port.is_none() {
+            if urls.iter().any(|(_, url)| url.port().is_none()) {
                 port = default_port(env)?;
             }
         }
         let port = port.unwrap_or(3306);
-        let local = socket.is_some() || stays_here(&host);
+        let with_port = |(host, url): &(String, Url)| (host.clone(), url.port().unwrap_or(port));
+        let hosts: Vec<_> = urls.iter().map(with_port).collect();
+        let local = socket.is_some() || hosts.iter().all(|(host, _)| stays_here(host));
         let mode = sslmode.unwrap_or(match local && root_cert.is_none() {
             true => SslMode::Prefer,
             false => SslMode::VerifyFull,
@@ -81,7 +92,14 @@ impl Server {
         if root_cert.is_some() && mode != SslMode::VerifyFull {
             return Err(parameter("sslrootcert", "needs sslmode=verify-full"));
         }
-        Ok(Self { host, port, user, password, database, socket, mode, root_cert })
+        let last = LastHost::default();
+        Ok(Self { hosts, user, password, database, socket, mode, root_cert, last })
+    }
+
+    /// Each host and port, made into what the client takes.
+    pub fn each<H>(&self, make: impl Fn(&str, u16) -> H) -> Hosts<H> {
+        let one = |(host, port): &(String, u16)| (format!("{host}:{port}"), make(host, *port));
+        Hosts::new(self.hosts.iter().map(one).collect(), self.last.clone())
     }
 
     /// Fails if every handshake would fail because of this side's settings.
@@ -93,10 +111,14 @@ impl Server {
     /// The beginning of a URL, without a password.
     pub(crate) fn place(&self) -> String {
         let user = self.user.as_deref().map(|user| escaped(user) + "@").unwrap_or_default();
-        let port = if self.port == 3306 { String::new() } else { format!(":{}", self.port) };
+        let shown = |(host, port): &(String, u16)| match port {
+            3306 => host.clone(),
+            port => format!("{host}:{port}"),
+        };
+        let hosts = self.hosts.iter().map(shown).collect::<Vec<_>>().join(",");
         let socket = self.socket.as_deref().map(|path| format!("?socket={}", escaped(path)));
         let socket = socket.unwrap_or_default();
-        format!("mysql://{user}{}{port}/{}{socket}", self.host, escaped(&self.database))
+        format!("mysql://{user}{hosts}/{}{socket}", escaped(&self.database))
     }
 }
 

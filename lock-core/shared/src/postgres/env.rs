@@ -1,6 +1,7 @@
 //! The parameters of a connection, as libpq finds them: in the URL, then in the environment, then its defaults.
 
 use super::describe;
+use super::hosts::{ATTRIBUTES, session_attrs};
 use crate::env::{Environment, wrong};
 use lock_core::config::ConfigError;
 use percent_encoding::percent_decode_str;
@@ -17,7 +18,7 @@ const VARIABLES: [(&str, &str); 5] = [
     ("port", "PGPORT"),
     ("user", "PGUSER"),
     ("dbname", "PGDATABASE"),
-    ("target_session_attrs", "PGTARGETSESSIONATTRS"),
+    (ATTRIBUTES, "PGTARGETSESSIONATTRS"),
 ];
 
 /// The parameters of a connection, apart from those of TLS. An empty one counts as missing.
@@ -118,8 +119,12 @@ impl Parameters {
         if self.get("host").is_none() {
             return Err(no_host());
         }
+        if let Some(value) = self.get(ATTRIBUTES) {
+            session_attrs(value)?;
+        }
+        let ours = |name: &str| name == "passfile" || name == ATTRIBUTES;
         let mut text = String::new();
-        for (name, value) in self.given.iter().filter(|(name, _)| *name != "passfile") {
+        for (name, value) in self.given.iter().filter(|(name, _)| !ours(name)) {
             let value = value.replace('\\', "\\\\").replace('\'', "\\'");
             text += &format!("{name}='{value}' ");
         }

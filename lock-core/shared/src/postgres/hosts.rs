@@ -1,12 +1,11 @@
-//! The hosts of a URL. They are tried one by one, because each is encrypted by itself, and a host that does
-//! not answer must leave time for the next.
+//! The hosts of a URL. They are tried one by one, because each is encrypted by itself.
 
 use crate::lookup::Answer;
-use crate::sslmode::stays_here;
+use crate::sslmode::{parameter, stays_here};
 use lock_core::Failure;
+use lock_core::config::ConfigError;
 use lock_core::sql::postgres::{connect_failed, without_session_options};
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, TargetSessionAttrs};
 
@@ -25,6 +24,34 @@ pub fn is_unix(host: &Config) -> bool {
     host.get_hostaddrs().is_empty() && matches!(host.get_hosts(), [Host::Unix(_)])
 }
 
+/// The parameter that says which of several hosts is wanted.
+pub(super) const ATTRIBUTES: &str = "target_session_attrs";
+
+/// Checks libpq's `target_session_attrs`. Locks need a server that takes writes, whatever it says: of several
+/// hosts, the first one that does is used, and a single host that does not is refused by our own checks, which
+/// say why. So nothing is left for the client to know.
+pub(super) fn session_attrs(value: &str) -> Result<(), ConfigError> {
+    let reason = match value {
+        "any" | "read-write" | "primary" => return Ok(()),
+        "read-only" | "standby" | "prefer-standby" => {
+            "locks need a server that takes writes: set read-write or primary, or leave it out"
+        }
+        _ => "must be any, read-write or primary",
+    };
+    Err(parameter(ATTRIBUTES, reason))
+}
+
+/// The name of a host in errors.
+pub(super) fn shown(host: &Config) -> String {
+    let port = host.get_ports().first().copied().unwrap_or(5432);
+    match (host.get_hosts(), host.get_hostaddrs()) {
+        ([Host::Tcp(name)], _) if name.contains(':') => format!("[{name}]:{port}"),
+        ([Host::Tcp(name)], _) => format!("{name}:{port}"),
+        ([Host::Unix(folder)], []) => format!("{}:{port}", folder.display()),
+        (_, addresses) => addresses.first().map_or_else(String::new, IpAddr::to_string),
+    }
+}
+
 /// One configuration for each host of `config`, in their order.
 pub(super) fn each(config: &Config) -> Vec<Config> {
     let (hosts, ports) = (config.get_hosts(), config.get_ports());
@@ -36,10 +63,8 @@ pub(super) fn each(config: &Config) -> Vec<Config> {
     }
     let one = |(at, host): (usize, &Host)| {
         let mut one = without_hosts(config);
-        if config.get_target_session_attrs() == TargetSessionAttrs::Any {
-            // One of them is the primary, and after a switch-over another is.
-            one.target_session_attrs(TargetSessionAttrs::ReadWrite);
-        }
+        // One of them is the primary, and after a switch-over another is.
+        one.target_session_attrs(TargetSessionAttrs::ReadWrite);
         match host {
             Host::Tcp(name) => one.host(name),
             Host::Unix(folder) => one.host_path(folder),
@@ -97,12 +122,6 @@ pub(super) fn without_settings(host: &Config) -> Config {
     }
     one.ssl_mode(host.get_ssl_mode()).ssl_negotiation(host.get_ssl_negotiation());
     one
-}
-
-/// Time limit of the next of `many` attempts that must all end by `until`.
-pub fn share(until: Instant, many: usize) -> Duration {
-    let left = until.saturating_duration_since(Instant::now());
-    left / u32::try_from(many.max(1)).unwrap_or(u32::MAX)
 }
 
 /// The configuration without its hosts: all other settings.
@@ -173,7 +192,7 @@ mod tests {
 
     #[test]
     fn each_host_is_as_if_it_were_alone() {
-        let all = "user=u&password=p&dbname=d&application_name=a&options=-c%20x%3D1&connect_timeout=7&target_session_attrs=read-write&channel_binding=require&keepalives=0&keepalives_idle=9";
+        let all = "user=u&password=p&dbname=d&application_name=a&options=-c%20x%3D1&connect_timeout=7&channel_binding=require&keepalives=0&keepalives_idle=9";
         let several = read(&format!(
             "postgres://one:1,%2Frun%2Fpg:2,three:3?hostaddr=127.0.0.1,127.0.0.2,127.0.0.3&{all}"
         ));
@@ -182,7 +201,7 @@ mod tests {
             "%2Frun%2Fpg:2?hostaddr=127.0.0.2",
             "three:3?hostaddr=127.0.0.3",
         ]
-        .map(|host| read(&format!("postgres://{host}&{all}")));
+        .map(|host| read(&format!("postgres://{host}&target_session_attrs=read-write&{all}")));
         assert_eq!(format!("{:?}", each(&several)), format!("{alone:?}"));
         assert_eq!(each(&several)[0].get_password(), Some(&b"p"[..]), "which is not told");
         assert!(!each(&several).iter().any(is_unix), "they have addresses");
@@ -196,6 +215,29 @@ mod tests {
                 .all(|one| { one.get_target_session_attrs() == TargetSessionAttrs::ReadWrite })
         );
         assert_eq!(shared.iter().map(Config::get_ports).collect::<Vec<_>>(), [[7], [7]]);
+    }
+
+    #[test]
+    fn only_a_server_that_takes_writes_will_do() {
+        for value in ["any", "read-write", "primary"] {
+            assert!(session_attrs(value).is_ok(), "{value}");
+        }
+        for (value, told) in [
+            ("read-only", "set read-write or primary"),
+            ("standby", "set read-write or primary"),
+            ("prefer-standby", "set read-write or primary"),
+            ("Primary", "must be any, read-write or primary"),
+        ] {
+            let error = session_attrs(value).expect_err(value).to_string();
+            assert!(error.contains(told), "{error}");
+        }
+    }
+
+    #[test]
+    fn errors_name_hosts() {
+        let hosts = each(&read("postgres://one:1,%2Frun%2Fpg,[::1]:3/d"));
+        let shown: Vec<_> = hosts.iter().map(shown).collect();
+        assert_eq!(shown, ["one:1", "/run/pg:5432", "[::1]:3"]);
     }
 
     #[test]

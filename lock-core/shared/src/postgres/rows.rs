@@ -38,12 +38,19 @@ pub fn failed(error: &Error) -> Failure {
     statement_failed(code.as_deref(), &message)
 }
 
+/// The client's error for a host that is not the one to be chosen.
+const NO_WRITES: &str = "database does not allow writes";
+
 /// The failure of a connect.
 pub fn not_connected(error: &Error) -> Failure {
-    let (code, message) = describe(error);
+    let (code, mut message) = describe(error);
     if message.ends_with(NO_PASSWORD) {
         let why = "the server asks for a password, and there is none: put it into the URL, PGPASSWORD or ~/.pgpass";
         return Failure::refused(why.to_string());
+    }
+    if message.ends_with(NO_WRITES) {
+        message =
+            "it takes no writes: it is a standby, or its transactions are read-only".to_string();
     }
     match advice(error) {
         Some(advice) => Failure::refused(format!("{message}: {advice}")),

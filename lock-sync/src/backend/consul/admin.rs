@@ -1,6 +1,6 @@
 //! An operator's requests about locks in Consul.
 
-use super::{Answer, Requests, failure};
+use super::{Answer, Requests};
 use crate::admin::AdminBackend;
 use lock_core::admin::{AdminRequest, AdminResponse};
 use lock_core::config::Error;
@@ -24,7 +24,7 @@ impl AdminBackend for ConsulAdmin {
         let Self { requests, budget } = self;
         let send = |request: &Request| {
             let heard = requests.send(request, *budget);
-            heard.map_err(|error| failure(request.method, &error))
+            heard.map_err(|error| error.failure(request.method))
         };
         let first = send(&requests.codec.encode_admin(request)?)?;
         match requests.codec.follow(request, &first.response())? {

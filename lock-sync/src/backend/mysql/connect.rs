@@ -7,8 +7,11 @@
 use super::call::{CallError, guarded};
 use crate::backend::names::addresses_of;
 use lock_core::Failure;
-use lock_core::sql::mysql::connect_failed;
+use lock_core::sql::mysql::{READ_ONLY, connect_failed, takes_writes};
+use lock_shared::hosts::{Hosts, share};
+use lock_shared::mysql::words::NO_WRITES;
 use lock_shared::sslmode::SslMode;
+use mysql::prelude::Queryable;
 use mysql::{Conn, DriverError, Error, Opts, OptsBuilder, SslOpts};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
@@ -22,13 +25,38 @@ const MOST: usize = 4;
 /// their thread.
 static LEFT: Mutex<Vec<(u32, String, Weak<()>)>> = Mutex::new(Vec::new());
 
-/// Connects to the first address of the host that can be used.
-pub(super) fn connect(opts: &Opts, mode: SslMode, limit: Duration) -> Result<Conn, Failure> {
+/// Connects to the first host that can be used, and returns its place among them. If there are several, the host
+/// must take writes.
+pub(super) fn connect(
+    hosts: &Hosts<Opts>,
+    mode: SslMode,
+    limit: Duration,
+) -> Result<(Conn, usize), Failure> {
+    let mut turns = hosts.turns(limit);
+    while let Some(turn) = turns.next_turn() {
+        match connect_to(turn.host, mode, turn.limit, hosts.are_many()) {
+            Ok(client) => {
+                hosts.prefer(turn.at);
+                return Ok((client, turn.at));
+            }
+            Err(failure) => turns.failed(failure),
+        }
+    }
+    Err(turns.error())
+}
+
+/// Connects to the first address of the host that can be used. With `writes`, the host must take them.
+pub(super) fn connect_to(
+    opts: &Opts,
+    mode: SslMode,
+    limit: Duration,
+    writes: bool,
+) -> Result<Conn, Failure> {
     let until = Instant::now() + limit;
     let host = opts.get_ip_or_hostname().into_owned();
     let place = format!("{host}:{}", opts.get_tcp_port());
     if let Some(socket) = opts.get_socket() {
-        return attempt(OptsBuilder::from_opts(opts.clone()), mode, limit, socket);
+        return attempt(OptsBuilder::from_opts(opts.clone()), mode, limit, socket, writes);
     }
     let name = host.trim_matches(['[', ']']);
     let found = addresses_of(name, opts.get_tcp_port(), limit);
@@ -39,9 +67,7 @@ pub(super) fn connect(opts: &Opts, mode: SslMode, limit: Duration) -> Result<Con
     let mut result = Err(connect_failed(None, "the host has no address"));
     for (nth, way) in ways.into_iter().enumerate() {
         // An address that does not answer leaves time for the next.
-        let left = until.saturating_duration_since(Instant::now());
-        let share = left / u32::try_from(many - nth).unwrap_or(u32::MAX);
-        result = attempt(way, mode, share, &place);
+        result = attempt(way, mode, share(until, many - nth), &place, writes);
         if result.is_ok() {
             break;
         }
@@ -86,6 +112,7 @@ fn attempt(
     mode: SslMode,
     limit: Duration,
     place: &str,
+    writes: bool,
 ) -> Result<Conn, Failure> {
     let no_time = || connect_failed(None, "no answer in time");
     if limit.is_zero() {
@@ -99,9 +126,13 @@ fn attempt(
     let (tell, told) = sync_channel(1);
     let alive = Arc::new(());
     let at_it = Arc::downgrade(&alive);
+    let named = place.to_string();
     let shakes_hands = move || {
         let _alive = alive;
-        if let Err(late) = tell.send(handshake(&opts, mode)) {
+        let connected = handshake(&opts, mode).map_err(|error| not_connected(error, &named));
+        let chosen =
+            connected.and_then(|client| if writes { writable(client) } else { Ok(client) });
+        if let Err(late) = tell.send(chosen) {
             let _ = guarded(|| {
                 drop(late);
                 Ok(())
@@ -117,7 +148,7 @@ fn attempt(
         },
     )?;
     match told.recv_timeout(limit) {
-        Ok(connected) => connected.map_err(|error| not_connected(error, place)),
+        Ok(connected) => connected,
         Err(RecvTimeoutError::Disconnected) => Err(not_connected(CallError::Panic, place)),
         Err(RecvTimeoutError::Timeout) => {
             let mut left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
@@ -145,6 +176,16 @@ fn handshake(opts: &Opts, mode: SslMode) -> Result<Conn, CallError> {
             guarded(|| Conn::new(opts))
         }
         result => result,
+    }
+}
+
+/// The client, if its server takes writes.
+fn writable(mut client: Conn) -> Result<Conn, Failure> {
+    let asked = guarded(|| client.query_first::<String, _>(READ_ONLY));
+    let read_only = asked.map_err(|error| connect_failed(error.code(), &error.describe()))?;
+    match read_only.is_some_and(|read_only| takes_writes(&read_only)) {
+        true => Ok(client),
+        false => Err(connect_failed(None, NO_WRITES)),
     }
 }
 
