@@ -6,6 +6,7 @@ pub mod consul;
 #[cfg(doctest)]
 mod docs;
 pub mod drivers;
+pub mod fail_over;
 mod kinds;
 pub mod multiplexer;
 pub mod observer;

@@ -75,6 +75,20 @@ impl Server {
         Self::with("consul", &[("LOCK_SERVERS_CONSUL", hcl)])
     }
 
+    /// Starts a server of this kind that follows the one at `primary`, a host and port: a standby, a replica, or a
+    /// further server of a cluster.
+    pub fn following(name: &'static str, primary: &str, settings: &[(&'static str, &str)]) -> Self {
+        Self::with(name, &[settings, &[("LOCK_SERVERS_PRIMARY", primary)]].concat())
+    }
+
+    /// Makes this server follow another, from nothing, at its old address. It is killed first, if it runs.
+    pub fn follow(&mut self, primary: &str) {
+        self.command(&["empty"]);
+        self.settings.retain(|(name, _)| *name != "LOCK_SERVERS_PRIMARY");
+        self.settings.push(("LOCK_SERVERS_PRIMARY", primary.to_string()));
+        self.start();
+    }
+
     /// Starts a PgBouncer before a PostgreSQL, with more of a configuration.
     pub fn pgbouncer(postgres: &str, ini: &str) -> Self {
         let upstream = crate::proxy::server_of(postgres);
@@ -86,7 +100,8 @@ impl Server {
         Self::with(name, &[])
     }
 
-    fn with(name: &'static str, settings: &[(&'static str, &str)]) -> Self {
+    /// Starts a server, with variables for the script.
+    pub fn with(name: &'static str, settings: &[(&'static str, &str)]) -> Self {
         let base =
             std::env::var_os("LOCK_SERVERS_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
         let folder = tempfile::Builder::new().prefix("server-").tempdir_in(base).expect("a folder");

@@ -9,6 +9,7 @@ mod chaos_sessions;
 mod clock;
 mod crash_consul;
 mod deaf;
+mod fail_over;
 mod forked;
 mod hostile_consul;
 mod slow_link;

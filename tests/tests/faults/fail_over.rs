@@ -1,0 +1,6 @@
+//! Fail-overs: the primary is killed under contention, and another server takes its place. `LOCK_TEST_KILLS=50` kills
+//! as often in each test. `-- --nocapture` shows the figures.
+
+mod consul;
+mod mariadb;
+mod postgres;
