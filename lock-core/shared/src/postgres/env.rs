@@ -3,6 +3,7 @@
 use super::describe;
 use super::hosts::{ATTRIBUTES, session_attrs};
 use crate::env::{Environment, wrong};
+use crate::sslmode::parameter;
 use lock_core::config::ConfigError;
 use percent_encoding::percent_decode_str;
 use std::collections::BTreeMap;
@@ -73,6 +74,9 @@ impl Parameters {
                 if name == "port" && !value.split(',').all(is_port) {
                     return Err(wrong(variable, "must be the number of a port"));
                 }
+                if name == ATTRIBUTES {
+                    session_attrs(&value).map_err(|reason| wrong(variable, reason))?;
+                }
                 self.set(name, value);
             }
         }
@@ -120,7 +124,7 @@ impl Parameters {
             return Err(no_host());
         }
         if let Some(value) = self.get(ATTRIBUTES) {
-            session_attrs(value)?;
+            session_attrs(value).map_err(|reason| parameter(ATTRIBUTES, reason))?;
         }
         let ours = |name: &str| name == "passfile" || name == ATTRIBUTES;
         let mut text = String::new();
@@ -257,7 +261,8 @@ mod tests {
             let server = server(url, variables).expect(url);
             assert_eq!(server.warning, None, "{url}");
             let each = server.each(std::time::Duration::from_secs(1), "x");
-            each.iter()
+            (0..)
+                .map_while(|at| each.get(at))
                 .map(|host| {
                     host.get_password()
                         .map(String::from_utf8_lossy)
@@ -291,5 +296,7 @@ mod tests {
         };
         let port = told("PGPORT", "hunter2");
         assert!(port.contains("PGPORT") && !port.contains("hunter2"), "{port}");
+        let standby = told("PGTARGETSESSIONATTRS", "standby");
+        assert!(standby.ends_with("set primary or read-write, or leave it out"), "{standby}");
     }
 }

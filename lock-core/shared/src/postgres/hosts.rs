@@ -1,9 +1,8 @@
 //! The hosts of a URL. They are tried one by one, because each is encrypted by itself.
 
 use crate::lookup::Answer;
-use crate::sslmode::{parameter, stays_here};
+use crate::sslmode::stays_here;
 use lock_core::Failure;
-use lock_core::config::ConfigError;
 use lock_core::sql::postgres::{connect_failed, without_session_options};
 use std::net::{IpAddr, SocketAddr};
 use tokio_postgres::Config;
@@ -30,15 +29,14 @@ pub(super) const ATTRIBUTES: &str = "target_session_attrs";
 /// Checks libpq's `target_session_attrs`. Locks need a server that takes writes, whatever it says: of several
 /// hosts, the first one that does is used, and a single host that does not is refused by our own checks, which
 /// say why. So nothing is left for the client to know.
-pub(super) fn session_attrs(value: &str) -> Result<(), ConfigError> {
-    let reason = match value {
-        "any" | "read-write" | "primary" => return Ok(()),
-        "read-only" | "standby" | "prefer-standby" => {
-            "locks need a server that takes writes: set read-write or primary, or leave it out"
-        }
-        _ => "must be any, read-write or primary",
-    };
-    Err(parameter(ATTRIBUTES, reason))
+pub(super) fn session_attrs(value: &str) -> Result<(), &'static str> {
+    match value {
+        "any" | "read-write" | "primary" => Ok(()),
+        "read-only" | "standby" | "prefer-standby" => Err(
+            "must lead to a server that takes writes: set primary or read-write, or leave it out",
+        ),
+        _ => Err("must be primary, read-write or any"),
+    }
 }
 
 /// The name of a host in errors.
@@ -201,7 +199,11 @@ mod tests {
             "%2Frun%2Fpg:2?hostaddr=127.0.0.2",
             "three:3?hostaddr=127.0.0.3",
         ]
-        .map(|host| read(&format!("postgres://{host}&target_session_attrs=read-write&{all}")));
+        .map(|host| {
+            let mut alone = read(&format!("postgres://{host}&{all}"));
+            alone.target_session_attrs(TargetSessionAttrs::ReadWrite);
+            alone
+        });
         assert_eq!(format!("{:?}", each(&several)), format!("{alone:?}"));
         assert_eq!(each(&several)[0].get_password(), Some(&b"p"[..]), "which is not told");
         assert!(!each(&several).iter().any(is_unix), "they have addresses");
@@ -223,12 +225,12 @@ mod tests {
             assert!(session_attrs(value).is_ok(), "{value}");
         }
         for (value, told) in [
-            ("read-only", "set read-write or primary"),
-            ("standby", "set read-write or primary"),
-            ("prefer-standby", "set read-write or primary"),
-            ("Primary", "must be any, read-write or primary"),
+            ("read-only", "set primary or read-write"),
+            ("standby", "set primary or read-write"),
+            ("prefer-standby", "set primary or read-write"),
+            ("Primary", "must be primary, read-write or any"),
         ] {
-            let error = session_attrs(value).expect_err(value).to_string();
+            let error = session_attrs(value).expect_err(value);
             assert!(error.contains(told), "{error}");
         }
     }
