@@ -93,9 +93,10 @@ mod tests {
         let url = "postgres://h/d?options=-c%20a.b%3Dc";
         let config = Box::new(super::super::read(url).expect("good"));
         let tls = super::super::Tls { mode: SslMode::Prefer, root_cert: None };
-        let server = super::super::Server { config, tls, passwords: vec![], warning: None };
+        let (passwords, warning, last) = (vec![], None, crate::hosts::LastHost::default());
+        let server = super::super::Server { config, tls, passwords, warning, last };
         let hosts = server.each(Duration::from_secs(1), "me and you");
-        let mut attempts = Attempts::new(&hosts[0], SslMode::Prefer);
+        let mut attempts = Attempts::new(hosts.get(0).expect("one"), SslMode::Prefer);
         let options = attempts.config().get_options().expect("ours");
         assert!(
             options.starts_with("-c a.b=c ") && options.ends_with("me\\ and\\ you"),
