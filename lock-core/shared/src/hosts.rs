@@ -216,7 +216,7 @@ mod tests {
     fn an_error_stays_only_at_all_hosts() {
         let two = hosts(&["a", "b"]);
         let [dead, wrong] = [Failure::NotSent("dead".into()), Failure::refused("wrong".into())];
-        assert_eq!(order(&hosts(&["a"]), &[wrong.clone()]).1, wrong);
+        assert_eq!(order(&hosts(&["a"]), std::slice::from_ref(&wrong)).1, wrong);
         assert_eq!(order(&two, &[wrong.clone(), wrong.clone()]).1, wrong);
         let told = |told: &str| format!("none of the hosts can be used: {told}");
         let both = order(&two, &[dead, wrong.clone()]).1;
