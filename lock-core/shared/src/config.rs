@@ -32,6 +32,10 @@ use std::time::Duration;
 /// | `consul://HOST:PORT/PREFIX` | port 8500, or 8501 with TLS, and prefix `locks`, when nothing else is said |
 /// | `sqlite:FILE` | |
 ///
+/// Several servers are separated by commas, as in `postgres://app@db1,db2:5433/app`. The first that takes writes
+/// is used, and another after a fail-over. With Consul, it is the first agent that can be connected to.
+/// `target_session_attrs` with PostgreSQL may be `any`, `read-write` or `primary`, which mean the same here.
+///
 /// A URL's parameters do the same as the methods here: `protocol=advisory`, `ttl=30s`, `request_timeout=5s`,
 /// `label=…`; `table=ops.locks` with lock tables; `keys=int`, `prefix=…`, `waiting=16` with advisory locks;
 /// `token=…` with Consul.

@@ -123,23 +123,25 @@ impl<'a, H, E: HostError> Turns<'a, H, E> {
 
     /// The error of the connect. It stays only if that of each host does.
     pub fn error(mut self) -> E {
-        let told = |(_, error): &(&str, E)| error.told();
-        let same = self.errors.windows(2).all(|pair| told(&pair[0]) == told(&pair[1]));
-        match self.errors.pop() {
-            Some((_, last)) if same => last,
-            Some(last) => {
-                self.errors.push(last);
-                let stays = self.errors.iter().all(|(_, error)| error.stays());
-                // What it says first is what the URL names first.
-                let begins = (self.hosts.all.len() - self.first) % self.errors.len();
-                self.errors.rotate_left(begins);
-                let each =
-                    self.errors.iter().map(|(name, error)| format!("{name}: {}", error.told()));
-                let each = each.collect::<Vec<_>>().join("; ");
-                E::of_all(format!("none of the hosts can be used: {each}"), stays)
-            }
-            None => E::of_all("no host was tried".to_string(), false),
+        if !self.hosts.are_many()
+            && let Some((_, only)) = self.errors.pop()
+        {
+            return only;
         }
+        let stays = !self.errors.is_empty() && self.errors.iter().all(|(_, error)| error.stays());
+        // What it says first is what the URL names first.
+        let begins = self.hosts.all.len().saturating_sub(self.first);
+        let begins = begins % self.errors.len().max(1);
+        self.errors.rotate_left(begins);
+        let mut each: Vec<(String, String)> = Vec::new();
+        for (name, error) in &self.errors {
+            match each.last_mut() {
+                Some((names, told)) if *told == error.told() => *names += &format!(", {name}"),
+                _ => each.push((name.to_string(), error.told())),
+            }
+        }
+        let each: Vec<_> = each.iter().map(|(names, told)| format!("{names}: {told}")).collect();
+        E::of_all(format!("none of the hosts can be used: {}", each.join("; ")), stays)
     }
 }
 
@@ -217,8 +219,9 @@ mod tests {
         let two = hosts(&["a", "b"]);
         let [dead, wrong] = [Failure::NotSent("dead".into()), Failure::refused("wrong".into())];
         assert_eq!(order(&hosts(&["a"]), std::slice::from_ref(&wrong)).1, wrong);
-        assert_eq!(order(&two, &[wrong.clone(), wrong.clone()]).1, wrong);
         let told = |told: &str| format!("none of the hosts can be used: {told}");
+        let both = order(&two, &[wrong.clone(), wrong.clone()]).1;
+        assert_eq!(both, Failure::refused(told("a, b: wrong")));
         let both = order(&two, &[dead, wrong.clone()]).1;
         assert_eq!(both, Failure::NotSent(told("a: dead; b: wrong")));
         let other = Failure::refused("other".to_string());

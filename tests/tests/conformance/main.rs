@@ -5,7 +5,7 @@ mod advisory_async;
 mod advisory_sync;
 mod behind;
 mod heard;
-mod hosts_postgres;
+mod hosts;
 mod looking;
 mod multiplexed;
 mod places;

@@ -1,0 +1,135 @@
+//! Several hosts in a URL: one that does not answer leaves time for the next.
+
+use lock_sync::Error;
+use lock_tests::drivers::{Driven, Driver, Locks};
+use lock_tests::place::Place;
+use lock_tests::proxy::server_of;
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// A host without a server.
+struct Silent {
+    listener: TcpListener,
+    _queue: Vec<TcpStream>,
+}
+
+impl Silent {
+    /// It takes connections, and what is sent, and never says a word: a server that is frozen.
+    fn frozen() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        Self { listener, _queue: Vec::new() }
+    }
+
+    /// It takes no connection and refuses none: a network that swallows packets.
+    fn swallowing() -> Self {
+        let Self { listener, _queue: mut queue } = Self::frozen();
+        rustix::net::listen(&listener, 0).expect("a queue of one");
+        let address = listener.local_addr().expect("bound");
+        while let Ok(stream) = TcpStream::connect_timeout(&address, LIMIT / 20) {
+            queue.push(stream);
+            assert!(queue.len() < 10, "the queue does not get full");
+        }
+        Self { listener, _queue: queue }
+    }
+
+    fn host(&self) -> String {
+        self.listener.local_addr().expect("bound").to_string()
+    }
+}
+
+/// A kind of server, and its driver.
+#[derive(Clone, Copy)]
+struct At(fn() -> Place, Driver);
+
+/// Connects by way of these hosts; how long that took. `own` among them stands for the server.
+fn connect(At(place, driver): At, hosts: &[&str]) -> (Result<Locks, Error>, Duration) {
+    let direct = place();
+    let server = server_of(direct.url());
+    let hosts = hosts.join(",").replace("own", &server);
+    let url = direct.url().replace(&server, &hosts);
+    let url = format!("{url}?request_timeout={}ms", LIMIT.as_millis());
+    let place = Driven::new(driver, direct.through(&url));
+    let began = Instant::now();
+    let locks = place.try_labelled(Duration::from_secs(30), "");
+    (locks, began.elapsed())
+}
+
+fn the_next_one_has_time(at: At, silent: &Silent) {
+    let (locks, took) = connect(at, &[&silent.host(), "own"]);
+    let guard = locks.expect("by the second host").lock("a").expect("taken");
+    assert!(guard.is_held());
+    // With Consul, an eighth of the time is left for the answer.
+    assert!(took >= LIMIT / 16 * 7, "the first one had its share: {took:?}");
+}
+
+fn all_of_them_share_the_limit(at: At, silent: &Silent) {
+    let (locks, took) = connect(at, &[&silent.host(), &silent.host(), &silent.host()]);
+    assert!(matches!(locks, Err(Error::Unavailable(_))), "{:?}", locks.err());
+    assert!(took <= LIMIT * 2, "{took:?}");
+}
+
+macro_rules! hosts {
+    ($($name:ident)*) => {
+        hosts! { postgres, postgres, "needs a PostgreSQL server: tests/run starts one": $($name)* }
+        hosts! { mysql, mysql, "needs a MySQL server: tests/run starts one": $($name)* }
+        hosts! { consul, consul, "needs a Consul server: tests/run starts one": $($name)* }
+    };
+    ($module:ident, $place:ident, $needs:literal: $($name:ident)*) => {
+        mod $module {
+            use super::{At, Driver, Place};
+            mod blocking {
+                $(#[test]
+                #[ignore = $needs]
+                fn $name() { super::super::$name(super::At(super::Place::$place, super::Driver::Blocking)) })*
+            }
+            mod asynchronous {
+                $(#[test]
+                #[ignore = $needs]
+                fn $name() { super::super::$name(super::At(super::Place::$place, super::Driver::Tokio)) })*
+            }
+        }
+    };
+}
+
+hosts! {
+    a_network_that_swallows_packets_leaves_time_for_the_next_host
+    a_dead_host_takes_no_time
+    silent_networks_share_the_limit
+}
+
+/// A request that was sent to a frozen agent of Consul may have been executed, so it goes to no other.
+mod frozen {
+    use super::*;
+    hosts! { postgres, postgres, "needs a PostgreSQL server: tests/run starts one":
+    a_frozen_server_leaves_time_for_the_next_host frozen_servers_share_the_limit }
+    hosts! { mysql, mysql, "needs a MySQL server: tests/run starts one":
+    a_frozen_server_leaves_time_for_the_next_host frozen_servers_share_the_limit }
+}
+
+fn a_network_that_swallows_packets_leaves_time_for_the_next_host(at: At) {
+    the_next_one_has_time(at, &Silent::swallowing());
+}
+
+fn a_frozen_server_leaves_time_for_the_next_host(at: At) {
+    the_next_one_has_time(at, &Silent::frozen());
+}
+
+fn silent_networks_share_the_limit(at: At) {
+    all_of_them_share_the_limit(at, &Silent::swallowing());
+}
+
+fn frozen_servers_share_the_limit(at: At) {
+    all_of_them_share_the_limit(at, &Silent::frozen());
+}
+
+fn a_dead_host_takes_no_time(at: At) {
+    let (locks, took) = connect(at, &["127.0.0.1:1", "own", "127.0.0.1:2"]);
+    assert!(locks.expect("by the second host").lock("a").expect("taken").is_held());
+    assert!(took < LIMIT / 2, "{took:?}");
+    let (locks, _) = connect(at, &["127.0.0.1:1", "127.0.0.1:2"]);
+    let Some(Error::Unavailable(told)) = locks.err() else { panic!("it connected") };
+    assert!(told.contains("none of the hosts can be used: 127.0.0.1:1"), "{told}");
+    assert!(told.contains("127.0.0.1:2: "), "{told}");
+}
