@@ -47,8 +47,8 @@ pub(crate) struct Args {
     pub(crate) command: Vec<OsString>,
 
     /// Keep locks there: postgres://USER@HOST/DATABASE, mysql://USER@HOST/DATABASE,
-    /// consul://HOST/PREFIX or sqlite:FILE. HOST may be several, as in db1,db2:5433. Other users can read this option with ps, so put a password into
-    /// WITHLOCK_URL or a file instead
+    /// consul://HOST/PREFIX or sqlite:FILE. HOST may be several, as in db1,db2:5433. Other users can read this
+    /// option with ps, so put a password into WITHLOCK_URL or a file instead
     #[arg(long, value_name = "URL", help_heading = "Where")]
     pub(crate) db: Option<String>,
 
