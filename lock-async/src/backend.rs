@@ -3,6 +3,8 @@
 pub(crate) mod admin;
 #[cfg(feature = "consul")]
 pub(crate) mod consul;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(crate) mod factory;
 #[cfg(feature = "mysql")]
 pub(crate) mod mysql;
 #[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]

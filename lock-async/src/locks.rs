@@ -1,5 +1,7 @@
 //! The places where locks are kept.
 
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod from;
 mod open;
 #[cfg(any(feature = "sqlx-mysql", feature = "sqlx-postgres"))]
 mod sqlx;

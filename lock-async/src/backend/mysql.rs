@@ -7,6 +7,7 @@
 mod call;
 mod statements;
 
+use super::factory::Factory;
 use super::names::addresses_of;
 use super::{Session, Source as Sessions};
 use call::{CallError, guarded};
@@ -50,6 +51,14 @@ impl Sessions for Connects {
     }
 }
 
+impl Sessions for Factory<Conn> {
+    type Session = Mysql;
+
+    fn session(&mut self) -> Option<Mysql> {
+        Some(Mysql { link: None, source: Source::Made(self.clone()) })
+    }
+}
+
 /// A connection to MySQL or MariaDB.
 pub(crate) struct Mysql {
     link: Option<Link>,
@@ -66,6 +75,8 @@ enum Source {
     },
     /// A client of the caller's. There is no second one.
     Client,
+    /// Clients that the caller makes.
+    Made(Factory<Conn>),
 }
 
 /// A client, and its state.
@@ -120,7 +131,7 @@ impl Mysql {
 
 impl Session for Mysql {
     fn handed(&self) -> bool {
-        matches!(self.source, Source::Client)
+        matches!(self.source, Source::Client | Source::Made(_))
     }
 
     fn is_open(&self) -> bool {
@@ -134,6 +145,12 @@ impl Session for Mysql {
             Source::Client if open => return Ok(()),
             Source::Client => {
                 return Err(gone());
+            }
+            Source::Made(factory) => {
+                // A pool may have had no other.
+                self.link = None;
+                self.link = Some(Link::new(factory.make(limit).await?));
+                return Ok(());
             }
         };
         if mode != SslMode::Disable && CryptoProvider::get_default().is_none() {

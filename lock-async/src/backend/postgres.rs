@@ -1,5 +1,6 @@
 //! Sessions on a PostgreSQL server.
 
+use super::factory::Factory;
 use super::{Session, Source as Sessions};
 use crate::backend::names::addresses_of;
 use crate::backend::panics::{PANICKED, guarded};
@@ -14,6 +15,7 @@ use lock_shared::postgres::{
 };
 use lock_shared::sslmode::SslMode;
 use std::future::{Future, poll_fn};
+use std::ops::Deref;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -42,6 +44,18 @@ impl Sessions for Connects {
     }
 }
 
+/// A client of the caller's, or the guard of one.
+pub(crate) type Held = Box<dyn Deref<Target = Client> + Send>;
+
+impl Sessions for Factory<Held> {
+    type Session = Postgres;
+
+    fn session(&mut self) -> Option<Postgres> {
+        let source = Source::Made(self.clone());
+        Some(Postgres { link: None, source, statements: Prepared::default() })
+    }
+}
+
 /// A connection to PostgreSQL.
 pub(crate) struct Postgres {
     link: Option<Link>,
@@ -57,12 +71,14 @@ enum Source {
     },
     /// A client of the caller's. There is no second one.
     Client,
+    /// Clients that the caller makes.
+    Made(Factory<Held>),
 }
 
 /// A client, and the connection that moves its bytes, unless the caller polls that. The driver's task polls
 /// both, so the connection ends with the task.
 struct Link {
-    client: Client,
+    client: Held,
     connection: Option<Connection>,
     /// Payloads of the server's notifications.
     told: mpsc::UnboundedReceiver<String>,
@@ -90,7 +106,14 @@ impl Link {
                 }
             }
         });
+        let client = Box::new(Box::new(client));
         Self { client, connection: Some(Box::pin(moving)), told, busy: false }
+    }
+
+    /// A client of the caller's, whose connection the caller polls.
+    fn held(client: Held) -> Self {
+        let (_, told) = mpsc::unbounded_channel();
+        Self { client, connection: None, told, busy: false }
     }
 }
 
@@ -104,15 +127,14 @@ impl Postgres {
 
     /// A client of the caller's.
     pub(crate) fn with(client: Client) -> Self {
-        let (_, told) = mpsc::unbounded_channel();
-        let link = Link { client, connection: None, told, busy: false };
+        let link = Link::held(Box::new(Box::new(client)));
         Self { link: Some(link), source: Source::Client, statements: Prepared::default() }
     }
 }
 
 impl Session for Postgres {
     fn handed(&self) -> bool {
-        matches!(self.source, Source::Client)
+        matches!(self.source, Source::Client | Source::Made(_))
     }
 
     fn is_open(&self) -> bool {
@@ -124,6 +146,12 @@ impl Session for Postgres {
         match &self.source {
             Source::Client if open => Ok(()),
             Source::Client => Err(gone()),
+            Source::Made(factory) => {
+                // A pool may have had no other.
+                self.link = None;
+                self.link = Some(Link::held(factory.make(limit).await?));
+                Ok(())
+            }
             Source::Server { hosts, tls, .. } => {
                 let link = match timeout(limit, guarded(connect(hosts, tls, limit))).await {
                     Ok(Some(link)) => link?,

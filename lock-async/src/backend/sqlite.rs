@@ -2,8 +2,9 @@
 
 use super::Session;
 use lock_core::Failure;
-use lock_core::config::ConfigError;
+use lock_core::config::{ConfigError, Error};
 use lock_core::sql::{ConnectError, Rows, Statement};
+use lock_shared::factory::{Fault, failed, late, panicked};
 use lock_shared::sqlite::{File, reopen};
 use rusqlite::Connection;
 use std::convert::Infallible;
@@ -25,6 +26,14 @@ pub(crate) struct Sqlite {
     no_log: bool,
 }
 
+/// Opens the file that has the name now.
+type Reopen = Box<dyn Fn() -> Result<File, ConnectError> + Send>;
+
+/// There is nothing to open again.
+fn gone() -> Reopen {
+    Box::new(|| reopen(None, false))
+}
+
 /// A job for the thread. Nobody waits for its answer after the time limit.
 enum Job {
     Run {
@@ -44,20 +53,36 @@ impl Sqlite {
         Self::start(move || {
             let file = File::open(&path, true)?;
             let path = Some(file.named().to_path_buf());
-            Ok((file, path))
+            Ok((file, Box::new(move || reopen(path.as_deref(), true)) as Reopen))
         })
         .await
     }
 
     /// Opens the file if it exists. If it is deleted or replaced, it is not opened again.
     pub(crate) async fn look(path: PathBuf) -> Result<Self, ConfigError> {
-        Self::start(move || Ok((File::open(&path, false)?, None))).await
+        Self::start(move || Ok((File::open(&path, false)?, gone()))).await
     }
 
     /// Uses a connection of the caller's, and the file of its database `schema`.
     pub(crate) async fn with(connection: Connection, schema: &str) -> Result<Self, ConfigError> {
         let schema = schema.to_string();
-        Self::start(move || Ok((File::with(connection, &schema)?, None))).await
+        Self::start(move || Ok((File::with(connection, &schema)?, gone()))).await
+    }
+
+    /// Uses a connection that `make` makes, and another one when its file is deleted or replaced.
+    pub(crate) async fn made<E: Into<Fault>>(
+        make: impl Fn() -> Result<Connection, E> + Send + 'static,
+        schema: &str,
+        limit: Duration,
+    ) -> Result<Self, Error> {
+        let schema = schema.to_string();
+        let open = move || -> Result<File, ConnectError> {
+            let made = catch_unwind(AssertUnwindSafe(&make)).map_err(|_| panicked())?;
+            let file = File::with(made.map_err(failed)?, &schema);
+            file.map_err(|error| Failure::NotSent(error.to_string()).into())
+        };
+        let starting = Self::start(move || Ok((open()?, Box::new(open) as Reopen)));
+        tokio::time::timeout(limit, starting).await.unwrap_or_else(|_| Err(late().into()))
     }
 
     /// True if no lasting log may be created beside the file.
@@ -66,18 +91,18 @@ impl Sqlite {
     }
 
     /// Starts the thread. It ends when the session is dropped.
-    async fn start(
-        connect: impl FnOnce() -> Result<(File, Option<PathBuf>), ConfigError> + Send + 'static,
-    ) -> Result<Self, ConfigError> {
+    async fn start<E: From<ConfigError> + Send + 'static>(
+        connect: impl FnOnce() -> Result<(File, Reopen), E> + Send + 'static,
+    ) -> Result<Self, E> {
         let (jobs, todo) = mpsc::channel();
         let (tell, told) = oneshot::channel();
         let (alive, closed) = oneshot::channel();
         let thread = move || {
             let _alive = alive;
             match connect() {
-                Ok((file, path)) => {
+                Ok((file, reopen)) => {
                     if tell.send(Ok(file.no_log())).is_ok() {
-                        work(file, path, &todo);
+                        work(file, &reopen, &todo);
                     }
                 }
                 Err(error) => drop(tell.send(Err(error))),
@@ -89,7 +114,7 @@ impl Sqlite {
             .map_err(|error| ConfigError::System(format!("it cannot start a thread: {error}")))?;
         let no_log = told
             .await
-            .unwrap_or_else(|_| Err(ConfigError::System("SQLite panicked".to_string())))?;
+            .unwrap_or_else(|_| Err(ConfigError::System("SQLite panicked".to_string()).into()))?;
         Ok(Self { jobs, closed, is_open: true, no_log })
     }
 
@@ -141,7 +166,7 @@ impl Session for Sqlite {
 
 /// The thread's loop. A deleted or replaced file fails each statement until it is opened again, because
 /// nobody may have waited for the first such answer.
-fn work(mut file: File, path: Option<PathBuf>, todo: &mpsc::Receiver<Job>) {
+fn work(mut file: File, reopen: &Reopen, todo: &mpsc::Receiver<Job>) {
     while let Ok(job) = todo.recv() {
         match job {
             Job::Run { answer, .. } if answer.is_closed() => {}
@@ -153,7 +178,7 @@ fn work(mut file: File, path: Option<PathBuf>, todo: &mpsc::Receiver<Job>) {
                 let _ = answer.send(result.unwrap_or_else(panicked));
             }
             Job::Open { answer } => {
-                let opened = reopen(path.as_deref(), true).map(|opened| file = opened);
+                let opened = reopen().map(|opened| file = opened);
                 let _ = answer.send(opened);
             }
         }

@@ -81,7 +81,8 @@ impl Locks {
     /// the settings of [`session_options`](lock_core::sql::postgres::session_options), which our own connections have,
     /// statements are prepared, and end at the server when we have given them up. A
     /// task of yours polls the client's connection. If the connection breaks, or an answer does not come in
-    /// time, locks that are held are lost at their deadline, and new ones are refused.
+    /// time, locks that are held are lost at their deadline, and new ones are refused; [`from_postgres`](Self::from_postgres)
+    /// takes a function that makes another.
     ///
     /// A server notifies waiters about releases, on a second connection. A client of yours has no second
     /// connection, so waiters poll, at least once a second.
@@ -109,7 +110,7 @@ impl Locks {
     /// The connection needs a chosen database, must not be inside a transaction, and must not come from a
     /// pool. Its session's settings are changed to those that locks need. If the connection breaks, or an
     /// answer does not come in time, locks that are held are lost at their deadline, and new ones are
-    /// refused.
+    /// refused; [`from_mysql`](Self::from_mysql) takes a function that makes another.
     ///
     /// # Errors
     /// [`Error`] as for [`open`](Self::open).

@@ -60,9 +60,9 @@ impl Locks {
     pub async fn with_sqlx(pool: impl Into<SqlxPool>, config: Config) -> Result<Self, Error> {
         match pool.into() {
             #[cfg(feature = "sqlx-postgres")]
-            SqlxPool::Postgres(pool) => start(Plan::pooled(config, Kind::Postgres)?, pool).await,
+            SqlxPool::Postgres(pool) => start(Plan::supplied(config, Kind::Postgres)?, pool).await,
             #[cfg(feature = "sqlx-mysql")]
-            SqlxPool::Mysql(pool) => start(Plan::pooled(config, Kind::Mysql)?, pool).await,
+            SqlxPool::Mysql(pool) => start(Plan::supplied(config, Kind::Mysql)?, pool).await,
         }
     }
 }

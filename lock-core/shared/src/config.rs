@@ -78,8 +78,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Settings without a place, for a connection of yours: `Locks::with_postgres`, `with_mysql` and
-    /// `with_sqlite` take them.
+    /// Settings without a place, for a connection of yours: `Locks::with_postgres`, `with_mysql`,
+    /// `with_sqlite`, `with_sqlx`, `from_postgres`, `from_mysql` and `from_sqlite` take them.
     ///
     /// One type has both uses, as in `tokio_postgres`, whose `Config` is for `connect` and for `connect_raw`.
     /// A place beside a connection is an error, because the connection may lead to another place.

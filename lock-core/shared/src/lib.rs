@@ -20,6 +20,8 @@ mod config;
 pub mod consul;
 mod env;
 mod events;
+#[doc(hidden)]
+pub mod factory;
 #[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
 #[doc(hidden)]
 pub mod handshake;

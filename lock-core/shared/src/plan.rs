@@ -46,25 +46,20 @@ impl Plan {
         }
     }
 
-    /// Makes a plan for a place of this `kind` that is reached over a pool of the caller's. An advisory lock would
-    /// live by one of its connections.
-    pub fn pooled(config: Config, kind: Kind) -> Result<Self, ConfigError> {
-        let plan = Self::made(config, kind)?;
+    /// Makes a plan for connections of the caller's to a place of this `kind`, one after the other: from a function, or
+    /// from a pool. An advisory lock lives by its connection, which a pool would hand to somebody else.
+    pub fn supplied(config: Config, kind: Kind) -> Result<Self, ConfigError> {
+        if config.place.is_some() {
+            return Err(ConfigError::TwoPlaces);
+        }
+        let plan = Self::new(kind, config.settings, false)?;
         match plan.codec {
             Codec::Table(_) => Ok(plan),
             _ => Err(ConfigError::Protocol {
-                place: "a pool",
+                place: "a pool or a function that connects",
                 protocol: Protocol::Advisory,
                 has: "table",
             }),
-        }
-    }
-
-    /// Makes a plan for connections to a place of this `kind` that the caller makes.
-    pub fn made(config: Config, kind: Kind) -> Result<Self, ConfigError> {
-        match config.place {
-            Some(_) => Err(ConfigError::TwoPlaces),
-            None => Self::new(kind, config.settings, false),
         }
     }
 

@@ -8,6 +8,7 @@ mod call;
 mod connect;
 mod statements;
 
+use super::factory::Factory;
 use super::{Cut, Session, Source as Sessions};
 use call::guarded;
 use connect::{connect, connect_to};
@@ -46,6 +47,15 @@ impl Sessions for Connects {
     }
 }
 
+impl Sessions for Factory<Conn> {
+    type Session = Mysql;
+
+    fn session(&mut self, _waits: bool) -> Option<Mysql> {
+        let (statements, source) = (Statements::default(), Source::Made(self.clone()));
+        Some(Mysql { client: None, statements, source, patient: false })
+    }
+}
+
 /// A connection to MySQL or MariaDB.
 pub(crate) struct Mysql {
     client: Option<Conn>,
@@ -66,6 +76,8 @@ enum Source {
     },
     /// A client of the caller's. There is no second one.
     Client,
+    /// Clients that the caller makes.
+    Made(Factory<Conn>),
 }
 
 impl Mysql {
@@ -155,7 +167,7 @@ impl Session for Mysql {
     }
 
     fn handed(&self) -> bool {
-        matches!(self.source, Source::Client)
+        matches!(self.source, Source::Client | Source::Made(_))
     }
 
     fn is_open(&self) -> bool {
@@ -163,6 +175,14 @@ impl Session for Mysql {
     }
 
     fn open(&mut self, budget: Duration) -> Result<(), ConnectError> {
+        if let Source::Made(_) = self.source {
+            // A pool may have had no other.
+            self.close();
+        }
+        if let Source::Made(factory) = &mut self.source {
+            self.client = Some(factory.make(budget)?);
+            return Ok(());
+        }
         let Source::Server { hosts, at, mode, request } = &mut self.source else {
             return if self.is_open() { Ok(()) } else { Err(gone()) };
         };

@@ -3,6 +3,7 @@
 mod outside;
 mod stream;
 
+use super::factory::Factory;
 use super::names::addresses_of;
 use super::{Cut, Session, Source as Sessions};
 use lock_core::sql::postgres::{connect_failed, notification};
@@ -18,6 +19,7 @@ use postgres::Client;
 use postgres::config::{SslMode, SslNegotiation};
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::Type;
+use std::ops::DerefMut;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 use stream::{Connector, Limit};
@@ -40,9 +42,25 @@ impl Sessions for Connects {
     }
 }
 
+/// A client of the caller's, or the guard of one.
+pub(crate) type Held = Box<dyn DerefMut<Target = Client> + Send>;
+
+impl Sessions for Factory<Held> {
+    type Session = Postgres;
+
+    fn session(&mut self, _waits: bool) -> Option<Postgres> {
+        Some(Postgres {
+            client: None,
+            source: Source::Made(self.clone()),
+            limit: Limit::default(),
+            statements: Prepared::default(),
+        })
+    }
+}
+
 /// A connection to PostgreSQL.
 pub(crate) struct Postgres {
-    client: Option<Client>,
+    client: Option<Held>,
     source: Source,
     limit: Limit,
     statements: Prepared<postgres::Statement>,
@@ -56,6 +74,8 @@ enum Source {
     },
     /// A client of the caller's. There is no second one.
     Client,
+    /// Clients that the caller makes.
+    Made(Factory<Held>),
 }
 
 impl Postgres {
@@ -72,7 +92,7 @@ impl Postgres {
     /// A client of the caller's.
     pub(crate) fn with(client: Client) -> Self {
         Self {
-            client: Some(client),
+            client: Some(Box::new(Box::new(client))),
             source: Source::Client,
             limit: Limit::default(),
             statements: Prepared::default(),
@@ -131,7 +151,7 @@ impl Session for Postgres {
     }
 
     fn handed(&self) -> bool {
-        matches!(self.source, Source::Client)
+        matches!(self.source, Source::Client | Source::Made(_))
     }
 
     fn is_open(&self) -> bool {
@@ -139,17 +159,25 @@ impl Session for Postgres {
     }
 
     fn open(&mut self, budget: Duration) -> Result<(), ConnectError> {
-        match &self.source {
+        if let Source::Made(_) = self.source {
+            // A pool may have had no other.
+            self.close();
+        }
+        match &mut self.source {
             Source::Client if self.client.as_ref().is_some_and(|client| !client.is_closed()) => {
                 Ok(())
             }
             Source::Client => Err(gone()),
+            Source::Made(factory) => {
+                self.client = Some(factory.make(budget)?);
+                Ok(())
+            }
             Source::Server { hosts, connector, .. } => {
                 let connected =
                     outside(|| guarded(|| connect(hosts, connector, &self.limit, budget)));
                 let client = connected.map_err(no_thread)??;
                 self.close();
-                self.client = Some(client);
+                self.client = Some(Box::new(Box::new(client)));
                 Ok(())
             }
         }

@@ -1,6 +1,7 @@
 //! Sessions on an SQLite file.
 
 use super::Session;
+use super::factory::Factory;
 use lock_core::Failure;
 use lock_core::config::ConfigError;
 use lock_core::sql::{ConnectError, Rows, Statement};
@@ -13,10 +14,17 @@ use std::time::Duration;
 pub(crate) struct Sqlite {
     /// The file. `None` if its name leads to another file by now.
     file: Option<File>,
-    /// The path to open it again. `None` for a connection of the caller's.
-    path: Option<PathBuf>,
-    /// True if a missing file is created.
-    creates: bool,
+    again: Again,
+}
+
+/// The way to the file that has the name now.
+enum Again {
+    /// Open this path; `creates` says whether a missing file is created.
+    Path { path: PathBuf, creates: bool },
+    /// The caller makes a connection, in which the table is in the database `schema`.
+    Made { factory: Factory<Connection>, schema: String },
+    /// There is none to the file of a connection of the caller's.
+    Gone,
 }
 
 impl Sqlite {
@@ -32,13 +40,18 @@ impl Sqlite {
 
     fn at(path: &Path, creates: bool) -> Result<Self, ConfigError> {
         let file = File::open(path, creates)?;
-        let path = Some(file.named().to_path_buf());
-        Ok(Self { file: Some(file), path, creates })
+        let path = file.named().to_path_buf();
+        Ok(Self { file: Some(file), again: Again::Path { path, creates } })
     }
 
     /// Uses a connection of the caller's, and the file of its database `schema`.
     pub(crate) fn with(connection: Connection, schema: &str) -> Result<Self, ConfigError> {
-        Ok(Self { file: Some(File::with(connection, schema)?), path: None, creates: false })
+        Ok(Self { file: Some(File::with(connection, schema)?), again: Again::Gone })
+    }
+
+    /// Uses connections that the caller makes.
+    pub(crate) fn made(factory: Factory<Connection>, schema: &str) -> Self {
+        Self { file: None, again: Again::Made { factory, schema: schema.to_string() } }
     }
 
     /// True if no lasting log may be created beside the file.
@@ -56,10 +69,17 @@ impl Session for Sqlite {
         self.file.is_some()
     }
 
-    fn open(&mut self, _budget: Duration) -> Result<(), ConnectError> {
-        if self.file.is_none() {
-            self.file = Some(reopen(self.path.as_deref(), self.creates)?);
+    fn open(&mut self, budget: Duration) -> Result<(), ConnectError> {
+        if self.file.is_some() {
+            return Ok(());
         }
+        let opened = match &mut self.again {
+            Again::Path { path, creates } => reopen(Some(path), *creates),
+            Again::Gone => reopen(None, false),
+            Again::Made { factory, schema } => File::with(factory.make(budget)?, schema)
+                .map_err(|error| Failure::NotSent(error.to_string()).into()),
+        };
+        self.file = Some(opened?);
         Ok(())
     }
 

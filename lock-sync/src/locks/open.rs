@@ -66,7 +66,8 @@ impl Locks {
     /// statements must commit by themselves. Each of them carries the settings that matter, and none is prepared. With
     /// the settings of [`session_options`](lock_core::sql::postgres::session_options), which our own connections have,
     /// statements are prepared, and end at the server when we have given them up. If
-    /// the connection breaks, locks that are held are lost at their deadline, and new ones are refused.
+    /// the connection breaks, locks that are held are lost at their deadline, and new ones are refused;
+    /// [`from_postgres`](Self::from_postgres) takes a function that makes another.
     ///
     /// A server notifies waiters about releases, on a second connection. A client of yours has no second
     /// connection, so waiters poll, at least once a second.
@@ -85,7 +86,8 @@ impl Locks {
     ///
     /// The connection needs a chosen database and a read timeout, and must not be inside a transaction. Its
     /// session's settings are changed to those that locks need. If the connection breaks, locks that are held
-    /// are lost at their deadline, and new ones are refused.
+    /// are lost at their deadline, and new ones are refused; [`from_mysql`](Self::from_mysql) takes a function that makes
+    /// another.
     ///
     /// # Errors
     /// [`Error`] as for [`open`](Self::open).
@@ -109,7 +111,7 @@ impl Locks {
 }
 
 /// Starts a driver whose connections are opened as they are needed.
-fn start<S: Source>(plan: Plan, source: S) -> Result<Locks, Error> {
+pub(super) fn start<S: Source>(plan: Plan, source: S) -> Result<Locks, Error> {
     let flow = plan.flow().ok_or_else(unsupported)?;
     let (connections, timing) = Connections::open(flow, source, plan.timing)?;
     let table = connections.flow().codec().map(|codec| codec.table().clone());

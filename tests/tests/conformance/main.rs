@@ -16,4 +16,5 @@ mod refused_sessions;
 mod runtimes_sync;
 mod sessions;
 mod shared;
+mod supplied;
 mod tls_postgres;

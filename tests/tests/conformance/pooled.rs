@@ -271,7 +271,10 @@ fn a_pool_has_no_advisory_locks_and_no_other_place() {
         let advisory = Config::new().protocol(Protocol::Advisory);
         let refused =
             Locks::with_sqlx(pool.clone(), advisory).await.map(drop).expect_err("refused");
-        assert_eq!(refused.to_string(), "a pool has no advisory locks (there are: table)");
+        assert_eq!(
+            refused.to_string(),
+            "a pool or a function that connects has no advisory locks (there are: table)"
+        );
         let two = Locks::with_sqlx(pool, place.config(TTL)).await.map(drop).expect_err("refused");
         assert!(two.to_string().contains("name no place"), "{two}");
     });

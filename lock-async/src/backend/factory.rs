@@ -1,0 +1,52 @@
+//! Connections that a function of the caller's makes.
+
+use lock_core::Failure;
+use lock_shared::factory::{Fault, failed, late, panicked};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+type Making<C> = Pin<Box<dyn Future<Output = Result<C, Fault>> + Send>>;
+
+/// A function of the caller's that makes connections. It runs on a task of its own, so that it delays nobody, and its
+/// panics end there.
+pub(crate) struct Factory<C>(Arc<dyn Fn() -> Making<C> + Send + Sync>);
+
+impl<C> Clone for Factory<C> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<C: Send + 'static> Factory<C> {
+    /// The function `make`, whose connections become such by `into`.
+    pub(crate) fn new<T, E, F>(
+        make: impl Fn() -> F + Send + Sync + 'static,
+        into: fn(T) -> C,
+    ) -> Self
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        T: 'static,
+        E: Into<Fault> + 'static,
+    {
+        Self(Arc::new(move || {
+            let making = make();
+            Box::pin(async move { making.await.map(into).map_err(Into::into) })
+        }))
+    }
+
+    /// Makes a connection. If that takes longer than `limit`, the function's future is dropped.
+    pub(crate) async fn make(&self, limit: Duration) -> Result<C, Failure> {
+        let make = self.0.clone();
+        let mut task = JoinSet::new();
+        task.spawn(async move { make().await });
+        match timeout(limit, task.join_next()).await {
+            Ok(Some(Ok(made))) => made.map_err(failed),
+            Ok(_) => Err(panicked()),
+            Err(_) => Err(late()),
+        }
+    }
+}
