@@ -134,7 +134,7 @@ pub use admin::Admin;
 pub use guard::Guard;
 pub use lock_core::admin::{Hold, LockState};
 pub use lock_core::config::{
-    ConfigError, Durability, Error, Protocol, ReleaseError, ShutdownError, WithLockError,
+    ConfigError, Durability, Error, Expiry, Protocol, ReleaseError, ShutdownError, WithLockError,
 };
 pub use lock_core::http::KeyError;
 pub use lock_core::sql::Refusal;

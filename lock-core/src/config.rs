@@ -2,10 +2,12 @@
 
 mod durability;
 mod error;
+mod expiry;
 mod protocol;
 mod wait;
 
 pub use durability::Durability;
 pub use error::{ConfigError, Error, ReleaseError, ShutdownError, WithLockError};
+pub use expiry::Expiry;
 pub use protocol::Protocol;
 pub use wait::{Progress, Wait};

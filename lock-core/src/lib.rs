@@ -116,6 +116,6 @@ pub use fence::Fence;
 pub use name::{LockName, Owner, TableName};
 pub use outcome::{Holder, News, Notification, Outcome, Reply};
 pub use pace::{Judgment, Pace};
-pub use request::{Action, Claim, Mode, Request, SessionName};
+pub use request::{Action, Claim, LeaseVersion, Mode, Request, SessionName};
 pub use time::Instant;
 pub use timing::Timing;

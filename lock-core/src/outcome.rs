@@ -3,7 +3,7 @@
 use crate::error::Failure;
 use crate::fence::Fence;
 use crate::name::LockName;
-use crate::request::{Action, SessionName};
+use crate::request::{Action, LeaseVersion, SessionName};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -109,6 +109,8 @@ pub struct Holder {
     pub expires_in: Duration,
     /// Whether another waited for it before us. Only tables know, and an engine of its own attempts.
     pub wanted: bool,
+    /// The lease's version and TTL, where its end is found out by watching it. Then `expires_in` is the engine's.
+    pub watched: Option<(LeaseVersion, Duration)>,
 }
 
 /// Word from a server that notifies waiters. Safety never rests on it.

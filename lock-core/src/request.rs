@@ -1,5 +1,6 @@
 //! Requests: the engine's one vocabulary for a server, whatever keeps the locks there.
 
+use crate::fence::Fence;
 use crate::name::{LockName, Owner};
 use crate::outcome::Outcome;
 use alloc::sync::Arc;
@@ -217,4 +218,16 @@ pub struct Claim {
     pub owner: Owner,
     /// How it is wanted.
     pub mode: Mode,
+    /// Another's lease that may be ended: it has not changed for its whole TTL, by the clock of whoever claims. Only
+    /// where the server's clock does not count.
+    pub ended: Option<LeaseVersion>,
+}
+
+/// One state of a lease. Each grant and each renewal makes another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeaseVersion {
+    /// Its fence.
+    pub fence: Fence,
+    /// Its expiry as the server has it, in µs.
+    pub expiry: i64,
 }

@@ -25,6 +25,7 @@ mod refusal;
 mod rights;
 mod setup;
 pub mod sqlite;
+mod terms;
 
 use crate::error::ClaimError;
 use crate::name::{LockName, TableName};
@@ -33,7 +34,6 @@ use crate::time::Instant;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::time::Duration;
 
 pub use admin::AdminExchange;
 pub use exchange::Exchange;
@@ -41,6 +41,7 @@ pub use flow::{Do, Flow, Made};
 pub use prepared::{Prepared, Run};
 pub use refusal::{ConnectError, Refusal};
 pub use setup::{Setup, Step};
+use terms::Terms;
 
 /// A value in SQL: a parameter, or a column of a row.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -95,16 +96,14 @@ pub struct Codec {
     holders: Text,
     /// The statement by which a waiter says that it waits, if reading the holders does not say so.
     mark: Option<Text>,
+    /// The statement that ends a lease that has not changed, where leases are watched instead of compared with the
+    /// server's clock.
+    end: Option<Arc<str>>,
     /// Whether a missing table is created.
     creates: bool,
     /// The statement that makes a lease end a TTL from now if it ends later, where the clock may be set back.
     correct: Option<Arc<str>>,
-    /// What the server forgets in a crash is accepted.
-    relaxed: bool,
-    /// The time that a request may take at the server.
-    request: Duration,
-    /// The session may be anybody's, so that statements carry the settings that matter.
-    carries: bool,
+    terms: Terms,
     /// The server's name for our account, once it was asked.
     account: Option<Arc<str>>,
 }
@@ -172,49 +171,6 @@ impl Codec {
         &self.table
     }
 
-    /// The same for the table in `schema`, unless another one was named, and for `account`. [`None`] for a
-    /// schema that cannot be written.
-    fn settled(&self, schema: Option<&str>, account: &str) -> Option<Self> {
-        let codec = match (schema, self.table.parts().0, &self.dialect) {
-            (Some(schema), None, Dialect::Postgres { .. }) => {
-                let carried = self.carries.then_some(self.request);
-                postgres::make(self.table.within(schema)?, carried, self.relaxed)
-            }
-            (Some(schema), None, Dialect::Mysql { .. }) => {
-                mysql::make(self.table.within(schema)?, self.carries)
-            }
-            _ => self.clone(),
-        };
-        let Self { creates, relaxed, request, carries, .. } = *self;
-        Some(Self { account: Some(account.into()), creates, relaxed, request, carries, ..codec })
-    }
-
-    /// With the time that a request may take at the server.
-    #[must_use]
-    pub fn within(self, request: Duration) -> Self {
-        Self { request, ..self }
-    }
-
-    /// Whether the connection's session may be anybody's. So it is through a pooler, and on a client that was brought.
-    /// Then its statements carry the settings that matter, none is prepared, nothing is left behind in the session,
-    /// and no notification is expected on it. A [`Setup`] finds that out.
-    pub fn carries(&self) -> bool {
-        self.carries
-    }
-
-    /// The same for a session that may be anybody's, or is ours.
-    fn carrying(&self, carries: bool) -> Self {
-        let Self { creates, relaxed, request, ref account, ref table, .. } = *self;
-        let made = match self.dialect {
-            Dialect::Postgres { .. } => {
-                postgres::make(table.clone(), carries.then_some(request), relaxed)
-            }
-            Dialect::Mysql { .. } => mysql::make(table.clone(), carries),
-            Dialect::Sqlite { .. } => return self.clone(),
-        };
-        Self { creates, relaxed, request, account: account.clone(), carries, ..made }
-    }
-
     /// The statement that creates the table, for those who create it by hand.
     pub fn create_table(&self) -> String {
         let text = match self.dialect {
@@ -233,13 +189,6 @@ impl Codec {
             *log = false;
         }
         self
-    }
-
-    /// For locks that may be forgotten when the server's machine crashes, so that a server or a table is not refused for
-    /// that.
-    #[must_use]
-    pub fn relaxed(self) -> Self {
-        Self { relaxed: true, ..self }
     }
 
     /// For readers: a table that is missing is not created, but is
@@ -264,9 +213,8 @@ impl Codec {
             creates,
             mark,
             correct,
-            relaxed: false,
-            request: Duration::from_secs(5),
-            carries: false,
+            end: None,
+            terms: Terms::default(),
             account: None,
         }
     }
@@ -294,6 +242,12 @@ impl Codec {
     fn with_correction(self, correct: &str) -> Self {
         let correct = self.dialect.text(correct, &self.table).into();
         Self { correct: Some(correct), ..self }
+    }
+
+    /// With a statement that ends a lease.
+    fn with_end(self, end: &str) -> Self {
+        let end = self.dialect.text(end, &self.table).into();
+        Self { end: Some(end), ..self }
     }
 
     /// With statements by which it is known to the holders that somebody waits.

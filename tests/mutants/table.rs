@@ -22,6 +22,8 @@ pub enum Shown {
     TableThatTells,
     /// Where the notifications of a connection are lost from some moment on.
     TableThatTellsTheDeaf,
+    /// With a table whose leases are watched, while the server's clock is stepped.
+    TableThatIsWatched,
     Advisory,
     /// With a server whose clock is set back now and then.
     AdvisorySetBack,
@@ -310,6 +312,24 @@ const OF_LOCKS: &[Mutant] = &[
         bad: "ids.iter().copied().zip({ let mut all = outcomes; all.reverse(); all })",
         shown_by: Shown::Table,
         check: "Backed",
+    },
+    Mutant {
+        name: "a lease is not watched for all of its TTL",
+        file: "slot/state.rs",
+        after: "pub(crate) fn ended(",
+        good: "it.since.after(it.ttl) <= now",
+        bad: "it.since.after(it.ttl / 2) <= now",
+        shown_by: Shown::TableThatIsWatched,
+        check: "Exclusion",
+    },
+    Mutant {
+        name: "a lease that was renewed counts as unchanged",
+        file: "slot/parts.rs",
+        after: "pub(super) fn watch(",
+        good: "known.version == version",
+        bad: "known.version.fence == version.fence",
+        shown_by: Shown::TableThatIsWatched,
+        check: "Exclusion",
     },
     Mutant {
         name: "claims as they come",

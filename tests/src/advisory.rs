@@ -225,7 +225,7 @@ impl Line {
 
 /// A claim. Its owner plays no part at the server.
 pub fn claim(name: &str, mode: Mode) -> Claim {
-    Claim { name: LockName::new(name).expect("good"), owner: Owner::new(1), mode }
+    Claim { name: LockName::new(name).expect("good"), owner: Owner::new(1), mode, ended: None }
 }
 
 /// Exclusive claims.

@@ -177,7 +177,7 @@ impl Consul {
 /// A claim to a lock of this name.
 pub fn claim(name: &str) -> Claim {
     let name = LockName::new(name).expect("a good name");
-    Claim { name, owner: Owner::new(1), mode: Mode::Exclusive }
+    Claim { name, owner: Owner::new(1), mode: Mode::Exclusive, ended: None }
 }
 
 /// A request to lock the key of this name.

@@ -120,6 +120,7 @@ pub fn claims(names: &[&str], owner: u128) -> Vec<Claim> {
         name: LockName::new(name).expect("good"),
         owner: Owner::new(owner),
         mode: Mode::Exclusive,
+        ended: None,
     };
     names.iter().map(claim).collect()
 }

@@ -138,6 +138,7 @@ pub fn consul_bodies(bytes: &[u8]) {
         name: LockName::new("a").expect("good"),
         owner: Owner::new(1),
         mode: Mode::Exclusive,
+        ended: None,
     };
     let session = SessionName::from(ID);
     let ttl = Duration::from_secs(30);

@@ -4,7 +4,7 @@ use crate::env::Environment;
 use crate::place::Place;
 use crate::settings::{Kind, Settings};
 use lock_core::TableName;
-use lock_core::config::{ConfigError, Durability, Protocol};
+use lock_core::config::{ConfigError, Durability, Expiry, Protocol};
 use lock_core::sql::advisory::Key;
 use std::ffi::OsString;
 use std::fmt;
@@ -175,6 +175,13 @@ impl Config {
     /// tables on servers.
     pub fn durability(mut self, durability: Durability) -> Self {
         self.settings.durability = Some(durability);
+        self
+    }
+
+    /// Sets whose clock ends a lease that is not renewed: the server's by default. All that use a table must agree on
+    /// it. For tables on servers.
+    pub fn expiry(mut self, expiry: Expiry) -> Self {
+        self.settings.expiry = Some(expiry);
         self
     }
 

@@ -1,6 +1,6 @@
 //! The settings of locks, for any place.
 
-use lock_core::config::{ConfigError, Durability, Protocol};
+use lock_core::config::{ConfigError, Durability, Expiry, Protocol};
 use lock_core::http::consul::Scope;
 use lock_core::http::{self, KeyTemplate};
 use lock_core::sql::advisory::{Key, Prefix};
@@ -16,6 +16,7 @@ pub(crate) struct Settings {
     pub(crate) request: Option<Duration>,
     pub(crate) table: Option<TableName>,
     pub(crate) durability: Option<Durability>,
+    pub(crate) expiry: Option<Expiry>,
     pub(crate) keys: Option<Key>,
     pub(crate) prefix: Option<String>,
     pub(crate) waiting: Option<usize>,
@@ -94,6 +95,7 @@ impl Default for Settings {
             request: None,
             table: None,
             durability: None,
+            expiry: None,
             keys: None,
             prefix: None,
             waiting: None,
@@ -164,6 +166,12 @@ impl Settings {
             }
             codec => codec,
         };
+        let codec = match codec {
+            Codec::Table(codec) if self.expiry == Some(Expiry::Observed) => {
+                Codec::Table(codec.watched())
+            }
+            codec => codec,
+        };
         let stray = |given: bool, fits: bool, name, belongs| match given && !fits {
             true => Err(ConfigError::Setting { name, belongs }),
             false => Ok(()),
@@ -174,6 +182,7 @@ impl Settings {
         let on_server = chosen == Protocol::Table && kind != Kind::Sqlite;
         let servers = "tables on PostgreSQL, MySQL and MariaDB";
         stray(self.durability.is_some(), on_server, "durability", servers)?;
+        stray(self.expiry.is_some(), on_server, "expiry", servers)?;
         stray(self.keys.is_some(), advisory && postgres, "keys", "PostgreSQL's advisory locks")?;
         let prefixed = "the advisory locks of MySQL and MariaDB, and to Consul";
         stray(self.prefix.is_some(), session || (advisory && !postgres), "prefix", prefixed)?;
@@ -218,6 +227,9 @@ impl fmt::Debug for Settings {
         }
         if let Some(durability) = &self.durability {
             config.field("durability", durability);
+        }
+        if let Some(expiry) = &self.expiry {
+            config.field("expiry", expiry);
         }
         if let Some(keys) = &self.keys {
             config.field("keys", keys);

@@ -70,6 +70,7 @@ impl Parameters {
             "request_timeout" => settings.request = Some(duration(&value)?),
             "table" => settings.table = Some(TableName::new(&value)?),
             "durability" => settings.durability = Some(value.parse()?),
+            "expiry" => settings.expiry = Some(value.parse()?),
             "keys" => {
                 settings.keys = Some(match &*value {
                     "hash" => Key::Hash,
@@ -118,7 +119,7 @@ impl Parameters {
 
     #[cfg(feature = "postgres")]
     fn postgres(&self, base: &str, env: Option<Environment<'_>>) -> Result<Place, ConfigError> {
-        const KNOWN: &str = "ttl, request_timeout, protocol, table, durability, keys, waiting, label, sslmode, sslrootcert, passfile, and those of the server's client";
+        const KNOWN: &str = "ttl, request_timeout, protocol, table, durability, expiry, keys, waiting, label, sslmode, sslrootcert, passfile, and those of the server's client";
         const CLIENT: [&str; 14] = [
             "host",
             "hostaddr",
@@ -146,7 +147,7 @@ impl Parameters {
 
     #[cfg(feature = "mysql")]
     fn mysql(&self, base: &str, env: Option<Environment<'_>>) -> Result<Place, ConfigError> {
-        const KNOWN: &str = "ttl, request_timeout, protocol, table, durability, prefix, waiting, label, sslmode, sslrootcert, socket";
+        const KNOWN: &str = "ttl, request_timeout, protocol, table, durability, expiry, prefix, waiting, label, sslmode, sslrootcert, socket";
         self.only(KNOWN, &["socket"])?;
         let socket = self.others.last().map(|(_, socket)| socket.clone());
         let tls = self.tls(None)?;

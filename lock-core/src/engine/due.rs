@@ -130,13 +130,13 @@ impl Engine {
             Due::Claims { action: Action::Renew, ids, .. } => {
                 let lost = ids.iter().filter_map(|id| self.attempts[id].slot.deadline());
                 let until = budget.min(lost.max().unwrap_or(budget));
-                (Request::Renew { claims: self.claims(ids), ttl: timing.ttl() }, until)
+                (Request::Renew { claims: self.claims(now, ids), ttl: timing.ttl() }, until)
             }
             Due::Claims { action: Action::Probe, ids, .. } => {
-                (Request::Probe { claims: self.claims(ids) }, budget)
+                (Request::Probe { claims: self.claims(now, ids) }, budget)
             }
             Due::Claims { action: Action::Release, session, ids } => {
-                let (session, claims) = (self.session_name(*session), self.claims(ids));
+                let (session, claims) = (self.session_name(*session), self.claims(now, ids));
                 let overtaken =
                     ids.first().map(|id| self.attempts[id].slot.contention.times_overtaken());
                 let times_overtaken = overtaken.unwrap_or_default();
@@ -145,7 +145,7 @@ impl Engine {
             Due::Claims { session, ids, .. } => {
                 let request = Request::Acquire {
                     session: self.session_name(*session),
-                    claims: self.claims(ids),
+                    claims: self.claims(now, ids),
                     ttl: timing.ttl(),
                     min_uptime: self.min_uptime(now, *session),
                     label: self.capabilities.label.clone().unwrap_or_default(),
@@ -156,7 +156,7 @@ impl Engine {
                 let slot = &self.attempts.get(id)?.slot;
                 let left = slot.give_up().since(now).max(Duration::from_millis(1));
                 let up_to = timing.wait().min(left);
-                let (claim, since) = (self.claim(*id), slot.contention.index());
+                let (claim, since) = (self.claim(now, *id), slot.contention.index());
                 let min_uptime = self.min_uptime(now, *session);
                 let session = self.session_name(*session);
                 (Request::Wait { session, claim, since, up_to, min_uptime }, budget.after(up_to))
@@ -183,13 +183,13 @@ impl Engine {
         if proven { Duration::ZERO } else { timing.ttl() }
     }
 
-    fn claims(&self, ids: &[LockId]) -> Vec<Claim> {
-        ids.iter().map(|id| self.claim(*id)).collect()
+    fn claims(&self, now: Instant, ids: &[LockId]) -> Vec<Claim> {
+        ids.iter().map(|id| self.claim(now, *id)).collect()
     }
 
-    fn claim(&self, id: LockId) -> Claim {
+    fn claim(&self, now: Instant, id: LockId) -> Claim {
         let Attempt { name, mode, slot, .. } = &*self.attempts[&id];
-        Claim { name: name.clone(), owner: slot.owner, mode: *mode }
+        Claim { name: name.clone(), owner: slot.owner, mode: *mode, ended: slot.ended(now) }
     }
 
     /// The request has been made, and leaves.

@@ -202,7 +202,7 @@ impl<S: Server> World<S> {
                 self.saw(Sometimes::GhostTook);
             }
             if old.is_some_and(|old| old.owner.is_some() && old.owner != lease.owner)
-                && lease.owner.is_some()
+                && (lease.owner.is_some() || action == request::Action::Probe)
             {
                 self.saw(Sometimes::TakenOver);
             }

@@ -70,7 +70,7 @@ pub trait Server: Clone + Debug + Eq + Hash {
     /// The times on its clock at which something changes.
     fn times(&self) -> Vec<Instant> {
         let leases = self.leases().into_iter().filter(|lease| lease.owner.is_some());
-        leases.map(|lease| lease.expires).collect()
+        leases.map(|lease| lease.expires).filter(|at| *at < Instant::END).collect()
     }
 
     /// Every fence and index that it knows.

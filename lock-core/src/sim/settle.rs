@@ -118,6 +118,7 @@ impl<S: Server> World<S> {
             name: name.clone(),
             owner: Owner::new(u128::MAX),
             mode: Mode::Exclusive,
+            ended: None,
         };
         let claims: Vec<Claim> = self.names.0.iter().map(claim).collect();
         if self.capabilities.sessions.is_none() && self.scope.0.faults.set_backs > 0 {

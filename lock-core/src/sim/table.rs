@@ -4,7 +4,7 @@ use super::server::{Connection, Lease, Server};
 use crate::fence::Fence;
 use crate::name::{LockName, Owner};
 use crate::outcome::{Holder, News, Notification, Outcome, Reply};
-use crate::request::{Claim, Mode, Request};
+use crate::request::{Claim, LeaseVersion, Mode, Request};
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::ToString;
@@ -43,12 +43,22 @@ impl Row {
         }
     }
 
-    fn holder(&self, now: Instant, wanted: bool) -> Holder {
+    fn is(&self, version: LeaseVersion) -> bool {
+        self.owner.is_some() && self.version() == version
+    }
+
+    fn version(&self) -> LeaseVersion {
+        let expiry = i64::try_from(self.expires.as_micros()).unwrap_or(i64::MAX);
+        LeaseVersion { fence: Fence::new(self.fence), expiry }
+    }
+
+    fn holder(&self, now: Instant, wanted: bool, watched: bool) -> Holder {
         Holder {
             label: self.holder.to_string(),
             held_for: now.since(self.acquired),
             expires_in: self.expires.since(now),
             wanted,
+            watched: watched.then(|| (self.version(), self.ttl)),
         }
     }
 }
@@ -66,6 +76,8 @@ pub struct FakeTable {
     durable: bool,
     tells_holder: bool,
     tells: bool,
+    /// Its clock says nothing of a lease's end.
+    watched: bool,
     /// Connections that listen may hear nothing any more.
     cuts_subscribers: bool,
     subscribers: BTreeMap<Connection, Subscriber>,
@@ -90,6 +102,7 @@ impl Default for FakeTable {
             durable: true,
             tells_holder: true,
             tells: false,
+            watched: false,
             cuts_subscribers: false,
             subscribers: BTreeMap::new(),
             clock: None,
@@ -129,6 +142,12 @@ impl FakeTable {
         Self { cuts_subscribers: true, ..self.telling() }
     }
 
+    /// A table whose leases end when they have not changed for a TTL by a waiter's clock, whatever its own shows.
+    #[must_use]
+    pub fn watched(self) -> Self {
+        Self { watched: true, ..self }
+    }
+
     /// The rows, by lock name.
     pub fn rows(&self) -> &BTreeMap<LockName, Row> {
         &self.rows
@@ -150,6 +169,7 @@ impl FakeTable {
             holder: by.clone(),
             contended: false,
         };
+        self.end(claim);
         let row = self.rows.entry(claim.name.clone());
         let mut fresh = false;
         let row = row.or_insert_with(|| {
@@ -164,24 +184,38 @@ impl FakeTable {
             row.expires = row.expires.after(MICROSECOND).max(expires);
             row.ttl = row.ttl.max(ttl);
             row.holder = new.holder;
-        } else if row.owner.is_none() || row.expires <= now {
+        } else if row.owner.is_none() || (row.expires <= now && !self.watched) {
             let fence = new.fence.max(row.fence + 1);
             *row = Row { fence, ..new };
         } else {
-            row.correct(self.clock);
+            row.correct(self.clock.filter(|_| !self.watched));
             let wanted = core::mem::replace(&mut row.contended, true);
-            return Outcome::Busy(self.tells_holder.then(|| row.holder(now, wanted)));
+            let told = self.tells_holder.then(|| row.holder(now, wanted, self.watched));
+            return Outcome::Busy(told);
         }
         Outcome::Granted(Fence::new(row.fence))
     }
 
+    /// Ends the lease that a claim says has ended, if it has not changed since.
+    fn end(&mut self, claim: &Claim) {
+        if let (Some(row), Some(version)) = (self.rows.get_mut(&claim.name), claim.ended)
+            && self.watched
+            && row.is(version)
+        {
+            row.owner = None;
+        }
+    }
+
     fn probe(&mut self, now: Instant, claim: &Claim) -> Outcome {
+        self.end(claim);
         let others = |row: &&mut Row| row.owner.is_some_and(|owner| owner != claim.owner);
-        match self.rows.get_mut(&claim.name).filter(others).filter(|row| now < row.expires) {
+        let lives = |row: &&mut Row| self.watched || now < row.expires;
+        match self.rows.get_mut(&claim.name).filter(others).filter(lives) {
             Some(row) => {
-                row.correct(self.clock);
+                row.correct(self.clock.filter(|_| !self.watched));
                 let wanted = core::mem::replace(&mut row.contended, true);
-                Outcome::Busy(self.tells_holder.then(|| row.holder(now, wanted)))
+                let told = self.tells_holder.then(|| row.holder(now, wanted, self.watched));
+                Outcome::Busy(told)
             }
             None => Outcome::Free { times_overtaken: None },
         }
@@ -189,7 +223,7 @@ impl FakeTable {
 
     fn renew(&mut self, now: Instant, claim: &Claim, ttl: Duration) -> Outcome {
         match self.rows.get_mut(&claim.name) {
-            Some(row) if row.owner == Some(claim.owner) && now < row.expires => {
+            Some(row) if row.owner == Some(claim.owner) && (self.watched || now < row.expires) => {
                 row.expires = row.expires.after(MICROSECOND).max(now.after(ttl));
                 row.ttl = row.ttl.max(ttl);
                 Outcome::Done
@@ -306,7 +340,8 @@ impl Server for FakeTable {
                 name: name.clone(),
                 owner: row.owner,
                 fence: Fence::new(row.fence),
-                expires: row.expires,
+                // Where leases are watched, none ends by the server's clock.
+                expires: if self.watched { Instant::END } else { row.expires },
                 mode: Mode::Exclusive,
                 session: 0,
             })

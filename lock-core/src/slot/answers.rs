@@ -113,7 +113,8 @@ impl Slot {
         }
     }
 
-    fn denied(&mut self, holder: Option<Holder>, sent: Instant, cx: &mut Context<'_>) -> Phase {
+    fn denied(&mut self, mut holder: Option<Holder>, sent: Instant, cx: &mut Context<'_>) -> Phase {
+        self.watch(holder.as_mut(), cx.now);
         // After trouble, who has the lock is told anew: the one before may have been gone for long.
         let trouble = self.failure.take().is_some();
         let label = |holder: &Option<Holder>| holder.as_ref().map(|h| h.label.clone());

@@ -1,8 +1,9 @@
 //! Parts of a step that change no phase: what is told, what is noted, and when to try again.
 
-use super::state::{Context, Interest, Known, Phase, Slot};
+use super::state::{Context, Interest, Known, Phase, Slot, Watched};
 use crate::error::Failure;
 use crate::event::{Event, NotAcquired};
+use crate::outcome::Holder;
 use crate::time::Instant;
 
 impl Slot {
@@ -22,6 +23,17 @@ impl Slot {
         };
         self.tell(Event::NotAcquired { id: cx.id, why }, cx);
         self.interest = Interest::None;
+    }
+
+    /// Watches the lease in the way, from the arrival of the first answer that tells of this version: the server may have
+    /// read it just before.
+    pub(super) fn watch(&mut self, holder: Option<&mut Holder>, now: Instant) {
+        let Some(holder) = holder else { return };
+        let Some((version, ttl)) = holder.watched else { return };
+        let known = self.watched.filter(|known| known.version == version);
+        let since = known.map_or(now, |known| known.since);
+        self.watched = Some(Watched { version, since, ttl });
+        holder.expires_in = since.after(ttl).since(now);
     }
 
     /// In the queue: tells who has the lock, if it is known now and was not told. Once, and once more if

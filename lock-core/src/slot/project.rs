@@ -1,6 +1,6 @@
 //! The state that tells slots apart for a search through states.
 
-use super::state::{Known, Phase, Slot};
+use super::state::{Known, Phase, Slot, Watched};
 use crate::fence::Fence;
 use crate::time::Instant;
 
@@ -39,6 +39,7 @@ impl Slot {
             untold: self.untold.map(|_| Fence::new(0)),
             // These are only told.
             holder: self.holder.clone().filter(|_| !self.outdated),
+            watched: self.watched.map(|it| Watched { since: time(it.since.after(it.ttl)), ..it }),
             outdated: false,
             told: Known::Nothing,
             granted_at: Instant::default(),

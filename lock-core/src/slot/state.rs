@@ -7,7 +7,7 @@ use crate::event::{Event, LockId};
 use crate::fence::Fence;
 use crate::name::Owner;
 use crate::outcome::{Holder, Outcome};
-use crate::request::Action;
+use crate::request::{Action, LeaseVersion};
 use crate::rng::Rng;
 use crate::time::Instant;
 use crate::timing::Timing;
@@ -163,6 +163,14 @@ impl Context<'_> {
     }
 }
 
+/// Another's lease, and since when it has not changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Watched {
+    pub(super) version: LeaseVersion,
+    pub(super) since: Instant,
+    pub(super) ttl: Duration,
+}
+
 /// An attempt to hold a lock.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Slot {
@@ -195,6 +203,8 @@ pub(crate) struct Slot {
     pub(super) untold: Option<Fence>,
     /// The holder at the last denial, or when the attempt was told in the queue.
     pub(super) holder: Option<Holder>,
+    /// The lease in the way, where its end is found out by watching it.
+    pub(super) watched: Option<Watched>,
     /// The holder is not known from a denial, or the lock may have been freed since.
     pub(super) outdated: bool,
     /// How much the caller was told of the holder.
@@ -229,6 +239,7 @@ impl Slot {
             denied: false,
             untold: None,
             holder: None,
+            watched: None,
             outdated: false,
             told: Known::Nothing,
             granted_at: Instant::default(),
@@ -295,10 +306,17 @@ impl Slot {
                 held_for: now.since(self.granted_at),
                 expires_in: deadline.since(now),
                 wanted: false,
+                watched: None,
             }),
             None => self.holder.clone(),
         };
         (known > Known::Nothing).then_some((known, holder))
+    }
+
+    /// The lease in the way that may be ended: its holder has not renewed it for a whole TTL. The holder cannot count on
+    /// it any more, for it counts on less than a TTL from a renewal that was sent before the lease was seen.
+    pub(crate) fn ended(&self, now: Instant) -> Option<LeaseVersion> {
+        self.watched.filter(|it| it.since.after(it.ttl) <= now).map(|it| it.version)
     }
 
     /// Whether it waits in the queue, and has not been told who has the lock.

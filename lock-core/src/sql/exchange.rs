@@ -6,13 +6,13 @@ use super::{Codec, Dialect, Rows, Statement, Text, Value, mysql, postgres, right
 use crate::error::Failure;
 use crate::fence::Fence;
 use crate::outcome::{Holder, News, Outcome, Reply};
-use crate::request::{Claim, Request};
+use crate::request::{Claim, LeaseVersion, Request};
 use crate::time::Instant;
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
-use rows::{Late, Pair, granted, holders, mine, number, pairs, wanted};
+use rows::{Late, Pair, granted, holders, mine, number, pairs, wanted, watched};
 
 /// A request on its way through one statement, or a few.
 ///
@@ -39,6 +39,10 @@ pub struct Exchange {
 enum Stage {
     /// MySQL cannot report per-row results of the release, so first read which leases are ours.
     Look,
+    /// The leases of these claims, from this one on, that have ended by a waiter's clock are to be ended.
+    End {
+        at: usize,
+    },
     /// The statement that does it is to be run. What was read before it is the reply.
     Act {
         seen: Option<Vec<Outcome>>,
@@ -68,9 +72,14 @@ enum Stage {
 
 impl Exchange {
     pub(super) fn new(codec: Codec, request: Request, now: Instant) -> Self {
+        let ended = request.claims().iter().position(|claim| claim.ended.is_some());
+        let takes = matches!(request, Request::Acquire { .. } | Request::Probe { .. });
         let stage = match (&codec.dialect, &request) {
+            _ if takes && codec.end.is_some() && ended.is_some() => {
+                Stage::End { at: ended.unwrap_or_default() }
+            }
             // The subscription would stay with a connection that belongs to others.
-            (_, Request::Subscribe { .. } | Request::Ping { .. }) if codec.carries => {
+            (_, Request::Subscribe { .. } | Request::Ping { .. }) if codec.carries() => {
                 let why = "a pooler passes no notifications on".to_string();
                 Stage::Done(Err(Failure::NotSent(why)))
             }
@@ -92,11 +101,12 @@ impl Exchange {
     /// The next statement to run, if there is one.
     pub fn poll_statement(&self) -> Option<Statement> {
         let statement = self.statement_of_stage()?;
-        Some(Statement { repeated: statement.repeated && !self.codec.carries, ..statement })
+        Some(Statement { repeated: statement.repeated && !self.codec.carries(), ..statement })
     }
 
     fn statement_of_stage(&self) -> Option<Statement> {
         match &self.stage {
+            Stage::End { at } => self.end(*at),
             Stage::Look => Some(self.mine(0)),
             Stage::Act { .. } => Some(self.act()),
             Stage::Untold => self.codec.untold.as_ref().map(|text| self.released(text)),
@@ -112,7 +122,10 @@ impl Exchange {
     pub fn handle_rows(&mut self, rows: Rows) {
         let claims = self.request.claims();
         let by_number = matches!(self.codec.dialect, Dialect::Mysql { .. });
+        let holders = if self.codec.end.is_some() { watched } else { holders };
         let next = match (&self.stage, &self.request) {
+            // It was ended or has changed: in either case, the lock's row tells.
+            (Stage::End { at }, _) => Some(self.ended(*at)),
             (Stage::Look, _) => mine(rows).map(|mine| {
                 let nothing = mine.is_empty();
                 let wanted = |of: &Pair| mine.get(of).map(|(_, wanted)| *wanted);
@@ -158,6 +171,24 @@ impl Exchange {
             (Stage::Done(_), _) => None,
         };
         self.stage = next.unwrap_or_else(surprise);
+    }
+
+    /// The stage after the lease of the claim `at` was ended.
+    fn ended(&self, at: usize) -> Stage {
+        let rest = self.request.claims().iter().skip(at + 1);
+        match (rest.clone().position(|claim| claim.ended.is_some()), &self.request) {
+            (Some(next), _) => Stage::End { at: at + 1 + next },
+            (None, Request::Probe { .. }) => Stage::Ask { granted: BTreeMap::new() },
+            (None, _) => Stage::Act { seen: None },
+        }
+    }
+
+    fn end(&self, at: usize) -> Option<Statement> {
+        let (text, claim) = (self.codec.end.as_ref()?, self.request.claims().get(at)?);
+        let LeaseVersion { fence, expiry } = claim.ended?;
+        let fence = Value::Int(i64::try_from(fence.get()).unwrap_or(i64::MAX));
+        let params = [Value::Text(claim.name.to_string()), fence, Value::Int(expiry)];
+        Some(Statement::new(text.clone(), params))
     }
 
     /// The stage after a MySQL statement, which reports one number.

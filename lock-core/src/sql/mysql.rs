@@ -21,7 +21,7 @@
 //!   on; each means the same prepared.
 //! * `name` is compared as bytes (`VARBINARY`).
 
-use super::{Codec, Dialect, Statement, Text, Value};
+use super::{Codec, Dialect, Statement, Terms, Text, Value};
 use crate::error::{Code, Failure};
 use crate::name::TableName;
 use crate::request::Claim;
@@ -32,28 +32,49 @@ use core::fmt::Write;
 
 /// The codec for a table.
 pub fn codec(table: TableName) -> Codec {
-    make(table, false)
+    make(table, Terms::default())
 }
 
-/// The same; `carries` if the session may be anybody's, so that grants and renewals see for themselves that they commit
-/// by themselves.
-pub(super) fn make(table: TableName, carries: bool) -> Codec {
-    let [filter, and] = match carries {
+/// The same on these terms. Where the session may be anybody's, grants and renewals see for themselves that they commit by
+/// themselves.
+pub(super) fn make(table: TableName, terms: Terms) -> Codec {
+    let [filter, and] = match terms.carries {
         true => ["\n WHERE @@SESSION.autocommit = 1", "\n   AND @@SESSION.autocommit = 1"],
         false => ["", ""],
     };
     let [any, one] = [CLAIMS, CLAIM_OF_ONE].map(|claims| CLAIM.replace("{claims}", claims));
-    let texts = [&any, RENEW, RELEASE, HOLDERS, MINE, &one, HOLDER, MARK, CORRECT]
+    let watch = |text: &str| match terms.watched {
+        true => WATCHED.iter().fold(text.to_string(), |text, (by, not)| text.replace(by, not)),
+        false => text.to_string(),
+    };
+    let [any, one, renew, all, each] = [&any, &one, RENEW, HOLDERS, HOLDER].map(watch);
+    let texts = [&any, &renew, RELEASE, &all, MINE, &one, &each, MARK, CORRECT]
         .map(|text| text.replace("{now}", NOW).replace("{pairs}", PAIRS))
         .map(|text| text.replace("{where}", filter).replace("{and}", and));
     let [claim, renew, release, holders, mine, one, holder, mark, correct] = &texts;
     let mine = Text { any: mine.replace("{table}", &quoted(&table)).into(), one: None };
-    Codec::new(Dialect::Mysql { mine }, table, [claim, renew, release, holders])
+    let codec = Codec::new(Dialect::Mysql { mine }, table, [claim, renew, release, holders])
         .with_one(one, RELEASE_ONE)
         .with_one_holder(holder)
         .with_mark(mark, MARK_ONE)
-        .with_correction(correct)
+        .with_correction(correct);
+    if terms.watched { codec.with_end(END) } else { codec }
 }
+
+/// What goes by the server's clock, and what replaces it where leases are watched. A free row's expiry is 0.
+const WATCHED: [(&str, &str); 5] = [
+    ("l.expires_us > c.now + l.ttl_us + 1000000", "TRUE"),
+    ("expires_us > {now} + ttl_us + 1000000", "TRUE"),
+    ("expires_us <= c.now", "expires_us = 0"),
+    ("expires_us > c.now", "expires_us > 0"),
+    (" AND expires_us > {now}", ""),
+];
+
+/// A name, the fence and expiry of a lease that has ended.
+const END: &str = r#"
+UPDATE {table}
+   SET owner = NULL, expires_us = 0
+ WHERE name = ? AND fence = ? AND owner IS NOT NULL AND expires_us = ?"#;
 
 /// The table's name as the server quotes it.
 pub(super) fn quoted(table: &TableName) -> String {

@@ -23,7 +23,7 @@
 
 mod inline;
 
-use super::{Codec, Dialect};
+use super::{Codec, Dialect, Terms};
 use crate::error::{Code, Failure};
 use crate::name::{LockName, TableName};
 use crate::outcome::Notification;
@@ -38,25 +38,43 @@ pub(super) const OLDEST: i64 = 120_000;
 
 /// The codec for a table.
 pub fn codec(table: TableName) -> Codec {
-    make(table, None, false)
+    make(table, Terms::default())
 }
 
-/// The same, with the settings of ours that matter in the statements, which wait for a row no longer than `carried`. If
-/// `relaxed`, a commit waits for the disk only where the server has it so.
-pub(super) fn make(table: TableName, carried: Option<Duration>, relaxed: bool) -> Codec {
+/// The same on these terms. Where the session may be anybody's, the statements carry the settings that matter; relaxed, a
+/// commit waits for the disk only where the server has it so.
+pub(super) fn make(table: TableName, terms: Terms) -> Codec {
+    let Terms { relaxed, watched, request, carries } = terms;
+    let carried = carries.then_some(request);
     let none = Dialect::Postgres { listen: "".into(), ping: "".into() };
     let [listen, ping] = [LISTEN, PING].map(|text| none.text(text, &table).into());
     let durable = if relaxed { limited } else { durable };
     let [limited, durable] = [limited, durable].map(|text| carried.map(text).unwrap_or_default());
     let carry = |text: &str| text.replace("{limited}", &limited).replace("{durable}", &durable);
+    // What goes by the server's clock.
+    let by_clock = |text: &'static str| if watched { "" } else { text };
+    let late = if watched { "true" } else { LATE };
+    let carry = |text: &str| {
+        carry(text)
+            .replace("{lives}", by_clock(" AND o.expires_at > clock_timestamp()"))
+            .replace("{expired}", by_clock(" OR l.expires_at <= clock_timestamp()"))
+            .replace("{renewable}", by_clock(" AND l.expires_at > clock_timestamp()"))
+            .replace("{held}", by_clock("\n WHERE s.expires_at > clock_timestamp()"))
+            .replace("{late}", late)
+    };
     let [any, one] = [CLAIMS, CLAIM_OF_ONE].map(|claims| carry(&CLAIM.replace("{claims}", claims)));
-    let holders = carry(&HOLDERS.replace("{late}", LATE));
+    let holders = carry(HOLDERS);
     let [release, release_one] = [RELEASE, RELEASE_ONE].map(carry);
     let [told, told_one] = [&release, &release_one].map(|text| text.replace("{tell}", TELL));
-    Codec::new(Dialect::Postgres { listen, ping }, table, [&any, &carry(RENEW), &told, &holders])
-        .with_untold([release, release_one].map(|text| text.replace("{tell}", "1")))
-        .with_one(&one, &told_one)
-        .with_correction(&carry(CORRECT))
+    let codec = Codec::new(
+        Dialect::Postgres { listen, ping },
+        table,
+        [&any, &carry(RENEW), &told, &holders],
+    )
+    .with_untold([release, release_one].map(|text| text.replace("{tell}", "1")))
+    .with_one(&one, &told_one)
+    .with_correction(&carry(CORRECT));
+    if watched { codec.with_end(&carry(END)) } else { codec }
 }
 
 /// The content of a notification on the connection that listens; [`None`] if it is not one of ours.
@@ -252,7 +270,7 @@ SELECT c.name, c.owner,
        clock_timestamp(), $1::bigint, $2::text
   FROM {claims} AS c (name, owner)
  WHERE NOT EXISTS (SELECT FROM {table} AS o
-                    WHERE o.name = c.name AND o.owner <> c.owner AND o.expires_at > clock_timestamp()){durable}
+                    WHERE o.name = c.name AND o.owner <> c.owner{lives}){durable}
  ORDER BY c.name COLLATE "C"
 ON CONFLICT (name) DO UPDATE
    SET owner = excluded.owner,
@@ -264,7 +282,7 @@ ON CONFLICT (name) DO UPDATE
        ttl_us = greatest(CASE WHEN l.owner = excluded.owner THEN l.ttl_us END, excluded.ttl_us),
        contended = l.contended AND l.owner IS NOT DISTINCT FROM excluded.owner,
        holder = excluded.holder
- WHERE l.owner IS NULL OR l.expires_at <= clock_timestamp() OR l.owner = excluded.owner
+ WHERE l.owner IS NULL{expired} OR l.owner = excluded.owner
 RETURNING name, fence"#;
 
 /// `$1` the TTL in µs, `$2` names, `$3` their owners.
@@ -280,7 +298,7 @@ UPDATE {table} AS l
    SET expires_at = greatest(l.expires_at + interval '1 microsecond', clock_timestamp() + $1::bigint * interval '1 microsecond'),
        ttl_us = greatest(l.ttl_us, $1::bigint)
   FROM ours
- WHERE l.name = ours.name AND l.owner = ours.owner AND l.expires_at > clock_timestamp()
+ WHERE l.name = ours.name AND l.owner = ours.owner{renewable}
 RETURNING l.name, l.owner"#;
 
 /// Notifies the listeners; 1. When the server's queue of notifications is full, the statement fails, as its
@@ -352,8 +370,7 @@ SELECT s.name, s.holder,
             ELSE (extract(epoch FROM s.expires_at - clock_timestamp()) * 1000000)::bigint END,
        s.wanted::bigint, s.fence,
        CASE WHEN {late} THEN (extract(epoch FROM s.expires_at) * 1000000)::bigint ELSE 0 END
-  FROM seen AS s
- WHERE s.expires_at > clock_timestamp()"#;
+  FROM seen AS s{held}"#;
 
 /// A lease ends later than its TTL allows: the clock was set back. A second is no sign of that, for the
 /// statement may have taken it.
@@ -368,6 +385,13 @@ UPDATE {table} AS l
  WHERE l.name = $1::text AND l.fence = $2::bigint AND l.owner IS NOT NULL
    AND (extract(epoch FROM l.expires_at) * 1000000)::bigint = $3::bigint
    AND l.expires_at > clock_timestamp() + l.ttl_us * interval '1 microsecond'{limited}"#;
+
+/// `$1` a name, `$2` the fence and `$3` the expiry in µs of a lease that has ended.
+const END: &str = r#"
+UPDATE {table} AS l
+   SET owner = NULL
+ WHERE l.name = $1::text AND l.fence = $2::bigint AND l.owner IS NOT NULL
+   AND (extract(epoch FROM l.expires_at) * 1000000)::bigint = $3::bigint{limited}"#;
 
 /// Releases of contended rows are told to this connection from now on. The channel has the table's
 /// number, so that it does not matter how the table was named.

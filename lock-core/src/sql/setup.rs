@@ -205,11 +205,11 @@ impl Setup {
         if !fits || kind.starts_with(['v', 'm', 'f']) || keys == Value::Int(0) {
             return self.wrong_shape(postgres::COLUMNS, columns);
         }
-        let survives = kind.ends_with('p') || (self.codec.relaxed && kind.ends_with('u'));
+        let survives = kind.ends_with('p') || (self.codec.terms.relaxed && kind.ends_with('u'));
         if self.codec.creates && !survives {
             return Step::Refuse(Refusal::NotDurable(self.quoted()));
         }
-        if commit == "off" && !self.codec.carries() && !self.codec.relaxed {
+        if commit == "off" && !self.codec.carries() && !self.codec.terms.relaxed {
             return self.run(Stage::Durable, postgres::DURABLE, vec![]);
         }
         Step::Ready
@@ -230,7 +230,7 @@ impl Setup {
         if !mysql::takes_writes(&read_only) {
             return Step::Refuse(Refusal::ReadOnly);
         }
-        let may_forget = self.codec.relaxed || !self.codec.creates;
+        let may_forget = self.codec.terms.relaxed || !self.codec.creates;
         if flush != Value::Int(1) && !may_forget {
             return Step::Refuse(Refusal::NotFlushed("innodb_flush_log_at_trx_commit"));
         }

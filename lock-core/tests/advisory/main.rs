@@ -29,7 +29,7 @@ fn said(numbers: &[i64]) -> Rows {
 }
 
 fn claim(name: &str, mode: Mode) -> Claim {
-    Claim { name: LockName::new(name).expect("good"), owner: Owner::new(0xa), mode }
+    Claim { name: LockName::new(name).expect("good"), owner: Owner::new(0xa), mode, ended: None }
 }
 
 fn claims(names: &[&str]) -> Vec<Claim> {

@@ -13,7 +13,8 @@ const LINE: Connection = Connection { client: 0, number: 0, id: ConnectionId::MA
 
 /// Somebody else takes `text` for a while.
 fn stranger(text: &str) -> Request {
-    let claims = vec![Claim { name: name(text), owner: Owner::new(9), mode: Mode::Exclusive }];
+    let claims =
+        vec![Claim { name: name(text), owner: Owner::new(9), mode: Mode::Exclusive, ended: None }];
     Request::Acquire {
         session: SessionName::default(),
         claims,

@@ -75,14 +75,20 @@ pub(crate) fn deadlock() -> Failure {
 
 /// One that has had it for long.
 pub(crate) fn holder(label: &str, expires_in: Duration) -> Holder {
-    Holder { label: label.into(), held_for: Duration::from_secs(3_600), expires_in, wanted: false }
+    Holder {
+        label: label.into(),
+        held_for: Duration::from_secs(3_600),
+        expires_in,
+        wanted: false,
+        watched: None,
+    }
 }
 
 /// The holder that is told of a hold of the engine's own: granted at `since`, by a claim sent one [`TRIP`] before.
 pub(crate) fn own_hold(now: Instant, since: Instant) -> Holder {
     let held_for = now.since(since);
     let expires_in = VALID - TRIP - held_for;
-    Holder { label: "me".into(), held_for, expires_in, wanted: false }
+    Holder { label: "me".into(), held_for, expires_in, wanted: false, watched: None }
 }
 
 pub(crate) fn freed(id: LockId) -> Event {

@@ -12,7 +12,7 @@ mod tables;
 use lock_core::sim::advisory::FakeAdvisory;
 use lock_core::sim::consul::FakeConsul;
 use lock_core::sim::table::FakeTable;
-use lock_core::sim::{Scope, Server, Wish, World};
+use lock_core::sim::{Check, Scope, Server, Wish, World};
 use lock_core::{advisory, consul, table};
 
 /// How much longer than usual the searches are to be.
@@ -62,6 +62,24 @@ fn consul_of<S: Server>(server: S, scope: Scope) -> World<S> {
 fn consul(mut scope: Scope) -> World<FakeConsul> {
     scope.faults.kills = scope.faults.hints;
     consul_of(FakeConsul::new(), scope)
+}
+
+/// A table whose leases are watched, on a server whose clock is stepped forward and set back.
+fn watched(scope: Scope) -> World<FakeTable> {
+    world_of(FakeTable::new().watched(), stepped(scope))
+}
+
+/// The same where the server notifies waiters of what was freed.
+fn watched_and_told(scope: Scope) -> World<FakeTable> {
+    let table = FakeTable::new().watched().telling();
+    World::new(table, table::capabilities("somebody", true), stepped(scope))
+}
+
+/// Without the checks that leases end by themselves, and that nobody else ends them.
+fn stepped(mut scope: Scope) -> Scope {
+    scope.faults.clock_steps = 3;
+    scope.checks.retain(|check| !matches!(check, Check::Rows | Check::Leaks));
+    set_back(scope)
 }
 
 /// The same, and the server's clock is set back now and then.

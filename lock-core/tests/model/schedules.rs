@@ -1,6 +1,6 @@
 //! Random schedules with all kinds of faults.
 
-use crate::{advisory, consul, deaf, scale, set_back, told, world};
+use crate::{advisory, consul, deaf, scale, set_back, told, watched, watched_and_told, world};
 use lock_core::sim::{Coverage, Scope, Server, Sometimes, World, random};
 use proptest::prelude::*;
 use std::time::{Duration, Instant};
@@ -45,6 +45,28 @@ fn nothing_breaks_with_a_table() {
         Sometimes::Told,
     ];
     nothing_breaks("table", world, &never);
+}
+
+/// No step of the server's clock breaks anything where leases are watched.
+#[test]
+fn nothing_breaks_with_a_table_that_is_watched() {
+    let never = [
+        Sometimes::LostByReply,
+        Sometimes::WaitedAtServer,
+        Sometimes::LostByDisconnect,
+        Sometimes::Shared,
+        Sometimes::Delayed,
+        Sometimes::Told,
+    ];
+    nothing_breaks("watched table", watched, &never);
+    let never = [
+        Sometimes::LostByReply,
+        Sometimes::LostByDisconnect,
+        Sometimes::Shared,
+        Sometimes::Delayed,
+        Sometimes::FoundFree,
+    ];
+    nothing_breaks("watched table that tells", watched_and_told, &never);
 }
 
 #[test]

@@ -35,6 +35,7 @@ fn claims(names: &[&str]) -> Vec<Claim> {
         name: LockName::new(name).expect("good"),
         owner: Owner::new(0xa),
         mode: Mode::Exclusive,
+        ended: None,
     };
     names.iter().map(claim).collect()
 }

@@ -68,5 +68,5 @@ fn where_the_session_is_not_ours_statements_carry_the_settings() {
 
 fn claim() -> Claim {
     let name = LockName::new("a").expect("good");
-    Claim { name, owner: Owner::new(1), mode: Mode::Exclusive }
+    Claim { name, owner: Owner::new(1), mode: Mode::Exclusive, ended: None }
 }

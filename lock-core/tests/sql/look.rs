@@ -19,7 +19,7 @@ fn row(name: &str, wanted: i64) -> Vec<Value> {
 
 fn holder(wanted: bool) -> Holder {
     let [held_for, expires_in] = [5, 7].map(Duration::from_micros);
-    Holder { label: "me".into(), held_for, expires_in, wanted }
+    Holder { label: "me".into(), held_for, expires_in, wanted, watched: None }
 }
 
 fn held(wanted: bool) -> Outcome {

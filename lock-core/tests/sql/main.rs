@@ -23,6 +23,7 @@ fn claim(name: &str, owner: u128) -> Claim {
         name: LockName::new(name).expect("a good name"),
         owner: Owner::new(owner),
         mode: Mode::Exclusive,
+        ended: None,
     }
 }
 
@@ -120,6 +121,7 @@ fn for_what_is_denied_a_second_statement_asks_who_has_it() {
             held_for: Duration::from_secs(2),
             expires_in: Duration::from_micros(3),
             wanted: true,
+            watched: None,
         };
         let reply = vec![Outcome::Granted(Fence::new(7)), Outcome::Busy(Some(holder))];
         assert_eq!(exchange.finish(), Ok(Reply::Outcomes(reply)));
@@ -148,6 +150,7 @@ fn a_holders_negative_times_count_as_none() {
             held_for: Duration::ZERO,
             expires_in: Duration::ZERO,
             wanted: true,
+            watched: None,
         };
         let reply = Reply::Outcomes(vec![Outcome::Busy(Some(holder))]);
         assert_eq!(run(&codec, &request, &[vec![], rows]), Ok(reply));

@@ -202,7 +202,7 @@ mod tests {
         session.pause = pause;
         session.steps.clear();
         let name = LockName::new("a").expect("good");
-        let claims = vec![Claim { name, owner: Owner::new(1), mode: Mode::Exclusive }];
+        let claims = vec![Claim { name, owner: Owner::new(1), mode: Mode::Exclusive, ended: None }];
         let request = Request::Acquire {
             session: SessionName::default(),
             claims,

@@ -110,7 +110,7 @@ fn name() -> TableName {
 
 fn claim() -> Claim {
     let name = LockName::new("bench").expect("a good name");
-    Claim { name, owner: Owner::new(7), mode: Mode::Exclusive }
+    Claim { name, owner: Owner::new(7), mode: Mode::Exclusive, ended: None }
 }
 
 /// What takes a row and frees it, in a table that is there afterwards.

@@ -151,7 +151,7 @@ const OF_SESSIONS: &[Mutant] = &[
     Mutant {
         name: "a renewal is asked for that is shorter than it counts",
         file: "engine/due.rs",
-        after: "Request::Renew { claims: self.claims(ids), ",
+        after: "Request::Renew { claims: self.claims(now, ids), ",
         good: "timing.ttl()",
         bad: "timing.ttl() / 2",
         shown_by: Shown::Table,

@@ -22,6 +22,11 @@ fn told(scope: Scope) -> World<FakeTable> {
     World::new(FakeTable::new().telling(), table::capabilities("somebody", true), scope)
 }
 
+fn watched(mut scope: Scope) -> World<FakeTable> {
+    (scope.faults.clock_steps, scope.faults.set_backs) = (3, 2);
+    World::new(FakeTable::new().watched(), table::capabilities("somebody", false), scope)
+}
+
 fn deaf(scope: Scope) -> World<FakeTable> {
     let table = table::capabilities("somebody", true);
     World::new(FakeTable::new().losing_notifications(), table, scope)
@@ -90,6 +95,7 @@ fn find(mutant: &Mutant) -> Option<(Violation, String)> {
         Shown::Table => caught(check, table),
         Shown::TableThatTells => caught(check, told),
         Shown::TableThatTellsTheDeaf => caught(check, deaf),
+        Shown::TableThatIsWatched => caught(check, watched),
         Shown::Advisory => caught(check, advisory),
         Shown::AdvisorySetBack => caught(check, |mut scope| {
             scope.faults.set_backs = 2;

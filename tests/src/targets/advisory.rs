@@ -114,6 +114,7 @@ fn request(pick: u8) -> Request {
         name: LockName::new(name).expect("good"),
         owner: Owner::new(1),
         mode,
+        ended: None,
     };
     let mut claims: Vec<Claim> = names.iter().map(claim).collect();
     let (session, min_uptime, label) = (SessionName::default(), Duration::ZERO, "".into());

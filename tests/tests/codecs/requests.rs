@@ -12,7 +12,7 @@ use std::time::Duration;
 
 fn claim(name: &str) -> Claim {
     let name = LockName::new(name).expect("a good name");
-    Claim { name, owner: Owner::new(1), mode: Mode::Exclusive }
+    Claim { name, owner: Owner::new(1), mode: Mode::Exclusive, ended: None }
 }
 
 fn requests() -> Vec<(&'static str, Request)> {

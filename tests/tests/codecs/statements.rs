@@ -18,6 +18,7 @@ fn claims() -> Vec<Claim> {
         name: LockName::new("a").expect("a good name"),
         owner: Owner::new(1),
         mode: Mode::Exclusive,
+        ended: None,
     }]
 }
 

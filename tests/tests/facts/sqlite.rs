@@ -70,6 +70,7 @@ fn claim(name: &str, owner: u128) -> Claim {
         name: LockName::new(name).expect("a good name"),
         owner: Owner::new(owner),
         mode: Mode::Exclusive,
+        ended: None,
     }
 }
 

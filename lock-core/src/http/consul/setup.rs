@@ -94,7 +94,12 @@ impl Setup {
 
     /// A lock that nobody has: its name is a number that is used once.
     fn claim(&self) -> Claim {
-        Claim { name: LockName::of(self.owner), owner: self.owner, mode: Mode::Exclusive }
+        Claim {
+            name: LockName::of(self.owner),
+            owner: self.owner,
+            mode: Mode::Exclusive,
+            ended: None,
+        }
     }
 }
 

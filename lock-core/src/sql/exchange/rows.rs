@@ -2,6 +2,7 @@
 
 use crate::fence::Fence;
 use crate::outcome::Holder;
+use crate::request::LeaseVersion;
 use crate::sql::{Rows, Value};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -28,6 +29,16 @@ pub(super) fn granted(rows: Rows) -> Option<BTreeMap<String, Fence>> {
         .collect()
 }
 
+/// The same where leases are watched, and each of them is given as a late one, with its TTL as what is left.
+pub(super) fn watched(rows: Rows) -> Option<(BTreeMap<String, Holder>, Vec<Late>)> {
+    let (mut holders, seen) = holders(rows)?;
+    for Late { name, fence, expiry } in seen {
+        let (fence, holder) = (Fence::new(u64::try_from(fence).ok()?), holders.get_mut(&name)?);
+        holder.watched = Some((LeaseVersion { fence, expiry }, holder.expires_in));
+    }
+    Some((holders, Vec::new()))
+}
+
 /// Rows of (name, holder, µs held, µs left, whether somebody waits already, fence, expiry if it is
 /// late or 0).
 pub(super) fn holders(rows: Rows) -> Option<(BTreeMap<String, Holder>, Vec<Late>)> {
@@ -48,7 +59,10 @@ pub(super) fn holders(rows: Rows) -> Option<(BTreeMap<String, Holder>, Vec<Late>
                     late.push(Late { name: name.clone(), fence, expiry });
                 }
                 let (held_for, expires_in) = (span(held), span(left));
-                holders.insert(name, Holder { label, held_for, expires_in, wanted: wanted != 0 });
+                holders.insert(
+                    name,
+                    Holder { label, held_for, expires_in, wanted: wanted != 0, watched: None },
+                );
             }
             _ => return None,
         }

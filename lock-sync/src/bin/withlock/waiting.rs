@@ -279,6 +279,7 @@ mod tests {
             held_for: MINUTE,
             expires_in: MINUTE,
             wanted: false,
+            watched: None,
         }))
     }
 

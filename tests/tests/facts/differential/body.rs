@@ -52,6 +52,7 @@ fn claims() -> impl Strategy<Value = Vec<Claim>> {
             name: LockName::new(name).expect("a good name"),
             owner: Owner::new(owner),
             mode: Mode::Exclusive,
+            ended: None,
         };
         names.into_iter().zip(owners).map(claim).collect()
     })

@@ -11,6 +11,7 @@ fn claims(names: &[&str]) -> Vec<Claim> {
         name: LockName::new(name).expect("good"),
         owner: Owner::new(1),
         mode: Mode::Exclusive,
+        ended: None,
     };
     names.iter().map(claim).collect()
 }
