@@ -8,7 +8,8 @@ use lock_core::sql::{
     Codec, Rows, Setup, Statement, Step, Value, advisory, mysql, postgres, sqlite,
 };
 use lock_core::{
-    Claim, Failure, Fence, Instant, LockName, Mode, Owner, Request, SessionName, TableName,
+    Claim, Failure, Fence, Instant, LeaseVersion, LockName, Mode, Owner, Request, SessionName,
+    TableName,
 };
 use std::path::Path;
 use std::time::Duration;
@@ -229,6 +230,25 @@ fn postgres_statements_that_carry_their_settings_are_those_agreed_on() {
     assert!(codec.carries());
     let commands = commands(codec, vec![]).into_iter().chain(untold(codec)).chain(admin(codec));
     check_file("postgres_carried.sql", commands.collect());
+}
+
+/// Where no lease ends by the server's clock.
+#[test]
+fn statements_about_watched_leases_are_those_agreed_on() {
+    let ended = LeaseVersion { fence: Fence::new(1), expiry: 1 };
+    let claims = claims().into_iter().map(|claim| Claim { ended: Some(ended), ..claim }).collect();
+    let end = acquire(claims);
+    for (file, codec, denied) in [
+        ("postgres_observed.sql", postgres::codec(TableName::default()).watched(), vec![]),
+        (
+            "mysql_observed.sql",
+            mysql::codec(TableName::default()).watched(),
+            vec![vec![Value::Int(0)]],
+        ),
+    ] {
+        let end = ("a lease that has not changed is ended", statement(&codec, &end, None));
+        check_file(file, commands(&codec, denied).into_iter().chain([end]).collect());
+    }
 }
 
 #[test]

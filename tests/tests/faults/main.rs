@@ -7,6 +7,7 @@ mod chaos;
 mod chaos_async;
 mod chaos_sessions;
 mod clock;
+mod clock_stepped;
 mod crash_consul;
 mod deaf;
 mod fail_over;

@@ -1,0 +1,95 @@
+-- acquire: take the name if it is free
+INSERT INTO `locks` (name, owner, fence, expires_us, acquired_us, ttl_us, holder)
+SELECT c.its_name, c.claimant, LAST_INSERT_ID(c.now), c.now + c.ttl, c.now, c.ttl, c.label
+  FROM (SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, CAST(? AS SIGNED) AS ttl, ? AS label, UNHEX(?) AS its_name, UNHEX(?) AS claimant) AS c
+ON DUPLICATE KEY UPDATE
+       fence = CASE WHEN owner = c.claimant THEN LAST_INSERT_ID(fence)
+                    WHEN owner IS NULL OR expires_us = 0 THEN LAST_INSERT_ID(GREATEST(fence + 1, c.now))
+                    ELSE fence + LAST_INSERT_ID(0) END,
+       acquired_us = CASE WHEN owner = c.claimant THEN acquired_us
+                          WHEN owner IS NULL OR expires_us = 0 THEN c.now
+                          ELSE acquired_us END,
+       ttl_us = CASE WHEN owner = c.claimant THEN GREATEST(ttl_us, c.ttl)
+                     WHEN owner IS NULL OR expires_us = 0 THEN c.ttl
+                     ELSE ttl_us END,
+       contended = CASE WHEN owner = c.claimant THEN contended
+                        WHEN owner IS NULL OR expires_us = 0 THEN 0
+                        ELSE contended END,
+       holder = CASE WHEN owner IS NULL OR expires_us = 0 OR owner = c.claimant THEN c.label ELSE holder END,
+       owner = CASE WHEN owner IS NULL OR expires_us = 0 THEN c.claimant ELSE owner END,
+       expires_us = CASE WHEN owner = c.claimant THEN GREATEST(expires_us + 1, c.now + c.ttl) ELSE expires_us END;
+
+-- acquire: take the names that are free
+INSERT INTO `locks` (name, owner, fence, expires_us, acquired_us, ttl_us, holder)
+SELECT c.its_name, c.claimant, LAST_INSERT_ID(c.now), c.now + c.ttl, c.now, c.ttl, c.label
+  FROM (SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, CAST(? AS SIGNED) AS ttl, ? AS label, UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant
+          FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]')) AS j) AS c
+ON DUPLICATE KEY UPDATE
+       fence = CASE WHEN owner = c.claimant THEN LAST_INSERT_ID(fence)
+                    WHEN owner IS NULL OR expires_us = 0 THEN LAST_INSERT_ID(GREATEST(fence + 1, c.now))
+                    ELSE fence + LAST_INSERT_ID(0) END,
+       acquired_us = CASE WHEN owner = c.claimant THEN acquired_us
+                          WHEN owner IS NULL OR expires_us = 0 THEN c.now
+                          ELSE acquired_us END,
+       ttl_us = CASE WHEN owner = c.claimant THEN GREATEST(ttl_us, c.ttl)
+                     WHEN owner IS NULL OR expires_us = 0 THEN c.ttl
+                     ELSE ttl_us END,
+       contended = CASE WHEN owner = c.claimant THEN contended
+                        WHEN owner IS NULL OR expires_us = 0 THEN 0
+                        ELSE contended END,
+       holder = CASE WHEN owner IS NULL OR expires_us = 0 OR owner = c.claimant THEN c.label ELSE holder END,
+       owner = CASE WHEN owner IS NULL OR expires_us = 0 THEN c.claimant ELSE owner END,
+       expires_us = CASE WHEN owner = c.claimant THEN GREATEST(expires_us + 1, c.now + c.ttl) ELSE expires_us END;
+
+-- acquire and look: who has it
+SELECT name, holder, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) - acquired_us,
+       IF(TRUE, ttl_us, expires_us - TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))),
+       CAST(contended AS SIGNED), fence, IF(TRUE, expires_us, 0)
+  FROM `locks`
+ WHERE name = UNHEX(?) AND owner <> UNHEX(?);
+
+-- acquire and look: who has them
+SELECT l.name, l.holder, c.now - l.acquired_us,
+       IF(TRUE, l.ttl_us, l.expires_us - c.now),
+       CAST(l.contended AS SIGNED), l.fence, IF(TRUE, l.expires_us, 0)
+  FROM (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now
+          FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]')) AS j) AS c
+  STRAIGHT_JOIN `locks` AS l ON l.name = c.its_name
+ WHERE l.owner <> c.claimant AND l.expires_us > 0;
+
+-- acquire and look: the first that waits for it says so
+UPDATE `locks`
+   SET contended = 1
+ WHERE name = UNHEX(?) AND owner <> UNHEX(?);
+
+-- acquire and look: the first that waits for them says so
+UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant
+          FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]')) AS j) AS c
+  STRAIGHT_JOIN `locks` AS l ON l.name = c.its_name
+   SET l.contended = 1
+ WHERE l.owner <> c.claimant;
+
+-- renew
+UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, ? AS ttl
+          FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]')) AS j) AS c
+  STRAIGHT_JOIN `locks` AS l ON l.name = c.its_name
+   SET l.expires_us = GREATEST(l.expires_us + 1, LAST_INSERT_ID(c.now) + c.ttl),
+       l.ttl_us = GREATEST(l.ttl_us, c.ttl)
+ WHERE l.owner = c.claimant AND l.expires_us > 0;
+
+-- release one
+UPDATE `locks`
+   SET owner = NULL, expires_us = LAST_INSERT_ID(1 + contended) - 1 - contended
+ WHERE name = UNHEX(?) AND owner = UNHEX(?);
+
+-- release
+UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant
+          FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]')) AS j) AS c
+  STRAIGHT_JOIN `locks` AS l ON l.name = c.its_name
+   SET l.owner = NULL, l.expires_us = LAST_INSERT_ID(1 + l.contended) - 1 - l.contended
+ WHERE l.owner = c.claimant;
+
+-- a lease that has not changed is ended
+UPDATE `locks`
+   SET owner = NULL, expires_us = 0
+ WHERE name = ? AND fence = ? AND owner IS NOT NULL AND expires_us = ?;

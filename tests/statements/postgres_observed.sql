@@ -1,0 +1,123 @@
+-- acquire: take the name if it is free
+INSERT INTO "locks" AS l (name, owner, fence, expires_at, acquired_at, ttl_us, holder)
+SELECT c.name, c.owner,
+       (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
+       clock_timestamp() + $1::bigint * interval '1 microsecond',
+       clock_timestamp(), $1::bigint, $2::text
+  FROM (VALUES ($3::text, $4::text)) AS c (name, owner)
+ WHERE NOT EXISTS (SELECT FROM "locks" AS o
+                    WHERE o.name = c.name AND o.owner <> c.owner)
+ ORDER BY c.name COLLATE "C"
+ON CONFLICT (name) DO UPDATE
+   SET owner = excluded.owner,
+       fence = CASE WHEN l.owner = excluded.owner THEN l.fence
+                    ELSE greatest(l.fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) END,
+       expires_at = greatest(CASE WHEN l.owner = excluded.owner THEN l.expires_at + interval '1 microsecond' END,
+                             clock_timestamp() + $1::bigint * interval '1 microsecond'),
+       acquired_at = CASE WHEN l.owner = excluded.owner THEN l.acquired_at ELSE clock_timestamp() END,
+       ttl_us = greatest(CASE WHEN l.owner = excluded.owner THEN l.ttl_us END, excluded.ttl_us),
+       contended = l.contended AND l.owner IS NOT DISTINCT FROM excluded.owner,
+       holder = excluded.holder
+ WHERE l.owner IS NULL OR l.owner = excluded.owner
+RETURNING name, fence;
+
+-- acquire: take the names that are free
+INSERT INTO "locks" AS l (name, owner, fence, expires_at, acquired_at, ttl_us, holder)
+SELECT c.name, c.owner,
+       (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
+       clock_timestamp() + $1::bigint * interval '1 microsecond',
+       clock_timestamp(), $1::bigint, $2::text
+  FROM unnest($3::text[], $4::text[]) AS c (name, owner)
+ WHERE NOT EXISTS (SELECT FROM "locks" AS o
+                    WHERE o.name = c.name AND o.owner <> c.owner)
+ ORDER BY c.name COLLATE "C"
+ON CONFLICT (name) DO UPDATE
+   SET owner = excluded.owner,
+       fence = CASE WHEN l.owner = excluded.owner THEN l.fence
+                    ELSE greatest(l.fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) END,
+       expires_at = greatest(CASE WHEN l.owner = excluded.owner THEN l.expires_at + interval '1 microsecond' END,
+                             clock_timestamp() + $1::bigint * interval '1 microsecond'),
+       acquired_at = CASE WHEN l.owner = excluded.owner THEN l.acquired_at ELSE clock_timestamp() END,
+       ttl_us = greatest(CASE WHEN l.owner = excluded.owner THEN l.ttl_us END, excluded.ttl_us),
+       contended = l.contended AND l.owner IS NOT DISTINCT FROM excluded.owner,
+       holder = excluded.holder
+ WHERE l.owner IS NULL OR l.owner = excluded.owner
+RETURNING name, fence;
+
+-- acquire and look: who has the others
+WITH fast AS MATERIALIZED (
+  SELECT set_config('synchronous_commit', 'off', true)
+), unmarked AS MATERIALIZED (
+  SELECT l.name
+    FROM "locks" AS l
+   WHERE l.name = ANY ($1::text[]) AND l.owner IS NOT NULL AND NOT l.contended
+   ORDER BY l.name
+     FOR NO KEY UPDATE OF l
+), marked AS (
+  UPDATE "locks" AS l
+     SET contended = true
+    FROM unmarked, fast
+   WHERE l.name = unmarked.name AND l.owner IS NOT NULL
+  RETURNING l.name, l.holder, l.acquired_at, l.expires_at, l.ttl_us, l.fence
+), seen AS (
+  SELECT l.name, l.holder, l.acquired_at, l.expires_at, l.ttl_us, l.fence, 1 AS wanted
+    FROM "locks" AS l
+   WHERE l.name = ANY ($1::text[]) AND l.owner IS NOT NULL AND l.contended
+   UNION ALL
+  SELECT m.*, 0 FROM marked AS m
+)
+SELECT s.name, s.holder,
+       (extract(epoch FROM clock_timestamp() - s.acquired_at) * 1000000)::bigint,
+       CASE WHEN true THEN s.ttl_us
+            ELSE (extract(epoch FROM s.expires_at - clock_timestamp()) * 1000000)::bigint END,
+       s.wanted::bigint, s.fence,
+       CASE WHEN true THEN (extract(epoch FROM s.expires_at) * 1000000)::bigint ELSE 0 END
+  FROM seen AS s;
+
+-- renew
+WITH ours AS MATERIALIZED (
+  SELECT l.name, l.owner
+    FROM "locks" AS l
+    JOIN unnest($2::text[], $3::text[]) AS c (name, owner) ON l.name = c.name AND l.owner = c.owner
+   ORDER BY l.name
+     FOR NO KEY UPDATE OF l
+)
+UPDATE "locks" AS l
+   SET expires_at = greatest(l.expires_at + interval '1 microsecond', clock_timestamp() + $1::bigint * interval '1 microsecond'),
+       ttl_us = greatest(l.ttl_us, $1::bigint)
+  FROM ours
+ WHERE l.name = ours.name AND l.owner = ours.owner
+RETURNING l.name, l.owner;
+
+-- release one
+UPDATE "locks" AS l
+   SET owner = NULL
+ WHERE l.name = $1::text AND l.owner = $2::text
+   AND set_config('synchronous_commit', 'off', true) IS NOT NULL
+RETURNING l.name,
+          CASE WHEN l.contended THEN (pg_notify('withlock_' || l.tableoid::text, l.name) IS NOT NULL)::int
+               ELSE 0 END::bigint;
+
+-- release
+WITH fast AS MATERIALIZED (
+  SELECT set_config('synchronous_commit', 'off', true)
+), ours AS MATERIALIZED (
+  SELECT l.name, l.owner
+    FROM "locks" AS l
+    JOIN unnest($1::text[], $2::text[]) AS c (name, owner) ON l.name = c.name AND l.owner = c.owner
+   ORDER BY l.name
+     FOR NO KEY UPDATE OF l
+)
+UPDATE "locks" AS l
+   SET owner = NULL
+  FROM ours, fast
+ WHERE l.name = ours.name AND l.owner = ours.owner
+RETURNING l.name,
+          CASE WHEN l.contended THEN (pg_notify('withlock_' || l.tableoid::text, l.name) IS NOT NULL)::int
+               ELSE 0 END::bigint;
+
+-- a lease that has not changed is ended
+UPDATE "locks" AS l
+   SET owner = NULL
+ WHERE l.name = $1::text AND l.fence = $2::bigint AND l.owner IS NOT NULL
+   AND (extract(epoch FROM l.expires_at) * 1000000)::bigint = $3::bigint;
