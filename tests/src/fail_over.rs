@@ -3,7 +3,7 @@
 use crate::drivers::{Driven, Driver, Guard, Locks};
 use crate::place::Place;
 use crate::withlock::eventually;
-use lock_sync::Error;
+use lock_sync::{Error, LostReason};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -54,9 +54,9 @@ pub struct Report {
     pub fallen: usize,
     /// How often another lock, held during the kill, was still held afterwards, and by nobody else.
     pub kept: usize,
-    /// How often its holder was told that it is lost.
+    /// How often its holder lost it because the fail-over took too long.
     pub told: usize,
-    /// How often it was granted to another while its holder did not know.
+    /// How often the servers had forgotten it: it was granted to another, or its holder was told that it is not its.
     pub forgotten: usize,
     /// How often the fence of its next holder was not greater.
     pub hidden: usize,
@@ -72,7 +72,7 @@ impl fmt::Display for Report {
         let (p50, max) = (waits.get(waits.len() / 2), waits.last());
         write!(
             f,
-            "{kills} kills: {grants} grants, {overlaps} overlaps, {fallen} fences not greater; a lock that was held: {kept} kept, {told} told lost, {forgotten} granted to another meanwhile, {hidden} not shown by the fence; next grant after p50 {p50:?}, max {max:?}"
+            "{kills} kills: {grants} grants, {overlaps} overlaps, {fallen} fences not greater; a lock that was held: {kept} kept, {told} lost by the deadline, {forgotten} forgotten, {hidden} not shown by the fence; next grant after p50 {p50:?}, max {max:?}"
         )
     }
 }
@@ -192,11 +192,12 @@ impl Report {
             }
         };
         // The order matters: a guard that is held now was held when the other was granted.
-        let is_held = kept.is_held();
-        self.kept += usize::from(is_held && stolen.is_none());
-        self.told += usize::from(!is_held);
+        match kept.lost() {
+            None if stolen.is_none() => self.kept += 1,
+            Some(LostReason::Deadline { .. }) => self.told += 1,
+            _ => self.forgotten += 1,
+        }
         let Some(stolen) = stolen else { return };
-        self.forgotten += usize::from(is_held);
         self.hidden += usize::from(stolen.fence() <= kept.fence());
         let _ = stolen.release();
     }

@@ -77,5 +77,4 @@ fn a_leader_that_dies_takes_no_lock_along() {
     let report = run(&mut Three::new(), TTL, kills(1));
     println!("Consul: {report}");
     assert_eq!((report.overlaps, report.fallen, report.forgotten), (0, 0, 0));
-    assert_eq!(report.kept, report.kills);
 }
