@@ -2,5 +2,5 @@
 //! as often in each test. `-- --nocapture` shows the figures.
 
 mod consul;
-mod mariadb;
+mod mysql;
 mod postgres;
