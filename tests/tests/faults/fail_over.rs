@@ -2,5 +2,5 @@
 //! as often in each test. `-- --nocapture` shows the figures.
 
 mod consul;
-mod mysql;
 mod postgres;
+mod replicas;
