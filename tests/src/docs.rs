@@ -13,6 +13,7 @@ pages! {
     Fences "fences.md"
     Promises "promises.md"
     Deployment "deployment.md"
+    Connections "connections.md"
     Migration "migration.md"
     ExitCodes "exit-codes.md"
     Command "withlock.md"

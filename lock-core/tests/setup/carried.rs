@@ -1,8 +1,8 @@
 //! Connections whose session may be anybody's.
 
-use super::{pg, pg_checked, pg_row, text};
-use lock_core::sql::{Statement, Step};
-use lock_core::{Claim, Failure, Instant, LockName, Mode, Owner, Request, SessionName};
+use super::{pg, pg_checked, pg_row, pg_row_with, runs, text};
+use lock_core::sql::{Statement, Step, mysql};
+use lock_core::{Claim, Failure, Instant, LockName, Mode, Owner, Request, SessionName, TableName};
 use std::time::Duration;
 
 /// Through a pooler, and on a client that was brought.
@@ -69,4 +69,16 @@ fn where_the_session_is_not_ours_statements_carry_the_settings() {
 fn claim() -> Claim {
     let name = LockName::new("a").expect("good");
     Claim { name, owner: Owner::new(1), mode: Mode::Exclusive, ended: None }
+}
+
+/// A pool's connection, another one for each statement: nothing is set on it, whatever it says of itself.
+#[test]
+fn nothing_is_set_on_a_connection_that_is_shared() {
+    let mut setup = pg().setup().shared(true);
+    runs(&mut setup, None);
+    // With our own settings, and without commits that wait for the disk: a setting of its own would stay.
+    assert_eq!(setup.step(Some(Ok(pg_row_with(2, text("off"))))), Step::Ready);
+    assert!(setup.codec().carries());
+    let mut setup = mysql::codec(TableName::default()).setup().shared(true).numbered(Some(7));
+    assert!(runs(&mut setup, None).text.trim_start().starts_with("SELECT VERSION()"));
 }

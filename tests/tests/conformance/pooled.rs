@@ -126,6 +126,7 @@ fn nothing_stays_on_a_connection_to_postgres() {
         let locks = Locks::with_sqlx(pool.clone(), config(&place)).await.expect("connected");
         used(&locks).await;
         let late = locks.lock("b").await.expect("taken");
+        assert!(pool.acquire().await.is_ok(), "a held lock has no connection");
         assert!(locks.try_lock_for("b", Duration::from_secs(2)).await.expect("asked").is_none());
         let refused = locks.lock("\u{1}").await.map(drop);
         assert!(matches!(refused, Err(Error::Name(_))), "{refused:?}");

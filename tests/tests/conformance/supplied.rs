@@ -11,7 +11,7 @@ use lock_tests::servers::Kind;
 use mysql::prelude::Queryable;
 use mysql_async::prelude::Queryable as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio_postgres::NoTls;
 
@@ -165,37 +165,32 @@ fn a_wait_over_a_client_that_was_brought_ends_with_the_lock() {
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn a_function_that_fails_panics_or_hangs_is_an_error() {
     let place = Place::postgres();
-    let short = || config(&place).request_timeout(Duration::from_millis(400));
-    let calls = Arc::new(AtomicUsize::new(0));
+    let is_good = Arc::new(AtomicBool::new(true));
     for driver in DRIVERS {
         for (what, told) in [(0, "no client today"), (1, "panicked"), (2, "did not return in time")]
         {
-            // The first client is good, and breaks.
-            let (url, calls) = (place.url().to_string(), calls.clone());
-            calls.store(0, Ordering::SeqCst);
+            let (url, good) = (place.url().to_string(), is_good.clone());
+            good.store(true, Ordering::SeqCst);
             let name = format!("{}?application_name={}", url, place.table());
             let locks = match driver {
                 Driver::Tokio => {
                     let make = move || {
-                        let (name, first) =
-                            (name.clone(), calls.fetch_add(1, Ordering::SeqCst) == 0);
+                        let (name, is_good) = (name.clone(), good.load(Ordering::SeqCst));
                         async move {
                             match what {
-                                _ if first => Ok(connect(&name).await.expect("connected")),
+                                _ if is_good => Ok(connect(&name).await.expect("connected")),
                                 0 => Err("no client today"),
                                 1 => panic!("on purpose"),
                                 _ => std::future::pending().await,
                             }
                         }
                     };
-                    let locks = wait(lock_async::Locks::from_postgres(make, short()));
+                    let locks = wait(lock_async::Locks::from_postgres(make, config(&place)));
                     Locks::Tokio(locks.expect("connected"))
                 }
                 _ => {
                     let make = move || match what {
-                        _ if calls.fetch_add(1, Ordering::SeqCst) == 0 => {
-                            Ok(Box::new(client(&name)))
-                        }
+                        _ if good.load(Ordering::SeqCst) => Ok(Box::new(client(&name))),
                         0 => Err("no client today"),
                         1 => panic!("on purpose"),
                         _ => {
@@ -203,11 +198,12 @@ fn a_function_that_fails_panics_or_hangs_is_an_error() {
                             Err("late")
                         }
                     };
-                    let locks = lock_sync::Locks::from_postgres(make, short());
+                    let locks = lock_sync::Locks::from_postgres(make, config(&place));
                     Locks::Blocking(locks.expect("connected"))
                 }
             };
             drop(locks.lock("a").expect("taken"));
+            is_good.store(false, Ordering::SeqCst);
             let all =
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name";
             let ends = || client(&url).batch_execute(&format!("{all} = '{}'", place.table()));
