@@ -1,6 +1,6 @@
 //! PostgreSQL: a primary and a standby.
 
-use lock_sync::{Error, Refusal};
+use lock_sync::{Error, LostReason, Refusal};
 use lock_tests::drivers::{Driven, Driver, Guard, connect};
 use lock_tests::fail_over::{Cluster, kills, run};
 use lock_tests::place::{Place, client};
@@ -126,6 +126,26 @@ fn a_primary_that_turns_read_only_is_left_at_once() {
     std::thread::sleep(LONG / 2);
     let lost = guards.each_ref().map(Guard::lost);
     assert_eq!(lost, [None, None], "they are renewed there");
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn advisory_locks_end_with_the_primary_and_their_holders_are_told() {
+    let mut pair = Pair::new(false);
+    let [primary, standby] = [pair.primary(), pair.standby()].map(|one| server_of(one.url()));
+    let url = format!("postgres://postgres@{standby},{primary}/postgres?protocol=advisory&ttl=5s");
+    let all = DRIVERS.map(|driver| (format!("{driver:?}"), connect(driver, &url).expect("both")));
+    let guards = all.each_ref().map(|(name, locks)| locks.lock(name).expect("taken"));
+    pair.kill();
+    for guard in &guards {
+        let lost = guard.wait_lost(TTL);
+        assert!(matches!(lost, Some(LostReason::Disconnected { .. })), "{lost:?}");
+    }
+    pair.promote();
+    for (name, locks) in &all {
+        let again = locks.try_lock_for(name, LONG * 2).expect("at the new primary");
+        assert!(again.is_some_and(|again| again.is_held()));
+    }
 }
 
 #[test]
