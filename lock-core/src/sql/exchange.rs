@@ -1,17 +1,19 @@
 //! One request as statements, and their rows as its reply.
 
+mod outcomes;
 mod rows;
 
 use super::{Codec, Dialect, Rows, Statement, Text, Value, mysql, postgres, rights, sqlite};
 use crate::error::Failure;
 use crate::fence::Fence;
-use crate::outcome::{Holder, News, Outcome, Reply};
+use crate::outcome::{News, Outcome, Reply};
 use crate::request::{Claim, LeaseVersion, Request};
 use crate::time::Instant;
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
+use outcomes::{acquired, changed, freed, pair, renewed, seen};
 use rows::{Late, Pair, granted, holders, mine, number, pairs, wanted, watched};
 
 /// A request on its way through one statement, or a few.
@@ -410,48 +412,6 @@ fn surprise() -> Stage {
     )))
 }
 
-fn pair(claim: &Claim) -> Pair {
-    (claim.name.to_string(), claim.owner.to_string())
-}
-
 fn done(outcomes: Vec<Outcome>) -> Stage {
     Stage::Done(Ok(Reply::Outcomes(outcomes)))
-}
-
-/// The outcome of a release: [`None`] if the lease was not its owner's, otherwise whether others wait for it.
-fn freed(wanted: Option<bool>) -> Outcome {
-    match wanted {
-        None => Outcome::NotOwner,
-        Some(false) => Outcome::Done,
-        Some(true) => Outcome::DoneContended,
-    }
-}
-
-fn renewed(ours: bool) -> Outcome {
-    if ours { Outcome::Done } else { Outcome::NotOwner }
-}
-
-/// Which leases were ours.
-fn changed(claims: &[Claim], is_ours: impl Fn(&Pair) -> bool) -> Vec<Outcome> {
-    claims.iter().map(|claim| renewed(is_ours(&pair(claim)))).collect()
-}
-
-fn seen(claims: &[Claim], holders: &BTreeMap<String, Holder>) -> Vec<Outcome> {
-    let entry = |claim: &Claim| match holders.get(claim.name.as_str()) {
-        Some(holder) => Outcome::Busy(Some(holder.clone())),
-        None => Outcome::Free { times_overtaken: None },
-    };
-    claims.iter().map(entry).collect()
-}
-
-fn acquired(
-    claims: &[Claim],
-    granted: &BTreeMap<String, Fence>,
-    holders: &BTreeMap<String, Holder>,
-) -> Vec<Outcome> {
-    let entry = |claim: &Claim| match granted.get(claim.name.as_str()) {
-        Some(fence) => Outcome::Granted(*fence),
-        None => Outcome::Busy(holders.get(claim.name.as_str()).cloned()),
-    };
-    claims.iter().map(entry).collect()
 }

@@ -11,7 +11,6 @@ use lock_core::{
     Claim, Failure, Fence, Instant, LeaseVersion, LockName, Mode, Owner, Request, SessionName,
     TableName,
 };
-use std::path::Path;
 use std::time::Duration;
 
 fn claims() -> Vec<Claim> {
@@ -149,7 +148,7 @@ fn check_file(dialect: &str, statements: Vec<(&str, String)>) {
         text += &format!("-- {what}\n{};\n\n", statement.trim());
     }
     text.pop();
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("statements").join(dialect);
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("statements").join(dialect);
     if std::env::var_os("UPDATE_STATEMENTS").is_some() {
         std::fs::write(&file, &text).expect("the file can be written");
     }
@@ -279,8 +278,7 @@ fn mysql_statements_are_those_agreed_on() {
     let rollback = step(&mut setup, None);
     let known = step(&mut setup, Some(number()));
     let carried = carried_on_mysql(&codec);
-    let number_7 = vec![vec![Value::Int(7)]];
-    let session = step(&mut setup, Some(number_7));
+    let session = step(&mut setup, Some(vec![vec![Value::Int(7)]]));
     let inside = step(&mut codec.setup().handed(true), None);
     let check = step(&mut setup, Some(number()));
     let [version, read_only] = ["8.0.11", "0"].map(|text| Value::Text(text.into()));
@@ -321,7 +319,7 @@ fn carried_on_mysql(codec: &Codec) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// A setup's statements, of which each gets its answer, and the connection that comes of it.
+/// A setup's statements, each with its answer, and the connection that comes of it.
 fn advisory_setup(
     codec: &advisory::Codec,
     steps: Vec<(&'static str, Rows)>,
