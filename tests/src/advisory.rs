@@ -1,6 +1,6 @@
 //! The advisory protocol, request by request, without a driver in between.
 
-use crate::place::{client, mysql_client};
+use crate::place::{client, mysql_client, with_settings};
 use crate::proxy::eventually;
 use crate::raw::Raw;
 use crate::servers::Kind;
@@ -39,7 +39,10 @@ pub fn codec(kind: Kind) -> Codec {
 
 /// A connection to a server.
 pub fn connect(url: &str) -> Box<dyn Raw + Send> {
-    if url.starts_with("postgres") { Box::new(client(url)) } else { Box::new(mysql_client(url)) }
+    match url.starts_with("postgres") {
+        true => Box::new(client(&with_settings(url))),
+        false => Box::new(mysql_client(url)),
+    }
 }
 
 /// Lets a connection through its checks.

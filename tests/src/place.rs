@@ -256,6 +256,13 @@ pub fn client(url: &str) -> postgres::Client {
     postgres::Client::connect(url, postgres::NoTls).expect("connected")
 }
 
+/// The URL of a PostgreSQL client whose session has the settings of the drivers' own.
+pub fn with_settings(url: &str) -> String {
+    let options = lock_core::sql::postgres::session_options(Duration::from_secs(600));
+    let options = options.replace(' ', "%20").replace('=', "%3D").replace('\\', "%5C");
+    format!("{url}?options={options}")
+}
+
 /// A plain client of MySQL or MariaDB.
 pub fn mysql_client(url: &str) -> mysql::Conn {
     let url = url.replacen("mariadb://", "mysql://", 1);

@@ -1,9 +1,8 @@
 //! Statements that a PostgreSQL server forgets, or carries out only in part.
 
-use lock_core::sql::postgres::session_options;
 use lock_sync::Admin;
 use lock_tests::drivers::{Driven, Driver, Locks, wait};
-use lock_tests::place::{Place, client};
+use lock_tests::place::{Place, client, with_settings};
 use lock_tests::proxy::eventually;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -25,25 +24,22 @@ fn everywhere(ttl: Duration) -> Vec<(Place, Locks)> {
         let config = lock_sync::Config::new().table(table).ttl(ttl);
         let locks = match driver {
             Driver::Tokio => Locks::Tokio(wait(async {
-                let connect = tokio_postgres::connect(&ours(&place), tokio_postgres::NoTls).await;
+                let connect =
+                    tokio_postgres::connect(&with_settings(place.url()), tokio_postgres::NoTls)
+                        .await;
                 let (client, connection) = connect.expect("connected");
                 tokio::spawn(connection);
                 lock_async::Locks::with_postgres(client, config).await.expect("connected")
             })),
             _ => {
-                let locks = lock_sync::Locks::with_postgres(client(&ours(&place)), config);
+                let locks =
+                    lock_sync::Locks::with_postgres(client(&with_settings(place.url())), config);
                 Locks::Blocking(locks.expect("connected"))
             }
         };
         all.push((place, locks));
     }
     all
-}
-
-/// The URL of a client with our settings. Without them, nothing is prepared.
-fn ours(place: &Place) -> String {
-    let options = session_options(Duration::from_secs(5)).replace(' ', "%20");
-    format!("{}?options={}", place.url(), options.replace('=', "%3D").replace('\\', "%5C"))
 }
 
 fn pairs(count: usize, locks: &Locks) {
