@@ -2,6 +2,7 @@
 #![allow(clippy::missing_panics_doc)] // A helper that panics makes its test fail.
 
 pub mod advisory;
+pub mod bb8_postgres;
 pub mod consul;
 #[cfg(doctest)]
 mod docs;

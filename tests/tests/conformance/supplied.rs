@@ -1,9 +1,8 @@
 //! Locks over connections that a function of the caller's makes, by itself or from a pool.
 
-use bb8_postgres::PostgresConnectionManager;
-use bb8_postgres::bb8;
 use deadpool_postgres::{Manager, Object};
 use lock_async::{Config, Protocol, TableName};
+use lock_tests::bb8_postgres::{PostgresConnectionManager, bb8};
 use lock_tests::drivers::{Driver, Locks, wait};
 use lock_tests::place::{Place, client, mysql_client};
 use lock_tests::proxy::eventually;
