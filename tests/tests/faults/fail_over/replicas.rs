@@ -100,7 +100,17 @@ impl Pair {
             clients.is_some_and(|(_, clients)| clients == 1)
         });
         let logged: String = primary.query_first(self.words.logged).expect("asked").expect("a row");
+        // The replica begins with the first transaction of all, which takes long if each is flushed.
+        let mut replica = mysql_client(self.replica().url());
+        let flush = |client: &mut ::mysql::Conn, flush: u8| {
+            let set = format!(
+                "SET GLOBAL sync_binlog = {flush}, GLOBAL innodb_flush_log_at_trx_commit = {flush}"
+            );
+            client.query_drop(set).expect("set");
+        };
+        flush(&mut replica, 0);
         self.applied(&logged);
+        flush(&mut replica, 1);
     }
 
     /// Waits until the replica has applied these transactions.
