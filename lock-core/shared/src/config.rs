@@ -185,7 +185,7 @@ impl Config {
         self
     }
 
-    /// Whether the locks may be forgotten in a crash of the server.
+    /// True if a crash of the server may forget the locks.
     pub fn is_relaxed(&self) -> bool {
         self.settings.durability == Some(Durability::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! What survives a crash of the server.
+//! The survival of locks in a crash of the server.
 
 use super::ConfigError;
 use alloc::string::ToString;

@@ -152,7 +152,7 @@ impl Flow {
         }
     }
 
-    /// Whether the server's notifications arrive on such connections, as far as the last one showed.
+    /// True if the server's notifications arrive on such connections, as far as the last one showed.
     pub fn is_notified(&self) -> bool {
         self.codec().is_some_and(|codec| !codec.carries())
     }

@@ -61,7 +61,7 @@ pub(super) fn make(table: TableName, terms: Terms) -> Codec {
     if terms.watched { codec.with_end(END) } else { codec }
 }
 
-/// What goes by the server's clock, and what replaces it where leases are watched. A free row's expiry is 0.
+/// The conditions that go by the server's clock, and their replacements where leases are watched. A free row's expiry is 0.
 const WATCHED: [(&str, &str); 5] = [
     ("l.expires_us > c.now + l.ttl_us + 1000000", "TRUE"),
     ("expires_us > {now} + ttl_us + 1000000", "TRUE"),

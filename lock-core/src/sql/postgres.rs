@@ -51,7 +51,7 @@ pub(super) fn make(table: TableName, terms: Terms) -> Codec {
     let durable = if relaxed { limited } else { durable };
     let [limited, durable] = [limited, durable].map(|text| carried.map(text).unwrap_or_default());
     let carry = |text: &str| text.replace("{limited}", &limited).replace("{durable}", &durable);
-    // What goes by the server's clock.
+    // The conditions that go by the server's clock.
     let by_clock = |text: &'static str| if watched { "" } else { text };
     let late = if watched { "true" } else { LATE };
     let carry = |text: &str| {

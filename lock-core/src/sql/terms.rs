@@ -4,10 +4,10 @@ use super::{Codec, Dialect, mysql, postgres};
 use crate::name::TableName;
 use core::time::Duration;
 
-/// What is asked of the server, and what its sessions are like.
+/// The demands on the server, and the kind of its sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Terms {
-    /// What the server forgets in a crash is accepted.
+    /// The server may forget locks in a crash.
     pub(super) relaxed: bool,
     /// A lease ends when it has not changed for its TTL by a waiter's clock, whatever the server's shows.
     pub(super) watched: bool,

@@ -163,7 +163,7 @@ fn options_of_the_url_that_a_pooler_refuses_are_named() {
     assert!(told.contains("leave it out of the URL"), "{told}");
 }
 
-/// Whoever waits on a client of the caller's hears nothing, and looks.
+/// A waiter on a client of the caller's hears nothing, and looks.
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn a_client_that_was_brought_waits_like_any_other() {

@@ -122,7 +122,7 @@ fn an_agent_may_be_behind_a_path() {
     leads_to(&sandbox, &format!("consul:///{prefix}"), &variable, &place);
     // The lock is the one at the agent itself.
     let direct = format!("consul://{agent}/{prefix}");
-    let holder = sandbox.hold(&direct, &["a"], "sleep 60");
+    let holder = sandbox.hold(&direct, &["a"], "exec sleep 600");
     let ended = run(&sandbox, &url, &[]);
     assert_eq!(ended.code, 75, "{ended:?}");
     drop(holder);
