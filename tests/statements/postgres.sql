@@ -87,7 +87,7 @@ ON CONFLICT (name) DO UPDATE
  WHERE l.owner IS NULL OR l.expires_at <= clock_timestamp() OR l.owner = excluded.owner
 RETURNING name, fence;
 
--- acquire and look: who has the others
+-- acquire and look: who has it
 WITH fast AS MATERIALIZED (
   SELECT set_config('synchronous_commit', 'off', true)
 ), unmarked AS MATERIALIZED (
@@ -103,17 +103,17 @@ WITH fast AS MATERIALIZED (
    WHERE l.name = unmarked.name AND l.owner IS NOT NULL
   RETURNING l.name, l.holder, l.acquired_at, l.expires_at, l.ttl_us, l.fence
 ), seen AS (
-  SELECT l.name, l.holder, l.acquired_at, l.expires_at, l.ttl_us, l.fence, 1 AS wanted
+  SELECT l.name, l.holder, l.acquired_at, l.expires_at, l.ttl_us, l.fence, true AS contended
     FROM "locks" AS l
    WHERE l.name = ANY ($1::text[]) AND l.owner IS NOT NULL AND l.contended
    UNION ALL
-  SELECT m.*, 0 FROM marked AS m
+  SELECT m.*, false FROM marked AS m
 )
 SELECT s.name, s.holder,
        (extract(epoch FROM clock_timestamp() - s.acquired_at) * 1000000)::bigint,
        CASE WHEN s.expires_at > clock_timestamp() + (s.ttl_us + 1000000) * interval '1 microsecond' THEN s.ttl_us
             ELSE (extract(epoch FROM s.expires_at - clock_timestamp()) * 1000000)::bigint END,
-       s.wanted::bigint, s.fence,
+       s.contended::int::bigint, s.fence,
        CASE WHEN s.expires_at > clock_timestamp() + (s.ttl_us + 1000000) * interval '1 microsecond' THEN (extract(epoch FROM s.expires_at) * 1000000)::bigint ELSE 0 END
   FROM seen AS s
  WHERE s.expires_at > clock_timestamp();

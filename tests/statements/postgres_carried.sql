@@ -50,37 +50,37 @@ ON CONFLICT (name) DO UPDATE
  WHERE l.owner IS NULL OR l.expires_at <= clock_timestamp() OR l.owner = excluded.owner
 RETURNING name, fence;
 
--- acquire and look: who has the others
-WITH fast AS MATERIALIZED (
-  SELECT set_config('synchronous_commit', 'off', true)
-), unmarked AS MATERIALIZED (
-  SELECT l.name
-    FROM "locks" AS l
-   WHERE l.name = ANY ($1::text[]) AND l.owner IS NOT NULL AND NOT l.contended
-   AND set_config('lock_timeout', '5000', true) IS NOT NULL
-   ORDER BY l.name
-     FOR NO KEY UPDATE OF l
-), marked AS (
-  UPDATE "locks" AS l
-     SET contended = true
-    FROM unmarked, fast
-   WHERE l.name = unmarked.name AND l.owner IS NOT NULL
-  RETURNING l.name, l.holder, l.acquired_at, l.expires_at, l.ttl_us, l.fence
-), seen AS (
-  SELECT l.name, l.holder, l.acquired_at, l.expires_at, l.ttl_us, l.fence, 1 AS wanted
-    FROM "locks" AS l
-   WHERE l.name = ANY ($1::text[]) AND l.owner IS NOT NULL AND l.contended
-   UNION ALL
-  SELECT m.*, 0 FROM marked AS m
-)
+-- acquire and look: who has it
 SELECT s.name, s.holder,
        (extract(epoch FROM clock_timestamp() - s.acquired_at) * 1000000)::bigint,
        CASE WHEN s.expires_at > clock_timestamp() + (s.ttl_us + 1000000) * interval '1 microsecond' THEN s.ttl_us
             ELSE (extract(epoch FROM s.expires_at - clock_timestamp()) * 1000000)::bigint END,
-       s.wanted::bigint, s.fence,
+       s.contended::int::bigint, s.fence,
        CASE WHEN s.expires_at > clock_timestamp() + (s.ttl_us + 1000000) * interval '1 microsecond' THEN (extract(epoch FROM s.expires_at) * 1000000)::bigint ELSE 0 END
-  FROM seen AS s
- WHERE s.expires_at > clock_timestamp();
+  FROM "locks" AS s
+ WHERE s.name = ANY ($1::text[]) AND s.owner IS NOT NULL AND s.expires_at > clock_timestamp();
+
+-- acquire and look: the first that waits for it says so
+UPDATE "locks" AS l
+   SET contended = true
+ WHERE l.name = $1::text AND l.owner <> $2::text AND NOT l.contended
+   AND set_config('synchronous_commit', 'off', true) IS NOT NULL
+   AND set_config('lock_timeout', '5000', true) IS NOT NULL;
+
+-- acquire and look: the first that waits for them says so
+WITH unmarked AS MATERIALIZED (
+  SELECT l.name
+    FROM "locks" AS l
+    JOIN unnest($1::text[], $2::text[]) AS c (name, owner) ON l.name = c.name AND l.owner <> c.owner
+     AND NOT l.contended AND set_config('synchronous_commit', 'off', true) IS NOT NULL
+   AND set_config('lock_timeout', '5000', true) IS NOT NULL
+   ORDER BY l.name
+     FOR NO KEY UPDATE OF l
+)
+UPDATE "locks" AS l
+   SET contended = true
+  FROM unmarked
+ WHERE l.name = unmarked.name AND l.owner IS NOT NULL;
 
 -- acquire and look: it ends later than it can
 UPDATE "locks" AS l

@@ -1,7 +1,7 @@
 //! Connections whose session may be anybody's.
 
 use super::{pg, pg_checked, pg_row, pg_row_with, runs, text};
-use lock_core::sql::{Statement, Step, mysql};
+use lock_core::sql::{Statement, Step, Value, mysql};
 use lock_core::{Claim, Failure, Instant, LockName, Mode, Owner, Request, SessionName, TableName};
 use std::time::Duration;
 
@@ -45,10 +45,15 @@ fn where_the_session_is_not_ours_statements_carry_the_settings() {
     let renew = Request::Renew { claims: claims.clone(), ttl };
     let release = Request::Release { session, claims: claims.clone(), times_overtaken: 0 };
     let probe = Request::Probe { claims };
-    for (request, waits_for_the_disk) in
-        [(acquire, true), (renew, true), (release, false), (probe, false)]
-    {
-        let Statement { text, repeated, .. } = statement(&request);
+    let requests = [(acquire, true), (renew, true), (release, false)];
+    let mut statements = requests.map(|(request, durable)| (statement(&request), durable)).to_vec();
+    let mut look = codec.encode(&probe, Instant::default());
+    let Statement { text: looks, repeated, .. } = look.poll_statement().expect("a look");
+    assert!(!repeated && !looks.contains("UPDATE") && !looks.contains("set_config"), "{looks}");
+    let unmarked = [1, 1, 0, 1, 0].map(Value::Int);
+    look.handle_rows(vec![[vec![text("a"), text("they")], unmarked.into()].concat()]);
+    statements.push((look.poll_statement().expect("the first that waits says so"), false));
+    for (Statement { text, repeated, .. }, waits_for_the_disk) in statements {
         assert!(text.contains("set_config('lock_timeout', '1500', true)"), "{text}");
         assert!(text.contains(r#""jobs"."locks""#) && !repeated, "{text}");
         let durable = text.contains("WHEN 'off' THEN 'on'");
