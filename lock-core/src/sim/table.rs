@@ -52,14 +52,23 @@ impl Row {
         LeaseVersion { fence: Fence::new(self.fence), expiry }
     }
 
-    fn holder(&self, now: Instant, wanted: bool, watched: bool) -> Holder {
-        Holder {
+    /// What a denial says of the holder. A silent table says nothing but what is watched.
+    fn told(&self, now: Instant, wanted: bool, table: (bool, bool)) -> Option<Holder> {
+        let (tells_holder, watched) = table;
+        let watched = watched.then(|| (self.version(), self.ttl));
+        let mut holder = Holder {
             label: self.holder.to_string(),
             held_for: now.since(self.acquired),
             expires_in: self.expires.since(now),
             wanted,
-            watched: watched.then(|| (self.version(), self.ttl)),
+            watched,
+        };
+        if !tells_holder {
+            watched?;
+            (holder.held_for, holder.expires_in) = (Duration::ZERO, Duration::ZERO);
+            holder.wanted = false;
         }
+        Some(holder)
     }
 }
 
@@ -190,7 +199,7 @@ impl FakeTable {
         } else {
             row.correct(self.clock.filter(|_| !self.watched));
             let wanted = core::mem::replace(&mut row.contended, true);
-            let told = self.tells_holder.then(|| row.holder(now, wanted, self.watched));
+            let told = row.told(now, wanted, (self.tells_holder, self.watched));
             return Outcome::Busy(told);
         }
         Outcome::Granted(Fence::new(row.fence))
@@ -214,7 +223,7 @@ impl FakeTable {
             Some(row) => {
                 row.correct(self.clock.filter(|_| !self.watched));
                 let wanted = core::mem::replace(&mut row.contended, true);
-                let told = self.tells_holder.then(|| row.holder(now, wanted, self.watched));
+                let told = row.told(now, wanted, (self.tells_holder, self.watched));
                 Outcome::Busy(told)
             }
             None => Outcome::Free { times_overtaken: None },

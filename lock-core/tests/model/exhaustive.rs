@@ -1,14 +1,15 @@
 //! Every state of small worlds, with time going on for ever.
 
-use crate::{advisory_of, consul_of, scale, small, world_of};
+use crate::{advisory_of, consul_of, scale, small, stepped, world_of};
+use lock_core::Instant;
 use lock_core::sim::advisory::FakeAdvisory;
 use lock_core::sim::consul::FakeConsul;
 use lock_core::sim::table::FakeTable;
 use lock_core::sim::{Found, Scope, Server, Sometimes, Wish, World, explore};
-use std::time::Instant;
+use std::time;
 
 fn search<S: Server>(what: &str, world: World<S>, limit: usize) -> Found {
-    let begin = Instant::now();
+    let begin = time::Instant::now();
     let found = explore(world, limit, 64);
     println!("{what}: {found}, {:.1?}", begin.elapsed());
     assert!(found.violation.is_none(), "{found}");
@@ -215,4 +216,19 @@ fn two_clients_try_consul() {
 fn two_clients_wait_for_consul() {
     let world = consul_of(FakeConsul::new(), opens(1, |_| ()));
     search("consul, 2 clients that wait, 1 session each", world, 30_000 * scale());
+}
+
+/// Leases that are watched, on a server whose clock is stepped forward by a TTL: each schedule of so many steps of time.
+/// The versions of leases never come again, so without an end the search has none.
+#[test]
+fn two_clients_watch() {
+    let world = |steps| {
+        let mut scope = stepped(small(|scope| scope.cancels = false));
+        scope.horizon = scope.grid.map(|grid| Instant::default().after(grid * steps));
+        (scope.faults.clock_steps, scope.faults.set_backs) = (1, 0);
+        world_of(FakeTable::new().watched().silent(), scope)
+    };
+    let seen = [Sometimes::AllAcquired, Sometimes::TakenOver, Sometimes::LostByDeadline];
+    exhaust_world("watched, 2 clients that wait", world(4), &seen);
+    exhaust_if_long("watched, 2 clients that wait, longer", world(5), &seen);
 }
