@@ -159,9 +159,10 @@ impl Failure {
     pub fn is_read_only(&self) -> bool {
         match self.code() {
             Some(Code::SqlState(state)) => state == *b"25006",
-            // Super-read-only, a read-only transaction, InnoDB; and a group's member that is no primary.
+            // A node that is cut off from its cluster; super-read-only, a read-only transaction, InnoDB; a group's member
+            // that is no primary.
             Some(Code::Mysql(number)) => {
-                matches!(number, 1290 | 1792 | 1836 | 1874 | 3100)
+                matches!(number, 1047 | 1290 | 1792 | 1836 | 1874 | 3100)
             }
             _ => false,
         }

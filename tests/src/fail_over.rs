@@ -169,20 +169,33 @@ pub fn run(cluster: &mut dyn Cluster, ttl: Duration, kills: usize) -> Report {
         let _ = kept.release();
         cluster.repair();
     }
-    let holds = contenders.end();
-    report.grants = holds.len();
-    // The one that lasts longest so far is the one to overlap with.
-    let mut last: Option<Instant> = None;
-    for pair in holds.windows(2) {
-        let until = last.map_or(pair[0].until, |last| last.max(pair[0].until));
-        report.overlaps += usize::from(pair[1].from <= until);
-        report.fallen += usize::from(pair[1].fence <= pair[0].fence);
-        last = Some(until);
-    }
+    report.count(&contenders.end());
+    report
+}
+
+/// Contends for a lock through each of these, for so long.
+pub fn crowd(all: Vec<Locks>, time: Duration) -> Report {
+    let contenders = Contenders::start(all);
+    std::thread::sleep(time);
+    let mut report = Report::default();
+    report.count(&contenders.end());
     report
 }
 
 impl Report {
+    /// Counts what is in these holds, which are in the order of their beginnings.
+    fn count(&mut self, holds: &[Hold]) {
+        self.grants = holds.len();
+        // The one that lasts longest so far is the one to overlap with.
+        let mut last: Option<Instant> = None;
+        for pair in holds.windows(2) {
+            let until = last.map_or(pair[0].until, |last| last.max(pair[0].until));
+            self.overlaps += usize::from(pair[1].from <= until);
+            self.fallen += usize::from(pair[1].fence <= pair[0].fence);
+            last = Some(until);
+        }
+    }
+
     /// What became of a lock that was held while the primary was killed.
     fn judge(&mut self, kept: &Guard, rival: &Locks) {
         let stolen = loop {

@@ -8,6 +8,7 @@ pub mod consul;
 mod docs;
 pub mod drivers;
 pub mod fail_over;
+pub mod galera;
 mod kinds;
 pub mod multiplexer;
 pub mod observer;

@@ -26,7 +26,8 @@ SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at
        COUNT(*), COUNT(CASE WHEN k.fits THEN 1 END),
        @@SESSION.autocommit = 1, COALESCE(?, DATABASE()), CURRENT_USER(),
        (SELECT COUNT(*) FROM information_schema.triggers
-         WHERE event_object_schema = COALESCE(?, DATABASE()) AND event_object_table = ?)
+         WHERE event_object_schema = COALESCE(?, DATABASE()) AND event_object_table = ?),
+       COALESCE(/*M! (SELECT variable_value FROM information_schema.global_variables WHERE variable_name = 'WSREP_ON'), */ 'OFF')
   FROM (SELECT MAX(column_name = 'name' AND sub_part IS NULL) = 1 AND COUNT(*) = 1 AS fits
           FROM information_schema.statistics
          WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ? AND non_unique = 0
@@ -43,6 +44,9 @@ CREATE TABLE IF NOT EXISTS `locks` (
   contended BOOLEAN NOT NULL DEFAULT 0, -- somebody waits for the release
   holder VARCHAR(255) CHARACTER SET utf8mb4 NOT NULL -- for people: host, process, label
 ) ENGINE = InnoDB;
+
+-- setup, on a node of a Galera cluster: see what was committed at the others
+SET SESSION wsrep_sync_wait = 7;
 
 -- acquire: take the name if it is free
 INSERT INTO `locks` (name, owner, fence, expires_us, acquired_us, ttl_us, holder)

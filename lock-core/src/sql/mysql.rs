@@ -158,8 +158,8 @@ fn hex(text: &mut String, bytes: &[u8]) {
 /// | none, 1053, 1077–1079, 1152, 1158–1161, 1180, 1184, 1927, 2000–2999, 3169, 4031 | the connection or the server ended meanwhile, or the commit did | unknown |
 /// | 1213, 1205, 1020, 1412, 1689, 3058, 3101, 3572 | deadlock, lock timeout, conflict | rejected, try again |
 /// | 1317, 1969, 3024 | ended for taking too long | rejected, try again |
-/// | 1021, 1030, 1037, 1038, 1041, 1047, 1114, 1135, 1206, 1226, 1637 | out of something, or not ready yet | rejected, try again |
-/// | 1290, 1792, 1836, 1874, 3100 | [read-only](Failure::is_read_only) | rejected, try again |
+/// | 1021, 1030, 1037, 1038, 1041, 1114, 1135, 1206, 1226, 1637 | out of something, or not ready yet | rejected, try again |
+/// | 1047, 1290, 1792, 1836, 1874, 3100 | [read-only](Failure::is_read_only) | rejected, try again |
 /// | any other | the server will not do it | rejected |
 pub fn statement_failed(code: Option<u16>, message: &str) -> Failure {
     let Some(code) = code else { return Failure::Unknown(one_line(message)) };
@@ -178,10 +178,10 @@ pub fn statement_failed(code: Option<u16>, message: &str) -> Failure {
         1213 | 1205 | 1020 | 1412 | 1689 | 3058 | 3101 | 3572 | 1317 | 1969 | 3024 => {
             Failure::not_now(message)
         }
-        1021 | 1030 | 1037 | 1038 | 1041 | 1047 | 1114 | 1135 | 1206 | 1226 | 1637 => {
+        1021 | 1030 | 1037 | 1038 | 1041 | 1114 | 1135 | 1206 | 1226 | 1637 => {
             Failure::not_now(message)
         }
-        1290 | 1792 | 1836 | 1874 | 3100 => Failure::not_now(message),
+        1047 | 1290 | 1792 | 1836 | 1874 | 3100 => Failure::not_now(message),
         _ => Failure::refused(message),
     };
     failure.with_code(Some(Code::Mysql(code)))
@@ -215,8 +215,11 @@ fn one_line(message: &str) -> String {
     message.trim().replace(char::is_control, " ").to_string()
 }
 
-/// Asks a server whether it is read-only, where a driver has several to choose from. One row of one text.
-pub const READ_ONLY: &str = "SELECT CAST(@@GLOBAL.read_only AS CHAR)";
+/// Asks a server whether it is read-only, where a driver has several to choose from. One row of one text. A node of a
+/// Galera cluster that is cut off from the others answers with another word.
+pub const READ_ONLY: &str = "SELECT /*M! IF(EXISTS(SELECT 1 FROM information_schema.global_variables AS v, information_schema.global_status AS s \
+     WHERE v.variable_name = 'WSREP_ON' AND v.variable_value = 'ON' AND s.variable_name = 'WSREP_READY' AND s.variable_value <> 'ON'), 'CUT OFF', */ \
+     CAST(@@GLOBAL.read_only AS CHAR) /*M! ) */";
 
 /// Whether a server that [answers](READ_ONLY) so takes writes. MariaDB's newer versions answer with a word.
 pub fn takes_writes(read_only: &str) -> bool {
@@ -252,6 +255,10 @@ pub(super) const SESSION: &str = "SET NAMES utf8mb4, autocommit = 1, completion_
      /*!80000 , SESSION transaction_isolation = 'READ-COMMITTED', SESSION transaction_read_only = 0 */ \
      /*M! , SESSION tx_isolation = 'READ-COMMITTED', SESSION tx_read_only = 0 */";
 
+/// The setting of a session on a node of a Galera cluster: each statement sees what was committed at the other nodes
+/// before it.
+pub(super) const SYNCED: &str = "SET SESSION wsrep_sync_wait = 7";
+
 pub(super) const CREATE: &str = r#"
 CREATE TABLE IF NOT EXISTS {table} (
   name VARBINARY(255) NOT NULL PRIMARY KEY,
@@ -271,7 +278,7 @@ pub(super) const COLUMNS: &str = "acquired_us bigint, contended tinyint(1), expi
 /// One row: version, read-only?, `innodb_flush_log_at_trx_commit`, whether there is a binary log that
 /// a commit does not wait for, the table's engine, its columns, how many unique keys it has and
 /// how many of them are the name alone, whether statements commit by themselves, the table's database, the
-/// account, how many triggers the table has. Five times schema and table, without the third table.
+/// account, how many triggers the table has, whether it is a node of a Galera cluster (`ON`). Five times schema and table, without the third table.
 pub(super) const CHECK: &str = r#"
 SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at_trx_commit,
        @@GLOBAL.log_bin = 1 AND @@GLOBAL.sync_binlog <> 1,
@@ -288,7 +295,8 @@ SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at
        COUNT(*), COUNT(CASE WHEN k.fits THEN 1 END),
        @@SESSION.autocommit = 1, COALESCE(?, DATABASE()), CURRENT_USER(),
        (SELECT COUNT(*) FROM information_schema.triggers
-         WHERE event_object_schema = COALESCE(?, DATABASE()) AND event_object_table = ?)
+         WHERE event_object_schema = COALESCE(?, DATABASE()) AND event_object_table = ?),
+       COALESCE(/*M! (SELECT variable_value FROM information_schema.global_variables WHERE variable_name = 'WSREP_ON'), */ 'OFF')
   FROM (SELECT MAX(column_name = 'name' AND sub_part IS NULL) = 1 AND COUNT(*) = 1 AS fits
           FROM information_schema.statistics
          WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ? AND non_unique = 0

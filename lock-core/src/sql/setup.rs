@@ -40,6 +40,7 @@ enum Stage {
     Rollback,
     Known,
     Session,
+    Synced,
     Journal,
     Durable,
     Check,
@@ -111,7 +112,7 @@ impl Setup {
                 None => self.own_session(),
             },
             (Stage::Known, _) => self.known(&rows),
-            (Stage::Durable, Dialect::Postgres { .. }) => Step::Ready,
+            (Stage::Durable, Dialect::Postgres { .. }) | (Stage::Synced, _) => Step::Ready,
             (Stage::Probe, _) => self.appeared(),
             (Stage::TimerKey, _) => self.is_denied(rows),
             (Stage::Session | Stage::Durable | Stage::Create, _) => self.check(),
@@ -124,7 +125,11 @@ impl Setup {
 
     fn begin(&mut self) -> Step {
         match self.codec.dialect {
-            Dialect::Postgres { .. } | Dialect::Mysql { .. } if self.shared => self.check(),
+            Dialect::Postgres { .. } if self.shared => self.check(),
+            Dialect::Mysql { .. } if self.shared => {
+                self.codec = self.codec.carrying(true);
+                self.check()
+            }
             Dialect::Postgres { .. } if self.handed => {
                 self.run(Stage::Inside, postgres::INSIDE, vec![])
             }
@@ -216,11 +221,11 @@ impl Setup {
     }
 
     fn judge_mysql(&mut self, rows: Rows) -> Step {
-        let Some(Ok(row)) = rows.into_iter().next().map(<[Value; 12]>::try_from) else {
+        let Some(Ok(row)) = rows.into_iter().next().map(<[Value; 13]>::try_from) else {
             return Step::Refuse(Refusal::UnexpectedResponse);
         };
         let [version, read_only, flush, unsynced, engine, columns, keys, fitting, rest @ ..] = row;
-        let [commits, schema, account, triggers] = rest;
+        let [commits, schema, account, triggers, galera] = rest;
         let (Value::Text(version), Value::Text(read_only)) = (version, read_only) else {
             return Step::Refuse(Refusal::UnexpectedResponse);
         };
@@ -258,6 +263,9 @@ impl Setup {
         }
         if triggers != Value::Int(0) {
             return Step::Refuse(Refusal::Triggers(self.quoted()));
+        }
+        if galera == Value::Text("ON".to_string()) && !self.shared && !self.codec.carries() {
+            return self.run(Stage::Synced, mysql::SYNCED, vec![]);
         }
         Step::Ready
     }

@@ -3,11 +3,11 @@
 use super::*;
 
 /// A row of the check: version, read-only, flush, unsynced binary log, engine, columns, keys, whether
-/// statements commit, database, account, triggers.
+/// statements commit, database, account, triggers, whether it is a node of a Galera cluster.
 fn row() -> Vec<Value> {
     let [version, read_only, engine, columns] = ["8.4.3", "0", "InnoDB", COLUMNS].map(text);
     let table = [version, read_only, int(1), int(0), engine, columns, int(1), int(1)];
-    [&table[..], &[int(1), Value::Null, text("app@%"), int(0)]].concat()
+    [&table[..], &[int(1), Value::Null, text("app@%"), int(0), text("OFF")]].concat()
 }
 
 fn row_with(column: usize, value: Value) -> Rows {
@@ -57,6 +57,18 @@ fn a_server_and_table_that_are_fit_need_nothing_but_the_check() {
     let check = checked(&mysql::codec(TableName::new("ops.locks").expect("good"))).1;
     let name = [text("ops"), text("locks")];
     assert_eq!(check.params[4..], [&name[..1], &name, &name].concat());
+}
+
+#[test]
+fn a_node_of_a_cluster_is_told_to_wait_for_the_others() {
+    let (mut setup, _) = checked(&codec());
+    let Step::Run(set) = setup.step(Some(Ok(row_with(12, text("ON"))))) else { panic!("nothing") };
+    assert_eq!(&*set.text, "SET SESSION wsrep_sync_wait = 7");
+    assert_eq!(setup.step(Some(Ok(number(0)))), Step::Ready);
+    // A session that may be anybody's is left as it is.
+    let mut setup = codec().setup().shared(true);
+    setup.step(None);
+    assert_eq!(setup.step(Some(Ok(row_with(12, text("ON"))))), Step::Ready);
 }
 
 #[test]

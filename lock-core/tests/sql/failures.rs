@@ -104,6 +104,7 @@ fn a_server_that_takes_no_writes_is_tried_again_over_another_connection() {
         mysql::statement_failed(Some(1290), "read-only"),
         mysql::statement_failed(Some(1792), "read-only"),
         mysql::statement_failed(Some(1836), "read-only"),
+        mysql::statement_failed(Some(1047), "WSREP has not yet prepared node for application use"),
     ];
     for failure in read_only {
         assert!(matches!(failure, Failure::Rejected { retry: true, .. }), "{failure:?}");

@@ -280,10 +280,14 @@ fn mysql_statements_are_those_agreed_on() {
     let [version, read_only] = ["8.0.11", "0"].map(|text| Value::Text(text.into()));
     let mut missing = vec![version, read_only, Value::Int(1), Value::Int(0)];
     missing.extend([Value::Null, Value::Null, Value::Int(0), Value::Int(0)]);
-    missing.extend([Value::Int(1), Value::Null, Value::Text("app@%".into()), Value::Int(0)]);
+    missing.extend([Value::Int(1), Value::Null, text("app@%"), Value::Int(0), text("ON")]);
+    const COLUMNS: &str = "acquired_us bigint, contended tinyint(1), expires_us bigint, fence bigint, holder varchar(255) utf8mb4, name varbinary(255), owner binary(16), ttl_us bigint";
+    let mut found = missing.clone();
+    found.splice(4..8, [text("InnoDB"), text(COLUMNS), Value::Int(1), Value::Int(1)]);
     let create = step(&mut setup, Some(vec![missing]));
     assert_eq!(create, codec.create_table());
     assert_eq!(step(&mut setup, Some(number())), check, "and again");
+    let synced = step(&mut setup, Some(vec![found]));
     let setup = [
         ("setup: what the server's settings have begun is no concern of ours", rollback),
         ("setup of a connection that was handed over, instead: fails in a transaction", inside),
@@ -291,6 +295,7 @@ fn mysql_statements_are_those_agreed_on() {
         ("setup: what the session goes by", session),
         ("setup: what kind of server and table is this", check),
         ("setup, if there is no such table", create),
+        ("setup, on a node of a Galera cluster: see what was committed at the others", synced),
     ];
     let mine = [(
         "several claims: which are their owner's (after acquire and renew, before release)",

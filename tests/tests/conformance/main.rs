@@ -4,6 +4,7 @@ mod admin;
 mod advisory_async;
 mod advisory_sync;
 mod behind;
+mod galera;
 mod heard;
 mod hosts;
 mod looking;

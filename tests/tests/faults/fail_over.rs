@@ -2,5 +2,6 @@
 //! as often in each test. `RUST_TEST_NOCAPTURE=1` shows the figures.
 
 mod consul;
+mod galera;
 mod postgres;
 mod replicas;

@@ -9,7 +9,8 @@ pub const CLOSED: &str = "the server closed the connection";
 pub const NO_TLS: &str = "the server offers no TLS: enable it there, or set sslmode=disable, with which anyone on the network path can read the traffic";
 pub const CLEAR_PASSWORD: &str = "the server asks for the password in plain text or by an unsafe method: create its user with caching_sha2_password or mysql_native_password";
 pub const UNKNOWN_LOGIN: &str = "the server does not know the user, or asks for a login method that is not supported: create the user with caching_sha2_password or mysql_native_password";
-pub const NO_WRITES: &str = "it takes no writes: it is a replica, or read-only";
+pub const NO_WRITES: &str =
+    "it takes no writes: it is a replica, read-only, or cut off from its cluster";
 pub const TOO_OLD: &str = "the server is too old, or it is not MySQL or MariaDB";
 
 pub fn io(error: &io::Error) -> String {

@@ -174,7 +174,7 @@ fn a_primary_that_turns_read_only_is_left_at_once(words: &'static Words) {
     for driver in DRIVERS {
         let told = connect(driver, &url).err();
         let Some(Error::Unavailable(told)) = told else { panic!("{told:?}") };
-        assert!(told.ends_with("it takes no writes: it is a replica, or read-only"), "{told}");
+        assert!(told.contains("it takes no writes: it is a replica, read-only, or"), "{told}");
     }
     pair.promote();
     for locks in &all {
