@@ -90,6 +90,13 @@ impl Contention {
         self.is_front_waiter = false;
     }
 
+    /// It looks before it claims, where a look takes nothing and does not wait.
+    pub(crate) fn looks_first(&mut self) {
+        if self.on_busy != Action::Wait {
+            self.next_action = Action::Probe;
+        }
+    }
+
     // -- what to ask ------------------------------------------------------------------------------
 
     /// The next request.
@@ -176,7 +183,7 @@ impl Contention {
         back_off: &mut BackOff,
         cx: &mut Context<'_>,
     ) -> Instant {
-        if self.on_busy == Action::Probe {
+        if self.on_busy != Action::Wait {
             return self.behind_the_first(4, cx);
         }
         // It has changed hands.

@@ -1,11 +1,13 @@
 //! The engine: many attempts, one queue a name, requests in batches.
 
+mod attempt;
 mod due;
 mod index;
 mod news;
 #[cfg(feature = "sim")]
 mod project;
 mod queue;
+mod semaphore;
 mod sessions;
 mod step;
 
@@ -13,22 +15,24 @@ use crate::capabilities::Capabilities;
 use crate::contention::{Contention, Cooldowns};
 use crate::error::Failure;
 use crate::event::{Event, LockId};
-use crate::name::{LockName, Owner};
+use crate::name::LockName;
 use crate::outcome::Reply;
 use crate::request::{Action, Mode, Request};
 use crate::rng::Rng;
 use crate::session::{Session, SessionId};
-use crate::slot::{Input, Slot};
+use crate::slot::Input;
 use crate::time::Instant;
 use crate::timing::Timing;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
+use attempt::{Attempt, InFlight, Place, Todo, Wanted};
 use core::time::Duration;
 use due::Due;
 pub(crate) use index::Entry;
 use index::TimerKey;
 use news::Subscription;
+use semaphore::Semaphore;
 
 /// The settings of an engine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -85,48 +89,6 @@ pub struct Dispatch {
     pub deadline: Instant,
 }
 
-/// A request that is in flight.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct InFlight {
-    due: Due,
-    sent: Instant,
-    /// Its session has ended: the answer is of no interest.
-    void: bool,
-}
-
-/// A part of a step that remains to be done. A list instead of calls within calls: a hundred thousand attempts
-/// that end together, each because of the one before, need no stack.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Todo {
-    Attempt(LockId, Input),
-    /// Nobody needs the session any more.
-    Release(SessionId),
-    /// It may be needed no longer.
-    Tidy(SessionId),
-}
-
-/// An attempt's position in its name's queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Place {
-    /// It may talk to the server, as far as its local rivals are concerned.
-    Front,
-    Behind,
-    /// It wants the name no more.
-    Left,
-}
-
-/// One attempt to hold a lock.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Attempt {
-    name: LockName,
-    mode: Mode,
-    /// The session that its claims go to, if there are sessions.
-    session: Option<SessionId>,
-    slot: Slot,
-    place: Place,
-    indexed: Entry,
-}
-
 /// Many lock attempts over one server, as a value.
 ///
 /// Its methods are of four kinds:
@@ -155,6 +117,8 @@ pub struct Engine {
     last_dispatch: u64,
     /// Boxed, for a map makes room for eleven at once.
     attempts: BTreeMap<LockId, Box<Attempt>>,
+    /// Attempts for any one of several locks.
+    semaphores: BTreeMap<LockId, Semaphore>,
     /// Attempts for one name, first come first served; only those in front talk to the server.
     queues: BTreeSet<(LockName, LockId)>,
     /// How many want to share a name, or share it. Derived from the slots; see `index`.
@@ -211,6 +175,7 @@ impl Engine {
             last_session: 0,
             last_dispatch: 0,
             attempts: BTreeMap::new(),
+            semaphores: BTreeMap::new(),
             queues: BTreeSet::new(),
             sharers: BTreeMap::new(),
             unaware: 0,
@@ -264,22 +229,10 @@ impl Engine {
         give_up: Option<Instant>,
     ) -> LockId {
         self.handle_timeout(now);
-        self.closing = false;
         let mode = if self.capabilities.shared { mode } else { Mode::Exclusive };
-        self.last_id += 1;
-        let id = LockId(self.last_id);
-        let owner = Owner::new(self.config.seed.wrapping_add(u128::from(self.last_id)));
-        let give_up = give_up.unwrap_or(Instant::END);
-        let answer_deadline = give_up.after(self.config.timing.answer_grace());
-        let mut contention = Contention::new(self.capabilities.on_busy);
-        if !once && self.cooldowns.until(&name).is_some_and(|until| now < until) {
-            contention.starts_behind();
-        }
-        let slot = Slot::new(owner, contention, once, give_up, answer_deadline);
-        let indexed = Entry::default();
-        let (place, input) = self.join_queue(name.clone(), id, mode);
-        let attempt = Attempt { name, mode, session: None, slot, place, indexed };
-        self.attempts.insert(id, Box::new(attempt));
+        let contention = Contention::new(self.capabilities.on_busy);
+        let wanted = Wanted { mode, ..Wanted::exclusive(name, once, give_up) };
+        let (id, input) = self.begin(now, wanted, contention);
         self.step(now, id, input);
         id
     }
@@ -290,7 +243,11 @@ impl Engine {
     /// Leads to one [`Event::Released`], at once if nothing was ever sent.
     pub fn release(&mut self, now: Instant, id: LockId) {
         self.handle_timeout(now);
-        self.step(now, id, Input::Release);
+        if self.release_any(id) {
+            self.apply_effects(now);
+        } else {
+            self.step(now, id, Input::Release);
+        }
     }
 
     /// Wants no session to be kept for claims that may come: those that no attempt needs are
@@ -440,7 +397,7 @@ impl Engine {
 
     /// The deadline of the attempt's lock if it is not renewed; `None` if it is not held.
     pub fn held_until(&self, id: LockId) -> Option<Instant> {
-        self.attempts.get(&id)?.slot.held_until()
+        self.attempts.get(&self.winner(id))?.slot.held_until()
     }
 
     /// The lease times it was made with.

@@ -24,6 +24,12 @@ pub enum NameError {
         /// The place of the first one, in bytes.
         at: usize,
     },
+    /// A semaphore with more than [`LockName::MAX_PERMITS`].
+    #[error("a semaphore has at most {} permits, not {count}", LockName::MAX_PERMITS)]
+    Permits {
+        /// How many permits were asked for.
+        count: u32,
+    },
 }
 
 /// A table name that is not a plain identifier. The caller's fault.

@@ -1,8 +1,10 @@
 //! What a lock is called, who holds it, and the table it is kept in.
 
 use crate::error::{NameError, TableError};
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 
 /// The name of a lock: 1 to 255 bytes of UTF-8 without control characters.
@@ -27,6 +29,8 @@ pub struct LockName(Arc<str>);
 impl LockName {
     /// The longest name, in bytes.
     pub const MAX_BYTES: usize = 255;
+    /// The most permits of a semaphore.
+    pub const MAX_PERMITS: u32 = 1_000;
 
     /// Checks `name` and makes it a lock name.
     ///
@@ -45,6 +49,37 @@ impl LockName {
         Ok(Self(name.into()))
     }
 
+    /// The same for what a server says, which may be the name of a [permit](Self::permits).
+    pub(crate) fn stored(name: &str) -> Option<Self> {
+        let of = permit_of(name).map_or(name, |(of, _)| of);
+        (Self::new(of).is_ok() && name.len() <= Self::MAX_BYTES).then(|| Self(name.into()))
+    }
+
+    /// The permits of the semaphore of this name. Each is a lock of a name of its own, which no lock has that a caller
+    /// named: this name, the character U+001F, and the permit's number, from 1. So a semaphore of three is three
+    /// locks, and not the lock of this name. Fewer than one permit count as one.
+    ///
+    /// # Errors
+    /// [`NameError::TooLong`] if the name leaves no room for the number, [`NameError::Permits`] for more than
+    /// [`MAX_PERMITS`](Self::MAX_PERMITS).
+    pub fn permits(&self, count: u32) -> Result<Vec<Self>, NameError> {
+        let last = format!("{self}{PERMIT}{}", Self::MAX_PERMITS);
+        match (count > Self::MAX_PERMITS, last.len()) {
+            (true, _) => Err(NameError::Permits { count }),
+            (_, bytes) if bytes > Self::MAX_BYTES => Err(NameError::TooLong { bytes }),
+            _ => {
+                let of = permit_of(&self.0).map_or(self.as_str(), |(of, _)| of);
+                let permit = |number| Self(format!("{of}{PERMIT}{number}").into());
+                Ok((1..=count.max(1)).map(permit).collect())
+            }
+        }
+    }
+
+    /// The semaphore's name and the permit's number, if this is the name of a [permit](Self::permits).
+    pub fn as_permit(&self) -> Option<(&str, u32)> {
+        permit_of(&self.0)
+    }
+
     /// A name that nobody else uses.
     pub(crate) fn of(owner: Owner) -> Self {
         Self(owner.to_string().into())
@@ -54,6 +89,17 @@ impl LockName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Between a semaphore's name and a permit's number.
+pub(crate) const PERMIT: char = '\u{1f}';
+
+fn permit_of(name: &str) -> Option<(&str, u32)> {
+    let (of, number) = name.split_once(PERMIT)?;
+    let parsed: u32 = number.parse().ok()?;
+    // One permit has one name.
+    let plain = number.starts_with(|first: char| ('1'..='9').contains(&first));
+    (plain && parsed <= LockName::MAX_PERMITS).then_some((of, parsed))
 }
 
 impl core::str::FromStr for LockName {

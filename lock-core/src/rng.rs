@@ -19,6 +19,12 @@ impl Rng {
         z ^ (z >> 31)
     }
 
+    /// A number below `count`; 0 below 0.
+    pub(crate) fn below(&mut self, count: usize) -> usize {
+        let count = u64::try_from(count).unwrap_or(u64::MAX).max(1);
+        usize::try_from(self.next() % count).unwrap_or_default()
+    }
+
     /// A duration in the upper half of `full`: random enough that two waiters do not march in
     /// step, and never so short that a waiter spins.
     pub(crate) fn jitter(&mut self, full: Duration) -> Duration {

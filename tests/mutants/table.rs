@@ -342,7 +342,7 @@ const OF_LOCKS: &[Mutant] = &[
     },
     Mutant {
         name: "one owner for all holds of a process",
-        file: "engine.rs",
+        file: "engine/attempt.rs",
         after: "let owner = Owner::new(",
         good: "self.config.seed.wrapping_add(u128::from(self.last_id))",
         bad: "self.config.seed",

@@ -7,6 +7,7 @@ use crate::request::{Action, Claim, Request, SessionName};
 use crate::session::SessionId;
 use crate::slot::Input;
 use crate::time::Instant;
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -90,8 +91,13 @@ impl Engine {
         let due = self.due.range(due).map(|(_, _, _, id)| *id);
         let early = || self.renewals.range(..=(now.after(self.config.timing.renew_early()), last));
         let early = (action == Action::Renew).then(early);
-        let mut ids = Vec::with_capacity(1);
+        let (mut ids, mut wholes) = (Vec::with_capacity(1), BTreeSet::new());
         for id in due.chain(early.into_iter().flatten().map(|(_, id)| *id)) {
+            if let (Some(whole), Action::Acquire) = (self.attempts[&id].part_of, action)
+                && !wholes.insert(whole)
+            {
+                continue;
+            }
             // Nobody is carried along in a request about more than it may be in.
             most = most.min(self.attempts[&id].slot.among);
             if ids.len() >= most {

@@ -36,8 +36,11 @@ impl Engine {
     /// Keeps true what is indexed of an attempt: nothing, once it has ended. The session that it is
     /// in now.
     pub(super) fn index(&mut self, now: Instant, id: LockId) -> Option<SessionId> {
+        let attempt = self.attempts.get(&id)?;
+        let held_back = self.is_held_back(id, attempt.part_of);
         let mut attempt = self.attempts.get_mut(&id)?;
         let due = match attempt.slot.due(now) {
+            Some(Action::Acquire) if held_back => None,
             Some(action) if self.capabilities.sessions.is_some() => {
                 let due = self.assign(now, id, action);
                 attempt = self.attempts.get_mut(&id)?;

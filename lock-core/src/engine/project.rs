@@ -1,6 +1,6 @@
 //! The simulation's view of an engine.
 
-use super::{ConnectionId, DispatchId, Due, Engine, Entry, InFlight};
+use super::{Attempt, ConnectionId, DispatchId, Due, Engine, Entry, InFlight};
 use crate::name::Owner;
 use crate::request::SessionName;
 use crate::session::Session;
@@ -28,7 +28,8 @@ impl Engine {
         let attempts = self.attempts.iter();
         let attempts: Vec<_> = attempts
             .map(|(id, attempt)| {
-                (*id, attempt.name.clone(), attempt.mode, attempt.session, slot(&attempt.slot))
+                let Attempt { name, mode, session, part_of, .. } = &**attempt;
+                (*id, name.clone(), *mode, *session, *part_of, slot(&attempt.slot))
             })
             .collect();
         let sessions = self.sessions.iter();
@@ -49,7 +50,7 @@ impl Engine {
             .collect();
         let news = (self.subscription.project(time, sent_at), self.cooldowns.project(time));
         let counters = (self.last_id, self.last_session, self.home, self.closing, news);
-        let counters = (counters, self.idle_waiter);
+        let counters = (counters, self.idle_waiter, self.semaphores.clone());
         (counters, attempts, sessions, self.queues.clone(), in_flight)
     }
 

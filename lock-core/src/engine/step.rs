@@ -40,6 +40,7 @@ impl Engine {
                     None
                 }),
                 Todo::Tidy(id) => self.tidy(id),
+                Todo::Widen(id) => self.widen(now, id),
             }
         }
         if self.todo.capacity() > MANY {
@@ -62,8 +63,9 @@ impl Engine {
             deadline: attempt.session.and_then(|id| self.sessions.get(&id)?.lease.deadline()),
             record: kind == Sessions::Records,
         });
+        let (part_of, told) = (attempt.part_of, self.events.len());
         let mut cx = Context {
-            id,
+            id: part_of.unwrap_or(id),
             now,
             timing: &self.config.timing,
             session,
@@ -83,6 +85,9 @@ impl Engine {
         let phase = attempt.slot.phase;
         let leaves = !attempt.slot.contends() && attempt.place != Place::Left;
         let knows_more = known.is_some_and(|known| attempt.slot.known() > known);
+        if let Some(whole) = part_of {
+            self.part_stepped(whole, id, told);
+        }
         let session = self.index(now, id);
         self.todo.extend(session.map(Todo::Tidy));
         if knows_more {

@@ -110,7 +110,7 @@ impl KeyTemplate {
                 byte => *byte,
             });
         }
-        let name = LockName::new(&String::from_utf8(bytes).ok()?).ok()?;
+        let name = LockName::stored(&String::from_utf8(bytes).ok()?)?;
         (escape(name.as_str()) == escaped).then_some(name)
     }
 

@@ -51,6 +51,11 @@ impl Slot {
         }
     }
 
+    /// Its caller has another lock instead, and is told no more.
+    pub(crate) fn forget_caller(&mut self) {
+        self.interest = Interest::None;
+    }
+
     /// The caller asks for the release. If its attempt had ended already, it is told no more.
     pub(super) fn no_more_of_it(&mut self) {
         if self.interest == Interest::Grant {

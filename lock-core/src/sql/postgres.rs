@@ -86,7 +86,7 @@ pub fn notification(payload: &str) -> Option<Notification> {
     match payload.strip_prefix(PROBES) {
         Some(number) => u128::from_str_radix(number, 16).ok().map(Notification::Ping),
         // Nobody waits for a text that is no lock's name.
-        None => LockName::new(payload).ok().map(Notification::Freed),
+        None => LockName::stored(payload).map(Notification::Freed),
     }
 }
 

@@ -13,7 +13,7 @@ pub mod file;
 
 use super::{Codec, Dialect};
 use crate::error::{Code, Failure};
-use crate::name::TableName;
+use crate::name::{PERMIT, TableName};
 use crate::request::Claim;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -47,7 +47,12 @@ pub fn statement_failed(code: Option<i32>, message: &str) -> Failure {
 /// `claims` as a JSON array of pairs. Names have no control characters, so two escapes suffice.
 pub(super) fn json(claims: &[&Claim]) -> String {
     let pairs = claims.iter().map(|claim| {
-        let name = claim.name.as_str().replace('\\', "\\\\").replace('"', "\\\"");
+        let name = claim
+            .name
+            .as_str()
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace(PERMIT, "\\u001f");
         format!("[\"{name}\",\"{}\"]", claim.owner)
     });
     let pairs: alloc::vec::Vec<_> = pairs.collect();

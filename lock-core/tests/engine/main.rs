@@ -19,6 +19,7 @@ mod replay;
 mod rivals;
 mod scale;
 mod scenario;
+mod semaphore;
 mod sessions;
 mod spare;
 mod wait;

@@ -1,0 +1,224 @@
+//! An attempt for any one of several locks: a semaphore's permits.
+//!
+//! It is made of an attempt for each lock, the *parts*, which are told of under its own id. So each permit is as safe
+//! as any lock, and what is left to do here is to take no more of them than one:
+//!
+//! * The first part claims a lock that nobody in this process has or wants. Where few are taken, that is the whole
+//!   attempt.
+//! * If that lock is somebody else's, there is a part for each of the others. They look first, all in one request
+//!   where the server can be asked so, and then wait as other attempts do.
+//! * One part claims at a time. Once one is granted its lock, the others are given up.
+
+use super::attempt::Wanted;
+use super::{Engine, Todo};
+use crate::contention::Contention;
+use crate::error::Failure;
+use crate::event::{Event, LockId, NotAcquired};
+use crate::name::LockName;
+use crate::outcome::Holder;
+use crate::slot::{Input, Phase};
+use crate::time::Instant;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+use core::ops::Bound::Included;
+
+/// What its parts have come to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Semaphore {
+    /// The locks that no part wants yet.
+    rest: Vec<LockName>,
+    /// The parts that have not ended for the caller.
+    parts: BTreeSet<LockId>,
+    /// The part whose claim is under way, or that has its lock: no other may claim.
+    claiming: Option<LockId>,
+    /// The part that was granted its lock.
+    winner: Option<LockId>,
+    /// The last holder that a part was told of.
+    holder: Option<Holder>,
+    /// The caller was told that all are somebody else's.
+    told: bool,
+    once: bool,
+    give_up: Option<Instant>,
+}
+
+impl Engine {
+    /// Wants any one of `names` until `give_up`, [`None`] for as long as it takes, and exclusively. With `once`, it ends
+    /// when all were "busy". Once it is granted, [`name`](Self::name) tells which.
+    ///
+    /// Leads to [`Event::Granted`] or [`Event::NotAcquired`], unless released before, as [`acquire`](Self::acquire) does.
+    pub fn acquire_any(
+        &mut self,
+        now: Instant,
+        names: Vec<LockName>,
+        once: bool,
+        give_up: Option<Instant>,
+    ) -> LockId {
+        self.handle_timeout(now);
+        self.last_id += 1;
+        let id = LockId(self.last_id);
+        let mut rest = names;
+        if rest.is_empty() {
+            let why = NotAcquired::Failed(Failure::refused("no lock was named".into()));
+            self.events.push_back(Event::NotAcquired { id, why });
+            return id;
+        }
+        let first = rest.swap_remove(self.choose(now, &rest));
+        let contention = Contention::new(self.capabilities.on_busy);
+        let wanted = Wanted { part_of: Some(id), ..Wanted::exclusive(first, once, give_up) };
+        let (part, input) = self.begin(now, wanted, contention);
+        let semaphore = Semaphore {
+            rest,
+            parts: [part].into(),
+            claiming: None,
+            winner: None,
+            holder: None,
+            told: false,
+            once,
+            give_up,
+        };
+        self.semaphores.insert(id, semaphore);
+        self.step(now, part, input);
+        id
+    }
+
+    /// The lock that an attempt wants or has: of several, the one that it was granted.
+    pub fn name(&self, id: LockId) -> Option<&LockName> {
+        self.attempts.get(&self.winner(id)).map(|attempt| &attempt.name)
+    }
+
+    /// The place in `names` of a lock that nobody in this process has or wants, and that is not left to others for a
+    /// while; if there is none, of any.
+    fn choose(&mut self, now: Instant, names: &[LockName]) -> usize {
+        let from = self.rng.below(names.len());
+        let open = |at: &usize| {
+            let name = &names[*at];
+            let cools = self.cooldowns.until(name).is_some_and(|until| now < until);
+            !cools && !self.is_wanted(name)
+        };
+        (from..names.len()).chain(0..from).find(open).unwrap_or(from)
+    }
+
+    fn is_wanted(&self, name: &LockName) -> bool {
+        let all = (Included((name.clone(), LockId(0))), Included((name.clone(), LockId(u64::MAX))));
+        self.queues.range(all).next().is_some()
+    }
+
+    /// The part that has its lock, or `id` itself.
+    pub(super) fn winner(&self, id: LockId) -> LockId {
+        self.semaphores.get(&id).and_then(|semaphore| semaphore.winner).unwrap_or(id)
+    }
+
+    /// Whether a part must not claim now, for another does.
+    pub(super) fn is_held_back(&self, id: LockId, part_of: Option<LockId>) -> bool {
+        let claiming = part_of.and_then(|of| self.semaphores.get(&of)?.claiming);
+        claiming.is_some_and(|claiming| claiming != id)
+    }
+
+    /// Releases all parts; what follows remains to be done. False if it has none.
+    pub(super) fn release_any(&mut self, id: LockId) -> bool {
+        let Some(semaphore) = self.semaphores.get_mut(&id) else { return false };
+        semaphore.rest.clear();
+        let parts = semaphore.parts.iter().map(|part| Todo::Attempt(*part, Input::Release));
+        self.todo.extend(parts);
+        true
+    }
+
+    /// Makes parts for the locks that no part wants yet.
+    pub(super) fn widen(&mut self, now: Instant, id: LockId) {
+        let Some(semaphore) = self.semaphores.get_mut(&id) else { return };
+        let (once, give_up) = (semaphore.once, semaphore.give_up);
+        for name in core::mem::take(&mut semaphore.rest) {
+            let mut contention = Contention::new(self.capabilities.on_busy);
+            contention.looks_first();
+            let wanted = Wanted { part_of: Some(id), ..Wanted::exclusive(name, once, give_up) };
+            let (part, input) = self.begin(now, wanted, contention);
+            if let Some(semaphore) = self.semaphores.get_mut(&id) {
+                semaphore.parts.insert(part);
+            }
+            self.todo.push(Todo::Attempt(part, input));
+        }
+    }
+
+    /// A part of `id` was stepped, and told what is in the events since `from`: what of it is told of the whole.
+    pub(super) fn part_stepped(&mut self, id: LockId, part: LockId, from: usize) {
+        let events = self.events.split_off(from);
+        for event in events {
+            self.part_told(id, part, event);
+        }
+        self.let_claim(id, part);
+        let Some(semaphore) = self.semaphores.get_mut(&id) else { return };
+        let denied = |part: &LockId| {
+            let slot = self.attempts.get(part).map(|attempt| &attempt.slot);
+            slot.is_none_or(|slot| slot.is_denied() || slot.phase == Phase::Queued)
+        };
+        let all = semaphore.rest.is_empty() && semaphore.parts.iter().all(denied);
+        if all && !semaphore.told && semaphore.holder.is_some() && !semaphore.parts.is_empty() {
+            semaphore.told = true;
+            self.events.push_back(Event::Waiting { id, holder: semaphore.holder.clone() });
+        }
+    }
+
+    /// Notes which part claims. When none does any more, the others may.
+    fn let_claim(&mut self, id: LockId, part: LockId) {
+        let Some(semaphore) = self.semaphores.get_mut(&id) else { return };
+        let phase = self.attempts.get(&part).map(|attempt| attempt.slot.phase);
+        let claims =
+            matches!(phase, Some(Phase::Claiming { waiting: false, .. } | Phase::Held { .. }));
+        let claiming = match semaphore.claiming {
+            None if claims => Some(part),
+            Some(old) if old == part && !claims => None,
+            other => other,
+        };
+        if claiming != semaphore.claiming {
+            semaphore.claiming = claiming;
+            let others = semaphore.parts.iter().filter(|other| **other != part);
+            self.todo.extend(others.map(|other| Todo::Attempt(*other, Input::Tick)));
+        }
+    }
+
+    fn part_told(&mut self, id: LockId, part: LockId, event: Event) {
+        let Some(semaphore) = self.semaphores.get_mut(&id) else { return };
+        let ended = matches!(event, Event::NotAcquired { .. } | Event::Released { .. });
+        if ended {
+            semaphore.parts.remove(&part);
+        }
+        let denied = matches!(
+            event,
+            Event::Waiting { .. } | Event::NotAcquired { why: NotAcquired::Busy(_), .. }
+        );
+        match event {
+            Event::Waiting { holder, .. } => semaphore.holder = holder.or(semaphore.holder.take()),
+            Event::Granted { .. } if semaphore.winner.is_none() => {
+                semaphore.winner = Some(part);
+                semaphore.rest.clear();
+                let others = core::mem::replace(&mut semaphore.parts, [part].into());
+                for other in others.into_iter().filter(|other| *other != part) {
+                    self.give_up_part(other);
+                }
+                self.events.push_back(event);
+            }
+            // Two servers' queues came to an end at once.
+            Event::Granted { .. } => self.give_up_part(part),
+            _ if ended && (!semaphore.parts.is_empty() || denied && !semaphore.rest.is_empty()) => {
+            }
+            event => {
+                if ended {
+                    self.semaphores.remove(&id);
+                }
+                self.events.push_back(event);
+            }
+        }
+        let widens = |semaphore: &Semaphore| denied && !semaphore.rest.is_empty();
+        if self.semaphores.get(&id).is_some_and(widens) {
+            self.todo.push(Todo::Widen(id));
+        }
+    }
+
+    /// Nobody is told of that part any more.
+    fn give_up_part(&mut self, part: LockId) {
+        if let Some(attempt) = self.attempts.get_mut(&part) {
+            attempt.slot.forget_caller();
+            self.todo.push(Todo::Attempt(part, Input::Release));
+        }
+    }
+}
