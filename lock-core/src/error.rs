@@ -189,9 +189,18 @@ impl Failure {
         match (self, self.code()) {
             (_, Some(code)) if code.is_of_the_table() => false,
             (Self::Rejected { retry: false, .. }, _) => true,
-            // A lock that was not to be had, a deadlock, a conflict.
-            (_, Some(Code::SqlState(state))) => [*b"55P03", *b"40P01", *b"40001"].contains(&state),
-            (_, Some(Code::Mysql(number))) => matches!(number, 1205 | 1213),
+            // A deadlock, a conflict.
+            (_, Some(Code::SqlState(state))) if [*b"40P01", *b"40001"].contains(&state) => true,
+            (_, Some(Code::Mysql(1213))) => true,
+            _ => self.is_of_a_locked_row(),
+        }
+    }
+
+    /// Whether somebody else has a row locked, for longer than a statement waits for it.
+    pub(crate) fn is_of_a_locked_row(&self) -> bool {
+        match self.code() {
+            Some(Code::SqlState(state)) => state == *b"55P03",
+            Some(Code::Mysql(number)) => number == 1205,
             _ => false,
         }
     }

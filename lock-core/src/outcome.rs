@@ -73,7 +73,8 @@ pub enum Outcome {
     /// Acquire, probe, wait: another has the lock; the holder, if the server told.
     Busy(Option<Holder>),
     /// Acquire, wait: nobody has the lock, but the server does not yet give it away: the session of its last
-    /// holder was lost, or the server has just started. Nothing tells when that is over.
+    /// holder was lost, the server has just started, or a transaction has the lock [pinned](crate::PinStatement).
+    /// Nothing tells when that is over.
     Delayed,
     /// Probe, wait: the lock may be free by now.
     Free {

@@ -19,6 +19,7 @@ pub mod advisory;
 mod exchange;
 mod flow;
 pub mod mysql;
+mod pin;
 pub mod postgres;
 mod prepared;
 mod refusal;

@@ -20,6 +20,7 @@ pub mod stalled;
 pub mod table;
 pub mod targets;
 pub mod transcript;
+pub mod user;
 pub mod withlock;
 
 /// The README's examples are compiled here, because this crate has both drivers.

@@ -54,6 +54,20 @@ pub trait Raw {
     }
 }
 
+impl<R: Raw + ?Sized> Raw for Box<R> {
+    fn run(&mut self, statement: &Statement) -> Result<Rows, Failure> {
+        (**self).run(statement)
+    }
+
+    fn batch(&mut self, sql: &str) {
+        (**self).batch(sql);
+    }
+
+    fn reset(&mut self) {
+        (**self).reset();
+    }
+}
+
 impl Raw for rusqlite::Connection {
     fn batch(&mut self, sql: &str) {
         self.execute_batch(sql).expect("run");

@@ -31,7 +31,8 @@ SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at
   FROM (SELECT MAX(column_name = 'name' AND sub_part IS NULL) = 1 AND COUNT(*) = 1 AS fits
           FROM information_schema.statistics
          WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ? AND non_unique = 0
-         GROUP BY index_name) AS k;
+         GROUP BY index_name
+        HAVING COUNT(*) = 1 OR COALESCE(MAX(column_name = 'name' AND sub_part IS NULL), 0) = 0) AS k;
 
 -- setup, if there is no such table
 CREATE TABLE IF NOT EXISTS `locks` (
@@ -42,7 +43,8 @@ CREATE TABLE IF NOT EXISTS `locks` (
   acquired_us BIGINT NOT NULL,
   ttl_us BIGINT NOT NULL DEFAULT 86400000000, -- of the lease; the longest there is, where it is not known
   contended BOOLEAN NOT NULL DEFAULT 0, -- somebody waits for the release
-  holder VARCHAR(255) CHARACTER SET utf8mb4 NOT NULL -- for people: host, process, label
+  holder VARCHAR(255) CHARACTER SET utf8mb4 NOT NULL, -- for people: host, process, label
+  UNIQUE KEY pin (fence, name) -- for transactions that pin a lock; nothing else needs it
 ) ENGINE = InnoDB;
 
 -- setup, on a node of a Galera cluster: see what was committed at the others
@@ -232,3 +234,9 @@ DELETE FROM `locks`
 
 -- purge: how many were they
 SELECT ROW_COUNT();
+
+-- pin, in a transaction of the user's
+SELECT fence
+  FROM `locks` FORCE INDEX (pin)
+ WHERE name = ? AND fence = ?
+  LOCK IN SHARE MODE;

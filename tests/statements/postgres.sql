@@ -52,7 +52,7 @@ SELECT c.name, c.owner,
                     WHERE o.name = c.name AND o.owner <> c.owner AND o.expires_at > clock_timestamp())
  ORDER BY c.name COLLATE "C"
 ON CONFLICT (name) DO UPDATE
-   SET owner = excluded.owner,
+   SET name = excluded.name, owner = excluded.owner,
        fence = CASE WHEN l.owner = excluded.owner THEN l.fence
                     ELSE greatest(l.fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) END,
        expires_at = greatest(CASE WHEN l.owner = excluded.owner THEN l.expires_at + interval '1 microsecond' END,
@@ -75,7 +75,7 @@ SELECT c.name, c.owner,
                     WHERE o.name = c.name AND o.owner <> c.owner AND o.expires_at > clock_timestamp())
  ORDER BY c.name COLLATE "C"
 ON CONFLICT (name) DO UPDATE
-   SET owner = excluded.owner,
+   SET name = excluded.name, owner = excluded.owner,
        fence = CASE WHEN l.owner = excluded.owner THEN l.fence
                     ELSE greatest(l.fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) END,
        expires_at = greatest(CASE WHEN l.owner = excluded.owner THEN l.expires_at + interval '1 microsecond' END,
@@ -249,3 +249,9 @@ DELETE FROM "locks"
       FOR UPDATE SKIP LOCKED
  )
 RETURNING name;
+
+-- pin, in a transaction of the user's
+SELECT fence
+  FROM "locks"
+ WHERE name = $1::text AND fence = $2::bigint AND owner IS NOT NULL
+   FOR KEY SHARE;

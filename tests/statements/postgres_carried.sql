@@ -7,12 +7,12 @@ SELECT c.name, c.owner,
   FROM (VALUES ($3::text, $4::text)) AS c (name, owner)
  WHERE NOT EXISTS (SELECT FROM "locks" AS o
                     WHERE o.name = c.name AND o.owner <> c.owner AND o.expires_at > clock_timestamp())
-   AND set_config('lock_timeout', '5000', true) IS NOT NULL
+   AND set_config('lock_timeout', '1000', true) IS NOT NULL
    AND set_config('synchronous_commit', CASE current_setting('synchronous_commit')
                                         WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true) IS NOT NULL
  ORDER BY c.name COLLATE "C"
 ON CONFLICT (name) DO UPDATE
-   SET owner = excluded.owner,
+   SET name = excluded.name, owner = excluded.owner,
        fence = CASE WHEN l.owner = excluded.owner THEN l.fence
                     ELSE greatest(l.fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) END,
        expires_at = greatest(CASE WHEN l.owner = excluded.owner THEN l.expires_at + interval '1 microsecond' END,
@@ -33,12 +33,12 @@ SELECT c.name, c.owner,
   FROM unnest($3::text[], $4::text[]) AS c (name, owner)
  WHERE NOT EXISTS (SELECT FROM "locks" AS o
                     WHERE o.name = c.name AND o.owner <> c.owner AND o.expires_at > clock_timestamp())
-   AND set_config('lock_timeout', '5000', true) IS NOT NULL
+   AND set_config('lock_timeout', '1000', true) IS NOT NULL
    AND set_config('synchronous_commit', CASE current_setting('synchronous_commit')
                                         WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true) IS NOT NULL
  ORDER BY c.name COLLATE "C"
 ON CONFLICT (name) DO UPDATE
-   SET owner = excluded.owner,
+   SET name = excluded.name, owner = excluded.owner,
        fence = CASE WHEN l.owner = excluded.owner THEN l.fence
                     ELSE greatest(l.fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) END,
        expires_at = greatest(CASE WHEN l.owner = excluded.owner THEN l.expires_at + interval '1 microsecond' END,
@@ -65,7 +65,7 @@ UPDATE "locks" AS l
    SET contended = true
  WHERE l.name = $1::text AND l.owner <> $2::text AND NOT l.contended
    AND set_config('synchronous_commit', 'off', true) IS NOT NULL
-   AND set_config('lock_timeout', '5000', true) IS NOT NULL;
+   AND set_config('lock_timeout', '1000', true) IS NOT NULL;
 
 -- acquire and look: the first that waits for them says so
 WITH unmarked AS MATERIALIZED (
@@ -73,7 +73,7 @@ WITH unmarked AS MATERIALIZED (
     FROM "locks" AS l
     JOIN unnest($1::text[], $2::text[]) AS c (name, owner) ON l.name = c.name AND l.owner <> c.owner
      AND NOT l.contended AND set_config('synchronous_commit', 'off', true) IS NOT NULL
-   AND set_config('lock_timeout', '5000', true) IS NOT NULL
+   AND set_config('lock_timeout', '1000', true) IS NOT NULL
    ORDER BY l.name
      FOR NO KEY UPDATE OF l
 )
@@ -89,14 +89,14 @@ UPDATE "locks" AS l
  WHERE l.name = $1::text AND l.fence = $2::bigint AND l.owner IS NOT NULL
    AND (extract(epoch FROM l.expires_at) * 1000000)::bigint = $3::bigint
    AND l.expires_at > clock_timestamp() + l.ttl_us * interval '1 microsecond'
-   AND set_config('lock_timeout', '5000', true) IS NOT NULL;
+   AND set_config('lock_timeout', '1000', true) IS NOT NULL;
 
 -- renew
 WITH ours AS MATERIALIZED (
   SELECT l.name, l.owner
     FROM "locks" AS l
     JOIN unnest($2::text[], $3::text[]) AS c (name, owner) ON l.name = c.name AND l.owner = c.owner
-   AND set_config('lock_timeout', '5000', true) IS NOT NULL
+   AND set_config('lock_timeout', '1000', true) IS NOT NULL
    AND set_config('synchronous_commit', CASE current_setting('synchronous_commit')
                                         WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true) IS NOT NULL
    ORDER BY l.name
@@ -114,7 +114,7 @@ UPDATE "locks" AS l
    SET owner = NULL
  WHERE l.name = $1::text AND l.owner = $2::text
    AND set_config('synchronous_commit', 'off', true) IS NOT NULL
-   AND set_config('lock_timeout', '5000', true) IS NOT NULL
+   AND set_config('lock_timeout', '1000', true) IS NOT NULL
 RETURNING l.name,
           CASE WHEN l.contended THEN (pg_notify('withlock_' || l.tableoid::text, l.name) IS NOT NULL)::int
                ELSE 0 END::bigint;
@@ -126,7 +126,7 @@ WITH fast AS MATERIALIZED (
   SELECT l.name, l.owner
     FROM "locks" AS l
     JOIN unnest($1::text[], $2::text[]) AS c (name, owner) ON l.name = c.name AND l.owner = c.owner
-   AND set_config('lock_timeout', '5000', true) IS NOT NULL
+   AND set_config('lock_timeout', '1000', true) IS NOT NULL
    ORDER BY l.name
      FOR NO KEY UPDATE OF l
 )
@@ -143,7 +143,7 @@ UPDATE "locks" AS l
    SET owner = NULL
  WHERE l.name = $1::text AND l.owner = $2::text
    AND set_config('synchronous_commit', 'off', true) IS NOT NULL
-   AND set_config('lock_timeout', '5000', true) IS NOT NULL
+   AND set_config('lock_timeout', '1000', true) IS NOT NULL
 RETURNING l.name,
           CASE WHEN l.contended THEN 1
                ELSE 0 END::bigint;
@@ -155,7 +155,7 @@ WITH fast AS MATERIALIZED (
   SELECT l.name, l.owner
     FROM "locks" AS l
     JOIN unnest($1::text[], $2::text[]) AS c (name, owner) ON l.name = c.name AND l.owner = c.owner
-   AND set_config('lock_timeout', '5000', true) IS NOT NULL
+   AND set_config('lock_timeout', '1000', true) IS NOT NULL
    ORDER BY l.name
      FOR NO KEY UPDATE OF l
 )

@@ -9,7 +9,7 @@ SELECT c.name, c.owner,
                     WHERE o.name = c.name AND o.owner <> c.owner)
  ORDER BY c.name COLLATE "C"
 ON CONFLICT (name) DO UPDATE
-   SET owner = excluded.owner,
+   SET name = excluded.name, owner = excluded.owner,
        fence = CASE WHEN l.owner = excluded.owner THEN l.fence
                     ELSE greatest(l.fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) END,
        expires_at = greatest(CASE WHEN l.owner = excluded.owner THEN l.expires_at + interval '1 microsecond' END,
@@ -32,7 +32,7 @@ SELECT c.name, c.owner,
                     WHERE o.name = c.name AND o.owner <> c.owner)
  ORDER BY c.name COLLATE "C"
 ON CONFLICT (name) DO UPDATE
-   SET owner = excluded.owner,
+   SET name = excluded.name, owner = excluded.owner,
        fence = CASE WHEN l.owner = excluded.owner THEN l.fence
                     ELSE greatest(l.fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) END,
        expires_at = greatest(CASE WHEN l.owner = excluded.owner THEN l.expires_at + interval '1 microsecond' END,

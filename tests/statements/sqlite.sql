@@ -132,3 +132,9 @@ DELETE FROM "locks"
     LIMIT 500
  )
 RETURNING name;
+
+-- pin, in a transaction of the user's
+UPDATE "locks"
+   SET fence = fence
+ WHERE name = ?1 AND fence = ?2 AND owner IS NOT NULL
+RETURNING fence;

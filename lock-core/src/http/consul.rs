@@ -25,6 +25,7 @@ use super::key::KeyTemplate;
 use super::text;
 use super::{MAX_BODY, Method, Request as HttpRequest, Response};
 use crate::error::{ClaimError, Code, Failure};
+use crate::fence::Fence;
 use crate::name::LockName;
 use crate::outcome::{Outcome, Reply};
 use crate::request::{Mode, Request, SessionName};
@@ -139,6 +140,16 @@ impl Codec {
             r#"[{{"KV":{{"Verb":"{verb}","Key":{key},"Value":{value},"Flags":{LOCK_FLAGS},"Session":{session}{scope}}}}}]"#
         );
         put("/v1/txn".to_string(), body)
+    }
+
+    /// The operation that pins the lock `name` for the holder that was granted `fence`: the first of a transaction
+    /// (`PUT /v1/txn`), before the user's own. If the lock is lost, Consul carries none of them out, and answers 409.
+    ///
+    /// The key's index is the fence. A release, the end of the holder's session, a deletion and another grant each
+    /// change it, so the session need not be checked besides.
+    pub fn pin(&self, name: &LockName, fence: Fence) -> String {
+        let (key, scope) = (text::json(&self.keys.key(name)), self.scope.fields());
+        format!(r#"{{"KV":{{"Verb":"check-index","Key":{key},"Index":{fence}{scope}}}}}"#)
     }
 
     /// The key of the one lock that a request is about.

@@ -259,6 +259,14 @@ impl Exchange {
             {
                 Stage::Untold
             }
+            // Somebody's transaction has the row pinned, or locked. Nothing tells when it ends.
+            Stage::Act { .. }
+                if matches!(self.request, Request::Acquire { .. })
+                    && self.request.claims().len() == 1
+                    && failure.is_of_a_locked_row() =>
+            {
+                done([Outcome::Delayed].into())
+            }
             // It was done, and what came of it stays unknown.
             Stage::Check { .. } => Stage::Done(Err(Failure::Unknown(failure.to_string()))),
             _ => Stage::Done(Err(failure)),

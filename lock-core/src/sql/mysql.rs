@@ -268,7 +268,8 @@ CREATE TABLE IF NOT EXISTS {table} (
   acquired_us BIGINT NOT NULL,
   ttl_us BIGINT NOT NULL DEFAULT 86400000000, -- of the lease; the longest there is, where it is not known
   contended BOOLEAN NOT NULL DEFAULT 0, -- somebody waits for the release
-  holder VARCHAR(255) CHARACTER SET utf8mb4 NOT NULL -- for people: host, process, label
+  holder VARCHAR(255) CHARACTER SET utf8mb4 NOT NULL, -- for people: host, process, label
+  UNIQUE KEY pin (fence, name) -- for transactions that pin a lock; nothing else needs it
 ) ENGINE = InnoDB"#;
 
 /// The columns that [`CREATE`] makes, as [`CHECK`] reports them. Others are nobody's business,
@@ -277,8 +278,9 @@ pub(super) const COLUMNS: &str = "acquired_us bigint, contended tinyint(1), expi
 
 /// One row: version, read-only?, `innodb_flush_log_at_trx_commit`, whether there is a binary log that
 /// a commit does not wait for, the table's engine, its columns, how many unique keys it has and
-/// how many of them are the name alone, whether statements commit by themselves, the table's database, the
-/// account, how many triggers the table has, whether it is a node of a Galera cluster (`ON`). Five times schema and table, without the third table.
+/// how many of them are the name alone, without those of the name and more, which forbid nothing, whether statements
+/// commit by themselves, the table's database, the account, how many triggers the table has, whether it is a node of a
+/// Galera cluster (`ON`). Five times schema and table, without the third table.
 pub(super) const CHECK: &str = r#"
 SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at_trx_commit,
        @@GLOBAL.log_bin = 1 AND @@GLOBAL.sync_binlog <> 1,
@@ -300,7 +302,8 @@ SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at
   FROM (SELECT MAX(column_name = 'name' AND sub_part IS NULL) = 1 AND COUNT(*) = 1 AS fits
           FROM information_schema.statistics
          WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ? AND non_unique = 0
-         GROUP BY index_name) AS k"#;
+         GROUP BY index_name
+        HAVING COUNT(*) = 1 OR COALESCE(MAX(column_name = 'name' AND sub_part IS NULL), 0) = 0) AS k"#;
 
 /// Whether the table is there, also for an account without rights on it, whose error is another.
 pub(super) const PROBE: &str = "SELECT 1 FROM {table} LIMIT 0";

@@ -15,6 +15,8 @@
 //!   grant or a renewal does.
 //! * Each renewal moves the expiry, by a microsecond at least: where the clock was set back, an expiry that
 //!   has not moved is that of a lease that was not renewed. See [`Exchange`](super::Exchange).
+//! * No statement waits for a row for longer than [a second](ROW): a row may be pinned for long, and the connection has
+//!   other requests to make.
 //! * `name` is compared as bytes (`COLLATE "C"`).
 //! * Whoever is denied marks the row `contended`, once a hold, and the release of such a row tells
 //!   all that listen (`NOTIFY`). The mark is made, or seen, while the row is somebody's, so its
@@ -44,7 +46,7 @@ pub fn codec(table: TableName) -> Codec {
 /// The same on these terms. Where the session may be anybody's, the statements carry the settings that matter; relaxed, a
 /// commit waits for the disk only where the server has it so.
 pub(super) fn make(table: TableName, terms: Terms) -> Codec {
-    let Terms { relaxed, watched, request, carries } = terms;
+    let Terms { relaxed, watched, request, carries, .. } = terms;
     let carried = carries.then_some(request);
     let none = Dialect::Postgres { listen: "".into(), ping: "".into() };
     let [listen, ping] = [LISTEN, PING].map(|text| none.text(text, &table).into());
@@ -158,10 +160,11 @@ fn one_line(message: &str) -> String {
 /// it: rows are found by the index.
 pub fn session_options(statement_timeout: Duration) -> String {
     format!(
-        "{OWN} -c statement_timeout={} -c lock_timeout=0 -c default_transaction_isolation=read\\ committed \
+        "{OWN} -c statement_timeout={} -c lock_timeout={} -c default_transaction_isolation=read\\ committed \
          -c plan_cache_mode=force_generic_plan \
          -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off",
-        statement_timeout.as_millis().max(1)
+        statement_timeout.as_millis().max(1),
+        for_a_row(statement_timeout)
     )
 }
 
@@ -183,10 +186,15 @@ pub fn refuses_settings(failure: &Failure) -> bool {
 /// The settings that a statement carries where the session may be anybody's: it ends when we have given it up, if it
 /// waits for a row.
 pub(super) fn limited(request: Duration) -> String {
-    format!(
-        "\n   AND set_config('lock_timeout', '{}', true) IS NOT NULL",
-        request.as_millis().max(1)
-    )
+    format!("\n   AND set_config('lock_timeout', '{}', true) IS NOT NULL", for_a_row(request))
+}
+
+/// How long a statement waits for a row at most. MySQL knows whole seconds only, and has the same.
+const ROW: Duration = Duration::from_secs(1);
+
+/// The same in milliseconds, where a request may take so long: the answer is to come in time.
+fn for_a_row(request: Duration) -> u128 {
+    ROW.min(request / 2).as_millis().max(1)
 }
 
 /// The same, and its commit waits for the disk, whatever another client has set.
@@ -266,6 +274,10 @@ const CLAIMS: &str = "unnest($3::text[], $4::text[])";
 const CLAIM_OF_ONE: &str = "(VALUES ($3::text, $4::text))";
 
 /// `$1` the TTL in µs, `$2` the holder's text, `$3` names and `$4` their owners, or one of each.
+///
+/// **The name is set to itself, and must be.** How strongly the row is locked follows the columns that the statement names,
+/// not their values: with the key among them, the claim waits for a transaction that has [pinned](crate::PinStatement)
+/// the row (`FOR KEY SHARE`). Without it, the claim would pass. It costs nothing: the index stays as it is.
 const CLAIM: &str = r#"
 INSERT INTO {table} AS l (name, owner, fence, expires_at, acquired_at, ttl_us, holder)
 SELECT c.name, c.owner,
@@ -277,7 +289,7 @@ SELECT c.name, c.owner,
                     WHERE o.name = c.name AND o.owner <> c.owner{lives}){durable}
  ORDER BY c.name COLLATE "C"
 ON CONFLICT (name) DO UPDATE
-   SET owner = excluded.owner,
+   SET name = excluded.name, owner = excluded.owner,
        fence = CASE WHEN l.owner = excluded.owner THEN l.fence
                     ELSE greatest(l.fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) END,
        expires_at = greatest(CASE WHEN l.owner = excluded.owner THEN l.expires_at + interval '1 microsecond' END,

@@ -264,7 +264,8 @@ impl Setup {
         if triggers != Value::Int(0) {
             return Step::Refuse(Refusal::Triggers(self.quoted()));
         }
-        if galera == Value::Text("ON".to_string()) && !self.shared && !self.codec.carries() {
+        self.codec.terms.cluster = galera == Value::Text("ON".to_string());
+        if self.codec.terms.cluster && !self.shared && !self.codec.carries() {
             return self.run(Stage::Synced, mysql::SYNCED, vec![]);
         }
         Step::Ready

@@ -15,11 +15,14 @@ pub(super) struct Terms {
     pub(super) request: Duration,
     /// The session may be anybody's, so that statements carry the settings that matter.
     pub(super) carries: bool,
+    /// The server is a node of a cluster whose others decide, too.
+    pub(super) cluster: bool,
 }
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { relaxed: false, watched: false, request: Duration::from_secs(5), carries: false }
+        let request = Duration::from_secs(5);
+        Self { relaxed: false, watched: false, request, carries: false, cluster: false }
     }
 }
 

@@ -26,7 +26,7 @@ fn where_the_session_is_not_ours_statements_carry_the_settings() {
     }
     let mut schema = anybodys("on");
     schema[0][7] = text("jobs");
-    let mut setup = pg().look_only().within(Duration::from_millis(1_500)).setup();
+    let mut setup = pg().look_only().within(Duration::from_millis(700)).setup();
     setup.step(None);
     assert_eq!(setup.step(Some(Ok(schema))), Step::Ready);
     let (codec, claim) = (setup.codec(), claim());
@@ -54,7 +54,7 @@ fn where_the_session_is_not_ours_statements_carry_the_settings() {
     look.handle_rows(vec![[vec![text("a"), text("they")], unmarked.into()].concat()]);
     statements.push((look.poll_statement().expect("the first that waits says so"), false));
     for (Statement { text, repeated, .. }, waits_for_the_disk) in statements {
-        assert!(text.contains("set_config('lock_timeout', '1500', true)"), "{text}");
+        assert!(text.contains("set_config('lock_timeout', '350', true)"), "{text}");
         assert!(text.contains(r#""jobs"."locks""#) && !repeated, "{text}");
         let durable = text.contains("WHEN 'off' THEN 'on'");
         assert_eq!(durable, waits_for_the_disk, "{text}");

@@ -4,6 +4,7 @@ mod failures;
 mod hostile;
 mod look;
 mod news;
+mod pin;
 mod watched;
 
 use lock_core::sql::{Codec, Exchange, Rows, Statement, Value, postgres, sqlite};

@@ -152,6 +152,12 @@ fn check_file(dialect: &str, statements: Vec<(&str, String)>) {
     assert!(agreed == text, "{dialect} has changed, to:\n{text}");
 }
 
+/// The statement for a user's transaction.
+fn pin(codec: &Codec) -> (&'static str, String) {
+    let pin = codec.pin(&LockName::new("a").expect("good"), Fence::new(1));
+    ("pin, in a transaction of the user's", pin.text.to_string())
+}
+
 /// The statements that follow when waiters cannot be notified.
 fn untold(codec: &Codec) -> Vec<(&'static str, String)> {
     let full = postgres::statement_failed(Some("54000"), "full");
@@ -208,7 +214,7 @@ fn postgres_statements_are_those_agreed_on() {
     let probe = ("see whether what is told is heard", probe);
     let untold = untold(&codec);
     let commands = commands(&codec, vec![]).into_iter().chain(untold).chain([listen, probe]);
-    let commands = commands.chain(admin(&codec));
+    let commands = commands.chain(admin(&codec)).chain([pin(&codec)]);
     check_file("postgres.sql", setup.into_iter().chain(commands).collect());
 }
 
@@ -263,7 +269,7 @@ fn sqlite_statements_are_those_agreed_on() {
         ("setup, if there is no such table", create),
     ];
     let statements = setup.into_iter().chain(commands(&codec, vec![])).chain(admin(&codec));
-    check_file("sqlite.sql", statements.collect());
+    check_file("sqlite.sql", statements.chain([pin(&codec)]).collect());
 }
 
 #[test]
@@ -302,7 +308,7 @@ fn mysql_statements_are_those_agreed_on() {
         statement(&codec, &acquire(several()), Some(number())),
     )];
     let all = setup.into_iter().chain(commands(&codec, number())).chain(mine).chain(carried);
-    check_file("mysql.sql", all.chain(admin(&codec)).collect());
+    check_file("mysql.sql", all.chain(admin(&codec)).chain([pin(&codec)]).collect());
 }
 
 /// The statements that differ where the session may be anybody's.

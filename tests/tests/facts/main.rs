@@ -5,6 +5,7 @@ mod consul;
 mod differential;
 mod differential_consul;
 mod mysql;
+mod pin;
 mod postgres;
 mod sqlite;
 mod sqlite_file;
