@@ -21,6 +21,7 @@ mod sqlx;
 use lock_core::sql::{ConnectError, Rows, Statement};
 use lock_core::{Failure, Instant, Notification, Reply, Request};
 use std::future::{Future, ready};
+use std::path::PathBuf;
 use std::task::Context;
 use std::time::Duration;
 
@@ -97,6 +98,11 @@ pub(crate) trait Session: Send + 'static {
     /// True if each statement has another connection, from a pool that others use, too.
     fn shared(&self) -> bool {
         false
+    }
+
+    /// The file that it is to, as it is known now.
+    fn file(&self) -> Option<PathBuf> {
+        None
     }
 
     /// The server's id of the connection, if the client knows it.

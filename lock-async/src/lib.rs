@@ -127,6 +127,7 @@ mod events;
 mod guard;
 mod keeper;
 mod locks;
+mod pin;
 
 use lock_shared::{clock, process};
 
@@ -140,11 +141,12 @@ pub use lock_core::http::KeyError;
 pub use lock_core::sql::Refusal;
 pub use lock_core::sql::advisory::{Key, Prefix, PrefixError};
 pub use lock_core::{
-    ClaimError, Failure, Fence, Holder, LockName, LostReason, Mode, NameError, TableError,
-    TableName, TimingError,
+    ClaimError, Failure, Fence, Holder, LockName, LostReason, Mode, NameError, NotPinnable,
+    PinError, PinParam, PinStatement, TableError, TableName, TimingError,
 };
 #[doc(inline)]
 pub use lock_shared::Config;
 #[cfg(any(feature = "sqlx-mysql", feature = "sqlx-postgres"))]
 pub use locks::SqlxPool;
 pub use locks::{Locks, Progress, Wait};
+pub use pin::PinTransaction;

@@ -16,6 +16,7 @@ use crate::guard::Guard;
 use crate::{clock, events};
 use lock_core::config::{Error, ShutdownError, WithLockError};
 use lock_core::{LockName, Mode, NotAcquired, TableName};
+use lock_shared::pin::Pins;
 use lock_shared::plan::Check;
 use std::fmt;
 use std::time::Duration;
@@ -31,8 +32,7 @@ use std::time::Duration;
 pub struct Locks {
     driver: Driver,
     check: Check,
-    /// The table with its schema, if there is one.
-    table: Option<TableName>,
+    pins: Pins,
 }
 
 impl Locks {
@@ -58,11 +58,11 @@ impl Locks {
     }
 
     pub(crate) fn with(driver: Driver, check: Check) -> Self {
-        Self { driver, check, table: None }
+        Self { driver, check, pins: Pins::default() }
     }
 
-    pub(crate) fn kept_in(self, table: Option<TableName>) -> Self {
-        Self { table: table.filter(|table| table.parts().0.is_some()), ..self }
+    pub(crate) fn kept_in(self, pins: Pins) -> Self {
+        Self { pins, ..self }
     }
 
     /// The table that the locks are kept in, with the schema (on MySQL and MariaDB the database) in which
@@ -70,7 +70,7 @@ impl Locks {
     /// other locks: then [name](crate::Config::table) the schema. [`None`] with SQLite, and where there is no
     /// table.
     pub fn table(&self) -> Option<&TableName> {
-        self.table.as_ref()
+        self.pins.table()
     }
 
     /// Waits for the lock as long as it takes, also through restarts of the server and switch-overs. A
@@ -254,7 +254,7 @@ impl Locks {
                     progress(&news);
                 }
                 News::Granted(granted) => {
-                    let guard = Guard::new(attempt, name, mode, granted);
+                    let guard = Guard::new(attempt, name, mode, granted, self.pins.clone());
                     events::acquired(guard.name(), guard.fence(), clock::now().since(began));
                     return Ok(Some(guard));
                 }

@@ -17,6 +17,7 @@ pub(crate) mod sqlite;
 
 use lock_core::sql::{ConnectError, Rows, Statement};
 use lock_core::{Failure, Instant, Notification, Reply, Request};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Ends a backend's request on another thread, as far as possible. Does not block.
@@ -84,6 +85,11 @@ pub(crate) trait Session: Send + 'static {
     /// True if it is a connection of the caller's, who may have left it inside a transaction.
     fn handed(&self) -> bool {
         false
+    }
+
+    /// The file that it is to, as it is known now.
+    fn file(&self) -> Option<PathBuf> {
+        None
     }
 
     /// The server's id of the connection, if the client knows it.

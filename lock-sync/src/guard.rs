@@ -1,10 +1,15 @@
 //! A lock that is held.
 
 use crate::driver::{Driver, Teller, apart};
+use crate::pin::PinTransaction;
 use crate::process::Process;
 use crate::{clock, events};
 use lock_core::config::ReleaseError;
-use lock_core::{Failure, Fence, Instant, LockId, LockName, LostReason, Mode};
+use lock_core::{
+    Failure, Fence, Instant, LockId, LockName, LostReason, Mode, NotPinnable, PinError,
+    PinStatement,
+};
+use lock_shared::pin::{Pin, Pins};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,20 +27,27 @@ use tracing::Level;
 /// so, and dropping it there releases nothing.
 ///
 /// Time passes between a call of [`is_held`](Self::is_held) and the caller's next step, and a process can be
-/// stopped for any length of time. Where that would be fatal, give [`fence`](Self::fence) to the resource
-/// that the lock protects.
+/// stopped for any length of time. Where that would be fatal, [`pin`](Self::pin) the lock in the transaction
+/// that writes, or give [`fence`](Self::fence) to the resource that the lock protects.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct Guard {
     driver: Arc<Driver>,
     name: LockName,
     mode: Mode,
     granted: Granted,
+    pins: Pins,
     released: bool,
 }
 
 impl Guard {
-    pub(crate) fn new(driver: Arc<Driver>, name: LockName, mode: Mode, granted: Granted) -> Self {
-        Self { driver, name, mode, granted, released: false }
+    pub(crate) fn new(
+        driver: Arc<Driver>,
+        name: LockName,
+        mode: Mode,
+        granted: Granted,
+        pins: Pins,
+    ) -> Self {
+        Self { driver, name, mode, granted, pins, released: false }
     }
 
     /// The lock's name.
@@ -98,6 +110,63 @@ impl Guard {
     /// subscriber do. If the system cannot start a thread, a thread of the driver runs it.
     pub fn on_lost(&self, call: impl FnOnce(LostReason) + Send + 'static) {
         self.granted.cell.on_lost(Box::new(call));
+    }
+
+    /// Pins the lock in a transaction of its database: that commits only while the lock is this holder's, however long the
+    /// process is stopped in between. Nobody else is granted the lock until the transaction has ended.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let file = folder.path().join("app.db");
+    /// # let mut db = rusqlite::Connection::open(&file)?;
+    /// # db.execute_batch("CREATE TABLE report (total INTEGER); INSERT INTO report VALUES (0)")?;
+    /// let locks = lock_sync::Locks::connect(&format!("sqlite:{}", file.display()))?;
+    /// let guard = locks.lock("report")?;
+    ///
+    /// let mut transaction = db.transaction()?;
+    /// guard.pin(&mut transaction)?; // an error drops the transaction, which rolls it back
+    /// transaction.execute("UPDATE report SET total = 200", [])?;
+    /// transaction.commit()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// The transaction must be in the database that has the lock: on PostgreSQL, MySQL, MariaDB, or in the same file of
+    /// SQLite. Its account needs the rights SELECT and UPDATE on the lock's table.
+    ///
+    /// * Make the pin the first statement of the transaction. Under REPEATABLE READ and SERIALIZABLE, a transaction that
+    ///   has read before sees the rows as they were then: if the lock was granted since, the pin fails.
+    /// * The lock may be renewed and even released while it is pinned. The next holder waits for the transaction all the
+    ///   same, so keep it short. A transaction that is forgotten keeps everybody waiting: set a limit, such as
+    ///   PostgreSQL's `idle_in_transaction_session_timeout`.
+    /// * A pin inside a savepoint ends if the transaction is rolled back to it.
+    ///
+    /// [`pin_statement`](Self::pin_statement) is for other clients. Advisory locks have no row, and cannot be pinned.
+    ///
+    /// # Errors
+    /// [`PinError`]. Roll the transaction back.
+    pub fn pin<T: PinTransaction>(&self, transaction: &mut T) -> Result<(), PinError<T::Error>> {
+        if let Some(reason) = self.lost() {
+            return Err(PinError::Lost(reason));
+        }
+        transaction.pin(Pin { pins: &self.pins, name: &self.name, fence: self.granted.fence })
+    }
+
+    /// The statement by which any client, in any language, [pins](Self::pin) the lock in a transaction. If it returns no
+    /// row, the lock is lost: roll back.
+    ///
+    /// # Errors
+    /// [`NotPinnable`]: the lock is not in a table.
+    pub fn pin_statement(&self) -> Result<PinStatement, NotPinnable> {
+        self.pins.statement(&self.name, self.granted.fence)
+    }
+
+    /// The operation by which a transaction in Consul (`PUT /v1/txn`) pins the lock: a JSON object, to be put before the
+    /// operations of yours. If the lock is lost, Consul carries out none of them, and answers with status 409.
+    ///
+    /// # Errors
+    /// [`NotPinnable`]: the lock is not in Consul.
+    pub fn pin_operation(&self) -> Result<String, NotPinnable> {
+        self.pins.operation(&self.name, self.granted.fence)
     }
 
     /// Releases the lock, and reports the result. Returns within two request budgets.

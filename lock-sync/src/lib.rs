@@ -99,6 +99,7 @@ mod driver;
 mod events;
 mod guard;
 mod locks;
+mod pin;
 
 use lock_shared::{clock, process};
 
@@ -112,9 +113,10 @@ pub use lock_core::http::KeyError;
 pub use lock_core::sql::Refusal;
 pub use lock_core::sql::advisory::{Key, Prefix, PrefixError};
 pub use lock_core::{
-    ClaimError, Failure, Fence, Holder, LockName, LostReason, Mode, NameError, TableError,
-    TableName, TimingError,
+    ClaimError, Failure, Fence, Holder, LockName, LostReason, Mode, NameError, NotPinnable,
+    PinError, PinParam, PinStatement, TableError, TableName, TimingError,
 };
 #[doc(inline)]
 pub use lock_shared::Config;
 pub use locks::{Locks, Progress, Wait};
+pub use pin::PinTransaction;

@@ -12,6 +12,7 @@ use crate::events;
 use crate::guard::Guard;
 use lock_core::config::{Error, ShutdownError, WithLockError};
 use lock_core::{LockName, Mode, NotAcquired, TableName};
+use lock_shared::pin::Pins;
 use lock_shared::plan::Check;
 use std::fmt;
 use std::sync::Arc;
@@ -26,8 +27,7 @@ use std::time::{Duration, Instant};
 pub struct Locks {
     driver: Arc<Driver>,
     check: Check,
-    /// The table with its schema, if there is one.
-    table: Option<TableName>,
+    pins: Pins,
 }
 
 impl Locks {
@@ -45,11 +45,11 @@ impl Locks {
     }
 
     pub(crate) fn with(driver: Arc<Driver>, check: Check) -> Self {
-        Self { driver, check, table: None }
+        Self { driver, check, pins: Pins::default() }
     }
 
-    pub(crate) fn kept_in(self, table: Option<TableName>) -> Self {
-        Self { table: table.filter(|table| table.parts().0.is_some()), ..self }
+    pub(crate) fn kept_in(self, pins: Pins) -> Self {
+        Self { pins, ..self }
     }
 
     /// The table that the locks are kept in, with the schema (on MySQL and MariaDB the database) in which
@@ -57,7 +57,7 @@ impl Locks {
     /// other locks: then [name](crate::Config::table) the schema. [`None`] with SQLite, and where there is no
     /// table.
     pub fn table(&self) -> Option<&TableName> {
-        self.table.as_ref()
+        self.pins.table()
     }
 
     /// Waits for the lock as long as it takes, also through restarts of the server and switch-overs. A
@@ -189,7 +189,8 @@ impl Locks {
             Acquired::Granted(granted) => {
                 let (fence, waited) = (granted.fence, began.elapsed());
                 // Whatever a subscriber does from here on, the guard releases the lock.
-                let guard = Guard::new(self.driver.clone(), name.clone(), mode, granted);
+                let guard =
+                    Guard::new(self.driver.clone(), name.clone(), mode, granted, self.pins.clone());
                 events::acquired(&name, fence, waited);
                 Ok(Some(guard))
             }

@@ -4,10 +4,12 @@
 mod admin;
 mod guard;
 mod locks;
+mod pin;
 
 pub use admin::Admin;
 pub use guard::Guard;
 pub use locks::Locks;
+pub use pin::{Client, in_transaction};
 
 use crate::place::Place;
 use lock_async::SqlxPool;

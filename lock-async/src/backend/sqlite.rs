@@ -24,6 +24,8 @@ pub(crate) struct Sqlite {
     is_open: bool,
     /// True if no lasting log may be created beside the file.
     no_log: bool,
+    /// The file's name.
+    named: PathBuf,
 }
 
 /// Opens the file that has the name now.
@@ -101,7 +103,7 @@ impl Sqlite {
             let _alive = alive;
             match connect() {
                 Ok((file, reopen)) => {
-                    if tell.send(Ok(file.no_log())).is_ok() {
+                    if tell.send(Ok((file.no_log(), file.named().to_path_buf()))).is_ok() {
                         work(file, &reopen, &todo);
                     }
                 }
@@ -112,10 +114,10 @@ impl Sqlite {
             .name("lock sqlite".to_string())
             .spawn(thread)
             .map_err(|error| ConfigError::System(format!("it cannot start a thread: {error}")))?;
-        let no_log = told
+        let (no_log, named) = told
             .await
             .unwrap_or_else(|_| Err(ConfigError::System("SQLite panicked".to_string()).into()))?;
-        Ok(Self { jobs, closed, is_open: true, no_log })
+        Ok(Self { jobs, closed, is_open: true, no_log, named })
     }
 
     async fn ask<T, E: From<Failure>>(
@@ -136,6 +138,10 @@ impl Sqlite {
 impl Session for Sqlite {
     fn is_open(&self) -> bool {
         self.is_open
+    }
+
+    fn file(&self) -> Option<PathBuf> {
+        Some(self.named.clone())
     }
 
     async fn open(&mut self, limit: Duration) -> Result<(), ConnectError> {

@@ -9,6 +9,7 @@ use lock_core::Engine;
 use lock_core::config::{ConfigError, Error};
 #[cfg(feature = "consul")]
 use lock_core::{Judgment, Pace};
+use lock_shared::pin::Pins;
 use lock_shared::place::Place;
 use lock_shared::plan::{Plan, unsupported};
 use lock_shared::settings::{Codec, Kind};
@@ -153,10 +154,10 @@ pub(super) async fn start<S: Source>(plan: Plan, source: S) -> Result<Locks, Err
     Handle::try_current().map_err(|_| ConfigError::NoRuntime)?;
     let flow = plan.flow().ok_or_else(unsupported)?;
     let (connections, timing) = Connections::open(flow, source, plan.timing).await?;
-    let table = connections.flow().codec().map(|codec| codec.table().clone());
+    let pins = Pins::of(connections.flow().codec(), connections.file());
     let notifies = S::TELLS && connections.flow().is_notified();
     let locks = drive(&plan, plan.engine(timing, notifies), connections);
-    Ok(locks.kept_in(table))
+    Ok(locks.kept_in(pins))
 }
 
 #[cfg(feature = "consul")]
@@ -173,7 +174,8 @@ async fn consul(plan: &Plan, server: lock_shared::consul::Server) -> Result<Lock
             Judgment::TooSlow(error) => return Err(ConfigError::from(error).into()),
         }
     };
-    Ok(drive(plan, plan.engine(timing, false), requests))
+    let locks = drive(plan, plan.engine(timing, false), requests);
+    Ok(locks.kept_in(Pins::of_keys(codec.clone())))
 }
 
 fn drive<F: Backends>(plan: &Plan, engine: Engine, backends: F) -> Locks {

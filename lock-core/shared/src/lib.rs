@@ -35,6 +35,8 @@ pub mod lookup;
 #[doc(hidden)]
 pub mod mysql;
 #[doc(hidden)]
+pub mod pin;
+#[doc(hidden)]
 pub mod place;
 #[doc(hidden)]
 pub mod plan;

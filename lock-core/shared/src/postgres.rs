@@ -20,7 +20,7 @@ use tokio_postgres::config::Host;
 
 pub use attempts::Attempts;
 pub use hosts::{at, is_unix, name};
-pub use rows::{describe, failed, not_connected, param, row};
+pub use rows::{describe, failed, not_connected, param, pin_params, row};
 pub use tls::Tls;
 pub use tokio_postgres::Config;
 pub use tokio_postgres_rustls::MakeRustlsConnect;

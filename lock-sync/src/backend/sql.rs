@@ -6,6 +6,7 @@ use lock_core::config::{ConfigError, Error};
 use lock_core::sql::{ConnectError, Do, Flow, Made, Rows, Statement};
 use lock_core::{Failure, Instant, Reply, Request, Timing};
 use lock_shared::plan::gone;
+use std::path::PathBuf;
 use std::time::{Duration, Instant as Now};
 
 /// Connections to one database, as many as the engine asks for.
@@ -37,6 +38,11 @@ impl<S: Source> Connections<S> {
             first.close();
         }
         Ok((Self { flow: first.flow.another(), source, first: Some(first) }, timing))
+    }
+
+    /// The file that the first connection is to.
+    pub(crate) fn file(&self) -> Option<PathBuf> {
+        self.first.as_ref()?.session.as_ref()?.file()
     }
 
     /// The flow of connections to the very table that the first one found.

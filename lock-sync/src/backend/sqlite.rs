@@ -83,6 +83,10 @@ impl Session for Sqlite {
         Ok(())
     }
 
+    fn file(&self) -> Option<PathBuf> {
+        self.file.as_ref().map(|file| file.named().to_path_buf())
+    }
+
     fn run(&mut self, statement: &Statement, budget: Duration) -> Result<Rows, Failure> {
         let file = self.file.as_mut().ok_or_else(closed)?;
         let result = file.run(statement, budget);

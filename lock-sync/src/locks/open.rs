@@ -9,6 +9,7 @@ use lock_core::Engine;
 use lock_core::config::{ConfigError, Error};
 #[cfg(feature = "consul")]
 use lock_core::{Judgment, Pace};
+use lock_shared::pin::Pins;
 use lock_shared::place::Place;
 use lock_shared::plan::{Plan, unsupported};
 use lock_shared::settings::{Codec, Kind};
@@ -114,10 +115,10 @@ impl Locks {
 pub(super) fn start<S: Source>(plan: Plan, source: S) -> Result<Locks, Error> {
     let flow = plan.flow().ok_or_else(unsupported)?;
     let (connections, timing) = Connections::open(flow, source, plan.timing)?;
-    let table = connections.flow().codec().map(|codec| codec.table().clone());
+    let pins = Pins::of(connections.flow().codec(), connections.file());
     let notifies = S::TELLS && connections.flow().is_notified();
     let locks = drive(&plan, plan.engine(timing, notifies), connections)?;
-    Ok(locks.kept_in(table))
+    Ok(locks.kept_in(pins))
 }
 
 #[cfg(feature = "consul")]
@@ -134,7 +135,8 @@ fn consul(plan: &Plan, server: &lock_shared::consul::Server) -> Result<Locks, Er
             Judgment::TooSlow(error) => return Err(ConfigError::from(error).into()),
         }
     };
-    drive(plan, plan.engine(timing, false), requests)
+    let locks = drive(plan, plan.engine(timing, false), requests)?;
+    Ok(locks.kept_in(Pins::of_keys(codec.clone())))
 }
 
 fn drive(plan: &Plan, engine: Engine, backends: impl Backends) -> Result<Locks, Error> {

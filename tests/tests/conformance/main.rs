@@ -9,6 +9,7 @@ mod heard;
 mod hosts;
 mod looking;
 mod multiplexed;
+mod pins;
 mod places;
 mod pooled;
 mod poolers;

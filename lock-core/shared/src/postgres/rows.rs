@@ -1,9 +1,9 @@
 //! Parameters, rows and errors.
 
 use crate::handshake::advice;
-use lock_core::Failure;
 use lock_core::sql::Value;
 use lock_core::sql::postgres::{connect_failed, statement_failed};
+use lock_core::{Failure, PinParam, PinStatement};
 use std::error::Error as _;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, Row};
@@ -17,6 +17,19 @@ pub fn param(value: &Value) -> (&(dyn ToSql + Sync), Type) {
         Value::Int(number) => (number, Type::INT8),
         Value::Text(text) => (text, Type::TEXT),
         Value::Texts(texts) => (texts, Type::TEXT_ARRAY),
+    }
+}
+
+/// The parameters of a pin.
+pub fn pin_params(pin: &PinStatement) -> Vec<(&(dyn ToSql + Sync), Type)> {
+    pin.params.iter().map(pin_param).collect()
+}
+
+fn pin_param(value: &PinParam) -> (&(dyn ToSql + Sync), Type) {
+    match value {
+        PinParam::Int(number) => (number, Type::INT8),
+        PinParam::Text(text) => (text, Type::TEXT),
+        PinParam::Bytes(bytes) => (bytes, Type::BYTEA),
     }
 }
 

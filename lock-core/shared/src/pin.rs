@@ -1,0 +1,114 @@
+//! Pins of locks, as far as they do not depend on a client.
+
+use lock_core::sql::Codec as Table;
+use lock_core::{Fence, LockName, NotPinnable, PinStatement, TableName, http};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The source of pins: the place of the locks. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Pins(Arc<Kept>);
+
+#[derive(Default)]
+enum Kept {
+    Table {
+        codec: Table,
+        /// SQLite's file.
+        file: Option<PathBuf>,
+    },
+    Keys(http::consul::Codec),
+    #[default]
+    Advisory,
+}
+
+impl Pins {
+    /// The pins of a lock table, which SQLite keeps in `file`; without a table, of advisory locks.
+    pub fn of(table: Option<&Table>, file: Option<PathBuf>) -> Self {
+        let kept = table.map(|codec| Kept::Table { codec: codec.clone(), file });
+        Self(Arc::new(kept.unwrap_or_default()))
+    }
+
+    /// The pins of Consul's keys.
+    pub fn of_keys(codec: http::consul::Codec) -> Self {
+        Self(Arc::new(Kept::Keys(codec)))
+    }
+
+    /// The lock table with its schema, if it is on a server.
+    pub fn table(&self) -> Option<&TableName> {
+        match &*self.0 {
+            Kept::Table { codec, .. } => Some(codec.table()),
+            _ => None,
+        }
+        .filter(|table| table.parts().0.is_some())
+    }
+
+    fn codec(&self) -> Result<&Table, NotPinnable> {
+        match &*self.0 {
+            Kept::Table { codec, .. } => Ok(codec),
+            Kept::Keys(_) => Err(NotPinnable::InConsul),
+            Kept::Advisory => Err(NotPinnable::Advisory),
+        }
+    }
+
+    /// The statement for any client.
+    pub fn statement(&self, name: &LockName, fence: Fence) -> Result<PinStatement, NotPinnable> {
+        self.codec().map(|codec| codec.pin(name, fence))
+    }
+
+    /// The operation for a transaction in Consul.
+    pub fn operation(&self, name: &LockName, fence: Fence) -> Result<String, NotPinnable> {
+        match &*self.0 {
+            Kept::Keys(codec) => Ok(codec.pin(name, fence)),
+            _ => Err(NotPinnable::NotInConsul),
+        }
+    }
+}
+
+/// The pin of one lock, for its holder.
+#[derive(Clone, Copy)]
+pub struct Pin<'a> {
+    /// The place of the lock.
+    pub pins: &'a Pins,
+    /// The lock.
+    pub name: &'a LockName,
+    /// The holder's grant.
+    pub fence: Fence,
+}
+
+impl Pin<'_> {
+    /// The statement for a transaction on PostgreSQL.
+    #[cfg(feature = "postgres")]
+    pub fn on_postgres(&self) -> Result<PinStatement, NotPinnable> {
+        self.on("PostgreSQL")
+    }
+
+    /// The statement for a transaction on MySQL or MariaDB.
+    pub fn on_mysql(&self) -> Result<PinStatement, NotPinnable> {
+        self.on("MySQL or MariaDB")
+    }
+
+    /// The reason of an error with this number of MySQL's or MariaDB's, if the lock's table is to blame.
+    pub fn blamed(&self, error: u16) -> Option<NotPinnable> {
+        self.pins.codec().ok()?.not_pinnable(error)
+    }
+
+    fn on(&self, transaction: &'static str) -> Result<PinStatement, NotPinnable> {
+        let codec = self.pins.codec()?;
+        match codec.database() {
+            lock if lock != transaction => Err(NotPinnable::other_database(lock, transaction)),
+            _ => Ok(codec.pin(self.name, self.fence)),
+        }
+    }
+
+    /// The codec and the file for a transaction of SQLite's.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn in_file(&self) -> Result<(&Table, &std::path::Path), NotPinnable> {
+        let codec = self.pins.codec()?;
+        match &*self.pins.0 {
+            Kept::Table { file: Some(file), .. } if codec.database() == "SQLite" => {
+                Ok((codec, file))
+            }
+            _ => Err(NotPinnable::other_database(codec.database(), "SQLite")),
+        }
+    }
+}
