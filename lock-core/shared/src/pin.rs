@@ -12,7 +12,7 @@ pub struct Pins(Arc<Kept>);
 #[derive(Default)]
 enum Kept {
     Table {
-        codec: Table,
+        codec: Box<Table>,
         /// SQLite's file.
         file: Option<PathBuf>,
     },
@@ -24,7 +24,7 @@ enum Kept {
 impl Pins {
     /// The pins of a lock table, which SQLite keeps in `file`; without a table, of advisory locks.
     pub fn of(table: Option<&Table>, file: Option<PathBuf>) -> Self {
-        let kept = table.map(|codec| Kept::Table { codec: codec.clone(), file });
+        let kept = table.map(|codec| Kept::Table { codec: Box::new(codec.clone()), file });
         Self(Arc::new(kept.unwrap_or_default()))
     }
 
@@ -44,7 +44,7 @@ impl Pins {
 
     fn codec(&self) -> Result<&Table, NotPinnable> {
         match &*self.0 {
-            Kept::Table { codec, .. } => Ok(codec),
+            Kept::Table { codec, .. } => codec.check_pins().map(|()| &**codec),
             Kept::Keys(_) => Err(NotPinnable::InConsul),
             Kept::Advisory => Err(NotPinnable::Advisory),
         }

@@ -1,7 +1,7 @@
 //! A Galera cluster of three nodes: tables through all of them at once, nodes that lag or are cut off, and advisory locks.
 
-use lock_sync::{Error, Refusal};
-use lock_tests::drivers::{Admin, Driven, Driver, Locks, connect};
+use lock_sync::{Error, NotPinnable, PinError, Refusal};
+use lock_tests::drivers::{Admin, Client, Driven, Driver, Locks, connect, in_transaction};
 use lock_tests::fail_over::crowd;
 use lock_tests::galera::Galera;
 use lock_tests::place::{Place, mysql_client};
@@ -38,6 +38,19 @@ fn locks_through_all_nodes_exclude_each_other() {
         println!("{driver:?}: {report}");
         assert_eq!((report.overlaps, report.fallen), (0, 0), "{driver:?}");
         assert!(report.grants > 10, "{driver:?}: {report}");
+    }
+}
+
+/// The nodes do not know each other's row locks.
+#[test]
+#[ignore = "needs a Galera cluster: tests/run starts one"]
+fn a_lock_on_a_cluster_cannot_be_pinned() {
+    let galera = Galera::start();
+    for driver in ALL_DRIVERS {
+        let [locks] = through(&galera, driver, [1]);
+        let guard = locks.lock("a").expect("free");
+        let pin = in_transaction(&guard, Client::Own, &galera.url_of(1), &[], || {});
+        assert_eq!(pin, Err(PinError::Unsupported(NotPinnable::Cluster)), "{driver:?}");
     }
 }
 
