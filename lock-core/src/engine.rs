@@ -9,6 +9,7 @@ mod project;
 mod queue;
 mod semaphore;
 mod sessions;
+mod several;
 mod step;
 
 use crate::capabilities::Capabilities;
@@ -33,6 +34,7 @@ pub(crate) use index::Entry;
 use index::TimerKey;
 use news::Subscription;
 use semaphore::Semaphore;
+use several::Several;
 
 /// The settings of an engine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -119,6 +121,8 @@ pub struct Engine {
     attempts: BTreeMap<LockId, Box<Attempt>>,
     /// Attempts for any one of several locks.
     semaphores: BTreeMap<LockId, Semaphore>,
+    /// Attempts for all of several locks.
+    several: BTreeMap<LockId, Several>,
     /// Attempts for one name, first come first served; only those in front talk to the server.
     queues: BTreeSet<(LockName, LockId)>,
     /// How many want to share a name, or share it. Derived from the slots; see `index`.
@@ -176,6 +180,7 @@ impl Engine {
             last_dispatch: 0,
             attempts: BTreeMap::new(),
             semaphores: BTreeMap::new(),
+            several: BTreeMap::new(),
             queues: BTreeSet::new(),
             sharers: BTreeMap::new(),
             unaware: 0,
@@ -243,7 +248,7 @@ impl Engine {
     /// Leads to one [`Event::Released`], at once if nothing was ever sent.
     pub fn release(&mut self, now: Instant, id: LockId) {
         self.handle_timeout(now);
-        if self.release_any(id) {
+        if self.release_any(id) || self.release_all(id) {
             self.apply_effects(now);
         } else {
             self.step(now, id, Input::Release);
@@ -397,7 +402,10 @@ impl Engine {
 
     /// The deadline of the attempt's lock if it is not renewed; `None` if it is not held.
     pub fn held_until(&self, id: LockId) -> Option<Instant> {
-        self.attempts.get(&self.winner(id))?.slot.held_until()
+        match self.several.get(&id) {
+            Some(several) => self.all_held_until(several),
+            None => self.attempts.get(&self.winner(id))?.slot.held_until(),
+        }
     }
 
     /// The lease times it was made with.

@@ -8,7 +8,7 @@ use crate::event::LockId;
 use crate::name::{LockName, Owner};
 use crate::request::Mode;
 use crate::session::SessionId;
-use crate::slot::{Input, Slot};
+use crate::slot::{Input, Phase, Slot};
 use crate::time::Instant;
 use alloc::boxed::Box;
 
@@ -56,6 +56,13 @@ pub(super) struct Attempt {
     pub(super) slot: Slot,
     pub(super) place: Place,
     pub(super) indexed: Entry,
+}
+
+impl Attempt {
+    /// Whether somebody else has the lock, or a local rival has or wants it.
+    pub(super) fn is_denied(&self) -> bool {
+        self.slot.is_denied() || (self.slot.phase == Phase::Queued && self.place == Place::Behind)
+    }
 }
 
 /// What an attempt is to come to.

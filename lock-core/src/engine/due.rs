@@ -94,6 +94,7 @@ impl Engine {
         let (mut ids, mut wholes) = (Vec::with_capacity(1), BTreeSet::new());
         for id in due.chain(early.into_iter().flatten().map(|(_, id)| *id)) {
             if let (Some(whole), Action::Acquire) = (self.attempts[&id].part_of, action)
+                && self.semaphores.contains_key(&whole)
                 && !wholes.insert(whole)
             {
                 continue;

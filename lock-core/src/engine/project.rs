@@ -50,7 +50,8 @@ impl Engine {
             .collect();
         let news = (self.subscription.project(time, sent_at), self.cooldowns.project(time));
         let counters = (self.last_id, self.last_session, self.home, self.closing, news);
-        let counters = (counters, self.idle_waiter, self.semaphores.clone());
+        let counters =
+            (counters, self.idle_waiter, (self.semaphores.clone(), self.several.clone()));
         (counters, attempts, sessions, self.queues.clone(), in_flight)
     }
 

@@ -140,17 +140,17 @@ impl Engine {
     }
 
     /// A part of `id` was stepped, and told what is in the events since `from`: what of it is told of the whole.
-    pub(super) fn part_stepped(&mut self, id: LockId, part: LockId, from: usize) {
+    pub(super) fn part_stepped(&mut self, now: Instant, id: LockId, part: LockId, from: usize) {
         let events = self.events.split_off(from);
+        if self.several.contains_key(&id) {
+            return self.one_of_all_stepped(now, id, part, events);
+        }
         for event in events {
             self.part_told(id, part, event);
         }
         self.let_claim(id, part);
         let Some(semaphore) = self.semaphores.get_mut(&id) else { return };
-        let denied = |part: &LockId| {
-            let slot = self.attempts.get(part).map(|attempt| &attempt.slot);
-            slot.is_none_or(|slot| slot.is_denied() || slot.phase == Phase::Queued)
-        };
+        let denied = |part: &LockId| self.attempts.get(part).is_none_or(|one| one.is_denied());
         let all = semaphore.rest.is_empty() && semaphore.parts.iter().all(denied);
         if all && !semaphore.told && semaphore.holder.is_some() && !semaphore.parts.is_empty() {
             semaphore.told = true;
@@ -215,7 +215,7 @@ impl Engine {
     }
 
     /// Nobody is told of that part any more.
-    fn give_up_part(&mut self, part: LockId) {
+    pub(super) fn give_up_part(&mut self, part: LockId) {
         if let Some(attempt) = self.attempts.get_mut(&part) {
             attempt.slot.forget_caller();
             self.todo.push(Todo::Attempt(part, Input::Release));

@@ -40,6 +40,7 @@ impl Engine {
                     None
                 }),
                 Todo::Tidy(id) => self.tidy(id),
+                Todo::Widen(id) if self.several.contains_key(&id) => self.want_rest(now, id),
                 Todo::Widen(id) => self.widen(now, id),
             }
         }
@@ -86,7 +87,7 @@ impl Engine {
         let leaves = !attempt.slot.contends() && attempt.place != Place::Left;
         let knows_more = known.is_some_and(|known| attempt.slot.known() > known);
         if let Some(whole) = part_of {
-            self.part_stepped(whole, id, told);
+            self.part_stepped(now, whole, id, told);
         }
         let session = self.index(now, id);
         self.todo.extend(session.map(Todo::Tidy));

@@ -1,15 +1,10 @@
 //! Attempts for any one of several locks.
 
+use super::crowd::{Dice, crowd};
 use super::scenario::{
     FENCE, START, Scenario, VALID, config, freed, holder, not_acquired, refused, unknown,
 };
-use lock_core::sim::table::FakeTable;
-use lock_core::sim::{Connection, Server};
-use lock_core::{
-    Action, Config, ConnectionId, DispatchId, Engine, Event, Failure, Instant, LockId, LockName,
-    NotAcquired, Reply, Request, table,
-};
-use std::collections::BTreeMap;
+use lock_core::{Action, Config, Engine, Event, Instant, LockId, LockName, NotAcquired, Request};
 use std::time::Duration;
 
 fn permits(count: u32) -> Vec<LockName> {
@@ -181,167 +176,18 @@ impl Scenario {
     }
 }
 
-/// Numbers that look random: the same for the same seed.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % sides
-    }
-}
-
-/// A process: its engine, its requests under way, and what its callers think.
-struct Process {
-    engine: Engine,
-    requests: Vec<(DispatchId, Request, Option<Reply>)>,
-    wanting: Vec<LockId>,
-    held: BTreeMap<LockId, u64>,
-}
-
-impl Process {
-    fn hears(&mut self, now: Instant) {
-        while let Some(event) = self.engine.poll_event() {
-            match event {
-                Event::Granted { id, fence, .. } => {
-                    assert!(self.wanting.contains(&id), "nobody wants {id:?}");
-                    self.wanting.retain(|wanted| *wanted != id);
-                    self.held.insert(id, fence.get());
-                }
-                Event::NotAcquired { id, .. } => {
-                    assert!(self.wanting.contains(&id), "{id:?} ends twice");
-                    self.wanting.retain(|wanted| *wanted != id);
-                }
-                Event::Lost { id, .. } => {
-                    assert!(self.held.remove(&id).is_some());
-                    self.engine.release(now, id);
-                }
-                _ => {}
-            }
-        }
-    }
-}
-
-const CONNECTION: Connection = Connection { client: 0, number: 0, id: ConnectionId::MAIN };
-
-/// Three processes and a table: requests are carried out late or never, answers are late or lost, time goes on.
-fn schedule(seed: u64) -> usize {
-    let (mut dice, mut now, mut table, mut grants) = (Dice(seed), START, FakeTable::new(), 0);
-    let count = 1 + dice.roll(3) as u32;
-    let mut processes: Vec<Process> = (0..3u64)
-        .map(|at| Process {
-            engine: Engine::new(
-                table::capabilities("me", false),
-                Config { seed: u128::from(at) << 64, ..config() },
-            ),
-            requests: Vec::new(),
-            wanting: Vec::new(),
-            held: BTreeMap::new(),
-        })
-        .collect();
-    let mut last: BTreeMap<LockName, u64> = BTreeMap::new();
-    for turn in 0..400 {
-        let quiet = turn > 250;
-        let process = &mut processes[dice.roll(3)];
-        match dice.roll(if quiet { 6 } else { 9 }) {
-            0 => now = now.after(Duration::from_millis(1 + dice.roll(900) as u64)),
-            1 => {
-                let next = process.engine.poll_timeout().unwrap_or(now);
-                now = now.max(next.min(now.after(Duration::from_secs(3))));
-            }
-            2 | 3 => {
-                for (_, request, reply) in &mut process.requests {
-                    reply.get_or_insert_with(|| {
-                        let connection =
-                            Connection { client: 0, number: 0, id: ConnectionId::MAIN };
-                        table.apply(now, connection, request)
-                    });
-                }
-            }
-            4 | 5 => {
-                for (id, _, reply) in std::mem::take(&mut process.requests) {
-                    let lost = !quiet && dice.roll(8) == 0;
-                    let reply =
-                        reply.filter(|_| !lost).ok_or_else(|| Failure::Unknown("lost".into()));
-                    process.engine.handle_reply(now, id, reply);
-                }
-            }
-            6 | 7 => {
-                let give_up = (dice.roll(3) == 0).then(|| now.after(Duration::from_secs(5)));
-                let id =
-                    process.engine.acquire_any(now, permits(count), dice.roll(2) == 0, give_up);
-                process.wanting.push(id);
-            }
-            _ => {
-                if let Some(id) = process.wanting.pop() {
-                    process.engine.release(now, id);
-                }
-            }
-        }
-        let release = if quiet || dice.roll(4) == 0 { process.held.pop_first() } else { None };
-        if let Some((id, _)) = release {
-            process.engine.release(now, id);
-        }
-        for process in &mut processes {
-            process.engine.handle_timeout(now);
-            let before: Vec<LockId> = process.held.keys().copied().collect();
-            process.hears(now);
-            for (id, fence) in process.held.iter().filter(|(id, _)| !before.contains(id)) {
-                let name = process.engine.name(*id).expect("a permit").clone();
-                let earlier = last.insert(name.clone(), *fence).unwrap_or_default();
-                assert!(*fence > earlier, "seed {seed}: the fence of {name:?} fell");
-                grants += 1;
-            }
-            while let Some(sent) = process.engine.poll_request(now) {
-                process.requests.push((sent.id, sent.request, None));
-            }
-        }
-        let holds = processes.iter().flat_map(|process| {
-            let valid =
-                |id: &LockId| process.engine.held_until(*id).is_some_and(|until| now < until);
-            process.held.keys().filter(move |id| valid(id)).map(|id| process.engine.name(*id))
-        });
-        let mut holds: Vec<_> = holds.collect();
-        holds.sort();
-        let all = holds.len();
-        holds.dedup();
-        assert_eq!(holds.len(), all, "seed {seed}: a permit is held twice");
-        assert!(all <= count as usize, "seed {seed}: more holders than permits");
-    }
-    for _ in 0..500 {
-        for process in &mut processes {
-            for (id, request, reply) in std::mem::take(&mut process.requests) {
-                let reply = reply.unwrap_or_else(|| table.apply(now, CONNECTION, &request));
-                process.engine.handle_reply(now, id, Ok(reply));
-            }
-            process.engine.handle_timeout(now);
-            process.hears(now);
-            while let Some((id, _)) = process.held.pop_first() {
-                process.engine.release(now, id);
-            }
-            while let Some(sent) = process.engine.poll_request(now) {
-                process.requests.push((sent.id, sent.request, None));
-            }
-        }
-        let next = processes.iter().filter_map(|process| process.engine.poll_timeout()).min();
-        let under_way = processes.iter().any(|process| !process.requests.is_empty());
-        now = now.max(next.filter(|_| !under_way).unwrap_or(now));
-    }
-    for process in &mut processes {
-        assert!(process.wanting.is_empty(), "seed {seed}: somebody waits for ever");
-        assert_eq!(process.engine.attempts(), 0, "seed {seed}: something is left");
-    }
-    assert!(
-        table.rows().values().all(|row| row.owner.is_none() || row.expires <= now),
-        "seed {seed}: a permit leaks"
-    );
-    grants
-}
-
 #[test]
 fn there_are_never_more_holders_than_permits() {
-    let grants: usize = (0..3_000).map(schedule).sum();
+    let want = |engine: &mut Engine, now, dice: &mut Dice| {
+        let count = 1 + dice.of_the_schedule % 3;
+        let give_up = (dice.roll(3) == 0).then(|| Instant::after(now, Duration::from_secs(5)));
+        engine.acquire_any(now, permits(count as u32), dice.roll(2) == 0, give_up)
+    };
+    let holds = |engine: &Engine, id| {
+        let name = engine.name(id).expect("a permit").clone();
+        vec![(name, None)]
+    };
+    let grants: usize = (0..3_000).map(|seed| crowd(seed, &want, &holds)).sum();
     assert!(grants > 10_000, "only {grants} grants");
 }
 

@@ -1,0 +1,278 @@
+//! An attempt for several locks at once: all or none.
+//!
+//! It is made of an attempt for each lock, the *parts*, which are told of under its own id. All are wanted at once, in
+//! one request where the server takes so many. If one is somebody else's, those that come after it by name are given
+//! back, and wanted again once it is granted. So whoever waits for a lock holds none that comes after it: two sets of
+//! locks never wait for each other, in whatever order they were named.
+
+use super::attempt::Wanted;
+use super::{Engine, Todo};
+use crate::contention::Contention;
+use crate::error::Failure;
+use crate::event::{Event, LockId, NotAcquired, Release};
+use crate::fence::Fence;
+use crate::name::LockName;
+use crate::outcome::Holder;
+use crate::slot::Input;
+use crate::time::Instant;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+
+/// How far its parts have got.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Several {
+    /// Every lock, and its part unless that was given up.
+    parts: BTreeMap<LockName, Option<Part>>,
+    stage: Stage,
+    /// The last holder that a part was told of, and whether that was told.
+    holder: Option<Holder>,
+    told: bool,
+    once: bool,
+    give_up: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Part {
+    id: LockId,
+    /// It has its lock, granted with this fence.
+    fence: Option<Fence>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Stage {
+    Wanting,
+    /// All were granted; the caller was told that they are held until then.
+    Held(Instant),
+    /// One of them was lost.
+    Lost,
+    /// The caller wants no more of it. The worst that its releases came to.
+    Releasing(Release),
+}
+
+impl Engine {
+    /// Wants all of `names` at once until `give_up`, [`None`] for as long as it takes, and exclusively: all or none.
+    /// With `once`, the first "busy" ends it. Two attempts for several locks never wait for each other. A name that
+    /// comes twice counts once.
+    ///
+    /// Leads to [`Event::Granted`] with the fence of the name that sorts first, or to [`Event::NotAcquired`], unless
+    /// released before, as [`acquire`](Self::acquire) does. [`fences`](Self::fences) has the others. They are lost
+    /// together: with the first that is.
+    pub fn acquire_all(
+        &mut self,
+        now: Instant,
+        names: Vec<LockName>,
+        once: bool,
+        give_up: Option<Instant>,
+    ) -> LockId {
+        self.handle_timeout(now);
+        self.last_id += 1;
+        let id = LockId(self.last_id);
+        if names.is_empty() {
+            let why = NotAcquired::Failed(Failure::refused("no lock was named".into()));
+            self.events.push_back(Event::NotAcquired { id, why });
+            return id;
+        }
+        let parts = names.into_iter().map(|name| (name, None)).collect();
+        let stage = Stage::Wanting;
+        let several = Several { parts, stage, holder: None, told: false, once, give_up };
+        self.several.insert(id, several);
+        self.todo.push(Todo::Widen(id));
+        self.apply_effects(now);
+        id
+    }
+
+    /// The locks that an attempt holds, sorted by name, with the fences of their grants. None before it is granted.
+    pub fn fences(&self, id: LockId) -> Vec<(LockName, Fence)> {
+        let held = |several: &&Several| matches!(several.stage, Stage::Held(_) | Stage::Lost);
+        let parts = self.several.get(&id).filter(held).into_iter().flat_map(|one| &one.parts);
+        parts.filter_map(|(name, part)| Some((name.clone(), (*part)?.fence?))).collect()
+    }
+
+    /// Until when all are held, if they are.
+    pub(super) fn all_held_until(&self, several: &Several) -> Option<Instant> {
+        let until = |part: &Option<Part>| self.attempts.get(&(*part)?.id)?.slot.held_until();
+        match several.stage {
+            Stage::Held(_) => several.parts.values().map(until).min().flatten(),
+            _ => None,
+        }
+    }
+
+    /// Releases all parts; what follows remains to be done. False if there are none.
+    pub(super) fn release_all(&mut self, id: LockId) -> bool {
+        let Some(several) = self.several.get_mut(&id) else { return false };
+        several.stage = Stage::Releasing(Release::Freed);
+        several.parts.retain(|_, part| part.is_some());
+        let parts = several.parts.values().flatten();
+        self.todo.extend(parts.map(|part| Todo::Attempt(part.id, Input::Release)));
+        true
+    }
+
+    /// Makes parts for the locks that have none.
+    pub(super) fn want_rest(&mut self, now: Instant, id: LockId) {
+        let Some(several) = self.several.get(&id) else { return };
+        if several.stage != Stage::Wanting {
+            return;
+        }
+        let (once, give_up) = (several.once, several.give_up);
+        let rest = several.parts.iter().filter(|(_, part)| part.is_none());
+        let rest: Vec<LockName> = rest.map(|(name, _)| name.clone()).collect();
+        for name in rest {
+            let contention = Contention::new(self.capabilities.on_busy);
+            let wanted =
+                Wanted { part_of: Some(id), ..Wanted::exclusive(name.clone(), once, give_up) };
+            let (part, input) = self.begin(now, wanted, contention);
+            if let Some(several) = self.several.get_mut(&id) {
+                several.parts.insert(name, Some(Part { id: part, fence: None }));
+            }
+            self.todo.push(Todo::Attempt(part, input));
+        }
+    }
+
+    /// A part of `id` was stepped, and told these events.
+    pub(super) fn one_of_all_stepped(
+        &mut self,
+        now: Instant,
+        id: LockId,
+        part: LockId,
+        events: VecDeque<Event>,
+    ) {
+        for event in events {
+            self.one_of_all_told(id, part, event);
+        }
+        self.decide(now, id);
+        self.extend_all(id);
+    }
+
+    fn one_of_all_told(&mut self, id: LockId, part: LockId, event: Event) {
+        let Some(several) = self.several.get_mut(&id) else { return };
+        match (event, &mut several.stage) {
+            (Event::Granted { fence, .. }, Stage::Wanting) => {
+                let of = several.parts.values_mut().flatten().find(|one| one.id == part);
+                if let Some(of) = of {
+                    of.fence = Some(fence);
+                }
+            }
+            (Event::Waiting { holder, .. }, _) => several.holder = holder.or(several.holder.take()),
+            (event @ Event::NotAcquired { .. }, _) => {
+                several.forget(part);
+                let parts: Vec<Part> = several.parts.values().flatten().copied().collect();
+                self.several.remove(&id);
+                self.events.push_back(event);
+                for part in parts {
+                    self.give_up_part(part.id);
+                }
+            }
+            // What was held is wanted again, in order.
+            (Event::Lost { .. }, Stage::Wanting) => self.start_over(id),
+            (event @ Event::Lost { .. }, stage @ Stage::Held(_)) => {
+                *stage = Stage::Lost;
+                self.events.push_back(event);
+            }
+            (Event::Released { release, .. }, Stage::Releasing(worst)) => {
+                if *worst == Release::Freed {
+                    *worst = release;
+                }
+                let release = worst.clone();
+                several.parts.retain(|_, one| one.is_some_and(|one| one.id != part));
+                if several.parts.is_empty() {
+                    self.several.remove(&id);
+                    self.events.push_back(Event::Released { id, release });
+                }
+            }
+            (Event::RenewalFailed { id, failure, .. }, Stage::Held(deadline)) => {
+                let deadline = *deadline;
+                self.events.push_back(Event::RenewalFailed { id, failure, deadline });
+            }
+            (event @ Event::Trouble { .. }, Stage::Wanting) => self.events.push_back(event),
+            _ => {}
+        }
+    }
+
+    /// Once every part knows whether its lock is free: all are held, or those after the first that is not are given
+    /// back.
+    fn decide(&mut self, now: Instant, id: LockId) {
+        let Some(several) = self.several.get(&id).filter(|one| one.stage == Stage::Wanting) else {
+            return;
+        };
+        let denied = |part: &Part| self.attempts.get(&part.id).is_some_and(|one| one.is_denied());
+        let known =
+            |part: &Option<Part>| part.is_none_or(|one| one.fence.is_some() || denied(&one));
+        if !several.parts.values().all(known) {
+            return;
+        }
+        let in_the_way =
+            several.parts.iter().find(|(_, part)| part.is_some_and(|part| part.fence.is_none()));
+        if let Some((first, _)) = in_the_way {
+            let first = first.clone();
+            self.give_back_after(id, &first);
+        } else if several.parts.values().any(Option::is_none) {
+            self.todo.push(Todo::Widen(id));
+        } else {
+            self.all_granted(now, id);
+        }
+    }
+
+    fn give_back_after(&mut self, id: LockId, first: &LockName) {
+        let Some(several) = self.several.get_mut(&id) else { return };
+        let after = several.parts.iter_mut().filter(|(name, _)| *name > first);
+        let parts: Vec<Part> = after.filter_map(|(_, part)| part.take()).collect();
+        if !core::mem::replace(&mut several.told, true) {
+            self.events.push_back(Event::Waiting { id, holder: several.holder.clone() });
+        }
+        for part in parts {
+            self.give_up_part(part.id);
+        }
+    }
+
+    fn all_granted(&mut self, now: Instant, id: LockId) {
+        let Some(several) = self.several.get_mut(&id) else { return };
+        let fence = several.parts.values().flatten().find_map(|part| part.fence);
+        several.stage = Stage::Held(now);
+        let (Some(several), Some(fence)) = (self.several.get(&id), fence) else { return };
+        match self.all_held_until(several).filter(|until| now < *until) {
+            Some(deadline) => {
+                if let Some(several) = self.several.get_mut(&id) {
+                    several.stage = Stage::Held(deadline);
+                }
+                self.events.push_back(Event::Granted { id, fence, deadline });
+            }
+            // One is about to be told that it is lost.
+            None => {
+                if let Some(several) = self.several.get_mut(&id) {
+                    several.stage = Stage::Wanting;
+                }
+            }
+        }
+    }
+
+    /// All are held for as long as the first of them to end.
+    fn extend_all(&mut self, id: LockId) {
+        let Some(several) = self.several.get(&id) else { return };
+        let (Stage::Held(told), Some(deadline)) = (&several.stage, self.all_held_until(several))
+        else {
+            return;
+        };
+        if *told < deadline {
+            if let Some(several) = self.several.get_mut(&id) {
+                several.stage = Stage::Held(deadline);
+            }
+            self.events.push_back(Event::Renewed { id, deadline });
+        }
+    }
+
+    fn start_over(&mut self, id: LockId) {
+        let Some(several) = self.several.get_mut(&id) else { return };
+        let parts: BTreeSet<LockId> =
+            several.parts.values_mut().filter_map(|part| Some(part.take()?.id)).collect();
+        for part in parts {
+            self.give_up_part(part);
+        }
+        self.todo.push(Todo::Widen(id));
+    }
+}
+
+impl Several {
+    fn forget(&mut self, part: LockId) {
+        self.parts.retain(|_, one| one.is_none_or(|one| one.id != part));
+    }
+}

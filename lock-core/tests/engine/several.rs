@@ -1,0 +1,131 @@
+//! Attempts for several locks at once.
+
+use super::crowd::{Dice, crowd};
+use super::scenario::{
+    FENCE, START, Scenario, TRIP, VALID, freed, holder, name, not_acquired, unknown,
+};
+use lock_core::{Action, Engine, Event, Instant, LockId, LostReason, NotAcquired, Outcome, Reply};
+use std::time::Duration;
+
+impl Scenario {
+    fn acquire_all(&mut self, names: &[&str], once: bool) -> LockId {
+        let names = names.iter().map(|text| name(text)).collect();
+        self.engine.acquire_all(self.now, names, once, None)
+    }
+}
+
+#[test]
+fn one_statement_takes_them_all_and_one_frees_them() {
+    let mut scene = Scenario::new();
+    let id = scene.acquire_all(&["c", "a", "b", "a"], false);
+    let claim = scene.sends(Action::Acquire, &["a", "b", "c"]);
+    scene.grants(&claim);
+    scene.tells([Event::Granted { id, fence: FENCE, deadline: START.after(VALID) }]);
+    assert_eq!(scene.engine.fences(id), ["a", "b", "c"].map(|text| (name(text), FENCE)));
+    assert_eq!(scene.engine.held_until(id), Some(START.after(VALID)));
+    scene.release(id);
+    let release = scene.sends(Action::Release, &["a", "b", "c"]);
+    scene.confirms(&release);
+    scene.tells([freed(id)]);
+    scene.is_over();
+}
+
+#[test]
+fn what_comes_after_a_lock_that_is_taken_is_given_back_and_wanted_again() {
+    let mut scene = Scenario::new();
+    let id = scene.acquire_all(&["a", "b", "c"], false);
+    let claim = scene.sends(Action::Acquire, &["a", "b", "c"]);
+    let they = holder("they", Duration::from_secs(9));
+    let (granted, busy) = (Outcome::Granted(FENCE), Outcome::Busy(Some(they.clone())));
+    scene.answers(&claim, Ok(Reply::Outcomes(vec![granted.clone(), busy, granted])));
+    scene.tells([Event::Waiting { id, holder: Some(they) }]);
+    let back = scene.sends(Action::Release, &["c"]);
+    scene.confirms(&back);
+    scene.sleeps();
+    let look = scene.sends(Action::Probe, &["b"]);
+    scene.is_free(&look);
+    let claim = scene.sends(Action::Acquire, &["b"]);
+    scene.grants(&claim);
+    let rest = scene.sends(Action::Acquire, &["c"]);
+    scene.grants(&rest);
+    assert!(matches!(scene.told()[..], [Event::Granted { id: of, .. }] if of == id));
+    scene.release(id);
+    let release = scene.sends(Action::Release, &["a", "b", "c"]);
+    scene.confirms(&release);
+    scene.tells([freed(id)]);
+    scene.is_over();
+}
+
+#[test]
+fn who_does_not_wait_gets_all_or_none() {
+    let mut scene = Scenario::new();
+    let id = scene.acquire_all(&["a", "b"], true);
+    let claim = scene.sends(Action::Acquire, &["a", "b"]);
+    let outcomes = vec![Outcome::Granted(FENCE), Outcome::Busy(None)];
+    scene.answers(&claim, Ok(Reply::Outcomes(outcomes)));
+    scene.tells([not_acquired(id, NotAcquired::Busy(None))]);
+    let back = scene.sends(Action::Release, &["a"]);
+    scene.confirms(&back);
+    scene.is_over();
+}
+
+#[test]
+fn the_first_that_is_lost_loses_them_all() {
+    let mut scene = Scenario::new();
+    let id = scene.acquire_all(&["a", "b"], false);
+    let claim = scene.sends(Action::Acquire, &["a", "b"]);
+    scene.grants(&claim);
+    scene.tells([Event::Granted { id, fence: FENCE, deadline: START.after(VALID) }]);
+    scene.sleeps();
+    let renewal = scene.sends(Action::Renew, &["a", "b"]);
+    scene.sleep(TRIP);
+    scene.answers(&renewal, Ok(Reply::Outcomes(vec![Outcome::NotOwner, Outcome::Done])));
+    scene.tells([Event::Lost { id, reason: LostReason::Taken }]);
+    assert_eq!(scene.engine.held_until(id), None);
+    scene.release(id);
+    let release = scene.sends(Action::Release, &["b"]);
+    scene.confirms(&release);
+    assert!(matches!(scene.told()[..], [Event::Released { id: of, .. }] if of == id));
+    scene.is_over();
+}
+
+#[test]
+fn a_renewal_of_all_is_told_once() {
+    let mut scene = Scenario::new();
+    let id = scene.acquire_all(&["a", "b"], false);
+    let claim = scene.sends(Action::Acquire, &["a", "b"]);
+    scene.grants(&claim);
+    assert_eq!(scene.told().len(), 1);
+    scene.sleeps();
+    let renewal = scene.sends(Action::Renew, &["a", "b"]);
+    scene.confirms(&renewal);
+    scene.tells([Event::Renewed { id, deadline: renewal.at.after(VALID) }]);
+    scene.release(id);
+    let release = scene.sends(Action::Release, &["a", "b"]);
+    scene.fails(&release, unknown());
+    for _ in 0..2 {
+        scene.tells_nothing();
+        scene.sleeps();
+        let release = scene.sends_any();
+        scene.disowns(&release);
+    }
+    scene.tells([freed(id)]);
+    scene.is_over();
+}
+
+#[test]
+fn two_sets_never_wait_for_each_other() {
+    let want = |engine: &mut Engine, now, dice: &mut Dice| {
+        let mut names: Vec<_> = ["a", "b", "c", "d"].map(name).into();
+        names.retain(|_| dice.roll(3) > 0);
+        names.push(name("b"));
+        let give_up = (dice.roll(4) == 0).then(|| Instant::after(now, Duration::from_secs(5)));
+        engine.acquire_all(now, names, dice.roll(4) == 0, give_up)
+    };
+    let holds = |engine: &Engine, id| {
+        let held = engine.fences(id).into_iter();
+        held.map(|(name, fence)| (name, Some(fence))).collect()
+    };
+    let grants: usize = (0..3_000).map(|seed| crowd(seed, &want, &holds)).sum();
+    assert!(grants > 5_000, "only {grants} grants");
+}
