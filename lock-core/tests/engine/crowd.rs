@@ -48,11 +48,9 @@ impl Process {
                     assert!(self.wanting.contains(&id), "{id:?} ends twice");
                     self.wanting.retain(|wanted| *wanted != id);
                 }
-                Event::Lost { id, .. } => {
-                    // It may be noticed by the very call that releases it.
-                    if self.held.remove(&id).is_some() {
-                        self.engine.release(now, id);
-                    }
+                // It may be noticed by the very call that releases it.
+                Event::Lost { id, .. } if self.held.remove(&id).is_some() => {
+                    self.engine.release(now, id);
                 }
                 _ => {}
             }
@@ -62,15 +60,16 @@ impl Process {
 
 const CONNECTION: Connection = Connection { client: 0, number: 0, id: ConnectionId::MAIN };
 
+/// Begins an attempt.
+type Want<'a> = dyn Fn(&mut Engine, Instant, &mut Dice) -> LockId + 'a;
+/// The locks of a granted attempt.
+type Holds<'a> = dyn Fn(&Engine, LockId) -> Vec<(LockName, Option<Fence>)> + 'a;
+
 /// Three processes and a table: requests are carried out late or never, answers are late or lost, time goes on.
 ///
 /// Callers `want` locks and hold what `holds` says, with a fence for each; [`None`]: that of the grant. Panics if a lock
 /// is held twice, a fence falls, somebody waits for ever or something is left. How often something was granted.
-pub(crate) fn crowd(
-    seed: u64,
-    want: &dyn Fn(&mut Engine, Instant, &mut Dice) -> LockId,
-    holds: &dyn Fn(&Engine, LockId) -> Vec<(LockName, Option<Fence>)>,
-) -> usize {
+pub(crate) fn crowd(seed: u64, want: &Want<'_>, holds: &Holds<'_>) -> usize {
     let mut dice = Dice { state: seed, of_the_schedule: seed };
     let (mut now, mut table, mut grants) = (START, FakeTable::new(), 0);
     let mut processes: Vec<Process> = (0..3u64)
