@@ -1,10 +1,11 @@
 //! The table protocol, request by request, without a driver in between.
 
-use crate::place::Place;
+use crate::place::{Place, client, mysql_client, with_settings};
 use crate::raw::Raw;
-use lock_core::sql::Codec;
+use lock_core::sql::{Codec, mysql, postgres, sqlite};
 use lock_core::{
     Claim, Failure, Fence, Instant, LockName, Mode, Outcome, Owner, Reply, Request, SessionName,
+    TableName,
 };
 use std::time::Duration;
 
@@ -16,6 +17,39 @@ pub struct Table<R> {
     pub codec: Codec,
     /// The place of the table.
     pub place: Place,
+}
+
+/// A lock table in any database.
+pub type AnyTable = Table<Box<dyn Raw + Send>>;
+
+impl AnyTable {
+    /// The table at `place`, on a connection with the settings of the drivers' own.
+    pub fn of(place: Place) -> Self {
+        let table = TableName::new(place.table()).expect("good");
+        let url = place.url();
+        if let Some(path) = url.strip_prefix("sqlite:") {
+            let connection = rusqlite::Connection::open(path).expect("opened");
+            connection.busy_timeout(Duration::from_secs(60)).expect("set");
+            return Self::new(Box::new(connection), sqlite::codec(table, "boot"), place);
+        }
+        if url.starts_with("postgres") {
+            let client = client(&with_settings(url));
+            return Self::new(Box::new(client), postgres::codec(table), place);
+        }
+        Self::new(Box::new(mysql_client(url)), mysql::codec(table), place)
+    }
+
+    /// The same table on another connection.
+    #[must_use]
+    pub fn other(&self) -> Self {
+        Self::of(self.place.through(self.place.url()))
+    }
+
+    /// The statement that pins a lock in this table, as text.
+    pub fn pin(&self, name: &str, fence: Fence) -> String {
+        let pin = self.codec.pin(&LockName::new(name).expect("good"), fence);
+        pin.inline().to_string()
+    }
 }
 
 impl<R: Raw> Table<R> {

@@ -1,12 +1,10 @@
 //! What a pin holds up on each server, and what it does not.
 
-use lock_core::sql::{mysql, postgres as pg};
-use lock_core::{Fence, LockName, Outcome, Reply, Request, SessionName, TableName};
+use lock_core::{Fence, Outcome, Reply, Request, SessionName};
 use lock_tests::on_mysql_and_mariadb;
-use lock_tests::place::{Place, client, mysql_client};
-use lock_tests::raw::Raw;
+use lock_tests::place::Place;
 use lock_tests::servers::Kind;
-use lock_tests::table::{Table, claims};
+use lock_tests::table::{AnyTable, claims};
 use lock_tests::user::User;
 use std::time::{Duration, Instant};
 
@@ -58,42 +56,20 @@ impl From<Kind> for Server {
     }
 }
 
-/// A table, on a connection with the settings of the drivers' own.
-type Rows = Table<Box<dyn Raw + Send>>;
-
 impl Server {
-    fn table(&self) -> Rows {
-        at(match self {
+    fn table(&self) -> AnyTable {
+        AnyTable::of(match self {
             Self::Postgres => Place::postgres(),
             Self::Other(kind) => kind.place(),
         })
     }
 }
 
-fn at(place: Place) -> Rows {
-    let table = TableName::new(place.table()).expect("good");
-    if place.url().starts_with("postgres") {
-        let client = client(&lock_tests::place::with_settings(place.url()));
-        return Table::new(Box::new(client), pg::codec(table), place);
-    }
-    Table::new(Box::new(mysql_client(place.url())), mysql::codec(table), place)
-}
-
-/// The same table on another connection.
-fn other(table: &Rows) -> Rows {
-    at(table.place.through(table.place.url()))
-}
-
-fn pin_of(table: &Rows, name: &str, fence: Fence) -> String {
-    let pin = table.codec.pin(&LockName::new(name).expect("good"), fence);
-    pin.inline().to_string()
-}
-
 /// A transaction that has the lock pinned.
-fn pinned(table: &Rows, name: &str, fence: Fence) -> User {
+fn pinned(table: &AnyTable, name: &str, fence: Fence) -> User {
     let mut user = User::of(&table.place);
     user.begin();
-    assert_eq!(user.does(&pin_of(table, name, fence)), [fence.get() as i64]);
+    assert_eq!(user.does(&table.pin(name, fence)), [fence.get() as i64]);
     user
 }
 
@@ -108,7 +84,7 @@ fn at_once<T: std::fmt::Debug>(call: impl FnOnce() -> T) -> T {
 fn a_claim_waits_for_the_end_of_a_transaction_with_a_pin(server: impl Into<Server>) {
     let mut table = server.into().table();
     let fence = table.granted("a", 1, LONG).expect("free");
-    let mut taker = other(&table);
+    let mut taker = table.other();
     for ends in ["COMMIT", "ROLLBACK"] {
         let fence = table.granted("a", 1, LONG).unwrap_or(fence);
         let mut user = pinned(&table, "a", fence);
@@ -135,9 +111,9 @@ fn a_renewal_and_a_release_pass_a_pin(server: impl Into<Server>) {
     for _ in 0..3 {
         assert_eq!(at_once(|| table.renew(&["a"], 1, LONG)), [true]);
     }
-    assert_eq!(user.does(&pin_of(&table, "a", fence)), [fence.get() as i64], "once more");
+    assert_eq!(user.does(&table.pin("a", fence)), [fence.get() as i64], "once more");
     assert_eq!(at_once(|| table.release(&["a"], 1)), [true]);
-    let mut taker = other(&table);
+    let mut taker = table.other();
     let next = std::thread::scope(|scope| {
         let claim = scope.spawn(|| taker.acquire(&["a"], 2, LONG));
         std::thread::sleep(HELD);
@@ -157,8 +133,8 @@ fn a_pin_of_a_lost_lock_finds_nothing(server: impl Into<Server>) {
     let next = table.granted("a", 2, LONG).expect("expired");
     let mut user = User::of(&table.place);
     user.begin();
-    assert_eq!(user.does(&pin_of(&table, "a", fence)), [0; 0]);
-    assert_eq!(user.does(&pin_of(&table, "b", fence)), [0; 0]);
+    assert_eq!(user.does(&table.pin("a", fence)), [0; 0]);
+    assert_eq!(user.does(&table.pin("b", fence)), [0; 0]);
     user.does("ROLLBACK");
     pinned(&table, "a", next).does("COMMIT");
 }
@@ -167,10 +143,10 @@ fn a_pin_waits_for_a_claim_in_flight_and_finds_nothing(server: impl Into<Server>
     let mut table = server.into().table();
     let fence = table.granted("a", 1, LONG).expect("free");
     table.expire("a");
-    let mut taker = other(&table);
+    let mut taker = table.other();
     taker.client.batch("BEGIN");
     assert!(taker.granted("a", 2, LONG).is_some());
-    let pin = pin_of(&table, "a", fence);
+    let pin = table.pin("a", fence);
     let mut user = User::of(&table.place);
     user.begin();
     std::thread::scope(|scope| {
@@ -191,7 +167,7 @@ fn a_pin_holds_up_no_other_name(server: impl Into<Server>) {
         }
         let fence = table.granted("d", 1, LONG).expect("its own");
         let mut user = pinned(&table, "d", fence);
-        let gone = pin_of(&table, "d", Fence::new(fence.get() - 1));
+        let gone = table.pin("d", Fence::new(fence.get() - 1));
         assert_eq!(user.does(&gone), [0; 0]);
         table.expire("b");
         table.expire("f");
@@ -221,18 +197,18 @@ fn a_claim_gives_up_after_a_second(server: impl Into<Server>) {
 fn a_table_without_the_index_for_pins_keeps_locks(kind: Kind) {
     let table = Server::from(kind).table();
     table.place.tamper("ALTER TABLE {table} DROP INDEX pin");
-    let mut table = other(&table);
+    let mut table = table.other();
     let fence = table.granted("a", 1, LONG).expect("free");
     assert_eq!(table.renew(&["a"], 1, LONG), [true]);
     let mut user = User::of(&table.place);
     user.begin();
-    let told = user.run(&pin_of(&table, "a", fence)).expect_err("no index");
+    let told = user.run(&table.pin("a", fence)).expect_err("no index");
     assert!(told.contains("1176"), "{told}");
     user.does("ROLLBACK");
     let ddl = table.codec.not_pinnable(1176).expect("that is why").to_string();
     let (_, ddl) = ddl.split_once("run ").expect("a statement");
     User::of(&table.place).does(ddl);
-    pinned(&other(&table), "a", fence).does("COMMIT");
+    pinned(&table.other(), "a", fence).does("COMMIT");
 }
 
 /// The words look as if they did nothing.
@@ -265,7 +241,7 @@ fn a_claim_on_postgres_that_does_not_name_the_key_passes_a_pin() {
 fn a_pin_on_postgres_under_a_stricter_isolation_goes_by_the_last_grant() {
     for level in ["REPEATABLE READ", "SERIALIZABLE"] {
         let mut table = Server::Postgres.table();
-        let view = |table: &Rows| {
+        let view = |table: &AnyTable| {
             let mut user = User::of(&table.place);
             user.does(&format!("BEGIN ISOLATION LEVEL {level}"));
             user.does("SELECT 1 FROM pg_class LIMIT 1");
@@ -273,7 +249,7 @@ fn a_pin_on_postgres_under_a_stricter_isolation_goes_by_the_last_grant() {
         };
         let mut before = view(&table);
         let fence = table.granted("a", 1, LONG).expect("free");
-        let pin = pin_of(&table, "a", fence);
+        let pin = table.pin("a", fence);
         assert_eq!(before.does(&pin), [0; 0], "it sees no grant: the pin is to come first");
         // Renewals do not matter, before or after.
         let mut renewed = view(&table);
@@ -282,7 +258,7 @@ fn a_pin_on_postgres_under_a_stricter_isolation_goes_by_the_last_grant() {
         assert_eq!(at_once(|| table.renew(&["a"], 1, LONG)), [true]);
         assert_eq!(renewed.does(&pin), [fence.get() as i64]);
         renewed.does("COMMIT");
-        let ends: [fn(&mut Rows); 2] =
+        let ends: [fn(&mut AnyTable); 2] =
             [|table| table.expire("a"), |table| assert_eq!(table.release(&["a"], 1), [true])];
         for end in ends {
             let fence = table.granted("a", 1, LONG).expect("its own, or free");
@@ -290,7 +266,7 @@ fn a_pin_on_postgres_under_a_stricter_isolation_goes_by_the_last_grant() {
             assert_eq!(table.renew(&["a"], 1, LONG), [true]);
             end(&mut table);
             assert!(table.granted("a", 2, LONG).is_some());
-            let told = taken.run(&pin_of(&table, "a", fence)).expect_err("it was taken since");
+            let told = taken.run(&table.pin("a", fence)).expect_err("it was taken since");
             assert!(told.starts_with("40001"), "{told}");
             assert_eq!(table.release(&["a"], 2), [true]);
         }
