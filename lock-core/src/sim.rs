@@ -27,6 +27,7 @@
 //! | P5 | [`Rows`](Check::Rows), [`Revival`](Check::Revival) | nothing is stolen, renewed or released by another, or revived |
 //! | P6 | [`BackOff`](Check::BackOff), [`Liveness`](Check::Liveness) | failures back off; when faults stop, a waiter is granted within 3.2 TTL |
 //! | | [`Told`](Check::Told) | an attempt behind a hold of its own client knows that somebody has the lock |
+//! | pins | [`Writes`](Check::Writes) | writes of users' transactions that have pinned a lock commit in the order of its fences |
 //! | all | [`Requests`](Check::Requests) | what servers and drivers rely on in requests |
 //!
 //! # Servers
@@ -81,6 +82,7 @@ mod server;
 mod settle;
 pub mod table;
 mod trace;
+mod users;
 mod world;
 
 pub use action::{Action, Way};

@@ -47,6 +47,10 @@ pub enum Action {
     Kill(usize),
     /// A client is told that something may have changed about a lock.
     Hint(usize, usize),
+    /// A user begins a transaction, and pins a lock that it was told it was granted: client, attempt.
+    Pin(usize, usize),
+    /// A user's transaction ends: which, and whether it commits.
+    End(usize, bool),
     /// Time goes on until then.
     Advance(Instant),
 }
@@ -94,6 +98,11 @@ impl fmt::Display for Action {
             Action::Move(which) => write!(f, "the server does by itself thing {which}"),
             Action::Kill(which) => write!(f, "the server ends session {which}"),
             Action::Hint(client, name) => write!(f, "client {client} gets a hint for lock {name}"),
+            Action::Pin(client, attempt) => {
+                write!(f, "a user of client {client} pins the lock of attempt {attempt}")
+            }
+            Action::End(at, true) => write!(f, "transaction {at} writes and commits"),
+            Action::End(at, false) => write!(f, "transaction {at} is rolled back"),
             Action::Advance(_) => f.write_str("time passes"),
         }
     }

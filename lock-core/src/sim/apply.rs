@@ -81,6 +81,8 @@ impl<S: Server> World<S> {
                 client.called = true;
                 client.refused.clear();
             }
+            Action::Pin(client, attempt) => self.pin(client, attempt),
+            Action::End(at, commits) => self.end(at, commits),
             Action::Advance(to) => self.advance(to),
         }
         self.check();
@@ -322,6 +324,7 @@ impl<S: Server> World<S> {
             self.saw(Sometimes::ServerCrashed);
         }
         self.server.crash();
+        self.users.open.clear();
         for exchange in &mut self.exchanges {
             alloc::sync::Arc::make_mut(exchange).copies = 0;
         }

@@ -11,6 +11,7 @@ pub(super) mod requests;
 pub(super) mod revival;
 pub(super) mod rows;
 pub(super) mod told;
+pub(super) mod writes;
 
 use alloc::string::String;
 use core::fmt;
@@ -42,11 +43,13 @@ pub enum Check {
     Requests,
     /// An attempt behind a hold of its own client was told that somebody has the lock.
     Told,
+    /// Writes of transactions that have pinned a lock commit in the order of its fences.
+    Writes,
 }
 
 impl Check {
     /// All of them.
-    pub const ALL: [Check; 11] = [
+    pub const ALL: [Check; 12] = [
         Check::Exclusion,
         Check::Backed,
         Check::Fences,
@@ -58,6 +61,7 @@ impl Check {
         Check::Liveness,
         Check::Requests,
         Check::Told,
+        Check::Writes,
     ];
 }
 

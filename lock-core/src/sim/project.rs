@@ -64,6 +64,13 @@ impl<S: Server> World<S> {
             (name, rank(fence.any), rank(fence.exclusive)).hash(&mut hasher);
         }
         (self.up, self.faults, &self.excused, &self.violation).hash(&mut hasher);
+        self.users.left.hash(&mut hasher);
+        for one in &self.users.open {
+            (&one.name, rank(one.fence)).hash(&mut hasher);
+        }
+        for (name, fence) in &self.users.written {
+            (name, rank(*fence)).hash(&mut hasher);
+        }
         for client in &self.clients {
             project_client(client, &steps(client.clock), &rank, &since, &mut hasher);
         }
@@ -99,6 +106,8 @@ impl<S: Server> World<S> {
         let mut fences: BTreeSet<_> =
             self.fences.values().flat_map(|latest| [latest.any, latest.exclusive]).collect();
         fences.extend(self.server.fences());
+        fences.extend(self.users.open.iter().map(|one| one.fence));
+        fences.extend(self.users.written.values());
         let attempts = self.clients.iter().flat_map(|client| &client.attempts);
         fences.extend(attempts.filter_map(|attempt| attempt.fence));
         for exchange in &self.exchanges {

@@ -151,6 +151,9 @@ fn weight(action: &Action, mix: &[u8; KINDS]) -> u32 {
         Action::StepServer | Action::SetServerBack | Action::Move(_) => 2,
         Action::Kill(_) => fault(10),
         Action::Hint(..) => fault(11),
+        Action::Pin(..) => 6,
+        Action::End(_, true) => 2,
+        Action::End(_, false) => 1,
     }
 }
 

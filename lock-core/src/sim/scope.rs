@@ -41,6 +41,8 @@ pub struct Scope {
     pub horizon: Option<Instant>,
     /// Clients poll at once when their caller wants something, and need not be run for it.
     pub eager: bool,
+    /// How many transactions of users pin a lock.
+    pub transactions: u8,
     /// What is checked.
     pub checks: Vec<Check>,
     /// A seeded bug in the clients' driver.
@@ -156,6 +158,7 @@ impl Scope {
             grid: Some(Duration::from_millis(2_750)),
             horizon: None,
             eager: true,
+            transactions: 0,
             checks: Check::ALL.into(),
             flaw: None,
         }

@@ -51,6 +51,15 @@ pub trait Server: Clone + Debug + Eq + Hash {
     /// Its clock has been set back. Nothing changes for what it counts by a clock that nobody sets.
     fn set_back(&mut self, _by: Duration) {}
 
+    /// Pins a lock for a transaction of a user's, if `fence` is that of its last grant: until the transaction has ended,
+    /// nobody else is granted the lock.
+    fn pin(&mut self, _name: &LockName, _fence: Fence) -> bool {
+        false
+    }
+
+    /// Such a transaction has ended.
+    fn unpin(&mut self, _name: &LockName) {}
+
     /// How many things it may do by itself, and need not.
     fn moves(&self, _now: Instant) -> usize {
         0

@@ -23,6 +23,10 @@ impl<S: Server> World<S> {
     /// left behind.
     pub fn settle(&mut self) {
         self.faults = Faults::NONE;
+        self.users.left = 0;
+        while !self.users.open.is_empty() {
+            self.end(0, true);
+        }
         if !self.up {
             self.up = true;
             self.server.restart(self.server_now());

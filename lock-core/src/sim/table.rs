@@ -90,6 +90,8 @@ pub struct FakeTable {
     /// Connections that listen may hear nothing any more.
     cuts_subscribers: bool,
     subscribers: BTreeMap<Connection, Subscriber>,
+    /// How many transactions have a row pinned.
+    pins: BTreeMap<LockName, u8>,
     /// What its clock shows; unknown in a table that knows no other time than its statements'.
     clock: Option<Instant>,
 }
@@ -114,6 +116,7 @@ impl Default for FakeTable {
             watched: false,
             cuts_subscribers: false,
             subscribers: BTreeMap::new(),
+            pins: BTreeMap::new(),
             clock: None,
         }
     }
@@ -179,6 +182,7 @@ impl FakeTable {
             contended: false,
         };
         self.end(claim);
+        let is_pinned = self.pins.contains_key(&claim.name);
         let row = self.rows.entry(claim.name.clone());
         let mut fresh = false;
         let row = row.or_insert_with(|| {
@@ -194,6 +198,10 @@ impl FakeTable {
             row.ttl = row.ttl.max(ttl);
             row.holder = new.holder;
         } else if row.owner.is_none() || (row.expires <= now && !self.watched) {
+            if is_pinned {
+                // It waited for as long as a statement does.
+                return Outcome::Delayed;
+            }
             let fence = new.fence.max(row.fence + 1);
             *row = Row { fence, ..new };
         } else {
@@ -302,6 +310,21 @@ impl Server for FakeTable {
         })
     }
 
+    fn pin(&mut self, name: &LockName, fence: Fence) -> bool {
+        let is_last = self.rows.get(name).is_some_and(|row| row.fence == fence.get());
+        if is_last {
+            *self.pins.entry(name.clone()).or_default() += 1;
+        }
+        is_last
+    }
+
+    fn unpin(&mut self, name: &LockName) {
+        match self.pins.get_mut(name) {
+            Some(pins) if *pins > 1 => *pins -= 1,
+            _ => drop(self.pins.remove(name)),
+        }
+    }
+
     fn moves(&self, _: Instant) -> usize {
         usize::from(self.cuts_subscribers && !self.all_cut())
     }
@@ -359,6 +382,7 @@ impl Server for FakeTable {
 
     fn crash(&mut self) {
         self.subscribers.clear();
+        self.pins.clear();
         if !self.durable {
             self.rows.clear();
         }

@@ -10,6 +10,7 @@ use super::invariants::{Check, Violation};
 use super::network::Exchange;
 use super::scope::{Faults, Scope};
 use super::server::Server;
+use super::users::Users;
 use crate::capabilities::Capabilities;
 use crate::name::{LockName, Owner};
 use crate::request;
@@ -48,6 +49,7 @@ pub struct World<S: Server> {
     pub(super) fences: BTreeMap<LockName, Latest>,
     /// Owners whose lease may outlive their attempt; see `invariants::leaks`.
     pub(super) excused: BTreeSet<Owner>,
+    pub(super) users: Users,
     pub(super) violation: Option<Violation>,
     pub(super) history: Aside<History>,
 }
@@ -80,6 +82,7 @@ impl<S: Server> World<S> {
             faults: scope.faults,
             fences: BTreeMap::new(),
             excused: BTreeSet::new(),
+            users: Users { left: scope.transactions, ..Users::default() },
             violation: None,
             history: Aside(History::default()),
             scope: Aside(Arc::new(scope)),
@@ -111,6 +114,7 @@ impl<S: Server> World<S> {
                 actions.extend((0..self.server.killable()).map(Action::Kill));
             }
         }
+        self.user_actions(&mut actions);
         if self.faults.clock_steps > 0 {
             actions.push(Action::StepServer);
         }

@@ -56,6 +56,17 @@ fn two_clients_try() {
 }
 
 #[test]
+fn two_clients_try_and_users_pin() {
+    let scope = small(|scope| {
+        scope.wishes = [Wish::TRY].into();
+        scope.cancels = false;
+        scope.transactions = 2;
+    });
+    let seen = [Sometimes::AllAcquired, Sometimes::Delayed, Sometimes::TakenOver];
+    exhaust_if_long("2 clients that try, 2 transactions", table(scope), &seen);
+}
+
+#[test]
 fn two_clients_wait() {
     let seen = [
         Sometimes::AllAcquired,

@@ -88,6 +88,11 @@ fn set_back(mut scope: Scope) -> Scope {
     scope
 }
 
+/// The same, and users pin locks in transactions.
+fn pinning(scope: Scope) -> Scope {
+    Scope { transactions: 6, ..scope }
+}
+
 /// The small scope, changed.
 fn small(change: impl FnOnce(&mut Scope)) -> Scope {
     let mut scope = Scope::small();

@@ -1,6 +1,8 @@
 //! Random schedules with all kinds of faults.
 
-use crate::{advisory, consul, deaf, scale, set_back, told, watched, watched_and_told, world};
+use crate::{
+    advisory, consul, deaf, pinning, scale, set_back, told, watched, watched_and_told, world,
+};
 use lock_core::sim::{Coverage, Scope, Server, Sometimes, World, random};
 use proptest::prelude::*;
 use std::time::{Duration, Instant};
@@ -45,6 +47,23 @@ fn nothing_breaks_with_a_table() {
         Sometimes::Told,
     ];
     nothing_breaks("table", world, &never);
+}
+
+/// A claim of a lock that is pinned is delayed.
+#[test]
+fn nothing_breaks_with_tables_and_transactions_that_pin() {
+    let never = [Sometimes::LostByReply, Sometimes::LostByDisconnect, Sometimes::Shared];
+    let never = |more: &[Sometimes]| {
+        let mut never = [&never[..], more].concat();
+        never.sort();
+        never
+    };
+    let nobody_tells = never(&[Sometimes::WaitedAtServer, Sometimes::Told]);
+    nothing_breaks("table, pinned", |scope| world(pinning(scope)), &nobody_tells);
+    let always_told = never(&[Sometimes::FoundFree]);
+    nothing_breaks("table that tells, pinned", |scope| told(pinning(scope)), &always_told);
+    let stepped = |scope| watched(pinning(scope));
+    nothing_breaks("watched table, pinned, clock stepped", stepped, &nobody_tells);
 }
 
 /// No step of the server's clock breaks anything where leases are watched.

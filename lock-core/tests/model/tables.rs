@@ -2,7 +2,7 @@
 
 use lock_core::sim::table::FakeTable;
 use lock_core::sim::{Connection, Lease, Server};
-use lock_core::{Action, Claim, Fence, Instant, Outcome, Reply, Request};
+use lock_core::{Action, Claim, Fence, Instant, LockName, Outcome, Reply, Request};
 use std::time::Duration;
 
 /// What is wrong with the table.
@@ -26,10 +26,15 @@ pub(crate) enum Bug {
     CorrectsToNow,
     CorrectsByAnEarlierTime,
     CorrectsNothing,
+    /// A check that holds up no claim.
+    ClaimPassesPin,
+    PinIgnoresFence,
+    PinEndsWithRelease,
+    PinEndsWithLease,
 }
 
 impl Bug {
-    pub(crate) const ALL: [Bug; 17] = [
+    pub(crate) const ALL: [Bug; 21] = [
         Bug::ReleaseWithoutOwner,
         Bug::RenewWithoutOwner,
         Bug::RenewOfExpired,
@@ -47,7 +52,22 @@ impl Bug {
         Bug::CorrectsToNow,
         Bug::CorrectsByAnEarlierTime,
         Bug::CorrectsNothing,
+        Bug::ClaimPassesPin,
+        Bug::PinIgnoresFence,
+        Bug::PinEndsWithRelease,
+        Bug::PinEndsWithLease,
     ];
+
+    /// It needs transactions of users.
+    pub(crate) fn is_about_pins(self) -> bool {
+        matches!(
+            self,
+            Bug::ClaimPassesPin
+                | Bug::PinIgnoresFence
+                | Bug::PinEndsWithRelease
+                | Bug::PinEndsWithLease
+        )
+    }
 
     /// It needs a clock that is set back.
     pub(crate) fn is_about_clocks(self) -> bool {
@@ -91,6 +111,10 @@ impl BadTable {
                     row.expires = row.expires.max(now.after(Duration::from_nanos(1)));
                 }
                 (Bug::ClaimRaisesOwnFence, Action::Acquire) if ours => row.fence += 1,
+                (Bug::PinEndsWithRelease, Action::Release) if ours => self.table.unpin(&claim.name),
+                (Bug::PinEndsWithLease, Action::Acquire) if row.expires <= now => {
+                    self.table.unpin(&claim.name);
+                }
                 _ => {}
             }
         }
@@ -167,6 +191,19 @@ impl Server for BadTable {
         if self.bug != Bug::CorrectsNothing {
             self.table.tick(now);
         }
+    }
+
+    fn pin(&mut self, name: &LockName, fence: Fence) -> bool {
+        let last = self.table.rows().get(name).map_or(fence, |row| Fence::new(row.fence));
+        match self.bug {
+            Bug::ClaimPassesPin => last == fence,
+            Bug::PinIgnoresFence => self.table.pin(name, last),
+            _ => self.table.pin(name, fence),
+        }
+    }
+
+    fn unpin(&mut self, name: &LockName) {
+        self.table.unpin(name);
     }
 
     fn leases(&self) -> Vec<Lease> {

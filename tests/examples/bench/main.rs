@@ -2,13 +2,14 @@
 //! driver needs for the least that must happen. `tests/bench` starts the servers and runs it.
 //!
 //! `bench [SECTION...]` runs only those sections: uncontended, handoff, throughput, held, fairness,
-//! waiters.
+//! waiters, pins.
 
 mod fairness;
 mod floor;
 mod handoff;
 mod held;
 mod ours;
+mod pins;
 mod throughput;
 mod times;
 mod uncontended;
@@ -53,13 +54,14 @@ fn main() {
     let is_wanted = |section: &str| wanted.is_empty() || wanted.iter().any(|one| one == section);
     let folder = tempfile::tempdir().expect("a folder");
     let backends = backends(folder.path());
-    let sections: [Section; 6] = [
+    let sections: [Section; 7] = [
         ("uncontended", uncontended::run),
         ("handoff", handoff::run),
         ("fairness", fairness::run),
         ("waiters", handoff::waiters),
         ("throughput", throughput::run),
         ("held", held::run),
+        ("pins", pins::run),
     ];
     for (section, run) in sections {
         if is_wanted(section) {

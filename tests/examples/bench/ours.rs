@@ -114,7 +114,7 @@ fn claim() -> Claim {
 }
 
 /// What takes a row and frees it, in a table that is there afterwards.
-fn rows(client: &mut dyn Raw, codec: &lock_core::sql::Codec) -> [Statement; 2] {
+pub(crate) fn rows(client: &mut dyn Raw, codec: &lock_core::sql::Codec) -> [Statement; 2] {
     client.set_up(codec).expect("fit for locks");
     let acquire = Request::Acquire {
         session: SessionName::default(),
@@ -156,7 +156,7 @@ fn advisory_locks(
         .map(|request| codec.encode(&request, &session).poll_statement().expect("a statement"))
 }
 
-fn any(value: &Value) -> &(dyn ToSql + Sync) {
+pub(crate) fn any(value: &Value) -> &(dyn ToSql + Sync) {
     match value {
         Value::Int(number) => number,
         Value::Text(text) => text,
@@ -165,7 +165,7 @@ fn any(value: &Value) -> &(dyn ToSql + Sync) {
     }
 }
 
-fn bound(value: &Value) -> mysql::Value {
+pub(crate) fn bound(value: &Value) -> mysql::Value {
     match value {
         Value::Int(number) => (*number).into(),
         Value::Text(text) => text.as_str().into(),
