@@ -99,8 +99,11 @@ impl Admin {
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
-    pub async fn status(&mut self, name: &str) -> Result<Option<LockState>, Error> {
-        let name = LockName::new(name)?;
+    pub async fn status(
+        &mut self,
+        name: impl TryInto<LockName, Error: Into<Error>>,
+    ) -> Result<Option<LockState>, Error> {
+        let name = name.try_into().map_err(Into::into)?;
         Ok(self.execute(&AdminRequest::Status { name }).await?.lock()?)
     }
 
@@ -119,8 +122,12 @@ impl Admin {
     ///
     /// # Cancel safety
     /// Dropping the future ends nothing that the server has begun: whether it was done is not told.
-    pub async fn break_hold(&mut self, name: &str, fence: Fence) -> Result<Option<Fence>, Error> {
-        let name = LockName::new(name)?;
+    pub async fn break_hold(
+        &mut self,
+        name: impl TryInto<LockName, Error: Into<Error>>,
+        fence: Fence,
+    ) -> Result<Option<Fence>, Error> {
+        let name = name.try_into().map_err(Into::into)?;
         Ok(self.execute(&AdminRequest::Break { name, fence }).await?.raised()?)
     }
 

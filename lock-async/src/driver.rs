@@ -24,10 +24,11 @@ mod tests;
 use crate::backend::Backends;
 use crate::clock;
 use crate::guard::Granted;
-use crate::locks::{Progress, Wait};
+use crate::locks::Progress;
 use crate::process::Process;
 use lock_core::config::{ReleaseError, ShutdownError};
 use lock_core::{Engine, Instant, LockName, LostReason, Mode, NotAcquired, Release, Timing};
+use lock_shared::wish::Wish;
 use pump::Pump;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -110,16 +111,12 @@ impl Driver {
         }
     }
 
-    /// Starts an attempt to acquire `name`. Dropping the result ends it.
-    pub(crate) fn acquire(&self, name: LockName, mode: Mode, wait: Wait) -> Attempt {
+    /// Starts an attempt to acquire a lock. Dropping the result ends it.
+    pub(crate) fn acquire(&self, wish: &Wish) -> Attempt {
         let ticket = self.0.tickets.fetch_add(1, Ordering::Relaxed);
         let (tell, news) = news::channel();
-        let give_up = match wait {
-            Wait::Never => Some(clock::now()),
-            Wait::For(limit) => Some(clock::now().after(limit)),
-            Wait::Forever => None,
-        };
-        let once = wait == Wait::Never;
+        let (name, mode, once) = (wish.name.clone(), wish.mode, wish.once());
+        let give_up = wish.give_up(clock::now());
         self.call(Call::Acquire { ticket, name, mode, once, give_up, news: tell });
         Attempt { driver: self.clone(), ticket, news }
     }

@@ -120,6 +120,7 @@ compile_error!(
      and for pools of sqlx's sqlx-postgres and sqlx-mysql"
 );
 
+mod acquire;
 mod admin;
 mod backend;
 mod driver;
@@ -131,11 +132,13 @@ mod pin;
 
 use lock_shared::{clock, process};
 
+pub use acquire::{Acquire, Acquiring};
 pub use admin::Admin;
 pub use guard::Guard;
 pub use lock_core::admin::{Hold, LockState};
 pub use lock_core::config::{
-    ConfigError, Durability, Error, Expiry, Protocol, ReleaseError, ShutdownError, WithLockError,
+    Busy, ConfigError, Durability, Error, Expiry, Protocol, ReleaseError, ShutdownError,
+    WithLockError,
 };
 pub use lock_core::http::KeyError;
 pub use lock_core::sql::Refusal;

@@ -11,13 +11,14 @@ pub use lock_core::config::{Progress, Wait};
 pub use sqlx::SqlxPool;
 
 use crate::Config;
-use crate::driver::{Driver, News};
+use crate::acquire::Acquire;
+use crate::driver::Driver;
 use crate::guard::Guard;
-use crate::{clock, events};
 use lock_core::config::{Error, ShutdownError, WithLockError};
-use lock_core::{LockName, Mode, NotAcquired, TableName};
+use lock_core::{LockName, TableName};
 use lock_shared::pin::Pins;
 use lock_shared::plan::Check;
+use lock_shared::wish::{Wish, done_unless_busy, unless_busy};
 use std::fmt;
 use std::time::Duration;
 
@@ -30,9 +31,9 @@ use std::time::Duration;
 /// runtime ends: it waits until the locks of dropped guards are free.
 #[derive(Clone)]
 pub struct Locks {
-    driver: Driver,
-    check: Check,
-    pins: Pins,
+    pub(crate) driver: Driver,
+    pub(crate) check: Check,
+    pub(crate) pins: Pins,
 }
 
 impl Locks {
@@ -73,6 +74,12 @@ impl Locks {
         self.pins.table()
     }
 
+    /// Begins to describe an acquire of the lock `name`, which is a `&str`, a `String` or a [`LockName`]. Without more,
+    /// it is exclusive and waits as long as it takes; see [`Acquire`].
+    pub fn acquire(&self, name: impl TryInto<LockName, Error: Into<Error>>) -> Acquire<'static> {
+        Acquire::new(self.clone(), Wish::new(name))
+    }
+
     /// Waits for the lock as long as it takes, also through restarts of the server and switch-overs. A
     /// standby, a read-only server or a missing table on the way is tried again.
     ///
@@ -83,11 +90,15 @@ impl Locks {
     /// Dropping the future gives the wait up, at any point: what the server granted meanwhile, or
     /// still grants, is released in the background. A place among the waiters of this process is
     /// lost.
-    pub async fn lock(&self, name: &str) -> Result<Guard, Error> {
-        granted(self.acquire(name, Wait::Forever, &mut |_| {}).await?)
+    pub async fn lock(
+        &self,
+        name: impl TryInto<LockName, Error: Into<Error>>,
+    ) -> Result<Guard, Error> {
+        self.acquire(name).await
     }
 
-    /// Acquires the lock if it is free. Returns [`None`] if someone else holds it.
+    /// Acquires the lock if it is free. Returns [`None`] if someone else holds it;
+    /// [`acquire(name).no_wait()`](Acquire::no_wait) tells who.
     ///
     /// # Errors
     /// [`Error`] if the name is not one, or the server refuses or does not answer within two
@@ -95,11 +106,15 @@ impl Locks {
     ///
     /// # Cancel safety
     /// As for [`lock`](Self::lock).
-    pub async fn try_lock(&self, name: &str) -> Result<Option<Guard>, Error> {
-        self.acquire(name, Wait::Never, &mut |_| {}).await
+    pub async fn try_lock(
+        &self,
+        name: impl TryInto<LockName, Error: Into<Error>>,
+    ) -> Result<Option<Guard>, Error> {
+        unless_busy(self.acquire(name).no_wait().await)
     }
 
-    /// Waits for the lock for `limit`. Returns [`None`] if someone else held it all that time.
+    /// Waits for the lock for `limit`. Returns [`None`] if someone else held it all that time;
+    /// [`acquire(name).timeout(limit)`](Acquire::timeout) tells who.
     ///
     /// The server is asked once at least. It may resolve up to two request budgets later than
     /// `limit`, when the answer is slow to come. (`tokio::time::timeout` around
@@ -111,8 +126,12 @@ impl Locks {
     ///
     /// # Cancel safety
     /// As for [`lock`](Self::lock).
-    pub async fn try_lock_for(&self, name: &str, limit: Duration) -> Result<Option<Guard>, Error> {
-        self.acquire(name, Wait::For(limit), &mut |_| {}).await
+    pub async fn try_lock_for(
+        &self,
+        name: impl TryInto<LockName, Error: Into<Error>>,
+        limit: Duration,
+    ) -> Result<Option<Guard>, Error> {
+        unless_busy(self.acquire(name).timeout(limit).await)
     }
 
     /// Waits for the lock as [`lock`](Self::lock) does, to share it with any number of others. Nobody holds
@@ -124,8 +143,11 @@ impl Locks {
     ///
     /// # Cancel safety
     /// As for [`lock`](Self::lock).
-    pub async fn lock_shared(&self, name: &str) -> Result<Guard, Error> {
-        granted(self.acquire_as(name, Mode::Shared, Wait::Forever, &mut |_| {}).await?)
+    pub async fn lock_shared(
+        &self,
+        name: impl TryInto<LockName, Error: Into<Error>>,
+    ) -> Result<Guard, Error> {
+        self.acquire(name).shared().await
     }
 
     /// Shares the lock if nobody holds it exclusively. Returns [`None`] if someone does.
@@ -135,8 +157,11 @@ impl Locks {
     ///
     /// # Cancel safety
     /// As for [`lock`](Self::lock).
-    pub async fn try_lock_shared(&self, name: &str) -> Result<Option<Guard>, Error> {
-        self.acquire_as(name, Mode::Shared, Wait::Never, &mut |_| {}).await
+    pub async fn try_lock_shared(
+        &self,
+        name: impl TryInto<LockName, Error: Into<Error>>,
+    ) -> Result<Option<Guard>, Error> {
+        unless_busy(self.acquire(name).shared().no_wait().await)
     }
 
     /// Waits for `limit` to share the lock. Returns [`None`] if someone else held it exclusively all that
@@ -150,10 +175,10 @@ impl Locks {
     /// As for [`lock`](Self::lock).
     pub async fn try_lock_shared_for(
         &self,
-        name: &str,
+        name: impl TryInto<LockName, Error: Into<Error>>,
         limit: Duration,
     ) -> Result<Option<Guard>, Error> {
-        self.acquire_as(name, Mode::Shared, Wait::For(limit), &mut |_| {}).await
+        unless_busy(self.acquire(name).shared().timeout(limit).await)
     }
 
     /// Waits for the lock, calls `work` with it, and releases it.
@@ -184,10 +209,10 @@ impl Locks {
     /// is, and then releases the lock in the background.
     pub async fn with_lock<T>(
         &self,
-        name: &str,
+        name: impl TryInto<LockName, Error: Into<Error>>,
         work: impl AsyncFnOnce(&Guard) -> T,
     ) -> Result<T, WithLockError<T>> {
-        under(self.lock(name).await?, work).await
+        self.acquire(name).with_lock(work).await
     }
 
     /// Calls `work` with the lock if it is free. Returns [`None`], without calling `work`, if someone else
@@ -200,74 +225,10 @@ impl Locks {
     /// As for [`with_lock`](Self::with_lock).
     pub async fn try_with_lock<T>(
         &self,
-        name: &str,
+        name: impl TryInto<LockName, Error: Into<Error>>,
         work: impl AsyncFnOnce(&Guard) -> T,
     ) -> Result<Option<T>, WithLockError<T>> {
-        match self.try_lock(name).await? {
-            Some(guard) => under(guard, work).await.map(Some),
-            None => Ok(None),
-        }
-    }
-
-    /// The general form for exclusive locks: waits as `wait` says, and calls `progress` with news
-    /// while waiting.
-    ///
-    /// # Errors
-    /// [`Error`] as for the other forms.
-    ///
-    /// # Cancel safety
-    /// As for [`lock`](Self::lock).
-    pub async fn acquire(
-        &self,
-        name: &str,
-        wait: Wait,
-        progress: &mut (dyn FnMut(&Progress) + Send),
-    ) -> Result<Option<Guard>, Error> {
-        self.acquire_as(name, Mode::Exclusive, wait, progress).await
-    }
-
-    /// The general form for locks of either mode.
-    ///
-    /// # Errors
-    /// [`Error`] as for the other forms.
-    ///
-    /// # Cancel safety
-    /// As for [`lock`](Self::lock).
-    pub async fn acquire_as(
-        &self,
-        name: &str,
-        mode: Mode,
-        wait: Wait,
-        progress: &mut (dyn FnMut(&Progress) + Send),
-    ) -> Result<Option<Guard>, Error> {
-        let name = LockName::new(name)?;
-        (self.check)(&name, mode)?;
-        if self.driver.is_forked() {
-            return Err(Error::Forked);
-        }
-        let began = clock::now();
-        let mut attempt = self.driver.acquire(name.clone(), mode, wait);
-        loop {
-            match attempt.news().await {
-                News::Progress(news) => {
-                    events::progress(&name, &news);
-                    progress(&news);
-                }
-                News::Granted(granted) => {
-                    let guard = Guard::new(attempt, name, mode, granted, self.pins.clone());
-                    events::acquired(guard.name(), guard.fence(), clock::now().since(began));
-                    return Ok(Some(guard));
-                }
-                News::Not(NotAcquired::Busy(holder) | NotAcquired::TimedOut(holder)) => {
-                    progress(&Progress::Busy(holder));
-                    return Ok(None);
-                }
-                News::Not(NotAcquired::Failed(failure)) => return Err(failure.into()),
-                News::Not(other) => return Err(Error::Unavailable(format!("{other:?}"))),
-                News::Closed if self.driver.is_forked() => return Err(Error::Forked),
-                News::Closed => return Err(Error::Closed),
-            }
-        }
+        done_unless_busy(self.acquire(name).no_wait().with_lock(work).await)
     }
 
     /// Ends every acquire that waits, of all clones, with [`Error::Closed`], and every later one.
@@ -320,19 +281,6 @@ impl Locks {
     pub async fn shutdown(&self) -> Result<(), ShutdownError> {
         self.driver.shutdown().await
     }
-}
-
-/// An attempt without a limit ends with the lock or an error.
-fn granted(guard: Option<Guard>) -> Result<Guard, Error> {
-    guard.ok_or_else(|| Error::Unavailable("the wait ended without the lock".to_string()))
-}
-
-async fn under<T>(
-    guard: Guard,
-    work: impl AsyncFnOnce(&Guard) -> T,
-) -> Result<T, WithLockError<T>> {
-    let value = work(&guard).await;
-    WithLockError::after(value, guard.release().await)
 }
 
 impl fmt::Debug for Locks {

@@ -7,7 +7,7 @@ mod protocol;
 mod wait;
 
 pub use durability::Durability;
-pub use error::{ConfigError, Error, ReleaseError, ShutdownError, WithLockError};
+pub use error::{Busy, ConfigError, Error, ReleaseError, ShutdownError, WithLockError};
 pub use expiry::Expiry;
 pub use protocol::Protocol;
 pub use wait::{Progress, Wait};

@@ -110,6 +110,57 @@ impl core::str::FromStr for LockName {
     }
 }
 
+impl TryFrom<&str> for LockName {
+    type Error = NameError;
+
+    fn try_from(name: &str) -> Result<Self, NameError> {
+        Self::new(name)
+    }
+}
+
+impl TryFrom<&&str> for LockName {
+    type Error = NameError;
+
+    fn try_from(name: &&str) -> Result<Self, NameError> {
+        Self::new(name)
+    }
+}
+
+impl TryFrom<&String> for LockName {
+    type Error = NameError;
+
+    fn try_from(name: &String) -> Result<Self, NameError> {
+        Self::new(name)
+    }
+}
+
+impl TryFrom<String> for LockName {
+    type Error = NameError;
+
+    fn try_from(name: String) -> Result<Self, NameError> {
+        Self::new(&name)
+    }
+}
+
+impl From<&LockName> for LockName {
+    fn from(name: &LockName) -> Self {
+        name.clone()
+    }
+}
+
+impl AsRef<str> for LockName {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A map with lock names for keys can be asked for a `str`.
+impl core::borrow::Borrow<str> for LockName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Display for LockName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -238,7 +289,15 @@ mod tests {
     fn names_are_bytes_within_limits() {
         for good in ["a", "Foo", "foo ", "fóo", "🔒", "it's \"quoted\"; --", &"x".repeat(255)] {
             assert_eq!(LockName::new(good).expect("good").as_str(), good);
-            assert_eq!(good.parse(), LockName::new(good));
+            let name = LockName::new(good);
+            assert_eq!(good.parse(), name);
+            assert_eq!(good.try_into(), name);
+            assert_eq!((&good).try_into(), name);
+            assert_eq!(good.to_string().try_into(), name);
+            assert_eq!((&good.to_string()).try_into(), name);
+            let name = name.expect("good");
+            assert_eq!((name.as_ref(), &LockName::from(&name)), (good, &name));
+            assert!(alloc::collections::BTreeSet::from([name]).contains(good));
         }
         assert_eq!(LockName::new(""), Err(NameError::Empty));
         assert_eq!(LockName::new(&"é".repeat(128)), Err(NameError::TooLong { bytes: 256 }));

@@ -81,8 +81,11 @@ impl Admin {
     ///
     /// # Errors
     /// [`Error`] if the name is not one, or the server refuses or does not answer.
-    pub fn status(&mut self, name: &str) -> Result<Option<LockState>, Error> {
-        let name = LockName::new(name)?;
+    pub fn status(
+        &mut self,
+        name: impl TryInto<LockName, Error: Into<Error>>,
+    ) -> Result<Option<LockState>, Error> {
+        let name = name.try_into().map_err(Into::into)?;
         Ok(self.execute(&AdminRequest::Status { name })?.lock()?)
     }
 
@@ -98,8 +101,12 @@ impl Admin {
     /// # Errors
     /// [`Error`] if the name is not one, or the server refuses or does not answer. After
     /// [`Error::Unavailable`] it may have been done.
-    pub fn break_hold(&mut self, name: &str, fence: Fence) -> Result<Option<Fence>, Error> {
-        let name = LockName::new(name)?;
+    pub fn break_hold(
+        &mut self,
+        name: impl TryInto<LockName, Error: Into<Error>>,
+        fence: Fence,
+    ) -> Result<Option<Fence>, Error> {
+        let name = name.try_into().map_err(Into::into)?;
         Ok(self.execute(&AdminRequest::Break { name, fence })?.raised()?)
     }
 

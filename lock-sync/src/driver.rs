@@ -30,9 +30,10 @@ mod threads;
 use crate::backend::Backends;
 use crate::clock;
 use crate::guard::Granted;
-use crate::locks::{Progress, Wait};
+use crate::locks::Progress;
 use lock_core::config::{ReleaseError, ShutdownError};
-use lock_core::{Engine, Instant, LockId, LockName, LostReason, Mode, NotAcquired, Release};
+use lock_core::{Engine, Instant, LockId, LostReason, NotAcquired, Release};
+use lock_shared::wish::Wish;
 use pump::Shared;
 use std::any::Any;
 use std::panic::resume_unwind;
@@ -78,18 +79,12 @@ impl Driver {
         Ok(driver)
     }
 
-    /// Waits for `name` on the calling thread.
-    pub(crate) fn acquire(
-        &self,
-        name: LockName,
-        mode: Mode,
-        wait: Wait,
-        progress: &mut dyn FnMut(&Progress),
-    ) -> Acquired {
+    /// Waits for a lock on the calling thread.
+    pub(crate) fn acquire(&self, wish: &Wish, progress: &mut dyn FnMut(&Progress)) -> Acquired {
         if self.is_forked() {
             return Acquired::Forked;
         }
-        let acquired = self.shared.alive(|| self.shared.acquire(name, mode, wait, progress));
+        let acquired = self.shared.alive(|| self.shared.acquire(wish, progress));
         match acquired {
             Ok(Acquired::Panicked(panic)) => resume_unwind(panic),
             Ok(acquired) => acquired,

@@ -93,6 +93,7 @@ compile_error!(
      `lock-sync = { version = \"0.1\", features = [\"postgres\"] }`; they are sqlite, postgres, mysql and consul"
 );
 
+mod acquire;
 mod admin;
 mod backend;
 mod driver;
@@ -103,11 +104,13 @@ mod pin;
 
 use lock_shared::{clock, process};
 
+pub use acquire::Acquire;
 pub use admin::Admin;
 pub use guard::Guard;
 pub use lock_core::admin::{Hold, LockState};
 pub use lock_core::config::{
-    ConfigError, Durability, Error, Expiry, Protocol, ReleaseError, ShutdownError, WithLockError,
+    Busy, ConfigError, Durability, Error, Expiry, Protocol, ReleaseError, ShutdownError,
+    WithLockError,
 };
 pub use lock_core::http::KeyError;
 pub use lock_core::sql::Refusal;

@@ -7,16 +7,17 @@ mod open;
 pub use lock_core::config::{Progress, Wait};
 
 use crate::Config;
-use crate::driver::{Acquired, Driver};
-use crate::events;
+use crate::acquire::Acquire;
+use crate::driver::Driver;
 use crate::guard::Guard;
 use lock_core::config::{Error, ShutdownError, WithLockError};
-use lock_core::{LockName, Mode, NotAcquired, TableName};
+use lock_core::{LockName, TableName};
 use lock_shared::pin::Pins;
 use lock_shared::plan::Check;
+use lock_shared::wish::{Wish, done_unless_busy, unless_busy};
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A place where locks are kept: a table on a server, the server itself, or a file.
 ///
@@ -25,9 +26,9 @@ use std::time::{Duration, Instant};
 /// it. With Consul, it has one while it waits.
 #[derive(Clone)]
 pub struct Locks {
-    driver: Arc<Driver>,
-    check: Check,
-    pins: Pins,
+    pub(crate) driver: Arc<Driver>,
+    pub(crate) check: Check,
+    pub(crate) pins: Pins,
 }
 
 impl Locks {
@@ -60,33 +61,48 @@ impl Locks {
         self.pins.table()
     }
 
+    /// Begins to describe an acquire of the lock `name`, which is a `&str`, a `String` or a [`LockName`]. Without more,
+    /// it is exclusive and waits as long as it takes; see [`Acquire`].
+    pub fn acquire(&self, name: impl TryInto<LockName, Error: Into<Error>>) -> Acquire<'static> {
+        Acquire::new(self.clone(), Wish::new(name))
+    }
+
     /// Waits for the lock as long as it takes, also through restarts of the server and switch-overs. A
     /// standby, a read-only server or a missing table on the way is tried again.
     ///
     /// # Errors
     /// [`Error`] if the name is not one, or the server refuses.
-    pub fn lock(&self, name: &str) -> Result<Guard, Error> {
-        granted(self.acquire(name, Wait::Forever, &mut |_| {})?)
+    pub fn lock(&self, name: impl TryInto<LockName, Error: Into<Error>>) -> Result<Guard, Error> {
+        self.acquire(name).wait()
     }
 
-    /// Acquires the lock if it is free. Returns [`None`] if someone else holds it.
+    /// Acquires the lock if it is free. Returns [`None`] if someone else holds it;
+    /// [`acquire(name).no_wait()`](Acquire::no_wait) tells who.
     ///
     /// # Errors
     /// [`Error`] if the name is not one, or the server refuses or does not answer within two
     /// request budgets.
-    pub fn try_lock(&self, name: &str) -> Result<Option<Guard>, Error> {
-        self.acquire(name, Wait::Never, &mut |_| {})
+    pub fn try_lock(
+        &self,
+        name: impl TryInto<LockName, Error: Into<Error>>,
+    ) -> Result<Option<Guard>, Error> {
+        unless_busy(self.acquire(name).no_wait().wait())
     }
 
-    /// Waits for the lock for `limit`. Returns [`None`] if someone else held it all that time.
+    /// Waits for the lock for `limit`. Returns [`None`] if someone else held it all that time;
+    /// [`acquire(name).timeout(limit)`](Acquire::timeout) tells who.
     ///
     /// The server is asked at least once. If its answer is slow, this returns up to two request budgets later
     /// than `limit`.
     ///
     /// # Errors
     /// [`Error`] if the name is not one, or the server refuses or could not be asked.
-    pub fn try_lock_for(&self, name: &str, limit: Duration) -> Result<Option<Guard>, Error> {
-        self.acquire(name, Wait::For(limit), &mut |_| {})
+    pub fn try_lock_for(
+        &self,
+        name: impl TryInto<LockName, Error: Into<Error>>,
+        limit: Duration,
+    ) -> Result<Option<Guard>, Error> {
+        unless_busy(self.acquire(name).timeout(limit).wait())
     }
 
     /// Waits for the lock as [`lock`](Self::lock) does, to share it with any number of others. Nobody holds
@@ -95,16 +111,22 @@ impl Locks {
     /// # Errors
     /// [`Error`] as for [`lock`](Self::lock); [`Error::Claim`] where there are no shared locks: there
     /// are with PostgreSQL's advisory locks.
-    pub fn lock_shared(&self, name: &str) -> Result<Guard, Error> {
-        granted(self.acquire_as(name, Mode::Shared, Wait::Forever, &mut |_| {})?)
+    pub fn lock_shared(
+        &self,
+        name: impl TryInto<LockName, Error: Into<Error>>,
+    ) -> Result<Guard, Error> {
+        self.acquire(name).shared().wait()
     }
 
     /// Shares the lock if nobody holds it exclusively. Returns [`None`] if someone does.
     ///
     /// # Errors
     /// [`Error`] as for [`try_lock`](Self::try_lock) and [`lock_shared`](Self::lock_shared).
-    pub fn try_lock_shared(&self, name: &str) -> Result<Option<Guard>, Error> {
-        self.acquire_as(name, Mode::Shared, Wait::Never, &mut |_| {})
+    pub fn try_lock_shared(
+        &self,
+        name: impl TryInto<LockName, Error: Into<Error>>,
+    ) -> Result<Option<Guard>, Error> {
+        unless_busy(self.acquire(name).shared().no_wait().wait())
     }
 
     /// Waits for `limit` to share the lock. Returns [`None`] if someone else held it exclusively all that
@@ -113,8 +135,12 @@ impl Locks {
     /// # Errors
     /// [`Error`] as for [`try_lock_for`](Self::try_lock_for) and
     /// [`lock_shared`](Self::lock_shared).
-    pub fn try_lock_shared_for(&self, name: &str, limit: Duration) -> Result<Option<Guard>, Error> {
-        self.acquire_as(name, Mode::Shared, Wait::For(limit), &mut |_| {})
+    pub fn try_lock_shared_for(
+        &self,
+        name: impl TryInto<LockName, Error: Into<Error>>,
+        limit: Duration,
+    ) -> Result<Option<Guard>, Error> {
+        unless_busy(self.acquire(name).shared().timeout(limit).wait())
     }
 
     /// Waits for the lock, calls `work` with it, and releases it.
@@ -138,10 +164,10 @@ impl Locks {
     /// lock was lost before `work` ended, or its release was not confirmed.
     pub fn with_lock<T>(
         &self,
-        name: &str,
+        name: impl TryInto<LockName, Error: Into<Error>>,
         work: impl FnOnce(&Guard) -> T,
     ) -> Result<T, WithLockError<T>> {
-        under(self.lock(name)?, work)
+        self.acquire(name).with_lock(work)
     }
 
     /// Calls `work` with the lock if it is free. Returns [`None`], without calling `work`, if someone else
@@ -151,59 +177,10 @@ impl Locks {
     /// As for [`with_lock`](Self::with_lock), and [`try_lock`](Self::try_lock).
     pub fn try_with_lock<T>(
         &self,
-        name: &str,
+        name: impl TryInto<LockName, Error: Into<Error>>,
         work: impl FnOnce(&Guard) -> T,
     ) -> Result<Option<T>, WithLockError<T>> {
-        self.try_lock(name)?.map(|guard| under(guard, work)).transpose()
-    }
-
-    /// The general form for exclusive locks: waits as `wait` says, and calls `progress` on this
-    /// thread with news while waiting.
-    ///
-    /// # Errors
-    /// [`Error`] as for the other forms.
-    pub fn acquire(
-        &self,
-        name: &str,
-        wait: Wait,
-        progress: &mut dyn FnMut(&Progress),
-    ) -> Result<Option<Guard>, Error> {
-        self.acquire_as(name, Mode::Exclusive, wait, progress)
-    }
-
-    /// The general form for locks of either mode.
-    ///
-    /// # Errors
-    /// [`Error`] as for the other forms.
-    pub fn acquire_as(
-        &self,
-        name: &str,
-        mode: Mode,
-        wait: Wait,
-        progress: &mut dyn FnMut(&Progress),
-    ) -> Result<Option<Guard>, Error> {
-        let name = LockName::new(name)?;
-        (self.check)(&name, mode)?;
-        let began = Instant::now();
-        match self.driver.acquire(name.clone(), mode, wait, progress) {
-            Acquired::Granted(granted) => {
-                let (fence, waited) = (granted.fence, began.elapsed());
-                // Whatever a subscriber does from here on, the guard releases the lock.
-                let guard =
-                    Guard::new(self.driver.clone(), name.clone(), mode, granted, self.pins.clone());
-                events::acquired(&name, fence, waited);
-                Ok(Some(guard))
-            }
-            Acquired::Not(NotAcquired::Busy(holder) | NotAcquired::TimedOut(holder)) => {
-                progress(&Progress::Busy(holder));
-                Ok(None)
-            }
-            Acquired::Not(NotAcquired::Failed(failure)) => Err(failure.into()),
-            Acquired::Not(other) => Err(Error::Unavailable(format!("{other:?}"))),
-            Acquired::Forked => Err(Error::Forked),
-            // A panic is resumed by the driver.
-            Acquired::Closed | Acquired::Panicked(_) => Err(Error::Closed),
-        }
+        done_unless_busy(self.acquire(name).no_wait().with_lock(work))
     }
 
     /// The time that a grant or a renewal counts: a little less than five sixths of the TTL.
@@ -256,16 +233,6 @@ impl Locks {
     pub fn shutdown(&self) -> Result<(), ShutdownError> {
         self.driver.shutdown()
     }
-}
-
-/// An attempt without a limit ends with the lock or an error.
-fn granted(guard: Option<Guard>) -> Result<Guard, Error> {
-    guard.ok_or_else(|| Error::Unavailable("the wait ended without the lock".to_string()))
-}
-
-fn under<T>(guard: Guard, work: impl FnOnce(&Guard) -> T) -> Result<T, WithLockError<T>> {
-    let value = work(&guard);
-    WithLockError::after(value, guard.release())
 }
 
 impl fmt::Debug for Locks {

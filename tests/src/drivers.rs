@@ -1,11 +1,13 @@
 //! Both drivers behind one blocking interface, so that one test body covers each of them, and both at once on
 //! one table.
 
+mod acquire;
 mod admin;
 mod guard;
 mod locks;
 mod pin;
 
+pub use acquire::Acquire;
 pub use admin::Admin;
 pub use guard::Guard;
 pub use locks::Locks;

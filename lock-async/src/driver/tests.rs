@@ -106,8 +106,8 @@ async fn a_panic_of_the_database_driver_costs_one_answer() {
     let guard = locks.lock("a").await.expect("taken");
     fake.0.panics.store(true, Ordering::SeqCst);
     let mut news = Vec::new();
-    let other = locks.acquire("b", Wait::Forever, &mut |what| news.push(what.clone())).await;
-    assert!(other.expect("asked").is_some(), "tried again");
+    let other = locks.acquire("b").on_waiting(|what| news.push(what.clone())).await;
+    assert!(other.is_ok(), "tried again");
     assert!(matches!(&news[..], [Progress::Trouble(why)] if why.contains("panicked")), "{news:?}");
     assert!(guard.is_held());
     guard.release().await.expect("released");

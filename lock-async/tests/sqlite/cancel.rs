@@ -171,10 +171,10 @@ async fn a_panic_while_waiting_or_holding_leaves_nothing() {
     let (locks, others) = two(&place).await;
     let guard = others.lock("a").await.expect("taken");
     let (waiting, holding) = (locks.clone(), locks.clone());
-    let wait = lock_async::Wait::Forever;
-    let waiter = tokio::spawn(async move {
-        waiting.acquire("a", wait, &mut |_| panic!("on purpose")).await.map(drop)
-    });
+    // It borrows nothing of the locks.
+    let waiter = waiting.acquire("a").on_waiting(|_| panic!("on purpose")).into_future();
+    drop(waiting);
+    let waiter = tokio::spawn(async { waiter.await.map(drop) });
     assert!(waiter.await.expect_err("a panic").is_panic());
     let holder = tokio::spawn(async move {
         let _guard = holding.lock("b").await.expect("taken");

@@ -1,7 +1,7 @@
 //! One guard of a name at a time.
 
 use crate::{LONG, Place, SOON};
-use lock_async::{Config, Error, Locks, Progress, Wait};
+use lock_async::{Config, Error, Locks, Progress};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -85,10 +85,12 @@ async fn who_waits_is_told_who_is_in_the_way() {
     let (ours, theirs) = (place.locks(LONG).await, place.locks(LONG).await);
     let _guard = ours.lock("a").await.expect("taken");
     let mut told = Vec::new();
-    let wait = Wait::For(Duration::from_millis(200));
-    let waited = theirs.acquire("a", wait, &mut |news| told.push(news.clone())).await;
-    assert!(waited.expect("asked").is_none());
-    // At the first denial, and once more when the wait is over.
+    let waiting = theirs.acquire("a").timeout(Duration::from_millis(200));
+    let error = waiting.on_waiting(|news| told.push(news.clone())).await.map(drop);
+    // At the first denial, and once more by the error.
+    let Err(Error::Busy(busy)) = error else { panic!("{error:?}") };
+    assert!(busy.to_string().starts_with("someone else holds \"a\": "), "{busy}");
+    told.push(Progress::Busy(busy.holder));
     let pid = format!("pid {}", std::process::id());
     assert_eq!(told.len(), 2, "{told:?}");
     for news in &told {

@@ -56,5 +56,7 @@ pub mod sslmode;
 #[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
 mod tls;
 mod url;
+#[doc(hidden)]
+pub mod wish;
 
 pub use config::Config;

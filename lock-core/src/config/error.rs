@@ -1,24 +1,32 @@
 //! What can go wrong, by who is at fault.
 
+mod busy;
 mod config;
 mod shutdown;
 
+pub use busy::Busy;
 pub use config::ConfigError;
 pub use shutdown::ShutdownError;
 
 use crate::admin::PurgeError;
 use crate::error::{ClaimError, Failure, LostReason, NameError};
 use crate::sql::{ConnectError, Refusal};
+use alloc::boxed::Box;
 use alloc::string::{String, ToString};
+use core::convert::Infallible;
 use core::fmt;
 use core::time::Duration;
 
-/// Why a lock could not be asked for. That somebody else has it is no error.
+/// Why a lock was not acquired, or could not be asked for. For `try_lock` and its like, that somebody else has it is
+/// no error.
 ///
 /// Each is one line for people, without secrets.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// Someone else held the lock for as long as the caller wanted to wait. May pass.
+    #[error(transparent)]
+    Busy(Box<Busy>),
     /// The lock's name breaks a rule. The caller's fault.
     #[error(transparent)]
     Name(#[from] NameError),
@@ -60,7 +68,20 @@ impl Error {
     /// a server was found to be (a standby, read-only, without the table) after it was connected to once:
     /// only the first connect ends with [`Error::UnsafeServer`].
     pub fn is_transient(&self) -> bool {
-        matches!(self, Error::Unavailable(_))
+        matches!(self, Error::Busy(_) | Error::Unavailable(_))
+    }
+}
+
+impl From<Busy> for Error {
+    fn from(busy: Busy) -> Self {
+        Error::Busy(Box::new(busy))
+    }
+}
+
+/// For names that are checked already.
+impl From<Infallible> for Error {
+    fn from(never: Infallible) -> Self {
+        match never {}
     }
 }
 

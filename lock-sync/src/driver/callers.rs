@@ -3,20 +3,19 @@
 use super::pump::{Dead, Locked, Pumped, Shared};
 use super::state::Caller;
 use super::{Acquired, NO_LIMIT};
-use crate::locks::{Progress, Wait};
+use crate::locks::Progress;
 use crate::{clock, events};
-use lock_core::{Failure, Instant, LockId, LockName, Mode, Release};
+use lock_core::{Failure, Instant, LockId, Release};
+use lock_shared::wish::Wish;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 impl Shared {
-    /// Waits for `name`.
+    /// Waits for a lock.
     pub(super) fn acquire(
         self: &Arc<Self>,
-        name: LockName,
-        mode: Mode,
-        wait: Wait,
+        wish: &Wish,
         progress: &mut dyn FnMut(&Progress),
     ) -> Result<Acquired, Dead> {
         let mut state = self.lock()?;
@@ -24,14 +23,10 @@ impl Shared {
             return Ok(Acquired::Closed);
         }
         let now = clock::now();
-        let give_up = match wait {
-            Wait::Never => Some(now),
-            Wait::For(limit) => Some(now.after(limit)),
-            Wait::Forever => None,
-        };
+        let (name, give_up) = (&wish.name, wish.give_up(now));
         let until = give_up.map_or(NO_LIMIT, |at| at.after(self.timing.answer_grace()));
         let caller = Caller { name: Some(name.clone()), ..Caller::default() };
-        let id = state.engine.acquire_as(now, name.clone(), mode, wait == Wait::Never, give_up);
+        let id = state.engine.acquire_as(now, name.clone(), wish.mode, wish.once(), give_up);
         state.callers.insert(id, caller);
         loop {
             state = self.settle(state)?;
@@ -51,7 +46,7 @@ impl Shared {
                 self.wake_workers(&state);
                 drop(state);
                 let tell = || {
-                    events::progress(&name, &news);
+                    events::progress(name, &news);
                     progress(&news);
                 };
                 let told = catch_unwind(AssertUnwindSafe(tell));

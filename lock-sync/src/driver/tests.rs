@@ -184,8 +184,8 @@ fn a_panic_of_the_client_costs_one_answer() {
     let guard = locks.lock("a").expect("free");
     script.panics.store(true, SeqCst);
     let mut news = Vec::new();
-    let other = locks.acquire("b", Wait::Forever, &mut |what| news.push(what.clone()));
-    assert!(other.expect("asked").is_some(), "tried again");
+    let other = locks.acquire("b").on_waiting(|what| news.push(what.clone())).wait();
+    assert!(other.is_ok(), "tried again");
     assert!(matches!(&news[..], [Progress::Trouble(why)] if why.contains("panicked")), "{news:?}");
     assert!(guard.is_held());
     guard.release().expect("released");
@@ -202,7 +202,7 @@ fn a_callback_that_panics_at_the_moment_of_the_grant_leaves_nothing() {
         assert!(soon(|| !driver.shared.lock().expect("alive").guards.is_empty()));
         panic!("on purpose");
     };
-    let wait = || locks.acquire("a", Wait::Forever, &mut |_| granted()).map(|got| got.is_some());
+    let wait = || locks.acquire("a").on_waiting(|_| granted()).wait().map(drop);
     let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(wait));
     assert!(ended.is_err(), "{ended:?}");
     assert!(script.has_done("release"));

@@ -63,7 +63,7 @@ fn start(url: &str) -> Child {
 pub(crate) fn contend(url: &str) {
     let locks = lock_sync::Locks::connect(url).expect("connected");
     // Advisory locks are not given away in a server's first TTL.
-    let own = locks.lock(&std::process::id().to_string()).expect("granted");
+    let own = locks.lock(std::process::id().to_string()).expect("granted");
     own.release().expect("freed");
     let mut stdout = std::io::stdout();
     stdout.write_all(b" ").and_then(|()| stdout.flush()).expect("told");

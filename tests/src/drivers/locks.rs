@@ -1,7 +1,7 @@
 //! Locks of either driver.
 
-use super::{Guard, wait};
-use lock_sync::{Error, Mode, Progress, Wait, WithLockError};
+use super::{Acquire, Guard, wait};
+use lock_sync::{Error, WithLockError};
 use std::time::Duration;
 
 /// Locks of either driver; see the drivers' own.
@@ -68,29 +68,10 @@ impl Locks {
         }
     }
 
-    pub fn acquire(
-        &self,
-        name: &str,
-        how_long: Wait,
-        progress: &mut (dyn FnMut(&Progress) + Send),
-    ) -> Result<Option<Guard>, Error> {
-        self.acquire_as(name, Mode::Exclusive, how_long, progress)
-    }
-
-    pub fn acquire_as(
-        &self,
-        name: &str,
-        mode: Mode,
-        how_long: Wait,
-        progress: &mut (dyn FnMut(&Progress) + Send),
-    ) -> Result<Option<Guard>, Error> {
+    pub fn acquire(&self, name: &str) -> Acquire<'static> {
         match self {
-            Locks::Blocking(locks) => {
-                Ok(locks.acquire_as(name, mode, how_long, progress)?.map(Guard::Blocking))
-            }
-            Locks::Tokio(locks) => {
-                Ok(wait(locks.acquire_as(name, mode, how_long, progress))?.map(Guard::tokio))
-            }
+            Locks::Blocking(locks) => Acquire::Blocking(locks.acquire(name)),
+            Locks::Tokio(locks) => Acquire::Tokio(locks.acquire(name)),
         }
     }
 

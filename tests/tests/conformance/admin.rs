@@ -63,7 +63,7 @@ fn looking(place: &Place, driver: Driver) {
 fn many(place: &Place, driver: Driver) {
     let locks = place.locks(Duration::from_secs(60));
     let name = |n: i32| format!("lock {n:04}");
-    let guards: Vec<_> = (0..1_203).map(|n| locks.lock(&name(n)).expect("got")).collect();
+    let guards: Vec<_> = (0..1_203).map(|n| locks.lock(name(n)).expect("got")).collect();
     let expected: Vec<_> = (0..1_203).map(name).collect();
     assert_eq!(names(&mut admin(place, driver)), expected);
     drop(guards);
@@ -124,7 +124,7 @@ fn purging(place: &Place, driver: Driver) {
     assert!(again > old[0], "{again} after {old:?}");
     drop(held);
 
-    let guards: Vec<_> = (0..612).map(|n| locks.lock(&n.to_string()).expect("got")).collect();
+    let guards: Vec<_> = (0..612).map(|n| locks.lock(n.to_string()).expect("got")).collect();
     drop(guards);
     age(place, 60 * DAY);
     assert!(admin.purge(30 * DAY).expect("purged") >= 612, "in more than one page");

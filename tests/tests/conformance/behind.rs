@@ -2,7 +2,7 @@
 
 use crate::heard::Heard;
 use crate::places::{SOON, TTL};
-use lock_sync::{Progress, Wait};
+use lock_sync::{Error, Progress, Wait};
 use lock_tests::drivers::Driven;
 use lock_tests::place::Keeps;
 use std::collections::BTreeMap;
@@ -32,9 +32,11 @@ pub(crate) fn waiting_behind_ones_own_process_tells_who_is_in_the_way(place: &Dr
         let mut told = Vec::new();
         let heard = Heard::default();
         let acquired = tracing::subscriber::with_default(heard.clone(), || {
-            locks.acquire("a", wait, &mut |news| told.push(news.clone()))
+            let waiting = locks.acquire("a").wait_limit(wait);
+            waiting.on_waiting(|news| told.push(news.clone())).wait().map(drop)
         });
-        assert!(acquired.expect("asked").is_none());
+        let Err(Error::Busy(busy)) = acquired else { panic!("{acquired:?}") };
+        told.push(Progress::Busy(busy.holder));
         is_ours(&told);
         let waits = heard.waits();
         assert!(waits.iter().all(|wait| wait.contains("the \"nightly\" job")), "{waits:?}");
@@ -49,13 +51,12 @@ pub(crate) fn waiting_behind_ones_own_process_tells_who_is_in_the_way(place: &Dr
     std::thread::scope(|scope| {
         let (tell, told) = mpsc::channel();
         let waiter = scope.spawn(|| {
-            locks.acquire("a", Wait::Forever, &mut move |news| {
-                let _ = tell.send(news.clone());
-            })
+            let tell = move |news: &Progress| drop(tell.send(news.clone()));
+            locks.acquire("a").on_waiting(tell).wait()
         });
         is_ours(&[told.recv_timeout(SOON).expect("told while it waits")]);
         guard.release().expect("released");
-        let next = waiter.join().expect("no panic").expect("asked").expect("granted");
+        let next = waiter.join().expect("no panic").expect("granted");
         assert!(next.is_held());
         assert!(told.recv().is_err(), "told once");
     });
@@ -72,9 +73,9 @@ pub(crate) fn all_that_wait_in_a_process_are_told_who_is_in_the_way(place: &Driv
             .map(|n| {
                 let (theirs, tell) = (theirs.clone(), tell.clone());
                 scope.spawn(move || {
-                    let mut tell = |news: &Progress| tell.send((n, news.clone())).expect("heard");
-                    let guard = theirs.acquire("a", Wait::Forever, &mut tell);
-                    guard.expect("asked").expect("granted").release().expect("released");
+                    let tell = |news: &Progress| tell.send((n, news.clone())).expect("heard");
+                    let guard = theirs.acquire("a").on_waiting(tell).wait();
+                    guard.expect("granted").release().expect("released");
                 })
             })
             .collect();

@@ -359,12 +359,15 @@ fn waiting_tells_who_is_in_the_way(place: &Driven) {
     let ours = place.labelled(TTL, "the \"nightly\" job");
     let _guard = ours.lock("a").expect("taken");
     let theirs = place.locks(TTL);
-    // At the first denial and at the end; who does not wait is told at the end.
-    for (wait, times) in [(Wait::For(Duration::from_millis(500)), 2), (Wait::Never, 1)] {
+    // At the first denial, and all by the error at the end.
+    for (wait, times) in [(Wait::For(Duration::from_millis(500)), 1), (Wait::Never, 0)] {
         let mut told = Vec::new();
-        let acquired = theirs.acquire("a", wait, &mut |news| told.push(news.clone()));
-        assert!(acquired.expect("asked").is_none());
+        let waiting = theirs.acquire("a").wait_limit(wait);
+        let error = waiting.on_waiting(|news| told.push(news.clone())).wait().map(drop);
         assert_eq!(told.len(), times, "{told:?}");
+        let Err(Error::Busy(busy)) = error else { panic!("{error:?}") };
+        assert_eq!(busy.name.as_str(), "a");
+        told.push(Progress::Busy(busy.holder));
         for news in &told {
             if place.keeps() != Keeps::Rows {
                 // Nobody is asked who has it.
@@ -384,7 +387,7 @@ fn a_panic_while_waiting_leaks_nothing(place: &Driven) {
     let (ours, theirs) = (place.locks(TTL), place.locks(TTL));
     let guard = ours.lock("a").expect("taken");
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        theirs.acquire("a", Wait::Forever, &mut |_| panic!("on purpose")).map(drop)
+        theirs.acquire("a").on_waiting(|_| panic!("on purpose")).wait().map(drop)
     }));
     assert!(panicked.is_err());
     guard.release().expect("released");

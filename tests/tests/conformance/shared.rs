@@ -1,6 +1,6 @@
 //! Locks that are shared: where the server has them, and nowhere else.
 
-use lock_sync::{ClaimError, Error, Mode, Wait};
+use lock_sync::{ClaimError, Error, Mode};
 use lock_tests::drivers::{Driven, Driver};
 use lock_tests::place::Place;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -57,9 +57,8 @@ fn many_share_and_one_excludes(driver: Driver) {
     let limit = Duration::from_millis(100);
     assert!(theirs.try_lock_shared_for("a", limit).expect("asked").is_none(), "not oneself");
     alone.release().expect("released");
-    let wait = Wait::For(SOON);
-    let again = ours.acquire_as("a", Mode::Shared, wait, &mut |_| {}).expect("asked");
-    assert!(again.expect("free").fence().get() > 0);
+    let again = ours.acquire("a").shared().timeout(SOON).wait().expect("free");
+    assert!(again.fence().get() > 0);
 }
 
 fn who_waits_to_exclude_gets_it_when_all_have_left(driver: Driver) {

@@ -280,9 +280,7 @@ fn a_waiter_gets_the_lock_in_the_new_file() {
         let folder = Folder::new();
         let holder = folder.locks(driver, "a.db").expect("connected").lock("a").expect("taken");
         let waiter = folder.locks(driver, "a.db").expect("connected");
-        let waiting = std::thread::spawn(move || {
-            waiter.acquire("a", lock_sync::Wait::For(SOON), &mut |_| {}).expect("asked")
-        });
+        let waiting = std::thread::spawn(move || waiter.acquire("a").timeout(SOON).wait());
         std::thread::sleep(Duration::from_millis(200));
         remove_file(folder.path("a.db")).expect("removed");
         let guard = waiting.join().expect("no panic").expect("nobody has it in the new file");

@@ -228,9 +228,8 @@ async fn a_connection_that_ended_while_idle_is_replaced_before_it_is_used() {
     .expect("no panic");
     sleep(Duration::from_millis(100)).await;
     let mut news = Vec::new();
-    let wait = lock_async::Wait::Forever;
-    let guard = locks.acquire("a", wait, &mut |what| news.push(what.clone())).await.expect("asked");
-    assert!(guard.is_some() && news.is_empty(), "no trouble on the way: {news:?}");
+    let guard = locks.acquire("a").on_waiting(|what| news.push(what.clone())).await;
+    assert!(guard.is_ok() && news.is_empty(), "no trouble on the way: {news:?}");
     assert_eq!(connections(&place, &name).await, 1);
 }
 

@@ -119,9 +119,9 @@ fn table() -> (Oracle, Locks, Driver) {
 
 /// Makes the task do `many` turns that concern nobody else.
 async fn turns(driver: &Driver, many: usize) {
-    let name = LockName::new("somebody else's").expect("good");
+    let wish = Wish::new("somebody else's").expect("good");
     for _ in 0..many {
-        drop(driver.acquire(name.clone(), Mode::Exclusive, Wait::Forever));
+        drop(driver.acquire(&wish));
         yield_now().await;
     }
 }
@@ -133,8 +133,8 @@ async fn waiters_of_one_name_follow_one_another() {
     let all = each(MANY, |_| {
         let (locks, told) = (locks.clone(), told.clone());
         async move {
-            let mut count = |_: &Progress| _ = told.fetch_add(1, SeqCst);
-            let guard = locks.acquire("a", Wait::Forever, &mut count).await.expect("asked");
+            let count = |_: &Progress| _ = told.fetch_add(1, SeqCst);
+            let guard = locks.acquire("a").on_waiting(count).await;
             guard.expect("granted").release().await.expect("released");
         }
     });

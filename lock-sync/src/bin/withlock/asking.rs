@@ -65,12 +65,21 @@ impl Asking {
             };
             reached(locks.clone(), sender.clone());
             tell(News::Connected(locks.clone()));
-            let progress = &mut |progress: &Progress| tell(News::Progress(progress.clone()));
-            let guard = locks.acquire_as(&wish.name, wish.mode, patience.wait(), progress);
-            tell(News::Ended(guard.map_err(|error| match error {
-                Error::Closed => End::Closed,
-                error => End::Failed(error.to_string()),
-            })));
+            let guard = locks
+                .acquire(&wish.name)
+                .wait_limit(patience.wait())
+                .mode(wish.mode)
+                .on_waiting(|progress| tell(News::Progress(progress.clone())))
+                .wait();
+            tell(News::Ended(match guard {
+                Ok(guard) => Ok(Some(guard)),
+                Err(Error::Busy(busy)) => {
+                    tell(News::Progress(Progress::Busy(busy.holder)));
+                    Ok(None)
+                }
+                Err(Error::Closed) => Err(End::Closed),
+                Err(error) => Err(End::Failed(error.to_string())),
+            }));
         };
         let thread = std::thread::Builder::new().name("asking".to_string()).spawn(ask)?;
         Ok(Self { patience, news, thread })

@@ -55,7 +55,7 @@ fn waiters_of_one_name_wake_one_another_one_by_one() {
 fn waiters_of_many_names_are_woken_as_often_as_they_are_told_something() {
     let (driver, locks, script) = start::<false>();
     script.busy.store(true, SeqCst);
-    let call = |n: usize| assert_eq!(locks.lock(&n.to_string()).map(drop), Err(Error::Closed));
+    let call = |n: usize| assert_eq!(locks.lock(n.to_string()).map(drop), Err(Error::Closed));
     let woken = wake_ups(&driver, call, || {
         all_sleep(&driver);
         locks.close();
@@ -73,7 +73,7 @@ fn names_are_taken_and_freed() {
     };
     let taken = (0..MANY).map(|n| {
         in_time();
-        locks.lock(&n.to_string()).expect("free")
+        locks.lock(n.to_string()).expect("free")
     });
     for guard in taken.collect::<Vec<_>>() {
         in_time();

@@ -1,0 +1,190 @@
+//! The builder of an acquire.
+
+use crate::driver::News;
+use crate::guard::Guard;
+use crate::locks::{Locks, Progress, Wait};
+use crate::{clock, events};
+use lock_core::Mode;
+use lock_core::config::{Error, WithLockError};
+use lock_shared::wish::{Wish, with};
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+type OnWaiting<'a> = Box<dyn FnMut(&Progress) + Send + 'a>;
+
+/// An acquire that has not begun. Made by [`Locks::acquire`](crate::Locks::acquire), and awaited.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let locks = lock_async::Locks::connect(&format!("sqlite:{}/l.db", folder.path().display())).await?;
+/// use lock_async::{Error, Progress};
+/// use std::time::Duration;
+///
+/// let acquired = locks
+///     .acquire("nightly-report")
+///     .timeout(Duration::from_secs(60))
+///     .on_waiting(|news| match news {
+///         Progress::Busy(Some(holder)) => println!("waiting for {}", holder.label),
+///         Progress::Trouble(why) => println!("{why}; trying again"),
+///         _ => println!("waiting"),
+///     })
+///     .await;
+/// match acquired {
+///     Ok(guard) => println!("holding the lock, with fence {}", guard.fence()),
+///     Err(Error::Busy(busy)) => println!("{busy}"), // someone else holds "nightly-report": …
+///     Err(error) => return Err(error.into()),
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Awaited, it resolves to a [`Guard`].
+///
+/// # Errors
+/// [`Error::Busy`], which names the holder, if someone else held the lock for the whole time. Another [`Error`] if
+/// the name is not one, the server refuses, or it could not be asked in that time.
+///
+/// # Cancel safety
+/// Dropping the future ends the wait, at any point: what the server granted meanwhile, or still grants, is
+/// released in the background. A place among the waiters of this process is lost.
+#[must_use = "nothing is asked for before it is awaited"]
+pub struct Acquire<'a> {
+    locks: Locks,
+    wish: Result<Wish, Error>,
+    on_waiting: Option<OnWaiting<'a>>,
+}
+
+impl<'a> Acquire<'a> {
+    pub(crate) fn new(locks: Locks, wish: Result<Wish, Error>) -> Self {
+        Self { locks, wish, on_waiting: None }
+    }
+
+    fn with(self, set: impl FnOnce(&mut Wish)) -> Self {
+        Self { wish: with(self.wish, set), ..self }
+    }
+
+    /// Wants to share the lock with any number of others. Nobody holds it exclusively meanwhile.
+    ///
+    /// It ends with [`Error::Claim`] where there are no shared locks: there are with PostgreSQL's advisory locks.
+    pub fn shared(self) -> Self {
+        self.mode(Mode::Shared)
+    }
+
+    /// Wants the lock in this mode. The default is [`Mode::Exclusive`].
+    pub fn mode(self, mode: Mode) -> Self {
+        self.with(|wish| wish.mode = mode)
+    }
+
+    /// Waits for at most `limit`, which begins when the future is first polled.
+    ///
+    /// The server is asked at least once. If its answer is slow, the wait ends up to two request budgets later than
+    /// `limit`. (`tokio::time::timeout` around it is as safe, and ends on time, but does not tell whether the server
+    /// could be asked, or who holds the lock.)
+    pub fn timeout(self, limit: Duration) -> Self {
+        self.wait_limit(Wait::For(limit))
+    }
+
+    /// Does not wait for a lock that someone else holds. The server is asked once.
+    pub fn no_wait(self) -> Self {
+        self.wait_limit(Wait::Never)
+    }
+
+    /// Waits as `limit` says. The default is [`Wait::Forever`].
+    pub fn wait_limit(self, limit: Wait) -> Self {
+        self.with(|wish| wish.wait = limit)
+    }
+
+    /// Calls `call` with news while waiting: who holds the lock, and errors after which the server is asked again.
+    /// It runs in the future that waits. If it panics, the wait ends, and leaves no lock behind.
+    pub fn on_waiting<'b>(self, call: impl FnMut(&Progress) + Send + 'b) -> Acquire<'b> {
+        let Self { locks, wish, .. } = self;
+        Acquire { locks, wish, on_waiting: Some(Box::new(call)) }
+    }
+
+    /// Waits for the lock, calls `work` with it, and releases it.
+    ///
+    /// # Errors
+    /// As for [`Locks::with_lock`](crate::Locks::with_lock), and [`WithLockError::Acquire`] as if it was awaited.
+    ///
+    /// # Cancel safety
+    /// As for [`Locks::with_lock`](crate::Locks::with_lock).
+    pub async fn with_lock<T>(
+        self,
+        work: impl AsyncFnOnce(&Guard) -> T,
+    ) -> Result<T, WithLockError<T>> {
+        let guard = self.wait().await?;
+        let value = work(&guard).await;
+        WithLockError::after(value, guard.release().await)
+    }
+
+    async fn wait(self) -> Result<Guard, Error> {
+        let Self { locks: Locks { driver, check, pins }, wish, mut on_waiting } = self;
+        let wish = wish?;
+        check(&wish.name, wish.mode)?;
+        if driver.is_forked() {
+            return Err(Error::Forked);
+        }
+        let began = clock::now();
+        let mut attempt = driver.acquire(&wish);
+        loop {
+            match attempt.news().await {
+                News::Progress(news) => {
+                    events::progress(&wish.name, &news);
+                    if let Some(call) = &mut on_waiting {
+                        call(&news);
+                    }
+                }
+                News::Granted(granted) => {
+                    let guard = Guard::new(attempt, wish.name, wish.mode, granted, pins);
+                    events::acquired(guard.name(), guard.fence(), clock::now().since(began));
+                    return Ok(guard);
+                }
+                News::Not(why) => return Err(wish.denied(why)),
+                News::Closed if driver.is_forked() => return Err(Error::Forked),
+                News::Closed => return Err(Error::Closed),
+            }
+        }
+    }
+}
+
+impl<'a> IntoFuture for Acquire<'a> {
+    type Output = Result<Guard, Error>;
+    type IntoFuture = Acquiring<'a>;
+
+    fn into_future(self) -> Acquiring<'a> {
+        Acquiring(Box::pin(self.wait()))
+    }
+}
+
+impl fmt::Debug for Acquire<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acquire").field("wish", &self.wish).finish_non_exhaustive()
+    }
+}
+
+/// The future of an [`Acquire`]. It borrows nothing but what [`on_waiting`](Acquire::on_waiting) got, so that a task of
+/// its own can await it.
+///
+/// # Cancel safety
+/// Dropping it ends the wait, at any point, and leaves no lock behind.
+#[must_use = "futures do nothing unless polled"]
+pub struct Acquiring<'a>(Pin<Box<dyn Future<Output = Result<Guard, Error>> + Send + 'a>>);
+
+impl Future for Acquiring<'_> {
+    type Output = Result<Guard, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for Acquiring<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acquiring").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,76 @@
+//! The wish for a lock, before a driver asks for it. The drivers' builders are made of it.
+
+use lock_core::config::{Busy, Error, Wait, WithLockError};
+use lock_core::{Instant, LockName, Mode, NotAcquired};
+
+/// The wish for a lock.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// The lock's name.
+    pub name: LockName,
+    /// The mode in which the lock is wanted.
+    pub mode: Mode,
+    /// The longest wait.
+    pub wait: Wait,
+}
+
+impl Wish {
+    /// Wants `name` exclusively, as long as it takes.
+    pub fn new<N: TryInto<LockName, Error: Into<Error>>>(name: N) -> Result<Self, Error> {
+        let name = name.try_into().map_err(Into::into)?;
+        Ok(Self { name, mode: Mode::Exclusive, wait: Wait::Forever })
+    }
+
+    /// True if the first "busy" ends it.
+    pub fn once(&self) -> bool {
+        self.wait == Wait::Never
+    }
+
+    /// The end of a wait that begins `now`, if it has one.
+    pub fn give_up(&self, now: Instant) -> Option<Instant> {
+        match self.wait {
+            Wait::Never => Some(now),
+            Wait::For(limit) => Some(now.after(limit)),
+            Wait::Forever => None,
+        }
+    }
+
+    /// The error of an attempt that ended without the lock.
+    pub fn denied(&self, why: NotAcquired) -> Error {
+        match why {
+            NotAcquired::Busy(holder) | NotAcquired::TimedOut(holder) => {
+                Busy::new(self.name.clone(), holder).into()
+            }
+            NotAcquired::Failed(failure) => failure.into(),
+            other => Error::Unavailable(format!("{other:?}")),
+        }
+    }
+}
+
+/// The same wish with another setting. The error of a name that is not one stays.
+pub fn with(wish: Result<Wish, Error>, set: impl FnOnce(&mut Wish)) -> Result<Wish, Error> {
+    wish.map(|mut wish| {
+        set(&mut wish);
+        wish
+    })
+}
+
+/// [`None`] if someone else has the lock, which is no error for a caller that only tries.
+pub fn unless_busy<T>(acquired: Result<T, Error>) -> Result<Option<T>, Error> {
+    match acquired {
+        Ok(guard) => Ok(Some(guard)),
+        Err(Error::Busy(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The same for a lock that is released after the work under it.
+pub fn done_unless_busy<T>(
+    done: Result<T, WithLockError<T>>,
+) -> Result<Option<T>, WithLockError<T>> {
+    match done {
+        Ok(value) => Ok(Some(value)),
+        Err(WithLockError::Acquire(Error::Busy(_))) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,79 @@
+//! Someone else has the lock.
+
+use crate::duration::Shown;
+use crate::name::LockName;
+use crate::outcome::Holder;
+use core::fmt;
+use core::time::Duration;
+
+/// Someone else held the lock for as long as the caller wanted to wait.
+///
+/// ```
+/// use lock_core::LockName;
+/// use lock_core::config::{Busy, Error};
+///
+/// let error: Error = Busy::new(LockName::new("nightly-report")?, None).into();
+/// assert_eq!(error.to_string(), "someone else holds \"nightly-report\"");
+/// # Ok::<(), lock_core::NameError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Busy {
+    /// The lock's name.
+    pub name: LockName,
+    /// The holder at the last look. [`None`] if the server does not say who it is (advisory locks and Consul), or if
+    /// the lock was seen to change hands since.
+    pub holder: Option<Holder>,
+}
+
+impl Busy {
+    /// The lock of this name is someone else's.
+    pub fn new(name: LockName, holder: Option<Holder>) -> Self {
+        Self { name, holder }
+    }
+}
+
+impl fmt::Display for Busy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "someone else holds {:?}", self.name)?;
+        let Some(holder) = &self.holder else { return Ok(()) };
+        f.write_str(": ")?;
+        // A label is foreign text, and a message is one line.
+        holder.label.chars().try_for_each(|c| match c.is_control() {
+            true => f.write_str("\u{fffd}"),
+            false => write!(f, "{c}"),
+        })?;
+        match Duration::from_secs(holder.held_for.as_secs()) {
+            Duration::ZERO => Ok(()),
+            held_for => write!(f, ", for {}", Shown(held_for)),
+        }
+    }
+}
+
+impl core::error::Error for Busy {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+    use alloc::string::ToString;
+
+    #[test]
+    fn the_holder_is_named_on_one_line() {
+        let holder = |label: &str, millis| Holder {
+            label: label.to_string(),
+            held_for: Duration::from_millis(millis),
+            expires_in: Duration::ZERO,
+            wanted: false,
+            watched: None,
+        };
+        let told =
+            |holder| Busy::new(LockName::new("it's \"a\"").expect("good"), holder).to_string();
+        assert_eq!(told(None), r#"someone else holds "it's \"a\"""#);
+        let at = "db1 pid 7 nightly\n\u{1b}[2J";
+        let shown = "db1 pid 7 nightly\u{fffd}\u{fffd}[2J";
+        let long = told(Some(holder(at, 62_900)));
+        assert_eq!(long, format!("{}: {shown}, for 1m 2s", told(None)));
+        assert_eq!(told(Some(holder("db1", 900))), format!("{}: db1", told(None)));
+    }
+}

@@ -1,0 +1,139 @@
+//! The builder of an acquire.
+
+use crate::driver::Acquired;
+use crate::events;
+use crate::guard::Guard;
+use crate::locks::{Locks, Progress, Wait};
+use lock_core::Mode;
+use lock_core::config::{Error, WithLockError};
+use lock_shared::wish::{Wish, with};
+use std::fmt;
+use std::time::{Duration, Instant};
+
+type OnWaiting<'a> = Box<dyn FnMut(&Progress) + 'a>;
+
+/// An acquire that has not begun. Made by [`Locks::acquire`](crate::Locks::acquire), and ended by
+/// [`wait`](Self::wait).
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// # let locks = lock_sync::Locks::connect(&format!("sqlite:{}/l.db", folder.path().display()))?;
+/// use lock_sync::{Error, Progress};
+/// use std::time::Duration;
+///
+/// let acquired = locks
+///     .acquire("nightly-report")
+///     .timeout(Duration::from_secs(60))
+///     .on_waiting(|news| match news {
+///         Progress::Busy(Some(holder)) => println!("waiting for {}", holder.label),
+///         Progress::Trouble(why) => println!("{why}; trying again"),
+///         _ => println!("waiting"),
+///     })
+///     .wait();
+/// match acquired {
+///     Ok(guard) => println!("holding the lock, with fence {}", guard.fence()),
+///     Err(Error::Busy(busy)) => println!("{busy}"), // someone else holds "nightly-report": …
+///     Err(error) => return Err(error.into()),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "nothing is asked for before `wait`"]
+pub struct Acquire<'a> {
+    locks: Locks,
+    wish: Result<Wish, Error>,
+    on_waiting: Option<OnWaiting<'a>>,
+}
+
+impl<'a> Acquire<'a> {
+    pub(crate) fn new(locks: Locks, wish: Result<Wish, Error>) -> Self {
+        Self { locks, wish, on_waiting: None }
+    }
+
+    fn with(self, set: impl FnOnce(&mut Wish)) -> Self {
+        Self { wish: with(self.wish, set), ..self }
+    }
+
+    /// Wants to share the lock with any number of others. Nobody holds it exclusively meanwhile.
+    ///
+    /// [`wait`](Self::wait) ends with [`Error::Claim`] where there are no shared locks: there are with PostgreSQL's
+    /// advisory locks.
+    pub fn shared(self) -> Self {
+        self.mode(Mode::Shared)
+    }
+
+    /// Wants the lock in this mode. The default is [`Mode::Exclusive`].
+    pub fn mode(self, mode: Mode) -> Self {
+        self.with(|wish| wish.mode = mode)
+    }
+
+    /// Waits for at most `limit`, which begins with [`wait`](Self::wait).
+    ///
+    /// The server is asked at least once. If its answer is slow, the wait ends up to two request budgets later than
+    /// `limit`.
+    pub fn timeout(self, limit: Duration) -> Self {
+        self.wait_limit(Wait::For(limit))
+    }
+
+    /// Does not wait for a lock that someone else holds. The server is asked once.
+    pub fn no_wait(self) -> Self {
+        self.wait_limit(Wait::Never)
+    }
+
+    /// Waits as `limit` says. The default is [`Wait::Forever`].
+    pub fn wait_limit(self, limit: Wait) -> Self {
+        self.with(|wish| wish.wait = limit)
+    }
+
+    /// Calls `call` with news while waiting: who holds the lock, and errors after which the server is asked again.
+    /// It runs on the thread that waits. If it panics, the wait ends, and leaves no lock behind.
+    pub fn on_waiting<'b>(self, call: impl FnMut(&Progress) + 'b) -> Acquire<'b> {
+        let Self { locks, wish, .. } = self;
+        Acquire { locks, wish, on_waiting: Some(Box::new(call)) }
+    }
+
+    /// Waits for the lock.
+    ///
+    /// # Errors
+    /// [`Error::Busy`], which names the holder, if someone else held the lock for the whole time. Another [`Error`] if
+    /// the name is not one, the server refuses, or it could not be asked in that time.
+    pub fn wait(mut self) -> Result<Guard, Error> {
+        let wish = self.wish?;
+        let Locks { driver, check, pins } = self.locks;
+        check(&wish.name, wish.mode)?;
+        let began = Instant::now();
+        let progress: &mut dyn FnMut(&Progress) = match &mut self.on_waiting {
+            Some(call) => call,
+            None => &mut |_| {},
+        };
+        match driver.acquire(&wish, progress) {
+            Acquired::Granted(granted) => {
+                let (fence, waited) = (granted.fence, began.elapsed());
+                // Whatever a subscriber does from here on, the guard releases the lock.
+                let guard = Guard::new(driver, wish.name, wish.mode, granted, pins);
+                events::acquired(guard.name(), fence, waited);
+                Ok(guard)
+            }
+            Acquired::Not(why) => Err(wish.denied(why)),
+            Acquired::Forked => Err(Error::Forked),
+            // A panic is resumed by the driver.
+            Acquired::Closed | Acquired::Panicked(_) => Err(Error::Closed),
+        }
+    }
+
+    /// Waits for the lock, calls `work` with it, and releases it.
+    ///
+    /// # Errors
+    /// As for [`Locks::with_lock`](crate::Locks::with_lock), and [`WithLockError::Acquire`] as for
+    /// [`wait`](Self::wait).
+    pub fn with_lock<T>(self, work: impl FnOnce(&Guard) -> T) -> Result<T, WithLockError<T>> {
+        let guard = self.wait()?;
+        let value = work(&guard);
+        WithLockError::after(value, guard.release())
+    }
+}
+
+impl fmt::Debug for Acquire<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acquire").field("wish", &self.wish).finish_non_exhaustive()
+    }
+}
