@@ -58,6 +58,11 @@ pub enum ClaimError {
         "there are no shared locks here: take it exclusively, or use PostgreSQL's advisory locks"
     )]
     NoShared,
+    /// In the table of [another package](crate::sql::node_distributed_lock).
+    #[error(
+        "the lock's name must not have more than 36 characters, like those of node-distributed-lock"
+    )]
+    TooLong,
 }
 
 /// Timing that cannot be safe. The caller's fault.

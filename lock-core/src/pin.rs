@@ -80,6 +80,12 @@ pub enum NotPinnable {
         "a lock on a Galera cluster cannot be pinned, for the other nodes do not wait for the transaction: check the fence with each write"
     )]
     Cluster,
+    /// A row in [another package's table](crate::sql::node_distributed_lock) is deleted by a release, and its holder is renewed in
+    /// the columns that a pin would have to lock.
+    #[error(
+        "a lock in another package's table cannot be pinned: keep the lock in a table of ours, or check the fence with each write"
+    )]
+    InPeersTable,
     /// A transaction of a database says nothing about Consul.
     #[error(
         "the lock is in Consul, which no transaction of a database can pin: put its operations before yours in one of Consul's transactions, or check the fence with each write"

@@ -19,6 +19,7 @@ pub mod advisory;
 mod exchange;
 mod flow;
 pub mod mysql;
+pub mod node_distributed_lock;
 mod pin;
 pub mod postgres;
 mod prepared;
@@ -152,9 +153,19 @@ impl Codec {
     /// Whether there is such a lock. To be asked before an attempt is made.
     ///
     /// # Errors
-    /// [`ClaimError::NoShared`]: a row has one owner.
-    pub fn check(&self, _: &LockName, mode: Mode) -> Result<(), ClaimError> {
-        if mode == Mode::Shared { Err(ClaimError::NoShared) } else { Ok(()) }
+    /// [`ClaimError::NoShared`]: a row has one owner. [`ClaimError::TooLong`]: the table's column is shorter than the name.
+    pub fn check(&self, name: &LockName, mode: Mode) -> Result<(), ClaimError> {
+        let longest = self.terms.fleet.map(|_| node_distributed_lock::MAX_NAME);
+        match longest {
+            _ if mode == Mode::Shared => Err(ClaimError::NoShared),
+            Some(longest) if name.as_str().chars().count() > longest => Err(ClaimError::TooLong),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the table is that of [another package](node_distributed_lock).
+    pub fn is_shared_with_peers(&self) -> bool {
+        self.terms.fleet.is_some()
     }
 
     /// The statements for `request`, made at `now`.
@@ -175,6 +186,7 @@ impl Codec {
     /// The statement that creates the table, for those who create it by hand.
     pub fn create_table(&self) -> String {
         let text = match self.dialect {
+            Dialect::Postgres { .. } if self.terms.fleet.is_some() => node_distributed_lock::CREATE,
             Dialect::Postgres { .. } => postgres::CREATE,
             Dialect::Sqlite { .. } => sqlite::CREATE,
             Dialect::Mysql { .. } => mysql::CREATE,

@@ -118,7 +118,7 @@ fn a_protocol_is_had_or_refused_with_those_that_are() {
         ("sqlite:a?protocol=session", "SQLite has no session locks (there are: table)"),
         (
             "postgres://h/d?protocol=session",
-            "PostgreSQL has no session locks (there are: table, advisory)",
+            "PostgreSQL has no session locks (there are: table, advisory, node-distributed-lock)",
         ),
         (
             "mysql://h/d?protocol=session",

@@ -106,7 +106,7 @@ async fn table<S: Source>(plan: Plan, mut source: S) -> Result<Admin, Error> {
     let named = plan.is_named();
     let Codec::Table(codec) = plan.codec else { return Err(unsupported()) };
     let session = source.session().ok_or_else(unsupported)?;
-    Ok(Admin::with(Box::new(TableAdmin::open(codec, session, named, budget).await?)))
+    Ok(Admin::with(Box::new(TableAdmin::open(*codec, session, named, budget).await?)))
 }
 
 #[cfg(feature = "consul")]

@@ -37,7 +37,7 @@ use std::time::Duration;
 /// `target_session_attrs` with PostgreSQL may be `any`, `read-write` or `primary`, which mean the same here.
 ///
 /// A URL's parameters do the same as the methods here: `protocol=advisory`, `ttl=30s`, `request_timeout=5s`,
-/// `label=…`; `table=ops.locks` with lock tables; `keys=int`, `prefix=…`, `waiting=16` with advisory locks;
+/// `label=…`; `protocol=node-distributed-lock` beside the npm package of this name; `table=ops.locks` with lock tables; `keys=int`, `prefix=…`, `waiting=16` with advisory locks;
 /// `token=…` with Consul.
 ///
 /// `path` with Consul is that of a proxy before the agent, as in `consul://proxy/locks?path=/consul`. `ns`,
@@ -152,7 +152,7 @@ impl Config {
     /// after a holder dies. With Consul, they wait for up to twice that, and for the lock-delay, which is the
     /// TTL, but at most 1 min. Consul accepts no less than 10 s unless it is configured to.
     pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.settings.ttl = ttl;
+        self.settings.ttl = Some(ttl);
         self
     }
 

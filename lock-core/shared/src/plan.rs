@@ -21,6 +21,7 @@ pub struct Plan {
     /// The timing of leases and requests, for a path to the server that is not slow.
     pub timing: Timing,
     settings: Settings,
+    ttl: Duration,
     seed: u128,
     /// True if there is one connection of the caller's, and never another.
     brought: bool,
@@ -69,7 +70,8 @@ impl Plan {
         getrandom::fill(&mut seed)
             .map_err(|error| ConfigError::System(format!("no random numbers: {error}")))?;
         let seed = u128::from_ne_bytes(seed);
-        Ok(Self { codec, timing, settings, seed, brought, warning: None })
+        let ttl = settings.ttl(kind);
+        Ok(Self { codec, timing, settings, ttl, seed, brought, warning: None })
     }
 
     /// The check before each attempt.
@@ -90,7 +92,7 @@ impl Plan {
     pub fn in_file(self, no_log: bool) -> Self {
         match self.codec {
             Codec::Table(codec) if no_log => {
-                Self { codec: Codec::Table(codec.without_log()), ..self }
+                Self { codec: Codec::Table(Box::new(codec.without_log())), ..self }
             }
             _ => self,
         }
@@ -99,7 +101,9 @@ impl Plan {
     /// The flow of a connection to a database; [`None`] with Consul.
     pub fn flow(&self) -> Option<Flow> {
         match &self.codec {
-            Codec::Table(codec) => Some(Flow::table(codec.clone().within(self.timing.request()))),
+            Codec::Table(codec) => {
+                Some(Flow::table((**codec).clone().within(self.timing.request())))
+            }
             Codec::Advisory(codec) => Some(Flow::advisory(codec.clone(), self.ttl())),
             Codec::Session(_) => None,
         }
@@ -131,7 +135,7 @@ impl Plan {
 
     /// The time that a lease lasts unless renewed.
     pub fn ttl(&self) -> Duration {
-        self.settings.ttl
+        self.ttl
     }
 
     /// The time after which an unreleased lock ends by itself. Consul takes up to twice the TTL to end a

@@ -4,15 +4,16 @@ use lock_core::config::{ConfigError, Durability, Expiry, Protocol};
 use lock_core::http::consul::Scope;
 use lock_core::http::{self, KeyTemplate};
 use lock_core::sql::advisory::{Key, Prefix};
+use lock_core::sql::node_distributed_lock;
 use lock_core::{ClaimError, LockName, Mode, TableName, Timing, consul, sql, table};
 use std::fmt;
 use std::time::Duration;
 
 /// The settings of locks, apart from the place where they are kept.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Settings {
     pub(crate) protocol: Option<Protocol>,
-    pub(crate) ttl: Duration,
+    pub(crate) ttl: Option<Duration>,
     pub(crate) request: Option<Duration>,
     pub(crate) table: Option<TableName>,
     pub(crate) durability: Option<Durability>,
@@ -31,7 +32,7 @@ pub(crate) struct Settings {
 /// The codec of requests.
 #[derive(Clone)]
 pub enum Codec {
-    Table(sql::Codec),
+    Table(Box<sql::Codec>),
     Advisory(sql::advisory::Codec),
     Session(http::consul::Codec),
 }
@@ -72,7 +73,8 @@ impl Kind {
     /// The protocols of the kind, for people.
     fn has(self) -> &'static str {
         match self {
-            Self::Postgres | Self::Mysql => "table, advisory",
+            Self::Postgres => "table, advisory, node-distributed-lock",
+            Self::Mysql => "table, advisory",
             Self::Consul => "session",
             Self::Sqlite => "table",
         }
@@ -83,26 +85,6 @@ impl Kind {
         match self {
             Self::Consul => Protocol::Session,
             _ => Protocol::Table,
-        }
-    }
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            protocol: None,
-            ttl: Timing::DEFAULT_TTL,
-            request: None,
-            table: None,
-            durability: None,
-            expiry: None,
-            keys: None,
-            prefix: None,
-            waiting: None,
-            token: None,
-            server_name: None,
-            scope: Scope::default(),
-            label: None,
         }
     }
 }
@@ -119,11 +101,20 @@ impl Settings {
         self.codec(kind).map(drop)
     }
 
+    /// The time that a lease lasts unless renewed.
+    pub(crate) fn ttl(&self, kind: Kind) -> Duration {
+        self.ttl.unwrap_or(match self.protocol(kind) {
+            Protocol::NodeDistributedLock => node_distributed_lock::DEFAULT_TTL,
+            _ => Timing::DEFAULT_TTL,
+        })
+    }
+
     /// The timing of leases and requests.
     pub(crate) fn timing(&self, kind: Kind) -> Result<Timing, ConfigError> {
-        let timing = Timing::new(self.ttl)?;
+        let ttl = self.ttl(kind);
+        let timing = Timing::new(ttl)?;
         let timing = match self.protocol(kind) {
-            Protocol::Session => Timing::new(consul::lease(self.ttl))?,
+            Protocol::Session => Timing::new(consul::lease(ttl))?,
             _ => timing,
         };
         Ok(match self.request {
@@ -136,24 +127,32 @@ impl Settings {
     pub(crate) fn codec(&self, kind: Kind) -> Result<Codec, ConfigError> {
         let chosen = self.protocol(kind);
         let table = || self.table.clone().unwrap_or_default();
+        let boxed = |codec| Codec::Table(Box::new(codec));
         let codec = match (kind, chosen) {
-            (Kind::Postgres, Protocol::Table) => Codec::Table(sql::postgres::codec(table())),
+            (Kind::Postgres, Protocol::Table) => boxed(sql::postgres::codec(table())),
             (Kind::Postgres, Protocol::Advisory) => {
                 Codec::Advisory(sql::advisory::postgres::codec(self.keys.unwrap_or_default()))
             }
-            (Kind::Mysql, Protocol::Table) => Codec::Table(sql::mysql::codec(table())),
+            (Kind::Postgres, Protocol::NodeDistributedLock) => {
+                let table = match &self.table {
+                    Some(table) => table.clone(),
+                    None => TableName::new(node_distributed_lock::DEFAULT_TABLE)?,
+                };
+                boxed(node_distributed_lock::codec(table, self.ttl(kind)))
+            }
+            (Kind::Mysql, Protocol::Table) => boxed(sql::mysql::codec(table())),
             (Kind::Mysql, Protocol::Advisory) => {
                 let prefix = self.prefix.as_deref().map(Prefix::new).transpose()?;
                 Codec::Advisory(sql::advisory::mysql::codec(prefix.unwrap_or_default()))
             }
             (Kind::Consul, Protocol::Session) => {
                 let keys = self.prefix.as_deref().map(KeyTemplate::under).transpose()?;
-                let codec = http::consul::Codec::new(keys.unwrap_or_default(), self.ttl);
+                let codec = http::consul::Codec::new(keys.unwrap_or_default(), self.ttl(kind));
                 Codec::Session(codec.within(self.scope.clone()))
             }
             #[cfg(feature = "sqlite")]
             (Kind::Sqlite, Protocol::Table) => {
-                Codec::Table(sql::sqlite::codec(table(), &crate::sqlite::boot()?))
+                boxed(sql::sqlite::codec(table(), &crate::sqlite::boot()?))
             }
             (kind, protocol) => {
                 let (place, has) = (kind.name(), kind.has());
@@ -162,14 +161,12 @@ impl Settings {
         };
         let codec = match codec {
             Codec::Table(codec) if self.durability == Some(Durability::Relaxed) => {
-                Codec::Table(codec.relaxed())
+                boxed(codec.relaxed())
             }
             codec => codec,
         };
         let codec = match codec {
-            Codec::Table(codec) if self.expiry == Some(Expiry::Observed) => {
-                Codec::Table(codec.watched())
-            }
+            Codec::Table(codec) if self.expiry == Some(Expiry::Observed) => boxed(codec.watched()),
             codec => codec,
         };
         let stray = |given: bool, fits: bool, name, belongs| match given && !fits {
@@ -178,7 +175,8 @@ impl Settings {
         };
         let (advisory, session) = (chosen == Protocol::Advisory, chosen == Protocol::Session);
         let postgres = kind == Kind::Postgres;
-        stray(self.table.is_some(), chosen == Protocol::Table, "table", TABLES)?;
+        let table = matches!(chosen, Protocol::Table | Protocol::NodeDistributedLock);
+        stray(self.table.is_some(), table, "table", TABLES)?;
         let on_server = chosen == Protocol::Table && kind != Kind::Sqlite;
         let servers = "tables on PostgreSQL, MySQL and MariaDB";
         stray(self.durability.is_some(), on_server, "durability", servers)?;
@@ -219,7 +217,7 @@ impl Settings {
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut config = f.debug_struct("Config");
-        config.field("ttl", &self.ttl);
+        config.field("ttl", &self.ttl.unwrap_or(Timing::DEFAULT_TTL));
         config.field("table", &self.table.clone().unwrap_or_default());
         config.field("label", &self.label);
         if let Some(protocol) = &self.protocol {

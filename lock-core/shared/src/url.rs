@@ -66,7 +66,7 @@ impl Parameters {
         let settings = &mut self.settings;
         match name {
             "protocol" => settings.protocol = Some(value.parse()?),
-            "ttl" => settings.ttl = duration(&value)?,
+            "ttl" => settings.ttl = Some(duration(&value)?),
             "request_timeout" => settings.request = Some(duration(&value)?),
             "table" => settings.table = Some(TableName::new(&value)?),
             "durability" => settings.durability = Some(value.parse()?),

@@ -11,6 +11,7 @@ use core::fmt;
 /// | [`Table`](Self::Table) | a row of a table | after the TTL | no |
 /// | [`Advisory`](Self::Advisory) | a lock of the server's own, of a connection | when the server sees the connection end, or after the TTL | PostgreSQL |
 /// | [`Session`](Self::Session) | a key in Consul, of a session | after one to two TTLs, and the lock-delay | no |
+/// | [`NodeDistributedLock`](Self::NodeDistributedLock) | a row of another package's table | after the TTL | no |
 ///
 /// Locks of different protocols do not exclude each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,6 +25,9 @@ pub enum Protocol {
     Advisory,
     /// On Consul, which has no other.
     Session,
+    /// On PostgreSQL, in the table of the npm package `node-distributed-lock`, beside its users; see
+    /// [`node_distributed_lock`](crate::sql::node_distributed_lock).
+    NodeDistributedLock,
 }
 
 impl fmt::Display for Protocol {
@@ -32,6 +36,7 @@ impl fmt::Display for Protocol {
             Self::Table => "table",
             Self::Advisory => "advisory",
             Self::Session => "session",
+            Self::NodeDistributedLock => "node-distributed-lock",
         })
     }
 }
@@ -44,10 +49,11 @@ impl core::str::FromStr for Protocol {
             "table" => Self::Table,
             "advisory" => Self::Advisory,
             "session" => Self::Session,
+            "node-distributed-lock" => Self::NodeDistributedLock,
             _ => {
                 return Err(ConfigError::Parameter {
                     name: "protocol".to_string(),
-                    reason: "must be table, advisory or session".to_string(),
+                    reason: "must be table, advisory, session or node-distributed-lock".to_string(),
                 });
             }
         })

@@ -5,7 +5,7 @@
 mod texts;
 
 use super::postgres::could_not_tell;
-use super::{Codec, Dialect, Rows, Statement, Value, mysql};
+use super::{Codec, Dialect, Rows, Statement, Value, mysql, node_distributed_lock};
 #[cfg(doc)]
 use crate::admin::PAGE;
 use crate::admin::{AdminRequest, AdminResponse, Hold, LockState};
@@ -98,12 +98,17 @@ impl AdminExchange {
     fn act(&self, tell: &str) -> Statement {
         let Self { codec: Codec { dialect, table, .. }, request, now, .. } = self;
         let texts = match dialect {
+            Dialect::Postgres { .. } if self.codec.terms.fleet.is_some() => texts::PEERS,
             Dialect::Postgres { .. } => texts::POSTGRES,
             Dialect::Sqlite { .. } => texts::SQLITE,
             Dialect::Mysql { .. } => texts::MYSQL,
         };
         let statement = |text: &str, params: Vec<Value>| {
             let text = text.replace("{tell}", tell).replace("{now}", mysql::NOW);
+            let text = match self.codec.terms.fleet {
+                Some(ttl) => text.replace("{ttl}", &node_distributed_lock::interval(ttl)),
+                None => text,
+            };
             Statement::new(dialect.text(&text, table), params)
         };
         let timed = |param: Value| match dialect {

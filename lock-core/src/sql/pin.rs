@@ -91,9 +91,13 @@ impl Codec {
     /// Whether a pin means anything where the table is, as far as a [setup](super::Setup) found out.
     ///
     /// # Errors
-    /// [`NotPinnable::Cluster`].
+    /// [`NotPinnable::Cluster`], [`NotPinnable::InPeersTable`].
     pub fn check_pins(&self) -> Result<(), NotPinnable> {
-        if self.terms.cluster { Err(NotPinnable::Cluster) } else { Ok(()) }
+        match (self.terms.cluster, self.terms.fleet) {
+            (true, _) => Err(NotPinnable::Cluster),
+            (_, Some(_)) => Err(NotPinnable::InPeersTable),
+            _ => Ok(()),
+        }
     }
 
     /// The database that the codec is for, for people.

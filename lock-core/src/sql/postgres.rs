@@ -270,8 +270,8 @@ pub(super) const WHO: &str = "SELECT current_user::text";
 /// Makes commits wait for the disk in our session, if they do not by default.
 pub(super) const DURABLE: &str = "SET synchronous_commit = on";
 
-const CLAIMS: &str = "unnest($3::text[], $4::text[])";
-const CLAIM_OF_ONE: &str = "(VALUES ($3::text, $4::text))";
+pub(super) const CLAIMS: &str = "unnest($3::text[], $4::text[])";
+pub(super) const CLAIM_OF_ONE: &str = "(VALUES ($3::text, $4::text))";
 
 /// `$1` the TTL in µs, `$2` the holder's text, `$3` names and `$4` their owners, or one of each.
 ///

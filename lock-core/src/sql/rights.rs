@@ -8,6 +8,9 @@ use alloc::string::String;
 /// The rights that requests about locks need.
 pub(super) const COMMANDS: &str = "SELECT, INSERT, UPDATE";
 
+/// The same where a release deletes the lock's row.
+const DELETING: &str = "SELECT, INSERT, UPDATE, DELETE";
+
 /// The right that creating the table needs.
 pub(super) const CREATE: &str = "CREATE";
 
@@ -36,6 +39,8 @@ impl Codec {
 
     /// The statement that gives the account these rights.
     pub(super) fn grant(&self, rights: &str) -> String {
+        let deletes = self.terms.fleet.is_some() && rights.contains("UPDATE");
+        let rights = if deletes { DELETING } else { rights };
         let table = self.dialect.quoted(&self.table);
         let schema = self.table.parts().0.unwrap_or("public");
         match &self.dialect {

@@ -1,6 +1,9 @@
 //! What a new connection goes through before its first request.
 
-use super::{Codec, Dialect, Refusal, Rows, Statement, Value, mysql, postgres, rights, sqlite};
+use super::{
+    Codec, Dialect, Refusal, Rows, Statement, Value, mysql, node_distributed_lock, postgres,
+    rights, sqlite,
+};
 use crate::error::Failure;
 use alloc::string::{String, ToString};
 use alloc::{format, vec};
@@ -162,8 +165,11 @@ impl Setup {
     fn check(&mut self) -> Step {
         match self.codec.dialect {
             Dialect::Postgres { .. } => {
-                let name = Value::Text(self.quoted());
-                self.run(Stage::Check, postgres::CHECK, vec![name])
+                let name = vec![Value::Text(self.quoted())];
+                match self.codec.is_shared_with_peers() {
+                    true => self.run(Stage::Check, &node_distributed_lock::check(), name),
+                    false => self.run(Stage::Check, postgres::CHECK, name),
+                }
             }
             Dialect::Sqlite { .. } => {
                 let (schema, table) = self.codec.table.parts();
@@ -206,9 +212,13 @@ impl Setup {
             return Step::Refuse(refusal);
         }
         let Value::Text(kind) = kind else { return self.table_missing() };
-        let fits = columns == Value::Text(postgres::COLUMNS.to_string());
+        let expected = match self.codec.is_shared_with_peers() {
+            true => node_distributed_lock::COLUMNS,
+            false => postgres::COLUMNS,
+        };
+        let fits = columns == Value::Text(expected.to_string());
         if !fits || kind.starts_with(['v', 'm', 'f']) || keys == Value::Int(0) {
-            return self.wrong_shape(postgres::COLUMNS, columns);
+            return self.wrong_shape(expected, columns);
         }
         let survives = kind.ends_with('p') || (self.codec.terms.relaxed && kind.ends_with('u'));
         if self.codec.creates && !survives {
@@ -389,9 +399,10 @@ impl Setup {
             Value::Text(found) if !found.is_empty() => found,
             _ => "none of them".to_string(),
         };
+        let key = if self.codec.is_shared_with_peers() { "mutex" } else { "name" };
         Step::Refuse(Refusal::WrongShape {
             table: self.quoted(),
-            expected: format!("{expected}, name unique"),
+            expected: format!("{expected}, {key} unique"),
             found,
         })
     }

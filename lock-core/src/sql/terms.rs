@@ -1,6 +1,6 @@
 //! The terms on which a table's statements are made.
 
-use super::{Codec, Dialect, mysql, postgres};
+use super::{Codec, Dialect, mysql, node_distributed_lock, postgres};
 use crate::name::TableName;
 use core::time::Duration;
 
@@ -17,12 +17,21 @@ pub(super) struct Terms {
     pub(super) carries: bool,
     /// The server is a node of a cluster whose others decide, too.
     pub(super) cluster: bool,
+    /// The table is that of [another package](super::node_distributed_lock), whose users all have this TTL.
+    pub(super) fleet: Option<Duration>,
 }
 
 impl Default for Terms {
     fn default() -> Self {
         let request = Duration::from_secs(5);
-        Self { relaxed: false, watched: false, request, carries: false, cluster: false }
+        Self {
+            relaxed: false,
+            watched: false,
+            request,
+            carries: false,
+            cluster: false,
+            fleet: None,
+        }
     }
 }
 
@@ -67,13 +76,17 @@ impl Codec {
 
     /// The same for a session that may be anybody's, or is ours.
     pub(super) fn carrying(&self, carries: bool) -> Self {
+        let carries = carries || self.terms.fleet.is_some();
         self.made(self.table.clone(), Terms { carries, ..self.terms })
     }
 
     /// The same on these terms.
     fn made(&self, table: TableName, terms: Terms) -> Self {
         let made = match self.dialect {
-            Dialect::Postgres { .. } => postgres::make(table, terms),
+            Dialect::Postgres { .. } => match terms.fleet {
+                Some(ttl) => node_distributed_lock::make(table, terms, ttl),
+                None => postgres::make(table, terms),
+            },
             Dialect::Mysql { .. } => mysql::make(table, terms),
             Dialect::Sqlite { .. } => self.clone(),
         };

@@ -4,6 +4,7 @@ mod failures;
 mod hostile;
 mod look;
 mod news;
+mod peers;
 mod pin;
 mod watched;
 

@@ -85,7 +85,7 @@ fn table<S: Source>(plan: Plan, mut source: S) -> Result<Admin, Error> {
     let named = plan.is_named();
     let Codec::Table(codec) = plan.codec else { return Err(unsupported()) };
     let session = source.session(false).ok_or_else(unsupported)?;
-    Ok(Admin::with(Box::new(TableAdmin::open(codec, session, named, budget)?)))
+    Ok(Admin::with(Box::new(TableAdmin::open(*codec, session, named, budget)?)))
 }
 
 #[cfg(feature = "consul")]

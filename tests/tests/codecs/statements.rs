@@ -5,7 +5,8 @@
 
 use lock_core::admin::{AdminRequest, PAGE, SHORTEST};
 use lock_core::sql::{
-    Codec, Rows, Setup, Statement, Step, Value, advisory, mysql, postgres, sqlite,
+    Codec, Rows, Setup, Statement, Step, Value, advisory, mysql, node_distributed_lock, postgres,
+    sqlite,
 };
 use lock_core::{
     Claim, Failure, Fence, Instant, LeaseVersion, LockName, Mode, Owner, Request, SessionName,
@@ -77,7 +78,7 @@ fn commands(codec: &Codec, denied: Rows) -> Vec<(&'static str, String)> {
     if !codec.create_table().contains("timestamptz") {
         ask.push(("acquire and look: who has them", statement(codec, &look(several()), None)));
     }
-    if ask.len() > 1 || codec.carries() {
+    if ask.len() > 1 || (codec.carries() && !codec.is_shared_with_peers()) {
         ask.push(("acquire and look: the first that waits for it says so", mark(claims())));
         ask.push(("acquire and look: the first that waits for them says so", mark(several())));
     }
@@ -231,6 +232,26 @@ fn postgres_statements_that_carry_their_settings_are_those_agreed_on() {
     assert!(codec.carries());
     let commands = commands(codec, vec![]).into_iter().chain(untold(codec)).chain(admin(codec));
     check_file("postgres_carried.sql", commands.collect());
+}
+
+/// In the table of the npm package.
+#[test]
+fn statements_beside_node_distributed_lock_are_those_agreed_on() {
+    let table = TableName::new(node_distributed_lock::DEFAULT_TABLE).expect("good");
+    let codec = node_distributed_lock::codec(table, node_distributed_lock::DEFAULT_TTL);
+    assert!(codec.carries());
+    let mut setup = codec.setup();
+    let check = step(&mut setup, None);
+    let table =
+        [Value::Int(0), Value::Int(170_000), text("off"), Value::Null, Value::Null, Value::Int(0)];
+    let row = [&table[..], &[Value::Int(0), Value::Null, text("app"), text("on")]].concat();
+    let create = step(&mut setup, Some(vec![row]));
+    let setup = [
+        ("setup: what kind of server and table is this", check),
+        ("setup, if there is no such table", create),
+    ];
+    let commands = setup.into_iter().chain(commands(&codec, vec![])).chain(admin(&codec));
+    check_file("postgres_node_distributed_lock.sql", commands.collect());
 }
 
 /// Where no lease ends by the server's clock.

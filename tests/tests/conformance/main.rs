@@ -9,6 +9,7 @@ mod heard;
 mod hosts;
 mod looking;
 mod multiplexed;
+mod node_distributed_lock;
 mod pins;
 mod places;
 mod pooled;

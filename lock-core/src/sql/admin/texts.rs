@@ -49,6 +49,40 @@ DELETE FROM {table}
 RETURNING name"#,
 };
 
+/// As for PostgreSQL, in the table of [another package](crate::sql::node_distributed_lock). A lock's fence is the time of its
+/// last renewal there.
+pub(super) const PEERS: Texts = Texts {
+    list: r#"
+SELECT l.mutex::text, (extract(epoch FROM l.ts) * 1000000)::bigint, 'node ' || l.node_id::text,
+       (extract(epoch FROM clock_timestamp() - l.ts) * 1000000)::bigint,
+       (extract(epoch FROM l.ts + {ttl} - clock_timestamp()) * 1000000)::bigint, 0::bigint
+  FROM {table} AS l
+ WHERE l.ts >= clock_timestamp() - {ttl} AND l.mutex > $1::text
+ ORDER BY l.mutex
+ LIMIT 500"#,
+    status: r#"
+SELECT l.mutex::text, (extract(epoch FROM l.ts) * 1000000)::bigint, 'node ' || l.node_id::text,
+       (extract(epoch FROM clock_timestamp() - l.ts) * 1000000)::bigint,
+       (extract(epoch FROM l.ts + {ttl} - clock_timestamp()) * 1000000)::bigint, 0::bigint
+  FROM {table} AS l
+ WHERE l.mutex = $1::text"#,
+    force: r#"
+DELETE FROM {table}
+ WHERE mutex = $1::text AND (extract(epoch FROM ts) * 1000000)::bigint = $2::bigint
+RETURNING (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"#,
+    purge: r#"
+DELETE FROM {table}
+ WHERE mutex IN (
+   SELECT l.mutex
+     FROM {table} AS l
+    WHERE l.ts < clock_timestamp() - {ttl} - $1::bigint * interval '1 microsecond'
+    ORDER BY l.mutex
+    LIMIT 500
+      FOR UPDATE SKIP LOCKED
+ )
+RETURNING mutex::text"#,
+};
+
 /// `?1` now in µs, `?2` boot, `?3` as for PostgreSQL; to break, `?1` the name, `?2` the fence.
 pub(super) const SQLITE: Texts = Texts {
     list: r#"

@@ -52,7 +52,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "URL", help_heading = "Where")]
     pub(crate) db: Option<String>,
 
-    /// Keep locks as table, advisory or session [default: session on Consul, else table]
+    /// Keep locks as table, advisory or session, or as the npm package node-distributed-lock does [default: session on
+    /// Consul, else table]
     #[arg(long, value_name = "HOW", value_parser = protocol, help_heading = "Where")]
     pub(crate) protocol: Option<Protocol>,
 
@@ -227,7 +228,7 @@ pub(crate) fn definition() -> clap::Command {
 }
 
 fn protocol(text: &str) -> Result<Protocol, &'static str> {
-    text.parse().map_err(|_| "must be table, advisory or session")
+    text.parse().map_err(|_| "must be table, advisory, session or node-distributed-lock")
 }
 
 fn time(text: &str) -> Result<Duration, DurationError> {
