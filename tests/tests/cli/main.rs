@@ -13,6 +13,7 @@ mod guardian;
 mod looking;
 mod nested;
 mod options;
+mod pinning;
 mod signals;
 mod silence;
 mod sqlite_disk;
