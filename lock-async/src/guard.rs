@@ -3,6 +3,7 @@
 use crate::clock;
 use crate::driver::Attempt;
 use crate::keeper::Watch;
+use crate::lost::Lost;
 use crate::pin::PinTransaction;
 use crate::process::Process;
 use lock_core::config::ReleaseError;
@@ -10,8 +11,9 @@ use lock_core::{
     Failure, Fence, Instant, LockName, LostReason, Mode, NotPinnable, PinError, PinStatement,
 };
 use lock_shared::pin::{Pin, Pins};
+use lock_shared::threads::apart;
 use std::fmt;
-use std::pin::pin;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -105,23 +107,24 @@ impl Guard {
     /// # }
     /// ```
     ///
+    /// The future owns what it needs: a task of its own can await it, also after the guard has moved. Once the guard is
+    /// released or dropped, it never resolves, as the lock is not lost. A task that only waits for the loss ends sooner
+    /// with [`on_lost`](Self::on_lost).
+    ///
     /// # Cancel safety
     /// Dropping the future loses nothing. The next one resolves as this one would have.
-    pub async fn lost(&self) -> LostReason {
-        if let Some(reason) = self.lost_reason() {
-            return reason;
-        }
-        let mut watch = None;
-        loop {
-            let mut told = pin!(self.granted.cell.lost.notified());
-            // From here on, a loss wakes this task, so none is missed between the check and the wait.
-            told.as_mut().enable();
-            if let Some(reason) = self.lost_reason() {
-                return reason;
-            }
-            watch.get_or_insert_with(|| Watch::new(&self.granted.cell));
-            told.await;
-        }
+    pub fn lost(&self) -> Lost {
+        Lost::of(self.granted.cell.clone())
+    }
+
+    /// Registers a callback that runs once if the lock is lost, on a thread of its own. If the lock is lost
+    /// already, it runs at once. Several callbacks may be registered: all of them run, in no order. None runs
+    /// after a release, and nothing of them is left then.
+    ///
+    /// A callback runs by the lease's deadline, whatever the server, the runtime, other callbacks or a `tracing`
+    /// subscriber do. If the system cannot start a thread, a thread or task of this crate runs it.
+    pub fn on_lost(&self, call: impl FnOnce(LostReason) + Send + 'static) {
+        self.granted.cell.on_lost(Box::new(call));
     }
 
     /// The time for which the lock is certainly held if no renewal succeeds. Zero once it is lost.
@@ -230,6 +233,7 @@ impl Guard {
             // The outcome is known. The task releases in the background what the server may still hold.
             return Err(ReleaseError::Lost(reason));
         }
+        granted.cell.forget();
         attempt.release().await
     }
 }
@@ -251,13 +255,34 @@ pub(crate) struct Granted {
     pub(crate) cell: Arc<HoldState>,
 }
 
+/// The guard is gone, so its lock cannot be lost any more.
+impl Drop for Granted {
+    fn drop(&mut self) {
+        self.cell.forget();
+    }
+}
+
+type Call = Box<dyn FnOnce(LostReason) + Send>;
+
+/// The callbacks for a loss, and the watch that sees to it that they run by the deadline.
+#[derive(Default)]
+struct Calls {
+    watch: Option<Watch>,
+    calls: Vec<Call>,
+}
+
+/// A deadline of a lock whose guard is gone.
+const RELEASED: u64 = u64::MAX;
+
 /// The state that the driver's task shares with a guard. Reading it does not need the task.
 pub(crate) struct HoldState {
     process: Process,
-    /// The lease's deadline. Zero once it was seen to have passed.
+    /// The lease's deadline. Zero once it was seen to have passed; [`RELEASED`] once the guard is gone before.
     deadline: AtomicU64,
     loss: OnceLock<LostReason>,
-    lost: Notify,
+    pub(crate) lost: Notify,
+    /// No foreign code runs or is dropped while this is locked.
+    calls: Mutex<Calls>,
     /// The error of the last renewal.
     last_failure: Mutex<Option<Failure>>,
 }
@@ -269,6 +294,7 @@ impl HoldState {
             deadline: AtomicU64::new(deadline.as_nanos()),
             loss: OnceLock::new(),
             lost: Notify::new(),
+            calls: Mutex::default(),
             last_failure: Mutex::default(),
         }
     }
@@ -300,8 +326,8 @@ impl HoldState {
 
     pub(crate) fn renewed(&self, deadline: Instant) {
         *self.failure() = None;
-        let later = |at| (at != 0).then_some(deadline.as_nanos());
-        // A deadline that was seen to have passed stays so.
+        let later = |at| (at != 0 && at != RELEASED).then_some(deadline.as_nanos());
+        // A deadline that was seen to have passed stays so, and so does a release.
         let _ = self.deadline.fetch_update(Ordering::SeqCst, Ordering::SeqCst, later);
     }
 
@@ -317,14 +343,67 @@ impl HoldState {
         self.last_failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Marks the lock as lost, and runs the callbacks.
     pub(crate) fn lose(&self, reason: LostReason) {
-        if self.loss.set(reason).is_ok() {
-            self.lost.notify_waiters();
+        let released = self.deadline.load(Ordering::SeqCst) == RELEASED;
+        if released || self.loss.set(reason.clone()).is_err() {
+            return;
         }
+        let Calls { watch, calls } = std::mem::take(&mut *self.calls());
+        for call in calls {
+            run(call, reason.clone());
+        }
+        drop(watch);
+        self.lost.notify_waiters();
+    }
+
+    fn on_lost(self: &Arc<Self>, call: Call) {
+        if self.loss(clock::now()).is_none() {
+            // The watch has a mutex of its own.
+            let watch = Watch::new(self);
+            let mut calls = self.calls();
+            // Otherwise, whoever lost the lock has taken the callbacks.
+            if self.loss.get().is_none() {
+                calls.calls.push(call);
+                let unused = match calls.watch {
+                    None => calls.watch.replace(watch),
+                    Some(_) => Some(watch),
+                };
+                drop(calls);
+                drop(unused);
+                return;
+            }
+        }
+        if let Some(reason) = self.loss(clock::now()) {
+            run(call, reason);
+        }
+    }
+
+    /// Drops the callbacks, because the guard is gone. A lock that is not lost by now never is.
+    fn forget(&self) {
+        if !self.process.is_current() {
+            return; // The copied mutex may be locked for ever.
+        }
+        let gone = |at| (at != 0).then_some(RELEASED);
+        let _ = self.deadline.fetch_update(Ordering::SeqCst, Ordering::SeqCst, gone);
+        let calls = std::mem::take(&mut *self.calls());
+        drop(calls);
+    }
+
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn deadline(&self) -> Instant {
         Instant::from_nanos(self.deadline.load(Ordering::SeqCst))
+    }
+}
+
+/// Runs a callback on a thread of its own, so that a slow one delays no other and no renewal.
+fn run(call: Call, reason: LostReason) {
+    if let Err((_, call)) = apart("lock lost", move || call(reason)) {
+        // Without a thread, it runs here, and delays the others.
+        let _ = catch_unwind(AssertUnwindSafe(call));
     }
 }
 

@@ -128,6 +128,7 @@ mod events;
 mod guard;
 mod keeper;
 mod locks;
+mod lost;
 mod pin;
 
 use lock_shared::{clock, process};
@@ -152,4 +153,5 @@ pub use lock_shared::Config;
 #[cfg(any(feature = "sqlx-mysql", feature = "sqlx-postgres"))]
 pub use locks::SqlxPool;
 pub use locks::{Locks, Progress, Wait};
+pub use lost::Lost;
 pub use pin::PinTransaction;

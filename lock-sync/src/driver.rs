@@ -25,7 +25,6 @@ mod state;
 mod teller;
 #[cfg(test)]
 mod tests;
-mod threads;
 
 use crate::backend::Backends;
 use crate::clock;
@@ -40,8 +39,8 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use lock_shared::threads::apart;
 pub(crate) use teller::Teller;
-pub(crate) use threads::apart;
 
 /// A moment that never comes.
 const NO_LIMIT: Instant = Instant::from_nanos(u64::MAX);

@@ -69,11 +69,12 @@ impl Guard {
     /// Returns true if the lock is certainly held at this moment. Reads the clock at every call, so a process
     /// that was stopped or suspended past its lease never gets a stale "yes". Never blocks.
     pub fn is_held(&self) -> bool {
-        self.lost().is_none()
+        self.lost_reason().is_none()
     }
 
-    /// The reason of the loss, if the lock is lost. Once lost, it stays lost.
-    pub fn lost(&self) -> Option<LostReason> {
+    /// The reason of the loss, if the lock is lost. Once lost, it stays lost. Reads the clock at every call, and never
+    /// blocks; [`wait_lost`](Self::wait_lost) does, and [`on_lost`](Self::on_lost) calls back.
+    pub fn lost_reason(&self) -> Option<LostReason> {
         self.granted.cell.loss(clock::now())
     }
 
@@ -145,7 +146,7 @@ impl Guard {
     /// # Errors
     /// [`PinError`]. Roll the transaction back.
     pub fn pin<T: PinTransaction>(&self, transaction: &mut T) -> Result<(), PinError<T::Error>> {
-        if let Some(reason) = self.lost() {
+        if let Some(reason) = self.lost_reason() {
             return Err(PinError::Lost(reason));
         }
         transaction.pin(Pin { pins: &self.pins, name: &self.name, fence: self.granted.fence })
@@ -197,7 +198,7 @@ impl Guard {
 
     fn give_back(&mut self) -> Result<(), ReleaseError> {
         self.released = true;
-        if let Some(reason @ LostReason::Forked) = self.lost() {
+        if let Some(reason @ LostReason::Forked) = self.lost_reason() {
             // The connection belongs to the parent.
             return Err(ReleaseError::Lost(reason));
         }
@@ -231,7 +232,7 @@ impl fmt::Debug for Guard {
             .field("name", &self.name)
             .field("mode", &self.mode)
             .field("fence", &self.granted.fence)
-            .field("lost", &self.lost())
+            .field("lost", &self.lost_reason())
             .finish_non_exhaustive()
     }
 }

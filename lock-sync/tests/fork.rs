@@ -13,7 +13,7 @@ fn a_forked_child_holds_nothing_and_frees_nothing() {
     let guard = locks.lock("a").expect("free");
     match fork().expect("forked") {
         Fork::Child => {
-            let told = guard.lost() == Some(LostReason::Forked) && !guard.is_held();
+            let told = guard.lost_reason() == Some(LostReason::Forked) && !guard.is_held();
             let refused = matches!(locks.try_lock("b"), Err(Error::Forked));
             drop((guard, locks));
             std::process::exit(i32::from(!told) + 2 * i32::from(!refused));

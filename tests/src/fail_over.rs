@@ -205,7 +205,7 @@ impl Report {
             }
         };
         // The order matters: a guard that is held now was held when the other was granted.
-        match kept.lost() {
+        match kept.lost_reason() {
             None if stolen.is_none() => self.kept += 1,
             Some(LostReason::Deadline { .. }) => self.told += 1,
             _ => self.forgotten += 1,

@@ -1,7 +1,7 @@
 //! Who can no longer be sure is told in time.
 
 use crate::{LONG, Place, SHORT, SOON, VALID};
-use lock_async::{Config, Error, Locks, LostReason, ReleaseError};
+use lock_async::{Config, Error, Guard, Locks, LostReason, ReleaseError};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -140,6 +140,73 @@ async fn a_foreign_owner_means_lost_at_the_next_renewal() {
     assert_eq!([first, second, guard.lost().await], [const { LostReason::Taken }; 3]);
     assert!(!guard.is_held());
     assert_eq!(guard.release().await, Err(ReleaseError::Lost(LostReason::Taken)));
+}
+
+/// The locks of this place are stolen from here on.
+fn steal_all(place: &Place) {
+    place.raw().execute_batch("UPDATE locks SET owner = 'thief'").expect("stolen");
+}
+
+#[tokio::test]
+async fn a_task_of_its_own_awaits_the_loss() {
+    let place = Place::new();
+    let locks = place.locks(SHORT).await;
+    let (guard, other) = (locks.lock("a").await.expect("taken"), locks.lock("b").await);
+    let (lost, released) = (guard.lost(), other.expect("taken"));
+    let tasks = [lost.clone(), lost, guard.lost()].map(tokio::spawn);
+    let never = tokio::spawn(released.lost());
+    released.release().await.expect("released");
+    steal_all(&place);
+    // The guard may go meanwhile, and need not be asked.
+    for task in tasks {
+        assert_eq!(task.await.expect("no panic"), LostReason::Taken);
+    }
+    tokio::time::sleep(SHORT).await;
+    assert!(!never.is_finished(), "what was released is not lost");
+    never.abort();
+    drop(guard);
+}
+
+#[tokio::test]
+async fn all_callbacks_run_once_and_none_after_a_release() {
+    let place = Place::new();
+    let locks = place.locks(SHORT).await;
+    let (guard, released) = (locks.lock("a").await, locks.lock("b").await);
+    let (guard, released) = (guard.expect("taken"), released.expect("taken"));
+    let dropped = locks.lock("c").await.expect("taken");
+    let (tell, told) = std::sync::mpsc::channel();
+    let register = |guard: &Guard, number: u32| {
+        let tell = tell.clone();
+        guard.on_lost(move |_| tell.send(number).expect("heard"));
+    };
+    // One that blocks and one that panics are no hindrance.
+    let (unblock, blocked) = std::sync::mpsc::channel::<()>();
+    guard.on_lost(move |_| {
+        let _ = blocked.recv();
+    });
+    guard.on_lost(|_| panic!("on purpose"));
+    (0..3).for_each(|number| register(&guard, number));
+    register(&released, 7);
+    register(&dropped, 8);
+    released.release().await.expect("released");
+    drop(dropped);
+    // Nobody asks the guard or awaits its loss, and the runtime is held up: its deadline passes all the same.
+    std::thread::sleep(SHORT);
+    let mut ran: Vec<u32> = (0..3).map(|_| told.recv_timeout(SOON).expect("called")).collect();
+    ran.sort_unstable();
+    assert_eq!(ran, [0, 1, 2]);
+    register(&guard, 3);
+    assert_eq!(told.recv_timeout(SOON), Ok(3), "at once after the loss");
+    assert!(told.recv_timeout(SHORT).is_err(), "once, and not of others");
+    drop(unblock);
+}
+
+#[test]
+fn guards_and_what_comes_of_them_go_to_other_threads() {
+    fn shared<T: Send + Sync + 'static>() {}
+    fn sent<T: Send>() {}
+    shared::<(Guard, Locks, lock_async::Lost)>();
+    sent::<(lock_async::Acquire<'_>, lock_async::Acquiring<'_>, lock_async::Admin)>();
 }
 
 #[tokio::test]

@@ -53,6 +53,8 @@ pub mod sqlite;
 #[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
 #[doc(hidden)]
 pub mod sslmode;
+#[doc(hidden)]
+pub mod threads;
 #[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
 mod tls;
 mod url;

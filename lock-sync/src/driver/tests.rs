@@ -174,7 +174,7 @@ fn after_a_panic_on_a_callers_thread_everybody_is_told() {
         .is_ok_and(|state| state.callers.values().any(|c| c.asleep))));
     script.breaks.store(true, SeqCst);
     assert_eq!(locks.try_lock("b").map(drop), Err(Error::Closed));
-    assert_eq!(guard.lost(), Some(LostReason::Unattended));
+    assert_eq!(guard.lost_reason(), Some(LostReason::Unattended));
     assert_eq!(apart("a waiter", move || waiter.join().expect("no panic")), Err(Error::Closed));
 }
 

@@ -31,3 +31,9 @@ fn all_callbacks_run_once() {
     assert!(told.try_recv().is_err(), "once");
     drop(unblock);
 }
+
+#[test]
+fn guards_and_locks_go_to_other_threads() {
+    fn shared<T: Send + Sync + 'static>() {}
+    shared::<(lock_sync::Guard, lock_sync::Locks)>();
+}

@@ -2,20 +2,19 @@
 
 use super::wait;
 use lock_sync::{Fence, LockName, LostReason, Mode, ReleaseError};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// A guard of either driver; see the drivers' own.
 #[allow(missing_docs)]
 pub enum Guard {
     Blocking(lock_sync::Guard),
-    Tokio(Arc<lock_async::Guard>),
+    Tokio(Box<lock_async::Guard>),
 }
 
 #[allow(missing_docs, clippy::missing_errors_doc)]
 impl Guard {
     pub(super) fn tokio(guard: lock_async::Guard) -> Self {
-        Guard::Tokio(Arc::new(guard))
+        Guard::Tokio(Box::new(guard))
     }
 
     pub fn name(&self) -> &LockName {
@@ -46,9 +45,9 @@ impl Guard {
         }
     }
 
-    pub fn lost(&self) -> Option<LostReason> {
+    pub fn lost_reason(&self) -> Option<LostReason> {
         match self {
-            Guard::Blocking(guard) => guard.lost(),
+            Guard::Blocking(guard) => guard.lost_reason(),
             Guard::Tokio(guard) => guard.lost_reason(),
         }
     }
@@ -69,35 +68,17 @@ impl Guard {
         }
     }
 
-    /// lock-async uses a task that awaits `lost`, and ends with the lock's loss.
     pub fn on_lost(&self, call: impl FnOnce(LostReason) + Send + 'static) {
         match self {
             Guard::Blocking(guard) => guard.on_lost(call),
-            Guard::Tokio(guard) => {
-                let guard = guard.clone();
-                let watch = async move { call(guard.lost().await) };
-                wait(async { drop(tokio::spawn(watch)) });
-            }
+            Guard::Tokio(guard) => guard.on_lost(call),
         }
     }
 
-    /// Call it after all callbacks for a loss have run.
     pub fn release(self) -> Result<(), ReleaseError> {
         match self {
             Guard::Blocking(guard) => guard.release(),
-            Guard::Tokio(guard) => {
-                let mut shared = Some(guard);
-                let mut alone = None;
-                crate::proxy::eventually(|| {
-                    match Arc::try_unwrap(shared.take().expect("put back")) {
-                        Ok(guard) => alone = Some(guard),
-                        Err(guard) => shared = Some(guard),
-                    }
-                    alone.is_some()
-                });
-                let guard = alone.expect("nobody waits for its loss any more");
-                wait(guard.release())
-            }
+            Guard::Tokio(guard) => wait(guard.release()),
         }
     }
 }

@@ -112,7 +112,7 @@ fn a_free_lock_is_taken_and_released(place: &Driven) {
     let locks = place.locks(TTL);
     let guard = locks.lock("a").expect("taken");
     assert!(guard.is_held());
-    assert_eq!(guard.lost(), None);
+    assert_eq!(guard.lost_reason(), None);
     // A session, if that is what it is held by, was kept alive a third of it ago at the most.
     let remaining = guard.remaining();
     assert!(remaining > TTL / 3 && remaining <= TTL * 5 / 6, "{remaining:?}");
@@ -208,7 +208,7 @@ fn a_lease_that_is_not_renewed_is_taken_over(place: &Driven) {
     assert!(!dead.is_held(), "two guards of one name");
     assert!(began.elapsed() >= SHORT, "{:?}", began.elapsed());
     assert!(guard.fence() > dead.fence());
-    let told = dead.lost();
+    let told = dead.lost_reason();
     assert!(
         matches!(told, Some(LostReason::Deadline { .. } | LostReason::Disconnected { .. })),
         "{told:?}"

@@ -64,7 +64,7 @@ fn outlives(holders: &Locks, waiters: &Locks, kill: impl Fn()) {
         let began = Instant::now();
         while began.elapsed() < Duration::from_secs(8) {
             kill();
-            assert!(guard.is_held(), "{:?}", guard.lost());
+            assert!(guard.is_held(), "{:?}", guard.lost_reason());
             assert!(!waiter.is_finished());
             std::thread::sleep(Duration::from_millis(900));
         }

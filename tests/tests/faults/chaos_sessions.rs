@@ -291,7 +291,7 @@ fn a_restart_and_a_crash_in_the_middle_of_everything(at: &At) {
         assert!(held.is_held(), "renewed across three restarts");
         held.release().expect("still ours");
     } else {
-        let lost = held.lost();
+        let lost = held.lost_reason();
         let forgotten = matches!(lost, Some(LostReason::Disconnected { .. }));
         assert!(forgotten, "the server has forgotten it: {lost:?}");
         assert!(holder.lock("held").expect("taken anew").fence() > held.fence());

@@ -66,7 +66,7 @@ fn blocking(place: &Place) {
         let asked = admin.as_mut().map(|admin| admin.list());
         let checks = vec![
             ("is_held", !guard.is_held()),
-            ("lost", guard.lost() == Some(LostReason::Forked)),
+            ("lost", guard.lost_reason() == Some(LostReason::Forked)),
             ("try_lock", matches!(locks.try_lock("b"), Err(Error::Forked))),
             ("admin", asked.is_none_or(|asked| asked == Err(Error::Forked))),
         ];

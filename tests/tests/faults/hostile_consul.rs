@@ -288,8 +288,8 @@ fn a_session_that_is_gone_is_lost_at_once_and_a_server_that_errs_by_the_deadline
             true => json(status, "gone"),
             false => well(asked),
         });
-        assert!(eventually(|| guard.lost().is_some()));
-        match (status, guard.lost().expect("just seen")) {
+        assert!(eventually(|| guard.lost_reason().is_some()));
+        match (status, guard.lost_reason().expect("just seen")) {
             (404, reason) => assert_eq!(reason, LostReason::Taken),
             (_, LostReason::Deadline { last_failure: Some(why) }) => {
                 assert!(why.to_string().contains("500"), "{why}");

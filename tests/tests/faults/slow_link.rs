@@ -65,7 +65,7 @@ fn a_link_that_becomes_slow_loses_no_lock(place: fn() -> Place) {
                     let other = locks.try_lock_for("b", TTL * 2).expect("no error").expect("taken");
                     other.release().expect("released");
                 }
-                (driver, is_renewed(&guard, 2), guard.lost())
+                (driver, is_renewed(&guard, 2), guard.lost_reason())
             })
         });
         for one in held {
@@ -110,7 +110,7 @@ fn a_slow_link_is_refused_with_the_ttl_that_works(place: fn() -> Place, ttl: Dur
                 if direct.keeps() != Keeps::Advisory {
                     proxy.cut(false);
                 }
-                assert!(is_renewed(&guard, 1), "{driver:?}, {named:?}: {:?}", guard.lost());
+                assert!(is_renewed(&guard, 1), "{driver:?}, {named:?}: {:?}", guard.lost_reason());
             })
         });
         for one in held {

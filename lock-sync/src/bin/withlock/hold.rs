@@ -95,7 +95,7 @@ impl Hold<'_> {
             running.may_run(remaining);
             // A command that has not started for lack of time waits for a renewal.
             let nap = if self.ending.may_begin(remaining) { nap } else { nap.min(SOON) };
-            if let Some(reason) = guard.lost() {
+            if let Some(reason) = guard.lost_reason() {
                 match (lost_at, self.ending.on_lost) {
                     (None, OnLost::Ignore) if self.level != Level::Quiet => {
                         let name = guard.name().as_str();

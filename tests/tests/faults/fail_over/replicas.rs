@@ -183,7 +183,7 @@ fn a_primary_that_turns_read_only_is_left_at_once(words: &'static Words) {
         assert!(began.elapsed() < LONG / 4, "{:?}", began.elapsed());
     }
     std::thread::sleep(LONG / 2);
-    let lost = guards.each_ref().map(Guard::lost);
+    let lost = guards.each_ref().map(Guard::lost_reason);
     assert_eq!(lost, [None, None], "they are renewed there");
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Runs `call` on a thread of its own. If the system cannot start a thread, gives `call` back.
-pub(crate) fn apart<C>(name: &str, call: C) -> Result<(), (io::Error, C)>
+pub fn apart<C>(name: &str, call: C) -> Result<(), (io::Error, C)>
 where
     C: FnOnce() + Send + 'static,
 {
