@@ -4,8 +4,8 @@ use crate::driver::News;
 use crate::guard::Guard;
 use crate::locks::{Locks, Progress, Wait};
 use crate::{clock, events};
-use lock_core::Mode;
 use lock_core::config::{Error, WithLockError};
+use lock_core::{LockName, Mode};
 use lock_shared::wish::{Wish, with};
 use std::fmt;
 use std::future::{Future, IntoFuture};
@@ -80,6 +80,33 @@ impl<'a> Acquire<'a> {
         self.with(|wish| wish.mode = mode)
     }
 
+    /// Wants one of `count` permits of the semaphore with this name: at most so many hold one at a time.
+    ///
+    /// Each permit is a lock of its own, with its own fence; [`Guard::permit`] is its number, from 1. All who use the
+    /// semaphore should give the same `count`. With a greater one, more get a permit at once. With a smaller one, those
+    /// that are held beyond it are not taken away, and count no more when they come back. The lock of the semaphore's name
+    /// is another lock.
+    ///
+    /// On a table, a free permit takes one statement, and looking for one takes one more for all of them. Elsewhere each
+    /// permit is asked for by itself, and a waiter waits for each with a connection of its own, so keep `count` small
+    /// there.
+    ///
+    /// It ends with [`Error::Claim`] for shared locks, and for permits of several.
+    pub fn permits(self, count: u32) -> Self {
+        Self { wish: self.wish.and_then(|wish| wish.of_permits(count)), ..self }
+    }
+
+    /// Wants the lock `name`, too: all or none. Call it again for more.
+    ///
+    /// They are acquired in one statement where all are free. Sets of locks never wait for each other, in whatever order
+    /// they are named: whoever waits for a lock holds none that sorts after it. There is one limit for all, and if one is
+    /// lost, the guard is. [`Guard::fences`] has the fence of each.
+    ///
+    /// It ends with [`Error::Claim`] for shared locks, and for permits of several.
+    pub fn and(self, name: impl TryInto<LockName, Error: Into<Error>>) -> Self {
+        Self { wish: self.wish.and_then(|wish| wish.and(name)), ..self }
+    }
+
     /// Waits for at most `limit`, which begins when the future is first polled.
     ///
     /// The server is asked at least once. If its answer is slow, the wait ends up to two request budgets later than
@@ -125,7 +152,7 @@ impl<'a> Acquire<'a> {
     async fn wait(self) -> Result<Guard, Error> {
         let Self { locks: Locks { driver, check, pins }, wish, mut on_waiting } = self;
         let wish = wish?;
-        check(&wish.name, wish.mode)?;
+        wish.check(&check)?;
         if driver.is_forked() {
             return Err(Error::Forked);
         }

@@ -27,7 +27,7 @@ use crate::guard::Granted;
 use crate::locks::Progress;
 use crate::process::Process;
 use lock_core::config::{ReleaseError, ShutdownError};
-use lock_core::{Engine, Instant, LockName, LostReason, Mode, NotAcquired, Release, Timing};
+use lock_core::{Engine, Instant, LostReason, NotAcquired, Release, Timing};
 use lock_shared::wish::Wish;
 use pump::Pump;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -63,22 +63,10 @@ type Ticket = u64;
 
 /// A call to the task.
 enum Call {
-    Acquire {
-        ticket: Ticket,
-        name: LockName,
-        mode: Mode,
-        once: bool,
-        give_up: Option<Instant>,
-        news: news::Sender,
-    },
-    Release {
-        ticket: Ticket,
-        tell: Option<oneshot::Sender<Release>>,
-    },
+    Acquire { ticket: Ticket, wish: Wish, give_up: Option<Instant>, news: news::Sender },
+    Release { ticket: Ticket, tell: Option<oneshot::Sender<Release>> },
     Close,
-    Shutdown {
-        tell: oneshot::Sender<End>,
-    },
+    Shutdown { tell: oneshot::Sender<End> },
 }
 
 /// A report about an attempt.
@@ -115,9 +103,9 @@ impl Driver {
     pub(crate) fn acquire(&self, wish: &Wish) -> Attempt {
         let ticket = self.0.tickets.fetch_add(1, Ordering::Relaxed);
         let (tell, news) = news::channel();
-        let (name, mode, once) = (wish.name.clone(), wish.mode, wish.once());
+        let wish = wish.clone();
         let give_up = wish.give_up(clock::now());
-        self.call(Call::Acquire { ticket, name, mode, once, give_up, news: tell });
+        self.call(Call::Acquire { ticket, wish, give_up, news: tell });
         Attempt { driver: self.clone(), ticket, news }
     }
 

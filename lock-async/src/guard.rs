@@ -10,7 +10,8 @@ use lock_core::config::ReleaseError;
 use lock_core::{
     Failure, Fence, Instant, LockName, LostReason, Mode, NotPinnable, PinError, PinStatement,
 };
-use lock_shared::pin::{Pin, Pins};
+use lock_shared::held::Held;
+use lock_shared::pin::Pins;
 use lock_shared::threads::apart;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -70,7 +71,18 @@ impl Guard {
     /// The fencing token of this grant. It is greater than that of every earlier grant of this name, and does
     /// not change while the lock is held.
     pub fn fence(&self) -> Fence {
-        self.granted.fence
+        self.granted.held.fence()
+    }
+
+    /// The number of the permit, from 1, if the guard holds one of a [semaphore](crate::Acquire::permits).
+    pub fn permit(&self) -> Option<u32> {
+        self.granted.held.permit()
+    }
+
+    /// Each lock that the guard holds, sorted by name, with the fence of its grant. It is one lock, unless several were
+    /// acquired [together](crate::Acquire::and). A permit has a name of its own.
+    pub fn fences(&self) -> impl Iterator<Item = (&LockName, Fence)> {
+        self.granted.held.locks()
     }
 
     /// Returns true if the lock is certainly held at this moment. Reads the clock at every call, so a process
@@ -194,7 +206,10 @@ impl Guard {
         if let Some(reason) = self.lost_reason() {
             return Err(PinError::Lost(reason));
         }
-        transaction.pin(Pin { pins: &self.pins, name: &self.name, fence: self.granted.fence }).await
+        for pin in self.granted.held.pins(&self.pins) {
+            transaction.pin(pin).await?;
+        }
+        Ok(())
     }
 
     /// The statement by which any client, in any language, [pins](Self::pin) the lock in a transaction. If it returns no
@@ -203,7 +218,8 @@ impl Guard {
     /// # Errors
     /// [`NotPinnable`]: the lock is not in a table.
     pub fn pin_statement(&self) -> Result<PinStatement, NotPinnable> {
-        self.pins.statement(&self.name, self.granted.fence)
+        let (name, fence) = self.granted.held.only()?;
+        self.pins.statement(name, fence)
     }
 
     /// The operation by which a transaction in Consul (`PUT /v1/txn`) pins the lock: a JSON object, to be put before the
@@ -212,7 +228,8 @@ impl Guard {
     /// # Errors
     /// [`NotPinnable`]: the lock is not in Consul.
     pub fn pin_operation(&self) -> Result<String, NotPinnable> {
-        self.pins.operation(&self.name, self.granted.fence)
+        let (name, fence) = self.granted.held.only()?;
+        self.pins.operation(name, fence)
     }
 
     /// Releases the lock, and reports the result. Resolves within two request budgets.
@@ -243,7 +260,7 @@ impl fmt::Debug for Guard {
         f.debug_struct("Guard")
             .field("name", &self.name)
             .field("mode", &self.mode)
-            .field("fence", &self.granted.fence)
+            .field("fence", &self.granted.held.fence())
             .field("lost", &self.lost_reason())
             .finish_non_exhaustive()
     }
@@ -251,7 +268,7 @@ impl fmt::Debug for Guard {
 
 /// A grant.
 pub(crate) struct Granted {
-    pub(crate) fence: Fence,
+    pub(crate) held: Held,
     pub(crate) cell: Arc<HoldState>,
 }
 

@@ -63,6 +63,9 @@ pub enum ClaimError {
         "the lock's name must not have more than 36 characters, like those of node-distributed-lock"
     )]
     TooLong,
+    /// A permit of a semaphore, or several locks at once.
+    #[error("a permit and several locks at once are exclusive, and cannot be acquired together")]
+    Combined,
 }
 
 /// Timing that cannot be safe. The caller's fault.

@@ -91,6 +91,9 @@ pub enum NotPinnable {
         "the lock is in Consul, which no transaction of a database can pin: put its operations before yours in one of Consul's transactions, or check the fence with each write"
     )]
     InConsul,
+    /// One statement pins one lock.
+    #[error("the guard holds several locks: pin them all by `Guard::pin`")]
+    Several,
     /// Only Consul has operations.
     #[error("the lock is not in Consul: pin it in a transaction of its database")]
     NotInConsul,

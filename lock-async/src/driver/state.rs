@@ -8,6 +8,7 @@ use crate::guard::{Granted, HoldState};
 use crate::locks::Progress;
 use lock_core::config::ShutdownError;
 use lock_core::{Engine, Event, Failure, Fence, Instant, LockId, LockName, LostReason, Release};
+use lock_shared::held as locks;
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -85,10 +86,10 @@ impl State {
         let now = clock::now();
         match call {
             Call::Acquire { news, .. } if self.closed => drop(news),
-            Call::Acquire { ticket, name, mode, once, give_up, news } => {
-                let id = self.engine.acquire_as(now, name.clone(), mode, once, give_up);
+            Call::Acquire { ticket, wish, give_up, news } => {
+                let id = wish.begin(&mut self.engine, now, give_up);
                 self.tickets.insert(ticket, id);
-                self.waiting.insert(id, Wanted { name, news });
+                self.waiting.insert(id, Wanted { name: wish.name, news });
             }
             Call::Release { ticket, tell } => {
                 let Some(id) = self.tickets.remove(&ticket) else { return };
@@ -241,8 +242,9 @@ impl State {
     fn granted(&mut self, now: Instant, id: LockId, fence: Fence, deadline: Instant) {
         let Some(Wanted { name, news }) = self.waiting.remove(&id) else { return };
         let cell = Arc::new(HoldState::new(deadline));
+        let held = locks::Held::of(&self.engine, id, &name, fence);
         self.guards.insert(id, Held { name, fence, since: now, cell: cell.clone() });
-        news.end(News::Granted(Granted { fence, cell }));
+        news.end(News::Granted(Granted { held, cell }));
     }
 
     fn released(&mut self, now: Instant, id: LockId, release: Release) {

@@ -25,6 +25,8 @@ pub mod factory;
 #[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
 #[doc(hidden)]
 pub mod handshake;
+#[doc(hidden)]
+pub mod held;
 #[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
 #[doc(hidden)]
 pub mod hosts;

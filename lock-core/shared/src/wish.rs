@@ -1,13 +1,18 @@
 //! The wish for a lock, before a driver asks for it. The drivers' builders are made of it.
 
+use crate::plan::Check;
 use lock_core::config::{Busy, Error, Wait, WithLockError};
-use lock_core::{Instant, LockName, Mode, NotAcquired};
+use lock_core::{ClaimError, Engine, Instant, LockId, LockName, Mode, NotAcquired};
 
 /// The wish for a lock.
 #[derive(Clone, Debug)]
 pub struct Wish {
-    /// The lock's name.
+    /// The lock's name, or the semaphore's.
     pub name: LockName,
+    /// The permits of the semaphore, if one of them is wanted.
+    pub permits: Vec<LockName>,
+    /// The locks that are wanted, too: all or none.
+    pub and: Vec<LockName>,
     /// The mode in which the lock is wanted.
     pub mode: Mode,
     /// The longest wait.
@@ -18,7 +23,44 @@ impl Wish {
     /// Wants `name` exclusively, as long as it takes.
     pub fn new<N: TryInto<LockName, Error: Into<Error>>>(name: N) -> Result<Self, Error> {
         let name = name.try_into().map_err(Into::into)?;
-        Ok(Self { name, mode: Mode::Exclusive, wait: Wait::Forever })
+        let (permits, and) = (Vec::new(), Vec::new());
+        Ok(Self { name, permits, and, mode: Mode::Exclusive, wait: Wait::Forever })
+    }
+
+    /// The same for one of so many permits.
+    pub fn of_permits(self, count: u32) -> Result<Self, Error> {
+        Ok(Self { permits: self.name.permits(count)?, ..self })
+    }
+
+    /// The same for another lock besides.
+    pub fn and<N: TryInto<LockName, Error: Into<Error>>>(mut self, name: N) -> Result<Self, Error> {
+        self.and.push(name.try_into().map_err(Into::into)?);
+        Ok(self)
+    }
+
+    /// Checks that there are such locks where they are kept.
+    pub fn check(&self, check: &Check) -> Result<(), ClaimError> {
+        let one = self.permits.is_empty() && self.and.is_empty();
+        if !one && (self.mode == Mode::Shared || self.permits.is_empty() == self.and.is_empty()) {
+            return Err(ClaimError::Combined);
+        }
+        let name = self.permits.is_empty().then_some(&self.name);
+        name.into_iter()
+            .chain(&self.permits)
+            .chain(&self.and)
+            .try_for_each(|name| check(name, self.mode))
+    }
+
+    /// Wants it of the engine, until `give_up`.
+    pub fn begin(&self, engine: &mut Engine, now: Instant, give_up: Option<Instant>) -> LockId {
+        match (&self.permits[..], &self.and[..]) {
+            ([], []) => engine.acquire_as(now, self.name.clone(), self.mode, self.once(), give_up),
+            ([], and) => {
+                let names = [std::slice::from_ref(&self.name), and].concat();
+                engine.acquire_all(now, names, self.once(), give_up)
+            }
+            (permits, _) => engine.acquire_any(now, permits.to_vec(), self.once(), give_up),
+        }
     }
 
     /// True if the first "busy" ends it.

@@ -26,7 +26,7 @@ impl Shared {
         let (name, give_up) = (&wish.name, wish.give_up(now));
         let until = give_up.map_or(NO_LIMIT, |at| at.after(self.timing.answer_grace()));
         let caller = Caller { name: Some(name.clone()), ..Caller::default() };
-        let id = state.engine.acquire_as(now, name.clone(), wish.mode, wish.once(), give_up);
+        let id = wish.begin(&mut state.engine, now, give_up);
         state.callers.insert(id, caller);
         loop {
             state = self.settle(state)?;

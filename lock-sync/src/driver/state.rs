@@ -7,6 +7,7 @@ use crate::clock;
 use crate::guard::{Granted, HoldState};
 use crate::locks::Progress;
 use lock_core::{Engine, Event, Failure, Instant, LockId, LockName, LostReason, Release};
+use lock_shared::held::Held;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar};
 use std::thread::ThreadId;
@@ -149,10 +150,11 @@ impl State {
                     let Some(name) = self.callers.get(&id).and_then(|c| c.name.clone()) else {
                         continue; // Nobody wants it any more.
                     };
+                    let held = Held::of(&self.engine, id, &name, fence);
                     let cell = Arc::new(HoldState::new(name, fence, deadline, self.teller.clone()));
                     self.guards.insert(id, cell.clone());
                     self.idle_from = clock::now().after(self.look);
-                    let granted = Acquired::Granted(Granted { id, fence, cell });
+                    let granted = Acquired::Granted(Granted { id, held, cell });
                     self.tell(id, |caller| caller.acquired = Some(granted));
                 }
                 Event::NotAcquired { id, why } => {

@@ -33,6 +33,14 @@ impl<'a> Acquire<'a> {
         both!(self, it => it.mode(mode))
     }
 
+    pub fn permits(self, count: u32) -> Self {
+        both!(self, it => it.permits(count))
+    }
+
+    pub fn and(self, name: &str) -> Self {
+        both!(self, it => it.and(name))
+    }
+
     pub fn timeout(self, limit: Duration) -> Self {
         both!(self, it => it.timeout(limit))
     }

@@ -38,6 +38,21 @@ impl Guard {
         }
     }
 
+    pub fn permit(&self) -> Option<u32> {
+        match self {
+            Guard::Blocking(guard) => guard.permit(),
+            Guard::Tokio(guard) => guard.permit(),
+        }
+    }
+
+    pub fn fences(&self) -> Vec<(String, Fence)> {
+        let own = |(name, fence): (&lock_sync::LockName, Fence)| (name.to_string(), fence);
+        match self {
+            Guard::Blocking(guard) => guard.fences().map(own).collect(),
+            Guard::Tokio(guard) => guard.fences().map(own).collect(),
+        }
+    }
+
     pub fn is_held(&self) -> bool {
         match self {
             Guard::Blocking(guard) => guard.is_held(),

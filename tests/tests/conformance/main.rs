@@ -21,3 +21,4 @@ mod sessions;
 mod shared;
 mod supplied;
 mod tls_postgres;
+mod together;

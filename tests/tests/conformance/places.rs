@@ -4,6 +4,11 @@ use crate::behind::{
     all_that_wait_in_a_process_are_told_who_is_in_the_way,
     waiting_behind_ones_own_process_tells_who_is_in_the_way,
 };
+use crate::together::{
+    a_semaphore_has_as_many_holders_as_permits, many_threads_share_the_permits,
+    sets_in_opposite_orders_do_not_wait_for_each_other, several_locks_are_acquired_all_or_none,
+    who_waits_for_a_permit_gets_the_one_that_is_freed,
+};
 use lock_sync::{Error, LostReason, Progress, ReleaseError, Wait};
 use lock_tests::drivers::{Driven, Driver, Guard};
 use lock_tests::place::{Keeps, Place};
@@ -101,6 +106,11 @@ conformance! {
         a_panic_while_waiting_leaks_nothing
         many_connect_at_once
         with_lock_hands_the_result_through
+        a_semaphore_has_as_many_holders_as_permits
+        who_waits_for_a_permit_gets_the_one_that_is_freed
+        many_threads_share_the_permits
+        several_locks_are_acquired_all_or_none
+        sets_in_opposite_orders_do_not_wait_for_each_other
     }
     tables {
         an_expired_row_is_taken_over

@@ -10,7 +10,7 @@ use clap::error::ErrorKind;
 use clap::{ArgGroup, CommandFactory, FromArgMatches, Parser};
 use clap_complete::Shell;
 use lock_core::duration::{self, DurationError};
-use lock_sync::Protocol;
+use lock_sync::{LockName, Protocol};
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -77,6 +77,21 @@ pub(crate) struct Args {
     /// Exit with CODE instead of 75 or 124
     #[arg(short = 'E', long, value_name = "CODE", help_heading = "Waiting")]
     pub(crate) conflict_exit_code: Option<u8>,
+
+    /// Let COUNT commands run at a time: the lock is one of COUNT permits, whose number COMMAND finds in WITHLOCK_PERMIT.
+    /// All who use NAME so should give the same COUNT. Without this option, NAME is another lock
+    #[arg(
+        long,
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(LockName::MAX_PERMITS)),
+        conflicts_with_all = ["shared", "and"],
+        help_heading = "Holding"
+    )]
+    pub(crate) permits: Option<u32>,
+
+    /// Hold this lock, too: all or none. May be given several times
+    #[arg(long, value_name = "NAME", conflicts_with = "shared", help_heading = "Holding")]
+    pub(crate) and: Vec<String>,
 
     /// Share the lock with others that say --shared. Only PostgreSQL's advisory locks can be shared
     #[arg(short, long, help_heading = "Holding")]

@@ -20,6 +20,8 @@ const SLOW: Duration = Duration::from_secs(2);
 pub(crate) struct Wish {
     pub(crate) name: String,
     pub(crate) mode: Mode,
+    pub(crate) permits: Option<u32>,
+    pub(crate) and: Vec<String>,
     pub(crate) patience: Patience,
 }
 
@@ -65,8 +67,14 @@ impl Asking {
             };
             reached(locks.clone(), sender.clone());
             tell(News::Connected(locks.clone()));
-            let guard = locks
-                .acquire(&wish.name)
+            let mut acquire = locks.acquire(&wish.name);
+            if let Some(count) = wish.permits {
+                acquire = acquire.permits(count);
+            }
+            for name in &wish.and {
+                acquire = acquire.and(name.as_str());
+            }
+            let guard = acquire
                 .wait_limit(patience.wait())
                 .mode(wish.mode)
                 .on_waiting(|progress| tell(News::Progress(progress.clone())))

@@ -23,6 +23,7 @@ use crate::guardian::{Lease, Order, Report, now};
 use crate::nested::Handed;
 use crate::role::{GUARDIAN, starter};
 use crate::source::URL;
+use lock_sync::Guard;
 use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpgrp, getpid, kill_process, waitid};
 use rustix::termios::tcgetpgrp;
@@ -79,14 +80,15 @@ impl Running {
         Ok(Self { guardian, pid, orders, unsent, reports, _kept: kept, told, shares_terminal })
     }
 
-    /// Starts the command under this fence, as soon as the lease leaves it time to run. The lock is certainly
-    /// held for `remaining` from now.
-    pub(crate) fn begin(&mut self, fence: u64, ending: Ending, remaining: Duration) {
+    /// Starts the command under the guard, as soon as the lease leaves it time to run.
+    pub(crate) fn begin(&mut self, guard: &Guard, ending: Ending) {
+        let (fence, permit, remaining) =
+            (guard.fence().get(), guard.permit().unwrap_or_default(), guard.remaining());
         self.shares_terminal = stdin().is_terminal() || in_foreground();
         let group = if self.shares_terminal { getpgrp().as_raw_nonzero().get() } else { 0 };
         let until = now().saturating_add(remaining);
         self.told = Some(until);
-        self.tell(&Order::Begin { fence, group, lease: Lease { ending, until } });
+        self.tell(&Order::Begin { fence, permit, group, lease: Lease { ending, until } });
     }
 
     /// True if the guardian has ended. Its process id stays taken until [`reap`](Self::reap).

@@ -15,6 +15,8 @@ use std::process::{Command, ExitCode};
 
 /// The environment variable with the fence in it.
 const FENCE: &str = "WITHLOCK_FENCE";
+/// The one with the number of the permit in it.
+const PERMIT: &str = "WITHLOCK_PERMIT";
 
 /// Waits until the lock is held, and becomes the command. The guardian sends the fence and the process group
 /// when the command may begin. If the guardian dies, the kernel kills this process.
@@ -22,9 +24,9 @@ pub(crate) fn play(parent: Parent, mut args: ArgsOs) -> Option<ExitCode> {
     let [go] = numbers(&mut args)?;
     let words: Vec<OsString> = args.collect();
     let Some(parent) = parent.watched(Signal::KILL) else { return Some(ExitCode::from(KILLED)) };
-    let fence = parent.open(File::options().read(true), go).and_then(begun);
-    Some(match fence {
-        Ok(Some(fence)) => become_command(&words, &fence),
+    let begun = parent.open(File::options().read(true), go).and_then(begun);
+    Some(match begun {
+        Ok(Some(begun)) => become_command(&words, &begun),
         // The guardian ended first: the command must not start.
         Ok(None) => ExitCode::from(KILLED),
         Err(error) => {
@@ -34,24 +36,37 @@ pub(crate) fn play(parent: Parent, mut args: ArgsOs) -> Option<ExitCode> {
     })
 }
 
-/// Waits for the guardian, and enters the process group. Returns the fence, or `None` if the command must not
-/// start.
-fn begun(mut go: File) -> io::Result<Option<String>> {
+/// The guardian's word to begin.
+struct Begun {
+    fence: String,
+    /// The number of a semaphore's permit, or 0.
+    permit: String,
+}
+
+/// Waits for the guardian, and enters the process group. Returns `None` if the command must not start.
+fn begun(mut go: File) -> io::Result<Option<Begun>> {
     let mut told = String::new();
     go.read_to_string(&mut told)?;
-    let Some((fence, group)) = told.split_once(' ') else { return Ok(None) };
+    let [fence, permit, group] = told.split(' ').collect::<Vec<_>>()[..] else { return Ok(None) };
     if let Some(group) = group.parse().ok().and_then(Pid::from_raw) {
         setpgid(None, Some(group))?;
     }
-    Ok(Some(fence.to_string()))
+    Ok(Some(Begun { fence: fence.to_string(), permit: permit.to_string() }))
 }
 
 /// Executes the command. Returns only on failure, with the exit code.
-fn become_command(words: &[OsString], fence: &str) -> ExitCode {
+fn become_command(words: &[OsString], begun: &Begun) -> ExitCode {
     let Some((program, arguments)) = words.split_first() else {
         return ExitCode::from(NOT_FOUND);
     };
-    let error = Command::new(program).args(arguments).env(FENCE, fence).exec();
+    let mut command = Command::new(program);
+    command.args(arguments).env(FENCE, &begun.fence);
+    match begun.permit.as_str() {
+        // One of a withlock around this one is not this one's.
+        "0" => command.env_remove(PERMIT),
+        permit => command.env(PERMIT, permit),
+    };
+    let error = command.exec();
     let (code, reason) = why(program, &error);
     say!("{}: {reason}", shown(words));
     ExitCode::from(code)

@@ -37,8 +37,8 @@ pub(crate) fn now() -> Duration {
 /// An order for the guardian: one line of text.
 pub(crate) enum Order {
     /// The lock is held under this fence, and the command may begin in this process group. 0 stands for a
-    /// group of its own.
-    Begin { fence: u64, group: i32, lease: Lease },
+    /// group of its own, and for a lock that is no permit.
+    Begin { fence: u64, permit: u32, group: i32, lease: Lease },
     /// The lease was renewed: the lock is certainly held until this time since boot.
     Until(Duration),
     /// The command gets this signal.
@@ -81,11 +81,11 @@ impl Report {
 impl std::fmt::Display for Order {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Begin { fence, group, lease: Lease { ending, until } } => {
+            Self::Begin { fence, permit, group, lease: Lease { ending, until } } => {
                 let on_lost = ending.on_lost.to_possible_value();
                 let on_lost = on_lost.as_ref().map_or("term", |value| value.get_name());
                 let (grace, until) = (ending.grace.as_nanos(), until.as_nanos());
-                writeln!(f, "begin {fence} {group} {on_lost} {grace} {until}")
+                writeln!(f, "begin {fence} {permit} {group} {on_lost} {grace} {until}")
             }
             Self::Until(until) => writeln!(f, "until {}", until.as_nanos()),
             Self::Signal(signal) => writeln!(f, "signal {}", signal.as_raw()),
@@ -100,12 +100,13 @@ impl FromStr for Order {
         let span = |text: &str| text.parse().map(Duration::from_nanos).map_err(drop);
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
-            ["begin", fence, group, on_lost, grace, until] => {
+            ["begin", fence, permit, group, on_lost, grace, until] => {
                 let (fence, group) = (fence.parse().map_err(drop)?, group.parse().map_err(drop)?);
+                let permit = permit.parse().map_err(drop)?;
                 let on_lost = OnLost::from_str(on_lost, false).map_err(drop)?;
                 let ending = Ending { on_lost, grace: span(grace)? };
                 let lease = Lease { ending, until: span(until)? };
-                Ok(Self::Begin { fence, group, lease })
+                Ok(Self::Begin { fence, permit, group, lease })
             }
             ["until", until] => span(until).map(Self::Until),
             ["signal", number] => {
@@ -236,11 +237,11 @@ impl Ward {
 
     fn hear(&mut self, news: News) {
         match news {
-            News::Order(Order::Begin { fence, group, lease }) => {
+            News::Order(Order::Begin { fence, permit, group, lease }) => {
                 self.lease = Some(lease);
                 self.group = group == 0;
                 self.go = match std::mem::replace(&mut self.go, Go::Gone) {
-                    Go::Waiting(go) => Go::Ordered(go, format!("{fence} {group}")),
+                    Go::Waiting(go) => Go::Ordered(go, format!("{fence} {permit} {group}")),
                     go => go,
                 };
             }

@@ -41,7 +41,7 @@ struct Watched {
 impl Hold<'_> {
     /// Runs the command under the guard, and releases the lock. Returns the exit code.
     pub(crate) fn run(&self, guard: Guard, mut running: Running) -> Result<u8, String> {
-        running.begin(guard.fence().get(), self.ending, guard.remaining());
+        running.begin(&guard, self.ending);
         let Watched { status, report, told_to_end, told_lost } =
             self.watch(&mut running, &guard)?;
         let stopped = report != Report::None;

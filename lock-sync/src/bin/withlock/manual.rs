@@ -46,7 +46,7 @@ const EXIT_STATUS: [(&str, &str); 9] = [
 ];
 
 /// The environment variables. Those that name a place come first, in the order in which withlock reads them.
-const ENVIRONMENT: [(&str, &str); 11] = [
+const ENVIRONMENT: [(&str, &str); 12] = [
     (
         "WITHLOCK_URL",
         "The place where locks are kept, unless --db is given. COMMAND does not get this variable, because it can contain a \
@@ -80,6 +80,7 @@ const ENVIRONMENT: [(&str, &str); 11] = [
         "Set for COMMAND: the fencing token, a number that rises with every grant of the lock. A store that COMMAND writes to can \
          refuse a lower number than it has seen.",
     ),
+    ("WITHLOCK_PERMIT", "Set for COMMAND with --permits: the number of the permit, from 1."),
     ("WITHLOCK_PLACE", "Set for COMMAND: the place where the lock is kept, without its password."),
 ];
 

@@ -49,7 +49,9 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
         (_, true) => Level::Verbose,
         _ => Level::Normal,
     };
-    lock_sync::LockName::new(name).map_err(|error| error.to_string())?;
+    for name in [name].into_iter().chain(args.and.iter().map(String::as_str)) {
+        lock_sync::LockName::new(name).map_err(|error| error.to_string())?;
+    }
     let Place { config, url, .. } = Place::of(&args)?;
     let place = config.place();
     // The command's process gets ready while the lock is being acquired.
@@ -99,7 +101,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
     let patience = Patience::new(&args);
     let mut waiting = Waiting::new(name, &place, level, patience != Patience::None);
     let mode = if args.shared { Mode::Shared } else { Mode::Exclusive };
-    let wish = Wish { name: name.to_string(), mode, patience };
+    let (permits, and) = (args.permits, args.and.clone());
+    let wish = Wish { name: name.to_string(), mode, permits, and, patience };
     let reached = stage.clone();
     let reach = |stage: &RwLock<Stage>, next| {
         *stage.write().unwrap_or_else(PoisonError::into_inner) = next;

@@ -1,0 +1,53 @@
+//! The locks that one guard holds.
+
+use crate::pin::{Pin, Pins};
+use lock_core::{Engine, Fence, LockId, LockName, NotPinnable};
+
+/// The locks that one guard holds: one, or several that were acquired together.
+#[derive(Clone, Debug)]
+pub struct Held {
+    name: LockName,
+    fence: Fence,
+    /// All of them, if there are several.
+    several: Vec<(LockName, Fence)>,
+}
+
+impl Held {
+    /// The locks of an attempt that was wanted for `wanted` and granted with `fence`.
+    pub fn of(engine: &Engine, id: LockId, wanted: &LockName, fence: Fence) -> Self {
+        let name = engine.name(id).unwrap_or(wanted).clone();
+        Self { name, fence, several: engine.fences(id) }
+    }
+
+    /// The fence of the one lock, or of the first.
+    pub fn fence(&self) -> Fence {
+        self.fence
+    }
+
+    /// The number of the permit, if it is one of a semaphore.
+    pub fn permit(&self) -> Option<u32> {
+        self.name.as_permit().map(|(_, number)| number)
+    }
+
+    /// Each lock with the fence of its grant, sorted by name.
+    pub fn locks(&self) -> impl Iterator<Item = (&LockName, Fence)> {
+        let one = self.several.is_empty().then_some((&self.name, self.fence));
+        self.several.iter().map(|(name, fence)| (name, *fence)).chain(one)
+    }
+
+    /// The pin of each lock.
+    pub fn pins<'a>(&'a self, pins: &'a Pins) -> impl Iterator<Item = Pin<'a>> {
+        self.locks().map(move |(name, fence)| Pin { pins, name, fence })
+    }
+
+    /// The one lock.
+    ///
+    /// # Errors
+    /// There are several, and no single statement pins them.
+    pub fn only(&self) -> Result<(&LockName, Fence), NotPinnable> {
+        match self.several.len() {
+            0 | 1 => Ok((&self.name, self.fence)),
+            _ => Err(NotPinnable::Several),
+        }
+    }
+}
