@@ -51,7 +51,7 @@ impl LockName {
 
     /// The same for what a server says, which may be the name of a [permit](Self::permits).
     pub(crate) fn stored(name: &str) -> Option<Self> {
-        let of = permit_of(name).map_or(name, |(of, _)| of);
+        let of = Self::permit_of(name).map_or(name, |(of, _)| of);
         (Self::new(of).is_ok() && name.len() <= Self::MAX_BYTES).then(|| Self(name.into()))
     }
 
@@ -68,7 +68,7 @@ impl LockName {
             (true, _) => Err(NameError::Permits { count }),
             (_, bytes) if bytes > Self::MAX_BYTES => Err(NameError::TooLong { bytes }),
             _ => {
-                let of = permit_of(&self.0).map_or(self.as_str(), |(of, _)| of);
+                let of = Self::permit_of(&self.0).map_or(self.as_str(), |(of, _)| of);
                 let permit = |number| Self(format!("{of}{PERMIT}{number}").into());
                 Ok((1..=count.max(1)).map(permit).collect())
             }
@@ -77,7 +77,16 @@ impl LockName {
 
     /// The semaphore's name and the permit's number, if this is the name of a [permit](Self::permits).
     pub fn as_permit(&self) -> Option<(&str, u32)> {
-        permit_of(&self.0)
+        Self::permit_of(&self.0)
+    }
+
+    /// The same of a name as it is stored, such as [`LockState::name`](crate::admin::LockState::name).
+    pub fn permit_of(name: &str) -> Option<(&str, u32)> {
+        let (of, number) = name.split_once(PERMIT)?;
+        let parsed: u32 = number.parse().ok()?;
+        // One permit has one name.
+        let plain = number.starts_with(|first: char| ('1'..='9').contains(&first));
+        (plain && parsed <= Self::MAX_PERMITS).then_some((of, parsed))
     }
 
     /// A name that nobody else uses.
@@ -93,14 +102,6 @@ impl LockName {
 
 /// Between a semaphore's name and a permit's number.
 pub(crate) const PERMIT: char = '\u{1f}';
-
-fn permit_of(name: &str) -> Option<(&str, u32)> {
-    let (of, number) = name.split_once(PERMIT)?;
-    let parsed: u32 = number.parse().ok()?;
-    // One permit has one name.
-    let plain = number.starts_with(|first: char| ('1'..='9').contains(&first));
-    (plain && parsed <= LockName::MAX_PERMITS).then_some((of, parsed))
-}
 
 impl core::str::FromStr for LockName {
     type Err = NameError;

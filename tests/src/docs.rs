@@ -11,6 +11,7 @@ pages! {
     Quickstart "quickstart.md"
     Protocols "protocols.md"
     Fences "fences.md"
+    Together "together.md"
     Promises "promises.md"
     Deployment "deployment.md"
     Connections "connections.md"

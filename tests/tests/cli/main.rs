@@ -19,4 +19,5 @@ mod silence;
 mod sqlite_disk;
 mod sqlite_file;
 mod sqlite_users;
+mod together;
 mod transcripts;

@@ -5,7 +5,7 @@ use crate::place::Place;
 use crate::report::{print, printable, say, seconds};
 use crate::run::BUSY;
 use comfy_table::{ContentArrangement, Table, presets};
-use lock_sync::{Admin, Fence, Hold, LockState};
+use lock_sync::{Admin, Fence, Hold, LockName, LockState};
 use rustix::termios::tcgetwinsize;
 use serde::Serialize;
 use std::io::{IsTerminal, Write, stderr, stdin, stdout};
@@ -166,7 +166,10 @@ fn table(locks: &[LockState]) -> String {
         let times = lock.hold.as_ref().map(|hold| (hold.held_for, hold.expires_in));
         let (held_for, expires_in) = times.unwrap_or_default();
         table.add_row([
-            printable(shown.name),
+            printable(match shown.permit {
+                Some(number) => format!("{} (permit {number})", shown.name),
+                None => shown.name.to_string(),
+            }),
             printable(shown.host.or(shown.holder).unwrap_or_default()),
             shown.pid.map(|pid| pid.to_string()).unwrap_or_default(),
             printable(shown.label.unwrap_or_default()),
@@ -197,6 +200,9 @@ fn object(lock: &LockState) -> String {
 #[derive(Serialize)]
 struct Shown<'a> {
     name: &'a str,
+    /// The number of the permit, if the name is a semaphore's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    permit: Option<u32>,
     held: bool,
     fence: u64,
     /// The holder's text in the table.
@@ -217,8 +223,10 @@ impl<'a> Shown<'a> {
         let text = holder.map(|holder| holder.label.as_str());
         let parts = text.and_then(parts);
         let span = |time: Duration| time.as_millis() as f64 / 1_000.0;
+        let permit = LockName::permit_of(&lock.name);
         Self {
-            name: &lock.name,
+            name: permit.map_or(&lock.name, |(name, _)| name),
+            permit: permit.map(|(_, number)| number),
             held: holder.is_some(),
             fence: lock.fence.get(),
             holder: text,

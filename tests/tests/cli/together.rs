@@ -1,0 +1,66 @@
+//! `--permits` and `--and`.
+
+use lock_tests::withlock::{Sandbox, eventually};
+use std::time::Duration;
+
+/// At most two are inside at a time, and each knows its permit; a third is turned away.
+#[test]
+fn as_many_commands_run_as_there_are_permits() {
+    let sandbox = Sandbox::new();
+    let url = sandbox.url();
+    let stay = "echo \"$WITHLOCK_PERMIT\" >>permits; while [ ! -e over ]; do sleep 0.05; done";
+    std::fs::write(sandbox.path("stay"), stay).expect("written");
+    let holders = [0; 2].map(|_| {
+        sandbox.start(&mut sandbox.withlock(&url, &["--permits", "2", "a", "--", "sh", "stay"]))
+    });
+    let permits = || std::fs::read_to_string(sandbox.path("permits")).unwrap_or_default();
+    eventually("both are inside", || permits().lines().count() == 2);
+    let mut numbers: Vec<String> = permits().lines().map(str::to_string).collect();
+    numbers.sort();
+    assert_eq!(numbers, ["1", "2"]);
+    let third = sandbox.run(&url, &["-n", "--permits", "2", "a", "--", "true"]);
+    assert_eq!(third.code, 75, "{third:?}");
+    let listed = sandbox.run(&url, &["--list"]).expect(0).stdout;
+    assert!(listed.contains("a (permit 1)") && listed.contains("a (permit 2)"), "{listed}");
+    let json = sandbox.run(&url, &["--list", "--json"]).expect(0).stdout;
+    assert!(json.contains(r#""name":"a","permit":1"#), "{json}");
+    // One more permit counts at once, and the lock of the same name is another.
+    let more = sandbox
+        .run(&url, &["-n", "--permits", "3", "a", "--", "sh", "-c", "echo $WITHLOCK_PERMIT"]);
+    assert_eq!(more.expect(0).stdout, "3\n");
+    let other = sandbox.run(&url, &["-n", "a", "--", "sh", "-c", "echo \"<$WITHLOCK_PERMIT>\""]);
+    assert_eq!(other.expect(0).stdout, "<>\n");
+    std::fs::write(sandbox.path("over"), "").expect("written");
+    for holder in holders {
+        holder.end_within(Duration::from_secs(60)).expect(0);
+    }
+}
+
+#[test]
+fn several_locks_are_held_all_or_none() {
+    let sandbox = Sandbox::new();
+    let url = sandbox.url();
+    let inside = "for lock in a b c; do \"$W\" -n $lock -- true; echo $?; done";
+    let held = sandbox.run(&url, &["b", "--and", "a", "--", "sh", "-c", inside]).expect(0);
+    assert_eq!(held.stdout, "75\n75\n0\n", "{held:?}");
+    let script = "\"$W\" -n a --and c --and b -- true; echo $?; \"$W\" -n a -- echo free; \"$W\" -n c -- echo free";
+    let none = sandbox.run(&url, &["b", "--", "sh", "-c", script]).expect(0);
+    assert_eq!(none.stdout, "75\nfree\nfree\n", "{none:?}");
+}
+
+#[test]
+fn what_cannot_be_combined_is_an_error() {
+    let sandbox = Sandbox::new();
+    let url = sandbox.url();
+    for line in [
+        &["--permits", "2", "--and", "b", "a", "--", "true"][..],
+        &["--permits", "0", "a", "--", "true"],
+        &["--permits", "1001", "a", "--", "true"],
+        &["--shared", "--and", "b", "a", "--", "true"],
+        &["--and", "", "a", "--", "true"],
+    ] {
+        let ended = sandbox.run(&url, line);
+        assert_eq!(ended.code, 125, "{ended:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    }
+}
