@@ -37,7 +37,10 @@ use tokio::sync::Notify;
 /// outside of any runtime. A task of the runtime that the locks were connected on makes the release. A guard
 /// that is dropped at the end of `main` keeps its lock until the lease ends, unless
 /// [`release`](Self::release) or [`Locks::shutdown`](crate::Locks::shutdown) is awaited.
-#[must_use = "the lock is released when the guard is dropped"]
+///
+/// Keep the guard in a variable with a name: `let _ = locks.lock("a")` releases the lock at once. The compiler warns of
+/// that with `#![warn(let_underscore_drop)]`, and by default if there is no `let` at all.
+#[must_use = "the lock is released when the guard is dropped: keep it in a variable, such as `let _guard = …`"]
 pub struct Guard {
     attempt: Attempt,
     name: LockName,

@@ -5,6 +5,7 @@ use crate::name::{LockName, Owner};
 use crate::outcome::Outcome;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 use core::time::Duration;
 
 /// A question or an order to the server. Codecs turn it into SQL or HTTP; the answer is a
@@ -207,6 +208,16 @@ pub enum Mode {
     Exclusive,
     /// Any number of holders, and no exclusive one. Only some servers have it.
     Shared,
+}
+
+/// `exclusive` or `shared`.
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Mode::Exclusive => "exclusive",
+            Mode::Shared => "shared",
+        })
+    }
 }
 
 /// One name and the owner that wants, has or gives back its lease.

@@ -28,7 +28,10 @@ use tracing::Level;
 /// Time passes between a call of [`is_held`](Self::is_held) and the caller's next step, and a process can be
 /// stopped for any length of time. Where that would be fatal, [`pin`](Self::pin) the lock in the transaction
 /// that writes, or give [`fence`](Self::fence) to the resource that the lock protects.
-#[must_use = "the lock is released when the guard is dropped"]
+///
+/// Keep the guard in a variable with a name: `let _ = locks.lock("a")` releases the lock at once. The compiler warns of
+/// that with `#![warn(let_underscore_drop)]`, and by default if there is no `let` at all.
+#[must_use = "the lock is released when the guard is dropped: keep it in a variable, such as `let _guard = …`"]
 pub struct Guard {
     driver: Arc<Driver>,
     name: LockName,

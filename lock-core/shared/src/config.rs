@@ -284,6 +284,14 @@ impl std::str::FromStr for Config {
     }
 }
 
+impl TryFrom<&str> for Config {
+    type Error = ConfigError;
+
+    fn try_from(url: &str) -> Result<Self, ConfigError> {
+        Self::from_url(url)
+    }
+}
+
 /// Without what is in the URL, where there may be a password, and without the token.
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

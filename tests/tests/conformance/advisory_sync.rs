@@ -311,3 +311,26 @@ fn a_first_lock_long_after_connecting_is_had_all_the_same() {
         assert!(locks.try_lock("a").expect("asked").is_some(), "and also without a lock");
     }
 }
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_locks_key_leads_to_its_holder_in_pg_locks() {
+    let place = Place::postgres_advisory();
+    let names = [(Key::Hash, "nightly-report"), (Key::Int, "-7000000001"), (Key::Pair, "12,-7")];
+    for (keys, name) in names {
+        let config = place.config(TTL).keys(keys).label(format!("holds {name}"));
+        let guard = Locks::open(config).expect("connected").lock(name).expect("taken");
+        let text = "SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+                     WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                       AND concat_ws(' ', classid, objid, objsubid) = $1 AND granted";
+        let entry = keys.entry(guard.name()).expect("a key");
+        let holders = client(place.url()).query(text, &[&entry]).expect("asked");
+        let holders: Vec<String> = holders.iter().map(|row| row.get(0)).collect();
+        assert!(matches!(&holders[..], [holder] if holder.contains("holds ")), "{holders:?}");
+        // The functions of the server take the other form.
+        let key = keys.of(guard.name()).expect("a key");
+        let text = format!("SELECT pg_try_advisory_lock({key})");
+        let free: bool = client(place.url()).query_one(&text, &[]).expect("asked").get(0);
+        assert!(!free, "{key} is another lock");
+    }
+}

@@ -43,8 +43,20 @@ pub struct Prefix(String);
 pub struct PrefixError;
 
 impl Key {
-    /// The key as the statements want it: `-7`, or `12,-7`.
-    pub(super) fn of(self, name: &LockName) -> Result<String, ClaimError> {
+    /// Returns the key of a lock as the server's functions take it: `-7`, or `12,-7`.
+    ///
+    /// ```
+    /// use lock_core::LockName;
+    /// use lock_core::sql::advisory::Key;
+    ///
+    /// let name = LockName::new("test-lock")?;
+    /// assert_eq!(Key::Hash.of(&name)?, "-107789403,-1898803861"); // pg_advisory_lock(-107789403, -1898803861)
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ClaimError`] if the name is no such number, where it is used as the key.
+    pub fn of(self, name: &LockName) -> Result<String, ClaimError> {
         let name = name.as_str();
         // Only what a number is written back as: "7" and "+7" would be two names of one lock.
         let is_int = |text: &str| text.parse().is_ok_and(|n: i64| n.to_string() == text);
@@ -67,8 +79,26 @@ impl Key {
         }
     }
 
-    /// The key as `pg_locks` shows it: `classid objid objsubid`.
-    pub(super) fn entry(self, name: &LockName) -> Result<String, ClaimError> {
+    /// Returns the key of a lock as `pg_locks` shows it: `classid`, `objid` and `objsubid`, with spaces between them.
+    ///
+    /// This query shows its holders, and those that wait in the server's queue:
+    ///
+    /// ```sql
+    /// SELECT pid, mode, granted FROM pg_locks
+    ///  WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    ///    AND concat_ws(' ', classid, objid, objsubid) = '4187177893 2396163435 2'
+    /// ```
+    ///
+    /// ```
+    /// # use lock_core::LockName;
+    /// # use lock_core::sql::advisory::Key;
+    /// assert_eq!(Key::Hash.entry(&LockName::new("test-lock")?)?, "4187177893 2396163435 2");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ClaimError`] as for [`of`](Self::of).
+    pub fn entry(self, name: &LockName) -> Result<String, ClaimError> {
         let key = self.of(name)?;
         let half = |text: &str| text.parse::<i32>().unwrap_or_default().cast_unsigned();
         Ok(match key.split_once(',') {
