@@ -77,8 +77,10 @@ impl Engine {
             rng: &mut self.rng,
             events: &mut self.events,
         };
-        if let Input::Answer(Ok(_)) = input {
-            attempt.slot.among = usize::MAX;
+        if let Input::Answer(Ok(outcome)) = &input {
+            // The claim of a row that is pinned takes its time, and would take it from all that are in the same statement.
+            let takes_long = *outcome == Outcome::Delayed && self.capabilities.sessions.is_none();
+            attempt.slot.among = if takes_long { 1 } else { usize::MAX };
         }
         attempt.slot.step(input, &mut cx);
         // The phase it is in now may have a limit that has passed already.

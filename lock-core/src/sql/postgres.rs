@@ -15,7 +15,7 @@
 //!   grant or a renewal does.
 //! * Each renewal moves the expiry, by a microsecond at least: where the clock was set back, an expiry that
 //!   has not moved is that of a lease that was not renewed. See [`Exchange`](super::Exchange).
-//! * No statement waits for a row for longer than [a second](ROW): a row may be pinned for long, and the connection has
+//! * No statement waits for a row for longer than a second: a row may be pinned for long, and the connection has
 //!   other requests to make.
 //! * `name` is compared as bytes (`COLLATE "C"`).
 //! * Whoever is denied marks the row `contended`, once a hold, and the release of such a row tells

@@ -289,6 +289,7 @@ fn renewals_go_before_releases_before_claims() {
     scene.confirms(&release);
     scene.tells([Event::Renewed { id: a, deadline: renewal.at.after(VALID) }, freed(b)]);
     scene.sends(Action::Acquire, &["c"]);
+    scene.told();
 }
 
 #[test]
@@ -406,4 +407,22 @@ impl Scenario {
             _ => self.confirms(sent),
         }
     }
+}
+
+/// A row that is pinned keeps its statement waiting, and with it all that are in the same one.
+#[test]
+fn a_claim_that_was_delayed_is_tried_again_by_itself() {
+    let mut scene = Scenario::new();
+    scene.acquire("a");
+    let first = scene.sends(Action::Acquire, &["a"]);
+    scene.answers(&first, Ok(Reply::one(Outcome::Delayed)));
+    scene.acquire("b");
+    let second = scene.sends(Action::Acquire, &["b"]);
+    scene.grants(&second);
+    scene.sleep_until(START.after(Duration::from_secs(1)));
+    scene.acquire("c");
+    let again = scene.sends(Action::Acquire, &["a"]);
+    scene.grants(&again);
+    scene.sends(Action::Acquire, &["c"]);
+    scene.told();
 }

@@ -21,6 +21,7 @@ on_mysql_and_mariadb! {
     the_next_holder_waits_for_the_transaction
     a_pin_of_a_lost_lock_says_so
     renewals_pass_a_long_transaction
+    a_wait_for_a_pinned_lock_holds_up_no_other_lock
     a_table_without_the_index_for_pins_is_told
 }
 
@@ -40,6 +41,7 @@ on_postgres! {
     the_next_holder_waits_for_the_transaction
     a_pin_of_a_lost_lock_says_so
     renewals_pass_a_long_transaction
+    a_wait_for_a_pinned_lock_holds_up_no_other_lock
 }
 
 fn expire(place: &Place) {
@@ -121,6 +123,40 @@ fn renewals_pass_a_long_transaction(kind: Kind) {
                     assert_eq!(lost, None, "{driver:?} {by:?}");
                 });
                 assert!(guard.is_held());
+            });
+        }
+    });
+}
+
+/// The claim waits at the server for a moment at a time, on the connection that renews the process's other locks.
+fn a_wait_for_a_pinned_lock_holds_up_no_other_lock(kind: Kind) {
+    let ttl = Duration::from_secs(6);
+    std::thread::scope(|scope| {
+        for (driver, by) in ALL.into_iter().take(2) {
+            scope.spawn(move || {
+                let place = Driven::new(driver, kind.place());
+                let theirs = place.locks(ttl);
+                let guard = place.locks(LONG).lock("a").expect("free");
+                let other = theirs.lock("other").expect("free");
+                std::thread::scope(|scope| {
+                    pinned(&guard, by, &place, || {
+                        place.tamper(if place.url().starts_with('p') {
+                            "UPDATE {table} SET expires_at = clock_timestamp() - interval '1 ms' WHERE name = 'a'"
+                        } else {
+                            "UPDATE {table} SET expires_us = 1 WHERE name = 'a'"
+                        });
+                        let waits = theirs.clone();
+                        scope.spawn(move || waits.try_lock_for("a", SOON * 2).expect("asked").is_some());
+                        let until = Instant::now() + ttl * 2;
+                        while Instant::now() < until {
+                            assert!(other.is_held(), "{driver:?}: {:?}", other.lost_reason());
+                            let next = theirs.try_lock_for("next", SOON).expect("asked").expect("free");
+                            next.release().expect("released");
+                            std::thread::sleep(Duration::from_millis(300));
+                        }
+                    });
+                });
+                assert!(other.is_held());
             });
         }
     });
