@@ -11,6 +11,7 @@ mod durability;
 mod exclusion;
 mod guardian;
 mod looking;
+mod max_hold;
 mod nested;
 mod options;
 mod pinning;

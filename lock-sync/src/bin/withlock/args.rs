@@ -107,6 +107,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true, help_heading = "Holding")]
     pub(crate) min_hold: Option<Duration>,
 
+    /// End the command by TIME after it got the lock, with the same signals as if the lock was lost, and exit with 123.
+    /// A command that hangs then keeps nobody waiting for ever
+    #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true, help_heading = "Holding")]
+    pub(crate) max_hold: Option<Duration>,
+
     /// What the command gets when its lock is lost. term: TERM, then KILL before the lease ends. kill: KILL only.
     /// ignore: no signal
     #[arg(

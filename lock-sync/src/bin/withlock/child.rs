@@ -80,10 +80,9 @@ impl Running {
         Ok(Self { guardian, pid, orders, unsent, reports, _kept: kept, told, shares_terminal })
     }
 
-    /// Starts the command under the guard, as soon as the lease leaves it time to run.
-    pub(crate) fn begin(&mut self, guard: &Guard, ending: Ending) {
-        let (fence, permit, remaining) =
-            (guard.fence().get(), guard.permit().unwrap_or_default(), guard.remaining());
+    /// Starts the command under the guard, as soon as it has time to run: `remaining` from now.
+    pub(crate) fn begin(&mut self, guard: &Guard, ending: Ending, remaining: Duration) {
+        let (fence, permit) = (guard.fence().get(), guard.permit().unwrap_or_default());
         self.shares_terminal = stdin().is_terminal() || in_foreground();
         let group = if self.shares_terminal { getpgrp().as_raw_nonzero().get() } else { 0 };
         let until = now().saturating_add(remaining);

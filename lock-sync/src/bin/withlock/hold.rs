@@ -22,6 +22,8 @@ pub(crate) struct Hold<'a> {
     pub(crate) ending: Ending,
     /// The end of `--min-hold`, if it was given.
     pub(crate) until: Option<Instant>,
+    /// The end of `--max-hold`, if it was given.
+    pub(crate) latest: Option<Instant>,
     pub(crate) level: Level,
     /// Signals. [`signals::CHILD`] also comes when the lock is lost.
     pub(crate) events: Receiver<i32>,
@@ -41,10 +43,11 @@ struct Watched {
 impl Hold<'_> {
     /// Runs the command under the guard, and releases the lock. Returns the exit code.
     pub(crate) fn run(&self, guard: Guard, mut running: Running) -> Result<u8, String> {
-        running.begin(&guard, self.ending);
+        running.begin(&guard, self.ending, self.remaining(&guard));
         let Watched { status, report, told_to_end, told_lost } =
             self.watch(&mut running, &guard)?;
         let stopped = report != Report::None;
+        let over = stopped && guard.is_held() && self.is_over();
         let lost = stopped || !guard.is_held();
         if !lost && !told_to_end {
             self.keep(&guard, exit_code(status));
@@ -55,6 +58,10 @@ impl Hold<'_> {
             Err(error) => (None, Some(error)),
             Ok(()) => (None, None),
         };
+        if over {
+            say!("the command had {:?} for --max-hold, so withlock stopped it", name.as_str());
+            return Ok(LOST);
+        }
         let ignores = self.ending.on_lost == OnLost::Ignore;
         // An ignored loss is reported once, even if the command has ended by then.
         let known = ignores && (told_lost || self.level == Level::Quiet);
@@ -80,6 +87,17 @@ impl Hold<'_> {
         Ok(if ignores && report == Report::None { exit_code(status) } else { LOST })
     }
 
+    /// For how long the command may still run: while the lock is certainly held, and until the end of `--max-hold`.
+    fn remaining(&self, guard: &Guard) -> Duration {
+        let left = self.latest.map(|at| at.saturating_duration_since(Instant::now()));
+        guard.remaining().min(left.unwrap_or(Duration::MAX))
+    }
+
+    /// True if it is `--max-hold` that ends the command.
+    fn is_over(&self) -> bool {
+        self.latest.is_some_and(|at| at <= Instant::now() + self.ending.grace)
+    }
+
     /// Waits for the command's end.
     fn watch(&self, running: &mut Running, guard: &Guard) -> Result<Watched, String> {
         // The guardian must learn of a renewal long before the old deadline.
@@ -91,7 +109,7 @@ impl Hold<'_> {
                 let told_lost = lost_at.is_some();
                 return Ok(Watched { status, report, told_to_end, told_lost });
             }
-            let remaining = guard.remaining();
+            let remaining = self.remaining(guard);
             running.may_run(remaining);
             // A command that has not started for lack of time waits for a renewal.
             let nap = if self.ending.may_begin(remaining) { nap } else { nap.min(SOON) };

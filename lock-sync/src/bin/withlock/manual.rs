@@ -38,7 +38,7 @@ const EXIT_STATUS: [(&str, &str); 9] = [
         "With --skip: someone else holds the lock, and COMMAND was not run. With --status or --break: the lock is free.",
     ),
     ("75", "With --try, --status or --break: someone else holds the lock. See -E."),
-    ("123", "The lock was lost, and COMMAND was stopped or never started."),
+    ("123", "The lock was lost, or --max-hold was over, and COMMAND was stopped or never started."),
     ("124", "With --wait: someone else held the lock all that time. See -E."),
     ("125", "withlock itself failed. One line on standard error says why."),
     ("126", "COMMAND cannot be executed."),

@@ -126,7 +126,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
         Err(End::Closed) => return Ok(ExitCode::from(interrupted(&ended_by).unwrap_or(FAILED))),
         Err(End::Failed(message)) => return Err(message),
     };
-    let until = args.min_hold.and_then(|time| Instant::now().checked_add(time));
+    let [until, latest] =
+        [args.min_hold, args.max_hold].map(|time| Instant::now().checked_add(time?));
     // From here on, signals go to the command.
     reach(&stage, Stage::Over);
     let who = waiting.end();
@@ -143,20 +144,25 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
     guard.on_lost(move |_| {
         let _ = sender.send(signals::CHILD);
     });
-    let hold = Hold { locks: &locks, ending, until, level, events };
+    let hold = Hold { locks: &locks, ending, until, latest, level, events };
     hold.run(guard, running).map(ExitCode::from)
 }
 
 /// The end of the command when its lock is lost. TERM comes in the second half of a lease, so that a late
-/// renewal does not find the command stopped.
+/// renewal does not find the command stopped, and in the second half of `--max-hold`.
 fn ending(args: &Args, valid: Duration) -> Result<Ending, String> {
-    let most = valid / 2;
+    let most = args.max_hold.map_or(valid, |time| time.min(valid)) / 2;
+    let why = match args.max_hold {
+        Some(time) if time < valid => "half of --max-hold: use a shorter --grace",
+        _ => "five twelfths of the TTL: use a shorter --grace or a longer --ttl",
+    };
     match args.grace {
-        Some(grace) if grace > most && args.on_lost == OnLost::Term => Err(format!(
-            "--grace must not be more than {}, which is five twelfths of the TTL: use a shorter --grace or a longer --ttl",
-            Shown(most)
-        )),
-        grace => Ok(Ending { on_lost: args.on_lost, grace: grace.unwrap_or(valid / 5) }),
+        Some(grace) if grace > most && args.on_lost == OnLost::Term => {
+            Err(format!("--grace must not be more than {}, which is {why}", Shown(most)))
+        }
+        grace => {
+            Ok(Ending { on_lost: args.on_lost, grace: grace.unwrap_or((valid / 5).min(most)) })
+        }
     }
 }
 

@@ -97,6 +97,12 @@ fn for_a_command(args: &Args) -> Result<(), String> {
         Args { grace: Some(_), on_lost: OnLost::Ignore, .. } => {
             "--grace cannot be used with --on-lost ignore, which sends no signal"
         }
+        Args { max_hold: Some(_), on_lost: OnLost::Ignore, .. } => {
+            "--max-hold cannot be used with --on-lost ignore, which sends no signal"
+        }
+        Args { min_hold: Some(min), max_hold: Some(max), .. } if min > max => {
+            "--min-hold must not be longer than --max-hold"
+        }
         _ => return Ok(()),
     };
     Err(error.to_string())

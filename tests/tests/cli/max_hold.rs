@@ -1,0 +1,38 @@
+//! `--max-hold`: a command that hangs is ended.
+
+use lock_tests::withlock::Sandbox;
+
+#[test]
+fn a_command_that_hangs_is_ended_by_max_hold() {
+    let sandbox = Sandbox::new();
+    let url = sandbox.url();
+    for script in ["trap 'echo term; exit 0' TERM; sleep 600 & wait", "trap '' TERM; sleep 600"] {
+        let ended = sandbox.run(&url, &["--max-hold", "2s", "a", "--", "sh", "-c", script]);
+        assert_eq!(ended.code, 123, "{ended:?}");
+        assert!(ended.stderr.contains("--max-hold"), "{ended:?}");
+        assert!(!ended.stderr.contains("lost"), "{ended:?}");
+        assert_eq!(ended.stdout, if script.contains("echo") { "term\n" } else { "" });
+        sandbox.run(&url, &["-n", "a", "--", "true"]).expect(0);
+    }
+}
+
+#[test]
+fn a_command_that_ends_in_time_is_left_alone() {
+    let sandbox = Sandbox::new();
+    let line = ["--max-hold", "1h", "a", "--", "sh", "-c", "exit 3"];
+    let ended = sandbox.run(&sandbox.url(), &line).expect(3);
+    assert_eq!(ended.stderr, "");
+}
+
+#[test]
+fn a_time_that_leaves_no_room_is_an_error() {
+    let sandbox = Sandbox::new();
+    for (line, says) in [
+        (&["--max-hold", "2s", "--grace", "2s", "a", "--", "true"][..], "--grace"),
+        (&["--max-hold", "2s", "--min-hold", "3s", "a", "--", "true"], "--min-hold"),
+        (&["--max-hold", "2s", "--on-lost", "ignore", "a", "--", "true"], "--on-lost"),
+    ] {
+        let ended = sandbox.run(&sandbox.url(), line).expect(125);
+        assert!(ended.stderr.contains(says), "{ended:?}");
+    }
+}
