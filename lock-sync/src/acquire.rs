@@ -1,5 +1,6 @@
 //! The builder of an acquire.
 
+use crate::cancel::Cancel;
 use crate::driver::Acquired;
 use crate::events;
 use crate::guard::Guard;
@@ -41,12 +42,13 @@ type OnWaiting<'a> = Box<dyn FnMut(&Progress) + 'a>;
 pub struct Acquire<'a> {
     locks: Locks,
     wish: Result<Wish, Error>,
+    cancel: Option<Cancel>,
     on_waiting: Option<OnWaiting<'a>>,
 }
 
 impl<'a> Acquire<'a> {
     pub(crate) fn new(locks: Locks, wish: Result<Wish, Error>) -> Self {
-        Self { locks, wish, on_waiting: None }
+        Self { locks, wish, cancel: None, on_waiting: None }
     }
 
     fn with(self, set: impl FnOnce(&mut Wish)) -> Self {
@@ -114,8 +116,15 @@ impl<'a> Acquire<'a> {
     /// Calls `call` with news while waiting: who holds the lock, and errors after which the server is asked again.
     /// It runs on the thread that waits. If it panics, the wait ends, and leaves no lock behind.
     pub fn on_waiting<'b>(self, call: impl FnMut(&Progress) + 'b) -> Acquire<'b> {
-        let Self { locks, wish, .. } = self;
-        Acquire { locks, wish, on_waiting: Some(Box::new(call)) }
+        let Self { locks, wish, cancel, .. } = self;
+        Acquire { locks, wish, cancel, on_waiting: Some(Box::new(call)) }
+    }
+
+    /// Lets `cancel` end the wait, with [`Error::Cancelled`]. It ends at once, also if it has not begun, or when the
+    /// request that its thread is making is answered, within a request's time limit. What the server granted
+    /// meanwhile, or still grants, is released in the background.
+    pub fn cancelled_by(self, cancel: &Cancel) -> Self {
+        Self { cancel: Some(cancel.clone()), ..self }
     }
 
     /// Waits for the lock.
@@ -132,7 +141,7 @@ impl<'a> Acquire<'a> {
             Some(call) => call,
             None => &mut |_| {},
         };
-        match driver.acquire(&wish, progress) {
+        match driver.acquire(&wish, self.cancel.as_ref(), progress) {
             Acquired::Granted(granted) => {
                 let (fence, waited) = (granted.held.fence(), began.elapsed());
                 // Whatever a subscriber does from here on, the guard releases the lock.
@@ -141,6 +150,7 @@ impl<'a> Acquire<'a> {
                 Ok(guard)
             }
             Acquired::Not(why) => Err(wish.denied(why)),
+            Acquired::Cancelled => Err(Error::Cancelled),
             Acquired::Forked => Err(Error::Forked),
             // A panic is resumed by the driver.
             Acquired::Closed | Acquired::Panicked(_) => Err(Error::Closed),

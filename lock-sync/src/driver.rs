@@ -27,6 +27,7 @@ mod teller;
 mod tests;
 
 use crate::backend::Backends;
+use crate::cancel::Cancel;
 use crate::clock;
 use crate::guard::Granted;
 use crate::locks::Progress;
@@ -50,6 +51,8 @@ pub(crate) enum Acquired {
     Granted(Granted),
     Not(NotAcquired),
     Closed,
+    /// The caller's token ended it.
+    Cancelled,
     /// The caller is a fork of the process that connected.
     Forked,
     /// The caller's callback panicked.
@@ -79,11 +82,16 @@ impl Driver {
     }
 
     /// Waits for a lock on the calling thread.
-    pub(crate) fn acquire(&self, wish: &Wish, progress: &mut dyn FnMut(&Progress)) -> Acquired {
+    pub(crate) fn acquire(
+        &self,
+        wish: &Wish,
+        cancel: Option<&Cancel>,
+        progress: &mut dyn FnMut(&Progress),
+    ) -> Acquired {
         if self.is_forked() {
             return Acquired::Forked;
         }
-        let acquired = self.shared.alive(|| self.shared.acquire(wish, progress));
+        let acquired = self.shared.alive(|| self.shared.acquire(wish, cancel, progress));
         match acquired {
             Ok(Acquired::Panicked(panic)) => resume_unwind(panic),
             Ok(acquired) => acquired,

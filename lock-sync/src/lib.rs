@@ -96,6 +96,7 @@ compile_error!(
 mod acquire;
 mod admin;
 mod backend;
+mod cancel;
 mod driver;
 mod events;
 mod guard;
@@ -106,6 +107,7 @@ use lock_shared::{clock, process};
 
 pub use acquire::Acquire;
 pub use admin::Admin;
+pub use cancel::Cancel;
 pub use guard::Guard;
 pub use lock_core::admin::{Hold, LockState};
 pub use lock_core::config::{

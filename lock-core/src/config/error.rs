@@ -55,6 +55,9 @@ pub enum Error {
     /// on has ended, or one of their threads panicked, which is a bug.
     #[error("the locks were closed")]
     Closed,
+    /// The caller's own `Cancel` ended the wait. Told by `lock-sync`.
+    #[error("the wait was cancelled")]
+    Cancelled,
     /// The caller is a fork of the process that connected, whose connections are not its own.
     /// The caller's fault.
     #[error(

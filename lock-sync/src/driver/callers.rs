@@ -3,6 +3,7 @@
 use super::pump::{Dead, Locked, Pumped, Shared};
 use super::state::Caller;
 use super::{Acquired, NO_LIMIT};
+use crate::cancel::Cancel;
 use crate::locks::Progress;
 use crate::{clock, events};
 use lock_core::{Failure, Instant, LockId, Release};
@@ -16,11 +17,15 @@ impl Shared {
     pub(super) fn acquire(
         self: &Arc<Self>,
         wish: &Wish,
+        cancel: Option<&Cancel>,
         progress: &mut dyn FnMut(&Progress),
     ) -> Result<Acquired, Dead> {
         let mut state = self.lock()?;
         if state.closed {
             return Ok(Acquired::Closed);
+        }
+        if cancel.is_some_and(Cancel::is_cancelled) {
+            return Ok(Acquired::Cancelled);
         }
         let now = clock::now();
         let (name, give_up) = (&wish.name, wish.give_up(now));
@@ -28,6 +33,19 @@ impl Shared {
         let caller = Caller { name: Some(name.clone()), ..Caller::default() };
         let id = wish.begin(&mut state.engine, now, give_up);
         state.callers.insert(id, caller);
+        let _registered = cancel.map(|cancel| {
+            let shared = Arc::downgrade(self);
+            let wake = move || {
+                if let Some(shared) = shared.upgrade() {
+                    shared.cancel(id);
+                }
+            };
+            let registered = cancel.register(wake);
+            if registered.is_none() {
+                state.callers.entry(id).or_default().cancelled = true;
+            }
+            registered
+        });
         loop {
             state = self.settle(state)?;
             let closed = state.closed;
@@ -40,6 +58,12 @@ impl Shared {
                 // The server may have granted the lock meanwhile. It is released.
                 self.release(state, id)?;
                 return Ok(Acquired::Closed);
+            }
+            if caller.cancelled {
+                // The pump releases in the background what the server may have granted.
+                state.callers.remove(&id);
+                self.abandon(state, id);
+                return Ok(Acquired::Cancelled);
             }
             if let Some(news) = caller.progress.take() {
                 // The callback may take a while. The pump does what is due meanwhile.
@@ -92,6 +116,19 @@ impl Shared {
         self.deregister(state, id);
         drop(guard);
         Ok(release)
+    }
+
+    /// Ends the wait of `id`, if it still waits.
+    fn cancel(&self, id: LockId) {
+        if !self.process.is_current() {
+            return; // The copied mutex may be locked for ever.
+        }
+        if let Ok(mut state) = self.lock()
+            && let Some(caller) = state.callers.get_mut(&id)
+        {
+            caller.cancelled = true;
+            caller.wake();
+        }
     }
 
     /// Lets the pump release `id`.

@@ -83,6 +83,8 @@ pub(super) struct Caller {
     pub(super) name: Option<LockName>,
     /// The end of its acquire.
     pub(super) acquired: Option<Acquired>,
+    /// True once its wait was cancelled.
+    pub(super) cancelled: bool,
     /// The end of its release.
     pub(super) released: Option<Release>,
     pub(super) progress: Option<Progress>,

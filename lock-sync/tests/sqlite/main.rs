@@ -2,6 +2,7 @@
 #![cfg(feature = "sqlite")]
 
 mod callbacks;
+mod cancel;
 mod subscribers;
 mod with_lock;
 

@@ -1,7 +1,7 @@
 //! What lock-sync's advisory locks have that others do not: shared locks, keys of one's own, waits in
 //! the server's queue, a limit for those, connections of the caller's.
 
-use lock_sync::{ClaimError, Config, Error, Key, Locks, LostReason, Mode, Protocol};
+use lock_sync::{Cancel, ClaimError, Config, Error, Key, Locks, LostReason, Mode, Protocol};
 use lock_tests::drivers::{Driven, Driver};
 use lock_tests::place::{Place, client, mysql_client};
 use lock_tests::proxy::eventually;
@@ -332,5 +332,27 @@ fn a_locks_key_leads_to_its_holder_in_pg_locks() {
         let text = format!("SELECT pg_try_advisory_lock({key})");
         let free: bool = client(place.url()).query_one(&text, &[]).expect("asked").get(0);
         assert!(!free, "{key} is another lock");
+    }
+}
+
+#[test]
+#[ignore = "needs servers: tests/run starts some"]
+fn a_cancelled_wait_at_the_server_ends_at_once_and_leaves_nothing() {
+    for place in [Place::postgres_advisory(), Place::mysql_advisory(), Place::consul()] {
+        let (ours, theirs) = (place.locks(TTL), place.locks(TTL));
+        let guard = ours.lock("a").expect("free");
+        let cancel = Cancel::new();
+        std::thread::scope(|scope| {
+            let waiting =
+                scope.spawn(|| theirs.acquire("a").cancelled_by(&cancel).wait().map(drop));
+            std::thread::sleep(Duration::from_millis(500));
+            let began = Instant::now();
+            cancel.cancel();
+            assert_eq!(waiting.join().expect("no panic"), Err(Error::Cancelled));
+            assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        });
+        guard.release().expect("released");
+        // A wait that was cut at the server may just have been granted, and ends with its connection.
+        assert!(ours.try_lock_for("a", TTL / 3).expect("asked").is_some());
     }
 }

@@ -1,0 +1,90 @@
+//! Cancelling a wait from another thread.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+type Wake = Box<dyn FnOnce() + Send>;
+
+/// Cancels waits for locks from any thread: those that were [given](crate::Acquire::cancelled_by) it or a clone.
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// # let locks = lock_sync::Locks::connect(&format!("sqlite:{}/l.db", folder.path().display()))?;
+/// use lock_sync::{Cancel, Error};
+///
+/// let guard = locks.lock("queue")?;
+/// let cancel = Cancel::new();
+/// let (clone, waiter) = (cancel.clone(), locks.clone());
+/// let waiting = std::thread::spawn(move || waiter.acquire("queue").cancelled_by(&clone).wait());
+/// cancel.cancel();
+/// assert_eq!(waiting.join().expect("no panic").map(drop), Err(Error::Cancelled));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct Cancel(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    cancelled: bool,
+    /// The waits, by number.
+    waits: BTreeMap<u64, Wake>,
+    last: u64,
+}
+
+impl Cancel {
+    /// Cancels nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Ends the waits with [`Error::Cancelled`](crate::Error::Cancelled), those that have begun and those that begin
+    /// later. Does not wait for them. A lock that was acquired before stays acquired.
+    pub fn cancel(&self) {
+        let mut state = self.lock();
+        state.cancelled = true;
+        let waits = std::mem::take(&mut state.waits);
+        drop(state);
+        waits.into_values().for_each(|wake| wake());
+    }
+
+    /// True once [`cancel`](Self::cancel) was called.
+    pub fn is_cancelled(&self) -> bool {
+        self.lock().cancelled
+    }
+
+    /// Has `wake` called when this is cancelled, until the result is dropped. [`None`] if it is cancelled already.
+    pub(crate) fn register(&self, wake: impl FnOnce() + Send + 'static) -> Option<Registered> {
+        let mut state = self.lock();
+        if state.cancelled {
+            return None;
+        }
+        state.last += 1;
+        let number = state.last;
+        state.waits.insert(number, Box::new(wake));
+        Some(Registered { cancel: self.clone(), number })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A wait that can be cancelled.
+pub(crate) struct Registered {
+    cancel: Cancel,
+    number: u64,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let wake = self.cancel.lock().waits.remove(&self.number);
+        drop(wake);
+    }
+}
+
+impl fmt::Debug for Cancel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cancel").field("cancelled", &self.is_cancelled()).finish_non_exhaustive()
+    }
+}
