@@ -81,7 +81,7 @@ impl Codec {
             Dialect::Postgres { .. } => postgres::inline(&Statement::new(text, params)),
             Dialect::Mysql { .. } => mysql::inline(&Statement::new(text, params)),
             Dialect::Sqlite { .. } => {
-                // A name has no control characters, and a backslash is one like any other.
+                // A name has no NUL, and in SQLite a backslash is a character like any other.
                 let name = format!("'{}'", name.as_str().replace('\'', "''"));
                 text.replace("?2", &fence.to_string()).replace("?1", &name)
             }
