@@ -77,7 +77,6 @@ pub struct Pin<'a> {
 
 impl Pin<'_> {
     /// The statement for a transaction on PostgreSQL.
-    #[cfg(feature = "postgres")]
     pub fn on_postgres(&self) -> Result<PinStatement, NotPinnable> {
         self.on("PostgreSQL")
     }

@@ -205,12 +205,19 @@ impl Engine {
                 if ended {
                     self.semaphores.remove(&id);
                 }
-                self.events.push_back(event);
+                self.tell_once(event);
             }
         }
         let widens = |semaphore: &Semaphore| denied && !semaphore.rest.is_empty();
         if self.semaphores.get(&id).is_some_and(widens) {
             self.todo.push(Todo::Widen(id));
+        }
+    }
+
+    /// Tells what each part of a request tells as well: the same trouble is one.
+    pub(super) fn tell_once(&mut self, event: Event) {
+        if self.events.back() != Some(&event) {
+            self.events.push_back(event);
         }
     }
 

@@ -181,9 +181,9 @@ impl Engine {
             }
             (Event::RenewalFailed { id, failure, .. }, Stage::Held(deadline)) => {
                 let deadline = *deadline;
-                self.events.push_back(Event::RenewalFailed { id, failure, deadline });
+                self.tell_once(Event::RenewalFailed { id, failure, deadline });
             }
-            (event @ Event::Trouble { .. }, Stage::Wanting) => self.events.push_back(event),
+            (event @ Event::Trouble { .. }, Stage::Wanting) => self.tell_once(event),
             _ => {}
         }
     }

@@ -114,6 +114,22 @@ fn a_renewal_of_all_is_told_once() {
 }
 
 #[test]
+fn trouble_with_a_request_for_all_is_told_once() {
+    let mut scene = Scenario::new();
+    let id = scene.acquire_all(&["a", "b", "c"], false);
+    let claim = scene.sends(Action::Acquire, &["a", "b", "c"]);
+    scene.fails(&claim, unknown());
+    scene.tells([Event::Trouble { id, failure: unknown() }]);
+    scene.release(id);
+    while let Some(sent) = scene.engine.poll_request(scene.now) {
+        let done = Reply::Outcomes(vec![Outcome::NotOwner; sent.request.claims().len()]);
+        scene.engine.handle_reply(scene.now, sent.id, Ok(done));
+    }
+    assert!(matches!(scene.told()[..], [Event::Released { id: of, .. }] if of == id));
+    scene.is_over();
+}
+
+#[test]
 fn two_sets_never_wait_for_each_other() {
     let want = |engine: &mut Engine, now, dice: &mut Dice| {
         let mut names: Vec<_> = ["a", "b", "c", "d"].map(name).into();

@@ -139,7 +139,9 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
         return Ok(ExitCode::from(code));
     }
     if level == Level::Verbose {
-        say!("holding {name:?} with fence {} at {place}", guard.fence());
+        let permit = guard.permit().map(|number| format!(", permit {number},"));
+        let (permit, fence) = (permit.unwrap_or_default(), guard.fence());
+        say!("holding {name:?}{permit} with fence {fence} at {place}");
     }
     guard.on_lost(move |_| {
         let _ = sender.send(signals::CHILD);
