@@ -148,7 +148,7 @@ fn the_tests_that_are_named_exist() {
         let name = row.trim_end_matches(" |").rsplit('`').nth(1).expect("a name");
         assert!(all.contains(&format!("fn {name}(")), "{row}");
     }
-    let evidence = page("docs/evidence.md");
+    let evidence = page("docs/evidence.md") + &page("docs/features.md");
     let [everywhere, of_async] = [all, sources("lock-async/tests")];
     let is_name = |span: &&str| span.matches('_').count() > 1 && !span.contains([' ', '=']);
     let names: Vec<_> = spans(&evidence).filter(is_name).collect();
