@@ -123,6 +123,7 @@ compile_error!(
 mod acquire;
 mod admin;
 mod backend;
+mod campaign;
 mod driver;
 mod events;
 mod guard;

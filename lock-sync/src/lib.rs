@@ -96,6 +96,7 @@ compile_error!(
 mod acquire;
 mod admin;
 mod backend;
+mod campaign;
 mod cancel;
 mod driver;
 mod events;

@@ -1,7 +1,8 @@
 //! Locks of either driver.
 
 use super::{Acquire, Guard, wait};
-use lock_sync::{Error, WithLockError};
+use lock_sync::{Error, Fence, WithLockError};
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 /// Locks of either driver; see the drivers' own.
@@ -72,6 +73,22 @@ impl Locks {
         match self {
             Locks::Blocking(locks) => Acquire::Blocking(locks.acquire(name)),
             Locks::Tokio(locks) => Acquire::Tokio(locks.acquire(name)),
+        }
+    }
+
+    /// `lead` gets the term's fence and the guard's `is_held`.
+    pub fn campaign<T>(
+        &self,
+        name: &str,
+        mut lead: impl FnMut(Fence, &dyn Fn() -> bool) -> ControlFlow<T>,
+    ) -> Result<T, Error> {
+        match self {
+            Locks::Blocking(locks) => {
+                locks.campaign(name, |term| lead(term.fence(), &|| term.is_held()))
+            }
+            Locks::Tokio(locks) => wait(locks.campaign(name, async |term: &lock_async::Guard| {
+                tokio::task::block_in_place(|| lead(term.fence(), &|| term.is_held()))
+            })),
         }
     }
 

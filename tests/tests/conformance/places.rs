@@ -6,8 +6,8 @@ use crate::behind::{
 };
 use crate::together::{
     a_semaphore_has_as_many_holders_as_permits, many_threads_share_the_permits,
-    sets_in_opposite_orders_do_not_wait_for_each_other, several_locks_are_acquired_all_or_none,
-    who_waits_for_a_permit_gets_the_one_that_is_freed,
+    one_leads_at_a_time_and_its_terms_rise, sets_in_opposite_orders_do_not_wait_for_each_other,
+    several_locks_are_acquired_all_or_none, who_waits_for_a_permit_gets_the_one_that_is_freed,
 };
 use lock_sync::{Error, LostReason, Progress, ReleaseError, Wait};
 use lock_tests::drivers::{Driven, Driver, Guard};
@@ -110,6 +110,7 @@ conformance! {
         who_waits_for_a_permit_gets_the_one_that_is_freed
         many_threads_share_the_permits
         several_locks_are_acquired_all_or_none
+        one_leads_at_a_time_and_its_terms_rise
         sets_in_opposite_orders_do_not_wait_for_each_other
     }
     tables {

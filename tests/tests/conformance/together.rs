@@ -4,6 +4,7 @@ use crate::places::{SOON, TTL};
 use lock_sync::{ClaimError, Error, Fence};
 use lock_tests::drivers::{Driven, Guard};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -169,4 +170,31 @@ pub(crate) fn sets_in_opposite_orders_do_not_wait_for_each_other(place: &Driven)
             });
         }
     });
+}
+
+/// Three campaign, and each leads for some terms.
+pub(crate) fn one_leads_at_a_time_and_its_terms_rise(place: &Driven) {
+    let (leading, terms) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            let (locks, leading, terms) = (place.locks(TTL), &leading, &terms);
+            scope.spawn(move || {
+                let mut left = 4;
+                let led = locks.campaign("leader", |term, is_held| {
+                    assert!(is_held());
+                    assert_eq!(leading.fetch_add(1, Ordering::SeqCst), 0, "two lead");
+                    terms.lock().expect("unpoisoned").push(term);
+                    std::thread::sleep(Duration::from_millis(2));
+                    leading.fetch_sub(1, Ordering::SeqCst);
+                    left -= 1;
+                    if left == 0 { ControlFlow::Break(term) } else { ControlFlow::Continue(()) }
+                });
+                let last = led.expect("led");
+                assert!(terms.lock().expect("unpoisoned").contains(&last));
+            });
+        }
+    });
+    let terms = terms.into_inner().expect("unpoisoned");
+    assert_eq!(terms.len(), 12);
+    assert!(terms.is_sorted_by(|a, b| a < b), "terms rise: {terms:?}");
 }
