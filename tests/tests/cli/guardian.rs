@@ -2,6 +2,7 @@
 
 use lock_tests::place::Place;
 use lock_tests::withlock::{Run, Sandbox, children, eventually, is_alive, parent, pid, state, url};
+use rustix::io::ioctl_fionread;
 use rustix::process::{Pid, Signal, getpgid, kill_process};
 use rustix::time::{ClockId, clock_gettime};
 use std::thread::sleep;
@@ -28,6 +29,18 @@ fn expires(sandbox: &Sandbox) -> i64 {
 fn since_boot() -> i64 {
     let now = clock_gettime(ClockId::Boottime);
     now.tv_sec * 1_000_000 + now.tv_nsec / 1_000
+}
+
+/// Whether a pipe of a process has something to read. withlock has both ends of those between it and the guardian.
+fn has_unread(process: Pid) -> bool {
+    let files = std::fs::read_dir(format!("/proc/{process}/fd")).expect("a folder");
+    files.map(|file| file.expect("a file").path()).any(|file| {
+        let is_pipe =
+            std::fs::read_link(&file).is_ok_and(|to| to.to_string_lossy().starts_with("pipe:"));
+        is_pipe
+            && std::fs::File::open(&file)
+                .is_ok_and(|pipe| ioctl_fionread(pipe).is_ok_and(|bytes| bytes > 0))
+    })
 }
 
 fn stop(run: &Run) {
@@ -165,6 +178,7 @@ fn a_late_guardian_begins_nothing() {
     std::fs::write(sandbox.path("go"), "").expect("written");
     holder.end().expect(0);
     eventually("it has the lock", || waiter.output()[1].contains("holding"));
+    eventually("the guardian was told so", || has_unread(waiter.pid()));
     stop(&waiter);
     let over = expires(&sandbox);
     eventually("its lease is over", || since_boot() > over);
