@@ -58,9 +58,7 @@ impl Engine {
         let id = LockId(self.last_id);
         let mut rest = names;
         if rest.is_empty() {
-            let why = NotAcquired::Failed(Failure::refused("no lock was named".into()));
-            self.events.push_back(Event::NotAcquired { id, why });
-            return id;
+            return self.nothing_named(id);
         }
         let first = rest.swap_remove(self.choose(now, &rest));
         let contention = Contention::new(self.capabilities.on_busy);
@@ -78,6 +76,13 @@ impl Engine {
         };
         self.semaphores.insert(id, semaphore);
         self.step(now, part, input);
+        id
+    }
+
+    /// There is nothing to acquire.
+    pub(super) fn nothing_named(&mut self, id: LockId) -> LockId {
+        let why = NotAcquired::Failed(Failure::refused("no lock was named".into()));
+        self.events.push_back(Event::NotAcquired { id, why });
         id
     }
 

@@ -8,8 +8,7 @@
 use super::attempt::Wanted;
 use super::{Engine, Todo};
 use crate::contention::Contention;
-use crate::error::Failure;
-use crate::event::{Event, LockId, NotAcquired, Release};
+use crate::event::{Event, LockId, Release};
 use crate::fence::Fence;
 use crate::name::LockName;
 use crate::outcome::Holder;
@@ -68,9 +67,7 @@ impl Engine {
         self.last_id += 1;
         let id = LockId(self.last_id);
         if names.is_empty() {
-            let why = NotAcquired::Failed(Failure::refused("no lock was named".into()));
-            self.events.push_back(Event::NotAcquired { id, why });
-            return id;
+            return self.nothing_named(id);
         }
         let parts = names.into_iter().map(|name| (name, None)).collect();
         let stage = Stage::Wanting;

@@ -3,6 +3,7 @@
 
 mod callbacks;
 mod cancel;
+mod pins;
 mod subscribers;
 mod with_lock;
 
