@@ -153,9 +153,6 @@ impl<'a> Acquire<'a> {
         let Self { locks: Locks { driver, check, pins }, wish, mut on_waiting } = self;
         let wish = wish?;
         wish.check(&check)?;
-        if driver.is_forked() {
-            return Err(Error::Forked);
-        }
         let began = clock::now();
         let mut attempt = driver.acquire(&wish);
         loop {

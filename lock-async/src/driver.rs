@@ -17,6 +17,7 @@ mod leaving;
 mod news;
 mod pool;
 mod pump;
+mod repoll;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -106,7 +107,7 @@ impl Driver {
         let wish = wish.clone();
         let give_up = wish.give_up(clock::now());
         self.call(Call::Acquire { ticket, wish, give_up, news: tell });
-        Attempt { driver: self.clone(), ticket, news }
+        Attempt { driver: self.clone(), ticket: Some(ticket), news }
     }
 
     /// Ends every acquire that waits, now and later.
@@ -134,7 +135,8 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        if self.is_forked() {
+        // A fork has one thread, so that none of its copies is dropped meanwhile.
+        if Arc::strong_count(&self.0) == 1 && self.is_forked() {
             std::mem::forget(self.0.clone());
         }
     }
@@ -143,7 +145,8 @@ impl Drop for Driver {
 /// An attempt to hold a lock, from the wish to the release. Dropping it is the release.
 pub(crate) struct Attempt {
     driver: Driver,
-    ticket: Ticket,
+    /// [`None`] once its release is asked for.
+    ticket: Option<Ticket>,
     news: news::Receiver,
 }
 
@@ -158,10 +161,10 @@ impl Attempt {
     }
 
     /// Frees what is held, and tells how that went. The task sees to it that it is bounded in time.
-    pub(crate) async fn release(self) -> Result<(), ReleaseError> {
+    pub(crate) async fn release(mut self) -> Result<(), ReleaseError> {
         let within = self.driver.0.within;
         let (tell, told) = oneshot::channel();
-        self.driver.call(Call::Release { ticket: self.ticket, tell: Some(tell) });
+        self.ask_for_release(Some(tell));
         let unconfirmed = |reason: String| Err(ReleaseError::Unconfirmed { reason, within });
         match told.await {
             Ok(Release::NotOurs) => Err(ReleaseError::Lost(LostReason::Taken)),
@@ -172,11 +175,16 @@ impl Attempt {
             Err(_) => unconfirmed("the runtime that it was acquired on has ended".to_string()),
         }
     }
+
+    fn ask_for_release(&mut self, tell: Option<oneshot::Sender<Release>>) {
+        if let Some(ticket) = self.ticket.take() {
+            self.driver.call(Call::Release { ticket, tell });
+        }
+    }
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        // For one that was released already, this says nothing new.
-        self.driver.call(Call::Release { ticket: self.ticket, tell: None });
+        self.ask_for_release(None);
     }
 }

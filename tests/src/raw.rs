@@ -116,33 +116,52 @@ impl Raw for postgres::Client {
     }
 
     fn run(&mut self, statement: &Statement) -> Result<Rows, Failure> {
-        let params: Vec<(&(dyn ToSql + Sync), Type)> = statement
-            .params
-            .iter()
-            .map(|value| match value {
-                Value::Null => panic!("no parameter is NULL"),
-                Value::Int(number) => (number as &(dyn ToSql + Sync), Type::INT8),
-                Value::Text(text) => (text as &(dyn ToSql + Sync), Type::TEXT),
-                Value::Texts(texts) => (texts as &(dyn ToSql + Sync), Type::TEXT_ARRAY),
-            })
-            .collect();
-        let row = |row: &postgres::Row| {
-            let value = |at: usize| match *row.columns()[at].type_() {
-                Type::INT8 => row.get::<_, Option<i64>>(at).map_or(Value::Null, Value::Int),
-                _ => row.get::<_, Option<String>>(at).map_or(Value::Null, Value::Text),
-            };
-            (0..row.len()).map(value).collect()
+        pg_rows(self.query_typed(&statement.text, &pg_params(statement)))
+    }
+}
+
+/// A client in a runtime that also moves its bytes.
+impl Raw for (tokio::runtime::Handle, tokio_postgres::Client) {
+    fn batch(&mut self, sql: &str) {
+        self.0.block_on(self.1.batch_execute(sql)).expect("run");
+    }
+
+    fn reset(&mut self) {
+        self.batch("DISCARD ALL");
+    }
+
+    fn run(&mut self, statement: &Statement) -> Result<Rows, Failure> {
+        pg_rows(self.0.block_on(self.1.query_typed(&statement.text, &pg_params(statement))))
+    }
+}
+
+fn pg_params(statement: &Statement) -> Vec<(&(dyn ToSql + Sync), Type)> {
+    let param = |value| match value {
+        &Value::Null => panic!("no parameter is NULL"),
+        Value::Int(number) => (number as &(dyn ToSql + Sync), Type::INT8),
+        Value::Text(text) => (text as &(dyn ToSql + Sync), Type::TEXT),
+        Value::Texts(texts) => (texts as &(dyn ToSql + Sync), Type::TEXT_ARRAY),
+    };
+    statement.params.iter().map(param).collect()
+}
+
+fn pg_rows(result: Result<Vec<postgres::Row>, postgres::Error>) -> Result<Rows, Failure> {
+    let row = |row: &postgres::Row| {
+        let value = |at: usize| match *row.columns()[at].type_() {
+            Type::INT8 => row.get::<_, Option<i64>>(at).map_or(Value::Null, Value::Int),
+            _ => row.get::<_, Option<String>>(at).map_or(Value::Null, Value::Text),
         };
-        match self.query_typed(&statement.text, &params) {
-            Ok(rows) => Ok(rows.iter().map(row).collect()),
-            Err(error) => {
-                let Some(answer) = error.as_db_error() else {
-                    let message = error.to_string();
-                    return Err(lock_core::sql::postgres::statement_failed(None, &message));
-                };
-                let code = Some(answer.code().code());
-                Err(lock_core::sql::postgres::statement_failed(code, answer.message()))
-            }
+        (0..row.len()).map(value).collect()
+    };
+    match result {
+        Ok(rows) => Ok(rows.iter().map(row).collect()),
+        Err(error) => {
+            let Some(answer) = error.as_db_error() else {
+                let message = error.to_string();
+                return Err(lock_core::sql::postgres::statement_failed(None, &message));
+            };
+            let code = Some(answer.code().code());
+            Err(lock_core::sql::postgres::statement_failed(code, answer.message()))
         }
     }
 }

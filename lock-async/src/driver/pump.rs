@@ -1,18 +1,20 @@
 //! The task's loop: it moves requests to the server and answers back.
 
 use super::pool::ConnectionPool;
+use super::repoll::Repoll;
 use super::state::State;
 use super::{Call, End};
 use crate::backend::Backends;
 use crate::clock;
 use crate::process::Process;
-use lock_core::{Dispatch, Engine, Failure};
+use lock_core::{Dispatch, Engine, Failure, Instant};
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::{Sleep, sleep};
 
 pub(super) struct Pump<F: Backends> {
     process: Process,
@@ -22,6 +24,8 @@ pub(super) struct Pump<F: Backends> {
     /// True once all callers are gone.
     orphaned: bool,
     end: Arc<OnceLock<End>>,
+    repoll: Repoll,
+    alarm: Alarm,
 }
 
 impl<F: Backends> Pump<F> {
@@ -33,14 +37,14 @@ impl<F: Backends> Pump<F> {
         end: Arc<OnceLock<End>>,
     ) -> Self {
         let (state, pool) = (State::new(engine, within), ConnectionPool::new(backends));
-        Self { process: Process::current(), state, pool, calls, orphaned: false, end }
+        let (process, repoll, alarm) = (Process::current(), Repoll::new(), Alarm::new());
+        Self { process, state, pool, calls, orphaned: false, end, repoll, alarm }
     }
 
     pub(super) async fn run(mut self) {
         while !self.state.is_over() {
             self.send();
-            self.next().await;
-            if !self.process.is_current() {
+            if self.next().await.is_none() {
                 // This is a fork, in which the copied runtime goes on. Nothing here belongs to it.
                 return std::mem::forget(self);
             }
@@ -77,49 +81,96 @@ impl<F: Backends> Pump<F> {
         }
     }
 
-    /// Waits for an answer, a call or a timer, and handles it.
-    async fn next(&mut self) {
+    /// Waits for an answer, a call or a timer, and handles it. `None` if this is a fork.
+    async fn next(&mut self) -> Option<()> {
         let now = clock::now();
         self.state.look(now);
         if self.state.engine.has_work() || self.state.is_over() {
-            return;
+            return Some(());
         }
-        let mut nap = pin!(tokio::time::sleep(self.state.timer(now).since(now)));
-        poll_fn(|cx| {
-            if !self.process.is_current() {
-                return Poll::Ready(());
-            }
-            let happened = [self.arrive(cx), self.hear(cx), nap.as_mut().poll(cx).is_ready()];
+        self.alarm.set(now, self.state.timer(now));
+        poll_fn(
+            |cx| {
+                if self.process.is_current() { self.poll(cx).map(Some) } else { Poll::Ready(None) }
+            },
+        )
+        .await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { repoll, state, pool, calls, orphaned, alarm, .. } = self;
+        repoll.poll(cx, |cx| {
+            let happened =
+                [arrive(state, pool, cx), hear(state, calls, orphaned, cx), alarm.poll(cx)];
             if happened.contains(&true) { Poll::Ready(()) } else { Poll::Pending }
         })
-        .await;
     }
+}
 
-    /// Handles the answers that have arrived. Returns true if there was one.
-    fn arrive(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut arrived = false;
-        while let Poll::Ready((id, reply)) = self.pool.poll(cx) {
-            arrived = true;
-            self.state.engine.handle_reply(clock::now(), id, reply);
-        }
-        arrived
+/// Handles the answers that have arrived. Returns true if there was one.
+fn arrive<F: Backends>(
+    state: &mut State,
+    pool: &mut ConnectionPool<F>,
+    cx: &mut Context<'_>,
+) -> bool {
+    let mut arrived = false;
+    while let Poll::Ready((id, reply)) = pool.poll(cx) {
+        arrived = true;
+        state.engine.handle_reply(clock::now(), id, reply);
     }
+    arrived
+}
 
-    /// Handles the calls that have arrived. Returns true if there was one.
-    fn hear(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut heard = false;
-        while !self.orphaned
-            && let Poll::Ready(call) = self.calls.poll_recv(cx)
-        {
-            heard = true;
-            match call {
-                Some(call) => self.state.take(call),
-                None => {
-                    self.orphaned = true;
-                    self.state.begin_end(clock::now());
-                }
+/// Handles the calls that have arrived. Returns true if there was one.
+fn hear(
+    state: &mut State,
+    calls: &mut mpsc::UnboundedReceiver<Call>,
+    orphaned: &mut bool,
+    cx: &mut Context<'_>,
+) -> bool {
+    let mut heard = false;
+    while !*orphaned && let Poll::Ready(call) = calls.poll_recv(cx) {
+        heard = true;
+        match call {
+            Some(call) => state.take(call),
+            None => {
+                *orphaned = true;
+                state.begin_end(clock::now());
             }
         }
-        heard
+    }
+    heard
+}
+
+/// The task's timer. It is set again only for an earlier time, and when it has gone off: most requests are answered
+/// long before it does.
+struct Alarm {
+    sleep: Pin<Box<Sleep>>,
+    /// [`None`] once it has gone off.
+    at: Option<Instant>,
+}
+
+impl Alarm {
+    fn new() -> Self {
+        Self { sleep: Box::pin(sleep(Duration::ZERO)), at: None }
+    }
+
+    /// Goes off at `at`, or before. If it should have gone off, the machine was suspended, which the runtime does not
+    /// count.
+    fn set(&mut self, now: Instant, at: Instant) {
+        if self.at.is_none_or(|set| at < set || set <= now) {
+            self.at = Some(at);
+            // Made anew for times that are too far away to be added.
+            self.sleep.set(sleep(at.since(now)));
+        }
+    }
+
+    /// True if it goes off.
+    fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+        let goes_off = self.sleep.as_mut().poll(cx).is_ready();
+        if goes_off {
+            self.at = None;
+        }
+        goes_off
     }
 }

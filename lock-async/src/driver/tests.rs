@@ -8,7 +8,9 @@ use super::*;
 use crate::backend::Backend;
 use crate::locks::Locks;
 use lock_core::{Config, Failure, Fence, Outcome, Reply, Request, SessionName, advisory, table};
+use std::future::Future;
 use std::sync::Mutex;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
@@ -111,6 +113,27 @@ async fn a_panic_of_the_database_driver_costs_one_answer() {
     assert!(matches!(&news[..], [Progress::Trouble(why)] if why.contains("panicked")), "{news:?}");
     assert!(guard.is_held());
     guard.release().await.expect("released");
+}
+
+#[tokio::test]
+async fn a_release_is_asked_for_once_also_if_nobody_waits_for_its_end() {
+    let (calls, mut heard) = mpsc::unbounded_channel();
+    let timing = Timing::new(Duration::from_secs(30)).expect("good");
+    let (tickets, process, end) = (AtomicU64::new(0), Process::current(), Arc::default());
+    let driver =
+        Driver(Arc::new(Shared { process, calls, tickets, timing, within: timing.ttl(), end }));
+    let wish = Wish::new("a").expect("a name");
+    let mut release = Box::pin(driver.acquire(&wish).release());
+    std::future::poll_fn(|cx| Poll::Ready(assert!(release.as_mut().poll(cx).is_pending()))).await;
+    drop(release);
+    drop(driver.acquire(&wish));
+    let mut releases = Vec::new();
+    while let Ok(call) = heard.try_recv() {
+        if let Call::Release { ticket, tell } = call {
+            releases.push((ticket, tell.is_some()));
+        }
+    }
+    assert_eq!(releases, [(0, true), (1, false)]);
 }
 
 #[tokio::test]

@@ -2,8 +2,9 @@
 //! driver needs for the least that must happen. `tests/bench` starts the servers and runs it.
 //!
 //! `bench [SECTION...]` runs only those sections: uncontended, handoff, throughput, held, fairness,
-//! waiters, pins.
+//! waiters, pins, counts.
 
+mod counts;
 mod fairness;
 mod floor;
 mod handoff;
@@ -46,15 +47,17 @@ type Section = (&'static str, fn(&[Backend]));
 
 fn main() {
     let mut args = std::env::args().skip(1);
-    if args.next().is_some_and(|arg| arg == fairness::CONTENDER) {
-        return fairness::contend(&args.next().expect("a URL"));
+    match args.next().as_deref() {
+        Some(fairness::CONTENDER) => return fairness::contend(&args.next().expect("a URL")),
+        Some(counts::PAIRS) => return counts::make(args),
+        _ => {}
     }
     let wanted: Vec<String> =
         std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let is_wanted = |section: &str| wanted.is_empty() || wanted.iter().any(|one| one == section);
     let folder = tempfile::tempdir().expect("a folder");
     let backends = backends(folder.path());
-    let sections: [Section; 7] = [
+    let sections: [Section; 8] = [
         ("uncontended", uncontended::run),
         ("handoff", handoff::run),
         ("fairness", fairness::run),
@@ -62,6 +65,7 @@ fn main() {
         ("throughput", throughput::run),
         ("held", held::run),
         ("pins", pins::run),
+        ("counts", counts::run),
     ];
     for (section, run) in sections {
         if is_wanted(section) {

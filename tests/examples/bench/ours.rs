@@ -134,7 +134,7 @@ pub(crate) fn rows(client: &mut dyn Raw, codec: &lock_core::sql::Codec) -> [Stat
 }
 
 /// What takes a lock of the server's own and frees it, on this connection.
-fn advisory_locks(
+pub(crate) fn advisory_locks(
     client: &mut dyn Raw,
     codec: &advisory::Codec,
     id: Option<u32>,
