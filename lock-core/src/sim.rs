@@ -27,6 +27,8 @@
 //! | P5 | [`Rows`](Check::Rows), [`Revival`](Check::Revival) | nothing is stolen, renewed or released by another, or revived |
 //! | P6 | [`BackOff`](Check::BackOff), [`Liveness`](Check::Liveness) | failures back off; when faults stop, a waiter is granted within 3.2 TTL |
 //! | | [`Told`](Check::Told) | an attempt behind a hold of its own client knows that somebody has the lock |
+//! | semaphores | [`Permits`](Check::Permits) | never more holders than permits; an attempt claims one at a time, and none while it has one |
+//! | several locks | [`Together`](Check::Together) | all that was wanted is held, and only while the server has the lease of each |
 //! | pins | [`Writes`](Check::Writes) | writes of users' transactions that have pinned a lock commit in the order of its fences |
 //! | all | [`Requests`](Check::Requests) | what servers and drivers rely on in requests |
 //!
@@ -75,12 +77,14 @@ mod hash;
 mod hear;
 mod invariants;
 mod network;
+mod owners;
 mod project;
 pub mod random;
 mod scope;
 mod server;
 mod settle;
 pub mod table;
+mod target;
 mod trace;
 mod users;
 mod world;
@@ -93,4 +97,5 @@ pub use flaw::Flaw;
 pub use invariants::{Check, Violation};
 pub use scope::{Faults, Scope, Wish};
 pub use server::{Connection, Lease, Server};
+pub use target::Target;
 pub use world::World;

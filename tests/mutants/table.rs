@@ -28,13 +28,19 @@ pub enum Shown {
     /// With a server whose clock is set back now and then.
     AdvisorySetBack,
     Consul,
+    /// With a semaphore's permits in a table.
+    Permits,
+    PermitsAdvisory,
+    /// With several locks at once, in a table.
+    Several,
     /// In a small world that is searched to the end: it is too rare for random schedules.
     ConsulSearched,
 }
 
 /// All bugs, by subject.
-pub const MUTANTS: [&[Mutant]; 2] = [OF_LOCKS, OF_SESSIONS];
+pub const MUTANTS: [&[Mutant]; 3] = [OF_LOCKS, OF_SESSIONS, OF_GROUPS];
 
+include!("table/groups.rs");
 include!("table/sessions.rs");
 
 /// Bugs in the life of a lease, whatever keeps it.

@@ -1,6 +1,7 @@
 //! The simulation's view of an engine.
 
 use super::{Attempt, ConnectionId, DispatchId, Due, Engine, Entry, InFlight};
+use crate::event::LockId;
 use crate::name::Owner;
 use crate::request::SessionName;
 use crate::session::Session;
@@ -50,8 +51,11 @@ impl Engine {
             .collect();
         let news = (self.subscription.project(time, sent_at), self.cooldowns.project(time));
         let counters = (self.last_id, self.last_session, self.home, self.closing, news);
-        let counters =
-            (counters, self.idle_waiter, (self.semaphores.clone(), self.several.clone()));
+        let semaphores = self.semaphores.iter();
+        let semaphores: Vec<_> = semaphores.map(|(id, one)| (*id, one.project(time))).collect();
+        let several = self.several.iter();
+        let several: Vec<_> = several.map(|(id, one)| (*id, one.project(time, since))).collect();
+        let counters = (counters, self.idle_waiter, (semaphores, several));
         (counters, attempts, sessions, self.queues.clone(), in_flight)
     }
 
@@ -66,6 +70,19 @@ impl Engine {
     /// Whether an attempt of that owner is not yet settled.
     pub(crate) fn knows(&self, owner: Owner) -> bool {
         self.attempts.values().any(|attempt| attempt.slot.owner == owner)
+    }
+
+    /// The attempt of that owner: of a part, the whole.
+    pub(crate) fn attempt_of(&self, owner: Owner) -> Option<LockId> {
+        let mut attempts = self.attempts.iter();
+        let (id, attempt) = attempts.find(|(_, attempt)| attempt.slot.owner == owner)?;
+        Some(attempt.part_of.unwrap_or(*id))
+    }
+
+    /// Whether nothing is left of an attempt, nor of its parts.
+    pub(crate) fn is_settled(&self, id: LockId) -> bool {
+        let mut attempts = self.attempts.iter();
+        !attempts.any(|(own, attempt)| *own == id || attempt.part_of == Some(id))
     }
 
     /// The sessions that are kept, as the server calls them.

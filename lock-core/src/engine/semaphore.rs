@@ -35,7 +35,7 @@ pub(super) struct Semaphore {
     winner: Option<LockId>,
     /// The last holder that a part was told of.
     holder: Option<Holder>,
-    /// The caller was told that all are somebody else's.
+    /// The caller was told that all are somebody else's, or wants none any more.
     told: bool,
     once: bool,
     give_up: Option<Instant>,
@@ -123,6 +123,7 @@ impl Engine {
     pub(super) fn release_any(&mut self, id: LockId) -> bool {
         let Some(semaphore) = self.semaphores.get_mut(&id) else { return false };
         semaphore.rest.clear();
+        semaphore.told = true;
         let parts = semaphore.parts.iter().map(|part| Todo::Attempt(*part, Input::Release));
         self.todo.extend(parts);
         true
@@ -232,5 +233,13 @@ impl Engine {
             attempt.slot.forget_caller();
             self.todo.push(Todo::Attempt(part, Input::Release));
         }
+    }
+}
+
+#[cfg(feature = "sim")]
+impl Semaphore {
+    /// What tells it apart for a search, with times as `time` sees them.
+    pub(super) fn project(&self, time: &dyn Fn(Instant) -> Instant) -> Self {
+        Self { give_up: self.give_up.map(time), ..self.clone() }
     }
 }

@@ -273,3 +273,22 @@ impl Several {
         self.parts.retain(|_, one| one.is_none_or(|one| one.id != part));
     }
 }
+
+#[cfg(feature = "sim")]
+impl Several {
+    /// What tells it apart for a search, with times as `time` and fences as `fence` sees them.
+    pub(super) fn project(
+        &self,
+        time: &dyn Fn(Instant) -> Instant,
+        fence: &dyn Fn(u64) -> u64,
+    ) -> Self {
+        let mut seen = Self { give_up: self.give_up.map(time), ..self.clone() };
+        if let Stage::Held(until) = &mut seen.stage {
+            *until = time(*until);
+        }
+        for known in seen.parts.values_mut().flatten().filter_map(|part| part.fence.as_mut()) {
+            *known = Fence::new(fence(known.get()));
+        }
+        seen
+    }
+}

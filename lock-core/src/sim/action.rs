@@ -9,7 +9,7 @@ use core::fmt;
 /// meaning only in the state that offered it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// A caller wants a lock: client, lock, which of the scope's wishes.
+    /// A caller wants something: client, which of the scope's targets, which of its wishes.
     Acquire(usize, usize, usize),
     /// A caller wants an attempt no more, whatever has become of it: client, attempt.
     Release(usize, usize),

@@ -7,6 +7,7 @@ use super::flaw::Flaw;
 use super::hash::Aside;
 use super::invariants::{Check, backed, exclusion, leaks, rows};
 use super::server::{Connection, Lease, Server};
+use super::target::Kind;
 use super::world::World;
 use crate::error::Failure;
 use crate::request::{self, Mode};
@@ -23,7 +24,7 @@ impl<S: Server> World<S> {
     pub fn apply(&mut self, action: &Action) {
         self.note(|_| format!("{action}"));
         match *action {
-            Action::Acquire(client, name, wish) => self.acquire(client, name, wish),
+            Action::Acquire(client, target, wish) => self.acquire(client, target, wish),
             Action::Release(client, attempt) => self.release(client, attempt),
             Action::Run(client) => self.run(client),
             Action::Execute(at) => self.execute(at),
@@ -88,22 +89,30 @@ impl<S: Server> World<S> {
         self.check();
     }
 
-    fn acquire(&mut self, at: usize, name: usize, wish: usize) {
-        let (now, name) = (self.local(at), self.names.0[name].clone());
+    fn acquire(&mut self, at: usize, target: usize, wish: usize) {
+        let now = self.local(at);
+        let target = &self.targets.0[target];
+        let (kind, names) = (target.kind(), self.names_of(target));
         let wish = self.scope.0.wishes[wish];
         let client = self.client(at);
         client.acquires -= 1;
         let give_up = wish.give_up.map(|duration| now.after(duration));
-        let rival = client.attempts.iter().any(|attempt| attempt.name == name);
-        let id = client.engine.acquire_as(now, name.clone(), wish.mode, wish.once, give_up);
+        let rival = client.attempts.iter().any(|attempt| attempt.meets(&names));
+        let (engine, once) = (&mut client.engine, wish.once);
+        let id = match kind {
+            Kind::One => engine.acquire_as(now, names[0].clone(), wish.mode, once, give_up),
+            Kind::AnyOf => engine.acquire_any(now, names.clone(), once, give_up),
+            Kind::AllOf => engine.acquire_all(now, names.clone(), once, give_up),
+        };
         client.attempts.push(Attempt {
             id,
-            name,
+            kind,
+            names,
             owner: None,
-            mode: wish.mode,
+            mode: if kind == Kind::One { wish.mode } else { Mode::Exclusive },
             stage: Stage::Wanting,
             patient: !wish.once && give_up.is_none(),
-            fence: None,
+            holds: Vec::new(),
             deadline: None,
             granted: Aside(None),
             trouble: Aside(false),
@@ -288,6 +297,8 @@ impl<S: Server> World<S> {
         self.faults.client_crashes -= 1;
         let owners: Vec<_> =
             self.clients[at].attempts.iter().filter_map(|attempt| attempt.owner).collect();
+        let parts = self.clients[at].owners.0.iter().copied().filter(|_| self.is_grouped());
+        let owners = owners.into_iter().chain(parts).collect::<Vec<_>>();
         self.excused.extend(owners);
         if self.clients[at].attempts.iter().any(|attempt| attempt.stage == Stage::Held) {
             self.saw(Sometimes::CrashedHolding);
@@ -361,19 +372,19 @@ impl<S: Server> World<S> {
     /// What must hold in every state.
     pub(super) fn check(&mut self) {
         let (leases, server_now) = (self.server.leases(), self.server_now());
-        let mut beliefs = Vec::new();
+        let (mut beliefs, mut held) = (Vec::new(), Vec::new());
         let mut result = Ok(());
         for (at, client) in self.clients.iter().enumerate() {
             for attempt in &client.attempts {
-                if client.believes(attempt, self.now, self.scope.0.flaw) {
-                    beliefs.push((&attempt.name, at, attempt.mode));
-                    let one = backed::check(
-                        &leases,
-                        server_now,
-                        &attempt.name,
-                        attempt.owner,
-                        attempt.fence,
-                    );
+                if !client.believes(attempt, self.now, self.scope.0.flaw) {
+                    continue;
+                }
+                held.push((at, attempt.id));
+                let holds = attempt.holds.iter().map(|(name, _)| (name, at, attempt.mode));
+                beliefs.extend(holds);
+                if let Some(name) = attempt.name() {
+                    let fence = attempt.holds.first().map(|(_, fence)| *fence);
+                    let one = backed::check(&leases, server_now, name, attempt.owner, fence);
                     result = result.and(one);
                 }
             }
@@ -404,11 +415,14 @@ impl<S: Server> World<S> {
         };
         // What was left behind before the clock was set back ends when somebody wants it.
         let leaks = match self.scope.0.faults.set_backs {
-            0 => leaks::check(&leases, server_now, known),
+            0 => leaks::check(&leases, server_now.after(leaks::SLACK), known),
             _ => Ok(()),
         };
         self.judge(Check::Exclusion, exclusive);
         self.judge(Check::Backed, result);
         self.judge(Check::Leaks, leaks);
+        if self.is_grouped() {
+            self.check_groups(&leases, &held);
+        }
     }
 }

@@ -5,6 +5,7 @@ use super::flaw::Flaw;
 use super::hash::Aside;
 use super::scope::Scope;
 use super::server::Connection;
+use super::target::Kind;
 use crate::capabilities::Capabilities;
 use crate::engine::{Config, ConnectionId, Engine};
 use crate::event::LockId;
@@ -52,14 +53,17 @@ pub(super) struct Refusal {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Attempt {
     pub(super) id: LockId,
-    pub(super) name: LockName,
-    /// Known when its first claim leaves.
+    pub(super) kind: Kind,
+    /// The locks that it is about.
+    pub(super) names: Vec<LockName>,
+    /// Known when its first claim leaves; of an attempt for several locks, never.
     pub(super) owner: Option<Owner>,
     pub(super) mode: Mode,
     pub(super) stage: Stage,
     /// Will wait for as long as it takes.
     pub(super) patient: bool,
-    pub(super) fence: Option<Fence>,
+    /// What it was granted.
+    pub(super) holds: Vec<(LockName, Fence)>,
     /// The last deadline that was told.
     pub(super) deadline: Option<Instant>,
     /// When it was granted and whether it had trouble before: to see more, not to tell more.
@@ -121,10 +125,11 @@ impl Client {
     /// to the server: on a session that takes a lock twice when asked twice, both would hold it.
     pub(super) fn overtaken_by<'a>(&self, claims: &'a [Claim]) -> Option<&'a LockName> {
         let overtaken = |claim: &&Claim| {
-            let same = self.attempts.iter().filter(|attempt| attempt.name == claim.name);
+            let same = self.attempts.iter().filter(|one| one.name() == Some(&claim.name));
+            let is_of_one = self.attempts.iter().any(|one| one.owner == Some(claim.owner));
             same.take_while(|attempt| attempt.owner != Some(claim.owner))
                 .filter(|attempt| attempt.mode == Mode::Exclusive || claim.mode == Mode::Exclusive)
-                .any(|attempt| matches!(attempt.stage, Stage::Wanting | Stage::Held))
+                .any(|attempt| is_of_one && matches!(attempt.stage, Stage::Wanting | Stage::Held))
         };
         claims.iter().find(overtaken).map(|claim| &claim.name)
     }
@@ -132,6 +137,9 @@ impl Client {
     /// Forgets attempts that have ended for their callers, once the engine has cleared up behind all
     /// of them.
     pub(super) fn forget_settled(&mut self) {
+        let engine = &self.engine;
+        let settled = |one: &Attempt| one.stage == Stage::Abandoned && engine.is_settled(one.id);
+        self.attempts.retain(|one| one.kind == Kind::One || !settled(one));
         let abandoned = |attempt: &Attempt| attempt.stage == Stage::Abandoned;
         let count = self.attempts.iter().filter(|attempt| abandoned(attempt)).count();
         if self.engine.attempts() + count <= self.attempts.len() {
@@ -141,7 +149,9 @@ impl Client {
         let sessions = self.engine.sessions();
         self.refused.retain(|(action, owner), _| match action {
             Action::Open | Action::KeepAlive | Action::Close => sessions > 0,
-            _ => attempts.iter().any(|attempt| attempt.owner == Some(*owner)),
+            _ => {
+                attempts.iter().any(|attempt| attempt.owner == Some(*owner)) || engine.knows(*owner)
+            }
         });
     }
 

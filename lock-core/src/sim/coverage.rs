@@ -68,11 +68,15 @@ pub enum Sometimes {
     Told,
     /// A client that waited saw that a lock may be free.
     FoundFree,
+    /// All permits of a semaphore were held at once.
+    AllPermitsHeld,
+    /// Several locks were lost while the server still had some of their leases.
+    LostOneOfSeveral,
 }
 
 impl Sometimes {
     /// All of them.
-    pub const ALL: [Sometimes; 30] = [
+    pub const ALL: [Sometimes; 32] = [
         Sometimes::AllAcquired,
         Sometimes::Denied,
         Sometimes::LocalRival,
@@ -103,6 +107,8 @@ impl Sometimes {
         Sometimes::Delayed,
         Sometimes::Told,
         Sometimes::FoundFree,
+        Sometimes::AllPermitsHeld,
+        Sometimes::LostOneOfSeveral,
     ];
 }
 

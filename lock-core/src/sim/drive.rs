@@ -7,6 +7,7 @@ use super::hash::fingerprint;
 use super::invariants::{Check, back_off, loss, requests};
 use super::network::Exchange;
 use super::server::{Connection, Server};
+use super::target::Kind;
 use super::world::World;
 use crate::engine::{ConnectionId, Dispatch, DispatchId};
 use crate::error::Failure;
@@ -74,6 +75,7 @@ impl<S: Server> World<S> {
         let Dispatch { id, connection, mut request, deadline } = dispatch;
         let (action, claims) = (request.action(), request.claims().to_vec());
         self.learn_owners(at, action, &claims);
+        self.claims_for_groups(at, action, &claims);
         if action == Action::Acquire {
             let ahead = self.clients[at].overtaken_by(&claims);
             let what =
@@ -170,34 +172,6 @@ impl<S: Server> World<S> {
             reply: None,
         }));
         self.exchanges.sort_by_key(|exchange| exchange.key());
-    }
-
-    /// An attempt's owner is new in its first claim, and never changes.
-    fn learn_owners(&mut self, at: usize, action: Action, claims: &[Claim]) {
-        for claim in claims {
-            let known = !self.client(at).owners.0.insert(claim.owner);
-            if known && action == Action::Release {
-                // It may be freed once more when its caller has long been told.
-                continue;
-            }
-            let attempts = &mut self.client(at).attempts;
-            if attempts.iter().any(|attempt| attempt.owner == Some(claim.owner)) {
-                continue;
-            }
-            // Local rivals are served first come, first served.
-            let first = attempts.iter_mut().find(|attempt| {
-                attempt.owner.is_none()
-                    && attempt.name == claim.name
-                    && matches!(attempt.stage, Stage::Wanting | Stage::Releasing)
-            });
-            match first {
-                Some(attempt) => attempt.owner = Some(claim.owner),
-                None => {
-                    let what = format!("client {at} claims as {:?}, nobody's owner", claim.owner);
-                    self.judge(Check::Requests, Err(what));
-                }
-            }
-        }
     }
 
     /// The driver will wait no longer, or knows that there is nothing to wait for. The request may
@@ -385,35 +359,10 @@ impl<S: Server> World<S> {
         let (timing, now) = (self.scope.0.timing, self.local(at));
         for (id, before) in before {
             let after = self.clients[at].engine.held_until(*id);
-            self.judge(Check::Loss, loss::moved(*id, *before, after, sent, now, &timing));
-        }
-    }
-
-    // -- a seeded bug: a new owner on each retry ----------------------------------------------------
-
-    fn rename(&mut self, at: usize, request: &Request) {
-        let Request::Acquire { claims, .. } = request else { return };
-        let client = self.client(at);
-        let used = claims.iter().map(|claim| claim.owner);
-        for owner in used {
-            let real = client.aliases.iter().find(|(_, alias)| **alias == owner);
-            let real = real.map_or(owner, |(real, _)| *real);
-            let number = 1 << 127 | (at as u128) << 64 | client.aliases.len() as u128;
-            let next = client.aliases.get(&real).map_or(number, |_| number | 1 << 32);
-            client.aliases.insert(real, Owner::new(next));
-        }
-    }
-
-    fn rename_owners(&self, at: usize, request: &mut Request) {
-        let aliases = &self.clients[at].aliases;
-        if let Request::Acquire { claims, .. }
-        | Request::Release { claims, .. }
-        | Request::Probe { claims }
-        | Request::Renew { claims, .. } = request
-        {
-            for claim in claims {
-                claim.owner = aliases.get(&claim.owner).copied().unwrap_or(claim.owner);
-            }
+            let several = self.clients[at].attempts.iter();
+            let several = several.filter(|one| one.kind == Kind::AllOf).any(|one| one.id == *id);
+            let result = loss::moved(*id, *before, after, sent, now, &timing, several);
+            self.judge(Check::Loss, result);
         }
     }
 }

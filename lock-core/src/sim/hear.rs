@@ -50,16 +50,17 @@ impl<S: Server> World<S> {
                     self.saw(Sometimes::AllAcquired);
                 }
                 let Some(attempt) = self.client(at).attempt(*id) else { return };
-                attempt.fence = Some(*fence);
                 attempt.deadline = Some(*deadline);
                 attempt.granted.0 = Some(now);
-                let (name, mode) = (attempt.name.clone(), attempt.mode);
-                let trouble = attempt.trouble.0;
+                let (mode, trouble) = (attempt.mode, attempt.trouble.0);
+                let holds = self.take_hold(at, *id, *fence);
                 if trouble {
                     self.saw(Sometimes::GrantedAfterTrouble);
                 }
-                let result = fences::granted(&mut self.fences, &name, *fence, mode);
-                self.judge(Check::Fences, result);
+                for (name, fence) in holds {
+                    let result = fences::granted(&mut self.fences, &name, fence, mode);
+                    self.judge(Check::Fences, result);
+                }
             }
             Event::Renewed { id, deadline } => {
                 let ttl = self.scope.0.timing.ttl();
@@ -72,6 +73,7 @@ impl<S: Server> World<S> {
                 if let Some(attempt) = self.client(at).attempt(*id) {
                     attempt.deadline = None;
                 }
+                self.lost_group(at, *id);
                 self.saw(match reason {
                     LostReason::Deadline { .. } => Sometimes::LostByDeadline,
                     LostReason::Taken => Sometimes::LostByReply,

@@ -7,9 +7,11 @@ pub(super) mod fences;
 pub(super) mod leaks;
 pub(super) mod liveness;
 pub(super) mod loss;
+pub(super) mod permits;
 pub(super) mod requests;
 pub(super) mod revival;
 pub(super) mod rows;
+pub(super) mod together;
 pub(super) mod told;
 pub(super) mod writes;
 
@@ -45,11 +47,15 @@ pub enum Check {
     Told,
     /// Writes of transactions that have pinned a lock commit in the order of its fences.
     Writes,
+    /// A semaphore has no more holders than permits, and each attempt claims one at a time.
+    Permits,
+    /// Several locks are held together only while each of them is.
+    Together,
 }
 
 impl Check {
     /// All of them.
-    pub const ALL: [Check; 12] = [
+    pub const ALL: [Check; 14] = [
         Check::Exclusion,
         Check::Backed,
         Check::Fences,
@@ -62,6 +68,8 @@ impl Check {
         Check::Requests,
         Check::Told,
         Check::Writes,
+        Check::Permits,
+        Check::Together,
     ];
 }
 

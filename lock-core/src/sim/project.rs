@@ -13,6 +13,7 @@ use super::network::Exchange;
 use super::server::Server;
 use super::world::World;
 use crate::fence::Fence;
+use crate::name::LockName;
 use crate::outcome::{Outcome, Reply};
 use crate::time::Instant;
 use alloc::collections::BTreeSet;
@@ -66,7 +67,7 @@ impl<S: Server> World<S> {
         (self.up, self.faults, &self.excused, &self.violation).hash(&mut hasher);
         self.users.left.hash(&mut hasher);
         for one in &self.users.open {
-            (&one.name, rank(one.fence)).hash(&mut hasher);
+            project_holds(&one.holds, &rank, &mut hasher);
         }
         for (name, fence) in &self.users.written {
             (name, rank(*fence)).hash(&mut hasher);
@@ -106,10 +107,12 @@ impl<S: Server> World<S> {
         let mut fences: BTreeSet<_> =
             self.fences.values().flat_map(|latest| [latest.any, latest.exclusive]).collect();
         fences.extend(self.server.fences());
-        fences.extend(self.users.open.iter().map(|one| one.fence));
+        let pinned = self.users.open.iter().flat_map(|one| &one.holds);
+        fences.extend(pinned.map(|(_, fence)| *fence));
         fences.extend(self.users.written.values());
         let attempts = self.clients.iter().flat_map(|client| &client.attempts);
-        fences.extend(attempts.filter_map(|attempt| attempt.fence));
+        let held = attempts.flat_map(|attempt| &attempt.holds);
+        fences.extend(held.map(|(_, fence)| *fence));
         for exchange in &self.exchanges {
             fences.extend(self.outcomes(exchange).into_iter().filter_map(
                 |outcome| match outcome {
@@ -142,12 +145,23 @@ fn project_client(
     client.asleep.map(|since| steps.since(client.clock.read(since))).hash(hasher);
     for attempt in &client.attempts {
         attempt.id.hash(hasher);
-        (&attempt.name, attempt.owner, attempt.stage, attempt.patient).hash(hasher);
-        attempt.fence.map(rank).hash(hasher);
+        (attempt.kind, &attempt.names, attempt.owner, attempt.stage, attempt.patient).hash(hasher);
+        project_holds(&attempt.holds, rank, hasher);
         attempt.deadline.map(|time| steps.until(time)).hash(hasher);
     }
     let now = client.clock.read(steps.now);
     for (key, refusal) in client.refused.iter().filter(|(_, refusal)| refusal.at == now) {
         (key, refusal.informed).hash(hasher);
+    }
+}
+
+fn project_holds(
+    holds: &[(LockName, Fence)],
+    rank: &impl Fn(Fence) -> Fence,
+    hasher: &mut impl Hasher,
+) {
+    holds.len().hash(hasher);
+    for (name, fence) in holds {
+        (name, rank(*fence)).hash(hasher);
     }
 }

@@ -3,6 +3,7 @@
 use super::clock::{Clock, Rate};
 use super::flaw::Flaw;
 use super::invariants::Check;
+use super::target::Target;
 use crate::request::Mode;
 use crate::time::Instant;
 use crate::timing::Timing;
@@ -20,6 +21,8 @@ pub struct Scope {
     pub server: Clock,
     /// How many locks there are.
     pub names: usize,
+    /// What callers may want. If empty: each lock by itself.
+    pub targets: Vec<Target>,
     /// How many attempts each client may begin.
     pub acquires: u8,
     /// How its caller may want a lock.
@@ -56,7 +59,7 @@ pub struct Wish {
     pub once: bool,
     /// For how long.
     pub give_up: Option<Duration>,
-    /// Together with others that want it so.
+    /// Together with others that want it so. Permits and several locks are always exclusive.
     pub mode: Mode,
 }
 
@@ -149,6 +152,7 @@ impl Scope {
             ]),
             server: Clock::new(Rate::FAST, Duration::from_secs(500)),
             names: 1,
+            targets: Vec::new(),
             acquires: 1,
             wishes: Vec::from([Wish::WAIT]),
             opens: u8::MAX,

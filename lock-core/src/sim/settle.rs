@@ -1,6 +1,7 @@
 //! How a schedule ends: the faults stop, holders release, and everything must come to rest.
 
-use super::client::Stage;
+use super::client::{Attempt, Stage};
+use super::invariants::liveness::Awaited;
 use super::invariants::{Check, leaks, liveness};
 use super::scope::Faults;
 use super::server::{Connection, Server};
@@ -11,6 +12,7 @@ use crate::name::{LockName, Owner};
 use crate::request::{Claim, Mode, Request};
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
 use alloc::vec::Vec;
 
 /// More rounds than anything needs that comes to rest.
@@ -113,6 +115,10 @@ impl<S: Server> World<S> {
         let leases = self.server.leases();
         let settled = leaks::settled(&leases, self.server_now(), self.unsettled());
         self.judge(Check::Leaks, settled);
+        let untold = |one: &&Attempt| one.stage != Stage::Abandoned;
+        let mut attempts = self.clients.iter().flat_map(|client| &client.attempts);
+        let untold = attempts.find(untold).map(|one| format!("{:?} ended, untold", one.id));
+        self.judge(Check::Leaks, untold.map_or(Ok(()), Err));
     }
 
     /// Where the clock was set back, what is left behind stays until somebody wants it, and a TTL from then.
@@ -147,28 +153,27 @@ impl<S: Server> World<S> {
         self.attempts() + sessions.sum::<usize>()
     }
 
-    /// The locks that somebody waits for, for as long as it takes.
-    fn waiting(&self) -> BTreeSet<LockName> {
+    /// What somebody waits for, for as long as it takes.
+    fn waiting(&self) -> BTreeSet<Awaited> {
         let attempts = self.clients.iter().flat_map(|client| &client.attempts);
         attempts
             .filter(|attempt| attempt.patient && attempt.stage == Stage::Wanting)
-            .map(|attempt| attempt.name.clone())
+            .map(|attempt| (attempt.kind, attempt.names.clone()))
             .collect()
     }
 
-    /// Since when these locks are nobody's.
-    fn note_free(&self, waiting: &BTreeSet<LockName>, free: &mut BTreeMap<LockName, Instant>) {
-        let (leases, now) = (self.server.leases(), self.server_now());
-        let held = leases.iter().filter(|lease| lease.holder(now).is_some());
-        let held: BTreeSet<&LockName> = held.map(|lease| &lease.name).collect();
-        free.retain(|name, _| waiting.contains(name) && !held.contains(name));
-        for name in waiting.iter().filter(|name| !held.contains(name)) {
-            free.entry(name.clone()).or_insert(self.now);
+    /// Since when nobody has these locks.
+    fn note_free(&self, waiting: &BTreeSet<Awaited>, free: &mut BTreeMap<Awaited, Instant>) {
+        let now = self.server_now();
+        let is_free = |(kind, names): &Awaited| self.is_free(*kind, names, now);
+        free.retain(|awaited, _| waiting.contains(awaited) && is_free(awaited));
+        for awaited in waiting.iter().filter(|awaited| is_free(awaited)) {
+            free.entry(awaited.clone()).or_insert(self.now);
         }
     }
 
     /// What a client's callers do now: release what they hold, and what they have lost.
-    fn release_all(&mut self, at: usize, waiting: &mut BTreeSet<LockName>) {
+    fn release_all(&mut self, at: usize, waiting: &mut BTreeSet<Awaited>) {
         while let Some(attempt) = self.clients[at]
             .attempts
             .iter()
@@ -176,7 +181,7 @@ impl<S: Server> World<S> {
         {
             let known = &self.clients[at].attempts[attempt];
             if known.stage == Stage::Held {
-                waiting.remove(&known.name);
+                waiting.retain(|(_, names)| !known.meets(names));
             }
             self.release(at, attempt);
         }

@@ -20,11 +20,11 @@ pub(super) struct Users {
     pub(super) written: BTreeMap<LockName, Fence>,
 }
 
-/// A transaction that has pinned a lock.
+/// A transaction that has pinned what a guard holds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Transaction {
-    pub(super) name: LockName,
-    pub(super) fence: Fence,
+    /// The locks, with the fences that it pinned them with.
+    pub(super) holds: Vec<(LockName, Fence)>,
 }
 
 impl<S: Server> World<S> {
@@ -37,7 +37,7 @@ impl<S: Server> World<S> {
         if self.users.left > 0 {
             for (at, client) in self.clients.iter().enumerate() {
                 let granted = client.attempts.iter().enumerate();
-                let granted = granted.filter(|(_, attempt)| attempt.fence.is_some());
+                let granted = granted.filter(|(_, attempt)| !attempt.holds.is_empty());
                 actions.extend(granted.map(|(attempt, _)| Action::Pin(at, attempt)));
             }
         }
@@ -46,26 +46,30 @@ impl<S: Server> World<S> {
         }
     }
 
+    /// Each lock of a guard is pinned, or the transaction is rolled back.
     pub(super) fn pin(&mut self, client: usize, attempt: usize) {
         self.users.left -= 1;
-        let attempt = &self.clients[client].attempts[attempt];
-        let (name, Some(fence)) = (attempt.name.clone(), attempt.fence) else { return };
-        if self.server.pin(&name, fence) {
-            self.users.open.push(Transaction { name, fence });
-        } else {
-            self.note(|_| format!("fence {fence} is not the last of {name}: rolled back"));
+        let holds = self.clients[client].attempts[attempt].holds.clone();
+        for (at, (name, fence)) in holds.iter().enumerate() {
+            if !self.server.pin(name, *fence) {
+                self.note(|_| format!("fence {fence} is not the last of {name}: rolled back"));
+                holds[..at].iter().for_each(|(name, _)| self.server.unpin(name));
+                return;
+            }
         }
+        self.users.open.push(Transaction { holds });
     }
 
     /// A transaction ends, and its writes count if it commits.
     pub(super) fn end(&mut self, at: usize, commits: bool) {
-        let Transaction { name, fence } = self.users.open.remove(at);
-        self.server.unpin(&name);
-        if commits {
-            let last = self.users.written.entry(name).or_insert(fence);
-            let result = writes::check(*last, fence);
-            *last = fence.max(*last);
-            self.judge(Check::Writes, result);
+        for (name, fence) in self.users.open.remove(at).holds {
+            self.server.unpin(&name);
+            if commits {
+                let last = self.users.written.entry(name).or_insert(fence);
+                let result = writes::check(*last, fence);
+                *last = fence.max(*last);
+                self.judge(Check::Writes, result);
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ use super::invariants::{Check, Violation};
 use super::network::Exchange;
 use super::scope::{Faults, Scope};
 use super::server::Server;
+use super::target::Target;
 use super::users::Users;
 use crate::capabilities::Capabilities;
 use crate::name::{LockName, Owner};
@@ -35,6 +36,8 @@ pub struct World<S: Server> {
     pub(super) scope: Aside<Arc<Scope>>,
     pub(super) capabilities: Capabilities,
     pub(super) names: Aside<Arc<[LockName]>>,
+    /// What callers may want.
+    pub(super) targets: Aside<Arc<[Target]>>,
     /// Real time.
     pub(super) now: Instant,
     pub(super) server: S,
@@ -68,9 +71,14 @@ impl<S: Server> World<S> {
     /// A world at time zero, in which nobody wants anything yet.
     pub fn new(server: S, capabilities: Capabilities, scope: Scope) -> Self {
         let names = (0..scope.names).filter_map(|n| LockName::new(&format!("lock-{n}")).ok());
+        let targets = match &scope.targets[..] {
+            [] => (0..scope.names).map(Target::One).collect(),
+            targets => targets.into(),
+        };
         let clients = 0..scope.clients.len();
         Self {
             names: Aside(names.collect()),
+            targets: Aside(targets),
             now: Instant::from_nanos(0),
             server,
             server_clock: scope.server,
@@ -243,9 +251,9 @@ impl<S: Server> World<S> {
             actions.push(Action::Run(at));
         }
         if client.acquires > 0 {
-            for name in 0..self.names.0.len() {
+            for target in 0..self.targets.0.len() {
                 let wishes = 0..self.scope.0.wishes.len();
-                actions.extend(wishes.map(|wish| Action::Acquire(at, name, wish)));
+                actions.extend(wishes.map(|wish| Action::Acquire(at, target, wish)));
             }
         }
         for (attempt, known) in client.attempts.iter().enumerate() {

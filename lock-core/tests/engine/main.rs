@@ -7,7 +7,6 @@ mod acquire;
 mod batch;
 mod behind;
 mod cancel;
-mod crowd;
 mod give_up;
 mod gone;
 mod look;

@@ -1,10 +1,9 @@
 //! Attempts for several locks at once.
 
-use super::crowd::{Dice, crowd};
 use super::scenario::{
     FENCE, START, Scenario, TRIP, VALID, freed, holder, name, not_acquired, unknown,
 };
-use lock_core::{Action, Engine, Event, Instant, LockId, LostReason, NotAcquired, Outcome, Reply};
+use lock_core::{Action, Event, LockId, LostReason, NotAcquired, Outcome, Reply};
 use std::time::Duration;
 
 impl Scenario {
@@ -127,21 +126,4 @@ fn trouble_with_a_request_for_all_is_told_once() {
     }
     assert!(matches!(scene.told()[..], [Event::Released { id: of, .. }] if of == id));
     scene.is_over();
-}
-
-#[test]
-fn two_sets_never_wait_for_each_other() {
-    let want = |engine: &mut Engine, now, dice: &mut Dice| {
-        let mut names: Vec<_> = ["a", "b", "c", "d"].map(name).into();
-        names.retain(|_| dice.roll(3) > 0);
-        names.push(name("b"));
-        let give_up = (dice.roll(4) == 0).then(|| Instant::after(now, Duration::from_secs(5)));
-        engine.acquire_all(now, names, dice.roll(4) == 0, give_up)
-    };
-    let holds = |engine: &Engine, id| {
-        let held = engine.fences(id).into_iter();
-        held.map(|(name, fence)| (name, Some(fence))).collect()
-    };
-    let grants: usize = (0..3_000).map(|seed| crowd(seed, &want, &holds)).sum();
-    assert!(grants > 5_000, "only {grants} grants");
 }

@@ -5,7 +5,7 @@ use lock_core::Instant;
 use lock_core::sim::advisory::FakeAdvisory;
 use lock_core::sim::consul::FakeConsul;
 use lock_core::sim::table::FakeTable;
-use lock_core::sim::{Found, Scope, Server, Sometimes, Wish, World, explore};
+use lock_core::sim::{Found, Scope, Server, Sometimes, Target, Wish, World, explore};
 use std::time;
 
 fn search<S: Server>(what: &str, world: World<S>, limit: usize) -> Found {
@@ -242,4 +242,58 @@ fn two_clients_watch() {
     let seen = [Sometimes::AllAcquired, Sometimes::TakenOver, Sometimes::LostByDeadline];
     exhaust_world("watched, 2 clients that wait", world(4), &seen);
     exhaust_if_long("watched, 2 clients that wait, longer", world(5), &seen);
+}
+
+// -- permits, and several locks at once -------------------------------------------------------------
+
+/// A world with these targets and two locks, for so many steps of time: parts are made again and again, so without an end
+/// the search has none.
+fn grouped(targets: &[Target], steps: u32, change: impl FnOnce(&mut Scope)) -> World<FakeTable> {
+    let scope = small(|scope| {
+        (scope.names, scope.targets, scope.cancels) = (2, targets.to_vec(), false);
+        scope.horizon = scope.grid.map(|grid| Instant::default().after(grid * steps));
+        change(scope);
+    });
+    table(scope)
+}
+
+/// Both permits, from either end: which one an engine asks for first is its own choice.
+fn both() -> [Target; 2] {
+    [Target::AnyOf(vec![0, 1]), Target::AnyOf(vec![1, 0])]
+}
+
+#[test]
+fn two_clients_want_permits() {
+    let seen = [Sometimes::AllPermitsHeld, Sometimes::Denied, Sometimes::TakenOver];
+    let world = grouped(&both(), 2, try_only);
+    exhaust_world("2 permits, 2 clients that try", world, &seen);
+    let world = grouped(&both(), 2, |_| ());
+    exhaust_if_long("2 permits, 2 clients that wait", world, &seen);
+    let world = grouped(&both(), 2, |scope| {
+        scope.clients.push(scope.clients[0]);
+        try_only(scope);
+    });
+    exhaust_if_long("2 permits, 3 clients that try", world, &seen);
+}
+
+#[test]
+fn two_clients_want_two_locks() {
+    let seen = [Sometimes::AllAcquired, Sometimes::LateGrantRefused, Sometimes::TakenOver];
+    let set = Target::AllOf(vec![0, 1]);
+    let world = grouped(std::slice::from_ref(&set), 3, |_| ());
+    exhaust_world("2 locks at once, 2 clients that wait", world, &seen);
+    let world = grouped(std::slice::from_ref(&set), 4, |_| ());
+    exhaust_if_long("2 locks at once, 2 clients that wait, longer", world, &seen);
+    let world = grouped(&[set, Target::One(1)], 3, |_| ());
+    exhaust_if_long("2 locks at once or 1 of them, 2 clients that wait", world, &seen);
+}
+
+#[test]
+fn rivals_in_one_client_want_two_locks() {
+    let world = grouped(&[Target::AllOf(vec![0, 1]), Target::One(1)], 3, |scope| {
+        scope.clients.pop();
+        (scope.acquires, scope.faults.ghosts) = (2, 1);
+    });
+    let seen = [Sometimes::LocalRival, Sometimes::LostOneOfSeveral, Sometimes::GhostTook];
+    exhaust_world("2 locks at once or 1 of them, 1 client, 2 rivals, 1 ghost", world, &seen);
 }

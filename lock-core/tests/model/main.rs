@@ -4,6 +4,7 @@
 #![cfg(feature = "sim")]
 
 mod exhaustive;
+mod groups;
 mod mutants;
 mod negative;
 mod schedules;

@@ -4,7 +4,7 @@
 use lock_mutants::sim::advisory::FakeAdvisory;
 use lock_mutants::sim::consul::{Entry, FakeConsul, Known};
 use lock_mutants::sim::table::FakeTable;
-use lock_mutants::sim::{Check, Scope, Server, Violation, Wish, World, explore, random};
+use lock_mutants::sim::{Check, Scope, Server, Target, Violation, Wish, World, explore, random};
 use lock_mutants::{
     Fence, Instant, LockName, MUTANTS, Mutant, Owner, SessionName, Shown, advisory, consul, switch,
     table,
@@ -40,6 +40,18 @@ fn advisory(mut scope: Scope) -> World<FakeAdvisory> {
 fn consul(mut scope: Scope) -> World<FakeConsul> {
     scope.faults.kills = scope.faults.hints;
     World::new(FakeConsul::new(), consul::capabilities("somebody"), scope)
+}
+
+/// Two or three permits, all of which callers want one of.
+fn permits(scope: Scope) -> Scope {
+    let names = scope.names + 1;
+    Scope { names, targets: vec![Target::AnyOf((0..names).collect())], ..scope }
+}
+
+/// Sets that overlap, in different orders.
+fn several(scope: Scope) -> Scope {
+    let sets = [vec![0, 1], vec![2, 1], vec![2, 0, 1]];
+    Scope { names: 3, targets: sets.map(Target::AllOf).into(), ..scope }
 }
 
 /// One client whose requests may be carried out late, and a lock that somebody has who is gone.
@@ -102,6 +114,9 @@ fn find(mutant: &Mutant) -> Option<(Violation, String)> {
             advisory(scope)
         }),
         Shown::Consul => caught(check, consul),
+        Shown::Permits => caught(check, |scope| table(permits(scope))),
+        Shown::PermitsAdvisory => caught(check, |scope| advisory(permits(scope))),
+        Shown::Several => caught(check, |scope| table(several(scope))),
         Shown::ConsulSearched => searched(small_consul(check)),
     }
 }

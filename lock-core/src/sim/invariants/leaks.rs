@@ -9,6 +9,10 @@ use crate::sim::server::Lease;
 use crate::time::Instant;
 use alloc::format;
 use alloc::string::String;
+use core::time::Duration;
+
+/// Each renewal moves the end of a lease by a microsecond at least, so that one may end so much later than its TTL allows.
+pub(in super::super) const SLACK: Duration = Duration::from_micros(20);
 
 /// `now` is the server's; `known` says whether an attempt of that owner has not ended.
 pub(in super::super) fn check(

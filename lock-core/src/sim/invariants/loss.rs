@@ -24,7 +24,7 @@ pub(in super::super) fn told(
 }
 
 /// After an engine was called: how the end of a hold has moved. `sent` is when the request was
-/// sent whose reply was handed in by that call, at `now`.
+/// sent whose reply was handed in by that call, at `now`. Of `several` locks, some may have been granted long before.
 pub(in super::super) fn moved(
     id: LockId,
     before: Option<Instant>,
@@ -32,6 +32,7 @@ pub(in super::super) fn moved(
     sent: Option<Instant>,
     now: Instant,
     timing: &Timing,
+    several: bool,
 ) -> Result<(), String> {
     let Some(until) = after.filter(|_| after > before) else { return Ok(()) };
     let Some(sent) = sent else {
@@ -43,7 +44,7 @@ pub(in super::super) fn moved(
     }
     // No caller is handed a lock that is due for renewal at once.
     let least = timing.valid() - timing.ttl() / 3;
-    if before.is_none() && until.since(now) < least {
+    if before.is_none() && !several && until.since(now) < least {
         return Err(format!("{id:?} is granted until {until:?}, at {now:?}"));
     }
     Ok(())

@@ -3,6 +3,7 @@
 
 use crate::event::Event;
 use crate::sim::client::{Attempt, Stage};
+use crate::sim::target::Kind;
 use crate::time::Instant;
 use alloc::format;
 use alloc::string::String;
@@ -24,6 +25,10 @@ pub(in super::super) fn told(
         (Stage::Held, Event::RenewalFailed { .. }) => Stage::Held,
         (Stage::Held, Event::Lost { .. }) => Stage::Lost,
         (Stage::Releasing, Event::Lost { .. } | Event::Trouble { .. }) => Stage::Releasing,
+        // One of several was lost at that moment, and all are wanted again.
+        (Stage::Releasing, Event::Waiting { .. }) if attempt.kind == Kind::AllOf => {
+            Stage::Releasing
+        }
         (Stage::Releasing, Event::Released { .. }) => return Ok(None),
         (stage, event) => return Err(format!("at {now:?}, {stage:?}, told {event:?}")),
     };

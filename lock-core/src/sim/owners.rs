@@ -1,0 +1,77 @@
+//! Whose claims a client sends.
+
+use super::client::{Client, Stage};
+use super::invariants::Check;
+use super::server::Server;
+use super::target::Kind;
+use super::world::World;
+use crate::name::Owner;
+use crate::request::{Action, Claim, Request};
+use alloc::format;
+
+impl<S: Server> World<S> {
+    /// An attempt's owner is new in its first claim, and never changes.
+    pub(super) fn learn_owners(&mut self, at: usize, action: Action, claims: &[Claim]) {
+        let is_grouped = self.is_grouped();
+        for claim in claims {
+            let known = !self.client(at).owners.0.insert(claim.owner);
+            if known && action == Action::Release {
+                // It may be freed once more when its caller has long been told.
+                continue;
+            }
+            let Client { attempts, engine, .. } = self.client(at);
+            if attempts.iter().any(|attempt| attempt.owner == Some(claim.owner)) {
+                continue;
+            }
+            let first = if is_grouped {
+                let of = engine.attempt_of(claim.owner);
+                attempts
+                    .iter_mut()
+                    .find(|one| Some(one.id) == of && one.names.contains(&claim.name))
+            } else {
+                // Local rivals are served first come, first served.
+                attempts.iter_mut().find(|attempt| {
+                    attempt.owner.is_none()
+                        && attempt.names[0] == claim.name
+                        && matches!(attempt.stage, Stage::Wanting | Stage::Releasing)
+                })
+            };
+            match first {
+                Some(attempt) if attempt.kind == Kind::One => attempt.owner = Some(claim.owner),
+                Some(_) => {}
+                None => {
+                    let what = format!("client {at} claims as {:?}, nobody's owner", claim.owner);
+                    self.judge(Check::Requests, Err(what));
+                }
+            }
+        }
+    }
+
+    // -- a seeded bug: a new owner on each retry ----------------------------------------------------
+
+    pub(super) fn rename(&mut self, at: usize, request: &Request) {
+        let Request::Acquire { claims, .. } = request else { return };
+        let client = self.client(at);
+        let used = claims.iter().map(|claim| claim.owner);
+        for owner in used {
+            let real = client.aliases.iter().find(|(_, alias)| **alias == owner);
+            let real = real.map_or(owner, |(real, _)| *real);
+            let number = 1 << 127 | (at as u128) << 64 | client.aliases.len() as u128;
+            let next = client.aliases.get(&real).map_or(number, |_| number | 1 << 32);
+            client.aliases.insert(real, Owner::new(next));
+        }
+    }
+
+    pub(super) fn rename_owners(&self, at: usize, request: &mut Request) {
+        let aliases = &self.clients[at].aliases;
+        if let Request::Acquire { claims, .. }
+        | Request::Release { claims, .. }
+        | Request::Probe { claims }
+        | Request::Renew { claims, .. } = request
+        {
+            for claim in claims {
+                claim.owner = aliases.get(&claim.owner).copied().unwrap_or(claim.owner);
+            }
+        }
+    }
+}
