@@ -65,7 +65,7 @@ type Ticket = u64;
 /// A call to the task.
 enum Call {
     Acquire { ticket: Ticket, wish: Wish, give_up: Option<Instant>, news: news::Sender },
-    Release { ticket: Ticket, tell: Option<oneshot::Sender<Release>> },
+    Release { ticket: Ticket, keep: Option<Duration>, tell: Option<oneshot::Sender<Release>> },
     Close,
     Shutdown { tell: oneshot::Sender<End> },
 }
@@ -107,7 +107,7 @@ impl Driver {
         let wish = wish.clone();
         let give_up = wish.give_up(clock::now());
         self.call(Call::Acquire { ticket, wish, give_up, news: tell });
-        Attempt { driver: self.clone(), ticket: Some(ticket), news }
+        Attempt { driver: self.clone(), ticket: Some(ticket), news, keep: None }
     }
 
     /// Ends every acquire that waits, now and later.
@@ -148,6 +148,8 @@ pub(crate) struct Attempt {
     /// [`None`] once its release is asked for.
     ticket: Option<Ticket>,
     news: news::Receiver,
+    /// How long after its grant the lock stays taken, once there is a guard.
+    pub(crate) keep: Option<Duration>,
 }
 
 impl Attempt {
@@ -178,7 +180,7 @@ impl Attempt {
 
     fn ask_for_release(&mut self, tell: Option<oneshot::Sender<Release>>) {
         if let Some(ticket) = self.ticket.take() {
-            self.driver.call(Call::Release { ticket, tell });
+            self.driver.call(Call::Release { ticket, keep: self.keep, tell });
         }
     }
 }

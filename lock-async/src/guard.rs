@@ -12,6 +12,7 @@ use lock_core::{Failure, Fence, Instant, LockName, LostReason, Mode};
 use lock_shared::held::Held;
 use lock_shared::pin::Pins;
 use lock_shared::threads::apart;
+use lock_shared::wish::Wish;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -50,13 +51,9 @@ pub struct Guard {
 }
 
 impl Guard {
-    pub(crate) fn new(
-        attempt: Attempt,
-        name: LockName,
-        mode: Mode,
-        granted: Granted,
-        pins: Pins,
-    ) -> Self {
+    pub(crate) fn new(mut attempt: Attempt, wish: Wish, granted: Granted, pins: Pins) -> Self {
+        let Wish { name, mode, keep, .. } = wish;
+        attempt.keep = keep;
         Self { attempt, name, mode, granted, pins }
     }
 
@@ -159,6 +156,18 @@ impl Guard {
     /// The time that a grant or renewal counts: [`remaining`](Self::remaining) right after one.
     pub fn valid_for(&self) -> Duration {
         self.attempt.timing().valid()
+    }
+
+    /// How long after its grant the lock stays taken, though it is released: what [`keep_for`](crate::Acquire::keep_for) asked
+    /// for.
+    pub fn kept_for(&self) -> Option<Duration> {
+        self.attempt.keep
+    }
+
+    /// Has the release free the lock at once, whatever [`keep_for`](crate::Acquire::keep_for) asked for: if the work failed, say,
+    /// and another process may try it now.
+    pub fn cancel_keep(&mut self) {
+        self.attempt.keep = None;
     }
 
     /// Releases the lock, and reports the result. Resolves within two request budgets.

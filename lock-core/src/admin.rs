@@ -151,4 +151,6 @@ pub struct Hold {
     /// Its lease ends later than its TTL allows: the server's clock was set back since. If its holder is
     /// dead, whoever wants the lock gets it within two TTLs all the same.
     pub ends_late: bool,
+    /// It was released, and nobody has it: it is [kept](crate::Request::Keep) until its lease ends.
+    pub kept: bool,
 }

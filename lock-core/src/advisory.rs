@@ -51,6 +51,7 @@ pub fn capabilities(waiting: usize, label: Option<&str>) -> Capabilities {
         label: label.map(Arc::from),
         sessions: Some(Sessions::Connections { waiting }),
         on_busy: Action::Wait,
+        keeps: false,
         notifies: false,
     }
 }

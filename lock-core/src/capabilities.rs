@@ -25,6 +25,8 @@ pub struct Capabilities {
     pub sessions: Option<Sessions>,
     /// The request that follows a denial: [`Action::Acquire`], [`Action::Probe`] or [`Action::Wait`].
     pub on_busy: Action,
+    /// [`Request::Keep`](crate::Request::Keep) is known.
+    pub keeps: bool,
     /// The server notifies waiters of freed locks, on a connection of its own.
     pub notifies: bool,
 }

@@ -56,6 +56,7 @@ pub fn capabilities(label: &str) -> Capabilities {
         label: Some(label.into()),
         sessions: Some(Sessions::Records),
         on_busy: Action::Wait,
+        keeps: false,
         notifies: false,
     }
 }

@@ -247,11 +247,19 @@ impl Engine {
     ///
     /// Leads to one [`Event::Released`], at once if nothing was ever sent.
     pub fn release(&mut self, now: Instant, id: LockId) {
+        self.release_after(now, id, None);
+    }
+
+    /// The same, but what the caller was told it was granted stays taken until so long after its grant, by the server's
+    /// clock. Nobody has it until then, this engine included. An attempt that was not granted leaves nothing behind, and
+    /// where [`Capabilities::keeps`] is false, nothing stays taken.
+    pub fn release_after(&mut self, now: Instant, id: LockId, keep: Option<Duration>) {
         self.handle_timeout(now);
-        if self.release_any(id) || self.release_all(id) {
+        let keep = keep.filter(|_| self.capabilities.keeps);
+        if self.release_any(id, keep) || self.release_all(id, keep) {
             self.apply_effects(now);
         } else {
-            self.step(now, id, Input::Release);
+            self.step(now, id, Input::Release(keep));
         }
     }
 
@@ -308,6 +316,15 @@ impl Engine {
         let front: Vec<LockId> = self.in_front(name).collect();
         for front in front {
             self.step(now, front, Input::Hint);
+        }
+    }
+
+    /// `name` was released, and is kept for so long: whoever waits for it tries again by then. Safety never rests on it.
+    pub fn handle_kept(&mut self, now: Instant, name: &LockName, left: Duration) {
+        self.handle_timeout(now);
+        let front: Vec<LockId> = self.in_front(name).collect();
+        for front in front {
+            self.step(now, front, Input::FreeAt(now.after(left)));
         }
     }
 

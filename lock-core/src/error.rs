@@ -63,9 +63,29 @@ pub enum ClaimError {
         "the lock's name must not have more than 36 characters, like those of node-distributed-lock"
     )]
     TooLong,
+    /// To [keep](crate::Request::Keep) a lock after its release, anywhere but on a table of our own.
+    #[error(
+        "a lock cannot be kept after its release here, as it ends with its connection or session: use a lock table, or hold it for longer"
+    )]
+    NoKeep,
+    /// The same, in the table of [another package](crate::sql::node_distributed_lock).
+    #[error(
+        "a lock cannot be kept after its release in the table of node-distributed-lock, whose rows do not say when they were granted: use a table of the protocol `table`"
+    )]
+    NoKeepInFleet,
+    /// To keep a lock for longer than a day.
+    #[error("a lock is kept for 24h after its grant at most")]
+    TooLongKept,
     /// A permit of a semaphore, or several locks at once.
     #[error("a permit and several locks at once are exclusive, and cannot be acquired together")]
     Combined,
+}
+
+impl ClaimError {
+    /// Whether there is such a lock, but it cannot be kept after its release.
+    pub fn is_about_keeping(self) -> bool {
+        matches!(self, Self::NoKeep | Self::NoKeepInFleet | Self::TooLongKept)
+    }
 }
 
 /// Timing that cannot be safe. The caller's fault.

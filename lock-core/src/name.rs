@@ -182,6 +182,10 @@ impl fmt::Debug for LockName {
 pub struct Owner(u128);
 
 impl Owner {
+    /// The owner of a lock that was released and is [kept](crate::Request::Keep): nobody's. No attempt has this number,
+    /// as their numbers are random.
+    pub const KEPT: Self = Self(0);
+
     /// The owner with this number.
     pub const fn new(number: u128) -> Self {
         Self(number)

@@ -110,6 +110,8 @@ pub struct Holder {
     pub expires_in: Duration,
     /// Whether another waited for it before us. Only tables know, and an engine of its own attempts.
     pub wanted: bool,
+    /// It was released, and nobody has it. It is kept until `expires_in` is over.
+    pub kept: bool,
     /// The lease's version and TTL, where its end is found out by watching it. Then `expires_in` is the engine's.
     pub watched: Option<(LeaseVersion, Duration)>,
 }
@@ -129,6 +131,8 @@ pub enum News {
 pub enum Notification {
     /// This lock was freed.
     Freed(LockName),
+    /// This lock was released, and is [kept](crate::Request::Keep) for so long.
+    Kept(LockName, Duration),
     /// The number of a [`Request::Ping`](crate::Request::Ping).
     Ping(u128),
 }

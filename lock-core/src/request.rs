@@ -65,6 +65,14 @@ pub enum Request {
         /// [`Outcome::Free`].
         times_overtaken: u32,
     },
+    /// Leave every lease that its owner still holds taken until so long after its grant, by the server's clock, and free
+    /// it by then. Until then it is [nobody's](Owner::KEPT). What was granted longer ago is freed at once.
+    Keep {
+        /// The leases.
+        claims: Vec<Claim>,
+        /// The time from each lease's grant to its end.
+        keep: Duration,
+    },
     /// Read which names another owner has. This is less work for the server than an attempt to take them.
     Probe {
         /// The names and who wants them.
@@ -106,7 +114,7 @@ impl Request {
             Request::Close { .. } => Action::Close,
             Request::Acquire { .. } => Action::Acquire,
             Request::Renew { .. } => Action::Renew,
-            Request::Release { .. } => Action::Release,
+            Request::Release { .. } | Request::Keep { .. } => Action::Release,
             Request::Probe { .. } => Action::Probe,
             Request::Wait { .. } => Action::Wait,
             Request::Subscribe { .. } => Action::Subscribe,
@@ -125,6 +133,7 @@ impl Request {
             Request::Acquire { claims, .. }
             | Request::Renew { claims, .. }
             | Request::Release { claims, .. }
+            | Request::Keep { claims, .. }
             | Request::Probe { claims } => claims,
             Request::Wait { claim, .. } => core::slice::from_ref(claim),
             Request::Open { .. }
@@ -148,7 +157,7 @@ pub enum Action {
     KeepAlive,
     /// [`Request::Renew`].
     Renew,
-    /// [`Request::Release`].
+    /// [`Request::Release`] and [`Request::Keep`].
     Release,
     /// [`Request::Acquire`].
     Acquire,

@@ -30,6 +30,7 @@
 //! | semaphores | [`Permits`](Check::Permits) | never more holders than permits; an attempt claims one at a time, and none while it has one |
 //! | several locks | [`Together`](Check::Together) | all that was wanted is held, and only while the server has the lease of each |
 //! | pins | [`Writes`](Check::Writes) | writes of users' transactions that have pinned a lock commit in the order of its fences |
+//! | kept | [`Kept`](Check::Kept) | a lock that is kept after its release is granted to nobody before its end, and kept no longer |
 //! | all | [`Requests`](Check::Requests) | what servers and drivers rely on in requests |
 //!
 //! # Servers

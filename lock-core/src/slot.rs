@@ -60,20 +60,22 @@ impl Slot {
             (Phase::Queued, Input::Front) => {
                 Phase::Waiting { retry_at: self.contention.at_front(self.once, self.give_up, cx) }
             }
-            (Phase::Queued | Phase::Waiting { .. }, Input::Release) => {
+            (Phase::Queued | Phase::Waiting { .. }, Input::Release(_)) => {
                 self.no_more_of_it();
                 self.abandon(cx)
             }
-            (phase @ Phase::Claiming { .. }, Input::Release) => {
+            (phase @ Phase::Claiming { .. }, Input::Release(_)) => {
                 self.no_more_of_it();
                 self.stop_waiting(phase, cx)
             }
-            (Phase::Held { renewal_sent, .. }, Input::Release) => {
+            (Phase::Held { renewal_sent, .. }, Input::Release(keep)) => {
+                self.keep = keep.filter(|_| self.untold.is_none());
                 self.failure = None;
                 self.no_more_of_it();
                 Phase::Releasing { retry_at: now, in_flight: renewal_sent.map(|_| Action::Renew) }
             }
-            (Phase::Lost { renewing }, Input::Release) => {
+            (Phase::Lost { renewing }, Input::Release(keep)) => {
+                self.keep = keep;
                 self.no_more_of_it();
                 if renewing || self.exposed(now) {
                     let in_flight = renewing.then_some(Action::Renew);
@@ -87,6 +89,14 @@ impl Slot {
                 Phase::Waiting { retry_at: retry_at.min(self.contention.after_notification(cx)) }
             }
             (phase @ Phase::Claiming { .. }, Input::Hint) => {
+                self.contention.notified_in_flight();
+                phase
+            }
+            (Phase::Waiting { retry_at }, Input::FreeAt(at)) => {
+                self.hears_of_the_end(at, cx);
+                Phase::Waiting { retry_at: retry_at.min(at) }
+            }
+            (phase @ Phase::Claiming { .. }, Input::FreeAt(_)) => {
                 self.contention.notified_in_flight();
                 phase
             }
@@ -186,7 +196,8 @@ impl Slot {
             // An attempt whose own request was not answered yet will hear of it with that answer.
             (phase, Input::PlaceGone(_)) => phase,
             (phase, Input::Rival | Input::Front | Input::Sent { .. }) => phase,
-            (phase, Input::Answer(_) | Input::Release | Input::Hint) => phase,
+            (phase, Input::Answer(_) | Input::Release(_)) => phase,
+            (phase, Input::Hint | Input::FreeAt(_)) => phase,
             (phase, Input::Kept(_) | Input::KeepFailed(_) | Input::NoSession(_)) => phase,
         };
     }

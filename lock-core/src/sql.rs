@@ -30,12 +30,13 @@ pub mod sqlite;
 mod terms;
 
 use crate::error::ClaimError;
-use crate::name::{LockName, TableName};
+use crate::name::{LockName, Owner, TableName};
 use crate::request::{Claim, Mode, Request};
 use crate::time::Instant;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 pub use admin::AdminExchange;
 pub use exchange::Exchange;
@@ -44,6 +45,9 @@ pub use prepared::{Prepared, Run};
 pub use refusal::{ConnectError, Refusal};
 pub use setup::{Setup, Step};
 use terms::Terms;
+
+/// How long after its grant a lock can be kept at most: as long as the longest TTL.
+const LONGEST_KEPT: Duration = Duration::from_secs(24 * 3600);
 
 /// A value in SQL: a parameter, or a column of a row.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -93,6 +97,8 @@ pub struct Codec {
     claim: Text,
     renew: Text,
     release: Text,
+    /// The release that leaves a lock taken for a while, and the same that notifies no waiter.
+    keep: Option<[Text; 2]>,
     /// The release that notifies no waiter, where releases notify waiters.
     untold: Option<Text>,
     holders: Text,
@@ -163,6 +169,19 @@ impl Codec {
         }
     }
 
+    /// Whether a lock can be kept for so long after its grant, though it is released. To be asked before an attempt is
+    /// made.
+    ///
+    /// # Errors
+    /// [`ClaimError::NoKeepInFleet`]; [`ClaimError::TooLongKept`] for more than a day.
+    pub fn check_keep(&self, keep: Duration) -> Result<(), ClaimError> {
+        match self.terms.fleet {
+            Some(_) => Err(ClaimError::NoKeepInFleet),
+            None if keep > LONGEST_KEPT => Err(ClaimError::TooLongKept),
+            None => Ok(()),
+        }
+    }
+
     /// Whether the table is that of [another package](node_distributed_lock).
     pub fn is_shared_with_peers(&self) -> bool {
         self.terms.fleet.is_some()
@@ -214,13 +233,14 @@ impl Codec {
     fn new(dialect: Dialect, table: TableName, texts: [&str; 4]) -> Self {
         let [claim, renew, release, holders] =
             texts.map(|text| Text { any: dialect.text(text, &table).into(), one: None });
-        let (creates, untold, mark, correct) = (true, None, None, None);
+        let (creates, keep, untold, mark, correct) = (true, None, None, None, None);
         Self {
             dialect,
             table,
             claim,
             renew,
             release,
+            keep,
             untold,
             holders,
             creates,
@@ -243,6 +263,15 @@ impl Codec {
     fn with_one_holder(mut self, holders: &str) -> Self {
         self.holders.one = Some(self.dialect.text(holders, &self.table).into());
         self
+    }
+
+    /// With releases that leave locks taken for a while; the second notifies no waiter.
+    fn with_keep(self, texts: [&str; 2]) -> Self {
+        let keep = texts.map(|text| {
+            let any = text.replace("{kept}", &Owner::KEPT.to_string());
+            Text { any: self.dialect.text(&any, &self.table).into(), one: None }
+        });
+        Self { keep: Some(keep), ..self }
     }
 
     /// With releases, of any number and of one, for when waiters cannot be notified.

@@ -38,6 +38,7 @@ pub fn capabilities(label: &str, notifies: bool) -> Capabilities {
         label: Some(stored(label)),
         sessions: None,
         on_busy: if notifies { Action::Acquire } else { Action::Probe },
+        keeps: true,
         notifies,
     }
 }

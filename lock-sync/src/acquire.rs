@@ -95,6 +95,22 @@ impl<'a> Acquire<'a> {
         Self { wish: self.wish.and_then(|wish| wish.and(name)), ..self }
     }
 
+    /// Keeps the lock for at least `time` from its grant, by the server's clock: when it is released sooner, the release leaves it taken until
+    /// then, and this process need not wait for that. So one of many machines runs a job that their clocks start at slightly
+    /// different times. Without `keep_for`, a release frees the lock at once.
+    ///
+    /// Until its end, a lock that is kept is nobody's. It is not renewed, and nobody acquires it, this process included; a waiter is
+    /// told when it ends, and [`Holder::kept`](lock_core::Holder::kept) says so. [`Admin::list`](crate::Admin::list) shows it, and
+    /// [`Admin::break_lock`](crate::Admin::break_lock) frees it. The guard's release succeeds as usual, and a drop of the guard does the same. A
+    /// process that dies leaves the lock to its TTL, as always, whether that ends before or after `time`. On SQLite, no lock
+    /// is kept over a restart of the machine. See [`Guard::cancel_keep`].
+    ///
+    /// [`wait`](Self::wait) ends with [`Error::Claim`] where a lock is gone with its connection or session: with advisory locks and Consul; with
+    /// `protocol=node-distributed-lock`; and for more than 24 hours. Nothing is sent then.
+    pub fn keep_for(self, time: Duration) -> Self {
+        self.with(|wish| wish.keep = Some(time))
+    }
+
     /// Waits for at most `limit`, which begins with [`wait`](Self::wait).
     ///
     /// The server is asked at least once. If its answer is slow, the wait ends up to two request budgets later than
@@ -145,7 +161,7 @@ impl<'a> Acquire<'a> {
             Acquired::Granted(granted) => {
                 let (fence, waited) = (granted.held.fence(), began.elapsed());
                 // Whatever a subscriber does from here on, the guard releases the lock.
-                let guard = Guard::new(driver, wish.name, wish.mode, granted, pins);
+                let guard = Guard::new(driver, wish, granted, pins);
                 events::acquired(guard.name(), fence, waited);
                 Ok(guard)
             }

@@ -99,8 +99,8 @@ impl Driver {
         }
     }
 
-    /// Releases the lock of `id`. Bounded in time.
-    pub(crate) fn release(&self, id: LockId) -> Result<(), ReleaseError> {
+    /// Releases the lock of `id`, which is to stay taken until `keep` after its grant. Bounded in time.
+    pub(crate) fn release(&self, id: LockId, keep: Option<Duration>) -> Result<(), ReleaseError> {
         if self.is_forked() {
             return Err(ReleaseError::Lost(LostReason::Forked));
         }
@@ -111,10 +111,10 @@ impl Driver {
             let cell = state.guards.remove(&id);
             if let Some(reason) = cell.and_then(|cell| cell.loss(clock::now())) {
                 // The outcome is known. The pump releases in the background what the server may still hold.
-                self.shared.abandon(state, id);
+                self.shared.abandon(state, id, keep);
                 return Ok(Err(reason));
             }
-            self.shared.release(state, id).map(Ok)
+            self.shared.release(state, id, keep).map(Ok)
         });
         match released {
             Ok(Err(reason)) => Err(ReleaseError::Lost(reason)),
@@ -126,11 +126,11 @@ impl Driver {
         }
     }
 
-    /// Releases the lock of `id` in the background.
-    pub(crate) fn release_in_background(&self, id: LockId) {
+    /// The same in the background.
+    pub(crate) fn release_in_background(&self, id: LockId, keep: Option<Duration>) {
         if !self.is_forked() {
             let _ = self.shared.alive(|| {
-                self.shared.abandon(self.shared.lock()?, id);
+                self.shared.abandon(self.shared.lock()?, id, keep);
                 Ok(())
             });
         }

@@ -9,6 +9,7 @@ use lock_core::config::ReleaseError;
 use lock_core::{Failure, Fence, Instant, LockId, LockName, LostReason, Mode};
 use lock_shared::held::Held;
 use lock_shared::pin::Pins;
+use lock_shared::wish::Wish;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,18 +39,15 @@ pub struct Guard {
     mode: Mode,
     granted: Granted,
     pins: Pins,
+    /// How long after its grant the lock stays taken.
+    keep: Option<Duration>,
     released: bool,
 }
 
 impl Guard {
-    pub(crate) fn new(
-        driver: Arc<Driver>,
-        name: LockName,
-        mode: Mode,
-        granted: Granted,
-        pins: Pins,
-    ) -> Self {
-        Self { driver, name, mode, granted, pins, released: false }
+    pub(crate) fn new(driver: Arc<Driver>, wish: Wish, granted: Granted, pins: Pins) -> Self {
+        let Wish { name, mode, keep, .. } = wish;
+        Self { driver, name, mode, granted, pins, keep, released: false }
     }
 
     /// The lock's name.
@@ -126,6 +124,18 @@ impl Guard {
         self.granted.cell.on_lost(Box::new(call));
     }
 
+    /// How long after its grant the lock stays taken, though it is released: what [`keep_for`](crate::Acquire::keep_for) asked
+    /// for.
+    pub fn kept_for(&self) -> Option<Duration> {
+        self.keep
+    }
+
+    /// Has the release free the lock at once, whatever [`keep_for`](crate::Acquire::keep_for) asked for: if the work failed, say,
+    /// and another process may try it now.
+    pub fn cancel_keep(&mut self) {
+        self.keep = None;
+    }
+
     /// Releases the lock, and reports the result. Returns within two request budgets.
     ///
     /// Dropping the guard also releases the lock, without a report, and takes as long: usually one round
@@ -149,7 +159,7 @@ impl Guard {
     pub fn release_in_background(mut self) {
         self.released = true;
         self.granted.cell.forget();
-        self.driver.release_in_background(self.granted.id);
+        self.driver.release_in_background(self.granted.id, self.keep);
     }
 
     fn give_back(&mut self) -> Result<(), ReleaseError> {
@@ -159,7 +169,7 @@ impl Guard {
             return Err(ReleaseError::Lost(reason));
         }
         self.granted.cell.forget();
-        self.driver.release(self.granted.id)
+        self.driver.release(self.granted.id, self.keep)
     }
 }
 

@@ -24,6 +24,8 @@ pub enum Shown {
     TableThatTellsTheDeaf,
     /// With a table whose leases are watched, while the server's clock is stepped.
     TableThatIsWatched,
+    /// With callers that want locks kept after their release.
+    TableThatKeeps,
     Advisory,
     /// With a server whose clock is set back now and then.
     AdvisorySetBack,
@@ -336,6 +338,33 @@ const OF_LOCKS: &[Mutant] = &[
         bad: "known.version.fence == version.fence",
         shown_by: Shown::TableThatIsWatched,
         check: "Exclusion",
+    },
+    Mutant {
+        name: "a lock that is to be kept is freed",
+        file: "engine/due.rs",
+        after: "Due::Claims { action: Action::Release, session, ids } => {",
+        good: "if let Some(keep) = keep {",
+        bad: "if let Some(keep) = keep.filter(|_| false) {",
+        shown_by: Shown::TableThatKeeps,
+        check: "Kept",
+    },
+    Mutant {
+        name: "a release without an answer is repeated without keeping the lock",
+        file: "slot/answers.rs",
+        after: "if let Failure::Unknown(_) = failure {",
+        good: "self.release_unsure = true;",
+        bad: "self.release_unsure = true; self.keep = None;",
+        shown_by: Shown::TableThatKeeps,
+        check: "Kept",
+    },
+    Mutant {
+        name: "a lock that was lost is not kept",
+        file: "slot.rs",
+        after: "(Phase::Lost { renewing }, Input::Release(keep)) => {",
+        good: "self.keep = keep;",
+        bad: "self.keep = keep.filter(|_| false);",
+        shown_by: Shown::TableThatKeeps,
+        check: "Kept",
     },
     Mutant {
         name: "claims as they come",

@@ -50,6 +50,7 @@ pub fn sql_rows(bytes: &[u8]) {
     let request = match pick >> 1 & 3 {
         0 | 1 => Request::Acquire { session, claims, ttl, min_uptime, label },
         2 => Request::Renew { claims, ttl },
+        _ if pick & 32 != 0 => Request::Keep { claims, keep: ttl },
         _ => Request::Release { session, claims, times_overtaken: 0 },
     };
     let mut exchange = codec(pick).encode(&request, Instant::from_nanos(1));

@@ -104,6 +104,7 @@ mod tests {
             held_for: Duration::ZERO,
             expires_in: Duration::ZERO,
             wanted: false,
+            kept: false,
             watched: None,
         }))
     }

@@ -91,11 +91,11 @@ impl State {
                 self.tickets.insert(ticket, id);
                 self.waiting.insert(id, Wanted { name: wish.name, news });
             }
-            Call::Release { ticket, tell } => {
+            Call::Release { ticket, keep, tell } => {
                 let Some(id) = self.tickets.remove(&ticket) else { return };
                 self.waiting.remove(&id);
                 self.freeing.extend(self.guards.remove(&id).map(|held| (id, held)));
-                self.release(now, id, tell.map(Tell::Release));
+                self.release(now, id, keep, tell.map(Tell::Release));
             }
             Call::Close => self.close(now),
             Call::Shutdown { tell } => {
@@ -111,7 +111,7 @@ impl State {
         self.closed = true;
         // The server may have granted locks meanwhile. They are released before the callers are told.
         for (id, wanted) in std::mem::take(&mut self.waiting) {
-            self.release(now, id, Some(Tell::Closed(wanted.news)));
+            self.release(now, id, None, Some(Tell::Closed(wanted.news)));
         }
     }
 
@@ -181,8 +181,8 @@ impl State {
         }
     }
 
-    fn release(&mut self, now: Instant, id: LockId, tell: Option<Tell>) {
-        self.engine.release(now, id);
+    fn release(&mut self, now: Instant, id: LockId, keep: Option<Duration>, tell: Option<Tell>) {
+        self.engine.release_after(now, id, keep);
         if let Some(tell) = tell {
             let until = now.after(self.engine.timing().answer_grace());
             self.leaving.insert(id, until, tell);

@@ -84,7 +84,7 @@ fn start(ttl: u64, fake: &Fake) -> Locks {
     let engine = Engine::new(table::capabilities("me", false), Config::new(timing, 1));
     Locks::with(
         Driver::start(engine, One(Some(fake.clone())), timing.ttl()),
-        Arc::new(|_, _| Ok(())),
+        Arc::new(|_, _, _| Ok(())),
     )
 }
 
@@ -263,7 +263,7 @@ impl Server {
         let timing = Timing::new(Duration::from_secs(ttl)).expect("good");
         let engine =
             Engine::new(advisory::capabilities(advisory::WAITING, None), Config::new(timing, 1));
-        Locks::with(Driver::start(engine, self.clone(), timing.ttl()), Arc::new(|_, _| Ok(())))
+        Locks::with(Driver::start(engine, self.clone(), timing.ttl()), Arc::new(|_, _, _| Ok(())))
     }
 
     fn asked(&self) -> Vec<Vec<&'static str>> {

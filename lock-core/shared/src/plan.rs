@@ -11,8 +11,9 @@ use lock_core::{ClaimError, Engine, LockName, Mode, Owner, Timing, advisory, con
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The check that a lock of this name and mode exists in this place.
-pub type Check = Arc<dyn Fn(&LockName, Mode) -> Result<(), ClaimError> + Send + Sync>;
+/// The check that a lock of this name and mode exists in this place, and can be kept for so long after its grant.
+pub type Check =
+    Arc<dyn Fn(&LockName, Mode, Option<Duration>) -> Result<(), ClaimError> + Send + Sync>;
 
 /// The parts that a driver starts with, for any place.
 pub struct Plan {
@@ -77,7 +78,10 @@ impl Plan {
     /// The check before each attempt.
     pub fn check(&self) -> Check {
         let codec = self.codec.clone();
-        Arc::new(move |name, mode| codec.check(name, mode))
+        Arc::new(move |name, mode, keep| {
+            codec.check(name, mode)?;
+            keep.map_or(Ok(()), |keep| codec.check_keep(keep))
+        })
     }
 
     /// The plan for looking at locks, which is impossible with advisory locks.

@@ -46,6 +46,14 @@ impl Codec {
             Self::Session(codec) => codec.check(name, mode),
         }
     }
+
+    /// Fails if no lock can be kept for so long after its grant.
+    pub(crate) fn check_keep(&self, keep: Duration) -> Result<(), ClaimError> {
+        match self {
+            Self::Table(codec) => codec.check_keep(keep),
+            Self::Advisory(_) | Self::Session(_) => Err(ClaimError::NoKeep),
+        }
+    }
 }
 
 /// The kinds of servers, and SQLite.

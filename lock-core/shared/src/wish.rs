@@ -3,6 +3,7 @@
 use crate::plan::Check;
 use lock_core::config::{Busy, Error, Wait, WithLockError};
 use lock_core::{ClaimError, Engine, Instant, LockId, LockName, Mode, NotAcquired};
+use std::time::Duration;
 
 /// The wish for a lock.
 #[derive(Clone, Debug)]
@@ -17,6 +18,8 @@ pub struct Wish {
     pub mode: Mode,
     /// The longest wait.
     pub wait: Wait,
+    /// How long after its grant the lock stays taken, though it is released.
+    pub keep: Option<Duration>,
 }
 
 impl Wish {
@@ -24,7 +27,8 @@ impl Wish {
     pub fn new<N: TryInto<LockName, Error: Into<Error>>>(name: N) -> Result<Self, Error> {
         let name = name.try_into().map_err(Into::into)?;
         let (permits, and) = (Vec::new(), Vec::new());
-        Ok(Self { name, permits, and, mode: Mode::Exclusive, wait: Wait::Forever })
+        let (mode, wait, keep) = (Mode::Exclusive, Wait::Forever, None);
+        Ok(Self { name, permits, and, mode, wait, keep })
     }
 
     /// The same for one of so many permits.
@@ -48,7 +52,7 @@ impl Wish {
         name.into_iter()
             .chain(&self.permits)
             .chain(&self.and)
-            .try_for_each(|name| check(name, self.mode))
+            .try_for_each(|name| check(name, self.mode, self.keep))
     }
 
     /// Wants it of the engine, until `give_up`.

@@ -92,10 +92,17 @@ impl Engine {
         let early = || self.renewals.range(..=(now.after(self.config.timing.renew_early()), last));
         let early = (action == Action::Renew).then(early);
         let (mut ids, mut wholes) = (Vec::with_capacity(1), BTreeSet::new());
+        // A request keeps all its leases for the same time, or none.
+        let keep = |id: &LockId| self.attempts[id].slot.keep;
         for id in due.chain(early.into_iter().flatten().map(|(_, id)| *id)) {
             if let (Some(whole), Action::Acquire) = (self.attempts[&id].part_of, action)
                 && self.semaphores.contains_key(&whole)
                 && !wholes.insert(whole)
+            {
+                continue;
+            }
+            if action == Action::Release
+                && ids.first().is_some_and(|first| keep(first) != keep(&id))
             {
                 continue;
             }
@@ -143,6 +150,10 @@ impl Engine {
                 (Request::Probe { claims: self.claims(now, ids) }, budget)
             }
             Due::Claims { action: Action::Release, session, ids } => {
+                let keep = ids.first().and_then(|id| self.attempts[id].slot.keep);
+                if let Some(keep) = keep {
+                    return Some((Request::Keep { claims: self.claims(now, ids), keep }, budget));
+                }
                 let (session, claims) = (self.session_name(*session), self.claims(now, ids));
                 let overtaken =
                     ids.first().map(|id| self.attempts[id].slot.contention.times_overtaken());

@@ -285,8 +285,10 @@ impl Engine {
                 Ping::At(now.after(quarter).after(self.rng.jitter(quarter / 8)));
         }
         for one in all {
-            if let Notification::Freed(name) = one {
-                self.handle_hint(now, &name);
+            match one {
+                Notification::Freed(name) => self.handle_hint(now, &name),
+                Notification::Kept(name, left) => self.handle_kept(now, &name, left),
+                Notification::Ping(_) => {}
             }
         }
     }

@@ -21,6 +21,7 @@ use crate::time::Instant;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::ops::Bound::Included;
+use core::time::Duration;
 
 /// What its parts have come to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -120,11 +121,12 @@ impl Engine {
     }
 
     /// Releases all parts; what follows remains to be done. False if it has none.
-    pub(super) fn release_any(&mut self, id: LockId) -> bool {
+    pub(super) fn release_any(&mut self, id: LockId, keep: Option<Duration>) -> bool {
         let Some(semaphore) = self.semaphores.get_mut(&id) else { return false };
         semaphore.rest.clear();
         semaphore.told = true;
-        let parts = semaphore.parts.iter().map(|part| Todo::Attempt(*part, Input::Release));
+        let input = Input::Release(keep);
+        let parts = semaphore.parts.iter().map(|part| Todo::Attempt(*part, input.clone()));
         self.todo.extend(parts);
         true
     }
@@ -231,7 +233,7 @@ impl Engine {
     pub(super) fn give_up_part(&mut self, part: LockId) {
         if let Some(attempt) = self.attempts.get_mut(&part) {
             attempt.slot.forget_caller();
-            self.todo.push(Todo::Attempt(part, Input::Release));
+            self.todo.push(Todo::Attempt(part, Input::Release(None)));
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::slot::Input;
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
+use core::time::Duration;
 
 /// How far its parts have got.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -95,12 +96,14 @@ impl Engine {
     }
 
     /// Releases all parts; what follows remains to be done. False if there are none.
-    pub(super) fn release_all(&mut self, id: LockId) -> bool {
+    pub(super) fn release_all(&mut self, id: LockId, keep: Option<Duration>) -> bool {
         let Some(several) = self.several.get_mut(&id) else { return false };
+        // The caller has none before it has all.
+        let input = Input::Release(keep.filter(|_| several.stage != Stage::Wanting));
         several.stage = Stage::Releasing(Release::Freed);
         several.parts.retain(|_, part| part.is_some());
         let parts = several.parts.values().flatten();
-        self.todo.extend(parts.map(|part| Todo::Attempt(part.id, Input::Release)));
+        self.todo.extend(parts.map(|part| Todo::Attempt(part.id, input.clone())));
         true
     }
 

@@ -10,6 +10,7 @@ use super::server::{Connection, Lease, Server};
 use super::target::Kind;
 use super::world::World;
 use crate::error::Failure;
+use crate::name::Owner;
 use crate::request::{self, Mode};
 use crate::time::Instant;
 use alloc::collections::BTreeSet;
@@ -130,10 +131,16 @@ impl<S: Server> World<S> {
             self.client(at).attempts.remove(attempt);
             return;
         }
+        let known = &self.clients[at].attempts[attempt];
+        let granted = matches!(known.stage, Stage::Held | Stage::Lost);
+        let keep = self.scope.0.keep.filter(|_| granted);
+        if keep.is_some() {
+            self.kept.wanted.extend(known.owner);
+        }
         let client = self.client(at);
         client.attempts[attempt].stage = Stage::Releasing;
         let id = client.attempts[attempt].id;
-        client.engine.release(now, id);
+        client.engine.release_after(now, id, keep);
         self.called(at);
     }
 
@@ -192,6 +199,10 @@ impl<S: Server> World<S> {
             }
         };
         self.judge(Check::Rows, result);
+        if let Some(keep) = self.scope.0.keep {
+            let result = self.kept.changed(&before, &after, judged, (action, claims), keep);
+            self.judge(Check::Kept, result);
+        }
         if action == request::Action::Open {
             self.client(exchange.from.client).opens -= 1;
         }
@@ -404,7 +415,8 @@ impl<S: Server> World<S> {
             })
             .collect();
         let known = |lease: &Lease, owner| {
-            self.excused.contains(&owner)
+            owner == Owner::KEPT
+                || self.excused.contains(&owner)
                 || (lease.session != 0 && !kept.contains(&lease.session))
                 || self.clients.iter().any(|client| client.engine.knows(owner))
                 || self

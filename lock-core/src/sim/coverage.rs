@@ -72,11 +72,13 @@ pub enum Sometimes {
     AllPermitsHeld,
     /// Several locks were lost while the server still had some of their leases.
     LostOneOfSeveral,
+    /// A claim was denied because the lock is kept after its release.
+    DeniedWhileKept,
 }
 
 impl Sometimes {
     /// All of them.
-    pub const ALL: [Sometimes; 32] = [
+    pub const ALL: [Sometimes; 33] = [
         Sometimes::AllAcquired,
         Sometimes::Denied,
         Sometimes::LocalRival,
@@ -109,6 +111,7 @@ impl Sometimes {
         Sometimes::FoundFree,
         Sometimes::AllPermitsHeld,
         Sometimes::LostOneOfSeveral,
+        Sometimes::DeniedWhileKept,
     ];
 }
 

@@ -239,7 +239,7 @@ impl<S: Server> World<S> {
             return;
         }
         self.may_try_again(exchange.from.client);
-        let freed = |one: &Notification| matches!(one, Notification::Freed(_));
+        let freed = |one: &Notification| !matches!(one, Notification::Ping(_));
         if matches!(reply, Ok(Reply::News(News::Notified(all))) if all.iter().any(freed)) {
             self.saw(Sometimes::Told);
         }
@@ -313,6 +313,9 @@ impl<S: Server> World<S> {
             let informed = matches!(outcome, Some(Outcome::Busy(Some(_))));
             if matches!(outcome, Some(Outcome::Busy(_))) {
                 self.saw(Sometimes::Denied);
+            }
+            if matches!(outcome, Some(Outcome::Busy(Some(holder))) if holder.kept) {
+                self.saw(Sometimes::DeniedWhileKept);
             }
             if matches!(outcome, Some(Outcome::Delayed)) {
                 self.saw(Sometimes::Delayed);

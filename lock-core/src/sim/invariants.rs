@@ -4,6 +4,7 @@ pub(super) mod back_off;
 pub(super) mod backed;
 pub(super) mod exclusion;
 pub(super) mod fences;
+pub(super) mod kept;
 pub(super) mod leaks;
 pub(super) mod liveness;
 pub(super) mod loss;
@@ -51,11 +52,13 @@ pub enum Check {
     Permits,
     /// Several locks are held together only while each of them is.
     Together,
+    /// A lock that is kept after its release is granted to nobody before its end.
+    Kept,
 }
 
 impl Check {
     /// All of them.
-    pub const ALL: [Check; 14] = [
+    pub const ALL: [Check; 15] = [
         Check::Exclusion,
         Check::Backed,
         Check::Fences,
@@ -70,6 +73,7 @@ impl Check {
         Check::Writes,
         Check::Permits,
         Check::Together,
+        Check::Kept,
     ];
 }
 

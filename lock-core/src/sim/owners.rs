@@ -66,6 +66,7 @@ impl<S: Server> World<S> {
         let aliases = &self.clients[at].aliases;
         if let Request::Acquire { claims, .. }
         | Request::Release { claims, .. }
+        | Request::Keep { claims, .. }
         | Request::Probe { claims }
         | Request::Renew { claims, .. } = request
         {

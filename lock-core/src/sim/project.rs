@@ -72,6 +72,15 @@ impl<S: Server> World<S> {
         for (name, fence) in &self.users.written {
             (name, rank(*fence)).hash(&mut hasher);
         }
+        if let Some(keep) = self.scope.0.keep {
+            for (name, (owner, granted)) in &self.kept.granted {
+                (name, owner, server.until(granted.after(keep))).hash(&mut hasher);
+            }
+            for (name, until) in &self.kept.until {
+                (name, server.until(*until)).hash(&mut hasher);
+            }
+            self.kept.wanted.hash(&mut hasher);
+        }
         for client in &self.clients {
             project_client(client, &steps(client.clock), &rank, &since, &mut hasher);
         }

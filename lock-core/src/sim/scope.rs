@@ -46,6 +46,8 @@ pub struct Scope {
     pub eager: bool,
     /// How many transactions of users pin a lock.
     pub transactions: u8,
+    /// For how long after its grant a lock is kept, though its caller releases it.
+    pub keep: Option<Duration>,
     /// What is checked.
     pub checks: Vec<Check>,
     /// A seeded bug in the clients' driver.
@@ -163,6 +165,7 @@ impl Scope {
             horizon: None,
             eager: true,
             transactions: 0,
+            keep: None,
             checks: Check::ALL.into(),
             flaw: None,
         }

@@ -33,7 +33,8 @@ impl<S: Server> World<S> {
             self.up = true;
             self.server.restart(self.server_now());
         }
-        let since = self.now;
+        // What is kept is granted later by as much, by the slowest clock.
+        let since = self.now.after(self.scope.0.keep.unwrap_or_default() * 6 / 5);
         for at in 0..self.clients.len() {
             self.resume(at);
             self.client(at).opens = u8::MAX;

@@ -43,6 +43,22 @@ impl Row {
         }
     }
 
+    /// It was released, and nobody has it.
+    fn is_kept(&self) -> bool {
+        self.owner == Some(Owner::KEPT)
+    }
+
+    /// Leaves it taken until so long after its grant; false if that is over.
+    fn keep(&mut self, now: Instant, keep: Duration) -> bool {
+        let ends = self.acquired.min(now).after(keep);
+        let lasts = now < ends;
+        self.owner = lasts.then_some(Owner::KEPT);
+        if lasts {
+            (self.expires, self.ttl) = (ends, ends.since(now));
+        }
+        lasts
+    }
+
     fn is(&self, version: LeaseVersion) -> bool {
         self.owner.is_some() && self.version() == version
     }
@@ -55,12 +71,15 @@ impl Row {
     /// What a denial says of the holder. A silent table says nothing but what is watched.
     fn told(&self, now: Instant, wanted: bool, table: (bool, bool)) -> Option<Holder> {
         let (tells_holder, watched) = table;
-        let watched = watched.then(|| (self.version(), self.ttl));
+        // What is kept ends by the table's clock, unless that was set back.
+        let by_clock = self.is_kept() && self.expires <= now.after(self.ttl + LATE);
+        let watched = (watched && !by_clock).then(|| (self.version(), self.ttl));
         let mut holder = Holder {
             label: self.holder.to_string(),
             held_for: now.since(self.acquired),
             expires_in: self.expires.since(now),
             wanted,
+            kept: self.is_kept(),
             watched,
         };
         if !tells_holder {
@@ -197,7 +216,7 @@ impl FakeTable {
             row.expires = row.expires.after(MICROSECOND).max(expires);
             row.ttl = row.ttl.max(ttl);
             row.holder = new.holder;
-        } else if row.owner.is_none() || (row.expires <= now && !self.watched) {
+        } else if row.owner.is_none() || (row.expires <= now && (!self.watched || row.is_kept())) {
             if is_pinned {
                 // It waited for as long as a statement does.
                 return Outcome::Delayed;
@@ -226,7 +245,7 @@ impl FakeTable {
     fn probe(&mut self, now: Instant, claim: &Claim) -> Outcome {
         self.end(claim);
         let others = |row: &&mut Row| row.owner.is_some_and(|owner| owner != claim.owner);
-        let lives = |row: &&mut Row| self.watched || now < row.expires;
+        let lives = |row: &&mut Row| (self.watched && !row.is_kept()) || now < row.expires;
         match self.rows.get_mut(&claim.name).filter(others).filter(lives) {
             Some(row) => {
                 row.correct(self.clock.filter(|_| !self.watched));
@@ -249,15 +268,18 @@ impl FakeTable {
         }
     }
 
-    fn release(&mut self, claim: &Claim) -> Outcome {
-        match self.rows.get_mut(&claim.name) {
-            Some(row) if row.owner == Some(claim.owner) => row.owner = None,
-            _ => return Outcome::NotOwner,
+    /// Frees what is not to be kept.
+    fn release(&mut self, now: Instant, claim: &Claim, keep: Duration) -> Outcome {
+        let Some(row) = self.rows.get_mut(&claim.name) else { return Outcome::NotOwner };
+        if row.owner != Some(claim.owner) {
+            return Outcome::NotOwner;
         }
-        if !self.rows[&claim.name].contended {
+        let kept = row.keep(now, keep);
+        if !row.contended {
             return Outcome::Done;
         }
-        self.tell(Notification::Freed(claim.name.clone()));
+        let (name, left) = (claim.name.clone(), row.ttl);
+        self.tell(if kept { Notification::Kept(name, left) } else { Notification::Freed(name) });
         Outcome::DoneContended
     }
 
@@ -298,7 +320,10 @@ impl Server for FakeTable {
                 claims.iter().map(|claim| self.renew(now, claim, *ttl)).collect()
             }
             Request::Release { claims, .. } => {
-                claims.iter().map(|claim| self.release(claim)).collect()
+                claims.iter().map(|claim| self.release(now, claim, Duration::ZERO)).collect()
+            }
+            Request::Keep { claims, keep } => {
+                claims.iter().map(|claim| self.release(now, claim, *keep)).collect()
             }
             Request::Subscribe { .. } => return Reply::News(self.listen(connection)),
             Request::Ping { number } => {
@@ -372,8 +397,8 @@ impl Server for FakeTable {
                 name: name.clone(),
                 owner: row.owner,
                 fence: Fence::new(row.fence),
-                // Where leases are watched, none ends by the server's clock.
-                expires: if self.watched { Instant::END } else { row.expires },
+                // Where leases are watched, none that somebody has ends by the server's clock.
+                expires: if self.watched && !row.is_kept() { Instant::END } else { row.expires },
                 mode: Mode::Exclusive,
                 session: 0,
             })

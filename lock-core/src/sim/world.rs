@@ -6,6 +6,7 @@ use super::clock::Clock;
 use super::coverage::{Coverage, Sometimes};
 use super::hash::{Aside, fingerprint};
 use super::invariants::fences::Latest;
+use super::invariants::kept::Kept;
 use super::invariants::{Check, Violation};
 use super::network::Exchange;
 use super::scope::{Faults, Scope};
@@ -53,6 +54,7 @@ pub struct World<S: Server> {
     /// Owners whose lease may outlive their attempt; see `invariants::leaks`.
     pub(super) excused: BTreeSet<Owner>,
     pub(super) users: Users,
+    pub(super) kept: Kept,
     pub(super) violation: Option<Violation>,
     pub(super) history: Aside<History>,
 }
@@ -91,6 +93,7 @@ impl<S: Server> World<S> {
             fences: BTreeMap::new(),
             excused: BTreeSet::new(),
             users: Users { left: scope.transactions, ..Users::default() },
+            kept: Kept::default(),
             violation: None,
             history: Aside(History::default()),
             scope: Aside(Arc::new(scope)),

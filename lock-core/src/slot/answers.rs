@@ -117,9 +117,9 @@ impl Slot {
         self.watch(holder.as_mut(), cx.now);
         // After trouble, who has the lock is told anew: the one before may have been gone for long.
         let trouble = self.failure.take().is_some();
-        let label = |holder: &Option<Holder>| holder.as_ref().map(|h| h.label.clone());
+        let who = |holder: &Option<Holder>| holder.as_ref().map(|h| (h.label.clone(), h.kept));
         let first = self.told == Known::Nothing;
-        let news = first || trouble || label(&self.holder) != label(&holder);
+        let news = first || trouble || who(&self.holder) != who(&holder);
         self.told = self.told.max(Known::by(&holder));
         self.denied = true;
         self.outdated = false;

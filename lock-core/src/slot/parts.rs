@@ -36,6 +36,13 @@ impl Slot {
         holder.expires_in = since.after(ttl).since(now);
     }
 
+    /// The holder has released the lock, which is kept until then.
+    pub(super) fn hears_of_the_end(&mut self, at: Instant, cx: &mut Context<'_>) {
+        let Some(holder) = self.holder.as_mut().filter(|holder| !holder.kept) else { return };
+        (holder.expires_in, holder.kept) = (at.since(cx.now), true);
+        self.tell(Event::Waiting { id: cx.id, holder: self.holder.clone() }, cx);
+    }
+
     /// In the queue: tells who has the lock, if it is known now and was not told. Once, and once more if
     /// at first it was only known that somebody has it.
     pub(super) fn hears(&mut self, cx: &mut Context<'_>) {

@@ -87,10 +87,12 @@ pub(crate) enum Input {
     /// The request was about others, too, and was refused because of one of them: nobody is told yet, and each
     /// tries again in a request about so many at most.
     Refused { among: usize },
-    /// The caller wants no more of it.
-    Release,
+    /// The caller wants no more of it; what was granted is to stay taken until so long after the grant.
+    Release(Option<Duration>),
     /// Something may have changed at the server.
     Hint,
+    /// The lock was released, and is kept until then.
+    FreeAt(Instant),
     /// Its session was kept, and lasts until then.
     Kept(Instant),
     /// Its session could not be kept.
@@ -195,6 +197,8 @@ pub(crate) struct Slot {
     pub(crate) contention: Contention,
     /// Of denials and failures.
     pub(super) back_off: BackOff,
+    /// How long after its grant the lock is to stay taken, though it is released.
+    pub(crate) keep: Option<Duration>,
     /// A release was sent whose answer never came: "not ours" may then be our own doing.
     pub(super) release_unsure: bool,
     /// The server has said that somebody else has the lock.
@@ -235,6 +239,7 @@ impl Slot {
             among: usize::MAX,
             contention,
             back_off: BackOff::default(),
+            keep: None,
             release_unsure: false,
             denied: false,
             untold: None,
@@ -306,6 +311,7 @@ impl Slot {
                 held_for: now.since(self.granted_at),
                 expires_in: deadline.since(now),
                 wanted: false,
+                kept: false,
                 watched: None,
             }),
             None => self.holder.clone(),

@@ -11,6 +11,7 @@ use crate::admin::PAGE;
 use crate::admin::{AdminRequest, AdminResponse, Hold, LockState};
 use crate::error::Failure;
 use crate::fence::Fence;
+use crate::name::Owner;
 use crate::time::Instant;
 use alloc::string::ToString;
 use alloc::vec;
@@ -105,6 +106,7 @@ impl AdminExchange {
         };
         let statement = |text: &str, params: Vec<Value>| {
             let text = text.replace("{tell}", tell).replace("{now}", mysql::NOW);
+            let text = text.replace("{kept}", &Owner::KEPT.to_string());
             let text = match self.codec.terms.fleet {
                 Some(ttl) => text.replace("{ttl}", &node_distributed_lock::interval(ttl)),
                 None => text,
@@ -151,9 +153,10 @@ fn answer(request: &AdminRequest, rows: Rows) -> Result<AdminResponse, Failure> 
     answer.ok_or_else(|| Failure::Unknown(surprise.to_string()))
 }
 
-/// A row of (name, fence, holder, µs held, µs left, whether that is more than its TTL allows).
+/// A row of (name, fence, holder, µs held, µs left, whether that is more than its TTL allows, whether it is kept and nobody
+/// has it).
 fn state(row: Vec<Value>) -> Option<LockState> {
-    match <[Value; 6]>::try_from(row).ok()? {
+    match <[Value; 7]>::try_from(row).ok()? {
         [
             Value::Text(name),
             Value::Int(fence),
@@ -161,10 +164,11 @@ fn state(row: Vec<Value>) -> Option<LockState> {
             Value::Int(held),
             Value::Int(left),
             Value::Int(late),
+            Value::Int(kept),
         ] => {
             let span = |us: i64| Some(Duration::from_micros(u64::try_from(us).unwrap_or(0)));
-            let hold =
-                Hold { label, held_for: span(held), expires_in: span(left), ends_late: late != 0 };
+            let (held_for, expires_in, ends_late) = (span(held), span(left), late != 0);
+            let hold = Hold { label, held_for, expires_in, ends_late, kept: kept != 0 };
             let fence = Fence::new(u64::try_from(fence).ok()?);
             Some(LockState { name, fence, hold: (left > 0).then_some(hold) })
         }

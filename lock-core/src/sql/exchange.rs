@@ -89,12 +89,18 @@ impl Exchange {
                 Stage::Act { seen: None }
             }
             (_, Request::Probe { .. }) => Stage::Ask { granted: BTreeMap::new() },
-            (Dialect::Mysql { .. }, Request::Release { claims, .. }) if claims.len() > 1 => {
-                Stage::Look
-            }
-            (_, Request::Acquire { .. } | Request::Renew { .. } | Request::Release { .. }) => {
-                Stage::Act { seen: None }
-            }
+            (_, Request::Keep { .. }) if codec.keep.is_none() => surprise(),
+            (
+                Dialect::Mysql { .. },
+                Request::Release { claims, .. } | Request::Keep { claims, .. },
+            ) if claims.len() > 1 => Stage::Look,
+            (
+                _,
+                Request::Acquire { .. }
+                | Request::Renew { .. }
+                | Request::Release { .. }
+                | Request::Keep { .. },
+            ) => Stage::Act { seen: None },
             _ => surprise(),
         };
         Self { codec, request, now, stage }
@@ -111,7 +117,7 @@ impl Exchange {
             Stage::End { at } => self.end(*at),
             Stage::Look => Some(self.mine(0)),
             Stage::Act { .. } => Some(self.act()),
-            Stage::Untold => self.codec.untold.as_ref().map(|text| self.released(text)),
+            Stage::Untold => self.untold(),
             Stage::Check { since } => Some(self.mine(*since)),
             Stage::Ask { granted } => Some(self.ask(granted)),
             Stage::Correct { late, .. } => self.correct(late),
@@ -146,7 +152,7 @@ impl Exchange {
             (Stage::Act { .. }, Request::Acquire { .. }) => {
                 granted(rows).map(|granted| self.granted(granted))
             }
-            (Stage::Act { .. } | Stage::Untold, Request::Release { .. }) => {
+            (Stage::Act { .. } | Stage::Untold, Request::Release { .. } | Request::Keep { .. }) => {
                 wanted(rows).map(|wanted| {
                     let entry = |claim: &Claim| freed(wanted.get(claim.name.as_str()).copied());
                     done(claims.iter().map(entry).collect())
@@ -207,7 +213,7 @@ impl Exchange {
                 let ttl = i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX);
                 Stage::Check { since: number.saturating_add(ttl) }
             }
-            (Request::Release { .. }, claims) => {
+            (Request::Release { .. } | Request::Keep { .. }, claims) => {
                 let wanted = (number != 0).then_some(number != 1);
                 done(seen.unwrap_or_else(|| claims.iter().map(|_| freed(wanted)).collect()))
             }
@@ -254,7 +260,7 @@ impl Exchange {
             // They find out by themselves, later.
             Stage::Act { .. }
                 if self.codec.untold.is_some()
-                    && matches!(self.request, Request::Release { .. })
+                    && matches!(self.request, Request::Release { .. } | Request::Keep { .. })
                     && postgres::could_not_tell(&failure) =>
             {
                 Stage::Untold
@@ -296,6 +302,9 @@ impl Exchange {
                 self.statement(&self.codec.renew, &claims, true, [micros(*ttl)])
             }
             (Request::Release { .. }, _) => self.released(&self.codec.release),
+            (Request::Keep { keep, .. }, _) if let Some([text, _]) = &self.codec.keep => {
+                self.statement(text, &claims, true, [micros(*keep)])
+            }
             (Request::Ping { number }, Dialect::Postgres { ping, .. }) => {
                 let payload = Value::Text(postgres::ping(*number));
                 Statement { durable: false, ..Statement::new(ping.clone(), [payload]) }
@@ -303,6 +312,17 @@ impl Exchange {
             (_, Dialect::Postgres { listen, .. }) => Statement::new(listen.clone(), []),
             // The others never get here: the first stage refuses them.
             _ => Statement::new(self.codec.holders.any.clone(), []),
+        }
+    }
+
+    /// The same release, without a word to those that wait.
+    fn untold(&self) -> Option<Statement> {
+        let claims: Vec<&Claim> = self.request.claims().iter().collect();
+        match (&self.request, &self.codec.keep) {
+            (Request::Keep { keep, .. }, Some([_, text])) => {
+                Some(self.statement(text, &claims, true, [micros(*keep)]))
+            }
+            _ => self.codec.untold.as_ref().map(|text| self.released(text)),
         }
     }
 

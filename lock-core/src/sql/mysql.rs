@@ -23,7 +23,7 @@
 
 use super::{Codec, Dialect, Statement, Terms, Text, Value};
 use crate::error::{Code, Failure};
-use crate::name::TableName;
+use crate::name::{Owner, TableName};
 use crate::request::Claim;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -48,26 +48,36 @@ pub(super) fn make(table: TableName, terms: Terms) -> Codec {
         false => text.to_string(),
     };
     let [any, one, renew, all, each] = [&any, &one, RENEW, HOLDERS, HOLDER].map(watch);
-    let texts = [&any, &renew, RELEASE, &all, MINE, &one, &each, MARK, CORRECT]
+    let texts = [&any, &renew, RELEASE, &all, MINE, &one, &each, MARK, CORRECT, KEEP]
         .map(|text| text.replace("{now}", NOW).replace("{pairs}", PAIRS))
-        .map(|text| text.replace("{where}", filter).replace("{and}", and));
-    let [claim, renew, release, holders, mine, one, holder, mark, correct] = &texts;
+        .map(|text| text.replace("{where}", filter).replace("{and}", and))
+        .map(|text| text.replace("{kept}", &Owner::KEPT.to_string()));
+    let [claim, renew, release, holders, mine, one, holder, mark, correct, keep] = &texts;
     let mine = Text { any: mine.replace("{table}", &quoted(&table)).into(), one: None };
     let codec = Codec::new(Dialect::Mysql { mine }, table, [claim, renew, release, holders])
         .with_one(one, RELEASE_ONE)
         .with_one_holder(holder)
         .with_mark(mark, MARK_ONE)
+        .with_keep([keep, keep])
         .with_correction(correct);
     if terms.watched { codec.with_end(END) } else { codec }
 }
 
-/// The conditions that go by the server's clock, and their replacements where leases are watched. A free row's expiry is 0.
-const WATCHED: [(&str, &str); 5] = [
-    ("l.expires_us > c.now + l.ttl_us + 1000000", "TRUE"),
-    ("expires_us > {now} + ttl_us + 1000000", "TRUE"),
-    ("expires_us <= c.now", "expires_us = 0"),
-    ("expires_us > c.now", "expires_us > 0"),
-    (" AND expires_us > {now}", ""),
+/// The conditions that go by the server's clock, and their replacements where leases are watched: then only what is kept
+/// ends by that clock, for nobody has it. A free row's expiry is 0.
+const WATCHED: [(&str, &str); 6] = [
+    (
+        "l.expires_us > c.now + l.ttl_us + 1000000",
+        "l.owner <> X'{kept}' OR l.expires_us - l.ttl_us - 1000000 > c.now",
+    ),
+    (
+        "expires_us > {now} + ttl_us + 1000000",
+        "owner <> X'{kept}' OR expires_us - ttl_us - 1000000 > {now}",
+    ),
+    ("expires_us <= c.now", "expires_us <= IF(owner = X'{kept}', c.now, 0)"),
+    (" AND l.expires_us > c.now{and}", "{and}"),
+    ("l.expires_us > c.now", "l.expires_us > IF(l.owner = X'{kept}', c.now, 0)"),
+    (" AND expires_us > {now}", " AND expires_us > IF(owner = X'{kept}', {now}, 0)"),
 ];
 
 /// A name, the fence and expiry of a lease that has ended.
@@ -368,6 +378,18 @@ UPDATE {table}
    SET owner = NULL, expires_us = LAST_INSERT_ID(1 + contended) - 1 - contended
  WHERE name = UNHEX(?) AND owner = UNHEX(?)"#;
 
+/// The time from the grant to the end in µs, leases. As above. Each column is set by what none of the others changes, for
+/// here their order is the server's. The lease's TTL is the rest of the time, so that it is not taken for late.
+const KEEP: &str = r#"
+UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, {now} AS now, CAST(? AS SIGNED) AS keep
+          FROM {pairs} AS j) AS c
+  STRAIGHT_JOIN {table} AS l ON l.name = c.its_name
+   SET l.ttl_us = IF(LEAST(l.acquired_us, c.now) + c.keep > c.now, LEAST(l.acquired_us, c.now) + c.keep - c.now, l.ttl_us),
+       l.expires_us = IF(LEAST(l.acquired_us, c.now) + c.keep > c.now, LEAST(l.acquired_us, c.now) + c.keep, 0)
+                    + LAST_INSERT_ID(1 + l.contended) - 1 - l.contended,
+       l.owner = IF(LEAST(l.acquired_us, c.now) + c.keep > c.now, X'{kept}', NULL)
+ WHERE l.owner = c.claimant"#;
+
 /// The earliest expiry that counts, claims. Name, owner, fence and whether somebody waits for it, of
 /// those that are their owner's.
 const MINE: &str = r#"
@@ -379,12 +401,13 @@ SELECT l.name, LOWER(HEX(l.owner)), l.fence, CAST(l.contended AS SIGNED)
   LOCK IN SHARE MODE"#;
 
 /// Claims. Name, holder, held for and expires in, both in µs, whether somebody waits for it, fence, and
-/// the expiry if it is late, of those that are others'. A lease that ends a second later than its TTL
+/// the expiry if it is late, and whether it is kept and nobody has it, of those that are others'. A lease that ends a second later than its TTL
 /// allows is late: the clock was set back.
 const HOLDERS: &str = r#"
 SELECT l.name, l.holder, c.now - l.acquired_us,
        IF(l.expires_us > c.now + l.ttl_us + 1000000, l.ttl_us, l.expires_us - c.now),
-       CAST(l.contended AS SIGNED), l.fence, IF(l.expires_us > c.now + l.ttl_us + 1000000, l.expires_us, 0)
+       CAST(l.contended AS SIGNED), l.fence, IF(l.expires_us > c.now + l.ttl_us + 1000000, l.expires_us, 0),
+       l.owner = X'{kept}'
   FROM (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, {now} AS now
           FROM {pairs} AS j) AS c
   STRAIGHT_JOIN {table} AS l ON l.name = c.its_name
@@ -394,7 +417,8 @@ SELECT l.name, l.holder, c.now - l.acquired_us,
 const HOLDER: &str = r#"
 SELECT name, holder, {now} - acquired_us,
        IF(expires_us > {now} + ttl_us + 1000000, ttl_us, expires_us - {now}),
-       CAST(contended AS SIGNED), fence, IF(expires_us > {now} + ttl_us + 1000000, expires_us, 0)
+       CAST(contended AS SIGNED), fence, IF(expires_us > {now} + ttl_us + 1000000, expires_us, 0),
+       owner = X'{kept}'
   FROM {table}
  WHERE name = UNHEX(?) AND owner <> UNHEX(?) AND expires_us > {now}"#;
 

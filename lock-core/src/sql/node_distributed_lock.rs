@@ -132,11 +132,11 @@ DELETE FROM {table} AS l
 RETURNING l.mutex::text, 0::bigint"#;
 
 /// `$1` names. Name, holder, since when it was not renewed and when it ends, both in µs, whether somebody had asked to be told
-/// of the release, which nobody can; the fence, and no expiry that is late.
+/// of the release, which nobody can; the fence, no expiry that is late, and not that it is kept.
 const HOLDERS: &str = r#"
 SELECT s.mutex::text, 'node ' || s.node_id::text,
        (extract(epoch FROM clock_timestamp() - s.ts) * 1000000)::bigint,
        (extract(epoch FROM s.ts + {ttl} - clock_timestamp()) * 1000000)::bigint,
-       0::bigint, (extract(epoch FROM s.ts) * 1000000)::bigint, 0::bigint
+       0::bigint, (extract(epoch FROM s.ts) * 1000000)::bigint, 0::bigint, 0::bigint
   FROM {table} AS s
  WHERE s.mutex = ANY ($1::text[]) AND s.ts >= clock_timestamp() - {ttl}"#;

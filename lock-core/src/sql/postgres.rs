@@ -28,7 +28,7 @@ mod look;
 
 use super::{Codec, Dialect, Terms};
 use crate::error::{Code, Failure};
-use crate::name::{LockName, TableName};
+use crate::name::{LockName, Owner, TableName};
 use crate::outcome::Notification;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -55,23 +55,26 @@ pub(super) fn make(table: TableName, terms: Terms) -> Codec {
     let durable = if relaxed { limited } else { durable };
     let [limited, durable] = [limited, durable].map(|text| carried.map(text).unwrap_or_default());
     let carry = |text: &str| text.replace("{limited}", &limited).replace("{durable}", &durable);
-    // The conditions that go by the server's clock.
-    let by_clock = |text: &'static str| if watched { "" } else { text };
-    let late = if watched { "true" } else { LATE };
+    // Where leases are watched, only what is kept ends by the server's clock, for nobody has it.
+    let [lives, expired, renewable, seen, late] = if watched { WATCHED } else { BY_CLOCK };
+    let kept = Owner::KEPT.to_string();
     let carry = |text: &str| {
         carry(text)
-            .replace("{lives}", by_clock(" AND o.expires_at > clock_timestamp()"))
-            .replace("{expired}", by_clock(" OR l.expires_at <= clock_timestamp()"))
-            .replace("{renewable}", by_clock(" AND l.expires_at > clock_timestamp()"))
-            .replace("{held}", by_clock("\n WHERE s.expires_at > clock_timestamp()"))
-            .replace("{and held}", by_clock(" AND s.expires_at > clock_timestamp()"))
+            .replace("{lives}", lives)
+            .replace("{expired}", expired)
+            .replace("{renewable}", renewable)
+            .replace("{held}", &format!("\n WHERE {seen}"))
+            .replace("{and held}", &format!(" AND {seen}"))
             .replace("{late}", late)
+            .replace("{late}", LATE)
+            .replace("{kept}", &kept)
     };
     let [any, one] = [CLAIMS, CLAIM_OF_ONE].map(|claims| carry(&CLAIM.replace("{claims}", claims)));
     let look = if carries { LOOK } else { HOLDERS };
     let holders = carry(&look.replace("{seen}", SEEN));
     let marks = [MARK, MARK_ONE].map(carry);
     let [release, release_one] = [RELEASE, RELEASE_ONE].map(carry);
+    let keep = carry(KEEP);
     let [told, told_one] = [&release, &release_one].map(|text| text.replace("{tell}", TELL));
     let codec = Codec::new(
         Dialect::Postgres { listen, ping },
@@ -80,18 +83,42 @@ pub(super) fn make(table: TableName, terms: Terms) -> Codec {
     )
     .with_untold([release, release_one].map(|text| text.replace("{tell}", "1")))
     .with_one(&one, &told_one)
+    .with_keep([&keep.replace("{tell}", TELL_KEPT), &keep.replace("{tell}", "1")])
     .with_correction(&carry(CORRECT));
     let codec = if carries { codec.with_mark(&marks[0], &marks[1]) } else { codec };
     if watched { codec.with_end(&carry(END)) } else { codec }
 }
 
+/// Another's lease that lives, a lease that may be taken, one that may be renewed, one that is in the way, one whose end is
+/// not told by the clock: it is [late](LATE), or watched.
+const BY_CLOCK: [&str; 5] = [
+    " AND o.expires_at > clock_timestamp()",
+    " OR l.expires_at <= clock_timestamp()",
+    " AND l.expires_at > clock_timestamp()",
+    "s.expires_at > clock_timestamp()",
+    LATE,
+];
+
+const WATCHED: [&str; 5] = [
+    " AND (o.owner <> '{kept}' OR o.expires_at > clock_timestamp())",
+    " OR (l.owner = '{kept}' AND l.expires_at <= clock_timestamp())",
+    "",
+    "(s.owner <> '{kept}' OR s.expires_at > clock_timestamp())",
+    "(s.owner <> '{kept}' OR {late})",
+];
+
 /// The content of a notification on the connection that listens; [`None`] if it is not one of ours.
 pub fn notification(payload: &str) -> Option<Notification> {
-    match payload.strip_prefix(PROBES) {
-        Some(number) => u128::from_str_radix(number, 16).ok().map(Notification::Ping),
-        // Nobody waits for a text that is no lock's name.
-        None => LockName::stored(payload).map(Notification::Freed),
+    if let Some(number) = payload.strip_prefix(PROBES) {
+        return u128::from_str_radix(number, 16).ok().map(Notification::Ping);
     }
+    if let Some(kept) = payload.strip_prefix(KEPT) {
+        let (left, name) = kept.split_once(' ')?;
+        let left = Duration::from_micros(left.parse().ok()?);
+        return Some(Notification::Kept(LockName::stored(name)?, left));
+    }
+    // Nobody waits for a text that is no lock's name.
+    LockName::stored(payload).map(Notification::Freed)
 }
 
 /// The payload of a ping.
@@ -101,6 +128,8 @@ pub(super) fn ping(number: u128) -> String {
 
 /// The first character of a ping's payload: no lock's name has a control character.
 const PROBES: char = '\u{1}';
+/// The first character of the payload about a lock that is kept: then the time left in µs, a space, and the name.
+const KEPT: char = '\u{2}';
 
 /// The failure that the server's error stands for. `code` is the SQLSTATE, absent
 /// when the connection broke.
@@ -356,6 +385,36 @@ UPDATE {table} AS l
 RETURNING l.name,
           CASE WHEN l.contended THEN {tell}
                ELSE 0 END::bigint"#;
+
+/// `$1` the time from the grant to the end in µs, `$2` names, `$3` their owners. The clock is read once, before a row is
+/// waited for: at worst a row is kept whose time is over by then, and anybody may take it.
+///
+/// A grant that the clock, once it is set back, shows in the future counts from now. The lease's TTL is the rest of the time, so that it is
+/// not taken for [late](LATE).
+const KEEP: &str = r#"
+WITH clock AS MATERIALIZED (
+  SELECT clock_timestamp() AS now
+), ours AS MATERIALIZED (
+  SELECT l.name, l.owner, clock.now, least(l.acquired_at, clock.now) + $1::bigint * interval '1 microsecond' AS ends
+    FROM clock, {table} AS l
+    JOIN unnest($2::text[], $3::text[]) AS c (name, owner) ON l.name = c.name AND l.owner = c.owner{durable}
+   ORDER BY l.name
+     FOR NO KEY UPDATE OF l
+)
+UPDATE {table} AS l
+   SET owner = CASE WHEN ours.ends > ours.now THEN '{kept}' END,
+       expires_at = CASE WHEN ours.ends > ours.now THEN ours.ends ELSE l.expires_at END,
+       ttl_us = CASE WHEN ours.ends > ours.now THEN (extract(epoch FROM ours.ends - ours.now) * 1000000)::bigint
+                     ELSE l.ttl_us END
+  FROM ours
+ WHERE l.name = ours.name AND l.owner = ours.owner
+RETURNING l.name,
+          CASE WHEN l.contended THEN {tell}
+               ELSE 0 END::bigint"#;
+
+/// Notifies the listeners of a lock that is kept, or that was freed after all; 1.
+const TELL_KEPT: &str = r"(pg_notify('withlock_' || l.tableoid::text,
+                      CASE WHEN l.owner IS NULL THEN l.name ELSE E'\x02' || l.ttl_us || ' ' || l.name END) IS NOT NULL)::int";
 
 /// A lease ends later than its TTL allows: the clock was set back. A second is no sign of that, for the
 /// statement may have taken it.

@@ -13,7 +13,7 @@ pub mod file;
 
 use super::{Codec, Dialect};
 use crate::error::{Code, Failure};
-use crate::name::{PERMIT, TableName};
+use crate::name::{Owner, PERMIT, TableName};
 use crate::request::Claim;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -23,9 +23,12 @@ pub fn codec(table: TableName, boot: &str) -> Codec {
     let [any, one] = [CLAIMS, CLAIM_OF_ONE]
         .map(|claims| CLAIM.replace("{claims}", claims).replace("{lease}", LEASE));
     let dialect = Dialect::Sqlite { boot: boot.to_string(), log: true };
-    Codec::new(dialect, table, [&any, RENEW, RELEASE, HOLDERS])
+    let [all, each] =
+        [HOLDERS, HOLDER].map(|text| text.replace("{kept}", &Owner::KEPT.to_string()));
+    Codec::new(dialect, table, [&any, RENEW, RELEASE, &all])
         .with_one(&one, RELEASE_ONE)
-        .with_one_holder(HOLDER)
+        .with_keep([KEEP, KEEP])
+        .with_one_holder(&each)
         .with_mark(MARK, MARK_ONE)
 }
 
@@ -137,17 +140,25 @@ UPDATE {table}
  WHERE name = ?1 AND owner = ?2
 RETURNING name, contended"#;
 
+/// `?1` now in µs, `?2` boot, `?3` the time from the grant to the end in µs, `?4` leases.
+const KEEP: &str = r#"
+UPDATE {table}
+   SET owner = CASE WHEN acquired_us + ?3 > ?1 THEN '{kept}' END,
+       expires_us = CASE WHEN acquired_us + ?3 > ?1 THEN acquired_us + ?3 ELSE expires_us END
+ WHERE (name, owner) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?4)) AND boot = ?2
+RETURNING name, contended"#;
+
 /// `?1` now in µs, `?2` boot, `?3` claims. Name, holder, held for and expires in, in µs, whether
-/// somebody waits for it, fence, and 0, for this clock is never set back, of those that are others'. A cross join looks up the right for each on the left.
+/// somebody waits for it, fence, 0, for this clock is never set back, and whether it is kept and nobody has it, of those that are others'. A cross join looks up the right for each on the left.
 const HOLDERS: &str = r#"
-SELECT l.name, l.holder, ?1 - l.acquired_us, l.expires_us - ?1, l.contended, l.fence, 0
+SELECT l.name, l.holder, ?1 - l.acquired_us, l.expires_us - ?1, l.contended, l.fence, 0, l.owner = '{kept}'
   FROM json_each(?3) AS c
  CROSS JOIN {table} AS l ON l.name = c.value ->> 0
  WHERE l.owner <> c.value ->> 1 AND l.boot = ?2 AND l.expires_us > ?1"#;
 
 /// `?3` a name, `?4` its owner. As above.
 const HOLDER: &str = r#"
-SELECT name, holder, ?1 - acquired_us, expires_us - ?1, contended, fence, 0
+SELECT name, holder, ?1 - acquired_us, expires_us - ?1, contended, fence, 0, owner = '{kept}'
   FROM {table}
  WHERE name = ?3 AND owner <> ?4 AND boot = ?2 AND expires_us > ?1"#;
 

@@ -8,7 +8,7 @@ fn answer(codec: &Codec, request: &AdminRequest, rows: Rows) -> Result<AdminResp
 }
 
 fn row(name: &str, fence: i64, held: i64, left: i64) -> Vec<Value> {
-    vec![text(name), int(fence), text("host 1"), int(held), int(left), int(0)]
+    vec![text(name), int(fence), text("host 1"), int(held), int(left), int(0), int(0)]
 }
 
 fn lock(name: &str, fence: u64, hold: Option<(u64, u64)>) -> LockState {
@@ -17,6 +17,7 @@ fn lock(name: &str, fence: u64, hold: Option<(u64, u64)>) -> LockState {
         held_for: Some(Duration::from_micros(held)),
         expires_in: Some(Duration::from_micros(left)),
         ends_late: false,
+        kept: false,
     });
     LockState { name: name.into(), fence: Fence::new(fence), hold }
 }
@@ -30,6 +31,17 @@ fn a_lease_that_ends_later_than_it_can_says_so() {
             panic!("no locks");
         };
         assert!(locks[0].hold.as_ref().is_some_and(|hold| hold.ends_late));
+    }
+}
+
+#[test]
+fn a_lock_that_was_released_and_is_kept_says_so() {
+    let mut kept = row("a", 7, 1, 3_600_000_000);
+    kept[6] = int(1);
+    for codec in all() {
+        let answered = answer(&codec, &status(), vec![kept.clone()]);
+        let Ok(AdminResponse::Locks(locks)) = answered else { panic!("{answered:?}") };
+        assert!(locks[0].hold.as_ref().is_some_and(|hold| hold.kept));
     }
 }
 

@@ -9,6 +9,7 @@ mod behind;
 mod cancel;
 mod give_up;
 mod gone;
+mod keep;
 mod look;
 mod lose;
 mod news;

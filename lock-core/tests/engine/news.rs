@@ -1,5 +1,6 @@
 //! A server that tells what was freed: who is sure to be told does not ask.
 
+mod kept;
 mod probes;
 mod turns;
 

@@ -80,6 +80,7 @@ pub(crate) fn holder(label: &str, expires_in: Duration) -> Holder {
         held_for: Duration::from_secs(3_600),
         expires_in,
         wanted: false,
+        kept: false,
         watched: None,
     }
 }
@@ -88,7 +89,7 @@ pub(crate) fn holder(label: &str, expires_in: Duration) -> Holder {
 pub(crate) fn own_hold(now: Instant, since: Instant) -> Holder {
     let held_for = now.since(since);
     let expires_in = VALID - TRIP - held_for;
-    Holder { label: "me".into(), held_for, expires_in, wanted: false, watched: None }
+    Holder { label: "me".into(), held_for, expires_in, wanted: false, kept: false, watched: None }
 }
 
 pub(crate) fn freed(id: LockId) -> Event {

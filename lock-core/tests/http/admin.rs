@@ -56,6 +56,7 @@ fn lock(name: &str, label: Option<&str>) -> LockState {
         held_for: None,
         expires_in: None,
         ends_late: false,
+        kept: false,
     };
     let hold = label.map(hold);
     LockState { name: name.into(), fence: Fence::new(24), hold }

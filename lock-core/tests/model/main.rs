@@ -15,6 +15,7 @@ use lock_core::sim::consul::FakeConsul;
 use lock_core::sim::table::FakeTable;
 use lock_core::sim::{Check, Scope, Server, Wish, World};
 use lock_core::{advisory, consul, table};
+use std::time::Duration;
 
 /// How much longer than usual the searches are to be.
 fn scale() -> usize {
@@ -77,10 +78,15 @@ fn watched_and_told(scope: Scope) -> World<FakeTable> {
 }
 
 /// Without the checks that leases end by themselves, and that nobody else ends them.
+fn unwatched(mut scope: Scope) -> Scope {
+    scope.checks.retain(|check| !matches!(check, Check::Rows | Check::Leaks));
+    scope
+}
+
+/// The same, and the server's clock is stepped forward and set back now and then.
 fn stepped(mut scope: Scope) -> Scope {
     scope.faults.clock_steps = 3;
-    scope.checks.retain(|check| !matches!(check, Check::Rows | Check::Leaks));
-    set_back(scope)
+    set_back(unwatched(scope))
 }
 
 /// The same, and the server's clock is set back now and then.
@@ -92,6 +98,11 @@ fn set_back(mut scope: Scope) -> Scope {
 /// The same, and users pin locks in transactions.
 fn pinning(scope: Scope) -> Scope {
     Scope { transactions: 6, ..scope }
+}
+
+/// The same, and callers want locks kept after their release, for longer than a TTL.
+fn keeping(scope: Scope) -> Scope {
+    Scope { keep: Some(Duration::from_secs(10)), ..scope }
 }
 
 /// The small scope, changed.

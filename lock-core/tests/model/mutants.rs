@@ -1,7 +1,7 @@
 //! Seeded bugs: each must be caught by the check that is named here, with no other one looking.
 
 use crate::tables::{BadTable, Bug};
-use crate::{pinning, set_back, world_of};
+use crate::{keeping, pinning, set_back, world_of};
 use lock_core::sim::table::FakeTable;
 use lock_core::sim::{Check, Flaw, Scope, Server, World, explore, random};
 
@@ -26,6 +26,7 @@ fn table(bug: Bug, by: Check) {
     let caught = caught(|scope| {
         let scope = if bug.is_about_clocks() { set_back(scope) } else { scope };
         let scope = if bug.is_about_pins() { pinning(scope) } else { scope };
+        let scope = if bug.is_about_keeping() { keeping(scope) } else { scope };
         world_of(BadTable { bug, table: FakeTable::new() }, Scope { checks: vec![by], ..scope })
     });
     row(&format!("{bug:?}"), caught, by);
@@ -56,6 +57,7 @@ fn bugs_of_tables() {
         Bug::OwnClaimIsBusy | Bug::CorrectsNothing => Check::Liveness,
         Bug::ReleaseKeepsOwner => Check::Leaks,
         bug if bug.is_about_pins() => Check::Writes,
+        bug if bug.is_about_keeping() => Check::Kept,
         _ => Check::Rows,
     };
     let rare = |bug: &Bug| matches!(bug, Bug::RenewShortens | Bug::CorrectsByAnEarlierTime);

@@ -1,8 +1,10 @@
 //! Random schedules with all kinds of faults.
 
 use crate::{
-    advisory, consul, deaf, pinning, scale, set_back, told, watched, watched_and_told, world,
+    advisory, consul, deaf, pinning, scale, set_back, told, unwatched, watched, watched_and_told,
+    world, world_of,
 };
+use lock_core::sim::table::FakeTable;
 use lock_core::sim::{Coverage, Scope, Server, Sometimes, World, random};
 use proptest::prelude::*;
 use std::time::{Duration, Instant};
@@ -13,8 +15,19 @@ const ACTIONS: usize = 120;
 /// What only happens to attempts for several locks.
 const OF_GROUPS: [Sometimes; 2] = [Sometimes::AllPermitsHeld, Sometimes::LostOneOfSeveral];
 
-/// Walks through many schedules, and sees everything but `never`.
+/// Walks through many schedules, and sees everything but `never`, and no lock that is kept.
 fn nothing_breaks<S: Server>(what: &str, world: impl Fn(Scope) -> World<S>, never: &[Sometimes]) {
+    let coverage = nothing_breaks_in(20_000, what, world);
+    let never = [never, &OF_GROUPS, &[Sometimes::DeniedWhileKept]].concat();
+    assert_eq!(coverage.missing(), never, "{what}");
+}
+
+/// The same with locks that are kept.
+fn nothing_breaks_keeping<S: Server>(
+    what: &str,
+    world: impl Fn(Scope) -> World<S>,
+    never: &[Sometimes],
+) {
     let coverage = nothing_breaks_in(20_000, what, world);
     assert_eq!(coverage.missing(), [never, &OF_GROUPS].concat(), "{what}");
 }
@@ -77,6 +90,32 @@ fn nothing_breaks_with_tables_and_transactions_that_pin() {
     nothing_breaks("table that tells, pinned", |scope| told(pinning(scope)), &always_told);
     let stepped = |scope| watched(pinning(scope));
     nothing_breaks("watched table, pinned, clock stepped", stepped, &nobody_tells);
+}
+
+/// For shorter and for longer than a TTL.
+#[test]
+fn nothing_breaks_with_a_table_whose_locks_are_kept() {
+    let never = |more: &[Sometimes]| {
+        let never = [
+            Sometimes::LostByReply,
+            Sometimes::LostByDisconnect,
+            Sometimes::Shared,
+            Sometimes::Delayed,
+        ];
+        let mut never = [&never[..], more].concat();
+        never.sort();
+        never
+    };
+    let nobody_tells = never(&[Sometimes::WaitedAtServer, Sometimes::Told]);
+    let always_told = never(&[Sometimes::FoundFree]);
+    for keep in [Duration::from_secs(3), Duration::from_secs(10)] {
+        let scope = |scope| Scope { keep: Some(keep), ..scope };
+        let what = format!("table, kept for {keep:?}");
+        nothing_breaks_keeping(&what, |of| world(scope(of)), &nobody_tells);
+        nothing_breaks_keeping(&format!("{what}, that tells"), |of| told(scope(of)), &always_told);
+        let watched = |of| world_of(FakeTable::new().watched(), unwatched(scope(of)));
+        nothing_breaks_keeping(&format!("{what}, watched"), watched, &nobody_tells);
+    }
 }
 
 /// No step of the server's clock breaks anything where leases are watched.

@@ -2,7 +2,7 @@
 
 use lock_core::sim::table::FakeTable;
 use lock_core::sim::{Connection, Lease, Server};
-use lock_core::{Action, Claim, Fence, Instant, LockName, Outcome, Reply, Request};
+use lock_core::{Action, Claim, Fence, Instant, LockName, Outcome, Owner, Reply, Request};
 use std::time::Duration;
 
 /// What is wrong with the table.
@@ -31,10 +31,14 @@ pub(crate) enum Bug {
     PinIgnoresFence,
     PinEndsWithRelease,
     PinEndsWithLease,
+    /// Of locks that are kept after their release.
+    KeepFreesAtOnce,
+    KeepsFromTheRelease,
+    ClaimTakesKept,
 }
 
 impl Bug {
-    pub(crate) const ALL: [Bug; 21] = [
+    pub(crate) const ALL: [Bug; 24] = [
         Bug::ReleaseWithoutOwner,
         Bug::RenewWithoutOwner,
         Bug::RenewOfExpired,
@@ -56,6 +60,9 @@ impl Bug {
         Bug::PinIgnoresFence,
         Bug::PinEndsWithRelease,
         Bug::PinEndsWithLease,
+        Bug::KeepFreesAtOnce,
+        Bug::KeepsFromTheRelease,
+        Bug::ClaimTakesKept,
     ];
 
     /// It needs transactions of users.
@@ -67,6 +74,11 @@ impl Bug {
                 | Bug::PinEndsWithRelease
                 | Bug::PinEndsWithLease
         )
+    }
+
+    /// It needs callers that want locks kept.
+    pub(crate) fn is_about_keeping(self) -> bool {
+        matches!(self, Bug::KeepFreesAtOnce | Bug::KeepsFromTheRelease | Bug::ClaimTakesKept)
     }
 
     /// It needs a clock that is set back.
@@ -111,6 +123,10 @@ impl BadTable {
                     row.expires = row.expires.max(now.after(Duration::from_nanos(1)));
                 }
                 (Bug::ClaimRaisesOwnFence, Action::Acquire) if ours => row.fence += 1,
+                (Bug::KeepsFromTheRelease, Action::Release) if ours => row.acquired = now,
+                (Bug::ClaimTakesKept, Action::Acquire) if row.owner == Some(Owner::KEPT) => {
+                    row.owner = None;
+                }
                 (Bug::PinEndsWithRelease, Action::Release) if ours => self.table.unpin(&claim.name),
                 (Bug::PinEndsWithLease, Action::Acquire) if row.expires <= now => {
                     self.table.unpin(&claim.name);
@@ -172,6 +188,9 @@ impl Server for BadTable {
                 }
                 (Bug::OwnClaimIsBusy, Reply::Outcomes(entries)) if was_ours && acquires => {
                     entries[at] = Outcome::Busy(None);
+                }
+                (Bug::KeepFreesAtOnce, Reply::Outcomes(freed)) if released(&freed[at]) => {
+                    row.owner = None;
                 }
                 (Bug::ReleaseKeepsOwner, Reply::Outcomes(freed)) if released(&freed[at]) => {
                     row.owner = Some(claim.owner);

@@ -234,8 +234,9 @@ fn what_is_about_one_claim_is_repeated_and_nothing_else() {
         for request in [acquire(names), release(names), look(names)] {
             assert_eq!(repeated(&request, None), one, "{request:?}");
         }
-        let held =
-            |name: &&str| vec![text(name), text("me"), int(1), int(1), int(0), int(7), int(0)];
+        let held = |name: &&str| {
+            vec![text(name), text("me"), int(1), int(1), int(0), int(7), int(0), int(0)]
+        };
         let holders = names.iter().map(held).collect();
         assert_eq!(repeated(&look(names), Some(holders)), one, "the mark");
         assert_eq!(repeated(&acquire(names), Some(number(0))), one, "what became of it");

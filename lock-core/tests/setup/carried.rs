@@ -44,13 +44,14 @@ fn where_the_session_is_not_ours_statements_carry_the_settings() {
     };
     let renew = Request::Renew { claims: claims.clone(), ttl };
     let release = Request::Release { session, claims: claims.clone(), times_overtaken: 0 };
+    let keep = Request::Keep { claims: claims.clone(), keep: ttl };
     let probe = Request::Probe { claims };
-    let requests = [(acquire, true), (renew, true), (release, false)];
+    let requests = [(acquire, true), (renew, true), (release, false), (keep, true)];
     let mut statements = requests.map(|(request, durable)| (statement(&request), durable)).to_vec();
     let mut look = codec.encode(&probe, Instant::default());
     let Statement { text: looks, repeated, .. } = look.poll_statement().expect("a look");
     assert!(!repeated && !looks.contains("UPDATE") && !looks.contains("set_config"), "{looks}");
-    let unmarked = [1, 1, 0, 1, 0].map(Value::Int);
+    let unmarked = [1, 1, 0, 1, 0, 0].map(Value::Int);
     look.handle_rows(vec![[vec![text("a"), text("they")], unmarked.into()].concat()]);
     statements.push((look.poll_statement().expect("the first that waits says so"), false));
     for (Statement { text, repeated, .. }, waits_for_the_disk) in statements {

@@ -14,12 +14,12 @@ fn look(names: &[&str]) -> Request {
 }
 
 fn row(name: &str, wanted: i64) -> Vec<Value> {
-    vec![text(name), text("me"), int(5), int(7), int(wanted), int(8), int(0)]
+    vec![text(name), text("me"), int(5), int(7), int(wanted), int(8), int(0), int(0)]
 }
 
 fn holder(wanted: bool) -> Holder {
     let [held_for, expires_in] = [5, 7].map(Duration::from_micros);
-    Holder { label: "me".into(), held_for, expires_in, wanted, watched: None }
+    Holder { label: "me".into(), held_for, expires_in, wanted, kept: false, watched: None }
 }
 
 fn held(wanted: bool) -> Outcome {
@@ -112,7 +112,7 @@ fn a_lease_that_ends_later_than_it_can_is_corrected_once_it_was_seen() {
     // SQLite's clock is never set back.
     for (codec, corrects) in codecs().into_iter().zip([false, true]) {
         let mut exchange = codec.encode(&look(&["a", "b"]), NOW);
-        let late = |name, expiry| [&row(name, 1)[..6], &[int(expiry)]].concat();
+        let late = |name, expiry| [&row(name, 1)[..6], &[int(expiry), int(0)]].concat();
         exchange.handle_rows(vec![late("a", 4_000), late("b", 5_000)]);
         for (name, expiry) in [("a", 4_000), ("b", 5_000)] {
             let correct = exchange.poll_statement();

@@ -2,6 +2,7 @@
 
 mod failures;
 mod hostile;
+mod keep;
 mod look;
 mod news;
 mod peers;
@@ -117,13 +118,15 @@ fn for_what_is_denied_a_second_statement_asks_who_has_it() {
             other => panic!("{other:?}"),
         };
         assert!(asked.contains('b') && !asked.contains("a\""), "only of that: {asked}");
-        let row = vec![text("b"), text("host 1"), int(2_000_000), int(3), int(1), int(7), int(0)];
+        let row =
+            vec![text("b"), text("host 1"), int(2_000_000), int(3), int(1), int(7), int(0), int(0)];
         exchange.handle_rows(vec![row]);
         let holder = Holder {
             label: "host 1".into(),
             held_for: Duration::from_secs(2),
             expires_in: Duration::from_micros(3),
             wanted: true,
+            kept: false,
             watched: None,
         };
         let reply = vec![Outcome::Granted(Fence::new(7)), Outcome::Busy(Some(holder))];
@@ -134,8 +137,16 @@ fn for_what_is_denied_a_second_statement_asks_who_has_it() {
 #[test]
 fn a_holder_that_is_gone_by_then_is_not_named() {
     for codec in codecs() {
-        let rows =
-            vec![vec![text("c"), text("of no concern"), int(1), int(1), int(1), int(7), int(0)]];
+        let rows = vec![vec![
+            text("c"),
+            text("of no concern"),
+            int(1),
+            int(1),
+            int(1),
+            int(7),
+            int(0),
+            int(0),
+        ]];
         for rows in [vec![], rows] {
             let reply = Reply::Outcomes(vec![Outcome::Busy(None); 2]);
             assert_eq!(run(&codec, &acquire_ab(), &[vec![], rows]), Ok(reply));
@@ -146,13 +157,23 @@ fn a_holder_that_is_gone_by_then_is_not_named() {
 #[test]
 fn a_holders_negative_times_count_as_none() {
     for codec in codecs() {
-        let rows = vec![vec![text("a"), text(""), int(-1), int(i64::MIN), int(1), int(-7), int(0)]];
+        let rows = vec![vec![
+            text("a"),
+            text(""),
+            int(-1),
+            int(i64::MIN),
+            int(1),
+            int(-7),
+            int(0),
+            int(0),
+        ]];
         let request = acquire(vec![claim("a", 1)]);
         let holder = Holder {
             label: "".into(),
             held_for: Duration::ZERO,
             expires_in: Duration::ZERO,
             wanted: true,
+            kept: false,
             watched: None,
         };
         let reply = Reply::Outcomes(vec![Outcome::Busy(Some(holder))]);
@@ -270,7 +291,7 @@ fn names_never_asked_for_grant_nothing() {
 
 #[test]
 fn hostile_rows_about_holders_are_not_believed() {
-    let row = || vec![text("a"), text("x"), int(1), int(1), int(1), int(7), int(0)];
+    let row = || vec![text("a"), text("x"), int(1), int(1), int(1), int(7), int(0), int(0)];
     let [mut null, mut no_number] = [row(), row()];
     null[1] = Value::Null;
     no_number[4] = text("1");

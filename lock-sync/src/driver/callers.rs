@@ -56,13 +56,13 @@ impl Shared {
             }
             if closed {
                 // The server may have granted the lock meanwhile. It is released.
-                self.release(state, id)?;
+                self.release(state, id, None)?;
                 return Ok(Acquired::Closed);
             }
             if caller.cancelled {
                 // The pump releases in the background what the server may have granted.
                 state.callers.remove(&id);
-                self.abandon(state, id);
+                self.abandon(state, id, None);
                 return Ok(Acquired::Cancelled);
             }
             if let Some(news) = caller.progress.take() {
@@ -80,7 +80,7 @@ impl Shared {
                 let locked = self.lock();
                 if let Err(panic) = told {
                     // Nobody is left to take the lock, so it must not stay granted.
-                    let _ = locked.and_then(|state| self.release(state, id));
+                    let _ = locked.and_then(|state| self.release(state, id, None));
                     return Ok(Acquired::Panicked(panic));
                 }
                 state = locked?;
@@ -90,18 +90,20 @@ impl Shared {
         }
     }
 
-    /// Releases `id`, and waits for that until the caller's deadline.
+    /// Releases `id`, and waits for that until the caller's deadline. What was granted stays taken until `keep` after the
+    /// grant.
     pub(super) fn release<'a>(
         self: &'a Arc<Self>,
         mut state: Locked<'a>,
         id: LockId,
+        keep: Option<Duration>,
     ) -> Result<Release, Dead> {
         let now = clock::now();
         let until = now.after(self.timing.answer_grace());
         // A guard exists if the lock was granted after its caller gave up.
         let guard = state.guards.remove(&id);
         state.callers.insert(id, Caller::default());
-        state.engine.release(now, id);
+        state.engine.release_after(now, id, keep);
         let release = loop {
             state = self.settle(state)?;
             let caller = state.callers.entry(id).or_default();
@@ -131,10 +133,10 @@ impl Shared {
         }
     }
 
-    /// Lets the pump release `id`.
-    pub(super) fn abandon(&self, mut state: Locked<'_>, id: LockId) {
+    /// Lets the pump release `id`, in the same way.
+    pub(super) fn abandon(&self, mut state: Locked<'_>, id: LockId, keep: Option<Duration>) {
         let guard = state.guards.remove(&id);
-        state.engine.release(clock::now(), id);
+        state.engine.release_after(clock::now(), id, keep);
         self.wake_workers(&state);
         drop(state);
         drop(guard);

@@ -108,7 +108,7 @@ fn start_with<const LANES: bool>(timing: Timing) -> (Arc<Driver>, Locks, Arc<Scr
     let engine = Engine::new(table::capabilities("me", false), Config::new(timing, 1));
     let driver = Driver::start(engine, Box::new(Fake::<LANES>(script.clone())), timing.ttl());
     let driver = Arc::new(driver.expect("threads"));
-    (driver.clone(), Locks::with(driver, Arc::new(|_, _| Ok(()))), script)
+    (driver.clone(), Locks::with(driver, Arc::new(|_, _, _| Ok(()))), script)
 }
 
 /// Does `work` on a thread of its own, for it may hang.

@@ -27,6 +27,10 @@ fn watched(mut scope: Scope) -> World<FakeTable> {
     World::new(FakeTable::new().watched(), table::capabilities("somebody", false), scope)
 }
 
+fn kept(scope: Scope) -> World<FakeTable> {
+    table(Scope { keep: Some(Duration::from_secs(10)), ..scope })
+}
+
 fn deaf(scope: Scope) -> World<FakeTable> {
     let table = table::capabilities("somebody", true);
     World::new(FakeTable::new().losing_notifications(), table, scope)
@@ -108,6 +112,7 @@ fn find(mutant: &Mutant) -> Option<(Violation, String)> {
         Shown::TableThatTells => caught(check, told),
         Shown::TableThatTellsTheDeaf => caught(check, deaf),
         Shown::TableThatIsWatched => caught(check, watched),
+        Shown::TableThatKeeps => caught(check, kept),
         Shown::Advisory => caught(check, advisory),
         Shown::AdvisorySetBack => caught(check, |mut scope| {
             scope.faults.set_backs = 2;

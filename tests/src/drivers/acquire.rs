@@ -41,6 +41,10 @@ impl<'a> Acquire<'a> {
         both!(self, it => it.and(name))
     }
 
+    pub fn keep_for(self, time: Duration) -> Self {
+        both!(self, it => it.keep_for(time))
+    }
+
     pub fn timeout(self, limit: Duration) -> Self {
         both!(self, it => it.timeout(limit))
     }

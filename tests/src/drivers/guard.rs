@@ -90,6 +90,20 @@ impl Guard {
         }
     }
 
+    pub fn kept_for(&self) -> Option<Duration> {
+        match self {
+            Guard::Blocking(guard) => guard.kept_for(),
+            Guard::Tokio(guard) => guard.kept_for(),
+        }
+    }
+
+    pub fn cancel_keep(&mut self) {
+        match self {
+            Guard::Blocking(guard) => guard.cancel_keep(),
+            Guard::Tokio(guard) => guard.cancel_keep(),
+        }
+    }
+
     pub fn release(self) -> Result<(), ReleaseError> {
         match self {
             Guard::Blocking(guard) => guard.release(),

@@ -7,6 +7,7 @@ mod behind;
 mod galera;
 mod heard;
 mod hosts;
+mod kept;
 mod looking;
 mod multiplexed;
 mod node_distributed_lock;

@@ -4,6 +4,11 @@ use crate::behind::{
     all_that_wait_in_a_process_are_told_who_is_in_the_way,
     waiting_behind_ones_own_process_tells_who_is_in_the_way,
 };
+use crate::kept::{
+    a_lock_is_kept_after_its_release, keeping_is_refused_where_locks_end_with_their_session,
+    permits_and_several_locks_are_kept_alike, what_is_kept_is_granted_at_its_end,
+    what_needs_not_be_kept_is_freed, who_waits_is_told_that_it_is_kept,
+};
 use crate::together::{
     a_semaphore_has_as_many_holders_as_permits, many_threads_share_the_permits,
     one_leads_at_a_time_and_its_terms_rise, sets_in_opposite_orders_do_not_wait_for_each_other,
@@ -47,7 +52,7 @@ macro_rules! conformance {
 }
 
 macro_rules! pools {
-    (all { $($name:ident)* } tables { $($table:ident)* }) => {
+    (all { $($name:ident)* } tables { $($table:ident)* } sessions { $($session:ident)* }) => {
         suite! { postgres "needs a PostgreSQL server: tests/run starts one": $($name)* $($table)* }
         suite! { mysql "needs a MySQL server: tests/run starts one": $($name)* $($table)* }
         suite! { mariadb "needs a MariaDB server: tests/run starts one": $($name)* $($table)* }
@@ -55,17 +60,17 @@ macro_rules! pools {
 }
 
 macro_rules! suites {
-    (all { $($name:ident)* } tables { $($table:ident)* }) => {
+    (all { $($name:ident)* } tables { $($table:ident)* } sessions { $($session:ident)* }) => {
         suite! { sqlite: $($name)* $($table)* }
         suite! { postgres "needs a PostgreSQL server: tests/run starts one": $($name)* $($table)* }
         suite! { postgres_pooled "needs a PostgreSQL server: tests/run starts one": $($name)* $($table)* }
         suite! { postgres_pooled_sessions "needs a PostgreSQL server: tests/run starts one": $($name)* $($table)* }
         suite! { mysql "needs a MySQL server: tests/run starts one": $($name)* $($table)* }
         suite! { mariadb "needs a MariaDB server: tests/run starts one": $($name)* $($table)* }
-        suite! { postgres_advisory "needs a PostgreSQL server: tests/run starts one": $($name)* }
-        suite! { mysql_advisory "needs a MySQL server: tests/run starts one": $($name)* }
-        suite! { mariadb_advisory "needs a MariaDB server: tests/run starts one": $($name)* }
-        suite! { consul "needs a Consul server: tests/run starts one": $($name)* }
+        suite! { postgres_advisory "needs a PostgreSQL server: tests/run starts one": $($name)* $($session)* }
+        suite! { mysql_advisory "needs a MySQL server: tests/run starts one": $($name)* $($session)* }
+        suite! { mariadb_advisory "needs a MariaDB server: tests/run starts one": $($name)* $($session)* }
+        suite! { consul "needs a Consul server: tests/run starts one": $($name)* $($session)* }
     };
 }
 
@@ -116,6 +121,14 @@ conformance! {
     tables {
         an_expired_row_is_taken_over
         a_deleted_row_means_lost_at_once
+        a_lock_is_kept_after_its_release
+        what_is_kept_is_granted_at_its_end
+        what_needs_not_be_kept_is_freed
+        who_waits_is_told_that_it_is_kept
+        permits_and_several_locks_are_kept_alike
+    }
+    sessions {
+        keeping_is_refused_where_locks_end_with_their_session
     }
 }
 

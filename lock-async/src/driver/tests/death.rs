@@ -21,7 +21,7 @@ async fn a_dead_task_loses_every_guard_and_ends_every_wait() {
     let engine =
         Engine::new(advisory::capabilities(advisory::WAITING, None), Config::new(timing, 1));
     let trap = Trap(Server::default(), false);
-    let locks = Locks::with(Driver::start(engine, trap, timing.ttl()), Arc::new(|_, _| Ok(())));
+    let locks = Locks::with(Driver::start(engine, trap, timing.ttl()), Arc::new(|_, _, _| Ok(())));
     let [guard, other] = [
         locks.lock("free").await.expect("taken"),
         locks.lock_shared("free 2").await.expect("taken"),

@@ -19,7 +19,7 @@ fn timing() -> Timing {
 fn table(fake: &Fake) -> Locks {
     let engine = Engine::new(table::capabilities("me", false), Config::new(timing(), 1));
     let driver = Driver::start(engine, One(Some(fake.clone())), TTL);
-    Locks::with(driver, Arc::new(|_, _| Ok(())))
+    Locks::with(driver, Arc::new(|_, _, _| Ok(())))
 }
 
 async fn shut_down(locks: &Locks) -> Result<(), ShutdownError> {
@@ -89,7 +89,7 @@ async fn a_guard_dropped_during_a_shutdown_is_waited_for() {
         Config::new(timing().with_request(LATE).expect("good"), 1),
     );
     let driver = Driver::start(engine, One(Some(fake.clone())), TTL);
-    let locks = Locks::with(driver, Arc::new(|_, _| Ok(())));
+    let locks = Locks::with(driver, Arc::new(|_, _, _| Ok(())));
     let guard = locks.lock("a").await.expect("taken");
     let shutdown = tokio::spawn({
         let locks = locks.clone();

@@ -6,7 +6,7 @@ use crate::outcome::Holder;
 use core::fmt;
 use core::time::Duration;
 
-/// Someone else held the lock for as long as the caller wanted to wait.
+/// Someone else held the lock, or it was [kept](crate::Request::Keep), for as long as the caller wanted to wait.
 ///
 /// ```
 /// use lock_core::LockName;
@@ -35,7 +35,14 @@ impl Busy {
 
 impl fmt::Display for Busy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "someone else holds {:?}", self.name)?;
+        match &self.holder {
+            Some(Holder { kept: true, expires_in, .. }) => {
+                // Not a second less than it takes.
+                let left = Duration::from_secs(expires_in.as_secs() + 1);
+                write!(f, "{:?} was released, but is kept for {}", self.name, Shown(left))?;
+            }
+            _ => write!(f, "someone else holds {:?}", self.name)?,
+        }
         let Some(holder) = &self.holder else { return Ok(()) };
         f.write_str(": ")?;
         // A label is foreign text, and a message is one line.
@@ -45,6 +52,7 @@ impl fmt::Display for Busy {
         })?;
         match Duration::from_secs(holder.held_for.as_secs()) {
             Duration::ZERO => Ok(()),
+            _ if holder.kept => Ok(()),
             held_for => write!(f, ", for {}", Shown(held_for)),
         }
     }
@@ -65,6 +73,7 @@ mod tests {
             held_for: Duration::from_millis(millis),
             expires_in: Duration::ZERO,
             wanted: false,
+            kept: false,
             watched: None,
         };
         let told =
@@ -75,5 +84,8 @@ mod tests {
         let long = told(Some(holder(at, 62_900)));
         assert_eq!(long, format!("{}: {shown}, for 1m 2s", told(None)));
         assert_eq!(told(Some(holder("db1", 900))), format!("{}: db1", told(None)));
+        let expires_in = Duration::from_millis(41_200);
+        let kept = Holder { kept: true, expires_in, ..holder("db1", 62_900) };
+        assert_eq!(told(Some(kept)), r#""it's \"a\"" was released, but is kept for 42s: db1"#);
     }
 }

@@ -128,6 +128,7 @@ impl Codec {
                 held_for: None,
                 expires_in: None,
                 ends_late: false,
+                kept: false,
             });
             let fence = fence(entry.modify_index);
             Some(fence.map(|fence| LockState { name: name.to_string(), fence, hold }))

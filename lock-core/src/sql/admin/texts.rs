@@ -15,7 +15,8 @@ pub(super) const POSTGRES: Texts = Texts {
 SELECT l.name, l.fence, l.holder,
        (extract(epoch FROM clock_timestamp() - l.acquired_at) * 1000000)::bigint,
        (extract(epoch FROM l.expires_at - clock_timestamp()) * 1000000)::bigint,
-       (l.expires_at > clock_timestamp() + (l.ttl_us + 1000000) * interval '1 microsecond')::int::bigint
+       (l.expires_at > clock_timestamp() + (l.ttl_us + 1000000) * interval '1 microsecond')::int::bigint,
+       coalesce(l.owner = '{kept}', false)::int::bigint
   FROM {table} AS l
  WHERE l.owner IS NOT NULL AND l.expires_at > clock_timestamp() AND l.name > $1::text
  ORDER BY l.name
@@ -25,7 +26,8 @@ SELECT l.name, l.fence, l.holder,
        (extract(epoch FROM clock_timestamp() - l.acquired_at) * 1000000)::bigint,
        CASE WHEN l.owner IS NULL THEN 0
             ELSE (extract(epoch FROM l.expires_at - clock_timestamp()) * 1000000)::bigint END,
-       (l.expires_at > clock_timestamp() + (l.ttl_us + 1000000) * interval '1 microsecond')::int::bigint
+       (l.expires_at > clock_timestamp() + (l.ttl_us + 1000000) * interval '1 microsecond')::int::bigint,
+       coalesce(l.owner = '{kept}', false)::int::bigint
   FROM {table} AS l
  WHERE l.name = $1::text"#,
     force: r#"
@@ -55,7 +57,7 @@ pub(super) const PEERS: Texts = Texts {
     list: r#"
 SELECT l.mutex::text, (extract(epoch FROM l.ts) * 1000000)::bigint, 'node ' || l.node_id::text,
        (extract(epoch FROM clock_timestamp() - l.ts) * 1000000)::bigint,
-       (extract(epoch FROM l.ts + {ttl} - clock_timestamp()) * 1000000)::bigint, 0::bigint
+       (extract(epoch FROM l.ts + {ttl} - clock_timestamp()) * 1000000)::bigint, 0::bigint, 0::bigint
   FROM {table} AS l
  WHERE l.ts >= clock_timestamp() - {ttl} AND l.mutex > $1::text
  ORDER BY l.mutex
@@ -63,7 +65,7 @@ SELECT l.mutex::text, (extract(epoch FROM l.ts) * 1000000)::bigint, 'node ' || l
     status: r#"
 SELECT l.mutex::text, (extract(epoch FROM l.ts) * 1000000)::bigint, 'node ' || l.node_id::text,
        (extract(epoch FROM clock_timestamp() - l.ts) * 1000000)::bigint,
-       (extract(epoch FROM l.ts + {ttl} - clock_timestamp()) * 1000000)::bigint, 0::bigint
+       (extract(epoch FROM l.ts + {ttl} - clock_timestamp()) * 1000000)::bigint, 0::bigint, 0::bigint
   FROM {table} AS l
  WHERE l.mutex = $1::text"#,
     force: r#"
@@ -86,14 +88,14 @@ RETURNING mutex::text"#,
 /// `?1` now in µs, `?2` boot, `?3` as for PostgreSQL; to break, `?1` the name, `?2` the fence.
 pub(super) const SQLITE: Texts = Texts {
     list: r#"
-SELECT name, fence, holder, ?1 - acquired_us, expires_us - ?1, 0
+SELECT name, fence, holder, ?1 - acquired_us, expires_us - ?1, 0, owner = '{kept}'
   FROM {table}
  WHERE owner IS NOT NULL AND boot = ?2 AND expires_us > ?1 AND name > ?3
  ORDER BY name
  LIMIT 500"#,
     status: r#"
 SELECT name, fence, holder, ?1 - acquired_us,
-       CASE WHEN owner IS NULL OR boot <> ?2 THEN 0 ELSE expires_us - ?1 END, 0
+       CASE WHEN owner IS NULL OR boot <> ?2 THEN 0 ELSE expires_us - ?1 END, 0, coalesce(owner = '{kept}', 0)
   FROM {table}
  WHERE name = ?3"#,
     force: r#"
@@ -118,14 +120,16 @@ RETURNING name"#,
 /// Parameters as for PostgreSQL.
 pub(super) const MYSQL: Texts = Texts {
     list: r#"
-SELECT name, fence, holder, {now} - acquired_us, expires_us - {now}, expires_us > {now} + ttl_us + 1000000
+SELECT name, fence, holder, {now} - acquired_us, expires_us - {now}, expires_us > {now} + ttl_us + 1000000,
+       COALESCE(owner = X'{kept}', 0)
   FROM {table}
  WHERE owner IS NOT NULL AND expires_us > {now} AND name > ?
  ORDER BY name
  LIMIT 500"#,
     status: r#"
 SELECT name, fence, holder, {now} - acquired_us,
-       CASE WHEN owner IS NULL THEN 0 ELSE expires_us - {now} END, expires_us > {now} + ttl_us + 1000000
+       CASE WHEN owner IS NULL THEN 0 ELSE expires_us - {now} END, expires_us > {now} + ttl_us + 1000000,
+       COALESCE(owner = X'{kept}', 0)
   FROM {table}
  WHERE name = ?"#,
     force: r#"

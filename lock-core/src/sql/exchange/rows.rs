@@ -40,12 +40,12 @@ pub(super) fn watched(rows: Rows) -> Option<(BTreeMap<String, Holder>, Vec<Late>
 }
 
 /// Rows of (name, holder, µs held, µs left, whether somebody waits already, fence, expiry if it is
-/// late or 0).
+/// late or 0, whether it is kept and nobody has it).
 pub(super) fn holders(rows: Rows) -> Option<(BTreeMap<String, Holder>, Vec<Late>)> {
     let span = |us: i64| Duration::from_micros(u64::try_from(us).unwrap_or(0));
     let (mut holders, mut late) = (BTreeMap::new(), Vec::new());
     for row in rows {
-        match <[Value; 7]>::try_from(row).ok()? {
+        match <[Value; 8]>::try_from(row).ok()? {
             [
                 Value::Text(name),
                 Value::Text(label),
@@ -54,15 +54,15 @@ pub(super) fn holders(rows: Rows) -> Option<(BTreeMap<String, Holder>, Vec<Late>
                 Value::Int(wanted),
                 Value::Int(fence),
                 Value::Int(expiry),
+                Value::Int(kept),
             ] => {
                 if expiry != 0 {
                     late.push(Late { name: name.clone(), fence, expiry });
                 }
                 let (held_for, expires_in) = (span(held), span(left));
-                holders.insert(
-                    name,
-                    Holder { label, held_for, expires_in, wanted: wanted != 0, watched: None },
-                );
+                let (wanted, kept) = (wanted != 0, kept != 0);
+                let holder = Holder { label, held_for, expires_in, wanted, kept, watched: None };
+                holders.insert(name, holder);
             }
             _ => return None,
         }

@@ -1,14 +1,14 @@
 //! Who holds the locks that are waited for.
 
 /// Name, holder, held for and expires in, both in µs, whether somebody else had asked to be told of the release,
-/// fence, and the expiry if it is [late](super::LATE).
+/// fence, the expiry if it is [late](super::LATE), and whether it is kept, and nobody has it.
 pub(super) const SEEN: &str = r#"
 SELECT s.name, s.holder,
        (extract(epoch FROM clock_timestamp() - s.acquired_at) * 1000000)::bigint,
        CASE WHEN {late} THEN s.ttl_us
             ELSE (extract(epoch FROM s.expires_at - clock_timestamp()) * 1000000)::bigint END,
        s.contended::int::bigint, s.fence,
-       CASE WHEN {late} THEN (extract(epoch FROM s.expires_at) * 1000000)::bigint ELSE 0 END"#;
+       CASE WHEN {late} THEN (extract(epoch FROM s.expires_at) * 1000000)::bigint ELSE 0 END, (s.owner = '{kept}')::int::bigint"#;
 
 /// `$1` names. What is [seen](SEEN) of the locks that are certain to be told of when they are freed; of others in the
 /// way, nothing.
@@ -26,9 +26,9 @@ WITH fast AS MATERIALIZED (
      SET contended = true
     FROM unmarked, fast
    WHERE l.name = unmarked.name AND l.owner IS NOT NULL
-  RETURNING l.name, l.holder, l.acquired_at, l.expires_at, l.ttl_us, l.fence
+  RETURNING l.name, l.owner, l.holder, l.acquired_at, l.expires_at, l.ttl_us, l.fence
 ), seen AS (
-  SELECT l.name, l.holder, l.acquired_at, l.expires_at, l.ttl_us, l.fence, true AS contended
+  SELECT l.name, l.owner, l.holder, l.acquired_at, l.expires_at, l.ttl_us, l.fence, true AS contended
     FROM {table} AS l
    WHERE l.name = ANY ($1::text[]) AND l.owner IS NOT NULL AND l.contended
    UNION ALL

@@ -22,6 +22,8 @@ pub(crate) struct Wish {
     pub(crate) mode: Mode,
     pub(crate) permits: Option<u32>,
     pub(crate) and: Vec<String>,
+    /// The lock is to be kept for so long, by the server if it can.
+    pub(crate) keep: Option<Duration>,
     pub(crate) patience: Patience,
 }
 
@@ -67,18 +69,30 @@ impl Asking {
             };
             reached(locks.clone(), sender.clone());
             tell(News::Connected(locks.clone()));
-            let mut acquire = locks.acquire(&wish.name);
-            if let Some(count) = wish.permits {
-                acquire = acquire.permits(count);
-            }
-            for name in &wish.and {
-                acquire = acquire.and(name.as_str());
-            }
-            let guard = acquire
-                .wait_limit(patience.wait())
-                .mode(wish.mode)
-                .on_waiting(|progress| tell(News::Progress(progress.clone())))
-                .wait();
+            let ask = |keep: Option<Duration>| {
+                let mut acquire = locks.acquire(&wish.name);
+                if let Some(count) = wish.permits {
+                    acquire = acquire.permits(count);
+                }
+                for name in &wish.and {
+                    acquire = acquire.and(name.as_str());
+                }
+                if let Some(time) = keep {
+                    acquire = acquire.keep_for(time);
+                }
+                acquire
+                    .wait_limit(patience.wait())
+                    .mode(wish.mode)
+                    .on_waiting(|progress| tell(News::Progress(progress.clone())))
+                    .wait()
+            };
+            let guard = match ask(wish.keep) {
+                // The server cannot keep it, so this process will.
+                Err(Error::Claim(why)) if wish.keep.is_some() && why.is_about_keeping() => {
+                    ask(None)
+                }
+                other => other,
+            };
             tell(News::Ended(match guard {
                 Ok(guard) => Ok(Some(guard)),
                 Err(Error::Busy(busy)) => {

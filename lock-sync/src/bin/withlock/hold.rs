@@ -42,14 +42,16 @@ struct Watched {
 
 impl Hold<'_> {
     /// Runs the command under the guard, and releases the lock. Returns the exit code.
-    pub(crate) fn run(&self, guard: Guard, mut running: Running) -> Result<u8, String> {
+    pub(crate) fn run(&self, mut guard: Guard, mut running: Running) -> Result<u8, String> {
         running.begin(&guard, self.ending, self.remaining(&guard));
         let Watched { status, report, told_to_end, told_lost } =
             self.watch(&mut running, &guard)?;
         let stopped = report != Report::None;
         let over = stopped && guard.is_held() && self.is_over();
         let lost = stopped || !guard.is_held();
-        if !lost && !told_to_end {
+        if lost || told_to_end {
+            guard.cancel_keep();
+        } else {
             self.keep(&guard, exit_code(status));
         }
         let (name, failure) = (guard.name().clone(), guard.last_failure());
@@ -148,17 +150,19 @@ impl Hold<'_> {
         }
     }
 
-    /// Keeps the lock after the command's end until `--min-hold` is over. A loss ends it early, and so does a
-    /// signal that ends withlock.
+    /// Keeps the lock after the command's end until `--min-hold` is over. Where the release itself leaves the lock taken, there
+    /// is nothing to wait for. Elsewhere a loss ends it early, and so does a signal that ends withlock.
     fn keep(&self, guard: &Guard, code: u8) {
         let Some(until) = self.until else { return };
         let left = || until.saturating_duration_since(Instant::now());
+        let by_server = guard.kept_for().is_some();
         if !left().is_zero() && self.level == Level::Verbose {
-            say!(
-                "the command ended with exit code {code}; withlock keeps {:?} for {} more",
-                guard.name().as_str(),
-                seconds(left())
-            );
+            let name = guard.name().as_str();
+            let (who, left) = (if by_server { "the server" } else { "withlock" }, seconds(left()));
+            say!("the command ended with exit code {code}; {who} keeps {name:?} for {left} more");
+        }
+        if by_server {
+            return;
         }
         while !left().is_zero() && guard.is_held() {
             match self.events.recv_timeout(left().min(Duration::from_secs(1))) {

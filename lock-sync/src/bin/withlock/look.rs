@@ -82,7 +82,11 @@ fn force(args: &Args, admin: &mut Admin, state: &LockState) -> Result<u8, lock_s
     match admin.break_hold(&state.name, state.fence)? {
         Some(fence) => {
             let name = &state.name;
-            tell(args, format!("took {name:?} from its holder; its fence is now {fence}"));
+            let done = match state.hold {
+                Some(Hold { kept: true, .. }) => format!("{name:?} is kept no longer"),
+                _ => format!("took {name:?} from its holder"),
+            };
+            tell(args, format!("{done}; its fence is now {fence}"));
             Ok(0)
         }
         None => {
@@ -123,10 +127,21 @@ fn agreed(state: &LockState) -> bool {
 /// The note at a lease that ends later than its TTL allows.
 const ENDS_LATE: &str = " (the server's clock was set back after the grant)";
 
+/// The note at a lock that nobody holds.
+const KEPT: &str = " (released, and kept)";
+
 fn sentence(state: &LockState) -> String {
     let LockState { name, fence, hold } = state;
     match hold {
-        Some(Hold { label, held_for, expires_in, ends_late }) => {
+        Some(Hold { label, expires_in, kept: true, .. }) => {
+            let left = expires_in.map(|time| format!(" for {}", seconds(time)));
+            format!(
+                "{name:?} was released by {}, and is kept{}; its fence is {fence}",
+                printable(label),
+                left.unwrap_or_default(),
+            )
+        }
+        Some(Hold { label, held_for, expires_in, ends_late, .. }) => {
             let since = held_for.map(|time| format!(" for {}", seconds(time)));
             let until =
                 expires_in.map(|time| format!(", and expires in {} unless renewed", seconds(time)));
@@ -176,7 +191,11 @@ fn table(locks: &[LockState]) -> String {
             shown.fence.to_string(),
             shown_time(held_for).unwrap_or_default(),
             shown_time(expires_in).unwrap_or_default()
-                + if shown.ends_late { ENDS_LATE } else { "" },
+                + match (shown.ends_late, shown.kept) {
+                    (true, _) => ENDS_LATE,
+                    (_, true) => KEPT,
+                    _ => "",
+                },
         ]);
     }
     table.trim_fmt() + "\n"
@@ -215,6 +234,9 @@ struct Shown<'a> {
     /// True if the lease ends later than its TTL allows.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     ends_late: bool,
+    /// True if it was released, and is kept until it expires.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    kept: bool,
 }
 
 impl<'a> Shown<'a> {
@@ -236,6 +258,7 @@ impl<'a> Shown<'a> {
             held_for_seconds: holder.and_then(|holder| holder.held_for).map(span),
             expires_in_seconds: holder.and_then(|holder| holder.expires_in).map(span),
             ends_late: holder.is_some_and(|holder| holder.ends_late),
+            kept: holder.is_some_and(|holder| holder.kept),
         }
     }
 }

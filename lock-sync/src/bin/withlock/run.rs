@@ -102,7 +102,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
     let mut waiting = Waiting::new(name, &place, level, patience != Patience::None);
     let mode = if args.shared { Mode::Shared } else { Mode::Exclusive };
     let (permits, and) = (args.permits, args.and.clone());
-    let wish = Wish { name: name.to_string(), mode, permits, and, patience };
+    let keep = args.min_hold;
+    let wish = Wish { name: name.to_string(), mode, permits, and, keep, patience };
     let reached = stage.clone();
     let reach = |stage: &RwLock<Stage>, next| {
         *stage.write().unwrap_or_else(PoisonError::into_inner) = next;
@@ -130,9 +131,9 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
         [args.min_hold, args.max_hold].map(|time| Instant::now().checked_add(time?));
     // From here on, signals go to the command.
     reach(&stage, Stage::Over);
-    let who = waiting.end();
+    let why = waiting.end();
     let (Some(guard), Some((locks, place))) = (guard, at) else {
-        return Ok(ExitCode::from(not_acquired(name, &who, &args, level)));
+        return Ok(ExitCode::from(not_acquired(&why, &args, level)));
     };
     if let Some(code) = interrupted(&ended_by) {
         let _ = guard.release();
@@ -175,15 +176,15 @@ fn interrupted(ended_by: &AtomicI32) -> Option<u8> {
     }
 }
 
-fn not_acquired(name: &str, who: &str, args: &Args, level: Level) -> u8 {
+fn not_acquired(why: &str, args: &Args, level: Level) -> u8 {
     if args.skip {
         if level == Level::Verbose {
-            say!("someone else holds {name:?}: {who}; the command was not run");
+            say!("{why}; the command was not run");
         }
         return 0;
     }
     if level != Level::Quiet {
-        say!("someone else holds {name:?}: {who}");
+        say!("{why}");
     }
     let own = if args.wait.is_some() { TIMED_OUT } else { BUSY };
     args.conflict_exit_code.unwrap_or(own)

@@ -35,6 +35,8 @@ pub(crate) struct Waiting {
 struct Seen {
     label: String,
     held_for: Duration,
+    /// The end of a lock that was released, and is kept.
+    kept_until: Option<Instant>,
     at: Instant,
 }
 
@@ -42,7 +44,15 @@ impl Seen {
     fn new(holder: &Holder) -> Self {
         // The label is foreign text: control characters must not reach the terminal.
         let label = printable(&holder.label);
-        Self { label, held_for: holder.held_for, at: Instant::now() }
+        let at = Instant::now();
+        let kept_until = holder.kept.then(|| at.checked_add(holder.expires_in)).flatten();
+        Self { label, held_for: holder.held_for, kept_until, at }
+    }
+
+    /// How long a lock that nobody has is still kept, in seconds that have begun.
+    fn kept_for(&self) -> Option<Duration> {
+        let left = self.kept_until?.saturating_duration_since(Instant::now());
+        Some(Duration::from_secs(left.as_secs() + 1))
     }
 
     fn held_for(&self) -> Duration {
@@ -67,9 +77,11 @@ impl Waiting {
             Progress::Busy(holder) => {
                 (self.trouble, self.last) = (None, None);
                 let seen = holder.as_ref().map(Seen::new);
-                let label = |seen: &Option<Seen>| seen.as_ref().map(|seen| seen.label.clone());
+                let who = |seen: &Option<Seen>| {
+                    seen.as_ref().map(|seen| (seen.label.clone(), seen.kept_until.is_some()))
+                };
                 // The end of a wait repeats the last holder, with times that may be old. The first ones stay.
-                if self.busy && label(&seen) == label(&self.holder) {
+                if self.busy && who(&seen) == who(&self.holder) {
                     return;
                 }
                 self.busy = true;
@@ -127,13 +139,19 @@ impl Waiting {
         self.last.as_deref()
     }
 
-    /// Ends the reports. Returns the holder, and how long it has held the lock, as far as the server says so.
+    /// Ends the reports. Returns why the lock is not to be had: its holder, and how long it has held the lock, as far as
+    /// the server says so.
     pub(crate) fn end(self) -> String {
+        let holds = |who: &str| format!("someone else holds {:?}: {who}", self.name);
         match &self.holder {
+            Some(holder) if let Some(left) = holder.kept_for() => {
+                let (name, left, label) = (&self.name, seconds(left), &holder.label);
+                format!("{name:?} was released, but is kept for {left}: {label}")
+            }
             // Consul does not report how long.
-            Some(holder) if holder.held_for().as_secs() == 0 => holder.label.clone(),
-            Some(holder) => format!("{}, for {}", holder.label, seconds(holder.held_for())),
-            None => "the server does not say who".to_string(),
+            Some(holder) if holder.held_for().as_secs() == 0 => holds(&holder.label),
+            Some(holder) => holds(&format!("{}, for {}", holder.label, seconds(holder.held_for()))),
+            None => holds("the server does not say who"),
         }
     }
 }
@@ -222,11 +240,12 @@ impl State {
     }
 
     fn held_by(&self) -> String {
-        match &self.holder {
-            Some(holder) => {
-                format!(" (held by {} for {})", holder.label, seconds(holder.held_for()))
+        let Some(holder) = &self.holder else { return String::new() };
+        match holder.kept_for() {
+            Some(left) => {
+                format!(" (released by {}, kept for {} more)", holder.label, seconds(left))
             }
-            None => String::new(),
+            None => format!(" (held by {} for {})", holder.label, seconds(holder.held_for())),
         }
     }
 }
@@ -279,6 +298,7 @@ mod tests {
             held_for: MINUTE,
             expires_in: MINUTE,
             wanted: false,
+            kept: false,
             watched: None,
         }))
     }
@@ -300,7 +320,20 @@ mod tests {
         waiting.tell(&holder("one"));
         assert_eq!(told(&waiting), held);
         waiting.tell(&Progress::Trouble("the disk is full".to_string()));
-        assert_eq!(waiting.end(), "the server does not say who");
+        assert_eq!(waiting.end(), "someone else holds \"n\": the server does not say who");
+    }
+
+    #[test]
+    fn a_lock_that_is_kept_is_nobodys() {
+        let mut waiting = Waiting::new("n", "here", Level::Normal, true);
+        waiting.tell(&holder("one"));
+        let Progress::Busy(Some(seen)) = holder("one") else { unreachable!() };
+        waiting.tell(&Progress::Busy(Some(Holder { kept: true, ..seen })));
+        let line = told(&waiting);
+        assert!(line.starts_with("waiting for \"n\" (released by one, kept for "), "{line}");
+        let end = waiting.end();
+        assert!(end.starts_with("\"n\" was released, but is kept for "), "{end}");
+        assert!(end.ends_with(": one"), "{end}");
     }
 
     #[test]

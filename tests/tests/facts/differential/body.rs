@@ -73,6 +73,8 @@ fn turn() -> impl Strategy<Value = Turn> {
         4 => (claims(), ttl(), late())
             .prop_map(|(leases, ttl, late)| Turn::Do(Request::Renew { claims: leases, ttl }, late)),
         3 => claims().prop_map(|leases| Turn::Do(Request::Release { session: SessionName::default(), claims: leases, times_overtaken: 0 }, 0)),
+        2 => (claims(), ttl(), late())
+            .prop_map(|(leases, keep, late)| Turn::Do(Request::Keep { claims: leases, keep }, late)),
         3 => (claims(), late()).prop_map(|(claims, late)| Turn::Do(Request::Probe { claims }, late)),
         4 => (1_u64..4).prop_map(Turn::Pass),
         1 => Just(Turn::Reboot),

@@ -33,6 +33,7 @@ fn a_batch_grants_what_is_free_and_names_the_holders_of_the_rest() {
             label: format!("holder {}", Owner::new(owner)),
             held_for: Duration::from_micros(held),
             expires_in: Duration::from_micros(left),
+            kept: false,
             watched: None,
             wanted: false,
         }))
