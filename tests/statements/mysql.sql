@@ -96,14 +96,16 @@ ON DUPLICATE KEY UPDATE
 -- acquire and look: who has it
 SELECT name, holder, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) - acquired_us,
        IF(expires_us > TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) + ttl_us + 1000000, ttl_us, expires_us - TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))),
-       CAST(contended AS SIGNED), fence, IF(expires_us > TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) + ttl_us + 1000000, expires_us, 0)
+       CAST(contended AS SIGNED), fence, IF(expires_us > TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) + ttl_us + 1000000, expires_us, 0),
+       owner = X'00000000000000000000000000000000'
   FROM `locks`
  WHERE name = UNHEX(?) AND owner <> UNHEX(?) AND expires_us > TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6));
 
 -- acquire and look: who has them
 SELECT l.name, l.holder, c.now - l.acquired_us,
        IF(l.expires_us > c.now + l.ttl_us + 1000000, l.ttl_us, l.expires_us - c.now),
-       CAST(l.contended AS SIGNED), l.fence, IF(l.expires_us > c.now + l.ttl_us + 1000000, l.expires_us, 0)
+       CAST(l.contended AS SIGNED), l.fence, IF(l.expires_us > c.now + l.ttl_us + 1000000, l.expires_us, 0),
+       l.owner = X'00000000000000000000000000000000'
   FROM (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now
           FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]')) AS j) AS c
   STRAIGHT_JOIN `locks` AS l ON l.name = c.its_name
@@ -144,6 +146,16 @@ UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant
           FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]')) AS j) AS c
   STRAIGHT_JOIN `locks` AS l ON l.name = c.its_name
    SET l.owner = NULL, l.expires_us = LAST_INSERT_ID(1 + l.contended) - 1 - l.contended
+ WHERE l.owner = c.claimant;
+
+-- release, but leave taken for a while
+UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, CAST(? AS SIGNED) AS keep
+          FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]')) AS j) AS c
+  STRAIGHT_JOIN `locks` AS l ON l.name = c.its_name
+   SET l.ttl_us = IF(LEAST(l.acquired_us, c.now) + c.keep > c.now, LEAST(l.acquired_us, c.now) + c.keep - c.now, l.ttl_us),
+       l.expires_us = IF(LEAST(l.acquired_us, c.now) + c.keep > c.now, LEAST(l.acquired_us, c.now) + c.keep, 0)
+                    + LAST_INSERT_ID(1 + l.contended) - 1 - l.contended,
+       l.owner = IF(LEAST(l.acquired_us, c.now) + c.keep > c.now, X'00000000000000000000000000000000', NULL)
  WHERE l.owner = c.claimant;
 
 -- several claims: which are their owner's (after acquire and renew, before release)
@@ -209,7 +221,8 @@ UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, TIMESTAMPD
    AND @@SESSION.autocommit = 1;
 
 -- look: which locks are held
-SELECT name, fence, holder, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) - acquired_us, expires_us - TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)), expires_us > TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) + ttl_us + 1000000
+SELECT name, fence, holder, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) - acquired_us, expires_us - TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)), expires_us > TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) + ttl_us + 1000000,
+       COALESCE(owner = X'00000000000000000000000000000000', 0)
   FROM `locks`
  WHERE owner IS NOT NULL AND expires_us > TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AND name > ?
  ORDER BY name
@@ -217,7 +230,8 @@ SELECT name, fence, holder, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTA
 
 -- look: one lock
 SELECT name, fence, holder, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) - acquired_us,
-       CASE WHEN owner IS NULL THEN 0 ELSE expires_us - TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) END, expires_us > TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) + ttl_us + 1000000
+       CASE WHEN owner IS NULL THEN 0 ELSE expires_us - TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) END, expires_us > TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) + ttl_us + 1000000,
+       COALESCE(owner = X'00000000000000000000000000000000', 0)
   FROM `locks`
  WHERE name = ?;
 

@@ -56,7 +56,7 @@ SELECT s.name, s.holder,
        CASE WHEN s.expires_at > clock_timestamp() + (s.ttl_us + 1000000) * interval '1 microsecond' THEN s.ttl_us
             ELSE (extract(epoch FROM s.expires_at - clock_timestamp()) * 1000000)::bigint END,
        s.contended::int::bigint, s.fence,
-       CASE WHEN s.expires_at > clock_timestamp() + (s.ttl_us + 1000000) * interval '1 microsecond' THEN (extract(epoch FROM s.expires_at) * 1000000)::bigint ELSE 0 END
+       CASE WHEN s.expires_at > clock_timestamp() + (s.ttl_us + 1000000) * interval '1 microsecond' THEN (extract(epoch FROM s.expires_at) * 1000000)::bigint ELSE 0 END, (s.owner = '00000000000000000000000000000000')::int::bigint
   FROM "locks" AS s
  WHERE s.name = ANY ($1::text[]) AND s.owner IS NOT NULL AND s.expires_at > clock_timestamp();
 
@@ -138,6 +138,31 @@ RETURNING l.name,
           CASE WHEN l.contended THEN (pg_notify('withlock_' || l.tableoid::text, l.name) IS NOT NULL)::int
                ELSE 0 END::bigint;
 
+-- release, but leave taken for a while
+WITH clock AS MATERIALIZED (
+  SELECT clock_timestamp() AS now
+), ours AS MATERIALIZED (
+  SELECT l.name, l.owner, clock.now, least(l.acquired_at, clock.now) + $1::bigint * interval '1 microsecond' AS ends
+    FROM clock, "locks" AS l
+    JOIN unnest($2::text[], $3::text[]) AS c (name, owner) ON l.name = c.name AND l.owner = c.owner
+   AND set_config('lock_timeout', '1000', true) IS NOT NULL
+   AND set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+                                        WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true) IS NOT NULL
+   ORDER BY l.name
+     FOR NO KEY UPDATE OF l
+)
+UPDATE "locks" AS l
+   SET owner = CASE WHEN ours.ends > ours.now THEN '00000000000000000000000000000000' END,
+       expires_at = CASE WHEN ours.ends > ours.now THEN ours.ends ELSE l.expires_at END,
+       ttl_us = CASE WHEN ours.ends > ours.now THEN (extract(epoch FROM ours.ends - ours.now) * 1000000)::bigint
+                     ELSE l.ttl_us END
+  FROM ours
+ WHERE l.name = ours.name AND l.owner = ours.owner
+RETURNING l.name,
+          CASE WHEN l.contended THEN (pg_notify('withlock_' || l.tableoid::text,
+                      CASE WHEN l.owner IS NULL THEN l.name ELSE E'\x02' || l.ttl_us || ' ' || l.name END) IS NOT NULL)::int
+               ELSE 0 END::bigint;
+
 -- release one, if the queue of notifications is full
 UPDATE "locks" AS l
    SET owner = NULL
@@ -179,7 +204,8 @@ RETURNING CASE WHEN contended AND false THEN NULL
 SELECT l.name, l.fence, l.holder,
        (extract(epoch FROM clock_timestamp() - l.acquired_at) * 1000000)::bigint,
        (extract(epoch FROM l.expires_at - clock_timestamp()) * 1000000)::bigint,
-       (l.expires_at > clock_timestamp() + (l.ttl_us + 1000000) * interval '1 microsecond')::int::bigint
+       (l.expires_at > clock_timestamp() + (l.ttl_us + 1000000) * interval '1 microsecond')::int::bigint,
+       coalesce(l.owner = '00000000000000000000000000000000', false)::int::bigint
   FROM "locks" AS l
  WHERE l.owner IS NOT NULL AND l.expires_at > clock_timestamp() AND l.name > $1::text
  ORDER BY l.name
@@ -190,7 +216,8 @@ SELECT l.name, l.fence, l.holder,
        (extract(epoch FROM clock_timestamp() - l.acquired_at) * 1000000)::bigint,
        CASE WHEN l.owner IS NULL THEN 0
             ELSE (extract(epoch FROM l.expires_at - clock_timestamp()) * 1000000)::bigint END,
-       (l.expires_at > clock_timestamp() + (l.ttl_us + 1000000) * interval '1 microsecond')::int::bigint
+       (l.expires_at > clock_timestamp() + (l.ttl_us + 1000000) * interval '1 microsecond')::int::bigint,
+       coalesce(l.owner = '00000000000000000000000000000000', false)::int::bigint
   FROM "locks" AS l
  WHERE l.name = $1::text;
 

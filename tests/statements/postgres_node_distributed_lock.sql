@@ -69,7 +69,7 @@ RETURNING mutex::text, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
 SELECT s.mutex::text, 'node ' || s.node_id::text,
        (extract(epoch FROM clock_timestamp() - s.ts) * 1000000)::bigint,
        (extract(epoch FROM s.ts + interval '1200000000 microseconds' - clock_timestamp()) * 1000000)::bigint,
-       0::bigint, (extract(epoch FROM s.ts) * 1000000)::bigint, 0::bigint
+       0::bigint, (extract(epoch FROM s.ts) * 1000000)::bigint, 0::bigint, 0::bigint
   FROM "distributed_lock" AS s
  WHERE s.mutex = ANY ($1::text[]) AND s.ts >= clock_timestamp() - interval '1200000000 microseconds';
 
@@ -117,7 +117,7 @@ RETURNING l.mutex::text, 0::bigint;
 -- look: which locks are held
 SELECT l.mutex::text, (extract(epoch FROM l.ts) * 1000000)::bigint, 'node ' || l.node_id::text,
        (extract(epoch FROM clock_timestamp() - l.ts) * 1000000)::bigint,
-       (extract(epoch FROM l.ts + interval '1200000000 microseconds' - clock_timestamp()) * 1000000)::bigint, 0::bigint
+       (extract(epoch FROM l.ts + interval '1200000000 microseconds' - clock_timestamp()) * 1000000)::bigint, 0::bigint, 0::bigint
   FROM "distributed_lock" AS l
  WHERE l.ts >= clock_timestamp() - interval '1200000000 microseconds' AND l.mutex > $1::text
  ORDER BY l.mutex
@@ -126,7 +126,7 @@ SELECT l.mutex::text, (extract(epoch FROM l.ts) * 1000000)::bigint, 'node ' || l
 -- look: one lock
 SELECT l.mutex::text, (extract(epoch FROM l.ts) * 1000000)::bigint, 'node ' || l.node_id::text,
        (extract(epoch FROM clock_timestamp() - l.ts) * 1000000)::bigint,
-       (extract(epoch FROM l.ts + interval '1200000000 microseconds' - clock_timestamp()) * 1000000)::bigint, 0::bigint
+       (extract(epoch FROM l.ts + interval '1200000000 microseconds' - clock_timestamp()) * 1000000)::bigint, 0::bigint, 0::bigint
   FROM "distributed_lock" AS l
  WHERE l.mutex = $1::text;
 

@@ -6,7 +6,7 @@ SELECT c.name, c.owner,
        clock_timestamp(), $1::bigint, $2::text
   FROM (VALUES ($3::text, $4::text)) AS c (name, owner)
  WHERE NOT EXISTS (SELECT FROM "locks" AS o
-                    WHERE o.name = c.name AND o.owner <> c.owner)
+                    WHERE o.name = c.name AND o.owner <> c.owner AND (o.owner <> '00000000000000000000000000000000' OR o.expires_at > clock_timestamp()))
  ORDER BY c.name COLLATE "C"
 ON CONFLICT (name) DO UPDATE
    SET name = excluded.name, owner = excluded.owner,
@@ -18,7 +18,7 @@ ON CONFLICT (name) DO UPDATE
        ttl_us = greatest(CASE WHEN l.owner = excluded.owner THEN l.ttl_us END, excluded.ttl_us),
        contended = l.contended AND l.owner IS NOT DISTINCT FROM excluded.owner,
        holder = excluded.holder
- WHERE l.owner IS NULL OR l.owner = excluded.owner
+ WHERE l.owner IS NULL OR (l.owner = '00000000000000000000000000000000' AND l.expires_at <= clock_timestamp()) OR l.owner = excluded.owner
 RETURNING name, fence;
 
 -- acquire: take the names that are free
@@ -29,7 +29,7 @@ SELECT c.name, c.owner,
        clock_timestamp(), $1::bigint, $2::text
   FROM unnest($3::text[], $4::text[]) AS c (name, owner)
  WHERE NOT EXISTS (SELECT FROM "locks" AS o
-                    WHERE o.name = c.name AND o.owner <> c.owner)
+                    WHERE o.name = c.name AND o.owner <> c.owner AND (o.owner <> '00000000000000000000000000000000' OR o.expires_at > clock_timestamp()))
  ORDER BY c.name COLLATE "C"
 ON CONFLICT (name) DO UPDATE
    SET name = excluded.name, owner = excluded.owner,
@@ -41,7 +41,7 @@ ON CONFLICT (name) DO UPDATE
        ttl_us = greatest(CASE WHEN l.owner = excluded.owner THEN l.ttl_us END, excluded.ttl_us),
        contended = l.contended AND l.owner IS NOT DISTINCT FROM excluded.owner,
        holder = excluded.holder
- WHERE l.owner IS NULL OR l.owner = excluded.owner
+ WHERE l.owner IS NULL OR (l.owner = '00000000000000000000000000000000' AND l.expires_at <= clock_timestamp()) OR l.owner = excluded.owner
 RETURNING name, fence;
 
 -- acquire and look: who has it
@@ -58,9 +58,9 @@ WITH fast AS MATERIALIZED (
      SET contended = true
     FROM unmarked, fast
    WHERE l.name = unmarked.name AND l.owner IS NOT NULL
-  RETURNING l.name, l.holder, l.acquired_at, l.expires_at, l.ttl_us, l.fence
+  RETURNING l.name, l.owner, l.holder, l.acquired_at, l.expires_at, l.ttl_us, l.fence
 ), seen AS (
-  SELECT l.name, l.holder, l.acquired_at, l.expires_at, l.ttl_us, l.fence, true AS contended
+  SELECT l.name, l.owner, l.holder, l.acquired_at, l.expires_at, l.ttl_us, l.fence, true AS contended
     FROM "locks" AS l
    WHERE l.name = ANY ($1::text[]) AND l.owner IS NOT NULL AND l.contended
    UNION ALL
@@ -68,11 +68,12 @@ WITH fast AS MATERIALIZED (
 )
 SELECT s.name, s.holder,
        (extract(epoch FROM clock_timestamp() - s.acquired_at) * 1000000)::bigint,
-       CASE WHEN true THEN s.ttl_us
+       CASE WHEN (s.owner <> '00000000000000000000000000000000' OR s.expires_at > clock_timestamp() + (s.ttl_us + 1000000) * interval '1 microsecond') THEN s.ttl_us
             ELSE (extract(epoch FROM s.expires_at - clock_timestamp()) * 1000000)::bigint END,
        s.contended::int::bigint, s.fence,
-       CASE WHEN true THEN (extract(epoch FROM s.expires_at) * 1000000)::bigint ELSE 0 END
-  FROM seen AS s;
+       CASE WHEN (s.owner <> '00000000000000000000000000000000' OR s.expires_at > clock_timestamp() + (s.ttl_us + 1000000) * interval '1 microsecond') THEN (extract(epoch FROM s.expires_at) * 1000000)::bigint ELSE 0 END, (s.owner = '00000000000000000000000000000000')::int::bigint
+  FROM seen AS s
+ WHERE (s.owner <> '00000000000000000000000000000000' OR s.expires_at > clock_timestamp());
 
 -- renew
 WITH ours AS MATERIALIZED (
@@ -114,6 +115,28 @@ UPDATE "locks" AS l
  WHERE l.name = ours.name AND l.owner = ours.owner
 RETURNING l.name,
           CASE WHEN l.contended THEN (pg_notify('withlock_' || l.tableoid::text, l.name) IS NOT NULL)::int
+               ELSE 0 END::bigint;
+
+-- release, but leave taken for a while
+WITH clock AS MATERIALIZED (
+  SELECT clock_timestamp() AS now
+), ours AS MATERIALIZED (
+  SELECT l.name, l.owner, clock.now, least(l.acquired_at, clock.now) + $1::bigint * interval '1 microsecond' AS ends
+    FROM clock, "locks" AS l
+    JOIN unnest($2::text[], $3::text[]) AS c (name, owner) ON l.name = c.name AND l.owner = c.owner
+   ORDER BY l.name
+     FOR NO KEY UPDATE OF l
+)
+UPDATE "locks" AS l
+   SET owner = CASE WHEN ours.ends > ours.now THEN '00000000000000000000000000000000' END,
+       expires_at = CASE WHEN ours.ends > ours.now THEN ours.ends ELSE l.expires_at END,
+       ttl_us = CASE WHEN ours.ends > ours.now THEN (extract(epoch FROM ours.ends - ours.now) * 1000000)::bigint
+                     ELSE l.ttl_us END
+  FROM ours
+ WHERE l.name = ours.name AND l.owner = ours.owner
+RETURNING l.name,
+          CASE WHEN l.contended THEN (pg_notify('withlock_' || l.tableoid::text,
+                      CASE WHEN l.owner IS NULL THEN l.name ELSE E'\x02' || l.ttl_us || ' ' || l.name END) IS NOT NULL)::int
                ELSE 0 END::bigint;
 
 -- a lease that has not changed is ended

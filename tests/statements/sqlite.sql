@@ -61,12 +61,12 @@ ON CONFLICT (name) DO UPDATE
 RETURNING name, fence;
 
 -- acquire and look: who has it
-SELECT name, holder, ?1 - acquired_us, expires_us - ?1, contended, fence, 0
+SELECT name, holder, ?1 - acquired_us, expires_us - ?1, contended, fence, 0, owner = '00000000000000000000000000000000'
   FROM "locks"
  WHERE name = ?3 AND owner <> ?4 AND boot = ?2 AND expires_us > ?1;
 
 -- acquire and look: who has them
-SELECT l.name, l.holder, ?1 - l.acquired_us, l.expires_us - ?1, l.contended, l.fence, 0
+SELECT l.name, l.holder, ?1 - l.acquired_us, l.expires_us - ?1, l.contended, l.fence, 0, l.owner = '00000000000000000000000000000000'
   FROM json_each(?3) AS c
  CROSS JOIN "locks" AS l ON l.name = c.value ->> 0
  WHERE l.owner <> c.value ->> 1 AND l.boot = ?2 AND l.expires_us > ?1;
@@ -101,8 +101,15 @@ UPDATE "locks"
  WHERE (name, owner) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))
 RETURNING name, contended;
 
+-- release, but leave taken for a while
+UPDATE "locks"
+   SET owner = CASE WHEN acquired_us + ?3 > ?1 THEN '00000000000000000000000000000000' END,
+       expires_us = CASE WHEN acquired_us + ?3 > ?1 THEN acquired_us + ?3 ELSE expires_us END
+ WHERE (name, owner) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?4)) AND boot = ?2
+RETURNING name, contended;
+
 -- look: which locks are held
-SELECT name, fence, holder, ?1 - acquired_us, expires_us - ?1, 0
+SELECT name, fence, holder, ?1 - acquired_us, expires_us - ?1, 0, owner = '00000000000000000000000000000000'
   FROM "locks"
  WHERE owner IS NOT NULL AND boot = ?2 AND expires_us > ?1 AND name > ?3
  ORDER BY name
@@ -110,7 +117,7 @@ SELECT name, fence, holder, ?1 - acquired_us, expires_us - ?1, 0
 
 -- look: one lock
 SELECT name, fence, holder, ?1 - acquired_us,
-       CASE WHEN owner IS NULL OR boot <> ?2 THEN 0 ELSE expires_us - ?1 END, 0
+       CASE WHEN owner IS NULL OR boot <> ?2 THEN 0 ELSE expires_us - ?1 END, 0, coalesce(owner = '00000000000000000000000000000000', 0)
   FROM "locks"
  WHERE name = ?3;
 

@@ -72,7 +72,7 @@ fn commands(codec: &Codec, denied: Rows) -> Vec<(&'static str, String)> {
     let first = statement(codec, &look(claims()), None);
     assert_eq!(asked, first, "who waits asks the same again");
     let held =
-        |name| [vec![text(name), text("")], [1, 1, 0, 1, 0].map(Value::Int).to_vec()].concat();
+        |name| [vec![text(name), text("")], [1, 1, 0, 1, 0, 0].map(Value::Int).to_vec()].concat();
     let mark = |claims| statement(codec, &look(claims), Some(vec![held("a")]));
     let mut ask = vec![("acquire and look: who has it", asked)];
     if !codec.create_table().contains("timestamptz") {
@@ -87,9 +87,13 @@ fn commands(codec: &Codec, denied: Rows) -> Vec<(&'static str, String)> {
         ("release one", statement(codec, &release_one, None)),
         ("release", statement(codec, &release, mine)),
     ];
+    let keep = Request::Keep { claims: claims(), keep: ttl };
+    let keep = codec.encode(&keep, Instant::default()).poll_statement();
+    let keep =
+        keep.map(|statement| ("release, but leave taken for a while", statement.text.to_string()));
     let correct =
         correction(codec).map(|text| ("acquire and look: it ends later than it can", text));
-    take.into_iter().chain(ask).chain(correct).chain(others).collect()
+    take.into_iter().chain(ask).chain(correct).chain(others).chain(keep).collect()
 }
 
 /// What follows when a lease is seen that ends later than it can.
@@ -97,7 +101,7 @@ fn correction(codec: &Codec) -> Option<String> {
     let mut exchange = codec.encode(&acquire(claims()), Instant::default());
     let nothing = matches!(codec.create_table(), text if text.contains("InnoDB"));
     exchange.handle_rows(if nothing { vec![vec![Value::Int(0)]] } else { vec![] });
-    let late = [1, 1, 1, 1, 9].map(Value::Int).to_vec();
+    let late = [1, 1, 1, 1, 9, 0].map(Value::Int).to_vec();
     exchange.handle_rows(vec![[vec![text("a"), text("")], late].concat()]);
     exchange.poll_statement().map(|statement| statement.text.to_string())
 }

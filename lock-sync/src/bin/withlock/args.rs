@@ -103,7 +103,7 @@ pub(crate) struct Args {
     pub(crate) ttl: Option<Duration>,
 
     /// Keep the lock for at least TIME, even if the command ends sooner. A quick job then runs once although the
-    /// clocks of its machines differ
+    /// clocks of its machines differ. In a table, withlock need not wait for that; elsewhere it waits
     #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true, help_heading = "Holding")]
     pub(crate) min_hold: Option<Duration>,
 

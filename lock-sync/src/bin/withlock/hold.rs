@@ -158,7 +158,7 @@ impl Hold<'_> {
         let by_server = guard.kept_for().is_some();
         if !left().is_zero() && self.level == Level::Verbose {
             let name = guard.name().as_str();
-            let (who, left) = (if by_server { "the server" } else { "withlock" }, seconds(left()));
+            let (who, left) = (if by_server { "the table" } else { "withlock" }, seconds(left()));
             say!("the command ended with exit code {code}; {who} keeps {name:?} for {left} more");
         }
         if by_server {

@@ -50,7 +50,7 @@ fn no_statement_reads_the_whole_table() {
                 // Somebody else has what is asked for, and nobody waits for it.
                 let held = |name: &&str| {
                     let texts = [name.to_string(), "h".to_string()].map(Value::Text);
-                    [texts.to_vec(), [1, 1, 0, 1, 0].map(Value::Int).to_vec()].concat()
+                    [texts.to_vec(), [1, 1, 0, 1, 0, 0].map(Value::Int).to_vec()].concat()
                 };
                 let asks = statement.text.trim_start().starts_with("SELECT");
                 exchange.handle_rows(if asks { names.iter().map(held).collect() } else { vec![] });
