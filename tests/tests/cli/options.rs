@@ -12,12 +12,6 @@ fn is_free(sandbox: &Sandbox) -> bool {
     sandbox.run(&sandbox.url(), &["--try", "n", "--", "true"]).code == 0
 }
 
-fn take_away(sandbox: &Sandbox) {
-    let file = rusqlite::Connection::open(sandbox.path("locks.db")).expect("opened");
-    file.busy_timeout(Duration::from_secs(10)).expect("set");
-    file.execute_batch("UPDATE locks SET owner = NULL").expect("taken away");
-}
-
 // As flock spells them.
 
 #[test]
