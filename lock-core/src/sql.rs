@@ -98,9 +98,9 @@ pub struct Codec {
     renew: Text,
     release: Text,
     /// The release that leaves a lock taken for a while, and the same that notifies no waiter.
-    keep: Option<[Text; 2]>,
+    keep: Option<Arc<[Text; 2]>>,
     /// The release that notifies no waiter, where releases notify waiters.
-    untold: Option<Text>,
+    untold: Option<Arc<Text>>,
     holders: Text,
     /// The statement by which a waiter says that it waits, if reading the holders does not say so.
     mark: Option<Text>,
@@ -271,13 +271,13 @@ impl Codec {
             let any = text.replace("{kept}", &Owner::KEPT.to_string());
             Text { any: self.dialect.text(&any, &self.table).into(), one: None }
         });
-        Self { keep: Some(keep), ..self }
+        Self { keep: Some(Arc::new(keep)), ..self }
     }
 
     /// With releases, of any number and of one, for when waiters cannot be notified.
     fn with_untold(self, texts: [String; 2]) -> Self {
         let [any, one] = texts.map(|text| self.dialect.text(&text, &self.table).into());
-        Self { untold: Some(Text { any, one: Some(one) }), ..self }
+        Self { untold: Some(Arc::new(Text { any, one: Some(one) })), ..self }
     }
 
     /// With a statement for leases that end later than they can.

@@ -302,7 +302,8 @@ impl Exchange {
                 self.statement(&self.codec.renew, &claims, true, [micros(*ttl)])
             }
             (Request::Release { .. }, _) => self.released(&self.codec.release),
-            (Request::Keep { keep, .. }, _) if let Some([text, _]) = &self.codec.keep => {
+            (Request::Keep { keep, .. }, _) if let Some(texts) = &self.codec.keep => {
+                let [text, _] = &**texts;
                 self.statement(text, &claims, true, [micros(*keep)])
             }
             (Request::Ping { number }, Dialect::Postgres { ping, .. }) => {
@@ -319,7 +320,8 @@ impl Exchange {
     fn untold(&self) -> Option<Statement> {
         let claims: Vec<&Claim> = self.request.claims().iter().collect();
         match (&self.request, &self.codec.keep) {
-            (Request::Keep { keep, .. }, Some([_, text])) => {
+            (Request::Keep { keep, .. }, Some(texts)) => {
+                let [_, text] = &**texts;
                 Some(self.statement(text, &claims, true, [micros(*keep)]))
             }
             _ => self.codec.untold.as_ref().map(|text| self.released(text)),
