@@ -10,6 +10,7 @@ mod descriptors;
 mod durability;
 mod exclusion;
 mod guardian;
+mod leader;
 mod looking;
 mod max_hold;
 mod nested;

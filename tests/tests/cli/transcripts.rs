@@ -11,7 +11,7 @@ fn all(place: impl Fn() -> Place) {
         let place = place();
         (url(&place), place)
     };
-    run_all(&["codes", "looking", "signals"], place);
+    run_all(&["codes", "leader", "looking", "signals"], place);
 }
 
 /// Runs these sessions, with locks at the URL that is made for each; what comes with it is kept
@@ -60,21 +60,21 @@ fn server(variable: &str) -> String {
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn they_go_as_written_with_advisory_locks_on_postgres() {
     let url = server("POSTGRES_URL") + "?protocol=advisory";
-    run_all(&["codes", "signals", "shared"], |_| (url.clone(), ()));
+    run_all(&["codes", "leader", "signals", "shared"], |_| (url.clone(), ()));
 }
 
 #[test]
 #[ignore = "needs a MySQL server: tests/run starts one"]
 fn they_go_as_written_with_advisory_locks_on_mysql() {
     let url = server("MYSQL_URL") + "?protocol=advisory";
-    run_all(&["codes", "signals"], |_| (url.clone(), ()));
+    run_all(&["codes", "leader", "signals"], |_| (url.clone(), ()));
 }
 
 #[test]
 #[ignore = "needs a MariaDB server: tests/run starts one"]
 fn they_go_as_written_with_advisory_locks_on_mariadb() {
     let url = server("MARIADB_URL") + "?protocol=advisory";
-    run_all(&["codes", "signals"], |_| (url.clone(), ()));
+    run_all(&["codes", "leader", "signals"], |_| (url.clone(), ()));
 }
 
 /// A session outlives its holder by more than these sessions wait.

@@ -97,6 +97,11 @@ pub(crate) struct Args {
     #[arg(short, long, help_heading = "Holding")]
     pub(crate) shared: bool,
 
+    /// Lead for as long as there is a way: stand by until the lock is free, run COMMAND while withlock has it, and after a loss
+    /// or --max-hold do so again, with a new fence. A COMMAND that ends by itself ends withlock, with its exit code
+    #[arg(long, help_heading = "Holding")]
+    pub(crate) leader: bool,
+
     /// Lease time: how long the lock stays held if this machine dies. The lease is renewed while the command runs
     /// [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true, help_heading = "Holding")]
@@ -349,6 +354,12 @@ mod tests {
             ("w --skip -E 3 a -- true", "exits with 0"),
             ("w --grace 1s --on-lost kill a -- true", "sends no TERM"),
             ("w --grace 1s --on-lost ignore a -- true", "no signal"),
+            ("w --leader --try a -- true", "--try cannot be used with --leader"),
+            ("w --leader --skip a -- true", "--skip cannot be used with --leader"),
+            ("w --leader --wait 0 a -- true", "--wait cannot be used with --leader"),
+            ("w --leader -E 3 a -- true", "-E) cannot be used with --leader"),
+            ("w --leader --shared a -- true", "--permits"),
+            ("w --leader --on-lost ignore a -- true", "cannot be started again"),
             ("w --json a -- true", "--list or --status"),
             ("w --yes a -- true", "--break"),
             ("w --status --json --quiet a", "--quiet"),

@@ -27,6 +27,14 @@ pub(crate) struct Wish {
     pub(crate) patience: Patience,
 }
 
+/// The way to the server.
+pub(crate) enum Way {
+    /// It is still to be found.
+    To(Box<Config>),
+    /// A leader that stands by again has a connection.
+    Known(Locks),
+}
+
 /// Messages from the asking thread and the signal handler to the main thread.
 pub(crate) enum News {
     Connected(Locks),
@@ -51,23 +59,32 @@ pub(crate) struct Asking {
 }
 
 impl Asking {
-    /// Starts the asking thread. It calls `reached` once there is a connection, before it asks for the lock.
+    /// Starts the asking thread. Once there is a connection, `reached` is called before the lock is asked for. If there is
+    /// one already, it is called before this returns.
     pub(crate) fn begin(
         wish: Wish,
-        config: Config,
-        reached: impl FnOnce(Locks, Sender<News>) + Send + 'static,
+        way: Way,
+        reached: impl Fn(Locks, Sender<News>) + Send + 'static,
     ) -> io::Result<Self> {
         let (sender, news) = channel();
         let patience = wish.patience;
+        if let Way::Known(locks) = &way {
+            reached(locks.clone(), sender.clone());
+        }
         let ask = move || {
             // The main thread may have stopped listening.
             let tell = |news| drop(sender.send(news));
             let trouble = |error| tell(News::Progress(Progress::Trouble(error)));
-            let locks = match connect(&config, patience, trouble) {
-                Ok(locks) => locks,
-                Err(error) => return tell(News::Ended(Err(End::Failed(error)))),
+            let locks = match way {
+                Way::Known(locks) => locks,
+                Way::To(config) => match connect(&config, patience, trouble) {
+                    Ok(locks) => {
+                        reached(locks.clone(), sender.clone());
+                        locks
+                    }
+                    Err(error) => return tell(News::Ended(Err(End::Failed(error)))),
+                },
             };
-            reached(locks.clone(), sender.clone());
             tell(News::Connected(locks.clone()));
             let ask = |keep: Option<Duration>| {
                 let mut acquire = locks.acquire(&wish.name);

@@ -13,6 +13,7 @@ Examples:
   withlock -n report ./report.sh            do not wait; exit with 75 if it is running
   withlock -w 5m deploy make deploy         wait five minutes at most, then exit with 124
   withlock --skip --min-hold 1m cron ./x    the same crontab on many machines: one runs it
+  withlock --leader scheduler ./x           one of many machines runs it, the next after a loss
   withlock --list                           list the locks that are held
   withlock --break report                   take the lock from its holder
 

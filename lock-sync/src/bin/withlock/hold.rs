@@ -19,6 +19,8 @@ const SOON: Duration = Duration::from_millis(20);
 /// The settings of a hold.
 pub(crate) struct Hold<'a> {
     pub(crate) locks: &'a Locks,
+    /// True if withlock runs the command again after a loss.
+    pub(crate) leader: bool,
     pub(crate) ending: Ending,
     /// The end of `--min-hold`, if it was given.
     pub(crate) until: Option<Instant>,
@@ -26,7 +28,15 @@ pub(crate) struct Hold<'a> {
     pub(crate) latest: Option<Instant>,
     pub(crate) level: Level,
     /// Signals. [`signals::CHILD`] also comes when the lock is lost.
-    pub(crate) events: Receiver<i32>,
+    pub(crate) events: &'a Receiver<i32>,
+}
+
+/// What follows a hold.
+pub(crate) enum Next {
+    /// withlock ends with this code.
+    Exit(u8),
+    /// A leader whose command was stopped, or not started, stands by again.
+    StandBy,
 }
 
 /// The end of the command.
@@ -36,15 +46,17 @@ struct Watched {
     report: Report,
     /// True if withlock got a signal that ends the command.
     told_to_end: bool,
+    /// True if withlock got a signal after which no command is run again.
+    final_signal: bool,
     /// True if a loss was noticed and reported while the command ran.
     told_lost: bool,
 }
 
 impl Hold<'_> {
-    /// Runs the command under the guard, and releases the lock. Returns the exit code.
-    pub(crate) fn run(&self, mut guard: Guard, mut running: Running) -> Result<u8, String> {
+    /// Runs the command under the guard, and releases the lock. Returns what follows.
+    pub(crate) fn run(&self, mut guard: Guard, mut running: Running) -> Result<Next, String> {
         running.begin(&guard, self.ending, self.remaining(&guard));
-        let Watched { status, report, told_to_end, told_lost } =
+        let Watched { status, report, told_to_end, final_signal, told_lost } =
             self.watch(&mut running, &guard)?;
         let stopped = report != Report::None;
         let over = stopped && guard.is_held() && self.is_over();
@@ -60,9 +72,13 @@ impl Hold<'_> {
             Err(error) => (None, Some(error)),
             Ok(()) => (None, None),
         };
+        let stands_by = self.leader && stopped && !final_signal;
+        let then = if stands_by { "; it stands by again" } else { "" };
+        let next = |code| if stands_by { Next::StandBy } else { Next::Exit(code) };
         if over {
-            say!("the command had {:?} for --max-hold, so withlock stopped it", name.as_str());
-            return Ok(LOST);
+            let name = name.as_str();
+            say!("the command had {name:?} for --max-hold, so withlock stopped it{then}");
+            return Ok(next(LOST));
         }
         let ignores = self.ending.on_lost == OnLost::Ignore;
         // An ignored loss is reported once, even if the command has ended by then.
@@ -73,7 +89,7 @@ impl Hold<'_> {
             if let (Some(error), true) = (unconfirmed, self.level != Level::Quiet) {
                 say!("{:?}: {error}", name.as_str());
             }
-            return Ok(exit_code(status));
+            return Ok(Next::Exit(exit_code(status)));
         }
         // The guardian stopped the command before the lock was lost, so the guard has no reason yet.
         let why = why.unwrap_or_else(|| {
@@ -85,8 +101,8 @@ impl Hold<'_> {
             Report::Stopped => "so withlock stopped the command",
             Report::NotBegun => "so withlock did not start the command",
         };
-        say!("the lock {:?} was lost, {what}: {why}", name.as_str());
-        Ok(if ignores && report == Report::None { exit_code(status) } else { LOST })
+        say!("the lock {:?} was lost, {what}: {why}{then}", name.as_str());
+        Ok(next(if ignores && report == Report::None { exit_code(status) } else { LOST }))
     }
 
     /// For how long the command may still run: while the lock is certainly held, and until the end of `--max-hold`.
@@ -104,12 +120,15 @@ impl Hold<'_> {
     fn watch(&self, running: &mut Running, guard: &Guard) -> Result<Watched, String> {
         // The guardian must learn of a renewal long before the old deadline.
         let nap = (guard.valid_for() / 8).clamp(Duration::from_millis(1), Duration::from_secs(1));
-        let (mut lost_at, mut told_to_end) = (None, false);
+        let (mut lost_at, mut told_to_end, mut final_signal) = (None, false, false);
+        let mut killed = false;
         loop {
             if running.has_ended().map_err(|error| error.to_string())? {
                 let (status, report) = running.reap().map_err(|error| error.to_string())?;
+                let report =
+                    if killed && report == Report::None { Report::Stopped } else { report };
                 let told_lost = lost_at.is_some();
-                return Ok(Watched { status, report, told_to_end, told_lost });
+                return Ok(Watched { status, report, told_to_end, final_signal, told_lost });
             }
             let remaining = self.remaining(guard);
             running.may_run(remaining);
@@ -124,6 +143,7 @@ impl Hold<'_> {
                     (_, OnLost::Ignore) => {}
                     (Some(at), _) if Instant::now() >= at + guard.valid_for() / 10 => {
                         running.kill_guardian();
+                        killed = true;
                     }
                     _ => running.wake_guardian(),
                 }
@@ -131,6 +151,7 @@ impl Hold<'_> {
             }
             let event = self.events.recv_timeout(nap);
             told_to_end |= event.is_ok_and(|signal| signals::ENDING.contains(&signal));
+            final_signal |= event.is_ok_and(|signal| signals::FINAL.contains(&signal));
             match event {
                 Ok(signals::CHILD) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(signals::STOP) => {

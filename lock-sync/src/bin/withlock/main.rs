@@ -8,6 +8,7 @@
 //!   role      withlock's own processes  command   the exec of the command   label     the name of the command
 //!   manual    the manual page           look      --list, --break and so on nested    a withlock inside another
 //!   source    sources of the URL        connect   the first connect         asking    the wait
+//!   stage     what a signal does
 //! ```
 
 #[cfg(not(target_os = "linux"))]
@@ -32,6 +33,7 @@ mod role;
 mod run;
 mod signals;
 mod source;
+mod stage;
 mod waiting;
 
 use std::panic::catch_unwind;

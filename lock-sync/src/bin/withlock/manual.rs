@@ -17,11 +17,14 @@ const SYNOPSIS: [&str; 6] = [
 ];
 
 /// The paragraphs of the description.
-const DESCRIPTION: [&str; 6] = [
+const DESCRIPTION: [&str; 7] = [
     "withlock waits for the lock NAME, runs COMMAND while it holds the lock, and releases the lock. Of all commands under the \
      same name in the same place, one runs at a time.",
     "Each lock is a lease. withlock renews it while COMMAND runs. If the machine dies, the lock is free one TTL later at most. If \
      the lease cannot be renewed, withlock ends COMMAND before anyone else can acquire the lock.",
+    "With --leader, withlock stands by until the lock is free, and runs COMMAND while it holds the lock. If the lock is lost or \
+     --max-hold is over, it ends COMMAND, stands by again, and starts COMMAND again in its next term. If COMMAND ends by itself, \
+     withlock ends with its exit status: a service manager decides about a restart.",
     "The default place (see ENVIRONMENT and FILES) is a file of the user who runs withlock. Its locks exclude this user's \
      commands on this machine, and no others.",
     "Options may come before or after NAME. COMMAND begins with the first word after NAME that is no option, and all following \
@@ -38,7 +41,10 @@ const EXIT_STATUS: [(&str, &str); 9] = [
         "With --skip: someone else holds the lock, and COMMAND was not run. With --status or --break: the lock is free.",
     ),
     ("75", "With --try, --status or --break: someone else holds the lock. See -E."),
-    ("123", "The lock was lost, or --max-hold was over, and COMMAND was stopped or never started."),
+    (
+        "123",
+        "The lock was lost, or --max-hold was over, and COMMAND was stopped or never started. With --leader only after INT, QUIT or TERM.",
+    ),
     ("124", "With --wait: someone else held the lock all that time. See -E."),
     ("125", "withlock itself failed. One line on standard error says why."),
     ("126", "COMMAND cannot be executed."),
@@ -113,7 +119,7 @@ const SIGNALS: [&str; 4] = [
      interrupt and stop keys.",
 ];
 
-const EXAMPLES: [(&str, &str); 7] = [
+const EXAMPLES: [(&str, &str); 8] = [
     ("One at a time for this user on this machine:", "withlock report ./report.sh"),
     (
         "One at a time for all that use this database:",
@@ -124,6 +130,10 @@ const EXAMPLES: [(&str, &str); 7] = [
     (
         "The same crontab on many machines, and one runs it:",
         "withlock --skip --min-hold 1m nightly ./nightly.sh",
+    ),
+    (
+        "A service that runs on one of several machines, as a line for each of them:",
+        "withlock --leader scheduler ./scheduler",
     ),
     ("List the locks that are held:", "withlock --list"),
     (

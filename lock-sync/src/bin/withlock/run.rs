@@ -1,37 +1,27 @@
 //! Acquires the lock, runs the command, releases the lock.
 
 use crate::args::Args;
-use crate::asking::{Asking, End, News, Wish};
-use crate::child::{Running, stop_self};
+use crate::asking::{Asking, End, Way, Wish};
+use crate::child::Running;
 use crate::connect::Patience;
 use crate::ending::{Ending, OnLost};
-use crate::hold::Hold;
+use crate::hold::{Hold, Next};
 use crate::look::look;
 use crate::nested::Handed;
 use crate::place::{Place, shown};
 use crate::report::{Level, print, say};
 use crate::role::CANNOT_EXECUTE;
 use crate::signals;
+use crate::stage::{Signalled, Stage};
 use crate::waiting::Waiting;
 use lock_core::duration::Shown;
 use lock_sync::{Locks, Mode};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 pub(crate) const FAILED: u8 = 125;
 const TIMED_OUT: u8 = 124;
 pub(crate) const BUSY: u8 = 75;
-
-/// The stage of the run, which decides what a signal does.
-enum Stage {
-    Connecting,
-    Waiting(Locks, Sender<News>),
-    /// The wait is over, and signals go to the command.
-    Over,
-}
 
 pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
     if args.ddl {
@@ -43,12 +33,12 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
     if args.list || args.status || args.break_hold || args.purge.is_some() {
         return look(&args, Place::of(&args)?).map(ExitCode::from);
     }
-    let name = args.name();
     let level = match (args.quiet, args.verbose) {
         (true, _) => Level::Quiet,
         (_, true) => Level::Verbose,
         _ => Level::Normal,
     };
+    let name = args.name();
     for name in [name].into_iter().chain(args.and.iter().map(String::as_str)) {
         lock_sync::LockName::new(name).map_err(|error| error.to_string())?;
     }
@@ -58,97 +48,128 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
     let handed = Handed::new(&url, &place).map_err(|error| {
         format!("the system cannot keep the URL in memory for the command: {error}")
     })?;
-    let running = match Running::start(&args.command, name, &handed) {
+    let mut running = match start(&args, &handed)? {
         Ok(running) => running,
-        Err(error) => {
-            let command = shown(&args.command);
-            if error.kind() == std::io::ErrorKind::ArgumentListTooLong {
-                say!("{command}: {error}");
-                return Ok(ExitCode::from(CANNOT_EXECUTE));
-            }
-            return Err(format!("the system cannot start a process for {command}: {error}"));
-        }
+        Err(code) => return Ok(code),
     };
     let ending = ending(&args, config.valid_for().map_err(|error| error.to_string())?)?;
-
-    let (sender, events) = channel();
-    let ended_by = Arc::new(AtomicI32::new(0));
-    let stage = Arc::new(RwLock::new(Stage::Connecting));
-    signals::watch(&[], {
-        let (sender, ended_by, stage) = (sender.clone(), ended_by.clone(), stage.clone());
-        move |signal| {
-            let stage = stage.read().unwrap_or_else(PoisonError::into_inner);
-            let ends = signals::ENDING.contains(&signal);
-            match &*stage {
-                // No request has reached the server, and the guardian ends the command's process.
-                Stage::Connecting if ends => std::process::exit(128 + signal),
-                Stage::Connecting if signal == signals::STOP => stop_self(),
-                Stage::Waiting(locks, news) if ends => {
-                    ended_by.store(signal, Ordering::SeqCst);
-                    let _ = news.send(News::Signal);
-                    locks.close();
-                }
-                Stage::Waiting(locks, _) if signal == signals::STOP => {
-                    locks.between_requests(stop_self);
-                }
-                Stage::Connecting | Stage::Waiting(..) => {}
-                Stage::Over => drop(sender.send(signal)),
-            }
+    let relaxed = config.is_relaxed();
+    let signalled = Signalled::watch()?;
+    let run = Run { args: &args, level, place, relaxed, ending, signalled };
+    let mut way = Way::To(Box::new(config));
+    loop {
+        match run.once(way, running)? {
+            Turn::Over(code) => return Ok(ExitCode::from(code)),
+            Turn::Again(locks) => way = Way::Known(locks),
         }
-    })
-    .map_err(|error| format!("the system does not let withlock receive signals: {error}"))?;
-
-    let patience = Patience::new(&args);
-    let mut waiting = Waiting::new(name, &place, level, patience != Patience::None);
-    let mode = if args.shared { Mode::Shared } else { Mode::Exclusive };
-    let (permits, and) = (args.permits, args.and.clone());
-    let keep = args.min_hold;
-    let wish = Wish { name: name.to_string(), mode, permits, and, keep, patience };
-    let reached = stage.clone();
-    let reach = |stage: &RwLock<Stage>, next| {
-        *stage.write().unwrap_or_else(PoisonError::into_inner) = next;
-    };
-    let relaxed = if config.is_relaxed() { ", durability relaxed" } else { "" };
-    let asking = Asking::begin(wish, config, move |locks, news| {
-        reach(&reached, Stage::Waiting(locks, news))
-    })
-    .map_err(|error| format!("the system cannot start a thread: {error}"))?;
-    let mut at = None;
-    let connected = |locks: Locks, waiting: &mut Waiting| {
-        let place = match locks.table() {
-            Some(table) => format!("{place}, table {table}{relaxed}"),
-            None => place.clone(),
+        running = match start(&args, &handed)? {
+            Ok(running) => running,
+            Err(code) => return Ok(code),
         };
-        waiting.is_at(&place);
-        at = Some((locks, place));
-    };
-    let guard = match asking.end(&mut waiting, connected) {
-        Ok(guard) => guard,
-        Err(End::Closed) => return Ok(ExitCode::from(interrupted(&ended_by).unwrap_or(FAILED))),
-        Err(End::Failed(message)) => return Err(message),
-    };
-    let [until, latest] =
-        [args.min_hold, args.max_hold].map(|time| Instant::now().checked_add(time?));
-    // From here on, signals go to the command.
-    reach(&stage, Stage::Over);
-    let why = waiting.end();
-    let (Some(guard), Some((locks, place))) = (guard, at) else {
-        return Ok(ExitCode::from(not_acquired(&why, &args, level)));
-    };
-    if let Some(code) = interrupted(&ended_by) {
-        let _ = guard.release();
-        return Ok(ExitCode::from(code));
     }
-    if level == Level::Verbose {
-        let permit = guard.permit().map(|number| format!(", permit {number},"));
-        let (permit, fence) = (permit.unwrap_or_default(), guard.fence());
-        say!("holding {name:?}{permit} with fence {fence} at {place}");
+}
+
+/// Starts the process that becomes the command, or returns the exit code of a command that cannot be started.
+fn start(args: &Args, handed: &Handed) -> Result<Result<Running, ExitCode>, String> {
+    Running::start(&args.command, args.name(), handed).map(Ok).or_else(|error| {
+        let command = shown(&args.command);
+        if error.kind() == std::io::ErrorKind::ArgumentListTooLong {
+            say!("{command}: {error}");
+            return Ok(Err(ExitCode::from(CANNOT_EXECUTE)));
+        }
+        Err(format!("the system cannot start a process for {command}: {error}"))
+    })
+}
+
+/// A run: one wait and one hold, or for a leader as many as it takes.
+struct Run<'a> {
+    args: &'a Args,
+    level: Level,
+    /// Where the lock is kept, without secrets.
+    place: String,
+    /// True if grants need not be durable.
+    relaxed: bool,
+    ending: Ending,
+    signalled: Signalled,
+}
+
+/// The end of one wait and one hold.
+enum Turn {
+    /// withlock ends with this code.
+    Over(u8),
+    /// A leader waits again, with the connection that it has.
+    Again(Locks),
+}
+
+impl Run<'_> {
+    /// Waits for the lock, and runs the command under it.
+    fn once(&self, way: Way, running: Running) -> Result<Turn, String> {
+        let Self { args, level, place, signalled, .. } = self;
+        let (name, level) = (args.name(), *level);
+        let stands_by_again = matches!(way, Way::Known(_));
+        let patience = Patience::new(args);
+        let mut waiting = Waiting::new(name, place, level, patience != Patience::None);
+        let mode = if args.shared { Mode::Shared } else { Mode::Exclusive };
+        let (permits, and) = (args.permits, args.and.clone());
+        let keep = args.min_hold;
+        let wish = Wish { name: name.to_string(), mode, permits, and, keep, patience };
+        let reached = signalled.stage.clone();
+        let asking = Asking::begin(wish, way, move |locks, news| {
+            reached.set(Stage::Waiting(locks, news));
+        })
+        .map_err(|error| format!("the system cannot start a thread: {error}"))?;
+        if stands_by_again && let Some(code) = signalled.between() {
+            return Ok(Turn::Over(code));
+        }
+        let mut at = None;
+        let connected = |locks: Locks, waiting: &mut Waiting| {
+            let place = self.whole_place(&locks);
+            waiting.is_at(&place);
+            at = Some((locks, place));
+        };
+        let guard = match asking.end(&mut waiting, connected) {
+            Ok(guard) => guard,
+            Err(End::Closed) => return Ok(Turn::Over(signalled.interrupted().unwrap_or(FAILED))),
+            Err(End::Failed(message)) => return Err(message),
+        };
+        let [until, latest] =
+            [args.min_hold, args.max_hold].map(|time| Instant::now().checked_add(time?));
+        // From here on, signals go to the command.
+        signalled.stage.set(Stage::Over);
+        let why = waiting.end();
+        let (Some(mut guard), Some((locks, place))) = (guard, at) else {
+            return Ok(Turn::Over(not_acquired(&why, args, level)));
+        };
+        if let Some(code) = signalled.interrupted() {
+            guard.cancel_keep();
+            let _ = guard.release();
+            return Ok(Turn::Over(code));
+        }
+        if level == Level::Verbose {
+            let permit = guard.permit().map(|number| format!(", permit {number},"));
+            let (permit, fence) = (permit.unwrap_or_default(), guard.fence());
+            say!("holding {name:?}{permit} with fence {fence} at {place}");
+        }
+        let sender = signalled.sender.clone();
+        guard.on_lost(move |_| {
+            let _ = sender.send(signals::CHILD);
+        });
+        let (ending, events, leader) = (self.ending, &signalled.events, args.leader);
+        let hold = Hold { locks: &locks, leader, ending, until, latest, level, events };
+        match hold.run(guard, running)? {
+            Next::Exit(code) => Ok(Turn::Over(code)),
+            Next::StandBy => Ok(Turn::Again(locks)),
+        }
     }
-    guard.on_lost(move |_| {
-        let _ = sender.send(signals::CHILD);
-    });
-    let hold = Hold { locks: &locks, ending, until, latest, level, events };
-    hold.run(guard, running).map(ExitCode::from)
+
+    /// The place with the table that was found there.
+    fn whole_place(&self, locks: &Locks) -> String {
+        let relaxed = if self.relaxed { ", durability relaxed" } else { "" };
+        match locks.table() {
+            Some(table) => format!("{}, table {table}{relaxed}", self.place),
+            None => self.place.clone(),
+        }
+    }
 }
 
 /// The end of the command when its lock is lost. TERM comes in the second half of a lease, so that a late
@@ -166,13 +187,6 @@ fn ending(args: &Args, valid: Duration) -> Result<Ending, String> {
         grace => {
             Ok(Ending { on_lost: args.on_lost, grace: grace.unwrap_or((valid / 5).min(most)) })
         }
-    }
-}
-
-fn interrupted(ended_by: &AtomicI32) -> Option<u8> {
-    match ended_by.load(Ordering::SeqCst) {
-        0 => None,
-        signal => u8::try_from(128 + signal).ok(),
     }
 }
 

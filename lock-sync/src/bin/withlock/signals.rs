@@ -10,6 +10,8 @@ use std::io;
 pub(crate) const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
 /// Signals of a terminal's keys. The terminal sends them to the command, too, if the command is in its group.
 pub(crate) const KEYS: [i32; 3] = [SIGINT, SIGQUIT, SIGWINCH];
+/// Those after which withlock runs no command again. To a command, HUP often means to read its files again.
+pub(crate) const FINAL: [i32; 3] = [SIGINT, SIGQUIT, SIGTERM];
 const PASSED_ON: [i32; 5] = [SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT, STOP];
 
 pub(crate) const CHILD: i32 = SIGCHLD;

@@ -100,6 +100,24 @@ fn for_a_command(args: &Args) -> Result<(), String> {
         Args { max_hold: Some(_), on_lost: OnLost::Ignore, .. } => {
             "--max-hold cannot be used with --on-lost ignore, which sends no signal"
         }
+        Args { leader: true, once: true, .. } => {
+            "--try cannot be used with --leader, which stands by while someone else leads: leave out one of them"
+        }
+        Args { leader: true, skip: true, .. } => {
+            "--skip cannot be used with --leader, which stands by while someone else leads: leave out one of them"
+        }
+        Args { leader: true, wait: Some(_), .. } => {
+            "--wait cannot be used with --leader, which stands by for as long as it takes: leave out one of them"
+        }
+        Args { leader: true, conflict_exit_code: Some(_), .. } => {
+            "--conflict-exit-code (-E) cannot be used with --leader, which never ends because someone else leads"
+        }
+        Args { leader: true, shared: true, .. } => {
+            "--shared cannot be used with --leader, because a leader leads alone: --permits lets COUNT lead at a time"
+        }
+        Args { leader: true, on_lost: OnLost::Ignore, .. } => {
+            "--on-lost ignore cannot be used with --leader: a command that was not ended cannot be started again"
+        }
         Args { min_hold: Some(min), max_hold: Some(max), .. } if min > max => {
             "--min-hold must not be longer than --max-hold"
         }

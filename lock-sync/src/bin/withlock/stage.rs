@@ -1,0 +1,86 @@
+//! The stage of a run, which decides what a signal does.
+
+use crate::asking::News;
+use crate::child::stop_self;
+use crate::signals;
+use lock_sync::Locks;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// A stage.
+pub(crate) enum Stage {
+    Connecting,
+    Waiting(Locks, Sender<News>),
+    /// The wait is over, and signals go to the command.
+    Over,
+}
+
+/// The stage now.
+#[derive(Clone)]
+pub(crate) struct Now(Arc<RwLock<Stage>>);
+
+impl Now {
+    /// Signals that come after this meet the next stage.
+    pub(crate) fn set(&self, next: Stage) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = next;
+    }
+}
+
+/// The signals to withlock, by the stage of the run.
+pub(crate) struct Signalled {
+    pub(crate) stage: Now,
+    /// The signal that ended a wait, or 0.
+    ended_by: Arc<AtomicI32>,
+    /// Signals for the command. [`signals::CHILD`] also comes when the lock is lost.
+    pub(crate) sender: Sender<i32>,
+    pub(crate) events: Receiver<i32>,
+}
+
+impl Signalled {
+    /// Starts a thread that receives signals.
+    pub(crate) fn watch() -> Result<Self, String> {
+        let (sender, events) = channel();
+        let ended_by = Arc::new(AtomicI32::new(0));
+        let stage = Now(Arc::new(RwLock::new(Stage::Connecting)));
+        signals::watch(&[], {
+            let (sender, ended_by, stage) = (sender.clone(), ended_by.clone(), stage.clone());
+            move |signal| {
+                let stage = stage.0.read().unwrap_or_else(PoisonError::into_inner);
+                let ends = signals::ENDING.contains(&signal);
+                match &*stage {
+                    // No request has reached the server, and the guardian ends the command's process.
+                    Stage::Connecting if ends => std::process::exit(128 + signal),
+                    Stage::Connecting if signal == signals::STOP => stop_self(),
+                    Stage::Waiting(locks, news) if ends => {
+                        ended_by.store(signal, Ordering::SeqCst);
+                        let _ = news.send(News::Signal);
+                        locks.close();
+                    }
+                    Stage::Waiting(locks, _) if signal == signals::STOP => {
+                        locks.between_requests(stop_self);
+                    }
+                    Stage::Connecting | Stage::Waiting(..) => {}
+                    Stage::Over => drop(sender.send(signal)),
+                }
+            }
+        })
+        .map_err(|error| format!("the system does not let withlock receive signals: {error}"))?;
+        Ok(Self { stage, ended_by, sender, events })
+    }
+
+    /// The exit code, if a signal has ended the wait.
+    pub(crate) fn interrupted(&self) -> Option<u8> {
+        match self.ended_by.load(Ordering::SeqCst) {
+            0 => None,
+            signal => u8::try_from(128 + signal).ok(),
+        }
+    }
+
+    /// Takes the signals that came between a leader's command and its next wait. Returns the exit code, if one of them ends
+    /// withlock.
+    pub(crate) fn between(&self) -> Option<u8> {
+        let signal = self.events.try_iter().find(|signal| signals::ENDING.contains(signal))?;
+        u8::try_from(128 + signal).ok()
+    }
+}
