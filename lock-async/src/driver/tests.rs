@@ -129,7 +129,7 @@ async fn a_release_is_asked_for_once_also_if_nobody_waits_for_its_end() {
     drop(driver.acquire(&wish));
     let mut releases = Vec::new();
     while let Ok(call) = heard.try_recv() {
-        if let Call::Release { ticket, tell } = call {
+        if let Call::Release { ticket, tell, .. } = call {
             releases.push((ticket, tell.is_some()));
         }
     }
