@@ -113,7 +113,7 @@ impl<'a> Acquire<'a> {
     ///
     /// Until its end, a lock that is kept is nobody's. It is not renewed, and nobody acquires it, this process included; a waiter is
     /// told when it ends, and [`Holder::kept`](lock_core::Holder::kept) says so. [`Admin::list`](crate::Admin::list) shows it, and
-    /// [`Admin::break_lock`](crate::Admin::break_lock) frees it. The guard's release succeeds as usual, and a drop of the guard does the same. A
+    /// [`Admin::break_hold`](crate::Admin::break_hold) frees it. The guard's release succeeds as usual, and a drop of the guard does the same. A
     /// process that dies leaves the lock to its TTL, as always, whether that ends before or after `time`. On SQLite, no lock
     /// is kept over a restart of the machine. See [`Guard::cancel_keep`].
     ///

@@ -124,7 +124,8 @@ async fn a_release_is_asked_for_once_also_if_nobody_waits_for_its_end() {
         Driver(Arc::new(Shared { process, calls, tickets, timing, within: timing.ttl(), end }));
     let wish = Wish::new("a").expect("a name");
     let mut release = Box::pin(driver.acquire(&wish).release());
-    std::future::poll_fn(|cx| Poll::Ready(assert!(release.as_mut().poll(cx).is_pending()))).await;
+    let first = std::future::poll_fn(|cx| Poll::Ready(release.as_mut().poll(cx).is_pending()));
+    assert!(first.await, "nobody answers");
     drop(release);
     drop(driver.acquire(&wish));
     let mut releases = Vec::new();
