@@ -49,7 +49,7 @@ pub fn capabilities(waiting: usize, label: Option<&str>) -> Capabilities {
         shared: true,
         batch: usize::MAX,
         label: label.map(Arc::from),
-        sessions: Some(Sessions::Connections { waiting }),
+        sessions: Some(Sessions::Connections { waiting, one_lock: false }),
         on_busy: Action::Wait,
         keeps: false,
         notifies: false,

@@ -4,7 +4,7 @@ use crate::request::Action;
 use alloc::sync::Arc;
 
 /// The facts about a place that decide which requests the engine makes. [`table`](crate::table),
-/// [`advisory`](crate::advisory) and [`consul`](crate::consul) make the three that there are.
+/// [`advisory`](crate::advisory), [`sql_lock`](crate::sql::advisory::sql_lock) and [`consul`](crate::consul) make those that there are.
 ///
 /// # Leases and sessions
 ///
@@ -43,6 +43,9 @@ pub enum Sessions {
     Connections {
         /// The most connections that may wait at once.
         waiting: usize,
+        /// A connection has one lock at most, because a release ends all that it has. So each attempt tries and waits on a
+        /// connection of its own, and `waiting` does not count.
+        one_lock: bool,
     },
     /// A session is a record at the server, named in each request. Waiting needs no session.
     Records,

@@ -81,7 +81,8 @@ pub enum NotPinnable {
     )]
     Cluster,
     /// A row in [another package's table](crate::sql::node_distributed_lock) is deleted by a release, and its holder is renewed in
-    /// the columns that a pin would have to lock.
+    /// the columns that a pin would have to lock. In [the other's](crate::sql::advisory::sql_lock), a transaction of ours has locked
+    /// the row, and the user's would wait for it.
     #[error(
         "a lock in another package's table cannot be pinned: keep the lock in a table of ours, or check the fence with each write"
     )]

@@ -122,7 +122,7 @@ fn a_protocol_is_had_or_refused_with_those_that_are() {
         ),
         (
             "mysql://h/d?protocol=session",
-            "MySQL or MariaDB has no session locks (there are: table, advisory)",
+            "MySQL or MariaDB has no session locks (there are: table, advisory, sql-lock)",
         ),
         ("consul://h?protocol=table", "Consul has no table locks (there are: session)"),
     ] {

@@ -1,6 +1,6 @@
 //! Pins of locks, as far as they do not depend on a client.
 
-use lock_core::sql::Codec as Table;
+use lock_core::sql::{Codec as Table, Flow};
 use lock_core::{Fence, LockName, NotPinnable, PinStatement, TableName, http};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,13 +19,16 @@ enum Kept {
     Keys(http::consul::Codec),
     #[default]
     Advisory,
+    /// A row that a transaction of ours has locked.
+    Locked,
 }
 
 impl Pins {
-    /// The pins of a lock table, which SQLite keeps in `file`; without a table, of advisory locks.
-    pub fn of(table: Option<&Table>, file: Option<PathBuf>) -> Self {
-        let kept = table.map(|codec| Kept::Table { codec: Box::new(codec.clone()), file });
-        Self(Arc::new(kept.unwrap_or_default()))
+    /// The pins of the locks of such a connection. SQLite keeps their table in `file`.
+    pub fn of(flow: &Flow, file: Option<PathBuf>) -> Self {
+        let table = |codec: &Table| Kept::Table { codec: Box::new(codec.clone()), file };
+        let other = if flow.locks_rows() { Kept::Locked } else { Kept::Advisory };
+        Self(Arc::new(flow.codec().map_or(other, table)))
     }
 
     /// The pins of Consul's keys.
@@ -47,6 +50,7 @@ impl Pins {
             Kept::Table { codec, .. } => codec.check_pins().map(|()| &**codec),
             Kept::Keys(_) => Err(NotPinnable::InConsul),
             Kept::Advisory => Err(NotPinnable::Advisory),
+            Kept::Locked => Err(NotPinnable::InPeersTable),
         }
     }
 

@@ -6,6 +6,7 @@ use crate::place::Place;
 use crate::settings::{Codec, Kind, Settings};
 use lock_core::config::{ConfigError, Error, Protocol};
 use lock_core::http::consul::Setup;
+use lock_core::sql::advisory::sql_lock;
 use lock_core::sql::{ConnectError, Flow};
 use lock_core::{ClaimError, Engine, LockName, Mode, Owner, Timing, advisory, consul, table};
 use std::sync::Arc;
@@ -21,6 +22,7 @@ pub struct Plan {
     pub codec: Codec,
     /// The timing of leases and requests, for a path to the server that is not slow.
     pub timing: Timing,
+    protocol: Protocol,
     settings: Settings,
     ttl: Duration,
     seed: u128,
@@ -42,9 +44,17 @@ impl Plan {
 
     /// Makes a plan for a connection of the caller's to a place of this `kind`.
     pub fn brought(config: Config, kind: Kind) -> Result<Self, ConfigError> {
-        match config.place {
-            Some(_) => Err(ConfigError::TwoPlaces),
-            None => Self::new(kind, config.settings, true),
+        if config.place.is_some() {
+            return Err(ConfigError::TwoPlaces);
+        }
+        let plan = Self::new(kind, config.settings, true)?;
+        match plan.protocol {
+            Protocol::SqlLock => Err(ConfigError::Protocol {
+                place: "one connection",
+                protocol: plan.protocol,
+                has: "table, advisory",
+            }),
+            _ => Ok(plan),
         }
     }
 
@@ -59,7 +69,7 @@ impl Plan {
             Codec::Table(_) => Ok(plan),
             _ => Err(ConfigError::Protocol {
                 place: "a pool or a function that connects",
-                protocol: Protocol::Advisory,
+                protocol: plan.protocol,
                 has: "table",
             }),
         }
@@ -72,7 +82,8 @@ impl Plan {
             .map_err(|error| ConfigError::System(format!("no random numbers: {error}")))?;
         let seed = u128::from_ne_bytes(seed);
         let ttl = settings.ttl(kind);
-        Ok(Self { codec, timing, settings, ttl, seed, brought, warning: None })
+        let protocol = settings.protocol(kind);
+        Ok(Self { codec, timing, protocol, settings, ttl, seed, brought, warning: None })
     }
 
     /// The check before each attempt.
@@ -87,7 +98,7 @@ impl Plan {
     /// The plan for looking at locks, which is impossible with advisory locks.
     pub fn to_look(self) -> Result<Self, ConfigError> {
         match self.codec {
-            Codec::Advisory(_) => Err(ConfigError::NotShown(Protocol::Advisory)),
+            Codec::Advisory(_) => Err(ConfigError::NotShown(self.protocol)),
             _ => Ok(self),
         }
     }
@@ -119,6 +130,9 @@ impl Plan {
         let waiting = self.settings.waiting.unwrap_or(advisory::WAITING);
         let capabilities = match &self.codec {
             Codec::Table(_) => table::capabilities(&holder, notifies),
+            Codec::Advisory(_) if self.protocol == Protocol::SqlLock => {
+                sql_lock::capabilities(Some(&holder))
+            }
             // The one connection that was brought is open, and there is none to wait on.
             Codec::Advisory(_) if self.brought => advisory::capabilities(0, Some(&holder)),
             Codec::Advisory(_) => advisory::capabilities(waiting, Some(&holder)),

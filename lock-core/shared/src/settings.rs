@@ -82,7 +82,7 @@ impl Kind {
     fn has(self) -> &'static str {
         match self {
             Self::Postgres => "table, advisory, node-distributed-lock",
-            Self::Mysql => "table, advisory",
+            Self::Mysql => "table, advisory, sql-lock",
             Self::Consul => "session",
             Self::Sqlite => "table",
         }
@@ -153,6 +153,9 @@ impl Settings {
                 let prefix = self.prefix.as_deref().map(Prefix::new).transpose()?;
                 Codec::Advisory(sql::advisory::mysql::codec(prefix.unwrap_or_default()))
             }
+            (Kind::Mysql, Protocol::SqlLock) => {
+                Codec::Advisory(sql::advisory::sql_lock::codec())
+            }
             (Kind::Consul, Protocol::Session) => {
                 let keys = self.prefix.as_deref().map(KeyTemplate::under).transpose()?;
                 let codec = http::consul::Codec::new(keys.unwrap_or_default(), self.ttl(kind));
@@ -201,6 +204,9 @@ impl Settings {
     pub(crate) fn create_table(&self, kind: Kind) -> Result<String, ConfigError> {
         match self.codec(kind)? {
             Codec::Table(codec) => Ok(codec.create_table()),
+            Codec::Advisory(codec) if codec.create_table().is_some() => {
+                Ok(codec.create_table().unwrap_or_default().to_string())
+            }
             _ => Err(ConfigError::Setting { name: "the table", belongs: TABLES }),
         }
     }

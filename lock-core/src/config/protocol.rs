@@ -12,6 +12,7 @@ use core::fmt;
 /// | [`Advisory`](Self::Advisory) | a lock of the server's own, of a connection | when the server sees the connection end, or after the TTL | PostgreSQL |
 /// | [`Session`](Self::Session) | a key in Consul, of a session | after one to two TTLs, and the lock-delay | no |
 /// | [`NodeDistributedLock`](Self::NodeDistributedLock) | a row of another package's table | after the TTL | no |
+/// | [`SqlLock`](Self::SqlLock) | a row of another package's table, locked by an open transaction | when the server sees the connection end, or after the TTL | no |
 ///
 /// Locks of different protocols do not exclude each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +29,9 @@ pub enum Protocol {
     /// On PostgreSQL, in the table of the npm package `node-distributed-lock`, beside its users; see
     /// [`node_distributed_lock`](crate::sql::node_distributed_lock).
     NodeDistributedLock,
+    /// On MySQL and MariaDB, in the table of the npm package `sql-lock`, beside its users; see
+    /// [`sql_lock`](crate::sql::advisory::sql_lock). Each lock that is held or waited for takes a connection of its own.
+    SqlLock,
 }
 
 impl fmt::Display for Protocol {
@@ -37,6 +41,7 @@ impl fmt::Display for Protocol {
             Self::Advisory => "advisory",
             Self::Session => "session",
             Self::NodeDistributedLock => "node-distributed-lock",
+            Self::SqlLock => "sql-lock",
         })
     }
 }
@@ -50,10 +55,12 @@ impl core::str::FromStr for Protocol {
             "advisory" => Self::Advisory,
             "session" => Self::Session,
             "node-distributed-lock" => Self::NodeDistributedLock,
+            "sql-lock" => Self::SqlLock,
             _ => {
                 return Err(ConfigError::Parameter {
                     name: "protocol".to_string(),
-                    reason: "must be table, advisory, session or node-distributed-lock".to_string(),
+                    reason: "must be table, advisory, session, node-distributed-lock or sql-lock"
+                        .to_string(),
                 });
             }
         })

@@ -67,10 +67,11 @@ impl Engine {
         {
             return (Some(session), action);
         }
-        let Sessions::Connections { waiting } = kind else {
+        let Sessions::Connections { waiting, one_lock } = kind else {
             return (Some(self.join_home(now, id)), action);
         };
-        if action == Action::Wait && (self.idle_waiter.is_some() || self.waiting < waiting) {
+        let may_wait = || self.idle_waiter.is_some() || self.waiting < waiting;
+        if one_lock || (action == Action::Wait && may_wait()) {
             let session = self.idle_waiter.take().unwrap_or_else(|| self.new_session(now, true));
             self.join_session(id, session);
             return (Some(session), action);

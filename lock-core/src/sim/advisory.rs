@@ -72,6 +72,8 @@ pub struct FakeAdvisory {
     /// How long it grants nothing then.
     grace: Duration,
     graceful: bool,
+    /// A release ends all that its connection has.
+    one_lock: bool,
 }
 
 impl Default for FakeAdvisory {
@@ -85,6 +87,7 @@ impl Default for FakeAdvisory {
             started: Instant::from_nanos(0),
             grace: Duration::ZERO,
             graceful: true,
+            one_lock: false,
         }
     }
 }
@@ -99,6 +102,13 @@ impl FakeAdvisory {
     #[must_use]
     pub fn graceless(self) -> Self {
         Self { graceful: false, ..self }
+    }
+
+    /// A server on which a lock is an open transaction, which a release commits with all that it has: see
+    /// [`sql_lock`](crate::sql::advisory::sql_lock).
+    #[must_use]
+    pub fn one_lock(self) -> Self {
+        Self { one_lock: true, ..self }
     }
 
     /// The locks that somebody has or waits for, to be tampered with.
@@ -151,6 +161,10 @@ impl FakeAdvisory {
     }
 
     fn unlock(&mut self, now: Instant, connection: Connection, lease: &Claim) -> Outcome {
+        if self.one_lock {
+            self.end_transaction(now, connection);
+            return Outcome::Done;
+        }
         let Some(lock) = self.locks.get_mut(&lease.name) else { return Outcome::NotOwner };
         let ours = |hold: &Hold| hold.connection == connection && hold.mode == lease.mode;
         let same = |hold: &Hold| ours(hold) && hold.owner == lease.owner;
@@ -160,6 +174,13 @@ impl FakeAdvisory {
         lock.holds.retain(|hold| hold.count > 0);
         self.serve(now);
         Outcome::Done
+    }
+
+    fn end_transaction(&mut self, now: Instant, connection: Connection) {
+        for lock in self.locks.values_mut() {
+            lock.holds.retain(|hold| hold.connection != connection);
+        }
+        self.serve(now);
     }
 
     fn drop_line(&mut self, now: Instant, connection: Connection) {
@@ -192,6 +213,42 @@ impl FakeAdvisory {
             self.touch(now, connection);
         }
         self.locks.retain(|_, lock| !lock.holds.is_empty() || !lock.queue.is_empty());
+    }
+
+    fn answer(&mut self, now: Instant, connection: Connection, request: &Request) -> Reply {
+        self.touch(now, connection);
+        let tried = |fence: Option<Fence>| fence.map_or(Outcome::Busy(None), Outcome::Granted);
+        Reply::Outcomes(match request {
+            Request::Open { ttl, .. } => {
+                self.drop_line(now, connection);
+                self.lines.insert(connection, Line { ttl: *ttl, expires: now.after(*ttl) });
+                return Reply::Opened(SessionName::default());
+            }
+            Request::KeepAlive { .. } => Vec::from([Outcome::Done]),
+            Request::Acquire { claims, min_uptime, .. } if self.starting(now, *min_uptime) => {
+                claims.iter().map(|_| Outcome::Delayed).collect()
+            }
+            Request::Acquire { claims, .. } => {
+                let try_one = |claim| {
+                    let behind = self.behind(connection, claim);
+                    tried(if behind { None } else { self.take(now, connection, claim) })
+                };
+                claims.iter().map(try_one).collect()
+            }
+            Request::Wait { min_uptime, .. } if self.starting(now, *min_uptime) => {
+                Vec::from([Outcome::Delayed])
+            }
+            Request::Wait { claim, .. } => {
+                let granted = self.granted.remove(&connection);
+                let fence = granted.or_else(|| self.take(now, connection, claim));
+                Vec::from([tried(fence)])
+            }
+            Request::Release { claims, .. } => {
+                claims.iter().map(|claim| self.unlock(now, connection, claim)).collect()
+            }
+            // No client may rely on anything else.
+            _ => Vec::new(),
+        })
     }
 
     fn queued(&self, connection: Connection) -> bool {
@@ -233,39 +290,15 @@ impl Server for FakeAdvisory {
     const REPEATABLE: bool = false;
 
     fn apply(&mut self, now: Instant, connection: Connection, request: &Request) -> Reply {
-        self.touch(now, connection);
-        let tried = |fence: Option<Fence>| fence.map_or(Outcome::Busy(None), Outcome::Granted);
-        Reply::Outcomes(match request {
-            Request::Open { ttl, .. } => {
-                self.drop_line(now, connection);
-                self.lines.insert(connection, Line { ttl: *ttl, expires: now.after(*ttl) });
-                return Reply::Opened(SessionName::default());
-            }
-            Request::KeepAlive { .. } => Vec::from([Outcome::Done]),
-            Request::Acquire { claims, min_uptime, .. } if self.starting(now, *min_uptime) => {
-                claims.iter().map(|_| Outcome::Delayed).collect()
-            }
-            Request::Acquire { claims, .. } => {
-                let try_one = |claim| {
-                    let behind = self.behind(connection, claim);
-                    tried(if behind { None } else { self.take(now, connection, claim) })
-                };
-                claims.iter().map(try_one).collect()
-            }
-            Request::Wait { min_uptime, .. } if self.starting(now, *min_uptime) => {
-                Vec::from([Outcome::Delayed])
-            }
-            Request::Wait { claim, .. } => {
-                let granted = self.granted.remove(&connection);
-                let fence = granted.or_else(|| self.take(now, connection, claim));
-                Vec::from([tried(fence)])
-            }
-            Request::Release { claims, .. } => {
-                claims.iter().map(|claim| self.unlock(now, connection, claim)).collect()
-            }
-            // No client may rely on anything else.
-            _ => Vec::new(),
-        })
+        let reply = self.answer(now, connection, request);
+        let denied = |outcome: &Outcome| matches!(outcome, Outcome::Busy(_) | Outcome::Delayed);
+        if self.one_lock
+            && let Reply::Outcomes(outcomes) = &reply
+            && outcomes.iter().any(denied)
+        {
+            self.end_transaction(now, connection);
+        }
+        reply
     }
 
     fn waits(&self, now: Instant, connection: Connection, request: &Request) -> bool {

@@ -38,6 +38,7 @@ mod key;
 pub mod mysql;
 pub mod postgres;
 mod setup;
+pub mod sql_lock;
 
 use super::{Statement, Text, Value};
 use crate::name::LockName;
@@ -67,6 +68,7 @@ pub struct Codec {
 enum Dialect {
     Postgres(Key),
     Mysql(Prefix),
+    SqlLock,
 }
 
 /// A connection as the server knows it, from [`Setup::session`].
@@ -89,6 +91,18 @@ impl Session {
     pub fn id(&self) -> i64 {
         self.id
     }
+
+    /// The server's time from which on it may grant what is requested.
+    fn granted_from(&self, request: &Request) -> Value {
+        let (Request::Acquire { min_uptime, .. } | Request::Wait { min_uptime, .. }) = request else {
+            return Value::Null;
+        };
+        match micros(*min_uptime) {
+            // It is known by other means, and the server's clock may say something else.
+            0 => Value::Int(i64::MIN),
+            uptime => Value::Int(self.since.saturating_add(uptime)),
+        }
+    }
 }
 
 impl Codec {
@@ -100,9 +114,14 @@ impl Codec {
     pub fn check(&self, name: &LockName, mode: Mode) -> Result<(), ClaimError> {
         match &self.dialect {
             Dialect::Postgres(key) => key.of(name).map(|_| ()),
-            Dialect::Mysql(_) if mode == Mode::Shared => Err(ClaimError::NoShared),
-            Dialect::Mysql(_) => Ok(()),
+            _ if mode == Mode::Shared => Err(ClaimError::NoShared),
+            _ => Ok(()),
         }
+    }
+
+    /// The statement that creates the table, if locks are rows of one: see [`sql_lock`].
+    pub fn create_table(&self) -> Option<&'static str> {
+        matches!(self.dialect, Dialect::SqlLock).then_some(sql_lock::CREATE)
     }
 
     /// The checks of a new connection, which the server is to end when it is idle for `ttl`. `id` is what the server called it when it was made, if the client tells: the process
@@ -125,30 +144,27 @@ impl Codec {
     /// The statement that carries out `request`.
     fn act(&self, request: &Request, session: &Session) -> Option<Statement> {
         let claims: Vec<&Claim> = request.claims().iter().collect();
-        let from = |min_uptime: &Duration| match micros(*min_uptime) {
-            // It is known by other means, and the server's clock may say something else.
-            0 => Value::Int(i64::MIN),
-            uptime => Value::Int(session.since.saturating_add(uptime)),
-        };
+        let from = || session.granted_from(request);
         Some(match (request, &self.dialect) {
-            (Request::Acquire { min_uptime, .. }, _) => {
-                self.about(session, &self.attempt, &claims, Some(from(min_uptime)))
+            (Request::KeepAlive { .. }, _) => self.on(session, &self.keep, []),
+            (_, Dialect::SqlLock) => return None,
+            (Request::Acquire { .. }, _) => {
+                self.about(session, &self.attempt, &claims, Some(from()))
             }
-            (Request::Wait { claim, up_to, min_uptime, .. }, Dialect::Postgres(key)) => {
+            (Request::Wait { claim, up_to, .. }, Dialect::Postgres(key)) => {
                 let [key, mode] = postgres::key(*key, claim);
                 let up_to = Value::Int(millis(*up_to).max(1));
-                self.on(session, &self.wait, [from(min_uptime), key, mode, up_to])
+                self.on(session, &self.wait, [from(), key, mode, up_to])
             }
-            (Request::Wait { claim, up_to, min_uptime, .. }, Dialect::Mysql(prefix)) => {
+            (Request::Wait { claim, up_to, .. }, Dialect::Mysql(prefix)) => {
                 let [limit, seconds] = mysql::limits(*up_to, session.whole_seconds);
                 let name = Value::Text(prefix.of(&claim.name));
-                let params = [from(min_uptime), name, seconds];
+                let params = [from(), name, seconds];
                 let mut statement = self.on(session, &self.wait, params);
                 statement.params.insert(0, limit);
                 statement
             }
             (Request::Release { .. }, _) => self.about(session, &self.unlock, &claims, None),
-            (Request::KeepAlive { .. }, _) => self.on(session, &self.keep, []),
             _ => return None,
         })
     }
@@ -167,6 +183,7 @@ impl Codec {
             (Dialect::Postgres(key), None) => postgres::keys(*key, claims).into(),
             (Dialect::Mysql(prefix), Some(claim)) => [Value::Text(prefix.of(&claim.name))].into(),
             (Dialect::Mysql(prefix), None) => [mysql::json(prefix, claims)].into(),
+            (Dialect::SqlLock, _) => Vec::new(),
         };
         let statement = self.on(session, text, more.into_iter().chain(about));
         Statement { repeated: one.is_some() || statement.repeated, ..statement }
@@ -180,6 +197,7 @@ impl Codec {
                 self.on(session, &self.held, postgres::entries(*key, &claims))
             }
             Dialect::Mysql(prefix) => self.on(session, &self.held, [mysql::json(prefix, &claims)]),
+            Dialect::SqlLock => self.on(session, &self.held, []),
         }
     }
 

@@ -162,6 +162,11 @@ impl Flow {
         matches!(self.place, Place::Advisory { .. })
     }
 
+    /// Whether a lock is a row that an open transaction of the connection has locked.
+    pub fn locks_rows(&self) -> bool {
+        matches!(&self.place, Place::Advisory { codec, .. } if codec.create_table().is_some())
+    }
+
     /// Whether the connection serves further requests. `is_open`: as far as the driver knows.
     pub fn lasts(&self, is_open: bool) -> bool {
         !self.is_session() || (self.ready && is_open)

@@ -1,6 +1,6 @@
 //! Every state of small worlds, with time going on for ever.
 
-use crate::{advisory_of, consul_of, scale, small, stepped, world_of};
+use crate::{advisory_of, consul_of, row_locks, scale, small, stepped, world_of};
 use lock_core::Instant;
 use lock_core::sim::advisory::FakeAdvisory;
 use lock_core::sim::consul::FakeConsul;
@@ -185,6 +185,26 @@ fn two_clients_share_advisory_locks() {
     );
     let seen = [Sometimes::Shared, Sometimes::Refused];
     exhaust_if_long("advisory, 2 clients that try, shared or not", world, &seen);
+}
+
+#[test]
+fn two_clients_wait_for_row_locks() {
+    let seen = [Sometimes::AllAcquired, Sometimes::RenewedPastTtl, Sometimes::GrantedAfterTrouble];
+    exhaust_world("row locks, 2 clients, 1 connection each", row_locks(opens(1, |_| ())), &seen);
+    let seen = [Sometimes::WaitedAtServer, Sometimes::TakenOver];
+    let world = row_locks(opens(2, |_| ()));
+    exhaust_if_long("row locks, 2 clients, 2 connections each", world, &seen);
+}
+
+/// They hold two locks at once, each on a connection of its own.
+#[test]
+fn one_client_has_two_row_locks() {
+    let two = |scope: &mut Scope| {
+        scope.clients.pop();
+        (scope.names, scope.acquires) = (2, 2);
+    };
+    let seen = [Sometimes::AllAcquired, Sometimes::Freed];
+    exhaust_world("row locks, 1 client, 2 names", row_locks(opens(2, two)), &seen);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use lock_core::sim::advisory::FakeAdvisory;
 use lock_core::sim::consul::FakeConsul;
 use lock_core::sim::table::FakeTable;
 use lock_core::sim::{Check, Scope, Server, Wish, World};
+use lock_core::sql::advisory::sql_lock;
 use lock_core::{advisory, consul, table};
 use std::time::Duration;
 
@@ -53,6 +54,16 @@ fn advisory(scope: Scope) -> World<FakeAdvisory> {
     let mut wishes = scope.wishes.clone();
     wishes.push(Wish::WAIT.shared());
     advisory_of(FakeAdvisory::new(), Scope { wishes, ..scope })
+}
+
+/// A world around a server on which a lock is an open transaction, so that a connection has one at most.
+fn row_locks_of<S: Server>(server: S, scope: Scope) -> World<S> {
+    World::new(server, sql_lock::capabilities(None), scope)
+}
+
+/// A world around a good one.
+fn row_locks(scope: Scope) -> World<FakeAdvisory> {
+    row_locks_of(FakeAdvisory::new().one_lock(), scope)
 }
 
 /// A world around a server that speaks the Consul protocol.

@@ -1,8 +1,8 @@
 //! Random schedules with all kinds of faults.
 
 use crate::{
-    advisory, consul, deaf, pinning, scale, set_back, told, unwatched, watched, watched_and_told,
-    world, world_of,
+    advisory, consul, deaf, pinning, row_locks, scale, set_back, told, unwatched, watched,
+    watched_and_told, world, world_of,
 };
 use lock_core::sim::table::FakeTable;
 use lock_core::sim::{Coverage, Scope, Server, Sometimes, World, random};
@@ -177,6 +177,23 @@ fn nothing_breaks_with_advisory_locks() {
         Sometimes::FoundFree,
     ];
     nothing_breaks("advisory", advisory, &never);
+}
+
+/// Each lock has a connection of its own, which its release commits with all that it has.
+#[test]
+fn nothing_breaks_with_row_locks() {
+    let never = [
+        Sometimes::LostByReply,
+        Sometimes::DuplicateExecuted,
+        Sometimes::StaleExecuted,
+        Sometimes::LateGrantRefused,
+        Sometimes::Shared,
+        Sometimes::Told,
+        Sometimes::FoundFree,
+    ];
+    nothing_breaks("row locks", row_locks, &never);
+    let set_back = |scope| row_locks(set_back(scope));
+    nothing_breaks("row locks, clock set back", set_back, &never);
 }
 
 /// What it has granted before seems to last for ever; to those that want it, it does not.

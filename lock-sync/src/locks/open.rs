@@ -115,7 +115,7 @@ impl Locks {
 pub(super) fn start<S: Source>(plan: Plan, source: S) -> Result<Locks, Error> {
     let flow = plan.flow().ok_or_else(unsupported)?;
     let (connections, timing) = Connections::open(flow, source, plan.timing)?;
-    let pins = Pins::of(connections.flow().codec(), connections.file());
+    let pins = Pins::of(connections.flow(), connections.file());
     let notifies = S::TELLS && connections.flow().is_notified();
     let locks = drive(&plan, plan.engine(timing, notifies), connections)?;
     Ok(locks.kept_in(pins))

@@ -1,8 +1,8 @@
 //! A mixed fleet: processes of an npm package and of ours, which contend for one lock. `tests/fleets` starts the server and
 //! runs it.
 //!
-//! `fleet SCRIPT URL SECONDS`: SCRIPT is run by node three times, and URL is that of both drivers and of `withlock`. Whoever
-//! is inside has created the file `inside`, which can be created by one only.
+//! `fleet PACKAGE URL SECONDS`: three processes use the npm package PACKAGE, and URL is that of both drivers and of `withlock`.
+//! Whoever is inside has created the file `inside`, which can be created by one only. Each member must have had the lock.
 
 use lock_tests::drivers::{Driver, connect};
 use lock_tests::withlock::binary;
@@ -24,15 +24,14 @@ done"#;
 
 fn main() {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let [script, url, seconds] = &arguments[..] else { panic!("fleet SCRIPT URL SECONDS") };
+    let [package, url, seconds] = &arguments[..] else { panic!("fleet PACKAGE URL SECONDS") };
     let time = Duration::from_secs(seconds.parse().expect("a number"));
-    let script = std::fs::canonicalize(script).expect("a script");
     let folder = tempfile::tempdir().expect("a folder");
-    let at = folder.path();
-    let peers: Vec<Child> = (0..3).map(|at_it| peer(&script, at, seconds, at_it)).collect();
+    let (at, withlock) = (folder.path(), binary());
+    let peers: Vec<Child> = (0..3).map(|number| peer(package, at, seconds, number)).collect();
     let command = Command::new("sh")
         .args(["-c", LOOP, "-"])
-        .arg(binary())
+        .arg(withlock)
         .args([seconds, url, NAME])
         .current_dir(at)
         .spawn()
@@ -47,23 +46,25 @@ fn main() {
     }
     let count = |name: &str| read_to_string(at.join(name)).map_or(0, |text| text.lines().count());
     let fallen = fallen(ours.iter().flat_map(|(_, grants)| grants.clone()).collect());
-    let overlaps = count("overlaps");
+    let (overlaps, failures) = (count("overlaps"), count("failures"));
+    let npm: Vec<usize> = (0..3).map(|number| count(&format!("peer{number}"))).collect();
+    let withlock = count("withlock");
+    let [(_, blocking), (_, tokio)] = &ours;
     println!(
-        "{time:?}: npm {}, withlock {}, {}; {overlaps} overlaps, {fallen} fences not greater, {} failures",
-        (0..3)
-            .map(|peer| count(&format!("peer{peer}")).to_string())
-            .collect::<Vec<_>>()
-            .join(" + "),
-        count("withlock"),
-        ours.map(|(driver, grants)| format!("{driver:?} {}", grants.len())).join(", "),
-        count("failures"),
+        "{time:?}: npm {npm:?} and {} deadlocks, withlock {withlock}, Blocking {}, Tokio {}; {overlaps} overlaps, {fallen} fences not greater, {failures} failures",
+        count("deadlocks"),
+        blocking.len(),
+        tokio.len(),
     );
-    assert_eq!((overlaps, fallen, count("failures")), (0, 0, 0));
+    assert_eq!((overlaps, fallen, failures), (0, 0, 0));
+    let holds = npm.into_iter().chain([withlock, blocking.len(), tokio.len()]);
+    assert!(holds.min() > Some(0), "each member had the lock");
 }
 
-fn peer(script: &Path, at: &Path, seconds: &str, number: usize) -> Child {
+fn peer(package: &str, at: &Path, seconds: &str, number: usize) -> Child {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/fleet/member.js");
     let mut peer = Command::new("node");
-    peer.arg(script).args([NAME, seconds, &format!("peer{number}")]).current_dir(at);
+    peer.arg(script).args([package, NAME, seconds, &format!("peer{number}")]).current_dir(at);
     peer.spawn().expect("node")
 }
 

@@ -1,6 +1,6 @@
 //! One request as a statement, or two, and their rows as its reply.
 
-use super::{Codec, Dialect, Session, mysql, postgres};
+use super::{Codec, Dialect, Session, mysql, postgres, sql_lock};
 use crate::error::Failure;
 use crate::fence::Fence;
 use crate::outcome::{Outcome, Reply};
@@ -33,20 +33,29 @@ enum Stage {
     Look {
         failure: Failure,
     },
+    /// A row lock's own.
+    Row(sql_lock::Stage),
     Done(Result<Reply, Failure>),
 }
 
 /// Numbers that a statement returns instead of a fence, or for a release.
 const BUSY: i64 = 0;
 const STARTING: i64 = -1;
-const READ_ONLY: i64 = -2;
-const REPLACED: i64 = -3;
+pub(super) const READ_ONLY: i64 = -2;
+pub(super) const REPLACED: i64 = -3;
 
 impl Exchange {
     pub(super) fn new(codec: Codec, request: Request, session: Session) -> Self {
         let unfit = request.claims().iter().find_map(|c| codec.check(&c.name, c.mode).err());
+        let row = codec.dialect == Dialect::SqlLock;
         let stage = match (&request, unfit) {
             (_, Some(error)) => Stage::Done(Err(Failure::refused(error.to_string()))),
+            _ if row && request.claims().len() > 1 => {
+                Stage::Done(unknown("a connection has one lock at most"))
+            }
+            (Request::Acquire { .. } | Request::Wait { .. } | Request::Release { .. }, _) if row => {
+                Stage::Row(sql_lock::Stage::first(&request))
+            }
             (
                 Request::KeepAlive { .. }
                 | Request::Acquire { .. }
@@ -64,6 +73,7 @@ impl Exchange {
         match &self.stage {
             Stage::Act => self.codec.act(&self.request, &self.session),
             Stage::Look { .. } => Some(self.codec.held(&self.request, &self.session)),
+            Stage::Row(stage) => stage.statement(&self.codec, &self.request, &self.session),
             Stage::Done(_) => None,
         }
     }
@@ -78,6 +88,7 @@ impl Exchange {
             (Stage::Look { failure }, _) => {
                 numbers(rows, count).and_then(|said| self.found(said, failure))
             }
+            (Stage::Row(stage), _) => stage.clone().after(rows).map(row),
             (Stage::Done(_), _) => None,
         };
         let surprise = || unknown("the server's rows are not those that were asked for");
@@ -89,6 +100,7 @@ impl Exchange {
         self.stage = match (&self.stage, failure) {
             (Stage::Act, failure @ Failure::Rejected { .. }) => self.look(failure),
             (Stage::Act, failure) => Stage::Done(Err(failure)),
+            (Stage::Row(stage), failure) => row(stage.clone().failed(failure)),
             // It cannot be found out what the connection has: it must be dropped.
             (_, failure) => Stage::Done(unknown(&failure.to_string())),
         };
@@ -134,7 +146,7 @@ impl Exchange {
             let none = said.iter().all(|number| *number <= Some(BUSY));
             let why = match self.codec.dialect {
                 Dialect::Postgres(_) => Refusal::Standby,
-                Dialect::Mysql(_) => Refusal::ReadOnly,
+                _ => Refusal::ReadOnly,
             };
             let message = why.to_string();
             // It may be one for a while only, in a switch-over.
@@ -157,7 +169,7 @@ impl Exchange {
         let denied = waited
             && match self.codec.dialect {
                 Dialect::Postgres(_) => postgres::wait_ended(failure),
-                Dialect::Mysql(_) => mysql::wait_ended(failure),
+                _ => mysql::wait_ended(failure),
             };
         if !denied && said.iter().all(|number| *number == Some(BUSY)) {
             return Some(Stage::Done(Err(failure.clone())));
@@ -168,11 +180,18 @@ impl Exchange {
     }
 }
 
+fn row(stage: sql_lock::Stage) -> Stage {
+    match stage {
+        sql_lock::Stage::Done(result) => Stage::Done(result),
+        stage => Stage::Row(stage),
+    }
+}
+
 fn done(outcomes: Vec<Outcome>) -> Stage {
     Stage::Done(Ok(Reply::Outcomes(outcomes)))
 }
 
-fn entry(number: i64) -> Option<Outcome> {
+pub(super) fn entry(number: i64) -> Option<Outcome> {
     match number {
         STARTING => Some(Outcome::Delayed),
         BUSY => Some(Outcome::Busy(None)),
@@ -181,9 +200,14 @@ fn entry(number: i64) -> Option<Outcome> {
 }
 
 fn kept(rows: &Rows) -> Option<Stage> {
+    Some(done([if is_same(rows)? { Outcome::Done } else { Outcome::NoSession }].into()))
+}
+
+/// Whether it is the connection that was opened.
+pub(super) fn is_same(rows: &Rows) -> Option<bool> {
     match rows.iter().map(Vec::as_slice).collect::<Vec<_>>()[..] {
-        [[Value::Int(0)]] => Some(done([Outcome::NoSession].into())),
-        [[Value::Int(1)]] => Some(done([Outcome::Done].into())),
+        [[Value::Int(0)]] => Some(false),
+        [[Value::Int(1)]] => Some(true),
         _ => None,
     }
 }
@@ -203,7 +227,7 @@ fn unlocked(said: Vec<Option<i64>>) -> Option<Stage> {
 
 /// Rows of (place, number or NULL), one for each place from 1 to `count`; `None` if they are
 /// anything else.
-fn numbers(rows: Rows, count: usize) -> Option<Vec<Option<i64>>> {
+pub(super) fn numbers(rows: Rows, count: usize) -> Option<Vec<Option<i64>>> {
     let mut said = BTreeMap::new();
     for row in rows {
         let (at, number) = match <[Value; 2]>::try_from(row).ok()? {
@@ -219,10 +243,10 @@ fn numbers(rows: Rows, count: usize) -> Option<Vec<Option<i64>>> {
     (said.len() == count).then(|| said.into_values().collect())
 }
 
-fn unknown<T>(message: &str) -> Result<T, Failure> {
+pub(super) fn unknown<T>(message: &str) -> Result<T, Failure> {
     Err(Failure::Unknown(String::from(message)))
 }
 
-fn replaced<T>() -> Result<T, Failure> {
+pub(super) fn replaced<T>() -> Result<T, Failure> {
     unknown("the connection was replaced or reset by something between us and the server")
 }

@@ -22,20 +22,21 @@ use core::time::Duration;
 
 /// The codec for locks whose names begin with `prefix`.
 pub fn codec(prefix: Prefix) -> Codec {
-    let text = |text: &str, [place, name, from]: [&str; 3]| {
-        text.replace("{same}", SAME)
-            .replace("{writable}", WRITABLE)
-            .replace("{now}", NOW)
-            .replace("{place}", place)
-            .replace("{name}", name)
-            .replace("{from}", from)
-    };
     let claims = |of: &str| {
         let [any, one] = [CLAIMS, CLAIM].map(|claims| text(of, claims));
         Text { any: any.into(), one: Some(one.into()) }
     };
     let texts = [WAIT, HELD, KEEP].map(|of| text(of, CLAIMS));
     Codec::new(Dialect::Mysql(prefix), [claims(TRY), claims(UNLOCK)], texts)
+}
+
+pub(super) fn text(text: &str, [place, name, from]: [&str; 3]) -> String {
+    text.replace("{same}", SAME)
+        .replace("{writable}", WRITABLE)
+        .replace("{now}", NOW)
+        .replace("{place}", place)
+        .replace("{name}", name)
+        .replace("{from}", from)
 }
 
 /// The claims' names at the server as a JSON array. None has a character that JSON would escape.
@@ -94,7 +95,7 @@ const CLAIMS: [&str; 3] = [
     "c.name",
     "\n  FROM JSON_TABLE(?, '$[*]' COLUMNS (place FOR ORDINALITY, name VARCHAR(64) PATH '$')) AS c",
 ];
-const CLAIM: [&str; 3] = ["1", "?", ""];
+pub(super) const CLAIM: [&str; 3] = ["1", "?", ""];
 
 /// The session, the time before which nothing is granted, names. Place and fence, or why there is
 /// none.
@@ -125,4 +126,4 @@ const UNLOCK: &str = r#"
 SELECT {place}, CAST(IF({same}, COALESCE(RELEASE_LOCK({name}), 0), -3) AS SIGNED){from}"#;
 
 /// The session. Whether it is that connection, and the server still takes writes.
-const KEEP: &str = "SELECT COALESCE({same} AND {writable}, 0)";
+pub(super) const KEEP: &str = "SELECT COALESCE({same} AND {writable}, 0)";

@@ -1,6 +1,6 @@
 //! What a new connection goes through before its first request.
 
-use super::{Dialect, Session, micros, mysql, postgres};
+use super::{Dialect, Session, micros, mysql, postgres, sql_lock};
 use crate::error::Failure;
 use crate::sql::mysql::is_new_enough;
 use crate::sql::{self as table, Refusal, Rows, Statement, Step, Value};
@@ -28,7 +28,14 @@ pub struct Setup {
     stage: Stage,
     session: Session,
     ready: bool,
+    /// The table was not there, and could not be created, or so it seemed.
+    not_created: Option<Failure>,
+    /// How often the table was looked for.
+    looked: u32,
 }
+
+/// The table is looked for so often at most. Others may be creating it just now.
+const MOST: u32 = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Stage {
@@ -42,12 +49,16 @@ enum Stage {
     Probe,
     Galera,
     Group,
+    Table,
+    Create,
+    Open,
 }
 
 impl Setup {
     pub(super) fn new(dialect: Dialect, ttl: Duration, id: Option<u32>) -> Self {
         let session = Session { id: 0, mark: String::new(), since: 0, whole_seconds: false };
-        Self { dialect, ttl, id, handed: false, stage: Stage::Begin, session, ready: false }
+        let (stage, not_created) = (Stage::Begin, None);
+        Self { dialect, ttl, id, handed: false, stage, session, ready: false, not_created, looked: 0 }
     }
 
     /// The same for a connection of the caller's: see [that for a table](crate::sql::Setup::handed).
@@ -67,6 +78,10 @@ impl Setup {
             // Not every system can notice that a client is gone; nothing safe rests on it.
             Some(Err(Failure::Rejected { .. })) if self.stage == Stage::Probe => Rows::new(),
             Some(Err(failure)) if self.stage == Stage::Inside => return self.inside(failure),
+            Some(Err(failure @ Failure::Rejected { .. })) if self.stage == Stage::Create => {
+                self.not_created = Some(failure);
+                Rows::new()
+            }
             Some(Err(failure)) => return Step::Failed(failure),
             Some(Ok(rows)) => rows,
             None => Rows::new(),
@@ -82,7 +97,8 @@ impl Setup {
             Stage::Inside if postgres => Some(Step::Refuse(Refusal::InTransaction)),
             Stage::Inside | Stage::Rollback => {
                 let ttl = Value::Int(up(micros(self.ttl).max(1), 1_000_000));
-                Some(self.run(Stage::Session, mysql::SESSION, [ttl]))
+                let more = if self.dialect == Dialect::SqlLock { sql_lock::SESSION } else { "" };
+                Some(self.run(Stage::Session, &(mysql::SESSION.to_string() + more), [ttl]))
             }
             Stage::Check => self.checked(&rows),
             Stage::Session if postgres => self.marked(&rows),
@@ -93,6 +109,9 @@ impl Setup {
             Stage::Probe => Some(self.ready()),
             Stage::Galera => self.alone(&rows, "ON", Some((Stage::Group, mysql::GROUP))),
             Stage::Group => self.alone(&rows, "OFF", None),
+            Stage::Table => self.has_table(&rows),
+            Stage::Create => Some(self.run(Stage::Table, sql_lock::CHECK, [])),
+            Stage::Open => Some(self.ready()),
         };
         next.unwrap_or(Step::Refuse(Refusal::UnexpectedResponse))
     }
@@ -220,7 +239,42 @@ impl Setup {
         }
         Some(match next {
             Some((stage, text)) => self.run(stage, text, []),
+            None if self.dialect == Dialect::SqlLock => {
+                self.run(Stage::Table, sql_lock::CHECK, [])
+            }
             None => self.ready(),
+        })
+    }
+
+    /// Goes on if the table is the package's.
+    fn has_table(&mut self, rows: &Rows) -> Option<Step> {
+        let [engine, columns, key] = only(rows)? else { return None };
+        self.looked += 1;
+        let (table, again) = (sql_lock::TABLE.to_string(), self.looked < MOST);
+        Some(match (engine, columns) {
+            (Value::Null, _) if again => self.run(Stage::Create, sql_lock::CREATE, []),
+            (Value::Null, _) => Step::Refuse(Refusal::NoTable {
+                table,
+                reason: self.not_created.take().map(|why| why.to_string()).unwrap_or_default(),
+                grant: String::new(),
+                ddl: sql_lock::CREATE.to_string(),
+            }),
+            // MariaDB shows the columns of a table that somebody is creating before its key.
+            _ if *key == Value::Null && again => self.run(Stage::Table, sql_lock::CHECK, []),
+            (Value::Text(engine), Value::Text(columns))
+                if columns == sql_lock::COLUMNS && *key == Value::Int(1) =>
+            {
+                match &**engine {
+                    "InnoDB" => self.run(Stage::Open, sql_lock::OPEN, []),
+                    _ => Step::Refuse(Refusal::NotInnoDb { table, engine: engine.clone() }),
+                }
+            }
+            (Value::Text(_), columns) => Step::Refuse(Refusal::WrongShape {
+                table,
+                expected: sql_lock::COLUMNS.to_string() + ", key id",
+                found: if let Value::Text(found) = columns { found.clone() } else { String::new() },
+            }),
+            _ => return None,
         })
     }
 

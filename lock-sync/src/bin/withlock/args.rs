@@ -52,8 +52,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "URL", help_heading = "Where")]
     pub(crate) db: Option<String>,
 
-    /// Keep locks as table, advisory or session, or as the npm package node-distributed-lock does [default: session on
-    /// Consul, else table]
+    /// Keep locks as table, advisory or session, or as the npm package node-distributed-lock or sql-lock does [default:
+    /// session on Consul, else table]
     #[arg(long, value_name = "HOW", value_parser = protocol, help_heading = "Where")]
     pub(crate) protocol: Option<Protocol>,
 
@@ -253,7 +253,7 @@ pub(crate) fn definition() -> clap::Command {
 }
 
 fn protocol(text: &str) -> Result<Protocol, &'static str> {
-    text.parse().map_err(|_| "must be table, advisory, session or node-distributed-lock")
+    text.parse().map_err(|_| "must be table, advisory, session, node-distributed-lock or sql-lock")
 }
 
 fn time(text: &str) -> Result<Duration, DurationError> {
