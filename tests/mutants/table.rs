@@ -29,6 +29,8 @@ pub enum Shown {
     Advisory,
     /// With a server whose clock is set back now and then.
     AdvisorySetBack,
+    /// With a server on which a lock is an open transaction.
+    RowLocks,
     Consul,
     /// With a semaphore's permits in a table.
     Permits,

@@ -24,6 +24,8 @@ pub enum Keeps {
     Rows,
     /// A lock of the server's own.
     Advisory,
+    /// A row that an open transaction has locked, in a database of the test's own.
+    Locked,
     /// A key.
     Keys,
 }
@@ -34,7 +36,7 @@ enum Own {
     Folder { _folder: tempfile::TempDir },
     /// A pooler, which tests that run at the same time share.
     Pooler { _pooler: Arc<Server> },
-    /// A database, to which PostgreSQL's advisory locks belong.
+    /// A database, to which PostgreSQL's advisory locks belong, and the table of `sql-lock`.
     Database { server: String, name: String },
 }
 
@@ -99,6 +101,16 @@ impl Place {
         Self::advisory_at(&server_url("MARIADB_URL"))
     }
 
+    /// The row locks of `sql-lock`, on MySQL.
+    pub fn mysql_sql_lock() -> Self {
+        Self::sql_lock_at(&server_url("MYSQL_URL"))
+    }
+
+    /// The row locks of `sql-lock`, on MariaDB.
+    pub fn mariadb_sql_lock() -> Self {
+        Self::sql_lock_at(&server_url("MARIADB_URL"))
+    }
+
     /// The Consul that the environment names.
     pub fn consul() -> Self {
         Self::consul_at(&server_url("CONSUL_URL"))
@@ -121,6 +133,15 @@ impl Place {
             (url.to_string(), None)
         };
         Self { url, table: name, keeps: Keeps::Advisory, _own: own }
+    }
+
+    /// The row locks of `sql-lock`, in a database of the test's own at a server.
+    pub fn sql_lock_at(url: &str) -> Self {
+        let name = fresh();
+        mysql_client(url).query_drop(format!("CREATE DATABASE {name}")).expect("made");
+        let (server, _) = url.rsplit_once('/').expect("a database");
+        let own = Some(Own::Database { server: url.to_string(), name: name.clone() });
+        Self { url: format!("{server}/{name}"), table: name, keeps: Keeps::Locked, _own: own }
     }
 
     /// A Consul, at its `http://` address.
@@ -147,6 +168,7 @@ impl Place {
             Keeps::Rows => format!("table={table}"),
             Keeps::Advisory if url.starts_with("postgres") => "protocol=advisory".to_string(),
             Keeps::Advisory => format!("protocol=advisory&prefix={}", self.prefix()),
+            Keeps::Locked => "protocol=sql-lock".to_string(),
             Keeps::Keys => return url.clone(),
         };
         let mark = if url.contains('?') { '&' } else { '?' };
@@ -202,6 +224,13 @@ impl Place {
                 client.query_drop(format!("KILL {holder}")).expect("ended");
                 LostReason::Disconnected { last_failure: None }
             }
+            Keeps::Locked => {
+                let (_, holders) = self.connections();
+                assert_eq!(holders.len(), 1, "one has it, and nobody waits");
+                let kill = format!("KILL {}", holders[0]);
+                mysql_client(&self.url).query_drop(kill).expect("ended");
+                LostReason::Disconnected { last_failure: None }
+            }
             Keeps::Keys => {
                 let (server, prefix) = self.url.rsplit_once('/').expect("a prefix");
                 let consul = Consul::at(&server.replacen("consul://", "http://", 1));
@@ -225,6 +254,21 @@ impl Place {
         }
     }
 
+    /// The connections to the database at MySQL or MariaDB, and those of them that are in a transaction. The server's
+    /// table of transactions would be one from a moment ago.
+    pub fn connections(&self) -> (Vec<u64>, Vec<u64>) {
+        let mut client = mysql_client(&self.url);
+        let text = "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()";
+        let all: Vec<u64> = client.query(text).expect("asked");
+        let status: Option<(String, String, String)> =
+            client.query_first("SHOW ENGINE INNODB STATUS").expect("asked");
+        let (_, _, status) = status.expect("a row");
+        let active = status.split("---TRANSACTION").skip(1).filter(|one| one.contains(", ACTIVE"));
+        let id = |one: &str| one.split("thread id ").nth(1)?.split(',').next()?.parse().ok();
+        let active: Vec<u64> = active.filter_map(id).filter(|id| all.contains(id)).collect();
+        (all, active)
+    }
+
     /// The prefix of MySQL's and MariaDB's advisory locks.
     fn prefix(&self) -> String {
         format!("{}:", self.table.replacen("locks_", "", 1))
@@ -237,6 +281,11 @@ impl Drop for Own {
     fn drop(&mut self) {
         let Own::Database { server, name } = self else { return };
         let remove = || {
+            if server.starts_with('m') {
+                return mysql_client(server)
+                    .query_drop(format!("DROP DATABASE {name}"))
+                    .unwrap_or(());
+            }
             if let Ok(mut client) = postgres::Client::connect(server, postgres::NoTls) {
                 let _ = client.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)"));
             }

@@ -153,9 +153,7 @@ impl Settings {
                 let prefix = self.prefix.as_deref().map(Prefix::new).transpose()?;
                 Codec::Advisory(sql::advisory::mysql::codec(prefix.unwrap_or_default()))
             }
-            (Kind::Mysql, Protocol::SqlLock) => {
-                Codec::Advisory(sql::advisory::sql_lock::codec())
-            }
+            (Kind::Mysql, Protocol::SqlLock) => Codec::Advisory(sql::advisory::sql_lock::codec()),
             (Kind::Consul, Protocol::Session) => {
                 let keys = self.prefix.as_deref().map(KeyTemplate::under).transpose()?;
                 let codec = http::consul::Codec::new(keys.unwrap_or_default(), self.ttl(kind));

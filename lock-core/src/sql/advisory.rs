@@ -94,7 +94,8 @@ impl Session {
 
     /// The server's time from which on it may grant what is requested.
     fn granted_from(&self, request: &Request) -> Value {
-        let (Request::Acquire { min_uptime, .. } | Request::Wait { min_uptime, .. }) = request else {
+        let (Request::Acquire { min_uptime, .. } | Request::Wait { min_uptime, .. }) = request
+        else {
             return Value::Null;
         };
         match micros(*min_uptime) {

@@ -1,6 +1,6 @@
 //! Servers that return anything.
 
-use super::{all, claim, int, text};
+use super::{all, claim, int, sql_lock, text};
 use lock_core::sql::{Rows, Step, Value};
 use lock_core::{Code, Failure, Mode, Outcome, Reply, Request, SessionName};
 use proptest::prelude::*;
@@ -126,5 +126,41 @@ proptest! {
         }
         prop_assert!(!matches!(step, Step::Run(_)));
         prop_assert_eq!(setup.session().is_some(), step == Step::Ready);
+    }
+
+    #[test]
+    fn a_row_lock_is_granted_only_by_the_last_rows_and_freed_by_a_commit(
+        request in request(),
+        answers in prop::collection::vec(prop_oneof![3 => rows().prop_map(Ok), 1 => failure().prop_map(Err)], 6),
+    ) {
+        let (codec, session) = sql_lock::ready();
+        let mut exchange = codec.encode(&request, &session);
+        let (mut last, mut text) = (Rows::new(), String::new());
+        for answer in answers {
+            let Some(statement) = exchange.poll_statement() else { break };
+            text = statement.text.to_string();
+            last = answer.clone().unwrap_or_default();
+            match answer {
+                Ok(rows) => exchange.handle_rows(rows),
+                Err(failure) => exchange.handle_failure(failure),
+            }
+        }
+        prop_assert!(exchange.poll_statement().is_none(), "five statements at most");
+        let ended = text.starts_with("COMMIT") || text.is_empty();
+        match exchange.finish() {
+            Ok(Reply::Outcomes(entries)) => match &entries[..] {
+                [Outcome::Granted(fence)] => {
+                    let fence = i64::try_from(fence.get()).expect("a fence fits");
+                    prop_assert!(text.starts_with("SELECT 1,") && says(&last, 1, fence), "{:?}", last);
+                }
+                _ => prop_assert!(ended || matches!(request, Request::KeepAlive { .. }), "{:?} after {}", entries, text),
+            },
+            Ok(other) => prop_assert!(false, "{:?}", other),
+            // The lock may be on a connection that goes on to be used.
+            Err(Failure::Rejected { .. }) if !matches!(request, Request::Release { .. } | Request::KeepAlive { .. }) => {
+                prop_assert!(ended, "after {}", text);
+            }
+            Err(_) => {}
+        }
     }
 }

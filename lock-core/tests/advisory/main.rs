@@ -5,6 +5,7 @@ mod exchange;
 mod flow;
 mod hostile;
 mod setup;
+mod sql_lock;
 
 use lock_core::sql::advisory::{Codec, Key, Prefix, Session, mysql, postgres};
 use lock_core::sql::{Rows, Step, Value};

@@ -13,6 +13,15 @@ const OF_SESSIONS: &[Mutant] = &[
         check: "Leaks",
     },
     Mutant {
+        name: "two locks share a connection whose release ends both",
+        file: "engine/sessions.rs",
+        after: "let may_wait = || self.idle_waiter.is_some() || self.waiting < waiting;\n        if ",
+        good: "one_lock",
+        bad: "false",
+        shown_by: Shown::RowLocks,
+        check: "Exclusion",
+    },
+    Mutant {
         name: "a record is trusted after an answer failed to come",
         file: "engine/sessions.rs",
         after: "matches!(failure, Failure::Unknown(_)) || action == Action::Release",

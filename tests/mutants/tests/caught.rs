@@ -5,6 +5,7 @@ use lock_mutants::sim::advisory::FakeAdvisory;
 use lock_mutants::sim::consul::{Entry, FakeConsul, Known};
 use lock_mutants::sim::table::FakeTable;
 use lock_mutants::sim::{Check, Scope, Server, Target, Violation, Wish, World, explore, random};
+use lock_mutants::sql::advisory::sql_lock;
 use lock_mutants::{
     Fence, Instant, LockName, MUTANTS, Mutant, Owner, SessionName, Shown, advisory, consul, switch,
     table,
@@ -39,6 +40,10 @@ fn deaf(scope: Scope) -> World<FakeTable> {
 fn advisory(mut scope: Scope) -> World<FakeAdvisory> {
     scope.wishes.push(Wish::WAIT.shared());
     World::new(FakeAdvisory::new(), advisory::capabilities(advisory::WAITING, None), scope)
+}
+
+fn row_locks(scope: Scope) -> World<FakeAdvisory> {
+    World::new(FakeAdvisory::new().one_lock(), sql_lock::capabilities(None), scope)
 }
 
 fn consul(mut scope: Scope) -> World<FakeConsul> {
@@ -118,6 +123,7 @@ fn find(mutant: &Mutant) -> Option<(Violation, String)> {
             scope.faults.set_backs = 2;
             advisory(scope)
         }),
+        Shown::RowLocks => caught(check, row_locks),
         Shown::Consul => caught(check, consul),
         Shown::Permits => caught(check, |scope| table(permits(scope))),
         Shown::PermitsAdvisory => caught(check, |scope| advisory(permits(scope))),

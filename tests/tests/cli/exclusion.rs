@@ -93,6 +93,14 @@ fn one_at_a_time_gets_in_with_mysql_advisory_locks() {
 }
 
 #[test]
+#[ignore = "needs MySQL and MariaDB servers: tests/run starts them"]
+fn one_at_a_time_gets_in_with_locked_rows() {
+    for place in [Place::mysql_sql_lock(), Place::mariadb_sql_lock()] {
+        crowd_of(&Sandbox::new(), &url(&place), 10);
+    }
+}
+
+#[test]
 #[ignore = "needs a MariaDB server: tests/run starts one"]
 fn one_at_a_time_gets_in_with_mariadb_advisory_locks() {
     crowd_of(&Sandbox::new(), &url(&Place::mariadb_advisory()), 10);

@@ -20,6 +20,7 @@ mod refused_sessions;
 mod runtimes_sync;
 mod sessions;
 mod shared;
+mod sql_lock;
 mod supplied;
 mod tls_postgres;
 mod together;

@@ -52,25 +52,27 @@ macro_rules! conformance {
 }
 
 macro_rules! pools {
-    (all { $($name:ident)* } tables { $($table:ident)* } sessions { $($session:ident)* }) => {
-        suite! { postgres "needs a PostgreSQL server: tests/run starts one": $($name)* $($table)* }
-        suite! { mysql "needs a MySQL server: tests/run starts one": $($name)* $($table)* }
-        suite! { mariadb "needs a MariaDB server: tests/run starts one": $($name)* $($table)* }
+    (all { $($name:ident)* } own { $($own:ident)* } tables { $($table:ident)* } sessions { $($session:ident)* }) => {
+        suite! { postgres "needs a PostgreSQL server: tests/run starts one": $($name)* $($own)* $($table)* }
+        suite! { mysql "needs a MySQL server: tests/run starts one": $($name)* $($own)* $($table)* }
+        suite! { mariadb "needs a MariaDB server: tests/run starts one": $($name)* $($own)* $($table)* }
     };
 }
 
 macro_rules! suites {
-    (all { $($name:ident)* } tables { $($table:ident)* } sessions { $($session:ident)* }) => {
-        suite! { sqlite: $($name)* $($table)* }
-        suite! { postgres "needs a PostgreSQL server: tests/run starts one": $($name)* $($table)* }
-        suite! { postgres_pooled "needs a PostgreSQL server: tests/run starts one": $($name)* $($table)* }
-        suite! { postgres_pooled_sessions "needs a PostgreSQL server: tests/run starts one": $($name)* $($table)* }
-        suite! { mysql "needs a MySQL server: tests/run starts one": $($name)* $($table)* }
-        suite! { mariadb "needs a MariaDB server: tests/run starts one": $($name)* $($table)* }
-        suite! { postgres_advisory "needs a PostgreSQL server: tests/run starts one": $($name)* $($session)* }
-        suite! { mysql_advisory "needs a MySQL server: tests/run starts one": $($name)* $($session)* }
-        suite! { mariadb_advisory "needs a MariaDB server: tests/run starts one": $($name)* $($session)* }
-        suite! { consul "needs a Consul server: tests/run starts one": $($name)* $($session)* }
+    (all { $($name:ident)* } own { $($own:ident)* } tables { $($table:ident)* } sessions { $($session:ident)* }) => {
+        suite! { mysql_sql_lock "needs a MySQL server: tests/run starts one": $($name)* $($session)* }
+        suite! { mariadb_sql_lock "needs a MariaDB server: tests/run starts one": $($name)* $($session)* }
+        suite! { sqlite: $($name)* $($own)* $($table)* }
+        suite! { postgres "needs a PostgreSQL server: tests/run starts one": $($name)* $($own)* $($table)* }
+        suite! { postgres_pooled "needs a PostgreSQL server: tests/run starts one": $($name)* $($own)* $($table)* }
+        suite! { postgres_pooled_sessions "needs a PostgreSQL server: tests/run starts one": $($name)* $($own)* $($table)* }
+        suite! { mysql "needs a MySQL server: tests/run starts one": $($name)* $($own)* $($table)* }
+        suite! { mariadb "needs a MariaDB server: tests/run starts one": $($name)* $($own)* $($table)* }
+        suite! { postgres_advisory "needs a PostgreSQL server: tests/run starts one": $($name)* $($own)* $($session)* }
+        suite! { mysql_advisory "needs a MySQL server: tests/run starts one": $($name)* $($own)* $($session)* }
+        suite! { mariadb_advisory "needs a MariaDB server: tests/run starts one": $($name)* $($own)* $($session)* }
+        suite! { consul "needs a Consul server: tests/run starts one": $($name)* $($own)* $($session)* }
     };
 }
 
@@ -102,9 +104,7 @@ conformance! {
         a_foreign_owner_means_lost_at_once
         a_lost_guard_frees_nobody_elses_lock
         closing_ends_waits_and_leaks_nothing
-        names_are_bytes
         names_that_are_none_are_refused
-        a_thousand_locks_on_one_connection
         waiting_tells_who_is_in_the_way
         waiting_behind_ones_own_process_tells_who_is_in_the_way
         all_that_wait_in_a_process_are_told_who_is_in_the_way
@@ -117,6 +117,11 @@ conformance! {
         several_locks_are_acquired_all_or_none
         one_leads_at_a_time_and_its_terms_rise
         sets_in_opposite_orders_do_not_wait_for_each_other
+    }
+    // Not where names are compared by a collation, and each lock has a connection of its own.
+    own {
+        names_are_bytes
+        a_thousand_locks_on_one_connection
     }
     tables {
         an_expired_row_is_taken_over

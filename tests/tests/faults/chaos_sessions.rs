@@ -24,6 +24,7 @@ struct At {
 #[derive(Clone, Copy)]
 enum On {
     Advisory(Kind),
+    SqlLock(Kind),
     Consul,
 }
 
@@ -34,6 +35,8 @@ impl At {
             On::Advisory(Kind::Postgres) => Place::postgres_advisory(),
             On::Advisory(Kind::Mysql) => Place::mysql_advisory(),
             On::Advisory(Kind::Mariadb) => Place::mariadb_advisory(),
+            On::SqlLock(Kind::Mysql) => Place::mysql_sql_lock(),
+            On::SqlLock(_) => Place::mariadb_sql_lock(),
             On::Consul => Place::consul(),
         }
     }
@@ -41,11 +44,12 @@ impl At {
     /// On a server of the test's own.
     fn own(&self) -> (Server, Driven) {
         let server = match self.server {
-            On::Advisory(kind) => kind.server(),
+            On::Advisory(kind) | On::SqlLock(kind) => kind.server(),
             On::Consul => Server::consul(),
         };
         let place = match self.server {
             On::Advisory(_) => Place::advisory_at(server.url()),
+            On::SqlLock(_) => Place::sql_lock_at(server.url()),
             On::Consul => Place::consul_at(server.url()),
         };
         (server, Driven::new(self.driver, place))
@@ -78,6 +82,8 @@ macro_rules! everywhere {
         at! { postgres_advisory, crate::chaos_sessions::On::Advisory(crate::chaos_sessions::Kind::Postgres), "needs a PostgreSQL server: tests/run starts one": $($name)* }
         at! { mysql_advisory, crate::chaos_sessions::On::Advisory(crate::chaos_sessions::Kind::Mysql), "needs a MySQL server: tests/run starts one": $($name)* }
         at! { mariadb_advisory, crate::chaos_sessions::On::Advisory(crate::chaos_sessions::Kind::Mariadb), "needs a MariaDB server: tests/run starts one": $($name)* }
+        at! { mysql_sql_lock, crate::chaos_sessions::On::SqlLock(crate::chaos_sessions::Kind::Mysql), "needs a MySQL server: tests/run starts one": $($name)* }
+        at! { mariadb_sql_lock, crate::chaos_sessions::On::SqlLock(crate::chaos_sessions::Kind::Mariadb), "needs a MariaDB server: tests/run starts one": $($name)* }
         at! { consul, crate::chaos_sessions::On::Consul, "needs a Consul server: tests/run starts one": $($name)* }
     };
 }

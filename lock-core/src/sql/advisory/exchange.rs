@@ -53,7 +53,9 @@ impl Exchange {
             _ if row && request.claims().len() > 1 => {
                 Stage::Done(unknown("a connection has one lock at most"))
             }
-            (Request::Acquire { .. } | Request::Wait { .. } | Request::Release { .. }, _) if row => {
+            (Request::Acquire { .. } | Request::Wait { .. } | Request::Release { .. }, _)
+                if row =>
+            {
                 Stage::Row(sql_lock::Stage::first(&request))
             }
             (

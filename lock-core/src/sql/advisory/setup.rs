@@ -58,7 +58,17 @@ impl Setup {
     pub(super) fn new(dialect: Dialect, ttl: Duration, id: Option<u32>) -> Self {
         let session = Session { id: 0, mark: String::new(), since: 0, whole_seconds: false };
         let (stage, not_created) = (Stage::Begin, None);
-        Self { dialect, ttl, id, handed: false, stage, session, ready: false, not_created, looked: 0 }
+        Self {
+            dialect,
+            ttl,
+            id,
+            handed: false,
+            stage,
+            session,
+            ready: false,
+            not_created,
+            looked: 0,
+        }
     }
 
     /// The same for a connection of the caller's: see [that for a table](crate::sql::Setup::handed).
@@ -239,9 +249,7 @@ impl Setup {
         }
         Some(match next {
             Some((stage, text)) => self.run(stage, text, []),
-            None if self.dialect == Dialect::SqlLock => {
-                self.run(Stage::Table, sql_lock::CHECK, [])
-            }
+            None if self.dialect == Dialect::SqlLock => self.run(Stage::Table, sql_lock::CHECK, []),
             None => self.ready(),
         })
     }

@@ -130,3 +130,81 @@ fn advisory_statements_on_mysql_are_those_agreed_on() {
         check_file("advisory_mysql.sql", setup.into_iter().chain(commands).collect());
     }
 }
+
+/// A request's statements, as long as the answers are these.
+fn row_commands(
+    codec: &advisory::Codec,
+    session: &advisory::Session,
+    request: &Request,
+    answers: Vec<Rows>,
+) -> Vec<String> {
+    let mut exchange = codec.encode(request, session);
+    let mut texts = Vec::new();
+    for rows in answers {
+        texts.push(exchange.poll_statement().expect("a statement").text.to_string());
+        exchange.handle_rows(rows);
+    }
+    assert_eq!(exchange.poll_statement(), None);
+    texts
+}
+
+#[test]
+fn row_lock_statements_on_mysql_are_those_agreed_on() {
+    let codec = advisory::sql_lock::codec();
+    let (session, min_uptime, ttl) =
+        (SessionName::default(), Duration::ZERO, Duration::from_secs(30));
+    let claims = || vec![claims().remove(0)];
+    let attempt = Request::Acquire {
+        session: session.clone(),
+        claims: claims(),
+        ttl,
+        min_uptime,
+        label: "".into(),
+    };
+    let (claim, up_to) = (claims().remove(0), Duration::from_secs(7));
+    let wait = Request::Wait { session: session.clone(), claim, since: 0, up_to, min_uptime };
+    let release =
+        Request::Release { session: session.clone(), claims: claims(), times_overtaken: 0 };
+    let keep = Request::KeepAlive { session };
+    for version in ["8.0.11", "10.6.1-MariaDB"] {
+        let more = [text(version), text("0"), Value::Int(0), Value::Int(1_000)];
+        let found = vec![[vec![Value::Int(7), text("mark")], more.into()].concat()];
+        let none = vec![vec![Value::Null, Value::Null, Value::Null]];
+        let table = vec![vec![text("InnoDB"), text("createdAt, id, updatedAt"), Value::Int(1)]];
+        let (mut all, session) = advisory_setup(
+            &codec,
+            vec![
+                ("setup: what the server's settings have begun is no concern of ours", vec![]),
+                ("setup: idle connections are ended, and this one is marked", vec![]),
+                ("setup: for how long has the server run", vec![vec![text("Uptime"), text("1")]]),
+                ("setup: what kind of server is this, and is it the same connection", found),
+                ("setup: is it a node of a Galera cluster", vec![]),
+                ("setup: is it one of several primaries", vec![]),
+                ("setup: is the table the package's", none),
+                ("setup, if there is none: make it", vec![]),
+                ("setup: is it now", table),
+                ("setup: what is locked stays locked until a COMMIT", vec![]),
+            ],
+        );
+        let yes = || vec![vec![Value::Int(1)]];
+        let granted = || vec![vec![Value::Int(1), Value::Int(9)]];
+        let run = |request, answers| row_commands(&codec, &session, request, answers);
+        let names = [
+            "try: lock the row, if nobody has",
+            "wait, and try where there is no row: for how long",
+            "wait, and try where there is no row: make it, or wait for it",
+            "wait, and try where there is no row: its fence",
+        ];
+        let tried = run(&attempt, vec![vec![], yes(), yes(), granted()]);
+        assert_eq!(run(&wait, vec![yes(), yes(), granted()]), tried[1..]);
+        all.extend(names.into_iter().zip(tried));
+        let freed = run(&release, vec![yes(), yes()]);
+        all.extend(
+            ["release: is it this connection", "release, and after a denial"]
+                .into_iter()
+                .zip(freed),
+        );
+        all.extend(["keep: is it still this connection"].into_iter().zip(run(&keep, vec![yes()])));
+        check_file("sql_lock.sql", all);
+    }
+}

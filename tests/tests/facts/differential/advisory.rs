@@ -3,12 +3,15 @@
 
 use lock_core::sim::advisory::FakeAdvisory;
 use lock_core::sim::{Connection, Server};
+use lock_core::sql::advisory::sql_lock;
 use lock_core::{
     Claim, ConnectionId, Fence, Instant, LockName, Mode, Outcome, Owner, Reply, Request,
     SessionName,
 };
 use lock_tests::advisory::{LONG, Line, claim, fresh};
+use lock_tests::place::{Place, mysql_client};
 use lock_tests::servers::Kind;
+use mysql::prelude::Queryable;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use std::collections::BTreeMap;
@@ -51,6 +54,8 @@ fn turn(modes: &'static [Mode]) -> impl Strategy<Value = Turn> {
 
 struct Play {
     kind: Kind,
+    /// Where locks are rows of a table: the database that has it.
+    rows: Option<String>,
     fake: FakeAdvisory,
     lines: Vec<Line>,
     /// What comes before every name in this script.
@@ -61,11 +66,12 @@ struct Play {
 }
 
 impl Play {
-    fn new(kind: Kind) -> Self {
-        let lines = (0..CONNECTIONS).map(|_| Line::new(kind, LONG)).collect();
+    fn new(kind: Kind, rows: Option<String>) -> Self {
+        let lines = (0..CONNECTIONS).map(|_| line(kind, rows.as_deref())).collect();
         let fake = FakeAdvisory::new();
-        let now = Instant::from_nanos(1_000_000);
-        let mut play = Self { kind, fake, lines, own: fresh(""), now, fences: BTreeMap::new() };
+        let fake = if rows.is_some() { fake.one_lock() } else { fake };
+        let (own, now) = (fresh(""), Instant::from_nanos(1_000_000));
+        let mut play = Self { kind, rows, fake, lines, own, now, fences: BTreeMap::new() };
         for at in 0..CONNECTIONS {
             play.ideal(at, &Request::Open { owner: Owner::new(1), ttl: LONG });
         }
@@ -88,9 +94,11 @@ impl Play {
     }
 
     fn turn(&mut self, at: usize, turn: Turn) {
+        let most = if self.rows.is_some() { 1 } else { NAMES.len() };
         let claims = |names: Vec<(&str, Mode)>| -> Vec<Claim> {
             names
                 .into_iter()
+                .take(most)
                 .map(|(name, mode)| claim(&format!("{name}{}", self.own), mode))
                 .collect()
         };
@@ -133,7 +141,7 @@ impl Play {
         self.now = self.now.after(Duration::from_micros(10));
         self.fake.close(self.now, connection(at));
         self.ideal(at, &Request::Open { owner: Owner::new(1), ttl: LONG });
-        let new = Line::new(self.kind, LONG);
+        let new = line(self.kind, self.rows.as_deref());
         let old = std::mem::replace(&mut self.lines[at], new);
         self.lines[at].end(old);
     }
@@ -160,7 +168,14 @@ fn connection(client: usize) -> Connection {
     Connection { client, number: 0, id: ConnectionId::MAIN }
 }
 
-fn play_many(kind: Kind) {
+fn line(kind: Kind, rows: Option<&str>) -> Line {
+    match rows {
+        Some(url) => Line::at(url, kind, sql_lock::codec(), LONG),
+        None => Line::new(kind, LONG),
+    }
+}
+
+fn play_many(kind: Kind, rows: Option<&Place>) {
     let modes: &[Mode] = match kind {
         Kind::Postgres => &[Mode::Exclusive, Mode::Exclusive, Mode::Shared],
         Kind::Mysql | Kind::Mariadb => &[Mode::Exclusive],
@@ -169,7 +184,7 @@ fn play_many(kind: Kind) {
     let config =
         ProptestConfig { failure_persistence: None, cases: 200, ..ProptestConfig::default() };
     let played = TestRunner::new(config).run(&scripts, |script| {
-        let mut play = Play::new(kind);
+        let mut play = Play::new(kind, rows.map(|place| place.url().to_string()));
         for (at, turn) in script {
             play.turn(at, turn);
         }
@@ -181,17 +196,37 @@ fn play_many(kind: Kind) {
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn postgres_locks_as_the_server_should() {
-    play_many(Kind::Postgres);
+    play_many(Kind::Postgres, None);
 }
 
 #[test]
 #[ignore = "needs a MySQL server: tests/run starts one"]
 fn mysql_locks_as_the_server_should() {
-    play_many(Kind::Mysql);
+    play_many(Kind::Mysql, None);
 }
 
 #[test]
 #[ignore = "needs a MariaDB server: tests/run starts one"]
 fn mariadb_locks_as_the_server_should() {
-    play_many(Kind::Mariadb);
+    play_many(Kind::Mariadb, None);
+}
+
+/// Where names are compared as bytes.
+fn play_rows(kind: Kind) {
+    let place = Place::sql_lock_at(kind.place().url());
+    let collate = format!("ALTER DATABASE {} COLLATE utf8mb4_bin", place.table());
+    mysql_client(place.url()).query_drop(collate).expect("set");
+    play_many(kind, Some(&place));
+}
+
+#[test]
+#[ignore = "needs a MySQL server: tests/run starts one"]
+fn mysql_locks_rows_as_the_server_should() {
+    play_rows(Kind::Mysql);
+}
+
+#[test]
+#[ignore = "needs a MariaDB server: tests/run starts one"]
+fn mariadb_locks_rows_as_the_server_should() {
+    play_rows(Kind::Mariadb);
 }

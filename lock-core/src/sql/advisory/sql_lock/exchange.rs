@@ -90,9 +90,7 @@ impl Stage {
     pub(in super::super) fn failed(self, failure: Failure) -> Self {
         match (self, &failure) {
             (Stage::Done(reply), _) => Stage::Done(reply),
-            (Stage::End(_), Failure::Rejected { .. }) => {
-                Stage::Done(unknown(&failure.to_string()))
-            }
+            (Stage::End(_), Failure::Rejected { .. }) => Stage::Done(unknown(&failure.to_string())),
             (Stage::Lock { .. } | Stage::Insert, Failure::Rejected { .. }) => {
                 let busy = somebody_has_it(&failure);
                 Stage::End(if busy { Ok(Reply::one(Outcome::Busy(None))) } else { Err(failure) })
@@ -121,6 +119,5 @@ fn locked(rows: Rows) -> Option<Stage> {
 /// Whether the row was another's: a lock that was not to be waited for, the end of the wait, and a deadlock among those that wait,
 /// after which the server has rolled back.
 fn somebody_has_it(failure: &Failure) -> bool {
-    mysql::wait_ended(failure)
-        || matches!(failure.code(), Some(Code::Mysql(3572 | 1205 | 1213)))
+    mysql::wait_ended(failure) || matches!(failure.code(), Some(Code::Mysql(3572 | 1205 | 1213)))
 }
