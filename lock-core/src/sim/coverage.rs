@@ -117,7 +117,7 @@ impl Sometimes {
 
 /// A set of what was seen.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct Coverage(u32);
+pub struct Coverage(u64);
 
 impl Coverage {
     /// Notes that something was seen.
