@@ -148,7 +148,10 @@ fn the_tests_that_are_named_exist() {
         let name = row.trim_end_matches(" |").rsplit('`').nth(1).expect("a name");
         assert!(all.contains(&format!("fn {name}(")), "{row}");
     }
-    let evidence = page("docs/evidence.md") + &page("docs/features.md");
+    let front = page("README.md");
+    let (_, beside) = front.split_once("\n## Beside others\n").expect("a section");
+    let beside = beside.split("\n## ").next().unwrap_or_default();
+    let evidence = page("docs/evidence.md") + &page("docs/features.md") + beside;
     let [everywhere, of_async] = [all, sources("lock-async/tests")];
     let is_name = |span: &&str| span.matches('_').count() > 1 && !span.contains([' ', '=']);
     let names: Vec<_> = spans(&evidence).filter(is_name).collect();
