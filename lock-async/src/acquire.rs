@@ -123,6 +123,26 @@ impl<'a> Acquire<'a> {
         self.with(|wish| wish.keep = Some(time))
     }
 
+    /// Wants the lock with a TTL of its own, 1 s to 24 h, instead of [that of all locks](crate::Config::ttl). It is renewed
+    /// every third of it, and if its holder dies, others wait as long. [`Guard::valid_for`] is what counts of it.
+    ///
+    /// While a lock with a short TTL is wanted or held, all requests have less time: see
+    /// [`Config::request_timeout`](crate::Config::request_timeout).
+    ///
+    /// It ends with [`Error::Claim`] where the TTL belongs to something else: to the connection with advisory locks, to the
+    /// session with Consul, to all users of the table of node-distributed-lock. So it does for a TTL that is too short for
+    /// the time of a request, or for the way to the server.
+    pub fn ttl(self, ttl: Duration) -> Self {
+        self.with(|wish| wish.ttl = Some(ttl))
+    }
+
+    /// Wants the lock with a label of its own, instead of [that of all locks](crate::Config::label), for people who wait
+    /// for it. It is stored beside host and process id. With advisory locks, only those that wait in the same process
+    /// are told it.
+    pub fn label(self, label: impl Into<String>) -> Self {
+        self.with(|wish| wish.label = Some(label.into()))
+    }
+
     /// Waits for at most `limit`, which begins when the future is first polled.
     ///
     /// The server is asked at least once. If its answer is slow, the wait ends up to two request budgets later than
@@ -167,8 +187,7 @@ impl<'a> Acquire<'a> {
 
     async fn wait(self) -> Result<Guard, Error> {
         let Self { locks: Locks { driver, check, pins }, wish, mut on_waiting } = self;
-        let wish = wish?;
-        wish.check(&check)?;
+        let wish = wish?.checked(&check)?;
         let began = clock::now();
         let mut attempt = driver.acquire(&wish);
         loop {

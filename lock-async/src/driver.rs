@@ -28,7 +28,8 @@ use crate::guard::Granted;
 use crate::locks::Progress;
 use crate::process::Process;
 use lock_core::config::{ReleaseError, ShutdownError};
-use lock_core::{Engine, Instant, LostReason, NotAcquired, Release, Timing};
+use lock_core::{Engine, Instant, LostReason, NotAcquired, Release};
+use lock_shared::held::Held;
 use lock_shared::wish::Wish;
 use pump::Pump;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,7 +50,6 @@ struct Shared {
     process: Process,
     calls: mpsc::UnboundedSender<Call>,
     tickets: AtomicU64,
-    timing: Timing,
     /// The time after which an unreleased lock ends by itself.
     within: Duration,
     /// The result of the task, once it has ended in order.
@@ -64,7 +64,7 @@ type Ticket = u64;
 
 /// A call to the task.
 enum Call {
-    Acquire { ticket: Ticket, wish: Wish, give_up: Option<Instant>, news: news::Sender },
+    Acquire { ticket: Ticket, wish: Box<Wish>, give_up: Option<Instant>, news: news::Sender },
     Release { ticket: Ticket, keep: Option<Duration>, tell: Option<oneshot::Sender<Release>> },
     Close,
     Shutdown { tell: oneshot::Sender<End> },
@@ -81,12 +81,11 @@ pub(crate) enum News {
 impl Driver {
     /// Starts the task on the current runtime. An unreleased lock ends by itself `within` that time.
     pub(crate) fn start<F: Backends>(engine: Engine, backends: F, within: Duration) -> Self {
-        let timing = *engine.timing();
         let (calls, heard) = mpsc::unbounded_channel();
         let end = Arc::new(OnceLock::new());
         tokio::spawn(Pump::new(engine, backends, heard, within, end.clone()).run());
         let (process, tickets) = (Process::current(), AtomicU64::new(0));
-        Self(Arc::new(Shared { process, calls, tickets, timing, within, end }))
+        Self(Arc::new(Shared { process, calls, tickets, within, end }))
     }
 
     pub(crate) fn is_forked(&self) -> bool {
@@ -104,7 +103,7 @@ impl Driver {
     pub(crate) fn acquire(&self, wish: &Wish) -> Attempt {
         let ticket = self.0.tickets.fetch_add(1, Ordering::Relaxed);
         let (tell, news) = news::channel();
-        let wish = wish.clone();
+        let wish = Box::new(wish.clone());
         let give_up = wish.give_up(clock::now());
         self.call(Call::Acquire { ticket, wish, give_up, news: tell });
         Attempt { driver: self.clone(), ticket: Some(ticket), news, keep: None }
@@ -158,13 +157,9 @@ impl Attempt {
         self.news.next().await
     }
 
-    pub(crate) fn timing(&self) -> &Timing {
-        &self.driver.0.timing
-    }
-
     /// Frees what is held, and tells how that went. The task sees to it that it is bounded in time.
-    pub(crate) async fn release(mut self) -> Result<(), ReleaseError> {
-        let within = self.driver.0.within;
+    pub(crate) async fn release(mut self, held: &Held) -> Result<(), ReleaseError> {
+        let within = held.within(self.driver.0.within);
         let (tell, told) = oneshot::channel();
         self.ask_for_release(Some(tell));
         let unconfirmed = |reason: String| Err(ReleaseError::Unconfirmed { reason, within });

@@ -155,7 +155,7 @@ impl Guard {
 
     /// The time that a grant or renewal counts: [`remaining`](Self::remaining) right after one.
     pub fn valid_for(&self) -> Duration {
-        self.attempt.timing().valid()
+        self.granted.held.valid_for()
     }
 
     /// How long after its grant the lock stays taken, though it is released: what [`keep_for`](crate::Acquire::keep_for) asked
@@ -189,7 +189,7 @@ impl Guard {
             return Err(ReleaseError::Lost(reason));
         }
         granted.cell.forget();
-        attempt.release().await
+        attempt.release(&granted.held).await
     }
 }
 

@@ -11,9 +11,10 @@ mod semaphore;
 mod sessions;
 mod several;
 mod step;
+mod wanted;
 
 use crate::capabilities::Capabilities;
-use crate::contention::{Contention, Cooldowns};
+use crate::contention::Cooldowns;
 use crate::error::Failure;
 use crate::event::{Event, LockId};
 use crate::name::LockName;
@@ -27,7 +28,7 @@ use crate::timing::Timing;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
-use attempt::{Attempt, InFlight, Place, Todo, Wanted};
+use attempt::{Attempt, InFlight, Place, Todo};
 use core::time::Duration;
 use due::Due;
 pub(crate) use index::Entry;
@@ -35,6 +36,8 @@ use index::TimerKey;
 use news::Subscription;
 use semaphore::Semaphore;
 use several::Several;
+use wanted::Budgets;
+pub use wanted::{Wanted, Which};
 
 /// The settings of an engine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -119,6 +122,7 @@ pub struct Engine {
     last_dispatch: u64,
     /// Boxed, for a map makes room for eleven at once.
     attempts: BTreeMap<LockId, Box<Attempt>>,
+    budgets: Budgets,
     /// Attempts for any one of several locks.
     semaphores: BTreeMap<LockId, Semaphore>,
     /// Attempts for all of several locks.
@@ -179,6 +183,7 @@ impl Engine {
             last_session: 0,
             last_dispatch: 0,
             attempts: BTreeMap::new(),
+            budgets: Budgets::default(),
             semaphores: BTreeMap::new(),
             several: BTreeMap::new(),
             queues: BTreeSet::new(),
@@ -224,7 +229,8 @@ impl Engine {
         self.acquire_as(now, name, Mode::Exclusive, once, give_up)
     }
 
-    /// The same, with a [`Mode`]. Where there are no shared locks, every lock is exclusive.
+    /// The same, with a [`Mode`]. Where there are no shared locks, every lock is exclusive. [`want`](Self::want) has
+    /// further choices.
     pub fn acquire_as(
         &mut self,
         now: Instant,
@@ -233,13 +239,8 @@ impl Engine {
         once: bool,
         give_up: Option<Instant>,
     ) -> LockId {
-        self.handle_timeout(now);
-        let mode = if self.capabilities.shared { mode } else { Mode::Exclusive };
-        let contention = Contention::new(self.capabilities.on_busy);
-        let wanted = Wanted { mode, ..Wanted::exclusive(name, once, give_up) };
-        let (id, input) = self.begin(now, wanted, contention);
-        self.step(now, id, input);
-        id
+        let wanted = Wanted { mode, once, give_up, ..Wanted::default() };
+        self.want(now, Which::One(name), wanted)
     }
 
     /// Wants no more of an attempt: gives up waiting, frees what is held. Legal in every phase, and

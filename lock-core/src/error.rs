@@ -76,6 +76,15 @@ pub enum ClaimError {
     /// To keep a lock for longer than a day.
     #[error("a lock is kept for 24h after its grant at most")]
     TooLongKept,
+    /// A TTL of its own for one lock, with advisory locks, with Consul, or in the table of another package.
+    #[error(
+        "a lock cannot have a TTL of its own here, where it is that of the connection, of Consul's session, or of all \
+         that use the table: set it for all locks"
+    )]
+    NoOwnTtl,
+    /// A TTL of its own that cannot be safe.
+    #[error(transparent)]
+    Timing(#[from] TimingError),
     /// A permit of a semaphore, or several locks at once.
     #[error("a permit and several locks at once are exclusive, and cannot be acquired together")]
     Combined,
@@ -89,7 +98,7 @@ impl ClaimError {
 }
 
 /// Timing that cannot be safe. The caller's fault.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum TimingError {
     /// The TTL is too short to be renewed in time, or longer than a day.

@@ -40,19 +40,19 @@ pub enum Request {
         session: SessionName,
         /// The names and their owners.
         claims: Vec<Claim>,
-        /// How long a lease lasts from the moment when the statement runs.
+        /// How long a lease lasts from the moment when the statement runs, unless its claim has a TTL of its own.
         ttl: Duration,
         /// A server that forgets its locks when it restarts grants none before it has run for so long. Zero if
         /// the age of the session proves that it has.
         min_uptime: Duration,
-        /// Stored with the lock, for people.
+        /// Stored with the lock, for people, unless its claim has a label of its own.
         label: Arc<str>,
     },
     /// Extend every lease that its owner still holds.
     Renew {
         /// The leases.
         claims: Vec<Claim>,
-        /// How long a lease lasts from the moment when the statement runs.
+        /// How long a lease lasts from the moment when the statement runs, unless its claim has a TTL of its own.
         ttl: Duration,
     },
     /// Free every lease that its owner still holds.
@@ -241,6 +241,17 @@ pub struct Claim {
     /// Another's lease that may be ended: it has not changed for its whole TTL, by the clock of whoever claims. Only
     /// where the server's clock does not count.
     pub ended: Option<LeaseVersion>,
+    /// How long its lease lasts, if it is not the request's TTL. Only where each lock is a lease of its own.
+    pub ttl: Option<Duration>,
+    /// Stored with the lock, for people, if it is not the request's label.
+    pub label: Option<Arc<str>>,
+}
+
+impl Claim {
+    /// An exclusive claim, with the request's TTL and label.
+    pub fn new(name: LockName, owner: Owner) -> Self {
+        Self { name, owner, mode: Mode::Exclusive, ended: None, ttl: None, label: None }
+    }
 }
 
 /// One state of a lease. Each grant and each renewal makes another.

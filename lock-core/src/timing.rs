@@ -19,6 +19,8 @@ pub struct Timing {
     request: Duration,
     /// The request's time was chosen by the caller.
     chosen: bool,
+    /// How long it takes to connect and renew a lock, as far as the first connect showed.
+    needs: Duration,
 }
 
 impl Timing {
@@ -41,7 +43,7 @@ impl Timing {
         if !(Self::MIN_TTL..=Self::MAX_TTL).contains(&ttl) {
             return Err(TimingError::Ttl);
         }
-        let timing = Self { ttl, request: Duration::ZERO, chosen: false };
+        let timing = Self { ttl, request: Duration::ZERO, chosen: false, needs: Duration::ZERO };
         Ok(Self { request: Self::MAX_REQUEST.min(timing.valid() / 4), ..timing })
     }
 
@@ -58,6 +60,22 @@ impl Timing {
             return Err(TimingError::Request { request, valid: self.valid() });
         }
         Ok(Self { request, chosen: true, ..self })
+    }
+
+    /// Timing for leases of another TTL on the same way to the server. A request gets no more time than here.
+    ///
+    /// # Errors
+    /// [`TimingError`]: as for [`new`](Self::new), or the TTL is too short for the time of a request or for the
+    /// [pace](crate::Pace) of the server.
+    pub fn lasting(self, ttl: Duration) -> Result<Self, TimingError> {
+        let other = Self { needs: self.needs, ..Self::new(ttl)? };
+        if self.chosen {
+            return other.with_request(self.request);
+        }
+        if other.longest_request() < self.needs {
+            return Err(other.too_short(self.needs));
+        }
+        Ok(Self { request: self.request.min(other.longest_request()), ..other })
     }
 
     /// What the server counts.
@@ -84,7 +102,7 @@ impl Timing {
     /// The same for a server with which a request `needs` so long when its connection was cut.
     pub(crate) fn with_room_for(self, needs: Duration) -> Self {
         let request = needs.saturating_mul(2).min(self.longest_request()).max(self.request);
-        Self { request, ..self }
+        Self { request, needs, ..self }
     }
 
     /// Why leases of this TTL cannot be kept on such a server, and which could: with a tenth to idle_waiter, in whole
@@ -154,7 +172,8 @@ impl Timing {
 
 impl Default for Timing {
     fn default() -> Self {
-        Self { ttl: Self::DEFAULT_TTL, request: Self::MAX_REQUEST, chosen: false }
+        let (request, needs) = (Self::MAX_REQUEST, Duration::ZERO);
+        Self { ttl: Self::DEFAULT_TTL, request, chosen: false, needs }
     }
 }
 
@@ -188,6 +207,27 @@ mod tests {
         ));
         assert!(timing.with_request(Duration::from_secs(8)).is_ok());
         assert_eq!(Timing::new(Timing::DEFAULT_TTL), Ok(timing));
+    }
+
+    #[test]
+    fn another_ttl_keeps_the_limits_of_the_way_to_the_server() {
+        let seconds = Duration::from_secs;
+        let timing = Timing::default();
+        let short = timing.lasting(seconds(1)).expect("good");
+        assert_eq!((short.ttl(), short.request()), (seconds(1), short.valid() / 4));
+        assert_eq!(timing.lasting(seconds(100)).expect("good").request(), timing.request());
+        assert_eq!(timing.lasting(timing.ttl()), Ok(timing));
+        let ttl = |ttl| timing.lasting(ttl);
+        assert_eq!(ttl(Duration::from_millis(999)), Err(TimingError::Ttl));
+        assert_eq!(ttl(seconds(86_401)), Err(TimingError::Ttl));
+        // The caller's time for a request is too long for a lease of 1 s.
+        let chosen = timing.with_request(seconds(2)).expect("good");
+        assert!(matches!(chosen.lasting(seconds(1)), Err(TimingError::Request { .. })));
+        assert_eq!(chosen.lasting(seconds(60)).expect("good").request(), seconds(2));
+        // A lease of 5 s leaves a request 1 s, and this server needs more.
+        let slow = timing.with_room_for(seconds(2));
+        assert!(matches!(slow.lasting(seconds(5)), Err(TimingError::TooSlow { .. })));
+        assert_eq!(slow.lasting(seconds(60)).expect("good").request(), slow.request());
     }
 
     #[test]

@@ -33,6 +33,7 @@ use crate::guard::Granted;
 use crate::locks::Progress;
 use lock_core::config::{ReleaseError, ShutdownError};
 use lock_core::{Engine, Instant, LockId, LostReason, NotAcquired, Release};
+use lock_shared::held::Held;
 use lock_shared::wish::Wish;
 use pump::Shared;
 use std::any::Any;
@@ -100,12 +101,17 @@ impl Driver {
     }
 
     /// Releases the lock of `id`, which is to stay taken until `keep` after its grant. Bounded in time.
-    pub(crate) fn release(&self, id: LockId, keep: Option<Duration>) -> Result<(), ReleaseError> {
+    pub(crate) fn release(
+        &self,
+        id: LockId,
+        held: &Held,
+        keep: Option<Duration>,
+    ) -> Result<(), ReleaseError> {
         if self.is_forked() {
             return Err(ReleaseError::Lost(LostReason::Forked));
         }
-        let unconfirmed =
-            |reason: String| ReleaseError::Unconfirmed { reason, within: self.shared.within };
+        let within = held.within(self.shared.within);
+        let unconfirmed = |reason: String| ReleaseError::Unconfirmed { reason, within };
         let released = self.shared.alive(|| {
             let mut state = self.shared.lock()?;
             let cell = state.guards.remove(&id);
@@ -156,9 +162,9 @@ impl Driver {
         self.close();
         let within = self.shared.within;
         match self.shared.alive(|| self.shared.drained()) {
-            Ok((0, 0)) => Ok(()),
-            Ok((0, locks)) => Err(ShutdownError::Unconfirmed { locks, within }),
-            Ok((guards, _)) => Err(ShutdownError::Held { guards }),
+            Ok((0, 0, _)) => Ok(()),
+            Ok((0, locks, within)) => Err(ShutdownError::Unconfirmed { locks, within }),
+            Ok((guards, ..)) => Err(ShutdownError::Held { guards }),
             Err(_) => Err(ShutdownError::Ended { within }),
         }
     }

@@ -106,7 +106,7 @@ impl Guard {
 
     /// The time that a grant or renewal counts: [`remaining`](Self::remaining) right after one.
     pub fn valid_for(&self) -> Duration {
-        self.driver.valid_for()
+        self.granted.held.valid_for()
     }
 
     /// Waits until the lock is lost, or for `limit`.
@@ -169,7 +169,7 @@ impl Guard {
             return Err(ReleaseError::Lost(reason));
         }
         self.granted.cell.forget();
-        self.driver.release(self.granted.id, self.keep)
+        self.driver.release(self.granted.id, &self.granted.held, self.keep)
     }
 }
 

@@ -228,7 +228,7 @@ impl Line {
 
 /// A claim. Its owner plays no part at the server.
 pub fn claim(name: &str, mode: Mode) -> Claim {
-    Claim { name: LockName::new(name).expect("good"), owner: Owner::new(1), mode, ended: None }
+    Claim { mode, ..Claim::new(LockName::new(name).expect("good"), Owner::new(1)) }
 }
 
 /// Exclusive claims.

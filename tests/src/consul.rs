@@ -2,7 +2,7 @@
 
 use lock_core::http::consul::{Codec, INDEX_HEADER};
 use lock_core::http::{self, KeyTemplate, MAX_BODY, Method, Response};
-use lock_core::{Claim, Failure, LockName, Mode, Outcome, Owner, Reply, Request, SessionName};
+use lock_core::{Claim, Failure, LockName, Outcome, Owner, Reply, Request, SessionName};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -177,7 +177,7 @@ impl Consul {
 /// A claim to a lock of this name.
 pub fn claim(name: &str) -> Claim {
     let name = LockName::new(name).expect("a good name");
-    Claim { name, owner: Owner::new(1), mode: Mode::Exclusive, ended: None }
+    Claim::new(name, Owner::new(1))
 }
 
 /// A request to lock the key of this name.

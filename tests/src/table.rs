@@ -4,7 +4,7 @@ use crate::place::{Place, client, mysql_client, with_settings};
 use crate::raw::Raw;
 use lock_core::sql::{Codec, mysql, postgres, sqlite};
 use lock_core::{
-    Claim, Failure, Fence, Instant, LockName, Mode, Outcome, Owner, Reply, Request, SessionName,
+    Claim, Failure, Fence, Instant, LockName, Outcome, Owner, Reply, Request, SessionName,
     TableName,
 };
 use std::time::Duration;
@@ -150,11 +150,6 @@ impl<R: Raw> Table<R> {
 
 /// Claims of `names` by one owner.
 pub fn claims(names: &[&str], owner: u128) -> Vec<Claim> {
-    let claim = |name: &&str| Claim {
-        name: LockName::new(name).expect("good"),
-        owner: Owner::new(owner),
-        mode: Mode::Exclusive,
-        ended: None,
-    };
+    let claim = |name: &&str| Claim::new(LockName::new(name).expect("good"), Owner::new(owner));
     names.iter().map(claim).collect()
 }

@@ -8,8 +8,8 @@ use lock_core::http::{self, Response};
 use lock_core::sim::{Scope, Server, Wish, World, random};
 use lock_core::sql::{Codec, Rows, Value, mysql, postgres, sqlite};
 use lock_core::{
-    Capabilities, Claim, Fence, Instant, LockName, Mode, Outcome, Owner, Reply, Request,
-    SessionName, TableName, advisory as locks, consul, table,
+    Capabilities, Claim, Fence, Instant, LockName, Outcome, Owner, Reply, Request, SessionName,
+    TableName, advisory as locks, consul, table,
 };
 use std::time::Duration;
 
@@ -135,12 +135,7 @@ pub fn consul_bodies(bytes: &[u8]) {
     const STATUS: [u16; 8] = [200, 409, 404, 200, 403, 500, 301, 429];
     const ID: &str = "00000000-0000-0000-0000-000000000001";
     let mut input = Input(bytes);
-    let claim = Claim {
-        name: LockName::new("a").expect("good"),
-        owner: Owner::new(1),
-        mode: Mode::Exclusive,
-        ended: None,
-    };
+    let claim = Claim::new(LockName::new("a").expect("good"), Owner::new(1));
     let session = SessionName::from(ID);
     let ttl = Duration::from_secs(30);
     let (claims, since, up_to) = (Vec::from([claim.clone()]), 1, ttl);

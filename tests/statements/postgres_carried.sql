@@ -16,7 +16,7 @@ ON CONFLICT (name) DO UPDATE
        fence = CASE WHEN l.owner = excluded.owner THEN l.fence
                     ELSE greatest(l.fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) END,
        expires_at = greatest(CASE WHEN l.owner = excluded.owner THEN l.expires_at + interval '1 microsecond' END,
-                             clock_timestamp() + $1::bigint * interval '1 microsecond'),
+                             clock_timestamp() + excluded.ttl_us * interval '1 microsecond'),
        acquired_at = CASE WHEN l.owner = excluded.owner THEN l.acquired_at ELSE clock_timestamp() END,
        ttl_us = greatest(CASE WHEN l.owner = excluded.owner THEN l.ttl_us END, excluded.ttl_us),
        contended = l.contended AND l.owner IS NOT DISTINCT FROM excluded.owner,
@@ -28,9 +28,9 @@ RETURNING name, fence;
 INSERT INTO "locks" AS l (name, owner, fence, expires_at, acquired_at, ttl_us, holder)
 SELECT c.name, c.owner,
        (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
-       clock_timestamp() + $1::bigint * interval '1 microsecond',
-       clock_timestamp(), $1::bigint, $2::text
-  FROM unnest($3::text[], $4::text[]) AS c (name, owner)
+       clock_timestamp() + coalesce(c.ttl::bigint, $1::bigint) * interval '1 microsecond',
+       clock_timestamp(), coalesce(c.ttl::bigint, $1::bigint), coalesce(c.label, $2::text)
+  FROM unnest($3::text[], $4::text[], $5::text[], $6::text[]) AS c (name, owner, ttl, label)
  WHERE NOT EXISTS (SELECT FROM "locks" AS o
                     WHERE o.name = c.name AND o.owner <> c.owner AND o.expires_at > clock_timestamp())
    AND set_config('lock_timeout', '1000', true) IS NOT NULL
@@ -42,7 +42,7 @@ ON CONFLICT (name) DO UPDATE
        fence = CASE WHEN l.owner = excluded.owner THEN l.fence
                     ELSE greatest(l.fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) END,
        expires_at = greatest(CASE WHEN l.owner = excluded.owner THEN l.expires_at + interval '1 microsecond' END,
-                             clock_timestamp() + $1::bigint * interval '1 microsecond'),
+                             clock_timestamp() + excluded.ttl_us * interval '1 microsecond'),
        acquired_at = CASE WHEN l.owner = excluded.owner THEN l.acquired_at ELSE clock_timestamp() END,
        ttl_us = greatest(CASE WHEN l.owner = excluded.owner THEN l.ttl_us END, excluded.ttl_us),
        contended = l.contended AND l.owner IS NOT DISTINCT FROM excluded.owner,
@@ -93,9 +93,9 @@ UPDATE "locks" AS l
 
 -- renew
 WITH ours AS MATERIALIZED (
-  SELECT l.name, l.owner
+  SELECT l.name, l.owner, coalesce(c.ttl::bigint, $1::bigint) AS ttl
     FROM "locks" AS l
-    JOIN unnest($2::text[], $3::text[]) AS c (name, owner) ON l.name = c.name AND l.owner = c.owner
+    JOIN unnest($2::text[], $3::text[], $4::text[]) AS c (name, owner, ttl) ON l.name = c.name AND l.owner = c.owner
    AND set_config('lock_timeout', '1000', true) IS NOT NULL
    AND set_config('synchronous_commit', CASE current_setting('synchronous_commit')
                                         WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true) IS NOT NULL
@@ -103,8 +103,8 @@ WITH ours AS MATERIALIZED (
      FOR NO KEY UPDATE OF l
 )
 UPDATE "locks" AS l
-   SET expires_at = greatest(l.expires_at + interval '1 microsecond', clock_timestamp() + $1::bigint * interval '1 microsecond'),
-       ttl_us = greatest(l.ttl_us, $1::bigint)
+   SET expires_at = greatest(l.expires_at + interval '1 microsecond', clock_timestamp() + ours.ttl * interval '1 microsecond'),
+       ttl_us = greatest(l.ttl_us, ours.ttl)
   FROM ours
  WHERE l.name = ours.name AND l.owner = ours.owner AND l.expires_at > clock_timestamp()
 RETURNING l.name, l.owner;

@@ -51,7 +51,7 @@ RETURNING mutex::text, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
 -- acquire: take the names that are free
 INSERT INTO "distributed_lock" AS l (mutex, ts, node_id)
 SELECT c.name, clock_timestamp(), c.owner
-  FROM unnest($3::text[], $4::text[]) AS c (name, owner)
+  FROM unnest($3::text[], $4::text[], $5::text[], $6::text[]) AS c (name, owner, ttl, label)
  WHERE $1::bigint <= 1200000000 AND $2::text IS NOT NULL
    AND NOT EXISTS (SELECT FROM "distributed_lock" AS o
                     WHERE o.mutex = c.name AND o.node_id <> c.owner AND o.ts >= clock_timestamp() - interval '1200000000 microseconds')
@@ -77,7 +77,7 @@ SELECT s.mutex::text, 'node ' || s.node_id::text,
 WITH ours AS MATERIALIZED (
   SELECT l.mutex, l.node_id
     FROM "distributed_lock" AS l
-    JOIN unnest($2::text[], $3::text[]) AS c (name, owner) ON l.mutex = c.name AND l.node_id = c.owner
+    JOIN unnest($2::text[], $3::text[], $4::text[]) AS c (name, owner, ttl) ON l.mutex = c.name AND l.node_id = c.owner
      AND $1::bigint <= 1200000000
    AND set_config('lock_timeout', '1000', true) IS NOT NULL
    AND set_config('synchronous_commit', CASE current_setting('synchronous_commit')

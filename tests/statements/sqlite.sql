@@ -44,7 +44,7 @@ RETURNING name, fence;
 
 -- acquire: take the names that are free
 INSERT INTO "locks" AS l (name, owner, fence, boot, expires_us, acquired_us, holder)
-SELECT c.value ->> 0, c.value ->> 1, CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000, ?2, ?1 + ?3, ?1, ?4
+SELECT c.value ->> 0, c.value ->> 1, CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000, ?2, ?1 + coalesce(c.value ->> 2, ?3), ?1, coalesce(c.value ->> 3, ?4)
   FROM json_each(?5) AS c
  WHERE true
 ON CONFLICT (name) DO UPDATE
@@ -83,10 +83,11 @@ UPDATE "locks"
    AND owner || name NOT IN (SELECT (value ->> 1) || (value ->> 0) FROM json_each(?1));
 
 -- renew
-UPDATE "locks"
-   SET expires_us = max(expires_us + 1, ?1 + ?3)
- WHERE (name, owner) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?4))
-   AND boot = ?2 AND expires_us > ?1
+UPDATE "locks" AS l
+   SET expires_us = max(l.expires_us + 1, ?1 + coalesce(c.value ->> 2, ?3))
+  FROM json_each(?4) AS c
+ WHERE l.name = c.value ->> 0 AND l.owner = c.value ->> 1
+   AND l.boot = ?2 AND l.expires_us > ?1
 RETURNING name, owner;
 
 -- release one

@@ -243,6 +243,8 @@ impl State {
         let Some(Wanted { name, news }) = self.waiting.remove(&id) else { return };
         let cell = Arc::new(HoldState::new(deadline));
         let held = locks::Held::of(&self.engine, id, &name, fence);
+        let longest = &mut self.unconfirmed.within;
+        *longest = held.within(*longest).max(*longest);
         self.guards.insert(id, Held { name, fence, since: now, cell: cell.clone() });
         news.end(News::Granted(Granted { held, cell }));
     }

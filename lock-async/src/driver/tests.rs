@@ -7,7 +7,9 @@ mod shutdown;
 use super::*;
 use crate::backend::Backend;
 use crate::locks::Locks;
+use lock_core::Timing;
 use lock_core::{Config, Failure, Fence, Outcome, Reply, Request, SessionName, advisory, table};
+use lock_shared::check::Check;
 use std::future::Future;
 use std::sync::Mutex;
 use std::task::Poll;
@@ -82,10 +84,7 @@ impl Backends for One {
 fn start(ttl: u64, fake: &Fake) -> Locks {
     let timing = Timing::new(Duration::from_secs(ttl)).expect("good");
     let engine = Engine::new(table::capabilities("me", false), Config::new(timing, 1));
-    Locks::with(
-        Driver::start(engine, One(Some(fake.clone())), timing.ttl()),
-        Arc::new(|_, _, _| Ok(())),
-    )
+    Locks::with(Driver::start(engine, One(Some(fake.clone())), timing.ttl()), Check::default())
 }
 
 fn mute() -> Fake {
@@ -120,10 +119,13 @@ async fn a_release_is_asked_for_once_also_if_nobody_waits_for_its_end() {
     let (calls, mut heard) = mpsc::unbounded_channel();
     let timing = Timing::new(Duration::from_secs(30)).expect("good");
     let (tickets, process, end) = (AtomicU64::new(0), Process::current(), Arc::default());
-    let driver =
-        Driver(Arc::new(Shared { process, calls, tickets, timing, within: timing.ttl(), end }));
+    let within = timing.ttl();
+    let driver = Driver(Arc::new(Shared { process, calls, tickets, within, end }));
     let wish = Wish::new("a").expect("a name");
-    let mut release = Box::pin(driver.acquire(&wish).release());
+    let mut engine = Engine::new(table::capabilities("me", false), Config::new(timing, 1));
+    let id = wish.begin(&mut engine, clock::now(), None);
+    let held = Held::of(&engine, id, &wish.name, Fence::new(1));
+    let mut release = Box::pin(driver.acquire(&wish).release(&held));
     let first = std::future::poll_fn(|cx| Poll::Ready(release.as_mut().poll(cx).is_pending()));
     assert!(first.await, "nobody answers");
     drop(release);
@@ -264,7 +266,7 @@ impl Server {
         let timing = Timing::new(Duration::from_secs(ttl)).expect("good");
         let engine =
             Engine::new(advisory::capabilities(advisory::WAITING, None), Config::new(timing, 1));
-        Locks::with(Driver::start(engine, self.clone(), timing.ttl()), Arc::new(|_, _, _| Ok(())))
+        Locks::with(Driver::start(engine, self.clone(), timing.ttl()), Check::default())
     }
 
     fn asked(&self) -> Vec<Vec<&'static str>> {

@@ -179,5 +179,6 @@ async fn consul(plan: &Plan, server: lock_shared::consul::Server) -> Result<Lock
 }
 
 fn drive<F: Backends>(plan: &Plan, engine: Engine, backends: F) -> Locks {
-    Locks::with(Driver::start(engine, backends, plan.within()), plan.check())
+    let timing = *engine.timing();
+    Locks::with(Driver::start(engine, backends, plan.within()), plan.check(timing))
 }

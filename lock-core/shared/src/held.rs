@@ -1,7 +1,8 @@
 //! The locks that one guard holds.
 
 use crate::pin::{Pin, Pins};
-use lock_core::{Engine, Fence, LockId, LockName, NotPinnable};
+use lock_core::{Engine, Fence, LockId, LockName, NotPinnable, Timing};
+use std::time::Duration;
 
 /// The locks that one guard holds: one, or several that were acquired together.
 #[derive(Clone, Debug)]
@@ -10,13 +11,18 @@ pub struct Held {
     fence: Fence,
     /// All of them, if there are several.
     several: Vec<(LockName, Fence)>,
+    timing: Timing,
+    /// The timing is that of these locks alone.
+    own: bool,
 }
 
 impl Held {
     /// The locks of an attempt that was wanted for `wanted` and granted with `fence`.
     pub fn of(engine: &Engine, id: LockId, wanted: &LockName, fence: Fence) -> Self {
         let name = engine.name(id).unwrap_or(wanted).clone();
-        Self { name, fence, several: engine.fences(id) }
+        let own = engine.own_timing(id);
+        let timing = own.unwrap_or(*engine.timing());
+        Self { name, fence, several: engine.fences(id), timing, own: own.is_some() }
     }
 
     /// The fence of the one lock, or of the first.
@@ -27,6 +33,16 @@ impl Held {
     /// The number of the permit, if it is one of a semaphore.
     pub fn permit(&self) -> Option<u32> {
         self.name.as_permit().map(|(_, number)| number)
+    }
+
+    /// The time that a grant or renewal counts.
+    pub fn valid_for(&self) -> Duration {
+        self.timing.valid()
+    }
+
+    /// The time after which they end by themselves; `usual` if they have no TTL of their own.
+    pub fn within(&self, usual: Duration) -> Duration {
+        if self.own { self.timing.ttl() } else { usual }
     }
 
     /// Each lock with the fence of its grant, sorted by name.

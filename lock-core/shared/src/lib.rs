@@ -13,6 +13,8 @@
 )]
 
 #[doc(hidden)]
+pub mod check;
+#[doc(hidden)]
 pub mod clock;
 mod config;
 #[cfg(feature = "consul")]

@@ -1,5 +1,6 @@
 //! The plan of a driver, made from a configuration: everything but its connections.
 
+use crate::check::Check;
 use crate::clock;
 use crate::config::Config;
 use crate::place::Place;
@@ -8,13 +9,8 @@ use lock_core::config::{ConfigError, Error, Protocol};
 use lock_core::http::consul::Setup;
 use lock_core::sql::advisory::sql_lock;
 use lock_core::sql::{ConnectError, Flow};
-use lock_core::{ClaimError, Engine, LockName, Mode, Owner, Timing, advisory, consul, table};
-use std::sync::Arc;
+use lock_core::{Engine, Owner, Timing, advisory, consul, table};
 use std::time::Duration;
-
-/// The check that a lock of this name and mode exists in this place, and can be kept for so long after its grant.
-pub type Check =
-    Arc<dyn Fn(&LockName, Mode, Option<Duration>) -> Result<(), ClaimError> + Send + Sync>;
 
 /// The parts that a driver starts with, for any place.
 pub struct Plan {
@@ -86,13 +82,9 @@ impl Plan {
         Ok(Self { codec, timing, protocol, settings, ttl, seed, brought, warning: None })
     }
 
-    /// The check before each attempt.
-    pub fn check(&self) -> Check {
-        let codec = self.codec.clone();
-        Arc::new(move |name, mode, keep| {
-            codec.check(name, mode)?;
-            keep.map_or(Ok(()), |keep| codec.check_keep(keep))
-        })
+    /// The check before each attempt, of leases with this timing.
+    pub fn check(&self, timing: Timing) -> Check {
+        Check::new(self.codec.clone(), timing, self.settings.process())
     }
 
     /// The plan for looking at locks, which is impossible with advisory locks.

@@ -38,6 +38,11 @@ pub enum Codec {
 }
 
 impl Codec {
+    /// True if each lock is a lease of its own, whose TTL is nobody else's.
+    pub(crate) fn has_own_ttls(&self) -> bool {
+        matches!(self, Self::Table(codec) if !codec.is_shared_with_peers())
+    }
+
     /// Fails if there is no lock of this name and mode.
     pub(crate) fn check(&self, name: &LockName, mode: Mode) -> Result<(), ClaimError> {
         match self {
@@ -211,18 +216,27 @@ impl Settings {
 
     /// The label of a holder: host, process id and the label of the settings.
     pub(crate) fn holder(&self) -> String {
+        labeled(&self.process(), self.label.as_deref())
+    }
+
+    /// The host and the process id.
+    pub(crate) fn process(&self) -> String {
         let host = rustix::system::uname();
-        let host = host.nodename().to_string_lossy();
-        let label = self.label.as_ref().map(|label| format!(" ({label})")).unwrap_or_default();
-        let holder = format!("{host} pid {}{label}", std::process::id());
-        let shown = holder.chars().take(table::MAX_LABEL_BYTES);
-        shown.map(|c| if c.is_control() { ' ' } else { c }).collect()
+        format!("{} pid {}", host.nodename().to_string_lossy(), std::process::id())
     }
 
     /// The database of an SQLite connection that the table is in.
     pub(crate) fn schema(&self) -> &str {
         self.table.as_ref().and_then(|table| table.parts().0).unwrap_or("main")
     }
+}
+
+/// The label of a holder: its process, and a label of its own.
+pub(crate) fn labeled(process: &str, label: Option<&str>) -> String {
+    let label = label.map(|label| format!(" ({label})")).unwrap_or_default();
+    let holder = format!("{process}{label}");
+    let shown = holder.chars().take(table::MAX_LABEL_BYTES);
+    shown.map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// Prints as `Config`, without the URL, which may contain a password, and without the token.

@@ -1,8 +1,11 @@
 //! The wish for a lock, before a driver asks for it. The drivers' builders are made of it.
 
-use crate::plan::Check;
+use crate::check::Check;
 use lock_core::config::{Busy, Error, Wait, WithLockError};
-use lock_core::{ClaimError, Engine, Instant, LockId, LockName, Mode, NotAcquired};
+use lock_core::{
+    ClaimError, Engine, Instant, LockId, LockName, Mode, NotAcquired, Timing, Wanted, Which,
+};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The wish for a lock.
@@ -20,15 +23,31 @@ pub struct Wish {
     pub wait: Wait,
     /// How long after its grant the lock stays taken, though it is released.
     pub keep: Option<Duration>,
+    /// The TTL, if it is not that of all locks.
+    pub ttl: Option<Duration>,
+    /// The label, if it is not that of all locks.
+    pub label: Option<String>,
+    /// The same as the engine wants them, once they were checked.
+    timing: Option<Timing>,
+    holder: Option<Arc<str>>,
 }
 
 impl Wish {
     /// Wants `name` exclusively, as long as it takes.
     pub fn new<N: TryInto<LockName, Error: Into<Error>>>(name: N) -> Result<Self, Error> {
         let name = name.try_into().map_err(Into::into)?;
-        let (permits, and) = (Vec::new(), Vec::new());
-        let (mode, wait, keep) = (Mode::Exclusive, Wait::Forever, None);
-        Ok(Self { name, permits, and, mode, wait, keep })
+        Ok(Self {
+            name,
+            permits: Vec::new(),
+            and: Vec::new(),
+            mode: Mode::Exclusive,
+            wait: Wait::Forever,
+            keep: None,
+            ttl: None,
+            label: None,
+            timing: None,
+            holder: None,
+        })
     }
 
     /// The same for one of so many permits.
@@ -43,7 +62,15 @@ impl Wish {
     }
 
     /// Checks that there are such locks where they are kept.
-    pub fn check(&self, check: &Check) -> Result<(), ClaimError> {
+    pub fn checked(self, check: &Check) -> Result<Self, ClaimError> {
+        self.check_names(check)?;
+        self.keep.map_or(Ok(()), |keep| check.keep(keep))?;
+        let timing = self.ttl.map(|ttl| check.timing(ttl)).transpose()?;
+        let holder = self.label.as_ref().map(|label| check.holder(label));
+        Ok(Self { timing, holder, ..self })
+    }
+
+    fn check_names(&self, check: &Check) -> Result<(), ClaimError> {
         let one = self.permits.is_empty() && self.and.is_empty();
         if !one && (self.mode == Mode::Shared || self.permits.is_empty() == self.and.is_empty()) {
             return Err(ClaimError::Combined);
@@ -52,19 +79,19 @@ impl Wish {
         name.into_iter()
             .chain(&self.permits)
             .chain(&self.and)
-            .try_for_each(|name| check(name, self.mode, self.keep))
+            .try_for_each(|name| check.name(name, self.mode))
     }
 
     /// Wants it of the engine, until `give_up`.
     pub fn begin(&self, engine: &mut Engine, now: Instant, give_up: Option<Instant>) -> LockId {
-        match (&self.permits[..], &self.and[..]) {
-            ([], []) => engine.acquire_as(now, self.name.clone(), self.mode, self.once(), give_up),
-            ([], and) => {
-                let names = [std::slice::from_ref(&self.name), and].concat();
-                engine.acquire_all(now, names, self.once(), give_up)
-            }
-            (permits, _) => engine.acquire_any(now, permits.to_vec(), self.once(), give_up),
-        }
+        let which = match (&self.permits[..], &self.and[..]) {
+            ([], []) => Which::One(self.name.clone()),
+            ([], and) => Which::All([std::slice::from_ref(&self.name), and].concat()),
+            (permits, _) => Which::Any(permits.to_vec()),
+        };
+        let (mode, once, timing) = (self.mode, self.once(), self.timing);
+        let wanted = Wanted { mode, once, give_up, timing, label: self.holder.clone() };
+        engine.want(now, which, wanted)
     }
 
     /// True if the first "busy" ends it.

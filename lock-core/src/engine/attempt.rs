@@ -3,6 +3,7 @@
 use super::Engine;
 use super::due::Due;
 use super::index::Entry;
+use super::wanted::{Own, Wanted};
 use crate::contention::Contention;
 use crate::event::LockId;
 use crate::name::{LockName, Owner};
@@ -53,6 +54,7 @@ pub(super) struct Attempt {
     pub(super) session: Option<SessionId>,
     /// The attempt for any one of several locks that it is a part of.
     pub(super) part_of: Option<LockId>,
+    pub(super) own: Option<Box<Own>>,
     pub(super) slot: Slot,
     pub(super) place: Place,
     pub(super) indexed: Entry,
@@ -65,38 +67,30 @@ impl Attempt {
     }
 }
 
-/// What an attempt is to come to.
-pub(super) struct Wanted {
-    pub(super) name: LockName,
-    pub(super) mode: Mode,
-    /// The first "busy" ends it.
-    pub(super) once: bool,
-    /// Until then; [`None`]: for as long as it takes.
-    pub(super) give_up: Option<Instant>,
-    /// The attempt for any one of several locks that it is a part of.
-    pub(super) part_of: Option<LockId>,
-}
-
-impl Wanted {
-    pub(super) fn exclusive(name: LockName, once: bool, give_up: Option<Instant>) -> Self {
-        Self { name, mode: Mode::Exclusive, once, give_up, part_of: None }
-    }
-}
-
 impl Engine {
+    pub(super) fn want_one(&mut self, now: Instant, name: LockName, wanted: &Wanted) -> LockId {
+        let mode = if self.capabilities.shared { wanted.mode } else { Mode::Exclusive };
+        let contention = Contention::new(self.capabilities.on_busy);
+        let (id, input) = self.begin(now, (name, mode), None, wanted, contention);
+        self.step(now, id, input);
+        id
+    }
+
     /// A new attempt, and its first input.
     pub(super) fn begin(
         &mut self,
         now: Instant,
-        wanted: Wanted,
+        (name, mode): (LockName, Mode),
+        part_of: Option<LockId>,
+        wanted: &Wanted,
         mut contention: Contention,
     ) -> (LockId, Input) {
-        let Wanted { name, mode, once, give_up, part_of } = wanted;
+        let once = wanted.once;
         self.closing = false;
         self.last_id += 1;
         let id = LockId(self.last_id);
         let owner = Owner::new(self.config.seed.wrapping_add(u128::from(self.last_id)));
-        let give_up = give_up.unwrap_or(Instant::END);
+        let give_up = wanted.give_up.unwrap_or(Instant::END);
         let answer_deadline = give_up.after(self.config.timing.answer_grace());
         if !once && self.cooldowns.until(&name).is_some_and(|until| now < until) {
             contention.starts_behind();
@@ -104,8 +98,8 @@ impl Engine {
         let slot = Slot::new(owner, contention, once, give_up, answer_deadline);
         let indexed = Entry::default();
         let (place, input) = self.join_queue(name.clone(), id, mode);
-        let attempt = Attempt { name, mode, session: None, part_of, slot, place, indexed };
-        self.attempts.insert(id, Box::new(attempt));
+        let own = wanted.own();
+        self.insert(id, Attempt { name, mode, session: None, part_of, own, slot, place, indexed });
         (id, input)
     }
 }

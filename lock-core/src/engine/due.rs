@@ -127,7 +127,7 @@ impl Engine {
     /// leases are lost that it is to renew.
     pub(super) fn request(&self, now: Instant, due: &Due) -> Option<(Request, Instant)> {
         let timing = &self.config.timing;
-        let budget = now.after(timing.request());
+        let budget = now.after(self.budget());
         Some(match due {
             Due::Open(id) => {
                 let owner = self.sessions.get(id)?.lease.owner;
@@ -206,8 +206,11 @@ impl Engine {
     }
 
     fn claim(&self, now: Instant, id: LockId) -> Claim {
-        let Attempt { name, mode, slot, .. } = &*self.attempts[&id];
-        Claim { name: name.clone(), owner: slot.owner, mode: *mode, ended: slot.ended(now) }
+        let attempt = &*self.attempts[&id];
+        let Attempt { name, mode, slot, .. } = attempt;
+        let ttl = attempt.own_timing().map(|timing| timing.ttl());
+        let (ended, label) = (slot.ended(now), attempt.own_label().cloned());
+        Claim { name: name.clone(), owner: slot.owner, mode: *mode, ended, ttl, label }
     }
 
     /// The request has been made, and leaves.

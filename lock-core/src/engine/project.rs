@@ -29,8 +29,9 @@ impl Engine {
         let attempts = self.attempts.iter();
         let attempts: Vec<_> = attempts
             .map(|(id, attempt)| {
-                let Attempt { name, mode, session, part_of, .. } = &**attempt;
-                (*id, name.clone(), *mode, *session, *part_of, slot(&attempt.slot))
+                let Attempt { name, mode, session, part_of, own, .. } = &**attempt;
+                let own = own.clone();
+                (*id, name.clone(), *mode, *session, *part_of, own, slot(&attempt.slot))
             })
             .collect();
         let sessions = self.sessions.iter();

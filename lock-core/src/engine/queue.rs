@@ -83,8 +83,8 @@ impl Engine {
         let (place, at) = ((name.clone(), id), now.min(slot.limit()));
         let next = self.ahead_of(&place)?;
         let first = self.in_front(&place.0).next()?;
-        let label = self.capabilities.label.as_deref();
-        let sight = |id| self.attempts[id].slot.sight(at, label);
+        let label = |one: &Attempt| one.own_label().or(self.capabilities.label.as_ref()).cloned();
+        let sight = |id| self.attempts[id].slot.sight(at, label(&self.attempts[id]).as_deref());
         let (known, mut holder) = sight(&first).or_else(|| sight(&next))?;
         if let Some(holder) = &mut holder {
             holder.wanted |= self.attempts[&next].slot.held_until().is_none();

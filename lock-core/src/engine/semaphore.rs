@@ -9,13 +9,13 @@
 //!   where the server can be asked so, and then wait as other attempts do.
 //! * One part claims at a time. Once one is granted its lock, the others are given up.
 
-use super::attempt::Wanted;
-use super::{Engine, Todo};
+use super::{Engine, Todo, Wanted, Which};
 use crate::contention::Contention;
 use crate::error::Failure;
 use crate::event::{Event, LockId, NotAcquired};
 use crate::name::LockName;
 use crate::outcome::Holder;
+use crate::request::Mode;
 use crate::slot::{Input, Phase};
 use crate::time::Instant;
 use alloc::collections::BTreeSet;
@@ -38,8 +38,7 @@ pub(super) struct Semaphore {
     holder: Option<Holder>,
     /// The caller was told that all are somebody else's, or wants none any more.
     told: bool,
-    once: bool,
-    give_up: Option<Instant>,
+    wanted: Wanted,
 }
 
 impl Engine {
@@ -54,7 +53,15 @@ impl Engine {
         once: bool,
         give_up: Option<Instant>,
     ) -> LockId {
-        self.handle_timeout(now);
+        self.want(now, Which::Any(names), Wanted { once, give_up, ..Wanted::default() })
+    }
+
+    pub(super) fn want_any(
+        &mut self,
+        now: Instant,
+        names: Vec<LockName>,
+        wanted: Wanted,
+    ) -> LockId {
         self.last_id += 1;
         let id = LockId(self.last_id);
         let mut rest = names;
@@ -63,8 +70,8 @@ impl Engine {
         }
         let first = rest.swap_remove(self.choose(now, &rest));
         let contention = Contention::new(self.capabilities.on_busy);
-        let wanted = Wanted { part_of: Some(id), ..Wanted::exclusive(first, once, give_up) };
-        let (part, input) = self.begin(now, wanted, contention);
+        let exclusively = (first, Mode::Exclusive);
+        let (part, input) = self.begin(now, exclusively, Some(id), &wanted, contention);
         let semaphore = Semaphore {
             rest,
             parts: [part].into(),
@@ -72,8 +79,7 @@ impl Engine {
             winner: None,
             holder: None,
             told: false,
-            once,
-            give_up,
+            wanted,
         };
         self.semaphores.insert(id, semaphore);
         self.step(now, part, input);
@@ -134,12 +140,12 @@ impl Engine {
     /// Makes parts for the locks that no part wants yet.
     pub(super) fn widen(&mut self, now: Instant, id: LockId) {
         let Some(semaphore) = self.semaphores.get_mut(&id) else { return };
-        let (once, give_up) = (semaphore.once, semaphore.give_up);
+        let wanted = semaphore.wanted.clone();
         for name in core::mem::take(&mut semaphore.rest) {
+            let exclusively = (name, Mode::Exclusive);
             let mut contention = Contention::new(self.capabilities.on_busy);
             contention.looks_first();
-            let wanted = Wanted { part_of: Some(id), ..Wanted::exclusive(name, once, give_up) };
-            let (part, input) = self.begin(now, wanted, contention);
+            let (part, input) = self.begin(now, exclusively, Some(id), &wanted, contention);
             if let Some(semaphore) = self.semaphores.get_mut(&id) {
                 semaphore.parts.insert(part);
             }
@@ -242,6 +248,8 @@ impl Engine {
 impl Semaphore {
     /// What tells it apart for a search, with times as `time` sees them.
     pub(super) fn project(&self, time: &dyn Fn(Instant) -> Instant) -> Self {
-        Self { give_up: self.give_up.map(time), ..self.clone() }
+        let mut seen = self.clone();
+        seen.wanted.give_up = self.wanted.give_up.map(time);
+        seen
     }
 }

@@ -5,13 +5,13 @@
 //! back, and wanted again once it is granted. So whoever waits for a lock holds none that comes after it: two sets of
 //! locks never wait for each other, in whatever order they were named.
 
-use super::attempt::Wanted;
-use super::{Engine, Todo};
+use super::{Engine, Todo, Wanted, Which};
 use crate::contention::Contention;
 use crate::event::{Event, LockId, Release};
 use crate::fence::Fence;
 use crate::name::LockName;
 use crate::outcome::Holder;
+use crate::request::Mode;
 use crate::slot::Input;
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -27,8 +27,7 @@ pub(super) struct Several {
     /// The last holder that a part was told of, and whether that was told.
     holder: Option<Holder>,
     told: bool,
-    once: bool,
-    give_up: Option<Instant>,
+    wanted: Wanted,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,7 +63,15 @@ impl Engine {
         once: bool,
         give_up: Option<Instant>,
     ) -> LockId {
-        self.handle_timeout(now);
+        self.want(now, Which::All(names), Wanted { once, give_up, ..Wanted::default() })
+    }
+
+    pub(super) fn want_all(
+        &mut self,
+        now: Instant,
+        names: Vec<LockName>,
+        wanted: Wanted,
+    ) -> LockId {
         self.last_id += 1;
         let id = LockId(self.last_id);
         if names.is_empty() {
@@ -72,7 +79,7 @@ impl Engine {
         }
         let parts = names.into_iter().map(|name| (name, None)).collect();
         let stage = Stage::Wanting;
-        let several = Several { parts, stage, holder: None, told: false, once, give_up };
+        let several = Several { parts, stage, holder: None, told: false, wanted };
         self.several.insert(id, several);
         self.todo.push(Todo::Widen(id));
         self.apply_effects(now);
@@ -113,14 +120,13 @@ impl Engine {
         if several.stage != Stage::Wanting {
             return;
         }
-        let (once, give_up) = (several.once, several.give_up);
+        let wanted = several.wanted.clone();
         let rest = several.parts.iter().filter(|(_, part)| part.is_none());
         let rest: Vec<LockName> = rest.map(|(name, _)| name.clone()).collect();
         for name in rest {
             let contention = Contention::new(self.capabilities.on_busy);
-            let wanted =
-                Wanted { part_of: Some(id), ..Wanted::exclusive(name.clone(), once, give_up) };
-            let (part, input) = self.begin(now, wanted, contention);
+            let exclusively = (name.clone(), Mode::Exclusive);
+            let (part, input) = self.begin(now, exclusively, Some(id), &wanted, contention);
             if let Some(several) = self.several.get_mut(&id) {
                 several.parts.insert(name, Some(Part { id: part, fence: None }));
             }
@@ -272,6 +278,11 @@ impl Engine {
 }
 
 impl Several {
+    /// The first part that it has.
+    pub(super) fn first(&self) -> Option<LockId> {
+        self.parts.values().flatten().next().map(|part| part.id)
+    }
+
     fn forget(&mut self, part: LockId) {
         self.parts.retain(|_, one| one.is_none_or(|one| one.id != part));
     }
@@ -285,7 +296,8 @@ impl Several {
         time: &dyn Fn(Instant) -> Instant,
         fence: &dyn Fn(u64) -> u64,
     ) -> Self {
-        let mut seen = Self { give_up: self.give_up.map(time), ..self.clone() };
+        let mut seen = self.clone();
+        seen.wanted.give_up = self.wanted.give_up.map(time);
         if let Stage::Held(until) = &mut seen.stage {
             *until = time(*until);
         }

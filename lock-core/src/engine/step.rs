@@ -65,10 +65,11 @@ impl Engine {
             record: kind == Sessions::Records,
         });
         let (part_of, told) = (attempt.part_of, self.events.len());
+        let timing = attempt.own_timing().unwrap_or(self.config.timing);
         let mut cx = Context {
             id: part_of.unwrap_or(id),
             now,
-            timing: &self.config.timing,
+            timing: &timing,
             session,
             notified_since: self.subscription.notified_since(),
             ahead,
@@ -103,7 +104,7 @@ impl Engine {
             self.leave_session(id);
         }
         if phase == Phase::Gone {
-            self.attempts.remove(&id);
+            self.remove(id);
         }
     }
 

@@ -102,7 +102,8 @@ impl Codec {
                 put(format!("/v1/session/destroy/{}", segment(session)), String::new())
             }
             Request::Acquire { session, label, .. } => {
-                let value = format!(r#""{}""#, text::base64(label.as_bytes()));
+                let own = request.claims().first().and_then(|claim| claim.label.as_ref());
+                let value = format!(r#""{}""#, text::base64(own.unwrap_or(label).as_bytes()));
                 self.transaction("lock", &self.key_of(request)?, &value, session)
             }
             Request::Release { session, times_overtaken, .. } => {

@@ -6,9 +6,11 @@ use super::coverage::Sometimes;
 use super::flaw::Flaw;
 use super::hash::Aside;
 use super::invariants::{Check, backed, exclusion, leaks, rows};
+use super::scope::Wish;
 use super::server::{Connection, Lease, Server};
 use super::target::Kind;
 use super::world::World;
+use crate::engine::{Wanted, Which};
 use crate::error::Failure;
 use crate::name::Owner;
 use crate::request::{self, Mode};
@@ -95,22 +97,28 @@ impl<S: Server> World<S> {
         let target = &self.targets.0[target];
         let (kind, names) = (target.kind(), self.names_of(target));
         let wish = self.scope.0.wishes[wish];
+        let own = wish.ttl.map(|_| self.scope.0.timing_of(&wish));
+        let counts = own.filter(|_| self.capabilities.sessions.is_none());
+        let timing = counts.unwrap_or(self.scope.0.timing);
         let client = self.client(at);
         client.acquires -= 1;
         let give_up = wish.give_up.map(|duration| now.after(duration));
         let rival = client.attempts.iter().any(|attempt| attempt.meets(&names));
-        let (engine, once) = (&mut client.engine, wish.once);
-        let id = match kind {
-            Kind::One => engine.acquire_as(now, names[0].clone(), wish.mode, once, give_up),
-            Kind::AnyOf => engine.acquire_any(now, names.clone(), once, give_up),
-            Kind::AllOf => engine.acquire_all(now, names.clone(), once, give_up),
+        let which = match kind {
+            Kind::One => Which::One(names[0].clone()),
+            Kind::AnyOf => Which::Any(names.clone()),
+            Kind::AllOf => Which::All(names.clone()),
         };
+        let Wish { mode, once, .. } = wish;
+        let wanted = Wanted { mode, once, give_up, timing: own, label: None };
+        let id = client.engine.want(now, which, wanted);
         client.attempts.push(Attempt {
             id,
             kind,
             names,
             owner: None,
             mode: if kind == Kind::One { wish.mode } else { Mode::Exclusive },
+            timing,
             stage: Stage::Wanting,
             patient: !wish.once && give_up.is_none(),
             holds: Vec::new(),
@@ -194,7 +202,7 @@ impl<S: Server> World<S> {
             rows::changed_in_session(&before, &after, judged, action, claims)
         } else {
             {
-                let floor = judged.after(self.scope.0.timing.ttl());
+                let floor = judged.after(self.scope.0.shortest_ttl());
                 rows::changed(&before, &after, judged, action, claims, floor)
             }
         };
@@ -364,7 +372,7 @@ impl<S: Server> World<S> {
             let local = clients[exchange.from.client].clock.read(now);
             let too_late = !S::REPEATABLE
                 && !S::CONNECTIONS
-                && exchange.given_up.is_some_and(|at| scope.timing.surely_over(at) <= local);
+                && exchange.given_up.is_some_and(|at| scope.longest().surely_over(at) <= local);
             !exchange.is_over() && !unheard && !too_late
         });
         if self.excused.is_empty() {

@@ -13,6 +13,7 @@ use crate::fence::Fence;
 use crate::name::{LockName, Owner};
 use crate::request::{Action, Claim, Mode};
 use crate::time::Instant;
+use crate::timing::Timing;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
@@ -59,6 +60,8 @@ pub(super) struct Attempt {
     /// Known when its first claim leaves; of an attempt for several locks, never.
     pub(super) owner: Option<Owner>,
     pub(super) mode: Mode,
+    /// Its lease times.
+    pub(super) timing: Timing,
     pub(super) stage: Stage,
     /// Will wait for as long as it takes.
     pub(super) patient: bool,

@@ -279,7 +279,6 @@ impl<S: Server> World<S> {
         let (action, claims) = exchange.describe();
         let outcomes = judged(action, claims, reply);
         let timing = self.scope.0.timing;
-        let valid = timing.valid();
         let waited = now.since(exchange.sent) >= timing.wait() / 2;
         let together = claims.len() > 1 && matches!(reply, Err(failure) if failure.may_be_of_one());
         for (at_claim, owner) in
@@ -288,6 +287,7 @@ impl<S: Server> World<S> {
             let outcome = outcomes.as_ref().ok().and_then(|outcomes| outcomes.get(at_claim));
             let refused = match outcome {
                 Some(Outcome::Granted(_)) => {
+                    let valid = self.timing_of(at, owner).valid();
                     self.capabilities.sessions.is_none() && exchange.sent.after(valid) <= now
                 }
                 Some(
@@ -359,11 +359,13 @@ impl<S: Server> World<S> {
         before: &[(LockId, Option<Instant>)],
         sent: Option<Instant>,
     ) {
-        let (timing, now) = (self.scope.0.timing, self.local(at));
+        let now = self.local(at);
         for (id, before) in before {
             let after = self.clients[at].engine.held_until(*id);
-            let several = self.clients[at].attempts.iter();
-            let several = several.filter(|one| one.kind == Kind::AllOf).any(|one| one.id == *id);
+            let attempts = self.clients[at].attempts.iter();
+            let attempt = attempts.clone().find(|attempt| attempt.id == *id);
+            let timing = attempt.map_or(self.scope.0.timing, |attempt| attempt.timing);
+            let several = attempt.is_some_and(|attempt| attempt.kind == Kind::AllOf);
             let result = loss::moved(*id, *before, after, sent, now, &timing, several);
             self.judge(Check::Loss, result);
         }

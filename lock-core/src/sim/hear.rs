@@ -63,8 +63,8 @@ impl<S: Server> World<S> {
                 }
             }
             Event::Renewed { id, deadline } => {
-                let ttl = self.scope.0.timing.ttl();
                 let Some(attempt) = self.client(at).attempt(*id) else { return };
+                let ttl = attempt.timing.ttl();
                 attempt.deadline = Some(*deadline);
                 let past = attempt.granted.0.is_some_and(|granted| now > granted.after(ttl));
                 self.saw(if past { Sometimes::RenewedPastTtl } else { Sometimes::Renewed });

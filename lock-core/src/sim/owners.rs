@@ -1,12 +1,13 @@
 //! Whose claims a client sends.
 
-use super::client::{Client, Stage};
+use super::client::{Attempt, Client, Stage};
 use super::invariants::Check;
 use super::server::Server;
 use super::target::Kind;
 use super::world::World;
 use crate::name::Owner;
 use crate::request::{Action, Claim, Request};
+use crate::timing::Timing;
 use alloc::format;
 
 impl<S: Server> World<S> {
@@ -45,6 +46,14 @@ impl<S: Server> World<S> {
                 }
             }
         }
+    }
+
+    /// The lease times of an owner's attempt.
+    pub(super) fn timing_of(&self, at: usize, owner: Owner) -> Timing {
+        let Client { attempts, engine, .. } = &*self.clients[at];
+        let whole = engine.attempt_of(owner).filter(|_| self.is_grouped());
+        let is_its = |one: &&Attempt| one.owner == Some(owner) || whole == Some(one.id);
+        attempts.iter().find(is_its).map_or(self.scope.0.timing, |attempt| attempt.timing)
     }
 
     // -- a seeded bug: a new owner on each retry ----------------------------------------------------

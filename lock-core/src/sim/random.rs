@@ -178,10 +178,19 @@ fn scope(script: &mut Script<'_>) -> Scope {
     scope.acquires = 2 + script.byte() % 3;
     scope.in_flight = 1 + usize::from(script.byte().is_multiple_of(4));
     scope.wishes = Vec::from([Wish::WAIT, Wish::WAIT]);
-    match script.byte() % 4 {
+    let wishes = script.byte();
+    match wishes % 4 {
         0 => scope.wishes.push(Wish::TRY),
         1 => scope.wishes.push(Wish::within(Duration::from_secs(3))),
         _ => {}
+    }
+    // Locks with a TTL of their own: twice the usual one, or the shortest that leaves a request its time.
+    let own = wishes / 4 % 8;
+    if matches!(own, 5 | 6) {
+        scope.wishes.push(Wish::WAIT.lasting(scope.timing.ttl() * 2));
+    }
+    if matches!(own, 6 | 7) {
+        scope.wishes.push(Wish::WAIT.lasting(Duration::from_secs(4)));
     }
     scope.eager = script.byte().is_multiple_of(2);
     let mut up_to = |most: u8| script.byte() % (most + 1);

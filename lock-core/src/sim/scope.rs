@@ -13,7 +13,7 @@ use core::time::Duration;
 /// The settings of a [`World`](super::World). They do not change while it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
-    /// The lease times, the same for everybody.
+    /// The lease times, the same for everybody that does not [wish](Wish::ttl) otherwise.
     pub timing: Timing,
     /// A clock for each client.
     pub clients: Vec<Clock>,
@@ -63,17 +63,25 @@ pub struct Wish {
     pub give_up: Option<Duration>,
     /// Together with others that want it so. Permits and several locks are always exclusive.
     pub mode: Mode,
+    /// With a TTL of its own.
+    pub ttl: Option<Duration>,
 }
 
 impl Wish {
     /// For as long as it takes.
-    pub const WAIT: Self = Self { once: false, give_up: None, mode: Mode::Exclusive };
+    pub const WAIT: Self = Self { once: false, give_up: None, mode: Mode::Exclusive, ttl: None };
     /// Now or never.
-    pub const TRY: Self = Self { once: true, give_up: None, mode: Mode::Exclusive };
+    pub const TRY: Self = Self { once: true, ..Self::WAIT };
 
     /// For `duration` at most.
     pub const fn within(duration: Duration) -> Self {
         Self { give_up: Some(duration), ..Self::WAIT }
+    }
+
+    /// The same with a TTL of its own, which the [timing](Scope::timing) must allow.
+    #[must_use]
+    pub const fn lasting(self, ttl: Duration) -> Self {
+        Self { ttl: Some(ttl), ..self }
     }
 
     /// The same, shared.
@@ -176,6 +184,26 @@ impl Scope {
     #[must_use]
     pub fn finer(self) -> Self {
         Self { grid: Some(Duration::from_millis(1_100)), ..self }
+    }
+
+    /// The lease times of a wish.
+    pub(super) fn timing_of(&self, wish: &Wish) -> Timing {
+        wish.ttl.and_then(|ttl| self.timing.lasting(ttl).ok()).unwrap_or(self.timing)
+    }
+
+    /// All lease times.
+    fn timings(&self) -> impl Iterator<Item = Timing> {
+        self.wishes.iter().map(|wish| self.timing_of(wish)).chain([self.timing])
+    }
+
+    /// The longest lease times.
+    pub(super) fn longest(&self) -> Timing {
+        self.timings().max_by_key(Timing::ttl).unwrap_or(self.timing)
+    }
+
+    /// The shortest TTL.
+    pub(super) fn shortest_ttl(&self) -> Duration {
+        self.timings().map(|timing| timing.ttl()).min().unwrap_or(self.timing.ttl())
     }
 
     pub(super) fn checks(&self, check: Check) -> bool {

@@ -9,7 +9,7 @@ use super::world::World;
 use crate::engine::ConnectionId;
 use crate::error::Failure;
 use crate::name::{LockName, Owner};
-use crate::request::{Claim, Mode, Request};
+use crate::request::{Claim, Request};
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -75,7 +75,7 @@ impl<S: Server> World<S> {
                 self.deliver(at);
             }
             self.check();
-            let timing = self.scope.0.timing;
+            let timing = self.scope.0.longest();
             self.judge(Check::Liveness, liveness::check(&waiting, since, self.now, &timing));
             if self.capabilities.sessions.is_none() {
                 self.note_free(&waiting, &mut free);
@@ -109,7 +109,7 @@ impl<S: Server> World<S> {
         // However slow its clock: by then a lease must have ended at the server.
         // So must a session that nobody keeps, and then what protects its locks.
         for _ in 0..2 {
-            self.advance(self.now.after(self.scope.0.timing.ttl() * 2));
+            self.advance(self.now.after(self.scope.0.longest().ttl() * 2));
             self.make_all_moves();
         }
         self.somebody_looks();
@@ -125,17 +125,12 @@ impl<S: Server> World<S> {
     /// Where the clock was set back, what is left behind stays until somebody wants it, and a TTL from then.
     fn somebody_looks(&mut self) {
         let stranger = Connection { client: usize::MAX, number: 0, id: ConnectionId::MAIN };
-        let claim = |name: &LockName| Claim {
-            name: name.clone(),
-            owner: Owner::new(u128::MAX),
-            mode: Mode::Exclusive,
-            ended: None,
-        };
+        let claim = |name: &LockName| Claim::new(name.clone(), Owner::new(u128::MAX));
         let claims: Vec<Claim> = self.names.0.iter().map(claim).collect();
         if self.capabilities.sessions.is_none() && self.scope.0.faults.set_backs > 0 {
             self.server.tick(self.server_now());
             self.server.apply(self.server_now(), stranger, &Request::Probe { claims });
-            self.advance(self.now.after(self.scope.0.timing.ttl() * 2));
+            self.advance(self.now.after(self.scope.0.longest().ttl() * 2));
         }
     }
 

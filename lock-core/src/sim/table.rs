@@ -310,14 +310,18 @@ impl FakeTable {
 impl Server for FakeTable {
     fn apply(&mut self, now: Instant, connection: Connection, request: &Request) -> Reply {
         Reply::Outcomes(match request {
-            Request::Acquire { claims, ttl, label, .. } => {
-                claims.iter().map(|claim| self.acquire(now, claim, *ttl, label)).collect()
-            }
+            Request::Acquire { claims, ttl, label, .. } => claims
+                .iter()
+                .map(|claim| {
+                    let label = claim.label.as_ref().unwrap_or(label);
+                    self.acquire(now, claim, claim.ttl.unwrap_or(*ttl), label)
+                })
+                .collect(),
             Request::Probe { claims } => {
                 claims.iter().map(|claim| self.probe(now, claim)).collect()
             }
             Request::Renew { claims, ttl } => {
-                claims.iter().map(|claim| self.renew(now, claim, *ttl)).collect()
+                claims.iter().map(|one| self.renew(now, one, one.ttl.unwrap_or(*ttl))).collect()
             }
             Request::Release { claims, .. } => {
                 claims.iter().map(|claim| self.release(now, claim, Duration::ZERO)).collect()

@@ -1,6 +1,8 @@
 //! One request as statements, and their rows as its reply.
 
 mod outcomes;
+mod own;
+mod released;
 mod rows;
 
 use super::{Codec, Dialect, Rows, Statement, Text, Value, mysql, postgres, rights, sqlite};
@@ -209,10 +211,8 @@ impl Exchange {
                 )
             }
             (Request::Acquire { .. }, _) => Stage::Check { since: 0 },
-            (Request::Renew { ttl, .. }, [_, _, ..]) if number != 0 => {
-                let ttl = i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX);
-                Stage::Check { since: number.saturating_add(ttl) }
-            }
+            // They last a TTL from then, each its own.
+            (Request::Renew { .. }, [_, _, ..]) if number != 0 => Stage::Check { since: number },
             (Request::Release { .. } | Request::Keep { .. }, claims) => {
                 let wanted = (number != 0).then_some(number != 1);
                 done(seen.unwrap_or_else(|| claims.iter().map(|_| freed(wanted)).collect()))
@@ -295,16 +295,20 @@ impl Exchange {
         let claims: Vec<&Claim> = self.request.claims().iter().collect();
         match (&self.request, &self.codec.dialect) {
             (Request::Acquire { ttl, label, .. }, _) => {
-                let more = [micros(*ttl), Value::Text(label.to_string())];
+                let (ttl, label) = match claims[..] {
+                    [_] => self.terms_of_first(),
+                    _ => (micros(*ttl), label.to_string()),
+                };
+                let more = [Value::Int(ttl), Value::Text(label)];
                 self.statement(&self.codec.claim, &claims, true, more)
             }
             (Request::Renew { ttl, .. }, _) => {
-                self.statement(&self.codec.renew, &claims, true, [micros(*ttl)])
+                let ttl = Value::Int(micros(*ttl));
+                self.statement(&self.codec.renew, &claims, true, [ttl])
             }
             (Request::Release { .. }, _) => self.released(&self.codec.release),
             (Request::Keep { keep, .. }, _) if let Some(texts) = &self.codec.keep => {
-                let [text, _] = &**texts;
-                self.statement(text, &claims, true, [micros(*keep)])
+                self.kept(&texts[0], *keep)
             }
             (Request::Ping { number }, Dialect::Postgres { ping, .. }) => {
                 let payload = Value::Text(postgres::ping(*number));
@@ -314,23 +318,6 @@ impl Exchange {
             // The others never get here: the first stage refuses them.
             _ => Statement::new(self.codec.holders.any.clone(), []),
         }
-    }
-
-    /// The same release, without a word to those that wait.
-    fn untold(&self) -> Option<Statement> {
-        let claims: Vec<&Claim> = self.request.claims().iter().collect();
-        match (&self.request, &self.codec.keep) {
-            (Request::Keep { keep, .. }, Some(texts)) => {
-                let [_, text] = &**texts;
-                Some(self.statement(text, &claims, true, [micros(*keep)]))
-            }
-            _ => self.codec.untold.as_ref().map(|text| self.released(text)),
-        }
-    }
-
-    fn released(&self, text: &Text) -> Statement {
-        let claims: Vec<&Claim> = self.request.claims().iter().collect();
-        self.statement(text, &claims, false, [])
     }
 
     fn ask(&self, granted: &BTreeMap<String, Fence>) -> Statement {
@@ -411,9 +398,14 @@ impl Exchange {
             (Dialect::Postgres { .. }, None) => {
                 let owners = claims.iter().map(|claim| claim.owner.to_string()).collect();
                 params.extend([names(claims), Value::Texts(owners)]);
+                params.extend(self.own_columns(claims).into_iter().map(Value::Texts));
             }
-            (Dialect::Sqlite { .. }, None) => params.push(Value::Text(sqlite::json(claims))),
-            (Dialect::Mysql { .. }, None) => params.push(Value::Text(mysql::json(claims))),
+            (Dialect::Sqlite { .. }, None) => {
+                params.push(Value::Text(sqlite::json(claims, |claim| self.own(claim))));
+            }
+            (Dialect::Mysql { .. }, None) => {
+                params.push(Value::Text(mysql::json(claims, |claim| self.own(claim))));
+            }
         }
         // After a power cut another kernel runs, for which all rows of this one are free: by then, only
         // the fences must be on the disk.
@@ -432,8 +424,8 @@ fn names(claims: &[&Claim]) -> Value {
     Value::Texts(claims.iter().map(|claim| claim.name.to_string()).collect())
 }
 
-fn micros(duration: Duration) -> Value {
-    Value::Int(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX))
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 fn surprise() -> Stage {

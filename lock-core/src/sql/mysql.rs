@@ -14,21 +14,24 @@
 //!   depends on the old owner and expiry, then the owner, then the expiry.
 //! * Each renewal moves the expiry, by a microsecond at least: where the clock was set back, an expiry that
 //!   has not moved is that of a lease that was not renewed. See [`Exchange`](super::Exchange).
-//! * Claims are a JSON array of `[name, owner]` pairs, both hexadecimal: they mean the same in every
-//!   character set. They are in the order of their names, and rows are locked in that order.
+//! * Claims are a JSON array of `[name, owner]`, both hexadecimal: they mean the same in every
+//!   character set. A claim with a TTL or a label of its own is `[name, owner, TTL in µs, label]`. They are in the order
+//!   of their names, and rows are locked in that order.
 //! * Statements are sent as text, with their parameters put in by [`inline`]: one round trip. Those that
 //!   are [repeated](Statement::repeated) are [prepared](super::Prepared) the second time, and executed from then
 //!   on; each means the same prepared.
 //! * `name` is compared as bytes (`VARBINARY`).
 
+mod claims;
+
 use super::{Codec, Dialect, Statement, Terms, Text, Value};
 use crate::error::{Code, Failure};
 use crate::name::{Owner, TableName};
-use crate::request::Claim;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::fmt::Write;
+use claims::hex;
+pub(super) use claims::{json, pair};
 
 /// The codec for a table.
 pub fn codec(table: TableName) -> Codec {
@@ -49,7 +52,7 @@ pub(super) fn make(table: TableName, terms: Terms) -> Codec {
     };
     let [any, one, renew, all, each] = [&any, &one, RENEW, HOLDERS, HOLDER].map(watch);
     let texts = [&any, &renew, RELEASE, &all, MINE, &one, &each, MARK, CORRECT, KEEP]
-        .map(|text| text.replace("{now}", NOW).replace("{pairs}", PAIRS))
+        .map(|text| text.replace("{now}", NOW).replace("{pairs}", PAIRS).replace("{own}", OWN))
         .map(|text| text.replace("{where}", filter).replace("{and}", and))
         .map(|text| text.replace("{kept}", &Owner::KEPT.to_string()));
     let [claim, renew, release, holders, mine, one, holder, mark, correct, keep] = &texts;
@@ -133,31 +136,6 @@ fn literal(text: &mut String, value: &str) {
     text.push_str("_utf8mb4 X'");
     hex(text, value.as_bytes());
     text.push('\'');
-}
-
-/// `claims` as a JSON array of pairs.
-pub(super) fn json(claims: &[&Claim]) -> String {
-    let mut text = String::from("[");
-    for (at, claim) in claims.iter().enumerate() {
-        let [name, owner] = pair(claim);
-        text += if at == 0 { "" } else { "," };
-        text += &format!("[\"{name}\",\"{owner}\"]");
-    }
-    text + "]"
-}
-
-/// A claim's name and owner, both hexadecimal.
-pub(super) fn pair(claim: &Claim) -> [String; 2] {
-    let mut name = String::new();
-    hex(&mut name, claim.name.as_str().as_bytes());
-    [name, claim.owner.to_string()]
-}
-
-fn hex(text: &mut String, bytes: &[u8]) {
-    for byte in bytes {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
 }
 
 /// The failure that the server's error stands for. `code` is its number, absent when
@@ -328,15 +306,20 @@ pub(super) const NOW: &str = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMES
 const PAIRS: &str =
     "JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]'))";
 
-const CLAIMS: &str =
-    "UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant\n          FROM {pairs} AS j";
-const CLAIM_OF_ONE: &str = "UNHEX(?) AS its_name, UNHEX(?) AS claimant";
+/// The same with what claims have of their own, or NULL.
+const OWN: &str = "JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]', ttl BIGINT PATH '$[2]', label VARCHAR(510) PATH '$[3]'))";
+
+const CLAIMS: &str = "COALESCE(j.ttl, CAST(? AS SIGNED)) AS ttl, COALESCE(CONVERT(UNHEX(j.label) USING utf8mb4), ?) AS label,
+               UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant
+          FROM {own} AS j";
+const CLAIM_OF_ONE: &str =
+    "CAST(? AS SIGNED) AS ttl, ? AS label, UNHEX(?) AS its_name, UNHEX(?) AS claimant";
 
 /// TTL in µs, the holder's text, claims or one name and owner. The last claim's fence, 0 if it was not granted.
 const CLAIM: &str = r#"
 INSERT INTO {table} (name, owner, fence, expires_us, acquired_us, ttl_us, holder)
 SELECT c.its_name, c.claimant, LAST_INSERT_ID(c.now), c.now + c.ttl, c.now, c.ttl, c.label
-  FROM (SELECT {now} AS now, CAST(? AS SIGNED) AS ttl, ? AS label, {claims}) AS c{where}
+  FROM (SELECT {now} AS now, {claims}) AS c{where}
 ON DUPLICATE KEY UPDATE
        fence = CASE WHEN owner = c.claimant THEN LAST_INSERT_ID(fence)
                     WHEN owner IS NULL OR expires_us <= c.now THEN LAST_INSERT_ID(GREATEST(fence + 1, c.now))
@@ -356,8 +339,8 @@ ON DUPLICATE KEY UPDATE
 
 /// TTL in µs, leases. The time that they are renewed from, 0 if none was.
 const RENEW: &str = r#"
-UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, {now} AS now, ? AS ttl
-          FROM {pairs} AS j) AS c
+UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, {now} AS now, COALESCE(j.ttl, ?) AS ttl
+          FROM {own} AS j) AS c
   STRAIGHT_JOIN {table} AS l ON l.name = c.its_name
    SET l.expires_us = GREATEST(l.expires_us + 1, LAST_INSERT_ID(c.now) + c.ttl),
        l.ttl_us = GREATEST(l.ttl_us, c.ttl)
@@ -390,12 +373,12 @@ UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, {now} AS n
        l.owner = IF(LEAST(l.acquired_us, c.now) + c.keep > c.now, X'{kept}', NULL)
  WHERE l.owner = c.claimant"#;
 
-/// The earliest expiry that counts, claims. Name, owner, fence and whether somebody waits for it, of
+/// The earliest expiry that counts, less a claim's TTL if it has one; claims. Name, owner, fence and whether somebody waits for it, of
 /// those that are their owner's.
 const MINE: &str = r#"
 SELECT l.name, LOWER(HEX(l.owner)), l.fence, CAST(l.contended AS SIGNED)
-  FROM (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, ? AS since
-          FROM {pairs} AS j) AS c
+  FROM (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, ? + COALESCE(j.ttl, 0) AS since
+          FROM {own} AS j) AS c
   STRAIGHT_JOIN {table} AS l ON l.name = c.its_name
  WHERE l.owner = c.claimant AND l.expires_us >= c.since
   LOCK IN SHARE MODE"#;

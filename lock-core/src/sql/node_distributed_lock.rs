@@ -77,11 +77,11 @@ pub(super) fn check() -> String {
 }
 
 /// `$1` the TTL in µs, which is not longer than the fleet's, and `$2` the holder's text: there is a column for neither.
-/// `$3` names and `$4` their owners, or one of each.
+/// `$3` names and `$4` their owners, and two parameters that are not used; or one name and owner.
 const CLAIM: &str = r#"
 INSERT INTO {table} AS l (mutex, ts, node_id)
 SELECT c.name, clock_timestamp(), c.owner
-  FROM {claims} AS c (name, owner)
+  FROM {claims}
  WHERE {longest} AND $2::text IS NOT NULL
    AND NOT EXISTS (SELECT FROM {table} AS o
                     WHERE o.mutex = c.name AND o.node_id <> c.owner AND o.ts >= clock_timestamp() - {ttl}){durable}
@@ -92,12 +92,12 @@ ON CONFLICT (mutex) DO UPDATE
  WHERE l.ts < clock_timestamp() - {ttl} OR l.node_id = excluded.node_id
 RETURNING mutex::text, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"#;
 
-/// `$1` the TTL in µs, `$2` names, `$3` their owners.
+/// `$1` the TTL in µs, `$2` names, `$3` their owners, and one that is not used.
 const RENEW: &str = r#"
 WITH ours AS MATERIALIZED (
   SELECT l.mutex, l.node_id
     FROM {table} AS l
-    JOIN unnest($2::text[], $3::text[]) AS c (name, owner) ON l.mutex = c.name AND l.node_id = c.owner
+    JOIN unnest($2::text[], $3::text[], $4::text[]) AS c (name, owner, ttl) ON l.mutex = c.name AND l.node_id = c.owner
      AND {longest}{durable}
    ORDER BY l.mutex
      FOR NO KEY UPDATE OF l

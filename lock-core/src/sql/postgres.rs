@@ -69,7 +69,11 @@ pub(super) fn make(table: TableName, terms: Terms) -> Codec {
             .replace("{late}", LATE)
             .replace("{kept}", &kept)
     };
-    let [any, one] = [CLAIMS, CLAIM_OF_ONE].map(|claims| carry(&CLAIM.replace("{claims}", claims)));
+    let [any, one] = [(CLAIMS, ITS_OWN), (CLAIM_OF_ONE, ["$1::bigint", "$2::text"])];
+    let [any, one] = [any, one].map(|(claims, [ttl, label])| {
+        let text = CLAIM.replace("{claims}", claims).replace("{label}", label);
+        carry(&text.replace("{ttl}", ttl))
+    });
     let look = if carries { LOOK } else { HOLDERS };
     let holders = carry(&look.replace("{seen}", SEEN));
     let marks = [MARK, MARK_ONE].map(carry);
@@ -301,10 +305,14 @@ pub(super) const WHO: &str = "SELECT current_user::text";
 /// Makes commits wait for the disk in our session, if they do not by default.
 pub(super) const DURABLE: &str = "SET synchronous_commit = on";
 
-pub(super) const CLAIMS: &str = "unnest($3::text[], $4::text[])";
-pub(super) const CLAIM_OF_ONE: &str = "(VALUES ($3::text, $4::text))";
+/// The last two are empty unless a claim has a TTL or a label of its own.
+pub(super) const CLAIMS: &str =
+    "unnest($3::text[], $4::text[], $5::text[], $6::text[]) AS c (name, owner, ttl, label)";
+pub(super) const CLAIM_OF_ONE: &str = "(VALUES ($3::text, $4::text)) AS c (name, owner)";
+const ITS_OWN: [&str; 2] = ["coalesce(c.ttl::bigint, $1::bigint)", "coalesce(c.label, $2::text)"];
 
-/// `$1` the TTL in µs, `$2` the holder's text, `$3` names and `$4` their owners, or one of each.
+/// `$1` the TTL in µs, `$2` the holder's text, `$3` names and `$4` their owners, `$5` TTLs and `$6` texts of their own; or
+/// one name and owner.
 ///
 /// **The name is set to itself, and must be.** How strongly the row is locked follows the columns that the statement names,
 /// not their values: with the key among them, the claim waits for a transaction that has [pinned](crate::PinStatement)
@@ -313,9 +321,9 @@ const CLAIM: &str = r#"
 INSERT INTO {table} AS l (name, owner, fence, expires_at, acquired_at, ttl_us, holder)
 SELECT c.name, c.owner,
        (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
-       clock_timestamp() + $1::bigint * interval '1 microsecond',
-       clock_timestamp(), $1::bigint, $2::text
-  FROM {claims} AS c (name, owner)
+       clock_timestamp() + {ttl} * interval '1 microsecond',
+       clock_timestamp(), {ttl}, {label}
+  FROM {claims}
  WHERE NOT EXISTS (SELECT FROM {table} AS o
                     WHERE o.name = c.name AND o.owner <> c.owner{lives}){durable}
  ORDER BY c.name COLLATE "C"
@@ -324,7 +332,7 @@ ON CONFLICT (name) DO UPDATE
        fence = CASE WHEN l.owner = excluded.owner THEN l.fence
                     ELSE greatest(l.fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) END,
        expires_at = greatest(CASE WHEN l.owner = excluded.owner THEN l.expires_at + interval '1 microsecond' END,
-                             clock_timestamp() + $1::bigint * interval '1 microsecond'),
+                             clock_timestamp() + excluded.ttl_us * interval '1 microsecond'),
        acquired_at = CASE WHEN l.owner = excluded.owner THEN l.acquired_at ELSE clock_timestamp() END,
        ttl_us = greatest(CASE WHEN l.owner = excluded.owner THEN l.ttl_us END, excluded.ttl_us),
        contended = l.contended AND l.owner IS NOT DISTINCT FROM excluded.owner,
@@ -332,18 +340,18 @@ ON CONFLICT (name) DO UPDATE
  WHERE l.owner IS NULL{expired} OR l.owner = excluded.owner
 RETURNING name, fence"#;
 
-/// `$1` the TTL in µs, `$2` names, `$3` their owners.
+/// `$1` the TTL in µs, `$2` names, `$3` their owners, `$4` TTLs of their own, or none.
 const RENEW: &str = r#"
 WITH ours AS MATERIALIZED (
-  SELECT l.name, l.owner
+  SELECT l.name, l.owner, coalesce(c.ttl::bigint, $1::bigint) AS ttl
     FROM {table} AS l
-    JOIN unnest($2::text[], $3::text[]) AS c (name, owner) ON l.name = c.name AND l.owner = c.owner{durable}
+    JOIN unnest($2::text[], $3::text[], $4::text[]) AS c (name, owner, ttl) ON l.name = c.name AND l.owner = c.owner{durable}
    ORDER BY l.name
      FOR NO KEY UPDATE OF l
 )
 UPDATE {table} AS l
-   SET expires_at = greatest(l.expires_at + interval '1 microsecond', clock_timestamp() + $1::bigint * interval '1 microsecond'),
-       ttl_us = greatest(l.ttl_us, $1::bigint)
+   SET expires_at = greatest(l.expires_at + interval '1 microsecond', clock_timestamp() + ours.ttl * interval '1 microsecond'),
+       ttl_us = greatest(l.ttl_us, ours.ttl)
   FROM ours
  WHERE l.name = ours.name AND l.owner = ours.owner{renewable}
 RETURNING l.name, l.owner"#;

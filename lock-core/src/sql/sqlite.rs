@@ -7,7 +7,8 @@
 //! * The first fence of a name is the wall clock in µs, every later one is higher than the last.
 //! * The file must be on a local file system: over a network, neither its locks nor the shared
 //!   clock would hold. The driver refuses what it can recognise.
-//! * Several claims are bound as one JSON array of `[name, owner]` pairs.
+//! * Several claims are bound as one JSON array of `[name, owner]`, or of `[name, owner, TTL in µs, label]` if a claim has
+//!   one of these of its own.
 
 pub mod file;
 
@@ -20,8 +21,10 @@ use alloc::string::{String, ToString};
 
 /// The codec for a table, on the machine whose kernel runs since `boot`.
 pub fn codec(table: TableName, boot: &str) -> Codec {
-    let [any, one] = [CLAIMS, CLAIM_OF_ONE]
-        .map(|claims| CLAIM.replace("{claims}", claims).replace("{lease}", LEASE));
+    let [any, one] = [(CLAIMS, OWN), (CLAIM_OF_ONE, ["?3", "?4"])].map(|(claims, [ttl, label])| {
+        let text = CLAIM.replace("{claims}", claims).replace("{lease}", LEASE);
+        text.replace("{ttl}", ttl).replace("{label}", label)
+    });
     let dialect = Dialect::Sqlite { boot: boot.to_string(), log: true };
     let [all, each] =
         [HOLDERS, HOLDER].map(|text| text.replace("{kept}", &Owner::KEPT.to_string()));
@@ -47,16 +50,15 @@ pub fn statement_failed(code: Option<i32>, message: &str) -> Failure {
     failure.with_code(code.map(Code::Sqlite))
 }
 
-/// `claims` as a JSON array of pairs. Names have no control characters, so two escapes suffice.
-pub(super) fn json(claims: &[&Claim]) -> String {
+/// `claims` as a JSON array, with what each has of its own. Names and labels have no other control character than
+/// [`PERMIT`], so three escapes suffice.
+pub(super) fn json(claims: &[&Claim], own: impl Fn(&Claim) -> Option<(i64, String)>) -> String {
+    let escaped =
+        |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace(PERMIT, "\\u001f");
     let pairs = claims.iter().map(|claim| {
-        let name = claim
-            .name
-            .as_str()
-            .replace('\\', "\\\\")
-            .replace('"', "\\\"")
-            .replace(PERMIT, "\\u001f");
-        format!("[\"{name}\",\"{}\"]", claim.owner)
+        let (name, owner) = (escaped(claim.name.as_str()), claim.owner);
+        let own = own(claim).map(|(ttl, label)| format!(",{ttl},\"{}\"", escaped(&label)));
+        format!("[\"{name}\",\"{owner}\"{}]", own.unwrap_or_default())
     });
     let pairs: alloc::vec::Vec<_> = pairs.collect();
     format!("[{}]", pairs.join(","))
@@ -97,7 +99,9 @@ pub(super) const DURABLE: &str = "PRAGMA synchronous = FULL";
 /// The columns that a claim sets besides the name and the owner.
 const CLAIMS: &str = "c.value ->> 0, c.value ->> 1, {lease}\n  FROM json_each(?5) AS c";
 const CLAIM_OF_ONE: &str = "?5, ?6, {lease}";
-const LEASE: &str = "CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000, ?2, ?1 + ?3, ?1, ?4";
+const LEASE: &str =
+    "CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000, ?2, ?1 + {ttl}, ?1, {label}";
+const OWN: [&str; 2] = ["coalesce(c.value ->> 2, ?3)", "coalesce(c.value ->> 3, ?4)"];
 
 /// `?1` now in µs, `?2` boot, `?3` the TTL in µs, `?4` the holder's text, `?5` claims; or a name and
 /// `?6` its owner.
@@ -120,10 +124,11 @@ RETURNING name, fence"#;
 
 /// `?1` now in µs, `?2` boot, `?3` the TTL in µs, `?4` leases.
 const RENEW: &str = r#"
-UPDATE {table}
-   SET expires_us = max(expires_us + 1, ?1 + ?3)
- WHERE (name, owner) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?4))
-   AND boot = ?2 AND expires_us > ?1
+UPDATE {table} AS l
+   SET expires_us = max(l.expires_us + 1, ?1 + coalesce(c.value ->> 2, ?3))
+  FROM json_each(?4) AS c
+ WHERE l.name = c.value ->> 0 AND l.owner = c.value ->> 1
+   AND l.boot = ?2 AND l.expires_us > ?1
 RETURNING name, owner"#;
 
 /// `?1` leases. The owner is not returned: SQLite returns new values, and no name is among them twice.

@@ -30,7 +30,7 @@ fn said(numbers: &[i64]) -> Rows {
 }
 
 fn claim(name: &str, mode: Mode) -> Claim {
-    Claim { name: LockName::new(name).expect("good"), owner: Owner::new(0xa), mode, ended: None }
+    Claim { mode, ..Claim::new(LockName::new(name).expect("good"), Owner::new(0xa)) }
 }
 
 fn claims(names: &[&str]) -> Vec<Claim> {

@@ -13,6 +13,7 @@ mod keep;
 mod look;
 mod lose;
 mod news;
+mod own;
 mod records;
 mod release;
 mod renew;

@@ -4,7 +4,7 @@ use crate::scenario::*;
 use lock_core::sim::table::FakeTable;
 use lock_core::sim::{Connection, Server};
 use lock_core::{
-    Action, Claim, Config, ConnectionId, Engine, LockId, Mode, Owner, Request, SessionName, table,
+    Action, Claim, Config, ConnectionId, Engine, LockId, Owner, Request, SessionName, table,
 };
 use std::time::Duration;
 
@@ -13,8 +13,7 @@ const LINE: Connection = Connection { client: 0, number: 0, id: ConnectionId::MA
 
 /// Somebody else takes `text` for a while.
 fn stranger(text: &str) -> Request {
-    let claims =
-        vec![Claim { name: name(text), owner: Owner::new(9), mode: Mode::Exclusive, ended: None }];
+    let claims = vec![Claim::new(name(text), Owner::new(9))];
     Request::Acquire {
         session: SessionName::default(),
         claims,

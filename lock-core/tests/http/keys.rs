@@ -71,7 +71,7 @@ fn check_key(text: &str) {
     assert!(key.split('/').all(|part| !part.is_empty() && part != "."), "{key}");
     let request = Request::Wait {
         session: SessionName::default(),
-        claim: Claim { name, owner: Owner::new(1), mode: Mode::Exclusive, ended: None },
+        claim: Claim::new(name, Owner::new(1)),
         since: 0,
         up_to: Duration::ZERO,
         min_uptime: Duration::ZERO,

@@ -18,7 +18,7 @@ fn name(text: &str) -> LockName {
 }
 
 fn claim(text: &str) -> Claim {
-    Claim { name: name(text), owner: Owner::new(1), mode: Mode::Exclusive, ended: None }
+    Claim::new(name(text), Owner::new(1))
 }
 
 /// The HTTP request for `request`.

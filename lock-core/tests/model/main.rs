@@ -106,6 +106,13 @@ fn set_back(mut scope: Scope) -> Scope {
     scope
 }
 
+/// The same with two locks, and TTLs of two lengths.
+fn mixed(mut scope: Scope) -> Scope {
+    scope.names = 2;
+    scope.wishes = [Wish::WAIT, Wish::WAIT.lasting(scope.timing.ttl() * 2)].into();
+    scope
+}
+
 /// The same, and users pin locks in transactions.
 fn pinning(scope: Scope) -> Scope {
     Scope { transactions: 6, ..scope }

@@ -1,7 +1,7 @@
 //! Seeded bugs: each must be caught by the check that is named here, with no other one looking.
 
 use crate::tables::{BadTable, Bug};
-use crate::{keeping, pinning, set_back, world_of};
+use crate::{keeping, mixed, pinning, set_back, world_of};
 use lock_core::sim::table::FakeTable;
 use lock_core::sim::{Check, Flaw, Scope, Server, World, explore, random};
 
@@ -25,6 +25,7 @@ fn row(name: &str, caught: Option<(u64, usize, Check)>, by: Check) {
 fn table(bug: Bug, by: Check) {
     let caught = caught(|scope| {
         let scope = if bug.is_about_clocks() { set_back(scope) } else { scope };
+        let scope = if bug == Bug::OneTtlForAll { mixed(scope) } else { scope };
         let scope = if bug.is_about_pins() { pinning(scope) } else { scope };
         let scope = if bug.is_about_keeping() { keeping(scope) } else { scope };
         world_of(BadTable { bug, table: FakeTable::new() }, Scope { checks: vec![by], ..scope })
@@ -53,7 +54,7 @@ fn seen_by_users(flaw: Flaw) {
 fn bugs_of_tables() {
     let caught_by = |bug| match bug {
         Bug::ClaimRaisesOwnFence | Bug::LeaseTooShort | Bug::RepliesInWrongOrder => Check::Backed,
-        Bug::CorrectsToNow => Check::Exclusion,
+        Bug::CorrectsToNow | Bug::OneTtlForAll => Check::Exclusion,
         Bug::OwnClaimIsBusy | Bug::CorrectsNothing => Check::Liveness,
         Bug::ReleaseKeepsOwner => Check::Leaks,
         bug if bug.is_about_pins() => Check::Writes,

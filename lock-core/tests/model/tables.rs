@@ -22,6 +22,8 @@ pub(crate) enum Bug {
     OwnClaimIsBusy,
     RepliesInWrongOrder,
     ReleaseKeepsOwner,
+    /// All leases of a statement get the TTL of its first.
+    OneTtlForAll,
     /// Of leases that end later than they can, once the clock was set back.
     CorrectsToNow,
     CorrectsByAnEarlierTime,
@@ -38,7 +40,7 @@ pub(crate) enum Bug {
 }
 
 impl Bug {
-    pub(crate) const ALL: [Bug; 24] = [
+    pub(crate) const ALL: [Bug; 25] = [
         Bug::ReleaseWithoutOwner,
         Bug::RenewWithoutOwner,
         Bug::RenewOfExpired,
@@ -53,6 +55,7 @@ impl Bug {
         Bug::OwnClaimIsBusy,
         Bug::RepliesInWrongOrder,
         Bug::ReleaseKeepsOwner,
+        Bug::OneTtlForAll,
         Bug::CorrectsToNow,
         Bug::CorrectsByAnEarlierTime,
         Bug::CorrectsNothing,
@@ -147,7 +150,10 @@ impl Server for BadTable {
         if self.bug == Bug::CorrectsByAnEarlierTime {
             self.table.tick(now);
         }
-        let mut reply = self.table.apply(now, connection, request);
+        let mut reply = match (self.bug, request) {
+            (Bug::OneTtlForAll, request) => self.table.apply(now, connection, &alike(request)),
+            _ => self.table.apply(now, connection, request),
+        };
         for (at, claim) in claims.iter().enumerate() {
             let old = rows.get(&claim.name);
             let Some(row) = self.table.rows_mut().get_mut(&claim.name) else { continue };
@@ -232,4 +238,14 @@ impl Server for BadTable {
     fn crash(&mut self) {
         self.table.crash();
     }
+}
+
+/// The request with the TTL of the first of its claims for all of them.
+fn alike(request: &Request) -> Request {
+    let mut request = request.clone();
+    if let Request::Acquire { claims, .. } | Request::Renew { claims, .. } = &mut request {
+        let first = claims.first().and_then(|claim| claim.ttl);
+        claims.iter_mut().for_each(|claim| claim.ttl = first);
+    }
+    request
 }

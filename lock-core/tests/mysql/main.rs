@@ -5,8 +5,8 @@ mod setup;
 use lock_core::admin::AdminRequest;
 use lock_core::sql::{Codec, Refusal, Rows, Setup, Statement, Step, Value, mysql};
 use lock_core::{
-    Claim, Code, Failure, Fence, Instant, LockName, Mode, Outcome, Owner, Reply, Request,
-    SessionName, TableName,
+    Claim, Code, Failure, Fence, Instant, LockName, Outcome, Owner, Reply, Request, SessionName,
+    TableName,
 };
 use std::time::Duration;
 
@@ -31,12 +31,7 @@ fn number(number: i64) -> Rows {
 }
 
 fn claims(names: &[&str]) -> Vec<Claim> {
-    let claim = |name: &&str| Claim {
-        name: LockName::new(name).expect("good"),
-        owner: Owner::new(0xa),
-        mode: Mode::Exclusive,
-        ended: None,
-    };
+    let claim = |name: &&str| Claim::new(LockName::new(name).expect("good"), Owner::new(0xa));
     names.iter().map(claim).collect()
 }
 
@@ -122,7 +117,10 @@ fn several_leases_are_renewed_if_they_end_as_late_as_they_must() {
     let mut exchange = codec().encode(&renew(&["a", "b"]), Instant::default());
     exchange.handle_rows(number(1_000));
     let check = exchange.poll_statement().expect("it reads which");
-    assert_eq!(check.params[0], int(30_001_000));
+    let owner = "0000000000000000000000000000000a";
+    let each = format!(r#"[["61","{owner}",30000000,""],["62","{owner}",30000000,""]]"#);
+    assert_eq!(check.params, [int(1_000), text(&each)], "each a TTL after they were renewed");
+    assert!(check.text.contains("? + COALESCE(j.ttl, 0) AS since"));
     assert!(check.text.contains("LOCK IN SHARE MODE"), "a replica may not know of it yet");
     exchange.handle_rows(vec![mine("b", 0xa, 8)]);
     assert_eq!(exchange.finish(), Ok(Reply::Outcomes(vec![Outcome::NotOwner, Outcome::Done])));
@@ -210,10 +208,11 @@ fn parameters_are_put_in_and_mean_nothing_else() {
     let [name, owner] = ["6974277320226122205c20f09f94923f", "0000000000000000000000000000000a"];
     let one = format!("UNHEX('{name}') AS its_name, UNHEX('{owner}') AS claimant)");
     let several = format!(r#"'[["61","{owner}"],["{name}","{owner}"]]'"#);
-    for (names, claims) in [(vec![awkward], one), (vec!["a", awkward], several)] {
+    let terms = "CAST(30000000 AS SIGNED) AS ttl, 'me' AS label";
+    let own = "COALESCE(j.ttl, CAST(30000000 AS SIGNED)) AS ttl, COALESCE(CONVERT(UNHEX(j.label) USING utf8mb4), 'me') AS label";
+    for (names, claims, sets) in [(vec![awkward], one, terms), (vec!["a", awkward], several, own)] {
         let exchange = codec().encode(&acquire(&names), Instant::default());
         let sent = mysql::inline(&exchange.poll_statement().expect("a statement"));
-        let sets = "CAST(30000000 AS SIGNED) AS ttl, 'me' AS label";
         assert!(sent.contains(&claims) && sent.contains(sets), "{sent}");
         assert!(!sent.contains('?'));
     }

@@ -2,7 +2,7 @@
 
 use super::{pg, pg_checked, pg_row, pg_row_with, runs, text};
 use lock_core::sql::{Statement, Step, Value, mysql};
-use lock_core::{Claim, Failure, Instant, LockName, Mode, Owner, Request, SessionName, TableName};
+use lock_core::{Claim, Failure, Instant, LockName, Owner, Request, SessionName, TableName};
 use std::time::Duration;
 
 /// Through a pooler, and on a client that was brought.
@@ -74,7 +74,7 @@ fn where_the_session_is_not_ours_statements_carry_the_settings() {
 
 fn claim() -> Claim {
     let name = LockName::new("a").expect("good");
-    Claim { name, owner: Owner::new(1), mode: Mode::Exclusive, ended: None }
+    Claim::new(name, Owner::new(1))
 }
 
 /// A pool's connection, another one for each statement: nothing is set on it, whatever it says of itself.

@@ -23,12 +23,7 @@ fn codecs() -> [Codec; 2] {
 }
 
 fn claim(name: &str, owner: u128) -> Claim {
-    Claim {
-        name: LockName::new(name).expect("a good name"),
-        owner: Owner::new(owner),
-        mode: Mode::Exclusive,
-        ended: None,
-    }
+    Claim::new(LockName::new(name).expect("a good name"), Owner::new(owner))
 }
 
 fn acquire(claims: Vec<Claim>) -> Request {
@@ -372,7 +367,7 @@ fn parameters_carry_the_claims_the_clock_and_the_ttl() {
             .map(|texts| Value::Texts(texts.map(String::from).into()));
     assert_eq!(
         statement(&postgres.encode(&acquire_ab(), NOW)).params,
-        [micros.clone(), text("me"), names, owners]
+        [micros.clone(), text("me"), names, owners, Value::Texts(vec![]), Value::Texts(vec![])]
     );
     let clock = [int(5_000_000), text("boot-1")];
     let pair = [name.clone(), text(&one)];

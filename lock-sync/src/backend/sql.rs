@@ -162,7 +162,7 @@ mod tests {
     use super::super::sqlite::Sqlite;
     use super::*;
     use lock_core::sql::sqlite;
-    use lock_core::{Claim, LockName, Mode, Owner, SessionName, TableName};
+    use lock_core::{Claim, LockName, Owner, SessionName, TableName};
 
     const BUDGET: Duration = Duration::from_secs(5);
 
@@ -208,7 +208,7 @@ mod tests {
         session.pause = pause;
         session.steps.clear();
         let name = LockName::new("a").expect("good");
-        let claims = vec![Claim { name, owner: Owner::new(1), mode: Mode::Exclusive, ended: None }];
+        let claims = vec![Claim::new(name, Owner::new(1))];
         let request = Request::Acquire {
             session: SessionName::default(),
             claims,

@@ -260,8 +260,8 @@ impl Shared {
     }
 
     /// Waits until all releases are confirmed and all guards are dropped, up to a caller's deadline. Returns
-    /// the numbers of remaining guards and locks.
-    pub(super) fn drained(self: &Arc<Self>) -> Result<(usize, usize), Dead> {
+    /// the numbers of remaining guards and locks, and the time after which those have ended.
+    pub(super) fn drained(self: &Arc<Self>) -> Result<(usize, usize, Duration), Dead> {
         let until = clock::now().after(self.timing.answer_grace());
         let mut state = self.lock()?;
         loop {
@@ -270,7 +270,7 @@ impl Shared {
             let guards = state.guards.len();
             let unsettled = state.engine.attempts().saturating_sub(guards);
             if (guards == 0 && unsettled == 0) || until <= now {
-                return Ok((guards, unsettled + state.unconfirmed.at(now)));
+                return Ok((guards, unsettled + state.unconfirmed.at(now), state.within));
             }
             // A request may concern other callers, too. It needs a request's whole time, or is left to the
             // pump.

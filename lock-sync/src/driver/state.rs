@@ -27,8 +27,8 @@ pub(super) struct State {
     pub(super) closed: bool,
     /// True once the driver and all guards are gone.
     pub(super) stopped: bool,
-    /// The time after which an unreleased lease has ended.
-    within: Duration,
+    /// The time after which an unreleased lease has ended, whichever of those that were granted.
+    pub(super) within: Duration,
     /// True once a thread panicked in the middle of this state, which must not be used any more.
     pub(super) dead: bool,
     /// The only thread that may begin requests for now.
@@ -153,6 +153,7 @@ impl State {
                         continue; // Nobody wants it any more.
                     };
                     let held = Held::of(&self.engine, id, &name, fence);
+                    self.within = self.within.max(held.within(self.within));
                     let cell = Arc::new(HoldState::new(name, fence, deadline, self.teller.clone()));
                     self.guards.insert(id, cell.clone());
                     self.idle_from = clock::now().after(self.look);

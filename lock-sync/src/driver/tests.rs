@@ -7,6 +7,7 @@ use crate::backend::Backend;
 use crate::locks::Locks;
 use lock_core::config::{Error, ShutdownError};
 use lock_core::{Config, Failure, Fence, Outcome, Reply, Request, Timing, table};
+use lock_shared::check::Check;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::channel;
@@ -108,7 +109,7 @@ fn start_with<const LANES: bool>(timing: Timing) -> (Arc<Driver>, Locks, Arc<Scr
     let engine = Engine::new(table::capabilities("me", false), Config::new(timing, 1));
     let driver = Driver::start(engine, Box::new(Fake::<LANES>(script.clone())), timing.ttl());
     let driver = Arc::new(driver.expect("threads"));
-    (driver.clone(), Locks::with(driver, Arc::new(|_, _, _| Ok(()))), script)
+    (driver.clone(), Locks::with(driver, Check::default()), script)
 }
 
 /// Does `work` on a thread of its own, for it may hang.

@@ -142,6 +142,7 @@ fn consul(plan: &Plan, server: &lock_shared::consul::Server) -> Result<Locks, Er
 fn drive(plan: &Plan, engine: Engine, backends: impl Backends) -> Result<Locks, Error> {
     let system =
         |error: std::io::Error| ConfigError::System(format!("it cannot start a thread: {error}"));
+    let timing = *engine.timing();
     let driver = Driver::start(engine, Box::new(backends), plan.within()).map_err(system)?;
-    Ok(Locks::with(Arc::new(driver), plan.check()))
+    Ok(Locks::with(Arc::new(driver), plan.check(timing)))
 }

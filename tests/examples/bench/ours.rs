@@ -5,7 +5,7 @@ use crate::floor::Kind;
 use lock_core::sql::{
     Statement, Value, advisory, mysql as mysql_table, postgres as pg_table, sqlite,
 };
-use lock_core::{Claim, Instant, LockName, Mode, Owner, Request, SessionName, TableName};
+use lock_core::{Claim, Instant, LockName, Owner, Request, SessionName, TableName};
 use lock_tests::advisory::{LONG, open};
 use lock_tests::consul::Consul;
 use lock_tests::place::{client, mysql_client};
@@ -110,7 +110,7 @@ fn name() -> TableName {
 
 fn claim() -> Claim {
     let name = LockName::new("bench").expect("a good name");
-    Claim { name, owner: Owner::new(7), mode: Mode::Exclusive, ended: None }
+    Claim::new(name, Owner::new(7))
 }
 
 /// What takes a row and frees it, in a table that is there afterwards.

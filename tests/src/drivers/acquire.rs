@@ -45,6 +45,14 @@ impl<'a> Acquire<'a> {
         both!(self, it => it.keep_for(time))
     }
 
+    pub fn ttl(self, ttl: Duration) -> Self {
+        both!(self, it => it.ttl(ttl))
+    }
+
+    pub fn label(self, label: &str) -> Self {
+        both!(self, it => it.label(label))
+    }
+
     pub fn timeout(self, limit: Duration) -> Self {
         both!(self, it => it.timeout(limit))
     }

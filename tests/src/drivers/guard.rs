@@ -74,6 +74,13 @@ impl Guard {
         }
     }
 
+    pub fn valid_for(&self) -> Duration {
+        match self {
+            Guard::Blocking(guard) => guard.valid_for(),
+            Guard::Tokio(guard) => guard.valid_for(),
+        }
+    }
+
     pub fn wait_lost(&self, limit: Duration) -> Option<LostReason> {
         match self {
             Guard::Blocking(guard) => guard.wait_lost(limit),

@@ -111,10 +111,8 @@ fn request(pick: u8) -> Request {
     let names = if pick & 16 == 0 { &["1", "2"][..] } else { &["1"] };
     let mode = if pick & 32 == 0 { Mode::Exclusive } else { Mode::Shared };
     let claim = |name: &&str| Claim {
-        name: LockName::new(name).expect("good"),
-        owner: Owner::new(1),
         mode,
-        ended: None,
+        ..Claim::new(LockName::new(name).expect("good"), Owner::new(1))
     };
     let mut claims: Vec<Claim> = names.iter().map(claim).collect();
     let (session, min_uptime, label) = (SessionName::default(), Duration::ZERO, "".into());

@@ -6,13 +6,13 @@
 use lock_core::admin::AdminRequest;
 use lock_core::http::consul::{Codec, Scope};
 use lock_core::http::{self, KeyTemplate};
-use lock_core::{Claim, Fence, LockName, Mode, Owner, Request, SessionName};
+use lock_core::{Claim, Fence, LockName, Owner, Request, SessionName};
 use std::path::Path;
 use std::time::Duration;
 
 fn claim(name: &str) -> Claim {
     let name = LockName::new(name).expect("a good name");
-    Claim { name, owner: Owner::new(1), mode: Mode::Exclusive, ended: None }
+    Claim::new(name, Owner::new(1))
 }
 
 fn requests() -> Vec<(&'static str, Request)> {

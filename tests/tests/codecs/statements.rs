@@ -10,17 +10,12 @@ use lock_core::sql::{
     Codec, Rows, Setup, Statement, Step, Value, mysql, node_distributed_lock, postgres, sqlite,
 };
 use lock_core::{
-    Claim, Fence, Instant, LeaseVersion, LockName, Mode, Owner, Request, SessionName, TableName,
+    Claim, Fence, Instant, LeaseVersion, LockName, Owner, Request, SessionName, TableName,
 };
 use std::time::Duration;
 
 fn claims() -> Vec<Claim> {
-    vec![Claim {
-        name: LockName::new("a").expect("a good name"),
-        owner: Owner::new(1),
-        mode: Mode::Exclusive,
-        ended: None,
-    }]
+    vec![Claim::new(LockName::new("a").expect("a good name"), Owner::new(1))]
 }
 
 fn acquire(claims: Vec<Claim>) -> Request {

@@ -11,6 +11,7 @@ mod kept;
 mod looking;
 mod multiplexed;
 mod node_distributed_lock;
+mod own;
 mod pins;
 mod places;
 mod pooled;

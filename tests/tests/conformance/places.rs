@@ -9,6 +9,10 @@ use crate::kept::{
     permits_and_several_locks_are_kept_alike, what_is_kept_is_granted_at_its_end,
     what_needs_not_be_kept_is_freed, who_waits_is_told_that_it_is_kept,
 };
+use crate::own::{
+    locks_of_one_connection_have_labels_of_their_own,
+    locks_of_one_connection_have_ttls_of_their_own,
+};
 use crate::together::{
     a_semaphore_has_as_many_holders_as_permits, many_threads_share_the_permits,
     one_leads_at_a_time_and_its_terms_rise, sets_in_opposite_orders_do_not_wait_for_each_other,
@@ -24,7 +28,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) const TTL: Duration = Duration::from_secs(30);
 /// Of leases that are to end, or to be renewed: a busy machine stands still for a part of it.
-const SHORT: Duration = Duration::from_secs(3);
+pub(crate) const SHORT: Duration = Duration::from_secs(3);
 /// For what happens soon.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
@@ -117,6 +121,8 @@ conformance! {
         several_locks_are_acquired_all_or_none
         one_leads_at_a_time_and_its_terms_rise
         sets_in_opposite_orders_do_not_wait_for_each_other
+        locks_of_one_connection_have_ttls_of_their_own
+        locks_of_one_connection_have_labels_of_their_own
     }
     // Not where names are compared by a collation, and each lock has a connection of its own.
     own {

@@ -5,6 +5,7 @@ mod consul;
 mod differential;
 mod differential_consul;
 mod mysql;
+mod own_terms;
 mod pin;
 mod postgres;
 mod sqlite;

@@ -6,8 +6,7 @@ mod setup;
 
 use lock_core::sql::{Codec, Rows, Statement, Step, Value, sqlite};
 use lock_core::{
-    Claim, Fence, Holder, Instant, LockName, Mode, Outcome, Owner, Reply, Request, SessionName,
-    TableName,
+    Claim, Fence, Holder, Instant, LockName, Outcome, Owner, Reply, Request, SessionName, TableName,
 };
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, params_from_iter};
@@ -66,12 +65,7 @@ fn set_up(db: &Connection, codec: &Codec) -> (Step, Vec<String>) {
 }
 
 fn claim(name: &str, owner: u128) -> Claim {
-    Claim {
-        name: LockName::new(name).expect("a good name"),
-        owner: Owner::new(owner),
-        mode: Mode::Exclusive,
-        ended: None,
-    }
+    Claim::new(LockName::new(name).expect("a good name"), Owner::new(owner))
 }
 
 impl Table {

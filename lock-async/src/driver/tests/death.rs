@@ -1,7 +1,10 @@
 //! A task that ends by a panic.
 
 use super::*;
+use lock_core::Timing;
 use lock_core::config::ReleaseError;
+use lock_shared::check::Check;
+use lock_shared::settings::Codec;
 
 /// A source of one connection. Asking for another panics in the middle of the task.
 struct Trap(Server, bool);
@@ -21,7 +24,9 @@ async fn a_dead_task_loses_every_guard_and_ends_every_wait() {
     let engine =
         Engine::new(advisory::capabilities(advisory::WAITING, None), Config::new(timing, 1));
     let trap = Trap(Server::default(), false);
-    let locks = Locks::with(Driver::start(engine, trap, timing.ttl()), Arc::new(|_, _, _| Ok(())));
+    let codec = Codec::Advisory(lock_core::sql::advisory::postgres::codec(Default::default()));
+    let check = Check::new(codec, timing, String::new());
+    let locks = Locks::with(Driver::start(engine, trap, timing.ttl()), check);
     let [guard, other] = [
         locks.lock("free").await.expect("taken"),
         locks.lock_shared("free 2").await.expect("taken"),

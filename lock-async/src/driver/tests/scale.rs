@@ -114,7 +114,7 @@ fn table() -> (Oracle, Locks, Driver) {
     let oracle = Oracle::default();
     let engine = Engine::new(table::capabilities("me", false), Config::new(timing(), 1));
     let driver = Driver::start(engine, Only(Some(oracle.clone())), TTL);
-    (oracle, Locks::with(driver.clone(), Arc::new(|_, _, _| Ok(()))), driver)
+    (oracle, Locks::with(driver.clone(), Check::default()), driver)
 }
 
 /// Makes the task do `many` turns that concern nobody else.
@@ -276,7 +276,7 @@ fn connections(most: usize) -> (Queue, Locks, Driver) {
     let queue = Queue::default();
     let engine = Engine::new(advisory::capabilities(most, None), Config::new(timing(), 1));
     let driver = Driver::start(engine, queue.clone(), TTL);
-    (queue, Locks::with(driver.clone(), Arc::new(|_, _, _| Ok(()))), driver)
+    (queue, Locks::with(driver.clone(), Check::default()), driver)
 }
 
 #[tokio::test]

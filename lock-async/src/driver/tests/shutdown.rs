@@ -1,7 +1,9 @@
 //! Tests of `shutdown`.
 
 use super::*;
+use lock_core::Timing;
 use lock_core::config::ShutdownError;
+use lock_shared::check::Check;
 use std::future::{Future, poll_fn};
 use std::task::Poll;
 
@@ -19,7 +21,7 @@ fn timing() -> Timing {
 fn table(fake: &Fake) -> Locks {
     let engine = Engine::new(table::capabilities("me", false), Config::new(timing(), 1));
     let driver = Driver::start(engine, One(Some(fake.clone())), TTL);
-    Locks::with(driver, Arc::new(|_, _, _| Ok(())))
+    Locks::with(driver, Check::default())
 }
 
 async fn shut_down(locks: &Locks) -> Result<(), ShutdownError> {
@@ -89,7 +91,7 @@ async fn a_guard_dropped_during_a_shutdown_is_waited_for() {
         Config::new(timing().with_request(LATE).expect("good"), 1),
     );
     let driver = Driver::start(engine, One(Some(fake.clone())), TTL);
-    let locks = Locks::with(driver, Arc::new(|_, _, _| Ok(())));
+    let locks = Locks::with(driver, Check::default());
     let guard = locks.lock("a").await.expect("taken");
     let shutdown = tokio::spawn({
         let locks = locks.clone();

@@ -3,7 +3,7 @@
 use crate::error::{Code, Failure};
 use crate::name::{LockName, Owner};
 use crate::outcome::{Outcome, Reply};
-use crate::request::{Claim, Mode, Request, SessionName};
+use crate::request::{Claim, Request, SessionName};
 use alloc::string::ToString;
 use core::time::Duration;
 
@@ -94,12 +94,7 @@ impl Setup {
 
     /// A lock that nobody has: its name is a number that is used once.
     fn claim(&self) -> Claim {
-        Claim {
-            name: LockName::of(self.owner),
-            owner: self.owner,
-            mode: Mode::Exclusive,
-            ended: None,
-        }
+        Claim::new(LockName::of(self.owner), self.owner)
     }
 }
 

@@ -37,7 +37,8 @@ fn it_is_opened_and_checked_once() {
     assert_eq!(does(&mut flow, vec![Ok(good_table())]), ["open", "run"]);
     assert_eq!(flow.connected(), Ok(()));
     let timing = Timing::new(TTL * 2).expect("good");
-    assert_eq!(flow.judge(timing), Ok(Some(timing)));
+    let judged = flow.judge(timing).expect("fast").expect("known");
+    assert_eq!((judged.ttl(), judged.request()), (timing.ttl(), timing.request()));
     flow.connect(true);
     assert!(flow.poll_step().is_none(), "it is open");
     assert_eq!(flow.connected(), Ok(()));

@@ -3,7 +3,7 @@
 use lock_core::sim::table::FakeTable;
 use lock_core::sim::{Connection as Client, Server};
 use lock_core::{
-    Claim, ConnectionId, Instant, LockName, Mode, Outcome, Owner, Reply, Request, SessionName,
+    Claim, ConnectionId, Instant, LockName, Outcome, Owner, Reply, Request, SessionName,
 };
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -48,11 +48,8 @@ fn claims() -> impl Strategy<Value = Vec<Claim>> {
     let names = prop::sample::subsequence(vec!["a", "A", "\"", "\\"], 1..=3);
     (names, prop::collection::vec(1_u128..4, 3)).prop_map(|(mut names, owners)| {
         names.sort_unstable();
-        let claim = |(name, owner): (&str, u128)| Claim {
-            name: LockName::new(name).expect("a good name"),
-            owner: Owner::new(owner),
-            mode: Mode::Exclusive,
-            ended: None,
+        let claim = |(name, owner): (&str, u128)| {
+            Claim::new(LockName::new(name).expect("a good name"), Owner::new(owner))
         };
         names.into_iter().zip(owners).map(claim).collect()
     })

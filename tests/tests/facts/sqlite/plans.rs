@@ -2,17 +2,12 @@
 
 use crate::sqlite::{Table, run};
 use lock_core::sql::{Exchange, Statement, Value};
-use lock_core::{Claim, Instant, LockName, Mode, Owner, Request, SessionName};
+use lock_core::{Claim, Instant, LockName, Owner, Request, SessionName};
 use rusqlite::StatementStatus;
 use std::time::Duration;
 
 fn claims(names: &[&str]) -> Vec<Claim> {
-    let claim = |name: &&str| Claim {
-        name: LockName::new(name).expect("good"),
-        owner: Owner::new(1),
-        mode: Mode::Exclusive,
-        ended: None,
-    };
+    let claim = |name: &&str| Claim::new(LockName::new(name).expect("good"), Owner::new(1));
     names.iter().map(claim).collect()
 }
 

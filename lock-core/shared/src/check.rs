@@ -1,0 +1,54 @@
+//! The check before each attempt: whether there is such a lock where the locks are kept.
+
+use crate::settings::{Codec, labeled};
+use lock_core::{ClaimError, LockName, Mode, TableName, Timing};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The check before each attempt. Cheap to clone. The default is for a lock table.
+#[derive(Clone)]
+pub struct Check(Arc<Place>);
+
+struct Place {
+    codec: Codec,
+    timing: Timing,
+    /// The label of a holder without a label of its own.
+    process: String,
+}
+
+impl Default for Check {
+    fn default() -> Self {
+        let codec = lock_core::sql::postgres::codec(TableName::default());
+        Self::new(Codec::Table(Box::new(codec)), Timing::default(), String::new())
+    }
+}
+
+impl Check {
+    /// The check for locks kept by this `codec`, of a holder that is called `process`.
+    pub fn new(codec: Codec, timing: Timing, process: String) -> Self {
+        Self(Arc::new(Place { codec, timing, process }))
+    }
+
+    /// Fails if there is no lock of this name and mode.
+    pub fn name(&self, name: &LockName, mode: Mode) -> Result<(), ClaimError> {
+        self.0.codec.check(name, mode)
+    }
+
+    /// Fails if no lock can be kept for so long after its grant.
+    pub fn keep(&self, keep: Duration) -> Result<(), ClaimError> {
+        self.0.codec.check_keep(keep)
+    }
+
+    /// The lease times of a lock with a TTL of its own. Fails if no lock can have one, or not this one.
+    pub fn timing(&self, ttl: Duration) -> Result<Timing, ClaimError> {
+        match self.0.codec.has_own_ttls() {
+            true => Ok(self.0.timing.lasting(ttl)?),
+            false => Err(ClaimError::NoOwnTtl),
+        }
+    }
+
+    /// The label of a holder with a label of its own.
+    pub fn holder(&self, label: &str) -> Arc<str> {
+        lock_core::table::stored(&labeled(&self.0.process, Some(label)))
+    }
+}
