@@ -104,8 +104,8 @@ RETURNING name, contended;
 
 -- release, but leave taken for a while
 UPDATE "locks"
-   SET owner = CASE WHEN acquired_us + ?3 > ?1 THEN '00000000000000000000000000000000' END,
-       expires_us = CASE WHEN acquired_us + ?3 > ?1 THEN acquired_us + ?3 ELSE expires_us END
+   SET owner = CASE WHEN min(acquired_us, ?1) + ?3 > ?1 THEN '00000000000000000000000000000000' END,
+       expires_us = CASE WHEN min(acquired_us, ?1) + ?3 > ?1 THEN min(acquired_us, ?1) + ?3 ELSE expires_us END
  WHERE (name, owner) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?4)) AND boot = ?2
 RETURNING name, contended;
 

@@ -148,8 +148,8 @@ RETURNING name, contended"#;
 /// `?1` now in µs, `?2` boot, `?3` the time from the grant to the end in µs, `?4` leases.
 const KEEP: &str = r#"
 UPDATE {table}
-   SET owner = CASE WHEN acquired_us + ?3 > ?1 THEN '{kept}' END,
-       expires_us = CASE WHEN acquired_us + ?3 > ?1 THEN acquired_us + ?3 ELSE expires_us END
+   SET owner = CASE WHEN min(acquired_us, ?1) + ?3 > ?1 THEN '{kept}' END,
+       expires_us = CASE WHEN min(acquired_us, ?1) + ?3 > ?1 THEN min(acquired_us, ?1) + ?3 ELSE expires_us END
  WHERE (name, owner) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?4)) AND boot = ?2
 RETURNING name, contended"#;
 

@@ -132,7 +132,8 @@ fn play<R: Real>(real: &mut R, script: Vec<Turn>) {
         match turn {
             // Who is told does not look.
             Turn::Do(Request::Probe { .. }, _) if R::TELLS => {}
-            Turn::Do(command, late) => {
+            Turn::Do(mut command, late) => {
+                of_boot(&mut command, boots);
                 let micros = now.saturating_sub(late).max(1);
                 let answer = real.ask(&command, micros);
                 let ideal = fake.apply(Instant::from_nanos(micros * 1_000), client, &command);
@@ -146,7 +147,7 @@ fn play<R: Real>(real: &mut R, script: Vec<Turn>) {
             Turn::Reboot => {
                 if real.reboot() {
                     boots += 1;
-                    // No holder of an earlier boot is alive: as if all leases had run out.
+                    // No holder of an earlier boot is alive: as if all leases had run out. So it keeps no lock, either.
                     for row in fake.rows_mut().values_mut() {
                         row.expires = Instant::from_nanos(0);
                     }
@@ -154,6 +155,20 @@ fn play<R: Real>(real: &mut R, script: Vec<Turn>) {
                     now = [1, 995, 2_000][boots % 3];
                 }
             }
+        }
+    }
+}
+
+/// Has the request made by owners of this boot.
+fn of_boot(request: &mut Request, boots: usize) {
+    if let Request::Acquire { claims, .. }
+    | Request::Renew { claims, .. }
+    | Request::Release { claims, .. }
+    | Request::Keep { claims, .. }
+    | Request::Probe { claims } = request
+    {
+        for claim in claims {
+            claim.owner = Owner::new(claim.owner.get() + 4 * boots as u128);
         }
     }
 }
