@@ -44,7 +44,7 @@ impl<F: Backends> Pump<F> {
     pub(super) async fn run(mut self) {
         while !self.state.is_over() {
             self.send();
-            if self.next().await.is_none() {
+            if !self.next().await {
                 // This is a fork, in which the copied runtime goes on. Nothing here belongs to it.
                 return std::mem::forget(self);
             }
@@ -81,19 +81,18 @@ impl<F: Backends> Pump<F> {
         }
     }
 
-    /// Waits for an answer, a call or a timer, and handles it. `None` if this is a fork.
-    async fn next(&mut self) -> Option<()> {
+    /// Waits for an answer, a call or a timer, and handles it. Returns false if this is a fork.
+    async fn next(&mut self) -> bool {
         let now = clock::now();
         self.state.look(now);
         if self.state.engine.has_work() || self.state.is_over() {
-            return Some(());
+            return true;
         }
         self.alarm.set(now, self.state.timer(now));
-        poll_fn(
-            |cx| {
-                if self.process.is_current() { self.poll(cx).map(Some) } else { Poll::Ready(None) }
-            },
-        )
+        poll_fn(|cx| match self.process.is_current() {
+            true => self.poll(cx).map(|()| true),
+            false => Poll::Ready(false),
+        })
         .await
     }
 
@@ -172,5 +171,33 @@ impl Alarm {
             self.at = None;
         }
         goes_off
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_alarm_is_set_for_the_earliest_time_and_again_when_it_is_late() {
+        let at = |seconds: u64| Instant::from_nanos(seconds * 1_000_000_000);
+        let mut alarm = Alarm::new();
+        let mut set_at = |now, until| {
+            alarm.set(at(now), at(until));
+            alarm.at
+        };
+        assert_eq!(set_at(0, 100), Some(at(100)));
+        assert_eq!(set_at(1, 200), Some(at(100)), "it goes off early, which does no harm");
+        assert_eq!(set_at(1, 50), Some(at(50)));
+        // The machine was suspended: the runtime would let it go off 49 s from now.
+        assert_eq!(set_at(60, 61), Some(at(61)));
+    }
+
+    #[tokio::test]
+    async fn an_alarm_that_goes_off_is_set_no_more() {
+        let mut alarm = Alarm::new();
+        alarm.set(Instant::from_nanos(0), Instant::from_nanos(1));
+        poll_fn(|cx| if alarm.poll(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+        assert_eq!(alarm.at, None);
     }
 }

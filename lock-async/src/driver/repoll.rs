@@ -1,7 +1,7 @@
 //! Polls again at once what wakes its own task while it is polled.
 //!
-//! A client and its connection are both polled by the driver's task. Whatever one of them does wakes the other, and so
-//! the task itself. A runtime answers that by putting the task back into its queue, and by waking another of its
+//! A client and its connection are both polled by the driver's task. Each step of one wakes the other, and so the
+//! task itself. A runtime answers that by putting the task back into its queue, and by waking another of its
 //! threads to help, twice for each request. It is cheaper to poll again.
 
 use futures_util::task::AtomicWaker;
@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Wake, Waker};
 const MOST: usize = 4;
 
 thread_local! {
-    /// The task that this thread polls, by the address of its bell, and whether it was woken meanwhile.
+    /// The task that this thread polls, by the address of its bell, and true if it was woken meanwhile.
     static POLLED: Cell<(usize, bool)> = const { Cell::new((0, false)) };
 }
 
@@ -82,7 +82,7 @@ fn address(bell: &Arc<Bell>) -> usize {
     Arc::as_ptr(bell) as usize
 }
 
-/// While this exists, its thread polls the task. What it polled before comes back afterwards, also after a panic.
+/// While this exists, its thread polls the task. The task that it polled before comes back afterwards, also after a panic.
 struct Polls {
     before: (usize, bool),
 }

@@ -71,6 +71,7 @@ pub enum Kind {
 }
 
 const TABLES: &str = "lock tables";
+const NO_TABLE: ConfigError = ConfigError::Setting { name: "the table", belongs: TABLES };
 
 impl Kind {
     /// The name of the kind, for people.
@@ -207,10 +208,8 @@ impl Settings {
     pub(crate) fn create_table(&self, kind: Kind) -> Result<String, ConfigError> {
         match self.codec(kind)? {
             Codec::Table(codec) => Ok(codec.create_table()),
-            Codec::Advisory(codec) if codec.create_table().is_some() => {
-                Ok(codec.create_table().unwrap_or_default().to_string())
-            }
-            _ => Err(ConfigError::Setting { name: "the table", belongs: TABLES }),
+            Codec::Advisory(codec) => codec.create_table().map(str::to_string).ok_or(NO_TABLE),
+            Codec::Session(_) => Err(NO_TABLE),
         }
     }
 

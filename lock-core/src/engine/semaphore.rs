@@ -246,7 +246,7 @@ impl Engine {
 
 #[cfg(feature = "sim")]
 impl Semaphore {
-    /// What tells it apart for a search, with times as `time` sees them.
+    /// The state that tells it apart for a search, with times as `time` sees them.
     pub(super) fn project(&self, time: &dyn Fn(Instant) -> Instant) -> Self {
         let mut seen = self.clone();
         seen.wanted.give_up = self.wanted.give_up.map(time);

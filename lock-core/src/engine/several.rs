@@ -290,7 +290,7 @@ impl Several {
 
 #[cfg(feature = "sim")]
 impl Several {
-    /// What tells it apart for a search, with times as `time` and fences as `fence` sees them.
+    /// The state that tells it apart for a search, with times as `time` and fences as `fence` sees them.
     pub(super) fn project(
         &self,
         time: &dyn Fn(Instant) -> Instant,

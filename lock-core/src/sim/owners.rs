@@ -1,4 +1,4 @@
-//! Whose claims a client sends.
+//! The owners of the claims that a client sends.
 
 use super::client::{Attempt, Client, Stage};
 use super::invariants::Check;

@@ -21,7 +21,7 @@ pub struct Scope {
     pub server: Clock,
     /// How many locks there are.
     pub names: usize,
-    /// What callers may want. If empty: each lock by itself.
+    /// The choices of callers. If empty: each lock by itself.
     pub targets: Vec<Target>,
     /// How many attempts each client may begin.
     pub acquires: u8,

@@ -33,7 +33,7 @@ impl<S: Server> World<S> {
             self.up = true;
             self.server.restart(self.server_now());
         }
-        // What is kept is granted later by as much, by the slowest clock.
+        // A kept lock is granted later by as much, by the slowest clock.
         let since = self.now.after(self.scope.0.keep.unwrap_or_default() * 6 / 5);
         for at in 0..self.clients.len() {
             self.resume(at);
@@ -149,7 +149,7 @@ impl<S: Server> World<S> {
         self.attempts() + sessions.sum::<usize>()
     }
 
-    /// What somebody waits for, for as long as it takes.
+    /// The targets that somebody waits for, for as long as it takes.
     fn waiting(&self) -> BTreeSet<Awaited> {
         let attempts = self.clients.iter().flat_map(|client| &client.attempts);
         attempts

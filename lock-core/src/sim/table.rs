@@ -71,7 +71,7 @@ impl Row {
     /// What a denial says of the holder. A silent table says nothing but what is watched.
     fn told(&self, now: Instant, wanted: bool, table: (bool, bool)) -> Option<Holder> {
         let (tells_holder, watched) = table;
-        // What is kept ends by the table's clock, unless that was set back.
+        // A kept lock ends by the table's clock, unless that was set back.
         let by_clock = self.is_kept() && self.expires <= now.after(self.ttl + LATE);
         let watched = (watched && !by_clock).then(|| (self.version(), self.ttl));
         let mut holder = Holder {

@@ -1,4 +1,4 @@
-//! What a caller can want: a lock, any one of several, or all of several.
+//! The choices of a caller: a lock, any one of several, or all of several.
 
 use super::client::{Attempt, Stage};
 use super::coverage::Sometimes;
@@ -13,7 +13,7 @@ use crate::request::{self, Claim};
 use crate::time::Instant;
 use alloc::vec::Vec;
 
-/// What a caller can want, by the numbers of a world's locks.
+/// A choice of a caller, by the numbers of a world's locks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
     /// A lock.
@@ -60,7 +60,7 @@ impl Attempt {
         self.names.iter().any(|name| names.contains(name))
     }
 
-    /// What it has been granted, with `fence` as it was told.
+    /// The locks that it was granted, with `fence` as it was told.
     pub(super) fn granted(&self, engine: &Engine, fence: Fence) -> Vec<(LockName, Fence)> {
         match self.kind {
             Kind::One => self.names.iter().map(|name| (name.clone(), fence)).collect(),
@@ -83,7 +83,7 @@ impl<S: Server> World<S> {
         target.numbers().iter().map(|number| self.names.0[*number].clone()).collect()
     }
 
-    /// What must hold of attempts for several locks, in every state. `beliefs` are those that are held.
+    /// The invariants of attempts for several locks, in every state. `beliefs` are those that are held.
     pub(super) fn check_groups(&mut self, leases: &[Lease], beliefs: &[(usize, LockId)]) {
         let now = self.server_now();
         let held = beliefs.iter().filter_map(|(at, id)| {

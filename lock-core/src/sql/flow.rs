@@ -14,6 +14,8 @@
 //! An advisory lock's connection is a session: only [`Request::Open`] opens it, and a failure whose consequences are
 //! unknown ends it.
 
+mod step;
+
 use super::advisory::{self, Codec as AdvisoryCodec};
 use super::{Codec, ConnectError, Exchange, Rows, Setup, Statement, Step};
 use crate::error::{Failure, TimingError};
@@ -26,6 +28,8 @@ use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::time::Duration;
+
+pub use step::{Do, Made};
 
 /// The state of one connection, and of the request that is executed on it.
 #[derive(Clone, Debug)]
@@ -57,28 +61,6 @@ enum Place {
         /// The server's view of the connection, while it may have locks.
         session: Option<advisory::Session>,
     },
-}
-
-/// The next thing that the driver does.
-#[derive(Clone, Debug)]
-pub enum Do {
-    /// Open the connection, or a new one in its place.
-    Open,
-    /// Run this statement.
-    Run(Statement),
-    /// Wait this long for notifications. Answer as soon as there is one.
-    Await(Duration),
-}
-
-/// A connection that was made.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Made {
-    /// The server's name for it, if the client tells.
-    pub id: Option<u32>,
-    /// It is the caller's, who may have left it in the middle of something.
-    pub brought: bool,
-    /// It is another one for each statement, from a pool that others use, too.
-    pub shared: bool,
 }
 
 /// A request that waits for the connection; [`None`] if only the connection is wanted.

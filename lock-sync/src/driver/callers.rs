@@ -90,8 +90,8 @@ impl Shared {
         }
     }
 
-    /// Releases `id`, and waits for that until the caller's deadline. What was granted stays taken until `keep` after the
-    /// grant.
+    /// Releases `id`, and waits for that until the caller's deadline. A lock that was granted stays taken until `keep`
+    /// after the grant.
     pub(super) fn release<'a>(
         self: &'a Arc<Self>,
         mut state: Locked<'a>,

@@ -1,4 +1,4 @@
-//! What a pair of lock and unlock costs in counts, which do not depend on the hour: system calls, and instructions
+//! The costs of a pair of lock and unlock in counts, which do not depend on the hour: system calls, and instructions
 //! outside of the kernel.
 //!
 //! A process of its own makes pairs under `perf` or `valgrind`, few of them and then more. The difference is what the
@@ -15,7 +15,7 @@ use std::future::Future;
 use std::process::Command;
 use tokio::runtime::{Builder, Runtime};
 
-/// The argument by which a process is told to make pairs. Who makes them, a URL, and a number follow.
+/// The argument by which a process is told to make pairs. The maker, a URL, and a number follow.
 pub(crate) const PAIRS: &str = "--pairs";
 
 const FEW: u32 = 200;
@@ -38,7 +38,7 @@ pub(crate) fn run(backends: &[Backend]) {
     println!("\n`tokio-postgres` and `postgres` run the same statements as the locks, prepared.");
 }
 
-/// What a pair costs, by what few of them and more of them cost.
+/// The cost of a pair, by those of few of them and of more.
 fn a_pair(count: impl Fn(u32) -> f64) -> f64 {
     (count(MORE) - count(FEW)) / f64::from(MORE - FEW)
 }
@@ -59,7 +59,7 @@ fn instructions(by: &str, url: &str, pairs: u32) -> f64 {
     sum.split_whitespace().next().and_then(|sum| sum.parse().ok()).expect("a number")
 }
 
-/// What a tool says of the process that makes pairs.
+/// The report of a tool about the process that makes pairs.
 fn told(tool: &mut Command, by: &str, url: &str, pairs: u32) -> String {
     let program = std::env::current_exe().expect("known");
     tool.arg(program).args([PAIRS, by, url, &pairs.to_string()]);

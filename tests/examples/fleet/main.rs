@@ -2,7 +2,7 @@
 //! runs it.
 //!
 //! `fleet PACKAGE URL SECONDS`: three processes use the npm package PACKAGE, and URL is that of both drivers and of `withlock`.
-//! Whoever is inside has created the file `inside`, which can be created by one only. Each member must have had the lock.
+//! The member that is inside has created the file `inside`, which can be created by one only. Each member must have had the lock.
 
 use lock_tests::drivers::{Driver, connect};
 use lock_tests::withlock::binary;

@@ -93,3 +93,31 @@ pub(crate) fn all_that_wait_in_a_process_are_told_who_is_in_the_way(place: &Driv
         waiters.into_iter().for_each(|waiter| waiter.join().expect("no panic"));
     });
 }
+
+pub(crate) fn waiting_tells_who_is_in_the_way(place: &Driven) {
+    let ours = place.labelled(TTL, "the \"nightly\" job");
+    let _guard = ours.lock("a").expect("taken");
+    let theirs = place.locks(TTL);
+    // At the first denial, and all by the error at the end.
+    for (wait, times) in [(Wait::For(Duration::from_millis(500)), 1), (Wait::Never, 0)] {
+        let mut told = Vec::new();
+        let waiting = theirs.acquire("a").wait_limit(wait);
+        let error = waiting.on_waiting(|news| told.push(news.clone())).wait().map(drop);
+        assert_eq!(told.len(), times, "{told:?}");
+        let Err(Error::Busy(busy)) = error else { panic!("{error:?}") };
+        assert_eq!(busy.name.as_str(), "a");
+        told.push(Progress::Busy(busy.holder));
+        for news in &told {
+            if place.keeps() != Keeps::Rows {
+                // Nobody is asked who has it.
+                assert_eq!(*news, Progress::Busy(None));
+                continue;
+            }
+            let Progress::Busy(Some(holder)) = news else { panic!("{told:?}") };
+            assert!(holder.label.contains(&format!("pid {}", std::process::id())), "{holder:?}");
+            assert!(holder.label.contains("the \"nightly\" job"), "{holder:?}");
+            let soon = holder.held_for < Duration::from_secs(20) && holder.expires_in <= TTL;
+            assert!(soon, "{holder:?}");
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use crate::behind::{
     all_that_wait_in_a_process_are_told_who_is_in_the_way,
-    waiting_behind_ones_own_process_tells_who_is_in_the_way,
+    waiting_behind_ones_own_process_tells_who_is_in_the_way, waiting_tells_who_is_in_the_way,
 };
 use crate::kept::{
     a_lock_is_kept_after_its_release, keeping_is_refused_where_locks_end_with_their_session,
@@ -18,7 +18,7 @@ use crate::together::{
     one_leads_at_a_time_and_its_terms_rise, sets_in_opposite_orders_do_not_wait_for_each_other,
     several_locks_are_acquired_all_or_none, who_waits_for_a_permit_gets_the_one_that_is_freed,
 };
-use lock_sync::{Error, LostReason, Progress, ReleaseError, Wait};
+use lock_sync::{Error, LostReason, ReleaseError};
 use lock_tests::drivers::{Driven, Driver, Guard};
 use lock_tests::place::{Keeps, Place};
 use lock_tests::proxy::eventually;
@@ -388,34 +388,6 @@ fn a_thousand_locks_on_one_connection(place: &Driven) {
         guard.release().expect("released");
     }
     assert!(theirs.try_lock("n500").expect("asked").is_some());
-}
-
-fn waiting_tells_who_is_in_the_way(place: &Driven) {
-    let ours = place.labelled(TTL, "the \"nightly\" job");
-    let _guard = ours.lock("a").expect("taken");
-    let theirs = place.locks(TTL);
-    // At the first denial, and all by the error at the end.
-    for (wait, times) in [(Wait::For(Duration::from_millis(500)), 1), (Wait::Never, 0)] {
-        let mut told = Vec::new();
-        let waiting = theirs.acquire("a").wait_limit(wait);
-        let error = waiting.on_waiting(|news| told.push(news.clone())).wait().map(drop);
-        assert_eq!(told.len(), times, "{told:?}");
-        let Err(Error::Busy(busy)) = error else { panic!("{error:?}") };
-        assert_eq!(busy.name.as_str(), "a");
-        told.push(Progress::Busy(busy.holder));
-        for news in &told {
-            if place.keeps() != Keeps::Rows {
-                // Nobody is asked who has it.
-                assert_eq!(*news, Progress::Busy(None));
-                continue;
-            }
-            let Progress::Busy(Some(holder)) = news else { panic!("{told:?}") };
-            assert!(holder.label.contains(&format!("pid {}", std::process::id())), "{holder:?}");
-            assert!(holder.label.contains("the \"nightly\" job"), "{holder:?}");
-            let soon = holder.held_for < Duration::from_secs(20) && holder.expires_in <= TTL;
-            assert!(soon, "{holder:?}");
-        }
-    }
 }
 
 fn a_panic_while_waiting_leaks_nothing(place: &Driven) {

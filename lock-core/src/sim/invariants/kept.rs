@@ -9,10 +9,10 @@ use alloc::format;
 use alloc::string::String;
 use core::time::Duration;
 
-/// What callers want kept, and until when it is; times are the server's.
+/// The locks that callers want kept, and the end of each; times are the server's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(in super::super) struct Kept {
-    /// Whom each lock was granted to last, and when.
+    /// The last owner of each lock, and the time of its grant.
     pub(in super::super) granted: BTreeMap<LockName, (Owner, Instant)>,
     /// The owners whose locks their callers have released, to be kept.
     pub(in super::super) wanted: BTreeSet<Owner>,
@@ -21,7 +21,7 @@ pub(in super::super) struct Kept {
 }
 
 impl Kept {
-    /// What one request has changed at a server that went by `now`, where callers want `keep`.
+    /// The changes that one request has made at a server that went by `now`, where callers want `keep`.
     pub(in super::super) fn changed(
         &mut self,
         before: &[Lease],

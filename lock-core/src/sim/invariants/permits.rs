@@ -14,7 +14,7 @@ pub(in super::super) fn holders(holders: usize, permits: usize) -> Result<(), St
     Ok(())
 }
 
-/// What a holder was granted is one of the semaphore's locks.
+/// Each holder was granted one of the semaphore's locks.
 pub(in super::super) fn held(
     permits: &[LockName],
     holds: &[(LockName, Fence)],

@@ -7,7 +7,7 @@ use crate::time::Instant;
 use alloc::format;
 use alloc::string::String;
 
-/// What a holder was granted is all that it wanted.
+/// Each holder was granted all that it wanted.
 pub(in super::super) fn held(
     wanted: &[LockName],
     holds: &[(LockName, Fence)],

@@ -61,13 +61,13 @@ pub(super) const CHECK: &str = "SELECT \
 /// The columns that [`CREATE`] makes, as [`CHECK`] reports them. Others are nobody's business.
 pub(super) const COLUMNS: &str = "createdAt, id, updatedAt";
 
-/// What a session has besides the settings of advisory locks: a statement locks nothing but the row that is meant, and
+/// A session's settings besides those of advisory locks: a statement locks nothing but the row that is meant, and
 /// `wait_timeout` counts in a transaction, too.
 pub(super) const SESSION: &str = ", lock_wait_timeout = 5 \
      /*!80000 , SESSION transaction_isolation = 'READ-COMMITTED', SESSION transaction_read_only = 0 */ \
      /*M! , SESSION tx_isolation = 'READ-COMMITTED', SESSION tx_read_only = 0, idle_transaction_timeout = 0, idle_readonly_transaction_timeout = 0, idle_write_transaction_timeout = 0 */";
 
-/// From now on, whatever is locked stays so until a `COMMIT`.
+/// From now on, a locked row stays locked until a `COMMIT`.
 pub(super) const OPEN: &str = "SET autocommit = 0";
 
 /// The session, the time before which nothing is granted, a name. Place and fence, or why there is none; no row if there is
@@ -80,7 +80,7 @@ const LIMIT: &str = "SET innodb_lock_wait_timeout = ?";
 /// A name. Locks its row, after making it if there is none.
 const INSERT: &str = "INSERT INTO `lockings` (`id`, `createdAt`, `updatedAt`) VALUES (?, UTC_TIMESTAMP(), UTC_TIMESTAMP()) ON DUPLICATE KEY UPDATE `id` = `id`";
 
-/// The session. Whether it is that connection.
+/// The session. 1 if this is its connection.
 const SAME: &str = "SELECT COALESCE({same}, 0)";
 
 /// Ends the transaction, and so the lock.

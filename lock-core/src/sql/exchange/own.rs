@@ -1,4 +1,4 @@
-//! What the claims of one request have of their own: a TTL, a label.
+//! The TTL and the label that claims of one request have of their own.
 
 use super::{Exchange, Stage, micros};
 use crate::request::{Claim, Request};
@@ -6,7 +6,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 impl Exchange {
-    /// What a statement about several says of this claim besides name and owner: its TTL in µs and its label, if one of
+    /// The terms of this claim in a statement about several, besides name and owner: its TTL in µs and its label, if one of
     /// them is its own. Renewals that are checked have a TTL each, for each must have been renewed for its own.
     pub(super) fn own(&self, claim: &Claim) -> Option<(i64, String)> {
         (self.has_own(claim) || self.checks_renewals()).then(|| self.terms(claim))

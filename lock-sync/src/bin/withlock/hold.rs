@@ -31,7 +31,7 @@ pub(crate) struct Hold<'a> {
     pub(crate) events: &'a Receiver<i32>,
 }
 
-/// What follows a hold.
+/// The consequence of a hold.
 pub(crate) enum Next {
     /// withlock ends with this code.
     Exit(u8),

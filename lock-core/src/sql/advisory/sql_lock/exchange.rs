@@ -5,7 +5,7 @@
 //!   a wait   Insert, for some seconds -> Lock -> granted       Insert fails: somebody has it
 //!   release  Same -> End
 //!
-//!   whatever was not granted -> End, the COMMIT
+//!   all that was not granted -> End, the COMMIT
 //! ```
 
 use super::super::exchange::{READ_ONLY, REPLACED, entry, is_same, numbers, replaced, unknown};
@@ -27,7 +27,7 @@ pub(in super::super) enum Stage {
     Limit { seconds: u64 },
     /// Make the row, or wait for it.
     Insert,
-    /// See that what is to be ended is ours.
+    /// See that the transaction is ours.
     Same,
     /// End the transaction, and then answer so.
     End(Result<Reply, Failure>),
