@@ -1,7 +1,7 @@
 //! The system calls of a pair of lock and unlock, which do not depend on the hour.
 //!
 //! A process of its own makes pairs under `perf`, few of them and then more. The difference is the cost of the pairs,
-//! without the start. Instructions cannot be counted so: under `valgrind`, the clock that our drivers read is not there.
+//! without the start. Instructions cannot be counted so, because our drivers crash under `valgrind` 3.19.
 
 use crate::Backend;
 use crate::floor::Kind;
