@@ -1,6 +1,9 @@
 //! Actions for operators: listing, showing, breaking and purging locks.
 
+mod observer;
 mod open;
+
+pub use observer::Observer;
 
 use crate::Config;
 use crate::process::Process;
@@ -15,11 +18,18 @@ use std::time::Duration;
 /// A connection that answers an operator's requests.
 pub(crate) trait AdminBackend: Send {
     fn execute<'a>(&'a mut self, request: &'a AdminRequest) -> Executing<'a>;
+
+    /// Waits for `up_to`, or until the server tells that the lock may have changed, or that it tells from now on. Then it
+    /// returns true. It never tells of another lock than the first.
+    fn wait<'a>(&'a mut self, name: &'a LockName, up_to: Duration) -> Waiting<'a>;
 }
 
 /// Dropped before its end, it leaves the connection in step, or ends it.
 pub(crate) type Executing<'a> =
     Pin<Box<dyn Future<Output = Result<AdminResponse, Error>> + Send + 'a>>;
+
+/// Dropped before its end, it has lost nothing: the next tells it.
+pub(crate) type Waiting<'a> = Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
 
 /// Looks at the locks of a place, and frees them by hand: for tools and operators.
 ///
@@ -73,6 +83,14 @@ impl Admin {
         match &mut self.place {
             Some(place) if self.process.is_current() => place.execute(request).await,
             _ => Err(Error::Forked),
+        }
+    }
+
+    /// As [`AdminBackend::wait`].
+    async fn wait(&mut self, name: &LockName, up_to: Duration) -> bool {
+        match &mut self.place {
+            Some(place) if self.process.is_current() => place.wait(name, up_to).await,
+            _ => false,
         }
     }
 

@@ -14,8 +14,7 @@ impl Locks {
     /// lock is lost, the term is over: `lead` should select on [`Guard::lost`], and return. It is not cancelled, for it may
     /// have something to put in order. Only then does this process campaign again.
     ///
-    /// Ends when `lead` breaks, with its value. [`Admin::status`](crate::Admin::status) tells others who leads, and in which
-    /// term.
+    /// Ends when `lead` breaks, with its value. An [`Observer`](crate::Observer) tells others who leads, and in which term.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

@@ -15,8 +15,10 @@
 //! been unused, which is at least [`SHORTEST`]: the clock would have to be stepped back by more for a
 //! later fence to be lower.
 
+mod observation;
 mod paging;
 
+pub use observation::{Leader, Observation};
 pub use paging::{Listing, Purging};
 
 use crate::duration::Shown;

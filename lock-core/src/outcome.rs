@@ -125,6 +125,25 @@ pub enum News {
     Notified(Vec<Notification>),
 }
 
+impl News {
+    /// Whether nothing was told within the time.
+    pub fn is_empty(&self) -> bool {
+        matches!(self, News::Notified(all) if all.is_empty())
+    }
+
+    /// Whether this lock may have been freed.
+    pub fn is_about(&self, lock: &LockName) -> bool {
+        let is_about = |one: &Notification| match one {
+            Notification::Freed(name) | Notification::Kept(name, _) => name == lock,
+            Notification::Ping(_) => false,
+        };
+        match self {
+            News::Begun => true,
+            News::Notified(all) => all.iter().any(is_about),
+        }
+    }
+}
+
 /// One notification on the connection that listens.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]

@@ -1,6 +1,9 @@
 //! Actions for operators: listing, showing, breaking and purging locks.
 
+mod observer;
 mod open;
+
+pub use observer::Observer;
 
 use crate::Config;
 use crate::process::Process;
@@ -13,6 +16,10 @@ use std::time::Duration;
 /// A connection that answers an operator's requests.
 pub(crate) trait AdminBackend: Send {
     fn execute(&mut self, request: &AdminRequest) -> Result<AdminResponse, Error>;
+
+    /// Blocks for `up_to`, or until the server tells that the lock may have changed, or that it tells from now on. Then it
+    /// returns true. It never tells of another lock than the first.
+    fn wait(&mut self, name: &LockName, up_to: Duration) -> bool;
 }
 
 /// Looks at the locks of a place, and frees them by hand: for tools and operators.
@@ -61,6 +68,14 @@ impl Admin {
         match &mut self.place {
             Some(place) if self.process.is_current() => place.execute(request),
             _ => Err(Error::Forked),
+        }
+    }
+
+    /// As [`AdminBackend::wait`].
+    fn wait(&mut self, name: &LockName, up_to: Duration) -> bool {
+        match &mut self.place {
+            Some(place) if self.process.is_current() => place.wait(name, up_to),
+            _ => false,
         }
     }
 

@@ -14,8 +14,7 @@ impl Locks {
     /// lock is lost, the term is over: `lead` should look at [`Guard::is_held`], or be told by [`Guard::on_lost`], and
     /// return. Only then does this process campaign again.
     ///
-    /// Ends when `lead` breaks, with its value. [`Admin::status`](crate::Admin::status) tells others who leads, and in which
-    /// term.
+    /// Ends when `lead` breaks, with its value. An [`Observer`](crate::Observer) tells others who leads, and in which term.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;

@@ -107,10 +107,10 @@ mod pin;
 use lock_shared::{clock, process};
 
 pub use acquire::Acquire;
-pub use admin::Admin;
+pub use admin::{Admin, Observer};
 pub use cancel::Cancel;
 pub use guard::Guard;
-pub use lock_core::admin::{Hold, LockState};
+pub use lock_core::admin::{Hold, Leader, LockState};
 pub use lock_core::config::{
     Busy, ConfigError, Durability, Error, Expiry, Protocol, ReleaseError, ShutdownError,
     WithLockError,

@@ -8,7 +8,7 @@ mod locks;
 mod pin;
 
 pub use acquire::Acquire;
-pub use admin::Admin;
+pub use admin::{Admin, Observer};
 pub use guard::Guard;
 pub use locks::Locks;
 pub use pin::{Client, in_transaction};

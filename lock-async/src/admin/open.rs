@@ -106,7 +106,8 @@ async fn table<S: Source>(plan: Plan, mut source: S) -> Result<Admin, Error> {
     let named = plan.is_named();
     let Codec::Table(codec) = plan.codec else { return Err(unsupported()) };
     let session = source.session().ok_or_else(unsupported)?;
-    Ok(Admin::with(Box::new(TableAdmin::open(*codec, session, named, budget).await?)))
+    let admin = TableAdmin::open(*codec, session, named, S::TELLS, budget).await?;
+    Ok(Admin::with(Box::new(admin)))
 }
 
 #[cfg(feature = "consul")]
@@ -115,5 +116,5 @@ async fn consul(plan: Plan, server: lock_shared::consul::Server) -> Result<Admin
     let (token, budget) = (plan.token(), plan.timing.connect());
     let Codec::Session(codec) = plan.codec else { return Err(unsupported()) };
     let requests = Requests::new(codec, server, token).await?;
-    Ok(Admin::with(Box::new(ConsulAdmin { requests, budget })))
+    Ok(Admin::with(Box::new(ConsulAdmin { requests, budget, index: 0 })))
 }

@@ -113,14 +113,7 @@ impl Codec {
             }
             Request::Wait { since, up_to, .. } => {
                 let key = text::path(&self.key_of(request)?);
-                let mut path_and_query = format!("/v1/kv/{key}?consistent");
-                if *since > 0 {
-                    // Consul adds up to a sixteenth, and takes zero for its default of minutes.
-                    let wait = (up_to.as_millis() * 16 / 17).clamp(1, LONGEST_WAIT);
-                    path_and_query += &format!("&index={since}&wait={wait}ms");
-                }
-                let waits = if *since > 0 { *up_to } else { Duration::ZERO };
-                HttpRequest { method: Method::Get, path_and_query, body: String::new(), waits }
+                blocking(format!("/v1/kv/{key}?consistent"), *since, *up_to)
             }
             _ => return Err(Failure::NotSent("Consul knows no such request".to_string())),
         };
@@ -313,6 +306,17 @@ fn segment(session: &SessionName) -> String {
 /// Rounded up: too long is safe.
 fn millis_up(duration: Duration) -> u128 {
     duration.as_nanos().div_ceil(1_000_000)
+}
+
+/// A question that is answered after `up_to`, or when what it is about has changed since `since`.
+fn blocking(mut path_and_query: String, since: u64, up_to: Duration) -> HttpRequest {
+    if since > 0 {
+        // Consul adds up to a sixteenth, and takes zero for its default of minutes.
+        let wait = (up_to.as_millis() * 16 / 17).clamp(1, LONGEST_WAIT);
+        path_and_query += &format!("&index={since}&wait={wait}ms");
+    }
+    let waits = if since > 0 { up_to } else { Duration::ZERO };
+    HttpRequest { method: Method::Get, path_and_query, body: String::new(), waits }
 }
 
 fn put(path_and_query: String, body: String) -> HttpRequest {

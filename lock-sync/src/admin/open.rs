@@ -85,7 +85,7 @@ fn table<S: Source>(plan: Plan, mut source: S) -> Result<Admin, Error> {
     let named = plan.is_named();
     let Codec::Table(codec) = plan.codec else { return Err(unsupported()) };
     let session = source.session(false).ok_or_else(unsupported)?;
-    Ok(Admin::with(Box::new(TableAdmin::open(*codec, session, named, budget)?)))
+    Ok(Admin::with(Box::new(TableAdmin::open(*codec, session, named, S::TELLS, budget)?)))
 }
 
 #[cfg(feature = "consul")]
@@ -94,5 +94,5 @@ fn consul(plan: Plan, server: &lock_shared::consul::Server) -> Result<Admin, Err
     let (token, budget) = (plan.token(), plan.timing.connect());
     let Codec::Session(codec) = plan.codec else { return Err(unsupported()) };
     let requests = Requests::new(codec, server, token)?;
-    Ok(Admin::with(Box::new(ConsulAdmin { requests, budget })))
+    Ok(Admin::with(Box::new(ConsulAdmin { requests, budget, index: 0 })))
 }

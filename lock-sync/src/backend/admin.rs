@@ -1,12 +1,13 @@
 //! An operator's requests about a lock table.
 
-use super::Session;
 use super::sql::Sql;
+use super::{Backend, Session};
 use crate::admin::AdminBackend;
 use crate::clock;
 use lock_core::admin::{AdminRequest, AdminResponse};
 use lock_core::config::Error;
 use lock_core::sql::{Codec, ConnectError, Flow, Refusal};
+use lock_core::{LockName, Reply, Request};
 use std::time::Duration;
 
 /// A lock table, and the time limit of each statement. The table is never created.
@@ -14,6 +15,8 @@ pub(crate) struct TableAdmin<S> {
     table: Sql<S>,
     /// True if the table was named. The default table may be missing: no lock was ever acquired then.
     named: bool,
+    /// True if the server notifies the connection of freed locks, once it asks for that.
+    notified: bool,
     budget: Duration,
 }
 
@@ -22,10 +25,11 @@ impl<S: Session> TableAdmin<S> {
         codec: Codec,
         session: S,
         named: bool,
+        notified: bool,
         budget: Duration,
     ) -> Result<Self, Error> {
         let table = Sql::new(Flow::table(codec.look_only()), Some(session));
-        let mut admin = Self { table, named, budget };
+        let mut admin = Self { table, named, notified, budget };
         admin.is_there()?;
         Ok(admin)
     }
@@ -54,5 +58,21 @@ impl<S: Session> AdminBackend for TableAdmin<S> {
             }
         }
         Ok(exchange.finish()?)
+    }
+
+    fn wait(&mut self, name: &LockName, up_to: Duration) -> bool {
+        let now = clock::now();
+        let until = now.after(up_to);
+        if self.notified && self.table.flow.is_notified() {
+            let listens = Request::Subscribe { up_to };
+            if let Ok(Reply::News(news)) = self.table.execute(&listens, now, self.budget)
+                && !news.is_empty()
+            {
+                return news.is_about(name);
+            }
+        }
+        // What is broken is mended by the next look.
+        std::thread::sleep(until.since(clock::now()));
+        false
     }
 }

@@ -1,7 +1,7 @@
 //! Either driver's way for operators.
 
 use super::{Driver, wait};
-use lock_sync::{Config, Error, Fence};
+use lock_sync::{Config, Error, Fence, Leader};
 use std::time::Duration;
 
 /// Either driver's way for operators; see the drivers' own.
@@ -46,10 +46,40 @@ impl Admin {
         }
     }
 
+    pub fn observe(self, name: &str, interval: Duration) -> Observer {
+        match self {
+            Admin::Blocking(admin) => {
+                Observer::Blocking(admin.observe(name).expect("a name").interval(interval))
+            }
+            Admin::Tokio(admin) => {
+                Observer::Tokio(admin.observe(name).expect("a name").interval(interval))
+            }
+        }
+    }
+
     pub fn purge(&mut self, unused: Duration) -> Result<usize, Error> {
         match self {
             Admin::Blocking(admin) => admin.purge(unused),
             Admin::Tokio(admin) => wait(admin.purge(unused)),
+        }
+    }
+}
+
+/// Either driver's observer.
+#[allow(missing_docs)]
+pub enum Observer {
+    Blocking(lock_sync::Observer),
+    Tokio(lock_async::Observer),
+}
+
+impl Observer {
+    /// The next change, if there is one within this time.
+    pub fn changed_within(&mut self, timeout: Duration) -> Option<Result<Option<Leader>, Error>> {
+        match self {
+            Observer::Blocking(observer) => observer.changed_within(timeout),
+            Observer::Tokio(observer) => {
+                wait(async { tokio::time::timeout(timeout, observer.changed()).await.ok() })
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ mod kept;
 mod looking;
 mod multiplexed;
 mod node_distributed_lock;
+mod observer;
 mod own;
 mod pins;
 mod places;

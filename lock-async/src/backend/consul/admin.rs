@@ -1,17 +1,19 @@
 //! An operator's requests about locks in Consul.
 
 use super::{Answer, Requests};
-use crate::admin::{AdminBackend, Executing};
-use lock_core::Failure;
+use crate::admin::{AdminBackend, Executing, Waiting};
 use lock_core::admin::AdminRequest;
 use lock_core::config::Error;
 use lock_core::http::{Request, Response};
+use lock_core::{Failure, LockName};
 use std::time::Duration;
 
 /// An agent, and how long each request to it may take.
 pub(crate) struct ConsulAdmin {
     pub(crate) requests: Requests,
     pub(crate) budget: Duration,
+    /// Where in Consul's history a wait has ended. Zero before the first.
+    pub(crate) index: u64,
 }
 
 impl Answer {
@@ -22,7 +24,7 @@ impl Answer {
 
 impl ConsulAdmin {
     async fn send(&mut self, request: &Request) -> Result<Answer, Failure> {
-        let heard = self.requests.in_time(request, self.budget).await;
+        let heard = self.requests.in_time(request, request.waits + self.budget).await;
         heard.map_err(|error| error.failure(request.method))
     }
 }
@@ -37,6 +39,21 @@ impl AdminBackend for ConsulAdmin {
                 Some(next) => codec.followed(request, &self.send(&next).await?.response())?,
             };
             Ok::<_, Error>(answer)
+        })
+    }
+
+    fn wait<'a>(&'a mut self, name: &'a LockName, up_to: Duration) -> Waiting<'a> {
+        Box::pin(async move {
+            let until = tokio::time::Instant::now() + up_to;
+            let codec = self.requests.to.codec.clone();
+            let heard = self.send(&codec.encode_watch(name, self.index, up_to)).await;
+            let index = heard.and_then(|answer| codec.watched(&answer.response()));
+            let last = std::mem::replace(&mut self.index, index.unwrap_or(0));
+            if self.index != last && self.index > 0 {
+                return true;
+            }
+            tokio::time::sleep_until(until).await;
+            false
         })
     }
 }

@@ -2,6 +2,8 @@
 
 use super::{Answer, Requests};
 use crate::admin::AdminBackend;
+use crate::clock;
+use lock_core::LockName;
 use lock_core::admin::{AdminRequest, AdminResponse};
 use lock_core::config::Error;
 use lock_core::http::{Request, Response};
@@ -11,6 +13,8 @@ use std::time::Duration;
 pub(crate) struct ConsulAdmin {
     pub(crate) requests: Requests,
     pub(crate) budget: Duration,
+    /// Where in Consul's history a wait has ended. Zero before the first.
+    pub(crate) index: u64,
 }
 
 impl Answer {
@@ -21,7 +25,7 @@ impl Answer {
 
 impl AdminBackend for ConsulAdmin {
     fn execute(&mut self, request: &AdminRequest) -> Result<AdminResponse, Error> {
-        let Self { requests, budget } = self;
+        let Self { requests, budget, .. } = self;
         let send = |request: &Request| {
             let heard = requests.send(request, *budget);
             heard.map_err(|error| error.failure(request.method))
@@ -31,5 +35,19 @@ impl AdminBackend for ConsulAdmin {
             None => Ok(requests.codec.answer(request, &first.response())?),
             Some(next) => Ok(requests.codec.followed(request, &send(&next)?.response())?),
         }
+    }
+
+    fn wait(&mut self, name: &LockName, up_to: Duration) -> bool {
+        let until = clock::now().after(up_to);
+        let request = self.requests.codec.encode_watch(name, self.index, up_to);
+        let heard = self.requests.send(&request, request.waits + self.budget);
+        let heard = heard.map_err(|error| error.failure(request.method));
+        let index = heard.and_then(|answer| self.requests.codec.watched(&answer.response()));
+        let last = std::mem::replace(&mut self.index, index.unwrap_or(0));
+        if self.index != last && self.index > 0 {
+            return true;
+        }
+        std::thread::sleep(until.since(clock::now()));
+        false
     }
 }
