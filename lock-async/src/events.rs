@@ -4,7 +4,7 @@
 //! events of its wait, and a task of its own emits those of guards, so that no subscriber delays a renewal or
 //! a loss.
 
-use lock_core::{Failure, Fence, LockName, LostReason, Release};
+use lock_core::{Failure, Fence, Holder, LockName, LostReason, Release};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,12 +19,11 @@ lock_shared::events!();
 /// Number of events that may wait for a slow subscriber. Events beyond it are only counted.
 const QUEUE: usize = 1 << 16;
 
-/// An event in a guard's life, `held` after it was acquired.
-pub(crate) struct Told {
-    pub(crate) name: LockName,
-    pub(crate) fence: Fence,
-    pub(crate) held: Duration,
-    pub(crate) what: Life,
+pub(crate) enum Told {
+    /// An event in a guard's life, `held` after it was acquired.
+    Guard { name: LockName, fence: Fence, held: Duration, what: Life },
+    /// A wait goes on, and has lasted long.
+    WaitsLong { name: LockName, waited: Duration, holder: Option<Holder> },
 }
 
 pub(crate) enum Life {
@@ -32,25 +31,31 @@ pub(crate) enum Life {
     /// A renewal failed. The driver tries again.
     RenewalFailed(Failure),
     Lost(LostReason),
+    /// It still is, and has been for long.
+    HeldLong(Option<Arc<str>>),
     Released(Release),
 }
 
-impl Life {
+impl Told {
     fn level(&self) -> Level {
         match self {
-            Life::Renewed => Level::TRACE,
-            Life::Released(Release::Freed) => Level::DEBUG,
+            Self::Guard { what: Life::Renewed, .. } => Level::TRACE,
+            Self::Guard { what: Life::Released(Release::Freed), .. } => Level::DEBUG,
             _ => Level::WARN,
         }
     }
-}
 
-impl Told {
     fn emit(self) {
-        let Self { name, fence, held, what } = self;
+        let (name, fence, held, what) = match self {
+            Self::Guard { name, fence, held, what } => (name, fence, held, what),
+            Self::WaitsLong { name, waited, holder } => {
+                return waits_long(&name, waited, holder.as_ref());
+            }
+        };
         match what {
             Life::Renewed => renewed(&name, fence, held),
             Life::RenewalFailed(failure) => renewal_failed(&name, fence, held, &failure),
+            Life::HeldLong(label) => held_long(&name, fence, held, label.as_deref()),
             Life::Lost(reason) => lost(&name, fence, held, &reason),
             Life::Released(release) => {
                 let release = match release {
@@ -74,7 +79,7 @@ pub(crate) struct Teller {
 impl Teller {
     pub(crate) fn tell(&mut self, told: Told) {
         // This asks no subscriber, as `enabled!` would. Warnings are for those of `log` too.
-        let level = told.what.level();
+        let level = told.level();
         if level > Level::WARN && LevelFilter::current() < level {
             return;
         }

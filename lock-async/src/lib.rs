@@ -95,7 +95,9 @@
 //! # Events
 //!
 //! `tracing` receives the events `waiting`, `acquired` (with `waited`), `renewed`, `lost` and `released` (with
-//! `held`), each with `lock.name`, and `lock.fence` if there is one. The first two come from the future
+//! `held`), each with `lock.name`, and `lock.fence` if there is one. With [`Config::warn_wait`] and
+//! [`Config::warn_hold`], a wait that lasts too long leads to the warning `waiting for long`, with the `holder`, and a hold to
+//! `held for long`, with the `label`. The first two come from the future
 //! that waits, the others from a task of their own. A subscriber that blocks a thread of the runtime, or
 //! panics, delays no renewal and no loss.
 

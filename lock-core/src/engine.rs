@@ -3,6 +3,7 @@
 mod attempt;
 mod due;
 mod index;
+mod lasting;
 mod news;
 #[cfg(feature = "sim")]
 mod project;
@@ -33,6 +34,8 @@ use core::time::Duration;
 use due::Due;
 pub(crate) use index::Entry;
 use index::TimerKey;
+use lasting::Span;
+pub use lasting::WarnAfter;
 use news::Subscription;
 use semaphore::Semaphore;
 use several::Several;
@@ -50,12 +53,15 @@ pub struct Config {
     pub batch: usize,
     /// Largest number of requests in flight on one connection.
     pub in_flight: usize,
+    /// The times after which waits and holds are told of.
+    pub warn_after: WarnAfter,
 }
 
 impl Config {
-    /// One request at a time, of up to 512 claims.
+    /// One request at a time, of up to 512 claims. No wait and no hold is told of for lasting long.
     pub fn new(timing: Timing, seed: u128) -> Self {
-        Self { timing, seed, batch: 512, in_flight: 1 }
+        let warn_after = WarnAfter::default();
+        Self { timing, seed, batch: 512, in_flight: 1, warn_after }
     }
 }
 
@@ -127,6 +133,8 @@ pub struct Engine {
     semaphores: BTreeMap<LockId, Semaphore>,
     /// Attempts for all of several locks.
     several: BTreeMap<LockId, Several>,
+    /// Waits and holds that are to be told of once they have lasted long.
+    spans: BTreeMap<LockId, Span>,
     /// Attempts for one name, first come first served; only those in front talk to the server.
     queues: BTreeSet<(LockName, LockId)>,
     /// How many want to share a name, or share it. Derived from the slots; see `index`.
@@ -186,6 +194,7 @@ impl Engine {
             budgets: Budgets::default(),
             semaphores: BTreeMap::new(),
             several: BTreeMap::new(),
+            spans: BTreeMap::new(),
             queues: BTreeSet::new(),
             sharers: BTreeMap::new(),
             unaware: 0,
@@ -256,6 +265,7 @@ impl Engine {
     /// where [`Capabilities::keeps`] is false, nothing stays taken.
     pub fn release_after(&mut self, now: Instant, id: LockId, keep: Option<Duration>) {
         self.handle_timeout(now);
+        self.span_ends(id);
         let keep = keep.filter(|_| self.capabilities.keeps);
         if self.release_any(id, keep) || self.release_all(id, keep) {
             self.apply_effects(now);
@@ -339,6 +349,7 @@ impl Engine {
                 TimerKey::Session(id) => self.tell_session(now, id, |_, _| None),
                 TimerKey::Attempt(id) => self.step(now, id, Input::Tick),
                 TimerKey::Subscription => self.subscription_timeout(now),
+                TimerKey::Span(id) => self.span_is_long(now, id),
             }
         }
     }

@@ -4,6 +4,8 @@ use crate::error::{Failure, LostReason};
 use crate::fence::Fence;
 use crate::outcome::Holder;
 use crate::time::Instant;
+use alloc::sync::Arc;
+use core::time::Duration;
 
 /// Names one attempt to hold a lock, from [`Engine::acquire`](crate::Engine::acquire) to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +40,24 @@ pub enum Event {
         id: LockId,
         /// The holder, if the server told or it is one of this engine's.
         holder: Option<Holder>,
+    },
+    /// The attempt has waited for longer than [`WarnAfter::wait`](crate::WarnAfter::wait), and goes on. Told once.
+    WaitsLong {
+        /// The attempt.
+        id: LockId,
+        /// How long it has waited.
+        waited: Duration,
+        /// The holder, if it is known; its times are those of now. Of several locks, the first that somebody else has.
+        holder: Option<Holder>,
+    },
+    /// The lock has been held for longer than [`WarnAfter::hold`](crate::WarnAfter::hold), and still is. Told once.
+    HeldLong {
+        /// The attempt.
+        id: LockId,
+        /// How long it has been held.
+        held: Duration,
+        /// The words about itself that are stored with the lock.
+        label: Option<Arc<str>>,
     },
     /// The server could not be asked; the attempt goes on, and nothing needs to be done.
     Trouble {

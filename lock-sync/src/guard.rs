@@ -291,6 +291,12 @@ impl HoldState {
         self.teller.tell(Level::WARN, event);
     }
 
+    pub(crate) fn tell_held_long(self: &Arc<Self>, held: Duration, label: Option<Arc<str>>) {
+        let cell = self.clone();
+        let event = move || events::held_long(&cell.name, cell.fence, held, label.as_deref());
+        self.teller.tell(Level::WARN, event);
+    }
+
     pub(crate) fn tell_lost(self: &Arc<Self>, reason: LostReason) {
         let calls = std::mem::take(&mut *self.lock());
         self.lost.notify_all();

@@ -76,8 +76,10 @@
 //! # Events
 //!
 //! `tracing` receives an event when a lock is `acquired`, `waiting`, `renewed`, `lost` and `released`, with
-//! `lock.name`, `lock.fence`, and the time that it was `waited` for or `held`. A caller's own events come from its
-//! thread, renewals and losses from a thread of their own. A subscriber that blocks delays no renewal and no
+//! `lock.name`, `lock.fence`, and the time that it was `waited` for or `held`. With [`Config::warn_wait`] and
+//! [`Config::warn_hold`], a wait that lasts too long leads to the warning `waiting for long`, with the `holder`, and a hold to
+//! `held for long`, with the `label`. A caller's own events come from its
+//! thread, renewals, losses and these warnings from a thread of their own. A subscriber that blocks delays no renewal and no
 //! loss; events that it is too slow for are counted and dropped.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -75,6 +75,12 @@ impl Driven {
         self.connect(turn, ttl, label).expect("connected")
     }
 
+    /// A connection of its own, with settings of its own.
+    pub fn set(&self, ttl: Duration, set: impl Fn(Config) -> Config) -> Locks {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        self.open(turn, ttl, &set).expect("connected")
+    }
+
     /// A connection of its own, which the driver may refuse.
     ///
     /// # Errors
@@ -84,22 +90,28 @@ impl Driven {
     }
 
     fn connect(&self, turn: usize, ttl: Duration, label: &str) -> Result<Locks, Error> {
+        self.open(turn, ttl, &|config| config.label(label))
+    }
+
+    fn open(
+        &self,
+        turn: usize,
+        ttl: Duration,
+        set: &dyn Fn(Config) -> Config,
+    ) -> Result<Locks, Error> {
+        let config = || set(self.place.config(ttl));
+        let tokio = || wait(lock_async::Locks::open(config())).map(Locks::Tokio);
         match self.driver {
-            Driver::Tokio => self.tokio(ttl, label),
-            Driver::Pooled => self.pooled(ttl, label),
-            Driver::Mixed if turn % 2 == 1 => self.tokio(ttl, label),
-            _ => lock_sync::Locks::open(self.place.config(ttl).label(label)).map(Locks::Blocking),
+            Driver::Tokio => tokio(),
+            Driver::Pooled => self.pooled(ttl, set),
+            Driver::Mixed if turn % 2 == 1 => tokio(),
+            _ => lock_sync::Locks::open(config()).map(Locks::Blocking),
         }
     }
 
-    fn tokio(&self, ttl: Duration, label: &str) -> Result<Locks, Error> {
-        let connecting = lock_async::Locks::open(self.place.config(ttl).label(label));
-        wait(connecting).map(Locks::Tokio)
-    }
-
-    fn pooled(&self, ttl: Duration, label: &str) -> Result<Locks, Error> {
+    fn pooled(&self, ttl: Duration, set: &dyn Fn(Config) -> Config) -> Result<Locks, Error> {
         let table = TableName::new(self.place.table()).expect("a good name");
-        let config = Config::new().table(table).ttl(ttl).label(label);
+        let config = set(Config::new().table(table).ttl(ttl));
         wait(async {
             let pool = pool(self.place.url());
             lock_async::Locks::with_sqlx(pool, config).await.map(Locks::Tokio)

@@ -234,6 +234,16 @@ impl State {
                         self.events.tell(held.event(now, Life::Lost(reason)));
                     }
                 }
+                Event::WaitsLong { id, waited, holder } => {
+                    if let Some(Wanted { name, .. }) = self.waiting.get(&id) {
+                        self.events.tell(Told::WaitsLong { name: name.clone(), waited, holder });
+                    }
+                }
+                Event::HeldLong { id, label, .. } => {
+                    if let Some(held) = self.guards.get(&id) {
+                        self.events.tell(held.event(now, Life::HeldLong(label)));
+                    }
+                }
                 _ => {}
             }
         }
@@ -270,7 +280,7 @@ impl State {
 impl Held {
     fn event(&self, now: Instant, what: Life) -> Told {
         let held = now.since(self.since);
-        Told { name: self.name.clone(), fence: self.fence, held, what }
+        Told::Guard { name: self.name.clone(), fence: self.fence, held, what }
     }
 }
 

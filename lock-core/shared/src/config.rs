@@ -37,7 +37,7 @@ use std::time::Duration;
 /// `target_session_attrs` with PostgreSQL may be `any`, `read-write` or `primary`, which mean the same here.
 ///
 /// A URL's parameters do the same as the methods here: `protocol=advisory`, `ttl=30s`, `request_timeout=5s`,
-/// `label=…`; `protocol=node-distributed-lock` beside the npm package of this name; `table=ops.locks` with lock tables; `keys=int`, `prefix=…`, `waiting=16` with advisory locks;
+/// `label=…`, `warn_wait=30s`, `warn_hold=10m`; `protocol=node-distributed-lock` beside the npm package of this name; `table=ops.locks` with lock tables; `keys=int`, `prefix=…`, `waiting=16` with advisory locks;
 /// `token=…` with Consul.
 ///
 /// `path` with Consul is that of a proxy before the agent, as in `consul://proxy/locks?path=/consul`. `ns`,
@@ -229,6 +229,27 @@ impl Config {
     /// Sets the label, unless the URL or [`label`](Self::label) has set one.
     pub fn default_label(mut self, label: impl Into<String>) -> Self {
         self.settings.label.get_or_insert_with(|| label.into());
+        self
+    }
+
+    /// Sets the time after which a wait is warned of, once: `tracing` gets the event `waiting for long`, with the lock's name, the time
+    /// waited, and the holder with the time that it has had the lock. The holder is known where locks are rows of a table, and where it is in
+    /// this process. No wait is warned of by default.
+    ///
+    /// ```
+    /// # use lock_shared::Config;
+    /// # use std::time::Duration;
+    /// let config = Config::new().warn_wait(Duration::from_secs(30)).warn_hold(Duration::from_secs(600));
+    /// ```
+    pub fn warn_wait(mut self, time: Duration) -> Self {
+        self.settings.warn_after.wait = Some(time);
+        self
+    }
+
+    /// Sets the time after which a hold is warned of, once: `tracing` gets the event `held for long`, with the lock's name, fence and
+    /// label, and the time held. No hold is warned of by default.
+    pub fn warn_hold(mut self, time: Duration) -> Self {
+        self.settings.warn_after.hold = Some(time);
         self
     }
 

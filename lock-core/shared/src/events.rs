@@ -30,6 +30,27 @@ macro_rules! events {
             }
         }
 
+        /// The wait goes on, and has lasted long.
+        pub(crate) fn waits_long(
+            name: &::lock_core::LockName,
+            waited: ::std::time::Duration,
+            holder: Option<&::lock_core::Holder>,
+        ) {
+            let held = holder.map(|holder| ::tracing::field::debug(holder.held_for));
+            let holder = holder.map(|holder| holder.label.as_str());
+            tracing::warn!(lock.name = %name, ?waited, holder, holder.held = held, "waiting for long");
+        }
+
+        /// The lock is still held, and has been for long.
+        pub(crate) fn held_long(
+            name: &::lock_core::LockName,
+            fence: ::lock_core::Fence,
+            held: ::std::time::Duration,
+            label: Option<&str>,
+        ) {
+            tracing::warn!(lock.name = %name, lock.fence = fence.get(), ?held, label, "held for long");
+        }
+
         /// The lock was granted, `waited` after the call.
         pub(crate) fn acquired(
             name: &::lock_core::LockName,

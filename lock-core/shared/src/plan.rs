@@ -130,7 +130,9 @@ impl Plan {
             Codec::Advisory(_) => advisory::capabilities(waiting, Some(&holder)),
             Codec::Session(_) => consul::capabilities(&holder),
         };
-        let mut engine = Engine::new(capabilities, lock_core::Config::new(timing, self.seed));
+        let config = lock_core::Config::new(timing, self.seed);
+        let warn_after = self.settings.warn_after;
+        let mut engine = Engine::new(capabilities, lock_core::Config { warn_after, ..config });
         if self.brought {
             engine.open(clock::now());
         }

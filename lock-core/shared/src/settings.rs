@@ -5,7 +5,7 @@ use lock_core::http::consul::Scope;
 use lock_core::http::{self, KeyTemplate};
 use lock_core::sql::advisory::{Key, Prefix};
 use lock_core::sql::node_distributed_lock;
-use lock_core::{ClaimError, LockName, Mode, TableName, Timing, consul, sql, table};
+use lock_core::{ClaimError, LockName, Mode, TableName, Timing, WarnAfter, consul, sql, table};
 use std::fmt;
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ pub(crate) struct Settings {
     /// The part of Consul, and the path of its API.
     pub(crate) scope: Scope,
     pub(crate) label: Option<String>,
+    /// The times after which waits and holds are warned of.
+    pub(crate) warn_after: WarnAfter,
 }
 
 /// The codec of requests.
@@ -245,6 +247,9 @@ impl fmt::Debug for Settings {
         config.field("ttl", &self.ttl.unwrap_or(Timing::DEFAULT_TTL));
         config.field("table", &self.table.clone().unwrap_or_default());
         config.field("label", &self.label);
+        if self.warn_after != WarnAfter::default() {
+            config.field("warn_after", &self.warn_after);
+        }
         if let Some(protocol) = &self.protocol {
             config.field("protocol", protocol);
         }

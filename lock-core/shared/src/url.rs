@@ -91,6 +91,8 @@ impl Parameters {
             "partition" => settings.scope.partition = value,
             "dc" => settings.scope.datacenter = value,
             "label" => settings.label = Some(value),
+            "warn_wait" => settings.warn_after.wait = Some(duration(&value)?),
+            "warn_hold" => settings.warn_after.hold = Some(duration(&value)?),
             "sslmode" => self.sslmode = Some(value),
             "sslrootcert" => self.sslrootcert = Some(value),
             _ if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') => {
@@ -119,7 +121,7 @@ impl Parameters {
 
     #[cfg(feature = "postgres")]
     fn postgres(&self, base: &str, env: Option<Environment<'_>>) -> Result<Place, ConfigError> {
-        const KNOWN: &str = "ttl, request_timeout, protocol, table, durability, expiry, keys, waiting, label, sslmode, sslrootcert, passfile, and those of the server's client";
+        const KNOWN: &str = "ttl, request_timeout, protocol, table, durability, expiry, keys, waiting, label, warn_wait, warn_hold, sslmode, sslrootcert, passfile, and those of the server's client";
         const CLIENT: [&str; 14] = [
             "host",
             "hostaddr",
@@ -147,7 +149,7 @@ impl Parameters {
 
     #[cfg(feature = "mysql")]
     fn mysql(&self, base: &str, env: Option<Environment<'_>>) -> Result<Place, ConfigError> {
-        const KNOWN: &str = "ttl, request_timeout, protocol, table, durability, expiry, prefix, waiting, label, sslmode, sslrootcert, socket";
+        const KNOWN: &str = "ttl, request_timeout, protocol, table, durability, expiry, prefix, waiting, label, warn_wait, warn_hold, sslmode, sslrootcert, socket";
         self.only(KNOWN, &["socket"])?;
         let socket = self.others.last().map(|(_, socket)| socket.clone());
         let tls = self.tls(None)?;
@@ -156,7 +158,7 @@ impl Parameters {
 
     #[cfg(feature = "consul")]
     fn consul(&mut self, base: &str, env: Option<Environment<'_>>) -> Result<Place, ConfigError> {
-        const KNOWN: &str = "ttl, request_timeout, protocol, label, token, server_name, path, ns, partition, dc, sslmode, sslrootcert";
+        const KNOWN: &str = "ttl, request_timeout, protocol, label, warn_wait, warn_hold, token, server_name, path, ns, partition, dc, sslmode, sslrootcert";
         self.only(KNOWN, &[])?;
         let tls = self.tls(None)?;
         let (server, prefix) = crate::consul::Server::read(base, tls, env, &mut self.settings)?;
@@ -172,7 +174,7 @@ impl Parameters {
 
     #[cfg(feature = "sqlite")]
     fn sqlite(&self, path: &str) -> Result<Place, ConfigError> {
-        self.only("ttl, request_timeout, protocol, table, label", &[])?;
+        self.only("ttl, request_timeout, protocol, table, label, warn_wait, warn_hold", &[])?;
         // sqlite:relative, sqlite:/absolute, sqlite:///absolute
         let path = path.strip_prefix("//").unwrap_or(path);
         let path = percent_encoding::percent_decode_str(path)
@@ -203,6 +205,10 @@ mod tests {
             "sqlite:a.db",
             "sqlite:a?ttl=30&request_timeout=1.5",
             "sqlite:a?ttl=1h30m",
+            "sqlite:a?warn_wait=30s&warn_hold=1h",
+            "postgres://h/d?warn_wait=1&protocol=advisory",
+            "mysql://h/d?warn_hold=1h",
+            "consul://h?warn_wait=30s&warn_hold=10m",
             "sqlite:///var/lib/a%20b.db?ttl=10s&table=ops_locks&label=x%20y&request_timeout=1s",
             "postgresql://u:p%3F@h:5432/d?sslmode=verify-full&sslrootcert=/ca.pem&application_name=a+b",
             "postgres://u@%2Frun%2Fpostgresql/d",
@@ -246,6 +252,8 @@ mod tests {
             "postgres://u:hunter2@h/d?nope=1",
             "sqlite:a?ttl=5M",
             "sqlite:a?ttl=1y",
+            "sqlite:a?warn_wait=long",
+            "sqlite:a?warn_hold=5M",
             "sqlite:a?request_timeout=2min",
             "postgres://h/d?sslmode=bogus",
             "postgres://one,two/d?target_session_attrs=standby",

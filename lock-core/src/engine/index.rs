@@ -14,6 +14,8 @@ pub(super) enum TimerKey {
     Session(SessionId),
     Attempt(LockId),
     Subscription,
+    /// A wait or a hold, which may last long.
+    Span(LockId),
 }
 
 /// The indexed facts about a slot.

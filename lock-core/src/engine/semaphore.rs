@@ -244,6 +244,13 @@ impl Engine {
     }
 }
 
+impl Semaphore {
+    /// The parts that have not ended for the caller.
+    pub(super) fn parts(&self) -> impl Iterator<Item = LockId> {
+        self.parts.iter().copied()
+    }
+}
+
 #[cfg(feature = "sim")]
 impl Semaphore {
     /// The state that tells it apart for a search, with times as `time` sees them.

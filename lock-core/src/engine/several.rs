@@ -280,7 +280,12 @@ impl Engine {
 impl Several {
     /// The first part that it has.
     pub(super) fn first(&self) -> Option<LockId> {
-        self.parts.values().flatten().next().map(|part| part.id)
+        self.parts().next()
+    }
+
+    /// The parts that it has, sorted by name.
+    pub(super) fn parts(&self) -> impl Iterator<Item = LockId> {
+        self.parts.values().flatten().map(|part| part.id)
     }
 
     fn forget(&mut self, part: LockId) {

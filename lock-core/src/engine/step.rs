@@ -92,6 +92,7 @@ impl Engine {
         if let Some(whole) = part_of {
             self.part_stepped(now, whole, id, told);
         }
+        self.note_spans(now, told);
         let session = self.index(now, id);
         self.todo.extend(session.map(Todo::Tidy));
         if knows_more {

@@ -94,11 +94,13 @@ impl Engine {
         self.handle_timeout(now);
         let timing = wanted.timing.filter(|_| self.capabilities.sessions.is_none());
         let wanted = Wanted { timing, ..wanted };
-        match which {
+        let id = match which {
             Which::One(name) => self.want_one(now, name, &wanted),
             Which::Any(names) => self.want_any(now, names, wanted),
             Which::All(names) => self.want_all(now, names, wanted),
-        }
+        };
+        self.wait_begins(now, id);
+        id
     }
 
     /// The lease times that an attempt has of its own.

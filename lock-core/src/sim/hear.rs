@@ -90,6 +90,8 @@ impl<S: Server> World<S> {
                 }
             }
             Event::RenewalFailed { .. } => self.saw(Sometimes::RenewalFailed),
+            // No engine of a world is set to tell of them.
+            Event::WaitsLong { .. } | Event::HeldLong { .. } => {}
             Event::NotAcquired { why, .. } => match why {
                 NotAcquired::Busy(_) => self.saw(Sometimes::Refused),
                 NotAcquired::TimedOut(_) => self.saw(Sometimes::TimedOut),
@@ -113,6 +115,8 @@ fn about(event: &Event) -> LockId {
     match event {
         Event::Granted { id, .. }
         | Event::Waiting { id, .. }
+        | Event::WaitsLong { id, .. }
+        | Event::HeldLong { id, .. }
         | Event::Trouble { id, .. }
         | Event::NotAcquired { id, .. }
         | Event::Renewed { id, .. }

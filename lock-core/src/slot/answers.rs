@@ -122,6 +122,7 @@ impl Slot {
         let news = first || trouble || who(&self.holder) != who(&holder);
         self.told = self.told.max(Known::by(&holder));
         self.denied = true;
+        self.denied_at = cx.now;
         self.outdated = false;
         self.holder = holder;
         if !self.wanted() {

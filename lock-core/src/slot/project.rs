@@ -42,6 +42,7 @@ impl Slot {
             watched: self.watched.map(|it| Watched { since: time(it.since.after(it.ttl)), ..it }),
             outdated: false,
             told: Known::Nothing,
+            denied_at: Instant::default(),
             granted_at: Instant::default(),
             // While it is held, it is only told.
             failure: self.failure.clone().filter(|_| !matches!(phase, Phase::Held { .. })),

@@ -207,6 +207,8 @@ pub(crate) struct Slot {
     pub(super) untold: Option<Fence>,
     /// The holder at the last denial, or when the attempt was told in the queue.
     pub(super) holder: Option<Holder>,
+    /// When the last denial came.
+    pub(super) denied_at: Instant,
     /// The lease in the way, where its end is found out by watching it.
     pub(super) watched: Option<Watched>,
     /// The holder is not known from a denial, or the lock may have been freed since.
@@ -244,6 +246,7 @@ impl Slot {
             denied: false,
             untold: None,
             holder: None,
+            denied_at: Instant::default(),
             watched: None,
             outdated: false,
             told: Known::Nothing,
@@ -317,6 +320,15 @@ impl Slot {
             None => self.holder.clone(),
         };
         (known > Known::Nothing).then_some((known, holder))
+    }
+
+    /// The holder at the last denial, if the lock was not seen to be free since. It has had the lock for longer by now.
+    pub(crate) fn denied_by(&self, now: Instant) -> Option<Holder> {
+        let holder = self.holder.as_ref().filter(|_| self.is_denied() && !self.outdated)?;
+        let since = now.since(self.denied_at);
+        let held_for = holder.held_for.saturating_add(since);
+        let expires_in = holder.expires_in.saturating_sub(since);
+        Some(Holder { held_for, expires_in, ..holder.clone() })
     }
 
     /// The lease in the way that may be ended: its holder has not renewed it for a whole TTL. The holder cannot count on

@@ -10,6 +10,7 @@ mod cancel;
 mod give_up;
 mod gone;
 mod keep;
+mod lasting;
 mod look;
 mod lose;
 mod news;

@@ -3,15 +3,16 @@
 use super::pool::ConnectionPool;
 use super::{Acquired, NO_LIMIT, Teller};
 use crate::backend::Backends;
-use crate::clock;
 use crate::guard::{Granted, HoldState};
 use crate::locks::Progress;
-use lock_core::{Engine, Event, Failure, Instant, LockId, LockName, LostReason, Release};
+use crate::{clock, events};
+use lock_core::{Engine, Event, Failure, Holder, Instant, LockId, LockName, LostReason, Release};
 use lock_shared::held::Held;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar};
 use std::thread::ThreadId;
 use std::time::Duration;
+use tracing::Level;
 
 pub(super) struct State {
     pub(super) engine: Engine,
@@ -59,11 +60,13 @@ impl Unconfirmed {
     }
 }
 
-/// An event of a guard, for callbacks and subscribers. It is never delivered under the driver's mutex.
+/// An event of a guard or a wait, for callbacks and subscribers. It is never delivered under the driver's mutex.
 pub(super) enum Told {
     Renewed(Arc<HoldState>),
     RenewalFailed(Arc<HoldState>, Failure),
     Lost(Arc<HoldState>, LostReason),
+    HeldLong(Arc<HoldState>, Duration, Option<Arc<str>>),
+    WaitsLong(Teller, LockName, Duration, Option<Holder>),
 }
 
 impl Told {
@@ -72,6 +75,11 @@ impl Told {
             Told::Renewed(cell) => cell.tell_renewed(),
             Told::RenewalFailed(cell, failure) => cell.tell_renewal_failed(failure),
             Told::Lost(cell, reason) => cell.tell_lost(reason),
+            Told::HeldLong(cell, held, label) => cell.tell_held_long(held, label),
+            Told::WaitsLong(teller, name, waited, holder) => {
+                let event = move || events::waits_long(&name, waited, holder.as_ref());
+                teller.tell(Level::WARN, event);
+            }
         }
     }
 }
@@ -199,6 +207,15 @@ impl State {
                     {
                         told.push(Told::Lost(cell.clone(), reason));
                     }
+                }
+                Event::WaitsLong { id, waited, holder } => {
+                    if let Some(name) = self.callers.get(&id).and_then(|c| c.name.clone()) {
+                        told.push(Told::WaitsLong(self.teller.clone(), name, waited, holder));
+                    }
+                }
+                Event::HeldLong { id, held, label } => {
+                    let cell = self.guards.get(&id).cloned();
+                    told.extend(cell.map(|cell| Told::HeldLong(cell, held, label)));
                 }
                 _ => {}
             }

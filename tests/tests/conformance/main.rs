@@ -26,3 +26,4 @@ mod sql_lock;
 mod supplied;
 mod tls_postgres;
 mod together;
+mod warned;

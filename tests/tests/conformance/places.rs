@@ -18,6 +18,9 @@ use crate::together::{
     one_leads_at_a_time_and_its_terms_rise, sets_in_opposite_orders_do_not_wait_for_each_other,
     several_locks_are_acquired_all_or_none, who_waits_for_a_permit_gets_the_one_that_is_freed,
 };
+use crate::warned::{
+    long_waits_and_holds_are_warned_of_once, long_waits_for_permits_and_several_locks_are_warned_of,
+};
 use lock_sync::{Error, LostReason, ReleaseError};
 use lock_tests::drivers::{Driven, Driver, Guard};
 use lock_tests::place::{Keeps, Place};
@@ -123,6 +126,8 @@ conformance! {
         sets_in_opposite_orders_do_not_wait_for_each_other
         locks_of_one_connection_have_ttls_of_their_own
         locks_of_one_connection_have_labels_of_their_own
+        long_waits_and_holds_are_warned_of_once
+        long_waits_for_permits_and_several_locks_are_warned_of
     }
     // Not where names are compared by a collation, and each lock has a connection of its own.
     own {
