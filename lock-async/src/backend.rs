@@ -19,7 +19,7 @@ pub(crate) mod sqlite;
 mod sqlx;
 
 use lock_core::sql::{ConnectError, Rows, Statement};
-use lock_core::{Failure, Instant, Notification, Reply, Request};
+use lock_core::{Failure, Instant, Notification, Reached, Reply, Request};
 use std::future::{Future, ready};
 use std::path::PathBuf;
 use std::task::Context;
@@ -28,6 +28,11 @@ use std::time::Duration;
 /// Makes the backends, each for one [`ConnectionId`](lock_core::ConnectionId).
 pub(crate) trait Backends: Send + 'static {
     type Backend: Backend;
+
+    /// Makes the first connect, with all that is checked then, so that a fault is told at once, also that the way to the
+    /// server is too slow for the leases. Each step may take the time of a first connect. May be called again after it
+    /// failed.
+    fn connect(&mut self) -> impl Future<Output = Result<Reached, ConnectError>> + Send;
 
     /// Makes another backend, which connects at its first use. `None` if there can be none.
     fn backend(&mut self) -> Option<Self::Backend>;

@@ -2,6 +2,7 @@
 
 mod attempt;
 mod due;
+mod first_connect;
 mod index;
 mod lasting;
 mod news;
@@ -32,6 +33,8 @@ use alloc::vec::Vec;
 use attempt::{Attempt, InFlight, Place, Todo};
 use core::time::Duration;
 use due::Due;
+use first_connect::FirstConnect;
+pub use first_connect::Reached;
 pub(crate) use index::Entry;
 use index::TimerKey;
 use lasting::Span;
@@ -106,13 +109,14 @@ pub struct Dispatch {
 ///
 /// * **mutators**, what the caller wants: [`acquire`](Self::acquire), [`release`](Self::release);
 /// * **`handle_*`**, what has happened: [`handle_reply`](Self::handle_reply),
-///   [`handle_hint`](Self::handle_hint), [`handle_timeout`](Self::handle_timeout);
-/// * **`poll_*`**, what is to be done: [`poll_close`](Self::poll_close),
+///   [`handle_hint`](Self::handle_hint), [`handle_timeout`](Self::handle_timeout),
+///   [`handle_connect`](Self::handle_connect);
+/// * **`poll_*`**, what is to be done: [`poll_close`](Self::poll_close), [`poll_connect`](Self::poll_connect),
 ///   [`poll_request`](Self::poll_request), [`poll_event`](Self::poll_event),
 ///   [`poll_timeout`](Self::poll_timeout);
 /// * **getters**.
 ///
-/// After any mutator or `handle_*`, poll closes, requests and events until all are `None`; then sleep until
+/// After any mutator or `handle_*`, poll closes, connects, requests and events until all are `None`; then sleep until
 /// [`poll_timeout`](Self::poll_timeout) or an answer. Every method takes the time it is called at,
 /// which must not go backwards; calling `handle_timeout` too often does no harm.
 ///
@@ -148,6 +152,7 @@ pub struct Engine {
     idle_waiter: Option<SessionId>,
     /// No session is kept for claims that may come.
     closing: bool,
+    first_connect: FirstConnect,
     subscription: Subscription,
     cooldowns: Cooldowns,
     /// Attempts that were denied and wait. Derived from the slots; see `index`.
@@ -177,7 +182,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine without attempts. Less than one claim a request, or one request at a time, counts
+    /// An engine without attempts, whose server the driver has connected to. Less than one claim a request, or one request at a time, counts
     /// as one.
     pub fn new(capabilities: Capabilities, mut config: Config) -> Self {
         config.batch = config.batch.max(1);
@@ -202,6 +207,7 @@ impl Engine {
             home: None,
             idle_waiter: None,
             closing: false,
+            first_connect: FirstConnect::default(),
             subscription: Subscription::default(),
             cooldowns: Cooldowns::default(),
             denied: BTreeSet::new(),
@@ -350,6 +356,7 @@ impl Engine {
                 TimerKey::Attempt(id) => self.step(now, id, Input::Tick),
                 TimerKey::Subscription => self.subscription_timeout(now),
                 TimerKey::Span(id) => self.span_is_long(now, id),
+                TimerKey::FirstConnect => self.first_connect_timeout(at),
             }
         }
     }
@@ -406,10 +413,13 @@ impl Engine {
 
     // -- getters ----------------------------------------------------------------------------------
 
-    /// Whether [`poll_close`](Self::poll_close) or [`poll_request`](Self::poll_request) would give
-    /// something that is already known to be due.
+    /// Whether [`poll_close`](Self::poll_close), [`poll_connect`](Self::poll_connect) or [`poll_request`](Self::poll_request)
+    /// would give something that is already known to be due.
     pub fn has_work(&self) -> bool {
-        self.first_due().is_some() || !self.closes.is_empty() || self.subscription.is_leaving()
+        self.first_due().is_some()
+            || !self.closes.is_empty()
+            || self.subscription.is_leaving()
+            || self.connects()
     }
 
     /// How many attempts are not yet settled, including those that only the engine still knows.
@@ -437,7 +447,7 @@ impl Engine {
         }
     }
 
-    /// The lease times it was made with.
+    /// The lease times it was made with, or those of the [first connect](Self::handle_connect).
     pub fn timing(&self) -> &Timing {
         &self.config.timing
     }

@@ -197,6 +197,16 @@ impl Failure {
         }
     }
 
+    /// The same as what stays: whoever is told it does not try again.
+    pub(crate) fn staying(self) -> Self {
+        match self {
+            Self::Rejected { code, message, .. } => Self::Rejected { retry: false, code, message },
+            Self::NotSent(message) | Self::Unknown(message) | Self::Gone(message) => {
+                Self::refused(message)
+            }
+        }
+    }
+
     /// Whether the server says that it takes no writes. Another may by now be where this one was, so the
     /// next request is to go over a connection that was made, and checked, anew.
     pub fn is_read_only(&self) -> bool {

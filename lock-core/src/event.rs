@@ -3,6 +3,7 @@
 use crate::error::{Failure, LostReason};
 use crate::fence::Fence;
 use crate::outcome::Holder;
+use crate::sql::ConnectError;
 use crate::time::Instant;
 use alloc::sync::Arc;
 use core::time::Duration;
@@ -117,6 +118,8 @@ pub enum NotAcquired {
     TimedOut(Option<Holder>),
     /// The server refused, or could not be asked in all that time.
     Failed(Failure),
+    /// The [first connect](crate::Engine::handle_connect) was refused for good.
+    Refused(ConnectError),
 }
 
 /// How a release ended.

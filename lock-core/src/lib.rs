@@ -110,7 +110,9 @@ mod time;
 mod timing;
 
 pub use capabilities::{Capabilities, Sessions};
-pub use engine::{Config, ConnectionId, Dispatch, DispatchId, Engine, Wanted, WarnAfter, Which};
+pub use engine::{
+    Config, ConnectionId, Dispatch, DispatchId, Engine, Reached, Wanted, WarnAfter, Which,
+};
 pub use error::{ClaimError, Code, Failure, LostReason, NameError, TableError, TimingError};
 pub use event::{Event, LockId, NotAcquired, Release};
 pub use fence::Fence;

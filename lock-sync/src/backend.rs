@@ -16,7 +16,7 @@ pub(crate) mod sql;
 pub(crate) mod sqlite;
 
 use lock_core::sql::{ConnectError, Rows, Statement};
-use lock_core::{Failure, Instant, Notification, Reply, Request};
+use lock_core::{Failure, Instant, Notification, Reached, Reply, Request};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -29,6 +29,11 @@ pub(crate) trait Backends: Send + 'static {
     fn are_many(&self) -> bool {
         true
     }
+
+    /// Makes the first connect, with all that is checked then, so that a fault is told at once, also that the way to the
+    /// server is too slow for the leases. Each step may take the time of a first connect. May be called again after it
+    /// failed.
+    fn connect(&mut self) -> Result<Reached, ConnectError>;
 
     /// Makes another backend, which connects at its first use. `None` if there can be none. `waits` is true
     /// if it is there to wait at the server.

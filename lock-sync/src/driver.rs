@@ -181,7 +181,7 @@ impl Driver {
 
     /// The time that a grant or renewal counts.
     pub(crate) fn valid_for(&self) -> Duration {
-        self.shared.timing.valid()
+        self.shared.valid
     }
 
     fn is_forked(&self) -> bool {

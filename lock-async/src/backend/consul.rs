@@ -10,12 +10,15 @@ use super::panics::{PANICKED, guarded};
 use super::{Backend, Backends, left};
 use hyper::header::HeaderValue;
 use link::{Address, Answer, Link};
-use lock_core::config::{ConfigError, Error};
+use lock_core::config::ConfigError;
 use lock_core::http::consul::{Codec, Setup, Step, TOKEN_HEADER};
 use lock_core::http::{self, Method, Response};
-use lock_core::{Failure, Instant, Pace, Reply, Request};
+use lock_core::sql::ConnectError;
+use lock_core::{Failure, Instant, Judgment, Pace, Reached, Reply, Request, Timing};
+use lock_shared::check::Check;
 use lock_shared::consul::{RequestError, Server, token_header};
 use lock_shared::hosts::Hosts;
+use lock_shared::plan::Plan;
 use std::sync::Arc;
 use std::task::Context;
 use std::time::{Duration, Instant as Now};
@@ -60,12 +63,12 @@ impl Requests {
     }
 
     /// Checks that locks are possible, and measures the requests on a new connection. Each may take `budget`.
-    pub(crate) async fn check(
+    async fn check(
         &mut self,
         mut setup: Setup,
         budget: Duration,
         pace: &mut Pace,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Failure> {
         let (mut answer, mut took) = (None, Vec::new());
         self.link = None;
         loop {
@@ -79,7 +82,7 @@ impl Requests {
                     pace.requested(&took);
                     return Ok(());
                 }
-                Step::Failed(failure) => return Err(failure.into()),
+                Step::Failed(failure) => return Err(failure),
             }
         }
     }
@@ -182,11 +185,42 @@ async fn connect(agents: &Hosts<Address>, limit: Duration) -> Result<(usize, Lin
     Err(turns.error())
 }
 
-impl Backends for Requests {
-    type Backend = Self;
+/// The agents that requests go to.
+pub(crate) struct Agents {
+    requests: Requests,
+    setup: Setup,
+    timing: Timing,
+    /// Told what the first connect finds.
+    check: Check,
+}
 
-    fn backend(&mut self) -> Option<Self> {
-        Some(Self::over(self.to.clone()))
+impl Agents {
+    /// The agents of these requests, none of them connected to yet.
+    pub(crate) fn new(requests: Requests, plan: &Plan, check: Check) -> Self {
+        Self { requests, setup: plan.setup(), timing: plan.timing, check }
+    }
+}
+
+impl Backends for Agents {
+    type Backend = Requests;
+
+    async fn connect(&mut self) -> Result<Reached, ConnectError> {
+        let mut pace = Pace::default();
+        loop {
+            self.requests.check(self.setup.clone(), self.timing.connect(), &mut pace).await?;
+            match pace.judge(self.timing) {
+                Judgment::Fits(timing) => {
+                    self.check.reached(timing);
+                    return Ok(Reached::new(timing, false));
+                }
+                Judgment::CheckAgain | Judgment::ConnectAgain => {}
+                Judgment::TooSlow(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn backend(&mut self) -> Option<Requests> {
+        Some(Requests::over(self.requests.to.clone()))
     }
 }
 

@@ -1,11 +1,11 @@
 //! Connections to a database: each executes requests as its flow says.
 
 use super::{Backend, Backends, Session, Source, left};
-use lock_core::config::{ConfigError, Error};
 use lock_core::sql::{ConnectError, Do, Flow, Made, Rows, Statement};
-use lock_core::{Failure, Instant, Reply, Request, Timing};
+use lock_core::{Failure, Instant, Reached, Reply, Request, Timing};
+use lock_shared::check::Check;
+use lock_shared::pin::Pins;
 use lock_shared::plan::gone;
-use std::path::PathBuf;
 use std::task::Context;
 use std::time::{Duration, Instant as Now};
 
@@ -13,47 +13,44 @@ use std::time::{Duration, Instant as Now};
 pub(crate) struct Connections<S: Source> {
     flow: Flow,
     source: S,
-    /// The connection that was opened to see whether locks are safe there.
+    /// The connection that is opened to see whether locks are safe there, until the engine has it.
     first: Option<Sql<S::Session>>,
+    timing: Timing,
+    check: Check,
+    pins: Pins,
 }
 
 impl<S: Source> Connections<S> {
-    /// Opens and checks a connection, so that a fault is reported at once, also that the way to the server is too slow
-    /// for the leases. Returns the timing at that pace, too.
-    pub(crate) async fn open(
-        flow: Flow,
-        mut source: S,
-        timing: Timing,
-    ) -> Result<(Self, Timing), Error> {
-        let mut first = Sql::new(flow, source.session());
+    /// Connections by `flow`, none of them open yet. The first connect tells `check` and `pins` what it finds.
+    pub(crate) fn new(flow: Flow, mut source: S, timing: Timing, check: Check, pins: Pins) -> Self {
+        let first = Some(Sql::new(flow.another(), source.session()));
+        Self { flow, source, first, timing, check, pins }
+    }
+}
+
+impl<S: Source> Backends for Connections<S> {
+    type Backend = Sql<S::Session>;
+
+    async fn connect(&mut self) -> Result<Reached, ConnectError> {
+        let Some(first) = &mut self.first else { return Err(gone()) };
+        let timing = self.timing;
         let budget = if S::RECONNECTS { timing.connect() } else { timing.request() };
         first.connect(budget).await?;
         let timing = loop {
             if !S::RECONNECTS {
                 break timing;
             }
-            match first.flow.judge(timing).map_err(ConfigError::from)? {
+            match first.flow.judge(timing)? {
                 Some(timing) => break timing,
                 None => first.go(move || budget).await,
             }
             first.flow.connected()?;
         };
-        Ok((Self { flow: first.flow.another(), source, first: Some(first) }, timing))
+        self.flow = first.flow.another();
+        self.pins.reached(&self.flow, first.session.as_ref().and_then(Session::file));
+        self.check.reached(timing);
+        Ok(Reached::new(timing, S::TELLS && self.flow.is_notified()))
     }
-
-    /// The file that the first connection is to.
-    pub(crate) fn file(&self) -> Option<PathBuf> {
-        self.first.as_ref()?.session.as_ref()?.file()
-    }
-
-    /// The flow of connections to the very table that the first one found.
-    pub(crate) fn flow(&self) -> &Flow {
-        &self.flow
-    }
-}
-
-impl<S: Source> Backends for Connections<S> {
-    type Backend = Sql<S::Session>;
 
     fn backend(&mut self) -> Option<Self::Backend> {
         let another = || Sql::new(self.flow.another(), self.source.session());

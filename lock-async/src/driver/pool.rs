@@ -1,12 +1,13 @@
 //! The connections that are open: their backends, idle or checked out with a request.
 
 use super::idle::Idle;
-use crate::backend::panics::guarded;
+use crate::backend::panics::{PANICKED, guarded};
 use crate::backend::{Backend, Backends};
 use crate::process::Process;
 use futures_util::Stream;
 use futures_util::stream::FuturesUnordered;
-use lock_core::{ConnectionId, DispatchId, Failure, Instant, Reply, Request};
+use lock_core::sql::ConnectError;
+use lock_core::{ConnectionId, DispatchId, Failure, Instant, Reached, Reply, Request};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -16,11 +17,16 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
+/// The end of the first connect.
+type Connected = Result<Reached, ConnectError>;
+
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 pub(super) struct ConnectionPool<F: Backends> {
-    /// The maker of backends. `None` only during the drop.
+    /// The maker of backends. `None` during the first connect and the drop.
     backends: Option<F>,
+    /// The first connect, while it is under way.
+    connecting: Option<Boxed<(F, Connected)>>,
     /// The idle backends.
     idle: Idle<F::Backend>,
     /// The backends that execute a request: usually one for each connection.
@@ -49,12 +55,33 @@ impl<F: Backends> ConnectionPool<F> {
     pub(super) fn new(backends: F) -> Self {
         Self {
             backends: Some(backends),
+            connecting: None,
             idle: Idle::new(),
             checked_out: BTreeMap::new(),
             exchanges: FuturesUnordered::new(),
             goodbyes: FuturesUnordered::new(),
             process: Process::current(),
         }
+    }
+
+    /// Begins the first connect, before which no backend is needed.
+    pub(super) fn connect(&mut self) {
+        let Some(mut backends) = self.backends.take() else { return };
+        self.connecting = Some(Box::pin(async move {
+            let connected = guarded(backends.connect()).await;
+            let panicked = Failure::Unknown(PANICKED.to_string());
+            (backends, connected.unwrap_or_else(|| Err(panicked.into())))
+        }));
+    }
+
+    /// Polls the first connect.
+    pub(super) fn poll_connect(&mut self, cx: &mut Context<'_>) -> Poll<Connected> {
+        let Some(connecting) = &mut self.connecting else { return Poll::Pending };
+        let Poll::Ready((backends, connected)) = connecting.as_mut().poll(cx) else {
+            return Poll::Pending;
+        };
+        (self.connecting, self.backends) = (None, Some(backends));
+        Poll::Ready(connected)
     }
 
     /// Sends a request by the connection's backend, or by a new one. Returns false if there can be no new one.
@@ -152,6 +179,7 @@ impl<F: Backends> Drop for ConnectionPool<F> {
     fn drop(&mut self) {
         if !self.process.is_current() {
             std::mem::forget(self.backends.take());
+            std::mem::forget(self.connecting.take());
             std::mem::forget(self.idle.take_all());
             std::mem::forget(std::mem::take(&mut self.checked_out));
             std::mem::forget(std::mem::take(&mut self.exchanges));

@@ -72,6 +72,9 @@ impl<F: Backends> Pump<F> {
             while let Some(connection) = self.state.engine.poll_close(sent) {
                 self.pool.drop_connection(connection);
             }
+            if self.state.engine.poll_connect(sent) {
+                self.pool.connect();
+            }
             let Some(dispatch) = self.state.engine.poll_request(sent) else { return };
             let Dispatch { id, connection, request, deadline } = dispatch;
             if !self.pool.send(connection, id, request, sent, deadline.since(sent)) {
@@ -113,6 +116,10 @@ fn arrive<F: Backends>(
     cx: &mut Context<'_>,
 ) -> bool {
     let mut arrived = false;
+    if let Poll::Ready(connected) = pool.poll_connect(cx) {
+        arrived = true;
+        state.engine.handle_connect(clock::now(), connected);
+    }
     while let Poll::Ready((id, reply)) = pool.poll(cx) {
         arrived = true;
         state.engine.handle_reply(clock::now(), id, reply);

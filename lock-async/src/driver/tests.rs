@@ -7,8 +7,9 @@ mod shutdown;
 use super::*;
 use crate::backend::Backend;
 use crate::locks::Locks;
-use lock_core::Timing;
+use lock_core::sql::ConnectError;
 use lock_core::{Config, Failure, Fence, Outcome, Reply, Request, SessionName, advisory, table};
+use lock_core::{Reached, Timing};
 use lock_shared::check::Check;
 use std::future::Future;
 use std::sync::Mutex;
@@ -75,6 +76,10 @@ struct One(Option<Fake>);
 
 impl Backends for One {
     type Backend = Fake;
+
+    async fn connect(&mut self) -> Result<Reached, ConnectError> {
+        unreachable!("it was connected to before")
+    }
 
     fn backend(&mut self) -> Option<Fake> {
         self.0.take()
@@ -204,6 +209,10 @@ struct Line {
 
 impl crate::backend::Backends for Server {
     type Backend = Line;
+
+    async fn connect(&mut self) -> Result<Reached, ConnectError> {
+        unreachable!("it was connected to before")
+    }
 
     fn backend(&mut self) -> Option<Line> {
         let mut asked = self.0.asked.lock().expect("unpoisoned");

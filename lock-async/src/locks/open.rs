@@ -5,10 +5,8 @@ use crate::Config;
 use crate::backend::sql::Connections;
 use crate::backend::{Backends, Provided, Source};
 use crate::driver::Driver;
-use lock_core::Engine;
 use lock_core::config::{ConfigError, Error};
-#[cfg(feature = "consul")]
-use lock_core::{Judgment, Pace};
+use lock_shared::check::Check;
 use lock_shared::pin::Pins;
 use lock_shared::place::Place;
 use lock_shared::plan::{Plan, unsupported};
@@ -149,36 +147,31 @@ impl Locks {
     }
 }
 
-/// Starts a driver whose connections are opened as they are needed.
+/// Starts a driver whose connections are opened as they are needed: the first one now, unless the plan is lazy.
 pub(super) async fn start<S: Source>(plan: Plan, source: S) -> Result<Locks, Error> {
     Handle::try_current().map_err(|_| ConfigError::NoRuntime)?;
     let flow = plan.flow().ok_or_else(unsupported)?;
-    let (connections, timing) = Connections::open(flow, source, plan.timing).await?;
-    let pins = Pins::of(connections.flow(), connections.file());
-    let notifies = S::TELLS && connections.flow().is_notified();
-    let locks = drive(&plan, plan.engine(timing, notifies), connections);
-    Ok(locks.kept_in(pins))
+    let (check, pins) = (plan.check(), Pins::default());
+    let connections = Connections::new(flow, source, plan.timing, check.clone(), pins.clone());
+    drive(&plan, connections, check, pins).await
 }
 
 #[cfg(feature = "consul")]
 async fn consul(plan: &Plan, server: lock_shared::consul::Server) -> Result<Locks, Error> {
-    use crate::backend::consul::Requests;
+    use crate::backend::consul::{Agents, Requests};
     let Codec::Session(codec) = &plan.codec else { return Err(unsupported()) };
-    let mut pace = Pace::default();
-    let mut requests = Requests::new(codec.clone(), server, plan.token()).await?;
-    let timing = loop {
-        requests.check(plan.setup(), plan.timing.connect(), &mut pace).await?;
-        match pace.judge(plan.timing) {
-            Judgment::Fits(timing) => break timing,
-            Judgment::CheckAgain | Judgment::ConnectAgain => {}
-            Judgment::TooSlow(error) => return Err(ConfigError::from(error).into()),
-        }
-    };
-    let locks = drive(plan, plan.engine(timing, false), requests);
-    Ok(locks.kept_in(Pins::of_keys(codec.clone())))
+    let (check, pins) = (plan.check(), Pins::of_keys(codec.clone()));
+    let requests = Requests::new(codec.clone(), server, plan.token()).await?;
+    drive(plan, Agents::new(requests, plan, check.clone()), check, pins).await
 }
 
-fn drive<F: Backends>(plan: &Plan, engine: Engine, backends: F) -> Locks {
-    let timing = *engine.timing();
-    Locks::with(Driver::start(engine, backends, plan.within()), plan.check(timing))
+async fn drive<F: Backends>(
+    plan: &Plan,
+    mut backends: F,
+    check: Check,
+    pins: Pins,
+) -> Result<Locks, Error> {
+    let reached = if plan.is_lazy() { None } else { Some(backends.connect().await?) };
+    let driver = Driver::start(plan.engine(reached), backends, plan.within());
+    Ok(Locks::with(driver, check).kept_in(pins))
 }

@@ -2,7 +2,7 @@
 
 use crate::settings::{Codec, labeled};
 use lock_core::{ClaimError, LockName, Mode, TableName, Timing};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// The check before each attempt. Cheap to clone. The default is for a lock table.
@@ -12,6 +12,8 @@ pub struct Check(Arc<Place>);
 struct Place {
     codec: Codec,
     timing: Timing,
+    /// The timing that the first connect showed, once it was made.
+    shown: OnceLock<Timing>,
     /// The label of a holder without a label of its own.
     process: String,
 }
@@ -26,7 +28,12 @@ impl Default for Check {
 impl Check {
     /// The check for locks kept by this `codec`, of a holder that is called `process`.
     pub fn new(codec: Codec, timing: Timing, process: String) -> Self {
-        Self(Arc::new(Place { codec, timing, process }))
+        Self(Arc::new(Place { codec, timing, shown: OnceLock::new(), process }))
+    }
+
+    /// Takes the timing that the first connect showed.
+    pub fn reached(&self, timing: Timing) {
+        let _ = self.0.shown.set(timing);
     }
 
     /// Fails if there is no lock of this name and mode.
@@ -42,7 +49,7 @@ impl Check {
     /// The lease times of a lock with a TTL of its own. Fails if no lock can have one, or not this one.
     pub fn timing(&self, ttl: Duration) -> Result<Timing, ClaimError> {
         match self.0.codec.has_own_ttls() {
-            true => Ok(self.0.timing.lasting(ttl)?),
+            true => Ok(self.0.shown.get().unwrap_or(&self.0.timing).lasting(ttl)?),
             false => Err(ClaimError::NoOwnTtl),
         }
     }

@@ -253,6 +253,24 @@ impl Config {
         self
     }
 
+    /// Lets the locks connect when the first of them is wanted, and not before, so that a service may start before its database.
+    /// `Locks::open`, and its like for connections of yours, then return without asking the server anything.
+    ///
+    /// Acquires are kept until the server is there, each until its own limit, as during a restart of the server: the
+    /// failures are told to `on_waiting`, the connect is tried again after a back-off of up to a second, and an acquire
+    /// with a limit ends with `Error::Unavailable`. `try_lock` waits for two request budgets.
+    ///
+    /// What `open` would have refused for good (a wrong password, a standby, a pooler before advisory locks, a missing
+    /// right, a server that is too far away for the TTL) ends all acquires that wait, each with the error that `open`
+    /// would have returned. The next acquire tries again. `open` itself still fails for all that can be known without the
+    /// server: settings, an SQLite file, certificates.
+    ///
+    /// Until the server is reached, `Locks::table` returns [`None`]. `Admin` connects at once.
+    pub fn lazy(mut self) -> Self {
+        self.settings.lazy = true;
+        self
+    }
+
     /// Returns the statement that creates the table, for creating it by hand.
     ///
     /// # Errors

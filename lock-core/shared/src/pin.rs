@@ -3,13 +3,12 @@
 use lock_core::sql::{Codec as Table, Flow};
 use lock_core::{Fence, LockName, NotPinnable, PinStatement, TableName, http};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-/// The source of pins: the place of the locks. Cheap to clone.
+/// The source of pins: the place of the locks, once it was reached. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Pins(Arc<Kept>);
+pub struct Pins(Arc<OnceLock<Kept>>);
 
-#[derive(Default)]
 enum Kept {
     Table {
         codec: Box<Table>,
@@ -17,28 +16,31 @@ enum Kept {
         file: Option<PathBuf>,
     },
     Keys(http::consul::Codec),
-    #[default]
     Advisory,
     /// A row that a transaction of ours has locked.
     Locked,
 }
 
 impl Pins {
-    /// The pins of the locks of such a connection. SQLite keeps their table in `file`.
-    pub fn of(flow: &Flow, file: Option<PathBuf>) -> Self {
+    /// Takes the place that a connection was made to. SQLite keeps the table in `file`.
+    pub fn reached(&self, flow: &Flow, file: Option<PathBuf>) {
         let table = |codec: &Table| Kept::Table { codec: Box::new(codec.clone()), file };
         let other = if flow.locks_rows() { Kept::Locked } else { Kept::Advisory };
-        Self(Arc::new(flow.codec().map_or(other, table)))
+        let _ = self.0.set(flow.codec().map_or(other, table));
     }
 
     /// The pins of Consul's keys.
     pub fn of_keys(codec: http::consul::Codec) -> Self {
-        Self(Arc::new(Kept::Keys(codec)))
+        Self(Arc::new(Kept::Keys(codec).into()))
+    }
+
+    fn kept(&self) -> &Kept {
+        self.0.get().unwrap_or(&Kept::Advisory)
     }
 
     /// The lock table with its schema, if it is on a server.
     pub fn table(&self) -> Option<&TableName> {
-        match &*self.0 {
+        match self.kept() {
             Kept::Table { codec, .. } => Some(codec.table()),
             _ => None,
         }
@@ -46,7 +48,7 @@ impl Pins {
     }
 
     fn codec(&self) -> Result<&Table, NotPinnable> {
-        match &*self.0 {
+        match self.kept() {
             Kept::Table { codec, .. } => codec.check_pins().map(|()| &**codec),
             Kept::Keys(_) => Err(NotPinnable::InConsul),
             Kept::Advisory => Err(NotPinnable::Advisory),
@@ -61,7 +63,7 @@ impl Pins {
 
     /// The operation for a transaction in Consul.
     pub fn operation(&self, name: &LockName, fence: Fence) -> Result<String, NotPinnable> {
-        match &*self.0 {
+        match self.kept() {
             Kept::Keys(codec) => Ok(codec.pin(name, fence)),
             _ => Err(NotPinnable::NotInConsul),
         }
@@ -107,7 +109,7 @@ impl Pin<'_> {
     #[cfg(feature = "sqlite")]
     pub(crate) fn in_file(&self) -> Result<(&Table, &std::path::Path), NotPinnable> {
         let codec = self.pins.codec()?;
-        match &*self.pins.0 {
+        match self.pins.kept() {
             Kept::Table { file: Some(file), .. } if codec.database() == "SQLite" => {
                 Ok((codec, file))
             }

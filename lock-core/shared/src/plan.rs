@@ -9,7 +9,7 @@ use lock_core::config::{ConfigError, Error, Protocol};
 use lock_core::http::consul::Setup;
 use lock_core::sql::advisory::sql_lock;
 use lock_core::sql::{ConnectError, Flow};
-use lock_core::{Engine, Owner, Timing, advisory, consul, table};
+use lock_core::{Engine, Owner, Reached, Timing, advisory, consul, table};
 use std::time::Duration;
 
 /// The parts that a driver starts with, for any place.
@@ -82,9 +82,14 @@ impl Plan {
         Ok(Self { codec, timing, protocol, settings, ttl, seed, brought, warning: None })
     }
 
-    /// The check before each attempt, of leases with this timing.
-    pub fn check(&self, timing: Timing) -> Check {
-        Check::new(self.codec.clone(), timing, self.settings.process())
+    /// The check before each attempt.
+    pub fn check(&self) -> Check {
+        Check::new(self.codec.clone(), self.timing, self.settings.process())
+    }
+
+    /// True if the first connect is made when the first lock is wanted, and not before.
+    pub fn is_lazy(&self) -> bool {
+        self.settings.lazy
     }
 
     /// The plan for looking at locks, which is impossible with advisory locks.
@@ -116,8 +121,9 @@ impl Plan {
         }
     }
 
-    /// The engine for this place; `notifies` if the server notifies waiters for a table.
-    pub fn engine(&self, timing: Timing, notifies: bool) -> Engine {
+    /// The engine for this place, whose server was `reached`, or is reached by the engine's first connect.
+    pub fn engine(&self, reached: Option<Reached>) -> Engine {
+        let Reached { timing, notifies, .. } = reached.unwrap_or(Reached::new(self.timing, false));
         let holder = self.settings.holder();
         let waiting = self.settings.waiting.unwrap_or(advisory::WAITING);
         let capabilities = match &self.codec {
@@ -131,8 +137,11 @@ impl Plan {
             Codec::Session(_) => consul::capabilities(&holder),
         };
         let config = lock_core::Config::new(timing, self.seed);
-        let warn_after = self.settings.warn_after;
-        let mut engine = Engine::new(capabilities, lock_core::Config { warn_after, ..config });
+        let config = lock_core::Config { warn_after: self.settings.warn_after, ..config };
+        let mut engine = match reached {
+            Some(_) => Engine::new(capabilities, config),
+            None => Engine::unconnected(capabilities, config),
+        };
         if self.brought {
             engine.open(clock::now());
         }

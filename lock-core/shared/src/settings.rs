@@ -29,6 +29,8 @@ pub(crate) struct Settings {
     pub(crate) label: Option<String>,
     /// The times after which waits and holds are warned of.
     pub(crate) warn_after: WarnAfter,
+    /// The first connect is made when the first lock is wanted.
+    pub(crate) lazy: bool,
 }
 
 /// The codec of requests.
@@ -270,6 +272,9 @@ impl fmt::Debug for Settings {
         }
         if self.scope != Scope::default() {
             config.field("scope", &self.scope);
+        }
+        if self.lazy {
+            config.field("lazy", &true);
         }
         config.finish_non_exhaustive()
     }

@@ -115,6 +115,7 @@ impl Wish {
                 Busy::new(self.name.clone(), holder).into()
             }
             NotAcquired::Failed(failure) => failure.into(),
+            NotAcquired::Refused(error) => error.into(),
             other => Error::Unavailable(format!("{other:?}")),
         }
     }

@@ -102,6 +102,7 @@ impl From<ConnectError> for Error {
         match error {
             ConnectError::UnsafeServer(refusal) => Error::UnsafeServer(refusal),
             ConnectError::Failed(failure) => failure.into(),
+            ConnectError::TooSlow(error) => ConfigError::from(error).into(),
             other => other.before_request().into(),
         }
     }

@@ -52,6 +52,9 @@ impl Engine {
 
     /// The connection, the action and the session of the next request, and the first attempt that it is about.
     pub(super) fn first_due(&self) -> Option<(ConnectionId, Action, Option<SessionId>, LockId)> {
+        if !self.first_connect.is_made() {
+            return None;
+        }
         let home = self.first_on(ConnectionId::MAIN);
         // A ping takes a moment, once in a quarter of a TTL: it comes before all but renewals.
         let renewal = home.filter(|(_, action, ..)| *action <= Action::Renew);

@@ -16,6 +16,7 @@ pub(super) enum TimerKey {
     Subscription,
     /// A wait or a hold, which may last long.
     Span(LockId),
+    FirstConnect,
 }
 
 /// The indexed facts about a slot.

@@ -1,6 +1,7 @@
 //! How a lock is wanted, and what it has of its own: see [`Wanted`].
 
 use super::{Attempt, Engine};
+use crate::error::TimingError;
 use crate::event::LockId;
 use crate::name::LockName;
 use crate::request::Mode;
@@ -115,6 +116,26 @@ impl Engine {
         let own = self.budgets.0.first_key_value().map(|(least, _)| *least);
         let engine = self.config.timing.request();
         own.map_or(engine, |own| own.min(engine))
+    }
+
+    /// Judges the TTLs that attempts have of their own by the way to the server, which is known now. Returns those for which
+    /// it is too slow.
+    pub(super) fn judge_own_ttls(&mut self) -> Vec<(LockId, TimingError)> {
+        let mut too_short = Vec::new();
+        for (id, attempt) in &mut self.attempts {
+            let Some(timing) = attempt.own.as_mut().and_then(|own| own.timing.as_mut()) else {
+                continue;
+            };
+            match self.config.timing.lasting(timing.ttl()) {
+                Ok(judged) => {
+                    self.budgets.remove(timing);
+                    self.budgets.add(&judged);
+                    *timing = judged;
+                }
+                Err(error) => too_short.push((*id, error)),
+            }
+        }
+        too_short
     }
 
     pub(super) fn insert(&mut self, id: LockId, attempt: Attempt) {

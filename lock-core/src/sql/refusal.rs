@@ -1,10 +1,10 @@
 //! Why a connection is not used.
 
-use crate::error::Failure;
+use crate::error::{Failure, TimingError};
 use alloc::string::{String, ToString};
 
 /// The reason why a connection is not used.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// The server could not be reached or asked, or refused.
@@ -13,6 +13,8 @@ pub enum ConnectError {
     UnsafeServer(Refusal),
     /// There is no way to a connection, and there will be none: the one that was handed over is gone.
     NoWay(String),
+    /// The way to the server is too slow for the leases.
+    TooSlow(TimingError),
 }
 
 impl ConnectError {
@@ -27,7 +29,22 @@ impl ConnectError {
             Self::Failed(failure) => Failure::NotSent(failure.to_string()),
             Self::UnsafeServer(refusal) => Failure::NotSent(refusal.to_string()),
             Self::NoWay(why) => Failure::refused(why),
+            Self::TooSlow(error) => Failure::NotSent(error.to_string()),
         }
+    }
+
+    /// Whether the first connect ends with it. Anything else may pass, and the connect is worth another try.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Failed(failure) => matches!(failure, Failure::Rejected { retry: false, .. }),
+            Self::UnsafeServer(_) | Self::NoWay(_) | Self::TooSlow(_) => true,
+        }
+    }
+}
+
+impl From<TimingError> for ConnectError {
+    fn from(error: TimingError) -> Self {
+        Self::TooSlow(error)
     }
 }
 

@@ -7,6 +7,7 @@ mod acquire;
 mod batch;
 mod behind;
 mod cancel;
+mod first_connect;
 mod give_up;
 mod gone;
 mod keep;

@@ -107,7 +107,11 @@ impl Scenario {
     }
 
     pub(crate) fn with(config: Config) -> Self {
-        Self { engine: Engine::new(table::capabilities("me", false), config), now: START, turns: 0 }
+        Self::of(Engine::new(table::capabilities("me", false), config))
+    }
+
+    pub(crate) fn of(engine: Engine) -> Self {
+        Self { engine, now: START, turns: 0 }
     }
 
     /// Its claim has left at [`START`].

@@ -8,12 +8,15 @@ mod lookup;
 
 use super::{Backend, Backends, in_time};
 use crate::clock;
-use lock_core::config::{ConfigError, Error};
+use lock_core::config::ConfigError;
 use lock_core::http::consul::{Codec, INDEX_HEADER, Setup, Step, TOKEN_HEADER};
 use lock_core::http::{self, MAX_BODY, Method, Response};
-use lock_core::{Failure, Instant, Pace, Reply, Request};
+use lock_core::sql::ConnectError;
+use lock_core::{Failure, Instant, Judgment, Pace, Reached, Reply, Request, Timing};
+use lock_shared::check::Check;
 use lock_shared::consul::{RequestError, Server, token_header};
 use lock_shared::hosts::{Hosts, Turn};
+use lock_shared::plan::Plan;
 use lookup::{Lookup, NotFound, Resolves};
 use rustls::crypto::ring;
 use std::io::Read;
@@ -93,12 +96,7 @@ impl Requests {
     }
 
     /// Checks that locks are possible, and measures the requests. Each may take `budget`.
-    pub(crate) fn check(
-        &self,
-        mut setup: Setup,
-        budget: Duration,
-        pace: &mut Pace,
-    ) -> Result<(), Error> {
+    fn check(&self, mut setup: Setup, budget: Duration, pace: &mut Pace) -> Result<(), Failure> {
         let (mut answer, mut took) = (None, Vec::new());
         loop {
             match setup.step(answer.take()) {
@@ -111,7 +109,7 @@ impl Requests {
                     pace.requested(&took);
                     return Ok(());
                 }
-                Step::Failed(failure) => return Err(failure.into()),
+                Step::Failed(failure) => return Err(failure),
             }
         }
     }
@@ -200,9 +198,54 @@ impl Requests {
     }
 }
 
-impl Backends for Requests {
+/// The agents that requests go to.
+pub(crate) struct Agents {
+    requests: Requests,
+    server: Server,
+    token: Option<String>,
+    setup: Setup,
+    timing: Timing,
+    /// Told what the first connect finds.
+    check: Check,
+}
+
+impl Agents {
+    /// The agents of `server`, none of them connected to yet.
+    pub(crate) fn new(
+        codec: Codec,
+        server: Server,
+        plan: &Plan,
+        check: Check,
+    ) -> Result<Self, ConfigError> {
+        let (token, setup, timing) = (plan.token(), plan.setup(), plan.timing);
+        let requests = Requests::new(codec, &server, token.clone())?;
+        Ok(Self { requests, server, token, setup, timing, check })
+    }
+}
+
+impl Backends for Agents {
+    fn connect(&mut self) -> Result<Reached, ConnectError> {
+        let mut pace = Pace::default();
+        loop {
+            self.requests.check(self.setup.clone(), self.timing.connect(), &mut pace)?;
+            match pace.judge(self.timing) {
+                Judgment::Fits(timing) => {
+                    self.check.reached(timing);
+                    return Ok(Reached::new(timing, false));
+                }
+                // Another client makes another connection.
+                Judgment::CheckAgain | Judgment::ConnectAgain => {
+                    let codec = self.requests.codec.clone();
+                    self.requests = Requests::new(codec, &self.server, self.token.clone())
+                        .map_err(|error| Failure::NotSent(error.to_string()))?;
+                }
+                Judgment::TooSlow(error) => return Err(error.into()),
+            }
+        }
+    }
+
     fn backend(&mut self, _waits: bool) -> Option<Box<dyn Backend>> {
-        Some(Box::new(self.clone()))
+        Some(Box::new(self.requests.clone()))
     }
 }
 

@@ -2,58 +2,60 @@
 
 use super::{Backend, Backends, Cut, Session, Source, in_time};
 use crate::clock;
-use lock_core::config::{ConfigError, Error};
 use lock_core::sql::{ConnectError, Do, Flow, Made, Rows, Statement};
-use lock_core::{Failure, Instant, Reply, Request, Timing};
+use lock_core::{Failure, Instant, Reached, Reply, Request, Timing};
+use lock_shared::check::Check;
+use lock_shared::pin::Pins;
 use lock_shared::plan::gone;
-use std::path::PathBuf;
 use std::time::{Duration, Instant as Now};
 
 /// Connections to one database, as many as the engine asks for.
 pub(crate) struct Connections<S: Source> {
     flow: Flow,
     source: S,
-    /// The connection that was opened to see whether locks are safe there.
+    /// The connection that is opened to see whether locks are safe there, until the engine has it.
     first: Option<Sql<S::Session>>,
+    timing: Timing,
+    check: Check,
+    pins: Pins,
 }
 
 impl<S: Source> Connections<S> {
-    /// Opens and checks a connection, so that a fault is reported at once, also that the way to the server is too slow
-    /// for the leases. Returns the timing at that pace, too.
-    pub(crate) fn open(flow: Flow, mut source: S, timing: Timing) -> Result<(Self, Timing), Error> {
-        let mut first = Sql::new(flow, source.session(false));
-        let budget = if S::RECONNECTS { timing.connect() } else { timing.request() };
-        first.connect(budget)?;
-        let timing = loop {
-            if !S::RECONNECTS {
-                break timing;
-            }
-            match first.flow.judge(timing).map_err(ConfigError::from)? {
-                Some(timing) => break timing,
-                None => first.go(|| budget),
-            }
-            first.flow.connected()?;
-        };
-        if first.session.as_ref().is_some_and(Session::is_patient) {
-            first.close();
-        }
-        Ok((Self { flow: first.flow.another(), source, first: Some(first) }, timing))
-    }
-
-    /// The file that the first connection is to.
-    pub(crate) fn file(&self) -> Option<PathBuf> {
-        self.first.as_ref()?.session.as_ref()?.file()
-    }
-
-    /// The flow of connections to the very table that the first one found.
-    pub(crate) fn flow(&self) -> &Flow {
-        &self.flow
+    /// Connections by `flow`, none of them open yet. The first connect tells `check` and `pins` what it finds.
+    pub(crate) fn new(flow: Flow, mut source: S, timing: Timing, check: Check, pins: Pins) -> Self {
+        let first = Some(Sql::new(flow.another(), source.session(false)));
+        Self { flow, source, first, timing, check, pins }
     }
 }
 
 impl<S: Source> Backends for Connections<S> {
     fn are_many(&self) -> bool {
         self.flow.is_session()
+    }
+
+    fn connect(&mut self) -> Result<Reached, ConnectError> {
+        let Some(first) = &mut self.first else { return Err(gone()) };
+        let timing = self.timing;
+        let budget = if S::RECONNECTS { timing.connect() } else { timing.request() };
+        first.connect(budget)?;
+        let timing = loop {
+            if !S::RECONNECTS {
+                break timing;
+            }
+            match first.flow.judge(timing)? {
+                Some(timing) => break timing,
+                None => first.go(|| budget),
+            }
+            first.flow.connected()?;
+        };
+        let file = first.session.as_ref().and_then(Session::file);
+        if first.session.as_ref().is_some_and(Session::is_patient) {
+            first.close();
+        }
+        self.flow = first.flow.another();
+        self.pins.reached(&self.flow, file);
+        self.check.reached(timing);
+        Ok(Reached::new(timing, S::TELLS && self.flow.is_notified()))
     }
 
     fn backend(&mut self, waits: bool) -> Option<Box<dyn Backend>> {

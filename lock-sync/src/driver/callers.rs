@@ -29,7 +29,7 @@ impl Shared {
         }
         let now = clock::now();
         let (name, give_up) = (&wish.name, wish.give_up(now));
-        let until = give_up.map_or(NO_LIMIT, |at| at.after(self.timing.answer_grace()));
+        let until = give_up.map_or(NO_LIMIT, |at| at.after(state.engine.timing().answer_grace()));
         let caller = Caller { name: Some(name.clone()), ..Caller::default() };
         let id = wish.begin(&mut state.engine, now, give_up);
         state.callers.insert(id, caller);
@@ -99,7 +99,7 @@ impl Shared {
         keep: Option<Duration>,
     ) -> Result<Release, Dead> {
         let now = clock::now();
-        let until = now.after(self.timing.answer_grace());
+        let until = now.after(state.engine.timing().answer_grace());
         // A guard exists if the lock was granted after its caller gave up.
         let guard = state.guards.remove(&id);
         state.callers.insert(id, Caller::default());
@@ -151,7 +151,7 @@ impl Shared {
     ) -> Result<Locked<'a>, Dead> {
         let now = clock::now();
         // A request may concern other callers, too. It needs a request's whole time, or is left to the pump.
-        if until < now.after(self.timing.request()) {
+        if until < now.after(state.engine.timing().request()) {
             return self.sleep(state, id, until.since(now));
         }
         match self.pump(state, NO_LIMIT)? {

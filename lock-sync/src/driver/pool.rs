@@ -5,7 +5,10 @@ use lock_core::{ConnectionId, DispatchId};
 use std::collections::BTreeMap;
 
 pub(super) struct ConnectionPool {
-    backends: Box<dyn Backends>,
+    /// The maker of backends. [`None`] while a thread makes the first connect with it.
+    backends: Option<Box<dyn Backends>>,
+    /// There may be several backends.
+    are_many: bool,
     /// The idle backends.
     idle: BTreeMap<ConnectionId, Box<dyn Backend>>,
     /// The backends that execute a request: one for each connection, or more if the connection was dropped and used
@@ -27,7 +30,24 @@ struct CheckedOut {
 
 impl ConnectionPool {
     pub(super) fn new(backends: Box<dyn Backends>) -> Self {
-        Self { backends, idle: BTreeMap::new(), checked_out: BTreeMap::new(), asking: 0 }
+        let are_many = backends.are_many();
+        Self {
+            backends: Some(backends),
+            are_many,
+            idle: BTreeMap::new(),
+            checked_out: BTreeMap::new(),
+            asking: 0,
+        }
+    }
+
+    /// Takes the maker of backends out for the first connect, before which nobody else needs it.
+    pub(super) fn take_backends(&mut self) -> Option<Box<dyn Backends>> {
+        self.backends.take()
+    }
+
+    /// Puts it back.
+    pub(super) fn put_backends(&mut self, backends: Box<dyn Backends>) {
+        self.backends = Some(backends);
     }
 
     /// Takes the connection's backend, or a new one, to execute a request. `for_waits` is true if the connection is there
@@ -39,7 +59,8 @@ impl ConnectionPool {
         waits: bool,
         for_waits: bool,
     ) -> Option<Box<dyn Backend>> {
-        let backend = self.idle.remove(&connection).or_else(|| self.backends.backend(for_waits))?;
+        let idle = self.idle.remove(&connection);
+        let backend = idle.or_else(|| self.backends.as_mut()?.backend(for_waits))?;
         let cut = if waits { backend.cut() } else { None };
         self.asking += usize::from(!waits);
         self.checked_out.entry(connection).or_default().push(CheckedOut {
@@ -91,7 +112,7 @@ impl ConnectionPool {
 
     /// True if there may be several backends.
     pub(super) fn are_many(&self) -> bool {
-        self.backends.are_many()
+        self.are_many
     }
 
     /// True if a request is in flight that does not wait at the server.

@@ -6,7 +6,7 @@ use crate::backend::{Backend, Backends};
 use crate::process::Process;
 use crate::{clock, events};
 use lock_core::{
-    ConnectionId, Dispatch, DispatchId, Engine, Failure, Instant, LostReason, Request, Timing,
+    ConnectionId, Dispatch, DispatchId, Engine, Failure, Instant, LostReason, Request,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,8 @@ pub(super) struct Shared {
     state: Mutex<State>,
     /// The pump and the keeper sleep on it.
     pub(super) timers: Condvar,
-    pub(super) timing: Timing,
+    /// The time that a grant counts.
+    pub(super) valid: Duration,
     /// The time for which the server may keep an unreleased lock.
     pub(super) within: Duration,
     /// The process that owns the connections.
@@ -61,10 +62,10 @@ enum Start {
 
 impl Shared {
     pub(super) fn new(engine: Engine, backends: Box<dyn Backends>, within: Duration) -> Self {
-        let (timing, teller) = (*engine.timing(), Teller::default());
+        let (valid, teller) = (engine.timing().valid(), Teller::default());
         let state = Mutex::new(State::new(engine, backends, within, teller.clone()));
         let (timers, process) = (Condvar::new(), Process::current());
-        Self { state, timers, timing, within, process, teller }
+        Self { state, timers, valid, within, process, teller }
     }
 
     pub(super) fn lock(&self) -> Result<Locked<'_>, Dead> {
@@ -155,6 +156,10 @@ impl Shared {
             drop(dropped);
             return Ok(Pumped::Did(self.lock()?));
         }
+        if state.engine.poll_connect(sent) {
+            self.connect_apart(state);
+            return Ok(Pumped::Did(self.lock()?));
+        }
         let Some(dispatch) = state.engine.poll_request(sent) else {
             return Ok(Pumped::Nothing(state));
         };
@@ -206,6 +211,30 @@ impl Shared {
         }
     }
 
+    /// Makes the first connect on a thread of its own, as no caller's limit bounds it.
+    fn connect_apart(self: &Arc<Self>, mut state: Locked<'_>) {
+        let Some(mut backends) = state.pool.take_backends() else { return };
+        drop(state);
+        let shared = self.clone();
+        let life = move || {
+            let _ = shared.alive(|| {
+                let connected = catch_unwind(AssertUnwindSafe(|| backends.connect()));
+                let panicked = Failure::Unknown("the database client panicked".to_string());
+                let result = connected.unwrap_or_else(|_| Err(panicked.into()));
+                let mut state = shared.lock()?;
+                state.pool.put_backends(backends);
+                state.engine.handle_connect(clock::now(), result);
+                let state = shared.settle(state)?;
+                shared.wake_workers(&state);
+                Ok(())
+            });
+        };
+        if let Err((error, life)) = apart("lock connect", life) {
+            self.teller.tell(Level::WARN, move || events::no_thread(&error));
+            life();
+        }
+    }
+
     /// Wakes the pump and the keeper if something is due before they wake up.
     pub(super) fn wake_workers(&self, state: &State) {
         let timer = state.timer(clock::now());
@@ -245,9 +274,9 @@ impl Shared {
     /// Lets only this thread begin requests until the result is dropped. Returns when no request is in
     /// flight, or after a request's time limit.
     pub(super) fn pause(&self) -> Pause<'_> {
-        let until = clock::now().after(self.timing.request());
-        let by = std::thread::current().id();
+        let (began, by) = (clock::now(), std::thread::current().id());
         while let Ok(mut state) = self.lock() {
+            let until = began.after(state.engine.timing().request());
             let ours = *state.paused.get_or_insert(by) == by;
             // A request that hangs has had its time by then.
             if (ours && !state.pool.is_asking()) || until <= clock::now() {
@@ -262,8 +291,8 @@ impl Shared {
     /// Waits until all releases are confirmed and all guards are dropped, up to a caller's deadline. Returns
     /// the numbers of remaining guards and locks, and the time after which those have ended.
     pub(super) fn drained(self: &Arc<Self>) -> Result<(usize, usize, Duration), Dead> {
-        let until = clock::now().after(self.timing.answer_grace());
         let mut state = self.lock()?;
+        let until = clock::now().after(state.engine.timing().answer_grace());
         loop {
             state = self.settle(state)?;
             let now = clock::now();
@@ -275,7 +304,7 @@ impl Shared {
             // A request may concern other callers, too. It needs a request's whole time, or is left to the
             // pump.
             let left = until.since(now);
-            if left >= self.timing.request() {
+            if left >= state.engine.timing().request() {
                 match self.pump(state, NO_LIMIT)? {
                     Pumped::Did(did) => {
                         state = did;
@@ -298,7 +327,7 @@ impl Shared {
     pub(super) fn end(self: &Arc<Self>) -> Result<(), Dead> {
         let mut state = self.lock()?;
         state.engine.close(clock::now());
-        let until = clock::now().after(self.timing.request());
+        let until = clock::now().after(state.engine.timing().request());
         while (state.engine.sessions() > 0 || state.engine.attempts() > 0) && clock::now() < until {
             state = match self.pump(state, until)? {
                 Pumped::Did(state) => state,

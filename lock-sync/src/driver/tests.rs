@@ -6,7 +6,8 @@ use super::*;
 use crate::backend::Backend;
 use crate::locks::Locks;
 use lock_core::config::{Error, ShutdownError};
-use lock_core::{Config, Failure, Fence, Outcome, Reply, Request, Timing, table};
+use lock_core::sql::ConnectError;
+use lock_core::{Config, Failure, Fence, Outcome, Reached, Reply, Request, Timing, table};
 use lock_shared::check::Check;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -34,6 +35,10 @@ struct Fake<const LANES: bool>(Arc<Script>);
 impl<const LANES: bool> Backends for Fake<LANES> {
     fn are_many(&self) -> bool {
         LANES
+    }
+
+    fn connect(&mut self) -> Result<Reached, ConnectError> {
+        unreachable!("it was connected to before")
     }
 
     fn backend(&mut self, _waits: bool) -> Option<Box<dyn Backend>> {

@@ -5,10 +5,8 @@ use crate::Config;
 use crate::backend::sql::Connections;
 use crate::backend::{Backends, Provided, Source};
 use crate::driver::Driver;
-use lock_core::Engine;
 use lock_core::config::{ConfigError, Error};
-#[cfg(feature = "consul")]
-use lock_core::{Judgment, Pace};
+use lock_shared::check::Check;
 use lock_shared::pin::Pins;
 use lock_shared::place::Place;
 use lock_shared::plan::{Plan, unsupported};
@@ -55,7 +53,7 @@ impl Locks {
                 start(plan.in_file(session.no_log()), Provided(Some(session)))
             }
             #[cfg(feature = "consul")]
-            Place::Consul(server) => consul(&plan, &server),
+            Place::Consul(server) => consul(&plan, server),
             #[allow(unreachable_patterns)]
             _ => Err(Place::unknown().into()),
         }
@@ -111,38 +109,33 @@ impl Locks {
     }
 }
 
-/// Starts a driver whose connections are opened as they are needed.
+/// Starts a driver whose connections are opened as they are needed: the first one now, unless the plan is lazy.
 pub(super) fn start<S: Source>(plan: Plan, source: S) -> Result<Locks, Error> {
     let flow = plan.flow().ok_or_else(unsupported)?;
-    let (connections, timing) = Connections::open(flow, source, plan.timing)?;
-    let pins = Pins::of(connections.flow(), connections.file());
-    let notifies = S::TELLS && connections.flow().is_notified();
-    let locks = drive(&plan, plan.engine(timing, notifies), connections)?;
-    Ok(locks.kept_in(pins))
+    let (check, pins) = (plan.check(), Pins::default());
+    let connections = Connections::new(flow, source, plan.timing, check.clone(), pins.clone());
+    drive(&plan, connections, check, pins)
 }
 
 #[cfg(feature = "consul")]
-fn consul(plan: &Plan, server: &lock_shared::consul::Server) -> Result<Locks, Error> {
-    use crate::backend::consul::Requests;
+fn consul(plan: &Plan, server: lock_shared::consul::Server) -> Result<Locks, Error> {
+    use crate::backend::consul::Agents;
     let Codec::Session(codec) = &plan.codec else { return Err(unsupported()) };
-    let mut pace = Pace::default();
-    let (requests, timing) = loop {
-        let requests = Requests::new(codec.clone(), server, plan.token())?;
-        requests.check(plan.setup(), plan.timing.connect(), &mut pace)?;
-        match pace.judge(plan.timing) {
-            Judgment::Fits(timing) => break (requests, timing),
-            Judgment::CheckAgain | Judgment::ConnectAgain => {}
-            Judgment::TooSlow(error) => return Err(ConfigError::from(error).into()),
-        }
-    };
-    let locks = drive(plan, plan.engine(timing, false), requests)?;
-    Ok(locks.kept_in(Pins::of_keys(codec.clone())))
+    let (check, pins) = (plan.check(), Pins::of_keys(codec.clone()));
+    let agents = Agents::new(codec.clone(), server, plan, check.clone())?;
+    drive(plan, agents, check, pins)
 }
 
-fn drive(plan: &Plan, engine: Engine, backends: impl Backends) -> Result<Locks, Error> {
+fn drive(
+    plan: &Plan,
+    mut backends: impl Backends,
+    check: Check,
+    pins: Pins,
+) -> Result<Locks, Error> {
     let system =
         |error: std::io::Error| ConfigError::System(format!("it cannot start a thread: {error}"));
-    let timing = *engine.timing();
+    let reached = if plan.is_lazy() { None } else { Some(backends.connect()?) };
+    let engine = plan.engine(reached);
     let driver = Driver::start(engine, Box::new(backends), plan.within()).map_err(system)?;
-    Ok(Locks::with(Arc::new(driver), plan.check(timing)))
+    Ok(Locks::with(Arc::new(driver), check).kept_in(pins))
 }

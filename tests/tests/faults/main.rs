@@ -13,6 +13,7 @@ mod deaf;
 mod fail_over;
 mod forked;
 mod hostile_consul;
+mod late_server;
 mod paused_writers;
 mod slow_link;
 mod stalled;

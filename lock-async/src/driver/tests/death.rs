@@ -12,6 +12,10 @@ struct Trap(Server, bool);
 impl Backends for Trap {
     type Backend = Line;
 
+    async fn connect(&mut self) -> Result<Reached, ConnectError> {
+        unreachable!("it was connected to before")
+    }
+
     fn backend(&mut self) -> Option<Line> {
         assert!(!std::mem::replace(&mut self.1, true), "on purpose");
         self.0.backend()

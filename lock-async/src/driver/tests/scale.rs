@@ -105,6 +105,10 @@ struct Only(Option<Oracle>);
 impl Backends for Only {
     type Backend = Oracle;
 
+    async fn connect(&mut self) -> Result<Reached, ConnectError> {
+        unreachable!("it was connected to before")
+    }
+
     fn backend(&mut self) -> Option<Oracle> {
         self.0.take()
     }
@@ -228,6 +232,10 @@ struct Waits {
 
 impl Backends for Queue {
     type Backend = Queue;
+
+    async fn connect(&mut self) -> Result<Reached, ConnectError> {
+        unreachable!("it was connected to before")
+    }
 
     fn backend(&mut self) -> Option<Queue> {
         self.0.opened.fetch_add(1, SeqCst);

@@ -4,9 +4,10 @@
 //! server and sends its news to the main thread. When the time is over, the main thread leaves that thread
 //! alone.
 
-use crate::connect::{Patience, connect, silent};
+use crate::connect::{Patience, away, connect, silent};
 use crate::waiting::Waiting;
 use lock_sync::{Config, Error, Guard, Locks, Mode, Progress};
+use std::cell::Cell;
 use std::io;
 use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -59,8 +60,8 @@ pub(crate) struct Asking {
 }
 
 impl Asking {
-    /// Starts the asking thread. Once there is a connection, `reached` is called before the lock is asked for. If there is
-    /// one already, it is called before this returns.
+    /// Starts the asking thread. It calls `reached` before it asks for the lock. If there is a connection already, `reached` is
+    /// called before this returns.
     pub(crate) fn begin(
         wish: Wish,
         way: Way,
@@ -74,10 +75,10 @@ impl Asking {
         let ask = move || {
             // The main thread may have stopped listening.
             let tell = |news| drop(sender.send(news));
-            let trouble = |error| tell(News::Progress(Progress::Trouble(error)));
+            let is_known = matches!(way, Way::Known(_));
             let locks = match way {
                 Way::Known(locks) => locks,
-                Way::To(config) => match connect(&config, patience, trouble) {
+                Way::To(config) => match connect(*config, patience) {
                     Ok(locks) => {
                         reached(locks.clone(), sender.clone());
                         locks
@@ -85,7 +86,26 @@ impl Asking {
                     Err(error) => return tell(News::Ended(Err(End::Failed(error)))),
                 },
             };
-            tell(News::Connected(locks.clone()));
+            let connected = Cell::new(false);
+            let tell_connected = || {
+                if !connected.replace(true) {
+                    tell(News::Connected(locks.clone()));
+                }
+            };
+            if is_known || patience == Patience::None {
+                tell_connected();
+            }
+            let progressed = |progress: &Progress| {
+                let news = match progress {
+                    Progress::Trouble(why) if !connected.get() => Progress::Trouble(away(why)),
+                    Progress::Busy(_) => {
+                        tell_connected();
+                        progress.clone()
+                    }
+                    _ => progress.clone(),
+                };
+                tell(News::Progress(news));
+            };
             let ask = |keep: Option<Duration>| {
                 let mut acquire = locks.acquire(&wish.name);
                 if let Some(count) = wish.permits {
@@ -97,11 +117,7 @@ impl Asking {
                 if let Some(time) = keep {
                     acquire = acquire.keep_for(time);
                 }
-                acquire
-                    .wait_limit(patience.wait())
-                    .mode(wish.mode)
-                    .on_waiting(|progress| tell(News::Progress(progress.clone())))
-                    .wait()
+                acquire.wait_limit(patience.wait()).mode(wish.mode).on_waiting(progressed).wait()
             };
             let guard = match ask(wish.keep) {
                 // The server cannot keep it, so this process will.
@@ -111,9 +127,12 @@ impl Asking {
                 other => other,
             };
             tell(News::Ended(match guard {
-                Ok(guard) => Ok(Some(guard)),
+                Ok(guard) => {
+                    tell_connected();
+                    Ok(Some(guard))
+                }
                 Err(Error::Busy(busy)) => {
-                    tell(News::Progress(Progress::Busy(busy.holder)));
+                    progressed(&Progress::Busy(busy.holder));
                     Ok(None)
                 }
                 Err(Error::Closed) => Err(End::Closed),
@@ -131,21 +150,24 @@ impl Asking {
         waiting: &mut Waiting,
         mut connected: impl FnMut(Locks, &mut Waiting),
     ) -> Result<Option<Guard>, End> {
-        let mut until = self.patience.to_connect();
+        let mut until = self.patience.to_connect(false);
         let mut slow = Instant::now().checked_add(SLOW);
-        let mut ending = false;
+        let (mut is_connected, mut ending) = (false, false);
         loop {
             let next = until.into_iter().chain(slow).min();
             let nap = next.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
             match self.news.recv_timeout(nap) {
                 Ok(News::Connected(locks)) => {
-                    slow = None;
+                    (slow, is_connected) = (None, true);
                     connected(locks, waiting);
                     until = if ending { until } else { self.patience.to_answer() };
                 }
                 Ok(News::Progress(progress)) => {
                     slow = None;
                     waiting.tell(&progress);
+                    if !is_connected && !ending {
+                        until = self.patience.to_connect(true);
+                    }
                 }
                 Ok(News::Signal) => (ending, until) = (true, Patience::to_end()),
                 Ok(News::Ended(end)) => return end,

@@ -50,11 +50,13 @@ impl Patience {
         }
     }
 
-    /// Deadline of a first connect that begins now.
-    pub(crate) fn to_connect(self) -> Option<Instant> {
+    /// Deadline of a first connect that begins now, and of the answer after it. A server whose failure is known by then
+    /// gets no time beyond the wait.
+    pub(crate) fn to_connect(self, has_failed: bool) -> Option<Instant> {
         match self {
             Self::None => Instant::now().checked_add(CONNECT),
-            Self::Until(until) => Some(until.max(Instant::now() + LATE)),
+            Self::Until(until) if has_failed => Some(until),
+            Self::Until(until) => Some(until.max(Instant::now()) + LATE),
             Self::Endless => None,
         }
     }
@@ -74,31 +76,18 @@ impl Patience {
     }
 }
 
-/// Connects. If the server cannot be reached, reports that and tries again. A refusal by the server is final.
-pub(crate) fn connect(
-    config: &Config,
-    patience: Patience,
-    trouble: impl Fn(String),
-) -> Result<Locks, String> {
-    let mut pause = Duration::from_millis(100);
-    loop {
-        let error = match Locks::open(config.clone()) {
-            Ok(locks) => return Ok(locks),
-            Err(error) if !error.is_transient() => return Err(error.to_string()),
-            Err(error) => error.to_string(),
-        };
-        let left = patience.left();
-        if left.is_zero() {
-            // No answer said that someone holds the lock, so this is an error and not the exit code 124.
-            return Err(error);
-        }
-        trouble(error);
-        std::thread::sleep(pause.min(left));
-        pause = (pause * 2).min(Duration::from_secs(2));
-    }
+/// Connects: at once, if the lock is not waited for, or else with the wait, which tells of failures.
+pub(crate) fn connect(config: Config, patience: Patience) -> Result<Locks, String> {
+    let config = if patience == Patience::None { config } else { config.lazy() };
+    Locks::open(config).map_err(|error| error.to_string())
 }
 
 /// The error for a server that did not answer.
 pub(crate) fn silent() -> String {
-    Error::Unavailable("no answer in time".to_string()).to_string()
+    away("no answer in time")
+}
+
+/// The error for a server that cannot be reached.
+pub(crate) fn away(why: &str) -> String {
+    Error::Unavailable(why.to_string()).to_string()
 }
