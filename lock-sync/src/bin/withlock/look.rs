@@ -114,14 +114,19 @@ fn agreed(state: &LockState) -> bool {
         return false;
     }
     say!("{}", sentence(state));
-    let _ = write!(
-        stderr(),
-        "withlock: take the lock from its holder? Its command may still be running. [y/N] "
-    );
+    let _ = write!(stderr(), "withlock: {} [y/N] ", question(state));
     let mut answer = String::new();
     // A closed terminal is a no.
     stdin().read_line(&mut answer).is_ok()
         && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+}
+
+/// The question before a hold is broken. Of a lock that is kept, no command is running any more.
+fn question(state: &LockState) -> &'static str {
+    match state.hold {
+        Some(Hold { kept: true, .. }) => "free the lock?",
+        _ => "take the lock from its holder? Its command may still be running.",
+    }
 }
 
 /// The note at a lease that ends later than its TTL allows.

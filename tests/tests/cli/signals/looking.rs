@@ -67,3 +67,22 @@ fn a_lock_is_taken_away_only_if_the_answer_is_yes() {
     holder.end_within(PROMPT).expect(123);
     is_free(&sandbox);
 }
+
+/// Nobody has it, so nothing is taken from anybody.
+#[test]
+fn a_lock_that_is_kept_is_freed_only_if_the_answer_is_yes() {
+    let sandbox = Sandbox::new();
+    let args = ["--min-hold", "10m", "n", "--", "true"];
+    sandbox.start(&mut sandbox.withlock(&sandbox.url(), &args)).end().expect(0);
+    for (answer, code) in [("n\n", 75), ("y\n", 0)] {
+        let mut run = on_terminal(&sandbox, "exec \"$W\" --break n");
+        eventually("it asks", || shown(&run).contains("free the lock?"));
+        assert!(shown(&run).contains("\"n\" was released by "), "who had it is told first");
+        assert!(!shown(&run).contains("from its holder"), "{:?}", shown(&run));
+        run.type_in(answer);
+        let ended = run.end_within(PROMPT).expect(code);
+        let freed = ended.stdout.contains("\"n\" is kept no longer");
+        assert_eq!(freed, code == 0, "{answer:?}: {ended:?}");
+    }
+    is_free(&sandbox);
+}
