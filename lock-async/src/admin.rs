@@ -1,7 +1,11 @@
 //! Actions for operators: listing, showing, breaking and purging locks.
 
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod from;
 mod observer;
 mod open;
+#[cfg(any(feature = "sqlx-mysql", feature = "sqlx-postgres"))]
+mod sqlx;
 
 pub use observer::Observer;
 

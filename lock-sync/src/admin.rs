@@ -1,5 +1,7 @@
 //! Actions for operators: listing, showing, breaking and purging locks.
 
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod from;
 mod observer;
 mod open;
 

@@ -248,9 +248,6 @@ DELETE FROM `locks`
  ORDER BY name
  LIMIT 500;
 
--- purge: how many were they
-SELECT ROW_COUNT();
-
 -- pin, in a transaction of the user's
 SELECT fence
   FROM `locks` FORCE INDEX (pin)

@@ -99,7 +99,7 @@ impl Admin {
     }
 }
 
-async fn table<S: Source>(plan: Plan, mut source: S) -> Result<Admin, Error> {
+pub(super) async fn table<S: Source>(plan: Plan, mut source: S) -> Result<Admin, Error> {
     Handle::try_current().map_err(|_| ConfigError::NoRuntime)?;
     // No lease limits the time.
     let budget = if S::RECONNECTS { plan.timing.connect() } else { plan.timing.request() };

@@ -4,5 +4,5 @@ mod rows;
 mod server;
 pub mod words;
 
-pub use rows::{number, params, values};
+pub use rows::{params, values};
 pub use server::Server;

@@ -17,7 +17,7 @@ use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
-use texts::{COUNT, TELL, TELL_NOBODY};
+use texts::{TELL, TELL_NOBODY};
 
 /// An operator's request on its way through one statement, or two; used as an [`Exchange`](super::Exchange) is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -34,13 +34,11 @@ enum Stage {
     Act,
     /// The lock's waiters cannot be notified: break it all the same.
     Untold,
-    /// The statement did not return how many rows it has removed: ask for that.
-    Count,
     Done(Result<AdminResponse, Failure>),
 }
 
 impl Codec {
-    /// The statements for `request`, made at `now`. All run on one connection.
+    /// The statements for `request`, made at `now`. Each may run on a connection of its own.
     pub fn encode_admin(&self, request: &AdminRequest, now: Instant) -> AdminExchange {
         let (codec, request) = (self.clone(), request.clone());
         AdminExchange { codec, request, now, stage: Stage::Act }
@@ -53,17 +51,13 @@ impl AdminExchange {
         match self.stage {
             Stage::Act => Some(self.act(TELL)),
             Stage::Untold => Some(self.act(TELL_NOBODY)),
-            Stage::Count => Some(Statement::new(COUNT, [])),
             Stage::Done(_) => None,
         }
     }
 
     /// Takes the rows of the last statement.
     pub fn handle_rows(&mut self, rows: Rows) {
-        self.stage = match (&self.stage, &self.request, &self.codec.dialect) {
-            (Stage::Act, AdminRequest::Purge { .. }, Dialect::Mysql { .. }) => Stage::Count,
-            _ => Stage::Done(answer(&self.request, rows)),
-        };
+        self.stage = Stage::Done(answer(&self.request, rows));
     }
 
     /// Takes the failure of the last statement. One of missing rights says which statement would help.

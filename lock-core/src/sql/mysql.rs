@@ -6,8 +6,9 @@
 //!   and a lease is counted from a moment after its request was sent.
 //! * There is no `RETURNING` that both know. What a statement did, it says by `LAST_INSERT_ID(…)`,
 //!   which the server sends along with its OK: **a driver hands it back as one row of one integer**
-//!   wherever a statement returns no rows. Neither the number of affected rows nor the client's
-//!   flags play a part. A trigger of the table's resets it, so a table with triggers is refused.
+//!   wherever a statement returns no rows, by [`answer`]. Neither the number of affected rows nor the client's
+//!   flags play a part. A trigger of the table's resets it, so a table with triggers is refused. Only a `DELETE`
+//!   is answered by the number of its rows, which no flag changes.
 //! * That is one number. Where a request is about several claims, a second statement reads which.
 //!   It locks what it reads, so that a proxy does not send it to a replica.
 //! * Assignments are evaluated from left to right, each seeing what those before it did: first what
@@ -114,6 +115,13 @@ pub fn inline(statement: &Statement) -> String {
 /// Whether a statement returns rows, if only none. Any other is answered by a number.
 pub fn returns_rows(statement: &Statement) -> bool {
     statement.text.trim_start().starts_with("SELECT")
+}
+
+/// The rows that a statement without rows stands for: one number of the server's OK.
+pub fn answer(statement: &Statement, last_insert_id: u64, affected_rows: u64) -> super::Rows {
+    let deletes = statement.text.trim_start().starts_with("DELETE");
+    let number = if deletes { affected_rows } else { last_insert_id };
+    alloc::vec![alloc::vec![i64::try_from(number).map_or(Value::Null, Value::Int)]]
 }
 
 /// What a column's bytes are: an integer's are its digits where the statement was sent as text. What is

@@ -79,7 +79,7 @@ impl Admin {
     }
 }
 
-fn table<S: Source>(plan: Plan, mut source: S) -> Result<Admin, Error> {
+pub(super) fn table<S: Source>(plan: Plan, mut source: S) -> Result<Admin, Error> {
     // No lease limits the time.
     let budget = if S::RECONNECTS { plan.timing.connect() } else { plan.timing.request() };
     let named = plan.is_named();

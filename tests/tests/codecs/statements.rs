@@ -118,12 +118,8 @@ fn admin(codec: &Codec) -> Vec<(&'static str, String)> {
             exchange.handle_rows(vec![]);
             statement
         });
-        let statements: Vec<_> = statements.collect();
-        let again = std::iter::repeat("purge: how many were they");
-        statements
-            .into_iter()
-            .zip([what].into_iter().chain(again))
-            .map(|(s, what)| (what, s.text.to_string()))
+        let texts: Vec<_> = statements.map(|one| (what, one.text.to_string())).collect();
+        texts
     })
     .inspect(|(_, text)| {
         assert!(!text.contains("LIMIT") || text.contains(&format!("LIMIT {PAGE}")), "{text}");

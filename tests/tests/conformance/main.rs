@@ -1,6 +1,7 @@
 //! Every place where locks are kept, and what each of the drivers promises there.
 
 mod admin;
+mod admin_supplied;
 mod advisory_async;
 mod advisory_sync;
 mod behind;

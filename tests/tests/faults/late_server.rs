@@ -192,7 +192,7 @@ fn a_pool_too(place: &Place) {
     };
     let connect =
         |config| wait(async { lock_async::Locks::with_sqlx(pool(place.url()), config).await });
-    let expected = connect(config()).err().expect("refused");
+    let expected = connect(config()).expect_err("refused");
     let locks = Locks::Tokio(connect(config().lazy()).expect("nobody was asked"));
     is_refused_until(place, &locks, &expected, "DROP TABLE {table}");
     let (there, proxy) = down(place);
@@ -331,7 +331,7 @@ fn a_client_that_was_brought_and_has_ended_is_told() {
     let pid: i32 = theirs.query_one("SELECT pg_backend_pid()", &[]).expect("asked").get(0);
     let locks = lock_sync::Locks::with_postgres(theirs, config).expect("lazy");
     place.tamper(&format!("SELECT pg_terminate_backend({pid})"));
-    let ended = locks.lock("a").err().expect("refused");
+    let ended = locks.lock("a").expect_err("refused");
     assert!(ended.to_string().contains("connect again with a new one"), "{ended}");
 }
 

@@ -2,9 +2,9 @@
 
 use super::call::{CallError, guarded};
 use lock_core::Failure;
-use lock_core::sql::mysql::{inline, statement_failed};
+use lock_core::sql::mysql::{answer, inline, statement_failed};
 use lock_core::sql::{Prepared, Rows, Run, Statement};
-use lock_shared::mysql::{number, params, values};
+use lock_shared::mysql::{params, values};
 use mysql_async::prelude::{Protocol, Queryable};
 use mysql_async::{Conn, DriverError, QueryResult};
 use std::time::{Duration, Instant};
@@ -30,11 +30,14 @@ impl Statements {
             let result = match self.0.run(statement, until.saturating_duration_since(sent)) {
                 Run::Text => {
                     let text = inline(statement);
-                    guarded(async { rows(client.query_iter(text).await?).await }).await
+                    guarded(async { rows(statement, client.query_iter(text).await?).await }).await
                 }
                 Run::Execute(prepared) => {
                     let params = params(statement);
-                    guarded(async { rows(client.exec_iter(prepared, params).await?).await }).await
+                    guarded(async {
+                        rows(statement, client.exec_iter(prepared, params).await?).await
+                    })
+                    .await
                 }
                 Run::Prepare => {
                     let prepared = guarded(client.prep(&*statement.text)).await;
@@ -61,9 +64,13 @@ fn failed(error: &CallError) -> Failure {
 }
 
 /// The rows, or the number in the server's OK.
-async fn rows<P: Protocol>(result: QueryResult<'_, '_, P>) -> mysql_async::Result<Rows> {
+async fn rows<P: Protocol>(
+    statement: &Statement,
+    result: QueryResult<'_, '_, P>,
+) -> mysql_async::Result<Rows> {
     if result.columns_ref().is_empty() {
-        let rows = number(result.last_insert_id());
+        let id = result.last_insert_id().unwrap_or(0);
+        let rows = answer(statement, id, result.affected_rows());
         result.drop_result().await?;
         return Ok(rows);
     }

@@ -2,7 +2,9 @@
 
 use super::{Results, Server, message};
 use lock_core::Failure;
-use lock_core::sql::mysql::{connect_failed, inline, returns_rows, statement_failed, value};
+use lock_core::sql::mysql::{
+    answer, connect_failed, inline, returns_rows, statement_failed, value,
+};
 use lock_core::sql::{Rows, Statement, Value};
 use sqlx::mysql::{MySql, MySqlConnection, MySqlDatabaseError, MySqlQueryResult, MySqlRow};
 use sqlx::{Column, Error, Executor, Row, TypeInfo};
@@ -35,13 +37,13 @@ impl Server for MySql {
         (0..row.len()).map(one).collect()
     }
 
-    /// A statement that returns no rows is answered by a number. The number of affected rows, which this client's
-    /// flags change, plays no part.
+    /// A statement that returns no rows is answered by a number. This client's flags change the number of affected rows
+    /// of all but a `DELETE`.
     fn rows(statement: &Statement, rows: Rows, result: &MySqlQueryResult) -> Rows {
         if returns_rows(statement) {
             return rows;
         }
-        vec![vec![i64::try_from(result.last_insert_id()).map_or(Value::Null, Value::Int)]]
+        answer(statement, result.last_insert_id(), result.rows_affected())
     }
 
     fn failure(error: &Error, connecting: bool) -> Failure {

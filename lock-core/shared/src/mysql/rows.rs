@@ -1,7 +1,7 @@
 //! Parameters and rows.
 
 use lock_core::sql::mysql::value;
-use lock_core::sql::{Rows, Statement, Value};
+use lock_core::sql::{Statement, Value};
 use mysql_common::Row;
 use mysql_common::Value as Wire;
 use mysql_common::constants::ColumnType;
@@ -32,10 +32,4 @@ pub fn values(row: Row) -> Vec<Value> {
             }
         })
         .collect()
-}
-
-/// The number in the server's OK, as rows.
-pub fn number(last_insert_id: Option<u64>) -> Rows {
-    let number = i64::try_from(last_insert_id.unwrap_or(0));
-    vec![vec![number.map_or(Value::Null, Value::Int)]]
 }

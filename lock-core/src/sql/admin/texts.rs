@@ -149,6 +149,3 @@ pub(super) const TELL: &str = "pg_notify('withlock_' || tableoid::text, name) IS
 
 /// In its place, where waiters cannot be notified.
 pub(super) const TELL_NOBODY: &str = "false";
-
-/// How many rows the statement before has removed.
-pub(super) const COUNT: &str = "\nSELECT ROW_COUNT()";

@@ -2,9 +2,9 @@
 
 use super::call::{CallError, guarded};
 use lock_core::Failure;
-use lock_core::sql::mysql::{inline, statement_failed};
+use lock_core::sql::mysql::{answer, inline, statement_failed};
 use lock_core::sql::{Prepared, Rows, Run, Statement};
-use lock_shared::mysql::{number, params, values};
+use lock_shared::mysql::{params, values};
 use mysql::prelude::{Protocol, Queryable};
 use mysql::{Conn, DriverError, QueryResult};
 use std::time::{Duration, Instant};
@@ -29,9 +29,9 @@ impl Statements {
         loop {
             let sent = Instant::now();
             let result = match self.0.run(statement, until.saturating_duration_since(sent)) {
-                Run::Text => guarded(|| rows(client.query_iter(inline(statement))?)),
+                Run::Text => guarded(|| rows(statement, client.query_iter(inline(statement))?)),
                 Run::Execute(prepared) => {
-                    guarded(|| rows(client.exec_iter(prepared, params(statement))?))
+                    guarded(|| rows(statement, client.exec_iter(prepared, params(statement))?))
                 }
                 Run::Prepare => {
                     let prepared = guarded(|| client.prep(&*statement.text));
@@ -58,9 +58,13 @@ fn failed(error: &CallError) -> Failure {
 }
 
 /// The rows, or the number in the server's OK.
-fn rows<P: Protocol>(result: QueryResult<'_, '_, '_, P>) -> mysql::Result<Rows> {
+fn rows<P: Protocol>(
+    statement: &Statement,
+    result: QueryResult<'_, '_, '_, P>,
+) -> mysql::Result<Rows> {
     if result.columns().as_ref().is_empty() {
-        return Ok(number(result.last_insert_id()));
+        let id = result.last_insert_id().unwrap_or(0);
+        return Ok(answer(statement, id, result.affected_rows()));
     }
     let mut rows = Rows::new();
     for row in result {

@@ -1,0 +1,145 @@
+//! Looking at locks and freeing them by hand, over connections that a function makes and over pools.
+
+use lock_sync::{Config, Error, LostReason, TableName};
+use lock_tests::drivers::{Admin, Driver, pool, wait};
+use lock_tests::place::{Place, mysql_client};
+use lock_tests::proxy::{Proxy, server_of};
+use lock_tests::servers::Kind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio_postgres::NoTls;
+
+const TTL: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(30);
+const DAY: Duration = Duration::from_secs(86_400);
+const DRIVERS: [Driver; 3] = [Driver::Blocking, Driver::Tokio, Driver::Pooled];
+
+lock_tests::on_mysql_and_mariadb! { an_admin_over_brought_connections_does_all_that_one_does }
+
+/// How often a function was called.
+type Calls = Arc<AtomicUsize>;
+
+fn config(place: &Place) -> Config {
+    Config::new().table(TableName::new(place.table()).expect("a good name")).ttl(TTL)
+}
+
+/// An operator's way over connections to `url`.
+fn admin(driver: Driver, url: &str, config: Config, calls: &Calls) -> Result<Admin, Error> {
+    let (calls, url) = (calls.clone(), url.replacen("mariadb://", "mysql://", 1));
+    let count = move || calls.fetch_add(1, Ordering::SeqCst);
+    match (driver, url.starts_with("postgres")) {
+        (Driver::Pooled, _) => {
+            wait(async { lock_async::Admin::with_sqlx(pool(&url), config).await.map(Admin::Tokio) })
+        }
+        (Driver::Tokio, true) => {
+            let connect = move || {
+                count();
+                let url = url.clone();
+                async move {
+                    let (client, connection) = tokio_postgres::connect(&url, NoTls).await?;
+                    tokio::spawn(connection);
+                    Ok::<_, tokio_postgres::Error>(Box::new(client))
+                }
+            };
+            wait(lock_async::Admin::from_postgres(connect, config)).map(Admin::Tokio)
+        }
+        (Driver::Tokio, false) => {
+            let connect = move || {
+                count();
+                mysql_async::Conn::from_url(url.clone())
+            };
+            wait(lock_async::Admin::from_mysql(connect, config)).map(Admin::Tokio)
+        }
+        (_, true) => {
+            let connect = move || {
+                count();
+                postgres::Client::connect(&url, NoTls).map(Box::new)
+            };
+            lock_sync::Admin::from_postgres(connect, config).map(Admin::Blocking)
+        }
+        (_, false) => {
+            let connect = move || {
+                count();
+                Ok::<_, mysql::Error>(mysql_client(&url))
+            };
+            lock_sync::Admin::from_mysql(connect, config).map(Admin::Blocking)
+        }
+    }
+}
+
+/// Everything that an operator can do.
+fn does_all(place: &Place, admin: &mut Admin) {
+    let locks = place.locks(Duration::from_secs(3));
+    let guard = locks.lock("n").expect("taken");
+    let listed = admin.list().expect("listed");
+    assert_eq!(listed.iter().map(|lock| lock.name.as_str()).collect::<Vec<_>>(), ["n"]);
+    let shown = admin.status("n").expect("asked").expect("a row");
+    assert_eq!((shown.fence, shown.hold.is_some()), (guard.fence(), true));
+    let raised = admin.break_hold("n", guard.fence()).expect("broken").expect("raised");
+    assert!(raised > guard.fence());
+    assert!(matches!(guard.wait_lost(SOON), Some(LostReason::Taken)));
+    place.tamper(&format!("UPDATE {{table}} SET fence = fence - {}", 3 * DAY.as_micros()));
+    assert_eq!(admin.purge(DAY).expect("purged"), 1);
+    assert_eq!(admin.status("n").expect("asked"), None);
+}
+
+fn over_all_ways(place: &Place) {
+    for driver in DRIVERS {
+        let calls = Calls::default();
+        let named = admin(driver, place.url(), config(place), &calls).err().expect("no table");
+        assert!(named.to_string().contains("does not exist"), "{named}");
+        drop(place.locks(TTL));
+        let proxy = Proxy::start(&server_of(place.url()));
+        let url = proxy.url(place.url());
+        let mut admin = admin(driver, &url, config(place), &calls).expect("connected");
+        does_all(place, &mut admin);
+        // A connection that has ended is replaced, by the next call or the one after it.
+        let before = calls.load(Ordering::SeqCst);
+        proxy.cut(false);
+        let again = (0..3).any(|_| admin.list().is_ok());
+        assert!(again, "{driver:?}");
+        let after = calls.load(Ordering::SeqCst);
+        assert_eq!(after > before, driver != Driver::Pooled, "{driver:?}: {before} {after}");
+        does_all(place, &mut admin);
+        place.tamper("DROP TABLE {table}");
+    }
+}
+
+fn an_admin_over_brought_connections_does_all_that_one_does(kind: Kind) {
+    over_all_ways(&kind.place());
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn an_admin_over_brought_connections_does_all_that_one_does_on_postgres() {
+    over_all_ways(&Place::postgres());
+    // Advisory locks have no names at the server.
+    let advisory = Config::new().protocol(lock_sync::Protocol::Advisory);
+    let connect = || postgres::Client::connect("host=nowhere", NoTls).map(Box::new);
+    assert!(matches!(
+        lock_sync::Admin::from_postgres(connect, advisory),
+        Err(Error::Config(lock_sync::ConfigError::Protocol { .. }))
+    ));
+}
+
+#[test]
+fn an_admin_over_brought_connections_does_all_that_one_does_on_sqlite() {
+    for driver in [Driver::Blocking, Driver::Tokio] {
+        let place = Place::sqlite();
+        drop(place.locks(TTL));
+        let path = place.url().strip_prefix("sqlite:").expect("a file").to_string();
+        let open = move || rusqlite::Connection::open(&path);
+        let mut admin = match driver {
+            Driver::Tokio => {
+                let opened = wait(lock_async::Admin::from_sqlite(open, Config::new()));
+                Admin::Tokio(opened.expect("opened"))
+            }
+            _ => {
+                let opened = lock_sync::Admin::from_sqlite(open, Config::new());
+                Admin::Blocking(opened.expect("opened"))
+            }
+        };
+        does_all(&place, &mut admin);
+    }
+}
