@@ -10,6 +10,7 @@ mod clock;
 mod clock_stepped;
 mod crash_consul;
 mod deaf;
+mod elections;
 mod fail_over;
 mod forked;
 mod hostile_consul;
