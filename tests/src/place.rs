@@ -151,6 +151,11 @@ impl Place {
         Self { url, table: name, keeps: Keeps::Keys, _own: None }
     }
 
+    /// The table that a test's other process has made.
+    pub fn of(url: &str, table: &str) -> Self {
+        Self { url: url.to_string(), table: table.to_string(), keeps: Keeps::Rows, _own: None }
+    }
+
     /// The same locks at another URL.
     pub fn through(&self, url: &str) -> Self {
         Self { url: url.to_string(), table: self.table.clone(), keeps: self.keeps, _own: None }

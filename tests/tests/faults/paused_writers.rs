@@ -1,18 +1,21 @@
-//! Holders that are paused in the middle of a transaction for longer than their lease, while others wait for the lock: a
+//! Holders that are stopped in the middle of a transaction for longer than their lease, while others wait for the lock: a
 //! pin keeps their writes in the order of their fences, and a check before the write does not.
 //!
+//! Each holder is a process. The trial stops it by SIGSTOP, after the check or after the write, and lets it go on later.
 //! `LOCK_TEST_PINS=10000` runs so many transactions of each kind on each server.
 
-use lock_core::{Fence, Outcome, Request, SessionName};
-use lock_core::{Instant as Moment, Reply};
+mod holder;
+
+use holder::Writer;
 use lock_tests::place::Place;
-use lock_tests::raw::Raw;
-use lock_tests::table::{AnyTable, claims};
+use lock_tests::table::AnyTable;
 use lock_tests::user::User;
+use rustix::process::{Pid, Signal, kill_process};
 use std::fmt;
-use std::sync::LazyLock;
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The shortest lease with which some transactions end in time. A lease of the drivers lasts a second at least.
 const TTL: Duration = Duration::from_millis(20);
@@ -31,6 +34,8 @@ enum By {
 
 /// Where each lane has its locks and its data.
 struct Lane {
+    /// The test that starts its writers.
+    test: &'static str,
     place: Place,
     by: By,
     /// Transactions that are still to begin, in all lanes.
@@ -41,6 +46,8 @@ struct Lane {
 /// Transactions.
 #[derive(Default)]
 struct Counts {
+    /// In which the holder was stopped for longer than its lease.
+    stopped: AtomicU64,
     committed: AtomicU64,
     /// Committed after the lease had ended.
     late: AtomicU64,
@@ -52,6 +59,7 @@ struct Counts {
 
 #[derive(Default)]
 struct Report {
+    stopped: u64,
     committed: u64,
     late: u64,
     lost: u64,
@@ -62,23 +70,22 @@ struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { committed, late, lost, failed, wrong } = self;
+        let Self { stopped, committed, late, lost, failed, wrong } = self;
         write!(
             f,
-            "{committed} committed, {late} of them after their lease had ended; {lost} rolled back as lost, {failed} by the server; {wrong} wrote after a later holder"
+            "{stopped} stopped for longer than their lease; {committed} committed, {late} of them after their lease had ended; {lost} rolled back as lost, {failed} by the server; {wrong} wrote after a later holder"
         )
     }
-}
-
-fn now() -> Moment {
-    static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
-    Moment::from_nanos(1 + u64::try_from(BEGAN.elapsed().as_nanos()).expect("no century"))
 }
 
 /// A few numbers, the same at each run.
 struct Dice(u64);
 
 impl Dice {
+    fn of(writer: u64) -> Self {
+        Self(0x9e37_79b9_7f4a_7c15 ^ (writer << 32))
+    }
+
     fn below(&mut self, end: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -86,107 +93,107 @@ impl Dice {
         self.0 % end
     }
 
-    /// Most pauses are short, and some are much longer than a lease.
-    fn pause(&mut self) {
-        let longest = if self.below(3) == 0 { 60_000 } else { 4_000 };
-        std::thread::sleep(Duration::from_micros(self.below(longest)));
+    fn pause(&mut self, longest: Duration) -> Duration {
+        let pause = Duration::from_micros(self.below(longest.as_micros() as u64));
+        std::thread::sleep(pause);
+        pause
+    }
+}
+
+/// A writer's process. It is killed with the trial.
+struct Holder {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Holder {
+    fn start(lane: &Lane, number: u64) -> Self {
+        let this = std::env::current_exe().expect("known");
+        let test = format!("paused_writers::{}", lane.test);
+        let writer = Writer { place: lane.place.through(lane.place.url()), by: lane.by, number };
+        let mut child = Command::new(this)
+            .args(["--exact", &test, "--include-ignored", "--test-threads=1", "--nocapture"])
+            .env(holder::WRITER, writer.to_text())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it runs");
+        let output = BufReader::new(child.stdout.take().expect("piped")).lines();
+        Self { input: child.stdin.take(), child, output }
+    }
+
+    /// What it says next.
+    fn says(&mut self) -> String {
+        loop {
+            let line = self.output.next().expect("it goes on").expect("text");
+            if let Some((_, word)) = line.split_once(holder::SAYS) {
+                return word.to_string();
+            }
+        }
+    }
+
+    fn goes_on(&mut self) {
+        writeln!(self.input.as_mut().expect("open"), "on").expect("it listens");
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it is there");
+    }
+
+    /// Is stopped from here on, and would go on at once if it were not. Returns for how long.
+    fn is_stopped(&mut self, dice: &mut Dice) -> Duration {
+        self.signal(Signal::STOP);
+        self.goes_on();
+        let stopped = dice.pause(TTL * 3);
+        self.signal(Signal::CONT);
+        stopped
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        self.input = None;
+        if std::thread::panicking() {
+            let _ = self.child.kill();
+        }
+        let _ = self.child.wait();
     }
 }
 
 impl Lane {
-    /// Claims the lock until it is granted.
-    fn acquire(table: &mut AnyTable, owner: u128, dice: &mut Dice) -> Fence {
-        loop {
-            let request = Request::Acquire {
-                session: SessionName::default(),
-                claims: claims(&["a"], owner),
-                ttl: TTL,
-                min_uptime: Duration::ZERO,
-                label: "h".into(),
-            };
-            match table.client.ask(&table.codec, &request, now()) {
-                Ok(Reply::Outcomes(told)) if matches!(told[..], [Outcome::Granted(_)]) => {
-                    if let [Outcome::Granted(fence)] = told[..] {
-                        return fence;
-                    }
-                }
-                // Another has it, or a deadlock was resolved.
-                _ => std::thread::sleep(Duration::from_micros(500 + dice.below(3_000))),
-            }
-        }
-    }
-
-    /// One transaction. False if the lock is lost.
-    fn write(
-        &self,
-        table: &AnyTable,
-        user: &mut User,
-        fence: Fence,
-        dice: &mut Dice,
-    ) -> Result<bool, String> {
-        let file = matches!(user, User::Sqlite(_));
-        let check = match self.by {
-            By::Pin => table.pin("a", fence),
-            By::Check => format!(
-                "SELECT fence FROM {} WHERE name = 'a' AND fence = {fence} AND owner IS NOT NULL",
-                self.place.table()
-            ),
-        };
-        // In a file, a transaction that has checked would keep others from claiming the lock.
-        let begins_late = file && self.by == By::Check;
-        if !begins_late {
-            user.run("BEGIN")?;
-        }
-        if user.run(&check)?.is_empty() {
-            if !begins_late {
-                user.run("ROLLBACK")?;
-            }
-            return Ok(false);
-        }
-        dice.pause();
-        if begins_late {
-            user.begin();
-        }
-        let data = format!("{}_data", self.place.table());
-        // The later holder's fence is there if it has written before.
-        user.run(&format!(
-            "UPDATE {data} SET wrong = wrong + CASE WHEN fence > {fence} THEN 1 ELSE 0 END, \
-             fence = CASE WHEN fence > {fence} THEN fence ELSE {fence} END"
-        ))?;
-        dice.pause();
-        user.run("COMMIT")?;
-        Ok(true)
-    }
-
-    fn run(&self, writer: u64) {
-        let mut table = AnyTable::of(self.place.through(self.place.url()));
-        let mut user = User::of(&self.place);
-        let mut dice = Dice(0x9e37_79b9_7f4a_7c15 ^ (writer << 32));
+    fn run(&self, number: u64) {
+        let mut holder = Holder::start(self, number);
+        let mut dice = Dice::of(number);
         let counts = &self.counts;
+        let add = |count: &AtomicU64| count.fetch_add(1, Ordering::SeqCst);
         let take = |left: usize| left.checked_sub(1);
-        let mut owner = u128::from(writer) << 64;
         while self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok() {
-            owner += 1;
-            let began = Instant::now();
-            let fence = Self::acquire(&mut table, owner, &mut dice);
-            let granted = Instant::now();
-            assert!(granted >= began);
-            let count = match self.write(&table, &mut user, fence, &mut dice) {
-                Ok(true) => {
-                    if granted.elapsed() > TTL {
-                        counts.late.fetch_add(1, Ordering::SeqCst);
+            holder.goes_on();
+            let mut longest = Duration::ZERO;
+            loop {
+                match holder.says().as_str() {
+                    "gate" if dice.below(2) == 0 => {
+                        longest = longest.max(holder.is_stopped(&mut dice));
+                        continue;
                     }
-                    &counts.committed
-                }
-                Ok(false) => &counts.lost,
-                Err(_) => {
-                    let _ = user.run("ROLLBACK");
-                    &counts.failed
-                }
-            };
-            count.fetch_add(1, Ordering::SeqCst);
-            if dice.below(2) == 0 {
-                table.release(&["a"], owner);
+                    "gate" => {
+                        holder.goes_on();
+                        continue;
+                    }
+                    "committed" => add(&counts.committed),
+                    "late" => {
+                        add(&counts.late);
+                        add(&counts.committed)
+                    }
+                    "lost" => add(&counts.lost),
+                    "failed" => add(&counts.failed),
+                    other => panic!("{other}"),
+                };
+                break;
+            }
+            if longest > TTL {
+                add(&counts.stopped);
             }
         }
     }
@@ -197,10 +204,10 @@ fn transactions() -> usize {
     wanted.map_or(300, |number| number.parse().expect("a number"))
 }
 
-fn all(place: fn() -> Place, by: By) -> Report {
+fn all(test: &'static str, place: fn() -> Place, by: By) -> Report {
     let left: &'static AtomicUsize = Box::leak(Box::new(AtomicUsize::new(transactions())));
     let lane = |_| {
-        let lane = Lane { place: place(), by, left, counts: Counts::default() };
+        let lane = Lane { test, place: place(), by, left, counts: Counts::default() };
         drop(AnyTable::of(lane.place.through(lane.place.url())));
         lane.place.tamper("CREATE TABLE {table}_data (fence BIGINT, wrong BIGINT)");
         lane.place.tamper("INSERT INTO {table}_data VALUES (0, 0)");
@@ -217,6 +224,7 @@ fn all(place: fn() -> Place, by: By) -> Report {
     let mut report = Report::default();
     for lane in &lanes {
         let counted = |count: &AtomicU64| count.load(Ordering::SeqCst);
+        report.stopped += counted(&lane.counts.stopped);
         report.committed += counted(&lane.counts.committed);
         report.late += counted(&lane.counts.late);
         report.lost += counted(&lane.counts.lost);
@@ -228,35 +236,41 @@ fn all(place: fn() -> Place, by: By) -> Report {
     report
 }
 
-fn a_pin_keeps_the_order_and_a_check_does_not(place: fn() -> Place) {
-    let pinned = all(place, By::Pin);
+/// `test` is the test's own name: its process runs it again as each of the holders.
+fn a_pin_keeps_the_order_and_a_check_does_not(test: &'static str, place: fn() -> Place) {
+    if let Some(writer) = Writer::of_this_process() {
+        return writer.run();
+    }
+    let pinned = all(test, place, By::Pin);
     println!("pinned:  {pinned}");
-    let checked = all(place, By::Check);
+    let checked = all(test, place, By::Check);
     println!("checked: {checked}");
     assert_eq!(pinned.wrong, 0, "{pinned}");
+    assert!(pinned.stopped > transactions() as u64 / 5, "{pinned}");
     assert!(pinned.late > pinned.committed / 20, "{pinned}");
     assert!(checked.wrong > 0, "{checked}");
 }
 
 #[test]
 fn a_pin_keeps_the_order_in_a_file() {
-    a_pin_keeps_the_order_and_a_check_does_not(Place::sqlite);
+    a_pin_keeps_the_order_and_a_check_does_not("a_pin_keeps_the_order_in_a_file", Place::sqlite);
 }
 
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn a_pin_keeps_the_order_on_postgres() {
-    a_pin_keeps_the_order_and_a_check_does_not(Place::postgres);
+    let test = "a_pin_keeps_the_order_on_postgres";
+    a_pin_keeps_the_order_and_a_check_does_not(test, Place::postgres);
 }
 
 #[test]
 #[ignore = "needs a MySQL server: tests/run starts one"]
 fn a_pin_keeps_the_order_on_mysql() {
-    a_pin_keeps_the_order_and_a_check_does_not(Place::mysql);
+    a_pin_keeps_the_order_and_a_check_does_not("a_pin_keeps_the_order_on_mysql", Place::mysql);
 }
 
 #[test]
 #[ignore = "needs a MariaDB server: tests/run starts one"]
 fn a_pin_keeps_the_order_on_mariadb() {
-    a_pin_keeps_the_order_and_a_check_does_not(Place::mariadb);
+    a_pin_keeps_the_order_and_a_check_does_not("a_pin_keeps_the_order_on_mariadb", Place::mariadb);
 }
