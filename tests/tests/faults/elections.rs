@@ -130,12 +130,12 @@ fn terms_never_overlap(test: &'static str, place: fn() -> Place, few: usize) {
     let terms = record.check();
     println!("{terms} terms; leaders of {KINDS:?} struck: {struck:?}");
     for fault in faults {
-        let of_it = times.iter().filter(|(of, _)| of == fault).map(|(_, time)| *time);
-        let mut of_it: Vec<Duration> = of_it.collect();
-        of_it.sort();
+        let of_it = times.iter().filter(|(of, _)| of == fault).map(|(_, time)| time.as_millis());
+        let mut of_it: Vec<u128> = of_it.collect();
+        of_it.sort_unstable();
         let (p50, max) = (of_it.get(of_it.len() / 2), of_it.last());
         println!(
-            "{fault:?}: {} times, next leader after p50 {p50:.0?}, max {max:.0?}",
+            "{fault:?}: {} times, next leader after p50 {p50:?} ms, max {max:?} ms",
             of_it.len()
         );
     }
