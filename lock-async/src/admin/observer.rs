@@ -74,7 +74,9 @@ impl Observer {
     /// nobody leads. [`Error::Forked`] is told at each call in a fork.
     ///
     /// # Cancel safety
-    /// Dropping the future loses no change: the next call tells it. So it may be one branch of a `select!` in a loop.
+    /// Dropping the future loses no change: the next call tells it. So it may be one branch of a `select!` in a loop. A look
+    /// that is dropped under way begins anew, over a new connection: a loop that drops each call sooner than a look takes
+    /// is told nothing.
     pub async fn changed(&mut self) -> Result<Option<Leader>, Error> {
         loop {
             if !self.admin.process.is_current() {

@@ -1,6 +1,6 @@
 //! How many statements it takes, counted at the server.
 
-use lock_tests::drivers::{Driven, Driver, Guard};
+use lock_tests::drivers::{Admin, Driven, Driver, Guard};
 use lock_tests::observer::Observer;
 use lock_tests::place::{Keeps, Place};
 use lock_tests::servers::{Kind, Server};
@@ -43,6 +43,7 @@ macro_rules! counted {
 
 counted! {
     one_statement_to_acquire_and_one_to_release
+    an_observer_looks_once_an_interval
     a_thousand_leases_are_renewed_by_a_handful
 }
 
@@ -178,6 +179,26 @@ fn waiters_wait_at_the_server(server: &Server, driver: Driver) {
         }
     });
     assert!(guard.is_held());
+}
+
+fn an_observer_looks_once_an_interval(kind: Kind, driver: Driver) {
+    let server = kind.server();
+    let place = Driven::new(driver, Place::at(server.url()));
+    let ttl = Duration::from_secs(600);
+    let _guard = place.locks(ttl).lock("leader").expect("taken");
+    let interval = Duration::from_millis(250);
+    let admin = Admin::connect(driver, &place.whole_url(), ttl);
+    let mut observer = admin.observe("leader", interval);
+    assert!(observer.changed_within(ttl).expect("told").expect("known").is_some());
+    let mut counter = Observer::new(&server);
+    let changed = observer.changed_within(interval * 12);
+    assert!(changed.is_none(), "{changed:?}");
+    let mut counted = counter.counted();
+    // Once, to be notified.
+    counted.retain(|(text, calls)| !(text.contains("LISTEN") && *calls == 1));
+    let looks: i64 = counted.iter().map(|(_, calls)| *calls).sum();
+    assert!((1..=13).contains(&looks), "{counted:?}");
+    assert_eq!(counted.len(), 1, "one statement each: {counted:?}");
 }
 
 fn one_statement_to_acquire_and_one_to_release(kind: Kind, driver: Driver) {

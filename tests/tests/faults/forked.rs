@@ -57,27 +57,40 @@ fn in_a_child(child: impl FnOnce() -> Vec<Check>) {
 fn blocking(place: &Place) {
     let locks = place.locks(TTL);
     let guard = locks.lock("a").expect("free");
-    let mut admin = (place.keeps() != Keeps::Advisory)
-        .then(|| lock_sync::Admin::open(place.config(TTL)).expect("connected"));
-    let shared = (Some((locks.clone(), guard)), admin.take());
+    let has_names = place.keeps() != Keeps::Advisory;
+    let open = || lock_sync::Admin::open(place.config(TTL)).expect("connected");
+    let admin = has_names.then(open);
+    let mut observer = has_names.then(|| open().observe("a").expect("a name"));
+    if let Some(observer) = &mut observer {
+        assert!(observer.changed().expect("known").is_some());
+    }
+    let shared = (Some((locks.clone(), guard)), admin, observer);
     let mut shared = AssertUnwindSafe(shared);
     in_a_child(|| {
-        let (Some((locks, guard)), admin) = &mut *shared else { return vec![("there", false)] };
+        let (Some((locks, guard)), admin, observer) = &mut *shared else {
+            return vec![("there", false)];
+        };
         let asked = admin.as_mut().map(|admin| admin.list());
+        let [first, second] = [0; 2].map(|_| observer.as_mut().map(|observer| observer.changed()));
         let checks = vec![
             ("is_held", !guard.is_held()),
             ("lost", guard.lost_reason() == Some(LostReason::Forked)),
             ("try_lock", matches!(locks.try_lock("b"), Err(Error::Forked))),
             ("admin", asked.is_none_or(|asked| asked == Err(Error::Forked))),
+            ("observer", first.is_none_or(|told| told == Err(Error::Forked))),
+            ("observer again", second.is_none_or(|told| told == Err(Error::Forked))),
         ];
-        *shared = (None, None);
+        *shared = (None, None, None);
         checks
     });
-    let (Some((_, guard)), admin) = shared.0 else { panic!("that was the child's copy") };
+    let (Some((_, guard)), admin, observer) = shared.0 else { panic!("that was the child's copy") };
     assert!(guard.is_held());
     assert_eq!(guard.release(), Ok(()), "on the same connection");
     if let Some(mut admin) = admin {
         assert_eq!(admin.list(), Ok(vec![]), "on the same connection");
+    }
+    if let Some(mut observer) = observer {
+        assert_eq!(observer.changed(), Ok(None), "on the same connection");
     }
 }
 
