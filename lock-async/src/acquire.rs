@@ -188,9 +188,10 @@ impl<'a> Acquire<'a> {
     async fn wait(self) -> Result<Guard, Error> {
         let Self { locks: Locks { driver, check, pins }, wish, mut on_waiting } = self;
         let wish = wish?.checked(&check)?;
+        let recorded = lock_shared::metrics::Attempt::begin(&wish);
         let began = clock::now();
         let mut attempt = driver.acquire(&wish);
-        loop {
+        let acquired = loop {
             match attempt.news().await {
                 News::Progress(news) => {
                     events::progress(&wish.name, &news);
@@ -201,13 +202,15 @@ impl<'a> Acquire<'a> {
                 News::Granted(granted) => {
                     let guard = Guard::new(attempt, wish, granted, pins);
                     events::acquired(guard.name(), guard.fence(), clock::now().since(began));
-                    return Ok(guard);
+                    break Ok(guard);
                 }
-                News::Not(why) => return Err(wish.denied(why)),
-                News::Closed if driver.is_forked() => return Err(Error::Forked),
-                News::Closed => return Err(Error::Closed),
+                News::Not(why) => break Err(wish.denied(why)),
+                News::Closed if driver.is_forked() => break Err(Error::Forked),
+                News::Closed => break Err(Error::Closed),
             }
-        }
+        };
+        recorded.ended(&acquired);
+        acquired
     }
 }
 

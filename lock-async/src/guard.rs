@@ -10,6 +10,7 @@ use crate::process::Process;
 use lock_core::config::ReleaseError;
 use lock_core::{Failure, Fence, Instant, LockName, LostReason, Mode};
 use lock_shared::held::Held;
+use lock_shared::metrics::Hold;
 use lock_shared::pin::Pins;
 use lock_shared::threads::apart;
 use lock_shared::wish::Wish;
@@ -52,6 +53,7 @@ pub struct Guard {
 
 impl Guard {
     pub(crate) fn new(mut attempt: Attempt, wish: Wish, granted: Granted, pins: Pins) -> Self {
+        granted.cell.metrics.begin(&wish);
         let Wish { name, mode, keep, .. } = wish;
         attempt.keep = keep;
         Self { attempt, name, mode, granted, pins }
@@ -213,7 +215,9 @@ pub(crate) struct Granted {
 /// The guard is gone, so its lock cannot be lost any more.
 impl Drop for Granted {
     fn drop(&mut self) {
+        let deadline = self.cell.deadline();
         self.cell.forget();
+        self.cell.ended(deadline);
     }
 }
 
@@ -240,10 +244,12 @@ pub(crate) struct HoldState {
     calls: Mutex<Calls>,
     /// The error of the last renewal.
     last_failure: Mutex<Option<Failure>>,
+    metrics: Hold,
 }
 
 impl HoldState {
-    pub(crate) fn new(deadline: Instant) -> Self {
+    /// A grant that counts until `deadline`, and for `valid` after each renewal.
+    pub(crate) fn new(deadline: Instant, valid: Duration) -> Self {
         Self {
             process: Process::current(),
             deadline: AtomicU64::new(deadline.as_nanos()),
@@ -251,6 +257,7 @@ impl HoldState {
             lost: Notify::new(),
             calls: Mutex::default(),
             last_failure: Mutex::default(),
+            metrics: Hold::new(valid),
         }
     }
 
@@ -283,11 +290,15 @@ impl HoldState {
         *self.failure() = None;
         let later = |at| (at != 0 && at != RELEASED).then_some(deadline.as_nanos());
         // A deadline that was seen to have passed stays so, and so does a release.
-        let _ = self.deadline.fetch_update(Ordering::SeqCst, Ordering::SeqCst, later);
+        let renewed = self.deadline.fetch_update(Ordering::SeqCst, Ordering::SeqCst, later);
+        if let Ok(before) = renewed {
+            self.metrics.renewed(Instant::from_nanos(before));
+        }
     }
 
     pub(crate) fn renewal_failed(&self, failure: &Failure) {
         *self.failure() = Some(failure.clone());
+        self.metrics.renewal_failed();
     }
 
     fn last_failure(&self) -> Option<Failure> {
@@ -304,6 +315,7 @@ impl HoldState {
         if released || self.loss.set(reason.clone()).is_err() {
             return;
         }
+        self.metrics.lost(&reason);
         let Calls { watch, calls } = std::mem::take(&mut *self.calls());
         for call in calls {
             run(call, reason.clone());
@@ -345,6 +357,13 @@ impl HoldState {
         drop(calls);
     }
 
+    /// The guard is gone, whose lease counted until `deadline`. Calls a recorder of metrics.
+    fn ended(&self, deadline: Instant) {
+        if self.process.is_current() {
+            self.metrics.released(deadline);
+        }
+    }
+
     fn calls(&self) -> MutexGuard<'_, Calls> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -370,12 +389,12 @@ mod tests {
     fn a_loss_seen_by_the_guard_alone_says_why_the_last_renewal_failed() {
         let full = Failure::Unknown("disk full".to_string());
         let lost = |last_failure| Some(LostReason::Deadline { last_failure });
-        let seen = HoldState::new(Instant::from_nanos(10));
+        let seen = HoldState::new(Instant::from_nanos(10), Duration::ZERO);
         seen.renewal_failed(&full);
         assert_eq!(seen.loss(Instant::from_nanos(9)), None);
         assert_eq!(seen.last_failure(), Some(full.clone()));
         assert_eq!(seen.loss(Instant::from_nanos(10)), lost(Some(full.clone())));
-        let renewed = HoldState::new(Instant::from_nanos(10));
+        let renewed = HoldState::new(Instant::from_nanos(10), Duration::ZERO);
         renewed.renewal_failed(&full);
         renewed.renewed(Instant::from_nanos(20));
         assert_eq!(renewed.last_failure(), None);
@@ -384,7 +403,7 @@ mod tests {
 
     #[test]
     fn what_was_seen_to_be_lost_is_not_revived_by_a_late_renewal() {
-        let cell = HoldState::new(Instant::from_nanos(10));
+        let cell = HoldState::new(Instant::from_nanos(10), Duration::ZERO);
         assert!(!cell.is_lost(Instant::from_nanos(9)));
         assert!(cell.is_lost(Instant::from_nanos(10)));
         cell.renewed(Instant::from_nanos(20));

@@ -46,6 +46,10 @@
 //! | `sqlx-postgres` | a PostgreSQL table, over a `PgPool` of sqlx's | 128 |
 //! | `sqlx-mysql` | a MySQL or MariaDB table, over a `MySqlPool` of sqlx's | 144 |
 //!
+//! The feature `metrics` records metrics through the crate of this name: attempts by outcome, the time waited and held, losses, and
+//! how old leases are when they are renewed. It brings three crates more. `docs/metrics.md`
+//! has their names.
+//!
 //! A program that has sqlx already builds about a dozen crates more with either of the last two, which are for
 //! `Locks::with_sqlx`. There is none for a `SqlitePool`: the SQLite that sqlx 0.8 is built with and this crate's cannot be
 //! in one program.
@@ -99,7 +103,8 @@
 //! [`Config::warn_hold`], a wait that lasts too long leads to the warning `waiting for long`, with the `holder`, and a hold to
 //! `held for long`, with the `label`. The first two come from the future
 //! that waits, the others from a task of their own. A subscriber that blocks a thread of the runtime, or
-//! panics, delays no renewal and no loss.
+//! panics, delays no renewal and no loss. A recorder of metrics delays none either: renewals and losses are recorded on a thread of their
+//! own, the rest in the future that waits and where a guard is released.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // With fewer backends, some of what they share is not used.

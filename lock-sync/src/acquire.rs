@@ -7,6 +7,7 @@ use crate::guard::Guard;
 use crate::locks::{Locks, Progress, Wait};
 use lock_core::config::{Error, WithLockError};
 use lock_core::{LockName, Mode};
+use lock_shared::metrics::Attempt;
 use lock_shared::wish::{Wish, with};
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -171,12 +172,13 @@ impl<'a> Acquire<'a> {
     pub fn wait(mut self) -> Result<Guard, Error> {
         let Locks { driver, check, pins } = self.locks;
         let wish = self.wish?.checked(&check)?;
+        let attempt = Attempt::begin(&wish);
         let began = Instant::now();
         let progress: &mut dyn FnMut(&Progress) = match &mut self.on_waiting {
             Some(call) => call,
             None => &mut |_| {},
         };
-        match driver.acquire(&wish, self.cancel.as_ref(), progress) {
+        let acquired = match driver.acquire(&wish, self.cancel.as_ref(), progress) {
             Acquired::Granted(granted) => {
                 let (fence, waited) = (granted.held.fence(), began.elapsed());
                 // Whatever a subscriber does from here on, the guard releases the lock.
@@ -189,7 +191,9 @@ impl<'a> Acquire<'a> {
             Acquired::Forked => Err(Error::Forked),
             // A panic is resumed by the driver.
             Acquired::Closed | Acquired::Panicked(_) => Err(Error::Closed),
-        }
+        };
+        attempt.ended(&acquired);
+        acquired
     }
 
     /// Waits for the lock, calls `work` with it, and releases it.

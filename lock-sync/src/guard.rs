@@ -8,6 +8,7 @@ use crate::{clock, events};
 use lock_core::config::ReleaseError;
 use lock_core::{Failure, Fence, Instant, LockId, LockName, LostReason, Mode};
 use lock_shared::held::Held;
+use lock_shared::metrics::Hold;
 use lock_shared::pin::Pins;
 use lock_shared::wish::Wish;
 use std::fmt;
@@ -46,6 +47,7 @@ pub struct Guard {
 
 impl Guard {
     pub(crate) fn new(driver: Arc<Driver>, wish: Wish, granted: Granted, pins: Pins) -> Self {
+        granted.cell.metrics.begin(&wish);
         let Wish { name, mode, keep, .. } = wish;
         Self { driver, name, mode, granted, pins, keep, released: false }
     }
@@ -160,6 +162,7 @@ impl Guard {
         self.released = true;
         self.granted.cell.forget();
         self.driver.release_in_background(self.granted.id, self.keep);
+        self.granted.cell.ended();
     }
 
     fn give_back(&mut self) -> Result<(), ReleaseError> {
@@ -169,7 +172,9 @@ impl Guard {
             return Err(ReleaseError::Lost(reason));
         }
         self.granted.cell.forget();
-        self.driver.release(self.granted.id, &self.granted.held, self.keep)
+        let released = self.driver.release(self.granted.id, &self.granted.held, self.keep);
+        self.granted.cell.ended();
+        released
     }
 }
 
@@ -226,10 +231,18 @@ pub(crate) struct HoldState {
     teller: Teller,
     /// The error of the last renewal. Locked for moments only, never during I/O or foreign code.
     last_failure: Mutex<Option<Failure>>,
+    metrics: Hold,
 }
 
 impl HoldState {
-    pub(crate) fn new(name: LockName, fence: Fence, deadline: Instant, teller: Teller) -> Self {
+    /// A grant that counts until `deadline`, and for `valid` after each renewal.
+    pub(crate) fn new(
+        name: LockName,
+        fence: Fence,
+        deadline: Instant,
+        valid: Duration,
+        teller: Teller,
+    ) -> Self {
         Self {
             name,
             fence,
@@ -241,6 +254,7 @@ impl HoldState {
             lost: Condvar::new(),
             teller,
             last_failure: Mutex::default(),
+            metrics: Hold::new(valid),
         }
     }
 
@@ -258,13 +272,18 @@ impl HoldState {
 
     pub(crate) fn renew(&self, deadline: Instant) {
         *self.failure() = None;
-        self.deadline.store(deadline.as_nanos(), Ordering::SeqCst);
+        let before = self.deadline.swap(deadline.as_nanos(), Ordering::SeqCst);
+        self.metrics.renewed(Instant::from_nanos(before));
     }
 
     /// Marks the lock as lost. Returns true if it was not lost before. The caller must then call
     /// [`tell_lost`](Self::tell_lost).
     pub(crate) fn latch(&self, reason: LostReason) -> bool {
-        self.reason.set(reason).is_ok()
+        let latched = self.reason.set(reason).is_ok();
+        if latched && let Some(reason) = self.reason.get() {
+            self.metrics.lost(reason);
+        }
+        latched
     }
 
     /// Marks the lock as lost, and runs the callbacks.
@@ -277,6 +296,7 @@ impl HoldState {
     /// Stores the error of a renewal. It is the reason of a loss, until a renewal succeeds.
     pub(crate) fn renewal_failed(&self, failure: &Failure) {
         *self.failure() = Some(failure.clone());
+        self.metrics.renewal_failed();
     }
 
     pub(crate) fn tell_renewed(self: &Arc<Self>) {
@@ -342,6 +362,13 @@ impl HoldState {
         run(call, reason.unwrap_or_else(|| self.overdue()));
     }
 
+    /// The guard's owner has released the lock. Calls a recorder of metrics.
+    fn ended(&self) {
+        if self.process.is_current() {
+            self.metrics.released(self.deadline());
+        }
+    }
+
     /// Drops the callbacks, because the guard's owner released the lock.
     fn forget(&self) {
         let calls = std::mem::take(&mut *self.lock());
@@ -390,7 +417,7 @@ mod tests {
     fn cell(deadline: u64) -> Arc<HoldState> {
         let name = LockName::new("a").expect("a good name");
         let deadline = Instant::from_nanos(deadline);
-        Arc::new(HoldState::new(name, Fence::new(1), deadline, Teller::default()))
+        Arc::new(HoldState::new(name, Fence::new(1), deadline, Duration::ZERO, Teller::default()))
     }
 
     #[test]

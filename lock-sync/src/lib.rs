@@ -36,6 +36,10 @@
 //! | `consul` | Consul | 80 |
 //! | all four | | 172 |
 //!
+//! The feature `metrics` records metrics through the crate of this name: attempts by outcome, the time waited and held, losses, and
+//! how old leases are when they are renewed. It brings three crates more. `docs/metrics.md`
+//! has their names.
+//!
 //! The feature `cli` builds the command `withlock`, with all four. A library does not need it.
 //!
 //! # Promises
@@ -80,7 +84,7 @@
 //! [`Config::warn_hold`], a wait that lasts too long leads to the warning `waiting for long`, with the `holder`, and a hold to
 //! `held for long`, with the `label`. A caller's own events come from its
 //! thread, renewals, losses and these warnings from a thread of their own. A subscriber that blocks delays no renewal and no
-//! loss; events that it is too slow for are counted and dropped.
+//! loss; events that it is too slow for are counted and dropped. The same is true of a recorder of metrics.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // With fewer backends, some of what they share is not used.

@@ -18,6 +18,7 @@ pages! {
     Migration "migration.md"
     ExitCodes "exit-codes.md"
     Command "withlock.md"
+    Metrics "metrics.md"
     Recipes "recipes.md"
     Evidence "evidence.md"
 }

@@ -15,6 +15,7 @@ pub mod observer;
 pub mod place;
 pub mod proxy;
 pub mod raw;
+pub mod recorder;
 pub mod servers;
 pub mod stalled;
 pub mod table;

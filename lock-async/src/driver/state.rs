@@ -251,8 +251,8 @@ impl State {
 
     fn granted(&mut self, now: Instant, id: LockId, fence: Fence, deadline: Instant) {
         let Some(Wanted { name, news }) = self.waiting.remove(&id) else { return };
-        let cell = Arc::new(HoldState::new(deadline));
         let held = locks::Held::of(&self.engine, id, &name, fence);
+        let cell = Arc::new(HoldState::new(deadline, held.valid_for()));
         let longest = &mut self.unconfirmed.within;
         *longest = held.within(*longest).max(*longest);
         self.guards.insert(id, Held { name, fence, since: now, cell: cell.clone() });

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 /// The check before each attempt. Cheap to clone. The default is for a lock table.
 #[derive(Clone)]
-pub struct Check(Arc<Place>);
+pub struct Check {
+    place: Arc<Place>,
+    metrics_by_name: bool,
+}
 
 struct Place {
     codec: Codec,
@@ -28,34 +31,46 @@ impl Default for Check {
 impl Check {
     /// The check for locks kept by this `codec`, of a holder that is called `process`.
     pub fn new(codec: Codec, timing: Timing, process: String) -> Self {
-        Self(Arc::new(Place { codec, timing, shown: OnceLock::new(), process }))
+        let place = Arc::new(Place { codec, timing, shown: OnceLock::new(), process });
+        Self { place, metrics_by_name: false }
     }
 
     /// Takes the timing that the first connect showed.
     pub fn reached(&self, timing: Timing) {
-        let _ = self.0.shown.set(timing);
+        let _ = self.place.shown.set(timing);
+    }
+
+    /// The same, whose attempts are recorded with the lock's name.
+    #[must_use]
+    pub fn metrics_by_name(self, metrics_by_name: bool) -> Self {
+        Self { metrics_by_name, ..self }
+    }
+
+    /// True if attempts are recorded with the lock's name.
+    pub fn has_metrics_by_name(&self) -> bool {
+        self.metrics_by_name
     }
 
     /// Fails if there is no lock of this name and mode.
     pub fn name(&self, name: &LockName, mode: Mode) -> Result<(), ClaimError> {
-        self.0.codec.check(name, mode)
+        self.place.codec.check(name, mode)
     }
 
     /// Fails if no lock can be kept for so long after its grant.
     pub fn keep(&self, keep: Duration) -> Result<(), ClaimError> {
-        self.0.codec.check_keep(keep)
+        self.place.codec.check_keep(keep)
     }
 
     /// The lease times of a lock with a TTL of its own. Fails if no lock can have one, or not this one.
     pub fn timing(&self, ttl: Duration) -> Result<Timing, ClaimError> {
-        match self.0.codec.has_own_ttls() {
-            true => Ok(self.0.shown.get().unwrap_or(&self.0.timing).lasting(ttl)?),
+        match self.place.codec.has_own_ttls() {
+            true => Ok(self.place.shown.get().unwrap_or(&self.place.timing).lasting(ttl)?),
             false => Err(ClaimError::NoOwnTtl),
         }
     }
 
     /// The label of a holder with a label of its own.
     pub fn holder(&self, label: &str) -> Arc<str> {
-        lock_core::table::stored(&labeled(&self.0.process, Some(label)))
+        lock_core::table::stored(&labeled(&self.place.process, Some(label)))
     }
 }

@@ -271,6 +271,14 @@ impl Config {
         self
     }
 
+    /// Sets whether metrics have the locks' names, as the label `lock`. They have not by default, for each name makes several time series of its own:
+    /// switch it on for a few names that are known. Metrics of renewals never have them. With the feature `metrics`.
+    #[cfg(feature = "metrics")]
+    pub fn metrics_by_name(mut self, by_name: bool) -> Self {
+        self.settings.metrics_by_name = by_name;
+        self
+    }
+
     /// Returns the statement that creates the table, for creating it by hand.
     ///
     /// # Errors

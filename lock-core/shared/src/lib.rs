@@ -35,6 +35,8 @@ pub mod hosts;
 #[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
 #[doc(hidden)]
 pub mod lookup;
+#[doc(hidden)]
+pub mod metrics;
 #[cfg(feature = "mysql")]
 #[doc(hidden)]
 pub mod mysql;

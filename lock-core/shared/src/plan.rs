@@ -84,7 +84,10 @@ impl Plan {
 
     /// The check before each attempt.
     pub fn check(&self) -> Check {
-        Check::new(self.codec.clone(), self.timing, self.settings.process())
+        crate::metrics::describe();
+        let by_name = self.settings.metrics_by_name;
+        let process = self.settings.process();
+        Check::new(self.codec.clone(), self.timing, process).metrics_by_name(by_name)
     }
 
     /// True if the first connect is made when the first lock is wanted, and not before.

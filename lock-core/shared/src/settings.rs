@@ -31,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) warn_after: WarnAfter,
     /// The first connect is made when the first lock is wanted.
     pub(crate) lazy: bool,
+    /// True if metrics have the locks' names.
+    pub(crate) metrics_by_name: bool,
 }
 
 /// The codec of requests.

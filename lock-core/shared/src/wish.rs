@@ -30,6 +30,8 @@ pub struct Wish {
     /// The same as the engine wants them, once they were checked.
     timing: Option<Timing>,
     holder: Option<Arc<str>>,
+    /// Metrics have its name, once it was checked.
+    recorded_by_name: bool,
 }
 
 impl Wish {
@@ -47,6 +49,7 @@ impl Wish {
             label: None,
             timing: None,
             holder: None,
+            recorded_by_name: false,
         })
     }
 
@@ -67,7 +70,13 @@ impl Wish {
         self.keep.map_or(Ok(()), |keep| check.keep(keep))?;
         let timing = self.ttl.map(|ttl| check.timing(ttl)).transpose()?;
         let holder = self.label.as_ref().map(|label| check.holder(label));
-        Ok(Self { timing, holder, ..self })
+        let recorded_by_name = check.has_metrics_by_name();
+        Ok(Self { timing, holder, recorded_by_name, ..self })
+    }
+
+    /// The name that metrics have of it, if any.
+    pub fn recorded_as(&self) -> Option<&LockName> {
+        self.recorded_by_name.then_some(&self.name)
     }
 
     fn check_names(&self, check: &Check) -> Result<(), ClaimError> {

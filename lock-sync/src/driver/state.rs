@@ -162,7 +162,8 @@ impl State {
                     };
                     let held = Held::of(&self.engine, id, &name, fence);
                     self.within = self.within.max(held.within(self.within));
-                    let cell = Arc::new(HoldState::new(name, fence, deadline, self.teller.clone()));
+                    let (valid, teller) = (held.valid_for(), self.teller.clone());
+                    let cell = Arc::new(HoldState::new(name, fence, deadline, valid, teller));
                     self.guards.insert(id, cell.clone());
                     self.idle_from = clock::now().after(self.look);
                     let granted = Acquired::Granted(Granted { id, held, cell });

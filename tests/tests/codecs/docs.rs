@@ -255,16 +255,21 @@ fn features_bring_as_many_crates_as_the_front_pages_say() {
         let rows: Vec<Vec<_>> = rows.map(|row| row.split('|').map(str::trim).collect()).collect();
         let pools = if package == "lock-async" { 2 } else { 0 };
         assert_eq!(rows.len(), 6 + pools, "{package}: {rows:?}");
-        for row in &rows[1..] {
-            let feature =
-                row[1].trim_matches('`').replace("all four", "sqlite,postgres,mysql,consul");
+        let crates = |features: &str| {
             let tree = cargo()
                 .args(["tree", "--locked", "-e", "normal", "--prefix", "none", "--format", "{p}"])
-                .args(["--no-dedupe", "-p", package, "--features", &feature])
+                .args(["--no-dedupe", "-p", package, "--features", features])
                 .output()
                 .expect("cargo runs");
             let tree = String::from_utf8_lossy(&tree.stdout);
-            let found = tree.lines().collect::<BTreeSet<_>>().len();
+            tree.lines().collect::<BTreeSet<_>>().len()
+        };
+        assert!(front.contains("`metrics` records") && front.contains("three crates more"));
+        assert_eq!(crates("sqlite,metrics") - crates("sqlite"), 3, "{package}");
+        for row in &rows[1..] {
+            let feature =
+                row[1].trim_matches('`').replace("all four", "sqlite,postgres,mysql,consul");
+            let found = crates(&feature);
             let said: usize = row[3].parse().expect("a number");
             assert!(found.abs_diff(said) <= 5, "{package}: {feature} brings {found}, not {said}");
         }

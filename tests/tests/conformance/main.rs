@@ -10,6 +10,7 @@ mod heard;
 mod hosts;
 mod kept;
 mod looking;
+mod metered;
 mod multiplexed;
 mod node_distributed_lock;
 mod observer;

@@ -9,6 +9,10 @@ use crate::kept::{
     permits_and_several_locks_are_kept_alike, what_is_kept_is_granted_at_its_end,
     what_needs_not_be_kept_is_freed, who_waits_is_told_that_it_is_kept,
 };
+use crate::metered::{
+    attempts_and_holds_are_recorded, losses_are_recorded_with_their_reason,
+    permits_and_several_locks_are_recorded_as_one, renewals_are_recorded,
+};
 use crate::own::{
     locks_of_one_connection_have_labels_of_their_own,
     locks_of_one_connection_have_ttls_of_their_own,
@@ -126,6 +130,10 @@ conformance! {
         sets_in_opposite_orders_do_not_wait_for_each_other
         locks_of_one_connection_have_ttls_of_their_own
         locks_of_one_connection_have_labels_of_their_own
+        attempts_and_holds_are_recorded
+        permits_and_several_locks_are_recorded_as_one
+        losses_are_recorded_with_their_reason
+        renewals_are_recorded
         long_waits_and_holds_are_warned_of_once
         long_waits_for_permits_and_several_locks_are_warned_of
     }

@@ -1,0 +1,189 @@
+//! What an attempt and a hold record.
+
+use super::names::{ACQUIRE_DURATION, ACQUIRES, HELD, HOLD_DURATION, LOST, METADATA};
+use super::queue::{Entry, Queue};
+use crate::wish::Wish;
+use crate::{clock, process::Process};
+use lock_core::config::Error;
+use lock_core::{Instant, LockName, LostReason};
+use metrics::{Key, Label, with_recorder};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+/// One acquire, from the call to its end. One that is dropped before counts as cancelled.
+pub struct Attempt {
+    began: Instant,
+    name: Option<LockName>,
+    waits: bool,
+    process: Process,
+    ended: bool,
+}
+
+impl Attempt {
+    /// Begins with the call.
+    pub fn begin(wish: &Wish) -> Self {
+        let (name, waits) = (wish.recorded_as().cloned(), !wish.once());
+        Self { began: clock::now(), name, waits, process: Process::current(), ended: false }
+    }
+
+    /// Ends with the result of the call.
+    pub fn ended<T>(mut self, acquired: &Result<T, Error>) {
+        let outcome = match acquired {
+            Ok(_) => "granted",
+            Err(Error::Busy(_)) if self.waits => "timed_out",
+            Err(Error::Busy(_)) => "busy",
+            Err(Error::Cancelled) => "cancelled",
+            Err(Error::Unavailable(_)) => "unavailable",
+            Err(Error::Closed) => "closed",
+            Err(_) => "refused",
+        };
+        self.end(outcome);
+    }
+
+    fn end(&mut self, outcome: &'static str) {
+        // In a fork, the recorder's mutexes may be locked for ever.
+        if std::mem::replace(&mut self.ended, true) || !self.process.is_current() {
+            return;
+        }
+        let took = clock::now().since(self.began);
+        let (count, time) = (
+            key(ACQUIRES, Some(("outcome", outcome)), self.name.as_ref()),
+            key(ACQUIRE_DURATION, Some(("outcome", outcome)), self.name.as_ref()),
+        );
+        contained(|| {
+            with_recorder(|recorder| {
+                recorder.register_counter(&count, &METADATA).increment(1);
+                recorder.register_histogram(&time, &METADATA).record(took);
+            });
+        });
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.end("cancelled");
+    }
+}
+
+/// One hold, from its grant to its release or loss.
+pub struct Hold {
+    since: Instant,
+    valid: Duration,
+    /// The name that is recorded, if any, once its guard was made.
+    name: OnceLock<Option<LockName>>,
+    stage: AtomicU8,
+}
+
+const GRANTED: u8 = 0;
+/// Its caller has it.
+const HELD_NOW: u8 = 1;
+const OVER: u8 = 2;
+
+impl Hold {
+    /// A grant that counts for `valid` unless renewed. Records nothing.
+    pub fn new(valid: Duration) -> Self {
+        let stage = AtomicU8::new(GRANTED);
+        Self { since: clock::now(), valid, name: OnceLock::new(), stage }
+    }
+
+    /// The caller has its guard.
+    pub fn begin(&self, wish: &Wish) {
+        let name = self.name.get_or_init(|| wish.recorded_as().cloned());
+        let order = Ordering::SeqCst;
+        if self.stage.compare_exchange(GRANTED, HELD_NOW, order, order).is_ok() {
+            Queue::here().begin();
+            let key = key(HELD, None, name.as_ref());
+            contained(|| {
+                with_recorder(|recorder| {
+                    recorder.register_gauge(&key, &METADATA).increment(1.0);
+                });
+            });
+        }
+    }
+
+    /// A renewal was confirmed, of a lease that counted until `deadline`. Calls no recorder, and allocates nothing.
+    pub fn renewed(&self, deadline: Instant) {
+        let margin = deadline.since(clock::now());
+        let age = self.valid.saturating_sub(margin);
+        self.queue(Entry::Renewed { age, margin });
+    }
+
+    /// A renewal failed. Calls no recorder, and allocates nothing.
+    pub fn renewal_failed(&self) {
+        self.queue(Entry::RenewalFailed);
+    }
+
+    fn queue(&self, entry: Entry) {
+        if self.stage.load(Ordering::SeqCst) == HELD_NOW {
+            Queue::here().push(entry);
+        }
+    }
+
+    /// The lock was lost. Calls no recorder.
+    pub fn lost(&self, reason: &LostReason) {
+        if *reason == LostReason::Forked {
+            return;
+        }
+        let before = self.stage.swap(OVER, Ordering::SeqCst);
+        if before != OVER {
+            let reason = match reason {
+                LostReason::Deadline { .. } => "deadline",
+                LostReason::Taken => "taken",
+                LostReason::Disconnected { .. } => "disconnected",
+                LostReason::Unattended => "unattended",
+                LostReason::Gone { .. } => "gone",
+                _ => "other",
+            };
+            let held = (before == HELD_NOW).then(|| clock::now().since(self.since));
+            let name = self.name.get().cloned().flatten();
+            Queue::here().push(Entry::Lost { reason, name, held });
+        }
+    }
+
+    /// The caller has released the lock, whose lease counted until `deadline`. Calls the recorder.
+    pub fn released(&self, deadline: Instant) {
+        if deadline <= clock::now() {
+            // The caller was the first to look.
+            self.lost(&LostReason::Deadline { last_failure: None });
+        } else if self.stage.swap(OVER, Ordering::SeqCst) == HELD_NOW {
+            let held = clock::now().since(self.since);
+            let name = self.name.get().and_then(Option::as_ref);
+            contained(|| over(held, name));
+        }
+    }
+}
+
+/// Records the end of a hold.
+fn over(held: Duration, name: Option<&LockName>) {
+    let (count, time) = (key(HELD, None, name), key(HOLD_DURATION, None, name));
+    with_recorder(|recorder| {
+        recorder.register_gauge(&count, &METADATA).decrement(1.0);
+        recorder.register_histogram(&time, &METADATA).record(held);
+    });
+}
+
+/// Records a loss.
+pub(super) fn lost(reason: &'static str, name: Option<&LockName>, held: Option<Duration>) {
+    let count = key(LOST, Some(("reason", reason)), name);
+    with_recorder(|recorder| recorder.register_counter(&count, &METADATA).increment(1));
+    if let Some(held) = held {
+        over(held, name);
+    }
+}
+
+fn key(
+    name: &'static str,
+    label: Option<(&'static str, &'static str)>,
+    of: Option<&LockName>,
+) -> Key {
+    let label = label.map(|(key, value)| Label::from_static_parts(key, value));
+    let of = of.map(|of| Label::new("lock", of.as_str().to_string()));
+    Key::from_parts(name, label.into_iter().chain(of).collect::<Vec<_>>())
+}
+
+/// Calls a recorder. Its panic ends here.
+pub(super) fn contained(record: impl FnOnce()) {
+    let _ = catch_unwind(AssertUnwindSafe(record));
+}
