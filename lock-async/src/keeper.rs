@@ -6,7 +6,7 @@
 
 use crate::clock;
 use crate::guard::HoldState;
-use crate::process::Process;
+use crate::process::{PerProcess, Process};
 use lock_core::Instant;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,16 +19,10 @@ const LOOK: Duration = Duration::from_secs(1);
 const NEVER: Instant = Instant::from_nanos(u64::MAX);
 const LONG_AGO: Instant = Instant::from_nanos(0);
 
-/// The keeper of the first process. It leads to that of its fork, and so on.
-static FIRST: OnceLock<Keeper> = OnceLock::new();
-
 struct Keeper {
     process: Process,
     watched: Mutex<Watched>,
     changed: Condvar,
-    /// The keeper of a fork. A fork has no copy of the thread, and its copy of the mutex may be locked for
-    /// ever.
-    forks: OnceLock<Box<Keeper>>,
 }
 
 #[derive(Default)]
@@ -111,16 +105,12 @@ impl Watched {
 impl Keeper {
     /// The keeper of this process.
     fn here() -> &'static Self {
-        let mut keeper = FIRST.get_or_init(Self::new);
-        while !keeper.process.is_current() {
-            keeper = keeper.forks.get_or_init(|| Box::new(Self::new()));
-        }
-        keeper
+        static FIRST: OnceLock<PerProcess<Keeper>> = OnceLock::new();
+        PerProcess::here(&FIRST, Self::new)
     }
 
     fn new() -> Self {
-        let (watched, changed) = (Mutex::default(), Condvar::new());
-        Self { process: Process::current(), watched, changed, forks: OnceLock::new() }
+        Self { process: Process::current(), watched: Mutex::default(), changed: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Watched> {

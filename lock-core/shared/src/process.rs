@@ -2,6 +2,7 @@
 //! connections belong to the parent.
 
 use forkguard::atfork::Guard;
+use std::sync::OnceLock;
 
 /// A process.
 #[derive(Clone, Debug)]
@@ -27,5 +28,25 @@ impl Process {
             Known::Count(forks) => !forks.clone().detected_fork(),
             Known::Id(id) => *id == std::process::id(),
         }
+    }
+}
+
+/// Something that each process has one of. A fork makes its own: it has none of the threads that belong to its copy of the
+/// parent's, and a mutex of that copy may be locked for ever.
+pub struct PerProcess<T> {
+    process: Process,
+    it: T,
+    fork: OnceLock<Box<Self>>,
+}
+
+impl<T> PerProcess<T> {
+    /// That of the calling process. `first` is the first process's, and leads to that of its fork, and so on.
+    pub fn here(first: &'static OnceLock<Self>, make: fn() -> T) -> &'static T {
+        let new = || Self { process: Process::current(), it: make(), fork: OnceLock::new() };
+        let mut known = first.get_or_init(new);
+        while !known.process.is_current() {
+            known = known.fork.get_or_init(|| Box::new(new()));
+        }
+        &known.it
     }
 }

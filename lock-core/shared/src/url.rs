@@ -198,6 +198,7 @@ fn escapes_are_whole(url: &str) -> bool {
 #[cfg(all(test, feature = "consul", feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn urls_are_taken_or_refused_without_their_secrets() {
@@ -289,6 +290,9 @@ mod tests {
         for url in good {
             assert!(read(url, None).is_ok(), "{url}");
         }
+        let (_, settings) = read("sqlite:a?warn_wait=30s&warn_hold=1h", None).expect("good");
+        let (wait, hold) = (settings.warn_after.wait, settings.warn_after.hold);
+        assert_eq!((wait, hold), (Some(Duration::from_secs(30)), Some(Duration::from_secs(3_600))));
         for url in bad {
             let line = read(url, None).map(drop).expect_err(url).to_string();
             assert!(!line.contains('\n') && !line.contains("hunter2"), "{line}");

@@ -2,7 +2,7 @@
 
 use super::names::{AGE, MARGIN, METADATA, MISSED, RENEWALS_FAILED, RENEWALS_RENEWED};
 use super::recorded::{contained, lost};
-use crate::process::Process;
+use crate::process::PerProcess;
 use lock_core::LockName;
 use metrics::with_recorder;
 use std::collections::VecDeque;
@@ -18,12 +18,10 @@ pub(super) enum Entry {
     Lost { reason: &'static str, name: Option<LockName>, held: Option<Duration> },
 }
 
+#[derive(Default)]
 pub(super) struct Queue {
-    process: Process,
     waiting: Mutex<Waiting>,
     changed: Condvar,
-    /// The queue of a fork. A fork has no copy of the thread, and its copy of the mutex may be locked for ever.
-    forks: OnceLock<Box<Queue>>,
 }
 
 #[derive(Default)]
@@ -36,22 +34,11 @@ struct Waiting {
     asleep: bool,
 }
 
-/// The queue of the first process. It leads to that of its fork, and so on.
-static FIRST: OnceLock<Queue> = OnceLock::new();
-
 impl Queue {
     /// The queue of this process.
     pub(super) fn here() -> &'static Self {
-        let mut queue = FIRST.get_or_init(Self::new);
-        while !queue.process.is_current() {
-            queue = queue.forks.get_or_init(|| Box::new(Self::new()));
-        }
-        queue
-    }
-
-    fn new() -> Self {
-        let (waiting, changed) = (Mutex::default(), Condvar::new());
-        Self { process: Process::current(), waiting, changed, forks: OnceLock::new() }
+        static FIRST: OnceLock<PerProcess<Queue>> = OnceLock::new();
+        PerProcess::here(&FIRST, Self::default)
     }
 
     /// Starts the thread, if that is still to be done.
@@ -131,7 +118,7 @@ mod tests {
 
     #[test]
     fn entries_beyond_a_number_are_counted() {
-        let queue = Queue::new();
+        let queue = Queue::default();
         for _ in 0..MOST + 3 {
             queue.push(Entry::RenewalFailed);
         }
@@ -142,7 +129,7 @@ mod tests {
 
     #[test]
     fn room_that_was_made_once_is_used_again() {
-        let queue = Queue::new();
+        let queue = Queue::default();
         let (age, margin) = (Duration::ZERO, Duration::ZERO);
         queue.push(Entry::Renewed { age, margin });
         let room = queue.lock().entries.capacity();

@@ -144,14 +144,16 @@ impl Hold {
 
     /// The caller has released the lock, whose lease counted until `deadline`. Calls the recorder.
     pub fn released(&self, deadline: Instant) {
-        if deadline <= clock::now() {
-            // The caller was the first to look.
-            self.lost(&LostReason::Deadline { last_failure: None });
-        } else if self.stage.swap(OVER, Ordering::SeqCst) == HELD_NOW {
-            let held = clock::now().since(self.since);
-            let name = self.name.get().and_then(Option::as_ref);
-            contained(|| over(held, name));
+        if self.stage.swap(OVER, Ordering::SeqCst) != HELD_NOW {
+            return;
         }
+        let now = clock::now();
+        let (held, name) = (now.since(self.since), self.name.get().and_then(Option::as_ref));
+        contained(|| match deadline <= now {
+            // The caller was the first to look.
+            true => lost("deadline", name, Some(held)),
+            false => over(held, name),
+        });
     }
 }
 
