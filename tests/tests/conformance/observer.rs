@@ -127,7 +127,7 @@ fn an_outage_is_told_and_survived(place: Place, driver: Driver) {
         None => place.tamper(sql),
     };
     let mark = if through.whole_url().contains('?') { '&' } else { '?' };
-    let url = format!("{}{mark}request_timeout=1s", through.whole_url());
+    let url = format!("{}{mark}request_timeout=2s", through.whole_url());
     let admin = Admin::connect(driver, &url, SECOND * 30);
     let mut observer = admin.observe("leader", SECOND / 4);
     assert_eq!(change(&mut observer).expect("somebody").term, guard.fence());

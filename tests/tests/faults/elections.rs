@@ -167,3 +167,24 @@ fn terms_never_overlap_on_mariadb() {
 fn terms_never_overlap_in_consul() {
     terms_never_overlap("terms_never_overlap_in_consul", Place::consul, 2);
 }
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn terms_never_overlap_with_postgres_advisory_locks() {
+    let test = "terms_never_overlap_with_postgres_advisory_locks";
+    terms_never_overlap(test, Place::postgres_advisory, 3);
+}
+
+#[test]
+#[ignore = "needs a MySQL server: tests/run starts one"]
+fn terms_never_overlap_with_mysql_advisory_locks() {
+    let test = "terms_never_overlap_with_mysql_advisory_locks";
+    terms_never_overlap(test, Place::mysql_advisory, 3);
+}
+
+#[test]
+#[ignore = "needs a MariaDB server: tests/run starts one"]
+fn terms_never_overlap_with_mariadb_advisory_locks() {
+    let test = "terms_never_overlap_with_mariadb_advisory_locks";
+    terms_never_overlap(test, Place::mariadb_advisory, 3);
+}
