@@ -132,6 +132,7 @@ fn surprise() -> Failure {
 
 /// A lock, as the server shows it. By the time it is read it may be out of date.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct LockState {
     /// Its name.
     pub name: String,
@@ -141,8 +142,16 @@ pub struct LockState {
     pub hold: Option<Hold>,
 }
 
+impl LockState {
+    /// A lock in this state.
+    pub fn new(name: impl Into<String>, fence: Fence, hold: Option<Hold>) -> Self {
+        Self { name: name.into(), fence, hold }
+    }
+}
+
 /// The holder of a lock, for people to read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Hold {
     /// What the holder said of itself: host, process id and a label of its own.
     pub label: String,
@@ -155,4 +164,12 @@ pub struct Hold {
     pub ends_late: bool,
     /// It was released, and nobody has it: it is [kept](crate::Request::Keep) until its lease ends.
     pub kept: bool,
+}
+
+impl Hold {
+    /// A holder that calls itself so, of whom nothing else is known.
+    pub fn new(label: impl Into<String>) -> Self {
+        let (label, ends_late, kept) = (label.into(), false, false);
+        Self { label, held_for: None, expires_in: None, ends_late, kept }
+    }
 }

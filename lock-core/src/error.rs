@@ -306,6 +306,7 @@ pub enum LostReason {
     Deadline {
         /// Why the last renewal failed. [`None`] if none had failed since the last success: the
         /// process was stopped, say, or the answer is still outstanding.
+        #[source]
         last_failure: Option<Failure>,
     },
     /// The server said that the lease is no longer ours.
@@ -315,6 +316,7 @@ pub enum LostReason {
     #[error("the connection that held the lock is gone{}", after(.last_failure))]
     Disconnected {
         /// How the connection failed. [`None`] if it was closed from this side.
+        #[source]
         last_failure: Option<Failure>,
     },
     /// The guard is a copy in a fork of the process that took the lock. Told by drivers.
@@ -328,6 +330,7 @@ pub enum LostReason {
     #[error("{failure}")]
     Gone {
         /// It names the thing that was deleted or replaced, and says what to do.
+        #[source]
         failure: Failure,
     },
 }

@@ -101,6 +101,7 @@ pub enum Outcome {
 ///
 /// A snapshot: by the time it is read it may be out of date. Nothing that must be safe rests on it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Holder {
     /// The holder's words about itself: host, process id and a label of its own.
     pub label: String,
@@ -114,6 +115,14 @@ pub struct Holder {
     pub kept: bool,
     /// The lease's version and TTL, where its end is found out by watching it. Then `expires_in` is the engine's.
     pub watched: Option<(LeaseVersion, Duration)>,
+}
+
+impl Holder {
+    /// A holder that calls itself so, and nobody else waited for its lock.
+    pub fn new(label: impl Into<String>, held_for: Duration, expires_in: Duration) -> Self {
+        let (label, wanted, kept, watched) = (label.into(), false, false, None);
+        Self { label, held_for, expires_in, wanted, kept, watched }
+    }
 }
 
 /// Word from a server that notifies waiters. Safety never rests on it.

@@ -99,14 +99,7 @@ mod tests {
     use std::time::Duration;
 
     fn busy(label: &str) -> Progress {
-        Progress::Busy(Some(Holder {
-            label: label.to_string(),
-            held_for: Duration::ZERO,
-            expires_in: Duration::ZERO,
-            wanted: false,
-            kept: false,
-            watched: None,
-        }))
+        Progress::Busy(Some(Holder::new(label, Duration::ZERO, Duration::ZERO)))
     }
 
     #[tokio::test]

@@ -115,7 +115,7 @@ pub enum ReleaseError {
     /// The lock had been lost before: what was done under it may have overlapped with another
     /// holder's work.
     #[error("the lock had been lost: {0}")]
-    Lost(LostReason),
+    Lost(#[source] LostReason),
     /// The server did not confirm the release in time. It is tried again in the background as long
     /// as this process lives, and the lease ends by itself: after its TTL; with Consul, where it is
     /// the session's, after up to twice that and the lock-delay, when nothing else is held in it.
@@ -142,6 +142,7 @@ pub enum WithLockError<T> {
         /// The work's value.
         value: T,
         /// How the lock was lost.
+        #[source]
         reason: LostReason,
     },
     /// The work was done under the lock, but the server did not confirm the release. The lease ends by
@@ -197,5 +198,49 @@ impl<T> fmt::Debug for WithLockError<T> {
                 .field("within", within)
                 .finish_non_exhaustive(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Code;
+    use core::error::Error as _;
+
+    /// The errors behind an error, from the outside in.
+    fn causes(error: &dyn core::error::Error) -> alloc::vec::Vec<String> {
+        let (mut all, mut next) = (alloc::vec::Vec::new(), error.source());
+        while let Some(cause) = next {
+            all.push(cause.to_string());
+            next = cause.source();
+        }
+        all
+    }
+
+    #[test]
+    fn the_causes_of_a_loss_lead_to_the_servers_code() {
+        let code = Some(Code::Mysql(1290));
+        let failure = Failure::not_now("read-only".into()).with_code(code);
+        let last_failure = Some(failure.clone());
+        for reason in [
+            LostReason::Deadline { last_failure: last_failure.clone() },
+            LostReason::Disconnected { last_failure },
+            LostReason::Gone { failure },
+        ] {
+            let all = [reason.to_string(), "read-only".to_string()];
+            let released = ReleaseError::Lost(reason.clone());
+            assert_eq!(causes(&released), all);
+            let worked = WithLockError::Lost { value: 7, reason: reason.clone() };
+            assert_eq!(causes(&worked), all);
+            let last = reason.source().and_then(|cause| cause.downcast_ref::<Failure>());
+            assert_eq!(last.and_then(Failure::code), code);
+        }
+        assert!(causes(&LostReason::Deadline { last_failure: None }).is_empty());
+        assert!(causes(&LostReason::Taken).is_empty());
+        // What only passes an error on has that error's causes.
+        let timing: Error = ConfigError::from(crate::error::TimingError::NoTime).into();
+        assert!(causes(&timing).is_empty());
+        let acquired = WithLockError::<()>::Acquire(Error::Closed);
+        assert!(causes(&acquired).is_empty());
     }
 }

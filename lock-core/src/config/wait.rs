@@ -1,7 +1,9 @@
 //! An acquire that waits.
 
+use crate::duration::Shown;
 use crate::outcome::Holder;
 use alloc::string::String;
+use core::fmt;
 use core::time::Duration;
 
 /// How long to wait for a lock that somebody else has.
@@ -13,6 +15,17 @@ pub enum Wait {
     For(Duration),
     /// As long as it takes.
     Forever,
+}
+
+/// `not at all`, `for 1m 30s`, `as long as it takes`.
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Wait::Never => f.write_str("not at all"),
+            Wait::For(limit) => write!(f, "for {}", Shown(*limit)),
+            Wait::Forever => f.write_str("as long as it takes"),
+        }
+    }
 }
 
 /// News from an acquire that waits.
@@ -29,4 +42,18 @@ pub enum Progress {
     Busy(Option<Holder>),
     /// The server could not be asked; it is tried again.
     Trouble(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn a_wait_is_shown_in_words() {
+        let shown = |wait: Wait| wait.to_string();
+        assert_eq!(shown(Wait::Never), "not at all");
+        assert_eq!(shown(Wait::For(Duration::from_secs(90))), "for 1m 30s");
+        assert_eq!(shown(Wait::Forever), "as long as it takes");
+    }
 }

@@ -12,14 +12,13 @@ fn row(name: &str, fence: i64, held: i64, left: i64) -> Vec<Value> {
 }
 
 fn lock(name: &str, fence: u64, hold: Option<(u64, u64)>) -> LockState {
-    let hold = hold.map(|(held, left)| Hold {
-        label: "host 1".into(),
-        held_for: Some(Duration::from_micros(held)),
-        expires_in: Some(Duration::from_micros(left)),
-        ends_late: false,
-        kept: false,
+    let hold = hold.map(|(held, left)| {
+        let mut hold = Hold::new("host 1");
+        hold.held_for = Some(Duration::from_micros(held));
+        hold.expires_in = Some(Duration::from_micros(left));
+        hold
     });
-    LockState { name: name.into(), fence: Fence::new(fence), hold }
+    LockState::new(name, Fence::new(fence), hold)
 }
 
 #[test]

@@ -4,14 +4,7 @@ use super::*;
 use lock_core::admin::{Hold, Listing, LockState, PAGE, PurgeError, Purging, SHORTEST};
 
 fn lock(name: &str, held: bool) -> LockState {
-    let hold = Hold {
-        label: "host 1".into(),
-        held_for: None,
-        expires_in: None,
-        ends_late: false,
-        kept: false,
-    };
-    LockState { name: name.into(), fence: Fence::new(7), hold: held.then_some(hold) }
+    LockState::new(name, Fence::new(7), held.then(|| Hold::new("host 1")))
 }
 
 /// So many locks, the first of which has this number.

@@ -15,7 +15,7 @@ fn waiting(id: LockId, holder: &Holder) -> Event {
 
 /// The same, as somebody behind another waiter is told.
 fn wanted(holder: &Holder) -> Holder {
-    Holder { wanted: true, ..holder.clone() }
+    but(holder.clone(), |it| it.wanted = true)
 }
 
 #[test]

@@ -161,7 +161,7 @@ fn the_next_attempt_of_the_same_engine_waits_for_the_end() {
     scene.tells([freed(id)]);
     let next = scene.acquire_once("a", Duration::ZERO);
     let claim = scene.sends(Action::Acquire, &["a"]);
-    let kept = lock_core::Holder { kept: true, ..holder("me", Duration::from_secs(50)) };
+    let kept = but(holder("me", Duration::from_secs(50)), |it| it.kept = true);
     scene.denies_for(&claim, kept.clone());
     scene.tells([not_acquired(next, lock_core::NotAcquired::Busy(Some(kept)))]);
     scene.is_over();

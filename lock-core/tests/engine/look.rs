@@ -9,7 +9,7 @@ const LEFT: Duration = Duration::from_secs(20);
 
 /// Somebody who has just got the lock.
 fn next_holder(wanted: bool) -> Holder {
-    Holder { held_for: Duration::ZERO, wanted, ..holder("somebody", LEFT) }
+    but(holder("somebody", LEFT), |it| (it.held_for, it.wanted) = (Duration::ZERO, wanted))
 }
 
 /// It looks again: when, and what.
@@ -48,7 +48,7 @@ fn who_was_the_first_to_wait_claims_at_once_what_it_sees_to_be_free() {
     let (mut scene, id) = denied(false);
     let look = looks(&mut scene);
     // By now it is wanted: by itself.
-    scene.denies_for(&look, Holder { wanted: true, held_for: TRIP * 9, ..next_holder(true) });
+    scene.denies_for(&look, but(next_holder(true), |it| it.held_for = TRIP * 9));
     let look = looks(&mut scene);
     scene.is_free(&look);
     let claim = scene.sends(Action::Acquire, &["a"]);
@@ -95,7 +95,7 @@ fn who_has_seen_the_lock_change_hands_looks_often_until_it_should_have_again() {
             scene.denies_for(&look, next_holder(true));
             break scene.now;
         }
-        scene.denies_for(&look, Holder { held_for, ..next_holder(true) });
+        scene.denies_for(&look, but(next_holder(true), |it| it.held_for = held_for));
     };
     let turn = second.since(taken);
     let mut last = second;
@@ -105,7 +105,7 @@ fn who_has_seen_the_lock_change_hands_looks_often_until_it_should_have_again() {
         gaps.push((scene.now.since(second), scene.now.since(last)));
         last = scene.now;
         let held_for = scene.now.since(second);
-        scene.denies_for(&look, Holder { held_for, ..next_holder(true) });
+        scene.denies_for(&look, but(next_holder(true), |it| it.held_for = held_for));
     }
     let soon = gaps.iter().filter(|(at, _)| *at < turn * 2);
     assert!(soon.clone().all(|(_, gap)| *gap <= turn / 4), "{turn:?}: {gaps:?}");

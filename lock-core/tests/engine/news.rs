@@ -6,8 +6,8 @@ mod turns;
 
 use crate::scenario::{NANO, Scenario, Sent, TRIP, deadlock, holder, name, unknown};
 use lock_core::{
-    Action, ConnectionId, Engine, Event, Holder, Instant, LockId, News, Notification, Outcome,
-    Reply, Request, table,
+    Action, ConnectionId, Engine, Event, Instant, LockId, News, Notification, Outcome, Reply,
+    Request, table,
 };
 use std::time::Duration;
 

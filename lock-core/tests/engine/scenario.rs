@@ -75,21 +75,20 @@ pub(crate) fn deadlock() -> Failure {
 
 /// One that has had it for long.
 pub(crate) fn holder(label: &str, expires_in: Duration) -> Holder {
-    Holder {
-        label: label.into(),
-        held_for: Duration::from_secs(3_600),
-        expires_in,
-        wanted: false,
-        kept: false,
-        watched: None,
-    }
+    Holder::new(label, Duration::from_secs(3_600), expires_in)
+}
+
+/// The same holder but for one thing.
+pub(crate) fn but(mut holder: Holder, change: impl FnOnce(&mut Holder)) -> Holder {
+    change(&mut holder);
+    holder
 }
 
 /// The holder that is told of a hold of the engine's own: granted at `since`, by a claim sent one [`TRIP`] before.
 pub(crate) fn own_hold(now: Instant, since: Instant) -> Holder {
     let held_for = now.since(since);
     let expires_in = VALID - TRIP - held_for;
-    Holder { label: "me".into(), held_for, expires_in, wanted: false, kept: false, watched: None }
+    Holder::new("me", held_for, expires_in)
 }
 
 pub(crate) fn freed(id: LockId) -> Event {

@@ -1,7 +1,7 @@
 //! Between a denial and the next look or claim.
 
 use crate::scenario::*;
-use lock_core::{Action, Config, Event, Holder, LockId};
+use lock_core::{Action, Config, Event, LockId};
 use std::time::Duration;
 
 /// Claims, then looks, and is denied `turns` times; how long it waited after each.
@@ -117,7 +117,7 @@ fn one_slow_answer_does_not_make_a_slow_server() {
         let look = scene.sends(Action::Probe, &["a"]);
         scene.sleep(if turn == 0 { TRIP } else { slow });
         // It changes hands each time: there is no other reason to wait for longer.
-        scene.denies_for(&look, Holder { held_for: Duration::ZERO, ..holder("one", TTL) });
+        scene.denies_for(&look, but(holder("one", TTL), |it| it.held_for = Duration::ZERO));
         let denied = scene.now;
         waits.push(scene.engine.poll_timeout().expect("it looks again").since(denied));
         scene.told();
@@ -186,7 +186,7 @@ fn a_lock_that_changed_hands_is_asked_for_soon_again() {
     for (held_for, soon) in [(Duration::from_secs(3_600), false), (Duration::ZERO, true)] {
         let look = scene.sends(Action::Probe, &["a"]);
         scene.sleep(TRIP);
-        scene.denies_for(&look, Holder { held_for, ..holder("somebody", RENEW) });
+        scene.denies_for(&look, but(holder("somebody", RENEW), |it| it.held_for = held_for));
         let denied = scene.now;
         scene.told();
         scene.sleeps();

@@ -51,15 +51,7 @@ fn keys(entries: &[String]) -> String {
 }
 
 fn lock(name: &str, label: Option<&str>) -> LockState {
-    let hold = |label: &str| Hold {
-        label: label.into(),
-        held_for: None,
-        expires_in: None,
-        ends_late: false,
-        kept: false,
-    };
-    let hold = label.map(hold);
-    LockState { name: name.into(), fence: Fence::new(24), hold }
+    LockState::new(name, Fence::new(24), label.map(Hold::new))
 }
 
 fn locks(locks: &[LockState]) -> Result<AdminResponse, Failure> {

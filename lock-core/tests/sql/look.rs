@@ -19,7 +19,9 @@ fn row(name: &str, wanted: i64) -> Vec<Value> {
 
 fn holder(wanted: bool) -> Holder {
     let [held_for, expires_in] = [5, 7].map(Duration::from_micros);
-    Holder { label: "me".into(), held_for, expires_in, wanted, kept: false, watched: None }
+    let mut holder = Holder::new("me", held_for, expires_in);
+    holder.wanted = wanted;
+    holder
 }
 
 fn held(wanted: bool) -> Outcome {

@@ -116,14 +116,8 @@ fn for_what_is_denied_a_second_statement_asks_who_has_it() {
         let row =
             vec![text("b"), text("host 1"), int(2_000_000), int(3), int(1), int(7), int(0), int(0)];
         exchange.handle_rows(vec![row]);
-        let holder = Holder {
-            label: "host 1".into(),
-            held_for: Duration::from_secs(2),
-            expires_in: Duration::from_micros(3),
-            wanted: true,
-            kept: false,
-            watched: None,
-        };
+        let mut holder = Holder::new("host 1", Duration::from_secs(2), Duration::from_micros(3));
+        holder.wanted = true;
         let reply = vec![Outcome::Granted(Fence::new(7)), Outcome::Busy(Some(holder))];
         assert_eq!(exchange.finish(), Ok(Reply::Outcomes(reply)));
     }
@@ -163,14 +157,8 @@ fn a_holders_negative_times_count_as_none() {
             int(0),
         ]];
         let request = acquire(vec![claim("a", 1)]);
-        let holder = Holder {
-            label: "".into(),
-            held_for: Duration::ZERO,
-            expires_in: Duration::ZERO,
-            wanted: true,
-            kept: false,
-            watched: None,
-        };
+        let mut holder = Holder::new("", Duration::ZERO, Duration::ZERO);
+        holder.wanted = true;
         let reply = Reply::Outcomes(vec![Outcome::Busy(Some(holder))]);
         assert_eq!(run(&codec, &request, &[vec![], rows]), Ok(reply));
     }

@@ -5,4 +5,5 @@ mod docs;
 mod examples;
 mod recipes;
 mod requests;
+mod signatures;
 mod statements;

@@ -1,6 +1,7 @@
 //! The order of waiters that are told.
 
 use super::*;
+use crate::scenario::but;
 use lock_core::{Outcome, Reply};
 
 #[test]
@@ -28,7 +29,8 @@ fn who_frees_what_others_wait_for_lets_them_go_first() {
 
 fn denied_behind(scene: &mut Scenario, claim: &Sent) {
     scene.sleep(TRIP);
-    let just = Holder { held_for: Duration::ZERO, wanted: true, ..holder("somebody", LEFT) };
+    let just =
+        but(holder("somebody", LEFT), |it| (it.held_for, it.wanted) = (Duration::ZERO, true));
     scene.denies_for(claim, just);
     scene.told();
 }

@@ -53,7 +53,7 @@ pub(crate) fn look(args: &Args, Place { config, own, .. }: Place) -> Result<u8, 
 
 /// A lock without a row: never acquired, or purged.
 fn unknown(name: &str) -> LockState {
-    LockState { name: name.to_string(), fence: Fence::default(), hold: None }
+    LockState::new(name, Fence::default(), None)
 }
 
 fn status(args: &Args, state: &LockState) -> u8 {
@@ -136,7 +136,7 @@ const ENDS_LATE: &str = " (the server's clock was set back after the grant)";
 const KEPT: &str = " (released, and kept)";
 
 fn sentence(state: &LockState) -> String {
-    let LockState { name, fence, hold } = state;
+    let LockState { name, fence, hold, .. } = state;
     match hold {
         Some(Hold { label, expires_in, kept: true, .. }) => {
             let left = expires_in.map(|time| format!(" for {}", seconds(time)));

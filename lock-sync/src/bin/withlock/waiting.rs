@@ -293,14 +293,7 @@ mod tests {
     use super::*;
 
     fn holder(label: &str) -> Progress {
-        Progress::Busy(Some(Holder {
-            label: label.to_string(),
-            held_for: MINUTE,
-            expires_in: MINUTE,
-            wanted: false,
-            kept: false,
-            watched: None,
-        }))
+        Progress::Busy(Some(Holder::new(label, MINUTE, MINUTE)))
     }
 
     fn told(waiting: &Waiting) -> String {
@@ -327,8 +320,9 @@ mod tests {
     fn a_lock_that_is_kept_is_nobodys() {
         let mut waiting = Waiting::new("n", "here", Level::Normal, true);
         waiting.tell(&holder("one"));
-        let Progress::Busy(Some(seen)) = holder("one") else { unreachable!() };
-        waiting.tell(&Progress::Busy(Some(Holder { kept: true, ..seen })));
+        let mut kept = Holder::new("one", MINUTE, MINUTE);
+        kept.kept = true;
+        waiting.tell(&Progress::Busy(Some(kept)));
         let line = told(&waiting);
         assert!(line.starts_with("waiting for \"n\" (released by one, kept for "), "{line}");
         let end = waiting.end();

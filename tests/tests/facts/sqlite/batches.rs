@@ -29,14 +29,8 @@ fn a_batch_grants_what_is_free_and_names_the_holders_of_the_rest() {
     table.now += 100;
     let claims = [claim("a", 3), claim("b", 4), claim("c", 5), claim("d", 6)];
     let holder = |owner, held, left| {
-        Outcome::Busy(Some(Holder {
-            label: format!("holder {}", Owner::new(owner)),
-            held_for: Duration::from_micros(held),
-            expires_in: Duration::from_micros(left),
-            kept: false,
-            watched: None,
-            wanted: false,
-        }))
+        let [held, left] = [held, left].map(Duration::from_micros);
+        Outcome::Busy(Some(Holder::new(format!("holder {}", Owner::new(owner)), held, left)))
     };
     let entries = table.acquire_all(&claims);
     let [Outcome::Granted(_), b, Outcome::Granted(_), d] = &entries[..] else {
