@@ -1,40 +1,34 @@
 //! The order of waiters: who claims a lock when it is freed, and what a waiter asks until then, and when. This
-//! file is the whole policy; nothing that must be safe rests on it.
+//! file and `line` are the whole policy; nothing that must be safe rests on it.
 //!
 //! A slot tells its [`Contention`] what it was told of the lock (denied, notified, seen free), and asks it when
 //! to try again, and what to ask. The engine asks [`others_wait`] and keeps [`Cooldowns`].
 //!
-//! * The waiter that was denied first claims the lock as soon as it is freed.
-//! * The waiters behind it are held back by a number of steps that shrinks with the square of how often they
-//!   were overtaken: 24, 24, 14, 8, 5, 3½, … none. So they are not in its way, and the next to be denied first
-//!   is most likely the one that has waited longest. A step is a round trip where all waiters are notified at
-//!   once, and a quarter of it where each finds out by itself, for most do so later.
-//! * A waiter that finds out by itself, and has seen the lock change hands, expects that again: it looks four
-//!   times in the time that took, and if it was overtaken often, up to sixteen times. If the lock is kept for
-//!   longer, it looks less often by and by: an eighth of that time apart. After a standstill, no waiter sleeps
-//!   long while others go on.
+//! * A table's waiters stand in a [line](line::Line): they draw tickets, and the server lets them go in turn.
 //! * Consul notifies all waiters at once, and knows no first. There, a holder that frees a lock leaves word of
 //!   how often it was overtaken. A waiter that was overtaken as often is next, and claims at once; any other is
 //!   held back by a round trip for each time that it lacks, and then sees first whether the lock is still free.
-//! * A process that frees what others wait for stays behind them, longer if there were many of them.
+//! * A process that frees what others wait for stays behind them: in a line, it draws a ticket before it claims, and
+//!   elsewhere it waits for a while.
 //!
 //! No waiter is held back for long: not even if the first has died.
+
+mod line;
 
 use crate::back_off::BackOff;
 use crate::capabilities::Sessions;
 use crate::name::LockName;
-use crate::outcome::{Holder, Outcome};
-use crate::request::Action;
+use crate::outcome::{Holder, Outcome, Place};
+use crate::request::{Action, Turn};
 use crate::slot::Context;
 use crate::time::Instant;
 use crate::timing::Timing;
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::time::Duration;
+use line::Line;
 
 /// By how many steps at most a waiter is held back.
 const MOST: u32 = 24;
-/// How often a waiter looks in the time in which a lock changes hands, before it is overtaken.
-const LOOKS: u32 = 4;
 
 /// The memory that an attempt has of its wait.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -45,27 +39,14 @@ pub(crate) struct Contention {
     next_action: Action,
     /// The place in the server's history at which the last wait ended.
     index: u64,
-    /// The hold that the last denial told of.
-    observed_hold: Option<Hold>,
-    /// How long the hold before that lasted, hand-over and all.
-    last_tenure: Option<Duration>,
-    /// No other waiter was denied by that holder before.
-    is_front_waiter: bool,
+    /// Its place among a table's waiters.
+    line: Line,
     /// The lock may have been freed while the claim was in flight.
     notified: bool,
     /// Hand-overs to others of which it was notified, or that it has seen.
     times_overtaken: u32,
     /// It has let others go first to what was freed.
     deferred: bool,
-}
-
-/// Another owner's hold, as a denial told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Hold {
-    /// The time of the denial.
-    seen_at: Instant,
-    /// The beginning of the hold.
-    taken_at: Instant,
 }
 
 impl Contention {
@@ -75,9 +56,7 @@ impl Contention {
             on_busy,
             next_action: Action::Acquire,
             index: 0,
-            observed_hold: None,
-            last_tenure: None,
-            is_front_waiter: true,
+            line: Line::default(),
             notified: false,
             times_overtaken: 0,
             deferred: false,
@@ -87,7 +66,18 @@ impl Contention {
     /// Its process has just freed the lock for others that wait: it joins them.
     pub(crate) fn starts_behind(&mut self) {
         self.next_action = self.on_busy;
-        self.is_front_waiter = false;
+    }
+
+    /// Its attempt waits for one of several locks, and has no place in the line of any.
+    pub(crate) fn for_one_of_many(mut self) -> Self {
+        self.line.loosen();
+        self
+    }
+
+    /// Its attempt wants others as well, and may give this one up once it is denied: until then it draws no ticket.
+    pub(crate) fn draws_once_denied(mut self) -> Self {
+        self.line.draws_once_denied();
+        self
     }
 
     /// It looks before it claims, where a look takes nothing and does not wait.
@@ -102,6 +92,16 @@ impl Contention {
     /// The next request.
     pub(crate) fn next_action(&self) -> Action {
         self.next_action
+    }
+
+    /// Which waiters its request lets go first.
+    pub(crate) fn turn(&self) -> Turn {
+        self.line.turn()
+    }
+
+    /// Whether it is so close to its turn that it is to be notified.
+    pub(crate) fn is_near(&self) -> bool {
+        self.line.is_near()
     }
 
     /// The place in the server's history at which a wait is to begin.
@@ -149,10 +149,9 @@ impl Contention {
         self.next_action = Action::Acquire;
     }
 
-    /// It may have been freed while the claim is in flight.
-    pub(crate) fn notified_in_flight(&mut self) {
-        self.times_overtaken = self.times_overtaken.saturating_add(1);
-        self.notified = true;
+    /// It may have been freed while the claim is in flight. The ticket whose turn it is, if that is known.
+    pub(crate) fn notified_in_flight(&mut self, ticket: Option<u64>) {
+        self.notified |= ticket.is_none_or(|ticket| self.line.ahead(ticket) == 0);
     }
 
     /// The wait at the server ended with its session.
@@ -163,16 +162,33 @@ impl Contention {
     // -- when to ask ------------------------------------------------------------------------------
 
     /// The time to claim, now that no local rival is in front any more: after the waiters for what its process has
-    /// just freed. An attempt that does not wait asks at once.
-    pub(crate) fn at_front(&self, once: bool, give_up: Instant, cx: &Context<'_>) -> Instant {
-        let held_back = if once { cx.now } else { cx.cooldown_until.min(give_up) };
-        cx.now.max(held_back)
+    /// just freed. In a line, it is the server that lets them go first, and a ticket is drawn at once. An attempt that does not
+    /// wait asks at once, too.
+    pub(crate) fn at_front(&mut self, once: bool, give_up: Instant, cx: &Context<'_>) -> Instant {
+        if once || cx.cooldown_until <= cx.now {
+            return cx.now;
+        }
+        if self.on_busy == Action::Probe {
+            self.next_action = Action::Probe;
+            return cx.now;
+        }
+        cx.now.max(cx.cooldown_until.min(give_up))
     }
 
-    /// The time to claim what was freed, as all waiters are notified.
-    pub(crate) fn after_notification(&mut self, cx: &mut Context<'_>) -> Instant {
-        self.times_overtaken = self.times_overtaken.saturating_add(1);
-        self.behind_the_first(1, cx)
+    /// The time to claim what was freed, or is free in a moment, now that it is the turn of `ticket`: once those ahead have
+    /// had the time to claim. It is no later than `retry_at`, unless the line has moved on.
+    pub(crate) fn after_notification(
+        &mut self,
+        ticket: u64,
+        free_at: Instant,
+        retry_at: Instant,
+        cx: &mut Context<'_>,
+    ) -> Instant {
+        let moved = self.line.hears(ticket, cx.now);
+        let ahead = self.line.ahead(ticket);
+        self.next_action = if ahead == 0 { Action::Acquire } else { self.on_busy };
+        let turn = free_at.after(self.line.patience(ahead, cx));
+        if moved && ahead > 0 { turn } else { turn.min(retry_at) }
     }
 
     /// The time to claim what was seen free, or to see whether it still is. Its last holder was overtaken by so many,
@@ -184,7 +200,7 @@ impl Contention {
         cx: &mut Context<'_>,
     ) -> Instant {
         if self.on_busy != Action::Wait {
-            return self.behind_the_first(4, cx);
+            return cx.now;
         }
         // It has changed hands.
         back_off.reset();
@@ -204,7 +220,7 @@ impl Contention {
     }
 
     /// The time of the next try after a denial of a claim sent at `sent`: when the lease in the way ends, but
-    /// after a back-off at the latest, unless the server is sure to tell that it was freed.
+    /// after a while at the latest, unless the server is sure to tell that it was freed.
     pub(crate) fn after_denial(
         &mut self,
         holder: Option<&Holder>,
@@ -212,67 +228,59 @@ impl Contention {
         back_off: &mut BackOff,
         cx: &mut Context<'_>,
     ) -> Instant {
-        let told = cx.notified_since.is_some_and(|since| since <= sent);
-        if let Some(holder) = holder {
-            self.observe(holder, told, back_off, cx.now);
-        }
-        let soonest = cx.now.after(cx.timing.back_off(0, cx.round_trip));
-        let expiry = holder.map(|holder| cx.now.after(holder.expires_in));
-        if let (Some(expiry), true, false) = (expiry, told, self.notified) {
+        if holder.is_some_and(|holder| self.line.sees_holder(holder, cx.now)) {
+            // It changed hands meanwhile, and may soon again.
             back_off.reset();
-            return expiry.max(soonest);
         }
-        self.notified = false;
-        let full = back_off.full(cx.timing, cx.round_trip);
-        let retry_at = match self.pace(cx.now).filter(|pace| *pace < full) {
-            Some(pace) => cx.now.after(cx.rng.jitter(pace)),
+        let ends = holder.map(|holder| cx.now.after(holder.expires_in));
+        self.next_look(ends, sent, back_off, cx)
+    }
+
+    /// The time of the next try for a lock that is free, and left to those ahead.
+    pub(crate) fn after_reservation(
+        &mut self,
+        place: Place,
+        sent: Instant,
+        back_off: &mut BackOff,
+        cx: &mut Context<'_>,
+    ) -> Instant {
+        self.next_action = self.on_busy;
+        self.line.is_at(place, cx.now);
+        self.next_look(Some(cx.now), sent, back_off, cx)
+    }
+
+    /// The time of the next try for a lock that is free at `free_at`, if that is known.
+    fn next_look(
+        &mut self,
+        free_at: Option<Instant>,
+        sent: Instant,
+        back_off: &mut BackOff,
+        cx: &mut Context<'_>,
+    ) -> Instant {
+        let told = cx.notified_since.is_some_and(|since| since <= sent);
+        let told = told && !core::mem::take(&mut self.notified) && self.line.has_ticket();
+        let soonest = cx.now.after(cx.timing.back_off(0, cx.round_trip));
+        let turn = free_at.map(|at| at.after(self.line.patience(self.line.ahead_now(), cx)));
+        if let (Some(at), true) = (turn, told && self.line.is_near()) {
+            back_off.reset();
+            if self.line.ahead_now() == 0 {
+                // By then it is free.
+                self.next_action = Action::Acquire;
+            }
+            return at.max(soonest);
+        }
+        let retry_at = match self.line.looks_after(told, cx) {
+            Some(pause) => cx.now.after(cx.rng.jitter(pause)),
             None => back_off.next(cx.now, cx.timing, cx.round_trip, cx.rng),
         };
-        expiry.map_or(retry_at, |at| at.clamp(soonest, retry_at.max(soonest)))
+        turn.map_or(retry_at, |at| at.min(retry_at).max(soonest))
     }
 
     /// For how long its process stays behind those that wait for what it has freed.
     pub(crate) fn cooldown(&self, step: Duration) -> Duration {
-        // The word that a release leaves holds it back by itself.
-        let overtaken = if self.on_busy == Action::Wait { 0 } else { self.times_overtaken };
-        (step * overtaken.saturating_add(2).min(MOST)).min(Timing::MAX_BACK_OFF)
-    }
-
-    // -- parts ------------------------------------------------------------------------------------
-
-    fn behind_the_first(&mut self, steps_a_round_trip: u32, cx: &mut Context<'_>) -> Instant {
-        if self.is_front_waiter {
-            return cx.now.max(cx.cooldown_until);
-        }
-        let step = cx.timing.back_off(0, cx.round_trip) / steps_a_round_trip;
-        let back = held_back(self.times_overtaken, step);
-        // Jitter for equals, but not so much that it reverses the order.
-        cx.now.after(back / 2 + cx.rng.jitter(back / 2)).max(cx.cooldown_until)
-    }
-
-    /// Notes whether another has the lock than at the last denial, and since when; `told` if changes are
-    /// notified.
-    fn observe(&mut self, holder: &Holder, told: bool, back_off: &mut BackOff, now: Instant) {
-        let taken_at = now.before(holder.held_for);
-        let last = self.observed_hold.replace(Hold { seen_at: now, taken_at });
-        if last.is_some_and(|last| holder.held_for >= now.since(last.seen_at)) {
-            return;
-        }
-        self.is_front_waiter = !holder.wanted;
-        let Some(last) = last else { return };
-        // It changed hands meanwhile, and may soon again.
-        back_off.reset();
-        if self.on_busy == Action::Probe || (self.on_busy == Action::Acquire && !told) {
-            self.times_overtaken = self.times_overtaken.saturating_add(1);
-            self.last_tenure = Some(taken_at.since(last.taken_at));
-        }
-    }
-
-    /// How long to wait between two looks at a lock that has changed hands.
-    fn pace(&self, now: Instant) -> Option<Duration> {
-        let (tenure, hold) = self.last_tenure.zip(self.observed_hold)?;
-        let pace = tenure / LOOKS * 12u32.saturating_sub(self.times_overtaken).max(3) / 12;
-        Some(pace.max(now.since(hold.taken_at) / 8))
+        // The word that a Consul release leaves holds it back by itself.
+        let steps = if self.on_busy == Action::Probe { MOST } else { 2 };
+        (step * steps).min(Timing::MAX_BACK_OFF)
     }
 
     /// The state that tells waiters apart for a search through states.
@@ -282,22 +290,13 @@ impl Contention {
         sent_at: impl Fn(Instant) -> Instant,
         index: impl Fn(u64) -> u64,
     ) -> Self {
-        let hold =
-            |hold: Hold| Hold { seen_at: sent_at(hold.seen_at), taken_at: Instant::default() };
         Self {
             index: index(self.index),
-            observed_hold: self.observed_hold.map(hold),
-            last_tenure: None,
+            line: self.line.project(sent_at),
             times_overtaken: self.times_overtaken.min(1),
             ..self.clone()
         }
     }
-}
-
-/// For how long a waiter is held back that was overtaken this often.
-fn held_back(overtaken: u32, step: Duration) -> Duration {
-    let back = step * 128 / overtaken.saturating_mul(overtaken).max(1);
-    if back < step { Duration::ZERO } else { back.min(step * MOST).min(Timing::MAX_BACK_OFF) }
 }
 
 /// Whether others are likely to wait for what a release freed, by its outcome. Where no waiter says that it
@@ -349,25 +348,5 @@ impl Cooldowns {
         time: &dyn Fn(Instant) -> Instant,
     ) -> alloc::vec::Vec<(LockName, Instant)> {
         self.by_name.iter().map(|(name, until)| (name.clone(), time(*until))).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_waiter_that_was_overtaken_more_often_is_held_back_less() {
-        let step = Duration::from_millis(10);
-        let back = |overtaken| held_back(overtaken, step).as_millis() as u32;
-        let backs = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, u32::MAX].map(back);
-        assert_eq!(backs, [240, 240, 240, 142, 80, 51, 35, 26, 20, 15, 12, 10, 0, 0, 0]);
-    }
-
-    #[test]
-    fn no_waiter_is_held_back_for_long_though_the_server_is_slow() {
-        for overtaken in 0..20 {
-            assert!(held_back(overtaken, Timing::MAX_BACK_OFF) <= Timing::MAX_BACK_OFF);
-        }
     }
 }

@@ -157,6 +157,8 @@ pub struct Engine {
     cooldowns: Cooldowns,
     /// Attempts that were denied and wait. Derived from the slots; see `index`.
     denied: BTreeSet<LockId>,
+    /// Those of them that are to be notified. Derived from the slots; see `index`.
+    near: BTreeSet<LockId>,
     /// The time at which each slot wants to be looked at. Derived from the slots; see `index`.
     timers: BTreeSet<(Instant, TimerKey)>,
     /// The timers of leases that only wait for their renewal. Derived from the slots; see
@@ -211,6 +213,7 @@ impl Engine {
             subscription: Subscription::default(),
             cooldowns: Cooldowns::default(),
             denied: BTreeSet::new(),
+            near: BTreeSet::new(),
             timers: BTreeSet::new(),
             renewals: BTreeSet::new(),
             due: BTreeSet::new(),
@@ -299,7 +302,7 @@ impl Engine {
         let answered = self.in_flight.remove(&(id.connection, id.number));
         let Some(InFlight { due, sent, void }) = answered else { return };
         self.connection_changed(id.connection);
-        if reply.is_ok() && !matches!(due, Due::Wait { .. } | Due::Subscribe) {
+        if reply.is_ok() && !matches!(due, Due::Wait { .. } | Due::Subscribe | Due::Unsubscribe) {
             let took = now.since(sent).min(Timing::MAX_BACK_OFF);
             // One slow answer does not make a slow server: nobody is to stay behind others for so long.
             self.round_trip = match self.round_trip {
@@ -321,6 +324,7 @@ impl Engine {
                 self.claims_answered(now, session, Action::Wait, &[id], reply);
             }
             Due::Subscribe => self.listened(now, sent, reply),
+            Due::Unsubscribe => self.unlistened(now, reply),
             // Only the notification counts.
             Due::Ping => {}
         }
@@ -330,19 +334,7 @@ impl Engine {
     /// now. Safety never rests on it.
     pub fn handle_hint(&mut self, now: Instant, name: &LockName) {
         self.handle_timeout(now);
-        let front: Vec<LockId> = self.in_front(name).collect();
-        for front in front {
-            self.step(now, front, Input::Hint);
-        }
-    }
-
-    /// `name` was released, and is kept for so long: whoever waits for it tries again by then. Safety never rests on it.
-    pub fn handle_kept(&mut self, now: Instant, name: &LockName, left: Duration) {
-        self.handle_timeout(now);
-        let front: Vec<LockId> = self.in_front(name).collect();
-        for front in front {
-            self.step(now, front, Input::FreeAt(now.after(left)));
-        }
+        self.notify(now, name, &Input::Hint);
     }
 
     /// Notices what time alone has changed: deadlines passed, waits run out, retries due.

@@ -117,9 +117,9 @@ pub use error::{ClaimError, Code, Failure, LostReason, NameError, TableError, Ti
 pub use event::{Event, LockId, NotAcquired, Release};
 pub use fence::Fence;
 pub use name::{LockName, Owner, TableName};
-pub use outcome::{Holder, News, Notification, Outcome, Reply};
+pub use outcome::{Holder, News, Notification, Outcome, Place, Reply};
 pub use pace::{Judgment, Pace};
 pub use pin::{NotPinnable, PinError, PinParam, PinStatement};
-pub use request::{Action, Claim, LeaseVersion, Mode, Request, SessionName};
+pub use request::{Action, Claim, LeaseVersion, Mode, Request, SessionName, Turn};
 pub use time::Instant;
 pub use timing::Timing;

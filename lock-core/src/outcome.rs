@@ -72,6 +72,8 @@ pub enum Outcome {
     Granted(Fence),
     /// Acquire, probe, wait: another has the lock; the holder, if the server told.
     Busy(Option<Holder>),
+    /// Acquire, probe: nobody has the lock, and for a moment it is left to those whose tickets go first.
+    Reserved(Place),
     /// Acquire, wait: nobody has the lock, but the server does not yet give it away: the session of its last
     /// holder was lost, the server has just started, or a transaction has the lock [pinned](crate::PinStatement).
     /// Nothing tells when that is over.
@@ -109,8 +111,8 @@ pub struct Holder {
     pub held_for: Duration,
     /// The time until its lease ends unless it is renewed, by the same clock.
     pub expires_in: Duration,
-    /// Whether another waited for it before us. Only tables know, and an engine of its own attempts.
-    pub wanted: bool,
+    /// The waiter's place among those that wait, where they draw tickets and this one has drawn one.
+    pub place: Option<Place>,
     /// It was released, and nobody has it. It is kept until `expires_in` is over.
     pub kept: bool,
     /// The lease's version and TTL, where its end is found out by watching it. Then `expires_in` is the engine's.
@@ -118,11 +120,20 @@ pub struct Holder {
 }
 
 impl Holder {
-    /// A holder that calls itself so, and nobody else waited for its lock.
+    /// A holder that calls itself so, as somebody is told that has no place in the line.
     pub fn new(label: impl Into<String>, held_for: Duration, expires_in: Duration) -> Self {
-        let (label, wanted, kept, watched) = (label.into(), false, false, None);
-        Self { label, held_for, expires_in, wanted, kept, watched }
+        let (label, place, kept, watched) = (label.into(), None, false, None);
+        Self { label, held_for, expires_in, place, kept, watched }
     }
+}
+
+/// A waiter's place among those that wait for a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// Its ticket. The next that is drawn has the next number.
+    pub ticket: u64,
+    /// How many tickets go first. Some of their waiters may be gone.
+    pub ahead: u64,
 }
 
 /// Word from a server that notifies waiters. Safety never rests on it.
@@ -143,7 +154,7 @@ impl News {
     /// Whether this lock may have been freed.
     pub fn is_about(&self, lock: &LockName) -> bool {
         let is_about = |one: &Notification| match one {
-            Notification::Freed(name) | Notification::Kept(name, _) => name == lock,
+            Notification::Freed { name, .. } | Notification::Kept { name, .. } => name == lock,
             Notification::Ping(_) => false,
         };
         match self {
@@ -157,10 +168,22 @@ impl News {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Notification {
-    /// This lock was freed.
-    Freed(LockName),
-    /// This lock was released, and is [kept](crate::Request::Keep) for so long.
-    Kept(LockName, Duration),
+    /// A lock was freed.
+    Freed {
+        /// Its name.
+        name: LockName,
+        /// The ticket whose turn it is.
+        ticket: u64,
+    },
+    /// A lock was released, and is [kept](crate::Request::Keep).
+    Kept {
+        /// Its name.
+        name: LockName,
+        /// The ticket whose turn it is then.
+        ticket: u64,
+        /// For how long.
+        left: Duration,
+    },
     /// The number of a [`Request::Ping`](crate::Request::Ping).
     Ping(u128),
 }
@@ -169,7 +192,7 @@ pub enum Notification {
 mod tests {
     use super::*;
 
-    const ACTIONS: [Action; 10] = [
+    const ACTIONS: [Action; 11] = [
         Action::Close,
         Action::Open,
         Action::KeepAlive,
@@ -179,6 +202,7 @@ mod tests {
         Action::Probe,
         Action::Wait,
         Action::Subscribe,
+        Action::Unsubscribe,
         Action::Ping,
     ];
 
@@ -194,12 +218,13 @@ mod tests {
 
     #[test]
     fn each_outcome_answers_its_own_requests_only() {
-        use Action::{Acquire, Close, KeepAlive, Ping, Probe, Release, Renew, Wait};
+        use Action::{Acquire, Close, KeepAlive, Ping, Probe, Release, Renew, Unsubscribe, Wait};
         assert_eq!(allowed(&Outcome::Busy(None)), [Acquire, Probe, Wait]);
+        assert_eq!(allowed(&Outcome::Reserved(Place { ticket: 2, ahead: 1 })), [Acquire, Probe]);
         assert_eq!(allowed(&Outcome::Delayed), [Acquire, Wait]);
         assert_eq!(allowed(&Outcome::Free { times_overtaken: None }), [Probe, Wait]);
         assert_eq!(allowed(&Outcome::Unchanged { index: 1 }), [Wait]);
-        assert_eq!(allowed(&Outcome::Done), [Close, KeepAlive, Renew, Release, Ping]);
+        assert_eq!(allowed(&Outcome::Done), [Close, KeepAlive, Renew, Release, Unsubscribe, Ping]);
         assert_eq!(allowed(&Outcome::DoneContended), [Release]);
         assert_eq!(allowed(&Outcome::NotOwner), [Renew, Release]);
         assert_eq!(allowed(&Outcome::NoSession), [KeepAlive, Acquire]);

@@ -73,7 +73,8 @@ pub enum Request {
         /// The time from each lease's grant to its end.
         keep: Duration,
     },
-    /// Read which names another owner has. This is less work for the server than an attempt to take them.
+    /// Read which names another owner has, or are left to other waiters. This is less work for the server than an attempt to
+    /// take them.
     Probe {
         /// The names and who wants them.
         claims: Vec<Claim>,
@@ -98,6 +99,8 @@ pub enum Request {
         /// Answer within this time.
         up_to: Duration,
     },
+    /// On a connection that is notified: notify it no more. It stays open, for it may be [subscribed](Self::Subscribe) again.
+    Unsubscribe,
     /// Notify all that listen of this number. It goes over another connection than theirs.
     Ping {
         /// No two pings have the same.
@@ -118,6 +121,7 @@ impl Request {
             Request::Probe { .. } => Action::Probe,
             Request::Wait { .. } => Action::Wait,
             Request::Subscribe { .. } => Action::Subscribe,
+            Request::Unsubscribe => Action::Unsubscribe,
             Request::Ping { .. } => Action::Ping,
         }
     }
@@ -140,6 +144,7 @@ impl Request {
             | Request::KeepAlive { .. }
             | Request::Close { .. }
             | Request::Subscribe { .. }
+            | Request::Unsubscribe
             | Request::Ping { .. } => &[],
         }
     }
@@ -167,6 +172,8 @@ pub enum Action {
     Wait,
     /// [`Request::Subscribe`].
     Subscribe,
+    /// [`Request::Unsubscribe`].
+    Unsubscribe,
     /// [`Request::Ping`].
     Ping,
 }
@@ -175,15 +182,18 @@ impl Action {
     /// Whether `outcome` can be the answer to such a request. Any other is a surprise, and never a grant.
     pub(crate) fn allows(self, outcome: &Outcome) -> bool {
         use Outcome::{
-            Busy, Delayed, Done, DoneContended, Free, Granted, NoSession, NotOwner, Unchanged,
+            Busy, Delayed, Done, DoneContended, Free, Granted, NoSession, NotOwner, Reserved,
+            Unchanged,
         };
         match self {
             Action::KeepAlive => matches!(outcome, Done | NoSession),
-            Action::Close | Action::Ping => matches!(outcome, Done),
+            Action::Close | Action::Ping | Action::Unsubscribe => matches!(outcome, Done),
             Action::Renew => matches!(outcome, Done | NotOwner),
             Action::Release => matches!(outcome, Done | DoneContended | NotOwner),
-            Action::Acquire => matches!(outcome, Granted(_) | Busy(_) | Delayed | NoSession),
-            Action::Probe => matches!(outcome, Free { .. } | Busy(_)),
+            Action::Acquire => {
+                matches!(outcome, Granted(_) | Busy(_) | Reserved(_) | Delayed | NoSession)
+            }
+            Action::Probe => matches!(outcome, Free { .. } | Busy(_) | Reserved(_)),
             Action::Wait => {
                 matches!(outcome, Granted(_) | Busy(_) | Delayed | Free { .. } | Unchanged { .. })
             }
@@ -245,12 +255,53 @@ pub struct Claim {
     pub ttl: Option<Duration>,
     /// Stored with the lock, for people, if it is not the request's label.
     pub label: Option<Arc<str>>,
+    /// Which waiters it lets go first. Only where they draw tickets.
+    pub turn: Turn,
 }
 
 impl Claim {
-    /// An exclusive claim, with the request's TTL and label.
+    /// An exclusive claim, with the request's TTL and label, that takes what is free.
     pub fn new(name: LockName, owner: Owner) -> Self {
-        Self { name, owner, mode: Mode::Exclusive, ended: None, ttl: None, label: None }
+        Self {
+            name,
+            owner,
+            mode: Mode::Exclusive,
+            ended: None,
+            ttl: None,
+            label: None,
+            turn: Turn::Any,
+        }
+    }
+}
+
+/// The waiters that a claim lets go first, where they draw tickets from a lock's row: see [`table`](crate::table).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Turn {
+    /// None. Its attempt does not wait, and a denial draws no ticket.
+    #[default]
+    Any,
+    /// Those with an earlier ticket than its own; if it has none yet, all that have one. A denial draws one.
+    Of(Option<u64>),
+    /// None, though it waits: its attempt waits for several locks, and will leave all tickets but one behind. Its ticket
+    /// only tells how many are ahead.
+    Loose(Option<u64>),
+}
+
+impl Turn {
+    /// The number of a claim that has no ticket yet: the greatest that every JSON reader takes for an integer.
+    pub(crate) const LAST: i64 = (1 << 53) - 1;
+
+    /// The turn as statements have it: 0 for [`Any`](Self::Any), a ticket, [`LAST`](Self::LAST) for none yet, and the
+    /// same with a minus if it is [`Loose`](Self::Loose).
+    pub(crate) fn number(self) -> i64 {
+        let number = |ticket: Option<u64>| {
+            ticket.and_then(|ticket| i64::try_from(ticket).ok()).unwrap_or(Self::LAST)
+        };
+        match self {
+            Turn::Any => 0,
+            Turn::Of(ticket) => number(ticket),
+            Turn::Loose(ticket) => -number(ticket),
+        }
     }
 }
 

@@ -86,18 +86,24 @@ impl Slot {
             }
             (Phase::Waiting { retry_at }, Input::Hint) => {
                 self.outdated = true;
-                Phase::Waiting { retry_at: retry_at.min(self.contention.after_notification(cx)) }
+                Phase::Waiting { retry_at: retry_at.min(now) }
             }
             (phase @ Phase::Claiming { .. }, Input::Hint) => {
-                self.contention.notified_in_flight();
+                self.contention.notified_in_flight(None);
                 phase
             }
-            (Phase::Waiting { retry_at }, Input::FreeAt(at)) => {
-                self.hears_of_the_end(at, cx);
-                Phase::Waiting { retry_at: retry_at.min(at) }
+            (Phase::Waiting { retry_at }, Input::Freed(ticket)) => {
+                self.outdated = true;
+                let retry_at = self.contention.after_notification(ticket, now, retry_at, cx);
+                Phase::Waiting { retry_at }
             }
-            (phase @ Phase::Claiming { .. }, Input::FreeAt(_)) => {
-                self.contention.notified_in_flight();
+            (Phase::Waiting { retry_at }, Input::FreeAt(ticket, at)) => {
+                self.hears_of_the_end(at, cx);
+                let next = self.contention.after_notification(ticket, at, retry_at, cx);
+                Phase::Waiting { retry_at: next.min(retry_at) }
+            }
+            (phase @ Phase::Claiming { .. }, Input::Freed(ticket) | Input::FreeAt(ticket, _)) => {
+                self.contention.notified_in_flight(Some(ticket));
                 phase
             }
 
@@ -197,7 +203,7 @@ impl Slot {
             (phase, Input::PlaceGone(_)) => phase,
             (phase, Input::Rival | Input::Front | Input::Sent { .. }) => phase,
             (phase, Input::Answer(_) | Input::Release(_)) => phase,
-            (phase, Input::Hint | Input::FreeAt(_)) => phase,
+            (phase, Input::Hint | Input::Freed(_) | Input::FreeAt(..)) => phase,
             (phase, Input::Kept(_) | Input::KeepFailed(_) | Input::NoSession(_)) => phase,
         };
     }

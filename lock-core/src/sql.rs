@@ -9,8 +9,8 @@
 //! ```
 //!
 //! An uncontended acquire is one statement, and so is a renewal or a release of any number of
-//! leases. Only when somebody else has a lock, a second statement asks who, and the first to ask leaves
-//! a mark, on PostgreSQL by the same statement and elsewhere by a third; those that wait and are not
+//! leases. Only when somebody else has a lock, a second statement asks who, and whoever asks first draws
+//! a ticket, on PostgreSQL by the same statement and elsewhere by a third; those that wait and are not
 //! told ask again. And on [`mysql`], where a
 //! statement cannot return rows of what it changed, one reads what became of several leases.
 
@@ -102,8 +102,8 @@ pub struct Codec {
     /// The release that notifies no waiter, where releases notify waiters.
     untold: Option<Arc<Text>>,
     holders: Text,
-    /// The statement by which a waiter says that it waits, if reading the holders does not say so.
-    mark: Option<Text>,
+    /// The statement by which a waiter draws a ticket, if reading the holders does not draw it.
+    draw: Option<Arc<str>>,
     /// The statement that ends a lease that has not changed, where leases are watched instead of compared with the
     /// server's clock.
     end: Option<Arc<str>>,
@@ -140,6 +140,8 @@ enum Dialect {
     Postgres {
         /// The statement that begins to listen.
         listen: Arc<str>,
+        /// The statement that listens no more.
+        unlisten: Arc<str>,
         /// The statement that sends a ping to all that listen.
         ping: Arc<str>,
     },
@@ -233,7 +235,7 @@ impl Codec {
     fn new(dialect: Dialect, table: TableName, texts: [&str; 4]) -> Self {
         let [claim, renew, release, holders] =
             texts.map(|text| Text { any: dialect.text(text, &table).into(), one: None });
-        let (creates, keep, untold, mark, correct) = (true, None, None, None, None);
+        let (creates, keep, untold, draw, correct) = (true, None, None, None, None);
         Self {
             dialect,
             table,
@@ -244,7 +246,7 @@ impl Codec {
             untold,
             holders,
             creates,
-            mark,
+            draw,
             correct,
             end: None,
             terms: Terms::default(),
@@ -292,11 +294,10 @@ impl Codec {
         Self { end: Some(end), ..self }
     }
 
-    /// With statements by which it is known to the holders that somebody waits.
-    fn with_mark(mut self, any: &str, one: &str) -> Self {
-        let [any, one] = [any, one].map(|text| self.dialect.text(text, &self.table).into());
-        self.mark = Some(Text { any, one: Some(one) });
-        self
+    /// With a statement that draws a ticket.
+    fn with_draw(self, draw: &str) -> Self {
+        let draw = self.dialect.text(draw, &self.table).into();
+        Self { draw: Some(draw), ..self }
     }
 }
 

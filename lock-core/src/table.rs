@@ -11,13 +11,26 @@
 //!   release   owner = me                   -> owner = nobody; the row stays, for its fence
 //! ```
 //!
-//! A denied claim marks the row, so that the holder learns on the release that there is a waiter. The waiter is
-//! then notified, or looks from time to time:
+//! # Waiters
+//!
+//! They draw tickets, and are let go in turn. Nothing that must be safe rests on that: a row is granted as above, and tickets
+//! only deny it for a moment.
 //!
 //! ```text
-//!   probe     row absent, or owner absent, or expired, or owner = me   -> it may be free
-//!             otherwise: who has it, and whether somebody waited before
+//!   queue     the last ticket that was drawn     served    the last that had its turn
+//!
+//!   denied    a waiter without a ticket that will have its turn draws one: queue = queue + 1
+//!   granted   served = max(served, the ticket)
+//!   released  with queue > served: where the server notifies, all that listen are told that it is the turn of served + 1
+//!
+//!   acquire   of a row that is free, with tickets ahead of the claim's own: denied, until those have had the time to claim
+//!   probe     the same rule: it may be free, or another has it, or it is left to so many tickets
 //! ```
+//!
+//! A row that was freed is left to the next ticket for a quarter of the time for which it was taken, 20 ms at least and
+//! 250 ms at most; after that to two tickets, then to four, to eight, and so on. So waiters that have died cost a moment, and
+//! never the lock. Whoever has no ticket comes after all that have one, and whoever does not wait takes what is free. A waiter that
+//! slept through its turn, and a row whose history went backwards (it was removed, or restored), lead to a new ticket.
 //!
 //! The owner is a number that is never used for a second hold, so it identifies one hold: a late
 //! duplicate of an earlier hold's request cannot touch the row of a newer one.
@@ -30,14 +43,14 @@ use alloc::sync::Arc;
 pub const MAX_LABEL_BYTES: usize = 255;
 
 /// A table whose rows are stored with `label`, of which a [longer text](stored) is cut. On a server that `notifies`
-/// waiters, on a connection of its own, a waiter claims again at once when it is told; elsewhere it looks first.
+/// waiters, on a connection of its own, a waiter is told when it is its turn; elsewhere it looks from time to time.
 pub fn capabilities(label: &str, notifies: bool) -> Capabilities {
     Capabilities {
         shared: false,
         batch: usize::MAX,
         label: Some(stored(label)),
         sessions: None,
-        on_busy: if notifies { Action::Acquire } else { Action::Probe },
+        on_busy: Action::Probe,
         keeps: true,
         notifies,
     }

@@ -5,7 +5,7 @@ use crate::raw::Raw;
 use lock_core::sql::{Codec, mysql, postgres, sqlite};
 use lock_core::{
     Claim, Failure, Fence, Instant, LockName, Outcome, Owner, Reply, Request, SessionName,
-    TableName,
+    TableName, Turn,
 };
 use std::time::Duration;
 
@@ -132,17 +132,54 @@ impl<R: Raw> Table<R> {
         }
     }
 
-    /// Looks at names. Says of each whether someone else holds it, and whether someone waited for it before.
-    pub fn looks(&mut self, names: &[&str], owner: u128) -> Vec<Option<bool>> {
-        match self.try_ask(&Request::Probe { claims: claims(names, owner) }) {
-            Ok(Reply::Outcomes(entries)) => entries
-                .iter()
-                .map(|seen| match seen {
-                    Outcome::Free { times_overtaken: None } => None,
-                    Outcome::Busy(holder) => Some(holder.as_ref().is_some_and(|one| one.wanted)),
-                    other => panic!("{other:?}"),
-                })
-                .collect(),
+    /// Looks at names. Says of each whether someone else holds it.
+    pub fn looks(&mut self, names: &[&str], owner: u128) -> Vec<bool> {
+        self.sees(names, owner, Turn::Any)
+            .iter()
+            .map(|seen| !matches!(seen, Outcome::Free { times_overtaken: None }))
+            .collect()
+    }
+
+    /// Waits for names without a ticket, or with this one. Its place for each that is not free for it.
+    pub fn waits(
+        &mut self,
+        names: &[&str],
+        owner: u128,
+        ticket: Option<u64>,
+    ) -> Vec<Option<lock_core::Place>> {
+        self.sees(names, owner, Turn::Of(ticket))
+            .iter()
+            .map(|seen| match seen {
+                Outcome::Free { times_overtaken: None } => None,
+                Outcome::Busy(Some(holder)) => holder.place,
+                Outcome::Reserved(place) => Some(*place),
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    /// Looks at names, as one whose turn it is then.
+    pub fn sees(&mut self, names: &[&str], owner: u128, turn: Turn) -> Vec<Outcome> {
+        let claims = claims(names, owner).into_iter().map(|claim| Claim { turn, ..claim });
+        match self.try_ask(&Request::Probe { claims: claims.collect() }) {
+            Ok(Reply::Outcomes(entries)) => entries,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Tries to acquire a lock in its turn.
+    pub fn in_turn(&mut self, name: &str, owner: u128, ticket: Option<u64>) -> Outcome {
+        let claims = claims(&[name], owner).into_iter();
+        let claims = claims.map(|claim| Claim { turn: Turn::Of(ticket), ..claim });
+        let request = Request::Acquire {
+            session: SessionName::default(),
+            claims: claims.collect(),
+            ttl: Duration::from_secs(60),
+            min_uptime: Duration::ZERO,
+            label: "in turn".into(),
+        };
+        match self.try_ask(&request) {
+            Ok(Reply::Outcomes(entries)) => entries.into_iter().next().expect("one"),
             other => panic!("{other:?}"),
         }
     }

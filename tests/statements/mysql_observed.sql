@@ -1,7 +1,12 @@
 -- acquire: take the name if it is free
-INSERT INTO `locks` (name, owner, fence, expires_us, acquired_us, ttl_us, holder)
-SELECT c.its_name, c.claimant, LAST_INSERT_ID(c.now), c.now + c.ttl, c.now, c.ttl, c.label
-  FROM (SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, CAST(? AS SIGNED) AS ttl, ? AS label, UNHEX(?) AS its_name, UNHEX(?) AS claimant) AS c
+INSERT INTO `locks` (name, owner, fence, expires_us, acquired_us, ttl_us, served, holder)
+SELECT c.its_name, c.claimant, LAST_INSERT_ID(c.now), c.now + c.ttl, c.now, c.ttl, ABS(c.turn) % 9007199254740991, c.label
+  FROM (SELECT c.*
+          FROM (SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, CAST(? AS SIGNED) AS ttl, ? AS label, UNHEX(?) AS its_name, UNHEX(?) AS claimant, CAST(? AS SIGNED) AS turn) AS c
+          LEFT JOIN `locks` AS l ON l.name = c.its_name AND NOT l.owner <=> c.claimant AND (c.turn > 0 AND l.queue > l.served AND l.expires_us <= c.now
+          AND LEAST(c.turn, l.queue + 1) - l.served > POW(2, LEAST(62, (c.now - l.expires_us)
+              DIV LEAST(GREATEST((l.expires_us - l.acquired_us) DIV 4, 20000), 250000))))
+         WHERE l.name IS NULL) AS c
 ON DUPLICATE KEY UPDATE
        fence = CASE WHEN owner = c.claimant THEN LAST_INSERT_ID(fence)
                     WHEN owner IS NULL OR expires_us <= IF(owner = X'00000000000000000000000000000000', c.now, 0) THEN LAST_INSERT_ID(GREATEST(fence + 1, c.now))
@@ -12,19 +17,18 @@ ON DUPLICATE KEY UPDATE
        ttl_us = CASE WHEN owner = c.claimant THEN GREATEST(ttl_us, c.ttl)
                      WHEN owner IS NULL OR expires_us <= IF(owner = X'00000000000000000000000000000000', c.now, 0) THEN c.ttl
                      ELSE ttl_us END,
-       contended = CASE WHEN owner = c.claimant THEN contended
-                        WHEN owner IS NULL OR expires_us <= IF(owner = X'00000000000000000000000000000000', c.now, 0) THEN 0
-                        ELSE contended END,
+       served = CASE WHEN owner IS NULL OR expires_us <= IF(owner = X'00000000000000000000000000000000', c.now, 0) OR owner = c.claimant
+                     THEN GREATEST(served, LEAST(ABS(c.turn) % 9007199254740991, queue)) ELSE served END,
        holder = CASE WHEN owner IS NULL OR expires_us <= IF(owner = X'00000000000000000000000000000000', c.now, 0) OR owner = c.claimant THEN c.label ELSE holder END,
        owner = CASE WHEN owner IS NULL OR expires_us <= IF(owner = X'00000000000000000000000000000000', c.now, 0) THEN c.claimant ELSE owner END,
        expires_us = CASE WHEN owner = c.claimant THEN GREATEST(expires_us + 1, c.now + c.ttl) ELSE expires_us END;
 
 -- acquire: take the names that are free
-INSERT INTO `locks` (name, owner, fence, expires_us, acquired_us, ttl_us, holder)
-SELECT c.its_name, c.claimant, LAST_INSERT_ID(c.now), c.now + c.ttl, c.now, c.ttl, c.label
+INSERT INTO `locks` (name, owner, fence, expires_us, acquired_us, ttl_us, served, holder)
+SELECT c.its_name, c.claimant, LAST_INSERT_ID(c.now), c.now + c.ttl, c.now, c.ttl, ABS(c.turn) % 9007199254740991, c.label
   FROM (SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, COALESCE(j.ttl, CAST(? AS SIGNED)) AS ttl, COALESCE(CONVERT(UNHEX(j.label) USING utf8mb4), ?) AS label,
-               UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant
-          FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]', ttl BIGINT PATH '$[2]', label VARCHAR(510) PATH '$[3]')) AS j) AS c
+               UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, j.turn AS turn
+          FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]', ttl BIGINT PATH '$[2]', label VARCHAR(510) PATH '$[3]', turn BIGINT PATH '$[4]')) AS j) AS c
 ON DUPLICATE KEY UPDATE
        fence = CASE WHEN owner = c.claimant THEN LAST_INSERT_ID(fence)
                     WHEN owner IS NULL OR expires_us <= IF(owner = X'00000000000000000000000000000000', c.now, 0) THEN LAST_INSERT_ID(GREATEST(fence + 1, c.now))
@@ -35,46 +39,46 @@ ON DUPLICATE KEY UPDATE
        ttl_us = CASE WHEN owner = c.claimant THEN GREATEST(ttl_us, c.ttl)
                      WHEN owner IS NULL OR expires_us <= IF(owner = X'00000000000000000000000000000000', c.now, 0) THEN c.ttl
                      ELSE ttl_us END,
-       contended = CASE WHEN owner = c.claimant THEN contended
-                        WHEN owner IS NULL OR expires_us <= IF(owner = X'00000000000000000000000000000000', c.now, 0) THEN 0
-                        ELSE contended END,
+       served = CASE WHEN owner IS NULL OR expires_us <= IF(owner = X'00000000000000000000000000000000', c.now, 0) OR owner = c.claimant
+                     THEN GREATEST(served, LEAST(ABS(c.turn) % 9007199254740991, queue)) ELSE served END,
        holder = CASE WHEN owner IS NULL OR expires_us <= IF(owner = X'00000000000000000000000000000000', c.now, 0) OR owner = c.claimant THEN c.label ELSE holder END,
        owner = CASE WHEN owner IS NULL OR expires_us <= IF(owner = X'00000000000000000000000000000000', c.now, 0) THEN c.claimant ELSE owner END,
        expires_us = CASE WHEN owner = c.claimant THEN GREATEST(expires_us + 1, c.now + c.ttl) ELSE expires_us END;
 
 -- acquire and look: who has it
-SELECT name, holder, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) - acquired_us,
-       IF(owner <> X'00000000000000000000000000000000' OR expires_us - ttl_us - 1000000 > TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)), ttl_us, expires_us - TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))),
-       CAST(contended AS SIGNED), fence, IF(owner <> X'00000000000000000000000000000000' OR expires_us - ttl_us - 1000000 > TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)), expires_us, 0),
-       owner = X'00000000000000000000000000000000'
-  FROM `locks`
- WHERE name = UNHEX(?) AND owner <> UNHEX(?) AND expires_us > IF(owner = X'00000000000000000000000000000000', TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)), 0);
+SELECT l.name, l.holder, c.now - l.acquired_us,
+       IF(l.owner <> X'00000000000000000000000000000000' OR l.expires_us - l.ttl_us - 1000000 > c.now, l.ttl_us, l.expires_us - c.now),
+       CAST(IF((ABS(c.turn) > l.served AND ABS(c.turn) <= l.queue), ABS(c.turn), 0) AS SIGNED),
+       CAST(IF((ABS(c.turn) > l.served AND ABS(c.turn) <= l.queue), ABS(c.turn) - l.served - 1, GREATEST(l.queue - l.served, 0)) AS SIGNED),
+       l.fence, IF(l.owner <> X'00000000000000000000000000000000' OR l.expires_us - l.ttl_us - 1000000 > c.now, l.expires_us, 0),
+       CAST(IF(l.owner IS NOT NULL AND l.expires_us > IF(l.owner = X'00000000000000000000000000000000', c.now, 0), l.owner = X'00000000000000000000000000000000', 2) AS SIGNED)
+  FROM (SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, UNHEX(?) AS its_name, UNHEX(?) AS claimant, CAST(? AS SIGNED) AS turn) AS c
+  STRAIGHT_JOIN `locks` AS l ON l.name = c.its_name
+ WHERE NOT l.owner <=> c.claimant AND (l.owner IS NOT NULL AND l.expires_us > IF(l.owner = X'00000000000000000000000000000000', c.now, 0) OR (c.turn > 0 AND l.queue > l.served AND l.expires_us <= c.now
+          AND LEAST(c.turn, l.queue + 1) - l.served > POW(2, LEAST(62, (c.now - l.expires_us)
+              DIV LEAST(GREATEST((l.expires_us - l.acquired_us) DIV 4, 20000), 250000)))));
 
 -- acquire and look: who has them
 SELECT l.name, l.holder, c.now - l.acquired_us,
        IF(l.owner <> X'00000000000000000000000000000000' OR l.expires_us - l.ttl_us - 1000000 > c.now, l.ttl_us, l.expires_us - c.now),
-       CAST(l.contended AS SIGNED), l.fence, IF(l.owner <> X'00000000000000000000000000000000' OR l.expires_us - l.ttl_us - 1000000 > c.now, l.expires_us, 0),
-       l.owner = X'00000000000000000000000000000000'
-  FROM (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now
-          FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]')) AS j) AS c
+       CAST(IF((ABS(c.turn) > l.served AND ABS(c.turn) <= l.queue), ABS(c.turn), 0) AS SIGNED),
+       CAST(IF((ABS(c.turn) > l.served AND ABS(c.turn) <= l.queue), ABS(c.turn) - l.served - 1, GREATEST(l.queue - l.served, 0)) AS SIGNED),
+       l.fence, IF(l.owner <> X'00000000000000000000000000000000' OR l.expires_us - l.ttl_us - 1000000 > c.now, l.expires_us, 0),
+       CAST(IF(l.owner IS NOT NULL AND l.expires_us > IF(l.owner = X'00000000000000000000000000000000', c.now, 0), l.owner = X'00000000000000000000000000000000', 2) AS SIGNED)
+  FROM (SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, j.turn AS turn FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]', ttl BIGINT PATH '$[2]', label VARCHAR(510) PATH '$[3]', turn BIGINT PATH '$[4]')) AS j) AS c
   STRAIGHT_JOIN `locks` AS l ON l.name = c.its_name
- WHERE l.owner <> c.claimant AND l.expires_us > IF(l.owner = X'00000000000000000000000000000000', c.now, 0);
+ WHERE NOT l.owner <=> c.claimant AND (l.owner IS NOT NULL AND l.expires_us > IF(l.owner = X'00000000000000000000000000000000', c.now, 0) OR (c.turn > 0 AND l.queue > l.served AND l.expires_us <= c.now
+          AND LEAST(c.turn, l.queue + 1) - l.served > POW(2, LEAST(62, (c.now - l.expires_us)
+              DIV LEAST(GREATEST((l.expires_us - l.acquired_us) DIV 4, 20000), 250000)))));
 
--- acquire and look: the first that waits for it says so
+-- acquire and look: who waits for it draws a ticket
 UPDATE `locks`
-   SET contended = 1
- WHERE name = UNHEX(?) AND owner <> UNHEX(?);
-
--- acquire and look: the first that waits for them says so
-UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant
-          FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]')) AS j) AS c
-  STRAIGHT_JOIN `locks` AS l ON l.name = c.its_name
-   SET l.contended = 1
- WHERE l.owner <> c.claimant;
+   SET queue = LAST_INSERT_ID(GREATEST(queue, served) + 1)
+ WHERE name = ? AND NOT owner <=> UNHEX(?);
 
 -- renew
 UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, COALESCE(j.ttl, ?) AS ttl
-          FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]', ttl BIGINT PATH '$[2]', label VARCHAR(510) PATH '$[3]')) AS j) AS c
+          FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]', ttl BIGINT PATH '$[2]', label VARCHAR(510) PATH '$[3]', turn BIGINT PATH '$[4]')) AS j) AS c
   STRAIGHT_JOIN `locks` AS l ON l.name = c.its_name
    SET l.expires_us = GREATEST(l.expires_us + 1, LAST_INSERT_ID(c.now) + c.ttl),
        l.ttl_us = GREATEST(l.ttl_us, c.ttl)
@@ -82,14 +86,16 @@ UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, TIMESTAMPD
 
 -- release one
 UPDATE `locks`
-   SET owner = NULL, expires_us = LAST_INSERT_ID(1 + contended) - 1 - contended
+   SET owner = NULL,
+       expires_us = LEAST(expires_us, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))) + LAST_INSERT_ID(1 + (queue > served)) - 1 - (queue > served)
  WHERE name = UNHEX(?) AND owner = UNHEX(?);
 
 -- release
 UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant
           FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]')) AS j) AS c
   STRAIGHT_JOIN `locks` AS l ON l.name = c.its_name
-   SET l.owner = NULL, l.expires_us = LAST_INSERT_ID(1 + l.contended) - 1 - l.contended
+   SET l.owner = NULL,
+       l.expires_us = LEAST(l.expires_us, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))) + LAST_INSERT_ID(1 + (l.queue > l.served)) - 1 - (l.queue > l.served)
  WHERE l.owner = c.claimant;
 
 -- release, but leave taken for a while
@@ -97,12 +103,12 @@ UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, TIMESTAMPD
           FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]')) AS j) AS c
   STRAIGHT_JOIN `locks` AS l ON l.name = c.its_name
    SET l.ttl_us = IF(LEAST(l.acquired_us, c.now) + c.keep > c.now, LEAST(l.acquired_us, c.now) + c.keep - c.now, l.ttl_us),
-       l.expires_us = IF(LEAST(l.acquired_us, c.now) + c.keep > c.now, LEAST(l.acquired_us, c.now) + c.keep, 0)
-                    + LAST_INSERT_ID(1 + l.contended) - 1 - l.contended,
+       l.expires_us = IF(LEAST(l.acquired_us, c.now) + c.keep > c.now, LEAST(l.acquired_us, c.now) + c.keep, LEAST(l.expires_us, c.now))
+                    + LAST_INSERT_ID(1 + (l.queue > l.served)) - 1 - (l.queue > l.served),
        l.owner = IF(LEAST(l.acquired_us, c.now) + c.keep > c.now, X'00000000000000000000000000000000', NULL)
  WHERE l.owner = c.claimant;
 
 -- a lease that has not changed is ended
 UPDATE `locks`
-   SET owner = NULL, expires_us = 0
+   SET owner = NULL
  WHERE name = ? AND fence = ? AND owner IS NOT NULL AND expires_us = ?;

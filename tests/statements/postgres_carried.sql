@@ -1,12 +1,14 @@
 -- acquire: take the name if it is free
-INSERT INTO "locks" AS l (name, owner, fence, expires_at, acquired_at, ttl_us, holder)
+INSERT INTO "locks" AS l (name, owner, fence, expires_at, acquired_at, ttl_us, served, holder)
 SELECT c.name, c.owner,
        (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
        clock_timestamp() + $1::bigint * interval '1 microsecond',
-       clock_timestamp(), $1::bigint, $2::text
-  FROM (VALUES ($3::text, $4::text)) AS c (name, owner)
+       clock_timestamp(), $1::bigint, abs(c.turn::bigint) % 9007199254740991, $2::text
+  FROM (VALUES ($3::text, $4::text, $5::bigint)) AS c (name, owner, turn)
  WHERE NOT EXISTS (SELECT FROM "locks" AS o
-                    WHERE o.name = c.name AND o.owner <> c.owner AND o.expires_at > clock_timestamp())
+                    WHERE o.name = c.name AND o.owner IS DISTINCT FROM c.owner AND ((o.owner IS NOT NULL AND o.expires_at > clock_timestamp()) OR (c.turn::bigint > 0 AND o.queue > o.served AND o.expires_at <= clock_timestamp()
+          AND least(c.turn::bigint, o.queue + 1) - o.served > power(2, least(62, floor(extract(epoch FROM clock_timestamp() - o.expires_at)
+              / least(greatest(extract(epoch FROM o.expires_at - o.acquired_at) / 4, 0.02), 0.25)))))))
    AND set_config('lock_timeout', '1000', true) IS NOT NULL
    AND set_config('synchronous_commit', CASE current_setting('synchronous_commit')
                                         WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true) IS NOT NULL
@@ -19,20 +21,22 @@ ON CONFLICT (name) DO UPDATE
                              clock_timestamp() + excluded.ttl_us * interval '1 microsecond'),
        acquired_at = CASE WHEN l.owner = excluded.owner THEN l.acquired_at ELSE clock_timestamp() END,
        ttl_us = greatest(CASE WHEN l.owner = excluded.owner THEN l.ttl_us END, excluded.ttl_us),
-       contended = l.contended AND l.owner IS NOT DISTINCT FROM excluded.owner,
+       served = greatest(l.served, least(excluded.served, l.queue)),
        holder = excluded.holder
- WHERE l.owner IS NULL OR l.expires_at <= clock_timestamp() OR l.owner = excluded.owner
+ WHERE NOT (l.owner IS NOT NULL AND l.expires_at > clock_timestamp()) OR l.owner = excluded.owner
 RETURNING name, fence;
 
 -- acquire: take the names that are free
-INSERT INTO "locks" AS l (name, owner, fence, expires_at, acquired_at, ttl_us, holder)
+INSERT INTO "locks" AS l (name, owner, fence, expires_at, acquired_at, ttl_us, served, holder)
 SELECT c.name, c.owner,
        (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
        clock_timestamp() + coalesce(c.ttl::bigint, $1::bigint) * interval '1 microsecond',
-       clock_timestamp(), coalesce(c.ttl::bigint, $1::bigint), coalesce(c.label, $2::text)
-  FROM unnest($3::text[], $4::text[], $5::text[], $6::text[]) AS c (name, owner, ttl, label)
+       clock_timestamp(), coalesce(c.ttl::bigint, $1::bigint), abs(c.turn::bigint) % 9007199254740991, coalesce(c.label, $2::text)
+  FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::text[]) AS c (name, owner, ttl, label, turn)
  WHERE NOT EXISTS (SELECT FROM "locks" AS o
-                    WHERE o.name = c.name AND o.owner <> c.owner AND o.expires_at > clock_timestamp())
+                    WHERE o.name = c.name AND o.owner IS DISTINCT FROM c.owner AND ((o.owner IS NOT NULL AND o.expires_at > clock_timestamp()) OR (c.turn::bigint > 0 AND o.queue > o.served AND o.expires_at <= clock_timestamp()
+          AND least(c.turn::bigint, o.queue + 1) - o.served > power(2, least(62, floor(extract(epoch FROM clock_timestamp() - o.expires_at)
+              / least(greatest(extract(epoch FROM o.expires_at - o.acquired_at) / 4, 0.02), 0.25)))))))
    AND set_config('lock_timeout', '1000', true) IS NOT NULL
    AND set_config('synchronous_commit', CASE current_setting('synchronous_commit')
                                         WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true) IS NOT NULL
@@ -45,9 +49,9 @@ ON CONFLICT (name) DO UPDATE
                              clock_timestamp() + excluded.ttl_us * interval '1 microsecond'),
        acquired_at = CASE WHEN l.owner = excluded.owner THEN l.acquired_at ELSE clock_timestamp() END,
        ttl_us = greatest(CASE WHEN l.owner = excluded.owner THEN l.ttl_us END, excluded.ttl_us),
-       contended = l.contended AND l.owner IS NOT DISTINCT FROM excluded.owner,
+       served = greatest(l.served, least(excluded.served, l.queue)),
        holder = excluded.holder
- WHERE l.owner IS NULL OR l.expires_at <= clock_timestamp() OR l.owner = excluded.owner
+ WHERE NOT (l.owner IS NOT NULL AND l.expires_at > clock_timestamp()) OR l.owner = excluded.owner
 RETURNING name, fence;
 
 -- acquire and look: who has it
@@ -55,41 +59,23 @@ SELECT s.name, s.holder,
        (extract(epoch FROM clock_timestamp() - s.acquired_at) * 1000000)::bigint,
        CASE WHEN s.expires_at > clock_timestamp() + (s.ttl_us + 1000000) * interval '1 microsecond' THEN s.ttl_us
             ELSE (extract(epoch FROM s.expires_at - clock_timestamp()) * 1000000)::bigint END,
-       s.contended::int::bigint, s.fence,
-       CASE WHEN s.expires_at > clock_timestamp() + (s.ttl_us + 1000000) * interval '1 microsecond' THEN (extract(epoch FROM s.expires_at) * 1000000)::bigint ELSE 0 END, (s.owner = '00000000000000000000000000000000')::int::bigint
-  FROM "locks" AS s
- WHERE s.name = ANY ($1::text[]) AND s.owner IS NOT NULL AND s.expires_at > clock_timestamp();
+       CASE WHEN (abs(c.turn::bigint) > s.served AND abs(c.turn::bigint) <= s.queue) THEN abs(c.turn::bigint) ELSE 0 END,
+       CASE WHEN (abs(c.turn::bigint) > s.served AND abs(c.turn::bigint) <= s.queue) THEN abs(c.turn::bigint) - s.served - 1 ELSE greatest(s.queue - s.served, 0) END, s.fence,
+       CASE WHEN s.expires_at > clock_timestamp() + (s.ttl_us + 1000000) * interval '1 microsecond' THEN (extract(epoch FROM s.expires_at) * 1000000)::bigint ELSE 0 END,
+       CASE WHEN NOT ((s.owner IS NOT NULL AND s.expires_at > clock_timestamp())) THEN 2 WHEN s.owner = '00000000000000000000000000000000' THEN 1 ELSE 0 END::bigint
+  FROM unnest($1::text[], $2::text[], $3::text[]) AS c (name, turn, owner)
+  JOIN "locks" AS s ON s.name = c.name AND s.owner IS DISTINCT FROM c.owner
+ WHERE (s.owner IS NOT NULL AND s.expires_at > clock_timestamp()) OR (c.turn::bigint > 0 AND s.queue > s.served AND s.expires_at <= clock_timestamp()
+          AND least(c.turn::bigint, s.queue + 1) - s.served > power(2, least(62, floor(extract(epoch FROM clock_timestamp() - s.expires_at)
+              / least(greatest(extract(epoch FROM s.expires_at - s.acquired_at) / 4, 0.02), 0.25)))));
 
--- acquire and look: the first that waits for it says so
+-- acquire and look: who waits for it draws a ticket
 UPDATE "locks" AS l
-   SET contended = true
- WHERE l.name = $1::text AND l.owner <> $2::text AND NOT l.contended
+   SET queue = greatest(l.queue, l.served) + 1
+ WHERE l.name = $1::text AND l.owner IS DISTINCT FROM $2::text
    AND set_config('synchronous_commit', 'off', true) IS NOT NULL
-   AND set_config('lock_timeout', '1000', true) IS NOT NULL;
-
--- acquire and look: the first that waits for them says so
-WITH unmarked AS MATERIALIZED (
-  SELECT l.name
-    FROM "locks" AS l
-    JOIN unnest($1::text[], $2::text[]) AS c (name, owner) ON l.name = c.name AND l.owner <> c.owner
-     AND NOT l.contended AND set_config('synchronous_commit', 'off', true) IS NOT NULL
    AND set_config('lock_timeout', '1000', true) IS NOT NULL
-   ORDER BY l.name
-     FOR NO KEY UPDATE OF l
-)
-UPDATE "locks" AS l
-   SET contended = true
-  FROM unmarked
- WHERE l.name = unmarked.name AND l.owner IS NOT NULL;
-
--- acquire and look: it ends later than it can
-UPDATE "locks" AS l
-   SET expires_at = clock_timestamp() + l.ttl_us * interval '1 microsecond',
-       acquired_at = least(l.acquired_at, clock_timestamp())
- WHERE l.name = $1::text AND l.fence = $2::bigint AND l.owner IS NOT NULL
-   AND (extract(epoch FROM l.expires_at) * 1000000)::bigint = $3::bigint
-   AND l.expires_at > clock_timestamp() + l.ttl_us * interval '1 microsecond'
-   AND set_config('lock_timeout', '1000', true) IS NOT NULL;
+RETURNING l.queue;
 
 -- renew
 WITH ours AS MATERIALIZED (
@@ -111,12 +97,13 @@ RETURNING l.name, l.owner;
 
 -- release one
 UPDATE "locks" AS l
-   SET owner = NULL
+   SET owner = NULL, expires_at = least(l.expires_at, clock_timestamp())
  WHERE l.name = $1::text AND l.owner = $2::text
    AND set_config('synchronous_commit', 'off', true) IS NOT NULL
    AND set_config('lock_timeout', '1000', true) IS NOT NULL
 RETURNING l.name,
-          CASE WHEN l.contended THEN (pg_notify('withlock_' || l.tableoid::text, l.name) IS NOT NULL)::int
+          CASE WHEN l.queue > l.served THEN (pg_notify('withlock_' || l.tableoid::text,
+                      E'\x02' || (l.served + 1) || ' 0 ' || l.name) IS NOT NULL)::int
                ELSE 0 END::bigint;
 
 -- release
@@ -131,11 +118,12 @@ WITH fast AS MATERIALIZED (
      FOR NO KEY UPDATE OF l
 )
 UPDATE "locks" AS l
-   SET owner = NULL
+   SET owner = NULL, expires_at = least(l.expires_at, clock_timestamp())
   FROM ours, fast
  WHERE l.name = ours.name AND l.owner = ours.owner
 RETURNING l.name,
-          CASE WHEN l.contended THEN (pg_notify('withlock_' || l.tableoid::text, l.name) IS NOT NULL)::int
+          CASE WHEN l.queue > l.served THEN (pg_notify('withlock_' || l.tableoid::text,
+                      E'\x02' || (l.served + 1) || ' 0 ' || l.name) IS NOT NULL)::int
                ELSE 0 END::bigint;
 
 -- release, but leave taken for a while
@@ -153,24 +141,24 @@ WITH clock AS MATERIALIZED (
 )
 UPDATE "locks" AS l
    SET owner = CASE WHEN ours.ends > ours.now THEN '00000000000000000000000000000000' END,
-       expires_at = CASE WHEN ours.ends > ours.now THEN ours.ends ELSE l.expires_at END,
+       expires_at = CASE WHEN ours.ends > ours.now THEN ours.ends ELSE least(l.expires_at, ours.now) END,
        ttl_us = CASE WHEN ours.ends > ours.now THEN (extract(epoch FROM ours.ends - ours.now) * 1000000)::bigint
                      ELSE l.ttl_us END
   FROM ours
  WHERE l.name = ours.name AND l.owner = ours.owner
 RETURNING l.name,
-          CASE WHEN l.contended THEN (pg_notify('withlock_' || l.tableoid::text,
-                      CASE WHEN l.owner IS NULL THEN l.name ELSE E'\x02' || l.ttl_us || ' ' || l.name END) IS NOT NULL)::int
+          CASE WHEN l.queue > l.served THEN (pg_notify('withlock_' || l.tableoid::text,
+                      E'\x02' || (l.served + 1) || ' ' || CASE WHEN l.owner IS NULL THEN 0 ELSE l.ttl_us END || ' ' || l.name) IS NOT NULL)::int
                ELSE 0 END::bigint;
 
 -- release one, if the queue of notifications is full
 UPDATE "locks" AS l
-   SET owner = NULL
+   SET owner = NULL, expires_at = least(l.expires_at, clock_timestamp())
  WHERE l.name = $1::text AND l.owner = $2::text
    AND set_config('synchronous_commit', 'off', true) IS NOT NULL
    AND set_config('lock_timeout', '1000', true) IS NOT NULL
 RETURNING l.name,
-          CASE WHEN l.contended THEN 1
+          CASE WHEN l.queue > l.served THEN 1
                ELSE 0 END::bigint;
 
 -- release, if the queue of notifications is full
@@ -185,19 +173,19 @@ WITH fast AS MATERIALIZED (
      FOR NO KEY UPDATE OF l
 )
 UPDATE "locks" AS l
-   SET owner = NULL
+   SET owner = NULL, expires_at = least(l.expires_at, clock_timestamp())
   FROM ours, fast
  WHERE l.name = ours.name AND l.owner = ours.owner
 RETURNING l.name,
-          CASE WHEN l.contended THEN 1
+          CASE WHEN l.queue > l.served THEN 1
                ELSE 0 END::bigint;
 
 -- break, if the queue of notifications is full
 UPDATE "locks"
-   SET owner = NULL,
+   SET owner = NULL, expires_at = least(expires_at, clock_timestamp()),
        fence = greatest(fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
  WHERE name = $1::text AND fence = $2::bigint AND owner IS NOT NULL
-RETURNING CASE WHEN contended AND false THEN NULL
+RETURNING CASE WHEN queue > served AND false THEN NULL
                ELSE fence END;
 
 -- look: which locks are held
@@ -223,10 +211,10 @@ SELECT l.name, l.fence, l.holder,
 
 -- break
 UPDATE "locks"
-   SET owner = NULL,
+   SET owner = NULL, expires_at = least(expires_at, clock_timestamp()),
        fence = greatest(fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
  WHERE name = $1::text AND fence = $2::bigint AND owner IS NOT NULL
-RETURNING CASE WHEN contended AND pg_notify('withlock_' || tableoid::text, name) IS NULL THEN NULL
+RETURNING CASE WHEN queue > served AND pg_notify('withlock_' || tableoid::text, E'\x02' || (served + 1) || ' 0 ' || name) IS NULL THEN NULL
                ELSE fence END;
 
 -- purge

@@ -34,7 +34,7 @@ CREATE TABLE IF NOT EXISTS "distributed_lock" (
 -- acquire: take the name if it is free
 INSERT INTO "distributed_lock" AS l (mutex, ts, node_id)
 SELECT c.name, clock_timestamp(), c.owner
-  FROM (VALUES ($3::text, $4::text)) AS c (name, owner)
+  FROM (VALUES ($3::text, $4::text, $5::bigint)) AS c (name, owner, turn)
  WHERE $1::bigint <= 1200000000 AND $2::text IS NOT NULL
    AND NOT EXISTS (SELECT FROM "distributed_lock" AS o
                     WHERE o.mutex = c.name AND o.node_id <> c.owner AND o.ts >= clock_timestamp() - interval '1200000000 microseconds')
@@ -51,7 +51,7 @@ RETURNING mutex::text, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
 -- acquire: take the names that are free
 INSERT INTO "distributed_lock" AS l (mutex, ts, node_id)
 SELECT c.name, clock_timestamp(), c.owner
-  FROM unnest($3::text[], $4::text[], $5::text[], $6::text[]) AS c (name, owner, ttl, label)
+  FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::text[]) AS c (name, owner, ttl, label, turn)
  WHERE $1::bigint <= 1200000000 AND $2::text IS NOT NULL
    AND NOT EXISTS (SELECT FROM "distributed_lock" AS o
                     WHERE o.mutex = c.name AND o.node_id <> c.owner AND o.ts >= clock_timestamp() - interval '1200000000 microseconds')
@@ -69,9 +69,9 @@ RETURNING mutex::text, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
 SELECT s.mutex::text, 'node ' || s.node_id::text,
        (extract(epoch FROM clock_timestamp() - s.ts) * 1000000)::bigint,
        (extract(epoch FROM s.ts + interval '1200000000 microseconds' - clock_timestamp()) * 1000000)::bigint,
-       0::bigint, (extract(epoch FROM s.ts) * 1000000)::bigint, 0::bigint, 0::bigint
+       0::bigint, 0::bigint, (extract(epoch FROM s.ts) * 1000000)::bigint, 0::bigint, 0::bigint
   FROM "distributed_lock" AS s
- WHERE s.mutex = ANY ($1::text[]) AND s.ts >= clock_timestamp() - interval '1200000000 microseconds';
+ WHERE s.mutex = ANY ($1::text[]) AND $2::text[] IS NOT NULL AND $3::text[] IS NOT NULL AND s.ts >= clock_timestamp() - interval '1200000000 microseconds';
 
 -- renew
 WITH ours AS MATERIALIZED (

@@ -1,12 +1,14 @@
 -- acquire: take the name if it is free
-INSERT INTO "locks" AS l (name, owner, fence, expires_at, acquired_at, ttl_us, holder)
+INSERT INTO "locks" AS l (name, owner, fence, expires_at, acquired_at, ttl_us, served, holder)
 SELECT c.name, c.owner,
        (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
        clock_timestamp() + $1::bigint * interval '1 microsecond',
-       clock_timestamp(), $1::bigint, $2::text
-  FROM (VALUES ($3::text, $4::text)) AS c (name, owner)
+       clock_timestamp(), $1::bigint, abs(c.turn::bigint) % 9007199254740991, $2::text
+  FROM (VALUES ($3::text, $4::text, $5::bigint)) AS c (name, owner, turn)
  WHERE NOT EXISTS (SELECT FROM "locks" AS o
-                    WHERE o.name = c.name AND o.owner <> c.owner AND (o.owner <> '00000000000000000000000000000000' OR o.expires_at > clock_timestamp()))
+                    WHERE o.name = c.name AND o.owner IS DISTINCT FROM c.owner AND ((o.owner IS NOT NULL AND (o.owner <> '00000000000000000000000000000000' OR o.expires_at > clock_timestamp())) OR (c.turn::bigint > 0 AND o.queue > o.served AND o.expires_at <= clock_timestamp()
+          AND least(c.turn::bigint, o.queue + 1) - o.served > power(2, least(62, floor(extract(epoch FROM clock_timestamp() - o.expires_at)
+              / least(greatest(extract(epoch FROM o.expires_at - o.acquired_at) / 4, 0.02), 0.25)))))))
  ORDER BY c.name COLLATE "C"
 ON CONFLICT (name) DO UPDATE
    SET name = excluded.name, owner = excluded.owner,
@@ -16,20 +18,22 @@ ON CONFLICT (name) DO UPDATE
                              clock_timestamp() + excluded.ttl_us * interval '1 microsecond'),
        acquired_at = CASE WHEN l.owner = excluded.owner THEN l.acquired_at ELSE clock_timestamp() END,
        ttl_us = greatest(CASE WHEN l.owner = excluded.owner THEN l.ttl_us END, excluded.ttl_us),
-       contended = l.contended AND l.owner IS NOT DISTINCT FROM excluded.owner,
+       served = greatest(l.served, least(excluded.served, l.queue)),
        holder = excluded.holder
- WHERE l.owner IS NULL OR (l.owner = '00000000000000000000000000000000' AND l.expires_at <= clock_timestamp()) OR l.owner = excluded.owner
+ WHERE NOT (l.owner IS NOT NULL AND (l.owner <> '00000000000000000000000000000000' OR l.expires_at > clock_timestamp())) OR l.owner = excluded.owner
 RETURNING name, fence;
 
 -- acquire: take the names that are free
-INSERT INTO "locks" AS l (name, owner, fence, expires_at, acquired_at, ttl_us, holder)
+INSERT INTO "locks" AS l (name, owner, fence, expires_at, acquired_at, ttl_us, served, holder)
 SELECT c.name, c.owner,
        (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
        clock_timestamp() + coalesce(c.ttl::bigint, $1::bigint) * interval '1 microsecond',
-       clock_timestamp(), coalesce(c.ttl::bigint, $1::bigint), coalesce(c.label, $2::text)
-  FROM unnest($3::text[], $4::text[], $5::text[], $6::text[]) AS c (name, owner, ttl, label)
+       clock_timestamp(), coalesce(c.ttl::bigint, $1::bigint), abs(c.turn::bigint) % 9007199254740991, coalesce(c.label, $2::text)
+  FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::text[]) AS c (name, owner, ttl, label, turn)
  WHERE NOT EXISTS (SELECT FROM "locks" AS o
-                    WHERE o.name = c.name AND o.owner <> c.owner AND (o.owner <> '00000000000000000000000000000000' OR o.expires_at > clock_timestamp()))
+                    WHERE o.name = c.name AND o.owner IS DISTINCT FROM c.owner AND ((o.owner IS NOT NULL AND (o.owner <> '00000000000000000000000000000000' OR o.expires_at > clock_timestamp())) OR (c.turn::bigint > 0 AND o.queue > o.served AND o.expires_at <= clock_timestamp()
+          AND least(c.turn::bigint, o.queue + 1) - o.served > power(2, least(62, floor(extract(epoch FROM clock_timestamp() - o.expires_at)
+              / least(greatest(extract(epoch FROM o.expires_at - o.acquired_at) / 4, 0.02), 0.25)))))))
  ORDER BY c.name COLLATE "C"
 ON CONFLICT (name) DO UPDATE
    SET name = excluded.name, owner = excluded.owner,
@@ -39,41 +43,49 @@ ON CONFLICT (name) DO UPDATE
                              clock_timestamp() + excluded.ttl_us * interval '1 microsecond'),
        acquired_at = CASE WHEN l.owner = excluded.owner THEN l.acquired_at ELSE clock_timestamp() END,
        ttl_us = greatest(CASE WHEN l.owner = excluded.owner THEN l.ttl_us END, excluded.ttl_us),
-       contended = l.contended AND l.owner IS NOT DISTINCT FROM excluded.owner,
+       served = greatest(l.served, least(excluded.served, l.queue)),
        holder = excluded.holder
- WHERE l.owner IS NULL OR (l.owner = '00000000000000000000000000000000' AND l.expires_at <= clock_timestamp()) OR l.owner = excluded.owner
+ WHERE NOT (l.owner IS NOT NULL AND (l.owner <> '00000000000000000000000000000000' OR l.expires_at > clock_timestamp())) OR l.owner = excluded.owner
 RETURNING name, fence;
 
 -- acquire and look: who has it
 WITH fast AS MATERIALIZED (
   SELECT set_config('synchronous_commit', 'off', true)
-), unmarked AS MATERIALIZED (
+), asked AS MATERIALIZED (
+  SELECT c.name, c.owner, c.turn::bigint AS turn FROM unnest($1::text[], $2::text[], $3::text[]) AS c (name, turn, owner)
+), drawing AS MATERIALIZED (
   SELECT l.name
-    FROM "locks" AS l
-   WHERE l.name = ANY ($1::text[]) AND l.owner IS NOT NULL AND NOT l.contended
+    FROM asked AS c
+    JOIN "locks" AS l ON l.name = c.name AND l.owner IS DISTINCT FROM c.owner
+   WHERE c.turn <> 0 AND NOT (abs(c.turn::bigint) > l.served AND abs(c.turn::bigint) <= l.queue) AND ((l.owner IS NOT NULL AND (l.owner <> '00000000000000000000000000000000' OR l.expires_at > clock_timestamp())) OR (c.turn::bigint > 0 AND l.queue > l.served AND l.expires_at <= clock_timestamp()
+          AND least(c.turn::bigint, l.queue + 1) - l.served > power(2, least(62, floor(extract(epoch FROM clock_timestamp() - l.expires_at)
+              / least(greatest(extract(epoch FROM l.expires_at - l.acquired_at) / 4, 0.02), 0.25))))))
    ORDER BY l.name
      FOR NO KEY UPDATE OF l
-), marked AS (
+), drawn AS (
   UPDATE "locks" AS l
-     SET contended = true
-    FROM unmarked, fast
-   WHERE l.name = unmarked.name AND l.owner IS NOT NULL
-  RETURNING l.name, l.owner, l.holder, l.acquired_at, l.expires_at, l.ttl_us, l.fence
+     SET queue = greatest(l.queue, l.served) + 1
+    FROM drawing, fast
+   WHERE l.name = drawing.name
+  RETURNING l.name, l.owner, l.holder, l.acquired_at, l.expires_at, l.ttl_us, l.fence, l.queue AS ticket, l.served
 ), seen AS (
-  SELECT l.name, l.owner, l.holder, l.acquired_at, l.expires_at, l.ttl_us, l.fence, true AS contended
-    FROM "locks" AS l
-   WHERE l.name = ANY ($1::text[]) AND l.owner IS NOT NULL AND l.contended
+  SELECT l.name, l.owner, l.holder, l.acquired_at, l.expires_at, l.ttl_us, l.fence, abs(c.turn) AS ticket, l.served
+    FROM asked AS c
+    JOIN "locks" AS l ON l.name = c.name AND l.owner IS DISTINCT FROM c.owner
+   WHERE (c.turn = 0 OR (abs(c.turn::bigint) > l.served AND abs(c.turn::bigint) <= l.queue)) AND ((l.owner IS NOT NULL AND (l.owner <> '00000000000000000000000000000000' OR l.expires_at > clock_timestamp())) OR (c.turn::bigint > 0 AND l.queue > l.served AND l.expires_at <= clock_timestamp()
+          AND least(c.turn::bigint, l.queue + 1) - l.served > power(2, least(62, floor(extract(epoch FROM clock_timestamp() - l.expires_at)
+              / least(greatest(extract(epoch FROM l.expires_at - l.acquired_at) / 4, 0.02), 0.25))))))
    UNION ALL
-  SELECT m.*, false FROM marked AS m
+  SELECT d.* FROM drawn AS d
 )
 SELECT s.name, s.holder,
        (extract(epoch FROM clock_timestamp() - s.acquired_at) * 1000000)::bigint,
        CASE WHEN (s.owner <> '00000000000000000000000000000000' OR s.expires_at > clock_timestamp() + (s.ttl_us + 1000000) * interval '1 microsecond') THEN s.ttl_us
             ELSE (extract(epoch FROM s.expires_at - clock_timestamp()) * 1000000)::bigint END,
-       s.contended::int::bigint, s.fence,
-       CASE WHEN (s.owner <> '00000000000000000000000000000000' OR s.expires_at > clock_timestamp() + (s.ttl_us + 1000000) * interval '1 microsecond') THEN (extract(epoch FROM s.expires_at) * 1000000)::bigint ELSE 0 END, (s.owner = '00000000000000000000000000000000')::int::bigint
-  FROM seen AS s
- WHERE (s.owner <> '00000000000000000000000000000000' OR s.expires_at > clock_timestamp());
+       s.ticket, greatest(s.ticket - s.served - 1, 0), s.fence,
+       CASE WHEN (s.owner <> '00000000000000000000000000000000' OR s.expires_at > clock_timestamp() + (s.ttl_us + 1000000) * interval '1 microsecond') THEN (extract(epoch FROM s.expires_at) * 1000000)::bigint ELSE 0 END,
+       CASE WHEN NOT ((s.owner IS NOT NULL AND (s.owner <> '00000000000000000000000000000000' OR s.expires_at > clock_timestamp()))) THEN 2 WHEN s.owner = '00000000000000000000000000000000' THEN 1 ELSE 0 END::bigint
+  FROM seen AS s;
 
 -- renew
 WITH ours AS MATERIALIZED (
@@ -92,11 +104,12 @@ RETURNING l.name, l.owner;
 
 -- release one
 UPDATE "locks" AS l
-   SET owner = NULL
+   SET owner = NULL, expires_at = least(l.expires_at, clock_timestamp())
  WHERE l.name = $1::text AND l.owner = $2::text
    AND set_config('synchronous_commit', 'off', true) IS NOT NULL
 RETURNING l.name,
-          CASE WHEN l.contended THEN (pg_notify('withlock_' || l.tableoid::text, l.name) IS NOT NULL)::int
+          CASE WHEN l.queue > l.served THEN (pg_notify('withlock_' || l.tableoid::text,
+                      E'\x02' || (l.served + 1) || ' 0 ' || l.name) IS NOT NULL)::int
                ELSE 0 END::bigint;
 
 -- release
@@ -110,11 +123,12 @@ WITH fast AS MATERIALIZED (
      FOR NO KEY UPDATE OF l
 )
 UPDATE "locks" AS l
-   SET owner = NULL
+   SET owner = NULL, expires_at = least(l.expires_at, clock_timestamp())
   FROM ours, fast
  WHERE l.name = ours.name AND l.owner = ours.owner
 RETURNING l.name,
-          CASE WHEN l.contended THEN (pg_notify('withlock_' || l.tableoid::text, l.name) IS NOT NULL)::int
+          CASE WHEN l.queue > l.served THEN (pg_notify('withlock_' || l.tableoid::text,
+                      E'\x02' || (l.served + 1) || ' 0 ' || l.name) IS NOT NULL)::int
                ELSE 0 END::bigint;
 
 -- release, but leave taken for a while
@@ -129,18 +143,18 @@ WITH clock AS MATERIALIZED (
 )
 UPDATE "locks" AS l
    SET owner = CASE WHEN ours.ends > ours.now THEN '00000000000000000000000000000000' END,
-       expires_at = CASE WHEN ours.ends > ours.now THEN ours.ends ELSE l.expires_at END,
+       expires_at = CASE WHEN ours.ends > ours.now THEN ours.ends ELSE least(l.expires_at, ours.now) END,
        ttl_us = CASE WHEN ours.ends > ours.now THEN (extract(epoch FROM ours.ends - ours.now) * 1000000)::bigint
                      ELSE l.ttl_us END
   FROM ours
  WHERE l.name = ours.name AND l.owner = ours.owner
 RETURNING l.name,
-          CASE WHEN l.contended THEN (pg_notify('withlock_' || l.tableoid::text,
-                      CASE WHEN l.owner IS NULL THEN l.name ELSE E'\x02' || l.ttl_us || ' ' || l.name END) IS NOT NULL)::int
+          CASE WHEN l.queue > l.served THEN (pg_notify('withlock_' || l.tableoid::text,
+                      E'\x02' || (l.served + 1) || ' ' || CASE WHEN l.owner IS NULL THEN 0 ELSE l.ttl_us END || ' ' || l.name) IS NOT NULL)::int
                ELSE 0 END::bigint;
 
 -- a lease that has not changed is ended
 UPDATE "locks" AS l
-   SET owner = NULL
+   SET owner = NULL, expires_at = least(l.expires_at, clock_timestamp())
  WHERE l.name = $1::text AND l.fence = $2::bigint AND l.owner IS NOT NULL
    AND (extract(epoch FROM l.expires_at) * 1000000)::bigint = $3::bigint;

@@ -8,7 +8,7 @@ SELECT CASE WHEN EXISTS (SELECT 1 FROM pragma_table_info(?1, ?2)) THEN coalesce(
              FROM pragma_index_list(?1, ?2) AS i, pragma_index_xinfo(i.name, ?2) AS k
             WHERE i.origin = 'pk' AND k.key = 1), '') ELSE '' END, ', ' ORDER BY c.name), '') END
   FROM pragma_table_info(?1, ?2) AS c
- WHERE c.pk > 0 OR c.name IN ('name', 'owner', 'fence', 'boot', 'expires_us', 'acquired_us', 'contended', 'holder');
+ WHERE c.pk > 0 OR c.name IN ('name', 'owner', 'fence', 'boot', 'expires_us', 'acquired_us', 'queue', 'served', 'holder');
 
 -- setup, if there is no such table: readers do not block the writer
 PRAGMA journal_mode = WAL;
@@ -21,14 +21,18 @@ CREATE TABLE IF NOT EXISTS "locks" (
   boot TEXT NOT NULL, -- the kernel that the times below belong to
   expires_us INTEGER NOT NULL, -- µs of its CLOCK_BOOTTIME
   acquired_us INTEGER NOT NULL,
-  contended INTEGER NOT NULL DEFAULT 0, -- somebody waits for the release
+  queue INTEGER NOT NULL DEFAULT 0, -- the last ticket that a waiter has drawn
+  served INTEGER NOT NULL DEFAULT 0, -- the last ticket that had its turn
   holder TEXT NOT NULL -- for people: host, process, label
 ) STRICT, WITHOUT ROWID;
 
 -- acquire: take the name if it is free
-INSERT INTO "locks" AS l (name, owner, fence, boot, expires_us, acquired_us, holder)
-SELECT ?5, ?6, CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000, ?2, ?1 + ?3, ?1, ?4
- WHERE true
+INSERT INTO "locks" AS l (name, owner, fence, boot, expires_us, acquired_us, served, holder)
+SELECT ?5, ?6, CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000, ?2, ?1 + ?3, ?1, abs(?7) % 9007199254740991, ?4
+ WHERE NOT EXISTS (SELECT 1 FROM "locks" AS l
+                    WHERE l.name = ?5 AND l.owner IS NOT ?6 AND l.boot = ?2 AND (?7 > 0 AND l.queue > l.served AND l.expires_us <= ?1
+          AND min(?7, l.queue + 1) - l.served > 1 << min(62, (?1 - l.expires_us)
+              / min(max((l.expires_us - l.acquired_us) / 4, 20000), 250000))))
 ON CONFLICT (name) DO UPDATE
    SET owner = excluded.owner,
        fence = CASE WHEN l.owner = excluded.owner THEN l.fence
@@ -37,16 +41,19 @@ ON CONFLICT (name) DO UPDATE
        expires_us = CASE WHEN l.owner = excluded.owner AND l.boot = excluded.boot
                          THEN max(l.expires_us + 1, excluded.expires_us) ELSE excluded.expires_us END,
        acquired_us = CASE WHEN l.owner = excluded.owner THEN l.acquired_us ELSE excluded.acquired_us END,
-       contended = l.contended AND l.owner IS excluded.owner,
+       served = max(l.served, min(excluded.served, l.queue)),
        holder = excluded.holder
  WHERE l.owner IS NULL OR l.boot <> ?2 OR l.expires_us <= ?1 OR l.owner = excluded.owner
 RETURNING name, fence;
 
 -- acquire: take the names that are free
-INSERT INTO "locks" AS l (name, owner, fence, boot, expires_us, acquired_us, holder)
-SELECT c.value ->> 0, c.value ->> 1, CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000, ?2, ?1 + coalesce(c.value ->> 2, ?3), ?1, coalesce(c.value ->> 3, ?4)
+INSERT INTO "locks" AS l (name, owner, fence, boot, expires_us, acquired_us, served, holder)
+SELECT c.value ->> 0, c.value ->> 1, CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000, ?2, ?1 + coalesce(c.value ->> 2, ?3), ?1, abs((c.value ->> 4)) % 9007199254740991, coalesce(c.value ->> 3, ?4)
   FROM json_each(?5) AS c
- WHERE true
+ WHERE NOT EXISTS (SELECT 1 FROM "locks" AS l
+                    WHERE l.name = c.value ->> 0 AND l.owner IS NOT c.value ->> 1 AND l.boot = ?2 AND ((c.value ->> 4) > 0 AND l.queue > l.served AND l.expires_us <= ?1
+          AND min((c.value ->> 4), l.queue + 1) - l.served > 1 << min(62, (?1 - l.expires_us)
+              / min(max((l.expires_us - l.acquired_us) / 4, 20000), 250000))))
 ON CONFLICT (name) DO UPDATE
    SET owner = excluded.owner,
        fence = CASE WHEN l.owner = excluded.owner THEN l.fence
@@ -55,32 +62,35 @@ ON CONFLICT (name) DO UPDATE
        expires_us = CASE WHEN l.owner = excluded.owner AND l.boot = excluded.boot
                          THEN max(l.expires_us + 1, excluded.expires_us) ELSE excluded.expires_us END,
        acquired_us = CASE WHEN l.owner = excluded.owner THEN l.acquired_us ELSE excluded.acquired_us END,
-       contended = l.contended AND l.owner IS excluded.owner,
+       served = max(l.served, min(excluded.served, l.queue)),
        holder = excluded.holder
  WHERE l.owner IS NULL OR l.boot <> ?2 OR l.expires_us <= ?1 OR l.owner = excluded.owner
 RETURNING name, fence;
 
 -- acquire and look: who has it
-SELECT name, holder, ?1 - acquired_us, expires_us - ?1, contended, fence, 0, owner = '00000000000000000000000000000000'
-  FROM "locks"
- WHERE name = ?3 AND owner <> ?4 AND boot = ?2 AND expires_us > ?1;
+SELECT l.name, l.holder, ?1 - l.acquired_us, l.expires_us - ?1, CASE WHEN (abs(?5) > l.served AND abs(?5) <= l.queue) THEN abs(?5) ELSE 0 END,
+       CASE WHEN (abs(?5) > l.served AND abs(?5) <= l.queue) THEN abs(?5) - l.served - 1 ELSE max(l.queue - l.served, 0) END, l.fence, 0,
+       CASE WHEN l.owner IS NULL OR l.expires_us <= ?1 THEN 2 ELSE l.owner = '00000000000000000000000000000000' END
+  FROM "locks" AS l
+ WHERE l.name = ?3 AND l.owner IS NOT ?4 AND l.boot = ?2 AND (l.owner IS NOT NULL AND l.expires_us > ?1 OR (?5 > 0 AND l.queue > l.served AND l.expires_us <= ?1
+          AND min(?5, l.queue + 1) - l.served > 1 << min(62, (?1 - l.expires_us)
+              / min(max((l.expires_us - l.acquired_us) / 4, 20000), 250000))));
 
 -- acquire and look: who has them
-SELECT l.name, l.holder, ?1 - l.acquired_us, l.expires_us - ?1, l.contended, l.fence, 0, l.owner = '00000000000000000000000000000000'
+SELECT l.name, l.holder, ?1 - l.acquired_us, l.expires_us - ?1, CASE WHEN (abs((c.value ->> 4)) > l.served AND abs((c.value ->> 4)) <= l.queue) THEN abs((c.value ->> 4)) ELSE 0 END,
+       CASE WHEN (abs((c.value ->> 4)) > l.served AND abs((c.value ->> 4)) <= l.queue) THEN abs((c.value ->> 4)) - l.served - 1 ELSE max(l.queue - l.served, 0) END, l.fence, 0,
+       CASE WHEN l.owner IS NULL OR l.expires_us <= ?1 THEN 2 ELSE l.owner = '00000000000000000000000000000000' END
   FROM json_each(?3) AS c
  CROSS JOIN "locks" AS l ON l.name = c.value ->> 0
- WHERE l.owner <> c.value ->> 1 AND l.boot = ?2 AND l.expires_us > ?1;
+ WHERE l.owner IS NOT c.value ->> 1 AND l.boot = ?2 AND (l.owner IS NOT NULL AND l.expires_us > ?1 OR ((c.value ->> 4) > 0 AND l.queue > l.served AND l.expires_us <= ?1
+          AND min((c.value ->> 4), l.queue + 1) - l.served > 1 << min(62, (?1 - l.expires_us)
+              / min(max((l.expires_us - l.acquired_us) / 4, 20000), 250000))));
 
--- acquire and look: the first that waits for it says so
+-- acquire and look: who waits for it draws a ticket
 UPDATE "locks"
-   SET contended = 1
- WHERE name = ?1 AND owner <> ?2;
-
--- acquire and look: the first that waits for them says so
-UPDATE "locks"
-   SET contended = 1
- WHERE name IN (SELECT value ->> 0 FROM json_each(?1))
-   AND owner || name NOT IN (SELECT (value ->> 1) || (value ->> 0) FROM json_each(?1));
+   SET queue = max(queue, served) + 1
+ WHERE name = ?1 AND owner IS NOT ?2
+RETURNING queue;
 
 -- renew
 UPDATE "locks" AS l
@@ -92,22 +102,22 @@ RETURNING name, owner;
 
 -- release one
 UPDATE "locks"
-   SET owner = NULL
- WHERE name = ?1 AND owner = ?2
-RETURNING name, contended;
+   SET owner = NULL, expires_us = min(expires_us, ?1)
+ WHERE name = ?3 AND owner = ?4
+RETURNING name, queue > served;
 
 -- release
 UPDATE "locks"
-   SET owner = NULL
- WHERE (name, owner) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))
-RETURNING name, contended;
+   SET owner = NULL, expires_us = min(expires_us, ?1)
+ WHERE (name, owner) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?3))
+RETURNING name, queue > served;
 
 -- release, but leave taken for a while
 UPDATE "locks"
    SET owner = CASE WHEN min(acquired_us, ?1) + ?3 > ?1 THEN '00000000000000000000000000000000' END,
-       expires_us = CASE WHEN min(acquired_us, ?1) + ?3 > ?1 THEN min(acquired_us, ?1) + ?3 ELSE expires_us END
+       expires_us = CASE WHEN min(acquired_us, ?1) + ?3 > ?1 THEN min(acquired_us, ?1) + ?3 ELSE min(expires_us, ?1) END
  WHERE (name, owner) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?4)) AND boot = ?2
-RETURNING name, contended;
+RETURNING name, queue > served;
 
 -- look: which locks are held
 SELECT name, fence, holder, ?1 - acquired_us, expires_us - ?1, 0, owner = '00000000000000000000000000000000'
@@ -124,7 +134,7 @@ SELECT name, fence, holder, ?1 - acquired_us,
 
 -- break
 UPDATE "locks"
-   SET owner = NULL,
+   SET owner = NULL, expires_us = 0,
        fence = max(fence + 1, CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000)
  WHERE name = ?1 AND fence = ?2 AND owner IS NOT NULL
 RETURNING fence;

@@ -29,6 +29,7 @@ pub(super) enum Due {
         id: LockId,
     },
     Subscribe,
+    Unsubscribe,
     Ping,
 }
 
@@ -42,6 +43,7 @@ impl Engine {
             (Action::Close, Some(session)) => Due::Close(session),
             (Action::Wait, session) => Due::Wait { session, id },
             (Action::Subscribe, _) => Due::Subscribe,
+            (Action::Unsubscribe, _) => Due::Unsubscribe,
             (Action::Ping, _) => Due::Ping,
             (action, session) => {
                 Due::Claims { action, session, ids: self.batch(now, connection, action, session) }
@@ -186,6 +188,7 @@ impl Engine {
                 let up_to = timing.wait();
                 (Request::Subscribe { up_to }, budget.after(up_to))
             }
+            Due::Unsubscribe => (Request::Unsubscribe, budget),
             Due::Ping => (Request::Ping { number: self.next_ping() }, budget),
         })
     }
@@ -213,7 +216,8 @@ impl Engine {
         let Attempt { name, mode, slot, .. } = attempt;
         let ttl = attempt.own_timing().map(|timing| timing.ttl());
         let (ended, label) = (slot.ended(now), attempt.own_label().cloned());
-        Claim { name: name.clone(), owner: slot.owner, mode: *mode, ended, ttl, label }
+        let (owner, turn) = (slot.owner, slot.turn());
+        Claim { name: name.clone(), owner, mode: *mode, ended, ttl, label, turn }
     }
 
     /// The request has been made, and leaves.
@@ -232,7 +236,7 @@ impl Engine {
                 }
             }
             Due::Wait { id, .. } => self.step(now, *id, Input::Sent { waiting: true }),
-            Due::Subscribe => self.listen_sent(now),
+            Due::Subscribe | Due::Unsubscribe => self.listen_sent(now),
             Due::Ping => self.ping_sent(now),
         }
     }

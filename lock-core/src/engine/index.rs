@@ -27,6 +27,8 @@ pub(crate) struct Entry {
     renews: bool,
     due: Option<(ConnectionId, Action, Option<SessionId>)>,
     denied: bool,
+    /// It is to be notified.
+    near: bool,
     /// It wants to share its name, or shares it.
     shares: bool,
     /// It waits in the queue, and has not been told who has the lock.
@@ -56,8 +58,8 @@ impl Engine {
         let shares = *mode == Mode::Shared && slot.wanted();
         let needs = session.filter(|_| slot.needs_session());
         let (wake, renews, denied) = (slot.wake(now), slot.renews(now), slot.is_denied());
-        let unaware = slot.is_unaware();
-        let new = Entry { wake, renews, due, denied, shares, unaware, needs };
+        let (unaware, near) = (slot.is_unaware(), slot.is_to_be_notified());
+        let new = Entry { wake, renews, due, denied, near, shares, unaware, needs };
         let old = core::mem::replace(indexed, new);
         let name = (old.shares != shares).then(|| name.clone());
         if old.due != due {
@@ -65,10 +67,16 @@ impl Engine {
         }
         if denied && !old.denied {
             self.denied.insert(id);
-            self.listen(now);
         }
         if old.denied && !denied {
             self.denied.remove(&id);
+        }
+        if near && !old.near {
+            self.near.insert(id);
+            self.listen(now);
+        }
+        if old.near && !near {
+            self.near.remove(&id);
         }
         self.unaware += usize::from(unaware);
         self.unaware -= usize::from(old.unaware);

@@ -30,6 +30,7 @@ use super::{ConnectionId, Engine, index::TimerKey};
 use crate::back_off::BackOff;
 use crate::error::Failure;
 use crate::event::LockId;
+use crate::name::LockName;
 use crate::outcome::{News, Notification, Reply};
 use crate::request::Action;
 use crate::slot::Input;
@@ -63,6 +64,10 @@ enum Stage {
     /// The request to listen is due.
     Due,
     InFlight,
+    /// The request to be notified no more is due.
+    Enough,
+    /// It is not notified, and the connection is kept until then, or for as long as somebody waits.
+    Quiet(Instant),
     /// The connection that listens is to be closed.
     Leaving,
     Failed(Instant),
@@ -86,7 +91,11 @@ enum Ping {
 impl Subscription {
     /// The request on the listening connection that is due.
     pub(super) fn due(&self) -> Option<Action> {
-        (self.stage == Stage::Due).then_some(Action::Subscribe)
+        match self.stage {
+            Stage::Due => Some(Action::Subscribe),
+            Stage::Enough => Some(Action::Unsubscribe),
+            _ => None,
+        }
     }
 
     /// Whether the listening connection is to be closed.
@@ -115,6 +124,7 @@ impl Subscription {
     ) -> Self {
         let stage = match self.stage {
             Stage::Failed(until) => Stage::Failed(time(until)),
+            Stage::Quiet(until) => Stage::Quiet(time(until)),
             stage => stage,
         };
         let ping = match self.ping {
@@ -134,7 +144,8 @@ impl Engine {
 
     /// Somebody waits.
     pub(super) fn listen(&mut self, now: Instant) {
-        if self.subscription.stage == Stage::Silent && self.capabilities.notifies {
+        let is_silent = matches!(self.subscription.stage, Stage::Silent | Stage::Quiet(_));
+        if is_silent && self.capabilities.notifies {
             self.subscription.stage = Stage::Due;
         }
         if self.subscription.since.is_some() && self.subscription.ping == Ping::Idle {
@@ -146,7 +157,7 @@ impl Engine {
     /// Whether a ping is to leave. Nothing is sent when nobody waits.
     pub(super) fn is_ping_due(&self) -> bool {
         self.subscription.ping == Ping::Due
-            && !self.denied.is_empty()
+            && !self.near.is_empty()
             && self.is_free(ConnectionId::MAIN)
     }
 
@@ -172,9 +183,16 @@ impl Engine {
             && until <= now
         {
             self.subscription.stage = Stage::Silent;
-            if !self.denied.is_empty() {
+            if !self.near.is_empty() {
                 self.listen(now);
             }
+        }
+        if let Stage::Quiet(until) = self.subscription.stage
+            && until <= now
+        {
+            let waits = !self.denied.is_empty();
+            let again = Stage::Quiet(now.after(self.config.timing.wait()));
+            self.subscription.stage = if waits { again } else { Stage::Leaving };
         }
         match self.subscription.ping {
             Ping::Awaited { until, .. } if until <= now => self.overdue(now),
@@ -187,12 +205,12 @@ impl Engine {
         if let Ping::At(at) = self.subscription.ping
             && at <= now
         {
-            self.subscription.ping = if self.denied.is_empty() { Ping::Idle } else { Ping::Due };
+            self.subscription.ping = if self.near.is_empty() { Ping::Idle } else { Ping::Due };
             // It is not looked after, so nobody is to rely on it.
-            self.subscription.verified &= !self.denied.is_empty();
+            self.subscription.verified &= !self.near.is_empty();
         }
         let again = match self.subscription.stage {
-            Stage::Failed(until) => Some(until),
+            Stage::Failed(until) | Stage::Quiet(until) => Some(until),
             _ => None,
         };
         let ping = match self.subscription.ping {
@@ -224,7 +242,7 @@ impl Engine {
         if dropped.is_some_and(|(_, relied)| relied) {
             self.hint_all(now);
         }
-        if !self.denied.is_empty() {
+        if !self.near.is_empty() {
             self.listen(now);
         }
         self.set_subscription_timer(now);
@@ -234,6 +252,23 @@ impl Engine {
     /// Takes the answer to a request to listen that was sent at `sent`.
     pub(super) fn listened(&mut self, now: Instant, sent: Instant, reply: Result<Reply, Failure>) {
         self.take_answer(now, sent, reply);
+        self.set_subscription_timer(now);
+    }
+
+    /// Takes the answer to a request to be notified no more.
+    pub(super) fn unlistened(&mut self, now: Instant, reply: Result<Reply, Failure>) {
+        if reply.is_err() {
+            self.failed(now);
+        } else {
+            self.subscription.stage = Stage::Quiet(now.after(self.config.timing.wait()));
+            self.subscription.since = None;
+            if let Ping::Awaited { .. } = self.subscription.ping {
+                self.subscription.forget();
+            }
+            if !self.near.is_empty() {
+                self.listen(now);
+            }
+        }
         self.set_subscription_timer(now);
     }
 
@@ -249,20 +284,28 @@ impl Engine {
             Err(_) => return self.failed(now),
         }
         // A process that waited once may soon wait again, and a connection is dear.
-        let unneeded = self.subscription.unneeded.filter(|_| self.denied.is_empty());
+        let unneeded = self.subscription.unneeded.filter(|_| self.near.is_empty());
         let enough = unneeded.is_some_and(|at| now.since(at) >= self.config.timing.wait());
-        self.subscription.unneeded = self.denied.is_empty().then(|| unneeded.unwrap_or(now));
-        self.subscription.stage = if enough { Stage::Leaving } else { Stage::Due };
+        self.subscription.unneeded = self.near.is_empty().then(|| unneeded.unwrap_or(now));
+        self.subscription.stage = match enough {
+            true => Stage::Leaving,
+            // Each notification wakes all that listen, and those that wait here are far behind.
+            _ if self.near.is_empty() && !self.denied.is_empty() => Stage::Enough,
+            _ => Stage::Due,
+        };
     }
 
     fn take_news(&mut self, now: Instant, news: News) {
         let all = match news {
             News::Begun => {
-                self.subscription.forget();
-                self.subscription.since = Some(now);
-                if !self.denied.is_empty() {
-                    self.subscription.ping = Ping::At(now);
+                // What was heard on this connection a moment ago is heard again.
+                if !matches!(self.subscription.ping, Ping::At(_)) {
+                    self.subscription.forget();
+                    if !self.near.is_empty() {
+                        self.subscription.ping = Ping::At(now);
+                    }
                 }
+                self.subscription.since = Some(now);
                 return;
             }
             News::Notified(all) => all,
@@ -286,8 +329,12 @@ impl Engine {
         }
         for one in all {
             match one {
-                Notification::Freed(name) => self.handle_hint(now, &name),
-                Notification::Kept(name, left) => self.handle_kept(now, &name, left),
+                Notification::Freed { name, ticket } => {
+                    self.notify(now, &name, &Input::Freed(ticket));
+                }
+                Notification::Kept { name, ticket, left } => {
+                    self.notify(now, &name, &Input::FreeAt(ticket, now.after(left)));
+                }
                 Notification::Ping(_) => {}
             }
         }
@@ -317,8 +364,16 @@ impl Engine {
         self.subscription.back_off.next(now, &self.config.timing, self.round_trip, &mut self.rng)
     }
 
+    /// Tells those that wait for a lock at the server what has become of it.
+    pub(super) fn notify(&mut self, now: Instant, name: &LockName, input: &Input) {
+        let front: Vec<LockId> = self.in_front(name).collect();
+        for front in front {
+            self.step(now, front, input.clone());
+        }
+    }
+
     fn hint_all(&mut self, now: Instant) {
-        let waiting: Vec<LockId> = self.denied.iter().copied().collect();
+        let waiting: Vec<LockId> = self.near.iter().copied().collect();
         for id in waiting {
             self.step(now, id, Input::Hint);
         }

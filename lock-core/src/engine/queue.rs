@@ -85,11 +85,7 @@ impl Engine {
         let first = self.in_front(&place.0).next()?;
         let label = |one: &Attempt| one.own_label().or(self.capabilities.label.as_ref()).cloned();
         let sight = |id| self.attempts[id].slot.sight(at, label(&self.attempts[id]).as_deref());
-        let (known, mut holder) = sight(&first).or_else(|| sight(&next))?;
-        if let Some(holder) = &mut holder {
-            holder.wanted |= self.attempts[&next].slot.held_until().is_none();
-        }
-        Some((known, holder))
+        sight(&first).or_else(|| sight(&next))
     }
 
     /// The first of a queue knows more of who has the lock, or somebody else has come first: tells those

@@ -69,7 +69,7 @@ impl Engine {
             return self.nothing_named(id);
         }
         let first = rest.swap_remove(self.choose(now, &rest));
-        let contention = Contention::new(self.capabilities.on_busy);
+        let contention = Contention::new(self.capabilities.on_busy).for_one_of_many();
         let exclusively = (first, Mode::Exclusive);
         let (part, input) = self.begin(now, exclusively, Some(id), &wanted, contention);
         let semaphore = Semaphore {
@@ -143,7 +143,7 @@ impl Engine {
         let wanted = semaphore.wanted.clone();
         for name in core::mem::take(&mut semaphore.rest) {
             let exclusively = (name, Mode::Exclusive);
-            let mut contention = Contention::new(self.capabilities.on_busy);
+            let mut contention = Contention::new(self.capabilities.on_busy).for_one_of_many();
             contention.looks_first();
             let (part, input) = self.begin(now, exclusively, Some(id), &wanted, contention);
             if let Some(semaphore) = self.semaphores.get_mut(&id) {

@@ -124,7 +124,7 @@ impl Engine {
         let rest = several.parts.iter().filter(|(_, part)| part.is_none());
         let rest: Vec<LockName> = rest.map(|(name, _)| name.clone()).collect();
         for name in rest {
-            let contention = Contention::new(self.capabilities.on_busy);
+            let contention = Contention::new(self.capabilities.on_busy).draws_once_denied();
             let exclusively = (name.clone(), Mode::Exclusive);
             let (part, input) = self.begin(now, exclusively, Some(id), &wanted, contention);
             if let Some(several) = self.several.get_mut(&id) {

@@ -304,6 +304,7 @@ impl<S: Server> World<S> {
                 }
                 Some(
                     Outcome::Busy(_)
+                    | Outcome::Reserved(_)
                     | Outcome::Unchanged { .. }
                     | Outcome::Delayed
                     | Outcome::NoSession,

@@ -3,8 +3,8 @@
 use super::server::{Connection, Lease, Server};
 use crate::fence::Fence;
 use crate::name::{LockName, Owner};
-use crate::outcome::{Holder, News, Notification, Outcome, Reply};
-use crate::request::{Claim, LeaseVersion, Mode, Request};
+use crate::outcome::{Holder, News, Notification, Outcome, Place, Reply};
+use crate::request::{Claim, LeaseVersion, Mode, Request, Turn};
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::ToString;
@@ -27,8 +27,10 @@ pub struct Row {
     pub acquired: Instant,
     /// For people.
     pub holder: Arc<str>,
-    /// Somebody waits for the release.
-    pub contended: bool,
+    /// The last ticket that was drawn.
+    pub queue: u64,
+    /// The last ticket that had its turn.
+    pub served: u64,
 }
 
 impl Row {
@@ -55,8 +57,37 @@ impl Row {
         self.owner = lasts.then_some(Owner::KEPT);
         if lasts {
             (self.expires, self.ttl) = (ends, ends.since(now));
+        } else {
+            self.expires = self.expires.min(now);
         }
         lasts
+    }
+
+    /// Whether it is the turn of a claim, if the row is free by `now`: nobody is ahead but those that have had the time to
+    /// claim.
+    fn is_turn_of(&self, turn: Turn, now: Instant) -> bool {
+        let Turn::Of(ticket) = turn else { return true };
+        let ticket = ticket.unwrap_or(u64::MAX).min(self.queue + 1);
+        let ahead = ticket.saturating_sub(self.served + 1);
+        let grace = (self.expires.since(self.acquired) / 4).clamp(GRACE, LONGEST_GRACE);
+        let graces = now.since(self.expires).as_micros() / grace.as_micros();
+        now < self.expires || ahead < 1 << graces.min(62)
+    }
+
+    /// A claim was granted: those ahead of it have had their turn.
+    fn serve(&mut self, turn: Turn) {
+        self.served = self.served.max(ticket(turn).min(self.queue));
+    }
+
+    /// The place of a claim that is denied. It draws a ticket if it has none that will have its turn.
+    fn draw(&mut self, turn: Turn) -> Option<Place> {
+        let (Turn::Of(drawn) | Turn::Loose(drawn)) = turn else { return None };
+        let is_good = |ticket: &u64| (self.served + 1..=self.queue).contains(ticket);
+        let ticket = drawn.filter(is_good).unwrap_or_else(|| {
+            self.queue = self.queue.max(self.served) + 1;
+            self.queue
+        });
+        Some(Place { ticket, ahead: ticket - self.served - 1 })
     }
 
     fn is(&self, version: LeaseVersion) -> bool {
@@ -69,7 +100,7 @@ impl Row {
     }
 
     /// What a denial says of the holder. A silent table says nothing but what is watched.
-    fn told(&self, now: Instant, wanted: bool, table: (bool, bool)) -> Option<Holder> {
+    fn told(&self, now: Instant, place: Option<Place>, table: (bool, bool)) -> Option<Holder> {
         let (tells_holder, watched) = table;
         // A kept lock ends by the table's clock, unless that was set back.
         let by_clock = self.is_kept() && self.expires <= now.after(self.ttl + LATE);
@@ -78,21 +109,32 @@ impl Row {
             label: self.holder.to_string(),
             held_for: now.since(self.acquired),
             expires_in: self.expires.since(now),
-            wanted,
+            place,
             kept: self.is_kept(),
             watched,
         };
         if !tells_holder {
             watched?;
             (holder.held_for, holder.expires_in) = (Duration::ZERO, Duration::ZERO);
-            holder.wanted = false;
+            holder.place = None;
         }
         Some(holder)
     }
 }
 
+/// The ticket of a claim, 0 if it has none.
+fn ticket(turn: Turn) -> u64 {
+    match turn {
+        Turn::Of(ticket) | Turn::Loose(ticket) => ticket.unwrap_or_default(),
+        Turn::Any => 0,
+    }
+}
+
 /// By how much each renewal moves the expiry at least.
 const MICROSECOND: Duration = Duration::from_micros(1);
+/// How long a row is left to the next ticket after it was freed: a quarter of the time for which it was taken, within these.
+const GRACE: Duration = Duration::from_millis(20);
+const LONGEST_GRACE: Duration = Duration::from_millis(250);
 /// A lease that ends so much later than its TTL allows is a sign that the clock was set back.
 const LATE: Duration = Duration::from_secs(1);
 
@@ -198,9 +240,11 @@ impl FakeTable {
             ttl,
             acquired: now,
             holder: by.clone(),
-            contended: false,
+            queue: 0,
+            served: ticket(claim.turn),
         };
-        self.end(claim);
+        let turn = if self.tells_holder { claim.turn } else { Turn::Any };
+        self.end(now, claim);
         let is_pinned = self.pins.contains_key(&claim.name);
         let row = self.rows.entry(claim.name.clone());
         let mut fresh = false;
@@ -216,44 +260,52 @@ impl FakeTable {
             row.expires = row.expires.after(MICROSECOND).max(expires);
             row.ttl = row.ttl.max(ttl);
             row.holder = new.holder;
+            row.serve(turn);
         } else if row.owner.is_none() || (row.expires <= now && (!self.watched || row.is_kept())) {
             if is_pinned {
                 // It waited for as long as a statement does.
                 return Outcome::Delayed;
             }
+            if !row.is_turn_of(turn, now) {
+                return row.draw(turn).map_or(Outcome::Busy(None), Outcome::Reserved);
+            }
             let fence = new.fence.max(row.fence + 1);
-            *row = Row { fence, ..new };
+            *row = Row { fence, queue: row.queue, served: row.served, ..new };
+            row.serve(turn);
         } else {
             row.correct(self.clock.filter(|_| !self.watched));
-            let wanted = core::mem::replace(&mut row.contended, true);
-            let told = row.told(now, wanted, (self.tells_holder, self.watched));
-            return Outcome::Busy(told);
+            let place = row.draw(turn);
+            return Outcome::Busy(row.told(now, place, (self.tells_holder, self.watched)));
         }
         Outcome::Granted(Fence::new(row.fence))
     }
 
     /// Ends the lease that a claim says has ended, if it has not changed since.
-    fn end(&mut self, claim: &Claim) {
+    fn end(&mut self, now: Instant, claim: &Claim) {
         if let (Some(row), Some(version)) = (self.rows.get_mut(&claim.name), claim.ended)
             && self.watched
             && row.is(version)
         {
-            row.owner = None;
+            (row.owner, row.expires) = (None, row.expires.min(now));
         }
     }
 
     fn probe(&mut self, now: Instant, claim: &Claim) -> Outcome {
-        self.end(claim);
-        let others = |row: &&mut Row| row.owner.is_some_and(|owner| owner != claim.owner);
-        let lives = |row: &&mut Row| (self.watched && !row.is_kept()) || now < row.expires;
-        match self.rows.get_mut(&claim.name).filter(others).filter(lives) {
-            Some(row) => {
+        self.end(now, claim);
+        let turn = if self.tells_holder { claim.turn } else { Turn::Any };
+        let table = (self.tells_holder, self.watched);
+        let free = Outcome::Free { times_overtaken: None };
+        let Some(row) = self.rows.get_mut(&claim.name) else { return free };
+        let lives = (self.watched && !row.is_kept()) || now < row.expires;
+        match row.owner {
+            Some(owner) if owner == claim.owner => free,
+            Some(_) if lives => {
                 row.correct(self.clock.filter(|_| !self.watched));
-                let wanted = core::mem::replace(&mut row.contended, true);
-                let told = row.told(now, wanted, (self.tells_holder, self.watched));
-                Outcome::Busy(told)
+                let place = row.draw(turn);
+                Outcome::Busy(row.told(now, place, table))
             }
-            None => Outcome::Free { times_overtaken: None },
+            _ if row.is_turn_of(turn, now) => free,
+            _ => row.draw(turn).map_or(free, Outcome::Reserved),
         }
     }
 
@@ -275,11 +327,14 @@ impl FakeTable {
             return Outcome::NotOwner;
         }
         let kept = row.keep(now, keep);
-        if !row.contended {
+        if row.queue <= row.served {
             return Outcome::Done;
         }
-        let (name, left) = (claim.name.clone(), row.ttl);
-        self.tell(if kept { Notification::Kept(name, left) } else { Notification::Freed(name) });
+        let (name, ticket, left) = (claim.name.clone(), row.served + 1, row.ttl);
+        self.tell(match kept {
+            true => Notification::Kept { name, ticket, left },
+            false => Notification::Freed { name, ticket },
+        });
         Outcome::DoneContended
     }
 
@@ -330,6 +385,10 @@ impl Server for FakeTable {
                 claims.iter().map(|claim| self.release(now, claim, *keep)).collect()
             }
             Request::Subscribe { .. } => return Reply::News(self.listen(connection)),
+            Request::Unsubscribe => {
+                self.subscribers.remove(&connection);
+                Vec::from([Outcome::Done])
+            }
             Request::Ping { number } => {
                 self.tell(Notification::Ping(*number));
                 Vec::from([Outcome::Done])

@@ -3,7 +3,7 @@
 use super::state::{Context, Known, Phase, Slot};
 use crate::error::{Failure, LostReason};
 use crate::event::{Event, Release};
-use crate::outcome::{Holder, Outcome};
+use crate::outcome::{Holder, Outcome, Place};
 use crate::time::Instant;
 
 impl Slot {
@@ -78,6 +78,7 @@ impl Slot {
                 self.contention.delayed();
                 self.denied(None, sent, cx)
             }
+            Ok(Outcome::Reserved(place)) => self.reserved(place, sent, cx),
             Ok(Outcome::Busy(holder)) => {
                 // Whatever earlier requests of ours did, the lock is another's now.
                 self.may_hold_until = None;
@@ -137,6 +138,25 @@ impl Slot {
         }
         let (holder, back_off) = (self.holder.as_ref(), &mut self.back_off);
         Phase::Waiting { retry_at: self.contention.after_denial(holder, sent, back_off, cx) }
+    }
+
+    /// Nobody has the lock, and others go first.
+    fn reserved(&mut self, place: Place, sent: Instant, cx: &mut Context<'_>) -> Phase {
+        self.failure = None;
+        (self.denied, self.outdated) = (true, true);
+        if !self.wanted() {
+            return self.abandon(cx);
+        }
+        if self.give_up <= cx.now {
+            self.not_acquired(cx);
+            return self.abandon(cx);
+        }
+        if self.told == Known::Nothing {
+            self.told = Known::Held;
+            self.tell(Event::Waiting { id: cx.id, holder: None }, cx);
+        }
+        let back_off = &mut self.back_off;
+        Phase::Waiting { retry_at: self.contention.after_reservation(place, sent, back_off, cx) }
     }
 
     pub(super) fn renewed(

@@ -7,7 +7,7 @@ use crate::event::{Event, LockId};
 use crate::fence::Fence;
 use crate::name::Owner;
 use crate::outcome::{Holder, Outcome};
-use crate::request::{Action, LeaseVersion};
+use crate::request::{Action, LeaseVersion, Turn};
 use crate::rng::Rng;
 use crate::time::Instant;
 use crate::timing::Timing;
@@ -91,8 +91,10 @@ pub(crate) enum Input {
     Release(Option<Duration>),
     /// Something may have changed at the server.
     Hint,
-    /// The lock was released, and is kept until then.
-    FreeAt(Instant),
+    /// The lock was freed, and it is the turn of this ticket.
+    Freed(u64),
+    /// The lock was released, and is kept until then. Then it is the turn of this ticket.
+    FreeAt(u64, Instant),
     /// Its session was kept, and lasts until then.
     Kept(Instant),
     /// Its session could not be kept.
@@ -282,6 +284,16 @@ impl Slot {
         self.interest == Interest::Grant && self.contends()
     }
 
+    /// Which waiters its claim lets go first.
+    pub(crate) fn turn(&self) -> Turn {
+        if self.once { Turn::Any } else { self.contention.turn() }
+    }
+
+    /// Whether it waits for somebody else to free the lock, and is to be notified of it.
+    pub(crate) fn is_to_be_notified(&self) -> bool {
+        self.is_denied() && self.contention.is_near()
+    }
+
     /// Whether it waits for somebody else to free the lock.
     pub(crate) fn is_denied(&self) -> bool {
         let waits = matches!(self.phase, Phase::Waiting { .. } | Phase::Claiming { .. });
@@ -313,7 +325,7 @@ impl Slot {
                 label: label.into(),
                 held_for: now.since(self.granted_at),
                 expires_in: deadline.since(now),
-                wanted: false,
+                place: None,
                 kept: false,
                 watched: None,
             }),

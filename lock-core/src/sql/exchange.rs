@@ -15,8 +15,13 @@ use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
-use outcomes::{acquired, changed, freed, pair, renewed, seen};
-use rows::{Late, Pair, granted, holders, mine, number, pairs, wanted, watched};
+use outcomes::{acquired, changed, drawn, freed, pair, probed, renewed, to_be_drawn};
+use rows::{Late, Pair, granted, mine, number, pairs, seen, wanted, watched};
+
+pub(super) use own::Own;
+
+/// So many of a request's claims draw a ticket by it, where each takes a statement of its own.
+const MOST_DRAWN: usize = 8;
 
 /// A request on its way through one statement, or a few.
 ///
@@ -67,8 +72,9 @@ enum Stage {
         outcomes: Vec<Outcome>,
         late: Vec<Late>,
     },
-    /// Nobody had said before that it waits for some of them: say so.
-    Mark {
+    /// The waiter of the claim `at` is to draw a ticket.
+    Draw {
+        at: usize,
         outcomes: Vec<Outcome>,
     },
     Done(Result<Reply, Failure>),
@@ -83,13 +89,16 @@ impl Exchange {
                 Stage::End { at: ended.unwrap_or_default() }
             }
             // The subscription would stay with a connection that belongs to others.
-            (_, Request::Subscribe { .. } | Request::Ping { .. }) if codec.carries() => {
+            (_, Request::Subscribe { .. } | Request::Unsubscribe | Request::Ping { .. })
+                if codec.carries() =>
+            {
                 let why = "a pooler passes no notifications on".to_string();
                 Stage::Done(Err(Failure::NotSent(why)))
             }
-            (Dialect::Postgres { .. }, Request::Subscribe { .. } | Request::Ping { .. }) => {
-                Stage::Act { seen: None }
-            }
+            (
+                Dialect::Postgres { .. },
+                Request::Subscribe { .. } | Request::Unsubscribe | Request::Ping { .. },
+            ) => Stage::Act { seen: None },
             (_, Request::Probe { .. }) => Stage::Ask { granted: BTreeMap::new() },
             (_, Request::Keep { .. }) if codec.keep.is_none() => surprise(),
             (
@@ -123,7 +132,7 @@ impl Exchange {
             Stage::Check { since } => Some(self.mine(*since)),
             Stage::Ask { granted } => Some(self.ask(granted)),
             Stage::Correct { late, .. } => self.correct(late),
-            Stage::Mark { outcomes } => self.mark(outcomes),
+            Stage::Draw { at, .. } => self.draw(*at),
             Stage::Done(_) => None,
         }
     }
@@ -132,7 +141,7 @@ impl Exchange {
     pub fn handle_rows(&mut self, rows: Rows) {
         let claims = self.request.claims();
         let by_number = matches!(self.codec.dialect, Dialect::Mysql { .. });
-        let holders = if self.codec.end.is_some() { watched } else { holders };
+        let seen = if self.codec.end.is_some() { watched } else { seen };
         let next = match (&self.stage, &self.request) {
             // It was ended or has changed: in either case, the lock's row tells.
             (Stage::End { at }, _) => Some(self.ended(*at)),
@@ -148,6 +157,7 @@ impl Exchange {
             (Stage::Act { .. }, Request::Subscribe { .. }) => {
                 Some(Stage::Done(Ok(Reply::News(News::Begun))))
             }
+            (Stage::Act { .. }, Request::Unsubscribe) => Some(done([Outcome::Done].into())),
             (Stage::Act { .. }, Request::Ping { .. }) => {
                 number(rows).map(|_| done([Outcome::Done].into()))
             }
@@ -171,13 +181,13 @@ impl Exchange {
                 mine(rows).map(|mine| done(changed(claims, |of| mine.contains_key(of))))
             }
             (Stage::Ask { .. }, Request::Probe { claims }) => {
-                holders(rows).map(|(held, late)| self.asked(seen(claims, &held), late))
+                seen(rows).map(|(seen, late)| self.asked(probed(claims, &seen), late))
             }
             (Stage::Ask { granted }, _) => {
-                holders(rows).map(|(held, late)| self.asked(acquired(claims, granted, &held), late))
+                seen(rows).map(|(seen, late)| self.asked(acquired(claims, granted, &seen), late))
             }
             (Stage::Correct { outcomes, late }, _) => Some(self.corrected(outcomes, late)),
-            (Stage::Mark { outcomes }, _) => Some(done(outcomes.clone())),
+            (Stage::Draw { at, outcomes }, _) => self.drew(*at, outcomes.clone(), rows),
             (Stage::Done(_), _) => None,
         };
         self.stage = next.unwrap_or_else(surprise);
@@ -240,7 +250,26 @@ impl Exchange {
         if self.correct(&late).is_some() {
             return Stage::Correct { outcomes, late };
         }
-        if self.mark(&outcomes).is_some() { Stage::Mark { outcomes } } else { done(outcomes) }
+        self.draws(0, outcomes)
+    }
+
+    /// The stage in which the first of the claims from this one on draws a ticket.
+    fn draws(&self, from: usize, mut outcomes: Vec<Outcome>) -> Stage {
+        let mut rest = outcomes.iter_mut().take(MOST_DRAWN).enumerate().skip(from);
+        let next = rest.find_map(|(at, outcome)| to_be_drawn(outcome).map(|_| at));
+        match next.filter(|_| self.codec.draw.is_some()) {
+            Some(at) => Stage::Draw { at, outcomes },
+            None => done(drawn(outcomes)),
+        }
+    }
+
+    /// The stage after a ticket was drawn, if there still was a row to draw it from.
+    fn drew(&self, at: usize, mut outcomes: Vec<Outcome>, rows: Rows) -> Option<Stage> {
+        let number = if rows.is_empty() { 0 } else { number(rows)? };
+        if let Some(place) = outcomes.get_mut(at).and_then(to_be_drawn) {
+            place.ticket = u64::try_from(number).unwrap_or_default();
+        }
+        Some(self.draws(at + 1, outcomes))
     }
 
     /// Takes the failure of the last statement.
@@ -255,8 +284,8 @@ impl Exchange {
             }
             // It is found to be late again.
             Stage::Correct { outcomes, late } => self.corrected(outcomes, late),
-            // Whoever has it will not know that somebody waits.
-            Stage::Mark { outcomes } => done(outcomes.clone()),
+            // They try again, without a place.
+            Stage::Draw { outcomes, .. } => done(drawn(outcomes.clone())),
             // They find out by themselves, later.
             Stage::Act { .. }
                 if self.codec.untold.is_some()
@@ -314,6 +343,9 @@ impl Exchange {
                 let payload = Value::Text(postgres::ping(*number));
                 Statement { durable: false, ..Statement::new(ping.clone(), [payload]) }
             }
+            (Request::Unsubscribe, Dialect::Postgres { unlisten, .. }) => {
+                Statement::new(unlisten.clone(), [])
+            }
             (_, Dialect::Postgres { listen, .. }) => Statement::new(listen.clone(), []),
             // The others never get here: the first stage refuses them.
             _ => Statement::new(self.codec.holders.any.clone(), []),
@@ -327,11 +359,14 @@ impl Exchange {
         match self.codec.dialect {
             Dialect::Postgres { .. } => {
                 let text = self.codec.holders.any.clone();
-                Statement {
-                    repeated: true,
-                    durable: false,
-                    ..Statement::new(text, [names(&denied)])
-                }
+                let turns = self.own_columns(&denied).into_iter().map(Value::Texts);
+                let owners = denied.iter().map(|claim| claim.owner.to_string()).collect();
+                let params: Vec<Value> = [names(&denied)]
+                    .into_iter()
+                    .chain(turns)
+                    .chain([Value::Texts(owners)])
+                    .collect();
+                Statement { repeated: true, durable: false, ..Statement::new(text, params) }
             }
             Dialect::Sqlite { .. } | Dialect::Mysql { .. } => {
                 self.statement(&self.codec.holders, &denied, true, [])
@@ -346,17 +381,11 @@ impl Exchange {
         Some(Statement { durable: false, ..Statement::new(text.clone(), params) })
     }
 
-    /// Says that somebody waits for the names of which nobody had said so.
-    fn mark(&self, outcomes: &[Outcome]) -> Option<Statement> {
-        let unmarked = |outcome: &Outcome| match outcome {
-            Outcome::Busy(Some(holder)) => !holder.wanted,
-            _ => false,
-        };
-        let claims = self.request.claims().iter().zip(outcomes);
-        let claims = claims.filter(|(_, outcome)| unmarked(outcome));
-        let claims: Vec<&Claim> = claims.map(|(claim, _)| claim).collect();
-        let text = self.codec.mark.as_ref().filter(|_| !claims.is_empty())?;
-        Some(Statement { durable: false, ..self.statement(text, &claims, false, []) })
+    /// Draws a ticket for the claim `at`.
+    fn draw(&self, at: usize) -> Option<Statement> {
+        let (text, claim) = (self.codec.draw.as_ref()?, self.request.claims().get(at)?);
+        let params = [Value::Text(claim.name.to_string()), Value::Text(claim.owner.to_string())];
+        Some(Statement { durable: false, ..Statement::new(text.clone(), params) })
     }
 
     /// Which claims are their owner's, with an expiry that is not earlier than `since`.
@@ -406,6 +435,9 @@ impl Exchange {
             (Dialect::Mysql { .. }, None) => {
                 params.push(Value::Text(mysql::json(claims, |claim| self.own(claim))));
             }
+        }
+        if let (Some(claim), true) = (one, self.has_turns()) {
+            params.push(Value::Int(claim.turn.number()));
         }
         // After a power cut another kernel runs, for which all rows of this one are free: by then, only
         // the fences must be on the disk.

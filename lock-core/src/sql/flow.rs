@@ -372,6 +372,9 @@ impl Flow {
 
     /// The connection is there: the request's own statements.
     fn act(&mut self, request: &Request, now: Instant) {
+        if let (Place::Table { listens, .. }, Request::Unsubscribe) = (&mut self.place, request) {
+            *listens = false;
+        }
         match (&self.place, request) {
             (Place::Table { listens: true, .. }, Request::Subscribe { up_to }) => {
                 self.stage = Stage::Await(*up_to);

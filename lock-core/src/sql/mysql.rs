@@ -16,8 +16,8 @@
 //! * Each renewal moves the expiry, by a microsecond at least: where the clock was set back, an expiry that
 //!   has not moved is that of a lease that was not renewed. See [`Exchange`](super::Exchange).
 //! * Claims are a JSON array of `[name, owner]`, both hexadecimal: they mean the same in every
-//!   character set. A claim with a TTL or a label of its own is `[name, owner, TTL in µs, label]`. They are in the order
-//!   of their names, and rows are locked in that order.
+//!   character set. Where claims have turns, or one has a TTL or a label of its own, they are `[name, owner, TTL in µs,
+//!   label, turn]`. They are in the order of their names, and rows are locked in that order.
 //! * Statements are sent as text, with their parameters put in by [`inline`]: one round trip. Those that
 //!   are [repeated](Statement::repeated) are [prepared](super::Prepared) the second time, and executed from then
 //!   on; each means the same prepared.
@@ -42,52 +42,48 @@ pub fn codec(table: TableName) -> Codec {
 /// The same on these terms. Where the session may be anybody's, grants and renewals see for themselves that they commit by
 /// themselves.
 pub(super) fn make(table: TableName, terms: Terms) -> Codec {
-    let [filter, and] = match terms.carries {
-        true => ["\n WHERE @@SESSION.autocommit = 1", "\n   AND @@SESSION.autocommit = 1"],
-        false => ["", ""],
-    };
+    let and = if terms.carries { "\n   AND @@SESSION.autocommit = 1" } else { "" };
     let [any, one] = [CLAIMS, CLAIM_OF_ONE].map(|claims| CLAIM.replace("{claims}", claims));
+    let any = any.replace("{where}", &and.replace("  AND", "WHERE"));
     let watch = |text: &str| match terms.watched {
         true => WATCHED.iter().fold(text.to_string(), |text, (by, not)| text.replace(by, not)),
         false => text.to_string(),
     };
-    let [any, one, renew, all, each] = [&any, &one, RENEW, HOLDERS, HOLDER].map(watch);
-    let texts = [&any, &renew, RELEASE, &all, MINE, &one, &each, MARK, CORRECT, KEEP]
+    let [all, each] = [CLAIMANTS, CLAIMANT].map(|claims| HOLDERS.replace("{claims}", claims));
+    let texts = [&any, &one, RENEW, &all, &each].map(|text| text.replace("{behind}", BEHIND));
+    let [any, one, renew, all, each] = texts.map(|text| watch(&text.replace("{good}", GOOD)));
+    let texts = [&any, &renew, RELEASE, &all, MINE, &one, &each, RELEASE_ONE, CORRECT, KEEP, END]
         .map(|text| text.replace("{now}", NOW).replace("{pairs}", PAIRS).replace("{own}", OWN))
-        .map(|text| text.replace("{where}", filter).replace("{and}", and))
+        .map(|text| text.replace("{and}", and))
         .map(|text| text.replace("{kept}", &Owner::KEPT.to_string()));
-    let [claim, renew, release, holders, mine, one, holder, mark, correct, keep] = &texts;
+    let [claim, renew, release, holders, mine, one, holder, release_one, correct, keep, end] =
+        &texts;
     let mine = Text { any: mine.replace("{table}", &quoted(&table)).into(), one: None };
     let codec = Codec::new(Dialect::Mysql { mine }, table, [claim, renew, release, holders])
-        .with_one(one, RELEASE_ONE)
+        .with_one(one, release_one)
         .with_one_holder(holder)
-        .with_mark(mark, MARK_ONE)
+        .with_draw(DRAW)
         .with_keep([keep, keep])
         .with_correction(correct);
-    if terms.watched { codec.with_end(END) } else { codec }
+    if terms.watched { codec.with_end(end) } else { codec }
 }
 
 /// The conditions that go by the server's clock, and their replacements where leases are watched: then only what is kept
-/// ends by that clock, for nobody has it. A free row's expiry is 0.
-const WATCHED: [(&str, &str); 6] = [
+/// ends by that clock, for nobody has it.
+const WATCHED: [(&str, &str); 4] = [
     (
         "l.expires_us > c.now + l.ttl_us + 1000000",
         "l.owner <> X'{kept}' OR l.expires_us - l.ttl_us - 1000000 > c.now",
     ),
-    (
-        "expires_us > {now} + ttl_us + 1000000",
-        "owner <> X'{kept}' OR expires_us - ttl_us - 1000000 > {now}",
-    ),
-    ("expires_us <= c.now", "expires_us <= IF(owner = X'{kept}', c.now, 0)"),
+    (" OR expires_us <= c.now", " OR expires_us <= IF(owner = X'{kept}', c.now, 0)"),
     (" AND l.expires_us > c.now{and}", "{and}"),
     ("l.expires_us > c.now", "l.expires_us > IF(l.owner = X'{kept}', c.now, 0)"),
-    (" AND expires_us > {now}", " AND expires_us > IF(owner = X'{kept}', {now}, 0)"),
 ];
 
 /// A name, the fence and expiry of a lease that has ended.
 const END: &str = r#"
 UPDATE {table}
-   SET owner = NULL, expires_us = 0
+   SET owner = NULL
  WHERE name = ? AND fence = ? AND owner IS NOT NULL AND expires_us = ?"#;
 
 /// The table's name as the server quotes it.
@@ -263,14 +259,15 @@ CREATE TABLE IF NOT EXISTS {table} (
   expires_us BIGINT NOT NULL, -- in µs since 1970, UTC
   acquired_us BIGINT NOT NULL,
   ttl_us BIGINT NOT NULL DEFAULT 86400000000, -- of the lease; the longest there is, where it is not known
-  contended BOOLEAN NOT NULL DEFAULT 0, -- somebody waits for the release
+  queue BIGINT NOT NULL DEFAULT 0, -- the last ticket that a waiter has drawn
+  served BIGINT NOT NULL DEFAULT 0, -- the last ticket that had its turn
   holder VARCHAR(255) CHARACTER SET utf8mb4 NOT NULL, -- for people: host, process, label
   UNIQUE KEY pin (fence, name) -- for transactions that pin a lock; nothing else needs it
 ) ENGINE = InnoDB"#;
 
 /// The columns that [`CREATE`] makes, as [`CHECK`] reports them. Others are nobody's business,
 /// except one that counts by itself: its number would be taken for a fence.
-pub(super) const COLUMNS: &str = "acquired_us bigint, contended tinyint(1), expires_us bigint, fence bigint, holder varchar(255) utf8mb4, name varbinary(255), owner binary(16), ttl_us bigint";
+pub(super) const COLUMNS: &str = "acquired_us bigint, expires_us bigint, fence bigint, holder varchar(255) utf8mb4, name varbinary(255), owner binary(16), queue bigint, served bigint, ttl_us bigint";
 
 /// One row: version, read-only?, `innodb_flush_log_at_trx_commit`, whether there is a binary log that
 /// a commit does not wait for, the table's engine, its columns, how many unique keys it has and
@@ -288,7 +285,7 @@ SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at
                  ORDER BY column_name SEPARATOR ', ')
           FROM information_schema.columns
          WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ?
-           AND (column_name IN ('name', 'owner', 'fence', 'expires_us', 'acquired_us', 'ttl_us', 'contended', 'holder')
+           AND (column_name IN ('name', 'owner', 'fence', 'expires_us', 'acquired_us', 'ttl_us', 'queue', 'served', 'holder')
                 OR extra LIKE '%auto_increment%')),
        COUNT(*), COUNT(CASE WHEN k.fits THEN 1 END),
        @@SESSION.autocommit = 1, COALESCE(?, DATABASE()), CURRENT_USER(),
@@ -315,19 +312,33 @@ const PAIRS: &str =
     "JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]'))";
 
 /// The same with what claims have of their own, or NULL.
-const OWN: &str = "JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]', ttl BIGINT PATH '$[2]', label VARCHAR(510) PATH '$[3]'))";
+const OWN: &str = "JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]', ttl BIGINT PATH '$[2]', label VARCHAR(510) PATH '$[3]', turn BIGINT PATH '$[4]'))";
 
-const CLAIMS: &str = "COALESCE(j.ttl, CAST(? AS SIGNED)) AS ttl, COALESCE(CONVERT(UNHEX(j.label) USING utf8mb4), ?) AS label,
-               UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant
-          FROM {own} AS j";
-const CLAIM_OF_ONE: &str =
-    "CAST(? AS SIGNED) AS ttl, ? AS label, UNHEX(?) AS its_name, UNHEX(?) AS claimant";
+/// They take what is free, whoever waits: no claims of several are made from what is read of their rows, for then MariaDB
+/// forgets them by the time that rows are found to exist.
+const CLAIMS: &str = "(SELECT {now} AS now, COALESCE(j.ttl, CAST(? AS SIGNED)) AS ttl, COALESCE(CONVERT(UNHEX(j.label) USING utf8mb4), ?) AS label,
+               UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, j.turn AS turn
+          FROM {own} AS j) AS c{where}";
+const CLAIM_OF_ONE: &str = "(SELECT c.*
+          FROM (SELECT {now} AS now, CAST(? AS SIGNED) AS ttl, ? AS label, UNHEX(?) AS its_name, UNHEX(?) AS claimant, CAST(? AS SIGNED) AS turn) AS c
+          LEFT JOIN {table} AS l ON l.name = c.its_name AND NOT l.owner <=> c.claimant AND {behind}
+         WHERE l.name IS NULL{and}) AS c";
 
-/// TTL in µs, the holder's text, claims or one name and owner. The last claim's fence, 0 if it was not granted.
+/// Whether a row that is free is left to others: more are ahead of a claim than may claim, so long after it was freed. See
+/// [`table`](crate::table).
+const BEHIND: &str = "(c.turn > 0 AND l.queue > l.served AND l.expires_us <= c.now
+          AND LEAST(c.turn, l.queue + 1) - l.served > POW(2, LEAST(62, (c.now - l.expires_us)
+              DIV LEAST(GREATEST((l.expires_us - l.acquired_us) DIV 4, 20000), 250000))))";
+
+/// Whether a ticket will have its turn.
+const GOOD: &str = "(ABS(c.turn) > l.served AND ABS(c.turn) <= l.queue)";
+
+/// TTL in µs, the holder's text, claims or one name, owner and turn. The last claim's fence, 0 if it was not granted. If it
+/// was freed before the clock was set back, its expiry is late, and is corrected as any.
 const CLAIM: &str = r#"
-INSERT INTO {table} (name, owner, fence, expires_us, acquired_us, ttl_us, holder)
-SELECT c.its_name, c.claimant, LAST_INSERT_ID(c.now), c.now + c.ttl, c.now, c.ttl, c.label
-  FROM (SELECT {now} AS now, {claims}) AS c{where}
+INSERT INTO {table} (name, owner, fence, expires_us, acquired_us, ttl_us, served, holder)
+SELECT c.its_name, c.claimant, LAST_INSERT_ID(c.now), c.now + c.ttl, c.now, c.ttl, ABS(c.turn) % 9007199254740991, c.label
+  FROM {claims}
 ON DUPLICATE KEY UPDATE
        fence = CASE WHEN owner = c.claimant THEN LAST_INSERT_ID(fence)
                     WHEN owner IS NULL OR expires_us <= c.now THEN LAST_INSERT_ID(GREATEST(fence + 1, c.now))
@@ -338,9 +349,8 @@ ON DUPLICATE KEY UPDATE
        ttl_us = CASE WHEN owner = c.claimant THEN GREATEST(ttl_us, c.ttl)
                      WHEN owner IS NULL OR expires_us <= c.now THEN c.ttl
                      ELSE ttl_us END,
-       contended = CASE WHEN owner = c.claimant THEN contended
-                        WHEN owner IS NULL OR expires_us <= c.now THEN 0
-                        ELSE contended END,
+       served = CASE WHEN owner IS NULL OR expires_us <= c.now OR owner = c.claimant
+                     THEN GREATEST(served, LEAST(ABS(c.turn) % 9007199254740991, queue)) ELSE served END,
        holder = CASE WHEN owner IS NULL OR expires_us <= c.now OR owner = c.claimant THEN c.label ELSE holder END,
        owner = CASE WHEN owner IS NULL OR expires_us <= c.now THEN c.claimant ELSE owner END,
        expires_us = CASE WHEN owner = c.claimant THEN GREATEST(expires_us + 1, c.now + c.ttl) ELSE expires_us END"#;
@@ -354,19 +364,20 @@ UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, {now} AS n
        l.ttl_us = GREATEST(l.ttl_us, c.ttl)
  WHERE l.owner = c.claimant AND l.expires_us > c.now{and}"#;
 
-/// Leases. Not 0 if one was released, and 2 if somebody waits for it. An expiry of 0 is what the claim
-/// goes by.
+/// Leases. Not 0 if one was released, and 2 if tickets wait for it.
 const RELEASE: &str = r#"
 UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant
           FROM {pairs} AS j) AS c
   STRAIGHT_JOIN {table} AS l ON l.name = c.its_name
-   SET l.owner = NULL, l.expires_us = LAST_INSERT_ID(1 + l.contended) - 1 - l.contended
+   SET l.owner = NULL,
+       l.expires_us = LEAST(l.expires_us, {now}) + LAST_INSERT_ID(1 + (l.queue > l.served)) - 1 - (l.queue > l.served)
  WHERE l.owner = c.claimant"#;
 
 /// A name and its owner. As above.
 const RELEASE_ONE: &str = r#"
 UPDATE {table}
-   SET owner = NULL, expires_us = LAST_INSERT_ID(1 + contended) - 1 - contended
+   SET owner = NULL,
+       expires_us = LEAST(expires_us, {now}) + LAST_INSERT_ID(1 + (queue > served)) - 1 - (queue > served)
  WHERE name = UNHEX(?) AND owner = UNHEX(?)"#;
 
 /// The time from the grant to the end in µs, leases. As above. Each column is set by what none of the others changes, for
@@ -376,56 +387,45 @@ UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, {now} AS n
           FROM {pairs} AS j) AS c
   STRAIGHT_JOIN {table} AS l ON l.name = c.its_name
    SET l.ttl_us = IF(LEAST(l.acquired_us, c.now) + c.keep > c.now, LEAST(l.acquired_us, c.now) + c.keep - c.now, l.ttl_us),
-       l.expires_us = IF(LEAST(l.acquired_us, c.now) + c.keep > c.now, LEAST(l.acquired_us, c.now) + c.keep, 0)
-                    + LAST_INSERT_ID(1 + l.contended) - 1 - l.contended,
+       l.expires_us = IF(LEAST(l.acquired_us, c.now) + c.keep > c.now, LEAST(l.acquired_us, c.now) + c.keep, LEAST(l.expires_us, c.now))
+                    + LAST_INSERT_ID(1 + (l.queue > l.served)) - 1 - (l.queue > l.served),
        l.owner = IF(LEAST(l.acquired_us, c.now) + c.keep > c.now, X'{kept}', NULL)
  WHERE l.owner = c.claimant"#;
 
-/// The earliest expiry that counts, less a claim's TTL if it has one; claims. Name, owner, fence and whether somebody waits for it, of
-/// those that are their owner's.
+/// The earliest expiry that counts, less a claim's TTL if it has one; claims. Name, owner, fence and whether tickets wait for
+/// it, of those that are their owner's.
 const MINE: &str = r#"
-SELECT l.name, LOWER(HEX(l.owner)), l.fence, CAST(l.contended AS SIGNED)
+SELECT l.name, LOWER(HEX(l.owner)), l.fence, CAST(l.queue > l.served AS SIGNED)
   FROM (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, ? + COALESCE(j.ttl, 0) AS since
           FROM {own} AS j) AS c
   STRAIGHT_JOIN {table} AS l ON l.name = c.its_name
  WHERE l.owner = c.claimant AND l.expires_us >= c.since
   LOCK IN SHARE MODE"#;
 
-/// Claims. Name, holder, held for and expires in, both in µs, whether somebody waits for it, fence, and
-/// the expiry if it is late, and whether it is kept and nobody has it, of those that are others'. A lease that ends a second later than its TTL
-/// allows is late: the clock was set back.
+const CLAIMANTS: &str =
+    "UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, j.turn AS turn FROM {own} AS j";
+const CLAIMANT: &str = "UNHEX(?) AS its_name, UNHEX(?) AS claimant, CAST(? AS SIGNED) AS turn";
+
+/// Claims, or one name, owner and turn. Name, holder, held for and expires in, both in µs, the waiter's ticket or 0, how many
+/// are ahead, fence, the expiry if it is late, and 1 if it is kept and nobody has it, or 2 if it is free, and left to those
+/// ahead, of those that are not free for them. A lease that ends a second later than its TTL allows is late: the clock was set
+/// back.
 const HOLDERS: &str = r#"
 SELECT l.name, l.holder, c.now - l.acquired_us,
        IF(l.expires_us > c.now + l.ttl_us + 1000000, l.ttl_us, l.expires_us - c.now),
-       CAST(l.contended AS SIGNED), l.fence, IF(l.expires_us > c.now + l.ttl_us + 1000000, l.expires_us, 0),
-       l.owner = X'{kept}'
-  FROM (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, {now} AS now
-          FROM {pairs} AS j) AS c
+       CAST(IF({good}, ABS(c.turn), 0) AS SIGNED),
+       CAST(IF({good}, ABS(c.turn) - l.served - 1, GREATEST(l.queue - l.served, 0)) AS SIGNED),
+       l.fence, IF(l.expires_us > c.now + l.ttl_us + 1000000, l.expires_us, 0),
+       CAST(IF(l.owner IS NOT NULL AND l.expires_us > c.now, l.owner = X'{kept}', 2) AS SIGNED)
+  FROM (SELECT {now} AS now, {claims}) AS c
   STRAIGHT_JOIN {table} AS l ON l.name = c.its_name
- WHERE l.owner <> c.claimant AND l.expires_us > c.now"#;
+ WHERE NOT l.owner <=> c.claimant AND (l.owner IS NOT NULL AND l.expires_us > c.now OR {behind})"#;
 
-/// A name and its owner. As above.
-const HOLDER: &str = r#"
-SELECT name, holder, {now} - acquired_us,
-       IF(expires_us > {now} + ttl_us + 1000000, ttl_us, expires_us - {now}),
-       CAST(contended AS SIGNED), fence, IF(expires_us > {now} + ttl_us + 1000000, expires_us, 0),
-       owner = X'{kept}'
-  FROM {table}
- WHERE name = UNHEX(?) AND owner <> UNHEX(?) AND expires_us > {now}"#;
-
-/// Claims whose names others have.
-const MARK: &str = r#"
-UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant
-          FROM {pairs} AS j) AS c
-  STRAIGHT_JOIN {table} AS l ON l.name = c.its_name
-   SET l.contended = 1
- WHERE l.owner <> c.claimant"#;
-
-/// A name and its owner. As above.
-const MARK_ONE: &str = r#"
+/// A name and the owner that waits for it. The ticket.
+const DRAW: &str = r#"
 UPDATE {table}
-   SET contended = 1
- WHERE name = UNHEX(?) AND owner <> UNHEX(?)"#;
+   SET queue = LAST_INSERT_ID(GREATEST(queue, served) + 1)
+ WHERE name = ? AND NOT owner <=> UNHEX(?)"#;
 
 /// A name, its fence, its expiry as it was seen.
 const CORRECT: &str = r#"

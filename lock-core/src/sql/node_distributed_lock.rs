@@ -44,7 +44,7 @@ pub(super) fn make(table: TableName, terms: Terms, ttl: Duration) -> Codec {
         text.replace("{ttl}", &ttl).replace("{longest}", &longest)
     };
     let [any, one] = [CLAIMS, CLAIM_OF_ONE].map(|claims| whole(&CLAIM.replace("{claims}", claims)));
-    let none = Dialect::Postgres { listen: "".into(), ping: "".into() };
+    let none = Dialect::Postgres { listen: "".into(), unlisten: "".into(), ping: "".into() };
     Codec::new(none, table, [&any, &whole(RENEW), &whole(RELEASE), &whole(HOLDERS)])
         .with_one(&one, &whole(RELEASE_ONE))
 }
@@ -70,14 +70,14 @@ pub(super) const COLUMNS: &str = "mutex varchar, node_id varchar, ts timestamptz
 pub(super) fn check() -> String {
     OWN_CHECK
         .replace(
-            "'name', 'owner', 'fence', 'expires_at', 'acquired_at', 'ttl_us', 'contended', 'holder'",
+            "'name', 'owner', 'fence', 'expires_at', 'acquired_at', 'ttl_us', 'queue', 'served', 'holder'",
             "'mutex', 'ts', 'node_id'",
         )
         .replace("a.attname = 'name')", "a.attname = 'mutex')")
 }
 
 /// `$1` the TTL in µs, which is not longer than the fleet's, and `$2` the holder's text: there is a column for neither.
-/// `$3` names and `$4` their owners, and two parameters that are not used; or one name and owner.
+/// `$3` names and `$4` their owners, and three parameters that are not used; or one name and owner, and another.
 const CLAIM: &str = r#"
 INSERT INTO {table} AS l (mutex, ts, node_id)
 SELECT c.name, clock_timestamp(), c.owner
@@ -131,12 +131,12 @@ DELETE FROM {table} AS l
    AND set_config('synchronous_commit', 'off', true) IS NOT NULL{limited}
 RETURNING l.mutex::text, 0::bigint"#;
 
-/// `$1` names. Name, holder, since when it was not renewed and when it ends, both in µs, whether somebody had asked to be told
-/// of the release, which nobody can; the fence, no expiry that is late, and not that it is kept.
+/// `$1` names; there are no turns, and who has a row asks for it all the same. Name, holder, since when it was not renewed and when it ends, both in µs, no ticket, and
+/// nobody ahead; the fence, no expiry that is late, and not that it is kept.
 const HOLDERS: &str = r#"
 SELECT s.mutex::text, 'node ' || s.node_id::text,
        (extract(epoch FROM clock_timestamp() - s.ts) * 1000000)::bigint,
        (extract(epoch FROM s.ts + {ttl} - clock_timestamp()) * 1000000)::bigint,
-       0::bigint, (extract(epoch FROM s.ts) * 1000000)::bigint, 0::bigint, 0::bigint
+       0::bigint, 0::bigint, (extract(epoch FROM s.ts) * 1000000)::bigint, 0::bigint, 0::bigint
   FROM {table} AS s
- WHERE s.mutex = ANY ($1::text[]) AND s.ts >= clock_timestamp() - {ttl}"#;
+ WHERE s.mutex = ANY ($1::text[]) AND $2::text[] IS NOT NULL AND $3::text[] IS NOT NULL AND s.ts >= clock_timestamp() - {ttl}"#;

@@ -18,10 +18,9 @@
 //! * No statement waits for a row for longer than a second: a row may be pinned for long, and the connection has
 //!   other requests to make.
 //! * `name` is compared as bytes (`COLLATE "C"`).
-//! * Whoever is denied marks the row `contended`, once a hold, and the release of such a row tells
-//!   all that listen (`NOTIFY`). The mark is made, or seen, while the row is somebody's, so its
-//!   release comes later and finds it. A grant to another takes it away: those that wait for a lease
-//!   to end try again by then, and mark it anew.
+//! * Whoever is denied draws a ticket from the row, once, and the release of a row that tickets wait for tells
+//!   all that listen (`NOTIFY`) whose turn it is. The ticket is drawn, or seen, while the row is somebody's, so its
+//!   release comes later and finds it.
 
 mod inline;
 mod look;
@@ -36,7 +35,7 @@ use alloc::string::{String, ToString};
 use core::time::Duration;
 
 pub use inline::inline;
-use look::{HOLDERS, LOOK, MARK, MARK_ONE, SEEN};
+use look::{BEHIND, DRAW, GOOD, HOLDERS, LOOK, LOOK_TICKET, SEEN, TICKET};
 pub(super) use release::could_not_tell;
 use release::{KEEP, RELEASE, RELEASE_ONE, TELL, TELL_KEPT};
 
@@ -53,21 +52,34 @@ pub fn codec(table: TableName) -> Codec {
 pub(super) fn make(table: TableName, terms: Terms) -> Codec {
     let Terms { relaxed, watched, request, carries, .. } = terms;
     let carried = carries.then_some(request);
-    let none = Dialect::Postgres { listen: "".into(), ping: "".into() };
-    let [listen, ping] = [LISTEN, PING].map(|text| none.text(text, &table).into());
+    let none = Dialect::Postgres { listen: "".into(), unlisten: "".into(), ping: "".into() };
+    let [listen, unlisten, ping] =
+        [LISTEN, UNLISTEN, PING].map(|text| none.text(text, &table).into());
     let durable = if relaxed { limited } else { durable };
     let [limited, durable] = [limited, durable].map(|text| carried.map(text).unwrap_or_default());
     let carry = |text: &str| text.replace("{limited}", &limited).replace("{durable}", &durable);
-    // Where leases are watched, only what is kept ends by the server's clock, for nobody has it.
-    let [lives, expired, renewable, seen, late] = if watched { WATCHED } else { BY_CLOCK };
+    let [renewable, lives, late] = if watched { WATCHED } else { BY_CLOCK };
     let kept = Owner::KEPT.to_string();
+    let of = |text: String, alias: &str, of: &str| {
+        let its = |part: &str| {
+            part.replace(" l.", &format!(" {alias}.")).replace("(l.", &format!("({alias}."))
+        };
+        text.replace(
+            &format!("{{{of} {alias}}}"),
+            &its(match of {
+                "lives" => lives,
+                "good" => GOOD,
+                _ => BEHIND,
+            }),
+        )
+    };
     let carry = |text: &str| {
-        carry(text)
-            .replace("{lives}", lives)
-            .replace("{expired}", expired)
-            .replace("{renewable}", renewable)
-            .replace("{held}", &format!("\n WHERE {seen}"))
-            .replace("{and held}", &format!(" AND {seen}"))
+        let text = carry(text);
+        let parts = ["lives", "good", "behind"]
+            .iter()
+            .flat_map(|part| ["l", "o", "s"].map(|alias| (alias, *part)));
+        let text = parts.fold(text, |text, (alias, part)| of(text, alias, part));
+        text.replace("{renewable}", renewable)
             .replace("{late}", late)
             .replace("{late}", LATE)
             .replace("{kept}", &kept)
@@ -77,14 +89,13 @@ pub(super) fn make(table: TableName, terms: Terms) -> Codec {
         let text = CLAIM.replace("{claims}", claims).replace("{label}", label);
         carry(&text.replace("{ttl}", ttl))
     });
-    let look = if carries { LOOK } else { HOLDERS };
-    let holders = carry(&look.replace("{seen}", SEEN));
-    let marks = [MARK, MARK_ONE].map(carry);
+    let (look, ticket) = if carries { (LOOK, LOOK_TICKET) } else { (HOLDERS, TICKET) };
+    let holders = carry(&look.replace("{seen}", SEEN).replace("{ticket}", ticket));
     let [release, release_one] = [RELEASE, RELEASE_ONE].map(carry);
     let keep = carry(KEEP);
     let [told, told_one] = [&release, &release_one].map(|text| text.replace("{tell}", TELL));
     let codec = Codec::new(
-        Dialect::Postgres { listen, ping },
+        Dialect::Postgres { listen, unlisten, ping },
         table,
         [&any, &carry(RENEW), &told, &holders],
     )
@@ -92,25 +103,21 @@ pub(super) fn make(table: TableName, terms: Terms) -> Codec {
     .with_one(&one, &told_one)
     .with_keep([&keep.replace("{tell}", TELL_KEPT), &keep.replace("{tell}", "1")])
     .with_correction(&carry(CORRECT));
-    let codec = if carries { codec.with_mark(&marks[0], &marks[1]) } else { codec };
+    let codec = if carries { codec.with_draw(&carry(DRAW)) } else { codec };
     if watched { codec.with_end(&carry(END)) } else { codec }
 }
 
-/// Another's lease that lives, a lease that may be taken, one that may be renewed, one that is in the way, one whose end is
-/// not told by the clock: it is [late](LATE), or watched.
-const BY_CLOCK: [&str; 5] = [
-    " AND o.expires_at > clock_timestamp()",
-    " OR l.expires_at <= clock_timestamp()",
+/// Whether a lease may be renewed, whether it lives, and whether its end is not told by the clock: it is [late](LATE), or
+/// watched. Where leases are watched, only what is kept ends by the server's clock, for nobody has it.
+const BY_CLOCK: [&str; 3] = [
     " AND l.expires_at > clock_timestamp()",
-    "s.expires_at > clock_timestamp()",
+    "(l.owner IS NOT NULL AND l.expires_at > clock_timestamp())",
     LATE,
 ];
 
-const WATCHED: [&str; 5] = [
-    " AND (o.owner <> '{kept}' OR o.expires_at > clock_timestamp())",
-    " OR (l.owner = '{kept}' AND l.expires_at <= clock_timestamp())",
+const WATCHED: [&str; 3] = [
     "",
-    "(s.owner <> '{kept}' OR s.expires_at > clock_timestamp())",
+    "(l.owner IS NOT NULL AND (l.owner <> '{kept}' OR l.expires_at > clock_timestamp()))",
     "(s.owner <> '{kept}' OR {late})",
 ];
 
@@ -119,13 +126,15 @@ pub fn notification(payload: &str) -> Option<Notification> {
     if let Some(number) = payload.strip_prefix(PROBES) {
         return u128::from_str_radix(number, 16).ok().map(Notification::Ping);
     }
-    if let Some(kept) = payload.strip_prefix(KEPT) {
-        let (left, name) = kept.split_once(' ')?;
-        let left = Duration::from_micros(left.parse().ok()?);
-        return Some(Notification::Kept(LockName::stored(name)?, left));
-    }
+    let (ticket, rest) = payload.strip_prefix(FREED)?.split_once(' ')?;
+    let (left, name) = rest.split_once(' ')?;
+    let (ticket, left) = (ticket.parse().ok()?, left.parse().ok()?);
     // Nobody waits for a text that is no lock's name.
-    LockName::stored(payload).map(Notification::Freed)
+    let name = LockName::stored(name)?;
+    Some(match left {
+        0 => Notification::Freed { name, ticket },
+        left => Notification::Kept { name, ticket, left: Duration::from_micros(left) },
+    })
 }
 
 /// The payload of a ping.
@@ -135,8 +144,9 @@ pub(super) fn ping(number: u128) -> String {
 
 /// The first character of a ping's payload: no lock's name has a control character.
 const PROBES: char = '\u{1}';
-/// The first character of the payload about a lock that is kept: then the time left in µs, a space, and the name.
-const KEPT: char = '\u{2}';
+/// The first character of the payload about a lock that was released: then the ticket whose turn it is, a space, the time in
+/// µs for which the lock is kept, 0 if it is free, a space, and the name.
+const FREED: char = '\u{2}';
 
 /// The failure that the server's error stands for. `code` is the SQLSTATE, absent
 /// when the connection broke.
@@ -252,14 +262,15 @@ CREATE TABLE IF NOT EXISTS {table} (
   expires_at timestamptz NOT NULL,
   acquired_at timestamptz NOT NULL,
   ttl_us bigint NOT NULL DEFAULT 86400000000, -- of the lease; the longest there is, where it is not known
-  contended boolean NOT NULL DEFAULT false, -- somebody waits to be told of the release
+  queue bigint NOT NULL DEFAULT 0, -- the last ticket that a waiter has drawn
+  served bigint NOT NULL DEFAULT 0, -- the last ticket that had its turn
   holder text NOT NULL -- for people: host, process, label
 ) WITH (fillfactor = 50)"#;
 
 // A row is written anew by each request. With room on its page, the index need not be.
 
 /// The columns that [`CREATE`] makes, as [`CHECK`] reports them. Others are nobody's business.
-pub(super) const COLUMNS: &str = "acquired_at timestamptz, contended bool, expires_at timestamptz, fence int8, holder text, name text C, owner text, ttl_us int8";
+pub(super) const COLUMNS: &str = "acquired_at timestamptz, expires_at timestamptz, fence int8, holder text, name text C, owner text, queue int8, served int8, ttl_us int8";
 
 /// One row: standby?, version, `synchronous_commit`, kind and persistence of the table, its columns,
 /// whether it has a unique index on the name alone, whether transactions are read-only, the table's schema or
@@ -275,7 +286,7 @@ SELECT pg_is_in_recovery()::int::bigint,
           JOIN pg_type AS t ON t.oid = a.atttypid
           LEFT JOIN pg_collation AS l ON l.oid = a.attcollation
          WHERE a.attrelid = to_regclass($1) AND NOT a.attisdropped
-           AND a.attname IN ('name', 'owner', 'fence', 'expires_at', 'acquired_at', 'ttl_us', 'contended', 'holder')),
+           AND a.attname IN ('name', 'owner', 'fence', 'expires_at', 'acquired_at', 'ttl_us', 'queue', 'served', 'holder')),
        (SELECT count(*)
           FROM pg_index AS i
           JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
@@ -308,27 +319,29 @@ pub(super) const WHO: &str = "SELECT current_user::text";
 /// Makes commits wait for the disk in our session, if they do not by default.
 pub(super) const DURABLE: &str = "SET synchronous_commit = on";
 
-/// The last two are empty unless a claim has a TTL or a label of its own.
-pub(super) const CLAIMS: &str =
-    "unnest($3::text[], $4::text[], $5::text[], $6::text[]) AS c (name, owner, ttl, label)";
-pub(super) const CLAIM_OF_ONE: &str = "(VALUES ($3::text, $4::text)) AS c (name, owner)";
+/// TTLs and labels are empty unless a claim has one of its own.
+pub(super) const CLAIMS: &str = "unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::text[]) AS c (name, owner, ttl, label, turn)";
+pub(super) const CLAIM_OF_ONE: &str =
+    "(VALUES ($3::text, $4::text, $5::bigint)) AS c (name, owner, turn)";
 const ITS_OWN: [&str; 2] = ["coalesce(c.ttl::bigint, $1::bigint)", "coalesce(c.label, $2::text)"];
 
-/// `$1` the TTL in µs, `$2` the holder's text, `$3` names and `$4` their owners, `$5` TTLs and `$6` texts of their own; or
-/// one name and owner.
+/// `$1` the TTL in µs, `$2` the holder's text, `$3` names and `$4` their owners, `$5` TTLs and `$6` texts of their own, `$7`
+/// their turns; or one name, owner and turn.
 ///
 /// **The name is set to itself, and must be.** How strongly the row is locked follows the columns that the statement names,
 /// not their values: with the key among them, the claim waits for a transaction that has [pinned](crate::PinStatement)
 /// the row (`FOR KEY SHARE`). Without it, the claim would pass. It costs nothing: the index stays as it is.
+///
+/// Whose turn it is decides the row as it was before it is locked, for nothing that must be safe rests on that.
 const CLAIM: &str = r#"
-INSERT INTO {table} AS l (name, owner, fence, expires_at, acquired_at, ttl_us, holder)
+INSERT INTO {table} AS l (name, owner, fence, expires_at, acquired_at, ttl_us, served, holder)
 SELECT c.name, c.owner,
        (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
        clock_timestamp() + {ttl} * interval '1 microsecond',
-       clock_timestamp(), {ttl}, {label}
+       clock_timestamp(), {ttl}, abs(c.turn::bigint) % 9007199254740991, {label}
   FROM {claims}
  WHERE NOT EXISTS (SELECT FROM {table} AS o
-                    WHERE o.name = c.name AND o.owner <> c.owner{lives}){durable}
+                    WHERE o.name = c.name AND o.owner IS DISTINCT FROM c.owner AND ({lives o} OR {behind o})){durable}
  ORDER BY c.name COLLATE "C"
 ON CONFLICT (name) DO UPDATE
    SET name = excluded.name, owner = excluded.owner,
@@ -338,9 +351,9 @@ ON CONFLICT (name) DO UPDATE
                              clock_timestamp() + excluded.ttl_us * interval '1 microsecond'),
        acquired_at = CASE WHEN l.owner = excluded.owner THEN l.acquired_at ELSE clock_timestamp() END,
        ttl_us = greatest(CASE WHEN l.owner = excluded.owner THEN l.ttl_us END, excluded.ttl_us),
-       contended = l.contended AND l.owner IS NOT DISTINCT FROM excluded.owner,
+       served = greatest(l.served, least(excluded.served, l.queue)),
        holder = excluded.holder
- WHERE l.owner IS NULL{expired} OR l.owner = excluded.owner
+ WHERE NOT {lives l} OR l.owner = excluded.owner
 RETURNING name, fence"#;
 
 /// `$1` the TTL in µs, `$2` names, `$3` their owners, `$4` TTLs of their own, or none.
@@ -376,14 +389,18 @@ UPDATE {table} AS l
 /// `$1` a name, `$2` the fence and `$3` the expiry in µs of a lease that has ended.
 const END: &str = r#"
 UPDATE {table} AS l
-   SET owner = NULL
+   SET owner = NULL, expires_at = least(l.expires_at, clock_timestamp())
  WHERE l.name = $1::text AND l.fence = $2::bigint AND l.owner IS NOT NULL
    AND (extract(epoch FROM l.expires_at) * 1000000)::bigint = $3::bigint{limited}"#;
 
-/// Releases of contended rows are told to this connection from now on. The channel has the table's
+/// Releases of rows that tickets wait for are told to this connection from now on. The channel has the table's
 /// number, so that it does not matter how the table was named.
 const LISTEN: &str = r#"
 DO $$ BEGIN EXECUTE format('LISTEN %I', 'withlock_' || '{table}'::regclass::oid::text); END $$"#;
+
+/// They are told to it no more.
+const UNLISTEN: &str = r#"
+DO $$ BEGIN EXECUTE format('UNLISTEN %I', 'withlock_' || '{table}'::regclass::oid::text); END $$"#;
 
 /// `$1` a payload, which is told to all that listen. Waiting for the disk would be for nothing.
 const PING: &str = r#"

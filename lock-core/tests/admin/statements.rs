@@ -88,7 +88,11 @@ fn a_break_that_cannot_be_told_is_made_all_the_same() {
     assert!(told.text.contains("pg_notify"), "{}", told.text);
     let untold = exchange.poll_statement().expect("it will do without");
     assert_eq!(untold.params, told.params);
-    assert!(untold.text.contains("CASE WHEN contended AND false THEN NULL"), "{}", untold.text);
+    assert!(
+        untold.text.contains("CASE WHEN queue > served AND false THEN NULL"),
+        "{}",
+        untold.text
+    );
     let mut again = exchange.clone();
     again.handle_failure(full.clone());
     assert_eq!((again.poll_statement(), again.finish()), (None, Err(full.clone())), "once");

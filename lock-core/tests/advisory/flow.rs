@@ -33,7 +33,7 @@ fn open() -> Request {
 
 /// A row of PostgreSQL's check of the table.
 fn good_table() -> Rows {
-    let columns = "acquired_at timestamptz, contended bool, expires_at timestamptz, fence int8, holder text, name text C, owner text, ttl_us int8";
+    let columns = "acquired_at timestamptz, expires_at timestamptz, fence int8, holder text, name text C, owner text, queue int8, served int8, ttl_us int8";
     let [commit, kind, columns, role] = ["on", "rp", columns, "app"].map(text);
     let table = [int(0), int(150_000), commit, kind, columns, int(1)];
     vec![[&table[..], &[int(0), Value::Null, role, text("on")]].concat()]

@@ -13,11 +13,6 @@ fn waiting(id: LockId, holder: &Holder) -> Event {
     Event::Waiting { id, holder: Some(holder.clone()) }
 }
 
-/// The same, as somebody behind another waiter is told.
-fn wanted(holder: &Holder) -> Holder {
-    but(holder.clone(), |it| it.wanted = true)
-}
-
 #[test]
 fn a_waiter_behind_the_own_hold_is_told_at_once_and_at_the_end() {
     let (mut scene, _) = Scenario::held();
@@ -26,7 +21,7 @@ fn a_waiter_behind_the_own_hold_is_told_at_once_and_at_the_end() {
     scene.tells([waiting(second, &own_hold(since, since))]);
     scene.sleep(SECOND);
     let third = scene.acquire_for("a", SECOND * 2);
-    scene.tells([waiting(third, &wanted(&own_hold(scene.now, since)))]);
+    scene.tells([waiting(third, &own_hold(scene.now, since))]);
     scene.sleep(SECOND);
     let why = NotAcquired::TimedOut(Some(own_hold(scene.now, since)));
     scene.tells([not_acquired(second, why)]);
@@ -57,7 +52,7 @@ fn waiters_in_the_queue_are_told_when_the_first_is_granted() {
     scene.tells([
         Event::Granted { id: first, fence: FENCE, deadline },
         waiting(second, &holder),
-        waiting(third, &wanted(&holder)),
+        waiting(third, &holder),
     ]);
 }
 
@@ -68,10 +63,10 @@ fn waiters_in_the_queue_are_told_when_the_first_is_denied_and_later_changes_are_
     let second = scene.acquire_for("a", SECOND * 5);
     scene.sleep(TRIP);
     scene.denies_for(&claim, one.clone());
-    scene.tells([waiting(first, &one), waiting(second, &wanted(&one))]);
+    scene.tells([waiting(first, &one), waiting(second, &one)]);
     // Somebody who comes later is told at once.
     let third = scene.acquire("a");
-    scene.tells([waiting(third, &wanted(&one))]);
+    scene.tells([waiting(third, &one)]);
     let two = holder("two", TTL);
     scene.sleeps();
     let look = scene.sends(Action::Probe, &["a"]);
@@ -80,7 +75,7 @@ fn waiters_in_the_queue_are_told_when_the_first_is_denied_and_later_changes_are_
     // At the end it is the holder by then.
     scene.now = START.after(SECOND * 5);
     scene.engine.handle_timeout(scene.now);
-    scene.tells([not_acquired(second, NotAcquired::TimedOut(Some(wanted(&two))))]);
+    scene.tells([not_acquired(second, NotAcquired::TimedOut(Some(two.clone())))]);
     let look = scene.sends(Action::Probe, &["a"]);
     // In front, it was told of another holder.
     scene.release(first);
@@ -97,7 +92,7 @@ fn a_waiter_that_comes_to_the_front_is_not_told_the_same_again() {
     let one = holder("one", TTL);
     let second = scene.acquire("a");
     scene.denies_for(&claim, one.clone());
-    scene.tells([waiting(first, &one), waiting(second, &wanted(&one))]);
+    scene.tells([waiting(first, &one), waiting(second, &one)]);
     scene.release(first);
     scene.tells([freed(first)]);
     let claim = scene.sends(Action::Acquire, &["a"]);
@@ -127,7 +122,7 @@ fn a_waiter_that_was_told_of_nobody_is_told_of_the_first_holder_with_a_name() {
     scene.tells([
         Event::Granted { id: first, fence: FENCE, deadline },
         waiting(second, &holder),
-        waiting(third, &wanted(&holder)),
+        waiting(third, &holder),
     ]);
     scene.release(first);
     let release = scene.sends(Action::Release, &["a"]);
@@ -152,7 +147,7 @@ fn nobody_is_told_of_a_holder_while_the_first_is_in_trouble() {
     let claim = scene.sends(Action::Acquire, &["a"]);
     let one = holder("one", TTL);
     scene.denies_for(&claim, one.clone());
-    scene.tells([waiting(first, &one), waiting(second, &wanted(&one))]);
+    scene.tells([waiting(first, &one), waiting(second, &one)]);
 }
 
 /// A lock that is being freed may be anybody's next.
@@ -167,7 +162,7 @@ fn a_waiter_behind_a_release_is_told_of_the_next_holder() {
     let claim = scene.sends(Action::Acquire, &["a"]);
     let one = holder("one", TTL);
     scene.denies_for(&claim, one.clone());
-    scene.tells([waiting(second, &one), waiting(third, &wanted(&one))]);
+    scene.tells([waiting(second, &one), waiting(third, &one)]);
 }
 
 // -- what is found free --------------------------------------------------------------------------
@@ -180,7 +175,7 @@ fn a_holder_that_is_gone_is_not_named_at_the_end() {
     let claim = scene.sends(Action::Acquire, &["a"]);
     let one = holder("one", TTL);
     scene.denies_for(&claim, one.clone());
-    scene.tells([waiting(id, &one), waiting(second, &wanted(&one))]);
+    scene.tells([waiting(id, &one), waiting(second, &one)]);
     let look = scene.looks();
     scene.sleep_until(START.after(SECOND * 5 - NANO * 2));
     scene.is_free(&look);

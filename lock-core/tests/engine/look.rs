@@ -1,15 +1,19 @@
 //! A server that tells nothing: who waits looks, and claims what it finds free.
 
 use crate::scenario::*;
-use lock_core::{Action, Event, Holder, NotAcquired};
+use lock_core::{Action, Event, Holder, NotAcquired, Outcome, Place, Reply, Turn};
 use std::time::Duration;
 
 /// How long a lease in the way lasts.
 const LEFT: Duration = Duration::from_secs(20);
 
-/// Somebody who has just got the lock.
-fn next_holder(wanted: bool) -> Holder {
-    but(holder("somebody", LEFT), |it| (it.held_for, it.wanted) = (Duration::ZERO, wanted))
+/// Somebody who has just got the lock, and our place in the line.
+fn next_holder(place: Option<Place>) -> Holder {
+    but(holder("somebody", LEFT), |it| (it.held_for, it.place) = (Duration::ZERO, place))
+}
+
+fn at(ticket: u64, ahead: u64) -> Option<Place> {
+    Some(Place { ticket, ahead })
 }
 
 /// It looks again: when, and what.
@@ -18,37 +22,62 @@ fn looks(scene: &mut Scenario) -> Sent {
     scene.sends(Action::Probe, &["a"])
 }
 
-/// An attempt that was denied by its first claim, as the first to wait or not.
-fn denied(wanted: bool) -> (Scenario, lock_core::LockId) {
+/// An attempt that was denied by its first claim.
+fn denied(place: Option<Place>) -> (Scenario, lock_core::LockId) {
     let (mut scene, id, claim) = Scenario::claiming();
     scene.sleep(TRIP);
-    scene.denies_for(&claim, next_holder(wanted));
+    scene.denies_for(&claim, next_holder(place));
     scene.told();
     (scene, id)
 }
 
-/// For how long it is held back from claiming what it sees to be free.
-fn held_back(scene: &mut Scenario) -> Duration {
-    let look = looks(scene);
-    scene.sleep(TRIP);
-    scene.is_free(&look);
-    let at = scene.now;
-    if !scene.engine.has_work() {
-        scene.sleeps();
-    }
-    let claim = scene.sends(Action::Acquire, &["a"]);
-    let back = scene.now.since(at);
-    scene.sleep(TRIP);
-    scene.denies_for(&claim, next_holder(true));
-    back
+/// How long a turn takes.
+const TURN: Duration = Duration::from_millis(100);
+
+/// How long it sleeps until the next look with so many ahead of it.
+fn pause_at(ahead: u64) -> Duration {
+    let (mut scene, _) = denied(at(100, ahead + 1));
+    let look = looks(&mut scene);
+    // It sees the line move.
+    scene.now = START.after(TRIP + TURN);
+    scene.denies_for(&look, next_holder(at(100, ahead)));
+    let seen = scene.now;
+    let look = looks(&mut scene);
+    assert_eq!(look.request.claims()[0].turn, Turn::Of(Some(100)));
+    look.at.since(seen)
 }
 
 #[test]
-fn who_was_the_first_to_wait_claims_at_once_what_it_sees_to_be_free() {
-    let (mut scene, id) = denied(false);
+fn whoever_is_further_behind_looks_less_often() {
+    let next = pause_at(0);
+    assert!(next <= TURN / 6 && next >= TRIP, "{next:?}");
+    for ahead in [1, 2, 4, 7, 16, 64] {
+        let (pause, turns) = (pause_at(ahead), TURN * u32::try_from(ahead).expect("few"));
+        let most = (turns * 3 / 4).min(Duration::from_secs(1));
+        assert!(pause <= most && pause >= most / 2, "{ahead}: {pause:?}");
+    }
+}
+
+#[test]
+fn nobody_near_sleeps_for_more_than_a_second_and_nobody_at_all_for_more_than_eight() {
+    for (ahead, most) in [(7, 1), (1_000, 1), (1_000_000, 1)] {
+        assert!(pause_at(ahead) <= Duration::from_secs(most));
+    }
+    let (mut scene, _) = denied(at(1_000, 900));
     let look = looks(&mut scene);
-    // By now it is wanted: by itself.
-    scene.denies_for(&look, but(next_holder(true), |it| it.held_for = TRIP * 9));
+    scene.now = START.after(Duration::from_secs(15));
+    scene.denies_for(&look, next_holder(at(1_000, 899)));
+    let seen = scene.now;
+    assert!(looks(&mut scene).at.since(seen) <= Duration::from_secs(8));
+}
+
+#[test]
+fn what_is_left_to_those_ahead_is_asked_for_again_once_they_had_the_time() {
+    let (mut scene, id) = denied(at(9, 3));
+    let look = looks(&mut scene);
+    let reserved = Outcome::Reserved(Place { ticket: 9, ahead: 3 });
+    scene.answers(&look, Ok(Reply::one(reserved)));
+    scene.tells_nothing();
     let look = looks(&mut scene);
     scene.is_free(&look);
     let claim = scene.sends(Action::Acquire, &["a"]);
@@ -56,15 +85,21 @@ fn who_was_the_first_to_wait_claims_at_once_what_it_sees_to_be_free() {
     scene.tells([Event::Granted { id, fence: FENCE, deadline: claim.at.after(VALID) }]);
 }
 
+/// As a newcomer, who has drawn its first ticket.
 #[test]
-fn who_waits_behind_others_is_held_back_the_less_the_more_often_it_was_passed_over() {
-    let (mut scene, _) = denied(true);
-    let backs: Vec<Duration> = (0..14).map(|_| held_back(&mut scene)).collect();
-    assert!(backs[0] >= TRIP * 3 && backs[0] <= TRIP * 6, "{backs:?}");
-    let last = backs.iter().position(|back| *back == Duration::ZERO).expect("none in the end");
-    // The first few are all the most there is.
-    assert!(backs[3..=last].is_sorted_by(|a, b| a > b), "{backs:?}");
-    assert!(backs[last..].iter().all(|back| *back == Duration::ZERO), "{backs:?}");
+fn a_claim_may_find_that_the_lock_is_left_to_others() {
+    let (mut scene, id, claim) = Scenario::claiming();
+    scene.answers(&claim, Ok(Reply::one(Outcome::Reserved(Place { ticket: 9, ahead: 3 }))));
+    scene.tells([Event::Waiting { id, holder: None }]);
+    looks(&mut scene);
+}
+
+#[test]
+fn who_does_not_wait_takes_what_is_free_whoever_waits() {
+    let mut scene = Scenario::new();
+    scene.acquire_once("a", TRIP * 9);
+    let claim = scene.sends(Action::Acquire, &["a"]);
+    assert_eq!(claim.request.claims()[0].turn, Turn::Any);
 }
 
 #[test]
@@ -83,7 +118,7 @@ fn what_is_free_is_claimed_in_vain_no_more_often_than_anything_else() {
 
 #[test]
 fn who_has_seen_the_lock_change_hands_looks_often_until_it_should_have_again() {
-    let (mut scene, _) = denied(true);
+    let (mut scene, _) = denied(None);
     const TURN: Duration = Duration::from_millis(400);
     let taken = scene.now;
     // It sees the next holder soon after the turn, whenever that is.
@@ -92,10 +127,10 @@ fn who_has_seen_the_lock_change_hands_looks_often_until_it_should_have_again() {
         scene.sleep(TRIP);
         let held_for = scene.now.since(taken);
         if held_for >= TURN {
-            scene.denies_for(&look, next_holder(true));
+            scene.denies_for(&look, next_holder(None));
             break scene.now;
         }
-        scene.denies_for(&look, but(next_holder(true), |it| it.held_for = held_for));
+        scene.denies_for(&look, but(next_holder(None), |it| it.held_for = held_for));
     };
     let turn = second.since(taken);
     let mut last = second;
@@ -105,7 +140,7 @@ fn who_has_seen_the_lock_change_hands_looks_often_until_it_should_have_again() {
         gaps.push((scene.now.since(second), scene.now.since(last)));
         last = scene.now;
         let held_for = scene.now.since(second);
-        scene.denies_for(&look, but(next_holder(true), |it| it.held_for = held_for));
+        scene.denies_for(&look, but(next_holder(None), |it| it.held_for = held_for));
     }
     let soon = gaps.iter().filter(|(at, _)| *at < turn * 2);
     assert!(soon.clone().all(|(_, gap)| *gap <= turn / 4), "{turn:?}: {gaps:?}");

@@ -4,10 +4,10 @@ mod kept;
 mod probes;
 mod turns;
 
-use crate::scenario::{NANO, Scenario, Sent, TRIP, deadlock, holder, name, unknown};
+use crate::scenario::{NANO, Scenario, Sent, TRIP, but, deadlock, holder, name, unknown};
 use lock_core::{
-    Action, ConnectionId, Engine, Event, Instant, LockId, News, Notification, Outcome, Reply,
-    Request, table,
+    Action, ConnectionId, Engine, Event, Instant, LockId, News, Notification, Outcome,
+    Place, Reply, Request, table,
 };
 use std::time::Duration;
 
@@ -25,9 +25,11 @@ fn told() -> Scenario {
     scene
 }
 
+/// Somebody has the lock, and whoever waits is the next.
 fn denied(scene: &mut Scenario, claim: &Sent) {
     scene.sleep(TRIP);
-    scene.denies_for(claim, holder("somebody", LEFT));
+    let place = Some(Place { ticket: 1, ahead: 0 });
+    scene.denies_for(claim, but(holder("somebody", LEFT), |it| it.place = place));
     scene.told();
 }
 
@@ -36,7 +38,8 @@ fn begins(scene: &mut Scenario, listen: &Sent) {
 }
 
 fn tells_of(scene: &mut Scenario, listen: &Sent, names: &[&str]) {
-    let freed = names.iter().map(|text| Notification::Freed(name(text))).collect();
+    let freed =
+        names.iter().map(|text| Notification::Freed { name: name(text), ticket: 1 }).collect();
     scene.answers(listen, Ok(Reply::News(News::Notified(freed))));
 }
 
@@ -79,7 +82,7 @@ fn listening() -> (Scenario, LockId, Sent) {
     tells_number(&mut scene, &listen, number(&probe));
     let listen = scene.sends(Action::Subscribe, &[]);
     scene.sleeps();
-    let again = scene.sends(Action::Acquire, &["a"]); // it may have been freed before
+    let again = scene.sends(Action::Probe, &["a"]); // it may have been freed before
     denied(&mut scene, &again);
     (scene, id, listen)
 }
@@ -158,7 +161,7 @@ fn what_is_freed_while_the_claim_is_under_way_is_not_missed() {
     denied(&mut scene, &claim);
     assert!(next(&mut scene) <= scene.now.after(TRIP));
     scene.sleeps();
-    scene.sends(Action::Acquire, &["a"]);
+    scene.sends(Action::Probe, &["a"]);
 }
 
 #[test]
@@ -169,7 +172,7 @@ fn a_claim_sent_before_the_server_told_is_not_sure_to_be_told_of() {
     denied(&mut scene, &claim);
     let first = scene.sends(Action::Subscribe, &[]);
     scene.sleeps();
-    let claim = scene.sends(Action::Acquire, &["a"]);
+    let claim = scene.sends(Action::Probe, &["a"]);
     scene.sleep(NANO);
     begins(&mut scene, &first);
     let listen = scene.sends(Action::Subscribe, &[]);

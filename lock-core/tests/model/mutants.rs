@@ -55,7 +55,7 @@ fn bugs_of_tables() {
     let caught_by = |bug| match bug {
         Bug::ClaimRaisesOwnFence | Bug::LeaseTooShort | Bug::RepliesInWrongOrder => Check::Backed,
         Bug::CorrectsToNow | Bug::OneTtlForAll => Check::Exclusion,
-        Bug::OwnClaimIsBusy | Bug::CorrectsNothing => Check::Liveness,
+        Bug::OwnClaimIsBusy | Bug::CorrectsNothing | Bug::LeftToTheDead => Check::Liveness,
         Bug::ReleaseKeepsOwner => Check::Leaks,
         bug if bug.is_about_pins() => Check::Writes,
         bug if bug.is_about_keeping() => Check::Kept,

@@ -86,7 +86,7 @@ fn nothing_breaks_with_tables_and_transactions_that_pin() {
     };
     let nobody_tells = never(&[Sometimes::WaitedAtServer, Sometimes::Told]);
     nothing_breaks("table, pinned", |scope| world(pinning(scope)), &nobody_tells);
-    let always_told = never(&[Sometimes::FoundFree]);
+    let always_told = never(&[]);
     nothing_breaks("table that tells, pinned", |scope| told(pinning(scope)), &always_told);
     let stepped = |scope| watched(pinning(scope));
     nothing_breaks("watched table, pinned, clock stepped", stepped, &nobody_tells);
@@ -107,7 +107,7 @@ fn nothing_breaks_with_a_table_whose_locks_are_kept() {
         never
     };
     let nobody_tells = never(&[Sometimes::WaitedAtServer, Sometimes::Told]);
-    let always_told = never(&[Sometimes::FoundFree]);
+    let always_told = never(&[]);
     for keep in [Duration::from_secs(3), Duration::from_secs(10)] {
         let scope = |scope| Scope { keep: Some(keep), ..scope };
         let what = format!("table, kept for {keep:?}");
@@ -135,7 +135,6 @@ fn nothing_breaks_with_a_table_that_is_watched() {
         Sometimes::LostByDisconnect,
         Sometimes::Shared,
         Sometimes::Delayed,
-        Sometimes::FoundFree,
     ];
     nothing_breaks("watched table that tells", watched_and_told, &never);
 }
@@ -147,7 +146,6 @@ fn nothing_breaks_with_a_table_that_tells() {
         Sometimes::LostByDisconnect,
         Sometimes::Shared,
         Sometimes::Delayed,
-        Sometimes::FoundFree,
     ];
     nothing_breaks("table that tells", told, &never);
 }
@@ -160,7 +158,6 @@ fn nothing_breaks_with_a_table_that_tells_the_deaf() {
         Sometimes::LostByDisconnect,
         Sometimes::Shared,
         Sometimes::Delayed,
-        Sometimes::FoundFree,
     ];
     nothing_breaks("table that tells the deaf", deaf, &never);
 }
@@ -174,7 +171,6 @@ fn nothing_breaks_with_advisory_locks() {
         Sometimes::StaleExecuted,
         Sometimes::LateGrantRefused,
         Sometimes::Told,
-        Sometimes::FoundFree,
     ];
     nothing_breaks("advisory", advisory, &never);
 }
@@ -189,7 +185,6 @@ fn nothing_breaks_with_row_locks() {
         Sometimes::LateGrantRefused,
         Sometimes::Shared,
         Sometimes::Told,
-        Sometimes::FoundFree,
     ];
     nothing_breaks("row locks", row_locks, &never);
     let set_back = |scope| row_locks(set_back(scope));
@@ -226,7 +221,6 @@ fn nothing_breaks_with_advisory_locks_and_a_clock_that_is_set_back() {
         Sometimes::StaleExecuted,
         Sometimes::LateGrantRefused,
         Sometimes::Told,
-        Sometimes::FoundFree,
     ];
     let set_back = |scope| advisory(set_back(scope));
     nothing_breaks("advisory, clock set back", set_back, &never);

@@ -37,10 +37,12 @@ pub(crate) enum Bug {
     KeepFreesAtOnce,
     KeepsFromTheRelease,
     ClaimTakesKept,
+    /// A row is left to tickets whose waiters are gone, for ever.
+    LeftToTheDead,
 }
 
 impl Bug {
-    pub(crate) const ALL: [Bug; 25] = [
+    pub(crate) const ALL: [Bug; 26] = [
         Bug::ReleaseWithoutOwner,
         Bug::RenewWithoutOwner,
         Bug::RenewOfExpired,
@@ -66,6 +68,7 @@ impl Bug {
         Bug::KeepFreesAtOnce,
         Bug::KeepsFromTheRelease,
         Bug::ClaimTakesKept,
+        Bug::LeftToTheDead,
     ];
 
     /// It needs transactions of users.
@@ -129,6 +132,9 @@ impl BadTable {
                 (Bug::KeepsFromTheRelease, Action::Release) if ours => row.acquired = now,
                 (Bug::ClaimTakesKept, Action::Acquire) if row.owner == Some(Owner::KEPT) => {
                     row.owner = None;
+                }
+                (Bug::LeftToTheDead, Action::Acquire | Action::Probe) if row.owner.is_none() => {
+                    row.expires = now;
                 }
                 (Bug::PinEndsWithRelease, Action::Release) if ours => self.table.unpin(&claim.name),
                 (Bug::PinEndsWithLease, Action::Acquire) if row.expires <= now => {

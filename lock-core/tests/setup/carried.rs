@@ -2,7 +2,7 @@
 
 use super::{pg, pg_checked, pg_row, pg_row_with, runs, text};
 use lock_core::sql::{Statement, Step, Value, mysql};
-use lock_core::{Claim, Failure, Instant, LockName, Owner, Request, SessionName, TableName};
+use lock_core::{Claim, Failure, Instant, LockName, Owner, Request, SessionName, TableName, Turn};
 use std::time::Duration;
 
 /// Through a pooler, and on a client that was brought.
@@ -33,6 +33,7 @@ fn where_the_session_is_not_ours_statements_carry_the_settings() {
     let statement = |request: &Request| {
         codec.encode(request, Instant::default()).poll_statement().expect("one statement")
     };
+    let claim = Claim { turn: Turn::Of(None), ..claim };
     let (ttl, claims) = (Duration::from_secs(30), vec![claim]);
     let (session, label) = (SessionName::default(), "me".into());
     let acquire = Request::Acquire {
@@ -51,9 +52,9 @@ fn where_the_session_is_not_ours_statements_carry_the_settings() {
     let mut look = codec.encode(&probe, Instant::default());
     let Statement { text: looks, repeated, .. } = look.poll_statement().expect("a look");
     assert!(!repeated && !looks.contains("UPDATE") && !looks.contains("set_config"), "{looks}");
-    let unmarked = [1, 1, 0, 1, 0, 0].map(Value::Int);
-    look.handle_rows(vec![[vec![text("a"), text("they")], unmarked.into()].concat()]);
-    statements.push((look.poll_statement().expect("the first that waits says so"), false));
+    let held = [1, 1, 0, 0, 1, 0, 0].map(Value::Int);
+    look.handle_rows(vec![[vec![text("a"), text("they")], held.into()].concat()]);
+    statements.push((look.poll_statement().expect("it draws a ticket"), false));
     for (Statement { text, repeated, .. }, waits_for_the_disk) in statements {
         assert!(text.contains("set_config('lock_timeout', '350', true)"), "{text}");
         assert!(text.contains(r#""jobs"."locks""#) && !repeated, "{text}");

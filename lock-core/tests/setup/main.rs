@@ -5,8 +5,8 @@ mod carried;
 use lock_core::sql::{Codec, Refusal, Rows, Setup, Statement, Step, Value, postgres, sqlite};
 use lock_core::{Failure, TableName};
 
-const PG_COLUMNS: &str = "acquired_at timestamptz, contended bool, expires_at timestamptz, fence int8, holder text, name text C, owner text, ttl_us int8";
-const SQLITE_COLUMNS: &str = "acquired_us INTEGER, boot TEXT, contended INTEGER, expires_us INTEGER, fence INTEGER, holder TEXT, name TEXT pk BINARY, owner TEXT";
+const PG_COLUMNS: &str = "acquired_at timestamptz, expires_at timestamptz, fence int8, holder text, name text C, owner text, queue int8, served int8, ttl_us int8";
+const SQLITE_COLUMNS: &str = "acquired_us INTEGER, boot TEXT, expires_us INTEGER, fence INTEGER, holder TEXT, name TEXT pk BINARY, owner TEXT, queue INTEGER, served INTEGER";
 
 fn pg() -> Codec {
     postgres::codec(TableName::default())

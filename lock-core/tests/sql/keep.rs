@@ -60,12 +60,21 @@ fn waiters_that_cannot_be_told_delay_nothing() {
 
 #[test]
 fn a_notification_tells_how_long_a_lock_is_kept() {
-    let a = LockName::new("a b").expect("good");
-    let kept = Notification::Kept(a.clone(), Duration::from_micros(7));
-    assert_eq!(postgres::notification("\u{2}7 a b"), Some(kept));
-    assert_eq!(postgres::notification("a b"), Some(Notification::Freed(a)));
-    let hostile =
-        ["\u{2}", "\u{2}7", "\u{2}-7 a", "\u{2}x a", "\u{2}7 ", "\u{2}99999999999999999999 a"];
+    let name = || LockName::new("a b").expect("good");
+    let kept = Notification::Kept { name: name(), ticket: 5, left: Duration::from_micros(7) };
+    assert_eq!(postgres::notification("\u{2}5 7 a b"), Some(kept));
+    let freed = Notification::Freed { name: name(), ticket: 5 };
+    assert_eq!(postgres::notification("\u{2}5 0 a b"), Some(freed));
+    let hostile = [
+        "\u{2}",
+        "\u{2}5",
+        "\u{2}5 7",
+        "\u{2}5 -7 a",
+        "\u{2}x 7 a",
+        "\u{2}5 7 ",
+        "\u{2}5 99999999999999999999 a",
+        "a",
+    ];
     for payload in hostile {
         assert_eq!(postgres::notification(payload), None, "{payload:?}");
     }
@@ -75,7 +84,7 @@ fn a_notification_tells_how_long_a_lock_is_kept() {
 fn a_denial_says_that_the_lock_is_kept() {
     for codec in all() {
         let row =
-            |kept| vec![text("a"), text("me"), int(1), int(1), int(1), int(7), int(0), int(kept)];
+            |kept| [&[text("a"), text("me")][..], &[1, 1, 0, 0, 7, 0, kept].map(int)].concat();
         let nothing = if codec == all()[2] { vec![vec![int(0)]] } else { vec![] };
         for kept in [false, true] {
             let rows = [nothing.clone(), vec![row(i64::from(kept))]];

@@ -57,10 +57,11 @@ fn a_probe_has_a_payload_that_no_name_can_be() {
 }
 
 #[test]
-fn a_notification_is_a_name_or_a_probe() {
+fn a_notification_is_about_a_name_or_a_probe() {
     let name = LockName::new("a").expect("good");
-    assert_eq!(postgres::notification("a"), Some(Notification::Freed(name)));
-    for nothing in ["", "\u{1}", "\u{1}x", "\u{2}1", "a\u{1}1"] {
+    let freed = Notification::Freed { name, ticket: 1 };
+    assert_eq!(postgres::notification("\u{2}1 0 a"), Some(freed));
+    for nothing in ["", "a", "\u{1}", "\u{1}x", "\u{2}1", "\u{2}1 0 a\u{1}1"] {
         assert_eq!(postgres::notification(nothing), None, "{nothing:?}");
     }
 }

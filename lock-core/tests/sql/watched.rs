@@ -20,25 +20,28 @@ fn claims() -> Vec<Claim> {
 
 /// A row of the statement that asks who has a lock: the TTL in place of what is left, and the expiry.
 fn row(name: &str, expiry: i64) -> Vec<Value> {
-    vec![text(name), text("me"), int(5), int(30_000_000), int(1), int(8), int(expiry), int(0)]
+    let numbers = [5, 30_000_000, 0, 0, 8, expiry, 0];
+    [&[text(name), text("me")][..], &numbers.map(int)].concat()
 }
 
 fn renew() -> Request {
     Request::Renew { claims: vec![claim("a", 1)], ttl: Duration::from_secs(30) }
 }
 
-/// Without the conditions on locks that nobody has, for they are kept.
+/// Without the conditions on locks that nobody has, for they are kept, or were freed.
 fn about_leases(sql: &str) -> String {
     let kept = Owner::KEPT;
-    let end = "expires_at > clock_timestamp()";
-    let late = format!("s.{end} + (s.ttl_us + 1000000) * interval '1 microsecond'");
-    let conditions = [
-        format!("(o.owner <> '{kept}' OR o.{end})"),
-        format!("(s.owner <> '{kept}' OR s.{end})"),
-        format!("(s.owner <> '{kept}' OR {late})"),
-        format!("(l.owner = '{kept}' AND l.expires_at <= clock_timestamp())"),
-    ];
-    conditions.iter().fold(sql.to_string(), |sql, condition| sql.replace(condition, "kept"))
+    let late = "s.expires_at > clock_timestamp() + (s.ttl_us + 1000000) * interval '1 microsecond'";
+    let mut sql = sql.replace(&format!("(s.owner <> '{kept}' OR {late})"), "kept");
+    for of in ["l", "o", "s"] {
+        let lives = format!("({of}.owner <> '{kept}' OR {of}.expires_at > clock_timestamp())");
+        let freed = format!("{of}.queue > {of}.served AND {of}.expires_at <= clock_timestamp()");
+        let freed_us = format!("{of}.queue > {of}.served AND {of}.expires_us <= c.now");
+        for condition in [lives, freed, freed_us] {
+            sql = sql.replace(&condition, "nobody's");
+        }
+    }
+    sql
 }
 
 #[test]

@@ -10,12 +10,16 @@ use lock_core::sql::{
     Codec, Rows, Setup, Statement, Step, Value, mysql, node_distributed_lock, postgres, sqlite,
 };
 use lock_core::{
-    Claim, Fence, Instant, LeaseVersion, LockName, Owner, Request, SessionName, TableName,
+    Claim, Fence, Instant, LeaseVersion, LockName, Owner, Request, SessionName, TableName, Turn,
 };
 use std::time::Duration;
 
 fn claims() -> Vec<Claim> {
     vec![Claim::new(LockName::new("a").expect("a good name"), Owner::new(1))]
+}
+
+fn waiting() -> Vec<Claim> {
+    claims().into_iter().map(|claim| Claim { turn: Turn::Of(None), ..claim }).collect()
 }
 
 fn acquire(claims: Vec<Claim>) -> Request {
@@ -66,16 +70,14 @@ fn commands(codec: &Codec, denied: Rows) -> Vec<(&'static str, String)> {
     let asked = statement(codec, &acquire(claims()), Some(denied));
     let first = statement(codec, &look(claims()), None);
     assert_eq!(asked, first, "who waits asks the same again");
-    let held =
-        |name| [vec![text(name), text("")], [1, 1, 0, 1, 0, 0].map(Value::Int).to_vec()].concat();
-    let mark = |claims| statement(codec, &look(claims), Some(vec![held("a")]));
+    let held = [vec![text("a"), text("")], [1, 1, 0, 0, 1, 0, 0].map(Value::Int).to_vec()].concat();
+    let draw = || statement(codec, &look(waiting()), Some(vec![held.clone()]));
     let mut ask = vec![("acquire and look: who has it", asked)];
     if !codec.create_table().contains("timestamptz") {
         ask.push(("acquire and look: who has them", statement(codec, &look(several()), None)));
     }
     if ask.len() > 1 || (codec.carries() && !codec.is_shared_with_peers()) {
-        ask.push(("acquire and look: the first that waits for it says so", mark(claims())));
-        ask.push(("acquire and look: the first that waits for them says so", mark(several())));
+        ask.push(("acquire and look: who waits for it draws a ticket", draw()));
     }
     let others = [
         ("renew", statement(codec, &renew(claims()), None)),
@@ -186,7 +188,7 @@ fn untold(codec: &Codec) -> Vec<(&'static str, String)> {
 fn postgres_statements_are_those_agreed_on() {
     let codec = postgres::codec(TableName::default());
     let row = |commit: &str, kind: Value| {
-        let columns = "acquired_at timestamptz, contended bool, expires_at timestamptz, fence int8, holder text, name text C, owner text, ttl_us int8";
+        let columns = "acquired_at timestamptz, expires_at timestamptz, fence int8, holder text, name text C, owner text, queue int8, served int8, ttl_us int8";
         let [commit, columns] = [commit, columns].map(|text| Value::Text(text.into()));
         let table = [Value::Int(0), Value::Int(170_000), commit, kind, columns, Value::Int(1)];
         vec![[&table[..], &[Value::Int(0), Value::Null, text("app"), text("on")]].concat()]
@@ -206,10 +208,11 @@ fn postgres_statements_are_those_agreed_on() {
     ];
     let listen = Request::Subscribe { up_to: Duration::from_secs(1) };
     let listen = ("listen, on a connection of its own", statement(&codec, &listen, None));
+    let quiet = ("listen no more", statement(&codec, &Request::Unsubscribe, None));
     let probe = statement(&codec, &Request::Ping { number: 1 }, None);
     let probe = ("see whether what is told is heard", probe);
     let untold = untold(&codec);
-    let commands = commands(&codec, vec![]).into_iter().chain(untold).chain([listen, probe]);
+    let commands = commands(&codec, vec![]).into_iter().chain(untold).chain([listen, quiet, probe]);
     let commands = commands.chain(admin(&codec)).chain([pin(&codec)]);
     check_file("postgres.sql", setup.into_iter().chain(commands).collect());
 }
@@ -303,7 +306,7 @@ fn mysql_statements_are_those_agreed_on() {
     let mut missing = vec![version, read_only, Value::Int(1), Value::Int(0)];
     missing.extend([Value::Null, Value::Null, Value::Int(0), Value::Int(0)]);
     missing.extend([Value::Int(1), Value::Null, text("app@%"), Value::Int(0), text("ON")]);
-    const COLUMNS: &str = "acquired_us bigint, contended tinyint(1), expires_us bigint, fence bigint, holder varchar(255) utf8mb4, name varbinary(255), owner binary(16), ttl_us bigint";
+    const COLUMNS: &str = "acquired_us bigint, expires_us bigint, fence bigint, holder varchar(255) utf8mb4, name varbinary(255), owner binary(16), queue bigint, served bigint, ttl_us bigint";
     let mut found = missing.clone();
     found.splice(4..8, [text("InnoDB"), text(COLUMNS), Value::Int(1), Value::Int(1)]);
     let create = step(&mut setup, Some(vec![missing]));

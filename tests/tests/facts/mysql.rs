@@ -2,7 +2,7 @@
 //! relies on there.
 
 use lock_core::sql::{Statement, mysql as dialect};
-use lock_core::{Failure, Fence, Outcome, Reply, Request, SessionName, TableName};
+use lock_core::{Failure, Fence, Outcome, Reply, Request, SessionName, TableName, Turn};
 use lock_tests::on_mysql_and_mariadb;
 use lock_tests::place::{Place, mysql_client};
 use lock_tests::proxy::eventually;
@@ -30,7 +30,7 @@ on_mysql_and_mariadb! {
     a_batch_grants_the_free_ones_and_names_the_holders_of_the_others
     who_frees_it_knows_whether_somebody_waits
     a_look_is_in_nobodys_way
-    a_mark_that_cannot_be_made_takes_nothing_from_what_was_seen
+    a_ticket_that_cannot_be_drawn_takes_nothing_from_what_was_seen
     of_many_who_want_a_new_name_at_once_one_gets_it
     batches_of_the_same_names_do_not_deadlock
     a_deadlock_means_try_again
@@ -198,20 +198,22 @@ fn who_frees_it_knows_whether_somebody_waits(kind: Kind) {
     table.granted("a", 1, LONG).expect("free");
     assert_eq!(table.freed(&["a"], 1), [free()]);
     table.granted("a", 2, LONG).expect("free");
-    assert_eq!(waiter.granted("a", 9, LONG), None);
+    let ticket = waiter.waits(&["a"], 9, None)[0].expect("another has it").ticket;
     assert_eq!(table.freed(&["a"], 2), [wanted()]);
-    // The next one knows nothing of who waited for the last.
+    // When the last that waited has had it, nobody does.
+    assert!(matches!(waiter.in_turn("a", 9, Some(ticket)), Outcome::Granted(_)));
+    assert_eq!(waiter.freed(&["a"], 9), [free()]);
     table.acquire(&["a", "b"], 3, LONG);
-    assert_eq!(table.looks(&["a", "b"], 3), [None, None], "its own are in nobody's way");
-    assert_eq!(waiter.looks(&["a", "c"], 9), [Some(false), None]);
-    assert_eq!(waiter.looks(&["a"], 8), [Some(true)], "another was first");
+    assert_eq!(table.looks(&["a", "b"], 3), [false, false], "its own are in nobody's way");
+    assert_eq!(waiter.looks(&["a", "c"], 9), [true, false]);
+    waiter.waits(&["a", "c"], 9, None);
     table.renew(&["a", "b"], 3, LONG);
     assert_eq!(table.granted("a", 3, LONG).map(|_| ()), Some(()), "its own");
     assert_eq!(table.freed(&["a", "b"], 3), [wanted(), free()]);
-    assert_eq!(waiter.looks(&["a", "b"], 9), [None, None]);
-    // Of several, each is marked.
+    assert_eq!(waiter.looks(&["a", "b"], 9), [false, false]);
+    // Of several, each gives a ticket.
     table.acquire(&["a", "b"], 4, LONG);
-    assert_eq!(waiter.looks(&["a", "b"], 9), [Some(false); 2]);
+    assert!(waiter.waits(&["a", "b"], 9, None).iter().all(Option::is_some));
     assert_eq!(table.freed(&["a", "b"], 4), [wanted(), wanted()]);
 }
 
@@ -220,26 +222,29 @@ fn a_look_is_in_nobodys_way(kind: Kind) {
     let mut table = at(kind.place());
     table.granted("a", 1, LONG).expect("free");
     let mut waiter = other(&table);
-    assert_eq!(waiter.looks(&["a"], 2), [Some(false)]);
+    let place = waiter.waits(&["a"], 2, None)[0].expect("another has it");
     let mut blocker = block(&table);
-    assert_eq!(waiter.looks(&["a"], 2), [Some(true)], "it waits for no row");
+    let again = waiter.waits(&["a"], 2, Some(place.ticket));
+    assert_eq!(again, [Some(place)], "it waits for no row");
     blocker.query_drop("COMMIT").expect("ended");
     table.expire("a");
     let _blocker = block(&table);
-    assert_eq!(waiter.looks(&["a"], 2), [None], "an expired lease is nobody's");
+    assert_eq!(waiter.waits(&["a"], 2, Some(place.ticket)), [None], "an expired lease is nobody's");
 }
 
-fn a_mark_that_cannot_be_made_takes_nothing_from_what_was_seen(kind: Kind) {
+fn a_ticket_that_cannot_be_drawn_takes_nothing_from_what_was_seen(kind: Kind) {
     let mut table = at(kind.place());
     table.granted("a", 1, LONG).expect("free");
     let mut waiter = other(&table);
     let mut blocker = block(&table);
     let began = Instant::now();
-    assert_eq!(waiter.looks(&["a", "b"], 2), [Some(false), None]);
+    let seen = waiter.sees(&["a", "b"], 2, Turn::Of(None));
+    let [Outcome::Busy(Some(holder)), Outcome::Free { .. }] = &seen[..] else { panic!("{seen:?}") };
+    assert_eq!(holder.place, None);
     assert!(began.elapsed() >= Duration::from_millis(900), "it waited for the row");
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     blocker.query_drop("COMMIT").expect("ended");
-    assert_eq!(waiter.looks(&["a"], 2), [Some(false)], "it is made the next time");
+    assert!(waiter.waits(&["a"], 2, None)[0].is_some(), "it is drawn the next time");
     assert_eq!(table.freed(&["a"], 1), [Outcome::DoneContended]);
 }
 
@@ -290,7 +295,7 @@ fn a_deadlock_means_try_again(kind: Kind) {
     rival.query_drop("BEGIN").expect("begun");
     let many = format!(
         "INSERT INTO {name} WITH RECURSIVE seq (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM seq WHERE n < 200)
-         SELECT CONCAT('z', n), NULL, 1, 0, 0, 0, 0, '' FROM seq"
+         SELECT CONCAT('z', n), NULL, 1, 0, 0, 0, 0, 0, '' FROM seq"
     );
     rival.query_drop(many).expect("inserted");
     rival.query_drop(row("b")).expect("locked");

@@ -3,7 +3,7 @@
 use crate::postgres::{Table, new, other};
 use lock_core::admin::{AdminRequest, AdminResponse};
 use lock_core::sql::postgres as dialect;
-use lock_core::{Instant, LockName, News, Outcome, Reply, Request, TableName};
+use lock_core::{Instant, LockName, News, Outcome, Place, Reply, Request, TableName, Turn};
 use lock_tests::raw::Raw;
 use postgres::fallible_iterator::FallibleIterator;
 use std::time::Duration;
@@ -30,9 +30,14 @@ fn told(subscriber: &mut Table) -> Vec<String> {
     names
 }
 
-fn is_contended(table: &mut Table, name: &str) -> bool {
-    let sql = format!("SELECT contended FROM {} WHERE name = $1", table.place.table());
-    table.client.query_one(&sql, &[&name]).expect("a row").get(0)
+/// What is told when a lock is freed, and it is the turn of this ticket.
+fn freed(name: &str, ticket: u64) -> String {
+    format!("\u{2}{ticket} 0 {name}")
+}
+
+/// Somebody is denied, and waits with this ticket.
+fn waits(table: &mut Table, name: &str, owner: u128) -> u64 {
+    table.waits(&[name], owner, None)[0].expect("another has it").ticket
 }
 
 #[test]
@@ -42,12 +47,11 @@ fn the_release_of_what_somebody_waits_for_is_told() {
     let mut waiter = other(&table);
     let mut subscribers = [subscriber(&table), subscriber(&table)];
     table.granted("a", 1, LONG).expect("free");
-    assert_eq!(waiter.granted("a", 2, LONG), None);
-    assert!(is_contended(&mut table, "a"));
+    let ticket = waits(&mut waiter, "a", 2);
     assert!(told(&mut subscribers[0]).is_empty(), "not before it is free");
     assert_eq!(table.release(&["a"], 1), [true]);
     for subscriber in &mut subscribers {
-        assert_eq!(told(subscriber), ["a"]);
+        assert_eq!(told(subscriber), [freed("a", ticket)]);
     }
 }
 
@@ -58,14 +62,13 @@ fn nothing_is_told_when_nobody_waits() {
     let mut subscriber = subscriber(&table);
     table.granted("a", 1, LONG).expect("free");
     assert_eq!(table.release(&["a"], 1), [true]);
-    // Nor of the next hold, when the waiters for this one have given up.
+    // Nor when the last that waited has it.
     table.granted("b", 1, LONG).expect("free");
-    assert_eq!(table.granted("b", 2, LONG), None);
+    let ticket = waits(&mut table, "b", 2);
     assert_eq!(table.release(&["b"], 1), [true]);
-    assert_eq!(told(&mut subscriber), ["b"]);
-    table.granted("b", 3, LONG).expect("free");
-    assert!(!is_contended(&mut table, "b"));
-    assert_eq!(table.release(&["b"], 3), [true]);
+    assert_eq!(told(&mut subscriber), [freed("b", ticket)]);
+    assert!(matches!(table.in_turn("b", 2, Some(ticket)), Outcome::Granted(_)));
+    assert_eq!(table.release(&["b"], 2), [true]);
     assert!(told(&mut subscriber).is_empty());
 }
 
@@ -75,11 +78,11 @@ fn a_release_by_a_stranger_is_not_told() {
     let mut table = new();
     let mut subscriber = subscriber(&table);
     table.granted("a", 1, LONG).expect("free");
-    assert_eq!(table.granted("a", 2, LONG), None);
+    let ticket = waits(&mut table, "a", 2);
     assert_eq!(table.release(&["a"], 2), [false]);
     assert!(told(&mut subscriber).is_empty());
     assert_eq!(table.release(&["a"], 1), [true]);
-    assert_eq!(told(&mut subscriber), ["a"]);
+    assert_eq!(told(&mut subscriber), [freed("a", ticket)]);
 }
 
 #[test]
@@ -88,7 +91,7 @@ fn a_break_is_told_as_a_release_is() {
     let mut table = new();
     let mut subscriber = subscriber(&table);
     let fence = table.granted("a", 1, LONG).expect("free");
-    assert_eq!(table.granted("a", 2, LONG), None);
+    let ticket = waits(&mut table, "a", 2);
     let name = LockName::new("a").expect("good");
     let request = AdminRequest::Break { name, fence };
     let mut exchange = table.codec.encode_admin(&request, Instant::default());
@@ -97,54 +100,40 @@ fn a_break_is_told_as_a_release_is() {
     }
     let raised = exchange.finish().and_then(AdminResponse::raised).expect("an answer");
     assert!(raised > Some(fence), "{raised:?}");
-    assert_eq!(told(&mut subscriber), ["a"]);
+    assert_eq!(told(&mut subscriber), [freed("a", ticket)]);
 }
 
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
-fn who_claims_again_what_it_has_keeps_the_mark() {
+fn who_claims_again_what_it_has_keeps_the_line() {
     let mut table = new();
     let mut subscriber = subscriber(&table);
     table.granted("a", 1, LONG).expect("free");
-    assert_eq!(table.granted("a", 2, LONG), None);
+    let ticket = waits(&mut table, "a", 2);
     table.granted("a", 1, LONG).expect("still its own");
     assert_eq!(table.renew(&["a"], 1, LONG), [true]);
     assert_eq!(table.release(&["a"], 1), [true]);
-    assert_eq!(told(&mut subscriber), ["a"]);
+    assert_eq!(told(&mut subscriber), [freed("a", ticket)]);
 }
 
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
-fn a_waiter_marks_a_row_once_a_hold() {
+fn a_waiter_draws_one_ticket_and_then_only_reads() {
     let mut table = new();
     table.granted("a", 1, LONG).expect("free");
-    assert_eq!(table.granted("a", 2, LONG), None);
+    let ticket = waits(&mut table, "a", 2);
     let version = |table: &mut Table| -> String {
         let columns = "concat_ws(' ', ctid, xmin, xmax)";
         let sql = format!("SELECT {columns} FROM {}", table.place.table());
         table.client.query_one(&sql, &[]).expect("a row").get(0)
     };
     let before = version(&mut table);
-    for owner in 2..9 {
-        assert_eq!(table.granted("a", owner, LONG), None);
+    for _ in 0..9 {
+        let place = table.waits(&["a"], 2, Some(ticket))[0];
+        assert_eq!(place, Some(Place { ticket, ahead: 0 }));
     }
+    assert_eq!(table.granted("a", 3, LONG), None, "nor does who does not wait");
     assert_eq!(version(&mut table), before, "no more writes, and not even a row lock");
-}
-
-#[test]
-#[ignore = "needs a PostgreSQL server: tests/run starts one"]
-fn who_is_denied_learns_whether_somebody_was_before_it() {
-    let mut table = new();
-    let wanted = |table: &mut Table, owner| match &table.acquire(&["a"], owner, LONG)[..] {
-        [Outcome::Busy(Some(holder))] => Some(holder.wanted),
-        [Outcome::Granted(_)] => None,
-        other => panic!("{other:?}"),
-    };
-    let told = [1, 2, 3, 2].map(|owner| wanted(&mut table, owner));
-    assert_eq!(told, [None, Some(false), Some(true), Some(true)]);
-    assert_eq!(table.release(&["a"], 1), [true]);
-    let told = [2, 3, 1].map(|owner| wanted(&mut table, owner));
-    assert_eq!(told, [None, Some(false), Some(true)], "anew with each hold");
 }
 
 #[test]
@@ -158,13 +147,13 @@ fn a_table_is_told_of_whatever_it_is_called() {
     named.codec = dialect::codec(full);
     let mut subscriber = subscriber(&table);
     named.granted("a", 1, LONG).expect("free");
-    assert_eq!(named.granted("a", 2, LONG), None);
+    let ticket = waits(&mut named, "a", 2);
     assert_eq!(named.release(&["a"], 1), [true]);
-    assert_eq!(told(&mut subscriber), ["a"]);
+    assert_eq!(told(&mut subscriber), [freed("a", ticket)]);
     // And another table's releases are not.
     let mut another = new();
     another.granted("a", 1, LONG).expect("free");
-    assert_eq!(another.granted("a", 2, LONG), None);
+    waits(&mut another, "a", 2);
     assert_eq!(another.release(&["a"], 1), [true]);
     assert!(told(&mut subscriber).is_empty());
 }
@@ -182,7 +171,7 @@ fn whoever_learned_of_the_holder_is_told_of_its_release() {
         let denied = std::thread::scope(|scope| {
             let waits = scope.spawn(|| {
                 let (waiter, _) = &mut *waiter.lock().expect("alone");
-                waiter.acquire(&[&name], 2, LONG)
+                waiter.sees(&[&name], 2, Turn::Of(None))
             });
             std::thread::sleep(Duration::from_micros(round * 21 % 2_000));
             assert_eq!(table.release(&[&name], 1), [true]);
@@ -194,7 +183,7 @@ fn whoever_learned_of_the_holder_is_told_of_its_release() {
             let mut notifications = subscriber.client.notifications();
             let mut told = notifications.timeout_iter(Duration::from_secs(5));
             let heard = told.next().expect("connected").expect("it is told");
-            assert_eq!(heard.payload(), name);
+            assert_eq!(heard.payload(), freed(&name, 1));
         } else {
             missed += 1;
             told(subscriber);

@@ -72,7 +72,7 @@ mod tests {
             label: label.to_string(),
             held_for: Duration::from_millis(millis),
             expires_in: Duration::ZERO,
-            wanted: false,
+            place: None,
             kept: false,
             watched: None,
         };

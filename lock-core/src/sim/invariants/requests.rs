@@ -19,7 +19,12 @@ pub(in super::super) fn sent<'a>(
     timing: &Timing,
 ) -> Result<(), String> {
     let of_no_lock = match action {
-        Action::Open | Action::KeepAlive | Action::Close | Action::Subscribe | Action::Ping => true,
+        Action::Open
+        | Action::KeepAlive
+        | Action::Close
+        | Action::Subscribe
+        | Action::Unsubscribe
+        | Action::Ping => true,
         Action::Renew | Action::Release | Action::Acquire | Action::Probe | Action::Wait => false,
     };
     if claims.is_empty() != of_no_lock {

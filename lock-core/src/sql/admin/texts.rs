@@ -32,10 +32,10 @@ SELECT l.name, l.fence, l.holder,
  WHERE l.name = $1::text"#,
     force: r#"
 UPDATE {table}
-   SET owner = NULL,
+   SET owner = NULL, expires_at = least(expires_at, clock_timestamp()),
        fence = greatest(fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
  WHERE name = $1::text AND fence = $2::bigint AND owner IS NOT NULL
-RETURNING CASE WHEN contended AND {tell} THEN NULL
+RETURNING CASE WHEN queue > served AND {tell} THEN NULL
                ELSE fence END"#,
     purge: r#"
 DELETE FROM {table}
@@ -100,7 +100,7 @@ SELECT name, fence, holder, ?1 - acquired_us,
  WHERE name = ?3"#,
     force: r#"
 UPDATE {table}
-   SET owner = NULL,
+   SET owner = NULL, expires_us = 0,
        fence = max(fence + 1, CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000)
  WHERE name = ?1 AND fence = ?2 AND owner IS NOT NULL
 RETURNING fence"#,
@@ -145,7 +145,8 @@ DELETE FROM {table}
 
 /// Notifies waiters on PostgreSQL that the lock is free; never true. When the server's queue of notifications
 /// is full, the statement fails.
-pub(super) const TELL: &str = "pg_notify('withlock_' || tableoid::text, name) IS NULL";
+pub(super) const TELL: &str =
+    r"pg_notify('withlock_' || tableoid::text, E'\x02' || (served + 1) || ' 0 ' || name) IS NULL";
 
 /// In its place, where waiters cannot be notified.
 pub(super) const TELL_NOBODY: &str = "false";

@@ -1,9 +1,9 @@
 //! The outcomes of a request, from what its rows say.
 
-use super::rows::Pair;
+use super::rows::{Pair, Seen};
 use crate::fence::Fence;
-use crate::outcome::{Holder, Outcome};
-use crate::request::Claim;
+use crate::outcome::{Holder, Outcome, Place};
+use crate::request::{Claim, Turn};
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -30,9 +30,9 @@ pub(super) fn changed(claims: &[Claim], is_ours: impl Fn(&Pair) -> bool) -> Vec<
     claims.iter().map(|claim| renewed(is_ours(&pair(claim)))).collect()
 }
 
-pub(super) fn seen(claims: &[Claim], holders: &BTreeMap<String, Holder>) -> Vec<Outcome> {
-    let entry = |claim: &Claim| match holders.get(claim.name.as_str()) {
-        Some(holder) => Outcome::Busy(Some(holder.clone())),
+pub(super) fn probed(claims: &[Claim], seen: &BTreeMap<String, Seen>) -> Vec<Outcome> {
+    let entry = |claim: &Claim| match seen.get(claim.name.as_str()) {
+        Some(seen) => not_free(claim, seen),
         None => Outcome::Free { times_overtaken: None },
     };
     claims.iter().map(entry).collect()
@@ -41,11 +41,45 @@ pub(super) fn seen(claims: &[Claim], holders: &BTreeMap<String, Holder>) -> Vec<
 pub(super) fn acquired(
     claims: &[Claim],
     granted: &BTreeMap<String, Fence>,
-    holders: &BTreeMap<String, Holder>,
+    seen: &BTreeMap<String, Seen>,
 ) -> Vec<Outcome> {
     let entry = |claim: &Claim| match granted.get(claim.name.as_str()) {
         Some(fence) => Outcome::Granted(*fence),
-        None => Outcome::Busy(holders.get(claim.name.as_str()).cloned()),
+        None => match seen.get(claim.name.as_str()) {
+            Some(seen) => not_free(claim, seen),
+            None => Outcome::Busy(None),
+        },
     };
     claims.iter().map(entry).collect()
+}
+
+fn not_free(claim: &Claim, seen: &Seen) -> Outcome {
+    let place = seen.holder.place.filter(|_| claim.turn != Turn::Any);
+    match (seen.reserved, place) {
+        (true, Some(place)) => Outcome::Reserved(place),
+        (true, None) => Outcome::Busy(None),
+        (false, place) => Outcome::Busy(Some(Holder { place, ..seen.holder.clone() })),
+    }
+}
+
+/// The place that was told, if its waiter is to draw a ticket.
+pub(super) fn to_be_drawn(outcome: &mut Outcome) -> Option<&mut Place> {
+    let place = match outcome {
+        Outcome::Reserved(place) => Some(place),
+        Outcome::Busy(Some(holder)) => holder.place.as_mut(),
+        _ => None,
+    };
+    place.filter(|place| place.ticket == 0)
+}
+
+/// The outcomes without the places of those that could draw no ticket.
+pub(super) fn drawn(outcomes: Vec<Outcome>) -> Vec<Outcome> {
+    let settled = |mut outcome: Outcome| match (to_be_drawn(&mut outcome).is_some(), outcome) {
+        (true, Outcome::Busy(Some(holder))) => {
+            Outcome::Busy(Some(Holder { place: None, ..holder }))
+        }
+        (true, _) => Outcome::Busy(None),
+        (false, outcome) => outcome,
+    };
+    outcomes.into_iter().map(settled).collect()
 }

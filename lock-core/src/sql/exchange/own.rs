@@ -5,26 +5,45 @@ use crate::request::{Claim, Request};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+/// What a claim has in a statement about several, besides name and owner.
+pub(in super::super) struct Own {
+    /// In µs.
+    pub(in super::super) ttl: i64,
+    pub(in super::super) label: String,
+    /// Its [number](crate::Turn), where it counts.
+    pub(in super::super) turn: Option<i64>,
+}
+
 impl Exchange {
-    /// The terms of this claim in a statement about several, besides name and owner: its TTL in µs and its label, if one of
+    /// What this claim has in a statement about several: its turn where it wants the lock, TTL and label if one of
     /// them is its own. Renewals that are checked have a TTL each, for each must have been renewed for its own.
-    pub(super) fn own(&self, claim: &Claim) -> Option<(i64, String)> {
-        (self.has_own(claim) || self.checks_renewals()).then(|| self.terms(claim))
+    pub(super) fn own(&self, claim: &Claim) -> Option<Own> {
+        let turn = self.has_turns().then(|| claim.turn.number());
+        let has = turn.is_some() || self.has_own(claim) || self.checks_renewals();
+        let (ttl, label) = has.then(|| self.terms(claim))?;
+        Some(Own { ttl, label, turn })
     }
 
-    /// The same for all claims of a PostgreSQL statement, as columns: TTLs and labels for claims, TTLs for renewals, none
-    /// for others. They are empty if no claim has anything of its own.
+    /// The same for all claims of a PostgreSQL statement, as columns: TTLs, labels and turns for claims, TTLs for renewals,
+    /// turns to look, none for others. TTLs and labels are empty if no claim has any of its own.
     pub(super) fn own_columns(&self, claims: &[&Claim]) -> Vec<Vec<String>> {
-        let columns = match (&self.request, &self.stage) {
-            (Request::Acquire { .. }, Stage::Act { .. }) => 2,
-            (Request::Renew { .. }, Stage::Act { .. }) => 1,
-            _ => 0,
-        };
         let some = claims.iter().any(|claim| self.has_own(claim));
         let all = || claims.iter().map(|claim| self.terms(claim)).filter(|_| some);
-        let ttls = all().map(|(ttl, _)| ttl.to_string()).collect();
-        let labels = all().map(|(_, label)| label).collect();
-        Vec::from([ttls, labels]).into_iter().take(columns).collect()
+        let ttls = || all().map(|(ttl, _)| ttl.to_string()).collect();
+        let labels = || all().map(|(_, label)| label).collect();
+        let turns = || claims.iter().map(|claim| claim.turn.number().to_string()).collect();
+        match (&self.request, &self.stage) {
+            (Request::Acquire { .. }, Stage::Act { .. }) => Vec::from([ttls(), labels(), turns()]),
+            (Request::Renew { .. }, Stage::Act { .. }) => Vec::from([ttls()]),
+            (_, Stage::Ask { .. }) => Vec::from([turns()]),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether its claims want locks, each in its turn.
+    pub(super) fn has_turns(&self) -> bool {
+        let claims = matches!(self.request, Request::Acquire { .. });
+        matches!(self.stage, Stage::Ask { .. }) || claims && matches!(self.stage, Stage::Act { .. })
     }
 
     fn checks_renewals(&self) -> bool {

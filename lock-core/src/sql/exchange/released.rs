@@ -17,7 +17,7 @@ impl Exchange {
 
     pub(super) fn released(&self, text: &Text) -> Statement {
         let claims: Vec<&Claim> = self.request.claims().iter().collect();
-        self.statement(text, &claims, false, [])
+        self.statement(text, &claims, true, [])
     }
 
     /// A release by `text` that leaves the locks taken until `keep` after their grants.

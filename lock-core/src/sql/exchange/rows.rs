@@ -1,7 +1,7 @@
 //! What rows say. Each of these is `None` if they are anything else.
 
 use crate::fence::Fence;
-use crate::outcome::Holder;
+use crate::outcome::{Holder, Place};
 use crate::request::LeaseVersion;
 use crate::sql::{Rows, Value};
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -29,45 +29,57 @@ pub(super) fn granted(rows: Rows) -> Option<BTreeMap<String, Fence>> {
         .collect()
 }
 
-/// The same where leases are watched, and each of them is given as a late one, with its TTL as what is left.
-pub(super) fn watched(rows: Rows) -> Option<(BTreeMap<String, Holder>, Vec<Late>)> {
-    let (mut holders, seen) = holders(rows)?;
-    for Late { name, fence, expiry } in seen {
-        let (fence, holder) = (Fence::new(u64::try_from(fence).ok()?), holders.get_mut(&name)?);
-        holder.watched = Some((LeaseVersion { fence, expiry }, holder.expires_in));
-    }
-    Some((holders, Vec::new()))
+/// A lock that is not free for a waiter, as it was seen.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Seen {
+    /// Who has it, or had it last. The waiter's place has the ticket 0 if it is to draw one.
+    pub(super) holder: Holder,
+    /// Nobody has it, and it is left to those ahead.
+    pub(super) reserved: bool,
 }
 
-/// Rows of (name, holder, µs held, µs left, whether somebody waits already, fence, expiry if it is
-/// late or 0, whether it is kept and nobody has it).
-pub(super) fn holders(rows: Rows) -> Option<(BTreeMap<String, Holder>, Vec<Late>)> {
+/// The same where leases are watched, and each of them is given as a late one, with its TTL as what is left.
+pub(super) fn watched(rows: Rows) -> Option<(BTreeMap<String, Seen>, Vec<Late>)> {
+    let (mut all, watched) = seen(rows)?;
+    for Late { name, fence, expiry } in watched {
+        let (fence, seen) = (Fence::new(u64::try_from(fence).ok()?), all.get_mut(&name)?);
+        let holder = &mut seen.holder;
+        holder.watched = Some((LeaseVersion { fence, expiry }, holder.expires_in));
+    }
+    Some((all, Vec::new()))
+}
+
+/// Rows of (name, holder, µs held, µs left, the waiter's ticket or 0, how many tickets are ahead, fence, expiry if it is
+/// late or 0, 1 if it is kept and nobody has it or 2 if it is free and left to others).
+pub(super) fn seen(rows: Rows) -> Option<(BTreeMap<String, Seen>, Vec<Late>)> {
     let span = |us: i64| Duration::from_micros(u64::try_from(us).unwrap_or(0));
-    let (mut holders, mut late) = (BTreeMap::new(), Vec::new());
+    let (mut all, mut late) = (BTreeMap::new(), Vec::new());
     for row in rows {
-        match <[Value; 8]>::try_from(row).ok()? {
+        match <[Value; 9]>::try_from(row).ok()? {
             [
                 Value::Text(name),
                 Value::Text(label),
                 Value::Int(held),
                 Value::Int(left),
-                Value::Int(wanted),
+                Value::Int(ticket),
+                Value::Int(ahead),
                 Value::Int(fence),
                 Value::Int(expiry),
-                Value::Int(kept),
+                Value::Int(state @ 0..=2),
             ] => {
-                if expiry != 0 {
+                if expiry != 0 && state != 2 {
                     late.push(Late { name: name.clone(), fence, expiry });
                 }
-                let (held_for, expires_in) = (span(held), span(left));
-                let (wanted, kept) = (wanted != 0, kept != 0);
-                let holder = Holder { label, held_for, expires_in, wanted, kept, watched: None };
-                holders.insert(name, holder);
+                let (held_for, expires_in, kept) = (span(held), span(left), state == 1);
+                let [ticket, ahead] = [ticket, ahead].map(|n| u64::try_from(n).unwrap_or(0));
+                let place = Some(Place { ticket, ahead });
+                let holder = Holder { label, held_for, expires_in, place, kept, watched: None };
+                all.insert(name, Seen { holder, reserved: state == 2 });
             }
             _ => return None,
         }
     }
-    Some((holders, late))
+    Some((all, late))
 }
 
 /// A name and its owner, as rows have them.

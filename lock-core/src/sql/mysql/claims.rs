@@ -1,24 +1,23 @@
 //! Claims as parameters of statements.
 
 use crate::request::Claim;
+use crate::sql::exchange::Own;
 use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt::Write;
 
 /// `claims` as a JSON array, with what each has of its own.
-pub(in super::super) fn json(
-    claims: &[&Claim],
-    own: impl Fn(&Claim) -> Option<(i64, String)>,
-) -> String {
+pub(in super::super) fn json(claims: &[&Claim], own: impl Fn(&Claim) -> Option<Own>) -> String {
     let mut text = String::from("[");
     for (at, claim) in claims.iter().enumerate() {
         let [name, owner] = pair(claim);
         text += if at == 0 { "" } else { "," };
         text += &format!("[\"{name}\",\"{owner}\"");
-        if let Some((ttl, label)) = own(claim) {
+        if let Some(Own { ttl, label, turn }) = own(claim) {
             text += &format!(",{ttl},\"");
             hex(&mut text, label.as_bytes());
             text += "\"";
+            text += &turn.map(|turn| format!(",{turn}")).unwrap_or_default();
         }
         text += "]";
     }

@@ -2,10 +2,10 @@
 
 use crate::error::{Code, Failure};
 
-/// Notifies the listeners; 1. When the server's queue of notifications is full, the statement fails, as its
+/// Notifies the listeners whose turn it is; 1. When the server's queue of notifications is full, the statement fails, as its
 /// commit does.
-pub(super) const TELL: &str =
-    "(pg_notify('withlock_' || l.tableoid::text, l.name) IS NOT NULL)::int";
+pub(super) const TELL: &str = r"(pg_notify('withlock_' || l.tableoid::text,
+                      E'\x02' || (l.served + 1) || ' 0 ' || l.name) IS NOT NULL)::int";
 
 /// Whether a statement failed only because the listeners could not be [notified](TELL).
 pub(in super::super) fn could_not_tell(failure: &Failure) -> bool {
@@ -24,21 +24,21 @@ WITH fast AS MATERIALIZED (
      FOR NO KEY UPDATE OF l
 )
 UPDATE {table} AS l
-   SET owner = NULL
+   SET owner = NULL, expires_at = least(l.expires_at, clock_timestamp())
   FROM ours, fast
  WHERE l.name = ours.name AND l.owner = ours.owner
 RETURNING l.name,
-          CASE WHEN l.contended THEN {tell}
+          CASE WHEN l.queue > l.served THEN {tell}
                ELSE 0 END::bigint"#;
 
 /// `$1` a name, `$2` its owner.
 pub(super) const RELEASE_ONE: &str = r#"
 UPDATE {table} AS l
-   SET owner = NULL
+   SET owner = NULL, expires_at = least(l.expires_at, clock_timestamp())
  WHERE l.name = $1::text AND l.owner = $2::text
    AND set_config('synchronous_commit', 'off', true) IS NOT NULL{limited}
 RETURNING l.name,
-          CASE WHEN l.contended THEN {tell}
+          CASE WHEN l.queue > l.served THEN {tell}
                ELSE 0 END::bigint"#;
 
 /// `$1` the time from the grant to the end in µs, `$2` names, `$3` their owners. The clock is read once, before a row is
@@ -58,15 +58,15 @@ WITH clock AS MATERIALIZED (
 )
 UPDATE {table} AS l
    SET owner = CASE WHEN ours.ends > ours.now THEN '{kept}' END,
-       expires_at = CASE WHEN ours.ends > ours.now THEN ours.ends ELSE l.expires_at END,
+       expires_at = CASE WHEN ours.ends > ours.now THEN ours.ends ELSE least(l.expires_at, ours.now) END,
        ttl_us = CASE WHEN ours.ends > ours.now THEN (extract(epoch FROM ours.ends - ours.now) * 1000000)::bigint
                      ELSE l.ttl_us END
   FROM ours
  WHERE l.name = ours.name AND l.owner = ours.owner
 RETURNING l.name,
-          CASE WHEN l.contended THEN {tell}
+          CASE WHEN l.queue > l.served THEN {tell}
                ELSE 0 END::bigint"#;
 
 /// Notifies the listeners of a lock that is kept, or that was freed after all; 1.
 pub(super) const TELL_KEPT: &str = r"(pg_notify('withlock_' || l.tableoid::text,
-                      CASE WHEN l.owner IS NULL THEN l.name ELSE E'\x02' || l.ttl_us || ' ' || l.name END) IS NOT NULL)::int";
+                      E'\x02' || (l.served + 1) || ' ' || CASE WHEN l.owner IS NULL THEN 0 ELSE l.ttl_us END || ' ' || l.name) IS NOT NULL)::int";

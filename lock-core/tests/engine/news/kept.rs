@@ -6,7 +6,7 @@ use lock_core::{Action, Event, News, Notification, Reply};
 use std::time::Duration;
 
 fn tells_of_kept(scene: &mut Scenario, listen: &Sent, left: Duration) -> Sent {
-    let kept = vec![Notification::Kept(name("a"), left)];
+    let kept = vec![Notification::Kept { name: name("a"), ticket: 1, left }];
     scene.answers(listen, Ok(Reply::News(News::Notified(kept))));
     let told = scene.told();
     let [Event::Waiting { holder: Some(holder), .. }] = &told[..] else { panic!("{told:?}") };

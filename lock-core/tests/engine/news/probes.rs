@@ -26,7 +26,7 @@ fn deaf_for(
         let action = request.request.action();
         sent.push((scene.now.since(began), action));
         match action {
-            Action::Acquire => denied(scene, &request),
+            Action::Acquire | Action::Probe => denied(scene, &request),
             Action::Ping => scene.answers(&request, Ok(Reply::one(Outcome::Done))),
             // The server says that it tells, but not what.
             _ if listens => {}
@@ -47,7 +47,7 @@ fn times(sent: &[(Duration, Action)], of: Action) -> Vec<Duration> {
 fn until_a_probe_was_heard_a_waiter_asks_again_and_again() {
     let (mut scene, _) = begun();
     let (sent, closed) = deaf_for(&mut scene, true, Duration::from_secs(60));
-    let asked = times(&sent, Action::Acquire);
+    let asked = times(&sent, Action::Probe);
     let gaps = asked.windows(2).map(|two| two[1] - two[0]);
     assert!(gaps.max() <= Some(Duration::from_millis(1_010)), "{asked:?}");
     let probed = times(&sent, Action::Ping);
@@ -82,7 +82,7 @@ fn a_probe_that_is_overdue_wakes_everybody_and_ends_the_connection() {
     denied(&mut scene, &claim);
     let (sent, _) = deaf_for(&mut scene, false, Duration::from_secs(2));
     assert!(times(&sent, Action::Subscribe)[0] <= Duration::from_secs(1), "{sent:?}");
-    assert!(times(&sent, Action::Acquire).len() >= 2, "{sent:?}");
+    assert!(times(&sent, Action::Probe).len() >= 2, "{sent:?}");
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn a_strangers_probe_or_an_earlier_one_proves_nothing_at_first() {
         tells_of(&mut scene, &listen, &["b"]);
         scene.sends(Action::Subscribe, &[]);
         scene.sleeps();
-        let claim = scene.sends(Action::Acquire, &["a"]);
+        let claim = scene.sends(Action::Probe, &["a"]);
         denied(&mut scene, &claim);
         assert!(next(&mut scene) <= scene.now.after(Duration::from_secs(1)), "it asks again");
     }
@@ -146,9 +146,7 @@ fn a_process_sends_one_probe_however_many_wait() {
         scene.acquire(text);
     }
     let claim = scene.sends(Action::Acquire, &["b", "c", "d"]);
-    scene.sleep(TRIP);
-    scene.denies_for(&claim, holder("somebody", LEFT));
-    scene.told();
+    denied(&mut scene, &claim);
     let (mut probes, mut listen) = (0, listen);
     loop {
         if !scene.engine.has_work() {
@@ -180,7 +178,7 @@ fn nobody_who_does_not_wait_sends_probes_and_who_waits_again_sends_one_first() {
     denied(&mut scene, &claim);
     let listen = verified(&mut scene, &listen);
     scene.sleeps();
-    let claim = scene.sends(Action::Acquire, &["a"]); // nobody relied on it meanwhile
+    let claim = scene.sends(Action::Probe, &["a"]); // nobody relied on it meanwhile
     denied(&mut scene, &claim);
     let ends = scene.now.after(LEFT);
     claims_next(&mut scene, listen);

@@ -1,12 +1,13 @@
 //! The order of waiters that are told.
 
 use super::*;
-use crate::scenario::but;
-use lock_core::{Outcome, Reply};
+use crate::scenario::START;
+use lock_core::Turn;
 
 #[test]
-fn who_frees_what_others_wait_for_lets_them_go_first() {
-    for (freed, wait) in [(Outcome::Done, Duration::ZERO), (Outcome::DoneContended, TRIP * 2)] {
+fn who_frees_what_others_wait_for_draws_a_ticket_before_it_claims_again() {
+    for (freed, next) in [(Outcome::Done, Action::Acquire), (Outcome::DoneContended, Action::Probe)]
+    {
         let mut scene = told();
         let first = scene.acquire("a");
         let claim = scene.sends(Action::Acquire, &["a"]);
@@ -18,61 +19,154 @@ fn who_frees_what_others_wait_for_lets_them_go_first() {
         scene.sleep(TRIP);
         scene.answers(&release, Ok(Reply::Outcomes(vec![freed])));
         scene.told();
-        let at = scene.now;
-        if !scene.engine.has_work() {
-            scene.sleeps();
-        }
-        scene.sends(Action::Acquire, &["a"]);
-        assert_eq!(scene.now.since(at), wait);
+        // At once, for it is the server that lets the others go first.
+        let asked = scene.sends(next, &["a"]);
+        assert_eq!(asked.request.claims()[0].turn, Turn::Of(None));
     }
 }
 
-fn denied_behind(scene: &mut Scenario, claim: &Sent) {
-    scene.sleep(TRIP);
-    let just =
-        but(holder("somebody", LEFT), |it| (it.held_for, it.wanted) = (Duration::ZERO, true));
-    scene.denies_for(claim, just);
-    scene.told();
-}
-
-#[test]
-fn who_was_denied_behind_others_is_held_back_the_less_the_more_often_it_was_passed_over() {
-    let (mut scene, _, listen) = listening();
-    tells_of(&mut scene, &listen, &["a"]);
-    let mut claim = scene.sends(Action::Acquire, &["a"]); // nobody was before it
-    let mut listen = scene.sends(Action::Subscribe, &[]);
-    let mut backs = Vec::new();
-    while backs.last() != Some(&Duration::ZERO) {
-        denied_behind(&mut scene, &claim);
-        let told = scene.now;
-        tells_of(&mut scene, &listen, &["a"]);
-        let mut sent = scene.sends_any();
-        if sent.request.action() == Action::Subscribe {
-            scene.sleeps();
-            (listen, sent) = (sent, scene.sends_any());
-        } else {
-            listen = scene.sends(Action::Subscribe, &[]);
-        }
-        backs.push(scene.now.since(told));
-        claim = sent;
-    }
-    assert!(backs[0] >= TRIP * 8, "{backs:?}");
-    assert!(backs.is_sorted_by(|a, b| a > b), "{backs:?}");
-    assert_eq!(backs.len(), 11, "{backs:?}");
-}
-
-#[test]
-fn further_news_do_not_put_off_who_is_held_back() {
-    let (mut scene, _, listen) = listening();
+/// Denied with so many ahead of its ticket, the hundredth, and sure to be notified if it is near.
+fn in_line(ahead: u64) -> (Scenario, LockId, Sent) {
+    let (mut scene, id, listen) = listening();
     tells_of(&mut scene, &listen, &["a"]);
     let claim = scene.sends(Action::Acquire, &["a"]);
     let listen = scene.sends(Action::Subscribe, &[]);
-    denied_behind(&mut scene, &claim);
-    tells_of(&mut scene, &listen, &["a"]);
-    let listen = scene.sends(Action::Subscribe, &[]);
-    let at = next(&mut scene);
-    scene.sleep(at.since(scene.now) - TRIP);
-    tells_of(&mut scene, &listen, &["a"]);
+    scene.sleep(TRIP);
+    let place = Some(Place { ticket: 100, ahead });
+    scene.denies_for(&claim, but(holder("somebody", LEFT), |it| it.place = place));
+    scene.told();
+    (scene, id, listen)
+}
+
+fn tells_the_turn(scene: &mut Scenario, listen: &Sent, ticket: u64) {
+    let freed = vec![Notification::Freed { name: name("a"), ticket }];
+    scene.answers(listen, Ok(Reply::News(News::Notified(freed))));
+}
+
+#[test]
+fn the_one_whose_turn_it_is_claims_at_once_and_the_others_ask_nothing() {
+    let (mut scene, _, mut listen) = in_line(3);
+    for ticket in [97, 98, 99] {
+        scene.sleep(TRIP);
+        tells_the_turn(&mut scene, &listen, ticket);
+        listen = scene.sends(Action::Subscribe, &[]);
+        assert!(next(&mut scene) >= scene.now.after(TRIP * 2));
+    }
+    scene.sleep(TRIP);
+    tells_the_turn(&mut scene, &listen, 100);
+    let claim = scene.sends(Action::Acquire, &["a"]);
+    assert_eq!(claim.request.claims()[0].turn, Turn::Of(Some(100)));
     scene.sends(Action::Subscribe, &[]);
-    assert_eq!(next(&mut scene), at);
+}
+
+#[test]
+fn who_was_passed_over_claims_at_once() {
+    let (mut scene, _, listen) = in_line(3);
+    tells_the_turn(&mut scene, &listen, 107);
+    scene.sends(Action::Acquire, &["a"]);
+    scene.sends(Action::Subscribe, &[]);
+}
+
+/// Those ahead may have died.
+#[test]
+fn who_is_behind_looks_once_those_ahead_have_had_the_time_to_claim() {
+    let (mut scene, _, listen) = in_line(3);
+    tells_the_turn(&mut scene, &listen, 98);
+    scene.sends(Action::Subscribe, &[]);
+    let told = scene.now;
+    scene.sleeps();
+    scene.sends(Action::Probe, &["a"]);
+    assert!(scene.now.since(told) <= Duration::from_secs(1), "{:?}", scene.now.since(told));
+}
+
+/// It had been told before that it is that ticket's turn next.
+#[test]
+fn who_waits_for_one_that_has_died_looks_though_the_line_has_not_moved() {
+    let (mut scene, _, listen) = in_line(3);
+    tells_the_turn(&mut scene, &listen, 97);
+    scene.sends(Action::Subscribe, &[]);
+    let told = scene.now;
+    scene.sleeps();
+    scene.sends(Action::Probe, &["a"]);
+    assert!(scene.now.since(told) <= Duration::from_secs(1), "{:?}", scene.now.since(told));
+}
+
+/// A release tells nobody if no ticket was drawn.
+#[test]
+fn who_has_no_ticket_does_not_rely_on_being_told() {
+    let (mut scene, _) = begun();
+    let probe = scene.sends(Action::Ping, &[]);
+    scene.answers(&probe, Ok(Reply::one(Outcome::Done)));
+    let listen = scene.sends(Action::Subscribe, &[]);
+    tells_number(&mut scene, &listen, number(&probe));
+    scene.sends(Action::Subscribe, &[]);
+    scene.sleeps();
+    for _ in 0..5 {
+        let look = scene.sends(Action::Probe, &["a"]);
+        scene.sleep(TRIP);
+        scene.denies_for(&look, holder("somebody", LEFT));
+        scene.told();
+        scene.sleeps();
+    }
+    assert!(scene.now <= START.after(Duration::from_secs(5)));
+}
+
+/// Notifications of nothing new put off nobody.
+#[test]
+fn a_line_that_does_not_move_puts_off_nobody() {
+    let (mut scene, _, mut listen) = in_line(3);
+    tells_the_turn(&mut scene, &listen, 98);
+    listen = scene.sends(Action::Subscribe, &[]);
+    let at = next(&mut scene);
+    while scene.now.after(TRIP) < at {
+        scene.sleep(TRIP);
+        tells_the_turn(&mut scene, &listen, 98);
+        listen = scene.sends(Action::Subscribe, &[]);
+        assert_eq!(next(&mut scene), at);
+    }
+}
+
+/// A notification wakes all that listen.
+#[test]
+fn who_is_far_behind_is_not_notified_until_it_is_near() {
+    let (mut scene, _, listen) = in_line(40);
+    tells_of(&mut scene, &listen, &["another"]);
+    let quiet = scene.sends(Action::Unsubscribe, &[]);
+    scene.answers(&quiet, Ok(Reply::one(Outcome::Done)));
+    scene.sleeps();
+    let look = scene.sends(Action::Probe, &["a"]);
+    let place = |ahead| Some(Place { ticket: 100, ahead });
+    scene.denies_for(&look, but(holder("somebody", LEFT), |it| it.place = place(12)));
+    scene.told();
+    scene.sleeps();
+    let look = scene.sends(Action::Probe, &["a"]);
+    scene.denies_for(&look, but(holder("somebody", LEFT), |it| it.place = place(7)));
+    scene.told();
+    // The connection is the same, and was heard on a moment ago.
+    let listen = scene.sends(Action::Subscribe, &[]);
+    begins(&mut scene, &listen);
+    let listen = scene.sends(Action::Subscribe, &[]);
+    tells_the_turn(&mut scene, &listen, 100);
+    scene.sends(Action::Acquire, &["a"]);
+    scene.sends(Action::Subscribe, &[]);
+}
+
+#[test]
+fn who_is_a_little_further_behind_stays_notified() {
+    let (mut scene, _, listen) = in_line(15);
+    tells_of(&mut scene, &listen, &["another"]);
+    scene.sends(Action::Subscribe, &[]);
+}
+
+#[test]
+fn a_connection_that_is_quiet_is_closed_once_nobody_waits() {
+    let (mut scene, id, listen) = in_line(40);
+    tells_of(&mut scene, &listen, &["another"]);
+    let quiet = scene.sends(Action::Unsubscribe, &[]);
+    scene.answers(&quiet, Ok(Reply::one(Outcome::Done)));
+    scene.release(id);
+    scene.told();
+    scene.sleep(QUIET);
+    scene.stops_listening();
+    scene.sends_nothing();
 }

@@ -3,7 +3,7 @@
 use lock_core::sim::table::FakeTable;
 use lock_core::sim::{Connection as Client, Server};
 use lock_core::{
-    Claim, ConnectionId, Instant, LockName, Outcome, Owner, Reply, Request, SessionName,
+    Claim, ConnectionId, Instant, LockName, Outcome, Owner, Reply, Request, SessionName, Turn,
 };
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -18,6 +18,9 @@ pub(crate) trait Real {
 
     /// Whether it tells those that wait what was freed.
     const TELLS: bool = false;
+
+    /// Whether claims of several are let go in turn.
+    const BATCHES_WAIT: bool = true;
 
     /// What the clock shows at first, in µs.
     const START: u64;
@@ -34,7 +37,7 @@ pub(crate) trait Real {
 }
 
 #[derive(Clone, Debug)]
-enum Turn {
+enum Step {
     /// With a clock that was read so many µs before.
     Do(Request, u64),
     Pass(u64),
@@ -46,13 +49,25 @@ const TTLS: &[u64] = &[2, 3, 10];
 
 fn claims() -> impl Strategy<Value = Vec<Claim>> {
     let names = prop::sample::subsequence(vec!["a", "A", "\"", "\\"], 1..=3);
-    (names, prop::collection::vec(1_u128..4, 3)).prop_map(|(mut names, owners)| {
+    let each = prop::collection::vec((1_u128..4, turn()), 3);
+    (names, each).prop_map(|(mut names, each)| {
         names.sort_unstable();
-        let claim = |(name, owner): (&str, u128)| {
-            Claim::new(LockName::new(name).expect("a good name"), Owner::new(owner))
+        let claim = |(name, (owner, turn)): (&str, (u128, Turn))| {
+            let name = LockName::new(name).expect("a good name");
+            Claim { turn, ..Claim::new(name, Owner::new(owner)) }
         };
-        names.into_iter().zip(owners).map(claim).collect()
+        names.into_iter().zip(each).map(claim).collect()
     })
+}
+
+/// Tickets that were drawn, will be, or were lost with their row.
+fn turn() -> impl Strategy<Value = Turn> {
+    let ticket = || prop::option::of(1_u64..6);
+    prop_oneof![
+        3 => Just(Turn::Any),
+        3 => ticket().prop_map(Turn::Of),
+        1 => ticket().prop_map(Turn::Loose),
+    ]
 }
 
 /// A command may be overtaken by another between reading the clock and its effect.
@@ -60,26 +75,28 @@ fn late() -> impl Strategy<Value = u64> {
     prop_oneof![3 => Just(0), 1 => 1_u64..4]
 }
 
-fn turn() -> impl Strategy<Value = Turn> {
+fn step() -> impl Strategy<Value = Step> {
     let ttl = || prop::sample::select(TTLS).prop_map(Duration::from_micros);
     let label = prop::sample::select(&["one", "two"][..]);
     prop_oneof![
         6 => (claims(), ttl(), label, late()).prop_map(|(claims, ttl, label, late)| {
-            Turn::Do(Request::Acquire { session: SessionName::default(), claims, ttl, min_uptime: Duration::ZERO, label: label.into() }, late)
+            Step::Do(Request::Acquire { session: SessionName::default(), claims, ttl, min_uptime: Duration::ZERO, label: label.into() }, late)
         }),
         4 => (claims(), ttl(), late())
-            .prop_map(|(leases, ttl, late)| Turn::Do(Request::Renew { claims: leases, ttl }, late)),
-        3 => claims().prop_map(|leases| Turn::Do(Request::Release { session: SessionName::default(), claims: leases, times_overtaken: 0 }, 0)),
+            .prop_map(|(leases, ttl, late)| Step::Do(Request::Renew { claims: leases, ttl }, late)),
+        3 => claims().prop_map(|leases| Step::Do(Request::Release { session: SessionName::default(), claims: leases, times_overtaken: 0 }, 0)),
         2 => (claims(), ttl(), late())
-            .prop_map(|(leases, keep, late)| Turn::Do(Request::Keep { claims: leases, keep }, late)),
-        3 => (claims(), late()).prop_map(|(claims, late)| Turn::Do(Request::Probe { claims }, late)),
-        4 => (1_u64..4).prop_map(Turn::Pass),
-        1 => Just(Turn::Reboot),
+            .prop_map(|(leases, keep, late)| Step::Do(Request::Keep { claims: leases, keep }, late)),
+        3 => (claims(), late()).prop_map(|(claims, late)| Step::Do(Request::Probe { claims }, late)),
+        4 => (1_u64..4).prop_map(Step::Pass),
+        // For those ahead to claim.
+        1 => prop::sample::select(&[20_000, 45_000, 90_000][..]).prop_map(Step::Pass),
+        1 => Just(Step::Reboot),
     ]
 }
 
-fn scripts() -> impl Strategy<Value = Vec<Turn>> {
-    prop::collection::vec(turn(), 1..60)
+fn scripts() -> impl Strategy<Value = Vec<Step>> {
+    prop::collection::vec(step(), 1..60)
 }
 
 /// What is known of the fences of each name: the fake's last, and the real ones.
@@ -122,19 +139,25 @@ pub(crate) fn play_many<R: Real>(real: R) {
 }
 
 /// Carries a script out on `real`, whose table is empty, and on the model's table.
-fn play<R: Real>(real: &mut R, script: Vec<Turn>) {
+fn play<R: Real>(real: &mut R, script: Vec<Step>) {
     let mut fake = if R::TELLS { FakeTable::new().telling() } else { FakeTable::new() };
     let client = Client { client: 0, number: 0, id: ConnectionId::MAIN };
     let mut fences = Fences::new();
-    let mut boots = 0;
+    let (mut boots, mut freed) = (0, 0);
     let mut now = R::START;
-    for turn in script {
-        match turn {
-            // Who is told does not look.
-            Turn::Do(Request::Probe { .. }, _) if R::TELLS => {}
-            Turn::Do(mut command, late) => {
+    for step in script {
+        match step {
+            Step::Do(mut command, late) => {
                 of_boot(&mut command, boots);
-                let micros = now.saturating_sub(late).max(1);
+                if !R::BATCHES_WAIT {
+                    not_in_turn(&mut command);
+                }
+                // On MySQL, a claim that began before a release and is carried out after it has a lease that ends a little
+                // later than it need.
+                let micros = now.saturating_sub(late).max(1).max(freed);
+                if let Request::Release { .. } | Request::Keep { .. } = command {
+                    freed = micros;
+                }
                 let answer = real.ask(&command, micros);
                 let ideal = fake.apply(Instant::from_nanos(micros * 1_000), client, &command);
                 if R::FENCES_ARE_OURS {
@@ -143,18 +166,33 @@ fn play<R: Real>(real: &mut R, script: Vec<Turn>) {
                     agree(&command, &ideal, &answer, &mut fences);
                 }
             }
-            Turn::Pass(micros) => now += micros,
-            Turn::Reboot => {
+            Step::Pass(micros) => now += micros,
+            Step::Reboot => {
                 if real.reboot() {
                     boots += 1;
                     // No holder of an earlier boot is alive: as if all leases had run out. So it keeps no lock, either.
                     for row in fake.rows_mut().values_mut() {
                         row.expires = Instant::from_nanos(0);
+                        (row.queue, row.served) = (0, 0);
                     }
                     // The clock of a boot begins anywhere, before or after what rows say.
                     now = [1, 995, 2_000][boots % 3];
+                    freed = 0;
                 }
             }
+        }
+    }
+}
+
+/// Has claims of several take what is free, whoever waits.
+fn not_in_turn(request: &mut Request) {
+    let Request::Acquire { claims, .. } = request else { return };
+    if claims.len() < 2 {
+        return;
+    }
+    for claim in claims {
+        if let Turn::Of(ticket) = claim.turn {
+            claim.turn = Turn::Loose(ticket);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Requests about many locks.
 
 use super::*;
+use lock_core::{Place, Turn};
 
 #[test]
 fn the_longest_name_and_a_long_batch_fit() {
@@ -29,8 +30,9 @@ fn a_batch_grants_what_is_free_and_names_the_holders_of_the_rest() {
     table.now += 100;
     let claims = [claim("a", 3), claim("b", 4), claim("c", 5), claim("d", 6)];
     let holder = |owner, held, left| {
+        let label = format!("holder {}", Owner::new(owner));
         let [held, left] = [held, left].map(Duration::from_micros);
-        Outcome::Busy(Some(Holder::new(format!("holder {}", Owner::new(owner)), held, left)))
+        Outcome::Busy(Some(Holder::new(label, held, left)))
     };
     let entries = table.acquire_all(&claims);
     let [Outcome::Granted(_), b, Outcome::Granted(_), d] = &entries[..] else {
@@ -53,35 +55,41 @@ fn who_frees_it_knows_whether_somebody_waits() {
         let Reply::Outcomes(entries) = reply else { panic!("{reply:?}") };
         entries
     };
-    let looks = |table: &Table, claims: &[Claim]| {
-        let reply = table.ask(&Request::Probe { claims: claims.to_vec() });
+    let waits = |table: &Table, claims: &[Claim]| {
+        let waits = claims.iter().map(|claim| Claim { turn: Turn::Of(None), ..claim.clone() });
+        let reply = table.ask(&Request::Probe { claims: waits.collect() });
         let Reply::Outcomes(entries) = reply else { panic!("{reply:?}") };
-        let wanted = |seen| match seen {
+        let place = |seen| match seen {
             Outcome::Free { times_overtaken: None } => None,
-            Outcome::Busy(holder) => Some(holder.is_some_and(|holder: Holder| holder.wanted)),
+            Outcome::Busy(holder) => holder.and_then(|holder: Holder| holder.place),
+            Outcome::Reserved(place) => Some(place),
             other => panic!("{other:?}"),
         };
-        entries.into_iter().map(wanted).collect::<Vec<_>>()
+        entries.into_iter().map(place).collect::<Vec<_>>()
     };
-    let (free, wanted) = (Outcome::Done, || Outcome::DoneContended);
+    let place = |ticket, ahead| Some(Place { ticket, ahead });
+    let (free, wanted) = (|| Outcome::Done, || Outcome::DoneContended);
     table.acquire("a", 1);
-    assert_eq!(freed(&table, &[claim("a", 1)]), [free]);
+    assert_eq!(freed(&table, &[claim("a", 1)]), [free()]);
     table.acquire("a", 2);
-    assert_eq!(table.acquire("a", 9), None);
+    assert_eq!(waits(&table, &[claim("a", 9)]), [place(1, 0)]);
     assert_eq!(freed(&table, &[claim("a", 2)]), [wanted()]);
-    // The next one knows nothing of who waited for the last.
+    // Who has waited is served, and then nobody waits.
+    let mine = Claim { turn: Turn::Of(Some(1)), ..claim("a", 9) };
+    assert!(matches!(table.acquire_all(&[mine])[..], [Outcome::Granted(_)]));
+    assert_eq!(freed(&table, &[claim("a", 9)]), [free()]);
     let [ours, theirs] = [3, 9].map(|owner| [claim("a", owner), claim("b", owner)]);
     table.acquire_all(&ours);
-    assert_eq!(looks(&table, &ours), [None, None], "its own are in nobody's way");
-    assert_eq!(looks(&table, &theirs[..1]), [Some(false)]);
-    assert_eq!(looks(&table, &theirs), [Some(true), Some(false)], "another was first for a");
+    assert_eq!(waits(&table, &ours), [None, None], "its own are in nobody's way");
+    assert_eq!(waits(&table, &theirs[..1]), [place(2, 0)]);
+    assert_eq!(waits(&table, &theirs), [place(3, 1), place(1, 0)], "another was first for a");
     assert!(table.acquire("a", 3).is_some() && table.renew("a", 3), "its own");
     assert_eq!(freed(&table, &ours), [wanted(), wanted()]);
-    assert_eq!(looks(&table, &theirs), [None, None]);
+    assert_eq!(waits(&table, &theirs), [place(4, 2), place(2, 1)], "they are left to the first");
     // An expired lease is nobody's.
-    table.acquire("a", 4);
+    table.acquire("c", 4);
     table.now += TTL;
-    assert_eq!(looks(&table, &theirs[..1]), [None]);
+    assert_eq!(waits(&table, &[claim("c", 9)]), [None]);
 }
 
 #[test]

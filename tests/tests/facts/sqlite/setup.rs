@@ -64,7 +64,7 @@ fn tables_unlike_a_lock_table_are_refused() {
     let unlike = [
         "CREATE TABLE locks (id INTEGER PRIMARY KEY)".into(),
         "CREATE TABLE locks (name TEXT PRIMARY KEY NOT NULL, owner TEXT)".into(),
-        "CREATE VIEW locks AS SELECT '' AS name, '' AS owner, 1 AS fence, '' AS boot, 1 AS expires_us, 1 AS acquired_us, 0 AS contended, '' AS holder".into(),
+        "CREATE VIEW locks AS SELECT '' AS name, '' AS owner, 1 AS fence, '' AS boot, 1 AS expires_us, 1 AS acquired_us, 0 AS queue, 0 AS served, '' AS holder".into(),
         good.replace(NAME, "name BLOB PRIMARY KEY NOT NULL"),
         // `Foo` and `foo` would be one lock.
         good.replace(NAME, "name TEXT PRIMARY KEY NOT NULL COLLATE NOCASE"),

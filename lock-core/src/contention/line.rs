@@ -1,0 +1,206 @@
+//! A waiter's place in the line for a lock of a table.
+//!
+//! The server lets waiters go in turn: see [`table`](crate::table). What is decided here is when a waiter asks, so that
+//! one claims what was freed, and the others ask nothing:
+//!
+//! * Where the server notifies, those near the front are notified whose turn it is. The others are not, for a
+//!   notification wakes all that listen.
+//! * A waiter that is not notified looks in proportion to its distance and to the time that a turn takes: once in three
+//!   quarters of what is ahead, and [`LOOKS`] times in a turn when it is the next.
+//! * Those ahead may have died. Whoever is near and is notified of nothing more looks once they have had the time to claim.
+//!   Nobody near sleeps for more than a second without being notified, and nobody at all for more than eight.
+//! * While nothing changes, all look less often by and by: an eighth of that time apart.
+
+use crate::outcome::{Holder, Place};
+use crate::request::Turn;
+use crate::slot::Context;
+use crate::time::Instant;
+use crate::timing::Timing;
+use core::time::Duration;
+
+/// Whoever has fewer ahead is to be notified.
+const NEAR: u64 = 8;
+/// Whoever has as many ahead need not be. Between the two, it stays as it was.
+const FAR: u64 = 16;
+/// How often the next in line looks in the time of a turn.
+const LOOKS: u32 = 6;
+/// How long a waiter gives the one ahead of it to claim what was freed, at least and at most. In each such time again, as
+/// many more are given up.
+const PATIENCE: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(500)];
+
+/// The place of one waiter, and what it knows of the line.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Line {
+    order: Order,
+    place: Option<Place>,
+    is_near: bool,
+    /// What it was told last.
+    seen: Option<Seen>,
+    /// How long it takes until the next has its turn, as far as it was seen.
+    turn: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+enum Order {
+    /// It draws a ticket, and waits for its turn.
+    #[default]
+    Strict,
+    /// It draws a ticket, and takes what is free.
+    Loose,
+    /// It takes what is free, and draws a ticket once it was denied.
+    Late,
+}
+
+/// How far the line had come at some time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Seen {
+    /// When that was told.
+    at: Instant,
+    /// When it had come so far.
+    since: Instant,
+    /// The last ticket that had its turn; unknown where there are none.
+    served: Option<u64>,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self { order: Order::Strict, place: None, is_near: true, seen: None, turn: None }
+    }
+}
+
+impl Line {
+    pub(super) fn loosen(&mut self) {
+        self.order = Order::Loose;
+    }
+
+    pub(super) fn draws_once_denied(&mut self) {
+        self.order = Order::Late;
+    }
+
+    pub(super) fn turn(&self) -> Turn {
+        let ticket = self.place.map(|place| place.ticket);
+        match self.order {
+            Order::Strict => Turn::Of(ticket),
+            Order::Loose => Turn::Loose(ticket),
+            Order::Late if self.seen.is_none() => Turn::Any,
+            Order::Late => Turn::Of(ticket),
+        }
+    }
+
+    pub(super) fn is_near(&self) -> bool {
+        self.is_near
+    }
+
+    /// Whether a release is sure to be told for it.
+    pub(super) fn has_ticket(&self) -> bool {
+        self.place.is_some()
+    }
+
+    // -- what it is told --------------------------------------------------------------------------
+
+    /// Another has the lock. Whether that is news.
+    pub(super) fn sees_holder(&mut self, holder: &Holder, now: Instant) -> bool {
+        if let Some(place) = holder.place {
+            self.stands_at(place);
+        }
+        let served = self.place.map(|place| place.ticket.saturating_sub(place.ahead + 1));
+        let same = self.seen.is_some_and(|seen| holder.held_for >= now.since(seen.at));
+        let since = if same {
+            self.seen.map_or(now, |seen| seen.since)
+        } else {
+            now.before(holder.held_for)
+        };
+        let known = self.seen.is_some();
+        self.has_come_to(Seen { at: now, since, served }, !same);
+        known && !same
+    }
+
+    /// Nobody has the lock, and it is left to those ahead.
+    pub(super) fn is_at(&mut self, place: Place, now: Instant) {
+        self.stands_at(place);
+        let served = Some(place.ticket.saturating_sub(place.ahead + 1));
+        self.has_come_to(Seen { at: now, since: now, served }, false);
+    }
+
+    /// It is the turn of this ticket. Whether the line has moved on.
+    pub(super) fn hears(&mut self, ticket: u64, now: Instant) -> bool {
+        let Some(place) = self.place else { return false };
+        let ahead = self.ahead(ticket);
+        if ahead >= place.ahead {
+            return false;
+        }
+        self.stands_at(Place { ahead, ..place });
+        let served = Some(ticket.saturating_sub(1));
+        self.has_come_to(Seen { at: now, since: now, served }, false);
+        true
+    }
+
+    fn stands_at(&mut self, place: Place) {
+        let first = self.place.is_none_or(|known| known.ticket != place.ticket);
+        let limit = if first || self.is_near { FAR } else { NEAR };
+        self.is_near = place.ahead < limit;
+        self.place = Some(place);
+    }
+
+    fn has_come_to(&mut self, new: Seen, changed_hands: bool) {
+        let Some(old) = self.seen.replace(new) else { return };
+        let turns = match (old.served, new.served) {
+            (Some(old), Some(new)) => new.saturating_sub(old),
+            _ => u64::from(changed_hands),
+        };
+        if turns > 0 {
+            let turns = u32::try_from(turns).unwrap_or(u32::MAX);
+            self.turn = Some(new.since.since(old.since) / turns);
+        } else if !changed_hands {
+            // The turn goes on.
+            self.seen = Some(Seen { since: old.since, ..new });
+        }
+    }
+
+    // -- how long it waits ------------------------------------------------------------------------
+
+    /// How many are ahead of it when it is the turn of `ticket`.
+    pub(super) fn ahead(&self, ticket: u64) -> u64 {
+        self.place.map_or(0, |place| place.ticket.saturating_sub(ticket))
+    }
+
+    /// How many are ahead of it, as far as it knows.
+    pub(super) fn ahead_now(&self) -> u64 {
+        self.place.map_or(0, |place| place.ahead)
+    }
+
+    /// How long so many ahead may take until one of them has claimed what is free. Whoever keeps to no order lets them go
+    /// first by a round trip each.
+    pub(super) fn patience(&self, ahead: u64, cx: &Context<'_>) -> Duration {
+        let ahead = ahead.min(FAR);
+        if self.order == Order::Loose {
+            return cx.timing.back_off(0, cx.round_trip) * u32::try_from(ahead).unwrap_or_default();
+        }
+        let [least, most] = PATIENCE;
+        let one = (self.turn.unwrap_or_default() * 2).clamp(least, most);
+        one * (u64::BITS - ahead.leading_zeros())
+    }
+
+    /// How long to wait until the next look, once it is known how long a turn takes. With `told`, it is notified when it is
+    /// near.
+    pub(super) fn looks_after(&self, told: bool, cx: &Context<'_>) -> Option<Duration> {
+        let (turn, seen) = self.turn.zip(self.seen)?;
+        let (ahead, age) = (self.ahead_now(), cx.now.since(seen.since));
+        let [_, most] = PATIENCE;
+        if ahead == 0 {
+            return Some((turn / LOOKS).max(age / 8).min(most));
+        }
+        let until_near = if told { ahead.saturating_sub(NEAR / 2).max(1) } else { ahead };
+        let turns = u32::try_from(until_near).unwrap_or(u32::MAX);
+        let second = Timing::MAX_BACK_OFF;
+        let longest = if ahead < NEAR { second } else { (turn * 8).clamp(second, second * 8) };
+        Some((turn.saturating_mul(turns) / 4 * 3).max(age / 8).min(longest))
+    }
+
+    /// The state that tells waiters apart for a search through states.
+    #[cfg(feature = "sim")]
+    pub(super) fn project(&self, sent_at: impl Fn(Instant) -> Instant) -> Self {
+        let seen = |seen: Seen| Seen { at: sent_at(seen.at), since: Instant::default(), ..seen };
+        Self { seen: self.seen.map(seen), turn: None, ..self.clone() }
+    }
+}
