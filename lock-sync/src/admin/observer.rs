@@ -27,9 +27,9 @@ impl Admin {
 /// other. It takes no lock, needs only the right to read, and has one connection, which it makes anew after an outage.
 ///
 /// Consul tells it of each change. PostgreSQL tells it when a table's lock is freed for someone who waits, such as the
-/// standby of an election. Whatever the server does not tell, the observer finds out by looking: when the leader's lease ends
-/// unrenewed, and at [intervals](Self::interval). Each look is one `SELECT`. A term that begins and ends between two looks is
-/// not told.
+/// standby of an election, over connections of the `Admin`'s own. Whatever the server does not tell, the observer finds out
+/// by looking: when the leader's lease ends unrenewed, and at [intervals](Self::interval). Each look is one `SELECT`. A term
+/// that begins and ends between two looks is not told.
 ///
 /// Advisory locks have no names and no memory at the server, and cannot be observed: [`Admin::open`] refuses them.
 ///

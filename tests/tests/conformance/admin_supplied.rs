@@ -84,6 +84,25 @@ fn does_all(place: &Place, admin: &mut Admin) {
     assert_eq!(admin.status("n").expect("asked"), None);
 }
 
+/// Who leads is told on them, too, and over connections that end meanwhile.
+fn observes(place: &Place, admin: Admin, end: impl Fn()) {
+    let mut observer = admin.observe("n", Duration::from_millis(100));
+    // With a pool, more than one look may meet a connection that has ended, which is told.
+    let mut change = || {
+        let mut told = || observer.changed_within(SOON).expect("a change").ok();
+        std::iter::repeat_with(&mut told).flatten().next().expect("without end")
+    };
+    assert_eq!(change(), None);
+    let locks = place.locks(TTL);
+    for _ in 0..2 {
+        let guard = locks.lock("n").expect("taken");
+        assert_eq!(change().expect("somebody leads").term, guard.fence());
+        end();
+        guard.release().expect("released");
+        assert_eq!(change(), None);
+    }
+}
+
 fn over_all_ways(place: &Place) {
     for driver in DRIVERS {
         let calls = Calls::default();
@@ -102,6 +121,7 @@ fn over_all_ways(place: &Place) {
         let after = calls.load(Ordering::SeqCst);
         assert_eq!(after > before, driver != Driver::Pooled, "{driver:?}: {before} {after}");
         does_all(place, &mut admin);
+        observes(place, admin, || proxy.cut(false));
         place.tamper("DROP TABLE {table}");
     }
 }
@@ -141,5 +161,6 @@ fn an_admin_over_brought_connections_does_all_that_one_does_on_sqlite() {
             }
         };
         does_all(&place, &mut admin);
+        observes(&place, admin, || ());
     }
 }
