@@ -8,8 +8,9 @@
 //! * Consul notifies all waiters at once, and knows no first. There, a holder that frees a lock leaves word of
 //!   how often it was overtaken. A waiter that was overtaken as often is next, and claims at once; any other is
 //!   held back by a round trip for each time that it lacks, and then sees first whether the lock is still free.
-//! * A process that frees what others wait for stays behind them: in a line, it draws a ticket before it claims, and
-//!   elsewhere it waits for a while.
+//! * A process that frees what others wait for stays behind them: in a line, it draws a ticket before it claims. Where the
+//!   server has a queue, it joins that again without a try, if it wants the lock within a second; so a hand-off takes two
+//!   statements. Elsewhere it waits for a while.
 //!
 //! No waiter is held back for long: not even if the first has died.
 
@@ -47,6 +48,8 @@ pub(crate) struct Contention {
     times_overtaken: u32,
     /// It has let others go first to what was freed.
     deferred: bool,
+    /// It was granted the lock after a while in the server's queue.
+    queued: bool,
 }
 
 impl Contention {
@@ -60,6 +63,7 @@ impl Contention {
             notified: false,
             times_overtaken: 0,
             deferred: false,
+            queued: false,
         }
     }
 
@@ -109,6 +113,11 @@ impl Contention {
         self.index
     }
 
+    /// It was granted the lock after a while in the server's queue: others are likely to wait behind it.
+    pub(crate) fn was_queued(&self) -> bool {
+        self.queued
+    }
+
     /// How many others overtook it: what a release leaves word of.
     pub(crate) fn times_overtaken(&self) -> u32 {
         self.times_overtaken
@@ -143,6 +152,11 @@ impl Contention {
         self.index = if index < self.index { 0 } else { index };
     }
 
+    /// The server granted it, so long after it was sent to wait.
+    pub(crate) fn granted_after(&mut self, waited: Duration, cx: &Context<'_>) {
+        self.queued = cx.queues_at_server() && waited > cx.round_trip * 2;
+    }
+
     /// It was seen free.
     pub(crate) fn free(&mut self) {
         self.index = 0;
@@ -162,14 +176,17 @@ impl Contention {
     // -- when to ask ------------------------------------------------------------------------------
 
     /// The time to claim, now that no local rival is in front any more: after the waiters for what its process has
-    /// just freed. In a line, it is the server that lets them go first, and a ticket is drawn at once. An attempt that does not
-    /// wait asks at once, too.
+    /// just freed. In a line, it is the server that lets them go first, and a ticket is drawn at once; where the server has
+    /// a queue, it stands behind them there at once. An attempt that does not wait asks at once, too.
     pub(crate) fn at_front(&mut self, once: bool, give_up: Instant, cx: &Context<'_>) -> Instant {
         if once || cx.cooldown_until <= cx.now {
             return cx.now;
         }
-        if self.on_busy == Action::Probe {
-            self.next_action = Action::Probe;
+        let queues = cx.queues_at_server();
+        if self.on_busy == Action::Probe || (queues && cx.may_queue) {
+            self.next_action = self.on_busy;
+        }
+        if self.on_busy == Action::Probe || queues {
             return cx.now;
         }
         cx.now.max(cx.cooldown_until.min(give_up))
@@ -257,8 +274,9 @@ impl Contention {
         back_off: &mut BackOff,
         cx: &mut Context<'_>,
     ) -> Instant {
+        let notified = core::mem::take(&mut self.notified);
         let told = cx.notified_since.is_some_and(|since| since <= sent);
-        let told = told && !core::mem::take(&mut self.notified) && self.line.has_ticket();
+        let told = told && !notified && self.line.has_ticket();
         let soonest = cx.now.after(cx.timing.back_off(0, cx.round_trip));
         let turn = free_at.map(|at| at.after(self.line.patience(self.line.ahead_now(), cx)));
         if let (Some(at), true) = (turn, told && self.line.is_near()) {
@@ -276,8 +294,12 @@ impl Contention {
         turn.map_or(retry_at, |at| at.min(retry_at).max(soonest))
     }
 
-    /// For how long its process stays behind those that wait for what it has freed.
-    pub(crate) fn cooldown(&self, step: Duration) -> Duration {
+    /// For how long its process stays behind those that wait for what it has freed: in the line, or in the server's queue,
+    /// if there is one.
+    pub(crate) fn cooldown(&self, kind: Option<Sessions>, step: Duration) -> Duration {
+        if matches!(kind, Some(Sessions::Connections { .. })) {
+            return Timing::MAX_BACK_OFF;
+        }
         // The word that a Consul release leaves holds it back by itself.
         let steps = if self.on_busy == Action::Probe { MOST } else { 2 };
         (step * steps).min(Timing::MAX_BACK_OFF)
@@ -300,7 +322,7 @@ impl Contention {
 }
 
 /// Whether others are likely to wait for what a release freed, by its outcome. Where no waiter says that it
-/// waits, and the server has no queue, an attempt that had to wait itself is not alone.
+/// waits, an attempt that had to wait itself is not alone.
 pub(crate) fn others_wait(
     outcome: &Outcome,
     kind: Option<Sessions>,
@@ -308,7 +330,7 @@ pub(crate) fn others_wait(
 ) -> bool {
     match outcome {
         Outcome::DoneContended => true,
-        Outcome::Done => kind == Some(Sessions::Records) && waited(),
+        Outcome::Done => kind.is_some() && waited(),
         _ => false,
     }
 }

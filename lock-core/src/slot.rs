@@ -41,7 +41,7 @@ use crate::error::{Failure, LostReason};
 use crate::event::{Event, Release};
 use crate::outcome::Outcome;
 use crate::request::Action;
-use state::Interest;
+use state::{AT_ONCE, Interest};
 
 pub(crate) use state::{Context, Input, Known, Phase, SessionView, Slot};
 
@@ -257,6 +257,17 @@ impl Slot {
             }
             Phase::Queued => {
                 self.hears(cx);
+                phase
+            }
+            // It was not granted the lock at once: somebody else has it.
+            Phase::Claiming { sent, .. }
+                if self.wanted() && self.waits_undenied() && sent.after(AT_ONCE) <= now =>
+            {
+                self.denied = true;
+                if self.told == Known::Nothing {
+                    self.told = Known::Held;
+                    self.tell(Event::Waiting { id: cx.id, holder: None }, cx);
+                }
                 phase
             }
             _ => phase,

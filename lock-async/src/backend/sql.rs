@@ -104,7 +104,8 @@ impl<S: Session> Sql<S> {
 
     async fn make(&mut self, limit: Duration) -> Result<Made, ConnectError> {
         let session = self.session.as_mut().ok_or_else(gone)?;
-        session.open(limit).await?;
+        // In a box, because it is large and rare: each request's future would be as large, and is moved.
+        Box::pin(session.open(limit)).await?;
         Ok(Made { id: session.id(), brought: session.handed(), shared: session.shared() })
     }
 

@@ -4,6 +4,7 @@ use super::Engine;
 use super::due::Due;
 use super::index::Entry;
 use super::wanted::{Own, Wanted};
+use crate::capabilities::Sessions;
 use crate::contention::Contention;
 use crate::event::LockId;
 use crate::name::{LockName, Owner};
@@ -92,7 +93,10 @@ impl Engine {
         let owner = Owner::new(self.config.seed.wrapping_add(u128::from(self.last_id)));
         let give_up = wanted.give_up.unwrap_or(Instant::END);
         let answer_deadline = give_up.after(self.config.timing.answer_grace());
-        if !once && self.cooldowns.until(&name).is_some_and(|until| now < until) {
+        // Where the server has a queue, that is decided when no local rival is in front any more.
+        let queues = matches!(self.capabilities.sessions, Some(Sessions::Connections { .. }));
+        let cools = self.cooldowns.until(&name).is_some_and(|until| now < until);
+        if !once && cools && !queues {
             contention.starts_behind();
         }
         let slot = Slot::new(owner, contention, once, give_up, answer_deadline);

@@ -122,7 +122,7 @@ impl Engine {
     pub(super) fn yield_to_others(&mut self, now: Instant, id: LockId) {
         let step = self.config.timing.back_off(0, self.round_trip);
         if let Some(Attempt { name, slot, .. }) = self.attempts.get(&id).map(|attempt| &**attempt) {
-            let until = now.after(slot.contention.cooldown(step));
+            let until = now.after(slot.contention.cooldown(self.capabilities.sessions, step));
             self.cooldowns.begin(now, name.clone(), until);
         }
     }

@@ -74,6 +74,8 @@ impl Engine {
             notified_since: self.subscription.notified_since(),
             ahead,
             cooldown_until: self.cooldowns.until(&attempt.name).unwrap_or_default(),
+            // A part of a semaphore that waits would keep the others from claiming.
+            may_queue: self.idle_waiter.is_some() && part_of.is_none(),
             round_trip: self.round_trip,
             rng: &mut self.rng,
             events: &mut self.events,

@@ -6,7 +6,7 @@ use super::server::Server;
 use super::target::Kind;
 use super::world::World;
 use crate::name::Owner;
-use crate::request::{Action, Claim, Request};
+use crate::request::{Action, Claim, Mode, Request};
 use crate::timing::Timing;
 use alloc::format;
 
@@ -30,9 +30,12 @@ impl<S: Server> World<S> {
                     .iter_mut()
                     .find(|one| Some(one.id) == of && one.names.contains(&claim.name))
             } else {
-                // Local rivals are served first come, first served.
+                // Local rivals are served first come, first served, but those that share together.
+                let shares = claim.mode == Mode::Shared;
+                let of = shares.then(|| engine.attempt_of(claim.owner)).flatten();
                 attempts.iter_mut().find(|attempt| {
                     attempt.owner.is_none()
+                        && of.is_none_or(|of| attempt.id == of)
                         && attempt.names[0] == claim.name
                         && matches!(attempt.stage, Stage::Wanting | Stage::Releasing)
                 })

@@ -63,6 +63,9 @@ impl Slot {
                     );
                 }
                 self.granted_at = now;
+                if waiting {
+                    self.contention.granted_after(now.since(sent), cx);
+                }
                 self.back_off.reset();
                 self.failure = None;
                 if cx.is_late(deadline) {

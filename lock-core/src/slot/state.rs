@@ -109,6 +109,9 @@ pub(crate) enum Input {
     Tick,
 }
 
+/// After so long, a request that waits at the server was not granted at once.
+pub(super) const AT_ONCE: Duration = Duration::from_millis(100);
+
 /// The surroundings of a step: it may read and write these.
 pub(crate) struct Context<'a> {
     pub(crate) id: LockId,
@@ -122,6 +125,8 @@ pub(crate) struct Context<'a> {
     pub(crate) ahead: Option<(Known, Option<Holder>)>,
     /// Others that wait for the lock go first until then.
     pub(crate) cooldown_until: Instant,
+    /// A connection is ready to wait in the server's queue.
+    pub(crate) may_queue: bool,
     pub(crate) round_trip: Duration,
     pub(crate) rng: &'a mut Rng,
     pub(crate) events: &'a mut VecDeque<Event>,
@@ -165,6 +170,11 @@ impl Context<'_> {
     pub(super) fn in_record(&self) -> bool {
         self.session.is_some_and(|session| session.record)
     }
+
+    /// Whether the server has a queue, so that whoever waits there is granted the lock in turn.
+    pub(crate) fn queues_at_server(&self) -> bool {
+        self.session.is_some_and(|session| !session.record)
+    }
 }
 
 /// Another's lease, and since when it has not changed.
@@ -203,7 +213,7 @@ pub(crate) struct Slot {
     pub(crate) keep: Option<Duration>,
     /// A release was sent whose answer never came: "not ours" may then be our own doing.
     pub(super) release_unsure: bool,
-    /// The server has said that somebody else has the lock.
+    /// The server has said that somebody else has the lock, or lets it wait.
     pub(super) denied: bool,
     /// A grant that the caller is not told of before it is renewed, for it came late.
     pub(super) untold: Option<Fence>,
@@ -349,6 +359,12 @@ impl Slot {
         self.watched.filter(|it| it.since.after(it.ttl) <= now).map(|it| it.version)
     }
 
+    /// Whether its request waits at the server, and none was denied before.
+    pub(super) fn waits_undenied(&self) -> bool {
+        let waits = matches!(self.phase, Phase::Claiming { waiting: true, .. });
+        waits && !self.denied && self.contention.next_action() == Action::Wait
+    }
+
     /// Whether it waits in the queue, and has not been told who has the lock.
     pub(crate) fn is_unaware(&self) -> bool {
         self.phase == Phase::Queued && self.told < Known::Holder
@@ -359,9 +375,10 @@ impl Slot {
         self.told
     }
 
-    /// Whether it frees what it got after a denial.
+    /// Whether it frees what it got after a denial, or in the server's queue.
     pub(crate) fn has_waited(&self) -> bool {
-        self.denied && matches!(self.phase, Phase::Releasing { .. })
+        let waited = self.denied || self.contention.was_queued();
+        waited && matches!(self.phase, Phase::Releasing { .. })
     }
 
     /// When the caller's wait runs out.
@@ -411,6 +428,9 @@ impl Slot {
         let limit = || Some(self.limit()).filter(|at| *at < Instant::END);
         let (request, limit) = match self.phase {
             Phase::Queued | Phase::Claiming { .. } if !self.wanted() => (None, None),
+            Phase::Claiming { sent, .. } if self.waits_undenied() => {
+                (Some(sent.after(AT_ONCE)), limit())
+            }
             Phase::Queued | Phase::Claiming { .. } => (None, limit()),
             Phase::Waiting { retry_at } => (Some(retry_at), limit()),
             Phase::Held { deadline, renew_at, renewal_sent } => {

@@ -114,7 +114,9 @@ impl Codec {
     /// [`ClaimError`] says what to do instead.
     pub fn check(&self, name: &LockName, mode: Mode) -> Result<(), ClaimError> {
         match &self.dialect {
-            Dialect::Postgres(key) => key.of(name).map(|_| ()),
+            // Every name has a hash.
+            Dialect::Postgres(Key::Hash) => Ok(()),
+            Dialect::Postgres(key) => key.numbers(name).map(|_| ()),
             _ if mode == Mode::Shared => Err(ClaimError::NoShared),
             _ => Ok(()),
         }
@@ -153,9 +155,9 @@ impl Codec {
                 self.about(session, &self.attempt, &claims, Some(from()))
             }
             (Request::Wait { claim, up_to, .. }, Dialect::Postgres(key)) => {
-                let [key, mode] = postgres::key(*key, claim);
                 let up_to = Value::Int(millis(*up_to).max(1));
-                self.on(session, &self.wait, [from(), key, mode, up_to])
+                let claim = postgres::claim(*key, claim);
+                self.on(session, &self.wait, [from(), up_to].into_iter().chain(claim))
             }
             (Request::Wait { claim, up_to, .. }, Dialect::Mysql(prefix)) => {
                 let [limit, seconds] = mysql::limits(*up_to, session.whole_seconds);
@@ -180,7 +182,7 @@ impl Codec {
     ) -> Statement {
         let (text, one) = text.of(claims);
         let about: Vec<Value> = match (&self.dialect, one) {
-            (Dialect::Postgres(key), Some(claim)) => postgres::key(*key, claim).into(),
+            (Dialect::Postgres(key), Some(claim)) => postgres::claim(*key, claim).collect(),
             (Dialect::Postgres(key), None) => postgres::keys(*key, claims).into(),
             (Dialect::Mysql(prefix), Some(claim)) => [Value::Text(prefix.of(&claim.name))].into(),
             (Dialect::Mysql(prefix), None) => [mysql::json(prefix, claims)].into(),

@@ -6,8 +6,8 @@ mod turns;
 
 use crate::scenario::{NANO, Scenario, Sent, TRIP, but, deadlock, holder, name, unknown};
 use lock_core::{
-    Action, ConnectionId, Engine, Event, Instant, LockId, News, Notification, Outcome,
-    Place, Reply, Request, table,
+    Action, ConnectionId, Engine, Event, Instant, LockId, News, Notification, Outcome, Place,
+    Reply, Request, table,
 };
 use std::time::Duration;
 

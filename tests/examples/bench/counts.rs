@@ -1,7 +1,8 @@
-//! The system calls of a pair of lock and unlock, which do not depend on the hour.
+//! The system calls and instructions of a pair of lock and unlock, which do not depend on the hour.
 //!
-//! A process of its own makes pairs under `perf`, few of them and then more. The difference is the cost of the pairs,
-//! without the start. Instructions cannot be counted so, because our drivers crash under `valgrind` 3.19.
+//! A process of its own makes pairs under `perf` and then under `valgrind`, few of them and then more. The difference is
+//! the cost of the pairs, without the start. `valgrind` needs a build in which `rustix` goes through the C library
+//! (`--features rustix/use-libc`): it hides the kernel's page of functions, where `rustix` looks for the clock.
 
 use crate::Backend;
 use crate::floor::Kind;
@@ -22,16 +23,19 @@ const MORE: u32 = 1200;
 
 /// Prints the counts of those who can make pairs with PostgreSQL.
 pub(crate) fn run(backends: &[Backend]) {
-    println!("\n## System calls: a pair of lock and unlock on PostgreSQL, in a spawned task\n");
-    println!("| | by | system calls |");
-    println!("|---|---|---|");
+    println!("\n## Counts: a pair of lock and unlock on PostgreSQL, in a spawned task\n");
+    println!("| | by | system calls | thousand instructions of the program |");
+    println!("|---|---|---|---|");
     for backend in backends.iter().filter(|one| matches!(one.floor, Kind::Postgres(_))) {
         let ours = ["tokio-postgres", "lock-async", "postgres", "lock-sync"];
         let peer = (!backend.writes).then_some("sqlx");
         for by in ours.into_iter().chain(peer) {
-            let few = system_calls(by, &backend.url, FEW);
-            let more = system_calls(by, &backend.url, MORE);
-            println!("| {} | {by} | {:.2} |", backend.name, (more - few) / f64::from(MORE - FEW));
+            let each = |count: fn(&str, &str, u32) -> f64| {
+                let [few, more] = [FEW, MORE].map(|pairs| count(by, &backend.url, pairs));
+                (more - few) / f64::from(MORE - FEW)
+            };
+            let (calls, instructions) = (each(system_calls), each(instructions) / 1e3);
+            println!("| {} | {by} | {calls:.2} | {instructions:.1} |", backend.name);
         }
     }
     println!("\n`tokio-postgres` and `postgres` run the same statements as the locks, prepared.");
@@ -40,12 +44,31 @@ pub(crate) fn run(backends: &[Backend]) {
 fn system_calls(by: &str, url: &str, pairs: u32) -> f64 {
     let mut perf = Command::new("perf");
     perf.args(["stat", "--field-separator=,", "--event=raw_syscalls:sys_enter"]);
-    perf.arg(std::env::current_exe().expect("known")).args([PAIRS, by, url, &pairs.to_string()]);
-    let output = perf.output().expect("perf is installed");
+    counted(perf, by, url, pairs, |line| {
+        line.contains("raw_syscalls").then(|| line.split(',').next())?
+    })
+}
+
+/// Those of the program, without the kernel's.
+fn instructions(by: &str, url: &str, pairs: u32) -> f64 {
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
+    counted(valgrind, by, url, pairs, |line| line.split_once("Collected :").map(|(_, sum)| sum))
+}
+
+/// The sum that a tool prints about a process that makes pairs.
+fn counted(
+    mut tool: Command,
+    by: &str,
+    url: &str,
+    pairs: u32,
+    sum: impl Fn(&str) -> Option<&str>,
+) -> f64 {
+    tool.arg(std::env::current_exe().expect("known")).args([PAIRS, by, url, &pairs.to_string()]);
+    let output = tool.output().expect("the tool is installed");
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{told}");
-    let sum = told.lines().find(|line| line.contains("raw_syscalls")).expect("a sum");
-    sum.split(',').next().and_then(|sum| sum.parse().ok()).expect("a number")
+    told.lines().find_map(sum).and_then(|sum| sum.trim().parse().ok()).expect("a number")
 }
 
 /// Makes pairs, as one of the processes.

@@ -2,7 +2,7 @@
 //! driver needs for the least that must happen. `tests/bench` starts the servers and runs it.
 //!
 //! `bench [SECTION...]` runs only those sections: uncontended, handoff, throughput, held, fairness,
-//! waiters, pins, counts.
+//! waiters, pins, counts, peer.
 
 mod counts;
 mod fairness;
@@ -10,6 +10,7 @@ mod floor;
 mod handoff;
 mod held;
 mod ours;
+mod peer;
 mod pins;
 mod throughput;
 mod times;
@@ -57,7 +58,7 @@ fn main() {
     let is_wanted = |section: &str| wanted.is_empty() || wanted.iter().any(|one| one == section);
     let folder = tempfile::tempdir().expect("a folder");
     let backends = backends(folder.path());
-    let sections: [Section; 8] = [
+    let sections: [Section; 9] = [
         ("uncontended", uncontended::run),
         ("handoff", handoff::run),
         ("fairness", fairness::run),
@@ -66,6 +67,7 @@ fn main() {
         ("held", held::run),
         ("pins", pins::run),
         ("counts", counts::run),
+        ("peer", peer::run),
     ];
     for (section, run) in sections {
         if is_wanted(section) {

@@ -4,7 +4,7 @@ use lock_tests::drivers::{Admin, Driven, Driver, Guard};
 use lock_tests::observer::Observer;
 use lock_tests::place::{Keeps, Place};
 use lock_tests::servers::{Kind, Server};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 macro_rules! counted {
     ($($name:ident)*) => {
@@ -96,6 +96,7 @@ sessions_counted! {
     in_a_session_it_takes_one_request_to_acquire_and_one_to_release
     one_request_keeps_a_thousand_locks
     waiters_wait_at_the_server
+    a_hand_off_takes_two_requests
 }
 
 /// A server's own locks, or Consul's keys.
@@ -149,7 +150,7 @@ fn one_request_keeps_a_thousand_locks(server: &Server, driver: Driver) {
 fn keeps(text: &str) -> bool {
     // PostgreSQL shows a statement that it has just read without its constants.
     let same = ["@withlock_session", "pg_backend_pid()"].iter().any(|what| text.contains(what));
-    let locks = ["place", "_LOCK("].iter().any(|what| text.contains(what));
+    let locks = ["place", "_LOCK(", "advisory_lock"].iter().any(|what| text.contains(what));
     let sql = !locks && same;
     text.contains("/v1/session/renew/") || sql
 }
@@ -199,6 +200,43 @@ fn an_observer_looks_once_an_interval(kind: Kind, driver: Driver) {
     let looks: i64 = counted.iter().map(|(_, calls)| *calls).sum();
     assert!((1..=13).contains(&looks), "{counted:?}");
     assert_eq!(counted.len(), 1, "one statement each: {counted:?}");
+}
+
+/// Eight that want one lock again and again join the server's queue without a try. Each tries once a second, which a busy
+/// machine has more of. Consul has no queue.
+fn a_hand_off_takes_two_requests(server: &Server, driver: Driver) {
+    const CONTENDERS: i64 = 8;
+    const EACH: i64 = 50;
+    let place = own(server, driver);
+    if matches!(place.keeps(), Keeps::Keys) {
+        return;
+    }
+    let ttl = Duration::from_secs(12);
+    let all: Vec<_> = (0..CONTENDERS).map(|_| place.locks(ttl)).collect();
+    let mut observer = Observer::new(server);
+    let mut contest = |times: i64| {
+        observer.reset();
+        let began = Instant::now();
+        std::thread::scope(|scope| {
+            for locks in &all {
+                scope.spawn(move || {
+                    for _ in 0..times {
+                        locks.lock("a").expect("granted").release().expect("freed");
+                    }
+                });
+            }
+        });
+        let mut counted = observer.counted();
+        counted.retain(|(text, _)| !keeps(text));
+        (counted, began.elapsed())
+    };
+    // Each opens the connection on which it waits.
+    contest(EACH);
+    let (counted, took) = contest(EACH);
+    let requests: i64 = counted.iter().map(|(_, calls)| *calls).sum();
+    let tries = CONTENDERS * (2 + took.as_secs() as i64);
+    println!("{requests} requests for {} hand-offs in {took:?}: {counted:?}", CONTENDERS * EACH);
+    assert!(requests <= 2 * CONTENDERS * EACH + tries, "{requests} in {took:?}: {counted:?}");
 }
 
 fn one_statement_to_acquire_and_one_to_release(kind: Kind, driver: Driver) {

@@ -4,6 +4,7 @@ use crate::error::ClaimError;
 use crate::name::LockName;
 use alloc::format;
 use alloc::string::{String, ToString};
+use core::fmt::Write;
 use sha2::{Digest, Sha256};
 
 /// Which of PostgreSQL's advisory locks a name stands for.
@@ -57,25 +58,33 @@ impl Key {
     /// # Errors
     /// [`ClaimError`] if the name is no such number, where it is used as the key.
     pub fn of(self, name: &LockName) -> Result<String, ClaimError> {
+        let (one, two) = self.numbers(name)?;
+        Ok(match two {
+            Some(two) => format!("{one},{two}"),
+            None => one.to_string(),
+        })
+    }
+
+    /// The key as one `bigint`, or as two `int`.
+    pub(super) fn numbers(self, name: &LockName) -> Result<(i64, Option<i64>), ClaimError> {
         let name = name.as_str();
         // Only what a number is written back as: "7" and "+7" would be two names of one lock.
-        let is_int = |text: &str| text.parse().is_ok_and(|n: i64| n.to_string() == text);
-        let is_half = |text: &str| is_int(text) && text.parse::<i32>().is_ok();
+        let int = |text: &str| text.parse().ok().filter(|n: &i64| n.to_string() == text);
+        let half = |text: &str| int(text).filter(|n| i32::try_from(*n).is_ok());
         match self {
             Key::Hash => {
                 let digest = Sha256::digest(name.as_bytes());
                 let int = |at: usize| {
                     let bytes = [digest[at], digest[at + 1], digest[at + 2], digest[at + 3]];
-                    i32::from_le_bytes(bytes)
+                    i64::from(i32::from_le_bytes(bytes))
                 };
-                Ok(format!("{},{}", int(0), int(4)))
+                Ok((int(0), Some(int(4))))
             }
-            Key::Int if is_int(name) => Ok(name.to_string()),
-            Key::Int => Err(ClaimError::NotAnInt),
-            Key::Pair => match name.split_once(',') {
-                Some((one, two)) if is_half(one) && is_half(two) => Ok(name.to_string()),
-                _ => Err(ClaimError::NotAPair),
-            },
+            Key::Int => Ok((int(name).ok_or(ClaimError::NotAnInt)?, None)),
+            Key::Pair => {
+                let halves = name.split_once(',').and_then(|(one, two)| half(one).zip(half(two)));
+                halves.map(|(one, two)| (one, Some(two))).ok_or(ClaimError::NotAPair)
+            }
         }
     }
 
@@ -99,14 +108,11 @@ impl Key {
     /// # Errors
     /// [`ClaimError`] as for [`of`](Self::of).
     pub fn entry(self, name: &LockName) -> Result<String, ClaimError> {
-        let key = self.of(name)?;
-        let half = |text: &str| text.parse::<i32>().unwrap_or_default().cast_unsigned();
-        Ok(match key.split_once(',') {
-            Some((one, two)) => format!("{} {} 2", half(one), half(two)),
-            None => {
-                let bits = key.parse::<i64>().unwrap_or_default().cast_unsigned();
-                format!("{} {} 1", bits >> 32, bits & 0xffff_ffff)
-            }
+        let (one, two) = self.numbers(name)?;
+        let bits = |number: i64| number.cast_unsigned() & 0xffff_ffff;
+        Ok(match two {
+            Some(two) => format!("{} {} 2", bits(one), bits(two)),
+            None => format!("{} {} 1", one.cast_unsigned() >> 32, bits(one)),
         })
     }
 }
@@ -128,8 +134,11 @@ impl Prefix {
     /// The server's name for the lock.
     pub(super) fn of(&self, name: &LockName) -> String {
         let digest = Sha256::digest(name.as_str().as_bytes());
-        let hex = digest[..16].iter().map(|byte| format!("{byte:02x}"));
-        self.0.chars().map(String::from).chain(hex).collect()
+        let mut name = self.0.clone();
+        for byte in &digest[..16] {
+            let _ = write!(name, "{byte:02x}");
+        }
+        name
     }
 }
 

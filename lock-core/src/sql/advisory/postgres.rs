@@ -11,29 +11,33 @@ use super::{Codec, Dialect, Key};
 use crate::error::{Code, Failure};
 use crate::request::{Claim, Mode};
 use crate::sql::{Text, Value};
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 /// The codec for locks that are called as `key` says.
 pub fn codec(key: Key) -> Codec {
-    let call = match key {
-        Key::Int => "{key}::bigint",
-        Key::Hash | Key::Pair => "split_part({key}, ',', 1)::int, split_part({key}, ',', 2)::int",
+    let split = "split_part(c.key, ',', 1)::int, split_part(c.key, ',', 2)::int";
+    let [calls, call, claim] = match key {
+        Key::Int => ["c.key::bigint", "c.key", CLAIM_OF_BIGINT],
+        Key::Hash | Key::Pair => [split, "c.one, c.two", CLAIM_OF_INTS],
     };
-    let text = |text: &str, key: &str| {
-        text.replace("{call}", &call.replace("{key}", key))
-            .replace("{same}", SAME)
-            .replace("{now}", NOW)
+    let text = |text: &str, call: &str| {
+        text.replace("{call}", call).replace("{same}", SAME).replace("{now}", NOW)
     };
-    let claims = |of: &str, [keys, modes]: [&str; 2]| {
-        let [any, one] = [CLAIMS, CLAIM].map(|claims| {
-            let claims = claims.replace("{keys}", keys).replace("{modes}", modes);
-            text(&of.replace("{claims}", &claims), "c.key")
-        });
-        Text { any: any.into(), one: Some(one.into()) }
+    // The number of its first parameter about the claims, by the statement.
+    let claims = |of: &str, first: u32| {
+        let with = |claims: &str, call| {
+            let numbered = (0..3).fold(claims.to_string(), |claims, at| {
+                claims.replace(&format!("{{{at}}}"), &format!("${}", first + at))
+            });
+            text(&of.replace("{claims}", &numbered), call)
+        };
+        Text { any: with(CLAIMS, calls).into(), one: Some(with(claim, call).into()) }
     };
-    let by_claim = [claims(TRY, ["$4", "$5"]), claims(UNLOCK, ["$3", "$4"])];
-    let texts = [text(WAIT, "$4::text"), text(HELD, ""), text(KEEP, "")];
+    let by_claim = [claims(TRY, 4), claims(UNLOCK, 3)];
+    let wait = claims(WAIT, 5).one.unwrap_or_default();
+    let texts = [wait.to_string(), text(HELD, ""), text(KEEP, "")];
     Codec::new(Dialect::Postgres(key), by_claim, texts)
 }
 
@@ -47,9 +51,11 @@ pub(super) fn entries(key: Key, claims: &[&Claim]) -> [Value; 2] {
     texts(claims, |claim| key.entry(&claim.name).unwrap_or_default())
 }
 
-/// One claim's key and mode.
-pub(super) fn key(key: Key, claim: &Claim) -> [Value; 2] {
-    [Value::Text(key.of(&claim.name).unwrap_or_default()), Value::Text(mode(claim).to_string())]
+/// One claim's mode, and the one or two numbers of its key.
+pub(super) fn claim(key: Key, claim: &Claim) -> impl Iterator<Item = Value> + use<> {
+    let (one, two) = key.numbers(&claim.name).unwrap_or_default();
+    let numbers = [Some(one), two].into_iter().flatten().map(Value::Int);
+    core::iter::once(Value::Text(mode(claim).to_string())).chain(numbers)
 }
 
 fn texts(claims: &[&Claim], of: impl Fn(&Claim) -> String) -> [Value; 2] {
@@ -113,9 +119,12 @@ const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
 const SAME: &str = "pg_backend_pid() = $1::bigint AND current_setting('withlock.session', true) IS NOT DISTINCT FROM $2::text";
 
-/// Any number of keys and modes, or one of each.
-const CLAIMS: &str = "unnest({keys}::text[], {modes}::text[]) WITH ORDINALITY";
-const CLAIM: &str = "(VALUES ({keys}::text, {modes}::text, 1::bigint))";
+/// Any number of keys and modes.
+const CLAIMS: &str = "unnest({0}::text[], {1}::text[]) WITH ORDINALITY AS c (key, mode, place)";
+/// A mode and a key.
+const CLAIM_OF_BIGINT: &str =
+    "(VALUES ({0}::text, {1}::bigint, 1::bigint)) AS c (mode, key, place)";
+const CLAIM_OF_INTS: &str = "(VALUES ({0}::text, {1}::bigint::int, {2}::bigint::int, 1::bigint)) AS c (mode, one, two, place)";
 
 /// `$1` and `$2` the session, `$3` the time before which nothing is granted, claims. Place and fence, or why there is none.
 const TRY: &str = r#"
@@ -131,25 +140,25 @@ SELECT c.place,
                              ELSE pg_try_advisory_lock({call}) END
             THEN {now}
             ELSE 0 END
-  FROM server AS s, {claims} AS c (key, mode, place)"#;
+  FROM server AS s, {claims}"#;
 
-/// `$1` and `$2` the session, `$3` the time before which nothing is granted, `$4` key, `$5` mode,
-/// `$6` how long to wait, in ms. Place and fence, or why there is none.
+/// `$1` and `$2` the session, `$3` the time before which nothing is granted, `$4` how long to wait, in ms, and a claim.
+/// Place and fence, or why there is none.
 const WAIT: &str = r#"
 WITH server AS MATERIALIZED (
   SELECT CASE WHEN NOT ({same}) THEN -3
               WHEN pg_is_in_recovery() THEN -2
               WHEN {now} < $3::bigint THEN -1
               ELSE 0 END AS says,
-         set_config('lock_timeout', $6::bigint::text, true) AS up_to
+         set_config('lock_timeout', $4::bigint::text, true) AS up_to
 )
-SELECT 1::bigint,
+SELECT c.place,
        CASE WHEN s.says < 0 THEN s.says
             WHEN s.up_to IS NULL THEN NULL
-            WHEN CASE $5::text WHEN 'ShareLock' THEN pg_advisory_lock_shared({call}) IS NOT NULL
-                               ELSE pg_advisory_lock({call}) IS NOT NULL END
+            WHEN CASE c.mode WHEN 'ShareLock' THEN pg_advisory_lock_shared({call}) IS NOT NULL
+                             ELSE pg_advisory_lock({call}) IS NOT NULL END
             THEN {now} END
-  FROM server AS s"#;
+  FROM server AS s, {claims}"#;
 
 /// `$1` and `$2` the session, `$3` locks as `pg_locks` shows them, `$4` modes. Place and a fence, 0 for
 /// what the connection does not have.
@@ -173,7 +182,7 @@ SELECT c.place,
                              ELSE pg_advisory_unlock({call}) END
             THEN 1
             ELSE 0 END
-  FROM {claims} AS c (key, mode, place)"#;
+  FROM {claims}"#;
 
 /// `$1` and `$2` the session. Whether it is that connection.
 const KEEP: &str = "SELECT ({same} AND NOT pg_is_in_recovery())::int::bigint";

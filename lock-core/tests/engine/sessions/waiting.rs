@@ -157,19 +157,108 @@ fn who_would_share_waits_behind_one_that_excludes() {
     );
 }
 
-#[test]
-fn where_the_server_has_a_queue_nobody_needs_to_be_let_go_first() {
-    let mut scene = advisory();
-    let first = scene.wants("a");
-    scene.opens();
+/// Has waited for "b" for so long, and frees it.
+fn frees_after_a_wait(scene: &mut Scene, waited: Duration) {
+    let id = scene.wants("b");
     let wait = scene.waits();
+    scene.now = scene.now.after(waited);
     scene.answers(&wait, granted());
-    scene.wants("a"); // a local rival
-    scene.engine.release(scene.now, first);
+    scene.engine.release(scene.now, id);
     let unlock = scene.sends();
     scene.answers(&unlock, Reply::Outcomes([Outcome::Done].into()));
-    let at = scene.now;
+    scene.told();
+}
+
+/// The request for "b", which is sent at once.
+fn wants_again(scene: &mut Scene, once: bool) -> lock_core::Dispatch {
+    let (name, at) = (LockName::new("b").expect("a good name"), scene.now);
+    scene.engine.acquire_as(at, name, Mode::Exclusive, once, None);
+    let request = scene.sends();
+    assert_eq!(scene.now, at);
+    request
+}
+
+#[test]
+fn a_process_that_was_made_to_wait_joins_the_queue_again_without_trying() {
+    let (mut scene, _) = Scene::holding();
+    frees_after_a_wait(&mut scene, MS * 10);
+    let wait = wants_again(&mut scene, false);
+    assert!(matches!(wait.request, Request::Wait { .. }), "{wait:?}");
+    assert!(scene.engine.waits_on(wait.connection), "on the connection that has waited before");
+    // Its caller learns that it waits, once it has not been granted at once.
+    assert_eq!(scene.told(), []);
+    scene.now = scene.engine.poll_timeout().expect("a time to tell");
+    scene.engine.handle_timeout(scene.now);
+    assert!(matches!(scene.told()[..], [Event::Waiting { holder: None, .. }]));
+    scene.answers(&wait, granted());
+    assert!(matches!(scene.told()[..], [Event::Granted { .. }]));
+}
+
+#[test]
+fn a_process_that_was_granted_at_once_in_the_queue_soon_tries_first_again() {
+    let (mut scene, _) = Scene::holding();
+    frees_after_a_wait(&mut scene, MS * 10);
+    let freed = scene.now;
+    let wait = wants_again(&mut scene, false);
+    scene.answers(&wait, granted());
+    let told = scene.told();
+    let Some(Event::Granted { id, .. }) = told.last() else { panic!("{told:?}") };
+    scene.engine.release(scene.now, *id);
+    let unlock = scene.sends();
+    scene.answers(&unlock, Reply::Outcomes([Outcome::Done].into()));
+    scene.now = freed.after(Duration::from_secs(1));
+    scene.wants("b");
+    let claim = scene.sends();
+    assert!(matches!(claim.request, Request::Acquire { .. }), "nobody was in its way: {claim:?}");
+}
+
+#[test]
+fn an_attempt_behind_a_release_joins_the_queue_as_well() {
+    let (mut scene, _) = Scene::holding();
+    frees_after_a_wait(&mut scene, MS * 10);
+    let wait = wants_again(&mut scene, false);
+    scene.now = scene.now.after(MS * 10);
+    scene.answers(&wait, granted());
+    let told = scene.told();
+    let Some(Event::Granted { id, .. }) = told.last() else { panic!("{told:?}") };
+    scene.engine.release(scene.now, *id);
+    scene.wants("b");
+    let unlock = scene.sends();
+    assert!(matches!(unlock.request, Request::Release { .. }), "{unlock:?}");
+    scene.answers(&unlock, Reply::Outcomes([Outcome::Done].into()));
+    let wait = scene.sends();
+    assert!(matches!(wait.request, Request::Wait { .. }), "{wait:?}");
+}
+
+#[test]
+fn an_attempt_that_does_not_wait_does_not_join_the_queue() {
+    let (mut scene, _) = Scene::holding();
+    frees_after_a_wait(&mut scene, MS * 10);
+    let claim = wants_again(&mut scene, true);
+    assert!(matches!(claim.request, Request::Acquire { .. }), "{claim:?}");
+}
+
+/// An attempt behind one that waits learns that somebody else has the lock.
+#[test]
+fn a_local_rival_of_a_wait_without_a_denial_is_told_that_it_waits() {
+    let (mut scene, _) = Scene::holding();
+    frees_after_a_wait(&mut scene, MS * 10);
+    wants_again(&mut scene, false);
+    let behind = scene.wants("b");
+    assert_eq!(scene.told(), []);
+    scene.now = scene.now.after(MS * 100);
+    scene.engine.handle_timeout(scene.now);
+    let told = scene.told();
+    assert!(told.contains(&Event::Waiting { id: behind, holder: None }), "{told:?}");
+}
+
+/// Only one part of a semaphore claims at a time: one that waited would keep the others from it.
+#[test]
+fn a_part_of_a_semaphore_does_not_join_the_queue() {
+    let (mut scene, _) = Scene::holding();
+    frees_after_a_wait(&mut scene, MS * 10);
+    let names = ["b", "b"].map(|name| LockName::new(name).expect("a good name")).into();
+    scene.engine.acquire_any(scene.now, names, false, None);
     let claim = scene.sends();
     assert!(matches!(claim.request, Request::Acquire { .. }), "{claim:?}");
-    assert_eq!(scene.now, at);
 }

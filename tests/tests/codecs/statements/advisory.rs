@@ -99,11 +99,17 @@ fn advisory_statements_on_postgres_are_those_agreed_on() {
     let hash = of(advisory::Key::Hash, "a");
     assert_eq!(of(advisory::Key::Pair, "1,2"), hash);
     for ((_, int), (_, pair)) in of(advisory::Key::Int, "7").into_iter().zip(hash) {
-        let two =
-            |key: &str| format!("split_part({key}, ',', 1)::int, split_part({key}, ',', 2)::int");
-        let one = |key: &str| format!("{key}::bigint");
-        let replace = |text: String, key: &str| text.replace(&one(key), &two(key));
-        assert_eq!(replace(replace(int, "c.key"), "$4::text"), pair);
+        let split = "split_part(c.key, ',', 1)::int, split_part(c.key, ',', 2)::int";
+        let int = int.replace("c.key::bigint", split).replace("(c.key)", "(c.one, c.two)");
+        let int = (3..=5).fold(int, |int, mode| {
+            let [one, two] = [mode + 1, mode + 2];
+            let key = format!("${mode}::text, ${one}::bigint, 1::bigint)) AS c (mode, key,");
+            let keys = format!(
+                "${mode}::text, ${one}::bigint::int, ${two}::bigint::int, 1::bigint)) AS c (mode, one, two,"
+            );
+            int.replace(&key, &keys)
+        });
+        assert_eq!(int, pair);
     }
 }
 
