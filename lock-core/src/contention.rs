@@ -163,6 +163,11 @@ impl Contention {
         self.next_action = Action::Acquire;
     }
 
+    /// It may have been freed.
+    pub(crate) fn hinted(&mut self) {
+        self.times_overtaken = self.times_overtaken.saturating_add(1);
+    }
+
     /// It may have been freed while the claim is in flight. The ticket whose turn it is, if that is known.
     pub(crate) fn notified_in_flight(&mut self, ticket: Option<u64>) {
         self.notified |= ticket.is_none_or(|ticket| self.line.ahead(ticket) == 0);

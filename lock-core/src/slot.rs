@@ -86,9 +86,11 @@ impl Slot {
             }
             (Phase::Waiting { retry_at }, Input::Hint) => {
                 self.outdated = true;
+                self.contention.hinted();
                 Phase::Waiting { retry_at: retry_at.min(now) }
             }
             (phase @ Phase::Claiming { .. }, Input::Hint) => {
+                self.contention.hinted();
                 self.contention.notified_in_flight(None);
                 phase
             }

@@ -206,6 +206,7 @@ impl Server for BadTable {
                 }
                 (Bug::ReleaseKeepsOwner, Reply::Outcomes(freed)) if released(&freed[at]) => {
                     row.owner = Some(claim.owner);
+                    row.expires = old.map_or(row.expires, |old| old.expires);
                 }
                 _ => {}
             }
