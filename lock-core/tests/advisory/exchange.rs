@@ -112,7 +112,7 @@ fn statements_say_which_connection_and_since_when() {
     let one = attempt(vec![claim("test-lock", Mode::Shared)]);
     // The key of one lock is two numbers.
     let lock = [text("ShareLock"), int(-107_789_403), int(-1_898_803_861)];
-    let all = [&session[..], &[grace.clone()], &lock].concat();
+    let all = [&session[..], std::slice::from_ref(&grace), &lock].concat();
     assert_eq!(params(&codec.encode(&one, &on)), all);
     let up_to = Duration::from_millis(250);
     let request = Request::Wait {
