@@ -32,6 +32,7 @@
 //! never came, nothing is assumed and nothing is forgotten.
 
 mod answers;
+mod context;
 mod parts;
 #[cfg(feature = "sim")]
 mod project;
@@ -43,7 +44,8 @@ use crate::outcome::Outcome;
 use crate::request::Action;
 use state::{AT_ONCE, Interest};
 
-pub(crate) use state::{Context, Input, Known, Phase, SessionView, Slot};
+pub(crate) use context::{Context, SessionView};
+pub(crate) use state::{Input, Known, Phase, Slot};
 
 impl Slot {
     /// The one transition function: every pair of phase and input is decided here.

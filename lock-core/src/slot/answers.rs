@@ -1,6 +1,7 @@
 //! Which phase follows upon an answer. [`Slot::step`] changes it.
 
-use super::state::{Context, Known, Phase, Slot};
+use super::context::Context;
+use super::state::{Known, Phase, Slot};
 use crate::error::{Failure, LostReason};
 use crate::event::{Event, Release};
 use crate::outcome::{Holder, Outcome, Place};

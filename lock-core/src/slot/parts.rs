@@ -1,6 +1,7 @@
 //! Parts of a step that change no phase: what is told, what is noted, and when to try again.
 
-use super::state::{Context, Interest, Known, Phase, Slot, Watched};
+use super::context::Context;
+use super::state::{Interest, Known, Phase, Slot, Watched};
 use crate::error::Failure;
 use crate::event::{Event, NotAcquired};
 use crate::outcome::Holder;

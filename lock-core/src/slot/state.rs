@@ -3,15 +3,11 @@
 use crate::back_off::BackOff;
 use crate::contention::Contention;
 use crate::error::{Failure, LostReason};
-use crate::event::{Event, LockId};
 use crate::fence::Fence;
 use crate::name::Owner;
 use crate::outcome::{Holder, Outcome};
 use crate::request::{Action, LeaseVersion, Turn};
-use crate::rng::Rng;
 use crate::time::Instant;
-use crate::timing::Timing;
-use alloc::collections::VecDeque;
 use core::time::Duration;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -111,71 +107,6 @@ pub(crate) enum Input {
 
 /// After so long, a request that waits at the server was not granted at once.
 pub(super) const AT_ONCE: Duration = Duration::from_millis(100);
-
-/// The surroundings of a step: it may read and write these.
-pub(crate) struct Context<'a> {
-    pub(crate) id: LockId,
-    pub(crate) now: Instant,
-    pub(crate) timing: &'a Timing,
-    /// Its session, if there are sessions.
-    pub(crate) session: Option<SessionView>,
-    /// Since when the server tells what was freed, if it does.
-    pub(crate) notified_since: Option<Instant>,
-    /// The lock's holder, if an attempt ahead in the same queue knows it.
-    pub(crate) ahead: Option<(Known, Option<Holder>)>,
-    /// Others that wait for the lock go first until then.
-    pub(crate) cooldown_until: Instant,
-    /// A connection is ready to wait in the server's queue.
-    pub(crate) may_queue: bool,
-    pub(crate) round_trip: Duration,
-    pub(crate) rng: &'a mut Rng,
-    pub(crate) events: &'a mut VecDeque<Event>,
-}
-
-/// An attempt's view of its session.
-#[derive(Clone, Copy)]
-pub(crate) struct SessionView {
-    /// Until when the session is vouched for, if it is.
-    pub(crate) deadline: Option<Instant>,
-    /// It is a record at the server: it lives on when a request is not answered.
-    pub(crate) record: bool,
-}
-
-impl Context<'_> {
-    /// Until when a grant counts whose request was sent at `sent`.
-    pub(super) fn deadline(&self, sent: Instant) -> Instant {
-        match self.session {
-            Some(session) => session.deadline.unwrap_or_default(),
-            None => self.timing.deadline(sent),
-        }
-    }
-
-    /// When a lease granted or renewed by a request sent at `sent` is to be renewed.
-    pub(super) fn renew_at(&self, sent: Instant) -> Instant {
-        if self.session.is_some() { Instant::END } else { sent.after(self.timing.renew_every()) }
-    }
-
-    /// Whether a lock that counts until `deadline` is to be renewed by now. A grant is not handed on so late:
-    /// its holder would have less time to do something about a loss than any other.
-    pub(super) fn is_late(&self, deadline: Instant) -> bool {
-        deadline < Instant::END && deadline.since(self.now) <= self.timing.due()
-    }
-
-    /// Until when the server may hold what it may have granted by now: in a session, until that
-    /// ends.
-    pub(super) fn exposure(&self) -> Instant {
-        if self.session.is_some() { Instant::END } else { self.timing.surely_over(self.now) }
-    }
-
-    pub(super) fn in_record(&self) -> bool {
-        self.session.is_some_and(|session| session.record)
-    }
-
-    /// Whether the server has a queue, so that whoever waits there is granted the lock in turn.
-    pub(crate) fn queues_at_server(&self) -> bool {
-        self.session.is_some_and(|session| !session.record)
-    }
-}
 
 /// Another's lease, and since when it has not changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

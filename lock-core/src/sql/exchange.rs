@@ -1,5 +1,6 @@
 //! One request as statements, and their rows as its reply.
 
+mod draw;
 mod outcomes;
 mod own;
 mod released;
@@ -15,13 +16,10 @@ use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
-use outcomes::{acquired, changed, drawn, freed, pair, probed, renewed, to_be_drawn};
+use outcomes::{acquired, changed, drawn, freed, pair, probed, renewed};
 use rows::{Late, Pair, granted, mine, number, pairs, seen, wanted, watched};
 
 pub(super) use own::Own;
-
-/// So many of a request's claims draw a ticket by it, where each takes a statement of its own.
-const MOST_DRAWN: usize = 8;
 
 /// A request on its way through one statement, or a few.
 ///
@@ -253,25 +251,6 @@ impl Exchange {
         self.draws(0, outcomes)
     }
 
-    /// The stage in which the first of the claims from this one on draws a ticket.
-    fn draws(&self, from: usize, mut outcomes: Vec<Outcome>) -> Stage {
-        let mut rest = outcomes.iter_mut().take(MOST_DRAWN).enumerate().skip(from);
-        let next = rest.find_map(|(at, outcome)| to_be_drawn(outcome).map(|_| at));
-        match next.filter(|_| self.codec.draw.is_some()) {
-            Some(at) => Stage::Draw { at, outcomes },
-            None => done(drawn(outcomes)),
-        }
-    }
-
-    /// The stage after a ticket was drawn, if there still was a row to draw it from.
-    fn drew(&self, at: usize, mut outcomes: Vec<Outcome>, rows: Rows) -> Option<Stage> {
-        let number = if rows.is_empty() { 0 } else { number(rows)? };
-        if let Some(place) = outcomes.get_mut(at).and_then(to_be_drawn) {
-            place.ticket = u64::try_from(number).unwrap_or_default();
-        }
-        Some(self.draws(at + 1, outcomes))
-    }
-
     /// Takes the failure of the last statement.
     pub fn handle_failure(&mut self, failure: Failure) {
         let failure = self.codec.explain(failure, rights::COMMANDS);
@@ -378,13 +357,6 @@ impl Exchange {
     fn correct(&self, late: &[Late]) -> Option<Statement> {
         let (text, Late { name, fence, expiry }) = (self.codec.correct.as_ref()?, late.first()?);
         let params = [Value::Text(name.clone()), Value::Int(*fence), Value::Int(*expiry)];
-        Some(Statement { durable: false, ..Statement::new(text.clone(), params) })
-    }
-
-    /// Draws a ticket for the claim `at`.
-    fn draw(&self, at: usize) -> Option<Statement> {
-        let (text, claim) = (self.codec.draw.as_ref()?, self.request.claims().get(at)?);
-        let params = [Value::Text(claim.name.to_string()), Value::Text(claim.owner.to_string())];
         Some(Statement { durable: false, ..Statement::new(text.clone(), params) })
     }
 
