@@ -2,9 +2,10 @@
 //! driver needs for the least that must happen. `tests/bench` starts the servers and runs it.
 //!
 //! `bench [SECTION...]` runs only those sections: uncontended, handoff, throughput, held, fairness,
-//! waiters, pins, counts, peer.
+//! waiters, crowd, pins, counts, peer.
 
 mod counts;
+mod crowd;
 mod fairness;
 mod floor;
 mod handoff;
@@ -58,11 +59,12 @@ fn main() {
     let is_wanted = |section: &str| wanted.is_empty() || wanted.iter().any(|one| one == section);
     let folder = tempfile::tempdir().expect("a folder");
     let backends = backends(folder.path());
-    let sections: [Section; 9] = [
+    let sections: [Section; 10] = [
         ("uncontended", uncontended::run),
         ("handoff", handoff::run),
         ("fairness", fairness::run),
         ("waiters", handoff::waiters),
+        ("crowd", crowd::run),
         ("throughput", throughput::run),
         ("held", held::run),
         ("pins", pins::run),

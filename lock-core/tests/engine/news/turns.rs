@@ -94,7 +94,13 @@ fn who_waits_for_one_that_has_died_looks_though_the_line_has_not_moved() {
 /// A release tells nobody if no ticket was drawn.
 #[test]
 fn who_has_no_ticket_does_not_rely_on_being_told() {
-    let (mut scene, _) = begun();
+    let mut scene = told();
+    scene.acquire("a");
+    let claim = scene.sends(Action::Acquire, &["a"]);
+    scene.denies_for(&claim, holder("somebody", LEFT));
+    scene.told();
+    let first = scene.sends(Action::Subscribe, &[]);
+    begins(&mut scene, &first);
     let (mut looks, mut listen) = (0, None);
     while looks < 12 {
         if !scene.engine.has_work() {
