@@ -60,26 +60,9 @@ pub(super) fn make(table: TableName, terms: Terms) -> Codec {
     let carry = |text: &str| text.replace("{limited}", &limited).replace("{durable}", &durable);
     let [renewable, lives, late] = if watched { WATCHED } else { BY_CLOCK };
     let kept = Owner::KEPT.to_string();
-    let of = |text: String, alias: &str, of: &str| {
-        let its = |part: &str| {
-            part.replace(" l.", &format!(" {alias}.")).replace("(l.", &format!("({alias}."))
-        };
-        text.replace(
-            &format!("{{{of} {alias}}}"),
-            &its(match of {
-                "lives" => lives,
-                "good" => GOOD,
-                _ => BEHIND,
-            }),
-        )
-    };
     let carry = |text: &str| {
-        let text = carry(text);
-        let parts = ["lives", "good", "behind"]
-            .iter()
-            .flat_map(|part| ["l", "o", "s"].map(|alias| (alias, *part)));
-        let text = parts.fold(text, |text, (alias, part)| of(text, alias, part));
-        text.replace("{renewable}", renewable)
+        with_conditions(&carry(text), lives)
+            .replace("{renewable}", renewable)
             .replace("{late}", late)
             .replace("{late}", LATE)
             .replace("{kept}", &kept)
@@ -105,6 +88,18 @@ pub(super) fn make(table: TableName, terms: Terms) -> Codec {
     .with_correction(&carry(CORRECT));
     let codec = if carries { codec.with_draw(&carry(DRAW)) } else { codec };
     if watched { codec.with_end(&carry(END)) } else { codec }
+}
+
+/// `text` with the conditions on rows in their places: for `{lives o}`, that the lease of the row `o` lives.
+fn with_conditions(text: &str, lives: &str) -> String {
+    let mut text = text.to_string();
+    for (name, condition) in [("lives", lives), ("good", GOOD), ("behind", BEHIND)] {
+        for row in ["l", "o", "s"] {
+            let its = condition.replace("l.", &format!("{row}."));
+            text = text.replace(&format!("{{{name} {row}}}"), &its);
+        }
+    }
+    text
 }
 
 /// Whether a lease may be renewed, whether it lives, and whether its end is not told by the clock: it is [late](LATE), or
