@@ -20,21 +20,18 @@ pub(crate) struct Sqlite {
     jobs: mpsc::Sender<Job>,
     /// A channel that ends with the thread, when the file is closed.
     closed: oneshot::Receiver<Infallible>,
-    /// True while the name leads to the file that was opened.
+    /// True while the name leads to the file that was opened, and no I/O error was met that may be one of the connection.
     is_open: bool,
+    /// True if it can be opened again.
+    reopens: bool,
     /// True if no lasting log may be created beside the file.
     no_log: bool,
     /// The file's name.
     named: PathBuf,
 }
 
-/// Opens the file that has the name now.
-type Reopen = Box<dyn Fn() -> Result<File, ConnectError> + Send>;
-
-/// There is nothing to open again.
-fn gone() -> Reopen {
-    Box::new(|| reopen(None, false))
-}
+/// Opens the file that has the name now; [`None`] if there is nothing to open again.
+type Reopen = Option<Box<dyn Fn() -> Result<File, ConnectError> + Send>>;
 
 /// A job for the thread. Nobody waits for its answer after the time limit.
 enum Job {
@@ -55,20 +52,21 @@ impl Sqlite {
         Self::start(move || {
             let file = File::open(&path, true)?;
             let path = Some(file.named().to_path_buf());
-            Ok((file, Box::new(move || reopen(path.as_deref(), true)) as Reopen))
+            let again: Reopen = Some(Box::new(move || reopen(path.as_deref(), true)));
+            Ok((file, again))
         })
         .await
     }
 
     /// Opens the file if it exists. If it is deleted or replaced, it is not opened again.
     pub(crate) async fn look(path: PathBuf) -> Result<Self, ConfigError> {
-        Self::start(move || Ok((File::open(&path, false)?, gone()))).await
+        Self::start(move || Ok((File::open(&path, false)?, None))).await
     }
 
     /// Uses a connection of the caller's, and the file of its database `schema`.
     pub(crate) async fn with(connection: Connection, schema: &str) -> Result<Self, ConfigError> {
         let schema = schema.to_string();
-        Self::start(move || Ok((File::with(connection, &schema)?, gone()))).await
+        Self::start(move || Ok((File::with(connection, &schema)?, None))).await
     }
 
     /// Uses a connection that `make` makes, and another one when its file is deleted or replaced.
@@ -83,7 +81,10 @@ impl Sqlite {
             let file = File::with(made.map_err(failed)?, &schema);
             file.map_err(|error| Failure::NotSent(error.to_string()).into())
         };
-        let starting = Self::start(move || Ok((open()?, Box::new(open) as Reopen)));
+        let starting = Self::start(move || {
+            let (file, again): (File, Reopen) = (open()?, Some(Box::new(open)));
+            Ok((file, again))
+        });
         tokio::time::timeout(limit, starting).await.unwrap_or_else(|_| Err(late().into()))
     }
 
@@ -102,9 +103,10 @@ impl Sqlite {
         let thread = move || {
             let _alive = alive;
             match connect() {
-                Ok((file, reopen)) => {
-                    if tell.send(Ok((file.no_log(), file.named().to_path_buf()))).is_ok() {
-                        work(file, &reopen, &todo);
+                Ok((file, again)) => {
+                    let known = (file.no_log(), file.named().to_path_buf(), again.is_some());
+                    if tell.send(Ok(known)).is_ok() {
+                        work(file, &again, &todo);
                     }
                 }
                 Err(error) => drop(tell.send(Err(error))),
@@ -114,10 +116,10 @@ impl Sqlite {
             .name("lock sqlite".to_string())
             .spawn(thread)
             .map_err(|error| ConfigError::System(format!("it cannot start a thread: {error}")))?;
-        let (no_log, named) = told
+        let (no_log, named, reopens) = told
             .await
             .unwrap_or_else(|_| Err(ConfigError::System("SQLite panicked".to_string()).into()))?;
-        Ok(Self { jobs, closed, is_open: true, no_log, named })
+        Ok(Self { jobs, closed, is_open: true, reopens, no_log, named })
     }
 
     async fn ask<T, E: From<Failure>>(
@@ -158,7 +160,8 @@ impl Session for Sqlite {
         let until = Instant::now() + limit * 9 / 10;
         let statement = statement.clone();
         let result = self.ask(limit, |answer| Job::Run { statement, until, answer }).await;
-        self.is_open &= !matches!(result, Err(Failure::Gone(_)));
+        let fails = matches!(result, Err(Failure::Unknown(_))) && self.reopens;
+        self.is_open &= !fails && !matches!(result, Err(Failure::Gone(_)));
         result
     }
 
@@ -172,7 +175,7 @@ impl Session for Sqlite {
 
 /// The thread's loop. A deleted or replaced file fails each statement until it is opened again, because
 /// nobody may have waited for the first such answer.
-fn work(mut file: File, reopen: &Reopen, todo: &mpsc::Receiver<Job>) {
+fn work(mut file: File, again: &Reopen, todo: &mpsc::Receiver<Job>) {
     while let Ok(job) = todo.recv() {
         match job {
             Job::Run { answer, .. } if answer.is_closed() => {}
@@ -184,7 +187,8 @@ fn work(mut file: File, reopen: &Reopen, todo: &mpsc::Receiver<Job>) {
                 let _ = answer.send(result.unwrap_or_else(panicked));
             }
             Job::Open { answer } => {
-                let opened = reopen().map(|opened| file = opened);
+                let opened = again.as_ref().map_or_else(|| reopen(None, false), |again| again());
+                let opened = opened.map(|opened| file = opened);
                 let _ = answer.send(opened);
             }
         }

@@ -10,7 +10,8 @@ use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// An SQLite connection. It is opened again only when its file is no longer where it was.
+/// An SQLite connection. It is opened again when its file is no longer where it was, and after an I/O error, which may be one
+/// of the connection: its log was deleted, say. Another may do better.
 pub(crate) struct Sqlite {
     /// The file. `None` if its name leads to another file by now.
     file: Option<File>,
@@ -60,6 +61,12 @@ impl Sqlite {
     }
 }
 
+impl Again {
+    fn is_possible(&self) -> bool {
+        !matches!(self, Again::Gone)
+    }
+}
+
 fn closed() -> Failure {
     Failure::NotSent("the file is not open".to_string())
 }
@@ -90,7 +97,8 @@ impl Session for Sqlite {
     fn run(&mut self, statement: &Statement, budget: Duration) -> Result<Rows, Failure> {
         let file = self.file.as_mut().ok_or_else(closed)?;
         let result = file.run(statement, budget);
-        if matches!(result, Err(Failure::Gone(_))) {
+        let fails = matches!(result, Err(Failure::Unknown(_))) && self.again.is_possible();
+        if fails || matches!(result, Err(Failure::Gone(_))) {
             self.file = None;
         }
         result
