@@ -203,7 +203,7 @@ fn an_observer_looks_once_an_interval(kind: Kind, driver: Driver) {
 }
 
 /// Eight that want one lock again and again join the server's queue without a try. Each tries once a second, which a busy
-/// machine has more of. Consul has no queue.
+/// machine has more of, and may have to open the connection on which it waits, by some statements. Consul has no queue.
 fn a_hand_off_takes_two_requests(server: &Server, driver: Driver) {
     const CONTENDERS: i64 = 8;
     const EACH: i64 = 50;
@@ -234,7 +234,7 @@ fn a_hand_off_takes_two_requests(server: &Server, driver: Driver) {
     contest(EACH);
     let (counted, took) = contest(EACH);
     let requests: i64 = counted.iter().map(|(_, calls)| *calls).sum();
-    let tries = CONTENDERS * (2 + took.as_secs() as i64);
+    let tries = CONTENDERS * (8 + took.as_secs() as i64);
     println!("{requests} requests for {} hand-offs in {took:?}: {counted:?}", CONTENDERS * EACH);
     assert!(requests <= 2 * CONTENDERS * EACH + tries, "{requests} in {took:?}: {counted:?}");
 }
