@@ -278,8 +278,8 @@ fn twenty_waiters_do_not_spin(at: At) {
         std::thread::sleep(Duration::from_secs(3));
         let calls: i64 = observer.counted().iter().map(|(_, calls)| calls).sum();
         // Two statements a try, a try every 0.5 to 1 s once backed off: 240 at most in 3 s. PostgreSQL
-        // tells them when it is time.
-        let some = if at.0 == Kind::Postgres { 0..=0 } else { 20..=300 };
+        // tells sixteen of them when it is time, and the four that are far behind look.
+        let some = if at.0 == Kind::Postgres { 0..=40 } else { 20..=300 };
         assert!(some.contains(&calls), "{calls} statements in 3 s");
         for waiter in waiters {
             assert!(waiter.join().expect("no panic").expect("asked").is_none());
