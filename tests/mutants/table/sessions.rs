@@ -41,7 +41,7 @@ const OF_SESSIONS: &[Mutant] = &[
     },
     Mutant {
         name: "a release in a session is given up before the session ends",
-        file: "slot/state.rs",
+        file: "slot/context.rs",
         after: "pub(super) fn exposure(",
         good: "self.session.is_some()",
         bad: "false",
