@@ -8,7 +8,7 @@ use lock_core::sql::{
 use lock_core::{Claim, Instant, LockName, Owner, Request, SessionName, TableName};
 use lock_tests::advisory::{LONG, open};
 use lock_tests::consul::Consul;
-use lock_tests::place::{client, mysql_client};
+use lock_tests::place::{client, mysql_client, with_settings};
 use lock_tests::raw::Raw;
 use mysql::prelude::Queryable;
 use postgres::types::ToSql;
@@ -39,7 +39,7 @@ impl Ours {
                 Self::Sqlite(client, pair)
             }
             Kind::Postgres(url) => {
-                let mut client = client(url);
+                let mut client = client(&with_settings(url));
                 let pair = if is_row {
                     rows(&mut client, &pg_table::codec(name()))
                 } else {
