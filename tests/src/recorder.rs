@@ -115,8 +115,9 @@ impl CounterFn for Handle {
         with(|recorded| *recorded.counters.entry(self.0.clone()).or_default() += value);
     }
 
-    fn absolute(&self, _: u64) {
-        unimplemented!("nothing is counted so");
+    fn absolute(&self, value: u64) {
+        self.react();
+        with(|recorded| recorded.counters.insert(self.0.clone(), value));
     }
 }
 
@@ -129,8 +130,9 @@ impl GaugeFn for Handle {
         self.add(-value);
     }
 
-    fn set(&self, _: f64) {
-        unimplemented!("no gauge is set");
+    fn set(&self, value: f64) {
+        self.react();
+        with(|recorded| recorded.gauges.insert(self.0.clone(), value));
     }
 }
 

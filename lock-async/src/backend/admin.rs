@@ -74,7 +74,7 @@ impl<S: Session> AdminBackend for TableAdmin<S> {
                     return news.is_about(name);
                 }
             }
-            // What is broken is mended by the next look.
+            // A broken connection is mended by the next look.
             tokio::time::sleep_until(until).await;
             false
         })

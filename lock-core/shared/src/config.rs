@@ -260,7 +260,7 @@ impl Config {
     /// failures are told to `on_waiting`, the connect is tried again after a back-off of up to a second, and an acquire
     /// with a limit ends with `Error::Unavailable`. `try_lock` waits for two request budgets.
     ///
-    /// What `open` would have refused for good (a wrong password, a standby, a pooler before advisory locks, a missing
+    /// The reasons for which `open` would have refused for good (a wrong password, a standby, a pooler before advisory locks, a missing
     /// right, a server that is too far away for the TTL) ends all acquires that wait, each with the error that `open`
     /// would have returned. The next acquire tries again. `open` itself still fails for all that can be known without the
     /// server: settings, an SQLite file, certificates.

@@ -10,7 +10,7 @@ use core::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Leader {
-    /// What the leader says of itself: host, process id and a label of its own.
+    /// The leader's words about itself: host, process id and a label of its own.
     pub label: String,
     /// The fence of its hold, which is the number of its term. It is greater than that of each earlier term.
     pub term: Fence,

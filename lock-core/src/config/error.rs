@@ -237,7 +237,7 @@ mod tests {
         }
         assert!(causes(&LostReason::Deadline { last_failure: None }).is_empty());
         assert!(causes(&LostReason::Taken).is_empty());
-        // What only passes an error on has that error's causes.
+        // An error that only passes another on has that one's causes.
         let timing: Error = ConfigError::from(crate::error::TimingError::NoTime).into();
         assert!(causes(&timing).is_empty());
         let acquired = WithLockError::<()>::Acquire(Error::Closed);

@@ -18,9 +18,9 @@ use crate::time::Instant;
 use crate::timing::Timing;
 use core::time::Duration;
 
-/// Whoever has fewer ahead is to be notified.
+/// A waiter with fewer ahead of it is to be notified.
 const NEAR: u64 = 8;
-/// Whoever has as many ahead need not be. Between the two, it stays as it was.
+/// A waiter with as many ahead of it need not be. Between the two, it stays as it was.
 const FAR: u64 = 16;
 /// How often the next in line looks in the time of a turn.
 const LOOKS: u32 = 6;
@@ -34,7 +34,7 @@ pub(super) struct Line {
     order: Order,
     place: Option<Place>,
     is_near: bool,
-    /// What it was told last.
+    /// The last thing that it was told.
     seen: Option<Seen>,
     /// How long it takes until the next has its turn, as far as it was seen.
     turn: Option<Duration>,

@@ -298,7 +298,7 @@ impl Engine {
     fn take_news(&mut self, now: Instant, news: News) {
         let all = match news {
             News::Begun => {
-                // What was heard on this connection a moment ago is heard again.
+                // The connection was heard on a moment ago, and is the same.
                 if !matches!(self.subscription.ping, Ping::At(_)) {
                     self.subscription.forget();
                     if !self.near.is_empty() {

@@ -1,4 +1,4 @@
-//! What one step of a slot may read and write.
+//! The surroundings that one step of a slot may read and write.
 
 use super::state::Known;
 use crate::event::{Event, LockId};

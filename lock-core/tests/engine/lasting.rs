@@ -19,7 +19,7 @@ fn warning() -> Scenario {
 }
 
 impl Scenario {
-    /// What it tells until `time` has passed. Looks find the lock taken, and renewals are confirmed.
+    /// The events that it tells until `time` has passed. Looks find the lock taken, and renewals are confirmed.
     fn tells_in(&mut self, time: Duration, label: &str) -> Vec<Event> {
         let (mut told, until) = (Vec::new(), self.now.after(time));
         loop {

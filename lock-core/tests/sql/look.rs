@@ -1,4 +1,4 @@
-//! What somebody that waits sees, and the ticket that it draws.
+//! The view that a waiter has of a lock, and the ticket that it draws.
 
 use super::*;
 use lock_core::sql::mysql;
@@ -13,7 +13,7 @@ fn look(names: &[&str]) -> Request {
     Request::Probe { claims: names.iter().map(|name| claim(name, 1)).collect() }
 }
 
-/// What is seen of a lock that another has, or nobody: 0 or 2.
+/// A row of a lock that another has, or nobody: 0 or 2.
 fn row(name: &str, ticket: i64, state: i64) -> Vec<Value> {
     let times = [int(5), int(7)];
     let rest = [int(ticket), int(3), int(8), int(0), int(state)];

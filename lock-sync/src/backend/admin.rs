@@ -71,7 +71,7 @@ impl<S: Session> AdminBackend for TableAdmin<S> {
                 return news.is_about(name);
             }
         }
-        // What is broken is mended by the next look.
+        // A broken connection is mended by the next look.
         std::thread::sleep(until.since(clock::now()));
         false
     }

@@ -84,7 +84,7 @@ fn does_all(place: &Place, admin: &mut Admin) {
     assert_eq!(admin.status("n").expect("asked"), None);
 }
 
-/// Who leads is told on them, too, and over connections that end meanwhile.
+/// The leader is told on them, too, and over connections that end meanwhile.
 fn observes(place: &Place, admin: Admin, end: impl Fn()) {
     let mut observer = admin.observe("n", Duration::from_millis(100));
     // With a pool, more than one look may meet a connection that has ended, which is told.

@@ -1,4 +1,4 @@
-//! What is recorded of locks, in every place. The locks of each test have names of their own, which are recorded with them.
+//! The measurements that are recorded of locks, in every place. The locks of each test have names of their own, which are recorded with them.
 
 use crate::places::{SHORT, SOON, TTL};
 use lock_sync::{Config, LostReason};

@@ -17,7 +17,7 @@ use std::time::Duration;
 const TTL: Duration = Duration::from_secs(60);
 const ROUNDS: usize = 400;
 
-/// What PostgreSQL counts of a statement.
+/// PostgreSQL's counts of a statement.
 #[derive(Clone, Copy, Debug, Default)]
 struct Plan {
     statements: u64,
@@ -169,7 +169,7 @@ impl Counters {
         last
     }
 
-    /// What it took, without what reading the counters takes.
+    /// Its cost, without that of reading the counters.
     fn of(&mut self, work: impl FnOnce()) -> Counts {
         let idle = self.quiet();
         let before = self.read();

@@ -30,7 +30,7 @@ fn told(subscriber: &mut Table) -> Vec<String> {
     names
 }
 
-/// What is told when a lock is freed, and it is the turn of this ticket.
+/// The payload that tells that a lock is freed, and that it is the turn of this ticket.
 fn freed(name: &str, ticket: u64) -> String {
     format!("\u{2}{ticket} 0 {name}")
 }

@@ -145,7 +145,7 @@ everywhere! {
     consul "needs a Consul server: tests/run starts one"
 }
 
-/// Whoever waits gets the very error that the first connect would have ended with.
+/// A waiter gets the very error that the first connect would have ended with.
 fn is_refused(locks: &Locks, expected: &Error) {
     std::thread::scope(|scope| {
         let waiters = ["a", "a", "b"].map(|name| scope.spawn(move || locks.lock(name)));
@@ -217,7 +217,7 @@ fn a_table_that_is_none_is_told_on_sqlite() {
     a_table_that_is_none_is_told(&Place::sqlite());
 }
 
-/// What a server says at the login.
+/// A server's words at the login.
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn a_database_that_does_not_exist_is_told() {

@@ -123,7 +123,7 @@ impl Holder {
         Self { input: child.stdin.take(), child, output }
     }
 
-    /// What it says next.
+    /// Its next words.
     fn says(&mut self) -> String {
         loop {
             let line = self.output.next().expect("it goes on").expect("text");

@@ -1,4 +1,4 @@
-//! What is recorded of locks. The recorder is the program's, so that these tests have a process of their own, in which one
+//! The measurements that are recorded of locks. The recorder is the program's, so that these tests have a process of their own, in which one
 //! runs at a time. `conformance` has those of every place.
 
 mod hostile;

@@ -1,4 +1,4 @@
-//! What an attempt and a hold record.
+//! The measurements that an attempt and a hold record.
 
 use super::names::{ACQUIRE_DURATION, ACQUIRES, HELD, HOLD_DURATION, LOST, METADATA};
 use super::queue::{Entry, Queue};

@@ -96,7 +96,7 @@ impl Row {
         LeaseVersion { fence: Fence::new(self.fence), expiry }
     }
 
-    /// What a denial says of the holder. A silent table says nothing but what is watched.
+    /// The words of a denial about the holder. A silent table says nothing but what is watched.
     pub(super) fn told(
         &self,
         now: Instant,

@@ -5,7 +5,7 @@ use crate::request::{Claim, Request};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-/// What a claim has in a statement about several, besides name and owner.
+/// The terms of a claim in a statement about several, besides name and owner.
 pub(in super::super) struct Own {
     /// In µs.
     pub(in super::super) ttl: i64,
@@ -15,7 +15,7 @@ pub(in super::super) struct Own {
 }
 
 impl Exchange {
-    /// What this claim has in a statement about several: its turn where it wants the lock, TTL and label if one of
+    /// The terms of this claim in a statement about several: its turn where it wants the lock, TTL and label if one of
     /// them is its own. Renewals that are checked have a TTL each, for each must have been renewed for its own.
     pub(super) fn own(&self, claim: &Claim) -> Option<Own> {
         let turn = self.has_turns().then(|| claim.turn.number());

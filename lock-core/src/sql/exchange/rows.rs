@@ -32,7 +32,7 @@ pub(super) fn granted(rows: Rows) -> Option<BTreeMap<String, Fence>> {
 /// A lock that is not free for a waiter, as it was seen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Seen {
-    /// Who has it, or had it last. The waiter's place has the ticket 0 if it is to draw one.
+    /// Its holder, or its last one. The waiter's place has the ticket 0 if it is to draw one.
     pub(super) holder: Holder,
     /// Nobody has it, and it is left to those ahead.
     pub(super) reserved: bool,

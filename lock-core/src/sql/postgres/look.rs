@@ -1,4 +1,4 @@
-//! Who holds the locks that are waited for, and whose turn it is.
+//! The holders of the locks that are waited for, and the turns of waiters.
 
 /// Name, holder, held for and expires in, both in µs, the waiter's ticket or 0, how many are ahead, fence, the expiry if it
 /// is [late](super::LATE), and 1 if it is kept and nobody has it, or 2 if it is free, and left to those ahead.

@@ -74,7 +74,7 @@ fn who_frees_it_knows_whether_somebody_waits() {
     table.acquire("a", 2);
     assert_eq!(waits(&table, &[claim("a", 9)]), [place(1, 0)]);
     assert_eq!(freed(&table, &[claim("a", 2)]), [wanted()]);
-    // Who has waited is served, and then nobody waits.
+    // The waiter is served, and then nobody waits.
     let mine = Claim { turn: Turn::Of(Some(1)), ..claim("a", 9) };
     assert!(matches!(table.acquire_all(&[mine])[..], [Outcome::Granted(_)]));
     assert_eq!(freed(&table, &[claim("a", 9)]), [free()]);

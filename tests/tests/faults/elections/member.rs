@@ -68,7 +68,7 @@ impl Member {
         };
         let mut pen = Pen::new(Path::new(record), number.parse().expect("a number"));
         if kind != "Withlock" {
-            // What withlock runs is ended by withlock, or the trial fails.
+            // The command of withlock is ended by withlock, or the trial fails.
             set_parent_process_death_signal(Some(Signal::KILL)).expect("set");
         }
         let config = || url.parse::<Config>().expect("a good URL");
@@ -89,7 +89,7 @@ impl Member {
                 let ended = locks.campaign(NAME, |term| {
                     loop {
                         let at = now();
-                        // What is true a moment later was true at that one.
+                        // A hold that lasts a moment later lasted at that one.
                         if !term.is_held() {
                             return ControlFlow::<()>::Continue(());
                         }
