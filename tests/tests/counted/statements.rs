@@ -1,10 +1,11 @@
 //! How many statements it takes, counted at the server.
 
+use crate::crowd::contest;
 use lock_tests::drivers::{Admin, Driven, Driver, Guard};
 use lock_tests::observer::Observer;
 use lock_tests::place::{Keeps, Place};
 use lock_tests::servers::{Kind, Server};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 macro_rules! counted {
     ($($name:ident)*) => {
@@ -214,25 +215,10 @@ fn a_hand_off_takes_two_requests(server: &Server, driver: Driver) {
     let ttl = Duration::from_secs(12);
     let all: Vec<_> = (0..CONTENDERS).map(|_| place.locks(ttl)).collect();
     let mut observer = Observer::new(server);
-    let mut contest = |times: i64| {
-        observer.reset();
-        let began = Instant::now();
-        std::thread::scope(|scope| {
-            for locks in &all {
-                scope.spawn(move || {
-                    for _ in 0..times {
-                        locks.lock("a").expect("granted").release().expect("freed");
-                    }
-                });
-            }
-        });
-        let mut counted = observer.counted();
-        counted.retain(|(text, _)| !keeps(text));
-        (counted, began.elapsed())
-    };
     // Each opens the connection on which it waits.
-    contest(EACH);
-    let (counted, took) = contest(EACH);
+    contest(&all, EACH, &mut observer);
+    let (mut counted, took) = contest(&all, EACH, &mut observer);
+    counted.retain(|(text, _)| !keeps(text));
     let requests: i64 = counted.iter().map(|(_, calls)| *calls).sum();
     let tries = CONTENDERS * (8 + took.as_secs() as i64);
     println!("{requests} requests for {} hand-offs in {took:?}: {counted:?}", CONTENDERS * EACH);
