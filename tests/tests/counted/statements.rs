@@ -49,36 +49,54 @@ counted! {
 }
 
 macro_rules! sessions_counted {
-    ($($name:ident)*) => {
+    ($($name:ident)* ; queues: $($queue:ident)*) => {
         mod postgres_advisory {
             $(#[test]
             #[ignore = "needs a PostgreSQL server: tests/run starts one"]
             fn $name() { super::$name(&super::Kind::Postgres.server(), super::Driver::Blocking) })*
+            $(#[test]
+            #[ignore = "needs a PostgreSQL server: tests/run starts one"]
+            fn $queue() { super::$queue(super::Kind::Postgres, super::Driver::Blocking) })*
         }
         mod postgres_advisory_with_tokio {
             $(#[test]
             #[ignore = "needs a PostgreSQL server: tests/run starts one"]
             fn $name() { super::$name(&super::Kind::Postgres.server(), super::Driver::Tokio) })*
+            $(#[test]
+            #[ignore = "needs a PostgreSQL server: tests/run starts one"]
+            fn $queue() { super::$queue(super::Kind::Postgres, super::Driver::Tokio) })*
         }
         mod mysql_advisory {
             $(#[test]
             #[ignore = "needs a MySQL server: tests/run starts one"]
             fn $name() { super::$name(&super::Kind::Mysql.server(), super::Driver::Blocking) })*
+            $(#[test]
+            #[ignore = "needs a MySQL server: tests/run starts one"]
+            fn $queue() { super::$queue(super::Kind::Mysql, super::Driver::Blocking) })*
         }
         mod mysql_advisory_with_tokio {
             $(#[test]
             #[ignore = "needs a MySQL server: tests/run starts one"]
             fn $name() { super::$name(&super::Kind::Mysql.server(), super::Driver::Tokio) })*
+            $(#[test]
+            #[ignore = "needs a MySQL server: tests/run starts one"]
+            fn $queue() { super::$queue(super::Kind::Mysql, super::Driver::Tokio) })*
         }
         mod mariadb_advisory {
             $(#[test]
             #[ignore = "needs a MariaDB server: tests/run starts one"]
             fn $name() { super::$name(&super::Kind::Mariadb.server(), super::Driver::Blocking) })*
+            $(#[test]
+            #[ignore = "needs a MariaDB server: tests/run starts one"]
+            fn $queue() { super::$queue(super::Kind::Mariadb, super::Driver::Blocking) })*
         }
         mod mariadb_advisory_with_tokio {
             $(#[test]
             #[ignore = "needs a MariaDB server: tests/run starts one"]
             fn $name() { super::$name(&super::Kind::Mariadb.server(), super::Driver::Tokio) })*
+            $(#[test]
+            #[ignore = "needs a MariaDB server: tests/run starts one"]
+            fn $queue() { super::$queue(super::Kind::Mariadb, super::Driver::Tokio) })*
         }
         mod consul {
             $(#[test]
@@ -97,6 +115,7 @@ sessions_counted! {
     in_a_session_it_takes_one_request_to_acquire_and_one_to_release
     one_request_keeps_a_thousand_locks
     waiters_wait_at_the_server
+    ; queues:
     a_hand_off_takes_two_requests
 }
 
@@ -204,17 +223,15 @@ fn an_observer_looks_once_an_interval(kind: Kind, driver: Driver) {
 }
 
 /// Eight that want one lock again and again join the server's queue without a try. Each tries once a second, which a busy
-/// machine has more of, and may have to open the connection on which it waits, by some statements. Consul has no queue.
-fn a_hand_off_takes_two_requests(server: &Server, driver: Driver) {
+/// machine has more of, and may have to open the connection on which it waits, by some statements.
+fn a_hand_off_takes_two_requests(kind: Kind, driver: Driver) {
+    let server = kind.server();
     const CONTENDERS: i64 = 8;
     const EACH: i64 = 50;
-    let place = own(server, driver);
-    if matches!(place.keeps(), Keeps::Keys) {
-        return;
-    }
+    let place = own(&server, driver);
     let ttl = Duration::from_secs(12);
     let all: Vec<_> = (0..CONTENDERS).map(|_| place.locks(ttl)).collect();
-    let mut observer = Observer::new(server);
+    let mut observer = Observer::new(&server);
     // Each opens the connection on which it waits.
     contest(&all, EACH, &mut observer);
     let (mut counted, took) = contest(&all, EACH, &mut observer);
