@@ -24,7 +24,7 @@ SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at
            AND (column_name IN ('name', 'owner', 'fence', 'expires_us', 'acquired_us', 'ttl_us', 'queue', 'served', 'holder')
                 OR extra LIKE '%auto_increment%')),
        COUNT(*), COUNT(CASE WHEN k.fits THEN 1 END),
-       @@SESSION.autocommit = 1, COALESCE(?, DATABASE()), CURRENT_USER(),
+       IF(FIND_IN_SET('SIMULTANEOUS_ASSIGNMENT', @@SESSION.sql_mode), 2, @@SESSION.autocommit = 1), COALESCE(?, DATABASE()), CURRENT_USER(),
        (SELECT COUNT(*) FROM information_schema.triggers
          WHERE event_object_schema = COALESCE(?, DATABASE()) AND event_object_table = ?),
        COALESCE(/*M! (SELECT variable_value FROM information_schema.global_variables WHERE variable_name = 'WSREP_ON'), */ 'OFF')
@@ -54,27 +54,20 @@ SET SESSION wsrep_sync_wait = 7;
 -- acquire: take the name if it is free
 INSERT INTO `locks` (name, owner, fence, expires_us, acquired_us, ttl_us, served, holder)
 SELECT c.its_name, c.claimant, LAST_INSERT_ID(c.now), c.now + c.ttl, c.now, c.ttl, ABS(c.turn) % 9007199254740991, c.label
-  FROM (SELECT c.*
-          FROM (SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, CAST(? AS SIGNED) AS ttl, ? AS label, UNHEX(?) AS its_name, UNHEX(?) AS claimant, CAST(? AS SIGNED) AS turn) AS c
-          LEFT JOIN `locks` AS l ON l.name = c.its_name AND NOT l.owner <=> c.claimant AND (c.turn > 0 AND l.queue > l.served AND l.expires_us <= c.now
-          AND LEAST(c.turn, l.queue + 1) - l.served > POW(2, LEAST(62, (c.now - l.expires_us)
-              DIV LEAST(GREATEST((l.expires_us - l.acquired_us) DIV 4, 20000), 250000))))
-         WHERE l.name IS NULL) AS c
+  FROM (SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, CAST(? AS SIGNED) AS ttl, ? AS label, UNHEX(?) AS its_name, UNHEX(?) AS claimant, CAST(? AS SIGNED) AS turn) AS c
 ON DUPLICATE KEY UPDATE
-       fence = CASE WHEN owner = c.claimant THEN LAST_INSERT_ID(fence)
-                    WHEN owner IS NULL OR expires_us <= c.now THEN LAST_INSERT_ID(GREATEST(fence + 1, c.now))
+       ttl_us = IF((owner IS NULL OR owner <> c.claimant AND expires_us <= c.now) AND NOT (c.turn > 0 AND queue > served AND expires_us <= c.now
+          AND LEAST(c.turn, queue + 1) - served > POW(2, LEAST(62, (c.now - expires_us)
+              DIV LEAST(GREATEST((expires_us - acquired_us) DIV 4, 20000), 250000)))), 0, GREATEST(ttl_us, 1)),
+       fence = CASE WHEN ttl_us = 0 THEN LAST_INSERT_ID(GREATEST(fence + 1, c.now))
+                    WHEN owner = c.claimant THEN LAST_INSERT_ID(fence)
                     ELSE fence + LAST_INSERT_ID(0) END,
-       acquired_us = CASE WHEN owner = c.claimant THEN acquired_us
-                          WHEN owner IS NULL OR expires_us <= c.now THEN c.now
-                          ELSE acquired_us END,
-       ttl_us = CASE WHEN owner = c.claimant THEN GREATEST(ttl_us, c.ttl)
-                     WHEN owner IS NULL OR expires_us <= c.now THEN c.ttl
-                     ELSE ttl_us END,
-       served = CASE WHEN owner IS NULL OR expires_us <= c.now OR owner = c.claimant
-                     THEN GREATEST(served, LEAST(ABS(c.turn) % 9007199254740991, queue)) ELSE served END,
-       holder = CASE WHEN owner IS NULL OR expires_us <= c.now OR owner = c.claimant THEN c.label ELSE holder END,
-       owner = CASE WHEN owner IS NULL OR expires_us <= c.now THEN c.claimant ELSE owner END,
-       expires_us = CASE WHEN owner = c.claimant THEN GREATEST(expires_us + 1, c.now + c.ttl) ELSE expires_us END;
+       acquired_us = IF(ttl_us = 0, c.now, acquired_us),
+       owner = IF(ttl_us = 0, c.claimant, owner),
+       served = IF(owner = c.claimant, GREATEST(served, LEAST(ABS(c.turn) % 9007199254740991, queue)), served),
+       holder = IF(owner = c.claimant, c.label, holder),
+       expires_us = IF(owner = c.claimant, GREATEST(expires_us + 1, c.now + c.ttl), expires_us),
+       ttl_us = IF(owner = c.claimant, GREATEST(ttl_us, c.ttl), ttl_us);
 
 -- acquire: take the names that are free
 INSERT INTO `locks` (name, owner, fence, expires_us, acquired_us, ttl_us, served, holder)
@@ -83,20 +76,18 @@ SELECT c.its_name, c.claimant, LAST_INSERT_ID(c.now), c.now + c.ttl, c.now, c.tt
                UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, j.turn AS turn
           FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]', ttl BIGINT PATH '$[2]', label VARCHAR(510) PATH '$[3]', turn BIGINT PATH '$[4]')) AS j) AS c
 ON DUPLICATE KEY UPDATE
-       fence = CASE WHEN owner = c.claimant THEN LAST_INSERT_ID(fence)
-                    WHEN owner IS NULL OR expires_us <= c.now THEN LAST_INSERT_ID(GREATEST(fence + 1, c.now))
+       ttl_us = IF((owner IS NULL OR owner <> c.claimant AND expires_us <= c.now) AND NOT (c.turn > 0 AND queue > served AND expires_us <= c.now
+          AND LEAST(c.turn, queue + 1) - served > POW(2, LEAST(62, (c.now - expires_us)
+              DIV LEAST(GREATEST((expires_us - acquired_us) DIV 4, 20000), 250000)))), 0, GREATEST(ttl_us, 1)),
+       fence = CASE WHEN ttl_us = 0 THEN LAST_INSERT_ID(GREATEST(fence + 1, c.now))
+                    WHEN owner = c.claimant THEN LAST_INSERT_ID(fence)
                     ELSE fence + LAST_INSERT_ID(0) END,
-       acquired_us = CASE WHEN owner = c.claimant THEN acquired_us
-                          WHEN owner IS NULL OR expires_us <= c.now THEN c.now
-                          ELSE acquired_us END,
-       ttl_us = CASE WHEN owner = c.claimant THEN GREATEST(ttl_us, c.ttl)
-                     WHEN owner IS NULL OR expires_us <= c.now THEN c.ttl
-                     ELSE ttl_us END,
-       served = CASE WHEN owner IS NULL OR expires_us <= c.now OR owner = c.claimant
-                     THEN GREATEST(served, LEAST(ABS(c.turn) % 9007199254740991, queue)) ELSE served END,
-       holder = CASE WHEN owner IS NULL OR expires_us <= c.now OR owner = c.claimant THEN c.label ELSE holder END,
-       owner = CASE WHEN owner IS NULL OR expires_us <= c.now THEN c.claimant ELSE owner END,
-       expires_us = CASE WHEN owner = c.claimant THEN GREATEST(expires_us + 1, c.now + c.ttl) ELSE expires_us END;
+       acquired_us = IF(ttl_us = 0, c.now, acquired_us),
+       owner = IF(ttl_us = 0, c.claimant, owner),
+       served = IF(owner = c.claimant, GREATEST(served, LEAST(ABS(c.turn) % 9007199254740991, queue)), served),
+       holder = IF(owner = c.claimant, c.label, holder),
+       expires_us = IF(owner = c.claimant, GREATEST(expires_us + 1, c.now + c.ttl), expires_us),
+       ttl_us = IF(owner = c.claimant, GREATEST(ttl_us, c.ttl), ttl_us);
 
 -- acquire and look: who has it
 SELECT l.name, l.holder, c.now - l.acquired_us,
@@ -107,9 +98,9 @@ SELECT l.name, l.holder, c.now - l.acquired_us,
        CAST(IF(l.owner IS NOT NULL AND l.expires_us > c.now, l.owner = X'00000000000000000000000000000000', 2) AS SIGNED)
   FROM (SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, UNHEX(?) AS its_name, UNHEX(?) AS claimant, CAST(? AS SIGNED) AS turn) AS c
   STRAIGHT_JOIN `locks` AS l ON l.name = c.its_name
- WHERE NOT l.owner <=> c.claimant AND (l.owner IS NOT NULL AND l.expires_us > c.now OR (c.turn > 0 AND l.queue > l.served AND l.expires_us <= c.now
-          AND LEAST(c.turn, l.queue + 1) - l.served > POW(2, LEAST(62, (c.now - l.expires_us)
-              DIV LEAST(GREATEST((l.expires_us - l.acquired_us) DIV 4, 20000), 250000)))));
+ WHERE NOT l.owner <=> c.claimant AND (l.owner IS NOT NULL AND l.expires_us > c.now OR (c.turn > 0 AND queue > served AND expires_us <= c.now
+          AND LEAST(c.turn, queue + 1) - served > POW(2, LEAST(62, (c.now - expires_us)
+              DIV LEAST(GREATEST((expires_us - acquired_us) DIV 4, 20000), 250000)))));
 
 -- acquire and look: who has them
 SELECT l.name, l.holder, c.now - l.acquired_us,
@@ -120,9 +111,9 @@ SELECT l.name, l.holder, c.now - l.acquired_us,
        CAST(IF(l.owner IS NOT NULL AND l.expires_us > c.now, l.owner = X'00000000000000000000000000000000', 2) AS SIGNED)
   FROM (SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, j.turn AS turn FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]', ttl BIGINT PATH '$[2]', label VARCHAR(510) PATH '$[3]', turn BIGINT PATH '$[4]')) AS j) AS c
   STRAIGHT_JOIN `locks` AS l ON l.name = c.its_name
- WHERE NOT l.owner <=> c.claimant AND (l.owner IS NOT NULL AND l.expires_us > c.now OR (c.turn > 0 AND l.queue > l.served AND l.expires_us <= c.now
-          AND LEAST(c.turn, l.queue + 1) - l.served > POW(2, LEAST(62, (c.now - l.expires_us)
-              DIV LEAST(GREATEST((l.expires_us - l.acquired_us) DIV 4, 20000), 250000)))));
+ WHERE NOT l.owner <=> c.claimant AND (l.owner IS NOT NULL AND l.expires_us > c.now OR (c.turn > 0 AND queue > served AND expires_us <= c.now
+          AND LEAST(c.turn, queue + 1) - served > POW(2, LEAST(62, (c.now - expires_us)
+              DIV LEAST(GREATEST((expires_us - acquired_us) DIV 4, 20000), 250000)))));
 
 -- acquire and look: who waits for it draws a ticket
 UPDATE `locks`
@@ -172,28 +163,21 @@ SELECT l.name, LOWER(HEX(l.owner)), l.fence, CAST(l.queue > l.served AS SIGNED)
 -- through a proxy: take the name if it is free
 INSERT INTO `locks` (name, owner, fence, expires_us, acquired_us, ttl_us, served, holder)
 SELECT c.its_name, c.claimant, LAST_INSERT_ID(c.now), c.now + c.ttl, c.now, c.ttl, ABS(c.turn) % 9007199254740991, c.label
-  FROM (SELECT c.*
-          FROM (SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, CAST(? AS SIGNED) AS ttl, ? AS label, UNHEX(?) AS its_name, UNHEX(?) AS claimant, CAST(? AS SIGNED) AS turn) AS c
-          LEFT JOIN `locks` AS l ON l.name = c.its_name AND NOT l.owner <=> c.claimant AND (c.turn > 0 AND l.queue > l.served AND l.expires_us <= c.now
-          AND LEAST(c.turn, l.queue + 1) - l.served > POW(2, LEAST(62, (c.now - l.expires_us)
-              DIV LEAST(GREATEST((l.expires_us - l.acquired_us) DIV 4, 20000), 250000))))
-         WHERE l.name IS NULL
-   AND @@SESSION.autocommit = 1) AS c
+  FROM (SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, CAST(? AS SIGNED) AS ttl, ? AS label, UNHEX(?) AS its_name, UNHEX(?) AS claimant, CAST(? AS SIGNED) AS turn) AS c
+ WHERE @@SESSION.autocommit = 1 AND NOT FIND_IN_SET('SIMULTANEOUS_ASSIGNMENT', @@SESSION.sql_mode)
 ON DUPLICATE KEY UPDATE
-       fence = CASE WHEN owner = c.claimant THEN LAST_INSERT_ID(fence)
-                    WHEN owner IS NULL OR expires_us <= c.now THEN LAST_INSERT_ID(GREATEST(fence + 1, c.now))
+       ttl_us = IF((owner IS NULL OR owner <> c.claimant AND expires_us <= c.now) AND NOT (c.turn > 0 AND queue > served AND expires_us <= c.now
+          AND LEAST(c.turn, queue + 1) - served > POW(2, LEAST(62, (c.now - expires_us)
+              DIV LEAST(GREATEST((expires_us - acquired_us) DIV 4, 20000), 250000)))), 0, GREATEST(ttl_us, 1)),
+       fence = CASE WHEN ttl_us = 0 THEN LAST_INSERT_ID(GREATEST(fence + 1, c.now))
+                    WHEN owner = c.claimant THEN LAST_INSERT_ID(fence)
                     ELSE fence + LAST_INSERT_ID(0) END,
-       acquired_us = CASE WHEN owner = c.claimant THEN acquired_us
-                          WHEN owner IS NULL OR expires_us <= c.now THEN c.now
-                          ELSE acquired_us END,
-       ttl_us = CASE WHEN owner = c.claimant THEN GREATEST(ttl_us, c.ttl)
-                     WHEN owner IS NULL OR expires_us <= c.now THEN c.ttl
-                     ELSE ttl_us END,
-       served = CASE WHEN owner IS NULL OR expires_us <= c.now OR owner = c.claimant
-                     THEN GREATEST(served, LEAST(ABS(c.turn) % 9007199254740991, queue)) ELSE served END,
-       holder = CASE WHEN owner IS NULL OR expires_us <= c.now OR owner = c.claimant THEN c.label ELSE holder END,
-       owner = CASE WHEN owner IS NULL OR expires_us <= c.now THEN c.claimant ELSE owner END,
-       expires_us = CASE WHEN owner = c.claimant THEN GREATEST(expires_us + 1, c.now + c.ttl) ELSE expires_us END;
+       acquired_us = IF(ttl_us = 0, c.now, acquired_us),
+       owner = IF(ttl_us = 0, c.claimant, owner),
+       served = IF(owner = c.claimant, GREATEST(served, LEAST(ABS(c.turn) % 9007199254740991, queue)), served),
+       holder = IF(owner = c.claimant, c.label, holder),
+       expires_us = IF(owner = c.claimant, GREATEST(expires_us + 1, c.now + c.ttl), expires_us),
+       ttl_us = IF(owner = c.claimant, GREATEST(ttl_us, c.ttl), ttl_us);
 
 -- through a proxy: take the names that are free
 INSERT INTO `locks` (name, owner, fence, expires_us, acquired_us, ttl_us, served, holder)
@@ -201,22 +185,20 @@ SELECT c.its_name, c.claimant, LAST_INSERT_ID(c.now), c.now + c.ttl, c.now, c.tt
   FROM (SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, COALESCE(j.ttl, CAST(? AS SIGNED)) AS ttl, COALESCE(CONVERT(UNHEX(j.label) USING utf8mb4), ?) AS label,
                UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, j.turn AS turn
           FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]', ttl BIGINT PATH '$[2]', label VARCHAR(510) PATH '$[3]', turn BIGINT PATH '$[4]')) AS j) AS c
- WHERE @@SESSION.autocommit = 1
+ WHERE @@SESSION.autocommit = 1 AND NOT FIND_IN_SET('SIMULTANEOUS_ASSIGNMENT', @@SESSION.sql_mode)
 ON DUPLICATE KEY UPDATE
-       fence = CASE WHEN owner = c.claimant THEN LAST_INSERT_ID(fence)
-                    WHEN owner IS NULL OR expires_us <= c.now THEN LAST_INSERT_ID(GREATEST(fence + 1, c.now))
+       ttl_us = IF((owner IS NULL OR owner <> c.claimant AND expires_us <= c.now) AND NOT (c.turn > 0 AND queue > served AND expires_us <= c.now
+          AND LEAST(c.turn, queue + 1) - served > POW(2, LEAST(62, (c.now - expires_us)
+              DIV LEAST(GREATEST((expires_us - acquired_us) DIV 4, 20000), 250000)))), 0, GREATEST(ttl_us, 1)),
+       fence = CASE WHEN ttl_us = 0 THEN LAST_INSERT_ID(GREATEST(fence + 1, c.now))
+                    WHEN owner = c.claimant THEN LAST_INSERT_ID(fence)
                     ELSE fence + LAST_INSERT_ID(0) END,
-       acquired_us = CASE WHEN owner = c.claimant THEN acquired_us
-                          WHEN owner IS NULL OR expires_us <= c.now THEN c.now
-                          ELSE acquired_us END,
-       ttl_us = CASE WHEN owner = c.claimant THEN GREATEST(ttl_us, c.ttl)
-                     WHEN owner IS NULL OR expires_us <= c.now THEN c.ttl
-                     ELSE ttl_us END,
-       served = CASE WHEN owner IS NULL OR expires_us <= c.now OR owner = c.claimant
-                     THEN GREATEST(served, LEAST(ABS(c.turn) % 9007199254740991, queue)) ELSE served END,
-       holder = CASE WHEN owner IS NULL OR expires_us <= c.now OR owner = c.claimant THEN c.label ELSE holder END,
-       owner = CASE WHEN owner IS NULL OR expires_us <= c.now THEN c.claimant ELSE owner END,
-       expires_us = CASE WHEN owner = c.claimant THEN GREATEST(expires_us + 1, c.now + c.ttl) ELSE expires_us END;
+       acquired_us = IF(ttl_us = 0, c.now, acquired_us),
+       owner = IF(ttl_us = 0, c.claimant, owner),
+       served = IF(owner = c.claimant, GREATEST(served, LEAST(ABS(c.turn) % 9007199254740991, queue)), served),
+       holder = IF(owner = c.claimant, c.label, holder),
+       expires_us = IF(owner = c.claimant, GREATEST(expires_us + 1, c.now + c.ttl), expires_us),
+       ttl_us = IF(owner = c.claimant, GREATEST(ttl_us, c.ttl), ttl_us);
 
 -- through a proxy: renew
 UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, COALESCE(j.ttl, ?) AS ttl

@@ -11,8 +11,8 @@
 //!   is answered by the number of its rows, which no flag changes.
 //! * That is one number. Where a request is about several claims, a second statement reads which.
 //!   It locks what it reads, so that a proxy does not send it to a replica.
-//! * Assignments are evaluated from left to right, each seeing what those before it did: first what
-//!   depends on the old owner and expiry, then the owner, then the expiry.
+//! * Assignments are evaluated from left to right, each seeing what those before it did. A claim first decides by the old
+//!   owner, expiry and tickets, and sets the columns by that decision.
 //! * Each renewal moves the expiry, by a microsecond at least: where the clock was set back, an expiry that
 //!   has not moved is that of a lease that was not renewed. See [`Exchange`](super::Exchange).
 //! * Claims are a JSON array of `[name, owner]`, both hexadecimal: they mean the same in every
@@ -43,8 +43,13 @@ pub fn codec(table: TableName) -> Codec {
 /// themselves.
 pub(super) fn make(table: TableName, terms: Terms) -> Codec {
     let and = if terms.carries { "\n   AND @@SESSION.autocommit = 1" } else { "" };
-    let [any, one] = [CLAIMS, CLAIM_OF_ONE].map(|claims| CLAIM.replace("{claims}", claims));
-    let any = any.replace("{where}", &and.replace("  AND", "WHERE"));
+    let fit = if terms.carries {
+        format!("{}{IN_ORDER}", and.replace("  AND", "WHERE"))
+    } else {
+        String::new()
+    };
+    let [any, one] = [CLAIMS, CLAIM_OF_ONE]
+        .map(|claims| CLAIM.replace("{claims}", claims).replace("{where}", &fit));
     let watch = |text: &str| match terms.watched {
         true => WATCHED.iter().fold(text.to_string(), |text, (by, not)| text.replace(by, not)),
         false => text.to_string(),
@@ -75,7 +80,10 @@ const WATCHED: [(&str, &str); 4] = [
         "l.expires_us > c.now + l.ttl_us + 1000000",
         "l.owner <> X'{kept}' OR l.expires_us - l.ttl_us - 1000000 > c.now",
     ),
-    (" OR expires_us <= c.now", " OR expires_us <= IF(owner = X'{kept}', c.now, 0)"),
+    (
+        "c.claimant AND expires_us <= c.now",
+        "c.claimant AND expires_us <= IF(owner = X'{kept}', c.now, 0)",
+    ),
     (" AND l.expires_us > c.now{and}", "{and}"),
     ("l.expires_us > c.now", "l.expires_us > IF(l.owner = X'{kept}', c.now, 0)"),
 ];
@@ -272,7 +280,7 @@ pub(super) const COLUMNS: &str = "acquired_us bigint, expires_us bigint, fence b
 /// One row: version, read-only?, `innodb_flush_log_at_trx_commit`, whether there is a binary log that
 /// a commit does not wait for, the table's engine, its columns, how many unique keys it has and
 /// how many of them are the name alone, without those of the name and more, which forbid nothing, whether statements
-/// commit by themselves, the table's database, the account, how many triggers the table has, whether it is a node of a
+/// commit by themselves, or 2 if their assignments are not made in order, the table's database, the account, how many triggers the table has, whether it is a node of a
 /// Galera cluster (`ON`). Five times schema and table, without the third table.
 pub(super) const CHECK: &str = r#"
 SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at_trx_commit,
@@ -288,7 +296,7 @@ SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at
            AND (column_name IN ('name', 'owner', 'fence', 'expires_us', 'acquired_us', 'ttl_us', 'queue', 'served', 'holder')
                 OR extra LIKE '%auto_increment%')),
        COUNT(*), COUNT(CASE WHEN k.fits THEN 1 END),
-       @@SESSION.autocommit = 1, COALESCE(?, DATABASE()), CURRENT_USER(),
+       IF(FIND_IN_SET('SIMULTANEOUS_ASSIGNMENT', @@SESSION.sql_mode), 2, @@SESSION.autocommit = 1), COALESCE(?, DATABASE()), CURRENT_USER(),
        (SELECT COUNT(*) FROM information_schema.triggers
          WHERE event_object_schema = COALESCE(?, DATABASE()) AND event_object_table = ?),
        COALESCE(/*M! (SELECT variable_value FROM information_schema.global_variables WHERE variable_name = 'WSREP_ON'), */ 'OFF')
@@ -314,46 +322,43 @@ const PAIRS: &str =
 /// The same with what claims have of their own, or NULL.
 const OWN: &str = "JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]', ttl BIGINT PATH '$[2]', label VARCHAR(510) PATH '$[3]', turn BIGINT PATH '$[4]'))";
 
-/// They take what is free, whoever waits: no claims of several are made from what is read of their rows, for then MariaDB
-/// forgets them by the time that rows are found to exist.
 const CLAIMS: &str = "(SELECT {now} AS now, COALESCE(j.ttl, CAST(? AS SIGNED)) AS ttl, COALESCE(CONVERT(UNHEX(j.label) USING utf8mb4), ?) AS label,
                UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, j.turn AS turn
           FROM {own} AS j) AS c{where}";
-const CLAIM_OF_ONE: &str = "(SELECT c.*
-          FROM (SELECT {now} AS now, CAST(? AS SIGNED) AS ttl, ? AS label, UNHEX(?) AS its_name, UNHEX(?) AS claimant, CAST(? AS SIGNED) AS turn) AS c
-          LEFT JOIN {table} AS l ON l.name = c.its_name AND NOT l.owner <=> c.claimant AND {behind}
-         WHERE l.name IS NULL{and}) AS c";
+const CLAIM_OF_ONE: &str = "(SELECT {now} AS now, CAST(? AS SIGNED) AS ttl, ? AS label, UNHEX(?) AS its_name, UNHEX(?) AS claimant, CAST(? AS SIGNED) AS turn) AS c{where}";
+
+/// The session makes assignments in their order: MariaDB has a mode in which each sees the row as it was.
+const IN_ORDER: &str = " AND NOT FIND_IN_SET('SIMULTANEOUS_ASSIGNMENT', @@SESSION.sql_mode)";
 
 /// Whether a row that is free is left to others: more are ahead of a claim than may claim, so long after it was freed. See
 /// [`table`](crate::table).
-const BEHIND: &str = "(c.turn > 0 AND l.queue > l.served AND l.expires_us <= c.now
-          AND LEAST(c.turn, l.queue + 1) - l.served > POW(2, LEAST(62, (c.now - l.expires_us)
-              DIV LEAST(GREATEST((l.expires_us - l.acquired_us) DIV 4, 20000), 250000))))";
+const BEHIND: &str = "(c.turn > 0 AND queue > served AND expires_us <= c.now
+          AND LEAST(c.turn, queue + 1) - served > POW(2, LEAST(62, (c.now - expires_us)
+              DIV LEAST(GREATEST((expires_us - acquired_us) DIV 4, 20000), 250000))))";
 
 /// Whether a ticket will have its turn.
 const GOOD: &str = "(ABS(c.turn) > l.served AND ABS(c.turn) <= l.queue)";
 
 /// TTL in µs, the holder's text, claims or one name, owner and turn. The last claim's fence, 0 if it was not granted. If it
 /// was freed before the clock was set back, its expiry is late, and is corrected as any.
+///
+/// Whether the lock is granted anew is decided once, by the row as it is locked, and noted as a TTL of 0, which no row has. The
+/// other assignments go by that; the last puts the TTL in its place.
 const CLAIM: &str = r#"
 INSERT INTO {table} (name, owner, fence, expires_us, acquired_us, ttl_us, served, holder)
 SELECT c.its_name, c.claimant, LAST_INSERT_ID(c.now), c.now + c.ttl, c.now, c.ttl, ABS(c.turn) % 9007199254740991, c.label
   FROM {claims}
 ON DUPLICATE KEY UPDATE
-       fence = CASE WHEN owner = c.claimant THEN LAST_INSERT_ID(fence)
-                    WHEN owner IS NULL OR expires_us <= c.now THEN LAST_INSERT_ID(GREATEST(fence + 1, c.now))
+       ttl_us = IF((owner IS NULL OR owner <> c.claimant AND expires_us <= c.now) AND NOT {behind}, 0, GREATEST(ttl_us, 1)),
+       fence = CASE WHEN ttl_us = 0 THEN LAST_INSERT_ID(GREATEST(fence + 1, c.now))
+                    WHEN owner = c.claimant THEN LAST_INSERT_ID(fence)
                     ELSE fence + LAST_INSERT_ID(0) END,
-       acquired_us = CASE WHEN owner = c.claimant THEN acquired_us
-                          WHEN owner IS NULL OR expires_us <= c.now THEN c.now
-                          ELSE acquired_us END,
-       ttl_us = CASE WHEN owner = c.claimant THEN GREATEST(ttl_us, c.ttl)
-                     WHEN owner IS NULL OR expires_us <= c.now THEN c.ttl
-                     ELSE ttl_us END,
-       served = CASE WHEN owner IS NULL OR expires_us <= c.now OR owner = c.claimant
-                     THEN GREATEST(served, LEAST(ABS(c.turn) % 9007199254740991, queue)) ELSE served END,
-       holder = CASE WHEN owner IS NULL OR expires_us <= c.now OR owner = c.claimant THEN c.label ELSE holder END,
-       owner = CASE WHEN owner IS NULL OR expires_us <= c.now THEN c.claimant ELSE owner END,
-       expires_us = CASE WHEN owner = c.claimant THEN GREATEST(expires_us + 1, c.now + c.ttl) ELSE expires_us END"#;
+       acquired_us = IF(ttl_us = 0, c.now, acquired_us),
+       owner = IF(ttl_us = 0, c.claimant, owner),
+       served = IF(owner = c.claimant, GREATEST(served, LEAST(ABS(c.turn) % 9007199254740991, queue)), served),
+       holder = IF(owner = c.claimant, c.label, holder),
+       expires_us = IF(owner = c.claimant, GREATEST(expires_us + 1, c.now + c.ttl), expires_us),
+       ttl_us = IF(owner = c.claimant, GREATEST(ttl_us, c.ttl), ttl_us)"#;
 
 /// TTL in µs, leases. The time that they are renewed from, 0 if none was.
 const RENEW: &str = r#"

@@ -96,6 +96,11 @@ pub enum Refusal {
     /// Something between us and the server undoes the session's settings, say.
     #[error("statements do not commit by themselves here: have autocommit on")]
     NoAutocommit,
+    /// A mode of MariaDB's, in which an update's assignments do not see each other.
+    #[error(
+        "assignments are not made in order here: have sql_mode without SIMULTANEOUS_ASSIGNMENT"
+    )]
+    SimultaneousAssignment,
     /// A schema or database whose name would have to be escaped.
     #[error(
         "the table's schema {0:?} has a quote, a backslash or one of ${{}}? in its name: choose another schema"

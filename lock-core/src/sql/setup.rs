@@ -252,6 +252,9 @@ impl Setup {
         if unsynced != Value::Int(0) && !may_forget {
             return Step::Refuse(Refusal::NotFlushed("sync_binlog"));
         }
+        if commits == Value::Int(2) {
+            return Step::Refuse(Refusal::SimultaneousAssignment);
+        }
         if commits != Value::Int(1) {
             return Step::Refuse(Refusal::NoAutocommit);
         }

@@ -195,6 +195,11 @@ fn statements_that_do_not_commit_are_refused() {
 }
 
 #[test]
+fn a_session_whose_assignments_are_not_made_in_order_is_refused() {
+    assert_eq!(refused(8, int(2)), Refusal::SimultaneousAssignment);
+}
+
+#[test]
 fn the_database_that_was_chosen_is_the_tables_from_then_on() {
     let (mut setup, _) = checked(&codec());
     assert_eq!(setup.step(Some(Ok(row_with(9, text("my-app"))))), Step::Ready);

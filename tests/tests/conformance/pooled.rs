@@ -260,6 +260,28 @@ fn a_transaction_that_was_left_open_gets_no_lock(kind: Kind) {
     });
 }
 
+/// A mode of MariaDB's, in which an update's assignments do not see each other.
+#[test]
+#[ignore = "needs a MariaDB server: tests/run starts one"]
+fn a_session_that_makes_assignments_at_once_gets_no_lock() {
+    let place = Place::mariadb();
+    let pool = mysql(&place, 1);
+    wait(async {
+        let locks = Locks::with_sqlx(pool.clone(), config(&place)).await.expect("connected");
+        used(&locks).await;
+        pool.execute("SET SESSION sql_mode = 'SIMULTANEOUS_ASSIGNMENT'").await.expect("set");
+        // Each would see what the one before it left.
+        for _ in 0..3 {
+            assert!(locks.try_lock("a").await.expect("asked").is_none());
+        }
+        let opened = Locks::with_sqlx(pool.clone(), config(&place)).await;
+        let refused = opened.map(drop).expect_err("refused");
+        assert!(refused.to_string().contains("SIMULTANEOUS_ASSIGNMENT"), "{refused}");
+        pool.execute("SET SESSION sql_mode = 'STRICT_TRANS_TABLES'").await.expect("set");
+        used(&locks).await;
+    });
+}
+
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn a_pool_without_a_free_connection_says_so() {

@@ -19,9 +19,6 @@ pub(crate) trait Real {
     /// Whether it tells those that wait what was freed.
     const TELLS: bool = false;
 
-    /// Whether claims of several are let go in turn.
-    const BATCHES_WAIT: bool = true;
-
     /// What the clock shows at first, in µs.
     const START: u64;
 
@@ -149,9 +146,6 @@ fn play<R: Real>(real: &mut R, script: Vec<Step>) {
         match step {
             Step::Do(mut command, late) => {
                 of_boot(&mut command, boots);
-                if !R::BATCHES_WAIT {
-                    not_in_turn(&mut command);
-                }
                 // On MySQL, a claim that began before a release and is carried out after it has a lease that ends a little
                 // later than it need.
                 let micros = now.saturating_sub(late).max(1).max(freed);
@@ -180,19 +174,6 @@ fn play<R: Real>(real: &mut R, script: Vec<Step>) {
                     freed = 0;
                 }
             }
-        }
-    }
-}
-
-/// Has claims of several take what is free, whoever waits.
-fn not_in_turn(request: &mut Request) {
-    let Request::Acquire { claims, .. } = request else { return };
-    if claims.len() < 2 {
-        return;
-    }
-    for claim in claims {
-        if let Turn::Of(ticket) = claim.turn {
-            claim.turn = Turn::Loose(ticket);
         }
     }
 }

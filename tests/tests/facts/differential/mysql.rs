@@ -36,7 +36,6 @@ impl Mysql {
 
 impl Real for Mysql {
     const FENCES_ARE_OURS: bool = true;
-    const BATCHES_WAIT: bool = false;
     /// A timestamp of 0 would mean the true time.
     const START: u64 = 5_000_000;
 
