@@ -12,7 +12,7 @@ test *names:
 
 # the tests that need no server
 quick:
-    cargo test --workspace --exclude lock-fuzz
+    cargo test --workspace --exclude lock-fuzz --exclude lock-bench
 
 # format and mend what lints can mend
 fix:

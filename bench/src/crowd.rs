@@ -45,7 +45,7 @@ pub(crate) fn run(backends: &[Backend]) {
             runtime.block_on(contest(&all, Duration::from_secs(2)));
             let before = statements(&backend.floor);
             let span = TURN * contenders as u32 * TURNS;
-            let mut seen = runtime.block_on(contest(&all, span.max(Duration::from_secs(2))));
+            let seen = runtime.block_on(contest(&all, span.max(Duration::from_secs(2))));
             let after = statements(&backend.floor);
             let held: usize = seen.counts.iter().sum();
             let each = before.zip(after).map_or("–".into(), |(before, after)| {

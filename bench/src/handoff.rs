@@ -25,9 +25,9 @@ pub(crate) fn run(backends: &[Backend]) {
         for waiters in [2, 8, 64] {
             let mut floors = Floors::default();
             floors.measure(&mut floor);
-            let Some(mut handoffs) = contest(&runtime, backend, waiters) else { continue };
+            let Some(handoffs) = contest(&runtime, backend, waiters) else { continue };
             floors.measure(&mut floor);
-            let [trip, write] = [floors.trips, floors.writes].map(|mut all| all.percentile(50));
+            let [trip, write] = [floors.trips, floors.writes].map(|all| all.percentile(50));
             let floor = if backend.writes { trip * 3 + write } else { trip * 3 };
             println!(
                 "| {} | {} | {} | {waiters} | {} | {} | {} | {:.0} |",

@@ -2,16 +2,15 @@
 //! driver needs for the least that must happen. `tests/bench` starts the servers and runs it.
 //!
 //! `bench [SECTION...]` runs only those sections: uncontended, handoff, throughput, held, fairness,
-//! waiters, crowd, pins, counts, peer.
+//! waiters, crowd, pins. `bench peers` and `bench counts` have servers of their own.
 
-mod counts;
 mod crowd;
 mod fairness;
 mod floor;
 mod handoff;
 mod held;
 mod ours;
-mod peer;
+mod peers;
 mod pins;
 mod throughput;
 mod times;
@@ -51,7 +50,9 @@ fn main() {
     let mut args = std::env::args().skip(1);
     match args.next().as_deref() {
         Some(fairness::CONTENDER) => return fairness::contend(&args.next().expect("a URL")),
-        Some(counts::PAIRS) => return counts::make(args),
+        Some(peers::PAIRS) => return peers::make(args),
+        Some("peers") => return peers::run(),
+        Some("counts") => return peers::counts(),
         _ => {}
     }
     let wanted: Vec<String> =
@@ -59,7 +60,7 @@ fn main() {
     let is_wanted = |section: &str| wanted.is_empty() || wanted.iter().any(|one| one == section);
     let folder = tempfile::tempdir().expect("a folder");
     let backends = backends(folder.path());
-    let sections: [Section; 10] = [
+    let sections: [Section; 8] = [
         ("uncontended", uncontended::run),
         ("handoff", handoff::run),
         ("fairness", fairness::run),
@@ -68,8 +69,6 @@ fn main() {
         ("throughput", throughput::run),
         ("held", held::run),
         ("pins", pins::run),
-        ("counts", counts::run),
-        ("peer", peer::run),
     ];
     for (section, run) in sections {
         if is_wanted(section) {

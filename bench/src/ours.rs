@@ -14,6 +14,9 @@ use mysql::prelude::Queryable;
 use postgres::types::ToSql;
 use std::time::Duration;
 
+/// What is locked.
+pub(crate) const NAME: &str = "bench";
+
 /// A connection, and what takes and frees a lock on it.
 pub(crate) enum Ours {
     /// To a file.
@@ -35,16 +38,16 @@ impl Ours {
                 let path = path.with_file_name("ours.db");
                 let mut client = rusqlite::Connection::open(path).expect("a file");
                 client.execute_batch("PRAGMA journal_mode = WAL").expect("set");
-                let pair = rows(&mut client, &sqlite::codec(name(), "boot"));
+                let pair = rows(&mut client, &sqlite::codec(table(), "boot"), NAME);
                 Self::Sqlite(client, pair)
             }
             Kind::Postgres(url) => {
                 let mut client = client(&with_settings(url));
                 let pair = if is_row {
-                    rows(&mut client, &pg_table::codec(name()))
+                    rows(&mut client, &pg_table::codec(table()), NAME)
                 } else {
                     let codec = advisory::postgres::codec(advisory::Key::default());
-                    advisory_locks(&mut client, &codec, None)
+                    advisory_locks(&mut client, &codec, None, NAME)
                 };
                 let pair = pair.map(|statement| {
                     (client.prepare(&statement.text).expect("prepared"), statement.params)
@@ -54,11 +57,11 @@ impl Ours {
             Kind::Mysql(url) => {
                 let mut client = mysql_client(url);
                 let pair = if is_row {
-                    rows(&mut client, &mysql_table::codec(name()))
+                    rows(&mut client, &mysql_table::codec(table()), NAME)
                 } else {
                     let codec = advisory::mysql::codec(advisory::Prefix::default());
                     let id = client.connection_id();
-                    advisory_locks(&mut client, &codec, Some(id))
+                    advisory_locks(&mut client, &codec, Some(id), NAME)
                 };
                 let pair = pair.map(|statement| {
                     let prepared = client.prep(&*statement.text).expect("prepared");
@@ -97,35 +100,39 @@ impl Ours {
                 }
             }
             Self::Consul(consul, session) => {
-                consul.granted(session, "bench");
-                assert!(consul.unlock(session, "bench"));
+                consul.granted(session, NAME);
+                assert!(consul.unlock(session, NAME));
             }
         }
     }
 }
 
-fn name() -> TableName {
+fn table() -> TableName {
     TableName::new("bench_ours").expect("a good name")
 }
 
-fn claim() -> Claim {
-    let name = LockName::new("bench").expect("a good name");
+fn claim(name: &str) -> Claim {
+    let name = LockName::new(name).expect("a good name");
     Claim::new(name, Owner::new(7))
 }
 
 /// What takes a row and frees it, in a table that is there afterwards.
-pub(crate) fn rows(client: &mut dyn Raw, codec: &lock_core::sql::Codec) -> [Statement; 2] {
+pub(crate) fn rows(
+    client: &mut dyn Raw,
+    codec: &lock_core::sql::Codec,
+    name: &str,
+) -> [Statement; 2] {
     client.set_up(codec).expect("fit for locks");
     let acquire = Request::Acquire {
         session: SessionName::default(),
-        claims: vec![claim()],
+        claims: vec![claim(name)],
         ttl: LONG,
         min_uptime: Duration::ZERO,
         label: "h".into(),
     };
     let release = Request::Release {
         session: SessionName::default(),
-        claims: vec![claim()],
+        claims: vec![claim(name)],
         times_overtaken: 0,
     };
     [acquire, release].map(|request| {
@@ -138,22 +145,32 @@ pub(crate) fn advisory_locks(
     client: &mut dyn Raw,
     codec: &advisory::Codec,
     id: Option<u32>,
+    name: &str,
 ) -> [Statement; 2] {
     let session = open(client, codec, LONG, id).expect("fit for locks");
+    advisory_lock(codec, &session, name)
+}
+
+/// The same in a session that is open.
+pub(crate) fn advisory_lock(
+    codec: &advisory::Codec,
+    session: &advisory::Session,
+    name: &str,
+) -> [Statement; 2] {
     let acquire = Request::Acquire {
         session: SessionName::default(),
-        claims: vec![claim()],
+        claims: vec![claim(name)],
         ttl: Duration::from_secs(30),
         min_uptime: Duration::ZERO,
         label: "".into(),
     };
     let release = Request::Release {
         session: SessionName::default(),
-        claims: vec![claim()],
+        claims: vec![claim(name)],
         times_overtaken: 0,
     };
     [acquire, release]
-        .map(|request| codec.encode(&request, &session).poll_statement().expect("a statement"))
+        .map(|request| codec.encode(&request, session).poll_statement().expect("a statement"))
 }
 
 pub(crate) fn any(value: &Value) -> &(dyn ToSql + Sync) {

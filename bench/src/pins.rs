@@ -2,7 +2,7 @@
 
 use crate::Backend;
 use crate::floor::Kind;
-use crate::ours::{any, bound, rows};
+use crate::ours::{NAME, any, bound, rows};
 use crate::times::{Times, ratio, us};
 use lock_core::sql::{Codec, Statement, mysql as mysql_table, postgres as pg_table};
 use lock_core::{Fence, LockName, TableName};
@@ -75,7 +75,7 @@ fn pin(codec: &Codec, fence: i64) -> String {
 fn postgres(url: &str) -> Pairs {
     let pair = |name: &str, words: &str| -> Box<dyn FnMut()> {
         let mut client = client(&with_settings(url));
-        let statements = rows(&mut client, &pg_table::codec(table(name)));
+        let statements = rows(&mut client, &pg_table::codec(table(name)), NAME);
         let statements = statements.map(|statement| {
             let text = statement.text.replace(words, "");
             (client.prepare(&text).expect("prepared"), statement.params)
@@ -94,7 +94,7 @@ fn postgres(url: &str) -> Pairs {
     let held = |user: &mut postgres::Client| {
         let codec = pg_table::codec(table("bench_pinned"));
         let mut own = client(&with_settings(url));
-        let [claim, _] = rows(&mut own, &codec);
+        let [claim, _] = rows(&mut own, &codec, NAME);
         lock_tests::raw::Raw::run(&mut own, &claim).expect("granted");
         pin(&codec, user.query_one(query, &[]).expect("a row").get(0))
     };
@@ -117,7 +117,7 @@ fn postgres(url: &str) -> Pairs {
 fn mysql(url: &str) -> Pairs {
     let pair = |name: &str, drops: bool| -> Box<dyn FnMut()> {
         let mut client = mysql_client(url);
-        let statements = rows(&mut client, &mysql_table::codec(table(name)));
+        let statements = rows(&mut client, &mysql_table::codec(table(name)), NAME);
         if drops {
             // It may be gone since an earlier run.
             let _ = client.query_drop(format!("ALTER TABLE {name} DROP INDEX pin"));
@@ -135,7 +135,7 @@ fn mysql(url: &str) -> Pairs {
     let (without, with) = (pair("bench_without_pins", true), pair("bench_with_pins", false));
     let codec = mysql_table::codec(table("bench_pinned"));
     let mut user = mysql_client(url);
-    let [claim, _] = rows(&mut user, &codec);
+    let [claim, _] = rows(&mut user, &codec, NAME);
     lock_tests::raw::Raw::run(&mut user, &claim).expect("granted");
     let fence = user.query_first("SELECT fence FROM bench_pinned").expect("asked");
     let text = pin(&codec, fence.expect("a row"));

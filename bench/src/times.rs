@@ -18,10 +18,11 @@ impl Times {
     }
 
     /// The time that so much of them, of 100, are below; zero if there are none.
-    pub(crate) fn percentile(&mut self, of: usize) -> Duration {
-        self.0.sort();
-        let at = (self.0.len() * of / 100).min(self.0.len().saturating_sub(1));
-        self.0.get(at).copied().unwrap_or_default()
+    pub(crate) fn percentile(&self, of: usize) -> Duration {
+        let mut sorted = self.0.clone();
+        sorted.sort();
+        let at = (sorted.len() * of / 100).min(sorted.len().saturating_sub(1));
+        sorted.get(at).copied().unwrap_or_default()
     }
 }
 
