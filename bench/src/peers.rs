@@ -42,7 +42,7 @@ pub(crate) fn run() {
         eprintln!("{:.0?}: pairs on {processors}", began.elapsed());
         rates.push(sets::measure(&setting));
         eprintln!("{:.0?}: 64 names on {processors}", began.elapsed());
-        contests.push(contest::measure(&setting));
+        contests.push(contest::measure(&setting, &processors));
         eprintln!("{:.0?}: hand-offs on {processors}", began.elapsed());
         names.push(processors);
     }

@@ -59,10 +59,10 @@ impl Peer {
         self != Self::EagerRslock
     }
 
-    /// Whether it waits for a lock in a task.
+    /// Whether it waits for a lock in a task, and not as another does.
     pub(crate) fn contends(self) -> bool {
-        use Peer::{Advisory, EagerRslock, Etcd, PingingSqlx, Rslock, Sqlx, Table};
-        matches!(self, Advisory | Table | Sqlx | PingingSqlx | Rslock | EagerRslock | Etcd)
+        use Peer::{Advisory, EagerRslock, Etcd, Rslock, Sqlx, Table};
+        matches!(self, Advisory | Table | Sqlx | Rslock | EagerRslock | Etcd)
     }
 
     /// Whether it locks many names in tasks.

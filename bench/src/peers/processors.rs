@@ -22,6 +22,11 @@ impl Processors {
         [chosen, all].map(|chosen| Self { chosen, count: chosen.count() as usize })
     }
 
+    /// Whether it is only one.
+    pub(crate) fn is_one(&self) -> bool {
+        self.count == 1
+    }
+
     /// Moves all threads of this process, of the servers that `tests/servers` started, and of the servers' children. Later
     /// ones inherit it.
     pub(crate) fn take(self) {
