@@ -13,7 +13,7 @@ const ROUNDS: usize = 20;
 const PAIRS: usize = 50;
 
 /// Where the pairs are made.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Caller {
     /// In a task of the runtime, or on a thread of its own if it blocks.
     Task,
@@ -48,7 +48,7 @@ pub(crate) fn measure(setting: &Setting) -> Pairs {
     }
     for round in 0..=ROUNDS {
         for (locker, server, seen) in &mut all {
-            for seen in seen.iter_mut().filter(|seen| seen.applies(locker)) {
+            for seen in seen.iter_mut().filter(|seen| seen.applies()) {
                 let before = server.count();
                 let times = pairs(setting, locker, seen.caller, PAIRS);
                 let after = server.count();
@@ -101,8 +101,8 @@ pub(crate) fn pairs(
 }
 
 impl Seen {
-    fn applies(&self, locker: &Locker) -> bool {
-        self.caller == Caller::Task || !locker.blocks()
+    fn applies(&self) -> bool {
+        self.caller == Caller::Task || !self.peer.blocks()
     }
 }
 

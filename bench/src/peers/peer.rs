@@ -54,6 +54,12 @@ impl Peer {
         }
     }
 
+    /// Whether it blocks the thread that it runs on.
+    pub(crate) fn blocks(self) -> bool {
+        use Peer::{BlockingAdvisory, BlockingRawAdvisory, BlockingRawTable, BlockingTable};
+        matches!(self, BlockingAdvisory | BlockingRawAdvisory | BlockingRawTable | BlockingTable)
+    }
+
     /// Whether it is measured at all without contenders: both settings of rslock are the same then.
     pub(crate) fn makes_pairs(self) -> bool {
         self != Self::EagerRslock
