@@ -170,15 +170,14 @@ fn pairs(
     names: &[String],
     is_row: bool,
 ) -> ([String; 2], BTreeMap<String, [Vec<Value>; 2]>) {
-    let pair_of: Box<dyn FnMut(&str) -> [Statement; 2] + '_> = if is_row {
+    let pairs: Vec<[Statement; 2]> = if is_row {
         let codec = table::codec(TableName::new("bench_raw").expect("a good name"));
-        Box::new(move |name| rows(client, &codec, name))
+        names.iter().map(|name| rows(client, &codec, name)).collect()
     } else {
         let codec = advisory::postgres::codec(advisory::Key::default());
         let session = open(client, &codec, LONG, None).expect("fit for locks");
-        Box::new(move |name| advisory_lock(&codec, &session, name))
+        names.iter().map(|name| advisory_lock(&codec, &session, name)).collect()
     };
-    let pairs: Vec<[Statement; 2]> = names.iter().map(String::as_str).map(pair_of).collect();
     let texts = pairs[0].each_ref().map(|statement| statement.text.to_string());
     let params = pairs.into_iter().map(|pair| pair.map(|statement| statement.params));
     (texts, names.iter().cloned().zip(params).collect())
