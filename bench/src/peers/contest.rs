@@ -83,7 +83,7 @@ impl Contest {
         self.requests = self.requests.zip(counted).map(|(sum, more)| sum + more);
         setting.runtime.block_on(async {
             for locker in lockers {
-                if let Locker::Sqlx(pool) = &locker {
+                if let Locker::Sqlx(pool, _) = &locker {
                     pool.close().await;
                 }
             }

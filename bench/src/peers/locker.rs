@@ -25,7 +25,8 @@ const TTL: Duration = Duration::from_secs(30);
 pub(crate) enum Locker {
     Raw(Arc<Raw>),
     Ours(lock_async::Locks),
-    Sqlx(PgPool),
+    /// With a lock for each name, which is made of a hash.
+    Sqlx(PgPool, Arc<BTreeMap<String, PgAdvisoryLock>>),
     Rslock(LockManager),
     Etcd(Etcd),
     /// Blocks its thread.
@@ -59,7 +60,9 @@ impl Locker {
             Peer::Table => Self::Ours(ours(&setting.rows()).expect("connected")),
             Peer::Sqlx | Peer::PingingSqlx => {
                 let pings = peer == Peer::PingingSqlx;
-                Self::Sqlx(setting.runtime.block_on(pool(&setting.postgres, names.len(), pings)))
+                let pool = setting.runtime.block_on(pool(&setting.postgres, names.len(), pings));
+                let locks = names.iter().map(|name| (name.clone(), PgAdvisoryLock::new(name)));
+                Self::Sqlx(pool, Arc::new(locks.collect()))
             }
             Peer::Rslock | Peer::EagerRslock => {
                 let mut manager = LockManager::new(vec![setting.valkey.as_str()]);
@@ -120,10 +123,9 @@ impl Locker {
                 hold.await;
                 guard.release().await.expect("freed");
             }
-            Self::Sqlx(pool) => {
-                let lock = PgAdvisoryLock::new(name);
+            Self::Sqlx(pool, locks) => {
                 let connection = pool.acquire().await.expect("a connection");
-                let guard = lock.acquire(connection).await.expect("granted");
+                let guard = locks[name].acquire(connection).await.expect("granted");
                 hold.await;
                 guard.release_now().await.expect("freed");
             }
