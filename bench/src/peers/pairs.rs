@@ -118,7 +118,8 @@ impl Pairs {
 
     /// The median as a multiple of the raw driver's, with the same caller.
     pub(crate) fn to_raw(&self, peer: Peer, caller: Caller) -> String {
-        let both = self.find(peer, caller).zip(self.find(peer.raw(), caller));
+        let raw = peer.raw().and_then(|raw| self.find(raw, caller));
+        let both = self.find(peer, caller).zip(raw);
         both.map_or("–".into(), |(seen, raw)| {
             ratio(seen.times.percentile(50), raw.times.percentile(50))
         })

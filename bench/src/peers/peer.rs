@@ -44,13 +44,14 @@ pub(crate) const PEERS: [Peer; 13] = [
 ];
 
 impl Peer {
-    /// The raw driver that runs the same statements, or would.
-    pub(crate) fn raw(self) -> Self {
+    /// The raw driver that runs the same statements, or does as little that lasts.
+    pub(crate) fn raw(self) -> Option<Self> {
         match self {
-            Self::RawTable | Self::Table => Self::RawTable,
-            Self::BlockingRawTable | Self::BlockingTable => Self::BlockingRawTable,
-            Self::BlockingRawAdvisory | Self::BlockingAdvisory => Self::BlockingRawAdvisory,
-            _ => Self::RawAdvisory,
+            Self::RawTable | Self::Table => Some(Self::RawTable),
+            Self::BlockingRawTable | Self::BlockingTable => Some(Self::BlockingRawTable),
+            Self::BlockingRawAdvisory | Self::BlockingAdvisory => Some(Self::BlockingRawAdvisory),
+            Self::Etcd => None,
+            _ => Some(Self::RawAdvisory),
         }
     }
 
