@@ -310,16 +310,23 @@ impl Contention {
         (step * steps).min(Timing::MAX_BACK_OFF)
     }
 
+    /// Its ticket in a table's line, if it was told of one.
+    #[cfg(feature = "sim")]
+    pub(crate) fn ticket(&self) -> Option<u64> {
+        self.line.ticket()
+    }
+
     /// The state that tells waiters apart for a search through states.
     #[cfg(feature = "sim")]
     pub(crate) fn project(
         &self,
         sent_at: impl Fn(Instant) -> Instant,
         index: impl Fn(u64) -> u64,
+        ticket: impl Fn(u64) -> u64,
     ) -> Self {
         Self {
             index: index(self.index),
-            line: self.line.project(sent_at),
+            line: self.line.project(sent_at, ticket),
             times_overtaken: self.times_overtaken.min(1),
             ..self.clone()
         }

@@ -125,6 +125,15 @@ impl Holder {
         let (label, place, kept, watched) = (label.into(), None, false, None);
         Self { label, held_for, expires_in, place, kept, watched }
     }
+
+    /// The same without what a table with tickets tells of the time and the line: the waiter's own state has that.
+    #[cfg(feature = "sim")]
+    pub(crate) fn timeless(self) -> Self {
+        if self.place.is_none() {
+            return self;
+        }
+        Self { held_for: Duration::ZERO, expires_in: Duration::ZERO, place: None, ..self }
+    }
 }
 
 /// A waiter's place among those that wait for a lock.

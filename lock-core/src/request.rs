@@ -131,6 +131,20 @@ impl Request {
         matches!(self, Request::Wait { .. } | Request::Subscribe { .. })
     }
 
+    /// The same to be changed.
+    #[cfg(feature = "sim")]
+    pub(crate) fn claims_mut(&mut self) -> &mut [Claim] {
+        match self {
+            Request::Acquire { claims, .. }
+            | Request::Renew { claims, .. }
+            | Request::Release { claims, .. }
+            | Request::Keep { claims, .. }
+            | Request::Probe { claims } => claims,
+            Request::Wait { claim, .. } => core::slice::from_mut(claim),
+            _ => &mut [],
+        }
+    }
+
     /// The claims that it is about: the reply has an [`Outcome`] for each, in the same order.
     pub fn claims(&self) -> &[Claim] {
         match self {

@@ -26,6 +26,7 @@
 //! | P4 | [`Leaks`](Check::Leaks) | no lease outlives its attempt, save by what only the TTL or the end of its session can end; in the end nothing is left |
 //! | P5 | [`Rows`](Check::Rows), [`Revival`](Check::Revival) | nothing is stolen, renewed or released by another, or revived |
 //! | P6 | [`BackOff`](Check::BackOff), [`Liveness`](Check::Liveness) | failures back off; when faults stop, a waiter is granted within 3.2 TTL |
+//! | | [`Turns`](Check::Turns) | a table's waiters are let go in turn: nobody is passed over at once, and when faults stop, nobody by too many hand-offs |
 //! | | [`Told`](Check::Told) | an attempt behind a hold of its own client knows that somebody has the lock |
 //! | semaphores | [`Permits`](Check::Permits) | never more holders than permits; an attempt claims one at a time, and none while it has one |
 //! | several locks | [`Together`](Check::Together) | all that was wanted is held, and only while the server has the lease of each |
@@ -87,6 +88,7 @@ mod settle;
 pub mod table;
 mod target;
 mod trace;
+mod turns;
 mod users;
 mod world;
 
@@ -97,6 +99,6 @@ pub use explore::{Found, explore};
 pub use flaw::Flaw;
 pub use invariants::{Check, Violation};
 pub use scope::{Faults, Scope, Wish};
-pub use server::{Connection, Lease, Server};
+pub use server::{Connection, Lease, Line, Server};
 pub use target::Target;
 pub use world::World;

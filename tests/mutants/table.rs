@@ -24,6 +24,9 @@ pub enum Shown {
     TableThatTellsTheDeaf,
     /// With a table whose leases are watched, while the server's clock is stepped.
     TableThatIsWatched,
+    /// With callers that want the lock again and again.
+    TableInTurns,
+    TableInTurnsThatTells,
     /// With callers that want locks kept after their release.
     TableThatKeeps,
     Advisory,
@@ -231,6 +234,33 @@ const OF_LOCKS: &[Mutant] = &[
         bad: "retry_at",
         shown_by: Shown::TableThatTells,
         check: "Liveness",
+    },
+    Mutant {
+        name: "a waiter does not say which ticket it has",
+        file: "contention/line.rs",
+        after: "pub(super) fn turn(",
+        good: "Turn::Of(ticket)",
+        bad: "Turn::Of(None)",
+        shown_by: Shown::TableInTurns,
+        check: "Turns",
+    },
+    Mutant {
+        name: "a waiter takes what is free out of its turn",
+        file: "contention/line.rs",
+        after: "pub(super) fn turn(",
+        good: "Turn::Of(ticket)",
+        bad: "Turn::Loose(ticket)",
+        shown_by: Shown::TableInTurns,
+        check: "Turns",
+    },
+    Mutant {
+        name: "a waiter takes the place of the next for its own",
+        file: "contention/line.rs",
+        after: "pub(super) fn turn(",
+        good: "self.place.map(|place| place.ticket)",
+        bad: "self.place.map(|place| place.ticket - place.ahead)",
+        shown_by: Shown::TableInTurnsThatTells,
+        check: "Turns",
     },
     Mutant {
         name: "free, and looked at for ever",

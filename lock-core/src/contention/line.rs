@@ -197,10 +197,25 @@ impl Line {
         Some((turn.saturating_mul(turns) / 4 * 3).max(age / 8).min(longest))
     }
 
-    /// The state that tells waiters apart for a search through states.
+    /// Its ticket, if it was told of one.
     #[cfg(feature = "sim")]
-    pub(super) fn project(&self, sent_at: impl Fn(Instant) -> Instant) -> Self {
-        let seen = |seen: Seen| Seen { at: sent_at(seen.at), since: Instant::default(), ..seen };
-        Self { seen: self.seen.map(seen), turn: None, ..self.clone() }
+    pub(super) fn ticket(&self) -> Option<u64> {
+        self.place.map(|place| place.ticket)
+    }
+
+    /// The state that tells waiters apart for a search through states, with each ticket as `ticket` sees it. How long turns
+    /// take is left out: what follows from it is too short to be seen on a grid.
+    #[cfg(feature = "sim")]
+    pub(super) fn project(
+        &self,
+        sent_at: impl Fn(Instant) -> Instant,
+        ticket: impl Fn(u64) -> u64,
+    ) -> Self {
+        let place = self.place.map(|place| Place { ticket: ticket(place.ticket), ..place });
+        let seen = |seen: Seen| {
+            let served = seen.served.map(&ticket);
+            Seen { at: sent_at(seen.at), since: Instant::default(), served }
+        };
+        Self { place, seen: self.seen.map(seen), turn: None, ..self.clone() }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Attempt, ConnectionId, DispatchId, Due, Engine, Entry, InFlight};
 use crate::event::LockId;
-use crate::name::Owner;
+use crate::name::{LockName, Owner};
 use crate::request::SessionName;
 use crate::session::Session;
 use crate::slot::Slot;
@@ -18,20 +18,23 @@ impl DispatchId {
 impl Engine {
     /// The state that tells engines apart for a search through states: without counters, jitter and what is
     /// derived, with times that are waited for as `time` sees them, and times at which something
-    /// was sent as `sent_at` does.
+    /// was sent as `sent_at` does, and tickets as `ticket` does.
     pub(crate) fn project(
         &self,
         time: &dyn Fn(Instant) -> Instant,
         sent_at: &dyn Fn(Instant) -> Instant,
         since: &dyn Fn(u64) -> u64,
+        ticket: &dyn Fn(&LockName, u64) -> u64,
     ) -> impl core::hash::Hash {
-        let slot = |slot: &Slot| slot.project(time, sent_at, since);
+        let slot = |name: &LockName, slot: &Slot| {
+            slot.project(time, sent_at, since, |number| ticket(name, number))
+        };
         let attempts = self.attempts.iter();
         let attempts: Vec<_> = attempts
             .map(|(id, attempt)| {
                 let Attempt { name, mode, session, part_of, own, .. } = &**attempt;
                 let own = own.clone();
-                (*id, name.clone(), *mode, *session, *part_of, own, slot(&attempt.slot))
+                (*id, name.clone(), *mode, *session, *part_of, own, slot(name, &attempt.slot))
             })
             .collect();
         let sessions = self.sessions.iter();
@@ -71,6 +74,12 @@ impl Engine {
     /// Whether an attempt of that owner is not yet settled.
     pub(crate) fn knows(&self, owner: Owner) -> bool {
         self.attempts.values().any(|attempt| attempt.slot.owner == owner)
+    }
+
+    /// The ticket of the attempt of that owner, if it waits in a table's line and was told of one.
+    pub(crate) fn ticket_of(&self, owner: Owner) -> Option<u64> {
+        let mut attempts = self.attempts.values();
+        attempts.find(|attempt| attempt.slot.owner == owner)?.slot.contention.ticket()
     }
 
     /// The attempt of that owner: of a part, the whole.

@@ -92,7 +92,7 @@ impl<S: Server> World<S> {
         self.check();
     }
 
-    fn acquire(&mut self, at: usize, target: usize, wish: usize) {
+    pub(super) fn acquire(&mut self, at: usize, target: usize, wish: usize) {
         let now = self.local(at);
         let target = &self.targets.0[target];
         let (kind, names) = (target.kind(), self.names_of(target));
@@ -183,7 +183,7 @@ impl<S: Server> World<S> {
 
         let mut now = exchange.read.unwrap_or(self.server_now());
         let (action, claims) = exchange.describe();
-        let before = self.server.leases();
+        let (before, served) = (self.server.leases(), self.served(claims));
         // A statement that waited may go by the time at which it began.
         let judged = now;
         if self.scope.0.flaw == Some(Flaw::ClientsClock) {
@@ -207,6 +207,9 @@ impl<S: Server> World<S> {
             }
         };
         self.judge(Check::Rows, result);
+        if action == request::Action::Acquire {
+            self.check_turns(&before, &served, claims, judged);
+        }
         if let Some(keep) = self.scope.0.keep {
             let result = self.kept.changed(&before, &after, judged, (action, claims), keep);
             self.judge(Check::Kept, result);

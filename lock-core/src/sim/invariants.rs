@@ -14,6 +14,7 @@ pub(super) mod revival;
 pub(super) mod rows;
 pub(super) mod together;
 pub(super) mod told;
+pub(super) mod turns;
 pub(super) mod writes;
 
 use alloc::string::String;
@@ -42,6 +43,8 @@ pub enum Check {
     BackOff,
     /// When the faults stop, some waiter is granted.
     Liveness,
+    /// A table's waiters are granted in turn: nobody that waits is passed over at once, and nobody again and again.
+    Turns,
     /// Requests are as the server and the driver expect them, and local rivals keep their order.
     Requests,
     /// An attempt behind a hold of its own client was told that somebody has the lock.
@@ -58,7 +61,7 @@ pub enum Check {
 
 impl Check {
     /// All of them.
-    pub const ALL: [Check; 15] = [
+    pub const ALL: [Check; 16] = [
         Check::Exclusion,
         Check::Backed,
         Check::Fences,
@@ -68,6 +71,7 @@ impl Check {
         Check::Revival,
         Check::BackOff,
         Check::Liveness,
+        Check::Turns,
         Check::Requests,
         Check::Told,
         Check::Writes,

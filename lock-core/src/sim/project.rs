@@ -4,7 +4,7 @@
 //! how many steps from now it is reached, and a time long past no more than that. What is left out
 //! beyond that is jitter, which cannot be seen on a grid coarser than the longest back-off, and
 //! how often a thing failed. Thus the states of worlds whose time goes on for ever are finitely many. Of fences only the order
-//! counts.
+//! counts, and of a ticket how far it is from the last that had its turn.
 
 use super::client::Client;
 use super::clock::Clock;
@@ -14,7 +14,8 @@ use super::server::Server;
 use super::world::World;
 use crate::fence::Fence;
 use crate::name::LockName;
-use crate::outcome::{Outcome, Reply};
+use crate::outcome::{News, Notification, Outcome, Reply};
+use crate::request::{Claim, Turn};
 use crate::time::Instant;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -58,6 +59,10 @@ impl<S: Server> World<S> {
         let rank = |fence| Fence::new(fences.range(..fence).count() as u64);
         let since = |index| fences.range(..=Fence::new(index)).count() as u64;
 
+        let served = |name: &LockName| self.server.line(name).map(|line| line.served);
+        let ticket =
+            |name: &LockName, ticket: u64| ticket.wrapping_sub(served(name).unwrap_or_default());
+
         let mut hasher = Fingerprint::new();
         self.scope.0.horizon.map(|_| self.now).hash(&mut hasher);
         self.server.project(&|time| server.until(time), &rank).hash(&mut hasher);
@@ -82,12 +87,16 @@ impl<S: Server> World<S> {
             self.kept.wanted.hash(&mut hasher);
         }
         for client in &self.clients {
-            project_client(client, &steps(client.clock), &rank, &since, &mut hasher);
+            project_client(client, &steps(client.clock), &rank, &since, &ticket, &mut hasher);
         }
         // Ids are only names: requests with the same claims and times are the same.
         for exchange in &self.exchanges {
             let request = exchange.request.as_ref();
-            let request = request.map(|request| S::project_request(request, &since));
+            let request = request.map(|request| {
+                let mut request = S::project_request(request, &since);
+                request.claims_mut().iter_mut().for_each(|claim| project_turn(claim, &ticket));
+                request
+            });
             (exchange.from, request, exchange.awaited).hash(&mut hasher);
             (exchange.copies, exchange.executed, exchange.waiting).hash(&mut hasher);
             if !S::REPEATABLE && !S::CONNECTIONS {
@@ -99,13 +108,26 @@ impl<S: Server> World<S> {
                 let client = steps(self.clients[exchange.from.client].clock);
                 (client.since(exchange.sent), client.until(exchange.deadline)).hash(&mut hasher);
             }
-            for mut outcome in self.outcomes(exchange) {
-                match &mut outcome {
-                    Outcome::Granted(fence) => *fence = rank(*fence),
-                    Outcome::Unchanged { index } => *index = since(*index),
+            let (_, claims) = exchange.describe();
+            for (at, mut outcome) in self.outcomes(exchange).into_iter().enumerate() {
+                match (&mut outcome, claims.get(at)) {
+                    (Outcome::Granted(fence), _) => *fence = rank(*fence),
+                    (Outcome::Unchanged { index }, _) => *index = since(*index),
+                    (Outcome::Busy(Some(holder)), Some(claim)) => {
+                        if let Some(place) = &mut holder.place {
+                            holder.held_for = Duration::ZERO;
+                            place.ticket = ticket(&claim.name, place.ticket);
+                        }
+                    }
+                    (Outcome::Reserved(place), Some(claim)) => {
+                        place.ticket = ticket(&claim.name, place.ticket);
+                    }
                     _ => {}
                 }
                 outcome.hash(&mut hasher);
+            }
+            if let Some(Reply::News(News::Notified(all))) = &exchange.reply {
+                all.iter().for_each(|one| project_notification(one, &ticket).hash(&mut hasher));
             }
         }
         hasher.finish128()
@@ -147,9 +169,13 @@ fn project_client(
     steps: &Steps,
     rank: &impl Fn(Fence) -> Fence,
     since: &dyn Fn(u64) -> u64,
+    ticket: &dyn Fn(&LockName, u64) -> u64,
     hasher: &mut impl Hasher,
 ) {
-    client.engine.project(&|time| steps.until(time), &|time| steps.since(time), since).hash(hasher);
+    let engine = &client.engine;
+    engine
+        .project(&|time| steps.until(time), &|time| steps.since(time), since, ticket)
+        .hash(hasher);
     (client.connection, client.acquires, client.opens, client.called, &client.aliases).hash(hasher);
     client.asleep.map(|since| steps.since(client.clock.read(since))).hash(hasher);
     for attempt in &client.attempts {
@@ -162,6 +188,26 @@ fn project_client(
     for (key, refusal) in client.refused.iter().filter(|(_, refusal)| refusal.at == now) {
         (key, refusal.informed).hash(hasher);
     }
+}
+
+fn project_turn(claim: &mut Claim, ticket: &dyn Fn(&LockName, u64) -> u64) {
+    if let Turn::Of(Some(drawn)) | Turn::Loose(Some(drawn)) = &mut claim.turn {
+        *drawn = ticket(&claim.name, *drawn);
+    }
+}
+
+/// A notification, with its ticket as `ticket` sees it.
+pub(super) fn project_notification(
+    one: &Notification,
+    ticket: &dyn Fn(&LockName, u64) -> u64,
+) -> Notification {
+    let mut one = one.clone();
+    if let Notification::Freed { name, ticket: turn }
+    | Notification::Kept { name, ticket: turn, .. } = &mut one
+    {
+        *turn = ticket(name, *turn);
+    }
+    one
 }
 
 fn project_holds(

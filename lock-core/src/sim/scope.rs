@@ -48,6 +48,9 @@ pub struct Scope {
     pub transactions: u8,
     /// For how long after its grant a lock is kept, though its caller releases it.
     pub keep: Option<Duration>,
+    /// How often each caller wants each lock again when the faults have stopped, to see whether all have their turn; a round
+    /// takes long.
+    pub rounds: u8,
     /// What is checked.
     pub checks: Vec<Check>,
     /// A seeded bug in the clients' driver.
@@ -174,6 +177,7 @@ impl Scope {
             eager: true,
             transactions: 0,
             keep: None,
+            rounds: 0,
             checks: Check::ALL.into(),
             flaw: None,
         }

@@ -101,6 +101,11 @@ pub trait Server: Clone + Debug + Eq + Hash {
         request
     }
 
+    /// The line of those that wait for a lock, where they draw tickets.
+    fn line(&self, _name: &LockName) -> Option<Line> {
+        None
+    }
+
     /// Every lock that the server knows, each name once, in the names' order.
     fn leases(&self) -> Vec<Lease>;
 
@@ -126,6 +131,15 @@ pub trait Server: Clone + Debug + Eq + Hash {
 
     /// Starts again when its clock shows `now`.
     fn restart(&mut self, _now: Instant) {}
+}
+
+/// How far the line for a lock has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Line {
+    /// The last ticket that was drawn.
+    pub queue: u64,
+    /// The last ticket that had its turn.
+    pub served: u64,
 }
 
 /// Names a client's connection.

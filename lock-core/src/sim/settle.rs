@@ -24,6 +24,18 @@ impl<S: Server> World<S> {
     /// it holds or has lost. Finds out whether waiters are granted in time, and whether anything is
     /// left behind.
     pub fn settle(&mut self) {
+        self.stop_faults();
+        if self.scope.0.rounds > 0 {
+            let mut busy = self.clone();
+            busy.take_turns();
+            if busy.violation.is_some() {
+                return *self = busy;
+            }
+        }
+        self.come_to_rest();
+    }
+
+    fn stop_faults(&mut self) {
         self.faults = Faults::NONE;
         self.users.left = 0;
         while !self.users.open.is_empty() {
@@ -33,8 +45,6 @@ impl<S: Server> World<S> {
             self.up = true;
             self.server.restart(self.server_now());
         }
-        // A kept lock is granted later by as much, by the slowest clock.
-        let since = self.now.after(self.scope.0.keep.unwrap_or_default() * 6 / 5);
         for at in 0..self.clients.len() {
             self.resume(at);
             self.client(at).opens = u8::MAX;
@@ -45,6 +55,11 @@ impl<S: Server> World<S> {
             }
         }
         self.forget_exchanges();
+    }
+
+    fn come_to_rest(&mut self) {
+        // A kept lock is granted later by as much, by the slowest clock.
+        let since = self.now.after(self.scope.0.keep.unwrap_or_default() * 6 / 5);
         let mut nobody = BTreeSet::new();
         for at in 0..self.clients.len() {
             self.run(at);
@@ -57,23 +72,7 @@ impl<S: Server> World<S> {
                 self.run(at);
                 self.release_all(at, &mut waiting);
             }
-            self.make_all_moves();
-            self.forget_exchanges();
-            while let Some(at) = self
-                .exchanges
-                .iter()
-                .position(|one| one.awaited && !self.server.reaches(one.from, one.request.as_ref()))
-            {
-                let client = self.exchanges[at].from.client;
-                self.give_up(at, Failure::Unknown("the connection is closed".into()));
-                self.run(client);
-            }
-            while let Some(at) = (0..self.exchanges.len()).find(|at| self.may_execute(*at)) {
-                self.execute(at);
-            }
-            while let Some(at) = self.exchanges.iter().position(|one| one.reply.is_some()) {
-                self.deliver(at);
-            }
+            self.calm();
             self.check();
             let timing = self.scope.0.longest();
             self.judge(Check::Liveness, liveness::check(&waiting, since, self.now, &timing));
@@ -120,6 +119,27 @@ impl<S: Server> World<S> {
         let mut attempts = self.clients.iter().flat_map(|client| &client.attempts);
         let untold = attempts.find(untold).map(|one| format!("{:?} ended, untold", one.id));
         self.judge(Check::Leaks, untold.map_or(Ok(()), Err));
+    }
+
+    /// What is under way is carried out and answered.
+    pub(super) fn calm(&mut self) {
+        self.make_all_moves();
+        self.forget_exchanges();
+        while let Some(at) = self
+            .exchanges
+            .iter()
+            .position(|one| one.awaited && !self.server.reaches(one.from, one.request.as_ref()))
+        {
+            let client = self.exchanges[at].from.client;
+            self.give_up(at, Failure::Unknown("the connection is closed".into()));
+            self.run(client);
+        }
+        while let Some(at) = (0..self.exchanges.len()).find(|at| self.may_execute(*at)) {
+            self.execute(at);
+        }
+        while let Some(at) = self.exchanges.iter().position(|one| one.reply.is_some()) {
+            self.deliver(at);
+        }
     }
 
     /// Where the clock was set back, what is left behind stays until somebody wants it, and a TTL from then.

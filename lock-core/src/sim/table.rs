@@ -2,7 +2,8 @@
 
 mod row;
 
-use super::server::{Connection, Lease, Server};
+use super::project::project_notification;
+use super::server::{Connection, Lease, Line, Server};
 use crate::fence::Fence;
 use crate::name::LockName;
 use crate::outcome::{News, Notification, Outcome, Reply};
@@ -11,6 +12,7 @@ use crate::time::Instant;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::hash::Hash;
 use core::time::Duration;
 use row::{MICROSECOND, ticket};
 
@@ -344,6 +346,37 @@ impl Server for FakeTable {
                 session: 0,
             })
             .collect()
+    }
+
+    fn line(&self, name: &LockName) -> Option<Line> {
+        let row = self.rows.get(name).filter(|_| self.tells_holder);
+        row.map(|row| Line { queue: row.queue, served: row.served })
+    }
+
+    fn project(
+        &self,
+        time: &dyn Fn(Instant) -> Instant,
+        fence: &dyn Fn(Fence) -> Fence,
+    ) -> impl Hash {
+        let seen = |lease: Lease| Lease {
+            expires: time(lease.expires),
+            fence: fence(lease.fence),
+            ..lease
+        };
+        let leases: Vec<_> = self.leases().into_iter().map(seen).collect();
+        let ticket = |name: &LockName, ticket: u64| {
+            ticket.wrapping_sub(self.rows.get(name).map_or(0, |row| row.served))
+        };
+        let subscribers = self.subscribers.iter().map(|(connection, subscriber)| {
+            let unsent = subscriber.unsent.iter().map(|one| project_notification(one, &ticket));
+            (*connection, unsent.collect::<Vec<_>>(), subscriber.cut, subscriber.until.map(time))
+        });
+        let subscribers: Vec<_> = subscribers.collect();
+        // Whether those ahead have had the time to claim it is all that counts of the past, on a grid.
+        let line = |row: &Row| (row.queue.wrapping_sub(row.served), time(row.given_up_at()));
+        let tells = self.tells_holder.then_some(());
+        let lines: Vec<_> = self.rows.values().map(|row| tells.map(|()| line(row))).collect();
+        (leases, subscribers, lines)
     }
 
     fn crash(&mut self) {

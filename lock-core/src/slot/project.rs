@@ -2,16 +2,18 @@
 
 use super::state::{Known, Phase, Slot, Watched};
 use crate::fence::Fence;
+use crate::outcome::Holder;
 use crate::time::Instant;
 
 impl Slot {
     /// The same with times that are waited for as `time` sees them, times at which something was
-    /// sent as `sent_at` does, and no more of the counters than whether they count anything.
+    /// sent as `sent_at` does, tickets as `ticket` does, and no more of the counters than whether they count anything.
     pub(crate) fn project(
         &self,
         time: impl Fn(Instant) -> Instant,
         sent_at: impl Fn(Instant) -> Instant,
         since: impl Fn(u64) -> u64,
+        ticket: impl Fn(u64) -> u64,
     ) -> Self {
         let phase = match self.phase {
             Phase::Waiting { retry_at } => Phase::Waiting { retry_at: time(retry_at) },
@@ -33,12 +35,12 @@ impl Slot {
             answer_deadline: time(self.answer_deadline),
             may_hold_until: self.may_hold_until.map(&time),
             stragglers_until: self.stragglers_until.map(&time),
-            contention: self.contention.project(sent_at, since),
+            contention: self.contention.project(sent_at, since, ticket),
             back_off: self.back_off.project(),
             // It is the one of its lease, whichever that is.
             untold: self.untold.map(|_| Fence::new(0)),
             // These are only told.
-            holder: self.holder.clone().filter(|_| !self.outdated),
+            holder: self.holder.clone().filter(|_| !self.outdated).map(Holder::timeless),
             watched: self.watched.map(|it| Watched { since: time(it.since.after(it.ttl)), ..it }),
             outdated: false,
             told: Known::Nothing,

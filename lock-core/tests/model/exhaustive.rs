@@ -1,11 +1,11 @@
 //! Every state of small worlds, with time going on for ever.
 
 use crate::{advisory_of, consul_of, row_locks, scale, small, stepped, world_of};
-use lock_core::Instant;
 use lock_core::sim::advisory::FakeAdvisory;
 use lock_core::sim::consul::FakeConsul;
 use lock_core::sim::table::FakeTable;
 use lock_core::sim::{Found, Scope, Server, Sometimes, Target, Wish, World, explore};
+use lock_core::{Instant, table};
 use std::time;
 
 fn search<S: Server>(what: &str, world: World<S>, limit: usize) -> Found {
@@ -28,7 +28,7 @@ fn exhaust_world<S: Server>(what: &str, world: World<S>, seen: &[Sometimes]) -> 
 
 /// The same for a table.
 fn exhaust(what: &str, scope: Scope, seen: &[Sometimes]) {
-    let found = exhaust_world(what, table(scope), seen);
+    let found = exhaust_world(what, silent(scope), seen);
     assert!(!found.coverage.contains(Sometimes::LostByReply), "the server broke its word");
 }
 
@@ -41,7 +41,7 @@ fn exhaust_if_long<S: Server>(what: &str, world: World<S>, seen: &[Sometimes]) {
     }
 }
 
-fn table(scope: Scope) -> World<FakeTable> {
+fn silent(scope: Scope) -> World<FakeTable> {
     world_of(FakeTable::new().silent(), scope)
 }
 
@@ -63,7 +63,7 @@ fn two_clients_try_and_users_pin() {
         scope.transactions = 2;
     });
     let seen = [Sometimes::AllAcquired, Sometimes::Delayed, Sometimes::TakenOver];
-    exhaust_if_long("2 clients that try, 2 transactions", table(scope), &seen);
+    exhaust_if_long("2 clients that try, 2 transactions", silent(scope), &seen);
 }
 
 #[test]
@@ -119,13 +119,13 @@ fn rivals_in_two_clients() {
         scope.acquires = 2;
         scope.cancels = false;
     });
-    search("2 clients, 2 rivals each", table(scope), 30_000 * scale());
+    search("2 clients, 2 rivals each", silent(scope), 30_000 * scale());
     let scope = small(|scope| {
         scope.acquires = 2;
         try_only(scope);
         scope.cancels = false;
     });
-    exhaust_if_long("2 clients, 2 rivals each, that try", table(scope), &[Sometimes::LocalRival]);
+    exhaust_if_long("2 clients, 2 rivals each, that try", silent(scope), &[Sometimes::LocalRival]);
 }
 
 #[test]
@@ -134,13 +134,13 @@ fn three_clients() {
         scope.clients.push(scope.clients[0]);
         scope.faults.ghosts = 1;
     });
-    search("3 clients, 1 ghost", table(scope), 30_000 * scale());
+    search("3 clients, 1 ghost", silent(scope), 30_000 * scale());
 }
 
 #[test]
 fn a_finer_grid() {
     let scope = small(|scope| scope.faults.ghosts = 1).finer();
-    search("2 clients, 1 ghost, on a finer grid", table(scope), 30_000 * scale());
+    search("2 clients, 1 ghost, on a finer grid", silent(scope), 30_000 * scale());
 }
 
 // -- sessions ---------------------------------------------------------------------------------------
@@ -264,6 +264,54 @@ fn two_clients_watch() {
     exhaust_if_long("watched, 2 clients that wait, longer", world(5), &seen);
 }
 
+// -- waiters with tickets ---------------------------------------------------------------------------
+
+/// A table whose waiters draw tickets, for so many steps of time: a reply that never arrives leaves a ticket behind, so
+/// without an end the search has none.
+pub(crate) fn with_tickets<S: Server>(
+    table: S,
+    tells: bool,
+    steps: u32,
+    change: impl FnOnce(&mut Scope),
+) -> World<S> {
+    let scope = small(|scope| {
+        (scope.cancels, scope.rounds) = (false, 3);
+        scope.horizon = scope.grid.map(|grid| Instant::default().after(grid * steps));
+        change(scope);
+    });
+    World::new(table, table::capabilities("somebody", tells), scope)
+}
+
+pub(crate) fn third_client(scope: &mut Scope) {
+    scope.clients.push(scope.clients[0]);
+}
+
+#[test]
+fn two_clients_with_tickets() {
+    let world = |steps| with_tickets(FakeTable::new(), false, steps, |_| ());
+    let seen = [Sometimes::AllAcquired, Sometimes::TakenOver, Sometimes::LostByDeadline];
+    exhaust_world("tickets, 2 clients that wait", world(3), &seen);
+    exhaust_if_long("tickets, 2 clients that wait, longer", world(4), &seen);
+    let world = |steps| with_tickets(FakeTable::new(), false, steps, |scope| scope.acquires = 2);
+    let seen = [Sometimes::AllAcquired, Sometimes::Freed, Sometimes::FoundFree];
+    exhaust_world("tickets, 2 clients that wait twice", world(1), &seen);
+    exhaust_if_long("tickets, 2 clients that wait twice, longer", world(2), &seen);
+}
+
+#[test]
+fn three_clients_with_tickets() {
+    let world = with_tickets(FakeTable::new(), false, 1, third_client);
+    let seen = [Sometimes::AllAcquired, Sometimes::Freed, Sometimes::FoundFree];
+    exhaust_world("tickets, 3 clients that wait", world, &seen);
+}
+
+#[test]
+fn two_clients_with_tickets_that_are_told() {
+    let world = with_tickets(FakeTable::new().telling(), true, 1, |_| ());
+    let seen = [Sometimes::AllAcquired, Sometimes::Told, Sometimes::Freed];
+    exhaust_world("tickets, 2 clients that are told", world, &seen);
+}
+
 // -- permits, and several locks at once -------------------------------------------------------------
 
 /// A world with these targets and two locks, for so many steps of time: parts are made again and again, so without an end
@@ -274,7 +322,7 @@ fn grouped(targets: &[Target], steps: u32, change: impl FnOnce(&mut Scope)) -> W
         scope.horizon = scope.grid.map(|grid| Instant::default().after(grid * steps));
         change(scope);
     });
-    table(scope)
+    silent(scope)
 }
 
 /// Both permits, from either end: which one an engine asks for first is its own choice.

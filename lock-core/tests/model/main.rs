@@ -9,6 +9,7 @@ mod mutants;
 mod negative;
 mod schedules;
 mod tables;
+mod turns;
 
 use lock_core::sim::advisory::FakeAdvisory;
 use lock_core::sim::consul::FakeConsul;
@@ -121,6 +122,11 @@ fn pinning(scope: Scope) -> Scope {
 /// The same, and callers want locks kept after their release, for longer than a TTL.
 fn keeping(scope: Scope) -> Scope {
     Scope { keep: Some(Duration::from_secs(10)), ..scope }
+}
+
+/// The same, and callers want locks again and again when the faults have stopped.
+fn in_turns(scope: Scope) -> Scope {
+    Scope { rounds: 6, ..scope }
 }
 
 /// The small scope, changed.

@@ -1,7 +1,8 @@
 //! Seeded bugs: each must be caught by the check that is named here, with no other one looking.
 
+use crate::exhaustive::{third_client, with_tickets};
 use crate::tables::{BadTable, Bug};
-use crate::{keeping, mixed, pinning, set_back, world_of};
+use crate::{in_turns, keeping, mixed, pinning, set_back, world_of};
 use lock_core::sim::table::FakeTable;
 use lock_core::sim::{Check, Flaw, Scope, Server, World, explore, random};
 
@@ -27,6 +28,7 @@ fn table(bug: Bug, by: Check) {
         let scope = if bug.is_about_clocks() { set_back(scope) } else { scope };
         let scope = if bug == Bug::OneTtlForAll { mixed(scope) } else { scope };
         let scope = if bug.is_about_pins() { pinning(scope) } else { scope };
+        let scope = if bug.is_about_turns() { in_turns(scope) } else { scope };
         let scope = if bug.is_about_keeping() { keeping(scope) } else { scope };
         world_of(BadTable { bug, table: FakeTable::new() }, Scope { checks: vec![by], ..scope })
     });
@@ -57,6 +59,7 @@ fn bugs_of_tables() {
         Bug::CorrectsToNow | Bug::OneTtlForAll => Check::Exclusion,
         Bug::OwnClaimIsBusy | Bug::CorrectsNothing | Bug::LeftToTheDead => Check::Liveness,
         Bug::ReleaseKeepsOwner => Check::Leaks,
+        bug if bug.is_about_turns() => Check::Turns,
         bug if bug.is_about_pins() => Check::Writes,
         bug if bug.is_about_keeping() => Check::Kept,
         _ => Check::Rows,
@@ -79,6 +82,24 @@ fn a_renewal_that_shortens() {
     let (violation, _) = found.violation.expect("RenewShortens survived");
     println!("RenewShortens: {violation}, after {} states, step {}", found.states, found.depth + 1);
     assert_eq!(violation.check, Check::Rows);
+}
+
+/// It needs no luck: in a small world, each way is tried.
+#[test]
+fn a_ticket_that_goes_first() {
+    let table = BadTable { bug: Bug::AnyTicketFirst, table: FakeTable::new() };
+    let world = with_tickets(table, false, 1, |scope| {
+        third_client(scope);
+        scope.checks = vec![Check::Turns];
+    });
+    let found = explore(world, 1_000_000, 0);
+    let (violation, _) = found.violation.expect("AnyTicketFirst survived");
+    println!(
+        "AnyTicketFirst: {violation}, after {} states, step {}",
+        found.states,
+        found.depth + 1
+    );
+    assert_eq!(violation.check, Check::Turns);
 }
 
 /// It takes a lease that was renewed while the statement that ends it waited: as rare.

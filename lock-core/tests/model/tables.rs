@@ -1,8 +1,8 @@
 //! Lock tables with a seeded bug, around a good one.
 
 use lock_core::sim::table::FakeTable;
-use lock_core::sim::{Connection, Lease, Server};
-use lock_core::{Action, Claim, Fence, Instant, LockName, Outcome, Owner, Reply, Request};
+use lock_core::sim::{Connection, Lease, Line, Server};
+use lock_core::{Action, Claim, Fence, Instant, LockName, Outcome, Owner, Reply, Request, Turn};
 use std::time::Duration;
 
 /// What is wrong with the table.
@@ -39,10 +39,14 @@ pub(crate) enum Bug {
     ClaimTakesKept,
     /// A row is left to tickets whose waiters are gone, for ever.
     LeftToTheDead,
+    /// A row that is free is granted to any ticket.
+    AnyTicketFirst,
+    /// Each look draws a ticket.
+    DrawsAnew,
 }
 
 impl Bug {
-    pub(crate) const ALL: [Bug; 26] = [
+    pub(crate) const ALL: [Bug; 28] = [
         Bug::ReleaseWithoutOwner,
         Bug::RenewWithoutOwner,
         Bug::RenewOfExpired,
@@ -69,6 +73,8 @@ impl Bug {
         Bug::KeepsFromTheRelease,
         Bug::ClaimTakesKept,
         Bug::LeftToTheDead,
+        Bug::AnyTicketFirst,
+        Bug::DrawsAnew,
     ];
 
     /// It needs transactions of users.
@@ -80,6 +86,11 @@ impl Bug {
                 | Bug::PinEndsWithRelease
                 | Bug::PinEndsWithLease
         )
+    }
+
+    /// It needs callers that want the lock again and again.
+    pub(crate) fn is_about_turns(self) -> bool {
+        matches!(self, Bug::AnyTicketFirst | Bug::DrawsAnew)
     }
 
     /// It needs callers that want locks kept.
@@ -158,6 +169,15 @@ impl Server for BadTable {
         }
         let mut reply = match (self.bug, request) {
             (Bug::OneTtlForAll, request) => self.table.apply(now, connection, &alike(request)),
+            (Bug::AnyTicketFirst, request) => {
+                let any =
+                    |turn| if let Turn::Of(ticket) = turn { Turn::Loose(ticket) } else { turn };
+                self.table.apply(now, connection, &turned(request, any))
+            }
+            (Bug::DrawsAnew, request) => {
+                let anew = |turn| if let Turn::Of(_) = turn { Turn::Of(None) } else { turn };
+                self.table.apply(now, connection, &turned(request, anew))
+            }
             _ => self.table.apply(now, connection, request),
         };
         for (at, claim) in claims.iter().enumerate() {
@@ -238,6 +258,10 @@ impl Server for BadTable {
         self.table.unpin(name);
     }
 
+    fn line(&self, name: &LockName) -> Option<Line> {
+        self.table.line(name)
+    }
+
     fn leases(&self) -> Vec<Lease> {
         self.table.leases()
     }
@@ -245,6 +269,15 @@ impl Server for BadTable {
     fn crash(&mut self) {
         self.table.crash();
     }
+}
+
+/// The request with each turn as `turn` has it.
+fn turned(request: &Request, turn: impl Fn(Turn) -> Turn) -> Request {
+    let mut request = request.clone();
+    if let Request::Acquire { claims, .. } | Request::Probe { claims } = &mut request {
+        claims.iter_mut().for_each(|claim| claim.turn = turn(claim.turn));
+    }
+    request
 }
 
 /// The request with the TTL of the first of its claims for all of them.

@@ -32,6 +32,11 @@ fn kept(scope: Scope) -> World<FakeTable> {
     table(Scope { keep: Some(Duration::from_secs(10)), ..scope })
 }
 
+/// Callers want the lock again and again when the faults have stopped.
+fn in_turns(scope: Scope) -> Scope {
+    Scope { rounds: 6, ..scope }
+}
+
 fn deaf(scope: Scope) -> World<FakeTable> {
     let table = table::capabilities("somebody", true);
     World::new(FakeTable::new().losing_notifications(), table, scope)
@@ -117,6 +122,8 @@ fn find(mutant: &Mutant) -> Option<(Violation, String)> {
         Shown::TableThatTells => caught(check, told),
         Shown::TableThatTellsTheDeaf => caught(check, deaf),
         Shown::TableThatIsWatched => caught(check, watched),
+        Shown::TableInTurns => caught(check, |scope| table(in_turns(scope))),
+        Shown::TableInTurnsThatTells => caught(check, |scope| told(in_turns(scope))),
         Shown::TableThatKeeps => caught(check, kept),
         Shown::Advisory => caught(check, advisory),
         Shown::AdvisorySetBack => caught(check, |mut scope| {

@@ -66,9 +66,17 @@ impl Row {
         let Turn::Of(ticket) = turn else { return true };
         let ticket = ticket.unwrap_or(u64::MAX).min(self.queue + 1);
         let ahead = ticket.saturating_sub(self.served + 1);
-        let grace = (self.expires.since(self.acquired) / 4).clamp(GRACE, LONGEST_GRACE);
-        let graces = now.since(self.expires).as_micros() / grace.as_micros();
+        let graces = now.since(self.expires).as_micros() / self.grace().as_micros();
         now < self.expires || ahead < 1 << graces.min(62)
+    }
+
+    fn grace(&self) -> Duration {
+        (self.expires.since(self.acquired) / 4).clamp(GRACE, LONGEST_GRACE)
+    }
+
+    /// When the first of those ahead is given up, once the row is free.
+    pub(super) fn given_up_at(&self) -> Instant {
+        self.expires.after(self.grace())
     }
 
     /// A claim was granted: those ahead of it have had their turn.
