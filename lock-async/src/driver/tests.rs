@@ -1,6 +1,7 @@
 //! Tests of the task over a scripted backend.
 
 mod death;
+mod edge;
 mod scale;
 mod shutdown;
 
@@ -28,6 +29,8 @@ struct Script {
     /// Number of answers that may be given. `None` means no limit.
     answers: Option<Semaphore>,
     panics: std::sync::atomic::AtomicBool,
+    /// The time that an answer takes.
+    pause: Mutex<Duration>,
     refuses: std::sync::atomic::AtomicBool,
     closed: std::sync::atomic::AtomicBool,
 }
@@ -57,6 +60,10 @@ impl Backend for Fake {
         self.0.began.lock().expect("unpoisoned").push(what);
         if let Some(answers) = &self.0.answers {
             answers.acquire().await.expect("open").forget();
+        }
+        let pause = *self.0.pause.lock().expect("unpoisoned");
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
         }
         assert!(!self.0.panics.swap(false, Ordering::SeqCst), "on purpose");
         self.0.ended.lock().expect("unpoisoned").push(what);

@@ -1,5 +1,6 @@
 //! Tests of the driver over a scripted backend.
 
+mod edge;
 mod scale;
 
 use super::*;
@@ -25,6 +26,10 @@ struct Script {
     mute: AtomicBool,
     /// True if the next request makes the client panic.
     panics: AtomicBool,
+    /// True if the client panics over the answer to the next request.
+    panics_late: AtomicBool,
+    /// The time that an answer takes.
+    pause: Mutex<Duration>,
     /// True if the next call of `lasts`, under the driver's mutex, panics.
     breaks: AtomicBool,
 }
@@ -84,6 +89,9 @@ impl<const LANES: bool> Backend for Fake<LANES> {
             }
         };
         self.0.done.lock().expect("unpoisoned").push(what);
+        let pause = *self.0.pause.lock().expect("unpoisoned");
+        std::thread::sleep(pause);
+        assert!(!self.0.panics_late.swap(false, SeqCst), "on purpose");
         Ok(reply)
     }
 

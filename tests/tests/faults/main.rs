@@ -14,6 +14,8 @@ mod elections;
 mod fail_over;
 mod forked;
 mod hostile_consul;
+mod impostors;
+mod late_answers;
 mod late_server;
 mod paused_writers;
 mod slow_link;

@@ -12,7 +12,7 @@ const BUDGET: Duration = Duration::from_millis(400);
 const LONG: Duration = Duration::from_secs(60);
 
 /// An authority, for a handshake that never gets as far as to need it.
-const AUTHORITY: &str = "-----BEGIN CERTIFICATE-----
+pub(crate) const AUTHORITY: &str = "-----BEGIN CERTIFICATE-----
 MIIBejCCAR+gAwIBAgIUIVOMs7hemFcmDYko7XXnK/Qd8kcwCgYIKoZIzj0EAwIw
 ETEPMA0GA1UEAwwGbm9ib2R5MCAXDTI2MTEyNzE2Mjc1NloYDzIxMjYxMTAzMTYy
 NzU2WjARMQ8wDQYDVQQDDAZub2JvZHkwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC

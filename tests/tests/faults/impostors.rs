@@ -1,0 +1,95 @@
+//! Servers without TLS, where TLS is wanted: nothing secret is said to them.
+
+use lock_sync::Error;
+use lock_tests::drivers::{Driver, connect};
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// A server that speaks first, and says that it has no TLS. Each client's bytes are told when that client is gone.
+fn impostor(first: Vec<u8>, answer: &'static [u8]) -> (String, Receiver<Vec<u8>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let place = listener.local_addr().expect("bound").to_string();
+    let (tell, told) = channel();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let (tell, first) = (tell.clone(), first.clone());
+            std::thread::spawn(move || {
+                let _ = stream.write_all(&first);
+                let (mut said, mut buffer) = (Vec::new(), [0; 1024]);
+                while let Ok(count @ 1..) = stream.read(&mut buffer) {
+                    said.extend_from_slice(&buffer[..count]);
+                    // Only what asks for TLS is answered.
+                    if !answer.is_empty() && said.len() == 8 {
+                        let _ = stream.write_all(answer);
+                    } else {
+                        break;
+                    }
+                }
+                let _ = tell.send(said);
+            });
+        }
+    });
+    (place, told)
+}
+
+/// What MySQL says first, if it has no TLS.
+fn greeting() -> Vec<u8> {
+    let mut body = b"\x0a8.4.0\0".to_vec();
+    body.extend([7, 0, 0, 0]);
+    body.extend(b"abcdefgh\0");
+    // All that a client may ask for, but TLS.
+    body.extend([0xff, 0xf7, 0x2d, 2, 0, 0xff, 0xdf, 21]);
+    body.extend([0; 10]);
+    body.extend(b"ijklmnopqrst\0caching_sha2_password\0");
+    let length = u8::try_from(body.len()).expect("short");
+    [&[length, 0, 0, 0], &*body].concat()
+}
+
+#[test]
+fn a_server_without_tls_is_told_no_user_and_no_password() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let authority = folder.path().join("ca.pem");
+    std::fs::write(&authority, crate::stalled::AUTHORITY).expect("written");
+    let ca = format!("sslrootcert={}", authority.display());
+    let full = format!("sslmode=verify-full&{ca}");
+    let (mysql, postgres) = (impostor(greeting(), b""), impostor(Vec::new(), b"N"));
+    for (scheme, (place, told), modes) in [
+        ("mysql", &mysql, &["sslmode=require", &ca, &full][..]),
+        ("mariadb", &mysql, &["sslmode=require", &ca, &full]),
+        ("postgres", &postgres, &["sslmode=require", &ca, "sslmode=verify-ca", &full]),
+    ] {
+        for driver in [Driver::Blocking, Driver::Tokio] {
+            for protocol in ["table", "advisory"] {
+                for mode in modes {
+                    // PostgreSQL's `sslrootcert` alone means `prefer` on this machine.
+                    if scheme == "postgres" && *mode == ca {
+                        continue;
+                    }
+                    let parameters = format!("protocol={protocol}&{mode}");
+                    let url = format!("{scheme}://hunter2:hunter3@{place}/hunter4?{parameters}");
+                    let refused = connect(driver, &url).map(drop);
+                    assert!(
+                        matches!(refused, Err(Error::Refused(_))),
+                        "{driver:?}, {url}: {refused:?}"
+                    );
+                    let said = told.recv_timeout(LONG).expect("it ends");
+                    let said = String::from_utf8_lossy(&said);
+                    assert!(!said.contains("hunter"), "{driver:?}, {url}: {said:?}");
+                }
+            }
+        }
+    }
+    // It would be told, by a client that may.
+    for (scheme, (place, told)) in [("mysql", mysql), ("postgres", postgres)] {
+        for driver in [Driver::Blocking, Driver::Tokio] {
+            let url = format!("{scheme}://hunter2:hunter3@{place}/hunter4?sslmode=disable");
+            connect(driver, &url).map(drop).expect_err("no server");
+            let said = told.recv_timeout(LONG).expect("it ends");
+            assert!(String::from_utf8_lossy(&said).contains("hunter2"), "{driver:?}, {url}");
+        }
+    }
+}
