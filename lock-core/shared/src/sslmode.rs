@@ -114,9 +114,33 @@ pub(crate) fn stays_here(host: &str) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
+/// Hosts to which traffic may leave this machine, though some look as if it did not.
+#[cfg(test)]
+pub(crate) const ELSEWHERE: [&str; 9] = [
+    "localhost.example.com",
+    "my-localhost",
+    "localhost2",
+    "127.0.0.1.example.com",
+    "db.local",
+    "10.0.0.1",
+    "0.0.0.0",
+    "[::]",
+    "[fe80::1]",
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_loopback_stays_here() {
+        for here in ["localhost", "127.0.0.1", "127.255.255.254", "::1", "[::1]"] {
+            assert!(stays_here(here), "{here}");
+        }
+        for there in ELSEWHERE {
+            assert!(!stays_here(there), "{there}");
+        }
+    }
 
     #[test]
     fn the_systems_authorities_go_with_a_check_of_the_name() {

@@ -145,8 +145,7 @@ impl Requests {
         while let Some(turn) = turns.next_turn() {
             let left = until.saturating_duration_since(Now::now());
             let called = catch_unwind(AssertUnwindSafe(|| self.call(&turn, request, left)));
-            let panicked = |_| Err(ureq::Error::Other("the client panicked".into()));
-            match called.unwrap_or_else(panicked) {
+            match called.unwrap_or_else(|_| Err(panicked())) {
                 // Another may know better: this one has no way to the leader, or there is none.
                 Ok(answer) if answer.status >= 500 => {
                     self.agents.pass_over(turn.at);
@@ -280,6 +279,11 @@ fn tls(server: &Server) -> Result<Option<TlsConfig>, ConfigError> {
     Ok(Some(config.build()))
 }
 
+/// The error of a client that panicked.
+fn panicked() -> ureq::Error {
+    ureq::Error::Other("the client panicked".into())
+}
+
 /// The error of a request without an answer.
 fn request_error(error: &ureq::Error) -> RequestError {
     use std::io::ErrorKind::ConnectionRefused;
@@ -328,5 +332,44 @@ fn reason(error: &ureq::Error) -> String {
             "the answer is not valid HTTP: is this the address of a Consul agent?".to_string()
         }
         other => other.to_string().replace(char::is_control, " "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Error as Io, ErrorKind};
+
+    /// Once a request may have arrived, nothing but its answer says what became of it.
+    #[test]
+    fn only_what_was_certainly_not_sent_is_told_so() {
+        let io = |kind: ErrorKind| ureq::Error::Io(Io::from(kind));
+        for sent in [
+            ureq::Error::Timeout(Timeout::Global),
+            ureq::Error::Timeout(Timeout::PerCall),
+            ureq::Error::Timeout(Timeout::SendRequest),
+            ureq::Error::Timeout(Timeout::SendBody),
+            ureq::Error::Timeout(Timeout::RecvResponse),
+            ureq::Error::Timeout(Timeout::RecvBody),
+            io(ErrorKind::ConnectionReset),
+            io(ErrorKind::UnexpectedEof),
+            io(ErrorKind::BrokenPipe),
+            panicked(),
+        ] {
+            let put = request_error(&sent).failure(Method::Put);
+            assert!(matches!(put, Failure::Unknown(_)), "{sent:?}: {put:?}");
+            let get = request_error(&sent).failure(Method::Get);
+            assert!(matches!(get, Failure::NotSent(_)), "a read changes nothing: {get:?}");
+        }
+        for not_sent in [
+            ureq::Error::Timeout(Timeout::Resolve),
+            ureq::Error::Timeout(Timeout::Connect),
+            ureq::Error::HostNotFound,
+            ureq::Error::ConnectionFailed,
+            io(ErrorKind::ConnectionRefused),
+        ] {
+            let put = request_error(&not_sent).failure(Method::Put);
+            assert!(matches!(put, Failure::NotSent(_)), "{not_sent:?}: {put:?}");
+        }
     }
 }

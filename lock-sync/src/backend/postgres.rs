@@ -341,3 +341,15 @@ fn rows(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The server may have executed the statement.
+    #[test]
+    fn a_panic_of_the_client_leaves_it_open_what_became_of_the_statement() {
+        let failure = guarded(|| -> Result<(), Failure> { panic!("on purpose") });
+        assert!(matches!(failure, Err(Failure::Unknown(_))), "{failure:?}");
+    }
+}

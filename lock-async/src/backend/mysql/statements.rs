@@ -86,3 +86,16 @@ async fn rows<P: Protocol>(
     }
     Ok(rows)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The server may have executed the statement.
+    #[tokio::test]
+    async fn a_panic_of_the_client_leaves_it_open_what_became_of_the_statement() {
+        let panicked = guarded(async { panic!("on purpose") }).await as Result<(), CallError>;
+        let failure = panicked.map_err(|error| failed(&error)).expect_err("a panic");
+        assert!(matches!(failure, Failure::Unknown(_)), "{failure:?}");
+    }
+}

@@ -191,6 +191,16 @@ mod tests {
     }
 
     #[test]
+    fn what_leaves_this_machine_is_encrypted() {
+        for here in ["localhost", "127.0.0.1", "[::1]", "localhost,127.0.0.1"] {
+            assert!(!place(&format!("consul://{here}"), &[]).1, "{here}");
+        }
+        for there in crate::sslmode::ELSEWHERE.into_iter().chain(["localhost,db", "db,localhost"]) {
+            assert!(place(&format!("consul://{there}"), &[]).1, "{there}");
+        }
+    }
+
+    #[test]
     fn the_token_comes_from_the_url_or_a_file_or_a_variable() {
         let path = std::env::temp_dir().join(format!("token-{}", std::process::id()));
         std::fs::write(&path, " filed\n").expect("written");
@@ -210,6 +220,16 @@ mod tests {
         );
         std::fs::remove_file(&path).expect("removed");
         assert!(given("consul://h", &[file]).is_err(), "a missing file");
+    }
+
+    #[test]
+    fn the_name_in_the_certificate_comes_from_the_url_or_a_variable() {
+        let name = |url: &str| {
+            let (_, settings) = read(url, &[("CONSUL_TLS_SERVER_NAME", "env")]).expect(url);
+            settings.server_name
+        };
+        assert_eq!(name("consul://h").as_deref(), Some("env"));
+        assert_eq!(name("consul://h?server_name=url").as_deref(), Some("url"));
     }
 
     #[test]

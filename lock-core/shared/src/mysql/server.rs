@@ -197,4 +197,29 @@ mod tests {
             assert!(server(url, &all).is_err(), "{url}");
         }
     }
+
+    #[test]
+    fn what_is_escaped_is_sent_as_it_was_meant() {
+        let url = "mysql://us%40er:p%3Aw%2F%25%20@h/d%C3%A9%2Fb";
+        let read = Server::read(url, None, TlsSettings::default(), None).expect(url);
+        let Server { user, password, database, .. } = read;
+        assert_eq!(user.as_deref(), Some("us@er"));
+        assert_eq!(password.as_deref(), Some("p:w/% "));
+        assert_eq!(database, "d\u{e9}/b");
+    }
+
+    #[test]
+    fn what_leaves_this_machine_is_encrypted_for_the_right_server() {
+        let mode = |url: &str, socket: Option<&str>| {
+            let socket = socket.map(str::to_string);
+            Server::read(url, socket, TlsSettings::default(), None).expect(url).mode
+        };
+        for here in ["localhost", "127.0.0.1", "127.1.2.3", "[::1]", "localhost,127.0.0.1"] {
+            assert_eq!(mode(&format!("mysql://{here}/d"), None), SslMode::Prefer, "{here}");
+        }
+        assert_eq!(mode("mysql://db/d", Some("/run/mysqld/mysqld.sock")), SslMode::Prefer);
+        for there in crate::sslmode::ELSEWHERE.into_iter().chain(["localhost,db", "db,localhost"]) {
+            assert_eq!(mode(&format!("mysql://{there}/d"), None), SslMode::VerifyFull, "{there}");
+        }
+    }
 }

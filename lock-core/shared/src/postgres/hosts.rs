@@ -186,6 +186,12 @@ mod tests {
         ] {
             assert!(!is_local(&read(url)), "{url}");
         }
+        for there in crate::sslmode::ELSEWHERE {
+            let url = format!("postgres://{there}/d");
+            let (query, tls) = (Vec::new(), crate::sslmode::TlsSettings::default());
+            let server = crate::postgres::Server::read(&url, &query, tls, None).expect("good");
+            assert_eq!(server.tls.mode, crate::sslmode::SslMode::VerifyFull, "{url}");
+        }
     }
 
     #[test]

@@ -68,7 +68,12 @@ pub(super) fn rename_new(new: &Path, path: &Path) -> Result<(), Error> {
 pub(super) fn network_file_system(folder: &Path) -> Option<&'static str> {
     let found = rustix::fs::statfs(folder).ok()?;
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    Some(match found.f_type as u32 {
+    network(found.f_type as u32)
+}
+
+#[cfg(target_os = "linux")]
+fn network(number: u32) -> Option<&'static str> {
+    Some(match number {
         0x6969 => "NFS",
         0x517b | 0xff53_4d42 | 0xfe53_4d42 => "SMB",
         0x0102_1997 => "9P",
@@ -110,4 +115,32 @@ pub fn boot() -> Result<String, ConfigError> {
 #[cfg(not(target_os = "linux"))]
 pub fn boot() -> Result<String, ConfigError> {
     Err(ConfigError::System("SQLite locks need Linux for now: use a database server".to_string()))
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_systems_that_other_machines_may_use_are_known_by_their_numbers() {
+        for (number, name) in [
+            (0x6969, "NFS"),
+            (0x517b, "SMB"),
+            (0xff53_4d42, "SMB"),
+            (0xfe53_4d42, "SMB"),
+            (0x0102_1997, "9P"),
+            (0x5346_414f, "AFS"),
+            (0x00c3_6400, "CephFS"),
+            (0x0bd0_0bd0, "Lustre"),
+            (0x0116_1970, "GFS2"),
+            (0x7461_636f, "OCFS2"),
+            (0x6573_5546, "FUSE"),
+        ] {
+            assert_eq!(network(number), Some(name));
+        }
+        // ext4, XFS, Btrfs, tmpfs, overlay, ZFS.
+        for local in [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0x2fc1_2fc1] {
+            assert_eq!(network(local), None);
+        }
+    }
 }

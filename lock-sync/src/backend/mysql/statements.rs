@@ -75,3 +75,16 @@ fn rows<P: Protocol>(
     }
     Ok(rows)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The server may have executed the statement.
+    #[test]
+    fn a_panic_of_the_client_leaves_it_open_what_became_of_the_statement() {
+        let panicked = guarded(|| -> mysql::Result<()> { panic!("on purpose") });
+        let failure = panicked.map_err(|error| failed(&error)).expect_err("a panic");
+        assert!(matches!(failure, Failure::Unknown(_)), "{failure:?}");
+    }
+}
