@@ -8,6 +8,7 @@ mod conventions;
 mod death;
 mod descriptors;
 mod durability;
+mod edge;
 mod exclusion;
 mod guardian;
 mod leader;

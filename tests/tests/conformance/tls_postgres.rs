@@ -295,3 +295,13 @@ fn a_socket_is_used_whatever_the_sslmode() {
         assert_eq!(encrypted(&second, &parameters), Ok(false), "{mode}, after another host");
     }
 }
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn channel_binding_is_honoured() {
+    assert_eq!(encrypted("localhost", "sslmode=require&channel_binding=require"), Ok(true));
+    assert_eq!(encrypted("localhost", "sslmode=require&channel_binding=disable"), Ok(true));
+    // There is no channel to bind to.
+    let plain = encrypted("localhost", "sslmode=disable&channel_binding=require");
+    assert!(plain.is_err(), "{plain:?}");
+}

@@ -18,6 +18,7 @@ mod impostors;
 mod late_answers;
 mod late_server;
 mod paused_writers;
+mod reconnected;
 mod slow_link;
 mod stalled;
 mod statements;

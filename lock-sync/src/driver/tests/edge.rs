@@ -1,8 +1,10 @@
 //! Late answers, stopped processes, and panics over an answer.
 
 use super::*;
+use crate::driver::pump::Locked;
 
 const LATE: Duration = Duration::from_millis(250);
+const SECOND: Duration = Duration::from_secs(1);
 
 /// Guards of this many locks. A request takes no time.
 fn held<const N: usize>(ttl: Duration) -> ([crate::Guard; N], Arc<Driver>, Locks, Arc<Script>) {
@@ -11,13 +13,13 @@ fn held<const N: usize>(ttl: Duration) -> ([crate::Guard; N], Arc<Driver>, Locks
     (guards, driver, locks, script)
 }
 
-/// Lets the leases of these guards pass while no thread of the driver runs, as in a process that is stopped.
-fn stopped_past_the_lease(driver: &Driver, guards: &[crate::Guard]) {
+/// Lets the leases of these guards pass while no thread of the driver runs, as in a process that is stopped. The threads
+/// go on when the result is dropped.
+fn stopped_past_the_lease<'a>(driver: &'a Driver, guards: &[crate::Guard]) -> Locked<'a> {
     let state = driver.shared.lock().expect("alive");
     let longest = guards.iter().map(crate::Guard::remaining).max();
     std::thread::sleep(longest.expect("some") + Duration::from_millis(1));
-    // The threads wake up late.
-    std::mem::forget(state);
+    state
 }
 
 #[test]
@@ -39,24 +41,18 @@ fn a_lease_counts_from_its_request() {
     drop(driver);
 }
 
-const SECOND: Duration = Duration::from_secs(1);
-
 #[test]
 fn the_first_call_after_a_stop_past_the_lease_says_that_it_is_over() {
     let (guards, driver, ..) = held::<4>(SECOND);
-    stopped_past_the_lease(&driver, &guards);
-    let [held, lost, remaining, called] = guards;
+    let [held, lost, remaining, called] = &guards;
+    let stopped = stopped_past_the_lease(&driver, &guards);
     assert!(!held.is_held());
     assert!(matches!(lost.lost_reason(), Some(LostReason::Deadline { .. })));
     assert_eq!(remaining.remaining(), Duration::ZERO);
     let (tell, told) = channel();
     called.on_lost(move |reason| tell.send(reason).expect("heard"));
     assert!(matches!(told.recv_timeout(SOON), Ok(LostReason::Deadline { .. })));
-    // Their release would wait for ever.
-    for guard in [held, lost, remaining, called] {
-        std::mem::forget(guard);
-    }
-    std::mem::forget(driver);
+    drop(stopped);
 }
 
 #[test]
@@ -73,15 +69,16 @@ fn a_callback_for_a_loss_that_has_happened_runs_at_once() {
     drop(driver);
 }
 
-/// The server has executed the request. Its caller is gone by the time of the panic.
+/// The server has executed the request, and nobody wants the lock any more by the time of the panic.
 #[test]
 fn a_panic_over_the_answer_leaves_no_lock_behind() {
     let (_driver, locks, script) = start::<false>();
-    *script.pause.lock().expect("unpoisoned") = Duration::from_millis(20);
+    *script.pause.lock().expect("unpoisoned") = Duration::from_millis(200);
     script.panics_late.store(true, SeqCst);
-    let wait = Duration::from_millis(1);
-    if let Ok(guard) = locks.acquire("a").timeout(wait).wait() {
-        guard.release().expect("released");
-    }
+    let waiting = locks.clone();
+    let waiter = std::thread::spawn(move || waiting.lock("a").map(drop));
+    assert!(soon(|| script.has_done("acquire")));
+    locks.close();
+    assert_eq!(apart("a waiter", move || waiter.join().expect("no panic")), Err(Error::Closed));
     assert!(soon(|| script.has_done("release")), "{:?}", script.done);
 }

@@ -133,3 +133,20 @@ fn an_agent_may_be_behind_a_path() {
     let key = format!("/v1/kv/{prefix}/b/lock");
     assert_eq!(Consul::new().raw(Method::Get, &key, "").status, 200);
 }
+
+/// The token goes to the agent, and to nobody whom a variable of HTTP clients names.
+#[test]
+#[ignore = "needs a Consul server: tests/run starts one"]
+fn no_proxy_of_the_environment_is_used() {
+    let (sandbox, (address, prefix)) = (Sandbox::new(), agent());
+    let proxy = TcpListener::bind("127.0.0.1:0").expect("a port");
+    proxy.set_nonblocking(true).expect("set");
+    let there = format!("http://{}", proxy.local_addr().expect("bound"));
+    let names =
+        ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
+    let mut variables: Vec<(&str, &str)> = names.iter().map(|name| (*name, &*there)).collect();
+    variables.extend([("NO_PROXY", ""), ("no_proxy", "")]);
+    let url = format!("consul://{address}/{prefix}");
+    leads_to(&sandbox, &url, &variables, &url);
+    assert!(proxy.accept().is_err(), "a client came to the proxy");
+}
