@@ -47,8 +47,8 @@ pub(crate) fn run() {
         names.push(processors);
     }
     let last = names.len() - 1;
-    println!("\n## Peers, by turns, on {}\n", names[last]);
-    summary(&pairs[last], &contests[last], &rates[last]);
+    println!("\n## Peers, by turns, on one processor and on {}\n", names[last]);
+    summary(&pairs, &contests[last], &rates[last]);
     for (at, processors) in names.iter().enumerate() {
         pairs::print(processors, &pairs[at]);
         contest::print(processors, &contests[at]);
@@ -59,11 +59,11 @@ pub(crate) fn run() {
 }
 
 /// The table that BENCHMARKS begins with.
-fn summary(pairs: &Pairs, contests: &[Contest], rates: &[(Peer, f64)]) {
+fn summary(pairs: &[Pairs], contests: &[Contest], rates: &[(Peer, f64)]) {
     println!(
-        "| | lock and unlock p50 µs | × raw | hand-off of 8 p50 µs | of 64 | fewest / most of 64 | worst wait of 64, in turns of all | 64 names a second | durable | fence | holder told of a loss |"
+        "| | lock and unlock on one processor p50 µs | × raw | on all p50 µs | × raw | hand-off of 8 p50 µs | of 64 | fewest / most of 64 | worst wait of 64, in turns of all | 64 names a second | durable | fence | holder told of a loss |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     for peer in PEERS {
         let of = |contenders: usize| {
             contests.iter().find(|one| one.peer == peer && one.contenders == contenders)
@@ -73,10 +73,13 @@ fn summary(pairs: &Pairs, contests: &[Contest], rates: &[(Peer, f64)]) {
         };
         let rate = rates.iter().find(|(of, _)| *of == peer);
         let [durable, fenced, told] = peer.promises();
+        let pairs = pairs.iter().map(|pairs| {
+            let (time, ratio) = (pairs.p50(peer, Caller::Task), pairs.to_raw(peer, Caller::Task));
+            format!("{time} | {ratio}")
+        });
         println!(
-            "| {peer} | {} | {} | {} | {} | {} | {} | {} | {durable} | {fenced} | {told} |",
-            pairs.p50(peer, Caller::Task),
-            pairs.to_raw(peer, Caller::Task),
+            "| {peer} | {} | {} | {} | {} | {} | {} | {durable} | {fenced} | {told} |",
+            pairs.collect::<Vec<_>>().join(" | "),
             handoff(8),
             handoff(64),
             of(64).map_or("–".into(), |one| format!("{:.2}", one.evenness())),

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 20;
 const PAIRS: usize = 50;
+/// So many prepare statements and, after a server's start, wait for a TTL.
+const WARM: usize = 10;
 
 /// Where the pairs are made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,34 +38,29 @@ struct Seen {
 pub(crate) fn measure(setting: &Setting) -> Pairs {
     let mut all = Vec::new();
     for peer in PEERS.into_iter().filter(|peer| peer.makes_pairs()) {
-        let locker = Locker::connect(peer, setting, &[NAME.to_owned()]);
-        let requests = Requests::at(peer, setting);
         let seen = [Caller::Task, Caller::BlockOn].map(|caller| Seen {
             peer,
             caller,
             times: Times::default(),
             requests: None,
         });
-        all.push((locker, requests, seen));
+        let seen = seen.into_iter().filter(Seen::applies).collect::<Vec<_>>();
+        all.push((Requests::at(peer, setting), seen));
     }
-    for round in 0..=ROUNDS {
-        for (locker, server, seen) in &mut all {
-            for seen in seen.iter_mut().filter(|seen| seen.applies()) {
+    for _ in 0..ROUNDS {
+        for (server, seen) in &mut all {
+            for seen in seen {
+                // New each time: what the system gives a connection's two ends to run on is half of a time.
+                let locker = Locker::connect(seen.peer, setting, &[NAME.to_owned()]);
+                pairs(setting, &locker, seen.caller, WARM);
                 let before = server.count();
-                let times = pairs(setting, locker, seen.caller, PAIRS);
-                let after = server.count();
-                // The first round prepares statements and, after a server's start, waits for a TTL.
-                if round > 0 {
-                    seen.times.extend(times);
-                    let counted = before.zip(after).map(|(before, after)| after - before);
-                    seen.requests = counted.map(|counted| counted / PAIRS as f64);
-                }
+                seen.times.extend(pairs(setting, &locker, seen.caller, PAIRS));
+                let counted = server.count().zip(before).map(|(after, before)| after - before);
+                seen.requests = counted.map(|counted| counted / PAIRS as f64);
             }
         }
     }
-    Pairs(
-        all.into_iter().flat_map(|(_, _, seen)| seen).filter(|seen| seen.times.len() > 0).collect(),
-    )
+    Pairs(all.into_iter().flat_map(|(_, seen)| seen).collect())
 }
 
 /// Makes so many.
