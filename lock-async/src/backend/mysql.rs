@@ -170,7 +170,8 @@ impl Session for Mysql {
             return Err(Failure::NotSent("no connection to the server is open".to_string()));
         };
         *busy = true;
-        let result = timeout(limit, statements.run(client, statement, limit))
+        // Pinned here, because what is passed on is moved, and it is large.
+        let result = timeout(limit, pin!(statements.run(client, statement, limit)))
             .await
             .unwrap_or_else(|_| Err(statement_failed(None, "no answer in time")));
         match result {

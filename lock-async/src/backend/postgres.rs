@@ -170,8 +170,10 @@ impl Session for Postgres {
             return Err(Failure::NotSent("no connection to the server is open".to_string()));
         };
         link.busy = true;
-        let running = guarded(rows(link, &mut self.statements, statement, limit));
-        let result = match timeout(limit, running).await {
+        // Pinned here, because what is passed on is moved, and it is large.
+        let statements = &mut self.statements;
+        let ended = timeout(limit, guarded(pin!(rows(link, statements, statement, limit)))).await;
+        let result = match ended {
             Ok(result) => result.unwrap_or_else(|| Err(statement_failed(None, PANICKED))),
             Err(_) => Err(statement_failed(None, "no answer in time")),
         };
@@ -186,7 +188,7 @@ impl Session for Postgres {
         let Some(Link { connection, told, .. }) = &mut self.link else {
             return Err(Failure::NotSent("no connection to the server is open".to_string()));
         };
-        let heard = drive(connection, async { Ok(told.recv().await) });
+        let heard = async { drive(connection, pin!(async { Ok(told.recv().await) })).await };
         let first = match timeout(up_to, heard).await {
             Ok(Ok(first)) => first,
             Ok(Err(error)) => {
@@ -338,9 +340,8 @@ async fn apart<T: Send + 'static>(
 /// Runs `work` with the client, and moves the connection's bytes meanwhile.
 async fn drive<T>(
     connection: &mut Option<Connection>,
-    work: impl Future<Output = Result<T, Error>>,
+    mut work: Pin<&mut impl Future<Output = Result<T, Error>>>,
 ) -> Result<T, Error> {
-    let mut work = pin!(work);
     poll_fn(|cx: &mut Context<'_>| {
         if let done @ Poll::Ready(_) = work.as_mut().poll(cx) {
             return done;
@@ -372,14 +373,17 @@ async fn rows(
     loop {
         let sent = Instant::now();
         let result = match statements.run(statement, until.saturating_duration_since(sent)) {
-            Run::Text => drive(connection, client.query_typed(&statement.text, &params)).await,
+            Run::Text => {
+                let query = pin!(client.query_typed(&statement.text, &params));
+                drive(connection, query).await
+            }
             Run::Execute(prepared) => {
                 let values: Vec<_> = params.iter().map(|(value, _)| *value).collect();
-                drive(connection, client.query(&prepared, &values)).await
+                drive(connection, pin!(client.query(&prepared, &values))).await
             }
             Run::Prepare => {
                 let types: Vec<Type> = params.iter().map(|(_, kind)| kind.clone()).collect();
-                let preparing = client.prepare_typed(&statement.text, &types);
+                let preparing = pin!(client.prepare_typed(&statement.text, &types));
                 let prepared = drive(connection, preparing).await;
                 let prepared = prepared.map_err(|error| failed(&error));
                 let left = until.saturating_duration_since(Instant::now());

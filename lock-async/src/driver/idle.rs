@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Wake, Waker};
 
 pub(super) struct Idle<B> {
-    backends: BTreeMap<ConnectionId, (B, Waker)>,
+    /// In boxes, because they are large, and each request takes one out and puts it back.
+    backends: BTreeMap<ConnectionId, (Box<B>, Waker)>,
     calling: Arc<Calling>,
 }
 
@@ -33,17 +34,17 @@ impl<B: Backend> Idle<B> {
     }
 
     /// Adds a backend. It is polled soon, and then whenever it asks for that.
-    pub(super) fn insert(&mut self, connection: ConnectionId, backend: B) {
+    pub(super) fn insert(&mut self, connection: ConnectionId, backend: Box<B>) {
         let waker = Waker::from(Arc::new(Bell { connection, calling: self.calling.clone() }));
         waker.wake_by_ref();
         self.backends.insert(connection, (backend, waker));
     }
 
-    pub(super) fn remove(&mut self, connection: ConnectionId) -> Option<B> {
+    pub(super) fn remove(&mut self, connection: ConnectionId) -> Option<Box<B>> {
         self.backends.remove(&connection).map(|(backend, _)| backend)
     }
 
-    pub(super) fn take_all(&mut self) -> Vec<B> {
+    pub(super) fn take_all(&mut self) -> Vec<Box<B>> {
         std::mem::take(&mut self.backends).into_values().map(|(backend, _)| backend).collect()
     }
 

@@ -47,7 +47,7 @@ struct CheckedOut {
 struct Arrival<F: Backends> {
     connection: ConnectionId,
     id: DispatchId,
-    backend: F::Backend,
+    backend: Box<F::Backend>,
     reply: Result<Reply, Failure>,
 }
 
@@ -94,9 +94,8 @@ impl<F: Backends> ConnectionPool<F> {
         budget: Duration,
     ) -> bool {
         let idle = self.idle.remove(connection);
-        let Some(mut backend) = idle.or_else(|| self.backends.as_mut()?.backend()) else {
-            return false;
-        };
+        let another = || self.backends.as_mut()?.backend().map(Box::new);
+        let Some(mut backend) = idle.or_else(another) else { return false };
         let (cut, mut is_cut) = oneshot::channel();
         self.checked_out.entry(connection).or_default().push(CheckedOut { id, _cut: cut });
         self.exchanges.push(Box::pin(async move {

@@ -50,6 +50,8 @@ use core::time::Duration;
 
 pub use crate::error::ClaimError;
 pub use exchange::Exchange;
+use key::Digest;
+pub(super) use key::Digests;
 pub use key::{Key, Prefix, PrefixError};
 pub use setup::Setup;
 
@@ -144,30 +146,40 @@ impl Codec {
         Self { dialect, attempt, wait, held, unlock, keep }
     }
 
-    /// The statement that carries out `request`.
-    fn act(&self, request: &Request, session: &Session) -> Option<Statement> {
+    /// Whether locks are called by digests of their names.
+    fn hashes(&self) -> bool {
+        matches!(self.dialect, Dialect::Postgres(Key::Hash) | Dialect::Mysql(_))
+    }
+
+    /// The statement that carries out `request`, with the digest of the name of its claim, if it is known.
+    fn act(
+        &self,
+        request: &Request,
+        session: &Session,
+        known: Option<Digest>,
+    ) -> Option<Statement> {
         let claims: Vec<&Claim> = request.claims().iter().collect();
         let from = || session.granted_from(request);
         Some(match (request, &self.dialect) {
             (Request::KeepAlive { .. }, _) => self.on(session, &self.keep, []),
             (_, Dialect::SqlLock) => return None,
             (Request::Acquire { .. }, _) => {
-                self.about(session, &self.attempt, &claims, Some(from()))
+                self.about(session, &self.attempt, &claims, known, Some(from()))
             }
             (Request::Wait { claim, up_to, .. }, Dialect::Postgres(key)) => {
                 let up_to = Value::Int(millis(*up_to).max(1));
-                let claim = postgres::claim(*key, claim);
+                let claim = postgres::claim(*key, claim, known);
                 self.on(session, &self.wait, [from(), up_to].into_iter().chain(claim))
             }
             (Request::Wait { claim, up_to, .. }, Dialect::Mysql(prefix)) => {
                 let [limit, seconds] = mysql::limits(*up_to, session.whole_seconds);
-                let name = Value::Text(prefix.of(&claim.name));
+                let name = Value::Text(mysql::name(prefix, claim, known));
                 let params = [from(), name, seconds];
                 let mut statement = self.on(session, &self.wait, params);
                 statement.params.insert(0, limit);
                 statement
             }
-            (Request::Release { .. }, _) => self.about(session, &self.unlock, &claims, None),
+            (Request::Release { .. }, _) => self.about(session, &self.unlock, &claims, known, None),
             _ => return None,
         })
     }
@@ -178,13 +190,16 @@ impl Codec {
         session: &Session,
         text: &Text,
         claims: &[&Claim],
+        known: Option<Digest>,
         more: Option<Value>,
     ) -> Statement {
         let (text, one) = text.of(claims);
         let about: Vec<Value> = match (&self.dialect, one) {
-            (Dialect::Postgres(key), Some(claim)) => postgres::claim(*key, claim).collect(),
+            (Dialect::Postgres(key), Some(claim)) => postgres::claim(*key, claim, known).collect(),
             (Dialect::Postgres(key), None) => postgres::keys(*key, claims).into(),
-            (Dialect::Mysql(prefix), Some(claim)) => [Value::Text(prefix.of(&claim.name))].into(),
+            (Dialect::Mysql(prefix), Some(claim)) => {
+                [Value::Text(mysql::name(prefix, claim, known))].into()
+            }
             (Dialect::Mysql(prefix), None) => [mysql::json(prefix, claims)].into(),
             (Dialect::SqlLock, _) => Vec::new(),
         };

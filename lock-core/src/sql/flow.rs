@@ -60,6 +60,8 @@ enum Place {
         ttl: Duration,
         /// The server's view of the connection, while it may have locks.
         session: Option<advisory::Session>,
+        /// Of the names that were used on the connection.
+        digests: advisory::Digests,
     },
 }
 
@@ -100,7 +102,12 @@ impl Flow {
 
     /// The flow of a connection that has advisory locks. The server ends it once it has been idle for `ttl`.
     pub fn advisory(codec: AdvisoryCodec, ttl: Duration) -> Self {
-        Self::new(Place::Advisory { codec, ttl, session: None })
+        Self::new(Place::Advisory {
+            codec,
+            ttl,
+            session: None,
+            digests: advisory::Digests::default(),
+        })
     }
 
     /// The flow of another connection to the same place: to the very table that this one found.
@@ -180,7 +187,7 @@ impl Flow {
         match (&mut self.place, request) {
             (Place::Table { .. }, _) if is_there => self.act(request, now),
             (Place::Table { .. }, _) => self.open(Some((request.clone(), now))),
-            (Place::Advisory { codec, ttl: known, session }, Request::Open { ttl, .. }) => {
+            (Place::Advisory { codec, ttl: known, session, .. }, Request::Open { ttl, .. }) => {
                 *known = *ttl;
                 match session {
                     Some(session) if is_there => {
@@ -375,18 +382,20 @@ impl Flow {
         if let (Place::Table { listens, .. }, Request::Unsubscribe) = (&mut self.place, request) {
             *listens = false;
         }
-        match (&self.place, request) {
+        match (&mut self.place, request) {
             (Place::Table { listens: true, .. }, Request::Subscribe { up_to }) => {
                 self.stage = Stage::Await(*up_to);
             }
             (Place::Table { codec, .. }, _) => {
-                self.run(Running::Table(codec.encode(request, now)));
+                let exchange = codec.encode(request, now);
+                self.run(Running::Table(exchange));
             }
             (Place::Advisory { .. }, Request::Open { .. }) => {
                 self.stage = Stage::Done(Ok(Reply::Opened(SessionName::default())));
             }
-            (Place::Advisory { codec, session: Some(session), .. }, _) => {
-                self.run(Running::Advisory(codec.encode(request, session)));
+            (Place::Advisory { codec, session: Some(session), digests, .. }, _) => {
+                let exchange = codec.encode(request, session).known(digests);
+                self.run(Running::Advisory(exchange));
             }
             (Place::Advisory { .. }, _) => {
                 let ended = Failure::NotSent("the connection has ended".to_string());

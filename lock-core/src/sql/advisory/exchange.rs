@@ -1,13 +1,14 @@
 //! One request as a statement, or two, and their rows as its reply.
 
+use super::key::{Digest, Digests};
 use super::{Codec, Dialect, Session, mysql, postgres, sql_lock};
 use crate::error::Failure;
 use crate::fence::Fence;
 use crate::outcome::{Outcome, Reply};
 use crate::request::{Mode, Request};
 use crate::sql::{Refusal, Rows, Statement, Value};
-use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
+use alloc::vec;
 use alloc::vec::Vec;
 
 /// A request on its way through a statement.
@@ -22,6 +23,8 @@ pub struct Exchange {
     codec: Codec,
     request: Request,
     session: Session,
+    /// Of the name of a claim that is alone, if locks are called by it and it is known.
+    digest: Option<Digest>,
     stage: Stage,
 }
 
@@ -67,13 +70,23 @@ impl Exchange {
             ) => Stage::Act,
             _ => Stage::Done(unknown("such a request is no statement on a connection")),
         };
-        Self { codec, request, session, stage }
+        Self { codec, request, session, digest: None, stage }
+    }
+
+    /// With what is known of names from earlier requests.
+    pub(in crate::sql) fn known(mut self, digests: &mut Digests) -> Self {
+        if let [claim] = self.request.claims()
+            && self.codec.hashes()
+        {
+            self.digest = Some(digests.of(&claim.name));
+        }
+        self
     }
 
     /// The next statement to run, if there is one.
     pub fn poll_statement(&self) -> Option<Statement> {
         match &self.stage {
-            Stage::Act => self.codec.act(&self.request, &self.session),
+            Stage::Act => self.codec.act(&self.request, &self.session, self.digest),
             Stage::Look { .. } => Some(self.codec.held(&self.request, &self.session)),
             Stage::Row(stage) => stage.statement(&self.codec, &self.request, &self.session),
             Stage::Done(_) => None,
@@ -230,19 +243,19 @@ fn unlocked(said: Vec<Option<i64>>) -> Option<Stage> {
 /// Rows of (place, number or NULL), one for each place from 1 to `count`; `None` if they are
 /// anything else.
 pub(super) fn numbers(rows: Rows, count: usize) -> Option<Vec<Option<i64>>> {
-    let mut said = BTreeMap::new();
+    let mut said = vec![None; count];
     for row in rows {
         let (at, number) = match <[Value; 2]>::try_from(row).ok()? {
             [Value::Int(at), Value::Int(number)] => (at, Some(number)),
             [Value::Int(at), Value::Null] => (at, None),
             _ => return None,
         };
-        let at = usize::try_from(at).ok().filter(|at| (1..=count).contains(at))?;
-        if said.insert(at, number).is_some() {
+        let at = usize::try_from(at).ok()?.checked_sub(1)?;
+        if said.get_mut(at)?.replace(number).is_some() {
             return None;
         }
     }
-    (said.len() == count).then(|| said.into_values().collect())
+    said.into_iter().collect()
 }
 
 pub(super) fn unknown<T>(message: &str) -> Result<T, Failure> {

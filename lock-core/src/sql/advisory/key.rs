@@ -2,10 +2,11 @@
 
 use crate::error::ClaimError;
 use crate::name::LockName;
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt::Write;
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 /// Which of PostgreSQL's advisory locks a name stands for.
 ///
@@ -43,6 +44,34 @@ pub struct Prefix(String);
 )]
 pub struct PrefixError;
 
+/// The first half of a name's SHA-256.
+pub(super) type Digest = [u8; 16];
+
+fn digest(name: &LockName) -> Digest {
+    let whole = Sha256::digest(name.as_str().as_bytes());
+    core::array::from_fn(|at| whole[at])
+}
+
+/// The digests of names that were used on a connection. A release mostly follows an acquire of the same name, and hashing it is
+/// the longest part of making a statement.
+#[derive(Clone, Debug, Default)]
+pub(in crate::sql) struct Digests(BTreeMap<LockName, Digest>);
+
+impl Digests {
+    /// The most that are kept.
+    const MOST: usize = 64;
+
+    pub(super) fn of(&mut self, name: &LockName) -> Digest {
+        if let Some(known) = self.0.get(name) {
+            return *known;
+        }
+        if self.0.len() == Self::MOST {
+            self.0.clear();
+        }
+        *self.0.entry(name.clone()).or_insert_with(|| digest(name))
+    }
+}
+
 impl Key {
     /// Returns the key of a lock as the server's functions take it: `-7`, or `12,-7`.
     ///
@@ -67,13 +96,23 @@ impl Key {
 
     /// The key as one `bigint`, or as two `int`.
     pub(super) fn numbers(self, name: &LockName) -> Result<(i64, Option<i64>), ClaimError> {
+        self.numbers_by(name, None)
+    }
+
+    /// The same, with the name's digest if it is known.
+    pub(super) fn numbers_by(
+        self,
+        name: &LockName,
+        known: Option<Digest>,
+    ) -> Result<(i64, Option<i64>), ClaimError> {
+        let digest = || known.unwrap_or_else(|| digest(name));
         let name = name.as_str();
         // Only what a number is written back as: "7" and "+7" would be two names of one lock.
         let int = |text: &str| text.parse().ok().filter(|n: &i64| n.to_string() == text);
         let half = |text: &str| int(text).filter(|n| i32::try_from(*n).is_ok());
         match self {
             Key::Hash => {
-                let digest = Sha256::digest(name.as_bytes());
+                let digest = digest();
                 let int = |at: usize| {
                     let bytes = [digest[at], digest[at + 1], digest[at + 2], digest[at + 3]];
                     i64::from(i32::from_le_bytes(bytes))
@@ -133,9 +172,13 @@ impl Prefix {
 
     /// The server's name for the lock.
     pub(super) fn of(&self, name: &LockName) -> String {
-        let digest = Sha256::digest(name.as_str().as_bytes());
+        self.by(digest(name))
+    }
+
+    /// The same, by the digest of the lock's name.
+    pub(super) fn by(&self, digest: Digest) -> String {
         let mut name = self.0.clone();
-        for byte in &digest[..16] {
+        for byte in digest {
             let _ = write!(name, "{byte:02x}");
         }
         name
@@ -183,6 +226,23 @@ mod tests {
         for bad in ["7", "7,", ",7", "1,2,3", "1, 2", "+1,2", "2147483648,0", "0,-2147483649"] {
             assert_eq!(Key::Pair.of(&name(bad)), Err(ClaimError::NotAPair), "{bad}");
         }
+    }
+
+    #[test]
+    fn digests_are_remembered_and_bounded() {
+        let mut digests = Digests::default();
+        for number in 0..3 * Digests::MOST {
+            let name = name(&format!("{}", number / 2));
+            assert_eq!(digests.of(&name), digest(&name));
+            assert!(digests.0.len() <= Digests::MOST);
+        }
+        let known = digests.of(&name("test-lock"));
+        assert_eq!(
+            Key::Hash.numbers_by(&name("other"), Some(known)),
+            Key::Hash.numbers(&name("test-lock"))
+        );
+        assert_eq!(Prefix::default().by(known), Prefix::default().of(&name("test-lock")));
+        assert_eq!(Key::Int.numbers_by(&name("7"), Some(known)), Ok((7, None)));
     }
 
     #[test]

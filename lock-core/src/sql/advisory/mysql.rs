@@ -13,6 +13,7 @@
 //! * Statements are sent as text or prepared, as [those for a table](crate::sql::mysql) are. The one that
 //!   waits cannot be prepared: there is no parameter in a hint.
 
+use super::key::Digest;
 use super::{Codec, Dialect, Prefix, millis};
 use crate::error::{Code, Failure};
 use crate::request::Claim;
@@ -37,6 +38,11 @@ pub(super) fn text(text: &str, [place, name, from]: [&str; 3]) -> String {
         .replace("{place}", place)
         .replace("{name}", name)
         .replace("{from}", from)
+}
+
+/// A claim's name at the server, by the digest of its own if that is known.
+pub(super) fn name(prefix: &Prefix, claim: &Claim, known: Option<Digest>) -> String {
+    known.map_or_else(|| prefix.of(&claim.name), |digest| prefix.by(digest))
 }
 
 /// The claims' names at the server as a JSON array. None has a character that JSON would escape.

@@ -7,6 +7,7 @@
 //! * A wait ends by `lock_timeout`, set for the statement alone. The lock may have been granted in
 //!   the last moment: then the connection has it, though the statement failed.
 
+use super::key::Digest;
 use super::{Codec, Dialect, Key};
 use crate::error::{Code, Failure};
 use crate::request::{Claim, Mode};
@@ -52,8 +53,12 @@ pub(super) fn entries(key: Key, claims: &[&Claim]) -> [Value; 2] {
 }
 
 /// One claim's mode, and the one or two numbers of its key.
-pub(super) fn claim(key: Key, claim: &Claim) -> impl Iterator<Item = Value> + use<> {
-    let (one, two) = key.numbers(&claim.name).unwrap_or_default();
+pub(super) fn claim(
+    key: Key,
+    claim: &Claim,
+    known: Option<Digest>,
+) -> impl Iterator<Item = Value> + use<> {
+    let (one, two) = key.numbers_by(&claim.name, known).unwrap_or_default();
     let numbers = [Some(one), two].into_iter().flatten().map(Value::Int);
     core::iter::once(Value::Text(mode(claim).to_string())).chain(numbers)
 }
