@@ -201,10 +201,8 @@ impl<S: Server> World<S> {
         let result = if self.capabilities.sessions.is_some() {
             rows::changed_in_session(&before, &after, judged, action, claims)
         } else {
-            {
-                let floor = judged.after(self.scope.0.shortest_ttl());
-                rows::changed(&before, &after, judged, action, claims, floor)
-            }
+            let floor = judged.after(self.scope.0.shortest_ttl());
+            rows::changed(&before, &after, judged, action, claims, floor)
         };
         self.judge(Check::Rows, result);
         if action == request::Action::Acquire {
