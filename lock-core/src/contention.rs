@@ -28,6 +28,8 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use core::time::Duration;
 use line::Line;
 
+pub(crate) use line::Pace;
+
 /// By how many steps at most a waiter is held back.
 const MOST: u32 = 24;
 
@@ -118,6 +120,11 @@ impl Contention {
         self.queued
     }
 
+    /// The pace at which it has seen others have their turn.
+    pub(crate) fn pace(&self) -> Pace {
+        self.line.pace()
+    }
+
     /// How many others overtook it: what a release leaves word of.
     pub(crate) fn times_overtaken(&self) -> u32 {
         self.times_overtaken
@@ -184,6 +191,7 @@ impl Contention {
     /// just freed. In a line, it is the server that lets them go first, and a ticket is drawn at once; where the server has
     /// a queue, it stands behind them there at once. An attempt that does not wait asks at once, too.
     pub(crate) fn at_front(&mut self, once: bool, give_up: Instant, cx: &Context<'_>) -> Instant {
+        self.line.expects(cx.pace);
         if once || cx.cooldown_until <= cx.now {
             return cx.now;
         }
@@ -210,7 +218,7 @@ impl Contention {
         let ahead = self.line.ahead(ticket);
         self.next_action = if ahead == 0 { Action::Acquire } else { self.on_busy };
         let turn = free_at.after(self.line.patience(ahead, cx));
-        if moved && ahead > 0 { turn } else { turn.min(retry_at) }
+        if moved && ahead > 0 && self.line.is_near() { turn } else { turn.min(retry_at) }
     }
 
     /// The time to claim what was seen free, or to see whether it still is. Its last holder was overtaken by so many,
@@ -293,7 +301,7 @@ impl Contention {
             return at.max(soonest);
         }
         let retry_at = match self.line.looks_after(told, cx) {
-            Some(pause) => cx.now.after(cx.rng.jitter(pause)),
+            Some(pause) => cx.now.after(pause),
             None => back_off.next(cx.now, cx.timing, cx.round_trip, cx.rng),
         };
         turn.map_or(retry_at, |at| at.min(retry_at).max(soonest))
@@ -347,10 +355,10 @@ pub(crate) fn others_wait(
     }
 }
 
-/// Names that others wait for and that this process has just freed: until when the others go first.
+/// Names that others wait for and that this process has just freed: until when the others go first, and at what pace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Cooldowns {
-    by_name: BTreeMap<LockName, Instant>,
+    by_name: BTreeMap<LockName, (Instant, Pace)>,
     /// The same by time, and what has been replaced since.
     by_time: BTreeSet<(Instant, LockName)>,
 }
@@ -358,20 +366,25 @@ pub(crate) struct Cooldowns {
 impl Cooldowns {
     /// The time until which the others go first; it may be over.
     pub(crate) fn until(&self, name: &LockName) -> Option<Instant> {
-        self.by_name.get(name).copied()
+        self.by_name.get(name).map(|(until, _)| *until)
+    }
+
+    /// The pace at which the last attempt has seen others have their turn.
+    pub(crate) fn pace(&self, name: &LockName) -> Pace {
+        self.by_name.get(name).map(|(_, pace)| *pace).unwrap_or_default()
     }
 
     /// The others go first until then. Forgets what is over.
-    pub(crate) fn begin(&mut self, now: Instant, name: LockName, until: Instant) {
+    pub(crate) fn begin(&mut self, now: Instant, name: LockName, until: Instant, pace: Pace) {
         while let Some((over, name)) = self.by_time.first()
             && *over <= now
         {
-            if self.by_name.get(name) == Some(over) {
+            if self.by_name.get(name).is_some_and(|(until, _)| until == over) {
                 self.by_name.remove(name);
             }
             self.by_time.pop_first();
         }
-        self.by_name.insert(name.clone(), until);
+        self.by_name.insert(name.clone(), (until, pace));
         self.by_time.insert((until, name));
     }
 
@@ -381,6 +394,6 @@ impl Cooldowns {
         &self,
         time: &dyn Fn(Instant) -> Instant,
     ) -> alloc::vec::Vec<(LockName, Instant)> {
-        self.by_name.iter().map(|(name, until)| (name.clone(), time(*until))).collect()
+        self.by_name.iter().map(|(name, (until, _))| (name.clone(), time(*until))).collect()
     }
 }

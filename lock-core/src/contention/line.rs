@@ -6,7 +6,9 @@
 //! * Where the server notifies, those near the front are notified whose turn it is. The others are not, for a
 //!   notification wakes all that listen.
 //! * A waiter that is not notified looks in proportion to its distance and to the time that a turn takes: once in three
-//!   quarters of what is ahead, and [`LOOKS`] times in a turn when it is the next.
+//!   quarters of what is ahead, once in half of it if it is near, and [`LOOKS`] times in a turn when it is the next.
+//! * That time is the mean of many turns, and is known to the next attempt of the same process: a few turns say little, for
+//!   one that is missed takes ten times as long. Whoever expects them all to be so slow comes late, and misses its own.
 //! * Those ahead may have died. Whoever is near and is notified of nothing more looks once they have had the time to claim.
 //!   Nobody near sleeps for more than a second without being notified, and nobody at all for more than eight.
 //! * While nothing changes, all look less often by and by: an eighth of that time apart.
@@ -22,6 +24,8 @@ use core::time::Duration;
 const NEAR: u64 = 8;
 /// A waiter with as many ahead of it need not be. Between the two, it stays as it was.
 const FAR: u64 = 16;
+/// Of how many turns the mean is known, about. Older ones count ever less.
+const MEMORY: u32 = 256;
 /// How often the next in line looks in the time of a turn.
 const LOOKS: u32 = 6;
 /// How long a waiter gives the one ahead of it to claim what was freed, at least and at most. In each such time again, as
@@ -36,8 +40,7 @@ pub(super) struct Line {
     is_near: bool,
     /// The last thing that it was told.
     seen: Option<Seen>,
-    /// How long it takes until the next has its turn, as far as it was seen.
-    turn: Option<Duration>,
+    pace: Pace,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -62,9 +65,32 @@ struct Seen {
     served: Option<u64>,
 }
 
+/// How long turns take, as far as it was seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Pace {
+    time: Duration,
+    turns: u32,
+}
+
+impl Pace {
+    /// So many turns took so long.
+    fn add(&mut self, time: Duration, turns: u64) {
+        self.time += time;
+        self.turns = self.turns.saturating_add(u32::try_from(turns).unwrap_or(u32::MAX));
+        while self.turns > MEMORY {
+            (self.time, self.turns) = (self.time / 2, self.turns / 2);
+        }
+    }
+
+    /// How long it takes until the next has its turn.
+    fn turn(self) -> Option<Duration> {
+        self.time.checked_div(self.turns)
+    }
+}
+
 impl Default for Line {
     fn default() -> Self {
-        Self { order: Order::Strict, place: None, is_near: true, seen: None, turn: None }
+        Self { order: Order::Strict, place: None, is_near: true, seen: None, pace: Pace::default() }
     }
 }
 
@@ -96,7 +122,17 @@ impl Line {
         self.place.is_some()
     }
 
+    /// The pace at which it has seen the line go on.
+    pub(super) fn pace(&self) -> Pace {
+        self.pace
+    }
+
     // -- what it is told --------------------------------------------------------------------------
+
+    /// An attempt before it has seen the line go on at this pace.
+    pub(super) fn expects(&mut self, pace: Pace) {
+        self.pace = pace;
+    }
 
     /// Another has the lock. Whether that is news.
     pub(super) fn sees_holder(&mut self, holder: &Holder, now: Instant) -> bool {
@@ -149,8 +185,7 @@ impl Line {
             _ => u64::from(changed_hands),
         };
         if turns > 0 {
-            let turns = u32::try_from(turns).unwrap_or(u32::MAX);
-            self.turn = Some(new.since.since(old.since) / turns);
+            self.pace.add(new.since.since(old.since), turns);
         } else if !changed_hands {
             // The turn goes on.
             self.seen = Some(Seen { since: old.since, ..new });
@@ -177,14 +212,14 @@ impl Line {
             return cx.timing.back_off(0, cx.round_trip) * u32::try_from(ahead).unwrap_or_default();
         }
         let [least, most] = PATIENCE;
-        let one = (self.turn.unwrap_or_default() * 2).clamp(least, most);
+        let one = (self.pace.turn().unwrap_or_default() * 2).clamp(least, most);
         one * (u64::BITS - ahead.leading_zeros())
     }
 
     /// How long to wait until the next look, once it is known how long a turn takes. With `told`, it is notified when it is
     /// near.
     pub(super) fn looks_after(&self, told: bool, cx: &Context<'_>) -> Option<Duration> {
-        let (turn, seen) = self.turn.zip(self.seen)?;
+        let (turn, seen) = self.pace.turn().zip(self.seen)?;
         let (ahead, age) = (self.ahead_now(), cx.now.since(seen.since));
         let [_, most] = PATIENCE;
         if ahead == 0 {
@@ -194,7 +229,9 @@ impl Line {
         let turns = u32::try_from(until_near).unwrap_or(u32::MAX);
         let second = Timing::MAX_BACK_OFF;
         let longest = if ahead < NEAR { second } else { (turn * 8).clamp(second, second * 8) };
-        Some((turn.saturating_mul(turns) / 4 * 3).max(age / 8).min(longest))
+        let all = turn.saturating_mul(turns);
+        let pause = if ahead < NEAR && !told { all / 2 } else { all / 4 * 3 };
+        Some(pause.max(age / 8).min(longest))
     }
 
     /// Its ticket, if it was told of one.
@@ -216,6 +253,6 @@ impl Line {
             let served = seen.served.map(&ticket);
             Seen { at: sent_at(seen.at), since: Instant::default(), served }
         };
-        Self { place, seen: self.seen.map(seen), turn: None, ..self.clone() }
+        Self { place, seen: self.seen.map(seen), pace: Pace::default(), ..self.clone() }
     }
 }

@@ -123,7 +123,7 @@ impl Engine {
         let step = self.config.timing.back_off(0, self.round_trip);
         if let Some(Attempt { name, slot, .. }) = self.attempts.get(&id).map(|attempt| &**attempt) {
             let until = now.after(slot.contention.cooldown(self.capabilities.sessions, step));
-            self.cooldowns.begin(now, name.clone(), until);
+            self.cooldowns.begin(now, name.clone(), until, slot.contention.pace());
         }
     }
 

@@ -1,6 +1,7 @@
 //! The surroundings that one step of a slot may read and write.
 
 use super::state::Known;
+use crate::contention::Pace;
 use crate::event::{Event, LockId};
 use crate::outcome::Holder;
 use crate::rng::Rng;
@@ -21,6 +22,8 @@ pub(crate) struct Context<'a> {
     pub(crate) ahead: Option<(Known, Option<Holder>)>,
     /// Others that wait for the lock go first until then.
     pub(crate) cooldown_until: Instant,
+    /// The pace of those that wait for it, as far as it was seen.
+    pub(crate) pace: Pace,
     /// A connection is ready to wait in the server's queue.
     pub(crate) may_queue: bool,
     pub(crate) round_trip: Duration,
