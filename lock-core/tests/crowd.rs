@@ -57,7 +57,7 @@ struct Crowd {
 }
 
 /// How a lock goes round.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Round {
     /// What the server is asked for each grant.
     requests: f64,
@@ -228,43 +228,47 @@ impl Crowd {
     }
 }
 
-/// At most so many requests, for so much of the time somebody has it, and the longest wait.
+/// No worse than that.
 #[track_caller]
-fn goes_round(crowd: Crowd, requests: f64, held: f64, longest: f64) {
+fn goes_round(crowd: Crowd, bound: Round) {
     let seen = crowd.goes_round();
     println!("{seen:?}");
-    let good = seen.requests <= requests && seen.held >= held && seen.longest <= longest;
-    assert!(good && seen.evenly >= 0.9, "{seen:?}");
+    let cheap = seen.requests <= bound.requests && seen.held >= bound.held;
+    assert!(cheap && seen.evenly >= bound.evenly && seen.longest <= bound.longest, "{seen:?}");
 }
 
 /// A hold takes 2 of some 3.1 ms, if the next claims once it is notified.
+const TOLD: Round = Round { requests: 3.6, held: 0.62, evenly: 0.95, longest: 1.2 };
+const UNTOLD: Round = Round { requests: 10.0, held: 0.4, evenly: 0.95, longest: 1.3 };
+
 #[test]
 fn a_hand_off_is_a_claim_a_release_and_a_ticket() {
     for contenders in [3, 8, 16] {
-        goes_round(Crowd::new(contenders, true, 8), 3.6, 0.62, 1.2);
+        goes_round(Crowd::new(contenders, true, 8), TOLD);
     }
 }
 
 #[test]
 fn waiters_that_are_far_behind_look_and_listen_when_it_is_time() {
     for (contenders, requests) in [(20, 7.0), (24, 7.5), (64, 8.5), (256, 10.0)] {
-        goes_round(Crowd::new(contenders, true, 8), requests, 0.62, 1.2);
+        goes_round(Crowd::new(contenders, true, 8), Round { requests, ..TOLD });
     }
 }
 
 #[test]
 fn waiters_that_nobody_notifies_look_when_it_is_time() {
     for (contenders, requests) in [(3, 10.0), (8, 10.0), (64, 11.0), (256, 13.0)] {
-        goes_round(Crowd::new(contenders, false, 8), requests, 0.4, 1.3);
+        goes_round(Crowd::new(contenders, false, 8), Round { requests, ..UNTOLD });
     }
 }
 
 /// Where messages are late by ten times a hold, a waiter may sleep through its turn. It waits for one more.
 #[test]
 fn a_waiter_that_sleeps_through_its_turn_waits_for_one_more() {
+    let bound = Round { requests: 14.0, held: 0.1, evenly: 0.7, longest: 2.6 };
     for notifies in [true, false] {
         for contenders in [8, 64] {
-            goes_round(Crowd::new(contenders, notifies, 100), 14.0, 0.1, 2.5);
+            goes_round(Crowd::new(contenders, notifies, 100), bound);
         }
     }
 }
