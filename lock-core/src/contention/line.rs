@@ -70,21 +70,26 @@ struct Seen {
 pub(crate) struct Pace {
     time: Duration,
     turns: u32,
+    /// The same of what was seen last.
+    last: Option<Duration>,
 }
 
 impl Pace {
     /// So many turns took so long.
     fn add(&mut self, time: Duration, turns: u64) {
+        let turns = u32::try_from(turns).unwrap_or(u32::MAX);
+        self.last = time.checked_div(turns);
         self.time += time;
-        self.turns = self.turns.saturating_add(u32::try_from(turns).unwrap_or(u32::MAX));
+        self.turns = self.turns.saturating_add(turns);
         while self.turns > MEMORY {
             (self.time, self.turns) = (self.time / 2, self.turns / 2);
         }
     }
 
-    /// How long it takes until the next has its turn.
+    /// How long it takes until the next has its turn: whoever expects too little only looks once more.
     fn turn(self) -> Option<Duration> {
-        self.time.checked_div(self.turns)
+        let mean = self.time.checked_div(self.turns)?;
+        Some(self.last.map_or(mean, |last| mean.min(last)))
     }
 }
 
