@@ -133,7 +133,7 @@ pub(crate) fn rows(
     let release = Request::Release {
         session: SessionName::default(),
         claims: vec![claim(name)],
-        times_overtaken: 0,
+        passed_over: None,
     };
     [acquire, release].map(|request| {
         codec.encode(&request, Instant::from_nanos(1)).poll_statement().expect("a statement")
@@ -167,7 +167,7 @@ pub(crate) fn advisory_lock(
     let release = Request::Release {
         session: SessionName::default(),
         claims: vec![claim(name)],
-        times_overtaken: 0,
+        passed_over: None,
     };
     [acquire, release]
         .map(|request| codec.encode(&request, session).poll_statement().expect("a statement"))

@@ -23,7 +23,8 @@ pub struct Capabilities {
     pub label: Option<Arc<str>>,
     /// The kind of session, if there are any.
     pub sessions: Option<Sessions>,
-    /// The request that follows a denial: [`Action::Acquire`], [`Action::Probe`] or [`Action::Wait`].
+    /// The request that follows a denial: [`Action::Acquire`], [`Action::Probe`], [`Action::Wait`] or [`Action::Join`],
+    /// which a wait follows.
     pub on_busy: Action,
     /// [`Request::Keep`](crate::Request::Keep) is known.
     pub keeps: bool,

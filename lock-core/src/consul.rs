@@ -7,11 +7,16 @@
 //!   renew     reset its TTL                             404: it is gone, and so is every lock
 //!   lock      the key is free or ours -> ours; the entry's ModifyIndex is the fence
 //!   unlock    ours -> free, at once
-//!   watch     answer when the key has changed since an index, or after a time
+//!   watch     answer when a key has changed since an index, or after a time
+//!   join      make a key of one's own in the lock's line, and read who is ahead
+//!   leave     delete that key
 //!   destroy   the session, when no lock is left
 //! ```
 //!
 //! Before its first lock a client asks whether it would get one: see [`Setup`](crate::http::consul::Setup).
+//!
+//! Waiters are let go in turn: each watches the key of the one just ahead, which goes with a release, or with its
+//! session. Nothing that must be safe rests on that.
 //!
 //! A session ends when its TTL is over, but also earlier, when the agent that it was made at is
 //! thought dead. Then the keys that it had stay locked for the *lock-delay*. So a hold counts until
@@ -29,7 +34,8 @@
 //! | an answer to `lock` never came; it may be carried out later | the claim is repeated in the same session, which changes nothing if it was; the session takes no other claims from then on, and what is given up in it is unlocked twice: at once, and when a late request must have arrived |
 //! | an answer to `unlock` never came; carried out late, it would free the successor's lock | the same: the successor is in another session |
 //! | asking again and again slips past the lock-delay | a waiter asks again only after a watch has seen the key free |
-//! | all that wait are told at once, and whoever is lucky gets it | who unlocks writes to the key by how many it was passed over; who was passed over by fewer lets others go first |
+//! | all that wait for one key are told at once, and whoever is lucky gets it | each waits for the key of the one ahead in the line; who unlocks deletes its own in the same transaction |
+//! | the one ahead sleeps, or its key was made late and nobody knows of it | who waits for it looks at the lock from time to time, passes it over, and has its key deleted |
 //! | a server that restarts begins old lock-delays anew, also for who has the key by now | the delay is waited for; a claim that was not answered and is given up is unlocked twice, see above |
 //! | the blocking query's index goes backwards, or is zero | the codec: [`Unchanged`](crate::Outcome::Unchanged) always has an index to go on with |
 //! | LockIndex falls when somebody writes the key | the fence is ModifyIndex, and fixed at the grant |
@@ -55,7 +61,7 @@ pub fn capabilities(label: &str) -> Capabilities {
         batch: 1,
         label: Some(label.into()),
         sessions: Some(Sessions::Records),
-        on_busy: Action::Wait,
+        on_busy: Action::Join,
         keeps: false,
         notifies: false,
     }

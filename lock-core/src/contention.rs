@@ -1,36 +1,36 @@
 //! The order of waiters: who claims a lock when it is freed, and what a waiter asks until then, and when. This
-//! file and `line` are the whole policy; nothing that must be safe rests on it.
+//! file, `line` and `chain` are the whole policy; nothing that must be safe rests on it.
 //!
 //! A slot tells its [`Contention`] what it was told of the lock (denied, notified, seen free), and asks it when
 //! to try again, and what to ask. The engine asks [`others_wait`] and keeps [`Cooldowns`].
 //!
 //! * A table's waiters stand in a [line](line::Line): they draw tickets, and the server lets them go in turn.
-//! * Consul notifies all waiters at once, and knows no first. There, a holder that frees a lock leaves word of
-//!   how often it was overtaken. A waiter that was overtaken as often is next, and claims at once; any other is
-//!   held back by a round trip for each time that it lacks, and then sees first whether the lock is still free.
-//! * A process that frees what others wait for stays behind them: in a line, it draws a ticket before it claims. Where the
-//!   server has a queue, it joins that again without a try, if it wants the lock within a second; so a hand-off takes two
-//!   statements. Elsewhere it waits for a while.
+//! * Consul's waiters stand in a [chain](chain::Chain): each waits for the end of the one just ahead.
+//! * A process that frees what others wait for stays behind them: in a line or a chain, it takes its place before it claims.
+//!   Where the server has a queue, it joins that again without a try, if it wants the lock within a second; so a hand-off
+//!   takes two statements.
 //!
 //! No waiter is held back for long: not even if the first has died.
 
+mod chain;
 mod line;
 
 use crate::back_off::BackOff;
 use crate::capabilities::Sessions;
 use crate::name::LockName;
 use crate::outcome::{Holder, Outcome, Place};
-use crate::request::{Action, Turn};
+use crate::request::{Action, SessionName, Turn};
 use crate::slot::Context;
 use crate::time::Instant;
 use crate::timing::Timing;
 use alloc::collections::{BTreeMap, BTreeSet};
+use chain::Chain;
 use core::time::Duration;
 use line::Line;
 
 pub(crate) use line::Pace;
 
-/// By how many steps at most a waiter is held back.
+/// For how many round trips a process stays behind those that wait for what it has freed.
 const MOST: u32 = 24;
 
 /// The memory that an attempt has of its wait.
@@ -40,16 +40,12 @@ pub(crate) struct Contention {
     on_busy: Action,
     /// The next request.
     next_action: Action,
-    /// The place in the server's history at which the last wait ended.
-    index: u64,
     /// Its place among a table's waiters.
     line: Line,
+    /// Its place among Consul's.
+    chain: Chain,
     /// The lock may have been freed while the claim was in flight.
     notified: bool,
-    /// Hand-overs to others of which it was notified, or that it has seen.
-    times_overtaken: u32,
-    /// It has let others go first to what was freed.
-    deferred: bool,
     /// It was granted the lock after a while in the server's queue.
     queued: bool,
 }
@@ -60,18 +56,11 @@ impl Contention {
         Self {
             on_busy,
             next_action: Action::Acquire,
-            index: 0,
             line: Line::default(),
+            chain: Chain::default(),
             notified: false,
-            times_overtaken: 0,
-            deferred: false,
             queued: false,
         }
-    }
-
-    /// Its process has just freed the lock for others that wait: it joins them.
-    pub(crate) fn starts_behind(&mut self) {
-        self.next_action = self.on_busy;
     }
 
     /// Its attempt waits for one of several locks, and has no place in the line of any.
@@ -88,7 +77,7 @@ impl Contention {
 
     /// It looks before it claims, where a look takes nothing and does not wait.
     pub(crate) fn looks_first(&mut self) {
-        if self.on_busy != Action::Wait {
+        if !matches!(self.on_busy, Action::Wait | Action::Join) {
             self.next_action = Action::Probe;
         }
     }
@@ -102,7 +91,7 @@ impl Contention {
 
     /// Which waiters its request lets go first.
     pub(crate) fn turn(&self) -> Turn {
-        self.line.turn()
+        if self.on_busy == Action::Join { self.chain.turn() } else { self.line.turn() }
     }
 
     /// Whether it is so close to its turn that it is to be notified.
@@ -112,7 +101,22 @@ impl Contention {
 
     /// The place in the server's history at which a wait is to begin.
     pub(crate) fn index(&self) -> u64 {
-        self.index
+        self.chain.since()
+    }
+
+    /// The waiter whose end its wait is for, if it is not the lock's.
+    pub(crate) fn waits_for(&self) -> Option<&SessionName> {
+        self.chain.waits_for()
+    }
+
+    /// The waiter that it passed over to get the lock, for that let it lie.
+    pub(crate) fn passed_over(&self) -> Option<&SessionName> {
+        self.chain.passed_over()
+    }
+
+    /// Whether it may have an entry in its session that says that it waits.
+    pub(crate) fn has_entry(&self) -> bool {
+        self.chain.stands()
     }
 
     /// It was granted the lock after a while in the server's queue: others are likely to wait behind it.
@@ -125,16 +129,29 @@ impl Contention {
         self.line.pace()
     }
 
-    /// How many others overtook it: what a release leaves word of.
-    pub(crate) fn times_overtaken(&self) -> u32 {
-        self.times_overtaken
-    }
-
     // -- what it is told --------------------------------------------------------------------------
+
+    /// Its request leaves.
+    pub(crate) fn sent(&mut self) {
+        if self.next_action == Action::Join {
+            self.chain.joins();
+        }
+    }
 
     /// Another has the lock.
     pub(crate) fn busy(&mut self) {
         self.next_action = self.on_busy;
+    }
+
+    /// It has an entry that says that it waits, behind these.
+    pub(crate) fn in_line(&mut self, place: Place, ahead: Option<(SessionName, u64)>) {
+        self.next_action = Action::Wait;
+        self.chain.stands_behind(place, ahead);
+    }
+
+    /// Its entry was removed.
+    pub(crate) fn has_left(&mut self) {
+        self.chain.has_left();
     }
 
     /// Nobody has the lock, and nothing would tell when it is given away again.
@@ -147,16 +164,14 @@ impl Contention {
         self.next_action = Action::Acquire;
     }
 
-    /// A wait has ended, up to `index` in the server's history, and the lock is still another's.
+    /// A wait has ended, up to `index` in the server's history, and what it was for is as it was.
     pub(crate) fn unchanged(&mut self, index: u64, back_off: &mut BackOff) {
-        if self.index > 0 && index > self.index {
+        let (next_action, moved) = self.chain.unchanged(index);
+        self.next_action = next_action;
+        if moved {
             // It changed hands, and will again: as often as that, it is worth a look.
             back_off.reset();
-            self.times_overtaken = self.times_overtaken.saturating_add(1);
         }
-        self.deferred = false;
-        // A history that goes backwards is another history: start over.
-        self.index = if index < self.index { 0 } else { index };
     }
 
     /// The server granted it, so long after it was sent to wait.
@@ -164,45 +179,29 @@ impl Contention {
         self.queued = cx.queues_at_server() && waited > cx.round_trip * 2;
     }
 
-    /// It was seen free.
-    pub(crate) fn free(&mut self) {
-        self.index = 0;
-        self.next_action = Action::Acquire;
-    }
-
-    /// It may have been freed.
-    pub(crate) fn hinted(&mut self) {
-        self.times_overtaken = self.times_overtaken.saturating_add(1);
-    }
-
     /// It may have been freed while the claim is in flight. The ticket whose turn it is, if that is known.
     pub(crate) fn notified_in_flight(&mut self, ticket: Option<u64>) {
         self.notified |= ticket.is_none_or(|ticket| self.line.ahead(ticket) == 0);
     }
 
-    /// The wait at the server ended with its session.
+    /// The wait at the server ended with its session, and so did its entry.
     pub(crate) fn session_ended(&mut self) {
-        self.index = 0;
+        if self.chain.stands() {
+            self.next_action = self.on_busy;
+        }
+        self.chain.has_left();
     }
 
     // -- when to ask ------------------------------------------------------------------------------
 
-    /// The time to claim, now that no local rival is in front any more: after the waiters for what its process has
-    /// just freed. In a line, it is the server that lets them go first, and a ticket is drawn at once; where the server has
-    /// a queue, it stands behind them there at once. An attempt that does not wait asks at once, too.
-    pub(crate) fn at_front(&mut self, once: bool, give_up: Instant, cx: &Context<'_>) -> Instant {
+    /// No local rival is in front any more. After the waiters for what its process has just freed it comes by taking its
+    /// place among them, at once: in a line, in a chain, or in the server's queue. An attempt that does not wait claims.
+    pub(crate) fn at_front(&mut self, once: bool, cx: &Context<'_>) {
         self.line.expects(cx.pace);
-        if once || cx.cooldown_until <= cx.now {
-            return cx.now;
-        }
-        let queues = cx.queues_at_server();
-        if self.on_busy == Action::Probe || (queues && cx.may_queue) {
+        let may_join = !cx.queues_at_server() || cx.may_queue;
+        if !once && cx.now < cx.cooldown_until && may_join {
             self.next_action = self.on_busy;
         }
-        if self.on_busy == Action::Probe || queues {
-            return cx.now;
-        }
-        cx.now.max(cx.cooldown_until.min(give_up))
     }
 
     /// The time to claim what was freed, or is free in a moment, now that it is the turn of `ticket`: once those ahead have
@@ -221,32 +220,18 @@ impl Contention {
         if moved && ahead > 0 && self.line.is_near() { turn } else { turn.min(retry_at) }
     }
 
-    /// The time to claim what was seen free, or to see whether it still is. Its last holder was overtaken by so many,
-    /// if that is known.
-    pub(crate) fn after_free(
-        &mut self,
-        last: Option<u32>,
-        back_off: &mut BackOff,
-        cx: &mut Context<'_>,
-    ) -> Instant {
-        if self.on_busy != Action::Wait {
-            return cx.now;
+    /// The time of the next request, now that what it looked at, or waited for, is free: of a claim, if that is the lock.
+    pub(crate) fn free(&mut self, back_off: &mut BackOff, cx: &Context<'_>) -> Instant {
+        let (next_action, ahead) = match self.on_busy {
+            Action::Join => self.chain.free(),
+            _ => (Action::Acquire, 0),
+        };
+        self.next_action = next_action;
+        if next_action == Action::Acquire && self.on_busy == Action::Join {
+            // It has changed hands.
+            back_off.reset();
         }
-        // It has changed hands.
-        back_off.reset();
-        if core::mem::replace(&mut self.deferred, false) {
-            return cx.now;
-        }
-        self.times_overtaken = self.times_overtaken.saturating_add(1);
-        let ahead = last.unwrap_or(0).saturating_sub(self.times_overtaken).min(MOST);
-        if ahead == 0 {
-            return cx.now;
-        }
-        self.deferred = true;
-        self.next_action = self.on_busy;
-        let step = cx.timing.back_off(0, cx.round_trip);
-        let back = step * ahead + cx.rng.jitter(step);
-        cx.now.after(back.min(Timing::MAX_BACK_OFF))
+        cx.now.after(self.line.patience(ahead, cx))
     }
 
     /// The time of the next try after a denial of a claim sent at `sent`: when the lease in the way ends, but
@@ -313,9 +298,7 @@ impl Contention {
         if matches!(kind, Some(Sessions::Connections { .. })) {
             return Timing::MAX_BACK_OFF;
         }
-        // The word that a Consul release leaves holds it back by itself.
-        let steps = if self.on_busy == Action::Probe { MOST } else { 2 };
-        (step * steps).min(Timing::MAX_BACK_OFF)
+        (step * MOST).min(Timing::MAX_BACK_OFF)
     }
 
     /// Its ticket in a table's line, if it was told of one.
@@ -332,17 +315,13 @@ impl Contention {
         index: impl Fn(u64) -> u64,
         ticket: impl Fn(u64) -> u64,
     ) -> Self {
-        Self {
-            index: index(self.index),
-            line: self.line.project(sent_at, ticket),
-            times_overtaken: self.times_overtaken.min(1),
-            ..self.clone()
-        }
+        let (line, chain) = (self.line.project(sent_at, ticket), self.chain.project(index));
+        Self { line, chain, ..self.clone() }
     }
 }
 
-/// Whether others are likely to wait for what a release freed, by its outcome. Where no waiter says that it
-/// waits, an attempt that had to wait itself is not alone.
+/// Whether others are likely to wait for what a release freed, by its outcome. In a server's queue no waiter says that it
+/// waits, and an attempt that had to wait itself is not alone.
 pub(crate) fn others_wait(
     outcome: &Outcome,
     kind: Option<Sessions>,
@@ -350,7 +329,7 @@ pub(crate) fn others_wait(
 ) -> bool {
     match outcome {
         Outcome::DoneContended => true,
-        Outcome::Done => kind.is_some() && waited(),
+        Outcome::Done => matches!(kind, Some(Sessions::Connections { .. })) && waited(),
         _ => false,
     }
 }

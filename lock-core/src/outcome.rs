@@ -78,13 +78,16 @@ pub enum Outcome {
     /// holder was lost, the server has just started, or a transaction has the lock [pinned](crate::PinStatement).
     /// Nothing tells when that is over.
     Delayed,
-    /// Probe, wait: the lock may be free by now.
-    Free {
-        /// How many others overtook its last holder before it was granted, if the server tells: a waiter that
-        /// was overtaken by fewer is not the next.
-        times_overtaken: Option<u32>,
+    /// Join: it stands in the line.
+    InLine {
+        /// Its place there.
+        place: Place,
+        /// The session whose entry is just ahead, and where in the server's history that was made; none if it is the first.
+        ahead: Option<(SessionName, u64)>,
     },
-    /// Wait: another still has the lock.
+    /// Probe, wait: the lock may be free by now; or the session that was waited for stands in the line no more.
+    Free,
+    /// Wait: another still has the lock, or the session that was waited for still stands in the line.
     Unchanged {
         /// Up to where in its history the server has looked; never zero.
         index: u64,
@@ -201,14 +204,16 @@ pub enum Notification {
 mod tests {
     use super::*;
 
-    const ACTIONS: [Action; 11] = [
+    const ACTIONS: [Action; 13] = [
         Action::Close,
         Action::Open,
         Action::KeepAlive,
         Action::Renew,
         Action::Release,
+        Action::Leave,
         Action::Acquire,
         Action::Probe,
+        Action::Join,
         Action::Wait,
         Action::Subscribe,
         Action::Unsubscribe,
@@ -227,16 +232,20 @@ mod tests {
 
     #[test]
     fn each_outcome_answers_its_own_requests_only() {
-        use Action::{Acquire, Close, KeepAlive, Ping, Probe, Release, Renew, Unsubscribe, Wait};
+        use Action::{Acquire, Close, Join, KeepAlive, Leave, Ping, Probe, Release};
+        use Action::{Renew, Unsubscribe, Wait};
         assert_eq!(allowed(&Outcome::Busy(None)), [Acquire, Probe, Wait]);
         assert_eq!(allowed(&Outcome::Reserved(Place { ticket: 2, ahead: 1 })), [Acquire, Probe]);
         assert_eq!(allowed(&Outcome::Delayed), [Acquire, Wait]);
-        assert_eq!(allowed(&Outcome::Free { times_overtaken: None }), [Probe, Wait]);
+        assert_eq!(allowed(&Outcome::Free), [Probe, Wait]);
+        let place = Place { ticket: 2, ahead: 0 };
+        assert_eq!(allowed(&Outcome::InLine { place, ahead: None }), [Join]);
         assert_eq!(allowed(&Outcome::Unchanged { index: 1 }), [Wait]);
-        assert_eq!(allowed(&Outcome::Done), [Close, KeepAlive, Renew, Release, Unsubscribe, Ping]);
+        let done = [Close, KeepAlive, Renew, Release, Leave, Unsubscribe, Ping];
+        assert_eq!(allowed(&Outcome::Done), done);
         assert_eq!(allowed(&Outcome::DoneContended), [Release]);
         assert_eq!(allowed(&Outcome::NotOwner), [Renew, Release]);
-        assert_eq!(allowed(&Outcome::NoSession), [KeepAlive, Acquire]);
+        assert_eq!(allowed(&Outcome::NoSession), [KeepAlive, Acquire, Join]);
     }
 
     #[test]

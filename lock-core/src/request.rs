@@ -61,9 +61,8 @@ pub enum Request {
         session: SessionName,
         /// The leases.
         claims: Vec<Claim>,
-        /// How many others overtook the first of them before it was granted: word for its waiters. See
-        /// [`Outcome::Free`].
-        times_overtaken: u32,
+        /// A session whose entry in the line is to be removed, for it left the lock free when it was its turn.
+        passed_over: Option<SessionName>,
     },
     /// Leave every lease that its owner still holds taken until so long after its grant, by the server's clock, and free
     /// it by then. Until then it is [nobody's](Owner::KEPT). What was granted longer ago is freed at once.
@@ -79,12 +78,29 @@ pub enum Request {
         /// The names and who wants them.
         claims: Vec<Claim>,
     },
+    /// Stand in the line of those that wait for the lock, with an entry that lasts as long as the session, and read who is
+    /// ahead. Repeated, it keeps its place.
+    Join {
+        /// The session that is to have the lock.
+        session: SessionName,
+        /// The names and their owners.
+        claims: Vec<Claim>,
+    },
+    /// Stand in that line no more.
+    Leave {
+        /// The session that joined.
+        session: SessionName,
+        /// The names and their owners.
+        claims: Vec<Claim>,
+    },
     /// Answer when the lock is taken or may be free.
     Wait {
         /// The session that is to have the lock.
         session: SessionName,
         /// The name and its owner.
         claim: Claim,
+        /// Wait for the end of this session's entry in the line, and not for the lock.
+        behind: Option<SessionName>,
         /// Where in the server's history the last wait for it ended; zero at first. See
         /// [`Outcome::Unchanged`].
         since: u64,
@@ -119,6 +135,8 @@ impl Request {
             Request::Renew { .. } => Action::Renew,
             Request::Release { .. } | Request::Keep { .. } => Action::Release,
             Request::Probe { .. } => Action::Probe,
+            Request::Join { .. } => Action::Join,
+            Request::Leave { .. } => Action::Leave,
             Request::Wait { .. } => Action::Wait,
             Request::Subscribe { .. } => Action::Subscribe,
             Request::Unsubscribe => Action::Unsubscribe,
@@ -152,6 +170,8 @@ impl Request {
             | Request::Renew { claims, .. }
             | Request::Release { claims, .. }
             | Request::Keep { claims, .. }
+            | Request::Join { claims, .. }
+            | Request::Leave { claims, .. }
             | Request::Probe { claims } => claims,
             Request::Wait { claim, .. } => core::slice::from_ref(claim),
             Request::Open { .. }
@@ -178,10 +198,14 @@ pub enum Action {
     Renew,
     /// [`Request::Release`] and [`Request::Keep`].
     Release,
+    /// [`Request::Leave`].
+    Leave,
     /// [`Request::Acquire`].
     Acquire,
     /// [`Request::Probe`].
     Probe,
+    /// [`Request::Join`].
+    Join,
     /// [`Request::Wait`].
     Wait,
     /// [`Request::Subscribe`].
@@ -196,20 +220,23 @@ impl Action {
     /// Whether `outcome` can be the answer to such a request. Any other is a surprise, and never a grant.
     pub(crate) fn allows(self, outcome: &Outcome) -> bool {
         use Outcome::{
-            Busy, Delayed, Done, DoneContended, Free, Granted, NoSession, NotOwner, Reserved,
-            Unchanged,
+            Busy, Delayed, Done, DoneContended, Free, Granted, InLine, NoSession, NotOwner,
+            Reserved, Unchanged,
         };
         match self {
             Action::KeepAlive => matches!(outcome, Done | NoSession),
-            Action::Close | Action::Ping | Action::Unsubscribe => matches!(outcome, Done),
+            Action::Close | Action::Leave | Action::Ping | Action::Unsubscribe => {
+                matches!(outcome, Done)
+            }
+            Action::Join => matches!(outcome, InLine { .. } | NoSession),
             Action::Renew => matches!(outcome, Done | NotOwner),
             Action::Release => matches!(outcome, Done | DoneContended | NotOwner),
             Action::Acquire => {
                 matches!(outcome, Granted(_) | Busy(_) | Reserved(_) | Delayed | NoSession)
             }
-            Action::Probe => matches!(outcome, Free { .. } | Busy(_) | Reserved(_)),
+            Action::Probe => matches!(outcome, Free | Busy(_) | Reserved(_)),
             Action::Wait => {
-                matches!(outcome, Granted(_) | Busy(_) | Delayed | Free { .. } | Unchanged { .. })
+                matches!(outcome, Granted(_) | Busy(_) | Delayed | Free | Unchanged { .. })
             }
             Action::Open | Action::Subscribe => false,
         }
@@ -269,7 +296,8 @@ pub struct Claim {
     pub ttl: Option<Duration>,
     /// Stored with the lock, for people, if it is not the request's label.
     pub label: Option<Arc<str>>,
-    /// Which waiters it lets go first. Only where they draw tickets.
+    /// Which waiters it lets go first. Only where they draw tickets; in Consul, a ticket says that it has an entry in the
+    /// line.
     pub turn: Turn,
 }
 

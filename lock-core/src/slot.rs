@@ -60,7 +60,8 @@ impl Slot {
                 self.abandon(cx)
             }
             (Phase::Queued, Input::Front) => {
-                Phase::Waiting { retry_at: self.contention.at_front(self.once, self.give_up, cx) }
+                self.contention.at_front(self.once, cx);
+                Phase::Waiting { retry_at: now }
             }
             (Phase::Queued | Phase::Waiting { .. }, Input::Release(_)) => {
                 self.no_more_of_it();
@@ -88,11 +89,9 @@ impl Slot {
             }
             (Phase::Waiting { retry_at }, Input::Hint) => {
                 self.outdated = true;
-                self.contention.hinted();
                 Phase::Waiting { retry_at: retry_at.min(now) }
             }
             (phase @ Phase::Claiming { .. }, Input::Hint) => {
-                self.contention.hinted();
                 self.contention.notified_in_flight(None);
                 phase
             }
@@ -133,13 +132,14 @@ impl Slot {
 
             // -- requests leaving ---------------------------------------------------------------
             (Phase::Waiting { .. }, Input::Sent { waiting }) => {
+                self.contention.sent();
                 Phase::Claiming { sent: now, waiting }
             }
             (Phase::Held { deadline, renew_at, .. }, Input::Sent { .. }) => {
                 Phase::Held { deadline, renew_at, renewal_sent: Some(now) }
             }
             (Phase::Releasing { retry_at, .. }, Input::Sent { .. }) => {
-                Phase::Releasing { retry_at, in_flight: Some(Action::Release) }
+                Phase::Releasing { retry_at, in_flight: Some(self.ends_by(now)) }
             }
 
             // -- a request for several that was refused: whoever it was about tries again among fewer -----
@@ -157,6 +157,10 @@ impl Slot {
                 Phase::Releasing { in_flight: Some(Action::Release), .. },
                 Input::Refused { among },
             ) => {
+                self.among = among;
+                Phase::Releasing { retry_at: now, in_flight: None }
+            }
+            (Phase::Releasing { in_flight: Some(Action::Leave), .. }, Input::Refused { among }) => {
                 self.among = among;
                 Phase::Releasing { retry_at: now, in_flight: None }
             }
@@ -195,6 +199,9 @@ impl Slot {
             // -- answers while releasing --------------------------------------------------------
             (Phase::Releasing { in_flight: Some(Action::Release), .. }, Input::Answer(answer)) => {
                 self.released(answer, cx)
+            }
+            (Phase::Releasing { in_flight: Some(Action::Leave), .. }, Input::Answer(answer)) => {
+                self.left(answer, cx)
             }
             // A renewal that was under way when the release was asked for revives nothing.
             (Phase::Releasing { in_flight: Some(_), .. }, Input::Answer(_)) => {
@@ -249,7 +256,9 @@ impl Slot {
                 self.lose(LostReason::Deadline { last_failure }, renewal_sent.is_some(), cx)
             }
             // While a request is under way, the server may yet do it.
-            Phase::Releasing { in_flight: None, .. } if !self.exposed(now) => {
+            Phase::Releasing { in_flight: None, .. }
+                if !self.exposed(now) && !self.contention.has_entry() =>
+            {
                 let failure =
                     self.failure.take().unwrap_or(Failure::Unknown("no answer came".into()));
                 self.gone(Release::Unconfirmed(failure), cx)
@@ -325,12 +334,12 @@ impl Slot {
 
     // -- parts of a step --------------------------------------------------------------------------
 
-    /// Ends the attempt, after freeing what the server may hold for it.
+    /// Ends the attempt, after freeing what the server may hold for it, and its entry in the line.
     pub(super) fn abandon(&mut self, cx: &mut Context<'_>) -> Phase {
         if self.interest == Interest::Grant {
             self.interest = Interest::None;
         }
-        if self.exposed(cx.now) {
+        if self.exposed(cx.now) || self.contention.has_entry() {
             Phase::Releasing { retry_at: cx.now, in_flight: None }
         } else {
             self.gone(Release::Freed, cx)

@@ -129,6 +129,7 @@ impl Line {
     /// Waits for a lock. Returns its fence if it was granted.
     pub fn wait_as(&mut self, name: &str, mode: Mode, up_to: Duration) -> Option<Fence> {
         let request = Request::Wait {
+            behind: None,
             session: SessionName::default(),
             claim: claim(name, mode),
             since: 0,
@@ -153,9 +154,9 @@ impl Line {
     /// Releases a lock. Returns true if the connection held it.
     pub fn free_as(&mut self, name: &str, mode: Mode) -> bool {
         match self.ask(&Request::Release {
+            passed_over: None,
             session: SessionName::default(),
             claims: vec![claim(name, mode)],
-            times_overtaken: 0,
         }) {
             Ok(Reply::Outcomes(entries)) => entries == [Outcome::Done],
             other => panic!("{other:?}"),

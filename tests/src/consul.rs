@@ -126,8 +126,8 @@ impl Consul {
     /// Unlocks; whether it was the session's.
     pub fn unlock(&self, session: &SessionName, name: &str) -> bool {
         let (session, claims) = (session.clone(), [claim(name)].into());
-        match self.ask(&Request::Release { session, claims, times_overtaken: 0 }) {
-            Outcome::Done => true,
+        match self.ask(&Request::Release { passed_over: None, session, claims }) {
+            Outcome::Done | Outcome::DoneContended => true,
             Outcome::NotOwner => false,
             other => panic!("{other:?}"),
         }
@@ -138,7 +138,7 @@ impl Consul {
         let began = Instant::now();
         match self.ask(&watch(name, since, up_to)) {
             Outcome::Unchanged { index } => (Some(index), began.elapsed()),
-            Outcome::Free { .. } => (None, began.elapsed()),
+            Outcome::Free => (None, began.elapsed()),
             other => panic!("{other:?}"),
         }
     }
@@ -189,7 +189,7 @@ pub fn lock(session: SessionName, name: &str, label: &str) -> Request {
 /// A request to watch the key of this name.
 pub fn watch(name: &str, since: u64, up_to: Duration) -> Request {
     let (session, min_uptime) = (SessionName::default(), Duration::ZERO);
-    Request::Wait { session, claim: claim(name), since, up_to, min_uptime }
+    Request::Wait { behind: None, session, claim: claim(name), since, up_to, min_uptime }
 }
 
 fn seconds() -> u64 {

@@ -123,9 +123,9 @@ impl<R: Raw> Table<R> {
     /// Releases leases. Says of each whether someone waits for it.
     pub fn freed(&mut self, names: &[&str], owner: u128) -> Vec<Outcome> {
         match self.try_ask(&Request::Release {
+            passed_over: None,
             session: SessionName::default(),
             claims: claims(names, owner),
-            times_overtaken: 0,
         }) {
             Ok(Reply::Outcomes(entries)) => entries,
             other => panic!("{other:?}"),
@@ -136,7 +136,7 @@ impl<R: Raw> Table<R> {
     pub fn looks(&mut self, names: &[&str], owner: u128) -> Vec<bool> {
         self.sees(names, owner, Turn::Any)
             .iter()
-            .map(|seen| !matches!(seen, Outcome::Free { times_overtaken: None }))
+            .map(|seen| !matches!(seen, Outcome::Free))
             .collect()
     }
 
@@ -150,7 +150,7 @@ impl<R: Raw> Table<R> {
         self.sees(names, owner, Turn::Of(ticket))
             .iter()
             .map(|seen| match seen {
-                Outcome::Free { times_overtaken: None } => None,
+                Outcome::Free => None,
                 Outcome::Busy(Some(holder)) => holder.place,
                 Outcome::Reserved(place) => Some(*place),
                 other => panic!("{other:?}"),

@@ -51,7 +51,7 @@ pub fn sql_rows(bytes: &[u8]) {
         0 | 1 => Request::Acquire { session, claims, ttl, min_uptime, label },
         2 => Request::Renew { claims, ttl },
         _ if pick & 32 != 0 => Request::Keep { claims, keep: ttl },
-        _ => Request::Release { session, claims, times_overtaken: 0 },
+        _ => Request::Release { passed_over: None, session, claims },
     };
     let mut exchange = codec(pick).encode(&request, Instant::from_nanos(1));
     let mut told = Rows::new();
@@ -142,8 +142,8 @@ pub fn consul_bodies(bytes: &[u8]) {
     let (min_uptime, label) = (Duration::ZERO, "h".into());
     let request = match input.byte() % 6 {
         0 => Request::Acquire { session, claims, ttl, min_uptime, label },
-        1 => Request::Release { session, claims, times_overtaken: 1 },
-        2 => Request::Wait { session, claim, since, up_to, min_uptime },
+        1 => Request::Release { passed_over: None, session, claims },
+        2 => Request::Wait { behind: None, session, claim, since, up_to, min_uptime },
         3 => Request::KeepAlive { session },
         4 => Request::Open { owner: Owner::new(1), ttl },
         _ => Request::Close { session },

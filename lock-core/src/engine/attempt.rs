@@ -4,7 +4,6 @@ use super::Engine;
 use super::due::Due;
 use super::index::Entry;
 use super::wanted::{Own, Wanted};
-use crate::capabilities::Sessions;
 use crate::contention::Contention;
 use crate::event::LockId;
 use crate::name::{LockName, Owner};
@@ -72,7 +71,7 @@ impl Engine {
     pub(super) fn want_one(&mut self, now: Instant, name: LockName, wanted: &Wanted) -> LockId {
         let mode = if self.capabilities.shared { wanted.mode } else { Mode::Exclusive };
         let contention = Contention::new(self.capabilities.on_busy);
-        let (id, input) = self.begin(now, (name, mode), None, wanted, contention);
+        let (id, input) = self.begin((name, mode), None, wanted, contention);
         self.step(now, id, input);
         id
     }
@@ -80,11 +79,10 @@ impl Engine {
     /// A new attempt, and its first input.
     pub(super) fn begin(
         &mut self,
-        now: Instant,
         (name, mode): (LockName, Mode),
         part_of: Option<LockId>,
         wanted: &Wanted,
-        mut contention: Contention,
+        contention: Contention,
     ) -> (LockId, Input) {
         let once = wanted.once;
         self.closing = false;
@@ -93,12 +91,6 @@ impl Engine {
         let owner = Owner::new(self.config.seed.wrapping_add(u128::from(self.last_id)));
         let give_up = wanted.give_up.unwrap_or(Instant::END);
         let answer_deadline = give_up.after(self.config.timing.answer_grace());
-        // Where the server has a queue, that is decided when no local rival is in front any more.
-        let queues = matches!(self.capabilities.sessions, Some(Sessions::Connections { .. }));
-        let cools = self.cooldowns.until(&name).is_some_and(|until| now < until);
-        if !once && cools && !queues {
-            contention.starts_behind();
-        }
         let slot = Slot::new(owner, contention, once, give_up, answer_deadline);
         let indexed = Entry::default();
         let (place, input) = self.join_queue(name.clone(), id, mode);

@@ -17,7 +17,7 @@ pub(super) enum Due {
     Open(SessionId),
     KeepAlive(SessionId),
     Close(SessionId),
-    /// To renew, release, acquire or probe, sorted by name.
+    /// To renew, release, acquire or probe, to join or leave, sorted by name.
     Claims {
         action: Action,
         session: Option<SessionId>,
@@ -160,10 +160,17 @@ impl Engine {
                     return Some((Request::Keep { claims: self.claims(now, ids), keep }, budget));
                 }
                 let (session, claims) = (self.session_name(*session), self.claims(now, ids));
-                let overtaken =
-                    ids.first().map(|id| self.attempts[id].slot.contention.times_overtaken());
-                let times_overtaken = overtaken.unwrap_or_default();
-                (Request::Release { session, claims, times_overtaken }, budget)
+                let first =
+                    ids.first().and_then(|id| self.attempts[id].slot.contention.passed_over());
+                (Request::Release { session, claims, passed_over: first.cloned() }, budget)
+            }
+            Due::Claims { action: Action::Join, session, ids } => {
+                let (session, claims) = (self.session_name(*session), self.claims(now, ids));
+                (Request::Join { session, claims }, budget)
+            }
+            Due::Claims { action: Action::Leave, session, ids } => {
+                let (session, claims) = (self.session_name(*session), self.claims(now, ids));
+                (Request::Leave { session, claims }, budget)
             }
             Due::Claims { session, ids, .. } => {
                 let request = Request::Acquire {
@@ -181,8 +188,10 @@ impl Engine {
                 let up_to = timing.wait().min(left);
                 let (claim, since) = (self.claim(now, *id), slot.contention.index());
                 let min_uptime = self.min_uptime(now, *session);
-                let session = self.session_name(*session);
-                (Request::Wait { session, claim, since, up_to, min_uptime }, budget.after(up_to))
+                let (session, behind) =
+                    (self.session_name(*session), slot.contention.waits_for().cloned());
+                let request = Request::Wait { session, claim, behind, since, up_to, min_uptime };
+                (request, budget.after(up_to))
             }
             Due::Subscribe => {
                 let up_to = timing.wait();

@@ -71,7 +71,7 @@ impl Engine {
         let first = rest.swap_remove(self.choose(now, &rest));
         let contention = Contention::new(self.capabilities.on_busy).for_one_of_many();
         let exclusively = (first, Mode::Exclusive);
-        let (part, input) = self.begin(now, exclusively, Some(id), &wanted, contention);
+        let (part, input) = self.begin(exclusively, Some(id), &wanted, contention);
         let semaphore = Semaphore {
             rest,
             parts: [part].into(),
@@ -138,14 +138,14 @@ impl Engine {
     }
 
     /// Makes parts for the locks that no part wants yet.
-    pub(super) fn widen(&mut self, now: Instant, id: LockId) {
+    pub(super) fn widen(&mut self, id: LockId) {
         let Some(semaphore) = self.semaphores.get_mut(&id) else { return };
         let wanted = semaphore.wanted.clone();
         for name in core::mem::take(&mut semaphore.rest) {
             let exclusively = (name, Mode::Exclusive);
             let mut contention = Contention::new(self.capabilities.on_busy).for_one_of_many();
             contention.looks_first();
-            let (part, input) = self.begin(now, exclusively, Some(id), &wanted, contention);
+            let (part, input) = self.begin(exclusively, Some(id), &wanted, contention);
             if let Some(semaphore) = self.semaphores.get_mut(&id) {
                 semaphore.parts.insert(part);
             }

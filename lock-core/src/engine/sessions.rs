@@ -58,7 +58,7 @@ impl Engine {
         let Some(kind) = self.capabilities.sessions else { return (None, action) };
         let attempt = &self.attempts[&id];
         let current = attempt.session.and_then(|id| Some((id, self.sessions.get(&id)?)));
-        if !matches!(action, Action::Acquire | Action::Wait) {
+        if !matches!(action, Action::Acquire | Action::Wait | Action::Join) {
             // A lock is released in the session that acquired it.
             return (current.map(|(session, _)| session), action);
         }
@@ -113,6 +113,8 @@ impl Engine {
         self.leave_session(id);
         if let Some(attempt) = self.attempts.get_mut(&id) {
             attempt.session = Some(session);
+            // Its entry in a line goes with the session before.
+            attempt.slot.contention.has_left();
         }
         if let Some(session) = self.sessions.get_mut(&session) {
             session.attempts.insert(id);

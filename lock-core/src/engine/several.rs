@@ -115,7 +115,7 @@ impl Engine {
     }
 
     /// Makes parts for the locks that have none.
-    pub(super) fn want_rest(&mut self, now: Instant, id: LockId) {
+    pub(super) fn want_rest(&mut self, id: LockId) {
         let Some(several) = self.several.get(&id) else { return };
         if several.stage != Stage::Wanting {
             return;
@@ -126,7 +126,7 @@ impl Engine {
         for name in rest {
             let contention = Contention::new(self.capabilities.on_busy).draws_once_denied();
             let exclusively = (name.clone(), Mode::Exclusive);
-            let (part, input) = self.begin(now, exclusively, Some(id), &wanted, contention);
+            let (part, input) = self.begin(exclusively, Some(id), &wanted, contention);
             if let Some(several) = self.several.get_mut(&id) {
                 several.parts.insert(name, Some(Part { id: part, fence: None }));
             }

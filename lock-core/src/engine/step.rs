@@ -40,8 +40,8 @@ impl Engine {
                     None
                 }),
                 Todo::Tidy(id) => self.tidy(id),
-                Todo::Widen(id) if self.several.contains_key(&id) => self.want_rest(now, id),
-                Todo::Widen(id) => self.widen(now, id),
+                Todo::Widen(id) if self.several.contains_key(&id) => self.want_rest(id),
+                Todo::Widen(id) => self.widen(id),
             }
         }
         if self.todo.capacity() > MANY {

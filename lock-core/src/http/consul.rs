@@ -5,12 +5,18 @@
 //! | open | `PUT /v1/session/create` | 200: its id |
 //! | keep alive | `PUT /v1/session/renew/ID` | 200: the session; 404: there is none |
 //! | close | `PUT /v1/session/destroy/ID` | 200, whether there was one or not |
-//! | acquire, release | `PUT /v1/txn`, one operation | 200: the key's entry; 409: why not |
-//! | wait | `GET /v1/kv/KEY`, blocking | 200: the key's entry; 404: there is none |
+//! | acquire | `PUT /v1/txn`: lock the key | 200: the key's entry; 409: why not |
+//! | join | `PUT /v1/txn`: lock `KEY=line/SESSION`, read all of `KEY=line/` | 200: their entries; 409: why not |
+//! | leave | `PUT /v1/txn`: delete `KEY=line/SESSION` | 200 |
+//! | release | `PUT /v1/txn`: unlock the key, leave, read all of `KEY=line/` | 200: their entries; 409: why not |
+//! | wait | `GET /v1/kv/KEY`, blocking; or of `KEY=line/SESSION` | 200: the entry; 404: there is none |
 //!
+//! * `=` in a key begins an escape of two digits, so no lock's key begins with `KEY=line/`.
 //! * Locks are taken in transactions, because only these say *why* a lock was not given, and which
 //!   ModifyIndex it was given with. `PUT /v1/kv/KEY?acquire` says `false` to both of the former.
 //! * Everything is sent with units: a lock-delay below 1000 without one is taken for seconds.
+//! * What a session has locked is deleted with it: the entries of a dead waiter, and a dead holder's key. The lock-delay
+//!   counts for deleted keys, too.
 //! * A session is made without health checks: its TTL alone says when it ends, not what agents gossip
 //!   about each other.
 //! * 4xx: Consul did not do it. 5xx: nobody knows; it is also said when a leader was lost while it
@@ -18,6 +24,7 @@
 
 mod admin;
 mod answer;
+mod line;
 mod scope;
 mod setup;
 
@@ -28,12 +35,13 @@ use crate::error::{ClaimError, Code, Failure};
 use crate::fence::Fence;
 use crate::name::LockName;
 use crate::outcome::{Outcome, Reply};
-use crate::request::{Mode, Request, SessionName};
+use crate::request::{Mode, Request, SessionName, Turn};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use answer::{Created, Entry, changed, fence, index, is_id, read, surprise, unknown, why};
 use core::time::Duration;
+use line::{Line, contended, crowded, in_line};
 
 pub use scope::Scope;
 pub use setup::{Setup, Step};
@@ -47,6 +55,9 @@ pub const INDEX_HEADER: &str = "X-Consul-Index";
 
 /// Written to every key: what Consul's own tools take for the mark of a lock.
 pub const LOCK_FLAGS: u64 = 0x2ddc_cbc0_58a5_0c18;
+
+/// The value of a key that says nothing.
+const NOTHING: &str = r#""""#;
 
 /// Consul waits no longer than ten minutes, in milliseconds.
 const LONGEST_WAIT: u128 = 600_000;
@@ -91,7 +102,7 @@ impl Codec {
                 let (session, delay) = (millis_up(self.ttl.max(*ttl)), millis_up(*ttl));
                 // Which lists of checks are heeded depends on Consul's version.
                 let body = format!(
-                    r#"{{"Name":"{owner}","TTL":"{session}ms","LockDelay":"{delay}ms","Behavior":"release","Checks":[],"NodeChecks":[],"ServiceChecks":[]}}"#
+                    r#"{{"Name":"{owner}","TTL":"{session}ms","LockDelay":"{delay}ms","Behavior":"delete","Checks":[],"NodeChecks":[],"ServiceChecks":[]}}"#
                 );
                 put("/v1/session/create".to_string(), body)
             }
@@ -104,15 +115,30 @@ impl Codec {
             Request::Acquire { session, label, .. } => {
                 let own = request.claims().first().and_then(|claim| claim.label.as_ref());
                 let value = format!(r#""{}""#, text::base64(own.unwrap_or(label).as_bytes()));
-                self.transaction("lock", &self.key_of(request)?, &value, session)
+                transaction(&[self.locking("lock", &self.key_of(request)?, &value, session)])
             }
-            Request::Release { session, times_overtaken, .. } => {
-                let word = passed_over(*times_overtaken);
-                let value = format!(r#""{}""#, text::base64(word.as_bytes()));
-                self.transaction("unlock", &self.key_of(request)?, &value, session)
+            Request::Release { session, claims, passed_over } => {
+                let (key, line) = (self.key_of(request)?, self.line_of(request)?);
+                let mut all = Vec::from([self.locking("unlock", &key, NOTHING, session)]);
+                if claims.iter().any(|claim| matches!(claim.turn, Turn::Of(Some(_)))) {
+                    all.push(self.operation("delete", &line.entry(session)));
+                }
+                let passed_over = passed_over.iter().map(|session| line.entry(session));
+                all.extend(passed_over.map(|entry| self.operation("delete", &entry)));
+                all.push(self.operation("get-tree", line.prefix()));
+                transaction(&all)
+            }
+            Request::Join { session, .. } => {
+                let line = self.line_of(request)?;
+                let entry = self.locking("lock", &line.entry(session), NOTHING, session);
+                transaction(&[entry, self.operation("get-tree", line.prefix())])
+            }
+            Request::Leave { session, .. } => {
+                let line = self.line_of(request)?;
+                transaction(&[self.operation("delete", &line.entry(session))])
             }
             Request::Wait { since, up_to, .. } => {
-                let key = text::path(&self.key_of(request)?);
+                let key = text::path(&self.watched_by(request)?);
                 blocking(format!("/v1/kv/{key}?consistent"), *since, *up_to)
             }
             _ => return Err(Failure::NotSent("Consul knows no such request".to_string())),
@@ -120,20 +146,19 @@ impl Codec {
         Ok(self.scope.apply(request))
     }
 
-    /// A transaction of one operation, on which Consul decides as a whole.
-    fn transaction(
-        &self,
-        verb: &str,
-        key: &str,
-        value: &str,
-        session: &SessionName,
-    ) -> HttpRequest {
+    /// An operation of a transaction, by a session.
+    fn locking(&self, verb: &str, key: &str, value: &str, session: &SessionName) -> String {
         let (key, session) = (text::json(key), text::json(session.as_str()));
         let scope = self.scope.fields();
-        let body = format!(
-            r#"[{{"KV":{{"Verb":"{verb}","Key":{key},"Value":{value},"Flags":{LOCK_FLAGS},"Session":{session}{scope}}}}}]"#
-        );
-        put("/v1/txn".to_string(), body)
+        format!(
+            r#"{{"KV":{{"Verb":"{verb}","Key":{key},"Value":{value},"Flags":{LOCK_FLAGS},"Session":{session}{scope}}}}}"#
+        )
+    }
+
+    /// An operation of a transaction.
+    fn operation(&self, verb: &str, key: &str) -> String {
+        let (key, scope) = (text::json(key), self.scope.fields());
+        format!(r#"{{"KV":{{"Verb":"{verb}","Key":{key}{scope}}}}}"#)
     }
 
     /// The operation that pins the lock `name` for the holder that was granted `fence`: the first of a transaction
@@ -144,6 +169,21 @@ impl Codec {
     pub fn pin(&self, name: &LockName, fence: Fence) -> String {
         let (key, scope) = (text::json(&self.keys.key(name)), self.scope.fields());
         format!(r#"{{"KV":{{"Verb":"check-index","Key":{key},"Index":{fence}{scope}}}}}"#)
+    }
+
+    /// The line of the one lock that a request is about.
+    fn line_of(&self, request: &Request) -> Result<Line, Failure> {
+        self.key_of(request).map(|key| Line::of(&key))
+    }
+
+    /// The key that a wait is for.
+    fn watched_by(&self, request: &Request) -> Result<String, Failure> {
+        match request {
+            Request::Wait { behind: Some(session), .. } => {
+                Ok(self.line_of(request)?.entry(session))
+            }
+            _ => self.key_of(request),
+        }
     }
 
     /// The key of the one lock that a request is about.
@@ -170,6 +210,9 @@ impl Codec {
 
     fn judge(&self, request: &Request, response: &Response<'_>) -> Result<Reply, Failure> {
         if response.body.len() > MAX_BODY {
+            if let (Request::Join { .. }, 200) = (request, response.status) {
+                return Ok(Reply::one(crowded()));
+            }
             return Err(unknown("Consul's answer is longer than any that was asked for"));
         }
         if let (Request::Open { .. }, 200) = (request, response.status) {
@@ -201,10 +244,17 @@ impl Codec {
                 }
             }
             (Request::Acquire { .. }, 409) => self.denied(&why(body)?),
-            (Request::Release { .. }, 200) => {
-                let entry = changed(body, &self.key_of(request)?)?;
-                let free = entry.session.is_none_or(|session| session.is_empty());
-                if free { Ok(Outcome::Done) } else { Err(surprise()) }
+            (Request::Join { .. }, 409) => match self.denied(&why(body)?)? {
+                // Its own entry is delayed only if its session has ended.
+                Outcome::Delayed => Ok(Outcome::NoSession),
+                outcome => Ok(outcome),
+            },
+            (Request::Join { session, .. }, 200) => in_line(body, &self.line_of(request)?, session),
+            (Request::Leave { .. }, 200) => Ok(Outcome::Done),
+            (Request::Release { session, .. }, 200) => {
+                let (key, line) = (self.key_of(request)?, self.line_of(request)?);
+                let waited_for = contended(body, &key, &line, session)?;
+                Ok(if waited_for { Outcome::DoneContended } else { Outcome::Done })
             }
             (Request::Release { .. }, 409) => {
                 let why = why(body)?;
@@ -218,17 +268,16 @@ impl Codec {
             (Request::Wait { .. }, 200) => {
                 let [entry] =
                     <[Entry; 1]>::try_from(read::<Vec<Entry>>(body)?).map_err(|_| surprise())?;
-                if entry.key != self.key_of(request)? {
+                if entry.key != self.watched_by(request)? {
                     return Err(surprise());
                 }
                 if entry.session.is_some_and(|session| !session.is_empty()) {
                     let index = index(response).unwrap_or(entry.modify_index.max(1));
                     return Ok(Outcome::Unchanged { index });
                 }
-                let times_overtaken = entry.value.and_then(|value| passed(&value));
-                Ok(Outcome::Free { times_overtaken })
+                Ok(Outcome::Free)
             }
-            (Request::Wait { .. }, 404) => Ok(Outcome::Free { times_overtaken: None }),
+            (Request::Wait { .. }, 404) => Ok(Outcome::Free),
             _ => Err(self.failed(matches!(request, Request::Wait { .. }), response)),
         }
     }
@@ -289,14 +338,9 @@ impl Codec {
     }
 }
 
-/// The value of a key that is unlocked, for people too.
-fn passed_over(times: u32) -> String {
-    format!("free; passed over: {times}")
-}
-
-/// The number in such a value, unless somebody else wrote it.
-fn passed(value: &str) -> Option<u32> {
-    text::from_base64(value).strip_prefix("free; passed over: ")?.parse().ok()
+/// A transaction, on which Consul decides as a whole.
+fn transaction(operations: &[String]) -> HttpRequest {
+    put("/v1/txn".to_string(), format!("[{}]", operations.join(",")))
 }
 
 fn segment(session: &SessionName) -> String {

@@ -3,8 +3,8 @@
 use super::server::{Connection, Lease, Server};
 use crate::fence::Fence;
 use crate::name::{LockName, Owner};
-use crate::outcome::{Outcome, Reply};
-use crate::request::{Claim, Mode, Request, SessionName};
+use crate::outcome::{Outcome, Place, Reply};
+use crate::request::{Claim, Mode, Request, SessionName, Turn};
 use crate::time::Instant;
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -36,8 +36,6 @@ pub struct Entry {
     pub fence: Fence,
     /// When it last changed.
     pub modify_index: u64,
-    /// What was written to it when it was last unlocked, until it is locked.
-    pub passed: Option<u32>,
     /// Until when nobody gets it after its session was lost.
     pub delayed: Option<Instant>,
     /// The lock-delay of the last session that was lost with it: it begins anew when the server
@@ -50,6 +48,8 @@ pub struct Entry {
 pub struct FakeConsul {
     sessions: BTreeMap<SessionName, Known>,
     keys: BTreeMap<LockName, Entry>,
+    /// Those that wait for each lock, by where in the history they joined.
+    lines: BTreeMap<LockName, BTreeMap<u64, SessionName>>,
     index: u64,
     created: u128,
     watches: BTreeMap<Connection, Instant>,
@@ -61,6 +61,7 @@ impl Default for FakeConsul {
         Self {
             sessions: BTreeMap::new(),
             keys: BTreeMap::new(),
+            lines: BTreeMap::new(),
             index: 1,
             created: 0,
             watches: BTreeMap::new(),
@@ -117,7 +118,6 @@ impl FakeConsul {
             owner: claim.owner,
             fence: Fence::new(self.index),
             modify_index: self.index,
-            passed: None,
             delayed: None,
             delay,
         };
@@ -125,17 +125,65 @@ impl FakeConsul {
         Outcome::Granted(Fence::new(self.index))
     }
 
-    fn unlock(&mut self, session: &SessionName, lease: &Claim, passed: u32) -> Outcome {
-        match self.keys.get_mut(&lease.name) {
+    fn unlock(
+        &mut self,
+        session: &SessionName,
+        lease: &Claim,
+        passed_over: Option<&SessionName>,
+    ) -> Outcome {
+        let outcome = match self.keys.get_mut(&lease.name) {
             Some(entry) if entry.session.as_ref() == Some(session) => {
                 self.index += 1;
                 entry.session = None;
                 entry.modify_index = self.index;
-                entry.passed = Some(passed);
                 Outcome::Done
             }
-            _ => Outcome::NotOwner,
+            _ => return Outcome::NotOwner,
+        };
+        if let Turn::Of(Some(_)) = lease.turn {
+            self.leave(session, lease);
         }
+        if let Some(session) = passed_over {
+            self.leave(session, lease);
+        }
+        let others = |line: &BTreeMap<_, _>| line.values().any(|other| other != session);
+        if self.lines.get(&lease.name).is_some_and(others) {
+            return Outcome::DoneContended;
+        }
+        outcome
+    }
+
+    fn join(&mut self, session: &SessionName, claim: &Claim) -> Outcome {
+        if !self.sessions.contains_key(session) {
+            return Outcome::NoSession;
+        }
+        let line = self.lines.entry(claim.name.clone()).or_default();
+        let known = line.iter().find(|(_, other)| *other == session).map(|(ticket, _)| *ticket);
+        let ticket = known.unwrap_or_else(|| {
+            self.index += 1;
+            line.insert(self.index, session.clone());
+            self.index
+        });
+        let ahead = line.range(..ticket);
+        let place = Place { ticket, ahead: ahead.clone().count() as u64 };
+        let ahead = ahead.last().map(|(made, session)| (session.clone(), *made));
+        Outcome::InLine { place, ahead }
+    }
+
+    fn leave(&mut self, session: &SessionName, claim: &Claim) -> Outcome {
+        if let Some(line) = self.lines.get_mut(&claim.name) {
+            line.retain(|_, other| other != session);
+            if line.is_empty() {
+                self.lines.remove(&claim.name);
+            }
+        }
+        Outcome::Done
+    }
+
+    /// When the session joined the line, if it stands in it.
+    fn stands(&self, name: &LockName, session: &SessionName) -> Option<u64> {
+        let line = self.lines.get(name)?;
+        line.iter().find(|(_, other)| *other == session).map(|(made, _)| *made)
     }
 
     /// Each time another, however often the request is carried out. The lock-delay is as long as the lease.
@@ -148,18 +196,26 @@ impl FakeConsul {
         session
     }
 
-    fn watched(&self, claim: &Claim) -> Outcome {
+    fn watched(&self, claim: &Claim, behind: Option<&SessionName>) -> Outcome {
+        if let Some(session) = behind {
+            let made = self.stands(&claim.name, session);
+            return made.map_or(Outcome::Free, |index| Outcome::Unchanged { index });
+        }
         match self.keys.get(&claim.name) {
             Some(entry) if entry.session.is_some() => {
                 Outcome::Unchanged { index: entry.modify_index }
             }
-            entry => Outcome::Free { times_overtaken: entry.and_then(|entry| entry.passed) },
+            _ => Outcome::Free,
         }
     }
 
-    /// Ends a session; its keys stay locked for its lock-delay.
+    /// Ends a session: its entries in lines are deleted, and its keys stay locked for its lock-delay.
     fn end(&mut self, now: Instant, session: &SessionName) {
         let Some(known) = self.sessions.remove(session) else { return };
+        for line in self.lines.values_mut() {
+            line.retain(|_, other| other != session);
+        }
+        self.lines.retain(|_, line| !line.is_empty());
         for entry in self.keys.values_mut() {
             if entry.session.as_ref() == Some(session) {
                 self.index += 1;
@@ -192,13 +248,19 @@ impl Server for FakeConsul {
             Request::Acquire { session, claims, .. } => {
                 claims.iter().map(|claim| self.lock(now, session, claim)).collect()
             }
-            Request::Release { session, claims, times_overtaken } => {
-                let unlock = |claim| self.unlock(session, claim, *times_overtaken);
+            Request::Release { session, claims, passed_over } => {
+                let unlock = |claim| self.unlock(session, claim, passed_over.as_ref());
                 claims.iter().map(unlock).collect()
             }
-            Request::Wait { claim, .. } => {
+            Request::Join { session, claims } => {
+                claims.iter().map(|claim| self.join(session, claim)).collect()
+            }
+            Request::Leave { session, claims } => {
+                claims.iter().map(|claim| self.leave(session, claim)).collect()
+            }
+            Request::Wait { claim, behind, .. } => {
                 self.watches.remove(&connection);
-                Vec::from([self.watched(claim)])
+                Vec::from([self.watched(claim, behind.as_ref())])
             }
             // No client may rely on anything else.
             _ => Vec::new(),
@@ -206,8 +268,11 @@ impl Server for FakeConsul {
     }
 
     fn waits(&self, now: Instant, connection: Connection, request: &Request) -> bool {
-        let Request::Wait { claim, since, .. } = request else { return false };
-        let changed = self.keys.get(&claim.name).is_some_and(|entry| *since < entry.modify_index);
+        let Request::Wait { claim, behind, since, .. } = request else { return false };
+        let changed = match behind {
+            Some(session) => self.stands(&claim.name, session).is_none_or(|made| *since < made),
+            None => self.keys.get(&claim.name).is_some_and(|entry| *since < entry.modify_index),
+        };
         let over = self.watches.get(&connection).is_some_and(|until| *until <= now);
         *since > 0 && !changed && !over
     }
@@ -241,7 +306,8 @@ impl Server for FakeConsul {
 
     fn fences(&self) -> Vec<Fence> {
         let known = |entry: &Entry| [entry.fence, Fence::new(entry.modify_index)];
-        self.keys.values().flat_map(known).collect()
+        let joined = self.lines.values().flat_map(|line| line.keys().map(|made| Fence::new(*made)));
+        self.keys.values().flat_map(known).chain(joined).collect()
     }
 
     fn times(&self) -> Vec<Instant> {
@@ -286,21 +352,20 @@ impl Server for FakeConsul {
             entry.fence = fence(entry.fence);
             entry.modify_index = fence(Fence::new(entry.modify_index)).get();
             entry.delayed = entry.delayed.map(time);
-            entry.passed = entry.passed.map(few);
         }
         seen.watches.values_mut().for_each(|until| *until = time(*until));
+        for line in seen.lines.values_mut() {
+            let joined = core::mem::take(line).into_iter();
+            *line = joined.map(|(made, by)| (fence(Fence::new(made)).get(), by)).collect();
+        }
         seen.index = 0;
         seen
     }
 
     fn project_request(request: &Request, seen: &dyn Fn(u64) -> u64) -> Request {
         let mut request = request.clone();
-        match &mut request {
-            Request::Wait { session, since, .. } => {
-                (*session, *since) = (SessionName::default(), seen(*since));
-            }
-            Request::Release { times_overtaken, .. } => *times_overtaken = few(*times_overtaken),
-            _ => {}
+        if let Request::Wait { session, since, .. } = &mut request {
+            (*session, *since) = (SessionName::default(), seen(*since));
         }
         request
     }
@@ -318,9 +383,4 @@ impl Server for FakeConsul {
             known.expires = now.after(known.ttl);
         }
     }
-}
-
-/// As much of it as an attempt is told apart by.
-fn few(passed: u32) -> u32 {
-    passed.min(1)
 }

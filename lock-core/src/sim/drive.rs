@@ -291,10 +291,7 @@ impl<S: Server> World<S> {
                     self.capabilities.sessions.is_none() && exchange.sent.after(valid) <= now
                 }
                 Some(
-                    Outcome::Done
-                    | Outcome::DoneContended
-                    | Outcome::NotOwner
-                    | Outcome::Free { .. },
+                    Outcome::Done | Outcome::DoneContended | Outcome::NotOwner | Outcome::Free,
                 ) => false,
                 Some(Outcome::NoSession) if action == Action::KeepAlive => false,
                 Some(Outcome::Busy(_) | Outcome::Unchanged { .. })
@@ -305,6 +302,7 @@ impl<S: Server> World<S> {
                 Some(
                     Outcome::Busy(_)
                     | Outcome::Reserved(_)
+                    | Outcome::InLine { .. }
                     | Outcome::Unchanged { .. }
                     | Outcome::Delayed
                     | Outcome::NoSession,
@@ -321,7 +319,7 @@ impl<S: Server> World<S> {
             if matches!(outcome, Some(Outcome::Delayed)) {
                 self.saw(Sometimes::Delayed);
             }
-            if matches!(outcome, Some(Outcome::Free { .. })) {
+            if matches!(outcome, Some(Outcome::Free)) {
                 self.saw(Sometimes::FoundFree);
             }
             if refused && matches!(outcome, Some(Outcome::Granted(_))) {

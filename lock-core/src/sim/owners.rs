@@ -16,7 +16,7 @@ impl<S: Server> World<S> {
         let is_grouped = self.is_grouped();
         for claim in claims {
             let known = !self.client(at).owners.0.insert(claim.owner);
-            if known && action == Action::Release {
+            if known && matches!(action, Action::Release | Action::Leave) {
                 // It may be freed once more when its caller has long been told.
                 continue;
             }

@@ -122,6 +122,10 @@ impl<S: Server> World<S> {
                     (Outcome::Reserved(place), Some(claim)) => {
                         place.ticket = ticket(&claim.name, place.ticket);
                     }
+                    (Outcome::InLine { place, ahead }, _) => {
+                        place.ticket = since(place.ticket);
+                        ahead.iter_mut().for_each(|(_, index)| *index = since(*index));
+                    }
                     _ => {}
                 }
                 outcome.hash(&mut hasher);

@@ -94,11 +94,7 @@ pub trait Server: Clone + Debug + Eq + Hash {
 
     /// The request as a search tells it apart from others: without what the server does not go by.
     fn project_request(request: &Request, _since: &dyn Fn(u64) -> u64) -> Request {
-        let mut request = request.clone();
-        if let Request::Release { times_overtaken, .. } = &mut request {
-            *times_overtaken = 0;
-        }
-        request
+        request.clone()
     }
 
     /// The line of those that wait for a lock, where they draw tickets.

@@ -174,7 +174,7 @@ impl FakeTable {
         self.end(now, claim);
         let turn = if self.tells_holder { claim.turn } else { Turn::Any };
         let table = (self.tells_holder, self.watched);
-        let free = Outcome::Free { times_overtaken: None };
+        let free = Outcome::Free;
         let Some(row) = self.rows.get_mut(&claim.name) else { return free };
         let lives = (self.watched && !row.is_kept()) || now < row.expires;
         match row.owner {

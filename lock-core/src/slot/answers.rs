@@ -5,6 +5,7 @@ use super::state::{Known, Phase, Slot};
 use crate::error::{Failure, LostReason};
 use crate::event::{Event, Release};
 use crate::outcome::{Holder, Outcome, Place};
+use crate::request::{Action, SessionName};
 use crate::time::Instant;
 
 impl Slot {
@@ -21,17 +22,18 @@ impl Slot {
         }
         match outcome {
             Outcome::Unchanged { index } => {
+                if self.contention.waits_for().is_none() {
+                    // Whatever earlier requests of ours did, the lock is another's now.
+                    self.may_hold_until = None;
+                }
                 self.contention.unchanged(index, &mut self.back_off);
                 let holder = self.holder.clone().filter(|_| !self.outdated);
-                self.claimed(sent, true, Ok(Outcome::Busy(holder)), cx)
+                self.denied(holder, sent, cx)
             }
-            Outcome::Free { times_overtaken } => {
-                self.contention.free();
+            Outcome::Free => {
                 self.outdated = true;
                 if self.wanted() {
-                    let retry_at =
-                        self.contention.after_free(times_overtaken, &mut self.back_off, cx);
-                    Phase::Waiting { retry_at }
+                    Phase::Waiting { retry_at: self.contention.free(&mut self.back_off, cx) }
                 } else {
                     self.abandon(cx)
                 }
@@ -83,6 +85,7 @@ impl Slot {
                 self.denied(None, sent, cx)
             }
             Ok(Outcome::Reserved(place)) => self.reserved(place, sent, cx),
+            Ok(Outcome::InLine { place, ahead }) => self.in_line(place, ahead, cx),
             Ok(Outcome::Busy(holder)) => {
                 // Whatever earlier requests of ours did, the lock is another's now.
                 self.may_hold_until = None;
@@ -96,7 +99,8 @@ impl Slot {
                 cx,
             ),
             Err(failure) => {
-                if let (Failure::Unknown(_), false) = (&failure, waiting) {
+                let joined = self.contention.next_action() == Action::Join;
+                if let (Failure::Unknown(_), false, false) = (&failure, waiting, joined) {
                     self.may_hold_until = Some(cx.exposure());
                     self.may_have_stragglers(cx);
                 }
@@ -163,6 +167,33 @@ impl Slot {
         Phase::Waiting { retry_at: self.contention.after_reservation(place, sent, back_off, cx) }
     }
 
+    /// It stands in the line, and waits.
+    fn in_line(
+        &mut self,
+        place: Place,
+        ahead: Option<(SessionName, u64)>,
+        cx: &mut Context<'_>,
+    ) -> Phase {
+        self.failure = None;
+        let is_behind = ahead.is_some();
+        self.contention.in_line(place, ahead);
+        if !self.wanted() {
+            return self.abandon(cx);
+        }
+        if is_behind && !self.denied {
+            (self.denied, self.outdated) = (true, true);
+        }
+        if self.give_up <= cx.now {
+            self.not_acquired(cx);
+            return self.abandon(cx);
+        }
+        if is_behind && self.told == Known::Nothing {
+            self.told = Known::Held;
+            self.tell(Event::Waiting { id: cx.id, holder: None }, cx);
+        }
+        Phase::Waiting { retry_at: cx.now }
+    }
+
     pub(super) fn renewed(
         &mut self,
         deadline: Instant,
@@ -206,9 +237,20 @@ impl Slot {
         cx: &mut Context<'_>,
     ) -> Phase {
         match answer {
-            Ok(Outcome::Done | Outcome::DoneContended) => self.gone(Release::Freed, cx),
-            Ok(Outcome::NotOwner) if self.release_unsure => self.gone(Release::Freed, cx),
-            Ok(Outcome::NotOwner) => self.gone(Release::NotOurs, cx),
+            Ok(Outcome::Done | Outcome::DoneContended) => {
+                self.contention.has_left();
+                self.gone(Release::Freed, cx)
+            }
+            Ok(Outcome::NotOwner) => {
+                let ours = self.release_unsure;
+                let gone = self.gone(if ours { Release::Freed } else { Release::NotOurs }, cx);
+                if !self.contention.has_entry() {
+                    return gone;
+                }
+                // Nothing was changed, so its entry in the line is still there.
+                self.may_hold_until = None;
+                Phase::Releasing { retry_at: cx.now, in_flight: None }
+            }
             Ok(_) => self.gone(
                 Release::Unconfirmed(Failure::Unknown(
                     "the reply does not answer a release".into(),
@@ -228,5 +270,17 @@ impl Slot {
                 Phase::Releasing { retry_at: self.back_off(cx), in_flight: None }
             }
         }
+    }
+
+    /// It stands in the line no more. As long as it does, those behind it wait for nothing, so it tries again.
+    pub(super) fn left(&mut self, answer: Result<Outcome, Failure>, cx: &mut Context<'_>) -> Phase {
+        if let Err(
+            Failure::NotSent(_) | Failure::Unknown(_) | Failure::Rejected { retry: true, .. },
+        ) = &answer
+        {
+            return Phase::Releasing { retry_at: self.back_off(cx), in_flight: None };
+        }
+        self.contention.has_left();
+        self.gone(Release::Freed, cx)
     }
 }

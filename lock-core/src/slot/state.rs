@@ -347,10 +347,15 @@ impl Slot {
                 Some(Action::Renew)
             }
             Phase::Releasing { retry_at, in_flight: None } if retry_at <= now => {
-                Some(Action::Release)
+                Some(self.ends_by(now))
             }
             _ => None,
         }
+    }
+
+    /// The request that ends it: to free what the server may hold, or else to leave the line.
+    pub(super) fn ends_by(&self, now: Instant) -> Action {
+        if self.exposed(now) { Action::Release } else { Action::Leave }
     }
 
     /// When something will be due or must be noticed, if nothing else happens before.

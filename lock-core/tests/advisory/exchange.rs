@@ -46,6 +46,7 @@ fn attempt(claims: Vec<Claim>) -> Request {
 
 fn wait(up_to: Duration) -> Request {
     Request::Wait {
+        behind: None,
         session: SessionName::default(),
         claim: claim("a", Mode::Exclusive),
         since: 0,
@@ -78,9 +79,9 @@ fn each_claim_has_its_entry_whatever_the_rows_order() {
 #[test]
 fn unlocking_and_keeping_say_what_was_ours() {
     let unlock = Request::Release {
+        passed_over: None,
         session: SessionName::default(),
         claims: claims(&["a", "b"]),
-        times_overtaken: 0,
     };
     for on in all() {
         let ours = Ok(Reply::Outcomes(vec![Outcome::Done, Outcome::NotOwner]));
@@ -116,6 +117,7 @@ fn statements_say_which_connection_and_since_when() {
     assert_eq!(params(&codec.encode(&one, &on)), all);
     let up_to = Duration::from_millis(250);
     let request = Request::Wait {
+        behind: None,
         session: SessionName::default(),
         claim: claim("test-lock", Mode::Shared),
         since: 0,
@@ -142,9 +144,9 @@ fn statements_say_which_connection_and_since_when() {
 #[test]
 fn what_is_about_one_claim_is_repeated_unless_it_waits() {
     let unlock = |leases| Request::Release {
+        passed_over: None,
         session: SessionName::default(),
         claims: leases,
-        times_overtaken: 0,
     };
     for (at, (codec, on)) in all().into_iter().enumerate() {
         // PostgreSQL is given arrays, and has everything prepared.
@@ -240,7 +242,7 @@ fn a_try_that_failed_halfway_says_what_it_took() {
     let shared = || vec![claim("a", Mode::Shared)];
     for request in [
         attempt(shared()),
-        Request::Release { session: SessionName::default(), claims: shared(), times_overtaken: 0 },
+        Request::Release { passed_over: None, session: SessionName::default(), claims: shared() },
     ] {
         let mut exchange = codec.encode(&request, &session);
         exchange.handle_failure(full.clone());
@@ -268,9 +270,9 @@ fn a_replaced_connection_and_a_read_only_server_grant_nothing() {
             attempt(claims(&["a"])),
             wait(GRACE),
             Request::Release {
+                passed_over: None,
                 session: SessionName::default(),
                 claims: claims(&["a"]),
-                times_overtaken: 0,
             },
         ];
         for request in requests {
@@ -297,9 +299,9 @@ fn failures_keep_their_meaning() {
             attempt(claims(&["a"])),
             wait(GRACE),
             Request::Release {
+                passed_over: None,
                 session: SessionName::default(),
                 claims: claims(&["a"]),
-                times_overtaken: 0,
             },
             Request::KeepAlive { session: SessionName::default() },
         ];
@@ -312,9 +314,9 @@ fn failures_keep_their_meaning() {
         for request in [
             Request::KeepAlive { session: SessionName::default() },
             Request::Release {
+                passed_over: None,
                 session: SessionName::default(),
                 claims: claims(&["a"]),
-                times_overtaken: 0,
             },
         ] {
             assert_eq!(run(&on, &request, &[Err(refused.clone())]), Err(refused.clone()));

@@ -32,8 +32,8 @@ fn request() -> impl Strategy<Value = Request> {
     let grace = Duration::ZERO;
     prop_oneof![
         3 => claims().prop_map(move |claims| Request::Acquire { session: SessionName::default(), claims, ttl: Duration::from_secs(30), min_uptime: grace, label: "".into() }),
-        3 => mode.clone().prop_map(move |mode| Request::Wait { session: SessionName::default(), claim: claim("a", mode), since: 0, up_to: grace, min_uptime: grace }),
-        2 => claims().prop_map(|leases| Request::Release { session: SessionName::default(), claims: leases, times_overtaken: 0 }),
+        3 => mode.clone().prop_map(move |mode| Request::Wait { behind: None, session: SessionName::default(), claim: claim("a", mode), since: 0, up_to: grace, min_uptime: grace }),
+        2 => claims().prop_map(|leases| Request::Release { passed_over: None, session: SessionName::default(), claims: leases }),
         1 => Just(Request::KeepAlive { session: SessionName::default() }),
     ]
 }

@@ -34,12 +34,12 @@ fn attempt() -> Request {
 
 fn wait(up_to: Duration) -> Request {
     let (session, claim) = (SessionName::default(), claims(&["a"]).remove(0));
-    Request::Wait { session, claim, since: 0, up_to, min_uptime: TTL }
+    Request::Wait { behind: None, session, claim, since: 0, up_to, min_uptime: TTL }
 }
 
 fn release() -> Request {
     let (session, claims) = (SessionName::default(), claims(&["a"]));
-    Request::Release { session, claims, times_overtaken: 0 }
+    Request::Release { passed_over: None, session, claims }
 }
 
 /// The first words of each statement, and the reply.

@@ -135,7 +135,7 @@ fn permits_and_several_locks_have_the_ttl_and_the_label_that_was_wished() {
             // The first permit is somebody else's.
             scene.denies(&claim);
             let look = scene.sends_any();
-            let free = Outcome::Free { times_overtaken: None };
+            let free = Outcome::Free;
             scene.answers(&look, Ok(Reply::one(free)));
             claim = scene.sends_any();
         }

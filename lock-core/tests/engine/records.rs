@@ -3,7 +3,7 @@
 use crate::scenario::{NANO, OVER, freed};
 use crate::sessions::{FENCE, MS, Scene, unknown};
 use lock_core::{
-    Dispatch, Event, Failure, Instant, LockId, LostReason, Outcome, Release, Reply, Request,
+    Dispatch, Event, Failure, Instant, LockId, LostReason, Outcome, Place, Release, Reply, Request,
     SessionName, Timing, consul,
 };
 use std::time::Duration;
@@ -201,6 +201,10 @@ fn a_session_that_its_last_attempt_has_left_is_closed() {
         let dispatch = scene.sends();
         match dispatch.request {
             Request::Close { session } => return assert_eq!(session, first),
+            Request::Join { .. } => {
+                let place = Place { ticket: 3, ahead: 0 };
+                scene.answers(&dispatch, Reply::one(Outcome::InLine { place, ahead: None }));
+            }
             Request::Wait { .. } => {
                 scene.now = scene.now.after(Timing::default().ttl() / 4);
                 scene.answers(&dispatch, Reply::one(Outcome::Unchanged { index }));

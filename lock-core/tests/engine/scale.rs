@@ -114,9 +114,7 @@ fn grants(request: &Request) -> Option<Reply> {
     Some(match request {
         Request::Acquire { .. } => Reply::Outcomes(vec![Outcome::Granted(FENCE); claims]),
         Request::Release { .. } => Reply::Outcomes(vec![Outcome::DoneContended; claims]),
-        Request::Probe { .. } => {
-            Reply::Outcomes(vec![Outcome::Free { times_overtaken: None }; claims])
-        }
+        Request::Probe { .. } => Reply::Outcomes(vec![Outcome::Free; claims]),
         _ => Reply::Outcomes(vec![Outcome::Done; claims]),
     })
 }

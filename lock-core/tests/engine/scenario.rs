@@ -243,10 +243,7 @@ impl Scenario {
 
     /// Nobody else has what was looked at.
     pub(crate) fn is_free(&mut self, look: &Sent) {
-        self.answers(
-            look,
-            Ok(Reply::Outcomes(vec![Outcome::Free { times_overtaken: None }; look.len()])),
-        );
+        self.answers(look, Ok(Reply::Outcomes(vec![Outcome::Free; look.len()])));
     }
 
     /// It waits for "a", and looks.

@@ -2,8 +2,10 @@
 
 use crate::records::{consul, locked};
 use crate::scenario::{TTL, freed, name};
-use crate::sessions::{FENCE, MS, Scene};
-use lock_core::{ConnectionId, Dispatch, Event, LockId, Outcome, Reply, Request};
+use crate::sessions::{FENCE, MS, Scene, unknown};
+use lock_core::{
+    ConnectionId, Dispatch, Event, LockId, Outcome, Place, Reply, Request, SessionName, Turn,
+};
 use std::time::Duration;
 
 /// For how long a watch that sees no change lasts.
@@ -43,7 +45,7 @@ impl Scene {
 
 /// How soon after the last of many answers the next watch leaves.
 fn pause(lasting: Duration, index: impl Fn(u64) -> u64) -> Duration {
-    let (mut scene, _) = Scene::denied();
+    let (mut scene, _) = Scene::first();
     for turn in 0..20 {
         let (watch, _) = scene.watches();
         scene.unchanged(&watch, lasting, index(turn));
@@ -88,75 +90,55 @@ fn who_is_too_late_for_a_free_key_watches_it_again_soon() {
         let lock = scene.in_session(&session);
         scene.answers(&lock, locked(Outcome::Busy(None)));
         answered = scene.now;
+        scene.joins(0, None);
         let watch = scene.sends();
-        scene.answers(&watch, Reply::one(Outcome::Free { times_overtaken: None }));
+        scene.answers(&watch, Reply::one(Outcome::Free));
     }
-    assert!(scene.now.since(answered) <= MS * 2, "{:?}", scene.now.since(answered));
+    assert!(scene.now.since(answered) <= MS * 4, "{:?}", scene.now.since(answered));
 }
+
+const TICKET: u64 = 40;
 
 impl Scene {
-    /// It waits for the key, which is then unlocked by somebody who was passed over this often.
-    fn sees_it_free(&mut self, passed: Option<u32>) {
-        let (first, _) = self.watches();
-        self.unchanged(&first, Duration::ZERO, 5);
-        let (watch, since) = self.watches();
-        assert_eq!(since, 5);
-        self.answers(&watch, Reply::one(Outcome::Free { times_overtaken: passed }));
+    /// It joins the line; this many are ahead, and this entry is the last of them.
+    fn joins(&mut self, ahead: u64, last: Option<(&str, u64)>) {
+        let join = self.sends();
+        assert!(matches!(join.request, Request::Join { .. }), "{join:?}");
+        let (place, last) = (Place { ticket: TICKET, ahead }, last.map(|(s, at)| (s.into(), at)));
+        self.answers(&join, Reply::one(Outcome::InLine { place, ahead: last }));
     }
 
-    /// It was told this many times that the lock was free, and was too late.
-    fn passed_over(times: u32) -> Self {
-        let (mut scene, _) = Self::denied();
-        for _ in 0..times {
-            scene.sees_it_free(None);
-            let lock = scene.sends();
-            assert!(matches!(lock.request, Request::Acquire { .. }));
-            scene.answers(&lock, locked(Outcome::Busy(None)));
-        }
-        scene
+    /// It was denied, and nobody is ahead of it.
+    fn first() -> (Self, LockId) {
+        let (mut scene, id) = Self::denied();
+        scene.joins(0, None);
+        (scene, id)
     }
-}
 
-#[test]
-fn who_was_passed_over_as_often_as_the_last_holder_claims_at_once() {
-    for (times, last) in [(0, None), (0, Some(0)), (0, Some(1)), (3, Some(4)), (3, Some(0))] {
-        let mut scene = Scene::passed_over(times);
-        scene.sees_it_free(last);
-        let before = scene.now;
-        let next = scene.sends();
-        assert!(matches!(next.request, Request::Acquire { .. }), "{times} {last:?}");
-        assert_eq!(scene.now, before, "{times} {last:?}");
+    /// It was denied, and stands behind two.
+    fn third() -> (Self, LockId) {
+        let (mut scene, id) = Self::denied();
+        scene.joins(2, Some(("7", 30)));
+        (scene, id)
     }
-}
 
-#[test]
-fn who_was_passed_over_by_fewer_lets_others_go_first_and_then_looks() {
-    let held_back = |times, last| {
-        let mut scene = Scene::passed_over(times);
-        scene.sees_it_free(Some(last));
-        let before = scene.now;
-        let (look, since) = scene.watches();
-        assert_eq!(since, 0, "it is answered at once");
-        (scene.now.since(before), scene, look)
-    };
-    let (one, two, most) = (held_back(0, 2).0, held_back(0, 4).0, held_back(0, u32::MAX).0);
-    assert!(MS <= one && one < two && two < most && most <= MS * 30, "{one:?} {two:?} {most:?}");
-    assert!(held_back(3, 5).0 < two, "what counts is by how many fewer");
+    /// The next wait: for whose end, and since when.
+    fn waits_for(&mut self) -> (Dispatch, Option<SessionName>, u64) {
+        let (wait, since) = self.watches();
+        let Request::Wait { behind, .. } = &wait.request else { panic!("{wait:?}") };
+        let behind = behind.clone();
+        (wait, behind, since)
+    }
 
-    let (_, mut scene, look) = held_back(0, 7);
-    scene.answers(&look, Reply::one(Outcome::Free { times_overtaken: Some(7) }));
-    let next = scene.sends();
-    assert!(matches!(next.request, Request::Acquire { .. }), "nobody wanted it: {next:?}");
+    /// Its wait ends, for what it was for is no more.
+    fn ends(&mut self, wait: &Dispatch) {
+        self.answers(wait, Reply::one(Outcome::Free));
+    }
 
-    let (_, mut scene, look) = held_back(0, 7);
-    scene.answers(&look, Reply::one(Outcome::Unchanged { index: 7 }));
-    assert_eq!(scene.watches().1, 7, "it waits for the next time");
-}
-
-impl Scene {
-    /// The lock is granted, and freed by one who was passed over this often.
-    fn has_it_once(&mut self, times: u32) {
+    /// The lock is granted, and freed.
+    fn has_it_once(&mut self, freed: Outcome) -> Request {
         let lock = self.sends();
+        assert!(matches!(lock.request, Request::Acquire { .. }), "{lock:?}");
         self.answers(&lock, locked(Outcome::Granted(FENCE)));
         let granted = self.told().into_iter().find_map(|event| match event {
             Event::Granted { id, .. } => Some(id),
@@ -164,40 +146,141 @@ impl Scene {
         });
         self.engine.release(self.now, granted.expect("it was granted"));
         let unlock = self.sends();
-        assert!(
-            matches!(unlock.request, Request::Release { times_overtaken: passed, .. } if passed == times)
-        );
-        self.answers(&unlock, Reply::one(Outcome::Done));
+        assert!(matches!(unlock.request, Request::Release { .. }), "{unlock:?}");
+        self.answers(&unlock, Reply::one(freed));
         self.told();
+        unlock.request
     }
 }
 
 #[test]
-fn who_unlocks_leaves_word_of_how_often_it_was_passed_over() {
-    for times in [0, 3] {
-        let mut scene = Scene::passed_over(times);
-        scene.sees_it_free(None);
-        scene.has_it_once(times + 1);
+fn a_waiter_waits_for_the_end_of_the_one_ahead_and_claims_what_it_then_sees_free() {
+    let (mut scene, _) = Scene::third();
+    let before = scene.now;
+    let (wait, behind, since) = scene.waits_for();
+    assert_eq!((behind, since, scene.now), (Some("7".into()), 30, before));
+    assert_ne!(wait.connection, ConnectionId::MAIN, "nothing waits for it");
+    scene.ends(&wait);
+    let before = scene.now;
+    let (look, behind, since) = scene.waits_for();
+    assert_eq!((behind, since, scene.now), (None, 0, before), "the lock, answered at once");
+    scene.ends(&look);
+    let before = scene.now;
+    let freed = scene.has_it_once(Outcome::Done);
+    assert_eq!(scene.now.since(before), MS * 2, "a claim and a release, and nothing between");
+    assert_eq!(freed.claims()[0].turn, Turn::Of(Some(TICKET)), "its entry goes with the lock");
+}
+
+#[test]
+fn a_waiter_behind_one_that_only_left_is_told_who_is_ahead_now() {
+    let (mut scene, _) = Scene::third();
+    let (wait, ..) = scene.waits_for();
+    scene.ends(&wait);
+    let (look, ..) = scene.waits_for();
+    scene.unchanged(&look, Duration::ZERO, 50);
+    scene.joins(1, Some(("6", 20)));
+    let (_, behind, since) = scene.waits_for();
+    assert_eq!((behind, since), (Some("6".into()), 20));
+}
+
+#[test]
+fn a_waiter_that_sees_the_lock_free_for_long_gives_those_ahead_a_moment_and_claims() {
+    let (mut scene, _) = Scene::third();
+    for _ in 0..3 {
+        let (wait, behind, since) = scene.waits_for();
+        assert_eq!((behind, since), (Some("7".into()), 30));
+        scene.unchanged(&wait, QUIET, 30);
+        let (look, behind, since) = scene.waits_for();
+        assert_eq!((behind, since), (None, 0), "the lock, answered at once");
+        scene.unchanged(&look, Duration::ZERO, 50);
+    }
+    let (wait, ..) = scene.waits_for();
+    scene.unchanged(&wait, QUIET, 30);
+    let (look, ..) = scene.waits_for();
+    scene.ends(&look);
+    let before = scene.now;
+    let freed = scene.has_it_once(Outcome::Done);
+    assert_eq!(
+        scene.now.since(before),
+        MS * 42,
+        "20 ms each for one and for two, and two requests"
+    );
+    // The next waiter behind that entry is not to wait as long.
+    let Request::Release { passed_over, .. } = freed else { panic!("{freed:?}") };
+    assert_eq!(passed_over, Some("7".into()));
+}
+
+#[test]
+fn what_was_freed_for_others_is_wanted_behind_them() {
+    for (freed, once, joins) in [
+        (Outcome::DoneContended, false, true),
+        (Outcome::DoneContended, true, false),
+        (Outcome::Done, false, false),
+    ] {
+        let mut scene = consul();
+        scene.wants("a");
+        scene.creates("1");
+        scene.has_it_once(freed);
+        let before = scene.now;
+        scene.engine.acquire(scene.now, name("a"), once, None);
+        let next = scene.sends();
+        assert_eq!(matches!(next.request, Request::Join { .. }), joins, "{next:?}");
+        assert_eq!(scene.now, before);
+        if joins {
+            let place = Place { ticket: TICKET, ahead: 0 };
+            scene.answers(&next, Reply::one(Outcome::InLine { place, ahead: None }));
+            let (look, behind, since) = scene.waits_for();
+            assert_eq!((behind, since), (None, 0), "nobody waits after all: it is asked at once");
+            scene.ends(&look);
+            scene.has_it_once(Outcome::Done);
+        }
     }
 }
 
 #[test]
-fn who_frees_what_it_waited_for_comes_behind_others_and_looks_first() {
-    let mut scene = Scene::passed_over(3);
-    scene.sees_it_free(None);
-    scene.has_it_once(4);
-    let freed = scene.now;
-    scene.wants("a");
-    let (look, since) = scene.watches();
-    assert_eq!((scene.now.since(freed), since), (MS * 2, 0));
-    // Nobody else wanted it, and so nobody is left to come behind.
-    scene.answers(&look, Reply::one(Outcome::Free { times_overtaken: Some(0) }));
-    scene.has_it_once(1);
-    let freed = scene.now;
-    scene.wants("a");
-    let next = scene.sends();
-    assert!(matches!(next.request, Request::Acquire { .. }), "{next:?}");
-    assert_eq!(scene.now, freed);
+fn a_waiter_that_gives_up_leaves_the_line() {
+    let (mut scene, id) = Scene::third();
+    let (wait, ..) = scene.waits_for();
+    scene.engine.release(scene.now, id);
+    let leave = scene.sends();
+    assert!(matches!(leave.request, Request::Leave { .. }), "{leave:?}");
+    // Those behind it would wait for nothing.
+    scene.fails(&leave, unknown());
+    let again = scene.sends();
+    assert_eq!(again.request, leave.request);
+    scene.answers(&again, Reply::one(Outcome::Done));
+    assert_eq!((scene.told(), scene.engine.attempts()), (vec![freed(id)], 0));
+    scene.ends(&wait);
+    assert_eq!(scene.told(), []);
+}
+
+/// What was sent and not answered may have been carried out.
+#[test]
+fn a_waiter_that_gives_up_while_it_joins_leaves_the_line() {
+    let (mut scene, id) = Scene::denied();
+    let join = scene.sends();
+    scene.fails(&join, unknown());
+    scene.engine.release(scene.now, id);
+    let leave = scene.sends();
+    assert!(matches!(leave.request, Request::Leave { .. }), "{leave:?}");
+}
+
+/// Nothing is changed by the release of a lock that is not ours.
+#[test]
+fn a_waiter_whose_claim_was_not_answered_frees_the_lock_and_leaves_the_line() {
+    for (outcome, leaves) in [(Outcome::Done, false), (Outcome::NotOwner, true)] {
+        let (mut scene, id) = Scene::first();
+        let (wait, ..) = scene.waits_for();
+        scene.ends(&wait);
+        let lock = scene.sends();
+        scene.fails(&lock, unknown());
+        scene.engine.release(scene.now, id);
+        let unlock = scene.sends();
+        assert!(matches!(unlock.request, Request::Release { .. }), "{unlock:?}");
+        scene.answers(&unlock, Reply::one(outcome));
+        let next = scene.sends();
+        assert_eq!(matches!(next.request, Request::Leave { .. }), leaves, "{next:?}");
+    }
 }
 
 #[test]
@@ -207,6 +290,7 @@ fn after_a_denial_it_asks_again_only_when_the_key_was_seen_free() {
     let session = scene.creates("1");
     let lock = scene.in_session(&session);
     scene.answers(&lock, locked(Outcome::Busy(None)));
+    scene.joins(0, None);
     for (since, index) in [(0, 5), (5, 9), (9, 3), (0, 4), (4, 4), (4, 4)] {
         let (watch, from) = scene.watches();
         assert_eq!(from, since, "only an index that goes backwards starts over");
@@ -214,20 +298,10 @@ fn after_a_denial_it_asks_again_only_when_the_key_was_seen_free() {
         scene.unchanged(&watch, Duration::ZERO, index);
     }
     let (watch, _) = scene.watches();
-    scene.answers(&watch, Reply::one(Outcome::Free { times_overtaken: None }));
+    scene.answers(&watch, Reply::one(Outcome::Free));
     let lock = scene.in_session(&session);
     scene.answers(&lock, locked(Outcome::Granted(FENCE)));
     assert!(matches!(scene.told()[..], [Event::Waiting { .. }, Event::Granted { .. }]));
-}
-
-#[test]
-fn a_watch_that_nobody_wants_any_more_is_forgotten_at_once() {
-    let (mut scene, id) = Scene::denied();
-    let (watch, _) = scene.watches();
-    scene.engine.release(scene.now, id);
-    assert_eq!((scene.told(), scene.engine.attempts()), (vec![freed(id)], 0));
-    scene.answers(&watch, Reply::one(Outcome::Free { times_overtaken: None }));
-    assert_eq!(scene.told(), []);
 }
 
 #[test]
@@ -240,6 +314,7 @@ fn a_watch_lasts_no_longer_than_its_waiter_waits_and_leaves_time_for_the_answer(
         let session = scene.creates("1");
         let lock = scene.in_session(&session);
         scene.answers(&lock, locked(Outcome::Busy(None)));
+        scene.joins(0, None);
         let (watch, _) = scene.watches();
         let Request::Wait { up_to, .. } = watch.request else { panic!("{watch:?}") };
         let left = give_up.map_or(most, |give_up| give_up.since(scene.now));

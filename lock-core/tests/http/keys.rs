@@ -70,6 +70,7 @@ fn check_key(text: &str) {
     assert!(!key.contains('%') && !key.contains(".."), "{key}");
     assert!(key.split('/').all(|part| !part.is_empty() && part != "."), "{key}");
     let request = Request::Wait {
+        behind: None,
         session: SessionName::default(),
         claim: Claim::new(name, Owner::new(1)),
         since: 0,

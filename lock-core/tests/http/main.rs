@@ -54,11 +54,12 @@ fn lock() -> Request {
 }
 
 fn unlock() -> Request {
-    Request::Release { session: session(), claims: [claim("a")].into(), times_overtaken: 7 }
+    Request::Release { passed_over: None, session: session(), claims: [claim("a")].into() }
 }
 
 fn watch(since: u64) -> Request {
     Request::Wait {
+        behind: None,
         session: SessionName::default(),
         claim: claim("a"),
         since,

@@ -1,8 +1,8 @@
 //! Answers as Consul gives them, and requests as it wants them.
 
 use super::*;
-use lock_core::http::Method;
-use lock_core::{ClaimError, Fence, Outcome, Reply, Request, SessionName};
+use lock_core::http::{MAX_BODY, Method};
+use lock_core::{ClaimError, Fence, Outcome, Place, Reply, Request, SessionName};
 
 #[test]
 fn replies_say_what_consul_said() {
@@ -71,7 +71,7 @@ fn nobody_may_share_a_key() {
 fn a_watch_always_has_an_index_to_go_on_with() {
     let held = |index: &str| watched(index, &format!(r#""Session":"{ID}","#));
     let unchanged = |index| Ok(Reply::one(Outcome::Unchanged { index }));
-    let free = || Ok(Reply::one(Outcome::Free { times_overtaken: None }));
+    let free = || Ok(Reply::one(Outcome::Free));
     for request in [watch(0), watch(9)] {
         assert_eq!(decode_at(&request, 200, Some("30"), &held("24")), unchanged(30));
         assert_eq!(
@@ -91,35 +91,95 @@ fn a_watch_always_has_an_index_to_go_on_with() {
     }
 }
 
+/// The entry of a session in the line of the lock `a`.
+fn waits(session: &str, made: u64) -> String {
+    format!(
+        r#"{{"KV":{{"Key":"locks/a/lock=line/{session}","Session":"{session}","Value":null,"CreateIndex":{made},"ModifyIndex":{made}}}}}"#
+    )
+}
+
+fn results(entries: &[String]) -> String {
+    format!(r#"{{"Results":[{}],"Errors":null}}"#, entries.join(","))
+}
+
+fn join() -> Request {
+    Request::Join { session: session(), claims: [claim("a")].into() }
+}
+
 #[test]
-fn a_free_key_tells_how_often_its_last_holder_was_passed_over() {
-    let told = |value: &str, more: &str| {
-        let body = watched("24", more).replace(r#""aGk=""#, value);
-        match decode(&watch(9), 200, &body) {
-            Ok(Reply::Outcomes(all)) => match all[..] {
-                [Outcome::Free { times_overtaken }] => times_overtaken,
-                _ => None,
-            },
+fn a_waiter_is_behind_the_last_that_joined_before_it() {
+    let place = |entries: &[String]| match decode(&join(), 200, &results(entries)) {
+        Ok(Reply::Outcomes(all)) => match &all[..] {
+            [Outcome::InLine { place, ahead }] => (place.ticket, place.ahead, ahead.clone()),
             other => panic!("{other:?}"),
-        }
+        },
+        other => panic!("{other:?}"),
     };
-    let body = sent(&unlock()).body;
-    let (_, rest) = body.split_once(r#""Value":"#).expect("a value is written");
-    let (written, _) = rest.split_once(',').expect("and more");
-    assert_eq!(told(written, ""), Some(7));
-    assert_eq!(told(written, &format!(r#""Session":"{ID}","#)), None, "it is not free");
-    let wrong = [
-        ("", "nothing"),
-        ("aG9zdCAx", "host 1"),
-        ("ZnJlZTsgcGFzc2VkIG92ZXI6IA==", "no number"),
-        ("ZnJlZTsgcGFzc2VkIG92ZXI6IC0x", "-1"),
-        ("ZnJlZTsgcGFzc2VkIG92ZXI6IDQyOTQ5NjcyOTY=", "2^32"),
-        ("%%%", "no base64"),
-    ];
-    for (value, what) in wrong {
-        assert_eq!(told(&format!(r#""{value}""#), ""), None, "{what}");
+    let own = waits(ID, 30);
+    assert_eq!(place(&[own.clone(), own.clone()]), (30, 0, None));
+    let all = [own.clone(), waits("b", 9), waits("a", 20), own.clone(), waits("c", 31)];
+    assert_eq!(place(&all), (30, 2, Some(("a".into(), 20))));
+    // Keys that nobody has, or that are not of this line, are nobody's place.
+    let left = waits("a", 20).replace(r#""Session":"a","#, "");
+    let wrong = waits("a", 20).replace("lock=line", "lock=2Eine");
+    let other = waits("a", 20).replace(r#""Session":"a""#, r#""Session":"b""#);
+    assert_eq!(place(&[own.clone(), left, wrong, other, own.clone()]), (30, 0, None));
+    for bad in [&[][..], &[waits("a", 20)], &[waits(ID, 0)]] {
+        assert!(decode(&join(), 200, &results(bad)).is_err(), "{bad:?}");
     }
-    assert_eq!(told("null", ""), None);
+}
+
+#[test]
+fn a_waiter_whose_session_has_ended_has_no_place() {
+    let gone = Ok(Reply::one(Outcome::NoSession));
+    let delayed =
+        denied(&format!(r#"failed to lock key "locks/a/lock=line/{ID}" due to lock delay"#));
+    assert_eq!(decode(&join(), 409, &delayed), gone);
+    assert_eq!(decode(&join(), 409, &denied(&format!(r#"invalid session "{ID}""#))), gone);
+}
+
+#[test]
+fn a_release_tells_whether_others_wait() {
+    let freed = r#"{"KV":{"Key":"locks/a/lock","Value":null,"CreateIndex":3,"ModifyIndex":32}}"#;
+    let told = |entries: &[String]| {
+        let all = [&[freed.to_string()], entries].concat();
+        decode(&unlock(), 200, &results(&all))
+    };
+    let (done, contended) = (Reply::one(Outcome::Done), Reply::one(Outcome::DoneContended));
+    assert_eq!(told(&[]), Ok(done.clone()));
+    assert_eq!(told(&[waits(ID, 30)]), Ok(done), "its own");
+    assert_eq!(told(&[waits(ID, 30), waits("a", 31)]), Ok(contended));
+    assert!(decode(&unlock(), 200, &results(&[waits("a", 31)])).is_err(), "the lock comes first");
+}
+
+#[test]
+fn a_line_that_is_too_long_to_be_read_leaves_its_waiters_to_wait_for_the_lock() {
+    let long = " ".repeat(MAX_BODY + 1);
+    let (place, ahead) = (Place { ticket: 1, ahead: 0 }, None);
+    let first = Reply::one(Outcome::InLine { place, ahead });
+    assert_eq!(decode(&join(), 200, &long), Ok(first));
+    assert!(decode(&join(), 500, &long).is_err());
+}
+
+#[test]
+fn a_waiter_watches_the_entry_ahead() {
+    let watch = Request::Wait {
+        behind: Some("b".into()),
+        session: SessionName::default(),
+        claim: claim("a"),
+        since: 9,
+        up_to: Duration::from_secs(17),
+        min_uptime: Duration::ZERO,
+    };
+    let path = "/v1/kv/locks/a/lock%3Dline/b?consistent&index=9&wait=16000ms";
+    assert_eq!(sent(&watch).path_and_query, path);
+    let entry = waits("b", 9).replace(r#"{"KV":"#, "[").replace("}}", "}]");
+    assert_eq!(
+        decode_at(&watch, 200, None, &entry),
+        Ok(Reply::one(Outcome::Unchanged { index: 9 }))
+    );
+    assert_eq!(decode(&watch, 404, ""), Ok(Reply::one(Outcome::Free)));
+    assert!(decode(&watch, 200, &watched("24", "")).is_err(), "another key");
 }
 
 #[test]
@@ -131,6 +191,7 @@ fn a_watch_asks_the_leader_and_for_less_than_it_may_take() {
     assert_eq!(sent(&watch(9)).waits, Duration::from_secs(17));
     for (up_to, wait) in [(Duration::ZERO, "&wait=1ms"), (Duration::MAX, "&wait=600000ms")] {
         let request = Request::Wait {
+            behind: None,
             session: SessionName::default(),
             claim: claim("a"),
             since: u64::MAX,
@@ -178,9 +239,9 @@ fn a_session_cannot_lead_a_request_elsewhere() {
         let rest = renew.path_and_query.strip_prefix("/v1/session/renew/").expect("there");
         assert!(!rest.contains(['/', '?', '#', '"']), "{rest}");
         let claims = [claim("a")].into();
-        let unlock = sent(&Request::Release { session, claims, times_overtaken: 0 });
+        let unlock = sent(&Request::Release { passed_over: None, session, claims });
         let id = format!("{id:?}");
-        assert!(unlock.body.ends_with(&format!(r#""Session":{id}}}}}]"#)), "{}", unlock.body);
+        assert!(unlock.body.contains(&format!(r#""Session":{id}}}}}"#)), "{}", unlock.body);
         // Nor is it taken from an answer.
         assert!(decode(&create(), 200, &format!(r#"{{"ID":{id}}}"#)).is_err(), "{id}");
     }

@@ -50,7 +50,7 @@ fn renew(names: &[&str]) -> Request {
 }
 
 fn release(names: &[&str]) -> Request {
-    Request::Release { session: SessionName::default(), claims: claims(names), times_overtaken: 0 }
+    Request::Release { passed_over: None, session: SessionName::default(), claims: claims(names) }
 }
 
 /// A row of those that are their owner's.

@@ -44,7 +44,7 @@ fn where_the_session_is_not_ours_statements_carry_the_settings() {
         label,
     };
     let renew = Request::Renew { claims: claims.clone(), ttl };
-    let release = Request::Release { session, claims: claims.clone(), times_overtaken: 0 };
+    let release = Request::Release { passed_over: None, session, claims: claims.clone() };
     let keep = Request::Keep { claims: claims.clone(), keep: ttl };
     let probe = Request::Probe { claims };
     let requests = [(acquire, true), (renew, true), (release, false), (keep, true)];

@@ -32,7 +32,7 @@ fn waits(name: &str) -> Claim {
     Claim { turn: Turn::Of(None), ..claim(name, 1) }
 }
 
-const FREE: Outcome = Outcome::Free { times_overtaken: None };
+const FREE: Outcome = Outcome::Free;
 
 #[test]
 fn what_nobody_else_has_may_be_free() {

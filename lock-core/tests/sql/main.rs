@@ -46,9 +46,9 @@ fn renew_ab() -> Request {
 
 fn release_ab() -> Request {
     Request::Release {
+        passed_over: None,
         session: SessionName::default(),
         claims: acquire_ab().claims().to_vec(),
-        times_overtaken: 0,
     }
 }
 
@@ -346,9 +346,9 @@ fn parameters_carry_the_claims_the_clock_and_the_ttl() {
         [micros.clone(), text("me"), name.clone(), text(&one), int(0)]
     );
     let release = Request::Release {
+        passed_over: None,
         session: SessionName::default(),
         claims: awkward.claims().to_vec(),
-        times_overtaken: 0,
     };
     assert_eq!(statement(&postgres.encode(&release, NOW)).params, [name.clone(), text(&one)]);
     let [names, owners] =
@@ -371,9 +371,9 @@ fn parameters_carry_the_claims_the_clock_and_the_ttl() {
     let params = |request: &Request| statement(&sqlite.encode(request, NOW)).params;
     let leases = awkward.claims().to_vec();
     let release = Request::Release {
+        passed_over: None,
         session: SessionName::default(),
         claims: leases.clone(),
-        times_overtaken: 0,
     };
     assert_eq!(params(&release), [&clock[..], &pair].concat());
     let terms = [micros.clone(), text("me")];

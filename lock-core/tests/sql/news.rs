@@ -86,9 +86,9 @@ fn what_cannot_be_told_is_released_all_the_same() {
     for request in [
         release_ab(),
         Request::Release {
+            passed_over: None,
             session: SessionName::default(),
             claims: vec![claim("a", 0xa)],
-            times_overtaken: 0,
         },
     ] {
         let mut exchange = postgres.encode(&request, NOW);

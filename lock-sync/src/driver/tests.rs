@@ -71,11 +71,7 @@ impl<const LANES: bool> Backend for Fake<LANES> {
                 ("acquire", Reply::Outcomes(vec![Outcome::Granted(Fence::new(1)); claims.len()]))
             }
             Request::Probe { claims } => {
-                let seen = if busy {
-                    Outcome::Busy(None)
-                } else {
-                    Outcome::Free { times_overtaken: None }
-                };
+                let seen = if busy { Outcome::Busy(None) } else { Outcome::Free };
                 ("look", Reply::Outcomes(vec![seen; claims.len()]))
             }
             Request::Renew { claims, .. } => {

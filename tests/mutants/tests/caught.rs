@@ -85,7 +85,6 @@ fn small_consul(check: Check) -> World<FakeConsul> {
         owner: Owner::new(0),
         fence: Fence::new(1),
         modify_index: 1,
-        passed: None,
         delayed: None,
         delay: None,
     };

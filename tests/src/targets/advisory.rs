@@ -119,8 +119,15 @@ fn request(pick: u8) -> Request {
     let (ttl, up_to) = (Duration::from_secs(30), Duration::ZERO);
     match pick >> 2 & 3 {
         0 => Request::Acquire { session, claims, ttl, min_uptime, label },
-        1 => Request::Wait { session, claim: claims.remove(0), since: 0, up_to, min_uptime },
-        2 => Request::Release { session, claims, times_overtaken: 0 },
+        1 => Request::Wait {
+            behind: None,
+            session,
+            claim: claims.remove(0),
+            since: 0,
+            up_to,
+            min_uptime,
+        },
+        2 => Request::Release { passed_over: None, session, claims },
         _ => Request::KeepAlive { session },
     }
 }

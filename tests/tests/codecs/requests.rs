@@ -6,7 +6,7 @@
 use lock_core::admin::AdminRequest;
 use lock_core::http::consul::{Codec, Scope};
 use lock_core::http::{self, KeyTemplate};
-use lock_core::{Claim, Fence, LockName, Owner, Request, SessionName};
+use lock_core::{Claim, Fence, LockName, Owner, Request, SessionName, Turn};
 use std::path::Path;
 use std::time::Duration;
 
@@ -25,25 +25,42 @@ fn requests() -> Vec<(&'static str, Request)> {
         label: "host 4711 nightly".into(),
     };
     let watch = |name, since| Request::Wait {
+        behind: None,
         session: SessionName::default(),
         claim: claim(name),
         since,
         up_to: Duration::from_millis(10_200),
         min_uptime: Duration::ZERO,
     };
-    let unlock = |name| Request::Release {
-        session: session(),
-        claims: [claim(name)].into(),
-        times_overtaken: 7,
+    let unlock = |name, turn| {
+        let claims = [Claim { turn, ..claim(name) }].into();
+        Request::Release { passed_over: None, session: session(), claims }
+    };
+    let join = |name| Request::Join { session: session(), claims: [claim(name)].into() };
+    let leave = |name| Request::Leave { session: session(), claims: [claim(name)].into() };
+    let behind = |name| match watch(name, 24) {
+        Request::Wait { session: none, claim, since, up_to, min_uptime, .. } => Request::Wait {
+            session: none,
+            claim,
+            behind: Some(session()),
+            since,
+            up_to,
+            min_uptime,
+        },
+        other => other,
     };
     vec![
         ("create", Request::Open { owner: Owner::new(0xab), ttl: Duration::from_secs(60) }),
         ("renew", Request::KeepAlive { session: session() }),
         ("destroy", Request::Close { session: session() }),
         ("lock; the value is \"host 4711 nightly\"", lock("nightly-report")),
-        ("unlock; the value is \"free; passed over: 7\"", unlock("nightly-report")),
+        ("unlock", unlock("nightly-report", Turn::Any)),
+        ("join", join("nightly-report")),
+        ("unlock what was waited for in the line", unlock("nightly-report", Turn::Of(Some(9)))),
+        ("leave", leave("nightly-report")),
         ("watch, at once", watch("nightly-report", 0)),
         ("watch, for a change", watch("nightly-report", 24)),
+        ("watch the entry ahead", behind("nightly-report")),
         ("lock \"a \\\"b\\\\ 50%\"", lock("a \"b\\ 50%")),
         ("watch the same", watch("a \"b\\ 50%", 0)),
         ("lock \"../é//=\"", lock("../é//=")),

@@ -54,9 +54,9 @@ fn commands(codec: &Codec, denied: Rows) -> Vec<(&'static str, String)> {
     let ttl = Duration::from_secs(30);
     let renew = |leases| Request::Renew { claims: leases, ttl };
     let [release_one, release] = [claims(), several()].map(|leases| Request::Release {
+        passed_over: None,
         session: SessionName::default(),
         claims: leases,
-        times_overtaken: 0,
     });
     // MySQL reads first which of several are ours.
     let owner = text(&claims()[0].owner.to_string());
@@ -166,9 +166,9 @@ fn untold(codec: &Codec) -> Vec<(&'static str, String)> {
     ] {
         let mut exchange = codec.encode(
             &Request::Release {
+                passed_over: None,
                 session: SessionName::default(),
                 claims: leases,
-                times_overtaken: 0,
             },
             Instant::default(),
         );

@@ -5,7 +5,7 @@
 
 use lock_core::sim::consul::FakeConsul;
 use lock_core::sim::{Connection, Server};
-use lock_core::{ConnectionId, Instant, Outcome, Owner, Reply, Request, SessionName};
+use lock_core::{Claim, ConnectionId, Instant, Outcome, Owner, Reply, Request, SessionName};
 use lock_tests::consul::{Consul, claim, lock, watch};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -25,7 +25,12 @@ enum Turn {
     Renew(usize),
     Destroy(usize),
     Lock(usize, usize),
-    Unlock(usize, usize),
+    /// As one that stands in the line, or not.
+    Unlock(usize, usize, bool),
+    Join(usize, usize),
+    Leave(usize, usize),
+    /// The end of a session's entry in the line: from zero, or from when it was made.
+    Behind(usize, usize, bool),
     /// From zero, from an index before the last that was seen, or from that.
     Watch(usize, u8),
 }
@@ -37,7 +42,10 @@ fn turn() -> impl Strategy<Value = Turn> {
         2 => session.clone().prop_map(Turn::Renew),
         2 => session.clone().prop_map(Turn::Destroy),
         9 => (session.clone(), name.clone()).prop_map(|(session, name)| Turn::Lock(session, name)),
-        5 => (session, name.clone()).prop_map(|(session, name)| Turn::Unlock(session, name)),
+        5 => (session.clone(), name.clone(), any::<bool>()).prop_map(|(session, name, joined)| Turn::Unlock(session, name, joined)),
+        7 => (session.clone(), name.clone()).prop_map(|(session, name)| Turn::Join(session, name)),
+        2 => (session.clone(), name.clone()).prop_map(|(session, name)| Turn::Leave(session, name)),
+        3 => (session, name.clone(), any::<bool>()).prop_map(|(session, name, waits)| Turn::Behind(session, name, waits)),
         5 => (name, 0_u8..3).prop_map(|(name, since)| Turn::Watch(name, since)),
     ]
 }
@@ -48,8 +56,10 @@ struct Both {
     real: Consul,
     /// Their sessions, also those that are gone.
     sessions: Vec<[SessionName; 2]>,
-    /// The indices that were seen of each key.
+    /// The indices that were seen of each key, and then of each line.
     indices: BTreeMap<usize, BTreeMap<u64, u64>>,
+    /// When a session joined the line of a name, the last time.
+    joined: BTreeMap<(usize, usize), [u64; 2]>,
     seen: BTreeMap<&'static str, u32>,
 }
 
@@ -60,6 +70,7 @@ impl Both {
             real: Consul::new(),
             sessions: vec![],
             indices: BTreeMap::new(),
+            joined: BTreeMap::new(),
             seen: BTreeMap::new(),
         }
     }
@@ -119,17 +130,49 @@ impl Both {
                 Some(at) => (both(&|session| lock(session, NAMES[name], "h"), at), Some(name)),
                 None => return,
             },
-            Turn::Unlock(at, name) => match session(at) {
+            Turn::Unlock(at, name, joined) => match session(at) {
                 Some(at) => {
-                    // What is left word of differs from one unlock to the next.
-                    let times_overtaken = u32::try_from(self.indices.len()).expect("small");
-                    let claims = Vec::from([claim(NAMES[name])]);
+                    let turn =
+                        if joined { lock_core::Turn::Of(Some(1)) } else { lock_core::Turn::Any };
+                    let claims = Vec::from([Claim { turn, ..claim(NAMES[name]) }]);
                     let unlock = |session| Request::Release {
+                        passed_over: None,
                         session,
                         claims: claims.clone(),
-                        times_overtaken,
                     };
                     (both(&unlock, at), Some(name))
+                }
+                None => return,
+            },
+            Turn::Join(at, name) => match session(at) {
+                Some(at) => {
+                    let claims = || Vec::from([claim(NAMES[name])]);
+                    (both(&|session| Request::Join { session, claims: claims() }, at), Some(name))
+                }
+                None => return,
+            },
+            Turn::Leave(at, name) => match session(at) {
+                Some(at) => {
+                    let claims = || Vec::from([claim(NAMES[name])]);
+                    (both(&|session| Request::Leave { session, claims: claims() }, at), Some(name))
+                }
+                None => return,
+            },
+            Turn::Behind(at, name, waits) => match session(at) {
+                Some(at) => {
+                    let made = self.joined.get(&(at, name)).copied().filter(|_| waits);
+                    let since = made.unwrap_or([0, 0]);
+                    let sessions = self.sessions[at].clone();
+                    let wait = |which: usize, up_to| {
+                        let mut request = watch(NAMES[name], since[which], up_to);
+                        if let Request::Wait { behind, .. } = &mut request {
+                            *behind = Some(sessions[which].clone());
+                        }
+                        request
+                    };
+                    let waits = self.fake.waits(NOW, CLIENT, &wait(0, WAIT));
+                    let up_to = if waits { WAIT } else { WAIT * 1000 };
+                    ([wait(0, up_to), wait(1, up_to)], Some(name))
                 }
                 None => return,
             },
@@ -180,15 +223,49 @@ impl Both {
                 self.index(name.expect("a key's"), fake.get(), real.get());
                 "granted"
             }
+            (
+                Turn::Behind(..),
+                Outcome::Unchanged { index: fake },
+                Outcome::Unchanged { index: real },
+            ) => {
+                self.index(name.expect("a line's") + NAMES.len(), fake, real);
+                "watched: stands"
+            }
             (_, Outcome::Unchanged { index: fake }, Outcome::Unchanged { index: real }) => {
                 self.index(name.expect("a key's"), fake, real);
                 "watched: locked"
             }
+            (
+                Turn::Join(at, _),
+                Outcome::InLine { place: fake, ahead: fake_ahead },
+                Outcome::InLine { place: real, ahead: real_ahead },
+            ) => {
+                let name = name.expect("a key's");
+                let line = name + NAMES.len();
+                self.index(line, fake.ticket, real.ticket);
+                let at = at % self.sessions.len();
+                self.joined.insert((at, name), [fake.ticket, real.ticket]);
+                if fake.ahead != real.ahead {
+                    return Err(format!("{fake:?}, {real:?}"));
+                }
+                match (fake_ahead, real_ahead) {
+                    (None, None) => "first in line",
+                    (Some((fake, made)), Some((real, since))) => {
+                        self.index(line, made, since);
+                        assert!(self.sessions.contains(&[fake, real]), "the same session");
+                        "behind another"
+                    }
+                    other => return Err(format!("{other:?}")),
+                }
+            }
             (_, fake, real) if fake != real => return Err(format!("{fake:?}, {real:?}")),
-            (_, Outcome::Free { .. }, _) => "watched: free",
+            (Turn::Behind(..), Outcome::Free, _) => "watched: left",
+            (_, Outcome::Free, _) => "watched: free",
             (_, Outcome::Busy(_), _) => "busy",
             (_, Outcome::Delayed, _) => "delayed",
-            (Turn::Lock(..), Outcome::NoSession, _) => "no session",
+            (Turn::Lock(..) | Turn::Join(..), Outcome::NoSession, _) => "no session",
+            (Turn::Unlock(..), Outcome::DoneContended, _) => "unlocked for others",
+            (Turn::Leave(..), Outcome::Done, _) => "left",
             (Turn::Unlock(..), Outcome::Done, _) => "unlocked",
             (Turn::Unlock(..), Outcome::NotOwner, _) => "not ours",
             (Turn::Renew(_), Outcome::Done, _) => "renewed",
@@ -237,6 +314,12 @@ fn consul_answers_as_the_simulated_one() {
         "watched: locked",
         "watched: free",
         "waited",
+        "first in line",
+        "behind another",
+        "watched: stands",
+        "watched: left",
+        "unlocked for others",
+        "left",
     ];
     for what in all {
         assert!(seen.contains_key(what), "{what} was never seen");

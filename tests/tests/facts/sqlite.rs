@@ -114,9 +114,9 @@ impl Table {
 
     fn release(&self, name: &str, owner: u128) -> bool {
         let reply = self.ask(&Request::Release {
+            passed_over: None,
             session: SessionName::default(),
             claims: vec![claim(name, owner)],
-            times_overtaken: 0,
         });
         reply != Reply::Outcomes(vec![Outcome::NotOwner])
     }

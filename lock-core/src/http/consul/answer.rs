@@ -29,6 +29,9 @@ struct Done {
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Entry {
     pub(super) key: String,
+    /// Where it is of no concern, it may be missing.
+    #[serde(default)]
+    pub(super) create_index: u64,
     pub(super) modify_index: u64,
     pub(super) session: Option<String>,
     /// In base64.
@@ -79,21 +82,30 @@ fn is_deep(body: &[u8]) -> bool {
 
 /// The entry of `key` after the one operation of a transaction.
 pub(super) fn changed(body: &[u8], key: &str) -> Result<Entry, Failure> {
-    let Transaction { results, errors } = read(body)?;
-    let mut results = results.unwrap_or_default();
-    if errors.is_some_and(|errors| !errors.is_empty()) {
-        return Err(surprise());
-    }
-    match (results.pop(), results.is_empty()) {
-        (Some(Done { entry }), true) if entry.key == key => Ok(entry),
-        (None, _) => {
-            Err(unknown("Consul does not show the key that it changed: may the ACL token read it?"))
-        }
+    let mut entries = changes(body)?;
+    match (entries.pop(), entries.is_empty()) {
+        (Some(entry), true) if entry.key == key => Ok(entry),
         _ => Err(surprise()),
     }
 }
 
-/// Why the one operation of a transaction was not carried out.
+/// The entries that the operations of a transaction changed or read, in their order: one at least.
+pub(super) fn changes(body: &[u8]) -> Result<Vec<Entry>, Failure> {
+    let Transaction { results, errors } = read(body)?;
+    if errors.is_some_and(|errors| !errors.is_empty()) {
+        return Err(surprise());
+    }
+    let entries: Vec<Entry> =
+        results.unwrap_or_default().into_iter().map(|done| done.entry).collect();
+    if entries.is_empty() {
+        return Err(unknown(
+            "Consul does not show the key that it changed: may the ACL token read it?",
+        ));
+    }
+    Ok(entries)
+}
+
+/// Why the first operation of a transaction was not carried out; those after it cannot fail.
 pub(super) fn why(body: &[u8]) -> Result<String, Failure> {
     let Transaction { results, errors: Some(mut errors) } = read(body)? else {
         return Err(surprise());

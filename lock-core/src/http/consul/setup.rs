@@ -70,7 +70,7 @@ impl Setup {
             (Stage::Create, Ok(Some(Reply::Opened(session)))) => {
                 self.session = session.clone();
                 let claims = [self.claim()].into();
-                self.ask(Stage::Unlock, Request::Release { session, claims, times_overtaken: 0 })
+                self.ask(Stage::Unlock, Request::Release { session, claims, passed_over: None })
             }
             (Stage::Create, Err(failure)) => Step::Failed(failure),
             (Stage::Create, Ok(_)) => Step::Failed(surprise()),

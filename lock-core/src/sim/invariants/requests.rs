@@ -25,7 +25,13 @@ pub(in super::super) fn sent<'a>(
         | Action::Subscribe
         | Action::Unsubscribe
         | Action::Ping => true,
-        Action::Renew | Action::Release | Action::Acquire | Action::Probe | Action::Wait => false,
+        Action::Renew
+        | Action::Release
+        | Action::Leave
+        | Action::Acquire
+        | Action::Probe
+        | Action::Join
+        | Action::Wait => false,
     };
     if claims.is_empty() != of_no_lock {
         return Err("a request about no lock".to_string());

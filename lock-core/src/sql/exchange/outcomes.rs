@@ -33,7 +33,7 @@ pub(super) fn changed(claims: &[Claim], is_ours: impl Fn(&Pair) -> bool) -> Vec<
 pub(super) fn probed(claims: &[Claim], seen: &BTreeMap<String, Seen>) -> Vec<Outcome> {
     let entry = |claim: &Claim| match seen.get(claim.name.as_str()) {
         Some(seen) => not_free(claim, seen),
-        None => Outcome::Free { times_overtaken: None },
+        None => Outcome::Free,
     };
     claims.iter().map(entry).collect()
 }

@@ -47,11 +47,12 @@ fn advisory_commands(
         label: "".into(),
     };
     let unlock = |leases: &[Claim]| Request::Release {
+        passed_over: None,
         session: SessionName::default(),
         claims: leases.to_vec(),
-        times_overtaken: 0,
     };
     let wait = Request::Wait {
+        behind: None,
         session: SessionName::default(),
         claim: claim(),
         since: 0,
@@ -168,9 +169,16 @@ fn row_lock_statements_on_mysql_are_those_agreed_on() {
         label: "".into(),
     };
     let (claim, up_to) = (claims().remove(0), Duration::from_secs(7));
-    let wait = Request::Wait { session: session.clone(), claim, since: 0, up_to, min_uptime };
+    let wait = Request::Wait {
+        behind: None,
+        session: session.clone(),
+        claim,
+        since: 0,
+        up_to,
+        min_uptime,
+    };
     let release =
-        Request::Release { session: session.clone(), claims: claims(), times_overtaken: 0 };
+        Request::Release { passed_over: None, session: session.clone(), claims: claims() };
     let keep = Request::KeepAlive { session };
     for version in ["8.0.11", "10.6.1-MariaDB"] {
         let more = [text(version), text("0"), Value::Int(0), Value::Int(1_000)];

@@ -79,9 +79,9 @@ fn a_batch_takes_what_is_free(kind: Kind) {
         }
     }
     let freed = a.ask(&Request::Release {
+        passed_over: None,
         session: SessionName::default(),
         claims: claims(&names),
-        times_overtaken: 0,
     });
     let entry = |at| if at == 1 { Outcome::NotOwner } else { Outcome::Done };
     assert_eq!(freed, Ok(Reply::Outcomes((0..512).map(entry).collect())));
@@ -116,6 +116,7 @@ fn nothing_is_granted_before_the_server_has_run_for_long_enough(kind: Kind) {
             label: "".into(),
         },
         Request::Wait {
+            behind: None,
             session: SessionName::default(),
             claim: names[0].clone(),
             since: 0,
@@ -147,13 +148,14 @@ fn a_connection_that_was_reset_has_nothing_and_gets_nothing(kind: Kind) {
             label: "".into(),
         },
         Request::Wait {
+            behind: None,
             session: SessionName::default(),
             claim: names[0].clone(),
             since: 0,
             up_to: LONG,
             min_uptime: Duration::ZERO,
         },
-        Request::Release { session: SessionName::default(), claims: names, times_overtaken: 0 },
+        Request::Release { passed_over: None, session: SessionName::default(), claims: names },
     ];
     for command in commands {
         let answer = a.ask(&command);

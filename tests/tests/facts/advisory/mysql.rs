@@ -59,6 +59,7 @@ fn a_server_that_is_read_only_is_refused_and_grants_nothing(kind: Kind) {
             label: "".into(),
         },
         Request::Wait {
+            behind: None,
             session: SessionName::default(),
             claim: names[0].clone(),
             since: 0,

@@ -213,9 +213,9 @@ fn a_server_out_of_memory_has_taken_some_and_says_which() {
     println!("{count} of {} were taken", names.len());
     assert!(count > 100 && count < names.len());
     let freed = a.ask(&Request::Release {
+        passed_over: None,
         session: SessionName::default(),
         claims: claims(&names),
-        times_overtaken: 0,
     });
     let entry = |granted| if granted { Outcome::Done } else { Outcome::NotOwner };
     assert_eq!(freed, Ok(Reply::Outcomes(granted.into_iter().map(entry).collect())));

@@ -100,6 +100,7 @@ fn a_waiter_that_is_gone_is_not_served(kind: Kind) {
     scope(|scope| {
         let claim = claims(&[&name]).remove(0);
         let command = Request::Wait {
+            behind: None,
             session: SessionName::default(),
             claim,
             since: 0,
@@ -161,6 +162,7 @@ fn a_wait_that_is_stopped_by_an_administrator_is_an_error_and_not_busy(kind: Kin
     let answer = scope(|scope| {
         let claim = claims(&[&name]).remove(0);
         let command = Request::Wait {
+            behind: None,
             session: SessionName::default(),
             claim,
             since: 0,
@@ -189,6 +191,7 @@ fn of_two_that_wait_for_each_other_one_is_told_to_try_again(kind: Kind) {
     let id = a.session.id();
     assert!(a.take(&one).is_some() && b.take(&two).is_some());
     let wait = |name: &str| Request::Wait {
+        behind: None,
         session: SessionName::default(),
         claim: claims(&[name]).remove(0),
         since: 0,

@@ -111,15 +111,16 @@ impl Play {
                 label: "".into(),
             },
             Turn::Unlock(names) => Request::Release {
+                passed_over: None,
                 session: SessionName::default(),
                 claims: claims(names),
-                times_overtaken: 0,
             },
             Turn::Keep => Request::KeepAlive { session: SessionName::default() },
             Turn::Reopen => return self.reopen(at),
             Turn::Wait(name, mode) => {
                 let claim = claims(vec![(name, mode)]).remove(0);
                 let wait = |up_to| Request::Wait {
+                    behind: None,
                     session: SessionName::default(),
                     claim: claim.clone(),
                     since: 0,

@@ -36,7 +36,7 @@ pub(crate) trait Real {
 #[derive(Clone, Debug)]
 enum Step {
     /// With a clock that was read so many µs before.
-    Do(Request, u64),
+    Do(Box<Request>, u64),
     Pass(u64),
     Reboot,
 }
@@ -77,14 +77,14 @@ fn step() -> impl Strategy<Value = Step> {
     let label = prop::sample::select(&["one", "two"][..]);
     prop_oneof![
         6 => (claims(), ttl(), label, late()).prop_map(|(claims, ttl, label, late)| {
-            Step::Do(Request::Acquire { session: SessionName::default(), claims, ttl, min_uptime: Duration::ZERO, label: label.into() }, late)
+            Step::Do(Box::new(Request::Acquire { session: SessionName::default(), claims, ttl, min_uptime: Duration::ZERO, label: label.into() }), late)
         }),
         4 => (claims(), ttl(), late())
-            .prop_map(|(leases, ttl, late)| Step::Do(Request::Renew { claims: leases, ttl }, late)),
-        3 => claims().prop_map(|leases| Step::Do(Request::Release { session: SessionName::default(), claims: leases, times_overtaken: 0 }, 0)),
+            .prop_map(|(leases, ttl, late)| Step::Do(Box::new(Request::Renew { claims: leases, ttl }), late)),
+        3 => claims().prop_map(|leases| Step::Do(Box::new(Request::Release { passed_over: None, session: SessionName::default(), claims: leases }), 0)),
         2 => (claims(), ttl(), late())
-            .prop_map(|(leases, keep, late)| Step::Do(Request::Keep { claims: leases, keep }, late)),
-        3 => (claims(), late()).prop_map(|(claims, late)| Step::Do(Request::Probe { claims }, late)),
+            .prop_map(|(leases, keep, late)| Step::Do(Box::new(Request::Keep { claims: leases, keep }), late)),
+        3 => (claims(), late()).prop_map(|(claims, late)| Step::Do(Box::new(Request::Probe { claims }), late)),
         4 => (1_u64..4).prop_map(Step::Pass),
         // For those ahead to claim.
         1 => prop::sample::select(&[20_000, 45_000, 90_000][..]).prop_map(Step::Pass),
@@ -149,7 +149,7 @@ fn play<R: Real>(real: &mut R, script: Vec<Step>) {
                 // On MySQL, a claim that began before a release and is carried out after it has a lease that ends a little
                 // later than it need.
                 let micros = now.saturating_sub(late).max(1).max(freed);
-                if let Request::Release { .. } | Request::Keep { .. } = command {
+                if let Request::Release { .. } | Request::Keep { .. } = *command {
                     freed = micros;
                 }
                 let answer = real.ask(&command, micros);

@@ -12,11 +12,7 @@ fn the_longest_name_and_a_long_batch_fit() {
     let granted = table.acquire_all(&claims);
     assert!(granted.iter().all(|entry| matches!(entry, Outcome::Granted(_))));
     assert_eq!(
-        table.ask(&Request::Release {
-            session: SessionName::default(),
-            claims,
-            times_overtaken: 0
-        }),
+        table.ask(&Request::Release { passed_over: None, session: SessionName::default(), claims }),
         Reply::Outcomes(vec![Outcome::Done; 512])
     );
 }
@@ -48,9 +44,9 @@ fn who_frees_it_knows_whether_somebody_waits() {
     let mut table = Table::new();
     let freed = |table: &Table, leases: &[Claim]| {
         let reply = table.ask(&Request::Release {
+            passed_over: None,
             session: SessionName::default(),
             claims: leases.to_vec(),
-            times_overtaken: 0,
         });
         let Reply::Outcomes(entries) = reply else { panic!("{reply:?}") };
         entries
@@ -60,7 +56,7 @@ fn who_frees_it_knows_whether_somebody_waits() {
         let reply = table.ask(&Request::Probe { claims: waits.collect() });
         let Reply::Outcomes(entries) = reply else { panic!("{reply:?}") };
         let place = |seen| match seen {
-            Outcome::Free { times_overtaken: None } => None,
+            Outcome::Free => None,
             Outcome::Busy(holder) => holder.and_then(|holder: Holder| holder.place),
             Outcome::Reserved(place) => Some(place),
             other => panic!("{other:?}"),
@@ -107,17 +103,17 @@ fn a_batch_renews_and_releases_only_its_own() {
     let none = Reply::Outcomes(vec![Outcome::NotOwner; 2]);
     assert_eq!(
         table.ask(&Request::Release {
+            passed_over: None,
             session: SessionName::default(),
-            claims: crossed,
-            times_overtaken: 0
+            claims: crossed
         }),
         none
     );
     assert_eq!(
         table.ask(&Request::Release {
+            passed_over: None,
             session: SessionName::default(),
-            claims: leases,
-            times_overtaken: 0
+            claims: leases
         }),
         Reply::Outcomes(vec![Outcome::Done, Outcome::NotOwner, Outcome::Done])
     );

@@ -29,9 +29,9 @@ fn no_statement_reads_the_whole_table() {
             },
             Request::Renew { claims: claims(), ttl },
             Request::Release {
+                passed_over: None,
                 session: SessionName::default(),
                 claims: claims(),
-                times_overtaken: 0,
             },
             Request::Probe { claims: claims() },
         ];
@@ -88,9 +88,9 @@ fn what_a_batch_costs_grows_no_faster_than_the_batch() {
     };
     let renew = |leases, ttl| Request::Renew { claims: leases, ttl };
     let release = |leases, _| Request::Release {
+        passed_over: None,
         session: SessionName::default(),
         claims: leases,
-        times_overtaken: 0,
     };
     let look = |claims, _| Request::Probe { claims };
     for (what, owner, command) in [
