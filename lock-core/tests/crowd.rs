@@ -192,7 +192,7 @@ impl Crowd {
     fn happens_after_a_way(&mut self, n: usize, next: Next) {
         self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let random = self.random >> 33;
-        let slow = if random % SLOW == 0 { self.slowness } else { 1 };
+        let slow = if random.is_multiple_of(SLOW) { self.slowness } else { 1 };
         let part = u32::try_from(random / SLOW % 1_000).expect("small");
         self.happens(self.now.after(WAY * (500 + part) / 1_000 * slow), n, next);
     }
