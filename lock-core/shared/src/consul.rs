@@ -205,3 +205,15 @@ pub fn token_header(token: &str) -> Result<HeaderValue, ConfigError> {
     value.set_sensitive(true);
     Ok(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_is_not_shown() {
+        let header = token_header("hunter2").expect("good");
+        assert_eq!(header.to_str().expect("ASCII"), "hunter2");
+        assert!(!format!("{header:?}").contains("hunter2"));
+    }
+}

@@ -1,7 +1,10 @@
 //! Late answers, stopped processes, and panics over an answer.
 
 use super::*;
+use crate::clock;
+use crate::driver::pool::ConnectionPool;
 use crate::driver::pump::Locked;
+use lock_core::{ConnectionId, LockName};
 
 const LATE: Duration = Duration::from_millis(250);
 const SECOND: Duration = Duration::from_secs(1);
@@ -81,4 +84,26 @@ fn a_panic_over_the_answer_leaves_no_lock_behind() {
     locks.close();
     assert_eq!(apart("a waiter", move || waiter.join().expect("no panic")), Err(Error::Closed));
     assert!(soon(|| script.has_done("release")), "{:?}", script.done);
+}
+
+/// What its last request left behind is not for the next that opens the connection.
+#[test]
+fn a_backend_whose_connection_was_dropped_is_not_used_again() {
+    let mut engine = Engine::new(
+        table::capabilities("me", false),
+        Config::new(Timing::new(SECOND).expect("good"), 1),
+    );
+    let now = clock::now();
+    engine.acquire(now, LockName::new("a").expect("good"), false, None);
+    let id = engine.poll_request(now).expect("a claim").id;
+    let mut pool = ConnectionPool::new(Box::new(Fake::<true>(Arc::default())));
+    let take = |pool: &mut ConnectionPool| {
+        pool.take(ConnectionId::MAIN, id, false, false).expect("a backend")
+    };
+    let dropped = take(&mut pool);
+    assert!(pool.drop_connection(ConnectionId::MAIN).is_none(), "it is under way");
+    assert!(pool.give_back(ConnectionId::MAIN, id, dropped).is_some());
+    let kept = take(&mut pool);
+    assert!(pool.give_back(ConnectionId::MAIN, id, kept).is_none());
+    assert!(pool.drop_connection(ConnectionId::MAIN).is_some(), "it is idle");
 }
