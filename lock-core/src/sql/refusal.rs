@@ -163,3 +163,32 @@ pub enum Refusal {
     #[error("the server's answer makes no sense: is it a server of the kind that was named?")]
     UnexpectedResponse,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::timing::Timing;
+    use core::time::Duration;
+
+    /// The request itself has never left, so it is sent again.
+    #[test]
+    fn a_request_without_a_connection_was_not_sent() {
+        let second = Duration::from_secs(1);
+        let slow = Timing::default().with_room_for(second * 2).lasting(second * 5);
+        let not_sent: [ConnectError; 5] = [
+            Failure::Unknown("no answer in time".to_string()).into(),
+            Failure::NotSent("no route".to_string()).into(),
+            Failure::refused("no such user".to_string()).into(),
+            ConnectError::UnsafeServer(Refusal::Standby),
+            slow.expect_err("too slow").into(),
+        ];
+        for error in not_sent {
+            let failure = error.clone().before_request();
+            assert!(matches!(failure, Failure::NotSent(_)), "{error:?}: {failure:?}");
+        }
+        let gone = Failure::Gone("the session has ended".to_string());
+        assert_eq!(ConnectError::from(gone.clone()).before_request(), gone);
+        let no_way = ConnectError::NoWay("the connection was dropped".to_string());
+        assert!(matches!(no_way.before_request(), Failure::Rejected { retry: false, .. }));
+    }
+}
