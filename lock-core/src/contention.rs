@@ -184,12 +184,14 @@ impl Contention {
         self.notified |= ticket.is_none_or(|ticket| self.line.ahead(ticket) == 0);
     }
 
-    /// The wait at the server ended with its session, and so did its entry.
-    pub(crate) fn session_ended(&mut self) {
-        if self.chain.stands() {
+    /// The wait at the server ended with its session, and so did its entry. Whether it needs another.
+    pub(crate) fn session_ended(&mut self) -> bool {
+        let stood = self.chain.stands();
+        if stood {
             self.next_action = self.on_busy;
         }
         self.chain.has_left();
+        stood
     }
 
     // -- when to ask ------------------------------------------------------------------------------

@@ -313,7 +313,7 @@ impl Slot {
     ) -> Phase {
         self.may_hold_until = None;
         self.stragglers_until = None;
-        self.contention.session_ended();
+        let joins_anew = self.contention.session_ended();
         let (reason, failure) = match lost {
             Some((reason, failure)) => (reason, Some(failure)),
             None => (LostReason::Disconnected { last_failure: None }, None),
@@ -328,6 +328,10 @@ impl Slot {
             }
             Phase::Claiming { .. } | Phase::Releasing { .. } => self.gone(release, cx),
             Phase::Draining { .. } => Phase::Gone,
+            // Or a server that ends each session at once would be asked without end.
+            Phase::Waiting { retry_at } if joins_anew && self.wanted() => {
+                Phase::Waiting { retry_at: retry_at.max(self.back_off(cx)) }
+            }
             phase => phase,
         }
     }
