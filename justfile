@@ -27,6 +27,15 @@ statements:
 model scale="50":
     LOCK_MODEL_SCALE={{scale}} cargo test --release -p lock-core --test model -- --nocapture
 
+# a release's files in target/dist, tested by an install in an empty root and by the quick start there
+release *archs:
+    tests/release {{archs}}
+    tests/release check
+
+# the crates' packages, each built from its package alone
+crates:
+    tests/release crates
+
 # fuzz a target for some seconds; what it finds interesting is kept only until it ends
 fuzz target seconds="60":
     found=$(mktemp -d) && trap 'rm -rf "$found"' EXIT && \

@@ -27,10 +27,13 @@ const NAMES_A_PLACE: [&str; 5] = [
 /// The beginnings of the variables that complete a URL.
 const COMPLETES_A_URL: [&str; 3] = ["PG", "MYSQL_", "CONSUL_"];
 
-/// The command, built once.
+/// The command, built once, or the one at `LOCK_TEST_WITHLOCK`, such as a release's.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
+        if let Some(given) = std::env::var_os("LOCK_TEST_WITHLOCK") {
+            return given.into();
+        }
         let output = cargo()
             .args(["build", "--quiet", "--locked", "-p", "lock-sync", "--features", "cli"])
             .args(["--bin", "withlock", "--message-format=json"])
