@@ -157,6 +157,7 @@ fn the_tests_that_are_named_exist() {
         "lock-async/src",
         "lock-sync/src",
         "lock-core/shared/src",
+        "lock-core/src",
         "lock-core/tests",
     ];
     let inside = inside.map(sources).concat();
