@@ -288,7 +288,9 @@ impl Contention {
             return at.max(soonest);
         }
         let retry_at = match self.line.looks_after(told, cx) {
-            Some(pause) => cx.now.after(pause),
+            // Those in a line are apart already.
+            Some(pause) if self.line.has_ticket() => cx.now.after(pause),
+            Some(pause) => cx.now.after(cx.rng.jitter(pause)),
             None => back_off.next(cx.now, cx.timing, cx.round_trip, cx.rng),
         };
         turn.map_or(retry_at, |at| at.min(retry_at).max(soonest))
