@@ -114,12 +114,7 @@ pub trait Server: Clone + Debug + Eq + Hash {
         time: &dyn Fn(Instant) -> Instant,
         fence: &dyn Fn(Fence) -> Fence,
     ) -> impl Hash {
-        let seen = |lease: Lease| Lease {
-            expires: time(lease.expires),
-            fence: fence(lease.fence),
-            ..lease
-        };
-        self.leases().into_iter().map(seen).collect::<Vec<_>>()
+        self.leases().into_iter().map(|lease| lease.project(time, fence)).collect::<Vec<_>>()
     }
 
     /// Dies: keeps what it committed, unless it is configured not to.
@@ -170,5 +165,14 @@ impl Lease {
     /// Who has the lock at `now`.
     pub fn holder(&self, now: Instant) -> Option<Owner> {
         self.owner.filter(|_| now < self.expires)
+    }
+
+    /// The same with its time as `time` and its fence as `fence` sees it.
+    pub(super) fn project(
+        self,
+        time: &dyn Fn(Instant) -> Instant,
+        fence: &dyn Fn(Fence) -> Fence,
+    ) -> Self {
+        Self { expires: time(self.expires), fence: fence(self.fence), ..self }
     }
 }

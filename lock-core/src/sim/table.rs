@@ -358,12 +358,8 @@ impl Server for FakeTable {
         time: &dyn Fn(Instant) -> Instant,
         fence: &dyn Fn(Fence) -> Fence,
     ) -> impl Hash {
-        let seen = |lease: Lease| Lease {
-            expires: time(lease.expires),
-            fence: fence(lease.fence),
-            ..lease
-        };
-        let leases: Vec<_> = self.leases().into_iter().map(seen).collect();
+        let leases: Vec<_> =
+            self.leases().into_iter().map(|lease| lease.project(time, fence)).collect();
         let ticket = |name: &LockName, ticket: u64| {
             ticket.wrapping_sub(self.rows.get(name).map_or(0, |row| row.served))
         };
