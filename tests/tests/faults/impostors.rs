@@ -1,5 +1,6 @@
 //! Servers without TLS, where TLS is wanted: nothing secret is said to them.
 
+use crate::stalled::greeting;
 use lock_sync::Error;
 use lock_tests::drivers::{Driver, connect};
 use std::io::{Read, Write};
@@ -36,19 +37,6 @@ fn impostor(first: Vec<u8>, answer: &'static [u8]) -> (String, Receiver<Vec<u8>>
     (place, told)
 }
 
-/// What MySQL says first, if it has no TLS.
-fn greeting() -> Vec<u8> {
-    let mut body = b"\x0a8.4.0\0".to_vec();
-    body.extend([7, 0, 0, 0]);
-    body.extend(b"abcdefgh\0");
-    // All that a client may ask for, but TLS.
-    body.extend([0xff, 0xf7, 0x2d, 2, 0, 0xff, 0xdf, 21]);
-    body.extend([0; 10]);
-    body.extend(b"ijklmnopqrst\0caching_sha2_password\0");
-    let length = u8::try_from(body.len()).expect("short");
-    [&[length, 0, 0, 0], &*body].concat()
-}
-
 #[test]
 fn a_server_without_tls_is_told_no_user_and_no_password() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -56,7 +44,7 @@ fn a_server_without_tls_is_told_no_user_and_no_password() {
     std::fs::write(&authority, crate::stalled::AUTHORITY).expect("written");
     let ca = format!("sslrootcert={}", authority.display());
     let full = format!("sslmode=verify-full&{ca}");
-    let (mysql, postgres) = (impostor(greeting(), b""), impostor(Vec::new(), b"N"));
+    let (mysql, postgres) = (impostor(greeting(false), b""), impostor(Vec::new(), b"N"));
     for (scheme, (place, told), modes) in [
         ("mysql", &mysql, &["sslmode=require", &ca, &full][..]),
         ("mariadb", &mysql, &["sslmode=require", &ca, &full]),

@@ -35,13 +35,13 @@ struct Case {
     drips: bool,
 }
 
-/// What MySQL says first, to a client that it would like to use TLS.
-fn greeting() -> Vec<u8> {
+/// The first words of MySQL, which has TLS or not.
+pub(crate) fn greeting(tls: bool) -> Vec<u8> {
     let mut body = b"\x0a8.4.0\0".to_vec();
     body.extend([7, 0, 0, 0]);
     body.extend(b"abcdefgh\0");
-    // All that a client may ask for, TLS among it.
-    body.extend([0xff, 0xff, 0x2d, 2, 0, 0xff, 0xdf, 21]);
+    // All that a client may ask for, with TLS or without it.
+    body.extend([0xff, if tls { 0xff } else { 0xf7 }, 0x2d, 2, 0, 0xff, 0xdf, 21]);
     body.extend([0; 10]);
     body.extend(b"ijklmnopqrst\0caching_sha2_password\0");
     let length = u8::try_from(body.len()).expect("short");
@@ -49,7 +49,7 @@ fn greeting() -> Vec<u8> {
 }
 
 fn cases() -> Vec<Case> {
-    let hello = greeting();
+    let hello = greeting(true);
     let silent = |url, first: &[u8]| Case { url, first: first.to_vec(), next: &[], drips: false };
     let drips = |url, first: &[u8], next| Case { url, first: first.to_vec(), next, drips: true };
     let head = b"HTTP/1.1 200 OK\r\nX: ";
