@@ -1,9 +1,9 @@
 //! The places that locks are kept in.
 
 use crate::settings::{Kind, Settings};
-use lock_core::TableName;
 use lock_core::config::{ConfigError, Protocol};
 use lock_core::sql::advisory::Key;
+use lock_core::sql::node_distributed_lock;
 
 const SCHEMES: &str = "postgres://, postgresql://, mysql://, mariadb://, consul://, sqlite:";
 
@@ -73,7 +73,12 @@ impl Place {
         if protocol != kind.default_protocol() {
             parameters.push(format!("protocol={protocol}"));
         }
-        if let Some(table) = settings.table.as_ref().filter(|table| **table != TableName::default())
+        let default = match protocol {
+            Protocol::NodeDistributedLock => node_distributed_lock::DEFAULT_TABLE,
+            _ => "locks",
+        };
+        if let Some(table) = settings.table.as_ref()
+            && table.parts() != (None, default)
         {
             let (schema, name) = table.parts();
             let schema = schema.map(|schema| format!("{schema}.")).unwrap_or_default();
@@ -85,7 +90,7 @@ impl Place {
             _ => {}
         }
         if let (Some(prefix), Protocol::Advisory) = (&settings.prefix, protocol) {
-            parameters.push(format!("prefix={}", escaped(prefix)));
+            parameters.push(format!("prefix={}", escaped_value(prefix)));
         }
         let mut url = self.base(settings);
         for parameter in parameters {
@@ -110,7 +115,7 @@ impl Place {
                     Some(("path", &*settings.scope.path)).filter(|(_, path)| !path.is_empty());
                 for (name, value) in path.into_iter().chain(settings.scope.parameters()) {
                     url.push(if url.contains('?') { '&' } else { '?' });
-                    url += &format!("{name}={}", escaped(value));
+                    url += &format!("{name}={}", escaped_value(value));
                 }
                 url
             }
@@ -145,6 +150,16 @@ pub(crate) fn escaped(text: &str) -> String {
     escaped
 }
 
+/// The same for a user or a host, which other characters end too.
+pub(crate) fn escaped_name(text: &str) -> String {
+    escaped(text).replace(':', "%3A").replace('/', "%2F").replace(',', "%2C")
+}
+
+/// The same for the value of a parameter, in which a `+` is a space.
+pub(crate) fn escaped_value(text: &str) -> String {
+    escaped(text).replace('+', "%2B")
+}
+
 #[cfg(all(test, feature = "consul", feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod tests {
     fn shown(text: &str) -> String {
@@ -161,8 +176,23 @@ mod tests {
                 "postgres://u%40v@db,[::1]:5433/a",
             ),
             ("postgres:///app?host=/run/pg&user=me", "postgres://me@%2Frun%2Fpg/app"),
+            ("postgres:///app?host=/run/a:b", "postgres://%2Frun%2Fa%3Ab/app"),
+            ("postgres://u%3Av%2Fw%2C@db/a", "postgres://u%3Av%2Fw%2C@db/a"),
+            ("postgres://a%2Fb,[a%3Ab%2F]/a", "postgres://a%2Fb,[a:b%2F]/a"),
+            ("mysql://u%3Av%2Fw:hunter2@db/a", "mysql://u%3Av%2Fw@db/a"),
+            ("mysql://localhost/d?socket=/run/a%2Bb", "mysql://localhost/d?socket=/run/a%2Bb"),
+            ("consul://localhost?dc=a%2Bb", "consul://localhost:8500/locks?dc=a%2Bb"),
             ("postgres://db/a?table=ops.locks&ttl=9s", "postgres://db/a?table=ops.locks"),
             ("postgres://db/a?table=locks", "postgres://db/a"),
+            // The other package's table has another name by default.
+            (
+                "postgres://db/a?protocol=node-distributed-lock&table=locks",
+                "postgres://db/a?protocol=node-distributed-lock&table=locks",
+            ),
+            (
+                "postgres://db/a?protocol=node-distributed-lock&table=distributed_lock",
+                "postgres://db/a?protocol=node-distributed-lock",
+            ),
             (
                 "postgres://db/a?protocol=advisory&keys=int&waiting=2",
                 "postgres://db/a?protocol=advisory&keys=int",

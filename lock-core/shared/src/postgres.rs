@@ -9,7 +9,7 @@ mod tls;
 
 use crate::env::Environment;
 use crate::hosts::{Hosts, LastHost};
-use crate::place::escaped;
+use crate::place::{escaped, escaped_name};
 use crate::sslmode::{SslMode, TlsSettings};
 use env::Parameters;
 use lock_core::config::ConfigError;
@@ -104,14 +104,16 @@ impl Server {
     /// The beginning of a URL, without a password.
     pub(crate) fn place(&self) -> String {
         let config = &self.config;
-        let user = config.get_user().map(|user| escaped(user) + "@").unwrap_or_default();
+        let user = config.get_user().map(|user| escaped_name(user) + "@").unwrap_or_default();
         let mut hosts: Vec<String> = config
             .get_hosts()
             .iter()
             .map(|host| match host {
-                Host::Tcp(name) if name.contains(':') => format!("[{}]", escaped(name)),
-                Host::Tcp(name) => escaped(name),
-                Host::Unix(folder) => escaped(&folder.to_string_lossy()).replace('/', "%2F"),
+                Host::Tcp(name) if name.contains(':') => {
+                    format!("[{}]", escaped_name(name).replace("%3A", ":"))
+                }
+                Host::Tcp(name) => escaped_name(name),
+                Host::Unix(folder) => escaped_name(&folder.to_string_lossy()),
             })
             .collect();
         // An address replaces the host's name.

@@ -2,7 +2,7 @@
 
 use crate::env::{Environment, wrong};
 use crate::hosts::{Hosts, LastHost, each_host};
-use crate::place::escaped;
+use crate::place::{escaped, escaped_name, escaped_value};
 use crate::sslmode::{SslMode, TlsSettings, parameter, stays_here};
 use crate::tls::in_file;
 use lock_core::config::ConfigError;
@@ -110,13 +110,13 @@ impl Server {
 
     /// The beginning of a URL, without a password.
     pub(crate) fn place(&self) -> String {
-        let user = self.user.as_deref().map(|user| escaped(user) + "@").unwrap_or_default();
+        let user = self.user.as_deref().map(|user| escaped_name(user) + "@").unwrap_or_default();
         let shown = |(host, port): &(String, u16)| match port {
             3306 => host.clone(),
             port => format!("{host}:{port}"),
         };
         let hosts = self.hosts.iter().map(shown).collect::<Vec<_>>().join(",");
-        let socket = self.socket.as_deref().map(|path| format!("?socket={}", escaped(path)));
+        let socket = self.socket.as_deref().map(|path| format!("?socket={}", escaped_value(path)));
         let socket = socket.unwrap_or_default();
         format!("mysql://{user}{hosts}/{}{socket}", escaped(&self.database))
     }
