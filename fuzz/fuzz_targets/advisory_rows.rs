@@ -1,4 +1,4 @@
-//! See `lock_tests::targets::advisory_rows`.
+//! See `lock_fuzz::advisory_rows`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| lock_tests::targets::advisory_rows(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| lock_fuzz::advisory_rows(bytes));

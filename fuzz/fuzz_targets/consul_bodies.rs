@@ -1,4 +1,4 @@
-//! See `lock_tests::targets::consul_bodies`.
+//! See `lock_fuzz::consul_bodies`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| lock_tests::targets::consul_bodies(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| lock_fuzz::consul_bodies(bytes));

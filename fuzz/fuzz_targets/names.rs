@@ -1,4 +1,4 @@
-//! See `lock_tests::targets::names`.
+//! See `lock_fuzz::names`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| lock_tests::targets::names(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| lock_fuzz::names(bytes));

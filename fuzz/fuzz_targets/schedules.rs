@@ -1,4 +1,4 @@
-//! See `lock_tests::targets::schedules`.
+//! See `lock_fuzz::schedules`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| lock_tests::targets::schedules(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| lock_fuzz::schedules(bytes));

@@ -1,4 +1,4 @@
-//! See `lock_tests::targets::schedules_advisory`.
+//! See `lock_fuzz::schedules_advisory`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| lock_tests::targets::schedules_advisory(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| lock_fuzz::schedules_advisory(bytes));

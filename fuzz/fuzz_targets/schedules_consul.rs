@@ -1,4 +1,4 @@
-//! See `lock_tests::targets::schedules_consul`.
+//! See `lock_fuzz::schedules_consul`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| lock_tests::targets::schedules_consul(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| lock_fuzz::schedules_consul(bytes));

@@ -1,4 +1,4 @@
-//! See `lock_tests::targets::sql_rows`.
+//! See `lock_fuzz::sql_rows`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| lock_tests::targets::sql_rows(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| lock_fuzz::sql_rows(bytes));

@@ -1,4 +1,4 @@
-//! See `lock_tests::targets::urls`.
+//! See `lock_fuzz::urls`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| lock_tests::targets::urls(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| lock_fuzz::urls(bytes));

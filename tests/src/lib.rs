@@ -19,7 +19,6 @@ pub mod recorder;
 pub mod servers;
 pub mod stalled;
 pub mod table;
-pub mod targets;
 pub mod transcript;
 pub mod user;
 pub mod withlock;

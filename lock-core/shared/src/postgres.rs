@@ -16,10 +16,13 @@ use lock_core::config::ConfigError;
 use lock_core::sql::postgres::session_options;
 use passfile::Passfile;
 use std::time::Duration;
-use tokio_postgres::config::Host;
+pub use tokio_postgres::config::Host;
 
 pub use attempts::Attempts;
 pub use hosts::{at, is_unix, name};
+#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
+pub use passfile::password_in;
 pub use rows::{describe, failed, not_connected, param, pin_params, row};
 pub use tls::Tls;
 pub use tokio_postgres::Config;

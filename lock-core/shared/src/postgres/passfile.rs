@@ -68,6 +68,19 @@ impl Passfile {
     }
 }
 
+/// The password of a user at a host, in a file with this `content`. Without a file, for tests.
+#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
+pub fn password_in(
+    content: &[u8],
+    host: &Host,
+    port: u16,
+    database: &str,
+    user: &str,
+) -> Option<Vec<u8>> {
+    Passfile(content.to_vec()).find(host, port, database, user)
+}
+
 /// The names of a host in the file. A Unix socket is also `localhost`, and in the default folder, first of all.
 fn names(host: &Host) -> Vec<String> {
     match host {

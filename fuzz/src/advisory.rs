@@ -1,6 +1,6 @@
 //! Rows about advisory locks.
 
-use super::Input;
+use crate::Input;
 use lock_core::sql::advisory::{Codec, Key, Prefix, Session, mysql, postgres};
 use lock_core::sql::{Rows, Step, Value};
 use lock_core::{
