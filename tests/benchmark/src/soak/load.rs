@@ -19,7 +19,8 @@ pub(crate) fn run(driver: &str, url: &str, seconds: u64) -> ExitCode {
         3 * WAITERS,
         Duration::from_millis(seconds * 1000 / 20).min(Duration::from_secs(10)),
     ));
-    let prefix = format!("{driver}-");
+    // Advisory locks have one space of names at a server, also for another soak.
+    let prefix = format!("{driver}-{}-", std::os::unix::process::parent_id());
     match driver {
         "lock-sync" => threads::run(url, &prefix, &tally, |lost| watch(&tally, seconds, lost)),
         _ => tasks::run(url, &prefix, &tally, |lost| watch(&tally, seconds, lost)),
