@@ -6,6 +6,10 @@ default:
 ci:
     .ci/run
 
+# what takes too long for each change, in some hours; or some of its steps
+nightly *steps:
+    tests/nightly {{steps}}
+
 # all tests, on real servers
 test *names:
     tests/run {{names}}
