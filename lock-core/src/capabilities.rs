@@ -12,6 +12,7 @@ use alloc::sync::Arc;
 /// a *session*, which is itself the lease: it is opened, kept and closed, and lost with all its locks. Then locks
 /// are not renewed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Capabilities {
     /// [`Mode::Shared`](crate::Mode::Shared) is known.
@@ -34,6 +35,7 @@ pub struct Capabilities {
 
 /// The kinds of session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Sessions {
     /// A session is a connection: lost with it, and lost when any answer on it fails to come. The

@@ -47,6 +47,7 @@ pub use wanted::{Wanted, Which};
 
 /// The settings of an engine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Config {
     /// The lease times.
     pub timing: Timing,
@@ -70,6 +71,7 @@ impl Config {
 
 /// Names one request that is in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct DispatchId {
     number: u64,
     connection: ConnectionId,
@@ -80,6 +82,7 @@ pub struct DispatchId {
 /// Requests of one connection are sent one after another. Different connections must not wait for each
 /// other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct ConnectionId(pub(crate) u64);
 
 impl ConnectionId {

@@ -149,6 +149,7 @@ fn rounded(time: &Duration) -> String {
 ///
 /// The text is for people: one line, without secrets.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Failure {
     /// The request did not reach the server: it has had and will have no effect.
@@ -264,6 +265,7 @@ impl Failure {
 /// The server's code for an error. Unlike the error's text, it does not change with versions and languages:
 /// decisions go by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Code {
     /// PostgreSQL's SQLSTATE, such as `55P03`.

@@ -10,6 +10,7 @@ use core::time::Duration;
 
 /// Names one attempt to hold a lock, from [`Engine::acquire`](crate::Engine::acquire) to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct LockId(pub(crate) u64);
 
 /// News of an attempt.

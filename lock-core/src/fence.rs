@@ -10,6 +10,7 @@ use core::num::TryFromIntError;
 /// holder that was paused, lost its lock and does not know it yet (Kleppmann, *How to do
 /// distributed locking*, 2016).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Fence(u64);
 
 impl Fence {

@@ -47,6 +47,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `config` | the module `config`: settings and errors that both drivers have |
+//! | `record` | the module `record`: the calls of an engine as lines of text, for the project's own tests |
 //! | `sim` | the module `sim`: the model checker |
 //!
 //! # Example
@@ -98,6 +99,8 @@ mod name;
 mod outcome;
 mod pace;
 mod pin;
+#[cfg(feature = "record")]
+pub mod record;
 mod request;
 mod rng;
 mod session;

@@ -24,6 +24,7 @@ use core::fmt;
 // An `Arc<str>` because a name is copied into every request; its `Eq`, `Ord` and `Hash` are the
 // text's, so sharing cannot be observed.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct LockName(Arc<str>);
 
 impl LockName {

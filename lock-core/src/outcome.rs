@@ -10,6 +10,7 @@ use core::time::Duration;
 
 /// The answer to a [`Request`](crate::Request), made by a codec.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Reply {
     /// To [`Request::Open`](crate::Request::Open): the server's name for the session.
@@ -66,6 +67,7 @@ fn surprise() -> Failure {
 
 /// The server's decision about one claim, or about a session.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Outcome {
     /// Acquire, wait: the lease is the owner's.
@@ -106,6 +108,7 @@ pub enum Outcome {
 ///
 /// A snapshot: by the time it is read it may be out of date. Nothing that must be safe rests on it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Holder {
     /// The holder's words about itself: host, process id and a label of its own.
@@ -141,6 +144,7 @@ impl Holder {
 
 /// A waiter's place among those that wait for a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Place {
     /// Its ticket. The next that is drawn has the next number.
     pub ticket: u64,
@@ -150,6 +154,7 @@ pub struct Place {
 
 /// Word from a server that notifies waiters. Safety never rests on it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub enum News {
     /// From now on the server notifies. It did not notify of locks that were freed before.
     Begun,
@@ -178,6 +183,7 @@ impl News {
 
 /// One notification on the connection that listens.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Notification {
     /// A lock was freed.

@@ -186,6 +186,7 @@ impl Request {
 
 /// A kind of request. The order is the order in which due requests leave: leases are kept before others are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Action {
     /// [`Request::Close`].
@@ -245,6 +246,7 @@ impl Action {
 
 /// The server's name for a session; [`None`] where it has none, and before it is opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct SessionName(pub Option<Arc<str>>);
 
 impl SessionName {
@@ -262,6 +264,7 @@ impl From<&str> for SessionName {
 
 /// Whether a lock excludes everybody or only those who want to exclude others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub enum Mode {
     /// At most one holder.
     #[default]
@@ -349,6 +352,7 @@ impl Turn {
 
 /// One state of a lease. Each grant and each renewal makes another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct LeaseVersion {
     /// Its fence.
     pub fence: Fence,

@@ -82,6 +82,8 @@ mod network;
 mod owners;
 mod project;
 pub mod random;
+#[cfg(feature = "record")]
+pub mod replay;
 mod scope;
 mod server;
 mod settle;

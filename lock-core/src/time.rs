@@ -8,6 +8,7 @@ use core::time::Duration;
 /// time that the machine is suspended**: `CLOCK_BOOTTIME` on Linux. The standard library's clock
 /// does not count it there, and a laptop that slept through its lease would wake up believing in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Instant(u64);
 
 impl Instant {

@@ -14,6 +14,7 @@ use core::time::Duration;
 /// up to 8.3 %, which gives 0.846 for two clocks slewed in opposite directions; hence k = 5/6.
 /// (Gray and Cheriton, *Leases*, 1989.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Timing {
     ttl: Duration,
     request: Duration,

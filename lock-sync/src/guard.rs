@@ -345,7 +345,7 @@ impl HoldState {
         clock::now().since(self.since)
     }
 
-    fn deadline(&self) -> Instant {
+    pub(crate) fn deadline(&self) -> Instant {
         Instant::from_nanos(self.deadline.load(Ordering::SeqCst))
     }
 

@@ -19,6 +19,7 @@ pub mod recorder;
 pub mod servers;
 pub mod stalled;
 pub mod table;
+pub mod traces;
 pub mod transcript;
 pub mod user;
 pub mod withlock;

@@ -5,7 +5,7 @@ use crate::proxy::{Mode, Proxy, server_of};
 use crate::servers::Server;
 use lock_sync::{Config, Guard, Locks, LostReason};
 use mysql::prelude::Queryable;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ pub struct Place {
     url: String,
     table: String,
     keeps: Keeps,
+    /// A test has changed the locks past the drivers.
+    tampered: AtomicBool,
     _own: Option<Own>,
 }
 
@@ -46,7 +48,13 @@ impl Place {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let url = format!("sqlite:{}/locks.db", folder.path().display());
         let own = Some(Own::Folder { _folder: folder });
-        Self { url, table: "locks".to_string(), keeps: Keeps::Rows, _own: own }
+        Self {
+            url,
+            table: "locks".to_string(),
+            keeps: Keeps::Rows,
+            tampered: AtomicBool::new(false),
+            _own: own,
+        }
     }
 
     /// The PostgreSQL server that the environment names.
@@ -73,7 +81,11 @@ impl Place {
         let pooler =
             known.upgrade().unwrap_or_else(|| Arc::new(Server::pgbouncer(&postgres_url(), ini)));
         *known = Arc::downgrade(&pooler);
-        Self { _own: Some(Own::Pooler { _pooler: pooler.clone() }), ..Self::at(pooler.url()) }
+        Self {
+            tampered: AtomicBool::new(false),
+            _own: Some(Own::Pooler { _pooler: pooler.clone() }),
+            ..Self::at(pooler.url())
+        }
     }
 
     /// The MySQL server that the environment names.
@@ -118,7 +130,13 @@ impl Place {
 
     /// A server.
     pub fn at(url: &str) -> Self {
-        Self { url: url.to_string(), table: fresh(), keeps: Keeps::Rows, _own: None }
+        Self {
+            url: url.to_string(),
+            table: fresh(),
+            keeps: Keeps::Rows,
+            tampered: AtomicBool::new(false),
+            _own: None,
+        }
     }
 
     /// A server's advisory locks.
@@ -132,7 +150,13 @@ impl Place {
         } else {
             (url.to_string(), None)
         };
-        Self { url, table: name, keeps: Keeps::Advisory, _own: own }
+        Self {
+            url,
+            table: name,
+            keeps: Keeps::Advisory,
+            tampered: AtomicBool::new(false),
+            _own: own,
+        }
     }
 
     /// The row locks of `sql-lock`, in a database of the test's own at a server.
@@ -141,24 +165,38 @@ impl Place {
         mysql_client(url).query_drop(format!("CREATE DATABASE {name}")).expect("made");
         let (server, _) = url.rsplit_once('/').expect("a database");
         let own = Some(Own::Database { server: url.to_string(), name: name.clone() });
-        Self { url: format!("{server}/{name}"), table: name, keeps: Keeps::Locked, _own: own }
+        let url = format!("{server}/{name}");
+        let tampered = AtomicBool::new(false);
+        Self { url, table: name, keeps: Keeps::Locked, tampered, _own: own }
     }
 
     /// A Consul, at its `http://` address.
     pub fn consul_at(url: &str) -> Self {
         let name = fresh();
         let url = format!("{}/{name}", url.replacen("http://", "consul://", 1));
-        Self { url, table: name, keeps: Keeps::Keys, _own: None }
+        Self { url, table: name, keeps: Keeps::Keys, tampered: AtomicBool::new(false), _own: None }
     }
 
     /// The table that a test's other process has made.
     pub fn of(url: &str, table: &str) -> Self {
-        Self { url: url.to_string(), table: table.to_string(), keeps: Keeps::Rows, _own: None }
+        Self {
+            url: url.to_string(),
+            table: table.to_string(),
+            keeps: Keeps::Rows,
+            tampered: AtomicBool::new(false),
+            _own: None,
+        }
     }
 
     /// The same locks at another URL.
     pub fn through(&self, url: &str) -> Self {
-        Self { url: url.to_string(), table: self.table.clone(), keeps: self.keeps, _own: None }
+        Self {
+            url: url.to_string(),
+            table: self.table.clone(),
+            keeps: self.keeps,
+            tampered: AtomicBool::new(false),
+            _own: None,
+        }
     }
 
     /// The URL, without parameters.
@@ -211,6 +249,7 @@ impl Place {
 
     /// Takes a lock from its holder, at the server. Returns the reason that the holder must report.
     pub fn rob(&self, name: &str) -> LostReason {
+        self.tampered.store(true, Ordering::SeqCst);
         match self.keeps {
             Keeps::Rows => {
                 self.tamper("UPDATE {table} SET owner = 'thief'");
@@ -247,6 +286,7 @@ impl Place {
 
     /// Runs SQL on the table, past the library; `{table}` is its name.
     pub fn tamper(&self, sql: &str) {
+        self.tampered.store(true, Ordering::SeqCst);
         let sql = sql.replace("{table}", &self.table);
         if let Some(path) = self.url.strip_prefix("sqlite:") {
             let connection = rusqlite::Connection::open(path).expect("opened");
@@ -257,6 +297,22 @@ impl Place {
         } else {
             client(&self.url).batch_execute(&sql).expect("run");
         }
+    }
+
+    /// A text in the URLs of these locks, as drivers tell them, and in no others.
+    pub(crate) fn mark(&self) -> String {
+        match self.keeps {
+            Keeps::Rows if self.url.starts_with("sqlite:") => self.url.clone(),
+            Keeps::Advisory if self.url.starts_with('m') => {
+                format!("prefix={}", self.table.replacen("locks_", "", 1))
+            }
+            _ => self.table.clone(),
+        }
+    }
+
+    /// Whether the locks were changed past the drivers.
+    pub fn is_tampered(&self) -> bool {
+        self.tampered.load(Ordering::SeqCst)
     }
 
     /// The connections to the database at MySQL or MariaDB, and those of them that are in a transaction. The server's

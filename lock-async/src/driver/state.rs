@@ -7,7 +7,8 @@ use crate::events::{Life, Teller, Told};
 use crate::guard::{Granted, HoldState};
 use crate::locks::Progress;
 use lock_core::config::ShutdownError;
-use lock_core::{Engine, Event, Failure, Fence, Instant, LockId, LockName, LostReason, Release};
+use lock_core::{Event, Failure, Fence, Instant, LockId, LockName, LostReason, Release};
+use lock_shared::engine::{Engine, guard_counts};
 use lock_shared::held as locks;
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -219,6 +220,7 @@ impl State {
                 Event::Renewed { id, deadline } => {
                     if let Some(held) = self.guards.get(&id) {
                         held.cell.renewed(deadline);
+                        guard_counts(&mut self.engine, id, held.cell.deadline());
                         self.events.tell(held.event(now, Life::Renewed));
                     }
                 }
@@ -253,6 +255,7 @@ impl State {
         let Some(Wanted { name, news }) = self.waiting.remove(&id) else { return };
         let held = locks::Held::of(&self.engine, id, &name, fence);
         let cell = Arc::new(HoldState::new(deadline, held.valid_for()));
+        guard_counts(&mut self.engine, id, cell.deadline());
         let longest = &mut self.unconfirmed.within;
         *longest = held.within(*longest).max(*longest);
         self.guards.insert(id, Held { name, fence, since: now, cell: cell.clone() });

@@ -1,7 +1,8 @@
 //! The locks that one guard holds.
 
+use crate::engine::Engine;
 use crate::pin::{Pin, Pins};
-use lock_core::{Engine, Fence, LockId, LockName, NotPinnable, Timing};
+use lock_core::{Fence, LockId, LockName, NotPinnable, Timing};
 use std::time::Duration;
 
 /// The locks that one guard holds: one, or several that were acquired together.

@@ -20,6 +20,8 @@ mod config;
 #[cfg(feature = "consul")]
 #[doc(hidden)]
 pub mod consul;
+#[doc(hidden)]
+pub mod engine;
 mod env;
 mod events;
 #[doc(hidden)]

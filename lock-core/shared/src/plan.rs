@@ -3,13 +3,14 @@
 use crate::check::Check;
 use crate::clock;
 use crate::config::Config;
+use crate::engine::Engine;
 use crate::place::Place;
 use crate::settings::{Codec, Kind, Settings};
 use lock_core::config::{ConfigError, Error, Protocol};
 use lock_core::http::consul::Setup;
 use lock_core::sql::advisory::sql_lock;
 use lock_core::sql::{ConnectError, Flow};
-use lock_core::{Engine, Owner, Reached, Timing, advisory, consul, table};
+use lock_core::{Owner, Reached, Timing, advisory, consul, table};
 use std::time::Duration;
 
 /// The parts that a driver starts with, for any place.
@@ -24,6 +25,9 @@ pub struct Plan {
     seed: u128,
     /// True if there is one connection of the caller's, and never another.
     brought: bool,
+    /// The place as traces have it.
+    #[cfg(feature = "record")]
+    traced: (Kind, String),
     /// What is ignored, and why; see [`Config::warning`].
     pub warning: Option<String>,
 }
@@ -34,7 +38,14 @@ impl Plan {
         let Config { place, settings } = config;
         let place = place.ok_or(ConfigError::NoPlace)?;
         let warning = place.warning().map(str::to_string);
-        let plan = Self { warning, ..Self::new(place.kind(), settings, false)? };
+        #[cfg(feature = "record")]
+        let traced = (place.kind(), place.url(&settings));
+        let plan = Self {
+            warning,
+            #[cfg(feature = "record")]
+            traced,
+            ..Self::new(place.kind(), settings, false)?
+        };
         Ok((place, plan))
     }
 
@@ -79,7 +90,18 @@ impl Plan {
         let seed = u128::from_ne_bytes(seed);
         let ttl = settings.ttl(kind);
         let protocol = settings.protocol(kind);
-        Ok(Self { codec, timing, protocol, settings, ttl, seed, brought, warning: None })
+        Ok(Self {
+            codec,
+            timing,
+            protocol,
+            #[cfg(feature = "record")]
+            traced: (kind, format!("{:?}", settings.table)),
+            settings,
+            ttl,
+            seed,
+            brought,
+            warning: None,
+        })
     }
 
     /// The check before each attempt.
@@ -145,6 +167,8 @@ impl Plan {
             Some(_) => Engine::new(capabilities, config),
             None => Engine::unconnected(capabilities, config),
         };
+        #[cfg(feature = "record")]
+        engine.record(&format!("{:?} {}", self.traced.0, self.protocol), &self.traced.1);
         if self.brought {
             engine.open(clock::now());
         }

@@ -1,10 +1,9 @@
 //! The wish for a lock, before a driver asks for it. The drivers' builders are made of it.
 
 use crate::check::Check;
+use crate::engine::Engine;
 use lock_core::config::{Busy, Error, Wait, WithLockError};
-use lock_core::{
-    ClaimError, Engine, Instant, LockId, LockName, Mode, NotAcquired, Timing, Wanted, Which,
-};
+use lock_core::{ClaimError, Instant, LockId, LockName, Mode, NotAcquired, Timing, Wanted, Which};
 use std::sync::Arc;
 use std::time::Duration;
 

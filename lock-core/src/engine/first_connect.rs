@@ -25,6 +25,7 @@ use alloc::vec::Vec;
 
 /// The findings of the first connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Reached {
     /// The timing that the way to the server allows.

@@ -15,6 +15,7 @@ use core::time::Duration;
 
 /// The times after which waits and holds are told of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct WarnAfter {
     /// A wait that has lasted so long leads to [`Event::WaitsLong`].
     pub wait: Option<Duration>,

@@ -15,6 +15,7 @@ use core::time::Duration;
 
 /// The lock, or the locks, that an attempt is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub enum Which {
     /// This one.
     One(LockName),
@@ -26,6 +27,7 @@ pub enum Which {
 
 /// How a lock is wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Wanted {
     /// Where there are no shared locks, every lock is exclusive, and any or all of several always are.
     pub mode: Mode,

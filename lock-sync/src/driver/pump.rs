@@ -5,9 +5,8 @@ use super::{NO_LIMIT, Teller, apart};
 use crate::backend::{Backend, Backends};
 use crate::process::Process;
 use crate::{clock, events};
-use lock_core::{
-    ConnectionId, Dispatch, DispatchId, Engine, Failure, Instant, LostReason, Request,
-};
+use lock_core::{ConnectionId, Dispatch, DispatchId, Failure, Instant, LostReason, Request};
+use lock_shared::engine::Engine;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;

@@ -6,7 +6,8 @@ use crate::backend::Backends;
 use crate::guard::{Granted, HoldState};
 use crate::locks::Progress;
 use crate::{clock, events};
-use lock_core::{Engine, Event, Failure, Holder, Instant, LockId, LockName, LostReason, Release};
+use lock_core::{Event, Failure, Holder, Instant, LockId, LockName, LostReason, Release};
+use lock_shared::engine::{Engine, guard_counts};
 use lock_shared::held::Held;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar};
@@ -164,6 +165,7 @@ impl State {
                     self.within = self.within.max(held.within(self.within));
                     let (valid, teller) = (held.valid_for(), self.teller.clone());
                     let cell = Arc::new(HoldState::new(name, fence, deadline, valid, teller));
+                    guard_counts(&mut self.engine, id, cell.deadline());
                     self.guards.insert(id, cell.clone());
                     self.idle_from = clock::now().after(self.look);
                     let granted = Acquired::Granted(Granted { id, held, cell });
@@ -192,6 +194,7 @@ impl State {
                 Event::Renewed { id, deadline } => {
                     if let Some(cell) = self.guards.get(&id) {
                         cell.renew(deadline);
+                        guard_counts(&mut self.engine, id, cell.deadline());
                         told.push(Told::Renewed(cell.clone()));
                     }
                 }

@@ -6,6 +6,7 @@ use lock_tests::observer::Observer;
 use lock_tests::place::Place;
 use lock_tests::proxy::{Mode, Proxy, eventually, server_of};
 use lock_tests::servers::Kind;
+use lock_tests::traces::{self, Depth};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -108,6 +109,7 @@ fn a_silent_network_means_lost_by_the_deadline(at: At) {
     assert_eq!(guard.release(), Err(ReleaseError::Lost(reason)));
     assert!(began.elapsed() < TTL, "a release is bounded: {:?}", began.elapsed());
     assert!(next.is_held());
+    traces::check(&direct);
 }
 
 fn a_frozen_server_hangs_nobody(at: At) {
@@ -178,6 +180,7 @@ fn an_abandoned_acquire_whose_answer_is_lost_leaks_nothing(at: At) {
             began.elapsed()
         );
     });
+    traces::check(&direct);
 }
 
 fn a_cut_connection_loses_nothing(at: At) {
@@ -190,6 +193,7 @@ fn a_cut_connection_loses_nothing(at: At) {
         assert!(guard.is_held());
     }
     guard.release().expect("still ours");
+    traces::check(&through);
 }
 
 fn an_outage_is_waited_out_without_spinning(at: At) {
@@ -258,6 +262,8 @@ fn a_restart_and_a_crash_in_the_middle_of_everything(at: At) {
     });
     assert!(held.is_held(), "renewed across three restarts");
     held.release().expect("still ours");
+    // A release does not wait for the disk, and may be forgotten in the crash.
+    traces::check_to(&place, Depth::Holds);
 }
 
 fn twenty_waiters_do_not_spin(at: At) {

@@ -85,7 +85,7 @@ impl Row {
     }
 
     /// The place of a claim that is denied. It draws a ticket if it has none that will have its turn.
-    pub(super) fn draw(&mut self, turn: Turn) -> Option<Place> {
+    pub(in super::super) fn draw(&mut self, turn: Turn) -> Option<Place> {
         let (Turn::Of(drawn) | Turn::Loose(drawn)) = turn else { return None };
         let is_good = |ticket: &u64| (self.served + 1..=self.queue).contains(ticket);
         let ticket = drawn.filter(is_good).unwrap_or_else(|| {

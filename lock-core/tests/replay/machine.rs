@@ -1,0 +1,236 @@
+//! Drivers of real engines on the model's table, and the traces that they would leave.
+
+use lock_core::record::{self, Call, Head, Line};
+use lock_core::sim::replay::Trace;
+use lock_core::sim::table::FakeTable;
+use lock_core::sim::{Connection, Server};
+use lock_core::{
+    Config, Dispatch, Engine, Event, Fence, Instant, LockId, LockName, Outcome, Reply, Request,
+    Timing, Wanted, Which, table,
+};
+use std::time::Duration;
+
+/// A mistake of the first driver, or of the server towards it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The engine learns of a request when its answer is there.
+    CountsFromReply,
+    /// The second grant of the first driver has the fence of the first.
+    LowFence,
+    HighFence,
+    /// A lock is granted that the other driver has.
+    SecondGrant,
+    NoRenewal,
+    NoRelease,
+    WrongTicket,
+    WrongHolder,
+    NotOwner,
+}
+
+/// By how much the server's clock is ahead.
+const AHEAD: Duration = Duration::from_secs(1_700_000_000);
+const STEP: Duration = Duration::from_millis(10);
+/// From a request to its execution, and from there to the answer.
+const WAY: Duration = Duration::from_millis(1);
+/// The same for a driver that the way is long to.
+const LONG_WAY: Duration = Duration::from_millis(150);
+
+pub(crate) struct Machine {
+    now: Instant,
+    table: FakeTable,
+    drivers: Vec<Driver>,
+    fault: Option<Fault>,
+}
+
+struct Driver {
+    engine: Engine,
+    trace: Trace,
+    events: Vec<Event>,
+    grants: Vec<Fence>,
+}
+
+impl Machine {
+    pub(crate) fn new(fault: Option<Fault>) -> Self {
+        let (now, table) = (Instant::from_nanos(1_000_000_000), FakeTable::new());
+        Self { now, table, drivers: Vec::new(), fault }
+    }
+
+    pub(crate) fn driver(&mut self) -> usize {
+        let number = self.drivers.len();
+        let capabilities = table::capabilities(&format!("driver {number}"), false);
+        let timing = Timing::new(Duration::from_secs(3)).expect("good");
+        let config = Config::new(timing, 77 + number as u128);
+        let engine = Engine::new(capabilities.clone(), config.clone());
+        let (kind, place) = ("Postgres table".to_string(), "here".to_string());
+        let head = Head { kind, place, connected: true, capabilities, config };
+        let trace = Trace { name: format!("driver {number}"), head, lines: Vec::new() };
+        self.drivers.push(Driver { engine, trace, events: Vec::new(), grants: Vec::new() });
+        number
+    }
+
+    pub(crate) fn want(&mut self, driver: usize) -> LockId {
+        let name = Which::One(LockName::new("a").expect("good"));
+        let wanted = Wanted::default();
+        let id = self.drivers[driver].engine.want(self.now, name.clone(), wanted.clone());
+        self.line(driver, true, Call::Want(name, wanted, id));
+        id
+    }
+
+    pub(crate) fn release(&mut self, driver: usize, id: LockId) {
+        self.drivers[driver].engine.release_after(self.now, id, None);
+        self.line(driver, true, Call::Release(id, None));
+    }
+
+    /// Lets time pass until a driver has heard of such an event.
+    pub(crate) fn pass_until(&mut self, driver: usize, is: impl Fn(&Event) -> bool) {
+        self.drivers[driver].events.clear();
+        for _ in 0..1_000 {
+            self.pass(STEP);
+            if self.drivers[driver].events.iter().any(&is) {
+                return;
+            }
+        }
+        // With a fault, it may never come.
+        assert!(self.fault.is_some(), "it never comes");
+    }
+
+    pub(crate) fn pass(&mut self, time: Duration) {
+        self.now = self.now.after(time);
+        for driver in 0..self.drivers.len() {
+            self.run(driver);
+        }
+    }
+
+    /// Lets so much time pass in small steps.
+    pub(crate) fn pass_for(&mut self, time: Duration) {
+        let until = self.now.after(time);
+        while self.now < until {
+            self.pass(STEP);
+        }
+    }
+
+    pub(crate) fn traces(self) -> Vec<Trace> {
+        self.drivers.into_iter().map(|driver| driver.trace).collect()
+    }
+
+    fn line(&mut self, driver: usize, timed: bool, call: Call) {
+        let now = timed.then_some(self.now);
+        // The recorder reads the clock a little later.
+        self.now = self.now.after(Duration::from_micros(1));
+        self.drivers[driver].trace.lines.push(Line { read: self.now, now, call });
+    }
+
+    fn has(&self, driver: usize, fault: Fault) -> bool {
+        driver == 0 && self.fault == Some(fault)
+    }
+
+    fn run(&mut self, driver: usize) {
+        self.drivers[driver].engine.handle_timeout(self.now);
+        self.line(driver, true, Call::Timeout);
+        loop {
+            self.hear(driver);
+            let closes = self.drivers[driver].engine.poll_close(self.now);
+            self.line(driver, true, Call::PollClose(closes));
+            if !self.ask(driver) {
+                return;
+            }
+        }
+    }
+
+    fn ask(&mut self, driver: usize) -> bool {
+        let late = self.has(driver, Fault::CountsFromReply);
+        let way = if driver == 0 && late { LONG_WAY } else { WAY };
+        let mut early = None;
+        if late {
+            // It was sent, carried out and answered before the engine knows of it.
+            let sent = self.drivers[driver].engine.clone().poll_request(self.now);
+            let Some(sent) = sent else { return false };
+            early = Some(self.carry_out(driver, &sent.request, way));
+        }
+        let dispatch = self.drivers[driver].engine.poll_request(self.now);
+        self.line(driver, true, Call::PollRequest(dispatch.as_ref().map(|one| format!("{one:?}"))));
+        let Some(Dispatch { id, request, .. }) = dispatch else { return false };
+        let reply = early.unwrap_or_else(|| self.carry_out(driver, &request, way));
+        self.drivers[driver].engine.handle_reply(self.now, id, Ok(reply.clone()));
+        self.line(driver, true, Call::Reply(id, Ok(reply)));
+        true
+    }
+
+    fn carry_out(&mut self, driver: usize, request: &Request, way: Duration) -> Reply {
+        self.now = self.now.after(way);
+        let micros = self.now.after(AHEAD).as_micros();
+        let connection = Connection { client: driver, number: 0, id: Default::default() };
+        let lost = matches!(
+            (self.fault.filter(|_| driver == 0), request),
+            (Some(Fault::NoRenewal), Request::Renew { .. })
+                | (Some(Fault::NoRelease), Request::Release { .. })
+        );
+        let server = Instant::from_nanos(micros * 1_000);
+        let reply = if lost {
+            Reply::one(Outcome::Done)
+        } else {
+            self.table.apply(server, connection, request)
+        };
+        self.now = self.now.after(way);
+        self.lie(driver, reply)
+    }
+
+    /// The answer of a server with a fault.
+    fn lie(&mut self, driver: usize, reply: Reply) -> Reply {
+        let (Reply::Outcomes(mut outcomes), fault) = (reply, self.fault) else {
+            panic!("an outcome")
+        };
+        // It denies the second driver only.
+        let fault = fault.filter(|fault| {
+            let second = [Fault::SecondGrant, Fault::WrongTicket, Fault::WrongHolder];
+            (driver == 1) == second.contains(fault)
+        });
+        let grants = &mut self.drivers[driver].grants;
+        for outcome in &mut outcomes {
+            match (outcome, fault) {
+                (Outcome::Granted(fence), Some(Fault::LowFence)) => {
+                    *fence = *grants.first().unwrap_or(fence);
+                    grants.push(*fence);
+                }
+                (Outcome::Granted(fence), Some(Fault::HighFence)) if grants.is_empty() => {
+                    grants.push(*fence);
+                }
+                (Outcome::Granted(fence), Some(Fault::HighFence)) => {
+                    *fence = Fence::new(fence.get() + 60_000_000);
+                }
+                (outcome @ Outcome::Busy(_), Some(Fault::SecondGrant)) => {
+                    let micros = self.now.after(AHEAD).as_micros();
+                    *outcome = Outcome::Granted(Fence::new(micros));
+                }
+                (Outcome::Busy(Some(holder)), Some(Fault::WrongTicket)) => {
+                    holder.place = holder.place.map(|mut place| {
+                        place.ticket += 1;
+                        place
+                    });
+                }
+                (Outcome::Busy(Some(holder)), Some(Fault::WrongHolder)) => {
+                    holder.label = "nobody".to_string();
+                }
+                (outcome @ Outcome::Done, Some(Fault::NotOwner)) => *outcome = Outcome::NotOwner,
+                _ => {}
+            }
+        }
+        Reply::Outcomes(outcomes)
+    }
+
+    fn hear(&mut self, driver: usize) {
+        while let Some(event) = self.drivers[driver].engine.poll_event() {
+            self.line(driver, false, Call::Event(format!("{event:?}")));
+            if let Event::Granted { id, deadline, .. } | Event::Renewed { id, deadline } = event {
+                self.line(driver, false, Call::Guard(id, deadline));
+            }
+            self.drivers[driver].events.push(event);
+        }
+    }
+}
+
+/// The text of a trace.
+pub(crate) fn text(trace: &Trace) -> String {
+    let lines = trace.lines.iter().map(|line| record::write(line) + "\n");
+    std::iter::once(record::write(&trace.head) + "\n").chain(lines).collect()
+}
