@@ -9,6 +9,7 @@ mod docs;
 pub mod drivers;
 pub mod fail_over;
 pub mod galera;
+pub mod history;
 mod kinds;
 pub mod multiplexer;
 pub mod observer;

@@ -16,6 +16,8 @@ pub enum Mode {
     Hole,
     /// The client's bytes pass, the server's answers vanish.
     NoReplies,
+    /// The client's bytes vanish, the server's answers pass.
+    NoRequests,
     /// As [`Hole`](Self::Hole). In addition, the end of a connection on one side is not passed to the other.
     Unplugged,
     /// PostgreSQL's notifications vanish, as in a pooler that has forgotten its listeners. Everything else
@@ -169,6 +171,7 @@ impl Shared {
             let passes = match mode {
                 _ if muted.0.load(Ordering::SeqCst) => false,
                 _ if mode == Mode::NoReplies as u8 => request,
+                _ if mode == Mode::NoRequests as u8 => !request,
                 _ if mode == Mode::NoNotifications as u8 => request || buffer[0] != b'A',
                 _ => mode == Mode::Pass as u8,
             };

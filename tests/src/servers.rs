@@ -60,13 +60,23 @@ impl Server {
 
     /// Starts a server whose clock is `ahead` seconds ahead of the machine's.
     pub fn with_clock(kind: Kind, ahead: i64) -> Self {
-        Self::with(kind.name(), &[("LOCK_SERVERS_CLOCK", &format!("{ahead:+}"))])
+        Self::with_clock_at(kind, &format!("{ahead:+}"))
+    }
+
+    /// Starts a server with a clock of its own: `+60 x1.1` is a minute ahead, and 10 % too fast.
+    pub fn with_clock_at(kind: Kind, clock: &str) -> Self {
+        Self::with(kind.name(), &[("LOCK_SERVERS_CLOCK", clock)])
     }
 
     /// Sets that clock.
     pub fn set_clock(&self, ahead: i64) {
+        self.set_clock_at(&format!("{ahead:+}"));
+    }
+
+    /// Sets that clock and its rate. The rate counts from the server's start.
+    pub fn set_clock_at(&self, clock: &str) {
         let (new, file) = (self.folder().join("clock.new"), self.folder().join("clock"));
-        std::fs::write(&new, format!("{ahead:+}\n")).expect("written");
+        std::fs::write(&new, format!("{clock}\n")).expect("written");
         std::fs::rename(new, file).expect("in its place");
     }
 
