@@ -31,6 +31,10 @@ statements:
 model scale="50":
     LOCK_MODEL_SCALE={{scale}} cargo test --release -p lock-core --test model -- --nocapture
 
+# real clients under faults that a seed draws, each a process, and a checker of what they saw
+histories *args:
+    tests/histories {{args}}
+
 # a release's files in target/dist, tested by an install in an empty root and by the quick start there
 release *archs:
     tests/release {{archs}}

@@ -1,12 +1,16 @@
 //! The checker of histories.
 
+mod summary;
 #[cfg(test)]
 mod tests;
+mod violation;
+
+pub use summary::Summary;
+pub use violation::Violation;
 
 use super::records::{Ended, Record, records};
 use super::{Event, What};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
 /// What a history must keep to.
@@ -23,111 +27,6 @@ impl Bounds {
     /// Those for a TTL.
     pub fn of(ttl: Duration) -> Self {
         Self { told: Duration::from_secs(2), grant: Duration::from_secs(30) + ttl * 9 }
-    }
-}
-
-/// A promise that was broken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Violation {
-    /// Two valid holds of one name at once.
-    Overlap { name: String, first: String, second: String, for_ns: u64 },
-    /// A fence that is not greater than an earlier one.
-    Fence { name: String, who: String, fence: u64, before: u64 },
-    /// A permit beyond the number of them.
-    Permit { name: String, who: String },
-    /// A holder that was told of its loss too late, or never.
-    ToldLate { name: String, who: String, fence: u64, late_ns: Option<u64> },
-    /// A lock that was held after its holder was told of its loss.
-    Revived { name: String, who: String, fence: u64 },
-    /// A client without a lock for too long after a fault.
-    Starved { who: String, healed_at: u64 },
-    /// A call that does not return.
-    Hung { who: String, since: u64 },
-    /// A client that ended by itself.
-    Exited { who: String },
-    /// A history that shows nothing.
-    Empty(&'static str),
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = Duration::from_nanos;
-        match self {
-            Self::Overlap { name, first, second, for_ns } => {
-                write!(f, "{first} and {second} held {name} at once for {:?}", time(*for_ns))
-            }
-            Self::Fence { name, who, fence, before } => {
-                write!(f, "{who} got {name} with the fence {fence} after one with {before}")
-            }
-            Self::Permit { name, who } => write!(f, "{who} got {name}"),
-            Self::ToldLate { name, who, fence, late_ns: Some(late) } => {
-                write!(f, "{who} was told that {name} ({fence}) is lost {:?} late", time(*late))
-            }
-            Self::ToldLate { name, who, fence, late_ns: None } => {
-                write!(f, "{who} was never told that {name} ({fence}) is lost")
-            }
-            Self::Revived { name, who, fence } => {
-                write!(f, "{who} held {name} ({fence}) after it was told that it is lost")
-            }
-            Self::Starved { who, healed_at } => {
-                write!(
-                    f,
-                    "{who} got no lock for too long after the fault that ended at {healed_at}"
-                )
-            }
-            Self::Hung { who, since } => {
-                write!(f, "{who}: a call of {since} did not return in time")
-            }
-            Self::Exited { who } => write!(f, "{who} ended by itself"),
-            Self::Empty(what) => write!(f, "no {what}"),
-        }
-    }
-}
-
-/// The figures of a history.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// Grants, by the client's kind.
-    pub grants: BTreeMap<String, usize>,
-    /// Faults, by their kind.
-    pub faults: BTreeMap<String, usize>,
-    /// Holders that were told of a loss.
-    pub losses: usize,
-    /// Holds that overlapped.
-    pub overlaps: usize,
-    /// The latest word of a loss, after its deadline.
-    pub latest_word: Duration,
-    /// From the end of each fault to the next grant.
-    pub next: Vec<Duration>,
-    /// From the end of each fault until each client had got a lock.
-    pub every: Vec<Duration>,
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counts = |of: &BTreeMap<String, usize>| {
-            of.iter().map(|(kind, count)| format!("{kind} {count}")).collect::<Vec<_>>().join(", ")
-        };
-        let spread = |times: &[Duration]| {
-            let mut times = times.to_vec();
-            times.sort();
-            let at = |index: usize| times.get(index).map_or(0, Duration::as_millis);
-            format!("p50 {} ms, max {} ms", at(times.len() / 2), at(times.len().saturating_sub(1)))
-        };
-        let faults: usize = self.faults.values().sum();
-        let grants: usize = self.grants.values().sum();
-        write!(
-            f,
-            "{faults} faults ({}); {grants} grants ({}); {} losses told, the latest {} ms after its deadline; {} overlaps; after a fault: next grant {}, every client {}",
-            counts(&self.faults),
-            counts(&self.grants),
-            self.losses,
-            self.latest_word.as_millis(),
-            self.overlaps,
-            spread(&self.next),
-            spread(&self.every),
-        )
     }
 }
 

@@ -94,9 +94,8 @@ impl Fault {
             4..7 => Target::Client(client),
             _ => Target::All(client),
         };
-        let after = dice.time(Duration::ZERO, ttl / 2);
-        let longest = if ttl > Duration::from_secs(5) { ttl * 2 } else { ttl * 4 };
-        let time = dice.time(ttl / 4, longest);
+        let after = dice.time(Duration::ZERO, Duration::from_millis(500));
+        let time = dice.time(ttl / 4, ttl * 2);
         let delay = dice.time(Duration::from_millis(20), Duration::from_millis(240));
         let delay = if dice.below(4) == 0 { delay } else { Duration::ZERO };
         let clock = (dice.below(7200) as i64 - 3600, 85 + dice.below(31));

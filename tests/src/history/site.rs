@@ -25,7 +25,8 @@ pub struct Site {
     pub place: Place,
     /// The server. None for a file.
     pub server: Option<Server>,
-    /// The TTL of its locks: the shortest that there is.
+    /// The TTL of its locks: a short one. A quarter of the time that a lease counts is enough for a request, also on a busy
+    /// machine, or else nobody gets a lock.
     pub ttl: Duration,
     /// Whether the server's clock may be set.
     observed: bool,
@@ -37,7 +38,7 @@ impl Site {
     /// # Errors
     /// There is none of this name.
     pub fn open(name: &str) -> Result<Self, String> {
-        let second = Duration::from_secs(1);
+        let [second, short, long] = [1, 2, 10].map(Duration::from_secs);
         let (server, observed) = match name {
             "sqlite" => {
                 let place = Place::sqlite();
@@ -55,9 +56,9 @@ impl Site {
             _ => return Err(format!("there is no place {name}; there are {}", ALL.join(", "))),
         };
         let (place, ttl) = match name {
-            "postgres-advisory" => (Place::advisory_at(server.url()), second),
-            "consul" => (Place::consul_at(server.url()), second * 10),
-            _ => (Place::at(server.url()), second),
+            "postgres-advisory" => (Place::advisory_at(server.url()), short),
+            "consul" => (Place::consul_at(server.url()), long),
+            _ => (Place::at(server.url()), short),
         };
         Ok(Self { place, server: Some(server), ttl, observed })
     }

@@ -13,6 +13,7 @@ mod deaf;
 mod elections;
 mod fail_over;
 mod forked;
+mod histories;
 mod hostile_consul;
 mod impostors;
 mod late_answers;

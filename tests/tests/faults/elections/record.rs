@@ -1,17 +1,11 @@
 //! The record of who led when: a file to which each member adds a line while it leads.
 
-use rustix::time::{ClockId, clock_gettime};
+pub(super) use lock_tests::history::now;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::Path;
 use std::time::Duration;
-
-/// Nanoseconds on a clock that all processes of this machine have, and that goes on while one is stopped.
-pub(super) fn now() -> u64 {
-    let now = clock_gettime(ClockId::Boottime);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
-}
 
 /// The record as a member writes it.
 pub(super) struct Pen {
