@@ -9,14 +9,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 const USAGE: &str =
-    "histories run PLACE CYCLES SEED FILE [reply|cached|guardian]\nhistories check FILE";
+    "histories run PLACE CYCLES SEED FILE [no|reply|cached|guardian [TTL]]\nhistories check FILE";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match words[..] {
-        ["run", place, cycles, seed, file] => trial(place, cycles, seed, file, "no"),
-        ["run", place, cycles, seed, file, broken] => trial(place, cycles, seed, file, broken),
+        ["run", place, cycles, seed, file] => trial([place, cycles, seed, file, "no", ""]),
+        ["run", place, cycles, seed, file, bug] => trial([place, cycles, seed, file, bug, ""]),
+        ["run", place, cycles, seed, file, bug, ttl] => {
+            trial([place, cycles, seed, file, bug, ttl])
+        }
         ["check", file] => judge(Path::new(file)),
         ["client", ..] => {
             Client::of(&args[1..]).ok_or_else(|| USAGE.to_string()).map(|it| it.run())
@@ -37,10 +40,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn trial(place: &str, cycles: &str, seed: &str, file: &str, broken: &str) -> Result<(), String> {
+fn trial([place, cycles, seed, file, broken, ttl]: [&str; 6]) -> Result<(), String> {
     let numbers = (cycles.parse().ok(), seed.parse().ok(), Broken::of(broken));
     let (Some(cycles), Some(seed), Some(broken)) = numbers else { return Err(USAGE.to_string()) };
-    run(&Settings { place: place.to_string(), cycles, seed, broken }, Path::new(file))?;
+    // In seconds.
+    let ttl = ttl.parse().ok().map(Duration::from_secs);
+    run(&Settings { place: place.to_string(), cycles, seed, broken, ttl }, Path::new(file))?;
     judge(Path::new(file))
 }
 

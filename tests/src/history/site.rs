@@ -37,12 +37,12 @@ impl Site {
     ///
     /// # Errors
     /// There is none of this name.
-    pub fn open(name: &str) -> Result<Self, String> {
-        let [second, short, long] = [1, 2, 10].map(Duration::from_secs);
+    pub fn open(name: &str, ttl: Option<Duration>) -> Result<Self, String> {
+        let [short, long] = [2, 10].map(|seconds| ttl.unwrap_or(Duration::from_secs(seconds)));
         let (server, observed) = match name {
             "sqlite" => {
                 let place = Place::sqlite();
-                return Ok(Self { place, server: None, ttl: second, observed: false });
+                return Ok(Self { place, server: None, ttl: short, observed: false });
             }
             // A server whose clock runs faster than ours, within what is promised.
             "postgres" => (Server::with_clock_at(Kind::Postgres, "+0 x1.1"), false),

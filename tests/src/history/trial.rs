@@ -27,6 +27,8 @@ pub struct Settings {
     pub seed: u64,
     /// The bug of its clients.
     pub broken: Broken,
+    /// The TTL of its locks. None for 2 s; 10 s in Consul.
+    pub ttl: Option<Duration>,
 }
 
 /// A client's process, and its network.
@@ -53,8 +55,8 @@ struct Trial<'a> {
 /// # Errors
 /// There is no such place.
 pub fn run(settings: &Settings, path: &Path) -> Result<(), String> {
-    let Settings { place, cycles, seed, broken } = settings;
-    let site = Site::open(place)?;
+    let Settings { place, cycles, seed, broken, ttl } = settings;
+    let site = Site::open(place, *ttl)?;
     let namespaces = site.server.is_some() && has_namespaces();
     let pen = Pen::new(path, "trial");
     let network = if namespaces { "namespaces" } else { "proxies" };
