@@ -96,11 +96,11 @@ impl Client {
         }
     }
 
-    /// The next name, the number of its permits, and for how long it is wanted: now and then past a renewal.
+    /// The next name, the number of its permits, and for how long it is wanted: now and then for longer than a lease.
     fn draw(&self, dice: &mut Dice) -> (&'static str, u32, Duration) {
         let (name, permits) = NAMES[dice.below(NAMES.len() as u64) as usize];
         let long = dice.below(4) == 0;
-        let longest = if long { self.ttl } else { Duration::from_millis(60) };
+        let longest = if long { self.ttl + self.ttl.min(PAUSE * 400) } else { PAUSE * 6 };
         (name, permits, dice.time(Duration::from_millis(5), longest))
     }
 
