@@ -153,7 +153,7 @@ impl Client {
             return pen.write(now(), What::Denied("lost at once".to_string()));
         };
         pen.write(began, What::Grant(hold(Some(until))));
-        if self.broken == Broken::No {
+        if matches!(self.broken, Broken::No | Broken::Guardian) {
             let (pen, lost) = (pen.clone(), hold(None));
             guard.on_lost(move |_| pen.write(now(), What::Lost(lost)));
         }
