@@ -46,5 +46,8 @@ crates:
 
 # fuzz a target for some seconds; what it finds interesting is kept only until it ends
 fuzz target seconds="60":
-    found=$(mktemp -d) && trap 'rm -rf "$found"' EXIT && \
-        cargo fuzz run -s none {{target}} "$found" fuzz/corpus/{{target}} -- -max_total_time={{seconds}}
+    fuzz/run {{seconds}} {{target}}
+
+# fuzz all targets, each for some seconds, and print a row for each
+fuzz-all seconds="3600":
+    fuzz/run {{seconds}}

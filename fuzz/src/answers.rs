@@ -4,17 +4,15 @@ mod agent;
 
 use agent::{Agent, SECRET};
 use lock_core::{Failure, Fence, LostReason};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long an acquire waits.
 const LIMIT: Duration = Duration::from_millis(200);
 /// How long some locks are held: more than a third of their TTL, so they are renewed.
 const HOLD: Duration = Duration::from_millis(400);
-/// More than all of it takes on any machine.
-const ENDS: Duration = Duration::from_secs(60);
 
 /// Sends any answers to a driver that acquires a lock, renews it and releases it. There must be no panic, in any thread, and no lock that the
-/// answers do not grant. Each error is one line without the token.
+/// answers do not grant. Each error is one line without the token. The fuzzer's own limit finds what does not end.
 ///
 /// The first byte chooses the driver, and whether the lock is held until it is renewed. The rest is answers, between zero bytes: see
 /// [`Agent`].
@@ -24,7 +22,6 @@ pub fn consul_answers(bytes: &[u8]) {
     }
     let (first, answers) = bytes.split_first().unwrap_or((&0, &[]));
     let holds = first & 0b1_1110 == 0b1_1110;
-    let began = Instant::now();
     let agent = Agent::start(answers);
     let url = agent.url();
     if first & 1 == 0 {
@@ -33,7 +30,6 @@ pub fn consul_answers(bytes: &[u8]) {
         on_tokio(&agent, &url, holds)
     };
     agent.stop();
-    assert!(began.elapsed() < ENDS, "{:?}", began.elapsed());
 }
 
 fn blocking(agent: &Agent, url: &str, holds: bool) {

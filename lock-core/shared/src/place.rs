@@ -122,7 +122,10 @@ impl Place {
             #[cfg(feature = "sqlite")]
             Self::Sqlite(path) => {
                 let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-                format!("sqlite:{}", escaped(&path.to_string_lossy()))
+                let path = path.to_string_lossy();
+                // The first two slashes of a URL are not the path's.
+                let slashes = if path.starts_with("//") { "//" } else { "" };
+                format!("sqlite:{slashes}{}", escaped(&path))
             }
             #[cfg(not(any(
                 feature = "consul",
@@ -213,6 +216,8 @@ mod tests {
             ),
             ("sqlite:/var/lib/./a%3F%20b.db?label=x", "sqlite:/var/lib/a%3F%20b.db"),
             ("sqlite:///var/é.db", "sqlite:/var/é.db"),
+            ("sqlite:////var/a.db", "sqlite:////var/a.db"),
+            ("postgres://h:7/d?hostaddr=::1", "postgres://[::1]:7/d"),
         ] {
             assert_eq!(shown(url), place, "{url}");
             assert_eq!(shown(place), place, "{url}");

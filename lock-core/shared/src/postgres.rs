@@ -15,6 +15,7 @@ use env::Parameters;
 use lock_core::config::ConfigError;
 use lock_core::sql::postgres::session_options;
 use passfile::Passfile;
+use std::net::IpAddr;
 use std::time::Duration;
 pub use tokio_postgres::config::Host;
 
@@ -121,9 +122,13 @@ impl Server {
             .collect();
         // An address replaces the host's name.
         for (at, address) in config.get_hostaddrs().iter().enumerate() {
+            let address = match address {
+                IpAddr::V4(address) => address.to_string(),
+                IpAddr::V6(address) => format!("[{address}]"),
+            };
             match hosts.get_mut(at) {
-                Some(host) => *host = address.to_string(),
-                None => hosts.push(address.to_string()),
+                Some(host) => *host = address,
+                None => hosts.push(address),
             }
         }
         let ports = config.get_ports();
