@@ -1,7 +1,7 @@
 //! Late answers, stopped processes, and panics over an answer.
 
 use super::*;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 
 const LATE: Duration = Duration::from_millis(250);
 const SOON: Duration = Duration::from_secs(20);
@@ -52,6 +52,60 @@ async fn a_callback_for_a_loss_that_has_happened_runs_at_once() {
         guard.on_lost(move |reason| tell.send(reason).expect("heard"));
         assert_eq!(told.recv_timeout(SOON), Ok(lost.clone()));
     }
+}
+
+/// The runtime is held up at the end of a lease that was renewed before.
+#[tokio::test]
+async fn a_callback_runs_by_the_deadline_of_the_last_renewal() {
+    let guard = start(4, &mute_after(3)).lock("a").await.expect("free");
+    let (tell, told) = channel();
+    guard.on_lost(move |reason| tell.send(reason).expect("heard"));
+    // The thread has looked at the first deadline, which was not the last.
+    tokio::time::sleep(guard.valid_for() + Duration::from_millis(50)).await;
+    assert!(guard.is_held());
+    let reason = told.recv_timeout(SOON);
+    assert!(matches!(reason, Ok(LostReason::Deadline { .. })), "{reason:?}");
+}
+
+/// A future for the loss keeps the state of the hold, but not what callbacks own.
+#[tokio::test]
+async fn after_a_release_no_callback_runs_and_nothing_of_it_is_left() {
+    for is_dropped in [true, false] {
+        let guard = start(30, &Fake::default()).lock("a").await.expect("free");
+        let lost = guard.lost();
+        let (tell, told) = channel();
+        guard.on_lost(move |reason| tell.send(reason).expect("heard"));
+        match is_dropped {
+            true => drop(guard),
+            false => guard.release().await.expect("ours"),
+        }
+        assert_eq!(told.recv_timeout(SOON), Err(RecvTimeoutError::Disconnected));
+        assert!(tokio::time::timeout(LATE, lost).await.is_err(), "it never is");
+    }
+}
+
+/// The server would confirm the release.
+#[tokio::test]
+async fn the_release_of_a_lost_lock_tells_of_the_loss() {
+    let fake = mute_after(1);
+    let guard = start(1, &fake).lock("a").await.expect("free");
+    let lost = guard.lost().await;
+    fake.0.answers.as_ref().expect("some").add_permits(9);
+    assert_eq!(guard.release().await, Err(ReleaseError::Lost(lost)));
+    until(|| fake.0.ended.lock().expect("unpoisoned").contains(&"release")).await;
+}
+
+#[tokio::test]
+async fn a_release_without_an_answer_says_so() {
+    let fake = mute_after(1);
+    let [second, day] = [1, 86_400].map(Duration::from_secs);
+    let timing = Timing::new(day).and_then(|timing| timing.with_request(second)).expect("good");
+    let engine = Engine::new(table::capabilities("me", false), Config::new(timing, 1));
+    let driver = Driver::start(engine, One(Some(fake.clone())), day);
+    let locks = Locks::with(driver, Check::default());
+    let guard = locks.lock("a").await.expect("free");
+    let released = tokio::time::timeout(SOON, guard.release()).await.expect("bounded in time");
+    assert!(matches!(released, Err(ReleaseError::Unconfirmed { .. })), "{released:?}");
 }
 
 /// Gives so many answers.

@@ -4,7 +4,9 @@ use super::*;
 use crate::clock;
 use crate::driver::pool::ConnectionPool;
 use crate::driver::pump::Locked;
+use crate::guard::HoldState;
 use lock_core::{ConnectionId, LockName};
+use std::sync::mpsc::RecvTimeoutError;
 
 const LATE: Duration = Duration::from_millis(250);
 const SECOND: Duration = Duration::from_secs(1);
@@ -69,6 +71,95 @@ fn a_callback_for_a_loss_that_has_happened_runs_at_once() {
         assert_eq!(told.recv_timeout(SOON).ok(), guard.lost_reason());
     }
     drop(driver);
+}
+
+/// By another reason than the deadline, which a wait would find by itself. The least of several tries, for a busy
+/// machine delays some.
+#[test]
+fn a_wait_for_the_loss_is_woken_by_it() {
+    let (guards, driver, ..) = held::<5>(30 * SECOND);
+    let cells: Vec<_> = driver.shared.lock().expect("alive").guards.values().cloned().collect();
+    let woken_after = |(guard, cell): (crate::Guard, Arc<HoldState>)| {
+        let waiter = std::thread::spawn(move || (guard.wait_lost(SOON), clock::now()));
+        std::thread::sleep(Duration::from_millis(50));
+        let lost = clock::now();
+        cell.lose(LostReason::Taken);
+        let (reason, woken) = waiter.join().expect("no panic");
+        assert_eq!(reason, Some(LostReason::Taken));
+        woken.since(lost)
+    };
+    let least = guards.into_iter().zip(cells).map(woken_after).min();
+    assert!(least < Some(SECOND / 2), "{least:?}");
+}
+
+/// The server would confirm the release.
+#[test]
+fn the_release_of_a_lost_lock_tells_of_the_loss() {
+    let ([guard], _driver, _locks, script) = held::<1>(SECOND);
+    script.mute.store(true, SeqCst);
+    let lost = guard.wait_lost(SOON).expect("lost");
+    script.mute.store(false, SeqCst);
+    assert_eq!(guard.release(), Err(ReleaseError::Lost(lost)));
+    assert!(soon(|| script.has_done("release")), "what the server may still hold");
+}
+
+#[test]
+fn a_release_without_an_answer_says_so() {
+    let (_driver, locks, script) = start_with::<false>(hasty());
+    let guard = locks.lock("a").expect("free");
+    script.mute.store(true, SeqCst);
+    let released = apart("a release", move || guard.release());
+    assert!(matches!(released, Err(ReleaseError::Unconfirmed { .. })), "{released:?}");
+}
+
+/// An event in a subscriber's queue keeps the state of the hold, but not what callbacks own.
+#[test]
+fn after_a_release_no_callback_runs_and_nothing_of_it_is_left() {
+    let ends: [fn(crate::Guard); 3] =
+        [|guard| guard.release().expect("ours"), |guard| guard.release_in_background(), drop];
+    for end in ends {
+        let ([guard], driver, ..) = held::<1>(30 * SECOND);
+        let cell = driver.shared.lock().expect("alive").guards.values().next().cloned();
+        let cell = cell.expect("held");
+        let (tell, told) = channel();
+        guard.on_lost(move |reason| tell.send(reason).expect("heard"));
+        end(guard);
+        cell.lose(LostReason::Taken);
+        assert_eq!(told.recv_timeout(SOON), Err(RecvTimeoutError::Disconnected));
+    }
+}
+
+#[test]
+fn between_requests_none_is_in_flight() {
+    let (driver, locks, script) = start::<false>();
+    *script.pause.lock().expect("unpoisoned") = Duration::from_millis(300);
+    let asking = locks.clone();
+    let asks = std::thread::spawn(move || asking.try_lock("a").map(drop));
+    assert!(soon(|| script.has_done("acquire")));
+    let mut in_flight = true;
+    locks.between_requests(|| {
+        in_flight = driver.shared.lock().expect("alive").pool.is_asking();
+    });
+    assert!(!in_flight);
+    assert_eq!(apart("a caller", move || asks.join().expect("no panic")), Ok(()));
+}
+
+/// No request is made meanwhile, whose answer would wake the waiter.
+#[test]
+fn a_close_wakes_a_waiter() {
+    let (driver, locks, script) = start::<false>();
+    script.busy.store(true, SeqCst);
+    let (waiting, (tell, told)) = (locks.clone(), channel());
+    std::thread::spawn(move || tell.send(waiting.lock("a").map(drop)));
+    assert!(soon(|| script.has_done("denied")));
+    locks.between_requests(|| {
+        assert!(soon(|| driver
+            .shared
+            .lock()
+            .is_ok_and(|state| state.callers.values().any(|c| c.asleep))));
+        locks.close();
+        assert_eq!(told.recv_timeout(SOON), Ok(Err(Error::Closed)));
+    });
 }
 
 /// The server has executed the request, and nobody wants the lock any more by the time of the panic.
