@@ -291,6 +291,28 @@ fn a_waiter_gets_the_lock_in_the_new_file() {
     }
 }
 
+/// The claim waits for another's transaction meanwhile, and is carried out in the file that was opened.
+#[test]
+fn a_grant_counts_only_in_the_file_that_others_find_by_then() {
+    for driver in DRIVERS {
+        for &(what, happens) in &MISHAPS[..5] {
+            let folder = Folder::new();
+            let locks = folder.locks(driver, "a.db").expect("connected");
+            locks.lock("a").expect("taken").release().expect("ours");
+            let other = Connection::open(folder.path("a.db")).expect("opened");
+            other.execute_batch("BEGIN IMMEDIATE").expect("begun");
+            let waiting = std::thread::spawn(move || locks.try_lock_for("a", SOON));
+            std::thread::sleep(Duration::from_millis(200));
+            happens(&folder);
+            other.execute_batch("ROLLBACK").expect("ended");
+            let guard = waiting.join().expect("no panic").expect(what).expect("nobody has it");
+            let theirs = folder.locks(driver, "a.db").expect("connected");
+            assert!(theirs.try_lock("a").expect("asked").is_none(), "{what}: two are inside");
+            guard.release().expect("still there");
+        }
+    }
+}
+
 #[test]
 fn a_folder_that_is_moved_away_takes_its_locks_along() {
     for driver in DRIVERS {
