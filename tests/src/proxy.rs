@@ -44,8 +44,12 @@ struct Shared {
     connections: AtomicUsize,
     requests: AtomicUsize,
     open: Mutex<Vec<TcpStream>>,
+    /// All connections.
+    carried: Mutex<Vec<Arc<Muted>>>,
     /// Connections on which a client has sent LISTEN.
     listening: Mutex<Vec<Arc<Muted>>>,
+    /// Text in clients' bytes, and its replacement of the same length.
+    rewritten: Mutex<Option<(&'static [u8], &'static [u8])>>,
     refuse: AtomicU8,
     /// Delay of bytes in each direction, in milliseconds.
     delay: AtomicU64,
@@ -67,7 +71,9 @@ impl Proxy {
             connections: AtomicUsize::new(0),
             requests: AtomicUsize::new(0),
             open: Mutex::default(),
+            carried: Mutex::default(),
             listening: Mutex::default(),
+            rewritten: Mutex::default(),
             refuse: AtomicU8::new(0),
             delay: AtomicU64::new(0),
         });
@@ -86,6 +92,7 @@ impl Proxy {
                 let (there, back) = (proxy.clone(), proxy.clone());
                 let muted = Arc::new(Muted::default());
                 let also = muted.clone();
+                proxy.carried.lock().expect("unpoisoned").push(muted.clone());
                 std::thread::spawn(move || there.carry(client, up, true, &muted));
                 std::thread::spawn(move || back.carry(upstream, down, false, &also));
             }
@@ -130,6 +137,20 @@ impl Proxy {
         self.shared.listening.lock().expect("unpoisoned").len()
     }
 
+    /// Stops forwarding on the connections of now, in both directions. They stay open.
+    pub fn mute(&self) {
+        for muted in self.shared.carried.lock().expect("unpoisoned").iter() {
+            muted.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Replaces a text in clients' bytes by another of the same length, from now on.
+    pub fn rewrite(&self, text: &'static str, by: &'static str) {
+        assert_eq!(text.len(), by.len());
+        let rewritten = (text.as_bytes(), by.as_bytes());
+        *self.shared.rewritten.lock().expect("unpoisoned") = Some(rewritten);
+    }
+
     /// Stops forwarding on those connections, in both directions. They stay open.
     pub fn mute_listening(&self) {
         for muted in self.shared.listening.lock().expect("unpoisoned").iter() {
@@ -165,6 +186,12 @@ impl Shared {
                 if let Some(own) = answer.as_ref().and_then(|answer| answer(&buffer[..read])) {
                     let _ = from.write_all(&own);
                     continue;
+                }
+            }
+            if request && let Some((text, by)) = *self.rewritten.lock().expect("unpoisoned") {
+                let found = buffer[..read].windows(text.len()).position(|bytes| bytes == text);
+                if let Some(at) = found {
+                    buffer[at..at + by.len()].copy_from_slice(by);
                 }
             }
             let mode = self.mode.load(Ordering::SeqCst);

@@ -50,3 +50,53 @@ impl<C: Send + 'static> Factory<C> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::pending;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    #[tokio::test]
+    async fn errors_and_panics_are_told_and_the_next_call_may_succeed() {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let make = move || {
+            let call = calls.fetch_add(1, Ordering::SeqCst);
+            async move {
+                match call {
+                    0 => Err("no\nway"),
+                    1 => panic!("on purpose"),
+                    call => Ok(call),
+                }
+            }
+        };
+        let factory = Factory::new(make, |call| call);
+        assert_eq!(factory.make(SOON).await, Err(Failure::NotSent("no way".to_string())));
+        assert_eq!(factory.make(SOON).await, Err(panicked()));
+        assert_eq!(factory.make(SOON).await, Ok(2));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_hangs_is_dropped() {
+        let called = Arc::new(());
+        let calls = called.clone();
+        let make = move || {
+            let call = calls.clone();
+            async move {
+                pending::<()>().await;
+                Ok::<_, Fault>(drop(call))
+            }
+        };
+        let factory = Factory::new(make, |()| ());
+        let made = timeout(SOON, factory.make(Duration::from_millis(20))).await;
+        assert_eq!(made, Ok(Err(late())));
+        let is_dropped = async {
+            while Arc::strong_count(&called) > 2 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(SOON, is_dropped).await.expect("dropped");
+    }
+}

@@ -103,4 +103,56 @@ mod tests {
             while told.try_recv().is_ok() {}
         }
     }
+
+    /// An agent at 127.0.0.2 that answers each request so.
+    #[cfg(feature = "consul")]
+    fn agent(answer: &'static str) -> u16 {
+        use std::io::{Read, Write};
+        let server = TcpListener::bind("127.0.0.2:0").expect("a port");
+        let port = server.local_addr().expect("bound").port();
+        thread::spawn(move || {
+            for mut stream in server.incoming().flatten() {
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        });
+        port
+    }
+
+    /// There is no lock.
+    #[cfg(feature = "consul")]
+    const NONE: &str = "HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
+    #[test]
+    #[cfg(feature = "consul")]
+    fn an_agent_that_moved_is_found_by_the_next_request() {
+        let port = agent(NONE);
+        known("moves.invalid", &["127.0.0.3"]);
+        let url = format!("consul://moves.invalid:{port}?sslmode=disable");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(async {
+            let mut admin = Admin::connect(&url).await.expect("nothing is asked");
+            admin.list().await.expect_err("nobody is there");
+            known("moves.invalid", &["127.0.0.2"]);
+            assert_eq!(admin.list().await.map(|all| all.len()), Ok(0));
+        });
+    }
+
+    /// It has no way to the leader, or it goes away in the middle of a request, which it may have executed.
+    #[test]
+    #[cfg(feature = "consul")]
+    fn an_agent_that_is_broken_is_passed_over_by_the_next_request() {
+        let no_leader = "HTTP/1.1 500 No cluster leader\r\nContent-Length: 0\r\n\r\n";
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        for answer in [no_leader, ""] {
+            let (broken, next) = (agent(answer), agent(NONE));
+            let url = format!("consul://127.0.0.2:{broken},127.0.0.2:{next}?sslmode=disable");
+            runtime.block_on(async {
+                let mut admin = Admin::connect(&url).await.expect("nothing is asked");
+                admin.list().await.expect_err(answer);
+                assert_eq!(admin.list().await.map(|all| all.len()), Ok(0), "{answer}");
+            });
+        }
+    }
 }

@@ -29,4 +29,26 @@ mod tests {
         std::thread::sleep(Duration::from_millis(20));
         assert!(now().since(before) >= Duration::from_millis(20));
     }
+
+    /// In a namespace whose boot clock is far ahead of its monotonic clock, as after a long suspension.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn suspended_time_counts() {
+        const INSIDE: &str = "LOCK_TEST_SUSPENDED";
+        if std::env::var_os(INSIDE).is_some() {
+            let running = clock_gettime(ClockId::Monotonic).tv_sec;
+            let running = Duration::from_secs(u64::try_from(running).expect("positive"));
+            let now = now().since(Instant::from_nanos(0));
+            assert!(now > running + Duration::from_secs(900_000), "{now:?}");
+            return;
+        }
+        let own = std::env::current_exe().expect("there is one");
+        let status = std::process::Command::new("unshare")
+            .args(["--user", "--map-root-user", "--time", "--boottime", "1000000", "--"])
+            .arg(own)
+            .args(["--exact", "clock::tests::suspended_time_counts"])
+            .env(INSIDE, "1")
+            .status();
+        assert!(status.expect("util-linux").success());
+    }
 }

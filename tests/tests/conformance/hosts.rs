@@ -3,7 +3,7 @@
 use lock_sync::Error;
 use lock_tests::drivers::{Driven, Driver, Locks};
 use lock_tests::place::Place;
-use lock_tests::proxy::server_of;
+use lock_tests::proxy::{Proxy, server_of};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -132,4 +132,40 @@ fn a_dead_host_takes_no_time(at: At) {
     let Some(Error::Unavailable(told)) = locks.err() else { panic!("it connected") };
     assert!(told.contains("none of the hosts can be used: 127.0.0.1:1"), "{told}");
     assert!(told.contains("127.0.0.1:2: "), "{told}");
+}
+
+/// A question of a client's about what its server takes, and one to which the answer is that it takes no writes.
+const ASKS: [(&str, &str, &str); 2] = [
+    ("postgres", "SHOW transaction_read_only", "SELECT 'on'               "),
+    ("mysql", "CAST(@@GLOBAL.read_only AS CHAR)", "CAST(1                  AS CHAR)"),
+];
+
+fn a_host_that_takes_no_writes_is_passed_over(At(place, driver): At) {
+    let direct = place();
+    let server = server_of(direct.url());
+    // A login without TLS is possible after one with TLS.
+    direct.locks(LIMIT).lock("a").expect("taken").release().expect("released");
+    let proxy = Proxy::start(&server);
+    for (scheme, asks, instead) in ASKS {
+        if direct.url().replace("mariadb:", "mysql:").starts_with(scheme) {
+            proxy.rewrite(asks, instead);
+        }
+    }
+    let hosts = format!("{},{server}", server_of(&proxy.url(direct.url())));
+    let url = direct.url().replace(&server, &hosts);
+    let writes = if url.starts_with("postgres") { "&target_session_attrs=read-write" } else { "" };
+    let place = Driven::new(driver, direct.through(&format!("{url}?sslmode=disable{writes}")));
+    let locks = place.try_labelled(Duration::from_secs(30), "").expect("by the second host");
+    assert!(locks.lock("a").expect("taken").is_held());
+    assert!(proxy.connections() > 0, "the first was asked");
+}
+
+mod read_only {
+    use super::*;
+    hosts! { postgres, postgres, "needs a PostgreSQL server: tests/run starts one":
+    a_host_that_takes_no_writes_is_passed_over }
+    hosts! { mysql, mysql, "needs a MySQL server: tests/run starts one":
+    a_host_that_takes_no_writes_is_passed_over }
+    hosts! { mariadb, mariadb, "needs a MariaDB server: tests/run starts one":
+    a_host_that_takes_no_writes_is_passed_over }
 }

@@ -2,7 +2,7 @@
 
 use crate::places::{SOON, TTL};
 use lock_sync::{ClaimError, Error, Progress};
-use lock_tests::drivers::{Admin, Driven, Driver};
+use lock_tests::drivers::{Admin, Driven, Driver, Guard};
 use lock_tests::proxy::eventually;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -20,18 +20,24 @@ fn kept(refused: Option<Error>) -> Duration {
     }
 }
 
-/// Neither to another process nor to the same, by a release as by a drop.
+/// The ways to end a hold.
+const ENDS: [fn(Guard); 3] = [
+    |guard| guard.release().expect("released"),
+    |guard| drop(guard),
+    |guard| match guard {
+        Guard::Blocking(guard) => guard.release_in_background(),
+        Guard::Tokio(guard) => drop(guard),
+    },
+];
+
+/// Neither to another process nor to the same, whichever way the hold ends.
 pub(crate) fn a_lock_is_kept_after_its_release(place: &Driven) {
-    for drops in [false, true] {
+    for (number, end) in ENDS.into_iter().enumerate() {
         let (ours, theirs) = (place.locks(TTL), place.locks(TTL));
-        let name = format!("a {drops}");
+        let name = format!("a {number}");
         let guard = ours.acquire(&name).keep_for(HOUR).wait().expect("free");
         let fence = guard.fence();
-        if drops {
-            drop(guard);
-        } else {
-            guard.release().expect("released");
-        }
+        end(guard);
         let mut admin = Admin::connect(Driver::Blocking, &place.whole_url(), TTL);
         let shown = |admin: &mut Admin| admin.status(&name).expect("asked").and_then(|it| it.hold);
         // A drop may release in the background.

@@ -147,6 +147,27 @@ fn an_outage_is_told_and_survived(place: Place, driver: Driver) {
     assert!(guard.is_held());
 }
 
+/// Where the server tells nothing. The least of several times, for a busy machine delays some.
+#[test]
+fn an_observer_looks_at_the_interval_that_was_chosen() {
+    for driver in [Driver::Blocking, Driver::Tokio] {
+        let place = Driven::new(driver, Place::sqlite());
+        let mut observer = observer(&place, driver, SECOND / 50);
+        let locks = place.locks(SECOND * 60);
+        let mut told_after = |_| {
+            let guard = locks.lock("leader").expect("free");
+            assert!(next(&mut observer).term == guard.fence());
+            std::thread::sleep(SECOND / 20);
+            guard.release().expect("released");
+            let freed = std::time::Instant::now();
+            assert_eq!(change(&mut observer), None);
+            freed.elapsed()
+        };
+        let least = (0..5).map(&mut told_after).min();
+        assert!(least < Some(SECOND / 2), "{driver:?}: {least:?}");
+    }
+}
+
 macro_rules! on {
     ($driver:ident: $($place:ident $(, $server:literal)? $(told by $told:ident, $needs:literal)?;)*) => {$(
         mod $place {

@@ -20,6 +20,7 @@ const ALL: [(Driver, Client); 3] =
 on_mysql_and_mariadb! {
     the_next_holder_waits_for_the_transaction
     a_pin_of_a_lost_lock_says_so
+    a_pin_of_several_locks_pins_each
     renewals_pass_a_long_transaction
     a_wait_for_a_pinned_lock_holds_up_no_other_lock
     a_table_without_the_index_for_pins_is_told
@@ -40,6 +41,7 @@ macro_rules! on_postgres {
 on_postgres! {
     the_next_holder_waits_for_the_transaction
     a_pin_of_a_lost_lock_says_so
+    a_pin_of_several_locks_pins_each
     renewals_pass_a_long_transaction
     a_wait_for_a_pinned_lock_holds_up_no_other_lock
 }
@@ -108,6 +110,32 @@ fn a_pin_of_a_lost_lock_says_so(kind: Kind) {
         std::thread::sleep(Duration::from_secs(2));
         let is_overdue = |reason: &LostReason| matches!(reason, LostReason::Deadline { .. });
         says_lost(&Guard::Blocking(guard), by, &place, is_overdue);
+    }
+}
+
+fn a_pin_of_several_locks_pins_each(kind: Kind) {
+    for (driver, by) in ALL {
+        several_are_pinned(&Driven::new(driver, kind.place()), by);
+    }
+}
+
+#[test]
+fn a_pin_of_several_locks_in_a_file_pins_each() {
+    for driver in [Driver::Blocking, Driver::Tokio] {
+        several_are_pinned(&Driven::new(driver, Place::sqlite()), Client::Own);
+    }
+}
+
+/// One of them is another's by now, and the guard has not heard of it.
+fn several_are_pinned(place: &Driven, by: Client) {
+    let locks = place.locks(LONG);
+    for taken in ["a", "b"] {
+        let guard = locks.acquire("b").and("a").wait().expect("free");
+        pinned(&guard, by, place, || {});
+        place.tamper(&format!("UPDATE {{table}} SET fence = fence + 1 WHERE name = '{taken}'"));
+        says_lost(&guard, by, place, |reason| *reason == LostReason::Taken);
+        drop(guard);
+        place.tamper("DELETE FROM {table}");
     }
 }
 
@@ -197,7 +225,9 @@ fn the_next_holder_waits_for_the_transaction_in_a_file() {
             let next = waiter.expect("it was called").join().expect("no panic");
             assert!(next.expect("in time").fence() > fence);
         });
-        says_lost(&guard, Client::Own, &place, |_| true);
+        // The guard has known it for longer than the table.
+        let known = guard.lost_reason();
+        says_lost(&guard, Client::Own, &place, |reason| known.as_ref() == Some(reason));
     }
 }
 

@@ -16,6 +16,7 @@ mod forked;
 mod histories;
 mod hostile_consul;
 mod impostors;
+mod in_plain_text;
 mod late_answers;
 mod late_server;
 mod paused_writers;

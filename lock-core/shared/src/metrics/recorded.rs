@@ -189,3 +189,67 @@ fn key(
 pub(super) fn contained(record: impl FnOnce()) {
     let _ = catch_unwind(AssertUnwindSafe(record));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use metrics::{Counter, Gauge, Histogram, KeyName, Metadata, Recorder, SharedString, Unit};
+    use std::sync::Mutex;
+
+    /// The keys that were recorded.
+    #[derive(Default)]
+    struct Keys(Mutex<Vec<String>>);
+
+    impl Keys {
+        fn add(&self, key: &Key) {
+            let labels = key.labels().map(|label| format!(" {}", label.value()));
+            let text = key.name().to_string() + &labels.collect::<String>();
+            self.0.lock().expect("unpoisoned").push(text);
+        }
+    }
+
+    impl Recorder for Keys {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+            self.add(key);
+            Counter::noop()
+        }
+
+        fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+            self.add(key);
+            Gauge::noop()
+        }
+
+        fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+            self.add(key);
+            Histogram::noop()
+        }
+    }
+
+    /// The process was stopped past the lease, and the guard was dropped before anybody looked.
+    #[test]
+    fn a_loss_that_nobody_saw_before_the_release_is_recorded_as_one() {
+        let second = Duration::from_secs(1);
+        for (left, recorded) in [
+            (second * 60, &["lock_held", "lock_hold_duration_seconds"][..]),
+            (
+                Duration::ZERO,
+                &["lock_lost_total deadline", "lock_held", "lock_hold_duration_seconds"],
+            ),
+        ] {
+            let keys = Keys::default();
+            metrics::with_local_recorder(&keys, || {
+                let hold = Hold::new(second);
+                hold.begin(&Wish::new("a").expect("a name"));
+                keys.0.lock().expect("unpoisoned").clear();
+                let deadline = clock::now().after(left);
+                hold.released(deadline);
+                hold.released(deadline);
+            });
+            assert_eq!(*keys.0.lock().expect("unpoisoned"), recorded);
+        }
+    }
+}
