@@ -8,6 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_secs(2);
+const TTL: Duration = Duration::from_secs(30);
 
 /// A host without a server.
 struct Silent {
@@ -52,7 +53,7 @@ fn connect(At(place, driver): At, hosts: &[&str]) -> (Result<Locks, Error>, Dura
     let url = format!("{url}?request_timeout={}ms", LIMIT.as_millis());
     let place = Driven::new(driver, direct.through(&url));
     let began = Instant::now();
-    let locks = place.try_labelled(Duration::from_secs(30), "");
+    let locks = place.try_labelled(TTL, "");
     (locks, began.elapsed())
 }
 
@@ -144,7 +145,7 @@ fn a_host_that_takes_no_writes_is_passed_over(At(place, driver): At) {
     let direct = place();
     let server = server_of(direct.url());
     // A login without TLS is possible after one with TLS.
-    direct.locks(LIMIT).lock("a").expect("taken").release().expect("released");
+    direct.locks(TTL).lock("a").expect("taken").release().expect("released");
     let proxy = Proxy::start(&server);
     for (scheme, asks, instead) in ASKS {
         if direct.url().replace("mariadb:", "mysql:").starts_with(scheme) {
@@ -155,7 +156,7 @@ fn a_host_that_takes_no_writes_is_passed_over(At(place, driver): At) {
     let url = direct.url().replace(&server, &hosts);
     let writes = if url.starts_with("postgres") { "&target_session_attrs=read-write" } else { "" };
     let place = Driven::new(driver, direct.through(&format!("{url}?sslmode=disable{writes}")));
-    let locks = place.try_labelled(Duration::from_secs(30), "").expect("by the second host");
+    let locks = place.try_labelled(TTL, "").expect("by the second host");
     assert!(locks.lock("a").expect("taken").is_held());
     assert!(proxy.connections() > 0, "the first was asked");
 }

@@ -23,7 +23,7 @@ fn kept(refused: Option<Error>) -> Duration {
 /// The ways to end a hold.
 const ENDS: [fn(Guard); 3] = [
     |guard| guard.release().expect("released"),
-    |guard| drop(guard),
+    drop,
     |guard| match guard {
         Guard::Blocking(guard) => guard.release_in_background(),
         Guard::Tokio(guard) => drop(guard),

@@ -30,7 +30,7 @@ fn mariadb_is_told_nothing_in_plain_text_when_a_wait_ends() {
 
 /// The bytes of a request that ends a wait pass the network for nobody to read.
 fn a_wait_ends_in_secret(place: fn() -> Place, request: &[u8]) {
-    for (mode, is_secret) in [("require", true), ("disable", false)] {
+    for (mode, is_secret) in [("require", true), ("prefer", true), ("disable", false)] {
         for driver in [Driver::Blocking, Driver::Tokio] {
             let direct = place();
             let _held = direct.locks(TTL).lock("a").expect("taken");

@@ -39,9 +39,9 @@ reconnected! {
 fn marks(place: &Place) -> &'static [&'static str] {
     match (place.url().starts_with("postgres"), place.keeps()) {
         (true, Keeps::Rows) => {
-            &["statement_timeout=4321", "lock_timeout=", "pg_is_in_recovery()", "withlock.own=on"]
+            &["statement_timeout=4321 ", "lock_timeout=", "pg_is_in_recovery()", "withlock.own=on"]
         }
-        (true, _) => &["statement_timeout=4321", "idle_session_timeout", "pg_is_in_recovery()"],
+        (true, _) => &["statement_timeout=4321 ", "idle_session_timeout", "pg_is_in_recovery()"],
         (false, Keeps::Rows) => &["innodb_lock_wait_timeout = 1", "autocommit = 1", "read_only"],
         (false, _) => &["wait_timeout =", "autocommit = 1", "@withlock_session"],
     }
