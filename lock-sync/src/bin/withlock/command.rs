@@ -4,6 +4,7 @@ use crate::place::shown;
 use crate::report::{printable, say};
 use crate::role::{CANNOT_EXECUTE, KILLED, NOT_FOUND, Parent, numbers};
 use rustix::fs::{Access, access};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, setpgid};
 use std::env::ArgsOs;
 use std::ffi::{OsStr, OsString};
@@ -59,17 +60,28 @@ fn become_command(words: &[OsString], begun: &Begun) -> ExitCode {
     let Some((program, arguments)) = words.split_first() else {
         return ExitCode::from(NOT_FOUND);
     };
-    let mut command = Command::new(program);
-    command.args(arguments).env(FENCE, &begun.fence);
-    match begun.permit.as_str() {
-        // One of a withlock around this one is not this one's.
-        "0" => command.env_remove(PERMIT),
-        permit => command.env(PERMIT, permit),
-    };
-    let error = command.exec();
+    let mut error = begun.told(Command::new(program).args(arguments)).exec();
+    if error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error())
+        && let Some(file) = find(program)
+    {
+        // A script that names no interpreter is the shell's. glibc sees to that itself; musl does not.
+        error = begun.told(Command::new("/bin/sh").arg(file).args(arguments)).exec();
+    }
     let (code, reason) = why(program, &error);
     say!("{}: {reason}", shown(words));
     ExitCode::from(code)
+}
+
+impl Begun {
+    /// Puts into the command's environment what it may want to know of the grant.
+    fn told<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command.env(FENCE, &self.fence);
+        match self.permit.as_str() {
+            // One of a withlock around this one is not this one's.
+            "0" => command.env_remove(PERMIT),
+            permit => command.env(PERMIT, permit),
+        }
+    }
 }
 
 /// The exit code that shells use for a failed exec, and the reason in words.
