@@ -35,6 +35,10 @@ model scale="50":
 histories *args:
     tests/histories {{args}}
 
+# run the threads of lock-sync in other orders of their steps, so many times as many as usual
+schedules times="20" seed="2":
+    tests/schedules {{times}} {{seed}}
+
 # a release's files in target/dist, tested by an install in an empty root and by the quick start there
 release *archs:
     tests/release {{archs}}

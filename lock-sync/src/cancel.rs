@@ -1,8 +1,9 @@
 //! Cancelling a wait from another thread.
 
+use lock_shared::threads::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 type Wake = Box<dyn FnOnce() + Send>;
 

@@ -21,6 +21,8 @@
 mod callers;
 mod pool;
 mod pump;
+#[cfg(all(test, lock_shuttle))]
+mod schedules;
 mod state;
 mod teller;
 #[cfg(test)]
@@ -35,6 +37,7 @@ use lock_core::config::{ReleaseError, ShutdownError};
 use lock_core::{Instant, LockId, LostReason, NotAcquired, Release};
 use lock_shared::engine::Engine;
 use lock_shared::held::Held;
+use lock_shared::threads::Builder;
 use lock_shared::wish::Wish;
 use pump::Shared;
 use std::any::Any;
@@ -78,7 +81,7 @@ impl Driver {
         for (name, io) in [("lock pump", true), ("lock keeper", false)] {
             let shared = driver.shared.clone();
             let life = move || drop(shared.alive(|| shared.background(io)));
-            std::thread::Builder::new().name(name.to_string()).spawn(life)?;
+            Builder::new().name(name.to_string()).spawn(life)?;
         }
         Ok(driver)
     }

@@ -1,6 +1,8 @@
 //! A lock that is held.
 
 mod pins;
+#[cfg(all(test, lock_shuttle))]
+mod schedules;
 
 use crate::driver::{Driver, Teller, apart};
 use crate::process::Process;
@@ -10,11 +12,12 @@ use lock_core::{Failure, Fence, Instant, LockId, LockName, LostReason, Mode};
 use lock_shared::held::Held;
 use lock_shared::metrics::Hold;
 use lock_shared::pin::Pins;
+use lock_shared::threads::atomic::{AtomicU64, Ordering};
+use lock_shared::threads::{Condvar, Mutex, MutexGuard};
 use lock_shared::wish::Wish;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 use tracing::Level;
 

@@ -10,7 +10,11 @@ const CLOCK: ClockId = ClockId::Boottime;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const CLOCK: ClockId = ClockId::Monotonic;
 
+#[cfg(lock_shuttle)]
+pub use crate::threads::now;
+
 /// Now, on a clock that all processes of this machine share since it booted.
+#[cfg(not(lock_shuttle))]
 pub fn now() -> Instant {
     let now = clock_gettime(CLOCK);
     let seconds = u64::try_from(now.tv_sec).unwrap_or(0);

@@ -1,7 +1,17 @@
-//! Threads for calls that nobody waits for.
+//! Threads, and what they share. `--cfg lock_shuttle` puts a scheduler in their place that tries out in which order their steps
+//! may come.
 
+#[cfg(lock_shuttle)]
+mod scheduled;
+
+#[cfg(lock_shuttle)]
+pub use scheduled::*;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+#[cfg(not(lock_shuttle))]
+pub use std::sync::{Condvar, Mutex, MutexGuard, atomic};
+use std::sync::{Arc, PoisonError};
+#[cfg(not(lock_shuttle))]
+pub use std::thread::{Builder, ThreadId, current, sleep};
 
 /// Runs `call` on a thread of its own. If the system cannot start a thread, gives `call` back.
 pub fn apart<C>(name: &str, call: C) -> Result<(), (io::Error, C)>
@@ -16,7 +26,7 @@ where
             call();
         }
     };
-    let spawned = std::thread::Builder::new().name(name.to_string()).spawn(life);
+    let spawned = Builder::new().name(name.to_string()).spawn(life);
     match (spawned, call) {
         (Err(error), call) => match take(&call) {
             Some(call) => Err((error, call)),

@@ -7,9 +7,9 @@ use crate::process::Process;
 use crate::{clock, events};
 use lock_core::{ConnectionId, Dispatch, DispatchId, Failure, Instant, LostReason, Request};
 use lock_shared::engine::Engine;
+use lock_shared::threads::{Condvar, Mutex, MutexGuard, ThreadId, current, sleep};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::ThreadId;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tracing::Level;
 
@@ -145,7 +145,7 @@ impl Shared {
         until: Instant,
         alone: bool,
     ) -> Result<Pumped<'a>, Dead> {
-        if state.paused.is_some_and(|by| by != std::thread::current().id()) {
+        if state.paused.is_some_and(|by| by != current().id()) {
             return Ok(Pumped::Nothing(state));
         }
         let sent = clock::now();
@@ -273,7 +273,7 @@ impl Shared {
     /// Lets only this thread begin requests until the result is dropped. Returns when no request is in
     /// flight, or after a request's time limit.
     pub(super) fn pause(&self) -> Pause<'_> {
-        let (began, by) = (clock::now(), std::thread::current().id());
+        let (began, by) = (clock::now(), current().id());
         while let Ok(mut state) = self.lock() {
             let until = began.after(state.engine.timing().request());
             let ours = *state.paused.get_or_insert(by) == by;
@@ -282,7 +282,7 @@ impl Shared {
                 break;
             }
             drop(state);
-            std::thread::sleep(Duration::from_millis(1));
+            sleep(Duration::from_millis(1));
         }
         Pause { shared: self, by }
     }
@@ -316,7 +316,7 @@ impl Shared {
                 drop(state);
             }
             // A request is in flight, or waits for its next try.
-            std::thread::sleep(left.min(Duration::from_millis(1)));
+            sleep(left.min(Duration::from_millis(1)));
             state = self.lock()?;
         }
     }
@@ -333,7 +333,7 @@ impl Shared {
                 Pumped::Nothing(state) => {
                     // A request is in flight, or waits for its next try.
                     drop(state);
-                    std::thread::sleep(Duration::from_millis(1));
+                    sleep(Duration::from_millis(1));
                     self.lock()?
                 }
             };

@@ -9,9 +9,9 @@ use crate::{clock, events};
 use lock_core::{Event, Failure, Holder, Instant, LockId, LockName, LostReason, Release};
 use lock_shared::engine::{Engine, guard_counts};
 use lock_shared::held::Held;
+use lock_shared::threads::{Condvar, ThreadId};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar};
-use std::thread::ThreadId;
+use std::sync::Arc;
 use std::time::Duration;
 use tracing::Level;
 

@@ -1,8 +1,9 @@
 //! The queue of events for a `tracing` subscriber, which may block or panic.
 
+use lock_shared::threads::{Builder, Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 
@@ -40,7 +41,7 @@ impl Teller {
         }
         let teller = self.clone();
         let life = move || teller.run();
-        if std::thread::Builder::new().name("lock events".to_string()).spawn(life).is_err() {
+        if Builder::new().name("lock events".to_string()).spawn(life).is_err() {
             // The next event tries again.
             self.lock().telling = false;
         }
