@@ -315,9 +315,11 @@ impl Exchange {
                 self.statement(&self.codec.renew, &claims, true, [ttl])
             }
             (Request::Release { .. }, _) => self.released(&self.codec.release),
-            (Request::Keep { keep, .. }, _) if let Some(texts) = &self.codec.keep => {
-                self.kept(&texts[0], *keep)
-            }
+            (Request::Keep { keep, .. }, _) => match &self.codec.keep {
+                Some(texts) => self.kept(&texts[0], *keep),
+                // The first stage refuses it.
+                None => Statement::new(self.codec.holders.any.clone(), []),
+            },
             (Request::Ping { number }, Dialect::Postgres { ping, .. }) => {
                 let payload = Value::Text(postgres::ping(*number));
                 Statement { durable: false, ..Statement::new(ping.clone(), [payload]) }

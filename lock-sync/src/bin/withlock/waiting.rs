@@ -143,15 +143,18 @@ impl Waiting {
     /// the server says so.
     pub(crate) fn end(self) -> String {
         let holds = |who: &str| format!("someone else holds {:?}: {who}", self.name);
-        match &self.holder {
-            Some(holder) if let Some(left) = holder.kept_for() => {
+        let left = self.holder.as_ref().and_then(|holder| holder.kept_for());
+        match (&self.holder, left) {
+            (Some(holder), Some(left)) => {
                 let (name, left, label) = (&self.name, seconds(left), &holder.label);
                 format!("{name:?} was released, but is kept for {left}: {label}")
             }
             // Consul does not report how long.
-            Some(holder) if holder.held_for().as_secs() == 0 => holds(&holder.label),
-            Some(holder) => holds(&format!("{}, for {}", holder.label, seconds(holder.held_for()))),
-            None => holds("the server does not say who"),
+            (Some(holder), None) if holder.held_for().as_secs() == 0 => holds(&holder.label),
+            (Some(holder), None) => {
+                holds(&format!("{}, for {}", holder.label, seconds(holder.held_for())))
+            }
+            (None, _) => holds("the server does not say who"),
         }
     }
 }
