@@ -43,10 +43,9 @@ impl Run {
                 before / MIB
             ));
         }
-        let counts: [(&str, fn(&Sample) -> u64); 2] =
-            [("descriptors", |sample| sample.descriptors), ("threads", |sample| sample.threads)];
-        for (what, figure) in counts {
-            let (before, more) = grown(figure);
+        let descriptors = ("descriptors", grown(|sample| sample.descriptors));
+        let threads = ("threads", grown(|sample| sample.threads));
+        for (what, (before, more)) in [descriptors, threads] {
             if more > MORE {
                 fault(format!("{more:.1} more {what}, from {before:.1}"));
             }
