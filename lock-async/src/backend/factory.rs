@@ -86,7 +86,8 @@ mod tests {
             let call = calls.clone();
             async move {
                 pending::<()>().await;
-                Ok::<_, Fault>(drop(call))
+                drop(call);
+                Ok::<_, Fault>(())
             }
         };
         let factory = Factory::new(make, |()| ());
