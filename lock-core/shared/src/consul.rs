@@ -95,7 +95,10 @@ impl Server {
             settings.scope.path = address.path;
         }
         let agent = |(host, url): &(String, url::Url)| {
-            let name = settings.server_name.as_deref().unwrap_or(host.trim_matches(['[', ']']));
+            let host_name = host.trim_matches(['[', ']']);
+            // Also if the certificate has another name: whoever is shown the place must be able to use it.
+            ServerName::try_from(host_name).map_err(|_| wrong("its host is not valid"))?;
+            let name = settings.server_name.as_deref().unwrap_or(host_name);
             let server_name = ServerName::try_from(name.to_string()).map_err(|_| match settings
                 .server_name
             {

@@ -183,6 +183,7 @@ mod tests {
             ("postgres://u%3Av%2Fw%2C@db/a", "postgres://u%3Av%2Fw%2C@db/a"),
             ("postgres://a%2Fb,[a%3Ab%2F]/a", "postgres://a%2Fb,[a:b%2F]/a"),
             ("mysql://u%3Av%2Fw:hunter2@db/a", "mysql://u%3Av%2Fw@db/a"),
+            ("mysql://db/a%2Fb", "mysql://db/a%2Fb"),
             ("mysql://localhost/d?socket=/run/a%2Bb", "mysql://localhost/d?socket=/run/a%2Bb"),
             ("consul://localhost?dc=a%2Bb", "consul://localhost:8500/locks?dc=a%2Bb"),
             ("postgres://db/a?table=ops.locks&ttl=9s", "postgres://db/a?table=ops.locks"),

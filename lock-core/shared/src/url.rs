@@ -285,6 +285,7 @@ mod tests {
             "consul://h?sslmode=disable&sslrootcert=/ca.pem",
             "consul://u:hunter2@h",
             "consul://h/a//b",
+            "consul://a=b?server_name=h",
             "consul://h/a#hunter2",
         ];
         for url in good {

@@ -118,7 +118,8 @@ impl Server {
         let hosts = self.hosts.iter().map(shown).collect::<Vec<_>>().join(",");
         let socket = self.socket.as_deref().map(|path| format!("?socket={}", escaped_value(path)));
         let socket = socket.unwrap_or_default();
-        format!("mysql://{user}{hosts}/{}{socket}", escaped(&self.database))
+        let database = escaped(&self.database).replace('/', "%2F");
+        format!("mysql://{user}{hosts}/{database}{socket}")
     }
 }
 
