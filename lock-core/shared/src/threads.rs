@@ -7,9 +7,9 @@ mod scheduled;
 #[cfg(lock_shuttle)]
 pub use scheduled::*;
 use std::io;
+use std::sync::{Arc, PoisonError};
 #[cfg(not(lock_shuttle))]
 pub use std::sync::{Condvar, Mutex, MutexGuard, atomic};
-use std::sync::{Arc, PoisonError};
 #[cfg(not(lock_shuttle))]
 pub use std::thread::{Builder, ThreadId, current, sleep};
 

@@ -8,11 +8,12 @@ use crate::{Cancel, Error, Guard, clock};
 use lock_core::sim::table::FakeTable;
 use lock_core::sim::{Connection, Server};
 use lock_core::sql::ConnectError;
-use lock_core::{
-    Config, ConnectionId, Engine, Failure, Instant, Reached, Reply, Request, Timing, table,
-};
+use lock_core::{Config, ConnectionId, Failure, Instant, Reached, Reply, Request, Timing, table};
 use lock_shared::check::Check;
-use lock_shared::threads::{Mutex, Rng, clock_stands, in_schedules, sleep, spawn, thread_rng, yield_now};
+use lock_shared::engine::Engine;
+use lock_shared::threads::{
+    Mutex, Rng, clock_stands, in_schedules, sleep, spawn, thread_rng, yield_now,
+};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -34,7 +35,8 @@ impl Table {
     /// A process that uses the table.
     fn locks(&self, process: u128) -> Locks {
         let timing = Timing::default();
-        let engine = Engine::new(table::capabilities("me", false), Config::new(timing, process << 64));
+        let engine =
+            Engine::new(table::capabilities("me", false), Config::new(timing, process << 64));
         let driver = Driver::start(engine, Box::new(self.clone()), timing.ttl()).expect("threads");
         Locks::with(Arc::new(driver), Check::default())
     }

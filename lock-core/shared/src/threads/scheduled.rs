@@ -4,8 +4,8 @@
 use lock_core::Instant;
 pub use shuttle::rand::{Rng, thread_rng};
 use shuttle::scheduler::RandomScheduler;
-pub use shuttle::sync::{Mutex, MutexGuard, atomic};
 use shuttle::sync::{LockResult, PoisonError};
+pub use shuttle::sync::{Mutex, MutexGuard, atomic};
 pub use shuttle::thread::{Builder, ThreadId, current, spawn, yield_now};
 use shuttle::thread::{Thread, park};
 use shuttle::{Config, Runner};
@@ -49,7 +49,8 @@ struct Timer {
 pub fn in_schedules(many: usize, work: impl Fn() + Send + Sync + 'static) {
     let variable = |name| std::env::var(name).ok()?.parse::<u64>().ok();
     let times: usize = variable("LOCK_SCHEDULES").and_then(|n| n.try_into().ok()).unwrap_or(1);
-    let scheduler = RandomScheduler::new_from_seed(variable("LOCK_SCHEDULES_SEED").unwrap_or(1), many * times);
+    let scheduler =
+        RandomScheduler::new_from_seed(variable("LOCK_SCHEDULES_SEED").unwrap_or(1), many * times);
     let mut config = Config::new();
     config.stack_size = STACK;
     let ran = Runner::new(scheduler, config).run(move || with_clock(&work));
