@@ -15,7 +15,7 @@ const HOLD: Duration = Duration::from_millis(400);
 /// answers do not grant. Each error is one line without the token. The fuzzer's own limit finds what does not end.
 ///
 /// The first byte chooses the driver, and whether the lock is held until it is renewed. The rest is answers, between zero bytes: see
-/// [`Agent`].
+/// `Agent`.
 pub fn consul_answers(bytes: &[u8]) {
     if bytes.windows(SECRET.len()).any(|part| part == SECRET.as_bytes()) {
         return;

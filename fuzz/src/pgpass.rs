@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// The default folder of PostgreSQL's sockets, which is also `localhost` in the file.
 const SOCKETS: [&str; 2] = ["/var/run/postgresql", "/run/postgresql"];
 
-/// Looks up a password in any file. It must be the one that [`expected`] finds, and a line made of the fields that are looked for must be
+/// Looks up a password in any file. It must be the one that `expected` finds, and a line made of the fields that are looked for must be
 /// found, before the file's other lines or after them.
 ///
 /// The first five lines are host, port, database, user and a password, the rest is the file. A host that begins with `/` is a folder.
