@@ -11,7 +11,6 @@ use crate::outcome::Reply;
 use crate::time::Instant;
 use alloc::string::String;
 use core::time::Duration;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The first line of a trace.
@@ -71,12 +70,31 @@ pub enum Call {
     Guard(LockId, Instant),
 }
 
-/// A line of text; empty if it cannot be written, which no value leads to.
-pub fn write<T: Serialize>(line: &T) -> String {
-    serde_json::to_string(line).unwrap_or_default()
+impl Head {
+    /// The line of text.
+    pub fn to_text(&self) -> String {
+        to_text(self)
+    }
+
+    /// What a line of text says; [`None`] if it is no first line.
+    pub fn read(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
 }
 
-/// What a line of text says; [`None`] if it says something else, or was not written to its end.
-pub fn read<T: DeserializeOwned>(text: &str) -> Option<T> {
-    serde_json::from_str(text).ok()
+impl Line {
+    /// The line of text.
+    pub fn to_text(&self) -> String {
+        to_text(self)
+    }
+
+    /// What a line of text says; [`None`] if it says something else, or was not written to its end.
+    pub fn read(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+}
+
+/// Empty if it cannot be written, which no value leads to.
+fn to_text(line: &impl Serialize) -> String {
+    serde_json::to_string(line).unwrap_or_default()
 }

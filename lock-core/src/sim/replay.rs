@@ -24,7 +24,7 @@ mod state;
 use crate::fence::Fence;
 use crate::name::LockName;
 use crate::outcome::Outcome;
-use crate::record::{self, Head, Line};
+use crate::record::{Head, Line};
 use crate::request::{Action, Mode, Request};
 use crate::time::Instant;
 use alloc::collections::BTreeMap;
@@ -48,8 +48,8 @@ impl Trace {
     /// of all.
     pub fn read(name: &str, text: &str) -> Option<Self> {
         let mut lines = text.lines();
-        let head = record::read(lines.next()?)?;
-        Some(Self { name: name.to_string(), head, lines: lines.map_while(record::read).collect() })
+        let head = Head::read(lines.next()?)?;
+        Some(Self { name: name.to_string(), head, lines: lines.map_while(Line::read).collect() })
     }
 }
 

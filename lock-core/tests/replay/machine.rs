@@ -1,6 +1,6 @@
 //! Drivers of real engines on the model's table, and the traces that they would leave.
 
-use lock_core::record::{self, Call, Head, Line};
+use lock_core::record::{Call, Head, Line};
 use lock_core::sim::replay::Trace;
 use lock_core::sim::table::FakeTable;
 use lock_core::sim::{Connection, Server};
@@ -231,6 +231,6 @@ impl Machine {
 
 /// The text of a trace.
 pub(crate) fn text(trace: &Trace) -> String {
-    let lines = trace.lines.iter().map(|line| record::write(line) + "\n");
-    std::iter::once(record::write(&trace.head) + "\n").chain(lines).collect()
+    let lines = trace.lines.iter().map(|line| line.to_text() + "\n");
+    std::iter::once(trace.head.to_text() + "\n").chain(lines).collect()
 }

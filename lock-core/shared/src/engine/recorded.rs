@@ -1,7 +1,7 @@
 //! An engine that writes its calls to a file.
 
 use crate::clock;
-use lock_core::record::{self, Call, Head, Line};
+use lock_core::record::{Call, Head, Line};
 use lock_core::sql::ConnectError;
 use lock_core::{
     Capabilities, Config, ConnectionId, Dispatch, DispatchId, Event, Failure, Instant, LockId,
@@ -65,7 +65,7 @@ impl Engine {
         let Some(folder) = std::env::var_os(FOLDER) else { return };
         (self.head.kind, self.head.place) = (kind.to_string(), place.to_string());
         self.file = create(Path::new(&folder));
-        self.write(&record::write(&self.head));
+        self.write(&self.head.to_text());
     }
 
     fn write(&mut self, line: &str) {
@@ -79,7 +79,7 @@ impl Engine {
     fn line(&mut self, now: Option<Instant>, call: impl FnOnce() -> Call) {
         if self.file.is_some() {
             let line = Line { read: clock::now(), now, call: call() };
-            self.write(&record::write(&line));
+            self.write(&line.to_text());
         }
     }
 
