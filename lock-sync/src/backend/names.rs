@@ -38,6 +38,8 @@ impl Wake for Unpark {
 mod tests {
     use super::*;
     use crate::{Admin, Config, Error, Locks};
+    #[cfg(feature = "consul")]
+    use lock_shared::lookup::stand_in::{NO_LOCK, agent};
     use lock_shared::lookup::stand_in::{Silent, known};
     use std::net::TcpListener;
     use std::sync::mpsc::channel;
@@ -124,29 +126,10 @@ mod tests {
         }
     }
 
-    /// An agent at 127.0.0.2 that answers each request so.
-    #[cfg(feature = "consul")]
-    fn agent(answer: &'static str) -> u16 {
-        use std::io::{Read, Write};
-        let server = TcpListener::bind("127.0.0.2:0").expect("a port");
-        let port = server.local_addr().expect("bound").port();
-        thread::spawn(move || {
-            for mut stream in server.incoming().flatten() {
-                let _ = stream.read(&mut [0; 4096]);
-                let _ = stream.write_all(answer.as_bytes());
-            }
-        });
-        port
-    }
-
-    /// There is no lock.
-    #[cfg(feature = "consul")]
-    const NONE: &str = "HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
-
     #[test]
     #[cfg(feature = "consul")]
     fn an_agent_that_moved_is_found_by_the_next_request() {
-        let port = agent(NONE);
+        let port = agent(NO_LOCK);
         known("moves.invalid", &["127.0.0.3"]);
         let url = format!("consul://moves.invalid:{port}?sslmode=disable");
         let mut admin = Admin::connect(&url).expect("nothing is asked");
@@ -161,7 +144,7 @@ mod tests {
     fn an_agent_that_is_broken_is_passed_over_by_the_next_request() {
         let no_leader = "HTTP/1.1 500 No cluster leader\r\nContent-Length: 0\r\n\r\n";
         for answer in [no_leader, ""] {
-            let (broken, next) = (agent(answer), agent(NONE));
+            let (broken, next) = (agent(answer), agent(NO_LOCK));
             let url = format!("consul://127.0.0.2:{broken},127.0.0.2:{next}?sslmode=disable");
             let mut admin = Admin::connect(&url).expect("nothing is asked");
             admin.list().expect_err(answer);

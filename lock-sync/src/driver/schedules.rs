@@ -124,6 +124,14 @@ fn in_time(began: Instant) -> bool {
     clock::now().since(began) < Timing::default().request()
 }
 
+/// A process in which a thread has the lock "a".
+fn one_has_it() -> (Table, Locks, Guard) {
+    let table = Table::default();
+    let locks = table.locks(1);
+    let guard = locks.lock("a").expect("free");
+    (table, locks, guard)
+}
+
 fn all_take_turns(table: &Table, processes: u128, callers: usize) {
     let holders = Holders::default();
     let processes: Vec<_> = (1..=processes).map(|process| table.locks(process)).collect();
@@ -167,9 +175,7 @@ fn processes_whose_answers_are_lost_exclude_each_other() {
 #[test]
 fn a_wait_that_is_cancelled_ends_at_once_and_leaves_nothing() {
     in_schedules(2_000, || {
-        let table = Table::default();
-        let locks = table.locks(1);
-        let guard = locks.lock("a").expect("free");
+        let (table, locks, guard) = one_has_it();
         let (cancel, waiter) = (Cancel::new(), locks.clone());
         let token = cancel.clone();
         clock_stands(true);
@@ -187,9 +193,7 @@ fn a_wait_that_is_cancelled_ends_at_once_and_leaves_nothing() {
 #[test]
 fn who_is_cancelled_at_a_hand_off_leaves_nothing() {
     in_schedules(2_000, || {
-        let table = Table::default();
-        let locks = table.locks(1);
-        let guard = locks.lock("a").expect("free");
+        let (table, locks, guard) = one_has_it();
         let (cancel, waiter) = (Cancel::new(), locks.clone());
         let token = cancel.clone();
         let waiter = spawn(move || waiter.acquire("a").cancelled_by(&token).wait().map(drop));
@@ -205,9 +209,7 @@ fn who_is_cancelled_at_a_hand_off_leaves_nothing() {
 #[test]
 fn a_close_ends_waits_at_once() {
     in_schedules(2_000, || {
-        let table = Table::default();
-        let locks = table.locks(1);
-        let guard = locks.lock("a").expect("free");
+        let (table, locks, guard) = one_has_it();
         let waiter = locks.clone();
         clock_stands(true);
         let waiter = spawn(move || waiter.lock("a").map(drop));
@@ -223,9 +225,7 @@ fn a_close_ends_waits_at_once() {
 #[test]
 fn a_shutdown_at_a_hand_off_leaves_nothing() {
     in_schedules(2_000, || {
-        let table = Table::default();
-        let locks = table.locks(1);
-        let guard = locks.lock("a").expect("free");
+        let (table, locks, guard) = one_has_it();
         let (waiter, shuts) = (locks.clone(), locks.clone());
         let waiter = spawn(move || waiter.lock("a").map(drop));
         let shuts = spawn(move || shuts.shutdown());

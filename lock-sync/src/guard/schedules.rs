@@ -37,7 +37,7 @@ impl Calls {
 
 #[test]
 fn every_callback_is_called_once_with_the_one_reason() {
-    in_schedules(20_000, || {
+    in_schedules(25_000, || {
         let (cell, calls) = (held(), Calls::default());
         let loses = [LostReason::Taken, LostReason::Unattended].map(|reason| {
             let cell = cell.clone();
@@ -55,7 +55,7 @@ fn every_callback_is_called_once_with_the_one_reason() {
 
 #[test]
 fn who_waits_for_a_loss_is_woken_by_it() {
-    in_schedules(20_000, || {
+    in_schedules(25_000, || {
         clock_stands(true);
         let cell = held();
         let waiters = [(); 2].map(|()| {
@@ -71,7 +71,7 @@ fn who_waits_for_a_loss_is_woken_by_it() {
 
 #[test]
 fn a_lock_that_was_seen_to_be_lost_stays_lost() {
-    in_schedules(20_000, || {
+    in_schedules(25_000, || {
         let cell = held();
         let renews = cell.clone();
         let renews = spawn(move || {

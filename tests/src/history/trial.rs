@@ -269,6 +269,8 @@ impl Trial<'_> {
             for Running { client, link, process } in &mut self.clients {
                 if let Ok(Some(_)) = process.try_wait() {
                     self.pen.write_of(&client.who, now(), What::Exited);
+                    // One that cannot run at all must not fill the history.
+                    std::thread::sleep(Duration::from_secs(1));
                     *process = spawn(client, link.as_ref(), self.pen);
                 }
             }

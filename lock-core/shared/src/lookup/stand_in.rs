@@ -2,7 +2,8 @@
 
 use super::{Answer, locked};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -21,6 +22,23 @@ pub fn known(name: &str, addresses: &[&str]) {
     let address = |ip: &&str| SocketAddr::new(ip.parse().expect("an address"), 0);
     let found: Vec<_> = addresses.iter().map(address).collect();
     locked(&STAND_INS).insert(name.to_string(), Arc::new(move || Ok(found.clone())));
+}
+
+/// An agent of Consul's that knows of no lock says so.
+pub const NO_LOCK: &str =
+    "HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
+/// An agent at 127.0.0.2 that gives each request this answer. Returns its port.
+pub fn agent(answer: &'static str) -> u16 {
+    let server = TcpListener::bind("127.0.0.2:0").expect("a port");
+    let port = server.local_addr().expect("bound").port();
+    std::thread::spawn(move || {
+        for mut stream in server.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    port
 }
 
 /// A name whose lookup gets no answer until this is dropped.
