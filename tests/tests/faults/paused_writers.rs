@@ -246,8 +246,8 @@ fn a_pin_keeps_the_order_and_a_check_does_not(test: &'static str, place: fn() ->
     let checked = all(test, place, By::Check);
     println!("checked: {checked}");
     assert_eq!(pinned.wrong, 0, "{pinned}");
-    assert!(pinned.stopped > transactions() as u64 / 5, "{pinned}");
-    assert!(pinned.late > pinned.committed / 20, "{pinned}");
+    // That what is to be seen did happen. How often depends on the machine: a busy one loses most locks before the write.
+    assert!(pinned.stopped > 0 && pinned.late > 0, "{pinned}");
     assert!(checked.wrong > 0, "{checked}");
 }
 
