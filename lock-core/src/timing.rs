@@ -106,7 +106,7 @@ impl Timing {
         Self { request, needs, ..self }
     }
 
-    /// Why leases of this TTL cannot be kept on such a server, and which could: with a tenth to idle_waiter, in whole
+    /// Why leases of this TTL cannot be kept on such a server, and which could: with a tenth to spare, in whole
     /// seconds, from ten on in steps of five.
     pub(crate) fn too_short(&self, needs: Duration) -> TimingError {
         let least = needs.saturating_mul(4).saturating_add(Self::MARGIN) * 6 / 5 * 11 / 10;
@@ -241,5 +241,56 @@ mod tests {
         assert_eq!(timing.back_off(0, Duration::ZERO), Duration::from_millis(1));
         let short = Timing::new(Duration::from_secs(1)).expect("good");
         assert!(short.back_off(30, rtt) < short.renew_every());
+    }
+
+    /// Every millisecond of the first minute, and every minute of the first day, with a nanosecond more and less.
+    fn every_ttl() -> impl Iterator<Item = Timing> {
+        let minutes = (1..=1_440).map(|minute| Duration::from_secs(minute * 60));
+        let milliseconds = (1_000..=60_000).map(Duration::from_millis);
+        let nano = Duration::from_nanos(1);
+        let around = move |ttl: Duration| [ttl.saturating_sub(nano), ttl, ttl + nano];
+        milliseconds.chain(minutes).flat_map(around).filter_map(|ttl| Timing::new(ttl).ok())
+    }
+
+    /// The theorem in whole numbers, for clocks that chrony slews by 8.3 % in opposite directions. The server counts whole
+    /// microseconds of a TTL.
+    #[test]
+    fn no_lease_counts_for_longer_than_the_server_keeps_it() {
+        const SLOW: u128 = 917;
+        const FAST: u128 = 1_083;
+        let mut tried = 0;
+        for timing in every_ttl() {
+            let server = timing.ttl().as_micros() * 1_000;
+            assert!(timing.valid().as_nanos() * FAST < server * SLOW, "{timing:?}");
+            let over = timing.surely_over(Instant::from_nanos(0)).as_nanos();
+            assert!(u128::from(over) * SLOW > timing.ttl().as_nanos() * FAST, "{timing:?}");
+            tried += 1;
+        }
+        assert_eq!(tried, 59_001 * 3 - 1 + 1_440 * 3 - 1, "all but what is too short or too long");
+    }
+
+    #[test]
+    fn every_lease_has_time_for_a_wait_and_a_request_before_its_deadline() {
+        for timing in every_ttl() {
+            let waits = timing.renew_every() + timing.wait() + timing.request();
+            assert!(waits < timing.valid(), "{timing:?}");
+            assert!(timing.renew_early() < timing.renew_every() && timing.due() < timing.valid());
+        }
+    }
+
+    /// Around every power of two on the clock, and its ends.
+    #[test]
+    fn no_deadline_is_beyond_the_end_of_the_clock_or_before_its_request() {
+        let near = |bit| [-1, 0, 1].map(|off: i128| (1_i128 << bit) + off);
+        let instants = (0..=64).flat_map(near).filter_map(|nanos| u64::try_from(nanos).ok());
+        for sent in instants.map(Instant::from_nanos) {
+            for ttl in [1, 2, 30, 86_400].map(Duration::from_secs) {
+                let timing = Timing::new(ttl).expect("good");
+                let (deadline, over) = (timing.deadline(sent), timing.surely_over(sent));
+                assert!(sent <= deadline && deadline <= over);
+                assert!(deadline.since(sent) <= timing.valid());
+                assert!(deadline == Instant::END || deadline.since(sent) == timing.valid());
+            }
+        }
     }
 }

@@ -184,22 +184,28 @@ fn waiters_wait_at_the_server(server: &Server, driver: Driver) {
         let waiters: Vec<_> = (0..15)
             .map(|_| {
                 let locks = place.locks(ttl);
-                scope.spawn(move || locks.try_lock_for("a", Duration::from_secs(9)))
+                scope.spawn(move || locks.lock("a").map(drop))
             })
             .collect();
-        std::thread::sleep(Duration::from_secs(2));
-        observer.reset();
-        std::thread::sleep(Duration::from_secs(3));
-        let mut counted = observer.counted();
-        counted.retain(|(text, _)| !keeps(text));
-        let calls: i64 = counted.iter().map(|(_, calls)| *calls).sum();
-        // Each waits for a quarter of the TTL before it asks again, which is those 3 s.
-        assert!(calls <= 15 * 2, "{counted:?}");
+        // They connect first, and on a busy machine that takes a while.
+        let waits = (0..10).any(|_| {
+            std::thread::sleep(Duration::from_secs(2));
+            observer.reset();
+            std::thread::sleep(Duration::from_secs(3));
+            let mut counted = observer.counted();
+            counted.retain(|(text, _)| !keeps(text));
+            let calls: i64 = counted.iter().map(|(_, calls)| *calls).sum();
+            println!("{calls}: {counted:?}");
+            // Each waits for a quarter of the TTL before it asks again, which is those 3 s.
+            calls <= 15 * 2
+        });
+        assert!(waits);
+        assert!(guard.is_held());
+        guard.release().expect("ours");
         for waiter in waiters {
-            assert!(waiter.join().expect("no panic").expect("asked").is_none());
+            assert_eq!(waiter.join().expect("no panic"), Ok(()));
         }
     });
-    assert!(guard.is_held());
 }
 
 fn an_observer_looks_once_an_interval(kind: Kind, driver: Driver) {
