@@ -14,7 +14,8 @@ use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-const LONG: Duration = Duration::from_millis(200);
+/// Long enough for an answer of a server that is connected to: it names the holder.
+const LONG: Duration = Duration::from_millis(500);
 
 type Fields = BTreeMap<&'static str, String>;
 
@@ -85,12 +86,18 @@ fn only(name: &str, message: &str) -> Fields {
     found.remove(0)
 }
 
+/// So that a wait begins with the request for the lock.
+fn connect(locks: &Locks) {
+    locks.lock(&name()).expect("free").release().expect("ours");
+}
+
 pub(crate) fn long_waits_and_holds_are_warned_of_once(place: &Driven) {
     // On a busy machine, the first lock waits for long for its connection, too: that is not asked for.
     let ours = place.set(TTL, |config| config.label("ours").warn_hold(LONG));
     let theirs = place.set(TTL, |config| config.label("theirs").warn_wait(LONG));
     let silent = place.locks(TTL);
     let (name, short) = (name(), name());
+    connect(&theirs);
     let guard = ours.lock(&name).expect("free");
     // Elsewhere, nobody is asked who has it.
     let told_of_holders = place.keeps() == Keeps::Rows;
@@ -124,10 +131,11 @@ pub(crate) fn long_waits_for_permits_and_several_locks_are_warned_of(place: &Dri
     let ours: Locks = place.set(TTL, |config| config.warn_hold(LONG));
     let theirs: Locks = place.set(TTL, |config| config.warn_wait(LONG));
     let (name, free, semaphore) = (name(), name(), name());
+    connect(&theirs);
     let _guard = ours.lock(&name).expect("free");
     let _permit = ours.acquire(&semaphore).permits(1).wait().expect("free");
     // In the order of the names, the first is free.
-    let wait = LONG * 10;
+    let wait = LONG * 4;
     let waits = std::thread::scope(|scope| {
         let several =
             scope.spawn(|| theirs.acquire(&name).and(&free).timeout(wait).wait().is_err());
