@@ -24,13 +24,16 @@ fn mutated_inputs_pass_every_target() {
         Err(_) => default,
     };
     let (scale, seed) = (number("LOCK_FUZZ_SCALE", 1), number("LOCK_FUZZ_SEED", 1));
-    for (at, target) in (0_u64..).zip(ALL) {
-        let runs = scale * runs(target.0);
-        let mut mutator = Mutator { inputs: corpus(target.0), state: seed * 1_000 + at };
-        for _ in 0..runs {
-            run(target, &mutator.next());
+    std::thread::scope(|scope| {
+        for (at, target) in (0_u64..).zip(ALL) {
+            scope.spawn(move || {
+                let mut mutator = Mutator { inputs: corpus(target.0), state: seed * 1_000 + at };
+                for _ in 0..scale * runs(target.0) {
+                    run(target, &mutator.next());
+                }
+            });
         }
-    }
+    });
 }
 
 /// How many inputs take a few seconds at most.
