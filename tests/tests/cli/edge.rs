@@ -1,9 +1,11 @@
 //! The edges of a hold: a guardian that nothing wakes, a lock that is gone as the command ends, a clock of one's own.
 
 use lock_tests::place::Place;
+use lock_tests::proxy::{Mode, Proxy, server_of};
 use lock_tests::withlock::{Sandbox, eventually, is_alive, parent, state, url};
-use rustix::process::{Signal, kill_process};
-use std::io::BufRead;
+use rustix::io::ioctl_fionbio;
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead, Read, Write};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -71,6 +73,97 @@ broken! {
 #[test]
 fn a_lock_in_a_file_that_is_gone_when_the_command_ends_is_a_loss() {
     a_lock_that_is_gone_when_the_command_ends_is_a_loss(&Place::sqlite());
+}
+
+/// The command ends while the server is out of reach. Its exit code stays, and people are told that the lock stays taken for a while.
+fn a_release_that_is_not_confirmed_is_told(place: &Place) {
+    let told = |quiet: &[&str]| {
+        let sandbox = Sandbox::new();
+        let proxy = Proxy::start(&server_of(place.url()));
+        let through = place.through(&proxy.url(place.url())).whole_url();
+        let args = [quiet, &["--ttl", "6s", "n"]].concat();
+        let wait = "while [ ! -e go ]; do sleep 0.02; done; exit 3";
+        let holder = sandbox.hold(&through, &args, wait);
+        proxy.set(Mode::Hole);
+        std::fs::write(sandbox.path("go"), "").expect("written");
+        holder.end().expect(3).stderr
+    };
+    let stderr = told(&[]);
+    assert!(stderr.contains("\"n\": the release was not confirmed"), "{stderr}");
+    assert!(stderr.contains("ends by itself within") && !stderr.contains(" 0ns"), "{stderr}");
+    assert_eq!(told(&["-q"]), "");
+}
+
+macro_rules! unconfirmed {
+    ($($name:ident: $place:ident, $needs:literal;)*) => {$(
+        #[test]
+        #[ignore = $needs]
+        fn $name() { a_release_that_is_not_confirmed_is_told(&Place::$place()) }
+    )*};
+}
+
+unconfirmed! {
+    a_release_that_postgres_does_not_confirm_is_told: postgres, "needs a PostgreSQL server: tests/run starts one";
+    a_release_that_mysql_does_not_confirm_is_told: mysql, "needs a MySQL server: tests/run starts one";
+    a_release_that_mariadb_does_not_confirm_is_told: mariadb, "needs a MariaDB server: tests/run starts one";
+    a_release_that_consul_does_not_confirm_is_told: consul, "needs a Consul server: tests/run starts one";
+}
+
+/// True if every thread of a process waits, and has no signal to take.
+fn is_at_rest(pid: Pid) -> bool {
+    let read = |path: String| std::fs::read_to_string(path).unwrap_or_default();
+    let threads = std::fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero()));
+    threads.expect("it is there").flatten().all(|thread| {
+        let status = read(format!("{}/status", thread.path().display())).replace('\t', " ");
+        let pends = status.lines().any(|line| {
+            (line.starts_with("ShdPnd:") || line.starts_with("SigPnd:"))
+                && !line.ends_with(" 0000000000000000")
+        });
+        status.contains("State: S") && !pends
+    })
+}
+
+/// While withlock writes to a pipe that nobody reads, it gets the lock, and then a signal.
+#[test]
+fn a_signal_at_the_moment_of_the_grant_ends_the_wait() {
+    let sandbox = Sandbox::new();
+    sandbox.run(&sandbox.url(), &["n", "--", "true"]).expect(0);
+    let file = rusqlite::Connection::open(sandbox.path("locks.db")).expect("opened");
+    file.execute_batch("BEGIN EXCLUSIVE").expect("locked");
+    let (mut reads, mut full) = std::io::pipe().expect("a pipe");
+    ioctl_fionbio(&full, true).expect("set");
+    for size in [4096, 1] {
+        while full.write(&[b'.'; 4096][..size]).is_ok() {}
+    }
+    ioctl_fionbio(&full, false).expect("set");
+    let mut command = sandbox.withlock(&sandbox.url(), &["n", "--", "touch", "ran"]);
+    let mut waiting = command.stderr(full).spawn().expect("started");
+    drop(command);
+    let pid = Pid::from_child(&waiting);
+    let main = format!("/proc/{0}/task/{0}/wchan", pid.as_raw_nonzero());
+    eventually("it says that it waits", || {
+        std::fs::read_to_string(&main).unwrap_or_default().contains("pipe_write")
+    });
+    file.execute_batch("COMMIT").expect("unlocked");
+    let held = || {
+        let held = "SELECT owner IS NOT NULL FROM locks WHERE name = 'n'";
+        file.query_row(held, [], |row| row.get::<_, bool>(0)).unwrap_or(false)
+    };
+    eventually("it has the lock", held);
+    kill_process(pid, Signal::TERM).expect("there");
+    // The threads of the signals and of the driver have done what they do about it.
+    for _ in 0..5 {
+        std::thread::sleep(Duration::from_millis(50));
+        eventually("it rests", || is_at_rest(pid));
+    }
+    let reader = std::thread::spawn(move || {
+        let mut told = Vec::new();
+        reads.read_to_end(&mut told).map(|_| told)
+    });
+    assert_eq!(waiting.wait().expect("ended").code(), Some(143));
+    assert!(!sandbox.path("ran").exists(), "the command ran");
+    assert!(!held(), "it is released");
+    drop(reader.join().expect("read"));
 }
 
 /// Its lease times would be of another clock than those of all others who use the file.

@@ -36,6 +36,21 @@ fn as_many_commands_run_as_there_are_permits() {
     }
 }
 
+/// A job's runner, or a withlock around this one, may have a permit of its own.
+#[test]
+fn a_permit_that_was_inherited_is_not_passed_on() {
+    let sandbox = Sandbox::new();
+    let url = sandbox.url();
+    let script = "echo \"<${WITHLOCK_PERMIT-none}>\"";
+    let mut plain = sandbox.withlock(&url, &["a", "--", "sh", "-c", script]);
+    let ended = sandbox.start(plain.env("WITHLOCK_PERMIT", "7")).end().expect(0);
+    assert_eq!(ended.stdout, "<none>\n");
+    let both = format!("{script}; \"$W\" b -- sh -c '{script}'");
+    let around = ["--permits", "2", "a", "--", "sh", "-c", &both];
+    let ended = sandbox.run(&url, &around).expect(0);
+    assert!(["<1>\n<none>\n", "<2>\n<none>\n"].contains(&&*ended.stdout), "{ended:?}");
+}
+
 #[test]
 fn several_locks_are_held_all_or_none() {
     let sandbox = Sandbox::new();

@@ -32,6 +32,7 @@ hostile! {
     answers_that_make_no_sense_are_errors_and_no_grants
     a_redirect_is_not_followed
     an_answer_that_drips_ends_in_time
+    an_answer_without_an_end_is_not_read_to_its_end
     a_session_that_is_gone_is_lost_at_once_and_a_server_that_errs_by_the_deadline
 }
 
@@ -275,6 +276,25 @@ fn an_answer_that_drips_ends_in_time(driver: Driver) {
     assert!(took >= Duration::from_millis(900), "it was given its time: {took:?}");
     assert!(took < Duration::from_secs(15), "{took:?}");
     assert!(locks.try_lock("a").expect("asked").is_some(), "the other one is well");
+}
+
+/// After more than anybody needs to know, the server says nothing, and keeps the connection.
+fn an_answer_without_an_end_is_not_read_to_its_end(driver: Driver) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound").to_string();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let _ = stream.read_exact(&mut [0; 4]);
+                let _ = stream.write_all(b"HTTP/1.1 200 It\r\nContent-Length: 9000000\r\n\r\n");
+                let _ = stream.write_all(&[b' '; 1_100_000]);
+                while stream.read(&mut [0; 1024]).is_ok_and(|read| read > 0) {}
+            });
+        }
+    });
+    let url = format!("consul://{address}?ttl=60s&request_timeout=9s");
+    let error = connect(driver, &url).map(drop).expect_err("no answer");
+    assert!(error.to_string().contains("longer than any"), "{error}");
 }
 
 fn a_session_that_is_gone_is_lost_at_once_and_a_server_that_errs_by_the_deadline(driver: Driver) {
