@@ -121,6 +121,24 @@ mod tests {
         });
     }
 
+    /// Nothing was sent to it, so that another agent gets the same request.
+    #[test]
+    #[cfg(feature = "consul")]
+    fn an_agent_that_cannot_be_reached_is_passed_over_by_the_same_request() {
+        known("nowhere.invalid", &[]);
+        let closed = TcpListener::bind("127.0.0.2:0").expect("a port");
+        let closed = closed.local_addr().expect("bound").port();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        for first in ["nowhere.invalid:7".to_string(), format!("127.0.0.2:{closed}")] {
+            let url = format!("consul://{first},127.0.0.2:{}?sslmode=disable", agent(NO_LOCK));
+            runtime.block_on(async {
+                let mut admin = Admin::connect(&url).await.expect("nothing is asked");
+                assert_eq!(admin.list().await.map(|all| all.len()), Ok(0), "{first}");
+            });
+        }
+    }
+
     /// It has no way to the leader, or it goes away in the middle of a request, which it may have executed.
     #[test]
     #[cfg(feature = "consul")]

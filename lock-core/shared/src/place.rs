@@ -201,6 +201,10 @@ mod tests {
                 "postgres://db/a?protocol=advisory&keys=int&waiting=2",
                 "postgres://db/a?protocol=advisory&keys=int",
             ),
+            (
+                "postgres://db/a?keys=pair&protocol=advisory",
+                "postgres://db/a?protocol=advisory&keys=pair",
+            ),
             ("mariadb://u:hunter2@[::1]:3307/a%20b", "mysql://u@[::1]:3307/a%20b"),
             ("mysql://localhost/d?socket=/run/m.sock", "mysql://localhost/d?socket=/run/m.sock"),
             (

@@ -237,6 +237,8 @@ mod tests {
             "sqlite::memory:",
             "sqlite:a%00b",
             "sqlite:%zz",
+            "sqlite:%1z",
+            "sqlite:%z1",
             "postgres://",
             "postgres://u:hunter2@h:port/d",
             "postgres://u:hunter2@h/d?se?cret=1",

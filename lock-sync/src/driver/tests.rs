@@ -24,6 +24,8 @@ struct Script {
     busy: AtomicBool,
     /// True if no request is answered.
     mute: AtomicBool,
+    /// True if every release is refused.
+    refuses: AtomicBool,
     /// True if the next request makes the client panic.
     panics: AtomicBool,
     /// True if the client panics over the answer to the next request.
@@ -61,6 +63,9 @@ impl<const LANES: bool> Backend for Fake<LANES> {
         assert!(!self.0.panics.swap(false, SeqCst), "on purpose");
         if self.0.mute.load(SeqCst) {
             return Err(Failure::Unknown("no answer in time".to_string()));
+        }
+        if matches!(request, Request::Release { .. }) && self.0.refuses.load(SeqCst) {
+            return Err(Failure::refused("no".to_string()));
         }
         let busy = self.0.busy.load(SeqCst);
         let (what, reply) = match request {

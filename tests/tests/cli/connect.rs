@@ -24,6 +24,22 @@ fn tries_again(run: &Run) {
     eventually("it tries again", || run.output()[1].contains("; trying again\n"));
 }
 
+/// Nobody could be trusted, so nobody is asked.
+#[test]
+fn a_system_without_authorities_is_told() {
+    let sandbox = Sandbox::new();
+    std::fs::create_dir(sandbox.path("empty")).expect("made");
+    for url in [
+        "postgres://me@127.0.0.1:1/d?sslmode=verify-full",
+        "consul://127.0.0.1:1?sslmode=verify-full",
+    ] {
+        let mut command = sandbox.withlock(url, &["-n", "n", "--", "touch", "ran"]);
+        command.env("SSL_CERT_FILE", "/dev/null").env("SSL_CERT_DIR", sandbox.path("empty"));
+        let ended = sandbox.start(&mut command).end().expect(125);
+        assert!(ended.stderr.contains("no certificate authorities"), "{ended:?}");
+    }
+}
+
 /// Not even for a wait that has no end: it is started after withlock.
 fn it_is_started_later(server: &Server) {
     let sandbox = Sandbox::new();

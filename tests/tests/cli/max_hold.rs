@@ -19,9 +19,12 @@ fn a_command_that_hangs_is_ended_by_max_hold() {
 #[test]
 fn a_command_that_ends_in_time_is_left_alone() {
     let sandbox = Sandbox::new();
-    let line = ["--max-hold", "1h", "a", "--", "sh", "-c", "exit 3"];
-    let ended = sandbox.run(&sandbox.url(), &line).expect(3);
-    assert_eq!(ended.stderr, "");
+    for least in [&[][..], &["--min-hold", "0.1s"], &["--min-hold", "1h"]] {
+        let line = [least, &["--max-hold", "1h", "a", "--", "sh", "-c", "exit 3"]].concat();
+        let ended = Sandbox::new().run(&sandbox.url(), &line).expect(3);
+        assert_eq!(ended.stderr, "");
+        sandbox.run(&sandbox.url(), &["--break", "--yes", "a"]);
+    }
 }
 
 #[test]

@@ -127,3 +127,22 @@ async fn a_panic_over_the_answer_leaves_no_lock_behind() {
     waiter.abort();
     until(|| fake.0.ended.lock().expect("unpoisoned").contains(&"release")).await;
 }
+
+#[tokio::test]
+async fn a_renewal_that_failed_is_told_until_one_succeeds() {
+    let fake = Fake::default();
+    let guard = start(9, &fake).lock("a").await.expect("taken");
+    assert_eq!(guard.last_failure(), None);
+    fake.0.refuses.store(true, Ordering::SeqCst);
+    until(|| guard.last_failure().is_some()).await;
+    fake.0.refuses.store(false, Ordering::SeqCst);
+    until(|| guard.last_failure().is_none()).await;
+    assert!(guard.is_held());
+}
+
+#[tokio::test]
+async fn a_grant_counts_for_five_sixths_of_the_ttl() {
+    let locks = start(30, &Fake::default());
+    let guard = locks.lock("a").await.expect("taken");
+    assert_eq!([guard.valid_for(), locks.valid_for()], [Duration::from_secs(25); 2]);
+}

@@ -119,18 +119,20 @@ async fn a_release_without_an_answer_is_told_in_time() {
 }
 
 #[tokio::test]
-async fn a_release_that_failed_before_is_told() {
+async fn releases_that_failed_before_are_told() {
     let fake = Fake::default();
     let locks = table(&fake);
-    let guard = locks.lock("a").await.expect("taken");
-    fake.0.refuses.store(true, Ordering::SeqCst);
-    drop(guard);
-    until(|| ended(&fake) == ["acquire", "release"]).await;
-    // This answer comes after the refusal.
-    fake.0.refuses.store(false, Ordering::SeqCst);
-    locks.lock("b").await.expect("taken").release().await.expect("released");
+    for name in ["a", "b"] {
+        let guard = locks.lock(name).await.expect("taken");
+        fake.0.refuses.store(true, Ordering::SeqCst);
+        drop(guard);
+        until(|| ended(&fake).last() == Some(&"release")).await;
+        fake.0.refuses.store(false, Ordering::SeqCst);
+    }
+    // This answer comes after the refusals.
+    locks.lock("c").await.expect("taken").release().await.expect("released");
     let end = shut_down(&locks).await;
-    assert_eq!(end, Err(ShutdownError::Unconfirmed { locks: 1, within: TTL }));
+    assert_eq!(end, Err(ShutdownError::Unconfirmed { locks: 2, within: TTL }));
 }
 
 #[test]

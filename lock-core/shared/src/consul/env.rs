@@ -151,8 +151,17 @@ mod tests {
         assert_eq!(place("consul://", &other).0, "consul://other:443/locks?path=x");
         assert_eq!(place("consul://?path=y", &other).0, "consul://other:443/locks?path=y");
         assert_eq!(place("consul://h:1/p", &other), ("consul://h:1/p".to_string(), true));
-        for value in ["unix:///run/consul.sock", "ftp://h", "u:hunter2@h:7", "http://", "h:hunter2"]
-        {
+        for value in [
+            "unix:///run/consul.sock",
+            "ftp://h",
+            "u:hunter2@h:7",
+            "http://",
+            "http:///x",
+            "http://u@h:7",
+            "http://h:7/x?y",
+            "http://h:7/x y",
+            "h:hunter2",
+        ] {
             let told = read("consul:///app", &[("CONSUL_HTTP_ADDR", value)]);
             let told = told.map(drop).expect_err(value).to_string();
             assert!(!told.contains("hunter2"), "{told}");

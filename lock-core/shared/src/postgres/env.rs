@@ -229,6 +229,14 @@ mod tests {
     }
 
     #[test]
+    fn an_ipv6_address_is_in_brackets() {
+        for url in ["postgres://[::1]5432/d", "postgres://[::1/d", "postgres://a,[::1]x/d"] {
+            let told = server(url, &[]).map(drop).expect_err(url).to_string();
+            assert!(told.contains("is written [::1]:5432"), "{told}");
+        }
+    }
+
+    #[test]
     fn what_nobody_names_is_as_in_libpq() {
         let user = whoami::username().expect("a name");
         let here =
@@ -276,6 +284,7 @@ mod tests {
         assert_eq!(passwords(hosts, &[home, ("PGPASSFILE", &other)]), ["other"; 3]);
         assert_eq!(passwords(hosts, &[home, ("PGPASSWORD", "env")]), ["env"; 3]);
         assert_eq!(passwords("postgres://u:url@a:1/d", &[home, ("PGPASSWORD", "env")]), ["url"]);
+        assert_eq!(passwords("postgres://u:url@a:1/d?password=also", &[home]), ["also"]);
         assert_eq!(passwords("postgres://u:@a:1/d", &[home]), ["one"], "an empty one is none");
         let named = format!("postgres://u@a:1/d?passfile={other}");
         assert_eq!(passwords(&named, &[home]), ["other"]);

@@ -197,3 +197,34 @@ fn a_backend_whose_connection_was_dropped_is_not_used_again() {
     assert!(pool.give_back(ConnectionId::MAIN, id, kept).is_none());
     assert!(pool.drop_connection(ConnectionId::MAIN).is_some(), "it is idle");
 }
+
+#[test]
+fn releases_that_failed_before_are_told_by_the_shutdown() {
+    let ([one, two], driver, locks, script) = held::<2>(30 * SECOND);
+    script.refuses.store(true, SeqCst);
+    drop(one);
+    drop(two);
+    let unconfirmed = || driver.shared.lock().map_or(0, |state| state.unconfirmed.at(clock::now()));
+    assert!(soon(|| unconfirmed() == 2));
+    script.refuses.store(false, SeqCst);
+    locks.lock("a").expect("free").release().expect("released");
+    let end = apart("a shutdown", move || locks.shutdown());
+    assert_eq!(end, Err(ShutdownError::Unconfirmed { locks: 2, within: 30 * SECOND }));
+}
+
+#[test]
+fn a_renewal_that_failed_is_told_until_one_succeeds() {
+    let ([guard], _driver, _locks, script) = held::<1>(9 * SECOND);
+    assert_eq!(guard.last_failure(), None);
+    script.mute.store(true, SeqCst);
+    assert!(soon(|| guard.last_failure().is_some()));
+    script.mute.store(false, SeqCst);
+    assert!(soon(|| guard.last_failure().is_none()));
+    assert!(guard.is_held());
+}
+
+#[test]
+fn a_grant_counts_for_five_sixths_of_the_ttl() {
+    let ([guard], _driver, locks, _script) = held::<1>(30 * SECOND);
+    assert_eq!([guard.valid_for(), locks.valid_for()], [25 * SECOND; 2]);
+}

@@ -44,6 +44,36 @@ fn quit_ends_a_wait() {
     ends_the_wait(Signal::QUIT, 131);
 }
 
+/// Signals that a process catches, as a bit mask.
+fn caught(pid: Pid) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero()));
+    let status = status.unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+/// Another process has the file for itself, so that withlock has not even looked at it.
+#[test]
+fn a_signal_ends_a_wait_that_has_not_reached_its_file() {
+    for (signal, code) in
+        [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129), (Signal::QUIT, 131)]
+    {
+        let sandbox = Sandbox::new();
+        sandbox.run(&sandbox.url(), &["n", "--", "true"]).expect(0);
+        let file = rusqlite::Connection::open(sandbox.path("locks.db")).expect("opened");
+        file.execute_batch("BEGIN EXCLUSIVE").expect("locked");
+        let args = ["n", "--", "touch", "ran"];
+        let waiting = sandbox.start(&mut sandbox.withlock(&sandbox.url(), &args));
+        let bit = 1 << (signal.as_raw() - 1);
+        eventually("it hears signals", || caught(waiting.pid()) & bit != 0);
+        waiting.signal(signal);
+        let ended = waiting.end_within(PROMPT).expect(code);
+        assert_eq!(ended.status.code(), Some(code), "it ended by itself: {ended:?}");
+        drop(file);
+        assert!(!sandbox.path("ran").exists());
+    }
+}
+
 /// More time is for a server that does not answer. The least of several times, for a busy machine delays some.
 #[test]
 fn a_signal_ends_a_wait_at_once() {
