@@ -143,8 +143,8 @@ mod tests {
     #[cfg(feature = "consul")]
     fn an_agent_that_cannot_be_reached_is_passed_over_by_the_same_request() {
         known("nowhere.invalid", &[]);
-        let closed = TcpListener::bind("127.0.0.2:0").expect("a port");
-        let closed = closed.local_addr().expect("bound").port();
+        let closed = TcpListener::bind("127.0.0.2:0").and_then(|listener| listener.local_addr());
+        let closed = closed.expect("bound").port();
         for first in ["nowhere.invalid:7".to_string(), format!("127.0.0.2:{closed}")] {
             let url = format!("consul://{first},127.0.0.2:{}?sslmode=disable", agent(NO_LOCK));
             let mut admin = Admin::connect(&url).expect("nothing is asked");
