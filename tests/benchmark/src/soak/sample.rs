@@ -1,10 +1,11 @@
 //! What a process sees of itself.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
 /// Figures of one moment.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Sample {
     /// Memory in use, in bytes.
     pub(crate) resident: u64,
@@ -59,63 +60,12 @@ impl Sample {
 
     /// For the process that started this one.
     pub(crate) fn to_line(&self) -> String {
-        self.figures().map(|figure| figure.to_string()).join(" ")
+        serde_json::to_string(self).expect("numbers")
     }
 
     /// What [`to_line`](Self::to_line) made.
     pub(crate) fn from_line(line: &str) -> Option<Self> {
-        let figures: Vec<u64> =
-            line.split(' ').map(|figure| figure.parse().ok()).collect::<Option<_>>()?;
-        let [
-            resident,
-            anonymous,
-            descriptors,
-            threads,
-            connections,
-            handoffs,
-            lost,
-            longest_wait,
-            left_out,
-        ] = figures[..]
-        else {
-            return None;
-        };
-        Some(Self {
-            resident,
-            anonymous,
-            descriptors,
-            threads,
-            connections,
-            handoffs,
-            lost,
-            longest_wait,
-            left_out,
-        })
-    }
-
-    fn figures(&self) -> [u64; 9] {
-        let Self {
-            resident,
-            anonymous,
-            descriptors,
-            threads,
-            connections,
-            handoffs,
-            lost,
-            longest_wait,
-            left_out,
-        } = *self;
-        [
-            resident,
-            anonymous,
-            descriptors,
-            threads,
-            connections,
-            handoffs,
-            lost,
-            longest_wait,
-            left_out,
-        ]
+        serde_json::from_str(line).ok()
     }
 }
 
