@@ -44,7 +44,7 @@ pub(crate) trait Backend: Send + 'static {
     /// again; if it is dropped before its end, the backend is [`cut`](Self::cut).
     fn execute(
         &mut self,
-        request: &Request,
+        request: Request,
         now: Instant,
         budget: Duration,
     ) -> impl Future<Output = Result<Reply, Failure>> + Send;

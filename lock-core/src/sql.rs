@@ -31,7 +31,7 @@ mod terms;
 
 use crate::error::ClaimError;
 use crate::name::{LockName, Owner, TableName};
-use crate::request::{Claim, Mode, Request};
+use crate::request::{Mode, Request};
 use crate::time::Instant;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -127,7 +127,7 @@ struct Text {
 
 impl Text {
     /// The text for so many claims; and the one, if it is for that.
-    fn of<'a>(&self, claims: &[&'a Claim]) -> (&Arc<str>, Option<&'a Claim>) {
+    fn of<'a, C>(&self, claims: &'a [C]) -> (&Arc<str>, Option<&'a C>) {
         match (claims, &self.one) {
             ([claim], Some(one)) => (one, Some(claim)),
             _ => (&self.any, None),
@@ -191,7 +191,7 @@ impl Codec {
 
     /// The statements for `request`, made at `now`.
     pub fn encode(&self, request: &Request, now: Instant) -> Exchange {
-        Exchange::new(self.clone(), request.clone(), now)
+        Exchange::new(Arc::new(self.clone()), request.clone(), now)
     }
 
     /// The checks to run on a new connection before its first request.

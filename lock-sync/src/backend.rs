@@ -45,7 +45,7 @@ pub(crate) trait Backend: Send + 'static {
     /// Executes a request that was made at `now`, within `budget`.
     fn execute(
         &mut self,
-        request: &Request,
+        request: Request,
         now: Instant,
         budget: Duration,
     ) -> Result<Reply, Failure>;

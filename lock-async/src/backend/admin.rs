@@ -67,7 +67,7 @@ impl<S: Session> AdminBackend for TableAdmin<S> {
             let until = tokio::time::Instant::now() + up_to;
             if self.notified && self.table.flow.is_notified() {
                 let listens = Request::Subscribe { up_to };
-                let told = self.table.execute(&listens, clock::now(), self.budget).await;
+                let told = self.table.execute(listens, clock::now(), self.budget).await;
                 if let Ok(Reply::News(news)) = told
                     && !news.is_empty()
                 {

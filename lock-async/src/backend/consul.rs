@@ -227,12 +227,12 @@ impl Backends for Agents {
 impl Backend for Requests {
     async fn execute(
         &mut self,
-        request: &Request,
+        request: Request,
         _now: Instant,
         budget: Duration,
     ) -> Result<Reply, Failure> {
         self.waited |= request.waits();
-        self.ask(request, budget).await
+        self.ask(&request, budget).await
     }
 
     /// Each waiting attempt has a connection of its own, with nothing to keep.

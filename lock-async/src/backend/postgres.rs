@@ -346,10 +346,10 @@ async fn drive<T>(
         if let done @ Poll::Ready(_) = work.as_mut().poll(cx) {
             return done;
         }
-        let Some(Poll::Ready(ended)) = connection.as_mut().map(|moving| moving.as_mut().poll(cx))
-        else {
-            // An answer that has just arrived wakes this task again.
-            return Poll::Pending;
+        let Some(moving) = connection else { return Poll::Pending };
+        let Poll::Ready(ended) = moving.as_mut().poll(cx) else {
+            // The answer may have just arrived. Its wake would take another turn of the task.
+            return work.as_mut().poll(cx);
         };
         *connection = None;
         match (work.as_mut().poll(cx), ended) {

@@ -128,7 +128,7 @@ impl<S: Session> Sql<S> {
 impl<S: Session> Backend for Sql<S> {
     async fn execute(
         &mut self,
-        request: &Request,
+        request: Request,
         now: Instant,
         budget: Duration,
     ) -> Result<Reply, Failure> {

@@ -1,68 +1,77 @@
-//! The idle backends. A backend that needs to be polled, for example to receive a notification, asks for
-//! that. So no turn polls all of them.
+//! Idle backends. A backend that needs to be polled, for example to receive a notification, asks for that. So no turn
+//! polls all of them.
 
 use crate::backend::Backend;
 use futures_util::task::AtomicWaker;
 use lock_core::ConnectionId;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Wake, Waker};
 
+/// The place of a connection's idle backend.
 pub(super) struct Idle<B> {
-    /// In boxes, because they are large, and each request takes one out and puts it back.
-    backends: BTreeMap<ConnectionId, (Box<B>, Waker)>,
-    calling: Arc<Calling>,
+    /// In a box, because it is large, and each request takes it out and puts it back.
+    backend: Option<Box<B>>,
+    bell: Arc<Bell>,
+    waker: Waker,
 }
 
 /// The connections whose backends want to be polled.
 #[derive(Default)]
-struct Calling {
+pub(super) struct Calling {
     connections: Mutex<BTreeSet<ConnectionId>>,
     task: AtomicWaker,
 }
 
-/// The waker of a connection's backend.
+/// The waker of a connection's backend while it is idle. While it executes a request, it is polled with that.
 struct Bell {
     connection: ConnectionId,
     calling: Arc<Calling>,
+    is_idle: AtomicBool,
 }
 
 impl<B: Backend> Idle<B> {
-    pub(super) fn new() -> Self {
-        Self { backends: BTreeMap::new(), calling: Arc::default() }
+    /// An empty one.
+    pub(super) fn new(connection: ConnectionId, calling: Arc<Calling>) -> Self {
+        let bell = Arc::new(Bell { connection, calling, is_idle: AtomicBool::new(false) });
+        Self { backend: None, waker: bell.clone().into(), bell }
     }
 
-    /// Adds a backend. It is polled soon, and then whenever it asks for that.
-    pub(super) fn insert(&mut self, connection: ConnectionId, backend: Box<B>) {
-        let waker = Waker::from(Arc::new(Bell { connection, calling: self.calling.clone() }));
-        waker.wake_by_ref();
-        self.backends.insert(connection, (backend, waker));
+    /// Puts a backend there. It is polled soon, and then whenever it asks for that.
+    pub(super) fn put(&mut self, backend: Box<B>) {
+        self.backend = Some(backend);
+        self.bell.is_idle.store(true, Ordering::SeqCst);
+        self.bell.wake_by_ref();
     }
 
-    pub(super) fn remove(&mut self, connection: ConnectionId) -> Option<Box<B>> {
-        self.backends.remove(&connection).map(|(backend, _)| backend)
+    pub(super) fn take(&mut self) -> Option<Box<B>> {
+        self.bell.is_idle.store(false, Ordering::SeqCst);
+        self.backend.take()
     }
 
-    pub(super) fn take_all(&mut self) -> Vec<Box<B>> {
-        std::mem::take(&mut self.backends).into_values().map(|(backend, _)| backend).collect()
+    pub(super) fn is_empty(&self) -> bool {
+        self.backend.is_none()
     }
 
-    /// Polls the backends that have asked for it.
-    pub(super) fn poll(&mut self, cx: &Context<'_>) {
-        self.calling.task.register(cx.waker());
-        let calling = std::mem::take(&mut *self.calling.lock());
-        for connection in calling {
-            if let Some((backend, waker)) = self.backends.get_mut(&connection) {
-                let mut cx = Context::from_waker(waker);
-                // A backend that panics here fails when it is used next.
-                let _ = catch_unwind(AssertUnwindSafe(|| backend.poll_idle(&mut cx)));
-            }
+    /// Polls the backend, which has asked for it.
+    pub(super) fn poll(&mut self) {
+        if let Some(backend) = &mut self.backend {
+            let mut cx = Context::from_waker(&self.waker);
+            // A backend that panics here fails when it is used next.
+            let _ = catch_unwind(AssertUnwindSafe(|| backend.poll_idle(&mut cx)));
         }
     }
 }
 
 impl Calling {
+    /// Those that have called. Another call wakes the task.
+    pub(super) fn take(&self, cx: &Context<'_>) -> BTreeSet<ConnectionId> {
+        self.task.register(cx.waker());
+        std::mem::take(&mut *self.lock())
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeSet<ConnectionId>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -74,7 +83,9 @@ impl Wake for Bell {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.calling.lock().insert(self.connection);
-        self.calling.task.wake();
+        if self.is_idle.load(Ordering::SeqCst) {
+            self.calling.lock().insert(self.connection);
+            self.calling.task.wake();
+        }
     }
 }

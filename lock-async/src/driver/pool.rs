@@ -1,6 +1,6 @@
 //! The connections that are open: their backends, idle or checked out with a request.
 
-use super::idle::Idle;
+use super::idle::{Calling, Idle};
 use crate::backend::panics::{PANICKED, guarded};
 use crate::backend::{Backend, Backends};
 use crate::process::Process;
@@ -13,6 +13,7 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -27,14 +28,20 @@ pub(super) struct ConnectionPool<F: Backends> {
     backends: Option<F>,
     /// The first connect, while it is under way.
     connecting: Option<Boxed<(F, Connected)>>,
-    /// The idle backends.
-    idle: Idle<F::Backend>,
-    /// The backends that execute a request: usually one for each connection.
-    checked_out: BTreeMap<ConnectionId, Vec<CheckedOut>>,
+    connections: BTreeMap<ConnectionId, Connection<F::Backend>>,
+    /// The connections whose idle backends want to be polled.
+    calling: Arc<Calling>,
     exchanges: FuturesUnordered<Boxed<Arrival<F>>>,
     /// Goodbyes in flight. A panic in one ends its connection, too.
     goodbyes: FuturesUnordered<Boxed<Option<()>>>,
     process: Process,
+}
+
+/// The backends of a connection.
+struct Connection<B> {
+    idle: Idle<B>,
+    /// Those that execute a request: usually one.
+    checked_out: Vec<CheckedOut>,
 }
 
 /// A backend that executes a request. Dropping this cuts the backend off in the middle of the request.
@@ -56,8 +63,8 @@ impl<F: Backends> ConnectionPool<F> {
         Self {
             backends: Some(backends),
             connecting: None,
-            idle: Idle::new(),
-            checked_out: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            calling: Arc::default(),
             exchanges: FuturesUnordered::new(),
             goodbyes: FuturesUnordered::new(),
             process: Process::current(),
@@ -93,14 +100,19 @@ impl<F: Backends> ConnectionPool<F> {
         sent: Instant,
         budget: Duration,
     ) -> bool {
-        let idle = self.idle.remove(connection);
+        let idle = self.connections.get_mut(&connection).and_then(|one| one.idle.take());
         let another = || self.backends.as_mut()?.backend().map(Box::new);
         let Some(mut backend) = idle.or_else(another) else { return false };
         let (cut, mut is_cut) = oneshot::channel();
-        self.checked_out.entry(connection).or_default().push(CheckedOut { id, _cut: cut });
+        let new = || Connection {
+            idle: Idle::new(connection, self.calling.clone()),
+            checked_out: Vec::new(),
+        };
+        let one = self.connections.entry(connection).or_insert_with(new);
+        one.checked_out.push(CheckedOut { id, _cut: cut });
         self.exchanges.push(Box::pin(async move {
             let reply = {
-                let mut exchange = pin!(backend.execute(&request, sent, budget));
+                let mut exchange = pin!(backend.execute(request, sent, budget));
                 poll_fn(|cx| {
                     if Pin::new(&mut is_cut).poll(cx).is_ready() {
                         return Poll::Ready(None);
@@ -124,48 +136,58 @@ impl<F: Backends> ConnectionPool<F> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<(DispatchId, Result<Reply, Failure>)> {
-        while let Poll::Ready(Some(_)) = Pin::new(&mut self.goodbyes).poll_next(cx) {}
-        self.idle.poll(cx);
+        while !self.goodbyes.is_empty()
+            && let Poll::Ready(Some(_)) = Pin::new(&mut self.goodbyes).poll_next(cx)
+        {}
+        for connection in self.calling.take(cx) {
+            if let Some(one) = self.connections.get_mut(&connection) {
+                one.idle.poll();
+            }
+        }
         let Poll::Ready(Some(arrival)) = Pin::new(&mut self.exchanges).poll_next(cx) else {
             return Poll::Pending;
         };
         let Arrival { connection, id, backend, reply } = arrival;
-        if !self.returned(connection, id) {
-            self.goodbyes.push(Box::pin(guarded(backend.cut())));
-        } else if backend.lasts() {
-            self.idle.insert(connection, backend);
+        match self.returned(connection, id) {
+            // Its connection was dropped meanwhile.
+            None => self.goodbyes.push(Box::pin(guarded(backend.cut()))),
+            Some(one) if backend.lasts() => one.idle.put(backend),
+            Some(one) if one.checked_out.is_empty() && one.idle.is_empty() => {
+                self.connections.remove(&connection);
+            }
+            Some(_) => {}
         }
         Poll::Ready((id, reply))
     }
 
-    /// Notes that a backend has answered. Returns false if its connection was dropped meanwhile.
-    fn returned(&mut self, connection: ConnectionId, id: DispatchId) -> bool {
-        let Some(all) = self.checked_out.get_mut(&connection) else { return false };
-        let Some(at) = all.iter().position(|checked_out| checked_out.id == id) else {
-            return false;
-        };
-        all.swap_remove(at);
-        if all.is_empty() {
-            self.checked_out.remove(&connection);
-        }
-        true
+    /// Notes that a backend has answered. Returns its connection, unless that was dropped meanwhile.
+    fn returned(
+        &mut self,
+        connection: ConnectionId,
+        id: DispatchId,
+    ) -> Option<&mut Connection<F::Backend>> {
+        let one = self.connections.get_mut(&connection)?;
+        let at = one.checked_out.iter().position(|checked_out| checked_out.id == id)?;
+        one.checked_out.swap_remove(at);
+        Some(one)
     }
 
     /// Drops a connection. Its backend says goodbye, or is cut off if it executes a request.
     pub(super) fn drop_connection(&mut self, connection: ConnectionId) {
-        self.checked_out.remove(&connection);
-        if let Some(backend) = self.idle.remove(connection) {
+        let dropped = self.connections.remove(&connection);
+        if let Some(backend) = dropped.and_then(|mut one| one.idle.take()) {
             self.goodbyes.push(Box::pin(guarded(backend.close())));
         }
     }
 
     /// Drops all connections. Bounded in time, because each goodbye is.
     pub(super) async fn drop_all(mut self) {
-        self.checked_out.clear();
+        self.connections.values_mut().for_each(|one| one.checked_out.clear());
         while let Some(Arrival { backend, .. }) = next(&mut self.exchanges).await {
             self.goodbyes.push(Box::pin(guarded(backend.cut())));
         }
-        for backend in self.idle.take_all() {
+        let connections = std::mem::take(&mut self.connections).into_values();
+        for backend in connections.filter_map(|mut one| one.idle.take()) {
             self.goodbyes.push(Box::pin(guarded(backend.close())));
         }
         while next(&mut self.goodbyes).await.is_some() {}
@@ -179,8 +201,7 @@ impl<F: Backends> Drop for ConnectionPool<F> {
         if !self.process.is_current() {
             std::mem::forget(self.backends.take());
             std::mem::forget(self.connecting.take());
-            std::mem::forget(self.idle.take_all());
-            std::mem::forget(std::mem::take(&mut self.checked_out));
+            std::mem::forget(std::mem::take(&mut self.connections));
             std::mem::forget(std::mem::take(&mut self.exchanges));
             std::mem::forget(std::mem::take(&mut self.goodbyes));
         }

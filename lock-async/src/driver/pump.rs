@@ -103,9 +103,9 @@ impl<F: Backends> Pump<F> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Self { repoll, state, pool, calls, orphaned, alarm, .. } = self;
         repoll.poll(cx, |cx| {
-            let happened =
-                [arrive(state, pool, cx), hear(state, calls, orphaned, cx), alarm.poll(cx)];
-            if happened.contains(&true) { Poll::Ready(()) } else { Poll::Pending }
+            // What has arrived and what was heard leave together.
+            let happened = arrive(state, pool, cx) | hear(state, calls, orphaned, cx);
+            if happened || alarm.poll(cx) { Poll::Ready(()) } else { Poll::Pending }
         })
     }
 }

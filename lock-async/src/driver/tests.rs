@@ -38,11 +38,11 @@ struct Script {
 impl Backend for Fake {
     async fn execute(
         &mut self,
-        request: &Request,
+        request: Request,
         _now: Instant,
         _budget: Duration,
     ) -> Result<Reply, Failure> {
-        let (what, reply) = match request {
+        let (what, reply) = match &request {
             Request::Acquire { claims, .. } => {
                 let granted = |_| Outcome::Granted(Fence::new(1));
                 ("acquire", Reply::Outcomes(claims.iter().map(granted).collect()))
@@ -231,11 +231,11 @@ impl crate::backend::Backends for Server {
 impl Backend for Line {
     async fn execute(
         &mut self,
-        request: &Request,
+        request: Request,
         _now: Instant,
         _budget: Duration,
     ) -> Result<Reply, Failure> {
-        let (what, reply) = match request {
+        let (what, reply) = match &request {
             Request::Open { .. } => ("open", Some(Reply::Opened(SessionName::default()))),
             Request::KeepAlive { .. } => ("keep", Some(Reply::one(Outcome::Done))),
             Request::Acquire { claims, .. } => {

@@ -79,7 +79,7 @@ pub struct Session {
     /// The server's name for the connection.
     id: i64,
     /// The mark that was set when it was opened.
-    mark: String,
+    mark: Arc<str>,
     /// The start of the server, in µs by its own clock. It has not been later: the
     /// connection would not have survived that.
     since: i64,
@@ -138,7 +138,7 @@ impl Codec {
     /// The statements for `request` on the connection that is `session`. What is not run on a
     /// connection, such as [`Request::Open`], comes to a failure.
     pub fn encode(&self, request: &Request, session: &Session) -> Exchange {
-        Exchange::new(self.clone(), request.clone(), session.clone())
+        Exchange::new(Arc::new(self.clone()), request.clone(), session.clone())
     }
 
     fn new(dialect: Dialect, [attempt, unlock]: [Text; 2], texts: [String; 3]) -> Self {
@@ -158,13 +158,13 @@ impl Codec {
         session: &Session,
         known: Option<Digest>,
     ) -> Option<Statement> {
-        let claims: Vec<&Claim> = request.claims().iter().collect();
+        let claims = request.claims();
         let from = || session.granted_from(request);
         Some(match (request, &self.dialect) {
             (Request::KeepAlive { .. }, _) => self.on(session, &self.keep, []),
             (_, Dialect::SqlLock) => return None,
             (Request::Acquire { .. }, _) => {
-                self.about(session, &self.attempt, &claims, known, Some(from()))
+                self.about(session, &self.attempt, claims, known, Some(from()))
             }
             (Request::Wait { claim, up_to, .. }, Dialect::Postgres(key)) => {
                 let up_to = Value::Int(millis(*up_to).max(1));
@@ -179,7 +179,7 @@ impl Codec {
                 statement.params.insert(0, limit);
                 statement
             }
-            (Request::Release { .. }, _) => self.about(session, &self.unlock, &claims, known, None),
+            (Request::Release { .. }, _) => self.about(session, &self.unlock, claims, known, None),
             _ => return None,
         })
     }
@@ -189,32 +189,34 @@ impl Codec {
         &self,
         session: &Session,
         text: &Text,
-        claims: &[&Claim],
+        claims: &[Claim],
         known: Option<Digest>,
         more: Option<Value>,
     ) -> Statement {
         let (text, one) = text.of(claims);
-        let about: Vec<Value> = match (&self.dialect, one) {
-            (Dialect::Postgres(key), Some(claim)) => postgres::claim(*key, claim, known).collect(),
-            (Dialect::Postgres(key), None) => postgres::keys(*key, claims).into(),
-            (Dialect::Mysql(prefix), Some(claim)) => {
-                [Value::Text(mysql::name(prefix, claim, known))].into()
+        let mut statement = self.on(session, text, more);
+        let params = &mut statement.params;
+        match (&self.dialect, one) {
+            (Dialect::Postgres(key), Some(claim)) => {
+                params.extend(postgres::claim(*key, claim, known))
             }
-            (Dialect::Mysql(prefix), None) => [mysql::json(prefix, claims)].into(),
-            (Dialect::SqlLock, _) => Vec::new(),
-        };
-        let statement = self.on(session, text, more.into_iter().chain(about));
-        Statement { repeated: one.is_some() || statement.repeated, ..statement }
+            (Dialect::Postgres(key), None) => params.extend(postgres::keys(*key, claims)),
+            (Dialect::Mysql(prefix), Some(claim)) => {
+                params.push(Value::Text(mysql::name(prefix, claim, known)))
+            }
+            (Dialect::Mysql(prefix), None) => params.push(mysql::json(prefix, claims)),
+            (Dialect::SqlLock, _) => {}
+        }
+        statement.repeated |= one.is_some();
+        statement
     }
 
     /// The statement that reads which of the claims the connection has.
     fn held(&self, request: &Request, session: &Session) -> Statement {
-        let claims: Vec<&Claim> = request.claims().iter().collect();
+        let claims = request.claims();
         match &self.dialect {
-            Dialect::Postgres(key) => {
-                self.on(session, &self.held, postgres::entries(*key, &claims))
-            }
-            Dialect::Mysql(prefix) => self.on(session, &self.held, [mysql::json(prefix, &claims)]),
+            Dialect::Postgres(key) => self.on(session, &self.held, postgres::entries(*key, claims)),
+            Dialect::Mysql(prefix) => self.on(session, &self.held, [mysql::json(prefix, claims)]),
             Dialect::SqlLock => self.on(session, &self.held, []),
         }
     }
@@ -226,12 +228,16 @@ impl Codec {
         text: &Arc<str>,
         more: impl IntoIterator<Item = Value>,
     ) -> Statement {
-        let mut params = Vec::from([Value::Int(session.id), Value::Text(session.mark.to_string())]);
+        let mut params = Vec::with_capacity(MOST_PARAMS);
+        params.extend([Value::Int(session.id), Value::Text(session.mark.to_string())]);
         params.extend(more);
         let repeated = matches!(self.dialect, Dialect::Postgres(_));
         Statement { repeated, ..Statement::new(text.clone(), params) }
     }
 }
+
+/// The parameters of a statement about one claim, so that their list never grows.
+const MOST_PARAMS: usize = 7;
 
 /// Whole µs, rounded up.
 fn micros(duration: Duration) -> i64 {

@@ -14,6 +14,7 @@ use crate::request::{Claim, LeaseVersion, Request};
 use crate::time::Instant;
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 use outcomes::{acquired, changed, drawn, freed, pair, probed, renewed};
@@ -36,7 +37,7 @@ pub(super) use own::Own;
 /// the row was seen, and counts for less than a TTL from then.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Exchange {
-    codec: Codec,
+    codec: Arc<Codec>,
     request: Request,
     now: Instant,
     stage: Stage,
@@ -79,7 +80,7 @@ enum Stage {
 }
 
 impl Exchange {
-    pub(super) fn new(codec: Codec, request: Request, now: Instant) -> Self {
+    pub(super) fn new(codec: Arc<Codec>, request: Request, now: Instant) -> Self {
         let ended = request.claims().iter().position(|claim| claim.ended.is_some());
         let takes = matches!(request, Request::Acquire { .. } | Request::Probe { .. });
         let stage = match (&codec.dialect, &request) {

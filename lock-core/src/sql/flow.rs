@@ -14,6 +14,7 @@
 //! An advisory lock's connection is a session: only [`Request::Open`] opens it, and a failure whose consequences are
 //! unknown ends it.
 
+mod running;
 mod step;
 
 use super::advisory::{self, Codec as AdvisoryCodec};
@@ -26,9 +27,11 @@ use crate::time::Instant;
 use crate::timing::Timing;
 use alloc::boxed::Box;
 use alloc::string::ToString;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use running::Running;
 pub use step::{Do, Made};
 
 /// The state of one connection, and of the request that is executed on it.
@@ -51,12 +54,12 @@ pub struct Flow {
 #[derive(Clone, Debug)]
 enum Place {
     Table {
-        codec: Codec,
+        codec: Arc<Codec>,
         /// The server notifies this connection of freed locks.
         listens: bool,
     },
     Advisory {
-        codec: AdvisoryCodec,
+        codec: Arc<AdvisoryCodec>,
         ttl: Duration,
         /// The server's view of the connection, while it may have locks.
         session: Option<advisory::Session>,
@@ -88,22 +91,16 @@ enum Checks {
     Advisory(advisory::Setup),
 }
 
-#[derive(Clone, Debug)]
-enum Running {
-    Table(Exchange),
-    Advisory(advisory::Exchange),
-}
-
 impl Flow {
     /// The flow of a connection to a lock table.
     pub fn table(codec: Codec) -> Self {
-        Self::new(Place::Table { codec, listens: false })
+        Self::new(Place::Table { codec: Arc::new(codec), listens: false })
     }
 
     /// The flow of a connection that has advisory locks. The server ends it once it has been idle for `ttl`.
     pub fn advisory(codec: AdvisoryCodec, ttl: Duration) -> Self {
         Self::new(Place::Advisory {
-            codec,
+            codec: Arc::new(codec),
             ttl,
             session: None,
             digests: advisory::Digests::default(),
@@ -114,8 +111,8 @@ impl Flow {
     #[must_use]
     pub fn another(&self) -> Self {
         match &self.place {
-            Place::Table { codec, .. } => Self::table(codec.clone()),
-            Place::Advisory { codec, ttl, .. } => Self::advisory(codec.clone(), *ttl),
+            Place::Table { codec, .. } => Self::table((**codec).clone()),
+            Place::Advisory { codec, ttl, .. } => Self::advisory((**codec).clone(), *ttl),
         }
     }
 
@@ -179,26 +176,25 @@ impl Flow {
     }
 
     /// Begins a request that was made at `now`.
-    pub fn begin(&mut self, request: &Request, now: Instant, is_open: bool) {
+    pub fn begin(&mut self, request: Request, now: Instant, is_open: bool) {
         // A driver that panicked may have left one.
         self.statement = None;
         let is_there = self.ready && is_open;
-        let keep_alive = Request::KeepAlive { session: SessionName::default() };
-        match (&mut self.place, request) {
-            (Place::Table { .. }, _) if is_there => self.act(request, now),
-            (Place::Table { .. }, _) => self.open(Some((request.clone(), now))),
+        match (&mut self.place, &request) {
             (Place::Advisory { codec, ttl: known, session, .. }, Request::Open { ttl, .. }) => {
                 *known = *ttl;
                 match session {
                     Some(session) if is_there => {
+                        let keep_alive = Request::KeepAlive { session: SessionName::default() };
                         let exchange = codec.encode(&keep_alive, session);
                         self.statement = exchange.poll_statement();
                         self.stage = Stage::Confirm(exchange);
                     }
-                    _ => self.open(Some((request.clone(), now))),
+                    _ => self.open(Some((request, now))),
                 }
             }
-            (Place::Advisory { .. }, _) if is_there => self.act(request, now),
+            _ if is_there => self.act(request, now),
+            (Place::Table { .. }, _) => self.open(Some((request, now))),
             (Place::Advisory { .. }, _) => {
                 let ended = Failure::NotSent("the connection has ended".to_string());
                 self.stage = Stage::Done(Err(ended));
@@ -230,14 +226,14 @@ impl Flow {
 
     /// The statement was run, or not, after so long.
     pub fn ran(&mut self, result: Result<Rows, Failure>, took: Duration) {
+        if let Stage::Run(running) = &mut self.stage {
+            running.handle(result);
+            return self.run();
+        }
         match core::mem::replace(&mut self.stage, Stage::Idle) {
             Stage::Check(checks, pending) => {
                 self.pace.answered(took);
                 self.checked(checks, pending, Some(result));
-            }
-            Stage::Run(mut running) => {
-                running.handle(result);
-                self.run(running);
             }
             Stage::Confirm(exchange) => {
                 let mut running = Running::Advisory(exchange);
@@ -357,7 +353,7 @@ impl Flow {
             Step::Ready => {
                 match (&mut self.place, checks) {
                     (Place::Table { codec, .. }, Checks::Table(setup)) => {
-                        codec.clone_from(setup.codec());
+                        *codec = Arc::new(setup.codec().clone());
                     }
                     (Place::Advisory { session, .. }, Checks::Advisory(setup)) => {
                         *session = setup.session().cloned();
@@ -366,7 +362,7 @@ impl Flow {
                 }
                 self.ready = true;
                 match pending {
-                    Some((request, now)) => self.act(&request, now),
+                    Some((request, now)) => self.act(request, now),
                     None => self.stage = Stage::Done(Ok(Reply::Opened(SessionName::default()))),
                 }
             }
@@ -378,24 +374,27 @@ impl Flow {
     }
 
     /// The connection is there: the request's own statements.
-    fn act(&mut self, request: &Request, now: Instant) {
-        if let (Place::Table { listens, .. }, Request::Unsubscribe) = (&mut self.place, request) {
+    fn act(&mut self, request: Request, now: Instant) {
+        if let (Place::Table { listens, .. }, Request::Unsubscribe) = (&mut self.place, &request) {
             *listens = false;
         }
-        match (&mut self.place, request) {
+        match (&mut self.place, &request) {
             (Place::Table { listens: true, .. }, Request::Subscribe { up_to }) => {
                 self.stage = Stage::Await(*up_to);
             }
             (Place::Table { codec, .. }, _) => {
-                let exchange = codec.encode(request, now);
-                self.run(Running::Table(exchange));
+                let exchange = Exchange::new(codec.clone(), request, now);
+                self.stage = Stage::Run(Running::Table(exchange));
+                self.run();
             }
             (Place::Advisory { .. }, Request::Open { .. }) => {
                 self.stage = Stage::Done(Ok(Reply::Opened(SessionName::default())));
             }
             (Place::Advisory { codec, session: Some(session), digests, .. }, _) => {
-                let exchange = codec.encode(request, session).known(digests);
-                self.run(Running::Advisory(exchange));
+                let exchange =
+                    advisory::Exchange::new(codec.clone(), request, session.clone()).known(digests);
+                self.stage = Stage::Run(Running::Advisory(exchange));
+                self.run();
             }
             (Place::Advisory { .. }, _) => {
                 let ended = Failure::NotSent("the connection has ended".to_string());
@@ -404,12 +403,15 @@ impl Flow {
         }
     }
 
-    fn run(&mut self, running: Running) {
+    /// Goes on with the exchange that is under way.
+    fn run(&mut self) {
+        let Stage::Run(running) = &self.stage else { return };
         self.statement = running.poll_statement();
-        self.stage = match self.statement {
-            Some(_) => Stage::Run(running),
-            None => Stage::Done(running.finish()),
-        };
+        if self.statement.is_none()
+            && let Stage::Run(running) = core::mem::replace(&mut self.stage, Stage::Idle)
+        {
+            self.stage = Stage::Done(running.finish());
+        }
     }
 
     fn confirmed(&mut self, running: Running) {
@@ -419,31 +421,6 @@ impl Flow {
         } else {
             // The request to open it needs no more than the connection.
             self.open(None);
-        }
-    }
-}
-
-impl Running {
-    fn poll_statement(&self) -> Option<Statement> {
-        match self {
-            Running::Table(exchange) => exchange.poll_statement(),
-            Running::Advisory(exchange) => exchange.poll_statement(),
-        }
-    }
-
-    fn handle(&mut self, result: Result<Rows, Failure>) {
-        match (self, result) {
-            (Running::Table(exchange), Ok(rows)) => exchange.handle_rows(rows),
-            (Running::Table(exchange), Err(failure)) => exchange.handle_failure(failure),
-            (Running::Advisory(exchange), Ok(rows)) => exchange.handle_rows(rows),
-            (Running::Advisory(exchange), Err(failure)) => exchange.handle_failure(failure),
-        }
-    }
-
-    fn finish(self) -> Result<Reply, Failure> {
-        match self {
-            Running::Table(exchange) => exchange.finish(),
-            Running::Advisory(exchange) => exchange.finish(),
         }
     }
 }

@@ -68,13 +68,13 @@ fn a_table_is_opened_and_checked_by_the_request_that_finds_it_closed() {
     let mut flow = Flow::table(postgres::codec(TableName::default()));
     let granted = || Ok(vec![vec![text("a"), int(7)]]);
     let reply = Ok(Reply::one(Outcome::Granted(Fence::new(7))));
-    flow.begin(&acquire(), NOW, false);
+    flow.begin(acquire(), NOW, false);
     assert_eq!(does(&mut flow, vec![Ok(good_table()), granted()]), ["open", "run", "run"]);
     assert_eq!(flow.finish(), reply);
-    flow.begin(&acquire(), NOW, true);
+    flow.begin(acquire(), NOW, true);
     assert_eq!(does(&mut flow, vec![granted()]), ["run"], "it is open");
     assert_eq!(flow.finish(), reply);
-    flow.begin(&acquire(), NOW, false);
+    flow.begin(acquire(), NOW, false);
     assert_eq!(does(&mut flow, vec![Ok(good_table()), granted()]), ["open", "run", "run"]);
     assert_eq!(flow.finish(), reply);
     assert!(flow.lasts(false) && !flow.closes(), "the next request opens it again");
@@ -84,10 +84,10 @@ fn a_table_is_opened_and_checked_by_the_request_that_finds_it_closed() {
 fn a_server_that_takes_no_writes_is_checked_again() {
     let mut flow = Flow::table(postgres::codec(TableName::default()));
     let read_only = postgres::statement_failed(Some("25006"), "read only");
-    flow.begin(&acquire(), NOW, false);
+    flow.begin(acquire(), NOW, false);
     does(&mut flow, vec![Ok(good_table()), Err(read_only.clone())]);
     assert_eq!(flow.finish(), Err(read_only));
-    flow.begin(&acquire(), NOW, true);
+    flow.begin(acquire(), NOW, true);
     assert!(matches!(flow.poll_step(), Some(Do::Open)), "it may be a standby by now");
 }
 
@@ -98,12 +98,12 @@ fn what_fails_before_the_request_was_not_sent() {
         Flow::advisory(locks::codec(Key::Hash), TTL),
     ] {
         let request = if flow.is_session() { open() } else { acquire() };
-        flow.begin(&request, NOW, false);
+        flow.begin(request.clone(), NOW, false);
         assert!(matches!(flow.poll_step(), Some(Do::Open)));
         flow.opened(Err(ConnectError::Failed(unknown())), TOOK);
         assert!(flow.poll_step().is_none());
         assert!(matches!(flow.finish(), Err(Failure::NotSent(_))));
-        flow.begin(&request, NOW, false);
+        flow.begin(request, NOW, false);
         assert_eq!(does(&mut flow, vec![Err(unknown())]), ["open", "run"]);
         assert!(matches!(flow.finish(), Err(Failure::NotSent(_))), "its checks failed");
     }
@@ -113,20 +113,20 @@ fn what_fails_before_the_request_was_not_sent() {
 fn a_subscription_listens_anew_on_each_connection() {
     let mut flow = Flow::table(postgres::codec(TableName::default()));
     let subscribe = Request::Subscribe { up_to: TTL };
-    flow.begin(&subscribe, NOW, false);
+    flow.begin(subscribe.clone(), NOW, false);
     assert_eq!(does(&mut flow, vec![Ok(good_table()), Ok(vec![])]), ["open", "run", "run"]);
     assert_eq!(flow.finish(), Ok(Reply::News(News::Begun)));
-    flow.begin(&subscribe, NOW, true);
+    flow.begin(subscribe.clone(), NOW, true);
     assert_eq!(does(&mut flow, vec![]), ["await"]);
     assert_eq!(flow.finish(), Ok(Reply::News(News::Notified(vec![]))));
-    flow.begin(&subscribe, NOW, false);
+    flow.begin(subscribe.clone(), NOW, false);
     assert_eq!(does(&mut flow, vec![Ok(good_table()), Ok(vec![])]), ["open", "run", "run"]);
     assert_eq!(flow.finish(), Ok(Reply::News(News::Begun)));
 }
 
 fn opened() -> Flow {
     let mut flow = Flow::advisory(locks::codec(Key::Hash), TTL);
-    flow.begin(&open(), NOW, false);
+    flow.begin(open(), NOW, false);
     let checks: Vec<_> = postgres_setup().into_iter().map(Ok).collect();
     assert_eq!(does(&mut flow, checks)[0], "open");
     assert_eq!(flow.finish(), Ok(Reply::Opened(SessionName::default())));
@@ -137,17 +137,17 @@ fn opened() -> Flow {
 #[test]
 fn an_advisory_connection_is_never_opened_again_by_itself() {
     let mut flow = opened();
-    flow.begin(&acquire(), NOW, true);
+    flow.begin(acquire(), NOW, true);
     assert_eq!(does(&mut flow, vec![Ok(said(&[7]))]), ["run"]);
     assert_eq!(flow.finish(), Ok(Reply::one(Outcome::Granted(Fence::new(7)))));
     assert!(!flow.closes());
-    flow.begin(&acquire(), NOW, false);
+    flow.begin(acquire(), NOW, false);
     assert!(flow.poll_step().is_none());
     assert!(matches!(flow.finish(), Err(Failure::NotSent(_))));
     assert!(flow.closes() && !flow.closes(), "once");
 
     let mut flow = opened();
-    flow.begin(&open(), NOW, false);
+    flow.begin(open(), NOW, false);
     let done = does(&mut flow, postgres_setup().into_iter().map(Ok).collect());
     assert_eq!(done[0], "open", "only if it is asked for: {done:?}");
     assert_eq!(flow.finish(), Ok(Reply::Opened(SessionName::default())));
@@ -156,23 +156,23 @@ fn an_advisory_connection_is_never_opened_again_by_itself() {
 #[test]
 fn an_unknown_fate_closes_an_advisory_connection() {
     let mut flow = opened();
-    flow.begin(&acquire(), NOW, true);
+    flow.begin(acquire(), NOW, true);
     does(&mut flow, vec![Err(unknown())]);
     assert_eq!(flow.finish(), Err(unknown()));
     assert!(flow.closes() && !flow.lasts(true), "it may have the lock");
-    flow.begin(&acquire(), NOW, true);
+    flow.begin(acquire(), NOW, true);
     assert!(flow.poll_step().is_none(), "not even if it seems to be open");
 }
 
 #[test]
 fn a_connection_that_was_opened_before_must_show_that_it_is_the_same() {
     let mut flow = opened();
-    flow.begin(&open(), NOW, true);
+    flow.begin(open(), NOW, true);
     assert_eq!(does(&mut flow, vec![Ok(vec![vec![int(1)]])]), ["run"]);
     assert_eq!(flow.finish(), Ok(Reply::Opened(SessionName::default())));
     for answer in [Ok(vec![vec![int(0)]]), Err(unknown()), Err(Failure::refused("no".into()))] {
         let mut flow = opened();
-        flow.begin(&open(), NOW, true);
+        flow.begin(open(), NOW, true);
         let checks = postgres_setup().into_iter().map(Ok);
         let done = does(&mut flow, [answer].into_iter().chain(checks).collect());
         assert_eq!(done[..2], ["run", "open"], "{done:?}");
@@ -183,20 +183,20 @@ fn a_connection_that_was_opened_before_must_show_that_it_is_the_same() {
 #[test]
 fn a_request_that_was_left_in_the_middle_leaves_nothing_behind() {
     let mut flow = Flow::table(postgres::codec(TableName::default()));
-    flow.begin(&acquire(), NOW, false);
+    flow.begin(acquire(), NOW, false);
     assert!(matches!(flow.poll_step(), Some(Do::Open)));
-    flow.begin(&acquire(), NOW, false);
+    flow.begin(acquire(), NOW, false);
     let granted = Ok(vec![vec![text("a"), int(7)]]);
     assert_eq!(does(&mut flow, vec![Ok(good_table()), granted]), ["open", "run", "run"]);
     assert_eq!(flow.finish(), Ok(Reply::one(Outcome::Granted(Fence::new(7)))));
     assert!(matches!(flow.finish(), Err(Failure::Unknown(_))), "there is no second reply");
 
     let subscribe = Request::Subscribe { up_to: TTL };
-    flow.begin(&subscribe, NOW, true);
+    flow.begin(subscribe.clone(), NOW, true);
     assert_eq!(does(&mut flow, vec![Ok(vec![])]), ["run"]);
     assert_eq!(flow.finish(), Ok(Reply::News(News::Begun)));
-    flow.begin(&acquire(), NOW, true);
-    flow.begin(&subscribe, NOW, true);
+    flow.begin(acquire(), NOW, true);
+    flow.begin(subscribe.clone(), NOW, true);
     assert_eq!(does(&mut flow, vec![]), ["await"], "not the statement of the request before");
     assert_eq!(flow.finish(), Ok(Reply::News(News::Notified(vec![]))));
 }

@@ -65,7 +65,7 @@ impl<S: Session> AdminBackend for TableAdmin<S> {
         let until = now.after(up_to);
         if self.notified && self.table.flow.is_notified() {
             let listens = Request::Subscribe { up_to };
-            if let Ok(Reply::News(news)) = self.table.execute(&listens, now, self.budget)
+            if let Ok(Reply::News(news)) = self.table.execute(listens, now, self.budget)
                 && !news.is_empty()
             {
                 return news.is_about(name);

@@ -251,12 +251,12 @@ impl Backends for Agents {
 impl Backend for Requests {
     fn execute(
         &mut self,
-        request: &Request,
+        request: Request,
         _now: Instant,
         budget: Duration,
     ) -> Result<Reply, Failure> {
         let until = clock::now().after(budget);
-        self.ask(request, until.since(clock::now()))
+        self.ask(&request, until.since(clock::now()))
     }
 
     /// Each waiting attempt has a connection of its own, with nothing to keep.

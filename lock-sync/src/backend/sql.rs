@@ -136,7 +136,7 @@ impl<S: Session> Sql<S> {
 impl<S: Session> Backend for Sql<S> {
     fn execute(
         &mut self,
-        request: &Request,
+        request: Request,
         now: Instant,
         budget: Duration,
     ) -> Result<Reply, Failure> {
@@ -218,7 +218,7 @@ mod tests {
             min_uptime: Duration::ZERO,
             label: "h".into(),
         };
-        let reply = table.execute(&request, Instant::from_nanos(1_000_000), BUDGET);
+        let reply = table.execute(request, Instant::from_nanos(1_000_000), BUDGET);
         (table, reply)
     }
 

@@ -9,13 +9,17 @@ pub(super) struct ConnectionPool {
     backends: Option<Box<dyn Backends>>,
     /// There may be several backends.
     are_many: bool,
-    /// The idle backends.
-    idle: BTreeMap<ConnectionId, Box<dyn Backend>>,
-    /// The backends that execute a request: one for each connection, or more if the connection was dropped and used
-    /// again.
-    checked_out: BTreeMap<ConnectionId, Vec<CheckedOut>>,
+    connections: BTreeMap<ConnectionId, Connection>,
     /// Number of these that do not wait at the server.
     asking: usize,
+}
+
+/// The backends of a connection.
+#[derive(Default)]
+struct Connection {
+    idle: Option<Box<dyn Backend>>,
+    /// Those that execute a request: one, or more if the connection was dropped and used again.
+    checked_out: Vec<CheckedOut>,
 }
 
 /// A backend that executes a request.
@@ -31,13 +35,7 @@ struct CheckedOut {
 impl ConnectionPool {
     pub(super) fn new(backends: Box<dyn Backends>) -> Self {
         let are_many = backends.are_many();
-        Self {
-            backends: Some(backends),
-            are_many,
-            idle: BTreeMap::new(),
-            checked_out: BTreeMap::new(),
-            asking: 0,
-        }
+        Self { backends: Some(backends), are_many, connections: BTreeMap::new(), asking: 0 }
     }
 
     /// Takes the maker of backends out for the first connect, before which nobody else needs it.
@@ -59,16 +57,12 @@ impl ConnectionPool {
         waits: bool,
         for_waits: bool,
     ) -> Option<Box<dyn Backend>> {
-        let idle = self.idle.remove(&connection);
+        let idle = self.connections.get_mut(&connection).and_then(|one| one.idle.take());
         let backend = idle.or_else(|| self.backends.as_mut()?.backend(for_waits))?;
         let cut = if waits { backend.cut() } else { None };
         self.asking += usize::from(!waits);
-        self.checked_out.entry(connection).or_default().push(CheckedOut {
-            id,
-            waits,
-            dropped: false,
-            cut,
-        });
+        let checked_out = CheckedOut { id, waits, dropped: false, cut };
+        self.connections.entry(connection).or_default().checked_out.push(checked_out);
         Some(backend)
     }
 
@@ -80,34 +74,41 @@ impl ConnectionPool {
         id: DispatchId,
         backend: Box<dyn Backend>,
     ) -> Option<Box<dyn Backend>> {
-        let checked_out = self.returned(connection, id);
-        if checked_out.is_none_or(|checked_out| checked_out.dropped) || !backend.lasts() {
+        let Some(one) = self.connections.get_mut(&connection) else { return Some(backend) };
+        let at = one.checked_out.iter().position(|checked_out| checked_out.id == id);
+        let Some(checked_out) = at.map(|at| one.checked_out.swap_remove(at)) else {
             return Some(backend);
-        }
-        self.idle.insert(connection, backend)
-    }
-
-    fn returned(&mut self, connection: ConnectionId, id: DispatchId) -> Option<CheckedOut> {
-        let all = self.checked_out.get_mut(&connection)?;
-        let checked_out = all.swap_remove(all.iter().position(|checked_out| checked_out.id == id)?);
-        if all.is_empty() {
-            self.checked_out.remove(&connection);
-        }
+        };
         self.asking -= usize::from(!checked_out.waits);
-        Some(checked_out)
+        if !checked_out.dropped && backend.lasts() {
+            return one.idle.replace(backend);
+        }
+        if one.idle.is_none() && one.checked_out.is_empty() {
+            self.connections.remove(&connection);
+        }
+        Some(backend)
     }
 
     /// Drops a connection. A backend that executes a command is cut off if possible, and dropped when it comes
     /// back. An idle one is returned, for the caller to drop.
     pub(super) fn drop_connection(&mut self, connection: ConnectionId) -> Option<Box<dyn Backend>> {
-        self.checked_out.get_mut(&connection).into_iter().flatten().for_each(CheckedOut::end);
-        self.idle.remove(&connection)
+        let one = self.connections.get_mut(&connection)?;
+        one.checked_out.iter_mut().for_each(CheckedOut::end);
+        let idle = one.idle.take();
+        if one.checked_out.is_empty() {
+            self.connections.remove(&connection);
+        }
+        idle
     }
 
     /// Drops all connections.
     pub(super) fn drop_all(&mut self) -> Vec<Box<dyn Backend>> {
-        self.checked_out.values_mut().flatten().for_each(CheckedOut::end);
-        std::mem::take(&mut self.idle).into_values().collect()
+        let all = self.connections.values_mut();
+        let end = |one: &mut Connection| {
+            one.checked_out.iter_mut().for_each(CheckedOut::end);
+            one.idle.take()
+        };
+        all.filter_map(end).collect()
     }
 
     /// True if there may be several backends.

@@ -182,13 +182,14 @@ impl Shared {
         Ok(Pumped::Did(self.lock()?))
     }
 
-    fn execute(&self, mut job: Job) -> Result<(), Dead> {
-        let execute = || job.backend.execute(&job.request, job.sent, job.budget);
+    fn execute(&self, job: Job) -> Result<(), Dead> {
+        let Job { mut backend, connection, id, request, sent, budget } = job;
+        let execute = || backend.execute(request, sent, budget);
         let reply = catch_unwind(AssertUnwindSafe(execute))
             .unwrap_or_else(|_| Err(Failure::Unknown("the database client panicked".to_string())));
         let mut state = self.lock()?;
-        let dropped = state.pool.give_back(job.connection, job.id, job.backend);
-        state.engine.handle_reply(clock::now(), job.id, reply);
+        let dropped = state.pool.give_back(connection, id, backend);
+        state.engine.handle_reply(clock::now(), id, reply);
         drop(state);
         drop(dropped);
         Ok(())

@@ -64,7 +64,7 @@ impl Backends for Table {
 impl Backend for Table {
     fn execute(
         &mut self,
-        request: &Request,
+        request: Request,
         _now: Instant,
         budget: Duration,
     ) -> Result<Reply, Failure> {
@@ -74,7 +74,7 @@ impl Backend for Table {
         let connection = Connection { client: 0, number: 0, id: ConnectionId::MAIN };
         let mut table = self.it.lock().unwrap_or_else(PoisonError::into_inner);
         table.tick(now);
-        let reply = table.apply(now, connection, request);
+        let reply = table.apply(now, connection, &request);
         drop(table);
         if self.loses.is_some_and(|many| thread_rng().gen_ratio(1, many)) {
             sleep(budget);

@@ -56,7 +56,7 @@ impl<const LANES: bool> Backends for Fake<LANES> {
 impl<const LANES: bool> Backend for Fake<LANES> {
     fn execute(
         &mut self,
-        request: &Request,
+        request: Request,
         _now: Instant,
         _budget: Duration,
     ) -> Result<Reply, Failure> {
@@ -68,7 +68,7 @@ impl<const LANES: bool> Backend for Fake<LANES> {
             return Err(Failure::refused("no".to_string()));
         }
         let busy = self.0.busy.load(SeqCst);
-        let (what, reply) = match request {
+        let (what, reply) = match &request {
             Request::Acquire { claims, .. } if busy => {
                 ("denied", Reply::Outcomes(vec![Outcome::Busy(None); claims.len()]))
             }

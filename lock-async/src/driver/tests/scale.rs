@@ -71,7 +71,7 @@ struct Says {
 impl Backend for Oracle {
     async fn execute(
         &mut self,
-        request: &Request,
+        request: Request,
         _now: Instant,
         _budget: Duration,
     ) -> Result<Reply, Failure> {
@@ -244,7 +244,7 @@ impl Backends for Queue {
 impl Backend for Queue {
     async fn execute(
         &mut self,
-        request: &Request,
+        request: Request,
         _now: Instant,
         _budget: Duration,
     ) -> Result<Reply, Failure> {

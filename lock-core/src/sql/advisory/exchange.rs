@@ -8,6 +8,7 @@ use crate::outcome::{Outcome, Reply};
 use crate::request::{Mode, Request};
 use crate::sql::{Refusal, Rows, Statement, Value};
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -20,7 +21,7 @@ use alloc::vec::Vec;
 /// After [`Failure::Rejected`], the connection has of the request's locks what it had before.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Exchange {
-    codec: Codec,
+    codec: Arc<Codec>,
     request: Request,
     session: Session,
     /// Of the name of a claim that is alone, if locks are called by it and it is known.
@@ -48,7 +49,7 @@ pub(super) const READ_ONLY: i64 = -2;
 pub(super) const REPLACED: i64 = -3;
 
 impl Exchange {
-    pub(super) fn new(codec: Codec, request: Request, session: Session) -> Self {
+    pub(in crate::sql) fn new(codec: Arc<Codec>, request: Request, session: Session) -> Self {
         let unfit = request.claims().iter().find_map(|c| codec.check(&c.name, c.mode).err());
         let row = codec.dialect == Dialect::SqlLock;
         let stage = match (&request, unfit) {

@@ -46,7 +46,7 @@ pub(super) fn name(prefix: &Prefix, claim: &Claim, known: Option<Digest>) -> Str
 }
 
 /// The claims' names at the server as a JSON array. None has a character that JSON would escape.
-pub(super) fn json(prefix: &Prefix, claims: &[&Claim]) -> Value {
+pub(super) fn json(prefix: &Prefix, claims: &[Claim]) -> Value {
     let mut text = String::from("[");
     for (at, claim) in claims.iter().enumerate() {
         text += if at == 0 { "\"" } else { ",\"" };

@@ -43,12 +43,12 @@ pub fn codec(key: Key) -> Codec {
 }
 
 /// The claims' keys and their modes.
-pub(super) fn keys(key: Key, claims: &[&Claim]) -> [Value; 2] {
+pub(super) fn keys(key: Key, claims: &[Claim]) -> [Value; 2] {
     texts(claims, |claim| key.of(&claim.name).unwrap_or_default())
 }
 
 /// The claims' locks as `pg_locks` shows them, and their modes.
-pub(super) fn entries(key: Key, claims: &[&Claim]) -> [Value; 2] {
+pub(super) fn entries(key: Key, claims: &[Claim]) -> [Value; 2] {
     texts(claims, |claim| key.entry(&claim.name).unwrap_or_default())
 }
 
@@ -63,8 +63,8 @@ pub(super) fn claim(
     core::iter::once(Value::Text(mode(claim).to_string())).chain(numbers)
 }
 
-fn texts(claims: &[&Claim], of: impl Fn(&Claim) -> String) -> [Value; 2] {
-    let keys: Vec<String> = claims.iter().map(|claim| of(claim)).collect();
+fn texts(claims: &[Claim], of: impl Fn(&Claim) -> String) -> [Value; 2] {
+    let keys: Vec<String> = claims.iter().map(of).collect();
     let modes = claims.iter().map(|claim| mode(claim).to_string()).collect();
     [Value::Texts(keys), Value::Texts(modes)]
 }

@@ -56,7 +56,7 @@ enum Stage {
 
 impl Setup {
     pub(super) fn new(dialect: Dialect, ttl: Duration, id: Option<u32>) -> Self {
-        let session = Session { id: 0, mark: String::new(), since: 0, whole_seconds: false };
+        let session = Session { id: 0, mark: "".into(), since: 0, whole_seconds: false };
         let (stage, not_created) = (Stage::Begin, None);
         Self {
             dialect,
@@ -170,7 +170,7 @@ impl Setup {
     fn marked(&mut self, rows: &Rows) -> Option<Step> {
         let [Value::Int(id), Value::Text(mark), ..] = only(rows)? else { return None };
         self.session.id = *id;
-        self.session.mark = mark.to_string();
+        self.session.mark = mark.as_str().into();
         Some(self.run(Stage::Find, postgres::FIND, []))
     }
 
@@ -224,7 +224,7 @@ impl Setup {
         let Value::Text(mark) = mark else { return Some(Step::Refuse(Refusal::Pooled)) };
         self.session = Session {
             id: *id,
-            mark: mark.to_string(),
+            mark: mark.as_str().into(),
             since: self.session.since.saturating_add(*now),
             whole_seconds: !version.contains("MariaDB"),
         };

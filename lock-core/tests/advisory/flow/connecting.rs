@@ -80,7 +80,7 @@ fn a_table_is_known_by_its_flow_and_an_advisory_lock_has_none() {
     let mut flow = table();
     assert_eq!(flow.codec(), Some(&codec));
     assert!(!flow.is_session());
-    flow.begin(&acquire(), NOW, false);
+    flow.begin(acquire(), NOW, false);
     does(&mut flow, vec![Ok(good_table()), Err(unknown())]);
     assert_ne!(flow.codec(), Some(&codec), "the server told whose rights are needed");
     assert_eq!(flow.another().codec(), flow.codec(), "the table that was found");
