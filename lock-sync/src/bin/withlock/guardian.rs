@@ -292,3 +292,27 @@ impl Ward {
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_are_read_as_they_were_written() {
+        let span = Duration::from_nanos;
+        let ending = Ending { on_lost: OnLost::Kill, grace: span(3) };
+        let lease = Lease { ending, until: span(4) };
+        for (order, line) in [
+            (Order::Begin { fence: 1, permit: 2, group: 0, lease }, "begin 1 2 0 kill 3 4\n"),
+            (Order::Until(span(5)), "until 5\n"),
+            (Order::Signal(Signal::USR1), "signal 10\n"),
+        ] {
+            assert_eq!(order.to_string(), line);
+            let read = line.trim_end().parse().map(|order: Order| order.to_string());
+            assert_eq!(read.as_deref(), Ok(line));
+        }
+        for line in ["", "until", "until x", "signal 0", "begin 1 2 0 kill 3", "end 5"] {
+            assert!(line.parse::<Order>().is_err(), "{line}");
+        }
+    }
+}
