@@ -8,13 +8,13 @@ use futures_util::Stream;
 use futures_util::stream::FuturesUnordered;
 use lock_core::sql::ConnectError;
 use lock_core::{ConnectionId, DispatchId, Failure, Instant, Reached, Reply, Request};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -29,9 +29,14 @@ pub(super) struct ConnectionPool<F: Backends> {
     /// The first connect, while it is under way.
     connecting: Option<Boxed<(F, Connected)>>,
     connections: BTreeMap<ConnectionId, Connection<F::Backend>>,
-    /// The connections whose idle backends want to be polled.
+    /// The connections that want to be polled.
     calling: Arc<Calling>,
-    exchanges: FuturesUnordered<Boxed<Arrival<F>>>,
+    /// Room for them, while they are polled.
+    called: Vec<ConnectionId>,
+    /// The answers that have arrived.
+    answers: VecDeque<Answer>,
+    /// Requests of connections that were dropped, until their backends are back.
+    cut: FuturesUnordered<Boxed<Arrival<F::Backend>>>,
     /// Goodbyes in flight. A panic in one ends its connection, too.
     goodbyes: FuturesUnordered<Boxed<Option<()>>>,
     process: Process,
@@ -41,22 +46,25 @@ pub(super) struct ConnectionPool<F: Backends> {
 struct Connection<B> {
     idle: Idle<B>,
     /// Those that execute a request: usually one.
-    checked_out: Vec<CheckedOut>,
+    exchanges: Vec<Exchange<B>>,
+    /// Has the exchanges polled.
+    waker: Waker,
 }
 
-/// A backend that executes a request. Dropping this cuts the backend off in the middle of the request.
-struct CheckedOut {
-    id: DispatchId,
-    _cut: oneshot::Sender<Infallible>,
+/// A backend that executes a request.
+struct Exchange<B> {
+    arrival: Boxed<Arrival<B>>,
+    /// Dropping this cuts the backend off in the middle of the request.
+    cut: oneshot::Sender<Infallible>,
 }
 
 /// A request's answer, and its backend.
-struct Arrival<F: Backends> {
-    connection: ConnectionId,
-    id: DispatchId,
-    backend: Box<F::Backend>,
-    reply: Result<Reply, Failure>,
+struct Arrival<B> {
+    answer: Answer,
+    backend: Box<B>,
 }
+
+type Answer = (DispatchId, Result<Reply, Failure>);
 
 impl<F: Backends> ConnectionPool<F> {
     pub(super) fn new(backends: F) -> Self {
@@ -65,7 +73,9 @@ impl<F: Backends> ConnectionPool<F> {
             connecting: None,
             connections: BTreeMap::new(),
             calling: Arc::default(),
-            exchanges: FuturesUnordered::new(),
+            called: Vec::new(),
+            answers: VecDeque::new(),
+            cut: FuturesUnordered::new(),
             goodbyes: FuturesUnordered::new(),
             process: Process::current(),
         }
@@ -104,13 +114,7 @@ impl<F: Backends> ConnectionPool<F> {
         let another = || self.backends.as_mut()?.backend().map(Box::new);
         let Some(mut backend) = idle.or_else(another) else { return false };
         let (cut, mut is_cut) = oneshot::channel();
-        let new = || Connection {
-            idle: Idle::new(connection, self.calling.clone()),
-            checked_out: Vec::new(),
-        };
-        let one = self.connections.entry(connection).or_insert_with(new);
-        one.checked_out.push(CheckedOut { id, _cut: cut });
-        self.exchanges.push(Box::pin(async move {
+        let arrival = Box::pin(async move {
             let reply = {
                 let mut exchange = pin!(backend.execute(request, sent, budget));
                 poll_fn(|cx| {
@@ -126,69 +130,82 @@ impl<F: Backends> ConnectionPool<F> {
                 .await
             };
             let dropped = || Failure::Unknown("the connection was dropped".to_string());
-            Arrival { connection, id, backend, reply: reply.unwrap_or_else(|| Err(dropped())) }
-        }));
+            Arrival { answer: (id, reply.unwrap_or_else(|| Err(dropped()))), backend }
+        });
+        let new = || Connection {
+            idle: Idle::new(connection, self.calling.clone()),
+            exchanges: Vec::new(),
+            waker: self.calling.waker(connection),
+        };
+        let one = self.connections.entry(connection).or_insert_with(new);
+        one.exchanges.push(Exchange { arrival, cut });
+        self.calling.add(connection);
         true
     }
 
     /// Polls for the next answer, and polls goodbyes and idle backends.
-    pub(super) fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<(DispatchId, Result<Reply, Failure>)> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Answer> {
         while !self.goodbyes.is_empty()
             && let Poll::Ready(Some(_)) = Pin::new(&mut self.goodbyes).poll_next(cx)
         {}
-        for connection in self.calling.take(cx) {
-            if let Some(one) = self.connections.get_mut(&connection) {
-                one.idle.poll();
-            }
+        while !self.cut.is_empty()
+            && let Poll::Ready(Some(arrival)) = Pin::new(&mut self.cut).poll_next(cx)
+        {
+            self.goodbyes.push(Box::pin(guarded(arrival.backend.cut())));
+            self.answers.push_back(arrival.answer);
         }
-        let Poll::Ready(Some(arrival)) = Pin::new(&mut self.exchanges).poll_next(cx) else {
-            return Poll::Pending;
-        };
-        let Arrival { connection, id, backend, reply } = arrival;
-        match self.returned(connection, id) {
-            // Its connection was dropped meanwhile.
-            None => self.goodbyes.push(Box::pin(guarded(backend.cut()))),
-            Some(one) if backend.lasts() => one.idle.put(backend),
-            Some(one) if one.checked_out.is_empty() && one.idle.is_empty() => {
-                self.connections.remove(&connection);
-            }
-            Some(_) => {}
+        self.calling.take(&mut self.called, cx);
+        while let Some(connection) = self.called.pop() {
+            self.poll_connection(connection);
         }
-        Poll::Ready((id, reply))
+        self.answers.pop_front().map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Notes that a backend has answered. Returns its connection, unless that was dropped meanwhile.
-    fn returned(
-        &mut self,
-        connection: ConnectionId,
-        id: DispatchId,
-    ) -> Option<&mut Connection<F::Backend>> {
-        let one = self.connections.get_mut(&connection)?;
-        let at = one.checked_out.iter().position(|checked_out| checked_out.id == id)?;
-        one.checked_out.swap_remove(at);
-        Some(one)
+    fn poll_connection(&mut self, connection: ConnectionId) {
+        let Some(one) = self.connections.get_mut(&connection) else { return };
+        one.idle.poll();
+        let (mut cx, mut at) = (Context::from_waker(&one.waker), 0);
+        while let Some(exchange) = one.exchanges.get_mut(at) {
+            let Poll::Ready(Arrival { answer, backend }) = exchange.arrival.as_mut().poll(&mut cx)
+            else {
+                at += 1;
+                continue;
+            };
+            one.exchanges.swap_remove(at);
+            if backend.lasts() {
+                one.idle.put(backend);
+            }
+            self.answers.push_back(answer);
+        }
+        if one.exchanges.is_empty() && one.idle.is_empty() {
+            self.connections.remove(&connection);
+        }
     }
 
     /// Drops a connection. Its backend says goodbye, or is cut off if it executes a request.
     pub(super) fn drop_connection(&mut self, connection: ConnectionId) {
-        let dropped = self.connections.remove(&connection);
-        if let Some(backend) = dropped.and_then(|mut one| one.idle.take()) {
+        if let Some(one) = self.connections.remove(&connection) {
+            self.end(one);
+        }
+    }
+
+    fn end(&mut self, mut one: Connection<F::Backend>) {
+        for Exchange { arrival, cut } in one.exchanges {
+            drop(cut);
+            self.cut.push(arrival);
+        }
+        if let Some(backend) = one.idle.take() {
             self.goodbyes.push(Box::pin(guarded(backend.close())));
         }
     }
 
     /// Drops all connections. Bounded in time, because each goodbye is.
     pub(super) async fn drop_all(mut self) {
-        self.connections.values_mut().for_each(|one| one.checked_out.clear());
-        while let Some(Arrival { backend, .. }) = next(&mut self.exchanges).await {
-            self.goodbyes.push(Box::pin(guarded(backend.cut())));
+        for one in std::mem::take(&mut self.connections).into_values() {
+            self.end(one);
         }
-        let connections = std::mem::take(&mut self.connections).into_values();
-        for backend in connections.filter_map(|mut one| one.idle.take()) {
-            self.goodbyes.push(Box::pin(guarded(backend.close())));
+        while let Some(Arrival { backend, .. }) = next(&mut self.cut).await {
+            self.goodbyes.push(Box::pin(guarded(backend.cut())));
         }
         while next(&mut self.goodbyes).await.is_some() {}
     }
@@ -202,7 +219,7 @@ impl<F: Backends> Drop for ConnectionPool<F> {
             std::mem::forget(self.backends.take());
             std::mem::forget(self.connecting.take());
             std::mem::forget(std::mem::take(&mut self.connections));
-            std::mem::forget(std::mem::take(&mut self.exchanges));
+            std::mem::forget(std::mem::take(&mut self.cut));
             std::mem::forget(std::mem::take(&mut self.goodbyes));
         }
     }

@@ -43,7 +43,7 @@ pub mod sql_lock;
 use super::{Statement, Text, Value};
 use crate::name::LockName;
 use crate::request::{Claim, Mode, Request};
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -229,7 +229,7 @@ impl Codec {
         more: impl IntoIterator<Item = Value>,
     ) -> Statement {
         let mut params = Vec::with_capacity(MOST_PARAMS);
-        params.extend([Value::Int(session.id), Value::Text(session.mark.to_string())]);
+        params.extend([Value::Int(session.id), Value::Text(String::from(&*session.mark))]);
         params.extend(more);
         let repeated = matches!(self.dialect, Dialect::Postgres(_));
         Statement { repeated, ..Statement::new(text.clone(), params) }

@@ -428,7 +428,7 @@ impl Exchange {
 }
 
 fn names(claims: &[&Claim]) -> Value {
-    Value::Texts(claims.iter().map(|claim| claim.name.to_string()).collect())
+    Value::Texts(claims.iter().map(|claim| String::from(claim.name.as_str())).collect())
 }
 
 fn micros(duration: Duration) -> i64 {

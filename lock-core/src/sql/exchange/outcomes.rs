@@ -9,7 +9,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 pub(super) fn pair(claim: &Claim) -> Pair {
-    (claim.name.to_string(), claim.owner.to_string())
+    (String::from(claim.name.as_str()), claim.owner.to_string())
 }
 
 /// The outcome of a release: [`None`] if the lease was not its owner's, otherwise whether others wait for it.
