@@ -8,8 +8,8 @@ use std::time::Duration;
 pub(crate) const MIB: f64 = (1 << 20) as f64;
 /// Heap and stacks may grow by so much from the second quarter to the last, or by a tenth.
 const MORE_MEMORY: f64 = 4.0 * MIB;
-/// Descriptors or threads may grow by so many, on average: connections that wait come and go.
-const MORE: f64 = 2.0;
+/// The fewest descriptors or threads of a quarter may grow by so many. Connections that wait come and go.
+const MORE: u64 = 2;
 
 /// A process that has ended.
 pub(crate) struct Run {
@@ -31,23 +31,21 @@ impl Run {
             fault("there are not enough samples".to_string());
             return faults;
         };
-        let grown = |figure: fn(&Sample) -> u64| {
-            let before = mean(second, figure);
-            (before, mean(last, figure) - before)
-        };
-        let (before, more) = grown(|sample| sample.anonymous);
+        let [before, after] = [second, last].map(|part| mean(part, |sample| sample.anonymous));
+        let more = after - before;
         if more > MORE_MEMORY && more > before / 10.0 {
-            fault(format!(
-                "heap and stacks grew by {:.1} MiB, from {:.1}",
-                more / MIB,
-                before / MIB
-            ));
+            let (more, before) = (more / MIB, before / MIB);
+            fault(format!("heap and stacks grew by {more:.1} MiB, from {before:.1}"));
         }
-        let descriptors = ("descriptors", grown(|sample| sample.descriptors));
-        let threads = ("threads", grown(|sample| sample.threads));
-        for (what, (before, more)) in [descriptors, threads] {
-            if more > MORE {
-                fault(format!("{more:.1} more {what}, from {before:.1}"));
+        let descriptors: fn(&Sample) -> u64 = |sample| sample.descriptors;
+        for (what, figure) in [("descriptors", descriptors), ("threads", |sample| sample.threads)] {
+            let [before, after] = [second, last].map(|part| part.iter().map(figure).min());
+            if after > before.map(|before| before + MORE) {
+                fault(format!(
+                    "at least {} {what}, before {}",
+                    after.unwrap_or_default(),
+                    before.unwrap_or_default()
+                ));
             }
         }
         if end.lost > 0 {
