@@ -11,7 +11,7 @@ use lock_core::sql::ConnectError;
 use lock_core::{Config, Failure, Fence, Outcome, Reached, Reply, Request, Timing, table};
 use lock_shared::check::Check;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::mpsc::channel;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -32,6 +32,8 @@ struct Script {
     panics_late: AtomicBool,
     /// The time that an answer takes.
     pause: Mutex<Duration>,
+    /// Requests whose answer is not there yet.
+    in_flight: AtomicU32,
     /// True if the next call of `lasts`, under the driver's mutex, panics.
     breaks: AtomicBool,
 }
@@ -91,7 +93,9 @@ impl<const LANES: bool> Backend for Fake<LANES> {
         };
         self.0.done.lock().expect("unpoisoned").push(what);
         let pause = *self.0.pause.lock().expect("unpoisoned");
+        self.0.in_flight.fetch_add(1, SeqCst);
         std::thread::sleep(pause);
+        self.0.in_flight.fetch_sub(1, SeqCst);
         assert!(!self.0.panics_late.swap(false, SeqCst), "on purpose");
         Ok(reply)
     }
@@ -175,6 +179,17 @@ fn after_a_panic_of_the_pump_everybody_is_told() {
 #[test]
 fn after_a_panic_of_a_thread_everybody_is_told() {
     all_are_told::<true>(|_, _| {});
+}
+
+/// Its state is whole, and cannot be trusted all the same.
+#[test]
+fn after_a_panic_without_the_mutex_nothing_is_asked() {
+    let (driver, locks, script) = start::<false>();
+    let guard = locks.lock("a").expect("free");
+    assert!(driver.shared.alive::<()>(|| panic!("on purpose")).is_err());
+    assert_eq!(guard.lost_reason(), Some(LostReason::Unattended));
+    assert_eq!(locks.try_lock("b").map(drop), Err(Error::Closed));
+    assert_eq!(*script.done.lock().expect("unpoisoned"), ["acquire"]);
 }
 
 #[test]

@@ -119,6 +119,11 @@ fn a_signal_ends_the_keeping_and_the_exit_code_is_the_commands() {
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let (sandbox, place) = (Sandbox::new(), Place::postgres_advisory());
         let holder = keeps(&sandbox, &place);
+        // These would be for the command.
+        for other in [Signal::USR1, Signal::WINCH, Signal::CONT] {
+            holder.signal(other);
+        }
+        sandbox.run(&url(&place), &["--try", "n", "--", "true"]).expect(75);
         holder.signal(signal);
         let ended = holder.end().expect(7);
         assert!(ended.took < Duration::from_secs(40), "{ended:?}");

@@ -13,10 +13,13 @@ use std::time::{Duration, Instant};
 lock_tests::on_mysql_and_mariadb! {
     nothing_stays_on_a_connection
     a_transaction_that_was_left_open_gets_no_lock
+    a_refused_statement_leaves_its_connection_to_others
 }
 
 const TTL: Duration = Duration::from_secs(30);
 const SOON: Duration = Duration::from_secs(20);
+/// How many transactions are open on this connection to MySQL or MariaDB.
+const OPEN: &str = "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_mysql_thread_id = CONNECTION_ID()";
 
 fn postgres(place: &Place, connections: u32) -> PgPool {
     wait(async {
@@ -182,8 +185,7 @@ fn nothing_stays_on_a_connection(kind: Kind) {
         used(&locks).await;
         locks.shutdown().await.expect("all is free");
         assert_eq!(settings().await, before);
-        let open = "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_mysql_thread_id = CONNECTION_ID()";
-        assert_eq!(pool.fetch_one(open).await.expect("asked").get_unchecked::<i64, _>(0), 0);
+        assert_eq!(pool.fetch_one(OPEN).await.expect("asked").get_unchecked::<i64, _>(0), 0);
     });
 }
 
@@ -257,6 +259,52 @@ fn a_transaction_that_was_left_open_gets_no_lock(kind: Kind) {
         let guard = locks.try_lock_for("a", SOON).await.expect("asked").expect("free");
         assert!(other.try_lock("a").await.expect("asked").is_none());
         guard.release().await.expect("released");
+    });
+}
+
+/// It costs no connection, and leaves none inside a transaction.
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_refused_statement_leaves_its_connection_to_postgres_to_others() {
+    let place = Place::postgres();
+    let pool = postgres(&place, 1);
+    wait(async {
+        let locks = Locks::with_sqlx(pool.clone(), config(&place)).await.expect("connected");
+        used(&locks).await;
+        let before = pid(&pool).await;
+        // Somebody looks at the row for longer than a statement waits for it.
+        let mut other = postgres(&place, 1).begin().await.expect("begun");
+        let look = format!("SELECT FROM {} FOR UPDATE", place.table());
+        other.execute(&*look).await.expect("locked");
+        let taken = locks.try_lock_for("a", Duration::from_secs(2)).await;
+        assert!(!matches!(taken, Ok(Some(_))), "{taken:?}");
+        other.rollback().await.expect("ended");
+        locks.shutdown().await.expect("all is free");
+        assert_eq!(pid(&pool).await, before, "and it is inside no transaction that failed");
+    });
+}
+
+fn a_refused_statement_leaves_its_connection_to_others(kind: Kind) {
+    let place = kind.place();
+    let pool = mysql(&place, 1);
+    let id = || async {
+        let row = pool.fetch_one("SELECT CONNECTION_ID()").await.expect("asked");
+        row.get_unchecked::<u64, _>(0)
+    };
+    wait(async {
+        let locks = Locks::with_sqlx(pool.clone(), config(&place)).await.expect("connected");
+        used(&locks).await;
+        pool.execute("SET SESSION innodb_lock_wait_timeout = 1").await.expect("set");
+        let before = id().await;
+        let mut other = mysql(&place, 1).begin().await.expect("begun");
+        let look = format!("SELECT * FROM {} FOR UPDATE", place.table());
+        other.execute(&*look).await.expect("locked");
+        let taken = locks.try_lock_for("a", Duration::from_secs(2)).await;
+        assert!(!matches!(taken, Ok(Some(_))), "{taken:?}");
+        other.rollback().await.expect("ended");
+        locks.shutdown().await.expect("all is free");
+        assert_eq!(id().await, before);
+        assert_eq!(pool.fetch_one(OPEN).await.expect("asked").get_unchecked::<i64, _>(0), 0);
     });
 }
 

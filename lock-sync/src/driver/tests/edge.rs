@@ -131,16 +131,14 @@ fn after_a_release_no_callback_runs_and_nothing_of_it_is_left() {
 
 #[test]
 fn between_requests_none_is_in_flight() {
-    let (driver, locks, script) = start::<false>();
+    let (_driver, locks, script) = start::<false>();
     *script.pause.lock().expect("unpoisoned") = Duration::from_millis(300);
     let asking = locks.clone();
     let asks = std::thread::spawn(move || asking.try_lock("a").map(drop));
-    assert!(soon(|| script.has_done("acquire")));
-    let mut in_flight = true;
-    locks.between_requests(|| {
-        in_flight = driver.shared.lock().expect("alive").pool.is_asking();
-    });
-    assert!(!in_flight);
+    assert!(soon(|| script.in_flight.load(SeqCst) > 0));
+    let mut in_flight = None;
+    locks.between_requests(|| in_flight = Some(script.in_flight.load(SeqCst)));
+    assert_eq!(in_flight, Some(0));
     assert_eq!(apart("a caller", move || asks.join().expect("no panic")), Ok(()));
 }
 

@@ -128,4 +128,25 @@ fn a_wait_can_be_stopped_and_goes_on() {
     assert!(sandbox.path("ran").exists());
 }
 
+/// Another process has the file for itself meanwhile.
+#[test]
+fn a_wait_that_has_not_reached_its_file_can_be_stopped_and_goes_on() {
+    let sandbox = Sandbox::new();
+    sandbox.run(&sandbox.url(), &["n", "--", "true"]).expect(0);
+    let file = rusqlite::Connection::open(sandbox.path("locks.db")).expect("opened");
+    file.execute_batch("BEGIN EXCLUSIVE").expect("locked");
+    let args = ["n", "--", "touch", "ran"];
+    let waiting = sandbox.start(&mut sandbox.withlock(&sandbox.url(), &args));
+    let bit = 1 << (Signal::TSTP.as_raw() - 1);
+    eventually("it hears signals", || caught(waiting.pid()) & bit != 0);
+    waiting.signal(Signal::TSTP);
+    eventually("it is stopped", || is_stopped(waiting.pid()));
+    drop(file);
+    a_while();
+    assert!(!sandbox.path("ran").exists());
+    waiting.signal(Signal::CONT);
+    waiting.end().expect(0);
+    assert!(sandbox.path("ran").exists());
+}
+
 // Signals that it was started to ignore.
