@@ -88,6 +88,14 @@ impl Sandbox {
         self.folder.path().join(name)
     }
 
+    /// A connection that has the sandbox's file of locks for itself, so that no withlock gets to look at it.
+    pub fn keep_the_file(&self) -> rusqlite::Connection {
+        self.run(&self.url(), &["n", "--", "true"]).expect(0);
+        let file = rusqlite::Connection::open(self.path("locks.db")).expect("opened");
+        file.execute_batch("BEGIN EXCLUSIVE").expect("locked");
+        file
+    }
+
     /// The content of a file. Empty if the file does not exist.
     pub fn read(&self, name: &str) -> String {
         read_to_string(self.path(name)).unwrap_or_default()

@@ -127,9 +127,7 @@ fn is_at_rest(pid: Pid) -> bool {
 #[test]
 fn a_signal_at_the_moment_of_the_grant_ends_the_wait() {
     let sandbox = Sandbox::new();
-    sandbox.run(&sandbox.url(), &["n", "--", "true"]).expect(0);
-    let file = rusqlite::Connection::open(sandbox.path("locks.db")).expect("opened");
-    file.execute_batch("BEGIN EXCLUSIVE").expect("locked");
+    let file = sandbox.keep_the_file();
     let (mut reads, mut full) = std::io::pipe().expect("a pipe");
     ioctl_fionbio(&full, true).expect("set");
     for size in [4096, 1] {

@@ -59,9 +59,7 @@ fn a_signal_ends_a_wait_that_has_not_reached_its_file() {
         [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129), (Signal::QUIT, 131)]
     {
         let sandbox = Sandbox::new();
-        sandbox.run(&sandbox.url(), &["n", "--", "true"]).expect(0);
-        let file = rusqlite::Connection::open(sandbox.path("locks.db")).expect("opened");
-        file.execute_batch("BEGIN EXCLUSIVE").expect("locked");
+        let file = sandbox.keep_the_file();
         let args = ["n", "--", "touch", "ran"];
         let waiting = sandbox.start(&mut sandbox.withlock(&sandbox.url(), &args));
         let bit = 1 << (signal.as_raw() - 1);
@@ -132,9 +130,7 @@ fn a_wait_can_be_stopped_and_goes_on() {
 #[test]
 fn a_wait_that_has_not_reached_its_file_can_be_stopped_and_goes_on() {
     let sandbox = Sandbox::new();
-    sandbox.run(&sandbox.url(), &["n", "--", "true"]).expect(0);
-    let file = rusqlite::Connection::open(sandbox.path("locks.db")).expect("opened");
-    file.execute_batch("BEGIN EXCLUSIVE").expect("locked");
+    let file = sandbox.keep_the_file();
     let args = ["n", "--", "touch", "ran"];
     let waiting = sandbox.start(&mut sandbox.withlock(&sandbox.url(), &args));
     let bit = 1 << (Signal::TSTP.as_raw() - 1);
