@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     }
     let mut code = ExitCode::SUCCESS;
     for (place, traces) in places {
-        match check(&traces, Depth::Table) {
+        match check(&traces, Depth::Answers) {
             Ok(replayed) => println!("{place}: {} traces, {replayed:?}", traces.len()),
             Err(difference) => {
                 println!("{place}: {difference}");

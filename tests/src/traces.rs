@@ -5,6 +5,9 @@
 use crate::place::Place;
 pub use lock_core::sim::replay::Depth;
 use lock_core::sim::replay::{self, Replayed, Trace};
+use lock_shared::clock;
+use lock_shared::engine::file_name;
+use std::fs::DirEntry;
 use std::path::PathBuf;
 
 /// The folder of the traces, if there is one.
@@ -12,20 +15,22 @@ pub fn folder() -> Option<PathBuf> {
     std::env::var_os("LOCK_TRACES").map(PathBuf::from)
 }
 
-/// The traces of the engines that had their locks in this place so far, whichever processes they are in.
+/// The traces of the engines that had their locks in this place, whichever processes they are in, up to now: of a request that
+/// is under way, none has what it did.
 pub fn of(place: &Place) -> Vec<Trace> {
     let Some(folder) = folder() else { return Vec::new() };
-    let mark = place.mark();
+    let (now, mark) = (clock::now(), file_name(&place.mark()));
     let ends = |text: &str| !text.starts_with(|next: char| next.is_ascii_digit());
-    let is_ours = |trace: &Trace| trace.head.place.split(&mark).skip(1).any(ends);
-    let read = |path: PathBuf| {
-        path.extension().filter(|end| *end == "trace")?;
-        let text = std::fs::read_to_string(&path).expect("a trace");
-        Trace::read(&path.file_name()?.to_string_lossy(), &text)
+    let read = |file: DirEntry| {
+        let name = file.file_name().into_string().expect("a name that the recorder made");
+        let is_ours = name.ends_with(".trace") && name.split(&mark).skip(1).any(ends);
+        let text = is_ours.then(|| std::fs::read_to_string(file.path()).expect("a trace"))?;
+        let mut trace = Trace::read(&name, &text)?;
+        trace.lines.retain(|line| line.read <= now);
+        Some(trace)
     };
     let files = std::fs::read_dir(folder).expect("the folder of the traces");
-    let traces = files.filter_map(|file| read(file.expect("a file").path()));
-    traces.filter(is_ours).collect()
+    files.filter_map(|file| read(file.expect("a file"))).collect()
 }
 
 /// Replays all that was done with the locks of a place: nobody has stepped a clock. If the test has changed them past the
@@ -34,7 +39,7 @@ pub fn of(place: &Place) -> Vec<Trace> {
 /// # Panics
 /// If the model cannot do the same.
 pub fn check(place: &Place) -> Option<Replayed> {
-    check_to(place, Depth::Table)
+    check_to(place, Depth::Answers)
 }
 
 /// The same to this depth.

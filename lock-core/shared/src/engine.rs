@@ -6,7 +6,7 @@ mod recorded;
 #[cfg(not(feature = "record"))]
 pub use lock_core::Engine;
 #[cfg(feature = "record")]
-pub use recorded::Engine;
+pub use recorded::{Engine, file_name};
 
 use lock_core::{Instant, LockId};
 

@@ -8,7 +8,7 @@
 //!        |   requests, answers and holds, each with the time between which it happened
 //!        v
 //!   holds    no two holds of a lock overlap by the one clock that all processes have, and fences rise
-//!   search   for each lock of a table: an order in which the model's table gives all the answers
+//!   search   for each lock: an order in which the model's server gives all the answers
 //! ```
 //!
 //! An order must be within the times: a request takes effect between the moment when its driver sent it and the moment when its
@@ -19,13 +19,18 @@ mod engine;
 mod holds;
 mod operation;
 mod search;
+mod sessions;
 mod state;
 
+use super::advisory::FakeAdvisory;
+use super::consul::FakeConsul;
+use super::server::Connection;
+use crate::capabilities::Sessions;
 use crate::fence::Fence;
 use crate::name::LockName;
 use crate::outcome::Outcome;
 use crate::record::{Head, Line};
-use crate::request::{Action, Mode, Request};
+use crate::request::{Action, Mode, Request, SessionName};
 use crate::time::Instant;
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
@@ -77,10 +82,13 @@ pub struct Replayed {
     pub calls: usize,
     /// Holds that were compared with each other.
     pub holds: usize,
-    /// Claims that the model's table answered as the server did.
+    /// Claims that the model's server answered as the real one did.
     pub claims: usize,
-    /// Claims without an answer that were carried out in the order found.
+    /// Claims without an answer, and ends of sessions, that were carried out in the order found.
     pub unanswered: usize,
+    /// Locks for which the search gave up: so many clients wanted them at once that it found neither an order nor that there is
+    /// none.
+    pub given_up: usize,
 }
 
 /// A place in a trace: which, and the number of the line.
@@ -96,6 +104,8 @@ struct Seen {
 /// A request, with what became of it.
 struct Exchange {
     at: At,
+    /// Of an engine of its own.
+    by: Connection,
     request: Request,
     sent: Instant,
     answer: Option<(Instant, Answer)>,
@@ -105,6 +115,8 @@ struct Exchange {
 enum Answer {
     /// An outcome for each claim.
     Outcomes(Vec<Outcome>),
+    /// A session was opened, with this name.
+    Opened(SessionName),
     /// It had no effect.
     Nothing,
     /// Nobody knows.
@@ -127,8 +139,8 @@ pub enum Depth {
     Drivers,
     /// The holds, too. The server may have forgotten releases: they do not wait for the disk.
     Holds,
-    /// The answers of a table, too. None of its locks was ever locked before.
-    Table,
+    /// The server's answers, too. None of the locks was ever locked before.
+    Answers,
 }
 
 /// Replays traces whose engines share the locks of one place.
@@ -149,19 +161,48 @@ pub fn check(traces: &[Trace], depth: Depth) -> Result<Replayed, Difference> {
         replayed.holds = all.holds.len();
         holds::check(&place, all.holds)?;
     }
-    if depth >= Depth::Table && place.is_a_table() {
+    if depth >= Depth::Answers
+        && let Some(server) = place.server()
+    {
         let clock = operation::clock(&place, &all.exchanges)?;
-        let mut locks = BTreeMap::new();
-        for exchange in &all.exchanges {
-            operation::add(&mut locks, exchange, clock);
-        }
-        for (_, operations) in locks {
-            let (claims, unanswered) = search::check(&place, operations)?;
-            replayed.claims += claims;
-            replayed.unanswered += unanswered;
+        let lives = sessions::lives(&all.exchanges);
+        for (_, mut operations) in operation::of_locks(&all.exchanges, clock) {
+            let result = match server {
+                Kind::Table => search::check(&place, state::State::new(&operations), operations),
+                Kind::Advisory { one_lock } => {
+                    sessions::add_ends(&mut operations, &lives, clock);
+                    let server = FakeAdvisory::new();
+                    let server = if one_lock { server.one_lock() } else { server };
+                    search::check(
+                        &place,
+                        sessions::State::new(server, &operations, &lives),
+                        operations,
+                    )
+                }
+                Kind::Consul => {
+                    sessions::add_ends(&mut operations, &lives, clock);
+                    let server = FakeConsul::new();
+                    search::check(
+                        &place,
+                        sessions::State::new(server, &operations, &lives),
+                        operations,
+                    )
+                }
+            };
+            let found = result?;
+            replayed.claims += found.claims;
+            replayed.unanswered += found.unanswered;
+            replayed.given_up += usize::from(found.gave_up);
         }
     }
     Ok(replayed)
+}
+
+/// The model's servers.
+enum Kind {
+    Table,
+    Advisory { one_lock: bool },
+    Consul,
 }
 
 /// The place that the traces are from.
@@ -174,23 +215,27 @@ impl Place<'_> {
         Difference { trace: self.traces[which].name.clone(), line, what }
     }
 
-    /// Whether the model's table is a model of it. It is none of a table of another package, whose leases are watched.
-    fn is_a_table(&self) -> bool {
-        let is_table = |trace: &Trace| {
-            let of_leases = trace.head.capabilities.sessions.is_none();
-            of_leases
-                && trace.head.capabilities.on_busy == Action::Probe
-                && trace.head.kind.ends_with(" table")
-        };
-        self.traces.iter().all(is_table)
+    /// The model's server, if there is one. There is none of a table of another package, whose leases are watched.
+    fn server(&self) -> Option<Kind> {
+        let head = &self.traces.first()?.head;
+        let known = &head.capabilities;
+        match known.sessions {
+            None if known.on_busy == Action::Probe && head.kind.ends_with(" table") => {
+                Some(Kind::Table)
+            }
+            None => None,
+            Some(Sessions::Connections { one_lock, .. }) => Some(Kind::Advisory { one_lock }),
+            Some(Sessions::Records) => Some(Kind::Consul),
+        }
     }
 
-    /// Whether a first fence is what the server's clock shows. SQLite's fences go by another clock than its leases.
+    /// Whether a first fence is what the server's clock shows. SQLite's fences go by another clock than its leases, and
+    /// Consul's count changes.
     fn fences_tell_time(&self) -> bool {
-        fences_tell_time(self.traces)
+        let other = |trace: &Trace| {
+            trace.head.kind.starts_with("Sqlite")
+                || trace.head.capabilities.sessions == Some(Sessions::Records)
+        };
+        !self.traces.iter().any(other)
     }
-}
-
-fn fences_tell_time(traces: &[Trace]) -> bool {
-    traces.iter().all(|trace| !trace.head.kind.starts_with("Sqlite"))
 }

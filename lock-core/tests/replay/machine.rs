@@ -1,12 +1,14 @@
-//! Drivers of real engines on the model's table, and the traces that they would leave.
+//! Drivers of real engines on the model's servers, and the traces that they would leave.
 
 use lock_core::record::{Call, Head, Line};
+use lock_core::sim::advisory::FakeAdvisory;
+use lock_core::sim::consul::FakeConsul;
 use lock_core::sim::replay::Trace;
 use lock_core::sim::table::FakeTable;
 use lock_core::sim::{Connection, Server};
 use lock_core::{
-    Config, Dispatch, Engine, Event, Fence, Instant, LockId, LockName, Outcome, Reply, Request,
-    Timing, Wanted, Which, table,
+    Capabilities, Config, Dispatch, Engine, Event, Fence, Instant, LockId, LockName, Outcome,
+    Reply, Request, Timing, Wanted, Which, advisory, consul, table,
 };
 use std::time::Duration;
 
@@ -35,10 +37,43 @@ const WAY: Duration = Duration::from_millis(1);
 /// The same for a driver that the way is long to.
 const LONG_WAY: Duration = Duration::from_millis(150);
 
-pub(crate) struct Machine {
+/// A server of the model, and what its drivers know of it.
+pub(crate) trait Place: Server {
+    const KIND: &'static str;
+
+    fn capabilities(label: &str) -> Capabilities;
+}
+
+impl Place for FakeTable {
+    const KIND: &'static str = "Postgres table";
+
+    fn capabilities(label: &str) -> Capabilities {
+        table::capabilities(label, false)
+    }
+}
+
+impl Place for FakeAdvisory {
+    const KIND: &'static str = "Postgres advisory";
+
+    fn capabilities(label: &str) -> Capabilities {
+        advisory::capabilities(advisory::WAITING, Some(label))
+    }
+}
+
+impl Place for FakeConsul {
+    const KIND: &'static str = "Consul consul";
+
+    fn capabilities(label: &str) -> Capabilities {
+        consul::capabilities(label)
+    }
+}
+
+pub(crate) struct Machine<S> {
     now: Instant,
-    table: FakeTable,
+    pub(crate) server: S,
     drivers: Vec<Driver>,
+    /// Requests that wait at the server, by whom, and until when.
+    waiting: Vec<(usize, Dispatch, Instant)>,
     fault: Option<Fault>,
 }
 
@@ -47,25 +82,37 @@ struct Driver {
     trace: Trace,
     events: Vec<Event>,
     grants: Vec<Fence>,
+    killed: bool,
 }
 
-impl Machine {
-    pub(crate) fn new(fault: Option<Fault>) -> Self {
-        let (now, table) = (Instant::from_nanos(1_000_000_000), FakeTable::new());
-        Self { now, table, drivers: Vec::new(), fault }
+impl<S: Place> Machine<S> {
+    pub(crate) fn new(server: S, fault: Option<Fault>) -> Self {
+        let (drivers, waiting) = (Vec::new(), Vec::new());
+        Self { now: Instant::from_nanos(1_000_000_000), server, drivers, waiting, fault }
     }
 
     pub(crate) fn driver(&mut self) -> usize {
         let number = self.drivers.len();
-        let capabilities = table::capabilities(&format!("driver {number}"), false);
+        let capabilities = S::capabilities(&format!("driver {number}"));
         let timing = Timing::new(Duration::from_secs(3)).expect("good");
         let config = Config::new(timing, 77 + number as u128);
         let engine = Engine::new(capabilities.clone(), config.clone());
-        let (kind, place) = ("Postgres table".to_string(), "here".to_string());
+        let (kind, place) = (S::KIND.to_string(), "here".to_string());
         let head = Head { kind, place, connected: true, capabilities, config };
         let trace = Trace { name: format!("driver {number}"), head, lines: Vec::new() };
-        self.drivers.push(Driver { engine, trace, events: Vec::new(), grants: Vec::new() });
+        let (events, grants) = (Vec::new(), Vec::new());
+        self.drivers.push(Driver { engine, trace, events, grants, killed: false });
         number
+    }
+
+    /// From now on, it does nothing.
+    pub(crate) fn kill(&mut self, driver: usize) {
+        self.drivers[driver].killed = true;
+    }
+
+    /// The time by the server's clock.
+    pub(crate) fn at_server(&self) -> Instant {
+        Instant::from_nanos(self.now.after(AHEAD).as_micros() * 1_000)
     }
 
     pub(crate) fn want(&mut self, driver: usize) -> LockId {
@@ -96,8 +143,11 @@ impl Machine {
 
     pub(crate) fn pass(&mut self, time: Duration) {
         self.now = self.now.after(time);
+        self.server.tick(self.at_server());
         for driver in 0..self.drivers.len() {
-            self.run(driver);
+            if !self.drivers[driver].killed {
+                self.run(driver);
+            }
         }
     }
 
@@ -125,12 +175,18 @@ impl Machine {
     }
 
     fn run(&mut self, driver: usize) {
+        self.answer_waits(driver);
         self.drivers[driver].engine.handle_timeout(self.now);
         self.line(driver, true, Call::Timeout);
         loop {
             self.hear(driver);
             let closes = self.drivers[driver].engine.poll_close(self.now);
             self.line(driver, true, Call::PollClose(closes));
+            if let Some(closed) = closes {
+                let connection = Connection { client: driver, number: 0, id: closed };
+                self.server.close(self.at_server(), connection);
+                self.waiting.retain(|(by, one, _)| (*by, one.connection) != (driver, closed));
+            }
             if !self.ask(driver) {
                 return;
             }
@@ -145,46 +201,72 @@ impl Machine {
             // It was sent, carried out and answered before the engine knows of it.
             let sent = self.drivers[driver].engine.clone().poll_request(self.now);
             let Some(sent) = sent else { return false };
-            early = Some(self.carry_out(driver, &sent.request, way));
+            early = Some(self.carry_out(driver, &sent, way));
         }
         let dispatch = self.drivers[driver].engine.poll_request(self.now);
         self.line(driver, true, Call::PollRequest(dispatch.as_ref().map(|one| format!("{one:?}"))));
-        let Some(Dispatch { id, request, .. }) = dispatch else { return false };
-        let reply = early.unwrap_or_else(|| self.carry_out(driver, &request, way));
-        self.drivers[driver].engine.handle_reply(self.now, id, Ok(reply.clone()));
-        self.line(driver, true, Call::Reply(id, Ok(reply)));
+        let Some(dispatch) = dispatch else { return false };
+        let connection = Connection { client: driver, number: 0, id: dispatch.connection };
+        let arrives = self.at_server();
+        if self.server.waits(arrives, connection, &dispatch.request) {
+            self.server.queue(arrives, connection, &dispatch.request);
+            let Request::Wait { up_to, .. } = dispatch.request else { panic!("it waits") };
+            self.waiting.push((driver, dispatch, arrives.after(up_to)));
+            return true;
+        }
+        let reply = early.unwrap_or_else(|| self.carry_out(driver, &dispatch, way));
+        self.answer(driver, &dispatch, reply);
         true
     }
 
-    fn carry_out(&mut self, driver: usize, request: &Request, way: Duration) -> Reply {
+    fn answer(&mut self, driver: usize, dispatch: &Dispatch, reply: Reply) {
+        self.drivers[driver].engine.handle_reply(self.now, dispatch.id, Ok(reply.clone()));
+        self.line(driver, true, Call::Reply(dispatch.id, Ok(reply)));
+    }
+
+    /// Those that wait no more.
+    fn answer_waits(&mut self, driver: usize) {
+        for (by, dispatch, until) in std::mem::take(&mut self.waiting) {
+            let (now, id) = (self.at_server(), dispatch.connection);
+            let connection = Connection { client: by, number: 0, id };
+            let waits = now < until && self.server.waits(now, connection, &dispatch.request);
+            if by != driver || waits {
+                self.waiting.push((by, dispatch, until));
+                continue;
+            }
+            let reply = self.carry_out(driver, &dispatch, WAY);
+            self.answer(driver, &dispatch, reply);
+        }
+    }
+
+    fn carry_out(&mut self, driver: usize, dispatch: &Dispatch, way: Duration) -> Reply {
         self.now = self.now.after(way);
-        let micros = self.now.after(AHEAD).as_micros();
-        let connection = Connection { client: driver, number: 0, id: Default::default() };
+        let Dispatch { connection: id, request, .. } = dispatch;
+        let connection = Connection { client: driver, number: 0, id: *id };
         let lost = matches!(
             (self.fault.filter(|_| driver == 0), request),
             (Some(Fault::NoRenewal), Request::Renew { .. })
                 | (Some(Fault::NoRelease), Request::Release { .. })
         );
-        let server = Instant::from_nanos(micros * 1_000);
         let reply = if lost {
             Reply::one(Outcome::Done)
         } else {
-            self.table.apply(server, connection, request)
+            self.server.apply(self.at_server(), connection, request)
         };
         self.now = self.now.after(way);
-        self.lie(driver, reply)
+        self.lie(driver, request, reply)
     }
 
     /// The answer of a server with a fault.
-    fn lie(&mut self, driver: usize, reply: Reply) -> Reply {
-        let (Reply::Outcomes(mut outcomes), fault) = (reply, self.fault) else {
-            panic!("an outcome")
-        };
+    fn lie(&mut self, driver: usize, request: &Request, reply: Reply) -> Reply {
+        let Reply::Outcomes(mut outcomes) = reply else { return reply };
+        let fault = self.fault;
         // It denies the second driver only.
         let fault = fault.filter(|fault| {
             let second = [Fault::SecondGrant, Fault::WrongTicket, Fault::WrongHolder];
             (driver == 1) == second.contains(fault)
         });
+        let now = self.at_server();
         let grants = &mut self.drivers[driver].grants;
         for outcome in &mut outcomes {
             match (outcome, fault) {
@@ -199,8 +281,7 @@ impl Machine {
                     *fence = Fence::new(fence.get() + 60_000_000);
                 }
                 (outcome @ Outcome::Busy(_), Some(Fault::SecondGrant)) => {
-                    let micros = self.now.after(AHEAD).as_micros();
-                    *outcome = Outcome::Granted(Fence::new(micros));
+                    *outcome = Outcome::Granted(Fence::new(now.as_micros()));
                 }
                 (Outcome::Busy(Some(holder)), Some(Fault::WrongTicket)) => {
                     holder.place = holder.place.map(|mut place| {
@@ -211,7 +292,9 @@ impl Machine {
                 (Outcome::Busy(Some(holder)), Some(Fault::WrongHolder)) => {
                     holder.label = "nobody".to_string();
                 }
-                (outcome @ Outcome::Done, Some(Fault::NotOwner)) => *outcome = Outcome::NotOwner,
+                (outcome, Some(Fault::NotOwner)) if matches!(request, Request::Release { .. }) => {
+                    *outcome = Outcome::NotOwner;
+                }
                 _ => {}
             }
         }

@@ -1,16 +1,22 @@
 //! Traces against the model: those of lawful drivers pass, and each fault of a driver or a server is found.
 
 mod machine;
+mod sessions;
 
 use lock_core::record::Call;
 use lock_core::sim::replay::{Depth, Replayed, Trace, check};
+use lock_core::sim::table::FakeTable;
 use lock_core::{Event, Instant};
-use machine::{Fault, Machine};
+use machine::{Fault, Machine, Place};
 use std::time::Duration;
 
-/// Two drivers want one lock in turn. Each of them renews it once, and one waits for the other.
 fn day(fault: Option<Fault>) -> Vec<Trace> {
-    let mut machine = Machine::new(fault);
+    day_at(FakeTable::new(), fault)
+}
+
+/// Two drivers want one lock in turn. Each of them renews it once, and one waits for the other.
+fn day_at<S: Place>(server: S, fault: Option<Fault>) -> Vec<Trace> {
+    let mut machine = Machine::new(server, fault);
     let (a, b) = (machine.driver(), machine.driver());
     for _ in 0..2 {
         let ours = machine.want(a);
@@ -30,7 +36,7 @@ fn day(fault: Option<Fault>) -> Vec<Trace> {
 }
 
 fn difference(traces: &[Trace]) -> String {
-    check(traces, Depth::Table).expect_err("the model cannot do that").to_string()
+    check(traces, Depth::Answers).expect_err("the model cannot do that").to_string()
 }
 
 /// The place of the first line whose call is like that.
@@ -50,7 +56,7 @@ fn is_reply(call: &Call) -> bool {
 fn lawful_drivers_and_an_honest_server_are_as_the_model() {
     let traces = day(None);
     let Replayed { holds, claims, unanswered, .. } =
-        check(&traces, Depth::Table).expect("as the model");
+        check(&traces, Depth::Answers).expect("as the model");
     assert_eq!((holds, unanswered), (4, 0));
     assert!(claims >= 16, "4 grants, renewals and releases, and at least 2 denials: {claims}");
 }
@@ -119,7 +125,7 @@ fn a_trace_ends_where_its_process_was_killed() {
         let killed = cut.lines.last().map(|line| line.read).unwrap_or_default();
         let mut other = traces[1].clone();
         other.lines.retain(|line| line.read <= killed);
-        check(&[cut, other], Depth::Table).expect("its last request may have been carried out");
+        check(&[cut, other], Depth::Answers).expect("its last request may have been carried out");
     }
 }
 
@@ -149,9 +155,9 @@ found! {
     a_fence_that_is_too_low_is_found: LowFence, "was granted with fence"
     a_fence_that_is_too_high_is_found: HighFence, "was granted with fence"
     a_second_grant_of_one_lock_is_found: SecondGrant, "at once"
-    a_renewal_that_was_not_carried_out_is_found: NoRenewal, "the model's table has"
-    a_release_that_was_not_carried_out_is_found: NoRelease, "the model's table has"
-    a_ticket_that_was_not_drawn_is_found: WrongTicket, "the model's table has"
-    another_holder_than_the_one_there_is_found: WrongHolder, "the model's table has"
-    a_release_of_what_is_anothers_is_found: NotOwner, "the model's table has"
+    a_renewal_that_was_not_carried_out_is_found: NoRenewal, "the model's server has"
+    a_release_that_was_not_carried_out_is_found: NoRelease, "the model's server has"
+    a_ticket_that_was_not_drawn_is_found: WrongTicket, "the model's server has"
+    another_holder_than_the_one_there_is_found: WrongHolder, "the model's server has"
+    a_release_of_what_is_anothers_is_found: NotOwner, "the model's server has"
 }

@@ -91,14 +91,22 @@ macro_rules! suite {
     ($place:ident: $($name:ident)*) => {
         mod $place {
             $(#[test]
-            fn $name() { crate::places::$name(&crate::places::Driven::new(super::DRIVER, crate::places::Place::$place())) })*
+            fn $name() {
+                let place = crate::places::Driven::new(super::DRIVER, crate::places::Place::$place());
+                crate::places::$name(&place);
+                lock_tests::traces::check(&place);
+            })*
         }
     };
     ($place:ident $needs:literal: $($name:ident)*) => {
         mod $place {
             $(#[test]
             #[ignore = $needs]
-            fn $name() { crate::places::$name(&crate::places::Driven::new(super::DRIVER, crate::places::Place::$place())) })*
+            fn $name() {
+                let place = crate::places::Driven::new(super::DRIVER, crate::places::Place::$place());
+                crate::places::$name(&place);
+                lock_tests::traces::check(&place);
+            })*
         }
     };
 }

@@ -137,10 +137,11 @@ fn a_frozen_server_hangs_nobody(at: At) {
     let guard =
         locks.try_lock_for("a", Duration::from_secs(20)).expect("asked").expect("it works again");
     assert!(guard.is_held());
+    traces::check(&place);
 }
 
 fn an_acquire_whose_answer_is_lost_is_settled_at_once(at: At) {
-    let (_, through, proxy) = proxied(at);
+    let (direct, through, proxy) = proxied(at);
     let locks = through.locks(Duration::from_secs(30));
     warm_up(&locks);
     proxy.set(Mode::NoReplies);
@@ -156,6 +157,7 @@ fn an_acquire_whose_answer_is_lost_is_settled_at_once(at: At) {
         assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
         guard.release().expect("released");
     });
+    traces::check(&direct);
 }
 
 fn an_abandoned_acquire_whose_answer_is_lost_leaks_nothing(at: At) {
@@ -215,6 +217,7 @@ fn an_outage_is_waited_out_without_spinning(at: At) {
     });
     assert!(guard.is_held());
     guard.release().expect("released");
+    traces::check(&through);
 }
 
 fn a_restart_and_a_crash_in_the_middle_of_everything(at: At) {
@@ -291,4 +294,5 @@ fn twenty_waiters_do_not_spin(at: At) {
             assert!(waiter.join().expect("no panic").expect("asked").is_none());
         }
     });
+    traces::check(&place);
 }

@@ -6,6 +6,7 @@ use lock_tests::drivers::{Driven, Driver, Locks};
 use lock_tests::place::{Keeps, Place};
 use lock_tests::proxy::{Mode, Proxy, eventually, server_of};
 use lock_tests::servers::{Kind, Server};
+use lock_tests::traces;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -136,6 +137,7 @@ fn a_silent_network_means_lost_before_the_next_one_enters(at: &At) {
     let took = began.elapsed();
     assert!(took < TTL, "a release is bounded: {took:?}");
     assert!(next.is_held());
+    traces::check(&direct);
 }
 
 fn a_frozen_server_hangs_nobody(at: &At) {
@@ -161,10 +163,11 @@ fn a_frozen_server_hangs_nobody(at: &At) {
     let guard =
         locks.try_lock_for("a", Duration::from_secs(20)).expect("asked").expect("it works again");
     assert!(guard.is_held());
+    traces::check(&place);
 }
 
 fn an_acquire_whose_answer_is_lost_is_settled_at_once(at: &At) {
-    let (_direct, through, proxy) = at.proxied();
+    let (direct, through, proxy) = at.proxied();
     let locks = through.locks(Duration::from_secs(30));
     warm_up(&locks);
     proxy.set(Mode::NoReplies);
@@ -180,6 +183,7 @@ fn an_acquire_whose_answer_is_lost_is_settled_at_once(at: &At) {
         assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
         guard.release().expect("released");
     });
+    traces::check(&direct);
 }
 
 fn an_abandoned_acquire_whose_answer_is_lost_leaks_nothing(at: &At) {
@@ -204,6 +208,7 @@ fn an_abandoned_acquire_whose_answer_is_lost_leaks_nothing(at: &At) {
             began.elapsed()
         );
     });
+    traces::check(&direct);
 }
 
 /// A connection's, or a session's: that lives on.
@@ -230,6 +235,7 @@ fn a_cut_connection_takes_its_own_locks_along_and_no_others(at: &At) {
         assert_eq!(guard.release(), Err(ReleaseError::Lost(lost)));
     }
     assert!(kept.is_held());
+    traces::check(&direct);
 }
 
 fn an_outage_is_waited_out_without_spinning(at: &At) {
@@ -250,6 +256,7 @@ fn an_outage_is_waited_out_without_spinning(at: &At) {
         waiter.join().expect("no panic").release().expect("released");
     });
     assert_eq!(guard.is_held(), direct.keeps() == Keeps::Keys, "it outlives its connection");
+    traces::check(&direct);
 }
 
 fn a_restart_and_a_crash_in_the_middle_of_everything(at: &At) {
@@ -302,4 +309,5 @@ fn a_restart_and_a_crash_in_the_middle_of_everything(at: &At) {
         assert!(forgotten, "the server has forgotten it: {lost:?}");
         assert!(holder.lock("held").expect("taken anew").fence() > held.fence());
     }
+    traces::check(&place);
 }

@@ -64,7 +64,7 @@ impl Engine {
     pub(crate) fn record(&mut self, kind: &str, place: &str) {
         let Some(folder) = std::env::var_os(FOLDER) else { return };
         (self.head.kind, self.head.place) = (kind.to_string(), place.to_string());
-        self.file = create(Path::new(&folder));
+        self.file = create(Path::new(&folder), place);
         self.write(&self.head.to_text());
     }
 
@@ -174,12 +174,21 @@ impl Engine {
     }
 }
 
-/// A file that no other engine has.
-fn create(folder: &Path) -> Option<File> {
+/// A file that no other engine has. Its name tells the place, so that who looks for the traces of one need not read all.
+fn create(folder: &Path, place: &str) -> Option<File> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let mut place = file_name(place);
+    // Whatever tells one place from others comes last.
+    place.drain(..place.len().saturating_sub(200));
     let name = || {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        folder.join(format!("{}-{number}.trace", std::process::id()))
+        folder.join(format!("{place}-{}-{number}.trace", std::process::id()))
     };
     (0..1_000).find_map(|_| File::create_new(name()).ok())
+}
+
+/// A place as the names of its traces tell it.
+pub fn file_name(place: &str) -> String {
+    let plain = |one: char| if one.is_ascii_alphanumeric() || one == '_' { one } else { '-' };
+    place.chars().map(plain).collect()
 }

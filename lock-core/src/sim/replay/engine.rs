@@ -7,6 +7,7 @@ use crate::event::{Event, LockId};
 use crate::outcome::Reply;
 use crate::record::Call;
 use crate::request::Mode;
+use crate::sim::server::Connection;
 use crate::sql::ConnectError;
 use crate::time::Instant;
 use alloc::collections::BTreeMap;
@@ -106,9 +107,11 @@ impl Replay {
             Call::PollRequest(told) => {
                 let dispatch = self.engine.poll_request(now);
                 same(told, &dispatch.as_ref().map(|one| format!("{one:?}")))?;
-                if let Some(Dispatch { id, request, .. }) = dispatch {
+                if let Some(Dispatch { id, connection, request, .. }) = dispatch {
                     self.sent.insert(id, Some(self.seen.exchanges.len()));
-                    self.seen.exchanges.push(Exchange { at, request, sent: now, answer: None });
+                    let by = Connection { client: at.0, number: 0, id: connection };
+                    let exchange = Exchange { at, by, request, sent: now, answer: None };
+                    self.seen.exchanges.push(exchange);
                 }
             }
             Call::Event(told) => {
@@ -146,6 +149,9 @@ impl Replay {
         let exchange = &mut self.seen.exchanges[exchange];
         let answer = match reply {
             Ok(Reply::Outcomes(outcomes)) => Answer::Outcomes(outcomes.clone()),
+            Ok(Reply::Opened(name)) => Answer::Opened(name.clone()),
+            // Who waited may have had the lock for a moment.
+            Err(Failure::Rejected { .. }) if exchange.request.waits() => Answer::Unknown,
             Ok(_) | Err(Failure::NotSent(_) | Failure::Rejected { .. }) => Answer::Nothing,
             Err(Failure::Unknown(_) | Failure::Gone(_)) => Answer::Unknown,
         };

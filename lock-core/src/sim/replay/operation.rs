@@ -4,6 +4,7 @@ use super::{Answer, At, Difference, Exchange, Place};
 use crate::name::{LockName, Owner};
 use crate::outcome::Outcome;
 use crate::request::{Claim, Request};
+use crate::sim::server::Connection;
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -16,7 +17,9 @@ const SLEWED: i64 = 5_000_000;
 /// A request about one lock, and its answer.
 pub(super) struct Operation {
     pub(super) at: At,
-    /// With one claim.
+    /// Of an engine of its own.
+    pub(super) by: Connection,
+    /// With one claim, or the end of a session.
     pub(super) request: Request,
     /// [`None`] if nobody knows whether it was carried out.
     pub(super) told: Option<Outcome>,
@@ -29,6 +32,23 @@ pub(super) struct Operation {
 }
 
 impl Operation {
+    pub(super) fn new(
+        at: At,
+        by: Connection,
+        request: Request,
+        told: Option<Outcome>,
+        (sent, answered): (Instant, Instant),
+        (least, most): Offset,
+    ) -> Self {
+        let shifted = |at: Instant, by: i64| match at == Instant::END {
+            true => at,
+            false => Instant::from_nanos(at.as_nanos().saturating_add_signed(by)),
+        };
+        let (earliest, latest) = (shifted(sent, least), shifted(answered, most));
+        Self { at, by, request, told, sent, answered, earliest, latest }
+    }
+
+    /// Of a request about a lock.
     pub(super) fn claim(&self) -> &Claim {
         &self.request.claims()[0]
     }
@@ -59,7 +79,9 @@ pub(super) fn clock(place: &Place<'_>, exchanges: &[Exchange]) -> Result<Offset,
             _ => None,
         };
         for (which, claim) in exchange.request.claims().iter().enumerate() {
-            let Request::Acquire { .. } = exchange.request else { continue };
+            let (Request::Acquire { .. } | Request::Wait { .. }) = exchange.request else {
+                continue;
+            };
             let Some((answered, outcomes)) = outcomes else {
                 asked.insert(claim.owner);
                 continue;
@@ -93,35 +115,43 @@ fn nanos(at: Instant) -> i64 {
 }
 
 /// The operations on each lock.
-pub(super) type Locks = BTreeMap<LockName, Vec<Operation>>;
-
-/// Adds those of a request.
-pub(super) fn add(locks: &mut Locks, exchange: &Exchange, (least, most): Offset) {
-    let outcomes = match &exchange.answer {
-        Some((_, Answer::Nothing)) => return,
-        Some((at, Answer::Outcomes(outcomes))) => Some((*at, outcomes)),
-        Some((_, Answer::Unknown)) | None => None,
-    };
-    for (which, claim) in exchange.request.claims().iter().enumerate() {
-        let told = outcomes.and_then(|(_, outcomes)| outcomes.get(which)).cloned();
-        let answered = match (outcomes, &told) {
-            (Some((answered, _)), Some(_)) => answered,
-            _ => Instant::END,
+pub(super) fn of_locks(
+    exchanges: &[Exchange],
+    clock: Offset,
+) -> BTreeMap<LockName, Vec<Operation>> {
+    let mut locks: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for exchange in exchanges {
+        let outcomes = match &exchange.answer {
+            Some((_, Answer::Nothing | Answer::Opened(_))) => continue,
+            Some((at, Answer::Outcomes(outcomes))) => Some((*at, outcomes)),
+            Some((_, Answer::Unknown)) | None => None,
         };
-        let shifted = |at: Instant, by: i64| match at == Instant::END {
-            true => at,
-            false => Instant::from_nanos(at.as_nanos().saturating_add_signed(by)),
+        // A line of sessions, and word of a change, are not compared.
+        let skips = match &exchange.request {
+            Request::Join { .. } | Request::Leave { .. } => true,
+            Request::Wait { session, .. } => session.0.is_some(),
+            _ => false,
         };
-        locks.entry(claim.name.clone()).or_default().push(Operation {
-            at: exchange.at,
-            request: about(&exchange.request, claim),
-            told,
-            sent: exchange.sent,
-            answered,
-            earliest: shifted(exchange.sent, least),
-            latest: shifted(answered, most),
-        });
+        let claims: &[Claim] = if skips { &[] } else { exchange.request.claims() };
+        for (which, claim) in claims.iter().enumerate() {
+            let told = outcomes.and_then(|(_, outcomes)| outcomes.get(which)).cloned();
+            let answered = match (outcomes, &told) {
+                (Some((answered, _)), Some(_)) => answered,
+                _ => Instant::END,
+            };
+            let request = about(&exchange.request, claim);
+            let operation = Operation::new(
+                exchange.at,
+                exchange.by,
+                request,
+                told,
+                (exchange.sent, answered),
+                clock,
+            );
+            locks.entry(claim.name.clone()).or_default().push(operation);
+        }
     }
+    locks
 }
 
 /// The same request about one of its claims.
@@ -145,4 +175,23 @@ pub(super) fn fences(operations: &[Operation]) -> BTreeMap<Owner, u64> {
         _ => None,
     };
     operations.iter().filter_map(fence).collect()
+}
+
+/// The operations that were carried out, a bit for each.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Done(Vec<u64>);
+
+impl Done {
+    /// None of these.
+    pub(super) fn of(operations: &[Operation]) -> Self {
+        Self([0].repeat(operations.len().div_ceil(64)))
+    }
+
+    pub(super) fn has(&self, which: usize) -> bool {
+        self.0[which / 64] >> (which % 64) & 1 == 1
+    }
+
+    pub(super) fn insert(&mut self, which: usize) {
+        self.0[which / 64] |= 1 << (which % 64);
+    }
 }

@@ -1,6 +1,7 @@
 //! The model's table after some of the operations on one lock, and what the next may lead to.
 
-use super::operation::Operation;
+use super::operation::{Done, Operation};
+use super::search::{Known, Model};
 use crate::engine::ConnectionId;
 use crate::fence::Fence;
 use crate::name::LockName;
@@ -10,6 +11,8 @@ use crate::sim::server::{Connection, Server};
 use crate::sim::table::{FakeTable, Row};
 use crate::time::Instant;
 use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -25,8 +28,7 @@ pub(super) struct State {
     slack: Slack,
     /// Operations that have seen their denial, and have yet to draw their ticket.
     looked: BTreeSet<usize>,
-    /// A bit for each operation.
-    done: Vec<u64>,
+    done: Done,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -35,51 +37,21 @@ struct Slack {
     expires: Duration,
 }
 
-/// The terms of a place.
-#[derive(Clone, Copy)]
-pub(super) struct Terms {
-    /// A fence is what the server's clock shows, if that is greater than the last.
-    pub(super) fences_tell_time: bool,
-}
-
-impl State {
-    /// The empty table.
-    pub(super) fn new(operations: usize) -> Self {
-        Self {
-            table: FakeTable::new(),
-            slack: Slack::default(),
-            looked: BTreeSet::new(),
-            done: [0].repeat(operations.div_ceil(64)),
-        }
+impl Model for State {
+    fn is_done(&self, which: usize) -> bool {
+        self.done.has(which)
     }
 
-    pub(super) fn is_done(&self, which: usize) -> bool {
-        self.done[which / 64] >> (which % 64) & 1 == 1
-    }
-
-    pub(super) fn row(&self, name: &LockName) -> Option<&Row> {
-        self.table.rows().get(name)
-    }
-
-    /// Whether both have the same table. Then nothing has changed for the operations to come.
-    pub(super) fn is_like(&self, other: &Self) -> bool {
+    fn is_like(&self, other: &Self) -> bool {
         self.table == other.table
     }
 
-    fn with(mut self, which: usize) -> Self {
-        self.done[which / 64] |= 1 << (which % 64);
-        self.looked.remove(&which);
-        self
-    }
-
-    /// The states in which an operation was carried out next and its answer is the one that was told; otherwise the answer of
-    /// the model's table.
-    pub(super) fn answer(
+    fn answer(
         &self,
         which: usize,
         operation: &Operation,
         told: &Outcome,
-        terms: Terms,
+        known: &Known,
     ) -> Result<Self, Outcome> {
         let turn = operation.claim().turn;
         if self.looked.contains(&which) {
@@ -89,20 +61,55 @@ impl State {
         if matches!(told, Outcome::Delayed | Outcome::Busy(None)) {
             return Ok(self.clone().with(which));
         }
-        let first = self.tried(operation, told, turn, terms);
+        let first = self.tried(operation, told, turn, known);
         if let Ok(next) = first {
             return Ok(next.with(which));
         }
         // The ticket is drawn by a statement of its own.
         if place(told).is_some_and(|place| place.ticket > 0) {
             let turn = if matches!(told, Outcome::Reserved(_)) { turn } else { Turn::Any };
-            if self.tried(operation, told, turn, terms).is_ok() {
+            if self.tried(operation, told, turn, known).is_ok() {
                 let mut next = self.clone();
                 next.looked.insert(which);
                 return Ok(next);
             }
         }
         first.map(|next| next.with(which))
+    }
+
+    fn unanswered(&self, which: usize, operation: &Operation, known: &Known) -> Option<Self> {
+        let fence = known.fences.get(&operation.claim().owner).copied();
+        let told = fence.map_or(Outcome::Delayed, |fence| Outcome::Granted(Fence::new(fence)));
+        let turn = operation.claim().turn;
+        let now = self.times(operation, &told, known).into_iter().next()?;
+        let (next, _) = self.carried_out(operation, now, Duration::ZERO, turn, &told, known);
+        (next.table != self.table).then(|| next.with(which))
+    }
+
+    fn shows(&self, operation: &Operation) -> String {
+        format!("{:?}", self.row(&operation.claim().name))
+    }
+}
+
+impl State {
+    /// The empty table.
+    pub(super) fn new(operations: &[Operation]) -> Self {
+        Self {
+            table: FakeTable::new(),
+            slack: Slack::default(),
+            looked: BTreeSet::new(),
+            done: Done::of(operations),
+        }
+    }
+
+    fn row(&self, name: &LockName) -> Option<&Row> {
+        self.table.rows().get(name)
+    }
+
+    fn with(mut self, which: usize) -> Self {
+        self.done.insert(which);
+        self.looked.remove(&which);
+        self
     }
 
     fn draw(&self, which: usize, operation: &Operation, told: &Outcome) -> Option<Self> {
@@ -119,15 +126,15 @@ impl State {
         operation: &Operation,
         told: &Outcome,
         turn: Turn,
-        terms: Terms,
+        known: &Known,
     ) -> Result<Self, Outcome> {
         let mut says = None;
         let expires = self.row(&operation.claim().name).map_or(Instant::END, |row| row.expires);
-        for now in self.times(operation, told, terms) {
+        for now in self.times(operation, told, known) {
             // It may have been freed just now, and be left to the next in the line.
             let just = now.since(expires).min(self.slack.expires);
             for late in [Duration::ZERO, self.slack.expires, just] {
-                let (next, answer) = self.carried_out(operation, now, late, turn, told, terms);
+                let (next, answer) = self.carried_out(operation, now, late, turn, told, known);
                 if self.fits(operation, told, &answer, turn) {
                     return Ok(next);
                 }
@@ -138,10 +145,10 @@ impl State {
     }
 
     /// The times at which it may have been carried out, on the server's clock: that which was told, and the bounds.
-    fn times(&self, operation: &Operation, told: &Outcome, terms: Terms) -> Vec<Instant> {
+    fn times(&self, operation: &Operation, told: &Outcome, known: &Known) -> Vec<Instant> {
         let row = self.row(&operation.claim().name);
         let told = match told {
-            Outcome::Granted(fence) if terms.fences_tell_time => Some(time(*fence)),
+            Outcome::Granted(fence) if known.fences_tell_time => Some(time(*fence)),
             Outcome::Busy(Some(holder)) => row.map(|row| row.acquired.after(holder.held_for)),
             _ => None,
         };
@@ -157,7 +164,7 @@ impl State {
         late: Duration,
         turn: Turn,
         told: &Outcome,
-        terms: Terms,
+        known: &Known,
     ) -> (Self, Outcome) {
         let (mut next, mut request) = (self.clone(), operation.request.clone());
         let name = operation.claim().name.clone();
@@ -174,11 +181,11 @@ impl State {
         let Some(row) = next.table.rows_mut().get_mut(&name) else { return (next, answer) };
         let mut exact = false;
         if let (Outcome::Granted(fence), true) = (&answer, is_new(row)) {
-            exact = terms.fences_tell_time && time(*fence) == now;
+            exact = known.fences_tell_time && time(*fence) == now;
             let least = before.as_ref().map_or(0, |old| old.fence);
             // A fence of another clock is only greater.
             if let Outcome::Granted(real) = told
-                && !terms.fences_tell_time
+                && !known.fences_tell_time
                 && real.get() > least
             {
                 (row.fence, answer) = (real.get(), Outcome::Granted(*real));
@@ -218,21 +225,6 @@ impl State {
             (Outcome::Done, Outcome::DoneContended) => true,
             (told, answer) => told == answer,
         }
-    }
-
-    /// The state after an operation that nobody knows the fate of, if it changes anything.
-    pub(super) fn unanswered(
-        &self,
-        which: usize,
-        operation: &Operation,
-        fence: Option<u64>,
-        terms: Terms,
-    ) -> Option<Self> {
-        let told = fence.map_or(Outcome::Delayed, |fence| Outcome::Granted(Fence::new(fence)));
-        let turn = operation.claim().turn;
-        let now = self.times(operation, &told, terms).into_iter().next()?;
-        let (next, _) = self.carried_out(operation, now, Duration::ZERO, turn, &told, terms);
-        (next.table != self.table).then(|| next.with(which))
     }
 }
 
