@@ -213,6 +213,24 @@ pub fn token_header(token: &str) -> Result<HeaderValue, ConfigError> {
 mod tests {
     use super::*;
 
+    /// The hosts are tried one after the other, and what each of them said becomes one error.
+    #[test]
+    fn an_error_of_all_hosts_says_and_stays_what_theirs_did() {
+        for stays in [false, true] {
+            let error = RequestError::of_all("a: refused; b: refused".to_string(), stays);
+            assert_eq!(
+                (error.told(), error.stays()),
+                ("a: refused; b: refused".to_string(), stays)
+            );
+            let first = error.first_failure(Method::Put);
+            assert_eq!(
+                first == Failure::refused("Consul: a: refused; b: refused".to_string()),
+                stays,
+                "{first:?}"
+            );
+        }
+    }
+
     #[test]
     fn the_token_is_not_shown() {
         let header = token_header("hunter2").expect("good");

@@ -83,6 +83,23 @@ mod tests {
     }
 
     #[test]
+    fn each_handshake_that_keeps_failing_has_its_own_advice() {
+        use AlertDescription::{CertificateRequired, HandshakeFailure, ProtocolVersion};
+        use CertificateError::{BadSignature, Expired, NotValidForName, NotValidYet};
+        for (error, says) in [
+            (Tls::InvalidCertificate(NotValidForName), "use a host name that is in"),
+            (Tls::InvalidCertificate(Expired), "this machine's clock"),
+            (Tls::InvalidCertificate(NotValidYet), "this machine's clock"),
+            (Tls::InvalidCertificate(BadSignature), "another certificate"),
+            (Tls::AlertReceived(ProtocolVersion), "TLS versions"),
+            (Tls::AlertReceived(CertificateRequired), "client certificate"),
+            (Tls::AlertReceived(HandshakeFailure), "do not match"),
+        ] {
+            assert!(advice(&error).is_some_and(|advice| advice.contains(says)), "{error}");
+        }
+    }
+
+    #[test]
     fn what_may_pass_calls_for_nothing() {
         let gone = io::Error::from(io::ErrorKind::ConnectionReset);
         let busy = Tls::AlertReceived(AlertDescription::InternalError);

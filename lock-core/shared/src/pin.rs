@@ -117,3 +117,39 @@ impl Pin<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lock_core::sql::{postgres, sqlite};
+
+    /// A pin of another server's table names it in full.
+    #[test]
+    fn a_table_on_a_server_is_known_once_it_was_reached() {
+        let named = TableName::new("app.locks").expect("a name");
+        let plain = TableName::new("locks").expect("a name");
+        let pins = Pins::default();
+        assert_eq!(pins.table(), None, "not reached");
+        pins.reached(&Flow::table(postgres::codec(named.clone())), None);
+        assert_eq!(pins.table(), Some(&named));
+        let pins = Pins::default();
+        pins.reached(&Flow::table(sqlite::codec(plain, "boot")), Some("/f".into()));
+        assert_eq!(pins.table(), None, "a file has no schema");
+    }
+
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn a_transaction_of_sqlites_pins_what_is_in_a_file_alone() {
+        let (name, table) = (LockName::new("a").expect("a name"), TableName::new("locks"));
+        let table = table.expect("a name");
+        let pinned = |flow: &Flow, file: Option<PathBuf>| {
+            let pins = Pins::default();
+            pins.reached(flow, file);
+            Pin { pins: &pins, name: &name, fence: Fence::default() }.in_file().is_ok()
+        };
+        let sqlite = Flow::table(sqlite::codec(table.clone(), "boot"));
+        let postgres = Flow::table(postgres::codec(table));
+        assert!(pinned(&sqlite, Some("/f".into())));
+        assert!(!pinned(&sqlite, None) && !pinned(&postgres, Some("/f".into())));
+    }
+}

@@ -226,3 +226,40 @@ pub fn gone() -> ConnectError {
     let why = "the connection that was handed over has ended: connect again with a new one";
     ConnectError::NoWay(why.to_string())
 }
+
+#[cfg(all(test, feature = "consul", feature = "postgres"))]
+mod tests {
+    use super::*;
+
+    fn plan(url: &str) -> Plan {
+        let config = Config::from_url(url).unwrap_or_else(|error| panic!("{url}: {error}"));
+        Plan::at(config).unwrap_or_else(|error| panic!("{url}: {error}")).1
+    }
+
+    /// Consul takes up to twice the TTL to end a session, and then keeps others away for the TTL, or for its longest
+    /// delay of a minute.
+    #[test]
+    fn a_lock_that_nobody_releases_ends_within_the_time_that_is_told() {
+        for (url, seconds) in [
+            ("postgres://h/d?ttl=30s", 30),
+            ("consul://localhost?ttl=30s", 90),
+            ("consul://localhost?ttl=100s", 260),
+        ] {
+            assert_eq!(plan(url).within(), Duration::from_secs(seconds), "{url}");
+        }
+    }
+
+    /// A table has the label in the lock's row.
+    #[test]
+    fn a_connection_is_labelled_where_it_is_the_holder() {
+        for (url, labelled) in [
+            ("postgres://h/d?label=backup", false),
+            ("postgres://h/d?protocol=advisory&label=backup", true),
+            ("consul://localhost?label=backup", false),
+        ] {
+            let holder = plan(url).holder();
+            assert_eq!(holder.is_some(), labelled, "{url}");
+            assert!(holder.is_none_or(|holder| holder.contains("backup")), "{url}");
+        }
+    }
+}

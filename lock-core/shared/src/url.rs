@@ -218,6 +218,8 @@ mod tests {
             "mariadb://[::1]/d?sslmode=require&ttl=10s",
             "mysql://u@localhost/d?socket=/run/mysqld/mysqld.sock",
             "postgres://h/d?protocol=advisory&keys=pair&waiting=0",
+            "postgres://h/d?protocol=advisory&keys=hash",
+            "postgres://h/d?protocol=advisory&keys=int",
             "postgres://one,two:7/d?target_session_attrs=primary",
             "postgres://h/d?target_session_attrs=any",
             "mysql://u:p@one:3307,two,[::1]:7/d",

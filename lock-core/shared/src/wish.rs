@@ -156,3 +156,32 @@ pub fn done_unless_busy<T>(
         Err(error) => Err(error),
     }
 }
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::plan::Plan;
+
+    #[test]
+    fn permits_and_more_locks_go_with_nothing_else() {
+        let plan = Plan::at(Config::sqlite("/nowhere")).map(|(_, plan)| plan).expect("a plan");
+        let wish = || Wish::new("a").expect("a name");
+        let shared = |wish| Wish { mode: Mode::Shared, ..wish };
+        let permits = || wish().of_permits(2).expect("permits");
+        let two = || wish().and("b").expect("a name");
+        for (wish, fits) in [
+            (wish(), true),
+            (shared(wish()), true),
+            (permits(), true),
+            (two(), true),
+            (shared(permits()), false),
+            (shared(two()), false),
+            (permits().and("b").expect("a name"), false),
+        ] {
+            let told = format!("{wish:?}");
+            let checked = wish.check_names(&plan.check());
+            assert_eq!(matches!(checked, Err(ClaimError::Combined)), !fits, "{told}: {checked:?}");
+        }
+    }
+}

@@ -10,6 +10,7 @@ mod clock;
 mod clock_stepped;
 mod crash_consul;
 mod deaf;
+mod dropped_looks;
 mod elections;
 mod fail_over;
 mod forked;

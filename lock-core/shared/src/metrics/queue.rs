@@ -115,6 +115,119 @@ fn record(entry: Entry) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Hold;
+    use crate::wish::Wish;
+    use lock_core::{Failure, LostReason};
+    use metrics::{Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Recorder};
+    use metrics::{SharedString, Unit};
+    use std::collections::BTreeMap;
+    use std::sync::{Arc, Once};
+
+    /// What all threads recorded: the increments of each counter, and a 1 for each value of a histogram.
+    static RECORDED: Mutex<BTreeMap<String, Vec<u64>>> = Mutex::new(BTreeMap::new());
+
+    struct Recording;
+
+    struct Counted(String);
+
+    impl Counted {
+        fn new(key: &Key) -> Self {
+            let labels = key.labels().map(|label| format!(" {}", label.value()));
+            Self(key.name().to_string() + &labels.collect::<String>())
+        }
+    }
+
+    impl CounterFn for Counted {
+        fn increment(&self, value: u64) {
+            let mut recorded = RECORDED.lock().expect("unpoisoned");
+            recorded.entry(self.0.clone()).or_default().push(value);
+        }
+
+        fn absolute(&self, _: u64) {}
+    }
+
+    impl Recorder for Recording {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+            Counter::from_arc(Arc::new(Counted::new(key)))
+        }
+
+        fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+            Gauge::noop()
+        }
+
+        fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+            Counted::new(key).increment(1);
+            Histogram::noop()
+        }
+    }
+
+    fn record_all() {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| metrics::set_global_recorder(Recording).expect("the only one"));
+    }
+
+    fn increments(key: &str) -> Vec<u64> {
+        RECORDED.lock().expect("unpoisoned").get(key).cloned().unwrap_or_default()
+    }
+
+    /// Waits for the thread. The limit is for a thread that does nothing.
+    #[track_caller]
+    fn wait_for(key: &str, times: usize) {
+        for _ in 0..60_000 {
+            if increments(key).len() >= times {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        panic!("{key} was recorded {} times", increments(key).len());
+    }
+
+    #[test]
+    fn what_a_slow_recorder_missed_is_recorded_once() {
+        record_all();
+        let queue: &'static Queue = Box::leak(Box::default());
+        for _ in 0..MOST + 3 {
+            queue.push(Entry::RenewalFailed);
+        }
+        queue.begin();
+        wait_for("lock_renewals_total failed", MOST);
+        // Once this one is recorded, all before is.
+        queue.push(Entry::RenewalFailed);
+        wait_for("lock_renewals_total failed", MOST + 1);
+        assert_eq!(increments("lock_metrics_dropped_total"), [3]);
+    }
+
+    #[test]
+    fn each_loss_is_recorded_with_its_reason_and_ends_a_hold_that_had_begun() {
+        record_all();
+        let failure = Failure::refused("the file was deleted".to_string());
+        let wish = Wish::new("a").expect("a name");
+        let second = Duration::from_secs(1);
+        Hold::new(second).lost(&LostReason::Unattended);
+        let reasons = [
+            (LostReason::Deadline { last_failure: None }, "deadline"),
+            (LostReason::Taken, "taken"),
+            (LostReason::Disconnected { last_failure: None }, "disconnected"),
+            (LostReason::Gone { failure }, "gone"),
+            (LostReason::Unattended, "unattended"),
+        ];
+        for (reason, _) in &reasons {
+            let hold = Hold::new(second);
+            hold.begin(&wish);
+            hold.lost(reason);
+            hold.lost(reason);
+        }
+        wait_for("lock_hold_duration_seconds", reasons.len());
+        for (_, label) in &reasons {
+            let times = if *label == "unattended" { 2 } else { 1 };
+            assert_eq!(increments(&format!("lock_lost_total {label}")), vec![1; times], "{label}");
+        }
+        assert_eq!(increments("lock_hold_duration_seconds").len(), reasons.len());
+    }
 
     #[test]
     fn entries_beyond_a_number_are_counted() {

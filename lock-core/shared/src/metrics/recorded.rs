@@ -193,6 +193,7 @@ pub(super) fn contained(record: impl FnOnce()) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lock_core::config::{Busy, Wait};
     use metrics::{Counter, Gauge, Histogram, KeyName, Metadata, Recorder, SharedString, Unit};
     use std::sync::Mutex;
 
@@ -229,6 +230,38 @@ mod tests {
         }
     }
 
+    fn recorded(what: impl FnOnce()) -> Vec<String> {
+        let keys = Keys::default();
+        metrics::with_local_recorder(&keys, what);
+        keys.0.into_inner().expect("unpoisoned")
+    }
+
+    #[test]
+    fn an_attempt_counts_once_by_its_outcome() {
+        let busy = || Error::from(Busy::new(LockName::new("a").expect("a name"), None));
+        for (wait, end, outcome) in [
+            (Wait::Never, Some(Ok(())), "granted"),
+            (Wait::Never, Some(Err(busy())), "busy"),
+            (Wait::For(Duration::from_secs(1)), Some(Err(busy())), "timed_out"),
+            (Wait::Forever, Some(Err(Error::Cancelled)), "cancelled"),
+            (Wait::Forever, Some(Err(Error::Unavailable(String::new()))), "unavailable"),
+            (Wait::Forever, Some(Err(Error::Closed)), "closed"),
+            (Wait::Forever, None, "cancelled"),
+        ] {
+            let told = recorded(|| {
+                let mut wish = Wish::new("a").expect("a name");
+                wish.wait = wait;
+                let attempt = Attempt::begin(&wish);
+                match &end {
+                    Some(end) => attempt.ended(end),
+                    None => drop(attempt),
+                }
+            });
+            let all = [ACQUIRES, ACQUIRE_DURATION].map(|name| format!("{name} {outcome}"));
+            assert_eq!(told, all, "{end:?}");
+        }
+    }
+
     /// The process was stopped past the lease, and the guard was dropped before anybody looked.
     #[test]
     fn a_loss_that_nobody_saw_before_the_release_is_recorded_as_one() {
@@ -240,16 +273,15 @@ mod tests {
                 &["lock_lost_total deadline", "lock_held", "lock_hold_duration_seconds"],
             ),
         ] {
-            let keys = Keys::default();
-            metrics::with_local_recorder(&keys, || {
+            let told = self::recorded(|| {
                 let hold = Hold::new(second);
                 hold.begin(&Wish::new("a").expect("a name"));
-                keys.0.lock().expect("unpoisoned").clear();
                 let deadline = clock::now().after(left);
                 hold.released(deadline);
                 hold.released(deadline);
             });
-            assert_eq!(*keys.0.lock().expect("unpoisoned"), recorded);
+            assert_eq!(told[0], HELD, "the grant");
+            assert_eq!(told[1..], *recorded);
         }
     }
 }

@@ -210,6 +210,16 @@ mod tests {
     }
 
     #[test]
+    fn an_authority_that_cannot_be_read_is_an_error_before_the_first_connect() {
+        let with = |root_cert: Option<PathBuf>| {
+            let tls = TlsSettings { root_cert, ..TlsSettings::default() };
+            Server::read("mysql://db/d", None, tls, None).expect("a server").check()
+        };
+        assert_eq!(with(None), Ok(()));
+        assert!(with(Some(PathBuf::from("/nowhere/ca.pem"))).is_err());
+    }
+
+    #[test]
     fn what_leaves_this_machine_is_encrypted_for_the_right_server() {
         let mode = |url: &str, socket: Option<&str>| {
             let socket = socket.map(str::to_string);

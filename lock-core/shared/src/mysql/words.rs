@@ -20,3 +20,22 @@ pub fn io(error: &io::Error) -> String {
         _ => error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use io::ErrorKind::{ConnectionReset, TimedOut, UnexpectedEof, WouldBlock};
+
+    #[test]
+    fn a_connection_that_fails_is_told_in_plain_words() {
+        let error = |kind| io::Error::new(kind, "by the peer");
+        for (kind, says) in [
+            (WouldBlock, "no answer in time"),
+            (TimedOut, "no answer in time"),
+            (UnexpectedEof, "the server closed the connection"),
+            (ConnectionReset, "by the peer"),
+        ] {
+            assert_eq!(io(&error(kind)), says, "{kind:?}");
+        }
+    }
+}

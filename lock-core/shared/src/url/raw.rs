@@ -77,6 +77,8 @@ mod tests {
             "postgres://[::1]?user=a@b",
             "postgres://[::1]:7?user=a@b",
             "postgres://a:1,b?user=a@b",
+            // What is wrong with the port is told by its parser.
+            "postgres://h:x/d?user=a@b",
             "postgres:///d?host=/a/b&password=@#/?",
             "mysql://u@h/a b?label=x#y z",
         ] {

@@ -294,6 +294,13 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_time_is_a_time_and_a_longer_one_is_not() {
+        let ms = LONGEST.as_millis();
+        assert_eq!(time(&format!("{ms}ms")), Ok(LONGEST));
+        assert_eq!(time(&format!("{}ms", ms + 1)), Err(DurationError::TooLong));
+    }
+
+    #[test]
     fn a_word_that_is_nearly_right_is_told_the_right_one() {
         for (line, says) in [
             ("w a --trry -- true", "did you mean --try?"),

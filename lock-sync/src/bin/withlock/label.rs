@@ -166,6 +166,7 @@ mod tests {
         check("python -m backup secret", "python -m backup");
         check("perl -w x.pl", "perl x.pl");
         check("node server.js", "node server.js");
+        check("ruby -w x.rb secret", "ruby x.rb");
     }
 
     #[test]
@@ -190,12 +191,17 @@ mod tests {
         check("sudo -u postgres psql secret", "psql");
         check("sudo -E A=secret -- deploy", "deploy");
         check("nohup setsid -w stdbuf -oL ./run", "./run");
+        check("timeout -v -- 5 deploy secret", "deploy");
+        check("sudo -- deploy secret", "deploy");
     }
 
     /// A shorter label is better than a secret in it.
     #[test]
     fn nothing_follows_a_word_that_is_not_known() {
         check("env -S secret deploy", "env");
+        // A digit is missing, and so is a value.
+        check("nice - deploy", "nice");
+        check("env --chdir= deploy", "env");
         check("sudo -p secret deploy", "sudo");
         check("timeout --odd secret 5 deploy", "timeout");
         check("bash --rcfile secret x.sh", "bash");

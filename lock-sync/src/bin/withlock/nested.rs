@@ -115,4 +115,12 @@ mod tests {
             assert_eq!(Outer::of(Path::new(path)), None, "{path}");
         }
     }
+
+    #[test]
+    fn a_number_that_another_file_has_now_is_not_the_outer_file() {
+        let other = std::fs::File::open("/dev/null").expect("open");
+        let path = format!("/proc/{}/fd/{}", std::process::id(), other.as_raw_fd());
+        let outer = Outer::of(Path::new(&path)).expect("of that form");
+        assert!(!outer.is_there(Path::new(&path)));
+    }
 }

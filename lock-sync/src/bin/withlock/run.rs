@@ -203,3 +203,38 @@ fn not_acquired(why: &str, args: &Args, level: Level) -> u8 {
     let own = if args.wait.is_some() { TIMED_OUT } else { BUSY };
     args.conflict_exit_code.unwrap_or(own)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// TERM comes after half of what is left to the command, or later.
+    #[test]
+    fn a_grace_is_at_most_half_of_a_hold() {
+        let second = Duration::from_secs(1);
+        let graced = |options: &str| {
+            let line = format!("w a {options} -- true");
+            let args = <Args as clap::Parser>::try_parse_from(line.split_whitespace());
+            let args = args.unwrap_or_else(|error| panic!("{error}"));
+            ending(&args, 50 * second).map(|ending| ending.grace.as_secs())
+        };
+        for (options, grace) in [
+            ("", 10),
+            ("--max-hold 10s", 5),
+            ("--max-hold 1h", 10),
+            ("--grace 25s", 25),
+            ("--max-hold 10s --grace 5s", 5),
+        ] {
+            assert_eq!(graced(options), Ok(grace), "{options}");
+        }
+        for (options, says) in [
+            ("--grace 26s", "a longer --ttl"),
+            ("--grace 26s --max-hold 1h", "a longer --ttl"),
+            ("--grace 26s --max-hold 50s", "a longer --ttl"),
+            ("--grace 6s --max-hold 10s", "half of --max-hold"),
+        ] {
+            let told = graced(options).expect_err(options);
+            assert!(told.contains(says), "{options}: {told}");
+        }
+    }
+}

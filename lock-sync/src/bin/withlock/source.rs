@@ -187,6 +187,20 @@ mod tests {
         assert_eq!(url(&[], &[("HOME", "/dev/null"), ("CREDENTIALS_DIRECTORY", "DIR")]), None);
     }
 
+    /// A place that was meant is never passed over for the next one.
+    #[test]
+    fn a_file_that_cannot_be_read_is_an_error_and_never_none() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        write(path("latin1"), b"sqlite:caf\xe9").expect("written");
+        assert_eq!(read(&path("none")), Ok(None));
+        assert_eq!(read(&path("latin1/none")), Ok(None));
+        let latin = read(&path("latin1")).expect_err("not UTF-8");
+        assert!(latin.contains("not UTF-8"), "{latin}");
+        let long = read(&path(&"n".repeat(300))).expect_err("too long a name");
+        assert!(long.contains("cannot be read"), "{long}");
+    }
+
     #[test]
     fn an_empty_source_is_an_error_and_never_none() {
         for variable in ["WITHLOCK_URL", "WITHLOCK_URL_FILE", "PG_CONNECTION_STRING"] {

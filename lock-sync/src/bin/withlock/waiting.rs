@@ -334,6 +334,42 @@ mod tests {
     }
 
     #[test]
+    fn a_second_that_has_begun_counts_as_one_that_a_lock_is_kept() {
+        let mut kept = Seen::new(&Holder::new("one", MINUTE, MINUTE));
+        assert_eq!(kept.kept_for(), None);
+        kept.kept_until = Some(Instant::now());
+        assert_eq!(kept.kept_for(), Some(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn an_end_says_how_long_a_holder_has_held_the_lock_if_the_server_does() {
+        let began = Instant::now();
+        let end = |held_for| {
+            let mut waiting = Waiting::new("n", "here", Level::Normal, false);
+            waiting.tell(&Progress::Busy(Some(Holder::new("one", held_for, MINUTE))));
+            waiting.end()
+        };
+        let held = end(HOUR);
+        assert!(held.starts_with("someone else holds \"n\": one, for 1h"), "{held}");
+        // Consul does not say how long. Time goes on here, too.
+        let held = end(Duration::ZERO);
+        let at_once = began.elapsed() < Duration::from_secs(1);
+        assert!(held == "someone else holds \"n\": one" || !at_once, "{held}");
+    }
+
+    #[test]
+    fn the_last_trouble_is_known_until_the_server_answers() {
+        let mut waiting = Waiting::new("n", "here", Level::Quiet, true);
+        assert_eq!(waiting.last_trouble(), None);
+        waiting.tell(&Progress::Trouble("the disk is full".to_string()));
+        assert_eq!(waiting.last_trouble(), Some("the disk is full"));
+        assert!(!waiting.is_busy());
+        waiting.tell(&holder("one"));
+        assert_eq!(waiting.last_trouble(), None);
+        assert!(waiting.is_busy());
+    }
+
+    #[test]
     fn a_long_wait_is_told_of_less_and_less_often() {
         let times = |level| {
             let mut told = vec![Duration::ZERO];

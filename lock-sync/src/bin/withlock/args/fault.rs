@@ -20,12 +20,8 @@ fn advice(error: &Error, words: &[OsString]) -> Option<String> {
     let meant = [ContextKind::SuggestedArg, ContextKind::SuggestedValue]
         .into_iter()
         .find_map(|kind| error.get(kind));
-    match meant {
-        Some(ContextValue::String(word)) => return Some(format!("; did you mean {word}?")),
-        Some(ContextValue::Strings(likely)) if !likely.is_empty() => {
-            return Some(format!("; did you mean {}?", likely.join(" or ")));
-        }
-        _ => {}
+    if let Some(ContextValue::String(word)) = meant {
+        return Some(format!("; did you mean {word}?"));
     }
     if error.kind() == ErrorKind::MissingRequiredArgument {
         let missing = error.get(ContextKind::InvalidArg).map(ToString::to_string);
