@@ -32,7 +32,6 @@ use crate::outcome::Outcome;
 use crate::record::{Head, Line};
 use crate::request::{Action, Mode, Request, SessionName};
 use crate::time::Instant;
-use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;

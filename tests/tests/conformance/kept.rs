@@ -52,6 +52,7 @@ pub(crate) fn a_lock_is_kept_after_its_release(place: &Driven) {
         let [listed] = &listed[..] else { panic!("{listed:?}") };
         assert!(listed.fence == fence && listed.hold.as_ref().is_some_and(|hold| hold.kept));
         assert_eq!(admin.purge(HOUR).expect("asked"), 0);
+        place.leave_to_others();
         let next = admin.break_hold(&name, fence).expect("asked").expect("it was kept");
         assert!(next > fence);
         let guard = theirs.acquire(&name).no_wait().wait().expect("free");
@@ -105,6 +106,7 @@ pub(crate) fn who_waits_is_told_that_it_is_kept(place: &Driven) {
         guard.release().expect("released");
         assert!(eventually(|| kept.load(Ordering::SeqCst)));
         let mut admin = Admin::connect(Driver::Tokio, &place.whole_url(), TTL);
+        place.leave_to_others();
         admin.break_hold("a", fence).expect("asked").expect("it was kept");
         waiter.join().expect("no panic").release().expect("released");
     });

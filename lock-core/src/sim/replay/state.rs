@@ -61,14 +61,14 @@ impl Model for State {
         if matches!(told, Outcome::Delayed | Outcome::Busy(None)) {
             return Ok(self.clone().with(which));
         }
-        let first = self.tried(operation, told, turn, known);
+        let first = self.tried(operation, told, turn, turn != Turn::Any, known);
         if let Ok(next) = first {
             return Ok(next.with(which));
         }
         // The ticket is drawn by a statement of its own.
         if place(told).is_some_and(|place| place.ticket > 0) {
             let turn = if matches!(told, Outcome::Reserved(_)) { turn } else { Turn::Any };
-            if self.tried(operation, told, turn, known).is_ok() {
+            if self.tried(operation, told, turn, false, known).is_ok() {
                 let mut next = self.clone();
                 next.looked.insert(which);
                 return Ok(next);
@@ -119,13 +119,14 @@ impl State {
         (Some(drawn.ticket) == place(told).map(|place| place.ticket)).then(|| next.with(which))
     }
 
-    /// The first time of the operation at which its answer is the one that was told. Of the row's times, the earliest are tried
-    /// first.
+    /// The first time of the operation at which its answer is the one that was told, with the same ticket if it `draws` one. Of the
+    /// row's times, the earliest are tried first.
     fn tried(
         &self,
         operation: &Operation,
         told: &Outcome,
         turn: Turn,
+        draws: bool,
         known: &Known,
     ) -> Result<Self, Outcome> {
         let mut says = None;
@@ -135,7 +136,7 @@ impl State {
             let just = now.since(expires).min(self.slack.expires);
             for late in [Duration::ZERO, self.slack.expires, just] {
                 let (next, answer) = self.carried_out(operation, now, late, turn, told, known);
-                if self.fits(operation, told, &answer, turn) {
+                if self.fits(operation, told, &answer, draws) {
                     return Ok(next);
                 }
                 says.get_or_insert(answer);
@@ -205,10 +206,9 @@ impl State {
     }
 
     /// Whether an answer is the one that was told, up to what is not known of the times.
-    fn fits(&self, operation: &Operation, told: &Outcome, answer: &Outcome, turn: Turn) -> bool {
+    fn fits(&self, operation: &Operation, told: &Outcome, answer: &Outcome, draws: bool) -> bool {
         let ticket = |outcome| place(outcome).map(|place| place.ticket);
-        let draws = turn != Turn::Any && ticket(told).is_some();
-        if draws && ticket(told) != ticket(answer) {
+        if draws && ticket(told).is_some() && ticket(told) != ticket(answer) {
             return false;
         }
         let near = |one: Duration, other: Duration, slack: Duration| {
