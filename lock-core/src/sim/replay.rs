@@ -165,30 +165,18 @@ pub fn check(traces: &[Trace], depth: Depth) -> Result<Replayed, Difference> {
     {
         let clock = operation::clock(&place, &all.exchanges)?;
         let lives = sessions::lives(&all.exchanges);
-        for (_, mut operations) in operation::of_locks(&all.exchanges, clock) {
-            let result = match server {
+        for (_, operations) in operation::of_locks(&all.exchanges, clock) {
+            let found = match server {
                 Kind::Table => search::check(&place, state::State::new(&operations), operations),
                 Kind::Advisory { one_lock } => {
-                    sessions::add_ends(&mut operations, &lives, clock);
                     let server = FakeAdvisory::new();
                     let server = if one_lock { server.one_lock() } else { server };
-                    search::check(
-                        &place,
-                        sessions::State::new(server, &operations, &lives),
-                        operations,
-                    )
+                    sessions::check(&place, server, operations, &lives, clock)
                 }
                 Kind::Consul => {
-                    sessions::add_ends(&mut operations, &lives, clock);
-                    let server = FakeConsul::new();
-                    search::check(
-                        &place,
-                        sessions::State::new(server, &operations, &lives),
-                        operations,
-                    )
+                    sessions::check(&place, FakeConsul::new(), operations, &lives, clock)
                 }
-            };
-            let found = result?;
+            }?;
             replayed.claims += found.claims;
             replayed.unanswered += found.unanswered;
             replayed.given_up += usize::from(found.gave_up);

@@ -5,8 +5,8 @@
 //! denied.
 
 use super::operation::{Done, Offset, Operation};
-use super::search::{Known, Model};
-use super::{Answer, Exchange};
+use super::search::{self, Found, Known, Model};
+use super::{Answer, Difference, Exchange, Place};
 use crate::consul::lease;
 use crate::fence::Fence;
 use crate::name::LockName;
@@ -83,12 +83,20 @@ fn session(operation: &Operation) -> Option<Session> {
     Some((operation.by, name(&operation.request)?.clone()))
 }
 
-/// Adds the ends of all sessions that an operation is in.
-pub(super) fn add_ends(
-    operations: &mut Vec<Operation>,
+/// Finds an order of the operations on one lock and the ends of their sessions.
+pub(super) fn check<S: OfSessions>(
+    place: &Place<'_>,
+    server: S,
+    mut operations: Vec<Operation>,
     lives: &BTreeMap<Session, Life>,
     clock: Offset,
-) {
+) -> Result<Found, Difference> {
+    add_ends(&mut operations, lives, clock);
+    search::check(place, State::new(server, &operations, lives), operations)
+}
+
+/// Adds the ends of all sessions that an operation is in.
+fn add_ends(operations: &mut Vec<Operation>, lives: &BTreeMap<Session, Life>, clock: Offset) {
     let mut known = BTreeSet::new();
     let mut ends = Vec::new();
     for operation in &*operations {
@@ -149,11 +157,7 @@ pub(super) struct State<S> {
 
 impl<S: OfSessions> State<S> {
     /// A server whose sessions are all there.
-    pub(super) fn new(
-        mut server: S,
-        operations: &[Operation],
-        lives: &BTreeMap<Session, Life>,
-    ) -> Self {
+    fn new(mut server: S, operations: &[Operation], lives: &BTreeMap<Session, Life>) -> Self {
         let sessions: BTreeSet<_> = operations.iter().filter_map(session).collect();
         for session in &sessions {
             server.begin(session, lives.get(session).map(|life| life.ttl).unwrap_or_default());
