@@ -28,7 +28,9 @@
 //! ```
 //!
 //! A row that was freed is left to the next ticket for a quarter of the time for which it was taken, 20 ms at least and
-//! 250 ms at most; after that to two tickets, then to four, to eight, and so on. So waiters that have died cost a moment, and
+//! 250 ms at most; after that to two tickets, then to four, to eight, and so on. A claim that has waited for the row goes by an
+//! earlier time, and finds it freed later: that counts as just now, up to a second. More than that is a clock that was set back, and
+//! then whoever claims it first has it. So waiters that have died cost a moment, and
 //! never the lock. Whoever has no ticket comes after all that have one, and whoever does not wait takes what is free. A waiter that
 //! slept through its turn, and a row whose history went backwards (it was removed, or restored), lead to a new ticket.
 //!

@@ -3,9 +3,9 @@ INSERT INTO `locks` (name, owner, fence, expires_us, acquired_us, ttl_us, served
 SELECT c.its_name, c.claimant, LAST_INSERT_ID(c.now), c.now + c.ttl, c.now, c.ttl, ABS(c.turn) % 9007199254740991, c.label
   FROM (SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, CAST(? AS SIGNED) AS ttl, ? AS label, UNHEX(?) AS its_name, UNHEX(?) AS claimant, CAST(? AS SIGNED) AS turn) AS c
 ON DUPLICATE KEY UPDATE
-       ttl_us = IF((owner IS NULL OR owner <> c.claimant AND expires_us <= IF(owner = X'00000000000000000000000000000000', c.now, 0)) AND NOT (c.turn > 0 AND queue > served AND expires_us <= c.now
-          AND LEAST(c.turn, queue + 1) - served > POW(2, LEAST(62, (c.now - expires_us)
-              DIV LEAST(GREATEST((expires_us - acquired_us) DIV 4, 20000), 250000)))), 0, GREATEST(ttl_us, 1)),
+       ttl_us = IF((owner IS NULL OR owner <> c.claimant AND expires_us <= IF(owner = X'00000000000000000000000000000000', c.now, 0)) AND NOT (c.turn > 0 AND queue > served AND expires_us <= c.now + 1000000
+          AND LEAST(c.turn, queue + 1) - served > POW(2, LEAST(62, 4 * GREATEST(c.now - expires_us, 0)
+              DIV LEAST(GREATEST(expires_us - acquired_us, 80000), 1000000)))), 0, GREATEST(ttl_us, 1)),
        fence = CASE WHEN ttl_us = 0 THEN LAST_INSERT_ID(GREATEST(fence + 1, c.now))
                     WHEN owner = c.claimant THEN LAST_INSERT_ID(fence)
                     ELSE fence + LAST_INSERT_ID(0) END,
@@ -23,9 +23,9 @@ SELECT c.its_name, c.claimant, LAST_INSERT_ID(c.now), c.now + c.ttl, c.now, c.tt
                UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, j.turn AS turn
           FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]', ttl BIGINT PATH '$[2]', label VARCHAR(510) PATH '$[3]', turn BIGINT PATH '$[4]')) AS j) AS c
 ON DUPLICATE KEY UPDATE
-       ttl_us = IF((owner IS NULL OR owner <> c.claimant AND expires_us <= IF(owner = X'00000000000000000000000000000000', c.now, 0)) AND NOT (c.turn > 0 AND queue > served AND expires_us <= c.now
-          AND LEAST(c.turn, queue + 1) - served > POW(2, LEAST(62, (c.now - expires_us)
-              DIV LEAST(GREATEST((expires_us - acquired_us) DIV 4, 20000), 250000)))), 0, GREATEST(ttl_us, 1)),
+       ttl_us = IF((owner IS NULL OR owner <> c.claimant AND expires_us <= IF(owner = X'00000000000000000000000000000000', c.now, 0)) AND NOT (c.turn > 0 AND queue > served AND expires_us <= c.now + 1000000
+          AND LEAST(c.turn, queue + 1) - served > POW(2, LEAST(62, 4 * GREATEST(c.now - expires_us, 0)
+              DIV LEAST(GREATEST(expires_us - acquired_us, 80000), 1000000)))), 0, GREATEST(ttl_us, 1)),
        fence = CASE WHEN ttl_us = 0 THEN LAST_INSERT_ID(GREATEST(fence + 1, c.now))
                     WHEN owner = c.claimant THEN LAST_INSERT_ID(fence)
                     ELSE fence + LAST_INSERT_ID(0) END,
@@ -45,9 +45,9 @@ SELECT l.name, l.holder, c.now - l.acquired_us,
        CAST(IF(l.owner IS NOT NULL AND l.expires_us > IF(l.owner = X'00000000000000000000000000000000', c.now, 0), l.owner = X'00000000000000000000000000000000', 2) AS SIGNED)
   FROM (SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, UNHEX(?) AS its_name, UNHEX(?) AS claimant, CAST(? AS SIGNED) AS turn) AS c
   STRAIGHT_JOIN `locks` AS l ON l.name = c.its_name
- WHERE NOT l.owner <=> c.claimant AND (l.owner IS NOT NULL AND l.expires_us > IF(l.owner = X'00000000000000000000000000000000', c.now, 0) OR (c.turn > 0 AND queue > served AND expires_us <= c.now
-          AND LEAST(c.turn, queue + 1) - served > POW(2, LEAST(62, (c.now - expires_us)
-              DIV LEAST(GREATEST((expires_us - acquired_us) DIV 4, 20000), 250000)))));
+ WHERE NOT l.owner <=> c.claimant AND (l.owner IS NOT NULL AND l.expires_us > IF(l.owner = X'00000000000000000000000000000000', c.now, 0) OR (c.turn > 0 AND queue > served AND expires_us <= c.now + 1000000
+          AND LEAST(c.turn, queue + 1) - served > POW(2, LEAST(62, 4 * GREATEST(c.now - expires_us, 0)
+              DIV LEAST(GREATEST(expires_us - acquired_us, 80000), 1000000)))));
 
 -- acquire and look: who has them
 SELECT l.name, l.holder, c.now - l.acquired_us,
@@ -58,9 +58,9 @@ SELECT l.name, l.holder, c.now - l.acquired_us,
        CAST(IF(l.owner IS NOT NULL AND l.expires_us > IF(l.owner = X'00000000000000000000000000000000', c.now, 0), l.owner = X'00000000000000000000000000000000', 2) AS SIGNED)
   FROM (SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, j.turn AS turn FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]', ttl BIGINT PATH '$[2]', label VARCHAR(510) PATH '$[3]', turn BIGINT PATH '$[4]')) AS j) AS c
   STRAIGHT_JOIN `locks` AS l ON l.name = c.its_name
- WHERE NOT l.owner <=> c.claimant AND (l.owner IS NOT NULL AND l.expires_us > IF(l.owner = X'00000000000000000000000000000000', c.now, 0) OR (c.turn > 0 AND queue > served AND expires_us <= c.now
-          AND LEAST(c.turn, queue + 1) - served > POW(2, LEAST(62, (c.now - expires_us)
-              DIV LEAST(GREATEST((expires_us - acquired_us) DIV 4, 20000), 250000)))));
+ WHERE NOT l.owner <=> c.claimant AND (l.owner IS NOT NULL AND l.expires_us > IF(l.owner = X'00000000000000000000000000000000', c.now, 0) OR (c.turn > 0 AND queue > served AND expires_us <= c.now + 1000000
+          AND LEAST(c.turn, queue + 1) - served > POW(2, LEAST(62, 4 * GREATEST(c.now - expires_us, 0)
+              DIV LEAST(GREATEST(expires_us - acquired_us, 80000), 1000000)))));
 
 -- acquire and look: who waits for it draws a ticket
 UPDATE `locks`

@@ -6,9 +6,10 @@ SELECT c.name, c.owner,
        clock_timestamp(), $1::bigint, abs(c.turn::bigint) % 9007199254740991, $2::text
   FROM (VALUES ($3::text, $4::text, $5::bigint)) AS c (name, owner, turn)
  WHERE NOT EXISTS (SELECT FROM "locks" AS o
-                    WHERE o.name = c.name AND o.owner IS DISTINCT FROM c.owner AND ((o.owner IS NOT NULL AND o.expires_at > clock_timestamp()) OR (c.turn::bigint > 0 AND o.queue > o.served AND o.expires_at <= clock_timestamp()
-          AND least(c.turn::bigint, o.queue + 1) - o.served > power(2, least(62, floor(extract(epoch FROM clock_timestamp() - o.expires_at)
-              / least(greatest(extract(epoch FROM o.expires_at - o.acquired_at) / 4, 0.02), 0.25)))))))
+                    WHERE o.name = c.name AND o.owner IS DISTINCT FROM c.owner AND ((o.owner IS NOT NULL AND o.expires_at > clock_timestamp()) OR (c.turn::bigint > 0 AND o.queue > o.served AND o.expires_at <= clock_timestamp() + interval '1 second'
+          AND least(c.turn::bigint, o.queue + 1) - o.served > power(2, least(62, floor(
+              4 * greatest(extract(epoch FROM clock_timestamp() - o.expires_at), 0)
+              / least(greatest(extract(epoch FROM o.expires_at - o.acquired_at), 0.08), 1)))))))
    AND set_config('lock_timeout', '1000', true) IS NOT NULL
    AND set_config('synchronous_commit', CASE current_setting('synchronous_commit')
                                         WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true) IS NOT NULL
@@ -34,9 +35,10 @@ SELECT c.name, c.owner,
        clock_timestamp(), coalesce(c.ttl::bigint, $1::bigint), abs(c.turn::bigint) % 9007199254740991, coalesce(c.label, $2::text)
   FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::text[]) AS c (name, owner, ttl, label, turn)
  WHERE NOT EXISTS (SELECT FROM "locks" AS o
-                    WHERE o.name = c.name AND o.owner IS DISTINCT FROM c.owner AND ((o.owner IS NOT NULL AND o.expires_at > clock_timestamp()) OR (c.turn::bigint > 0 AND o.queue > o.served AND o.expires_at <= clock_timestamp()
-          AND least(c.turn::bigint, o.queue + 1) - o.served > power(2, least(62, floor(extract(epoch FROM clock_timestamp() - o.expires_at)
-              / least(greatest(extract(epoch FROM o.expires_at - o.acquired_at) / 4, 0.02), 0.25)))))))
+                    WHERE o.name = c.name AND o.owner IS DISTINCT FROM c.owner AND ((o.owner IS NOT NULL AND o.expires_at > clock_timestamp()) OR (c.turn::bigint > 0 AND o.queue > o.served AND o.expires_at <= clock_timestamp() + interval '1 second'
+          AND least(c.turn::bigint, o.queue + 1) - o.served > power(2, least(62, floor(
+              4 * greatest(extract(epoch FROM clock_timestamp() - o.expires_at), 0)
+              / least(greatest(extract(epoch FROM o.expires_at - o.acquired_at), 0.08), 1)))))))
    AND set_config('lock_timeout', '1000', true) IS NOT NULL
    AND set_config('synchronous_commit', CASE current_setting('synchronous_commit')
                                         WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true) IS NOT NULL
@@ -65,9 +67,10 @@ SELECT s.name, s.holder,
        CASE WHEN NOT ((s.owner IS NOT NULL AND s.expires_at > clock_timestamp())) THEN 2 WHEN s.owner = '00000000000000000000000000000000' THEN 1 ELSE 0 END::bigint
   FROM unnest($1::text[], $2::text[], $3::text[]) AS c (name, turn, owner)
   JOIN "locks" AS s ON s.name = c.name AND s.owner IS DISTINCT FROM c.owner
- WHERE (s.owner IS NOT NULL AND s.expires_at > clock_timestamp()) OR (c.turn::bigint > 0 AND s.queue > s.served AND s.expires_at <= clock_timestamp()
-          AND least(c.turn::bigint, s.queue + 1) - s.served > power(2, least(62, floor(extract(epoch FROM clock_timestamp() - s.expires_at)
-              / least(greatest(extract(epoch FROM s.expires_at - s.acquired_at) / 4, 0.02), 0.25)))));
+ WHERE (s.owner IS NOT NULL AND s.expires_at > clock_timestamp()) OR (c.turn::bigint > 0 AND s.queue > s.served AND s.expires_at <= clock_timestamp() + interval '1 second'
+          AND least(c.turn::bigint, s.queue + 1) - s.served > power(2, least(62, floor(
+              4 * greatest(extract(epoch FROM clock_timestamp() - s.expires_at), 0)
+              / least(greatest(extract(epoch FROM s.expires_at - s.acquired_at), 0.08), 1)))));
 
 -- acquire and look: who waits for it draws a ticket
 UPDATE "locks" AS l

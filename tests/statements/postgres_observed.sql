@@ -6,9 +6,10 @@ SELECT c.name, c.owner,
        clock_timestamp(), $1::bigint, abs(c.turn::bigint) % 9007199254740991, $2::text
   FROM (VALUES ($3::text, $4::text, $5::bigint)) AS c (name, owner, turn)
  WHERE NOT EXISTS (SELECT FROM "locks" AS o
-                    WHERE o.name = c.name AND o.owner IS DISTINCT FROM c.owner AND ((o.owner IS NOT NULL AND (o.owner <> '00000000000000000000000000000000' OR o.expires_at > clock_timestamp())) OR (c.turn::bigint > 0 AND o.queue > o.served AND o.expires_at <= clock_timestamp()
-          AND least(c.turn::bigint, o.queue + 1) - o.served > power(2, least(62, floor(extract(epoch FROM clock_timestamp() - o.expires_at)
-              / least(greatest(extract(epoch FROM o.expires_at - o.acquired_at) / 4, 0.02), 0.25)))))))
+                    WHERE o.name = c.name AND o.owner IS DISTINCT FROM c.owner AND ((o.owner IS NOT NULL AND (o.owner <> '00000000000000000000000000000000' OR o.expires_at > clock_timestamp())) OR (c.turn::bigint > 0 AND o.queue > o.served AND o.expires_at <= clock_timestamp() + interval '1 second'
+          AND least(c.turn::bigint, o.queue + 1) - o.served > power(2, least(62, floor(
+              4 * greatest(extract(epoch FROM clock_timestamp() - o.expires_at), 0)
+              / least(greatest(extract(epoch FROM o.expires_at - o.acquired_at), 0.08), 1)))))))
  ORDER BY c.name COLLATE "C"
 ON CONFLICT (name) DO UPDATE
    SET name = excluded.name, owner = excluded.owner,
@@ -31,9 +32,10 @@ SELECT c.name, c.owner,
        clock_timestamp(), coalesce(c.ttl::bigint, $1::bigint), abs(c.turn::bigint) % 9007199254740991, coalesce(c.label, $2::text)
   FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::text[]) AS c (name, owner, ttl, label, turn)
  WHERE NOT EXISTS (SELECT FROM "locks" AS o
-                    WHERE o.name = c.name AND o.owner IS DISTINCT FROM c.owner AND ((o.owner IS NOT NULL AND (o.owner <> '00000000000000000000000000000000' OR o.expires_at > clock_timestamp())) OR (c.turn::bigint > 0 AND o.queue > o.served AND o.expires_at <= clock_timestamp()
-          AND least(c.turn::bigint, o.queue + 1) - o.served > power(2, least(62, floor(extract(epoch FROM clock_timestamp() - o.expires_at)
-              / least(greatest(extract(epoch FROM o.expires_at - o.acquired_at) / 4, 0.02), 0.25)))))))
+                    WHERE o.name = c.name AND o.owner IS DISTINCT FROM c.owner AND ((o.owner IS NOT NULL AND (o.owner <> '00000000000000000000000000000000' OR o.expires_at > clock_timestamp())) OR (c.turn::bigint > 0 AND o.queue > o.served AND o.expires_at <= clock_timestamp() + interval '1 second'
+          AND least(c.turn::bigint, o.queue + 1) - o.served > power(2, least(62, floor(
+              4 * greatest(extract(epoch FROM clock_timestamp() - o.expires_at), 0)
+              / least(greatest(extract(epoch FROM o.expires_at - o.acquired_at), 0.08), 1)))))))
  ORDER BY c.name COLLATE "C"
 ON CONFLICT (name) DO UPDATE
    SET name = excluded.name, owner = excluded.owner,
@@ -57,9 +59,10 @@ WITH fast AS MATERIALIZED (
   SELECT l.name
     FROM asked AS c
     JOIN "locks" AS l ON l.name = c.name AND l.owner IS DISTINCT FROM c.owner
-   WHERE c.turn <> 0 AND NOT (abs(c.turn::bigint) > l.served AND abs(c.turn::bigint) <= l.queue) AND ((l.owner IS NOT NULL AND (l.owner <> '00000000000000000000000000000000' OR l.expires_at > clock_timestamp())) OR (c.turn::bigint > 0 AND l.queue > l.served AND l.expires_at <= clock_timestamp()
-          AND least(c.turn::bigint, l.queue + 1) - l.served > power(2, least(62, floor(extract(epoch FROM clock_timestamp() - l.expires_at)
-              / least(greatest(extract(epoch FROM l.expires_at - l.acquired_at) / 4, 0.02), 0.25))))))
+   WHERE c.turn <> 0 AND NOT (abs(c.turn::bigint) > l.served AND abs(c.turn::bigint) <= l.queue) AND ((l.owner IS NOT NULL AND (l.owner <> '00000000000000000000000000000000' OR l.expires_at > clock_timestamp())) OR (c.turn::bigint > 0 AND l.queue > l.served AND l.expires_at <= clock_timestamp() + interval '1 second'
+          AND least(c.turn::bigint, l.queue + 1) - l.served > power(2, least(62, floor(
+              4 * greatest(extract(epoch FROM clock_timestamp() - l.expires_at), 0)
+              / least(greatest(extract(epoch FROM l.expires_at - l.acquired_at), 0.08), 1))))))
    ORDER BY l.name
      FOR NO KEY UPDATE OF l
 ), drawn AS (
@@ -72,9 +75,10 @@ WITH fast AS MATERIALIZED (
   SELECT l.name, l.owner, l.holder, l.acquired_at, l.expires_at, l.ttl_us, l.fence, abs(c.turn) AS ticket, l.served
     FROM asked AS c
     JOIN "locks" AS l ON l.name = c.name AND l.owner IS DISTINCT FROM c.owner
-   WHERE (c.turn = 0 OR (abs(c.turn::bigint) > l.served AND abs(c.turn::bigint) <= l.queue)) AND ((l.owner IS NOT NULL AND (l.owner <> '00000000000000000000000000000000' OR l.expires_at > clock_timestamp())) OR (c.turn::bigint > 0 AND l.queue > l.served AND l.expires_at <= clock_timestamp()
-          AND least(c.turn::bigint, l.queue + 1) - l.served > power(2, least(62, floor(extract(epoch FROM clock_timestamp() - l.expires_at)
-              / least(greatest(extract(epoch FROM l.expires_at - l.acquired_at) / 4, 0.02), 0.25))))))
+   WHERE (c.turn = 0 OR (abs(c.turn::bigint) > l.served AND abs(c.turn::bigint) <= l.queue)) AND ((l.owner IS NOT NULL AND (l.owner <> '00000000000000000000000000000000' OR l.expires_at > clock_timestamp())) OR (c.turn::bigint > 0 AND l.queue > l.served AND l.expires_at <= clock_timestamp() + interval '1 second'
+          AND least(c.turn::bigint, l.queue + 1) - l.served > power(2, least(62, floor(
+              4 * greatest(extract(epoch FROM clock_timestamp() - l.expires_at), 0)
+              / least(greatest(extract(epoch FROM l.expires_at - l.acquired_at), 0.08), 1))))))
    UNION ALL
   SELECT d.* FROM drawn AS d
 )

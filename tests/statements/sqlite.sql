@@ -30,9 +30,9 @@ CREATE TABLE IF NOT EXISTS "locks" (
 INSERT INTO "locks" AS l (name, owner, fence, boot, expires_us, acquired_us, served, holder)
 SELECT ?5, ?6, CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000, ?2, ?1 + ?3, ?1, abs(?7) % 9007199254740991, ?4
  WHERE NOT EXISTS (SELECT 1 FROM "locks" AS l
-                    WHERE l.name = ?5 AND l.owner IS NOT ?6 AND l.boot = ?2 AND (?7 > 0 AND l.queue > l.served AND l.expires_us <= ?1
-          AND min(?7, l.queue + 1) - l.served > 1 << min(62, (?1 - l.expires_us)
-              / min(max((l.expires_us - l.acquired_us) / 4, 20000), 250000))))
+                    WHERE l.name = ?5 AND l.owner IS NOT ?6 AND l.boot = ?2 AND (?7 > 0 AND l.queue > l.served AND l.expires_us <= ?1 + 1000000
+          AND min(?7, l.queue + 1) - l.served > 1 << min(62, 4 * max(?1 - l.expires_us, 0)
+              / min(max(l.expires_us - l.acquired_us, 80000), 1000000))))
 ON CONFLICT (name) DO UPDATE
    SET owner = excluded.owner,
        fence = CASE WHEN l.owner = excluded.owner THEN l.fence
@@ -51,9 +51,9 @@ INSERT INTO "locks" AS l (name, owner, fence, boot, expires_us, acquired_us, ser
 SELECT c.value ->> 0, c.value ->> 1, CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000, ?2, ?1 + coalesce(c.value ->> 2, ?3), ?1, abs((c.value ->> 4)) % 9007199254740991, coalesce(c.value ->> 3, ?4)
   FROM json_each(?5) AS c
  WHERE NOT EXISTS (SELECT 1 FROM "locks" AS l
-                    WHERE l.name = c.value ->> 0 AND l.owner IS NOT c.value ->> 1 AND l.boot = ?2 AND ((c.value ->> 4) > 0 AND l.queue > l.served AND l.expires_us <= ?1
-          AND min((c.value ->> 4), l.queue + 1) - l.served > 1 << min(62, (?1 - l.expires_us)
-              / min(max((l.expires_us - l.acquired_us) / 4, 20000), 250000))))
+                    WHERE l.name = c.value ->> 0 AND l.owner IS NOT c.value ->> 1 AND l.boot = ?2 AND ((c.value ->> 4) > 0 AND l.queue > l.served AND l.expires_us <= ?1 + 1000000
+          AND min((c.value ->> 4), l.queue + 1) - l.served > 1 << min(62, 4 * max(?1 - l.expires_us, 0)
+              / min(max(l.expires_us - l.acquired_us, 80000), 1000000))))
 ON CONFLICT (name) DO UPDATE
    SET owner = excluded.owner,
        fence = CASE WHEN l.owner = excluded.owner THEN l.fence
@@ -72,9 +72,9 @@ SELECT l.name, l.holder, ?1 - l.acquired_us, l.expires_us - ?1, CASE WHEN (abs(?
        CASE WHEN (abs(?5) > l.served AND abs(?5) <= l.queue) THEN abs(?5) - l.served - 1 ELSE max(l.queue - l.served, 0) END, l.fence, 0,
        CASE WHEN l.owner IS NULL OR l.expires_us <= ?1 THEN 2 ELSE l.owner = '00000000000000000000000000000000' END
   FROM "locks" AS l
- WHERE l.name = ?3 AND l.owner IS NOT ?4 AND l.boot = ?2 AND (l.owner IS NOT NULL AND l.expires_us > ?1 OR (?5 > 0 AND l.queue > l.served AND l.expires_us <= ?1
-          AND min(?5, l.queue + 1) - l.served > 1 << min(62, (?1 - l.expires_us)
-              / min(max((l.expires_us - l.acquired_us) / 4, 20000), 250000))));
+ WHERE l.name = ?3 AND l.owner IS NOT ?4 AND l.boot = ?2 AND (l.owner IS NOT NULL AND l.expires_us > ?1 OR (?5 > 0 AND l.queue > l.served AND l.expires_us <= ?1 + 1000000
+          AND min(?5, l.queue + 1) - l.served > 1 << min(62, 4 * max(?1 - l.expires_us, 0)
+              / min(max(l.expires_us - l.acquired_us, 80000), 1000000))));
 
 -- acquire and look: who has them
 SELECT l.name, l.holder, ?1 - l.acquired_us, l.expires_us - ?1, CASE WHEN (abs((c.value ->> 4)) > l.served AND abs((c.value ->> 4)) <= l.queue) THEN abs((c.value ->> 4)) ELSE 0 END,
@@ -82,9 +82,9 @@ SELECT l.name, l.holder, ?1 - l.acquired_us, l.expires_us - ?1, CASE WHEN (abs((
        CASE WHEN l.owner IS NULL OR l.expires_us <= ?1 THEN 2 ELSE l.owner = '00000000000000000000000000000000' END
   FROM json_each(?3) AS c
  CROSS JOIN "locks" AS l ON l.name = c.value ->> 0
- WHERE l.owner IS NOT c.value ->> 1 AND l.boot = ?2 AND (l.owner IS NOT NULL AND l.expires_us > ?1 OR ((c.value ->> 4) > 0 AND l.queue > l.served AND l.expires_us <= ?1
-          AND min((c.value ->> 4), l.queue + 1) - l.served > 1 << min(62, (?1 - l.expires_us)
-              / min(max((l.expires_us - l.acquired_us) / 4, 20000), 250000))));
+ WHERE l.owner IS NOT c.value ->> 1 AND l.boot = ?2 AND (l.owner IS NOT NULL AND l.expires_us > ?1 OR ((c.value ->> 4) > 0 AND l.queue > l.served AND l.expires_us <= ?1 + 1000000
+          AND min((c.value ->> 4), l.queue + 1) - l.served > 1 << min(62, 4 * max(?1 - l.expires_us, 0)
+              / min(max(l.expires_us - l.acquired_us, 80000), 1000000))));
 
 -- acquire and look: who waits for it draws a ticket
 UPDATE "locks"

@@ -332,9 +332,9 @@ const IN_ORDER: &str = " AND NOT FIND_IN_SET('SIMULTANEOUS_ASSIGNMENT', @@SESSIO
 
 /// Whether a row that is free is left to others: more are ahead of a claim than may claim, so long after it was freed. See
 /// [`table`](crate::table).
-const BEHIND: &str = "(c.turn > 0 AND queue > served AND expires_us <= c.now
-          AND LEAST(c.turn, queue + 1) - served > POW(2, LEAST(62, (c.now - expires_us)
-              DIV LEAST(GREATEST((expires_us - acquired_us) DIV 4, 20000), 250000))))";
+const BEHIND: &str = "(c.turn > 0 AND queue > served AND expires_us <= c.now + 1000000
+          AND LEAST(c.turn, queue + 1) - served > POW(2, LEAST(62, 4 * GREATEST(c.now - expires_us, 0)
+              DIV LEAST(GREATEST(expires_us - acquired_us, 80000), 1000000))))";
 
 /// Whether a ticket will have its turn.
 const GOOD: &str = "(ABS(c.turn) > l.served AND ABS(c.turn) <= l.queue)";

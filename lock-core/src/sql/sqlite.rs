@@ -123,9 +123,9 @@ const OF_ONE: [&str; 5] = ["?5", "?6", "?3", "?4", "?7"];
 
 /// Whether a row that is free is left to others: more are ahead of a claim than may claim, so long after it was freed. See
 /// [`table`](crate::table).
-const BEHIND: &str = "({turn} > 0 AND l.queue > l.served AND l.expires_us <= ?1
-          AND min({turn}, l.queue + 1) - l.served > 1 << min(62, (?1 - l.expires_us)
-              / min(max((l.expires_us - l.acquired_us) / 4, 20000), 250000)))";
+const BEHIND: &str = "({turn} > 0 AND l.queue > l.served AND l.expires_us <= ?1 + 1000000
+          AND min({turn}, l.queue + 1) - l.served > 1 << min(62, 4 * max(?1 - l.expires_us, 0)
+              / min(max(l.expires_us - l.acquired_us, 80000), 1000000)))";
 
 /// Whether a ticket will have its turn.
 const GOOD: &str = "(abs({turn}) > l.served AND abs({turn}) <= l.queue)";

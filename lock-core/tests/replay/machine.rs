@@ -4,11 +4,11 @@ use lock_core::record::{Call, Head, Line};
 use lock_core::sim::advisory::FakeAdvisory;
 use lock_core::sim::consul::FakeConsul;
 use lock_core::sim::replay::Trace;
-use lock_core::sim::table::FakeTable;
+use lock_core::sim::table::{FakeTable, Row};
 use lock_core::sim::{Connection, Server};
 use lock_core::{
     Capabilities, Config, Dispatch, Engine, Event, Fence, Instant, LockId, LockName, Outcome,
-    Reply, Request, Timing, Wanted, Which, advisory, consul, table,
+    Reply, Request, Timing, Turn, Wanted, Which, advisory, consul, table,
 };
 use std::time::Duration;
 
@@ -95,7 +95,8 @@ impl<S: Place> Machine<S> {
         let number = self.drivers.len();
         let capabilities = S::capabilities(&format!("driver {number}"));
         let timing = Timing::new(Duration::from_secs(3)).expect("good");
-        let config = Config::new(timing, 77 + number as u128);
+        // No two of them number their owners alike.
+        let config = Config::new(timing, 77 + ((number as u128) << 64));
         let engine = Engine::new(capabilities.clone(), config.clone());
         let (kind, place) = (S::KIND.to_string(), "here".to_string());
         let head = Head { kind, place, connected: true, capabilities, config };
@@ -309,6 +310,36 @@ impl<S: Place> Machine<S> {
             }
             self.drivers[driver].events.push(event);
         }
+    }
+}
+
+/// Where a ticket is drawn by a statement of its own.
+impl Machine<FakeTable> {
+    pub(crate) fn row(&mut self) -> &mut Row {
+        self.server.rows_mut().values_mut().next().expect("there is one")
+    }
+
+    /// A driver's claim is denied, and has yet to draw its ticket.
+    pub(crate) fn look(&mut self, driver: usize) -> (Dispatch, Reply) {
+        let dispatch = self.drivers[driver].engine.poll_request(self.now);
+        self.line(driver, true, Call::PollRequest(dispatch.as_ref().map(|one| format!("{one:?}"))));
+        let dispatch = dispatch.expect("a claim");
+        let mut looks = dispatch.clone();
+        let Request::Acquire { claims, .. } = &mut looks.request else { panic!("a claim") };
+        claims[0].turn = Turn::Any;
+        let reply = self.carry_out(driver, &looks, WAY);
+        (dispatch, reply)
+    }
+
+    /// It draws its ticket.
+    pub(crate) fn draw(&mut self, driver: usize, (dispatch, mut reply): (Dispatch, Reply)) {
+        let row = self.row();
+        row.queue = row.queue.max(row.served) + 1;
+        let place = lock_core::Place { ticket: row.queue, ahead: row.queue - row.served - 1 };
+        let Reply::Outcomes(outcomes) = &mut reply else { panic!("outcomes") };
+        let Outcome::Busy(Some(holder)) = &mut outcomes[0] else { panic!("it is denied") };
+        holder.place = Some(place);
+        self.answer(driver, &dispatch, reply);
     }
 }
 

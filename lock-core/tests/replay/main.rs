@@ -2,6 +2,7 @@
 
 mod machine;
 mod sessions;
+mod tickets;
 
 use lock_core::record::Call;
 use lock_core::sim::replay::{Depth, Replayed, Trace, check};

@@ -23,15 +23,15 @@ pub(super) trait Model: Clone + Hash {
     /// Whether both have the same locks. Then nothing has changed for the operations to come.
     fn is_like(&self, other: &Self) -> bool;
 
-    /// The state in which an operation was carried out next and its answer is the one that was told; otherwise the answer of
-    /// the model's server.
+    /// The states in which an operation, or a part of it, was carried out next and its answer is the one that was told, the
+    /// likeliest first; otherwise the answer of the model's server.
     fn answer(
         &self,
         which: usize,
         operation: &Operation,
         told: &Outcome,
         known: &Known,
-    ) -> Result<Self, Outcome>;
+    ) -> Result<Vec<Self>, Outcome>;
 
     /// The state after an operation that nobody knows the fate of, if it changes anything.
     fn unanswered(&self, which: usize, operation: &Operation, known: &Known) -> Option<Self>;
@@ -133,10 +133,12 @@ impl<M: Model> Search<M> {
             };
             match state.answer(at, operation, told, &self.known) {
                 // Whatever follows may as well follow after it.
-                Ok(after) if after.is_like(state) && after.is_done(at) => {
-                    return Vec::from([after]);
+                Ok(after)
+                    if after.iter().any(|after| after.is_like(state) && after.is_done(at)) =>
+                {
+                    return after;
                 }
-                Ok(after) => next.push(after),
+                Ok(after) => next.extend(after),
                 Err(says) => drop(denied.get_or_insert((at, says))),
             }
         }

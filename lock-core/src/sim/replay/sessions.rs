@@ -215,13 +215,13 @@ impl<S: OfSessions> Model for State<S> {
         operation: &Operation,
         told: &Outcome,
         _: &Known,
-    ) -> Result<Self, Outcome> {
+    ) -> Result<Vec<Self>, Outcome> {
         match (&operation.request, told) {
             (Request::Close { .. }, _) | (_, Outcome::NoSession) => {
-                return Ok(self.ended(which, operation));
+                return Ok(Vec::from([self.ended(which, operation)]));
             }
             // A session was lost with it, or the server has just started.
-            (_, Outcome::Delayed) => return Ok(self.clone().with(which)),
+            (_, Outcome::Delayed) => return Ok(Vec::from([self.clone().with(which)])),
             _ => {}
         }
         let granted = matches!(told, Outcome::Granted(_));
@@ -233,7 +233,7 @@ impl<S: OfSessions> Model for State<S> {
             (Outcome::Busy(_), Outcome::Busy(_)) => true,
             (told, says) => told == says || (done(told) && done(says)),
         };
-        if fits { Ok(next.with(which)) } else { Err(says) }
+        if fits { Ok(Vec::from([next.with(which)])) } else { Err(says) }
     }
 
     fn unanswered(&self, which: usize, operation: &Operation, _: &Known) -> Option<Self> {

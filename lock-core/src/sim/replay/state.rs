@@ -52,29 +52,28 @@ impl Model for State {
         operation: &Operation,
         told: &Outcome,
         known: &Known,
-    ) -> Result<Self, Outcome> {
+    ) -> Result<Vec<Self>, Outcome> {
         let turn = operation.claim().turn;
         if self.looked.contains(&which) {
-            return self.draw(which, operation, told).ok_or(Outcome::Delayed);
+            let drawn = self.draw(which, operation, told).ok_or(Outcome::Delayed)?;
+            return Ok(Vec::from([drawn]));
         }
         // It was pinned, or it was denied and was free when its holder was looked for.
         if matches!(told, Outcome::Delayed | Outcome::Busy(None)) {
-            return Ok(self.clone().with(which));
+            return Ok(Vec::from([self.clone().with(which)]));
         }
         let first = self.tried(operation, told, turn, turn != Turn::Any, known);
-        if let Ok(next) = first {
-            return Ok(next.with(which));
+        // The ticket is drawn by a statement of its own, and others may come between.
+        let looks = self.may_look(operation, told, known).then(|| {
+            let mut next = self.clone();
+            next.looked.insert(which);
+            next
+        });
+        match (first, looks) {
+            (Ok(next), looks) => Ok([next.with(which)].into_iter().chain(looks).collect()),
+            (Err(_), Some(next)) => Ok(Vec::from([next])),
+            (Err(says), None) => Err(says),
         }
-        // The ticket is drawn by a statement of its own.
-        if place(told).is_some_and(|place| place.ticket > 0) {
-            let turn = if matches!(told, Outcome::Reserved(_)) { turn } else { Turn::Any };
-            if self.tried(operation, told, turn, false, known).is_ok() {
-                let mut next = self.clone();
-                next.looked.insert(which);
-                return Ok(next);
-            }
-        }
-        first.map(|next| next.with(which))
     }
 
     fn unanswered(&self, which: usize, operation: &Operation, known: &Known) -> Option<Self> {
@@ -110,6 +109,14 @@ impl State {
         self.done.insert(which);
         self.looked.remove(&which);
         self
+    }
+
+    /// Whether an operation that has drawn a ticket may have seen its denial now, and draw later.
+    fn may_look(&self, operation: &Operation, told: &Outcome, known: &Known) -> bool {
+        let turn = operation.claim().turn;
+        let drew = place(told).is_some_and(|place| place.ticket > 0 && !had(turn, place.ticket));
+        let turn = if matches!(told, Outcome::Reserved(_)) { turn } else { Turn::Any };
+        drew && self.tried(operation, told, turn, false, known).is_ok()
     }
 
     fn draw(&self, which: usize, operation: &Operation, told: &Outcome) -> Option<Self> {
@@ -239,4 +246,9 @@ fn place(outcome: &Outcome) -> Option<Place> {
         Outcome::Busy(Some(holder)) => holder.place,
         _ => None,
     }
+}
+
+/// Whether a claim's ticket is this one.
+fn had(turn: Turn, ticket: u64) -> bool {
+    matches!(turn, Turn::Of(Some(own)) | Turn::Loose(Some(own)) if own == ticket)
 }

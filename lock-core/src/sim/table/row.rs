@@ -61,22 +61,24 @@ impl Row {
     }
 
     /// Whether it is the turn of a claim, if the row is free by `now`: nobody is ahead but those that have had the time to
-    /// claim.
+    /// claim. The claim may have waited for the row since `now`, so that this was freed later; but not for a second, unless the
+    /// clock was set back. Then nobody knows how long it has been free, and there are no turns.
     pub(super) fn is_turn_of(&self, turn: Turn, now: Instant) -> bool {
         let Turn::Of(ticket) = turn else { return true };
         let ticket = ticket.unwrap_or(u64::MAX).min(self.queue + 1);
         let ahead = ticket.saturating_sub(self.served + 1);
-        let graces = now.since(self.expires).as_micros() / self.grace().as_micros();
-        now < self.expires || ahead < 1 << graces.min(62)
+        let graces = 4 * now.since(self.expires).as_micros() / self.taken_for().as_micros();
+        now.after(LATE) < self.expires || ahead < 1 << graces.min(62)
     }
 
-    fn grace(&self) -> Duration {
-        (self.expires.since(self.acquired) / 4).clamp(GRACE, LONGEST_GRACE)
+    /// The time for which it was taken, as it counts for those that wait.
+    fn taken_for(&self) -> Duration {
+        self.expires.since(self.acquired).clamp(4 * GRACE, 4 * LONGEST_GRACE)
     }
 
     /// When the first of those ahead is given up, once the row is free.
     pub(super) fn given_up_at(&self) -> Instant {
-        self.expires.after(self.grace())
+        self.expires.after(self.taken_for() / 4)
     }
 
     /// A claim was granted: those ahead of it have had their turn.

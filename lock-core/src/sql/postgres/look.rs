@@ -68,6 +68,7 @@ pub(super) const GOOD: &str = "(abs(c.turn::bigint) > l.served AND abs(c.turn::b
 
 /// Whether a row that is free is left to others: more are ahead of a claim than may claim, so long after it was freed. See
 /// [`table`](crate::table).
-pub(super) const BEHIND: &str = "(c.turn::bigint > 0 AND l.queue > l.served AND l.expires_at <= clock_timestamp()
-          AND least(c.turn::bigint, l.queue + 1) - l.served > power(2, least(62, floor(extract(epoch FROM clock_timestamp() - l.expires_at)
-              / least(greatest(extract(epoch FROM l.expires_at - l.acquired_at) / 4, 0.02), 0.25)))))";
+pub(super) const BEHIND: &str = "(c.turn::bigint > 0 AND l.queue > l.served AND l.expires_at <= clock_timestamp() + interval '1 second'
+          AND least(c.turn::bigint, l.queue + 1) - l.served > power(2, least(62, floor(
+              4 * greatest(extract(epoch FROM clock_timestamp() - l.expires_at), 0)
+              / least(greatest(extract(epoch FROM l.expires_at - l.acquired_at), 0.08), 1)))))";

@@ -1,6 +1,6 @@
 //! MySQL and MariaDB: a session may be given a time that stands still.
 
-use crate::differential::body::{Real, play_many};
+use crate::differential::body::{Real, claim_in_turn_by_an_earlier_time, play_many};
 use lock_core::sql::{Codec, mysql as dialect};
 use lock_core::{Instant, Reply, Request, TableName};
 use lock_tests::place::{Place, mysql_client};
@@ -36,6 +36,8 @@ impl Mysql {
 
 impl Real for Mysql {
     const FENCES_ARE_OURS: bool = true;
+    const ENDS_BY_ITS_TIME: bool = false;
+
     /// A timestamp of 0 would mean the true time.
     const START: u64 = 5_000_000;
 
@@ -71,4 +73,16 @@ fn mysql_answers_as_the_table_should() {
 #[ignore = "needs a MariaDB server: tests/run starts one"]
 fn mariadb_answers_as_the_table_should() {
     play_many(Mysql::new(Place::mariadb()));
+}
+
+#[test]
+#[ignore = "needs a MySQL server: tests/run starts one"]
+fn a_claim_by_an_earlier_time_comes_in_turn_on_mysql() {
+    claim_in_turn_by_an_earlier_time(Mysql::new(Place::mysql()));
+}
+
+#[test]
+#[ignore = "needs a MariaDB server: tests/run starts one"]
+fn a_claim_by_an_earlier_time_comes_in_turn_on_mariadb() {
+    claim_in_turn_by_an_earlier_time(Mysql::new(Place::mariadb()));
 }

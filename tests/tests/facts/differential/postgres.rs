@@ -1,6 +1,6 @@
 //! PostgreSQL: the statements find a `clock_timestamp` of the test's own before the server's.
 
-use crate::differential::body::{Real, play_many};
+use crate::differential::body::{Real, claim_in_turn_by_an_earlier_time, play_many};
 use lock_core::sql::{Codec, postgres as dialect};
 use lock_core::{Instant, Reply, Request, TableName};
 use lock_tests::place::{Place, client};
@@ -79,4 +79,10 @@ impl Drop for Postgres {
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn postgres_answers_as_the_table_should() {
     play_many(Postgres::new());
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_claim_by_an_earlier_time_comes_in_turn_on_postgres() {
+    claim_in_turn_by_an_earlier_time(Postgres::new());
 }

@@ -1,6 +1,6 @@
 //! SQLite: the time is a parameter.
 
-use crate::differential::body::{Real, play_many};
+use crate::differential::body::{Real, claim_in_turn_by_an_earlier_time, play_many};
 use lock_core::sql::{Codec, sqlite};
 use lock_core::{Instant, Reply, Request, TableName};
 use lock_tests::raw::Raw;
@@ -48,4 +48,9 @@ impl Real for Sqlite {
 #[test]
 fn sqlite_answers_as_the_table_should() {
     play_many(Sqlite::new());
+}
+
+#[test]
+fn a_claim_by_an_earlier_time_comes_in_turn_on_sqlite() {
+    claim_in_turn_by_an_earlier_time(Sqlite::new());
 }
