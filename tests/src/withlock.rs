@@ -1,6 +1,7 @@
 //! The command `withlock`: how tests run it, and how they judge what it ran.
 
 use crate::place::Place;
+use crate::traces;
 use rustix::process::{Pid, Signal, getpgid, kill_process, kill_process_group};
 use std::ffi::OsStr;
 use std::fs::{File, read_to_string};
@@ -29,22 +30,41 @@ const COMPLETES_A_URL: [&str; 3] = ["PG", "MYSQL_", "CONSUL_"];
 
 /// The command, built once, or the one at `LOCK_TEST_WITHLOCK`, such as a release's.
 pub fn binary() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        if let Some(given) = std::env::var_os("LOCK_TEST_WITHLOCK") {
-            return given.into();
+    &binaries().0
+}
+
+/// The same, and where traces are to be written, the same with a recorder, which no release has.
+fn binaries() -> &'static (PathBuf, PathBuf) {
+    static BINARIES: OnceLock<(PathBuf, PathBuf)> = OnceLock::new();
+    BINARIES.get_or_init(|| {
+        if let Some(given) = std::env::var_os("LOCK_TEST_WITHLOCK").map(PathBuf::from) {
+            return (given.clone(), given);
         }
-        let output = cargo()
-            .args(["build", "--quiet", "--locked", "-p", "lock-sync", "--features", "cli"])
-            .args(["--bin", "withlock", "--message-format=json"])
-            .stderr(Stdio::inherit())
-            .output()
-            .expect("cargo runs");
-        assert!(output.status.success(), "withlock cannot be built");
-        let told = String::from_utf8(output.stdout).expect("JSON");
-        let path = told.split("\"executable\":\"").nth(1).and_then(|rest| rest.split('"').next());
-        path.expect("cargo names the executable").into()
+        let recording = traces::folder().map(|_| {
+            let built = build("cli,lock-shared/record");
+            let kept = built.with_file_name("withlock-with-a-recorder");
+            // The next build puts another in its place.
+            let _ = std::fs::remove_file(&kept);
+            std::fs::hard_link(&built, &kept).expect("linked");
+            kept
+        });
+        let built = build("cli");
+        let recording = recording.unwrap_or_else(|| built.clone());
+        (built, recording)
     })
+}
+
+fn build(features: &str) -> PathBuf {
+    let output = cargo()
+        .args(["build", "--quiet", "--locked", "-p", "lock-sync", "--features", features])
+        .args(["--bin", "withlock", "--message-format=json"])
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "withlock cannot be built");
+    let told = String::from_utf8(output.stdout).expect("JSON");
+    let path = told.split("\"executable\":\"").nth(1).and_then(|rest| rest.split('"').next());
+    path.expect("cargo names the executable").into()
 }
 
 /// Cargo, in this workspace. The variables of the cargo that runs this test are removed. With them,
@@ -73,6 +93,7 @@ pub fn copy_binary(to: &Path) {
 pub struct Sandbox {
     folder: tempfile::TempDir,
     runs: AtomicU32,
+    binary: &'static Path,
 }
 
 impl Sandbox {
@@ -80,7 +101,13 @@ impl Sandbox {
     #[allow(clippy::new_without_default)]
     pub fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("withlock-").tempdir().expect("a folder");
-        Self { folder, runs: AtomicU32::new(0) }
+        Self { folder, runs: AtomicU32::new(0), binary: binary() }
+    }
+
+    /// The same whose `withlock` leaves [traces].
+    #[allow(clippy::new_without_default)]
+    pub fn recorded() -> Self {
+        Self { binary: &binaries().1, ..Self::new() }
     }
 
     /// The path of a file in it.
@@ -114,7 +141,7 @@ impl Sandbox {
             .env("HOME", self.path("home"))
             .env("XDG_STATE_HOME", self.path("state"))
             .env("XDG_CONFIG_HOME", self.path("config"))
-            .env("W", binary())
+            .env("W", self.binary)
             .stdin(Stdio::null());
         for name in NAMES_A_PLACE {
             command.env_remove(name);
@@ -131,7 +158,7 @@ impl Sandbox {
     /// `withlock` with locks at `url`. If `url` is empty, the locks are in the user's own file, inside the
     /// sandbox.
     pub fn withlock(&self, url: &str, args: &[&str]) -> Command {
-        let mut command = self.command(binary());
+        let mut command = self.command(self.binary);
         if !url.is_empty() {
             command.env("WITHLOCK_URL", url);
         }

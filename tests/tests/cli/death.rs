@@ -2,6 +2,7 @@
 
 use lock_tests::place::{Place, client};
 use lock_tests::servers::Server;
+use lock_tests::traces;
 use lock_tests::withlock::{
     Run, Sandbox, eventually, is_alive, parent, pid, signal_group, state, url,
 };
@@ -97,12 +98,14 @@ fn after_a_kill_the_next_gets_in_when_the_lease_is_over_on_sqlite() {
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn after_a_kill_the_next_gets_in_when_the_lease_is_over_on_postgres() {
-    let (sandbox, place) = (Sandbox::new(), Place::postgres());
+    let (sandbox, place) = (Sandbox::recorded(), Place::postgres());
     after_a_kill(&sandbox, &url(&place), || row_at(&place), since_epoch);
+    traces::check(&place);
 }
 
 /// A stopped machine, so to speak: it comes back after its lease, and its command does no more.
-fn after_a_stop(url: &str, sandbox: &Sandbox) {
+fn after_a_stop(place: &Place) {
+    let (sandbox, url) = (Sandbox::recorded(), &url(place));
     let holder = sandbox.hold(url, &["--ttl", "6s", "n"], WRITE);
     let child = sandbox.child();
     let guardian = parent(child);
@@ -125,18 +128,18 @@ fn after_a_stop(url: &str, sandbox: &Sandbox) {
     let ended = holder.end().expect(123);
     assert!(ended.stderr.contains("was lost"), "{ended:?}");
     sandbox.run(url, &["--try", "n", "--", "true"]).expect(0);
+    traces::check(place);
 }
 
 #[test]
 fn who_was_stopped_past_the_lease_ends_its_command_on_sqlite() {
-    let sandbox = Sandbox::new();
-    after_a_stop(&sandbox.url(), &sandbox);
+    after_a_stop(&Place::sqlite());
 }
 
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn who_was_stopped_past_the_lease_ends_its_command_on_postgres() {
-    after_a_stop(&url(&Place::postgres()), &Sandbox::new());
+    after_a_stop(&Place::postgres());
 }
 
 /// A withlock that is killed takes its command along, and what that has started, every time.

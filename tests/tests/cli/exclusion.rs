@@ -1,6 +1,7 @@
 //! Many processes want one lock: one at a time gets it, and all of them do.
 
 use lock_tests::place::Place;
+use lock_tests::traces;
 use lock_tests::withlock::{EventLog, Sandbox, url};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -13,13 +14,10 @@ static ALONE: Mutex<()> = Mutex::new(());
 
 /// Every process runs `withlock` again and again. What they wrap adds one to a number in a file, in
 /// two steps: two at once would lose an increment.
-fn crowd(sandbox: &Sandbox, url: &str) {
-    crowd_of(sandbox, url, ROUNDS);
-}
-
-fn crowd_of(sandbox: &Sandbox, url: &str, each: usize) {
+fn crowd(place: &Place, each: usize) {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let log = EventLog::new(sandbox);
+    let (sandbox, url) = (Sandbox::recorded(), url(place));
+    let log = EventLog::new(&sandbox);
     let work = log.script("read n <counter; echo $((n + 1)) >counter");
     std::fs::write(sandbox.path("work"), work).expect("written");
     std::fs::write(sandbox.path("counter"), "0\n").expect("written");
@@ -27,7 +25,7 @@ fn crowd_of(sandbox: &Sandbox, url: &str, each: usize) {
         format!("i=0; while [ $((i += 1)) -le {each} ]; do \"$W\" count -- sh work || exit; done");
     let began = std::time::Instant::now();
     let lanes: Vec<_> = (0..PROCESSES)
-        .map(|_| sandbox.start(sandbox.command("sh").args(["-c", &lane]).env("WITHLOCK_URL", url)))
+        .map(|_| sandbox.start(sandbox.command("sh").args(["-c", &lane]).env("WITHLOCK_URL", &url)))
         .collect();
     for lane in lanes {
         let ended = lane.end_within(Duration::from_secs(300)).expect(0);
@@ -41,75 +39,74 @@ fn crowd_of(sandbox: &Sandbox, url: &str, each: usize) {
     println!("{rounds} rounds in {took:.1?}: {:.0} per second", rounds as f64 / took.as_secs_f64());
     log.check(rounds);
     assert_eq!(sandbox.read("counter").trim(), rounds.to_string());
+    traces::check(place);
 }
 
 #[test]
 fn one_at_a_time_gets_in_on_sqlite() {
-    let sandbox = Sandbox::new();
-    crowd(&sandbox, &sandbox.url());
+    crowd(&Place::sqlite(), ROUNDS);
 }
 
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn one_at_a_time_gets_in_on_postgres() {
-    crowd(&Sandbox::new(), &url(&Place::postgres()));
+    crowd(&Place::postgres(), ROUNDS);
 }
 
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn one_at_a_time_gets_in_through_a_pooler() {
-    crowd_of(&Sandbox::new(), &url(&Place::postgres_pooled()), 10);
+    crowd(&Place::postgres_pooled(), 10);
 }
 
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn one_at_a_time_gets_in_through_a_pooler_of_sessions() {
-    crowd_of(&Sandbox::new(), &url(&Place::postgres_pooled_sessions()), 10);
+    crowd(&Place::postgres_pooled_sessions(), 10);
 }
 
 #[test]
 #[ignore = "needs a MySQL server: tests/run starts one"]
 fn one_at_a_time_gets_in_on_mysql() {
-    crowd_of(&Sandbox::new(), &url(&Place::mysql()), 10);
+    crowd(&Place::mysql(), 10);
 }
 
 #[test]
 #[ignore = "needs a MariaDB server: tests/run starts one"]
 fn one_at_a_time_gets_in_on_mariadb() {
-    crowd_of(&Sandbox::new(), &url(&Place::mariadb()), 10);
+    crowd(&Place::mariadb(), 10);
 }
 
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn one_at_a_time_gets_in_with_postgres_advisory_locks() {
-    let place = Place::postgres_advisory();
-    crowd_of(&Sandbox::new(), &url(&place), 10);
+    crowd(&Place::postgres_advisory(), 10);
 }
 
 #[test]
 #[ignore = "needs a MySQL server: tests/run starts one"]
 fn one_at_a_time_gets_in_with_mysql_advisory_locks() {
-    crowd_of(&Sandbox::new(), &url(&Place::mysql_advisory()), 10);
+    crowd(&Place::mysql_advisory(), 10);
 }
 
 #[test]
 #[ignore = "needs MySQL and MariaDB servers: tests/run starts them"]
 fn one_at_a_time_gets_in_with_locked_rows() {
     for place in [Place::mysql_sql_lock(), Place::mariadb_sql_lock()] {
-        crowd_of(&Sandbox::new(), &url(&place), 10);
+        crowd(&place, 10);
     }
 }
 
 #[test]
 #[ignore = "needs a MariaDB server: tests/run starts one"]
 fn one_at_a_time_gets_in_with_mariadb_advisory_locks() {
-    crowd_of(&Sandbox::new(), &url(&Place::mariadb_advisory()), 10);
+    crowd(&Place::mariadb_advisory(), 10);
 }
 
 #[test]
 #[ignore = "needs a Consul server: tests/run starts one"]
 fn one_at_a_time_gets_in_on_consul() {
-    crowd_of(&Sandbox::new(), &url(&Place::consul()), 10);
+    crowd(&Place::consul(), 10);
 }
 
 /// The file and its table are made by whoever comes first, in whatever company.
