@@ -276,7 +276,7 @@ fn waiters_that_nobody_notifies_look_when_it_is_time() {
 /// They have not seen yet how long turns take, and are even all the same.
 #[test]
 fn waiters_that_know_no_pace_yet_do_not_sleep_through_their_turn() {
-    for (contenders, requests) in [(8, 4.0), (64, 9.0)] {
+    for (contenders, requests) in [(8, 4.0), (64, 9.0), (256, 10.0)] {
         goes_round_from_now_on(Crowd::new(contenders, true, 8), Round { requests, ..TOLD });
     }
     for contenders in [8, 64] {
@@ -290,7 +290,7 @@ fn waiters_that_know_no_pace_yet_do_not_sleep_through_their_turn() {
 /// Where messages are late by ten times a hold, a waiter may sleep through its turn. It waits for one more.
 #[test]
 fn a_waiter_that_sleeps_through_its_turn_waits_for_one_more() {
-    let bound = Round { requests: 14.0, held: 0.1, evenly: 0.7, longest: 3.0 };
+    let bound = Round { requests: 14.0, held: 0.1, evenly: 0.7, longest: 2.6 };
     for notifies in [true, false] {
         for contenders in [8, 64] {
             goes_round(Crowd::new(contenders, notifies, 100), bound);

@@ -9,7 +9,7 @@
 //!   quarters of what is ahead, once in half of it if it is near, and [`LOOKS`] times in a turn when it is the next.
 //! * That time is the mean of many turns, and is known to the next attempt of the same process: a few turns say little, for
 //!   one that is missed takes ten times as long. Whoever expects them all to be so slow comes late, and misses its own. So
-//!   whoever has seen few looks once in half of what is ahead.
+//!   whoever has seen few looks once in a third of what is ahead.
 //! * Those ahead may have died. Whoever is near and is notified of nothing more looks once they have had the time to claim.
 //!   Nobody near sleeps for more than a second without being notified, and nobody at all for more than eight.
 //! * While nothing changes, all look less often by and by: an eighth of that time apart.
@@ -241,8 +241,13 @@ impl Line {
         let second = Timing::MAX_BACK_OFF;
         let longest = if ahead < NEAR { second } else { (turn * 8).clamp(second, second * 8) };
         let all = turn.saturating_mul(turns);
-        let is_sure = self.pace.is_known() && (told || ahead >= NEAR);
-        let pause = if is_sure { all / 4 * 3 } else { all / 2 };
+        let pause = if !self.pace.is_known() {
+            all / 3
+        } else if told || ahead >= NEAR {
+            all / 4 * 3
+        } else {
+            all / 2
+        };
         Some(pause.max(age / 8).min(longest))
     }
 
