@@ -254,6 +254,15 @@ const OF_LOCKS: &[Mutant] = &[
         check: "Turns",
     },
     Mutant {
+        name: "a claim that waited for the row takes it out of its turn",
+        file: "sim/table/row.rs",
+        after: "pub(super) fn is_turn_of(",
+        good: "now.after(LATE) < self.expires || ahead < 1 << graces.min(62)",
+        bad: "now < self.expires || ahead < 1 << graces.min(62)",
+        shown_by: Shown::TableInTurns,
+        check: "Turns",
+    },
+    Mutant {
         name: "a waiter takes the place of the next for its own",
         file: "contention/line.rs",
         after: "pub(super) fn turn(",
