@@ -256,7 +256,7 @@ const OF_LOCKS: &[Mutant] = &[
     Mutant {
         name: "a claim that waited for the row takes it out of its turn",
         file: "sim/table/row.rs",
-        after: "pub(super) fn is_turn_of(",
+        after: "fn is_turn_of(",
         good: "now.after(LATE) < self.expires || ahead < 1 << graces.min(62)",
         bad: "now < self.expires || ahead < 1 << graces.min(62)",
         shown_by: Shown::TableInTurns,

@@ -216,6 +216,11 @@ impl Place<'_> {
         }
     }
 
+    /// Whether a claim may wait for the row after it has seen whose turn it is.
+    fn looks_before_it_locks(&self) -> bool {
+        self.traces.iter().any(|trace| trace.head.kind.starts_with("Postgres"))
+    }
+
     /// Whether a first fence is what the server's clock shows. SQLite's fences go by another clock than its leases, and
     /// Consul's count changes.
     fn fences_tell_time(&self) -> bool {

@@ -220,7 +220,7 @@ impl<S: Place> Machine<S> {
         true
     }
 
-    fn answer(&mut self, driver: usize, dispatch: &Dispatch, reply: Reply) {
+    pub(crate) fn answer(&mut self, driver: usize, dispatch: &Dispatch, reply: Reply) {
         self.drivers[driver].engine.handle_reply(self.now, dispatch.id, Ok(reply.clone()));
         self.line(driver, true, Call::Reply(dispatch.id, Ok(reply)));
     }
@@ -313,33 +313,36 @@ impl<S: Place> Machine<S> {
     }
 }
 
-/// Where a ticket is drawn by a statement of its own.
+/// Where others may come between the parts of a claim.
 impl Machine<FakeTable> {
     pub(crate) fn row(&mut self) -> &mut Row {
         self.server.rows_mut().values_mut().next().expect("there is one")
     }
 
-    /// A driver's claim is denied, and has yet to draw its ticket.
-    pub(crate) fn look(&mut self, driver: usize) -> (Dispatch, Reply) {
+    /// A driver's claim leaves.
+    pub(crate) fn send(&mut self, driver: usize) -> Dispatch {
         let dispatch = self.drivers[driver].engine.poll_request(self.now);
         self.line(driver, true, Call::PollRequest(dispatch.as_ref().map(|one| format!("{one:?}"))));
-        let dispatch = dispatch.expect("a claim");
-        let mut looks = dispatch.clone();
-        let Request::Acquire { claims, .. } = &mut looks.request else { panic!("a claim") };
+        dispatch.expect("a claim")
+    }
+
+    /// It locks the row, and keeps to no turn.
+    pub(crate) fn lock_the_row(&mut self, driver: usize, dispatch: &Dispatch) -> Reply {
+        let mut claim = dispatch.clone();
+        let Request::Acquire { claims, .. } = &mut claim.request else { panic!("a claim") };
         claims[0].turn = Turn::Any;
-        let reply = self.carry_out(driver, &looks, WAY);
-        (dispatch, reply)
+        self.carry_out(driver, &claim, WAY)
     }
 
     /// It draws its ticket.
-    pub(crate) fn draw(&mut self, driver: usize, (dispatch, mut reply): (Dispatch, Reply)) {
+    pub(crate) fn draw(&mut self, driver: usize, dispatch: &Dispatch, mut reply: Reply) {
         let row = self.row();
         row.queue = row.queue.max(row.served) + 1;
         let place = lock_core::Place { ticket: row.queue, ahead: row.queue - row.served - 1 };
         let Reply::Outcomes(outcomes) = &mut reply else { panic!("outcomes") };
         let Outcome::Busy(Some(holder)) = &mut outcomes[0] else { panic!("it is denied") };
         holder.place = Some(place);
-        self.answer(driver, &dispatch, reply);
+        self.answer(driver, dispatch, reply);
     }
 }
 

@@ -51,6 +51,8 @@ pub(super) struct Known {
     pub(super) fences: BTreeMap<Owner, u64>,
     /// A fence is what the server's clock shows, if that is greater than the last.
     pub(super) fences_tell_time: bool,
+    /// Whose turn it is decides the row as it was before a claim has locked it.
+    pub(super) looks_before_it_locks: bool,
 }
 
 /// What was found.
@@ -82,7 +84,8 @@ pub(super) fn check<M: Model>(
 ) -> Result<Found, Difference> {
     operations.sort_by_key(|operation| operation.sent);
     let fences_tell_time = place.fences_tell_time();
-    let known = Known { fences: fences(&operations), fences_tell_time };
+    let looks_before_it_locks = place.looks_before_it_locks();
+    let known = Known { fences: fences(&operations), fences_tell_time, looks_before_it_locks };
     let count = operations.len();
     let claims = operations.iter().filter(|one| one.told.is_some()).count();
     let mut search = Search { operations, known, furthest: None };

@@ -28,6 +28,8 @@ pub(super) struct State {
     slack: Slack,
     /// Operations that have seen their denial, and have yet to draw their ticket.
     looked: BTreeSet<usize>,
+    /// Operations that have seen that it is their turn, and have yet to lock the row.
+    let_in: BTreeSet<usize>,
     done: Done,
 }
 
@@ -62,17 +64,24 @@ impl Model for State {
         if matches!(told, Outcome::Delayed | Outcome::Busy(None)) {
             return Ok(Vec::from([self.clone().with(which)]));
         }
+        // It may have waited for the row since.
+        let turn = match turn {
+            Turn::Of(ticket) if self.let_in.contains(&which) => Turn::Loose(ticket),
+            turn => turn,
+        };
         let first = self.tried(operation, told, turn, turn != Turn::Any, known);
-        // The ticket is drawn by a statement of its own, and others may come between.
-        let looks = self.may_look(operation, told, known).then(|| {
-            let mut next = self.clone();
-            next.looked.insert(which);
-            next
-        });
-        match (first, looks) {
-            (Ok(next), looks) => Ok([next.with(which)].into_iter().chain(looks).collect()),
-            (Err(_), Some(next)) => Ok(Vec::from([next])),
-            (Err(says), None) => Err(says),
+        // Others may come between its parts.
+        let mut begun = self.clone();
+        let begins = if self.may_look(operation, told, known) {
+            begun.looked.insert(which)
+        } else {
+            self.may_let_in(operation, told, known) && begun.let_in.insert(which)
+        };
+        match (first, begins) {
+            (Ok(next), true) => Ok(Vec::from([next.with(which), begun])),
+            (Ok(next), false) => Ok(Vec::from([next.with(which)])),
+            (Err(_), true) => Ok(Vec::from([begun])),
+            (Err(says), false) => Err(says),
         }
     }
 
@@ -97,6 +106,7 @@ impl State {
             table: FakeTable::new(),
             slack: Slack::default(),
             looked: BTreeSet::new(),
+            let_in: BTreeSet::new(),
             done: Done::of(operations),
         }
     }
@@ -108,6 +118,7 @@ impl State {
     fn with(mut self, which: usize) -> Self {
         self.done.insert(which);
         self.looked.remove(&which);
+        self.let_in.remove(&which);
         self
     }
 
@@ -117,6 +128,20 @@ impl State {
         let drew = place(told).is_some_and(|place| place.ticket > 0 && !had(turn, place.ticket));
         let turn = if matches!(told, Outcome::Reserved(_)) { turn } else { Turn::Any };
         drew && self.tried(operation, told, turn, false, known).is_ok()
+    }
+
+    /// Whether an operation that was granted its lock may have seen now that it is its turn, and lock the row later.
+    fn may_let_in(&self, operation: &Operation, told: &Outcome, known: &Known) -> bool {
+        let claim = operation.claim();
+        let (Outcome::Granted(fence), Turn::Of(_), true) =
+            (told, claim.turn, known.looks_before_it_locks)
+        else {
+            return false;
+        };
+        let now = time(*fence);
+        self.row(&claim.name).is_none_or(|row| {
+            (row.owner.is_none() || row.expires <= now) && row.is_turn_of(claim.turn, now)
+        })
     }
 
     fn draw(&self, which: usize, operation: &Operation, told: &Outcome) -> Option<Self> {

@@ -63,7 +63,7 @@ impl Row {
     /// Whether it is the turn of a claim, if the row is free by `now`: nobody is ahead but those that have had the time to
     /// claim. The claim may have waited for the row since `now`, so that this was freed later; but not for a second, unless the
     /// clock was set back. Then nobody knows how long it has been free, and there are no turns.
-    pub(super) fn is_turn_of(&self, turn: Turn, now: Instant) -> bool {
+    pub(in super::super) fn is_turn_of(&self, turn: Turn, now: Instant) -> bool {
         let Turn::Of(ticket) = turn else { return true };
         let ticket = ticket.unwrap_or(u64::MAX).min(self.queue + 1);
         let ahead = ticket.saturating_sub(self.served + 1);
