@@ -76,8 +76,10 @@ pub fn run(settings: &Settings, path: &Path) -> Result<(), String> {
         trial.suffers(cycle, &fault);
         trial.everyone_after(now());
     }
-    for running in &trial.clients {
+    // One after the other: what one of them had, another may still get.
+    for running in std::mem::take(&mut trial.clients) {
         pen.write_of(&running.client.who, now(), What::Killed);
+        drop(running);
     }
     drop(trial);
     // What their commands still wrote.

@@ -94,8 +94,10 @@ fn an_overlap_is_found() {
     assert!(late.contains(&overlap("withlock2 (4)", "async1 (6)", 5)), "{late:?}");
     let inside = but("230 async1 release a 6", "300 async1 release a 6");
     assert_eq!(inside, [overlap("async1 (6)", "withlock2 (7)", 20)]);
-    let dead = but("60 sync0 stopped", "59 sync0 held a 5 260\n60 sync0 killed");
+    let dead = but("60 sync0 stopped", "59 sync0 held a 5 260\n60 sync0 killed\n62 sync0 up");
     assert_eq!(dead, [], "a dead client holds nothing");
+    let dying = but("60 sync0 stopped", "58 sync0 killed\n59 sync0 grant a 5 260\n62 sync0 up");
+    assert_eq!(dying, [], "nor does one that is being killed");
 }
 
 #[test]
@@ -160,7 +162,7 @@ fn starvation_is_found() {
     }
     let one = but(
         "402 trial end",
-        "500 trial healed\n600 async1 grant a 8 700\n600 withlock2 grant b 8\n620 async1 killed\n1500 sync0 grant a 9 1600\n1600 trial end",
+        "410 async1 up\n500 trial healed\n600 async1 grant a 8 700\n600 withlock2 grant b 8\n620 async1 killed\n1500 sync0 grant a 9 1600\n1600 trial end",
     );
     assert_eq!(one, [Violation::Starved { who: "sync0".into(), healed_at: 500_000_000 }]);
 }
