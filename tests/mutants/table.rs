@@ -45,10 +45,11 @@ pub enum Shown {
 }
 
 /// All bugs, by subject.
-pub const MUTANTS: [&[Mutant]; 3] = [OF_LOCKS, OF_SESSIONS, OF_GROUPS];
+pub const MUTANTS: [&[Mutant]; 4] = [OF_LOCKS, OF_TURNS, OF_SESSIONS, OF_GROUPS];
 
 include!("table/groups.rs");
 include!("table/sessions.rs");
+include!("table/turns.rs");
 
 /// Bugs in the life of a lease, whatever keeps it.
 const OF_LOCKS: &[Mutant] = &[
@@ -234,42 +235,6 @@ const OF_LOCKS: &[Mutant] = &[
         bad: "retry_at",
         shown_by: Shown::TableThatTells,
         check: "Liveness",
-    },
-    Mutant {
-        name: "a waiter does not say which ticket it has",
-        file: "contention/line.rs",
-        after: "pub(super) fn turn(",
-        good: "Turn::Of(ticket)",
-        bad: "Turn::Of(None)",
-        shown_by: Shown::TableInTurns,
-        check: "Turns",
-    },
-    Mutant {
-        name: "a waiter takes what is free out of its turn",
-        file: "contention/line.rs",
-        after: "pub(super) fn turn(",
-        good: "Turn::Of(ticket)",
-        bad: "Turn::Loose(ticket)",
-        shown_by: Shown::TableInTurns,
-        check: "Turns",
-    },
-    Mutant {
-        name: "a claim that waited for the row takes it out of its turn",
-        file: "sim/table/row.rs",
-        after: "fn is_turn_of(",
-        good: "now.after(LATE) < self.expires || ahead < 1 << graces.min(62)",
-        bad: "now < self.expires || ahead < 1 << graces.min(62)",
-        shown_by: Shown::TableInTurns,
-        check: "Turns",
-    },
-    Mutant {
-        name: "a waiter takes the place of the next for its own",
-        file: "contention/line.rs",
-        after: "pub(super) fn turn(",
-        good: "self.place.map(|place| place.ticket)",
-        bad: "self.place.map(|place| place.ticket - place.ahead)",
-        shown_by: Shown::TableInTurnsThatTells,
-        check: "Turns",
     },
     Mutant {
         name: "free, and looked at for ever",
