@@ -24,9 +24,12 @@ pub(crate) const HELD: usize = 1000;
 /// Waiters that each process has on average.
 pub(crate) const WAITERS: usize = 50;
 /// glibc keeps what was freed for the thread that freed it, for a hundred threads more and more over hours. Without that,
-/// what grows is what the process keeps.
-const FLAT: (&str, &str) =
-    ("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0:glibc.malloc.arena_max=1");
+/// what grows is what the process keeps. It also keeps the large buffers of connections that have ended, once it has freed the first: the
+/// threshold, once it is set, has them given back.
+const FLAT: (&str, &str) = (
+    "GLIBC_TUNABLES",
+    "glibc.malloc.tcache_count=0:glibc.malloc.arena_max=1:glibc.malloc.mmap_threshold=131072",
+);
 /// The argument by which a process is told what it is; a driver, a URL and seconds follow.
 const PART: &str = "--part";
 
