@@ -5,9 +5,11 @@
 
 use super::News;
 use crate::locks::Progress;
+use futures_util::task::AtomicWaker;
+use std::future::poll_fn;
 use std::mem::discriminant;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::Notify;
+use std::task::Poll;
 
 /// Makes both ends for one attempt.
 pub(super) fn channel() -> (Sender, Receiver) {
@@ -24,7 +26,8 @@ pub(super) struct Receiver(Arc<Slot>);
 #[derive(Default)]
 struct Slot {
     untold: Mutex<Untold>,
-    changed: Notify,
+    /// The caller, while it waits.
+    caller: AtomicWaker,
 }
 
 #[derive(Default)]
@@ -33,6 +36,16 @@ struct Untold {
     progress: Vec<Progress>,
     end: Option<News>,
     closed: bool,
+}
+
+impl Untold {
+    /// The next report.
+    fn next(&mut self) -> Option<News> {
+        if !self.progress.is_empty() {
+            return Some(News::Progress(self.progress.remove(0)));
+        }
+        self.end.take().or_else(|| self.closed.then_some(News::Closed))
+    }
 }
 
 impl Slot {
@@ -47,7 +60,7 @@ impl Sender {
         untold.progress.retain(|old| discriminant(old) != discriminant(&progress));
         untold.progress.push(progress);
         drop(untold);
-        self.0.changed.notify_one();
+        self.0.caller.wake();
     }
 
     /// Reports the end of the attempt. It is the last report.
@@ -65,30 +78,26 @@ impl Sender {
 impl Drop for Sender {
     fn drop(&mut self) {
         self.0.lock().closed = true;
-        self.0.changed.notify_one();
+        self.0.caller.wake();
     }
 }
 
 impl Receiver {
     /// Waits for the next report. Cancel safe.
     pub(super) async fn next(&mut self) -> News {
-        loop {
-            // A report from here on leaves a permit behind, so it is not missed.
-            let changed = self.0.changed.notified();
-            {
-                let mut untold = self.0.lock();
-                if !untold.progress.is_empty() {
-                    return News::Progress(untold.progress.remove(0));
-                }
-                if let Some(end) = untold.end.take() {
-                    return end;
-                }
-                if untold.closed {
-                    return News::Closed;
-                }
-            }
-            changed.await;
-        }
+        poll_fn(|cx| {
+            // Before the look, so that no report from here on is missed.
+            self.0.caller.register(cx.waker());
+            self.0.lock().next().map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+}
+
+/// A caller that waits no more need not be woken. Its waker is foreign code, which should be dropped here and not by the task.
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        drop(self.0.caller.take());
     }
 }
 

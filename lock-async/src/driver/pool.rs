@@ -9,14 +9,13 @@ use futures_util::stream::FuturesUnordered;
 use lock_core::sql::ConnectError;
 use lock_core::{ConnectionId, DispatchId, Failure, Instant, Reached, Reply, Request};
 use std::collections::{BTreeMap, VecDeque};
-use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use tokio::sync::oneshot;
 
 /// The end of the first connect.
 type Connected = Result<Reached, ConnectError>;
@@ -46,16 +45,12 @@ pub(super) struct ConnectionPool<F: Backends> {
 struct Connection<B> {
     idle: Idle<B>,
     /// Those that execute a request: usually one.
-    exchanges: Vec<Exchange<B>>,
+    exchanges: Vec<Boxed<Arrival<B>>>,
     /// Has the exchanges polled.
     waker: Waker,
-}
-
-/// A backend that executes a request.
-struct Exchange<B> {
-    arrival: Boxed<Arrival<B>>,
-    /// Dropping this cuts the backend off in the middle of the request.
-    cut: oneshot::Sender<Infallible>,
+    /// True once the connection is dropped. It cuts its exchanges off when they are polled next. Only the task reads and
+    /// writes it.
+    dropped: Arc<AtomicBool>,
 }
 
 /// A request's answer, and its backend.
@@ -113,12 +108,19 @@ impl<F: Backends> ConnectionPool<F> {
         let idle = self.connections.get_mut(&connection).and_then(|one| one.idle.take());
         let another = || self.backends.as_mut()?.backend().map(Box::new);
         let Some(mut backend) = idle.or_else(another) else { return false };
-        let (cut, mut is_cut) = oneshot::channel();
-        let arrival = Box::pin(async move {
+        let new = || Connection {
+            idle: Idle::new(connection, self.calling.clone()),
+            exchanges: Vec::new(),
+            waker: self.calling.waker(connection),
+            dropped: Arc::default(),
+        };
+        let one = self.connections.entry(connection).or_insert_with(new);
+        let dropped = one.dropped.clone();
+        one.exchanges.push(Box::pin(async move {
             let reply = {
                 let mut exchange = pin!(backend.execute(request, sent, budget));
                 poll_fn(|cx| {
-                    if Pin::new(&mut is_cut).poll(cx).is_ready() {
+                    if dropped.load(Ordering::Relaxed) {
                         return Poll::Ready(None);
                     }
                     catch_unwind(AssertUnwindSafe(|| exchange.as_mut().poll(cx).map(Some)))
@@ -131,14 +133,7 @@ impl<F: Backends> ConnectionPool<F> {
             };
             let dropped = || Failure::Unknown("the connection was dropped".to_string());
             Arrival { answer: (id, reply.unwrap_or_else(|| Err(dropped()))), backend }
-        });
-        let new = || Connection {
-            idle: Idle::new(connection, self.calling.clone()),
-            exchanges: Vec::new(),
-            waker: self.calling.waker(connection),
-        };
-        let one = self.connections.entry(connection).or_insert_with(new);
-        one.exchanges.push(Exchange { arrival, cut });
+        }));
         self.calling.add(connection);
         true
     }
@@ -166,12 +161,11 @@ impl<F: Backends> ConnectionPool<F> {
         one.idle.poll();
         let (mut cx, mut at) = (Context::from_waker(&one.waker), 0);
         while let Some(exchange) = one.exchanges.get_mut(at) {
-            let Poll::Ready(Arrival { answer, backend }) = exchange.arrival.as_mut().poll(&mut cx)
-            else {
+            let Poll::Ready(Arrival { answer, backend }) = exchange.as_mut().poll(&mut cx) else {
                 at += 1;
                 continue;
             };
-            one.exchanges.swap_remove(at);
+            drop(one.exchanges.swap_remove(at));
             if backend.lasts() {
                 one.idle.put(backend);
             }
@@ -190,10 +184,8 @@ impl<F: Backends> ConnectionPool<F> {
     }
 
     fn end(&mut self, mut one: Connection<F::Backend>) {
-        for Exchange { arrival, cut } in one.exchanges {
-            drop(cut);
-            self.cut.push(arrival);
-        }
+        one.dropped.store(true, Ordering::Relaxed);
+        self.cut.extend(one.exchanges);
         if let Some(backend) = one.idle.take() {
             self.goodbyes.push(Box::pin(guarded(backend.close())));
         }
