@@ -7,6 +7,7 @@ use crate::cancel::Cancel;
 use crate::locks::Progress;
 use crate::{clock, events};
 use lock_core::{Failure, Instant, LockId, Release};
+use lock_shared::threads::Condvar;
 use lock_shared::wish::Wish;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -169,12 +170,11 @@ impl Shared {
         limit: Duration,
     ) -> Result<Locked<'a>, Dead> {
         self.wake_workers(&state);
-        let caller = state.callers.entry(id).or_default();
-        caller.asleep = true;
-        let wake = caller.wake.clone();
+        let wake = Arc::new(Condvar::new());
+        state.callers.entry(id).or_default().asleep = Some(wake.clone());
         let woken = wake.wait_timeout(state, limit);
         state = self.woken(woken.map(|(state, _)| state).map_err(drop))?;
-        state.callers.entry(id).or_default().asleep = false;
+        state.callers.entry(id).or_default().asleep = None;
         Ok(state)
     }
 

@@ -97,15 +97,14 @@ pub(super) struct Caller {
     /// The end of its release.
     pub(super) released: Option<Release>,
     pub(super) progress: Option<Progress>,
-    pub(super) wake: Arc<Condvar>,
-    /// True while it sleeps on `wake`. Waking nobody would cost a system call.
-    pub(super) asleep: bool,
+    /// What it sleeps on, while it does: most callers never sleep, and waking nobody would cost a system call.
+    pub(super) asleep: Option<Arc<Condvar>>,
 }
 
 impl Caller {
     pub(super) fn wake(&self) {
-        if self.asleep {
-            self.wake.notify_all();
+        if let Some(asleep) = &self.asleep {
+            asleep.notify_all();
         }
     }
 }

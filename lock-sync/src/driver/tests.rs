@@ -156,7 +156,7 @@ fn all_are_told<const LANES: bool>(end: impl FnOnce(&Locks, &Script)) {
     assert!(soon(|| driver
         .shared
         .lock()
-        .is_ok_and(|state| state.callers.values().any(|c| c.asleep))));
+        .is_ok_and(|state| state.callers.values().any(|c| c.asleep.is_some()))));
     script.breaks.store(true, SeqCst);
     other.release_in_background();
     end(&locks, &script);
@@ -201,7 +201,7 @@ fn after_a_panic_on_a_callers_thread_everybody_is_told() {
     assert!(soon(|| driver
         .shared
         .lock()
-        .is_ok_and(|state| state.callers.values().any(|c| c.asleep))));
+        .is_ok_and(|state| state.callers.values().any(|c| c.asleep.is_some()))));
     script.breaks.store(true, SeqCst);
     assert_eq!(locks.try_lock("b").map(drop), Err(Error::Closed));
     assert_eq!(guard.lost_reason(), Some(LostReason::Unattended));
@@ -292,7 +292,7 @@ fn shutdown_ends_waits() {
     assert!(soon(|| driver
         .shared
         .lock()
-        .is_ok_and(|state| state.callers.values().any(|c| c.asleep))));
+        .is_ok_and(|state| state.callers.values().any(|c| c.asleep.is_some()))));
     assert_eq!(locks.shutdown(), Ok(()));
     assert_eq!(apart("a waiter", move || waiter.join().expect("no panic")), Err(Error::Closed));
 }

@@ -154,7 +154,7 @@ fn a_close_wakes_a_waiter() {
         assert!(soon(|| driver
             .shared
             .lock()
-            .is_ok_and(|state| state.callers.values().any(|c| c.asleep))));
+            .is_ok_and(|state| state.callers.values().any(|c| c.asleep.is_some()))));
         locks.close();
         assert_eq!(told.recv_timeout(SOON), Ok(Err(Error::Closed)));
     });

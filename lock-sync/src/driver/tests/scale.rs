@@ -32,7 +32,7 @@ fn wake_ups(driver: &Driver, call: impl Fn(usize) + Sync, meanwhile: impl FnOnce
 fn all_sleep(driver: &Driver) {
     let asleep = || {
         let state = driver.shared.lock().expect("alive");
-        state.callers.values().filter(|caller| caller.asleep).count()
+        state.callers.values().filter(|caller| caller.asleep.is_some()).count()
     };
     while asleep() < SOME {
         std::thread::sleep(Duration::from_millis(1));
