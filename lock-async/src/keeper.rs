@@ -42,8 +42,11 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) fn new(cell: &Arc<HoldState>) -> Self {
+        Self::by(Keeper::here(), cell)
+    }
+
+    fn by(keeper: &'static Keeper, cell: &Arc<HoldState>) -> Self {
         let at = cell.deadline();
-        let keeper = Keeper::here();
         let mut watched = keeper.lock();
         if !watched.runs {
             // If the system cannot start a thread, the driver's task still reports losses.
@@ -142,5 +145,37 @@ impl Keeper {
             };
             watched.asleep_until = LONG_AGO;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One try of several is enough, for a busy machine delays some.
+    #[test]
+    fn a_deadline_is_met_that_comes_before_those_that_are_known() {
+        let keeper: &'static Keeper = Box::leak(Box::new(Keeper::new()));
+        let watch = |left| {
+            let deadline = clock::now().after(left);
+            Watch::by(keeper, &Arc::new(HoldState::new(deadline, Duration::ZERO)))
+        };
+        let _later = watch(LOOK * 600);
+        let is_met = || {
+            let wakes_up = loop {
+                let until = keeper.lock().asleep_until;
+                // It has just fallen asleep.
+                if until.since(clock::now()) > LOOK / 10 * 9 {
+                    break until;
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            };
+            let _sooner = watch(LOOK / 20);
+            while keeper.lock().cells.len() > 1 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            clock::now() < wakes_up
+        };
+        assert!((0..10).any(|_| is_met()), "it slept on");
     }
 }

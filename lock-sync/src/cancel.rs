@@ -89,3 +89,19 @@ impl fmt::Debug for Cancel {
         f.debug_struct("Cancel").field("cancelled", &self.is_cancelled()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A program may have one token for all its waits.
+    #[test]
+    fn nothing_of_a_wait_that_has_ended_is_left() {
+        let (cancel, owned) = (Cancel::new(), Arc::new(()));
+        let waits = owned.clone();
+        let wait = cancel.register(move || drop(waits)).expect("not cancelled");
+        assert_eq!(Arc::strong_count(&owned), 2);
+        drop(wait);
+        assert_eq!(Arc::strong_count(&owned), 1);
+    }
+}

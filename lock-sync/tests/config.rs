@@ -264,3 +264,32 @@ fn a_place_is_named_once() {
     let stray = Locks::with_sqlite(connection(), Config::new().token("hunter2")).map(drop);
     assert!(matches!(stray, Err(Error::Config(ConfigError::Setting { .. }))), "{stray:?}");
 }
+
+/// A library does not read its process's environment unless it is told to.
+#[test]
+fn a_url_alone_is_completed_by_no_variable() {
+    const INSIDE: &str = "LOCK_TEST_VARIABLES";
+    let variables = [("PGUSER", "me"), ("MYSQL_TCP_PORT", "7"), ("CONSUL_NAMESPACE", "team")];
+    if std::env::var_os(INSIDE).is_none() {
+        let own = std::env::current_exe().expect("there is one");
+        let ran = std::process::Command::new(own)
+            .args(["--exact", "a_url_alone_is_completed_by_no_variable"])
+            .envs(variables)
+            .env(INSIDE, "1")
+            .output()
+            .expect("it runs");
+        assert!(ran.status.success(), "{ran:?}");
+        return;
+    }
+    for (url, completed) in [
+        ("postgres://h/d", "postgres://me@h/d"),
+        ("mysql://h/d", "mysql://h:7/d"),
+        ("consul://h:8501/locks", "consul://h:8501/locks?ns=team"),
+    ] {
+        for config in [url.parse(), Config::try_from(url), Config::from_url(url)] {
+            assert_eq!(config.map(|config: Config| config.place()).as_deref(), Ok(url));
+        }
+        let asked = Config::from_url_and_env(url).map(|config| config.place());
+        assert_eq!(asked.as_deref(), Ok(completed));
+    }
+}

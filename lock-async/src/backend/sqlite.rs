@@ -194,3 +194,37 @@ fn work(mut file: File, again: &Reopen, todo: &mpsc::Receiver<Job>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_function_that_hangs_is_not_waited_for() {
+        let (_never, hangs) = mpsc::channel::<()>();
+        let make = move || {
+            let _ = hangs.recv();
+            Err::<Connection, _>("too late")
+        };
+        let made = Sqlite::made(make, "main", Duration::from_millis(20));
+        let made = tokio::time::timeout(Duration::from_secs(60), made).await;
+        assert_eq!(made.expect("bounded in time").map(drop), Err(late().into()));
+    }
+
+    /// The thread is busy with another statement, and comes to this one when nobody waits for it any more.
+    #[tokio::test]
+    async fn a_statement_without_an_answer_may_have_been_executed() {
+        let (jobs, todo) = mpsc::channel();
+        let (alive, closed) = oneshot::channel();
+        let named = PathBuf::from("/locks.db");
+        let mut session =
+            Sqlite { jobs, closed, is_open: true, reopens: true, no_log: false, named };
+        let statement = Statement::new("SELECT 1", []);
+        let late = session.run(&statement, Duration::from_millis(1)).await;
+        assert!(matches!(late, Err(Failure::Unknown(_))), "{late:?}");
+        assert!(!session.is_open(), "it is opened again");
+        drop((todo, alive));
+        let ended = session.run(&statement, Duration::from_secs(60)).await;
+        assert!(matches!(ended, Err(Failure::NotSent(_))), "{ended:?}");
+    }
+}

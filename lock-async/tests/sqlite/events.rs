@@ -158,6 +158,25 @@ fn told(hostile: &Hostile) -> tokio::runtime::Runtime {
         .expect("a runtime")
 }
 
+/// A subscriber takes its time.
+#[test]
+fn a_shutdown_waits_until_all_is_told() {
+    let heard = Arc::new(Mutex::new(0));
+    let hears = heard.clone();
+    let act = Arc::new(move || {
+        std::thread::sleep(Duration::from_millis(50));
+        *hears.lock().expect("unpoisoned") += 1;
+    });
+    told(&Hostile { on: "released ", act }).block_on(async {
+        let locks = Place::new().locks(LONG).await;
+        for n in 0..5 {
+            drop(locks.lock(n.to_string()).await.expect("free"));
+        }
+        locks.shutdown().await.expect("all are free");
+        assert_eq!(*heard.lock().expect("unpoisoned"), 5);
+    });
+}
+
 /// Long enough that a machine may stand still for a while, and renewed all the same while a test waits.
 const RENEWED: Duration = Duration::from_secs(9);
 

@@ -345,3 +345,23 @@ impl fmt::Debug for Config {
         self.settings.fmt(f)
     }
 }
+
+#[cfg(all(test, feature = "consul", feature = "mysql", feature = "postgres"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_output_has_no_secrets() {
+        for url in [
+            "postgres://u:hunter2@h/d?label=x",
+            "postgres://h/d?password=hunter2&label=x",
+            "mysql://u:hunter2@h/d?label=x",
+            "consul://h?token=hunter2&label=x",
+        ] {
+            let shown = format!("{:?}", Config::from_url(url).expect(url));
+            assert!(shown.contains("label: Some(\"x\")") && !shown.contains("hunter2"), "{shown}");
+        }
+        let shown = format!("{:?}", Config::new().token("hunter2"));
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}

@@ -68,3 +68,29 @@ impl Held {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+    use lock_core::{Config, Mode, Wanted, Which, table};
+
+    /// Of a TTL of its own, which others have to wait for if the lock is not released.
+    #[test]
+    fn a_lock_with_its_own_ttl_counts_and_ends_by_that() {
+        let [usual, own] = [30, 90].map(|ttl| Timing::new(Duration::from_secs(ttl)).expect("good"));
+        let mut engine = Engine::new(table::capabilities("me", false), Config::new(usual, 1));
+        let mut held = |name: &str, timing| {
+            let name = LockName::new(name).expect("good");
+            let (mode, which) = (Mode::Exclusive, Which::One(name.clone()));
+            let wanted = Wanted { mode, once: true, give_up: None, timing, label: None };
+            let id = engine.want(clock::now(), which, wanted);
+            Held::of(&engine, id, &name, Fence::new(1))
+        };
+        for (name, timing, counts) in [("a", None, usual), ("b", Some(own), own)] {
+            let held = held(name, timing);
+            assert_eq!(held.valid_for(), counts.valid());
+            assert_eq!(held.within(usual.ttl()), counts.ttl());
+        }
+    }
+}

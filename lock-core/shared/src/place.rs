@@ -215,6 +215,7 @@ mod tests {
             ("mysql://u:hunter2@one:7,two/d", "mysql://u@one:7,two/d"),
             ("consul://localhost,localhost:7/a", "consul://localhost:8500,localhost:7/a"),
             ("consul://localhost/a/b?ttl=20s", "consul://localhost:8500/a/b"),
+            ("consul://localhost/%61%2Fb", "consul://localhost:8500/a/b"),
             (
                 "consul://localhost?path=/consul/&dc=dc%202&ns=a&partition=b",
                 "consul://localhost:8500/locks?path=consul&ns=a&partition=b&dc=dc%202",

@@ -255,6 +255,9 @@ mod tests {
             "sqlite:a?nope=1",
             "sqlite:a?sslmode=require",
             "postgres://u:hunter2@h/d?nope=1",
+            // A password with a slash and a question mark in it.
+            "postgres://u:x/y?hunter2=1@h/d",
+            "mysql://u:x/y?hunter2=1@h/d",
             "sqlite:a?ttl=5M",
             "sqlite:a?ttl=1y",
             "sqlite:a?warn_wait=long",

@@ -184,4 +184,23 @@ mod tests {
             assert_eq!(matches!(checked, Err(ClaimError::Combined)), !fits, "{told}: {checked:?}");
         }
     }
+
+    /// Not each place has a lock of each name.
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn each_name_is_checked() {
+        let config = Config::from_url("postgres://h/d?protocol=advisory&keys=int").expect("good");
+        let plan = Plan::at(config).map(|(_, plan)| plan).expect("a plan");
+        let wish = |name| Wish::new(name).expect("a name");
+        let two = |first, second| wish(first).and(second).expect("a name");
+        for (wish, fits) in [
+            (wish("1"), true),
+            (wish("one"), false),
+            (two("1", "2"), true),
+            (two("one", "2"), false),
+            (two("1", "two"), false),
+        ] {
+            assert_eq!(wish.check_names(&plan.check()).is_ok(), fits, "{wish:?}");
+        }
+    }
 }

@@ -104,3 +104,40 @@ impl Session for Sqlite {
         result
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::Error;
+    use rusqlite::ffi::{Error as Code, SQLITE_IOERR};
+    use rusqlite::functions::{Context, FunctionFlags};
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    fn fails(_: &Context<'_>) -> rusqlite::Result<i64> {
+        Err(Error::SqliteFailure(Code::new(SQLITE_IOERR), None))
+    }
+
+    /// A connection to this file, on which `fails()` is an I/O error.
+    fn connected(path: &Path) -> rusqlite::Result<Connection> {
+        let connection = Connection::open(path)?;
+        connection.execute_batch("CREATE TABLE IF NOT EXISTS a (b)")?;
+        connection.create_scalar_function("fails", 0, FunctionFlags::SQLITE_UTF8, fails)?;
+        Ok(connection)
+    }
+
+    /// The connection may be what is wrong. One that was handed over is kept, for there is no other.
+    #[test]
+    fn a_connection_with_an_error_of_the_disk_is_opened_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("locks.db");
+        let brought = Sqlite::with(connected(&path).expect("opened"), "main").expect("a file");
+        let made = Factory::new(move || connected(&path), |connection| connection);
+        for (mut session, again) in [(brought, false), (Sqlite::made(made, "main"), true)] {
+            session.open(LIMIT).expect("opened");
+            let failed = session.run(&Statement::new("SELECT fails()", []), LIMIT);
+            assert!(matches!(failed, Err(Failure::Unknown(_))), "{failed:?}");
+            assert_ne!(session.is_open(), again);
+        }
+    }
+}

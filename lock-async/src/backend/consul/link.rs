@@ -218,3 +218,22 @@ fn request_error(error: &hyper::Error, sent: bool) -> RequestError {
     };
     RequestError::new(sent, told)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lock_shared::lookup::stand_in::agent;
+
+    /// The agent goes away in the middle of its answer, or without one. It may have carried out the request.
+    #[tokio::test]
+    async fn a_request_that_broke_off_may_have_arrived() {
+        for answer in ["", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"] {
+            let port = agent(answer);
+            let stream = TcpStream::connect(("127.0.0.2", port)).await.expect("it listens");
+            let mut link = Link::over(stream).await.expect("a connection");
+            let request = Request::put("/v1/txn").body("[]".to_string()).expect("good");
+            let error = link.exchange(request).await.map(drop).expect_err(answer);
+            assert!(error.sent, "{answer:?}: {error:?}");
+        }
+    }
+}

@@ -108,6 +108,23 @@ async fn a_release_without_an_answer_says_so() {
     assert!(matches!(released, Err(ReleaseError::Unconfirmed { .. })), "{released:?}");
 }
 
+/// Its runtime ends while its caller, on another one, waits for the answer.
+#[test]
+fn a_release_that_outlives_its_runtime_is_not_confirmed() {
+    let [ours, theirs] = [0; 2].map(|_| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime")
+    });
+    let locks = ours.block_on(async { start(30, &mute_after(1)) });
+    let guard = ours.block_on(locks.lock("a")).expect("free");
+    let mut release = Box::pin(guard.release());
+    let first = std::future::poll_fn(|cx| Poll::Ready(release.as_mut().poll(cx).is_pending()));
+    assert!(theirs.block_on(first), "nobody answers");
+    drop(ours);
+    let released = theirs.block_on(async { tokio::time::timeout(SOON, release).await });
+    assert!(matches!(released, Ok(Err(ReleaseError::Unconfirmed { .. }))), "{released:?}");
+}
+
 /// Gives so many answers.
 fn mute_after(answers: usize) -> Fake {
     let answers = Some(Semaphore::new(answers));

@@ -286,8 +286,10 @@ mod tests {
         assert_eq!(passwords("postgres://u:url@a:1/d", &[home, ("PGPASSWORD", "env")]), ["url"]);
         assert_eq!(passwords("postgres://u:url@a:1/d?password=also", &[home]), ["also"]);
         assert_eq!(passwords("postgres://u:@a:1/d", &[home]), ["one"], "an empty one is none");
+        assert_eq!(passwords("postgres://u:p%3Aw%2F%25@a:1/d", &[]), ["p:w/%"], "as it was meant");
         let named = format!("postgres://u@a:1/d?passfile={other}");
         assert_eq!(passwords(&named, &[home]), ["other"]);
+        assert_eq!(passwords(&named, &[home, ("PGPASSFILE", "/nonexistent")]), ["other"]);
         let socket = "postgres://u@%2Fvar%2Frun%2Fpostgresql/d";
         assert_eq!(passwords(socket, &[home]), ["here"]);
         assert_eq!(passwords(hosts, &[]), [""; 3], "without a home");

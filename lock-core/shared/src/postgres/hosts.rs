@@ -225,6 +225,23 @@ mod tests {
         assert_eq!(shared.iter().map(Config::get_ports).collect::<Vec<_>>(), [[7], [7]]);
     }
 
+    /// Nobody may be there any more. Also where a pooler refused our settings.
+    #[test]
+    fn a_connection_that_falls_silent_ends() {
+        let request = std::time::Duration::from_secs(7);
+        for url in ["postgres://one/d", "postgres://one,two/d"] {
+            let (query, tls) = (Vec::new(), crate::sslmode::TlsSettings::default());
+            let server = crate::postgres::Server::read(url, &query, tls, None).expect("good");
+            let each = server.each(request, "x");
+            let host = each.get(0).expect("one");
+            for host in [host, &without_settings(host)] {
+                assert_eq!(host.get_tcp_user_timeout(), Some(&request), "{url}");
+                assert!(host.get_keepalives(), "{url}");
+                assert_eq!(host.get_keepalives_idle(), request, "{url}");
+            }
+        }
+    }
+
     #[test]
     fn only_a_server_that_takes_writes_will_do() {
         for value in ["any", "read-write", "primary"] {

@@ -297,6 +297,26 @@ impl Ward {
 mod tests {
     use super::*;
 
+    /// In a namespace whose machine was suspended for eleven days.
+    #[test]
+    fn suspended_time_counts() {
+        const INSIDE: &str = "LOCK_TEST_SUSPENDED";
+        if std::env::var_os(INSIDE).is_some() {
+            let running = u64::try_from(clock_gettime(ClockId::Monotonic).tv_sec);
+            let running = Duration::from_secs(running.expect("positive"));
+            assert!(now() > running + Duration::from_secs(900_000), "{:?}", now());
+            return;
+        }
+        let own = std::env::current_exe().expect("there is one");
+        let status = std::process::Command::new("unshare")
+            .args(["--user", "--map-root-user", "--time", "--boottime", "1000000", "--"])
+            .arg(own)
+            .args(["--exact", "guardian::tests::suspended_time_counts"])
+            .env(INSIDE, "1")
+            .status();
+        assert!(status.expect("util-linux").success());
+    }
+
     #[test]
     fn orders_are_read_as_they_were_written() {
         let span = Duration::from_nanos;

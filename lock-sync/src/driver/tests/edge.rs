@@ -61,6 +61,17 @@ fn the_first_call_after_a_stop_past_the_lease_says_that_it_is_over() {
 }
 
 #[test]
+fn what_was_seen_to_be_lost_is_not_revived_by_a_late_renewal() {
+    let ([guard], driver, ..) = held::<1>(30 * SECOND);
+    let cell = driver.shared.lock().expect("alive").guards.values().next().cloned();
+    let cell = cell.expect("held");
+    let over = cell.deadline();
+    assert!(cell.loss(over).is_some());
+    cell.renew(over.after(60 * SECOND));
+    assert!(cell.loss(over).is_some() && !guard.is_held());
+}
+
+#[test]
 fn a_callback_for_a_loss_that_has_happened_runs_at_once() {
     let ([guard], driver, _locks, script) = held::<1>(SECOND);
     script.mute.store(true, SeqCst);
