@@ -168,7 +168,8 @@ fn a_shutdown_waits_until_all_is_told() {
         *hears.lock().expect("unpoisoned") += 1;
     });
     told(&Hostile { on: "released ", act }).block_on(async {
-        let locks = Place::new().locks(LONG).await;
+        let place = Place::new();
+        let locks = place.locks(LONG).await;
         for n in 0..5 {
             drop(locks.lock(n.to_string()).await.expect("free"));
         }

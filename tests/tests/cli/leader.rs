@@ -200,7 +200,9 @@ fn a_break_alone_starts_the_command_again() {
 
 #[test]
 fn a_signal_ends_a_standby_and_one_that_stands_by_again() {
-    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
+    for (signal, code) in
+        [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129), (Signal::QUIT, 131)]
+    {
         let office = Office::new(String::new());
         let first = office.candidate(&[], LEAD);
         office.term(1);
@@ -223,9 +225,11 @@ fn a_signal_ends_a_standby_and_one_that_stands_by_again() {
 /// After TERM, a loss is no reason to begin again. After HUP it is: to many commands, that means to read their files again.
 #[test]
 fn a_signal_to_end_is_remembered_until_the_end() {
-    for (signal, again) in [(Signal::TERM, false), (Signal::INT, false), (Signal::HUP, true)] {
+    for (signal, again) in
+        [(Signal::TERM, false), (Signal::INT, false), (Signal::QUIT, false), (Signal::HUP, true)]
+    {
         let office = Office::new(String::new());
-        let script = format!("trap 'echo >>got' INT TERM HUP; {LEAD}").replace("exec ", "");
+        let script = format!("trap 'echo >>got' INT TERM QUIT HUP; {LEAD}").replace("exec ", "");
         let script = script.replace("sleep 600", "while :; do sleep 0.02; done");
         let leader = office.candidate(&[], &script);
         let command = office.term(1);

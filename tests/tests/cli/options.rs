@@ -59,6 +59,17 @@ fn a_long_wait_is_told_of_again() {
 
 // Kept for a while.
 
+/// The least of several times, for a busy machine delays some.
+#[test]
+fn a_wait_lasts_no_longer_than_was_asked_for() {
+    let sandbox = Sandbox::new();
+    let url = sandbox.url();
+    let _holder = sandbox.hold(&url, &["n"], "exec sleep 600");
+    let took = |_| sandbox.run(&url, &["-w", "100ms", "n", "--", "true"]).expect(124).took;
+    let least = (0..4).map(took).min();
+    assert!(least < Some(Duration::from_millis(1_500)), "{least:?}");
+}
+
 /// On a table, nobody has to wait for it.
 #[test]
 fn the_lock_is_kept_after_a_command_that_was_quick() {

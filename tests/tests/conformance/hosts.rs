@@ -135,6 +135,20 @@ fn a_dead_host_takes_no_time(at: At) {
     assert!(told.contains("127.0.0.1:2: "), "{told}");
 }
 
+/// A parameter of PostgreSQL's client.
+#[test]
+fn a_connect_takes_no_longer_than_the_url_allows() {
+    let silent = Silent::swallowing();
+    let url = format!("postgres://u@{}/d?connect_timeout=1&sslmode=disable", silent.host());
+    let url = format!("{url}&ttl=10m&request_timeout=1m");
+    for driver in [Driver::Blocking, Driver::Tokio] {
+        let began = Instant::now();
+        let error = lock_tests::drivers::connect(driver, &url).err();
+        assert!(matches!(error, Some(Error::Unavailable(_))), "{driver:?}: {error:?}");
+        assert!(began.elapsed() < LIMIT * 15, "{driver:?}: {:?}", began.elapsed());
+    }
+}
+
 /// A question of a client's about what its server takes, and one to which the answer is that it takes no writes.
 const ASKS: [(&str, &str, &str); 2] = [
     ("postgres", "SHOW transaction_read_only", "SELECT 'on'               "),

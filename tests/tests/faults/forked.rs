@@ -100,16 +100,26 @@ fn several_threads(place: &Place) {
     let config = place.config(TTL);
     let locks = runtime.block_on(lock_async::Locks::open(config)).expect("connected");
     let guard = runtime.block_on(locks.lock("a")).expect("free");
-    let mut shared = AssertUnwindSafe(Some((locks, guard)));
+    let admin = (place.keeps() != Keeps::Advisory)
+        .then(|| runtime.block_on(lock_async::Admin::open(place.config(TTL))).expect("connected"));
+    let mut shared = AssertUnwindSafe((Some((locks, guard)), admin));
     in_a_child(|| {
         let own = Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let checks = asynchronous_child(&own, shared.as_ref());
-        *shared = None;
+        let mut checks = asynchronous_child(&own, shared.0.0.as_ref());
+        let asked = shared.1.as_mut().map(|admin| own.block_on(admin.list()));
+        let told = asked.is_none_or(|asked| asked == Err(lock_async::Error::Forked));
+        checks.push(("admin", told));
+        // As in the parent, a client may want its runtime.
+        let _inside = own.enter();
+        *shared = (None, None);
         checks
     });
-    let (_locks, guard) = shared.0.expect("that was the child's copy");
+    let (Some((_locks, guard)), admin) = shared.0 else { panic!("that was the child's copy") };
     assert!(guard.is_held());
     assert_eq!(runtime.block_on(guard.release()), Ok(()), "on the same connection");
+    if let Some(mut admin) = admin {
+        assert_eq!(runtime.block_on(admin.list()), Ok(vec![]), "on the same connection");
+    }
 }
 
 fn asynchronous_child(

@@ -388,6 +388,10 @@ fn the_certificate_is_checked(driver: Driver) {
     assert!(matches!(plain, Err(Error::Unavailable(_))), "{plain:?}");
     assert_eq!(fake.asked(|_| ()).len(), sent, "nothing was sent to whom it was not meant for");
     assert_eq!(named("localhost"), Ok(()), "a name that it has");
+    // It is asked for by the name in the URL all the same.
+    let host = format!("host: {}", &proxy.url(&format!("x://{}", fake.address))[4..]);
+    let asked = fake.asked(|asked| asked.headers.contains(&host));
+    assert!(asked.len() > sent && !asked[sent..].contains(&false), "{asked:?}");
     for file in ["/nonexistent.pem", "/dev/null"] {
         let missing = at(&format!("localhost:{port}"), &format!("sslrootcert={file}"));
         assert!(matches!(missing, Err(Error::Config(ConfigError::Tls(_)))), "{missing:?}");
@@ -406,13 +410,17 @@ fn the_certificate_is_checked(driver: Driver) {
 fn one_connection_carries_all_requests() {
     for driver in [Driver::Blocking, Driver::Tokio] {
         let place = Place::consul();
-        let proxy = Proxy::start(&server_of(place.url()));
-        let locks = connect(driver, &proxy.url(place.url())).expect("connected");
-        locks.lock("a").expect("taken").release().expect("released");
-        let before = proxy.connections();
-        for _ in 0..20 {
+        // Also if it is not the first agent of the URL.
+        for dead in ["", "127.0.0.1:1,"] {
+            let proxy = Proxy::start(&server_of(place.url()));
+            let url = proxy.url(place.url()).replace("consul://", &format!("consul://{dead}"));
+            let locks = connect(driver, &url).expect("connected");
             locks.lock("a").expect("taken").release().expect("released");
+            let before = proxy.connections();
+            for _ in 0..20 {
+                locks.lock("a").expect("taken").release().expect("released");
+            }
+            assert_eq!(proxy.connections(), before, "{driver:?}, {dead:?}");
         }
-        assert_eq!(proxy.connections(), before, "{driver:?}");
     }
 }

@@ -24,6 +24,13 @@ macro_rules! late {
             const DRIVER: crate::late_answers::Driver = crate::late_answers::Driver::Tokio;
             everywhere! { $($name)* }
         }
+        // lock-async over a pool of sqlx's.
+        mod pooled {
+            const DRIVER: crate::late_answers::Driver = crate::late_answers::Driver::Pooled;
+            at! { postgres, "needs a PostgreSQL server: tests/run starts one": $($name)* }
+            at! { mysql, "needs a MySQL server: tests/run starts one": $($name)* }
+            at! { mariadb, "needs a MariaDB server: tests/run starts one": $($name)* }
+        }
     };
 }
 
@@ -99,7 +106,9 @@ fn an_answer_that_comes_too_late_leaks_nothing(driver: Driver, place: Place) {
     for _ in 0..3 {
         locks.lock("a").expect("taken").release().expect("released");
     }
-    proxy.delay(REQUEST * 3 / 4);
+    // A pool asks first whether its connection is still there.
+    let pooled = driver == Driver::Pooled;
+    proxy.delay(if pooled { REQUEST * 3 / 10 } else { REQUEST * 3 / 4 });
     let given_up = locks.acquire("a").no_wait().wait();
     proxy.delay(Duration::ZERO);
     if let Ok(guard) = given_up {

@@ -117,6 +117,22 @@ fn a_loss_by_the_deadline_is_recorded_and_so_are_the_failures_before(alone: &Alo
     alone.counts("lock_lost_total{reason=\"deadline\"}", 1);
 }
 
+/// The runtime is held up, so that nobody sees the end of the lease.
+#[test]
+fn a_loss_that_nobody_saw_before_the_drop_is_recorded_as_one() {
+    let alone = Alone::with(Driver::Tokio);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let config = alone.place.config(Duration::from_secs(1));
+        let locks = lock_async::Locks::open(config).await.expect("connected");
+        let guard = locks.lock("a").await.expect("free");
+        std::thread::sleep(guard.remaining() + Duration::from_millis(1));
+        drop(guard);
+    });
+    alone.counts("lock_lost_total{reason=\"deadline\"}", 1);
+    assert_eq!(alone.recorder.gauge("lock_held"), Some(0.0));
+}
+
 fn a_loss_that_only_the_release_finds_is_recorded_once(alone: &Alone) {
     let locks = alone.locks(TTL);
     let guard = locks.lock("a").expect("free");

@@ -145,4 +145,33 @@ fn a_wait_that_has_not_reached_its_file_can_be_stopped_and_goes_on() {
     assert!(sandbox.path("ran").exists());
 }
 
+/// In the middle of one, it would keep the file from everybody else for as long as it is stopped.
+#[test]
+fn a_wait_is_stopped_between_two_requests() {
+    let sandbox = Sandbox::new();
+    let url = format!("{}?ttl=10m&request_timeout=1m", sandbox.url());
+    sandbox.run(&url, &["other", "--", "true"]).expect(0);
+    let file = rusqlite::Connection::open(sandbox.path("locks.db")).expect("opened");
+    let count = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000000)";
+    let slow = format!(
+        "CREATE TRIGGER slow BEFORE INSERT ON locks BEGIN {count} SELECT max(i) FROM n; END"
+    );
+    file.execute_batch(&slow).expect("a trigger that takes its time");
+    let waiting = sandbox.start(&mut sandbox.withlock(&url, &["n", "--", "touch", "ran"]));
+    let is_kept = |patience| {
+        file.busy_timeout(patience).expect("set");
+        file.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_err()
+    };
+    eventually("a request keeps the file", || {
+        (0..5).all(|_| (is_kept(Duration::ZERO), sleep(Duration::from_millis(5))).0)
+    });
+    waiting.signal(Signal::TSTP);
+    eventually("it is stopped", || is_stopped(waiting.pid()));
+    assert!(!is_kept(PROMPT), "it was stopped in the middle of a request");
+    file.execute_batch("DROP TRIGGER slow").expect("removed");
+    waiting.signal(Signal::CONT);
+    waiting.end().expect(0);
+    assert!(sandbox.path("ran").exists());
+}
+
 // Signals that it was started to ignore.
