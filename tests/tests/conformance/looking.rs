@@ -3,16 +3,20 @@
 
 use lock_core::sql::Refusal;
 use lock_sync::{Admin, Config, Error, Fence, Locks, TableName};
+use lock_tests::drivers::wait;
 use lock_tests::place::{Place, client, mysql_client};
 use mysql::prelude::Queryable;
 use std::time::Duration;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// The table's name as the error tells it.
+/// The table's name as the error of both drivers tells it.
 #[track_caller]
 fn missing(config: Config) -> String {
-    match Admin::open(config) {
+    let tokio = wait(lock_async::Admin::open(config.clone())).map(drop);
+    let told = Admin::open(config).map(drop);
+    assert_eq!(tokio, told);
+    match told {
         Err(Error::UnsafeServer(Refusal::NothingThere(table))) => table,
         other => panic!("{other:?}"),
     }

@@ -235,6 +235,32 @@ fn a_function_makes_no_session_and_no_other_place() {
     assert!(refused.expect_err("refused").to_string().contains("name no place"));
 }
 
+/// The connection's own database is in memory, which others do not share.
+#[test]
+fn a_table_of_an_attached_database_is_in_its_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("side.db").display().to_string();
+    rusqlite::Connection::open(&path)
+        .and_then(|file| file.execute_batch("CREATE TABLE another (id INTEGER)"))
+        .expect("made");
+    let [ours, theirs] = DRIVERS.map(|driver| {
+        let connection = rusqlite::Connection::open_in_memory().expect("opened");
+        connection.execute("ATTACH ?1 AS side", [&path]).expect("attached");
+        let config = Config::new().table(TableName::new("side.locks").expect("a good name"));
+        match driver {
+            Driver::Tokio => {
+                wait(lock_async::Locks::with_sqlite(connection, config)).map(Locks::Tokio)
+            }
+            _ => lock_sync::Locks::with_sqlite(connection, config).map(Locks::Blocking),
+        }
+    });
+    let [ours, theirs] = [ours.expect("a file"), theirs.expect("a file")];
+    let guard = ours.lock("a").expect("free");
+    assert!(theirs.try_lock("a").expect("asked").is_none());
+    guard.release().expect("released");
+    assert!(theirs.try_lock("a").expect("asked").is_some());
+}
+
 #[test]
 fn a_replaced_file_is_opened_anew() {
     for driver in DRIVERS {

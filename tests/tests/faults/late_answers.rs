@@ -24,13 +24,6 @@ macro_rules! late {
             const DRIVER: crate::late_answers::Driver = crate::late_answers::Driver::Tokio;
             everywhere! { $($name)* }
         }
-        // lock-async over a pool of sqlx's.
-        mod pooled {
-            const DRIVER: crate::late_answers::Driver = crate::late_answers::Driver::Pooled;
-            at! { postgres, "needs a PostgreSQL server: tests/run starts one": $($name)* }
-            at! { mysql, "needs a MySQL server: tests/run starts one": $($name)* }
-            at! { mariadb, "needs a MariaDB server: tests/run starts one": $($name)* }
-        }
     };
 }
 
@@ -56,6 +49,17 @@ macro_rules! at {
             fn $name() { crate::late_answers::$name(super::DRIVER, crate::late_answers::Place::$place()) })*
         }
     };
+}
+
+/// lock-async over a pool of sqlx's, which keeps connections of unknown fate by rules of its own.
+mod pooled {
+    const DRIVER: crate::late_answers::Driver = crate::late_answers::Driver::Pooled;
+    at! { postgres, "needs a PostgreSQL server: tests/run starts one":
+    a_lease_counts_from_its_request an_answer_that_comes_too_late_leaks_nothing }
+    at! { mysql, "needs a MySQL server: tests/run starts one":
+    a_lease_counts_from_its_request an_answer_that_comes_too_late_leaks_nothing }
+    at! { mariadb, "needs a MariaDB server: tests/run starts one":
+    a_lease_counts_from_its_request an_answer_that_comes_too_late_leaks_nothing }
 }
 
 late! {

@@ -320,6 +320,16 @@ mod tests {
     }
 
     #[test]
+    fn what_a_holder_calls_itself_is_shown_and_not_obeyed() {
+        let mut waiting = Waiting::new("n", "here", Level::Normal, true);
+        waiting.tell(&holder("one\x1b[31m\r\n"));
+        let line = told(&waiting);
+        assert!(line.contains("held by one?[31m??"), "{line:?}");
+        let end = waiting.end();
+        assert!(end.contains(": one?[31m??, for"), "{end:?}");
+    }
+
+    #[test]
     fn a_lock_that_is_kept_is_nobodys() {
         let mut waiting = Waiting::new("n", "here", Level::Normal, true);
         waiting.tell(&holder("one"));
