@@ -156,6 +156,7 @@ fn the_tests_that_are_named_exist() {
         "lock-async/tests",
         "lock-async/src",
         "lock-sync/src",
+        "lock-sync/tests",
         "lock-core/shared/src",
         "lock-core/src",
         "lock-core/tests",
