@@ -99,7 +99,7 @@ pub(crate) fn waiting_tells_who_is_in_the_way(place: &Driven) {
     let _guard = ours.lock("a").expect("taken");
     let theirs = place.locks(TTL);
     // At the first denial, and all by the error at the end.
-    for (wait, times) in [(Wait::For(Duration::from_millis(500)), 1), (Wait::Never, 0)] {
+    for (wait, times) in [(Wait::For(Duration::from_secs(2)), 1), (Wait::Never, 0)] {
         let mut told = Vec::new();
         let waiting = theirs.acquire("a").wait_limit(wait);
         let error = waiting.on_waiting(|news| told.push(news.clone())).wait().map(drop);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn permit(guard: &Guard) -> u32 {
     guard.permit().expect("a permit")
@@ -79,7 +79,12 @@ pub(crate) fn many_threads_share_the_permits(place: &Driven) {
                             .entry(permit(&guard))
                             .or_default()
                             .push(guard.fence());
+                        let since = Instant::now();
                         std::thread::sleep(Duration::from_millis(2));
+                        // Until two have met, each stays for another.
+                        while most.load(Ordering::SeqCst) < 2 && since.elapsed() < TTL / 2 {
+                            std::thread::sleep(Duration::from_millis(2));
+                        }
                         inside.fetch_sub(1, Ordering::SeqCst);
                         guard.release().expect("released");
                     }
