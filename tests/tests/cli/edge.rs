@@ -75,6 +75,23 @@ fn a_lock_in_a_file_that_is_gone_when_the_command_ends_is_a_loss() {
     a_lock_that_is_gone_when_the_command_ends_is_a_loss(&Place::sqlite());
 }
 
+#[test]
+fn a_loss_is_told_also_to_those_who_want_errors_only() {
+    let sandbox = Sandbox::new();
+    let url = sandbox.url();
+    let breaks = "\"$W\" --break --yes -q n; [ ! -e stay ] || exec sleep 600";
+    for (ttl, says) in
+        [("10m", "the command had ended before"), ("6s", "so withlock stopped the command")]
+    {
+        let ended = sandbox.run(&url, &["-q", "--ttl", ttl, "n", "--", "sh", "-c", breaks]);
+        let ended = ended.expect(123);
+        assert!(ended.stderr.starts_with("withlock: the lock \"n\" was lost"), "{ended:?}");
+        assert!(ended.stderr.contains(says), "{ended:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+        std::fs::write(sandbox.path("stay"), "").expect("written");
+    }
+}
+
 /// The command ends while the server is out of reach. Its exit code stays, and people are told that the lock stays taken for a while.
 fn a_release_that_is_not_confirmed_is_told(place: &Place) {
     let told = |quiet: &[&str]| {
@@ -126,6 +143,12 @@ fn is_at_rest(pid: Pid) -> bool {
 /// While withlock writes to a pipe that nobody reads, it gets the lock, and then a signal.
 #[test]
 fn a_signal_at_the_moment_of_the_grant_ends_the_wait() {
+    for options in [&[][..], &["--min-hold", "1h"]] {
+        a_signal_meets_the_grant(options);
+    }
+}
+
+fn a_signal_meets_the_grant(options: &[&str]) {
     let sandbox = Sandbox::new();
     let file = sandbox.keep_the_file();
     let (mut reads, mut full) = std::io::pipe().expect("a pipe");
@@ -134,7 +157,8 @@ fn a_signal_at_the_moment_of_the_grant_ends_the_wait() {
         while full.write(&[b'.'; 4096][..size]).is_ok() {}
     }
     ioctl_fionbio(&full, false).expect("set");
-    let mut command = sandbox.withlock(&sandbox.url(), &["n", "--", "touch", "ran"]);
+    let args = [options, &["n", "--", "touch", "ran"]].concat();
+    let mut command = sandbox.withlock(&sandbox.url(), &args);
     let mut waiting = command.stderr(full).spawn().expect("started");
     drop(command);
     let pid = Pid::from_child(&waiting);
@@ -162,6 +186,7 @@ fn a_signal_at_the_moment_of_the_grant_ends_the_wait() {
     assert!(!sandbox.path("ran").exists(), "the command ran");
     assert!(!held(), "it is released");
     drop(reader.join().expect("read"));
+    sandbox.run(&sandbox.url(), &["--try", "n", "--", "true"]).expect(0);
 }
 
 /// Its lease times would be of another clock than those of all others who use the file.

@@ -157,6 +157,11 @@ fn who_gets_no_lock_leaves_nobody_behind() {
     run.signal(Signal::INT);
     run.end().expect(130);
     eventually("they end with it, though the guardian was stopped", || gone(started));
+    let (run, started) = waiter(&["--wait", "2s"]);
+    kill_process(started[0], Signal::STOP).expect("there");
+    eventually("it is stopped", || state(started[0]) == Some('T'));
+    run.end().expect(124);
+    assert!(gone(started), "at the end of the wait, though the guardian was stopped");
     let (run, started) = waiter(&[]);
     run.signal(Signal::KILL);
     run.end();

@@ -2,7 +2,7 @@
 
 use lock_tests::place::Place;
 use lock_tests::proxy::{Proxy, server_of};
-use lock_tests::withlock::{Run, Sandbox, eventually, is_alive, pid, state, url};
+use lock_tests::withlock::{Run, Sandbox, copy_binary, eventually, is_alive, pid, state, url};
 use rustix::process::{Pid, Signal};
 use std::thread::sleep;
 use std::time::Duration;
@@ -198,6 +198,22 @@ fn a_break_alone_starts_the_command_again() {
     office.term(4);
     let told = end(leader);
     assert_eq!(told.matches("; it stands by again\n").count(), 3, "{told}");
+}
+
+/// A leader runs for months, and meanwhile a package brings a new program.
+#[test]
+fn a_leader_whose_program_was_removed_leads_again() {
+    let office = Office::new(String::new());
+    let program = office.sandbox.path("program");
+    copy_binary(&program);
+    let mut command = office.sandbox.command(&program);
+    command.args(["--leader", "--ttl", "2s", "n", "--", "sh", "-c", LEAD]);
+    let leader = office.sandbox.start(&mut command);
+    office.term(1);
+    std::fs::remove_file(&program).expect("removed");
+    office.sandbox.run(&office.url, &["--break", "--yes", "n"]).expect(0);
+    office.term(2);
+    end(leader);
 }
 
 #[test]

@@ -74,3 +74,29 @@ fn json_comes_only_if_it_was_asked_for() {
     let status = sandbox.run(&url, &["--status", "--json", "n"]).expect(75).stdout;
     assert!(status.starts_with("{\"name\":\"n\","), "{status}");
 }
+
+#[test]
+fn a_break_that_is_not_done_ends_with_the_code_that_was_chosen() {
+    let sandbox = Sandbox::new();
+    let url = sandbox.url();
+    let _holder = sandbox.hold(&url, &["n"], "exec sleep 600");
+    let refused = sandbox.run(&url, &["--break", "-E", "3", "n"]).expect(3);
+    assert!(refused.stderr.contains("--break needs --yes"), "{refused:?}");
+    sandbox.run(&url, &["--break", "--yes", "-E", "3", "n"]).expect(0);
+}
+
+/// The fence of a row in an SQLite file is the time of its last grant, in µs.
+#[test]
+fn a_purge_removes_what_was_not_used_for_as_long_as_was_said() {
+    let sandbox = Sandbox::new();
+    let url = sandbox.url();
+    sandbox.run(&url, &["n", "--", "true"]).expect(0);
+    let file = rusqlite::Connection::open(sandbox.path("locks.db")).expect("opened");
+    file.execute_batch("UPDATE locks SET fence = fence - 2 * 3600 * 1000000").expect("set back");
+    for (purge, rows) in [("--purge", "0 rows"), ("--purge=3h", "0 rows"), ("--purge=1h", "1 row")]
+    {
+        let ended = sandbox.run(&url, &[purge]).expect(0);
+        let told = (ended.stdout, ended.stderr);
+        assert_eq!(told, (String::new(), format!("withlock: removed {rows}\n")), "{purge}");
+    }
+}

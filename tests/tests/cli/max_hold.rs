@@ -1,6 +1,7 @@
 //! `--max-hold`: a command that hangs is ended.
 
-use lock_tests::withlock::Sandbox;
+use lock_tests::withlock::{Sandbox, eventually};
+use std::time::Duration;
 
 #[test]
 fn a_command_that_hangs_is_ended_by_max_hold() {
@@ -25,6 +26,20 @@ fn a_command_that_ends_in_time_is_left_alone() {
         assert_eq!(ended.stderr, "");
         sandbox.run(&sandbox.url(), &["--break", "--yes", "a"]);
     }
+}
+
+#[test]
+fn the_longest_hold_begins_with_the_grant_and_not_with_the_wait() {
+    let sandbox = Sandbox::new();
+    let url = sandbox.url();
+    let holder = sandbox.hold(&url, &["a"], "while [ ! -e go ]; do sleep 0.02; done");
+    let args = ["-v", "--max-hold", "5s", "--on-lost", "kill", "a", "--", "sh", "-c", "exit 3"];
+    let waiter = sandbox.start(&mut sandbox.withlock(&url, &args));
+    eventually("it waits", || waiter.output()[1].contains("waiting for \"a\""));
+    std::thread::sleep(Duration::from_millis(5_100));
+    std::fs::write(sandbox.path("go"), "").expect("written");
+    holder.end().expect(0);
+    waiter.end().expect(3);
 }
 
 #[test]

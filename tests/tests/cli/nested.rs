@@ -1,5 +1,6 @@
 //! A `withlock` in the command of another one: it keeps its locks in the same place, or refuses.
 
+use lock_tests::place::{Place, postgres_url};
 use lock_tests::withlock::{Ended, Sandbox, binary, copy_binary, eventually};
 use std::fs::{create_dir_all, write};
 use std::process::Command;
@@ -89,6 +90,19 @@ fn the_table_belongs_to_the_place() {
     assert_eq!(ended.stdout, "75\n", "{ended:?}");
     assert_eq!(names(&sandbox, "a.db", "jobs"), ["inner", "innermost", "outer"]);
     assert_eq!(names(&sandbox, "a.db", "other"), ["elsewhere"]);
+}
+
+/// As the table.
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn the_protocol_belongs_to_the_place() {
+    let sandbox = Sandbox::new();
+    let url = postgres_url();
+    let args = ["--db", &url, "--protocol", "advisory"];
+    let name = Place::postgres().table().to_string();
+    let script = format!("\"$W\" -v {name} -- \"$W\" -n {name} -- true");
+    let ended = outer(&sandbox, |_| {}, &args, &script).expect(75);
+    assert!(ended.stderr.contains("protocol=advisory"), "{ended:?}");
 }
 
 #[test]
@@ -181,6 +195,16 @@ fn the_file_of_another_withlock_is_not_taken_for_the_outer_ones() {
     }
     write(sandbox.path("go"), "").expect("written");
     other.end().expect(0);
+}
+
+/// A pipe of withlock's that the command kept open would outlive withlock.
+#[test]
+fn the_command_has_the_files_that_withlock_was_given() {
+    let sandbox = Sandbox::new();
+    let files = "exec ls /proc/self/fd";
+    let plain = sandbox.start(sandbox.command("sh").args(["-c", files])).end().expect(0);
+    let ended = outer(&sandbox, |_| {}, &["--db", "sqlite:a.db"], files).expect(0);
+    assert_eq!(ended.stdout, plain.stdout);
 }
 
 /// Neither in the environment nor in a file that the command has open.

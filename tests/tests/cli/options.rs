@@ -164,6 +164,17 @@ fn a_signal_to_the_command_ends_it_without_keeping() {
     assert!(is_free(&sandbox));
 }
 
+/// Many commands take a signal as news, and end by themselves much later.
+#[test]
+fn a_signal_that_ends_no_command_changes_nothing_about_the_keeping() {
+    let sandbox = Sandbox::new();
+    let script = "trap 'touch told' USR1; until [ -e told ]; do sleep 0.02; done; exit 7";
+    let holder = sandbox.hold(&sandbox.url(), &["--min-hold", "1h", "n"], script);
+    holder.signal(Signal::USR1);
+    holder.end().expect(7);
+    assert!(!is_free(&sandbox));
+}
+
 /// The command has ended: a loss then is no reason for another exit code.
 #[test]
 #[ignore = "needs a Consul server: tests/run starts one"]

@@ -1,6 +1,7 @@
 //! `withlock` under signals and on a terminal: what reaches the command, and what people see.
 
 mod command;
+mod foreground;
 mod looking;
 mod stopping;
 mod terminal;

@@ -379,6 +379,18 @@ mod tests {
         assert!(waiting.is_busy());
     }
 
+    /// Else it would be told of when the first one would be told of again.
+    #[test]
+    fn an_outage_after_an_answer_is_a_new_one() {
+        let mut waiting = Waiting::new("n", "here", Level::Normal, true);
+        for _ in 0..2 {
+            assert_eq!(waiting.trouble, None, "the next one is told at once");
+            waiting.tell(&Progress::Trouble("the disk is full".to_string()));
+            assert!(waiting.trouble.is_some());
+            waiting.tell(&holder("one"));
+        }
+    }
+
     #[test]
     fn a_long_wait_is_told_of_less_and_less_often() {
         let times = |level| {

@@ -171,6 +171,7 @@ fn what_cannot_be_run_is_126_or_127() {
         ("windows", "#!/bin/sh\r\necho\r\n"),
         ("plain-shell", "#! ./plain\n"),
         ("in-path", "#!/no/such/shell\n"),
+        ("orders", "#!/no/such\x1b[31m\n"),
     ] {
         script(&sandbox, file, text);
     }
@@ -183,6 +184,7 @@ fn what_cannot_be_run_is_126_or_127() {
         ("no-such-program-anywhere", 127, "not found"),
         ("", 127, "not found"),
         ("./lost", 126, "the interpreter /no/such/shell in its first line does not exist"),
+        ("./orders", 126, "the interpreter /no/such?[31m in its first line does not exist"),
         ("./windows", 126, "Windows"),
         ("./plain-shell", 126, "the interpreter ./plain in its first line cannot be executed"),
         ("in-path", 126, "the interpreter /no/such/shell in its first line does not exist"),
@@ -190,7 +192,7 @@ fn what_cannot_be_run_is_126_or_127() {
         for option in ["-v", "-q"] {
             let path = std::env::var("PATH").unwrap_or_default();
             let path = format!("{}:{path}", sandbox.path("").display());
-            let mut run = sandbox.withlock(&sandbox.url(), &[option, "n", "--", command]);
+            let mut run = sandbox.withlock(&sandbox.url(), &[option, "--try", "n", "--", command]);
             let ended = sandbox.start(run.env("PATH", path)).end().expect(code);
             let last = ended.stderr.lines().last().unwrap_or_default();
             assert!(last.starts_with(&format!("withlock: {command}: ")), "{ended:?}");

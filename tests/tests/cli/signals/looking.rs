@@ -51,6 +51,57 @@ fn what_a_table_says_is_shown_and_not_obeyed() {
     }
 }
 
+/// Names and labels of another program's rows, and of a lock that nobody has any more.
+#[test]
+fn what_a_row_of_another_program_says_is_shown_and_not_obeyed() {
+    let sandbox = Sandbox::new();
+    let args = ["--min-hold", "1h", "n", "--", "true"];
+    sandbox.start(&mut sandbox.withlock(&sandbox.url(), &args)).end().expect(0);
+    let file = rusqlite::Connection::open(sandbox.path("locks.db")).expect("opened");
+    file.busy_timeout(Duration::from_secs(10)).expect("set");
+    file.execute_batch("UPDATE locks SET holder = 'job' || char(27) || '[31m'").expect("set");
+    let ended = on_terminal(&sandbox, "\"$W\" --status n; exit 0").end().expect(0);
+    assert!(ended.stdout.contains("\"n\" was released by job?[31m, and is kept"), "{ended:?}");
+    file.execute_batch("UPDATE locks SET name = 'n' || char(27) || '[32m'").expect("set");
+    let listed = on_terminal(&sandbox, "stty cols 200; exec \"$W\" --list").end().expect(0);
+    let row = listed.stdout.lines().nth(1).unwrap_or_default();
+    // A holder's text of another form is shown whole.
+    let words: Vec<_> = row.split_whitespace().take(2).collect();
+    assert_eq!(words, ["n?[32m", "job?[31m"], "{listed:?}");
+    assert!(!listed.stdout.contains('\x1b'), "{listed:?}");
+}
+
+/// Nobody would see the question.
+#[test]
+fn a_person_is_asked_only_where_the_question_is_seen() {
+    let sandbox = Sandbox::new();
+    let _holder = sandbox.hold(&sandbox.url(), &["n"], UNTIL_GO);
+    let run = on_terminal(&sandbox, "exec \"$W\" --break n 2>log");
+    run.end_within(PROMPT).expect(75);
+    let log = sandbox.read("log");
+    assert!(log.contains("without a terminal, --break needs --yes"), "{log}");
+}
+
+/// While the person thinks, the holder ends, and somebody else gets the lock.
+#[test]
+fn only_the_hold_that_was_shown_is_broken() {
+    let sandbox = Sandbox::new();
+    let first = sandbox.hold(&sandbox.url(), &["n"], UNTIL_GO);
+    let mut run = on_terminal(&sandbox, "exec \"$W\" --break -E 3 n");
+    eventually("it asks", || shown(&run).contains("take the lock from its holder?"));
+    go(&sandbox);
+    first.end().expect(0);
+    for file in ["go", "up"] {
+        std::fs::remove_file(sandbox.path(file)).expect("there");
+    }
+    let second = sandbox.hold(&sandbox.url(), &["n"], &format!("{UNTIL_GO}; exit 7"));
+    run.type_in("y\n");
+    let ended = run.end_within(PROMPT).expect(3);
+    assert!(ended.stdout.contains(" had already ended; \"n\" is held by "), "{ended:?}");
+    go(&sandbox);
+    second.end().expect(7);
+}
+
 #[test]
 fn a_lock_is_taken_away_only_if_the_answer_is_yes() {
     let sandbox = Sandbox::new();

@@ -12,9 +12,13 @@ fn without_hup(sandbox: &Sandbox, args: &str) -> Command {
 }
 
 fn ignores_hup(pid: Pid) -> bool {
+    ignores(pid, Signal::HUP)
+}
+
+fn ignores(pid: Pid, signal: Signal) -> bool {
     let status = read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).expect("status");
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("a mask");
-    u64::from_str_radix(mask.trim(), 16).expect("a mask") & 1 == 1
+    u64::from_str_radix(mask.trim(), 16).expect("a mask") & (1 << (signal.as_raw() - 1)) != 0
 }
 
 #[test]
@@ -48,6 +52,31 @@ fn an_ignored_signal_stays_ignored() {
     let mask = u64::from_str_radix(mask, 16).expect("a mask");
     assert_eq!(mask & 1, 1, "the command ignores it too");
     is_free(&sandbox);
+}
+
+/// A shell has INT and QUIT ignored by what a script runs in the background.
+#[test]
+fn each_signal_that_was_ignored_stays_ignored() {
+    for (name, signal) in [
+        ("INT", Signal::INT),
+        ("QUIT", Signal::QUIT),
+        ("TERM", Signal::TERM),
+        ("USR1", Signal::USR1),
+        ("TSTP", Signal::TSTP),
+    ] {
+        let sandbox = Sandbox::new();
+        let script = format!("trap '' {name}; exec \"$W\" n -- sh work");
+        let work = format!("touch up; {UNTIL_GO}; exit 6");
+        write(sandbox.path("work"), work).expect("written");
+        let mut command = sandbox.command("sh");
+        command.args(["-c", &script]).env("WITHLOCK_URL", sandbox.url());
+        let holder = sandbox.start(&mut command);
+        eventually("the command runs", || sandbox.path("up").exists());
+        assert!(ignores(holder.pid(), signal), "{name}");
+        holder.signal(signal);
+        go(&sandbox);
+        holder.end().expect(6);
+    }
 }
 
 /// The other signals are as ever.

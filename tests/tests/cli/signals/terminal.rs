@@ -74,6 +74,18 @@ fn a_terminal_shows_who_holds_the_lock_and_the_line_is_wiped() {
     assert_eq!(ended.stdout.matches('\n').count(), 1, "one line, written anew: {ended:?}");
 }
 
+/// A second line could not be wiped.
+#[test]
+fn the_line_is_no_wider_than_the_terminal() {
+    let sandbox = Sandbox::new();
+    let _holder = sandbox.hold(&sandbox.url(), &["n"], UNTIL_GO);
+    let waiting = on_terminal(&sandbox, "stty cols 40; exec \"$W\" -w 2s n -- true");
+    let ended = waiting.end().expect(124);
+    let lines: Vec<_> = ended.stdout.split(WIPE).filter(|line| line.contains("waiting")).collect();
+    assert!(!lines.is_empty(), "{ended:?}");
+    assert!(lines.iter().all(|line| line.chars().count() < 40), "{ended:?}");
+}
+
 #[test]
 fn a_terminal_shows_nothing_without_a_wait_or_if_asked_to_be_quiet() {
     let sandbox = Sandbox::new();

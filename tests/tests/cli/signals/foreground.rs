@@ -1,0 +1,46 @@
+//! The foreground of a terminal: who gets signals, and who may read.
+
+use super::terminal::on_terminal;
+use super::*;
+
+/// The terminal sends the signals of its keys. Others come from somewhere else, to withlock alone.
+#[test]
+fn term_to_withlock_on_a_terminal_reaches_the_command() {
+    let sandbox = Sandbox::new();
+    let inner = format!("trap \"echo told >>got; exit 6\" TERM; touch up; {UNTIL_GO}");
+    let script = format!("echo $$ >holder; exec \"$W\" n -- sh -c '{inner}'");
+    let run = on_terminal(&sandbox, &script);
+    eventually("the command runs", || sandbox.path("up").exists());
+    kill_process(pid(&sandbox.read("holder")), Signal::TERM).expect("there");
+    run.end_within(PROMPT).expect(6);
+    assert_eq!(sandbox.read("got"), "told\n");
+    is_free(&sandbox);
+}
+
+/// So do programs that ask for a password, whatever their standard input is.
+#[test]
+fn a_command_with_another_input_reads_from_the_terminal() {
+    let sandbox = Sandbox::new();
+    let inner = "touch up; read -r line </dev/tty; echo \"got $line\"; exit 3";
+    let script = format!("exec \"$W\" n -- sh -c '{inner}' </dev/null");
+    let mut run = on_terminal(&sandbox, &script);
+    eventually("the command runs", || sandbox.path("up").exists());
+    run.type_in("some words\n");
+    let ended = run.end_within(PROMPT).expect(3);
+    assert!(ended.stdout.ends_with("got some words\r\n"), "{ended:?}");
+}
+
+/// As people do it: started with &, and fetched later.
+#[test]
+fn a_command_that_is_fetched_from_the_background_reads_from_the_terminal() {
+    let sandbox = Sandbox::new();
+    let inner = "touch up; read -r line; echo \"got $line\"; exit 3";
+    let script = format!(
+        "set -m; \"$W\" n -- sh -c '{inner}' & while [ ! -e up ]; do sleep 0.02; done; fg; exit"
+    );
+    let mut run = on_terminal(&sandbox, &script);
+    eventually("the command runs", || sandbox.path("up").exists());
+    run.type_in("some words\n");
+    let ended = run.end_within(PROMPT).expect(3);
+    assert!(ended.stdout.ends_with("got some words\r\n"), "{ended:?}");
+}
