@@ -228,7 +228,7 @@ pub struct Ended {
     pub stdout: String,
     /// The text on standard error.
     pub stderr: String,
-    /// The line about a slow first connect. On a busy machine, a good server causes it, too.
+    /// What was told about a slow first connect: a line. On a busy machine, a good server causes it, too.
     pub slow: Option<String>,
     /// Time from the start to the end.
     pub took: Duration,
@@ -277,7 +277,8 @@ impl Run {
                 let [stdout, stderr] = self.output();
                 let (slow, stderr): (Vec<_>, Vec<_>) =
                     stderr.split_inclusive('\n').partition(|line| is_slow(line));
-                let (slow, stderr) = (slow.first().map(|line| line.to_string()), stderr.concat());
+                let slow = (!slow.is_empty()).then(|| slow.concat());
+                let stderr = stderr.concat();
                 let code = status.code().or(status.signal().map(|n| 128 + n)).unwrap_or(-1);
                 return Ended { status, code, stdout, stderr, slow, took };
             }

@@ -2,12 +2,13 @@
 
 use lock_tests::place::Place;
 use lock_tests::proxy::{Mode, Proxy, server_of};
-use lock_tests::withlock::{Sandbox, eventually, is_alive, parent, state, url};
+use lock_tests::withlock::{HANG, Sandbox, eventually, is_alive, parent, state, url};
 use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, Signal, kill_process};
-use std::io::{BufRead, Read, Write};
+use std::io::{BufRead, PipeReader, PipeWriter, Read, Write};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// A debugger has stopped the guardian: CONT does not wake it. withlock kills it, and the kernel the command.
 #[test]
@@ -140,6 +141,67 @@ fn is_at_rest(pid: Pid) -> bool {
     })
 }
 
+/// A pipe that takes no more bytes until somebody reads.
+fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reads, mut full) = std::io::pipe().expect("a pipe");
+    ioctl_fionbio(&full, true).expect("set");
+    for size in [4096, 1] {
+        while full.write(&[b'.'; 4096][..size]).is_ok() {}
+    }
+    ioctl_fionbio(&full, false).expect("set");
+    (reads, full)
+}
+
+/// Reads all that comes out of a pipe, and what was in it.
+fn drained(mut reads: PipeReader) -> JoinHandle<std::io::Result<Vec<u8>>> {
+    std::thread::spawn(move || {
+        let mut told = Vec::new();
+        reads.read_to_end(&mut told).map(|_| told)
+    })
+}
+
+/// True if the first thread of a process waits for somebody to read from a pipe.
+fn is_writing(pid: Pid) -> bool {
+    let waits_in = format!("/proc/{0}/task/{0}/wchan", pid.as_raw_nonzero());
+    std::fs::read_to_string(waits_in).unwrap_or_default().contains("pipe_write")
+}
+
+/// Sends TERM, and waits until the threads of the signals and of the driver have done what they do about it.
+fn ends_while_it_writes(pid: Pid) {
+    kill_process(pid, Signal::TERM).expect("there");
+    for _ in 0..5 {
+        std::thread::sleep(Duration::from_millis(50));
+        eventually("it rests", || is_at_rest(pid));
+    }
+}
+
+/// While a leader says that it has lost the lock, it gets a signal, and somebody else leads.
+#[test]
+fn a_signal_between_two_terms_ends_a_leader() {
+    let sandbox = Sandbox::new();
+    let (reads, full) = full_pipe();
+    let args = ["--leader", "--ttl", "2s", "n", "--", "sh", "-c", "touch led; exec sleep 600"];
+    let mut command = sandbox.withlock(&sandbox.url(), &args);
+    let mut leader = command.stderr(full).spawn().expect("started");
+    drop(command);
+    let pid = Pid::from_child(&leader);
+    eventually("it leads", || sandbox.path("led").exists());
+    sandbox.run(&sandbox.url(), &["--break", "--yes", "n"]).expect(0);
+    eventually("it says that it stands by", || is_writing(pid));
+    let _rival = sandbox.hold(&sandbox.url(), &["n"], "exec sleep 600");
+    ends_while_it_writes(pid);
+    let reader = drained(reads);
+    let until = Instant::now() + HANG;
+    let mut ended = None;
+    while ended.is_none() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(2));
+        ended = leader.try_wait().expect("known");
+    }
+    let _ = leader.kill();
+    assert_eq!(ended.and_then(|status| status.code()), Some(143));
+    drop(reader.join().expect("read"));
+}
+
 /// While withlock writes to a pipe that nobody reads, it gets the lock, and then a signal.
 #[test]
 fn a_signal_at_the_moment_of_the_grant_ends_the_wait() {
@@ -151,37 +213,21 @@ fn a_signal_at_the_moment_of_the_grant_ends_the_wait() {
 fn a_signal_meets_the_grant(options: &[&str]) {
     let sandbox = Sandbox::new();
     let file = sandbox.keep_the_file();
-    let (mut reads, mut full) = std::io::pipe().expect("a pipe");
-    ioctl_fionbio(&full, true).expect("set");
-    for size in [4096, 1] {
-        while full.write(&[b'.'; 4096][..size]).is_ok() {}
-    }
-    ioctl_fionbio(&full, false).expect("set");
+    let (reads, full) = full_pipe();
     let args = [options, &["n", "--", "touch", "ran"]].concat();
     let mut command = sandbox.withlock(&sandbox.url(), &args);
     let mut waiting = command.stderr(full).spawn().expect("started");
     drop(command);
     let pid = Pid::from_child(&waiting);
-    let main = format!("/proc/{0}/task/{0}/wchan", pid.as_raw_nonzero());
-    eventually("it says that it waits", || {
-        std::fs::read_to_string(&main).unwrap_or_default().contains("pipe_write")
-    });
+    eventually("it says that it waits", || is_writing(pid));
     file.execute_batch("COMMIT").expect("unlocked");
     let held = || {
         let held = "SELECT owner IS NOT NULL FROM locks WHERE name = 'n'";
         file.query_row(held, [], |row| row.get::<_, bool>(0)).unwrap_or(false)
     };
     eventually("it has the lock", held);
-    kill_process(pid, Signal::TERM).expect("there");
-    // The threads of the signals and of the driver have done what they do about it.
-    for _ in 0..5 {
-        std::thread::sleep(Duration::from_millis(50));
-        eventually("it rests", || is_at_rest(pid));
-    }
-    let reader = std::thread::spawn(move || {
-        let mut told = Vec::new();
-        reads.read_to_end(&mut told).map(|_| told)
-    });
+    ends_while_it_writes(pid);
+    let reader = drained(reads);
     assert_eq!(waiting.wait().expect("ended").code(), Some(143));
     assert!(!sandbox.path("ran").exists(), "the command ran");
     assert!(!held(), "it is released");

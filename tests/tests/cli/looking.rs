@@ -100,3 +100,15 @@ fn a_purge_removes_what_was_not_used_for_as_long_as_was_said() {
         assert_eq!(told, (String::new(), format!("withlock: removed {rows}\n")), "{purge}");
     }
 }
+
+#[test]
+fn verbose_says_which_place_is_looked_at() {
+    let sandbox = Sandbox::new();
+    let url = sandbox.url();
+    sandbox.run(&url, &["n", "--", "true"]).expect(0);
+    for args in LOOKS {
+        let ended = look(&sandbox, &format!("{url}?label=x"), args, &["-v"]).expect(0);
+        let told = format!("withlock: locks are kept at {url}\n");
+        assert!(ended.stderr.starts_with(&told), "{ended:?}");
+    }
+}

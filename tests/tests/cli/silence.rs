@@ -110,6 +110,7 @@ fn a_silent_server_delays_no_end_of_a_wait() {
                 let ended = ends_in_time(sandbox, url, &["-w", "4s"], wait);
                 let told = ended.slow.as_deref().unwrap_or_default();
                 assert!(told.starts_with("withlock: waiting for \"n\" at "), "{url}: {ended:?}");
+                assert_eq!(told.lines().count(), 1, "{url}: {ended:?}");
             });
             for args in [&["-n"][..], &["--skip"], &["-w0s"]] {
                 scope.spawn(move || {

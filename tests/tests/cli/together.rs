@@ -64,6 +64,24 @@ fn several_locks_are_held_all_or_none() {
 }
 
 #[test]
+fn the_fence_of_several_locks_is_that_of_the_name_that_sorts_first() {
+    let sandbox = Sandbox::new();
+    let url = sandbox.url();
+    let run = || {
+        let args = ["b", "--and", "c", "--and", "a", "--", "printenv", "WITHLOCK_FENCE"];
+        sandbox.run(&url, &args).expect(0).stdout
+    };
+    run();
+    let file = rusqlite::Connection::open(sandbox.path("locks.db")).expect("opened");
+    // Beyond any time of this machine's, so that the next one is greater by 1.
+    file.execute_batch(
+        "UPDATE locks SET fence = 8000000000000000 + 10 * unicode(name) WHERE name IN ('a', 'b', 'c')",
+    )
+    .expect("set");
+    assert_eq!(run(), "8000000000000971\n");
+}
+
+#[test]
 fn what_cannot_be_combined_is_an_error() {
     let sandbox = Sandbox::new();
     let url = sandbox.url();
