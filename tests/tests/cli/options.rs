@@ -144,6 +144,18 @@ fn a_signal_ends_the_keeping_and_the_exit_code_is_the_commands() {
 }
 
 #[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_withlock_that_keeps_a_lock_can_be_stopped_and_goes_on() {
+    let (sandbox, place) = (Sandbox::new(), Place::postgres_advisory());
+    let holder = keeps(&sandbox, &place);
+    holder.signal(Signal::TSTP);
+    eventually("it is stopped", || state(holder.pid()) == Some('T'));
+    holder.signal(Signal::CONT);
+    holder.signal(Signal::TERM);
+    holder.end().expect(7);
+}
+
+#[test]
 #[ignore = "needs a Consul server: tests/run starts one"]
 fn withlock_keeps_a_lock_whose_session_it_is() {
     let (sandbox, place) = (Sandbox::new(), Place::consul());
@@ -259,6 +271,17 @@ fn a_command_that_ignores_losses_runs_on_and_its_exit_code_is_passed_on() {
     assert!(!sandbox.path("told").exists(), "it got no signal");
     let told = ended.stderr.lines().filter(|line| line.starts_with("withlock: the lock \"n\""));
     assert_eq!(told.count(), 1, "{ended:?}");
+}
+
+/// The lease would end with nobody to tell of it.
+#[test]
+fn a_command_that_ignores_losses_is_ended_if_withlock_is_killed() {
+    let sandbox = Sandbox::new();
+    let holder = sandbox.hold(&sandbox.url(), &["--on-lost", "ignore", "n"], UNTIL_GO);
+    let child = sandbox.child();
+    holder.signal(Signal::KILL);
+    holder.end().expect(137);
+    eventually("it is ended", || !is_alive(child));
 }
 
 /// withlock was stopped, and the command has ended when it goes on.

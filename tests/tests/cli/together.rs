@@ -25,9 +25,11 @@ fn as_many_commands_run_as_there_are_permits() {
     let json = sandbox.run(&url, &["--list", "--json"]).expect(0).stdout;
     assert!(json.contains(r#""name":"a","permit":1"#), "{json}");
     // One more permit counts at once, and the lock of the same name is another.
-    let more = sandbox
-        .run(&url, &["-n", "--permits", "3", "a", "--", "sh", "-c", "echo $WITHLOCK_PERMIT"]);
-    assert_eq!(more.expect(0).stdout, "3\n");
+    let number = "echo $WITHLOCK_PERMIT";
+    let more = ["-n", "-v", "--permits", "3", "a", "--", "sh", "-c", number];
+    let more = sandbox.run(&url, &more).expect(0);
+    assert_eq!(more.stdout, "3\n");
+    assert!(more.stderr.contains("holding \"a\", permit 3, with fence "), "{more:?}");
     let other = sandbox.run(&url, &["-n", "a", "--", "sh", "-c", "echo \"<$WITHLOCK_PERMIT>\""]);
     assert_eq!(other.expect(0).stdout, "<>\n");
     std::fs::write(sandbox.path("over"), "").expect("written");

@@ -52,6 +52,11 @@ fn usr2_reaches_the_command_and_what_it_started() {
     reaches_everybody("USR2", Signal::USR2);
 }
 
+#[test]
+fn winch_reaches_the_command_and_what_it_started() {
+    reaches_everybody("WINCH", Signal::WINCH);
+}
+
 /// A command that has nothing to say to a signal ends of it, and that is what is told.
 #[test]
 fn a_command_that_a_signal_ends_is_reported_as_shells_do() {

@@ -44,3 +44,17 @@ fn a_command_that_is_fetched_from_the_background_reads_from_the_terminal() {
     let ended = run.end_within(PROMPT).expect(3);
     assert!(ended.stdout.ends_with("got some words\r\n"), "{ended:?}");
 }
+
+/// The command is in the terminal's group, and not in one that the guardian could kill.
+#[test]
+fn kill_on_a_terminal_takes_the_command_along() {
+    let sandbox = Sandbox::new();
+    let inner = format!("echo $$ >pid; touch up; {UNTIL_GO}");
+    let script = format!("\"$W\" n -- sh -c '{inner}' & echo $! >holder; wait; {UNTIL_GO}");
+    let _terminal = on_terminal(&sandbox, &script);
+    eventually("the command runs", || sandbox.path("up").exists());
+    let child = sandbox.child();
+    kill_process(pid(&sandbox.read("holder")), Signal::KILL).expect("there");
+    eventually("the command is ended", || !is_alive(child));
+    go(&sandbox);
+}
