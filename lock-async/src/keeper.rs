@@ -152,6 +152,23 @@ impl Keeper {
 mod tests {
     use super::*;
 
+    /// A program may wait for the losses of one long hold again and again.
+    #[test]
+    fn nothing_is_left_of_a_watch_that_has_ended() {
+        let keeper: &'static Keeper = Box::leak(Box::new(Keeper::new()));
+        let deadline = clock::now().after(LOOK * 600);
+        let cell = Arc::new(HoldState::new(deadline, Duration::ZERO));
+        let [first, second] = [0; 2].map(|_| Watch::by(keeper, &cell));
+        drop(first);
+        let left = || {
+            let watched = keeper.lock();
+            (watched.cells.len(), watched.order.len())
+        };
+        assert_eq!((left(), Arc::strong_count(&cell)), ((1, 1), 2));
+        drop(second);
+        assert_eq!((left(), Arc::strong_count(&cell)), ((0, 0), 1));
+    }
+
     /// One try of several is enough, for a busy machine delays some.
     #[test]
     fn a_deadline_is_met_that_comes_before_those_that_are_known() {

@@ -96,6 +96,18 @@ mod tests {
 
     /// A program may have one token for all its waits.
     #[test]
+    fn each_wait_is_cancelled() {
+        let (cancel, (tell, told)) = (Cancel::new(), std::sync::mpsc::channel());
+        let _waits = [1, 2, 3].map(|number| {
+            let tell = tell.clone();
+            cancel.register(move || tell.send(number).expect("heard")).expect("not cancelled")
+        });
+        cancel.clone().cancel();
+        assert_eq!(told.try_iter().collect::<Vec<_>>(), [1, 2, 3]);
+        assert!(cancel.is_cancelled() && cancel.register(|| ()).is_none());
+    }
+
+    #[test]
     fn nothing_of_a_wait_that_has_ended_is_left() {
         let (cancel, owned) = (Cancel::new(), Arc::new(()));
         let waits = owned.clone();

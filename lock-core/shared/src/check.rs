@@ -74,3 +74,22 @@ impl Check {
         lock_core::table::stored(&labeled(&self.place.process, Some(label)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lock_core::TimingError;
+
+    /// The way to the server may take a request more time than the configuration could know.
+    #[test]
+    fn a_ttl_is_checked_by_what_the_first_connect_has_shown() {
+        let check = Check::default();
+        let second = Duration::from_secs(1);
+        assert!(check.timing(second).is_ok());
+        check.clone().reached(Timing::default().with_request(2 * second).expect("good"));
+        let refused = check.timing(second);
+        let is_told = matches!(refused, Err(ClaimError::Timing(TimingError::Request { .. })));
+        assert!(is_told, "{refused:?}");
+        assert_eq!(check.timing(60 * second).map(|timing| timing.request()), Ok(2 * second));
+    }
+}

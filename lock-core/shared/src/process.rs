@@ -50,3 +50,20 @@ impl<T> PerProcess<T> {
         &known.it
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A fork of a fork has no threads of its parent's either.
+    #[test]
+    fn each_process_has_its_own() {
+        static FIRST: OnceLock<PerProcess<u32>> = OnceLock::new();
+        let of_another = |it, fork| PerProcess { process: Process(Known::Id(0)), it, fork };
+        let fork = OnceLock::from(Box::new(of_another(2, OnceLock::new())));
+        assert!(FIRST.set(of_another(1, fork)).is_ok());
+        for make in [(|| 3) as fn() -> u32, || 4] {
+            assert_eq!(PerProcess::here(&FIRST, make), &3);
+        }
+    }
+}

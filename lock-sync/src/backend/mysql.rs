@@ -219,3 +219,29 @@ impl Session for Mysql {
         result
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lock_shared::place::Place;
+    use lock_shared::plan::Plan;
+
+    /// The server answers a wait when its time is over, and the client must not be the first to give up.
+    #[test]
+    fn a_connection_to_wait_on_has_time_for_the_wait() {
+        let config = lock_shared::Config::from_url("mysql://h/d?protocol=advisory").expect("good");
+        let (place, plan) = Plan::at(config).expect("a plan");
+        let Place::Mysql(server) = place else { unreachable!("it is MySQL's") };
+        let timing = plan.timing;
+        let mut connects = Connects { server, timing, holder: None };
+        let mut limits = |waits| {
+            let session = connects.session(waits).expect("a session");
+            let Source::Server { hosts, .. } = &session.source else { unreachable!("ours") };
+            let opts = hosts.get(0).expect("a host");
+            (opts.get_read_timeout().copied(), opts.get_write_timeout().copied())
+        };
+        let request = timing.request();
+        assert_eq!(limits(false), (Some(request), Some(request)));
+        assert_eq!(limits(true), (Some(request + timing.wait()), Some(request)));
+    }
+}

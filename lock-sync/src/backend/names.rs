@@ -126,6 +126,30 @@ mod tests {
         }
     }
 
+    /// The server at the first address is frozen.
+    #[test]
+    fn an_address_that_does_not_answer_leaves_time_for_the_next() {
+        let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = server.local_addr().expect("bound").port();
+        let _frozen = TcpListener::bind(("127.0.0.4", port)).expect("the same port");
+        known("frozen.invalid", &["127.0.0.4", "127.0.0.1"]);
+        let (tell, told) = channel();
+        thread::spawn(move || server.incoming().try_for_each(|_| tell.send(())));
+        for (scheme, by) in
+            [("postgres", cfg!(feature = "postgres")), ("mysql", cfg!(feature = "mysql"))]
+        {
+            if !by {
+                continue;
+            }
+            let url =
+                format!("{scheme}://u@frozen.invalid:{port}/d?sslmode=disable&request_timeout=3s");
+            let config: Config = url.parse().expect("a good URL");
+            Locks::open(config).map(drop).expect_err(&url);
+            assert!(told.try_recv().is_ok(), "{url}");
+            while told.try_recv().is_ok() {}
+        }
+    }
+
     #[test]
     #[cfg(feature = "consul")]
     fn an_agent_that_moved_is_found_by_the_next_request() {

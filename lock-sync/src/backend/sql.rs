@@ -222,6 +222,43 @@ mod tests {
         (table, reply)
     }
 
+    /// The limits of such a connection are for the first connect.
+    struct Patient(Option<Sqlite>);
+
+    impl Session for Patient {
+        fn is_open(&self) -> bool {
+            self.0.is_some()
+        }
+
+        fn open(&mut self, budget: Duration) -> Result<(), ConnectError> {
+            self.0.as_mut().expect("there").open(budget)
+        }
+
+        fn run(&mut self, statement: &Statement, budget: Duration) -> Result<Rows, Failure> {
+            self.0.as_mut().expect("there").run(statement, budget)
+        }
+
+        fn close(&mut self) {
+            self.0 = None;
+        }
+
+        fn is_patient(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn a_connection_with_the_limits_of_the_first_connect_serves_no_request() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let session = Sqlite::open(&folder.path().join("locks.db")).expect("opened");
+        let flow = Flow::table(sqlite::codec(TableName::default(), "boot"));
+        let source = crate::backend::Provided(Some(Patient(Some(session))));
+        let (check, pins) = (Check::default(), Pins::default());
+        let mut connections = Connections::new(flow, source, Timing::default(), check, pins);
+        connections.connect().expect("fit for locks");
+        assert!(!connections.first.expect("there").is_open());
+    }
+
     #[test]
     fn all_steps_of_an_exchange_have_one_limit() {
         let pause = Duration::from_millis(100);

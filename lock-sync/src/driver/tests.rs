@@ -149,6 +149,7 @@ fn soon(so: impl Fn() -> bool) -> bool {
 fn all_are_told<const LANES: bool>(end: impl FnOnce(&Locks, &Script)) {
     let (driver, locks, script) = start::<LANES>();
     let (guard, other) = (locks.lock("a").expect("free"), locks.lock("b").expect("free"));
+    let last = locks.lock("z").expect("free");
     let (tell, told) = channel();
     guard.on_lost(move |reason| tell.send(reason).expect("heard"));
     let waiting = locks.clone();
@@ -166,6 +167,7 @@ fn all_are_told<const LANES: bool>(end: impl FnOnce(&Locks, &Script)) {
     let later = apart("an acquire", move || later.try_lock("c").map(|got| got.is_some()));
     assert_eq!(later, Err(Error::Closed));
     assert!(!guard.is_held());
+    assert_eq!(last.wait_lost(SOON), Some(LostReason::Unattended));
     let released = apart("a release", move || guard.release());
     assert_eq!(released, Err(ReleaseError::Lost(LostReason::Unattended)));
     apart("the end", move || drop((locks, driver)));

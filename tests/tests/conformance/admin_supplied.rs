@@ -5,8 +5,9 @@ use lock_tests::drivers::{Admin, Driver, pool, wait};
 use lock_tests::place::{Place, mysql_client};
 use lock_tests::proxy::{Proxy, server_of};
 use lock_tests::servers::Kind;
-use std::sync::Arc;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio_postgres::NoTls;
 
@@ -141,6 +142,67 @@ fn an_admin_over_brought_connections_does_all_that_one_does_on_postgres() {
         lock_sync::Admin::from_postgres(connect, advisory),
         Err(Error::Config(lock_sync::ConfigError::Protocol { .. }))
     ));
+}
+
+/// The one client of a pool, while somebody has it.
+struct Lent<C>(Option<C>, Arc<Mutex<Option<C>>>);
+
+impl<C> Lent<C> {
+    fn of(pool: &Arc<Mutex<Option<C>>>) -> Result<Self, &'static str> {
+        let client = pool.lock().expect("unpoisoned").take().ok_or("it is lent")?;
+        Ok(Self(Some(client), pool.clone()))
+    }
+}
+
+impl<C> Deref for Lent<C> {
+    type Target = C;
+
+    fn deref(&self) -> &C {
+        self.0.as_ref().expect("not given back")
+    }
+}
+
+impl<C> DerefMut for Lent<C> {
+    fn deref_mut(&mut self) -> &mut C {
+        self.0.as_mut().expect("not given back")
+    }
+}
+
+impl<C> Drop for Lent<C> {
+    fn drop(&mut self) {
+        *self.1.lock().expect("unpoisoned") = self.0.take();
+    }
+}
+
+/// While nothing is there, each call begins with a client of its own.
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_client_comes_back_before_the_next_is_asked_for() {
+    let place = Place::postgres();
+    place.tamper("CREATE SCHEMA {table}_nothing");
+    let url = format!("{}?options=-csearch_path%3D{}_nothing", place.url(), place.table());
+    for driver in [Driver::Blocking, Driver::Tokio] {
+        let mut admin = match driver {
+            Driver::Tokio => wait(async {
+                let (client, connection) =
+                    tokio_postgres::connect(&url, NoTls).await.expect("connected");
+                tokio::spawn(connection);
+                let pool = Arc::new(Mutex::new(Some(client)));
+                let lent = move || std::future::ready(Lent::of(&pool));
+                lock_async::Admin::from_postgres(lent, Config::new()).await.map(Admin::Tokio)
+            }),
+            _ => {
+                let client = postgres::Client::connect(&url, NoTls).expect("connected");
+                let pool = Arc::new(Mutex::new(Some(client)));
+                let lent = move || Lent::of(&pool);
+                lock_sync::Admin::from_postgres(lent, Config::new()).map(Admin::Blocking)
+            }
+        }
+        .expect("nothing is there");
+        for _ in 0..2 {
+            assert_eq!(admin.list(), Ok(Vec::new()), "{driver:?}");
+        }
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use lock_async::{Config, Error, Guard, Locks, Protocol, TableName};
 use lock_tests::drivers::wait;
 use lock_tests::place::{Place, client};
-use lock_tests::proxy::{Mode, Proxy, server_of};
+use lock_tests::proxy::{Mode, Proxy, eventually, server_of};
 use lock_tests::servers::Kind;
 use sqlx::mysql::MySqlPoolOptions;
 use sqlx::postgres::PgPoolOptions;
@@ -95,6 +95,29 @@ fn all_end(tests_before: bool) {
         assert!(next.fence() > fence);
         let serves = sqlx::query("SELECT 1").execute(&ours).await;
         assert!(serves.is_ok() || !tests_before, "the pool serves others: {serves:?}");
+    });
+}
+
+/// Whoever ended the connection may have changed more: the table is gone, too.
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn what_follows_the_end_of_a_connection_is_checked_anew() {
+    let place = Place::postgres();
+    let options = PgPoolOptions::new().max_connections(1).test_before_acquire(false);
+    let pool = wait(async { options.connect_lazy(place.url()).expect("a good URL") });
+    wait(async {
+        let locks = Locks::with_sqlx(pool.clone(), config(&place)).await.expect("connected");
+        used(&locks).await;
+        let pid = pid(&pool).await;
+        tokio::task::block_in_place(|| {
+            let mut other = client(place.url());
+            other.execute("SELECT pg_terminate_backend($1)", &[&pid]).expect("ended");
+            let lives = "SELECT FROM pg_stat_activity WHERE pid = $1";
+            assert!(eventually(|| other.query(lives, &[&pid]).expect("asked").is_empty()));
+            place.tamper("DROP TABLE {table}");
+        });
+        let guard = locks.try_lock_for("a", SOON).await.expect("it is there again").expect("free");
+        guard.release().await.expect("released");
     });
 }
 

@@ -166,3 +166,19 @@ async fn a_shutdown_nobody_waits_for_goes_on() {
     assert_eq!(ended(&fake), ["acquire", "release"]);
     assert_eq!(shut_down(&locks).await, Ok(()));
 }
+
+#[tokio::test]
+async fn a_shutdown_tells_by_when_a_lock_with_its_own_ttl_ends() {
+    let fake = Fake::default();
+    let locks = start(30, &fake);
+    fake.0.refuses.store(false, Ordering::SeqCst);
+    let mut guards = Vec::new();
+    for ttl in [90, 60] {
+        let acquire = locks.acquire(ttl.to_string()).ttl(Duration::from_secs(ttl));
+        guards.push(acquire.await.expect("taken"));
+    }
+    fake.0.refuses.store(true, Ordering::SeqCst);
+    drop(guards);
+    let within = Duration::from_secs(90);
+    assert_eq!(shut_down(&locks).await, Err(ShutdownError::Unconfirmed { locks: 2, within }));
+}

@@ -172,6 +172,7 @@ mod tests {
             ("mysql://:7/d", "mysql://env:7/d", "envpw"),
             ("mysql://u:p@h:7/d", "mysql://u@h:7/d", "p"),
             ("mysql://u@h/d", "mysql://u@h:3400/d", "envpw"),
+            ("mysql://u@h:7,i/d", "mysql://u@h:7,i:3400/d", "envpw"),
         ] {
             let server = server(url, &all).expect(url);
             assert_eq!(

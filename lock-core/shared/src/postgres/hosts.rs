@@ -242,6 +242,22 @@ mod tests {
         }
     }
 
+    /// The server goes by the last of several.
+    #[test]
+    fn our_settings_go_before_those_of_the_url() {
+        let url = "postgres://h/d?options=-c%20statement_timeout%3D0%20-c%20x.y%3D1";
+        let (base, query) = url.split_once('?').expect("both");
+        let query: Vec<_> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let tls = crate::sslmode::TlsSettings::default();
+        let server = crate::postgres::Server::read(base, &query, tls, None).expect("good");
+        let each = server.each(std::time::Duration::from_secs(7), "x");
+        let options = each.get(0).and_then(Config::get_options).expect("some");
+        let limits: Vec<_> =
+            options.split(" -c ").filter(|one| one.contains("statement_t")).collect();
+        assert_eq!(limits.last(), Some(&"statement_timeout=7000"), "{options}");
+        assert!(options.contains("x.y=1"), "{options}");
+    }
+
     #[test]
     fn only_a_server_that_takes_writes_will_do() {
         for value in ["any", "read-write", "primary"] {

@@ -195,3 +195,22 @@ fn not_connected(error: CallError, place: &str) -> Failure {
         (code, _) => connect_failed(code, &error.at(place).describe()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that hangs keeps nobody from another one.
+    #[test]
+    fn attempts_that_hang_count_at_their_place_only() {
+        let (alive, ours) = (Arc::new(()), std::process::id());
+        for process in [ours, ours, ours + 1] {
+            let at_it = Arc::downgrade(&alive);
+            let left = (process, "hangs.invalid:1".to_string(), at_it);
+            LEFT.lock().expect("unpoisoned").push(left);
+        }
+        assert_eq!((hanging("hangs.invalid:1"), hanging("other.invalid:1")), (2, 0));
+        drop(alive);
+        assert_eq!(hanging("hangs.invalid:1"), 0);
+    }
+}

@@ -155,19 +155,25 @@ fn between_requests_none_is_in_flight() {
 
 /// No request is made meanwhile, whose answer would wake the waiter.
 #[test]
-fn a_close_wakes_a_waiter() {
+fn a_close_wakes_each_waiter() {
     let (driver, locks, script) = start::<false>();
     script.busy.store(true, SeqCst);
-    let (waiting, (tell, told)) = (locks.clone(), channel());
-    std::thread::spawn(move || tell.send(waiting.lock("a").map(drop)));
-    assert!(soon(|| script.has_done("denied")));
+    let (tell, told) = channel();
+    for name in ["a", "b"] {
+        let (waiting, tell) = (locks.clone(), tell.clone());
+        std::thread::spawn(move || tell.send(waiting.lock(name).map(drop)));
+    }
+    let waits =
+        || script.done.lock().expect("unpoisoned").iter().filter(|what| **what == "denied").count();
+    assert!(soon(|| waits() > 1));
     locks.between_requests(|| {
-        assert!(soon(|| driver
-            .shared
-            .lock()
-            .is_ok_and(|state| state.callers.values().any(|c| c.asleep.is_some()))));
+        assert!(soon(|| driver.shared.lock().is_ok_and(|state| {
+            state.callers.values().filter(|caller| caller.asleep.is_some()).count() == 2
+        })));
         locks.close();
-        assert_eq!(told.recv_timeout(SOON), Ok(Err(Error::Closed)));
+        for _ in 0..2 {
+            assert_eq!(told.recv_timeout(SOON), Ok(Err(Error::Closed)));
+        }
     });
 }
 
@@ -237,4 +243,35 @@ fn a_grant_counts_for_a_little_less_than_five_sixths_of_the_ttl() {
     let ([guard], _driver, locks, _script) = held::<1>(30 * SECOND);
     let less = Duration::from_millis(1);
     assert_eq!([guard.valid_for(), locks.valid_for()], [25 * SECOND - less; 2]);
+}
+
+/// Also after one with a shorter TTL.
+#[test]
+fn a_shutdown_tells_by_when_a_lock_with_its_own_ttl_ends() {
+    let (_driver, locks, script) = start::<false>();
+    let guards =
+        [90, 60].map(|ttl| locks.acquire(ttl.to_string()).ttl(ttl * SECOND).wait().expect("free"));
+    script.refuses.store(true, SeqCst);
+    guards.into_iter().for_each(crate::Guard::release_in_background);
+    let end = apart("a shutdown", move || locks.shutdown());
+    assert_eq!(end, Err(ShutdownError::Unconfirmed { locks: 2, within: 90 * SECOND }));
+}
+
+/// The second comes while the first is not over. A request's time is long, for a stop ends after that.
+#[test]
+fn two_that_stop_requests_come_one_after_the_other() {
+    let timing = Timing::new(3_600 * SECOND).and_then(|timing| timing.with_request(60 * SECOND));
+    let (driver, locks, _script) = start_with::<false>(timing.expect("good"));
+    let (tell, told) = channel();
+    locks.between_requests(|| {
+        let (other, tell) = (locks.clone(), tell.clone());
+        std::thread::spawn(move || {
+            tell.send("begun").expect("heard");
+            other.between_requests(|| tell.send("called").expect("heard"));
+        });
+        assert_eq!(told.recv_timeout(SOON), Ok("begun"));
+        assert!(told.recv_timeout(SECOND / 5).is_err(), "it waits");
+    });
+    assert_eq!(told.recv_timeout(SOON), Ok("called"));
+    assert!(soon(|| driver.shared.lock().is_ok_and(|state| state.paused.is_none())));
 }
