@@ -110,18 +110,10 @@ mod tests {
     #[test]
     #[cfg(feature = "postgres")]
     fn an_address_that_does_not_answer_leaves_time_for_the_next() {
-        use std::io::{Read, Write};
         const REFUSES: &[u8] = b"E\0\0\0\x1cSFATAL\0C28000\0Mnot you\0\0";
-        let server = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = server.local_addr().expect("bound").port();
+        let port = lock_shared::lookup::stand_in::answering("127.0.0.1:0", REFUSES);
         let _frozen = TcpListener::bind(("127.0.0.4", port)).expect("the same port");
         known("frozen.invalid", &["127.0.0.4", "127.0.0.1"]);
-        thread::spawn(move || {
-            for mut stream in server.incoming().flatten() {
-                let _ = stream.read(&mut [0; 1024]);
-                let _ = stream.write_all(REFUSES);
-            }
-        });
         let place = format!("postgres://u@frozen.invalid:{port}/d");
         let url = format!("{place}?sslmode=disable&request_timeout=5s");
         let config: Config = url.parse().expect("a good URL");

@@ -61,35 +61,17 @@ impl AdminBackend for ConsulAdmin {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lock_shared::lookup::stand_in::asked;
     use lock_shared::place::Place;
     use lock_shared::plan::Plan;
     use lock_shared::settings::Codec;
-    use std::io::{Read, Write};
-    use std::net::TcpListener;
 
     /// Its history may have begun anew meanwhile, with smaller numbers.
     #[tokio::test]
     async fn after_an_error_the_next_watch_is_the_first() {
-        let agent = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let url = format!("consul://{}?sslmode=disable", agent.local_addr().expect("bound"));
-        let answers =
-            ["200 OK\r\nX-Consul-Index: 7", "500 No leader", "200 OK\r\nX-Consul-Index: 3"];
-        let asked = std::thread::spawn(move || {
-            answers.map(|answer| {
-                let (mut stream, _) = agent.accept().expect("a request");
-                let mut request = [0; 4096];
-                let length = stream.read(&mut request).expect("read");
-                let answer = format!(
-                    "HTTP/1.1 {answer}\r\nConnection: close\r\nContent-Length: 2\r\n\r\n[]"
-                );
-                stream.write_all(answer.as_bytes()).expect("written");
-                String::from_utf8_lossy(&request[..length])
-                    .lines()
-                    .next()
-                    .expect("a line")
-                    .to_string()
-            })
-        });
+        let (port, asked) =
+            asked(["200 OK\r\nX-Consul-Index: 7", "500 No leader", "200 OK\r\nX-Consul-Index: 3"]);
+        let url = format!("consul://127.0.0.1:{port}?sslmode=disable");
         let config = lock_shared::Config::from_url(&url).expect("good");
         let (Place::Consul(server), plan) = Plan::at(config).expect("a plan") else {
             unreachable!("it is Consul's")

@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 type Resolve = Arc<dyn Fn() -> Answer + Send + Sync>;
 
@@ -30,15 +31,43 @@ pub const NO_LOCK: &str =
 
 /// An agent at 127.0.0.2 that gives each request this answer. Returns its port.
 pub fn agent(answer: &'static str) -> u16 {
-    let server = TcpListener::bind("127.0.0.2:0").expect("a port");
-    let port = server.local_addr().expect("bound").port();
+    answering("127.0.0.2:0", answer.as_bytes())
+}
+
+/// A server at this address that gives each request this answer. Returns its port.
+pub fn answering(address: &str, answer: &'static [u8]) -> u16 {
+    let (server, port) = bound(address);
     std::thread::spawn(move || {
         for mut stream in server.incoming().flatten() {
             let _ = stream.read(&mut [0; 4096]);
-            let _ = stream.write_all(answer.as_bytes());
+            let _ = stream.write_all(answer);
         }
     });
     port
+}
+
+/// An agent at 127.0.0.1 that gives these answers: each a status, and headers. Returns its port, and the first line of each
+/// request once all have come.
+pub fn asked<const N: usize>(answers: [&'static str; N]) -> (u16, JoinHandle<[String; N]>) {
+    let (server, port) = bound("127.0.0.1:0");
+    let asked = std::thread::spawn(move || {
+        answers.map(|answer| {
+            let (mut stream, _) = server.accept().expect("a request");
+            let mut request = [0; 4096];
+            let length = stream.read(&mut request).expect("read");
+            let rest = "Connection: close\r\nContent-Length: 2\r\n\r\n[]";
+            write!(stream, "HTTP/1.1 {answer}\r\n{rest}").expect("written");
+            let request = String::from_utf8_lossy(&request[..length]);
+            request.lines().next().expect("a line").to_string()
+        })
+    });
+    (port, asked)
+}
+
+fn bound(address: &str) -> (TcpListener, u16) {
+    let server = TcpListener::bind(address).expect("a port");
+    let port = server.local_addr().expect("bound").port();
+    (server, port)
 }
 
 /// A name whose lookup gets no answer until this is dropped.

@@ -23,11 +23,7 @@ fn a_command_with_another_input_reads_from_the_terminal() {
     let sandbox = Sandbox::new();
     let inner = "touch up; read -r line </dev/tty; echo \"got $line\"; exit 3";
     let script = format!("exec \"$W\" n -- sh -c '{inner}' </dev/null");
-    let mut run = on_terminal(&sandbox, &script);
-    eventually("the command runs", || sandbox.path("up").exists());
-    run.type_in("some words\n");
-    let ended = run.end_within(PROMPT).expect(3);
-    assert!(ended.stdout.ends_with("got some words\r\n"), "{ended:?}");
+    is_read(&sandbox, &script);
 }
 
 /// As people do it: started with &, and fetched later.
@@ -38,7 +34,12 @@ fn a_command_that_is_fetched_from_the_background_reads_from_the_terminal() {
     let script = format!(
         "set -m; \"$W\" n -- sh -c '{inner}' & while [ ! -e up ]; do sleep 0.02; done; fg; exit"
     );
-    let mut run = on_terminal(&sandbox, &script);
+    is_read(&sandbox, &script);
+}
+
+/// What a person types reaches the command of this script, which says so and exits with 3.
+fn is_read(sandbox: &Sandbox, script: &str) {
+    let mut run = on_terminal(sandbox, script);
     eventually("the command runs", || sandbox.path("up").exists());
     run.type_in("some words\n");
     let ended = run.end_within(PROMPT).expect(3);
