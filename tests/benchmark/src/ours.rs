@@ -164,13 +164,36 @@ pub(crate) fn advisory_lock(
         min_uptime: Duration::ZERO,
         label: "".into(),
     };
-    let release = Request::Release {
+    [acquire, release(name)].map(|request| first(codec, session, &request))
+}
+
+/// What waits for it in the server's queue, and frees it.
+pub(crate) fn queued_lock(
+    codec: &advisory::Codec,
+    session: &advisory::Session,
+    name: &str,
+) -> [Statement; 2] {
+    let wait = Request::Wait {
+        session: SessionName::default(),
+        claim: claim(name),
+        behind: None,
+        since: 0,
+        up_to: Duration::from_secs(30),
+        min_uptime: Duration::ZERO,
+    };
+    [wait, release(name)].map(|request| first(codec, session, &request))
+}
+
+fn release(name: &str) -> Request {
+    Request::Release {
         session: SessionName::default(),
         claims: vec![claim(name)],
         passed_over: None,
-    };
-    [acquire, release]
-        .map(|request| codec.encode(&request, session).poll_statement().expect("a statement"))
+    }
+}
+
+fn first(codec: &advisory::Codec, session: &advisory::Session, request: &Request) -> Statement {
+    codec.encode(request, session).poll_statement().expect("a statement")
 }
 
 pub(crate) fn any(value: &Value) -> &(dyn ToSql + Sync) {

@@ -3,8 +3,7 @@
 use super::Setting;
 use super::etcd::Etcd;
 use super::peer::Peer;
-use crate::ours::{advisory_lock, any, rows};
-
+use crate::ours::{advisory_lock, any, queued_lock, rows};
 use lock_core::TableName;
 use lock_core::sql::{Statement, Value, advisory, postgres as table};
 use lock_tests::advisory::{LONG, open};
@@ -54,8 +53,9 @@ impl Locker {
     pub(crate) fn connect(peer: Peer, setting: &Setting, names: &[String]) -> Self {
         let ours = |url: &str| setting.runtime.block_on(lock_async::Locks::connect(url));
         match peer {
-            Peer::RawAdvisory => Self::Raw(Arc::new(Raw::connect(setting, names, false))),
-            Peer::RawTable => Self::Raw(Arc::new(Raw::connect(setting, names, true))),
+            Peer::RawAdvisory | Peer::QueuedRaw | Peer::RawTable => {
+                Self::Raw(Arc::new(Raw::connect(peer, setting, names)))
+            }
             Peer::Advisory => Self::Ours(ours(&setting.queue()).expect("connected")),
             Peer::Table => Self::Ours(ours(&setting.rows()).expect("connected")),
             Peer::Sqlx | Peer::PingingSqlx => {
@@ -72,8 +72,12 @@ impl Locker {
                 Self::Rslock(manager)
             }
             Peer::Etcd => Self::Etcd(setting.runtime.block_on(Etcd::connect(&setting.etcd))),
-            Peer::BlockingRawAdvisory => Self::blocking(setting, names, false),
-            Peer::BlockingRawTable => Self::blocking(setting, names, true),
+            Peer::BlockingRawAdvisory | Peer::BlockingRawTable => {
+                let mut client = client(&with_settings(&setting.postgres));
+                let (texts, params) = pairs(peer, &mut client, names);
+                let statements = texts.map(|text| client.prepare(&text).expect("prepared"));
+                Self::Postgres(Arc::new(Mutex::new(Blocking { client, statements, params })))
+            }
             Peer::BlockingAdvisory => {
                 Self::Sync(lock_sync::Locks::connect(&setting.queue()).expect("connected"))
             }
@@ -81,13 +85,6 @@ impl Locker {
                 Self::Sync(lock_sync::Locks::connect(&setting.rows()).expect("connected"))
             }
         }
-    }
-
-    fn blocking(setting: &Setting, names: &[String], is_row: bool) -> Self {
-        let mut client = client(&with_settings(&setting.postgres));
-        let (texts, params) = pairs(&mut client, names, is_row);
-        let statements = texts.map(|text| client.prepare(&text).expect("prepared"));
-        Self::Postgres(Arc::new(Mutex::new(Blocking { client, statements, params })))
     }
 
     /// Whether it blocks the thread that it runs on.
@@ -145,14 +142,14 @@ impl Locker {
 }
 
 impl Raw {
-    fn connect(setting: &Setting, names: &[String], is_row: bool) -> Self {
+    fn connect(peer: Peer, setting: &Setting, names: &[String]) -> Self {
         let runtime = &setting.runtime;
         let url = with_settings(&setting.postgres);
         let connecting = tokio_postgres::connect(&url, tokio_postgres::NoTls);
         let (client, connection) = runtime.block_on(connecting).expect("connected");
         runtime.spawn(connection);
         let mut line = (runtime.handle().clone(), client);
-        let ([acquire, release], params) = pairs(&mut line, names, is_row);
+        let ([acquire, release], params) = pairs(peer, &mut line, names);
         let (_, client) = line;
         let prepared = [client.prepare(&acquire), client.prepare(&release)];
         let statements = prepared.map(|text| runtime.block_on(text).expect("prepared"));
@@ -168,17 +165,18 @@ impl Raw {
 
 /// The texts of what acquires and frees a lock, and the parameters for each name.
 fn pairs(
+    peer: Peer,
     client: &mut dyn lock_tests::raw::Raw,
     names: &[String],
-    is_row: bool,
 ) -> ([String; 2], BTreeMap<String, [Vec<Value>; 2]>) {
-    let pairs: Vec<[Statement; 2]> = if is_row {
+    let pairs: Vec<[Statement; 2]> = if matches!(peer, Peer::RawTable | Peer::BlockingRawTable) {
         let codec = table::codec(TableName::new("bench_raw").expect("a good name"));
         names.iter().map(|name| rows(client, &codec, name)).collect()
     } else {
         let codec = advisory::postgres::codec(advisory::Key::default());
         let session = open(client, &codec, LONG, None).expect("fit for locks");
-        names.iter().map(|name| advisory_lock(&codec, &session, name)).collect()
+        let pair = if peer == Peer::QueuedRaw { queued_lock } else { advisory_lock };
+        names.iter().map(|name| pair(&codec, &session, name)).collect()
     };
     let texts = pairs[0].each_ref().map(|statement| statement.text.to_string());
     let params = pairs.into_iter().map(|pair| pair.map(|statement| statement.params));

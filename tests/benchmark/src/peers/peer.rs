@@ -7,6 +7,8 @@ use std::fmt;
 pub(crate) enum Peer {
     /// `tokio-postgres` with our two statements for advisory locks.
     RawAdvisory,
+    /// The same with our statement that waits in the server's queue.
+    QueuedRaw,
     Advisory,
     /// `postgres` with our two statements for advisory locks.
     BlockingRawAdvisory,
@@ -27,8 +29,9 @@ pub(crate) enum Peer {
 }
 
 /// All, in the order of the tables' rows.
-pub(crate) const PEERS: [Peer; 13] = [
+pub(crate) const PEERS: [Peer; 14] = [
     Peer::RawAdvisory,
+    Peer::QueuedRaw,
     Peer::Advisory,
     Peer::BlockingRawAdvisory,
     Peer::BlockingAdvisory,
@@ -61,15 +64,15 @@ impl Peer {
         matches!(self, BlockingAdvisory | BlockingRawAdvisory | BlockingRawTable | BlockingTable)
     }
 
-    /// Whether it is measured at all without contenders: both settings of rslock are the same then.
+    /// Whether it is measured at all without contenders: both settings of rslock are the same then, and nothing waits.
     pub(crate) fn makes_pairs(self) -> bool {
-        self != Self::EagerRslock
+        !matches!(self, Self::EagerRslock | Self::QueuedRaw)
     }
 
     /// Whether it waits for a lock in a task, and not as another does.
     pub(crate) fn contends(self) -> bool {
-        use Peer::{Advisory, EagerRslock, Etcd, Rslock, Sqlx, Table};
-        matches!(self, Advisory | Table | Sqlx | Rslock | EagerRslock | Etcd)
+        use Peer::{Advisory, EagerRslock, Etcd, QueuedRaw, Rslock, Sqlx, Table};
+        matches!(self, QueuedRaw | Advisory | Table | Sqlx | Rslock | EagerRslock | Etcd)
     }
 
     /// Whether it locks many names in tasks.
@@ -82,7 +85,7 @@ impl Peer {
     /// a loss.
     pub(crate) fn promises(self) -> [&'static str; 3] {
         match self {
-            Self::RawAdvisory | Self::BlockingRawAdvisory => ["no", "yes", "no"],
+            Self::RawAdvisory | Self::QueuedRaw | Self::BlockingRawAdvisory => ["no", "yes", "no"],
             Self::Advisory | Self::BlockingAdvisory => ["no", "yes", "yes"],
             Self::Sqlx | Self::PingingSqlx => ["no", "no", "no"],
             Self::Rslock | Self::EagerRslock => ["no", "no", "no"],
@@ -97,6 +100,7 @@ impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::RawAdvisory => "tokio-postgres, our statements for advisory locks",
+            Self::QueuedRaw => "tokio-postgres, our statement that waits",
             Self::Advisory => "**lock-async, PostgreSQL advisory**",
             Self::BlockingRawAdvisory => "postgres, our statements for advisory locks",
             Self::BlockingAdvisory => "**lock-sync, PostgreSQL advisory**",
