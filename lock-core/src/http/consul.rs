@@ -27,6 +27,7 @@ mod answer;
 mod line;
 mod scope;
 mod setup;
+mod watch;
 
 use super::key::KeyTemplate;
 use super::text;
@@ -45,6 +46,7 @@ use line::{Line, contended, crowded, in_line};
 
 pub use scope::Scope;
 pub use setup::{Setup, Step};
+pub use watch::Watch;
 
 /// The request header that carries the ACL token. A token belongs nowhere else: not into the query,
 /// which is logged.

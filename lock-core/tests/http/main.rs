@@ -5,6 +5,7 @@ mod hostile;
 mod keys;
 mod limits;
 mod replies;
+mod watch;
 
 use lock_core::http::consul::Codec;
 use lock_core::http::{self, Response};

@@ -91,8 +91,9 @@ pub(super) fn table<S: Source>(plan: Plan, mut source: S) -> Result<Admin, Error
 #[cfg(feature = "consul")]
 fn consul(plan: Plan, server: &lock_shared::consul::Server) -> Result<Admin, Error> {
     use crate::backend::consul::{ConsulAdmin, Requests};
+    use lock_core::http::consul::Watch;
     let (token, budget) = (plan.token(), plan.timing.connect());
     let Codec::Session(codec) = plan.codec else { return Err(unsupported()) };
     let requests = Requests::new(codec, server, token)?;
-    Ok(Admin::with(Box::new(ConsulAdmin { requests, budget, index: 0 })))
+    Ok(Admin::with(Box::new(ConsulAdmin { requests, budget, watch: Watch::default() })))
 }

@@ -4,6 +4,7 @@ use super::{Answer, Requests};
 use crate::admin::{AdminBackend, Executing, Waiting};
 use lock_core::admin::AdminRequest;
 use lock_core::config::Error;
+use lock_core::http::consul::Watch;
 use lock_core::http::{Request, Response};
 use lock_core::{Failure, LockName};
 use std::time::Duration;
@@ -12,8 +13,7 @@ use std::time::Duration;
 pub(crate) struct ConsulAdmin {
     pub(crate) requests: Requests,
     pub(crate) budget: Duration,
-    /// Where in Consul's history a wait has ended. Zero before the first.
-    pub(crate) index: u64,
+    pub(crate) watch: Watch,
 }
 
 impl Answer {
@@ -45,15 +45,13 @@ impl AdminBackend for ConsulAdmin {
     fn wait<'a>(&'a mut self, name: &'a LockName, up_to: Duration) -> Waiting<'a> {
         Box::pin(async move {
             let until = tokio::time::Instant::now() + up_to;
-            let codec = self.requests.to.codec.clone();
-            let heard = self.send(&codec.encode_watch(name, self.index, up_to)).await;
-            let index = heard.and_then(|answer| codec.watched(&answer.response()));
-            let last = std::mem::replace(&mut self.index, index.unwrap_or(0));
-            if self.index != last && self.index > 0 {
-                return true;
+            let request = self.watch.request(&self.requests.to.codec, name, up_to);
+            let heard = self.send(&request).await.ok();
+            let changed = self.watch.handle_answer(heard.as_ref().map(Answer::response).as_ref());
+            if !changed {
+                tokio::time::sleep_until(until).await;
             }
-            tokio::time::sleep_until(until).await;
-            false
+            changed
         })
     }
 }
@@ -78,7 +76,8 @@ mod tests {
         };
         let Codec::Session(codec) = plan.codec else { unreachable!("it is Consul's") };
         let requests = Requests::new(codec, server, None).await.expect("good");
-        let mut admin = ConsulAdmin { requests, budget: Duration::from_secs(60), index: 0 };
+        let mut admin =
+            ConsulAdmin { requests, budget: Duration::from_secs(60), watch: Watch::default() };
         let name = LockName::new("a").expect("good");
         for told in [true, false, true] {
             assert_eq!(admin.wait(&name, Duration::from_millis(1)).await, told);

@@ -5,13 +5,12 @@
 //! alone were deleted, the holder would go on believing that it has the lock.) Every later grant has a
 //! greater index, as that is one of the whole of Consul's history.
 
-use super::answer::{Entry, fence, index, is_id, read, surprise};
-use super::{Codec, blocking, put};
+use super::answer::{Entry, fence, is_id, read};
+use super::{Codec, put};
 use crate::admin::{AdminRequest, AdminResponse, Hold, LockState};
 use crate::error::Failure;
 use crate::fence::Fence;
 use crate::http::{MAX_BODY, Method, Request, Response, text};
-use crate::name::LockName;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -38,26 +37,6 @@ impl Codec {
             AdminRequest::Purge { .. } => {
                 Err(Failure::refused("Consul has no rows to purge".to_string()))
             }
-        }
-    }
-
-    /// The request that is answered when the key of the lock `name` has changed since `since`, or after `up_to`. At zero it
-    /// is answered at once. Its answer is for [`watched`](Self::watched).
-    pub fn encode_watch(&self, name: &LockName, since: u64, up_to: Duration) -> Request {
-        let key = text::path(&self.keys.key(name));
-        let path_and_query = format!("/v1/kv/{key}?consistent");
-        self.scope.apply(blocking(path_and_query, since, up_to))
-    }
-
-    /// Where in Consul's history the watched key was looked at: the next `since`. Another than the last means that the key
-    /// may have changed.
-    ///
-    /// # Errors
-    /// The request's fate, if this is no answer to it.
-    pub fn watched(&self, response: &Response<'_>) -> Result<u64, Failure> {
-        match response.status {
-            200 | 404 => index(response).ok_or_else(surprise),
-            _ => Err(self.failed(true, response)),
         }
     }
 

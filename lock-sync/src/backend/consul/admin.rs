@@ -6,6 +6,7 @@ use crate::clock;
 use lock_core::LockName;
 use lock_core::admin::{AdminRequest, AdminResponse};
 use lock_core::config::Error;
+use lock_core::http::consul::Watch;
 use lock_core::http::{Request, Response};
 use std::time::Duration;
 
@@ -13,8 +14,7 @@ use std::time::Duration;
 pub(crate) struct ConsulAdmin {
     pub(crate) requests: Requests,
     pub(crate) budget: Duration,
-    /// Where in Consul's history a wait has ended. Zero before the first.
-    pub(crate) index: u64,
+    pub(crate) watch: Watch,
 }
 
 impl Answer {
@@ -39,16 +39,13 @@ impl AdminBackend for ConsulAdmin {
 
     fn wait(&mut self, name: &LockName, up_to: Duration) -> bool {
         let until = clock::now().after(up_to);
-        let request = self.requests.codec.encode_watch(name, self.index, up_to);
-        let heard = self.requests.send(&request, request.waits + self.budget);
-        let heard = heard.map_err(|error| error.failure(request.method));
-        let index = heard.and_then(|answer| self.requests.codec.watched(&answer.response()));
-        let last = std::mem::replace(&mut self.index, index.unwrap_or(0));
-        if self.index != last && self.index > 0 {
-            return true;
+        let request = self.watch.request(&self.requests.codec, name, up_to);
+        let heard = self.requests.send(&request, request.waits + self.budget).ok();
+        let changed = self.watch.handle_answer(heard.as_ref().map(Answer::response).as_ref());
+        if !changed {
+            std::thread::sleep(until.since(clock::now()));
         }
-        std::thread::sleep(until.since(clock::now()));
-        false
+        changed
     }
 }
 
@@ -72,7 +69,8 @@ mod tests {
         };
         let Codec::Session(codec) = plan.codec else { unreachable!("it is Consul's") };
         let requests = Requests::new(codec, &server, None).expect("good");
-        let mut admin = ConsulAdmin { requests, budget: Duration::from_secs(60), index: 0 };
+        let mut admin =
+            ConsulAdmin { requests, budget: Duration::from_secs(60), watch: Watch::default() };
         let name = LockName::new("a").expect("good");
         let told = [(); 3].map(|()| admin.wait(&name, Duration::from_millis(1)));
         assert_eq!(told, [true, false, true]);

@@ -1,0 +1,52 @@
+//! Watching a lock's key.
+
+use super::name;
+use lock_core::http::Response;
+use lock_core::http::consul::{Codec, Watch};
+use std::time::Duration;
+
+/// The query of the next request.
+fn query(watch: &Watch) -> String {
+    let request = watch.request(&Codec::default(), &name("a"), Duration::from_secs(17));
+    assert_eq!(request.waits.is_zero(), *watch == Watch::default(), "{request:?}");
+    let query = request.path_and_query.strip_prefix("/v1/kv/locks/a/lock?");
+    query.expect("the lock's key").to_string()
+}
+
+fn changed(watch: &mut Watch, status: u16, index: &str) -> bool {
+    watch.handle_answer(Some(&Response { status, index: Some(index), body: b"[]" }))
+}
+
+#[test]
+fn a_watch_goes_on_where_the_last_answer_ended() {
+    let mut watch = Watch::default();
+    let first = query(&watch);
+    assert!(!first.contains("index=7"), "{first}");
+    assert!(changed(&mut watch, 404, "7"), "what there is, is news at first");
+    let second = query(&watch);
+    assert!(second.contains("index=7"), "{second}");
+    assert!(!changed(&mut watch, 200, "7"), "nothing happened in time");
+    assert_eq!(query(&watch), second);
+    assert!(changed(&mut watch, 200, "9"));
+    assert!(query(&watch).contains("index=9"));
+}
+
+/// Its history may have begun anew, with smaller numbers.
+#[test]
+fn after_what_is_no_answer_a_watch_begins_anew() {
+    let first = query(&Watch::default());
+    let failures: [fn(&mut Watch) -> bool; 5] = [
+        |watch| watch.handle_answer(None),
+        |watch| changed(watch, 500, "9"),
+        |watch| changed(watch, 200, "0"),
+        |watch| changed(watch, 200, "none"),
+        |watch| watch.handle_answer(Some(&Response { status: 200, index: None, body: b"[]" })),
+    ];
+    for (n, fail) in failures.into_iter().enumerate() {
+        let mut watch = Watch::default();
+        assert!(changed(&mut watch, 200, "7"));
+        assert!(!fail(&mut watch), "failure {n}");
+        assert_eq!(query(&watch), first, "failure {n}");
+        assert!(changed(&mut watch, 200, "3"), "failure {n}: the first answer is news again");
+    }
+}
