@@ -188,9 +188,9 @@ impl Locks {
         self.driver.valid_for()
     }
 
-    /// Calls `call` at a moment when no request is under way, or when one has taken all its time. For
-    /// a process that stops itself: stopped in the middle of a request, it would keep an SQLite
-    /// file locked for everybody else.
+    /// Calls `call` at a moment when no request is under way, or when one has taken all its time; the first connect
+    /// has a second for that. For a process that stops itself: stopped in the middle of a request, it would keep an
+    /// SQLite file locked for everybody else.
     ///
     /// Meanwhile no other thread begins a request: none takes or frees one of these locks, and none is
     /// renewed. Whether locks are held can be asked as ever.

@@ -116,6 +116,11 @@ impl ConnectionPool {
         self.are_many
     }
 
+    /// True if the first connect is under way.
+    pub(super) fn is_connecting(&self) -> bool {
+        self.backends.is_none()
+    }
+
     /// True if a request is in flight that does not wait at the server.
     pub(super) fn is_asking(&self) -> bool {
         self.asking > 0

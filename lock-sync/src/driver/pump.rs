@@ -273,13 +273,21 @@ impl Shared {
 
     /// Lets only this thread begin requests until the result is dropped. Returns when no request is in
     /// flight, or after a request's time limit.
+    ///
+    /// The first connect writes to a file only for a moment, and may wait for one for long: it gets a second.
     pub(super) fn pause(&self) -> Pause<'_> {
+        const CONNECT: Duration = Duration::from_secs(1);
         let (began, by) = (clock::now(), current().id());
         while let Ok(mut state) = self.lock() {
-            let until = began.after(state.engine.timing().request());
             let ours = *state.paused.get_or_insert(by) == by;
-            // A request that hangs has had its time by then.
-            if (ours && !state.pool.is_asking()) || until <= clock::now() {
+            let request = state.engine.timing().request();
+            let time = match (ours && !state.pool.is_asking(), state.pool.is_connecting()) {
+                (true, false) => break,
+                (true, true) => CONNECT.min(request),
+                // A request that hangs has had its time by then.
+                (false, _) => request,
+            };
+            if began.after(time) <= clock::now() {
                 break;
             }
             drop(state);

@@ -6,6 +6,7 @@ use crate::driver::pool::ConnectionPool;
 use crate::driver::pump::Locked;
 use crate::guard::HoldState;
 use lock_core::{ConnectionId, LockName};
+use std::sync::OnceLock;
 use std::sync::mpsc::RecvTimeoutError;
 
 const LATE: Duration = Duration::from_millis(250);
@@ -151,6 +152,48 @@ fn between_requests_none_is_in_flight() {
     locks.between_requests(|| in_flight = Some(script.in_flight.load(SeqCst)));
     assert_eq!(in_flight, Some(0));
     assert_eq!(apart("a caller", move || asks.join().expect("no panic")), Ok(()));
+}
+
+/// Connects only once somebody lets no request begin.
+struct Connecting {
+    driver: Arc<OnceLock<Arc<Driver>>>,
+    under_way: Arc<AtomicBool>,
+}
+
+impl Backends for Connecting {
+    fn are_many(&self) -> bool {
+        false
+    }
+
+    fn connect(&mut self) -> Result<Reached, ConnectError> {
+        self.under_way.store(true, SeqCst);
+        let driver = self.driver.wait();
+        assert!(soon(|| driver.shared.lock().is_ok_and(|state| state.paused.is_some())));
+        self.under_way.store(false, SeqCst);
+        Err(Failure::refused("no".to_string()).into())
+    }
+
+    fn backend(&mut self, _waits: bool) -> Option<Box<dyn Backend>> {
+        None
+    }
+}
+
+/// It writes to a file, too.
+#[test]
+fn between_requests_no_first_connect_is_under_way() {
+    let timing = Timing::new(30 * SECOND).expect("good");
+    let engine = Engine::unconnected(table::capabilities("me", false), Config::new(timing, 1));
+    let (driver, under_way) = (Arc::default(), Arc::default());
+    let connecting = Connecting { driver: Arc::clone(&driver), under_way: Arc::clone(&under_way) };
+    let started = Driver::start(engine, Box::new(connecting), timing.ttl()).expect("threads");
+    let started = driver.get_or_init(|| Arc::new(started)).clone();
+    let locks = Locks::with(started, Check::default());
+    let asking = locks.clone();
+    std::thread::spawn(move || asking.lock("a").map(drop));
+    assert!(soon(|| under_way.load(SeqCst)));
+    let mut seen = None;
+    locks.between_requests(|| seen = Some(under_way.load(SeqCst)));
+    assert_eq!(seen, Some(false));
 }
 
 /// No request is made meanwhile, whose answer would wake the waiter.
