@@ -307,6 +307,46 @@ fn a_refused_statement_leaves_its_connection_to_postgres_to_others() {
     });
 }
 
+/// It may belong to a server that was the primary until now. The pool connects to the one that is.
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_connection_that_only_reads_does_not_come_back() {
+    let place = Place::postgres();
+    let pool = postgres(&place, 1);
+    wait(async {
+        let locks = Locks::with_sqlx(pool.clone(), config(&place)).await.expect("connected");
+        used(&locks).await;
+        pool.execute("SET default_transaction_read_only = on").await.expect("set");
+        let guard = locks.try_lock_for("a", SOON).await.expect("over another").expect("free");
+        guard.release().await.expect("released");
+    });
+}
+
+/// It would take effect when nobody waits for it any more.
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_statement_that_is_given_up_ends_at_the_server() {
+    let place = Place::postgres();
+    let pool = postgres(&place, 1);
+    wait(async {
+        let short = config(&place).request_timeout(Duration::from_millis(500));
+        let locks = Locks::with_sqlx(pool, short).await.expect("connected");
+        let guard = locks.lock("a").await.expect("taken");
+        let mut other = postgres(&place, 1).begin().await.expect("begun");
+        other.execute(&*format!("LOCK TABLE {}", place.table())).await.expect("locked");
+        guard.release().await.expect_err("nobody answers");
+        tokio::task::block_in_place(|| {
+            let waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%' || $1 || '%'";
+            let mut observer = client(place.url());
+            assert!(eventually(|| observer
+                .query(waits, &[&place.table()])
+                .expect("asked")
+                .is_empty()));
+        });
+        other.rollback().await.expect("ended");
+    });
+}
+
 fn a_refused_statement_leaves_its_connection_to_others(kind: Kind) {
     let place = kind.place();
     let pool = mysql(&place, 1);
