@@ -139,14 +139,44 @@ fn a_dead_host_takes_no_time(at: At) {
 #[test]
 fn a_connect_takes_no_longer_than_the_url_allows() {
     let silent = Silent::swallowing();
-    let url = format!("postgres://u@{}/d?connect_timeout=1&sslmode=disable", silent.host());
-    let url = format!("{url}&ttl=10m&request_timeout=1m");
-    for driver in [Driver::Blocking, Driver::Tokio] {
-        let began = Instant::now();
-        let error = lock_tests::drivers::connect(driver, &url).err();
-        assert!(matches!(error, Some(Error::Unavailable(_))), "{driver:?}: {error:?}");
-        assert!(began.elapsed() < LIMIT * 15, "{driver:?}: {:?}", began.elapsed());
+    let url = format!("postgres://u@{}/d?sslmode=disable&ttl=10m", silent.host());
+    // Nor does it take longer than a request may, whatever the URL allows.
+    for limits in ["connect_timeout=1&request_timeout=1m", "connect_timeout=60&request_timeout=1s"]
+    {
+        for driver in [Driver::Blocking, Driver::Tokio] {
+            let began = Instant::now();
+            let error = lock_tests::drivers::connect(driver, &format!("{url}&{limits}")).err();
+            assert!(matches!(error, Some(Error::Unavailable(_))), "{driver:?}: {error:?}");
+            assert!(began.elapsed() < LIMIT * 15, "{driver:?}: {:?}", began.elapsed());
+        }
     }
+}
+
+/// After a fail-over, no connect asks the dead primary first.
+fn the_host_that_was_connected_to_comes_first(At(place, driver): At) {
+    let direct = place();
+    let server = server_of(direct.url());
+    let [dead, alive] = [0; 2].map(|_| Proxy::start(&server));
+    dead.cut(true);
+    let hosts = [&dead, &alive].map(|proxy| server_of(&proxy.url(direct.url()))).join(",");
+    let url = direct.url().replace(&server, &hosts);
+    let place = Driven::new(driver, direct.through(&url));
+    let locks = place.try_labelled(TTL, "").expect("by the second host");
+    locks.lock("a").expect("taken").release().expect("released");
+    let before = (dead.connections(), alive.connections());
+    assert!(before.0 > 0, "the first was asked");
+    alive.cut(false);
+    assert!(locks.lock("a").expect("taken").is_held());
+    assert!(alive.connections() > before.1, "it was connected to again");
+    assert_eq!(dead.connections(), before.0);
+}
+
+mod remembered {
+    use super::*;
+    hosts! { postgres, postgres, "needs a PostgreSQL server: tests/run starts one":
+    the_host_that_was_connected_to_comes_first }
+    hosts! { mysql, mysql, "needs a MySQL server: tests/run starts one":
+    the_host_that_was_connected_to_comes_first }
 }
 
 /// A question of a client's about what its server takes, and one to which the answer is that it takes no writes.
