@@ -27,7 +27,13 @@ macro_rules! hostile {
     };
 }
 
+mod tokens;
+
+use tokens::{a_look_has_the_token, each_connect_has_the_token};
+
 hostile! {
+    each_connect_has_the_token
+    a_look_has_the_token
     the_fake_is_good_enough_to_be_taken_for_a_consul
     answers_that_make_no_sense_are_errors_and_no_grants
     a_redirect_is_not_followed
