@@ -2,8 +2,8 @@
 //! one that was named is an error.
 
 use lock_core::sql::Refusal;
-use lock_sync::{Admin, Config, Error, Fence, Locks, TableName};
-use lock_tests::drivers::wait;
+use lock_sync::{Admin, Config, ConfigError, Error, Fence, Locks, TableName};
+use lock_tests::drivers::{Admin as EitherAdmin, Driver, wait};
 use lock_tests::place::{Place, client, mysql_client};
 use mysql::prelude::Queryable;
 use std::time::Duration;
@@ -78,6 +78,38 @@ fn a_missing_table_is_not_created_on_postgres() {
     client(place.url()).batch_execute(&format!("CREATE SCHEMA {schema}")).expect("made");
     default_table(&format!("{}?options=-c%20search_path%3D{schema}", place.url()));
     place.tamper("DROP SCHEMA {table} CASCADE");
+}
+
+/// Also if it was there when the look began.
+#[test]
+fn a_file_that_was_deleted_is_not_created_by_a_look() {
+    for driver in [Driver::Blocking, Driver::Tokio] {
+        let place = Place::sqlite();
+        let path = place.url().strip_prefix("sqlite:").expect("a file");
+        drop(Locks::connect(place.url()).expect("connected").lock("n").expect("got"));
+        let mut admin = EitherAdmin::connect(driver, place.url(), DAY);
+        assert_eq!(admin.list().expect("listed"), []);
+        for end in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{path}{end}"));
+        }
+        for _ in 0..3 {
+            admin.list().expect_err("there is no file");
+            assert!(!std::path::Path::new(path).exists(), "{driver:?}");
+        }
+    }
+}
+
+/// What is wrong with a file of this machine's is not a server's fault.
+#[test]
+fn a_certificate_that_cannot_be_read_is_told_before_anybody_is_asked() {
+    for scheme in ["postgres", "mysql", "mariadb", "consul"] {
+        let tls = "sslmode=verify-full&sslrootcert=/nonexistent.pem";
+        let config: Config = format!("{scheme}://127.0.0.1:1/d?{tls}").parse().expect("good");
+        let tokio = wait(lock_async::Admin::open(config.clone())).map(drop);
+        let told = Admin::open(config).map(drop);
+        assert!(matches!(told, Err(Error::Config(ConfigError::Tls(_)))), "{scheme}: {told:?}");
+        assert_eq!(tokio, told);
+    }
 }
 
 fn on_mysql(place: &Place) {
