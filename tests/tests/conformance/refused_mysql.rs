@@ -358,6 +358,22 @@ fn a_file_is_given_to_nobody() {
     }
 }
 
+/// It stays so until somebody changes the user there.
+#[test]
+fn a_login_method_that_nobody_knows_is_refused() {
+    let url = impostor(move |stream| {
+        greet(stream)?;
+        read_packet(stream)?;
+        packet(stream, 2, b"\xfesome_other_method\0seed\0")?;
+        stream.read_to_end(&mut Vec::new()).map(drop)
+    });
+    let (blocking, tokio) = errors(&url);
+    for error in [blocking, tokio] {
+        let told = matches!(&error, Error::Refused(why) if why.contains("login method"));
+        assert!(told, "{error:?}");
+    }
+}
+
 #[test]
 fn whatever_a_server_says_is_an_error_and_no_panic() {
     // Handshakes and answers that go wrong in many ways; the random ones are the same every time.

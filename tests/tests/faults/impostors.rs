@@ -85,3 +85,15 @@ fn a_server_without_tls_is_told_no_user_and_no_password() {
         }
     }
 }
+
+/// It stays so until somebody gives it.
+#[test]
+fn a_password_that_is_missing_is_no_outage() {
+    let (place, _told) = impostor(b"R\0\0\0\x08\0\0\0\x03".to_vec(), b"");
+    for driver in [Driver::Blocking, Driver::Tokio] {
+        let refused = connect(driver, &format!("postgres://u@{place}/d?sslmode=disable")).map(drop);
+        let told =
+            matches!(&refused, Err(Error::Refused(why)) if why.contains("asks for a password"));
+        assert!(told, "{driver:?}: {refused:?}");
+    }
+}
