@@ -124,6 +124,7 @@ fn what_is_no_plain_file_is_refused_with_the_reason() {
         symlink("nothing", folder.path("dangling")).expect("made");
         refused(folder.locks(driver, "folder"), "folder: name a file in it");
         refused(folder.locks(driver, "dangling"), "a symbolic link to nothing");
+        assert_eq!(folder.names().len(), 2, "nothing is left behind: {:?}", folder.names());
         refused(at(driver, Path::new("/dev/null")), "a device");
         refused(at(driver, Path::new("/proc/self/fd")), "it is ");
     }
@@ -156,6 +157,9 @@ fn a_connection_whose_locks_nobody_else_sees_is_refused() {
         let file = folder.path("a.db").display().to_string();
         Connection::open(&file).expect("opened").execute_batch("VACUUM").expect("made");
         let open = |name: String| Connection::open_with_flags(name, uri).expect("opened");
+        hard_link(&file, folder.path("b.db")).expect("linked");
+        refused(hand_over(driver, Connection::open(&file).expect("opened")), "another name");
+        remove_file(folder.path("b.db")).expect("removed");
         refused(hand_over(driver, Connection::open_in_memory().expect("opened")), "in memory");
         refused(hand_over(driver, Connection::open("").expect("opened")), "in memory");
         refused(hand_over(driver, open("file:/x?vfs=memdb".into())), "");
