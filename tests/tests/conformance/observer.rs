@@ -6,6 +6,7 @@ use lock_sync::{Error, Leader};
 use lock_tests::drivers::{Admin, Driven, Driver, Observer};
 use lock_tests::place::{Keeps, Place};
 use lock_tests::proxy::{Mode, Proxy, server_of};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -112,6 +113,36 @@ fn a_hand_over_is_told_by_the_server(place: Place, driver: Driver) {
     }
 }
 
+/// A request has a second, and the change comes later than that.
+fn what_is_waited_for_may_take_longer_than_a_request(place: Place, driver: Driver) {
+    let place = Driven::new(driver, place);
+    let hour = SECOND * 3_600;
+    let guard = place.locks(hour).lock("leader").expect("free");
+    let url = place.whole_url();
+    let mark = if url.contains('?') { '&' } else { '?' };
+    let admin = Admin::connect(driver, &format!("{url}{mark}request_timeout=1s"), SECOND * 30);
+    let mut observer = admin.observe("leader", hour);
+    assert_eq!(change(&mut observer).expect("somebody").term, guard.fence());
+    let (waits, waiting) = channel();
+    std::thread::scope(|scope| {
+        let standby = scope.spawn(|| {
+            let locks = place.locks(hour);
+            let standby = locks.acquire("leader").on_waiting(|_| {
+                let _ = waits.send(());
+            });
+            standby.wait().expect("freed")
+        });
+        scope.spawn(move || {
+            waiting.recv_timeout(SOON).expect("it waits");
+            std::thread::sleep(SECOND * 2);
+            guard.release().expect("released");
+        });
+        let told = observer.changed_within(SOON).expect("told").expect("known");
+        let leader = told.or_else(|| change(&mut observer)).expect("the next");
+        assert_eq!(leader.term, standby.join().expect("no panic").fence());
+    });
+}
+
 fn an_outage_is_told_and_survived(place: Place, driver: Driver) {
     let place = Driven::new(driver, place);
     let guard = place.locks(SECOND * 600).lock("leader").expect("free");
@@ -190,6 +221,13 @@ macro_rules! on {
             fn a_hand_over_is_told_by_the_server() {
                 let driver = Driver::$driver;
                 super::super::a_hand_over_is_told_by_the_server(Place::$told(), driver);
+            }
+
+            #[test]
+            #[ignore = $needs]
+            fn what_is_waited_for_may_take_longer_than_a_request() {
+                let (place, driver) = (Place::$told(), Driver::$driver);
+                super::super::what_is_waited_for_may_take_longer_than_a_request(place, driver);
             })?
         }
     )*};
