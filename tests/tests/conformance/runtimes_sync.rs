@@ -3,8 +3,10 @@
 
 use lock_sync::{Admin, Config, Locks};
 use lock_tests::place::{Keeps, Place, client, postgres_url};
+use lock_tests::proxy::{Proxy, server_of};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::{block_in_place, spawn_blocking};
@@ -107,6 +109,41 @@ on! {
     mysql_advisory, "needs a MySQL server: tests/run starts one";
     mariadb, "needs a MariaDB server: tests/run starts one";
     consul, "needs a Consul server: tests/run starts one";
+}
+
+/// It would not look again for an hour, and the change comes while it waits.
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn an_observer_on_a_worker_hears_what_the_server_tells() {
+    let (place, hour) = (Place::postgres(), TTL * 120);
+    let guard = place.locks(hour).lock("leader").expect("free");
+    let (waits, waiting) = channel();
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let proxy = Proxy::start(&server_of(place.url()));
+        let through = place.through(&proxy.url(place.url()));
+        let admin = Admin::open(through.config(TTL)).expect("connected");
+        let mut observer = admin.observe("leader").expect("a name").interval(hour);
+        let mut change = || observer.changed_within(TTL).expect("told").expect("known");
+        assert_eq!(change().expect("somebody").term, guard.fence());
+        std::thread::scope(|scope| {
+            let standby = scope.spawn(|| {
+                let locks = place.locks(hour);
+                let standby = locks.acquire("leader").on_waiting(|_| {
+                    let _ = waits.send(());
+                });
+                standby.wait().expect("freed")
+            });
+            scope.spawn(move || {
+                waiting.recv_timeout(TTL).expect("it waits");
+                std::thread::sleep(Duration::from_secs(1));
+                guard.release().expect("released");
+            });
+            let leader = change().or_else(&mut change).expect("the next");
+            assert_eq!(leader.term, standby.join().expect("no panic").fence());
+        });
+        assert_eq!(proxy.connections(), 1, "it waits over one connection");
+    });
 }
 
 /// The client of PostgreSQL cannot even be dropped on a runtime's thread.
