@@ -320,3 +320,21 @@ pub(crate) async fn check(server: Server) -> Result<Server, ConfigError> {
         .await
         .unwrap_or_else(|error| Err(ConfigError::System(error.to_string())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lock_shared::place::Place;
+    use lock_shared::plan::Plan;
+
+    /// A tunnel begins there, and the socket that its other end tells of is not this machine's.
+    #[test]
+    fn an_address_of_this_machine_is_not_left_for_a_socket() {
+        let config = lock_shared::Config::from_url("mysql://127.0.0.1/d").expect("good");
+        let (place, plan) = Plan::at(config).expect("a plan");
+        let Place::Mysql(server) = place else { unreachable!("it is MySQL's") };
+        let session = Mysql::new(server, plan.timing.request(), None);
+        let Source::Server { hosts, .. } = &session.source else { unreachable!("ours") };
+        assert!(!hosts.get(0).expect("a host").prefer_socket());
+    }
+}

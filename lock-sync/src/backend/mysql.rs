@@ -244,4 +244,15 @@ mod tests {
         assert_eq!(limits(false), (Some(request), Some(request)));
         assert_eq!(limits(true), (Some(request + timing.wait()), Some(request)));
     }
+
+    /// A tunnel begins there, and the socket that its other end tells of is not this machine's.
+    #[test]
+    fn an_address_of_this_machine_is_not_left_for_a_socket() {
+        let config = lock_shared::Config::from_url("mysql://127.0.0.1/d").expect("good");
+        let (place, plan) = Plan::at(config).expect("a plan");
+        let Place::Mysql(server) = place else { unreachable!("it is MySQL's") };
+        let session = Mysql::new(server, plan.timing.request(), Duration::ZERO, None);
+        let Source::Server { hosts, .. } = &session.source else { unreachable!("ours") };
+        assert!(!hosts.get(0).expect("a host").get_prefer_socket());
+    }
 }

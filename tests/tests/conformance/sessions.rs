@@ -111,8 +111,49 @@ fn handed(place: &Place, begin: &str) -> Vec<(String, Error)> {
     all
 }
 
+/// The same over connections that a function makes.
+fn made(place: &Place, begin: &str) -> [(String, Error); 2] {
+    let (url, begin) = (place.url().replacen("mariadb://", "mysql://", 1), begin.to_string());
+    let (other_url, other_begin) = (url.clone(), begin.clone());
+    let config = || Config::new().table(TableName::new(place.table()).expect("good"));
+    let (blocking, tokio) = if url.starts_with("postgres") {
+        let make = move || {
+            let mut own = client(&other_url);
+            own.batch_execute(&other_begin).map(|()| Box::new(own))
+        };
+        let blocking = lock_sync::Locks::from_postgres(make, config()).map(drop);
+        let make = move || {
+            let (url, begin) = (url.clone(), begin.clone());
+            async move {
+                let (own, connection) =
+                    tokio_postgres::connect(&url, tokio_postgres::NoTls).await?;
+                tokio::spawn(connection);
+                own.batch_execute(&begin).await.map(|()| Box::new(own))
+            }
+        };
+        (blocking, wait(lock_async::Locks::from_postgres(make, config())).map(drop))
+    } else {
+        use mysql_async::prelude::Queryable as _;
+        let make = move || {
+            let mut own = mysql_client(&other_url);
+            own.query_drop(&other_begin).map(|()| own)
+        };
+        let blocking = lock_sync::Locks::from_mysql(make, config()).map(drop);
+        let make = move || {
+            let (url, begin) = (url.clone(), begin.clone());
+            async move {
+                let mut own = mysql_async::Conn::from_url(url).await?;
+                own.query_drop(begin).await.map(|()| own)
+            }
+        };
+        (blocking, wait(lock_async::Locks::from_mysql(make, config())).map(drop))
+    };
+    [("lock-sync", blocking), ("lock-async", tokio)]
+        .map(|(who, result)| (format!("{who}, a function"), result.expect_err(who)))
+}
+
 fn is_refused_inside(place: &Place, begin: &str) {
-    for (who, error) in handed(place, begin) {
+    for (who, error) in handed(place, begin).into_iter().chain(made(place, begin)) {
         let told = error.to_string();
         assert!(told.contains("inside a transaction"), "{who}: {told}");
         assert!(!error.is_transient(), "{who}");
