@@ -5,7 +5,7 @@ use lock_sync::{Config, Error, LostReason, ReleaseError};
 use lock_tests::drivers::{Driver, Locks, connect, wait};
 use rusqlite::{Connection, OpenFlags};
 use std::fs::{create_dir, hard_link, metadata, read_dir, remove_file, rename, write};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -397,6 +397,8 @@ fn a_new_file_follows_a_shared_folder_and_no_other() {
             (0o770, 0o666, true),
         ] {
             let folder = Folder::new();
+            // Only root may give it to any group.
+            let _ = chown(folder.0.path(), None, Some(64_100));
             let permissions = std::fs::Permissions::from_mode(mode);
             std::fs::set_permissions(folder.0.path(), permissions).expect("set");
             let locks = folder.locks(driver, "a.db").expect("connected");
@@ -404,6 +406,8 @@ fn a_new_file_follows_a_shared_folder_and_no_other() {
             let of =
                 |name: &str| metadata(folder.path(name)).map(|m| m.permissions().mode() & 0o777);
             assert_eq!(of("a.db").ok(), Some(file), "{mode:o}");
+            let group = |path: &Path| metadata(path).expect("there").gid();
+            assert_eq!(group(&folder.path("a.db")), group(folder.0.path()), "{mode:o}");
             let beside = ["a.db-wal", "a.db-shm"].map(|name| of(name).ok());
             assert_eq!(beside, [log.then_some(file); 2], "{mode:o}");
             guard.release().expect("released");
