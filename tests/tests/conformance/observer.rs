@@ -113,14 +113,14 @@ fn a_hand_over_is_told_by_the_server(place: Place, driver: Driver) {
     }
 }
 
-/// A request has a second, and the change comes later than that.
+/// A request has two seconds, and the change comes later than that.
 fn what_is_waited_for_may_take_longer_than_a_request(place: Place, driver: Driver) {
     let place = Driven::new(driver, place);
     let hour = SECOND * 3_600;
     let guard = place.locks(hour).lock("leader").expect("free");
     let url = place.whole_url();
     let mark = if url.contains('?') { '&' } else { '?' };
-    let admin = Admin::connect(driver, &format!("{url}{mark}request_timeout=1s"), SECOND * 30);
+    let admin = Admin::connect(driver, &format!("{url}{mark}request_timeout=2s"), SECOND * 30);
     let mut observer = admin.observe("leader", hour);
     assert_eq!(change(&mut observer).expect("somebody").term, guard.fence());
     let (waits, waiting) = channel();
@@ -134,7 +134,7 @@ fn what_is_waited_for_may_take_longer_than_a_request(place: Place, driver: Drive
         });
         scope.spawn(move || {
             waiting.recv_timeout(SOON).expect("it waits");
-            std::thread::sleep(SECOND * 2);
+            std::thread::sleep(SECOND * 3);
             guard.release().expect("released");
         });
         let told = observer.changed_within(SOON).expect("told").expect("known");

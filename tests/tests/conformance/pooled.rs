@@ -329,7 +329,7 @@ fn a_statement_that_is_given_up_ends_at_the_server() {
     let place = Place::postgres();
     let pool = postgres(&place, 1);
     wait(async {
-        let short = config(&place).request_timeout(Duration::from_millis(500));
+        let short = config(&place).request_timeout(Duration::from_secs(1));
         let locks = Locks::with_sqlx(pool, short).await.expect("connected");
         let guard = locks.lock("a").await.expect("taken");
         let mut other = postgres(&place, 1).begin().await.expect("begun");
