@@ -34,6 +34,10 @@ pub struct Observation {
     next: Instant,
     /// When it may look at the earliest, whatever is told.
     earliest: Instant,
+    /// The next look was hastened by what was told.
+    hastened: bool,
+    /// Looks in a row that were hastened and found nothing new.
+    in_vain: u32,
     /// Looks in a row that found nobody.
     vacant: u32,
     /// Looks in a row without an answer.
@@ -58,7 +62,16 @@ impl Observation {
     pub fn new(interval: Duration) -> Self {
         let (next, earliest) = (Instant::default(), Instant::default());
         let interval = interval.max(Self::SHORTEST);
-        Self { interval, next, earliest, vacant: 0, failures: 0, told: None }
+        Self {
+            interval,
+            next,
+            earliest,
+            hastened: false,
+            in_vain: 0,
+            vacant: 0,
+            failures: 0,
+            told: None,
+        }
     }
 
     /// When to read the lock.
@@ -67,8 +80,14 @@ impl Observation {
     }
 
     /// The server told that the lock may have changed, or that it tells from now on.
+    ///
+    /// Looks that are hastened and find nothing new come ever later, so that a connection that ends as soon as it listens
+    /// is not made anew all the time.
     pub fn handle_hint(&mut self, now: Instant) {
-        self.next = self.next.min(now.max(self.earliest));
+        let hastened = now.max(self.earliest);
+        if hastened < self.next {
+            (self.next, self.hastened) = (hastened, true);
+        }
     }
 
     /// Takes the answer to a look. Returns what is to be told, if it is news: the leader, or [`None`] if nobody leads; the
@@ -80,7 +99,6 @@ impl Observation {
         now: Instant,
         answer: Result<Option<LockState>, E>,
     ) -> Option<Result<Option<Leader>, E>> {
-        self.earliest = now.after(Self::SHORTEST);
         let told = match &answer {
             Err(_) => {
                 let pause = self.failures.checked_sub(1).map_or(Duration::ZERO, |n| self.pause(n));
@@ -109,6 +127,11 @@ impl Observation {
             }
         };
         let is_news = self.told.replace(told) != Some(told);
+        self.in_vain = match (is_news, core::mem::take(&mut self.hastened)) {
+            (true, _) => 0,
+            (false, hastened) => self.in_vain.saturating_add(hastened.into()),
+        };
+        self.earliest = now.after(self.pause(self.in_vain));
         is_news.then(|| answer.map(|state| state.and_then(leader)))
     }
 
@@ -215,6 +238,26 @@ mod tests {
         observation.handle_answer(at(100), held(7, 30 * SECOND));
         observation.handle_hint(at(200));
         assert_eq!(observation.next_look(), at(200));
+    }
+
+    #[test]
+    fn hints_in_vain_hasten_ever_less() {
+        let mut observation = Observation::new(SECOND);
+        observation.handle_answer(at(0), held(7, 30 * SECOND));
+        let mut now = at(0);
+        let mut pauses = [0_u64; 8].map(|_| {
+            observation.handle_hint(now);
+            let pause = observation.next_look().since(now);
+            now = observation.next_look();
+            observation.handle_answer(now, held(7, 30 * SECOND));
+            pause.as_millis() as u64
+        });
+        assert_eq!(pauses, [20, 40, 80, 160, 320, 640, 1_000, 1_000]);
+        observation.handle_answer(now, held(9, 30 * SECOND));
+        pauses[0] = observation.next.since(now).as_millis() as u64;
+        observation.handle_hint(now);
+        pauses[1] = observation.next_look().since(now).as_millis() as u64;
+        assert_eq!(pauses[..2], [1_000, 20], "something was new");
     }
 
     #[test]

@@ -100,6 +100,7 @@ impl File {
             let reason = "the connection has no file, and no other process sees a database in memory: open a file";
             return Err(wrong(Path::new(schema), reason.to_string()));
         }
+        Used::check().map_err(|reason| fault(reason.to_string()))?;
         let gone = || fault("it is no longer the file that was opened: open it again".to_string());
         let found = stat(&path).map_err(|error| fault(error.to_string()))?.ok_or_else(gone)?;
         found.check().map_err(|reason| fault(reason.to_string()))?;
