@@ -317,6 +317,35 @@ mod tests {
         assert!(status.expect("util-linux").success());
     }
 
+    /// A guardian that was busy, or stopped, finds the deadline that has passed, and after it the one that counts.
+    #[test]
+    fn the_last_deadline_that_is_known_decides() {
+        let (reads, go) = io::pipe().expect("a pipe");
+        let child = std::process::Command::new("sh")
+            .args(["-c", "cat >/dev/null; exit 7"])
+            .stdin(reads)
+            .process_group(0)
+            .spawn()
+            .expect("started");
+        let pid = Pid::from_child(&child);
+        let reports = File::options().write(true).open("/dev/null").expect("opened");
+        let go = Go::Waiting(go);
+        let ward = Ward { child, pid, group: true, go, lease: None, reports, stopped: None };
+        let (sender, news) = channel();
+        let ending = Ending { on_lost: OnLost::Term, grace: Duration::ZERO };
+        let lease = Lease { ending, until: Duration::ZERO };
+        let hour = Duration::from_secs(3600);
+        for order in [
+            Order::Begin { fence: 1, permit: 0, group: 0, lease },
+            Order::Until(now()),
+            Order::Until(now() + hour),
+        ] {
+            sender.send(News::Order(order)).expect("listened to");
+        }
+        let code = ward.watch(&news, || false).expect("watched");
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(7)), "it ended by itself");
+    }
+
     #[test]
     fn orders_are_read_as_they_were_written() {
         let span = Duration::from_nanos;
