@@ -195,3 +195,25 @@ impl Asking {
 fn is_over(at: Instant) -> bool {
     at <= Instant::now()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Level;
+    use lock_sync::Holder;
+
+    /// The server said that somebody has the lock, and nothing since: the wait itself does not end.
+    #[test]
+    fn a_signal_ends_a_wait_in_which_nothing_is_heard() {
+        let (sender, news) = channel();
+        let holder = Holder::new("one", Duration::ZERO, SLOW);
+        for told in [News::Progress(Progress::Busy(Some(holder))), News::Signal] {
+            sender.send(told).expect("listened to");
+        }
+        let thread = std::thread::spawn(|| {});
+        let asking = Asking { patience: Patience::Endless, news, thread };
+        let mut waiting = Waiting::new("n", "here", Level::Quiet, true);
+        let end = asking.end(&mut waiting, |_, _| {});
+        assert!(matches!(end, Err(End::Closed)), "it is not told that somebody has the lock");
+    }
+}
