@@ -201,6 +201,16 @@ mod tests {
         assert!(long.contains("cannot be read"), "{long}");
     }
 
+    /// Some have no end.
+    #[test]
+    fn a_file_is_read_only_as_far_as_a_url_may_go() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("url");
+        File::create(&path).and_then(|file| file.set_len(3 * MOST)).expect("made");
+        let length = read(&path).expect("read").map(|text| text.len());
+        assert_eq!(length, usize::try_from(MOST).ok());
+    }
+
     #[test]
     fn an_empty_source_is_an_error_and_never_none() {
         for variable in ["WITHLOCK_URL", "WITHLOCK_URL_FILE", "PG_CONNECTION_STRING"] {
