@@ -5,7 +5,11 @@ use lock_tests::proxy::{Mode, Proxy, server_of};
 use lock_tests::withlock::{HANG, Sandbox, eventually, is_alive, parent, state, url};
 use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, Signal, kill_process};
+use std::fs::File;
 use std::io::{BufRead, PipeReader, PipeWriter, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -41,7 +45,46 @@ fn a_guardian_that_a_debugger_has_stopped_is_killed_when_the_lock_is_lost() {
     // The kernel tells the debugger first that the guardian has ended.
     debugger.kill().expect("there");
     debugger.wait().expect("ended");
-    holder.end().expect(123);
+    let ended = holder.end().expect(123);
+    assert!(ended.stderr.contains("so withlock stopped the command: "), "{ended:?}");
+}
+
+/// Nobody reads the orders for so long that the pipe has no room for another.
+#[test]
+fn a_guardian_with_more_orders_than_the_pipe_holds_is_woken_when_the_lock_is_lost() {
+    let sandbox = Sandbox::new();
+    let script = "while :; do sleep 0.05; done";
+    let holder = sandbox.hold(&sandbox.url(), &["--ttl", "6s", "n"], script);
+    let command = sandbox.child();
+    let guardian = parent(command);
+    kill_process(guardian, Signal::STOP).expect("there");
+    eventually("it is stopped", || state(guardian) == Some('T'));
+    // Empty lines are no orders.
+    fill(&mut orders(guardian), b'\n');
+    let file = rusqlite::Connection::open(sandbox.path("locks.db")).expect("opened");
+    file.busy_timeout(Duration::from_secs(10)).expect("set");
+    file.execute_batch("UPDATE locks SET owner = NULL").expect("taken away");
+    eventually("the command is ended", || !is_alive(command));
+    let ended = holder.end().expect(123);
+    assert!(ended.stderr.contains("so withlock stopped the command: "), "{ended:?}");
+}
+
+/// The pipe of a guardian's orders, to write to: of its pipes, the one that withlock has, too, and that it only reads.
+fn orders(guardian: Pid) -> File {
+    let pipes = |of: Pid| {
+        let files = std::fs::read_dir(format!("/proc/{of}/fd")).expect("a folder");
+        let files = files.map(|file| file.expect("a file").path());
+        let pipe = |file: PathBuf| Some((std::fs::read_link(&file).ok()?, file));
+        files.filter_map(pipe).filter(|(to, _)| to.to_string_lossy().starts_with("pipe:"))
+    };
+    let shared: Vec<_> = pipes(parent(guardian)).map(|(to, _)| to).collect();
+    let is_read = |file: &PathBuf| {
+        let mode = std::fs::symlink_metadata(file).expect("there").permissions().mode();
+        mode & 0o700 == 0o500
+    };
+    let mut all = pipes(guardian).filter(|(to, file)| shared.contains(to) && is_read(file));
+    let (_, file) = all.next().expect("it has one");
+    File::options().write(true).open(file).expect("opened")
 }
 
 /// The command breaks its own lock, and ends at once: before any renewal, its release finds out.
@@ -144,12 +187,17 @@ fn is_at_rest(pid: Pid) -> bool {
 /// A pipe that takes no more bytes until somebody reads.
 fn full_pipe() -> (PipeReader, PipeWriter) {
     let (reads, mut full) = std::io::pipe().expect("a pipe");
-    ioctl_fionbio(&full, true).expect("set");
-    for size in [4096, 1] {
-        while full.write(&[b'.'; 4096][..size]).is_ok() {}
-    }
-    ioctl_fionbio(&full, false).expect("set");
+    fill(&mut full, b'.');
     (reads, full)
+}
+
+/// Writes this byte to a pipe until it takes no more.
+fn fill<P: Write + AsFd>(pipe: &mut P, byte: u8) {
+    ioctl_fionbio(&*pipe, true).expect("set");
+    for size in [4096, 1] {
+        while pipe.write(&[byte; 4096][..size]).is_ok() {}
+    }
+    ioctl_fionbio(&*pipe, false).expect("set");
 }
 
 /// Reads all that comes out of a pipe, and what was in it.
