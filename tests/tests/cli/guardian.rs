@@ -1,7 +1,9 @@
 //! The guardian ends the command by the deadline, whatever has become of `withlock`.
 
 use lock_tests::place::Place;
-use lock_tests::withlock::{Run, Sandbox, children, eventually, is_alive, parent, pid, state, url};
+use lock_tests::withlock::{
+    Run, Sandbox, binary, children, eventually, is_alive, parent, pid, state, url,
+};
 use rustix::io::ioctl_fionread;
 use rustix::process::{Pid, Signal, getpgid, kill_process};
 use rustix::time::{ClockId, clock_gettime};
@@ -232,6 +234,22 @@ fn the_command_dies_with_its_guardian() {
     holder.end().expect(137);
     eventually("it is ended", || !is_alive(child));
     sandbox.run(&sandbox.url(), &["--try", "n", "--", "true"]).expect(0);
+}
+
+/// withlock, or the guardian, may die in the moment in which it starts the next. Of that, the kernel tells nobody.
+#[test]
+fn who_has_no_parent_any_more_begins_nothing() {
+    let sandbox = Sandbox::new();
+    for (role, files) in
+        [("--guard-the-command-of", &["99", "99"][..]), ("--become-the-command-of", &["99"])]
+    {
+        // A process that did not start this one.
+        let parent = sandbox.start(&mut sandbox.command("true")).pid().to_string();
+        let args = [&[role, parent.as_str()], files, &["touch", "ran"]].concat();
+        let ended = sandbox.start(sandbox.command(binary()).args(args)).end().expect(137);
+        assert_eq!((ended.status.code(), ended.stderr.as_str()), (Some(137), ""), "{role}");
+    }
+    assert!(!sandbox.path("ran").exists());
 }
 
 /// What signals ask of the guardian itself is not done: it would take the command along.
