@@ -2,8 +2,10 @@
 
 use lock_tests::place::Place;
 use lock_tests::proxy::{Proxy, server_of};
-use lock_tests::withlock::{Run, Sandbox, copy_binary, eventually, is_alive, pid, state, url};
-use rustix::process::{Pid, Signal};
+use lock_tests::withlock::{
+    Run, Sandbox, binary, copy_binary, eventually, is_alive, pid, state, url,
+};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -214,6 +216,24 @@ fn a_leader_whose_program_was_removed_leads_again() {
     office.sandbox.run(&office.url, &["--break", "--yes", "n"]).expect(0);
     office.term(2);
     end(leader);
+}
+
+/// Arguments and environment may be as long as a quarter of the stack's limit, and 128 KiB at least.
+#[test]
+fn a_command_line_that_is_too_long_for_the_system_cannot_be_executed() {
+    let office = Office::new(String::new());
+    let long = "x".repeat(100_000);
+    let mut command = office.sandbox.command(binary());
+    command.args(["--leader", "--ttl", "2s", "n", "--", "sh", "-c", LEAD, &long, &long]);
+    let leader = office.sandbox.start(&mut command);
+    office.term(1);
+    let limit = Rlimit { current: Some(512 << 10), ..getrlimit(Resource::Stack) };
+    prlimit(Some(leader.pid()), Resource::Stack, limit).expect("lowered");
+    office.sandbox.run(&office.url, &["--break", "--yes", "n"]).expect(0);
+    let ended = leader.end().expect(126);
+    let told = ended.stderr.lines().last().unwrap_or_default();
+    assert!(told.starts_with("withlock: sh: Argument list too long"), "{told}");
+    office.term(1);
 }
 
 #[test]
