@@ -33,13 +33,16 @@ fn the_longest_hold_begins_with_the_grant_and_not_with_the_wait() {
     let sandbox = Sandbox::new();
     let url = sandbox.url();
     let holder = sandbox.hold(&url, &["a"], "while [ ! -e go ]; do sleep 0.02; done");
-    let args = ["-v", "--max-hold", "5s", "--on-lost", "kill", "a", "--", "sh", "-c", "exit 3"];
+    let args = ["-v", "--min-hold", "5s", "--max-hold", "5s", "--on-lost", "kill", "a", "--"];
+    let args = [&args[..], &["sh", "-c", "exit 3"]].concat();
     let waiter = sandbox.start(&mut sandbox.withlock(&url, &args));
     eventually("it waits", || waiter.output()[1].contains("waiting for \"a\""));
     std::thread::sleep(Duration::from_millis(5_100));
     std::fs::write(sandbox.path("go"), "").expect("written");
     holder.end().expect(0);
-    waiter.end().expect(3);
+    let ended = waiter.end().expect(3);
+    // So does the least.
+    assert!(ended.stderr.contains("; the table keeps \"a\" for "), "{ended:?}");
 }
 
 #[test]
