@@ -2,7 +2,8 @@
 
 use lock_tests::place::Place;
 use lock_tests::proxy::{Mode, Proxy, server_of};
-use lock_tests::withlock::{Ended, Sandbox, eventually};
+use lock_tests::withlock::{Ended, Sandbox, eventually, state};
+use rustix::process::Signal;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
@@ -121,6 +122,26 @@ fn a_silent_server_delays_no_end_of_a_wait() {
             }
         }
     });
+    assert!(!sandbox.path("ran").exists());
+}
+
+/// The stop key is for a connect that takes its time, too.
+#[test]
+fn a_connect_that_hears_nothing_can_be_stopped_and_goes_on() {
+    let sandbox = Sandbox::new();
+    let (connects, connected) = std::sync::mpsc::channel();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("postgres://me@{}/d", listener.local_addr().expect("bound"));
+    std::thread::spawn(move || listener.accept().map(|client| connects.send(client)));
+    let run = sandbox.start(&mut sandbox.withlock(&url, &["-n", "n", "--", "touch", "ran"]));
+    let _client = connected.recv().expect("a client");
+    run.signal(Signal::TSTP);
+    eventually("it is stopped", || state(run.pid()) == Some('T'));
+    run.signal(Signal::CONT);
+    run.signal(Signal::TERM);
+    let ended = run.end();
+    // A connect takes ten seconds at most, in which this machine may have had no time for it.
+    assert!(ended.code == 143 || ended.took >= Duration::from_secs(10), "{ended:?}");
     assert!(!sandbox.path("ran").exists());
 }
 
