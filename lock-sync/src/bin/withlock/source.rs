@@ -187,6 +187,22 @@ mod tests {
         assert_eq!(url(&[], &[("HOME", "/dev/null"), ("CREDENTIALS_DIRECTORY", "DIR")]), None);
     }
 
+    /// Says the XDG specification. It would be another one in each folder.
+    #[test]
+    fn a_folder_that_is_not_an_absolute_path_is_none() {
+        let own = tempfile::Builder::new().prefix("relative-").tempdir_in(".").expect("a folder");
+        create_dir_all(own.path().join("withlock")).expect("made");
+        write(own.path().join("withlock/url"), "sqlite:1").expect("written");
+        write(own.path().join("withlock-url"), "sqlite:2").expect("written");
+        let relative = own.path().file_name().and_then(|name| name.to_str()).expect("a name");
+        let home = [("home/.config/withlock/url", "sqlite:3")];
+        for name in ["XDG_CONFIG_HOME", "CREDENTIALS_DIRECTORY"] {
+            let variables = [(name, relative), ("HOME", "DIR/home")];
+            let (_, url) = found(&home, &variables).expect("good").expect("there");
+            assert_eq!(url, "sqlite:3", "{name}");
+        }
+    }
+
     /// A place that was meant is never passed over for the next one.
     #[test]
     fn a_file_that_cannot_be_read_is_an_error_and_never_none() {
