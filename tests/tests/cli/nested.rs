@@ -83,13 +83,15 @@ fn it_uses_the_same_place_whatever_named_it() {
 
 #[test]
 fn the_table_belongs_to_the_place() {
-    let sandbox = Sandbox::new();
-    let args = ["--db", "sqlite:a.db?ttl=20s", "--table", "jobs"];
-    let script = format!("{NESTED}; \"$W\" --table other elsewhere -- true");
-    let ended = outer(&sandbox, |_| {}, &args, &script).expect(0);
-    assert_eq!(ended.stdout, "75\n", "{ended:?}");
-    assert_eq!(names(&sandbox, "a.db", "jobs"), ["inner", "innermost", "outer"]);
-    assert_eq!(names(&sandbox, "a.db", "other"), ["elsewhere"]);
+    for url in ["sqlite:a.db?ttl=20s", "sqlite:a.db?table=of_the_url"] {
+        let sandbox = Sandbox::new();
+        let args = ["--db", url, "--table", "jobs"];
+        let script = format!("{NESTED}; \"$W\" --table other elsewhere -- true");
+        let ended = outer(&sandbox, |_| {}, &args, &script).expect(0);
+        assert_eq!(ended.stdout, "75\n", "{ended:?}");
+        assert_eq!(names(&sandbox, "a.db", "jobs"), ["inner", "innermost", "outer"]);
+        assert_eq!(names(&sandbox, "a.db", "other"), ["elsewhere"]);
+    }
 }
 
 /// As the table.
