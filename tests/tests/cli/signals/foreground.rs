@@ -17,6 +17,22 @@ fn term_to_withlock_on_a_terminal_reaches_the_command() {
     is_free(&sandbox);
 }
 
+/// withlock passes it on to nobody, and yet it is a wish to end.
+#[test]
+fn after_the_interrupt_key_nothing_is_kept() {
+    let sandbox = Sandbox::new();
+    let inner = format!("trap \"touch told\" INT; touch up; {UNTIL_GO}; exit 6");
+    let inner = inner.replace("sleep 0.02", "sleep 0.02 || :");
+    let mut run = on_terminal(&sandbox, &format!("exec \"$W\" --min-hold 1h n -- sh -c '{inner}'"));
+    eventually("the command runs", || sandbox.path("up").exists());
+    run.type_in("\x03");
+    eventually("it is told", || sandbox.path("told").exists());
+    a_while();
+    go(&sandbox);
+    run.end_within(PROMPT).expect(6);
+    is_free(&sandbox);
+}
+
 /// So do programs that ask for a password, whatever their standard input is.
 #[test]
 fn a_command_with_another_input_reads_from_the_terminal() {
