@@ -1,6 +1,8 @@
 //! On a terminal.
 
 use super::*;
+use lock_tests::place::Place;
+use lock_tests::proxy::{Proxy, server_of};
 
 /// Runs a shell script on a terminal of its own: types what it reads, prints what is shown, and
 /// ends with the script's code.
@@ -72,6 +74,28 @@ fn a_terminal_shows_who_holds_the_lock_and_the_line_is_wiped() {
     assert!(ended.stdout.contains("(held by "), "{ended:?}");
     assert!(ended.stdout.ends_with(&format!("{WIPE}entered\r\n")), "{ended:?}");
     assert_eq!(ended.stdout.matches('\n').count(), 1, "one line, written anew: {ended:?}");
+}
+
+/// What is told of an outage stays on the terminal, in a line of its own.
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn the_line_is_wiped_before_an_outage_is_told() {
+    let (sandbox, place) = (Sandbox::new(), Place::postgres());
+    let proxy = Proxy::start(&server_of(place.url()));
+    let through = place.through(&proxy.url(place.url())).whole_url();
+    let holder = sandbox.hold(&place.whole_url(), &["n"], UNTIL_GO);
+    let script = format!("exec \"$W\" --db '{through}' n -- echo entered");
+    let waiting = on_terminal(&sandbox, &script);
+    eventually("the line shows the holder", || shown(&waiting).contains("held by"));
+    proxy.cut(true);
+    eventually("the outage is told", || shown(&waiting).contains("; trying again\r\n"));
+    proxy.cut(false);
+    go(&sandbox);
+    holder.end().expect(0);
+    let ended = waiting.end().expect(0);
+    let told = ended.stdout.split("; trying again\r\n").next().unwrap_or_default();
+    let line = told.rsplit(WIPE).next().unwrap_or_default();
+    assert!(line.starts_with("withlock: waiting for \"n\" at postgres:"), "{ended:?}");
 }
 
 /// A second line could not be wiped.
