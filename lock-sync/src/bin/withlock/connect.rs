@@ -91,3 +91,19 @@ pub(crate) fn silent() -> String {
 pub(crate) fn away(why: &str) -> String {
     Error::Unavailable(why.to_string()).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_server_that_may_still_answer_gets_time_beyond_the_wait() {
+        for until in [Instant::now(), Instant::now() + CONNECT] {
+            let patience = Patience::Until(until);
+            assert_eq!(patience.to_connect(true), Some(until));
+            assert!(patience.to_connect(false) >= Some(until + LATE));
+            assert!(patience.to_answer() >= Some(until + LATE));
+        }
+        assert_eq!(Patience::Endless.to_connect(true), None);
+    }
+}
