@@ -98,6 +98,9 @@ fn a_lock_that_is_gone_when_the_command_ends_is_a_loss(place: &Place) {
     let ignores = [&["--on-lost", "ignore"], &breaks[..]].concat();
     let ended = sandbox.run(&whole, &ignores).expect(0);
     assert!(ended.stderr.contains("the lock \"n\" was lost"), "{ended:?}");
+    // Then it is no error.
+    let ended = sandbox.run(&whole, &[&["-q"], &ignores[..]].concat()).expect(0);
+    assert!(!ended.stderr.contains("was lost"), "{ended:?}");
 }
 
 macro_rules! broken {
