@@ -180,8 +180,10 @@ fn a_signal_to_the_command_ends_it_without_keeping() {
 #[test]
 fn a_signal_that_ends_no_command_changes_nothing_about_the_keeping() {
     let sandbox = Sandbox::new();
-    let script = "trap 'touch told' USR1; until [ -e told ]; do sleep 0.02; done; exit 7";
+    let script =
+        "trap 'touch told' USR1; touch ready; until [ -e told ]; do sleep 0.02; done; exit 7";
     let holder = sandbox.hold(&sandbox.url(), &["--min-hold", "1h", "n"], script);
+    eventually("it takes note of signals", || sandbox.path("ready").exists());
     holder.signal(Signal::USR1);
     holder.end().expect(7);
     assert!(!is_free(&sandbox));
@@ -252,8 +254,11 @@ fn the_grace_can_be_chosen() {
 fn a_grace_that_leaves_no_time_for_a_renewal_is_refused() {
     let sandbox = Sandbox::new();
     let args = ["--ttl", "6s", "--grace", "3s", "n", "--", "touch", "ran"];
-    let ended = sandbox.run(&sandbox.url(), &args).expect(125);
-    assert!(ended.stderr.contains("--grace must not be more than 2s"), "{ended:?}");
+    // The option goes before the URL.
+    for url in [sandbox.url(), format!("{}?ttl=1h", sandbox.url())] {
+        let ended = sandbox.run(&url, &args).expect(125);
+        assert!(ended.stderr.contains("--grace must not be more than 2s"), "{ended:?}");
+    }
     assert!(!sandbox.path("ran").exists());
 }
 
