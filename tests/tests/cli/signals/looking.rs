@@ -125,7 +125,7 @@ fn a_lock_that_is_kept_is_freed_only_if_the_answer_is_yes() {
     let sandbox = Sandbox::new();
     let args = ["--min-hold", "10m", "n", "--", "true"];
     sandbox.start(&mut sandbox.withlock(&sandbox.url(), &args)).end().expect(0);
-    for (answer, code) in [("n\n", 75), ("y\n", 0)] {
+    for (answer, code) in [("n\n", 75), (" YES\n", 0)] {
         let mut run = on_terminal(&sandbox, "exec \"$W\" --break n");
         eventually("it asks", || shown(&run).contains("free the lock?"));
         assert!(shown(&run).contains("\"n\" was released by "), "who had it is told first");
