@@ -5,6 +5,7 @@
 
 use crate::child::exit_code;
 use crate::ending::{Ending, OnLost};
+use crate::inbox::Inbox;
 use crate::report::say;
 use crate::role::{CANNOT_EXECUTE, COMMAND, KILLED, Parent, numbers, starter};
 use crate::signals;
@@ -16,12 +17,11 @@ use rustix::time::{ClockId, clock_gettime};
 use std::env::ArgsOs;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, PipeWriter, Write};
+use std::io::{self, PipeWriter, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ExitCode};
 use std::str::FromStr;
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 /// The signal that the kernel sends the guardian when withlock dies. It has no other use.
@@ -136,47 +136,24 @@ fn guard(parent: &Parent, files: [i32; 2], words: &[OsString]) -> io::Result<Exi
     // it.
     let mut starter = starter(COMMAND, [waits.as_raw_fd()], words);
     let mut child = starter.process_group(0).spawn()?;
-    let (news, reports) = hear(parent, files).inspect_err(|_| {
+    let (inbox, reports) = open(parent, files).inspect_err(|_| {
         let _ = child.kill().and_then(|()| child.wait());
     })?;
     let pid = Pid::from_child(&child);
     let go = Go::Waiting(go);
     let ward = Ward { child, pid, group: true, go, lease: None, reports, stopped: None };
-    ward.watch(&news, || parent.has_died())
+    ward.watch(inbox, || parent.has_died())
 }
 
-/// Opens withlock's two files, and starts the threads that receive orders and signals.
-fn hear(parent: &Parent, [orders, reports]: [i32; 2]) -> io::Result<(Receiver<News>, File)> {
+/// Opens withlock's two files, and begins to receive signals.
+fn open(parent: &Parent, [orders, reports]: [i32; 2]) -> io::Result<(Inbox, File)> {
     let orders = parent.open(File::options().read(true), orders)?;
     let reports = parent.open(File::options().write(true), reports)?;
-    let (sender, news) = channel();
-    let notice = sender.clone();
-    // All other signals are meant for the command, and withlock passes them on.
-    signals::watch(&[ORPHANED.as_raw()], move |_| drop(notice.send(News::Look)))?;
-    std::thread::Builder::new()
-        .name("orders".to_string())
-        .spawn(move || listen(orders, &sender))?;
-    Ok((news, reports))
-}
-
-enum News {
-    /// A signal came: the command or withlock may have ended.
-    Look,
-    Order(Order),
-    /// withlock closed the pipe: no more orders come.
-    Gone,
-}
-
-/// Reads orders until withlock closes the pipe.
-fn listen(orders: File, sender: &Sender<News>) {
-    for line in BufReader::new(orders).lines() {
-        let Ok(line) = line else { break };
-        let order = line.parse().map(News::Order);
-        if order.is_ok_and(|news| sender.send(news).is_err()) {
-            return;
-        }
-    }
-    let _ = sender.send(News::Gone);
+    let (inbox, mut rings) = Inbox::new(orders)?;
+    // All other signals are meant for the command, and withlock passes them on. If there is no room for another ring, the
+    // last one was not heard yet.
+    signals::watch(&[ORPHANED.as_raw()], move |_| drop(rings.write(&[0])))?;
+    Ok((inbox, reports))
 }
 
 /// The command, as its guardian sees it.
@@ -206,7 +183,7 @@ enum Go {
 const NAP: Duration = Duration::from_secs(1);
 
 impl Ward {
-    fn watch(mut self, news: &Receiver<News>, orphaned: impl Fn() -> bool) -> io::Result<ExitCode> {
+    fn watch(mut self, mut inbox: Inbox, orphaned: impl Fn() -> bool) -> io::Result<ExitCode> {
         let mut alone = false;
         loop {
             let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
@@ -217,27 +194,24 @@ impl Ward {
                 }
                 return Ok(ExitCode::from(exit_code(self.child.wait()?)));
             }
-            alone = alone || orphaned();
-            let (due, nap) = if alone { (Some(Signal::KILL), NAP) } else { self.due() };
-            match due {
-                Some(signal) if self.stopped != due && self.stopped != Some(Signal::KILL) => {
-                    self.stop(signal);
-                }
-                _ => {}
+            alone = alone || inbox.is_closed() || orphaned();
+            let (mut due, mut nap) = self.due(alone);
+            if due.is_some() {
+                // It may have been stopped meanwhile, and then there may be a newer deadline.
+                inbox.read(Duration::ZERO)?.into_iter().for_each(|order| self.hear(order));
+                (due, nap) = self.due(alone);
             }
-            let mut heard = news.recv_timeout(nap.clamp(Duration::from_millis(1), NAP)).ok();
-            // All orders are read before the next decision, because one of them may be a newer deadline.
-            while let Some(next) = heard {
-                alone |= matches!(next, News::Gone);
-                self.hear(next);
-                heard = news.try_recv().ok();
+            if let Some(signal) = due {
+                self.stop(signal);
             }
+            let nap = nap.clamp(Duration::from_millis(1), NAP);
+            inbox.read(nap)?.into_iter().for_each(|order| self.hear(order));
         }
     }
 
-    fn hear(&mut self, news: News) {
-        match news {
-            News::Order(Order::Begin { fence, permit, group, lease }) => {
+    fn hear(&mut self, order: Order) {
+        match order {
+            Order::Begin { fence, permit, group, lease } => {
                 self.lease = Some(lease);
                 self.group = group == 0;
                 self.go = match std::mem::replace(&mut self.go, Go::Gone) {
@@ -245,16 +219,21 @@ impl Ward {
                     go => go,
                 };
             }
-            News::Order(Order::Until(until)) => {
+            Order::Until(until) => {
                 self.lease = self.lease.map(|lease| Lease { until, ..lease });
             }
-            News::Order(Order::Signal(signal)) => self.signal(signal),
-            News::Look | News::Gone => {}
+            Order::Signal(signal) => self.signal(signal),
         }
     }
 
-    /// The signal that is due, and the time until the next decision. Starts the command if it may begin.
-    fn due(&mut self) -> (Option<Signal>, Duration) {
+    /// The signal that is due and was not sent, and the time until the next decision. Starts the command if it may begin.
+    fn due(&mut self, alone: bool) -> (Option<Signal>, Duration) {
+        let (due, nap) = if alone { (Some(Signal::KILL), NAP) } else { self.due_by_the_lease() };
+        let sent = self.stopped == due || self.stopped == Some(Signal::KILL);
+        (due.filter(|_| !sent), nap)
+    }
+
+    fn due_by_the_lease(&mut self) -> (Option<Signal>, Duration) {
         let Some(Lease { ending, until }) = self.lease else { return (None, NAP) };
         let remaining = until.saturating_sub(now());
         let nap = if remaining.is_zero() { NAP } else { ending.next(remaining) };
@@ -296,6 +275,7 @@ impl Ward {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::OwnedFd;
 
     /// In a namespace whose machine was suspended for eleven days.
     #[test]
@@ -317,33 +297,56 @@ mod tests {
         assert!(status.expect("util-linux").success());
     }
 
-    /// A guardian that was busy, or stopped, finds the deadline that has passed, and after it the one that counts.
-    #[test]
-    fn the_last_deadline_that_is_known_decides() {
+    /// A guardian's end of a command that ends by itself, and the pipes that withlock and signals write to.
+    fn ward(lease: Option<Lease>) -> (Ward, Inbox, [PipeWriter; 2]) {
         let (reads, go) = io::pipe().expect("a pipe");
         let child = std::process::Command::new("sh")
-            .args(["-c", "cat >/dev/null; exit 7"])
+            .args(["-c", "cat >/dev/null; sleep 0.2; exit 7"])
             .stdin(reads)
             .process_group(0)
             .spawn()
             .expect("started");
         let pid = Pid::from_child(&child);
         let reports = File::options().write(true).open("/dev/null").expect("opened");
-        let go = Go::Waiting(go);
-        let ward = Ward { child, pid, group: true, go, lease: None, reports, stopped: None };
-        let (sender, news) = channel();
-        let ending = Ending { on_lost: OnLost::Term, grace: Duration::ZERO };
-        let lease = Lease { ending, until: Duration::ZERO };
-        let hour = Duration::from_secs(3600);
+        let go = if lease.is_some() { Go::Gone } else { Go::Waiting(go) };
+        let ward = Ward { child, pid, group: true, go, lease, reports, stopped: None };
+        let (orders, writes) = io::pipe().expect("a pipe");
+        let (inbox, rings) = Inbox::new(File::from(OwnedFd::from(orders))).expect("a pipe");
+        (ward, inbox, [writes, rings])
+    }
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    const ENDING: Ending = Ending { on_lost: OnLost::Term, grace: Duration::ZERO };
+
+    #[track_caller]
+    fn ends_by_itself(ward: Ward, inbox: Inbox) {
+        let code = ward.watch(inbox, || false).expect("watched");
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(7)));
+    }
+
+    /// A guardian that was busy, or stopped, finds the deadline that has passed, and after it the one that counts.
+    #[test]
+    fn the_last_deadline_that_is_known_decides() {
+        let (ward, inbox, [mut writes, _rings]) = ward(None);
+        let lease = Lease { ending: ENDING, until: Duration::ZERO };
         for order in [
             Order::Begin { fence: 1, permit: 0, group: 0, lease },
             Order::Until(now()),
-            Order::Until(now() + hour),
+            Order::Until(now() + HOUR),
         ] {
-            sender.send(News::Order(order)).expect("listened to");
+            writes.write_all(order.to_string().as_bytes()).expect("written");
         }
-        let code = ward.watch(&news, || false).expect("watched");
-        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(7)), "it ended by itself");
+        ends_by_itself(ward, inbox);
+    }
+
+    /// It was stopped before it read the later one.
+    #[test]
+    fn a_deadline_that_has_passed_does_not_count_if_a_later_one_was_written() {
+        let (ward, inbox, [mut writes, _rings]) =
+            ward(Some(Lease { ending: ENDING, until: now() }));
+        let later = Order::Until(now() + HOUR).to_string();
+        writes.write_all(later.as_bytes()).expect("written");
+        ends_by_itself(ward, inbox);
     }
 
     #[test]

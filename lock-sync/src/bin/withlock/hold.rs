@@ -128,6 +128,10 @@ impl Hold<'_> {
                 let report =
                     if killed && report == Report::None { Report::Stopped } else { report };
                 let told_lost = lost_at.is_some();
+                // Some may have come just before the end.
+                let last: Vec<i32> = self.events.try_iter().collect();
+                told_to_end |= last.iter().any(|signal| signals::ENDING.contains(signal));
+                final_signal |= last.iter().any(|signal| signals::FINAL.contains(signal));
                 return Ok(Watched { status, report, told_to_end, final_signal, told_lost });
             }
             let remaining = self.remaining(guard);

@@ -23,6 +23,7 @@ mod ending;
 mod guardian;
 mod help;
 mod hold;
+mod inbox;
 mod label;
 mod look;
 mod manual;
