@@ -201,7 +201,8 @@ impl Session for Postgres {
         let Some(client) = &mut self.client else {
             return Err(Failure::NotSent("no connection to the server is open".to_string()));
         };
-        self.limit.set(up_to * 2);
+        // The wait may be a short one, and the machine busy.
+        self.limit.set(up_to.max(Duration::from_secs(1)) * 2);
         let result = outside(|| guarded(|| told(client, up_to).map_err(|error| failed(&error))));
         let result = result.map_err(no_thread)?;
         if let Err(Failure::Unknown(_)) = result {
