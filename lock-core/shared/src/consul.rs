@@ -232,6 +232,19 @@ mod tests {
     }
 
     #[test]
+    fn each_agent_has_a_certificate_for_its_own_name() {
+        let names = |settings: &mut Settings| {
+            let (url, tls) = ("consul://one,two:7,10.0.0.3", TlsSettings::default());
+            let (server, _) = Server::read(url, tls, None, settings).expect("good");
+            let name = |agent: &Agent| agent.server_name.to_str().into_owned();
+            server.agents.iter().map(name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&mut Settings::default()), ["one", "two", "10.0.0.3"]);
+        let mut named = Settings { server_name: Some("all".into()), ..Settings::default() };
+        assert_eq!(names(&mut named), ["all"; 3]);
+    }
+
+    #[test]
     fn the_token_is_not_shown() {
         let header = token_header("hunter2").expect("good");
         assert_eq!(header.to_str().expect("ASCII"), "hunter2");

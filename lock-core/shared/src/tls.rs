@@ -36,3 +36,23 @@ pub(crate) fn none_known() -> ConfigError {
     let told = "this system has no certificate authorities: name one with sslrootcert=FILE";
     ConfigError::Tls(told.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One may be about to take the place of the other.
+    #[test]
+    fn each_authority_in_a_file_is_trusted() {
+        let path = std::env::temp_dir().join(format!("authorities-{}", std::process::id()));
+        let one = |content| {
+            format!("of\n-----BEGIN CERTIFICATE-----\n{content}\n-----END CERTIFICATE-----\n")
+        };
+        std::fs::write(&path, one("b25l") + &one("dHdv")).expect("written");
+        let found = in_file(&path).expect("read");
+        assert_eq!(found.iter().map(AsRef::as_ref).collect::<Vec<_>>(), [b"one", b"two"]);
+        std::fs::write(&path, "none").expect("written");
+        assert!(in_file(&path).is_err());
+        std::fs::remove_file(&path).expect("removed");
+    }
+}
