@@ -2,7 +2,25 @@
 #![cfg(feature = "sqlite")]
 
 use fork::{Fork, fork};
-use lock_sync::{Error, Locks, LostReason};
+use lock_shared::lookup::look_up;
+use lock_shared::lookup::stand_in::{Silent, known};
+use lock_sync::{Config, Error, Locks, LostReason};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// Whether this name has an address that is told soon.
+fn is_found(name: &str) -> bool {
+    let mut lookup = pin!(look_up(name, 7));
+    let until = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < until {
+        match lookup.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(answer) => return answer.is_ok(),
+            Poll::Pending => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
+    false
+}
 
 /// The only test of its program: a fork has no other test's threads to miss.
 #[test]
@@ -12,6 +30,12 @@ fn a_forked_child_holds_nothing_and_frees_nothing() {
     let url = format!("sqlite:{}", file.display());
     let locks = Locks::connect(&url).expect("connected");
     let guard = locks.lock("a").expect("free");
+    // Its thread is not in the child, which would wait for it for ever.
+    let silent = Silent::new("silent.invalid");
+    let lookup = look_up(silent.name, 7);
+    while silent.asked() == 0 {
+        std::thread::yield_now();
+    }
     match fork().expect("forked") {
         Fork::Child => {
             let told = guard.lost_reason() == Some(LostReason::Forked) && !guard.is_held();
@@ -19,10 +43,11 @@ fn a_forked_child_holds_nothing_and_frees_nothing() {
             // SQLite in this process relies on the locks of the parent.
             let opens = Locks::connect(&url).is_ok();
             let own = rusqlite::Connection::open(&file).expect("opened");
-            let config = url.parse().expect("a good URL");
-            let hands_over = Locks::with_sqlite(own, config).is_ok();
+            let hands_over = Locks::with_sqlite(own, Config::new()).is_ok();
+            known(silent.name, &["127.0.0.1"]);
+            let asks = is_found(silent.name);
             drop((guard, locks));
-            let wrong = [!told, !refused, opens, hands_over];
+            let wrong = [!told, !refused, opens, hands_over, !asks];
             std::process::exit(wrong.iter().rev().fold(0, |code, one| 2 * code + i32::from(*one)));
         }
         Fork::Parent(child) => {
@@ -33,10 +58,12 @@ fn a_forked_child_holds_nothing_and_frees_nothing() {
             assert_eq!(
                 status.exit_status(),
                 Some(0),
-                "1: it thinks it holds; 2: its call is sent; 4: it opens the file; 8: it hands a connection over"
+                "1: it thinks it holds; 2: its call is sent; 4: it opens the file; 8: it hands a connection over; \
+                 16: it waits for a lookup of its parent's"
             );
         }
     }
+    drop(lookup);
     assert!(guard.is_held());
     let others = Locks::connect(&url).expect("connected");
     assert!(others.try_lock("a").expect("asked").is_none(), "the child's drop freed nothing");
