@@ -35,7 +35,9 @@ fn names_that_are_none() {
         ("a\nb", "control character"),
         ("a\u{7f}", "control"),
     ] {
-        refused(&sandbox, &mut sandbox.withlock(&sandbox.url(), &with(&[name])), says);
+        for args in [&[name][..], &["a", "--and", name]] {
+            refused(&sandbox, &mut sandbox.withlock(&sandbox.url(), &with(args)), says);
+        }
     }
     assert!(!sandbox.path("locks.db").exists(), "nothing is made for them");
     for name in ["🔒", "it's \"quoted\"; --", "%00", "\\", "123", "1e3", " ", &long] {

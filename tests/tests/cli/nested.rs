@@ -44,11 +44,12 @@ fn it_uses_the_same_place_whatever_named_it() {
     let secret = file("secrets/url", "sqlite:DIR/a.db\n");
     let credential = file("cred/withlock-url", "sqlite:DIR/a.db\n");
     let config = file("config/withlock/url", "\n  sqlite:DIR/a.db  \n");
-    let cases: [(&str, &[&str], Prepare); 9] = [
+    let cases: [(&str, &[&str], Prepare); 10] = [
         ("a.db", &[], &|_, command| {
             command.env("WITHLOCK_URL", "sqlite:a.db");
         }),
         ("a.db", &["--db", "sqlite:a.db?label=x"], &|_, _| {}),
+        ("a.db", &["--db", "sqlite://a.db"], &|_, _| {}),
         ("a.db", &["--db", "sqlite:./b/../a.db"], &|sandbox, command| {
             create_dir_all(sandbox.path("b")).expect("made");
             command.env("WITHLOCK_URL_FILE", "nowhere");
@@ -197,6 +198,19 @@ fn the_file_of_another_withlock_is_not_taken_for_the_outer_ones() {
     }
     write(sandbox.path("go"), "").expect("written");
     other.end().expect(0);
+}
+
+/// Though it has the same text: some other program has it open.
+#[test]
+fn a_file_that_is_no_withlocks_is_not_taken_for_the_outer_ones() {
+    let sandbox = Sandbox::new();
+    write(sandbox.path("url"), "sqlite:/elsewhere/a.db").expect("written");
+    let script = "exec 7<url; export WITHLOCK_URL_FILE=/proc/$$/fd/7; \"$W\" inner -- touch ran";
+    let mut command = sandbox.command("sh");
+    command.args(["-c", script]).env("WITHLOCK_PLACE", "sqlite:/elsewhere/a.db");
+    let ended = sandbox.start(command.env("W", binary())).end().expect(125);
+    assert!(ended.stderr.contains("does not say where"), "{ended:?}");
+    assert!(!sandbox.path("ran").exists());
 }
 
 /// A pipe of withlock's that the command kept open would outlive withlock.
