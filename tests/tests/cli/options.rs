@@ -165,6 +165,16 @@ fn withlock_keeps_a_lock_whose_session_it_is() {
     sandbox.run(&url(&place), &["--try", "n", "--", "true"]).expect(0);
 }
 
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_lock_that_withlock_will_keep_may_be_shared() {
+    let (sandbox, place) = (Sandbox::new(), Place::postgres_advisory());
+    let args = ["--shared", "--min-hold", "50s", "n"];
+    let _holder = sandbox.hold(&url(&place), &args, "exec sleep 600");
+    sandbox.run(&url(&place), &["--try", "--shared", "n", "--", "true"]).expect(0);
+    sandbox.run(&url(&place), &["--try", "n", "--", "true"]).expect(75);
+}
+
 /// Who ends the command by a signal wants it over.
 #[test]
 fn a_signal_to_the_command_ends_it_without_keeping() {
