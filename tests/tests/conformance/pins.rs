@@ -21,6 +21,7 @@ on_mysql_and_mariadb! {
     the_next_holder_waits_for_the_transaction
     a_pin_of_a_lost_lock_says_so
     a_pin_of_several_locks_pins_each
+    a_pin_of_a_permit_pins_it
     renewals_pass_a_long_transaction
     a_wait_for_a_pinned_lock_holds_up_no_other_lock
     a_table_without_the_index_for_pins_is_told
@@ -42,6 +43,7 @@ on_postgres! {
     the_next_holder_waits_for_the_transaction
     a_pin_of_a_lost_lock_says_so
     a_pin_of_several_locks_pins_each
+    a_pin_of_a_permit_pins_it
     renewals_pass_a_long_transaction
     a_wait_for_a_pinned_lock_holds_up_no_other_lock
 }
@@ -124,6 +126,30 @@ fn a_pin_of_several_locks_in_a_file_pins_each() {
     for driver in [Driver::Blocking, Driver::Tokio] {
         several_are_pinned(&Driven::new(driver, Place::sqlite()), Client::Own);
     }
+}
+
+fn a_pin_of_a_permit_pins_it(kind: Kind) {
+    for (driver, by) in ALL {
+        a_permit_is_pinned(&Driven::new(driver, kind.place()), by);
+    }
+}
+
+#[test]
+fn a_pin_of_a_permit_in_a_file_pins_it() {
+    for driver in [Driver::Blocking, Driver::Tokio] {
+        a_permit_is_pinned(&Driven::new(driver, Place::sqlite()), Client::Own);
+    }
+}
+
+/// It is a lock of its own, and not that of the semaphore's name.
+fn a_permit_is_pinned(place: &Driven, by: Client) {
+    let locks = place.locks(LONG);
+    let other = locks.lock("a").expect("free");
+    let permit = locks.acquire("a").permits(2).wait().expect("free");
+    drop(other);
+    pinned(&permit, by, place, || {});
+    place.tamper("UPDATE {table} SET fence = fence + 1");
+    says_lost(&permit, by, place, |reason| *reason == LostReason::Taken);
 }
 
 /// One of them is another's by now, and the guard has not heard of it.
