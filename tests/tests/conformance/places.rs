@@ -18,9 +18,10 @@ use crate::own::{
     locks_of_one_connection_have_ttls_of_their_own,
 };
 use crate::together::{
-    a_semaphore_has_as_many_holders_as_permits, many_threads_share_the_permits,
-    one_leads_at_a_time_and_its_terms_rise, sets_in_opposite_orders_do_not_wait_for_each_other,
-    several_locks_are_acquired_all_or_none, who_waits_for_a_permit_gets_the_one_that_is_freed,
+    a_campaign_goes_on_after_a_term_that_was_lost, a_semaphore_has_as_many_holders_as_permits,
+    many_threads_share_the_permits, one_leads_at_a_time_and_its_terms_rise,
+    sets_in_opposite_orders_do_not_wait_for_each_other, several_locks_are_acquired_all_or_none,
+    who_waits_for_a_permit_gets_the_one_that_is_freed,
 };
 use crate::warned::{
     long_waits_and_holds_are_warned_of_once, long_waits_for_permits_and_several_locks_are_warned_of,
@@ -158,6 +159,7 @@ conformance! {
         what_needs_not_be_kept_is_freed
         who_waits_is_told_that_it_is_kept
         permits_and_several_locks_are_kept_alike
+        a_campaign_goes_on_after_a_term_that_was_lost
     }
     sessions {
         keeping_is_refused_where_locks_end_with_their_session

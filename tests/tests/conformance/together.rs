@@ -2,7 +2,7 @@
 
 use crate::places::{SOON, TTL};
 use lock_sync::{ClaimError, Error, Fence};
-use lock_tests::drivers::{Driven, Guard};
+use lock_tests::drivers::{Admin, Driven, Driver, Guard};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Mutex;
@@ -175,6 +175,24 @@ pub(crate) fn sets_in_opposite_orders_do_not_wait_for_each_other(place: &Driven)
             });
         }
     });
+}
+
+/// Its release says that it was lost, which is no reason to campaign no more.
+pub(crate) fn a_campaign_goes_on_after_a_term_that_was_lost(place: &Driven) {
+    let locks = place.locks(TTL);
+    let mut admin = Admin::connect(Driver::Blocking, &place.whole_url(), TTL);
+    let mut terms = Vec::new();
+    place.leave_to_others();
+    let led = locks.campaign("leader", |term, _| {
+        terms.push(term);
+        if terms.len() > 1 {
+            return ControlFlow::Break(());
+        }
+        admin.break_hold("leader", term).expect("asked").expect("it was held");
+        ControlFlow::Continue(())
+    });
+    assert_eq!(led, Ok(()));
+    assert!(terms.is_sorted_by(|a, b| a < b), "terms rise: {terms:?}");
 }
 
 /// Three campaign, and each leads for some terms.
