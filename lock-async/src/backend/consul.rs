@@ -249,3 +249,29 @@ impl Backend for Requests {
 
     async fn close(self) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lock_shared::lookup::stand_in::{NO_LOCK, agent};
+    use lock_shared::place::Place;
+    use lock_shared::settings;
+
+    /// It may be a moment's fault. The agent speaks no TLS.
+    #[tokio::test]
+    async fn only_the_first_connect_is_refused_by_a_handshake_that_fails() {
+        let url = format!("consul://127.0.0.2:{}?sslmode=verify-full", agent(NO_LOCK));
+        let config = lock_shared::Config::from_url(&url).expect("good");
+        let (Place::Consul(server), plan) = Plan::at(config).expect("a plan") else {
+            unreachable!("it is Consul's")
+        };
+        let settings::Codec::Session(codec) = &plan.codec else { unreachable!("it is Consul's") };
+        let mut requests = Requests::new(codec.clone(), server, None).await.expect("good");
+        let Step::Ask(request) = plan.setup().step(None) else { unreachable!("a question") };
+        let limit = Duration::from_secs(60);
+        let first = requests.first(&request, limit).await;
+        assert!(matches!(first, Err(Failure::Rejected { retry: false, .. })), "{first:?}");
+        let later = requests.ask(&request, limit).await;
+        assert!(matches!(later, Err(Failure::NotSent(_))), "{later:?}");
+    }
+}
