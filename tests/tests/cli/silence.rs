@@ -161,6 +161,26 @@ fn falls_silent(place: &Place) {
     assert!(!sandbox.path("ran").exists());
 }
 
+/// It had said that somebody has the lock, but a request later had no answer.
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn who_has_a_lock_is_not_known_of_a_server_that_went_away() {
+    let (sandbox, place) = (Sandbox::new(), Place::postgres());
+    let url = place.whole_url();
+    let _holder = sandbox.hold(&url, &["n"], "sleep 60");
+    let proxy = Proxy::start(&server_of(&url));
+    let between = if url.contains('?') { '&' } else { '?' };
+    let url = format!("{}{between}request_timeout=4s", proxy.url(&url));
+    let args = ["-w", "6s", "-v", "n", "--", "touch", "ran"];
+    let waiter = sandbox.start(&mut sandbox.withlock(&url, &args));
+    eventually("it waits", || waiter.output()[1].contains("waiting for \"n\""));
+    proxy.set(Mode::Hole);
+    let ended = waiter.end().expect(125);
+    assert!(ended.stderr.contains("trying again"), "{ended:?}");
+    assert!(!ended.stderr.contains("someone else holds"), "{ended:?}");
+    assert!(!sandbox.path("ran").exists());
+}
+
 macro_rules! places {
     ($($name:ident: $place:expr, $needs:literal;)*) => {$(
         mod $name {
