@@ -258,6 +258,29 @@ fn only(place: &Place, ours: Result<Locks, Error>) {
     );
 }
 
+/// So is a connection that waits there, for it has the lock in the end.
+#[test]
+#[ignore = "needs a MySQL server: tests/run starts one"]
+fn who_waits_is_shown_at_the_server() {
+    use mysql::prelude::Queryable;
+    let place = Place::mysql_advisory();
+    let held = place.locks(TTL).lock("a").expect("free");
+    let waits = Locks::open(place.config(TTL).label("that waits")).expect("connected");
+    let mut raw = mysql_client(place.url());
+    let pid = format!("pid {} (that waits)", std::process::id());
+    let text = "SELECT ATTR_VALUE FROM performance_schema.session_connect_attrs WHERE ATTR_NAME = 'holder'";
+    let mut shown = || {
+        let shown: Vec<String> = raw.query(text).expect("asked");
+        shown.iter().filter(|holder| holder.ends_with(&pid)).count()
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| waits.lock("a").expect("freed").release().expect("released"));
+        let both = eventually(|| shown() == 2);
+        drop(held);
+        assert!(both, "the one that asks, and the one that waits");
+    });
+}
+
 #[test]
 #[ignore = "needs PostgreSQL, MySQL and MariaDB servers: tests/run starts them"]
 fn who_has_a_connection_is_shown_at_the_server() {
