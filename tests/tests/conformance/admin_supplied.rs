@@ -5,10 +5,11 @@ use lock_tests::drivers::{Admin, Driver, pool, wait};
 use lock_tests::place::{Place, mysql_client};
 use lock_tests::proxy::{Proxy, server_of};
 use lock_tests::servers::Kind;
+use mysql::prelude::Queryable;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_postgres::NoTls;
 
 const TTL: Duration = Duration::from_secs(30);
@@ -203,6 +204,45 @@ fn a_client_comes_back_before_the_next_is_asked_for() {
             assert_eq!(admin.list(), Ok(Vec::new()), "{driver:?}");
         }
     }
+}
+
+/// The user may have no more connections than one.
+#[test]
+#[ignore = "needs a MySQL server: tests/run starts one"]
+fn a_connection_to_mysql_ends_before_the_next_is_asked_for() {
+    let place = Place::mysql();
+    let url = place.url().to_string();
+    let mut raw = mysql_client(&url);
+    let nothing = format!("{}_nothing", place.table());
+    raw.query_drop(format!("CREATE DATABASE {nothing}")).expect("made");
+    let (raw, last) = (Mutex::new(raw), AtomicU32::new(0));
+    let database = nothing.clone();
+    let connect = move || {
+        let is_over = || {
+            let alive = "SELECT 1 FROM performance_schema.threads WHERE processlist_id = ?";
+            let mut raw = raw.lock().expect("unpoisoned");
+            raw.exec_first::<i64, _, _>(alive, (last.load(Ordering::SeqCst),))
+                .expect("asked")
+                .is_none()
+        };
+        let until = Instant::now() + Duration::from_secs(4);
+        while !is_over() {
+            if Instant::now() > until {
+                return Err("the last one is still there");
+            }
+        }
+        let opts = mysql::Opts::from_url(&url).expect("a good URL");
+        let opts = mysql::OptsBuilder::from_opts(opts).db_name(Some(&database));
+        let client = mysql::Conn::new(opts.read_timeout(Some(SOON))).expect("connected");
+        last.store(client.connection_id(), Ordering::SeqCst);
+        Ok(client)
+    };
+    let admin = lock_sync::Admin::from_mysql(connect, Config::new());
+    let mut admin = admin.expect("nothing is there");
+    for _ in 0..2 {
+        assert_eq!(admin.list(), Ok(Vec::new()));
+    }
+    mysql_client(place.url()).query_drop(format!("DROP DATABASE {nothing}")).expect("dropped");
 }
 
 #[test]
