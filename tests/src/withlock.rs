@@ -228,7 +228,7 @@ pub struct Ended {
     pub stdout: String,
     /// The text on standard error.
     pub stderr: String,
-    /// What was told about a slow first connect: a line. On a busy machine, a good server causes it, too.
+    /// The report of a slow first connect: a line. On a busy machine, a good server causes it, too.
     pub slow: Option<String>,
     /// Time from the start to the end.
     pub took: Duration,

@@ -167,7 +167,7 @@ pub(crate) fn advisory_lock(
     [acquire, release(name)].map(|request| first(codec, session, &request))
 }
 
-/// What waits for it in the server's queue, and frees it.
+/// The statements that wait for it in the server's queue, and free it.
 pub(crate) fn queued_lock(
     codec: &advisory::Codec,
     session: &advisory::Session,

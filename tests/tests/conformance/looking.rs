@@ -99,7 +99,7 @@ fn a_file_that_was_deleted_is_not_created_by_a_look() {
     }
 }
 
-/// What is wrong with a file of this machine's is not a server's fault.
+/// A bad file on this machine is not a server's fault.
 #[test]
 fn a_certificate_that_cannot_be_read_is_told_before_anybody_is_asked() {
     for scheme in ["postgres", "mysql", "mariadb", "consul"] {

@@ -98,7 +98,7 @@ fn all_end(tests_before: bool) {
     });
 }
 
-/// Whoever ended the connection may have changed more: the table is gone, too.
+/// The one who ended the connection may have changed more: the table is gone, too.
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn what_follows_the_end_of_a_connection_is_checked_anew() {

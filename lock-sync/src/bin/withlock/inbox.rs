@@ -1,4 +1,4 @@
-//! What reaches the guardian: withlock's orders, and word of signals.
+//! The guardian's inbox: withlock's orders, and word of signals.
 //!
 //! The thread that decides reads them itself. If another thread did, both could have been stopped for a while, and the one
 //! would decide by a deadline that has passed before the other has read the next, which waits in the pipe.
@@ -41,7 +41,7 @@ impl Inbox {
     pub(crate) fn read(&mut self, nap: Duration) -> io::Result<Vec<Order>> {
         self.wait(nap)?;
         let mut read = vec![0; PIPE];
-        // Who has rung does not matter.
+        // The bell only wakes the guardian: its bytes say nothing.
         let _ = self.bell.read(&mut read);
         match self.orders.as_mut().map(|orders| orders.read(&mut read)) {
             Some(Ok(length @ 1..)) => self.begun.extend(&read[..length]),

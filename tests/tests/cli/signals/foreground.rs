@@ -53,7 +53,7 @@ fn a_command_that_is_fetched_from_the_background_reads_from_the_terminal() {
     is_read(&sandbox, &script);
 }
 
-/// What a person types reaches the command of this script, which says so and exits with 3.
+/// A person's input reaches the command of this script, which says so and exits with 3.
 fn is_read(sandbox: &Sandbox, script: &str) {
     let mut run = on_terminal(sandbox, script);
     eventually("the command runs", || sandbox.path("up").exists());

@@ -76,7 +76,7 @@ fn a_terminal_shows_who_holds_the_lock_and_the_line_is_wiped() {
     assert_eq!(ended.stdout.matches('\n').count(), 1, "one line, written anew: {ended:?}");
 }
 
-/// What is told of an outage stays on the terminal, in a line of its own.
+/// The report of an outage stays on the terminal, in a line of its own.
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn the_line_is_wiped_before_an_outage_is_told() {
