@@ -3,14 +3,14 @@
 
 use lock_core::sim::{Connection, Server, table::FakeTable};
 use lock_core::{
-    Config, Dispatch, DispatchId, Engine, Event, Instant, LockId, LockName, News, Reply, Timing,
-    table,
+    Action, Config, Dispatch, DispatchId, Engine, Event, Instant, LockId, LockName, News, Reply,
+    Timing, table,
 };
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
-/// The holder's work.
+/// The holder's work, unless it takes longer.
 const HOLD: Duration = Duration::from_millis(2);
 /// The time of a message on its way, up to half as much more or less.
 const WAY: Duration = Duration::from_micros(200);
@@ -22,6 +22,8 @@ const SLOW: u64 = 20;
 enum Next {
     /// The request of this number reaches the server.
     Arrives(u64),
+    /// The server has done it.
+    IsDone(u64),
     Answered(DispatchId),
     Wakes,
     Releases,
@@ -47,6 +49,10 @@ struct Crowd {
     requests: BTreeMap<u64, Dispatch>,
     /// By how much a slow message takes longer.
     slowness: u32,
+    hold: Duration,
+    /// The server's work for what writes, one request after the other, and the time at which it has done all.
+    work: Duration,
+    busy_until: Instant,
     number: u64,
     random: u64,
     /// Notifications left out.
@@ -92,6 +98,9 @@ impl Crowd {
             next: BinaryHeap::new(),
             requests: BTreeMap::new(),
             slowness,
+            hold: HOLD,
+            work: Duration::ZERO,
+            busy_until: Instant::default(),
             number: 0,
             random: seed | 1,
             requests_carried_out: 0,
@@ -102,6 +111,16 @@ impl Crowd {
             crowd.wants(n);
         }
         crowd
+    }
+
+    /// On a server that needs so long for a write, at most.
+    fn on_a_busy_server(self, work: Duration) -> Self {
+        Self { work, ..self }
+    }
+
+    /// Each has the lock for so long.
+    fn that_holds_for(self, hold: Duration) -> Self {
+        Self { hold, ..self }
     }
 
     /// All have some turns.
@@ -116,13 +135,13 @@ impl Crowd {
     /// How it goes round.
     fn goes_round(mut self) -> Round {
         let contenders = self.all.len() as u32;
-        let time = Duration::from_millis(120) * contenders;
+        let time = Duration::from_millis(118) * contenders + self.hold * contenders;
         self.runs_for(time);
         let grants = || self.all.iter().map(|one| f64::from(one.grants));
         let (fewest, most) = (grants().fold(f64::MAX, f64::min), grants().fold(0.0, f64::max));
         Round {
             requests: f64::from(self.requests_carried_out) / f64::from(self.granted),
-            held: (HOLD * self.granted).as_secs_f64() / time.as_secs_f64(),
+            held: (self.hold * self.granted).as_secs_f64() / time.as_secs_f64(),
             // One more or less is chance.
             evenly: (fewest + 1.0) / most,
             longest: f64::from(self.longest) / f64::from(contenders),
@@ -138,6 +157,7 @@ impl Crowd {
             let one = &mut self.all[n];
             match next {
                 Next::Arrives(number) => self.arrives(n, number),
+                Next::IsDone(number) => self.carry_out_and_notify(n, number),
                 Next::Answered(id) => {
                     let reply = one.answers.remove(&id).expect("an answer");
                     one.engine.handle_reply(at, id, Ok(reply));
@@ -177,7 +197,7 @@ impl Crowd {
                     self.granted += 1;
                     self.all[n].grants += 1;
                     self.longest = self.longest.max(self.granted - self.all[n].since);
-                    self.happens(self.now.after(HOLD), n, Next::Releases);
+                    self.happens(self.now.after(self.hold), n, Next::Releases);
                 }
                 Event::Released { .. } => self.wants(n),
                 _ => {}
@@ -196,11 +216,19 @@ impl Crowd {
     }
 
     fn happens_after_a_way(&mut self, n: usize, next: Next) {
-        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        let random = self.random >> 33;
+        let random = self.draw();
         let slow = if random.is_multiple_of(SLOW) { self.slowness } else { 1 };
         let part = u32::try_from(random / SLOW % 1_000).expect("small");
         self.happens(self.now.after(WAY * (500 + part) / 1_000 * slow), n, next);
+    }
+
+    fn part(&mut self) -> u32 {
+        u32::try_from(self.draw() % 500).expect("small")
+    }
+
+    fn draw(&mut self) -> u64 {
+        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        self.random >> 33
     }
 
     fn arrives(&mut self, n: usize, number: u64) {
@@ -211,7 +239,18 @@ impl Crowd {
             self.all[n].listens = Some(number);
             return;
         }
-        self.carry_out(connection, number);
+        if self.work.is_zero() || !matches!(request.action(), Action::Acquire | Action::Release) {
+            self.carry_out_and_notify(n, number);
+            return;
+        }
+        let work = self.work * (500 + self.part()) / 1_000;
+        self.busy_until = self.busy_until.max(self.now).after(work);
+        self.happens(self.busy_until, n, Next::IsDone(number));
+    }
+
+    fn carry_out_and_notify(&mut self, n: usize, number: u64) {
+        let Dispatch { connection, .. } = &self.requests[&number];
+        self.carry_out(Connection { client: n, number: 0, id: *connection }, number);
         // Some may have been notified.
         for n in 0..self.all.len() {
             let Some(number) = self.all[n].listens else { continue };
@@ -287,10 +326,37 @@ fn waiters_that_know_no_pace_yet_do_not_sleep_through_their_turn() {
     }
 }
 
+/// The first turns are slow, for the server is busy with the claims of all.
+#[test]
+fn waiters_that_begin_all_at_once_do_not_take_the_line_for_slow() {
+    for work in [500, 1_000].map(Duration::from_micros) {
+        for (contenders, requests) in [(8, 4.0), (64, 9.0), (256, 10.5)] {
+            let crowd = Crowd::new(contenders, true, 8).on_a_busy_server(work);
+            goes_round_from_now_on(crowd, Round { requests, held: 0.4, ..TOLD });
+        }
+        for (contenders, requests) in [(8, 12.5), (64, 12.0), (256, 14.0)] {
+            let crowd = Crowd::new(contenders, false, 8).on_a_busy_server(work);
+            goes_round_from_now_on(crowd, Round { requests, held: 0.33, ..UNTOLD });
+        }
+    }
+}
+
+/// Each look is a while after the last, although none has seen many turns.
+#[test]
+fn waiters_of_a_lock_that_is_held_for_long_look_less_than_once_in_a_turn() {
+    let hold = Duration::from_secs(1);
+    for (contenders, told, untold) in [(8, 11.0, 42.0), (64, 48.0, 53.0)] {
+        for (notifies, requests) in [(true, told), (false, untold)] {
+            let crowd = Crowd::new(contenders, notifies, 8).that_holds_for(hold);
+            goes_round_from_now_on(crowd, Round { requests, held: 0.9, ..UNTOLD });
+        }
+    }
+}
+
 /// Where messages are late by ten times a hold, a waiter may sleep through its turn. It waits for one more.
 #[test]
 fn a_waiter_that_sleeps_through_its_turn_waits_for_one_more() {
-    let bound = Round { requests: 14.0, held: 0.1, evenly: 0.7, longest: 2.6 };
+    let bound = Round { requests: 14.0, held: 0.1, evenly: 0.7, longest: 3.0 };
     for notifies in [true, false] {
         for contenders in [8, 64] {
             goes_round(Crowd::new(contenders, notifies, 100), bound);

@@ -8,8 +8,9 @@
 //! * A waiter that is not notified looks in proportion to its distance and to the time that a turn takes: once in three
 //!   quarters of what is ahead, once in half of it if it is near, and [`LOOKS`] times in a turn when it is the next.
 //! * That time is the mean of many turns, and is known to the next attempt of the same process: a few turns say little, for
-//!   one that is missed takes ten times as long. Whoever expects them all to be so slow comes late, and misses its own. So
-//!   whoever has seen few looks once in a third of what is ahead.
+//!   one that is missed takes ten times as long, and so do the first, while the server is busy with the claims of all. Whoever
+//!   expects them all to be so slow comes late, and misses its own. So whoever has seen few looks once in a third of what is
+//!   ahead, and at first as if a turn took no more than 2 ms, and twice as much with each look.
 //! * Those ahead may have died. Whoever is near and is notified of nothing more looks once they have had the time to claim.
 //!   Nobody near sleeps for more than a second without being notified, and nobody at all for more than eight.
 //! * While nothing changes, all look less often by and by: an eighth of that time apart.
@@ -42,6 +43,8 @@ pub(super) struct Line {
     /// The last thing that it was told.
     seen: Option<Seen>,
     pace: Pace,
+    /// How often it has looked before it knew the pace.
+    looks: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -101,7 +104,14 @@ impl Pace {
 
 impl Default for Line {
     fn default() -> Self {
-        Self { order: Order::Strict, place: None, is_near: true, seen: None, pace: Pace::default() }
+        Self {
+            order: Order::Strict,
+            place: None,
+            is_near: true,
+            seen: None,
+            pace: Pace::default(),
+            looks: 0,
+        }
     }
 }
 
@@ -229,7 +239,7 @@ impl Line {
 
     /// How long to wait until the next look, once it is known how long a turn takes. With `told`, it is notified when it is
     /// near.
-    pub(super) fn looks_after(&self, told: bool, cx: &Context<'_>) -> Option<Duration> {
+    pub(super) fn looks_after(&mut self, told: bool, cx: &Context<'_>) -> Option<Duration> {
         let (turn, seen) = self.pace.turn().zip(self.seen)?;
         let (ahead, age) = (self.ahead_now(), cx.now.since(seen.since));
         let [_, most] = PATIENCE;
@@ -242,7 +252,8 @@ impl Line {
         let longest = if ahead < NEAR { second } else { (turn * 8).clamp(second, second * 8) };
         let all = turn.saturating_mul(turns);
         let pause = if !self.pace.is_known() {
-            all / 3
+            self.looks = self.looks.saturating_add(1);
+            (all / 3).min(cx.timing.back_off(self.looks, Duration::ZERO).saturating_mul(turns))
         } else if told || ahead >= NEAR {
             all / 4 * 3
         } else {
@@ -270,6 +281,6 @@ impl Line {
             let served = seen.served.map(&ticket);
             Seen { at: sent_at(seen.at), since: Instant::default(), served }
         };
-        Self { place, seen: self.seen.map(seen), pace: Pace::default(), ..self.clone() }
+        Self { place, seen: self.seen.map(seen), pace: Pace::default(), looks: 0, ..self.clone() }
     }
 }
