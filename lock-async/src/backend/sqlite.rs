@@ -49,18 +49,22 @@ enum Job {
 impl Sqlite {
     /// Opens the file, creating it if its folder exists.
     pub(crate) async fn open(path: PathBuf) -> Result<Self, ConfigError> {
+        Self::at(path, true).await
+    }
+
+    /// Opens the file if it is there.
+    pub(crate) async fn look(path: PathBuf) -> Result<Self, ConfigError> {
+        Self::at(path, false).await
+    }
+
+    async fn at(path: PathBuf, creates: bool) -> Result<Self, ConfigError> {
         Self::start(move || {
-            let file = File::open(&path, true)?;
-            let path = Some(file.named().to_path_buf());
-            let again: Reopen = Some(Box::new(move || reopen(path.as_deref(), true)));
+            let file = File::open(&path, creates)?;
+            let path = file.named().to_path_buf();
+            let again: Reopen = Some(Box::new(move || reopen(Some(&path), creates)));
             Ok((file, again))
         })
         .await
-    }
-
-    /// Opens the file if it exists. If it is deleted or replaced, it is not opened again.
-    pub(crate) async fn look(path: PathBuf) -> Result<Self, ConfigError> {
-        Self::start(move || Ok((File::open(&path, false)?, None))).await
     }
 
     /// Uses a connection of the caller's, and the file of its database `schema`.

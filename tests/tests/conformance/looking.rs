@@ -80,7 +80,7 @@ fn a_missing_table_is_not_created_on_postgres() {
     place.tamper("DROP SCHEMA {table} CASCADE");
 }
 
-/// Also if it was there when the look began.
+/// Also if it was there when the look began. The next file of that name is looked at.
 #[test]
 fn a_file_that_was_deleted_is_not_created_by_a_look() {
     for driver in [Driver::Blocking, Driver::Tokio] {
@@ -96,6 +96,9 @@ fn a_file_that_was_deleted_is_not_created_by_a_look() {
             admin.list().expect_err("there is no file");
             assert!(!std::path::Path::new(path).exists(), "{driver:?}");
         }
+        let _held = Locks::connect(place.url()).expect("connected").lock("n").expect("got");
+        let names: Vec<_> = admin.list().expect("listed").into_iter().map(|it| it.name).collect();
+        assert_eq!(names, ["n"], "{driver:?}");
     }
 }
 
