@@ -61,12 +61,11 @@ fn is_halted(pid: Pid) -> bool {
 
 // Signals while the command runs.
 
-/// A command that notes the signal, and runs one in its group that notes it too, takes its time
+/// A command that notes the signal, and runs one in its group that notes it too, goes on until the test says so
 /// and has a last word. (Not in the background: there shells ignore some signals.)
 fn noting(signal: &str) -> String {
     let inner = format!(
-        "trap \"echo inner >>got; told=1\" {signal}; echo $$ >inner; \
-         while [ ! $told ]; do sleep 0.02; done; sleep 0.5; echo late >>got"
+        "trap \"echo inner >>got\" {signal}; echo $$ >inner; {UNTIL_GO}; echo late >>got"
     );
     format!("trap 'echo outer >>got' {signal}; sh -c '{inner}'; exit 7")
 }

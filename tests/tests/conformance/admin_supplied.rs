@@ -230,6 +230,7 @@ fn a_connection_to_mysql_ends_before_the_next_is_asked_for() {
             if Instant::now() > until {
                 return Err("the last one is still there");
             }
+            std::thread::sleep(Duration::from_millis(10));
         }
         let opts = mysql::Opts::from_url(&url).expect("a good URL");
         let opts = mysql::OptsBuilder::from_opts(opts).db_name(Some(&database));
