@@ -352,9 +352,10 @@ impl Cooldowns {
         self.by_name.get(name).map(|(until, _)| *until)
     }
 
-    /// The pace at which the last attempt has seen others have their turn.
-    pub(crate) fn pace(&self, name: &LockName) -> Pace {
-        self.by_name.get(name).map(|(_, pace)| *pace).unwrap_or_default()
+    /// The pace at which the last attempt has seen others have their turn, if that was just now.
+    pub(crate) fn pace(&self, now: Instant, name: &LockName) -> Pace {
+        let recent = self.by_name.get(name).filter(|(until, _)| now < *until);
+        recent.map(|(_, pace)| *pace).unwrap_or_default()
     }
 
     /// The others go first until then. Forgets what is over.

@@ -7,10 +7,11 @@
 //!   notification wakes all that listen.
 //! * A waiter that is not notified looks in proportion to its distance and to the time that a turn takes: once in three
 //!   quarters of what is ahead, once in half of it if it is near, and [`LOOKS`] times in a turn when it is the next.
-//! * That time is the mean of many turns, and is known to the next attempt of the same process: a few turns say little, for
-//!   one that is missed takes ten times as long, and so do the first, while the server is busy with the claims of all. Whoever
-//!   expects them all to be so slow comes late, and misses its own. So whoever has seen few looks once in a third of what is
-//!   ahead, and at first as if a turn took no more than 2 ms, and twice as much with each look.
+//! * That time is the mean of many turns, and is known to the next attempt of the same process if that follows soon: a few
+//!   turns say little, for one that is missed takes ten times as long. Whoever expects them all to be so slow comes late, and
+//!   misses its own. So whoever has seen few looks once in a third of what is ahead.
+//! * Where all begin at once, the first turns are slow, for the server is busy with their claims. So each waiter begins as if a
+//!   turn took 2 ms at most, and twice as much with each look.
 //! * Those ahead may have died. Whoever is near and is notified of nothing more looks once they have had the time to claim.
 //!   Nobody near sleeps for more than a second without being notified, and nobody at all for more than eight.
 //! * While nothing changes, all look less often by and by: an eighth of that time apart.
@@ -43,7 +44,7 @@ pub(super) struct Line {
     /// The last thing that it was told.
     seen: Option<Seen>,
     pace: Pace,
-    /// How often it has looked before it knew the pace.
+    /// How often it has looked.
     looks: u32,
 }
 
@@ -252,14 +253,15 @@ impl Line {
         let longest = if ahead < NEAR { second } else { (turn * 8).clamp(second, second * 8) };
         let all = turn.saturating_mul(turns);
         let pause = if !self.pace.is_known() {
-            self.looks = self.looks.saturating_add(1);
-            (all / 3).min(cx.timing.back_off(self.looks, Duration::ZERO).saturating_mul(turns))
+            all / 3
         } else if told || ahead >= NEAR {
             all / 4 * 3
         } else {
             all / 2
         };
-        Some(pause.max(age / 8).min(longest))
+        self.looks = self.looks.saturating_add(1);
+        let trusted = cx.timing.back_off(self.looks, Duration::ZERO).saturating_mul(turns);
+        Some(pause.min(trusted).max(age / 8).min(longest))
     }
 
     /// Its ticket, if it was told of one.

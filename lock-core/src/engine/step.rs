@@ -74,7 +74,7 @@ impl Engine {
             notified_since: self.subscription.notified_since(),
             ahead,
             cooldown_until: self.cooldowns.until(&attempt.name).unwrap_or_default(),
-            pace: self.cooldowns.pace(&attempt.name),
+            pace: self.cooldowns.pace(now, &attempt.name),
             // A part of a semaphore that waits would keep the others from claiming.
             may_queue: self.idle_waiter.is_some() && part_of.is_none(),
             round_trip: self.round_trip,
