@@ -369,20 +369,20 @@ async fn rows(
 ) -> Result<Rows, Failure> {
     let until = Instant::now() + limit;
     let Link { client, connection, .. } = link;
-    let params: Vec<_> = statement.params.iter().map(param).collect();
+    let params = || statement.params.iter().map(param);
     loop {
         let sent = Instant::now();
         let result = match statements.run(statement, until.saturating_duration_since(sent)) {
             Run::Text => {
-                let query = pin!(client.query_typed(&statement.text, &params));
-                drive(connection, query).await
+                let params: Vec<_> = params().collect();
+                drive(connection, pin!(client.query_typed(&statement.text, &params))).await
             }
             Run::Execute(prepared) => {
-                let values: Vec<_> = params.iter().map(|(value, _)| *value).collect();
+                let values: Vec<_> = params().map(|(value, _)| value).collect();
                 drive(connection, pin!(client.query(&prepared, &values))).await
             }
             Run::Prepare => {
-                let types: Vec<Type> = params.iter().map(|(_, kind)| kind.clone()).collect();
+                let types: Vec<Type> = params().map(|(_, kind)| kind).collect();
                 let preparing = pin!(client.prepare_typed(&statement.text, &types));
                 let prepared = drive(connection, preparing).await;
                 let prepared = prepared.map_err(|error| failed(&error));

@@ -315,17 +315,17 @@ fn rows(
     budget: Duration,
 ) -> Result<Rows, Failure> {
     let until = Instant::now() + budget;
-    let params: Vec<_> = statement.params.iter().map(param).collect();
+    let params = || statement.params.iter().map(param);
     loop {
         let sent = Instant::now();
         let result = match statements.run(statement, until.saturating_duration_since(sent)) {
-            Run::Text => client.query_typed(&statement.text, &params),
+            Run::Text => client.query_typed(&statement.text, &params().collect::<Vec<_>>()),
             Run::Execute(prepared) => {
-                let values: Vec<_> = params.iter().map(|(value, _)| *value).collect();
+                let values: Vec<_> = params().map(|(value, _)| value).collect();
                 client.query(&prepared, &values)
             }
             Run::Prepare => {
-                let types: Vec<Type> = params.iter().map(|(_, kind)| kind.clone()).collect();
+                let types: Vec<Type> = params().map(|(_, kind)| kind).collect();
                 let prepared = client.prepare_typed(&statement.text, &types);
                 let prepared = prepared.map_err(|error| failed(&error));
                 let left = until.saturating_duration_since(Instant::now());
