@@ -342,19 +342,23 @@ async fn drive<T>(
     connection: &mut Option<Connection>,
     mut work: Pin<&mut impl Future<Output = Result<T, Error>>>,
 ) -> Result<T, Error> {
+    let mut begins = true;
     poll_fn(|cx: &mut Context<'_>| {
-        if let done @ Poll::Ready(_) = work.as_mut().poll(cx) {
-            return done;
+        // At first the client asks. From then on, its answer is there once the connection was polled: to be woken
+        // by the connection for it would take another turn of the task.
+        let asked = std::mem::take(&mut begins).then(|| work.as_mut().poll(cx));
+        let moved = connection.as_mut().map(|moving| moving.as_mut().poll(cx));
+        let mut why = None;
+        if let Some(Poll::Ready(ended)) = moved {
+            (*connection, why) = (None, ended.err());
         }
-        let Some(moving) = connection else { return Poll::Pending };
-        let Poll::Ready(ended) = moving.as_mut().poll(cx) else {
-            // The answer may have just arrived. Its wake would take another turn of the task.
-            return work.as_mut().poll(cx);
+        let result = match asked {
+            Some(asked) if asked.is_ready() || why.is_none() => asked,
+            _ => work.as_mut().poll(cx),
         };
-        *connection = None;
-        match (work.as_mut().poll(cx), ended) {
+        match (result, why) {
             // This error says only that the connection ended. The connection itself has the reason.
-            (Poll::Ready(Err(error)), Err(why)) if error.is_closed() => Poll::Ready(Err(why)),
+            (Poll::Ready(Err(error)), Some(why)) if error.is_closed() => Poll::Ready(Err(why)),
             (result, _) => result,
         }
     })
