@@ -68,7 +68,7 @@ impl<F: Backends> Pump<F> {
 
     /// Sends the commands that are due.
     fn send(&mut self) {
-        loop {
+        while self.state.engine.has_work() {
             let sent = clock::now();
             while let Some(connection) = self.state.engine.poll_close(sent) {
                 self.pool.drop_connection(connection);
