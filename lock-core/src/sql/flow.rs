@@ -255,6 +255,7 @@ impl Flow {
     /// The request's fate. Whatever goes wrong before its own statement: it was not sent.
     pub fn finish(&mut self) -> Result<Reply, Failure> {
         let (reply, connects) = match core::mem::replace(&mut self.stage, Stage::Idle) {
+            Stage::Run(running) => (running.finish(), true),
             Stage::Done(reply) => (reply, true),
             Stage::Refused(error) => (Err(error.before_request()), false),
             _ => (Err(Failure::Unknown("the answer is incomplete".to_string())), true),
@@ -391,8 +392,8 @@ impl Flow {
                 self.stage = Stage::Done(Ok(Reply::Opened(SessionName::default())));
             }
             (Place::Advisory { codec, session: Some(session), digests, .. }, _) => {
-                let exchange =
-                    advisory::Exchange::new(codec.clone(), request, session.clone()).known(digests);
+                let mut exchange = advisory::Exchange::new(codec.clone(), request, session.clone());
+                exchange.know(digests);
                 self.stage = Stage::Run(Running::Advisory(exchange));
                 self.run();
             }
@@ -405,12 +406,8 @@ impl Flow {
 
     /// Goes on with the exchange that is under way.
     fn run(&mut self) {
-        let Stage::Run(running) = &self.stage else { return };
-        self.statement = running.poll_statement();
-        if self.statement.is_none()
-            && let Stage::Run(running) = core::mem::replace(&mut self.stage, Stage::Idle)
-        {
-            self.stage = Stage::Done(running.finish());
+        if let Stage::Run(running) = &self.stage {
+            self.statement = running.poll_statement();
         }
     }
 

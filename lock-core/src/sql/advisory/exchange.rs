@@ -74,14 +74,13 @@ impl Exchange {
         Self { codec, request, session, digest: None, stage }
     }
 
-    /// With what is known of names from earlier requests.
-    pub(in crate::sql) fn known(mut self, digests: &mut Digests) -> Self {
+    /// Takes what is known of names from earlier requests.
+    pub(in crate::sql) fn know(&mut self, digests: &mut Digests) {
         if let [claim] = self.request.claims()
             && self.codec.hashes()
         {
             self.digest = Some(digests.of(&claim.name));
         }
-        self
     }
 
     /// The next statement to run, if there is one.
