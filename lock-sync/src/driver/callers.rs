@@ -31,7 +31,7 @@ impl Shared {
         let now = clock::now();
         let (name, give_up) = (&wish.name, wish.give_up(now));
         let until = give_up.map_or(NO_LIMIT, |at| at.after(state.engine.timing().answer_grace()));
-        let caller = Caller { name: Some(name.clone()), ..Caller::default() };
+        let caller = Box::new(Caller { name: Some(name.clone()), ..Caller::default() });
         let id = wish.begin(&mut state.engine, now, give_up);
         state.callers.insert(id, caller);
         let _registered = cancel.map(|cancel| {
@@ -103,7 +103,7 @@ impl Shared {
         let until = now.after(state.engine.timing().answer_grace());
         // A guard exists if the lock was granted after its caller gave up.
         let guard = state.guards.remove(&id);
-        state.callers.insert(id, Caller::default());
+        state.callers.insert(id, Box::default());
         state.engine.release_after(now, id, keep);
         let release = loop {
             state = self.settle(state)?;

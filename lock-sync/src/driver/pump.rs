@@ -1,6 +1,6 @@
 //! The threads that move requests to the server and answers back.
 
-use super::state::{Caller, State, Told};
+use super::state::{State, Told};
 use super::{NO_LIMIT, Teller, apart};
 use crate::backend::{Backend, Backends};
 use crate::process::Process;
@@ -106,7 +106,7 @@ impl Shared {
             return;
         }
         let guards = std::mem::take(&mut state.guards);
-        state.callers.values().for_each(Caller::wake);
+        state.callers.values().for_each(|caller| caller.wake());
         let dropped = catch_unwind(AssertUnwindSafe(|| state.pool.drop_all()));
         drop(state);
         self.timers.notify_all();

@@ -18,7 +18,8 @@ use tracing::Level;
 pub(super) struct State {
     pub(super) engine: Engine,
     pub(super) pool: ConnectionPool,
-    pub(super) callers: BTreeMap<LockId, Caller>,
+    /// Boxed, for a map moves what is in it.
+    pub(super) callers: BTreeMap<LockId, Box<Caller>>,
     pub(super) guards: BTreeMap<LockId, Arc<HoldState>>,
     /// The next wake-ups of the keeper and the pump, in this order.
     pub(super) asleep_until: [Instant; 2],
