@@ -73,11 +73,11 @@ impl Engine {
         &self,
         connection: ConnectionId,
     ) -> Option<(ConnectionId, Action, Option<SessionId>, LockId)> {
-        if self.due.is_empty() {
-            return None;
-        }
-        let least = (connection, Action::Close, None, LockId(0));
-        let first = *self.due.range(least..).next()?;
+        // The first of all is mostly the one, and is found without a search.
+        let first = match *self.due.first()? {
+            first if connection <= first.0 => first,
+            _ => *self.due.range((connection, Action::Close, None, LockId(0))..).next()?,
+        };
         let (at, action, ..) = first;
         (at == connection && (action == Action::Close || self.is_free(connection))).then_some(first)
     }

@@ -39,7 +39,7 @@ pub(crate) struct Entry {
 
 impl Engine {
     /// Keeps true what is indexed of an attempt: nothing, once it has ended. The session that it is
-    /// in now.
+    /// in and does not need.
     pub(super) fn index(&mut self, now: Instant, id: LockId) -> Option<SessionId> {
         let attempt = self.attempts.get(&id)?;
         let held_back = self.is_held_back(id, attempt.part_of);
@@ -96,7 +96,7 @@ impl Engine {
             self.set_timer(TimerKey::Attempt(id), at(&new));
             self.forget_timer(TimerKey::Attempt(id), at(&old));
         }
-        session
+        session.filter(|_| needs.is_none())
     }
 
     pub(super) fn index_session(&mut self, now: Instant, id: SessionId) {
