@@ -10,6 +10,7 @@ use lock_shared::wish::{Wish, with};
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -185,9 +186,10 @@ impl<'a> Acquire<'a> {
         WithLockError::after(value, guard.release().await)
     }
 
-    async fn wait(self) -> Result<Guard, Error> {
+    /// Waits for the lock. The same as to await it, without the box that the future's name takes.
+    pub(crate) async fn wait(self) -> Result<Guard, Error> {
         let Self { locks: Locks { driver, check, pins }, wish, mut on_waiting } = self;
-        let wish = wish?.checked(&check)?;
+        let wish = Arc::new(wish?.checked(&check)?);
         let recorded = lock_shared::metrics::Attempt::begin(&wish);
         let began = clock::now();
         let mut attempt = driver.acquire(&wish);
@@ -200,7 +202,7 @@ impl<'a> Acquire<'a> {
                     }
                 }
                 News::Granted(granted) => {
-                    let guard = Guard::new(attempt, wish, granted, pins);
+                    let guard = Guard::new(attempt, &wish, granted, pins);
                     events::acquired(guard.name(), guard.fence(), clock::now().since(began));
                     break Ok(guard);
                 }

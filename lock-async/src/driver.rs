@@ -65,7 +65,7 @@ type Ticket = u64;
 
 /// A call to the task.
 enum Call {
-    Acquire { ticket: Ticket, wish: Box<Wish>, give_up: Option<Instant>, news: news::Sender },
+    Acquire { ticket: Ticket, wish: Arc<Wish>, give_up: Option<Instant>, news: news::Sender },
     Release { ticket: Ticket, keep: Option<Duration>, tell: Option<oneshot::Sender<Release>> },
     Close,
     Shutdown { tell: oneshot::Sender<End> },
@@ -101,11 +101,10 @@ impl Driver {
     }
 
     /// Starts an attempt to acquire a lock. Dropping the result ends it.
-    pub(crate) fn acquire(&self, wish: &Wish) -> Attempt {
+    pub(crate) fn acquire(&self, wish: &Arc<Wish>) -> Attempt {
         let ticket = self.0.tickets.fetch_add(1, Ordering::Relaxed);
         let (tell, news) = news::channel();
-        let wish = Box::new(wish.clone());
-        let give_up = wish.give_up(clock::now());
+        let (wish, give_up) = (wish.clone(), wish.give_up(clock::now()));
         self.call(Call::Acquire { ticket, wish, give_up, news: tell });
         Attempt { driver: self.clone(), ticket: Some(ticket), news, keep: None }
     }

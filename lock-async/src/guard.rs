@@ -52,10 +52,10 @@ pub struct Guard {
 }
 
 impl Guard {
-    pub(crate) fn new(mut attempt: Attempt, wish: Wish, granted: Granted, pins: Pins) -> Self {
-        granted.cell.metrics.begin(&wish);
-        let Wish { name, mode, keep, .. } = wish;
-        attempt.keep = keep;
+    pub(crate) fn new(mut attempt: Attempt, wish: &Wish, granted: Granted, pins: Pins) -> Self {
+        granted.cell.metrics.begin(wish);
+        attempt.keep = wish.keep;
+        let (name, mode) = (wish.name.clone(), wish.mode);
         Self { attempt, name, mode, granted, pins }
     }
 

@@ -94,7 +94,7 @@ impl Locks {
         &self,
         name: impl TryInto<LockName, Error: Into<Error>>,
     ) -> Result<Guard, Error> {
-        self.acquire(name).await
+        self.acquire(name).wait().await
     }
 
     /// Acquires the lock if it is free. Returns [`None`] if someone else holds it;
@@ -110,7 +110,7 @@ impl Locks {
         &self,
         name: impl TryInto<LockName, Error: Into<Error>>,
     ) -> Result<Option<Guard>, Error> {
-        unless_busy(self.acquire(name).no_wait().await)
+        unless_busy(self.acquire(name).no_wait().wait().await)
     }
 
     /// Waits for the lock for `limit`. Returns [`None`] if someone else held it all that time;
@@ -131,7 +131,7 @@ impl Locks {
         name: impl TryInto<LockName, Error: Into<Error>>,
         limit: Duration,
     ) -> Result<Option<Guard>, Error> {
-        unless_busy(self.acquire(name).timeout(limit).await)
+        unless_busy(self.acquire(name).timeout(limit).wait().await)
     }
 
     /// Waits for the lock as [`lock`](Self::lock) does, to share it with any number of others. Nobody holds
@@ -147,7 +147,7 @@ impl Locks {
         &self,
         name: impl TryInto<LockName, Error: Into<Error>>,
     ) -> Result<Guard, Error> {
-        self.acquire(name).shared().await
+        self.acquire(name).shared().wait().await
     }
 
     /// Shares the lock if nobody holds it exclusively. Returns [`None`] if someone does.
@@ -161,7 +161,7 @@ impl Locks {
         &self,
         name: impl TryInto<LockName, Error: Into<Error>>,
     ) -> Result<Option<Guard>, Error> {
-        unless_busy(self.acquire(name).shared().no_wait().await)
+        unless_busy(self.acquire(name).shared().no_wait().wait().await)
     }
 
     /// Waits for `limit` to share the lock. Returns [`None`] if someone else held it exclusively all that
@@ -178,7 +178,7 @@ impl Locks {
         name: impl TryInto<LockName, Error: Into<Error>>,
         limit: Duration,
     ) -> Result<Option<Guard>, Error> {
-        unless_busy(self.acquire(name).shared().timeout(limit).await)
+        unless_busy(self.acquire(name).shared().timeout(limit).wait().await)
     }
 
     /// Waits for the lock, calls `work` with it, and releases it.

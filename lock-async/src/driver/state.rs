@@ -90,7 +90,7 @@ impl State {
             Call::Acquire { ticket, wish, give_up, news } => {
                 let id = wish.begin(&mut self.engine, now, give_up);
                 self.tickets.insert(ticket, id);
-                self.waiting.insert(id, Wanted { name: wish.name, news });
+                self.waiting.insert(id, Wanted { name: wish.name.clone(), news });
             }
             Call::Release { ticket, keep, tell } => {
                 let Some(id) = self.tickets.remove(&ticket) else { return };

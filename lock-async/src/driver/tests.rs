@@ -133,7 +133,7 @@ async fn a_release_is_asked_for_once_also_if_nobody_waits_for_its_end() {
     let (tickets, process, end) = (AtomicU64::new(0), Process::current(), Arc::default());
     let within = timing.ttl();
     let driver = Driver(Arc::new(Shared { process, calls, tickets, within, end }));
-    let wish = Wish::new("a").expect("a name");
+    let wish = Arc::new(Wish::new("a").expect("a name"));
     let mut engine = Engine::new(table::capabilities("me", false), Config::new(timing, 1));
     let id = wish.begin(&mut engine, clock::now(), None);
     let held = Held::of(&engine, id, &wish.name, Fence::new(1));

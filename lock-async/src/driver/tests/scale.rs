@@ -121,7 +121,7 @@ fn table() -> (Oracle, Locks, Driver) {
 
 /// Makes the task do `many` turns that concern nobody else.
 async fn turns(driver: &Driver, many: usize) {
-    let wish = Wish::new("somebody else's").expect("good");
+    let wish = Arc::new(Wish::new("somebody else's").expect("good"));
     for _ in 0..many {
         drop(driver.acquire(&wish));
         yield_now().await;
