@@ -41,18 +41,13 @@ impl Engine {
     /// Keeps true what is indexed of an attempt: nothing, once it has ended. The session that it is
     /// in and does not need.
     pub(super) fn index(&mut self, now: Instant, id: LockId) -> Option<SessionId> {
-        let attempt = self.attempts.get(&id)?;
-        let held_back = self.is_held_back(id, attempt.part_of);
-        let mut attempt = self.attempts.get_mut(&id)?;
-        let due = match attempt.slot.due(now) {
-            Some(Action::Acquire) if held_back => None,
-            Some(action) if self.capabilities.sessions.is_some() => {
-                let due = self.assign(now, id, action);
-                attempt = self.attempts.get_mut(&id)?;
-                due
-            }
+        let Attempt { part_of, slot, .. } = &**self.attempts.get(&id)?;
+        let due = match slot.due(now) {
+            Some(Action::Acquire) if self.is_held_back(id, *part_of) => None,
+            Some(action) if self.capabilities.sessions.is_some() => self.assign(now, id, action),
             action => action.map(|action| (wait_connection(id, action), action, None)),
         };
+        let attempt = self.attempts.get_mut(&id)?;
         let Attempt { indexed, session, slot, name, mode, .. } = &mut **attempt;
         let session = *session;
         let shares = *mode == Mode::Shared && slot.wanted();
