@@ -52,7 +52,8 @@ impl Engine {
         let session = *session;
         let shares = *mode == Mode::Shared && slot.wanted();
         let needs = session.filter(|_| slot.needs_session());
-        let (wake, renews, denied) = (slot.wake(now), slot.renews(now), slot.is_denied());
+        let wake = slot.wake(now, self.capabilities.sessions.is_some());
+        let (renews, denied) = (slot.renews(now), slot.is_denied());
         let (unaware, near) = (slot.is_unaware(), slot.is_to_be_notified());
         let new = Entry { wake, renews, due, denied, near, shares, unaware, needs };
         let old = core::mem::replace(indexed, new);

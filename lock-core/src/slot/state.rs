@@ -358,9 +358,11 @@ impl Slot {
         if self.exposed(now) { Action::Release } else { Action::Leave }
     }
 
-    /// When something will be due or must be noticed, if nothing else happens before.
-    pub(crate) fn wake(&self, now: Instant) -> Option<Instant> {
-        let limit = || Some(self.limit());
+    /// When something will be due or must be noticed, if nothing else happens before. `in_session`: where there are
+    /// sessions.
+    pub(crate) fn wake(&self, now: Instant, in_session: bool) -> Option<Instant> {
+        // A waiter without a limit needs no timer.
+        let limit = || Some(self.limit()).filter(|at| *at < Instant::END);
         let (request, limit) = match self.phase {
             Phase::Queued | Phase::Claiming { .. } if !self.wanted() => (None, None),
             Phase::Claiming { sent, .. } if self.waits_undenied() => {
@@ -368,18 +370,19 @@ impl Slot {
             }
             Phase::Queued | Phase::Claiming { .. } => (None, limit()),
             Phase::Waiting { retry_at } => (Some(retry_at), limit()),
+            // It is the session that is renewed and lost, and what is in it ends with it.
+            Phase::Held { .. } if in_session => (None, self.untold.map(|_| self.answer_deadline)),
             Phase::Held { deadline, renew_at, renewal_sent } => {
                 let answer_deadline = self.untold.map_or(Instant::END, |_| self.answer_deadline);
-                // In a session, it is the session that is renewed and lost.
-                let deadline = if renew_at < Instant::END { deadline } else { Instant::END };
                 (renewal_sent.is_none().then_some(renew_at), Some(deadline.min(answer_deadline)))
             }
-            Phase::Releasing { retry_at, in_flight: None } => (Some(retry_at), self.may_hold_until),
+            Phase::Releasing { retry_at, in_flight: None } => {
+                (Some(retry_at), self.may_hold_until.filter(|_| !in_session))
+            }
             Phase::Draining { until } => (Some(until), None),
             Phase::Releasing { .. } | Phase::Lost { .. } | Phase::Gone => (None, None),
         };
-        // A waiter without a limit needs no timer.
-        let ahead = |at: &Instant| now < *at && *at < Instant::END;
+        let ahead = |at: &Instant| now < *at;
         match (request.filter(ahead), limit.filter(ahead)) {
             (Some(request), Some(limit)) => Some(request.min(limit)),
             (request, limit) => request.or(limit),
