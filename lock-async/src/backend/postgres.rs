@@ -148,7 +148,7 @@ impl Session for Postgres {
             Source::Client => Err(gone()),
             Source::Made(factory) => {
                 // A pool may have had no other.
-                self.link = None;
+                (self.link, self.statements) = (None, Prepared::default());
                 self.link = Some(Link::held(factory.make(limit).await?));
                 Ok(())
             }

@@ -1,12 +1,14 @@
 //! What a new connection says before its first request, each time that it is made; and that it does not count on what the one before it had
 //! prepared.
 
-use lock_tests::drivers::{Driven, Driver};
-use lock_tests::place::{Keeps, Place};
+use lock_sync::{Config, TableName};
+use lock_tests::drivers::{Driven, Driver, Locks, wait};
+use lock_tests::place::{Keeps, Place, with_settings};
 use lock_tests::proxy::{Proxy, eventually, server_of};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio_postgres::NoTls;
 
 const TTL: Duration = Duration::from_secs(30);
 const REQUEST: Duration = Duration::from_millis(4321);
@@ -35,6 +37,7 @@ reconnected! {
     each_connection_to_mariadb_is_set_up: each_connection_is_set_up, mariadb, "needs a MariaDB server: tests/run starts one";
     each_connection_to_mariadb_advisory_is_set_up: each_connection_is_set_up, mariadb_advisory, "needs a MariaDB server: tests/run starts one";
     each_connection_to_mariadb_sql_lock_is_set_up: each_connection_is_set_up, mariadb_sql_lock, "needs a MariaDB server: tests/run starts one";
+    each_client_that_is_made_prepares_anew: each_client_that_is_made_prepares_anew, postgres, "needs a PostgreSQL server: tests/run starts one";
     each_connection_to_postgres_prepares_anew: each_connection_prepares_anew, postgres, "needs a PostgreSQL server: tests/run starts one";
     each_connection_to_postgres_advisory_prepares_anew: each_connection_prepares_anew, postgres_advisory, "needs a PostgreSQL server: tests/run starts one";
     each_connection_to_mysql_prepares_anew: each_connection_prepares_anew, mysql, "needs a MySQL server: tests/run starts one";
@@ -129,6 +132,38 @@ impl Spoken {
 }
 
 fn each_connection_prepares_anew(driver: Driver, direct: Place) {
+    prepares_anew(&direct, |url| Driven::new(driver, direct.through(url)).locks(TTL));
+}
+
+fn each_client_that_is_made_prepares_anew(driver: Driver, direct: Place) {
+    prepares_anew(&direct, |url| made(driver, url, &direct));
+}
+
+/// Locks over clients that a function makes.
+fn made(driver: Driver, url: &str, place: &Place) -> Locks {
+    let table = TableName::new(place.table()).expect("good");
+    let config = Config::new().table(table).ttl(TTL);
+    let url = with_settings(url.split('?').next().unwrap_or(url));
+    match driver {
+        Driver::Tokio => {
+            let make = move || {
+                let url = url.clone();
+                async move {
+                    let (client, connection) = tokio_postgres::connect(&url, NoTls).await?;
+                    tokio::spawn(connection);
+                    Ok::<_, tokio_postgres::Error>(Box::new(client))
+                }
+            };
+            Locks::Tokio(wait(lock_async::Locks::from_postgres(make, config)).expect("connected"))
+        }
+        _ => {
+            let make = move || postgres::Client::connect(&url, NoTls).map(Box::new);
+            Locks::Blocking(lock_sync::Locks::from_postgres(make, config).expect("connected"))
+        }
+    }
+}
+
+fn prepares_anew(direct: &Place, connect: impl FnOnce(&str) -> Locks) {
     direct.locks(TTL).lock("a").expect("taken").release().expect("released");
     let proxy = Proxy::start(&server_of(direct.url()));
     let spoken = Arc::new(Mutex::new(Spoken::default()));
@@ -142,8 +177,7 @@ fn each_connection_prepares_anew(driver: Driver, direct: Place) {
         }
         None
     });
-    let url = proxy.url(direct.url()) + "?sslmode=disable";
-    let locks = Driven::new(driver, direct.through(&url)).locks(TTL);
+    let locks = connect(&(proxy.url(direct.url()) + "?sslmode=disable"));
     for time in ["first", "second", "third"] {
         for _ in 0..4 {
             let taken = || locks.try_lock_for("a", TTL).ok().flatten();
