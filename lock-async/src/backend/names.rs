@@ -15,8 +15,12 @@ pub(crate) async fn addresses_of(name: &str, port: u16, limit: Duration) -> Answ
 mod tests {
     use super::*;
     use crate::{Admin, Config, Error, Locks};
+    #[cfg(any(feature = "consul", feature = "postgres"))]
+    use lock_shared::lookup::stand_in::answering;
+    #[cfg(feature = "mysql")]
+    use lock_shared::lookup::stand_in::greeting;
     #[cfg(feature = "consul")]
-    use lock_shared::lookup::stand_in::{NO_LOCK, agent};
+    use lock_shared::lookup::stand_in::{NO_LOCK, agent, agent_that_stays};
     use lock_shared::lookup::stand_in::{Silent, known};
     use std::net::TcpListener;
     use std::sync::mpsc::channel;
@@ -106,21 +110,41 @@ mod tests {
         }
     }
 
-    /// The server at the first address is frozen. The one at the second refuses.
-    #[test]
-    #[cfg(feature = "postgres")]
-    fn an_address_that_does_not_answer_leaves_time_for_the_next() {
-        const REFUSES: &[u8] = b"E\0\0\0\x1cSFATAL\0C28000\0Mnot you\0\0";
-        let port = lock_shared::lookup::stand_in::answering("127.0.0.1:0", REFUSES);
+    /// The server at the first address is frozen. The one at the second refuses, which is told.
+    fn leaves_time_for_the_next(url: &str, port: u16, told: &str) {
         let _frozen = TcpListener::bind(("127.0.0.4", port)).expect("the same port");
         known("frozen.invalid", &["127.0.0.4", "127.0.0.1"]);
-        let place = format!("postgres://u@frozen.invalid:{port}/d");
-        let url = format!("{place}?sslmode=disable&request_timeout=5s");
+        let url = url.replace("HOST", &format!("frozen.invalid:{port}"));
         let config: Config = url.parse().expect("a good URL");
+        let config = config.request_timeout(Duration::from_secs(5));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let opened = runtime.expect("a runtime").block_on(Locks::open(config));
         let error = opened.map(drop).expect_err(&url).to_string();
-        assert!(error.contains("not you"), "{error}");
+        assert!(error.contains(told), "{error}");
+    }
+
+    #[test]
+    #[cfg(feature = "postgres")]
+    fn an_address_that_does_not_answer_leaves_time_for_the_next() {
+        let refuses = b"E\0\0\0\x1cSFATAL\0C28000\0Mnot you\0\0";
+        let port = answering("127.0.0.1:0", refuses);
+        leaves_time_for_the_next("postgres://u@HOST/d?sslmode=disable", port, "not you");
+    }
+
+    #[test]
+    #[cfg(feature = "mysql")]
+    fn an_address_of_mysql_that_does_not_answer_leaves_time_for_the_next() {
+        let port = greeting("127.0.0.1:0", b"\x10\0\0\0\xff\x15\x04#28000not you");
+        leaves_time_for_the_next("mysql://u@HOST/d?sslmode=disable", port, "not you");
+    }
+
+    /// The handshake belongs to the connect. The second agent speaks no TLS.
+    #[test]
+    #[cfg(feature = "consul")]
+    fn an_address_of_consul_that_does_not_answer_leaves_time_for_the_next() {
+        let url = "consul://HOST?sslmode=verify-full";
+        let port = answering("127.0.0.1:0", NO_LOCK.as_bytes());
+        leaves_time_for_the_next(url, port, "sslmode=disable");
     }
 
     #[test]
@@ -134,6 +158,19 @@ mod tests {
             let mut admin = Admin::connect(&url).await.expect("nothing is asked");
             admin.list().await.expect_err("nobody is there");
             known("moves.invalid", &["127.0.0.2"]);
+            assert_eq!(admin.list().await.map(|all| all.len()), Ok(0));
+        });
+    }
+
+    /// More than the client has room for.
+    #[test]
+    #[cfg(feature = "consul")]
+    fn a_name_may_have_many_addresses() {
+        known("many.invalid", &["127.0.0.2"; 40]);
+        let url = format!("consul://many.invalid:{}?sslmode=disable", agent(NO_LOCK));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(async {
+            let mut admin = Admin::connect(&url).await.expect("nothing is asked");
             assert_eq!(admin.list().await.map(|all| all.len()), Ok(0));
         });
     }
@@ -163,8 +200,10 @@ mod tests {
         let no_leader = "HTTP/1.1 500 No cluster leader\r\nContent-Length: 0\r\n\r\n";
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime");
-        for answer in [no_leader, ""] {
-            let (broken, next) = (agent(answer), agent(NO_LOCK));
+        let stays = agent_that_stays(no_leader);
+        for (broken, answer) in [(agent(no_leader), no_leader), (stays, no_leader), (agent(""), "")]
+        {
+            let next = agent(NO_LOCK);
             let url = format!("consul://127.0.0.2:{broken},127.0.0.2:{next}?sslmode=disable");
             runtime.block_on(async {
                 let mut admin = Admin::connect(&url).await.expect("nothing is asked");

@@ -1,8 +1,9 @@
 //! Watching a lock's key.
 
 use super::name;
+use lock_core::Fence;
 use lock_core::http::Response;
-use lock_core::http::consul::{Codec, Watch};
+use lock_core::http::consul::{Codec, Scope, Watch};
 use std::time::Duration;
 
 /// The query of the next request.
@@ -29,6 +30,27 @@ fn a_watch_goes_on_where_the_last_answer_ended() {
     assert_eq!(query(&watch), second);
     assert!(changed(&mut watch, 200, "9"));
     assert!(query(&watch).contains("index=9"));
+}
+
+/// As the lock's own requests are: the same key elsewhere is another lock's.
+#[test]
+fn a_watch_and_a_pin_are_in_the_scope_of_the_lock() {
+    let scope = Scope {
+        path: "consul".to_string(),
+        namespace: "team".to_string(),
+        partition: "part".to_string(),
+        datacenter: "dc2".to_string(),
+    };
+    let codec = Codec::default().within(scope);
+    let mut watch = Watch::default();
+    for since in ["", "&index=7&wait=16000ms"] {
+        let request = watch.request(&codec, &name("a"), Duration::from_secs(17));
+        let key = format!("/consul/v1/kv/locks/a/lock?consistent{since}");
+        assert_eq!(request.path_and_query, key + "&ns=team&partition=part&dc=dc2");
+        changed(&mut watch, 200, "7");
+    }
+    let pin = codec.pin(&name("a"), Fence::new(7));
+    assert!(pin.contains(r#""Namespace":"team","Partition":"part""#), "{pin}");
 }
 
 /// Its history may have begun anew, with smaller numbers.

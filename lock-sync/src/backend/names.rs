@@ -38,8 +38,12 @@ impl Wake for Unpark {
 mod tests {
     use super::*;
     use crate::{Admin, Config, Error, Locks};
+    #[cfg(feature = "postgres")]
+    use lock_shared::lookup::stand_in::answering;
+    #[cfg(feature = "mysql")]
+    use lock_shared::lookup::stand_in::greeting;
     #[cfg(feature = "consul")]
-    use lock_shared::lookup::stand_in::{NO_LOCK, agent};
+    use lock_shared::lookup::stand_in::{NO_LOCK, agent, agent_that_stays};
     use lock_shared::lookup::stand_in::{Silent, known};
     use std::net::TcpListener;
     use std::sync::mpsc::channel;
@@ -127,18 +131,29 @@ mod tests {
     }
 
     /// The server at the first address is frozen. The one at the second refuses.
+    fn leaves_time_for_the_next(url: &str, port: u16) {
+        let _frozen = TcpListener::bind(("127.0.0.4", port)).expect("the same port");
+        known("frozen.invalid", &["127.0.0.4", "127.0.0.1"]);
+        let url = url.replace("HOST", &format!("frozen.invalid:{port}"));
+        let config: Config = url.parse().expect("a good URL");
+        let config = config.request_timeout(Duration::from_secs(5));
+        let error = Locks::open(config).map(drop).expect_err(&url).to_string();
+        assert!(error.contains("not you"), "{error}");
+    }
+
     #[test]
     #[cfg(feature = "postgres")]
     fn an_address_that_does_not_answer_leaves_time_for_the_next() {
-        const REFUSES: &[u8] = b"E\0\0\0\x1cSFATAL\0C28000\0Mnot you\0\0";
-        let port = lock_shared::lookup::stand_in::answering("127.0.0.1:0", REFUSES);
-        let _frozen = TcpListener::bind(("127.0.0.4", port)).expect("the same port");
-        known("frozen.invalid", &["127.0.0.4", "127.0.0.1"]);
-        let place = format!("postgres://u@frozen.invalid:{port}/d");
-        let url = format!("{place}?sslmode=disable&request_timeout=5s");
-        let config: Config = url.parse().expect("a good URL");
-        let error = Locks::open(config).map(drop).expect_err(&url).to_string();
-        assert!(error.contains("not you"), "{error}");
+        let refuses = b"E\0\0\0\x1cSFATAL\0C28000\0Mnot you\0\0";
+        let port = answering("127.0.0.1:0", refuses);
+        leaves_time_for_the_next("postgres://u@HOST/d?sslmode=disable", port);
+    }
+
+    #[test]
+    #[cfg(feature = "mysql")]
+    fn an_address_of_mysql_that_does_not_answer_leaves_time_for_the_next() {
+        let port = greeting("127.0.0.1:0", b"\x10\0\0\0\xff\x15\x04#28000not you");
+        leaves_time_for_the_next("mysql://u@HOST/d?sslmode=disable", port);
     }
 
     #[test]
@@ -150,6 +165,16 @@ mod tests {
         let mut admin = Admin::connect(&url).expect("nothing is asked");
         admin.list().expect_err("nobody is there");
         known("moves.invalid", &["127.0.0.2"]);
+        assert_eq!(admin.list().map(|all| all.len()), Ok(0));
+    }
+
+    /// More than the client has room for.
+    #[test]
+    #[cfg(feature = "consul")]
+    fn a_name_may_have_many_addresses() {
+        known("many.invalid", &["127.0.0.2"; 40]);
+        let url = format!("consul://many.invalid:{}?sslmode=disable", agent(NO_LOCK));
+        let mut admin = Admin::connect(&url).expect("nothing is asked");
         assert_eq!(admin.list().map(|all| all.len()), Ok(0));
     }
 
@@ -172,8 +197,10 @@ mod tests {
     #[cfg(feature = "consul")]
     fn an_agent_that_is_broken_is_passed_over_by_the_next_request() {
         let no_leader = "HTTP/1.1 500 No cluster leader\r\nContent-Length: 0\r\n\r\n";
-        for answer in [no_leader, ""] {
-            let (broken, next) = (agent(answer), agent(NO_LOCK));
+        let stays = agent_that_stays(no_leader);
+        for (broken, answer) in [(agent(no_leader), no_leader), (stays, no_leader), (agent(""), "")]
+        {
+            let next = agent(NO_LOCK);
             let url = format!("consul://127.0.0.2:{broken},127.0.0.2:{next}?sslmode=disable");
             let mut admin = Admin::connect(&url).expect("nothing is asked");
             admin.list().expect_err(answer);

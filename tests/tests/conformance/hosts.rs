@@ -3,8 +3,9 @@
 use lock_sync::Error;
 use lock_tests::drivers::{Driven, Driver, Locks};
 use lock_tests::place::Place;
-use lock_tests::proxy::{Proxy, server_of};
+use lock_tests::proxy::{Proxy, eventually, server_of};
 use std::net::{TcpListener, TcpStream};
+
 use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_secs(2);
@@ -177,6 +178,45 @@ mod remembered {
     the_host_that_was_connected_to_comes_first }
     hosts! { mysql, mysql, "needs a MySQL server: tests/run starts one":
     the_host_that_was_connected_to_comes_first }
+}
+
+/// A wait begins and ends at the host that was connected to: the dead one is not asked by each connection again, and elsewhere
+/// the number of this connection is somebody else's.
+fn a_wait_begins_and_ends_at_the_same_host(place: fn() -> Place) {
+    for driver in [Driver::Blocking, Driver::Tokio] {
+        let direct = place();
+        let _held = direct.locks(TTL).lock("a").expect("free");
+        let server = server_of(direct.url());
+        let [other, own] = [0; 2].map(|_| Proxy::start(&server));
+        other.cut(true);
+        let hosts = [&other, &own].map(|proxy| server_of(&proxy.url(direct.url()))).join(",");
+        let url = direct.url().replace(&server, &hosts);
+        let locks = Driven::new(driver, direct.through(&url)).locks(TTL);
+        let asked = other.connections();
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| locks.lock("a").map(drop));
+            assert!(eventually(|| own.connections() >= 2), "the wait has one of its own");
+            // It has begun at the server by then.
+            std::thread::sleep(LIMIT / 2);
+            let before = own.connections();
+            locks.close();
+            assert_eq!(waiter.join().expect("no panic"), Err(Error::Closed));
+            assert!(eventually(|| own.connections() > before), "{driver:?}: nothing ends it");
+            assert_eq!(other.connections(), asked, "{driver:?}");
+        });
+    }
+}
+
+#[test]
+#[ignore = "needs a MySQL server: tests/run starts one"]
+fn a_wait_at_mysql_begins_and_ends_at_the_same_host() {
+    a_wait_begins_and_ends_at_the_same_host(Place::mysql_advisory);
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_wait_at_postgres_begins_and_ends_at_the_same_host() {
+    a_wait_begins_and_ends_at_the_same_host(Place::postgres_advisory);
 }
 
 /// A question of a client's about what its server takes, and one to which the answer is that it takes no writes.

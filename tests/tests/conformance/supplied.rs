@@ -240,25 +240,45 @@ fn a_function_makes_no_session_and_no_other_place() {
 fn a_table_of_an_attached_database_is_in_its_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("side.db").display().to_string();
-    rusqlite::Connection::open(&path)
-        .and_then(|file| file.execute_batch("CREATE TABLE another (id INTEGER)"))
-        .expect("made");
-    let [ours, theirs] = DRIVERS.map(|driver| {
-        let connection = rusqlite::Connection::open_in_memory().expect("opened");
-        connection.execute("ATTACH ?1 AS side", [&path]).expect("attached");
-        let config = Config::new().table(TableName::new("side.locks").expect("a good name"));
-        match driver {
-            Driver::Tokio => {
-                wait(lock_async::Locks::with_sqlite(connection, config)).map(Locks::Tokio)
-            }
-            _ => lock_sync::Locks::with_sqlite(connection, config).map(Locks::Blocking),
-        }
-    });
-    let [ours, theirs] = [ours.expect("a file"), theirs.expect("a file")];
-    let guard = ours.lock("a").expect("free");
+    let another = || {
+        rusqlite::Connection::open(&path)
+            .and_then(|file| file.execute_batch("CREATE TABLE another (id INTEGER)"))
+            .expect("made");
+    };
+    another();
+    let file = path.clone();
+    let attached = move || {
+        let connection = rusqlite::Connection::open_in_memory()?;
+        connection.execute("ATTACH ?1 AS side", [&file])?;
+        Ok::<_, rusqlite::Error>(connection)
+    };
+    let config = || Config::new().table(TableName::new("side.locks").expect("a good name"));
+    let brought = || attached().expect("attached");
+    let brought = [
+        lock_sync::Locks::with_sqlite(brought(), config()).map(Locks::Blocking),
+        wait(lock_async::Locks::with_sqlite(brought(), config())).map(Locks::Tokio),
+    ];
+    let made = [
+        lock_sync::Locks::from_sqlite(attached.clone(), config()).map(Locks::Blocking),
+        wait(lock_async::Locks::from_sqlite(attached.clone(), config())).map(Locks::Tokio),
+    ];
+    let [brought, made] = [brought, made].map(|both| both.map(|locks| locks.expect("a file")));
+    let all: Vec<_> = brought.iter().chain(&made).collect();
+    for (at, locks) in all.iter().enumerate() {
+        let guard = locks.lock("a").expect("free");
+        assert!(all[(at + 1) % all.len()].try_lock("a").expect("asked").is_none());
+        guard.release().expect("released");
+    }
+    // What is made is made anew in the file that is attached then.
+    for end in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(path.clone() + end);
+    }
+    another();
+    let [ours, theirs] = &made;
+    assert!(eventually(|| theirs.try_lock("b").is_ok_and(|guard| guard.is_some())));
+    let guard = ours.try_lock_for("a", SOON).expect("asked").expect("free");
     assert!(theirs.try_lock("a").expect("asked").is_none());
     guard.release().expect("released");
-    assert!(theirs.try_lock("a").expect("asked").is_some());
 }
 
 #[test]

@@ -34,6 +34,21 @@ pub fn agent(answer: &'static str) -> u16 {
     answering("127.0.0.2:0", answer.as_bytes())
 }
 
+/// An agent at 127.0.0.2 that gives each request this answer, all of a connection's. Returns its port.
+pub fn agent_that_stays(answer: &'static str) -> u16 {
+    let (server, port) = bound("127.0.0.2:0");
+    std::thread::spawn(move || {
+        for mut stream in server.incoming().flatten() {
+            std::thread::spawn(move || {
+                while stream.read(&mut [0; 4096]).is_ok_and(|length| length > 0) {
+                    let _ = stream.write_all(answer.as_bytes());
+                }
+            });
+        }
+    });
+    port
+}
+
 /// A server at this address that gives each request this answer. Returns its port.
 pub fn answering(address: &str, answer: &'static [u8]) -> u16 {
     let (server, port) = bound(address);
@@ -41,6 +56,17 @@ pub fn answering(address: &str, answer: &'static [u8]) -> u16 {
         for mut stream in server.incoming().flatten() {
             let _ = stream.read(&mut [0; 4096]);
             let _ = stream.write_all(answer);
+        }
+    });
+    port
+}
+
+/// A server at this address that says this first of all, and no more. Returns its port.
+pub fn greeting(address: &str, says: &'static [u8]) -> u16 {
+    let (server, port) = bound(address);
+    std::thread::spawn(move || {
+        for mut stream in server.incoming().flatten() {
+            let _ = stream.write_all(says);
         }
     });
     port

@@ -200,6 +200,20 @@ fn not_connected(error: CallError, place: &str) -> Failure {
 mod tests {
     use super::*;
 
+    /// Its kernel takes connections, and it says nothing.
+    #[test]
+    fn a_server_that_hangs_is_not_connected_to_again_and_again() {
+        let hangs = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let at = hangs.local_addr().expect("bound");
+        let opts = OptsBuilder::new().ip_or_hostname(Some("127.0.0.1")).tcp_port(at.port()).into();
+        let connects = || connect_to(&opts, SslMode::Disable, Duration::from_millis(50), false);
+        for _ in 0..MOST {
+            connects().map(drop).expect_err("nobody answers");
+        }
+        let told = connects().map(drop).expect_err("they go on").to_string();
+        assert!(told.contains("still under way"), "{told}");
+    }
+
     /// A server that hangs keeps nobody from another one.
     #[test]
     fn attempts_that_hang_count_at_their_place_only() {
