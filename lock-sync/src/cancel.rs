@@ -107,6 +107,20 @@ mod tests {
         assert!(cancel.is_cancelled() && cancel.register(|| ()).is_none());
     }
 
+    /// What it wakes may be about to end, and so to want its mutex.
+    #[test]
+    fn a_wait_is_woken_without_a_mutex() {
+        let (cancel, (tell, told)) = (Cancel::new(), std::sync::mpsc::channel());
+        let other = cancel.clone();
+        let wake = move || tell.send(other.is_cancelled()).expect("heard");
+        let wait = cancel.register(wake).expect("not cancelled");
+        std::thread::spawn(move || {
+            cancel.cancel();
+            drop(wait);
+        });
+        assert_eq!(told.recv_timeout(std::time::Duration::from_secs(60)), Ok(true));
+    }
+
     #[test]
     fn nothing_of_a_wait_that_has_ended_is_left() {
         let (cancel, owned) = (Cancel::new(), Arc::new(()));

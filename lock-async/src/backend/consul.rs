@@ -274,4 +274,21 @@ mod tests {
         let later = requests.ask(&request, limit).await;
         assert!(matches!(later, Err(Failure::NotSent(_))), "{later:?}");
     }
+
+    /// The agent is frozen, and the handshake belongs to the connect.
+    #[tokio::test]
+    async fn a_connect_that_takes_too_long_has_sent_nothing() {
+        let frozen = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = frozen.local_addr().expect("bound").port();
+        let url = format!("consul://127.0.0.1:{port}?sslmode=verify-full");
+        let config = lock_shared::Config::from_url(&url).expect("good");
+        let (Place::Consul(server), plan) = Plan::at(config).expect("a plan") else {
+            unreachable!("it is Consul's")
+        };
+        let settings::Codec::Session(codec) = &plan.codec else { unreachable!("it is Consul's") };
+        let mut requests = Requests::new(codec.clone(), server, None).await.expect("good");
+        let Step::Ask(request) = plan.setup().step(None) else { unreachable!("a question") };
+        let late = requests.ask(&request, Duration::from_millis(400)).await;
+        assert!(matches!(late, Err(Failure::NotSent(_))), "{late:?}");
+    }
 }

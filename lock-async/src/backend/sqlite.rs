@@ -215,6 +215,47 @@ mod tests {
         assert_eq!(made.expect("bounded in time").map(drop), Err(late().into()));
     }
 
+    /// The caller has gone on by then, and may have released what the statement would take.
+    #[test]
+    fn a_statement_that_nobody_waits_for_any_more_is_not_run() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = File::open(&folder.path().join("locks.db"), true).expect("opened");
+        let (jobs, todo) = mpsc::channel();
+        let until = Instant::now() + Duration::from_secs(60);
+        let ask = |text: &str| {
+            let (answer, told) = oneshot::channel();
+            let statement = Statement::new(text, []);
+            jobs.send(Job::Run { statement, until, answer }).expect("it is taken");
+            told
+        };
+        drop(ask("CREATE TABLE late (a)"));
+        let mut tables = ask("SELECT name FROM sqlite_schema");
+        drop(jobs);
+        work(file, &None, &todo);
+        assert_eq!(tables.try_recv().expect("answered"), Ok(Rows::new()));
+    }
+
+    /// What SQLite gives up was certainly not done. If its caller gave up first, nobody would know.
+    #[tokio::test]
+    async fn sqlite_gives_up_before_its_caller() {
+        let (jobs, todo) = mpsc::channel();
+        let (_alive, closed) = oneshot::channel();
+        let named = PathBuf::from("/locks.db");
+        let mut session =
+            Sqlite { jobs, closed, is_open: true, reopens: true, no_log: false, named };
+        let limit = Duration::from_secs(600);
+        let statement = Statement::new("SELECT 1", []);
+        let began = Instant::now();
+        let (rows, given) = tokio::join!(session.run(&statement, limit), async {
+            let Ok(Job::Run { until, answer, .. }) = todo.recv() else { panic!("a statement") };
+            let given = until.duration_since(began);
+            answer.send(Ok(Rows::new())).expect("it is waited for");
+            given
+        });
+        rows.expect("answered");
+        assert!(given > limit / 2 && given < limit / 20 * 19, "{given:?}");
+    }
+
     /// The thread is busy with another statement, and comes to this one when nobody waits for it any more.
     #[tokio::test]
     async fn a_statement_without_an_answer_may_have_been_executed() {

@@ -126,6 +126,21 @@ mod tests {
         Ok(connection)
     }
 
+    /// It is checked that a lock on the file keeps out another connection, which must not wait for that. The least of several
+    /// times, for a busy machine delays some.
+    #[test]
+    fn a_connection_is_taken_over_at_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let takes = |number: u32| {
+            let connection = connected(&folder.path().join(format!("{number}.db")));
+            let (connection, began) = (connection.expect("opened"), std::time::Instant::now());
+            Sqlite::with(connection, "main").expect("a file");
+            began.elapsed()
+        };
+        let least = (0..3).map(takes).min().expect("three");
+        assert!(least < Duration::from_secs(3), "{least:?}");
+    }
+
     /// The connection may be what is wrong. One that was handed over is kept, for there is no other.
     #[test]
     fn a_connection_with_an_error_of_the_disk_is_opened_again() {

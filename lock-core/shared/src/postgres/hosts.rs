@@ -225,6 +225,15 @@ mod tests {
         assert_eq!(shared.iter().map(Config::get_ports).collect::<Vec<_>>(), [[7], [7]]);
     }
 
+    /// Otherwise the client would look the name up again, however long that takes.
+    #[test]
+    fn a_pooler_is_asked_again_at_the_same_address() {
+        let found = Ok(vec![SocketAddr::from(([10, 0, 0, 1], 0))]);
+        let all = at(&read("postgres://u:p@pooler:6432/d?channel_binding=require"), found);
+        let [host] = &all.expect("found")[..] else { panic!("one address") };
+        assert_eq!(format!("{:?}", without_settings(host)), format!("{host:?}"));
+    }
+
     /// Nobody may be there any more. Also where a pooler refused our settings.
     #[test]
     fn a_connection_that_falls_silent_ends() {
