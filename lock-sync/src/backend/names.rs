@@ -131,6 +131,7 @@ mod tests {
     }
 
     /// The server at the first address is frozen. The one at the second refuses.
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
     fn leaves_time_for_the_next(url: &str, port: u16) {
         let _frozen = TcpListener::bind(("127.0.0.4", port)).expect("the same port");
         known("frozen.invalid", &["127.0.0.4", "127.0.0.1"]);
