@@ -321,7 +321,7 @@ fn a_hand_off_is_a_claim_a_release_and_a_ticket() {
 
 #[test]
 fn waiters_that_are_far_behind_look_and_listen_when_it_is_time() {
-    for (contenders, requests) in [(20, 7.0), (24, 7.5), (64, 8.5), (256, 10.0)] {
+    for (contenders, requests) in [(20, 7.5), (24, 8.0), (64, 8.5), (256, 9.5)] {
         goes_round(Crowd::new(contenders, true, 8), Round { requests, ..TOLD });
     }
 }
@@ -350,7 +350,7 @@ fn waiters_that_know_no_pace_yet_do_not_sleep_through_their_turn() {
 /// The first turns are slow, for the server is busy with the claims of all.
 #[test]
 fn waiters_that_begin_all_at_once_do_not_take_the_line_for_slow() {
-    for work in [500, 2_000].map(Duration::from_micros) {
+    for work in [500, 1_500].map(Duration::from_micros) {
         for (contenders, requests) in [(8, 4.0), (64, 9.5), (256, 11.0)] {
             let crowd = || Crowd::new(contenders, true, 8).on_a_busy_server(work);
             goes_round_from_now_on(crowd(), Round { requests, held: 0.28, ..TOLD });

@@ -5,8 +5,8 @@
 //!
 //! * Where the server notifies, those near the front are notified whose turn it is. The others are not, for a
 //!   notification wakes all that listen.
-//! * A waiter that is not notified looks in proportion to its distance and to the time that a turn takes: once in three
-//!   quarters of what is ahead, once in half of it if it is near, and [`LOOKS`] times in a turn when it is the next.
+//! * A waiter that is not notified looks in proportion to its distance and to the time that a turn takes: once in seven
+//!   eighths of what is ahead, once in half of it if it is near, and [`LOOKS`] times in a turn when it is the next.
 //! * That time is the mean of many turns, and is known to the next attempt of the same process if that follows soon: a few
 //!   turns say little, for one that is missed takes ten times as long. Whoever expects them all to be so slow comes late, and
 //!   misses its own. So whoever has seen few looks once in a third of what is ahead.
@@ -255,7 +255,7 @@ impl Line {
         let pause = if !self.pace.is_known() {
             all / 3
         } else if told || ahead >= NEAR {
-            all / 4 * 3
+            all / 8 * 7
         } else {
             all / 2
         };

@@ -64,8 +64,7 @@ fn is_halted(pid: Pid) -> bool {
 /// A command that notes the signal, and runs one in its group that notes it too, goes on until the test says so
 /// and has a last word. (Not in the background: there shells ignore some signals.)
 fn noting(signal: &str) -> String {
-    let inner = format!(
-        "trap \"echo inner >>got\" {signal}; echo $$ >inner; {UNTIL_GO}; echo late >>got"
-    );
+    let inner =
+        format!("trap \"echo inner >>got\" {signal}; echo $$ >inner; {UNTIL_GO}; echo late >>got");
     format!("trap 'echo outer >>got' {signal}; sh -c '{inner}'; exit 7")
 }
