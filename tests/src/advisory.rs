@@ -1,6 +1,6 @@
 //! The advisory protocol, request by request, without a driver in between.
 
-use crate::place::{client, mysql_client, with_settings};
+use crate::place::{Place, client, mysql_client, with_settings};
 use crate::proxy::eventually;
 use crate::raw::Raw;
 use crate::servers::Kind;
@@ -9,6 +9,7 @@ use lock_core::sql::{Refusal, Statement, Step, Value};
 use lock_core::{
     Claim, Failure, Fence, LockName, Mode, Outcome, Owner, Reply, Request, SessionName,
 };
+use mysql::prelude::Queryable;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -43,6 +44,22 @@ pub fn connect(url: &str) -> Box<dyn Raw + Send> {
         true => Box::new(client(&with_settings(url))),
         false => Box::new(mysql_client(url)),
     }
+}
+
+/// Counts those that wait at the server for an advisory lock of this place, each time that it is called.
+pub fn waiting_at(place: &Place) -> Box<dyn FnMut() -> i64> {
+    if place.url().starts_with("postgres") {
+        let mut observer = client(place.url());
+        let text = "SELECT count(*) FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database WHERE l.locktype = 'advisory' AND NOT l.granted AND d.datname = current_database()";
+        return Box::new(move || observer.query_one(text, &[]).expect("asked").get(0));
+    }
+    let mut observer = mysql_client(place.url());
+    let url = place.whole_url();
+    let (_, prefix) = url.split_once("prefix=").expect("it has one");
+    let text = format!(
+        "SELECT COUNT(*) FROM information_schema.processlist WHERE state = 'User lock' AND info LIKE '%{prefix}%'"
+    );
+    Box::new(move || observer.query_first(&text).expect("asked").expect("a row"))
 }
 
 /// Lets a connection through its checks.

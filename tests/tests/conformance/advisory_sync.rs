@@ -2,6 +2,7 @@
 //! the server's queue, a limit for those, connections of the caller's.
 
 use lock_sync::{Cancel, ClaimError, Config, Error, Key, Locks, LostReason, Mode, Protocol};
+use lock_tests::advisory::waiting_at;
 use lock_tests::drivers::{Driven, Driver};
 use lock_tests::place::{Place, client, mysql_client};
 use lock_tests::proxy::{eventually, server_of};
@@ -128,23 +129,15 @@ fn keys_are_those_that_others_use() {
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn a_wait_that_is_given_up_leaves_postgres_queue_at_once() {
     let place = Place::postgres_advisory();
-    let mut observer = client(place.url());
-    let waiting = "SELECT count(*) FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database WHERE l.locktype = 'advisory' AND NOT l.granted AND d.datname = current_database()";
-    given_up(place, || observer.query_one(waiting, &[]).expect("asked").get(0));
+    let waiting = waiting_at(&place);
+    given_up(place, waiting);
 }
 
 #[test]
 #[ignore = "needs MySQL and MariaDB servers: tests/run starts them"]
 fn a_wait_that_is_given_up_leaves_get_locks_queue_at_once() {
-    use mysql::prelude::Queryable;
     for place in [Place::mysql_advisory(), Place::mariadb_advisory()] {
-        let mut observer = mysql_client(place.url());
-        let url = place.whole_url();
-        let (_, prefix) = url.split_once("prefix=").expect("it has one");
-        let waiting = format!(
-            "SELECT COUNT(*) FROM information_schema.processlist WHERE state = 'User lock' AND info LIKE '%{prefix}%'"
-        );
-        let mut waiting = || observer.query_first(&waiting).expect("asked").expect("a row");
+        let mut waiting = waiting_at(&place);
         // The host that ends the wait is the one that it is at.
         let server = server_of(place.url());
         let second = place.url().replace(&server, &format!("127.0.0.1:1,{server}"));

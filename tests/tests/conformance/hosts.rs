@@ -1,6 +1,7 @@
 //! Several hosts in a URL: one that does not answer leaves time for the next.
 
 use lock_sync::Error;
+use lock_tests::advisory::waiting_at;
 use lock_tests::drivers::{Driven, Driver, Locks};
 use lock_tests::place::Place;
 use lock_tests::proxy::{Proxy, eventually, server_of};
@@ -186,6 +187,7 @@ fn a_wait_begins_and_ends_at_the_same_host(place: fn() -> Place) {
     for driver in [Driver::Blocking, Driver::Tokio] {
         let direct = place();
         let _held = direct.locks(TTL).lock("a").expect("free");
+        let mut waiting = waiting_at(&direct);
         let server = server_of(direct.url());
         let [other, own] = [0; 2].map(|_| Proxy::start(&server));
         other.cut(true);
@@ -195,9 +197,7 @@ fn a_wait_begins_and_ends_at_the_same_host(place: fn() -> Place) {
         let asked = other.connections();
         std::thread::scope(|scope| {
             let waiter = scope.spawn(|| locks.lock("a").map(drop));
-            assert!(eventually(|| own.connections() >= 2), "the wait has one of its own");
-            // It has begun at the server by then.
-            std::thread::sleep(LIMIT / 2);
+            assert!(eventually(|| waiting() == 1));
             let before = own.connections();
             locks.close();
             assert_eq!(waiter.join().expect("no panic"), Err(Error::Closed));
