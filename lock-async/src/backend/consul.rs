@@ -257,17 +257,23 @@ mod tests {
     use lock_shared::place::Place;
     use lock_shared::settings;
 
-    /// It may be a moment's fault. The agent speaks no TLS.
-    #[tokio::test]
-    async fn only_the_first_connect_is_refused_by_a_handshake_that_fails() {
-        let url = format!("consul://127.0.0.2:{}?sslmode=verify-full", agent(NO_LOCK));
-        let config = lock_shared::Config::from_url(&url).expect("good");
+    /// The way to the agents of this URL, and the first request to them.
+    async fn to_ask(url: &str) -> (Requests, Request) {
+        let config = lock_shared::Config::from_url(url).expect("good");
         let (Place::Consul(server), plan) = Plan::at(config).expect("a plan") else {
             unreachable!("it is Consul's")
         };
         let settings::Codec::Session(codec) = &plan.codec else { unreachable!("it is Consul's") };
-        let mut requests = Requests::new(codec.clone(), server, None).await.expect("good");
+        let requests = Requests::new(codec.clone(), server, None).await.expect("good");
         let Step::Ask(request) = plan.setup().step(None) else { unreachable!("a question") };
+        (requests, request)
+    }
+
+    /// It may be a moment's fault. The agent speaks no TLS.
+    #[tokio::test]
+    async fn only_the_first_connect_is_refused_by_a_handshake_that_fails() {
+        let url = format!("consul://127.0.0.2:{}?sslmode=verify-full", agent(NO_LOCK));
+        let (mut requests, request) = to_ask(&url).await;
         let limit = Duration::from_secs(60);
         let first = requests.first(&request, limit).await;
         assert!(matches!(first, Err(Failure::Rejected { retry: false, .. })), "{first:?}");
@@ -281,13 +287,7 @@ mod tests {
         let frozen = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = frozen.local_addr().expect("bound").port();
         let url = format!("consul://127.0.0.1:{port}?sslmode=verify-full");
-        let config = lock_shared::Config::from_url(&url).expect("good");
-        let (Place::Consul(server), plan) = Plan::at(config).expect("a plan") else {
-            unreachable!("it is Consul's")
-        };
-        let settings::Codec::Session(codec) = &plan.codec else { unreachable!("it is Consul's") };
-        let mut requests = Requests::new(codec.clone(), server, None).await.expect("good");
-        let Step::Ask(request) = plan.setup().step(None) else { unreachable!("a question") };
+        let (mut requests, request) = to_ask(&url).await;
         let late = requests.ask(&request, Duration::from_millis(400)).await;
         assert!(matches!(late, Err(Failure::NotSent(_))), "{late:?}");
     }
