@@ -34,6 +34,9 @@ fn denied(place: Option<Place>) -> (Scenario, lock_core::LockId) {
 /// How long a turn takes.
 const TURN: Duration = Duration::from_millis(100);
 
+/// How long a turn is believed to take at first, at most.
+const BELIEVED: Duration = Duration::from_millis(2);
+
 /// How long it sleeps until the next look with so many ahead of it.
 fn pause_at(ahead: u64) -> Duration {
     let (mut scene, _) = denied(at(100, ahead + 1));
@@ -52,10 +55,29 @@ fn whoever_is_further_behind_looks_less_often() {
     let next = pause_at(0);
     assert!(next <= TURN / 6 && next >= TRIP, "{next:?}");
     for ahead in [1, 2, 4, 7, 16, 64] {
-        let (pause, turns) = (pause_at(ahead), TURN * u32::try_from(ahead).expect("few"));
-        // It has seen one turn only.
-        let most = (turns / 3).min(Duration::from_secs(1));
+        let (pause, turns) = (pause_at(ahead), u32::try_from(ahead).expect("few"));
+        // It has seen one turn only, and does not believe that the next takes as long.
+        let most = (BELIEVED * turns).max(TURN / 8);
         assert!(pause <= most && pause >= most / 2, "{ahead}: {pause:?}");
+    }
+}
+
+/// The first turns may be slow because all begin at once.
+#[test]
+fn a_slow_pace_is_believed_step_by_step() {
+    let (mut scene, _) = denied(at(100, 65));
+    let mut look = looks(&mut scene);
+    scene.now = START.after(TRIP + TURN);
+    let mut holder = next_holder(at(100, 64));
+    for step in [1, 2, 4, 8] {
+        scene.denies_for(&look, holder.clone());
+        let seen = scene.now;
+        look = looks(&mut scene);
+        // No more than a third of what is ahead, nor than a second.
+        let most = (BELIEVED * 64 * step).min(Duration::from_secs(1));
+        let pause = look.at.since(seen);
+        assert!(pause <= most && pause >= most / 8 * 7, "{step}: {pause:?}");
+        holder.held_for += pause + TRIP * 2;
     }
 }
 
