@@ -4,12 +4,12 @@ use crate::place::{Place, client, mysql_client, with_settings};
 use crate::proxy::eventually;
 use crate::raw::Raw;
 use crate::servers::Kind;
+use ::mysql::prelude::Queryable;
 use lock_core::sql::advisory::{Codec, Key, Prefix, Session, mysql, postgres};
 use lock_core::sql::{Refusal, Statement, Step, Value};
 use lock_core::{
     Claim, Failure, Fence, LockName, Mode, Outcome, Owner, Reply, Request, SessionName,
 };
-use mysql::prelude::Queryable;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
