@@ -114,3 +114,37 @@ async fn tell_all(mut todo: mpsc::Receiver<Told>, missed: Arc<AtomicUsize>) {
 fn guarded(emit: impl FnOnce()) {
     let _ = catch_unwind(AssertUnwindSafe(emit));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(what: Life) -> Told {
+        let name = LockName::new("a").expect("a good name");
+        Told::Guard { name, fence: Fence::new(1), held: Duration::ZERO, what }
+    }
+
+    /// A program may have a logger of `log` instead.
+    #[tokio::test]
+    async fn warnings_are_told_without_a_subscriber() {
+        let mut teller = Teller::default();
+        teller.tell(told(Life::Renewed));
+        teller.tell(told(Life::Released(Release::Freed)));
+        assert!(teller.task.is_none(), "nobody may want these");
+        teller.tell(told(Life::Lost(LostReason::Taken)));
+        assert!(teller.task.is_some());
+    }
+
+    /// The task does not get to tell anything meanwhile.
+    #[tokio::test]
+    async fn events_beyond_a_number_are_counted_and_that_is_told_once() {
+        let mut teller = Teller::default();
+        for _ in 0..QUEUE + 3 {
+            teller.tell(told(Life::Lost(LostReason::Taken)));
+        }
+        let missed = teller.missed.clone();
+        assert_eq!(missed.load(Ordering::Relaxed), 3);
+        teller.end().await;
+        assert_eq!(missed.load(Ordering::Relaxed), 0);
+    }
+}

@@ -140,7 +140,10 @@ impl Driver {
     pub(crate) fn release_in_background(&self, id: LockId, keep: Option<Duration>) {
         if !self.is_forked() {
             let _ = self.shared.alive(|| {
-                self.shared.abandon(self.shared.lock()?, id, keep);
+                let mut state = self.shared.lock()?;
+                let cell = state.guards.get(&id).cloned();
+                state.leaving.extend(cell.map(|cell| (id, cell)));
+                self.shared.abandon(state, id, keep);
                 Ok(())
             });
         }

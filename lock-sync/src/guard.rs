@@ -331,6 +331,12 @@ impl HoldState {
         self.teller.tell(Level::WARN, event);
     }
 
+    pub(crate) fn tell_released(self: &Arc<Self>, release: Result<(), String>) {
+        let (cell, held) = (self.clone(), self.held());
+        let level = if release.is_ok() { Level::DEBUG } else { Level::WARN };
+        self.teller.tell(level, move || events::released(&cell.name, cell.fence, held, &release));
+    }
+
     /// The reason of a loss by the deadline.
     fn overdue(&self) -> LostReason {
         LostReason::Deadline { last_failure: self.last_failure() }

@@ -83,8 +83,8 @@
 //! `lock.name`, `lock.fence`, and the time that it was `waited` for or `held`. With [`Config::warn_wait`] and
 //! [`Config::warn_hold`], a wait that lasts too long leads to the warning `waiting for long`, with the `holder`, and a hold to
 //! `held for long`, with the `label`. A caller's own events come from its
-//! thread, renewals, losses and these warnings from a thread of their own. A subscriber that blocks delays no renewal and no
-//! loss; events that it is too slow for are counted and dropped. The same is true of a recorder of metrics.
+//! thread; renewals, losses, releases in the background and these warnings from a thread of their own. A subscriber that
+//! blocks delays no renewal and no loss; events that it is too slow for are counted and dropped. The same is true of a recorder of metrics.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // With fewer backends, some of what they share is not used.

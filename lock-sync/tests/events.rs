@@ -60,9 +60,9 @@ impl Listener {
     }
 
     /// Waits for it: events that no caller waits for are told on a thread of their own.
-    fn hears_of_loss(&self, name: &str) {
+    fn hears(&self, what: &str, name: &str) {
         let soon = Instant::now() + Duration::from_secs(20);
-        while !texts(&self.about(name)).contains(&"lost") && Instant::now() < soon {
+        while !texts(&self.about(name)).contains(&what) && Instant::now() < soon {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -71,6 +71,9 @@ impl Listener {
 fn texts(events: &[Fields]) -> Vec<&str> {
     events.iter().map(|fields| fields["message"].as_str()).collect()
 }
+
+const REFUSE: &str = "CREATE TRIGGER refuse BEFORE UPDATE ON locks WHEN NEW.owner IS NULL
+    BEGIN SELECT RAISE(ABORT, 'not now'); END";
 
 #[test]
 fn a_locks_life_is_told() {
@@ -96,7 +99,7 @@ fn a_locks_life_is_told() {
     let table = rusqlite::Connection::open(folder.path().join("a.db")).expect("opened");
     table.execute_batch("UPDATE locks SET owner = 'thief'").expect("robbed");
     assert!(guard.wait_lost(Duration::from_secs(5)).is_some());
-    listener.hears_of_loss("long");
+    listener.hears("lost", "long");
     drop(guard);
     let events = listener.about("long");
     let texts = texts(&events);
@@ -114,10 +117,30 @@ fn a_locks_life_is_told() {
     let reason = guard.wait_lost(Duration::from_secs(5)).expect("lost");
     let why = "last error: database is locked";
     assert!(reason.to_string().contains(why), "{reason}");
-    listener.hears_of_loss("blocked");
+    listener.hears("lost", "blocked");
     drop(guard);
     table.execute_batch("COMMIT").expect("unblocked");
     let events = listener.about("blocked");
     let lost = events.iter().find(|fields| fields["message"] == "lost").expect("told");
     assert!(lost["reason"].contains(why), "{lost:?}");
+
+    // A release that nobody waits for, also one that the server refuses.
+    ours.lock("left").expect("taken").release_in_background();
+    listener.hears("released", "left");
+    let events = listener.about("left");
+    assert_eq!(self::texts(&events), ["acquired", "released"]);
+    assert!(events[1]["lock.fence"] == events[0]["lock.fence"], "{events:?}");
+    let guard = ours.lock("refused").expect("taken");
+    table.execute_batch(REFUSE).expect("refused");
+    guard.release_in_background();
+    listener.hears("release failed", "refused");
+    let events = listener.about("refused");
+    assert_eq!(self::texts(&events), ["acquired", "release failed"]);
+    assert!(events[1]["error"].contains("not now"), "{events:?}");
+    // The last there is, too.
+    table.execute_batch("DROP TRIGGER refuse").expect("dropped");
+    ours.lock("last").expect("taken").release_in_background();
+    drop(ours);
+    listener.hears("released", "last");
+    assert_eq!(self::texts(&listener.about("last")), ["acquired", "released"]);
 }

@@ -88,6 +88,13 @@ async fn the_life_of_a_lock_is_told() {
     let next = tokio::time::timeout(SOON, next).await.expect("soon").expect("no panic");
     let acquired = lines.only(&format!("acquired lock.name=nightly lock.fence={}", next.fence()));
     assert!((0.3..5.0).contains(&seconds(&acquired, "waited")), "{acquired}");
+    lines.clear();
+    let refuse = "CREATE TRIGGER refuse BEFORE UPDATE ON locks WHEN NEW.owner IS NULL
+        BEGIN SELECT RAISE(ABORT, 'not now'); END";
+    place.raw().execute_batch(refuse).expect("refused");
+    next.release().await.expect_err("refused");
+    let failed = lines.only("release failed lock.name=nightly lock.fence=");
+    assert!(failed.contains(" error=") && failed.contains("not now"), "{failed}");
 }
 
 #[tokio::test(flavor = "current_thread")]

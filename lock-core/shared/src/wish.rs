@@ -199,6 +199,7 @@ mod tests {
             (two("1", "2"), true),
             (two("one", "2"), false),
             (two("1", "two"), false),
+            (wish("1").of_permits(2).expect("permits"), false),
         ] {
             assert_eq!(wish.check_names(&plan.check()).is_ok(), fits, "{wish:?}");
         }

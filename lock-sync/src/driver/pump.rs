@@ -347,6 +347,8 @@ impl Shared {
                 }
             };
         }
+        // The last answer may have caused events.
+        state = self.settle(state)?;
         state.stopped = true;
         let dropped = state.pool.drop_all();
         drop(state);

@@ -21,6 +21,8 @@ pub(super) struct State {
     /// Boxed, for a map moves what is in it.
     pub(super) callers: BTreeMap<LockId, Box<Caller>>,
     pub(super) guards: BTreeMap<LockId, Arc<HoldState>>,
+    /// Holds that are released in the background. The end of that is told.
+    pub(super) leaving: BTreeMap<LockId, Arc<HoldState>>,
     /// The next wake-ups of the keeper and the pump, in this order.
     pub(super) asleep_until: [Instant; 2],
     /// Longest sleep of the pump and the keeper while there are guards.
@@ -68,6 +70,8 @@ pub(super) enum Told {
     RenewalFailed(Arc<HoldState>, Failure),
     Lost(Arc<HoldState>, LostReason),
     HeldLong(Arc<HoldState>, Duration, Option<Arc<str>>),
+    /// In the background.
+    Released(Arc<HoldState>, Release),
     WaitsLong(Teller, LockName, Duration, Option<Holder>),
 }
 
@@ -78,6 +82,11 @@ impl Told {
             Told::RenewalFailed(cell, failure) => cell.tell_renewal_failed(failure),
             Told::Lost(cell, reason) => cell.tell_lost(reason),
             Told::HeldLong(cell, held, label) => cell.tell_held_long(held, label),
+            Told::Released(cell, release) => cell.tell_released(match release {
+                Release::Freed => Ok(()),
+                Release::Unconfirmed(why) => Err(why.to_string()),
+                _ => Err("the lock had been lost".to_string()),
+            }),
             Told::WaitsLong(teller, name, waited, holder) => {
                 let event = move || events::waits_long(&name, waited, holder.as_ref());
                 teller.tell(Level::WARN, event);
@@ -126,6 +135,7 @@ impl State {
             pool: ConnectionPool::new(backends),
             callers: BTreeMap::new(),
             guards: BTreeMap::new(),
+            leaving: BTreeMap::new(),
             asleep_until: [Instant::from_nanos(0); 2],
             closed: false,
             stopped: false,
@@ -179,6 +189,8 @@ impl State {
                     {
                         self.unconfirmed.add(clock::now(), self.within);
                     }
+                    let leaving = self.leaving.remove(&id);
+                    told.extend(leaving.map(|cell| Told::Released(cell, release.clone())));
                     self.tell(id, |caller| {
                         caller.acquired = Some(Acquired::Closed);
                         caller.released = Some(release);

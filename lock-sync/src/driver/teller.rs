@@ -26,14 +26,10 @@ struct Queue {
 }
 
 impl Teller {
-    /// True if a subscriber may want events of `level`. Asks no subscriber.
-    pub(crate) fn tells(level: Level) -> bool {
-        level <= LevelFilter::current()
-    }
-
     /// Queues a call of `event`, which emits an event of `level`. Does not block.
     pub(crate) fn tell(&self, level: Level, event: impl FnOnce() + Send + 'static) {
-        if !Self::tells(level) {
+        // This asks no subscriber. Warnings are for the loggers of `log`, too, which are none.
+        if level > Level::WARN && LevelFilter::current() < level {
             return;
         }
         if !self.keep(Box::new(event)) {
@@ -98,6 +94,18 @@ mod tests {
         teller.run();
         assert_eq!(*told.lock().expect("unpoisoned"), [0, 2, 3]);
         assert!(teller.keep(Box::new(|| {})), "the thread has ended");
+    }
+
+    /// A program may have a logger of `log` instead.
+    #[test]
+    fn warnings_are_told_without_a_subscriber() {
+        let (teller, (tell, told)) = (Teller::default(), std::sync::mpsc::channel());
+        for level in [Level::TRACE, Level::DEBUG, Level::WARN, Level::ERROR] {
+            let tell = tell.clone();
+            teller.tell(level, move || tell.send(level).expect("heard"));
+        }
+        drop(tell);
+        assert_eq!(told.iter().collect::<Vec<_>>(), [Level::WARN, Level::ERROR]);
     }
 
     #[test]

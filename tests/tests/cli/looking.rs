@@ -73,6 +73,14 @@ fn json_comes_only_if_it_was_asked_for() {
     assert!(list.starts_with("[\n{\"name\":\"n\","), "{list}");
     let status = sandbox.run(&url, &["--status", "--json", "n"]).expect(75).stdout;
     assert!(status.starts_with("{\"name\":\"n\","), "{status}");
+    // Of a TTL of 30 s, which begins with each renewal.
+    let seconds = |field: &str| {
+        let value = status.split(&format!("\"{field}\":")).nth(1).expect("a field");
+        value.split([',', '}']).next().and_then(|value| value.parse::<f64>().ok())
+    };
+    let left = seconds("expires_in_seconds").expect("a number");
+    assert!(0.1 < left && left <= 30.0, "{status}");
+    assert!(seconds("held_for_seconds") < Some(600.0), "{status}");
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn kept(refused: Option<Error>) -> Duration {
 }
 
 /// The ways to end a hold.
-const ENDS: [fn(Guard); 3] = [
+pub(crate) const ENDS: [fn(Guard); 3] = [
     |guard| guard.release().expect("released"),
     drop,
     |guard| match guard {

@@ -206,14 +206,22 @@ mod tests {
     #[test]
     fn a_signal_ends_a_wait_in_which_nothing_is_heard() {
         let (sender, news) = channel();
-        let holder = Holder::new("one", Duration::ZERO, SLOW);
-        for told in [News::Progress(Progress::Busy(Some(holder))), News::Signal] {
-            sender.send(told).expect("listened to");
+        let busy = Progress::Busy(Some(Holder::new("one", Duration::ZERO, SLOW)));
+        sender.send(News::Progress(busy.clone())).expect("listened to");
+        sender.send(News::Signal).expect("listened to");
+        // What is still told of the wait gives it no more time.
+        for late in [Progress::Trouble("away".to_string()), busy] {
+            sender.send(News::Progress(late)).expect("listened to");
         }
         let thread = std::thread::spawn(|| {});
         let asking = Asking { patience: Patience::Endless, news, thread };
-        let mut waiting = Waiting::new("n", "here", Level::Quiet, true);
-        let end = asking.end(&mut waiting, |_, _| {});
-        assert!(matches!(end, Err(End::Closed)), "it is not told that somebody has the lock");
+        let (tell, told) = channel();
+        std::thread::spawn(move || {
+            let mut waiting = Waiting::new("n", "here", Level::Quiet, true);
+            let end = asking.end(&mut waiting, |_, _| {});
+            tell.send(matches!(end, Err(End::Closed))).expect("heard");
+        });
+        let closed = told.recv_timeout(Duration::from_secs(60));
+        assert_eq!(closed, Ok(true), "it is not told that somebody has the lock");
     }
 }

@@ -118,8 +118,8 @@ impl Run<'_> {
             reached.set(Stage::Waiting(locks, news));
         })
         .map_err(|error| format!("the system cannot start a thread: {error}"))?;
-        if stands_by_again && let Some(code) = signalled.between() {
-            return Ok(Turn::Over(code));
+        if stands_by_again {
+            signalled.catch_up();
         }
         let mut at = None;
         let connected = |locks: Locks, waiting: &mut Waiting| {

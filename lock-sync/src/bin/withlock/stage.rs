@@ -6,7 +6,7 @@ use crate::signals;
 use lock_sync::Locks;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 /// A stage.
 pub(crate) enum Stage {
@@ -14,6 +14,17 @@ pub(crate) enum Stage {
     Waiting(Locks, Sender<News>),
     /// The wait is over, and signals go to the command.
     Over,
+}
+
+impl Stage {
+    /// Ends the wait by a signal, if this is one. What the server grants meanwhile is released.
+    fn end_wait(&self, ended_by: &AtomicI32, signal: i32) {
+        if let Stage::Waiting(locks, news) = self {
+            ended_by.store(signal, Ordering::SeqCst);
+            let _ = news.send(News::Signal);
+            locks.close();
+        }
+    }
 }
 
 /// The stage now.
@@ -24,6 +35,10 @@ impl Now {
     /// Signals that come after this meet the next stage.
     pub(crate) fn set(&self, next: Stage) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = next;
+    }
+
+    fn get(&self) -> RwLockReadGuard<'_, Stage> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -46,17 +61,13 @@ impl Signalled {
         signals::watch(&[], {
             let (sender, ended_by, stage) = (sender.clone(), ended_by.clone(), stage.clone());
             move |signal| {
-                let stage = stage.0.read().unwrap_or_else(PoisonError::into_inner);
+                let stage = stage.get();
                 let ends = signals::ENDING.contains(&signal);
                 match &*stage {
                     // No request has reached the server, and the guardian ends the command's process.
                     Stage::Connecting if ends => std::process::exit(128 + signal),
                     Stage::Connecting if signal == signals::STOP => stop_self(),
-                    Stage::Waiting(locks, news) if ends => {
-                        ended_by.store(signal, Ordering::SeqCst);
-                        let _ = news.send(News::Signal);
-                        locks.close();
-                    }
+                    Stage::Waiting(..) if ends => stage.end_wait(&ended_by, signal),
                     Stage::Waiting(locks, _) if signal == signals::STOP => {
                         locks.between_requests(stop_self);
                     }
@@ -77,10 +88,11 @@ impl Signalled {
         }
     }
 
-    /// Takes the signals that came between a leader's command and its next wait. Returns the exit code, if one of them ends
-    /// withlock.
-    pub(crate) fn between(&self) -> Option<u8> {
-        let signal = self.events.try_iter().find(|signal| signals::ENDING.contains(signal))?;
-        u8::try_from(128 + signal).ok()
+    /// Takes the signals that came between a leader's command and its next wait, which has begun. One of them may end it.
+    pub(crate) fn catch_up(&self) {
+        let signal = self.events.try_iter().find(|signal| signals::ENDING.contains(signal));
+        if let Some(signal) = signal {
+            self.stage.get().end_wait(&self.ended_by, signal);
+        }
     }
 }

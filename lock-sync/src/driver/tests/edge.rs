@@ -51,8 +51,12 @@ fn a_lease_counts_from_its_request() {
 fn the_first_call_after_a_stop_past_the_lease_says_that_it_is_over() {
     let (guards, driver, ..) = held::<4>(SECOND);
     let [held, lost, remaining, called] = &guards;
+    let (tell, told_before) = channel();
+    held.on_lost(move |reason| tell.send(reason).expect("heard"));
     let stopped = stopped_past_the_lease(&driver, &guards);
     assert!(!held.is_held());
+    // It tells others who asked for that.
+    assert!(matches!(told_before.recv_timeout(SOON), Ok(LostReason::Deadline { .. })));
     assert!(matches!(lost.lost_reason(), Some(LostReason::Deadline { .. })));
     assert_eq!(remaining.remaining(), Duration::ZERO);
     let (tell, told) = channel();
@@ -218,6 +222,26 @@ fn a_close_wakes_each_waiter() {
             assert_eq!(told.recv_timeout(SOON), Ok(Err(Error::Closed)));
         }
     });
+}
+
+/// A program may cancel waits again and again.
+#[test]
+fn nothing_of_a_wait_that_was_cancelled_is_left() {
+    let (driver, locks, script) = start::<false>();
+    script.busy.store(true, SeqCst);
+    let cancel = crate::Cancel::new();
+    let token = cancel.clone();
+    let waiter =
+        std::thread::spawn(move || locks.acquire("a").cancelled_by(&token).wait().map(drop));
+    assert!(soon(|| script.has_done("denied")));
+    cancel.cancel();
+    let cancelled = apart("a waiter", move || waiter.join().expect("no panic"));
+    assert_eq!(cancelled, Err(Error::Cancelled));
+    let left = || {
+        let state = driver.shared.lock().expect("alive");
+        (state.guards.len(), state.callers.len(), state.engine.attempts())
+    };
+    assert!(soon(|| left() == (0, 0, 0)), "{:?}", left());
 }
 
 /// The server has executed the request, and nobody wants the lock any more by the time of the panic.

@@ -120,6 +120,30 @@ fn stop_and_continue_are_for_both() {
     is_free(&sandbox);
 }
 
+/// In the middle of one, a renewal would keep the file from everybody else for as long as it is stopped.
+#[test]
+fn a_hold_is_stopped_between_two_requests() {
+    let sandbox = Sandbox::new();
+    let holder = sandbox.hold(&sandbox.url(), &["--ttl", "6s", "n"], UNTIL_GO);
+    let file = rusqlite::Connection::open(sandbox.path("locks.db")).expect("opened");
+    file.busy_timeout(PROMPT).expect("set");
+    let count = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 700000)";
+    let slow = format!(
+        "CREATE TRIGGER slow BEFORE UPDATE ON locks BEGIN {count} SELECT max(i) FROM n; END"
+    );
+    file.execute_batch(&slow).expect("a trigger that takes its time");
+    let is_kept = |patience| {
+        file.busy_timeout(patience).expect("set");
+        file.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_err()
+    };
+    eventually("a renewal keeps the file", || {
+        (0..3).all(|_| (is_kept(Duration::ZERO), sleep(Duration::from_millis(5))).0)
+    });
+    holder.signal(Signal::TSTP);
+    eventually("it is stopped", || is_stopped(holder.pid()));
+    assert!(!is_kept(PROMPT / 2), "it was stopped in the middle of a renewal");
+}
+
 #[test]
 fn who_is_stopped_past_the_lease_has_lost_it() {
     let sandbox = Sandbox::new();
