@@ -247,11 +247,12 @@ impl Shared {
     pub(super) fn background(self: &Arc<Self>, io: bool) -> Result<(), Dead> {
         loop {
             let mut state = self.lock()?;
+            state.engine.handle_timeout(clock::now());
+            state = self.settle(state)?;
+            // Only now: while there was something to tell, the mutex was free. From here on it is not, until the sleep.
             if state.stopped {
                 return Ok(());
             }
-            state.engine.handle_timeout(clock::now());
-            state = self.settle(state)?;
             if io {
                 let alone = state.pool.are_many();
                 state = match self.pump_as(state, NO_LIMIT, alone)? {
