@@ -41,8 +41,9 @@ pub(crate) fn a_semaphore_has_as_many_holders_as_permits(place: &Driven) {
 
 pub(crate) fn who_waits_for_a_permit_gets_the_one_that_is_freed(place: &Driven) {
     let (ours, theirs) = (place.locks(TTL), place.locks(TTL));
+    // They wait for a server that has just started.
     let mut held: Vec<Guard> =
-        (0..3).map(|_| ours.acquire("a").permits(3).no_wait().wait().expect("free")).collect();
+        (0..3).map(|_| ours.acquire("a").permits(3).wait().expect("free")).collect();
     for turn in 0..3 {
         std::thread::scope(|scope| {
             let waiter =
