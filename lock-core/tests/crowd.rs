@@ -367,9 +367,9 @@ fn waiters_that_begin_all_at_once_do_not_take_the_line_for_slow() {
     }
 }
 
-/// Each look is a while after the last, although none has seen many turns.
+/// Each pause is longer than the last, although none has seen many turns.
 #[test]
-fn waiters_of_a_lock_that_is_held_for_long_look_less_than_once_in_a_turn() {
+fn waiters_of_a_lock_that_is_held_for_long_look_a_few_times_in_a_turn() {
     let hold = Duration::from_secs(1);
     for (contenders, told, untold) in [(8, 11.0, 42.0), (64, 48.0, 53.0)] {
         for (notifies, requests) in [(true, told), (false, untold)] {
