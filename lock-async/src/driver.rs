@@ -28,9 +28,9 @@ use crate::guard::Granted;
 use crate::locks::Progress;
 use crate::process::Process;
 use lock_core::config::{ReleaseError, ShutdownError};
-use lock_core::{Instant, LostReason, NotAcquired, Release};
+use lock_core::{Failure, Instant, LostReason, NotAcquired, Release};
 use lock_shared::engine::Engine;
-use lock_shared::held::Held;
+use lock_shared::held::{Held, released};
 use lock_shared::wish::Wish;
 use pump::Pump;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,6 +55,11 @@ struct Shared {
     within: Duration,
     /// The result of the task, once it has ended in order.
     end: Arc<OnceLock<End>>,
+}
+
+/// The failure of what the task would have done, had its runtime not ended.
+fn runtime_ended() -> Failure {
+    Failure::Unknown("the runtime that it was acquired on has ended".to_string())
 }
 
 /// The result of the task.
@@ -159,18 +164,16 @@ impl Attempt {
 
     /// Frees what is held, and tells how that went. The task sees to it that it is bounded in time.
     pub(crate) async fn release(mut self, held: &Held) -> Result<(), ReleaseError> {
-        let within = held.within(self.driver.0.within);
         let (tell, told) = oneshot::channel();
         self.ask_for_release(Some(tell));
-        let unconfirmed = |reason: String| Err(ReleaseError::Unconfirmed { reason, within });
-        match told.await {
-            Ok(Release::NotOurs) => Err(ReleaseError::Lost(LostReason::Taken)),
-            Ok(Release::Gone(failure)) => Err(ReleaseError::Lost(LostReason::Gone { failure })),
-            Ok(Release::Unconfirmed(failure)) => unconfirmed(failure.to_string()),
-            Ok(_) => Ok(()),
-            Err(_) if self.driver.is_forked() => Err(ReleaseError::Lost(LostReason::Forked)),
-            Err(_) => unconfirmed("the runtime that it was acquired on has ended".to_string()),
-        }
+        let release = match told.await {
+            Ok(release) => release,
+            Err(_) if self.driver.is_forked() => {
+                return Err(ReleaseError::Lost(LostReason::Forked));
+            }
+            Err(_) => Release::Unconfirmed(runtime_ended()),
+        };
+        released(release, held.within(self.driver.0.within))
     }
 
     fn ask_for_release(&mut self, tell: Option<oneshot::Sender<Release>>) {

@@ -4,7 +4,8 @@
 //! events of its wait, and a task of its own emits those of guards, so that no subscriber delays a renewal or
 //! a loss.
 
-use lock_core::{Failure, Fence, Holder, LockName, LostReason, Release};
+use lock_core::config::ReleaseError;
+use lock_core::{Failure, Fence, Holder, LockName, LostReason};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -33,14 +34,14 @@ pub(crate) enum Life {
     Lost(LostReason),
     /// It still is, and has been for long.
     HeldLong(Option<Arc<str>>),
-    Released(Release),
+    Released(Result<(), ReleaseError>),
 }
 
 impl Told {
     fn level(&self) -> Level {
         match self {
             Self::Guard { what: Life::Renewed, .. } => Level::TRACE,
-            Self::Guard { what: Life::Released(Release::Freed), .. } => Level::DEBUG,
+            Self::Guard { what: Life::Released(Ok(())), .. } => Level::DEBUG,
             _ => Level::WARN,
         }
     }
@@ -57,14 +58,7 @@ impl Told {
             Life::RenewalFailed(failure) => renewal_failed(&name, fence, held, &failure),
             Life::HeldLong(label) => held_long(&name, fence, held, label.as_deref()),
             Life::Lost(reason) => lost(&name, fence, held, &reason),
-            Life::Released(release) => {
-                let release = match release {
-                    Release::Freed => Ok(()),
-                    Release::Unconfirmed(why) => Err(why.to_string()),
-                    _ => Err("the lock had been lost".to_string()),
-                };
-                released(&name, fence, held, &release);
-            }
+            Life::Released(release) => released(&name, fence, held, &release),
         }
     }
 }
@@ -129,7 +123,7 @@ mod tests {
     async fn warnings_are_told_without_a_subscriber() {
         let mut teller = Teller::default();
         teller.tell(told(Life::Renewed));
-        teller.tell(told(Life::Released(Release::Freed)));
+        teller.tell(told(Life::Released(Ok(()))));
         assert!(teller.task.is_none(), "nobody may want these");
         teller.tell(told(Life::Lost(LostReason::Taken)));
         assert!(teller.task.is_some());

@@ -2,15 +2,15 @@
 
 use crate::cancel::Cancel;
 use crate::driver::Acquired;
-use crate::events;
 use crate::guard::Guard;
 use crate::locks::{Locks, Progress, Wait};
+use crate::{clock, events};
 use lock_core::config::{Error, WithLockError};
 use lock_core::{LockName, Mode};
 use lock_shared::metrics::Attempt;
 use lock_shared::wish::{Wish, with};
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 type OnWaiting<'a> = Box<dyn FnMut(&Progress) + 'a>;
 
@@ -173,14 +173,14 @@ impl<'a> Acquire<'a> {
         let Locks { driver, check, pins } = self.locks;
         let wish = self.wish?.checked(&check)?;
         let attempt = Attempt::begin(&wish);
-        let began = Instant::now();
+        let began = clock::now();
         let progress: &mut dyn FnMut(&Progress) = match &mut self.on_waiting {
             Some(call) => call,
             None => &mut |_| {},
         };
         let acquired = match driver.acquire(&wish, self.cancel.as_ref(), progress) {
             Acquired::Granted(granted) => {
-                let (fence, waited) = (granted.held.fence(), began.elapsed());
+                let (fence, waited) = (granted.held.fence(), clock::now().since(began));
                 // Whatever a subscriber does from here on, the guard releases the lock.
                 let guard = Guard::new(driver, wish, granted, pins);
                 events::acquired(guard.name(), fence, waited);

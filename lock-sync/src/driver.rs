@@ -34,9 +34,9 @@ use crate::clock;
 use crate::guard::Granted;
 use crate::locks::Progress;
 use lock_core::config::{ReleaseError, ShutdownError};
-use lock_core::{Instant, LockId, LostReason, NotAcquired, Release};
+use lock_core::{Instant, LockId, LostReason, NotAcquired};
 use lock_shared::engine::Engine;
-use lock_shared::held::Held;
+use lock_shared::held::{Held, released};
 use lock_shared::threads::Builder;
 use lock_shared::wish::Wish;
 use pump::Shared;
@@ -114,9 +114,7 @@ impl Driver {
         if self.is_forked() {
             return Err(ReleaseError::Lost(LostReason::Forked));
         }
-        let within = held.within(self.shared.within);
-        let unconfirmed = |reason: String| ReleaseError::Unconfirmed { reason, within };
-        let released = self.shared.alive(|| {
+        let end = self.shared.alive(|| {
             let mut state = self.shared.lock()?;
             let cell = state.guards.remove(&id);
             if let Some(reason) = cell.and_then(|cell| cell.loss(clock::now())) {
@@ -126,12 +124,9 @@ impl Driver {
             }
             self.shared.release(state, id, keep).map(Ok)
         });
-        match released {
+        match end {
+            Ok(Ok(release)) => released(release, held.within(self.shared.within)),
             Ok(Err(reason)) => Err(ReleaseError::Lost(reason)),
-            Ok(Ok(Release::NotOurs)) => Err(ReleaseError::Lost(LostReason::Taken)),
-            Ok(Ok(Release::Gone(failure))) => Err(ReleaseError::Lost(LostReason::Gone { failure })),
-            Ok(Ok(Release::Unconfirmed(failure))) => Err(unconfirmed(failure.to_string())),
-            Ok(Ok(_)) => Ok(()),
             Err(_) => Err(ReleaseError::Lost(LostReason::Unattended)),
         }
     }
@@ -167,13 +162,8 @@ impl Driver {
             return Ok(());
         }
         self.close();
-        let within = self.shared.within;
-        match self.shared.alive(|| self.shared.drained()) {
-            Ok((0, 0, _)) => Ok(()),
-            Ok((0, locks, within)) => Err(ShutdownError::Unconfirmed { locks, within }),
-            Ok((guards, ..)) => Err(ShutdownError::Held { guards }),
-            Err(_) => Err(ShutdownError::Ended { within }),
-        }
+        let drained = self.shared.alive(|| self.shared.drained());
+        drained.unwrap_or_else(|_| Err(ShutdownError::Ended { within: self.shared.within }))
     }
 
     /// Calls `call` while no request is in flight, and none can begin.

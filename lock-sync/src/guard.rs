@@ -331,7 +331,7 @@ impl HoldState {
         self.teller.tell(Level::WARN, event);
     }
 
-    pub(crate) fn tell_released(self: &Arc<Self>, release: Result<(), String>) {
+    pub(crate) fn tell_released(self: &Arc<Self>, release: Result<(), ReleaseError>) {
         let (cell, held) = (self.clone(), self.held());
         let level = if release.is_ok() { Level::DEBUG } else { Level::WARN };
         self.teller.tell(level, move || events::released(&cell.name, cell.fence, held, &release));

@@ -279,7 +279,6 @@ async fn connect_to(
 }
 
 async fn connect_at(opts: Opts, mode: SslMode, writes: bool) -> Result<Conn, Failure> {
-    let place = format!("{}:{}: ", opts.ip_or_hostname(), opts.tcp_port());
     let connected = match guarded(Conn::new(opts.clone())).await {
         Err(CallError::Client(mysql_async::Error::Driver(
             DriverError::NoClientSslFlagFromServer,
@@ -291,7 +290,6 @@ async fn connect_at(opts: Opts, mode: SslMode, writes: bool) -> Result<Conn, Fai
     };
     let client = connected.map_err(|error| match (error.code(), error.is_final()) {
         (None, true) => Failure::refused(error.describe()),
-        (None, _) if error.is_unreachable() => connect_failed(None, &(place + &error.describe())),
         (code, _) => connect_failed(code, &error.describe()),
     })?;
     if writes { writable(client).await } else { Ok(client) }

@@ -1,15 +1,15 @@
 //! The task's state: the engine and its callers.
 
 use super::leaving::{Leaving, Tell};
-use super::{Call, End, NO_LIMIT, News, Ticket, news};
+use super::{Call, End, NO_LIMIT, News, Ticket, news, runtime_ended};
 use crate::clock;
 use crate::events::{Life, Teller, Told};
 use crate::guard::{Granted, HoldState};
 use crate::locks::Progress;
-use lock_core::config::ShutdownError;
 use lock_core::{Event, Failure, Fence, Instant, LockId, LockName, LostReason, Release};
 use lock_shared::engine::{Engine, guard_counts};
 use lock_shared::held as locks;
+use lock_shared::unconfirmed::Unconfirmed;
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -56,15 +56,6 @@ struct Shutdown {
     tell: oneshot::Sender<End>,
 }
 
-/// Locks that the server may still hold although their guards are gone. No request about them follows.
-struct Unconfirmed {
-    locks: usize,
-    /// The time after which a lease ends by itself.
-    within: Duration,
-    /// The moment at which all of these leases have ended.
-    until: Instant,
-}
-
 impl State {
     pub(super) fn new(engine: Engine, within: Duration) -> Self {
         Self {
@@ -78,7 +69,7 @@ impl State {
             shutdowns: VecDeque::new(),
             shut_down: false,
             ends_by: None,
-            unconfirmed: Unconfirmed { locks: 0, within, until: Instant::from_nanos(0) },
+            unconfirmed: Unconfirmed::new(within),
             events: Teller::default(),
         }
     }
@@ -152,14 +143,7 @@ impl State {
 
     /// The result, if the task ended now.
     fn left(&self, now: Instant) -> End {
-        let within = self.unconfirmed.within;
-        let unsettled = self.engine.attempts().saturating_sub(self.guards.len());
-        let locks = self.unconfirmed.at(now) + unsettled;
-        match (self.guards.len(), locks) {
-            (0, 0) => Ok(()),
-            (0, locks) => Err(ShutdownError::Unconfirmed { locks, within }),
-            (guards, _) => Err(ShutdownError::Held { guards }),
-        }
+        self.unconfirmed.left(now, self.guards.len(), self.engine.attempts())
     }
 
     /// The next moment at which time alone makes something due.
@@ -256,20 +240,19 @@ impl State {
         let held = locks::Held::of(&self.engine, id, &name, fence);
         let cell = Arc::new(HoldState::new(deadline, held.valid_for()));
         guard_counts(&mut self.engine, id, cell.deadline());
-        let longest = &mut self.unconfirmed.within;
-        *longest = held.within(*longest).max(*longest);
+        self.unconfirmed.granted(&held);
         self.guards.insert(id, Held { name, fence, since: now, cell: cell.clone() });
         news.end(News::Granted(Granted { held, cell }));
     }
 
     fn released(&mut self, now: Instant, id: LockId, release: Release) {
+        self.unconfirmed.released(now, &release);
         if let Some(held) = self.freeing.remove(&id) {
-            self.events.tell(held.event(now, Life::Released(release.clone())));
+            let released = locks::released(release.clone(), self.unconfirmed.within());
+            self.events.tell(held.event(now, Life::Released(released)));
         }
-        match self.leaving.remove(id) {
-            Some(leaving) => leaving.tell(release),
-            None if matches!(release, Release::Unconfirmed(_)) => self.unconfirmed.add(now),
-            None => {}
+        if let Some(leaving) = self.leaving.remove(id) {
+            leaving.tell(release);
         }
     }
 
@@ -287,23 +270,11 @@ impl Held {
     }
 }
 
-impl Unconfirmed {
-    fn add(&mut self, now: Instant) {
-        self.locks = self.at(now) + 1;
-        self.until = now.after(self.within);
-    }
-
-    fn at(&self, now: Instant) -> usize {
-        if now < self.until { self.locks } else { 0 }
-    }
-}
-
 /// The task ends before its guards only with its runtime. Nobody will renew or report losses after that.
 impl Drop for State {
     fn drop(&mut self) {
         for held in self.guards.values() {
-            let ended = "the runtime that it was acquired on has ended".to_string();
-            let reason = LostReason::Deadline { last_failure: Some(Failure::Unknown(ended)) };
+            let reason = LostReason::Deadline { last_failure: Some(runtime_ended()) };
             // A waker is foreign code, and must not keep the other guards from being told.
             let _ = catch_unwind(AssertUnwindSafe(|| held.cell.lose(reason)));
         }

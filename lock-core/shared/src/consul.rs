@@ -194,6 +194,10 @@ impl HostError for RequestError {
         self.stays
     }
 
+    fn at(self, host: &str) -> Self {
+        Self { told: format!("{host}: {}", self.told), ..self }
+    }
+
     fn of_all(told: String, stays: bool) -> Self {
         Self { sent: false, told, stays }
     }

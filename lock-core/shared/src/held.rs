@@ -2,7 +2,8 @@
 
 use crate::engine::Engine;
 use crate::pin::{Pin, Pins};
-use lock_core::{Fence, LockId, LockName, NotPinnable, Timing};
+use lock_core::config::ReleaseError;
+use lock_core::{Fence, LockId, LockName, LostReason, NotPinnable, Release, Timing};
 use std::time::Duration;
 
 /// The locks that one guard holds: one, or several that were acquired together.
@@ -66,6 +67,21 @@ impl Held {
             0 | 1 => Ok((&self.name, self.fence)),
             _ => Err(NotPinnable::Several),
         }
+    }
+}
+
+/// How a release is told to people and programs. A lock that was not freed ends by itself `within` that time.
+///
+/// # Errors
+/// [`ReleaseError`], unless the release freed the lock.
+pub fn released(release: Release, within: Duration) -> Result<(), ReleaseError> {
+    match release {
+        Release::NotOurs => Err(ReleaseError::Lost(LostReason::Taken)),
+        Release::Gone(failure) => Err(ReleaseError::Lost(LostReason::Gone { failure })),
+        Release::Unconfirmed(failure) => {
+            Err(ReleaseError::Unconfirmed { reason: failure.to_string(), within })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -46,6 +46,9 @@ pub trait HostError: Sized {
     /// True if the error stays until someone acts.
     fn stays(&self) -> bool;
 
+    /// The same error, which says that it happened at `host`.
+    fn at(self, host: &str) -> Self;
+
     /// The error of a connect that failed at each host.
     fn of_all(told: String, stays: bool) -> Self;
 }
@@ -124,9 +127,9 @@ impl<'a, H, E: HostError> Turns<'a, H, E> {
     /// The error of the connect. It stays only if that of each host does.
     pub fn error(mut self) -> E {
         if !self.hosts.are_many()
-            && let Some((_, only)) = self.errors.pop()
+            && let Some((name, only)) = self.errors.pop()
         {
-            return only;
+            return only.at(name);
         }
         let stays = !self.errors.is_empty() && self.errors.iter().all(|(_, error)| error.stays());
         // What it says first is what the URL names first.
@@ -152,6 +155,16 @@ impl HostError for Failure {
 
     fn stays(&self) -> bool {
         matches!(self, Self::Rejected { retry: false, .. })
+    }
+
+    fn at(mut self, host: &str) -> Self {
+        match &mut self {
+            Self::NotSent(told) | Self::Unknown(told) | Self::Rejected { message: told, .. } => {
+                *told = format!("{host}: {told}");
+            }
+            _ => {}
+        }
+        self
     }
 
     fn of_all(told: String, stays: bool) -> Self {
@@ -220,7 +233,8 @@ mod tests {
     fn an_error_stays_only_at_all_hosts() {
         let two = hosts(&["a", "b"]);
         let [dead, wrong] = [Failure::NotSent("dead".into()), Failure::refused("wrong".into())];
-        assert_eq!(order(&hosts(&["a"]), std::slice::from_ref(&wrong)).1, wrong);
+        let only = order(&hosts(&["a"]), std::slice::from_ref(&wrong)).1;
+        assert_eq!(only, Failure::refused("a: wrong".to_string()));
         let told = |told: &str| format!("none of the hosts can be used: {told}");
         let both = order(&two, &[wrong.clone(), wrong.clone()]).1;
         assert_eq!(both, Failure::refused(told("a, b: wrong")));

@@ -65,8 +65,9 @@ pub mod sslmode;
 pub mod threads;
 #[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
 mod tls;
-mod url;
 #[doc(hidden)]
+pub mod unconfirmed;
+mod url;
 pub mod wish;
 
 pub use config::Config;

@@ -5,6 +5,7 @@ use super::{NO_LIMIT, Teller, apart};
 use crate::backend::{Backend, Backends};
 use crate::process::Process;
 use crate::{clock, events};
+use lock_core::config::ShutdownError;
 use lock_core::{ConnectionId, Dispatch, DispatchId, Failure, Instant, LostReason, Request};
 use lock_shared::engine::Engine;
 use lock_shared::threads::{Condvar, Mutex, MutexGuard, ThreadId, current, sleep};
@@ -298,17 +299,16 @@ impl Shared {
     }
 
     /// Waits until all releases are confirmed and all guards are dropped, up to a caller's deadline. Returns
-    /// the numbers of remaining guards and locks, and the time after which those have ended.
-    pub(super) fn drained(self: &Arc<Self>) -> Result<(usize, usize, Duration), Dead> {
+    /// what is left then.
+    pub(super) fn drained(self: &Arc<Self>) -> Result<Result<(), ShutdownError>, Dead> {
         let mut state = self.lock()?;
         let until = clock::now().after(state.engine.timing().answer_grace());
         loop {
             state = self.settle(state)?;
             let now = clock::now();
-            let guards = state.guards.len();
-            let unsettled = state.engine.attempts().saturating_sub(guards);
-            if (guards == 0 && unsettled == 0) || until <= now {
-                return Ok((guards, unsettled + state.unconfirmed.at(now), state.within));
+            let attempts = state.engine.attempts();
+            if attempts == 0 || until <= now {
+                return Ok(state.unconfirmed.left(now, state.guards.len(), attempts));
             }
             // A request may concern other callers, too. It needs a request's whole time, or is left to the
             // pump.

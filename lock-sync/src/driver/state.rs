@@ -6,10 +6,12 @@ use crate::backend::Backends;
 use crate::guard::{Granted, HoldState};
 use crate::locks::Progress;
 use crate::{clock, events};
+use lock_core::config::ReleaseError;
 use lock_core::{Event, Failure, Holder, Instant, LockId, LockName, LostReason, Release};
 use lock_shared::engine::{Engine, guard_counts};
-use lock_shared::held::Held;
+use lock_shared::held::{Held, released};
 use lock_shared::threads::{Condvar, ThreadId};
+use lock_shared::unconfirmed::Unconfirmed;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,8 +34,6 @@ pub(super) struct State {
     pub(super) closed: bool,
     /// True once the driver and all guards are gone.
     pub(super) stopped: bool,
-    /// The time after which an unreleased lease has ended, whichever of those that were granted.
-    pub(super) within: Duration,
     /// True once a thread panicked in the middle of this state, which must not be used any more.
     pub(super) dead: bool,
     /// The only thread that may begin requests for now.
@@ -45,25 +45,6 @@ pub(super) struct State {
     pub(super) woken: usize,
 }
 
-/// Locks that the server may still hold although their guards are gone. No request about them follows.
-#[derive(Default)]
-pub(super) struct Unconfirmed {
-    locks: usize,
-    /// The moment at which all of their leases have ended.
-    until: Instant,
-}
-
-impl Unconfirmed {
-    fn add(&mut self, now: Instant, within: Duration) {
-        self.locks = self.at(now) + 1;
-        self.until = now.after(within);
-    }
-
-    pub(super) fn at(&self, now: Instant) -> usize {
-        if now < self.until { self.locks } else { 0 }
-    }
-}
-
 /// An event of a guard or a wait, for callbacks and subscribers. It is never delivered under the driver's mutex.
 pub(super) enum Told {
     Renewed(Arc<HoldState>),
@@ -71,7 +52,7 @@ pub(super) enum Told {
     Lost(Arc<HoldState>, LostReason),
     HeldLong(Arc<HoldState>, Duration, Option<Arc<str>>),
     /// In the background.
-    Released(Arc<HoldState>, Release),
+    Released(Arc<HoldState>, Result<(), ReleaseError>),
     WaitsLong(Teller, LockName, Duration, Option<Holder>),
 }
 
@@ -82,11 +63,7 @@ impl Told {
             Told::RenewalFailed(cell, failure) => cell.tell_renewal_failed(failure),
             Told::Lost(cell, reason) => cell.tell_lost(reason),
             Told::HeldLong(cell, held, label) => cell.tell_held_long(held, label),
-            Told::Released(cell, release) => cell.tell_released(match release {
-                Release::Freed => Ok(()),
-                Release::Unconfirmed(why) => Err(why.to_string()),
-                _ => Err("the lock had been lost".to_string()),
-            }),
+            Told::Released(cell, released) => cell.tell_released(released),
             Told::WaitsLong(teller, name, waited, holder) => {
                 let event = move || events::waits_long(&name, waited, holder.as_ref());
                 teller.tell(Level::WARN, event);
@@ -141,9 +118,8 @@ impl State {
             stopped: false,
             dead: false,
             paused: None,
-            within,
             teller,
-            unconfirmed: Unconfirmed::default(),
+            unconfirmed: Unconfirmed::new(within),
             #[cfg(test)]
             woken: 0,
         }
@@ -172,7 +148,7 @@ impl State {
                         continue; // Nobody wants it any more.
                     };
                     let held = Held::of(&self.engine, id, &name, fence);
-                    self.within = self.within.max(held.within(self.within));
+                    self.unconfirmed.granted(&held);
                     let (valid, teller) = (held.valid_for(), self.teller.clone());
                     let cell = Arc::new(HoldState::new(name, fence, deadline, valid, teller));
                     guard_counts(&mut self.engine, id, cell.deadline());
@@ -185,12 +161,11 @@ impl State {
                     self.tell(id, |caller| caller.acquired = Some(Acquired::Not(why)));
                 }
                 Event::Released { id, release } => {
-                    if matches!(release, Release::Unconfirmed(_)) && !self.callers.contains_key(&id)
-                    {
-                        self.unconfirmed.add(clock::now(), self.within);
+                    self.unconfirmed.released(clock::now(), &release);
+                    if let Some(cell) = self.leaving.remove(&id) {
+                        let within = self.unconfirmed.within();
+                        told.push(Told::Released(cell, released(release.clone(), within)));
                     }
-                    let leaving = self.leaving.remove(&id);
-                    told.extend(leaving.map(|cell| Told::Released(cell, release.clone())));
                     self.tell(id, |caller| {
                         caller.acquired = Some(Acquired::Closed);
                         caller.released = Some(release);

@@ -14,7 +14,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-/// Long enough for an answer of a server that is connected to: it names the holder.
+/// Usually long enough for an answer of a server that is connected to: it names the holder.
 const LONG: Duration = Duration::from_millis(500);
 
 type Fields = BTreeMap<&'static str, String>;
@@ -91,16 +91,26 @@ fn connect(locks: &Locks) {
     locks.lock(&name()).expect("free").release().expect("ours");
 }
 
+/// On a busy machine, a warning may come before the answer that names the holder. Then the test has more time.
+fn names_the_holder(test: impl Fn(Duration) -> bool) {
+    assert!([1, 4, 16].into_iter().any(|times| test(LONG * times)), "no holder is named");
+}
+
 pub(crate) fn long_waits_and_holds_are_warned_of_once(place: &Driven) {
+    names_the_holder(|long| are_warned_of_once(place, long));
+}
+
+fn are_warned_of_once(place: &Driven, long: Duration) -> bool {
     // On a busy machine, the first lock waits for long for its connection, too: that is not asked for.
-    let ours = place.set(TTL, |config| config.label("ours").warn_hold(LONG));
-    let theirs = place.set(TTL, |config| config.label("theirs").warn_wait(LONG));
+    let ours = place.set(TTL, |config| config.label("ours").warn_hold(long));
+    let theirs = place.set(TTL, |config| config.label("theirs").warn_wait(long));
     let silent = place.locks(TTL);
     let (name, short) = (name(), name());
     connect(&theirs);
     let guard = ours.lock(&name).expect("free");
     // Elsewhere, nobody is asked who has it.
     let told_of_holders = place.keeps() == Keeps::Rows;
+    let mut named = !told_of_holders;
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| theirs.lock(&name).expect("granted in the end"));
         let held = only(&name, "held for long");
@@ -109,14 +119,15 @@ pub(crate) fn long_waits_and_holds_are_warned_of_once(place: &Driven) {
         assert!(held.contains_key("held"), "{held:?}");
         let waited = only(&name, "waiting for long");
         assert!(waited.contains_key("waited"), "{waited:?}");
-        if told_of_holders {
+        if told_of_holders && let Some(holder) = waited.get("holder") {
             let pid = format!("pid {} (ours)", std::process::id());
-            assert!(waited["holder"].contains(&pid), "{waited:?}");
+            assert!(holder.contains(&pid), "{waited:?}");
             assert!(waited.contains_key("holder.held"), "{waited:?}");
+            named = true;
         }
         // Nothing is warned of again, nor of anything that was not asked for.
         let _other = silent.lock(&short).expect("free");
-        let waits = silent.try_lock_for(&name, LONG * 3).expect("asked");
+        let waits = silent.try_lock_for(&name, long * 3).expect("asked");
         assert!(waits.is_none());
         assert_eq!(warnings(&name, "held for long").len(), 1);
         assert_eq!(warnings(&name, "waiting for long").len(), 1);
@@ -125,17 +136,22 @@ pub(crate) fn long_waits_and_holds_are_warned_of_once(place: &Driven) {
     });
     assert_eq!(warnings(&short, "held for long"), []);
     assert_eq!(warnings(&name, "waiting for long").len(), 1);
+    named
 }
 
 pub(crate) fn long_waits_for_permits_and_several_locks_are_warned_of(place: &Driven) {
-    let ours: Locks = place.set(TTL, |config| config.warn_hold(LONG));
-    let theirs: Locks = place.set(TTL, |config| config.warn_wait(LONG));
+    names_the_holder(|long| permits_and_several_are_warned_of(place, long));
+}
+
+fn permits_and_several_are_warned_of(place: &Driven, long: Duration) -> bool {
+    let ours: Locks = place.set(TTL, |config| config.warn_hold(long));
+    let theirs: Locks = place.set(TTL, |config| config.warn_wait(long));
     let (name, free, semaphore) = (name(), name(), name());
     connect(&theirs);
     let _guard = ours.lock(&name).expect("free");
     let _permit = ours.acquire(&semaphore).permits(1).wait().expect("free");
     // In the order of the names, the first is free.
-    let wait = LONG * 4;
+    let wait = long * 4;
     let waits = std::thread::scope(|scope| {
         let several =
             scope.spawn(|| theirs.acquire(&name).and(&free).timeout(wait).wait().is_err());
@@ -144,10 +160,10 @@ pub(crate) fn long_waits_for_permits_and_several_locks_are_warned_of(place: &Dri
         [several, permit].map(|waits| waits.join().expect("no panic"))
     });
     assert_eq!(waits, [true, true]);
-    for name in [&name, &semaphore] {
+    [&name, &semaphore].into_iter().all(|name| {
         only(name, "held for long");
         let waited = only(name, "waiting for long");
-        let told_of_holders = place.keeps() == Keeps::Rows;
-        assert!(!told_of_holders || waited["holder"].contains("pid"), "{waited:?}");
-    }
+        let named = waited.get("holder").is_some_and(|holder| holder.contains("pid"));
+        named || place.keeps() != Keeps::Rows
+    })
 }

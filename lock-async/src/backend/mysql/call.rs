@@ -4,7 +4,6 @@ use lock_shared::handshake::advice;
 use lock_shared::mysql::words;
 use mysql_async::{DriverError, Error, IoError};
 use std::future::{Future, poll_fn};
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::Poll;
@@ -62,13 +61,6 @@ impl CallError {
                 | NoClientSslFlagFromServer
                 | CantParseServerVersion { .. }
         )
-    }
-
-    /// True if nothing answers at the server's address.
-    pub(super) fn is_unreachable(&self) -> bool {
-        use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
-        let CallError::Client(Error::Io(IoError::Io(error))) = self else { return false };
-        matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable)
     }
 
     /// The error in one line, without data that the client sent.

@@ -118,21 +118,29 @@ async fn a_release_without_an_answer_is_told_in_time() {
     assert_eq!(shut_down(&locks).await, end, "told again");
 }
 
+/// Whoever was told of them.
 #[tokio::test]
 async fn releases_that_failed_before_are_told() {
     let fake = Fake::default();
     let locks = table(&fake);
-    for name in ["a", "b"] {
+    for (at, name) in ["dropped", "told", "asked"].into_iter().enumerate() {
         let guard = locks.lock(name).await.expect("taken");
         fake.0.refuses.store(true, Ordering::SeqCst);
-        drop(guard);
-        until(|| ended(&fake).last() == Some(&"release")).await;
+        match name {
+            "dropped" => drop(guard),
+            "told" => drop(guard.release().await.expect_err("refused")),
+            _ => {
+                let mut release = Box::pin(guard.release());
+                poll_fn(|cx| Poll::Ready(release.as_mut().poll(cx).is_pending())).await;
+            }
+        }
+        until(|| ended(&fake).len() == 2 * at + 2).await;
         fake.0.refuses.store(false, Ordering::SeqCst);
     }
     // This answer comes after the refusals.
     locks.lock("c").await.expect("taken").release().await.expect("released");
     let end = shut_down(&locks).await;
-    assert_eq!(end, Err(ShutdownError::Unconfirmed { locks: 2, within: TTL }));
+    assert_eq!(end, Err(ShutdownError::Unconfirmed { locks: 3, within: TTL }));
 }
 
 #[test]

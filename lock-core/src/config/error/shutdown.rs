@@ -13,7 +13,8 @@ pub enum ShutdownError {
         /// How many.
         guards: usize,
     },
-    /// The server did not confirm in time that locks were freed whose guards had been dropped.
+    /// The server did not confirm in time that locks were freed whose guards are gone. A release that told so itself
+    /// ([`ReleaseError::Unconfirmed`](super::ReleaseError::Unconfirmed)) counts, too, until its lease has ended.
     #[error("{locks} releases were not confirmed; the leases end by themselves within {within:?}")]
     Unconfirmed {
         /// How many.

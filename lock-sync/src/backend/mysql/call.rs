@@ -61,21 +61,6 @@ impl CallError {
         )
     }
 
-    /// The same error, naming the place of the URL instead of one of its addresses.
-    pub(super) fn at(self, place: &str) -> Self {
-        match self {
-            CallError::Client(Error::DriverError(DriverError::CouldNotConnect(Some((
-                _,
-                why,
-                kind,
-            ))))) => {
-                let at_place = (place.to_string(), why, kind);
-                CallError::Client(DriverError::CouldNotConnect(Some(at_place)).into())
-            }
-            other => other,
-        }
-    }
-
     /// The error in one line, without data that the client sent.
     pub(super) fn describe(&self) -> String {
         let advice = self.advice().map(|advice| format!(": {advice}")).unwrap_or_default();
@@ -104,9 +89,8 @@ impl CallError {
 
 fn driver(error: &DriverError) -> String {
     let told = match error {
-        DriverError::CouldNotConnect(Some((address, reason, _))) => {
-            return format!("{address}: {reason}");
-        }
+        // The caller names the place.
+        DriverError::CouldNotConnect(Some((_, reason, _))) => return reason.clone(),
         DriverError::ConnectTimeout => words::LATE,
         DriverError::TlsNotSupported => words::NO_TLS,
         DriverError::CleartextPluginDisabled | DriverError::OldMysqlPasswordDisabled => {

@@ -119,17 +119,16 @@ fn attempt(
         return Err(no_time());
     }
     if hanging(place) >= MOST {
-        let told = format!("{place}: {MOST} attempts to connect are still under way");
+        let told = format!("{MOST} attempts to connect are still under way");
         return Err(connect_failed(None, &told));
     }
     let opts: Opts = opts.tcp_connect_timeout(Some(limit)).into();
     let (tell, told) = sync_channel(1);
     let alive = Arc::new(());
     let at_it = Arc::downgrade(&alive);
-    let named = place.to_string();
     let shakes_hands = move || {
         let _alive = alive;
-        let connected = handshake(&opts, mode).map_err(|error| not_connected(error, &named));
+        let connected = handshake(&opts, mode).map_err(not_connected);
         let chosen =
             connected.and_then(|client| if writes { writable(client) } else { Ok(client) });
         if let Err(late) = tell.send(chosen) {
@@ -149,7 +148,7 @@ fn attempt(
     )?;
     match told.recv_timeout(limit) {
         Ok(connected) => connected,
-        Err(RecvTimeoutError::Disconnected) => Err(not_connected(CallError::Panic, place)),
+        Err(RecvTimeoutError::Disconnected) => Err(not_connected(CallError::Panic)),
         Err(RecvTimeoutError::Timeout) => {
             let mut left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
             left.push((std::process::id(), place.to_string(), at_it));
@@ -189,10 +188,10 @@ fn writable(mut client: Conn) -> Result<Conn, Failure> {
     }
 }
 
-fn not_connected(error: CallError, place: &str) -> Failure {
+fn not_connected(error: CallError) -> Failure {
     match (error.code(), error.is_final()) {
         (None, true) => Failure::refused(error.describe()),
-        (code, _) => connect_failed(code, &error.at(place).describe()),
+        (code, _) => connect_failed(code, &error.describe()),
     }
 }
 

@@ -280,18 +280,20 @@ fn a_backend_whose_connection_was_dropped_is_not_used_again() {
     assert!(pool.drop_connection(ConnectionId::MAIN).is_some(), "it is idle");
 }
 
+/// Whoever was told of them.
 #[test]
 fn releases_that_failed_before_are_told_by_the_shutdown() {
-    let ([one, two], driver, locks, script) = held::<2>(30 * SECOND);
+    let ([background, dropped, told], driver, locks, script) = held::<3>(30 * SECOND);
     script.refuses.store(true, SeqCst);
-    one.release_in_background();
-    two.release_in_background();
-    let unconfirmed = || driver.shared.lock().map_or(0, |state| state.unconfirmed.at(clock::now()));
-    assert!(soon(|| unconfirmed() == 2));
+    background.release_in_background();
+    drop(dropped);
+    let within = 30 * SECOND;
+    assert_eq!(told.release(), Err(ReleaseError::Unconfirmed { reason: "no".into(), within }));
+    let left = || Err(ShutdownError::Unconfirmed { locks: 3, within });
+    assert!(soon(|| driver.shared.drained().is_ok_and(|end| end == left())));
     script.refuses.store(false, SeqCst);
     locks.lock("a").expect("free").release().expect("released");
-    let end = apart("a shutdown", move || locks.shutdown());
-    assert_eq!(end, Err(ShutdownError::Unconfirmed { locks: 2, within: 30 * SECOND }));
+    assert_eq!(apart("a shutdown", move || locks.shutdown()), left());
 }
 
 #[test]
