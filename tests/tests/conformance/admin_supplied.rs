@@ -17,7 +17,10 @@ const SOON: Duration = Duration::from_secs(30);
 const DAY: Duration = Duration::from_secs(86_400);
 const DRIVERS: [Driver; 3] = [Driver::Blocking, Driver::Tokio, Driver::Pooled];
 
-lock_tests::on_mysql_and_mariadb! { an_admin_over_brought_connections_does_all_that_one_does }
+lock_tests::on_mysql_and_mariadb! {
+    an_admin_over_brought_connections_does_all_that_one_does
+    an_admin_over_a_connection_that_was_handed_over_does_all_that_one_does
+}
 
 /// How often a function was called.
 type Calls = Arc<AtomicUsize>;
@@ -67,6 +70,28 @@ fn admin(driver: Driver, url: &str, config: Config, calls: &Calls) -> Result<Adm
             };
             lock_sync::Admin::from_mysql(connect, config).map(Admin::Blocking)
         }
+    }
+}
+
+/// An operator's way over a connection to `url` that is handed over.
+fn handed_over(driver: Driver, url: &str, config: Config) -> Result<Admin, Error> {
+    match (driver, url.starts_with("postgres")) {
+        (Driver::Tokio, true) => wait(async {
+            let (client, connection) =
+                tokio_postgres::connect(url, NoTls).await.expect("connected");
+            tokio::spawn(connection);
+            lock_async::Admin::with_postgres(client, config).await.map(Admin::Tokio)
+        }),
+        (Driver::Tokio, false) => wait(async {
+            let url = url.replacen("mariadb://", "mysql://", 1);
+            let connection = mysql_async::Conn::from_url(url).await.expect("connected");
+            lock_async::Admin::with_mysql(connection, config).await.map(Admin::Tokio)
+        }),
+        (_, true) => {
+            let client = postgres::Client::connect(url, NoTls).expect("connected");
+            lock_sync::Admin::with_postgres(client, config).map(Admin::Blocking)
+        }
+        (_, false) => lock_sync::Admin::with_mysql(mysql_client(url), config).map(Admin::Blocking),
     }
 }
 
@@ -246,6 +271,23 @@ fn a_connection_to_mysql_ends_before_the_next_is_asked_for() {
     mysql_client(place.url()).query_drop(format!("DROP DATABASE {nothing}")).expect("dropped");
 }
 
+fn an_admin_over_a_connection_that_was_handed_over_does_all_that_one_does(kind: Kind) {
+    let place = kind.place();
+    for driver in [Driver::Blocking, Driver::Tokio] {
+        let named = handed_over(driver, place.url(), config(&place)).err().expect("no table");
+        assert!(named.to_string().contains("does not exist"), "{named}");
+        drop(place.locks(TTL));
+        does_all(&place, &mut handed_over(driver, place.url(), config(&place)).expect("connected"));
+        place.tamper("DROP TABLE {table}");
+    }
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn an_admin_over_a_client_of_postgres_that_was_handed_over_does_all_that_one_does() {
+    an_admin_over_a_connection_that_was_handed_over_does_all_that_one_does(Kind::Postgres);
+}
+
 #[test]
 fn an_admin_over_brought_connections_does_all_that_one_does_on_sqlite() {
     for driver in [Driver::Blocking, Driver::Tokio] {
@@ -253,6 +295,17 @@ fn an_admin_over_brought_connections_does_all_that_one_does_on_sqlite() {
         drop(place.locks(TTL));
         let path = place.url().strip_prefix("sqlite:").expect("a file").to_string();
         let open = move || rusqlite::Connection::open(&path);
+        let own = open().expect("opened");
+        let mut handed_over = match driver {
+            Driver::Tokio => {
+                let opened = wait(lock_async::Admin::with_sqlite(own, Config::new()));
+                Admin::Tokio(opened.expect("opened"))
+            }
+            _ => {
+                Admin::Blocking(lock_sync::Admin::with_sqlite(own, Config::new()).expect("opened"))
+            }
+        };
+        does_all(&place, &mut handed_over);
         let mut admin = match driver {
             Driver::Tokio => {
                 let opened = wait(lock_async::Admin::from_sqlite(open, Config::new()));

@@ -24,6 +24,7 @@ mod refused_sessions;
 mod runtimes_sync;
 mod sessions;
 mod shared;
+mod sockets;
 mod sql_lock;
 mod supplied;
 mod tls_postgres;

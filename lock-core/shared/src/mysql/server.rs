@@ -96,9 +96,12 @@ impl Server {
         Ok(Self { hosts, user, password, database, socket, mode, root_cert, last })
     }
 
-    /// Each host and port, made into what the client takes.
+    /// Each host and port, made into what the client takes. A socket is used instead of any of them.
     pub fn each<H>(&self, make: impl Fn(&str, u16) -> H) -> Hosts<H> {
-        let one = |(host, port): &(String, u16)| (format!("{host}:{port}"), make(host, *port));
+        let one = |(host, port): &(String, u16)| {
+            let name = self.socket.clone().unwrap_or_else(|| format!("{host}:{port}"));
+            (name, make(host, *port))
+        };
         Hosts::new(self.hosts.iter().map(one).collect(), self.last.clone())
     }
 
