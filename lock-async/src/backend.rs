@@ -41,7 +41,8 @@ pub(crate) trait Backends: Send + 'static {
 /// Executes requests, one at a time.
 pub(crate) trait Backend: Send + 'static {
     /// Executes a request that was made at `now`, within `budget`. If it panics, it may be used
-    /// again; if it is dropped before its end, the backend is [`cut`](Self::cut).
+    /// again; if it is dropped before its end, the backend is [`cut`](Self::cut). At its end, a connection that
+    /// is to be polled while it is idle has been polled, and is polled again when it asks for that.
     fn execute(
         &mut self,
         request: Request,

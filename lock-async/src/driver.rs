@@ -12,7 +12,7 @@
 //! a hung request delays no loss; wishes that gather meanwhile leave together in the next request.
 //! Connections do not wait for each other: a wait at the server holds up nobody else.
 
-mod idle;
+mod calling;
 mod leaving;
 mod news;
 mod pool;

@@ -19,8 +19,9 @@ use lock_shared::check::Check;
 use lock_shared::consul::{RequestError, Server, token_header};
 use lock_shared::hosts::Hosts;
 use lock_shared::plan::Plan;
+use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Context;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant as Now};
 
 pub(crate) use admin::ConsulAdmin;
@@ -232,7 +233,13 @@ impl Backend for Requests {
         budget: Duration,
     ) -> Result<Reply, Failure> {
         self.waited |= request.waits();
-        self.ask(&request, budget).await
+        let reply = self.ask(&request, budget).await;
+        poll_fn(|cx| {
+            self.poll_idle(cx);
+            Poll::Ready(())
+        })
+        .await;
+        reply
     }
 
     /// Each waiting attempt has a connection of its own, with nothing to keep.

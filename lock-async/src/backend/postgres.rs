@@ -1,5 +1,7 @@
 //! Sessions on a PostgreSQL server.
 
+mod moving;
+
 use super::factory::Factory;
 use super::{Session, Source as Sessions};
 use crate::backend::names::addresses_of;
@@ -14,9 +16,10 @@ use lock_shared::postgres::{
     Attempts, Config, Server, Tls, at, describe, failed, name, not_connected, param, row,
 };
 use lock_shared::sslmode::SslMode;
-use std::future::{Future, poll_fn};
+use moving::{Moving, drive};
+use std::future::poll_fn;
 use std::ops::Deref;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -24,7 +27,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_postgres::config::SslMode as Negotiate;
 use tokio_postgres::types::Type;
-use tokio_postgres::{AsyncMessage, CancelToken, Client, Error, NoTls, Socket};
+use tokio_postgres::{AsyncMessage, CancelToken, Client, NoTls, Socket};
 
 /// Connects to a server.
 pub(crate) struct Connects {
@@ -79,14 +82,12 @@ enum Source {
 /// both, so the connection ends with the task.
 struct Link {
     client: Held,
-    connection: Option<Connection>,
+    connection: Option<Moving>,
     /// Payloads of the server's notifications.
     told: mpsc::UnboundedReceiver<String>,
     /// True if a statement is in flight, or was cut off.
     busy: bool,
 }
-
-type Connection = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
 impl Link {
     fn new<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
@@ -107,7 +108,7 @@ impl Link {
             }
         });
         let client = Box::new(Box::new(client));
-        Self { client, connection: Some(Box::pin(moving)), told, busy: false }
+        Self { client, connection: Some(Moving::new(moving)), told, busy: false }
     }
 
     /// A client of the caller's, whose connection the caller polls.
@@ -204,7 +205,7 @@ impl Session for Postgres {
     /// Notices that the server ended the connection, so that the next statement finds a new one.
     fn poll_idle(&mut self, cx: &mut Context<'_>) {
         let connection = self.link.as_mut().and_then(|link| link.connection.as_mut());
-        if let Some(Poll::Ready(ended)) = connection.map(|moving| moving.as_mut().poll(cx)) {
+        if let Some(Poll::Ready(ended)) = connection.map(|moving| moving.poll(cx)) {
             if let Err(error) = ended {
                 tracing::debug!(error = describe(&error).1, "the connection ended");
             }
@@ -223,7 +224,7 @@ impl Session for Postgres {
             self.link.take()
         {
             drop(client);
-            let _ = timeout(Duration::from_millis(100), connection).await;
+            let _ = timeout(Duration::from_millis(100), connection.end()).await;
         }
     }
 
@@ -335,34 +336,6 @@ async fn apart<T: Send + 'static>(
     tokio::task::spawn_blocking(read)
         .await
         .unwrap_or_else(|error| Err(ConfigError::System(error.to_string())))
-}
-
-/// Runs `work` with the client, and moves the connection's bytes meanwhile.
-async fn drive<T>(
-    connection: &mut Option<Connection>,
-    mut work: Pin<&mut impl Future<Output = Result<T, Error>>>,
-) -> Result<T, Error> {
-    let mut begins = true;
-    poll_fn(|cx: &mut Context<'_>| {
-        // At first the client asks. From then on, its answer is there once the connection was polled: to be woken
-        // by the connection for it would take another turn of the task.
-        let asked = std::mem::take(&mut begins).then(|| work.as_mut().poll(cx));
-        let moved = connection.as_mut().map(|moving| moving.as_mut().poll(cx));
-        let mut why = None;
-        if let Some(Poll::Ready(ended)) = moved {
-            (*connection, why) = (None, ended.err());
-        }
-        let result = match asked {
-            Some(asked) if asked.is_ready() || why.is_none() => asked,
-            _ => work.as_mut().poll(cx),
-        };
-        match (result, why) {
-            // This error says only that the connection ended. The connection itself has the reason.
-            (Poll::Ready(Err(error)), Some(why)) if error.is_closed() => Poll::Ready(Err(why)),
-            (result, _) => result,
-        }
-    })
-    .await
 }
 
 async fn rows(

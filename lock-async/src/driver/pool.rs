@@ -1,6 +1,6 @@
 //! The connections that are open: their backends, idle or checked out with a request.
 
-use super::idle::{Calling, Idle};
+use super::calling::Calling;
 use crate::backend::panics::{PANICKED, guarded};
 use crate::backend::{Backend, Backends};
 use crate::process::Process;
@@ -43,10 +43,11 @@ pub(super) struct ConnectionPool<F: Backends> {
 
 /// The backends of a connection.
 struct Connection<B> {
-    idle: Idle<B>,
+    /// In a box, because it is large, and each request takes it out and puts it back.
+    idle: Option<Box<B>>,
     /// Those that execute a request: usually one.
     exchanges: Vec<Boxed<Arrival<B>>>,
-    /// Has the exchanges polled.
+    /// Has the backends polled, also one that is idle: its last request was polled with it.
     waker: Waker,
     /// True once the connection is dropped. It cuts its exchanges off when they are polled next. Only the task reads and
     /// writes it.
@@ -109,7 +110,7 @@ impl<F: Backends> ConnectionPool<F> {
         let another = || self.backends.as_mut()?.backend().map(Box::new);
         let Some(mut backend) = idle.or_else(another) else { return false };
         let new = || Connection {
-            idle: Idle::new(connection, self.calling.clone()),
+            idle: None,
             exchanges: Vec::new(),
             waker: self.calling.waker(connection),
             dropped: Arc::default(),
@@ -158,8 +159,11 @@ impl<F: Backends> ConnectionPool<F> {
 
     fn poll_connection(&mut self, connection: ConnectionId) {
         let Some(one) = self.connections.get_mut(&connection) else { return };
-        one.idle.poll();
         let (mut cx, mut at) = (Context::from_waker(&one.waker), 0);
+        if let Some(backend) = &mut one.idle {
+            // A backend that panics here fails when it is used next.
+            let _ = catch_unwind(AssertUnwindSafe(|| backend.poll_idle(&mut cx)));
+        }
         while let Some(exchange) = one.exchanges.get_mut(at) {
             let Poll::Ready(Arrival { answer, backend }) = exchange.as_mut().poll(&mut cx) else {
                 at += 1;
@@ -167,11 +171,11 @@ impl<F: Backends> ConnectionPool<F> {
             };
             drop(one.exchanges.swap_remove(at));
             if backend.lasts() {
-                one.idle.put(backend);
+                one.idle = Some(backend);
             }
             self.answers.push_back(answer);
         }
-        if one.exchanges.is_empty() && one.idle.is_empty() {
+        if one.exchanges.is_empty() && one.idle.is_none() {
             self.connections.remove(&connection);
         }
     }

@@ -43,12 +43,9 @@ impl<F: Backends> Pump<F> {
     }
 
     pub(super) async fn run(mut self) {
-        while !self.state.is_over() {
-            self.send();
-            if !self.next().await {
-                // This is a fork, in which the copied runtime goes on. Nothing here belongs to it.
-                return std::mem::forget(self);
-            }
+        if !poll_fn(|cx| self.poll(cx)).await {
+            // This is a fork, in which the copied runtime goes on. Nothing here belongs to it.
+            return std::mem::forget(self);
         }
         let Self { mut state, pool, end, .. } = self;
         // The last answer may have caused events.
@@ -66,78 +63,74 @@ impl<F: Backends> Pump<F> {
         }
     }
 
-    /// Sends the commands that are due.
-    fn send(&mut self) {
-        while self.state.engine.has_work() {
-            let sent = clock::now();
-            while let Some(connection) = self.state.engine.poll_close(sent) {
-                self.pool.drop_connection(connection);
-            }
-            if self.state.engine.poll_connect(sent) {
-                self.pool.connect();
-            }
-            let Some(dispatch) = self.state.engine.poll_request(sent) else { return };
-            let Dispatch { id, connection, request, deadline } = dispatch;
-            if !self.pool.send(connection, id, request, sent, deadline.since(sent)) {
-                let failure = Failure::NotSent("no connection to the server is open".to_string());
-                self.state.engine.handle_reply(clock::now(), id, Err(failure));
-            }
+    /// Is ready when the task is over: false if this is a fork.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        if !self.process.is_current() {
+            return Poll::Ready(false);
         }
-    }
-
-    /// Waits for an answer, a call or a timer, and handles it. Returns false if this is a fork.
-    async fn next(&mut self) -> bool {
-        let now = clock::now();
-        self.state.look(now);
-        if self.state.engine.has_work() || self.state.is_over() {
-            return true;
-        }
-        self.alarm.set(now, self.state.timer(now));
-        poll_fn(|cx| match self.process.is_current() {
-            true => self.poll(cx).map(|()| true),
-            false => Poll::Ready(false),
-        })
-        .await
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Self { repoll, state, pool, calls, orphaned, alarm, .. } = self;
         repoll.poll(cx, |cx| {
             // What has arrived and what was heard leave together.
-            let happened = arrive(state, pool, cx) | hear(state, calls, orphaned, cx);
-            if happened || alarm.poll(cx) { Poll::Ready(()) } else { Poll::Pending }
+            arrive(state, pool, cx);
+            hear(state, calls, orphaned, cx);
+            while !state.is_over() {
+                if state.engine.has_work() {
+                    send(state, pool);
+                    // A new request is sent when it is polled, and may be answered by then.
+                    arrive(state, pool, cx);
+                }
+                let now = clock::now();
+                state.look(now);
+                if state.engine.has_work() || state.is_over() {
+                    continue;
+                }
+                alarm.set(now, state.timer(now));
+                if !alarm.poll(cx) {
+                    return Poll::Pending;
+                }
+            }
+            Poll::Ready(true)
         })
     }
 }
 
-/// Handles the answers that have arrived. Returns true if there was one.
-fn arrive<F: Backends>(
-    state: &mut State,
-    pool: &mut ConnectionPool<F>,
-    cx: &mut Context<'_>,
-) -> bool {
-    let mut arrived = false;
+/// Begins the requests that are due.
+fn send<F: Backends>(state: &mut State, pool: &mut ConnectionPool<F>) {
+    while state.engine.has_work() {
+        let sent = clock::now();
+        while let Some(connection) = state.engine.poll_close(sent) {
+            pool.drop_connection(connection);
+        }
+        if state.engine.poll_connect(sent) {
+            pool.connect();
+        }
+        let Some(dispatch) = state.engine.poll_request(sent) else { return };
+        let Dispatch { id, connection, request, deadline } = dispatch;
+        if !pool.send(connection, id, request, sent, deadline.since(sent)) {
+            let failure = Failure::NotSent("no connection to the server is open".to_string());
+            state.engine.handle_reply(clock::now(), id, Err(failure));
+        }
+    }
+}
+
+/// Handles the answers that have arrived.
+fn arrive<F: Backends>(state: &mut State, pool: &mut ConnectionPool<F>, cx: &mut Context<'_>) {
     if let Poll::Ready(connected) = pool.poll_connect(cx) {
-        arrived = true;
         state.engine.handle_connect(clock::now(), connected);
     }
     while let Poll::Ready((id, reply)) = pool.poll(cx) {
-        arrived = true;
         state.engine.handle_reply(clock::now(), id, reply);
     }
-    arrived
 }
 
-/// Handles the calls that have arrived. Returns true if there was one.
+/// Handles the calls that have arrived.
 fn hear(
     state: &mut State,
     calls: &mut mpsc::UnboundedReceiver<Call>,
     orphaned: &mut bool,
     cx: &mut Context<'_>,
-) -> bool {
-    let mut heard = false;
+) {
     while !*orphaned && let Poll::Ready(call) = calls.poll_recv(cx) {
-        heard = true;
         match call {
             Some(call) => state.take(call),
             None => {
@@ -146,7 +139,6 @@ fn hear(
             }
         }
     }
-    heard
 }
 
 /// The task's timer. It is set again only for an earlier time, and when it has gone off: most requests are answered
