@@ -129,6 +129,7 @@ compile_error!(
 
 mod acquire;
 mod admin;
+mod alarm;
 mod backend;
 mod campaign;
 mod driver;

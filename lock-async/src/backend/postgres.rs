@@ -4,6 +4,7 @@ mod moving;
 
 use super::factory::Factory;
 use super::{Session, Source as Sessions};
+use crate::alarm::Alarm;
 use crate::backend::names::addresses_of;
 use crate::backend::panics::{PANICKED, guarded};
 use lock_core::config::ConfigError;
@@ -55,7 +56,7 @@ impl Sessions for Factory<Held> {
 
     fn session(&mut self) -> Option<Postgres> {
         let source = Source::Made(self.clone());
-        Some(Postgres { link: None, source, statements: Prepared::default() })
+        Some(Postgres::over(None, source))
     }
 }
 
@@ -64,6 +65,8 @@ pub(crate) struct Postgres {
     link: Option<Link>,
     source: Source,
     statements: Prepared<tokio_postgres::Statement>,
+    /// For the limit of a statement.
+    alarm: Alarm,
 }
 
 enum Source {
@@ -123,13 +126,17 @@ impl Postgres {
     fn new(server: &Server, request: Duration, holder: Option<&str>) -> Self {
         let hosts = server.each(request, holder.unwrap_or("lock-async"));
         let source = Source::Server { hosts, tls: server.tls.clone(), request };
-        Self { link: None, source, statements: Prepared::default() }
+        Self::over(None, source)
     }
 
     /// A client of the caller's.
     pub(crate) fn with(client: Client) -> Self {
         let link = Link::held(Box::new(Box::new(client)));
-        Self { link: Some(link), source: Source::Client, statements: Prepared::default() }
+        Self::over(Some(link), Source::Client)
+    }
+
+    fn over(link: Option<Link>, source: Source) -> Self {
+        Self { link, source, statements: Prepared::default(), alarm: Alarm::default() }
     }
 }
 
@@ -173,10 +180,12 @@ impl Session for Postgres {
         link.busy = true;
         // Pinned here, because what is passed on is moved, and it is large.
         let statements = &mut self.statements;
-        let ended = timeout(limit, guarded(pin!(rows(link, statements, statement, limit)))).await;
+        let alarm = &mut self.alarm;
+        let ended =
+            alarm.within(limit, guarded(pin!(rows(link, statements, statement, limit)))).await;
         let result = match ended {
-            Ok(result) => result.unwrap_or_else(|| Err(statement_failed(None, PANICKED))),
-            Err(_) => Err(statement_failed(None, "no answer in time")),
+            Some(result) => result.unwrap_or_else(|| Err(statement_failed(None, PANICKED))),
+            None => Err(statement_failed(None, "no answer in time")),
         };
         match result {
             Err(Failure::Unknown(_)) => self.discard(),

@@ -4,18 +4,18 @@ use super::pool::ConnectionPool;
 use super::repoll::Repoll;
 use super::state::State;
 use super::{Call, End};
+use crate::alarm::Alarm;
 use crate::backend::Backends;
 use crate::clock;
 use crate::process::Process;
-use lock_core::{Dispatch, Failure, Instant};
+use lock_core::{Dispatch, Failure};
 use lock_shared::engine::Engine;
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::{Sleep, sleep};
 
 pub(super) struct Pump<F: Backends> {
     process: Process,
@@ -26,6 +26,7 @@ pub(super) struct Pump<F: Backends> {
     orphaned: bool,
     end: Arc<OnceLock<End>>,
     repoll: Repoll,
+    /// The task's timer.
     alarm: Alarm,
 }
 
@@ -38,7 +39,7 @@ impl<F: Backends> Pump<F> {
         end: Arc<OnceLock<End>>,
     ) -> Self {
         let (state, pool) = (State::new(engine, within), ConnectionPool::new(backends));
-        let (process, repoll, alarm) = (Process::current(), Repoll::new(), Alarm::new());
+        let (process, repoll, alarm) = (Process::current(), Repoll::new(), Alarm::default());
         Self { process, state, pool, calls, orphaned: false, end, repoll, alarm }
     }
 
@@ -138,66 +139,5 @@ fn hear(
                 state.begin_end(clock::now());
             }
         }
-    }
-}
-
-/// The task's timer. It is set again only for an earlier time, and when it has gone off: most requests are answered
-/// long before it does.
-struct Alarm {
-    sleep: Pin<Box<Sleep>>,
-    /// [`None`] once it has gone off.
-    at: Option<Instant>,
-}
-
-impl Alarm {
-    fn new() -> Self {
-        Self { sleep: Box::pin(sleep(Duration::ZERO)), at: None }
-    }
-
-    /// Goes off at `at`, or before. If it should have gone off, the machine was suspended, which the runtime does not
-    /// count.
-    fn set(&mut self, now: Instant, at: Instant) {
-        if self.at.is_none_or(|set| at < set || set <= now) {
-            self.at = Some(at);
-            // Made anew for times that are too far away to be added.
-            self.sleep.set(sleep(at.since(now)));
-        }
-    }
-
-    /// True if it goes off.
-    fn poll(&mut self, cx: &mut Context<'_>) -> bool {
-        let goes_off = self.sleep.as_mut().poll(cx).is_ready();
-        if goes_off {
-            self.at = None;
-        }
-        goes_off
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn an_alarm_is_set_for_the_earliest_time_and_again_when_it_is_late() {
-        let at = |seconds: u64| Instant::from_nanos(seconds * 1_000_000_000);
-        let mut alarm = Alarm::new();
-        let mut set_at = |now, until| {
-            alarm.set(at(now), at(until));
-            alarm.at
-        };
-        assert_eq!(set_at(0, 100), Some(at(100)));
-        assert_eq!(set_at(1, 200), Some(at(100)), "it goes off early, which does no harm");
-        assert_eq!(set_at(1, 50), Some(at(50)));
-        // The machine was suspended: the runtime would let it go off 49 s from now.
-        assert_eq!(set_at(60, 61), Some(at(61)));
-    }
-
-    #[tokio::test]
-    async fn an_alarm_that_goes_off_is_set_no_more() {
-        let mut alarm = Alarm::new();
-        alarm.set(Instant::from_nanos(0), Instant::from_nanos(1));
-        poll_fn(|cx| if alarm.poll(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
-        assert_eq!(alarm.at, None);
     }
 }
