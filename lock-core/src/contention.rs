@@ -347,15 +347,11 @@ pub(crate) struct Cooldowns {
 }
 
 impl Cooldowns {
-    /// The time until which the others go first; it may be over.
-    pub(crate) fn until(&self, name: &LockName) -> Option<Instant> {
-        self.by_name.get(name).map(|(until, _)| *until)
-    }
-
-    /// The pace at which the last attempt has seen others have their turn, if that was just now.
-    pub(crate) fn pace(&self, now: Instant, name: &LockName) -> Pace {
+    /// The time until which the others go first, and the pace at which the last attempt has seen others have their turn,
+    /// if that was just now.
+    pub(crate) fn of(&self, now: Instant, name: &LockName) -> (Instant, Pace) {
         let recent = self.by_name.get(name).filter(|(until, _)| now < *until);
-        recent.map(|(_, pace)| *pace).unwrap_or_default()
+        recent.copied().unwrap_or_default()
     }
 
     /// The others go first until then. Forgets what is over.

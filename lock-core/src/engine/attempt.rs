@@ -95,7 +95,8 @@ impl Engine {
         let indexed = Entry::default();
         let (place, input) = self.join_queue(name.clone(), id, mode);
         let own = wanted.own();
-        self.insert(id, Attempt { name, mode, session: None, part_of, own, slot, place, indexed });
+        let attempt = Attempt { name, mode, session: None, part_of, own, slot, place, indexed };
+        self.insert(id, Box::new(attempt));
         (id, input)
     }
 }

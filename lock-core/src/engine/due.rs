@@ -97,22 +97,21 @@ impl Engine {
         let early = || self.renewals.range(..=(now.after(self.config.timing.renew_early()), last));
         let early = (action == Action::Renew).then(early);
         let (mut ids, mut wholes) = (Vec::with_capacity(1), BTreeSet::new());
-        // A request keeps all its leases for the same time, or none.
-        let keep = |id: &LockId| self.attempts[id].slot.keep;
         for id in due.chain(early.into_iter().flatten().map(|(_, id)| *id)) {
-            if let (Some(whole), Action::Acquire) = (self.attempts[&id].part_of, action)
+            let attempt = &self.attempts[&id];
+            if let (Some(whole), Action::Acquire) = (attempt.part_of, action)
                 && self.semaphores.contains_key(&whole)
                 && !wholes.insert(whole)
             {
                 continue;
             }
-            if action == Action::Release
-                && ids.first().is_some_and(|first| keep(first) != keep(&id))
-            {
+            // A request keeps all its leases for the same time, or none.
+            let keeps = |first: &LockId| self.attempts[first].slot.keep == attempt.slot.keep;
+            if action == Action::Release && !ids.first().is_none_or(keeps) {
                 continue;
             }
             // Nobody is carried along in a request about more than it may be in.
-            most = most.min(self.attempts[&id].slot.among);
+            most = most.min(attempt.slot.among);
             if ids.len() >= most {
                 break;
             }

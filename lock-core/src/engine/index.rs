@@ -41,13 +41,17 @@ impl Engine {
     /// Keeps true what is indexed of an attempt: nothing, once it has ended. The session that it is
     /// in and does not need.
     pub(super) fn index(&mut self, now: Instant, id: LockId) -> Option<SessionId> {
-        let Attempt { part_of, slot, .. } = &**self.attempts.get(&id)?;
-        let due = match slot.due(now) {
-            Some(Action::Acquire) if self.is_held_back(id, *part_of) => None,
-            Some(action) if self.capabilities.sessions.is_some() => self.assign(now, id, action),
-            action => action.map(|action| (wait_connection(id, action), action, None)),
-        };
-        let attempt = self.attempts.get_mut(&id)?;
+        let mut attempt = self.attempts.get_mut(&id)?;
+        let mut due = None;
+        if let Some(action) = attempt.slot.due(now) {
+            let part_of = attempt.part_of;
+            due = match action {
+                Action::Acquire if self.is_held_back(id, part_of) => None,
+                _ if self.capabilities.sessions.is_some() => self.assign(now, id, action),
+                _ => Some((wait_connection(id, action), action, None)),
+            };
+            attempt = self.attempts.get_mut(&id)?;
+        }
         let Attempt { indexed, session, slot, name, mode, .. } = &mut **attempt;
         let session = *session;
         let shares = *mode == Mode::Shared && slot.wanted();

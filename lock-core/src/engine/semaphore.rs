@@ -104,7 +104,7 @@ impl Engine {
         let from = self.rng.below(names.len());
         let open = |at: &usize| {
             let name = &names[*at];
-            let cools = self.cooldowns.until(name).is_some_and(|until| now < until);
+            let cools = now < self.cooldowns.of(now, name).0;
             !cools && !self.is_wanted(name)
         };
         (from..names.len()).chain(0..from).find(open).unwrap_or(from)

@@ -65,16 +65,18 @@ impl Engine {
             record: kind == Sessions::Records,
         });
         let (part_of, told) = (attempt.part_of, self.events.len());
-        let timing = attempt.own_timing().unwrap_or(self.config.timing);
+        let own = attempt.own.as_ref().and_then(|own| own.timing.as_ref());
+        let timing = own.unwrap_or(&self.config.timing);
+        let (cooldown_until, pace) = self.cooldowns.of(now, &attempt.name);
         let mut cx = Context {
             id: part_of.unwrap_or(id),
             now,
-            timing: &timing,
+            timing,
             session,
             notified_since: self.subscription.notified_since(),
             ahead,
-            cooldown_until: self.cooldowns.until(&attempt.name).unwrap_or_default(),
-            pace: self.cooldowns.pace(now, &attempt.name),
+            cooldown_until,
+            pace,
             // A part of a semaphore that waits would keep the others from claiming.
             may_queue: self.idle_waiter.is_some() && part_of.is_none(),
             round_trip: self.round_trip,

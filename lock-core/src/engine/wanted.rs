@@ -140,11 +140,11 @@ impl Engine {
         too_short
     }
 
-    pub(super) fn insert(&mut self, id: LockId, attempt: Attempt) {
+    pub(super) fn insert(&mut self, id: LockId, attempt: Box<Attempt>) {
         if let Some(timing) = attempt.own_timing() {
             self.budgets.add(&timing);
         }
-        self.attempts.insert(id, Box::new(attempt));
+        self.attempts.insert(id, attempt);
     }
 
     pub(super) fn remove(&mut self, id: LockId) {
