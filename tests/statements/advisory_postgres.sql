@@ -31,11 +31,11 @@ WITH server AS MATERIALIZED (
 )
 SELECT c.place,
        CASE WHEN s.says < 0 THEN s.says
-            WHEN CASE c.mode WHEN 'ShareLock' THEN pg_try_advisory_lock_shared(c.one, c.two)
+            WHEN CASE c.mode WHEN 1 THEN pg_try_advisory_lock_shared(c.one, c.two)
                              ELSE pg_try_advisory_lock(c.one, c.two) END
             THEN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
             ELSE 0 END
-  FROM server AS s, (VALUES ($4::text, $5::bigint::int, $6::bigint::int, 1::bigint)) AS c (mode, one, two, place);
+  FROM server AS s, (VALUES ($4::bigint, $5::bigint::int, $6::bigint::int, 1::bigint)) AS c (mode, one, two, place);
 
 -- try: take what is free
 WITH server AS MATERIALIZED (
@@ -63,10 +63,10 @@ WITH server AS MATERIALIZED (
 SELECT c.place,
        CASE WHEN s.says < 0 THEN s.says
             WHEN s.up_to IS NULL THEN NULL
-            WHEN CASE c.mode WHEN 'ShareLock' THEN pg_advisory_lock_shared(c.one, c.two) IS NOT NULL
+            WHEN CASE c.mode WHEN 1 THEN pg_advisory_lock_shared(c.one, c.two) IS NOT NULL
                              ELSE pg_advisory_lock(c.one, c.two) IS NOT NULL END
             THEN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint END
-  FROM server AS s, (VALUES ($5::text, $6::bigint::int, $7::bigint::int, 1::bigint)) AS c (mode, one, two, place);
+  FROM server AS s, (VALUES ($5::bigint, $6::bigint::int, $7::bigint::int, 1::bigint)) AS c (mode, one, two, place);
 
 -- try and wait, if it failed: what was taken all the same
 WITH ours AS MATERIALIZED (
@@ -83,11 +83,11 @@ SELECT c.place,
 -- unlock one
 SELECT c.place,
        CASE WHEN NOT (pg_backend_pid() = $1::bigint AND current_setting('withlock.session', true) IS NOT DISTINCT FROM $2::text) THEN -3::bigint
-            WHEN CASE c.mode WHEN 'ShareLock' THEN pg_advisory_unlock_shared(c.one, c.two)
+            WHEN CASE c.mode WHEN 1 THEN pg_advisory_unlock_shared(c.one, c.two)
                              ELSE pg_advisory_unlock(c.one, c.two) END
             THEN 1
             ELSE 0 END
-  FROM (VALUES ($3::text, $4::bigint::int, $5::bigint::int, 1::bigint)) AS c (mode, one, two, place);
+  FROM (VALUES ($3::bigint, $4::bigint::int, $5::bigint::int, 1::bigint)) AS c (mode, one, two, place);
 
 -- unlock
 SELECT c.place,

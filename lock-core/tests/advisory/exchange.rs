@@ -111,8 +111,8 @@ fn statements_say_which_connection_and_since_when() {
     assert_eq!((from, &*keys[0], keys.len()), (&grace, key, 2));
     assert_eq!(*modes, Value::Texts(vec!["ExclusiveLock".into(), "ShareLock".into()]));
     let one = attempt(vec![claim("test-lock", Mode::Shared)]);
-    // The key of one lock is two numbers.
-    let lock = [text("ShareLock"), int(-107_789_403), int(-1_898_803_861)];
+    // The mode of one lock is a number, and its key is two.
+    let lock = [int(1), int(-107_789_403), int(-1_898_803_861)];
     let all = [&session[..], std::slice::from_ref(&grace), &lock].concat();
     assert_eq!(params(&codec.encode(&one, &on)), all);
     let up_to = Duration::from_millis(250);

@@ -28,13 +28,14 @@ pub fn codec(key: Key) -> Codec {
     };
     // The number of its first parameter about the claims, by the statement.
     let claims = |of: &str, first: u32| {
-        let with = |claims: &str, call| {
+        let with = |claims: &str, call, shared| {
             let numbered = (0..3).fold(claims.to_string(), |claims, at| {
                 claims.replace(&format!("{{{at}}}"), &format!("${}", first + at))
             });
-            text(&of.replace("{claims}", &numbered), call)
+            text(&of.replace("{claims}", &numbered).replace("{shared}", shared), call)
         };
-        Text { any: with(CLAIMS, calls).into(), one: Some(with(claim, call).into()) }
+        let (any, one) = (with(CLAIMS, calls, "'ShareLock'"), with(claim, call, "1"));
+        Text { any: any.into(), one: Some(one.into()) }
     };
     let by_claim = [claims(TRY, 4), claims(UNLOCK, 3)];
     let wait = claims(WAIT, 5).one.unwrap_or_default();
@@ -52,7 +53,7 @@ pub(super) fn entries(key: Key, claims: &[Claim]) -> [Value; 2] {
     texts(claims, |claim| key.entry(&claim.name).unwrap_or_default())
 }
 
-/// One claim's mode, and the one or two numbers of its key.
+/// Whether one claim is to be shared, and the one or two numbers of its key.
 pub(super) fn claim(
     key: Key,
     claim: &Claim,
@@ -60,7 +61,8 @@ pub(super) fn claim(
 ) -> impl Iterator<Item = Value> + use<> {
     let (one, two) = key.numbers_by(&claim.name, known).unwrap_or_default();
     let numbers = [Some(one), two].into_iter().flatten().map(Value::Int);
-    core::iter::once(Value::Text(mode(claim).to_string())).chain(numbers)
+    let shared = claim.mode == Mode::Shared;
+    core::iter::once(Value::Int(shared.into())).chain(numbers)
 }
 
 fn texts(claims: &[Claim], of: impl Fn(&Claim) -> String) -> [Value; 2] {
@@ -126,10 +128,10 @@ const SAME: &str = "pg_backend_pid() = $1::bigint AND current_setting('withlock.
 
 /// Any number of keys and modes.
 const CLAIMS: &str = "unnest({0}::text[], {1}::text[]) WITH ORDINALITY AS c (key, mode, place)";
-/// A mode and a key.
+/// 1 for a lock that is to be shared, and a key.
 const CLAIM_OF_BIGINT: &str =
-    "(VALUES ({0}::text, {1}::bigint, 1::bigint)) AS c (mode, key, place)";
-const CLAIM_OF_INTS: &str = "(VALUES ({0}::text, {1}::bigint::int, {2}::bigint::int, 1::bigint)) AS c (mode, one, two, place)";
+    "(VALUES ({0}::bigint, {1}::bigint, 1::bigint)) AS c (mode, key, place)";
+const CLAIM_OF_INTS: &str = "(VALUES ({0}::bigint, {1}::bigint::int, {2}::bigint::int, 1::bigint)) AS c (mode, one, two, place)";
 
 /// `$1` and `$2` the session, `$3` the time before which nothing is granted, claims. Place and fence, or why there is none.
 const TRY: &str = r#"
@@ -141,7 +143,7 @@ WITH server AS MATERIALIZED (
 )
 SELECT c.place,
        CASE WHEN s.says < 0 THEN s.says
-            WHEN CASE c.mode WHEN 'ShareLock' THEN pg_try_advisory_lock_shared({call})
+            WHEN CASE c.mode WHEN {shared} THEN pg_try_advisory_lock_shared({call})
                              ELSE pg_try_advisory_lock({call}) END
             THEN {now}
             ELSE 0 END
@@ -160,7 +162,7 @@ WITH server AS MATERIALIZED (
 SELECT c.place,
        CASE WHEN s.says < 0 THEN s.says
             WHEN s.up_to IS NULL THEN NULL
-            WHEN CASE c.mode WHEN 'ShareLock' THEN pg_advisory_lock_shared({call}) IS NOT NULL
+            WHEN CASE c.mode WHEN {shared} THEN pg_advisory_lock_shared({call}) IS NOT NULL
                              ELSE pg_advisory_lock({call}) IS NOT NULL END
             THEN {now} END
   FROM server AS s, {claims}"#;
@@ -183,7 +185,7 @@ SELECT c.place,
 const UNLOCK: &str = r#"
 SELECT c.place,
        CASE WHEN NOT ({same}) THEN -3::bigint
-            WHEN CASE c.mode WHEN 'ShareLock' THEN pg_advisory_unlock_shared({call})
+            WHEN CASE c.mode WHEN {shared} THEN pg_advisory_unlock_shared({call})
                              ELSE pg_advisory_unlock({call}) END
             THEN 1
             ELSE 0 END
