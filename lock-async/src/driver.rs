@@ -21,6 +21,7 @@ mod repoll;
 mod state;
 #[cfg(test)]
 mod tests;
+mod worker;
 
 use crate::backend::Backends;
 use crate::clock;
@@ -28,11 +29,14 @@ use crate::guard::Granted;
 use crate::locks::Progress;
 use crate::process::Process;
 use lock_core::config::{ReleaseError, ShutdownError};
-use lock_core::{Failure, Instant, LostReason, NotAcquired, Release};
+use lock_core::sql::ConnectError;
+use lock_core::{Failure, Instant, LostReason, NotAcquired, Reached, Release};
 use lock_shared::engine::Engine;
 use lock_shared::held::{Held, released};
 use lock_shared::wish::Wish;
 use pump::Pump;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -64,6 +68,11 @@ fn runtime_ended() -> Failure {
 
 /// The result of the task.
 type End = Result<(), ShutdownError>;
+
+/// The end of the first connect.
+type Connected = Result<Reached, ConnectError>;
+
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// The number of an attempt, before the engine gives it an id.
 type Ticket = u64;

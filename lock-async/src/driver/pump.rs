@@ -3,6 +3,7 @@
 use super::pool::ConnectionPool;
 use super::repoll::Repoll;
 use super::state::State;
+use super::worker::Job;
 use super::{Call, End};
 use crate::alarm::Alarm;
 use crate::backend::Backends;
@@ -107,7 +108,8 @@ fn send<F: Backends>(state: &mut State, pool: &mut ConnectionPool<F>) {
         }
         let Some(dispatch) = state.engine.poll_request(sent) else { return };
         let Dispatch { id, connection, request, deadline } = dispatch;
-        if !pool.send(connection, id, request, sent, deadline.since(sent)) {
+        let job = Job { id, request, sent, budget: deadline.since(sent) };
+        if !pool.send(connection, job) {
             let failure = Failure::NotSent("no connection to the server is open".to_string());
             state.engine.handle_reply(clock::now(), id, Err(failure));
         }
