@@ -159,15 +159,18 @@ impl Bounded {
         }
         let limit = self.limit.get(cx.waker());
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(limit)));
-        if sleep.deadline() != limit {
+        // It is set again only for an earlier limit, and when it is over: most answers come long before.
+        if limit < sleep.deadline() {
             sleep.as_mut().reset(limit);
         }
-        match sleep.as_mut().poll(cx) {
-            Poll::Ready(()) => {
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time")))
+        while sleep.as_mut().poll(cx).is_ready() {
+            if limit <= Instant::now() {
+                let late = io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
+                return Poll::Ready(Err(late));
             }
-            Poll::Pending => Poll::Pending,
+            sleep.as_mut().reset(limit);
         }
+        Poll::Pending
     }
 }
 
