@@ -37,7 +37,6 @@ use lock_shared::wish::Wish;
 use pump::Pump;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -54,7 +53,6 @@ struct Shared {
     /// because the task may have been using it.
     process: Process,
     calls: mpsc::UnboundedSender<Call>,
-    tickets: AtomicU64,
     /// The time after which an unreleased lock ends by itself.
     within: Duration,
     /// The result of the task, once it has ended in order.
@@ -74,13 +72,10 @@ type Connected = Result<Reached, ConnectError>;
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// The number of an attempt, before the engine gives it an id.
-type Ticket = u64;
-
 /// A call to the task.
 enum Call {
-    Acquire { ticket: Ticket, wish: Arc<Wish>, give_up: Option<Instant>, news: news::Sender },
-    Release { ticket: Ticket, keep: Option<Duration>, tell: Option<oneshot::Sender<Release>> },
+    Acquire { wish: Arc<Wish>, give_up: Option<Instant>, news: news::Sender },
+    Release { target: news::Target, keep: Option<Duration>, tell: Option<oneshot::Sender<Release>> },
     Close,
     Shutdown { tell: oneshot::Sender<End> },
 }
@@ -99,8 +94,7 @@ impl Driver {
         let (calls, heard) = mpsc::unbounded_channel();
         let end = Arc::new(OnceLock::new());
         tokio::spawn(Pump::new(engine, backends, heard, within, end.clone()).run());
-        let (process, tickets) = (Process::current(), AtomicU64::new(0));
-        Self(Arc::new(Shared { process, calls, tickets, within, end }))
+        Self(Arc::new(Shared { process: Process::current(), calls, within, end }))
     }
 
     pub(crate) fn is_forked(&self) -> bool {
@@ -116,11 +110,10 @@ impl Driver {
 
     /// Starts an attempt to acquire a lock. Dropping the result ends it.
     pub(crate) fn acquire(&self, wish: &Arc<Wish>) -> Attempt {
-        let ticket = self.0.tickets.fetch_add(1, Ordering::Relaxed);
         let (tell, news) = news::channel();
         let (wish, give_up) = (wish.clone(), wish.give_up(clock::now()));
-        self.call(Call::Acquire { ticket, wish, give_up, news: tell });
-        Attempt { driver: self.clone(), ticket: Some(ticket), news, keep: None }
+        self.call(Call::Acquire { wish, give_up, news: tell });
+        Attempt { driver: self.clone(), ended: false, news, keep: None }
     }
 
     /// Ends every acquire that waits, now and later.
@@ -158,8 +151,8 @@ impl Drop for Driver {
 /// An attempt to hold a lock, from the wish to the release. Dropping it is the release.
 pub(crate) struct Attempt {
     driver: Driver,
-    /// [`None`] once its release is asked for.
-    ticket: Option<Ticket>,
+    /// True once its release is asked for.
+    ended: bool,
     news: news::Receiver,
     /// How long after its grant the lock stays taken, once there is a guard.
     pub(crate) keep: Option<Duration>,
@@ -186,8 +179,8 @@ impl Attempt {
     }
 
     fn ask_for_release(&mut self, tell: Option<oneshot::Sender<Release>>) {
-        if let Some(ticket) = self.ticket.take() {
-            self.driver.call(Call::Release { ticket, keep: self.keep, tell });
+        if !std::mem::replace(&mut self.ended, true) {
+            self.driver.call(Call::Release { target: self.news.target(), keep: self.keep, tell });
         }
     }
 }

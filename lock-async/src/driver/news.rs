@@ -6,9 +6,10 @@
 use super::News;
 use crate::locks::Progress;
 use futures_util::task::AtomicWaker;
+use lock_core::LockId;
 use std::future::poll_fn;
 use std::mem::discriminant;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Poll;
 
 /// Makes both ends for one attempt.
@@ -23,8 +24,13 @@ pub(super) struct Sender(Arc<Slot>);
 /// The caller's end.
 pub(super) struct Receiver(Arc<Slot>);
 
+/// The attempt that a call is about.
+pub(super) struct Target(Arc<Slot>);
+
 #[derive(Default)]
 struct Slot {
+    /// Once the task has begun the attempt.
+    id: OnceLock<LockId>,
     untold: Mutex<Untold>,
     /// The caller, while it waits.
     caller: AtomicWaker,
@@ -55,6 +61,11 @@ impl Slot {
 }
 
 impl Sender {
+    /// The attempt has begun. Calls about it come later.
+    pub(super) fn begun(&self, id: LockId) {
+        let _ = self.0.id.set(id);
+    }
+
     pub(super) fn progress(&self, progress: Progress) {
         let mut untold = self.0.lock();
         untold.progress.retain(|old| discriminant(old) != discriminant(&progress));
@@ -82,7 +93,19 @@ impl Drop for Sender {
     }
 }
 
+impl Target {
+    /// [`None`] if the attempt was never begun.
+    pub(super) fn id(&self) -> Option<LockId> {
+        self.0.id.get().copied()
+    }
+}
+
 impl Receiver {
+    /// Names the attempt in a call.
+    pub(super) fn target(&self) -> Target {
+        Target(self.0.clone())
+    }
+
     /// Waits for the next report. Cancel safe.
     pub(super) async fn next(&mut self) -> News {
         poll_fn(|cx| {

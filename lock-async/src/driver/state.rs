@@ -1,7 +1,7 @@
 //! The task's state: the engine and its callers.
 
 use super::leaving::{Leaving, Tell};
-use super::{Call, End, NO_LIMIT, News, Ticket, news, runtime_ended};
+use super::{Call, End, NO_LIMIT, News, news, runtime_ended};
 use crate::clock;
 use crate::events::{Life, Teller, Told};
 use crate::guard::{Granted, HoldState};
@@ -18,11 +18,8 @@ use tokio::sync::oneshot;
 
 pub(super) struct State {
     pub(super) engine: Engine,
-    tickets: BTreeMap<Ticket, LockId>,
     waiting: BTreeMap<LockId, Wanted>,
     guards: BTreeMap<LockId, Held>,
-    /// Guards whose release is in flight.
-    freeing: BTreeMap<LockId, Held>,
     leaving: Leaving,
     closed: bool,
     /// The callers that wait for the task's end, in the order of their deadlines.
@@ -42,7 +39,7 @@ struct Wanted {
 }
 
 /// A guard.
-struct Held {
+pub(super) struct Held {
     name: LockName,
     fence: Fence,
     since: Instant,
@@ -60,10 +57,8 @@ impl State {
     pub(super) fn new(engine: Engine, within: Duration) -> Self {
         Self {
             engine,
-            tickets: BTreeMap::new(),
             waiting: BTreeMap::new(),
             guards: BTreeMap::new(),
-            freeing: BTreeMap::new(),
             leaving: Leaving::default(),
             closed: false,
             shutdowns: VecDeque::new(),
@@ -78,16 +73,16 @@ impl State {
         let now = clock::now();
         match call {
             Call::Acquire { news, .. } if self.closed => drop(news),
-            Call::Acquire { ticket, wish, give_up, news } => {
+            Call::Acquire { wish, give_up, news } => {
                 let id = wish.begin(&mut self.engine, now, give_up);
-                self.tickets.insert(ticket, id);
+                news.begun(id);
                 self.waiting.insert(id, Wanted { name: wish.name.clone(), news });
             }
-            Call::Release { ticket, keep, tell } => {
-                let Some(id) = self.tickets.remove(&ticket) else { return };
+            Call::Release { target, keep, tell } => {
+                let Some(id) = target.id() else { return };
                 self.waiting.remove(&id);
-                self.freeing.extend(self.guards.remove(&id).map(|held| (id, held)));
-                self.release(now, id, keep, tell.map(Tell::Release));
+                let held = self.guards.remove(&id);
+                self.release(now, id, keep, held, tell.map(Tell::Release));
             }
             Call::Close => self.close(now),
             Call::Shutdown { tell } => {
@@ -103,7 +98,7 @@ impl State {
         self.closed = true;
         // The server may have granted locks meanwhile. They are released before the callers are told.
         for (id, wanted) in std::mem::take(&mut self.waiting) {
-            self.release(now, id, None, Some(Tell::Closed(wanted.news)));
+            self.release(now, id, None, None, Some(Tell::Closed(wanted.news)));
         }
     }
 
@@ -166,11 +161,18 @@ impl State {
         }
     }
 
-    fn release(&mut self, now: Instant, id: LockId, keep: Option<Duration>, tell: Option<Tell>) {
+    fn release(
+        &mut self,
+        now: Instant,
+        id: LockId,
+        keep: Option<Duration>,
+        held: Option<Held>,
+        tell: Option<Tell>,
+    ) {
         self.engine.release_after(now, id, keep);
-        if let Some(tell) = tell {
+        if held.is_some() || tell.is_some() {
             let until = now.after(self.engine.timing().answer_grace());
-            self.leaving.insert(id, until, tell);
+            self.leaving.insert(id, held, tell.map(|tell| (until, tell)));
         }
     }
 
@@ -247,12 +249,13 @@ impl State {
 
     fn released(&mut self, now: Instant, id: LockId, release: Release) {
         self.unconfirmed.released(now, &release);
-        if let Some(held) = self.freeing.remove(&id) {
+        let Some(mut left) = self.leaving.remove(id) else { return };
+        if let Some(held) = &left.held {
             let released = locks::released(release.clone(), self.unconfirmed.within());
             self.events.tell(held.event(now, Life::Released(released)));
         }
-        if let Some(leaving) = self.leaving.remove(id) {
-            leaving.tell(release);
+        if let Some(caller) = left.tell() {
+            caller.tell(release);
         }
     }
 

@@ -130,9 +130,8 @@ async fn a_panic_of_the_database_driver_costs_one_answer() {
 async fn a_release_is_asked_for_once_also_if_nobody_waits_for_its_end() {
     let (calls, mut heard) = mpsc::unbounded_channel();
     let timing = Timing::new(Duration::from_secs(30)).expect("good");
-    let (tickets, process, end) = (AtomicU64::new(0), Process::current(), Arc::default());
-    let within = timing.ttl();
-    let driver = Driver(Arc::new(Shared { process, calls, tickets, within, end }));
+    let (process, end, within) = (Process::current(), Arc::default(), timing.ttl());
+    let driver = Driver(Arc::new(Shared { process, calls, within, end }));
     let wish = Arc::new(Wish::new("a").expect("a name"));
     let mut engine = Engine::new(table::capabilities("me", false), Config::new(timing, 1));
     let id = wish.begin(&mut engine, clock::now(), None);
@@ -142,13 +141,18 @@ async fn a_release_is_asked_for_once_also_if_nobody_waits_for_its_end() {
     assert!(first.await, "nobody answers");
     drop(release);
     drop(driver.acquire(&wish));
-    let mut releases = Vec::new();
+    let (mut begun, mut releases) = (Vec::new(), Vec::new());
     while let Ok(call) = heard.try_recv() {
-        if let Call::Release { ticket, tell, .. } = call {
-            releases.push((ticket, tell.is_some()));
+        match call {
+            Call::Acquire { wish, news, .. } => {
+                begun.push(wish.begin(&mut engine, clock::now(), None));
+                news.begun(begun[begun.len() - 1]);
+            }
+            Call::Release { target, tell, .. } => releases.push((target.id(), tell.is_some())),
+            _ => {}
         }
     }
-    assert_eq!(releases, [(0, true), (1, false)]);
+    assert_eq!(releases, [(Some(begun[0]), true), (Some(begun[1]), false)]);
 }
 
 #[tokio::test]
