@@ -90,8 +90,8 @@ impl<F: Backends> ConnectionPool<F> {
         true
     }
 
-    /// Polls for the next answer, and polls those that were dropped or have called.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Answer> {
+    /// Polls those that were dropped or have called.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) {
         while !self.leaving.is_empty()
             && let Poll::Ready(Some(())) = Pin::new(&mut self.leaving).poll_next(cx)
         {}
@@ -99,7 +99,11 @@ impl<F: Backends> ConnectionPool<F> {
         while let Some(connection) = self.called.pop() {
             self.poll_connection(connection);
         }
-        lock(&self.answers).pop_front().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// The next answer that has arrived.
+    pub(super) fn next_answer(&mut self) -> Option<Answer> {
+        lock(&self.answers).pop_front()
     }
 
     fn poll_connection(&mut self, connection: ConnectionId) {

@@ -76,8 +76,7 @@ impl<F: Backends> Pump<F> {
             arrive(state, pool, cx);
             hear(state, calls, orphaned, cx);
             while !state.is_over() {
-                if state.engine.has_work() {
-                    send(state, pool);
+                if send(state, pool) {
                     // A new request is sent when it is polled, and may be answered by then.
                     arrive(state, pool, cx);
                 }
@@ -96,9 +95,11 @@ impl<F: Backends> Pump<F> {
     }
 }
 
-/// Begins the requests that are due.
-fn send<F: Backends>(state: &mut State, pool: &mut ConnectionPool<F>) {
+/// Begins the requests that are due. Returns true if something was.
+fn send<F: Backends>(state: &mut State, pool: &mut ConnectionPool<F>) -> bool {
+    let mut sent_some = false;
     while state.engine.has_work() {
+        sent_some = true;
         let sent = clock::now();
         while let Some(connection) = state.engine.poll_close(sent) {
             pool.drop_connection(connection);
@@ -106,7 +107,7 @@ fn send<F: Backends>(state: &mut State, pool: &mut ConnectionPool<F>) {
         if state.engine.poll_connect(sent) {
             pool.connect();
         }
-        let Some(dispatch) = state.engine.poll_request(sent) else { return };
+        let Some(dispatch) = state.engine.poll_request(sent) else { break };
         let Dispatch { id, connection, request, deadline } = dispatch;
         let job = Job { id, request, sent, budget: deadline.since(sent) };
         if !pool.send(connection, job) {
@@ -114,6 +115,7 @@ fn send<F: Backends>(state: &mut State, pool: &mut ConnectionPool<F>) {
             state.engine.handle_reply(clock::now(), id, Err(failure));
         }
     }
+    sent_some
 }
 
 /// Handles the answers that have arrived.
@@ -121,7 +123,8 @@ fn arrive<F: Backends>(state: &mut State, pool: &mut ConnectionPool<F>, cx: &mut
     if let Poll::Ready(connected) = pool.poll_connect(cx) {
         state.engine.handle_connect(clock::now(), connected);
     }
-    while let Poll::Ready((id, reply)) = pool.poll(cx) {
+    pool.poll(cx);
+    while let Some((id, reply)) = pool.next_answer() {
         state.engine.handle_reply(clock::now(), id, reply);
     }
 }
