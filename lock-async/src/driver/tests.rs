@@ -14,6 +14,7 @@ use lock_core::{Reached, Timing};
 use lock_shared::check::Check;
 use std::future::Future;
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::Semaphore;
