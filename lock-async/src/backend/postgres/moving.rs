@@ -126,3 +126,111 @@ pub(super) async fn drive<T>(
     })
     .await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+    use std::sync::atomic::AtomicUsize;
+
+    #[derive(Default)]
+    struct Counts(AtomicUsize);
+
+    impl Wake for Counts {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// What a client and its connection have between them.
+    #[derive(Default)]
+    struct Between {
+        /// The waker of the connection, and of the client.
+        connection: AtomicWaker,
+        client: AtomicWaker,
+        asked: AtomicBool,
+        answer: Mutex<Option<u8>>,
+        polls: AtomicUsize,
+    }
+
+    /// A connection that passes an answer on once there is one. It is there at once if `quick`.
+    fn moving(between: &Arc<Between>, quick: bool) -> Option<Moving> {
+        let between = between.clone();
+        Some(Moving::new(poll_fn(move |cx| {
+            between.polls.fetch_add(1, Ordering::SeqCst);
+            between.connection.register(cx.waker());
+            if quick && between.asked.load(Ordering::SeqCst) {
+                *between.answer.lock().expect("unpoisoned") = Some(1);
+            }
+            if between.answer.lock().expect("unpoisoned").is_some() {
+                between.client.wake();
+            }
+            Poll::Pending
+        })))
+    }
+
+    /// A client that asks, and wakes the connection by that.
+    fn work(between: &Arc<Between>) -> impl Future<Output = Result<u8, Error>> {
+        let between = between.clone();
+        poll_fn(move |cx| {
+            between.client.register(cx.waker());
+            if !between.asked.swap(true, Ordering::SeqCst) {
+                between.connection.wake();
+            }
+            between
+                .answer
+                .lock()
+                .expect("unpoisoned")
+                .take()
+                .map_or(Poll::Pending, |one| Poll::Ready(Ok(one)))
+        })
+    }
+
+    #[test]
+    fn nobody_is_woken_for_what_is_polled_next_and_everybody_for_what_comes_later() {
+        let (between, wakes) = (Arc::<Between>::default(), Arc::<Counts>::default());
+        let (waker, mut connection) = (Waker::from(wakes.clone()), moving(&between, false));
+        let mut cx = Context::from_waker(&waker);
+        let woken = || wakes.0.load(Ordering::SeqCst);
+        // As one that is idle.
+        assert!(connection.as_mut().expect("there").poll(&mut cx).is_pending());
+        let mut work = std::pin::pin!(work(&between));
+        let mut driven = Box::pin(drive(&mut connection, work.as_mut()));
+        assert!(driven.as_mut().poll(&mut cx).is_pending());
+        assert_eq!((between.polls.load(Ordering::SeqCst), woken()), (2, 0), "it was asked");
+        *between.answer.lock().expect("unpoisoned") = Some(7);
+        between.connection.wake();
+        assert_eq!(woken(), 1, "the server has answered");
+        assert!(matches!(driven.as_mut().poll(&mut cx), Poll::Ready(Ok(7))));
+        assert_eq!((between.polls.load(Ordering::SeqCst), woken()), (3, 1));
+        drop(driven);
+        between.connection.wake();
+        assert_eq!(woken(), 2, "an idle connection is polled, too");
+    }
+
+    #[test]
+    fn an_answer_to_what_was_just_asked_is_taken_at_once() {
+        let (between, wakes) = (Arc::<Between>::default(), Arc::<Counts>::default());
+        let (waker, mut connection) = (Waker::from(wakes.clone()), moving(&between, true));
+        let mut cx = Context::from_waker(&waker);
+        let mut work = std::pin::pin!(work(&between));
+        let mut driven = Box::pin(drive(&mut connection, work.as_mut()));
+        assert!(matches!(driven.as_mut().poll(&mut cx), Poll::Ready(Ok(1))));
+    }
+
+    #[test]
+    fn a_connection_that_ends_leaves_the_client_to_say_so() {
+        let (between, waker) = (Arc::<Between>::default(), Waker::noop());
+        let mut connection = Some(Moving::new(std::future::ready(Ok(()))));
+        let mut work = std::pin::pin!(work(&between));
+        let mut driven = Box::pin(drive(&mut connection, work.as_mut()));
+        assert!(driven.as_mut().poll(&mut Context::from_waker(waker)).is_pending());
+        *between.answer.lock().expect("unpoisoned") = Some(3);
+        assert!(matches!(
+            driven.as_mut().poll(&mut Context::from_waker(waker)),
+            Poll::Ready(Ok(3))
+        ));
+        drop(driven);
+        assert!(connection.is_none());
+    }
+}
