@@ -260,7 +260,7 @@ impl Backend for Requests {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lock_shared::lookup::stand_in::{NO_LOCK, agent};
+    use lock_shared::lookup::stand_in::{NO_LOCK, agent, agent_with_free_locks};
     use lock_shared::place::Place;
     use lock_shared::settings;
 
@@ -286,6 +286,17 @@ mod tests {
         assert!(matches!(first, Err(Failure::Rejected { retry: false, .. })), "{first:?}");
         let later = requests.ask(&request, limit).await;
         assert!(matches!(later, Err(Failure::NotSent(_))), "{later:?}");
+    }
+
+    /// The engine gives each request the time that this way takes.
+    #[tokio::test]
+    async fn what_the_first_connect_measured_is_handed_on() {
+        let url = format!("consul://127.0.0.1:{}", agent_with_free_locks());
+        let (requests, _) = to_ask(&url).await;
+        let plan = Plan::at(lock_shared::Config::from_url(&url).expect("good")).expect("a plan").1;
+        let mut agents = Agents::new(requests, &plan, plan.check());
+        let reached = agents.connect().await.expect("fit for locks");
+        assert_ne!(reached.timing, plan.timing);
     }
 
     /// The agent is frozen, and the handshake belongs to the connect.

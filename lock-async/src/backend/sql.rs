@@ -167,3 +167,102 @@ impl<S: Session> Backend for Sql<S> {
         }
     }
 }
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use super::super::sqlite::Sqlite;
+    use super::*;
+    use lock_core::sql::sqlite;
+    use lock_core::{Claim, LockName, Owner, SessionName, TableName};
+
+    const BUDGET: Duration = Duration::from_secs(5);
+
+    /// Not open for long, and everything takes its time.
+    struct Slow {
+        session: Sqlite,
+        pause: Duration,
+        /// How long each step was given.
+        steps: Vec<Duration>,
+    }
+
+    impl Slow {
+        async fn step(&mut self, limit: Duration) {
+            self.steps.push(limit);
+            tokio::time::sleep(self.pause.min(limit)).await;
+        }
+    }
+
+    impl Session for Slow {
+        fn is_open(&self) -> bool {
+            self.pause.is_zero()
+        }
+
+        async fn open(&mut self, limit: Duration) -> Result<(), ConnectError> {
+            self.step(limit).await;
+            self.session.open(limit).await
+        }
+
+        async fn run(&mut self, statement: &Statement, limit: Duration) -> Result<Rows, Failure> {
+            self.step(limit).await;
+            self.session.run(statement, BUDGET).await
+        }
+
+        async fn close(self) {
+            self.session.close().await;
+        }
+    }
+
+    /// As if there could be another one.
+    struct Again(Option<Slow>);
+
+    impl Source for Again {
+        type Session = Slow;
+
+        fn session(&mut self) -> Option<Slow> {
+            self.0.take()
+        }
+    }
+
+    /// The engine gives each request the time that this way takes.
+    #[tokio::test]
+    async fn what_the_first_connect_measured_is_handed_on() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let session = Sqlite::open(folder.path().join("locks.db")).await.expect("opened");
+        let pause = Duration::from_millis(20);
+        let source = Again(Some(Slow { session, pause, steps: Vec::new() }));
+        let flow = Flow::table(sqlite::codec(TableName::default(), "boot"));
+        let (check, pins) = (Check::default(), Pins::default());
+        let mut connections = Connections::new(flow, source, Timing::default(), check, pins);
+        let reached = connections.connect().await.expect("fit for locks");
+        assert_ne!(reached.timing, Timing::default());
+    }
+
+    #[tokio::test]
+    async fn all_steps_of_an_exchange_have_one_limit() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let session = Sqlite::open(folder.path().join("locks.db")).await.expect("opened");
+        let session = Slow { session, pause: Duration::ZERO, steps: Vec::new() };
+        let codec = sqlite::codec(TableName::default(), "boot");
+        let mut table = Sql::new(Flow::table(codec), Some(session));
+        table.connect(BUDGET).await.expect("fit for locks");
+        let pause = Duration::from_millis(100);
+        let session = table.session.as_mut().expect("there");
+        session.pause = pause;
+        session.steps.clear();
+        let claims = vec![Claim::new(LockName::new("a").expect("good"), Owner::new(1))];
+        let request = Request::Acquire {
+            session: SessionName::default(),
+            claims,
+            ttl: Duration::from_secs(30),
+            min_uptime: Duration::ZERO,
+            label: "h".into(),
+        };
+        let reply = table.execute(request, Instant::from_nanos(1_000_000), BUDGET).await;
+        assert!(matches!(reply, Ok(Reply::Outcomes(_))), "{reply:?}");
+        let steps = table.session.expect("there").steps;
+        assert!(steps.len() > 3, "{steps:?}");
+        for pair in steps.windows(2) {
+            assert!(pair[1] + pause <= pair[0], "{steps:?}");
+        }
+    }
+}

@@ -338,7 +338,7 @@ fn reason(error: &ureq::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lock_shared::lookup::stand_in::{NO_LOCK, agent};
+    use lock_shared::lookup::stand_in::{NO_LOCK, agent, agent_with_free_locks};
     use lock_shared::place::Place;
     use lock_shared::settings;
     use std::io::{Error as Io, ErrorKind};
@@ -365,6 +365,20 @@ mod tests {
         assert!(matches!(first, Err(Failure::Rejected { retry: false, .. })), "{first:?}");
         let later = requests.ask(&request, limit);
         assert!(matches!(later, Err(Failure::NotSent(_))), "{later:?}");
+    }
+
+    /// The engine gives each request the time that this way takes.
+    #[test]
+    fn what_the_first_connect_measured_is_handed_on() {
+        let url = format!("consul://127.0.0.1:{}", agent_with_free_locks());
+        let config = lock_shared::Config::from_url(&url).expect("good");
+        let (Place::Consul(server), plan) = Plan::at(config).expect("a plan") else {
+            unreachable!("it is Consul's")
+        };
+        let settings::Codec::Session(codec) = &plan.codec else { unreachable!("it is Consul's") };
+        let agents = Agents::new(codec.clone(), server, &plan, plan.check());
+        let reached = agents.expect("good").connect().expect("fit for locks");
+        assert_ne!(reached.timing, plan.timing);
     }
 
     /// The agent is frozen, and the handshake belongs to the connect.

@@ -259,6 +259,31 @@ mod tests {
         assert!(!connections.first.expect("there").is_open());
     }
 
+    /// The engine gives each request the time that this way takes.
+    #[test]
+    fn what_the_first_connect_measured_is_handed_on() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let session = Sqlite::open(&folder.path().join("locks.db")).expect("opened");
+        let pause = Duration::from_millis(20);
+        let source = Again(Some(Slow { session, pause, steps: Vec::new() }));
+        let flow = Flow::table(sqlite::codec(TableName::default(), "boot"));
+        let (check, pins) = (Check::default(), Pins::default());
+        let mut connections = Connections::new(flow, source, Timing::default(), check, pins);
+        let reached = connections.connect().expect("fit for locks");
+        assert_ne!(reached.timing, Timing::default());
+    }
+
+    /// As if there could be another one.
+    struct Again(Option<Slow>);
+
+    impl Source for Again {
+        type Session = Slow;
+
+        fn session(&mut self, _waits: bool) -> Option<Slow> {
+            self.0.take()
+        }
+    }
+
     #[test]
     fn all_steps_of_an_exchange_have_one_limit() {
         let pause = Duration::from_millis(100);

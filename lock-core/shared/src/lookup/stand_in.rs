@@ -61,6 +61,32 @@ pub fn answering(address: &str, answer: &'static [u8]) -> u16 {
     port
 }
 
+/// An agent at 127.0.0.1 whose locks are free, and which has sessions to give. Returns its port.
+pub fn agent_with_free_locks() -> u16 {
+    let (server, port) = bound("127.0.0.1:0");
+    std::thread::spawn(move || {
+        for mut stream in server.incoming().flatten() {
+            let mut request = [0; 4096];
+            let length = stream.read(&mut request).unwrap_or(0);
+            let request = String::from_utf8_lossy(&request[..length]).into_owned();
+            let (status, body) = match request.split(' ').nth(1) {
+                Some("/v1/session/create") => {
+                    ("200 OK", r#"{"ID":"adf4238a-882b-9ddc-4a9d-5b6758e4159e"}"#)
+                }
+                Some("/v1/txn") => (
+                    "409 Conflict",
+                    r#"{"Results":null,"Errors":[{"OpIndex":0,"What":"failed to unlock key \"a\", lock isn't held, or is held by another session"}]}"#,
+                ),
+                _ => ("200 OK", "true"),
+            };
+            let length = body.len();
+            let head = format!("Connection: close\r\nContent-Length: {length}\r\n\r\n");
+            let _ = write!(stream, "HTTP/1.1 {status}\r\n{head}{body}");
+        }
+    });
+    port
+}
+
 /// A server at this address that says this first of all, and no more. Returns its port.
 pub fn greeting(address: &str, says: &'static [u8]) -> u16 {
     let (server, port) = bound(address);
