@@ -125,8 +125,18 @@ mod tests {
         teller.tell(told(Life::Renewed));
         teller.tell(told(Life::Released(Ok(()))));
         assert!(teller.task.is_none(), "nobody may want these");
-        teller.tell(told(Life::Lost(LostReason::Taken)));
-        assert!(teller.task.is_some());
+        let failure = || Failure::Unknown("cut off".to_string());
+        for what in [
+            Life::RenewalFailed(failure()),
+            Life::Lost(LostReason::Taken),
+            Life::HeldLong(None),
+            Life::Released(Release::Unconfirmed(failure())),
+            Life::Released(Release::NotOurs),
+        ] {
+            let mut teller = Teller::default();
+            teller.tell(told(what));
+            assert!(teller.task.is_some());
+        }
     }
 
     /// The task does not get to tell anything meanwhile.

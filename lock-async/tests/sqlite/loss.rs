@@ -1,7 +1,7 @@
 //! Who can no longer be sure is told in time.
 
 use crate::{LONG, Place, SHORT, SOON, VALID};
-use lock_async::{Config, Error, Guard, Locks, LostReason, ReleaseError};
+use lock_async::{Config, Error, Guard, Locks, LostReason, PinError, ReleaseError};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -254,6 +254,21 @@ async fn is_held_needs_no_task() {
     assert!(matches!(guard.lost().await, LostReason::Deadline { .. }));
     tokio::time::sleep(VALID).await;
     assert!(!guard.is_held(), "what a late renewal came to does not matter");
+}
+
+/// Its row may be as it was: nobody else has come.
+#[tokio::test]
+async fn a_lock_that_is_overdue_cannot_be_pinned() {
+    let place = Place::new();
+    let locks = place.locks(Duration::from_secs(1)).await;
+    let guard = locks.lock("a").await.expect("taken");
+    // The task cannot renew it meanwhile.
+    std::thread::sleep(guard.remaining() + Duration::from_millis(1));
+    let mut file = place.raw();
+    let mut transaction = file.transaction().expect("begun");
+    let pinned = guard.pin(&mut transaction).await;
+    let is_told = matches!(pinned, Err(PinError::Lost(LostReason::Deadline { .. })));
+    assert!(is_told, "{pinned:?}");
 }
 
 /// The task's thread stands still, and the one that waits has no timer either.

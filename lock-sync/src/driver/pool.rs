@@ -135,3 +135,75 @@ impl CheckedOut {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lock_core::sql::ConnectError;
+    use lock_core::{Config, Engine, Failure, Instant, LockName, Mode, Reached, Reply, Request};
+    use lock_core::{Timing, Wanted, Which, table};
+    use std::sync::mpsc::{Sender, channel};
+
+    /// Waits until it is cut off.
+    #[derive(Clone)]
+    struct Waits(Sender<()>);
+
+    impl Backends for Waits {
+        fn are_many(&self) -> bool {
+            true
+        }
+
+        fn connect(&mut self) -> Result<Reached, ConnectError> {
+            unreachable!("it was connected to before")
+        }
+
+        fn backend(&mut self, _waits: bool) -> Option<Box<dyn Backend>> {
+            Some(Box::new(self.clone()))
+        }
+    }
+
+    impl Backend for Waits {
+        fn execute(
+            &mut self,
+            _request: Request,
+            _now: Instant,
+            _budget: std::time::Duration,
+        ) -> Result<Reply, Failure> {
+            unreachable!("the test executes nothing")
+        }
+
+        fn lasts(&self) -> bool {
+            true
+        }
+
+        fn cut(&self) -> Option<Cut> {
+            let tell = self.0.clone();
+            Some(Box::new(move || tell.send(()).expect("heard")))
+        }
+    }
+
+    /// Its thread would go on at the server for as long as the wait may last.
+    #[test]
+    fn a_wait_is_cut_off_with_its_connection_and_with_all() {
+        let mut engine =
+            Engine::new(table::capabilities("me", false), Config::new(Timing::default(), 1));
+        let which = Which::One(LockName::new("a").expect("a good name"));
+        let (mode, now) = (Mode::Exclusive, Instant::from_nanos(1));
+        let wanted = Wanted { mode, once: true, give_up: None, timing: None, label: None };
+        engine.want(now, which, wanted);
+        let request = engine.poll_request(now).expect("due");
+        for all in [false, true] {
+            let (cut, cuts) = channel();
+            let mut pool = ConnectionPool::new(Box::new(Waits(cut)));
+            let backend = pool.take(request.connection, request.id, true, true).expect("a new one");
+            assert!(if all {
+                pool.drop_all().is_empty()
+            } else {
+                pool.drop_connection(request.connection).is_none()
+            });
+            assert_eq!(cuts.try_recv(), Ok(()), "all: {all}");
+            let dropped = pool.give_back(request.connection, request.id, backend);
+            assert!(dropped.is_some(), "it is used no more");
+        }
+    }
+}

@@ -79,6 +79,9 @@ impl Teller {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guard::HoldState;
+    use lock_core::{Failure, Fence, Instant, LockName, LostReason};
+    use std::time::Duration;
 
     #[test]
     fn events_are_told_in_order_also_after_a_panic() {
@@ -106,6 +109,26 @@ mod tests {
         }
         drop(tell);
         assert_eq!(told.iter().collect::<Vec<_>>(), [Level::WARN, Level::ERROR]);
+    }
+
+    #[test]
+    fn what_goes_wrong_with_a_guard_is_a_warning() {
+        let teller = Teller::default();
+        let name = LockName::new("a").expect("a good name");
+        let (fence, deadline) = (Fence::new(1), Instant::from_nanos(1));
+        let cell = HoldState::new(name, fence, deadline, Duration::ZERO, teller.clone());
+        let cell = Arc::new(cell);
+        let failure = Failure::Unknown("cut off".to_string());
+        // As if a thread was about to tell them.
+        teller.lock().telling = true;
+        cell.tell_renewed();
+        cell.tell_released(Ok(()));
+        assert_eq!(teller.lock().events.len(), 0, "nobody may want these");
+        cell.tell_renewal_failed(failure.clone());
+        cell.tell_held_long(Duration::ZERO, None);
+        cell.tell_lost(LostReason::Taken);
+        cell.tell_released(Err(failure.to_string()));
+        assert_eq!(teller.lock().events.len(), 4);
     }
 
     #[test]

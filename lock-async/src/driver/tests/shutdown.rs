@@ -51,6 +51,22 @@ async fn shutdown_sends_what_was_dropped_and_ends_the_task() {
     assert_eq!(shut_down(&clone).await, Ok(()), "again");
 }
 
+/// Nothing wakes the task any more, and its timer is for requests that hang.
+#[tokio::test]
+async fn a_shutdown_with_nothing_to_free_ends_at_once() {
+    let timing = Timing::new(TTL).and_then(|timing| timing.with_request(LATE * 3)).expect("good");
+    for is_used in [false, true] {
+        let engine = Engine::new(table::capabilities("me", false), Config::new(timing, 1));
+        let driver = Driver::start(engine, One(Some(Fake::default())), TTL);
+        let locks = Locks::with(driver, Check::default());
+        if is_used {
+            let guard = locks.lock("a").await.expect("taken");
+            guard.release().await.expect("confirmed");
+        }
+        assert_eq!(shut_down(&locks).await, Ok(()), "used: {is_used}");
+    }
+}
+
 #[tokio::test]
 async fn shutdown_ends_waits() {
     let server = Server::default();

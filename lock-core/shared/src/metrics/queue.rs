@@ -230,6 +230,14 @@ mod tests {
     }
 
     #[test]
+    fn the_first_hold_alone_starts_a_thread() {
+        let queue: &'static Queue = Box::leak(Box::default());
+        assert!(!queue.lock().runs);
+        queue.begin();
+        assert!(queue.lock().runs);
+    }
+
+    #[test]
     fn entries_beyond_a_number_are_counted() {
         let queue = Queue::default();
         for _ in 0..MOST + 3 {
