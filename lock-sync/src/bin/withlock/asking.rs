@@ -224,4 +224,28 @@ mod tests {
         let closed = told.recv_timeout(Duration::from_secs(60));
         assert_eq!(closed, Ok(true), "it is not told that somebody has the lock");
     }
+
+    /// The time for its answer begins then.
+    #[test]
+    fn without_a_wait_the_connection_is_told_before_the_answer() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("locks.db");
+        drop(Locks::open(Config::sqlite(path.clone())).expect("the table is made"));
+        let file = rusqlite::Connection::open(&path).expect("opened");
+        file.execute_batch("BEGIN IMMEDIATE").expect("nobody else writes");
+        let wish = Wish {
+            name: "n".to_string(),
+            mode: Mode::Exclusive,
+            permits: None,
+            and: Vec::new(),
+            keep: None,
+            patience: Patience::None,
+        };
+        let way = Way::To(Box::new(Config::sqlite(path.clone())));
+        let asking = Asking::begin(wish, way, |_, _| {}).expect("a thread");
+        let first = asking.news.recv_timeout(Duration::from_secs(60));
+        file.execute_batch("ROLLBACK").expect("ended");
+        assert!(matches!(first, Ok(News::Connected(_))));
+        asking.thread.join().expect("no panic");
+    }
 }

@@ -105,5 +105,12 @@ mod tests {
             assert!(patience.to_answer() >= Some(until + LATE));
         }
         assert_eq!(Patience::Endless.to_connect(true), None);
+        for limit in [
+            Patience::None.to_connect(false),
+            Patience::None.to_connect(true),
+            Patience::None.to_answer(),
+        ] {
+            assert!(limit.is_some(), "without a wait, a server that says nothing delays no end");
+        }
     }
 }
