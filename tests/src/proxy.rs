@@ -34,9 +34,14 @@ pub struct Proxy {
 /// The proxy's answer to a client's bytes, in the server's place.
 type Answer = Box<dyn Fn(&[u8]) -> Option<Vec<u8>> + Send>;
 
-/// True if a connection no longer carries anything.
+/// What became of a connection.
 #[derive(Default)]
-struct Muted(AtomicBool);
+struct Carried {
+    /// True if it no longer carries anything.
+    mute: AtomicBool,
+    /// True if its client has ended it.
+    ended: AtomicBool,
+}
 
 struct Shared {
     mode: AtomicU8,
@@ -45,9 +50,9 @@ struct Shared {
     requests: AtomicUsize,
     open: Mutex<Vec<TcpStream>>,
     /// All connections.
-    carried: Mutex<Vec<Arc<Muted>>>,
+    carried: Mutex<Vec<Arc<Carried>>>,
     /// Connections on which a client has sent LISTEN.
-    listening: Mutex<Vec<Arc<Muted>>>,
+    listening: Mutex<Vec<Arc<Carried>>>,
     /// Text in clients' bytes, and its replacement of the same length.
     rewritten: Mutex<Option<(&'static [u8], &'static [u8])>>,
     refuse: AtomicU8,
@@ -80,6 +85,9 @@ impl Proxy {
         let (server, proxy) = (server.to_string(), shared.clone());
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
+                let one = Arc::new(Carried::default());
+                proxy.carried.lock().expect("unpoisoned").push(one.clone());
+                // A connection that is counted can be muted.
                 proxy.connections.fetch_add(1, Ordering::SeqCst);
                 if proxy.refuse.load(Ordering::SeqCst) != 0 {
                     let _ = client.shutdown(Shutdown::Both);
@@ -90,10 +98,8 @@ impl Proxy {
                 proxy.open.lock().expect("unpoisoned").extend([copy(&client), copy(&upstream)]);
                 let (down, up) = (copy(&client), copy(&upstream));
                 let (there, back) = (proxy.clone(), proxy.clone());
-                let muted = Arc::new(Muted::default());
-                let also = muted.clone();
-                proxy.carried.lock().expect("unpoisoned").push(muted.clone());
-                std::thread::spawn(move || there.carry(client, up, true, &muted));
+                let also = one.clone();
+                std::thread::spawn(move || there.carry(client, up, true, &one));
                 std::thread::spawn(move || back.carry(upstream, down, false, &also));
             }
         });
@@ -139,8 +145,8 @@ impl Proxy {
 
     /// Stops forwarding on the connections of now, in both directions. They stay open.
     pub fn mute(&self) {
-        for muted in self.shared.carried.lock().expect("unpoisoned").iter() {
-            muted.0.store(true, Ordering::SeqCst);
+        for one in self.shared.carried.lock().expect("unpoisoned").iter() {
+            one.mute.store(true, Ordering::SeqCst);
         }
     }
 
@@ -153,9 +159,15 @@ impl Proxy {
 
     /// Stops forwarding on those connections, in both directions. They stay open.
     pub fn mute_listening(&self) {
-        for muted in self.shared.listening.lock().expect("unpoisoned").iter() {
-            muted.0.store(true, Ordering::SeqCst);
+        for one in self.shared.listening.lock().expect("unpoisoned").iter() {
+            one.mute.store(true, Ordering::SeqCst);
         }
+    }
+
+    /// True if the client has ended this connection, the first of which is 0.
+    pub fn has_ended(&self, connection: usize) -> bool {
+        let carried = self.shared.carried.lock().expect("unpoisoned");
+        carried.get(connection).is_some_and(|one| one.ended.load(Ordering::SeqCst))
     }
 
     /// Number of connections that were tried.
@@ -170,7 +182,7 @@ impl Proxy {
 }
 
 impl Shared {
-    fn carry(&self, mut from: TcpStream, mut to: TcpStream, request: bool, muted: &Arc<Muted>) {
+    fn carry(&self, mut from: TcpStream, mut to: TcpStream, request: bool, one: &Arc<Carried>) {
         let mut buffer = [0; 16384];
         let mut late = None;
         while let Ok(read) = from.read(&mut buffer) {
@@ -178,7 +190,7 @@ impl Shared {
                 break;
             }
             if request && buffer[..read].windows(6).any(|text| text == b"LISTEN") {
-                self.listening.lock().expect("unpoisoned").push(muted.clone());
+                self.listening.lock().expect("unpoisoned").push(one.clone());
             }
             if request {
                 self.requests.fetch_add(1, Ordering::SeqCst);
@@ -196,7 +208,7 @@ impl Shared {
             }
             let mode = self.mode.load(Ordering::SeqCst);
             let passes = match mode {
-                _ if muted.0.load(Ordering::SeqCst) => false,
+                _ if one.mute.load(Ordering::SeqCst) => false,
                 _ if mode == Mode::NoReplies as u8 => request,
                 _ if mode == Mode::NoRequests as u8 => !request,
                 _ if mode == Mode::NoNotifications as u8 => request || buffer[0] != b'A',
@@ -216,6 +228,7 @@ impl Shared {
                 break;
             }
         }
+        one.ended.fetch_or(request, Ordering::SeqCst);
         drop(late);
         if self.mode.load(Ordering::SeqCst) != Mode::Unplugged as u8 {
             let _ = to.shutdown(Shutdown::Both);

@@ -5,7 +5,7 @@ use lock_sync::{Cancel, ClaimError, Config, Error, Key, Locks, LostReason, Mode,
 use lock_tests::advisory::waiting_at;
 use lock_tests::drivers::{Driven, Driver};
 use lock_tests::place::{Place, client, mysql_client};
-use lock_tests::proxy::{eventually, server_of};
+use lock_tests::proxy::{Mode as Network, Proxy, eventually, server_of};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -143,6 +143,34 @@ fn a_wait_that_is_given_up_leaves_get_locks_queue_at_once() {
         let second = place.url().replace(&server, &format!("127.0.0.1:1,{server}"));
         given_up(place.through(&second), &mut waiting);
         given_up(place, waiting);
+    }
+}
+
+/// The server hears of nothing, and would answer when the wait is over.
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_wait_that_is_given_up_in_silence_leaves_no_connection() {
+    /// A wait lasts for a quarter of it.
+    const LONG: Duration = Duration::from_secs(60);
+    for driver in [Driver::Blocking, Driver::Tokio] {
+        let direct = Place::postgres_advisory();
+        let mut waiting = waiting_at(&direct);
+        let _held = direct.locks(LONG).lock("a").expect("taken");
+        let proxy = Proxy::start(&server_of(direct.url()));
+        let through = direct.through(&format!("{}?request_timeout=1s", proxy.url(direct.url())));
+        let locks = Driven::new(driver, through).locks(LONG);
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| locks.lock("a").map(drop));
+            assert!(eventually(|| waiting() == 1));
+            // The wait has one of its own.
+            assert_eq!(proxy.connections(), 2);
+            proxy.set(Network::Hole);
+            let closed = Instant::now();
+            locks.close();
+            assert_eq!(waiter.join().expect("no panic"), Err(Error::Closed));
+            assert!(eventually(|| proxy.has_ended(1)));
+            assert!(closed.elapsed() < LONG / 6, "{driver:?}: {:?}", closed.elapsed());
+        });
     }
 }
 

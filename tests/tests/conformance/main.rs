@@ -17,6 +17,7 @@ mod observer;
 mod own;
 mod pins;
 mod places;
+mod pool_of_one;
 mod pooled;
 mod poolers;
 mod refused_mysql;

@@ -76,6 +76,7 @@ fn blocking(place: &Place) {
             ("is_held", !guard.is_held()),
             ("lost", guard.lost_reason() == Some(LostReason::Forked)),
             ("try_lock", matches!(locks.try_lock("b"), Err(Error::Forked))),
+            ("shutdown", locks.shutdown() == Ok(())),
             ("admin", asked.is_none_or(|asked| asked == Err(Error::Forked))),
             ("observer", first.is_none_or(|told| told == Err(Error::Forked))),
             ("observer again", second.is_none_or(|told| told == Err(Error::Forked))),
@@ -136,6 +137,7 @@ fn asynchronous_child(
             "try_lock",
             matches!(runtime.block_on(locks.try_lock("b")), Err(lock_async::Error::Forked)),
         ),
+        ("shutdown", runtime.block_on(locks.shutdown()) == Ok(())),
     ]
 }
 
@@ -260,5 +262,32 @@ fn a_child_opens_no_sqlite_file_while_its_parent_has_one_open() {
             vec![("told", blocking.contains("forked") && tokio.contains("forked"))]
         });
         assert!(kept.try_lock("a").expect("asked").is_some());
+    });
+}
+
+/// It holds locks of its own, and people who wait for them look for it.
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_child_that_connects_anew_has_its_own_name() {
+    let this = concat!(module_path!(), "::a_child_that_connects_anew_has_its_own_name");
+    alone(this, || {
+        let place = Place::postgres();
+        let _ours = place.locks(TTL).lock("a").expect("free");
+        in_a_child(|| {
+            let own = Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let blocking = place.locks(TTL).lock("b").expect("free");
+            let locks = own.block_on(lock_async::Locks::open(place.config(TTL)));
+            let tokio = own.block_on(locks.expect("connected").lock("c")).expect("free");
+            let mut admin = lock_sync::Admin::open(place.config(TTL)).expect("connected");
+            let named = format!(" pid {}", std::process::id());
+            let mut names = |lock| {
+                let holder =
+                    admin.status(lock).expect("asked").and_then(|it| it.hold).expect("held");
+                holder.label.contains(&named)
+            };
+            let checks = vec![("a", !names("a")), ("blocking", names("b")), ("tokio", names("c"))];
+            drop((blocking, tokio));
+            checks
+        });
     });
 }

@@ -4,7 +4,7 @@ use lock_core::TimingError;
 use lock_sync::{ConfigError, Error};
 use lock_tests::drivers::{Driven, Driver, Guard, Locks, wait};
 use lock_tests::place::{Keeps, Place};
-use lock_tests::proxy::{Proxy, server_of};
+use lock_tests::proxy::{Mode, Proxy, eventually, server_of};
 use std::time::Duration;
 
 const DRIVERS: [Driver; 2] = [Driver::Blocking, Driver::Tokio];
@@ -137,6 +137,25 @@ refused! {
     a_slow_link_is_refused_to_postgres_advisory: postgres_advisory, 6, "needs a PostgreSQL server: tests/run starts one";
     a_slow_link_is_refused_to_mariadb_advisory: mariadb_advisory, 6, "needs a MariaDB server: tests/run starts one";
     a_slow_link_is_refused_to_consul: consul, 3, "needs a Consul server: tests/run starts one";
+}
+
+/// Its client would wait for each answer as long as for the first connect. Only that of lock-sync has limits which stay.
+#[test]
+#[ignore = "needs a MySQL server: tests/run starts one"]
+fn a_connection_that_came_late_is_not_kept_for_requests() {
+    let direct = Place::mysql();
+    let (place, proxy) = behind(&direct, Driver::Blocking);
+    proxy.set(Mode::Hole);
+    std::thread::scope(|scope| {
+        let connecting = scope.spawn(|| place.locks(Duration::from_secs(6)));
+        assert!(eventually(|| proxy.connections() == 1));
+        // The first attempt hears nothing, and the second one all.
+        proxy.mute();
+        proxy.set(Mode::Pass);
+        let locks = connecting.join().expect("connected");
+        drop(locks.lock("a").expect("free"));
+    });
+    assert!(proxy.connections() > 2, "{} connections", proxy.connections());
 }
 
 /// Whoever only looks has no lease to lose.

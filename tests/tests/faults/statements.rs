@@ -3,7 +3,7 @@
 use lock_sync::Admin;
 use lock_tests::drivers::{Driven, Driver, Locks, wait};
 use lock_tests::place::{Place, client, with_settings};
-use lock_tests::proxy::eventually;
+use lock_tests::proxy::{Proxy, eventually, server_of};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -144,5 +144,29 @@ fn a_release_that_nobody_can_be_told_of_is_a_release() {
         assert!(ours.try_lock("a").expect("asked").is_none());
         assert!(admin.break_hold("a", guard.fence()).expect("broken").is_some());
         assert!(ours.try_lock("a").expect("asked").is_some());
+    }
+}
+
+/// A trigger of somebody's has something to say about each change.
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_warning_of_the_server_ends_no_connection() {
+    for driver in DRIVERS {
+        let place = Driven::new(driver, Place::postgres());
+        let proxy = Proxy::start(&server_of(place.url()));
+        let locks = Driven::new(driver, place.through(&proxy.url(place.url()))).locks(TTL);
+        pairs(1, &locks);
+        let says = format!("{}_says", place.table());
+        place.tamper(&format!(
+            "CREATE FUNCTION {says}() RETURNS trigger LANGUAGE plpgsql AS
+               $$ BEGIN RAISE WARNING 'a row has changed'; RETURN NEW; END $$;
+             CREATE TRIGGER says BEFORE UPDATE ON {{table}} FOR EACH ROW EXECUTE FUNCTION {says}()"
+        ));
+        let connections = proxy.connections();
+        for _ in 0..3 {
+            let guard = locks.try_lock_for("a", TTL).expect("asked").expect("free");
+            guard.release().expect("released");
+        }
+        assert_eq!(proxy.connections(), connections, "{driver:?}");
     }
 }
