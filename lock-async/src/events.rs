@@ -130,8 +130,11 @@ mod tests {
             Life::RenewalFailed(failure()),
             Life::Lost(LostReason::Taken),
             Life::HeldLong(None),
-            Life::Released(Release::Unconfirmed(failure())),
-            Life::Released(Release::NotOurs),
+            Life::Released(Err(ReleaseError::Unconfirmed {
+                reason: "no".to_string(),
+                within: Duration::ZERO,
+            })),
+            Life::Released(Err(ReleaseError::Lost(LostReason::Taken))),
         ] {
             let mut teller = Teller::default();
             teller.tell(told(what));

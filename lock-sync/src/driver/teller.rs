@@ -80,6 +80,7 @@ impl Teller {
 mod tests {
     use super::*;
     use crate::guard::HoldState;
+    use lock_core::config::ReleaseError;
     use lock_core::{Failure, Fence, Instant, LockName, LostReason};
     use std::time::Duration;
 
@@ -124,10 +125,10 @@ mod tests {
         cell.tell_renewed();
         cell.tell_released(Ok(()));
         assert_eq!(teller.lock().events.len(), 0, "nobody may want these");
-        cell.tell_renewal_failed(failure.clone());
+        cell.tell_renewal_failed(failure);
         cell.tell_held_long(Duration::ZERO, None);
         cell.tell_lost(LostReason::Taken);
-        cell.tell_released(Err(failure.to_string()));
+        cell.tell_released(Err(ReleaseError::Lost(LostReason::Taken)));
         assert_eq!(teller.lock().events.len(), 4);
     }
 
