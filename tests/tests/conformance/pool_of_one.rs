@@ -45,19 +45,22 @@ impl Pool {
 }
 
 /// The client of a pool, which has it back when this is dropped.
-struct Only<C>(C, #[allow(dead_code)] Arc<()>);
+struct Only<C> {
+    client: C,
+    _right: Arc<()>,
+}
 
 impl<C> Deref for Only<C> {
     type Target = C;
 
     fn deref(&self) -> &C {
-        &self.0
+        &self.client
     }
 }
 
 impl<C> DerefMut for Only<C> {
     fn deref_mut(&mut self) -> &mut C {
-        &mut self.0
+        &mut self.client
     }
 }
 
@@ -75,7 +78,7 @@ fn the_only_client_may_come_slowly() {
     let make = move || -> Result<_, &str> {
         let (right, takes) = from.give()?;
         std::thread::sleep(takes);
-        Ok(Only(client(&url), right))
+        Ok(Only { client: client(&url), _right: right })
     };
     let locks = lock_sync::Locks::from_postgres(make, config(&place)).expect("connected");
     is_enough(&Locks::Blocking(locks));
@@ -95,7 +98,7 @@ fn the_only_client_may_come_slowly_with_tokio() {
             let connected = tokio_postgres::connect(&url, NoTls).await;
             let (client, connection) = connected.map_err(|_| "not connected")?;
             tokio::spawn(connection);
-            Ok::<_, &str>(Only(client, right))
+            Ok::<_, &str>(Only { client, _right: right })
         }
     };
     let locks = wait(lock_async::Locks::from_postgres(make, config(&place)));

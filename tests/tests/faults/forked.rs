@@ -212,15 +212,15 @@ fn a_runtime_that_goes_on_in_a_child_renews_nothing() {
             let query = format!("SELECT expires_at::text FROM {}", place.table());
             raw.query_one(&query, &[]).expect("a row").get::<_, String>(0)
         };
-        // Renewals every third of a second.
-        let config = place.config(Duration::from_secs(1));
+        // Renewals every second.
+        let config = place.config(Duration::from_secs(3));
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         let locks = runtime.block_on(lock_async::Locks::open(config)).expect("connected");
         let _guard = runtime.block_on(locks.lock("a")).expect("free");
         let before = expires();
         // Only the child's copy of the runtime runs.
         in_a_child(|| {
-            runtime.block_on(async { tokio::time::sleep(Duration::from_secs(1)).await });
+            runtime.block_on(async { tokio::time::sleep(Duration::from_secs(2)).await });
             vec![]
         });
         assert_eq!(expires(), before);
