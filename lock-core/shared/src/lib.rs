@@ -68,6 +68,7 @@ mod tls;
 #[doc(hidden)]
 pub mod unconfirmed;
 mod url;
+#[doc(hidden)]
 pub mod wish;
 
 pub use config::Config;
