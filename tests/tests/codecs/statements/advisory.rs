@@ -104,9 +104,9 @@ fn advisory_statements_on_postgres_are_those_agreed_on() {
         let int = int.replace("c.key::bigint", split).replace("(c.key)", "(c.one, c.two)");
         let int = (3..=5).fold(int, |int, mode| {
             let [one, two] = [mode + 1, mode + 2];
-            let key = format!("${mode}::text, ${one}::bigint, 1::bigint)) AS c (mode, key,");
+            let key = format!("${mode}::bigint, ${one}::bigint, 1::bigint)) AS c (mode, key,");
             let keys = format!(
-                "${mode}::text, ${one}::bigint::int, ${two}::bigint::int, 1::bigint)) AS c (mode, one, two,"
+                "${mode}::bigint, ${one}::bigint::int, ${two}::bigint::int, 1::bigint)) AS c (mode, one, two,"
             );
             int.replace(&key, &keys)
         });
