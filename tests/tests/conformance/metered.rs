@@ -104,6 +104,7 @@ pub(crate) fn losses_are_recorded_with_their_reason(place: &Driven) {
     }
     assert!(eventually(|| of.lost(reason) == 1 && of.held() == Some(0.0)), "{reason}");
     drop(guard);
+    assert!(eventually(|| !of.holds().is_empty()), "{reason}");
     assert_eq!((of.lost(reason), of.held(), of.holds().len()), (1, Some(0.0), 1), "once");
 }
 

@@ -133,7 +133,7 @@ fn in_a_session_it_takes_one_request_to_acquire_and_one_to_release(
     let place = own(server, driver);
     // The server must have run for as long as a lease lasts.
     let locks = place.locks(Duration::from_secs(6));
-    drop(locks.lock("first").expect("the session exists now"));
+    locks.lock("first").expect("the session exists now").release().expect("released");
     let mut observer = Observer::new(server);
     for _ in 0..10 {
         let guard = locks.lock("a").expect("taken");
