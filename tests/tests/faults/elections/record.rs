@@ -40,12 +40,19 @@ pub(super) struct Record {
     /// A line that is not yet whole.
     rest: String,
     terms: BTreeMap<u64, Term>,
+    /// The moments from which on lines of a term do not count.
+    ended: BTreeMap<u64, u64>,
 }
 
 impl Record {
     pub(super) fn new(path: &Path) -> Self {
         let file = OpenOptions::new().create_new(true).append(true).read(true).open(path);
-        Self { file: file.expect("a file"), rest: String::new(), terms: BTreeMap::new() }
+        Self {
+            file: file.expect("a file"),
+            rest: String::new(),
+            terms: BTreeMap::new(),
+            ended: BTreeMap::new(),
+        }
     }
 
     /// The latest term that is known now, with its number.
@@ -65,6 +72,11 @@ impl Record {
         self.terms.last_key_value().map(|(number, term)| (*number, *term))
     }
 
+    /// What a member writes down of this term from `at` on does not count.
+    pub(super) fn ended(&mut self, term: u64, at: u64) {
+        self.ended.insert(term, at);
+    }
+
     /// Checks that each term began after the last moment of all terms with lower numbers. Returns the number of terms.
     #[track_caller]
     pub(super) fn check(&mut self) -> usize {
@@ -72,9 +84,11 @@ impl Record {
         let mut before: Option<(u64, Term)> = None;
         for (number, term) in &self.terms {
             if let Some((earlier, last)) = before {
-                let overlap = last.until.saturating_sub(term.from);
+                let ended = self.ended.get(&earlier).copied().unwrap_or(u64::MAX);
+                let until = last.until.min(ended);
+                let overlap = until.saturating_sub(term.from);
                 assert!(
-                    last.until < term.from,
+                    until < term.from,
                     "member {} in term {earlier} and member {} in term {number} led at once, or their terms fell: by {:?}",
                     last.member,
                     term.member,
