@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   Locks, Guard  --- Call, on an unbounded channel --->  task: engine, and for each connection
-//!   Attempt       <-- News, in a slot; Release -------          a backend, and the exchange
-//!   HoldState     <-- deadline, loss (atomic) ---          that is under way
+//!   Attempt       <-- News, in a slot; Release -------          a worker: its backend, and
+//!   HoldState     <-- deadline, loss (atomic) ---          the request that is under way
 //!   tracing       <-- events, by a task of its own ---
 //! ```
 //!
