@@ -254,4 +254,17 @@ mod tests {
         assert_eq!(header.to_str().expect("ASCII"), "hunter2");
         assert!(!format!("{header:?}").contains("hunter2"));
     }
+
+    /// Whoever else has a certificate of the system's authorities is not the agent.
+    #[test]
+    fn a_file_with_authorities_is_used_instead_of_the_systems() {
+        let path = std::env::temp_dir().join(format!("agents-authority-{}", std::process::id()));
+        let one = "-----BEGIN CERTIFICATE-----\nb25l\n-----END CERTIFICATE-----\n";
+        std::fs::write(&path, one).expect("written");
+        let tls = TlsSettings { root_cert: Some(path.clone()), ..TlsSettings::default() };
+        let (server, _) =
+            Server::read("consul://h", tls, None, &mut Settings::default()).expect("good");
+        assert_eq!(server.roots().expect("read"), [CertificateDer::from(b"one".to_vec())]);
+        std::fs::remove_file(&path).expect("removed");
+    }
 }

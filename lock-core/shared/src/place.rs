@@ -224,6 +224,7 @@ mod tests {
             ("sqlite:///var/é.db", "sqlite:/var/é.db"),
             ("sqlite:////var/a.db", "sqlite:////var/a.db"),
             ("postgres://h:7/d?hostaddr=::1", "postgres://[::1]:7/d"),
+            ("postgres:///d?hostaddr=10.0.0.3", "postgres://10.0.0.3/d"),
         ] {
             assert_eq!(shown(url), place, "{url}");
             assert_eq!(shown(place), place, "{url}");

@@ -262,4 +262,17 @@ mod tests {
             assert!(holder.is_none_or(|holder| holder.contains("backup")), "{url}");
         }
     }
+
+    #[test]
+    fn a_long_wait_is_warned_of_also_before_there_is_a_connection() {
+        let second = Duration::from_secs(1);
+        let config = Config::from_url("postgres://h/d").expect("good").warn_wait(second);
+        let mut engine = Plan::at(config).expect("a plan").1.engine(None);
+        let began = lock_core::Instant::from_nanos(0);
+        engine.acquire(began, lock_core::LockName::new("a").expect("good"), false, None);
+        engine.handle_timeout(began.after(second));
+        let warned = std::iter::from_fn(|| engine.poll_event())
+            .any(|event| matches!(event, lock_core::Event::WaitsLong { .. }));
+        assert!(warned);
+    }
 }

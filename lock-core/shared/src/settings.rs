@@ -281,3 +281,35 @@ impl fmt::Debug for Settings {
         config.finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durability_and_expiry_are_chosen_apart() {
+        for durability in [None, Some(Durability::Relaxed)] {
+            for expiry in [None, Some(Expiry::Observed)] {
+                let settings = Settings { durability, expiry, ..Settings::default() };
+                for (kind, plain) in [
+                    (Kind::Postgres, sql::postgres::codec(TableName::default())),
+                    (Kind::Mysql, sql::mysql::codec(TableName::default())),
+                ] {
+                    let relaxed = if durability.is_some() { plain.relaxed() } else { plain };
+                    let wanted = if expiry.is_some() { relaxed.watched() } else { relaxed };
+                    let codec = settings.codec(kind).expect("it fits");
+                    let is_wanted = matches!(codec, Codec::Table(codec) if *codec == wanted);
+                    assert!(is_wanted, "{kind:?} {durability:?} {expiry:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_label_is_cut_and_has_no_control_characters() {
+        let label = format!("two\nlines {}", "x".repeat(999));
+        let told = labeled("host pid 7", Some(&label));
+        assert_eq!(told.chars().count(), table::MAX_LABEL_BYTES);
+        assert!(told.starts_with("host pid 7 (two lines x"), "{told}");
+    }
+}

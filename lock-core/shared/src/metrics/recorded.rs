@@ -284,4 +284,11 @@ mod tests {
             assert_eq!(told[1..], *recorded);
         }
     }
+
+    /// Its caller had gone before the answer came.
+    #[test]
+    fn a_grant_that_nobody_got_is_no_hold() {
+        let told = recorded(|| Hold::new(Duration::ZERO).released(clock::now()));
+        assert_eq!(told, [""; 0]);
+    }
 }

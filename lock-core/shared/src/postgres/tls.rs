@@ -145,3 +145,80 @@ impl ServerCertVerifier for Partial {
         self.algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::pki_types::PrivateKeyDer;
+    use rustls::pki_types::pem::PemObject;
+    use rustls::sign::{CertifiedKey, SingleCertAndKey};
+    use rustls::version::{TLS12, TLS13};
+    use rustls::{ClientConnection, ServerConfig, ServerConnection, SupportedProtocolVersion};
+
+    const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----
+MIIBdzCCAR2gAwIBAgIUSkmtGFaYMQSd/NK9hkyoux/aGs8wCgYIKoZIzj0EAwIw
+ETEPMA0GA1UEAwwGc2VydmVyMB4XDTI2MTEzMDAzNTUyN1oXDTM2MTEyNzAzNTUy
+N1owETEPMA0GA1UEAwwGc2VydmVyMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE
+N8RVfgZ3RBaeOkypHpHEVn4r4i6MjjWyGRHSGXmnr/f2r/7ialfCRYL+oK1Z5NWA
+hETDvowiojfa6DGP7AWS3qNTMFEwHQYDVR0OBBYEFFgNf8yO6oyypIfugvl9w9J5
+2M+VMB8GA1UdIwQYMBaAFFgNf8yO6oyypIfugvl9w9J52M+VMA8GA1UdEwEB/wQF
+MAMBAf8wCgYIKoZIzj0EAwIDSAAwRQIhAP6bTe6bI+U0Ri3E6zMe2DOEgG5Tz2oo
+xsh0YAASUzUTAiAzW9Nx406kwWon+y7ojmcrZg76EMzm7Bh6aUXu77XH3A==
+-----END CERTIFICATE-----";
+    const ITS_KEY: &str = "-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgWW9ZgBq9f11wVthC
+aFTDj8jRg1rQGlqCe3OPsjfjqjahRANCAAQ3xFV+BndEFp46TKkekcRWfiviLoyO
+NbIZEdIZeaev9/av/uJqV8JFgv6grVnk1YCERMO+jCKiN9roMY/sBZLe
+-----END PRIVATE KEY-----";
+    const ANOTHER_KEY: &str = "-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgJAy2ZAusSXrLu/Xb
+of2zSnxQIYjSfGQ/RikHQvGEHGWhRANCAARcCWSM5ujzbaHfqCj47ZN8qAqgo+SE
+dbBAl8juXkreq4tqfav7VmxVIBP2xnDpX0vW7a4nQ/3PkdglI5u44hxp
+-----END PRIVATE KEY-----";
+
+    /// A handshake with a server that has the certificate, and this key.
+    fn handshake(key: &str, version: &'static SupportedProtocolVersion) -> Result<(), Error> {
+        let provider = Arc::new(ring::default_provider());
+        let algorithms = provider.signature_verification_algorithms;
+        let client = ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[version])?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Partial {
+                checks: Checks::Nothing,
+                algorithms,
+            }))
+            .with_no_client_auth();
+        let certificate = CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).expect("good");
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("good");
+        let key = ring::sign::any_supported_type(&key)?;
+        let certified = SingleCertAndKey::from(CertifiedKey::new(vec![certificate], key));
+        let server = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(certified));
+        let name = ServerName::try_from("localhost").expect("good");
+        let mut client = ClientConnection::new(Arc::new(client), name)?;
+        let mut server = ServerConnection::new(Arc::new(server))?;
+        while client.is_handshaking() || server.is_handshaking() {
+            let (mut asked, mut answered) = (Vec::new(), Vec::new());
+            client.write_tls(&mut asked).expect("written");
+            server.read_tls(&mut &asked[..]).expect("read");
+            server.process_new_packets()?;
+            server.write_tls(&mut answered).expect("written");
+            client.read_tls(&mut &answered[..]).expect("read");
+            client.process_new_packets()?;
+        }
+        Ok(())
+    }
+
+    /// Anybody can have a copy of its certificate.
+    #[test]
+    fn a_server_without_the_certificates_key_is_refused_however_little_is_checked() {
+        for version in [&TLS12, &TLS13] {
+            assert_eq!(handshake(ITS_KEY, version), Ok(()), "{version:?}");
+            let refused = handshake(ANOTHER_KEY, version);
+            let bad = Error::InvalidCertificate(CertificateError::BadSignature);
+            assert_eq!(refused, Err(bad), "{version:?}");
+        }
+    }
+}

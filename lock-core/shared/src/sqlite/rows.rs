@@ -63,4 +63,11 @@ mod tests {
             assert_eq!(rows(&connection, &statement), Ok(vec![vec![Value::Int(level)]]));
         }
     }
+
+    #[test]
+    fn an_error_has_its_primary_code() {
+        let detailed = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_READ);
+        let (code, _) = describe(&rusqlite::Error::SqliteFailure(detailed, None));
+        assert_eq!(code, Some(rusqlite::ffi::SQLITE_IOERR));
+    }
 }
