@@ -390,6 +390,7 @@ mod tests {
         let full = Failure::Unknown("disk full".to_string());
         let lost = |last_failure| Some(LostReason::Deadline { last_failure });
         let seen = HoldState::new(Instant::from_nanos(10), Duration::ZERO);
+        seen.renewal_failed(&Failure::Unknown("not the last".to_string()));
         seen.renewal_failed(&full);
         assert_eq!(seen.loss(Instant::from_nanos(9)), None);
         assert_eq!(seen.last_failure(), Some(full.clone()));

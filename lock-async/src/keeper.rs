@@ -151,6 +151,10 @@ impl Keeper {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::future::Future;
+    use std::pin::Pin;
+    use std::sync::mpsc::{Sender, channel};
+    use std::task::{Context, Wake, Waker};
 
     /// A program may wait for the losses of one long hold again and again.
     #[test]
@@ -194,5 +198,43 @@ mod tests {
             clock::now() < wakes_up
         };
         assert!((0..10).any(|_| is_met()), "it slept on");
+    }
+
+    /// A sleep does not count suspended time, so it is short, however late the next deadline is.
+    #[test]
+    fn nobody_sleeps_until_a_deadline_that_is_far_away() {
+        let keeper: &'static Keeper = Box::leak(Box::new(Keeper::new()));
+        let deadline = clock::now().after(LOOK * 600);
+        let _watch = Watch::by(keeper, &Arc::new(HoldState::new(deadline, Duration::ZERO)));
+        let asleep_until = loop {
+            let until = keeper.lock().asleep_until;
+            if until > LONG_AGO {
+                break until;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        assert!(asleep_until <= clock::now().after(LOOK), "{asleep_until:?}");
+    }
+
+    /// Watches another lock when it is woken.
+    struct Watches(Sender<Watch>);
+
+    impl Wake for Watches {
+        fn wake(self: Arc<Self>) {
+            let deadline = clock::now().after(LOOK * 600);
+            let cell = Arc::new(HoldState::new(deadline, Duration::ZERO));
+            let _ = self.0.send(Watch::new(&cell));
+        }
+    }
+
+    #[test]
+    fn a_waker_that_is_told_of_a_loss_may_watch_another_lock() {
+        let (tell, told) = channel();
+        let waker = Waker::from(Arc::new(Watches(tell)));
+        let cell = Arc::new(HoldState::new(clock::now().after(LOOK / 10), Duration::ZERO));
+        let mut lost = crate::lost::Lost::of(cell);
+        let polled = Pin::new(&mut lost).poll(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+        told.recv_timeout(LOOK * 60).expect("the keeper does not wait for itself");
     }
 }

@@ -145,3 +145,15 @@ fn in_time<T, E: From<Failure>>(
     }
     step(left)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_without_time_is_not_begun_and_so_was_not_sent() {
+        let step = |_| -> Result<(), Failure> { panic!("it was begun") };
+        let failed = in_time(Duration::ZERO, step);
+        assert!(matches!(failed, Err(Failure::NotSent(_))), "{failed:?}");
+    }
+}

@@ -434,6 +434,7 @@ mod tests {
         let full = Failure::Unknown("disk full".to_string());
         let lost = |last_failure| Some(LostReason::Deadline { last_failure });
         let seen = cell(10);
+        seen.renewal_failed(&Failure::Unknown("not the last".to_string()));
         seen.renewal_failed(&full);
         assert_eq!(seen.loss(Instant::from_nanos(9)), None);
         assert_eq!(seen.last_failure(), Some(full.clone()));

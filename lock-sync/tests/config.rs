@@ -12,6 +12,10 @@ fn refused(url: &str) -> ConfigError {
 
 #[test]
 fn urls_name_a_place_and_nothing_unknown() {
+    for scheme in ["postgres", "postgresql", "mysql", "mariadb"] {
+        let told = refused(&format!("{scheme}://u:hun#ter2@h/d")).to_string();
+        assert!(told.contains("# as %23") && !told.contains("hun"), "{told}");
+    }
     for url in ["", "/tmp/a.db", "mysqlx://h/d", "postgre://h/d", "SQLITE:/a", "sqlite"] {
         assert!(matches!(refused(url), ConfigError::Scheme(_)), "{url}");
     }
@@ -292,4 +296,23 @@ fn a_url_alone_is_completed_by_no_variable() {
         let asked = Config::from_url_and_env(url).map(|config| config.place());
         assert_eq!(asked.as_deref(), Ok(completed));
     }
+}
+
+/// The test runs itself in a process that has variables of its own.
+#[test]
+fn a_url_is_completed_by_the_callers_variables_alone() {
+    const OTHER: &str = "other.example";
+    if std::env::var_os("PGHOST").is_none_or(|host| host != OTHER) {
+        let itself = std::env::current_exe().expect("known");
+        let again = std::process::Command::new(itself)
+            .args(["--exact", "a_url_is_completed_by_the_callers_variables_alone"])
+            .envs([("PGHOST", OTHER), ("PGUSER", "other"), ("PGPORT", "7")])
+            .output()
+            .expect("it runs");
+        let told = String::from_utf8_lossy(&again.stdout);
+        return assert!(again.status.success() && told.contains("1 passed"), "{told}");
+    }
+    let variable = |name: &str| (name == "PGHOST").then(|| "db.example".into());
+    let config = Config::from_url_with("postgres://me@/jobs", variable).expect("good");
+    assert_eq!(config.place(), "postgres://me@db.example/jobs");
 }

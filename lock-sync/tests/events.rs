@@ -40,6 +40,7 @@ impl Subscriber for Listener {
     fn event(&self, event: &Event<'_>) {
         let mut fields = Fields::new();
         event.record(&mut Taker(&mut fields));
+        fields.insert("level", event.metadata().level().to_string());
         self.0.lock().expect("unpoisoned").push(fields);
     }
 
@@ -121,8 +122,37 @@ fn a_locks_life_is_told() {
     drop(guard);
     table.execute_batch("COMMIT").expect("unblocked");
     let events = listener.about("blocked");
-    let lost = events.iter().find(|fields| fields["message"] == "lost").expect("told");
+    let told = |what| events.iter().find(|fields| fields["message"] == what).expect("told");
+    let (lost, failed) = (told("lost"), told("renewal failed"));
     assert!(lost["reason"].contains(why), "{lost:?}");
+    assert!(failed["failure"].contains("database is locked"), "{failed:?}");
+    assert!(lost["level"] == "WARN" && failed["level"] == "WARN", "{events:?}");
+
+    // The time of a wait begins with the call, and not with what was heard last: the lock has passed to somebody else.
+    let _lost = ours.lock("passed").expect("taken");
+    std::thread::scope(|scope| {
+        // Who is called back is told besides.
+        let next = scope.spawn(|| theirs.acquire("passed").on_waiting(|_| ()).wait().map(drop));
+        listener.hears("waiting", "passed");
+        let began = Instant::now();
+        std::thread::sleep(Duration::from_secs(2));
+        let passed = "UPDATE locks SET holder = 'another' WHERE name = 'passed'";
+        table.execute_batch(passed).expect("passed on");
+        let news =
+            || listener.about("passed").iter().filter(|one| one["message"] == "waiting").count();
+        let soon = Instant::now() + Duration::from_secs(20);
+        while news() < 2 && Instant::now() < soon {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let waited = began.elapsed();
+        let freed = "UPDATE locks SET owner = NULL WHERE name = 'passed'";
+        table.execute_batch(freed).expect("freed");
+        next.join().expect("no panic").expect("taken");
+        let events = listener.about("passed");
+        let of = |fields: &Fields| fields["waited"].trim_end_matches('s').parse::<f64>();
+        let acquired = events.iter().rfind(|one| one["message"] == "acquired").expect("told");
+        assert!(of(acquired).is_ok_and(|told| told >= waited.as_secs_f64()), "{events:?}");
+    });
 
     // A release that nobody waits for, also one that the server refuses.
     ours.lock("left").expect("taken").release_in_background();

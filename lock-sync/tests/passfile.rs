@@ -51,10 +51,13 @@ fn a_file_that_is_ignored_is_reported() {
     let url = format!("postgres://me@127.0.0.1:1/d?passfile={}", file.display());
     let config = Config::from_url(&url).expect("good");
     assert!(config.warning().is_some_and(|why| why.contains("chmod 600")));
-    let listener = Listener::default();
-    tracing::subscriber::with_default(listener.clone(), || {
-        Locks::open(config).map(drop).expect_err("no server");
-    });
-    let told = listener.0.lock().expect("unpoisoned");
-    assert!(told.contains("passwords is ignored") && !told.contains("hunter2"), "{told}");
+    for lazy in [false, true] {
+        let config = if lazy { config.clone().lazy() } else { config.clone() };
+        let listener = Listener::default();
+        tracing::subscriber::with_default(listener.clone(), || {
+            assert_eq!(Locks::open(config).is_ok(), lazy, "there is no server");
+        });
+        let told = listener.0.lock().expect("unpoisoned");
+        assert!(told.contains("passwords is ignored") && !told.contains("hunter2"), "{told}");
+    }
 }

@@ -266,14 +266,22 @@ mod tests {
 
     /// The way to the agents of this URL, and the first request to them.
     async fn to_ask(url: &str) -> (Requests, Request) {
+        to_ask_with(url, None).await.expect("good")
+    }
+
+    /// The same with a token.
+    async fn to_ask_with(
+        url: &str,
+        token: Option<&str>,
+    ) -> Result<(Requests, Request), ConfigError> {
         let config = lock_shared::Config::from_url(url).expect("good");
         let (Place::Consul(server), plan) = Plan::at(config).expect("a plan") else {
             unreachable!("it is Consul's")
         };
         let settings::Codec::Session(codec) = &plan.codec else { unreachable!("it is Consul's") };
-        let requests = Requests::new(codec.clone(), server, None).await.expect("good");
+        let requests = Requests::new(codec.clone(), server, token.map(str::to_string)).await?;
         let Step::Ask(request) = plan.setup().step(None) else { unreachable!("a question") };
-        (requests, request)
+        Ok((requests, request))
     }
 
     /// It may be a moment's fault. The agent speaks no TLS.
@@ -308,5 +316,36 @@ mod tests {
         let (mut requests, request) = to_ask(&url).await;
         let late = requests.ask(&request, Duration::from_millis(400)).await;
         assert!(matches!(late, Err(Failure::NotSent(_))), "{late:?}");
+    }
+
+    /// The agent may have failed after the servers had done it.
+    #[tokio::test]
+    async fn a_change_that_failed_in_the_agent_may_have_been_made() {
+        const FAILED: &str =
+            "HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+        let (mut requests, _) =
+            to_ask(&format!("consul://127.0.0.2:{}?sslmode=disable", agent(FAILED))).await;
+        let close = Request::Close { session: "adf4238a-882b-9ddc-4a9d-5b6758e4159e".into() };
+        let failed = requests.ask(&close, Duration::from_secs(60)).await;
+        assert!(matches!(failed, Err(Failure::Unknown(_))), "{failed:?}");
+    }
+
+    /// Without one, whoever asks is anonymous.
+    #[tokio::test]
+    async fn a_token_that_cannot_be_sent_is_refused() {
+        let refused = to_ask_with("consul://localhost", Some("two\nlines")).await.map(drop);
+        assert!(refused.is_err());
+    }
+
+    /// With it, the next request waits for a change, although there is no such lock yet.
+    #[tokio::test]
+    async fn an_answer_that_there_is_nothing_has_an_index() {
+        const NONE: &str = "HTTP/1.1 404 Not Found\r\nX-Consul-Index: 7\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+        let url = format!("consul://127.0.0.2:{}?sslmode=disable", agent(NONE));
+        let (mut requests, request) = to_ask(&url).await;
+        let (sent, limit) =
+            (requests.to.codec.encode(&request).expect("good"), Duration::from_secs(60));
+        let answer = requests.in_time(&sent, limit).await;
+        assert!(answer.is_ok_and(|answer| answer.index.as_deref() == Some("7")));
     }
 }

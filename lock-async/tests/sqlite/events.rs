@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 
 /// Writes down what is told, a line each.
 #[derive(Clone, Default)]
@@ -31,6 +31,9 @@ impl Subscriber for Lines {
     fn event(&self, event: &Event<'_>) {
         let mut line = Line(String::new());
         event.record(&mut line);
+        if *event.metadata().level() == Level::WARN {
+            line.0.push_str(" (a warning)");
+        }
         self.0.lock().expect("unpoisoned").push(line.0);
     }
 
@@ -51,6 +54,18 @@ impl Lines {
         let found: Vec<_> = lines.iter().filter(|line| line.starts_with(begins)).collect();
         assert_eq!(found.len(), 1, "{begins}: {lines:?}");
         found[0].clone()
+    }
+
+    /// Waits for a line that begins so.
+    async fn hears(&self, begins: &str) {
+        let told =
+            || self.0.lock().expect("unpoisoned").iter().any(|line| line.starts_with(begins));
+        let soon = tokio::time::timeout(SOON, async {
+            while !told() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+        soon.await.unwrap_or_else(|_| panic!("{begins}: {:?}", self.0.lock()));
     }
 
     fn clear(&self) {
@@ -97,6 +112,32 @@ async fn the_life_of_a_lock_is_told() {
     assert!(failed.contains(" error=") && failed.contains("not now"), "{failed}");
 }
 
+/// And not with the last that was heard meanwhile: the lock has passed to somebody else.
+#[tokio::test(flavor = "current_thread")]
+async fn the_time_of_a_wait_begins_with_the_call() {
+    let lines = Lines::default();
+    let _told = tracing::subscriber::set_default(lines.clone());
+    let place = Place::new();
+    let (ours, theirs) = (place.locks(LONG).await, place.locks(LONG).await);
+    let _lost = ours.lock("nightly").await.expect("taken");
+    // Who is called back is told besides.
+    let next =
+        tokio::spawn(
+            async move { theirs.acquire("nightly").on_waiting(|_| ()).await.expect("taken") },
+        );
+    lines.hears("waiting lock.name=nightly").await;
+    let began = std::time::Instant::now();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    lines.clear();
+    place.raw().execute_batch("UPDATE locks SET holder = 'another'").expect("passed on");
+    lines.hears("waiting lock.name=nightly holder=\"another\"").await;
+    let waited = began.elapsed();
+    place.raw().execute_batch("UPDATE locks SET owner = NULL").expect("freed");
+    let next = tokio::time::timeout(SOON, next).await.expect("soon").expect("no panic");
+    let acquired = lines.only(&format!("acquired lock.name=nightly lock.fence={}", next.fence()));
+    assert!(seconds(&acquired, "waited") >= waited.as_secs_f64(), "{acquired}");
+}
+
 #[tokio::test(flavor = "current_thread")]
 async fn renewals_and_losses_are_told() {
     let lines = Lines::default();
@@ -106,21 +147,37 @@ async fn renewals_and_losses_are_told() {
     let guard = locks.lock("nightly").await.expect("taken");
     let fence = format!("lock.name=nightly lock.fence={}", guard.fence());
     tokio::time::sleep(SHORT / 2).await;
-    lines.only(&format!("renewed {fence} held="));
-    place.raw().execute_batch("UPDATE locks SET owner = 'thief'").expect("robbed");
+    let renewed = lines.only(&format!("renewed {fence} held="));
+    assert!(!renewed.ends_with(" (a warning)"), "{renewed}");
+    let refuse =
+        "CREATE TRIGGER refuse BEFORE UPDATE ON locks BEGIN SELECT RAISE(ABORT, 'not now'); END";
+    place.raw().execute_batch(refuse).expect("refused");
+    lines.hears(&format!("renewal failed {fence} held=")).await;
+    let failed = lines.only("renewal failed");
+    assert!(failed.contains("not now") && failed.ends_with(" (a warning)"), "{failed}");
+    let thief = "DROP TRIGGER refuse; UPDATE locks SET owner = 'thief'";
+    place.raw().execute_batch(thief).expect("robbed");
     guard.lost().await;
-    lines.only(&format!("lost {fence} held="));
+    let lost = lines.only(&format!("lost {fence} held="));
+    assert!(lost.ends_with(" (a warning)"), "{lost}");
     drop(guard);
-    let told =
-        || lines.0.lock().expect("unpoisoned").iter().any(|line| line.contains("release failed"));
-    tokio::time::timeout(SOON, async {
-        while !told() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    })
-    .await
-    .expect("told");
-    lines.only(&format!("release failed {fence} held="));
+    lines.hears("release failed").await;
+    let failed = lines.only(&format!("release failed {fence} held="));
+    assert!(failed.ends_with(" (a warning)"), "{failed}");
+}
+
+/// Its caller was told in time that it is not confirmed.
+#[tokio::test(flavor = "current_thread")]
+async fn the_end_of_a_release_is_told_also_after_its_callers_time() {
+    let lines = Lines::default();
+    let _told = tracing::subscriber::set_default(lines.clone());
+    let place = Place::new();
+    let guard = place.locks(SHORT).await.lock("nightly").await.expect("taken");
+    let file = place.raw();
+    file.execute_batch("BEGIN IMMEDIATE").expect("blocked");
+    guard.release().await.expect_err("nobody answers");
+    file.execute_batch("COMMIT").expect("unblocked");
+    lines.hears("release").await;
 }
 
 /// Does something in the middle of certain events.

@@ -141,3 +141,18 @@ async fn a_connection_of_the_callers_is_used() {
     assert!(place.locks(LONG).await.try_lock("a").await.expect("asked").is_none());
     guard.release().await.expect("released");
 }
+
+/// Whoever has the lock may keep it for longer than anybody's lease.
+#[tokio::test]
+async fn a_wait_without_a_limit_outlasts_the_leases() {
+    const TTL: Duration = Duration::from_secs(1);
+    let place = Place::new();
+    let (ours, theirs) = (place.locks(LONG).await, place.locks(TTL).await);
+    let guard = ours.lock("a").await.expect("taken");
+    let free = async {
+        tokio::time::sleep(TTL * 5 / 2).await;
+        guard.release().await
+    };
+    let (freed, waited) = tokio::join!(free, theirs.lock("a"));
+    assert!(freed.is_ok() && waited.is_ok(), "{waited:?}");
+}

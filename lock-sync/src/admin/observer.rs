@@ -111,3 +111,19 @@ impl fmt::Debug for Observer {
         f.debug_struct("Observer").field("name", &self.name).finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use super::*;
+    use crate::{Config, Locks};
+
+    #[test]
+    fn an_observer_looks_once_a_second_unless_told_otherwise() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = Config::sqlite(folder.path().join("locks.db"));
+        drop(Locks::open(config.clone()).expect("the table is made"));
+        let admin = Admin::open(config).expect("connected");
+        let observer = admin.observe("a").expect("a name");
+        assert_eq!(observer.state, Observation::new(Duration::from_secs(1)));
+    }
+}

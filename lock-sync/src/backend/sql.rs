@@ -268,9 +268,14 @@ mod tests {
         let source = Again(Some(Slow { session, pause, steps: Vec::new() }));
         let flow = Flow::table(sqlite::codec(TableName::default(), "boot"));
         let (check, pins) = (Check::default(), Pins::default());
-        let mut connections = Connections::new(flow, source, Timing::default(), check, pins);
+        let mut connections =
+            Connections::new(flow, source, Timing::default(), check.clone(), pins);
         let reached = connections.connect().expect("fit for locks");
         assert_ne!(reached.timing, Timing::default());
+        assert_eq!(check.timing(Timing::default().ttl()), Ok(reached.timing));
+        // There is more time for this than for a request.
+        let first = connections.first.expect("there").session.expect("there");
+        assert!(first.steps[0] > Timing::default().request(), "{:?}", first.steps);
     }
 
     /// As if there could be another one.

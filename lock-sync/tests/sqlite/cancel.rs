@@ -56,3 +56,18 @@ fn a_wait_cancels_itself() {
     drop(guard);
     assert!(soon(|| ours.try_lock("a").expect("asked").is_some()), "nothing was left behind");
 }
+
+/// Whoever has the lock may keep it for longer than anybody's lease.
+#[test]
+fn a_wait_without_a_limit_outlasts_the_leases() {
+    const TTL: Duration = Duration::from_secs(1);
+    let place = Place::new();
+    let (ours, theirs) = (place.locks(LONG), place.locks(TTL));
+    let guard = ours.lock("a").expect("taken");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| theirs.lock("a").map(drop));
+        std::thread::sleep(TTL * 5 / 2);
+        guard.release().expect("released");
+        assert_eq!(waiting.join().expect("no panic"), Ok(()));
+    });
+}

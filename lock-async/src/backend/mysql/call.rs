@@ -98,3 +98,18 @@ fn driver(error: &DriverError) -> String {
     };
     told.to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::ErrorKind;
+
+    #[test]
+    fn each_failure_of_the_network_has_its_own_words() {
+        let reason =
+            |kind: ErrorKind| CallError::Client(Error::Io(IoError::Io(kind.into()))).reason();
+        let refused = reason(ErrorKind::ConnectionRefused);
+        assert!(refused.contains("refused"), "{refused}");
+        assert_ne!(reason(ErrorKind::UnexpectedEof), refused);
+    }
+}

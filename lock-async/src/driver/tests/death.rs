@@ -67,3 +67,32 @@ async fn a_connection_that_panics_when_it_is_cut_off_ends_nothing_else() {
     assert!(locks.try_lock("free 2").await.expect("asked").is_some());
     assert!(guard.is_held());
 }
+
+/// A client that panics when it connects for the first time.
+struct Clumsy(Fake, bool);
+
+impl Backends for Clumsy {
+    type Backend = Fake;
+
+    async fn connect(&mut self) -> Result<Reached, ConnectError> {
+        assert!(std::mem::replace(&mut self.1, true), "on purpose");
+        Ok(Reached::new(Timing::default(), false))
+    }
+
+    fn backend(&mut self) -> Option<Fake> {
+        Some(self.0.clone())
+    }
+}
+
+#[tokio::test]
+async fn a_panic_of_the_first_connect_is_told_and_it_is_tried_again() {
+    let timing = Timing::default();
+    let engine = Engine::unconnected(table::capabilities("me", false), Config::new(timing, 1));
+    let clumsy = Clumsy(Fake::default(), false);
+    let locks = Locks::with(Driver::start(engine, clumsy, timing.ttl()), Check::default());
+    let mut news = Vec::new();
+    let acquire = locks.acquire("a").on_waiting(|what| news.push(what.clone()));
+    let taken = tokio::time::timeout(Duration::from_secs(60), acquire.into_future()).await;
+    assert!(taken.expect("tried again").is_ok(), "{news:?}");
+    assert!(matches!(&news[..], [Progress::Trouble(why)] if why.contains("panicked")), "{news:?}");
+}

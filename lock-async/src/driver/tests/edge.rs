@@ -96,16 +96,24 @@ async fn the_release_of_a_lost_lock_tells_of_the_loss() {
 }
 
 #[tokio::test]
-async fn a_release_without_an_answer_says_so() {
-    let fake = mute_after(1);
+async fn releases_without_an_answer_say_so() {
+    let fake = mute_after(0);
     let [second, day] = [1, 86_400].map(Duration::from_secs);
     let timing = Timing::new(day).and_then(|timing| timing.with_request(second)).expect("good");
     let engine = Engine::new(table::capabilities("me", false), Config::new(timing, 1));
     let driver = Driver::start(engine, One(Some(fake.clone())), day);
     let locks = Locks::with(driver, Check::default());
-    let guard = locks.lock("a").await.expect("free");
-    let released = tokio::time::timeout(SOON, guard.release()).await.expect("bounded in time");
-    assert!(matches!(released, Err(ReleaseError::Unconfirmed { .. })), "{released:?}");
+    let mut guards = Vec::new();
+    for name in ["a", "b", "c"] {
+        fake.0.answers.as_ref().expect("some").add_permits(1);
+        guards.push(locks.lock(name).await.expect("free"));
+    }
+    fake.0.answers.as_ref().expect("some").forget_permits(9);
+    let all = guards.into_iter().map(|guard| tokio::time::timeout(SOON, guard.release()));
+    for released in futures_util::future::join_all(all).await {
+        let released = released.expect("bounded in time");
+        assert!(matches!(released, Err(ReleaseError::Unconfirmed { .. })), "{released:?}");
+    }
 }
 
 /// Its runtime ends while its caller, on another one, waits for the answer.
@@ -162,4 +170,19 @@ async fn a_grant_counts_for_a_little_less_than_five_sixths_of_the_ttl() {
     let locks = start(30, &Fake::default());
     let guard = locks.lock("a").await.expect("taken");
     assert_eq!(guard.valid_for(), Duration::from_millis(24_999));
+}
+
+#[tokio::test]
+async fn an_unconfirmed_release_tells_by_when_the_lock_ends_by_itself() {
+    let fake = Fake::default();
+    let locks = start(30, &fake);
+    let own = Duration::from_secs(90);
+    let (one, other) = (locks.acquire("a").ttl(own).await, locks.lock("b").await);
+    fake.0.refuses.store(true, Ordering::SeqCst);
+    for (guard, ttl) in [(one, own), (other, Duration::from_secs(30))] {
+        match guard.expect("free").release().await {
+            Err(ReleaseError::Unconfirmed { within, .. }) => assert_eq!(within, ttl),
+            other => panic!("{other:?}"),
+        }
+    }
 }

@@ -122,6 +122,17 @@ async fn a_guard_dropped_during_a_shutdown_is_waited_for() {
     assert_eq!(ended(&fake), ["acquire", "release"]);
 }
 
+/// Its answer is the last that the task gets.
+#[tokio::test]
+async fn a_release_during_a_shutdown_is_confirmed() {
+    let fake = Fake::default();
+    let locks = table(&fake);
+    let guard = locks.lock("a").await.expect("taken");
+    *fake.0.pause.lock().expect("unpoisoned") = Duration::from_millis(20);
+    let (end, released) = tokio::join!(shut_down(&locks), guard.release());
+    assert_eq!((end, released), (Ok(()), Ok(())));
+}
+
 #[tokio::test]
 async fn a_release_without_an_answer_is_told_in_time() {
     let fake = mute();

@@ -209,10 +209,13 @@ mod tests {
         let busy = Progress::Busy(Some(Holder::new("one", Duration::ZERO, SLOW)));
         sender.send(News::Progress(busy.clone())).expect("listened to");
         sender.send(News::Signal).expect("listened to");
-        // What is still told of the wait gives it no more time.
+        // What is still told of the wait gives it no more time, and nor does a connection.
         for late in [Progress::Trouble("away".to_string()), busy] {
             sender.send(News::Progress(late)).expect("listened to");
         }
+        let folder = tempfile::tempdir().expect("a folder");
+        let locks = Locks::open(Config::sqlite(folder.path().join("locks.db"))).expect("opened");
+        sender.send(News::Connected(locks)).expect("listened to");
         let thread = std::thread::spawn(|| {});
         let asking = Asking { patience: Patience::Endless, news, thread };
         let (tell, told) = channel();

@@ -182,6 +182,15 @@ impl Backends for Connecting {
     }
 }
 
+/// A request may take for longer than a test.
+#[test]
+fn between_requests_nothing_that_has_ended_is_waited_for() {
+    let timing = Timing::new(SOON * 1_000).and_then(|timing| timing.with_request(SOON * 3));
+    let (_driver, locks, _) = start_with::<true>(timing.expect("good"));
+    locks.lock("a").expect("free").release().expect("ours");
+    apart("a pause", move || locks.between_requests(|| ()));
+}
+
 /// It writes to a file, too.
 #[test]
 fn between_requests_no_first_connect_is_under_way() {
@@ -343,4 +352,18 @@ fn two_that_stop_requests_come_one_after_the_other() {
     });
     assert_eq!(told.recv_timeout(SOON), Ok("called"));
     assert!(soon(|| driver.shared.lock().is_ok_and(|state| state.paused.is_none())));
+}
+
+#[test]
+fn an_unconfirmed_release_tells_by_when_the_lock_ends_by_itself() {
+    let (_driver, locks, script) = start::<false>();
+    let own = Duration::from_secs(90);
+    let (one, other) = (locks.acquire("a").ttl(own).wait(), locks.lock("b"));
+    script.refuses.store(true, SeqCst);
+    for (guard, ttl) in [(one, own), (other, Duration::from_secs(30))] {
+        match guard.expect("free").release() {
+            Err(ReleaseError::Unconfirmed { within, .. }) => assert_eq!(within, ttl),
+            other => panic!("{other:?}"),
+        }
+    }
 }
