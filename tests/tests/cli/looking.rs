@@ -67,6 +67,11 @@ fn json_comes_only_if_it_was_asked_for() {
     let _holder = sandbox.hold(&url, &["n"], "exec sleep 600");
     let list = sandbox.run(&url, &["--list"]).expect(0).stdout;
     assert!(list.starts_with("NAME ") && list.lines().count() == 2, "{list}");
+    // A lease is renewed every 10 s, and so has at least 20 s left; this hold is younger, or the machine stands still.
+    let mut times =
+        list.split_whitespace().rev().map(|time| time.trim_end_matches('s').parse::<u32>());
+    let (left, held_for) = (times.next(), times.next());
+    assert!(matches!((held_for, left), (Some(Ok(held)), Some(Ok(left))) if held < left), "{list}");
     let status = sandbox.run(&url, &["--status", "n"]).expect(75).stdout;
     assert!(status.starts_with("\"n\" is held by "), "{status}");
     let list = sandbox.run(&url, &["--list", "--json"]).expect(0).stdout;

@@ -119,11 +119,19 @@ pub(crate) fn what_needs_not_be_kept_is_freed(place: &Driven) {
     std::thread::sleep(Duration::from_millis(20));
     guard.release().expect("released");
     assert!(theirs.try_lock("a").expect("asked").is_some());
-    let mut guard = ours.acquire("a").keep_for(HOUR).wait().expect("free");
-    assert_eq!(guard.kept_for(), Some(HOUR));
-    guard.cancel_keep();
-    guard.release().expect("released");
-    assert!(theirs.try_lock("a").expect("asked").is_some());
+    // Its own TTL does not matter for that.
+    for own_first in [false, true] {
+        let acquire = ours.acquire("a");
+        let acquire = match own_first {
+            true => acquire.ttl(TTL).keep_for(HOUR),
+            false => acquire.keep_for(HOUR).ttl(TTL),
+        };
+        let mut guard = acquire.wait().expect("free");
+        assert_eq!(guard.kept_for(), Some(HOUR));
+        guard.cancel_keep();
+        guard.release().expect("released");
+        assert!(theirs.try_lock("a").expect("asked").is_some());
+    }
     // One that was never granted keeps nothing.
     let held = theirs.lock("a").expect("free");
     assert!(ours.acquire("a").keep_for(HOUR).timeout(TTL / 100).wait().is_err());

@@ -1,9 +1,10 @@
 //! The blocking driver on the threads of async runtimes: on those for blocking, as it is meant to be used, and
 //! on a runtime's workers, where it holds up other tasks, but does what it always does.
 
-use lock_sync::{Admin, Config, Locks};
+use lock_sync::{Admin, Config, Guard, Locks};
 use lock_tests::place::{Keeps, Place, client, postgres_url};
 use lock_tests::proxy::{Proxy, server_of};
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -49,7 +50,7 @@ fn whole_life(place: &Place) {
 }
 
 /// Locks that were connected elsewhere are used, and dropped.
-fn later_life(locks: Locks, guard: lock_sync::Guard) {
+fn later_life(locks: Locks, guard: Guard) {
     assert!(locks.try_lock("b").expect("asked").is_none());
     drop(locks);
     assert!(guard.is_held());
@@ -88,7 +89,20 @@ fn everywhere(place: Place) {
         let task = runtime.spawn(async move { work() });
         runtime.block_on(task).expect("the only thread");
     });
+    // It is dropped after what the clients keep for the thread.
+    let ends = place.clone();
+    let thread = std::thread::spawn(move || {
+        KEPT.with_borrow(|kept| assert!(kept.is_none()));
+        let locks = ends.locks(TTL);
+        let guard = locks.lock("b").expect("free");
+        KEPT.set(Some((locks, guard)));
+    });
+    thread.join().expect("no panic");
     assert!(place.locks(TTL).try_lock("b").expect("asked").is_some(), "all are released");
+}
+
+thread_local! {
+    static KEPT: RefCell<Option<(Locks, Guard)>> = const { RefCell::new(None) };
 }
 
 macro_rules! on {

@@ -10,4 +10,5 @@ mod pin;
 mod postgres;
 mod sqlite;
 mod sqlite_file;
+mod sqlite_shared;
 mod told;

@@ -4,32 +4,32 @@
 use lock_sync::{Config, Error, LostReason, ReleaseError};
 use lock_tests::drivers::{Driver, Locks, connect, wait};
 use rusqlite::{Connection, OpenFlags};
-use std::fs::{create_dir, hard_link, metadata, read_dir, remove_file, rename, write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::fs::{create_dir, hard_link, read_dir, remove_file, rename, write};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const DRIVERS: [Driver; 2] = [Driver::Blocking, Driver::Tokio];
+pub(crate) const DRIVERS: [Driver; 2] = [Driver::Blocking, Driver::Tokio];
 
 /// For what comes at once; generous, as the machine may be busy.
 const SOON: Duration = Duration::from_secs(30);
 
-struct Folder(tempfile::TempDir);
+pub(crate) struct Folder(pub(crate) tempfile::TempDir);
 
 impl Folder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().expect("a folder"))
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    fn locks(&self, driver: Driver, name: &str) -> Result<Locks, Error> {
+    pub(crate) fn locks(&self, driver: Driver, name: &str) -> Result<Locks, Error> {
         connect(driver, &format!("sqlite:{}?ttl=10m", self.path(name).display()))
     }
 
-    fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let names = read_dir(self.0.path()).expect("read");
         names.map(|one| one.expect("one").file_name().into_string().expect("UTF-8")).collect()
     }
@@ -385,45 +385,6 @@ fn a_symbolic_link_leads_to_the_same_locks_for_as_long_as_it_does() {
 }
 
 // -- permissions ------------------------------------------------------------------------------------------
-
-#[test]
-fn a_new_file_follows_a_shared_folder_and_no_other() {
-    for driver in DRIVERS {
-        for (mode, file, log) in [
-            (0o1777, 0o666, false),
-            (0o2770, 0o660, true),
-            (0o3770, 0o660, false),
-            (0o777, 0o666, true),
-            (0o770, 0o666, true),
-        ] {
-            let folder = Folder::new();
-            // Only root may give it to any group.
-            let _ = chown(folder.0.path(), None, Some(64_100));
-            let permissions = std::fs::Permissions::from_mode(mode);
-            std::fs::set_permissions(folder.0.path(), permissions).expect("set");
-            let locks = folder.locks(driver, "a.db").expect("connected");
-            let guard = locks.lock("a").expect("taken");
-            let of =
-                |name: &str| metadata(folder.path(name)).map(|m| m.permissions().mode() & 0o777);
-            assert_eq!(of("a.db").ok(), Some(file), "{mode:o}");
-            let group = |path: &Path| metadata(path).expect("there").gid();
-            assert_eq!(group(&folder.path("a.db")), group(folder.0.path()), "{mode:o}");
-            let beside = ["a.db-wal", "a.db-shm"].map(|name| of(name).ok());
-            assert_eq!(beside, [log.then_some(file); 2], "{mode:o}");
-            guard.release().expect("released");
-            let names = folder.names();
-            assert!(!names.iter().any(|name| name.ends_with(".new")), "{names:?}");
-        }
-        for mode in [0o700, 0o755, 0o1755] {
-            let folder = Folder::new();
-            let permissions = std::fs::Permissions::from_mode(mode);
-            std::fs::set_permissions(folder.0.path(), permissions).expect("set");
-            drop(folder.locks(driver, "a.db").expect("connected"));
-            let found = metadata(folder.path("a.db")).expect("there").permissions().mode();
-            assert_eq!(found & 0o022, 0, "{mode:o}");
-        }
-    }
-}
 
 #[test]
 fn many_who_come_first_make_one_file() {

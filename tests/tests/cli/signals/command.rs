@@ -56,6 +56,21 @@ fn winch_reaches_the_command_and_what_it_started() {
     reaches_everybody("WINCH", Signal::WINCH);
 }
 
+/// Some programs end at the second only.
+#[test]
+fn each_signal_of_several_reaches_the_command() {
+    let sandbox = Sandbox::new();
+    let script = format!("trap 'echo term >>got' TERM; {UNTIL_GO}");
+    let mut holder = sandbox.hold(&sandbox.url(), &["n"], &script);
+    for (number, got) in ["term\n", "term\nterm\n", "term\nterm\nterm\n"].into_iter().enumerate() {
+        holder.signal(Signal::TERM);
+        eventually("it is told", || sandbox.read("got") == got);
+        assert!(!holder.has_ended(), "after {number}");
+    }
+    go(&sandbox);
+    holder.end().expect(0);
+}
+
 /// A command that has nothing to say to a signal ends of it, and that is what is told.
 #[test]
 fn a_command_that_a_signal_ends_is_reported_as_shells_do() {
