@@ -151,6 +151,7 @@ impl Keeper {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lost::Lost;
     use std::future::Future;
     use std::pin::Pin;
     use std::sync::mpsc::{Sender, channel};
@@ -231,8 +232,8 @@ mod tests {
     fn a_waker_that_is_told_of_a_loss_may_watch_another_lock() {
         let (tell, told) = channel();
         let waker = Waker::from(Arc::new(Watches(tell)));
-        let cell = Arc::new(HoldState::new(clock::now().after(LOOK / 10), Duration::ZERO));
-        let mut lost = crate::lost::Lost::of(cell);
+        let cell = Arc::new(HoldState::new(clock::now().after(LOOK), Duration::ZERO));
+        let mut lost = Lost::of(cell);
         let polled = Pin::new(&mut lost).poll(&mut Context::from_waker(&waker));
         assert!(polled.is_pending());
         told.recv_timeout(LOOK * 60).expect("the keeper does not wait for itself");

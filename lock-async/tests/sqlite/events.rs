@@ -57,15 +57,17 @@ impl Lines {
     }
 
     /// Waits for a line that begins so.
-    async fn hears(&self, begins: &str) {
-        let told =
-            || self.0.lock().expect("unpoisoned").iter().any(|line| line.starts_with(begins));
+    async fn hears(&self, begins: &str) -> String {
         let soon = tokio::time::timeout(SOON, async {
-            while !told() {
+            loop {
+                let lines = self.0.lock().expect("unpoisoned").clone();
+                if let Some(line) = lines.into_iter().find(|line| line.starts_with(begins)) {
+                    return line;
+                }
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         });
-        soon.await.unwrap_or_else(|_| panic!("{begins}: {:?}", self.0.lock()));
+        soon.await.unwrap_or_else(|_| panic!("{begins}: {:?}", self.0.lock()))
     }
 
     fn clear(&self) {
@@ -152,8 +154,7 @@ async fn renewals_and_losses_are_told() {
     let refuse =
         "CREATE TRIGGER refuse BEFORE UPDATE ON locks BEGIN SELECT RAISE(ABORT, 'not now'); END";
     place.raw().execute_batch(refuse).expect("refused");
-    lines.hears(&format!("renewal failed {fence} held=")).await;
-    let failed = lines.only("renewal failed");
+    let failed = lines.hears(&format!("renewal failed {fence} held=")).await;
     assert!(failed.contains("not now") && failed.ends_with(" (a warning)"), "{failed}");
     let thief = "DROP TRIGGER refuse; UPDATE locks SET owner = 'thief'";
     place.raw().execute_batch(thief).expect("robbed");

@@ -155,6 +155,7 @@ mod tests {
     use rustls::version::{TLS12, TLS13};
     use rustls::{ClientConnection, ServerConfig, ServerConnection, SupportedProtocolVersion};
 
+    // Made for this test alone. The certificate is its own authority.
     const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----
 MIIBdzCCAR2gAwIBAgIUSkmtGFaYMQSd/NK9hkyoux/aGs8wCgYIKoZIzj0EAwIw
 ETEPMA0GA1UEAwwGc2VydmVyMB4XDTI2MTEzMDAzNTUyN1oXDTM2MTEyNzAzNTUy
