@@ -1,11 +1,10 @@
 //! Statements that a PostgreSQL server forgets, or carries out only in part.
 
-use lock_sync::{Admin, Progress};
+use lock_sync::Admin;
 use lock_tests::drivers::{Driven, Driver, Locks, wait};
 use lock_tests::place::{Place, client, with_settings};
 use lock_tests::proxy::{Proxy, eventually, server_of};
 use std::collections::BTreeSet;
-use std::sync::Mutex;
 use std::time::Duration;
 
 const DRIVERS: [Driver; 2] = [Driver::Blocking, Driver::Tokio];
@@ -169,42 +168,5 @@ fn a_warning_of_the_server_ends_no_connection() {
             guard.release().expect("released");
         }
         assert_eq!(proxy.connections(), connections, "{driver:?}");
-    }
-}
-
-/// The connection says why it ended, and not only that it did.
-#[test]
-#[ignore = "needs a PostgreSQL server: tests/run starts one"]
-fn a_wait_whose_connection_the_server_ends_is_told_why() {
-    let place = Place::postgres_advisory();
-    for driver in DRIVERS {
-        let name = format!("waits_{driver:?}_{}", std::process::id());
-        let url = format!("{}?protocol=advisory&application_name={name}", place.url());
-        let config: lock_sync::Config = url.parse().expect("good");
-        let locks = match driver {
-            Driver::Tokio => {
-                Locks::Tokio(wait(lock_async::Locks::open(config)).expect("connected"))
-            }
-            _ => Locks::Blocking(lock_sync::Locks::open(config).expect("connected")),
-        };
-        let guard = place.locks(TTL).lock(name.as_str()).expect("free");
-        let told = Mutex::new(String::new());
-        std::thread::scope(|scope| {
-            let waiter = scope.spawn(|| {
-                let note = |news: &Progress| {
-                    told.lock().expect("unpoisoned").push_str(&format!("{news:?}"));
-                };
-                locks.acquire(&name).on_waiting(note).wait().map(drop)
-            });
-            let mut client = client(place.url());
-            let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                WHERE application_name = $1 AND wait_event = 'advisory'";
-            assert!(eventually(|| client.execute(end, &[&name]).expect("asked") == 1));
-            let why = "terminating connection due to administrator command";
-            let is_told = eventually(|| told.lock().expect("unpoisoned").contains(why));
-            guard.release().expect("released");
-            waiter.join().expect("no panic").expect("in the end");
-            assert!(is_told, "{driver:?}: {told:?}");
-        });
     }
 }
