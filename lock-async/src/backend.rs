@@ -119,9 +119,6 @@ pub(crate) trait Session: Send + 'static {
     /// Polls the connection while no statement runs.
     fn poll_idle(&mut self, _cx: &mut Context<'_>) {}
 
-    /// Ends the connection without a goodbye, because the server may not be listening.
-    fn discard(&mut self) {}
-
     /// Says goodbye to the server. Bounded in time.
     fn close(self) -> impl Future<Output = ()> + Send;
 

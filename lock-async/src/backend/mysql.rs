@@ -185,10 +185,6 @@ impl Session for Mysql {
         self.link.as_ref()?.client.as_ref().map(Conn::id)
     }
 
-    fn discard(&mut self) {
-        self.link = None;
-    }
-
     async fn close(self) {}
 
     /// Tells the server over another connection to end the wait. It would go on for a while although the

@@ -138,6 +138,12 @@ impl Postgres {
     fn over(link: Option<Link>, source: Source) -> Self {
         Self { link, source, statements: Prepared::default(), alarm: Alarm::default() }
     }
+
+    /// Drops the connection without a word, because the server may not be listening.
+    fn discard(&mut self) {
+        self.link = None;
+        self.statements = Prepared::default();
+    }
 }
 
 impl Session for Postgres {
@@ -220,12 +226,6 @@ impl Session for Postgres {
             }
             self.discard();
         }
-    }
-
-    /// Drops the connection without a word, because the server may not be listening.
-    fn discard(&mut self) {
-        self.link = None;
-        self.statements = Prepared::default();
     }
 
     async fn close(mut self) {

@@ -135,13 +135,7 @@ impl<S: Session> Backend for Sql<S> {
         let limit = left(tokio::time::Instant::now() + budget);
         self.flow.begin(request, now, self.is_open());
         self.go(limit).await;
-        let reply = self.flow.finish();
-        if self.flow.closes()
-            && let Some(session) = &mut self.session
-        {
-            session.discard();
-        }
-        reply
+        self.flow.finish()
     }
 
     fn lasts(&self) -> bool {

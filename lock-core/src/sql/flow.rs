@@ -40,8 +40,6 @@ pub struct Flow {
     place: Place,
     /// The connection is through its checks.
     ready: bool,
-    /// The connection must be closed, with all that it has.
-    closes: bool,
     /// The times of the first connect.
     pace: Pace,
     /// The last connection that was made.
@@ -120,7 +118,6 @@ impl Flow {
         Self {
             place,
             ready: false,
-            closes: false,
             pace: Pace::default(),
             made: Made::default(),
             stage: Stage::Idle,
@@ -153,14 +150,10 @@ impl Flow {
         matches!(&self.place, Place::Advisory { codec, .. } if codec.create_table().is_some())
     }
 
-    /// Whether the connection serves further requests. `is_open`: as far as the driver knows.
+    /// Whether the connection serves further requests. If not, it must be closed, and all locks that live by it go with it.
+    /// `is_open`: as far as the driver knows.
     pub fn lasts(&self, is_open: bool) -> bool {
         !self.is_session() || (self.ready && is_open)
-    }
-
-    /// Whether the connection must be closed now. Says so once.
-    pub fn closes(&mut self) -> bool {
-        core::mem::take(&mut self.closes)
     }
 
     // -- what the driver does -----------------------------------------------------------------------
@@ -266,10 +259,7 @@ impl Flow {
                 self.ready &= !reply.as_ref().is_err_and(Failure::is_read_only);
                 *listens |= reply == Ok(Reply::News(News::Begun));
             }
-            Place::Advisory { .. } if is_lost => {
-                self.forget();
-                self.closes = true;
-            }
+            Place::Advisory { .. } if is_lost => self.forget(),
             Place::Advisory { .. } => {}
         }
         reply

@@ -143,11 +143,7 @@ impl<S: Session> Backend for Sql<S> {
         let until = clock::now().after(budget);
         self.flow.begin(request, now, self.is_open());
         self.go(|| until.since(clock::now()));
-        let reply = self.flow.finish();
-        if self.flow.closes() {
-            self.close();
-        }
-        reply
+        self.flow.finish()
     }
 
     fn lasts(&self) -> bool {
