@@ -131,7 +131,7 @@ fn a_locks_life_is_told() {
     // The time of a wait begins with the call, and not with what was heard last: the lock has passed to somebody else.
     let _lost = ours.lock("passed").expect("taken");
     std::thread::scope(|scope| {
-        // Who is called back is told besides.
+        // The event is told besides the callback.
         let next = scope.spawn(|| theirs.acquire("passed").on_waiting(|_| ()).wait().map(drop));
         listener.hears("waiting", "passed");
         let began = Instant::now();

@@ -122,7 +122,7 @@ async fn the_time_of_a_wait_begins_with_the_call() {
     let place = Place::new();
     let (ours, theirs) = (place.locks(LONG).await, place.locks(LONG).await);
     let _lost = ours.lock("nightly").await.expect("taken");
-    // Who is called back is told besides.
+    // The event is told besides the callback.
     let next =
         tokio::spawn(
             async move { theirs.acquire("nightly").on_waiting(|_| ()).await.expect("taken") },

@@ -142,7 +142,7 @@ async fn a_connection_of_the_callers_is_used() {
     guard.release().await.expect("released");
 }
 
-/// Whoever has the lock may keep it for longer than anybody's lease.
+/// A holder may keep the lock for longer than a waiter's lease would last.
 #[tokio::test]
 async fn a_wait_without_a_limit_outlasts_the_leases() {
     const TTL: Duration = Duration::from_secs(1);

@@ -255,7 +255,7 @@ mod tests {
         assert!(!format!("{header:?}").contains("hunter2"));
     }
 
-    /// Whoever else has a certificate of the system's authorities is not the agent.
+    /// A certificate of the system's authorities is no proof then.
     #[test]
     fn a_file_with_authorities_is_used_instead_of_the_systems() {
         let path = std::env::temp_dir().join(format!("agents-authority-{}", std::process::id()));

@@ -57,7 +57,7 @@ fn a_wait_cancels_itself() {
     assert!(soon(|| ours.try_lock("a").expect("asked").is_some()), "nothing was left behind");
 }
 
-/// Whoever has the lock may keep it for longer than anybody's lease.
+/// A holder may keep the lock for longer than a waiter's lease would last.
 #[test]
 fn a_wait_without_a_limit_outlasts_the_leases() {
     const TTL: Duration = Duration::from_secs(1);

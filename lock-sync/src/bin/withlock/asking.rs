@@ -209,7 +209,7 @@ mod tests {
         let busy = Progress::Busy(Some(Holder::new("one", Duration::ZERO, SLOW)));
         sender.send(News::Progress(busy.clone())).expect("listened to");
         sender.send(News::Signal).expect("listened to");
-        // What is still told of the wait gives it no more time, and nor does a connection.
+        // Later news of the wait, and a connection, give it no more time.
         for late in [Progress::Trouble("away".to_string()), busy] {
             sender.send(News::Progress(late)).expect("listened to");
         }

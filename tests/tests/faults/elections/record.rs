@@ -72,7 +72,7 @@ impl Record {
         self.terms.last_key_value().map(|(number, term)| (*number, *term))
     }
 
-    /// What a member writes down of this term from `at` on does not count.
+    /// Lines of this term from `at` on do not count.
     pub(super) fn ended(&mut self, term: u64, at: u64) {
         self.ended.insert(term, at);
     }
