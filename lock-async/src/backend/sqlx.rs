@@ -212,3 +212,25 @@ fn message(error: &Error) -> String {
         error => error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The server may have executed a statement by then, and a connect has sent nothing.
+    fn is_in_doubt_only_after_a_statement<D: Server>() {
+        let broken = Error::Io(std::io::ErrorKind::ConnectionReset.into());
+        let statement = D::failure(&broken, false);
+        assert!(matches!(statement, Failure::Unknown(_)), "{statement:?}");
+        let connect = D::failure(&broken, true);
+        assert!(matches!(connect, Failure::NotSent(_)), "{connect:?}");
+    }
+
+    #[test]
+    fn what_a_connection_that_broke_leaves_open_depends_on_what_was_sent() {
+        #[cfg(feature = "sqlx-mysql")]
+        is_in_doubt_only_after_a_statement::<sqlx::MySql>();
+        #[cfg(feature = "sqlx-postgres")]
+        is_in_doubt_only_after_a_statement::<sqlx::Postgres>();
+    }
+}

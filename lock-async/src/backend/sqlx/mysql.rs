@@ -60,18 +60,3 @@ fn number(error: &Error) -> Option<u16> {
     let error = error.as_database_error()?.try_downcast_ref::<MySqlDatabaseError>()?;
     Some(error.number())
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The server may have executed the statement by then.
-    #[test]
-    fn what_a_connection_that_broke_leaves_open_depends_on_what_was_sent() {
-        let broken = || Error::Io(std::io::ErrorKind::ConnectionReset.into());
-        let statement = MySql::failure(&broken(), false);
-        assert!(matches!(statement, Failure::Unknown(_)), "{statement:?}");
-        let connect = MySql::failure(&broken(), true);
-        assert!(matches!(connect, Failure::NotSent(_)), "{connect:?}");
-    }
-}

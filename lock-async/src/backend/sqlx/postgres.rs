@@ -50,18 +50,3 @@ impl Server for Postgres {
 fn code(error: &Error) -> Option<String> {
     Some(error.as_database_error()?.code()?.into_owned())
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The server may have executed the statement by then.
-    #[test]
-    fn what_a_connection_that_broke_leaves_open_depends_on_what_was_sent() {
-        let broken = || Error::Io(std::io::ErrorKind::ConnectionReset.into());
-        let statement = Postgres::failure(&broken(), false);
-        assert!(matches!(statement, Failure::Unknown(_)), "{statement:?}");
-        let connect = Postgres::failure(&broken(), true);
-        assert!(matches!(connect, Failure::NotSent(_)), "{connect:?}");
-    }
-}
