@@ -1,6 +1,8 @@
-//! A pin of several locks.
+//! A pin of several locks, and one that waits.
 
 use lock_sync::{Locks, NotPinnable, PinError};
+use std::sync::Mutex;
+use std::time::Duration;
 
 #[test]
 fn a_pin_of_several_locks_fails_if_one_of_them_is_another_s() {
@@ -8,7 +10,7 @@ fn a_pin_of_several_locks_fails_if_one_of_them_is_another_s() {
     let file = folder.path().join("locks.db");
     let locks = Locks::connect(&format!("sqlite:{}", file.display())).expect("connected");
     let mut db = rusqlite::Connection::open(&file).expect("opened");
-    db.busy_timeout(std::time::Duration::from_secs(10)).expect("set");
+    db.busy_timeout(Duration::from_secs(10)).expect("set");
     let guard = locks.acquire("b").and("a").wait().expect("free");
     let mut transaction = db.transaction().expect("begun");
     guard.pin(&mut transaction).expect("both are ours");
@@ -19,4 +21,30 @@ fn a_pin_of_several_locks_fails_if_one_of_them_is_another_s() {
         .expect("taken");
     let mut transaction = db.transaction().expect("begun");
     assert!(matches!(guard.pin(&mut transaction), Err(PinError::Lost(_))));
+}
+
+/// A connection that is writing.
+static WRITES: Mutex<Option<rusqlite::Connection>> = Mutex::new(None);
+
+/// SQLite asks whether to wait for another connection.
+fn commit_the_other(_asked: i32) -> bool {
+    let writes = WRITES.lock().expect("no panic").take();
+    writes.is_some_and(|db| db.execute_batch("COMMIT").is_ok())
+}
+
+#[test]
+fn a_pin_waits_for_another_transaction_in_the_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("locks.db");
+    let locks = Locks::connect(&format!("sqlite:{}", file.display())).expect("connected");
+    let guard = locks.lock("a").expect("free");
+    let other = rusqlite::Connection::open(&file).expect("opened");
+    other.execute_batch("BEGIN IMMEDIATE; CREATE TABLE orders (number INTEGER)").expect("begun");
+    *WRITES.lock().expect("no panic") = Some(other);
+    let mut db = rusqlite::Connection::open(&file).expect("opened");
+    db.busy_handler(Some(commit_the_other)).expect("set");
+    let mut transaction = db.transaction().expect("begun");
+    guard.pin(&mut transaction).expect("it waits");
+    transaction.execute("INSERT INTO orders VALUES (1)", []).expect("the other has committed");
+    transaction.commit().expect("committed");
 }

@@ -22,13 +22,14 @@ pub fn pin(connection: &Connection, pin: &Pin<'_>) -> Result<(), PinError<rusqli
     PinError::unless(row().map_err(PinError::Client)?)
 }
 
-/// The connection's name for the database in `file`.
+/// The connection's name for the database in `file`. The pragma's function would begin to read the file. SQLite does not
+/// wait for the right to write in a transaction that reads already, whatever its busy timeout.
 fn database_of(connection: &Connection, file: &Path) -> rusqlite::Result<Option<String>> {
     let Ok(Some(wanted)) = identity(file) else { return Ok(None) };
-    let mut names = connection.prepare_cached("SELECT name, file FROM pragma_database_list")?;
+    let mut names = connection.prepare_cached("PRAGMA database_list")?;
     let mut rows = names.query([])?;
     while let Some(row) = rows.next()? {
-        let (name, file): (String, Option<String>) = (row.get(0)?, row.get(1)?);
+        let (name, file): (String, Option<String>) = (row.get("name")?, row.get("file")?);
         let file = file.unwrap_or_default();
         if identity(Path::new(&file)).is_ok_and(|found| found == Some(wanted)) {
             return Ok(Some(name));
