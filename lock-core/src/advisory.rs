@@ -32,8 +32,9 @@
 //! | the server's clock is set back, and its start lies in the future | a connection that was open for 6/5 of T, by the client's clock, proves that the server has run for T |
 //!
 //! Not covered: an administrator who ends the holder's connection at the server. The lock is free
-//! then, and the holder believes in it until its next question, T/3 at most. A MySQL or MariaDB server that is shut down in good
-//! order does the same: it ends its connections one after the other, and one that still waits may be granted what another had.
+//! then, and the holder believes in it until its next question, T/3 at most. A server that is shut down in good order does the
+//! same: it ends its connections one after the other, and one that still waits may be granted what another had. With PostgreSQL,
+//! which signals all of them at once, this takes milliseconds of a busy machine.
 
 use crate::capabilities::{Capabilities, Sessions};
 use crate::request::Action;

@@ -25,7 +25,7 @@ use mysql_async::{Conn, DriverError, Opts, OptsBuilder, SslOpts};
 use rustls::crypto::{CryptoProvider, ring};
 use statements::Statements;
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::{Context, Waker};
@@ -158,9 +158,7 @@ impl Session for Mysql {
             let _ = ring::default_provider().install_default();
         }
         let client;
-        (client, *at) = timeout(limit, connect(hosts, mode, limit))
-            .await
-            .unwrap_or_else(|_| Err(connect_failed(None, "no answer in time")))?;
+        (client, *at) = connect(hosts, mode, limit).await?;
         self.link = Some(Link::new(client));
         Ok(())
     }
@@ -226,7 +224,7 @@ impl Drop for Link {
 }
 
 /// Connects to the first host that can be used, and returns its place among them. If there are several, the host
-/// must take writes.
+/// must take writes. Each host has its share of the limit: one for all would end the last one without its name.
 async fn connect(
     hosts: &Hosts<Opts>,
     mode: SslMode,
@@ -253,18 +251,18 @@ async fn connect_to(
     writes: bool,
 ) -> Result<Conn, Failure> {
     let until = Instant::now() + limit;
-    if opts.socket().is_some() {
-        return connect_at(opts.clone(), mode, writes).await;
+    let mut addresses = vec![opts.clone()];
+    if opts.socket().is_none() {
+        let found = addresses_of(opts.ip_or_hostname(), opts.tcp_port(), limit).await;
+        let found = found.map_err(|error| connect_failed(None, &error))?;
+        let at = |ip| OptsBuilder::from_opts(opts.clone()).resolved_ips(Some([ip])).into();
+        addresses = found.iter().map(SocketAddr::ip).map(at).collect();
     }
-    let addresses = addresses_of(opts.ip_or_hostname(), opts.tcp_port(), limit)
-        .await
-        .map_err(|error| connect_failed(None, &error))?;
-    let addresses: Vec<IpAddr> = addresses.iter().map(SocketAddr::ip).collect();
     let mut result = Err(connect_failed(None, "the host has no address"));
-    for (at, address) in addresses.iter().enumerate() {
+    let many = addresses.len();
+    for (nth, address) in addresses.into_iter().enumerate() {
         // An address that does not answer leaves time for the next.
-        let opts = OptsBuilder::from_opts(opts.clone()).resolved_ips(Some([*address])).into();
-        result = timeout(share(until, addresses.len() - at), connect_at(opts, mode, writes))
+        result = timeout(share(until, many - nth), connect_at(address, mode, writes))
             .await
             .unwrap_or_else(|_| Err(connect_failed(None, "no answer in time")));
         if result.is_ok() {

@@ -80,6 +80,34 @@ mod tests {
         each(&Silent::new("consul.invalid"), &["consul://NAME", "consul://NAME:7?sslmode=disable"]);
     }
 
+    /// Of many connects that end by their limit, none loses the host's name to a limit around it.
+    #[test]
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
+    fn a_host_that_says_nothing_is_named() {
+        let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let host = silent.local_addr().expect("bound").to_string();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        for (url, by) in [
+            ("postgres://u@HOST/d?sslmode=disable", cfg!(feature = "postgres")),
+            ("mysql://u@HOST/d?sslmode=disable", cfg!(feature = "mysql")),
+        ] {
+            if !by {
+                continue;
+            }
+            let config: Config = url.replace("HOST", &host).parse().expect("a good URL");
+            let config = config.request_timeout(Duration::from_millis(200));
+            let mut connects = tokio::task::JoinSet::new();
+            for _ in 0..1_000 {
+                let opened = Locks::open(config.clone());
+                let error = async { opened.await.map(drop).expect_err("silent").to_string() };
+                connects.spawn_on(error, runtime.handle());
+            }
+            let errors = runtime.block_on(connects.join_all());
+            assert!(errors.iter().all(|error| error.contains(&host)), "{errors:?}");
+        }
+    }
+
     /// A server at the last address of a name, which closes what it accepts.
     #[test]
     fn every_address_is_tried() {

@@ -167,11 +167,8 @@ impl Session for Postgres {
                 Ok(())
             }
             Source::Server { hosts, tls, .. } => {
-                let link = match timeout(limit, guarded(connect(hosts, tls, limit))).await {
-                    Ok(Some(link)) => link?,
-                    Ok(None) => return Err(connect_failed(None, PANICKED).into()),
-                    Err(_) => return Err(connect_failed(None, "no answer in time").into()),
-                };
+                let panicked = || Err(connect_failed(None, PANICKED));
+                let link = guarded(connect(hosts, tls, limit)).await.unwrap_or_else(panicked)?;
                 self.discard();
                 self.link = Some(link);
                 Ok(())
@@ -262,7 +259,8 @@ async fn cancel(token: CancelToken, tls: &Tls) -> Result<(), String> {
     cancelled.map_err(|error| describe(&error).1)
 }
 
-/// Connects to the first host that can be used.
+/// Connects to the first host that can be used. Each has its share of the limit: one for all would end the last one
+/// without its name.
 async fn connect(hosts: &Hosts<Config>, tls: &Tls, limit: Duration) -> Result<Link, Failure> {
     let mut turns = hosts.turns(limit);
     while let Some(turn) = turns.next_turn() {

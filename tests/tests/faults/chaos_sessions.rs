@@ -58,7 +58,7 @@ impl At {
 
     /// Whether a server that is shut down may end the connection of a holder before that of a waiter, and grant the lock meanwhile.
     fn grants_while_it_ends(&self) -> bool {
-        matches!(self.server, On::SqlLock(_) | On::Advisory(Kind::Mysql | Kind::Mariadb))
+        !matches!(self.server, On::Consul)
     }
 
     /// A place, the same behind a proxy, and the proxy.
