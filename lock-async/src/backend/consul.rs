@@ -122,12 +122,11 @@ impl Requests {
         let sent = tokio::time::timeout(budget, sending).await;
         let panicked = || Err(RequestError::new(true, PANICKED));
         let answer = sent.map_or_else(late, |answer| answer.unwrap_or_else(panicked));
-        if let Some(at) = asked
-            && answer.as_ref().map_or(true, Answer::is_of_a_broken_agent)
-        {
+        let Some(at) = asked else { return answer };
+        if answer.as_ref().map_or(true, Answer::is_of_a_broken_agent) {
             self.to.agents.pass_over(at);
         }
-        answer
+        answer.map_err(|error| self.to.agents.named(at, error))
     }
 
     async fn send(

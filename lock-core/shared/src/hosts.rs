@@ -80,6 +80,14 @@ impl<H> Hosts<H> {
         self.all.get(at).map(|(_, host)| host)
     }
 
+    /// The error of the host at `at`, which was reached.
+    pub fn named<E: HostError>(&self, at: usize, error: E) -> E {
+        match self.all.get(at) {
+            Some((name, _)) => error.at(name),
+            None => error,
+        }
+    }
+
     /// The turns of a connect that must end within `limit`.
     pub fn turns<E>(&self, limit: Duration) -> Turns<'_, H, E> {
         let until = Instant::now() + limit;

@@ -160,7 +160,7 @@ impl Requests {
                     match request_error(&error) {
                         error if error.sent => {
                             self.agents.pass_over(turn.at);
-                            return Err(error);
+                            return Err(self.agents.named(turn.at, error));
                         }
                         error => turns.failed(error),
                     }
