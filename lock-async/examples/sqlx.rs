@@ -138,6 +138,7 @@ async fn run(connection: &mut PgConnection, statement: &Statement) -> Result<Row
             Value::Int(number) => query.bind(number),
             Value::Text(text) => query.bind(text),
             Value::Texts(texts) => query.bind(texts),
+            Value::Ints(numbers) => query.bind(numbers),
         };
     }
     let rows =

@@ -60,6 +60,8 @@ pub enum Value {
     Text(String),
     /// An array of texts (PostgreSQL's `text[]`; parameters only).
     Texts(Vec<String>),
+    /// An array of 64-bit integers (PostgreSQL's `bigint[]`; parameters only).
+    Ints(Vec<i64>),
 }
 
 /// The rows that a statement returned.

@@ -85,7 +85,7 @@ impl Raw for rusqlite::Connection {
                 Value::Null => ValueRef::Null,
                 Value::Int(number) => ValueRef::Integer(*number),
                 Value::Text(text) => ValueRef::Text(text.as_bytes()),
-                Value::Texts(_) => panic!("SQLite has no arrays"),
+                Value::Texts(_) | Value::Ints(_) => panic!("SQLite has no arrays"),
             })
         });
         let mut rows =
@@ -141,6 +141,7 @@ fn pg_params(statement: &Statement) -> Vec<(&(dyn ToSql + Sync), Type)> {
         Value::Int(number) => (number as &(dyn ToSql + Sync), Type::INT8),
         Value::Text(text) => (text as &(dyn ToSql + Sync), Type::TEXT),
         Value::Texts(texts) => (texts as &(dyn ToSql + Sync), Type::TEXT_ARRAY),
+        Value::Ints(numbers) => (numbers as &(dyn ToSql + Sync), Type::INT8_ARRAY),
     };
     statement.params.iter().map(param).collect()
 }

@@ -200,7 +200,7 @@ impl Codec {
             (Dialect::Postgres(key), Some(claim)) => {
                 params.extend(postgres::claim(*key, claim, known))
             }
-            (Dialect::Postgres(key), None) => params.extend(postgres::keys(*key, claims)),
+            (Dialect::Postgres(key), None) => params.extend(postgres::claims(*key, claims)),
             (Dialect::Mysql(prefix), Some(claim)) => {
                 params.push(Value::Text(mysql::name(prefix, claim, known)))
             }

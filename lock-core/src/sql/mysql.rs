@@ -109,7 +109,7 @@ pub fn inline(statement: &Statement) -> String {
         match params.next() {
             Some(Value::Int(number)) => text += &number.to_string(),
             Some(Value::Text(value)) => literal(&mut text, value),
-            Some(Value::Null | Value::Texts(_)) | None => text += "NULL",
+            Some(Value::Null | Value::Texts(_) | Value::Ints(_)) | None => text += "NULL",
         }
         text += part;
     }

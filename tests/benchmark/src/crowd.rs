@@ -12,8 +12,8 @@ use tokio::time::sleep;
 
 const HOLD: Duration = Duration::from_millis(2);
 const CROWDS: [usize; 3] = [8, 64, 256];
-/// So many times all have their turn, about.
-const TURNS: u32 = 12;
+/// So many times all have their turn, about: enough that one turn more for some is less than a twentieth.
+const TURNS: u32 = 30;
 /// A hand-over takes so long, for the span to be chosen.
 const TURN: Duration = Duration::from_millis(6);
 

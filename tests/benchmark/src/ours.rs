@@ -201,6 +201,7 @@ pub(crate) fn any(value: &Value) -> &(dyn ToSql + Sync) {
         Value::Int(number) => number,
         Value::Text(text) => text,
         Value::Texts(texts) => texts,
+        Value::Ints(numbers) => numbers,
         Value::Null => panic!("no parameter is NULL"),
     }
 }
@@ -209,6 +210,6 @@ pub(crate) fn bound(value: &Value) -> mysql::Value {
     match value {
         Value::Int(number) => (*number).into(),
         Value::Text(text) => text.as_str().into(),
-        Value::Texts(_) | Value::Null => panic!("MySQL has no arrays"),
+        Value::Texts(_) | Value::Ints(_) | Value::Null => panic!("MySQL has no arrays"),
     }
 }

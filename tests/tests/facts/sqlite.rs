@@ -27,7 +27,7 @@ fn bind(value: &Value) -> ToSqlOutput<'_> {
         Value::Null => ValueRef::Null,
         Value::Int(number) => ValueRef::Integer(*number),
         Value::Text(text) => ValueRef::Text(text.as_bytes()),
-        Value::Texts(_) => panic!("SQLite has no arrays"),
+        Value::Texts(_) | Value::Ints(_) => panic!("SQLite has no arrays"),
     })
 }
 

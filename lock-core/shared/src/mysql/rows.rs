@@ -10,7 +10,7 @@ pub fn params(statement: &Statement) -> Vec<Wire> {
     let params = statement.params.iter().map(|value| match value {
         Value::Int(number) => Wire::Int(*number),
         Value::Text(text) => Wire::Bytes(text.clone().into_bytes()),
-        Value::Null | Value::Texts(_) => Wire::NULL,
+        Value::Null | Value::Texts(_) | Value::Ints(_) => Wire::NULL,
     });
     params.collect()
 }

@@ -17,6 +17,7 @@ pub fn param(value: &Value) -> (&(dyn ToSql + Sync), Type) {
         Value::Int(number) => (number, Type::INT8),
         Value::Text(text) => (text, Type::TEXT),
         Value::Texts(texts) => (texts, Type::TEXT_ARRAY),
+        Value::Ints(numbers) => (numbers, Type::INT8_ARRAY),
     }
 }
 

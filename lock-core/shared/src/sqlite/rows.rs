@@ -36,7 +36,7 @@ impl ToSql for Param<'_> {
             Value::Int(number) => ValueRef::Integer(*number),
             Value::Text(text) => ValueRef::Text(text.as_bytes()),
             // The SQLite dialect has no arrays.
-            Value::Null | Value::Texts(_) => ValueRef::Null,
+            Value::Null | Value::Texts(_) | Value::Ints(_) => ValueRef::Null,
         }))
     }
 }

@@ -13,44 +13,46 @@ use crate::error::{Code, Failure};
 use crate::request::{Claim, Mode};
 use crate::sql::{Text, Value};
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use alloc::vec::Vec;
 
 /// The codec for locks that are called as `key` says.
 pub fn codec(key: Key) -> Codec {
-    let split = "split_part(c.key, ',', 1)::int, split_part(c.key, ',', 2)::int";
-    let [calls, call, claim] = match key {
-        Key::Int => ["c.key::bigint", "c.key", CLAIM_OF_BIGINT],
-        Key::Hash | Key::Pair => [split, "c.one, c.two", CLAIM_OF_INTS],
+    let [call, claims, claim] = match key {
+        Key::Int => ["c.key", CLAIMS_OF_BIGINT, CLAIM_OF_BIGINT],
+        Key::Hash | Key::Pair => ["c.one::int, c.two::int", CLAIMS_OF_INTS, CLAIM_OF_INTS],
     };
-    let text = |text: &str, call: &str| {
-        text.replace("{call}", call).replace("{same}", SAME).replace("{now}", NOW)
-    };
+    let text =
+        |text: &str| text.replace("{call}", call).replace("{same}", SAME).replace("{now}", NOW);
     // The number of its first parameter about the claims, by the statement.
     let claims = |of: &str, first: u32| {
-        let with = |claims: &str, call, shared| {
+        let with = |claims: &str, once: &str| {
             let numbered = (0..3).fold(claims.to_string(), |claims, at| {
                 claims.replace(&format!("{{{at}}}"), &format!("${}", first + at))
             });
-            text(&of.replace("{claims}", &numbered).replace("{shared}", shared), call)
+            text(&of.replace("{claims}", &numbered).replace("{once}", once))
         };
-        let (any, one) = (with(CLAIMS, calls, "'ShareLock'"), with(claim, call, "1"));
+        // A subquery is evaluated once, and not for each claim. For one claim it would be more work.
+        let (any, one) = (with(claims, "SELECT {same}"), with(claim, "{same}"));
         Text { any: any.into(), one: Some(one.into()) }
     };
     let by_claim = [claims(TRY, 4), claims(UNLOCK, 3)];
     let wait = claims(WAIT, 5).one.unwrap_or_default();
-    let texts = [wait.to_string(), text(HELD, ""), text(KEEP, "")];
+    let texts = [wait.to_string(), text(HELD), text(KEEP)];
     Codec::new(Dialect::Postgres(key), by_claim, texts)
 }
 
-/// The claims' keys and their modes.
-pub(super) fn keys(key: Key, claims: &[Claim]) -> [Value; 2] {
-    texts(claims, |claim| key.of(&claim.name).unwrap_or_default())
-}
-
-/// The claims' locks as `pg_locks` shows them, and their modes.
-pub(super) fn entries(key: Key, claims: &[Claim]) -> [Value; 2] {
-    texts(claims, |claim| key.entry(&claim.name).unwrap_or_default())
+/// Which of the claims are to be shared, and the one or two numbers of each one's key.
+pub(super) fn claims(key: Key, claims: &[Claim]) -> impl Iterator<Item = Value> + use<> {
+    let mut columns = [const { Vec::new() }; 3];
+    for of in claims {
+        let (one, two) = key.numbers(&of.name).unwrap_or_default();
+        columns[0].push(shared(of));
+        columns[1].push(one);
+        columns[2].extend(two);
+    }
+    let width = if key == Key::Int { 2 } else { 3 };
+    columns.into_iter().take(width).map(Value::Ints)
 }
 
 /// Whether one claim is to be shared, and the one or two numbers of its key.
@@ -61,14 +63,18 @@ pub(super) fn claim(
 ) -> impl Iterator<Item = Value> + use<> {
     let (one, two) = key.numbers_by(&claim.name, known).unwrap_or_default();
     let numbers = [Some(one), two].into_iter().flatten().map(Value::Int);
-    let shared = claim.mode == Mode::Shared;
-    core::iter::once(Value::Int(shared.into())).chain(numbers)
+    core::iter::once(Value::Int(shared(claim))).chain(numbers)
 }
 
-fn texts(claims: &[Claim], of: impl Fn(&Claim) -> String) -> [Value; 2] {
-    let keys: Vec<String> = claims.iter().map(of).collect();
+fn shared(claim: &Claim) -> i64 {
+    i64::from(claim.mode == Mode::Shared)
+}
+
+/// The claims' locks as `pg_locks` shows them, and their modes.
+pub(super) fn entries(key: Key, claims: &[Claim]) -> [Value; 2] {
+    let entry = |claim: &Claim| key.entry(&claim.name).unwrap_or_default();
     let modes = claims.iter().map(|claim| mode(claim).to_string()).collect();
-    [Value::Texts(keys), Value::Texts(modes)]
+    [Value::Texts(claims.iter().map(entry).collect()), Value::Texts(modes)]
 }
 
 /// As `pg_locks` calls it.
@@ -126,12 +132,15 @@ const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
 const SAME: &str = "pg_backend_pid() = $1::bigint AND current_setting('withlock.session', true) IS NOT DISTINCT FROM $2::text";
 
-/// Any number of keys and modes.
-const CLAIMS: &str = "unnest({0}::text[], {1}::text[]) WITH ORDINALITY AS c (key, mode, place)";
-/// 1 for a lock that is to be shared, and a key.
+/// Any number of claims: 1 for each lock that is to be shared, and their keys.
+const CLAIMS_OF_BIGINT: &str =
+    "unnest({0}::bigint[], {1}::bigint[]) WITH ORDINALITY AS c (mode, key, place)";
+const CLAIMS_OF_INTS: &str = "unnest({0}::bigint[], {1}::bigint[], {2}::bigint[]) WITH ORDINALITY AS c (mode, one, two, place)";
+/// The same of one claim.
 const CLAIM_OF_BIGINT: &str =
     "(VALUES ({0}::bigint, {1}::bigint, 1::bigint)) AS c (mode, key, place)";
-const CLAIM_OF_INTS: &str = "(VALUES ({0}::bigint, {1}::bigint::int, {2}::bigint::int, 1::bigint)) AS c (mode, one, two, place)";
+const CLAIM_OF_INTS: &str =
+    "(VALUES ({0}::bigint, {1}::bigint, {2}::bigint, 1::bigint)) AS c (mode, one, two, place)";
 
 /// `$1` and `$2` the session, `$3` the time before which nothing is granted, claims. Place and fence, or why there is none.
 const TRY: &str = r#"
@@ -143,7 +152,7 @@ WITH server AS MATERIALIZED (
 )
 SELECT c.place,
        CASE WHEN s.says < 0 THEN s.says
-            WHEN CASE c.mode WHEN {shared} THEN pg_try_advisory_lock_shared({call})
+            WHEN CASE c.mode WHEN 1 THEN pg_try_advisory_lock_shared({call})
                              ELSE pg_try_advisory_lock({call}) END
             THEN {now}
             ELSE 0 END
@@ -162,7 +171,7 @@ WITH server AS MATERIALIZED (
 SELECT c.place,
        CASE WHEN s.says < 0 THEN s.says
             WHEN s.up_to IS NULL THEN NULL
-            WHEN CASE c.mode WHEN {shared} THEN pg_advisory_lock_shared({call}) IS NOT NULL
+            WHEN CASE c.mode WHEN 1 THEN pg_advisory_lock_shared({call}) IS NOT NULL
                              ELSE pg_advisory_lock({call}) IS NOT NULL END
             THEN {now} END
   FROM server AS s, {claims}"#;
@@ -184,8 +193,8 @@ SELECT c.place,
 /// `$1` and `$2` the session, claims. Place and whether the connection had it.
 const UNLOCK: &str = r#"
 SELECT c.place,
-       CASE WHEN NOT ({same}) THEN -3::bigint
-            WHEN CASE c.mode WHEN {shared} THEN pg_advisory_unlock_shared({call})
+       CASE WHEN NOT ({once}) THEN -3::bigint
+            WHEN CASE c.mode WHEN 1 THEN pg_advisory_unlock_shared({call})
                              ELSE pg_advisory_unlock({call}) END
             THEN 1
             ELSE 0 END

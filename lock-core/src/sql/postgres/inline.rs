@@ -34,6 +34,10 @@ fn literal(value: &Value) -> String {
             let texts: Vec<String> = texts.iter().map(|text| quoted(text)).collect();
             format!("(ARRAY[{}]::text[])", texts.join(", "))
         }
+        Value::Ints(numbers) => {
+            let numbers: Vec<String> = numbers.iter().map(i64::to_string).collect();
+            format!("('{{{}}}'::bigint[])", numbers.join(","))
+        }
     }
 }
 
@@ -74,5 +78,10 @@ mod tests {
             assert_eq!(inlined, format!("{one} (ARRAY[{one}, ('a'::text)]::text[])"));
         }
         assert_eq!(inline(&Statement::new("$1", [Value::Texts(Vec::new())])), "(ARRAY[]::text[])");
+        let numbers = [Value::Ints(vec![-7, 8]), Value::Ints(Vec::new())];
+        assert_eq!(
+            inline(&Statement::new("$1 $2", numbers)),
+            "('{-7,8}'::bigint[]) ('{}'::bigint[])"
+        );
     }
 }

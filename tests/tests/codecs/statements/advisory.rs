@@ -100,15 +100,18 @@ fn advisory_statements_on_postgres_are_those_agreed_on() {
     let hash = of(advisory::Key::Hash, "a");
     assert_eq!(of(advisory::Key::Pair, "1,2"), hash);
     for ((_, int), (_, pair)) in of(advisory::Key::Int, "7").into_iter().zip(hash) {
-        let split = "split_part(c.key, ',', 1)::int, split_part(c.key, ',', 2)::int";
-        let int = int.replace("c.key::bigint", split).replace("(c.key)", "(c.one, c.two)");
-        let int = (3..=5).fold(int, |int, mode| {
-            let [one, two] = [mode + 1, mode + 2];
-            let key = format!("${mode}::bigint, ${one}::bigint, 1::bigint)) AS c (mode, key,");
-            let keys = format!(
-                "${mode}::bigint, ${one}::bigint::int, ${two}::bigint::int, 1::bigint)) AS c (mode, one, two,"
-            );
-            int.replace(&key, &keys)
+        let int = int.replace("(c.key)", "(c.one::int, c.two::int)");
+        let int = (4..=6).fold(int, |int, one| {
+            let two = one + 1;
+            let [key, keys] = [format!("${one}"), format!("${one}::bigint, ${two}")];
+            let claim =
+                |keys: &str, names| format!("{keys}::bigint, 1::bigint)) AS c (mode, {names},");
+            let int = int.replace(&claim(&key, "key"), &claim(&keys, "one, two"));
+            let keys = format!("${one}::bigint[], ${two}");
+            let claims = |keys: &str, names| {
+                format!("{keys}::bigint[]) WITH ORDINALITY AS c (mode, {names},")
+            };
+            int.replace(&claims(&key, "key"), &claims(&keys, "one, two"))
         });
         assert_eq!(int, pair);
     }
