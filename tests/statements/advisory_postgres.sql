@@ -31,11 +31,11 @@ WITH server AS MATERIALIZED (
 )
 SELECT c.place,
        CASE WHEN s.says < 0 THEN s.says
-            WHEN CASE c.mode WHEN 1 THEN pg_try_advisory_lock_shared(c.one, c.two)
-                             ELSE pg_try_advisory_lock(c.one, c.two) END
+            WHEN CASE c.mode WHEN 1 THEN pg_try_advisory_lock_shared(c.one::int, c.two::int)
+                             ELSE pg_try_advisory_lock(c.one::int, c.two::int) END
             THEN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
             ELSE 0 END
-  FROM server AS s, (VALUES ($4::bigint, $5::bigint::int, $6::bigint::int, 1::bigint)) AS c (mode, one, two, place);
+  FROM server AS s, (VALUES ($4::bigint, $5::bigint, $6::bigint, 1::bigint)) AS c (mode, one, two, place);
 
 -- try: take what is free
 WITH server AS MATERIALIZED (
@@ -46,11 +46,11 @@ WITH server AS MATERIALIZED (
 )
 SELECT c.place,
        CASE WHEN s.says < 0 THEN s.says
-            WHEN CASE c.mode WHEN 'ShareLock' THEN pg_try_advisory_lock_shared(split_part(c.key, ',', 1)::int, split_part(c.key, ',', 2)::int)
-                             ELSE pg_try_advisory_lock(split_part(c.key, ',', 1)::int, split_part(c.key, ',', 2)::int) END
+            WHEN CASE c.mode WHEN 1 THEN pg_try_advisory_lock_shared(c.one::int, c.two::int)
+                             ELSE pg_try_advisory_lock(c.one::int, c.two::int) END
             THEN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
             ELSE 0 END
-  FROM server AS s, unnest($4::text[], $5::text[]) WITH ORDINALITY AS c (key, mode, place);
+  FROM server AS s, unnest($4::bigint[], $5::bigint[], $6::bigint[]) WITH ORDINALITY AS c (mode, one, two, place);
 
 -- wait for a lock
 WITH server AS MATERIALIZED (
@@ -63,10 +63,10 @@ WITH server AS MATERIALIZED (
 SELECT c.place,
        CASE WHEN s.says < 0 THEN s.says
             WHEN s.up_to IS NULL THEN NULL
-            WHEN CASE c.mode WHEN 1 THEN pg_advisory_lock_shared(c.one, c.two) IS NOT NULL
-                             ELSE pg_advisory_lock(c.one, c.two) IS NOT NULL END
+            WHEN CASE c.mode WHEN 1 THEN pg_advisory_lock_shared(c.one::int, c.two::int) IS NOT NULL
+                             ELSE pg_advisory_lock(c.one::int, c.two::int) IS NOT NULL END
             THEN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint END
-  FROM server AS s, (VALUES ($5::bigint, $6::bigint::int, $7::bigint::int, 1::bigint)) AS c (mode, one, two, place);
+  FROM server AS s, (VALUES ($5::bigint, $6::bigint, $7::bigint, 1::bigint)) AS c (mode, one, two, place);
 
 -- try and wait, if it failed: what was taken all the same
 WITH ours AS MATERIALIZED (
@@ -83,20 +83,20 @@ SELECT c.place,
 -- unlock one
 SELECT c.place,
        CASE WHEN NOT (pg_backend_pid() = $1::bigint AND current_setting('withlock.session', true) IS NOT DISTINCT FROM $2::text) THEN -3::bigint
-            WHEN CASE c.mode WHEN 1 THEN pg_advisory_unlock_shared(c.one, c.two)
-                             ELSE pg_advisory_unlock(c.one, c.two) END
+            WHEN CASE c.mode WHEN 1 THEN pg_advisory_unlock_shared(c.one::int, c.two::int)
+                             ELSE pg_advisory_unlock(c.one::int, c.two::int) END
             THEN 1
             ELSE 0 END
-  FROM (VALUES ($3::bigint, $4::bigint::int, $5::bigint::int, 1::bigint)) AS c (mode, one, two, place);
+  FROM (VALUES ($3::bigint, $4::bigint, $5::bigint, 1::bigint)) AS c (mode, one, two, place);
 
 -- unlock
 SELECT c.place,
-       CASE WHEN NOT (pg_backend_pid() = $1::bigint AND current_setting('withlock.session', true) IS NOT DISTINCT FROM $2::text) THEN -3::bigint
-            WHEN CASE c.mode WHEN 'ShareLock' THEN pg_advisory_unlock_shared(split_part(c.key, ',', 1)::int, split_part(c.key, ',', 2)::int)
-                             ELSE pg_advisory_unlock(split_part(c.key, ',', 1)::int, split_part(c.key, ',', 2)::int) END
+       CASE WHEN NOT (SELECT pg_backend_pid() = $1::bigint AND current_setting('withlock.session', true) IS NOT DISTINCT FROM $2::text) THEN -3::bigint
+            WHEN CASE c.mode WHEN 1 THEN pg_advisory_unlock_shared(c.one::int, c.two::int)
+                             ELSE pg_advisory_unlock(c.one::int, c.two::int) END
             THEN 1
             ELSE 0 END
-  FROM unnest($3::text[], $4::text[]) WITH ORDINALITY AS c (key, mode, place);
+  FROM unnest($3::bigint[], $4::bigint[], $5::bigint[]) WITH ORDINALITY AS c (mode, one, two, place);
 
 -- keep: is it still this connection
 SELECT (pg_backend_pid() = $1::bigint AND current_setting('withlock.session', true) IS NOT DISTINCT FROM $2::text AND NOT pg_is_in_recovery())::int::bigint;

@@ -291,8 +291,20 @@ mod tests {
         let limit = Duration::from_secs(60);
         let first = requests.first(&request, limit).await;
         assert!(matches!(first, Err(Failure::Rejected { retry: false, .. })), "{first:?}");
-        let later = requests.ask(&request, limit).await;
+        let later = requests.execute(request, lock_shared::clock::now(), limit).await;
         assert!(matches!(later, Err(Failure::NotSent(_))), "{later:?}");
+    }
+
+    /// Otherwise each request would begin with an agent that is gone.
+    #[tokio::test]
+    async fn the_agent_that_answers_is_the_first_for_the_next_request() {
+        let closed = std::net::TcpListener::bind("127.0.0.2:0");
+        let gone = closed.and_then(|listener| listener.local_addr()).expect("bound");
+        let url = format!("consul://{gone},127.0.0.2:{}?sslmode=disable", agent(NO_LOCK));
+        let (mut requests, request) = to_ask(&url).await;
+        assert_eq!(requests.to.agents.first(), 0);
+        let _answer = requests.ask(&request, Duration::from_secs(60)).await;
+        assert_eq!(requests.to.agents.first(), 1);
     }
 
     /// The engine gives each request the time that this way takes.

@@ -82,7 +82,6 @@ mod tests {
 
     /// Of many connects that end by their limit, none loses the host's name to a limit around it.
     #[test]
-    #[cfg(any(feature = "mysql", feature = "postgres"))]
     fn a_host_that_says_nothing_is_named() {
         let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
         let host = silent.local_addr().expect("bound").to_string();
@@ -91,6 +90,7 @@ mod tests {
         for (url, by) in [
             ("postgres://u@HOST/d?sslmode=disable", cfg!(feature = "postgres")),
             ("mysql://u@HOST/d?sslmode=disable", cfg!(feature = "mysql")),
+            ("consul://HOST?sslmode=verify-full", cfg!(feature = "consul")),
         ] {
             if !by {
                 continue;
@@ -135,6 +135,41 @@ mod tests {
             runtime.expect("a runtime").block_on(Locks::open(config)).map(drop).expect_err(&url);
             assert!(told.try_recv().is_ok(), "{url}");
             while told.try_recv().is_ok() {}
+        }
+    }
+
+    /// The server accepts the account, and then ends the connection.
+    #[test]
+    #[cfg(feature = "postgres")]
+    fn the_first_good_address_is_the_last_one_that_is_tried() {
+        let port = answering("127.0.0.1:0", b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I");
+        let other = TcpListener::bind(("127.0.0.5", port)).expect("the same port");
+        other.set_nonblocking(true).expect("set");
+        known("good.invalid", &["127.0.0.1", "127.0.0.5"]);
+        let url = format!("postgres://u@good.invalid:{port}/d?sslmode=disable");
+        let config: Config = url.parse().expect("a good URL");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        runtime.block_on(Locks::open(config)).map(drop).expect_err("it says no more");
+        assert!(other.accept().is_err(), "the other address, too");
+    }
+
+    /// Nobody is there, which is another error than that of a name.
+    #[test]
+    fn an_address_in_brackets_is_no_name() {
+        for (url, by) in [
+            ("postgres://u@[::1]:1/d", cfg!(feature = "postgres")),
+            ("mysql://u@[::1]:1/d", cfg!(feature = "mysql")),
+            ("consul://[::1]:1", cfg!(feature = "consul")),
+        ] {
+            if !by {
+                continue;
+            }
+            let config: Config = url.parse().expect("a good URL");
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let opened = runtime.expect("a runtime").block_on(Locks::open(config));
+            let error = opened.map(drop).expect_err(url).to_string();
+            assert!(error.contains("[::1]") && !error.contains("lookup"), "{error}");
         }
     }
 

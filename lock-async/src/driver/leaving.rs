@@ -77,3 +77,32 @@ impl Tell {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lock_core::{Config, Timing, table};
+    use lock_shared::clock;
+    use lock_shared::engine::Engine;
+    use lock_shared::wish::Wish;
+    use std::time::Duration;
+
+    #[test]
+    fn each_caller_waits_until_its_own_deadline() {
+        let timing = Timing::new(Duration::from_secs(30)).expect("good");
+        let mut engine = Engine::new(table::capabilities("me", false), Config::new(timing, 1));
+        let (mut leaving, now) = (Leaving::default(), clock::now());
+        let after = |seconds| now.after(Duration::from_secs(seconds));
+        for (name, seconds) in [("a", 2), ("b", 1), ("c", 3)] {
+            let id = Wish::new(name).expect("a name").begin(&mut engine, now, None);
+            let (tell, _) = oneshot::channel();
+            leaving.insert(id, None, Some((after(seconds), Tell::Release(tell))));
+        }
+        for seconds in 1..=3 {
+            assert_eq!(leaving.until(), Some(after(seconds)));
+            assert!(leaving.pop(after(seconds - 1)).is_none());
+            assert!(leaving.pop(after(seconds)).is_some());
+        }
+        assert_eq!(leaving.until(), None);
+    }
+}

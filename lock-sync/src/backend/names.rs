@@ -130,6 +130,38 @@ mod tests {
         }
     }
 
+    /// The server accepts the account, and then ends the connection.
+    #[test]
+    #[cfg(feature = "postgres")]
+    fn the_first_good_address_is_the_last_one_that_is_tried() {
+        let port = answering("127.0.0.1:0", b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I");
+        let other = TcpListener::bind(("127.0.0.5", port)).expect("the same port");
+        other.set_nonblocking(true).expect("set");
+        known("good.invalid", &["127.0.0.1", "127.0.0.5"]);
+        let url = format!("postgres://u@good.invalid:{port}/d?sslmode=disable");
+        let config: Config = url.parse().expect("a good URL");
+        Locks::open(config).map(drop).expect_err("it says no more");
+        assert!(other.accept().is_err(), "the other address, too");
+    }
+
+    /// Nobody is there, which is another error than that of a name.
+    #[test]
+    fn an_address_in_brackets_is_no_name() {
+        for (url, by) in [
+            ("postgres://u@[::1]:1/d", cfg!(feature = "postgres")),
+            ("mysql://u@[::1]:1/d", cfg!(feature = "mysql")),
+            ("consul://[::1]:1", cfg!(feature = "consul")),
+        ] {
+            if !by {
+                continue;
+            }
+            let config: Config = url.parse().expect("a good URL");
+            let opened = Locks::open(config);
+            let error = opened.map(drop).expect_err(url).to_string();
+            assert!(error.contains("[::1]") && !error.contains("lookup"), "{error}");
+        }
+    }
+
     /// The server at the first address is frozen. The one at the second refuses.
     #[cfg(any(feature = "mysql", feature = "postgres"))]
     fn leaves_time_for_the_next(url: &str, port: u16) {

@@ -302,19 +302,21 @@ fn a_command_that_ignores_losses_is_ended_if_withlock_is_killed() {
 /// withlock was stopped, and the command has ended when it goes on.
 #[test]
 fn a_loss_that_is_ignored_is_told_though_the_command_has_ended() {
-    let sandbox = Sandbox::new();
-    let args = ["--ttl", "1s", "--on-lost", "ignore", "n"];
-    let holder =
-        sandbox.hold(&sandbox.url(), &args, "until [ -e go ]; do sleep 0.05; done; exit 7");
-    let guardian = parent(sandbox.child());
-    holder.signal(Signal::STOP);
-    // The lock is lost as soon as somebody else has it.
-    sandbox.run(&sandbox.url(), &["--ttl", "1s", "n", "--", "touch", "go"]).expect(0);
-    eventually("the command ends, and its guardian", || !is_alive(guardian));
-    holder.signal(Signal::CONT);
-    let ended = holder.end().expect(7);
-    let [told] = ended.stderr.lines().collect::<Vec<_>>()[..] else { panic!("{ended:?}") };
-    assert!(told.starts_with("withlock: the lock \"n\" was lost, "), "{ended:?}");
+    for keeps in [&[][..], &["--min-hold", "1h"]] {
+        let sandbox = Sandbox::new();
+        let args = [keeps, &["--ttl", "1s", "--on-lost", "ignore", "n"]].concat();
+        let holder =
+            sandbox.hold(&sandbox.url(), &args, "until [ -e go ]; do sleep 0.05; done; exit 7");
+        let guardian = parent(sandbox.child());
+        holder.signal(Signal::STOP);
+        // The lock is lost as soon as somebody else has it.
+        sandbox.run(&sandbox.url(), &["--ttl", "1s", "n", "--", "touch", "go"]).expect(0);
+        eventually("the command ends, and its guardian", || !is_alive(guardian));
+        holder.signal(Signal::CONT);
+        let ended = holder.end().expect(7);
+        let [told] = ended.stderr.lines().collect::<Vec<_>>()[..] else { panic!("{ended:?}") };
+        assert!(told.starts_with("withlock: the lock \"n\" was lost, "), "{ended:?}");
+    }
 }
 
 // What is made from the definition.

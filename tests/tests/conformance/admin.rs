@@ -3,7 +3,8 @@
 use lock_core::admin::SHORTEST;
 use lock_sync::{Error, Fence, LostReason};
 use lock_tests::drivers::{Admin, Driver};
-use lock_tests::place::Place;
+use lock_tests::place::{Keeps, Place};
+use lock_tests::proxy::{Mode, Proxy, server_of};
 use std::time::Duration;
 
 const TTL: Duration = Duration::from_secs(3);
@@ -238,4 +239,40 @@ fn locks_in_consul_are_listed_and_broken_by_the_blocking_driver() {
 #[ignore = "needs a Consul server: tests/run starts one"]
 fn locks_in_consul_are_listed_and_broken_by_the_tokio_driver() {
     locks_in_consul_are_listed_and_broken(Driver::Tokio);
+}
+
+/// Whether it was done, nobody knows.
+#[test]
+#[ignore = "needs all servers: tests/run starts them"]
+fn a_server_that_does_not_answer_has_neither_done_it_nor_not() {
+    std::thread::scope(|scope| {
+        for at in [Place::postgres, Place::mysql, Place::mariadb, Place::consul] {
+            for driver in [Driver::Blocking, Driver::Tokio] {
+                scope.spawn(move || asking_in_vain(&at(), driver));
+            }
+        }
+    });
+}
+
+fn asking_in_vain(place: &Place, driver: Driver) {
+    let guard = place.locks(Duration::from_secs(60)).lock("n").expect("got");
+    let proxy = Proxy::start(&server_of(place.url()));
+    let through = place.through(&proxy.url(place.url())).whole_url();
+    let admin = || Admin::connect(driver, &through, TTL);
+    let mut admins = [(); 4].map(|()| admin());
+    proxy.set(Mode::Hole);
+    let [list, status, breaks, purge] = &mut admins;
+    let told = [
+        list.list().err(),
+        status.status("n").err(),
+        breaks.break_hold("n", guard.fence()).err(),
+        purge.purge(DAY).err(),
+    ];
+    let is_unknown = |error: &Option<Error>| matches!(error, Some(Error::Unavailable(_)));
+    assert!(told[..3].iter().all(is_unknown), "{driver:?}: {told:?}");
+    let has_nothing_to_purge = place.keeps() == Keeps::Keys;
+    assert!(has_nothing_to_purge || is_unknown(&told[3]), "{driver:?}: {told:?}");
+    proxy.set(Mode::Pass);
+    assert!(list.status("n").expect("asked").expect("a row").hold.is_some());
+    assert!(guard.is_held());
 }

@@ -189,6 +189,12 @@ fn leaves_the_queue(place: &Driven, waiting: &mut impl FnMut() -> i64) {
         let waiters: Vec<_> = (0..3).map(|_| scope.spawn(|| theirs.lock("a").map(drop))).collect();
         // Rivals in one process wait there for one another.
         assert!(eventually(|| waiting() == 1));
+        // They hold up no other lock, and the wait lasts for a quarter of the TTL.
+        let began = Instant::now();
+        for _ in 0..10 {
+            theirs.lock("b").expect("free").release().expect("released");
+        }
+        assert!(began.elapsed() < TTL / 5, "{:?}", began.elapsed());
         let closed = Instant::now();
         theirs.close();
         for waiter in waiters {

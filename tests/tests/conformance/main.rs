@@ -30,4 +30,5 @@ mod sql_lock;
 mod supplied;
 mod tls_postgres;
 mod together;
+mod unpinned;
 mod warned;

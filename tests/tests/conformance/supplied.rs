@@ -3,7 +3,7 @@
 use deadpool_postgres::{Manager, Object};
 use lock_async::{Config, Protocol, TableName};
 use lock_tests::bb8_postgres::{PostgresConnectionManager, bb8};
-use lock_tests::drivers::{Driver, Locks, wait};
+use lock_tests::drivers::{Client, Driver, Locks, in_transaction, wait};
 use lock_tests::place::{Place, client, mysql_client};
 use lock_tests::proxy::eventually;
 use lock_tests::servers::Kind;
@@ -297,7 +297,9 @@ fn a_replaced_file_is_opened_anew() {
                 Locks::Blocking(locks.expect("opened"))
             }
         };
-        drop(locks.lock("a").expect("taken"));
+        let guard = locks.lock("a").expect("taken");
+        in_transaction(&guard, Client::Own, place.url(), &[], || {}).expect("pinned");
+        drop(guard);
         for end in ["", "-wal", "-shm"] {
             let path = place.url().trim_start_matches("sqlite:").to_string() + end;
             let _ = std::fs::remove_file(path);

@@ -305,3 +305,35 @@ fn channel_binding_is_honoured() {
     let plain = encrypted("localhost", "sslmode=disable&channel_binding=require");
     assert!(plain.is_err(), "{plain:?}");
 }
+
+/// As PostgreSQL's own clients read the file, which may have the authority before and the next one.
+#[test]
+#[ignore = "needs a MySQL, MariaDB and PostgreSQL server: tests/run starts them"]
+fn each_authority_in_a_file_is_trusted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let authority = |kind: &str| {
+        let path = std::env::var(format!("LOCK_TEST_{kind}_CA")).expect("tests/run sets it");
+        std::fs::read_to_string(path).expect("an authority")
+    };
+    for (place, own, other) in [
+        (Place::postgres(), "POSTGRES", "MYSQL"),
+        (Place::mysql(), "MYSQL", "POSTGRES"),
+        (Place::mariadb(), "MARIADB", "POSTGRES"),
+    ] {
+        let file = folder.path().join(own);
+        std::fs::write(&file, authority(other) + &authority(own)).expect("written");
+        let between = if place.whole_url().contains('?') { '&' } else { '?' };
+        let url = format!(
+            "{}{between}sslmode=verify-full&sslrootcert={}",
+            place.whole_url(),
+            file.display()
+        );
+        let blocking = Locks::connect(&url).and_then(|locks| locks.lock("a").map(drop));
+        assert_eq!(blocking, Ok(()), "{own}");
+        let tokio = wait(async {
+            let locks = lock_async::Locks::connect(&url).await?;
+            locks.lock("a").await.map(drop)
+        });
+        assert_eq!(tokio, Ok(()), "{own}");
+    }
+}

@@ -217,15 +217,20 @@ fn an_observer_looks_once_an_interval(kind: Kind, driver: Driver) {
     let admin = Admin::connect(driver, &place.whole_url(), ttl);
     let mut observer = admin.observe("leader", interval);
     assert!(observer.changed_within(ttl).expect("told").expect("known").is_some());
-    let mut counter = Observer::new(&server);
-    let changed = observer.changed_within(interval * 12);
-    assert!(changed.is_none(), "{changed:?}");
-    let mut counted = counter.counted();
-    // Once, to be notified.
-    counted.retain(|(text, calls)| !(text.contains("LISTEN") && *calls == 1));
-    let looks: i64 = counted.iter().map(|(_, calls)| *calls).sum();
-    assert!((1..=13).contains(&looks), "{counted:?}");
-    assert_eq!(counted.len(), 1, "one statement each: {counted:?}");
+    let mut looks = || {
+        let mut counter = Observer::new(&server);
+        let changed = observer.changed_within(interval * 12);
+        assert!(changed.is_none(), "{changed:?}");
+        let mut counted = counter.counted();
+        // Once, to be notified.
+        counted.retain(|(text, calls)| !(text.contains("LISTEN") && *calls == 1));
+        let looks: i64 = counted.iter().map(|(_, calls)| *calls).sum();
+        assert!((1..=13).contains(&looks), "{counted:?}");
+        assert_eq!(counted.len(), 1, "one statement each: {counted:?}");
+        looks
+    };
+    // A busy machine has fewer of them, but not each time.
+    assert!((0..5).any(|_| looks() > 8));
 }
 
 /// Eight that want one lock again and again join the server's queue without a try. Each tries once a second, which a busy

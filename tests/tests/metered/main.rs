@@ -94,6 +94,8 @@ fn renewals_are_recorded_with_their_age_and_what_was_left(alone: &Alone) {
         assert!(*age >= 0.9 && *margin > 0.0, "{ages:?} {margins:?}");
         assert!((age + margin - valid).abs() < 1e-6, "{ages:?} {margins:?}");
     }
+    // Not all of them were late.
+    assert!(ages.iter().any(|age| *age < valid / 2.0), "{ages:?} {margins:?}");
     // The thread may just be recording the last one.
     let renewed = || alone.recorder.counter("lock_renewals_total{outcome=\"renewed\"}");
     let recorded = || alone.recorder.histogram("lock_renewal_margin_seconds").len() as u64;

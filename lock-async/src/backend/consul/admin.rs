@@ -64,7 +64,8 @@ mod tests {
     use lock_shared::plan::Plan;
     use lock_shared::settings::Codec;
 
-    /// Its history may have begun anew meanwhile, with smaller numbers.
+    /// Its history may have begun anew meanwhile, with smaller numbers. The caller asks again at once, so the error takes all of
+    /// the time.
     #[tokio::test]
     async fn after_an_error_the_next_watch_is_the_first() {
         let (port, asked) =
@@ -79,8 +80,11 @@ mod tests {
         let mut admin =
             ConsulAdmin { requests, budget: Duration::from_secs(60), watch: Watch::default() };
         let name = LockName::new("a").expect("good");
+        let up_to = Duration::from_millis(50);
         for told in [true, false, true] {
-            assert_eq!(admin.wait(&name, Duration::from_millis(1)).await, told);
+            let began = std::time::Instant::now();
+            assert_eq!(admin.wait(&name, up_to).await, told);
+            assert!(told || began.elapsed() >= up_to, "{:?}", began.elapsed());
         }
         let [first, second, third] = asked.join().expect("no panic");
         assert!(second.contains("index=7"), "{second}");

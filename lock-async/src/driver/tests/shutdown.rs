@@ -217,3 +217,20 @@ async fn a_shutdown_tells_by_when_a_lock_with_its_own_ttl_ends() {
     let within = Duration::from_secs(90);
     assert_eq!(shut_down(&locks).await, Err(ShutdownError::Unconfirmed { locks: 2, within }));
 }
+
+/// The server may have granted it, and its release, of which nobody is told, was refused.
+#[tokio::test]
+async fn an_acquire_that_was_dropped_counts_if_it_may_have_left_a_lock() {
+    let fake = Fake::default();
+    let locks = table(&fake);
+    *fake.0.pause.lock().expect("unpoisoned") = Duration::from_millis(100);
+    fake.0.panics.store(true, Ordering::SeqCst);
+    fake.0.refuses.store(true, Ordering::SeqCst);
+    let waiting = locks.clone();
+    let waiter = tokio::spawn(async move { waiting.lock("a").await.map(drop) });
+    until(|| fake.0.began.lock().expect("unpoisoned").contains(&"acquire")).await;
+    waiter.abort();
+    until(|| ended(&fake).contains(&"release")).await;
+    let unconfirmed = ShutdownError::Unconfirmed { locks: 1, within: TTL };
+    assert_eq!(shut_down(&locks).await, Err(unconfirmed));
+}

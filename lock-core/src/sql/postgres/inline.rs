@@ -78,7 +78,7 @@ mod tests {
             assert_eq!(inlined, format!("{one} (ARRAY[{one}, ('a'::text)]::text[])"));
         }
         assert_eq!(inline(&Statement::new("$1", [Value::Texts(Vec::new())])), "(ARRAY[]::text[])");
-        let numbers = [Value::Ints(vec![-7, 8]), Value::Ints(Vec::new())];
+        let numbers = [Value::Ints([-7, 8].to_vec()), Value::Ints(Vec::new())];
         assert_eq!(
             inline(&Statement::new("$1 $2", numbers)),
             "('{-7,8}'::bigint[]) ('{}'::bigint[])"

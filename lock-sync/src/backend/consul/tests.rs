@@ -5,6 +5,7 @@ use lock_shared::lookup::stand_in::{NO_LOCK, agent, agent_with_free_locks};
 use lock_shared::place::Place;
 use lock_shared::settings;
 use std::io::{Error as Io, ErrorKind};
+use std::net::TcpListener;
 
 /// The way to the agents of this URL, and the first request to them.
 fn to_ask(url: &str) -> (Requests, Request) {
@@ -27,12 +28,23 @@ fn to_ask_with(url: &str, token: Option<&str>) -> Result<(Requests, Request), Co
 #[test]
 fn only_the_first_connect_is_refused_by_a_handshake_that_fails() {
     let url = format!("consul://127.0.0.2:{}?sslmode=verify-full", agent(NO_LOCK));
-    let (requests, request) = to_ask(&url);
+    let (mut requests, request) = to_ask(&url);
     let limit = Duration::from_secs(60);
     let first = requests.first(&request, limit);
     assert!(matches!(first, Err(Failure::Rejected { retry: false, .. })), "{first:?}");
-    let later = requests.ask(&request, limit);
+    let later = requests.execute(request, clock::now(), limit);
     assert!(matches!(later, Err(Failure::NotSent(_))), "{later:?}");
+}
+
+/// Otherwise each request would begin with an agent that is gone.
+#[test]
+fn the_agent_that_answers_is_the_first_for_the_next_request() {
+    let closed = TcpListener::bind("127.0.0.2:0").and_then(|listener| listener.local_addr());
+    let (gone, next) = (closed.expect("bound"), agent(NO_LOCK));
+    let (requests, request) = to_ask(&format!("consul://{gone},127.0.0.2:{next}?sslmode=disable"));
+    assert_eq!(requests.agents.first(), 0);
+    let _answer = requests.ask(&request, Duration::from_secs(60));
+    assert_eq!(requests.agents.first(), 1);
 }
 
 /// The engine gives each request the time that this way takes.

@@ -349,6 +349,10 @@ mod tests {
         assert_eq!(kept.kept_for(), None);
         kept.kept_until = Some(Instant::now());
         assert_eq!(kept.kept_for(), Some(Duration::from_secs(1)));
+        // However long it was held.
+        let mut kept = Holder::new("one", HOUR, MINUTE);
+        kept.kept = true;
+        assert!(Seen::new(&kept).kept_for() <= Some(MINUTE + Duration::from_secs(1)));
     }
 
     #[test]
