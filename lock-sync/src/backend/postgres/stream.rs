@@ -141,13 +141,13 @@ impl TlsConnect<Socket> for Connector {
 }
 
 /// A socket with a limit.
-pub(super) struct Bounded {
-    socket: Socket,
+pub(super) struct Bounded<S = Socket> {
+    socket: S,
     limit: Limit,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
-impl Bounded {
+impl<S> Bounded<S> {
     /// `result`, or an error when it is still pending at the limit.
     fn bounded<T>(
         &mut self,
@@ -174,7 +174,7 @@ impl Bounded {
     }
 }
 
-impl AsyncRead for Bounded {
+impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -185,7 +185,7 @@ impl AsyncRead for Bounded {
     }
 }
 
-impl AsyncWrite for Bounded {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -258,5 +258,40 @@ impl AsyncWrite for Stream {
             Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Encrypted(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A test that takes longer hangs.
+    const LATE: Duration = Duration::from_secs(60);
+    const SOON: Duration = Duration::from_millis(20);
+
+    /// Over a connection that is frozen, after a request that was answered long before its limit.
+    #[test]
+    fn each_request_ends_at_its_own_limit() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        runtime.expect("a runtime").block_on(async {
+            let (socket, _frozen) = tokio::io::duplex(8);
+            let limit = Limit::default();
+            let mut bounded = Bounded { socket, limit: limit.clone(), sleep: None };
+            let mut answer = [0];
+            limit.set(LATE * 60);
+            let answered = tokio::time::timeout(SOON, bounded.read(&mut answer)).await;
+            assert!(answered.is_err(), "its timer runs");
+            // An earlier limit after a later one, and later ones while the timer runs.
+            for (first, then) in [(SOON, SOON), (SOON, SOON * 3), (SOON * 3, SOON)] {
+                limit.set(first);
+                let _begun = tokio::time::timeout(Duration::ZERO, bounded.read(&mut answer)).await;
+                let began = Instant::now();
+                limit.set(then);
+                let ended = tokio::time::timeout(LATE, bounded.read(&mut answer)).await;
+                let error = ended.expect("bounded").expect_err("nobody has written");
+                assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+                assert!((then..LATE).contains(&began.elapsed()), "{:?}", began.elapsed());
+            }
+        });
     }
 }
