@@ -158,6 +158,25 @@ fn a_connection_that_came_late_is_not_kept_for_requests() {
     assert!(proxy.connections() > 2, "{} connections", proxy.connections());
 }
 
+/// Nobody waits for it any more when the server has answered.
+#[test]
+#[ignore = "needs a MySQL server: tests/run starts one"]
+fn a_connection_that_came_too_late_is_closed() {
+    let (place, proxy) = behind(&Place::mysql(), Driver::Blocking);
+    let locks = place.locks(Duration::from_secs(12));
+    locks.lock("a").expect("free").release().expect("released");
+    proxy.cut(true);
+    let before = proxy.connections();
+    proxy.cut(false);
+    // Each answer comes within a request's time, which is 2.5 s. All those of a handshake do not.
+    proxy.delay(Duration::from_millis(800));
+    let tried = locks.try_lock("a").map(drop);
+    assert!(matches!(tried, Err(Error::Unavailable(_))), "{tried:?}");
+    let made = before..proxy.connections();
+    assert!(!made.is_empty());
+    assert!(eventually(|| made.clone().all(|late| proxy.has_ended(late))));
+}
+
 /// Whoever only looks has no lease to lose.
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
