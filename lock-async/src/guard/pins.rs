@@ -31,8 +31,8 @@ impl Guard {
     ///
     /// * Make the pin the first statement of the transaction. Under REPEATABLE READ and SERIALIZABLE, a transaction that
     ///   has read before sees the rows as they were then: if the lock was granted since, the pin fails.
-    /// * On SQLite, the pin waits for other writers for the connection's busy timeout, but not in a transaction that has
-    ///   read before: there it fails at once.
+    /// * On SQLite, the pin waits for another writer for the connection's busy timeout. In a transaction that has read
+    ///   before, it does not wait, and fails while anybody is writing.
     /// * The lock may be renewed and even released while it is pinned. The next holder waits for the transaction all the
     ///   same, so keep it short. A transaction that is forgotten keeps everybody waiting: set a limit, such as
     ///   PostgreSQL's `idle_in_transaction_session_timeout`.

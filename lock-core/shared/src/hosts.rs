@@ -80,7 +80,7 @@ impl<H> Hosts<H> {
         self.all.get(at).map(|(_, host)| host)
     }
 
-    /// The error of the host at `at`, which was reached.
+    /// Adds the name of the host at `at` to an error of a request that was sent to it.
     pub fn named<E: HostError>(&self, at: usize, error: E) -> E {
         match self.all.get(at) {
             Some((name, _)) => error.at(name),

@@ -42,9 +42,11 @@ mod tests {
     use lock_shared::lookup::stand_in::answering;
     #[cfg(feature = "mysql")]
     use lock_shared::lookup::stand_in::greeting;
+    #[cfg(feature = "postgres")]
+    use lock_shared::lookup::stand_in::second_of_two_good_addresses;
+    use lock_shared::lookup::stand_in::{IN_BRACKETS, Silent, known};
     #[cfg(feature = "consul")]
     use lock_shared::lookup::stand_in::{NO_LOCK, agent, agent_that_stays};
-    use lock_shared::lookup::stand_in::{Silent, known};
     use std::net::TcpListener;
     use std::sync::mpsc::channel;
 
@@ -130,31 +132,20 @@ mod tests {
         }
     }
 
-    /// The server accepts the account, and then ends the connection.
     #[test]
     #[cfg(feature = "postgres")]
     fn the_first_good_address_is_the_last_one_that_is_tried() {
-        let port = answering("127.0.0.1:0", b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I");
-        let other = TcpListener::bind(("127.0.0.5", port)).expect("the same port");
-        other.set_nonblocking(true).expect("set");
-        known("good.invalid", &["127.0.0.1", "127.0.0.5"]);
-        let url = format!("postgres://u@good.invalid:{port}/d?sslmode=disable");
+        let (url, second) = second_of_two_good_addresses();
         let config: Config = url.parse().expect("a good URL");
         Locks::open(config).map(drop).expect_err("it says no more");
-        assert!(other.accept().is_err(), "the other address, too");
+        assert!(second.accept().is_err(), "the other address, too");
     }
 
     /// Nobody is there, which is another error than that of a name.
     #[test]
     fn an_address_in_brackets_is_no_name() {
-        for (url, by) in [
-            ("postgres://u@[::1]:1/d", cfg!(feature = "postgres")),
-            ("mysql://u@[::1]:1/d", cfg!(feature = "mysql")),
-            ("consul://[::1]:1", cfg!(feature = "consul")),
-        ] {
-            if !by {
-                continue;
-            }
+        let by = [cfg!(feature = "postgres"), cfg!(feature = "mysql"), cfg!(feature = "consul")];
+        for (url, _) in IN_BRACKETS.into_iter().zip(by).filter(|(_, by)| *by) {
             let config: Config = url.parse().expect("a good URL");
             let opened = Locks::open(config);
             let error = opened.map(drop).expect_err(url).to_string();

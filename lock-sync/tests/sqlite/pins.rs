@@ -43,6 +43,13 @@ fn a_pin_waits_for_another_transaction_in_the_file() {
     *WRITES.lock().expect("no panic") = Some(other);
     let mut db = rusqlite::Connection::open(&file).expect("opened");
     db.busy_handler(Some(commit_the_other)).expect("set");
+    // SQLite waits for nobody in a transaction that has read.
+    let mut transaction = db.transaction().expect("begun");
+    let read = transaction.query_row("SELECT count(*) FROM locks", [], |row| row.get::<_, i64>(0));
+    assert_eq!(read, Ok(1));
+    assert!(matches!(guard.pin(&mut transaction), Err(PinError::Client(_))));
+    transaction.rollback().expect("ended");
+    assert!(WRITES.lock().expect("no panic").is_some(), "the other is still writing");
     let mut transaction = db.transaction().expect("begun");
     guard.pin(&mut transaction).expect("it waits");
     transaction.execute("INSERT INTO orders VALUES (1)", []).expect("the other has committed");

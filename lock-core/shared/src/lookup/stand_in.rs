@@ -61,6 +61,21 @@ pub fn answering(address: &str, answer: &'static [u8]) -> u16 {
     port
 }
 
+/// A URL whose host has two addresses. At the first, a PostgreSQL server lets everyone in, and then ends the connection.
+/// The second belongs to the listener, which waits for nobody.
+pub fn second_of_two_good_addresses() -> (String, TcpListener) {
+    // AuthenticationOk and ReadyForQuery.
+    let port = answering("127.0.0.1:0", b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I");
+    let second = TcpListener::bind(("127.0.0.5", port)).expect("the same port");
+    second.set_nonblocking(true).expect("set");
+    known("good.invalid", &["127.0.0.1", "127.0.0.5"]);
+    (format!("postgres://u@good.invalid:{port}/d?sslmode=disable"), second)
+}
+
+/// URLs of a host that is an address in brackets, where no server is.
+pub const IN_BRACKETS: [&str; 3] =
+    ["postgres://u@[::1]:1/d", "mysql://u@[::1]:1/d", "consul://[::1]:1"];
+
 /// An agent at 127.0.0.1 whose locks are free, and which has sessions to give. Returns its port.
 pub fn agent_with_free_locks() -> u16 {
     let (server, port) = bound("127.0.0.1:0");
