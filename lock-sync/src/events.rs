@@ -13,8 +13,3 @@ pub(crate) fn ended() {
 pub(crate) fn no_thread(error: &std::io::Error) {
     tracing::warn!(%error, "the system cannot start a thread for a request: another thread makes it");
 }
-
-/// The subscriber was too slow, and `count` events were dropped.
-pub(crate) fn missed(count: usize) {
-    tracing::warn!(count, "the subscriber is too slow: events were left out");
-}

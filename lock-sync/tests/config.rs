@@ -2,6 +2,7 @@
 #![cfg(all(feature = "sqlite", feature = "postgres", feature = "mysql", feature = "consul"))]
 
 use lock_sync::{Admin, ClaimError, Config, ConfigError, Error, Key, Locks};
+use std::time::Duration;
 
 fn refused(url: &str) -> ConfigError {
     let error = url.parse::<Config>().expect_err(url);
@@ -99,6 +100,7 @@ fn urls_name_a_place_and_nothing_unknown() {
         "sqlite:a?ttl=25h",
         "sqlite:a?ttl=1000d",
         "sqlite:a?ttl=10s&request_timeout=9s",
+        "sqlite:a?request_timeout=9s&ttl=10s",
         "consul://h?ttl=25h",
         // A lock counts for as long as the lock-delay, at most: a minute.
         "consul://h?ttl=1h&request_timeout=20s",
@@ -146,6 +148,11 @@ fn a_protocol_is_had_or_refused_with_those_that_are() {
     let no_table =
         Config::from_url("postgres://h/d?protocol=advisory").expect("good").create_table();
     assert!(matches!(no_table, Err(ConfigError::Setting { .. })), "{no_table:?}");
+    let tables = ["mysql://h/d?protocol=sql-lock", "postgres://h/d?protocol=node-distributed-lock"];
+    for url in tables {
+        let made = Config::from_url(url).expect("good").create_table().expect(url);
+        assert!(made.starts_with("CREATE TABLE"), "{url}: {made}");
+    }
     let sqlite = || Config::sqlite("a.db");
     for config in [sqlite().token("hunter2"), sqlite().keys(Key::Int), sqlite().prefix("p")] {
         let error = Locks::open(config).expect_err("refused");
@@ -250,6 +257,41 @@ fn a_connection_of_the_callers_is_used() {
     let connection = rusqlite::Connection::open(folder.path().join("a.db")).expect("opened");
     let locks = Locks::with_sqlite(connection, Config::new()).expect("connected");
     locks.lock("a").expect("taken").release().expect("released");
+}
+
+/// Whoever writes to the file is done soon.
+#[test]
+fn a_connection_of_the_callers_waits_for_another_writer() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let connection = || rusqlite::Connection::open(folder.path().join("a.db")).expect("opened");
+    let (ours, writer) = (connection(), connection());
+    writer.execute_batch("BEGIN IMMEDIATE").expect("nobody else writes");
+    let connects = std::thread::spawn(|| Locks::with_sqlite(ours, Config::new()).map(drop));
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(!connects.is_finished());
+    writer.execute_batch("COMMIT").expect("done");
+    assert_eq!(connects.join().expect("no panic"), Ok(()));
+}
+
+/// A program's own settings replace those of the URL.
+#[test]
+fn the_setting_that_came_last_counts() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = |parameters: &str| {
+        let url = format!("sqlite:{}/a.db?{parameters}", folder.path().display());
+        url.parse::<Config>().expect("a good URL")
+    };
+    let second = Duration::from_secs(1);
+    let good = url("ttl=60s&request_timeout=9s").request_timeout(second).ttl(second * 10);
+    assert_eq!(Locks::open(good).map(drop), Ok(()));
+    for wrong in [
+        url("ttl=10s&request_timeout=1s").request_timeout(second * 9),
+        url("ttl=60s&request_timeout=9s").ttl(second * 10),
+        url("ttl=10s").request_timeout(second).request_timeout(second * 9),
+    ] {
+        let error = Locks::open(wrong).expect_err("refused");
+        assert!(matches!(error, Error::Config(ConfigError::Timing(_))), "{error:?}");
+    }
 }
 
 #[test]

@@ -78,6 +78,24 @@ mod tests {
         assert_eq!(factory.make(SOON).await, Ok(2));
     }
 
+    /// Not in its future: in what comes before.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_call_itself_may_panic_or_block() {
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let (calls, ended) = (AtomicUsize::new(0), std::sync::Mutex::new(ended));
+        let make = move || {
+            assert_ne!(calls.fetch_add(1, Ordering::SeqCst), 0, "on purpose");
+            let _ = ended.lock().expect("unpoisoned").recv();
+            async { Ok::<_, Fault>(()) }
+        };
+        let factory = Factory::new(make, |()| ());
+        assert_eq!(factory.make(SOON).await, Err(panicked()));
+        let made = tokio::spawn(async move { factory.make(Duration::from_millis(20)).await });
+        let made = timeout(SOON, made).await;
+        drop(end);
+        assert_eq!(made.expect("in time").expect("no panic"), Err(late()));
+    }
+
     #[tokio::test]
     async fn a_call_that_hangs_is_dropped() {
         let called = Arc::new(());

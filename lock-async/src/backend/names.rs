@@ -82,6 +82,15 @@ mod tests {
         each(&Silent::new("consul.invalid"), &["consul://NAME", "consul://NAME:7?sslmode=disable"]);
     }
 
+    /// A resolver may be slower than a server.
+    #[tokio::test]
+    async fn most_of_the_limit_is_for_the_lookup() {
+        let silent = Silent::new("slow.invalid");
+        let (began, limit) = (std::time::Instant::now(), Duration::from_millis(400));
+        assert_eq!(addresses_of(silent.name, 7, limit).await, Err(late(silent.name)));
+        assert!(began.elapsed() >= limit / 8 * 7);
+    }
+
     /// Of many connects that end by their limit, none loses the host's name to a limit around it.
     #[test]
     #[cfg(any(feature = "mysql", feature = "postgres"))]
@@ -215,6 +224,17 @@ mod tests {
             let mut admin = Admin::connect(&url).await.expect("nothing is asked");
             admin.list().await.expect_err("nobody is there");
             known("moves.invalid", &["127.0.0.2"]);
+            assert_eq!(admin.list().await.map(|all| all.len()), Ok(0));
+        });
+    }
+
+    #[test]
+    #[cfg(feature = "consul")]
+    fn an_agent_in_brackets_is_asked() {
+        let url = format!("consul://[::1]:{}", answering("[::1]:0", NO_LOCK.as_bytes()));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(async {
+            let mut admin = Admin::connect(&url).await.expect("nothing is asked");
             assert_eq!(admin.list().await.map(|all| all.len()), Ok(0));
         });
     }

@@ -104,5 +104,56 @@ macro_rules! events {
                 }
             }
         }
+
+        /// The subscriber was too slow, and that many events were dropped.
+        pub(crate) fn missed(missed: usize) {
+            tracing::warn!(missed, "the subscriber is too slow: events were left out");
+        }
+    };
+}
+
+/// Defines a subscriber of a driver's tests, which writes down each warning: its text and fields. What others tell
+/// meanwhile is not asked for.
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! listener {
+    () => {
+        #[derive(Clone, Default)]
+        struct Listener(::std::sync::Arc<::std::sync::Mutex<String>>);
+
+        impl tracing::field::Visit for Listener {
+            fn record_debug(
+                &mut self,
+                field: &tracing::field::Field,
+                value: &dyn ::std::fmt::Debug,
+            ) {
+                let text = format!("{}={value:?};", field.name());
+                self.0.lock().expect("unpoisoned").push_str(&text);
+            }
+        }
+
+        impl tracing::Subscriber for Listener {
+            fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+                true
+            }
+
+            fn max_level_hint(&self) -> Option<tracing::level_filters::LevelFilter> {
+                Some(tracing::level_filters::LevelFilter::WARN)
+            }
+
+            fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+                tracing::span::Id::from_u64(1)
+            }
+
+            fn event(&self, event: &tracing::Event<'_>) {
+                event.record(&mut self.clone());
+            }
+
+            fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+            fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+            fn enter(&self, _: &tracing::span::Id) {}
+            fn exit(&self, _: &tracing::span::Id) {}
+        }
     };
 }

@@ -235,6 +235,8 @@ mod tests {
         assert_eq!(order(&three.clone().map(|()| ()), &errors), (vec![2, 0, 1], told));
         three.pass_over(2);
         assert_eq!(three.first(), 0);
+        three.pass_over(0);
+        assert_eq!(three.first(), 1, "also after the last one was");
     }
 
     #[test]

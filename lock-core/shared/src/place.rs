@@ -222,6 +222,8 @@ mod tests {
             ),
             ("sqlite:/var/lib/./a%3F%20b.db?label=x", "sqlite:/var/lib/a%3F%20b.db"),
             ("sqlite:///var/é.db", "sqlite:/var/é.db"),
+            ("sqlite:/var/a%2541.db", "sqlite:/var/a%2541.db"),
+            ("mysql://db/a%2541", "mysql://db/a%2541"),
             ("sqlite:////var/a.db", "sqlite:////var/a.db"),
             ("postgres://h:7/d?hostaddr=::1", "postgres://[::1]:7/d"),
             ("postgres:///d?hostaddr=10.0.0.3", "postgres://10.0.0.3/d"),

@@ -275,6 +275,7 @@ mod tests {
             "postgres://h/d?table=a.b.c",
             "sqlite:a?ttl=25h",
             "sqlite:a?ttl=10s&request_timeout=9s",
+            "sqlite:a?request_timeout=9s&ttl=10s",
             "sqlite:a?protocol=advisory",
             "postgres://h/d?protocol=session",
             "postgres://h/d?protocol=bogus",

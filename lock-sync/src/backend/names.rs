@@ -38,7 +38,7 @@ impl Wake for Unpark {
 mod tests {
     use super::*;
     use crate::{Admin, Config, Error, Locks};
-    #[cfg(feature = "postgres")]
+    #[cfg(any(feature = "consul", feature = "postgres"))]
     use lock_shared::lookup::stand_in::answering;
     #[cfg(feature = "mysql")]
     use lock_shared::lookup::stand_in::greeting;
@@ -90,6 +90,15 @@ mod tests {
     #[cfg(feature = "consul")]
     fn a_question_to_consul_ends_while_its_name_is_looked_up() {
         each(&Silent::new("consul.invalid"), &["consul://NAME", "consul://NAME:7?sslmode=disable"]);
+    }
+
+    /// A resolver may be slower than a server.
+    #[test]
+    fn most_of_the_limit_is_for_the_lookup() {
+        let silent = Silent::new("slow.invalid");
+        let (began, limit) = (Instant::now(), Duration::from_millis(400));
+        assert_eq!(addresses_of(silent.name, 7, limit), Err(late(silent.name)));
+        assert!(began.elapsed() >= limit / 8 * 7);
     }
 
     #[test]
@@ -189,6 +198,14 @@ mod tests {
         let mut admin = Admin::connect(&url).expect("nothing is asked");
         admin.list().expect_err("nobody is there");
         known("moves.invalid", &["127.0.0.2"]);
+        assert_eq!(admin.list().map(|all| all.len()), Ok(0));
+    }
+
+    #[test]
+    #[cfg(feature = "consul")]
+    fn an_agent_in_brackets_is_asked() {
+        let url = format!("consul://[::1]:{}", answering("[::1]:0", NO_LOCK.as_bytes()));
+        let mut admin = Admin::connect(&url).expect("nothing is asked");
         assert_eq!(admin.list().map(|all| all.len()), Ok(0));
     }
 

@@ -160,7 +160,7 @@ mod tests {
     use super::super::sqlite::Sqlite;
     use super::*;
     use lock_core::sql::sqlite;
-    use lock_core::{Claim, LockName, Owner, SessionName, TableName};
+    use lock_core::{Claim, LockName, Owner, SessionName, TableName, TimingError};
 
     const BUDGET: Duration = Duration::from_secs(5);
 
@@ -260,7 +260,7 @@ mod tests {
     fn what_the_first_connect_measured_is_handed_on() {
         let folder = tempfile::tempdir().expect("a folder");
         let session = Sqlite::open(&folder.path().join("locks.db")).expect("opened");
-        let pause = Duration::from_millis(20);
+        let pause = Duration::from_millis(80);
         let source = Again(Some(Slow { session, pause, steps: Vec::new() }));
         let flow = Flow::table(sqlite::codec(TableName::default(), "boot"));
         let (check, pins) = (Check::default(), Pins::default());
@@ -272,6 +272,11 @@ mod tests {
         // There is more time for this than for a request.
         let first = connections.first.expect("there").session.expect("there");
         assert!(first.steps[0] > Timing::default().request(), "{:?}", first.steps);
+        // It counts as much as a statement, and two more follow when it is made anew.
+        let many = u32::try_from(first.steps.len()).expect("few") + 2;
+        let too_short = reached.timing.lasting(Duration::from_secs(1));
+        let Err(TimingError::TooSlow { needs, .. }) = too_short else { panic!("{too_short:?}") };
+        assert!(needs >= pause * many, "{needs:?} for {many} steps");
     }
 
     /// As if there could be another one.

@@ -90,7 +90,9 @@ fn the_lock_is_kept_after_a_command_that_was_quick() {
     let list = sandbox.run(&url, &["--list"]).expect(0);
     assert!(list.stdout.contains("(released, and kept)"), "{list:?}");
     let json = sandbox.run(&url, &["--list", "--json"]).expect(0);
-    assert!(json.stdout.contains(r#""kept":true"#), "{json:?}");
+    for is in [r#""kept":true"#, r#""held":true"#] {
+        assert!(json.stdout.contains(is), "nobody can have it: {json:?}");
+    }
     let broken = sandbox.run(&url, &["--break", "n", "--yes"]).expect(0);
     assert!(broken.stderr.contains("\"n\" is kept no longer"), "{broken:?}");
     assert!(is_free(&sandbox));

@@ -4,7 +4,7 @@ use lock_core::admin::SHORTEST;
 use lock_sync::{Error, Fence, LostReason};
 use lock_tests::drivers::{Admin, Driver};
 use lock_tests::place::{Keeps, Place};
-use lock_tests::proxy::{Mode, Proxy, server_of};
+use lock_tests::proxy::{Mode, Proxy, eventually, server_of};
 use std::time::Duration;
 
 const TTL: Duration = Duration::from_secs(3);
@@ -252,6 +252,25 @@ fn a_server_that_does_not_answer_has_neither_done_it_nor_not() {
             }
         }
     });
+}
+
+/// A program may look now and then, for as long as it runs.
+#[test]
+#[ignore = "needs all servers: tests/run starts them"]
+fn who_looks_no_more_has_no_connection() {
+    for at in [Place::postgres, Place::mysql, Place::mariadb, Place::consul] {
+        for driver in [Driver::Blocking, Driver::Tokio] {
+            let place = at();
+            drop(place.locks(TTL));
+            let proxy = Proxy::start(&server_of(place.url()));
+            let through = place.through(&proxy.url(place.url())).whole_url();
+            let mut admin = Admin::connect(driver, &through, TTL);
+            assert_eq!(admin.list().expect("listed"), []);
+            drop(admin);
+            let all = || (0..proxy.connections()).all(|one| proxy.has_ended(one));
+            assert!(proxy.connections() > 0 && eventually(all), "{driver:?}, {through}");
+        }
+    }
 }
 
 fn asking_in_vain(place: &Place, driver: Driver) {

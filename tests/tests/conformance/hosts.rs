@@ -42,6 +42,19 @@ impl Silent {
     }
 }
 
+/// A client's own limit for one attempt ends long before that of a request.
+#[test]
+fn a_host_gets_no_longer_than_its_connect_timeout() {
+    let silent = Silent::frozen();
+    let url =
+        format!("postgres://u@{}/d?connect_timeout=1&ttl=1h&request_timeout=1m", silent.host());
+    for driver in [Driver::Blocking, Driver::Tokio] {
+        let began = Instant::now();
+        lock_tests::drivers::connect(driver, &url).map(drop).expect_err("nobody answers");
+        assert!(began.elapsed() < TTL, "{driver:?}");
+    }
+}
+
 /// A kind of server, and its driver.
 #[derive(Clone, Copy)]
 struct At(fn() -> Place, Driver);

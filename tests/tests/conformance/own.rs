@@ -80,6 +80,7 @@ pub(crate) fn locks_of_one_connection_have_labels_of_their_own(place: &Driven) {
     for (name, label) in [("a", "(job 7)"), ("b", "(usual)")] {
         let told = holder(&ours, name).expect("known here").label;
         assert!(told.ends_with(label) && told.contains(" pid "), "{told}");
+        assert_eq!(told.matches('(').count(), 1, "it has no other: {told}");
         let others = holder(&theirs, name);
         assert_eq!(others.is_some(), place.keeps() == Keeps::Rows);
         assert!(others.is_none_or(|holder| holder.label == told));

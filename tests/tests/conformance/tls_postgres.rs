@@ -1,7 +1,7 @@
 //! Encryption as `sslmode` says, secrets kept, and servers that must not be used.
 
 use lock_sync::{Config, ConfigError, Error, Locks};
-use lock_tests::drivers::wait;
+use lock_tests::drivers::{Driver, connect, wait};
 use lock_tests::place::{Place, client, postgres_url};
 use lock_tests::proxy::{Proxy, eventually, server_of};
 
@@ -304,6 +304,26 @@ fn channel_binding_is_honoured() {
     // There is no channel to bind to.
     let plain = encrypted("localhost", "sslmode=disable&channel_binding=require");
     assert!(plain.is_err(), "{plain:?}");
+}
+
+/// The certificate is for an address. What is not written as one is a name, also if it leads there.
+#[test]
+#[ignore = "needs a MySQL, MariaDB and PostgreSQL server: tests/run starts them"]
+fn verify_full_compares_what_the_url_says() {
+    for (place, kind) in
+        [(Place::postgres(), "POSTGRES"), (Place::mysql(), "MYSQL"), (Place::mariadb(), "MARIADB")]
+    {
+        let authority = std::env::var(format!("LOCK_TEST_{kind}_CA")).expect("tests/run sets it");
+        let between = if place.whole_url().contains('?') { '&' } else { '?' };
+        let parameters = format!("{between}sslmode=verify-full&sslrootcert={authority}");
+        for driver in [Driver::Blocking, Driver::Tokio] {
+            for (host, is_fine) in [("127.0.0.1", true), ("127.1", false)] {
+                let url = place.whole_url().replace("127.0.0.1", host) + &parameters;
+                let connected = connect(driver, &url).map(drop);
+                assert_eq!(connected.is_ok(), is_fine, "{driver:?}, {url}: {connected:?}");
+            }
+        }
+    }
 }
 
 /// As PostgreSQL's own clients read the file, which may have the authority before and the next one.

@@ -122,6 +122,17 @@ async fn a_guard_dropped_during_a_shutdown_is_waited_for() {
     assert_eq!(ended(&fake), ["acquire", "release"]);
 }
 
+#[tokio::test]
+async fn every_caller_of_a_shutdown_is_told_its_end() {
+    let fake = Fake::default();
+    let locks = table(&fake);
+    *fake.0.pause.lock().expect("unpoisoned") = Duration::from_millis(20);
+    drop(locks.lock("a").await.expect("taken"));
+    let ends = tokio::join!(shut_down(&locks), shut_down(&locks), shut_down(&locks));
+    assert_eq!(ends, (Ok(()), Ok(()), Ok(())));
+    assert_eq!(ended(&fake), ["acquire", "release"]);
+}
+
 /// Its answer is the last that the task gets.
 #[tokio::test]
 async fn a_release_during_a_shutdown_is_confirmed() {
