@@ -14,7 +14,8 @@ use lock_core::{Failure, Notification};
 use lock_shared::hosts::{Hosts, share};
 use lock_shared::plan::gone;
 use lock_shared::postgres::{
-    Attempts, Config, Server, Tls, at, describe, failed, name, not_connected, param, row,
+    Attempts, Config, Server, Tls, at, describe, failed, limit_connect, name, not_connected, param,
+    row,
 };
 use lock_shared::sslmode::SslMode;
 use moving::{Moving, drive};
@@ -278,14 +279,15 @@ async fn connect(hosts: &Hosts<Config>, tls: &Tls, limit: Duration) -> Result<Li
 /// Connects to the first address of the host that can be used.
 async fn connect_to(host: &Config, tls: &Tls, limit: Duration) -> Result<Link, Failure> {
     let until = Instant::now() + limit;
-    let addresses = match name(host) {
+    let mut addresses = match name(host) {
         Some((name, port)) => at(host, addresses_of(name, port, limit).await)?,
         None => vec![host.clone()],
     };
+    let many = addresses.len();
     let mut result = Err(connect_failed(None, "the host has no address"));
-    for (nth, address) in addresses.iter().enumerate() {
-        let share = share(until, addresses.len() - nth);
-        result = timeout(share, connect_at(address, tls, share))
+    for (nth, address) in addresses.iter_mut().enumerate() {
+        let limit = limit_connect(address, share(until, many - nth));
+        result = timeout(limit, connect_at(address, tls))
             .await
             .unwrap_or_else(|_| Err(connect_failed(None, "no answer in time")));
         if result.is_ok() {
@@ -295,11 +297,11 @@ async fn connect_to(host: &Config, tls: &Tls, limit: Duration) -> Result<Link, F
     result
 }
 
-async fn connect_at(address: &Config, tls: &Tls, limit: Duration) -> Result<Link, Failure> {
+async fn connect_at(address: &Config, tls: &Tls) -> Result<Link, Failure> {
     let mut attempts = Attempts::new(address, tls.mode);
     loop {
         let tls = Tls { mode: attempts.mode(), ..tls.clone() };
-        match attempt(attempts.config(), tls, limit).await {
+        match attempt(attempts.config(), tls).await {
             Ok(link) => return Ok(link),
             Err(failure) => {
                 if let Some(failure) = attempts.failed(failure) {
@@ -310,9 +312,8 @@ async fn connect_at(address: &Config, tls: &Tls, limit: Duration) -> Result<Link
     }
 }
 
-async fn attempt(address: &Config, tls: Tls, limit: Duration) -> Result<Link, Failure> {
+async fn attempt(address: &Config, tls: Tls) -> Result<Link, Failure> {
     let mut config = address.clone();
-    config.connect_timeout(config.get_connect_timeout().map_or(limit, |own| limit.min(*own)));
     if tls.mode == SslMode::Disable {
         config.ssl_mode(Negotiate::Disable);
         let (client, connection) =

@@ -20,7 +20,7 @@ use std::time::Duration;
 pub use tokio_postgres::config::Host;
 
 pub use attempts::Attempts;
-pub use hosts::{at, is_unix, name};
+pub use hosts::{at, is_unix, limit_connect, name};
 #[cfg(any(test, feature = "testing"))]
 #[doc(hidden)]
 pub use passfile::password_in;

@@ -12,7 +12,7 @@ use lock_core::{Failure, Notification};
 use lock_shared::hosts::{Hosts, share};
 use lock_shared::plan::gone;
 use lock_shared::postgres::{
-    Attempts, Config, Server, at, failed, is_unix, name, not_connected, param, row,
+    Attempts, Config, Server, at, failed, is_unix, limit_connect, name, not_connected, param, row,
 };
 use outside::outside;
 use postgres::Client;
@@ -285,9 +285,7 @@ fn connect_to(
     let many = addresses.len();
     let mut result = Err(connect_failed(None, "the host has no address"));
     for (nth, config) in addresses.iter_mut().enumerate() {
-        let share = share(until, many - nth);
-        limit.set(share);
-        config.connect_timeout(config.get_connect_timeout().map_or(share, |own| share.min(*own)));
+        limit.set(limit_connect(config, share(until, many - nth)));
         let mut attempts = Attempts::new(config, connector.mode());
         result = loop {
             let config = postgres::Config::from(attempts.config().clone());

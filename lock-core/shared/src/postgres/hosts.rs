@@ -5,6 +5,7 @@ use crate::sslmode::stays_here;
 use lock_core::Failure;
 use lock_core::sql::postgres::{connect_failed, without_session_options};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, TargetSessionAttrs};
 
@@ -99,6 +100,14 @@ pub fn at(host: &Config, found: Answer) -> Result<Vec<Config>, Failure> {
         Ok(found) => Ok(found.iter().map(with).collect()),
         Err(error) => Err(connect_failed(None, &format!("error connecting to server: {error}"))),
     }
+}
+
+/// Sets and returns how long an attempt may take that has this `share` of a limit. The URL's `connect_timeout` is for the whole
+/// attempt, as with libpq; the client counts only the time until the server takes the connection.
+pub fn limit_connect(config: &mut Config, share: Duration) -> Duration {
+    let limit = config.get_connect_timeout().map_or(share, |own| share.min(*own));
+    config.connect_timeout(limit);
+    limit
 }
 
 /// The host without our settings, which a pooler before it refuses.
