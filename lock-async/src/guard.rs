@@ -385,6 +385,8 @@ fn run(call: Call, reason: LostReason) {
 mod tests {
     use super::*;
 
+    const DAY: Duration = Duration::from_secs(86_400);
+
     #[test]
     fn a_loss_seen_by_the_guard_alone_says_why_the_last_renewal_failed() {
         let full = Failure::Unknown("disk full".to_string());
@@ -400,6 +402,21 @@ mod tests {
         renewed.renewed(Instant::from_nanos(20));
         assert_eq!(renewed.last_failure(), None);
         assert_eq!(renewed.loss(Instant::from_nanos(20)), lost(None));
+    }
+
+    #[tokio::test]
+    async fn everybody_who_waits_for_a_loss_is_told() {
+        let cell = HoldState::new(clock::now().after(DAY), Duration::ZERO);
+        let cell = Arc::new(cell);
+        let mut waits = tokio::task::JoinSet::new();
+        for _ in 0..3 {
+            waits.spawn(Lost::of(cell.clone()));
+        }
+        // They wait from here on.
+        tokio::task::yield_now().await;
+        cell.lose(LostReason::Taken);
+        let told = tokio::time::timeout(DAY / 1_000, waits.join_all()).await;
+        assert_eq!(told, Ok(vec![LostReason::Taken; 3]));
     }
 
     #[test]

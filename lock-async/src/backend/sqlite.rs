@@ -215,28 +215,6 @@ mod tests {
         assert_eq!(made.expect("bounded in time").map(drop), Err(late().into()));
     }
 
-    /// Whoever looks has the same limit as whoever locks.
-    #[tokio::test]
-    async fn a_function_that_hangs_is_not_waited_for_by_anybody() {
-        let config = || crate::Config::new().request_timeout(Duration::from_millis(50));
-        for looks in [true, false] {
-            let (_never, hangs) = mpsc::channel::<()>();
-            let make = move || {
-                let _ = hangs.recv();
-                Err::<Connection, _>("too late")
-            };
-            let made = async {
-                match looks {
-                    true => crate::Admin::from_sqlite(make, config()).await.map(drop),
-                    false => crate::Locks::from_sqlite(make, config()).await.map(drop),
-                }
-            };
-            let made = tokio::time::timeout(Duration::from_secs(60), made).await;
-            let error = made.expect("bounded in time").expect_err("no connection");
-            assert!(matches!(error, crate::Error::Unavailable(_)), "{error:?}");
-        }
-    }
-
     /// The caller has gone on by then, and may have released what the statement would take.
     #[test]
     fn a_statement_that_nobody_waits_for_any_more_is_not_run() {

@@ -6,8 +6,10 @@ use lock_tests::place::{Place, mysql_client};
 use lock_tests::proxy::{Proxy, server_of};
 use lock_tests::servers::Kind;
 use mysql::prelude::Queryable;
+use std::future::pending;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio_postgres::NoTls;
@@ -318,5 +320,39 @@ fn an_admin_over_brought_connections_does_all_that_one_does_on_sqlite() {
         };
         does_all(&place, &mut admin);
         observes(&place, admin, || ());
+    }
+}
+
+/// It has as long as a request, whoever wants the connection.
+#[test]
+fn a_function_that_hangs_is_not_waited_for() {
+    let limit = Duration::from_secs(5);
+    let config = || Config::new().request_timeout(limit);
+    let postgres = pending::<Result<Box<tokio_postgres::Client>, String>>;
+    let mysql = pending::<Result<mysql_async::Conn, String>>;
+    let (never, hangs) = channel::<()>();
+    let hangs = Arc::new(Mutex::new(hangs));
+    let sqlite = || {
+        let hangs = hangs.clone();
+        move || {
+            let _ = hangs.lock().expect("unpoisoned").recv();
+            Err::<rusqlite::Connection, _>("too late")
+        }
+    };
+    let began = Instant::now();
+    let ended = wait(async {
+        tokio::join!(
+            async { lock_async::Locks::from_postgres(postgres, config()).await.map(drop) },
+            async { lock_async::Locks::from_mysql(mysql, config()).await.map(drop) },
+            async { lock_async::Locks::from_sqlite(sqlite(), config()).await.map(drop) },
+            async { lock_async::Admin::from_postgres(postgres, config()).await.map(drop) },
+            async { lock_async::Admin::from_mysql(mysql, config()).await.map(drop) },
+            async { lock_async::Admin::from_sqlite(sqlite(), config()).await.map(drop) },
+        )
+    });
+    assert!(began.elapsed() < limit * 3, "{:?}", began.elapsed());
+    drop(never);
+    for ended in [ended.0, ended.1, ended.2, ended.3, ended.4, ended.5] {
+        assert!(matches!(ended, Err(Error::Unavailable(_))), "{ended:?}");
     }
 }

@@ -320,6 +320,14 @@ mod tests {
     }
 
     #[test]
+    fn a_hold_goes_on_after_it_was_told() {
+        let seen = Seen::new(&Holder::new("one", MINUTE, MINUTE));
+        let pause = Duration::from_millis(20);
+        std::thread::sleep(pause);
+        assert!(seen.held_for() >= MINUTE + pause);
+    }
+
+    #[test]
     fn what_a_holder_calls_itself_is_shown_and_not_obeyed() {
         let mut waiting = Waiting::new("n", "here", Level::Normal, true);
         waiting.tell(&holder("one\x1b[31m\r\n"));
