@@ -241,6 +241,25 @@ mod tests {
         assert!(needs >= pause * many, "{needs:?} for {many} steps");
     }
 
+    /// There is no other that could be faster.
+    #[tokio::test]
+    async fn a_connection_of_the_callers_has_the_time_of_a_request() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let session = Sqlite::open(folder.path().join("locks.db")).await.expect("opened");
+        let source = crate::backend::Provided(Some(Slow {
+            session,
+            pause: Duration::ZERO,
+            steps: Vec::new(),
+        }));
+        let flow = Flow::table(sqlite::codec(TableName::default(), "boot"));
+        let (check, pins) = (Check::default(), Pins::default());
+        let mut connections = Connections::new(flow, source, Timing::default(), check, pins);
+        connections.connect().await.expect("fit for locks");
+        let first = connections.first.expect("there").session.expect("there");
+        let longest = first.steps.iter().max().expect("its checks");
+        assert!(*longest <= Timing::default().request(), "{:?}", first.steps);
+    }
+
     #[tokio::test]
     async fn all_steps_of_an_exchange_have_one_limit() {
         let folder = tempfile::tempdir().expect("a folder");

@@ -279,6 +279,25 @@ mod tests {
         assert!(needs >= pause * many, "{needs:?} for {many} steps");
     }
 
+    /// There is no other that could be faster.
+    #[test]
+    fn a_connection_of_the_callers_has_the_time_of_a_request() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let session = Sqlite::open(&folder.path().join("locks.db")).expect("opened");
+        let source = crate::backend::Provided(Some(Slow {
+            session,
+            pause: Duration::ZERO,
+            steps: Vec::new(),
+        }));
+        let flow = Flow::table(sqlite::codec(TableName::default(), "boot"));
+        let (check, pins) = (Check::default(), Pins::default());
+        let mut connections = Connections::new(flow, source, Timing::default(), check, pins);
+        connections.connect().expect("fit for locks");
+        let first = connections.first.expect("there").session.expect("there");
+        let longest = first.steps.iter().max().expect("its checks");
+        assert!(*longest <= Timing::default().request(), "{:?}", first.steps);
+    }
+
     /// As if there could be another one.
     struct Again(Option<Slow>);
 

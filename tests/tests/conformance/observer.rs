@@ -5,7 +5,7 @@ use lock_core::config::ConfigError;
 use lock_sync::{Error, Leader};
 use lock_tests::drivers::{Admin, Driven, Driver, Observer};
 use lock_tests::place::{Keeps, Place};
-use lock_tests::proxy::{Mode, Proxy, server_of};
+use lock_tests::proxy::{Mode, Proxy, eventually, server_of};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -39,6 +39,27 @@ fn change(observer: &mut Observer) -> Option<Leader> {
 #[track_caller]
 fn next(observer: &mut Observer) -> Leader {
     change(observer).or_else(|| change(observer)).expect("somebody leads")
+}
+
+/// Whoever looks in between something else does not wait at all.
+#[test]
+fn an_observer_can_be_asked_without_waiting() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = format!("sqlite:{}", folder.path().join("a.db").display());
+    let locks = lock_sync::Locks::connect(&url).expect("connected");
+    let guard = locks.lock("leader").expect("free");
+    let admin = lock_sync::Admin::connect(&url).expect("connected");
+    let mut observer = admin.observe("leader").expect("a name").interval(SECOND / 50);
+    let mut change = || observer.changed_within(Duration::ZERO);
+    let leader = change().expect("a look was due").expect("known").expect("somebody leads");
+    assert_eq!(leader.term, guard.fence());
+    guard.release().expect("released");
+    let mut told = None;
+    assert!(eventually(|| {
+        told = change();
+        told.is_some()
+    }));
+    assert_eq!(told, Some(Ok(None)));
 }
 
 fn each_leader_is_told(place: Place, driver: Driver) {
