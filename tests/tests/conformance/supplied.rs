@@ -93,31 +93,6 @@ fn a_broken_client_is_replaced() {
     }
 }
 
-/// Nobody hears them there: the waiter looks by itself.
-#[test]
-#[ignore = "needs a PostgreSQL server: tests/run starts one"]
-fn a_wait_over_clients_of_the_callers_asks_for_no_notifications() {
-    for driver in DRIVERS {
-        let (place, made) = (Place::postgres(), Arc::default());
-        let guard = place.locks(SOON * 60).lock("a").expect("free");
-        let waiters = postgres(driver, &place, &made);
-        let sent = "SELECT query FROM pg_stat_activity WHERE application_name = $1";
-        let mut other = client(place.url());
-        std::thread::scope(|scope| {
-            let waiter = scope.spawn(|| waiters.try_lock_for("a", SOON * 2).expect("asked"));
-            let began = Instant::now();
-            while began.elapsed() < Duration::from_secs(2) {
-                for row in other.query(sent, &[&place.table()]).expect("asked") {
-                    let last: String = row.get(0);
-                    assert!(!last.contains("LISTEN"), "{driver:?}: {last}");
-                }
-            }
-            guard.release().expect("released");
-            assert!(waiter.join().expect("no panic").is_some(), "{driver:?}");
-        });
-    }
-}
-
 fn a_broken_connection_is_replaced(kind: Kind) {
     for driver in DRIVERS {
         let place = kind.place();
