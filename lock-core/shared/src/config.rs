@@ -364,4 +364,44 @@ mod tests {
         let shown = format!("{:?}", Config::new().token("hunter2"));
         assert!(!shown.contains("hunter2"), "{shown}");
     }
+
+    /// Everything that can be set, for so many seconds.
+    fn set(config: Config, seconds: u64, choices: (Protocol, Durability, Expiry, Key)) -> Config {
+        let (protocol, durability, expiry, keys) = choices;
+        let time = |times| Duration::from_secs(seconds * times);
+        let name = format!("name{seconds}");
+        config
+            .protocol(protocol)
+            .ttl(time(10))
+            .request_timeout(time(1))
+            .table(TableName::new(&name).expect("a good name"))
+            .durability(durability)
+            .expiry(expiry)
+            .keys(keys)
+            .prefix(&name)
+            .waiting(seconds as usize)
+            .token(&name)
+            .label(&name)
+            .warn_wait(time(2))
+            .warn_hold(time(3))
+    }
+
+    /// Whoever sets something later knows better: the program better than the URL.
+    #[test]
+    fn the_last_setting_counts() {
+        let first = (Protocol::Table, Durability::Relaxed, Expiry::Observed, Key::Pair);
+        let last = (Protocol::Advisory, Durability::Durable, Expiry::Server, Key::Int);
+        let once = set(Config::new(), 2, last);
+        let twice = set(set(Config::new(), 1, first), 2, last);
+        assert_eq!(format!("{twice:?}"), format!("{once:?}"));
+        assert_eq!(twice.settings.token.as_deref(), Some("name2"));
+        let url = "postgres://h/d?protocol=advisory&keys=pair&waiting=1&ttl=20s&request_timeout=3s&label=url&warn_wait=9s&warn_hold=8s";
+        let by_url = set(Config::from_url(url).expect("a good URL"), 2, last);
+        assert_eq!(format!("{by_url:?}"), format!("{once:?}"));
+        assert_ne!(format!("{:?}", set(Config::new(), 1, first)), format!("{once:?}"));
+        let named = once.default_label("usual");
+        assert_eq!(named.settings.label.as_deref(), Some("name2"));
+        let unnamed = Config::new().default_label("usual");
+        assert_eq!(unnamed.settings.label.as_deref(), Some("usual"));
+    }
 }

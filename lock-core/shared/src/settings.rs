@@ -249,6 +249,9 @@ impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut config = f.debug_struct("Config");
         config.field("ttl", &self.ttl.unwrap_or(Timing::DEFAULT_TTL));
+        if let Some(request) = &self.request {
+            config.field("request_timeout", request);
+        }
         config.field("table", &self.table.clone().unwrap_or_default());
         config.field("label", &self.label);
         if self.warn_after != WarnAfter::default() {
@@ -277,6 +280,9 @@ impl fmt::Debug for Settings {
         }
         if self.lazy {
             config.field("lazy", &true);
+        }
+        if self.metrics_by_name {
+            config.field("metrics_by_name", &true);
         }
         config.finish_non_exhaustive()
     }

@@ -2,10 +2,12 @@
 
 use lock_sync::Error;
 use lock_tests::drivers::wait;
+use lock_tests::place::{Place, client};
 use std::fmt::{Debug, Write};
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -78,4 +80,39 @@ fn a_password_file_that_others_may_read_is_told_by_all_that_connect() {
         assert!(told.contains("is ignored") && told.contains("chmod 600"), "{number}: {told}");
         assert!(!told.contains("secret"), "{number}: {told}");
     }
+}
+
+/// In lock-async, the next renewal finds a new one, so that nothing fails that somebody would look into.
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn the_end_of_an_idle_connection_is_no_failure() {
+    let heard = Heard::default();
+    let place = Place::postgres();
+    let named = format!("{}?application_name={}", place.url(), place.table());
+    let config = place.through(&named).config(Duration::from_secs(6));
+    let end = || {
+        let sql =
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1";
+        let ended = client(place.url()).query(sql, &[&place.table()]).expect("asked");
+        assert_eq!(ended.len(), 1, "the idle one");
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    tracing::subscriber::with_default(heard.clone(), || {
+        let locks = runtime.block_on(lock_async::Locks::open(config)).expect("connected");
+        let guard = runtime.block_on(locks.lock("a")).expect("free");
+        end();
+        runtime.block_on(async {
+            let (mut before, mut renewed) = (guard.remaining(), false);
+            while guard.is_held() && !renewed {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                let now = guard.remaining();
+                renewed = std::mem::replace(&mut before, now) < now;
+            }
+        });
+        assert!(guard.is_held());
+        runtime.block_on(guard.release()).expect("released");
+    });
+    let told = heard.0.lock().expect("unpoisoned").join("\n");
+    assert!(told.contains("message=acquired") && !told.contains("failed"), "{told}");
 }
