@@ -89,7 +89,7 @@ fn the_end_of_an_idle_connection_is_no_failure() {
     let heard = Heard::default();
     let place = Place::postgres();
     let named = format!("{}?application_name={}", place.url(), place.table());
-    let config = place.through(&named).config(Duration::from_secs(6));
+    let config = place.through(&named).config(Duration::from_secs(15));
     let end = || {
         let sql =
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1";
