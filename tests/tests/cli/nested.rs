@@ -315,3 +315,27 @@ fn behind_sudo_this_users_own_file_is_told() {
     assert_eq!(run("", own + 1, &["-q", "n", "--", "true"]), "");
     assert_eq!(run(&sandbox.url(), own + 1, &args), "");
 }
+
+/// A variable's name is mistyped as easily as an option.
+#[test]
+fn a_variable_that_names_no_place_is_told() {
+    let sandbox = Sandbox::new();
+    let run = |url: &str, variable: &str, args: &[&str]| {
+        let mut command = sandbox.withlock(url, args);
+        command.env(variable, "postgres://app:hunter2@db/jobs");
+        sandbox.start(&mut command).end().expect(0).stderr
+    };
+    let args = ["n", "--", "true"];
+    for variable in ["WITHLOCK_DB", "WITHLOCK_URI"] {
+        let told = run("", variable, &args);
+        let reason = format!(
+            "; {variable} means nothing to withlock: name a place with --db or WITHLOCK_URL\n"
+        );
+        assert!(told.ends_with(&reason) && told.lines().count() == 1, "{told}");
+        assert_eq!(run("", variable, &["-q", "n", "--", "true"]), "");
+        assert_eq!(run(&sandbox.url(), variable, &args), "");
+    }
+    for known in ["WITHLOCK_NAME", "WITHLOCK_FENCE", "WITHLOCK_PERMIT", "WITHLOCKS"] {
+        assert_eq!(run("", known, &args), "", "{known}");
+    }
+}

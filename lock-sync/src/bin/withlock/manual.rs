@@ -90,6 +90,11 @@ const ENVIRONMENT: [(&str, &str); 12] = [
     ("WITHLOCK_PLACE", "Set for COMMAND: the place where the lock is kept, without its password."),
 ];
 
+/// True for an environment variable that the page describes.
+pub(crate) fn has(variable: &str) -> bool {
+    ENVIRONMENT.iter().any(|(names, _)| names.split(", ").any(|name| name == variable))
+}
+
 const FILES: [(&str, &str); 5] = [
     ("~/.config/withlock/url", "One URL: the place where this user's locks are kept."),
     ("/etc/withlock/url", "The same for all users of this machine."),

@@ -2,9 +2,10 @@
 
 use crate::args::Args;
 use crate::label::label;
+use crate::manual;
 use crate::nested::{Outer, PLACE, astray};
 use crate::report::{printable, say};
-use crate::source::{FILE, Found, find};
+use crate::source::{FILE, Found, URL, find};
 use lock_sync::{Config, TableName};
 use std::env::{var, var_os};
 use std::ffi::OsString;
@@ -36,10 +37,9 @@ impl Place {
                 Some(message) => return Err(message),
                 None => {
                     let (folder, file) = default_file()?;
-                    if let Some(who) = behind_sudo().filter(|_| !args.quiet) {
+                    if let Some(doubt) = doubt().filter(|_| !args.quiet) {
                         say!(
-                            "no place is configured, so locks are kept in this user's own file, which {who}'s \
-                             commands do not use: name a place with --db or in /etc/withlock/url"
+                            "no place is configured, so locks are kept in this user's own file{doubt}"
                         );
                     }
                     // `--list` and the like create no folder.
@@ -111,6 +111,26 @@ fn absolute(url: &str) -> Result<String, String> {
 /// The program's name, for messages. Arguments may be secret.
 pub(crate) fn shown(command: &[OsString]) -> String {
     command.first().map(printable).unwrap_or_default()
+}
+
+/// Why this user's own file may not be the place that was meant: the end of a sentence.
+fn doubt() -> Option<String> {
+    let sudo = behind_sudo().map(|who| {
+        format!(
+            ", which {who}'s commands do not use: name a place with --db or in /etc/withlock/url"
+        )
+    });
+    sudo.or_else(|| {
+        let name = std::env::vars_os().map(|(name, _)| name).find(misnamed)?;
+        let name = printable(name);
+        Some(format!("; {name} means nothing to withlock: name a place with --db or {URL}"))
+    })
+}
+
+/// True for a variable that could be meant to name the place, and is never read.
+fn misnamed(variable: &OsString) -> bool {
+    let name = variable.to_string_lossy();
+    name.starts_with("WITHLOCK_") && !manual::has(&name)
 }
 
 /// The user that became this one by sudo. sudo drops variables and changes the home, so that user's own
