@@ -263,6 +263,15 @@ impl Run {
         })
     }
 
+    /// True once it said that it waits, and for someone: not for a server that is slow.
+    pub fn waits(&self) -> bool {
+        let [_, told] = self.output();
+        let mut lines = told.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        lines.any(|line| {
+            line.starts_with(WAITING) && !is_slow(line) && !line.ends_with("; trying again\n")
+        })
+    }
+
     /// Waits for its end.
     pub fn end(self) -> Ended {
         self.end_within(HANG)
@@ -301,9 +310,10 @@ impl Drop for Run {
     }
 }
 
+const WAITING: &str = "withlock: waiting for ";
+
 fn is_slow(line: &str) -> bool {
-    line.starts_with("withlock: waiting for ")
-        && line.ends_with(": the server has not answered yet\n")
+    line.starts_with(WAITING) && line.ends_with(": the server has not answered yet\n")
 }
 
 impl Ended {

@@ -36,7 +36,7 @@ fn the_longest_hold_begins_with_the_grant_and_not_with_the_wait() {
     let args = ["-v", "--min-hold", "5s", "--max-hold", "5s", "--on-lost", "kill", "a", "--"];
     let args = [&args[..], &["sh", "-c", "exit 3"]].concat();
     let waiter = sandbox.start(&mut sandbox.withlock(&url, &args));
-    eventually("it waits", || waiter.output()[1].contains("waiting for \"a\""));
+    eventually("it waits", || waiter.waits());
     std::thread::sleep(Duration::from_millis(5_100));
     std::fs::write(sandbox.path("go"), "").expect("written");
     holder.end().expect(0);

@@ -40,7 +40,7 @@ fn is_taken(sandbox: &Sandbox) {
 fn waiter(sandbox: &Sandbox, command: &[&str]) -> Run {
     let args = [&["-v", "n", "--"], command].concat();
     let run = sandbox.start(&mut sandbox.withlock(&sandbox.url(), &args));
-    eventually("it waits", || run.output()[1].contains("waiting for \"n\""));
+    eventually("it waits", || run.waits());
     run
 }
 

@@ -1,6 +1,7 @@
 //! The connection over which a client ends its wait at the server is encrypted like all others.
 
 use lock_sync::Error;
+use lock_tests::advisory::waiting_at;
 use lock_tests::drivers::{Driven, Driver};
 use lock_tests::place::Place;
 use lock_tests::proxy::{Proxy, eventually, server_of};
@@ -33,6 +34,7 @@ fn a_wait_ends_in_secret(place: fn() -> Place, request: &[u8]) {
     for (mode, is_secret) in [("require", true), ("prefer", true), ("disable", false)] {
         for driver in [Driver::Blocking, Driver::Tokio] {
             let direct = place();
+            let mut waiting = waiting_at(&direct);
             let _held = direct.locks(TTL).lock("a").expect("taken");
             let proxy = Proxy::start(&server_of(direct.url()));
             let said = Arc::new(Mutex::new(Vec::new()));
@@ -47,8 +49,7 @@ fn a_wait_ends_in_secret(place: fn() -> Place, request: &[u8]) {
             let waits = locks.clone();
             let waiter = std::thread::spawn(move || waits.lock("a").map(drop));
             assert!(eventually(|| proxy.connections() >= 2), "the wait has one of its own");
-            // It has begun at the server by then.
-            std::thread::sleep(Duration::from_secs(1));
+            assert!(eventually(|| waiting() == 1), "{driver:?}: nobody waits at the server");
             let before = proxy.connections();
             locks.close();
             assert_eq!(waiter.join().expect("no panic"), Err(Error::Closed));

@@ -35,7 +35,7 @@ fn an_ignored_signal_stays_ignored() {
 
     let command = "sh -c 'touch ran; grep SigIgn /proc/self/status >mask; exit 3'";
     let mut waiting = sandbox.start(&mut without_hup(&sandbox, &format!("-v n -- {command}")));
-    eventually("it waits", || waiting.output()[1].contains("waiting for \"n\""));
+    eventually("it waits", || waiting.waits());
 
     for _ in 0..3 {
         holder.signal(Signal::HUP);
