@@ -124,6 +124,20 @@ fn a_stopped_guardian_is_woken_when_the_lock_is_lost() {
     assert!(holder.end().expect(123).stderr.contains("so withlock stopped the command"));
 }
 
+/// A guardian that is stopped passes no signal on, and tells of no end: whoever ends withlock wakes it.
+#[test]
+fn a_stopped_guardian_is_woken_by_a_signal_that_ends_withlock() {
+    let sandbox = Sandbox::new();
+    let holder = sandbox.hold(&sandbox.url(), &["n"], "exec sleep 600");
+    let command = sandbox.child();
+    let guardian = parent(command);
+    kill_process(guardian, Signal::STOP).expect("there");
+    eventually("it is stopped", || state(guardian) == Some('T'));
+    holder.signal(Signal::TERM);
+    holder.end().expect(143);
+    assert!(!is_alive(command));
+}
+
 /// The guardian and what is to become the command of a withlock that waits for the lock.
 fn ready(waiter: &Run) -> [Pid; 2] {
     eventually("they are there", || {

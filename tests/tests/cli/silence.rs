@@ -145,18 +145,36 @@ fn a_connect_that_hears_nothing_can_be_stopped_and_goes_on() {
     assert!(!sandbox.path("ran").exists());
 }
 
+/// `fg` may come before the stop has happened, which waits for the connect. It undoes the stop.
+#[test]
+fn a_stop_that_is_taken_back_in_a_connect_stops_nothing() {
+    let sandbox = Sandbox::new();
+    let (connects, connected) = std::sync::mpsc::channel();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("postgres://me@{}/d", listener.local_addr().expect("bound"));
+    std::thread::spawn(move || listener.accept().map(|client| connects.send(client)));
+    let run = sandbox.start(&mut sandbox.withlock(&url, &["n", "--", "touch", "ran"]));
+    let _client = connected.recv().expect("a client");
+    run.signal(Signal::TSTP);
+    std::thread::sleep(Duration::from_millis(200));
+    run.signal(Signal::CONT);
+    run.signal(Signal::TERM);
+    run.end().expect(143);
+    assert!(!sandbox.path("ran").exists());
+}
+
 /// On the way to a server that had said that somebody has the lock, everything vanishes.
 fn falls_silent(place: &Place) {
     let sandbox = Sandbox::new();
     let url = place.whole_url();
     let _holder = sandbox.hold(&url, &["n"], "sleep 60");
     let proxy = Proxy::start(&server_of(&url));
-    let args = ["-w", "8s", "-v", "n", "--", "touch", "ran"];
+    let args = ["-w", "5s", "-v", "n", "--", "touch", "ran"];
     let waiter = sandbox.start(&mut sandbox.withlock(&proxy.url(&url), &args));
     eventually("it waits", || waiter.waits());
     proxy.set(Mode::Hole);
     let ended = waiter.end().expect(124);
-    assert!(ended.took < Duration::from_secs(8) + BUSY, "{ended:?}");
+    assert!(ended.took < Duration::from_secs(5) + BUSY, "{ended:?}");
     assert!(ended.stderr.contains("someone else holds \"n\""), "{ended:?}");
     assert!(!sandbox.path("ran").exists());
 }

@@ -25,7 +25,7 @@ use crate::role::{GUARDIAN, starter};
 use crate::source::URL;
 use lock_sync::Guard;
 use rustix::io::ioctl_fionbio;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpgrp, getpid, kill_process, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpgrp, kill_process, waitid};
 use rustix::termios::tcgetpgrp;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, PipeReader, PipeWriter, Read, Write, stdin};
@@ -39,11 +39,6 @@ const NEWS: Duration = Duration::from_millis(5);
 
 /// The environment variable with the lock's name in it.
 const NAME: &str = "WITHLOCK_NAME";
-
-/// Stops this process, as the terminal's stop key would, until it gets CONT.
-pub(crate) fn stop_self() {
-    let _ = kill_process(getpid(), Signal::STOP);
-}
 
 /// The command's processes, seen through the guardian. Dropping it ends them.
 pub(crate) struct Running {
@@ -121,7 +116,7 @@ impl Running {
         self.tell(&Order::Signal(signal));
     }
 
-    /// Continues a guardian that has not ended the command in time. Someone may have stopped it.
+    /// Continues a guardian that someone has stopped: it could neither end the command nor tell of its end.
     pub(crate) fn wake_guardian(&self) {
         let _ = kill_process(self.pid, Signal::CONT);
     }

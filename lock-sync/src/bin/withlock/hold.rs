@@ -1,10 +1,10 @@
 //! The time in which the lock is held.
 
-use crate::child::{Running, exit_code, stop_self};
+use crate::child::{Running, exit_code};
 use crate::ending::{Ending, OnLost};
 use crate::guardian::Report;
 use crate::report::{Level, say, seconds};
-use crate::signals;
+use crate::signals::{self, StopKey};
 use lock_sync::{Guard, Locks, ReleaseError};
 use rustix::process::Signal;
 use std::process::ExitStatus;
@@ -29,6 +29,7 @@ pub(crate) struct Hold<'a> {
     pub(crate) level: Level,
     /// Signals. [`signals::CHILD`] also comes when the lock is lost.
     pub(crate) events: &'a Receiver<i32>,
+    pub(crate) stop_key: &'a StopKey,
 }
 
 /// The consequence of a hold.
@@ -154,13 +155,16 @@ impl Hold<'_> {
                 lost_at.get_or_insert_with(Instant::now);
             }
             let event = self.events.recv_timeout(nap);
-            told_to_end |= event.is_ok_and(|signal| signals::ENDING.contains(&signal));
+            if event.is_ok_and(|signal| signals::ENDING.contains(&signal)) {
+                told_to_end = true;
+                running.wake_guardian();
+            }
             final_signal |= event.is_ok_and(|signal| signals::FINAL.contains(&signal));
             match event {
                 Ok(signals::CHILD) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(signals::STOP) => {
                     running.signal(Signal::STOP);
-                    self.locks.between_requests(stop_self);
+                    self.stop();
                 }
                 Ok(key) if running.shares_terminal() && signals::KEYS.contains(&key) => {}
                 Ok(signal) => {
@@ -173,6 +177,11 @@ impl Hold<'_> {
                 }
             }
         }
+    }
+
+    /// Stops withlock by its stop key, whose command has been told to stop.
+    fn stop(&self) {
+        self.locks.between_requests(|| self.stop_key.stop());
     }
 
     /// Keeps the lock after the command's end until `--min-hold` is over. Where the release itself leaves the lock taken, there
@@ -191,7 +200,7 @@ impl Hold<'_> {
         }
         while !left().is_zero() && guard.is_held() {
             match self.events.recv_timeout(left().min(Duration::from_secs(1))) {
-                Ok(signals::STOP) => self.locks.between_requests(stop_self),
+                Ok(signals::STOP) => self.stop(),
                 Ok(signal) if signals::ENDING.contains(&signal) => {
                     if self.level != Level::Quiet {
                         say!(

@@ -154,8 +154,9 @@ impl Run<'_> {
         guard.on_lost(move |_| {
             let _ = sender.send(signals::CHILD);
         });
-        let (ending, events, leader) = (self.ending, &signalled.events, args.leader);
-        let hold = Hold { locks: &locks, leader, ending, until, latest, level, events };
+        let (ending, leader) = (self.ending, args.leader);
+        let (events, stop_key) = (&signalled.events, &signalled.stop_key);
+        let hold = Hold { locks: &locks, leader, ending, until, latest, level, events, stop_key };
         match hold.run(guard, running)? {
             Next::Exit(code) => Ok(Turn::Over(code)),
             Next::StandBy => Ok(Turn::Again(locks)),

@@ -4,7 +4,11 @@ use signal_hook::consts::{
     SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH,
 };
 use signal_hook::iterator::Signals;
+use rustix::process::{Signal, getpid, kill_process};
+use signal_hook::flag::register_usize;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Signals by which a terminal or a supervisor ends withlock. They end a wait.
 pub(crate) const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
@@ -18,17 +22,49 @@ pub(crate) const CHILD: i32 = SIGCHLD;
 /// Signal of the terminal's stop key. If it stopped only withlock, the command would run on past its lease.
 pub(crate) const STOP: i32 = SIGTSTP;
 
+/// The terminal's stop key, and what takes it back.
+#[derive(Clone)]
+pub(crate) struct StopKey {
+    /// The one of the two signals that came last.
+    last: Arc<AtomicUsize>,
+}
+
+impl StopKey {
+    /// Begins to notice the key. Call it before [`watch`], whose thread is told of the key later.
+    pub(crate) fn watch() -> io::Result<Self> {
+        let (last, ignored) = (Arc::new(AtomicUsize::new(0)), ignored());
+        for signal in [STOP, SIGCONT] {
+            if !is_in(ignored, signal) {
+                register_usize(signal, last.clone(), signal as usize)?;
+            }
+        }
+        Ok(Self { last })
+    }
+
+    /// Stops this process, as the key would have done, until it gets CONT. A CONT that has come since the key was
+    /// pressed is the end of the stop.
+    pub(crate) fn stop(&self) {
+        if self.last.load(Ordering::SeqCst) == STOP as usize {
+            let _ = kill_process(getpid(), Signal::STOP);
+        }
+    }
+}
+
 /// Starts a thread that calls `notice` with each signal, including those of `more`. Signals that were ignored
 /// when withlock started, for example by `nohup`, stay ignored, for the command too.
 pub(crate) fn watch(more: &[i32], mut notice: impl FnMut(i32) + Send + 'static) -> io::Result<()> {
     let ignored = ignored();
-    let wanted =
-        ENDING.iter().chain(&PASSED_ON).filter(|signal| ignored & (1 << (**signal - 1)) == 0);
+    let wanted = ENDING.iter().chain(&PASSED_ON).filter(|signal| !is_in(ignored, **signal));
     let mut signals = Signals::new(wanted.chain(&[CHILD]).chain(more))?;
     std::thread::Builder::new()
         .name("signals".to_string())
         .spawn(move || signals.forever().for_each(&mut notice))?;
     Ok(())
+}
+
+/// True if a kernel's bit mask has the signal.
+fn is_in(mask: u64, signal: i32) -> bool {
+    mask & (1 << (signal - 1)) != 0
 }
 
 /// The ignored signals as the kernel's bit mask.

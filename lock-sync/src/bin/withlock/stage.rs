@@ -1,9 +1,9 @@
 //! The stage of a run, which decides what a signal does.
 
 use crate::asking::News;
-use crate::child::stop_self;
-use crate::signals;
+use crate::signals::{self, StopKey};
 use lock_sync::Locks;
+use std::io;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -50,34 +50,42 @@ pub(crate) struct Signalled {
     /// Signals for the command. [`signals::CHILD`] also comes when the lock is lost.
     pub(crate) sender: Sender<i32>,
     pub(crate) events: Receiver<i32>,
+    pub(crate) stop_key: StopKey,
 }
 
 impl Signalled {
     /// Starts a thread that receives signals.
     pub(crate) fn watch() -> Result<Self, String> {
+        Self::watching().map_err(|error| {
+            format!("the system does not let withlock receive signals: {error}")
+        })
+    }
+
+    fn watching() -> io::Result<Self> {
         let (sender, events) = channel();
         let ended_by = Arc::new(AtomicI32::new(0));
         let stage = Now(Arc::new(RwLock::new(Stage::Connecting)));
+        let stop_key = StopKey::watch()?;
         signals::watch(&[], {
             let (sender, ended_by, stage) = (sender.clone(), ended_by.clone(), stage.clone());
+            let stop_key = stop_key.clone();
             move |signal| {
                 let stage = stage.get();
                 let ends = signals::ENDING.contains(&signal);
                 match &*stage {
                     // No request has reached the server, and the guardian ends the command's process.
                     Stage::Connecting if ends => std::process::exit(128 + signal),
-                    Stage::Connecting if signal == signals::STOP => stop_self(),
+                    Stage::Connecting if signal == signals::STOP => stop_key.stop(),
                     Stage::Waiting(..) if ends => stage.end_wait(&ended_by, signal),
                     Stage::Waiting(locks, _) if signal == signals::STOP => {
-                        locks.between_requests(stop_self);
+                        locks.between_requests(|| stop_key.stop());
                     }
                     Stage::Connecting | Stage::Waiting(..) => {}
                     Stage::Over => drop(sender.send(signal)),
                 }
             }
-        })
-        .map_err(|error| format!("the system does not let withlock receive signals: {error}"))?;
-        Ok(Self { stage, ended_by, sender, events })
+        })?;
+        Ok(Self { stage, ended_by, sender, events, stop_key })
     }
 
     /// The exit code, if a signal has ended the wait.

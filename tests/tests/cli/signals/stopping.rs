@@ -144,6 +144,30 @@ fn a_hold_is_stopped_between_two_requests() {
     assert!(!is_kept(PROMPT / 2), "it was stopped in the middle of a renewal");
 }
 
+/// `fg` may come before the end of the request for which the stop waits. It undoes the stop.
+#[test]
+fn a_stop_that_is_taken_back_in_the_middle_of_a_request_stops_nothing() {
+    let sandbox = Sandbox::new();
+    let holder = sandbox.hold(&sandbox.url(), &["--ttl", "15s", "n"], WRITE_UNTIL_GO);
+    let command = sandbox.child();
+    let file = rusqlite::Connection::open(sandbox.path("locks.db")).expect("opened");
+    file.busy_timeout(PROMPT).expect("set");
+    file.execute_batch("BEGIN IMMEDIATE").expect("a renewal would wait now");
+    eventually("a renewal waits", || {
+        holder.signal(Signal::TSTP);
+        sleep(Duration::from_millis(300));
+        let waits = !is_stopped(holder.pid());
+        holder.signal(Signal::CONT);
+        waits
+    });
+    file.execute_batch("ROLLBACK").expect("it goes on");
+    let written = sandbox.read("written").len();
+    eventually("the command goes on", || sandbox.read("written").len() > written);
+    assert!(!is_stopped(holder.pid()) && !is_stopped(command));
+    go(&sandbox);
+    holder.end().expect(0);
+}
+
 #[test]
 fn who_is_stopped_past_the_lease_has_lost_it() {
     let sandbox = Sandbox::new();
