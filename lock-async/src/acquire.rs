@@ -206,7 +206,7 @@ impl<'a> Acquire<'a> {
                     events::acquired(guard.name(), guard.fence(), clock::now().since(began));
                     break Ok(guard);
                 }
-                News::Not(why) => break Err(wish.denied(why)),
+                News::Not(why, of) => break Err(wish.denied(why, of)),
                 News::Closed if driver.is_forked() => break Err(Error::Forked),
                 News::Closed => break Err(Error::Closed),
             }

@@ -39,6 +39,9 @@ impl Locks {
     /// # }
     /// ```
     ///
+    /// In a task that is spawned, a closure that uses variables from outside takes them along: `async move |term| …`. One that borrows them
+    /// makes a future that the compiler does not take for [`Send`].
+    ///
     /// # Errors
     /// As for [`lock`](Self::lock), when it campaigns: the name is not one, the server refuses, or the `Locks` are closed. A
     /// release that failed ends nothing: the lease ends by itself.

@@ -30,7 +30,7 @@ use crate::locks::Progress;
 use crate::process::Process;
 use lock_core::config::{ReleaseError, ShutdownError};
 use lock_core::sql::ConnectError;
-use lock_core::{Failure, Instant, LostReason, NotAcquired, Reached, Release};
+use lock_core::{Failure, Instant, LockName, LostReason, NotAcquired, Reached, Release};
 use lock_shared::engine::Engine;
 use lock_shared::held::{Held, released};
 use lock_shared::wish::Wish;
@@ -84,7 +84,7 @@ enum Call {
 pub(crate) enum News {
     Progress(Progress),
     Granted(Granted),
-    Not(NotAcquired),
+    Not(NotAcquired, Option<LockName>),
     Closed,
 }
 

@@ -84,6 +84,9 @@
 //! runtime. A task that blocks a current-thread runtime also blocks renewals; `is_held` is right all
 //! the same. When the runtime ends, the remaining guards count as lost at once.
 //!
+//! With a paused clock (`tokio::time::pause`, `start_paused`), time limits pass at once while a server answers in real time: requests fail
+//! with "no answer in time". Keep the clock running in tests with locks.
+//!
 //! # The end of `main`
 //!
 //! The task releases the locks of dropped guards. If the runtime ends before the task has sent the release,
@@ -102,8 +105,9 @@
 //! `held`), each with `lock.name`, and `lock.fence` if there is one. With [`Config::warn_wait`] and
 //! [`Config::warn_hold`], a wait that lasts too long leads to the warning `waiting for long`, with the `holder`, and a hold to
 //! `held for long`, with the `label`. The first two come from the future
-//! that waits, the others from a task of their own. A subscriber that blocks a thread of the runtime, or
-//! panics, delays no renewal and no loss. A recorder of metrics delays none either: renewals and losses are recorded on a thread of their
+//! that waits, the others from a task of their own. A subscriber that panics delays no renewal and no
+//! loss. One that blocks a thread of the runtime is told of events one at a time, but what else that thread had to do waits: on a current-thread runtime
+//! that is everything, and on others it can be the runtime's I/O for as long as the subscriber blocks. `is_held` is right all the same. A recorder of metrics delays none either: renewals and losses are recorded on a thread of their
 //! own, the rest in the future that waits and where a guard is released.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

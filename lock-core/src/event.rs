@@ -2,6 +2,7 @@
 
 use crate::error::{Failure, LostReason};
 use crate::fence::Fence;
+use crate::name::LockName;
 use crate::outcome::Holder;
 use crate::sql::ConnectError;
 use crate::time::Instant;
@@ -73,6 +74,8 @@ pub enum Event {
     NotAcquired {
         /// The attempt.
         id: LockId,
+        /// Of [several locks at once](crate::Engine::acquire_all), the one that was not to be had.
+        of: Option<LockName>,
         /// Why.
         why: NotAcquired,
     },

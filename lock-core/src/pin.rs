@@ -23,7 +23,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// The statement that pins a lock, for any client and language: run it in a transaction, before what must not be done
-/// without the lock. If it returns no row, the lock is lost: roll back.
+/// without the lock. If it returns no row, roll back: see [`PinError::Unseen`].
 ///
 /// ```
 /// use lock_core::sql::postgres;
@@ -145,10 +145,16 @@ impl NotPinnable {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PinError<E> {
-    /// The lock is lost: its deadline had passed before the pin was sent, or the server says that the fence is no longer
-    /// that of the last grant, or that the lock was released.
+    /// The lock is lost: its deadline had passed before the pin was sent, or its holder was told of a loss.
     #[error("the lock is lost, so roll back: {0}")]
     Lost(LostReason),
+    /// The transaction does not see the grant. Either the lock was granted to someone else since, or released: then it is lost.
+    /// Or the transaction had read before the grant, and sees the rows as they were then: then another transaction, which
+    /// begins with the pin, can do the work.
+    #[error(
+        "the transaction does not see that the lock is held, so roll back: the lock is lost, or the transaction had read before it was granted (pin first)"
+    )]
+    Unseen,
     /// It cannot be pinned there.
     #[error(transparent)]
     Unsupported(NotPinnable),
@@ -161,9 +167,9 @@ impl<E> PinError<E> {
     /// The answer to a pin: whether its statement has returned a row.
     ///
     /// # Errors
-    /// [`PinError::Lost`] without a row.
+    /// [`PinError::Unseen`] without a row.
     pub fn unless(is_pinned: bool) -> Result<(), Self> {
-        if is_pinned { Ok(()) } else { Err(Self::Lost(LostReason::Taken)) }
+        if is_pinned { Ok(()) } else { Err(Self::Unseen) }
     }
 }
 

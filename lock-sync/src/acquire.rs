@@ -186,7 +186,7 @@ impl<'a> Acquire<'a> {
                 events::acquired(guard.name(), fence, waited);
                 Ok(guard)
             }
-            Acquired::Not(why) => Err(wish.denied(why)),
+            Acquired::Not(why, of) => Err(wish.denied(why, of)),
             Acquired::Cancelled => Err(Error::Cancelled),
             Acquired::Forked => Err(Error::Forked),
             // A panic is resumed by the driver.

@@ -34,7 +34,7 @@ use crate::clock;
 use crate::guard::Granted;
 use crate::locks::Progress;
 use lock_core::config::{ReleaseError, ShutdownError};
-use lock_core::{Instant, LockId, LostReason, NotAcquired};
+use lock_core::{Instant, LockId, LockName, LostReason, NotAcquired};
 use lock_shared::engine::Engine;
 use lock_shared::held::{Held, released};
 use lock_shared::threads::Builder;
@@ -54,7 +54,7 @@ const NO_LIMIT: Instant = Instant::from_nanos(u64::MAX);
 /// The end of an acquire.
 pub(crate) enum Acquired {
     Granted(Granted),
-    Not(NotAcquired),
+    Not(NotAcquired, Option<LockName>),
     Closed,
     /// The caller's token ended it.
     Cancelled,
@@ -116,7 +116,7 @@ impl Driver {
         }
         let end = self.shared.alive(|| {
             let mut state = self.shared.lock()?;
-            let cell = state.guards.remove(&id);
+            let cell = state.take_guard(id);
             if let Some(reason) = cell.and_then(|cell| cell.loss(clock::now())) {
                 // The outcome is known. The pump releases in the background what the server may still hold.
                 self.shared.abandon(state, id, keep);

@@ -68,7 +68,8 @@ impl Locks {
     }
 
     /// Waits for the lock as long as it takes, also through restarts of the server and switch-overs. A
-    /// standby, a read-only server or a missing table on the way is tried again.
+    /// standby or a read-only server on the way is tried again, and so is a server that turns out to have no table when it is
+    /// connected to. A table that is dropped while its server stays connected ends the wait.
     ///
     /// # Errors
     /// [`Error`] if the name is not one, or the server refuses.

@@ -69,6 +69,16 @@ fn urls_name_a_place_and_nothing_unknown() {
     ] {
         assert!(matches!(refused(url), ConfigError::UnknownParameter { .. }), "{url}");
     }
+    // What may be the rest of a password is not repeated.
+    let long = format!("consul://h?{}=1", "hunter2".repeat(6));
+    for url in ["postgres://h/d?password=ab&hunter2", "consul://h?token=ab&hunter2&ttl=9s", &long] {
+        let told = refused(url);
+        assert!(matches!(told, ConfigError::Url(_)), "{url}: {told}");
+        assert!(told.to_string().contains("& as %26") && !told.to_string().contains("hunter2"));
+    }
+    for url in ["mysql:/\r/\r,3/d", "postgres://h/d\n", "\tsqlite:a", "consul://h?token=a\u{7}"] {
+        assert!(refused(url).to_string().contains("a control character"), "{url:?}");
+    }
     for url in [
         "sqlite:a?ttl=",
         "sqlite:a?ttl=5M",

@@ -142,12 +142,12 @@ mod tests {
             sender.progress(Progress::Trouble(n.to_string()));
         }
         assert_eq!(sender.untold(), 2);
-        sender.end(News::Not(NotAcquired::Busy(None)));
+        sender.end(News::Not(NotAcquired::Busy(None), None));
         let News::Progress(first) = receiver.next().await else { panic!("progress") };
         assert_eq!(first, busy("9999"));
         let News::Progress(second) = receiver.next().await else { panic!("progress") };
         assert_eq!(second, Progress::Trouble("9999".to_string()));
-        assert!(matches!(receiver.next().await, News::Not(_)));
+        assert!(matches!(receiver.next().await, News::Not(..)));
         assert!(matches!(receiver.next().await, News::Closed));
     }
 

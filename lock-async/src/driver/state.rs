@@ -10,7 +10,7 @@ use lock_core::{Event, Failure, Fence, Instant, LockId, LockName, LostReason, Re
 use lock_shared::engine::{Engine, guard_counts};
 use lock_shared::held as locks;
 use lock_shared::unconfirmed::Unconfirmed;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,8 @@ pub(super) struct State {
     pub(super) engine: Engine,
     waiting: BTreeMap<LockId, Wanted>,
     guards: BTreeMap<LockId, Held>,
+    /// Those of them whose locks are lost.
+    lost: BTreeSet<LockId>,
     leaving: Leaving,
     closed: bool,
     /// The callers that wait for the task's end, in the order of their deadlines.
@@ -59,6 +61,7 @@ impl State {
             engine,
             waiting: BTreeMap::new(),
             guards: BTreeMap::new(),
+            lost: BTreeSet::new(),
             leaving: Leaving::default(),
             closed: false,
             shutdowns: VecDeque::new(),
@@ -82,6 +85,7 @@ impl State {
                 let Some(id) = target.id() else { return };
                 self.waiting.remove(&id);
                 let held = self.guards.remove(&id);
+                self.lost.remove(&id);
                 self.release(now, id, keep, held, tell.map(Tell::Release));
             }
             Call::Close => self.close(now),
@@ -118,7 +122,7 @@ impl State {
 
     /// True if the task has nothing more to do, or no more time.
     pub(super) fn is_over(&self) -> bool {
-        let settled = self.engine.attempts() == 0 && self.engine.sessions() == 0;
+        let settled = self.unsettled().1 == 0 && self.engine.sessions() == 0;
         self.ends_by.is_some_and(|until| settled || until <= clock::now())
     }
 
@@ -138,7 +142,15 @@ impl State {
 
     /// The result, if the task ended now.
     fn left(&self, now: Instant) -> End {
-        self.unconfirmed.left(now, self.guards.len(), self.engine.attempts())
+        let (guards, attempts) = self.unsettled();
+        self.unconfirmed.left(now, guards, attempts)
+    }
+
+    /// The guards that hold their locks, and the attempts that are theirs or that wait for an answer. What is lost stays with its
+    /// guard and is nobody's any more.
+    fn unsettled(&self) -> (usize, usize) {
+        let lost = self.lost.len();
+        (self.guards.len() - lost, self.engine.attempts().saturating_sub(lost))
     }
 
     /// The next moment at which time alone makes something due.
@@ -156,7 +168,7 @@ impl State {
         self.engine.handle_timeout(now);
         self.drain(now);
         self.end_patience(now);
-        if self.shut_down && self.guards.is_empty() {
+        if self.shut_down && self.unsettled().0 == 0 {
             self.begin_end(now);
         }
     }
@@ -193,9 +205,9 @@ impl State {
         while let Some(event) = self.engine.poll_event() {
             match event {
                 Event::Granted { id, fence, deadline } => self.granted(now, id, fence, deadline),
-                Event::NotAcquired { id, why } => {
+                Event::NotAcquired { id, of, why } => {
                     if let Some(wanted) = self.waiting.remove(&id) {
-                        wanted.news.end(News::Not(why));
+                        wanted.news.end(News::Not(why, of));
                     }
                 }
                 Event::Released { id, release } => self.released(now, id, release),
@@ -218,6 +230,7 @@ impl State {
                 }
                 Event::Lost { id, reason } => {
                     if let Some(held) = self.guards.get(&id) {
+                        self.lost.insert(id);
                         held.cell.lose(reason.clone());
                         self.events.tell(held.event(now, Life::Lost(reason)));
                     }

@@ -30,7 +30,7 @@ impl Guard {
     /// SQLite. Its account needs the rights SELECT and UPDATE on the lock's table.
     ///
     /// * Make the pin the first statement of the transaction. Under REPEATABLE READ and SERIALIZABLE, a transaction that
-    ///   has read before sees the rows as they were then: if the lock was granted since, the pin fails.
+    ///   has read before sees the rows as they were then: if the lock was granted since, the pin fails with [`PinError::Unseen`].
     /// * On SQLite, the pin waits for another writer for the connection's busy timeout. In a transaction that has read
     ///   before, it does not wait, and fails while anybody is writing.
     /// * The lock may be renewed and even released while it is pinned. The next holder waits for the transaction all the
@@ -61,7 +61,7 @@ impl Guard {
     }
 
     /// The statement by which any client, in any language, [pins](Self::pin) the lock in a transaction. If it returns no
-    /// row, the lock is lost: roll back.
+    /// row, roll back: see [`PinError::Unseen`].
     ///
     /// # Errors
     /// [`NotPinnable`]: the lock is not in a table.

@@ -16,6 +16,11 @@ pub(crate) fn read(
     url: &str,
     env: Option<Environment<'_>>,
 ) -> Result<(Place, Settings), ConfigError> {
+    if url.contains(char::is_control) {
+        // Some readers of URLs leave them out, and so would find another place.
+        let what = "it contains a control character, such as a tab or the end of a line";
+        return Err(ConfigError::Url(what.to_string()));
+    }
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
     if !escapes_are_whole(url) {
         return Err(ConfigError::Url(
@@ -26,7 +31,9 @@ pub(crate) fn read(
     if matches!(scheme, "postgres" | "postgresql" | "mysql" | "mariadb") {
         raw::check(base, query)?;
     }
-    let mut parameters = Parameters { at: query.contains('@'), ..Parameters::default() };
+    let bare = |parameter: &str| !parameter.is_empty() && !parameter.contains('=');
+    let stray = query.contains('@') || query.split('&').any(bare);
+    let mut parameters = Parameters { stray, ..Parameters::default() };
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
         parameters.take(&name, value.into_owned())?;
     }
@@ -45,6 +52,9 @@ pub(crate) fn read(
     Ok((place, parameters.settings))
 }
 
+/// Longest name of an unknown parameter that an error repeats, in bytes.
+const LONGEST: usize = 40;
+
 /// A URL's parameters.
 #[derive(Default)]
 struct Parameters {
@@ -55,8 +65,9 @@ struct Parameters {
     ours: Vec<String>,
     /// All other parameters.
     others: Vec<(String, String)>,
-    /// True if there is a raw @ among them, which ends a user name or password.
-    at: bool,
+    /// True if the rest of a password may be among them: there is a raw @, which ends a user name or password, or a
+    /// parameter without a value, as behind a raw & in a password.
+    stray: bool,
 }
 
 impl Parameters {
@@ -113,7 +124,7 @@ impl Parameters {
         let unknown = self.ours.iter().find(is_ours);
         match unknown.or(others.into_iter().find(|name| !client.contains(&name.as_str()))) {
             // As above.
-            Some(_) if self.at => Err(raw::stray()),
+            Some(name) if self.stray || name.len() > LONGEST => Err(raw::stray()),
             Some(name) => Err(ConfigError::UnknownParameter { name: name.clone(), known }),
             None => Ok(()),
         }

@@ -116,11 +116,11 @@ impl Wish {
         }
     }
 
-    /// The error of an attempt that ended without the lock.
-    pub fn denied(&self, why: NotAcquired) -> Error {
+    /// The error of an attempt that ended without the lock: of several at once, without the lock `of`.
+    pub fn denied(&self, why: NotAcquired, of: Option<LockName>) -> Error {
         match why {
             NotAcquired::Busy(holder) | NotAcquired::TimedOut(holder) => {
-                Busy::new(self.name.clone(), holder).into()
+                Busy::new(of.unwrap_or_else(|| self.name.clone()), holder).into()
             }
             NotAcquired::Failed(failure) => failure.into(),
             NotAcquired::Refused(error) => error.into(),

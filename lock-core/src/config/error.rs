@@ -68,7 +68,7 @@ pub enum Error {
 
 impl Error {
     /// Whether the same call may succeed later without anybody changing anything. That includes all that
-    /// a server was found to be (a standby, read-only, without the table) after it was connected to once:
+    /// a server was found to be (a standby, read-only, without the table) when it was connected to again:
     /// only the first connect ends with [`Error::UnsafeServer`].
     pub fn is_transient(&self) -> bool {
         matches!(self, Error::Busy(_) | Error::Unavailable(_))

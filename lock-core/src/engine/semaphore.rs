@@ -89,7 +89,7 @@ impl Engine {
     /// There is nothing to acquire.
     pub(super) fn nothing_named(&mut self, id: LockId) -> LockId {
         let why = NotAcquired::Failed(Failure::refused("no lock was named".into()));
-        self.events.push_back(Event::NotAcquired { id, why });
+        self.events.push_back(Event::NotAcquired { id, of: None, why });
         id
     }
 

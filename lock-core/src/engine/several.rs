@@ -159,11 +159,12 @@ impl Engine {
                 }
             }
             (Event::Waiting { holder, .. }, _) => several.holder = holder.or(several.holder.take()),
-            (event @ Event::NotAcquired { .. }, _) => {
+            (Event::NotAcquired { id, why, .. }, _) => {
+                let of = several.name_of(part).cloned();
                 several.forget(part);
                 let parts: Vec<Part> = several.parts.values().flatten().copied().collect();
                 self.several.remove(&id);
-                self.events.push_back(event);
+                self.events.push_back(Event::NotAcquired { id, of, why });
                 for part in parts {
                     self.give_up_part(part.id);
                 }
@@ -286,6 +287,11 @@ impl Several {
     /// The parts that it has, sorted by name.
     pub(super) fn parts(&self) -> impl Iterator<Item = LockId> {
         self.parts.values().flatten().map(|part| part.id)
+    }
+
+    fn name_of(&self, part: LockId) -> Option<&LockName> {
+        let of = self.parts.iter().find(|(_, one)| one.is_some_and(|one| one.id == part));
+        of.map(|(name, _)| name)
     }
 
     fn forget(&mut self, part: LockId) {

@@ -22,7 +22,7 @@ impl Slot {
             (None, true) => NotAcquired::Busy(holder),
             (None, false) => NotAcquired::TimedOut(holder),
         };
-        self.tell(Event::NotAcquired { id: cx.id, why }, cx);
+        self.tell(Event::NotAcquired { id: cx.id, of: None, why }, cx);
         self.interest = Interest::None;
     }
 

@@ -158,7 +158,7 @@ fn literal(text: &mut String, value: &str) {
 /// | none, 1053, 1077–1079, 1152, 1158–1161, 1180, 1184, 1927, 2000–2999, 3169, 4031 | the connection or the server ended meanwhile, or the commit did | unknown |
 /// | 1213, 1205, 1020, 1412, 1689, 3058, 3101, 3572 | deadlock, lock timeout, conflict | rejected, try again |
 /// | 1317, 1969, 3024 | ended for taking too long | rejected, try again |
-/// | 1021, 1030, 1037, 1038, 1041, 1114, 1135, 1206, 1226, 1637 | out of something, or not ready yet | rejected, try again |
+/// | 1021, 1030, 1037, 1038, 1041, 1114, 1135, 1206, 1226, 1637, 3032 | out of something, offline, or not ready yet | rejected, try again |
 /// | 1047, 1290, 1792, 1836, 1874, 3100 | [read-only](Failure::is_read_only) | rejected, try again |
 /// | any other | the server will not do it | rejected |
 pub fn statement_failed(code: Option<u16>, message: &str) -> Failure {
@@ -178,7 +178,7 @@ pub fn statement_failed(code: Option<u16>, message: &str) -> Failure {
         1213 | 1205 | 1020 | 1412 | 1689 | 3058 | 3101 | 3572 | 1317 | 1969 | 3024 => {
             Failure::not_now(message)
         }
-        1021 | 1030 | 1037 | 1038 | 1041 | 1114 | 1135 | 1206 | 1226 | 1637 => {
+        1021 | 1030 | 1037 | 1038 | 1041 | 1114 | 1135 | 1206 | 1226 | 1637 | 3032 => {
             Failure::not_now(message)
         }
         1047 | 1290 | 1792 | 1836 | 1874 | 3100 => Failure::not_now(message),
@@ -192,7 +192,7 @@ pub fn statement_failed(code: Option<u16>, message: &str) -> Failure {
 ///
 /// | error | meaning | failure |
 /// |---|---|---|
-/// | none, 1037–1043, 1047, 1053, 1077–1079, 1135, 1158–1161, 1203, 1226, 2000–2999 | unreachable, full, starting or stopping | not sent |
+/// | none, 1037–1043, 1047, 1053, 1077–1079, 1135, 1158–1161, 1203, 1226, 2000–2999, 3032 | unreachable, full, offline, starting or stopping | not sent |
 /// | any other | wrong password, no such database, … | rejected |
 pub fn connect_failed(code: Option<u16>, message: &str) -> Failure {
     let Some(code) = code else { return Failure::NotSent(one_line(message)) };
@@ -206,7 +206,8 @@ pub fn connect_failed(code: Option<u16>, message: &str) -> Failure {
         | 1158..=1161
         | 1203
         | 1226
-        | 2000..=2999 => Failure::NotSent(message),
+        | 2000..=2999
+        | 3032 => Failure::NotSent(message),
         _ => Failure::refused(message).with_code(Some(Code::Mysql(code))),
     }
 }
@@ -252,7 +253,7 @@ pub(super) const KNOWN: &str = "SELECT CAST(CONNECTION_ID() AS SIGNED)";
 /// the table's definition, and cuts off no result. The two kinds of server call two settings differently, and read
 /// each other's as comments.
 pub(super) const SESSION: &str = "SET NAMES utf8mb4, autocommit = 1, completion_type = 0, sql_mode = 'STRICT_TRANS_TABLES', time_zone = '+00:00', innodb_lock_wait_timeout = 1, lock_wait_timeout = 5, sql_safe_updates = 0, sql_select_limit = DEFAULT, group_concat_max_len = 1024 \
-     /*!80000 , SESSION transaction_isolation = 'READ-COMMITTED', SESSION transaction_read_only = 0 */ \
+     /*!80000 , SESSION transaction_isolation = 'READ-COMMITTED', SESSION transaction_read_only = 0, SESSION max_execution_time = 0 */ \
      /*M! , SESSION tx_isolation = 'READ-COMMITTED', SESSION tx_read_only = 0 */";
 
 /// The setting of a session on a node of a Galera cluster: each statement sees what was committed at the other nodes

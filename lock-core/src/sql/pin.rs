@@ -28,7 +28,11 @@ UPDATE {table}
  WHERE name = ?1 AND fence = ?2 AND owner IS NOT NULL
 RETURNING fence"#;
 
-/// The name, the fence.
+/// The name, the fence, and both again.
+///
+/// A locking read goes by the last grant, whatever else the transaction sees. So the grant is looked for in what the
+/// transaction sees, too: a subquery locks nothing, and reads as all that follows will. A transaction that has read
+/// before, and whose view is older than the grant, must not go on with it.
 ///
 /// The index has all that is read, so a shared lock is on the index's record alone. A renewal or a release changes no
 /// column of the index, and passes; a grant changes the fence, and waits. The owner is in no index: reading it would lock
@@ -41,6 +45,7 @@ const MYSQL: &str = r#"
 SELECT fence
   FROM {table} FORCE INDEX (pin)
  WHERE name = ? AND fence = ?
+   AND (SELECT COUNT(*) FROM {table} AS seen WHERE seen.name = ? AND seen.fence = ?) = 1
   LOCK IN SHARE MODE"#;
 
 /// Adds the index to a table that was made without it.
@@ -51,7 +56,7 @@ const NO_SUCH_INDEX: u16 = 1176;
 
 impl Codec {
     /// The statement that pins the lock `name` for the holder that was granted `fence`. It returns one row if the lock
-    /// is pinned, and none if it is lost.
+    /// is pinned, and none if the transaction sees no such grant: see [`PinError::Unseen`](crate::PinError::Unseen).
     pub fn pin(&self, name: &LockName, fence: Fence) -> PinStatement {
         self.pin_in(&self.dialect.quoted(&self.table), name, fence)
     }
@@ -70,16 +75,22 @@ impl Codec {
             Dialect::Sqlite { .. } => (text(SQLITE), PinParam::Text(name.to_string())),
             Dialect::Mysql { .. } => (text(MYSQL), PinParam::Bytes(name.as_str().into())),
         };
-        let params = Vec::from([name_as, PinParam::Int(number)]);
+        let mut params = Vec::from([name_as, PinParam::Int(number)]);
+        if let Dialect::Mysql { .. } = self.dialect {
+            params.extend_from_within(..);
+        }
         let inlined = self.inlined(&text, name, number);
         PinStatement { text: text.into(), params, inlined }
     }
 
     fn inlined(&self, text: &str, name: &LockName, fence: i64) -> String {
-        let params = [Value::Text(name.to_string()), Value::Int(fence)];
+        let mut params = Vec::from([Value::Text(name.to_string()), Value::Int(fence)]);
         match self.dialect {
             Dialect::Postgres { .. } => postgres::inline(&Statement::new(text, params)),
-            Dialect::Mysql { .. } => mysql::inline(&Statement::new(text, params)),
+            Dialect::Mysql { .. } => {
+                params.extend_from_within(..);
+                mysql::inline(&Statement::new(text, params))
+            }
             Dialect::Sqlite { .. } => {
                 // A name has no NUL, and in SQLite a backslash is a character like any other.
                 let name = format!("'{}'", name.as_str().replace('\'', "''"));

@@ -134,8 +134,9 @@ fn a_refusal_ends_all_waits_with_its_reason_and_the_next_attempt_tries_again() {
             Event::NotAcquired { id, .. } => *id,
             other => panic!("{other:?}"),
         });
-        let end = |id| not_acquired(id, NotAcquired::Refused(refused()));
-        assert_eq!(ends, [a, behind, b, both].map(end));
+        let end = |of, id| Event::NotAcquired { id, of, why: NotAcquired::Refused(refused()) };
+        let ended = [a, behind, b].map(|id| end(None, id));
+        assert_eq!(ends, [&ended[..], &[end(Some(name("c")), both)]].concat());
         assert_eq!(scene.engine.attempts(), 0);
         assert!(!scene.engine.poll_connect(scene.now), "not for nobody");
         scene.engine.close(scene.now);
@@ -201,7 +202,9 @@ fn a_ttl_of_its_own_is_judged_once_the_pace_of_the_way_is_known() {
     scene.engine.handle_connect(scene.now, Ok(Reached::new(slow, false)));
     let told = scene.told();
     let why = |event: &Event| match event {
-        Event::NotAcquired { id, why: NotAcquired::Refused(ConnectError::TooSlow(_)) } => Some(*id),
+        Event::NotAcquired { id, why: NotAcquired::Refused(ConnectError::TooSlow(_)), .. } => {
+            Some(*id)
+        }
         _ => None,
     };
     assert_eq!(told.iter().map(why).collect::<Vec<_>>(), [Some(short)], "{told:?}");

@@ -96,7 +96,7 @@ pub(crate) fn freed(id: LockId) -> Event {
 }
 
 pub(crate) fn not_acquired(id: LockId, why: NotAcquired) -> Event {
-    Event::NotAcquired { id, why }
+    Event::NotAcquired { id, of: None, why }
 }
 
 // Scenes to start from, all about the name "a".
@@ -328,7 +328,7 @@ impl Scenario {
     /// Exactly that the wait is over, and that nothing is known of whoever may have the lock.
     pub(crate) fn tells_unanswered(&mut self, id: LockId) {
         let told = self.told();
-        let [Event::NotAcquired { id: ended, why: NotAcquired::Failed(Failure::Unknown(_)) }] =
+        let [Event::NotAcquired { id: ended, why: NotAcquired::Failed(Failure::Unknown(_)), .. }] =
             told[..]
         else {
             panic!("{told:?}")

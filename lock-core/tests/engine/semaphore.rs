@@ -108,7 +108,9 @@ fn rivals_in_one_process_claim_different_permits_at_once() {
     assert_eq!(told, ids.map(|id| Event::Granted { id, fence: FENCE, deadline }));
     // The fourth is told by the engine itself.
     let fourth = scene.acquire_any(3, true);
-    let [Event::NotAcquired { id, why: NotAcquired::Busy(_) }] = scene.told()[..] else { panic!() };
+    let [Event::NotAcquired { id, of: None, why: NotAcquired::Busy(_) }] = scene.told()[..] else {
+        panic!()
+    };
     assert_eq!(id, fourth);
     // And the fifth waits until one of them is back.
     let fifth = scene.acquire_any(3, false);

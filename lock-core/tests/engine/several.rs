@@ -1,8 +1,6 @@
 //! Attempts for several locks at once.
 
-use super::scenario::{
-    FENCE, START, Scenario, TRIP, VALID, freed, holder, name, not_acquired, unknown,
-};
+use super::scenario::{FENCE, START, Scenario, TRIP, VALID, freed, holder, name, unknown};
 use lock_core::{Action, Event, LockId, LostReason, NotAcquired, Outcome, Reply};
 use std::time::Duration;
 
@@ -62,7 +60,8 @@ fn who_does_not_wait_gets_all_or_none() {
     let claim = scene.sends(Action::Acquire, &["a", "b"]);
     let outcomes = vec![Outcome::Granted(FENCE), Outcome::Busy(None)];
     scene.answers(&claim, Ok(Reply::Outcomes(outcomes)));
-    scene.tells([not_acquired(id, NotAcquired::Busy(None))]);
+    let (of, why) = (Some(name("b")), NotAcquired::Busy(None));
+    scene.tells([Event::NotAcquired { id, of, why }]);
     let back = scene.sends(Action::Release, &["a"]);
     scene.confirms(&back);
     scene.is_over();

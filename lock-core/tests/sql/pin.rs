@@ -22,7 +22,8 @@ fn a_pin_has_a_name_and_a_fence() {
     }
     let pin = mysql().pin(&name(), fence);
     let bytes = PinParam::Bytes(name().as_str().as_bytes().to_vec());
-    assert_eq!(pin.params, [bytes, PinParam::Int(i64::MAX)]);
+    let both = [bytes, PinParam::Int(i64::MAX)];
+    assert_eq!(pin.params, [both.clone(), both].concat(), "the grant, and what is seen of it");
     assert!(pin.text.contains("`ops`.`locks`"), "{}", pin.text);
     assert!(pg.pin(&name(), fence).text.contains("\"locks\""));
     let other = sqlite.pin_within("my \"db\"", &name(), fence);

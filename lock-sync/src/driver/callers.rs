@@ -102,7 +102,7 @@ impl Shared {
         let now = clock::now();
         let until = now.after(state.engine.timing().answer_grace());
         // A guard exists if the lock was granted after its caller gave up.
-        let guard = state.guards.remove(&id);
+        let guard = state.take_guard(id);
         state.callers.insert(id, Box::default());
         state.engine.release_after(now, id, keep);
         let release = loop {
@@ -136,7 +136,7 @@ impl Shared {
 
     /// Lets the pump release `id`, in the same way.
     pub(super) fn abandon(&self, mut state: Locked<'_>, id: LockId, keep: Option<Duration>) {
-        let guard = state.guards.remove(&id);
+        let guard = state.take_guard(id);
         state.engine.release_after(clock::now(), id, keep);
         self.wake_workers(&state);
         drop(state);

@@ -298,7 +298,7 @@ impl Shared {
         Pause { shared: self, by }
     }
 
-    /// Waits until all releases are confirmed and all guards are dropped, up to a caller's deadline. Returns
+    /// Waits until all releases are confirmed and no guard holds a lock, up to a caller's deadline. Returns
     /// what is left then.
     pub(super) fn drained(self: &Arc<Self>) -> Result<Result<(), ShutdownError>, Dead> {
         let mut state = self.lock()?;
@@ -306,9 +306,9 @@ impl Shared {
         loop {
             state = self.settle(state)?;
             let now = clock::now();
-            let attempts = state.engine.attempts();
+            let (guards, attempts) = state.unsettled();
             if attempts == 0 || until <= now {
-                return Ok(state.unconfirmed.left(now, state.guards.len(), attempts));
+                return Ok(state.unconfirmed.left(now, guards, attempts));
             }
             // A request may concern other callers, too. It needs a request's whole time, or is left to the
             // pump.

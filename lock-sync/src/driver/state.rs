@@ -12,7 +12,7 @@ use lock_shared::engine::{Engine, guard_counts};
 use lock_shared::held::{Held, released};
 use lock_shared::threads::{Condvar, ThreadId};
 use lock_shared::unconfirmed::Unconfirmed;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::Level;
@@ -23,6 +23,8 @@ pub(super) struct State {
     /// Boxed, for a map moves what is in it.
     pub(super) callers: BTreeMap<LockId, Box<Caller>>,
     pub(super) guards: BTreeMap<LockId, Arc<HoldState>>,
+    /// Those of them whose locks are lost.
+    lost: BTreeSet<LockId>,
     /// Holds that are released in the background. The end of that is told.
     pub(super) leaving: BTreeMap<LockId, Arc<HoldState>>,
     /// The next wake-ups of the keeper and the pump, in this order.
@@ -112,6 +114,7 @@ impl State {
             pool: ConnectionPool::new(backends),
             callers: BTreeMap::new(),
             guards: BTreeMap::new(),
+            lost: BTreeSet::new(),
             leaving: BTreeMap::new(),
             asleep_until: [Instant::from_nanos(0); 2],
             closed: false,
@@ -136,6 +139,19 @@ impl State {
         if idle { timer } else { timer.min(now.after(self.look)) }
     }
 
+    /// The guards that hold their locks, and the attempts that are theirs or that wait for an answer. What is lost stays with its
+    /// guard and is nobody's any more.
+    pub(super) fn unsettled(&self) -> (usize, usize) {
+        let lost = self.lost.len();
+        (self.guards.len() - lost, self.engine.attempts().saturating_sub(lost))
+    }
+
+    /// The guard of an attempt, which its caller gives back.
+    pub(super) fn take_guard(&mut self, id: LockId) -> Option<Arc<HoldState>> {
+        self.lost.remove(&id);
+        self.guards.remove(&id)
+    }
+
     /// Passes the engine's events to their callers and guards. Returns those for foreign code, which the
     /// caller delivers without the mutex.
     #[must_use]
@@ -157,8 +173,8 @@ impl State {
                     let granted = Acquired::Granted(Granted { id, held, cell });
                     self.tell(id, |caller| caller.acquired = Some(granted));
                 }
-                Event::NotAcquired { id, why } => {
-                    self.tell(id, |caller| caller.acquired = Some(Acquired::Not(why)));
+                Event::NotAcquired { id, of, why } => {
+                    self.tell(id, |caller| caller.acquired = Some(Acquired::Not(why, of)));
                 }
                 Event::Released { id, release } => {
                     self.unconfirmed.released(clock::now(), &release);
@@ -193,10 +209,11 @@ impl State {
                 }
                 Event::Lost { id, reason } => {
                     // This comes before any later grant, which may be of the same lock.
-                    if let Some(cell) = self.guards.get(&id)
-                        && cell.latch(reason.clone())
-                    {
-                        told.push(Told::Lost(cell.clone(), reason));
+                    if let Some(cell) = self.guards.get(&id) {
+                        self.lost.insert(id);
+                        if cell.latch(reason.clone()) {
+                            told.push(Told::Lost(cell.clone(), reason));
+                        }
                     }
                 }
                 Event::WaitsLong { id, waited, holder } => {

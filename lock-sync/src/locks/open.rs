@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 impl Locks {
     /// Connects to the place that `config` names, and checks that locks are safe there: the server, its
-    /// settings, the rights and the table. A missing table is created.
+    /// settings and the table. A missing table is created. Whether the account may write to it, the first acquire tells.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;

@@ -20,7 +20,7 @@ fn a_pin_of_several_locks_fails_if_one_of_them_is_another_s() {
     db.execute("UPDATE locks SET fence = fence + 1, owner = 'another' WHERE name = 'b'", [])
         .expect("taken");
     let mut transaction = db.transaction().expect("begun");
-    assert!(matches!(guard.pin(&mut transaction), Err(PinError::Lost(_))));
+    assert!(matches!(guard.pin(&mut transaction), Err(PinError::Unseen)));
 }
 
 /// A connection that is writing.

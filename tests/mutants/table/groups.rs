@@ -30,7 +30,7 @@ const OF_GROUPS: &[Mutant] = &[
     Mutant {
         name: "some of several are kept when one is busy",
         file: "engine/several.rs",
-        after: "(event @ Event::NotAcquired { .. }, _) => {",
+        after: "(Event::NotAcquired { id, why, .. }, _) => {",
         good: "self.give_up_part(part.id);",
         bad: "drop(part);",
         shown_by: Shown::Several,

@@ -1,7 +1,7 @@
 //! Locks of either driver.
 
 use super::{Acquire, Guard, wait};
-use lock_sync::{Error, Fence, WithLockError};
+use lock_sync::{Error, Fence, ShutdownError, WithLockError};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -21,6 +21,13 @@ impl Locks {
             Locks::Tokio(locks) => locks.table(),
         };
         table.map(ToString::to_string)
+    }
+
+    pub fn shutdown(&self) -> Result<(), ShutdownError> {
+        match self {
+            Locks::Blocking(locks) => locks.shutdown(),
+            Locks::Tokio(locks) => wait(locks.shutdown()),
+        }
     }
 
     pub fn lock(&self, name: &str) -> Result<Guard, Error> {

@@ -120,6 +120,7 @@ fn failed<E: Display>(error: E) -> PinError<String> {
 fn plain<E: Display>(error: PinError<E>) -> PinError<String> {
     match error {
         PinError::Lost(reason) => PinError::Lost(reason),
+        PinError::Unseen => PinError::Unseen,
         PinError::Unsupported(why) => PinError::Unsupported(why),
         PinError::Client(error) => failed(error),
         _ => PinError::Client("an error of another kind".to_string()),

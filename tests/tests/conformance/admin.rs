@@ -2,7 +2,7 @@
 
 use lock_core::admin::SHORTEST;
 use lock_sync::{Error, Fence, LostReason};
-use lock_tests::drivers::{Admin, Driver};
+use lock_tests::drivers::{Admin, Driven, Driver};
 use lock_tests::place::{Keeps, Place};
 use lock_tests::proxy::{Mode, Proxy, eventually, server_of};
 use std::time::Duration;
@@ -97,6 +97,17 @@ fn breaking(place: &Place, driver: Driver) {
     next.release().expect("ours");
 }
 
+/// A guard that is kept after its loss, as by a `select!` on it.
+fn lost_at_a_shutdown(place: &Place, driver: Driver) {
+    let mut admin = admin(place, driver);
+    let ours = Driven::new(driver, place.through(place.url())).locks(2 * TTL);
+    let guard = ours.lock("n").expect("got");
+    assert!(admin.break_hold("n", guard.fence()).expect("asked").is_some());
+    assert!(guard.wait_lost(2 * TTL).is_some());
+    assert_eq!(ours.shutdown(), Ok(()));
+    assert!(guard.lost_reason().is_some());
+}
+
 fn purging(place: &Place, driver: Driver) {
     let mut admin = admin(place, driver);
     let locks = place.locks(Duration::from_secs(60));
@@ -153,6 +164,12 @@ macro_rules! on {
             $(#[ignore = $server])?
             fn a_broken_hold_is_told_and_the_fence_rises() {
                 breaking(&Place::$place(), DRIVER);
+            }
+
+            #[test]
+            $(#[ignore = $server])?
+            fn a_guard_of_a_lost_lock_holds_no_shutdown_up() {
+                lost_at_a_shutdown(&Place::$place(), DRIVER);
             }
 
             #[test]

@@ -98,6 +98,11 @@ fn says_lost(guard: &Guard, by: Client, place: &Place, why: impl FnOnce(&LostRea
     }
 }
 
+fn says_taken(guard: &Guard, by: Client, place: &Place) {
+    let told = in_transaction(guard, by, place.url(), &[], || panic!("it is not pinned"));
+    assert_eq!(told, Err(PinError::Unseen));
+}
+
 fn a_pin_of_a_lost_lock_says_so(kind: Kind) {
     for (driver, by) in ALL {
         let place = Driven::new(driver, kind.place());
@@ -105,7 +110,7 @@ fn a_pin_of_a_lost_lock_says_so(kind: Kind) {
         expire(&place);
         let next = place.locks(LONG).lock("a").expect("expired");
         assert!(guard.is_held(), "it does not know yet");
-        says_lost(&guard, by, &place, |reason| *reason == LostReason::Taken);
+        says_taken(&guard, by, &place);
         pinned(&next, by, &place, || {});
         // The guard itself knows by its clock.
         let (guard, _network) = place.abandon("b", Duration::from_secs(2));
@@ -149,7 +154,7 @@ fn a_permit_is_pinned(place: &Driven, by: Client) {
     drop(other);
     pinned(&permit, by, place, || {});
     place.tamper("UPDATE {table} SET fence = fence + 1");
-    says_lost(&permit, by, place, |reason| *reason == LostReason::Taken);
+    says_taken(&permit, by, place);
 }
 
 /// One of them is another's by now, and the guard has not heard of it.
@@ -159,7 +164,7 @@ fn several_are_pinned(place: &Driven, by: Client) {
         let guard = locks.acquire("b").and("a").wait().expect("free");
         pinned(&guard, by, place, || {});
         place.tamper(&format!("UPDATE {{table}} SET fence = fence + 1 WHERE name = '{taken}'"));
-        says_lost(&guard, by, place, |reason| *reason == LostReason::Taken);
+        says_taken(&guard, by, place);
         drop(guard);
         place.tamper("DELETE FROM {table}");
     }

@@ -108,6 +108,11 @@ pub(crate) fn many_threads_share_the_permits(place: &Driven) {
     }
 }
 
+fn is_about(busy: &Error, name: &str) {
+    let Error::Busy(busy) = busy else { panic!("{busy}") };
+    assert_eq!(busy.name.as_str(), name, "{busy}");
+}
+
 pub(crate) fn several_locks_are_acquired_all_or_none(place: &Driven) {
     let (ours, theirs) = (place.locks(TTL), place.locks(TTL));
     let all = ours.acquire("b").and("a").and("c").no_wait().wait().expect("all are free");
@@ -121,7 +126,9 @@ pub(crate) fn several_locks_are_acquired_all_or_none(place: &Driven) {
     all.release().expect("released");
     let guard = theirs.lock("b").expect("free");
     let busy = ours.acquire("a").and("b").and("c").no_wait().wait().err().expect("one is taken");
-    assert!(matches!(busy, Error::Busy(_)), "{busy}");
+    is_about(&busy, "b");
+    let late = ours.acquire("a").and("b").timeout(Duration::from_millis(300)).wait();
+    is_about(&late.err().expect("one is taken"), "b");
     for name in ["a", "c"] {
         let free = theirs.acquire(name).timeout(SOON).wait().expect("none is kept");
         free.release().expect("released");

@@ -20,6 +20,7 @@ on_mysql_and_mariadb! {
     a_pin_holds_up_no_other_name
     a_claim_gives_up_after_a_second
     a_table_without_the_index_for_pins_keeps_locks
+    a_transaction_that_sees_no_grant_cannot_pin_it
 }
 
 macro_rules! on_postgres {
@@ -270,5 +271,35 @@ fn a_pin_on_postgres_under_a_stricter_isolation_goes_by_the_last_grant() {
             assert!(told.starts_with("40001"), "{told}");
             assert_eq!(table.release(&["a"], 2), [true]);
         }
+    }
+}
+
+/// A transaction that has read before the grant would go on with what it had read then, which the last holder may have
+/// changed since.
+fn a_transaction_that_sees_no_grant_cannot_pin_it(kind: Kind) {
+    for (level, is_pinned) in
+        [("READ COMMITTED", true), ("REPEATABLE READ", false), ("SERIALIZABLE", true)]
+    {
+        let mut table = Server::from(kind).table();
+        let view = |table: &AnyTable| {
+            let mut user = User::of(&table.place);
+            user.does(&format!("SET SESSION TRANSACTION ISOLATION LEVEL {level}"));
+            user.begin();
+            user.does(&format!("SELECT COUNT(*) FROM {} WHERE name = 'b'", table.place.table()));
+            user
+        };
+        let mut before = view(&table);
+        let fence = table.granted("a", 1, LONG).expect("free");
+        let pin = table.pin("a", fence);
+        let pinned = [fence.get() as i64];
+        let expected: &[i64] = if is_pinned { &pinned } else { &[] };
+        assert_eq!(before.does(&pin), expected, "{level}: what it has read locked it, or is old");
+        before.does("ROLLBACK");
+        // A renewal since the grant does no harm, before the view and after it.
+        let mut after = view(&table);
+        assert_eq!(at_once(|| table.renew(&["a"], 1, LONG)), [true]);
+        assert_eq!(after.does(&pin), pinned, "{level}");
+        assert_eq!(at_once(|| table.renew(&["a"], 1, LONG)), [true]);
+        assert_eq!(after.does(&pin), pinned, "{level}");
     }
 }

@@ -1,7 +1,6 @@
 //! SQLite's files in folders that several users share.
 
 use crate::sqlite_file::{DRIVERS, Folder};
-use lock_tests::drivers::{Locks, wait};
 use std::fs::metadata;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
@@ -53,11 +52,7 @@ fn in_a_folder_that_became_shared_a_file_has_no_log_any_more() {
         let locks = folder.locks(driver, "a.db").expect("connected");
         locks.lock("a").expect("taken").release().expect("released");
         // While somebody has the file open, its log stays.
-        let ended = match &locks {
-            Locks::Blocking(locks) => locks.shutdown(),
-            Locks::Tokio(locks) => wait(locks.shutdown()),
-        };
-        assert_eq!(ended, Ok(()));
+        assert_eq!(locks.shutdown(), Ok(()));
         drop(locks);
         assert!(folder.path("a.db-wal").exists());
         let shared = std::fs::Permissions::from_mode(0o1777);

@@ -1,6 +1,6 @@
 //! Locks that connect when the first of them is wanted: the server may start after them, and may still refuse.
 
-use lock_sync::{Config, ConfigError, Error, Progress, Refusal, ShutdownError, TableName};
+use lock_sync::{Config, ConfigError, Error, Progress, Refusal, TableName};
 use lock_tests::drivers::{Driver, Locks, pool, wait};
 use lock_tests::place::{Keeps, Place, client, mysql_client};
 use lock_tests::proxy::{Mode, Proxy, eventually, server_of};
@@ -32,13 +32,6 @@ fn open(driver: Driver, config: Config) -> Result<Locks, Error> {
 
 fn lazy(driver: Driver, config: Config) -> Locks {
     open(driver, config.lazy()).expect("nobody was asked")
-}
-
-fn shutdown(locks: &Locks) -> Result<(), ShutdownError> {
-    match locks {
-        Locks::Blocking(locks) => locks.shutdown(),
-        Locks::Tokio(locks) => wait(locks.shutdown()),
-    }
 }
 
 /// Counts what an acquire is told.
@@ -74,7 +67,7 @@ fn is_waited_for(locks: &Locks, table: Option<&str>, proxy: &Proxy) {
         guard.release().expect("released");
     });
     locks.lock("a").expect("taken").release().expect("released");
-    assert_eq!(shutdown(locks), Ok(()));
+    assert_eq!(locks.shutdown(), Ok(()));
 }
 
 fn down(place: &Place) -> (Place, Proxy) {
@@ -109,7 +102,7 @@ fn nothing_waits_for_a_silent_server(place: fn() -> Place) {
             let ended = waiter.join().expect("no panic").map(|_| ());
             assert!(matches!(ended, Err(Error::Closed)), "{ended:?}");
         });
-        assert_eq!(shutdown(&locks), Ok(()));
+        assert_eq!(locks.shutdown(), Ok(()));
         assert_eq!(proxy.connections(), 1, "{driver:?}: the first connect still waits");
         drop(locks);
     }
@@ -164,7 +157,7 @@ fn is_refused_until(place: &Place, locks: &Locks, expected: &Error, act: &str) {
     is_refused(locks, expected);
     place.tamper(act);
     locks.lock("a").expect("taken").release().expect("released");
-    assert_eq!(shutdown(locks), Ok(()));
+    assert_eq!(locks.shutdown(), Ok(()));
 }
 
 fn a_table_that_is_none_is_told(place: &Place) {
@@ -308,7 +301,7 @@ fn a_function_that_cannot_connect_yet_is_called_again(place: &Place) {
         acquire.wait().expect("taken").release().expect("released");
         let all = format!("{told:?}");
         assert!(all.contains("not yet") && all.contains("panicked"), "{all}");
-        assert_eq!(shutdown(&locks), Ok(()));
+        assert_eq!(locks.shutdown(), Ok(()));
     }
 }
 
@@ -424,7 +417,7 @@ fn calls_end_at_their_limits_without_a_server() {
         for driver in DRIVERS {
             let config: Config = url.parse().expect("good");
             let locks = lazy(driver, config.ttl(TTL).request_timeout(BUDGET));
-            assert_eq!(shutdown(&lazy(driver, url.parse().expect("good"))), Ok(()), "unused");
+            assert_eq!(lazy(driver, url.parse().expect("good")).shutdown(), Ok(()), "unused");
             for ended in [
                 locks.try_lock("a").map(|_| ()),
                 locks.try_lock_for("a", BUDGET / 4).map(|_| ()),
@@ -433,7 +426,7 @@ fn calls_end_at_their_limits_without_a_server() {
             ] {
                 assert!(matches!(ended, Err(Error::Unavailable(_))), "{url}: {ended:?}");
             }
-            assert_eq!(shutdown(&locks), Ok(()), "{url}");
+            assert_eq!(locks.shutdown(), Ok(()), "{url}");
         }
     }
 }

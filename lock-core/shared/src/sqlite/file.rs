@@ -264,6 +264,9 @@ fn not_found(error: &std::io::Error) -> String {
 }
 
 fn not_writable(path: &Path) -> String {
+    if rustix::fs::access(path, rustix::fs::Access::WRITE_OK) == Err(rustix::io::Errno::ROFS) {
+        return "its file system is read-only".to_string();
+    }
     let owner =
         std::fs::metadata(path).map(|about| format!(" (it belongs to user {})", about.uid()));
     let owner = owner.unwrap_or_default();

@@ -25,8 +25,8 @@ pub(in super::super) fn told(
         (Stage::Held, Event::RenewalFailed { .. }) => Stage::Held,
         (Stage::Held, Event::Lost { .. }) => Stage::Lost,
         (Stage::Releasing, Event::Lost { .. } | Event::Trouble { .. }) => Stage::Releasing,
-        // One of several was lost at that moment, and all are wanted again.
-        (Stage::Releasing, Event::Waiting { .. }) if attempt.kind == Kind::AllOf => {
+        // What was due at that moment, such as the end of the attempt ahead, was told before the release.
+        (Stage::Releasing, Event::Waiting { .. }) if attempt.kind != Kind::AnyOf => {
             Stage::Releasing
         }
         (Stage::Releasing, Event::Released { .. }) => return Ok(None),

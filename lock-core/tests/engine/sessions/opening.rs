@@ -99,7 +99,10 @@ fn a_session_that_is_refused_ends_its_attempts() {
     let open = scene.sends();
     let failure = Failure::refused("wrong password".into());
     scene.fails(&open, failure.clone());
-    assert_eq!(scene.told(), [Event::NotAcquired { id, why: NotAcquired::Failed(failure) }]);
+    assert_eq!(
+        scene.told(),
+        [Event::NotAcquired { id, of: None, why: NotAcquired::Failed(failure) }]
+    );
     assert_eq!(scene.engine.attempts(), 0);
     scene.closes(open.connection);
     assert_eq!(scene.engine.sessions(), 0);

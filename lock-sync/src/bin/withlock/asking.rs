@@ -181,11 +181,12 @@ impl Asking {
                 Err(RecvTimeoutError::Timeout) if waiting.is_busy() => return Ok(None),
                 Err(RecvTimeoutError::Timeout) => {
                     let last = waiting.last_trouble();
-                    return Err(End::Failed(last.map_or_else(silent, str::to_string)));
+                    let why = last.map_or_else(|| silent(waiting.place()), str::to_string);
+                    return Err(End::Failed(why));
                 }
                 Err(RecvTimeoutError::Disconnected) => match self.thread.join() {
                     Err(panic) => resume_unwind(panic),
-                    Ok(()) => return Err(End::Failed(silent())),
+                    Ok(()) => return Err(End::Failed(silent(waiting.place()))),
                 },
             }
         }

@@ -82,9 +82,9 @@ pub(crate) fn connect(config: Config, patience: Patience) -> Result<Locks, Strin
     Locks::open(config).map_err(|error| error.to_string())
 }
 
-/// The error for a server that did not answer.
-pub(crate) fn silent() -> String {
-    away("no answer in time")
+/// The error for the server at `place`, which did not answer.
+pub(crate) fn silent(place: &str) -> String {
+    away(&format!("no answer in time from {place}"))
 }
 
 /// The error for a server that cannot be reached.

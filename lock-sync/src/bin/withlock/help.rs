@@ -35,7 +35,7 @@ PGPASSWORD, ~/.pgpass, MYSQL_PWD, CONSUL_HTTP_ADDR and so on); -v shows where th
 COMMAND finds WITHLOCK_NAME and WITHLOCK_FENCE in its environment. The fence is a number that
 rises with every grant of the lock. withlock passes signals to COMMAND. If the lock cannot be
 renewed, COMMAND gets TERM, then KILL before the lease ends. If the lock was taken, COMMAND gets
-KILL at once. Standard output is COMMAND's alone.";
+KILL as soon as withlock hears of it. Standard output is COMMAND's alone.";
 
 /// Writes a shell's completions to standard output.
 pub(crate) fn completions(shell: Shell) {

@@ -62,7 +62,8 @@ impl Hold<'_> {
         let stopped = report != Report::None;
         let over = stopped && guard.is_held() && self.is_over();
         let lost = stopped || !guard.is_held();
-        if lost || told_to_end {
+        // The command that `--max-hold` ended has had the lock, which is kept for the others as after any command.
+        if (lost && !over) || told_to_end {
             guard.cancel_keep();
         } else {
             self.keep(&guard, exit_code(status));

@@ -116,8 +116,8 @@ const SIGNALS: [&str; 4] = [
     "While withlock waits for the lock, HUP, INT, QUIT and TERM end it, and COMMAND is not run. While COMMAND runs, withlock passes \
      its signals to COMMAND's process group, and waits for COMMAND.",
     "If the lock cannot be renewed, COMMAND's process group gets TERM, then KILL before the lease ends (see --on-lost and --grace). \
-     If the lock was taken (--break, a connection that was ended), COMMAND gets KILL at once, because someone else may hold the \
-     lock by then.",
+     If the lock was taken (--break, a connection that was ended), COMMAND gets KILL as soon as withlock hears of it, at \
+     its next renewal: someone else may hold the lock by then.",
     "If withlock is killed, the kernel and a guardian process kill COMMAND and the processes that it started. If withlock is stopped \
      for longer than the lease, the guardian ends COMMAND in time.",
     "In the foreground of a terminal, COMMAND stays in the terminal's process group, and the terminal sends it the signals of the \

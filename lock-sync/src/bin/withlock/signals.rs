@@ -1,11 +1,11 @@
 //! Signals from other processes and the terminal.
 
+use rustix::process::{Signal, getpid, kill_process};
 use signal_hook::consts::{
     SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH,
 };
-use signal_hook::iterator::Signals;
-use rustix::process::{Signal, getpid, kill_process};
 use signal_hook::flag::register_usize;
+use signal_hook::iterator::Signals;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -56,9 +56,8 @@ pub(crate) struct Signalled {
 impl Signalled {
     /// Starts a thread that receives signals.
     pub(crate) fn watch() -> Result<Self, String> {
-        Self::watching().map_err(|error| {
-            format!("the system does not let withlock receive signals: {error}")
-        })
+        Self::watching()
+            .map_err(|error| format!("the system does not let withlock receive signals: {error}"))
     }
 
     fn watching() -> io::Result<Self> {

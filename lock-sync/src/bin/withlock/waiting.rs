@@ -72,6 +72,11 @@ impl Waiting {
         self.place = place.to_string();
     }
 
+    /// The place, without secrets.
+    pub(crate) fn place(&self) -> &str {
+        &self.place
+    }
+
     pub(crate) fn tell(&mut self, progress: &Progress) {
         match progress {
             Progress::Busy(holder) => {
@@ -110,7 +115,8 @@ impl Waiting {
             Some(news) => news.trouble(message),
             None => {}
         }
-        if self.level == Level::Quiet {
+        // Without a wait, the error at the end says it.
+        if self.level == Level::Quiet || !self.waits {
             return;
         }
         let (began, due) = *self.trouble.get_or_insert((Instant::now(), Duration::ZERO));

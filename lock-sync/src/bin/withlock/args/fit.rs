@@ -5,6 +5,7 @@ use super::Args;
 use crate::ending::OnLost;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches};
+use std::time::Duration;
 
 /// The actions other than running a command, and the options that belong to each.
 const INSTEAD: [(&str, &[&str]); 5] = [
@@ -117,6 +118,9 @@ fn for_a_command(args: &Args) -> Result<(), String> {
         }
         Args { leader: true, on_lost: OnLost::Ignore, .. } => {
             "--on-lost ignore cannot be used with --leader: a command that was not ended cannot be started again"
+        }
+        Args { max_hold: Some(Duration::ZERO), .. } => {
+            "--max-hold needs a time: without one, the command runs as long as it takes"
         }
         Args { min_hold: Some(min), max_hold: Some(max), .. } if min > max => {
             "--min-hold must not be longer than --max-hold"
