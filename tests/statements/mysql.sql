@@ -239,5 +239,5 @@ DELETE FROM `locks`
 SELECT fence
   FROM `locks` FORCE INDEX (pin)
  WHERE name = ? AND fence = ?
-   AND (SELECT COUNT(*) FROM `locks` AS seen WHERE seen.name = ? AND seen.fence = ?) = 1
+   AND (SELECT COUNT(*) FROM `locks` AS seen FORCE INDEX (pin) WHERE seen.name = ? AND seen.fence = ?) = 1
   LOCK IN SHARE MODE;

@@ -32,7 +32,8 @@ RETURNING fence"#;
 ///
 /// A locking read goes by the last grant, whatever else the transaction sees. So the grant is looked for in what the
 /// transaction sees, too: a subquery locks nothing, and reads as all that follows will. A transaction that has read
-/// before, and whose view is older than the grant, must not go on with it.
+/// before, and whose view is older than the grant, must not go on with it. (At SERIALIZABLE every read locks: the subquery
+/// does so, too, and by the index it holds up no renewal.)
 ///
 /// The index has all that is read, so a shared lock is on the index's record alone. A renewal or a release changes no
 /// column of the index, and passes; a grant changes the fence, and waits. The owner is in no index: reading it would lock
@@ -45,7 +46,7 @@ const MYSQL: &str = r#"
 SELECT fence
   FROM {table} FORCE INDEX (pin)
  WHERE name = ? AND fence = ?
-   AND (SELECT COUNT(*) FROM {table} AS seen WHERE seen.name = ? AND seen.fence = ?) = 1
+   AND (SELECT COUNT(*) FROM {table} AS seen FORCE INDEX (pin) WHERE seen.name = ? AND seen.fence = ?) = 1
   LOCK IN SHARE MODE"#;
 
 /// Adds the index to a table that was made without it.

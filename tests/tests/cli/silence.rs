@@ -169,13 +169,17 @@ fn falls_silent(place: &Place) {
     let url = place.whole_url();
     let _holder = sandbox.hold(&url, &["n"], "sleep 60");
     let proxy = Proxy::start(&server_of(&url));
-    let args = ["-w", "5s", "-v", "n", "--", "touch", "ran"];
+    let args = ["-w", "3s", "-v", "n", "--", "touch", "ran"];
     let waiter = sandbox.start(&mut sandbox.withlock(&proxy.url(&url), &args));
     eventually("it waits", || waiter.waits());
     proxy.set(Mode::Hole);
-    let ended = waiter.end().expect(124);
-    assert!(ended.took < Duration::from_secs(5) + BUSY, "{ended:?}");
-    assert!(ended.stderr.contains("someone else holds \"n\""), "{ended:?}");
+    let ended = waiter.end();
+    assert!(ended.took < Duration::from_secs(3) + BUSY, "{ended:?}");
+    // On a machine that was too busy for the first connect, a request before had no answer in time.
+    if ended.slow.is_none() {
+        assert_eq!(ended.code, 124, "{ended:?}");
+        assert!(ended.stderr.contains("someone else holds \"n\""), "{ended:?}");
+    }
     assert!(!sandbox.path("ran").exists());
 }
 
