@@ -20,7 +20,7 @@ pub(super) struct State {
     pub(super) engine: Engine,
     waiting: BTreeMap<LockId, Wanted>,
     guards: BTreeMap<LockId, Held>,
-    /// Those of them whose locks are lost.
+    /// Those of them that hold nothing any more: their lock is lost, and there is no other.
     lost: BTreeSet<LockId>,
     leaving: Leaving,
     closed: bool,
@@ -230,7 +230,9 @@ impl State {
                 }
                 Event::Lost { id, reason } => {
                     if let Some(held) = self.guards.get(&id) {
-                        self.lost.insert(id);
+                        if !self.engine.is_for_several(id) {
+                            self.lost.insert(id);
+                        }
                         held.cell.lose(reason.clone());
                         self.events.tell(held.event(now, Life::Lost(reason)));
                     }

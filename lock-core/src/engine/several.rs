@@ -93,6 +93,12 @@ impl Engine {
         parts.filter_map(|(name, part)| Some((name.clone(), (*part)?.fence?))).collect()
     }
 
+    /// True if an attempt is for several locks at once. When one of them is [lost](Event::Lost), the others are held
+    /// until the attempt is released.
+    pub fn is_for_several(&self, id: LockId) -> bool {
+        self.several.contains_key(&id)
+    }
+
     /// Until when all are held, if they are.
     pub(super) fn all_held_until(&self, several: &Several) -> Option<Instant> {
         let until = |part: &Option<Part>| self.attempts.get(&(*part)?.id)?.slot.held_until();

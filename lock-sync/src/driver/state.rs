@@ -23,7 +23,7 @@ pub(super) struct State {
     /// Boxed, for a map moves what is in it.
     pub(super) callers: BTreeMap<LockId, Box<Caller>>,
     pub(super) guards: BTreeMap<LockId, Arc<HoldState>>,
-    /// Those of them whose locks are lost.
+    /// Those of them that hold nothing any more: their lock is lost, and there is no other.
     lost: BTreeSet<LockId>,
     /// Holds that are released in the background. The end of that is told.
     pub(super) leaving: BTreeMap<LockId, Arc<HoldState>>,
@@ -210,7 +210,9 @@ impl State {
                 Event::Lost { id, reason } => {
                     // This comes before any later grant, which may be of the same lock.
                     if let Some(cell) = self.guards.get(&id) {
-                        self.lost.insert(id);
+                        if !self.engine.is_for_several(id) {
+                            self.lost.insert(id);
+                        }
                         if cell.latch(reason.clone()) {
                             told.push(Told::Lost(cell.clone(), reason));
                         }

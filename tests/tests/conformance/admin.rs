@@ -1,7 +1,7 @@
 //! Looking at locks and freeing them by hand, on every database, with either driver.
 
 use lock_core::admin::SHORTEST;
-use lock_sync::{Error, Fence, LostReason};
+use lock_sync::{Error, Fence, LostReason, ShutdownError};
 use lock_tests::drivers::{Admin, Driven, Driver};
 use lock_tests::place::{Keeps, Place};
 use lock_tests::proxy::{Mode, Proxy, eventually, server_of};
@@ -106,6 +106,12 @@ fn lost_at_a_shutdown(place: &Place, driver: Driver) {
     assert!(guard.wait_lost(2 * TTL).is_some());
     assert_eq!(ours.shutdown(), Ok(()));
     assert!(guard.lost_reason().is_some());
+    // Of several, those that are not lost are held.
+    let ours = Driven::new(driver, place.through(place.url())).locks(2 * TTL);
+    let both = ours.acquire("n").and("other").wait().expect("got");
+    assert!(admin.break_hold("n", both.fence()).expect("asked").is_some());
+    assert!(both.wait_lost(2 * TTL).is_some());
+    assert_eq!(ours.shutdown(), Err(ShutdownError::Held { guards: 1 }));
 }
 
 fn purging(place: &Place, driver: Driver) {
