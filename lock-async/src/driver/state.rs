@@ -10,7 +10,7 @@ use lock_core::{Event, Failure, Fence, Instant, LockId, LockName, LostReason, Re
 use lock_shared::engine::{Engine, guard_counts};
 use lock_shared::held as locks;
 use lock_shared::unconfirmed::Unconfirmed;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +20,6 @@ pub(super) struct State {
     pub(super) engine: Engine,
     waiting: BTreeMap<LockId, Wanted>,
     guards: BTreeMap<LockId, Held>,
-    /// Those of them that hold nothing any more: their lock is lost, and there is no other.
-    lost: BTreeSet<LockId>,
     leaving: Leaving,
     closed: bool,
     /// The callers that wait for the task's end, in the order of their deadlines.
@@ -61,7 +59,6 @@ impl State {
             engine,
             waiting: BTreeMap::new(),
             guards: BTreeMap::new(),
-            lost: BTreeSet::new(),
             leaving: Leaving::default(),
             closed: false,
             shutdowns: VecDeque::new(),
@@ -85,7 +82,7 @@ impl State {
                 let Some(id) = target.id() else { return };
                 self.waiting.remove(&id);
                 let held = self.guards.remove(&id);
-                self.lost.remove(&id);
+                self.unconfirmed.gone(id);
                 self.release(now, id, keep, held, tell.map(Tell::Release));
             }
             Call::Close => self.close(now),
@@ -142,15 +139,12 @@ impl State {
 
     /// The result, if the task ended now.
     fn left(&self, now: Instant) -> End {
-        let (guards, attempts) = self.unsettled();
-        self.unconfirmed.left(now, guards, attempts)
+        self.unconfirmed.left(now, self.guards.len(), self.engine.attempts())
     }
 
-    /// The guards that hold their locks, and the attempts that are theirs or that wait for an answer. What is lost stays with its
-    /// guard and is nobody's any more.
+    /// The guards that hold their locks, and the attempts that are theirs or that wait for an answer.
     fn unsettled(&self) -> (usize, usize) {
-        let lost = self.lost.len();
-        (self.guards.len() - lost, self.engine.attempts().saturating_sub(lost))
+        self.unconfirmed.unsettled(self.guards.len(), self.engine.attempts())
     }
 
     /// The next moment at which time alone makes something due.
@@ -230,9 +224,7 @@ impl State {
                 }
                 Event::Lost { id, reason } => {
                     if let Some(held) = self.guards.get(&id) {
-                        if !self.engine.is_for_several(id) {
-                            self.lost.insert(id);
-                        }
+                        self.unconfirmed.lost(&self.engine, id);
                         held.cell.lose(reason.clone());
                         self.events.tell(held.event(now, Life::Lost(reason)));
                     }

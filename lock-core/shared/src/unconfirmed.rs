@@ -1,8 +1,10 @@
 //! Locks that the server may still hold although nobody wants them any more.
 
+use crate::engine::Engine;
 use crate::held::Held;
 use lock_core::config::ShutdownError;
-use lock_core::{Instant, Release};
+use lock_core::{Instant, LockId, Release};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Locks that the server may still hold although nobody wants them any more. No request about them follows.
@@ -12,12 +14,14 @@ pub struct Unconfirmed {
     within: Duration,
     /// The moment at which all of their leases have ended.
     until: Instant,
+    /// Guards that hold nothing any more: their lock is lost, and there is no other.
+    lost: BTreeSet<LockId>,
 }
 
 impl Unconfirmed {
     /// None. An unreleased lock ends by itself `within` that time, unless it has a TTL of its own.
     pub fn new(within: Duration) -> Self {
-        Self { locks: 0, within, until: Instant::from_nanos(0) }
+        Self { locks: 0, within, until: Instant::from_nanos(0), lost: BTreeSet::new() }
     }
 
     /// The time after which an unreleased lock has ended, whichever of those that were granted.
@@ -38,12 +42,33 @@ impl Unconfirmed {
         }
     }
 
+    /// Notes that the lock of a guard was lost.
+    pub fn lost(&mut self, engine: &Engine, id: LockId) {
+        // Of several, the others are held until the guard is gone.
+        if !engine.is_for_several(id) {
+            self.lost.insert(id);
+        }
+    }
+
+    /// Notes that a guard is gone.
+    pub fn gone(&mut self, id: LockId) {
+        self.lost.remove(&id);
+    }
+
+    /// Of so many guards and attempts of the engine's, those that hold their locks, and those that are theirs or wait for an
+    /// answer. What is lost stays with its guard, and nobody needs to wait for it.
+    pub fn unsettled(&self, guards: usize, attempts: usize) -> (usize, usize) {
+        let lost = self.lost.len();
+        (guards.saturating_sub(lost), attempts.saturating_sub(lost))
+    }
+
     /// The result of a shutdown that ends now, when `guards` of the engine's `attempts` are guards and the others are
     /// not settled.
     ///
     /// # Errors
     /// [`ShutdownError`] if it leaves locks behind.
     pub fn left(&self, now: Instant, guards: usize, attempts: usize) -> Result<(), ShutdownError> {
+        let (guards, attempts) = self.unsettled(guards, attempts);
         let locks = self.at(now) + attempts.saturating_sub(guards);
         match (guards, locks) {
             (0, 0) => Ok(()),

@@ -306,8 +306,9 @@ impl Shared {
         loop {
             state = self.settle(state)?;
             let now = clock::now();
-            let (guards, attempts) = state.unsettled();
-            if attempts == 0 || until <= now {
+            let (guards, attempts) = (state.guards.len(), state.engine.attempts());
+            let (_, unsettled) = state.unconfirmed.unsettled(guards, attempts);
+            if unsettled == 0 || until <= now {
                 return Ok(state.unconfirmed.left(now, guards, attempts));
             }
             // A request may concern other callers, too. It needs a request's whole time, or is left to the

@@ -12,7 +12,7 @@ use lock_shared::engine::{Engine, guard_counts};
 use lock_shared::held::{Held, released};
 use lock_shared::threads::{Condvar, ThreadId};
 use lock_shared::unconfirmed::Unconfirmed;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::Level;
@@ -23,8 +23,6 @@ pub(super) struct State {
     /// Boxed, for a map moves what is in it.
     pub(super) callers: BTreeMap<LockId, Box<Caller>>,
     pub(super) guards: BTreeMap<LockId, Arc<HoldState>>,
-    /// Those of them that hold nothing any more: their lock is lost, and there is no other.
-    lost: BTreeSet<LockId>,
     /// Holds that are released in the background. The end of that is told.
     pub(super) leaving: BTreeMap<LockId, Arc<HoldState>>,
     /// The next wake-ups of the keeper and the pump, in this order.
@@ -114,7 +112,6 @@ impl State {
             pool: ConnectionPool::new(backends),
             callers: BTreeMap::new(),
             guards: BTreeMap::new(),
-            lost: BTreeSet::new(),
             leaving: BTreeMap::new(),
             asleep_until: [Instant::from_nanos(0); 2],
             closed: false,
@@ -139,16 +136,9 @@ impl State {
         if idle { timer } else { timer.min(now.after(self.look)) }
     }
 
-    /// The guards that hold their locks, and the attempts that are theirs or that wait for an answer. What is lost stays with its
-    /// guard and is nobody's any more.
-    pub(super) fn unsettled(&self) -> (usize, usize) {
-        let lost = self.lost.len();
-        (self.guards.len() - lost, self.engine.attempts().saturating_sub(lost))
-    }
-
     /// The guard of an attempt, which its caller gives back.
     pub(super) fn take_guard(&mut self, id: LockId) -> Option<Arc<HoldState>> {
-        self.lost.remove(&id);
+        self.unconfirmed.gone(id);
         self.guards.remove(&id)
     }
 
@@ -210,9 +200,7 @@ impl State {
                 Event::Lost { id, reason } => {
                     // This comes before any later grant, which may be of the same lock.
                     if let Some(cell) = self.guards.get(&id) {
-                        if !self.engine.is_for_several(id) {
-                            self.lost.insert(id);
-                        }
+                        self.unconfirmed.lost(&self.engine, id);
                         if cell.latch(reason.clone()) {
                             told.push(Told::Lost(cell.clone(), reason));
                         }
