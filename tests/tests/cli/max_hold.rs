@@ -33,7 +33,7 @@ fn a_command_that_ends_in_time_is_left_alone() {
 fn a_command_that_is_ended_leaves_the_lock_kept() {
     let sandbox = Sandbox::new();
     let args = ["-v", "--min-hold", "8s", "--max-hold", "8s", "--grace", "4s", "a", "--"];
-    let ended = sandbox.run(&sandbox.url(), &[&args[..], &["sleep", "60"]].concat()).expect(123);
+    let ended = sandbox.run(&sandbox.url(), &[&args[..], &["sleep", "600"]].concat()).expect(123);
     assert!(ended.stderr.contains("; the table keeps \"a\" for "), "{ended:?}");
     assert!(ended.stderr.contains("had \"a\" for --max-hold, so withlock stopped it"), "{ended:?}");
 }

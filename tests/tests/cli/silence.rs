@@ -2,7 +2,7 @@
 
 use lock_tests::place::Place;
 use lock_tests::proxy::{Mode, Proxy, server_of};
-use lock_tests::withlock::{Ended, Sandbox, eventually, state};
+use lock_tests::withlock::{Ended, Run, Sandbox, eventually, state};
 use rustix::process::Signal;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -125,16 +125,21 @@ fn a_silent_server_delays_no_end_of_a_wait() {
     assert!(!sandbox.path("ran").exists());
 }
 
+/// A run in the middle of a connect to a server that says nothing.
+fn hears_nothing(sandbox: &Sandbox, args: &[&str]) -> (Run, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("postgres://me@{}/d", listener.local_addr().expect("bound"));
+    let (connects, connected) = std::sync::mpsc::channel();
+    std::thread::spawn(move || listener.accept().map(|(client, _)| connects.send(client)));
+    let run = sandbox.start(&mut sandbox.withlock(&url, args));
+    (run, connected.recv().expect("a client"))
+}
+
 /// The stop key is for a connect that takes its time, too.
 #[test]
 fn a_connect_that_hears_nothing_can_be_stopped_and_goes_on() {
     let sandbox = Sandbox::new();
-    let (connects, connected) = std::sync::mpsc::channel();
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("postgres://me@{}/d", listener.local_addr().expect("bound"));
-    std::thread::spawn(move || listener.accept().map(|client| connects.send(client)));
-    let run = sandbox.start(&mut sandbox.withlock(&url, &["-n", "n", "--", "touch", "ran"]));
-    let _client = connected.recv().expect("a client");
+    let (run, _client) = hears_nothing(&sandbox, &["-n", "n", "--", "touch", "ran"]);
     run.signal(Signal::TSTP);
     eventually("it is stopped", || state(run.pid()) == Some('T'));
     run.signal(Signal::CONT);
@@ -149,12 +154,7 @@ fn a_connect_that_hears_nothing_can_be_stopped_and_goes_on() {
 #[test]
 fn a_stop_that_is_taken_back_in_a_connect_stops_nothing() {
     let sandbox = Sandbox::new();
-    let (connects, connected) = std::sync::mpsc::channel();
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("postgres://me@{}/d", listener.local_addr().expect("bound"));
-    std::thread::spawn(move || listener.accept().map(|client| connects.send(client)));
-    let run = sandbox.start(&mut sandbox.withlock(&url, &["n", "--", "touch", "ran"]));
-    let _client = connected.recv().expect("a client");
+    let (run, _client) = hears_nothing(&sandbox, &["n", "--", "touch", "ran"]);
     run.signal(Signal::TSTP);
     std::thread::sleep(Duration::from_millis(200));
     run.signal(Signal::CONT);

@@ -180,7 +180,7 @@ impl Hold<'_> {
         }
     }
 
-    /// Stops withlock by its stop key, whose command has been told to stop.
+    /// Stops withlock, as the stop key would have done.
     fn stop(&self) {
         self.locks.between_requests(|| self.stop_key.stop());
     }
