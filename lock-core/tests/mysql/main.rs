@@ -262,7 +262,7 @@ fn what_a_server_error_says() {
     }
     for code in [
         1213, 1205, 1020, 3101, 3572, 1317, 1969, 3024, 1021, 1041, 1047, 1114, 1135, 1290, 1792,
-        1836,
+        1836, 3032,
     ] {
         let again = Failure::not_now(told(code)).with_code(Some(Code::Mysql(code)));
         assert_eq!(fails(code), again);
@@ -272,7 +272,7 @@ fn what_a_server_error_says() {
         assert_eq!(fails(code), refused);
     }
     assert_eq!(mysql::statement_failed(None, "gone\n"), Failure::Unknown("gone".into()));
-    for code in [1040, 1043, 1053, 1203, 1226, 2003] {
+    for code in [1040, 1043, 1053, 1203, 1226, 2003, 3032] {
         let failure = mysql::connect_failed(Some(code), "a lock\nb");
         assert_eq!(failure, Failure::NotSent(told(code)));
     }

@@ -62,6 +62,7 @@ fn a_time_that_leaves_no_room_is_an_error() {
         (&["--max-hold", "2s", "--grace", "2s", "a", "--", "true"][..], "--grace"),
         (&["--max-hold", "2s", "--min-hold", "3s", "a", "--", "true"], "--min-hold"),
         (&["--max-hold", "2s", "--on-lost", "ignore", "a", "--", "true"], "--on-lost"),
+        (&["--max-hold", "0", "a", "--", "true"], "--max-hold needs a time"),
     ] {
         let ended = sandbox.run(&sandbox.url(), line).expect(125);
         assert!(ended.stderr.contains(says), "{ended:?}");
