@@ -182,7 +182,7 @@ impl Hold<'_> {
 
     /// Stops withlock, as the stop key would have done.
     fn stop(&self) {
-        self.locks.between_requests(|| self.stop_key.stop());
+        self.locks.between_requests(|| self.stop_key.heed());
     }
 
     /// Keeps the lock after the command's end until `--min-hold` is over. Where the release itself leaves the lock taken, there

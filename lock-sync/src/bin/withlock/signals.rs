@@ -25,7 +25,7 @@ pub(crate) const STOP: i32 = SIGTSTP;
 /// The terminal's stop key, and what takes it back.
 #[derive(Clone)]
 pub(crate) struct StopKey {
-    /// The one of the two signals that came last.
+    /// The one of the two signals that came last, or 0 if what it asked for was done.
     last: Arc<AtomicUsize>,
 }
 
@@ -41,10 +41,15 @@ impl StopKey {
         Ok(Self { last })
     }
 
-    /// Stops this process, as the key would have done, until it gets CONT. A CONT that has come since the key was
-    /// pressed is the end of the stop.
-    pub(crate) fn stop(&self) {
-        if self.last.load(Ordering::SeqCst) == STOP as usize {
+    /// True if the key was pressed, and neither [`heed`](Self::heed) nor CONT has come since.
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.last.load(Ordering::SeqCst) == STOP as usize
+    }
+
+    /// Stops this process until it gets CONT, as the key would have done, if the key [is pressed](Self::is_pressed).
+    pub(crate) fn heed(&self) {
+        let (pressed, heeded) = (STOP as usize, 0);
+        if self.last.compare_exchange(pressed, heeded, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
             let _ = kill_process(getpid(), Signal::STOP);
         }
     }

@@ -74,16 +74,18 @@ impl Signalled {
                 match &*stage {
                     // No request has reached the server, and the guardian ends the command's process.
                     Stage::Connecting if ends => std::process::exit(128 + signal),
-                    Stage::Connecting if signal == signals::STOP => stop_key.stop(),
+                    Stage::Connecting if signal == signals::STOP => stop_key.heed(),
                     Stage::Waiting(..) if ends => stage.end_wait(&ended_by, signal),
                     Stage::Waiting(locks, _) if signal == signals::STOP => {
-                        locks.between_requests(|| stop_key.stop());
+                        locks.between_requests(|| stop_key.heed());
                     }
                     Stage::Connecting | Stage::Waiting(..) => {}
                     Stage::Over => drop(sender.send(signal)),
                 }
             }
         })?;
+        // The thread is not told of a key that was pressed before it began.
+        stop_key.heed();
         Ok(Self { stage, ended_by, sender, events, stop_key })
     }
 
@@ -95,11 +97,17 @@ impl Signalled {
         }
     }
 
-    /// Takes the signals that came between a leader's command and its next wait, which has begun. One of them may end it.
+    /// Takes the signals that came between a leader's command and its next wait, which has begun. One of them may end it,
+    /// and the stop key stops it.
     pub(crate) fn catch_up(&self) {
         let signal = self.events.try_iter().find(|signal| signals::ENDING.contains(signal));
-        if let Some(signal) = signal {
-            self.stage.get().end_wait(&self.ended_by, signal);
+        let stage = self.stage.get();
+        match (signal, &*stage) {
+            (Some(signal), _) => stage.end_wait(&self.ended_by, signal),
+            (None, Stage::Waiting(locks, _)) if self.stop_key.is_pressed() => {
+                locks.between_requests(|| self.stop_key.heed());
+            }
+            (None, _) => {}
         }
     }
 }

@@ -145,6 +145,25 @@ fn a_wait_that_has_not_reached_its_file_can_be_stopped_and_goes_on() {
     assert!(sandbox.path("ran").exists());
 }
 
+/// Between two steps of its start, too, so it is pressed several times at the first moment.
+#[test]
+fn the_stop_key_is_heeded_as_soon_as_it_is_caught() {
+    let sandbox = Sandbox::new();
+    let holder = sandbox.hold(&sandbox.url(), &["n"], UNTIL_GO);
+    let bit = 1 << (Signal::TSTP.as_raw() - 1);
+    for _ in 0..20 {
+        let mut waiting =
+            sandbox.start(&mut sandbox.withlock(&sandbox.url(), &["n", "--", "true"]));
+        while caught(waiting.pid()) & bit == 0 {
+            assert!(!waiting.has_ended());
+        }
+        waiting.signal(Signal::TSTP);
+        eventually("it is stopped", || is_stopped(waiting.pid()));
+    }
+    go(&sandbox);
+    holder.end().expect(0);
+}
+
 /// In the middle of one, it would keep the file from everybody else for as long as it is stopped.
 #[test]
 fn a_wait_is_stopped_between_two_requests() {
