@@ -28,6 +28,7 @@ mod shared;
 mod sockets;
 mod sql_lock;
 mod supplied;
+mod time_limits;
 mod tls_postgres;
 mod together;
 mod unpinned;

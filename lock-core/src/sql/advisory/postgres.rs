@@ -108,12 +108,14 @@ SELECT current_setting('server_version_num')::bigint,
 
 /// `$1` TTL in ms, `$2` to `$3` a third and a ninth of it in s. The server's number for the
 /// connection, and the mark. It is idleness that ends a connection for certain; probes may not be
-/// sent while something is not acknowledged, and only help.
+/// sent while something is not acknowledged, and only help. A limit for transactions, which servers have from 17 on, would
+/// end the connection of a wait that is one statement.
 pub(super) const SESSION: &str = r#"
 SELECT pg_backend_pid()::bigint,
        set_config('withlock.session', gen_random_uuid()::text, false),
        set_config('idle_session_timeout', $1::bigint::text, false),
        set_config('statement_timeout', $1::bigint::text, false),
+       CASE WHEN current_setting('transaction_timeout', true) IS NOT NULL THEN set_config('transaction_timeout', '0', false) END,
        set_config('lock_timeout', $1::bigint::text, false),
        set_config('tcp_user_timeout', $1::bigint::text, false),
        set_config('tcp_keepalives_idle', $2::bigint::text, false),
