@@ -41,6 +41,8 @@ pub enum Event {
     Waiting {
         /// The attempt.
         id: LockId,
+        /// Of [several locks at once](crate::Engine::acquire_all), the one that is somebody else's.
+        of: Option<LockName>,
         /// The holder, if the server told or it is one of this engine's.
         holder: Option<Holder>,
     },
@@ -50,7 +52,9 @@ pub enum Event {
         id: LockId,
         /// How long it has waited.
         waited: Duration,
-        /// The holder, if it is known; its times are those of now. Of several locks, the first that somebody else has.
+        /// Of [several locks at once](crate::Engine::acquire_all), the first that somebody else has, if that is known.
+        of: Option<LockName>,
+        /// The holder, if it is known; its times are those of now.
         holder: Option<Holder>,
     },
     /// The lock has been held for longer than [`WarnAfter::hold`](crate::WarnAfter::hold), and still is. Told once.

@@ -279,7 +279,7 @@ impl Slot {
                 self.denied = true;
                 if self.told == Known::Nothing {
                     self.told = Known::Held;
-                    self.tell(Event::Waiting { id: cx.id, holder: None }, cx);
+                    self.tell(Event::Waiting { id: cx.id, of: None, holder: None }, cx);
                 }
                 phase
             }

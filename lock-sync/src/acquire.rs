@@ -27,7 +27,7 @@ type OnWaiting<'a> = Box<dyn FnMut(&Progress) + 'a>;
 ///     .acquire("nightly-report")
 ///     .timeout(Duration::from_secs(60))
 ///     .on_waiting(|news| match news {
-///         Progress::Busy(Some(holder)) => println!("waiting for {}", holder.label),
+///         Progress::Busy(busy) => println!("{busy}"), // someone else holds "nightly-report": …
 ///         Progress::Trouble(why) => println!("{why}; trying again"),
 ///         _ => println!("waiting"),
 ///     })

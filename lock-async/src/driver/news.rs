@@ -127,11 +127,13 @@ impl Drop for Receiver {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lock_core::{Holder, NotAcquired};
+    use lock_core::config::Busy;
+    use lock_core::{Holder, LockName, NotAcquired};
     use std::time::Duration;
 
     fn busy(label: &str) -> Progress {
-        Progress::Busy(Some(Holder::new(label, Duration::ZERO, Duration::ZERO)))
+        let holder = Holder::new(label, Duration::ZERO, Duration::ZERO);
+        Progress::Busy(Busy::new(LockName::new("a").expect("good"), Some(holder)))
     }
 
     #[tokio::test]

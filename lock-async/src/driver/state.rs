@@ -6,6 +6,7 @@ use crate::clock;
 use crate::events::{Life, Teller, Told};
 use crate::guard::{Granted, HoldState};
 use crate::locks::Progress;
+use lock_core::config::Busy;
 use lock_core::{Event, Failure, Fence, Instant, LockId, LockName, LostReason, Release};
 use lock_shared::engine::{Engine, guard_counts};
 use lock_shared::held as locks;
@@ -205,9 +206,11 @@ impl State {
                     }
                 }
                 Event::Released { id, release } => self.released(now, id, release),
-                Event::Waiting { id, holder } => self.report(id, Progress::Busy(holder)),
+                Event::Waiting { id, of, holder } => {
+                    self.report(id, |name| Progress::Busy(Busy::new(of.unwrap_or(name), holder)));
+                }
                 Event::Trouble { id, failure } => {
-                    self.report(id, Progress::Trouble(failure.to_string()))
+                    self.report(id, |_| Progress::Trouble(failure.to_string()))
                 }
                 Event::Renewed { id, deadline } => {
                     if let Some(held) = self.guards.get(&id) {
@@ -229,9 +232,10 @@ impl State {
                         self.events.tell(held.event(now, Life::Lost(reason)));
                     }
                 }
-                Event::WaitsLong { id, waited, holder } => {
+                Event::WaitsLong { id, waited, of, holder } => {
                     if let Some(Wanted { name, .. }) = self.waiting.get(&id) {
-                        self.events.tell(Told::WaitsLong { name: name.clone(), waited, holder });
+                        let name = of.unwrap_or_else(|| name.clone());
+                        self.events.tell(Told::WaitsLong { name, waited, holder });
                     }
                 }
                 Event::HeldLong { id, label, .. } => {
@@ -266,9 +270,10 @@ impl State {
         }
     }
 
-    fn report(&mut self, id: LockId, progress: Progress) {
-        if let Some(wanted) = self.waiting.get(&id) {
-            wanted.news.progress(progress);
+    /// Tells the caller, who wants the lock of this name.
+    fn report(&mut self, id: LockId, progress: impl FnOnce(LockName) -> Progress) {
+        if let Some(Wanted { name, news }) = self.waiting.get(&id) {
+            news.progress(progress(name.clone()));
         }
     }
 }

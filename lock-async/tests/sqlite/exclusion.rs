@@ -1,7 +1,7 @@
 //! One guard of a name at a time.
 
 use crate::{LONG, Place, SOON};
-use lock_async::{Config, Error, Locks, Progress};
+use lock_async::{Busy, Config, Error, Locks, Progress};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -90,11 +90,11 @@ async fn who_waits_is_told_who_is_in_the_way() {
     // At the first denial, and once more by the error.
     let Err(Error::Busy(busy)) = error else { panic!("{error:?}") };
     assert!(busy.to_string().starts_with("someone else holds \"a\": "), "{busy}");
-    told.push(Progress::Busy(busy.holder));
+    told.push(Progress::Busy(*busy));
     let pid = format!("pid {}", std::process::id());
     assert_eq!(told.len(), 2, "{told:?}");
     for news in &told {
-        let Progress::Busy(Some(holder)) = news else { panic!("{told:?}") };
+        let Progress::Busy(Busy { holder: Some(holder), .. }) = news else { panic!("{told:?}") };
         assert!(holder.label.contains(&pid), "{holder:?}");
     }
 }

@@ -19,9 +19,9 @@ macro_rules! events {
         /// A report to a waiter.
         pub(crate) fn progress(name: &::lock_core::LockName, news: &::lock_core::config::Progress) {
             match news {
-                ::lock_core::config::Progress::Busy(holder) => {
-                    let holder = holder.as_ref().map(|holder| holder.label.as_str());
-                    tracing::debug!(lock.name = %name, holder, "waiting");
+                ::lock_core::config::Progress::Busy(busy) => {
+                    let holder = busy.holder.as_ref().map(|holder| holder.label.as_str());
+                    tracing::debug!(lock.name = %busy.name, holder, "waiting");
                 }
                 ::lock_core::config::Progress::Trouble(why) => {
                     tracing::warn!(lock.name = %name, %why, "the server could not be asked");

@@ -1,7 +1,7 @@
 //! An acquire that waits.
 
+use super::error::Busy;
 use crate::duration::Shown;
-use crate::outcome::Holder;
 use alloc::string::String;
 use core::fmt;
 use core::time::Duration;
@@ -32,14 +32,15 @@ impl fmt::Display for Wait {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Progress {
-    /// Somebody else has the lock: another process, or another caller in this one. Told at the first denial,
-    /// when the holder changes, and at the end of an attempt that did not get the lock.
+    /// Somebody else has the lock: another process, or another caller in this one. Told at the first denial and
+    /// when the holder changes. Of several locks, it names the first that somebody else has. An attempt that does not get the
+    /// lock ends with the same as [an error](crate::config::Error::Busy).
     ///
     /// Of the attempts for one lock in one process, only the first asks the server. Those behind it are told as
-    /// soon as it is known who has the lock, and again at the end; when the holder changes meanwhile, only
-    /// the first is told. [`None`] where the server does not say who it is. The times are those of the last look
+    /// soon as it is known who has the lock; when the holder changes meanwhile, only
+    /// the first is told. The holder is [`None`] where the server does not say who it is. Its times are those of the last look
     /// at the server, or at the holder's own lease if it is in this process.
-    Busy(Option<Holder>),
+    Busy(Busy),
     /// The server could not be asked; it is tried again.
     Trouble(String),
 }

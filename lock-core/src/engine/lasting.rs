@@ -91,8 +91,12 @@ impl Engine {
         let lasted = now.since(since);
         let event = match stage {
             Stage::Wait => {
-                let holder = self.parts(id).into_iter().find_map(|id| self.in_the_way(now, id));
-                Event::WaitsLong { id, waited: lasted, holder }
+                let first = self.several.get(&id).and_then(|several| several.first_without());
+                let denied = first.filter(|(_, part)| self.attempts[part].is_denied());
+                let of = denied.map(|(name, _)| name.clone());
+                let parts = denied.map_or_else(|| self.parts(id), |(_, part)| [part].into());
+                let holder = parts.into_iter().find_map(|part| self.in_the_way(now, part));
+                Event::WaitsLong { id, waited: lasted, of, holder }
             }
             Stage::Hold => {
                 let part = self.parts(id).first().and_then(|part| self.attempts.get(part));
@@ -114,7 +118,7 @@ impl Engine {
     }
 
     /// The holder that an attempt for one lock waits for, if it is known.
-    fn in_the_way(&self, now: Instant, id: LockId) -> Option<Holder> {
+    pub(super) fn in_the_way(&self, now: Instant, id: LockId) -> Option<Holder> {
         let attempt = self.attempts.get(&id)?;
         if attempt.place != Place::Behind {
             return attempt.slot.denied_by(now);

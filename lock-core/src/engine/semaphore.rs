@@ -168,7 +168,11 @@ impl Engine {
         let all = semaphore.rest.is_empty() && semaphore.parts.iter().all(denied);
         if all && !semaphore.told && semaphore.holder.is_some() && !semaphore.parts.is_empty() {
             semaphore.told = true;
-            self.events.push_back(Event::Waiting { id, holder: semaphore.holder.clone() });
+            self.events.push_back(Event::Waiting {
+                id,
+                of: None,
+                holder: semaphore.holder.clone(),
+            });
         }
     }
 

@@ -24,8 +24,7 @@ pub(super) struct Several {
     /// Every lock, and its part unless that was given up.
     parts: BTreeMap<LockName, Option<Part>>,
     stage: Stage,
-    /// The last holder that a part was told of, and whether that was told.
-    holder: Option<Holder>,
+    /// The caller was told that it waits.
     told: bool,
     wanted: Wanted,
 }
@@ -79,7 +78,7 @@ impl Engine {
         }
         let parts = names.into_iter().map(|name| (name, None)).collect();
         let stage = Stage::Wanting;
-        let several = Several { parts, stage, holder: None, told: false, wanted };
+        let several = Several { parts, stage, told: false, wanted };
         self.several.insert(id, several);
         self.todo.push(Todo::Widen(id));
         self.apply_effects(now);
@@ -164,7 +163,6 @@ impl Engine {
                     of.fence = Some(fence);
                 }
             }
-            (Event::Waiting { holder, .. }, _) => several.holder = holder.or(several.holder.take()),
             (Event::NotAcquired { id, why, .. }, _) => {
                 let of = several.name_of(part).cloned();
                 several.forget(part);
@@ -213,11 +211,9 @@ impl Engine {
         if !several.parts.values().all(known) {
             return;
         }
-        let in_the_way =
-            several.parts.iter().find(|(_, part)| part.is_some_and(|part| part.fence.is_none()));
-        if let Some((first, _)) = in_the_way {
-            let first = first.clone();
-            self.give_back_after(id, &first);
+        if let Some((first, part)) = several.first_without() {
+            let (first, holder) = (first.clone(), self.in_the_way(now, part));
+            self.give_back_after(id, first, holder);
         } else if several.parts.values().any(Option::is_none) {
             self.todo.push(Todo::Widen(id));
         } else {
@@ -225,12 +221,12 @@ impl Engine {
         }
     }
 
-    fn give_back_after(&mut self, id: LockId, first: &LockName) {
+    fn give_back_after(&mut self, id: LockId, first: LockName, holder: Option<Holder>) {
         let Some(several) = self.several.get_mut(&id) else { return };
-        let after = several.parts.iter_mut().filter(|(name, _)| *name > first);
+        let after = several.parts.iter_mut().filter(|(name, _)| **name > first);
         let parts: Vec<Part> = after.filter_map(|(_, part)| part.take()).collect();
         if !core::mem::replace(&mut several.told, true) {
-            self.events.push_back(Event::Waiting { id, holder: several.holder.clone() });
+            self.events.push_back(Event::Waiting { id, of: Some(first), holder });
         }
         for part in parts {
             self.give_up_part(part.id);
@@ -293,6 +289,12 @@ impl Several {
     /// The parts that it has, sorted by name.
     pub(super) fn parts(&self) -> impl Iterator<Item = LockId> {
         self.parts.values().flatten().map(|part| part.id)
+    }
+
+    /// The first lock that it has asked for and does not have, and its part.
+    pub(super) fn first_without(&self) -> Option<(&LockName, LockId)> {
+        let asked = self.parts.iter().filter_map(|(name, part)| Some((name, part.as_ref()?)));
+        asked.filter(|(_, part)| part.fence.is_none()).map(|(name, part)| (name, part.id)).next()
     }
 
     fn name_of(&self, part: LockId) -> Option<&LockName> {

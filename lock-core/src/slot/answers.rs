@@ -142,7 +142,7 @@ impl Slot {
             return self.abandon(cx);
         }
         if news {
-            self.tell(Event::Waiting { id: cx.id, holder: self.holder.clone() }, cx);
+            self.tell(Event::Waiting { id: cx.id, of: None, holder: self.holder.clone() }, cx);
         }
         let (holder, back_off) = (self.holder.as_ref(), &mut self.back_off);
         Phase::Waiting { retry_at: self.contention.after_denial(holder, sent, back_off, cx) }
@@ -161,7 +161,7 @@ impl Slot {
         }
         if self.told == Known::Nothing {
             self.told = Known::Held;
-            self.tell(Event::Waiting { id: cx.id, holder: None }, cx);
+            self.tell(Event::Waiting { id: cx.id, of: None, holder: None }, cx);
         }
         let back_off = &mut self.back_off;
         Phase::Waiting { retry_at: self.contention.after_reservation(place, sent, back_off, cx) }
@@ -189,7 +189,7 @@ impl Slot {
         }
         if is_behind && self.told == Known::Nothing {
             self.told = Known::Held;
-            self.tell(Event::Waiting { id: cx.id, holder: None }, cx);
+            self.tell(Event::Waiting { id: cx.id, of: None, holder: None }, cx);
         }
         Phase::Waiting { retry_at: cx.now }
     }

@@ -41,7 +41,7 @@ impl Slot {
     pub(super) fn hears_of_the_end(&mut self, at: Instant, cx: &mut Context<'_>) {
         let Some(holder) = self.holder.as_mut().filter(|holder| !holder.kept) else { return };
         (holder.expires_in, holder.kept) = (at.since(cx.now), true);
-        self.tell(Event::Waiting { id: cx.id, holder: self.holder.clone() }, cx);
+        self.tell(Event::Waiting { id: cx.id, of: None, holder: self.holder.clone() }, cx);
     }
 
     /// In the queue: tells who has the lock, if it is known now and was not told. Once, and once more if
@@ -55,7 +55,7 @@ impl Slot {
         self.holder.clone_from(&holder);
         self.outdated = true;
         if !self.once && !nothing_new {
-            self.tell(Event::Waiting { id: cx.id, holder }, cx);
+            self.tell(Event::Waiting { id: cx.id, of: None, holder }, cx);
         }
     }
 

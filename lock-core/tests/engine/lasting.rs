@@ -49,7 +49,7 @@ fn held_long(id: LockId, label: &str) -> Event {
 
 /// The holder that such an event names.
 fn waits_long(told: &[Event], id: LockId) -> Holder {
-    let [Event::WaitsLong { id: of, waited, holder: Some(holder) }] = told else {
+    let [Event::WaitsLong { id: of, waited, holder: Some(holder), .. }] = told else {
         panic!("{told:?}")
     };
     assert_eq!((*of, *waited), (id, WAIT));
@@ -134,7 +134,7 @@ fn what_ends_before_is_not_told_of() {
     scene.answers(&claims, Ok(Reply::Outcomes(outcomes)));
     scene.release(released);
     scene.tells([
-        Event::Waiting { id: waits, holder: None },
+        Event::Waiting { id: waits, of: None, holder: None },
         Event::Granted { id: released, fence: FENCE, deadline: START.after(VALID) },
         Event::Granted { id: lost, fence: FENCE, deadline: START.after(VALID) },
     ]);
@@ -222,8 +222,9 @@ fn permits_and_several_locks_are_told_of_as_one() {
     told.retain(|event| matches!(event, Event::WaitsLong { .. }));
     let [one, two] = &told[..] else { panic!("{told:?}") };
     // Of several, the one that is in the way: the first is held.
-    for (event, id) in [(one, any), (two, all)] {
+    for (event, id, one_of) in [(one, any, None), (two, all, Some(name("b")))] {
         assert_eq!(waits_long(std::slice::from_ref(event), id).label, "they");
+        assert!(matches!(event, Event::WaitsLong { of, .. } if *of == one_of), "{event:?}");
     }
     // Both are granted, and held for long.
     let mut granted = 0;

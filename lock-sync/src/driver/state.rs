@@ -6,7 +6,7 @@ use crate::backend::Backends;
 use crate::guard::{Granted, HoldState};
 use crate::locks::Progress;
 use crate::{clock, events};
-use lock_core::config::ReleaseError;
+use lock_core::config::{Busy, ReleaseError};
 use lock_core::{Event, Failure, Holder, Instant, LockId, LockName, LostReason, Release};
 use lock_shared::engine::{Engine, guard_counts};
 use lock_shared::held::{Held, released};
@@ -177,9 +177,10 @@ impl State {
                         caller.released = Some(release);
                     });
                 }
-                Event::Waiting { id, holder } => {
-                    self.tell(id, |caller| caller.progress = Some(Progress::Busy(holder)));
-                }
+                Event::Waiting { id, of, holder } => self.tell(id, |caller| {
+                    let name = of.or_else(|| caller.name.clone());
+                    caller.progress = name.map(|name| Progress::Busy(Busy::new(name, holder)));
+                }),
                 Event::Trouble { id, failure } => {
                     let trouble = Progress::Trouble(failure.to_string());
                     self.tell(id, |caller| caller.progress = Some(trouble));
@@ -206,8 +207,9 @@ impl State {
                         }
                     }
                 }
-                Event::WaitsLong { id, waited, holder } => {
-                    if let Some(name) = self.callers.get(&id).and_then(|c| c.name.clone()) {
+                Event::WaitsLong { id, waited, of, holder } => {
+                    let own = self.callers.get(&id).and_then(|caller| caller.name.as_ref());
+                    if let Some(name) = of.or_else(|| own.cloned()) {
                         told.push(Told::WaitsLong(self.teller.clone(), name, waited, holder));
                     }
                 }

@@ -22,7 +22,7 @@ const OF_GROUPS: &[Mutant] = &[
         name: "what comes after a lock that is waited for is kept",
         file: "engine/several.rs",
         after: "fn give_back_after(",
-        good: "*name > first",
+        good: "**name > first",
         bad: "false",
         shown_by: Shown::Several,
         check: "Liveness",
@@ -39,7 +39,7 @@ const OF_GROUPS: &[Mutant] = &[
     Mutant {
         name: "what was given back is not wanted again",
         file: "engine/several.rs",
-        after: "self.give_back_after(id, &first);",
+        after: "self.give_back_after(id, first, holder);",
         good: "several.parts.values().any(Option::is_none)",
         bad: "false",
         shown_by: Shown::Several,

@@ -66,6 +66,20 @@ fn several_locks_are_held_all_or_none() {
 }
 
 #[test]
+fn of_several_locks_the_one_that_someone_else_holds_is_named() {
+    let sandbox = Sandbox::new();
+    let url = sandbox.url();
+    for (options, code) in [("-n", 75), ("--wait=2s", 124)] {
+        let script = format!("\"$W\" {options} -v a --and c --and b -- true");
+        let ended = sandbox.run(&url, &["b", "--", "sh", "-c", &script]).expect(code);
+        assert!(ended.stderr.contains("withlock: someone else holds \"b\": "), "{ended:?}");
+        let waits = ended.stderr.contains("withlock: waiting for \"b\" (held by ");
+        assert_eq!(waits, code == 124, "{ended:?}");
+        assert!(!ended.stderr.contains("\"a\""), "{ended:?}");
+    }
+}
+
+#[test]
 fn the_fence_of_several_locks_is_that_of_the_name_that_sorts_first() {
     let sandbox = Sandbox::new();
     let url = sandbox.url();

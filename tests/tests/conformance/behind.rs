@@ -2,7 +2,7 @@
 
 use crate::heard::Heard;
 use crate::places::{SOON, TTL};
-use lock_sync::{Error, Progress, Wait};
+use lock_sync::{Busy, Error, LockName, Progress, Wait};
 use lock_tests::drivers::Driven;
 use lock_tests::place::Keeps;
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use std::time::Duration;
 /// The label that `told` names, which must be one; [`None`] if it is known only that somebody has it.
 fn label(told: &[Progress]) -> Option<String> {
     let labels = told.iter().map(|news| match news {
-        Progress::Busy(holder) => holder.as_ref().map(|holder| holder.label.clone()),
+        Progress::Busy(busy) => busy.holder.as_ref().map(|holder| holder.label.clone()),
         other => panic!("{other:?}"),
     });
     let labels: Vec<_> = labels.collect();
@@ -36,7 +36,7 @@ pub(crate) fn waiting_behind_ones_own_process_tells_who_is_in_the_way(place: &Dr
             waiting.on_waiting(|news| told.push(news.clone())).wait().map(drop)
         });
         let Err(Error::Busy(busy)) = acquired else { panic!("{acquired:?}") };
-        told.push(Progress::Busy(busy.holder));
+        told.push(Progress::Busy(*busy));
         is_ours(&told);
         let waits = heard.waits();
         assert!(waits.iter().all(|wait| wait.contains("the \"nightly\" job")), "{waits:?}");
@@ -106,14 +106,17 @@ pub(crate) fn waiting_tells_who_is_in_the_way(place: &Driven) {
         assert_eq!(told.len(), times, "{told:?}");
         let Err(Error::Busy(busy)) = error else { panic!("{error:?}") };
         assert_eq!(busy.name.as_str(), "a");
-        told.push(Progress::Busy(busy.holder));
+        told.push(Progress::Busy(*busy));
         for news in &told {
             if place.keeps() != Keeps::Rows {
                 // Nobody is asked who has it.
-                assert_eq!(*news, Progress::Busy(None));
+                let name = LockName::new("a").expect("good");
+                assert_eq!(*news, Progress::Busy(Busy::new(name, None)));
                 continue;
             }
-            let Progress::Busy(Some(holder)) = news else { panic!("{told:?}") };
+            let Progress::Busy(Busy { holder: Some(holder), .. }) = news else {
+                panic!("{told:?}")
+            };
             assert!(holder.label.contains(&format!("pid {}", std::process::id())), "{holder:?}");
             assert!(holder.label.contains("the \"nightly\" job"), "{holder:?}");
             let soon = holder.held_for < Duration::from_secs(20) && holder.expires_in <= TTL;

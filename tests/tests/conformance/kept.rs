@@ -1,7 +1,7 @@
 //! Locks that stay taken for a while after their release.
 
 use crate::places::{SOON, TTL};
-use lock_sync::{ClaimError, Error, Progress};
+use lock_sync::{Busy, ClaimError, Error, Progress};
 use lock_tests::drivers::{Admin, Driven, Driver, Guard};
 use lock_tests::proxy::eventually;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -97,7 +97,7 @@ pub(crate) fn who_waits_is_told_that_it_is_kept(place: &Driven) {
         let waiter = scope.spawn(|| {
             let heard = |news: &Progress| {
                 waits.store(true, Ordering::SeqCst);
-                let is_kept = matches!(news, Progress::Busy(Some(holder)) if holder.kept);
+                let is_kept = matches!(news, Progress::Busy(Busy { holder: Some(holder), .. }) if holder.kept);
                 kept.fetch_or(is_kept, Ordering::SeqCst);
             };
             theirs.acquire("a").on_waiting(heard).wait().expect("in the end")

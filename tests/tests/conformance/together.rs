@@ -1,7 +1,7 @@
 //! Permits of a semaphore, and several locks at once.
 
 use crate::places::{SOON, TTL};
-use lock_sync::{ClaimError, Error, Fence};
+use lock_sync::{ClaimError, Error, Fence, Progress};
 use lock_tests::drivers::{Admin, Driven, Driver, Guard};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -127,8 +127,14 @@ pub(crate) fn several_locks_are_acquired_all_or_none(place: &Driven) {
     let guard = theirs.lock("b").expect("free");
     let busy = ours.acquire("a").and("b").and("c").no_wait().wait().err().expect("one is taken");
     is_about(&busy, "b");
-    let late = ours.acquire("a").and("b").timeout(Duration::from_millis(300)).wait();
+    let mut told = Vec::new();
+    let late = ours.acquire("a").and("b").timeout(Duration::from_millis(300));
+    let late = late.on_waiting(|news| told.push(news.clone())).wait();
     is_about(&late.err().expect("one is taken"), "b");
+    for news in told {
+        let Progress::Busy(busy) = news else { panic!("{news:?}") };
+        is_about(&busy.into(), "b");
+    }
     for name in ["a", "c"] {
         let free = theirs.acquire(name).timeout(SOON).wait().expect("none is kept");
         free.release().expect("released");

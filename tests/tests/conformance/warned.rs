@@ -150,11 +150,11 @@ fn permits_and_several_are_warned_of(place: &Driven, long: Duration) -> bool {
     connect(&theirs);
     let _guard = ours.lock(&name).expect("free");
     let _permit = ours.acquire(&semaphore).permits(1).wait().expect("free");
-    // In the order of the names, the first is free.
+    // Of several, the one that is not free is named.
     let wait = long * 4;
     let waits = std::thread::scope(|scope| {
         let several =
-            scope.spawn(|| theirs.acquire(&name).and(&free).timeout(wait).wait().is_err());
+            scope.spawn(|| theirs.acquire(&free).and(&name).timeout(wait).wait().is_err());
         let permit =
             scope.spawn(|| theirs.acquire(&semaphore).permits(1).timeout(wait).wait().is_err());
         [several, permit].map(|waits| waits.join().expect("no panic"))

@@ -132,7 +132,7 @@ impl Asking {
                     Ok(Some(guard))
                 }
                 Err(Error::Busy(busy)) => {
-                    progressed(&Progress::Busy(busy.holder));
+                    progressed(&Progress::Busy(*busy));
                     Ok(None)
                 }
                 Err(Error::Closed) => Err(End::Closed),
@@ -201,13 +201,15 @@ fn is_over(at: Instant) -> bool {
 mod tests {
     use super::*;
     use crate::report::Level;
-    use lock_sync::Holder;
+    use lock_sync::{Busy, Holder, LockName};
 
     /// The server said that somebody has the lock, and nothing since: the wait itself does not end.
     #[test]
     fn a_signal_ends_a_wait_in_which_nothing_is_heard() {
         let (sender, news) = channel();
-        let busy = Progress::Busy(Some(Holder::new("one", Duration::ZERO, SLOW)));
+        let name = LockName::new("n").expect("good");
+        let holder = Holder::new("one", Duration::ZERO, SLOW);
+        let busy = Progress::Busy(Busy::new(name, Some(holder)));
         sender.send(News::Progress(busy.clone())).expect("listened to");
         sender.send(News::Signal).expect("listened to");
         // Later news of the wait, and a connection, give it no more time.

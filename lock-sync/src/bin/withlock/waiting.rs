@@ -15,6 +15,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 /// Reports a wait until it is dropped.
 pub(crate) struct Waiting {
+    /// The lock. Of several, the one that someone else was last seen to hold.
     name: String,
     place: String,
     level: Level,
@@ -79,24 +80,26 @@ impl Waiting {
 
     pub(crate) fn tell(&mut self, progress: &Progress) {
         match progress {
-            Progress::Busy(holder) => {
+            Progress::Busy(busy) => {
                 (self.trouble, self.last) = (None, None);
-                let seen = holder.as_ref().map(Seen::new);
+                let seen = busy.holder.as_ref().map(Seen::new);
                 let who = |seen: &Option<Seen>| {
                     seen.as_ref().map(|seen| (seen.label.clone(), seen.kept_until.is_some()))
                 };
                 // The end of a wait repeats the last holder, with times that may be old. The first ones stay.
-                if self.busy && who(&seen) == who(&self.holder) {
+                let same = self.name == busy.name.as_str() && who(&seen) == who(&self.holder);
+                if self.busy && same {
                     return;
                 }
                 self.busy = true;
+                self.name = busy.name.to_string();
                 self.holder = seen;
                 if self.waits && self.level != Level::Quiet {
                     let start = || {
                         let state = State::new(&self.name, &self.place, self.began);
                         News::start(state, self.level)
                     };
-                    self.news.get_or_insert_with(start).holder(self.holder.clone());
+                    self.news.get_or_insert_with(start).holder(&self.name, self.holder.clone());
                 }
             }
             Progress::Trouble(message) => self.trouble(message),
@@ -202,8 +205,9 @@ impl News {
         Self { shared, on_terminal, level }
     }
 
-    fn holder(&self, holder: Option<Seen>) {
+    fn holder(&self, name: &str, holder: Option<Seen>) {
         let mut state = lock(&self.shared.0);
+        state.name = name.to_string();
         state.holder = holder;
         state.trouble = None;
         if !self.on_terminal && self.level == Level::Verbose {
@@ -300,9 +304,14 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lock_sync::{Busy, LockName};
+
+    fn busy(holder: Holder) -> Progress {
+        Progress::Busy(Busy::new(LockName::new("n").expect("good"), Some(holder)))
+    }
 
     fn holder(label: &str) -> Progress {
-        Progress::Busy(Some(Holder::new(label, MINUTE, MINUTE)))
+        busy(Holder::new(label, MINUTE, MINUTE))
     }
 
     fn told(waiting: &Waiting) -> String {
@@ -349,7 +358,7 @@ mod tests {
         waiting.tell(&holder("one"));
         let mut kept = Holder::new("one", MINUTE, MINUTE);
         kept.kept = true;
-        waiting.tell(&Progress::Busy(Some(kept)));
+        waiting.tell(&busy(kept));
         let line = told(&waiting);
         assert!(line.starts_with("waiting for \"n\" (released by one, kept for "), "{line}");
         let end = waiting.end();
@@ -374,7 +383,7 @@ mod tests {
         let began = Instant::now();
         let end = |held_for| {
             let mut waiting = Waiting::new("n", "here", Level::Normal, false);
-            waiting.tell(&Progress::Busy(Some(Holder::new("one", held_for, MINUTE))));
+            waiting.tell(&busy(Holder::new("one", held_for, MINUTE)));
             waiting.end()
         };
         let held = end(HOUR);
