@@ -157,7 +157,7 @@ pub enum Refusal {
         ddl: String,
     },
     /// The table does not exist, and this connection is only there to look.
-    #[error("{0} does not exist: no lock was ever taken there")]
+    #[error("{0} does not exist: no lock was ever taken there, or it was deleted")]
     NothingThere(String),
     /// The server's answer makes no sense.
     #[error("the server's answer makes no sense: is it a server of the kind that was named?")]

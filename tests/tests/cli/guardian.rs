@@ -103,6 +103,9 @@ fn the_guardian_is_in_a_group_of_its_own() {
     assert_eq!(group(guardian), guardian);
     assert_eq!((group(child), group(inner)), (child, child), "the command leads another");
     assert_eq!(parent(guardian), holder.pid());
+    // And has a name of its own, for who looks at a list of processes.
+    let name = std::fs::read_to_string(format!("/proc/{}/comm", guardian.as_raw_nonzero()));
+    assert_eq!(name.expect("there"), "lock-guardian\n");
 }
 
 /// Somebody stops the guardian: withlock wakes it.

@@ -129,6 +129,22 @@ fn another_place_is_used_if_that_is_what_it_is_told() {
     }
 }
 
+#[test]
+fn who_waits_for_its_own_end_is_told_so() {
+    const TOLD: &str = "withlock: this is a command of a withlock that holds \"outer\", and so waits for its own end\n";
+    for (script, code, told) in [
+        (r#""$W" --wait 1s outer -- true"#, 124, 1),
+        (r#""$W" -n outer -- true"#, 75, 0),
+        (r#""$W" -q --wait 1s outer -- true"#, 124, 0),
+        (r#""$W" --wait 1s inner -- true"#, 0, 0),
+        (r#""$W" --db sqlite:b.db --wait 1s outer -- true"#, 0, 0),
+    ] {
+        let sandbox = Sandbox::new();
+        let ended = outer(&sandbox, |_| {}, &["--db", "sqlite:a.db"], script).expect(code);
+        assert_eq!(ended.stderr.matches(TOLD).count(), told, "{script}: {ended:?}");
+    }
+}
+
 /// As `sudo` does it, or a job's runner. That it is inside another is seen all the same.
 #[test]
 fn without_its_environment_it_refuses_and_never_becomes_local() {

@@ -127,6 +127,8 @@ pub(crate) fn several_locks_are_acquired_all_or_none(place: &Driven) {
     let guard = theirs.lock("b").expect("free");
     let busy = ours.acquire("a").and("b").and("c").no_wait().wait().err().expect("one is taken");
     is_about(&busy, "b");
+    let back = theirs.acquire("a").timeout(SOON).wait().expect("it is given back");
+    back.release().expect("released");
     let mut told = Vec::new();
     let late = ours.acquire("a").and("b").timeout(Duration::from_millis(300));
     let late = late.on_waiting(|news| told.push(news.clone())).wait();

@@ -46,7 +46,9 @@ impl File {
         // SQLite never reads an absolute path as a URI, and the working folder may change.
         let named = std::path::absolute(path).map_err(|error| fault(error.to_string()))?;
         if !creates && matches!(stat(&named), Ok(None)) {
-            return Err(fault("it does not exist: no lock was ever taken there".to_string()));
+            return Err(fault(
+                "it does not exist: no lock was ever taken there, or it was deleted".to_string(),
+            ));
         }
         let folder = named.parent().unwrap_or(Path::new("/"));
         let about = match std::fs::metadata(folder) {

@@ -38,7 +38,7 @@ use std::time::Duration;
 const NEWS: Duration = Duration::from_millis(5);
 
 /// The environment variable with the lock's name in it.
-const NAME: &str = "WITHLOCK_NAME";
+pub(crate) const NAME: &str = "WITHLOCK_NAME";
 
 /// The command's processes, seen through the guardian. Dropping it ends them.
 pub(crate) struct Running {

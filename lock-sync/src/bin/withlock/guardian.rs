@@ -123,6 +123,8 @@ impl FromStr for Order {
 pub(crate) fn play(parent: Parent, mut args: ArgsOs) -> Option<ExitCode> {
     let files = numbers(&mut args)?;
     let words: Vec<OsString> = args.collect();
+    // Without its name, lists of processes call it "exe". A name like withlock's would end it with `pkill withlock`.
+    let _ = std::fs::write("/proc/self/comm", "lock-guardian");
     let Some(parent) = parent.watched(ORPHANED) else { return Some(ExitCode::from(KILLED)) };
     Some(guard(&parent, files, &words).unwrap_or_else(|error| {
         say!("the guardian process of the command failed: {error}");

@@ -7,14 +7,16 @@
 //! another user. It is gone when the outer withlock ends. `WITHLOCK_PLACE` names the same place without
 //! secrets, for people, and lets the inner withlock check that the file is still the one that was meant.
 
+use crate::child::NAME;
 use crate::role::GUARDIAN;
 use crate::source::FILE;
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{getpid, getppid};
+use std::env::var_os;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The environment variable that says where the lock is kept, without secrets.
 pub(crate) const PLACE: &str = "WITHLOCK_PLACE";
@@ -77,6 +79,14 @@ impl Outer {
              name the place with --db or WITHLOCK_URL"
         )
     }
+}
+
+/// True if this is a command of a withlock that has a lock of this name in the same place, and has it for as long as we run.
+pub(crate) fn is_held_around(name: &str, place: &str) -> bool {
+    let is = |variable, value: &str| var_os(variable).is_some_and(|found| found == value);
+    let file = var_os(FILE).map(PathBuf::from);
+    let lives = |file: PathBuf| Outer::of(&file).is_some_and(|outer| outer.is_there(&file));
+    is(NAME, name) && is(PLACE, place) && file.is_some_and(lives)
 }
 
 /// The error for a process inside a withlock's command that lacks the variables. sudo or env may have dropped

@@ -7,7 +7,7 @@ use crate::connect::Patience;
 use crate::ending::{Ending, OnLost};
 use crate::hold::{Hold, Next};
 use crate::look::look;
-use crate::nested::Handed;
+use crate::nested::{self, Handed};
 use crate::place::{Place, shown};
 use crate::report::{Level, print, say};
 use crate::role::CANNOT_EXECUTE;
@@ -109,6 +109,7 @@ impl Run<'_> {
         let stands_by_again = matches!(way, Way::Known(_));
         let patience = Patience::new(args);
         let mut waiting = Waiting::new(name, place, level, patience != Patience::None);
+        waiting.for_itself = nested::is_held_around(name, place);
         let mode = if args.shared { Mode::Shared } else { Mode::Exclusive };
         let (permits, and) = (args.permits, args.and.clone());
         let keep = args.min_hold;

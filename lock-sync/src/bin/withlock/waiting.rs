@@ -21,6 +21,8 @@ pub(crate) struct Waiting {
     level: Level,
     /// True if withlock waits for the lock at all.
     waits: bool,
+    /// True if the withlock around this one has the lock.
+    pub(crate) for_itself: bool,
     busy: bool,
     holder: Option<Seen>,
     news: Option<News>,
@@ -65,7 +67,8 @@ impl Waiting {
     pub(crate) fn new(name: &str, place: &str, level: Level, waits: bool) -> Self {
         let (name, place, holder, news) = (name.to_string(), place.to_string(), None, None);
         let (busy, trouble, last, began) = (false, None, None, Instant::now());
-        Self { name, place, level, waits, busy, holder, news, trouble, last, began }
+        let for_itself = false;
+        Self { name, place, level, waits, for_itself, busy, holder, news, trouble, last, began }
     }
 
     /// Replaces the place by one that names the table, once connected.
@@ -95,6 +98,12 @@ impl Waiting {
                 self.name = busy.name.to_string();
                 self.holder = seen;
                 if self.waits && self.level != Level::Quiet {
+                    if std::mem::take(&mut self.for_itself) {
+                        let name = &self.name;
+                        say!(
+                            "this is a command of a withlock that holds {name:?}, and so waits for its own end"
+                        );
+                    }
                     let start = || {
                         let state = State::new(&self.name, &self.place, self.began);
                         News::start(state, self.level)
