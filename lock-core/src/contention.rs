@@ -44,8 +44,8 @@ pub(crate) struct Contention {
     line: Line,
     /// Its place among Consul's.
     chain: Chain,
-    /// The lock may have been freed while the claim was in flight.
-    notified: bool,
+    /// The lock may have been freed while the claim was in flight: then how many were ahead.
+    notified: Option<u64>,
     /// It was granted the lock after a while in the server's queue.
     queued: bool,
 }
@@ -58,7 +58,7 @@ impl Contention {
             next_action: Action::Acquire,
             line: Line::default(),
             chain: Chain::default(),
-            notified: false,
+            notified: None,
             queued: false,
         }
     }
@@ -181,7 +181,8 @@ impl Contention {
 
     /// It may have been freed while the claim is in flight. The ticket whose turn it is, if that is known.
     pub(crate) fn notified_in_flight(&mut self, ticket: Option<u64>) {
-        self.notified |= ticket.is_none_or(|ticket| self.line.ahead(ticket) == 0);
+        let ahead = ticket.map_or(0, |ticket| self.line.ahead(ticket));
+        self.notified = Some(self.notified.map_or(ahead, |known| known.min(ahead)));
     }
 
     /// The wait at the server ended with its session, and so did its entry. Whether it needs another.
@@ -274,9 +275,9 @@ impl Contention {
         back_off: &mut BackOff,
         cx: &mut Context<'_>,
     ) -> Instant {
-        let notified = core::mem::take(&mut self.notified);
+        let notified = self.notified.take();
         let told = cx.notified_since.is_some_and(|since| since <= sent);
-        let told = told && !notified && self.line.has_ticket();
+        let told = told && notified != Some(0) && self.line.has_ticket();
         let soonest = cx.now.after(cx.timing.back_off(0, cx.round_trip));
         let turn = free_at.map(|at| at.after(self.line.patience(self.line.ahead_now(), cx)));
         if let (Some(at), true) = (turn, told && self.line.is_near()) {
@@ -285,6 +286,9 @@ impl Contention {
                 // By then it is free.
                 self.next_action = Action::Acquire;
             }
+            // What it was notified of meanwhile may be newer than the answer: then those ahead have so long to claim.
+            let heard = notified.map(|ahead| cx.now.after(self.line.patience(ahead, cx)));
+            let at = at.min(heard.unwrap_or(at));
             return at.max(soonest);
         }
         let retry_at = match self.line.looks_after(told, cx) {

@@ -36,7 +36,7 @@ use due::Due;
 use first_connect::FirstConnect;
 pub use first_connect::Reached;
 pub(crate) use index::Entry;
-use index::TimerKey;
+use index::{Rank, TimerKey};
 use lasting::Span;
 pub use lasting::WarnAfter;
 use news::Subscription;
@@ -169,7 +169,7 @@ pub struct Engine {
     renewals: BTreeSet<(Instant, LockId)>,
     /// The actions that are due on each connection, which may leave when it is free. No attempt is named for a
     /// session's own requests. Derived from the slots; see `index`.
-    due: BTreeSet<(ConnectionId, Action, Option<SessionId>, LockId)>,
+    due: BTreeSet<(Rank, LockId)>,
     /// The connections that are to be closed. Derived from the sessions' leases; see `index`.
     closes: BTreeSet<ConnectionId>,
     /// The connections besides [`ConnectionId::MAIN`] on which something is due that may leave now. Derived; see `index`.

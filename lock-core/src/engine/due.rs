@@ -1,6 +1,7 @@
 //! Which request leaves next: what is due first, in which order, with which claims, and until when it is worth
 //! waiting for the answer. Requests are made here and nowhere else.
 
+use super::index::Rank;
 use super::{Attempt, ConnectionId, Engine};
 use crate::event::LockId;
 use crate::request::{Action, Claim, Request, SessionName};
@@ -33,10 +34,19 @@ pub(super) enum Due {
     Ping,
 }
 
+/// A look that is due for so long goes before claims.
+const OVERDUE: Duration = Duration::from_millis(100);
+
+/// Before everything of this kind that is due.
+fn first_rank(connection: ConnectionId, action: Action) -> (Rank, LockId) {
+    ((connection, action, None, Instant::default()), LockId(0))
+}
+
 impl Engine {
     /// The purpose of the next request, and the connection that it goes over.
     pub(super) fn next_due(&self, now: Instant) -> Option<(ConnectionId, Due)> {
-        let (connection, action, session, id) = self.first_due()?;
+        let first = self.first_due()?;
+        let (connection, action, session, id) = self.overdue_look(now, first.1).unwrap_or(first);
         let due = match (action, session) {
             (Action::Open, Some(session)) => Due::Open(session),
             (Action::KeepAlive, Some(session)) => Due::KeepAlive(session),
@@ -74,12 +84,29 @@ impl Engine {
         connection: ConnectionId,
     ) -> Option<(ConnectionId, Action, Option<SessionId>, LockId)> {
         // The first of all is mostly the one, and is found without a search.
-        let first = match *self.due.first()? {
-            first if connection <= first.0 => first,
-            _ => *self.due.range((connection, Action::Close, None, LockId(0))..).next()?,
+        let ((at, action, session, _), id) = match *self.due.first()? {
+            first if connection <= first.0.0 => first,
+            _ => *self.due.range(first_rank(connection, Action::Close)..).next()?,
         };
-        let (at, action, ..) = first;
-        (at == connection && (action == Action::Close || self.is_free(connection))).then_some(first)
+        let may_leave = at == connection && (action == Action::Close || self.is_free(connection));
+        may_leave.then_some((at, action, session, id))
+    }
+
+    /// A look at what others have, which has waited for so long behind claims and releases, of which more may come without end.
+    fn overdue_look(
+        &self,
+        now: Instant,
+        first: Action,
+    ) -> Option<(ConnectionId, Action, Option<SessionId>, LockId)> {
+        if !matches!(first, Action::Release | Action::Leave | Action::Acquire) {
+            return None;
+        }
+        [Action::Probe, Action::Join].into_iter().find_map(|look| {
+            let next = self.due.range(first_rank(ConnectionId::MAIN, look)..).next()?;
+            let ((connection, action, session, since), id) = *next;
+            let is_look = connection == ConnectionId::MAIN && action == look;
+            (is_look && since.after(OVERDUE) <= now).then_some((connection, action, session, id))
+        })
     }
 
     /// The attempts that the next request is about, sorted by name.
@@ -91,9 +118,10 @@ impl Engine {
         session: Option<SessionId>,
     ) -> Vec<LockId> {
         let mut most = self.config.batch.min(self.capabilities.batch).max(1);
-        let (first, last) = (LockId(0), LockId(u64::MAX));
-        let due = (connection, action, session, first)..=(connection, action, session, last);
-        let due = self.due.range(due).map(|(_, _, _, id)| *id);
+        let last = LockId(u64::MAX);
+        let first = (connection, action, session, Instant::default());
+        let due = (first, LockId(0))..=((connection, action, session, Instant::END), last);
+        let due = self.due.range(due).map(|(_, id)| *id);
         let early = || self.renewals.range(..=(now.after(self.config.timing.renew_early()), last));
         let early = (action == Action::Renew).then(early);
         let (mut ids, mut wholes) = (Vec::with_capacity(1), BTreeSet::new());

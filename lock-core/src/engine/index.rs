@@ -19,13 +19,17 @@ pub(super) enum TimerKey {
     FirstConnect,
 }
 
+/// The order of what is due: over which connection, for what, in which session, and since when. Of renewals, it is not since
+/// when, but until when: if there is no time for all, those that would be lost first go first.
+pub(super) type Rank = (ConnectionId, Action, Option<SessionId>, Instant);
+
 /// The indexed facts about a slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Entry {
     wake: Option<Instant>,
     /// It is a renewal that it wakes for.
     renews: bool,
-    due: Option<(ConnectionId, Action, Option<SessionId>)>,
+    due: Option<Rank>,
     denied: bool,
     /// It is to be notified.
     near: bool,
@@ -43,13 +47,14 @@ impl Engine {
     pub(super) fn index(&mut self, now: Instant, id: LockId) -> Option<SessionId> {
         let mut attempt = self.attempts.get_mut(&id)?;
         let mut due = None;
-        if let Some(action) = attempt.slot.due(now) {
+        if let Some((action, at)) = attempt.slot.due(now) {
             let part_of = attempt.part_of;
-            due = match action {
+            let over = match action {
                 Action::Acquire if self.is_held_back(id, part_of) => None,
                 _ if self.capabilities.sessions.is_some() => self.assign(now, id, action),
                 _ => Some((wait_connection(id, action), action, None)),
             };
+            due = over.map(|(connection, action, session)| (connection, action, session, at));
             attempt = self.attempts.get_mut(&id)?;
         }
         let Attempt { indexed, session, slot, name, mode, .. } = &mut **attempt;
@@ -105,7 +110,8 @@ impl Engine {
         if session.lease.closes() {
             self.closes.insert(connection);
         }
-        let due = session.lease.due(now).map(|action| (connection, action, Some(id)));
+        let due = session.lease.due(now);
+        let due = due.map(|action| (connection, action, Some(id), Instant::default()));
         let new = Entry { wake: session.lease.wake(now), due, ..Entry::default() };
         let old = core::mem::replace(&mut session.indexed, new);
         if old.due != due {
@@ -142,19 +148,14 @@ impl Engine {
         }
     }
 
-    fn set_due(
-        &mut self,
-        id: LockId,
-        old: Option<(ConnectionId, Action, Option<SessionId>)>,
-        new: Option<(ConnectionId, Action, Option<SessionId>)>,
-    ) {
-        if let Some((connection, action, session)) = new {
-            self.due.insert((connection, action, session, id));
-            self.connection_changed(connection);
+    fn set_due(&mut self, id: LockId, old: Option<Rank>, new: Option<Rank>) {
+        if let Some(rank) = new {
+            self.due.insert((rank, id));
+            self.connection_changed(rank.0);
         }
-        if let Some((connection, action, session)) = old {
-            self.due.remove(&(connection, action, session, id));
-            self.connection_changed(connection);
+        if let Some(rank) = old {
+            self.due.remove(&(rank, id));
+            self.connection_changed(rank.0);
         }
     }
 

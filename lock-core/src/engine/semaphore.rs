@@ -165,8 +165,8 @@ impl Engine {
         self.let_claim(id, part);
         let Some(semaphore) = self.semaphores.get_mut(&id) else { return };
         let denied = |part: &LockId| self.attempts.get(part).is_none_or(|one| one.is_denied());
-        let all = semaphore.rest.is_empty() && semaphore.parts.iter().all(denied);
-        if all && !semaphore.told && semaphore.holder.is_some() && !semaphore.parts.is_empty() {
+        let untold = !semaphore.told && semaphore.holder.is_some() && !semaphore.parts.is_empty();
+        if untold && semaphore.rest.is_empty() && semaphore.parts.iter().all(denied) {
             semaphore.told = true;
             self.events.push_back(Event::Waiting {
                 id,

@@ -340,14 +340,16 @@ impl Slot {
     }
 
     /// The request that is due.
-    pub(crate) fn due(&self, now: Instant) -> Option<Action> {
+    pub(crate) fn due(&self, now: Instant) -> Option<(Action, Instant)> {
         match self.phase {
-            Phase::Waiting { retry_at } if retry_at <= now => Some(self.contention.next_action()),
-            Phase::Held { renew_at, renewal_sent: None, .. } if renew_at <= now => {
-                Some(Action::Renew)
+            Phase::Waiting { retry_at } if retry_at <= now => {
+                Some((self.contention.next_action(), retry_at))
+            }
+            Phase::Held { deadline, renew_at, renewal_sent: None } if renew_at <= now => {
+                Some((Action::Renew, deadline))
             }
             Phase::Releasing { retry_at, in_flight: None } if retry_at <= now => {
-                Some(self.ends_by(now))
+                Some((self.ends_by(now), retry_at))
             }
             _ => None,
         }

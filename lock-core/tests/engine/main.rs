@@ -15,6 +15,7 @@ mod lasting;
 mod look;
 mod lose;
 mod news;
+mod order;
 mod own;
 mod records;
 mod release;

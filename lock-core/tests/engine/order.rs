@@ -1,0 +1,165 @@
+//! Which of many requests goes first, where there is not time for all of them at once.
+
+use crate::scenario::*;
+use lock_core::{
+    Action, Config, Engine, Event, Instant, LockId, News, Notification, Outcome, Place, Reply,
+    Request, table,
+};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+const TRIP: Duration = Duration::from_millis(1);
+
+fn engine(set: impl Fn(&mut Config)) -> Engine {
+    let mut config = Config::new(lock_core::Timing::default(), 42);
+    set(&mut config);
+    Engine::new(table::capabilities("me", false), config)
+}
+
+/// To renew all takes longer than a third of the TTL, after which the first are due again, but less than a lease counts.
+#[test]
+fn leases_that_would_be_lost_first_are_renewed_first() {
+    let mut engine = engine(|config| config.batch = 10);
+    let mut now = START;
+    for n in 0..100 {
+        engine.acquire(now, name(&format!("{n:03}")), false, None);
+    }
+    // Ten statements take half of the time that a lease counts.
+    let slow = VALID / 2 / 10;
+    let mut renewals = 0;
+    while now < START.after(VALID * 20) {
+        if let Some(sent) = engine.poll_request(now) {
+            let renews = sent.request.action() == Action::Renew;
+            renewals += usize::from(renews);
+            now = now.after(if renews { slow } else { TRIP });
+            let answer = |_: &_| if renews { Outcome::Done } else { Outcome::Granted(FENCE) };
+            let answers = sent.request.claims().iter().map(answer).collect();
+            engine.handle_reply(now, sent.id, Ok(Reply::Outcomes(answers)));
+        } else {
+            now = engine.poll_timeout().expect("there are leases").max(now);
+            engine.handle_timeout(now);
+        }
+        while let Some(event) = engine.poll_event() {
+            assert!(!matches!(event, Event::Lost { .. }), "{event:?} after {renewals} renewals");
+        }
+    }
+    assert!(renewals > 100, "{renewals}");
+}
+
+/// Where nobody is notified, a waiter has to look. Others take and release free locks over the same connection, so many that
+/// one of their requests is always due.
+#[test]
+fn a_look_is_not_kept_up_by_claims_and_releases_without_end() {
+    const OTHERS: usize = 16;
+    let mut engine = engine(|_| {});
+    let (mut now, mut probes) = (START, 0);
+    let waiter = engine.acquire(now, name("busy"), false, None);
+    let mut next: BTreeMap<(Instant, usize), Option<LockId>> = BTreeMap::new();
+    let mut of: BTreeMap<LockId, usize> = BTreeMap::new();
+    for other in 0..OTHERS {
+        next.insert((now.after(TRIP * other as u32 / 3), other), None);
+    }
+    let until = START.after(Duration::from_secs(20));
+    let mut granted = None;
+    while now < until && granted.is_none() {
+        while let Some(((at, other), held)) = next.first_key_value().map(|(at, id)| (*at, *id))
+            && at <= now
+        {
+            next.remove(&(at, other));
+            match held {
+                Some(id) => engine.release(now, id),
+                None => {
+                    let id = engine.acquire(now, name(&format!("n{other}")), false, None);
+                    of.insert(id, other);
+                }
+            }
+        }
+        let sent = engine.poll_request(now).expect("one of the others always wants something");
+        probes += usize::from(sent.request.action() == Action::Probe);
+        now = now.after(TRIP);
+        let is_free = now > START.after(Duration::from_secs(1));
+        let answer = |claim: &lock_core::Claim| match &sent.request {
+            Request::Release { .. } => Outcome::Done,
+            _ if claim.name == name("busy") && !is_free => Outcome::Busy(Some(holder("they", TTL))),
+            Request::Probe { .. } => Outcome::Free,
+            _ => Outcome::Granted(FENCE),
+        };
+        let answers = sent.request.claims().iter().map(answer).collect();
+        engine.handle_reply(now, sent.id, Ok(Reply::Outcomes(answers)));
+        while let Some(event) = engine.poll_event() {
+            match event {
+                Event::Granted { id, .. } if id == waiter => granted = Some(now),
+                Event::Granted { id, .. } => _ = next.insert((now, of[&id]), Some(id)),
+                Event::Released { id, .. } => {
+                    let other = of.remove(&id).expect("one of them");
+                    next.insert((now, other), None);
+                }
+                _ => {}
+            }
+        }
+    }
+    let granted = granted.unwrap_or_else(|| panic!("not granted; {probes} looks"));
+    let after = granted.since(START.after(Duration::from_secs(1)));
+    assert!(after < Duration::from_secs(2), "it was free for {after:?}");
+}
+
+/// The holder releases the lock while a waiter's look is under way, and the one ahead of it is dead: the look's answer is
+/// older than the notification.
+#[test]
+fn who_is_notified_during_a_look_does_not_sleep_until_the_end_of_the_lease_that_it_saw() {
+    let mut engine =
+        Engine::new(table::capabilities("me", true), Config::new(lock_core::Timing::default(), 42));
+    let mut now = START;
+    engine.acquire(now, name("a"), false, None);
+    let busy = || {
+        let mut they = holder("they", TTL);
+        they.place = Some(Place { ticket: 2, ahead: 1 });
+        Ok(Reply::Outcomes(vec![Outcome::Busy(Some(they))]))
+    };
+    let (mut listening, mut begun, mut pings) = (None, false, Vec::new());
+    let mut released: Option<Instant> = None;
+    loop {
+        while let Some(sent) = engine.poll_request(now) {
+            let id = sent.id;
+            match &sent.request {
+                Request::Subscribe { .. } if !begun => {
+                    begun = true;
+                    engine.handle_reply(now, id, Ok(Reply::News(News::Begun)));
+                }
+                Request::Subscribe { .. } => listening = Some(id),
+                Request::Ping { number } => {
+                    pings.push(Notification::Ping(*number));
+                    now = now.after(TRIP);
+                    engine.handle_reply(now, id, Ok(Reply::one(Outcome::Done)));
+                }
+                _ if released.is_some() => {
+                    let after = now.since(released.expect("set"));
+                    assert!(after < Duration::from_secs(2), "it was free for {after:?}");
+                    return;
+                }
+                _ => {
+                    now = now.after(TRIP);
+                    // By then, it relies on what it is told.
+                    let ready = now > START.after(TTL);
+                    if let (true, Some(listens)) = (ready, listening) {
+                        let freed = Notification::Freed { name: name("a"), ticket: 1 };
+                        let news = Reply::News(News::Notified(vec![freed]));
+                        engine.handle_reply(now, listens, Ok(news));
+                        released = Some(now);
+                    }
+                    engine.handle_reply(now, id, busy());
+                }
+            }
+        }
+        if !pings.is_empty()
+            && let Some(listens) = listening.take()
+        {
+            let news = Reply::News(News::Notified(std::mem::take(&mut pings)));
+            engine.handle_reply(now, listens, Ok(news));
+            continue;
+        }
+        now = engine.poll_timeout().expect("it waits").max(now);
+        engine.handle_timeout(now);
+        assert!(now < START.after(TTL * 10), "it does not rely on notifications");
+    }
+}
