@@ -8,7 +8,7 @@ SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
 SELECT CAST(CONNECTION_ID() AS SIGNED);
 
 -- setup: what the session goes by
-SET NAMES utf8mb4, autocommit = 1, completion_type = 0, sql_mode = 'STRICT_TRANS_TABLES', time_zone = '+00:00', innodb_lock_wait_timeout = 1, lock_wait_timeout = 5, sql_safe_updates = 0, sql_select_limit = DEFAULT, group_concat_max_len = 1024 /*!80000 , SESSION transaction_isolation = 'READ-COMMITTED', SESSION transaction_read_only = 0, SESSION max_execution_time = 0 */ /*M! , SESSION tx_isolation = 'READ-COMMITTED', SESSION tx_read_only = 0, max_statement_time = 0 */;
+SET NAMES utf8mb4, autocommit = 1, completion_type = 0, sql_mode = 'STRICT_TRANS_TABLES', time_zone = '+00:00', timestamp = DEFAULT, innodb_lock_wait_timeout = 1, lock_wait_timeout = 5, sql_safe_updates = 0, sql_select_limit = 18446744073709551615, group_concat_max_len = 1024 /*!80000 , SESSION transaction_isolation = 'READ-COMMITTED', SESSION transaction_read_only = 0, SESSION max_execution_time = 0 */ /*M! , SESSION tx_isolation = 'READ-COMMITTED', SESSION tx_read_only = 0, max_statement_time = 0 */;
 
 -- setup: what kind of server and table is this
 SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at_trx_commit,
@@ -24,7 +24,11 @@ SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at
            AND (column_name IN ('name', 'owner', 'fence', 'expires_us', 'acquired_us', 'ttl_us', 'queue', 'served', 'holder')
                 OR extra LIKE '%auto_increment%')),
        COUNT(*), COUNT(CASE WHEN k.fits THEN 1 END),
-       IF(FIND_IN_SET('SIMULTANEOUS_ASSIGNMENT', @@SESSION.sql_mode), 2, @@SESSION.autocommit = 1), COALESCE(?, DATABASE()), CURRENT_USER(),
+       CASE WHEN FIND_IN_SET('SIMULTANEOUS_ASSIGNMENT', @@SESSION.sql_mode) THEN 2
+            WHEN TIMESTAMPDIFF(SECOND, NOW(), SYSDATE()) NOT BETWEEN -1 AND 10 THEN 3
+            WHEN /*!80000 @@SESSION.transaction_read_only */ /*M! @@SESSION.tx_read_only */ THEN 4
+            /*M! WHEN @@SESSION.sql_safe_updates THEN 5 */
+            ELSE @@SESSION.autocommit = 1 END, COALESCE(?, DATABASE()), CURRENT_USER(),
        (SELECT COUNT(*) FROM information_schema.triggers
          WHERE event_object_schema = COALESCE(?, DATABASE()) AND event_object_table = ?),
        COALESCE(/*M! (SELECT variable_value FROM information_schema.global_variables WHERE variable_name = 'WSREP_ON'), */ 'OFF')
@@ -231,7 +235,7 @@ UPDATE `locks`
 
 -- purge
 DELETE FROM `locks`
- WHERE (owner IS NULL OR expires_us <= TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))) AND fence < TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) - ?
+ WHERE (owner IS NULL OR (expires_us <= TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)))) AND fence < TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) - ?
  ORDER BY name
  LIMIT 500;
 

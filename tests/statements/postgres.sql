@@ -4,7 +4,10 @@ SAVEPOINT withlock;
 -- setup: what kind of server and table is this
 SELECT pg_is_in_recovery()::int::bigint,
        current_setting('server_version_num')::bigint,
-       current_setting('synchronous_commit'),
+       CASE WHEN current_setting('withlock.own', true) = 'on'
+            THEN set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+                                                  WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)
+            ELSE current_setting('synchronous_commit') END,
        (SELECT c.relkind::text || c.relpersistence::text FROM pg_class AS c WHERE c.oid = to_regclass($1)),
        (SELECT string_agg(a.attname::text || ' ' || t.typname::text
                  || CASE WHEN a.attname = 'name' THEN ' ' || l.collname::text ELSE '' END, ', ' ORDER BY a.attname)
@@ -38,9 +41,6 @@ CREATE TABLE IF NOT EXISTS "locks" (
   served bigint NOT NULL DEFAULT 0, -- the last ticket that had its turn
   holder text NOT NULL -- for people: host, process, label
 ) WITH (fillfactor = 50);
-
--- setup, if commits do not wait for the disk
-SET synchronous_commit = on;
 
 -- acquire: take the name if it is free
 INSERT INTO "locks" AS l (name, owner, fence, expires_at, acquired_at, ttl_us, served, holder)
@@ -156,7 +156,7 @@ UPDATE "locks" AS l
  WHERE l.name = $1::text AND l.owner = $2::text
    AND set_config('synchronous_commit', 'off', true) IS NOT NULL
 RETURNING l.name,
-          CASE WHEN l.queue > l.served THEN (pg_notify('withlock_' || l.tableoid::text,
+          CASE WHEN l.queue > l.served THEN (pg_notify('withlock_' || '"locks"'::regclass::oid::text,
                       E'\x02' || (l.served + 1) || ' 0 ' || l.name) IS NOT NULL)::int
                ELSE 0 END::bigint;
 
@@ -175,7 +175,7 @@ UPDATE "locks" AS l
   FROM ours, fast
  WHERE l.name = ours.name AND l.owner = ours.owner
 RETURNING l.name,
-          CASE WHEN l.queue > l.served THEN (pg_notify('withlock_' || l.tableoid::text,
+          CASE WHEN l.queue > l.served THEN (pg_notify('withlock_' || '"locks"'::regclass::oid::text,
                       E'\x02' || (l.served + 1) || ' 0 ' || l.name) IS NOT NULL)::int
                ELSE 0 END::bigint;
 
@@ -197,7 +197,7 @@ UPDATE "locks" AS l
   FROM ours
  WHERE l.name = ours.name AND l.owner = ours.owner
 RETURNING l.name,
-          CASE WHEN l.queue > l.served THEN (pg_notify('withlock_' || l.tableoid::text,
+          CASE WHEN l.queue > l.served THEN (pg_notify('withlock_' || '"locks"'::regclass::oid::text,
                       E'\x02' || (l.served + 1) || ' ' || CASE WHEN l.owner IS NULL THEN 0 ELSE l.ttl_us END || ' ' || l.name) IS NOT NULL)::int
                ELSE 0 END::bigint;
 
@@ -272,7 +272,7 @@ UPDATE "locks"
    SET owner = NULL, expires_at = least(expires_at, clock_timestamp()),
        fence = greatest(fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
  WHERE name = $1::text AND fence = $2::bigint AND owner IS NOT NULL
-RETURNING CASE WHEN queue > served AND pg_notify('withlock_' || tableoid::text, E'\x02' || (served + 1) || ' 0 ' || name) IS NULL THEN NULL
+RETURNING CASE WHEN queue > served AND pg_notify('withlock_' || '"locks"'::regclass::oid::text, E'\x02' || (served + 1) || ' 0 ' || name) IS NULL THEN NULL
                ELSE fence END;
 
 -- purge
@@ -280,7 +280,7 @@ DELETE FROM "locks"
  WHERE name IN (
    SELECT l.name
      FROM "locks" AS l
-    WHERE (l.owner IS NULL OR l.expires_at <= clock_timestamp())
+    WHERE (l.owner IS NULL OR (l.expires_at <= clock_timestamp()))
       AND l.fence < (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - $1::bigint
     ORDER BY l.name
     LIMIT 500

@@ -105,7 +105,7 @@ UPDATE "locks" AS l
    AND set_config('synchronous_commit', 'off', true) IS NOT NULL
    AND set_config('lock_timeout', '1000', true) IS NOT NULL
 RETURNING l.name,
-          CASE WHEN l.queue > l.served THEN (pg_notify('withlock_' || l.tableoid::text,
+          CASE WHEN l.queue > l.served THEN (pg_notify('withlock_' || '"locks"'::regclass::oid::text,
                       E'\x02' || (l.served + 1) || ' 0 ' || l.name) IS NOT NULL)::int
                ELSE 0 END::bigint;
 
@@ -125,7 +125,7 @@ UPDATE "locks" AS l
   FROM ours, fast
  WHERE l.name = ours.name AND l.owner = ours.owner
 RETURNING l.name,
-          CASE WHEN l.queue > l.served THEN (pg_notify('withlock_' || l.tableoid::text,
+          CASE WHEN l.queue > l.served THEN (pg_notify('withlock_' || '"locks"'::regclass::oid::text,
                       E'\x02' || (l.served + 1) || ' 0 ' || l.name) IS NOT NULL)::int
                ELSE 0 END::bigint;
 
@@ -150,7 +150,7 @@ UPDATE "locks" AS l
   FROM ours
  WHERE l.name = ours.name AND l.owner = ours.owner
 RETURNING l.name,
-          CASE WHEN l.queue > l.served THEN (pg_notify('withlock_' || l.tableoid::text,
+          CASE WHEN l.queue > l.served THEN (pg_notify('withlock_' || '"locks"'::regclass::oid::text,
                       E'\x02' || (l.served + 1) || ' ' || CASE WHEN l.owner IS NULL THEN 0 ELSE l.ttl_us END || ' ' || l.name) IS NOT NULL)::int
                ELSE 0 END::bigint;
 
@@ -217,7 +217,7 @@ UPDATE "locks"
    SET owner = NULL, expires_at = least(expires_at, clock_timestamp()),
        fence = greatest(fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
  WHERE name = $1::text AND fence = $2::bigint AND owner IS NOT NULL
-RETURNING CASE WHEN queue > served AND pg_notify('withlock_' || tableoid::text, E'\x02' || (served + 1) || ' 0 ' || name) IS NULL THEN NULL
+RETURNING CASE WHEN queue > served AND pg_notify('withlock_' || '"locks"'::regclass::oid::text, E'\x02' || (served + 1) || ' 0 ' || name) IS NULL THEN NULL
                ELSE fence END;
 
 -- purge
@@ -225,7 +225,7 @@ DELETE FROM "locks"
  WHERE name IN (
    SELECT l.name
      FROM "locks" AS l
-    WHERE (l.owner IS NULL OR l.expires_at <= clock_timestamp())
+    WHERE (l.owner IS NULL OR (l.expires_at <= clock_timestamp()))
       AND l.fence < (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - $1::bigint
     ORDER BY l.name
     LIMIT 500

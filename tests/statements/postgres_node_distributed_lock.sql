@@ -1,7 +1,10 @@
 -- setup: what kind of server and table is this
 SELECT pg_is_in_recovery()::int::bigint,
        current_setting('server_version_num')::bigint,
-       current_setting('synchronous_commit'),
+       CASE WHEN current_setting('withlock.own', true) = 'on'
+            THEN set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+                                                  WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)
+            ELSE current_setting('synchronous_commit') END,
        (SELECT c.relkind::text || c.relpersistence::text FROM pg_class AS c WHERE c.oid = to_regclass($1)),
        (SELECT string_agg(a.attname::text || ' ' || t.typname::text
                  || CASE WHEN a.attname = 'name' THEN ' ' || l.collname::text ELSE '' END, ', ' ORDER BY a.attname)

@@ -112,7 +112,7 @@ UPDATE "locks" AS l
  WHERE l.name = $1::text AND l.owner = $2::text
    AND set_config('synchronous_commit', 'off', true) IS NOT NULL
 RETURNING l.name,
-          CASE WHEN l.queue > l.served THEN (pg_notify('withlock_' || l.tableoid::text,
+          CASE WHEN l.queue > l.served THEN (pg_notify('withlock_' || '"locks"'::regclass::oid::text,
                       E'\x02' || (l.served + 1) || ' 0 ' || l.name) IS NOT NULL)::int
                ELSE 0 END::bigint;
 
@@ -131,7 +131,7 @@ UPDATE "locks" AS l
   FROM ours, fast
  WHERE l.name = ours.name AND l.owner = ours.owner
 RETURNING l.name,
-          CASE WHEN l.queue > l.served THEN (pg_notify('withlock_' || l.tableoid::text,
+          CASE WHEN l.queue > l.served THEN (pg_notify('withlock_' || '"locks"'::regclass::oid::text,
                       E'\x02' || (l.served + 1) || ' 0 ' || l.name) IS NOT NULL)::int
                ELSE 0 END::bigint;
 
@@ -153,7 +153,7 @@ UPDATE "locks" AS l
   FROM ours
  WHERE l.name = ours.name AND l.owner = ours.owner
 RETURNING l.name,
-          CASE WHEN l.queue > l.served THEN (pg_notify('withlock_' || l.tableoid::text,
+          CASE WHEN l.queue > l.served THEN (pg_notify('withlock_' || '"locks"'::regclass::oid::text,
                       E'\x02' || (l.served + 1) || ' ' || CASE WHEN l.owner IS NULL THEN 0 ELSE l.ttl_us END || ' ' || l.name) IS NOT NULL)::int
                ELSE 0 END::bigint;
 

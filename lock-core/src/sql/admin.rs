@@ -100,6 +100,13 @@ impl AdminExchange {
         };
         let statement = |text: &str, params: Vec<Value>| {
             let text = text.replace("{tell}", tell).replace("{now}", mysql::NOW);
+            // Where leases are watched, only what is kept ends by the server's clock, for nobody has it.
+            let ends = match (self.codec.terms.watched, dialect) {
+                (false, _) => "",
+                (true, Dialect::Mysql { .. }) => "owner = X'{kept}' AND ",
+                (true, _) => "l.owner = '{kept}' AND ",
+            };
+            let text = text.replace("{ends}", ends);
             let text = text.replace("{kept}", &Owner::KEPT.to_string());
             let text = match self.codec.terms.fleet {
                 Some(ttl) => text.replace("{ttl}", &node_distributed_lock::interval(ttl)),

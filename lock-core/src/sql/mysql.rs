@@ -25,7 +25,7 @@
 
 mod claims;
 
-use super::{Codec, Dialect, Statement, Terms, Text, Value};
+use super::{Codec, Dialect, Refusal, Statement, Terms, Text, Value};
 use crate::error::{Code, Failure};
 use crate::name::{Owner, TableName};
 use alloc::format;
@@ -250,9 +250,9 @@ pub(super) const KNOWN: &str = "SELECT CAST(CONNECTION_ID() AS SIGNED)";
 
 /// The session's settings, in place of the server's, the user's or `init_connect`'s. Each statement commits by
 /// itself, and locks nothing but the rows that are meant. The server ends a statement that waits for a row or for
-/// the table's definition, no other, and cuts off no result. The two kinds of server call three settings differently, and
+/// the table's definition, no other, and cuts off no result. It goes by the server's clock. The two kinds of server call three settings differently, and
 /// read each other's as comments.
-pub(super) const SESSION: &str = "SET NAMES utf8mb4, autocommit = 1, completion_type = 0, sql_mode = 'STRICT_TRANS_TABLES', time_zone = '+00:00', innodb_lock_wait_timeout = 1, lock_wait_timeout = 5, sql_safe_updates = 0, sql_select_limit = DEFAULT, group_concat_max_len = 1024 \
+pub(super) const SESSION: &str = "SET NAMES utf8mb4, autocommit = 1, completion_type = 0, sql_mode = 'STRICT_TRANS_TABLES', time_zone = '+00:00', timestamp = DEFAULT, innodb_lock_wait_timeout = 1, lock_wait_timeout = 5, sql_safe_updates = 0, sql_select_limit = 18446744073709551615, group_concat_max_len = 1024 \
      /*!80000 , SESSION transaction_isolation = 'READ-COMMITTED', SESSION transaction_read_only = 0, SESSION max_execution_time = 0 */ \
      /*M! , SESSION tx_isolation = 'READ-COMMITTED', SESSION tx_read_only = 0, max_statement_time = 0 */";
 
@@ -281,7 +281,7 @@ pub(super) const COLUMNS: &str = "acquired_us bigint, expires_us bigint, fence b
 /// One row: version, read-only?, `innodb_flush_log_at_trx_commit`, whether there is a binary log that
 /// a commit does not wait for, the table's engine, its columns, how many unique keys it has and
 /// how many of them are the name alone, without those of the name and more, which forbid nothing, whether statements
-/// commit by themselves, or 2 if their assignments are not made in order, the table's database, the account, how many triggers the table has, whether it is a node of a
+/// commit by themselves, or 2 and more [for what else is wrong](unfit) with the session, the table's database, the account, how many triggers the table has, whether it is a node of a
 /// Galera cluster (`ON`). Five times schema and table, without the third table.
 pub(super) const CHECK: &str = r#"
 SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at_trx_commit,
@@ -297,7 +297,11 @@ SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at
            AND (column_name IN ('name', 'owner', 'fence', 'expires_us', 'acquired_us', 'ttl_us', 'queue', 'served', 'holder')
                 OR extra LIKE '%auto_increment%')),
        COUNT(*), COUNT(CASE WHEN k.fits THEN 1 END),
-       IF(FIND_IN_SET('SIMULTANEOUS_ASSIGNMENT', @@SESSION.sql_mode), 2, @@SESSION.autocommit = 1), COALESCE(?, DATABASE()), CURRENT_USER(),
+       CASE WHEN FIND_IN_SET('SIMULTANEOUS_ASSIGNMENT', @@SESSION.sql_mode) THEN 2
+            WHEN TIMESTAMPDIFF(SECOND, NOW(), SYSDATE()) NOT BETWEEN -1 AND 10 THEN 3
+            WHEN /*!80000 @@SESSION.transaction_read_only */ /*M! @@SESSION.tx_read_only */ THEN 4
+            /*M! WHEN @@SESSION.sql_safe_updates THEN 5 */
+            ELSE @@SESSION.autocommit = 1 END, COALESCE(?, DATABASE()), CURRENT_USER(),
        (SELECT COUNT(*) FROM information_schema.triggers
          WHERE event_object_schema = COALESCE(?, DATABASE()) AND event_object_table = ?),
        COALESCE(/*M! (SELECT variable_value FROM information_schema.global_variables WHERE variable_name = 'WSREP_ON'), */ 'OFF')
@@ -306,6 +310,19 @@ SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at
          WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ? AND non_unique = 0
          GROUP BY index_name
         HAVING COUNT(*) = 1 OR COALESCE(MAX(column_name = 'name' AND sub_part IS NULL), 0) = 0) AS k"#;
+
+/// The fault of a session by its number in the [check](CHECK): assignments are not made in order; it does not go by the
+/// server's clock, unless the statement took long; it writes nothing; or it changes no row without a limit.
+pub(super) fn unfit(number: &Value) -> Option<Refusal> {
+    match number {
+        Value::Int(1) => None,
+        Value::Int(2) => Some(Refusal::SimultaneousAssignment),
+        Value::Int(3) => Some(Refusal::SetTime),
+        Value::Int(4) => Some(Refusal::ReadOnlyTransactions),
+        Value::Int(5) => Some(Refusal::SafeUpdates),
+        _ => Some(Refusal::NoAutocommit),
+    }
+}
 
 /// Whether the table is there, also for an account without rights on it, whose error is another.
 pub(super) const PROBE: &str = "SELECT 1 FROM {table} LIMIT 0";

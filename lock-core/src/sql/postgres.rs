@@ -249,6 +249,19 @@ const COMMITS: &str = r#"
    AND set_config('synchronous_commit', CASE current_setting('synchronous_commit')
                                         WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true) IS NOT NULL"#;
 
+/// The setting by which commits wait for the disk. A session of ours keeps it from then on, and `on` instead of `off`: else it
+/// would follow the server's configuration, which may change. That of others is not changed, and [statements](durable)
+/// carry theirs.
+pub(super) fn commit(relaxed: bool) -> &'static str {
+    if relaxed {
+        return "current_setting('synchronous_commit')";
+    }
+    "CASE WHEN current_setting('withlock.own', true) = 'on'
+            THEN set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+                                                  WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)
+            ELSE current_setting('synchronous_commit') END"
+}
+
 pub(super) const CREATE: &str = r#"
 CREATE TABLE IF NOT EXISTS {table} (
   name text COLLATE "C" PRIMARY KEY,
@@ -267,13 +280,13 @@ CREATE TABLE IF NOT EXISTS {table} (
 /// The columns that [`CREATE`] makes, as [`CHECK`] reports them. Others are nobody's business.
 pub(super) const COLUMNS: &str = "acquired_at timestamptz, expires_at timestamptz, fence int8, holder text, name text C, owner text, queue int8, served int8, ttl_us int8";
 
-/// One row: standby?, version, `synchronous_commit`, kind and persistence of the table, its columns,
+/// One row: standby?, version, [`synchronous_commit`](commit), kind and persistence of the table, its columns,
 /// whether it has a unique index on the name alone, whether transactions are read-only, the table's schema or
 /// that in which it would be created, the role. `$1`: the table's quoted name.
 pub(super) const CHECK: &str = r#"
 SELECT pg_is_in_recovery()::int::bigint,
        current_setting('server_version_num')::bigint,
-       current_setting('synchronous_commit'),
+       {commit},
        (SELECT c.relkind::text || c.relpersistence::text FROM pg_class AS c WHERE c.oid = to_regclass($1)),
        (SELECT string_agg(a.attname::text || ' ' || t.typname::text
                  || CASE WHEN a.attname = 'name' THEN ' ' || l.collname::text ELSE '' END, ', ' ORDER BY a.attname)
@@ -310,9 +323,6 @@ pub(super) fn has_failed(failure: &Failure) -> bool {
 
 /// The role, where a check was denied.
 pub(super) const WHO: &str = "SELECT current_user::text";
-
-/// Makes commits wait for the disk in our session, if they do not by default.
-pub(super) const DURABLE: &str = "SET synchronous_commit = on";
 
 /// TTLs and labels are empty unless a claim has one of its own.
 pub(super) const CLAIMS: &str = "unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::text[]) AS c (name, owner, ttl, label, turn)";

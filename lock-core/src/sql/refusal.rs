@@ -85,7 +85,7 @@ pub enum Refusal {
     ReadOnly,
     /// A role, a database or a server whose transactions write nothing unless they are told to.
     #[error(
-        "transactions are read-only here: connect to the primary, or see who sets default_transaction_read_only (ALTER ROLE, ALTER DATABASE, the server)"
+        "transactions are read-only here: connect to the primary, or see who makes them so (PostgreSQL: default_transaction_read_only of the role, the database or the server; MySQL and MariaDB: SET SESSION TRANSACTION READ ONLY)"
     )]
     ReadOnlyTransactions,
     /// The connection does not commit its statements by itself.
@@ -101,6 +101,12 @@ pub enum Refusal {
         "assignments are not made in order here: have sql_mode without SIMULTANEOUS_ASSIGNMENT"
     )]
     SimultaneousAssignment,
+    /// On MySQL and MariaDB, a session may have a time of its own.
+    #[error("the session's time was set (SET timestamp): let it go by the server's clock")]
+    SetTime,
+    /// A mode of MariaDB's, in which rows that are found by others are not changed.
+    #[error("leases could not be renewed with sql_safe_updates: switch it off for these sessions")]
+    SafeUpdates,
     /// A schema or database whose name would have to be escaped.
     #[error(
         "the table's schema {0:?} has a quote, a backslash or one of ${{}}? in its name: choose another schema"

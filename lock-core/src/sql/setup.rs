@@ -115,7 +115,7 @@ impl Setup {
                 None => self.own_session(),
             },
             (Stage::Known, _) => self.known(&rows),
-            (Stage::Durable, Dialect::Postgres { .. }) | (Stage::Synced, _) => Step::Ready,
+            (Stage::Synced, _) => Step::Ready,
             (Stage::Probe, _) => self.appeared(),
             (Stage::TimerKey, _) => self.is_denied(rows),
             (Stage::Session | Stage::Durable | Stage::Create, _) => self.check(),
@@ -165,11 +165,13 @@ impl Setup {
     fn check(&mut self) -> Step {
         match self.codec.dialect {
             Dialect::Postgres { .. } => {
+                let check = match self.codec.is_shared_with_peers() {
+                    true => node_distributed_lock::check(),
+                    false => postgres::CHECK.to_string(),
+                };
+                let commit = postgres::commit(self.codec.terms.relaxed);
                 let name = vec![Value::Text(self.quoted())];
-                match self.codec.is_shared_with_peers() {
-                    true => self.run(Stage::Check, &node_distributed_lock::check(), name),
-                    false => self.run(Stage::Check, postgres::CHECK, name),
-                }
+                self.run(Stage::Check, &check.replace("{commit}", commit), name)
             }
             Dialect::Sqlite { .. } => {
                 let (schema, table) = self.codec.table.parts();
@@ -187,16 +189,14 @@ impl Setup {
     }
 
     fn judge_postgres(&mut self, rows: Rows) -> Step {
-        let Some(Ok([standby, version, commit, kind, columns, keys, rest @ ..])) =
+        let Some(Ok([standby, version, Value::Text(_), kind, columns, keys, rest @ ..])) =
             rows.into_iter().next().map(<[Value; 10]>::try_from)
         else {
             return Step::Refuse(Refusal::UnexpectedResponse);
         };
         let [read_only, schema, role, own] = rest;
         self.codec = self.codec.carrying(self.shared || own != Value::Text("on".to_string()));
-        let (Value::Int(standby), Value::Int(version), Value::Text(commit)) =
-            (standby, version, commit)
-        else {
+        let (Value::Int(standby), Value::Int(version)) = (standby, version) else {
             return Step::Refuse(Refusal::UnexpectedResponse);
         };
         if version < postgres::OLDEST {
@@ -224,9 +224,6 @@ impl Setup {
         if self.codec.creates && !survives {
             return Step::Refuse(Refusal::NotDurable(self.quoted()));
         }
-        if commit == "off" && !self.codec.carries() && !self.codec.terms.relaxed {
-            return self.run(Stage::Durable, postgres::DURABLE, vec![]);
-        }
         Step::Ready
     }
 
@@ -252,11 +249,8 @@ impl Setup {
         if unsynced != Value::Int(0) && !may_forget {
             return Step::Refuse(Refusal::NotFlushed("sync_binlog"));
         }
-        if commits == Value::Int(2) {
-            return Step::Refuse(Refusal::SimultaneousAssignment);
-        }
-        if commits != Value::Int(1) {
-            return Step::Refuse(Refusal::NoAutocommit);
+        if let Some(refusal) = mysql::unfit(&commits) {
+            return Step::Refuse(refusal);
         }
         if let Some(refusal) = self.settle(schema, account) {
             return Step::Refuse(refusal);

@@ -195,16 +195,14 @@ fn postgres_statements_are_those_agreed_on() {
     };
     let mut setup = codec.setup();
     let check = step(&mut setup, None);
-    let create = step(&mut setup, Some(row("off", Value::Null)));
+    let create = step(&mut setup, Some(row("on", Value::Null)));
     assert_eq!(create, codec.create_table());
     assert_eq!(step(&mut setup, Some(vec![])), check, "and again");
-    let durable = step(&mut setup, Some(row("off", Value::Text("rp".into()))));
     let inside = step(&mut codec.setup().handed(true), None);
     let setup = [
         ("setup of a connection that was handed over: fails unless it is in a transaction", inside),
         ("setup: what kind of server and table is this", check),
         ("setup, if there is no such table", create),
-        ("setup, if commits do not wait for the disk", durable),
     ];
     let listen = Request::Subscribe { up_to: Duration::from_secs(1) };
     let listen = ("listen, on a connection of its own", statement(&codec, &listen, None));

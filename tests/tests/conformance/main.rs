@@ -14,6 +14,7 @@ mod metered;
 mod multiplexed;
 mod node_distributed_lock;
 mod observer;
+mod operators;
 mod own;
 mod pins;
 mod places;

@@ -8,6 +8,8 @@ use lock_tests::proxy::eventually;
 use lock_tests::servers::Kind;
 use lock_tests::withlock::Sandbox;
 use mysql::prelude::Queryable;
+use sqlx::Executor;
+use sqlx::mysql::MySqlPoolOptions;
 use std::time::Duration;
 
 const DRIVERS: [Driver; 2] = [Driver::Blocking, Driver::Tokio];
@@ -16,6 +18,9 @@ const SHORT: Duration = Duration::from_secs(3);
 
 on_mysql_and_mariadb! {
     what_init_connect_begins_is_ended
+    a_limit_of_the_server_for_results_takes_no_lease
+    a_time_of_the_session_is_not_that_of_its_leases
+    a_session_whose_leases_could_not_be_kept_is_refused
     a_connection_inside_a_transaction_is_not_taken_over
     what_an_account_may_not_do_is_told_with_the_grant
     a_table_stays_in_the_database_where_it_was_found
@@ -70,13 +75,76 @@ fn what_init_connect_begins_is_ended(kind: Kind) {
     }
 }
 
+/// It is the default of sessions.
+fn a_limit_of_the_server_for_results_takes_no_lease(kind: Kind) {
+    let server = kind.server();
+    mysql_client(server.url()).query_drop("SET GLOBAL sql_select_limit = 1").expect("set");
+    for driver in DRIVERS {
+        let locks = Driven::new(driver, Place::at(server.url())).locks(SHORT);
+        let guards = ["a", "b"].map(|name| locks.lock(name).expect("taken"));
+        // They are renewed together, several times.
+        std::thread::sleep(SHORT);
+        for guard in guards {
+            assert_eq!(guard.lost_reason(), None);
+            guard.release().expect("released");
+        }
+    }
+}
+
+/// `SET timestamp` stops a session's clock, and a lease would end by it.
+fn a_time_of_the_session_is_not_that_of_its_leases(kind: Kind) {
+    for time in [1_000_000_000, 2_100_000_000] {
+        let place = kind.place();
+        let others = place.locks(TTL);
+        let theirs = others.lock("theirs").expect("free");
+        let mut handed = handed(&place, &format!("SET timestamp = {time}"));
+        handed.retain(|(who, _)| who.ends_with("advisory: false"));
+        assert_eq!(handed.len(), DRIVERS.len());
+        for (who, locks) in handed {
+            let locks = locks.expect("connected");
+            assert!(locks.try_lock("theirs").expect("asked").is_none(), "{who}, {time}");
+            let ours = locks.lock(&who).expect("free");
+            assert!(others.try_lock(&who).expect("asked").is_none(), "{who}, {time}");
+            ours.release().expect("released");
+        }
+        theirs.release().expect("released");
+    }
+}
+
+/// The settings are the pool's, and are not changed.
+fn a_session_whose_leases_could_not_be_kept_is_refused(kind: Kind) {
+    let place = kind.place();
+    let safe = "SET sql_safe_updates = 1";
+    for (set, says) in [
+        ("SET timestamp = 1000000000", "SET timestamp"),
+        ("SET timestamp = 2100000000", "SET timestamp"),
+        ("SET SESSION TRANSACTION READ ONLY", "read-only"),
+        (safe, "sql_safe_updates"),
+    ] {
+        let config = Config::new().table(TableName::new(place.table()).expect("good"));
+        let connected = wait(async {
+            let options = MySqlPoolOptions::new().max_connections(1);
+            let pool = options.connect(place.url()).await.expect("connected");
+            pool.execute(set).await.expect("set");
+            lock_async::Locks::with_sqlx(pool, config).await.map(drop)
+        });
+        // MySQL finds the rows by their key all the same.
+        if set == safe && kind == Kind::Mysql {
+            connected.expect("connected");
+            continue;
+        }
+        let error = connected.expect_err(set);
+        assert!(error.to_string().contains(says) && !error.is_transient(), "{set}: {error}");
+    }
+}
+
 /// The result of connecting over a connection that `begin` was run on, for each driver and protocol.
-fn handed(place: &Place, begin: &str) -> Vec<(String, Error)> {
+fn handed(place: &Place, begin: &str) -> Vec<(String, Result<Locks, Error>)> {
     let url = place.url().replacen("mariadb://", "mysql://", 1);
     let mut all = Vec::new();
     for advisory in [false, true] {
         let of = |locks: Result<Locks, Error>, who: &str| {
-            (format!("{who}, advisory: {advisory}"), locks.map(drop).expect_err(who))
+            (format!("{who}, advisory: {advisory}"), locks)
         };
         let config = || match advisory {
             true => Config::new().protocol(Protocol::Advisory),
@@ -153,7 +221,12 @@ fn made(place: &Place, begin: &str) -> [(String, Error); 2] {
 }
 
 fn is_refused_inside(place: &Place, begin: &str) {
-    for (who, error) in handed(place, begin).into_iter().chain(made(place, begin)) {
+    let refused = |(who, locks): (String, Result<Locks, Error>)| {
+        let error = locks.map(drop).expect_err(&who);
+        (who, error)
+    };
+    let handed = handed(place, begin).into_iter().map(refused);
+    for (who, error) in handed.chain(made(place, begin)) {
         let told = error.to_string();
         assert!(told.contains("inside a transaction"), "{who}: {told}");
         assert!(!error.is_transient(), "{who}");

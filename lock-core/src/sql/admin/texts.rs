@@ -1,6 +1,7 @@
 //! The statements for operators, of each dialect.
 
-/// Statements of one dialect. `list` and `status` return the rows of [`state`](super::state).
+/// Statements of one dialect. `list` and `status` return the rows of [`state`](super::state). In `purge`, `{ends}` is what else
+/// must be so of a lease that the server's clock ends.
 pub(super) struct Texts {
     pub(super) list: &'static str,
     pub(super) status: &'static str,
@@ -42,7 +43,7 @@ DELETE FROM {table}
  WHERE name IN (
    SELECT l.name
      FROM {table} AS l
-    WHERE (l.owner IS NULL OR l.expires_at <= clock_timestamp())
+    WHERE (l.owner IS NULL OR ({ends}l.expires_at <= clock_timestamp()))
       AND l.fence < (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - $1::bigint
     ORDER BY l.name
     LIMIT 500
@@ -138,15 +139,14 @@ UPDATE {table}
  WHERE name = ? AND fence = ? AND owner IS NOT NULL"#,
     purge: r#"
 DELETE FROM {table}
- WHERE (owner IS NULL OR expires_us <= {now}) AND fence < {now} - ?
+ WHERE (owner IS NULL OR ({ends}expires_us <= {now})) AND fence < {now} - ?
  ORDER BY name
  LIMIT 500"#,
 };
 
 /// Notifies waiters on PostgreSQL that the lock is free; never true. When the server's queue of notifications
 /// is full, the statement fails.
-pub(super) const TELL: &str =
-    r"pg_notify('withlock_' || tableoid::text, E'\x02' || (served + 1) || ' 0 ' || name) IS NULL";
+pub(super) const TELL: &str = r"pg_notify('withlock_' || '{table}'::regclass::oid::text, E'\x02' || (served + 1) || ' 0 ' || name) IS NULL";
 
 /// In its place, where waiters cannot be notified.
 pub(super) const TELL_NOBODY: &str = "false";
