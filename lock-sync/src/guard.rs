@@ -378,10 +378,13 @@ impl HoldState {
         }
     }
 
-    /// Drops the callbacks, because the guard's owner released the lock.
+    /// Drops the callbacks, because the guard's owner releases the lock. What they own is foreign code, too, and its panic
+    /// must not keep the lock.
     fn forget(&self) {
         let calls = std::mem::take(&mut *self.lock());
-        drop(calls);
+        for call in calls {
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(call)));
+        }
     }
 
     fn wait(self: &Arc<Self>, limit: Duration) -> Option<LostReason> {

@@ -193,8 +193,8 @@ impl Locks {
     /// has a second for that. For a process that stops itself: stopped in the middle of a request, it would keep an
     /// SQLite file locked for everybody else.
     ///
-    /// Meanwhile no other thread begins a request: none takes or frees one of these locks, and none is
-    /// renewed. Whether locks are held can be asked as ever.
+    /// Meanwhile no other thread begins a request, unless it is inside such a call itself: none takes or frees one of these
+    /// locks, and none is renewed. Whether locks are held can be asked as ever.
     pub fn between_requests(&self, mut call: impl FnMut()) {
         self.driver.between_requests(&mut call);
     }

@@ -146,7 +146,7 @@ impl Shared {
         until: Instant,
         alone: bool,
     ) -> Result<Pumped<'a>, Dead> {
-        if state.paused.is_some_and(|by| by != current().id()) {
+        if !state.paused.is_empty() && !state.paused.contains(&current().id()) {
             return Ok(Pumped::Nothing(state));
         }
         let sent = clock::now();
@@ -273,16 +273,19 @@ impl Shared {
         }
     }
 
-    /// Lets only this thread begin requests until the result is dropped. Returns when no request is in
-    /// flight, or after a request's time limit.
+    /// Lets only this thread, and others that have such a pause, begin requests until the result is dropped. Returns
+    /// when no request is in flight and no other thread has a pause, or after a request's time limit.
     ///
     /// The first connect writes to a file only for a moment, and may wait for one for long: it gets a second.
     pub(super) fn pause(&self) -> Pause<'_> {
         const CONNECT: Duration = Duration::from_secs(1);
         let (began, by) = (clock::now(), current().id());
-        while let Ok(mut state) = self.lock() {
-            let ours = *state.paused.get_or_insert(by) == by;
+        if let Ok(mut state) = self.lock() {
+            state.paused.push(by);
+        }
+        while let Ok(state) = self.lock() {
             let request = state.engine.timing().request();
+            let ours = state.paused.first() == Some(&by);
             let time = match (ours && !state.pool.is_asking(), state.pool.is_connecting()) {
                 (true, false) => break,
                 (true, true) => CONNECT.min(request),
@@ -360,7 +363,7 @@ impl Shared {
     }
 }
 
-/// While this exists, only one thread begins requests.
+/// While this exists, only threads that have one begin requests.
 pub(super) struct Pause<'a> {
     shared: &'a Shared,
     by: ThreadId,
@@ -371,9 +374,9 @@ impl Drop for Pause<'_> {
         // In a fork, the copied mutex may be locked for ever.
         if self.shared.process.is_current()
             && let Ok(mut state) = self.shared.lock()
-            && state.paused == Some(self.by)
+            && let Some(at) = state.paused.iter().position(|by| *by == self.by)
         {
-            state.paused = None;
+            state.paused.remove(at);
             self.shared.wake_workers(&state);
         }
     }

@@ -37,7 +37,7 @@ pub(super) struct State {
     /// True once a thread panicked in the middle of this state, which must not be used any more.
     pub(super) dead: bool,
     /// The only thread that may begin requests for now.
-    pub(super) paused: Option<ThreadId>,
+    pub(super) paused: Vec<ThreadId>,
     teller: Teller,
     pub(super) unconfirmed: Unconfirmed,
     /// Number of wake-ups of threads that slept.
@@ -117,7 +117,7 @@ impl State {
             closed: false,
             stopped: false,
             dead: false,
-            paused: None,
+            paused: Vec::new(),
             teller,
             unconfirmed: Unconfirmed::new(within),
             #[cfg(test)]

@@ -275,6 +275,71 @@ fn between_requests_only_the_caller_makes_any() {
     assert!(script.has_done("release"));
 }
 
+/// Such calls may be made inside one, and by several threads at a time: the pause lasts until all have ended.
+#[test]
+fn the_last_call_between_requests_ends_the_pause() {
+    let timing = Timing::new(Duration::from_secs(30)).expect("good");
+    let short = timing.with_request(Duration::from_millis(200)).expect("good");
+    let (_driver, locks, _script) = start_with::<false>(short);
+    let (tell, told) = channel();
+    let waits = |while_what: &str| {
+        assert!(told.recv_timeout(Duration::from_millis(100)).is_err(), "it waits {while_what}");
+    };
+    locks.between_requests(|| {
+        locks.between_requests(|| {});
+        let (waiting, tell) = (locks.clone(), tell.clone());
+        std::thread::spawn(move || tell.send(waiting.try_lock("b").map(drop)));
+        waits("inside the outer call");
+    });
+    assert_eq!(told.recv_timeout(SOON), Ok(Ok(())));
+    let (inside, is_inside) = channel();
+    let (end, ended) = channel::<()>();
+    let other = locks.clone();
+    let outlives = std::thread::spawn(move || {
+        other.between_requests(|| {
+            inside.send(()).expect("heard");
+            ended.recv().expect("told");
+        });
+    });
+    is_inside.recv_timeout(SOON).expect("nobody else is");
+    // This one comes after a request's time.
+    locks.between_requests(|| {});
+    let waiting = locks.clone();
+    std::thread::spawn(move || tell.send(waiting.try_lock("b").map(drop)));
+    waits("for the other thread's call");
+    end.send(()).expect("heard");
+    assert_eq!(told.recv_timeout(SOON), Ok(Ok(())));
+    outlives.join().expect("no panic");
+}
+
+/// It is dropped with the callback, as the guard is released.
+struct PanicsWhenDropped;
+
+impl Drop for PanicsWhenDropped {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            panic!("the test's own");
+        }
+    }
+}
+
+#[test]
+fn a_callback_whose_end_panics_keeps_no_lock() {
+    for way in 0..3 {
+        let (_driver, locks, script) = start::<false>();
+        let guard = locks.lock("a").expect("free");
+        let panics = PanicsWhenDropped;
+        guard.on_lost(move |_| drop(panics));
+        match way {
+            0 => assert_eq!(guard.release(), Ok(())),
+            1 => drop(guard),
+            _ => guard.release_in_background(),
+        }
+        assert!(soon(|| script.has_done("release")), "{way}");
+        assert_eq!(locks.shutdown(), Ok(()), "{way}");
+    }
+}
+
 #[test]
 fn shutdown_waits_for_what_is_released_in_the_background() {
     let (_driver, locks, script) = start::<false>();

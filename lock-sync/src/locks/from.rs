@@ -50,14 +50,18 @@ impl Locks {
     /// Uses connections to MySQL or MariaDB that `connect` makes, one at a time, with the settings of `config`, which
     /// [names no place](Config::new). When a connection breaks, the function is called again.
     ///
-    /// Each connection is used as [with one](Self::with_mysql): it needs a read timeout, and its session's settings are
-    /// changed. One of a pool must leave the pool first (`mysql::PooledConn::unwrap`).
+    /// Each connection is used as [with one](Self::with_mysql): it needs a read timeout, without which a server that falls
+    /// silent keeps a release waiting without a bound, and its session's settings are changed. One of a pool must leave the pool first (`mysql::PooledConn::unwrap`).
     ///
     /// ```no_run
     /// use lock_sync::{Config, Locks};
-    /// use mysql::PooledConn;
+    /// use mysql::{Opts, OptsBuilder, Pool, PooledConn};
+    /// use std::time::Duration;
     ///
-    /// let pool = mysql::Pool::new("mysql://app@db/app?read_timeout=5")?;
+    /// // A URL cannot have it.
+    /// let options = OptsBuilder::from_opts(Opts::from_url("mysql://app@db/app")?)
+    ///     .read_timeout(Some(Duration::from_secs(5)));
+    /// let pool = Pool::new(options)?;
     /// let locks = Locks::from_mysql(move || pool.get_conn().map(PooledConn::unwrap), Config::new())?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

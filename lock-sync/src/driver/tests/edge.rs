@@ -172,7 +172,7 @@ impl Backends for Connecting {
     fn connect(&mut self) -> Result<Reached, ConnectError> {
         self.under_way.store(true, SeqCst);
         let driver = self.driver.wait();
-        assert!(soon(|| driver.shared.lock().is_ok_and(|state| state.paused.is_some())));
+        assert!(soon(|| driver.shared.lock().is_ok_and(|state| !state.paused.is_empty())));
         self.under_way.store(false, SeqCst);
         Err(Failure::refused("no".to_string()).into())
     }
@@ -351,7 +351,7 @@ fn two_that_stop_requests_come_one_after_the_other() {
         assert!(told.recv_timeout(SECOND / 5).is_err(), "it waits");
     });
     assert_eq!(told.recv_timeout(SOON), Ok("called"));
-    assert!(soon(|| driver.shared.lock().is_ok_and(|state| state.paused.is_none())));
+    assert!(soon(|| driver.shared.lock().is_ok_and(|state| state.paused.is_empty())));
 }
 
 #[test]
