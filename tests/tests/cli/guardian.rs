@@ -2,7 +2,7 @@
 
 use lock_tests::place::Place;
 use lock_tests::withlock::{
-    Run, Sandbox, binary, children, eventually, is_alive, parent, pid, state, url,
+    Run, Sandbox, binary, children, copy_binary, eventually, is_alive, parent, pid, state, url,
 };
 use rustix::io::ioctl_fionread;
 use rustix::process::{Pid, Signal, getpgid, kill_process};
@@ -106,6 +106,49 @@ fn the_guardian_is_in_a_group_of_its_own() {
     // And has a name of its own, for who looks at a list of processes.
     let name = std::fs::read_to_string(format!("/proc/{}/comm", guardian.as_raw_nonzero()));
     assert_eq!(name.expect("there"), "lock-guardian\n");
+}
+
+/// The kernel kills the command then, and withlock what the command has started, before somebody else gets the lock.
+#[test]
+fn nothing_of_the_command_outlives_a_guardian_that_is_killed() {
+    let sandbox = Sandbox::new();
+    let holder = sandbox.hold(&sandbox.url(), &["n"], STUBBORN);
+    let [child, inner] = family(&sandbox);
+    let guardian = parent(child);
+    kill_process(guardian, Signal::KILL).expect("killed");
+    let ended = holder.end().expect(137);
+    assert!(ended.stderr.contains("the guardian process was killed by signal 9"), "{ended:?}");
+    assert!(!is_alive(child) && !is_alive(inner));
+    sandbox.run(&sandbox.url(), &["-n", "n", "--", "true"]).expect(0);
+}
+
+/// A program that becomes another user, as `sudo` does, gets no signal of ours: the loss is told, and nothing else is claimed.
+#[test]
+fn a_command_that_is_another_users_is_not_said_to_be_stopped() {
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt;
+    if !rustix::process::geteuid().is_root() {
+        return; // only root can make such a program
+    }
+    let sandbox = Sandbox::new();
+    set_permissions(sandbox.path(""), Permissions::from_mode(0o777)).expect("set");
+    copy_binary(&sandbox.path("withlock"));
+    std::fs::copy("/usr/bin/setpriv", sandbox.path("become")).expect("util-linux");
+    set_permissions(sandbox.path("become"), Permissions::from_mode(0o4755)).expect("set");
+    let script = "./withlock n -- ./become --reuid 0 --regid 0 --clear-groups \
+                      sh -c 'echo up; while [ ! -e go ]; do sleep 0.02; done'";
+    let mut command = sandbox.command("setpriv");
+    command.args(["--reuid", "64001", "--regid", "64001", "--clear-groups", "sh", "-c", script]);
+    command.env("WITHLOCK_URL", format!("{}?ttl=3s", sandbox.url()));
+    let holder = sandbox.start(&mut command);
+    eventually("it runs", || holder.output()[0].contains("up"));
+    sandbox.run(&sandbox.url(), &["--break", "--yes", "n"]).expect(0);
+    let told = "was lost, but the command keeps running, for it is another user's";
+    eventually("it is told", || holder.output()[1].contains(told));
+    std::fs::write(sandbox.path("go"), "").expect("written");
+    let ended = holder.end().expect(123);
+    assert!(ended.stderr.contains("may not stop another user's command"), "{ended:?}");
+    assert!(!ended.stderr.contains("so withlock stopped"), "{ended:?}");
 }
 
 /// Somebody stops the guardian: withlock wakes it.

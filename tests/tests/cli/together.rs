@@ -77,6 +77,13 @@ fn of_several_locks_the_one_that_someone_else_holds_is_named() {
         assert_eq!(waits, code == 124, "{ended:?}");
         assert!(!ended.stderr.contains("\"a\""), "{ended:?}");
     }
+    // What was lost is one of them.
+    let script = "\"$W\" --break --yes b; sleep 60";
+    let lost =
+        sandbox.run(&format!("{url}?ttl=3s"), &["a", "--and", "b", "--", "sh", "-c", script]);
+    let told =
+        "withlock: one of the locks \"a\", \"b\" was lost, so withlock stopped the command: ";
+    assert!(lost.expect(123).stderr.contains(told));
 }
 
 #[test]

@@ -19,13 +19,15 @@
 //! would not reach it; then signals are for the command alone.
 
 use crate::ending::Ending;
-use crate::guardian::{Lease, Order, Report, now};
+use crate::guardian::{Lease, Order, PID, Report, now};
 use crate::nested::Handed;
 use crate::role::{GUARDIAN, starter};
 use crate::source::URL;
 use lock_sync::Guard;
 use rustix::io::ioctl_fionbio;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpgrp, kill_process, waitid};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, getpgrp, kill_process, kill_process_group, waitid,
+};
 use rustix::termios::tcgetpgrp;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, PipeReader, PipeWriter, Read, Write, stdin};
@@ -49,6 +51,8 @@ pub(crate) struct Running {
     /// Bytes of orders for which the pipe had no room, because the guardian has been stopped for a long time.
     unsent: Vec<u8>,
     reports: PipeReader,
+    /// The part of them that was read: the process id of the command, and what the guardian did to it.
+    reported: Vec<u8>,
     /// The guardian's ends of both pipes. It opens them through `/proc/PID/fd`.
     _kept: (PipeReader, PipeWriter),
     /// The deadline that the guardian was told last, as time since boot. `None` before the command begins.
@@ -71,8 +75,19 @@ impl Running {
         let guardian = starter.env(NAME, name).process_group(0).spawn()?;
         let pid = Pid::from_child(&guardian);
         let kept = (hears, tells);
-        let (orders, unsent, told, shares_terminal) = (Some(orders), Vec::new(), None, false);
-        Ok(Self { guardian, pid, orders, unsent, reports, _kept: kept, told, shares_terminal })
+        let (orders, told, shares_terminal) = (Some(orders), None, false);
+        let (unsent, reported) = (Vec::new(), Vec::new());
+        Ok(Self {
+            guardian,
+            pid,
+            orders,
+            unsent,
+            reports,
+            reported,
+            _kept: kept,
+            told,
+            shares_terminal,
+        })
     }
 
     /// Starts the command under the guard, as soon as it has time to run: `remaining` from now.
@@ -94,9 +109,26 @@ impl Running {
     /// Waits for the guardian's end. Returns the command's exit status and the guardian's report.
     pub(crate) fn reap(&mut self) -> io::Result<(ExitStatus, Report)> {
         let status = self.guardian.wait()?;
-        let mut report = [0];
-        let bytes = self.reports.read(&mut report).unwrap_or(0);
-        Ok((status, Report::read(&report[..bytes])))
+        Ok((status, self.report()))
+    }
+
+    /// The guardian's report up to now.
+    pub(crate) fn report(&mut self) -> Report {
+        let mut news = [0; 16];
+        while let Ok(bytes @ 1..) = self.reports.read(&mut news) {
+            self.reported.extend(&news[..bytes]);
+        }
+        Report::read(self.reported.get(PID..).unwrap_or_default())
+    }
+
+    /// Kills the processes of the command's group, if it has one of its own, after the guardian was killed: the kernel has
+    /// killed the command only.
+    pub(crate) fn kill_group(&mut self) {
+        self.report();
+        let id = self.reported.get(..PID).and_then(|id| id.try_into().ok()).map(i32::from_ne_bytes);
+        if let (Some(group), false) = (id.and_then(Pid::from_raw), self.shares_terminal) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
     }
 
     /// Tells the guardian that the lock is certainly held for `remaining` from now.

@@ -10,6 +10,7 @@ use crate::report::say;
 use crate::role::{CANNOT_EXECUTE, COMMAND, KILLED, Parent, numbers, starter};
 use crate::signals;
 use clap::ValueEnum;
+use rustix::io::Errno;
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid,
 };
@@ -53,7 +54,8 @@ pub(crate) struct Lease {
     pub(crate) until: Duration,
 }
 
-/// The guardian's report of what it did to the command because of the lease: one byte for each signal.
+/// The guardian's report of what it did to the command because of the lease: one byte for each signal, and another if the
+/// command did not get it. Before, there is the [process id](PID) of the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Report {
     /// The guardian sent no signal.
@@ -62,16 +64,23 @@ pub(crate) enum Report {
     Stopped,
     /// The command never started, because the lease left it no time.
     NotBegun,
+    /// The command has become another user, and gets no signal of ours.
+    Powerless,
 }
+
+/// How many bytes the process id takes.
+pub(crate) const PID: usize = size_of::<i32>();
 
 impl Report {
     const STOPPED: u8 = b's';
     const NOT_BEGUN: u8 = b'n';
+    const POWERLESS: u8 = b'p';
 
-    /// Reads a report. Its first byte decides.
+    /// Reads a report.
     pub(crate) fn read(reported: &[u8]) -> Self {
         match reported.first() {
             None => Self::None,
+            Some(_) if reported.contains(&Self::POWERLESS) => Self::Powerless,
             Some(&Self::NOT_BEGUN) => Self::NotBegun,
             Some(_) => Self::Stopped,
         }
@@ -138,10 +147,11 @@ fn guard(parent: &Parent, files: [i32; 2], words: &[OsString]) -> io::Result<Exi
     // it.
     let mut starter = starter(COMMAND, [waits.as_raw_fd()], words);
     let mut child = starter.process_group(0).spawn()?;
-    let (inbox, reports) = open(parent, files).inspect_err(|_| {
+    let (inbox, mut reports) = open(parent, files).inspect_err(|_| {
         let _ = child.kill().and_then(|()| child.wait());
     })?;
     let pid = Pid::from_child(&child);
+    let _ = reports.write_all(&pid.as_raw_nonzero().get().to_ne_bytes());
     let go = Go::Waiting(go);
     let ward = Ward { child, pid, group: true, go, lease: None, reports, stopped: None };
     ward.watch(inbox, || parent.has_died())
@@ -192,7 +202,7 @@ impl Ward {
             if waitid(WaitId::Pid(self.pid), look)?.is_some() {
                 if self.stopped.is_some() && self.group {
                     // The processes that it started must not outlive the lease either.
-                    self.signal(Signal::KILL);
+                    let _ = self.signal(Signal::KILL);
                 }
                 return Ok(ExitCode::from(exit_code(self.child.wait()?)));
             }
@@ -224,7 +234,7 @@ impl Ward {
             Order::Until(until) => {
                 self.lease = self.lease.map(|lease| Lease { until, ..lease });
             }
-            Order::Signal(signal) => self.signal(signal),
+            Order::Signal(signal) => drop(self.signal(signal)),
         }
     }
 
@@ -261,16 +271,18 @@ impl Ward {
         let report = if matches!(self.go, Go::Gone) { Report::STOPPED } else { Report::NOT_BEGUN };
         let _ = self.reports.write_all(&[report]);
         self.stopped = Some(signal);
-        self.signal(signal);
+        if self.signal(signal) == Err(Errno::PERM) {
+            let _ = self.reports.write_all(&[Report::POWERLESS]);
+        }
     }
 
-    fn signal(&self, signal: Signal) {
-        // An error means that the command has ended meanwhile.
-        let _ = if self.group {
+    /// Any error but a missing right means that the command has ended meanwhile.
+    fn signal(&self, signal: Signal) -> rustix::io::Result<()> {
+        if self.group {
             kill_process_group(self.pid, signal)
         } else {
             kill_process(self.pid, signal)
-        };
+        }
     }
 }
 

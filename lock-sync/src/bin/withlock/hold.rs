@@ -7,6 +7,7 @@ use crate::report::{Level, say, seconds};
 use crate::signals::{self, StopKey};
 use lock_sync::{Guard, Locks, ReleaseError};
 use rustix::process::Signal;
+use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -68,7 +69,8 @@ impl Hold<'_> {
         } else {
             self.keep(&guard, exit_code(status));
         }
-        let (name, failure) = (guard.name().clone(), guard.last_failure());
+        let (name, lost_lock) = (guard.name().clone(), named(&guard));
+        let failure = guard.last_failure();
         let (why, unconfirmed) = match guard.release() {
             Err(ReleaseError::Lost(reason)) => (Some(reason.to_string()), None),
             Err(error) => (None, Some(error)),
@@ -79,7 +81,11 @@ impl Hold<'_> {
         let next = |code| if stands_by { Next::StandBy } else { Next::Exit(code) };
         if over {
             let name = name.as_str();
-            say!("the command had {name:?} for --max-hold, so withlock stopped it{then}");
+            let and = match report {
+                Report::Powerless => "and withlock may not stop another user's command",
+                _ => "so withlock stopped it",
+            };
+            say!("the command had {name:?} for --max-hold, {and}{then}");
             return Ok(next(LOST));
         }
         let ignores = self.ending.on_lost == OnLost::Ignore;
@@ -102,8 +108,11 @@ impl Hold<'_> {
             Report::None => "and the command had ended before withlock noticed",
             Report::Stopped => "so withlock stopped the command",
             Report::NotBegun => "so withlock did not start the command",
+            Report::Powerless => {
+                "and withlock may not stop another user's command, which has ended by now"
+            }
         };
-        say!("the lock {:?} was lost, {what}: {why}{then}", name.as_str());
+        say!("{lost_lock} was lost, {what}: {why}{then}");
         Ok(next(if ignores && report == Report::None { exit_code(status) } else { LOST }))
     }
 
@@ -123,10 +132,18 @@ impl Hold<'_> {
         // The guardian must learn of a renewal long before the old deadline.
         let nap = (guard.valid_for() / 8).clamp(Duration::from_millis(1), Duration::from_secs(1));
         let (mut lost_at, mut told_to_end, mut final_signal) = (None, false, false);
-        let mut killed = false;
+        let (mut killed, mut told_powerless) = (false, false);
         loop {
             if running.has_ended().map_err(|error| error.to_string())? {
                 let (status, report) = running.reap().map_err(|error| error.to_string())?;
+                if let Some(signal) = status.signal() {
+                    running.kill_group();
+                    if !killed {
+                        say!(
+                            "the guardian process was killed by signal {signal}, and the command with it"
+                        );
+                    }
+                }
                 let report =
                     if killed && report == Report::None { Report::Stopped } else { report };
                 let told_lost = lost_at.is_some();
@@ -143,10 +160,18 @@ impl Hold<'_> {
             if let Some(reason) = guard.lost_reason() {
                 match (lost_at, self.ending.on_lost) {
                     (None, OnLost::Ignore) if self.level != Level::Quiet => {
-                        let name = guard.name().as_str();
-                        say!("the lock {name:?} was lost, but the command keeps running: {reason}");
+                        let lock = named(guard);
+                        say!("{lock} was lost, but the command keeps running: {reason}");
                     }
                     (_, OnLost::Ignore) => {}
+                    (Some(_), _) if running.report() == Report::Powerless => {
+                        if !std::mem::replace(&mut told_powerless, true) {
+                            let lock = named(guard);
+                            say!(
+                                "{lock} was lost, but the command keeps running, for it is another user's: {reason}"
+                            );
+                        }
+                    }
                     (Some(at), _) if Instant::now() >= at + guard.valid_for() / 10 => {
                         running.kill_guardian();
                         killed = true;
@@ -216,5 +241,15 @@ impl Hold<'_> {
                 _ => {}
             }
         }
+    }
+}
+
+/// What may be lost, in words. Of several locks, the guard does not say which one it was.
+fn named(guard: &Guard) -> String {
+    let several: Vec<String> =
+        guard.fences().map(|(name, _)| format!("{:?}", name.as_str())).collect();
+    match several.len() {
+        0 | 1 => format!("the lock {:?}", guard.name().as_str()),
+        _ => format!("one of the locks {}", several.join(", ")),
     }
 }
