@@ -124,6 +124,9 @@ pub enum NotAcquired {
     Busy(Option<Holder>),
     /// It was somebody else's all the time that the caller wanted to wait. The same.
     TimedOut(Option<Holder>),
+    /// Nobody is known to have it, and the server does not give it away yet: see
+    /// [`Outcome::Delayed`](crate::Outcome::Delayed).
+    Withheld,
     /// The server refused, or could not be asked in all that time.
     Failed(Failure),
     /// The [first connect](crate::Engine::handle_connect) was refused for good.

@@ -118,9 +118,11 @@ impl Wish {
 
     /// The error of an attempt that ended without the lock: of several at once, without the lock `of`.
     pub fn denied(&self, why: NotAcquired, of: Option<LockName>) -> Error {
+        let name = of.unwrap_or_else(|| self.name.clone());
         match why {
+            NotAcquired::Withheld => Busy::withheld(name).into(),
             NotAcquired::Busy(holder) | NotAcquired::TimedOut(holder) => {
-                Busy::new(of.unwrap_or_else(|| self.name.clone()), holder).into()
+                Busy::new(name, holder).into()
             }
             NotAcquired::Failed(failure) => failure.into(),
             NotAcquired::Refused(error) => error.into(),

@@ -202,7 +202,8 @@ impl Engine {
         }
         let denied = matches!(
             event,
-            Event::Waiting { .. } | Event::NotAcquired { why: NotAcquired::Busy(_), .. }
+            Event::Waiting { .. }
+                | Event::NotAcquired { why: NotAcquired::Busy(_) | NotAcquired::Withheld, .. }
         );
         match event {
             Event::Waiting { holder, .. } => semaphore.holder = holder.or(semaphore.holder.take()),

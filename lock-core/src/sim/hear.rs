@@ -95,7 +95,7 @@ impl<S: Server> World<S> {
             Event::NotAcquired { why, .. } => match why {
                 NotAcquired::Busy(_) => self.saw(Sometimes::Refused),
                 NotAcquired::TimedOut(_) => self.saw(Sometimes::TimedOut),
-                NotAcquired::Failed(_) | NotAcquired::Refused(_) => {}
+                NotAcquired::Withheld | NotAcquired::Failed(_) | NotAcquired::Refused(_) => {}
             },
             Event::Released { release, .. } => self.saw(match release {
                 Release::Freed => Sometimes::Freed,

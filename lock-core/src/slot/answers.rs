@@ -20,6 +20,7 @@ impl Slot {
             // It did wait: asking it again at once is not asking again and again.
             self.back_off.reset();
         }
+        self.withheld = false;
         match outcome {
             Outcome::Unchanged { index } => {
                 if self.contention.waits_for().is_none() {
@@ -50,6 +51,7 @@ impl Slot {
         cx: &mut Context<'_>,
     ) -> Phase {
         let now = cx.now;
+        self.withheld = answer == Ok(Outcome::Delayed);
         match answer {
             Ok(Outcome::Granted(fence)) => {
                 self.may_hold_until = Some(cx.exposure());

@@ -19,6 +19,7 @@ impl Slot {
         };
         let why = match (self.failure.take(), self.once) {
             (Some(failure), _) => NotAcquired::Failed(failure),
+            (None, _) if self.withheld => NotAcquired::Withheld,
             (None, true) => NotAcquired::Busy(holder),
             (None, false) => NotAcquired::TimedOut(holder),
         };

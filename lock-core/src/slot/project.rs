@@ -43,6 +43,7 @@ impl Slot {
             holder: self.holder.clone().filter(|_| !self.outdated).map(Holder::timeless),
             watched: self.watched.map(|it| Watched { since: time(it.since.after(it.ttl)), ..it }),
             outdated: false,
+            withheld: false,
             told: Known::Nothing,
             denied_at: Instant::default(),
             granted_at: Instant::default(),

@@ -146,6 +146,8 @@ pub(crate) struct Slot {
     pub(super) release_unsure: bool,
     /// The server has said that somebody else has the lock, or lets it wait.
     pub(super) denied: bool,
+    /// It has said so though nobody is known to have the lock.
+    pub(super) withheld: bool,
     /// A grant that the caller is not told of before it is renewed, for it came late.
     pub(super) untold: Option<Fence>,
     /// The holder at the last denial, or when the attempt was told in the queue.
@@ -187,6 +189,7 @@ impl Slot {
             keep: None,
             release_unsure: false,
             denied: false,
+            withheld: false,
             untold: None,
             holder: None,
             denied_at: Instant::default(),

@@ -260,3 +260,29 @@ fn a_clock_near_its_end_overflows_nothing() {
     scene.sleep_until(end);
     assert!(matches!(scene.told()[..], [Event::Lost { .. }]), "at the end of time");
 }
+
+/// Nobody is known to have it: its last holder's session was lost, say.
+#[test]
+fn what_the_server_does_not_give_away_yet_is_nobodys() {
+    for once in [true, false] {
+        let mut scene = Scenario::new();
+        let id = if once { scene.acquire_once("a", TTL) } else { scene.acquire_for("a", TRIP) };
+        let claim = scene.sends(Action::Acquire, &["a"]);
+        scene.sleep(TRIP);
+        scene.answers(&claim, Ok(Reply::one(Outcome::Delayed)));
+        scene.tells([not_acquired(id, NotAcquired::Withheld)]);
+        scene.is_over();
+    }
+    // Until it is.
+    let mut scene = Scenario::new();
+    let id = scene.acquire_for("a", TTL);
+    let claim = scene.sends(Action::Acquire, &["a"]);
+    scene.answers(&claim, Ok(Reply::one(Outcome::Delayed)));
+    scene.tells([Event::Waiting { id, of: None, holder: None }]);
+    scene.sleeps();
+    let claim = scene.sends(Action::Acquire, &["a"]);
+    scene.sleep(TTL);
+    scene.answers(&claim, Ok(Reply::one(Outcome::Busy(None))));
+    scene.tells([not_acquired(id, NotAcquired::TimedOut(None))]);
+    scene.is_over();
+}

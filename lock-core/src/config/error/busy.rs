@@ -24,12 +24,21 @@ pub struct Busy {
     /// The holder at the last look. [`None`] if the server does not say who it is (advisory locks and Consul), or if
     /// the lock was seen to change hands since.
     pub holder: Option<Holder>,
+    /// True if nobody is known to hold the lock, and the server does not give it away yet: a server with advisory locks has
+    /// just started, the session of the last holder in Consul was lost, or a transaction has the lock's row or the table
+    /// locked.
+    pub withheld: bool,
 }
 
 impl Busy {
     /// The lock of this name is someone else's.
     pub fn new(name: LockName, holder: Option<Holder>) -> Self {
-        Self { name, holder }
+        Self { name, holder, withheld: false }
+    }
+
+    /// The lock of this name is nobody's, as far as is known, and [withheld](Self::withheld).
+    pub fn withheld(name: LockName) -> Self {
+        Self { withheld: true, ..Self::new(name, None) }
     }
 }
 
@@ -41,6 +50,11 @@ impl fmt::Display for Busy {
                 let left = Duration::from_secs(expires_in.as_secs() + 1);
                 write!(f, "{:?} was released, but is kept for {}", self.name, Shown(left))?;
             }
+            _ if self.withheld => write!(
+                f,
+                "nobody is known to hold {:?}, but the server does not give it away yet",
+                self.name
+            )?,
             _ => write!(f, "someone else holds {:?}", self.name)?,
         }
         let Some(holder) = &self.holder else { return Ok(()) };

@@ -137,9 +137,10 @@ impl Run<'_> {
             [args.min_hold, args.max_hold].map(|time| Instant::now().checked_add(time?));
         // From here on, signals go to the command.
         signalled.stage.set(Stage::Over);
+        let is_withheld = waiting.withheld.is_some();
         let why = waiting.end();
         let (Some(mut guard), Some((locks, place))) = (guard, at) else {
-            return Ok(Turn::Over(not_acquired(&why, args, level)));
+            return Ok(Turn::Over(not_acquired(&why, is_withheld, args, level)));
         };
         if let Some(code) = signalled.interrupted() {
             guard.cancel_keep();
@@ -192,8 +193,9 @@ fn ending(args: &Args, valid: Duration) -> Result<Ending, String> {
     }
 }
 
-fn not_acquired(why: &str, args: &Args, level: Level) -> u8 {
-    if args.skip {
+/// Reports why there is no lock. A command is skipped only because of another.
+fn not_acquired(why: &str, is_withheld: bool, args: &Args, level: Level) -> u8 {
+    if args.skip && !is_withheld {
         if level == Level::Verbose {
             say!("{why}; the command was not run");
         }

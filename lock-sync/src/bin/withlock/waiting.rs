@@ -3,9 +3,12 @@
 //! A terminal shows one line that is kept up to date. Elsewhere, a line is written now and then: with `-v` at
 //! once and after ten seconds, else from one minute on.
 
-use crate::report::{Level, printable, say, seconds};
-use lock_sync::{Holder, Progress};
+mod seen;
+
+use crate::report::{Level, say, seconds};
+use lock_sync::Progress;
 use rustix::termios::tcgetwinsize;
+use seen::Seen;
 use std::io::{IsTerminal, Write, stderr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,6 +27,8 @@ pub(crate) struct Waiting {
     /// True if the withlock around this one has the lock.
     pub(crate) for_itself: bool,
     busy: bool,
+    /// The reason of a denial though nobody is known to hold the lock.
+    pub(crate) withheld: Option<String>,
     holder: Option<Seen>,
     news: Option<News>,
     /// Start of the time in which the server cannot be reached, and the age at which that is reported again.
@@ -33,42 +38,25 @@ pub(crate) struct Waiting {
     began: Instant,
 }
 
-/// A holder, and the moment at which it was seen.
-#[derive(Clone)]
-struct Seen {
-    label: String,
-    held_for: Duration,
-    /// The end of a lock that was released, and is kept.
-    kept_until: Option<Instant>,
-    at: Instant,
-}
-
-impl Seen {
-    fn new(holder: &Holder) -> Self {
-        // The label is foreign text: control characters must not reach the terminal.
-        let label = printable(&holder.label);
-        let at = Instant::now();
-        let kept_until = holder.kept.then(|| at.checked_add(holder.expires_in)).flatten();
-        Self { label, held_for: holder.held_for, kept_until, at }
-    }
-
-    /// How long a lock that nobody has is still kept, in seconds that have begun.
-    fn kept_for(&self) -> Option<Duration> {
-        let left = self.kept_until?.saturating_duration_since(Instant::now());
-        Some(Duration::from_secs(left.as_secs() + 1))
-    }
-
-    fn held_for(&self) -> Duration {
-        self.held_for.saturating_add(self.at.elapsed())
-    }
-}
-
 impl Waiting {
     pub(crate) fn new(name: &str, place: &str, level: Level, waits: bool) -> Self {
         let (name, place, holder, news) = (name.to_string(), place.to_string(), None, None);
         let (busy, trouble, last, began) = (false, None, None, Instant::now());
-        let for_itself = false;
-        Self { name, place, level, waits, for_itself, busy, holder, news, trouble, last, began }
+        let (for_itself, withheld) = (false, None);
+        Self {
+            name,
+            place,
+            level,
+            waits,
+            for_itself,
+            busy,
+            withheld,
+            holder,
+            news,
+            trouble,
+            last,
+            began,
+        }
     }
 
     /// Replaces the place by one that names the table, once connected.
@@ -85,6 +73,7 @@ impl Waiting {
         match progress {
             Progress::Busy(busy) => {
                 (self.trouble, self.last) = (None, None);
+                self.withheld = busy.withheld.then(|| busy.to_string());
                 let seen = busy.holder.as_ref().map(Seen::new);
                 let who = |seen: &Option<Seen>| {
                     seen.as_ref().map(|seen| (seen.label.clone(), seen.kept_until.is_some()))
@@ -172,7 +161,10 @@ impl Waiting {
             (Some(holder), None) => {
                 holds(&format!("{}, for {}", holder.label, seconds(holder.held_for())))
             }
-            (None, _) => holds("the server does not say who"),
+            (None, _) => match self.withheld {
+                Some(why) => why,
+                None => holds("the server does not say who"),
+            },
         }
     }
 }
@@ -313,7 +305,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lock_sync::{Busy, LockName};
+    use lock_sync::{Busy, Holder, LockName};
 
     fn busy(holder: Holder) -> Progress {
         Progress::Busy(Busy::new(LockName::new("n").expect("good"), Some(holder)))

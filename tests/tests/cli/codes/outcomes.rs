@@ -292,3 +292,29 @@ fn a_url_or_a_name_that_is_not_utf_8_is_refused() {
     assert!(!sandbox.path("ran").exists(), "nothing runs");
     assert!(!sandbox.path("state").exists(), "nor is another place used");
 }
+
+/// An operator has the table for himself: that somebody runs the command is not known, so it is not skipped without a word.
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_lock_that_nobody_is_known_to_hold_is_told_as_that() {
+    let (place, sandbox) = (Place::postgres(), Sandbox::new());
+    let url = url(&place);
+    sandbox.run(&url, &["n", "--", "true"]).expect(0);
+    let mut operator = client(place.url());
+    operator.batch_execute("BEGIN").expect("begun");
+    let lock = format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", place.table());
+    operator.batch_execute(&lock).expect("locked");
+    for (option, code) in [("-n", 75), ("--skip", 75), ("--wait=3s", 124)] {
+        let ended = sandbox.run(&url, &[option, "n", "--", "touch", "ran"]).expect(code);
+        let told =
+            "withlock: nobody is known to hold \"n\", but the server does not give it away yet\n";
+        assert!(ended.stderr.ends_with(told), "{option}: {ended:?}");
+    }
+    assert!(!sandbox.path("ran").exists());
+    operator.batch_execute("COMMIT").expect("ended");
+    let holder = sandbox.hold(&url, &["n"], STAY);
+    let skipped = sandbox.run(&url, &["--skip", "n", "--", "touch", "ran"]).expect(0);
+    assert_eq!(skipped.stderr, "", "somebody has it");
+    holder.signal(rustix::process::Signal::TERM);
+    holder.end().expect(143);
+}
