@@ -22,7 +22,7 @@ pub use observation::{Leader, Observation};
 pub use paging::{Listing, Purging};
 
 use crate::duration::Shown;
-use crate::error::Failure;
+use crate::error::{Failure, NameError};
 use crate::fence::Fence;
 use crate::name::LockName;
 use alloc::string::{String, ToString};
@@ -140,6 +140,15 @@ pub struct LockState {
     pub fence: Fence,
     /// The holder; `None` if the lock is free.
     pub hold: Option<Hold>,
+}
+
+/// Also of a [permit](LockName::permits), whose name [`LockName::new`] refuses.
+impl TryFrom<&LockState> for LockName {
+    type Error = NameError;
+
+    fn try_from(state: &LockState) -> Result<Self, NameError> {
+        LockName::stored(&state.name).map_or_else(|| LockName::new(&state.name), Ok)
+    }
 }
 
 impl LockState {

@@ -28,7 +28,7 @@
 //! | one connection for all: when it breaks, everything is lost | each attempt is told so, once |
 //! | blocking the shared connection by a wait, or by the monitor | the home connection only ever *tries*; waits have connections of their own, keeping is one short question |
 //! | a waiter that was cancelled is granted the lock later | its connection is closed at once, not when the wait ends |
-//! | the server restarts, and has forgotten every lock while holders still count on theirs | nothing is granted in the first T after a start: [`Outcome::Delayed`](crate::Outcome::Delayed) |
+//! | the server restarts, and has forgotten every lock while holders still count on theirs | nothing is granted in the first T after a start: [`Outcome::Delayed`](crate::Outcome::Delayed). It is the T of whoever asks, so all must have the same |
 //! | the server's clock is set back, and its start lies in the future | a connection that was open for 6/5 of T, by the client's clock, proves that the server has run for T |
 //!
 //! Not covered: an administrator who ends the holder's connection at the server. The lock is free

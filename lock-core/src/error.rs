@@ -24,6 +24,12 @@ pub enum NameError {
         /// The place of the first one, in bytes.
         at: usize,
     },
+    /// The name of a semaphore leaves no room for the numbers of its permits.
+    #[error("the name of a semaphore has at most {most} bytes, for its permits' names are longer")]
+    NoRoom {
+        /// How many bytes it may have.
+        most: usize,
+    },
     /// A semaphore with more than [`LockName::MAX_PERMITS`].
     #[error("a semaphore has at most {} permits, not {count}", LockName::MAX_PERMITS)]
     Permits {

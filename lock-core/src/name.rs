@@ -61,13 +61,15 @@ impl LockName {
     /// locks, and not the lock of this name. Fewer than one permit count as one.
     ///
     /// # Errors
-    /// [`NameError::TooLong`] if the name leaves no room for the number, [`NameError::Permits`] for more than
+    /// [`NameError::NoRoom`] if the name leaves no room for the number, [`NameError::Permits`] for more than
     /// [`MAX_PERMITS`](Self::MAX_PERMITS).
     pub fn permits(&self, count: u32) -> Result<Vec<Self>, NameError> {
         let last = format!("{self}{PERMIT}{}", Self::MAX_PERMITS);
         match (count > Self::MAX_PERMITS, last.len()) {
             (true, _) => Err(NameError::Permits { count }),
-            (_, bytes) if bytes > Self::MAX_BYTES => Err(NameError::TooLong { bytes }),
+            (_, bytes) if bytes > Self::MAX_BYTES => {
+                Err(NameError::NoRoom { most: self.0.len() - (bytes - Self::MAX_BYTES) })
+            }
             _ => {
                 let of = Self::permit_of(&self.0).map_or(self.as_str(), |(of, _)| of);
                 let permit = |number| Self(format!("{of}{PERMIT}{number}").into());

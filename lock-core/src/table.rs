@@ -58,11 +58,20 @@ pub fn capabilities(label: &str, notifies: bool) -> Capabilities {
     }
 }
 
-/// The label as it is stored: at most [`MAX_LABEL_BYTES`], with spaces for control characters.
+/// True for a character that may change how a terminal shows the rest of a line: a control character, or one that turns the
+/// direction of writing.
+pub fn is_unprintable(c: char) -> bool {
+    let turns = ['\u{61c}', '\u{200e}', '\u{200f}'];
+    c.is_control()
+        || turns.contains(&c)
+        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The label as it is stored: at most [`MAX_LABEL_BYTES`], with spaces for [control characters and their like](is_unprintable).
 pub fn stored(label: &str) -> Arc<str> {
     let mut ends = (0..=MAX_LABEL_BYTES.min(label.len())).rev();
     let end = ends.find(|end| label.is_char_boundary(*end)).unwrap_or(0);
-    label[..end].replace(char::is_control, " ").into()
+    label[..end].replace(is_unprintable, " ").into()
 }
 
 #[cfg(test)]
@@ -72,6 +81,8 @@ mod tests {
     #[test]
     fn a_label_is_one_line_of_bounded_length() {
         assert_eq!(&*stored("host\n1\u{0}"), "host 1 ");
+        // It turns the rest of the line around.
+        assert_eq!(&*stored("a\u{202e}b\u{2066}c\u{200f}é 🔒"), "a b c é 🔒");
         assert_eq!(stored(&"é".repeat(200)).len(), 254, "cut at a character's boundary");
     }
 }

@@ -69,7 +69,7 @@ impl<'a> Acquire<'a> {
         self.with(|wish| wish.mode = mode)
     }
 
-    /// Wants one of `count` permits of the semaphore with this name: at most so many hold one at a time.
+    /// Wants one of `count` permits of the semaphore with this name: at most so many hold one at a time. 0 counts as 1.
     ///
     /// Each permit is a lock of its own, with its own fence; [`Guard::permit`] is its number, from 1. All who use the
     /// semaphore should give the same `count`. With a greater one, more get a permit at once. With a smaller one, those

@@ -54,6 +54,7 @@ fn urls_name_a_place_and_nothing_unknown() {
         assert!(matches!(refused(url), ConfigError::Url(_)), "{url}");
     }
     for url in [
+        "mysql://u:hunter2@h/d?ssl-mode=REQUIRED", // that client's spelling
         "sqlite:a?nope=1",
         "sqlite:a?sslmode=require",
         "postgres://u:hunter2@h/d?nope=1",

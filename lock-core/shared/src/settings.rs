@@ -5,6 +5,7 @@ use lock_core::http::consul::Scope;
 use lock_core::http::{self, KeyTemplate};
 use lock_core::sql::advisory::{Key, Prefix};
 use lock_core::sql::node_distributed_lock;
+use lock_core::table::is_unprintable;
 use lock_core::{ClaimError, LockName, Mode, TableName, Timing, WarnAfter, consul, sql, table};
 use std::fmt;
 use std::time::Duration;
@@ -241,7 +242,7 @@ pub(crate) fn labeled(process: &str, label: Option<&str>) -> String {
     let label = label.map(|label| format!(" ({label})")).unwrap_or_default();
     let holder = format!("{process}{label}");
     let shown = holder.chars().take(table::MAX_LABEL_BYTES);
-    shown.map(|c| if c.is_control() { ' ' } else { c }).collect()
+    shown.map(|c| if is_unprintable(c) { ' ' } else { c }).collect()
 }
 
 /// Prints as `Config`, without the URL, which may contain a password, and without the token.

@@ -106,7 +106,7 @@ impl Parameters {
             "warn_hold" => settings.warn_after.hold = Some(duration(&value)?),
             "sslmode" => self.sslmode = Some(value),
             "sslrootcert" => self.sslrootcert = Some(value),
-            _ if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') => {
+            _ if name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b)) => {
                 self.others.push((name.to_string(), value));
                 return Ok(());
             }

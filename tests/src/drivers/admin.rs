@@ -1,7 +1,7 @@
 //! Either driver's way for operators.
 
 use super::{Driver, wait};
-use lock_sync::{Config, Error, Fence, Leader};
+use lock_sync::{Config, Error, Fence, Leader, LockName};
 use std::time::Duration;
 
 /// Either driver's way for operators; see the drivers' own.
@@ -39,7 +39,11 @@ impl Admin {
         }
     }
 
-    pub fn break_hold(&mut self, name: &str, fence: Fence) -> Result<Option<Fence>, Error> {
+    pub fn break_hold(
+        &mut self,
+        name: impl TryInto<LockName, Error: Into<Error>>,
+        fence: Fence,
+    ) -> Result<Option<Fence>, Error> {
         match self {
             Admin::Blocking(admin) => admin.break_hold(name, fence),
             Admin::Tokio(admin) => wait(admin.break_hold(name, fence)),

@@ -17,7 +17,7 @@ fn looking_creates_nothing() {
         let ended = look(&sandbox, "", args, &[]).expect(0);
         ended.stdout + &ended.stderr
     });
-    let free = "\"n\" is free, and there is no record that it was ever held\n";
+    let free = "\"n\" is free, and there is no record of it\n";
     let by_withlock = format!("withlock: {free}");
     let expected =
         ["no lock is held\n", free, &by_withlock, &by_withlock, "withlock: removed 0 rows\n"];

@@ -24,6 +24,11 @@ fn as_many_commands_run_as_there_are_permits() {
     assert!(listed.contains("a (permit 1)") && listed.contains("a (permit 2)"), "{listed}");
     let json = sandbox.run(&url, &["--list", "--json"]).expect(0).stdout;
     assert!(json.contains(r#""name":"a","permit":1"#), "{json}");
+    // A permit is looked at under the name that is listed.
+    let status = sandbox.run(&url, &["--status", "a (permit 2)"]).expect(75).stdout;
+    assert!(status.starts_with("\"a (permit 2)\" is held by "), "{status}");
+    let free = sandbox.run(&url, &["--status", "a (permit 3)"]).expect(0).stdout;
+    assert_eq!(free, "\"a (permit 3)\" is free, and there is no record of it\n");
     // One more permit counts at once, and the lock of the same name is another.
     let number = "echo $WITHLOCK_PERMIT";
     let more = ["-n", "-v", "--permits", "3", "a", "--", "sh", "-c", number];
@@ -36,6 +41,18 @@ fn as_many_commands_run_as_there_are_permits() {
     for holder in holders {
         holder.end_within(Duration::from_secs(60)).expect(0);
     }
+}
+
+/// One that hangs is freed like any lock.
+#[test]
+fn a_permit_is_taken_from_its_holder() {
+    let sandbox = Sandbox::new();
+    let url = format!("{}?ttl=3s", sandbox.url());
+    let holder = sandbox.hold(&url, &["--permits", "1", "a"], "exec sleep 600");
+    let broken = sandbox.run(&url, &["--break", "--yes", "a (permit 1)"]).expect(0);
+    assert!(broken.stderr.contains("took \"a (permit 1)\" from its holder"), "{broken:?}");
+    holder.end().expect(123);
+    sandbox.run(&url, &["-n", "--permits", "1", "a", "--", "true"]).expect(0);
 }
 
 /// A job's runner, or a withlock around this one, may have a permit of its own.

@@ -114,6 +114,20 @@ fn lost_at_a_shutdown(place: &Place, driver: Driver) {
     assert_eq!(ours.shutdown(), Err(ShutdownError::Held { guards: 1 }));
 }
 
+/// As it is listed, under a name that no lock of a caller has.
+fn breaking_a_permit(place: &Place, driver: Driver) {
+    let mut admin = admin(place, driver);
+    let locks = Driven::new(driver, place.through(place.url())).locks(TTL);
+    let permit = locks.acquire("n").permits(1).wait().expect("got");
+    let listed = admin.list().expect("listed");
+    let [one] = &listed[..] else { panic!("{listed:?}") };
+    let name = lock_sync::LockName::try_from(one).expect("a permit's");
+    assert_eq!(name.as_permit(), Some(("n", 1)));
+    assert!(admin.break_hold(name.as_str(), one.fence).is_err(), "not as a caller's name");
+    assert!(admin.break_hold(one, one.fence).expect("asked").is_some());
+    assert!(permit.wait_lost(2 * TTL).is_some());
+}
+
 fn purging(place: &Place, driver: Driver) {
     let mut admin = admin(place, driver);
     let locks = place.locks(Duration::from_secs(60));
@@ -176,6 +190,12 @@ macro_rules! on {
             $(#[ignore = $server])?
             fn a_guard_of_a_lost_lock_holds_no_shutdown_up() {
                 lost_at_a_shutdown(&Place::$place(), DRIVER);
+            }
+
+            #[test]
+            $(#[ignore = $server])?
+            fn a_permit_is_taken_from_its_holder_as_it_is_listed() {
+                breaking_a_permit(&Place::$place(), DRIVER);
             }
 
             #[test]

@@ -3,6 +3,7 @@
 use crate::duration::Shown;
 use crate::name::LockName;
 use crate::outcome::Holder;
+use crate::table::is_unprintable;
 use core::fmt;
 use core::time::Duration;
 
@@ -60,7 +61,7 @@ impl fmt::Display for Busy {
         let Some(holder) = &self.holder else { return Ok(()) };
         f.write_str(": ")?;
         // A label is foreign text, and a message is one line.
-        holder.label.chars().try_for_each(|c| match c.is_control() {
+        holder.label.chars().try_for_each(|c| match is_unprintable(c) {
             true => f.write_str("\u{fffd}"),
             false => write!(f, "{c}"),
         })?;

@@ -5,7 +5,7 @@ use crate::place::Place;
 use crate::report::{print, printable, say, seconds};
 use crate::run::BUSY;
 use comfy_table::{ContentArrangement, Table, presets};
-use lock_sync::{Admin, Fence, Hold, LockName, LockState};
+use lock_sync::{Admin, Fence, Hold, LockName, LockState, NameError};
 use rustix::termios::tcgetwinsize;
 use serde::Serialize;
 use std::io::{IsTerminal, Write, stderr, stdin, stdout};
@@ -17,7 +17,7 @@ use std::time::Duration;
 pub(crate) fn look(args: &Args, Place { config, own, .. }: Place) -> Result<u8, String> {
     let name = args.name();
     if !args.list && args.purge.is_none() {
-        lock_sync::LockName::new(name).map_err(|error| error.to_string())?;
+        meant(name).map_err(|error| error.to_string())?;
     }
     let place = config.place();
     if args.verbose {
@@ -39,8 +39,10 @@ pub(crate) fn look(args: &Args, Place { config, own, .. }: Place) -> Result<u8, 
         }
         return Ok(0);
     }
-    let state = admin.as_mut().map_or(Ok(None), |admin| admin.status(name)).map_err(plain)?;
-    let state = state.unwrap_or_else(|| unknown(name));
+    let name = meant(name).map_err(|error| error.to_string())?;
+    let state =
+        admin.as_mut().map_or(Ok(None), |admin| admin.status(name.clone())).map_err(plain)?;
+    let state = state.unwrap_or_else(|| unknown(name.as_str()));
     match admin {
         Some(mut admin) if args.break_hold => force(args, &mut admin, &state).map_err(plain),
         _ if args.break_hold => {
@@ -48,6 +50,24 @@ pub(crate) fn look(args: &Args, Place { config, own, .. }: Place) -> Result<u8, 
             Ok(0)
         }
         _ => Ok(status(args, &state)),
+    }
+}
+
+/// The lock that a name on the command line stands for. That of a permit is as `--list` shows it: `NAME (permit 2)`.
+fn meant(name: &str) -> Result<LockName, NameError> {
+    let permit = name.strip_suffix(')').and_then(|name| name.rsplit_once(" (permit "));
+    let permit = permit.and_then(|(of, number)| Some((of, number.parse::<u32>().ok()?)));
+    match permit.filter(|(_, number)| *number > 0) {
+        Some((of, number)) => LockName::new(of)?.permits(number)?.pop().ok_or(NameError::Empty),
+        None => LockName::new(name),
+    }
+}
+
+/// A lock's name in a sentence.
+fn quoted(name: &str) -> String {
+    match LockName::permit_of(name) {
+        Some((of, number)) => format!("{:?}", format!("{of} (permit {number})")),
+        None => format!("{name:?}"),
     }
 }
 
@@ -79,18 +99,18 @@ fn force(args: &Args, admin: &mut Admin, state: &LockState) -> Result<u8, lock_s
         return Ok(busy);
     }
     // Only the hold that was shown is broken. Someone else may have acquired the lock meanwhile.
-    match admin.break_hold(&state.name, state.fence)? {
+    match admin.break_hold(state, state.fence)? {
         Some(fence) => {
-            let name = &state.name;
+            let name = quoted(&state.name);
             let done = match state.hold {
-                Some(Hold { kept: true, .. }) => format!("{name:?} is kept no longer"),
-                _ => format!("took {name:?} from its holder"),
+                Some(Hold { kept: true, .. }) => format!("{name} is kept no longer"),
+                _ => format!("took {name} from its holder"),
             };
             tell(args, format!("{done}; its fence is now {fence}"));
             Ok(0)
         }
         None => {
-            let now = admin.status(&state.name)?.unwrap_or_else(|| unknown(&state.name));
+            let now = admin.status(state)?.unwrap_or_else(|| unknown(&state.name));
             let fence = state.fence;
             tell(
                 args,
@@ -137,11 +157,12 @@ const KEPT: &str = " (released, and kept)";
 
 fn sentence(state: &LockState) -> String {
     let LockState { name, fence, hold, .. } = state;
+    let name = quoted(name);
     match hold {
         Some(Hold { label, expires_in, kept: true, .. }) => {
             let left = expires_in.map(|time| format!(" for {}", seconds(time)));
             format!(
-                "{name:?} was released by {}, and is kept{}; its fence is {fence}",
+                "{name} was released by {}, and is kept{}; its fence is {fence}",
                 printable(label),
                 left.unwrap_or_default(),
             )
@@ -151,7 +172,7 @@ fn sentence(state: &LockState) -> String {
             let until =
                 expires_in.map(|time| format!(", and expires in {} unless renewed", seconds(time)));
             format!(
-                "{name:?} is held by {}{}, with fence {fence}{}{}",
+                "{name} is held by {}{}, with fence {fence}{}{}",
                 printable(label),
                 since.unwrap_or_default(),
                 until.unwrap_or_default(),
@@ -159,9 +180,9 @@ fn sentence(state: &LockState) -> String {
             )
         }
         None if *fence == Fence::default() => {
-            format!("{name:?} is free, and there is no record that it was ever held")
+            format!("{name} is free, and there is no record of it")
         }
-        None => format!("{name:?} is free; its fence is {fence}"),
+        None => format!("{name} is free; its fence is {fence}"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Messages for people, on standard error. Standard output belongs to the command.
 
 use lock_core::duration::Shown;
+use lock_core::table::is_unprintable;
 use std::any::Any;
 use std::ffi::OsStr;
 use std::io::Write;
@@ -22,7 +23,7 @@ pub(crate) fn print(text: &str) {
 
 /// Foreign text, such as a program's name, on one line and without control characters for the terminal.
 pub(crate) fn printable(text: impl AsRef<OsStr>) -> String {
-    text.as_ref().to_string_lossy().replace(char::is_control, "?")
+    text.as_ref().to_string_lossy().replace(is_unprintable, "?")
 }
 
 /// Keeps panics from printing. A panic that ends withlock is reported in one line.
