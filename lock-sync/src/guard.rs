@@ -378,8 +378,7 @@ impl HoldState {
         }
     }
 
-    /// Drops the callbacks, because the guard's owner releases the lock. What they own is foreign code, too, and its panic
-    /// must not keep the lock.
+    /// Drops the callbacks, because the guard's owner releases the lock. A panic of what they own must not keep it.
     fn forget(&self) {
         let calls = std::mem::take(&mut *self.lock());
         for call in calls {

@@ -25,7 +25,7 @@
 
 mod claims;
 
-use super::{Codec, Dialect, Refusal, Statement, Terms, Text, Value};
+use super::{Codec, Dialect, Statement, Terms, Text, Value};
 use crate::error::{Code, Failure};
 use crate::name::{Owner, TableName};
 use alloc::format;
@@ -281,7 +281,7 @@ pub(super) const COLUMNS: &str = "acquired_us bigint, expires_us bigint, fence b
 /// One row: version, read-only?, `innodb_flush_log_at_trx_commit`, whether there is a binary log that
 /// a commit does not wait for, the table's engine, its columns, how many unique keys it has and
 /// how many of them are the name alone, without those of the name and more, which forbid nothing, whether statements
-/// commit by themselves, or 2 and more [for what else is wrong](unfit) with the session, the table's database, the account, how many triggers the table has, whether it is a node of a
+/// commit by themselves, or 2 and more for [what else is wrong](super::Refusal::of_session) with the session, the table's database, the account, how many triggers the table has, whether it is a node of a
 /// Galera cluster (`ON`). Five times schema and table, without the third table.
 pub(super) const CHECK: &str = r#"
 SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at_trx_commit,
@@ -310,19 +310,6 @@ SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at
          WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ? AND non_unique = 0
          GROUP BY index_name
         HAVING COUNT(*) = 1 OR COALESCE(MAX(column_name = 'name' AND sub_part IS NULL), 0) = 0) AS k"#;
-
-/// The fault of a session by its number in the [check](CHECK): assignments are not made in order; it does not go by the
-/// server's clock, unless the statement took long; it writes nothing; or it changes no row without a limit.
-pub(super) fn unfit(number: &Value) -> Option<Refusal> {
-    match number {
-        Value::Int(1) => None,
-        Value::Int(2) => Some(Refusal::SimultaneousAssignment),
-        Value::Int(3) => Some(Refusal::SetTime),
-        Value::Int(4) => Some(Refusal::ReadOnlyTransactions),
-        Value::Int(5) => Some(Refusal::SafeUpdates),
-        _ => Some(Refusal::NoAutocommit),
-    }
-}
 
 /// Whether the table is there, also for an account without rights on it, whose error is another.
 pub(super) const PROBE: &str = "SELECT 1 FROM {table} LIMIT 0";

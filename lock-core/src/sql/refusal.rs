@@ -1,5 +1,6 @@
 //! Why a connection is not used.
 
+use super::Value;
 use crate::error::{Failure, TimingError};
 use alloc::string::{String, ToString};
 
@@ -168,6 +169,21 @@ pub enum Refusal {
     /// The server's answer makes no sense.
     #[error("the server's answer makes no sense: is it a server of the kind that was named?")]
     UnexpectedResponse,
+}
+
+impl Refusal {
+    /// The fault of a session of MySQL or MariaDB by its number in the check: assignments are not made in order; it does not go
+    /// by the server's clock, unless the statement took long; it writes nothing; or it changes no row without a limit.
+    pub(super) fn of_session(number: &Value) -> Option<Self> {
+        match number {
+            Value::Int(1) => None,
+            Value::Int(2) => Some(Self::SimultaneousAssignment),
+            Value::Int(3) => Some(Self::SetTime),
+            Value::Int(4) => Some(Self::ReadOnlyTransactions),
+            Value::Int(5) => Some(Self::SafeUpdates),
+            _ => Some(Self::NoAutocommit),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -249,7 +249,7 @@ impl Setup {
         if unsynced != Value::Int(0) && !may_forget {
             return Step::Refuse(Refusal::NotFlushed("sync_binlog"));
         }
-        if let Some(refusal) = mysql::unfit(&commits) {
+        if let Some(refusal) = Refusal::of_session(&commits) {
             return Step::Refuse(refusal);
         }
         if let Some(refusal) = self.settle(schema, account) {
