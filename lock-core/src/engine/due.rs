@@ -34,7 +34,7 @@ pub(super) enum Due {
     Ping,
 }
 
-/// A look that is due for so long goes before claims.
+/// A look that is due for so much longer than a claim or a release goes before it.
 const OVERDUE: Duration = Duration::from_millis(100);
 
 /// Before everything of this kind that is due.
@@ -46,7 +46,7 @@ impl Engine {
     /// The purpose of the next request, and the connection that it goes over.
     pub(super) fn next_due(&self, now: Instant) -> Option<(ConnectionId, Due)> {
         let first = self.first_due()?;
-        let (connection, action, session, id) = self.overdue_look(now, first.1).unwrap_or(first);
+        let ((connection, action, session, _), id) = self.overdue_look(first.0).unwrap_or(first);
         let due = match (action, session) {
             (Action::Open, Some(session)) => Due::Open(session),
             (Action::KeepAlive, Some(session)) => Due::KeepAlive(session),
@@ -62,50 +62,42 @@ impl Engine {
         Some((connection, due))
     }
 
-    /// The connection, the action and the session of the next request, and the first attempt that it is about.
-    pub(super) fn first_due(&self) -> Option<(ConnectionId, Action, Option<SessionId>, LockId)> {
+    /// The next request, and the first attempt that it is about.
+    pub(super) fn first_due(&self) -> Option<(Rank, LockId)> {
         if !self.first_connect.is_made() {
             return None;
         }
         let home = self.first_on(ConnectionId::MAIN);
         // A ping takes a moment, once in a quarter of a TTL: it comes before all but renewals.
-        let renewal = home.filter(|(_, action, ..)| *action <= Action::Renew);
-        let ping =
-            || self.is_ping_due().then_some((ConnectionId::MAIN, Action::Ping, None, LockId(0)));
+        let renewal = home.filter(|((_, action, ..), _)| *action <= Action::Renew);
+        let ping = || self.is_ping_due().then_some(first_rank(ConnectionId::MAIN, Action::Ping));
         let other = || self.first_on(*self.ready.first()?);
-        let news =
-            || Some((ConnectionId::NOTIFICATIONS, self.subscription.due()?, None, LockId(0)));
+        let news = || Some(first_rank(ConnectionId::NOTIFICATIONS, self.subscription.due()?));
         renewal.or_else(ping).or(home).or_else(other).or_else(news)
     }
 
     /// The first due request of a connection, if it may leave. To end a session, nothing has to be waited for.
-    pub(super) fn first_on(
-        &self,
-        connection: ConnectionId,
-    ) -> Option<(ConnectionId, Action, Option<SessionId>, LockId)> {
+    pub(super) fn first_on(&self, connection: ConnectionId) -> Option<(Rank, LockId)> {
         // The first of all is mostly the one, and is found without a search.
-        let ((at, action, session, _), id) = match *self.due.first()? {
+        let first = match *self.due.first()? {
             first if connection <= first.0.0 => first,
             _ => *self.due.range(first_rank(connection, Action::Close)..).next()?,
         };
-        let may_leave = at == connection && (action == Action::Close || self.is_free(connection));
-        may_leave.then_some((at, action, session, id))
+        let (at, action, ..) = first.0;
+        (at == connection && (action == Action::Close || self.is_free(connection))).then_some(first)
     }
 
-    /// A look at what others have, which has waited for so long behind claims and releases, of which more may come without end.
-    fn overdue_look(
-        &self,
-        now: Instant,
-        first: Action,
-    ) -> Option<(ConnectionId, Action, Option<SessionId>, LockId)> {
-        if !matches!(first, Action::Release | Action::Leave | Action::Acquire) {
+    /// A look at what others have that is due for so much longer than the claim or release that would go first: of these, more
+    /// may come without end. It is due over the same connection.
+    fn overdue_look(&self, first: Rank) -> Option<(Rank, LockId)> {
+        let (connection, action, _, since) = first;
+        if !matches!(action, Action::Release | Action::Leave | Action::Acquire) {
             return None;
         }
         [Action::Probe, Action::Join].into_iter().find_map(|look| {
-            let next = self.due.range(first_rank(ConnectionId::MAIN, look)..).next()?;
-            let ((connection, action, session, since), id) = *next;
-            let is_look = connection == ConnectionId::MAIN && action == look;
-            (is_look && since.after(OVERDUE) <= now).then_some((connection, action, session, id))
+            let next = *self.due.range(first_rank(connection, look)..).next()?;
+            let (at, action, _, looks) = next.0;
+            (at == connection && action == look && looks.after(OVERDUE) < since).then_some(next)
         })
     }
 

@@ -16,8 +16,8 @@ use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::time::Duration;
-use outcomes::{acquired, changed, drawn, freed, pair, probed, renewed};
+use outcomes::{acquired, changed, drawn, freed, locked, pair, probed, renewed};
+use own::{micros, names};
 use rows::{Late, Pair, granted, mine, number, pairs, seen, wanted, watched};
 
 pub(super) use own::Own;
@@ -65,6 +65,8 @@ enum Stage {
     Ask {
         granted: BTreeMap<String, Fence>,
     },
+    /// The row of the only claim is locked: ask whether its lease has ended.
+    Locked,
     /// Some leases end later than they can: have the first of them end a TTL from now, unless it was
     /// renewed since.
     Correct {
@@ -130,6 +132,7 @@ impl Exchange {
             Stage::Untold => self.untold(),
             Stage::Check { since } => Some(self.mine(*since)),
             Stage::Ask { granted } => Some(self.ask(granted)),
+            Stage::Locked => Some(self.ask(&BTreeMap::new())),
             Stage::Correct { late, .. } => self.correct(late),
             Stage::Draw { at, .. } => self.draw(*at),
             Stage::Done(_) => None,
@@ -185,6 +188,7 @@ impl Exchange {
             (Stage::Ask { granted }, _) => {
                 seen(rows).map(|(seen, late)| self.asked(acquired(claims, granted, &seen), late))
             }
+            (Stage::Locked, _) => seen(rows).map(|(seen, _)| done([locked(claims, &seen)].into())),
             (Stage::Correct { outcomes, late }, _) => Some(self.corrected(outcomes, late)),
             (Stage::Draw { at, outcomes }, _) => self.drew(*at, outcomes.clone(), rows),
             (Stage::Done(_), _) => None,
@@ -274,14 +278,19 @@ impl Exchange {
             {
                 Stage::Untold
             }
-            // Somebody's transaction has the row pinned, or locked. Nothing tells when it ends.
+            // Somebody's transaction has the row pinned, or locked. Nothing tells when it ends. On MySQL, it may be that of
+            // the holder: there, a claim waits also for the row of a lease that has not ended.
             Stage::Act { .. }
                 if matches!(self.request, Request::Acquire { .. })
                     && self.request.claims().len() == 1
                     && failure.is_of_a_locked_row() =>
             {
-                done([Outcome::Delayed].into())
+                match self.codec.dialect {
+                    Dialect::Mysql { .. } => Stage::Locked,
+                    _ => done([Outcome::Delayed].into()),
+                }
             }
+            Stage::Locked => done([Outcome::Delayed].into()),
             // It was done, and what came of it stays unknown.
             Stage::Check { .. } => Stage::Done(Err(Failure::Unknown(failure.to_string()))),
             _ => Stage::Done(Err(failure)),
@@ -425,14 +434,6 @@ impl Exchange {
         let repeated = one.is_some() || matches!(self.codec.dialect, Dialect::Postgres { .. });
         Statement { durable, repeated, ..Statement::new(text.clone(), params) }
     }
-}
-
-fn names(claims: &[&Claim]) -> Value {
-    Value::Texts(claims.iter().map(|claim| String::from(claim.name.as_str())).collect())
-}
-
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 fn surprise() -> Stage {

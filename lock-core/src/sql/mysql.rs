@@ -250,11 +250,14 @@ pub(super) const KNOWN: &str = "SELECT CAST(CONNECTION_ID() AS SIGNED)";
 
 /// The session's settings, in place of the server's, the user's or `init_connect`'s. Each statement commits by
 /// itself, and locks nothing but the rows that are meant. The server ends a statement that waits for a row or for
-/// the table's definition, no other, and cuts off no result. It goes by the server's clock. The two kinds of server call three settings differently, and
+/// the table's definition, no other, and cuts off no result. The two kinds of server call three settings differently, and
 /// read each other's as comments.
-pub(super) const SESSION: &str = "SET NAMES utf8mb4, autocommit = 1, completion_type = 0, sql_mode = 'STRICT_TRANS_TABLES', time_zone = '+00:00', timestamp = DEFAULT, innodb_lock_wait_timeout = 1, lock_wait_timeout = 5, sql_safe_updates = 0, sql_select_limit = 18446744073709551615, group_concat_max_len = 1024 \
+pub(super) const SESSION: &str = "SET NAMES utf8mb4, autocommit = 1, completion_type = 0, sql_mode = 'STRICT_TRANS_TABLES', time_zone = '+00:00', innodb_lock_wait_timeout = 1, lock_wait_timeout = 5, sql_safe_updates = 0, sql_select_limit = 18446744073709551615, group_concat_max_len = 1024 \
      /*!80000 , SESSION transaction_isolation = 'READ-COMMITTED', SESSION transaction_read_only = 0, SESSION max_execution_time = 0 */ \
      /*M! , SESSION tx_isolation = 'READ-COMMITTED', SESSION tx_read_only = 0, max_statement_time = 0 */";
+
+/// Has the session go by the server's clock. Where only some accounts may set its time, this is refused, and nobody else has.
+pub(super) const CLOCK: &str = "SET SESSION timestamp = DEFAULT";
 
 /// The setting of a session on a node of a Galera cluster: each statement sees what was committed at the other nodes
 /// before it.

@@ -43,6 +43,7 @@ enum Stage {
     Rollback,
     Known,
     Session,
+    Clock,
     Synced,
     Journal,
     Durable,
@@ -118,7 +119,9 @@ impl Setup {
             (Stage::Synced, _) => Step::Ready,
             (Stage::Probe, _) => self.appeared(),
             (Stage::TimerKey, _) => self.is_denied(rows),
-            (Stage::Session | Stage::Durable | Stage::Create, _) => self.check(),
+            // Whoever hands a connection over may have set its time.
+            (Stage::Session, Dialect::Mysql { .. }) if self.handed => self.own_clock(),
+            (Stage::Session | Stage::Clock | Stage::Durable | Stage::Create, _) => self.check(),
             (Stage::Journal, _) => self.create(),
             (Stage::Check, Dialect::Postgres { .. }) => self.judge_postgres(rows),
             (Stage::Check, Dialect::Sqlite { .. }) => self.judge_sqlite(rows),
@@ -160,6 +163,10 @@ impl Setup {
     fn own_session(&mut self) -> Step {
         self.codec = self.codec.carrying(false);
         self.run(Stage::Session, mysql::SESSION, vec![])
+    }
+
+    fn own_clock(&mut self) -> Step {
+        self.run(Stage::Clock, mysql::CLOCK, vec![])
     }
 
     fn check(&mut self) -> Step {
@@ -249,8 +256,14 @@ impl Setup {
         if unsynced != Value::Int(0) && !may_forget {
             return Step::Refuse(Refusal::NotFlushed("sync_binlog"));
         }
-        if let Some(refusal) = Refusal::of_session(&commits) {
-            return Step::Refuse(refusal);
+        match Refusal::of_session(&commits) {
+            // It was set when the connection was made.
+            Some(Refusal::SetTime) if !self.codec.carries() && self.again == 0 => {
+                self.again += 1;
+                return self.own_clock();
+            }
+            Some(refusal) => return Step::Refuse(refusal),
+            None => {}
         }
         if let Some(refusal) = self.settle(schema, account) {
             return Step::Refuse(refusal);
@@ -358,6 +371,8 @@ impl Setup {
             }
             // Only speed depends on the journal, and whoever is changing it just now will do.
             (Stage::Journal, Failure::Rejected { .. }) => self.create(),
+            // The check finds out whether it matters.
+            (Stage::Clock, Failure::Rejected { .. }) => self.check(),
             (Stage::Check, failure)
                 if rights::is_denied(&failure)
                     && matches!(self.codec.dialect, Dialect::Postgres { .. }) =>

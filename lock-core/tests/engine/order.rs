@@ -103,6 +103,46 @@ fn a_look_is_not_kept_up_by_claims_and_releases_without_end() {
     assert!(after < Duration::from_secs(2), "it was free for {after:?}");
 }
 
+/// Nor the other way round, where requests take so long that some look is always overdue.
+#[test]
+fn a_release_is_not_kept_up_by_looks_without_end() {
+    let mut engine = engine(|_| {});
+    let (mut now, slow) = (START, Duration::from_millis(400));
+    let ours = engine.acquire(now, name("ours"), false, None);
+    for other in 0..50 {
+        engine.acquire(now, name(&format!("n{other}")), false, None);
+    }
+    let (mut released, mut looks) = (None, 0);
+    while now < START.after(TTL * 4) {
+        if released.is_none() && now > START.after(TTL * 2) {
+            engine.release(now, ours);
+            released = Some(now);
+        }
+        let Some(sent) = engine.poll_request(now) else {
+            now = engine.poll_timeout().expect("there are waiters").max(now);
+            engine.handle_timeout(now);
+            continue;
+        };
+        looks += usize::from(sent.request.action() == Action::Probe);
+        if let (Some(at), Action::Release) = (released, sent.request.action()) {
+            let after = now.since(at);
+            assert!(after < Duration::from_secs(2), "it left after {after:?}");
+            assert!(looks > 20, "{looks}");
+            return;
+        }
+        now = now.after(slow);
+        let answer = |claim: &lock_core::Claim| match sent.request.action() {
+            Action::Renew => Outcome::Done,
+            _ if claim.name == name("ours") => Outcome::Granted(FENCE),
+            _ => Outcome::Busy(Some(holder("they", TTL))),
+        };
+        let answers = sent.request.claims().iter().map(answer).collect();
+        engine.handle_reply(now, sent.id, Ok(Reply::Outcomes(answers)));
+        while engine.poll_event().is_some() {}
+    }
+    panic!("it never left");
+}
+
 /// The holder releases the lock while a waiter's look is under way, and the one ahead of it is dead: the look's answer is
 /// older than the notification.
 #[test]

@@ -184,7 +184,7 @@ fn a_name_that_leaves_no_room_for_the_number_is_no_semaphore() {
     let name = LockName::new(&"x".repeat(251)).expect("good");
     assert_eq!(
         name.permits(3).unwrap_err().to_string(),
-        "the lock name has 256 bytes, at most 255 are allowed"
+        "the name of a semaphore has at most 250 bytes, for its permits' names are longer"
     );
     let name = LockName::new("x").expect("good");
     assert_eq!(name.permits(0).expect("one").len(), 1);

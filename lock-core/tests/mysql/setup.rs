@@ -199,6 +199,25 @@ fn a_session_whose_assignments_are_not_made_in_order_is_refused() {
     assert_eq!(refused(8, int(2)), Refusal::SimultaneousAssignment);
 }
 
+/// Its leases would end by that. Where only some may set a session's time, putting it back is refused, and it was not set.
+#[test]
+fn a_session_whose_time_is_set_goes_by_the_servers_clock_or_is_refused() {
+    for answer in [Ok(vec![]), Err(Failure::refused("no".to_string()))] {
+        let (mut setup, check) = checked(&codec());
+        let mut next = |answer| match setup.step(answer) {
+            Step::Run(statement) => Ok(statement.text.to_string()),
+            other => Err(other),
+        };
+        let back = next(Some(Ok(row_with(8, int(3)))));
+        assert_eq!(back, Ok("SET SESSION timestamp = DEFAULT".to_string()));
+        assert_eq!(next(Some(answer)).as_ref(), Ok(&check.text.to_string()), "and again");
+        let refused = next(Some(Ok(row_with(8, int(3)))));
+        assert_eq!(refused, Err(Step::Refuse(Refusal::SetTime)));
+    }
+    assert_eq!(refused(8, int(4)), Refusal::ReadOnlyTransactions);
+    assert_eq!(refused(8, int(5)), Refusal::SafeUpdates);
+}
+
 #[test]
 fn the_database_that_was_chosen_is_the_tables_from_then_on() {
     let (mut setup, _) = checked(&codec());

@@ -374,7 +374,7 @@ impl Drop for Pause<'_> {
         // In a fork, the copied mutex may be locked for ever.
         if self.shared.process.is_current()
             && let Ok(mut state) = self.shared.lock()
-            && let Some(at) = state.paused.iter().position(|by| *by == self.by)
+            && let Some(at) = state.paused.iter().rposition(|by| *by == self.by)
         {
             state.paused.remove(at);
             self.shared.wake_workers(&state);

@@ -36,7 +36,7 @@ pub(super) struct State {
     pub(super) stopped: bool,
     /// True once a thread panicked in the middle of this state, which must not be used any more.
     pub(super) dead: bool,
-    /// The only thread that may begin requests for now.
+    /// The threads that have a pause. While there are some, only they may begin requests.
     pub(super) paused: Vec<ThreadId>,
     teller: Teller,
     pub(super) unconfirmed: Unconfirmed,

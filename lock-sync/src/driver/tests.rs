@@ -286,6 +286,14 @@ fn the_last_call_between_requests_ends_the_pause() {
         assert!(told.recv_timeout(Duration::from_millis(100)).is_err(), "it waits {while_what}");
     };
     locks.between_requests(|| {
+        // Also while another thread waits for the end of this one.
+        let (other, begun) = (locks.clone(), channel());
+        std::thread::spawn(move || {
+            begun.0.send(()).expect("heard");
+            other.between_requests(|| {});
+        });
+        begun.1.recv_timeout(SOON).expect("begun");
+        std::thread::sleep(Duration::from_millis(20));
         locks.between_requests(|| {});
         let (waiting, tell) = (locks.clone(), tell.clone());
         std::thread::spawn(move || tell.send(waiting.try_lock("b").map(drop)));

@@ -300,6 +300,7 @@ fn mysql_statements_are_those_agreed_on() {
     let session = step(&mut setup, Some(vec![vec![Value::Int(7)]]));
     let inside = step(&mut codec.setup().handed(true), None);
     let check = step(&mut setup, Some(number()));
+    let mut set_back = setup.clone();
     let [version, read_only] = ["8.0.11", "0"].map(|text| Value::Text(text.into()));
     let mut missing = vec![version, read_only, Value::Int(1), Value::Int(0)];
     missing.extend([Value::Null, Value::Null, Value::Int(0), Value::Int(0)]);
@@ -307,6 +308,9 @@ fn mysql_statements_are_those_agreed_on() {
     const COLUMNS: &str = "acquired_us bigint, expires_us bigint, fence bigint, holder varchar(255) utf8mb4, name varbinary(255), owner binary(16), queue bigint, served bigint, ttl_us bigint";
     let mut found = missing.clone();
     found.splice(4..8, [text("InnoDB"), text(COLUMNS), Value::Int(1), Value::Int(1)]);
+    let mut set = found.clone();
+    set[8] = Value::Int(3);
+    let clock = step(&mut set_back, Some(vec![set]));
     let create = step(&mut setup, Some(vec![missing]));
     assert_eq!(create, codec.create_table());
     assert_eq!(step(&mut setup, Some(number())), check, "and again");
@@ -316,6 +320,10 @@ fn mysql_statements_are_those_agreed_on() {
         ("setup of a connection that was handed over, instead: fails in a transaction", inside),
         ("setup: is it the connection that was made", known),
         ("setup: what the session goes by", session),
+        (
+            "setup of a connection that was handed over, or whose time is set: the server's clock",
+            clock,
+        ),
         ("setup: what kind of server and table is this", check),
         ("setup, if there is no such table", create),
         ("setup, on a node of a Galera cluster: see what was committed at the others", synced),

@@ -2,7 +2,7 @@
 
 use lock_core::http::Method;
 use lock_core::sql::{postgres, sqlite};
-use lock_sync::{LockName, LostReason, NotPinnable, PinError, PinParam};
+use lock_sync::{Error, LockName, LostReason, NotPinnable, PinError, PinParam};
 use lock_tests::consul::Consul;
 use lock_tests::drivers::{Client, Driven, Driver, Guard, Locks, in_transaction};
 use lock_tests::on_mysql_and_mariadb;
@@ -67,17 +67,22 @@ fn the_next_holder_waits_for_the_transaction(kind: Kind) {
         let (ours, theirs) = (place.locks(LONG), place.locks(LONG));
         let guard = ours.lock("a").expect("free");
         let fence = guard.fence();
+        // Whether somebody is known to have it.
+        let denied = || match place.locks(LONG).acquire("a").no_wait().wait() {
+            Err(Error::Busy(busy)) => (busy.holder.is_some(), busy.withheld),
+            other => panic!("{driver:?} {by:?}: it is pinned: {:?}", other.map(drop)),
+        };
         std::thread::scope(|scope| {
             let mut waiter = None;
             pinned(&guard, by, &place, || {
+                assert_eq!(denied(), (true, false), "{driver:?} {by:?}: by its holder");
                 expire(&place);
                 let theirs = &theirs;
                 let waits = scope.spawn(|| {
                     let next = theirs.try_lock_for("a", SOON).expect("asked").expect("in time");
                     (Instant::now(), next)
                 });
-                let busy = place.locks(LONG).try_lock("a").expect("asked");
-                assert!(busy.is_none(), "{driver:?} {by:?}: it is pinned");
+                assert_eq!(denied(), (false, true), "{driver:?} {by:?}: by one who had it");
                 std::thread::sleep(Duration::from_millis(1_500));
                 assert!(!waits.is_finished(), "{driver:?} {by:?}: it is pinned");
                 waiter = Some((Instant::now(), waits));

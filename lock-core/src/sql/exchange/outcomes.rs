@@ -53,6 +53,14 @@ pub(super) fn acquired(
     claims.iter().map(entry).collect()
 }
 
+/// Of a claim whose row is locked: somebody has the lock if its lease has not ended.
+pub(super) fn locked(claims: &[Claim], seen: &BTreeMap<String, Seen>) -> Outcome {
+    match acquired(claims, &BTreeMap::new(), seen).pop() {
+        Some(held @ Outcome::Busy(Some(_))) => held,
+        _ => Outcome::Delayed,
+    }
+}
+
 fn not_free(claim: &Claim, seen: &Seen) -> Outcome {
     let place = seen.holder.place.filter(|_| claim.turn != Turn::Any);
     match (seen.reserved, place) {

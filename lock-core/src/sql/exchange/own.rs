@@ -1,9 +1,11 @@
 //! The TTL and the label that claims of one request have of their own.
 
-use super::{Exchange, Stage, micros};
+use super::super::Value;
+use super::{Exchange, Stage};
 use crate::request::{Claim, Request};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::time::Duration;
 
 /// The terms of a claim in a statement about several, besides name and owner.
 pub(in super::super) struct Own {
@@ -12,6 +14,14 @@ pub(in super::super) struct Own {
     pub(in super::super) label: String,
     /// Its [number](crate::Turn), where it counts.
     pub(in super::super) turn: Option<i64>,
+}
+
+pub(super) fn names(claims: &[&Claim]) -> Value {
+    Value::Texts(claims.iter().map(|claim| String::from(claim.name.as_str())).collect())
+}
+
+pub(super) fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 impl Exchange {

@@ -1,6 +1,7 @@
 //! Releases as statements, of locks that are freed or stay taken for a while.
 
-use super::{Exchange, micros};
+use super::Exchange;
+use super::own::micros;
 use crate::request::{Claim, Request};
 use crate::sql::{Statement, Text, Value};
 use alloc::vec::Vec;

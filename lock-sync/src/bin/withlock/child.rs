@@ -24,7 +24,7 @@ use crate::nested::Handed;
 use crate::role::{GUARDIAN, starter};
 use crate::source::URL;
 use lock_sync::Guard;
-use rustix::io::ioctl_fionbio;
+use rustix::io::{Errno, ioctl_fionbio};
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, getpgrp, kill_process, kill_process_group, waitid,
 };
@@ -34,7 +34,8 @@ use std::io::{self, IsTerminal, PipeReader, PipeWriter, Read, Write, stdin};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ExitStatus};
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 /// The guardian is not told of a deadline that is later by less than this.
 const NEWS: Duration = Duration::from_millis(5);
@@ -122,12 +123,21 @@ impl Running {
     }
 
     /// Kills the processes of the command's group, if it has one of its own, after the guardian was killed: the kernel has
-    /// killed the command only.
-    pub(crate) fn kill_group(&mut self) {
+    /// killed the command only. Waits until they are gone, `at_most` for so long. Returns false if some may be left.
+    pub(crate) fn kill_group(&mut self, at_most: Duration) -> bool {
         self.report();
         let id = self.reported.get(..PID).and_then(|id| id.try_into().ok()).map(i32::from_ne_bytes);
-        if let (Some(group), false) = (id.and_then(Pid::from_raw), self.shares_terminal) {
-            let _ = kill_process_group(group, Signal::KILL);
+        let Some(group) = id.and_then(Pid::from_raw).filter(|_| !self.shares_terminal) else {
+            return true;
+        };
+        let until = Instant::now() + at_most;
+        loop {
+            match kill_process_group(group, Signal::KILL) {
+                Err(Errno::SRCH) => return true,
+                Ok(()) if Instant::now() < until => sleep(Duration::from_millis(1)),
+                // They are another user's.
+                Ok(()) | Err(_) => return false,
+            }
         }
     }
 

@@ -17,7 +17,7 @@ use std::process::{Command, ExitCode};
 /// The environment variable with the fence in it.
 const FENCE: &str = "WITHLOCK_FENCE";
 /// The one with the number of the permit in it.
-const PERMIT: &str = "WITHLOCK_PERMIT";
+pub(crate) const PERMIT: &str = "WITHLOCK_PERMIT";
 
 /// Waits until the lock is held, and becomes the command. The guardian sends the fence and the process group
 /// when the command may begin. If the guardian dies, the kernel kills this process.

@@ -60,7 +60,12 @@ impl Hold<'_> {
         running.begin(&guard, self.ending, self.remaining(&guard));
         let Watched { status, report, told_to_end, final_signal, told_lost } =
             self.watch(&mut running, &guard)?;
-        let stopped = report != Report::None;
+        let stopped = match report {
+            Report::None => false,
+            // It got no signal, and the lock may have been renewed since.
+            Report::Powerless => !guard.is_held() || self.is_over(),
+            Report::Stopped | Report::NotBegun => true,
+        };
         let over = stopped && guard.is_held() && self.is_over();
         let lost = stopped || !guard.is_held();
         // The command that `--max-hold` ended has had the lock, which is kept for the others as after any command.
@@ -136,16 +141,16 @@ impl Hold<'_> {
         loop {
             if running.has_ended().map_err(|error| error.to_string())? {
                 let (status, report) = running.reap().map_err(|error| error.to_string())?;
-                if let Some(signal) = status.signal() {
-                    running.kill_group();
-                    if !killed {
-                        say!(
-                            "the guardian process was killed by signal {signal}, and the command with it"
-                        );
-                    }
-                }
                 let report =
                     if killed && report == Report::None { Report::Stopped } else { report };
+                if let Some(signal) = status.signal() {
+                    let gone = running.kill_group(guard.remaining());
+                    let and =
+                        if gone { "and the command with it" } else { "but not all of the command" };
+                    if !killed || !gone {
+                        say!("the guardian process was killed by signal {signal}, {and}");
+                    }
+                }
                 let told_lost = lost_at.is_some();
                 // Some may have come just before the end.
                 let last: Vec<i32> = self.events.try_iter().collect();
@@ -155,6 +160,14 @@ impl Hold<'_> {
             }
             let remaining = self.remaining(guard);
             running.may_run(remaining);
+            let is_over = guard.is_held() && self.is_over();
+            if is_over && running.report() == Report::Powerless && !told_powerless {
+                told_powerless = true;
+                let name = guard.name().as_str();
+                say!(
+                    "--max-hold is over, but the command keeps {name:?}, for it is another user's"
+                );
+            }
             // A command that has not started for lack of time waits for a renewal.
             let nap = if self.ending.may_begin(remaining) { nap } else { nap.min(SOON) };
             if let Some(reason) = guard.lost_reason() {

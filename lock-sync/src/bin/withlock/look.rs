@@ -5,7 +5,7 @@ use crate::place::Place;
 use crate::report::{print, printable, say, seconds};
 use crate::run::BUSY;
 use comfy_table::{ContentArrangement, Table, presets};
-use lock_sync::{Admin, Fence, Hold, LockName, LockState, NameError};
+use lock_sync::{Admin, Fence, Hold, LockName, LockState};
 use rustix::termios::tcgetwinsize;
 use serde::Serialize;
 use std::io::{IsTerminal, Write, stderr, stdin, stdout};
@@ -17,7 +17,7 @@ use std::time::Duration;
 pub(crate) fn look(args: &Args, Place { config, own, .. }: Place) -> Result<u8, String> {
     let name = args.name();
     if !args.list && args.purge.is_none() {
-        meant(name).map_err(|error| error.to_string())?;
+        LockName::new(name).map_err(|error| error.to_string())?;
     }
     let place = config.place();
     if args.verbose {
@@ -39,10 +39,15 @@ pub(crate) fn look(args: &Args, Place { config, own, .. }: Place) -> Result<u8, 
         }
         return Ok(0);
     }
-    let name = meant(name).map_err(|error| error.to_string())?;
-    let state =
-        admin.as_mut().map_or(Ok(None), |admin| admin.status(name.clone())).map_err(plain)?;
-    let state = state.unwrap_or_else(|| unknown(name.as_str()));
+    let mut find = |name: &LockName| {
+        admin.as_mut().map_or(Ok(None), |admin| admin.status(name.clone())).map_err(plain)
+    };
+    // A lock may be called like a permit.
+    let lock = LockName::new(name).map_err(|error| error.to_string())?;
+    let state = match (find(&lock)?, permit(name)) {
+        (None, Some(permit)) => find(&permit)?.unwrap_or_else(|| unknown(permit.as_str())),
+        (found, _) => found.unwrap_or_else(|| unknown(name)),
+    };
     match admin {
         Some(mut admin) if args.break_hold => force(args, &mut admin, &state).map_err(plain),
         _ if args.break_hold => {
@@ -53,14 +58,11 @@ pub(crate) fn look(args: &Args, Place { config, own, .. }: Place) -> Result<u8, 
     }
 }
 
-/// The lock that a name on the command line stands for. That of a permit is as `--list` shows it: `NAME (permit 2)`.
-fn meant(name: &str) -> Result<LockName, NameError> {
-    let permit = name.strip_suffix(')').and_then(|name| name.rsplit_once(" (permit "));
-    let permit = permit.and_then(|(of, number)| Some((of, number.parse::<u32>().ok()?)));
-    match permit.filter(|(_, number)| *number > 0) {
-        Some((of, number)) => LockName::new(of)?.permits(number)?.pop().ok_or(NameError::Empty),
-        None => LockName::new(name),
-    }
+/// A permit by the name that `--list` shows: `NAME (permit 2)`.
+fn permit(name: &str) -> Option<LockName> {
+    let (of, number) = name.strip_suffix(')')?.rsplit_once(" (permit ")?;
+    let number = number.parse().ok().filter(|number| *number > 0)?;
+    LockName::new(of).ok()?.permits(number).ok()?.pop()
 }
 
 /// A lock's name in a sentence.

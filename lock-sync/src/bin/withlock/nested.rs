@@ -8,6 +8,7 @@
 //! secrets, for people, and lets the inner withlock check that the file is still the one that was meant.
 
 use crate::child::NAME;
+use crate::command::PERMIT;
 use crate::role::GUARDIAN;
 use crate::source::FILE;
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -81,12 +82,13 @@ impl Outer {
     }
 }
 
-/// True if this is a command of a withlock that has a lock of this name in the same place, and has it for as long as we run.
-pub(crate) fn is_held_around(name: &str, place: &str) -> bool {
-    let is = |variable, value: &str| var_os(variable).is_some_and(|found| found == value);
-    let file = var_os(FILE).map(PathBuf::from);
-    let lives = |file: PathBuf| Outer::of(&file).is_some_and(|outer| outer.is_there(&file));
-    is(NAME, name) && is(PLACE, place) && file.is_some_and(lives)
+/// The lock of the withlock around this one, if that has it in the same place and lives. A permit is not meant: others have
+/// some, too.
+pub(crate) fn held_around(place: &str) -> Option<String> {
+    let file = var_os(FILE).map(PathBuf::from)?;
+    let lives = Outer::of(&file).is_some_and(|outer| outer.is_there(&file));
+    let here = var_os(PLACE).is_some_and(|found| found == place) && var_os(PERMIT).is_none();
+    var_os(NAME)?.into_string().ok().filter(|_| lives && here)
 }
 
 /// The error for a process inside a withlock's command that lacks the variables. sudo or env may have dropped

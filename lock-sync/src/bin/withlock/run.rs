@@ -109,7 +109,9 @@ impl Run<'_> {
         let stands_by_again = matches!(way, Way::Known(_));
         let patience = Patience::new(args);
         let mut waiting = Waiting::new(name, place, level, patience != Patience::None);
-        waiting.for_itself = nested::is_held_around(name, place);
+        // Behind shared locks and permits, it would wait for others as well.
+        let alone = args.permits.is_none() && !args.shared;
+        waiting.around = nested::held_around(place).filter(|_| alone);
         let mode = if args.shared { Mode::Shared } else { Mode::Exclusive };
         let (permits, and) = (args.permits, args.and.clone());
         let keep = args.min_hold;
@@ -193,7 +195,7 @@ fn ending(args: &Args, valid: Duration) -> Result<Ending, String> {
     }
 }
 
-/// Reports why there is no lock. A command is skipped only because of another.
+/// Reports why there is no lock. A command is skipped only because of another holder.
 fn not_acquired(why: &str, is_withheld: bool, args: &Args, level: Level) -> u8 {
     if args.skip && !is_withheld {
         if level == Level::Verbose {

@@ -24,8 +24,8 @@ pub(crate) struct Waiting {
     level: Level,
     /// True if withlock waits for the lock at all.
     waits: bool,
-    /// True if the withlock around this one has the lock.
-    pub(crate) for_itself: bool,
+    /// The lock that the withlock around this one has.
+    pub(crate) around: Option<String>,
     busy: bool,
     /// The reason of a denial though nobody is known to hold the lock.
     pub(crate) withheld: Option<String>,
@@ -42,13 +42,13 @@ impl Waiting {
     pub(crate) fn new(name: &str, place: &str, level: Level, waits: bool) -> Self {
         let (name, place, holder, news) = (name.to_string(), place.to_string(), None, None);
         let (busy, trouble, last, began) = (false, None, None, Instant::now());
-        let (for_itself, withheld) = (false, None);
+        let (around, withheld) = (None, None);
         Self {
             name,
             place,
             level,
             waits,
-            for_itself,
+            around,
             busy,
             withheld,
             holder,
@@ -87,8 +87,7 @@ impl Waiting {
                 self.name = busy.name.to_string();
                 self.holder = seen;
                 if self.waits && self.level != Level::Quiet {
-                    if std::mem::take(&mut self.for_itself) {
-                        let name = &self.name;
+                    if let Some(name) = self.around.take_if(|name| *name == self.name) {
                         say!(
                             "this is a command of a withlock that holds {name:?}, and so waits for its own end"
                         );
