@@ -312,8 +312,8 @@ impl Dialect {
         }
     }
 
-    /// `text` with the table's quoted name for each `{table}`.
+    /// `text` with the table's quoted name for each `{table}`, also in its channel, for each `{channel}`.
     fn text(&self, text: &str, table: &TableName) -> String {
-        text.replace("{table}", &self.quoted(table))
+        text.replace("{channel}", postgres::CHANNEL).replace("{table}", &self.quoted(table))
     }
 }

@@ -284,6 +284,24 @@ impl Place {
         }
     }
 
+    /// Has PostgreSQL write down for which `synchronous_commit` grants and renewals commit.
+    pub fn log_commits(&self) {
+        self.tamper(
+            "CREATE TABLE {table}_log (commits text);
+             CREATE FUNCTION {table}_see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+               INSERT INTO {table}_log VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$;
+             CREATE CONSTRAINT TRIGGER see AFTER UPDATE ON {table} DEFERRABLE INITIALLY DEFERRED
+               FOR EACH ROW WHEN (NEW.owner IS NOT NULL) EXECUTE FUNCTION {table}_see()",
+        );
+    }
+
+    /// What was [written down](Self::log_commits) since the last call.
+    pub fn logged_commits(&self) -> Vec<String> {
+        let taken = format!("DELETE FROM {}_log RETURNING commits", self.table);
+        let rows = client(&self.url).query(&taken, &[]).expect("asked");
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
     /// Runs SQL on the table, past the library; `{table}` is its name.
     pub fn tamper(&self, sql: &str) {
         self.tampered.store(true, Ordering::SeqCst);

@@ -398,16 +398,19 @@ UPDATE {table} AS l
  WHERE l.name = $1::text AND l.fence = $2::bigint AND l.owner IS NOT NULL
    AND (extract(epoch FROM l.expires_at) * 1000000)::bigint = $3::bigint{limited}"#;
 
-/// Releases of rows that tickets wait for are told to this connection from now on. The channel has the table's
-/// number, so that it does not matter how the table was named.
+/// On which waiters are notified. It has the table's number, so that it does not matter how the table was named, and not that
+/// of a partition, which a row would tell.
+pub(super) const CHANNEL: &str = "'withlock_' || '{table}'::regclass::oid::text";
+
+/// Releases of rows that tickets wait for are told to this connection from now on.
 const LISTEN: &str = r#"
-DO $$ BEGIN EXECUTE format('LISTEN %I', 'withlock_' || '{table}'::regclass::oid::text); END $$"#;
+DO $$ BEGIN EXECUTE format('LISTEN %I', {channel}); END $$"#;
 
 /// They are told to it no more.
 const UNLISTEN: &str = r#"
-DO $$ BEGIN EXECUTE format('UNLISTEN %I', 'withlock_' || '{table}'::regclass::oid::text); END $$"#;
+DO $$ BEGIN EXECUTE format('UNLISTEN %I', {channel}); END $$"#;
 
 /// `$1` a payload, which is told to all that listen. Waiting for the disk would be for nothing.
 const PING: &str = r#"
-SELECT (pg_notify('withlock_' || '{table}'::regclass::oid::text, $1::text) IS NOT NULL)::int::bigint
+SELECT (pg_notify({channel}, $1::text) IS NOT NULL)::int::bigint
  WHERE set_config('synchronous_commit', 'off', true) IS NOT NULL"#;

@@ -60,18 +60,10 @@ fn commits_wait_for_the_disk_unless_that_was_asked_for() {
     client(server.url()).batch_execute(off).expect("set");
     let sandbox = Sandbox::new();
     sandbox.run(&url(&place), &["n", "--", "true"]).expect(0);
-    place.tamper(
-        "CREATE TABLE {table}_log (commits text);
-         CREATE FUNCTION {table}_see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-           INSERT INTO {table}_log VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$;
-         CREATE CONSTRAINT TRIGGER see AFTER UPDATE ON {table} DEFERRABLE INITIALLY DEFERRED
-           FOR EACH ROW WHEN (NEW.owner IS NOT NULL) EXECUTE FUNCTION {table}_see()",
-    );
+    place.log_commits();
     for (parameter, commits) in [("", "on"), ("&durability=relaxed", "off")] {
         sandbox.run(&(url(&place) + parameter), &["n", "--", "true"]).expect(0);
-        let sql = format!("DELETE FROM {}_log RETURNING commits", place.table());
-        let row = client(server.url()).query_one(&sql, &[]).expect("one grant");
-        assert_eq!(row.get::<_, String>(0), commits);
+        assert_eq!(place.logged_commits(), [commits], "one grant");
     }
 }
 

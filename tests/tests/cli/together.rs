@@ -95,7 +95,7 @@ fn of_several_locks_the_one_that_someone_else_holds_is_named() {
         assert!(!ended.stderr.contains("\"a\""), "{ended:?}");
     }
     // What was lost is one of them.
-    let script = "\"$W\" --break --yes b; sleep 60";
+    let script = "\"$W\" --break --yes b; exec sleep 600";
     let lost =
         sandbox.run(&format!("{url}?ttl=3s"), &["a", "--and", "b", "--", "sh", "-c", script]);
     let told =

@@ -15,13 +15,7 @@ fn renewals_stay_durable_when_the_configuration_is_not_any_more() {
     let server = Kind::Postgres.server();
     let place = Place::at(server.url());
     drop(place.locks(Duration::from_secs(3)));
-    place.tamper(
-        "CREATE TABLE {table}_log (commits text);
-         CREATE FUNCTION {table}_see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-           INSERT INTO {table}_log VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$;
-         CREATE CONSTRAINT TRIGGER see AFTER UPDATE ON {table} DEFERRABLE INITIALLY DEFERRED
-           FOR EACH ROW WHEN (NEW.owner IS NOT NULL) EXECUTE FUNCTION {table}_see()",
-    );
+    place.log_commits();
     for driver in DRIVERS {
         let configured = |text: &str| {
             let mut client = client(server.url());
@@ -38,13 +32,10 @@ fn renewals_stay_durable_when_the_configuration_is_not_any_more() {
         let locks = Driven::new(driver, place.through(server.url())).locks(Duration::from_secs(3));
         let guard = locks.lock("a").expect("free");
         configured("off");
-        let clear = format!("DELETE FROM {}_log", place.table());
-        client(server.url()).execute(&clear, &[]).expect("cleared");
-        let seen = format!("SELECT commits FROM {}_log", place.table());
+        place.logged_commits();
         let mut found = Vec::new();
         assert!(eventually(|| {
-            let rows = client(server.url()).query(&seen, &[]).expect("asked");
-            found = rows.iter().map(|row| row.get::<_, String>(0)).collect();
+            found.extend(place.logged_commits());
             found.len() >= 2
         }));
         assert!(found.iter().all(|commits| commits == "on"), "{found:?}");

@@ -146,7 +146,8 @@ DELETE FROM {table}
 
 /// Notifies waiters on PostgreSQL that the lock is free; never true. When the server's queue of notifications
 /// is full, the statement fails.
-pub(super) const TELL: &str = r"pg_notify('withlock_' || '{table}'::regclass::oid::text, E'\x02' || (served + 1) || ' 0 ' || name) IS NULL";
+pub(super) const TELL: &str =
+    r"pg_notify({channel}, E'\x02' || (served + 1) || ' 0 ' || name) IS NULL";
 
 /// In its place, where waiters cannot be notified.
 pub(super) const TELL_NOBODY: &str = "false";

@@ -4,7 +4,7 @@ use crate::error::{Code, Failure};
 
 /// Notifies the listeners whose turn it is; 1. When the server's queue of notifications is full, the statement fails, as its
 /// commit does.
-pub(super) const TELL: &str = r"(pg_notify('withlock_' || '{table}'::regclass::oid::text,
+pub(super) const TELL: &str = r"(pg_notify({channel},
                       E'\x02' || (l.served + 1) || ' 0 ' || l.name) IS NOT NULL)::int";
 
 /// Whether a statement failed only because the listeners could not be [notified](TELL).
@@ -68,5 +68,5 @@ RETURNING l.name,
                ELSE 0 END::bigint"#;
 
 /// Notifies the listeners of a lock that is kept, or that was freed after all; 1.
-pub(super) const TELL_KEPT: &str = r"(pg_notify('withlock_' || '{table}'::regclass::oid::text,
+pub(super) const TELL_KEPT: &str = r"(pg_notify({channel},
                       E'\x02' || (l.served + 1) || ' ' || CASE WHEN l.owner IS NULL THEN 0 ELSE l.ttl_us END || ' ' || l.name) IS NOT NULL)::int";
