@@ -32,7 +32,7 @@ pub enum Event {
         deadline: Instant,
     },
     /// The lock is somebody else's; the attempt goes on. An attempt that asks the server is told at the
-    /// first denial, after trouble, and when the holder changes.
+    /// first denial, after trouble, and when the holder changes, or that nobody is known to be one.
     ///
     /// An attempt that waits behind others of this engine is told once, as soon as it is known who has the
     /// lock: one of them, or whoever denied it to the first of them. If the server at first does not say who
@@ -45,6 +45,9 @@ pub enum Event {
         of: Option<LockName>,
         /// The holder, if the server told or it is one of this engine's.
         holder: Option<Holder>,
+        /// Nobody is known to have it, and the server does not give it away yet: see
+        /// [`Outcome::Delayed`](crate::Outcome::Delayed). Only an attempt that asks the server knows that.
+        withheld: bool,
     },
     /// The attempt has waited for longer than [`WarnAfter::wait`](crate::WarnAfter::wait), and goes on. Told once.
     WaitsLong {

@@ -277,10 +277,7 @@ impl Slot {
                 if self.wanted() && self.waits_undenied() && sent.after(AT_ONCE) <= now =>
             {
                 self.denied = true;
-                if self.told == Known::Nothing {
-                    self.told = Known::Held;
-                    self.tell(Event::Waiting { id: cx.id, of: None, holder: None }, cx);
-                }
+                self.somebody_has_it(cx);
                 phase
             }
             _ => phase,

@@ -6,11 +6,11 @@ use crate::clock;
 use crate::events::{Life, Teller, Told};
 use crate::guard::{Granted, HoldState};
 use crate::locks::Progress;
-use lock_core::config::Busy;
 use lock_core::{Event, Failure, Fence, Instant, LockId, LockName, LostReason, Release};
 use lock_shared::engine::{Engine, guard_counts};
 use lock_shared::held as locks;
 use lock_shared::unconfirmed::Unconfirmed;
+use lock_shared::wish::waiting;
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -206,8 +206,8 @@ impl State {
                     }
                 }
                 Event::Released { id, release } => self.released(now, id, release),
-                Event::Waiting { id, of, holder } => {
-                    self.report(id, |name| Progress::Busy(Busy::new(of.unwrap_or(name), holder)));
+                Event::Waiting { id, of, holder, withheld } => {
+                    self.report(id, |name| waiting(of.unwrap_or(name), holder, withheld));
                 }
                 Event::Trouble { id, failure } => {
                     self.report(id, |_| Progress::Trouble(failure.to_string()))

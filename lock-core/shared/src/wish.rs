@@ -2,8 +2,10 @@
 
 use crate::check::Check;
 use crate::engine::Engine;
-use lock_core::config::{Busy, Error, Wait, WithLockError};
-use lock_core::{ClaimError, Instant, LockId, LockName, Mode, NotAcquired, Timing, Wanted, Which};
+use lock_core::config::{Busy, Error, Progress, Wait, WithLockError};
+use lock_core::{
+    ClaimError, Holder, Instant, LockId, LockName, Mode, NotAcquired, Timing, Wanted, Which,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -129,6 +131,11 @@ impl Wish {
             other => Error::Unavailable(format!("{other:?}")),
         }
     }
+}
+
+/// What a caller that waits for the lock is told.
+pub fn waiting(name: LockName, holder: Option<Holder>, withheld: bool) -> Progress {
+    Progress::Busy(if withheld { Busy::withheld(name) } else { Busy::new(name, holder) })
 }
 
 /// The same wish with another setting. The error of a name that is not one stays.

@@ -34,12 +34,11 @@ impl fmt::Display for Wait {
 pub enum Progress {
     /// Somebody else has the lock: another process, or another caller in this one. Told at the first denial and
     /// when the holder changes. Of several locks, it names the first that somebody else has. An attempt that does not get the
-    /// lock ends with the same as [an error](crate::config::Error::Busy). That nobody is known to have it
-    /// ([`Busy::withheld`](Busy#structfield.withheld)) is told by the error only.
+    /// lock ends with the same as [an error](crate::config::Error::Busy).
     ///
     /// Of the attempts for one lock in one process, only the first asks the server. Those behind it are told as
     /// soon as it is known who has the lock; when the holder changes meanwhile, only
-    /// the first is told. The holder is [`None`] where the server does not say who it is. Its times are those of the last look
+    /// the first is told, and only the first knows that [nobody is known to have it](Busy#structfield.withheld). The holder is [`None`] where the server does not say who it is. Its times are those of the last look
     /// at the server, or at the holder's own lease if it is in this process.
     Busy(Busy),
     /// The server could not be asked; it is tried again.

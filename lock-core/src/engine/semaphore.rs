@@ -168,11 +168,8 @@ impl Engine {
         let untold = !semaphore.told && semaphore.holder.is_some() && !semaphore.parts.is_empty();
         if untold && semaphore.rest.is_empty() && semaphore.parts.iter().all(denied) {
             semaphore.told = true;
-            self.events.push_back(Event::Waiting {
-                id,
-                of: None,
-                holder: semaphore.holder.clone(),
-            });
+            let holder = semaphore.holder.clone();
+            self.events.push_back(Event::Waiting { id, of: None, holder, withheld: false });
         }
     }
 

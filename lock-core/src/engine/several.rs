@@ -212,8 +212,10 @@ impl Engine {
             return;
         }
         if let Some((first, part)) = several.first_without() {
-            let (first, holder) = (first.clone(), self.in_the_way(now, part));
-            self.give_back_after(id, first, holder);
+            let holder = self.in_the_way(now, part);
+            let withheld = self.attempts.get(&part).is_some_and(|one| one.slot.is_withheld());
+            let first = first.clone();
+            self.give_back_after(id, first, holder, withheld);
         } else if several.parts.values().any(Option::is_none) {
             self.todo.push(Todo::Widen(id));
         } else {
@@ -221,12 +223,18 @@ impl Engine {
         }
     }
 
-    fn give_back_after(&mut self, id: LockId, first: LockName, holder: Option<Holder>) {
+    fn give_back_after(
+        &mut self,
+        id: LockId,
+        first: LockName,
+        holder: Option<Holder>,
+        withheld: bool,
+    ) {
         let Some(several) = self.several.get_mut(&id) else { return };
         let after = several.parts.iter_mut().filter(|(name, _)| **name > first);
         let parts: Vec<Part> = after.filter_map(|(_, part)| part.take()).collect();
         if !core::mem::replace(&mut several.told, true) {
-            self.events.push_back(Event::Waiting { id, of: Some(first), holder });
+            self.events.push_back(Event::Waiting { id, of: Some(first), holder, withheld });
         }
         for part in parts {
             self.give_up_part(part.id);

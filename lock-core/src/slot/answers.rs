@@ -20,7 +20,6 @@ impl Slot {
             // It did wait: asking it again at once is not asking again and again.
             self.back_off.reset();
         }
-        self.withheld = false;
         match outcome {
             Outcome::Unchanged { index } => {
                 if self.contention.waits_for().is_none() {
@@ -29,10 +28,10 @@ impl Slot {
                 }
                 self.contention.unchanged(index, &mut self.back_off);
                 let holder = self.holder.clone().filter(|_| !self.outdated);
-                self.denied(holder, sent, cx)
+                self.denied(holder, false, sent, cx)
             }
             Outcome::Free => {
-                self.outdated = true;
+                (self.outdated, self.withheld) = (true, false);
                 if self.wanted() {
                     Phase::Waiting { retry_at: self.contention.free(&mut self.back_off, cx) }
                 } else {
@@ -51,7 +50,6 @@ impl Slot {
         cx: &mut Context<'_>,
     ) -> Phase {
         let now = cx.now;
-        self.withheld = answer == Ok(Outcome::Delayed);
         match answer {
             Ok(Outcome::Granted(fence)) => {
                 self.may_hold_until = Some(cx.exposure());
@@ -84,7 +82,7 @@ impl Slot {
                 // It may be said of a lock that is ours, when the server has just started. And
                 // nothing would tell when the delay is over.
                 self.contention.delayed();
-                self.denied(None, sent, cx)
+                self.denied(None, true, sent, cx)
             }
             Ok(Outcome::Reserved(place)) => self.reserved(place, sent, cx),
             Ok(Outcome::InLine { place, ahead }) => self.in_line(place, ahead, cx),
@@ -92,7 +90,7 @@ impl Slot {
                 // Whatever earlier requests of ours did, the lock is another's now.
                 self.may_hold_until = None;
                 self.contention.busy();
-                self.denied(holder, sent, cx)
+                self.denied(holder, false, sent, cx)
             }
             Ok(_) => self.claimed(
                 sent,
@@ -124,15 +122,23 @@ impl Slot {
         }
     }
 
-    fn denied(&mut self, mut holder: Option<Holder>, sent: Instant, cx: &mut Context<'_>) -> Phase {
+    /// Somebody has the lock, or it is withheld.
+    fn denied(
+        &mut self,
+        mut holder: Option<Holder>,
+        withheld: bool,
+        sent: Instant,
+        cx: &mut Context<'_>,
+    ) -> Phase {
         self.watch(holder.as_mut(), cx.now);
         // After trouble, who has the lock is told anew: the one before may have been gone for long.
         let trouble = self.failure.take().is_some();
         let who = |holder: &Option<Holder>| holder.as_ref().map(|h| (h.label.clone(), h.kept));
         let first = self.told == Known::Nothing;
-        let news = first || trouble || who(&self.holder) != who(&holder);
+        let news =
+            first || trouble || who(&self.holder) != who(&holder) || self.withheld != withheld;
         self.told = self.told.max(Known::by(&holder));
-        self.denied = true;
+        (self.denied, self.withheld) = (true, withheld);
         self.denied_at = cx.now;
         self.outdated = false;
         self.holder = holder;
@@ -144,7 +150,7 @@ impl Slot {
             return self.abandon(cx);
         }
         if news {
-            self.tell(Event::Waiting { id: cx.id, of: None, holder: self.holder.clone() }, cx);
+            self.tell_waiting(self.holder.clone(), cx);
         }
         let (holder, back_off) = (self.holder.as_ref(), &mut self.back_off);
         Phase::Waiting { retry_at: self.contention.after_denial(holder, sent, back_off, cx) }
@@ -153,7 +159,7 @@ impl Slot {
     /// Nobody has the lock, and others go first.
     fn reserved(&mut self, place: Place, sent: Instant, cx: &mut Context<'_>) -> Phase {
         self.failure = None;
-        (self.denied, self.outdated) = (true, true);
+        (self.denied, self.outdated, self.withheld) = (true, true, false);
         if !self.wanted() {
             return self.abandon(cx);
         }
@@ -161,10 +167,7 @@ impl Slot {
             self.not_acquired(cx);
             return self.abandon(cx);
         }
-        if self.told == Known::Nothing {
-            self.told = Known::Held;
-            self.tell(Event::Waiting { id: cx.id, of: None, holder: None }, cx);
-        }
+        self.somebody_has_it(cx);
         let back_off = &mut self.back_off;
         Phase::Waiting { retry_at: self.contention.after_reservation(place, sent, back_off, cx) }
     }
@@ -177,6 +180,7 @@ impl Slot {
         cx: &mut Context<'_>,
     ) -> Phase {
         self.failure = None;
+        self.withheld = false;
         let is_behind = ahead.is_some();
         self.contention.in_line(place, ahead);
         if !self.wanted() {
@@ -189,9 +193,8 @@ impl Slot {
             self.not_acquired(cx);
             return self.abandon(cx);
         }
-        if is_behind && self.told == Known::Nothing {
-            self.told = Known::Held;
-            self.tell(Event::Waiting { id: cx.id, of: None, holder: None }, cx);
+        if is_behind {
+            self.somebody_has_it(cx);
         }
         Phase::Waiting { retry_at: cx.now }
     }

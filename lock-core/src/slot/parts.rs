@@ -42,7 +42,7 @@ impl Slot {
     pub(super) fn hears_of_the_end(&mut self, at: Instant, cx: &mut Context<'_>) {
         let Some(holder) = self.holder.as_mut().filter(|holder| !holder.kept) else { return };
         (holder.expires_in, holder.kept) = (at.since(cx.now), true);
-        self.tell(Event::Waiting { id: cx.id, of: None, holder: self.holder.clone() }, cx);
+        self.tell_waiting(self.holder.clone(), cx);
     }
 
     /// In the queue: tells who has the lock, if it is known now and was not told. Once, and once more if
@@ -56,8 +56,21 @@ impl Slot {
         self.holder.clone_from(&holder);
         self.outdated = true;
         if !self.once && !nothing_new {
-            self.tell(Event::Waiting { id: cx.id, of: None, holder }, cx);
+            self.tell_waiting(holder, cx);
         }
+    }
+
+    /// Somebody has the lock, and this is as much as is known of who; the caller has not been told that much.
+    pub(super) fn somebody_has_it(&mut self, cx: &mut Context<'_>) {
+        if self.told == Known::Nothing {
+            self.told = Known::Held;
+            self.tell_waiting(None, cx);
+        }
+    }
+
+    pub(super) fn tell_waiting(&self, holder: Option<Holder>, cx: &mut Context<'_>) {
+        let (id, withheld) = (cx.id, self.withheld);
+        self.tell(Event::Waiting { id, of: None, holder, withheld }, cx);
     }
 
     /// Its caller has another lock instead, and is told no more.

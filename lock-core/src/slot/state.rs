@@ -244,6 +244,11 @@ impl Slot {
         waits && self.denied && self.wanted()
     }
 
+    /// Whether nobody is known to have the lock that it waits for.
+    pub(crate) fn is_withheld(&self) -> bool {
+        self.withheld
+    }
+
     /// How much it knows of who has the lock: its caller, or somebody that was in its way.
     pub(crate) fn known(&self) -> Known {
         match self.phase {

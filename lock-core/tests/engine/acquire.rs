@@ -277,12 +277,17 @@ fn what_the_server_does_not_give_away_yet_is_nobodys() {
     let mut scene = Scenario::new();
     let id = scene.acquire_for("a", TTL);
     let claim = scene.sends(Action::Acquire, &["a"]);
+    let waiting = |withheld| Event::Waiting { id, of: None, holder: None, withheld };
     scene.answers(&claim, Ok(Reply::one(Outcome::Delayed)));
-    scene.tells([Event::Waiting { id, of: None, holder: None }]);
+    scene.tells([waiting(true)]);
     scene.sleeps();
     let claim = scene.sends(Action::Acquire, &["a"]);
-    scene.sleep(TTL);
     scene.answers(&claim, Ok(Reply::one(Outcome::Busy(None))));
+    scene.tells([waiting(false)]);
+    scene.sleeps();
+    let look = scene.sends(Action::Probe, &["a"]);
+    scene.sleep(TTL);
+    scene.answers(&look, Ok(Reply::one(Outcome::Busy(None))));
     scene.tells([not_acquired(id, NotAcquired::TimedOut(None))]);
     scene.is_over();
 }

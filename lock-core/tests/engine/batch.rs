@@ -40,7 +40,7 @@ fn each_claim_has_its_own_verdict() {
     let deadline = START.after(VALID);
     scene.tells([
         Event::Granted { id: a, fence: Fence::new(1), deadline },
-        Event::Waiting { id: b, of: None, holder: Some(somebody) },
+        Event::Waiting { id: b, of: None, holder: Some(somebody), withheld: false },
         Event::Granted { id: c, fence: Fence::new(3), deadline },
     ]);
     scene.release(b);

@@ -10,7 +10,7 @@ use std::time::Duration;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn waiting(id: LockId, holder: &Holder) -> Event {
-    Event::Waiting { id, of: None, holder: Some(holder.clone()) }
+    Event::Waiting { id, of: None, holder: Some(holder.clone()), withheld: false }
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn a_waiter_that_was_told_of_nobody_is_told_of_the_first_holder_with_a_name() {
     let second = scene.acquire("a");
     scene.sleep(TRIP);
     scene.denies(&claim);
-    let nobody = |id| Event::Waiting { id, of: None, holder: None };
+    let nobody = |id| Event::Waiting { id, of: None, holder: None, withheld: false };
     scene.tells([nobody(first), nobody(second)]);
     let third = scene.acquire("a");
     scene.tells([nobody(third)]);
@@ -222,7 +222,9 @@ fn grant_all(engine: &mut Engine, now: lock_core::Instant) {
 fn labels(engine: &mut Engine) -> Vec<(LockId, String)> {
     let told = std::iter::from_fn(|| engine.poll_event());
     told.filter_map(|event| match event {
-        Event::Waiting { id, of: None, holder: Some(holder) } => Some((id, holder.label)),
+        Event::Waiting { id, of: None, holder: Some(holder), withheld: false } => {
+            Some((id, holder.label))
+        }
         Event::Waiting { .. } => panic!("{event:?}"),
         _ => None,
     })

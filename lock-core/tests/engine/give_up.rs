@@ -12,7 +12,7 @@ fn a_wait_that_runs_out_says_who_was_in_the_way() {
     scene.sleep(TRIP);
     let somebody = holder("somebody", TTL);
     scene.denies_for(&claim, somebody.clone());
-    scene.tells([Event::Waiting { id, of: None, holder: Some(somebody.clone()) }]);
+    scene.tells([Event::Waiting { id, of: None, holder: Some(somebody.clone()), withheld: false }]);
     scene.sleep(TRIP - NANO);
     scene.tells_nothing();
     scene.sleep(NANO);
@@ -92,7 +92,7 @@ fn in_between() -> (Scenario, LockId, Sent) {
     let id = scene.acquire_for("a", Duration::from_secs(1));
     let claim = scene.sends(Action::Acquire, &["a"]);
     scene.denies(&claim);
-    scene.tells([Event::Waiting { id, of: None, holder: None }]);
+    scene.tells([Event::Waiting { id, of: None, holder: None, withheld: false }]);
     let claim = scene.looks_and_claims();
     scene.sleep_until(START.after(Duration::from_secs(1)));
     scene.tells_nothing();
@@ -159,7 +159,7 @@ fn a_hint_does_not_prolong_a_wait() {
     let claim = scene.sends(Action::Acquire, &["a"]);
     scene.sleep(TRIP);
     scene.denies(&claim);
-    scene.tells([Event::Waiting { id, of: None, holder: None }]);
+    scene.tells([Event::Waiting { id, of: None, holder: None, withheld: false }]);
     scene.now = scene.now.after(TRIP);
     scene.engine.handle_hint(scene.now, &name("a"));
     scene.tells([not_acquired(id, NotAcquired::TimedOut(None))]);

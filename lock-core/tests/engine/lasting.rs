@@ -134,7 +134,7 @@ fn what_ends_before_is_not_told_of() {
     scene.answers(&claims, Ok(Reply::Outcomes(outcomes)));
     scene.release(released);
     scene.tells([
-        Event::Waiting { id: waits, of: None, holder: None },
+        Event::Waiting { id: waits, of: None, holder: None, withheld: false },
         Event::Granted { id: released, fence: FENCE, deadline: START.after(VALID) },
         Event::Granted { id: lost, fence: FENCE, deadline: START.after(VALID) },
     ]);

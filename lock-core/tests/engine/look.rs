@@ -113,7 +113,7 @@ fn what_is_left_to_those_ahead_is_asked_for_again_once_they_had_the_time() {
 fn a_claim_may_find_that_the_lock_is_left_to_others() {
     let (mut scene, id, claim) = Scenario::claiming();
     scene.answers(&claim, Ok(Reply::one(Outcome::Reserved(Place { ticket: 9, ahead: 3 }))));
-    scene.tells([Event::Waiting { id, of: None, holder: None }]);
+    scene.tells([Event::Waiting { id, of: None, holder: None, withheld: false }]);
     looks(&mut scene);
 }
 

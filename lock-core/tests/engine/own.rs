@@ -172,7 +172,8 @@ fn local_rivals_are_told_the_label_of_the_lock() {
     scene.grants_until(&claim, [(id, START.after(VALID))]);
     let rival = scene.acquire_for("a", TRIP);
     let told = scene.told();
-    let [Event::Waiting { id: told, of: None, holder: Some(holder) }] = &told[..] else {
+    let [Event::Waiting { id: told, of: None, holder: Some(holder), withheld: false }] = &told[..]
+    else {
         panic!("{told:?}")
     };
     assert_eq!((*told, &*holder.label), (rival, "job 7"));

@@ -126,7 +126,7 @@ impl Scenario {
         let (mut scene, id, claim) = Self::claiming();
         scene.sleep(TRIP);
         scene.denies(&claim);
-        scene.tells([Event::Waiting { id, of: None, holder: None }]);
+        scene.tells([Event::Waiting { id, of: None, holder: None, withheld: false }]);
         (scene, id)
     }
 

@@ -87,7 +87,7 @@ fn who_waits_is_told_once_that_all_are_taken() {
     scene.tells_nothing();
     let look = scene.sends_any();
     scene.denies_for(&look, they.clone());
-    scene.tells([Event::Waiting { id, of: None, holder: Some(they) }]);
+    scene.tells([Event::Waiting { id, of: None, holder: Some(they), withheld: false }]);
     scene.release(id);
     scene.tells([freed(id)]);
     scene.is_over();

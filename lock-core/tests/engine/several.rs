@@ -35,7 +35,7 @@ fn what_comes_after_a_lock_that_is_taken_is_given_back_and_wanted_again() {
     let they = holder("they", Duration::from_secs(9));
     let (granted, busy) = (Outcome::Granted(FENCE), Outcome::Busy(Some(they.clone())));
     scene.answers(&claim, Ok(Reply::Outcomes(vec![granted.clone(), busy, granted])));
-    scene.tells([Event::Waiting { id, of: Some(name("b")), holder: Some(they) }]);
+    scene.tells([Event::Waiting { id, of: Some(name("b")), holder: Some(they), withheld: false }]);
     let back = scene.sends(Action::Release, &["c"]);
     scene.confirms(&back);
     scene.sleeps();

@@ -36,7 +36,12 @@ fn a_denied_waiter_is_told_once_and_again_when_the_holder_changes() {
         let look = scene.sends(Action::Probe, &["a"]);
         scene.denies_for(&look, now.clone());
         if news {
-            scene.tells([Event::Waiting { id, of: None, holder: Some(now.clone()) }]);
+            scene.tells([Event::Waiting {
+                id,
+                of: None,
+                holder: Some(now.clone()),
+                withheld: false,
+            }]);
         }
         scene.tells_nothing();
     }
@@ -51,7 +56,12 @@ fn a_denied_waiter_is_told_again_after_trouble() {
             scene.sleeps();
             let look = scene.sends(Action::Probe, &["a"]);
             scene.denies_for(&look, one.clone());
-            scene.tells([Event::Waiting { id, of: None, holder: Some(one.clone()) }]);
+            scene.tells([Event::Waiting {
+                id,
+                of: None,
+                holder: Some(one.clone()),
+                withheld: false,
+            }]);
             for _ in 0..=turn {
                 scene.sleeps();
                 let look = scene.sends(Action::Probe, &["a"]);
@@ -236,7 +246,7 @@ fn the_first_denial_is_told_whatever_came_before() {
         scene.sleeps();
         let claim = scene.sends(Action::Acquire, &["a"]);
         scene.denies(&claim);
-        scene.tells([Event::Waiting { id, of: None, holder: None }]);
+        scene.tells([Event::Waiting { id, of: None, holder: None, withheld: false }]);
     }
 }
 

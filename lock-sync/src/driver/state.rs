@@ -6,12 +6,13 @@ use crate::backend::Backends;
 use crate::guard::{Granted, HoldState};
 use crate::locks::Progress;
 use crate::{clock, events};
-use lock_core::config::{Busy, ReleaseError};
+use lock_core::config::ReleaseError;
 use lock_core::{Event, Failure, Holder, Instant, LockId, LockName, LostReason, Release};
 use lock_shared::engine::{Engine, guard_counts};
 use lock_shared::held::{Held, released};
 use lock_shared::threads::{Condvar, ThreadId};
 use lock_shared::unconfirmed::Unconfirmed;
+use lock_shared::wish::waiting;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -177,9 +178,9 @@ impl State {
                         caller.released = Some(release);
                     });
                 }
-                Event::Waiting { id, of, holder } => self.tell(id, |caller| {
+                Event::Waiting { id, of, holder, withheld } => self.tell(id, |caller| {
                     let name = of.or_else(|| caller.name.clone());
-                    caller.progress = name.map(|name| Progress::Busy(Busy::new(name, holder)));
+                    caller.progress = name.map(|name| waiting(name, holder, withheld));
                 }),
                 Event::Trouble { id, failure } => {
                     let trouble = Progress::Trouble(failure.to_string());

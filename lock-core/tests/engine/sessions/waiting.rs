@@ -249,7 +249,10 @@ fn a_local_rival_of_a_wait_without_a_denial_is_told_that_it_waits() {
     scene.now = scene.now.after(MS * 100);
     scene.engine.handle_timeout(scene.now);
     let told = scene.told();
-    assert!(told.contains(&Event::Waiting { id: behind, of: None, holder: None }), "{told:?}");
+    assert!(
+        told.contains(&Event::Waiting { id: behind, of: None, holder: None, withheld: false }),
+        "{told:?}"
+    );
 }
 
 /// Only one part of a semaphore claims at a time: one that waited would keep the others from it.
