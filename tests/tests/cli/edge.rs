@@ -158,6 +158,26 @@ fn a_release_that_is_not_confirmed_is_told(place: &Place) {
     assert_eq!(told(&["-q"]), "");
 }
 
+/// Whoever presses Ctrl-C then does not wait for what cannot be confirmed.
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_signal_ends_a_release_that_has_no_answer() {
+    let (place, sandbox) = (Place::postgres(), Sandbox::new());
+    let proxy = Proxy::start(&server_of(place.url()));
+    let through = place.through(&proxy.url(place.url())).whole_url();
+    let mut holder = sandbox.hold(&through, &["n"], "until [ -e go ]; do sleep 0.02; done; exit 3");
+    let command = sandbox.child();
+    proxy.set(Mode::Hole);
+    std::fs::write(sandbox.path("go"), "").expect("written");
+    eventually("the command ends", || !is_alive(command));
+    eventually("withlock ends", || {
+        holder.signal(Signal::INT);
+        holder.has_ended()
+    });
+    let ended = holder.end().expect(3);
+    assert!(ended.stderr.contains("a signal ended withlock before the server had"), "{ended:?}");
+}
+
 macro_rules! unconfirmed {
     ($($name:ident: $place:ident, $needs:literal;)*) => {$(
         #[test]

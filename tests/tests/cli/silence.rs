@@ -1,6 +1,6 @@
 //! Servers that are there and say nothing, or next to nothing: a wait ends when it is to end.
 
-use lock_tests::place::Place;
+use lock_tests::place::{Place, client};
 use lock_tests::proxy::{Mode, Proxy, server_of};
 use lock_tests::withlock::{Ended, Run, Sandbox, eventually, state};
 use rustix::process::Signal;
@@ -180,6 +180,28 @@ fn falls_silent(place: &Place) {
         assert_eq!(ended.code, 124, "{ended:?}");
         assert!(ended.stderr.contains("someone else holds \"n\""), "{ended:?}");
     }
+    assert!(!sandbox.path("ran").exists());
+}
+
+/// It had said that nobody is known to have it.
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_command_is_not_skipped_for_a_holder_that_nobody_knows_of() {
+    let (sandbox, place) = (Sandbox::new(), Place::postgres());
+    let url = place.whole_url();
+    sandbox.run(&url, &["n", "--", "true"]).expect(0);
+    let mut operator = client(place.url());
+    operator.batch_execute("BEGIN").expect("begun");
+    let lock = format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", place.table());
+    operator.batch_execute(&lock).expect("locked");
+    let proxy = Proxy::start(&server_of(&url));
+    let args = ["--skip", "-w", "6s", "-v", "n", "--", "touch", "ran"];
+    let waiter = sandbox.start(&mut sandbox.withlock(&proxy.url(&url), &args));
+    eventually("it waits", || waiter.waits());
+    proxy.set(Mode::Hole);
+    let ended = waiter.end();
+    assert_ne!(ended.code, 0, "{ended:?}");
+    assert!(!ended.stderr.contains("someone else holds"), "{ended:?}");
     assert!(!sandbox.path("ran").exists());
 }
 

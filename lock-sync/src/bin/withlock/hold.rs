@@ -3,19 +3,24 @@
 use crate::child::{Running, exit_code};
 use crate::ending::{Ending, OnLost};
 use crate::guardian::Report;
+use crate::release::{Released, release};
 use crate::report::{Level, say, seconds};
-use crate::signals::{self, StopKey};
+use crate::signals;
+use crate::stage::Signalled;
 use lock_sync::{Guard, Locks, ReleaseError};
 use rustix::process::Signal;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 pub(crate) const LOST: u8 = 123;
 
 /// Longest delay before the guardian of a command that has not started is told of a renewal.
 const SOON: Duration = Duration::from_millis(20);
+
+const CUT: &str =
+    "a signal ended withlock before the server had confirmed the release; the lease ends by itself";
 
 /// The settings of a hold.
 pub(crate) struct Hold<'a> {
@@ -28,9 +33,7 @@ pub(crate) struct Hold<'a> {
     /// The end of `--max-hold`, if it was given.
     pub(crate) latest: Option<Instant>,
     pub(crate) level: Level,
-    /// Signals. [`signals::CHILD`] also comes when the lock is lost.
-    pub(crate) events: &'a Receiver<i32>,
-    pub(crate) stop_key: &'a StopKey,
+    pub(crate) signalled: &'a Signalled,
 }
 
 /// The consequence of a hold.
@@ -76,10 +79,11 @@ impl Hold<'_> {
         }
         let (name, lost_lock) = (guard.name().clone(), named(&guard));
         let failure = guard.last_failure();
-        let (why, unconfirmed) = match guard.release() {
-            Err(ReleaseError::Lost(reason)) => (Some(reason.to_string()), None),
-            Err(error) => (None, Some(error)),
-            Ok(()) => (None, None),
+        let (why, unconfirmed) = match release(guard, self.signalled) {
+            Released::Ended(Err(ReleaseError::Lost(reason))) => (Some(reason.to_string()), None),
+            Released::Ended(Err(error)) => (None, Some(error.to_string())),
+            Released::Ended(Ok(())) => (None, None),
+            Released::Cut => (None, Some(CUT.to_string())),
         };
         let stands_by = self.leader && stopped && !final_signal;
         let then = if stands_by { "; it stands by again" } else { "" };
@@ -153,7 +157,7 @@ impl Hold<'_> {
                 }
                 let told_lost = lost_at.is_some();
                 // Some may have come just before the end.
-                let last: Vec<i32> = self.events.try_iter().collect();
+                let last: Vec<i32> = self.signalled.events.try_iter().collect();
                 told_to_end |= last.iter().any(|signal| signals::ENDING.contains(signal));
                 final_signal |= last.iter().any(|signal| signals::FINAL.contains(signal));
                 return Ok(Watched { status, report, told_to_end, final_signal, told_lost });
@@ -193,7 +197,7 @@ impl Hold<'_> {
                 }
                 lost_at.get_or_insert_with(Instant::now);
             }
-            let event = self.events.recv_timeout(nap);
+            let event = self.signalled.events.recv_timeout(nap);
             if event.is_ok_and(|signal| signals::ENDING.contains(&signal)) {
                 told_to_end = true;
                 running.wake_guardian();
@@ -220,7 +224,7 @@ impl Hold<'_> {
 
     /// Stops withlock, as the stop key would have done.
     fn stop(&self) {
-        self.locks.between_requests(|| self.stop_key.heed());
+        self.locks.between_requests(|| self.signalled.stop_key.heed());
     }
 
     /// Keeps the lock after the command's end until `--min-hold` is over. Where the release itself leaves the lock taken, there
@@ -238,7 +242,7 @@ impl Hold<'_> {
             return;
         }
         while !left().is_zero() && guard.is_held() {
-            match self.events.recv_timeout(left().min(Duration::from_secs(1))) {
+            match self.signalled.events.recv_timeout(left().min(Duration::from_secs(1))) {
                 Ok(signals::STOP) => self.stop(),
                 Ok(signal) if signals::ENDING.contains(&signal) => {
                     if self.level != Level::Quiet {

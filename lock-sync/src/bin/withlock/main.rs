@@ -8,7 +8,7 @@
 //!   role      withlock's own processes  command   the exec of the command   label     the name of the command
 //!   manual    the manual page           look      --list, --break and so on nested    a withlock inside another
 //!   source    sources of the URL        connect   the first connect         asking    the wait
-//!   stage     what a signal does
+//!   stage     what a signal does        release   the release
 //! ```
 
 #[cfg(not(target_os = "linux"))]
@@ -29,6 +29,7 @@ mod look;
 mod manual;
 mod nested;
 mod place;
+mod release;
 mod report;
 mod role;
 mod run;

@@ -9,6 +9,7 @@ use crate::hold::{Hold, Next};
 use crate::look::look;
 use crate::nested::{self, Handed};
 use crate::place::{Place, shown};
+use crate::release::release;
 use crate::report::{Level, print, say};
 use crate::role::CANNOT_EXECUTE;
 use crate::signals;
@@ -146,7 +147,7 @@ impl Run<'_> {
         };
         if let Some(code) = signalled.interrupted() {
             guard.cancel_keep();
-            let _ = guard.release();
+            release(guard, signalled);
             return Ok(Turn::Over(code));
         }
         if level == Level::Verbose {
@@ -159,8 +160,7 @@ impl Run<'_> {
             let _ = sender.send(signals::CHILD);
         });
         let (ending, leader) = (self.ending, args.leader);
-        let (events, stop_key) = (&signalled.events, &signalled.stop_key);
-        let hold = Hold { locks: &locks, leader, ending, until, latest, level, events, stop_key };
+        let hold = Hold { locks: &locks, leader, ending, until, latest, level, signalled };
         match hold.run(guard, running)? {
             Next::Exit(code) => Ok(Turn::Over(code)),
             Next::StandBy => Ok(Turn::Again(locks)),

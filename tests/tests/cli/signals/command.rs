@@ -60,8 +60,9 @@ fn winch_reaches_the_command_and_what_it_started() {
 #[test]
 fn each_signal_of_several_reaches_the_command() {
     let sandbox = Sandbox::new();
-    let script = format!("trap 'echo term >>got' TERM; {UNTIL_GO}");
+    let script = format!("trap 'echo term >>got' TERM; touch traps; {UNTIL_GO}");
     let mut holder = sandbox.hold(&sandbox.url(), &["n"], &script);
+    eventually("it catches the signal", || sandbox.path("traps").exists());
     for (number, got) in ["term\n", "term\nterm\n", "term\nterm\nterm\n"].into_iter().enumerate() {
         holder.signal(Signal::TERM);
         eventually("it is told", || sandbox.read("got") == got);
