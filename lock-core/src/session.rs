@@ -51,8 +51,8 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Whether the server has certainly run for a TTL, by its own clock and by any other.
+    /// Whether the server has certainly run for the longest TTL, by its own clock and by any other.
     pub(crate) fn is_proven(&self, timing: &Timing, now: Instant) -> bool {
-        self.opened_at.is_some_and(|at| timing.surely_over(at) <= now)
+        self.opened_at.is_some_and(|at| timing.uptime_is_proven(at) <= now)
     }
 }

@@ -17,6 +17,8 @@ use core::time::Duration;
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Timing {
     ttl: Duration,
+    /// The longest TTL of all that use the server's locks.
+    longest: Duration,
     request: Duration,
     /// The request's time was chosen by the caller.
     chosen: bool,
@@ -44,7 +46,8 @@ impl Timing {
         if !(Self::MIN_TTL..=Self::MAX_TTL).contains(&ttl) {
             return Err(TimingError::Ttl);
         }
-        let timing = Self { ttl, request: Duration::ZERO, chosen: false, needs: Duration::ZERO };
+        let (request, needs) = (Duration::ZERO, Duration::ZERO);
+        let timing = Self { ttl, longest: ttl, request, chosen: false, needs };
         Ok(Self { request: Self::MAX_REQUEST.min(timing.valid() / 4), ..timing })
     }
 
@@ -61,6 +64,19 @@ impl Timing {
             return Err(TimingError::Request { request, valid: self.valid() });
         }
         Ok(Self { request, chosen: true, ..self })
+    }
+
+    /// The same where others use the same locks with TTLs of up to `longest`. A server that forgets its locks when it restarts
+    /// grants none before the leases of all of them have ended: see
+    /// [`Acquire::min_uptime`](crate::Request::Acquire::min_uptime). Without this, all are taken to have this TTL.
+    ///
+    /// # Errors
+    /// [`TimingError::Ttl`] if it is more than 24 h.
+    pub fn with_longest_ttl(self, longest: Duration) -> Result<Self, TimingError> {
+        if longest > Self::MAX_TTL {
+            return Err(TimingError::Ttl);
+        }
+        Ok(Self { longest: longest.max(self.ttl), ..self })
     }
 
     /// Timing for leases of another TTL on the same way to the server. A request gets no more time than here.
@@ -82,6 +98,16 @@ impl Timing {
     /// What the server counts.
     pub const fn ttl(&self) -> Duration {
         self.ttl
+    }
+
+    /// The longest TTL of all that use the server's locks.
+    pub const fn longest_ttl(&self) -> Duration {
+        self.longest
+    }
+
+    /// When a server to which a connection was opened at `opened` has certainly run for so long: by whatever clock.
+    pub(crate) fn uptime_is_proven(&self, opened: Instant) -> Instant {
+        opened.after(self.longest * 6 / 5)
     }
 
     /// How long one request may take before it is given up.
@@ -174,7 +200,8 @@ impl Timing {
 impl Default for Timing {
     fn default() -> Self {
         let (request, needs) = (Self::MAX_REQUEST, Duration::ZERO);
-        Self { ttl: Self::DEFAULT_TTL, request, chosen: false, needs }
+        let ttl = Self::DEFAULT_TTL;
+        Self { ttl, longest: ttl, request, chosen: false, needs }
     }
 }
 

@@ -42,6 +42,9 @@ enum Own {
     Database { server: String, name: String },
 }
 
+/// Of a server that has started, advisory locks are to be had after a second, or after the test's TTL.
+const SOON: &str = "longest_ttl=1s";
+
 impl Place {
     /// An SQLite file.
     pub fn sqlite() -> Self {
@@ -209,9 +212,9 @@ impl Place {
         let Self { url, table, .. } = self;
         let parameters = match self.keeps {
             Keeps::Rows => format!("table={table}"),
-            Keeps::Advisory if url.starts_with("postgres") => "protocol=advisory".to_string(),
-            Keeps::Advisory => format!("protocol=advisory&prefix={}", self.prefix()),
-            Keeps::Locked => "protocol=sql-lock".to_string(),
+            Keeps::Advisory if url.starts_with("postgres") => format!("protocol=advisory&{SOON}"),
+            Keeps::Advisory => format!("protocol=advisory&{SOON}&prefix={}", self.prefix()),
+            Keeps::Locked => format!("protocol=sql-lock&{SOON}"),
             Keeps::Keys => return url.clone(),
         };
         let mark = if url.contains('?') { '&' } else { '?' };

@@ -13,6 +13,7 @@ use std::time::Duration;
 pub(super) enum Setting {
     Protocol(Protocol),
     Ttl(Duration),
+    LongestTtl(Duration),
     RequestTimeout(Duration),
     Table(TableName),
     Durability(Durability),
@@ -58,6 +59,7 @@ impl Setting {
             11 => Self::WarnWait(input.duration()),
             12 => Self::WarnHold(input.duration()),
             13 => Self::DefaultLabel(input.text()),
+            14 if input.flag() => Self::LongestTtl(input.duration()),
             14 => Self::Lazy,
             _ => Self::MetricsByName(input.flag()),
         }
@@ -67,6 +69,7 @@ impl Setting {
         match self.clone() {
             Self::Protocol(protocol) => config.protocol(protocol),
             Self::Ttl(ttl) => config.ttl(ttl),
+            Self::LongestTtl(longest) => config.longest_ttl(longest),
             Self::RequestTimeout(request) => config.request_timeout(request),
             Self::Table(table) => config.table(table),
             Self::Durability(durability) => config.durability(durability),
@@ -90,6 +93,7 @@ impl Setting {
         let (name, value) = match self {
             Self::Protocol(protocol) => ("protocol", protocol.to_string()),
             Self::Ttl(ttl) => ("ttl", millis(ttl)),
+            Self::LongestTtl(longest) => ("longest_ttl", millis(longest)),
             Self::RequestTimeout(request) => ("request_timeout", millis(request)),
             Self::Table(table) => ("table", table.to_string()),
             Self::Durability(durability) => ("durability", durability.to_string()),

@@ -37,7 +37,7 @@ use std::time::Duration;
 /// `target_session_attrs` with PostgreSQL may be `any`, `read-write` or `primary`, which mean the same here.
 ///
 /// A URL's parameters do the same as the methods here: `protocol=advisory`, `ttl=30s`, `request_timeout=5s`,
-/// `label=…`, `warn_wait=30s`, `warn_hold=10m`; `protocol=node-distributed-lock` beside the npm package of this name; `table=ops.locks` with lock tables; `keys=int`, `prefix=…`, `waiting=16` with advisory locks;
+/// `label=…`, `warn_wait=30s`, `warn_hold=10m`; `protocol=node-distributed-lock` beside the npm package of this name; `table=ops.locks` with lock tables; `keys=int`, `prefix=…`, `waiting=16`, `longest_ttl=1m` with advisory locks;
 /// `token=…` with Consul.
 ///
 /// `path` with Consul is that of a proxy before the agent, as in `consul://proxy/locks?path=/consul`. `ns`,
@@ -153,6 +153,14 @@ impl Config {
     /// TTL, but at most 1 min. Consul accepts no less than 10 s unless it is configured to.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.settings.ttl = Some(ttl);
+        self
+    }
+
+    /// Sets the longest TTL that anyone has who uses the same advisory locks: 30 s by default, or this program's TTL if it is
+    /// longer. After a restart, a server knows nothing of the locks that it had granted, so no advisory lock is granted before
+    /// it has run for that long: then everybody knows that their locks are lost. For advisory locks.
+    pub fn longest_ttl(mut self, longest: Duration) -> Self {
+        self.settings.longest_ttl = Some(longest);
         self
     }
 
@@ -380,6 +388,7 @@ mod tests {
             .keys(keys)
             .prefix(&name)
             .waiting(seconds as usize)
+            .longest_ttl(time(20))
             .token(&name)
             .label(&name)
             .warn_wait(time(2))
@@ -395,7 +404,7 @@ mod tests {
         let twice = set(set(Config::new(), 1, first), 2, last);
         assert_eq!(format!("{twice:?}"), format!("{once:?}"));
         assert_eq!(twice.settings.token.as_deref(), Some("name2"));
-        let url = "postgres://h/d?protocol=advisory&keys=pair&waiting=1&ttl=20s&request_timeout=3s&label=url&warn_wait=9s&warn_hold=8s";
+        let url = "postgres://h/d?protocol=advisory&keys=pair&waiting=1&longest_ttl=1m&ttl=20s&request_timeout=3s&label=url&warn_wait=9s&warn_hold=8s";
         let by_url = set(Config::from_url(url).expect("a good URL"), 2, last);
         assert_eq!(format!("{by_url:?}"), format!("{once:?}"));
         assert_ne!(format!("{:?}", set(Config::new(), 1, first)), format!("{once:?}"));

@@ -15,6 +15,7 @@ use std::time::Duration;
 pub(crate) struct Settings {
     pub(crate) protocol: Option<Protocol>,
     pub(crate) ttl: Option<Duration>,
+    pub(crate) longest_ttl: Option<Duration>,
     pub(crate) request: Option<Duration>,
     pub(crate) table: Option<TableName>,
     pub(crate) durability: Option<Durability>,
@@ -136,6 +137,9 @@ impl Settings {
         let timing = Timing::new(ttl)?;
         let timing = match self.protocol(kind) {
             Protocol::Session => Timing::new(consul::lease(ttl))?,
+            Protocol::Advisory | Protocol::SqlLock => {
+                timing.with_longest_ttl(self.longest_ttl.unwrap_or(Timing::DEFAULT_TTL))?
+            }
             _ => timing,
         };
         Ok(match self.request {
@@ -207,6 +211,8 @@ impl Settings {
         let prefixed = "the advisory locks of MySQL and MariaDB, and to Consul";
         stray(self.prefix.is_some(), session || (advisory && !postgres), "prefix", prefixed)?;
         stray(self.waiting.is_some(), advisory, "waiting", "advisory locks")?;
+        let of_server = advisory || chosen == Protocol::SqlLock;
+        stray(self.longest_ttl.is_some(), of_server, "longest_ttl", "advisory locks")?;
         stray(self.token.is_some(), session, "token", "Consul")?;
         Ok(codec)
     }
@@ -250,6 +256,9 @@ impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut config = f.debug_struct("Config");
         config.field("ttl", &self.ttl.unwrap_or(Timing::DEFAULT_TTL));
+        if let Some(longest) = &self.longest_ttl {
+            config.field("longest_ttl", longest);
+        }
         if let Some(request) = &self.request {
             config.field("request_timeout", request);
         }
@@ -292,6 +301,28 @@ impl fmt::Debug for Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Programs with short TTLs and those with the default one are safe from each other without a setting.
+    #[test]
+    fn advisory_locks_wait_for_the_default_ttl_of_others() {
+        let seconds = Duration::from_secs;
+        let longest = |protocol, kind, ttl, longest_ttl: Option<u64>| {
+            let (protocol, ttl) = (Some(protocol), Some(seconds(ttl)));
+            let longest_ttl = longest_ttl.map(seconds);
+            let settings = Settings { protocol, ttl, longest_ttl, ..Settings::default() };
+            settings.timing(kind).expect("good").longest_ttl().as_secs()
+        };
+        for (protocol, kind) in [
+            (Protocol::Advisory, Kind::Postgres),
+            (Protocol::Advisory, Kind::Mysql),
+            (Protocol::SqlLock, Kind::Mysql),
+        ] {
+            assert_eq!(longest(protocol, kind, 5, None), 30);
+            assert_eq!(longest(protocol, kind, 60, None), 60);
+            assert_eq!(longest(protocol, kind, 5, Some(90)), 90);
+            assert_eq!(longest(protocol, kind, 5, Some(1)), 5, "its own counts, too");
+        }
+    }
 
     #[test]
     fn durability_and_expiry_are_chosen_apart() {

@@ -78,6 +78,7 @@ impl Parameters {
         match name {
             "protocol" => settings.protocol = Some(value.parse()?),
             "ttl" => settings.ttl = Some(duration(&value)?),
+            "longest_ttl" => settings.longest_ttl = Some(duration(&value)?),
             "request_timeout" => settings.request = Some(duration(&value)?),
             "table" => settings.table = Some(TableName::new(&value)?),
             "durability" => settings.durability = Some(value.parse()?),
@@ -132,7 +133,7 @@ impl Parameters {
 
     #[cfg(feature = "postgres")]
     fn postgres(&self, base: &str, env: Option<Environment<'_>>) -> Result<Place, ConfigError> {
-        const KNOWN: &str = "ttl, request_timeout, protocol, table, durability, expiry, keys, waiting, label, warn_wait, warn_hold, sslmode, sslrootcert, passfile, and those of the server's client";
+        const KNOWN: &str = "ttl, request_timeout, protocol, table, durability, expiry, keys, waiting, longest_ttl, label, warn_wait, warn_hold, sslmode, sslrootcert, passfile, and those of the server's client";
         const CLIENT: [&str; 14] = [
             "host",
             "hostaddr",
@@ -160,7 +161,7 @@ impl Parameters {
 
     #[cfg(feature = "mysql")]
     fn mysql(&self, base: &str, env: Option<Environment<'_>>) -> Result<Place, ConfigError> {
-        const KNOWN: &str = "ttl, request_timeout, protocol, table, durability, expiry, prefix, waiting, label, warn_wait, warn_hold, sslmode, sslrootcert, socket";
+        const KNOWN: &str = "ttl, request_timeout, protocol, table, durability, expiry, prefix, waiting, longest_ttl, label, warn_wait, warn_hold, sslmode, sslrootcert, socket";
         self.only(KNOWN, &["socket"])?;
         let socket = self.others.last().map(|(_, socket)| socket.clone());
         let tls = self.tls(None)?;
@@ -236,6 +237,7 @@ mod tests {
             "mysql://u:p@one:3307,two,[::1]:7/d",
             "consul://one,two:7/app",
             "mysql://h/d?protocol=advisory&prefix=app:&waiting=2",
+            "mysql://h/d?protocol=sql-lock&longest_ttl=1m",
             "sqlite:a?protocol=table",
             "consul://localhost",
             "consul://[::1]:8501/app/locks?sslmode=verify-full&token=hunter2&ttl=20s",
@@ -295,6 +297,8 @@ mod tests {
             "postgres://h/d?protocol=advisory&table=a",
             "mysql://h/d?protocol=advisory&prefix=UPPER",
             "mysql://h/d?waiting=1",
+            "mysql://h/d?longest_ttl=1m",
+            "postgres://h/d?protocol=advisory&longest_ttl=25h",
             "mysql://h/d?protocol=advisory&waiting=-1",
             "postgres://h/d?token=hunter2",
             "consul://",

@@ -232,7 +232,7 @@ impl Engine {
     fn min_uptime(&self, now: Instant, id: Option<SessionId>) -> Duration {
         let (timing, session) = (&self.config.timing, id.and_then(|id| self.sessions.get(&id)));
         let proven = session.is_some_and(|session| session.is_proven(timing, now));
-        if proven { Duration::ZERO } else { timing.ttl() }
+        if proven { Duration::ZERO } else { timing.longest_ttl() }
     }
 
     fn claims(&self, now: Instant, ids: &[LockId]) -> Vec<Claim> {

@@ -42,7 +42,7 @@ impl Engine {
             .map(|(id, session)| {
                 let (lease, indexed) = (session.lease.project(time, sent_at), Entry::default());
                 // Only what it proves counts.
-                let proves = |at| time(self.config.timing.surely_over(at));
+                let proves = |at| time(self.config.timing.uptime_is_proven(at));
                 let opened_at = session.opened_at.map(proves);
                 (*id, Session { lease, indexed, opened_at, ..session.clone() })
             })

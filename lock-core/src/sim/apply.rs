@@ -97,9 +97,9 @@ impl<S: Server> World<S> {
         let target = &self.targets.0[target];
         let (kind, names) = (target.kind(), self.names_of(target));
         let wish = self.scope.0.wishes[wish];
-        let own = wish.ttl.map(|_| self.scope.0.timing_of(&wish));
+        let own = wish.ttl.map(|_| self.scope.0.timing_of(at, &wish));
         let counts = own.filter(|_| self.capabilities.sessions.is_none());
-        let timing = counts.unwrap_or(self.scope.0.timing);
+        let timing = counts.unwrap_or(self.scope.0.timing_at(at));
         let client = self.client(at);
         client.acquires -= 1;
         let give_up = wish.give_up.map(|duration| now.after(duration));

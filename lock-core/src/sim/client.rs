@@ -174,6 +174,9 @@ impl Client {
 fn engine(capabilities: Capabilities, scope: &Scope, connection: Connection) -> Engine {
     let number = if scope.flaw == Some(Flaw::OwnerReused) { 0 } else { connection.number };
     let seed = (connection.client as u128 + 1) << 64 | u128::from(number) << 32;
-    let config = Config { in_flight: scope.in_flight, ..Config::new(scope.timing, seed) };
+    let config = Config {
+        in_flight: scope.in_flight,
+        ..Config::new(scope.timing_at(connection.client), seed)
+    };
     Engine::new(capabilities, config)
 }

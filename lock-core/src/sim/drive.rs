@@ -91,7 +91,7 @@ impl<S: Server> World<S> {
         let engine = &self.clients[at].engine;
         let about = |other: &Arc<Exchange>| engine.listens_for(other.id);
         let others = others.map(|other| if about(other) { other.describe().1 } else { &[] });
-        let timing = self.scope.0.timing;
+        let timing = self.scope.0.timing_at(at);
         let result =
             requests::sent(action, &claims, others, self.scope.0.in_flight, now, deadline, &timing);
         self.judge(Check::Requests, result);
@@ -278,7 +278,7 @@ impl<S: Server> World<S> {
         let at = exchange.from.client;
         let (action, claims) = exchange.describe();
         let outcomes = judged(action, claims, reply);
-        let timing = self.scope.0.timing;
+        let timing = self.scope.0.timing_at(at);
         let waited = now.since(exchange.sent) >= timing.wait() / 2;
         let together = claims.len() > 1 && matches!(reply, Err(failure) if failure.may_be_of_one());
         for (at_claim, owner) in
@@ -363,7 +363,7 @@ impl<S: Server> World<S> {
             let after = self.clients[at].engine.held_until(*id);
             let attempts = self.clients[at].attempts.iter();
             let attempt = attempts.clone().find(|attempt| attempt.id == *id);
-            let timing = attempt.map_or(self.scope.0.timing, |attempt| attempt.timing);
+            let timing = attempt.map_or(self.scope.0.timing_at(at), |attempt| attempt.timing);
             let several = attempt.is_some_and(|attempt| attempt.kind == Kind::AllOf);
             let result = loss::moved(*id, *before, after, sent, now, &timing, several);
             self.judge(Check::Loss, result);

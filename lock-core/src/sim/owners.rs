@@ -56,7 +56,7 @@ impl<S: Server> World<S> {
         let Client { attempts, engine, .. } = &*self.clients[at];
         let whole = engine.attempt_of(owner).filter(|_| self.is_grouped());
         let is_its = |one: &&Attempt| one.owner == Some(owner) || whole == Some(one.id);
-        attempts.iter().find(is_its).map_or(self.scope.0.timing, |attempt| attempt.timing)
+        attempts.iter().find(is_its).map_or(self.scope.0.timing_at(at), |attempt| attempt.timing)
     }
 
     // -- a seeded bug: a new owner on each retry ----------------------------------------------------

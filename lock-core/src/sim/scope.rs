@@ -15,6 +15,8 @@ use core::time::Duration;
 pub struct Scope {
     /// The lease times, the same for everybody that does not [wish](Wish::ttl) otherwise.
     pub timing: Timing,
+    /// The lease times of the last client, if it is another program, with others.
+    pub last: Option<Timing>,
     /// A clock for each client.
     pub clients: Vec<Clock>,
     /// The server's.
@@ -159,6 +161,7 @@ impl Scope {
             .and_then(|timing| timing.with_request(Duration::from_secs(1)));
         Self {
             timing: timing.expect("6 s and 1 s are good"),
+            last: None,
             clients: Vec::from([
                 Clock::new(Rate::SLOW, Duration::ZERO),
                 Clock::new(Rate::FAST, Duration::from_secs(1_000)),
@@ -190,14 +193,21 @@ impl Scope {
         Self { grid: Some(Duration::from_millis(1_100)), ..self }
     }
 
-    /// The lease times of a wish.
-    pub(super) fn timing_of(&self, wish: &Wish) -> Timing {
-        wish.ttl.and_then(|ttl| self.timing.lasting(ttl).ok()).unwrap_or(self.timing)
+    /// The lease times of a client.
+    pub(super) fn timing_at(&self, client: usize) -> Timing {
+        self.last.filter(|_| client + 1 == self.clients.len()).unwrap_or(self.timing)
+    }
+
+    /// The lease times of a client's wish.
+    pub(super) fn timing_of(&self, client: usize, wish: &Wish) -> Timing {
+        let timing = self.timing_at(client);
+        wish.ttl.and_then(|ttl| timing.lasting(ttl).ok()).unwrap_or(timing)
     }
 
     /// All lease times.
     fn timings(&self) -> impl Iterator<Item = Timing> {
-        self.wishes.iter().map(|wish| self.timing_of(wish)).chain([self.timing])
+        let wishes = self.wishes.iter().map(|wish| self.timing_of(0, wish));
+        wishes.chain([self.timing]).chain(self.last)
     }
 
     /// The longest lease times.

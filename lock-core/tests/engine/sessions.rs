@@ -42,7 +42,11 @@ pub(crate) fn busy() -> Reply {
 
 impl Scene {
     pub(crate) fn new(capabilities: Capabilities) -> Self {
-        let engine = Engine::new(capabilities, Config::new(Timing::default(), 42));
+        Self::timed(capabilities, Timing::default())
+    }
+
+    pub(crate) fn timed(capabilities: Capabilities, timing: Timing) -> Self {
+        let engine = Engine::new(capabilities, Config::new(timing, 42));
         Self { engine, now: START }
     }
 

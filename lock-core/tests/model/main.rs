@@ -16,7 +16,7 @@ use lock_core::sim::consul::FakeConsul;
 use lock_core::sim::table::FakeTable;
 use lock_core::sim::{Check, Scope, Server, Wish, World};
 use lock_core::sql::advisory::sql_lock;
-use lock_core::{advisory, consul, table};
+use lock_core::{Timing, advisory, consul, table};
 use std::time::Duration;
 
 /// How much longer than usual the searches are to be.
@@ -112,6 +112,15 @@ fn mixed(mut scope: Scope) -> Scope {
     scope.names = 2;
     scope.wishes = [Wish::WAIT, Wish::WAIT.lasting(scope.timing.ttl() * 2)].into();
     scope
+}
+
+/// The last client is another program, with a shorter TTL. It may know that of the others.
+fn hastier(scope: Scope, knows: bool) -> Scope {
+    let timing = Timing::new(Duration::from_secs(4)).and_then(|timing| {
+        let longest = if knows { scope.timing.ttl() } else { timing.ttl() };
+        timing.with_request(scope.timing.request())?.with_longest_ttl(longest)
+    });
+    Scope { last: Some(timing.expect("good")), ..scope }
 }
 
 /// The same, and users pin locks in transactions.

@@ -1,6 +1,7 @@
 //! What the promises rest on is needed: without it, two hold one lock.
 
-use crate::{advisory_of, consul_of, small, world, world_of};
+use crate::schedules::nothing_breaks_in;
+use crate::{advisory_of, consul_of, hastier, small, world, world_of};
 use lock_core::sim::advisory::FakeAdvisory;
 use lock_core::sim::consul::FakeConsul;
 use lock_core::sim::table::FakeTable;
@@ -75,6 +76,18 @@ fn a_server_that_grants_right_after_a_start() {
         |scope: Scope| Scope { faults: Faults { server_crashes: 3, ..scope.faults }, ..scope };
     let world = |scope| advisory_of(FakeAdvisory::new().graceless(), crashing(scope));
     breaks("advisory, no grace after a start", world);
+}
+
+#[test]
+fn a_program_that_does_not_know_of_a_longer_ttl_than_its_own() {
+    let crashing = |knows| {
+        move |scope: Scope| {
+            let faults = Faults { server_crashes: 3, ..scope.faults };
+            advisory_of(FakeAdvisory::new(), hastier(Scope { faults, ..scope }, knows))
+        }
+    };
+    breaks("advisory, two TTLs after a start", crashing(false));
+    nothing_breaks_in(20_000, "advisory, two TTLs, both known", crashing(true));
 }
 
 #[test]

@@ -23,7 +23,8 @@ async fn a_postgres_client_of_the_callers_is_the_only_connection() {
     let connecting = tokio_postgres::connect(place.url(), tokio_postgres::NoTls);
     let (own, connection) = connecting.await.expect("connected");
     tokio::spawn(connection);
-    let config = Config::new().protocol(Protocol::Advisory).ttl(Duration::from_secs(3));
+    let config =
+        Config::new().protocol(Protocol::Advisory).longest_ttl(SOON).ttl(Duration::from_secs(3));
     only(place, Locks::with_postgres(own, config).await).await;
 }
 
@@ -34,7 +35,7 @@ async fn a_mysql_connection_of_the_callers_is_the_only_connection() {
     let url = place.whole_url();
     let (_, prefix) = url.split_once("prefix=").expect("it has one");
     let own = mysql_async::Conn::from_url(place.url()).await.expect("connected");
-    let config = Config::new().protocol(Protocol::Advisory).prefix(prefix);
+    let config = Config::new().protocol(Protocol::Advisory).longest_ttl(SOON).prefix(prefix);
     only(place, Locks::with_mysql(own, config.ttl(Duration::from_secs(3))).await).await;
 }
 

@@ -235,11 +235,45 @@ fn waits_beyond_the_limit_ask_again_and_again() {
     });
 }
 
+/// Somebody may have had a lock for as long as that when the server stopped.
+fn nothing_is_granted_before_the_longest_ttl_is_over(place: Place) {
+    let mut place = Driven::new(Driver::Blocking, place);
+    for driver in [Driver::Blocking, Driver::Tokio] {
+        place = place.driven_by(driver);
+        let young = place.set(TTL, |config| config.longest_ttl(Duration::from_secs(24 * 3600)));
+        let Err(Error::Busy(busy)) = young.acquire("a").no_wait().wait() else {
+            panic!("{driver:?}: granted")
+        };
+        assert!(busy.withheld, "{driver:?}: {busy}");
+        let old = place.set(Duration::from_secs(2), |config| config.longest_ttl(SOON));
+        assert!(old.try_lock_for("a", TTL).expect("asked").is_some(), "{driver:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn no_lock_of_a_postgres_is_granted_before_the_longest_ttl_is_over() {
+    nothing_is_granted_before_the_longest_ttl_is_over(Place::postgres_advisory());
+}
+
+#[test]
+#[ignore = "needs a MySQL server: tests/run starts one"]
+fn no_lock_of_a_mysql_is_granted_before_the_longest_ttl_is_over() {
+    nothing_is_granted_before_the_longest_ttl_is_over(Place::mysql_advisory());
+}
+
+#[test]
+#[ignore = "needs a MariaDB server: tests/run starts one"]
+fn no_lock_of_a_mariadb_is_granted_before_the_longest_ttl_is_over() {
+    nothing_is_granted_before_the_longest_ttl_is_over(Place::mariadb_advisory());
+}
+
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn a_postgres_client_of_the_callers_is_the_only_connection() {
     let place = Place::postgres_advisory();
-    let config = Config::new().protocol(Protocol::Advisory).ttl(Duration::from_secs(3));
+    let config =
+        Config::new().protocol(Protocol::Advisory).longest_ttl(SOON).ttl(Duration::from_secs(3));
     only(&place, Locks::with_postgres(client(place.url()), config));
 }
 
@@ -249,7 +283,7 @@ fn a_mysql_connection_of_the_callers_is_the_only_connection() {
     let place = Place::mysql_advisory();
     let url = place.whole_url();
     let (_, prefix) = url.split_once("prefix=").expect("it has one");
-    let config = Config::new().protocol(Protocol::Advisory).prefix(prefix);
+    let config = Config::new().protocol(Protocol::Advisory).longest_ttl(SOON).prefix(prefix);
     let config = config.ttl(Duration::from_secs(3));
     only(&place, Locks::with_mysql(mysql_client(place.url()), config));
 }

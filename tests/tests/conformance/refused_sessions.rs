@@ -19,7 +19,8 @@ fn advisory(url: &str) -> Result<Locks, Error> {
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn a_standby_has_no_advisory_locks_to_give() {
     let server = Kind::Postgres.server();
-    let config: Config = format!("{}?protocol=advisory", server.url()).parse().expect("good");
+    let config: Config =
+        format!("{}?protocol=advisory&longest_ttl=1s", server.url()).parse().expect("good");
     let locks = Locks::open(config.ttl(Duration::from_secs(1))).expect("a primary");
     drop(locks.lock("a").expect("taken"));
     std::fs::write(server.folder().join("data/standby.signal"), "").expect("written");

@@ -14,7 +14,8 @@ const TTL: Duration = Duration::from_secs(8);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn advisory(server: &Server, ttl: Duration) -> Locks {
-    let config: Config = format!("{}?protocol=advisory", server.url()).parse().expect("good");
+    let config: Config =
+        format!("{}?protocol=advisory&longest_ttl=1s", server.url()).parse().expect("good");
     Locks::open(config.ttl(ttl)).expect("connected")
 }
 

@@ -23,11 +23,22 @@ fn a_session_is_opened_once_and_counts_from_its_own_request() {
 /// By the server's clock, which may have been set back since, it may have started in the future.
 #[test]
 fn a_connection_that_was_open_for_a_ttl_proves_that_the_server_has_run_for_one() {
-    let mut scene = advisory();
-    let ttl = Timing::default().ttl();
+    let own = Timing::default();
+    // That of others, if it is longer.
+    for (others, longest) in [(1, 30), (30, 30), (60, 60)] {
+        let timing = own.with_longest_ttl(Duration::from_secs(others)).expect("good");
+        let longest = Duration::from_secs(longest);
+        assert_eq!((timing.ttl(), timing.longest_ttl()), (own.ttl(), longest));
+        proves_that_the_server_has_run(timing, longest);
+    }
+}
+
+fn proves_that_the_server_has_run(timing: Timing, longest: Duration) {
+    let capabilities = advisory::capabilities(advisory::WAITING, None);
+    let mut scene = Scene::timed(capabilities, timing);
     scene.engine.open(scene.now);
     scene.opens();
-    let proven = scene.now.after(ttl * 6 / 5);
+    let proven = scene.now.after(longest * 6 / 5);
     scene.wants("a");
     loop {
         let sent = scene.sends();
@@ -39,7 +50,7 @@ fn a_connection_that_was_open_for_a_ttl_proves_that_the_server_has_run_for_one()
                 break;
             }
             Request::Acquire { min_uptime: grace, .. } => {
-                assert_eq!((*grace, scene.now < proven), (ttl, true));
+                assert_eq!((*grace, scene.now < proven), (longest, true));
                 scene.answers(&sent, Reply::Outcomes([Outcome::Delayed].into()));
             }
             other => panic!("{other:?}"),
@@ -55,7 +66,7 @@ fn a_connection_that_was_open_for_a_ttl_proves_that_the_server_has_run_for_one()
     scene.opens();
     let claim = scene.sends();
     assert!(
-        matches!(claim.request, Request::Acquire { min_uptime: grace, .. } if grace == ttl),
+        matches!(claim.request, Request::Acquire { min_uptime: grace, .. } if grace == longest),
         "{claim:?}"
     );
 }

@@ -133,7 +133,9 @@ fn a_primary_that_turns_read_only_is_left_at_once() {
 fn advisory_locks_end_with_the_primary_and_their_holders_are_told() {
     let mut pair = Pair::new(false);
     let [primary, standby] = [pair.primary(), pair.standby()].map(|one| server_of(one.url()));
-    let url = format!("postgres://postgres@{standby},{primary}/postgres?protocol=advisory&ttl=5s");
+    let url = format!(
+        "postgres://postgres@{standby},{primary}/postgres?protocol=advisory&ttl=5s&longest_ttl=5s"
+    );
     let all = DRIVERS.map(|driver| (format!("{driver:?}"), connect(driver, &url).expect("both")));
     let guards = all.each_ref().map(|(name, locks)| locks.lock(name).expect("taken"));
     pair.kill();
