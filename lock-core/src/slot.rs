@@ -246,7 +246,7 @@ impl Slot {
                     None => self.abandon(cx),
                 }
             }
-            // Nobody relies on it yet: what its renewal comes to decides.
+            // Nobody relies on it yet, and its renewal will tell whether it is claimed again.
             Phase::Held { renewal_sent: Some(_), .. } if self.untold.is_some() => phase,
             // In a session, it is the session that is lost.
             Phase::Held { deadline, renewal_sent, .. }

@@ -208,9 +208,7 @@ impl Slot {
     ) -> Phase {
         let now = cx.now;
         match answer {
-            // After the deadline the loss is final, even if the server still renewed. A grant that nobody was
-            // told of cannot have been lost.
-            Ok(Outcome::Done) if now < deadline || self.untold.is_some() => {
+            Ok(Outcome::Done) if now < deadline => {
                 self.back_off.reset();
                 self.failure = None;
                 self.may_hold_until = Some(cx.exposure());
@@ -219,7 +217,10 @@ impl Slot {
                 Phase::Held { deadline, renew_at: cx.renew_at(sent), renewal_sent: None }
             }
             Ok(Outcome::NotOwner) => self.lose(LostReason::Taken, false, cx),
+            // After the deadline the loss is final, even if the server still renewed: the lock may have been another's in
+            // between, and this owner's again by a request that came late, with another fence.
             Ok(Outcome::Done) => {
+                self.may_hold_until = Some(cx.exposure());
                 let last_failure = self.failure.take();
                 self.lose(LostReason::Deadline { last_failure }, false, cx)
             }

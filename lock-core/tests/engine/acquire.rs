@@ -63,6 +63,25 @@ fn a_late_grant_that_cannot_be_renewed_is_claimed_again() {
     assert_eq!(again.owner(), claim.owner(), "the server may hold it for this owner");
 }
 
+/// The lease was over for a moment, in which somebody else may have had it. Then a request of ours that was given up took it
+/// again, with another fence, and that is what the renewal met.
+#[test]
+fn a_late_grant_whose_renewal_is_late_as_well_is_claimed_again() {
+    let (mut scene, id, claim) = Scenario::claiming();
+    scene.sleep(RENEW);
+    scene.grants(&claim);
+    let renewal = scene.sends(Action::Renew, &["a"]);
+    scene.sleep_until(START.after(VALID));
+    scene.confirms(&renewal);
+    let [Event::Trouble { .. }] = scene.told()[..] else { panic!("it is told of") };
+    assert_eq!(scene.engine.held_until(id), None);
+    scene.sleeps();
+    let again = scene.sends(Action::Acquire, &["a"]);
+    assert_eq!(again.owner(), claim.owner(), "the server holds it for this owner");
+    scene.grants(&again);
+    scene.tells([Event::Granted { id, fence: FENCE, deadline: again.at.after(VALID) }]);
+}
+
 #[test]
 fn a_late_grant_that_is_not_renewed_before_the_wait_is_over_is_freed() {
     let mut scene = Scenario::new();
