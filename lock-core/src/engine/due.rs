@@ -34,7 +34,7 @@ pub(super) enum Due {
     Ping,
 }
 
-/// A look that is due for so much longer than a claim or a release goes before it.
+/// A request that is due for so much longer than one that would go first goes before it.
 const OVERDUE: Duration = Duration::from_millis(100);
 
 /// Before everything of this kind that is due.
@@ -46,7 +46,8 @@ impl Engine {
     /// The purpose of the next request, and the connection that it goes over.
     pub(super) fn next_due(&self, now: Instant) -> Option<(ConnectionId, Due)> {
         let first = self.first_due()?;
-        let ((connection, action, session, _), id) = self.overdue_look(first.0).unwrap_or(first);
+        let ((connection, action, session, _), id) =
+            self.overdue_request(now, first).unwrap_or(first);
         let due = match (action, session) {
             (Action::Open, Some(session)) => Due::Open(session),
             (Action::KeepAlive, Some(session)) => Due::KeepAlive(session),
@@ -87,17 +88,23 @@ impl Engine {
         (at == connection && (action == Action::Close || self.is_free(connection))).then_some(first)
     }
 
-    /// A look at what others have that is due for so much longer than the claim or release that would go first: of these, more
-    /// may come without end. It is due over the same connection.
-    fn overdue_look(&self, first: Rank) -> Option<(Rank, LockId)> {
-        let (connection, action, _, since) = first;
-        if !matches!(action, Action::Release | Action::Leave | Action::Acquire) {
-            return None;
-        }
-        [Action::Probe, Action::Join].into_iter().find_map(|look| {
-            let next = *self.due.range(first_rank(connection, look)..).next()?;
-            let (at, action, _, looks) = next.0;
-            (at == connection && action == look && looks.after(OVERDUE) < since).then_some(next)
+    /// What is due for so much longer than the request that would go first: of these, more may come without end. What was
+    /// refused goes only when nothing else is overdue. It is due over the same connection.
+    fn overdue_request(&self, now: Instant, (rank, id): (Rank, LockId)) -> Option<(Rank, LockId)> {
+        use Action::{Acquire, Join, Leave, Probe, Release, Renew};
+        let (connection, action, _, at) = rank;
+        let was_refused = || self.attempts.get(&id).is_some_and(|one| one.slot.was_refused());
+        let (since, others): (Instant, &[Action]) = match action {
+            Renew if was_refused() => (now, &[Release, Leave, Acquire, Probe, Join]),
+            Release if was_refused() => (now, &[Acquire, Probe, Join]),
+            Release | Leave => (at, &[Acquire, Probe, Join]),
+            Acquire => (at, &[Probe, Join]),
+            _ => return None,
+        };
+        others.iter().find_map(|other| {
+            let next = *self.due.range(first_rank(connection, *other)..).next()?;
+            let (over, action, _, due) = next.0;
+            (over == connection && action == *other && due.after(OVERDUE) < since).then_some(next)
         })
     }
 

@@ -20,7 +20,7 @@ pub(super) enum TimerKey {
 }
 
 /// The order of what is due: over which connection, for what, in which session, and since when. Of renewals, it is not since
-/// when, but until when: if there is no time for all, those that would be lost first go first.
+/// when, but until when: if there is no time for all, those that would be lost first go first, and last those that were refused.
 pub(super) type Rank = (ConnectionId, Action, Option<SessionId>, Instant);
 
 /// The indexed facts about a slot.

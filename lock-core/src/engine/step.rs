@@ -158,6 +158,12 @@ impl Engine {
                 }
             }
             Err(failure) => {
+                if let [id] = ids
+                    && failure.may_be_of_one()
+                    && let Some(attempt) = self.attempts.get_mut(id)
+                {
+                    attempt.slot.among = 1;
+                }
                 for id in ids {
                     self.step(now, *id, Input::Answer(Err(failure.clone())));
                 }

@@ -108,6 +108,9 @@ pub(crate) enum Input {
 /// After so long, a request that waits at the server was not granted at once.
 pub(super) const AT_ONCE: Duration = Duration::from_millis(100);
 
+/// Longer than any lease: what is ordered by the ends of leases comes behind all of them, and in the same order.
+const BEHIND_ALL: Duration = Duration::from_secs(48 * 3600);
+
 /// Another's lease, and since when it has not changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Watched {
@@ -354,13 +357,21 @@ impl Slot {
                 Some((self.contention.next_action(), retry_at))
             }
             Phase::Held { deadline, renew_at, renewal_sent: None } if renew_at <= now => {
-                Some((Action::Renew, deadline))
+                let behind = if self.was_refused() { BEHIND_ALL } else { Duration::ZERO };
+                Some((Action::Renew, deadline.after(behind)))
             }
             Phase::Releasing { retry_at, in_flight: None } if retry_at <= now => {
                 Some((self.ends_by(now), retry_at))
             }
             _ => None,
         }
+    }
+
+    /// Whether its last renewal or release was refused for its own sake. The row may be locked, and then each try keeps the
+    /// connection busy for as long as a statement waits for a row.
+    pub(crate) fn was_refused(&self) -> bool {
+        let repeats = matches!(self.phase, Phase::Held { .. } | Phase::Releasing { .. });
+        repeats && self.failure.as_ref().is_some_and(Failure::may_be_of_one)
     }
 
     /// The request that ends it: to free what the server may hold, or else to leave the line.

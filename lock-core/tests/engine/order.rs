@@ -2,8 +2,8 @@
 
 use crate::scenario::*;
 use lock_core::{
-    Action, Config, Engine, Event, Instant, LockId, News, Notification, Outcome, Place, Reply,
-    Request, table,
+    Action, Config, Engine, Event, Instant, LockId, LockName, News, Notification, Outcome, Place,
+    Reply, Request, table,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -201,5 +201,93 @@ fn who_is_notified_during_a_look_does_not_sleep_until_the_end_of_the_lease_that_
         now = engine.poll_timeout().expect("it waits").max(now);
         engine.handle_timeout(now);
         assert!(now < START.after(TTL * 10), "it does not rely on notifications");
+    }
+}
+
+/// A server on which somebody else has rows locked, for so long that each statement about them is refused after a second.
+struct Locked {
+    engine: Engine,
+    now: Instant,
+    rows: Vec<LockName>,
+    granted: Vec<LockId>,
+    lost: Vec<LockId>,
+}
+
+impl Locked {
+    /// Each of so many locks is held, and its row is not locked yet.
+    fn holding(count: usize) -> (Self, Vec<LockId>) {
+        let (rows, granted, lost) = Default::default();
+        let mut server = Self { engine: engine(|_| {}), now: START, rows, granted, lost };
+        let ids = (0..count).map(|n| server.acquire(&format!("{n:02}"))).collect();
+        server.pass(TRIP * 100);
+        assert_eq!(server.granted.len(), count);
+        (server, ids)
+    }
+
+    fn acquire(&mut self, lock: &str) -> LockId {
+        self.engine.acquire(self.now, name(lock), false, None)
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let until = self.now.after(time);
+        while self.now < until {
+            self.engine.handle_timeout(self.now);
+            if let Some(sent) = self.engine.poll_request(self.now) {
+                let claims = sent.request.claims();
+                let is_refused = claims.iter().any(|claim| self.rows.contains(&claim.name));
+                let granted = sent.request.action() == Action::Acquire;
+                let outcome = if granted { Outcome::Granted(FENCE) } else { Outcome::Done };
+                let (takes, reply) = match is_refused {
+                    true => (Duration::from_secs(1), Err(row_locked())),
+                    false => (TRIP, Ok(Reply::Outcomes(vec![outcome; claims.len()]))),
+                };
+                self.now = self.now.after(takes);
+                self.engine.handle_reply(self.now, sent.id, reply);
+            } else {
+                let next = self.engine.poll_timeout().unwrap_or(until);
+                self.now = next.max(self.now.after(NANO)).min(until);
+            }
+            while let Some(event) = self.engine.poll_event() {
+                match event {
+                    Event::Granted { id, .. } => self.granted.push(id),
+                    Event::Lost { id, .. } => self.lost.push(id),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+fn row_locked() -> lock_core::Failure {
+    let text = "canceling statement due to lock timeout";
+    lock_core::sql::postgres::statement_failed(Some("55P03"), text)
+}
+
+/// Their renewals are refused again and again, and their leases end first of all.
+#[test]
+fn locked_rows_cost_no_other_lock() {
+    for (locked, of) in [(1, 10), (2, 10), (2, 60), (4, 60)] {
+        let (mut server, ids) = Locked::holding(of);
+        server.rows = (0..locked).map(|n| name(&format!("{:02}", n * 3))).collect();
+        server.pass(TTL * 3);
+        server.lost.sort();
+        let expected: Vec<LockId> = (0..locked).map(|n| ids[n * 3]).collect();
+        assert_eq!(server.lost, expected, "{locked} of {of}");
+    }
+}
+
+#[test]
+fn releases_and_renewals_of_locked_rows_keep_no_claim_from_leaving() {
+    for releases in [true, false] {
+        let (mut server, ids) = Locked::holding(3);
+        server.rows = ["00", "01", "02"].map(name).into();
+        if releases {
+            ids.iter().for_each(|id| server.engine.release(server.now, *id));
+        }
+        // They are refused together, and then each by itself.
+        server.pass(RENEW + Duration::from_secs(5));
+        let free = server.acquire("free");
+        server.pass(Duration::from_secs(3));
+        assert!(server.granted.contains(&free), "releases: {releases}");
     }
 }
