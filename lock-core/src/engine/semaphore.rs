@@ -34,11 +34,19 @@ pub(super) struct Semaphore {
     claiming: Option<LockId>,
     /// The part that was granted its lock.
     winner: Option<LockId>,
-    /// The last holder that a part was told of.
-    holder: Option<Holder>,
-    /// The caller was told that all are somebody else's, or wants none any more.
-    told: bool,
+    /// The last news of who is in the way of a part.
+    news: Option<News>,
+    /// The part of which the caller was told that it is in the way, as are all others.
+    told: Option<LockId>,
     wanted: Wanted,
+}
+
+/// Somebody has the lock that a part wants, or nobody is known to have it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct News {
+    part: LockId,
+    holder: Option<Holder>,
+    withheld: bool,
 }
 
 impl Engine {
@@ -77,8 +85,8 @@ impl Engine {
             parts: [part].into(),
             claiming: None,
             winner: None,
-            holder: None,
-            told: false,
+            news: None,
+            told: None,
             wanted,
         };
         self.semaphores.insert(id, semaphore);
@@ -130,7 +138,6 @@ impl Engine {
     pub(super) fn release_any(&mut self, id: LockId, keep: Option<Duration>) -> bool {
         let Some(semaphore) = self.semaphores.get_mut(&id) else { return false };
         semaphore.rest.clear();
-        semaphore.told = true;
         let input = Input::Release(keep);
         let parts = semaphore.parts.iter().map(|part| Todo::Attempt(*part, input.clone()));
         self.todo.extend(parts);
@@ -165,11 +172,14 @@ impl Engine {
         self.let_claim(id, part);
         let Some(semaphore) = self.semaphores.get_mut(&id) else { return };
         let denied = |part: &LockId| self.attempts.get(part).is_none_or(|one| one.is_denied());
-        let untold = !semaphore.told && semaphore.holder.is_some() && !semaphore.parts.is_empty();
-        if untold && semaphore.rest.is_empty() && semaphore.parts.iter().all(denied) {
-            semaphore.told = true;
-            let holder = semaphore.holder.clone();
-            self.events.push_back(Event::Waiting { id, of: None, holder, withheld: false });
+        if semaphore.told.is_some() || !semaphore.rest.is_empty() {
+            return;
+        }
+        if semaphore.parts.iter().all(denied)
+            && let Some(News { part, holder, withheld }) = semaphore.news.take()
+        {
+            semaphore.told = Some(part);
+            self.events.push_back(Event::Waiting { id, of: None, holder, withheld });
         }
     }
 
@@ -203,7 +213,9 @@ impl Engine {
                 | Event::NotAcquired { why: NotAcquired::Busy(_) | NotAcquired::Withheld, .. }
         );
         match event {
-            Event::Waiting { holder, .. } => semaphore.holder = holder.or(semaphore.holder.take()),
+            Event::Waiting { holder, withheld, .. } => {
+                semaphore.hears(News { part, holder, withheld });
+            }
             Event::Granted { .. } if semaphore.winner.is_none() => {
                 semaphore.winner = Some(part);
                 semaphore.rest.clear();
@@ -247,6 +259,17 @@ impl Engine {
 }
 
 impl Semaphore {
+    /// At first, whoever is known is told of. Then only news of the part that was told of counts.
+    fn hears(&mut self, news: News) {
+        let is_known = |news: &News| news.holder.is_some();
+        match self.told {
+            Some(part) if part != news.part => {}
+            Some(_) => (self.told, self.news) = (None, Some(news)),
+            None if !is_known(&news) && self.news.as_ref().is_some_and(is_known) => {}
+            None => self.news = Some(news),
+        }
+    }
+
     /// The parts that have not ended for the caller.
     pub(super) fn parts(&self) -> impl Iterator<Item = LockId> {
         self.parts.iter().copied()

@@ -10,7 +10,6 @@ use crate::contention::Contention;
 use crate::event::{Event, LockId, Release};
 use crate::fence::Fence;
 use crate::name::LockName;
-use crate::outcome::Holder;
 use crate::request::Mode;
 use crate::slot::Input;
 use crate::time::Instant;
@@ -24,8 +23,8 @@ pub(super) struct Several {
     /// Every lock, and its part unless that was given up.
     parts: BTreeMap<LockName, Option<Part>>,
     stage: Stage,
-    /// The caller was told that it waits.
-    told: bool,
+    /// The part whose lock the caller was told to be somebody else's, and as far as it is known, whose.
+    told: Option<LockId>,
     wanted: Wanted,
 }
 
@@ -78,7 +77,7 @@ impl Engine {
         }
         let parts = names.into_iter().map(|name| (name, None)).collect();
         let stage = Stage::Wanting;
-        let several = Several { parts, stage, told: false, wanted };
+        let several = Several { parts, stage, told: None, wanted };
         self.several.insert(id, several);
         self.todo.push(Todo::Widen(id));
         self.apply_effects(now);
@@ -156,6 +155,10 @@ impl Engine {
 
     fn one_of_all_told(&mut self, id: LockId, part: LockId, event: Event) {
         let Some(several) = self.several.get_mut(&id) else { return };
+        if matches!(event, Event::Waiting { .. }) && several.told == Some(part) {
+            // There is news of it.
+            several.told = None;
+        }
         match (event, &mut several.stage) {
             (Event::Granted { fence, .. }, Stage::Wanting) => {
                 let of = several.parts.values_mut().flatten().find(|one| one.id == part);
@@ -212,10 +215,7 @@ impl Engine {
             return;
         }
         if let Some((first, part)) = several.first_without() {
-            let holder = self.in_the_way(now, part);
-            let withheld = self.attempts.get(&part).is_some_and(|one| one.slot.is_withheld());
-            let first = first.clone();
-            self.give_back_after(id, first, holder, withheld);
+            self.give_back_after(now, id, first.clone(), part);
         } else if several.parts.values().any(Option::is_none) {
             self.todo.push(Todo::Widen(id));
         } else {
@@ -223,17 +223,13 @@ impl Engine {
         }
     }
 
-    fn give_back_after(
-        &mut self,
-        id: LockId,
-        first: LockName,
-        holder: Option<Holder>,
-        withheld: bool,
-    ) {
+    fn give_back_after(&mut self, now: Instant, id: LockId, first: LockName, without: LockId) {
+        let holder = self.in_the_way(now, without);
+        let withheld = self.attempts.get(&without).is_some_and(|one| one.slot.is_withheld());
         let Some(several) = self.several.get_mut(&id) else { return };
         let after = several.parts.iter_mut().filter(|(name, _)| **name > first);
         let parts: Vec<Part> = after.filter_map(|(_, part)| part.take()).collect();
-        if !core::mem::replace(&mut several.told, true) {
+        if several.told.replace(without) != Some(without) {
             self.events.push_back(Event::Waiting { id, of: Some(first), holder, withheld });
         }
         for part in parts {

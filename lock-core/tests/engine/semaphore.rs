@@ -3,7 +3,7 @@
 use super::scenario::{
     FENCE, START, Scenario, VALID, config, freed, holder, not_acquired, refused, unknown,
 };
-use lock_core::{Action, Config, Event, LockId, LockName, NotAcquired, Request};
+use lock_core::{Action, Config, Event, LockId, LockName, NotAcquired, Outcome, Reply, Request};
 use std::time::Duration;
 
 fn permits(count: u32) -> Vec<LockName> {
@@ -91,6 +91,48 @@ fn who_waits_is_told_once_that_all_are_taken() {
     scene.release(id);
     scene.tells([freed(id)]);
     scene.is_over();
+}
+
+/// Consul and advisory locks never say who it is.
+#[test]
+fn who_waits_is_told_that_all_are_taken_by_who_knows_whom() {
+    for (count, requests, outcome) in [(3, 2, Outcome::Busy(None)), (1, 1, Outcome::Delayed)] {
+        let mut scene = Scenario::new();
+        let id = scene.acquire_any(count, false);
+        for _ in 0..requests {
+            scene.tells_nothing();
+            let sent = scene.sends_any();
+            scene.answers(&sent, Ok(Reply::Outcomes(vec![outcome.clone(); sent.len()])));
+        }
+        let withheld = outcome == Outcome::Delayed;
+        scene.tells([Event::Waiting { id, of: None, holder: None, withheld }]);
+    }
+}
+
+/// Of whom a waiter was told may have gone, and after an outage nothing is known any more.
+#[test]
+fn who_waits_for_a_permit_is_told_of_the_next_holder_and_again_after_trouble() {
+    let mut scene = Scenario::new();
+    let id = scene.acquire_any(1, false);
+    let [one, two] = ["one", "two"].map(|label| holder(label, Duration::from_secs(9)));
+    let waiting = |holder| Event::Waiting { id, of: None, holder: Some(holder), withheld: false };
+    let claim = scene.sends_any();
+    scene.denies_for(&claim, one.clone());
+    scene.tells([waiting(one.clone())]);
+    for (is_new, holder) in [(false, one), (true, two.clone())] {
+        scene.sleeps();
+        let look = scene.sends_any();
+        scene.denies_for(&look, holder.clone());
+        assert_eq!(scene.told(), Vec::from_iter(is_new.then(|| waiting(holder))));
+    }
+    scene.sleeps();
+    let look = scene.sends_any();
+    scene.fails(&look, unknown());
+    assert!(matches!(scene.told()[..], [Event::Trouble { .. }]));
+    scene.sleeps();
+    let look = scene.sends_any();
+    scene.denies_for(&look, two.clone());
+    scene.tells([waiting(two)]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Attempts for several locks at once.
 
 use super::scenario::{FENCE, START, Scenario, TRIP, VALID, freed, holder, name, unknown};
-use lock_core::{Action, Event, LockId, LostReason, NotAcquired, Outcome, Reply};
+use lock_core::{Action, Event, Holder, LockId, LostReason, NotAcquired, Outcome, Reply};
 use std::time::Duration;
 
 impl Scenario {
@@ -51,6 +51,50 @@ fn what_comes_after_a_lock_that_is_taken_is_given_back_and_wanted_again() {
     scene.confirms(&release);
     scene.tells([freed(id)]);
     scene.is_over();
+}
+
+/// As a waiter for one lock is: of the next holder, and again after trouble.
+#[test]
+fn who_waits_for_several_is_told_what_a_waiter_for_one_is_told() {
+    let mut scene = Scenario::new();
+    let id = scene.acquire_all(&["a", "b", "c"], false);
+    let [one, two] = ["one", "two"].map(|label| holder(label, Duration::from_secs(9)));
+    let waiting = |of: &str, holder: &Holder| Event::Waiting {
+        id,
+        of: Some(name(of)),
+        holder: Some(holder.clone()),
+        withheld: false,
+    };
+    let claim = scene.sends(Action::Acquire, &["a", "b", "c"]);
+    let busy = |holder: &Holder| Outcome::Busy(Some(holder.clone()));
+    scene.answers(
+        &claim,
+        Ok(Reply::Outcomes(vec![Outcome::Granted(FENCE), busy(&one), busy(&one)])),
+    );
+    scene.tells([waiting("b", &one)]);
+    for holder in [&one, &two] {
+        scene.sleeps();
+        let look = scene.sends(Action::Probe, &["b"]);
+        scene.answers(&look, Ok(Reply::one(busy(holder))));
+        assert_eq!(scene.told(), Vec::from_iter((*holder == two).then(|| waiting("b", &two))));
+    }
+    scene.sleeps();
+    let look = scene.sends(Action::Probe, &["b"]);
+    scene.fails(&look, unknown());
+    assert!(matches!(scene.told()[..], [Event::Trouble { .. }]));
+    scene.sleeps();
+    let look = scene.sends(Action::Probe, &["b"]);
+    scene.answers(&look, Ok(Reply::one(busy(&two))));
+    scene.tells([waiting("b", &two)]);
+    // And of the next lock that is not to be had.
+    scene.sleeps();
+    let look = scene.sends(Action::Probe, &["b"]);
+    scene.is_free(&look);
+    let claim = scene.sends(Action::Acquire, &["b"]);
+    scene.grants(&claim);
+    let claim = scene.sends(Action::Acquire, &["c"]);
+    scene.answers(&claim, Ok(Reply::one(busy(&one))));
+    scene.tells([waiting("c", &one)]);
 }
 
 #[test]
