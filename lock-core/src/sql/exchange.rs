@@ -48,9 +48,7 @@ enum Stage {
     /// MySQL cannot report per-row results of the release, so first read which leases are ours.
     Look,
     /// The leases of these claims, from this one on, that have ended by a waiter's clock are to be ended.
-    End {
-        at: usize,
-    },
+    End(usize),
     /// The statement that does it is to be run. What was read before it is the reply.
     Act {
         seen: Option<Vec<Outcome>>,
@@ -87,7 +85,7 @@ impl Exchange {
         let takes = matches!(request, Request::Acquire { .. } | Request::Probe { .. });
         let stage = match (&codec.dialect, &request) {
             _ if takes && codec.end.is_some() && ended.is_some() => {
-                Stage::End { at: ended.unwrap_or_default() }
+                Stage::End(ended.unwrap_or_default())
             }
             // The subscription would stay with a connection that belongs to others.
             (_, Request::Subscribe { .. } | Request::Unsubscribe | Request::Ping { .. })
@@ -126,7 +124,7 @@ impl Exchange {
 
     fn statement_of_stage(&self) -> Option<Statement> {
         match &self.stage {
-            Stage::End { at } => self.end(*at),
+            Stage::End(at) => self.end(*at),
             Stage::Look => Some(self.mine(0)),
             Stage::Act { .. } => Some(self.act()),
             Stage::Untold => self.untold(),
@@ -146,13 +144,19 @@ impl Exchange {
         let seen = if self.codec.end.is_some() { watched } else { seen };
         let next = match (&self.stage, &self.request) {
             // It was ended or has changed: in either case, the lock's row tells.
-            (Stage::End { at }, _) => Some(self.ended(*at)),
+            (Stage::End(at), _) => Some(self.ended(*at)),
             (Stage::Look, _) => mine(rows).map(|mine| {
                 let nothing = mine.is_empty();
                 let wanted = |of: &Pair| mine.get(of).map(|(_, wanted)| *wanted);
                 let freed = claims.iter().map(|claim| freed(wanted(&pair(claim)))).collect();
                 if nothing { done(freed) } else { Stage::Act { seen: Some(freed) } }
             }),
+            // What is ours all the same is so by an earlier claim.
+            (Stage::Act { .. }, Request::Acquire { .. })
+                if by_number && rows == mysql::nothing() =>
+            {
+                Some(self.granted(BTreeMap::new()))
+            }
             (Stage::Act { seen }, _) if by_number => {
                 number(rows).map(|number| self.acted(number, seen.clone()))
             }
@@ -200,7 +204,7 @@ impl Exchange {
     fn ended(&self, at: usize) -> Stage {
         let rest = self.request.claims().iter().skip(at + 1);
         match (rest.clone().position(|claim| claim.ended.is_some()), &self.request) {
-            (Some(next), _) => Stage::End { at: at + 1 + next },
+            (Some(next), _) => Stage::End(at + 1 + next),
             (None, Request::Probe { .. }) => Stage::Ask { granted: BTreeMap::new() },
             (None, _) => Stage::Act { seen: None },
         }
@@ -344,9 +348,8 @@ impl Exchange {
     }
 
     fn ask(&self, granted: &BTreeMap<String, Fence>) -> Statement {
-        let denied =
-            self.request.claims().iter().filter(|claim| !granted.contains_key(claim.name.as_str()));
-        let denied: Vec<&Claim> = denied.collect();
+        let is_denied = |claim: &&Claim| !granted.contains_key(claim.name.as_str());
+        let denied: Vec<&Claim> = self.request.claims().iter().filter(is_denied).collect();
         match self.codec.dialect {
             Dialect::Postgres { .. } => {
                 let text = self.codec.holders.any.clone();

@@ -23,6 +23,7 @@
 //!   on; each means the same prepared.
 //! * `name` is compared as bytes (`VARBINARY`).
 
+mod answers;
 mod claims;
 
 use super::{Codec, Dialect, Statement, Terms, Text, Value};
@@ -30,7 +31,8 @@ use crate::error::{Code, Failure};
 use crate::name::{Owner, TableName};
 use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::vec::Vec;
+pub(super) use answers::nothing;
+pub use answers::{answer, returns_rows, value};
 use claims::hex;
 pub(super) use claims::{json, pair};
 
@@ -114,28 +116,6 @@ pub fn inline(statement: &Statement) -> String {
         text += part;
     }
     text
-}
-
-/// Whether a statement returns rows, if only none. Any other is answered by a number.
-pub fn returns_rows(statement: &Statement) -> bool {
-    statement.text.trim_start().starts_with("SELECT")
-}
-
-/// The rows that a statement without rows stands for: one number of the server's OK.
-pub fn answer(statement: &Statement, last_insert_id: u64, affected_rows: u64) -> super::Rows {
-    let deletes = statement.text.trim_start().starts_with("DELETE");
-    let number = if deletes { affected_rows } else { last_insert_id };
-    alloc::vec![alloc::vec![i64::try_from(number).map_or(Value::Null, Value::Int)]]
-}
-
-/// What a column's bytes are: an integer's are its digits where the statement was sent as text. What is
-/// neither an integer nor a text, no statement of ours returns; NULL is a surprise wherever it comes.
-pub fn value(bytes: Vec<u8>, is_integer: bool) -> Value {
-    match String::from_utf8(bytes) {
-        Ok(digits) if is_integer => digits.parse().map_or(Value::Null, Value::Int),
-        Ok(text) => Value::Text(text),
-        Err(_) => Value::Null,
-    }
 }
 
 fn literal(text: &mut String, value: &str) {

@@ -112,6 +112,19 @@ fn what_became_of_several_claims_is_read() {
     assert_eq!(run(&acquire(&["a", "b"]), &[number(0), rows, vec![]]), one, "b is another's");
 }
 
+/// They may be its owner's all the same, by a claim that was not answered: for how long still is not known.
+#[test]
+fn claims_that_wrote_nothing_are_not_granted() {
+    let request = acquire(&["a", "b"]);
+    let claim = codec().encode(&request, Instant::default()).poll_statement().expect("a claim");
+    assert_eq!(mysql::answer(&claim, 0, 0), number(-1));
+    assert_eq!(mysql::answer(&claim, 0, 1), number(0), "the last one was denied");
+    assert_eq!(mysql::answer(&claim, 8, 2), number(8));
+    let none = Ok(Reply::Outcomes(vec![Outcome::Busy(None); 2]));
+    assert_eq!(run(&request, &[number(-1), vec![]]), none);
+    assert_eq!(run(&acquire(&["a"]), &[number(-1), vec![]]), Ok(Reply::one(Outcome::Busy(None))));
+}
+
 #[test]
 fn several_leases_are_renewed_if_they_end_as_late_as_they_must() {
     let mut exchange = codec().encode(&renew(&["a", "b"]), Instant::default());
@@ -150,7 +163,7 @@ fn what_is_no_number_is_never_a_grant() {
     let hostile = [
         vec![],
         vec![vec![]],
-        number(-1),
+        number(-2),
         vec![vec![text("7")]],
         vec![vec![Value::Null]],
         vec![vec![int(7), int(7)]],
@@ -162,6 +175,13 @@ fn what_is_no_number_is_never_a_grant() {
             let result = run(&request, std::slice::from_ref(rows));
             assert!(matches!(result, Err(Failure::Unknown(_))), "{rows:?}: {result:?}");
         }
+    }
+    for request in [renew(&["a"]), renew(&["a", "b"]), release(&["a"])] {
+        let result = run(&request, &[number(-1)]);
+        assert!(
+            matches!(result, Err(Failure::Unknown(_))),
+            "claims alone write nothing: {result:?}"
+        );
     }
     let fit = mine("a", 0xa, 7);
     for row in [fit[..2].to_vec(), mine("a", 0xa, -1), [fit, vec![int(1)]].concat()] {
