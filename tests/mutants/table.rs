@@ -276,7 +276,7 @@ const OF_LOCKS: &[Mutant] = &[
         name: "the lock-delay is taken for ever",
         file: "slot/answers.rs",
         after: "Ok(Outcome::Delayed) => {",
-        good: "self.denied(None, sent, cx)",
+        good: "self.denied(None, true, sent, cx)",
         bad: "Phase::Waiting { retry_at: Instant::END }",
         shown_by: Shown::Consul,
         check: "Liveness",

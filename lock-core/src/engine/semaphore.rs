@@ -138,6 +138,7 @@ impl Engine {
     pub(super) fn release_any(&mut self, id: LockId, keep: Option<Duration>) -> bool {
         let Some(semaphore) = self.semaphores.get_mut(&id) else { return false };
         semaphore.rest.clear();
+        semaphore.news = None;
         let input = Input::Release(keep);
         let parts = semaphore.parts.iter().map(|part| Todo::Attempt(*part, input.clone()));
         self.todo.extend(parts);
@@ -172,7 +173,7 @@ impl Engine {
         self.let_claim(id, part);
         let Some(semaphore) = self.semaphores.get_mut(&id) else { return };
         let denied = |part: &LockId| self.attempts.get(part).is_none_or(|one| one.is_denied());
-        if semaphore.told.is_some() || !semaphore.rest.is_empty() {
+        if semaphore.told.is_some() || !semaphore.rest.is_empty() || semaphore.parts.is_empty() {
             return;
         }
         if semaphore.parts.iter().all(denied)

@@ -39,7 +39,7 @@ const OF_GROUPS: &[Mutant] = &[
     Mutant {
         name: "what was given back is not wanted again",
         file: "engine/several.rs",
-        after: "self.give_back_after(id, first, holder);",
+        after: "self.give_back_after(now, id, first.clone(), part);",
         good: "several.parts.values().any(Option::is_none)",
         bad: "false",
         shown_by: Shown::Several,
@@ -94,7 +94,7 @@ const OF_GROUPS: &[Mutant] = &[
         name: "who releases is told that all permits are taken",
         file: "engine/semaphore.rs",
         after: "pub(super) fn release_any(",
-        good: "semaphore.told = true;",
+        good: "semaphore.news = None;",
         bad: "{}",
         shown_by: Shown::Permits,
         check: "Revival",

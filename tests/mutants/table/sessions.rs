@@ -188,7 +188,7 @@ const OF_SESSIONS: &[Mutant] = &[
         name: "a connection that was just opened proves that the server has run for long",
         file: "session.rs",
         after: "fn is_proven(",
-        good: "timing.surely_over(at) <= now",
+        good: "timing.uptime_is_proven(at) <= now",
         bad: "at <= now",
         shown_by: Shown::AdvisorySetBack,
         check: "Exclusion",
