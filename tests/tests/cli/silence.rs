@@ -164,12 +164,12 @@ fn a_stop_that_is_taken_back_in_a_connect_stops_nothing() {
 }
 
 /// On the way to a server that had said that somebody has the lock, everything vanishes.
-fn falls_silent(place: &Place) {
+fn falls_silent(place: &Place, kind: &[&str]) {
     let sandbox = Sandbox::new();
     let url = place.whole_url();
-    let _holder = sandbox.hold(&url, &["n"], "sleep 60");
+    let _holder = sandbox.hold(&url, &[kind, &["n"]].concat(), "sleep 60");
     let proxy = Proxy::start(&server_of(&url));
-    let args = ["-w", "3s", "-v", "n", "--", "touch", "ran"];
+    let args = [kind, &["-w", "3s", "-v", "n", "--", "touch", "ran"]].concat();
     let waiter = sandbox.start(&mut sandbox.withlock(&proxy.url(&url), &args));
     eventually("it waits", || waiter.waits());
     proxy.set(Mode::Hole);
@@ -233,7 +233,14 @@ macro_rules! places {
             #[test]
             #[ignore = $needs]
             fn a_server_that_falls_silent_delays_no_end_of_a_wait() {
-                falls_silent(&$place);
+                falls_silent(&$place, &[]);
+            }
+
+            /// Whether or not the server says who has the permits.
+            #[test]
+            #[ignore = $needs]
+            fn nor_of_a_wait_for_a_permit() {
+                falls_silent(&$place, &["--permits", "1"]);
             }
         }
     )*};
