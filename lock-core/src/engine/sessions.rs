@@ -12,6 +12,7 @@ use crate::session::{Session, SessionId};
 use crate::slot::Input;
 use crate::time::Instant;
 use alloc::collections::BTreeSet;
+use alloc::string::ToString;
 
 /// Sessions are owners, too: theirs are far from those of attempts.
 const SESSIONS: u128 = 1 << 96;
@@ -193,7 +194,12 @@ impl Engine {
                 self.retire(id);
             }
             Change::Lost(reason) => {
-                let failure = Failure::Unknown(alloc::format!("{reason}"));
+                // To those that hold nothing in it, it is of interest only why.
+                let why = match reason.last_failure() {
+                    Some(last) => last.to_string(),
+                    None => "the session at the server has ended".to_string(),
+                };
+                let failure = Failure::Unknown(why);
                 self.end_session(id, Some((reason, failure)));
             }
         }
