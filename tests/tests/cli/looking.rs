@@ -10,6 +10,23 @@ fn look(sandbox: &Sandbox, url: &str, args: &[&str], more: &[&str]) -> Ended {
 }
 
 #[test]
+fn the_status_of_a_name_with_permits_is_that_of_those_that_are_held() {
+    let sandbox = Sandbox::new();
+    let url = sandbox.url();
+    let status = |code| sandbox.run(&url, &["--status", "c"]).expect(code).stdout;
+    assert!(status(0).starts_with("\"c\" is free"));
+    let holders = [0; 2].map(|_| {
+        let holder = sandbox.hold(&url, &["--permits", "3", "c"], "sleep 600");
+        std::fs::remove_file(sandbox.path("up")).expect("it was there");
+        holder
+    });
+    let shown = status(75);
+    assert_eq!(shown.lines().count(), 2, "{shown}");
+    assert!(shown.lines().all(|line| line.starts_with("\"c (permit ")), "{shown}");
+    drop(holders);
+}
+
+#[test]
 fn looking_creates_nothing() {
     // Nothing was ever locked by this user.
     let sandbox = Sandbox::new();

@@ -48,7 +48,12 @@ pub(crate) fn look(args: &Args, Place { config, own, .. }: Place) -> Result<u8, 
         (None, Some(permit)) => find(&permit)?.unwrap_or_else(|| unknown(permit.as_str())),
         (found, _) => found.unwrap_or_else(|| unknown(name)),
     };
+    let has_record = state.hold.is_some() || state.fence != Fence::default();
     match admin {
+        Some(mut admin) if !args.break_hold && !args.json && !has_record => {
+            let held = admin.list().map_err(plain)?;
+            Ok(status_of_permits(args, &state, &held))
+        }
         Some(mut admin) if args.break_hold => force(args, &mut admin, &state).map_err(plain),
         _ if args.break_hold => {
             tell(args, sentence(&state));
@@ -88,6 +93,14 @@ fn status(args: &Args, state: &LockState) -> u8 {
         Some(_) => args.conflict_exit_code.unwrap_or(BUSY),
         None => 0,
     }
+}
+
+/// The same of a lock without a record, which may be the name of permits: of these, those that are held are shown.
+fn status_of_permits(args: &Args, state: &LockState, held: &[LockState]) -> u8 {
+    let is_permit =
+        |lock: &&LockState| LockName::permit_of(&lock.name).is_some_and(|(of, _)| of == state.name);
+    let codes = held.iter().filter(is_permit).map(|permit| status(args, permit));
+    codes.last().unwrap_or_else(|| status(args, state))
 }
 
 /// Takes the lock from its holder, if `--yes` or a person agrees.
