@@ -1,6 +1,6 @@
 //! `--max-hold`: a command that hangs is ended.
 
-use lock_tests::withlock::{Sandbox, eventually};
+use lock_tests::withlock::{Sandbox, eventually, is_alive, pid};
 use std::time::Duration;
 
 #[test]
@@ -26,6 +26,30 @@ fn a_command_that_ends_in_time_is_left_alone() {
         assert_eq!(ended.stderr, "");
         sandbox.run(&sandbox.url(), &["--break", "--yes", "a"]);
     }
+}
+
+/// The shell that started it ends at once.
+#[test]
+fn what_a_command_started_has_the_grace_to_clean_up() {
+    let sandbox = Sandbox::new();
+    let child = "trap 'sleep 0.9; touch cleaned; exit 0' TERM; while :; do sleep 0.02; done";
+    let script = format!("sh -c \"{child}\"; echo after");
+    let args = ["--max-hold", "10s", "--grace", "5s", "a", "--", "sh", "-c", &script];
+    let ended = sandbox.run(&sandbox.url(), &args).expect(123);
+    assert!(sandbox.path("cleaned").exists(), "{ended:?}");
+    assert!(ended.stderr.contains("so withlock stopped it"), "{ended:?}");
+    sandbox.run(&sandbox.url(), &["-n", "a", "--", "true"]).expect(0);
+}
+
+#[test]
+fn what_a_command_started_does_not_outlive_the_grace() {
+    let sandbox = Sandbox::new();
+    let child = "trap '' TERM; echo $$ >pid; while :; do sleep 0.02; done";
+    let script = format!("sh -c \"{}\"; echo after", child.replace('$', "\\$"));
+    let args = ["--max-hold", "4s", "--grace", "1s", "a", "--", "sh", "-c", &script];
+    sandbox.run(&sandbox.url(), &args).expect(123);
+    assert!(!is_alive(pid(&sandbox.read("pid"))));
+    sandbox.run(&sandbox.url(), &["-n", "a", "--", "true"]).expect(0);
 }
 
 /// The lock was not lost: a second job must not run although the first one hung.

@@ -5,6 +5,7 @@
 
 use crate::child::exit_code;
 use crate::ending::{Ending, OnLost};
+use crate::group::Group;
 use crate::inbox::Inbox;
 use crate::report::say;
 use crate::role::{CANNOT_EXECUTE, COMMAND, KILLED, Parent, numbers, starter};
@@ -153,7 +154,8 @@ fn guard(parent: &Parent, files: [i32; 2], words: &[OsString]) -> io::Result<Exi
     let pid = Pid::from_child(&child);
     let _ = reports.write_all(&pid.as_raw_nonzero().get().to_ne_bytes());
     let go = Go::Waiting(go);
-    let ward = Ward { child, pid, group: true, go, lease: None, reports, stopped: None };
+    let ward =
+        Ward { child, pid, group: true, go, lease: None, reports, stopped: None, rest: None };
     ward.watch(inbox, || parent.has_died())
 }
 
@@ -180,6 +182,8 @@ struct Ward {
     reports: File,
     /// The last signal that the command got because of the lease.
     stopped: Option<Signal>,
+    /// The processes that it started, once TERM has ended the command itself.
+    rest: Option<Group>,
 }
 
 /// The state of the command's process.
@@ -193,13 +197,15 @@ enum Go {
 
 /// Longest sleep. Timers do not count suspended time, so the guardian reads the clock now and then.
 const NAP: Duration = Duration::from_secs(1);
+/// Longest sleep while processes that the command started clean up: nobody tells of their end.
+const REST: Duration = Duration::from_millis(10);
 
 impl Ward {
     fn watch(mut self, mut inbox: Inbox, orphaned: impl Fn() -> bool) -> io::Result<ExitCode> {
         let mut alone = false;
         loop {
             let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-            if waitid(WaitId::Pid(self.pid), look)?.is_some() {
+            if waitid(WaitId::Pid(self.pid), look)?.is_some() && !self.is_cleaning_up() {
                 if self.stopped.is_some() && self.group {
                     // The processes that it started must not outlive the lease either.
                     let _ = self.signal(Signal::KILL);
@@ -216,9 +222,18 @@ impl Ward {
             if let Some(signal) = due {
                 self.stop(signal);
             }
-            let nap = nap.clamp(Duration::from_millis(1), NAP);
+            let longest = if self.rest.is_some() { REST } else { NAP };
+            let nap = nap.clamp(Duration::from_millis(1), longest);
             inbox.read(nap)?.into_iter().for_each(|order| self.hear(order));
         }
+    }
+
+    /// True if the command has ended after TERM, and processes that it started have not: KILL is still to come.
+    fn is_cleaning_up(&mut self) -> bool {
+        let pid = self.pid;
+        self.group
+            && self.stopped == Some(Signal::TERM)
+            && self.rest.get_or_insert_with(|| Group::of(pid)).has_members()
     }
 
     fn hear(&mut self, order: Order) {
@@ -232,6 +247,9 @@ impl Ward {
                 };
             }
             Order::Until(until) => {
+                // A renewal gives what is left of a command that has ended no more time.
+                let most = if self.rest.is_some() { self.lease } else { None };
+                let until = most.map_or(until, |lease| until.min(lease.until));
                 self.lease = self.lease.map(|lease| Lease { until, ..lease });
             }
             Order::Signal(signal) => drop(self.signal(signal)),
@@ -323,7 +341,7 @@ mod tests {
         let pid = Pid::from_child(&child);
         let reports = File::options().write(true).open("/dev/null").expect("opened");
         let go = if lease.is_some() { Go::Gone } else { Go::Waiting(go) };
-        let ward = Ward { child, pid, group: true, go, lease, reports, stopped: None };
+        let ward = Ward { child, pid, group: true, go, lease, reports, stopped: None, rest: None };
         let (orders, writes) = io::pipe().expect("a pipe");
         let (inbox, rings) = Inbox::new(File::from(OwnedFd::from(orders))).expect("a pipe");
         (ward, inbox, [writes, rings])
@@ -361,6 +379,19 @@ mod tests {
         let later = Order::Until(now() + HOUR).to_string();
         writes.write_all(later.as_bytes()).expect("written");
         ends_by_itself(ward, inbox);
+    }
+
+    /// The lock would be held for what it left behind. A loss takes the time away, as ever.
+    #[test]
+    fn a_renewal_gives_no_more_time_to_what_an_ended_command_has_started() {
+        let (mut ward, ..) = ward(Some(Lease { ending: ENDING, until: HOUR }));
+        ward.stopped = Some(Signal::TERM);
+        assert!(ward.is_cleaning_up());
+        for (until, then) in [(2 * HOUR, HOUR), (Duration::ZERO, Duration::ZERO)] {
+            ward.hear(Order::Until(until));
+            assert_eq!(ward.lease.map(|lease| lease.until), Some(then));
+        }
+        ward.child.wait().expect("ended");
     }
 
     #[test]

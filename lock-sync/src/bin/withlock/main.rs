@@ -8,7 +8,7 @@
 //!   role      withlock's own processes  command   the exec of the command   label     the name of the command
 //!   manual    the manual page           look      --list, --break and so on nested    a withlock inside another
 //!   source    sources of the URL        connect   the first connect         asking    the wait
-//!   stage     what a signal does        release   the release
+//!   stage     what a signal does        release   the release           group     who is left of a command
 //! ```
 
 #[cfg(not(target_os = "linux"))]
@@ -20,6 +20,7 @@ mod child;
 mod command;
 mod connect;
 mod ending;
+mod group;
 mod guardian;
 mod help;
 mod hold;
