@@ -1,16 +1,15 @@
 //! The edges of a hold: a guardian that nothing wakes, a lock that is gone as the command ends, a clock of one's own.
 
+use crate::blocked::{fill, full_pipe, is_writing};
 use lock_tests::place::Place;
 use lock_tests::proxy::{Mode, Proxy, server_of};
 use lock_tests::withlock::{HANG, Sandbox, eventually, is_alive, parent, state, url};
-use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
-use std::io::{BufRead, PipeReader, PipeWriter, Read, Write};
-use std::os::fd::AsFd;
+use std::io::{BufRead, PipeReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -193,7 +192,22 @@ unconfirmed! {
     a_release_that_consul_does_not_confirm_is_told: consul, "needs a Consul server: tests/run starts one";
 }
 
-/// True if every thread of a process waits, and has no signal to take.
+/// Stops the first thread of a process, and no other, until the debugger that does so is killed.
+fn first_thread_stopped(of: Pid) -> Child {
+    let number = if cfg!(target_arch = "x86_64") { 101 } else { 117 };
+    // PTRACE_SEIZE and PTRACE_INTERRUPT: it leaves no signal behind.
+    let stop = format!(
+        "syscall({number}, 0x4206, $ARGV[0] + 0, 0, 0) == 0 or die; \
+         syscall({number}, 0x4207, $ARGV[0] + 0, 0, 0) == 0 or die; sleep 600"
+    );
+    let mut debugger = Command::new("perl");
+    debugger.args(["-e", &stop, &of.as_raw_nonzero().to_string()]);
+    let debugger = debugger.spawn().expect("perl");
+    eventually("it is stopped", || state(of) == Some('t'));
+    debugger
+}
+
+/// True if every thread of a process waits, or is stopped, and has no signal to take.
 fn is_at_rest(pid: Pid) -> bool {
     let read = |path: String| std::fs::read_to_string(path).unwrap_or_default();
     let threads = std::fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero()));
@@ -203,24 +217,8 @@ fn is_at_rest(pid: Pid) -> bool {
             (line.starts_with("ShdPnd:") || line.starts_with("SigPnd:"))
                 && !line.ends_with(" 0000000000000000")
         });
-        status.contains("State: S") && !pends
+        (status.contains("State: S") || status.contains("State: t")) && !pends
     })
-}
-
-/// A pipe that takes no more bytes until somebody reads.
-fn full_pipe() -> (PipeReader, PipeWriter) {
-    let (reads, mut full) = std::io::pipe().expect("a pipe");
-    fill(&mut full, b'.');
-    (reads, full)
-}
-
-/// Writes this byte to a pipe until it takes no more.
-fn fill<P: Write + AsFd>(pipe: &mut P, byte: u8) {
-    ioctl_fionbio(&*pipe, true).expect("set");
-    for size in [4096, 1] {
-        while pipe.write(&[byte; 4096][..size]).is_ok() {}
-    }
-    ioctl_fionbio(&*pipe, false).expect("set");
 }
 
 /// Reads all that comes out of a pipe, and what was in it.
@@ -231,14 +229,8 @@ fn drained(mut reads: PipeReader) -> JoinHandle<std::io::Result<Vec<u8>>> {
     })
 }
 
-/// True if the first thread of a process waits for somebody to read from a pipe.
-fn is_writing(pid: Pid) -> bool {
-    let waits_in = format!("/proc/{0}/task/{0}/wchan", pid.as_raw_nonzero());
-    std::fs::read_to_string(waits_in).unwrap_or_default().contains("pipe_write")
-}
-
 /// Sends TERM, and waits until the threads of the signals and of the driver have done what they do about it.
-fn ends_while_it_writes(pid: Pid) {
+fn ends_while_it_is_stopped(pid: Pid) {
     kill_process(pid, Signal::TERM).expect("there");
     for _ in 0..5 {
         std::thread::sleep(Duration::from_millis(50));
@@ -265,11 +257,13 @@ fn a_signal_meets_the_end_of_a_term(others: &[&str]) {
     eventually("it leads", || sandbox.path("led").exists());
     sandbox.run(&sandbox.url(), &["--break", "--yes", "n"]).expect(0);
     eventually("it says that it stands by", || is_writing(pid));
+    let mut debugger = first_thread_stopped(pid);
     let rivals = others.iter().map(|name| sandbox.hold(&sandbox.url(), &[*name], "exec sleep 600"));
     let rivals: Vec<_> = rivals.collect();
     // This one would be for the command, and comes before.
     kill_process(pid, Signal::USR1).expect("there");
-    ends_while_it_writes(pid);
+    ends_while_it_is_stopped(pid);
+    debugger.kill().and_then(|()| debugger.wait()).expect("ended");
     let reader = drained(reads);
     let until = Instant::now() + HANG;
     while leader.try_wait().expect("known").is_none() && Instant::now() < until {
@@ -283,7 +277,7 @@ fn a_signal_meets_the_end_of_a_term(others: &[&str]) {
     drop(reader.join().expect("read"));
 }
 
-/// While withlock writes to a pipe that nobody reads, it gets the lock, and then a signal.
+/// While its first thread has not heard of the grant, withlock gets a signal.
 #[test]
 fn a_signal_at_the_moment_of_the_grant_ends_the_wait() {
     for options in [&[][..], &["--min-hold", "1h"]] {
@@ -294,25 +288,21 @@ fn a_signal_at_the_moment_of_the_grant_ends_the_wait() {
 fn a_signal_meets_the_grant(options: &[&str]) {
     let sandbox = Sandbox::new();
     let file = sandbox.keep_the_file();
-    let (reads, full) = full_pipe();
     let args = [options, &["n", "--", "touch", "ran"]].concat();
-    let mut command = sandbox.withlock(&sandbox.url(), &args);
-    let mut waiting = command.stderr(full).spawn().expect("started");
-    drop(command);
-    let pid = Pid::from_child(&waiting);
-    eventually("it says that it waits", || is_writing(pid));
+    let waiting = sandbox.start(&mut sandbox.withlock(&sandbox.url(), &args));
+    eventually("it says that it waits", || waiting.output()[1].contains("; trying again\n"));
+    let mut debugger = first_thread_stopped(waiting.pid());
     file.execute_batch("COMMIT").expect("unlocked");
     let held = || {
         let held = "SELECT owner IS NOT NULL FROM locks WHERE name = 'n'";
         file.query_row(held, [], |row| row.get::<_, bool>(0)).unwrap_or(false)
     };
     eventually("it has the lock", held);
-    ends_while_it_writes(pid);
-    let reader = drained(reads);
-    assert_eq!(waiting.wait().expect("ended").code(), Some(143));
+    ends_while_it_is_stopped(waiting.pid());
+    debugger.kill().and_then(|()| debugger.wait()).expect("ended");
+    waiting.end().expect(143);
     assert!(!sandbox.path("ran").exists(), "the command ran");
     assert!(!held(), "it is released");
-    drop(reader.join().expect("read"));
     sandbox.run(&sandbox.url(), &["--try", "n", "--", "true"]).expect(0);
 }
 

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod bad_input;
+mod blocked;
 mod codes;
 mod connect;
 mod conventions;

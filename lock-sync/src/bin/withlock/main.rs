@@ -9,6 +9,7 @@
 //!   manual    the manual page           look      --list, --break and so on nested    a withlock inside another
 //!   source    sources of the URL        connect   the first connect         asking    the wait
 //!   stage     what a signal does        release   the release           group     who is left of a command
+//!   writer    writes to standard error
 //! ```
 
 #[cfg(not(target_os = "linux"))]
@@ -38,6 +39,7 @@ mod signals;
 mod source;
 mod stage;
 mod waiting;
+mod writer;
 
 use std::panic::catch_unwind;
 use std::process::ExitCode;

@@ -7,11 +7,11 @@ use std::ffi::OsStr;
 use std::io::Write;
 use std::time::Duration;
 
-/// Writes a line to standard error. A failed write changes nothing else.
+/// Writes a line to standard error. Returns when it is written, or a little later if standard error blocks.
 macro_rules! say {
     ($($text:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), "withlock: {}", format_args!($($text)*));
+        $crate::writer::put(format!("withlock: {}\n", format_args!($($text)*)));
+        $crate::writer::flush();
     }};
 }
 pub(crate) use say;

@@ -15,6 +15,7 @@ use crate::role::CANNOT_EXECUTE;
 use crate::signals;
 use crate::stage::{Signalled, Stage};
 use crate::waiting::Waiting;
+use crate::writer;
 use lock_core::duration::Shown;
 use lock_sync::{Locks, Mode};
 use std::process::ExitCode;
@@ -55,6 +56,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
     };
     let ending = ending(&args, config.valid_for().map_err(|error| error.to_string())?)?;
     let relaxed = config.is_relaxed();
+    writer::start();
     let signalled = Signalled::watch()?;
     let run = Run { args: &args, level, place, relaxed, ending, signalled };
     let mut way = Way::To(Box::new(config));

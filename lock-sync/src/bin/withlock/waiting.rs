@@ -3,18 +3,14 @@
 //! A terminal shows one line that is kept up to date. Elsewhere, a line is written now and then: with `-v` at
 //! once and after ten seconds, else from one minute on.
 
+mod news;
 mod seen;
 
 use crate::report::{Level, say, seconds};
 use lock_sync::Progress;
-use rustix::termios::tcgetwinsize;
+use news::{News, State, next};
 use seen::Seen;
-use std::io::{IsTerminal, Write, stderr};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3600);
 
 /// Reports a wait until it is dropped.
 pub(crate) struct Waiting {
@@ -168,143 +164,13 @@ impl Waiting {
     }
 }
 
-/// Age of the wait at the next line after the one at `waited`, without a terminal.
-fn next(waited: Duration, level: Level) -> Duration {
-    let early: &[Duration] = if level == Level::Verbose { &[MINUTE / 6] } else { &[] };
-    let times = early.iter().copied().chain([MINUTE, 10 * MINUTE]);
-    // Then every full hour.
-    let hour = HOUR.saturating_mul(u32::try_from(waited.as_secs() / 3600 + 1).unwrap_or(u32::MAX));
-    times.into_iter().find(|time| *time > waited).unwrap_or(hour)
-}
-
-/// The thread that writes the lines.
-struct News {
-    shared: Arc<(Mutex<State>, Condvar)>,
-    on_terminal: bool,
-    level: Level,
-}
-
-struct State {
-    name: String,
-    place: String,
-    began: Instant,
-    holder: Option<Seen>,
-    /// The last error, while the server cannot be reached.
-    trouble: Option<String>,
-    done: bool,
-}
-
-impl News {
-    fn start(state: State, level: Level) -> Self {
-        let shared = Arc::new((Mutex::new(state), Condvar::new()));
-        let (writer, on_terminal) = (shared.clone(), stderr().is_terminal());
-        // Without a thread there are no reports, which does no harm.
-        let _ = std::thread::Builder::new().name("progress".to_string()).spawn(move || {
-            if on_terminal { keep_writing(&writer) } else { keep_telling(&writer, level) }
-        });
-        Self { shared, on_terminal, level }
-    }
-
-    fn holder(&self, name: &str, holder: Option<Seen>) {
-        let mut state = lock(&self.shared.0);
-        state.name = name.to_string();
-        state.holder = holder;
-        state.trouble = None;
-        if !self.on_terminal && self.level == Level::Verbose {
-            say!("{}", state.line());
-        }
-        self.shared.1.notify_all();
-    }
-
-    fn trouble(&self, message: &str) {
-        let mut state = lock(&self.shared.0);
-        state.holder = None;
-        state.trouble = Some(message.to_string());
-    }
-}
-
-impl Drop for News {
-    fn drop(&mut self) {
-        let mut state = lock(&self.shared.0);
-        state.done = true;
-        if self.on_terminal {
-            // The mutex is held, so that the writer cannot add another line.
-            write("");
-        }
-        self.shared.1.notify_all();
-    }
-}
-
-impl State {
-    fn new(name: &str, place: &str, began: Instant) -> Self {
-        let (name, place) = (name.to_string(), place.to_string());
-        Self { name, place, began, holder: None, trouble: None, done: false }
-    }
-
-    fn line(&self) -> String {
-        let waited = self.began.elapsed();
-        let waited = match waited.as_secs() {
-            0 => String::new(),
-            _ => format!(" for {}", seconds(waited)),
-        };
-        let why = self.trouble.as_ref();
-        let trouble = why.map_or_else(String::new, |why| format!(": {why}; trying again"));
-        format!("waiting for {:?}{waited}{} at {}{trouble}", self.name, self.held_by(), self.place)
-    }
-
-    fn held_by(&self) -> String {
-        let Some(holder) = &self.holder else { return String::new() };
-        match holder.kept_for() {
-            Some(left) => {
-                format!(" (released by {}, kept for {} more)", holder.label, seconds(left))
-            }
-            None => format!(" (held by {} for {})", holder.label, seconds(holder.held_for())),
-        }
-    }
-}
-
-/// Rewrites one line every second.
-fn keep_writing((state, changed): &(Mutex<State>, Condvar)) {
-    let mut state = lock(state);
-    while !state.done {
-        write(&format!("withlock: {}", state.line()));
-        let waited = changed.wait_timeout(state, Duration::from_secs(1));
-        state = waited.unwrap_or_else(PoisonError::into_inner).0;
-    }
-}
-
-/// Writes a line now and then.
-fn keep_telling((state, changed): &(Mutex<State>, Condvar), level: Level) {
-    let mut state = lock(state);
-    let mut due = next(Duration::ZERO, level);
-    while !state.done {
-        let waited = state.began.elapsed();
-        if waited >= due {
-            say!("{}", state.line());
-            due = next(waited, level);
-        }
-        let waited = changed.wait_timeout(state, due.saturating_sub(waited));
-        state = waited.unwrap_or_else(PoisonError::into_inner).0;
-    }
-}
-
-/// Replaces the terminal's current line. It never wraps, because a second line could not be wiped.
-fn write(text: &str) {
-    let columns = tcgetwinsize(stderr()).map_or(0, |size| usize::from(size.ws_col));
-    // A terminal that does not know its width reports 0.
-    let width = if columns == 0 { usize::MAX } else { columns };
-    let text: String = text.chars().take(width - 1).collect();
-    let _ = write!(stderr(), "\r\x1b[K{text}");
-}
-
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use lock_sync::{Busy, Holder, LockName};
+
+    const MINUTE: Duration = Duration::from_secs(60);
+    const HOUR: Duration = Duration::from_secs(3600);
 
     fn busy(holder: Holder) -> Progress {
         Progress::Busy(Busy::new(LockName::new("n").expect("good"), Some(holder)))
@@ -315,7 +181,7 @@ mod tests {
     }
 
     fn told(waiting: &Waiting) -> String {
-        lock(&waiting.news.as_ref().expect("it waits").shared.0).line()
+        waiting.news.as_ref().expect("it waits").line()
     }
 
     #[test]
@@ -416,18 +282,5 @@ mod tests {
             assert!(waiting.trouble.is_some());
             waiting.tell(&holder("one"));
         }
-    }
-
-    #[test]
-    fn a_long_wait_is_told_of_less_and_less_often() {
-        let times = |level| {
-            let mut told = vec![Duration::ZERO];
-            while told.len() < 6 {
-                told.push(next(told[told.len() - 1], level));
-            }
-            told
-        };
-        assert_eq!(times(Level::Verbose), [0, 10, 60, 600, 3600, 7200].map(Duration::from_secs));
-        assert_eq!(times(Level::Normal), [0, 60, 600, 3600, 7200, 10800].map(Duration::from_secs));
     }
 }

@@ -110,6 +110,23 @@ fn the_line_is_no_wider_than_the_terminal() {
     assert!(lines.iter().all(|line| line.chars().count() < 40), "{ended:?}");
 }
 
+/// The terminal has a key that stops its output.
+#[test]
+fn a_terminal_whose_output_is_stopped_does_not_keep_a_command_from_running() {
+    let sandbox = Sandbox::new();
+    let holder = sandbox.hold(&sandbox.url(), &["n"], UNTIL_GO);
+    let mut waiting = on_terminal(&sandbox, "exec \"$W\" n -- touch ran");
+    eventually("it waits", || shown(&waiting).contains("waiting for"));
+    waiting.type_in("\x13");
+    // It writes a line each second.
+    sleep(Duration::from_millis(2_500));
+    go(&sandbox);
+    holder.end().expect(0);
+    eventually("the command runs", || sandbox.path("ran").exists());
+    waiting.type_in("\x11");
+    waiting.end().expect(0);
+}
+
 #[test]
 fn a_terminal_shows_nothing_without_a_wait_or_if_asked_to_be_quiet() {
     let sandbox = Sandbox::new();
