@@ -257,6 +257,27 @@ fn a_late_guardian_begins_nothing() {
     assert!(!sandbox.path("ran").exists());
 }
 
+/// So it is at the end of `--max-hold`, of which the command had nothing.
+#[test]
+fn a_late_guardian_begins_nothing_after_max_hold() {
+    let sandbox = Sandbox::new();
+    let holder = sandbox.hold(&sandbox.url(), &["n"], "while [ ! -e go ]; do sleep 0.02; done");
+    let command = ["--max-hold", "1s", "--verbose", "n", "--", "sh", "-c", "echo >>ran"];
+    let waiter = sandbox.start(&mut sandbox.withlock(&sandbox.url(), &command));
+    let [guardian, _] = ready(&waiter);
+    kill_process(guardian, Signal::STOP).expect("there");
+    std::fs::write(sandbox.path("go"), "").expect("written");
+    holder.end().expect(0);
+    eventually("it has the lock", || waiter.output()[1].contains("holding"));
+    eventually("the guardian was told so", || has_unread(waiter.pid()));
+    sleep(Duration::from_millis(1_100));
+    kill_process(guardian, Signal::CONT).expect("there");
+    let ended = waiter.end().expect(123);
+    let told = "withlock: \"n\": --max-hold was over before the command could start";
+    assert_eq!(ended.stderr.lines().last(), Some(told), "{ended:?}");
+    assert!(!sandbox.path("ran").exists());
+}
+
 /// One that learns of it when TERM would be due waits for a renewal.
 #[test]
 fn a_command_with_too_little_time_left_begins_after_the_renewal() {

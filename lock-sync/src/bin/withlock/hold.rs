@@ -90,11 +90,17 @@ impl Hold<'_> {
         let next = |code| if stands_by { Next::StandBy } else { Next::Exit(code) };
         if over {
             let name = name.as_str();
-            let and = match report {
-                Report::Powerless => "and withlock may not stop another user's command",
-                _ => "so withlock stopped it",
+            let had = format!("the command had {name:?} for --max-hold");
+            let what = match report {
+                Report::NotBegun => {
+                    format!("{name:?}: --max-hold was over before the command could start")
+                }
+                Report::Powerless => {
+                    format!("{had}, and withlock may not stop another user's command")
+                }
+                _ => format!("{had}, so withlock stopped it"),
             };
-            say!("the command had {name:?} for --max-hold, {and}{then}");
+            say!("{what}{then}");
             return Ok(next(LOST));
         }
         let ignores = self.ending.on_lost == OnLost::Ignore;

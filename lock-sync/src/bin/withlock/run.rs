@@ -208,7 +208,8 @@ fn not_acquired(why: &str, is_withheld: bool, args: &Args, level: Level) -> u8 {
     if level != Level::Quiet {
         say!("{why}");
     }
-    let own = if args.wait.is_some() { TIMED_OUT } else { BUSY };
+    // `--skip` has one code for a lock that nobody is known to hold, with `--wait` and without.
+    let own = if args.wait.is_some() && !args.skip { TIMED_OUT } else { BUSY };
     args.conflict_exit_code.unwrap_or(own)
 }
 

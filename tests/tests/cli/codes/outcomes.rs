@@ -304,11 +304,17 @@ fn a_lock_that_nobody_is_known_to_hold_is_told_as_that() {
     operator.batch_execute("BEGIN").expect("begun");
     let lock = format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", place.table());
     operator.batch_execute(&lock).expect("locked");
-    for (option, code) in [("-n", 75), ("--skip", 75), ("--wait=3s", 124)] {
-        let ended = sandbox.run(&url, &[option, "n", "--", "touch", "ran"]).expect(code);
+    for (options, code) in [
+        (&["-n"][..], 75),
+        (&["--skip"], 75),
+        (&["--wait=3s"], 124),
+        (&["--skip", "--wait=3s"], 75),
+    ] {
+        let args = [options, &["n", "--", "touch", "ran"]].concat();
+        let ended = sandbox.run(&url, &args).expect(code);
         let told =
             "withlock: nobody is known to hold \"n\", but the server does not give it away yet\n";
-        assert!(ended.stderr.ends_with(told), "{option}: {ended:?}");
+        assert!(ended.stderr.ends_with(told), "{options:?}: {ended:?}");
     }
     assert!(!sandbox.path("ran").exists());
     operator.batch_execute("COMMIT").expect("ended");
