@@ -5,10 +5,10 @@ mod outcomes;
 mod places;
 
 use lock_tests::place::{Place, client};
-use lock_tests::withlock::{Ended, Sandbox, binary, eventually, url};
+use lock_tests::withlock::{Ended, Sandbox, binary, copy_binary, eventually, url};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::{File, metadata, write};
+use std::fs::{File, Permissions, metadata, set_permissions, write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;

@@ -278,6 +278,29 @@ fn a_late_guardian_begins_nothing_after_max_hold() {
     assert!(!sandbox.path("ran").exists());
 }
 
+/// Without them, a lock would be taken for nothing.
+#[test]
+fn the_end_of_a_process_that_gets_ready_ends_the_wait() {
+    let sandbox = Sandbox::new();
+    let _holder = sandbox.hold(&sandbox.url(), &["n"], "sleep 600");
+    for (which, told) in
+        ["the guardian process", "the process that becomes the command"].iter().enumerate()
+    {
+        for options in [&["-v"][..], &["--wait", "1h", "-v"], &["--leader", "-v"]] {
+            let args = [options, &["n", "--", "touch", "ran"]].concat();
+            let waiter = sandbox.start(&mut sandbox.withlock(&sandbox.url(), &args));
+            let started = ready(&waiter);
+            eventually("it waits", || waiter.waits());
+            kill_process(started[which], Signal::KILL).expect("there");
+            let ended = waiter.end().expect(125);
+            let told = format!("withlock: {told} was killed by signal 9 before the command began");
+            assert_eq!(ended.stderr.lines().last(), Some(told.as_str()), "{ended:?}");
+            assert!(started.iter().all(|pid| !is_alive(*pid)));
+        }
+    }
+    assert!(!sandbox.path("ran").exists());
+}
+
 /// One that learns of it when TERM would be due waits for a renewal.
 #[test]
 fn a_command_with_too_little_time_left_begins_after_the_renewal() {

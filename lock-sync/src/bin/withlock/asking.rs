@@ -42,12 +42,14 @@ pub(crate) enum News {
     Progress(Progress),
     /// A signal ends the wait.
     Signal,
+    /// A process that withlock started has ended, or was stopped.
+    Child,
     Ended(Result<Option<Guard>, End>),
 }
 
 /// The ends of a wait without an answer from the server.
 pub(crate) enum End {
-    /// A signal ended the wait.
+    /// A signal ended the wait, or the end of the guardian.
     Closed,
     Failed(String),
 }
@@ -144,11 +146,12 @@ impl Asking {
     }
 
     /// Reports the wait until it ends. Returns the guard, `None` if someone else holds the lock, or an error.
-    /// Calls `connected` once there is a connection.
+    /// Calls `connected` once there is a connection. Ends the wait once `is_useless` says that the lock would be taken for nothing.
     pub(crate) fn end(
         self,
         waiting: &mut Waiting,
         mut connected: impl FnMut(Locks, &mut Waiting),
+        is_useless: impl Fn() -> bool,
     ) -> Result<Option<Guard>, End> {
         let mut until = self.patience.to_connect(false);
         let mut slow = Instant::now().checked_add(SLOW);
@@ -161,6 +164,9 @@ impl Asking {
                     (slow, is_connected) = (None, true);
                     connected(locks, waiting);
                     until = if ending { until } else { self.patience.to_answer() };
+                    if is_useless() {
+                        (ending, until) = (true, Patience::to_end());
+                    }
                 }
                 Ok(News::Progress(progress)) => {
                     slow = None;
@@ -170,6 +176,10 @@ impl Asking {
                     }
                 }
                 Ok(News::Signal) => (ending, until) = (true, Patience::to_end()),
+                Ok(News::Child) if is_useless() => {
+                    (ending, until) = (true, Patience::to_end());
+                }
+                Ok(News::Child) => {}
                 Ok(News::Ended(end)) => return end,
                 Err(RecvTimeoutError::Timeout) if slow.is_some_and(is_over) => {
                     slow = None;
@@ -224,7 +234,7 @@ mod tests {
         let (tell, told) = channel();
         std::thread::spawn(move || {
             let mut waiting = Waiting::new("n", "here", Level::Quiet, true);
-            let end = asking.end(&mut waiting, |_, _| {});
+            let end = asking.end(&mut waiting, |_, _| {}, || false);
             tell.send(matches!(end, Err(End::Closed))).expect("heard");
         });
         let closed = told.recv_timeout(Duration::from_secs(60));

@@ -3,6 +3,7 @@
 use crate::place::shown;
 use crate::report::{printable, say};
 use crate::role::{CANNOT_EXECUTE, KILLED, NOT_FOUND, Parent, numbers};
+use crate::run::FAILED;
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, setpgid};
@@ -32,7 +33,7 @@ pub(crate) fn play(parent: Parent, mut args: ArgsOs) -> Option<ExitCode> {
         Ok(None) => ExitCode::from(KILLED),
         Err(error) => {
             say!("{}: its process cannot be prepared: {error}", shown(&words));
-            ExitCode::from(CANNOT_EXECUTE)
+            ExitCode::from(FAILED)
         }
     })
 }

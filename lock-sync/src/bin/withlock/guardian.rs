@@ -7,8 +7,10 @@ use crate::child::exit_code;
 use crate::ending::{Ending, OnLost};
 use crate::group::Group;
 use crate::inbox::Inbox;
-use crate::report::say;
-use crate::role::{CANNOT_EXECUTE, COMMAND, KILLED, Parent, numbers, starter};
+use crate::place::shown;
+use crate::report::{missing, say};
+use crate::role::{COMMAND, KILLED, Parent, numbers, starter};
+use crate::run::FAILED;
 use crate::signals;
 use clap::ValueEnum;
 use rustix::io::Errno;
@@ -137,8 +139,8 @@ pub(crate) fn play(parent: Parent, mut args: ArgsOs) -> Option<ExitCode> {
     let _ = std::fs::write("/proc/self/comm", "lock-guardian");
     let Some(parent) = parent.watched(ORPHANED) else { return Some(ExitCode::from(KILLED)) };
     Some(guard(&parent, files, &words).unwrap_or_else(|error| {
-        say!("the guardian process of the command failed: {error}");
-        ExitCode::from(CANNOT_EXECUTE)
+        say!("the guardian process of {} failed: {}", shown(&words), missing(&error));
+        ExitCode::from(FAILED)
     }))
 }
 

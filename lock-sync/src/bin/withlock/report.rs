@@ -4,7 +4,7 @@ use lock_core::duration::Shown;
 use lock_core::table::is_unprintable;
 use std::any::Any;
 use std::ffi::OsStr;
-use std::io::Write;
+use std::io::{self, Write};
 use std::time::Duration;
 
 /// Writes a line to standard error. Returns when it is written, or a little later if standard error blocks.
@@ -43,6 +43,16 @@ pub(crate) enum Level {
     Quiet,
     Normal,
     Verbose,
+}
+
+/// What the system did not give, in words. Of processes and threads, it says only that they are "unavailable".
+pub(crate) fn missing(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            format!("no more processes or threads are allowed here, as by ulimit -u: {error}")
+        }
+        _ => error.to_string(),
+    }
 }
 
 /// A time for people, in whole seconds.

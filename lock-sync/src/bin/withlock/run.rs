@@ -10,7 +10,7 @@ use crate::look::look;
 use crate::nested::{self, Handed};
 use crate::place::{Place, shown};
 use crate::release::release;
-use crate::report::{Level, print, say};
+use crate::report::{Level, missing, print, say};
 use crate::role::CANNOT_EXECUTE;
 use crate::signals;
 use crate::stage::{Signalled, Stage};
@@ -18,6 +18,7 @@ use crate::waiting::Waiting;
 use crate::writer;
 use lock_core::duration::Shown;
 use lock_sync::{Locks, Mode};
+use std::os::unix::process::ExitStatusExt;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -80,7 +81,7 @@ fn start(args: &Args, handed: &Handed) -> Result<Result<Running, ExitCode>, Stri
             say!("{command}: {error}");
             return Ok(Err(ExitCode::from(CANNOT_EXECUTE)));
         }
-        Err(format!("the system cannot start a process for {command}: {error}"))
+        Err(format!("the system cannot start a process for {command}: {}", missing(&error)))
     })
 }
 
@@ -123,7 +124,7 @@ impl Run<'_> {
         let asking = Asking::begin(wish, way, move |locks, news| {
             reached.set(Stage::Waiting(locks, news));
         })
-        .map_err(|error| format!("the system cannot start a thread: {error}"))?;
+        .map_err(|error| format!("the system cannot start a thread: {}", missing(&error)))?;
         if stands_by_again {
             signalled.catch_up();
         }
@@ -133,9 +134,19 @@ impl Run<'_> {
             waiting.is_at(&place);
             at = Some((locks, place));
         };
-        let guard = match asking.end(&mut waiting, connected) {
+        let is_useless = || {
+            let has_ended = running.has_ended().unwrap_or(false);
+            if has_ended {
+                signalled.stage.end_wait();
+            }
+            has_ended
+        };
+        let guard = match asking.end(&mut waiting, connected, is_useless) {
             Ok(guard) => guard,
-            Err(End::Closed) => return Ok(Turn::Over(signalled.interrupted().unwrap_or(FAILED))),
+            Err(End::Closed) => {
+                let code = signalled.interrupted();
+                return code.map_or_else(|| not_begun(running), Ok).map(Turn::Over);
+            }
             Err(End::Failed(message)) => return Err(message),
         };
         let [until, latest] =
@@ -151,6 +162,11 @@ impl Run<'_> {
             guard.cancel_keep();
             release(guard, signalled);
             return Ok(Turn::Over(code));
+        }
+        if running.has_ended().unwrap_or(false) {
+            guard.cancel_keep();
+            release(guard, signalled);
+            return not_begun(running).map(Turn::Over);
         }
         if level == Level::Verbose {
             let permit = guard.permit().map(|number| format!(", permit {number},"));
@@ -195,6 +211,21 @@ fn ending(args: &Args, valid: Duration) -> Result<Ending, String> {
             Ok(Ending { on_lost: args.on_lost, grace: grace.unwrap_or((valid / 5).min(most)) })
         }
     }
+}
+
+/// Reports a guardian that ended before the command could begin.
+fn not_begun(mut running: Running) -> Result<u8, String> {
+    let (status, _) = running.reap().map_err(|error| error.to_string())?;
+    let who = match (status.code().map(u8::try_from), status.signal()) {
+        // It has said why.
+        (Some(Ok(FAILED)), _) => return Ok(FAILED),
+        (_, Some(signal)) => format!("the guardian process was killed by signal {signal}"),
+        (Some(Ok(code @ 129..)), _) => {
+            format!("the process that becomes the command was killed by signal {}", code - 128)
+        }
+        _ => format!("the guardian process ended with {status}"),
+    };
+    Err(format!("{who} before the command began"))
 }
 
 /// Reports why there is no lock. A command is skipped only because of another holder.

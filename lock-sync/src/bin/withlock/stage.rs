@@ -1,6 +1,7 @@
 //! The stage of a run, which decides what a signal does.
 
 use crate::asking::News;
+use crate::report::missing;
 use crate::signals::{self, StopKey};
 use lock_sync::Locks;
 use std::io;
@@ -37,6 +38,13 @@ impl Now {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = next;
     }
 
+    /// Ends the wait, if it lasts. What the server grants meanwhile is released.
+    pub(crate) fn end_wait(&self) {
+        if let Stage::Waiting(locks, _) = &*self.get() {
+            locks.close();
+        }
+    }
+
     fn get(&self) -> RwLockReadGuard<'_, Stage> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -56,8 +64,9 @@ pub(crate) struct Signalled {
 impl Signalled {
     /// Starts a thread that receives signals.
     pub(crate) fn watch() -> Result<Self, String> {
-        Self::watching()
-            .map_err(|error| format!("the system does not let withlock receive signals: {error}"))
+        Self::watching().map_err(|error| {
+            format!("the system does not let withlock receive signals: {}", missing(&error))
+        })
     }
 
     fn watching() -> io::Result<Self> {
@@ -78,6 +87,9 @@ impl Signalled {
                     Stage::Waiting(..) if ends => stage.end_wait(&ended_by, signal),
                     Stage::Waiting(locks, _) if signal == signals::STOP => {
                         locks.between_requests(|| stop_key.heed());
+                    }
+                    Stage::Waiting(_, news) if signal == signals::CHILD => {
+                        let _ = news.send(News::Child);
                     }
                     Stage::Connecting | Stage::Waiting(..) => {}
                     Stage::Over => drop(sender.send(signal)),

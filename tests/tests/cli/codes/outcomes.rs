@@ -161,6 +161,27 @@ fn a_file_that_is_being_written_cannot_be_run() {
     assert!(ended.stderr.starts_with("withlock: ./busy: Text file busy"), "{ended:?}");
 }
 
+/// It is not the command that is at fault. How many it takes depends on how fast the threads come and go.
+#[test]
+fn without_processes_and_threads_withlock_fails_itself() {
+    if !rustix::process::geteuid().is_root() {
+        return; // only root can become a user who has no other processes
+    }
+    let sandbox = Sandbox::new();
+    set_permissions(sandbox.path(""), Permissions::from_mode(0o777)).expect("set");
+    copy_binary(&sandbox.path("withlock"));
+    let script = "ulimit -u $0; exec ./withlock -q n -- ./withlock --ddl";
+    for most in 1..12 {
+        let mut command = sandbox.command("setpriv");
+        command.args(["--reuid", "64009", "--regid", "64009", "--clear-groups"]);
+        command.args(["bash", "-c", script, &most.to_string()]);
+        let ended = sandbox.start(command.env("WITHLOCK_URL", sandbox.url())).end();
+        println!("{most}: {} {}", ended.code, ended.stderr);
+        assert!(matches!(ended.code, 0 | 125), "{most}: {ended:?}");
+        assert!(ended.code == 0 || ended.stderr.contains("unavailable"), "{most}: {ended:?}");
+    }
+}
+
 #[test]
 fn what_cannot_be_run_is_126_or_127() {
     let sandbox = Sandbox::new();
