@@ -45,6 +45,22 @@ fn names_that_are_none() {
     }
 }
 
+/// A path may have any bytes in it, and orders for the terminal.
+#[test]
+fn a_file_that_does_not_exist_is_named_on_one_line() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let sandbox = Sandbox::new();
+    std::fs::write(sandbox.path("no\nurl"), "nothing").expect("written");
+    for (path, says) in [
+        (&b"no\n\x1b[31m\xff"[..], "names no??[31m\u{fffd}, which does not exist"),
+        (b"no\nurl", "no?url: "),
+    ] {
+        let mut command = sandbox.withlock("", &with(&["n"]));
+        refused(&sandbox, command.env("WITHLOCK_URL_FILE", OsStr::from_bytes(path)), says);
+    }
+}
+
 #[test]
 fn ttls_that_cannot_be() {
     let sandbox = Sandbox::new();

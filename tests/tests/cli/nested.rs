@@ -2,6 +2,7 @@
 
 use lock_tests::place::{Place, postgres_url};
 use lock_tests::withlock::{Ended, Sandbox, binary, copy_binary, eventually};
+use rustix::process::Signal;
 use std::fs::{create_dir_all, write};
 use std::process::Command;
 
@@ -286,6 +287,28 @@ fn an_empty_source_is_an_error_and_never_a_local_lock() {
         }
     }
     assert!(!sandbox.path("ran").exists() && !sandbox.path("state").exists());
+}
+
+/// It may be a pipe from a program that asks a person for a password. That nobody writes to it yet is told.
+#[test]
+fn a_source_to_which_nobody_writes_is_told_and_waited_for() {
+    let sandbox = Sandbox::new();
+    let made = sandbox.command("mkfifo").arg("url").status().expect("coreutils");
+    assert!(made.success());
+    let start = || {
+        let mut command = sandbox.withlock("", &["-n", "n", "--", "touch", "ran"]);
+        let run = sandbox.start(command.env("WITHLOCK_URL_FILE", "url"));
+        let told = "withlock: waiting for somebody to write a URL to url\n";
+        eventually("it is told", || run.output()[1] == told);
+        run
+    };
+    let run = start();
+    run.signal(Signal::TERM);
+    run.end().expect(143);
+    let run = start();
+    write(sandbox.path("url"), sandbox.url()).expect("written");
+    run.end().expect(0);
+    assert_eq!(names(&sandbox, "locks.db", "locks"), ["n"]);
 }
 
 /// Cron has no environment to speak of; the file says where, and ends in a newline.

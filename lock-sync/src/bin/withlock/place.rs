@@ -158,7 +158,7 @@ fn make(folder: &Path) -> Result<(), String> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| {
         format!(
             "the folder {} cannot be created: {error}; name another place with --db sqlite:FILE",
-            folder.display()
+            printable(folder)
         )
     })
 }

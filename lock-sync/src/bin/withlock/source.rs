@@ -1,9 +1,14 @@
 //! The sources of the URL that names the place of the locks.
 
 use crate::nested;
+use crate::report::{printable, say};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
+use rustix::io::{ioctl_fionbio, retry_on_intr};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The environment variable that contains the URL. The URL may contain a password, so the command does not
@@ -18,6 +23,8 @@ const CREDENTIAL: &str = "withlock-url";
 /// The file for all users of this machine.
 const SYSTEM: &str = "/etc/withlock/url";
 
+/// A wait for a file's content that takes longer is reported.
+const SLOW: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
 /// Longest content of a URL's file, in bytes.
 const MOST: u64 = 16 << 10;
 
@@ -80,7 +87,7 @@ fn first(
     let user = user.map(|folder| folder.join("withlock/url"));
     for path in [credential, user, Some(system.to_path_buf())].into_iter().flatten() {
         if let Some(text) = read(&path)? {
-            return Found::new(&path.display().to_string(), &text).map(Some);
+            return Found::new(&printable(&path), &text).map(Some);
         }
     }
     match text(APPLICATION)? {
@@ -97,10 +104,10 @@ fn named(path: &Path) -> Result<Found, String> {
         return Ok(Found { inherited: true, ..Found::new(FILE, &text)? });
     }
     match read(path)? {
-        Some(text) => Found::new(&path.display().to_string(), &text),
+        Some(text) => Found::new(&printable(path), &text),
         None => Err(format!(
             "{FILE} names {}, which does not exist: create the file, or unset the variable",
-            path.display()
+            printable(path)
         )),
     }
 }
@@ -108,16 +115,31 @@ fn named(path: &Path) -> Result<Found, String> {
 /// A file's text. `None` if the file does not exist. A file that exists and cannot be read is an error.
 fn read(path: &Path) -> Result<Option<String>, String> {
     let mut text = String::new();
-    let all = File::open(path).and_then(|file| file.take(MOST).read_to_string(&mut text));
+    let all = open(path).and_then(|file| file.take(MOST).read_to_string(&mut text));
     match all {
         Ok(_) => Ok(Some(text)),
         // A link to nothing exists, so it is an error.
         Err(error) if is_absent(&error) && path.symlink_metadata().is_err() => Ok(None),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            Err(format!("{} is not UTF-8: put a URL into it", path.display()))
+            Err(format!("{} is not UTF-8: put a URL into it", printable(path)))
         }
-        Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
+        Err(error) => Err(format!("{} cannot be read: {error}", printable(path))),
     }
+}
+
+/// Opens a file once there is something to read. Of a pipe that nobody writes to, it tells.
+fn open(path: &Path) -> io::Result<File> {
+    let at_once = OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(at_once).open(path)?;
+    let wait = |at_most: Option<&Timespec>| {
+        retry_on_intr(|| poll(&mut [PollFd::new(&file, PollFlags::IN)], at_most))
+    };
+    if wait(Some(&SLOW))? == 0 {
+        say!("waiting for somebody to write a URL to {}", printable(path));
+        wait(None)?;
+    }
+    ioctl_fionbio(&file, false)?;
+    Ok(file)
 }
 
 fn is_absent(error: &io::Error) -> bool {
