@@ -112,7 +112,8 @@ pub enum TimingError {
     Ttl,
     /// A request may take so long that a lease could not be renewed after one failed.
     #[error(
-        "a request may take {request:?} but a lease counts as held for {valid:?} only: allow a request a third of that at most, or use a longer TTL"
+        "a request may take {request:?} but a lease counts as held for {} only: allow a request a third of that at most, or use a longer TTL",
+        rounded(.valid)
     )]
     Request {
         /// The budget asked for.

@@ -80,6 +80,8 @@ fn options_that_contradict_each_other_are_refused() {
         ("--list -w 5s", "--wait"),
         ("--break --yes --label x n", "--label"),
         ("--purge -E 3", "--conflict-exit-code"),
+        ("-E a n -- touch ran", "an exit code is a number from 0 to 255"),
+        ("-E 256 n -- touch ran", "an exit code is a number from 0 to 255"),
         ("--purge=1s", "1h"),
         ("--purge=59m", "1h"),
         ("--ddl n", "NAME"),

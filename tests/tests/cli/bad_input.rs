@@ -62,6 +62,14 @@ fn a_file_that_does_not_exist_is_named_on_one_line() {
 }
 
 #[test]
+fn times_in_an_error_are_short() {
+    let sandbox = Sandbox::new();
+    let url = format!("{}?ttl=1s&request_timeout=20s", sandbox.url());
+    let says = "a lease counts as held for 832ms only";
+    refused(&sandbox, &mut sandbox.withlock(&url, &with(&["n"])), says);
+}
+
+#[test]
 fn ttls_that_cannot_be() {
     let sandbox = Sandbox::new();
     let cases = [

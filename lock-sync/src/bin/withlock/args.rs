@@ -75,7 +75,7 @@ pub(crate) struct Args {
     pub(crate) skip: bool,
 
     /// Exit with CODE instead of 75 or 124
-    #[arg(short = 'E', long, value_name = "CODE", help_heading = "Waiting")]
+    #[arg(short = 'E', long, value_name = "CODE", value_parser = code, help_heading = "Waiting")]
     pub(crate) conflict_exit_code: Option<u8>,
 
     /// Let COUNT commands run at a time: the lock is one of COUNT permits, whose number COMMAND finds in WITHLOCK_PERMIT.
@@ -250,6 +250,10 @@ fn read(words: Vec<OsString>) -> Result<Args, Stop> {
 /// The definition of the command line, from which the completions and the manual page are made.
 pub(crate) fn definition() -> clap::Command {
     Args::command()
+}
+
+fn code(text: &str) -> Result<u8, &'static str> {
+    text.parse().map_err(|_| "an exit code is a number from 0 to 255")
 }
 
 fn protocol(text: &str) -> Result<Protocol, &'static str> {

@@ -4,7 +4,7 @@ use crate::child::{Running, exit_code};
 use crate::ending::{Ending, OnLost};
 use crate::guardian::Report;
 use crate::release::{Released, release};
-use crate::report::{Level, say, seconds};
+use crate::report::{Level, say, seconds_left};
 use crate::signals;
 use crate::stage::Signalled;
 use lock_sync::{Guard, Locks, ReleaseError};
@@ -241,7 +241,8 @@ impl Hold<'_> {
         let by_server = guard.kept_for().is_some();
         if !left().is_zero() && self.level == Level::Verbose {
             let name = guard.name().as_str();
-            let (who, left) = (if by_server { "the table" } else { "withlock" }, seconds(left()));
+            let who = if by_server { "the table" } else { "withlock" };
+            let left = seconds_left(left());
             say!("the command ended with exit code {code}; {who} keeps {name:?} for {left} more");
         }
         if by_server {
@@ -254,7 +255,7 @@ impl Hold<'_> {
                     if self.level != Level::Quiet {
                         say!(
                             "a signal ended --min-hold {} early; withlock releases {:?}",
-                            seconds(left()),
+                            seconds_left(left()),
                             guard.name().as_str()
                         );
                     }

@@ -110,7 +110,8 @@ fn absolute(url: &str) -> Result<String, String> {
 
 /// The program's name, for messages. Arguments may be secret.
 pub(crate) fn shown(command: &[OsString]) -> String {
-    command.first().map(printable).unwrap_or_default()
+    let name = command.first().map(printable).unwrap_or_default();
+    if name.is_empty() { "\"\"".to_string() } else { name }
 }
 
 /// Why this user's own file may not be the place that was meant: the end of a sentence.

@@ -59,3 +59,20 @@ pub(crate) fn missing(error: &io::Error) -> String {
 pub(crate) fn seconds(duration: Duration) -> Shown {
     Shown(Duration::from_secs(duration.as_secs()))
 }
+
+/// The same of a time that is left: as long as there is any, it is not zero.
+pub(crate) fn seconds_left(duration: Duration) -> Shown {
+    seconds(duration.max(Duration::from_secs(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_is_left_is_not_zero() {
+        let shown = |ms| seconds_left(Duration::from_millis(ms)).to_string();
+        assert_eq!([1, 999, 1_999].map(shown), ["1s"; 3]);
+        assert_eq!(shown(4_999), "4s");
+    }
+}

@@ -205,12 +205,23 @@ fn ending(args: &Args, valid: Duration) -> Result<Ending, String> {
     };
     match args.grace {
         Some(grace) if grace > most && args.on_lost == OnLost::Term => {
-            Err(format!("--grace must not be more than {}, which is {why}", Shown(most)))
+            Err(format!("--grace must not be more than {}, which is {why}", rounded(most)))
         }
         grace => {
             Ok(Ending { on_lost: args.on_lost, grace: grace.unwrap_or((valid / 5).min(most)) })
         }
     }
+}
+
+/// A limit for people: a little less, without digits that nobody reads.
+fn rounded(limit: Duration) -> Shown {
+    let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+    let step = match limit {
+        0..1_000 => 1,
+        1_000..10_000 => 100,
+        _ => 1_000,
+    };
+    Shown(Duration::from_millis(limit / step * step))
 }
 
 /// Reports a guardian that ended before the command could begin.
@@ -275,6 +286,16 @@ mod tests {
         ] {
             let told = graced(options).expect_err(options);
             assert!(told.contains(says), "{options}: {told}");
+        }
+    }
+
+    #[test]
+    fn a_limit_has_no_digits_that_nobody_reads() {
+        let shown = |micros| rounded(Duration::from_micros(micros)).to_string();
+        for (micros, text) in
+            [(12_499_999, "12s"), (9_999_999, "9s 900ms"), (416_666, "416ms"), (2_500, "2ms")]
+        {
+            assert_eq!(shown(micros), text);
         }
     }
 }

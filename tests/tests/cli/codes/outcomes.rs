@@ -216,7 +216,8 @@ fn what_cannot_be_run_is_126_or_127() {
             let mut run = sandbox.withlock(&sandbox.url(), &[option, "--try", "n", "--", command]);
             let ended = sandbox.start(run.env("PATH", path)).end().expect(code);
             let last = ended.stderr.lines().last().unwrap_or_default();
-            assert!(last.starts_with(&format!("withlock: {command}: ")), "{ended:?}");
+            let shown = if command.is_empty() { "\"\"" } else { command };
+            assert!(last.starts_with(&format!("withlock: {shown}: ")), "{ended:?}");
             assert!(last.contains(reason), "{ended:?}");
             if option == "-q" {
                 complains(&ended);
