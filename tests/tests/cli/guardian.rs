@@ -295,7 +295,7 @@ fn the_end_of_a_process_that_gets_ready_ends_the_wait() {
             let ended = waiter.end().expect(125);
             let told = format!("withlock: {told} was killed by signal 9 before the command began");
             assert_eq!(ended.stderr.lines().last(), Some(told.as_str()), "{ended:?}");
-            assert!(started.iter().all(|pid| !is_alive(*pid)));
+            eventually("both are ended", || started.iter().all(|pid| !is_alive(*pid)));
         }
     }
     assert!(!sandbox.path("ran").exists());

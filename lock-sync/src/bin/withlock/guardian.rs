@@ -26,6 +26,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ExitCode};
 use std::str::FromStr;
+use std::thread::sleep;
 use std::time::Duration;
 
 /// The signal that the kernel sends the guardian when withlock dies. It has no other use.
@@ -201,6 +202,8 @@ enum Go {
 const NAP: Duration = Duration::from_secs(1);
 /// Longest sleep while processes that the command started clean up: nobody tells of their end.
 const REST: Duration = Duration::from_millis(10);
+/// Longest time that a process takes to die of KILL. One that waits for a disk may take longer.
+const GONE: Duration = Duration::from_secs(1);
 
 impl Ward {
     fn watch(mut self, mut inbox: Inbox, orphaned: impl Fn() -> bool) -> io::Result<ExitCode> {
@@ -209,8 +212,7 @@ impl Ward {
             let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
             if waitid(WaitId::Pid(self.pid), look)?.is_some() && !self.is_cleaning_up() {
                 if self.stopped.is_some() && self.group {
-                    // The processes that it started must not outlive the lease either.
-                    let _ = self.signal(Signal::KILL);
+                    self.end_rest();
                 }
                 return Ok(ExitCode::from(exit_code(self.child.wait()?)));
             }
@@ -236,6 +238,15 @@ impl Ward {
         self.group
             && self.stopped == Some(Signal::TERM)
             && self.rest.get_or_insert_with(|| Group::of(pid)).has_members()
+    }
+
+    /// Kills the processes that the command started, which must not outlive the lease either, and waits until they are gone:
+    /// withlock then releases the lock. Another user's stay.
+    fn end_rest(&self) {
+        let (mut rest, until) = (Group::of(self.pid), now() + GONE);
+        while self.signal(Signal::KILL).is_ok() && rest.has_members() && now() < until {
+            sleep(Duration::from_millis(1));
+        }
     }
 
     fn hear(&mut self, order: Order) {
