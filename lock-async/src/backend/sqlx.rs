@@ -2,7 +2,7 @@
 //!
 //! A connection is taken from the pool for one statement, and given back after it. The statement goes out in a
 //! transaction of its own, as one text without parameters, together with the settings that it needs: one round trip,
-//! no prepared statement, and no setting that stays on the connection. A connection whose state is in doubt, because
+//! no prepared statement, and no setting that stays on the connection (on MySQL and MariaDB, they are put back). A connection whose state is in doubt, because
 //! the statement was cut off or the server did not answer, is closed instead of given back.
 
 #[cfg(feature = "sqlx-mysql")]
@@ -31,11 +31,15 @@ type Results<'a, D> =
 
 /// The parts that differ between databases.
 pub(crate) trait Server: Database {
-    /// The statements of a script before the one that it is about. One comes after that, the commit.
+    /// The statements of a script before the one that it is about, and after that.
     const BEFORE: usize;
+    const AFTER: usize;
 
     /// The statement in a transaction of its own, with its settings.
     fn script(statement: &Statement, limit: Duration) -> String;
+
+    /// Ends the transaction of a script that failed, and puts back what it has set.
+    fn undo() -> String;
 
     /// Runs a script.
     fn run<'a>(connection: &'a mut Self::Connection, script: &'a str) -> Results<'a, Self>;
@@ -189,14 +193,15 @@ async fn rows<D: Server>(
         }
     }
     match result {
-        Some(result) if ended == D::BEFORE + 2 => Ok(D::rows(statement, rows, &result)),
+        Some(result) if ended == D::BEFORE + 1 + D::AFTER => Ok(D::rows(statement, rows, &result)),
         _ => Err(Failed::Else(Failure::Unknown("the answer is incomplete".to_string()))),
     }
 }
 
-/// Ends the transaction of a statement that failed.
+/// Leaves the connection as it was before a statement that failed.
 async fn rolled_back<D: Server>(connection: &mut D::Connection) -> bool {
-    let mut results = D::run(connection, "ROLLBACK AND NO CHAIN");
+    let script = D::undo();
+    let mut results = D::run(connection, &script);
     while let Some(next) = results.next().await {
         if next.is_err() {
             return false;

@@ -357,7 +357,6 @@ fn a_refused_statement_leaves_its_connection_to_others(kind: Kind) {
     wait(async {
         let locks = Locks::with_sqlx(pool.clone(), config(&place)).await.expect("connected");
         used(&locks).await;
-        pool.execute("SET SESSION innodb_lock_wait_timeout = 1").await.expect("set");
         let before = id().await;
         let mut other = mysql(&place, 1).begin().await.expect("begun");
         let look = format!("SELECT * FROM {} FOR UPDATE", place.table());

@@ -10,17 +10,32 @@ use sqlx::mysql::{MySql, MySqlConnection, MySqlDatabaseError, MySqlQueryResult, 
 use sqlx::{Column, Error, Executor, Row, TypeInfo};
 use std::time::Duration;
 
-impl Server for MySql {
-    const BEFORE: usize = 1;
+/// Keeps the session's limits, and sets those of a connection of our own.
+const LIMITED: &str = "SET @withlock_row = @@SESSION.innodb_lock_wait_timeout, @withlock_table = @@SESSION.lock_wait_timeout, \
+     SESSION innodb_lock_wait_timeout = 1, SESSION lock_wait_timeout = 5";
 
-    /// The first statement is about the next transaction only, and fails inside of one. The second commits by itself: a
+/// Puts them back. Where they were not kept, it fails or changes nothing.
+const UNLIMITED: &str = "SET SESSION innodb_lock_wait_timeout = COALESCE(@withlock_row, @@SESSION.innodb_lock_wait_timeout), \
+     SESSION lock_wait_timeout = COALESCE(@withlock_table, @@SESSION.lock_wait_timeout), \
+     @withlock_row = NULL, @withlock_table = NULL";
+
+impl Server for MySql {
+    const BEFORE: usize = 2;
+    const AFTER: usize = 2;
+
+    /// The first statement is about the next transaction only, and fails inside of one. The third commits by itself: a
     /// Galera cluster that rolls back a transaction does not tell a script that began it. The last does nothing unless
-    /// the session commits nothing by itself, where nothing is granted.
+    /// the session commits nothing by itself, where nothing is granted. The server ends a statement that waits for a row or
+    /// for the table's definition as soon as on a connection of our own; neither knows a setting that ends with a transaction.
     fn script(statement: &Statement, _: Duration) -> String {
         format!(
-            "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; {}; COMMIT AND NO CHAIN NO RELEASE",
+            "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; {LIMITED}; {}; {UNLIMITED}; COMMIT AND NO CHAIN NO RELEASE",
             inline(statement)
         )
+    }
+
+    fn undo() -> String {
+        format!("ROLLBACK AND NO CHAIN; {UNLIMITED}")
     }
 
     fn run<'a>(connection: &'a mut MySqlConnection, script: &'a str) -> Results<'a, Self> {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 impl Server for Postgres {
     const BEFORE: usize = 3;
+    const AFTER: usize = 1;
 
     /// The level changes twice, which fails inside a transaction that has read anything. The time limit ends with the
     /// transaction. The statement carries the other settings.
@@ -20,6 +21,10 @@ impl Server for Postgres {
             limit.as_millis().max(1),
             inline(statement)
         )
+    }
+
+    fn undo() -> String {
+        "ROLLBACK AND NO CHAIN".to_string()
     }
 
     fn run<'a>(connection: &'a mut PgConnection, script: &'a str) -> Results<'a, Self> {
