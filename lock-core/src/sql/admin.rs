@@ -13,6 +13,7 @@ use crate::error::Failure;
 use crate::fence::Fence;
 use crate::name::Owner;
 use crate::time::Instant;
+use alloc::format;
 use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -69,6 +70,10 @@ impl AdminExchange {
             self.stage = Stage::Untold;
             return;
         }
+        let failure = match self.request {
+            AdminRequest::Break { .. } => explain_wait(failure),
+            _ => failure,
+        };
         let rights = match self.request {
             AdminRequest::List { .. } | AdminRequest::Status { .. } => "SELECT",
             AdminRequest::Break { .. } => "SELECT, UPDATE",
@@ -138,6 +143,20 @@ impl AdminExchange {
                 statement(texts.purge, timed(Value::Int(unused)))
             }
         }
+    }
+}
+
+/// The failure to break a lock, with what to do if it waited for the lock's row. On MySQL and MariaDB, it waits for a pin, too:
+/// the new fence is in the index that the pin has locked.
+fn explain_wait(failure: Failure) -> Failure {
+    match failure {
+        Failure::Rejected { code, ref message, .. } if failure.is_of_a_locked_row() => {
+            Failure::not_now(format!(
+                "an open transaction has the lock pinned or its row locked: end that transaction, or try again later ({message})"
+            ))
+            .with_code(code)
+        }
+        other => other,
     }
 }
 

@@ -108,6 +108,26 @@ fn a_break_that_cannot_be_told_is_made_all_the_same() {
     }
 }
 
+/// The error of a wait for the row says neither who keeps it nor what to do.
+#[test]
+fn a_break_that_waits_for_a_transaction_says_so() {
+    let waited = lock_core::sql::mysql::statement_failed(Some(1205), "Lock wait timeout exceeded");
+    let locked = lock_core::sql::postgres::statement_failed(Some("55P03"), "lock timeout");
+    for (codec, failure) in [(on_mysql(), waited), (on_postgres(), locked)] {
+        let after = |request: &AdminRequest| {
+            let mut exchange = codec.encode_admin(request, NOW);
+            exchange.handle_failure(failure.clone());
+            exchange.finish().expect_err("it failed")
+        };
+        let told = after(&breaks(7));
+        assert!(told.to_string().contains("transaction has the lock pinned"), "{told}");
+        assert!(told.to_string().contains(&failure.to_string()), "{told}");
+        assert_eq!(told.code(), failure.code());
+        assert!(matches!(told, Failure::Rejected { retry: true, .. }), "{told:?}");
+        assert_eq!(after(&purge(SHORTEST)), failure);
+    }
+}
+
 #[test]
 fn an_answer_without_rows_is_none() {
     for codec in all() {

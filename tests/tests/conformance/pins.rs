@@ -4,7 +4,7 @@ use lock_core::http::Method;
 use lock_core::sql::{postgres, sqlite};
 use lock_sync::{Error, LockName, LostReason, NotPinnable, PinError, PinParam};
 use lock_tests::consul::Consul;
-use lock_tests::drivers::{Client, Driven, Driver, Guard, Locks, in_transaction};
+use lock_tests::drivers::{Admin, Client, Driven, Driver, Guard, Locks, in_transaction};
 use lock_tests::on_mysql_and_mariadb;
 use lock_tests::place::{Place, client};
 use lock_tests::servers::Kind;
@@ -25,6 +25,7 @@ on_mysql_and_mariadb! {
     renewals_pass_a_long_transaction
     a_wait_for_a_pinned_lock_holds_up_no_other_lock
     a_table_without_the_index_for_pins_is_told
+    a_lock_that_is_pinned_is_not_broken_and_that_is_told
 }
 
 macro_rules! on_postgres {
@@ -224,6 +225,20 @@ fn a_wait_for_a_pinned_lock_holds_up_no_other_lock(kind: Kind) {
             });
         }
     });
+}
+
+/// The new fence is in the index that is locked.
+fn a_lock_that_is_pinned_is_not_broken_and_that_is_told(kind: Kind) {
+    for (driver, by) in ALL {
+        let place = Driven::new(driver, kind.place());
+        let guard = place.locks(LONG).lock("a").expect("free");
+        let mut admin = Admin::connect(driver, &place.whole_url(), LONG);
+        pinned(&guard, by, &place, || {
+            let told = admin.break_hold("a", guard.fence()).expect_err("pinned").to_string();
+            assert!(told.contains("end that transaction, or try again later"), "{told}");
+        });
+        assert!(admin.break_hold("a", guard.fence()).expect("broken").is_some());
+    }
 }
 
 fn a_table_without_the_index_for_pins_is_told(kind: Kind) {
