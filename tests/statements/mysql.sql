@@ -25,12 +25,14 @@ SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at
           FROM information_schema.columns
          WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ?
            AND (column_name IN ('name', 'owner', 'fence', 'expires_us', 'acquired_us', 'ttl_us', 'queue', 'served', 'holder')
-                OR extra LIKE '%auto_increment%')),
+                OR extra LIKE _utf8mb4'%auto_increment%')),
        COUNT(*), COUNT(CASE WHEN k.fits THEN 1 END),
        CASE WHEN FIND_IN_SET('SIMULTANEOUS_ASSIGNMENT', @@SESSION.sql_mode) THEN 2
             WHEN TIMESTAMPDIFF(SECOND, NOW(), SYSDATE()) NOT BETWEEN -1 AND 10 THEN 3
             WHEN /*!80000 @@SESSION.transaction_read_only */ /*M! @@SESSION.tx_read_only */ THEN 4
             /*M! WHEN @@SESSION.sql_safe_updates THEN 5 */
+            WHEN @@SESSION.character_set_connection NOT IN ('utf8mb4', 'utf8mb3', 'utf8')
+              OR @@SESSION.character_set_results NOT IN ('utf8mb4', 'utf8mb3', 'utf8', 'binary') THEN 6
             ELSE @@SESSION.autocommit = 1 END, COALESCE(?, DATABASE()), CURRENT_USER(),
        (SELECT COUNT(*) FROM information_schema.triggers
          WHERE event_object_schema = COALESCE(?, DATABASE()) AND event_object_table = ?),
@@ -105,7 +107,7 @@ SELECT l.name, l.holder, c.now - l.acquired_us,
        CAST(IF(l.owner IS NOT NULL AND l.expires_us > c.now, l.owner = X'00000000000000000000000000000000', 2) AS SIGNED)
   FROM (SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, UNHEX(?) AS its_name, UNHEX(?) AS claimant, CAST(? AS SIGNED) AS turn) AS c
   STRAIGHT_JOIN `locks` AS l ON l.name = c.its_name
- WHERE NOT l.owner <=> c.claimant AND (l.owner IS NOT NULL AND l.expires_us > c.now OR (c.turn > 0 AND queue > served AND expires_us <= c.now + 1000000
+ WHERE NOT (l.owner <=> c.claimant) AND (l.owner IS NOT NULL AND l.expires_us > c.now OR (c.turn > 0 AND queue > served AND expires_us <= c.now + 1000000
           AND LEAST(c.turn, queue + 1) - served > POW(2, LEAST(62, 4 * GREATEST(c.now - expires_us, 0)
               DIV LEAST(GREATEST(expires_us - acquired_us, 80000), 1000000)))));
 
@@ -118,14 +120,14 @@ SELECT l.name, l.holder, c.now - l.acquired_us,
        CAST(IF(l.owner IS NOT NULL AND l.expires_us > c.now, l.owner = X'00000000000000000000000000000000', 2) AS SIGNED)
   FROM (SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, j.turn AS turn FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]', ttl BIGINT PATH '$[2]', label VARCHAR(510) PATH '$[3]', turn BIGINT PATH '$[4]')) AS j) AS c
   STRAIGHT_JOIN `locks` AS l ON l.name = c.its_name
- WHERE NOT l.owner <=> c.claimant AND (l.owner IS NOT NULL AND l.expires_us > c.now OR (c.turn > 0 AND queue > served AND expires_us <= c.now + 1000000
+ WHERE NOT (l.owner <=> c.claimant) AND (l.owner IS NOT NULL AND l.expires_us > c.now OR (c.turn > 0 AND queue > served AND expires_us <= c.now + 1000000
           AND LEAST(c.turn, queue + 1) - served > POW(2, LEAST(62, 4 * GREATEST(c.now - expires_us, 0)
               DIV LEAST(GREATEST(expires_us - acquired_us, 80000), 1000000)))));
 
 -- acquire and look: who waits for it draws a ticket
 UPDATE `locks`
    SET queue = LAST_INSERT_ID(GREATEST(queue, served) + 1)
- WHERE name = ? AND NOT owner <=> UNHEX(?);
+ WHERE name = ? AND NOT (owner <=> UNHEX(?));
 
 -- renew
 UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, COALESCE(j.ttl, ?) AS ttl

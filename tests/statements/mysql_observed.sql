@@ -45,7 +45,7 @@ SELECT l.name, l.holder, c.now - l.acquired_us,
        CAST(IF(l.owner IS NOT NULL AND l.expires_us > IF(l.owner = X'00000000000000000000000000000000', c.now, 0), l.owner = X'00000000000000000000000000000000', 2) AS SIGNED)
   FROM (SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, UNHEX(?) AS its_name, UNHEX(?) AS claimant, CAST(? AS SIGNED) AS turn) AS c
   STRAIGHT_JOIN `locks` AS l ON l.name = c.its_name
- WHERE NOT l.owner <=> c.claimant AND (l.owner IS NOT NULL AND l.expires_us > IF(l.owner = X'00000000000000000000000000000000', c.now, 0) OR (c.turn > 0 AND queue > served AND expires_us <= c.now + 1000000
+ WHERE NOT (l.owner <=> c.claimant) AND (l.owner IS NOT NULL AND l.expires_us > IF(l.owner = X'00000000000000000000000000000000', c.now, 0) OR (c.turn > 0 AND queue > served AND expires_us <= c.now + 1000000
           AND LEAST(c.turn, queue + 1) - served > POW(2, LEAST(62, 4 * GREATEST(c.now - expires_us, 0)
               DIV LEAST(GREATEST(expires_us - acquired_us, 80000), 1000000)))));
 
@@ -58,14 +58,14 @@ SELECT l.name, l.holder, c.now - l.acquired_us,
        CAST(IF(l.owner IS NOT NULL AND l.expires_us > IF(l.owner = X'00000000000000000000000000000000', c.now, 0), l.owner = X'00000000000000000000000000000000', 2) AS SIGNED)
   FROM (SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, j.turn AS turn FROM JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(510) PATH '$[0]', owner CHAR(32) PATH '$[1]', ttl BIGINT PATH '$[2]', label VARCHAR(510) PATH '$[3]', turn BIGINT PATH '$[4]')) AS j) AS c
   STRAIGHT_JOIN `locks` AS l ON l.name = c.its_name
- WHERE NOT l.owner <=> c.claimant AND (l.owner IS NOT NULL AND l.expires_us > IF(l.owner = X'00000000000000000000000000000000', c.now, 0) OR (c.turn > 0 AND queue > served AND expires_us <= c.now + 1000000
+ WHERE NOT (l.owner <=> c.claimant) AND (l.owner IS NOT NULL AND l.expires_us > IF(l.owner = X'00000000000000000000000000000000', c.now, 0) OR (c.turn > 0 AND queue > served AND expires_us <= c.now + 1000000
           AND LEAST(c.turn, queue + 1) - served > POW(2, LEAST(62, 4 * GREATEST(c.now - expires_us, 0)
               DIV LEAST(GREATEST(expires_us - acquired_us, 80000), 1000000)))));
 
 -- acquire and look: who waits for it draws a ticket
 UPDATE `locks`
    SET queue = LAST_INSERT_ID(GREATEST(queue, served) + 1)
- WHERE name = ? AND NOT owner <=> UNHEX(?);
+ WHERE name = ? AND NOT (owner <=> UNHEX(?));
 
 -- renew
 UPDATE (SELECT UNHEX(j.name) AS its_name, UNHEX(j.owner) AS claimant, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now, COALESCE(j.ttl, ?) AS ttl

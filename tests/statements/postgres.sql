@@ -27,7 +27,8 @@ SELECT pg_is_in_recovery()::int::bigint,
                    JOIN pg_namespace AS n ON n.oid = c.relnamespace
                   WHERE c.oid = to_regclass($1)), current_schema())::text,
        current_user::text,
-       coalesce(current_setting('withlock.own', true), '');
+       coalesce(current_setting('withlock.own', true), ''),
+       current_setting('client_encoding');
 
 -- setup, if there is no such table
 CREATE TABLE IF NOT EXISTS "locks" (

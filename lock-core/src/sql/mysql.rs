@@ -26,7 +26,7 @@
 mod answers;
 mod claims;
 
-use super::{Codec, Dialect, Statement, Terms, Text, Value};
+use super::{Codec, Dialect, Rows, Statement, Terms, Text, Value};
 use crate::error::{Code, Failure};
 use crate::name::{Owner, TableName};
 use alloc::format;
@@ -265,7 +265,8 @@ pub(super) const COLUMNS: &str = "acquired_us bigint, expires_us bigint, fence b
 /// a commit does not wait for, the table's engine, its columns, how many unique keys it has and
 /// how many of them are the name alone, without those of the name and more, which forbid nothing, whether statements
 /// commit by themselves, or 2 and more for [what else is wrong](super::Refusal::of_session) with the session, the table's database, the account, how many triggers the table has, whether it is a node of a
-/// Galera cluster (`ON`). Five times schema and table, without the third table.
+/// Galera cluster (`ON`). One text has its character set, without which the check would fail in a session with another.
+/// Five times schema and table, without the third table.
 pub(super) const CHECK: &str = r#"
 SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at_trx_commit,
        @@GLOBAL.log_bin = 1 AND @@GLOBAL.sync_binlog <> 1,
@@ -278,12 +279,14 @@ SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at
           FROM information_schema.columns
          WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ?
            AND (column_name IN ('name', 'owner', 'fence', 'expires_us', 'acquired_us', 'ttl_us', 'queue', 'served', 'holder')
-                OR extra LIKE '%auto_increment%')),
+                OR extra LIKE _utf8mb4'%auto_increment%')),
        COUNT(*), COUNT(CASE WHEN k.fits THEN 1 END),
        CASE WHEN FIND_IN_SET('SIMULTANEOUS_ASSIGNMENT', @@SESSION.sql_mode) THEN 2
             WHEN TIMESTAMPDIFF(SECOND, NOW(), SYSDATE()) NOT BETWEEN -1 AND 10 THEN 3
             WHEN /*!80000 @@SESSION.transaction_read_only */ /*M! @@SESSION.tx_read_only */ THEN 4
             /*M! WHEN @@SESSION.sql_safe_updates THEN 5 */
+            WHEN @@SESSION.character_set_connection NOT IN ('utf8mb4', 'utf8mb3', 'utf8')
+              OR @@SESSION.character_set_results NOT IN ('utf8mb4', 'utf8mb3', 'utf8', 'binary') THEN 6
             ELSE @@SESSION.autocommit = 1 END, COALESCE(?, DATABASE()), CURRENT_USER(),
        (SELECT COUNT(*) FROM information_schema.triggers
          WHERE event_object_schema = COALESCE(?, DATABASE()) AND event_object_table = ?),
@@ -293,6 +296,16 @@ SELECT VERSION(), CAST(@@GLOBAL.read_only AS CHAR), @@GLOBAL.innodb_flush_log_at
          WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ? AND non_unique = 0
          GROUP BY index_name
         HAVING COUNT(*) = 1 OR COALESCE(MAX(column_name = 'name' AND sub_part IS NULL), 0) = 0) AS k"#;
+
+/// Shows what the session means by the table's name. The catalogue does not: a temporary table of that name is in none of
+/// MySQL's, and in that of MariaDB from 11.2 only. One row: the name, and the statement that would make it.
+pub(super) const SHOW: &str = "SHOW CREATE TABLE {table}";
+
+/// Whether [`SHOW`] showed a temporary table.
+pub(super) fn is_temporary(shown: &Rows) -> bool {
+    let made = shown.first().and_then(|row| row.get(1));
+    matches!(made, Some(Value::Text(made)) if made.starts_with("CREATE TEMPORARY "))
+}
 
 /// Whether the table is there, also for an account without rights on it, whose error is another.
 pub(super) const PROBE: &str = "SELECT 1 FROM {table} LIMIT 0";
@@ -412,13 +425,13 @@ SELECT l.name, l.holder, c.now - l.acquired_us,
        CAST(IF(l.owner IS NOT NULL AND l.expires_us > c.now, l.owner = X'{kept}', 2) AS SIGNED)
   FROM (SELECT {now} AS now, {claims}) AS c
   STRAIGHT_JOIN {table} AS l ON l.name = c.its_name
- WHERE NOT l.owner <=> c.claimant AND (l.owner IS NOT NULL AND l.expires_us > c.now OR {behind})"#;
+ WHERE NOT (l.owner <=> c.claimant) AND (l.owner IS NOT NULL AND l.expires_us > c.now OR {behind})"#;
 
 /// A name and the owner that waits for it. The ticket.
 const DRAW: &str = r#"
 UPDATE {table}
    SET queue = LAST_INSERT_ID(GREATEST(queue, served) + 1)
- WHERE name = ? AND NOT owner <=> UNHEX(?)"#;
+ WHERE name = ? AND NOT (owner <=> UNHEX(?))"#;
 
 /// A name, its fence, its expiry as it was seen.
 const CORRECT: &str = r#"

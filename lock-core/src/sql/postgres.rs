@@ -282,7 +282,7 @@ pub(super) const COLUMNS: &str = "acquired_at timestamptz, expires_at timestampt
 
 /// One row: standby?, version, [`synchronous_commit`](commit), kind and persistence of the table, its columns,
 /// whether it has a unique index on the name alone, whether transactions are read-only, the table's schema or
-/// that in which it would be created, the role. `$1`: the table's quoted name.
+/// that in which it would be created, the role, the mark of our own sessions, the client's character set. `$1`: the table's quoted name.
 pub(super) const CHECK: &str = r#"
 SELECT pg_is_in_recovery()::int::bigint,
        current_setting('server_version_num')::bigint,
@@ -306,7 +306,8 @@ SELECT pg_is_in_recovery()::int::bigint,
                    JOIN pg_namespace AS n ON n.oid = c.relnamespace
                   WHERE c.oid = to_regclass($1)), current_schema())::text,
        current_user::text,
-       coalesce(current_setting('withlock.own', true), '')"#;
+       coalesce(current_setting('withlock.own', true), ''),
+       current_setting('client_encoding')"#;
 
 /// Fails with 25P01 unless the connection is inside a transaction.
 pub(super) const INSIDE: &str = "SAVEPOINT withlock";

@@ -108,6 +108,11 @@ pub enum Refusal {
     /// A mode of MariaDB's, in which rows that are found by others are not changed.
     #[error("leases could not be renewed with sql_safe_updates: switch it off for these sessions")]
     SafeUpdates,
+    /// Names and holders would be others than those that were meant, or none.
+    #[error(
+        "the session's character set is not UTF-8: have client_encoding set to UTF8 (PostgreSQL), or use SET NAMES utf8mb4 (MySQL, MariaDB)"
+    )]
+    NotUtf8,
     /// A schema or database whose name would have to be escaped.
     #[error(
         "the table's schema {0:?} has a quote, a backslash or one of ${{}}? in its name: choose another schema"
@@ -132,7 +137,12 @@ pub enum Refusal {
         "{0} has triggers, which hide what a statement did: drop them, or choose another table name"
     )]
     Triggers(String),
-    /// An unlogged or temporary table is empty after a crash, and every lock is forgotten.
+    /// Other sessions do not see a temporary table, and are granted the same locks in another.
+    #[error(
+        "{0} is a temporary table here, which no other session sees: drop it, or choose another table name"
+    )]
+    Temporary(String),
+    /// An unlogged table is empty after a crash, and every lock is forgotten.
     #[error(
         "{0} does not survive a crash: use a plain table (ALTER TABLE {0} SET LOGGED), or accept that a crash forgets locks (durability=relaxed)"
     )]
@@ -173,7 +183,8 @@ pub enum Refusal {
 
 impl Refusal {
     /// The fault of a session of MySQL or MariaDB by its number in the check: assignments are not made in order; it does not go
-    /// by the server's clock, unless the statement took long; it writes nothing; or it changes no row without a limit.
+    /// by the server's clock, unless the statement took long; it writes nothing; it changes no row without a limit; or it has
+    /// another character set.
     pub(super) fn of_session(number: &Value) -> Option<Self> {
         match number {
             Value::Int(1) => None,
@@ -181,6 +192,7 @@ impl Refusal {
             Value::Int(3) => Some(Self::SetTime),
             Value::Int(4) => Some(Self::ReadOnlyTransactions),
             Value::Int(5) => Some(Self::SafeUpdates),
+            Value::Int(6) => Some(Self::NotUtf8),
             _ => Some(Self::NoAutocommit),
         }
     }

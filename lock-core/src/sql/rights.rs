@@ -3,7 +3,7 @@
 use super::{Codec, Dialect};
 use crate::error::{Code, Failure};
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 
 /// The rights that requests about locks need.
 pub(super) const COMMANDS: &str = "SELECT, INSERT, UPDATE";
@@ -13,6 +13,9 @@ const DELETING: &str = "SELECT, INSERT, UPDATE, DELETE";
 
 /// The right that creating the table needs.
 pub(super) const CREATE: &str = "CREATE";
+
+/// What to do where the table's row-level security denies a row. No right would help.
+const BY_POLICY: &str = "let the role bypass the table's row-level security (ALTER ROLE ... BYPASSRLS), or disable it (ALTER TABLE ... DISABLE ROW LEVEL SECURITY)";
 
 /// Whether the server says that the account may not do that.
 pub(super) fn is_denied(failure: &Failure) -> bool {
@@ -24,13 +27,22 @@ pub(super) fn is_denied(failure: &Failure) -> bool {
     }
 }
 
+/// Whether row-level security denied it, whose SQLSTATE is that of a missing right. Only the text tells, in English.
+fn is_by_policy(message: &str) -> bool {
+    message.contains("row-level security")
+}
+
 impl Codec {
     /// The failure, with the statement that would help if it is one of missing rights.
     pub(super) fn explain(&self, failure: Failure, rights: &str) -> Failure {
         let denied = self.account.is_some() && is_denied(&failure);
         match failure {
             Failure::Rejected { retry, code, message } if denied => {
-                let message = format!("{message}; to allow it: {}", self.grant(rights));
+                let help = match is_by_policy(&message) {
+                    true => BY_POLICY.to_string(),
+                    false => self.grant(rights),
+                };
+                let message = format!("{message}; to allow it: {help}");
                 Failure::Rejected { retry, code, message }
             }
             other => other,

@@ -44,6 +44,7 @@ enum Stage {
     Known,
     Session,
     Clock,
+    Temporary,
     Synced,
     Journal,
     Durable,
@@ -121,7 +122,11 @@ impl Setup {
             (Stage::TimerKey, _) => self.is_denied(rows),
             // Whoever hands a connection over may have set its time.
             (Stage::Session, Dialect::Mysql { .. }) if self.handed => self.own_clock(),
-            (Stage::Session | Stage::Clock | Stage::Durable | Stage::Create, _) => self.check(),
+            (Stage::Session | Stage::Clock, _) => self.check_session(),
+            (Stage::Temporary, _) if mysql::is_temporary(&rows) => {
+                Step::Refuse(Refusal::Temporary(self.quoted()))
+            }
+            (Stage::Temporary | Stage::Durable | Stage::Create, _) => self.check(),
             (Stage::Journal, _) => self.create(),
             (Stage::Check, Dialect::Postgres { .. }) => self.judge_postgres(rows),
             (Stage::Check, Dialect::Sqlite { .. }) => self.judge_sqlite(rows),
@@ -134,7 +139,7 @@ impl Setup {
             Dialect::Postgres { .. } if self.shared => self.check(),
             Dialect::Mysql { .. } if self.shared => {
                 self.codec = self.codec.carrying(true);
-                self.check()
+                self.check_session()
             }
             Dialect::Postgres { .. } if self.handed => {
                 self.run(Stage::Inside, postgres::INSIDE, vec![])
@@ -155,7 +160,7 @@ impl Setup {
         // The greeting has 32 bits of it.
         if self.id.is_some_and(|id| i64::from(id) != number & 0xffff_ffff) {
             self.codec = self.codec.carrying(true);
-            return self.check();
+            return self.check_session();
         }
         self.own_session()
     }
@@ -167,6 +172,15 @@ impl Setup {
 
     fn own_clock(&mut self) -> Step {
         self.run(Stage::Clock, mysql::CLOCK, vec![])
+    }
+
+    /// The check, and before it, in a session of the caller's on MySQL or MariaDB, what it means by the table's name: nobody
+    /// makes a temporary table in one of our own.
+    fn check_session(&mut self) -> Step {
+        match self.handed || self.shared {
+            true => self.run(Stage::Temporary, mysql::SHOW, vec![]),
+            false => self.check(),
+        }
     }
 
     fn check(&mut self) -> Step {
@@ -197,11 +211,11 @@ impl Setup {
 
     fn judge_postgres(&mut self, rows: Rows) -> Step {
         let Some(Ok([standby, version, Value::Text(_), kind, columns, keys, rest @ ..])) =
-            rows.into_iter().next().map(<[Value; 10]>::try_from)
+            rows.into_iter().next().map(<[Value; 11]>::try_from)
         else {
             return Step::Refuse(Refusal::UnexpectedResponse);
         };
-        let [read_only, schema, role, own] = rest;
+        let [read_only, schema, role, own, encoding] = rest;
         self.codec = self.codec.carrying(self.shared || own != Value::Text("on".to_string()));
         let (Value::Int(standby), Value::Int(version)) = (standby, version) else {
             return Step::Refuse(Refusal::UnexpectedResponse);
@@ -215,6 +229,10 @@ impl Setup {
         if read_only != Value::Int(0) {
             return Step::Refuse(Refusal::ReadOnlyTransactions);
         }
+        // SQL_ASCII leaves texts as they are.
+        if !["UTF8", "SQL_ASCII"].map(|name| Value::Text(name.into())).contains(&encoding) {
+            return Step::Refuse(Refusal::NotUtf8);
+        }
         if let Some(refusal) = self.settle(schema, role) {
             return Step::Refuse(refusal);
         }
@@ -226,6 +244,9 @@ impl Setup {
         let fits = columns == Value::Text(expected.to_string());
         if !fits || kind.starts_with(['v', 'm', 'f']) || keys == Value::Int(0) {
             return self.wrong_shape(expected, columns);
+        }
+        if kind.ends_with('t') {
+            return Step::Refuse(Refusal::Temporary(self.quoted()));
         }
         let survives = kind.ends_with('p') || (self.codec.terms.relaxed && kind.ends_with('u'));
         if self.codec.creates && !survives {
@@ -372,7 +393,9 @@ impl Setup {
             // Only speed depends on the journal, and whoever is changing it just now will do.
             (Stage::Journal, Failure::Rejected { .. }) => self.create(),
             // The check finds out whether it matters.
-            (Stage::Clock, Failure::Rejected { .. }) => self.check(),
+            (Stage::Clock, Failure::Rejected { .. }) => self.check_session(),
+            // It is not there, or not ours to see. A temporary table would be.
+            (Stage::Temporary, Failure::Rejected { retry: false, .. }) => self.check(),
             (Stage::Check, failure)
                 if rights::is_denied(&failure)
                     && matches!(self.codec.dialect, Dialect::Postgres { .. }) =>

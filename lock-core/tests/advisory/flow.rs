@@ -36,7 +36,7 @@ fn good_table() -> Rows {
     let columns = "acquired_at timestamptz, expires_at timestamptz, fence int8, holder text, name text C, owner text, queue int8, served int8, ttl_us int8";
     let [commit, kind, columns, role] = ["on", "rp", columns, "app"].map(text);
     let table = [int(0), int(150_000), commit, kind, columns, int(1)];
-    vec![[&table[..], &[int(0), Value::Null, role, text("on")]].concat()]
+    vec![[&table[..], &[int(0), Value::Null, role, text("on"), text("UTF8")]].concat()]
 }
 
 /// The steps of a request, answered in this order; all that was done.

@@ -68,6 +68,7 @@ fn a_node_of_a_cluster_is_told_to_wait_for_the_others() {
     // A session that may be anybody's is left as it is.
     let mut setup = codec().setup().shared(true);
     setup.step(None);
+    setup.step(Some(Ok(vec![])));
     assert_eq!(setup.step(Some(Ok(row_with(12, text("ON"))))), Step::Ready);
 }
 
@@ -216,6 +217,34 @@ fn a_session_whose_time_is_set_goes_by_the_servers_clock_or_is_refused() {
     }
     assert_eq!(refused(8, int(4)), Refusal::ReadOnlyTransactions);
     assert_eq!(refused(8, int(5)), Refusal::SafeUpdates);
+    assert_eq!(refused(8, int(6)), Refusal::NotUtf8);
+}
+
+/// Of a session that was handed over, of a pool, and of one behind a proxy: what it is asked before the check.
+#[test]
+fn a_temporary_table_of_the_locks_name_is_refused_in_a_session_of_the_callers() {
+    let shown = |made: &str| Some(Ok(vec![vec![text("locks"), text(made)]]));
+    let done = || Some(Ok(number(0)));
+    let handed = (codec().setup().handed(true), vec![done(), done(), done()]);
+    let pooled = (codec().setup().shared(true), vec![]);
+    let id = Some(Ok(vec![vec![int(8)]]));
+    let proxied = (codec().setup().handed(true).numbered(Some(7)), vec![done(), id]);
+    for (mut setup, before) in [handed, pooled, proxied] {
+        let mut step = setup.step(None);
+        for answer in before {
+            step = setup.step(answer);
+        }
+        let Step::Run(shows) = step else { panic!("{step:?}") };
+        assert_eq!(&*shows.text, "SHOW CREATE TABLE `locks`");
+        assert!(mysql::returns_rows(&shows));
+        let hidden = setup.clone().step(shown("CREATE TEMPORARY TABLE `locks` (\n"));
+        assert_eq!(hidden, Step::Refuse(Refusal::Temporary("`locks`".into())));
+        let missing = Some(Err(mysql::statement_failed(Some(1146), "no such table")));
+        for answer in [shown("CREATE TABLE `locks` (\n"), missing] {
+            let Step::Run(check) = setup.clone().step(answer) else { panic!("no check") };
+            assert!(check.text.trim_start().starts_with("SELECT VERSION()"), "{}", check.text);
+        }
+    }
 }
 
 #[test]

@@ -21,11 +21,11 @@ fn text(text: &str) -> Value {
 }
 
 /// A row of PostgreSQL's check: standby, version, commit, kind, columns, unique indexes, read-only, schema,
-/// role, our settings.
+/// role, our settings, character set.
 fn pg_row() -> Vec<Value> {
     let [commit, kind, columns, role] = ["on", "rp", PG_COLUMNS, "app"].map(text);
     let table = [Value::Int(0), Value::Int(150_000), commit, kind, columns, Value::Int(1)];
-    [&table[..], &[Value::Int(0), Value::Null, role, text("on")]].concat()
+    [&table[..], &[Value::Int(0), Value::Null, role, text("on"), text("UTF8")]].concat()
 }
 
 fn pg_row_with(column: usize, value: Value) -> Rows {
@@ -211,7 +211,9 @@ fn a_table_of_another_shape_is_refused() {
 
 #[test]
 fn a_server_where_locks_would_not_be_safe_is_refused() {
-    for kind in ["ru", "rt", "pu"] {
+    let refused = refusal(&mut pg_checked(), pg_row_with(3, text("rt")));
+    assert_eq!(refused, Refusal::Temporary(r#""locks""#.into()));
+    for kind in ["ru", "pu"] {
         let refusal = refusal(&mut pg_checked(), pg_row_with(3, text(kind)));
         assert_eq!(refusal, Refusal::NotDurable(r#""locks""#.into()), "{kind}");
     }
@@ -219,6 +221,7 @@ fn a_server_where_locks_would_not_be_safe_is_refused() {
         (pg().relaxed(), "ru", true),
         (pg().relaxed(), "rt", false),
         (pg().look_only(), "ru", true),
+        (pg().look_only(), "rt", false),
     ] {
         let mut setup = codec.setup();
         setup.step(None);
@@ -388,6 +391,30 @@ fn a_connection_that_was_handed_over_inside_a_transaction_is_refused() {
     let broken = Failure::Unknown("gone".into());
     assert_eq!(asked().step(Some(Err(broken.clone()))), Step::Failed(broken));
     assert_eq!(lite().setup().handed(true).step(None), lite().setup().step(None));
+}
+
+#[test]
+fn a_session_with_another_character_set_is_refused() {
+    let encoded = |name: &str| pg_checked().step(Some(Ok(pg_row_with(10, text(name)))));
+    for name in ["LATIN1", "WIN1252", "EUC_JP", ""] {
+        assert_eq!(encoded(name), Step::Refuse(Refusal::NotUtf8), "{name}");
+    }
+    // Which leaves texts as they are.
+    assert_eq!(encoded("SQL_ASCII"), Step::Ready);
+}
+
+/// It has the SQLSTATE of a missing right.
+#[test]
+fn what_row_level_security_denies_is_told_without_a_grant() {
+    let text = r#"new row violates row-level security policy for table "locks""#;
+    let denied = postgres::statement_failed(Some("42501"), text);
+    let mut setup = pg_checked();
+    assert_eq!(setup.step(Some(Ok(vec![pg_row()]))), Step::Ready);
+    let list = lock_core::admin::AdminRequest::List { after: None };
+    let mut exchange = setup.codec().encode_admin(&list, lock_core::Instant::default());
+    exchange.handle_failure(denied);
+    let told = exchange.finish().expect_err("denied").to_string();
+    assert!(told.contains("BYPASSRLS") && !told.contains("GRANT"), "{told}");
 }
 
 #[test]

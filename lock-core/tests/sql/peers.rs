@@ -18,7 +18,7 @@ fn text(text: &str) -> Value {
 /// What a server answers to the check of a table with these columns.
 fn row(columns: &str, own: &str) -> Vec<Vec<Value>> {
     let table = [int(0), int(170_000), text("off"), text("rp"), text(columns), int(1)];
-    vec![[&table[..], &[int(0), text("ops"), text("app"), text(own)]].concat()]
+    vec![[&table[..], &[int(0), text("ops"), text("app"), text(own), text("UTF8")]].concat()]
 }
 
 #[test]

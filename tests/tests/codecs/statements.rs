@@ -191,7 +191,10 @@ fn postgres_statements_are_those_agreed_on() {
         let columns = "acquired_at timestamptz, expires_at timestamptz, fence int8, holder text, name text C, owner text, queue int8, served int8, ttl_us int8";
         let [commit, columns] = [commit, columns].map(|text| Value::Text(text.into()));
         let table = [Value::Int(0), Value::Int(170_000), commit, kind, columns, Value::Int(1)];
-        vec![[&table[..], &[Value::Int(0), Value::Null, text("app"), text("on")]].concat()]
+        vec![
+            [&table[..], &[Value::Int(0), Value::Null, text("app"), text("on"), text("UTF8")]]
+                .concat(),
+        ]
     };
     let mut setup = codec.setup();
     let check = step(&mut setup, None);
@@ -222,7 +225,7 @@ fn postgres_statements_that_carry_their_settings_are_those_agreed_on() {
     step(&mut setup, None);
     let [commit, kind, role] = ["on", "none", "app"].map(text);
     let table = [Value::Int(0), Value::Int(170_000), commit, kind, Value::Null, Value::Int(1)];
-    let row = [&table[..], &[Value::Int(0), Value::Null, role, text("")]].concat();
+    let row = [&table[..], &[Value::Int(0), Value::Null, role, text(""), text("UTF8")]].concat();
     assert!(matches!(setup.step(Some(Ok(vec![row]))), Step::Refuse(_)), "another table");
     let codec = setup.codec();
     assert!(codec.carries());
@@ -240,7 +243,8 @@ fn statements_beside_node_distributed_lock_are_those_agreed_on() {
     let check = step(&mut setup, None);
     let table =
         [Value::Int(0), Value::Int(170_000), text("off"), Value::Null, Value::Null, Value::Int(0)];
-    let row = [&table[..], &[Value::Int(0), Value::Null, text("app"), text("on")]].concat();
+    let row =
+        [&table[..], &[Value::Int(0), Value::Null, text("app"), text("on"), text("UTF8")]].concat();
     let create = step(&mut setup, Some(vec![row]));
     let setup = [
         ("setup: what kind of server and table is this", check),

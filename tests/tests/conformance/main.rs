@@ -5,6 +5,7 @@ mod admin_supplied;
 mod advisory_async;
 mod advisory_sync;
 mod behind;
+mod callers_sessions;
 mod galera;
 mod heard;
 mod hosts;

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 /// Whether a statement returns rows, if only none. Any other is answered by a number.
 pub fn returns_rows(statement: &Statement) -> bool {
-    statement.text.trim_start().starts_with("SELECT")
+    ["SELECT", "SHOW"].iter().any(|first| statement.text.trim_start().starts_with(first))
 }
 
 /// The rows that a statement without rows stands for: one number of the server's OK.

@@ -1,0 +1,211 @@
+//! Sessions of the caller's, with settings and tables of their own: what is refused there, and that they are left as they were.
+
+use lock_async::{Config, Error, Locks, Refusal, TableName};
+use lock_tests::drivers::wait;
+use lock_tests::place::{Place, mysql_client};
+use lock_tests::servers::Kind;
+use mysql::prelude::Queryable;
+use mysql_async::prelude::Queryable as _;
+use sqlx::mysql::MySqlPoolOptions;
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{Executor, MySqlPool, Row};
+use std::time::Duration;
+
+lock_tests::on_mysql_and_mariadb! {
+    a_temporary_table_is_not_taken_for_the_lock_table
+    a_row_that_is_locked_holds_up_no_connection_of_a_pool
+    the_limits_of_a_pools_session_are_as_before
+    a_mode_that_reads_not_in_another_way_changes_nothing
+    a_character_set_that_is_not_utf8_is_refused
+}
+
+const TTL: Duration = Duration::from_secs(30);
+
+fn config(place: &Place) -> Config {
+    Config::new().table(TableName::new(place.table()).expect("a good name")).ttl(TTL)
+}
+
+/// A pool of one connection.
+fn pool(place: &Place) -> MySqlPool {
+    let options = MySqlPoolOptions::new().max_connections(1);
+    wait(async { options.connect_lazy(place.url()).expect("a good URL") })
+}
+
+/// Statements after which the session means a temporary table by the lock table's name.
+fn hide(place: &Place) -> [String; 2] {
+    let table = place.table();
+    let made = format!("CREATE TEMPORARY TABLE {table}_hidden LIKE {table}");
+    [made, format!("ALTER TABLE {table}_hidden RENAME {table}")]
+}
+
+/// In a connection that is handed over, made by a function, and of a pool.
+fn a_temporary_table_is_not_taken_for_the_lock_table(kind: Kind) {
+    let place = kind.place();
+    let held = place.locks(TTL).lock("a").expect("free");
+    let url = place.url().replacen("mariadb://", "mysql://", 1);
+    let blocking = || {
+        let mut client = mysql_client(place.url());
+        hide(&place).iter().for_each(|sql| client.query_drop(sql).expect("hidden"));
+        client
+    };
+    let hidden = hide(&place);
+    let tokio = move || {
+        let (url, sql) = (url.clone(), hidden.clone());
+        async move {
+            let mut client = mysql_async::Conn::from_url(url).await?;
+            for sql in sql {
+                client.query_drop(sql).await?;
+            }
+            Ok::<_, mysql_async::Error>(client)
+        }
+    };
+    let handed = async {
+        let client = tokio().await.expect("connected");
+        Locks::with_mysql(client, config(&place)).await
+    };
+    let handed = wait(handed).map(drop);
+    let pooled = async {
+        let pool = pool(&place);
+        for sql in hide(&place) {
+            pool.execute(&*sql).await.expect("hidden");
+        }
+        Locks::with_sqlx(pool, config(&place)).await
+    };
+    let made = lock_sync::Locks::from_mysql(
+        {
+            let made = std::sync::Mutex::new(Some(blocking()));
+            move || Ok::<_, mysql::Error>(made.lock().expect("unpoisoned").take().expect("once"))
+        },
+        config(&place),
+    );
+    let all = [
+        lock_sync::Locks::with_mysql(blocking(), config(&place)).map(drop),
+        made.map(drop),
+        handed,
+        wait(Locks::from_mysql(tokio, config(&place))).map(drop),
+        wait(pooled).map(drop),
+    ];
+    for (nth, result) in all.into_iter().enumerate() {
+        let is_refused = matches!(&result, Err(Error::UnsafeServer(Refusal::Temporary(_))));
+        assert!(is_refused, "{nth}: {result:?}");
+    }
+    held.release().expect("it was ours all the time");
+}
+
+/// The server's own limit is far longer than a request's.
+fn a_row_that_is_locked_holds_up_no_connection_of_a_pool(kind: Kind) {
+    let place = kind.place();
+    wait(async {
+        let locks = Locks::with_sqlx(pool(&place), config(&place)).await.expect("connected");
+        locks.lock("a").await.expect("free").release().await.expect("released");
+        let mut other = pool(&place).begin().await.expect("begun");
+        let look = format!("SELECT * FROM {} FOR UPDATE", place.table());
+        other.execute(&*look).await.expect("locked");
+        let taken = locks.try_lock("a").await;
+        assert!(matches!(taken, Ok(None)), "{taken:?}");
+        other.rollback().await.expect("ended");
+        locks.lock("a").await.expect("free").release().await.expect("released");
+    });
+}
+
+fn the_limits_of_a_pools_session_are_as_before(kind: Kind) {
+    let place = kind.place();
+    let pool = pool(&place);
+    let session = || async {
+        let row = "SELECT CONNECTION_ID(), @@SESSION.innodb_lock_wait_timeout, @@SESSION.lock_wait_timeout,
+                          @withlock_row IS NULL AND @withlock_table IS NULL";
+        let row = pool.fetch_one(row).await.expect("asked");
+        [0, 1, 2, 3].map(|at| row.get_unchecked::<u64, _>(at))
+    };
+    wait(async {
+        let own = "SET SESSION innodb_lock_wait_timeout = 77, SESSION lock_wait_timeout = 777";
+        pool.execute(own).await.expect("set");
+        let [before, limits @ ..] = session().await;
+        assert_eq!(limits, [77, 777, 1]);
+        let locks = Locks::with_sqlx(pool.clone(), config(&place)).await.expect("connected");
+        let guard = locks.lock("a").await.expect("free");
+        assert!(locks.try_lock("a").await.expect("asked").is_none());
+        guard.release().await.expect("released");
+        assert_eq!(session().await, [before, 77, 777, 1]);
+        // A statement that fails: it waits for a row, and then one whose table is gone.
+        let mut other = sqlx::MySqlPool::connect(place.url())
+            .await
+            .expect("another")
+            .begin()
+            .await
+            .expect("begun");
+        let look = format!("SELECT * FROM {} FOR UPDATE", place.table());
+        other.execute(&*look).await.expect("locked");
+        assert!(matches!(locks.try_lock("a").await, Ok(None)));
+        assert_eq!(session().await, [before, 77, 777, 1]);
+        other.rollback().await.expect("ended");
+        let rename = |from: &str, to: &str| format!("RENAME TABLE {from} TO {to}");
+        let away = format!("{}_away", place.table());
+        pool.execute(&*rename(place.table(), &away)).await.expect("renamed");
+        assert!(matches!(locks.try_lock("a").await, Err(Error::Refused(_))));
+        assert_eq!(session().await, [before, 77, 777, 1]);
+        pool.execute(&*rename(&away, place.table())).await.expect("renamed");
+    });
+}
+
+/// `NOT a <=> b` is `(NOT a) <=> b` there: no holder would be told, and no ticket drawn.
+fn a_mode_that_reads_not_in_another_way_changes_nothing(kind: Kind) {
+    let place = kind.place();
+    let pool = pool(&place);
+    wait(async {
+        let theirs = Locks::open(place.config(TTL)).await.expect("connected");
+        let guard = theirs.lock("a").await.expect("free");
+        let locks = Locks::with_sqlx(pool.clone(), config(&place)).await.expect("connected");
+        pool.execute("SET SESSION sql_mode = 'HIGH_NOT_PRECEDENCE'").await.expect("set");
+        match locks.acquire("a").no_wait().await {
+            Err(Error::Busy(busy)) => assert!(busy.holder.is_some(), "{busy:?}"),
+            other => panic!("{other:?}"),
+        }
+        assert!(locks.try_lock_for("a", Duration::from_secs(2)).await.expect("asked").is_none());
+        let drawn = format!("SELECT CAST(MAX(queue) AS SIGNED) FROM {}", place.table());
+        let drawn = pool.fetch_one(&*drawn).await.expect("asked").get_unchecked::<i64, _>(0);
+        assert!(drawn > 0);
+        guard.release().await.expect("released");
+    });
+}
+
+fn a_character_set_that_is_not_utf8_is_refused(kind: Kind) {
+    let place = kind.place();
+    let pool = pool(&place);
+    wait(async {
+        for set in [
+            "SET NAMES latin1",
+            "SET SESSION character_set_results = latin1",
+            "SET SESSION character_set_connection = ucs2",
+            "SET SESSION character_set_connection = utf16",
+        ] {
+            pool.execute("SET NAMES utf8mb4").await.expect("set");
+            pool.execute(set).await.expect("set");
+            let refused = Locks::with_sqlx(pool.clone(), config(&place)).await.map(drop);
+            assert_eq!(refused, Err(Error::UnsafeServer(Refusal::NotUtf8)), "{set}");
+        }
+        for set in
+            ["SET NAMES utf8mb3", "SET NAMES utf8mb4", "SET SESSION character_set_results = NULL"]
+        {
+            pool.execute(set).await.expect("set");
+            let locks = Locks::with_sqlx(pool.clone(), config(&place)).await.expect(set);
+            locks.lock("ü").await.expect("free").release().await.expect("released");
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_character_set_that_is_not_utf8_is_refused_on_postgres() {
+    let place = Place::postgres();
+    wait(async {
+        let options = PgPoolOptions::new().max_connections(1);
+        let pool = options.connect_lazy(place.url()).expect("a good URL");
+        pool.execute("SET client_encoding = 'LATIN1'").await.expect("set");
+        let refused = Locks::with_sqlx(pool.clone(), config(&place)).await.map(drop);
+        assert_eq!(refused, Err(Error::UnsafeServer(Refusal::NotUtf8)));
+        pool.execute("SET client_encoding = 'UTF8'").await.expect("set");
+        let locks = Locks::with_sqlx(pool, config(&place)).await.expect("connected");
+        locks.lock("ü").await.expect("free").release().await.expect("released");
+    });
+}
