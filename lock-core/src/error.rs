@@ -283,6 +283,8 @@ pub enum Code {
     Sqlite(i32),
     /// The status of an HTTP answer.
     Http(u16),
+    /// None of a server's: there is no way to a connection, and there will be none.
+    NoWay,
 }
 
 impl Code {
@@ -299,7 +301,7 @@ impl Code {
                 state == *b"3F000" || (state.starts_with(b"42") && state != *b"42501")
             }
             Self::Mysql(number) => matches!(number, 1044 | 1049 | 1054 | 1142 | 1143 | 1146),
-            Self::Sqlite(_) | Self::Http(_) => false,
+            Self::Sqlite(_) | Self::Http(_) | Self::NoWay => false,
         }
     }
 }

@@ -9,7 +9,7 @@ pub use config::ConfigError;
 pub use shutdown::ShutdownError;
 
 use crate::admin::PurgeError;
-use crate::error::{ClaimError, Failure, LostReason, NameError};
+use crate::error::{ClaimError, Code, Failure, LostReason, NameError};
 use crate::sql::{ConnectError, Refusal};
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
@@ -50,6 +50,10 @@ pub enum Error {
     /// The server answered that it will not do it. Its operator must act.
     #[error("the lock server refuses: {0}")]
     Refused(String),
+    /// The connection or the pool that the caller handed over has ended, or its file was replaced. The server said
+    /// nothing. The caller must connect again with another.
+    #[error("{0}")]
+    NoConnection(String),
     /// `Locks::close` or `Locks::shutdown` was called, or
     /// the locks have ended by themselves, and with them every guard: the runtime that they were connected
     /// on has ended, or one of their threads panicked, which is a bug.
@@ -91,6 +95,9 @@ impl From<Infallible> for Error {
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
+            Failure::Rejected { retry: false, code: Some(Code::NoWay), message } => {
+                Error::NoConnection(message)
+            }
             Failure::Rejected { retry: false, message, .. } => Error::Refused(message),
             other => Error::Unavailable(other.to_string()),
         }

@@ -1,7 +1,7 @@
 //! Why a connection is not used.
 
 use super::Value;
-use crate::error::{Failure, TimingError};
+use crate::error::{Code, Failure, TimingError};
 use alloc::string::{String, ToString};
 
 /// The reason why a connection is not used.
@@ -29,7 +29,7 @@ impl ConnectError {
             Self::Failed(gone @ Failure::Gone(_)) => gone,
             Self::Failed(failure) => Failure::NotSent(failure.to_string()),
             Self::UnsafeServer(refusal) => Failure::NotSent(refusal.to_string()),
-            Self::NoWay(why) => Failure::refused(why),
+            Self::NoWay(why) => Failure::refused(why).with_code(Some(Code::NoWay)),
             Self::TooSlow(error) => Failure::NotSent(error.to_string()),
         }
     }

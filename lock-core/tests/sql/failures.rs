@@ -1,5 +1,6 @@
 //! What the errors of servers say, and the settings that a session begins with.
 
+use lock_core::config::Error;
 use lock_core::sql::{ConnectError, Refusal, mysql, postgres, sqlite};
 use lock_core::{Code, Failure};
 use std::time::Duration;
@@ -128,6 +129,10 @@ fn what_is_wrong_with_a_server_that_was_fit_before_may_pass() {
     }
     let gone = Failure::Gone("deleted".into());
     assert_eq!(ConnectError::Failed(gone.clone()).before_request(), gone);
-    let refused = Failure::refused("gone".into());
+    let refused = Failure::refused("gone".into()).with_code(Some(Code::NoWay));
     assert_eq!(ConnectError::NoWay("gone".into()).before_request(), refused);
+    // The server said nothing.
+    let told = Error::NoConnection("gone".into());
+    assert_eq!(Error::from(refused), told);
+    assert_eq!(Error::from(ConnectError::NoWay("gone".into())), told);
 }

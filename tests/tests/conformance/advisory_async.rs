@@ -62,7 +62,7 @@ async fn only(place: Place, ours: Result<Locks, Error>) {
     assert!(matches!(lost, Ok(LostReason::Disconnected { .. })), "{lost:?}");
     let refused = ours.lock("a").await.map(drop);
     assert!(
-        matches!(&refused, Err(Error::Refused(why)) if why.contains("connect again")),
+        matches!(&refused, Err(Error::NoConnection(why)) if why.contains("connect again")),
         "{refused:?}"
     );
     blocking(move || drop(place)).await;

@@ -314,7 +314,7 @@ fn only(place: &Place, ours: Result<Locks, Error>) {
     });
     let refused = ours.lock("a").map(drop);
     assert!(
-        matches!(&refused, Err(Error::Refused(why)) if why.contains("connect again")),
+        matches!(&refused, Err(Error::NoConnection(why)) if why.contains("connect again")),
         "{refused:?}"
     );
 }

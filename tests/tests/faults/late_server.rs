@@ -327,7 +327,8 @@ fn a_client_that_was_brought_and_has_ended_is_told() {
     let locks = lock_sync::Locks::with_postgres(theirs, config).expect("lazy");
     place.tamper(&format!("SELECT pg_terminate_backend({pid})"));
     let ended = locks.lock("a").expect_err("refused");
-    assert!(ended.to_string().contains("connect again with a new one"), "{ended}");
+    let told = "the connection that was handed over has ended: connect again with a new one";
+    assert_eq!(ended.to_string(), told, "the server said nothing");
 }
 
 /// A right that is missing in Consul.
