@@ -13,6 +13,7 @@ fn look(sandbox: &Sandbox, url: &str, args: &[&str], more: &[&str]) -> Ended {
 fn the_status_of_a_name_with_permits_is_that_of_those_that_are_held() {
     let sandbox = Sandbox::new();
     let url = sandbox.url();
+    sandbox.run(&url, &["n", "--", "true"]).expect(0);
     let status = |code| sandbox.run(&url, &["--status", "c"]).expect(code).stdout;
     assert!(status(0).starts_with("\"c\" is free"));
     let holders = [0; 2].map(|_| {
