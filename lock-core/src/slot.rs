@@ -341,6 +341,8 @@ impl Slot {
             self.interest = Interest::None;
         }
         if self.exposed(cx.now) || self.contention.has_entry() {
+            // It was that of a claim.
+            self.failure = None;
             Phase::Releasing { retry_at: cx.now, in_flight: None }
         } else {
             self.gone(Release::Freed, cx)

@@ -189,7 +189,13 @@ async fn rows<D: Server>(
             }
             Ok(Either::Right(_)) => {}
             Err(error) if D::is_inside(&error) => return Err(Failed::Inside),
-            Err(error) => return Err(Failed::Else(D::failure(&error, false))),
+            Err(error) => {
+                let failure = D::failure(&error, false);
+                // The statement itself was carried out, and what followed was not.
+                let is_done = ended > D::BEFORE;
+                let unknown = || Failure::Unknown(failure.to_string());
+                return Err(Failed::Else(if is_done { unknown() } else { failure }));
+            }
         }
     }
     match result {

@@ -88,17 +88,19 @@ impl Engine {
         (at == connection && (action == Action::Close || self.is_free(connection))).then_some(first)
     }
 
-    /// What is due for so much longer than the request that would go first: of these, more may come without end. What was
-    /// refused goes only when nothing else is overdue. It is due over the same connection.
+    /// A request over the same connection that is due for so much longer than the one that would go first: of these, more may
+    /// come without end. Requests that are refused again and again, each after a while, take turns with all others.
     fn overdue_request(&self, now: Instant, (rank, id): (Rank, LockId)) -> Option<(Rank, LockId)> {
         use Action::{Acquire, Join, Leave, Probe, Release, Renew};
         let (connection, action, _, at) = rank;
-        let was_refused = || self.attempts.get(&id).is_some_and(|one| one.slot.was_refused());
-        let (since, others): (Instant, &[Action]) = match action {
-            Renew if was_refused() => (now, &[Release, Leave, Acquire, Probe, Join]),
-            Release if was_refused() => (now, &[Acquire, Probe, Join]),
-            Release | Leave => (at, &[Acquire, Probe, Join]),
-            Acquire => (at, &[Probe, Join]),
+        let refused = || self.attempts.get(&id).and_then(|attempt| attempt.slot.refused_at());
+        // Right after a refusal, the others have their turn.
+        let turn = |at: Instant| if self.refusals > 0 { now } else { at };
+        let (since, others): (Instant, &[Action]) = match (action, refused()) {
+            (Renew, Some(at)) => (turn(at), &[Release, Leave, Acquire, Probe, Join]),
+            (Release, Some(at)) => (turn(at), &[Leave, Acquire, Probe, Join]),
+            (Release | Leave, _) => (at, &[Acquire, Probe, Join]),
+            (Acquire, _) => (at, &[Probe, Join]),
             _ => return None,
         };
         others.iter().find_map(|other| {

@@ -34,8 +34,8 @@ pub(super) struct Semaphore {
     claiming: Option<LockId>,
     /// The part that was granted its lock.
     winner: Option<LockId>,
-    /// The last news of who is in the way of a part.
-    news: Option<News>,
+    /// The last denial of a part that the caller may be told of.
+    denial: Option<Denial>,
     /// The part of which the caller was told that it is in the way, as are all others.
     told: Option<LockId>,
     wanted: Wanted,
@@ -43,7 +43,7 @@ pub(super) struct Semaphore {
 
 /// Somebody has the lock that a part wants, or nobody is known to have it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct News {
+struct Denial {
     part: LockId,
     holder: Option<Holder>,
     withheld: bool,
@@ -85,7 +85,7 @@ impl Engine {
             parts: [part].into(),
             claiming: None,
             winner: None,
-            news: None,
+            denial: None,
             told: None,
             wanted,
         };
@@ -138,7 +138,7 @@ impl Engine {
     pub(super) fn release_any(&mut self, id: LockId, keep: Option<Duration>) -> bool {
         let Some(semaphore) = self.semaphores.get_mut(&id) else { return false };
         semaphore.rest.clear();
-        semaphore.news = None;
+        semaphore.denial = None;
         let input = Input::Release(keep);
         let parts = semaphore.parts.iter().map(|part| Todo::Attempt(*part, input.clone()));
         self.todo.extend(parts);
@@ -177,7 +177,7 @@ impl Engine {
             return;
         }
         if semaphore.parts.iter().all(denied)
-            && let Some(News { part, holder, withheld }) = semaphore.news.take()
+            && let Some(Denial { part, holder, withheld }) = semaphore.denial.take()
         {
             semaphore.told = Some(part);
             self.events.push_back(Event::Waiting { id, of: None, holder, withheld });
@@ -208,6 +208,10 @@ impl Engine {
         if ended {
             semaphore.parts.remove(&part);
         }
+        if ended && semaphore.told == Some(part) || matches!(event, Event::Trouble { .. }) {
+            // What was told is not known any more.
+            semaphore.told = None;
+        }
         let denied = matches!(
             event,
             Event::Waiting { .. }
@@ -215,7 +219,7 @@ impl Engine {
         );
         match event {
             Event::Waiting { holder, withheld, .. } => {
-                semaphore.hears(News { part, holder, withheld });
+                semaphore.note_denial(Denial { part, holder, withheld });
             }
             Event::Granted { .. } if semaphore.winner.is_none() => {
                 semaphore.winner = Some(part);
@@ -261,13 +265,13 @@ impl Engine {
 
 impl Semaphore {
     /// At first, whoever is known is told of. Then only news of the part that was told of counts.
-    fn hears(&mut self, news: News) {
-        let is_known = |news: &News| news.holder.is_some();
+    fn note_denial(&mut self, denial: Denial) {
+        let is_known = |denial: &Denial| denial.holder.is_some();
         match self.told {
-            Some(part) if part != news.part => {}
-            Some(_) => (self.told, self.news) = (None, Some(news)),
-            None if !is_known(&news) && self.news.as_ref().is_some_and(is_known) => {}
-            None => self.news = Some(news),
+            Some(part) if part != denial.part => {}
+            Some(_) => (self.told, self.denial) = (None, Some(denial)),
+            None if !is_known(&denial) && self.denial.as_ref().is_some_and(is_known) => {}
+            None => self.denial = Some(denial),
         }
     }
 

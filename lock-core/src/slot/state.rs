@@ -357,7 +357,7 @@ impl Slot {
                 Some((self.contention.next_action(), retry_at))
             }
             Phase::Held { deadline, renew_at, renewal_sent: None } if renew_at <= now => {
-                let behind = if self.was_refused() { BEHIND_ALL } else { Duration::ZERO };
+                let behind = self.refused_at().map_or(Duration::ZERO, |_| BEHIND_ALL);
                 Some((Action::Renew, deadline.after(behind)))
             }
             Phase::Releasing { retry_at, in_flight: None } if retry_at <= now => {
@@ -367,11 +367,15 @@ impl Slot {
         }
     }
 
-    /// Whether its last renewal or release was refused for its own sake. The row may be locked, and then each try keeps the
-    /// connection busy for as long as a statement waits for a row.
-    pub(crate) fn was_refused(&self) -> bool {
-        let repeats = matches!(self.phase, Phase::Held { .. } | Phase::Releasing { .. });
-        repeats && self.failure.as_ref().is_some_and(Failure::may_be_of_one)
+    /// When its renewal or release is due again, if the last one was refused for its own sake. The row may be locked, and then
+    /// each try keeps the connection busy for as long as a statement waits for a row.
+    pub(crate) fn refused_at(&self) -> Option<Instant> {
+        let again = match self.phase {
+            Phase::Held { renew_at, .. } => renew_at,
+            Phase::Releasing { retry_at, .. } => retry_at,
+            _ => return None,
+        };
+        self.failure.as_ref().filter(|failure| failure.may_be_of_one()).map(|_| again)
     }
 
     /// The request that ends it: to free what the server may hold, or else to leave the line.

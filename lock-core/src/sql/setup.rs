@@ -1,5 +1,7 @@
 //! What a new connection goes through before its first request.
 
+mod missing;
+
 use super::{
     Codec, Dialect, Refusal, Rows, Statement, Value, mysql, node_distributed_lock, postgres,
     rights, sqlite,
@@ -344,41 +346,6 @@ impl Setup {
         Step::Failed(self.codec.explain(denied, rights::COMMANDS))
     }
 
-    fn table_missing(&mut self) -> Step {
-        match (self.codec.creates, &self.codec.dialect) {
-            (true, _) => {}
-            // MySQL's catalogue hides what the user has no rights on.
-            (false, Dialect::Mysql { .. }) => return self.run(Stage::Probe, mysql::PROBE, vec![]),
-            (false, _) => return self.nothing_there(),
-        }
-        self.again += 1;
-        if self.again > MOST {
-            let gone = "it is not there after it was created".to_string();
-            return self.no_table(&Failure::refused(gone));
-        }
-        match self.codec.dialect {
-            Dialect::Postgres { .. }
-            | Dialect::Mysql { .. }
-            | Dialect::Sqlite { log: false, .. } => self.create(),
-            Dialect::Sqlite { .. } => self.run(Stage::Journal, sqlite::JOURNAL, vec![]),
-        }
-    }
-
-    /// It was made since it was looked for.
-    fn appeared(&mut self) -> Step {
-        self.again += 1;
-        if self.again > MOST { Step::Refuse(Refusal::UnexpectedResponse) } else { self.check() }
-    }
-
-    fn nothing_there(&self) -> Step {
-        Step::Refuse(Refusal::NothingThere(self.quoted()))
-    }
-
-    fn create(&mut self) -> Step {
-        let text = self.codec.create_table();
-        self.run(Stage::Create, &text, vec![])
-    }
-
     fn failed(&mut self, failure: Failure) -> Step {
         self.again += 1;
         match (self.stage, failure) {
@@ -417,18 +384,6 @@ impl Setup {
         }
     }
 
-    fn no_table(&self, failure: &Failure) -> Step {
-        Step::Refuse(Refusal::NoTable {
-            table: self.quoted(),
-            reason: failure.to_string(),
-            grant: match rights::is_denied(failure) {
-                true => self.codec.grant(rights::CREATE) + ", or ",
-                false => String::new(),
-            },
-            ddl: one_line(&self.codec.create_table()),
-        })
-    }
-
     fn wrong_shape(&self, expected: &str, found: Value) -> Step {
         let found = match found {
             Value::Text(found) if !found.is_empty() => found,
@@ -451,10 +406,4 @@ impl Setup {
     fn quoted(&self) -> String {
         self.codec.dialect.quoted(&self.codec.table)
     }
-}
-
-/// A statement without its comments and line breaks.
-fn one_line(sql: &str) -> String {
-    let lines = sql.lines().map(|line| line.split("--").next().unwrap_or("").trim());
-    lines.filter(|line| !line.is_empty()).collect::<vec::Vec<_>>().join(" ")
 }

@@ -291,3 +291,48 @@ fn releases_and_renewals_of_locked_rows_keep_no_claim_from_leaving() {
         assert!(server.granted.contains(&free), "releases: {releases}");
     }
 }
+
+/// One refusal, of a deadlock say, is no reason to let others go first for ever.
+#[test]
+fn claims_without_end_keep_no_renewal_and_no_release_that_was_refused() {
+    const SLOW: Duration = Duration::from_millis(150);
+    for releases in [false, true] {
+        let mut engine = engine(|_| {});
+        let (mut now, mut others, mut refused, mut done) = (START, 0, false, false);
+        let held = engine.acquire(now, name("held"), false, None);
+        let mut to_release = releases;
+        while !done && now < START.after(TTL * 2) {
+            // Somebody wants a free lock, all the time.
+            let _ = engine.acquire(now, name(&format!("{others}")), false, None);
+            others += 1;
+            if now > START.after(Duration::from_secs(2)) && std::mem::take(&mut to_release) {
+                engine.release(now, held);
+            }
+            let Some(sent) = engine.poll_request(now) else {
+                now = now.after(SLOW);
+                engine.handle_timeout(now);
+                continue;
+            };
+            now = now.after(SLOW);
+            let is_its = sent.request.claims().iter().any(|claim| claim.name == name("held"));
+            let repeats = is_its && sent.request.action() != Action::Acquire;
+            if repeats && !std::mem::replace(&mut refused, true) {
+                engine.handle_reply(now, sent.id, Err(conflict()));
+                continue;
+            }
+            done = repeats;
+            let granted = sent.request.action() == Action::Acquire;
+            let outcome = if granted { Outcome::Granted(FENCE) } else { Outcome::Done };
+            let reply = Reply::Outcomes(vec![outcome; sent.request.claims().len()]);
+            engine.handle_reply(now, sent.id, Ok(reply));
+            while let Some(event) = engine.poll_event() {
+                assert!(!matches!(event, Event::Lost { .. }), "{event:?}");
+            }
+        }
+        assert!(done, "releases: {releases}");
+    }
+}
+
+fn conflict() -> lock_core::Failure {
+    lock_core::sql::postgres::statement_failed(Some("40001"), "could not serialize access")
+}

@@ -135,6 +135,36 @@ fn who_waits_for_a_permit_is_told_of_the_next_holder_and_again_after_trouble() {
     scene.tells([waiting(two)]);
 }
 
+/// The one of which the caller was told has had no trouble, and says nothing anew.
+#[test]
+fn trouble_of_one_permit_is_over_when_another_has_none() {
+    let mut scene = Scenario::new();
+    let id = scene.acquire_any(2, false);
+    let they = holder("they", Duration::from_secs(9));
+    let waiting = Event::Waiting { id, of: None, holder: Some(they.clone()), withheld: false };
+    for _ in 0..2 {
+        let sent = scene.sends_any();
+        scene.denies_for(&sent, they.clone());
+    }
+    scene.tells([waiting.clone()]);
+    let mut told = Vec::new();
+    for failed in [true, false] {
+        // Each asks by itself or with the other.
+        for _ in 0..2 {
+            scene.sleeps();
+            let look = scene.sends_any();
+            if failed {
+                scene.fails(&look, unknown());
+            } else {
+                scene.denies_for(&look, they.clone());
+            }
+            told.extend(scene.told());
+        }
+    }
+    let last = told.iter().rposition(|event| matches!(event, Event::Trouble { .. }));
+    assert!(told[last.expect("trouble")..].contains(&waiting), "{told:?}");
+}
+
 #[test]
 fn rivals_in_one_process_claim_different_permits_at_once() {
     let mut scene = Scenario::new();

@@ -94,7 +94,7 @@ const OF_GROUPS: &[Mutant] = &[
         name: "who releases is told that all permits are taken",
         file: "engine/semaphore.rs",
         after: "pub(super) fn release_any(",
-        good: "semaphore.news = None;",
+        good: "semaphore.denial = None;",
         bad: "{}",
         shown_by: Shown::Permits,
         check: "Revival",

@@ -195,12 +195,18 @@ fn a_command_is_not_skipped_for_a_holder_that_nobody_knows_of() {
     let lock = format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", place.table());
     operator.batch_execute(&lock).expect("locked");
     let proxy = Proxy::start(&server_of(&url));
-    let args = ["--skip", "-w", "6s", "-v", "n", "--", "touch", "ran"];
-    let waiter = sandbox.start(&mut sandbox.withlock(&proxy.url(&url), &args));
+    let between = if url.contains('?') { '&' } else { '?' };
+    // The wait ends while one request waits for its answer.
+    let (place, args) = (
+        format!("{}{between}request_timeout=8s", proxy.url(&url)),
+        ["--skip", "-w", "8s", "-v", "n", "--", "touch", "ran"],
+    );
+    let waiter = sandbox.start(&mut sandbox.withlock(&place, &args));
     eventually("it waits", || waiter.waits());
     proxy.set(Mode::Hole);
     let ended = waiter.end();
-    assert_ne!(ended.code, 0, "{ended:?}");
+    // A machine that was busy may have sent a request before.
+    assert!(ended.code == 75 || ended.code == 125 && ended.slow.is_some(), "{ended:?}");
     assert!(!ended.stderr.contains("someone else holds"), "{ended:?}");
     assert!(!sandbox.path("ran").exists());
 }

@@ -14,8 +14,8 @@ use std::time::Duration;
 const LIMITED: &str = "SET @withlock_row = @@SESSION.innodb_lock_wait_timeout, @withlock_table = @@SESSION.lock_wait_timeout, \
      SESSION innodb_lock_wait_timeout = 1, SESSION lock_wait_timeout = 5";
 
-/// Puts them back. Where they were not kept, it fails or changes nothing.
-const UNLIMITED: &str = "SET SESSION innodb_lock_wait_timeout = COALESCE(@withlock_row, @@SESSION.innodb_lock_wait_timeout), \
+/// Puts them back. Where they were not kept, it changes nothing, or fails, and then the connection is closed.
+const RESTORED: &str = "SET SESSION innodb_lock_wait_timeout = COALESCE(@withlock_row, @@SESSION.innodb_lock_wait_timeout), \
      SESSION lock_wait_timeout = COALESCE(@withlock_table, @@SESSION.lock_wait_timeout), \
      @withlock_row = NULL, @withlock_table = NULL";
 
@@ -29,13 +29,13 @@ impl Server for MySql {
     /// for the table's definition as soon as on a connection of our own; neither knows a setting that ends with a transaction.
     fn script(statement: &Statement, _: Duration) -> String {
         format!(
-            "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; {LIMITED}; {}; {UNLIMITED}; COMMIT AND NO CHAIN NO RELEASE",
+            "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; {LIMITED}; {}; {RESTORED}; COMMIT AND NO CHAIN NO RELEASE",
             inline(statement)
         )
     }
 
     fn undo() -> String {
-        format!("ROLLBACK AND NO CHAIN; {UNLIMITED}")
+        format!("ROLLBACK AND NO CHAIN; {RESTORED}")
     }
 
     fn run<'a>(connection: &'a mut MySqlConnection, script: &'a str) -> Results<'a, Self> {

@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// A first connect that takes longer is reported.
 const SLOW: Duration = Duration::from_secs(2);
+/// Time between two looks at the processes that wait for the lock.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The request.
 pub(crate) struct Wish {
@@ -159,12 +161,14 @@ impl Asking {
         loop {
             let next = until.into_iter().chain(slow).min();
             let nap = next.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
+            // Before it is connected, no signal tells that the processes which wait for the lock have ended.
+            let nap = if is_connected || ending { nap } else { nap.min(LOOK) };
             match self.news.recv_timeout(nap) {
                 Ok(News::Connected(locks)) => {
                     (slow, is_connected) = (None, true);
                     connected(locks, waiting);
                     until = if ending { until } else { self.patience.to_answer() };
-                    if is_useless() {
+                    if is_useless() && !ending {
                         (ending, until) = (true, Patience::to_end());
                     }
                 }
@@ -176,11 +180,14 @@ impl Asking {
                     }
                 }
                 Ok(News::Signal) => (ending, until) = (true, Patience::to_end()),
-                Ok(News::Child) if is_useless() => {
+                Ok(News::Child) if is_useless() && !ending => {
                     (ending, until) = (true, Patience::to_end());
                 }
                 Ok(News::Child) => {}
                 Ok(News::Ended(end)) => return end,
+                Err(RecvTimeoutError::Timeout) if !ending && is_useless() => {
+                    (ending, until) = (true, Patience::to_end());
+                }
                 Err(RecvTimeoutError::Timeout) if slow.is_some_and(is_over) => {
                     slow = None;
                     waiting.silence();

@@ -48,18 +48,14 @@ pub(crate) fn look(args: &Args, Place { config, own, .. }: Place) -> Result<u8, 
         (None, Some(permit)) => find(&permit)?.unwrap_or_else(|| unknown(permit.as_str())),
         (found, _) => found.unwrap_or_else(|| unknown(name)),
     };
-    let has_record = state.hold.is_some() || state.fence != Fence::default();
     match admin {
-        Some(mut admin) if !args.break_hold && !args.json && !has_record => {
-            let held = admin.list().map_err(plain)?;
-            Ok(status_of_permits(args, &state, &held))
-        }
         Some(mut admin) if args.break_hold => force(args, &mut admin, &state).map_err(plain),
         _ if args.break_hold => {
             tell(args, sentence(&state));
             Ok(0)
         }
-        _ => Ok(status(args, &state)),
+        Some(mut admin) => Ok(status_with_permits(args, &state, &admin.list().map_err(plain)?)),
+        None => Ok(status(args, &state)),
     }
 }
 
@@ -95,12 +91,14 @@ fn status(args: &Args, state: &LockState) -> u8 {
     }
 }
 
-/// The same of a lock without a record, which may be the name of permits: of these, those that are held are shown.
-fn status_of_permits(args: &Args, state: &LockState, held: &[LockState]) -> u8 {
+/// The same, and that of the permits of this name that are held: they are what is shown, unless the lock itself is held.
+fn status_with_permits(args: &Args, state: &LockState, held: &[LockState]) -> u8 {
     let is_permit =
-        |lock: &&LockState| LockName::permit_of(&lock.name).is_some_and(|(of, _)| of == state.name);
-    let codes = held.iter().filter(is_permit).map(|permit| status(args, permit));
-    codes.last().unwrap_or_else(|| status(args, state))
+        |lock: &LockState| LockName::permit_of(&lock.name).is_some_and(|(of, _)| of == state.name);
+    let permits: Vec<&LockState> = held.iter().filter(|lock| is_permit(lock)).collect();
+    let own = (state.hold.is_some() || permits.is_empty()).then_some(state);
+    let codes = own.into_iter().chain(permits).map(|shown| status(args, shown));
+    codes.max().unwrap_or_default()
 }
 
 /// Takes the lock from its holder, if `--yes` or a person agrees.

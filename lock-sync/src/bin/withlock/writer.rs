@@ -56,9 +56,10 @@ pub(crate) fn put_if_idle(text: String) {
 
 /// Waits until all is written, but not for a write that blocks.
 pub(crate) fn flush() {
+    let began = Instant::now();
     let mut queue = queue();
     while let Some(since) = queue.busy_since {
-        let left = PATIENCE.saturating_sub(since.elapsed());
+        let left = PATIENCE.saturating_sub(since.min(began).elapsed());
         if left.is_zero() {
             return;
         }
