@@ -212,7 +212,10 @@ mod tests {
         let mut turns = hosts.turns(LIMIT);
         let mut order = Vec::new();
         while let Some(turn) = turns.next_turn() {
-            assert!(turn.limit <= LIMIT / u32::try_from(errors.len() - order.len()).expect("few"));
+            // The hosts before it took no time, so that the last one has nearly all of it.
+            let left = u32::try_from(errors.len() - order.len()).expect("few");
+            let limits = LIMIT / (left + 1)..=LIMIT / left;
+            assert!(limits.contains(&turn.limit), "{limits:?}: {:?}", turn.limit);
             turns.failed(errors[turn.at].clone());
             order.push(turn.at);
         }

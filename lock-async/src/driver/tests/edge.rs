@@ -84,6 +84,81 @@ async fn after_a_release_no_callback_runs_and_nothing_of_it_is_left() {
     }
 }
 
+/// Its lease may end before the server answers, which is no loss any more.
+#[tokio::test]
+async fn callbacks_are_gone_before_the_release_is_asked_for() {
+    let fake = Fake::default();
+    let guard = start(30, &fake).lock("a").await.expect("free");
+    let (tell, told) = channel();
+    let asked = AtDrop(Some(move || {
+        let began = fake.0.began.lock().expect("unpoisoned").clone();
+        tell.send(began).expect("heard");
+    }));
+    guard.on_lost(move |_| drop(asked));
+    guard.release().await.expect("ours");
+    assert_eq!(told.recv_timeout(SOON), Ok(vec!["acquire"]));
+}
+
+/// Calls this when it is dropped.
+struct AtDrop<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> Drop for AtDrop<F> {
+    fn drop(&mut self) {
+        self.0.take().expect("not dropped before")();
+    }
+}
+
+/// A timer of the runtime does not count the time of a suspend. An idle task need not look.
+#[tokio::test]
+async fn the_clock_is_looked_at_while_a_lock_is_held() {
+    let (calls, mut heard) = mpsc::unbounded_channel();
+    let timing = Timing::new(Duration::from_secs(86_400)).expect("good");
+    let (process, end, within) = (Process::current(), Arc::default(), timing.ttl());
+    let driver = Driver(Arc::new(Shared { process, calls, within, end }));
+    let engine = Engine::new(table::capabilities("me", false), Config::new(timing, 1));
+    let mut state = super::super::state::State::new(engine, within);
+    let now = clock::now();
+    assert_eq!(state.timer(now), NO_LIMIT);
+    let wish = Arc::new(Wish::new("a").expect("a name"));
+    let attempt = driver.acquire(&wish);
+    state.take(heard.recv().await.expect("a call"));
+    let request = state.engine.poll_request(now).expect("due");
+    let granted = Reply::Outcomes(vec![Outcome::Granted(Fence::new(1))]);
+    state.engine.handle_reply(now, request.id, Ok(granted));
+    state.look(now);
+    let soon = now.after(Duration::from_secs(5));
+    assert!(state.timer(now) <= soon, "the next renewal is due in hours");
+    drop(attempt);
+    state.take(heard.recv().await.expect("a call"));
+    let request = state.engine.poll_request(now).expect("due");
+    state.engine.handle_reply(now, request.id, Ok(Reply::Outcomes(vec![Outcome::Done])));
+    state.look(now);
+    assert!(state.timer(now) > soon);
+}
+
+#[tokio::test]
+async fn a_setting_after_on_waiting_keeps_it() {
+    let settings: [for<'a> fn(crate::Acquire<'a>) -> crate::Acquire<'a>; 8] = [
+        |acquire| acquire.mode(lock_core::Mode::Exclusive),
+        |acquire| acquire.permits(1),
+        |acquire| acquire.and("b"),
+        |acquire| acquire.keep_for(Duration::from_secs(1)),
+        |acquire| acquire.ttl(Duration::from_secs(60)),
+        |acquire| acquire.label("me"),
+        |acquire| acquire.timeout(SOON),
+        |acquire| acquire.wait_limit(crate::Wait::Forever),
+    ];
+    for (n, set) in settings.into_iter().enumerate() {
+        let fake = Fake::default();
+        let locks = start(30, &fake);
+        fake.0.panics.store(true, Ordering::SeqCst);
+        let mut news = Vec::new();
+        let acquire = locks.acquire("a").on_waiting(|what| news.push(what.clone()));
+        drop(set(acquire).await.expect("tried again"));
+        assert!(matches!(&news[..], [Progress::Trouble(_)]), "setting {n}: {news:?}");
+    }
+}
+
 /// The server would confirm the release.
 #[tokio::test]
 async fn the_release_of_a_lost_lock_tells_of_the_loss() {

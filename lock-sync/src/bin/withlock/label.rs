@@ -164,6 +164,8 @@ mod tests {
         check("sh -- deploy.sh", "sh deploy.sh");
         check("python3.11 -u -W ignore x.py secret", "python3.11 x.py");
         check("python -m backup secret", "python -m backup");
+        check("/usr/bin/python3 -u -m backup secret", "/usr/bin/python3 -m backup");
+        check("python3.11 -m backup secret", "python3.11 -m backup");
         check("perl -w x.pl", "perl x.pl");
         check("node server.js", "node server.js");
         check("ruby -w x.rb secret", "ruby x.rb");

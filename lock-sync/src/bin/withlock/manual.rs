@@ -315,6 +315,33 @@ mod tests {
     }
 
     #[test]
+    fn every_text_is_in_its_section() {
+        let page = page();
+        let section = |title: &str| {
+            let (_, rest) = page.split_once(&format!(".SH \"{title}\"\n")).expect(title);
+            rest.split("\n.SH ").next().unwrap_or_default().to_string() + "\n"
+        };
+        let has = |title: &str, entry: String| {
+            let section = section(title);
+            assert!(section.contains(&entry), "{entry} is not in {section}");
+        };
+        SYNOPSIS.iter().for_each(|line| has("SYNOPSIS", format!("{}\n", text(line))));
+        for (title, all) in [("DESCRIPTION", &DESCRIPTION[..]), ("SIGNALS", &SIGNALS[..])] {
+            all.iter().for_each(|paragraph| has(title, format!("{}\n", lines(paragraph))));
+        }
+        let items =
+            [("EXIT STATUS", &EXIT_STATUS[..]), ("ENVIRONMENT", &ENVIRONMENT), ("FILES", &FILES)];
+        for (title, all) in items {
+            for (tag, meaning) in all {
+                has(title, format!("\\fB{}\\fR\n{}\n", text(tag), lines(meaning)));
+            }
+        }
+        for (what, line) in EXAMPLES {
+            has("EXAMPLES", format!("{}\n.RS 4\n.nf\n{}\n.fi\n", text(what), text(line)));
+        }
+    }
+
+    #[test]
     fn nothing_in_a_text_is_an_order() {
         assert_eq!(text(".so x"), "\\&.so x");
         assert_eq!(text("'a' \\fB--x"), "\\(aqa\\(aq \\efB\\-\\-x");

@@ -200,6 +200,18 @@ mod tests {
         assert_eq!(waiting.end(), "someone else holds \"n\": the server does not say who");
     }
 
+    /// Of several locks, which are waited for one by one.
+    #[test]
+    fn the_next_lock_of_the_same_holder_is_told() {
+        let mut waiting = Waiting::new("n", "here", Level::Normal, true);
+        waiting.tell(&holder("one"));
+        let name = LockName::new("m").expect("good");
+        let other = Busy::new(name, Some(Holder::new("one", MINUTE, MINUTE)));
+        waiting.tell(&Progress::Busy(other));
+        assert!(told(&waiting).starts_with("waiting for \"m\" (held by one for "));
+        assert!(waiting.end().starts_with("someone else holds \"m\": one"));
+    }
+
     #[test]
     fn a_hold_goes_on_after_it_was_told() {
         let seen = Seen::new(&Holder::new("one", MINUTE, MINUTE));

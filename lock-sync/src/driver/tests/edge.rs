@@ -145,6 +145,52 @@ fn after_a_release_no_callback_runs_and_nothing_of_it_is_left() {
     }
 }
 
+/// Its lease may end before the server answers, which is no loss any more.
+#[test]
+fn callbacks_are_gone_before_the_release_is_asked_for() {
+    let ends: [fn(crate::Guard); 3] =
+        [|guard| guard.release().expect("ours"), |guard| guard.release_in_background(), drop];
+    for end in ends {
+        let ([guard], driver, _, script) = held::<1>(30 * SECOND);
+        let (tell, told) = channel();
+        let asked = AtDrop(Some(move || {
+            let done = script.done.lock().expect("unpoisoned").clone();
+            tell.send(done).expect("heard");
+        }));
+        guard.on_lost(move |_| drop(asked));
+        end(guard);
+        assert_eq!(told.recv_timeout(SOON), Ok(vec!["acquire"]));
+        drop(driver);
+    }
+}
+
+/// Calls this when it is dropped.
+struct AtDrop<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> Drop for AtDrop<F> {
+    fn drop(&mut self) {
+        self.0.take().expect("not dropped before")();
+    }
+}
+
+/// The deadline of the grant passes meanwhile, and that of the renewals is what counts.
+#[test]
+fn a_wait_for_the_loss_outlasts_a_lease_that_is_renewed() {
+    let ([guard], driver, ..) = held::<1>(SECOND);
+    let cell = driver.shared.lock().expect("alive").guards.values().next().cloned();
+    let cell = cell.expect("held");
+    let until = clock::now().after(2 * SECOND);
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| guard.wait_lost(3_600 * SECOND));
+        while !waiter.is_finished() && clock::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        cell.lose(LostReason::Taken);
+        let lost = waiter.join().expect("no panic");
+        assert!(lost.is_some(), "it ended before the loss");
+    });
+}
+
 #[test]
 fn between_requests_none_is_in_flight() {
     let (_driver, locks, script) = start::<false>();
