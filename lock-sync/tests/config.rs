@@ -242,6 +242,26 @@ fn files_that_cannot_be_used_are_refused_with_the_reason() {
     assert!(!folder.path().join("none").exists(), "nothing is made on the way");
 }
 
+/// SQLite would read another file than the one of this name, or a database in memory that excludes nobody.
+#[test]
+fn a_name_that_sqlite_reads_otherwise_is_no_files() {
+    for (name, why) in [
+        (":memory:", "in memory"),
+        ("file:x.db?mode=ro", "URIs"),
+        ("", "names no file"),
+        ("folder/", "name of a folder"),
+    ] {
+        for refused in [
+            Locks::open(Config::sqlite(name)).map(drop),
+            Admin::open(Config::sqlite(name)).map(drop),
+        ] {
+            let error = refused.expect_err(name);
+            assert!(matches!(error, Error::Config(_)), "{name:?}: {error:?}");
+            assert!(error.to_string().contains(why), "{name:?}: {error}");
+        }
+    }
+}
+
 #[test]
 fn tables_of_another_shape_are_left_alone() {
     let folder = tempfile::tempdir().expect("a folder");

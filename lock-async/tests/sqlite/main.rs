@@ -8,7 +8,7 @@ mod loss;
 mod runtime;
 mod with_lock;
 
-use lock_async::{Admin, Config, Guard, Locks};
+use lock_async::{Admin, Config, Error, Guard, Locks};
 use std::time::Duration;
 
 /// Long enough that nothing in a test runs out by itself.
@@ -48,6 +48,26 @@ async fn is_freed(locks: &Locks, others: &Locks, name: &str) {
         let guard = locks.try_lock_for(name, SOON).await.expect("asked").expect("freed");
         assert!(guard.is_held());
         guard.release().await.expect("released");
+    }
+}
+
+/// SQLite would read another file than the one of this name, or a database in memory that excludes nobody.
+#[tokio::test]
+async fn a_name_that_sqlite_reads_otherwise_is_no_files() {
+    for (name, why) in [
+        (":memory:", "in memory"),
+        ("file:x.db?mode=ro", "URIs"),
+        ("", "names no file"),
+        ("folder/", "name of a folder"),
+    ] {
+        for refused in [
+            Locks::open(Config::sqlite(name)).await.map(drop),
+            Admin::open(Config::sqlite(name)).await.map(drop),
+        ] {
+            let error = refused.expect_err(name);
+            assert!(matches!(error, Error::Config(_)), "{name:?}: {error:?}");
+            assert!(error.to_string().contains(why), "{name:?}: {error}");
+        }
     }
 }
 

@@ -381,6 +381,19 @@ mod tests {
         }
     }
 
+    /// Else the command would run under the one that somebody did not mean.
+    #[test]
+    fn a_name_is_given_once() {
+        for line in [
+            "w n --name m",
+            "w n --name m -- true",
+            "w --status n --name m",
+            "w --break n --name m --yes",
+        ] {
+            assert!(usage(line).contains("--name"), "{line}: {}", usage(line));
+        }
+    }
+
     #[test]
     fn a_time_that_cannot_be_meant_is_an_error() {
         assert!(usage("w --purge=1s").contains("1h"), "{}", usage("w --purge=1s"));
