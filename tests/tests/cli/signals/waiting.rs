@@ -72,6 +72,24 @@ fn a_signal_ends_a_wait_that_has_not_reached_its_file() {
     }
 }
 
+/// Its main thread is told of the signal, and so need not wait for the end of the request, which takes longer than this
+/// test may.
+#[test]
+fn a_signal_ends_a_wait_in_the_middle_of_a_request() {
+    let sandbox = Sandbox::new();
+    let url = format!("{}?ttl=10m&request_timeout=100s", sandbox.url());
+    sandbox.run(&url, &["n", "--", "true"]).expect(0);
+    let file = rusqlite::Connection::open(sandbox.path("locks.db")).expect("opened");
+    file.execute_batch("BEGIN IMMEDIATE").expect("locked");
+    let waiting = sandbox.start(&mut sandbox.withlock(&url, &["n", "--", "touch", "ran"]));
+    eventually("it has asked", || waiting.output()[1].contains("has not answered yet"));
+    waiting.signal(Signal::TERM);
+    let ended = waiting.end().expect(143);
+    assert_eq!(ended.status.code(), Some(143), "it ended by itself: {ended:?}");
+    drop(file);
+    assert!(!sandbox.path("ran").exists());
+}
+
 /// More time is for a server that does not answer. The least of several times, for a busy machine delays some.
 #[test]
 fn a_signal_ends_a_wait_at_once() {
