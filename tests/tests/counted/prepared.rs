@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const TTL: Duration = Duration::from_secs(6);
-/// `COM_STMT_PREPARE` and `COM_STMT_EXECUTE`, the fifth byte of what a client sends.
+/// `COM_QUERY`, `COM_STMT_PREPARE` and `COM_STMT_EXECUTE`, the fifth byte of what a client sends.
+const QUERY: u8 = 0x03;
 const PREPARE: u8 = 0x16;
 const EXECUTE: u8 = 0x17;
 
@@ -47,6 +48,7 @@ prepared! {
     what_cannot_be_prepared_is_sent_as_text
     what_the_server_forgot_is_prepared_anew_once
     what_would_take_too_long_to_prepare_is_sent_as_text
+    nothing_is_prepared_after_a_slow_answer
     whatever_is_answered_is_no_panic
 }
 
@@ -184,6 +186,33 @@ fn what_would_take_too_long_to_prepare_is_sent_as_text(kind: Kind, driver: Drive
     guard.release().expect("released");
     assert!(locks.try_lock("a").expect("asked").is_some());
     assert_eq!(sent(), [1, 2], "what was prepared is not prepared again");
+}
+
+fn nothing_is_prepared_after_a_slow_answer(kind: Kind, driver: Driver) {
+    let direct = kind.place();
+    let proxy = Proxy::start(&server_of(direct.url()));
+    let url = format!("{}?sslmode=disable", proxy.url(direct.url()));
+    let locks = Driven::new(driver, direct.through(&url)).locks(TTL * 4);
+    let request = lock_core::Timing::new(TTL * 4).expect("good").request();
+    let counts = Arc::new([const { AtomicUsize::new(0) }; 2]);
+    let count = counts.clone();
+    proxy.answer(move |sent| {
+        match sent.get(4) {
+            // There is no time for two of them.
+            Some(&QUERY) => {
+                std::thread::sleep(request * 3 / 5);
+                count[0].fetch_add(1, Ordering::SeqCst);
+            }
+            Some(&PREPARE) => drop(count[1].fetch_add(1, Ordering::SeqCst)),
+            _ => {}
+        }
+        None
+    });
+    let guards = ["a", "b"].map(|name| locks.lock(name).expect("taken"));
+    let [texts, prepared] = [0, 1].map(|at: usize| counts[at].load(Ordering::SeqCst));
+    assert!(texts >= 2 && prepared == 0, "the second one is no first one: {texts}, {prepared}");
+    proxy.answer(|_| None);
+    drop(guards);
 }
 
 fn whatever_is_answered_is_no_panic(kind: Kind, driver: Driver) {
