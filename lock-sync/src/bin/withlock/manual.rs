@@ -40,7 +40,11 @@ const EXIT_STATUS: [(&str, &str); 9] = [
         "0",
         "With --skip: someone else holds the lock, and COMMAND was not run. With --status or --break: the lock is free.",
     ),
-    ("75", "With --try, --status or --break: someone else holds the lock. See -E."),
+    (
+        "75",
+        "With --try, --status or --break: someone else holds the lock. With --skip: nobody is known to hold it, but the server \
+         does not give it away yet. See -E.",
+    ),
     (
         "123",
         "The lock was lost, or --max-hold was over, and COMMAND was stopped or never started. With --leader only after INT, QUIT or TERM.",
