@@ -199,14 +199,17 @@ fn a_command_is_not_skipped_for_a_holder_that_nobody_knows_of() {
     // The wait ends while one request waits for its answer.
     let (place, args) = (
         format!("{}{between}request_timeout=8s", proxy.url(&url)),
-        ["--skip", "-w", "8s", "-v", "n", "--", "touch", "ran"],
+        ["--skip", "-w", "5s", "-v", "n", "--", "touch", "ran"],
     );
     let waiter = sandbox.start(&mut sandbox.withlock(&place, &args));
     eventually("it waits", || waiter.waits());
     proxy.set(Mode::Hole);
     let ended = waiter.end();
-    // A machine that was busy may have sent a request before.
-    assert!(ended.code == 75 || ended.code == 125 && ended.slow.is_some(), "{ended:?}");
+    assert_ne!(ended.code, 0, "{ended:?}");
+    // On a busy machine, the request may have had no answer in time before that.
+    if ended.took < Duration::from_secs(8) {
+        assert_eq!(ended.code, 75, "{ended:?}");
+    }
     assert!(!ended.stderr.contains("someone else holds"), "{ended:?}");
     assert!(!sandbox.path("ran").exists());
 }
