@@ -254,7 +254,7 @@ fn a_client_of_the_callers_works_until_it_is_closed() {
     locks.lock("a").expect("taken").release().expect("released");
     client(place.url()).execute("SELECT pg_terminate_backend($1)", &[&pid]).expect("ended");
     let error = locks.try_lock("a").expect_err("there is no way back");
-    assert!(matches!(error, Error::Refused(_)), "{error:?}");
+    assert!(matches!(error, Error::NoConnection(_)), "{error:?}");
 }
 
 /// Sockets in files are not encrypted, but that is no reason to send a password to another host in
