@@ -305,7 +305,7 @@ async fn a_client_of_the_callers_works_until_it_is_closed() {
     spawn_blocking(end).await.expect("no panic").expect("ended");
     assert!(connection.await.expect("no panic").is_err());
     let error = locks.try_lock("a").await.expect_err("there is no way back");
-    assert!(matches!(error, Error::Refused(_)), "{error:?}");
+    assert!(matches!(error, Error::NoConnection(_)), "{error:?}");
 }
 
 /// Hundreds of tasks on one connection, on a runtime with several threads.
