@@ -138,7 +138,11 @@ impl Settings {
         let timing = match self.protocol(kind) {
             Protocol::Session => Timing::new(consul::lease(ttl))?,
             Protocol::Advisory | Protocol::SqlLock => {
-                timing.with_longest_ttl(self.longest_ttl.unwrap_or(Timing::DEFAULT_TTL))?
+                let longest = self.longest_ttl.unwrap_or(Timing::DEFAULT_TTL);
+                timing.with_longest_ttl(longest).map_err(|_| ConfigError::Parameter {
+                    name: "longest_ttl".to_string(),
+                    reason: "must not be more than 24h".to_string(),
+                })?
             }
             _ => timing,
         };

@@ -170,8 +170,9 @@ fn falls_silent(place: &Place, kind: &[&str]) {
     let _holder = sandbox.hold(&url, &[kind, &["n"]].concat(), "sleep 60");
     let proxy = Proxy::start(&server_of(&url));
     let args = [kind, &["-w", "3s", "-v", "n", "--", "touch", "ran"]].concat();
-    let waiter = sandbox.start(&mut sandbox.withlock(&proxy.url(&url), &args));
-    eventually("it waits", || waiter.waits());
+    let mut waiter = sandbox.start(&mut sandbox.withlock(&proxy.url(&url), &args));
+    // On a busy machine, the wait may be over before it is told of.
+    eventually("it waits", || waiter.waits() || waiter.has_ended());
     proxy.set(Mode::Hole);
     let ended = waiter.end();
     assert!(ended.took < Duration::from_secs(3) + BUSY, "{ended:?}");
