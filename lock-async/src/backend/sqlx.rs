@@ -2,8 +2,9 @@
 //!
 //! A connection is taken from the pool for one statement, and given back after it. The statement goes out in a
 //! transaction of its own, as one text without parameters, together with the settings that it needs: one round trip,
-//! no prepared statement, and no setting that stays on the connection (on MySQL and MariaDB, they are put back). A connection whose state is in doubt, because
-//! the statement was cut off or the server did not answer, is closed instead of given back.
+//! no prepared statement, and no setting that stays on the connection. On MySQL and MariaDB, the same text puts back the
+//! settings that do not end with a transaction. A connection whose state is in doubt, because the statement was cut off or
+//! the server did not answer, is closed instead of given back.
 
 #[cfg(feature = "sqlx-mysql")]
 mod mysql;

@@ -158,6 +158,7 @@ impl Engine {
                 }
             }
             Err(failure) => {
+                // It was refused for its own sake, and would take the others of a request with it.
                 if let [id] = ids
                     && failure.may_be_of_one()
                     && let Some(attempt) = self.attempts.get_mut(id)

@@ -249,7 +249,7 @@ macro_rules! places {
             /// Whether or not the server says who has the permits.
             #[test]
             #[ignore = $needs]
-            fn nor_of_a_wait_for_a_permit() {
+            fn a_server_that_falls_silent_delays_no_end_of_a_wait_for_a_permit() {
                 falls_silent(&$place, &["--permits", "1"]);
             }
         }
