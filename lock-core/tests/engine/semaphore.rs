@@ -135,34 +135,43 @@ fn who_waits_for_a_permit_is_told_of_the_next_holder_and_again_after_trouble() {
     scene.tells([waiting(two)]);
 }
 
-/// The one of which the caller was told has had no trouble, and says nothing anew.
+/// The claim of one that was free fails, and then somebody has it again. The one of which the caller was told has had no
+/// trouble, and says nothing anew.
 #[test]
 fn trouble_of_one_permit_is_over_when_another_has_none() {
     let mut scene = Scenario::new();
     let id = scene.acquire_any(2, false);
     let they = holder("they", Duration::from_secs(9));
     let waiting = Event::Waiting { id, of: None, holder: Some(they.clone()), withheld: false };
-    for _ in 0..2 {
-        let sent = scene.sends_any();
-        scene.denies_for(&sent, they.clone());
-    }
+    let claim = scene.sends_any();
+    let first = claim.request.claims()[0].name.clone();
+    scene.denies_for(&claim, they.clone());
+    let look = scene.sends_any();
+    scene.denies_for(&look, they.clone());
     scene.tells([waiting.clone()]);
-    let mut told = Vec::new();
-    for failed in [true, false] {
-        // Each asks by itself or with the other.
-        for _ in 0..2 {
+    let (mut failed, mut looks, mut told) = (false, 0, Vec::new());
+    while looks < 4 {
+        let Some(sent) = scene.engine.poll_request(scene.now) else {
             scene.sleeps();
-            let look = scene.sends_any();
-            if failed {
-                scene.fails(&look, unknown());
-            } else {
-                scene.denies_for(&look, they.clone());
-            }
-            told.extend(scene.told());
-        }
+            continue;
+        };
+        let busy = || Outcome::Busy(Some(they.clone()));
+        let is_free = |name: &LockName| *name == first && !failed;
+        let outcomes = sent.request.claims().iter().map(|claim| match is_free(&claim.name) {
+            true => Outcome::Free,
+            false => busy(),
+        });
+        let reply = match sent.request.action() {
+            Action::Acquire if !failed => Err(unknown()),
+            _ => Ok(Reply::Outcomes(outcomes.collect())),
+        };
+        looks += usize::from(failed && sent.request.action() == Action::Probe);
+        failed |= reply.is_err();
+        scene.engine.handle_reply(scene.now, sent.id, reply);
+        told.extend(scene.told());
     }
-    let last = told.iter().rposition(|event| matches!(event, Event::Trouble { .. }));
-    assert!(told[last.expect("trouble")..].contains(&waiting), "{told:?}");
+    let trouble = told.iter().position(|event| matches!(event, Event::Trouble { .. }));
+    assert!(told[trouble.expect("the claim failed")..].contains(&waiting), "{told:?}");
 }
 
 #[test]
