@@ -302,21 +302,21 @@ fn claims_without_end_keep_no_renewal_and_no_release_that_was_refused() {
         let held = engine.acquire(now, name("held"), false, None);
         let mut to_release = releases;
         while !done && now < START.after(TTL * 2) {
-            // Somebody wants a free lock, all the time.
-            let _ = engine.acquire(now, name(&format!("{others}")), false, None);
-            others += 1;
             if now > START.after(Duration::from_secs(2)) && std::mem::take(&mut to_release) {
                 engine.release(now, held);
             }
-            let Some(sent) = engine.poll_request(now) else {
-                now = now.after(SLOW);
-                engine.handle_timeout(now);
-                continue;
-            };
+            let sent = engine.poll_request(now);
+            // Somebody wants a free lock while each request is under way.
+            let _ = engine.acquire(now, name(&format!("{others}")), false, None);
+            others += 1;
             now = now.after(SLOW);
+            engine.handle_timeout(now);
+            let Some(sent) = sent else { continue };
             let is_its = sent.request.claims().iter().any(|claim| claim.name == name("held"));
             let repeats = is_its && sent.request.action() != Action::Acquire;
-            if repeats && !std::mem::replace(&mut refused, true) {
+            // First among others, and then for its own sake.
+            if repeats && !refused {
+                refused = sent.request.claims().len() == 1;
                 engine.handle_reply(now, sent.id, Err(conflict()));
                 continue;
             }
