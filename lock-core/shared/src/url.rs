@@ -10,6 +10,7 @@ use crate::sslmode::{TlsSettings, TlsVariables};
 use lock_core::config::ConfigError;
 use lock_core::sql::advisory::Key;
 use lock_core::{TableName, duration};
+use std::collections::BTreeSet;
 
 /// Reads the URL of a place. Without an environment, the URL alone says where it is.
 pub(crate) fn read(
@@ -118,15 +119,23 @@ impl Parameters {
         Ok(())
     }
 
-    /// Refuses parameters beyond those that are `known` and the client's own.
+    /// Refuses parameters beyond those that are `known` and the client's own, and one that is given twice.
     fn only(&self, known: &'static str, client: &[&str]) -> Result<(), ConfigError> {
         let is_ours = |name: &&String| !known.split(", ").any(|one| one == name.as_str());
         let others = self.others.iter().map(|(name, _)| name);
         let unknown = self.ours.iter().find(is_ours);
-        match unknown.or(others.into_iter().find(|name| !client.contains(&name.as_str()))) {
+        match unknown.or(others.clone().find(|name| !client.contains(&name.as_str()))) {
             // As above.
-            Some(name) if self.stray || name.len() > LONGEST => Err(raw::stray()),
-            Some(name) => Err(ConfigError::UnknownParameter { name: name.clone(), known }),
+            Some(name) if self.stray || name.len() > LONGEST => return Err(raw::stray()),
+            Some(name) => return Err(ConfigError::UnknownParameter { name: name.clone(), known }),
+            None => {}
+        }
+        let mut seen = BTreeSet::new();
+        match self.ours.iter().chain(others).find(|name| !seen.insert(*name)) {
+            Some(name) => Err(ConfigError::Parameter {
+                name: name.clone(),
+                reason: "is given more than once".to_string(),
+            }),
             None => Ok(()),
         }
     }
@@ -287,6 +296,12 @@ mod tests {
             "sqlite:a?table=a;b",
             "postgres://h/d?table=a.b.c",
             "sqlite:a?ttl=25h",
+            // Nobody knows which one is meant.
+            "sqlite:a?ttl=10s&ttl=20s",
+            "postgres://h/d?host=a&host=b",
+            "mysql://h/d?sslmode=require&sslmode=disable",
+            "mysql://u@localhost/d?socket=/a&socket=/b",
+            "consul://h?token=hunter2&token=hunter3",
             "sqlite:a?ttl=10s&request_timeout=9s",
             "sqlite:a?request_timeout=9s&ttl=10s",
             "sqlite:a?protocol=advisory",

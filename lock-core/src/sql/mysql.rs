@@ -25,6 +25,7 @@
 
 mod answers;
 mod claims;
+mod session;
 
 use super::{Codec, Dialect, Rows, Statement, Terms, Text, Value};
 use crate::error::{Code, Failure};
@@ -35,6 +36,8 @@ pub(super) use answers::nothing;
 pub use answers::{answer, returns_rows, value};
 use claims::hex;
 pub(super) use claims::{json, pair};
+pub use session::LIMITS;
+pub(super) use session::{CLOCK, INSIDE, KNOWN, ROLLBACK, SESSION, SYNCED, is_inside};
 
 /// The codec for a table.
 pub fn codec(table: TableName) -> Codec {
@@ -213,35 +216,6 @@ pub(super) fn is_new_enough(version: &str) -> bool {
     let version_of = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     version_of >= if version.contains("MariaDB") { (10, 6) } else { (8, 0) }
 }
-
-/// Ends what `init_connect` may have begun.
-pub(super) const ROLLBACK: &str = "ROLLBACK AND NO CHAIN NO RELEASE";
-
-/// Fails with 1568 if the connection is inside a transaction, and else changes nothing that matters.
-pub(super) const INSIDE: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED";
-
-/// Whether [`INSIDE`] failed because there is a transaction.
-pub(super) fn is_inside(failure: &Failure) -> bool {
-    failure.code() == Some(Code::Mysql(1568))
-}
-
-/// The server's number for the connection on which this arrives.
-pub(super) const KNOWN: &str = "SELECT CAST(CONNECTION_ID() AS SIGNED)";
-
-/// The session's settings, in place of the server's, the user's or `init_connect`'s. Each statement commits by
-/// itself, and locks nothing but the rows that are meant. The server ends a statement that waits for a row or for
-/// the table's definition, no other, and cuts off no result. The two kinds of server call three settings differently, and
-/// read each other's as comments.
-pub(super) const SESSION: &str = "SET NAMES utf8mb4, autocommit = 1, completion_type = 0, sql_mode = 'STRICT_TRANS_TABLES', time_zone = '+00:00', innodb_lock_wait_timeout = 1, lock_wait_timeout = 5, sql_safe_updates = 0, sql_select_limit = 18446744073709551615, group_concat_max_len = 1024 \
-     /*!80000 , SESSION transaction_isolation = 'READ-COMMITTED', SESSION transaction_read_only = 0, SESSION max_execution_time = 0 */ \
-     /*M! , SESSION tx_isolation = 'READ-COMMITTED', SESSION tx_read_only = 0, max_statement_time = 0 */";
-
-/// Has the session go by the server's clock. Where only some accounts may set its time, this is refused, and nobody else has.
-pub(super) const CLOCK: &str = "SET SESSION timestamp = DEFAULT";
-
-/// The setting of a session on a node of a Galera cluster: each statement sees what was committed at the other nodes
-/// before it.
-pub(super) const SYNCED: &str = "SET SESSION wsrep_sync_wait = 7";
 
 pub(super) const CREATE: &str = r#"
 CREATE TABLE IF NOT EXISTS {table} (

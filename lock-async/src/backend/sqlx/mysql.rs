@@ -3,16 +3,15 @@
 use super::{Results, Server, message};
 use lock_core::Failure;
 use lock_core::sql::mysql::{
-    answer, connect_failed, inline, returns_rows, statement_failed, value,
+    LIMITS, answer, connect_failed, inline, returns_rows, statement_failed, value,
 };
 use lock_core::sql::{Rows, Statement, Value};
 use sqlx::mysql::{MySql, MySqlConnection, MySqlDatabaseError, MySqlQueryResult, MySqlRow};
 use sqlx::{Column, Error, Executor, Row, TypeInfo};
 use std::time::Duration;
 
-/// Keeps the session's limits, and sets those of a connection of our own.
-const LIMITED: &str = "SET @withlock_row = @@SESSION.innodb_lock_wait_timeout, @withlock_table = @@SESSION.lock_wait_timeout, \
-     SESSION innodb_lock_wait_timeout = 1, SESSION lock_wait_timeout = 5";
+/// Keeps the session's limits.
+const KEPT: &str = "SET @withlock_row = @@SESSION.innodb_lock_wait_timeout, @withlock_table = @@SESSION.lock_wait_timeout";
 
 /// Puts them back. Where they were not kept, it changes nothing, or fails, and then the connection is closed.
 const RESTORED: &str = "SET SESSION innodb_lock_wait_timeout = COALESCE(@withlock_row, @@SESSION.innodb_lock_wait_timeout), \
@@ -29,7 +28,7 @@ impl Server for MySql {
     /// for the table's definition as soon as on a connection of our own; neither knows a setting that ends with a transaction.
     fn script(statement: &Statement, _: Duration) -> String {
         format!(
-            "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; {LIMITED}; {}; {RESTORED}; COMMIT AND NO CHAIN NO RELEASE",
+            "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; {KEPT}, {LIMITS}; {}; {RESTORED}; COMMIT AND NO CHAIN NO RELEASE",
             inline(statement)
         )
     }

@@ -21,6 +21,8 @@ Exit codes: the command's own, or 128+n if signal n ended the command or the wai
    75  --try: someone else holds the lock         123  the lock was lost, the command was stopped
   124  --wait: someone else held it all along     125  withlock itself failed
   126  COMMAND cannot be executed                 127  COMMAND was not found
+--skip exits with 0 if someone else holds the lock, and with 75 if nobody is known to hold it, but
+the server does not give it away yet.
 
 A TIME is 250ms, 30s, 5m, 2h, 7d or 1h30m. A bare number is seconds. Options may follow NAME.
 All words after COMMAND belong to COMMAND.

@@ -166,11 +166,9 @@ impl Waiting {
 
 #[cfg(test)]
 mod tests {
+    use super::news::{HOUR, MINUTE};
     use super::*;
     use lock_sync::{Busy, Holder, LockName};
-
-    const MINUTE: Duration = Duration::from_secs(60);
-    const HOUR: Duration = Duration::from_secs(3600);
 
     fn busy(holder: Holder) -> Progress {
         Progress::Busy(Busy::new(LockName::new("n").expect("good"), Some(holder)))
