@@ -116,7 +116,7 @@ fn a_locks_life_is_told() {
     let guard = ours.lock("blocked").expect("taken");
     table.execute_batch("BEGIN IMMEDIATE").expect("blocked");
     let reason = guard.wait_lost(Duration::from_secs(5)).expect("lost");
-    let why = "last error: database is locked";
+    let why = "database is locked";
     assert!(reason.to_string().contains(why), "{reason}");
     listener.hears("lost", "blocked");
     drop(guard);

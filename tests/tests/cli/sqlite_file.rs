@@ -68,6 +68,22 @@ fn what_sqlite_reads_as_something_else_is_refused_wherever_it_is_named() {
     }
 }
 
+/// The words are the same in each place that opens a file, and where the default file is used nobody has named it before.
+#[test]
+fn a_file_that_is_no_database_is_named() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.path("notes.txt");
+    write(&file, "remember the milk. ".repeat(40)).expect("written");
+    let url = format!("sqlite:{}", file.display());
+    for args in [&["--try", "a", "--", "touch", "ran"][..], &["--status", "a"], &["--list"]] {
+        let ended = sandbox.start(sandbox.command(binary()).args(["--db", &url]).args(args)).end();
+        let ended = ended.expect(125);
+        let says = format!("the SQLite file {}: it is no SQLite database", file.display());
+        assert!(ended.stderr.contains(&says) && ended.stderr.lines().count() == 1, "{ended:?}");
+    }
+    assert!(!sandbox.path("ran").exists());
+}
+
 // -- a file that is gone ----------------------------------------------------------------------------------
 
 /// The accidents of a file, by name.

@@ -193,14 +193,14 @@ impl File {
         self.check()?;
         result.map_err(|error| {
             let (code, message) = describe(&error);
-            let message = match code {
+            let text = match code {
                 // SQLITE_READONLY. It also means that no journal can be created beside the file.
-                Some(8) => {
-                    self.about("it, or its folder, may not be written to: check their permissions")
-                }
-                _ => message,
+                Some(8) => "it, or its folder, may not be written to: check their permissions",
+                // SQLITE_NOTADB
+                Some(26) => "it is no SQLite database: name another file",
+                _ => &message,
             };
-            statement_failed(code, &message)
+            statement_failed(code, &self.about(text))
         })
     }
 
