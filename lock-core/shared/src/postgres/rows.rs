@@ -5,6 +5,7 @@ use lock_core::sql::Value;
 use lock_core::sql::postgres::{connect_failed, statement_failed};
 use lock_core::{Failure, PinParam, PinStatement};
 use std::error::Error as _;
+use std::io;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, Row};
 
@@ -80,6 +81,11 @@ pub fn describe(error: &Error) -> (Option<String>, String) {
     let mut message = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
+        // Whatever the client was about, it is the silence that someone must look into.
+        let is_late = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
+        if cause.downcast_ref().is_some_and(is_late) {
+            return (None, cause.to_string());
+        }
         message = format!("{message}: {cause}");
         source = cause.source();
     }
