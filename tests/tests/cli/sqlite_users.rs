@@ -130,6 +130,14 @@ fn who_may_not_use_the_file_is_told_so() {
     let file = shared.sandbox.path("shared/locks.db");
     set_permissions(file, Permissions::from_mode(0o666)).expect("set");
     refused(&shared, one, &["shared/locks.db", "folder"]);
+    // Its log was left by root.
+    let shared = Shared::new(0o755, 0o022);
+    chown(shared.sandbox.path("shared"), Some(one), None).expect("given");
+    shared.holds(one, &[]).end_with_line();
+    let log = shared.sandbox.path("shared/locks.db-wal");
+    chown(&log, Some(0), Some(0)).expect("taken");
+    set_permissions(&log, Permissions::from_mode(0o600)).expect("set");
+    refused(&shared, one, &["shared/locks.db-wal", "check its permissions", "user 0"]);
 }
 
 trait End {

@@ -123,7 +123,7 @@ fn what_is_no_plain_file_is_refused_with_the_reason() {
         create_dir(folder.path("folder")).expect("made");
         symlink("nothing", folder.path("dangling")).expect("made");
         refused(folder.locks(driver, "folder"), "folder: name a file in it");
-        refused(folder.locks(driver, "dangling"), "a symbolic link to nothing");
+        refused(folder.locks(driver, "dangling"), "which does not exist: create it first");
         assert_eq!(folder.names().len(), 2, "nothing is left behind: {:?}", folder.names());
         refused(at(driver, Path::new("/dev/null")), "a device");
         refused(at(driver, Path::new("/proc/self/fd")), "it is ");

@@ -10,6 +10,8 @@ use lock_core::sql::sqlite::statement_failed;
 use lock_core::sql::{ConnectError, Rows, Statement};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, FileControl, OpenFlags, OptionalExtension};
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
 use std::fs::{OpenOptions, Permissions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -84,9 +86,13 @@ impl File {
                 return Ok(file);
             }
         }
-        Err(fault(
-            "something removes it again and again, or it is a symbolic link to nothing".to_string(),
-        ))
+        Err(fault(match named.read_link() {
+            Ok(to) => format!(
+                "it is a symbolic link to {}, which does not exist: create it first, as an empty file",
+                to.display()
+            ),
+            Err(_) => "something removes it again and again".to_string(),
+        }))
     }
 
     /// Uses a connection of the caller's, and the file of its database `schema`.
@@ -192,15 +198,8 @@ impl File {
         let result = connection.busy_timeout(limit).and_then(|()| rows(connection, statement));
         self.check()?;
         result.map_err(|error| {
-            let (code, message) = describe(&error);
-            let text = match code {
-                // SQLITE_READONLY. It also means that no journal can be created beside the file.
-                Some(8) => "it, or its folder, may not be written to: check their permissions",
-                // SQLITE_NOTADB
-                Some(26) => "it is no SQLite database: name another file",
-                _ => &message,
-            };
-            statement_failed(code, &self.about(text))
+            let text = explained(&self.real, &error);
+            statement_failed(describe(&error).0, &self.about(&text))
         })
     }
 
@@ -248,13 +247,41 @@ fn wrong(path: &Path, reason: String) -> ConfigError {
 
 /// SQLite's error, or the reason behind it.
 fn explained(path: &Path, error: &rusqlite::Error) -> String {
-    use rustix::fs::{Access, access};
     let (code, message) = describe(error);
-    // SQLITE_PERM, SQLITE_READONLY, SQLITE_CANTOPEN, SQLITE_AUTH.
     match code {
-        Some(3 | 8 | 14 | 23) if access(path, Access::WRITE_OK).is_err() => not_writable(path),
+        // SQLITE_PERM, SQLITE_READONLY, SQLITE_CANTOPEN, SQLITE_AUTH
+        Some(3 | 8 | 14 | 23) => inaccessible(path).unwrap_or_else(|| {
+            let more = "check the permissions, and the limit for open files (ulimit -n)";
+            format!("{message}: {more}")
+        }),
+        // SQLITE_FULL
+        Some(13) => "its disk is full".to_string(),
+        // SQLITE_NOTADB
+        Some(26) => "it is no SQLite database: name another file".to_string(),
         _ => message,
     }
+}
+
+/// The error for the first that may not be written to: the database, its folder, its journals.
+fn inaccessible(path: &Path) -> Option<String> {
+    let real = std::fs::canonicalize(path).unwrap_or(path.to_path_buf());
+    let is_closed =
+        |path: &Path| matches!(access(path, Access::WRITE_OK), Err(error) if error != Errno::NOENT);
+    if is_closed(&real) {
+        return Some(not_writable(&real));
+    }
+    if real.parent().is_some_and(is_closed) {
+        return Some(
+            "its folder may not be written to: check the folder's permissions".to_string(),
+        );
+    }
+    let journals = ["-wal", "-shm", "-journal"].map(|end| {
+        let mut path = real.clone().into_os_string();
+        path.push(end);
+        PathBuf::from(path)
+    });
+    let closed = journals.iter().find(|path| is_closed(path))?;
+    Some(format!("{}, which belongs to it: {}", closed.display(), not_writable(closed)))
 }
 
 /// The error for a path that could not be followed.
@@ -266,7 +293,7 @@ fn not_found(error: &std::io::Error) -> String {
 }
 
 fn not_writable(path: &Path) -> String {
-    if rustix::fs::access(path, rustix::fs::Access::WRITE_OK) == Err(rustix::io::Errno::ROFS) {
+    if access(path, Access::WRITE_OK) == Err(Errno::ROFS) {
         return "its file system is read-only".to_string();
     }
     let owner =
