@@ -144,8 +144,6 @@ pub struct Engine {
     spans: BTreeMap<LockId, Span>,
     /// Attempts for one name, first come first served; only those in front talk to the server.
     queues: BTreeSet<(LockName, LockId)>,
-    /// How many want to share a name, or share it. Derived from the slots; see `index`.
-    sharers: BTreeMap<LockName, usize>,
     /// How many wait in a queue and have not been told who has the lock. Derived from the slots; see `index`.
     unaware: usize,
     sessions: BTreeMap<SessionId, Session>,
@@ -206,7 +204,6 @@ impl Engine {
             several: BTreeMap::new(),
             spans: BTreeMap::new(),
             queues: BTreeSet::new(),
-            sharers: BTreeMap::new(),
             unaware: 0,
             sessions: BTreeMap::new(),
             home: None,

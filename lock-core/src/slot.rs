@@ -36,6 +36,7 @@ mod context;
 mod parts;
 #[cfg(feature = "sim")]
 mod project;
+mod sight;
 mod state;
 
 use crate::error::{Failure, LostReason};
@@ -45,7 +46,8 @@ use crate::request::Action;
 use state::{AT_ONCE, Interest};
 
 pub(crate) use context::{Context, SessionView};
-pub(crate) use state::{Input, Known, Phase, Slot};
+pub(crate) use sight::{Known, Sight};
+pub(crate) use state::{Input, Phase, Slot};
 
 impl Slot {
     /// The one transition function: every pair of phase and input is decided here.
@@ -55,10 +57,6 @@ impl Slot {
             (phase, Input::Tick) => self.in_time(phase, cx),
 
             // -- the caller, and local rivals ---------------------------------------------------
-            (Phase::Queued, Input::Rival) if self.once => {
-                self.not_acquired(cx);
-                self.abandon(cx)
-            }
             (Phase::Queued, Input::Front) => {
                 self.contention.at_front(self.once, cx);
                 Phase::Waiting { retry_at: now }
@@ -212,7 +210,7 @@ impl Slot {
             // -- everything else changes nothing ------------------------------------------------
             // An attempt whose own request was not answered yet will hear of it with that answer.
             (phase, Input::PlaceGone(_)) => phase,
-            (phase, Input::Rival | Input::Front | Input::Sent { .. }) => phase,
+            (phase, Input::Front | Input::Sent { .. }) => phase,
             (phase, Input::Answer(_) | Input::Release(_)) => phase,
             (phase, Input::Hint | Input::Freed(_) | Input::FreeAt(..)) => phase,
             (phase, Input::Kept(_) | Input::KeepFailed(_) | Input::NoSession(_)) => phase,
@@ -228,7 +226,11 @@ impl Slot {
     fn in_time(&mut self, phase: Phase, cx: &mut Context<'_>) -> Phase {
         let now = cx.now;
         match phase {
-            Phase::Queued | Phase::Waiting { .. } if self.limit() <= now => {
+            Phase::Queued if self.queued_until(cx) <= now => {
+                self.not_acquired(cx);
+                self.abandon(cx)
+            }
+            Phase::Waiting { .. } if self.limit() <= now => {
                 self.not_acquired(cx);
                 self.abandon(cx)
             }

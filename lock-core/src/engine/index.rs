@@ -4,7 +4,7 @@
 use super::{Attempt, ConnectionId, Engine};
 use crate::capabilities::Sessions;
 use crate::event::LockId;
-use crate::request::{Action, Mode};
+use crate::request::Action;
 use crate::session::SessionId;
 use crate::time::Instant;
 
@@ -33,8 +33,6 @@ pub(crate) struct Entry {
     denied: bool,
     /// It is to be notified.
     near: bool,
-    /// It wants to share its name, or shares it.
-    shares: bool,
     /// It waits in the queue, and has not been told who has the lock.
     unaware: bool,
     /// The session that it needs.
@@ -57,16 +55,14 @@ impl Engine {
             due = over.map(|(connection, action, session)| (connection, action, session, at));
             attempt = self.attempts.get_mut(&id)?;
         }
-        let Attempt { indexed, session, slot, name, mode, .. } = &mut **attempt;
+        let Attempt { indexed, session, slot, .. } = &mut **attempt;
         let session = *session;
-        let shares = *mode == Mode::Shared && slot.wanted();
         let needs = session.filter(|_| slot.needs_session());
         let wake = slot.wake(now, self.capabilities.sessions.is_some());
         let (renews, denied) = (slot.renews(now), slot.is_denied());
         let (unaware, near) = (slot.is_unaware(), slot.is_to_be_notified());
-        let new = Entry { wake, renews, due, denied, near, shares, unaware, needs };
+        let new = Entry { wake, renews, due, denied, near, unaware, needs };
         let old = core::mem::replace(indexed, new);
-        let name = (old.shares != shares).then(|| name.clone());
         if old.due != due {
             self.set_due(id, old.due, due);
         }
@@ -85,9 +81,6 @@ impl Engine {
         }
         self.unaware += usize::from(unaware);
         self.unaware -= usize::from(old.unaware);
-        if let Some(name) = name {
-            self.count_sharer(name, shares);
-        }
         if old.needs != needs {
             if let Some(session) = old.needs.and_then(|id| self.sessions.get_mut(&id)) {
                 session.needed -= 1;

@@ -126,7 +126,7 @@ impl Engine {
         let first = &self.attempts[&self.in_front(&attempt.name).next()?];
         let label = first.own_label().or(self.capabilities.label.as_ref());
         match first.slot.held_until() {
-            Some(_) => first.slot.sight(now, label.map(|label| &**label))?.1,
+            Some(_) => first.slot.sight(now, label.map(|label| &**label)).holder,
             None => first.slot.denied_by(now),
         }
     }

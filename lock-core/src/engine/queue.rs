@@ -12,31 +12,21 @@
 use super::{Attempt, Engine, Place, Todo};
 use crate::event::LockId;
 use crate::name::LockName;
-use crate::outcome::Holder;
 use crate::request::Mode;
-use crate::slot::{Input, Known};
+use crate::slot::{Input, Known, Sight};
 use crate::time::Instant;
 use alloc::vec::Vec;
 use core::ops::Bound::{Excluded, Unbounded};
 
 impl Engine {
     /// Puts an attempt that is about to begin at the end of its name's queue. Whether it is in front, and what
-    /// that means to it.
+    /// that means to it: behind, it goes by what those ahead know.
     pub(super) fn join_queue(&mut self, name: LockName, id: LockId, mode: Mode) -> (Place, Input) {
         let place = (name, id);
         let last = self.ahead_of(&place).map(|last| &*self.attempts[&last]);
         let front = last.is_none_or(|last| last.shares_front() && mode == Mode::Shared);
-        // Whoever is not in front waits for an attempt that is wanted.
-        let rival = last.is_some_and(|last| match last.mode {
-            Mode::Shared if last.is_in_front() => self.sharers.contains_key(&place.0),
-            _ => last.slot.wanted(),
-        });
         self.queues.insert(place);
-        match (front, rival) {
-            (true, _) => (Place::Front, Input::Front),
-            (false, true) => (Place::Behind, Input::Rival),
-            (false, false) => (Place::Behind, Input::Tick),
-        }
+        if front { (Place::Front, Input::Front) } else { (Place::Behind, Input::Tick) }
     }
 
     /// Takes an attempt out of its name's queue, and brings to the front who is in front now.
@@ -76,8 +66,8 @@ impl Engine {
         }
     }
 
-    /// The holder, as far as it is known to the first of an attempt's queue or to the next ahead of it.
-    pub(super) fn ahead(&self, now: Instant, id: LockId) -> Option<(Known, Option<Holder>)> {
+    /// What the first of an attempt's queue knows of the lock, or else the next ahead of it.
+    pub(super) fn ahead(&self, now: Instant, id: LockId) -> Option<Sight> {
         let Attempt { name, slot, .. } = &**self.attempts.get(&id)?;
         // If its wait has run out, it is of interest who had the lock then.
         let (place, at) = ((name.clone(), id), now.min(slot.limit()));
@@ -85,7 +75,12 @@ impl Engine {
         let first = self.in_front(&place.0).next()?;
         let label = |one: &Attempt| one.own_label().or(self.capabilities.label.as_ref()).cloned();
         let sight = |id| self.attempts[id].slot.sight(at, label(&self.attempts[id]).as_deref());
-        sight(&first).or_else(|| sight(&next))
+        let (first, next) = (sight(&first), || sight(&next));
+        if first.known > Known::Nothing || first.failure.is_some() {
+            Some(first)
+        } else {
+            Some(next())
+        }
     }
 
     /// The first of a queue knows more of who has the lock, or somebody else has come first: tells those
@@ -124,18 +119,6 @@ impl Engine {
         if let Some(Attempt { name, slot, .. }) = self.attempts.get(&id).map(|attempt| &**attempt) {
             let until = now.after(slot.contention.cooldown(self.capabilities.sessions, step));
             self.cooldowns.begin(now, name.clone(), until, slot.contention.pace());
-        }
-    }
-
-    /// Counts an attempt among those that want to share a name, or no more.
-    pub(super) fn count_sharer(&mut self, name: LockName, shares: bool) {
-        let count = self.sharers.entry(name.clone()).or_default();
-        if shares {
-            *count += 1;
-        } else if *count > 1 {
-            *count -= 1;
-        } else {
-            self.sharers.remove(&name);
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Which phase follows upon an answer. [`Slot::step`] changes it.
 
 use super::context::Context;
-use super::state::{Known, Phase, Slot};
+use super::sight::Known;
+use super::state::{Phase, Slot};
 use crate::error::{Failure, LostReason};
 use crate::event::{Event, Release};
 use crate::outcome::{Holder, Outcome, Place};
@@ -137,7 +138,7 @@ impl Slot {
         let first = self.told == Known::Nothing;
         let news =
             first || trouble || who(&self.holder) != who(&holder) || self.withheld != withheld;
-        self.told = self.told.max(Known::by(&holder));
+        self.told = self.told.max(Known::by(holder.as_ref()));
         (self.denied, self.withheld) = (true, withheld);
         self.denied_at = cx.now;
         self.outdated = false;

@@ -1,9 +1,8 @@
 //! The surroundings that one step of a slot may read and write.
 
-use super::state::Known;
+use super::sight::{Known, Sight};
 use crate::contention::Pace;
 use crate::event::{Event, LockId};
-use crate::outcome::Holder;
 use crate::rng::Rng;
 use crate::time::Instant;
 use crate::timing::Timing;
@@ -18,8 +17,8 @@ pub(crate) struct Context<'a> {
     pub(crate) session: Option<SessionView>,
     /// Since when the server tells what was freed, if it does.
     pub(crate) notified_since: Option<Instant>,
-    /// The lock's holder, if an attempt ahead in the same queue knows it.
-    pub(crate) ahead: Option<(Known, Option<Holder>)>,
+    /// What an attempt ahead in the same queue knows of the lock.
+    pub(crate) ahead: Option<Sight>,
     /// Others that wait for the lock go first until then.
     pub(crate) cooldown_until: Instant,
     /// The pace of those that wait for it, as far as it was seen.
@@ -52,6 +51,11 @@ impl Context<'_> {
     /// When a lease granted or renewed by a request sent at `sent` is to be renewed.
     pub(super) fn renew_at(&self, sent: Instant) -> Instant {
         if self.session.is_some() { Instant::END } else { sent.after(self.timing.renew_every()) }
+    }
+
+    /// Whether somebody is known to have the lock, to an attempt ahead in the same queue.
+    pub(super) fn is_held(&self) -> bool {
+        self.ahead.as_ref().is_some_and(|ahead| ahead.known > Known::Nothing)
     }
 
     /// Whether a lock that counts until `deadline` is to be renewed by now. A grant is not handed on so late:

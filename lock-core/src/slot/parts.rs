@@ -1,7 +1,8 @@
 //! Parts of a step that change no phase: what is told, what is noted, and when to try again.
 
 use super::context::Context;
-use super::state::{Interest, Known, Phase, Slot, Watched};
+use super::sight::{Known, Sight};
+use super::state::{Interest, Phase, Slot, Watched};
 use crate::error::Failure;
 use crate::event::{Event, NotAcquired};
 use crate::outcome::Holder;
@@ -9,14 +10,16 @@ use crate::time::Instant;
 
 impl Slot {
     pub(super) fn not_acquired(&mut self, cx: &mut Context<'_>) {
-        if self.phase != Phase::Queued && !self.denied && self.failure.is_none() {
+        if let (Phase::Queued, Some(ahead)) = (self.phase, cx.ahead.take()) {
+            self.denied |= ahead.known > Known::Nothing;
+            self.failure = ahead.failure;
+            (self.holder, self.outdated, self.withheld) = (ahead.holder, false, ahead.withheld);
+        }
+        if !self.denied && self.told == Known::Nothing && self.failure.is_none() {
             // Not even the first answer came: that somebody has the lock is not known.
             self.failure = Some(Failure::Unknown("no answer came in time".into()));
         }
-        let holder = match self.phase {
-            Phase::Queued => cx.ahead.take().and_then(|(_, holder)| holder),
-            _ => self.holder.take().filter(|_| !self.outdated),
-        };
+        let holder = self.holder.take().filter(|_| !self.outdated);
         let why = match (self.failure.take(), self.once) {
             (Some(failure), _) => NotAcquired::Failed(failure),
             (None, _) if self.withheld => NotAcquired::Withheld,
@@ -45,14 +48,23 @@ impl Slot {
         self.tell_waiting(self.holder.clone(), cx);
     }
 
+    /// In the queue: when the attempt ends without the lock. One that does not wait ends as soon as somebody is known to have
+    /// it. If nothing is known, the attempts ahead have not been answered yet, and it is owed their answer.
+    pub(super) fn queued_until(&self, cx: &Context<'_>) -> Instant {
+        match (cx.is_held(), self.once) {
+            (true, true) => cx.now,
+            (true, false) => self.give_up,
+            (false, _) => self.limit(),
+        }
+    }
+
     /// In the queue: tells who has the lock, if it is known now and was not told. Once, and once more if
     /// at first it was only known that somebody has it.
     pub(super) fn hears(&mut self, cx: &mut Context<'_>) {
-        let Some((known, holder)) = cx.ahead.take().filter(|(known, _)| *known > self.told) else {
-            return;
-        };
+        let Some(ahead) = cx.ahead.take().filter(|ahead| ahead.known > self.told) else { return };
+        let Sight { known, holder, withheld, .. } = ahead;
         let nothing_new = self.told == Known::Held && holder.is_none();
-        self.told = known;
+        (self.told, self.withheld) = (known, withheld);
         self.holder.clone_from(&holder);
         self.outdated = true;
         if !self.once && !nothing_new {

@@ -1,6 +1,7 @@
 //! The state that tells slots apart for a search through states.
 
-use super::state::{Known, Phase, Slot, Watched};
+use super::sight::Known;
+use super::state::{Phase, Slot, Watched};
 use crate::fence::Fence;
 use crate::outcome::Holder;
 use crate::time::Instant;
@@ -44,7 +45,11 @@ impl Slot {
             watched: self.watched.map(|it| Watched { since: time(it.since.after(it.ttl)), ..it }),
             outdated: false,
             withheld: false,
-            told: Known::Nothing,
+            // In the queue, it decides until when there is to be an answer.
+            told: match phase {
+                Phase::Queued => self.told.min(Known::Held),
+                _ => Known::Nothing,
+            },
             denied_at: Instant::default(),
             granted_at: Instant::default(),
             // While it is held, it is only told.

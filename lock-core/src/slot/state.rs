@@ -1,5 +1,6 @@
 //! What an attempt consists of, and what can be told from it. Nothing here changes a phase.
 
+use super::sight::Known;
 use crate::back_off::BackOff;
 use crate::contention::Contention;
 use crate::error::{Failure, LostReason};
@@ -52,27 +53,8 @@ pub(super) enum Interest {
     None,
 }
 
-/// How much is known, or was told, of the lock's holder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Known {
-    Nothing,
-    /// Somebody has it.
-    Held,
-    /// And who that is.
-    Holder,
-}
-
-impl Known {
-    /// The knowledge that a denial brings that names `holder`.
-    pub(super) fn by(holder: &Option<Holder>) -> Self {
-        if holder.is_some() { Self::Holder } else { Self::Held }
-    }
-}
-
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Input {
-    /// A local rival has or wants the name.
-    Rival,
     /// No local rival is in front any more.
     Front,
     /// The request that was due has been taken by the driver; for a claim, whether it takes nothing
@@ -225,8 +207,7 @@ impl Slot {
         }
     }
 
-    /// Whether somebody has or wants the lock through this attempt: a local rival that will not
-    /// wait is denied at once.
+    /// Whether somebody has or wants the lock through this attempt.
     pub(crate) fn wanted(&self) -> bool {
         self.interest == Interest::Grant && self.contends()
     }
@@ -252,40 +233,6 @@ impl Slot {
         self.withheld
     }
 
-    /// How much it knows of who has the lock: its caller, or somebody that was in its way.
-    pub(crate) fn known(&self) -> Known {
-        match self.phase {
-            Phase::Held { .. } if self.untold.is_none() => Known::Holder,
-            Phase::Waiting { .. } | Phase::Claiming { .. }
-                if self.denied && !self.outdated && self.failure.is_none() =>
-            {
-                Known::by(&self.holder)
-            }
-            _ => Known::Nothing,
-        }
-    }
-
-    /// The holder, as far as it knows it, for the attempts behind it. The label is that of its own hold.
-    pub(crate) fn sight(
-        &self,
-        now: Instant,
-        label: Option<&str>,
-    ) -> Option<(Known, Option<Holder>)> {
-        let known = self.known();
-        let holder = match self.deadline() {
-            Some(deadline) => label.map(|label| Holder {
-                label: label.into(),
-                held_for: now.since(self.granted_at),
-                expires_in: deadline.since(now),
-                place: None,
-                kept: false,
-                watched: None,
-            }),
-            None => self.holder.clone(),
-        };
-        (known > Known::Nothing).then_some((known, holder))
-    }
-
     /// The holder at the last denial, if the lock was not seen to be free since. It has had the lock for longer by now.
     pub(crate) fn denied_by(&self, now: Instant) -> Option<Holder> {
         let holder = self.holder.as_ref().filter(|_| self.is_denied() && !self.outdated)?;
@@ -307,16 +254,6 @@ impl Slot {
         waits && !self.denied && self.contention.next_action() == Action::Wait
     }
 
-    /// Whether it waits in the queue, and has not been told who has the lock.
-    pub(crate) fn is_unaware(&self) -> bool {
-        self.phase == Phase::Queued && self.told < Known::Holder
-    }
-
-    /// How much the caller was told of the holder.
-    pub(crate) fn told(&self) -> Known {
-        self.told
-    }
-
     /// Whether it frees what it got after a denial, or in the server's queue.
     pub(crate) fn has_waited(&self) -> bool {
         let waited = self.denied || self.contention.was_queued();
@@ -331,7 +268,7 @@ impl Slot {
     /// When the attempt ends without the lock. Until its first denial it is owed an answer.
     pub(crate) fn limit(&self) -> Instant {
         match self.phase {
-            Phase::Queued if !self.once => self.give_up,
+            Phase::Queued if !self.once && self.told > Known::Nothing => self.give_up,
             Phase::Waiting { .. } if self.denied => self.give_up,
             _ => self.answer_deadline,
         }

@@ -130,14 +130,13 @@ fn the_next_rival_waits_until_the_first_is_settled_at_the_server() {
 }
 
 #[test]
-fn who_will_not_wait_is_busy_at_once_behind_a_rival_that_has_or_wants_the_name() {
+fn who_will_not_wait_is_busy_at_once_behind_a_rival_that_has_the_name_or_was_denied() {
     let scenes = || {
         let own = Some(START.after(TRIP));
-        let (claiming, _, _) = Scenario::claiming();
         let (waiting, _) = Scenario::waiting();
         let (held, _) = Scenario::held();
         let (renewing, _, _) = Scenario::renewing();
-        [(claiming, None), (waiting, None), (held, own), (renewing, own)]
+        [(waiting, None), (held, own), (renewing, own)]
     };
     for (mut scene, since) in scenes() {
         let id = scene.acquire_once("a", TTL);
@@ -146,6 +145,59 @@ fn who_will_not_wait_is_busy_at_once_behind_a_rival_that_has_or_wants_the_name()
         scene.sends_nothing();
         assert_eq!(scene.engine.attempts(), 1);
     }
+}
+
+#[test]
+fn who_will_not_wait_goes_by_the_answer_that_a_rival_gets() {
+    let (mut scene, first, claim) = Scenario::claiming();
+    let [second, third] = [(); 2].map(|()| scene.acquire_once("a", TTL));
+    scene.sends_nothing();
+    scene.tells_nothing();
+    scene.sleep(TRIP);
+    scene.grants(&claim);
+    let busy = |id| {
+        not_acquired(
+            id,
+            NotAcquired::Busy(Some(own_hold(claim.at.after(TRIP), claim.at.after(TRIP)))),
+        )
+    };
+    scene.tells([granted(first, &claim), busy(second), busy(third)]);
+
+    let (mut scene, _, claim) = Scenario::claiming();
+    let second = scene.acquire_once("a", TTL);
+    scene.denies_for(&claim, holder("somebody", TTL));
+    let busy = not_acquired(second, NotAcquired::Busy(Some(holder("somebody", TTL))));
+    scene.decides([busy]);
+}
+
+/// Nobody is known to have the lock: a program must not take that for a lock that somebody else has.
+#[test]
+fn behind_a_rival_that_gets_no_answer_nobody_is_said_to_have_the_lock() {
+    let (mut scene, _, claim) = Scenario::claiming();
+    let once = scene.acquire_once("a", Duration::ZERO);
+    let patient = scene.acquire_for("a", TRIP);
+    scene.sleep_until(claim.deadline);
+    scene.fails(&claim, unknown());
+    let told = scene.told();
+    assert!(matches!(told[..], [Event::Trouble { .. }]), "only the first asks: {told:?}");
+    // The server stays silent until their waits are over.
+    let until = START.after(TRIP + PATIENCE);
+    let mut ended = Vec::new();
+    while scene.now < until {
+        match scene.engine.poll_timeout() {
+            Some(at) if at > scene.now => scene.sleep_until(at.min(until)),
+            _ => {
+                let claim = scene.sends(Action::Acquire, &["a"]);
+                scene.fails(&claim, not_sent());
+            }
+        }
+        ended.extend(
+            scene.told().into_iter().filter(|event| !matches!(event, Event::Trouble { .. })),
+        );
+    }
+    let failed = |id| not_acquired(id, NotAcquired::Failed(unknown()));
+    assert_eq!(ended, [failed(once), failed(patient)]);
+    scene.sends(Action::Acquire, &["a"]);
 }
 
 #[test]
@@ -181,20 +233,22 @@ fn who_will_not_wait_behind_a_release_waits_no_longer_than_wanted() {
     scene.sleep(TRIP + PATIENCE - NANO);
     scene.tells_nothing();
     scene.sleep(NANO);
-    scene.tells([not_acquired(id, NotAcquired::Busy(None))]);
+    scene.tells_unanswered(id);
     assert_eq!(scene.engine.attempts(), 1);
 }
 
 #[test]
-fn who_will_not_wait_is_busy_at_once_behind_a_waiter_behind_a_release() {
+fn who_will_not_wait_behind_a_waiter_behind_a_release_goes_by_the_waiters_answer() {
     let (mut scene, first, release) = Scenario::releasing();
     let second = scene.acquire("a");
     let once = scene.acquire_once("a", TTL);
-    scene.tells([not_acquired(once, NotAcquired::Busy(None))]);
+    scene.tells_nothing();
     scene.confirms(&release);
     let claim = scene.sends(Action::Acquire, &["a"]);
+    scene.sleep(TRIP);
     scene.grants(&claim);
-    scene.tells([freed(first), granted(second, &claim)]);
+    let busy = NotAcquired::Busy(Some(own_hold(scene.now, scene.now)));
+    scene.tells([freed(first), granted(second, &claim), not_acquired(once, busy)]);
 }
 
 #[test]
