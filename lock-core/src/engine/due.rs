@@ -9,6 +9,7 @@ use crate::session::SessionId;
 use crate::slot::Input;
 use crate::time::Instant;
 use alloc::collections::BTreeSet;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -56,6 +57,10 @@ impl Engine {
             (Action::Subscribe, _) => Due::Subscribe,
             (Action::Unsubscribe, _) => Due::Unsubscribe,
             (Action::Ping, _) => Due::Ping,
+            // Only a renewal takes along what is not due yet.
+            (action, session) if self.due.len() == 1 && action != Action::Renew => {
+                Due::Claims { action, session, ids: vec![id] }
+            }
             (action, session) => {
                 Due::Claims { action, session, ids: self.batch(now, connection, action, session) }
             }
@@ -92,6 +97,9 @@ impl Engine {
     /// come without end. Requests that are refused again and again, each after a while, take turns with all others.
     fn overdue_request(&self, now: Instant, (rank, id): (Rank, LockId)) -> Option<(Rank, LockId)> {
         use Action::{Acquire, Join, Leave, Probe, Release, Renew};
+        if self.due.len() < 2 {
+            return None;
+        }
         let (connection, action, _, at) = rank;
         let refused = || self.attempts.get(&id).and_then(|attempt| attempt.slot.refused_at());
         // Right after a refusal, the others have their turn.
