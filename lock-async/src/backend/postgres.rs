@@ -7,6 +7,7 @@ use super::{Session, Source as Sessions};
 use crate::alarm::Alarm;
 use crate::backend::names::addresses_of;
 use crate::backend::panics::{PANICKED, guarded};
+use futures_util::TryStreamExt;
 use lock_core::config::ConfigError;
 use lock_core::sql::postgres::{connect_failed, notification, statement_failed};
 use lock_core::sql::{ConnectError, Prepared, Rows, Run, Statement};
@@ -19,7 +20,7 @@ use lock_shared::postgres::{
 };
 use lock_shared::sslmode::SslMode;
 use moving::{Moving, drive};
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::ops::Deref;
 use std::pin::pin;
 use std::task::{Context, Poll, ready};
@@ -29,7 +30,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_postgres::config::SslMode as Negotiate;
 use tokio_postgres::types::Type;
-use tokio_postgres::{AsyncMessage, CancelToken, Client, NoTls, Socket};
+use tokio_postgres::{AsyncMessage, CancelToken, Client, Error, NoTls, RowStream, Socket};
 
 /// Connects to a server.
 pub(crate) struct Connects {
@@ -359,12 +360,12 @@ async fn rows(
         let sent = Instant::now();
         let result = match statements.run(statement, until.saturating_duration_since(sent)) {
             Run::Text => {
-                let params: Vec<_> = params().collect();
-                drive(connection, pin!(client.query_typed(&statement.text, &params))).await
+                let asked = client.query_typed_raw(&statement.text, params());
+                drive(connection, pin!(read(asked))).await
             }
             Run::Execute(prepared) => {
-                let values: Vec<_> = params().map(|(value, _)| value).collect();
-                drive(connection, pin!(client.query(&prepared, &values))).await
+                let asked = client.query_raw(&prepared, params().map(|(value, _)| value));
+                drive(connection, pin!(read(asked))).await
             }
             Run::Prepare => {
                 let types: Vec<Type> = params().map(|(_, kind)| kind).collect();
@@ -380,8 +381,13 @@ async fn rows(
             Err(failure) if statements.was_lost(statement, &failure) => {}
             result => {
                 statements.ran(sent.elapsed());
-                return Ok(result?.iter().map(row).collect());
+                return result;
             }
         }
     }
+}
+
+/// The rows that the server sends.
+async fn read(asked: impl Future<Output = Result<RowStream, Error>>) -> Result<Rows, Error> {
+    pin!(asked.await?).map_ok(|one| row(&one)).try_collect().await
 }
