@@ -6,8 +6,8 @@ mod turns;
 
 use crate::scenario::{NANO, Scenario, Sent, TRIP, but, deadlock, holder, name, unknown};
 use lock_core::{
-    Action, ConnectionId, Engine, Event, Instant, LockId, News, Notification, Outcome, Place,
-    Reply, Request, table,
+    Action, Config, ConnectionId, Engine, Event, Instant, LockId, News, Notification, Outcome,
+    Place, Reply, Request, table,
 };
 use std::time::Duration;
 
@@ -31,6 +31,23 @@ fn denied(scene: &mut Scenario, claim: &Sent) {
     let place = Some(Place { ticket: 1, ahead: 0 });
     scene.denies_for(claim, but(holder("somebody", LEFT), |it| it.place = place));
     scene.told();
+}
+
+/// What listens has a connection of its own.
+#[test]
+fn less_than_one_claim_or_request_counts_as_one_of_a_connection() {
+    let config = Config { batch: 0, in_flight: 0, ..crate::scenario::config() };
+    let mut scene = Scenario::of(Engine::new(table::capabilities("me", true), config));
+    scene.acquire("a");
+    let claim = scene.sends(Action::Acquire, &["a"]);
+    scene.sends_nothing();
+    denied(&mut scene, &claim);
+    scene.sends(Action::Subscribe, &[]);
+    for text in ["b", "c"] {
+        scene.acquire(text);
+    }
+    scene.sends(Action::Acquire, &["b"]);
+    scene.sends_nothing();
 }
 
 fn begins(scene: &mut Scenario, listen: &Sent) {
