@@ -225,6 +225,17 @@ mod tests {
     }
 
     #[test]
+    fn the_value_of_work_that_was_done_is_handed_back() {
+        let unconfirmed =
+            ReleaseError::Unconfirmed { reason: "no answer".into(), within: Duration::ZERO };
+        for release in [ReleaseError::Lost(LostReason::Taken), unconfirmed] {
+            let error = WithLockError::after(7, Err(release)).expect_err("not released");
+            assert_eq!(error.into_value(), Some(7));
+        }
+        assert_eq!(WithLockError::<()>::Acquire(Error::Closed).into_value(), None);
+    }
+
+    #[test]
     fn the_causes_of_a_loss_lead_to_the_servers_code() {
         let code = Some(Code::Mysql(1290));
         let failure = Failure::not_now("read-only".into()).with_code(code);
