@@ -188,6 +188,19 @@ localhost:*:*:me:here\r
         assert_eq!(unix("/run/other").as_deref(), Some("there"));
     }
 
+    /// As in libpq, for which the default folder has no name of its own.
+    #[test]
+    fn a_socket_in_the_default_folder_is_localhost_first_of_all() {
+        let file = b"/var/run/postgresql:*:*:me:folder\n/run/postgresql:*:*:me:folder\n/tmp:*:*:me:folder\nlocalhost:*:*:me:here";
+        let find = |folder: &str| {
+            let found = password_in(file, &Host::Unix(folder.into()), 5432, "d", "me");
+            String::from_utf8(found.expect("two lines fit")).expect("text")
+        };
+        assert_eq!(find("/var/run/postgresql"), "here");
+        assert_eq!(find("/run/postgresql"), "here");
+        assert_eq!(find("/tmp"), "folder");
+    }
+
     #[test]
     fn a_file_that_others_may_read_is_ignored_with_a_word() {
         let folder = std::env::temp_dir().join(format!("passfile-{}", std::process::id()));
