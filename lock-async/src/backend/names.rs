@@ -23,7 +23,7 @@ mod tests {
     use lock_shared::lookup::stand_in::second_of_two_good_addresses;
     use lock_shared::lookup::stand_in::{IN_BRACKETS, Silent, known};
     #[cfg(feature = "consul")]
-    use lock_shared::lookup::stand_in::{NO_LOCK, agent, agent_that_stays};
+    use lock_shared::lookup::stand_in::{NO_LOCK, agent, agent_that_stays, asked};
     use std::net::TcpListener;
     use std::sync::mpsc::channel;
     use std::thread;
@@ -213,6 +213,23 @@ mod tests {
         leaves_time_for_the_next(url, port, "sslmode=disable");
     }
 
+    /// The third one speaks no TLS, which is told.
+    #[test]
+    #[cfg(feature = "consul")]
+    fn agents_that_do_not_answer_leave_time_for_the_next() {
+        let port = answering("127.0.0.1:0", NO_LOCK.as_bytes());
+        let frozen = ["127.0.0.4", "127.0.0.5"];
+        let _frozen = frozen.map(|address| TcpListener::bind((address, port)).expect("the port"));
+        let hosts = format!("{}:{port},{}:{port},127.0.0.1:{port}", frozen[0], frozen[1]);
+        let config: Config =
+            format!("consul://{hosts}?sslmode=verify-full").parse().expect("a good URL");
+        let config = config.request_timeout(Duration::from_secs(5));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let opened = runtime.expect("a runtime").block_on(Locks::open(config));
+        let error = opened.map(drop).expect_err("no TLS").to_string();
+        assert!(error.contains("sslmode=disable"), "{error}");
+    }
+
     #[test]
     #[cfg(feature = "consul")]
     fn an_agent_that_moved_is_found_by_the_next_request() {
@@ -237,6 +254,37 @@ mod tests {
             let mut admin = Admin::connect(&url).await.expect("nothing is asked");
             assert_eq!(admin.list().await.map(|all| all.len()), Ok(0));
         });
+    }
+
+    /// The name in its certificate is another matter.
+    #[test]
+    #[cfg(feature = "consul")]
+    fn an_agent_is_asked_by_its_name_in_the_url() {
+        let (port, asked) = asked(["200 OK"]);
+        let url = format!("consul://127.0.0.1:{port}?sslmode=disable&server_name=agent.invalid");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(async {
+            let mut admin = Admin::connect(&url).await.expect("nothing is asked");
+            assert_eq!(admin.list().await.map(|all| all.len()), Ok(0));
+        });
+        let [request] = asked.join().expect("no panic");
+        let host = format!("\r\nhost: 127.0.0.1:{port}\r\n");
+        assert!(request.to_lowercase().contains(&host), "{request}");
+    }
+
+    /// Only a first connect refuses for good: somebody may mend the certificate.
+    #[test]
+    #[cfg(feature = "consul")]
+    fn a_handshake_that_fails_is_no_refusal_of_an_agent() {
+        let port = answering("127.0.0.1:0", NO_LOCK.as_bytes());
+        let url = format!("consul://127.0.0.1:{port}?sslmode=verify-full");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let listed = runtime.expect("a runtime").block_on(async {
+            let mut admin = Admin::connect(&url).await?;
+            admin.list().await
+        });
+        let error = listed.expect_err("no TLS");
+        assert!(error.is_transient() && error.to_string().contains("sslmode=disable"), "{error:?}");
     }
 
     /// More than the client has room for.

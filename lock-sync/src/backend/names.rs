@@ -46,7 +46,7 @@ mod tests {
     use lock_shared::lookup::stand_in::second_of_two_good_addresses;
     use lock_shared::lookup::stand_in::{IN_BRACKETS, Silent, known};
     #[cfg(feature = "consul")]
-    use lock_shared::lookup::stand_in::{NO_LOCK, agent, agent_that_stays};
+    use lock_shared::lookup::stand_in::{NO_LOCK, agent, agent_that_stays, asked};
     use std::net::TcpListener;
     use std::sync::mpsc::channel;
 
@@ -207,6 +207,29 @@ mod tests {
         let url = format!("consul://[::1]:{}", answering("[::1]:0", NO_LOCK.as_bytes()));
         let mut admin = Admin::connect(&url).expect("nothing is asked");
         assert_eq!(admin.list().map(|all| all.len()), Ok(0));
+    }
+
+    /// The name in its certificate is another matter.
+    #[test]
+    #[cfg(feature = "consul")]
+    fn an_agent_is_asked_by_its_name_in_the_url() {
+        let (port, asked) = asked(["200 OK"]);
+        let url = format!("consul://127.0.0.1:{port}?sslmode=disable&server_name=agent.invalid");
+        let mut admin = Admin::connect(&url).expect("nothing is asked");
+        assert_eq!(admin.list().map(|all| all.len()), Ok(0));
+        let [request] = asked.join().expect("no panic");
+        let host = format!("\r\nhost: 127.0.0.1:{port}\r\n");
+        assert!(request.to_lowercase().contains(&host), "{request}");
+    }
+
+    /// Only a first connect refuses for good: somebody may mend the certificate.
+    #[test]
+    #[cfg(feature = "consul")]
+    fn a_handshake_that_fails_is_no_refusal_of_an_agent() {
+        let port = answering("127.0.0.1:0", NO_LOCK.as_bytes());
+        let url = format!("consul://127.0.0.1:{port}?sslmode=verify-full");
+        let error = Admin::connect(&url).and_then(|mut admin| admin.list()).expect_err("no TLS");
+        assert!(error.is_transient() && error.to_string().contains("sslmode=disable"), "{error:?}");
     }
 
     /// More than the client has room for.

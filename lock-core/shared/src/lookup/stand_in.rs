@@ -113,8 +113,8 @@ pub fn greeting(address: &str, says: &'static [u8]) -> u16 {
     port
 }
 
-/// An agent at 127.0.0.1 that gives these answers: each a status, and headers. Returns its port, and the first line of each
-/// request once all have come.
+/// An agent at 127.0.0.1 that gives these answers: each a status, and headers. Returns its port, and each request once all have
+/// come.
 pub fn asked<const N: usize>(answers: [&'static str; N]) -> (u16, JoinHandle<[String; N]>) {
     let (server, port) = bound("127.0.0.1:0");
     let asked = std::thread::spawn(move || {
@@ -124,8 +124,7 @@ pub fn asked<const N: usize>(answers: [&'static str; N]) -> (u16, JoinHandle<[St
             let length = stream.read(&mut request).expect("read");
             let rest = "Connection: close\r\nContent-Length: 2\r\n\r\n[]";
             write!(stream, "HTTP/1.1 {answer}\r\n{rest}").expect("written");
-            let request = String::from_utf8_lossy(&request[..length]);
-            request.lines().next().expect("a line").to_string()
+            String::from_utf8_lossy(&request[..length]).into_owned()
         })
     });
     (port, asked)
