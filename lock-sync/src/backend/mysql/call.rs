@@ -102,3 +102,15 @@ fn driver(error: &DriverError) -> String {
     };
     told.to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The handshake's errors are those of the network to the client, and have their advice with them. These are not.
+    #[test]
+    fn an_error_of_tls_is_told() {
+        let error = rustls::Error::General("no randomness".to_string());
+        assert!(CallError::Client(error.into()).describe().contains("no randomness"));
+    }
+}
