@@ -105,4 +105,17 @@ mod tests {
         }
         assert_eq!(leaving.until(), None);
     }
+
+    /// Else the task wakes up for it, and keeps its place until then.
+    #[test]
+    fn the_deadline_of_a_release_goes_with_it() {
+        let timing = Timing::new(Duration::from_secs(30)).expect("good");
+        let mut engine = Engine::new(table::capabilities("me", false), Config::new(timing, 1));
+        let (mut leaving, now) = (Leaving::default(), clock::now());
+        let id = Wish::new("a").expect("a name").begin(&mut engine, now, None);
+        let (tell, _) = oneshot::channel();
+        leaving.insert(id, None, Some((now, Tell::Release(tell))));
+        assert!(leaving.remove(id).is_some_and(|mut left| left.tell().is_some()));
+        assert_eq!(leaving.until(), None);
+    }
 }
