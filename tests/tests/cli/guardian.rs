@@ -122,26 +122,51 @@ fn nothing_of_the_command_outlives_a_guardian_that_is_killed() {
     sandbox.run(&sandbox.url(), &["-n", "n", "--", "true"]).expect(0);
 }
 
-/// A program that becomes another user, as `sudo` does, gets no signal of ours: the loss is told, and nothing else is claimed.
-#[test]
-fn a_command_that_is_another_users_is_not_said_to_be_stopped() {
+/// `withlock OPTIONS n` with a program that becomes another user, as `sudo` does. It runs until there is a file `go`.
+fn becomes_another_user(sandbox: &Sandbox, options: &str) -> Run {
     use std::fs::{Permissions, set_permissions};
     use std::os::unix::fs::PermissionsExt;
-    if !rustix::process::geteuid().is_root() {
-        return; // only root can make such a program
-    }
-    let sandbox = Sandbox::new();
     set_permissions(sandbox.path(""), Permissions::from_mode(0o777)).expect("set");
     copy_binary(&sandbox.path("withlock"));
     std::fs::copy("/usr/bin/setpriv", sandbox.path("become")).expect("util-linux");
     set_permissions(sandbox.path("become"), Permissions::from_mode(0o4755)).expect("set");
-    let script = "./withlock n -- ./become --reuid 0 --regid 0 --clear-groups \
-                      sh -c 'echo up; while [ ! -e go ]; do sleep 0.02; done'";
+    let script = format!(
+        "./withlock {options} n -- ./become --reuid 0 --regid 0 --clear-groups \
+         sh -c 'echo up; while [ ! -e go ]; do sleep 0.02; done'"
+    );
     let mut command = sandbox.command("setpriv");
-    command.args(["--reuid", "64001", "--regid", "64001", "--clear-groups", "sh", "-c", script]);
+    command.args(["--reuid", "64001", "--regid", "64001", "--clear-groups", "sh", "-c", &script]);
     command.env("WITHLOCK_URL", format!("{}?ttl=3s", sandbox.url()));
     let holder = sandbox.start(&mut command);
     eventually("it runs", || holder.output()[0].contains("up"));
+    holder
+}
+
+/// The time is over, and the lock stays held as long as the command runs.
+#[test]
+fn a_command_that_is_another_users_is_not_said_to_be_stopped_by_max_hold() {
+    if !rustix::process::geteuid().is_root() {
+        return; // only root can make such a program
+    }
+    let sandbox = Sandbox::new();
+    let holder = becomes_another_user(&sandbox, "--max-hold 2s");
+    let told = "--max-hold is over, but the command keeps \"n\", for it is another user's";
+    eventually("it is told", || holder.output()[1].contains(told));
+    sandbox.run(&sandbox.url(), &["-n", "n", "--", "true"]).expect(75);
+    std::fs::write(sandbox.path("go"), "").expect("written");
+    let ended = holder.end().expect(123);
+    assert!(ended.stderr.contains("may not stop another user's command"), "{ended:?}");
+    assert!(!ended.stderr.contains("so withlock stopped"), "{ended:?}");
+}
+
+/// It gets no signal of ours: the loss is told, and nothing else is claimed.
+#[test]
+fn a_command_that_is_another_users_is_not_said_to_be_stopped() {
+    if !rustix::process::geteuid().is_root() {
+        return; // only root can make such a program
+    }
+    let sandbox = Sandbox::new();
+    let holder = becomes_another_user(&sandbox, "");
     sandbox.run(&sandbox.url(), &["--break", "--yes", "n"]).expect(0);
     let told = "was lost, but the command keeps running, for it is another user's";
     eventually("it is told", || holder.output()[1].contains(told));
