@@ -231,6 +231,49 @@ fn a_wait_at_postgres_begins_and_ends_at_the_same_host() {
     a_wait_begins_and_ends_at_the_same_host(Place::postgres_advisory);
 }
 
+/// The server takes no writes any more, as after a switch-over. That is no reason to leave a wait at it.
+fn a_wait_ends_where_nothing_is_written_any_more(place: fn() -> Place) {
+    for driver in [Driver::Blocking, Driver::Tokio] {
+        let direct = place();
+        let _held = direct.locks(TTL).lock("a").expect("free");
+        let mut waiting = waiting_at(&direct);
+        let server = server_of(direct.url());
+        let proxy = Proxy::start(&server);
+        let url = direct.url().replace(&server, &server_of(&proxy.url(direct.url())));
+        let place = Driven::new(driver, direct.through(&format!("{url}?sslmode=disable")));
+        let locks = place.locks(TTL);
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| locks.lock("a").map(drop));
+            assert!(eventually(|| waiting() == 1));
+            let [_, (_, asks, instead)] = ASKS;
+            proxy.rewrite(asks, instead);
+            let (tell, told) = std::sync::mpsc::channel();
+            proxy.answer(move |sent| {
+                if sent.windows(5).any(|text| text == b"KILL ") {
+                    let _ = tell.send(());
+                }
+                None
+            });
+            locks.close();
+            assert_eq!(waiter.join().expect("no panic"), Err(Error::Closed));
+            told.recv_timeout(TTL).unwrap_or_else(|_| panic!("{driver:?}: nothing ends it"));
+            assert!(eventually(|| waiting() == 0), "{driver:?}");
+        });
+    }
+}
+
+#[test]
+#[ignore = "needs a MySQL server: tests/run starts one"]
+fn a_wait_ends_at_a_mysql_that_takes_no_writes_any_more() {
+    a_wait_ends_where_nothing_is_written_any_more(Place::mysql_advisory);
+}
+
+#[test]
+#[ignore = "needs a MariaDB server: tests/run starts one"]
+fn a_wait_ends_at_a_mariadb_that_takes_no_writes_any_more() {
+    a_wait_ends_where_nothing_is_written_any_more(Place::mariadb_advisory);
+}
+
 /// A question of a client's about what its server takes, and one to which the answer is that it takes no writes.
 const ASKS: [(&str, &str, &str); 2] = [
     ("postgres", "SHOW transaction_read_only", "SELECT 'on'               "),
