@@ -8,6 +8,7 @@ mod mysql;
 mod own_terms;
 mod pin;
 mod postgres;
+mod rare_rows;
 mod sqlite;
 mod sqlite_file;
 mod sqlite_shared;
