@@ -173,12 +173,16 @@ fn tables_that_cannot_hold_locks_are_refused() {
         place.config(std::time::Duration::from_secs(30)).create_table().expect("a statement");
     let name = format!("\"{}\"", place.table());
     let without_key = good.replace("PRIMARY KEY", "NOT NULL");
+    let for_some = format!("{without_key}; CREATE UNIQUE INDEX ON {name} (name) WHERE fence > 1");
+    let for_pairs = format!("{without_key}; CREATE UNIQUE INDEX ON {name} (name, fence)");
     let unlogged = good.replace("CREATE TABLE", "CREATE UNLOGGED TABLE");
     let collation = good.replace("COLLATE \"C\"", "");
     let cases = [
         (format!("CREATE TABLE {name} (id int)"), "not a lock table"),
         (format!("CREATE VIEW {name} AS SELECT 1 AS name"), "not a lock table"),
         (without_key, "not a lock table"),
+        (for_some, "not a lock table"),
+        (for_pairs, "not a lock table"),
         (collation, "not a lock table"),
         (unlogged, "does not survive a crash"),
     ];
