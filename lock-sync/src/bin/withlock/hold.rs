@@ -79,7 +79,7 @@ impl Hold<'_> {
         }
         let (name, lost_lock) = (guard.name().clone(), named(&guard));
         let failure = guard.last_failure();
-        let (why, unconfirmed) = match release(guard, self.signalled) {
+        let (why, unconfirmed) = match release(guard, self.locks, self.signalled) {
             Released::Ended(Err(ReleaseError::Lost(reason))) => (Some(reason.to_string()), None),
             Released::Ended(Err(error)) => (None, Some(error.to_string())),
             Released::Ended(Ok(())) => (None, None),

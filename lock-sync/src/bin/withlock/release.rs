@@ -2,7 +2,7 @@
 
 use crate::signals;
 use crate::stage::Signalled;
-use lock_sync::{Guard, ReleaseError};
+use lock_sync::{Guard, Locks, ReleaseError};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Builder;
@@ -20,7 +20,7 @@ pub(crate) enum Released {
 }
 
 /// Releases the lock. A signal that cuts it short is left for whoever looks at the signals next.
-pub(crate) fn release(guard: Guard, signalled: &Signalled) -> Released {
+pub(crate) fn release(guard: Guard, locks: &Locks, signalled: &Signalled) -> Released {
     let enough = Instant::now() + AT_LEAST;
     let (tells, told) = channel();
     let guard = Arc::new(Mutex::new(Some(guard)));
@@ -41,6 +41,9 @@ pub(crate) fn release(guard: Guard, signalled: &Signalled) -> Released {
             None => Duration::MAX,
         };
         let event = signalled.events.recv_timeout(wait);
+        if event == Ok(signals::STOP) {
+            locks.between_requests(|| signalled.stop_key.heed());
+        }
         ended_by = event.ok().filter(|signal| signals::ENDING.contains(signal)).or(ended_by);
         match (told.try_recv(), event) {
             (Ok(result), _) => break Released::Ended(result),

@@ -160,12 +160,12 @@ impl Run<'_> {
         };
         if let Some(code) = signalled.interrupted() {
             guard.cancel_keep();
-            release(guard, signalled);
+            release(guard, &locks, signalled);
             return Ok(Turn::Over(code));
         }
         if running.has_ended().unwrap_or(false) {
             guard.cancel_keep();
-            release(guard, signalled);
+            release(guard, &locks, signalled);
             return not_begun(running).map(Turn::Over);
         }
         if level == Level::Verbose {

@@ -120,6 +120,31 @@ fn stop_and_continue_are_for_both() {
     is_free(&sandbox);
 }
 
+/// It is not forgotten, though the release takes its time.
+#[test]
+fn the_stop_key_stops_withlock_during_a_release() {
+    let sandbox = Sandbox::new();
+    let holder = sandbox.hold(&sandbox.url(), &["n"], &format!("{UNTIL_GO}; exit 3"));
+    let file = rusqlite::Connection::open(sandbox.path("locks.db")).expect("opened");
+    file.busy_timeout(PROMPT).expect("set");
+    file.execute_batch("BEGIN IMMEDIATE").expect("nobody else writes");
+    go(&sandbox);
+    eventually("it releases the lock", || has_thread(holder.pid(), "release"));
+    holder.signal(Signal::TSTP);
+    eventually("it is stopped", || is_stopped(holder.pid()));
+    holder.signal(Signal::CONT);
+    file.execute_batch("ROLLBACK").expect("ended");
+    holder.end().expect(3);
+    is_free(&sandbox);
+}
+
+fn has_thread(pid: Pid, name: &str) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero()));
+    threads.into_iter().flatten().flatten().any(|thread| {
+        read_to_string(thread.path().join("comm")).unwrap_or_default().trim_end() == name
+    })
+}
+
 /// In the middle of one, a renewal would keep the file from everybody else for as long as it is stopped.
 #[test]
 fn a_hold_is_stopped_between_two_requests() {
