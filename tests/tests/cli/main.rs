@@ -13,6 +13,7 @@ mod edge;
 mod exclusion;
 mod guardian;
 mod leader;
+mod limits;
 mod looking;
 mod max_hold;
 mod nested;

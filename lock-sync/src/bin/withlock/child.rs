@@ -19,8 +19,10 @@
 //! would not reach it; then signals are for the command alone.
 
 use crate::ending::Ending;
-use crate::guardian::{Lease, Order, PID, Report, now};
+use crate::guardian::now;
 use crate::nested::Handed;
+use crate::order::{Lease, Order, Report};
+use crate::report::say;
 use crate::role::{GUARDIAN, starter};
 use crate::source::URL;
 use lock_sync::Guard;
@@ -107,29 +109,40 @@ impl Running {
         Ok(waitid(WaitId::Pid(self.pid), look)?.is_some())
     }
 
-    /// Waits for the guardian's end. Returns the command's exit status and the guardian's report.
+    /// Waits for the guardian's end, and says why if it could not prepare the command. Returns the command's exit status and
+    /// the guardian's report.
     pub(crate) fn reap(&mut self) -> io::Result<(ExitStatus, Report)> {
         let status = self.guardian.wait()?;
+        if let (None, why @ [_, ..]) = self.reports() {
+            say!("{}", String::from_utf8_lossy(why));
+        }
         Ok((status, self.report()))
     }
 
     /// The guardian's report up to now.
     pub(crate) fn report(&mut self) -> Report {
+        match self.reports() {
+            (Some(_), report) => Report::read(report),
+            (None, _) => Report::None,
+        }
+    }
+
+    /// The process id of the command, and the guardian's report up to now. If there is no command, the report is the reason.
+    fn reports(&mut self) -> (Option<Pid>, &[u8]) {
         let mut news = [0; 16];
         while let Ok(bytes @ 1..) = self.reports.read(&mut news) {
             self.reported.extend(&news[..bytes]);
         }
-        Report::read(self.reported.get(PID..).unwrap_or_default())
+        match self.reported.split_first_chunk() {
+            Some((id, report)) => (Pid::from_raw(i32::from_ne_bytes(*id)), report),
+            None => (None, &[]),
+        }
     }
 
     /// Kills the processes of the command's group, if it has one of its own, after the guardian was killed: the kernel has
     /// killed the command only. Waits until they are gone, `at_most` for so long. Returns false if some may be left.
     pub(crate) fn kill_group(&mut self, at_most: Duration) -> bool {
-        self.report();
-        let id = self.reported.get(..PID).and_then(|id| id.try_into().ok()).map(i32::from_ne_bytes);
-        let Some(group) = id.and_then(Pid::from_raw).filter(|_| !self.shares_terminal) else {
-            return true;
-        };
+        let Some(group) = self.reports().0.filter(|_| !self.shares_terminal) else { return true };
         let until = Instant::now() + at_most;
         loop {
             match kill_process_group(group, Signal::KILL) {

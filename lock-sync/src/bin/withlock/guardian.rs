@@ -4,15 +4,14 @@
 //! neither withlock, which may be stopped or dead, nor the server.
 
 use crate::child::exit_code;
-use crate::ending::{Ending, OnLost};
 use crate::group::Group;
 use crate::inbox::Inbox;
+use crate::order::{Lease, Order, Report};
 use crate::place::shown;
 use crate::report::{missing, say};
 use crate::role::{COMMAND, KILLED, Parent, numbers, starter};
 use crate::run::FAILED;
 use crate::signals;
-use clap::ValueEnum;
 use rustix::io::Errno;
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid,
@@ -21,11 +20,10 @@ use rustix::time::{ClockId, clock_gettime};
 use std::env::ArgsOs;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, PipeWriter, Write};
+use std::io::{self, PipeReader, PipeWriter, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ExitCode};
-use std::str::FromStr;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -39,98 +37,6 @@ pub(crate) fn now() -> Duration {
     Duration::from_secs(part(now.tv_sec)) + Duration::from_nanos(part(now.tv_nsec))
 }
 
-/// An order for the guardian: one line of text.
-pub(crate) enum Order {
-    /// The lock is held under this fence, and the command may begin in this process group. 0 stands for a
-    /// group of its own, and for a lock that is no permit.
-    Begin { fence: u64, permit: u32, group: i32, lease: Lease },
-    /// The lease was renewed: the lock is certainly held until this time since boot.
-    Until(Duration),
-    /// The command gets this signal.
-    Signal(Signal),
-}
-
-/// The lease that the command runs under.
-#[derive(Clone, Copy)]
-pub(crate) struct Lease {
-    pub(crate) ending: Ending,
-    /// The end of the lease, as time since boot. The lock is certainly held until then.
-    pub(crate) until: Duration,
-}
-
-/// The guardian's report of what it did to the command because of the lease: one byte for each signal, and another if the
-/// command did not get it. Before, there is the [process id](PID) of the command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Report {
-    /// The guardian sent no signal.
-    None,
-    /// The guardian stopped the command.
-    Stopped,
-    /// The command never started, because the lease left it no time.
-    NotBegun,
-    /// The command has become another user, and gets no signal of ours.
-    Powerless,
-}
-
-/// How many bytes the process id takes.
-pub(crate) const PID: usize = size_of::<i32>();
-
-impl Report {
-    const STOPPED: u8 = b's';
-    const NOT_BEGUN: u8 = b'n';
-    const POWERLESS: u8 = b'p';
-
-    /// Reads a report.
-    pub(crate) fn read(reported: &[u8]) -> Self {
-        match reported.first() {
-            None => Self::None,
-            Some(_) if reported.contains(&Self::POWERLESS) => Self::Powerless,
-            Some(&Self::NOT_BEGUN) => Self::NotBegun,
-            Some(_) => Self::Stopped,
-        }
-    }
-}
-
-impl std::fmt::Display for Order {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Begin { fence, permit, group, lease: Lease { ending, until } } => {
-                let on_lost = ending.on_lost.to_possible_value();
-                let on_lost = on_lost.as_ref().map_or("term", |value| value.get_name());
-                let (grace, until) = (ending.grace.as_nanos(), until.as_nanos());
-                writeln!(f, "begin {fence} {permit} {group} {on_lost} {grace} {until}")
-            }
-            Self::Until(until) => writeln!(f, "until {}", until.as_nanos()),
-            Self::Signal(signal) => writeln!(f, "signal {}", signal.as_raw()),
-        }
-    }
-}
-
-impl FromStr for Order {
-    type Err = ();
-
-    fn from_str(line: &str) -> Result<Self, ()> {
-        let span = |text: &str| text.parse().map(Duration::from_nanos).map_err(drop);
-        let words: Vec<&str> = line.split(' ').collect();
-        match words[..] {
-            ["begin", fence, permit, group, on_lost, grace, until] => {
-                let (fence, group) = (fence.parse().map_err(drop)?, group.parse().map_err(drop)?);
-                let permit = permit.parse().map_err(drop)?;
-                let on_lost = OnLost::from_str(on_lost, false).map_err(drop)?;
-                let ending = Ending { on_lost, grace: span(grace)? };
-                let lease = Lease { ending, until: span(until)? };
-                Ok(Self::Begin { fence, permit, group, lease })
-            }
-            ["until", until] => span(until).map(Self::Until),
-            ["signal", number] => {
-                let number = number.parse().map_err(drop)?;
-                Signal::from_named_raw(number).map(Self::Signal).ok_or(())
-            }
-            _ => Err(()),
-        }
-    }
-}
-
 /// Starts the process that becomes the command, and ends it in time. `files` are withlock's file numbers, to
 /// read orders from and to report to.
 pub(crate) fn play(parent: Parent, mut args: ArgsOs) -> Option<ExitCode> {
@@ -139,13 +45,30 @@ pub(crate) fn play(parent: Parent, mut args: ArgsOs) -> Option<ExitCode> {
     // Without its name, lists of processes call it "exe". A name like withlock's would end it with `pkill withlock`.
     let _ = std::fs::write("/proc/self/comm", "lock-guardian");
     let Some(parent) = parent.watched(ORPHANED) else { return Some(ExitCode::from(KILLED)) };
-    Some(guard(&parent, files, &words).unwrap_or_else(|error| {
-        say!("the guardian process of {} failed: {}", shown(&words), missing(&error));
+    let failed =
+        |error| format!("the guardian process of {} failed: {}", shown(&words), missing(&error));
+    let ended = match prepare(&parent, files, &words) {
+        Ok((ward, inbox)) => ward.watch(inbox, || parent.has_died()).map_err(failed),
+        Err(error) => give_up(&parent, files, failed(error)),
+    };
+    Some(ended.unwrap_or_else(|why| {
+        say!("{why}");
         ExitCode::from(FAILED)
     }))
 }
 
-fn guard(parent: &Parent, files: [i32; 2], words: &[OsString]) -> io::Result<ExitCode> {
+/// Leaves it to withlock to say why there is no command. withlock may lack the same, and then only one of the two may speak.
+fn give_up(parent: &Parent, [_, reports]: [i32; 2], why: String) -> Result<ExitCode, String> {
+    let report = [&Report::NO_COMMAND.to_ne_bytes(), why.as_bytes()].concat();
+    let reports = parent.open(File::options().write(true), reports);
+    match reports.and_then(|mut reports| reports.write_all(&report)) {
+        Ok(()) => Ok(ExitCode::from(FAILED)),
+        Err(_) => Err(why),
+    }
+}
+
+/// Starts the process that becomes the command, and opens what its guardian needs.
+fn prepare(parent: &Parent, files: [i32; 2], words: &[OsString]) -> io::Result<(Ward, Inbox)> {
     let (waits, go) = io::pipe()?;
     // Until the command begins, its process has a group of its own, so that the terminal's keys do not reach
     // it.
@@ -156,10 +79,18 @@ fn guard(parent: &Parent, files: [i32; 2], words: &[OsString]) -> io::Result<Exi
     })?;
     let pid = Pid::from_child(&child);
     let _ = reports.write_all(&pid.as_raw_nonzero().get().to_ne_bytes());
-    let go = Go::Waiting(go);
-    let ward =
-        Ward { child, pid, group: true, go, lease: None, reports, stopped: None, rest: None };
-    ward.watch(inbox, || parent.has_died())
+    let ward = Ward {
+        child,
+        pid,
+        group: true,
+        go: Go::Waiting(go),
+        _kept: waits,
+        lease: None,
+        reports,
+        stopped: None,
+        rest: None,
+    };
+    Ok((ward, inbox))
 }
 
 /// Opens withlock's two files, and begins to receive signals.
@@ -180,6 +111,8 @@ struct Ward {
     /// True if the command leads a process group of its own.
     group: bool,
     go: Go,
+    /// The other end of its pipe. The command's process opens it through `/proc/PID/fd`.
+    _kept: PipeReader,
     /// The lease. `None` until withlock holds the lock.
     lease: Option<Lease>,
     reports: File,
@@ -320,6 +253,7 @@ impl Ward {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ending::{Ending, OnLost};
     use std::os::fd::OwnedFd;
 
     /// In a namespace whose machine was suspended for eleven days.
@@ -345,6 +279,7 @@ mod tests {
     /// A guardian's end of a command that ends by itself, and the pipes that withlock and signals write to.
     fn ward(lease: Option<Lease>) -> (Ward, Inbox, [PipeWriter; 2]) {
         let (reads, go) = io::pipe().expect("a pipe");
+        let kept = reads.try_clone().expect("cloned");
         let child = std::process::Command::new("sh")
             .args(["-c", "cat >/dev/null; sleep 0.2; exit 7"])
             .stdin(reads)
@@ -354,7 +289,17 @@ mod tests {
         let pid = Pid::from_child(&child);
         let reports = File::options().write(true).open("/dev/null").expect("opened");
         let go = if lease.is_some() { Go::Gone } else { Go::Waiting(go) };
-        let ward = Ward { child, pid, group: true, go, lease, reports, stopped: None, rest: None };
+        let ward = Ward {
+            child,
+            pid,
+            group: true,
+            go,
+            _kept: kept,
+            lease,
+            reports,
+            stopped: None,
+            rest: None,
+        };
         let (orders, writes) = io::pipe().expect("a pipe");
         let (inbox, rings) = Inbox::new(File::from(OwnedFd::from(orders))).expect("a pipe");
         (ward, inbox, [writes, rings])
@@ -405,24 +350,5 @@ mod tests {
             assert_eq!(ward.lease.map(|lease| lease.until), Some(then));
         }
         ward.child.wait().expect("ended");
-    }
-
-    #[test]
-    fn orders_are_read_as_they_were_written() {
-        let span = Duration::from_nanos;
-        let ending = Ending { on_lost: OnLost::Kill, grace: span(3) };
-        let lease = Lease { ending, until: span(4) };
-        for (order, line) in [
-            (Order::Begin { fence: 1, permit: 2, group: 0, lease }, "begin 1 2 0 kill 3 4\n"),
-            (Order::Until(span(5)), "until 5\n"),
-            (Order::Signal(Signal::USR1), "signal 10\n"),
-        ] {
-            assert_eq!(order.to_string(), line);
-            let read = line.trim_end().parse().map(|order: Order| order.to_string());
-            assert_eq!(read.as_deref(), Ok(line));
-        }
-        for line in ["", "until", "until x", "signal 0", "begin 1 2 0 kill 3", "end 5"] {
-            assert!(line.parse::<Order>().is_err(), "{line}");
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::child::{Running, exit_code};
 use crate::ending::{Ending, OnLost};
-use crate::guardian::Report;
+use crate::order::Report;
 use crate::release::{Released, release};
 use crate::report::{Level, say, seconds_left};
 use crate::signals;

@@ -3,7 +3,7 @@
 //! The thread that decides reads them itself. If another thread did, both could have been stopped for a while, and the one
 //! would decide by a deadline that has passed before the other has read the next, which waits in the pipe.
 
-use crate::guardian::Order;
+use crate::order::Order;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::Errno;

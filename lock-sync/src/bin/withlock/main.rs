@@ -9,7 +9,7 @@
 //!   manual    the manual page           look      --list, --break and so on nested    a withlock inside another
 //!   source    sources of the URL        connect   the first connect         asking    the wait
 //!   stage     what a signal does        release   the release           group     who is left of a command
-//!   writer    writes to standard error
+//!   writer    writes to standard error  order   messages to and from the guardian
 //! ```
 
 #[cfg(not(target_os = "linux"))]
@@ -30,6 +30,7 @@ mod label;
 mod look;
 mod manual;
 mod nested;
+mod order;
 mod place;
 mod release;
 mod report;

@@ -45,11 +45,15 @@ pub(crate) enum Level {
     Verbose,
 }
 
-/// What the system did not give, in words. Of processes and threads, it says only that they are "unavailable".
+/// What the system did not give, in words. Of processes, threads and a thread's memory, it says only that they are
+/// "unavailable".
 pub(crate) fn missing(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::WouldBlock => {
-            format!("no more processes or threads are allowed here, as by ulimit -u: {error}")
+            format!(
+                "no more processes or threads are allowed here, as by ulimit -u, or there is no memory for a \
+                 thread, as by ulimit -v or -d: {error}"
+            )
         }
         _ => error.to_string(),
     }

@@ -228,7 +228,7 @@ fn rounded(limit: Duration) -> Shown {
 fn not_begun(mut running: Running) -> Result<u8, String> {
     let (status, _) = running.reap().map_err(|error| error.to_string())?;
     let who = match (status.code().map(u8::try_from), status.signal()) {
-        // It has said why.
+        // It was said why.
         (Some(Ok(FAILED)), _) => return Ok(FAILED),
         (_, Some(signal)) => format!("the guardian process was killed by signal {signal}"),
         (Some(Ok(code @ 129..)), _) => {
