@@ -55,6 +55,23 @@ fn ends(mut waiter: Child, code: i32) {
     assert_eq!(waiter.wait().expect("ended").code(), Some(code));
 }
 
+/// To exec, Rust makes such a pipe's signal deadly again.
+#[test]
+fn a_pipe_that_nobody_reads_any_more_changes_no_exit_code() {
+    let sandbox = Sandbox::new();
+    for (args, code) in [
+        (&["-v", "n", "--", "true"][..], 0),
+        (&["-v", "n", "--", "/nowhere"], 127),
+        (&["-v", "n", "--", "/"], 126),
+        (&["--nope"], 125),
+    ] {
+        let (reads, closed) = std::io::pipe().expect("a pipe");
+        drop(reads);
+        let mut command = sandbox.withlock(&sandbox.url(), args);
+        ends(command.stderr(closed).spawn().expect("started"), code);
+    }
+}
+
 #[test]
 fn a_signal_ends_a_wait_of_which_nothing_can_be_written() {
     let sandbox = Sandbox::new();

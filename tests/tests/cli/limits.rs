@@ -1,12 +1,82 @@
-//! The system's limits for memory.
+//! The system's limits for files and memory.
 
-use lock_tests::withlock::{Ended, Sandbox};
+use lock_tests::withlock::{Ended, Run, Sandbox, eventually};
+use std::fs::File;
 
-/// Runs `withlock` from a script of bash, in which it is `"$W"`.
-fn run(sandbox: &Sandbox, script: &str) -> Ended {
+/// Starts `withlock` from a script of bash, whose limits for files count in KiB. In the script, it is `"$W"`.
+fn start(sandbox: &Sandbox, script: &str) -> Run {
     let mut command = sandbox.command("bash");
     command.args(["-c", script]).env("WITHLOCK_URL", sandbox.url());
-    sandbox.start(&mut command).end()
+    sandbox.start(&mut command)
+}
+
+fn run(sandbox: &Sandbox, script: &str) -> Ended {
+    start(sandbox, script).end()
+}
+
+/// The limit is more than the locks' own file needs.
+#[test]
+fn a_log_at_the_limit_for_files_changes_no_exit_code() {
+    const LIMIT: u64 = 400;
+    let sandbox = Sandbox::new();
+    File::create(sandbox.path("log")).and_then(|log| log.set_len(LIMIT << 10)).expect("made");
+    let lose = "sh -c '\"$W\" --break --yes n >/dev/null; exec sleep 600'";
+    for (args, code) in [
+        ("-v n -- touch ran", 0),
+        ("-v n -- sh -c 'exit 7'", 7),
+        ("-v n -- /nowhere", 127),
+        ("-v n -- /", 126),
+        ("--nope", 125),
+        (&format!("--ttl 6s n -- {lose}"), 123),
+        // What it writes itself is its own business.
+        ("n -- sh -c 'echo >>log'", 153),
+        ("n -- head -c 500000 /dev/zero >big", 153),
+    ] {
+        let script = format!("ulimit -f {LIMIT}; exec \"$W\" {args} 2>>log");
+        let ended = run(&sandbox, &script);
+        assert_eq!(ended.code, code, "{args}: {ended:?}");
+    }
+    assert!(sandbox.path("ran").exists());
+    assert_eq!(sandbox.path("log").metadata().expect("there").len(), LIMIT << 10);
+    let ignores = "trap '' XFSZ; exec \"$W\" n -- grep SigIgn /proc/self/status";
+    let mask = run(&sandbox, ignores).expect(0).stdout;
+    let mask = mask.trim().strip_prefix("SigIgn:").expect("a mask").trim();
+    assert_ne!(u64::from_str_radix(mask, 16).expect("a mask") & (1 << 24), 0, "it stays ignored");
+}
+
+/// As on a full disk. Others, who may write more, make the log longer than this process may.
+#[test]
+fn a_file_of_locks_that_may_not_grow_is_told_and_the_loss_comes_in_order() {
+    let sandbox = Sandbox::new();
+    let script = "trap 'echo TERM >got; exit 5' TERM; touch up; while :; do sleep 0.05; done";
+    sandbox.run(&sandbox.url(), &["n", "--", "true"]).expect(0);
+    let holder =
+        start(&sandbox, &format!("ulimit -f 100; exec \"$W\" --ttl 6s n -- sh -c \"{script}\""));
+    eventually("it holds the lock", || sandbox.path("up").exists());
+    let log = sandbox.path("locks.db-wal");
+    while log.metadata().expect("there").len() < 100 << 10 {
+        sandbox.run(&sandbox.url(), &["other", "--", "true"]).expect(0);
+    }
+    let ended = holder.end().expect(123);
+    assert_eq!(sandbox.read("got"), "TERM\n");
+    let says = "no file may exceed 102400 bytes here (ulimit -f)";
+    assert!(ended.stderr.contains("so withlock stopped the command"), "{ended:?}");
+    assert!(ended.stderr.contains(says), "{ended:?}");
+    // Nor does a command begin.
+    let ended = run(&sandbox, "ulimit -f 100; exec \"$W\" -n n -- touch ran").expect(125);
+    assert!(ended.stderr.contains(says) && ended.stderr.lines().count() == 1, "{ended:?}");
+    assert!(!sandbox.path("ran").exists());
+}
+
+/// Standard error is a pipe there, because no file takes the line.
+#[test]
+fn without_any_room_for_the_url_withlock_says_so() {
+    let sandbox = Sandbox::new();
+    let script = "(ulimit -f 0; exec \"$W\" n -- touch ran) 2>&1 | cat; exit ${PIPESTATUS[0]}";
+    let ended = run(&sandbox, script).expect(125);
+    assert!(ended.stdout.contains("the limit for files (ulimit -f) is too low"), "{ended:?}");
+    assert_eq!(ended.stdout.lines().count(), 1, "{ended:?}");
+    assert!(!sandbox.path("ran").exists());
 }
 
 /// It is no limit of processes. withlock and the guardian both lack the memory, and one of them says so.

@@ -1,8 +1,10 @@
 //! Statements, and their rows and errors.
 
 use lock_core::sql::{Rows, Statement, Value};
+use rusqlite::ffi::{SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_WRITE};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ToSql};
+use rustix::process::{Resource, getrlimit};
 
 pub(super) fn rows(connection: &Connection, statement: &Statement) -> rusqlite::Result<Rows> {
     connection.pragma_update(
@@ -43,8 +45,12 @@ impl ToSql for Param<'_> {
 
 /// SQLite's primary result code, and the error in one line.
 pub(super) fn describe(error: &rusqlite::Error) -> (Option<i32>, String) {
-    let code = error.sqlite_error().map(|inner| inner.extended_code & 0xff);
-    (code, error.to_string())
+    let detailed = error.sqlite_error().map(|inner| inner.extended_code);
+    let limit = detailed.filter(|code| matches!(*code, SQLITE_IOERR_WRITE | SQLITE_IOERR_SHMSIZE));
+    // SQLite does not say why.
+    let limit = limit.and_then(|_| getrlimit(Resource::Fsize).current);
+    let and = limit.map(|limit| format!("; no file may exceed {limit} bytes here (ulimit -f)"));
+    (detailed.map(|code| code & 0xff), format!("{error}{}", and.unwrap_or_default()))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use crate::place::shown;
 use crate::report::{printable, say};
 use crate::role::{CANNOT_EXECUTE, KILLED, NOT_FOUND, Parent, numbers};
 use crate::run::FAILED;
+use crate::signals;
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, setpgid};
@@ -68,6 +69,7 @@ fn become_command(words: &[OsString], begun: &Begun) -> ExitCode {
         // A script that names no interpreter is the shell's. glibc sees to that itself; musl does not.
         error = begun.told(Command::new("/bin/sh").arg(file).args(arguments)).exec();
     }
+    signals::let_writes_to_closed_pipes_fail();
     let (code, reason) = why(program, &error);
     say!("{}: {reason}", shown(words));
     ExitCode::from(code)

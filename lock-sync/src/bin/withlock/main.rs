@@ -47,6 +47,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     report::silence_panics();
+    signals::let_long_writes_fail();
     // Unwinding the stack ends the command that was started.
     catch_unwind(withlock).unwrap_or_else(|panic| {
         failed(&format!("withlock has a bug: {}", report::panicked(&*panic)))

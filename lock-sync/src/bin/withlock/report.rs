@@ -55,6 +55,9 @@ pub(crate) fn missing(error: &io::Error) -> String {
                  thread, as by ulimit -v or -d: {error}"
             )
         }
+        io::ErrorKind::FileTooLarge => {
+            format!("the limit for files (ulimit -f) is too low: {error}")
+        }
         _ => error.to_string(),
     }
 }

@@ -49,7 +49,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
     let place = config.place();
     // The command's process gets ready while the lock is being acquired.
     let handed = Handed::new(&url, &place).map_err(|error| {
-        format!("the system cannot keep the URL in memory for the command: {error}")
+        format!("the system cannot keep the URL in memory for the command: {}", missing(&error))
     })?;
     let mut running = match start(&args, &handed)? {
         Ok(running) => running,

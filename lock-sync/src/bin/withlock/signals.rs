@@ -2,9 +2,10 @@
 
 use rustix::process::{Signal, getpid, kill_process};
 use signal_hook::consts::{
-    SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH,
+    SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2,
+    SIGWINCH, SIGXFSZ,
 };
-use signal_hook::flag::register_usize;
+use signal_hook::flag::{register, register_usize};
 use signal_hook::iterator::Signals;
 use std::io;
 use std::sync::Arc;
@@ -65,6 +66,20 @@ pub(crate) fn watch(more: &[i32], mut notice: impl FnMut(i32) + Send + 'static) 
         .name("signals".to_string())
         .spawn(move || signals.forever().for_each(&mut notice))?;
     Ok(())
+}
+
+/// Has a write that would exceed the limit for files (`ulimit -f`) fail. Otherwise its signal would kill this process. A
+/// signal with a handler, unlike one that is ignored, is as before for a process that this one starts or becomes.
+pub(crate) fn let_long_writes_fail() {
+    if !is_in(ignored(), SIGXFSZ) {
+        let _ = register(SIGXFSZ, Arc::default());
+    }
+}
+
+/// Has a write to a pipe that nobody reads fail, as Rust has it from the start until a process tries to become another
+/// program.
+pub(crate) fn let_writes_to_closed_pipes_fail() {
+    let _ = register(SIGPIPE, Arc::default());
 }
 
 /// True if a kernel's bit mask has the signal.
