@@ -1,4 +1,4 @@
-//! The system's limits for files and memory.
+//! The system's limits for files and memory, and a `/proc` that is missing or another namespace's.
 
 use lock_tests::withlock::{Ended, Run, Sandbox, eventually};
 use std::fs::File;
@@ -95,4 +95,34 @@ fn without_memory_for_a_thread_withlock_says_so_in_a_line() {
         told += usize::from(ended.stderr.contains("no memory for a thread"));
     }
     assert!(told > 0, "it never lacked any");
+}
+
+fn isolated(sandbox: &Sandbox, options: &[&str], script: &str) -> Ended {
+    let mut command = sandbox.command("unshare");
+    command.args(["--user", "--map-root-user"]).args(options).args(["sh", "-c", script]);
+    sandbox.start(command.env("WITHLOCK_URL", sandbox.url())).end()
+}
+
+/// There, another process has its number.
+#[test]
+fn the_proc_of_another_pid_namespace_is_told() {
+    let sandbox = Sandbox::new();
+    let script = "\"$W\" n -- touch ran";
+    let ended = isolated(&sandbox, &["--pid", "--fork"], script).expect(125);
+    assert!(ended.stderr.contains("unshare --mount-proc"), "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    assert!(!sandbox.path("ran").exists());
+}
+
+#[test]
+#[ignore = "needs mounts of its own, as root or in a user's namespace: tests/run"]
+fn a_missing_proc_is_told() {
+    let sandbox = Sandbox::new();
+    let script = "mount -t tmpfs none /proc && \"$W\" n -- touch ran";
+    let ended = isolated(&sandbox, &["--mount"], script).expect(125);
+    assert!(ended.stderr.contains("/proc, which withlock needs, is not there"), "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    let own = ["--mount", "--pid", "--fork", "--mount-proc"];
+    isolated(&sandbox, &own, "\"$W\" n -- touch ran").expect(0);
+    assert!(sandbox.path("ran").exists());
 }

@@ -32,6 +32,19 @@ pub(crate) fn starter<const N: usize>(
     starter
 }
 
+/// Checks that this process finds itself in `/proc`, through which it starts its roles and they open its pipes.
+pub(crate) fn check_proc() -> Result<(), String> {
+    let own = getpid().as_raw_nonzero().to_string();
+    match std::fs::read_link("/proc/self") {
+        Ok(found) if found.as_os_str() == own.as_str() => Ok(()),
+        Ok(_) => {
+            let what = "/proc is that of another PID namespace";
+            Err(format!("{what}: mount this one's, as with unshare --mount-proc"))
+        }
+        Err(error) => Err(format!("/proc, which withlock needs, is not there: mount it ({error})")),
+    }
+}
+
 /// Plays the role that this process was started in. `None` if it was started by a user.
 pub(crate) fn played() -> Option<ExitCode> {
     let mut args = std::env::args_os();

@@ -11,7 +11,7 @@ use crate::nested::{self, Handed};
 use crate::place::{Place, shown};
 use crate::release::release;
 use crate::report::{Level, missing, print, say};
-use crate::role::CANNOT_EXECUTE;
+use crate::role::{CANNOT_EXECUTE, check_proc};
 use crate::signals;
 use crate::stage::{Signalled, Stage};
 use crate::waiting::Waiting;
@@ -45,6 +45,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, String> {
     for name in [name].into_iter().chain(args.and.iter().map(String::as_str)) {
         lock_sync::LockName::new(name).map_err(|error| error.to_string())?;
     }
+    check_proc()?;
     let Place { config, url, .. } = Place::of(&args)?;
     let place = config.place();
     // The command's process gets ready while the lock is being acquired.
