@@ -5,7 +5,7 @@ use clap::{Arg, Command};
 use std::fmt::Write;
 
 /// The last change of the texts below.
-const DATE: &str = "2026-11-27";
+const DATE: &str = "2026-12-01";
 
 const SYNOPSIS: [&str; 6] = [
     "withlock [OPTIONS] NAME [--] COMMAND [ARGUMENT]...",
@@ -34,7 +34,10 @@ const DESCRIPTION: [&str; 7] = [
 ];
 
 const EXIT_STATUS: [(&str, &str); 9] = [
-    ("0-255", "COMMAND's own exit status is passed on."),
+    (
+        "0-255",
+        "COMMAND's own exit status is passed on, such as 123 of xargs(1) or 124 of timeout(1).",
+    ),
     ("128+n", "Signal n ended COMMAND, or withlock while it waited."),
     (
         "0",
