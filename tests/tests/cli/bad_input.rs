@@ -171,7 +171,7 @@ fn urls_that_lead_nowhere() {
         (at("none/locks.db"), "folder does not exist"),
         (at("text/locks.db"), "folder does not exist"),
         (at("folder"), "it is a folder"),
-        (at("text"), "not a database"),
+        (at("text"), "no SQLite database"),
         ("sqlite:/proc/locks.db".into(), "/proc/locks.db"),
     ];
     for (url, says) in &cases {
