@@ -51,17 +51,13 @@ impl Place {
             },
         };
         let Self { mut config, mut url, own } = place;
-        let mut add = |setting: &str, value: &dyn Display| {
-            let between = if url.contains('?') { '&' } else { '?' };
-            url += &format!("{between}{setting}={value}");
-        };
         if let Some(table) = &args.table {
             config = config.table(TableName::new(table).map_err(|error| error.to_string())?);
-            add("table", table);
+            url = with_setting(&url, "table", table);
         }
         if let Some(protocol) = args.protocol {
             config = config.protocol(protocol);
-            add("protocol", &protocol);
+            url = with_setting(&url, "protocol", &protocol);
         }
         Ok(Self { config: settled(config, args), url, own })
     }
@@ -93,6 +89,14 @@ fn settled(config: Config, args: &Args) -> Config {
         Some(ttl) => config.ttl(ttl),
         None => config,
     }
+}
+
+/// Gives a URL a setting, in place of the one that it may have: a URL that has it twice is refused.
+fn with_setting(url: &str, setting: &str, value: &dyn Display) -> String {
+    let (place, settings) = url.split_once('?').unwrap_or((url, ""));
+    let is_other = |it: &&str| !it.is_empty() && it.split('=').next() != Some(setting);
+    let others: String = settings.split('&').filter(is_other).map(|it| format!("{it}&")).collect();
+    format!("{place}?{others}{setting}={value}")
 }
 
 /// Makes the path in an SQLite URL absolute.
