@@ -33,6 +33,7 @@ use crate::error::ClaimError;
 use crate::name::{LockName, Owner, TableName};
 use crate::request::{Mode, Request};
 use crate::time::Instant;
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -208,13 +209,17 @@ impl Codec {
 
     /// The statement that creates the table, for those who create it by hand.
     pub fn create_table(&self) -> String {
+        self.creation().replace("{table}", &self.dialect.quoted(&self.table))
+    }
+
+    fn creation(&self) -> &'static str {
         let text = match self.dialect {
             Dialect::Postgres { .. } if self.terms.fleet.is_some() => node_distributed_lock::CREATE,
             Dialect::Postgres { .. } => postgres::CREATE,
             Dialect::Sqlite { .. } => sqlite::CREATE,
             Dialect::Mysql { .. } => mysql::CREATE,
         };
-        self.dialect.text(text, &self.table).trim_start().into()
+        text.trim_start()
     }
 
     /// On SQLite, a new database keeps its rollback journal and gets no write-ahead log: for folders in
@@ -304,7 +309,7 @@ impl Codec {
 }
 
 impl Dialect {
-    /// The table's name, quoted.
+    /// The table's name, quoted, for people.
     fn quoted(&self, table: &TableName) -> String {
         match self {
             Dialect::Mysql { .. } => mysql::quoted(table),
@@ -312,8 +317,19 @@ impl Dialect {
         }
     }
 
-    /// `text` with the table's quoted name for each `{table}`, also in its channel, for each `{channel}`.
+    /// `text` with the table's quoted name for each `{table}`, also in its channel, for each `{channel}`. On SQLite, the
+    /// name has its database, which also stands for each `{schema}`.
     fn text(&self, text: &str, table: &TableName) -> String {
-        text.replace("{channel}", postgres::CHANNEL).replace("{table}", &self.quoted(table))
+        match self {
+            Dialect::Sqlite { .. } => {
+                let (schema, name) = table.parts();
+                let schema = format!("\"{}\"", schema.unwrap_or(sqlite::MAIN));
+                let text = text.replace("{table}", &format!("{schema}.\"{name}\""));
+                text.replace("{schema}", &schema)
+            }
+            _ => {
+                text.replace("{channel}", postgres::CHANNEL).replace("{table}", &self.quoted(table))
+            }
+        }
     }
 }

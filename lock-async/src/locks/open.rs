@@ -126,7 +126,12 @@ impl Locks {
     }
 
     /// Uses an SQLite connection of yours, with the settings of `config`, which [names no
-    /// place](Config::new). The connection must not be inside a transaction.
+    /// place](Config::new).
+    ///
+    /// The connection must not be inside a transaction. One that keeps no journal on the disk (`journal_mode` `OFF` or
+    /// `MEMORY`), keeps the file to itself (`locking_mode` `EXCLUSIVE`) or may only read is refused. Its other settings stay
+    /// as they are, but for `synchronous`, its busy timeout, and the journal of a file that has no lock table yet. Its temporary
+    /// tables are not looked at.
     ///
     /// # Errors
     /// [`Error`] as for [`open`](Self::open).

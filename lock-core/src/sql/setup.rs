@@ -147,6 +147,9 @@ impl Setup {
                 self.run(Stage::Inside, postgres::INSIDE, vec![])
             }
             Dialect::Postgres { .. } => self.check(),
+            Dialect::Sqlite { .. } if sqlite::is_temporary(&self.codec.table) => {
+                Step::Refuse(Refusal::Temporary(self.quoted()))
+            }
             Dialect::Sqlite { .. } => self.run(Stage::Durable, sqlite::DURABLE, vec![]),
             Dialect::Mysql { .. } if self.handed => self.run(Stage::Inside, mysql::INSIDE, vec![]),
             Dialect::Mysql { .. } => self.run(Stage::Rollback, mysql::ROLLBACK, vec![]),
@@ -198,7 +201,8 @@ impl Setup {
             }
             Dialect::Sqlite { .. } => {
                 let (schema, table) = self.codec.table.parts();
-                let name = [table, schema.unwrap_or("main")].map(|part| Value::Text(part.into()));
+                let name =
+                    [table, schema.unwrap_or(sqlite::MAIN)].map(|part| Value::Text(part.into()));
                 self.run(Stage::Check, sqlite::CHECK, name.into())
             }
             Dialect::Mysql { .. } => {

@@ -45,12 +45,12 @@ pub fn codec(table: TableName, boot: &str) -> Codec {
 /// The failure that an error stands for. `code` is SQLite's primary result code.
 ///
 /// A statement here commits by itself or not at all, so after an error it was not done:
-/// `SQLITE_BUSY` (5), `SQLITE_LOCKED` (6), `SQLITE_NOMEM` (7), `SQLITE_FULL` (13) and
+/// `SQLITE_BUSY` (5), `SQLITE_LOCKED` (6), `SQLITE_NOMEM` (7), `SQLITE_INTERRUPT` (9), `SQLITE_FULL` (13) and
 /// `SQLITE_PROTOCOL` (15) may pass. After `SQLITE_IOERR` (10) nobody knows. Anything else stays.
 pub fn statement_failed(code: Option<i32>, message: &str) -> Failure {
     let message = message.replace(char::is_control, " ");
     let failure = match code {
-        Some(5 | 6 | 7 | 13 | 15) => Failure::not_now(message),
+        Some(5 | 6 | 7 | 9 | 13 | 15) => Failure::not_now(message),
         Some(10) => Failure::Unknown(message),
         _ => Failure::refused(message),
     };
@@ -101,11 +101,21 @@ SELECT CASE WHEN EXISTS (SELECT 1 FROM pragma_table_info(?1, ?2)) THEN coalesce(
   FROM pragma_table_info(?1, ?2) AS c
  WHERE c.pk > 0 OR c.name IN ('name', 'owner', 'fence', 'boot', 'expires_us', 'acquired_us', 'queue', 'served', 'holder')"#;
 
-/// Readers do not block the writer, and a commit is one append.
-pub(super) const JOURNAL: &str = "PRAGMA journal_mode = WAL";
+/// The database of a table that is named without one. Without it, SQLite would look among the temporary tables first,
+/// which no other connection sees.
+pub(super) const MAIN: &str = "main";
+
+/// Whether the table is one of the temporary ones.
+pub(super) fn is_temporary(table: &TableName) -> bool {
+    table.parts().0.is_some_and(|schema| schema.eq_ignore_ascii_case("temp"))
+}
+
+/// Readers do not block the writer, and a commit is one append. Without its schema, it would be about all databases of the
+/// connection.
+pub(super) const JOURNAL: &str = "PRAGMA {schema}.journal_mode = WAL";
 
 /// A commit is on the disk before it is answered, so that a fence survives a power cut.
-pub(super) const DURABLE: &str = "PRAGMA synchronous = FULL";
+pub(super) const DURABLE: &str = "PRAGMA {schema}.synchronous = FULL";
 
 /// The columns that a claim sets besides the name and the owner.
 const CLAIMS: &str = "c.value ->> 0, c.value ->> 1, {lease}\n  FROM json_each(?5) AS c";

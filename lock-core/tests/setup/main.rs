@@ -16,6 +16,11 @@ fn lite() -> Codec {
     sqlite::codec(TableName::default(), "boot-1")
 }
 
+/// The statement for people, with the database that a connection means.
+fn lite_create() -> String {
+    lite().create_table().replace(r#""locks""#, r#""main"."locks""#)
+}
+
 fn text(text: &str) -> Value {
     Value::Text(text.into())
 }
@@ -95,7 +100,7 @@ fn a_table_that_is_missing_is_created_and_checked() {
     let mut setup = lite_checked();
     let journal = runs(&mut setup, Some(Ok(lite_row(Value::Null))));
     assert!(journal.text.contains("journal_mode = WAL"));
-    assert_eq!(*runs(&mut setup, Some(Ok(lite_row(text("wal"))))).text, lite().create_table());
+    assert_eq!(*runs(&mut setup, Some(Ok(lite_row(text("wal"))))).text, lite_create());
     runs(&mut setup, Some(Ok(vec![])));
     assert_eq!(setup.step(Some(Ok(lite_row(text(SQLITE_COLUMNS))))), Step::Ready);
 }
@@ -320,7 +325,30 @@ fn a_journal_that_cannot_be_changed_just_now_is_no_obstacle() {
     let mut setup = lite_checked();
     runs(&mut setup, Some(Ok(lite_row(Value::Null))));
     let busy = sqlite::statement_failed(Some(5), "database is locked");
-    assert_eq!(*runs(&mut setup, Some(Err(busy))).text, lite().create_table());
+    assert_eq!(*runs(&mut setup, Some(Err(busy))).text, lite_create());
+}
+
+/// SQLite would take a temporary table for what has no database in its name.
+#[test]
+fn each_statement_on_sqlite_names_the_database() {
+    for (table, named) in [("locks", r#""main"."locks""#), ("ops.locks", r#""ops"."locks""#)] {
+        let codec = sqlite::codec(TableName::new(table).expect("good"), "boot-1");
+        let mut setup = codec.setup();
+        let durable = runs(&mut setup, None);
+        runs(&mut setup, Some(Ok(vec![])));
+        let journal = runs(&mut setup, Some(Ok(lite_row(Value::Null))));
+        let schema = named.split('.').next().expect("a schema");
+        for pragma in [durable, journal] {
+            assert!(pragma.text.starts_with(&format!("PRAGMA {schema}.")), "{pragma:?}");
+        }
+        let create = runs(&mut setup, Some(Ok(vec![])));
+        assert!(create.text.contains(&format!("EXISTS {named} (")), "{create:?}");
+    }
+    for table in ["temp.locks", "TEMP.locks"] {
+        let mut setup = sqlite::codec(TableName::new(table).expect("good"), "boot-1").setup();
+        let Step::Refuse(refusal) = setup.step(None) else { panic!("{table} is not refused") };
+        assert!(matches!(refusal, Refusal::Temporary(_)), "{refusal:?}");
+    }
 }
 
 #[test]

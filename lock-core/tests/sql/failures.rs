@@ -75,7 +75,7 @@ fn only_the_options_of_others_are_left_without_ours() {
 #[test]
 fn what_an_error_of_sqlite_says_about_a_statement() {
     let message = || "a b".to_string();
-    for code in [5, 6, 7, 13, 15] {
+    for code in [5, 6, 7, 9, 13, 15] {
         let again = Failure::not_now(message()).with_code(Some(Code::Sqlite(code)));
         assert_eq!(sqlite::statement_failed(Some(code), "a\nb"), again);
     }

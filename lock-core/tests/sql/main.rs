@@ -392,7 +392,7 @@ fn a_statements_text_is_the_same_for_every_command_of_its_kind() {
         let other = of(vec![claim("else.", 9), claim("other.", 9)]);
         assert_eq!(of(acquire_ab().claims().to_vec()), other);
         assert_eq!(of(vec![claim("a", 1)]), of(vec![claim("else.", 9)]));
-        assert!(other.contains(r#" "locks" "#) && !other.contains("else."), "{other}");
+        assert!(other.contains(r#""locks" "#) && !other.contains("else."), "{other}");
     }
 }
 

@@ -281,7 +281,8 @@ fn sqlite_statements_are_those_agreed_on() {
     let check = step(&mut setup, Some(vec![]));
     let journal = step(&mut setup, Some(vec![vec![Value::Null]]));
     let create = step(&mut setup, Some(vec![]));
-    assert_eq!(create, codec.create_table());
+    let named = codec.create_table().replace(r#""locks""#, r#""main"."locks""#);
+    assert_eq!(create, named);
     assert_eq!(step(&mut setup, Some(vec![])), check, "and again");
     let setup = [
         ("setup: a commit waits for the disk", durable),

@@ -10,6 +10,7 @@ mod pin;
 mod postgres;
 mod rare_rows;
 mod sqlite;
+mod sqlite_callers;
 mod sqlite_file;
 mod sqlite_shared;
 mod told;

@@ -7,8 +7,9 @@ use lock_core::Failure;
 use lock_core::config::ConfigError;
 use lock_core::sql::sqlite::file::{Files, SET_GROUP_ID, check_name, no_shared_log, shared_mode};
 use lock_core::sql::sqlite::statement_failed;
-use lock_core::sql::{ConnectError, Rows, Statement};
+use lock_core::sql::{ConnectError, Refusal, Rows, Statement};
 use rusqlite::config::DbConfig;
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, FileControl, OpenFlags, OptionalExtension};
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
@@ -32,6 +33,8 @@ pub struct File {
     named: PathBuf,
     /// SQLite's name of the file. The names of its journals are derived from it.
     real: PathBuf,
+    /// The connection's name of the file's database.
+    schema: String,
     /// The identities of the database, its log and its index.
     files: Files,
     /// True if no lasting log may be created beside the file.
@@ -113,7 +116,8 @@ impl File {
         let found = stat(&path).map_err(|error| fault(error.to_string()))?.ok_or_else(gone)?;
         found.check().map_err(|reason| fault(reason.to_string()))?;
         let file = Self::bind(connection, path.clone(), schema).map_err(fault)?.ok_or_else(gone)?;
-        file.excludes_others(schema).map_err(fault)?;
+        file.check_session().map_err(fault)?;
+        file.excludes_others().map_err(fault)?;
         Ok(file)
     }
 
@@ -130,7 +134,8 @@ impl File {
         let asked = connection.file_control(Some(schema), FileControl::HasMoved(&mut moved));
         asked.map_err(|_| "SQLite does not keep it in a file: open a plain file".to_string())?;
         let mut files = Files { named: before, real: before, ..Files::default() };
-        let mut file = Self { connection, named, real, files, no_log: false, _used: Used::new() };
+        let (schema, no_log, _used) = (schema.to_string(), false, Used::new());
+        let mut file = Self { connection, named, real, schema, files, no_log, _used };
         let now = file.look().map_err(|error| error.to_string())?;
         let same =
             moved == 0 && before.is_some() && files.still(Files { log: None, index: None, ..now });
@@ -138,12 +143,45 @@ impl File {
         Ok(same.then_some(file))
     }
 
+    /// Checks that the connection is idle, and that its settings let it write, leave the file to others between two
+    /// statements, and leave it whole after a crash.
+    fn check_session(&self) -> Result<(), String> {
+        let plain = |error: rusqlite::Error| describe(&error).1;
+        if !self.connection.is_autocommit() {
+            return Err(Refusal::InTransaction.to_string());
+        }
+        self.connection.busy_timeout(PATIENCE).map_err(plain)?;
+        let ask = |setting: &str| {
+            let schema = Some(self.schema.as_str());
+            let asked = self.connection.pragma_query_value(schema, setting, |row| {
+                Ok(match row.get_ref(0)? {
+                    ValueRef::Integer(number) => number.to_string(),
+                    value => value.as_str()?.to_string(),
+                })
+            });
+            asked.map_err(plain)
+        };
+        if ask("query_only")? != "0" {
+            return Err("its connection may only read: switch query_only off".to_string());
+        }
+        if ask("locking_mode")? == "exclusive" {
+            let advice = "its connection keeps the file to itself: have locking_mode set to NORMAL";
+            return Err(advice.to_string());
+        }
+        match ask("journal_mode")? {
+            mode if ["off", "memory"].contains(&mode.as_str()) => Err(format!(
+                "its connection keeps no journal on the disk, without which a crash can leave a broken file: have journal_mode set to WAL or DELETE, not to {mode}"
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Checks that another connection to the file notices when this one writes. It does not if this
     /// connection takes no file locks.
-    fn excludes_others(&self, schema: &str) -> Result<(), String> {
+    fn excludes_others(&self) -> Result<(), String> {
         let plain = |error: rusqlite::Error| describe(&error).1;
+        let schema = self.schema.as_str();
         let schema_is_main = schema.eq_ignore_ascii_case("main");
-        self.connection.busy_timeout(PATIENCE).map_err(plain)?;
         if schema_is_main && self.connection.is_readonly(schema).unwrap_or(false) {
             return Err("its connection may only read: open it for writing".to_string());
         }
@@ -195,7 +233,8 @@ impl File {
             gone => gone,
         })?;
         let connection = &self.connection;
-        let result = connection.busy_timeout(limit).and_then(|()| rows(connection, statement));
+        let result =
+            connection.busy_timeout(limit).and_then(|()| rows(connection, &self.schema, statement));
         self.check()?;
         result.map_err(|error| {
             let text = explained(&self.real, &error);

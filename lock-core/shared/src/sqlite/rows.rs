@@ -6,9 +6,14 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ToSql};
 use rustix::process::{Resource, getrlimit};
 
-pub(super) fn rows(connection: &Connection, statement: &Statement) -> rusqlite::Result<Rows> {
+/// Runs a statement about the connection's database `schema`.
+pub(super) fn rows(
+    connection: &Connection,
+    schema: &str,
+    statement: &Statement,
+) -> rusqlite::Result<Rows> {
     connection.pragma_update(
-        None,
+        Some(schema),
         "synchronous",
         if statement.durable { "FULL" } else { "NORMAL" },
     )?;
@@ -43,14 +48,18 @@ impl ToSql for Param<'_> {
     }
 }
 
-/// SQLite's primary result code, and the error in one line.
+/// SQLite's primary result code, and its message, without the statement.
 pub(super) fn describe(error: &rusqlite::Error) -> (Option<i32>, String) {
+    let message = match error {
+        rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
+        other => other.to_string(),
+    };
     let detailed = error.sqlite_error().map(|inner| inner.extended_code);
     let limit = detailed.filter(|code| matches!(*code, SQLITE_IOERR_WRITE | SQLITE_IOERR_SHMSIZE));
     // SQLite does not say why.
     let limit = limit.and_then(|_| getrlimit(Resource::Fsize).current);
     let and = limit.map(|limit| format!("; no file may exceed {limit} bytes here (ulimit -f)"));
-    (detailed.map(|code| code & 0xff), format!("{error}{}", and.unwrap_or_default()))
+    (detailed.map(|code| code & 0xff), message + &and.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -61,12 +70,27 @@ mod tests {
     fn a_durable_statement_waits_for_the_disk_and_no_other() {
         const FULL: i64 = 2;
         const NORMAL: i64 = 1;
-        let connection = Connection::open_in_memory().expect("opened");
-        let mut statement = Statement::new("SELECT * FROM pragma_synchronous", []);
-        // The later statements are found prepared.
-        for (durable, level) in [(true, FULL), (false, NORMAL), (true, FULL), (false, NORMAL)] {
-            statement.durable = durable;
-            assert_eq!(rows(&connection, &statement), Ok(vec![vec![Value::Int(level)]]));
+        const OFF: i64 = 0;
+        // The setting is one of each database of the connection.
+        for (schema, other) in [("main", "side"), ("side", "main")] {
+            let connection = Connection::open_in_memory().expect("opened");
+            connection.execute_batch("ATTACH '' AS side").expect("attached");
+            for schema in [schema, other] {
+                connection.pragma_update(Some(schema), "synchronous", "OFF").expect("set");
+            }
+            let of = |schema| format!("pragma_synchronous('{schema}')");
+            let asked = format!(
+                "SELECT a.synchronous, b.synchronous FROM {} AS a, {} AS b",
+                of(schema),
+                of(other)
+            );
+            let mut statement = Statement::new(asked, []);
+            // The later statements are found prepared.
+            for (durable, level) in [(true, FULL), (false, NORMAL), (true, FULL), (false, NORMAL)] {
+                statement.durable = durable;
+                let levels = vec![vec![Value::Int(level), Value::Int(OFF)]];
+                assert_eq!(rows(&connection, schema, &statement), Ok(levels), "{schema}");
+            }
         }
     }
 

@@ -38,8 +38,7 @@ impl Setup {
     }
 
     pub(super) fn create(&mut self) -> Step {
-        let text = self.codec.create_table();
-        self.run(Stage::Create, &text, vec![])
+        self.run(Stage::Create, self.codec.creation(), vec![])
     }
 
     pub(super) fn no_table(&self, failure: &Failure) -> Step {
