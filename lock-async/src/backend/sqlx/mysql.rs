@@ -11,12 +11,15 @@ use sqlx::{Column, Error, Executor, Row, TypeInfo};
 use std::time::Duration;
 
 /// Keeps the session's limits.
-const KEPT: &str = "SET @withlock_row = @@SESSION.innodb_lock_wait_timeout, @withlock_table = @@SESSION.lock_wait_timeout";
+const KEPT: &str = "SET @withlock_row = @@SESSION.innodb_lock_wait_timeout, @withlock_table = @@SESSION.lock_wait_timeout, \
+     @withlock_rows = @@SESSION.sql_select_limit, @withlock_text = @@SESSION.group_concat_max_len";
 
 /// Puts them back. Where they were not kept, it changes nothing, or fails, and then the connection is closed.
 const RESTORED: &str = "SET SESSION innodb_lock_wait_timeout = COALESCE(@withlock_row, @@SESSION.innodb_lock_wait_timeout), \
      SESSION lock_wait_timeout = COALESCE(@withlock_table, @@SESSION.lock_wait_timeout), \
-     @withlock_row = NULL, @withlock_table = NULL";
+     SESSION sql_select_limit = COALESCE(@withlock_rows, @@SESSION.sql_select_limit), \
+     SESSION group_concat_max_len = COALESCE(@withlock_text, @@SESSION.group_concat_max_len), \
+     @withlock_row = NULL, @withlock_table = NULL, @withlock_rows = NULL, @withlock_text = NULL";
 
 impl Server for MySql {
     const BEFORE: usize = 2;
@@ -25,7 +28,8 @@ impl Server for MySql {
     /// The first statement is about the next transaction only, and fails inside of one. The third commits by itself: a
     /// Galera cluster that rolls back a transaction does not tell a script that began it. The last does nothing unless
     /// the session commits nothing by itself, where nothing is granted. The server ends a statement that waits for a row or
-    /// for the table's definition as soon as on a connection of our own; neither knows a setting that ends with a transaction.
+    /// for the table's definition as soon as on a connection of our own, and cuts off no result; neither knows a setting
+    /// that ends with a transaction.
     fn script(statement: &Statement, _: Duration) -> String {
         format!(
             "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; {KEPT}, {LIMITS}; {}; {RESTORED}; COMMIT AND NO CHAIN NO RELEASE",

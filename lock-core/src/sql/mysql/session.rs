@@ -16,13 +16,15 @@ pub(in crate::sql) fn is_inside(failure: &Failure) -> bool {
 /// The server's number for the connection on which this arrives.
 pub(in crate::sql) const KNOWN: &str = "SELECT CAST(CONNECTION_ID() AS SIGNED)";
 
-/// After so many seconds, the server ends a statement that waits for a row, or for the table's definition.
+/// After so many seconds, the server ends a statement that waits for a row, or for the table's definition. It cuts off no
+/// result.
 macro_rules! limits {
     () => {
-        "innodb_lock_wait_timeout = 1, lock_wait_timeout = 5"
+        "innodb_lock_wait_timeout = 1, lock_wait_timeout = 5, \
+         sql_select_limit = 18446744073709551615, group_concat_max_len = 1024"
     };
 }
-/// The limits of statements that wait, for a session that has other settings of its own.
+/// The limits of statements that wait, and of results, for a session that has other settings of its own.
 pub const LIMITS: &str = limits!();
 
 /// The session's settings, in place of the server's, the user's or `init_connect`'s. Each statement commits by
@@ -32,7 +34,7 @@ pub const LIMITS: &str = limits!();
 pub(in crate::sql) const SESSION: &str = concat!(
     "SET NAMES utf8mb4, autocommit = 1, completion_type = 0, sql_mode = 'STRICT_TRANS_TABLES', time_zone = '+00:00', ",
     limits!(),
-    ", sql_safe_updates = 0, sql_select_limit = 18446744073709551615, group_concat_max_len = 1024 \
+    ", sql_safe_updates = 0 \
      /*!80000 , SESSION transaction_isolation = 'READ-COMMITTED', SESSION transaction_read_only = 0, SESSION max_execution_time = 0 */ \
      /*M! , SESSION tx_isolation = 'READ-COMMITTED', SESSION tx_read_only = 0, max_statement_time = 0 */"
 );
