@@ -157,8 +157,9 @@ impl Admin {
     /// number. Their fences go on rising, by the server's clock.
     ///
     /// # Errors
-    /// [`Error::Purge`] if `unused` is less than an [hour](lock_core::admin::SHORTEST); another if the server refuses (it takes the right to `DELETE`, which locks do not need; Consul
-    /// has nothing to purge) or does not answer.
+    /// [`Error::Purge`] if `unused` is less than an [hour](lock_core::admin::SHORTEST), and with Consul,
+    /// which has nothing to purge; another if the server refuses (it takes the right to `DELETE`, which locks do not need)
+    /// or does not answer.
     ///
     /// # Cancel safety
     /// Dropping the future ends nothing that the server has begun: whether it was done is not told.

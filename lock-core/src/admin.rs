@@ -64,21 +64,28 @@ pub enum AdminRequest {
     },
 }
 
-/// The rows that would be purged are too young.
+/// Why rows cannot be purged. Told without asking the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "rows can be removed when they were not used for {} or longer: else a fence could fall",
-    Shown(SHORTEST)
-)]
-pub struct PurgeError;
+#[non_exhaustive]
+pub enum PurgeError {
+    /// They are too young.
+    #[error(
+        "rows can be removed when they were not used for {} or longer: else a fence could fall",
+        Shown(SHORTEST)
+    )]
+    TooYoung,
+    /// There are none: Consul keeps only keys.
+    #[error("Consul has no rows to purge")]
+    NoRows,
+}
 
 impl AdminRequest {
     /// Removes the rows of locks that are free and were not granted for so long.
     ///
     /// # Errors
-    /// [`PurgeError`] if that is less than [`SHORTEST`].
+    /// [`PurgeError::TooYoung`] if that is less than [`SHORTEST`].
     pub fn purge(unused: Duration) -> Result<Self, PurgeError> {
-        if unused < SHORTEST { Err(PurgeError) } else { Ok(Self::Purge { unused }) }
+        if unused < SHORTEST { Err(PurgeError::TooYoung) } else { Ok(Self::Purge { unused }) }
     }
 
     /// The answer where no lock was ever taken: the default table does not exist yet.

@@ -34,7 +34,7 @@ pub enum Error {
     /// without asking the server. The caller's fault.
     #[error(transparent)]
     Claim(#[from] ClaimError),
-    /// The time for a purge is shorter than an hour. The caller's fault.
+    /// The time for a purge is shorter than an hour, or there are no rows to purge: Consul has none. The caller's fault.
     #[error(transparent)]
     Purge(#[from] PurgeError),
     /// The configuration cannot work. The caller's fault.

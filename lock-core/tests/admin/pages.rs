@@ -94,8 +94,8 @@ fn a_purge_does_not_go_on_for_ever() {
 #[test]
 fn a_purge_of_what_is_too_young_is_refused() {
     let short = SHORTEST - Duration::from_nanos(1);
-    assert_eq!(Purging::new(short), Err(PurgeError));
-    assert_eq!(AdminRequest::purge(short), Err(PurgeError));
+    assert_eq!(Purging::new(short), Err(PurgeError::TooYoung));
+    assert_eq!(AdminRequest::purge(short), Err(PurgeError::TooYoung));
 }
 
 #[test]

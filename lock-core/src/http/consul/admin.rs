@@ -7,7 +7,7 @@
 
 use super::answer::{Entry, fence, is_id, read};
 use super::{Codec, put};
-use crate::admin::{AdminRequest, AdminResponse, Hold, LockState};
+use crate::admin::{AdminRequest, AdminResponse, Hold, LockState, PurgeError};
 use crate::error::Failure;
 use crate::fence::Fence;
 use crate::http::{MAX_BODY, Method, Request, Response, text};
@@ -20,8 +20,8 @@ impl Codec {
     /// The HTTP request for `request`.
     ///
     /// # Errors
-    /// [`Failure::Rejected`]: there is nothing to purge. What Consul keeps of a free lock is a key.
-    pub fn encode_admin(&self, request: &AdminRequest) -> Result<Request, Failure> {
+    /// [`PurgeError::NoRows`]: what Consul keeps of a free lock is a key.
+    pub fn encode_admin(&self, request: &AdminRequest) -> Result<Request, PurgeError> {
         let get = |path_and_query: String| {
             let (body, waits) = (String::new(), Duration::ZERO);
             let request = Request { method: Method::Get, path_and_query, body, waits };
@@ -34,9 +34,7 @@ impl Codec {
             AdminRequest::Status { name } | AdminRequest::Break { name, .. } => {
                 get(format!("/v1/kv/{}?consistent", text::path(&self.keys.key(name))))
             }
-            AdminRequest::Purge { .. } => {
-                Err(Failure::refused("Consul has no rows to purge".to_string()))
-            }
+            AdminRequest::Purge { .. } => Err(PurgeError::NoRows),
         }
     }
 
