@@ -16,8 +16,10 @@ impl Locks {
     /// Uses PostgreSQL clients that `connect` makes, one at a time, with the settings of `config`, which [names no
     /// place](Config::new). When a client breaks, the function is called again.
     ///
-    /// It returns anything that leads to a client: a `Box` of one, or a pool's guard. Each client is used as
-    /// [with one client](Self::with_postgres), whose settings stay as they are. A task of yours polls its connection.
+    /// It returns anything that leads to a client: a `Box` of one, or a pool's guard. Nobody else may use that client
+    /// meanwhile, so no `Arc` of one that is in use: a lock that is granted inside a transaction of another task's is
+    /// undone with it. Each client is used as [with one client](Self::with_postgres), whose settings stay as they are. A
+    /// task of yours polls its connection.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -104,7 +106,8 @@ impl Locks {
     /// Uses an SQLite connection that `open` opens, with the settings of `config`, which [names no
     /// place](Config::new). When its file was deleted or replaced, the function is called again.
     ///
-    /// It may block: it runs on the thread of the connection. A panic in it is an error.
+    /// Each connection is used as [with one](Self::with_sqlite). The function may block: it runs on the thread of the
+    /// connection. A panic in it is an error.
     ///
     /// # Errors
     /// [`Error`] as for [`open`](Self::open); [`Error::Unavailable`] with the function's error.

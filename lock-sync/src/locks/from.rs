@@ -15,7 +15,8 @@ impl Locks {
     /// Uses PostgreSQL clients that `connect` makes, one at a time, with the settings of `config`, which [names no
     /// place](Config::new). When a client breaks, the function is called again.
     ///
-    /// It returns anything that leads to a client: a `Box` of one, or a pool's guard. Each client is used as
+    /// It returns anything that leads to a client: a `Box` of one, or a pool's guard. Nobody else may use that client
+    /// meanwhile: a lock that is granted inside a transaction of somebody else's is undone with it. Each client is used as
     /// [with one client](Self::with_postgres), whose settings stay as they are.
     ///
     /// ```no_run
@@ -83,7 +84,8 @@ impl Locks {
     /// Uses an SQLite connection that `open` opens, with the settings of `config`, which [names no
     /// place](Config::new). When its file was deleted or replaced, the function is called again.
     ///
-    /// The function runs on a thread of its own. A panic in it is an error.
+    /// Each connection is used as [with one](Self::with_sqlite). The function runs on a thread of its own. A panic in it
+    /// is an error.
     ///
     /// # Errors
     /// [`Error`] as for [`open`](Self::open); [`Error::Unavailable`] with the function's error.

@@ -242,6 +242,31 @@ fn the_commands_that_are_named_run_tests() {
 }
 
 /// The table of seeded bugs has a row for each, and no other.
+/// A program with a client of another version would not compile.
+#[test]
+fn clients_have_the_versions_that_the_page_says() {
+    let read = |file: &str| std::fs::read_to_string(root().join(file)).expect("read");
+    let (page, manifest) = (read("docs/connections.md"), read("Cargo.toml"));
+    let rows = page.split("| crate | version | used by |").nth(1).expect("a table");
+    let rows = rows.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let said: Vec<_> = rows
+        .map(|row| {
+            let cells: Vec<_> = row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+            (cells[1].to_string(), cells[2].to_string())
+        })
+        .collect();
+    let clients = ["tokio-postgres", "postgres", "mysql_async", "mysql", "rusqlite", "sqlx"];
+    let wanted = clients.map(|client| {
+        let start = format!("\n{client} = {{ version = \"");
+        let version = manifest.split(&start).nth(1).expect(client);
+        let mut parts = version.split(['.', '"']);
+        let major = parts.next().expect("a version");
+        let mut minor = || format!("0.{}", parts.next().expect("a minor version"));
+        (client.to_string(), if major == "0" { minor() } else { major.to_string() })
+    });
+    assert_eq!(said, wanted);
+}
+
 #[test]
 fn every_seeded_bug_is_in_the_table() {
     let table = sources("tests/mutants/table") + &page("tests/mutants/table.rs");
