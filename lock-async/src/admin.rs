@@ -38,7 +38,8 @@ pub(crate) type Waiting<'a> = Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
 /// Looks at the locks of a place, and frees them by hand: for tools and operators.
 ///
 /// It has a connection of its own, takes no lock itself, and creates nothing: not a table, and not a file. Each
-/// call is answered within a few times 10 s, or the time of a request if one was chosen ([`Config::request_timeout`]), on the runtime that it is awaited on. It belongs
+/// call is answered within a few times 10 s, or the time of a request if one was chosen ([`Config::request_timeout`]), on the runtime that it is awaited on,
+/// which needs its timer, and its I/O for a server. It belongs
 /// to the process that connected: in a fork of it, calls fail with [`Error::Forked`].
 ///
 /// ```

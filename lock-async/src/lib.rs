@@ -80,7 +80,8 @@
 //! # Runtimes
 //!
 //! [`Locks::connect`] starts the task on the current tokio runtime, which needs its timer, and its I/O
-//! for a server (`enable_all`). A current-thread runtime is enough. All other futures may be awaited on any
+//! for a server (`enable_all`). Without them it fails with [`ConfigError::Runtime`]; tokio tells of it by a panic,
+//! which is caught. A current-thread runtime is enough. All other futures may be awaited on any
 //! runtime. A task that blocks a current-thread runtime also blocks renewals; `is_held` is right all
 //! the same. When the runtime ends, the remaining guards count as lost at once.
 //!
@@ -146,6 +147,7 @@ mod pin;
 
 use lock_shared::{clock, process};
 
+mod runtime;
 pub use acquire::{Acquire, Acquiring};
 pub use admin::{Admin, Observer};
 pub use guard::Guard;

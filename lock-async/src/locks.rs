@@ -46,10 +46,7 @@ impl Locks {
     ///
     /// # Errors
     /// [`Error`]: a URL that cannot be read, a server that cannot be reached or must not be used,
-    /// no tokio runtime to run on.
-    ///
-    /// # Panics
-    /// If the runtime has no timer, or for a server no I/O: build it with `enable_all`.
+    /// no tokio runtime to run on. It needs a timer, and I/O for a server: build it with `enable_all`.
     ///
     /// # Cancel safety
     /// Dropping the future ends the connection. A table that was missing may have been created, and

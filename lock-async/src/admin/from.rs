@@ -2,15 +2,14 @@
 
 use super::Admin;
 use super::open::table;
-use crate::Config;
 use crate::backend::Provided;
-use lock_core::config::{ConfigError, Error};
+use crate::{Config, runtime};
+use lock_core::config::Error;
 use lock_shared::factory::Fault;
 use lock_shared::plan::Plan;
 use lock_shared::settings::Kind;
 use std::future::Future;
 use std::ops::Deref;
-use tokio::runtime::Handle;
 
 impl Admin {
     /// Uses PostgreSQL clients that `connect` makes, one at a time, as
@@ -82,7 +81,7 @@ impl Admin {
         open: impl Fn() -> Result<rusqlite::Connection, E> + Send + 'static,
         config: Config,
     ) -> Result<Self, Error> {
-        Handle::try_current().map_err(|_| ConfigError::NoRuntime)?;
+        runtime::check()?;
         let plan = Plan::supplied(config, Kind::Sqlite)?.to_look()?;
         let limit = plan.timing.connect();
         let session = crate::backend::sqlite::Sqlite::made(open, plan.schema(), limit).await?;

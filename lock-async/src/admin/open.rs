@@ -1,14 +1,13 @@
 //! Opening an `Admin` by a configuration.
 
 use super::Admin;
-use crate::Config;
 use crate::backend::admin::TableAdmin;
 use crate::backend::{Provided, Source};
-use lock_core::config::{ConfigError, Error};
+use crate::{Config, runtime};
+use lock_core::config::Error;
 use lock_shared::place::Place;
 use lock_shared::plan::{Plan, unsupported};
 use lock_shared::settings::{Codec, Kind};
-use tokio::runtime::Handle;
 
 impl Admin {
     /// Connects to the place that `config` names, with locks in a table or in Consul. A database server and
@@ -17,13 +16,14 @@ impl Admin {
     ///
     /// # Errors
     /// [`Error`]: the configuration, the server or the table cannot be used; a table that was named, or an
-    /// SQLite file, does not exist; or the locks are advisory, and have no names at the server.
+    /// SQLite file, does not exist; the locks are advisory, and have no names at the server; or there is no tokio
+    /// runtime to run on, as for [`Locks::open`](crate::Locks::open).
     ///
     /// # Cancel safety
     /// Dropping the future ends the connection.
     pub async fn open(config: Config) -> Result<Self, Error> {
-        Handle::try_current().map_err(|_| ConfigError::NoRuntime)?;
         let (place, plan) = Plan::at(config)?;
+        runtime::check_for(&place)?;
         crate::events::ignored(&plan);
         let plan = plan.to_look()?;
         match place {
@@ -93,6 +93,7 @@ impl Admin {
         connection: rusqlite::Connection,
         config: Config,
     ) -> Result<Self, Error> {
+        runtime::check()?;
         let plan = Plan::brought(config, Kind::Sqlite)?.to_look()?;
         let session = crate::backend::sqlite::Sqlite::with(connection, plan.schema()).await?;
         table(plan, Provided(Some(session))).await
@@ -100,7 +101,7 @@ impl Admin {
 }
 
 pub(super) async fn table<S: Source>(plan: Plan, mut source: S) -> Result<Admin, Error> {
-    Handle::try_current().map_err(|_| ConfigError::NoRuntime)?;
+    runtime::check()?;
     // No lease limits the time.
     let budget = if S::RECONNECTS { plan.timing.connect() } else { plan.timing.request() };
     let named = plan.is_named();

@@ -2,15 +2,14 @@
 
 use super::Locks;
 use super::open::start;
-use crate::Config;
 use crate::backend::Provided;
-use lock_core::config::{ConfigError, Error};
+use crate::{Config, runtime};
+use lock_core::config::Error;
 use lock_shared::factory::Fault;
 use lock_shared::plan::Plan;
 use lock_shared::settings::Kind;
 use std::future::Future;
 use std::ops::Deref;
-use tokio::runtime::Handle;
 
 impl Locks {
     /// Uses PostgreSQL clients that `connect` makes, one at a time, with the settings of `config`, which [names no
@@ -41,9 +40,6 @@ impl Locks {
     ///
     /// # Errors
     /// [`Error`] as for [`open`](Self::open); [`Error::Unavailable`] with the function's error.
-    ///
-    /// # Panics
-    /// As for [`open`](Self::open).
     ///
     /// # Cancel safety
     /// As for [`open`](Self::open).
@@ -85,9 +81,6 @@ impl Locks {
     /// # Errors
     /// [`Error`] as for [`open`](Self::open); [`Error::Unavailable`] with the function's error.
     ///
-    /// # Panics
-    /// As for [`open`](Self::open).
-    ///
     /// # Cancel safety
     /// As for [`open`](Self::open).
     #[cfg(feature = "mysql")]
@@ -112,9 +105,6 @@ impl Locks {
     /// # Errors
     /// [`Error`] as for [`open`](Self::open); [`Error::Unavailable`] with the function's error.
     ///
-    /// # Panics
-    /// As for [`open`](Self::open).
-    ///
     /// # Cancel safety
     /// As for [`open`](Self::open).
     #[cfg(feature = "sqlite")]
@@ -122,7 +112,7 @@ impl Locks {
         open: impl Fn() -> Result<rusqlite::Connection, E> + Send + 'static,
         config: Config,
     ) -> Result<Self, Error> {
-        Handle::try_current().map_err(|_| ConfigError::NoRuntime)?;
+        runtime::check()?;
         let plan = Plan::supplied(config, Kind::Sqlite)?;
         let limit = plan.timing.connect();
         let session = crate::backend::sqlite::Sqlite::made(open, plan.schema(), limit).await?;

@@ -1,17 +1,16 @@
 //! Opening `Locks` by a configuration.
 
 use super::Locks;
-use crate::Config;
 use crate::backend::sql::Connections;
 use crate::backend::{Backends, Provided, Source};
 use crate::driver::Driver;
-use lock_core::config::{ConfigError, Error};
+use crate::{Config, runtime};
+use lock_core::config::Error;
 use lock_shared::check::Check;
 use lock_shared::pin::Pins;
 use lock_shared::place::Place;
 use lock_shared::plan::{Plan, unsupported};
 use lock_shared::settings::{Codec, Kind};
-use tokio::runtime::Handle;
 
 impl Locks {
     /// Connects to the place that `config` names, and checks that locks are safe there: the server, its
@@ -34,17 +33,14 @@ impl Locks {
     ///
     /// # Errors
     /// [`Error`]: the configuration, the server or the table cannot be used, or there is no tokio
-    /// runtime to run on.
-    ///
-    /// # Panics
-    /// If the runtime has no timer, or for a server no I/O: build it with `enable_all`.
+    /// runtime to run on. It needs a timer, and I/O for a server that a URL names: build it with `enable_all`.
     ///
     /// # Cancel safety
     /// Dropping the future ends the connection. A table that was missing may have been created, and
     /// a session in Consul, without locks, lives for up to two TTLs.
     pub async fn open(config: Config) -> Result<Self, Error> {
-        Handle::try_current().map_err(|_| ConfigError::NoRuntime)?;
         let (place, plan) = Plan::at(config)?;
+        runtime::check_for(&place)?;
         crate::events::ignored(&plan);
         match place {
             #[cfg(feature = "postgres")]
@@ -89,9 +85,6 @@ impl Locks {
     /// # Errors
     /// [`Error`] as for [`open`](Self::open).
     ///
-    /// # Panics
-    /// As for [`open`](Self::open).
-    ///
     /// # Cancel safety
     /// As for [`open`](Self::open).
     #[cfg(feature = "postgres")]
@@ -114,9 +107,6 @@ impl Locks {
     /// # Errors
     /// [`Error`] as for [`open`](Self::open).
     ///
-    /// # Panics
-    /// As for [`open`](Self::open).
-    ///
     /// # Cancel safety
     /// As for [`open`](Self::open).
     #[cfg(feature = "mysql")]
@@ -136,9 +126,6 @@ impl Locks {
     /// # Errors
     /// [`Error`] as for [`open`](Self::open).
     ///
-    /// # Panics
-    /// As for [`open`](Self::open).
-    ///
     /// # Cancel safety
     /// As for [`open`](Self::open).
     #[cfg(feature = "sqlite")]
@@ -146,6 +133,7 @@ impl Locks {
         connection: rusqlite::Connection,
         config: Config,
     ) -> Result<Self, Error> {
+        runtime::check()?;
         let plan = Plan::brought(config, Kind::Sqlite)?;
         let session = crate::backend::sqlite::Sqlite::with(connection, plan.schema()).await?;
         start(plan, Provided(Some(session))).await
@@ -154,7 +142,7 @@ impl Locks {
 
 /// Starts a driver whose connections are opened as they are needed: the first one now, unless the plan is lazy.
 pub(super) async fn start<S: Source>(plan: Plan, source: S) -> Result<Locks, Error> {
-    Handle::try_current().map_err(|_| ConfigError::NoRuntime)?;
+    runtime::check()?;
     let flow = plan.flow().ok_or_else(unsupported)?;
     let (check, pins) = (plan.check(), Pins::default());
     let connections = Connections::new(flow, source, plan.timing, check.clone(), pins.clone());

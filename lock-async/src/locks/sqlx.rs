@@ -52,9 +52,6 @@ impl Locks {
     /// # Errors
     /// [`Error`] as for [`open`](Self::open).
     ///
-    /// # Panics
-    /// As for [`open`](Self::open).
-    ///
     /// # Cancel safety
     /// As for [`open`](Self::open).
     pub async fn with_sqlx(pool: impl Into<SqlxPool>, config: Config) -> Result<Self, Error> {

@@ -97,6 +97,9 @@ pub enum ConfigError {
     /// `lock-async` was not called on a tokio runtime.
     #[error("lock-async needs a tokio runtime: use it there, or use lock-sync")]
     NoRuntime,
+    /// The tokio runtime lacks its timer or its I/O. Told by `lock-async`.
+    #[error("the tokio runtime has {0}")]
+    Runtime(&'static str),
     /// The system has no random numbers, or no threads, to give.
     #[error("the system: {0}")]
     System(String),
